@@ -295,7 +295,7 @@ def test_an_interrupted_training_leaves_a_checkpoint_of_its_last_step(
             sdl.fit(both[0], out=folder, **TOPK, **QUIET)
         assert len(taken) == step
         if number == signal.SIGINT:
-            said = f"interrupted after step {step} of 30; the same call goes on from the checkpoint of step {step} in "
+            said = f"interrupted after step {step} of 30; the same call resumes from the checkpoint of step {step} in "
             assert str(end.value) == f"{said}{folder / CHECKPOINT}"
         else:
             assert end.value.code == 143
@@ -630,11 +630,11 @@ def test_settings_of_parts_that_a_dictionary_does_not_have_are_warned_of(both):
         (lambda x: sdl.fit(x, lr=float("nan")), "lr must be a finite number, found nan"),
         (
             lambda x: sdl.fit(x, solver="kmeans", n_atoms=201, support=2, progress=False),
-            "kmeans needs a sample a step for each atom at least, found 200 samples and 201 atoms; lower n_atoms",
+            "kmeans needs at least as many samples in a batch as atoms, found 200 samples for 201 atoms; lower n_atoms",
         ),
         (
             lambda x: sdl.fit(x, solver="odl", n_atoms=16, support=2, l1=1e4, progress=False),
-            "l1 is .* times the largest product of a sample and an atom, so that all codes are zero; lower l1",
+            "l1 is .* times the largest product of a sample and an atom, so all codes are zero; lower l1",
         ),
         (
             lambda x: sdl.fit(1e-30 * x, 1e30 * x, solver="acs", n_atoms=16, support=2, max_steps=5, progress=False),

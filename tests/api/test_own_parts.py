@@ -20,7 +20,7 @@ radam = partial(RAdam, lr=1e-3)
 
 
 def by_kind(parameters):
-    """Two groups, each with a learning rate of its own."""
+    """Two groups with different learning rates."""
     matrices, vectors = ([p for p in parameters if (p.ndim > 1) == wanted] for wanted in (True, False))
     return Adam([{"params": matrices, "lr": 1e-3}, {"params": vectors, "lr": 1e-2}])
 
@@ -52,7 +52,7 @@ def test_a_schedule_drives_the_built_in_adam_and_an_own_optimiser_alike():
     found = sdl.fit(X, optimizer=lambda p: Adam(p, lr=1e-3), schedule=cosine, **SETTINGS)
     torch.testing.assert_close(found.W_enc, expected.W_enc, rtol=0, atol=1e-6)
     for one in (found, expected):
-        # of the row's last step, counted from 0: lr (1 + cos(pi t / T)) / 2
+        # at the row's last step, counted from 0: lr (1 + cos(pi t / T)) / 2
         rates = [1e-3 * (1 + np.cos(np.pi * step / 30)) / 2 for step in (9, 19, 29)]
         assert [row["lr"] for row in one.history] == pytest.approx(rates)
 
@@ -89,7 +89,7 @@ def test_an_interrupted_training_goes_on_to_the_bits_of_an_uninterrupted_one(par
     rows.clear()
     found, whole = call(), sdl.fit(X, **parts, **SETTINGS)
     assert same(found, whole)
-    assert rows == found.history  # those before the interruption, too
+    assert rows == found.history  # including rows from before the interruption
     assert [row["lr"] for row in rows] == [row["lr"] for row in whole.history]
     assert same(call(), found)
     with pytest.raises(ValueError, match="belongs to a different run"):
@@ -142,7 +142,10 @@ def test_other_answers_than_true_stop_nothing_and_errors_end_the_training():
         ({"optimizer": lambda p: None}, "optimizer gives a NoneType, expected a function"),
         ({"optimizer": torch.optim.LBFGS}, "LBFGS, which evaluates the loss several times a step; choose another"),
         ({"schedule": lambda optimizer: 0.1}, "schedule gives a float, expected a function that makes a schedule"),
-        ({"schedule": ReduceLROnPlateau}, "ReduceLROnPlateau, which needs a metric; choose a schedule of the step"),
+        (
+            {"schedule": ReduceLROnPlateau},
+            "ReduceLROnPlateau, which needs a metric; choose a step-based schedule",
+        ),
     ],
 )
 def test_what_is_wrong_with_own_parts_is_named(given, said):

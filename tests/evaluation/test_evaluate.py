@@ -40,7 +40,7 @@ def store(tmp_path_factory):
 
 
 def ground_truth_model(pair, extra=5):
-    """Theorem 3.3's configuration, with ``extra`` latents that never fire."""
+    """Return the configuration of Theorem 3.3, with ``extra`` latents that never fire."""
     w_p, w_r = make_direction_pair(pair, W_p.T, W_r.T)
     model = SparseCoder(ModelConfig(pair, "relu", N + extra), *pair_sites(pair, N_P, N_R)).eval()
     with torch.no_grad():
@@ -68,8 +68,8 @@ def test_the_true_dictionary_is_recovered_whole_against_the_right_matrices(store
 def test_recovery_is_split_by_the_anchored_features(store):
     model = ground_truth_model("sae")
     with torch.no_grad():
-        model.W_dec[:N] = torch.roll(model.W_dec[:N], 1, dims=1)  # all decoder rows wrong ...
-        model.W_dec[ANCHORED] = torch.from_numpy(W_p.T[ANCHORED])  # ... but the anchored
+        model.W_dec[:N] = torch.roll(model.W_dec[:N], 1, dims=1)  # all decoder rows are wrong ...
+        model.W_dec[ANCHORED] = torch.from_numpy(W_p.T[ANCHORED])  # ... except the anchored ones
     metrics, *_ = evaluate(model, store, TRUTH, stream(0, "chance"))
     assert metrics["gt_recovery_decoder_anchored"] == 1
     assert metrics["gt_recovery_decoder_unanchored"] == 0
@@ -116,7 +116,7 @@ def test_f1_asks_whether_the_matched_latent_fires_when_the_feature_does(store):
     expected = (2 * both / (fires.sum(0) + x.sum(0))).mean()
     metrics, *_ = evaluate(model, store, TRUTH, stream(0, "chance"))
     assert metrics["f1"] == pytest.approx(expected)
-    # latents beyond the features point at random
+    # latents beyond the features have random directions
     assert metrics["mcc"] == pytest.approx(metrics["hungarian_decoder"] * N / min(N, model.config.n_q))
 
 
@@ -125,14 +125,14 @@ def test_a_ground_truth_without_coefficients_is_refused(tmp_path):
         writer.append(np.ones((4, N_P)), target=np.ones((4, N_R)))
     with (
         ActivationStore(tmp_path / "bare.h5") as bare,
-        pytest.raises(ValueError, match=r"bare\.h5: holds no ground"),
+        pytest.raises(ValueError, match=r"bare\.h5: no true coefficients"),
     ):
         evaluate(ground_truth_model("sae"), bare, TRUTH, stream(0, "chance"))
 
 
 @pytest.fixture(scope="module")
 def classes(tmp_path_factory):
-    """A store of 600 samples of 8 classes that lie in pairs, and the true means."""
+    """Return a store of 600 samples from 8 classes, with class means in close pairs, and the true means."""
     rng = np.random.default_rng(0)
     path = tmp_path_factory.mktemp("classes") / "store.h5"
     means = rng.standard_normal((4, N_P)).repeat(2, 0) + 0.1 * rng.standard_normal((8, N_P))
@@ -152,13 +152,13 @@ def test_means_of_classes_are_judged_by_labels_and_beside_the_anchors_alone(clas
     assert metrics["f1"] > 0.99
     assert metrics["top_classes"] == pytest.approx(1, abs=0.2)
     assert metrics["top_purity_unanchored"] > 0.98
-    # classes 0 and 1 lie together: their two directions recover nothing else
+    # classes 0 and 1 are a close pair: their two directions recover no other class
     assert metrics["anchors_only_gt_recovery_decoder"] == 2 / 8
     assert metrics["anchors_only_gt_recovery_decoder_unanchored"] == 0
-    # while one of every pair recovers all
+    # one of each pair recovers all classes
     spread, *_ = evaluate(model, store, truth._replace(anchored=np.array([0, 2, 4, 6])), stream(0, "chance"))
     assert spread["anchors_only_gt_recovery_encoder"] == 1
-    # anchors that are no means of classes are judged as what they are
+    # anchors that are no class means are judged by their own directions
     own = Anchors(truth.W_p.T[[0, 2, 4]], None, None)
     found, *_ = evaluate(model, store, truth._replace(anchors=own, anchored=np.arange(6)), stream(0, "chance"))
     assert found["anchors_only_gt_recovery_decoder"] == 6 / 8
@@ -264,7 +264,7 @@ def test_best_matches_feature_by_feature_give_the_metrics(store):
         again = recovery_metrics(matched, np.array(features[matched.directions]), anchored)
         assert {name: metrics[name] for name in again} == pytest.approx(again, abs=1e-6)
     again = metrics_by_anchors(features, anchored)
-    assert len(again) == 2 * 2 * 2 * 3  # sides, similarities, parts of the features; two recoveries and an MIP
+    assert len(again) == 2 * 2 * 2 * 3  # sides, similarities, feature sets; two recoveries and an MIP
     assert {name: metrics[name] for name in again} == pytest.approx(again, abs=1e-6)
 
 

@@ -1,4 +1,4 @@
-"""Whatever stands in a model's file, it is a model or a sentence with the file's name."""
+"""Any content of a model's file gives a model, or an error that names the file."""
 
 import json
 
@@ -160,7 +160,7 @@ def test_what_a_model_was_made_from_can_be_read_alone(tmp_path):
     save_model(tmp_path / "m.safetensors", MODEL, {"seed": 3, "settings": {"k": 2}})
     assert load_provenance(tmp_path / "m.safetensors") == {"seed": 3, "settings": {"k": 2}}
     for wrong in (None, [], "x"):
-        with pytest.raises(ValueError, match=r"n\.safetensors: its metadata do not say what it was made from"):
+        with pytest.raises(ValueError, match=r"n\.safetensors: its metadata contain no provenance"):
             load_provenance(write(tmp_path / "n.safetensors", DESCRIPTION | {"provenance": wrong}))
 
 
@@ -174,7 +174,7 @@ def test_a_model_whose_activation_is_a_plugins_needs_that_plugin(tmp_path, regis
     opened = load_model(tmp_path / "model.safetensors")
     assert (opened.config, opened.sigma.shrink) == (found.config, 0.3)
     monkeypatch.setattr(plugins, "_REGISTERED", {})
-    said = "model.safetensors: its activation own is of the plugin .*test_saving, which is not imported"
+    said = "model.safetensors: its activation own belongs to the plugin .*test_saving, which is not imported"
     with pytest.raises(ValueError, match=said):
         load_model(tmp_path / "model.safetensors")
 
@@ -186,5 +186,5 @@ def test_saving_a_model_whose_activation_is_of_a_notebook_warns(tmp_path, regist
     Own.__module__ = "__main__"
     activation("own")(Own)
     found = SparseCoder(ModelConfig("sae", "own", 8, 3), (5,), (5,), torch_stream(0, "x"))
-    with pytest.warns(UserWarning, match=r"m\.safetensors: activation own is defined in this notebook or script alone"):
+    with pytest.warns(UserWarning, match=r"m\.safetensors: activation own is defined only in this notebook or script"):
         save_model(tmp_path / "m.safetensors", found, {})

@@ -45,7 +45,7 @@ def test_the_regression_reconstructs_best_and_the_atoms_themselves_worst(bench):
         pre = x @ W.T + b
         return float((x - torch.where(pre > threshold, pre, 0.0) @ atoms).square().sum() / x.square().sum())
 
-    # with uncorrelated features and enough samples the first two are nearly the same encoder
+    # for uncorrelated features and enough samples, the first two are nearly the same encoder
     assert error("regression") < 1.02 * error("covariance")
     assert error("covariance") < 0.9 * error("tied")
 
@@ -80,10 +80,10 @@ def test_the_unit_of_activations_is_that_of_biases_and_thresholds_and_no_row_han
 
 @pytest.mark.parametrize("kind", ["regression", "tied", "covariance"])
 def test_a_common_mean_changes_only_biases_however_large_it_is(bench, kind):
-    """Both fits see the same samples less their mean, to the bit, and so have the same rows and thresholds.
+    """Both fits see the same samples minus their mean, to the bit, so rows and thresholds are equal.
 
-    Multiples of 1/16 make that exact. The sum of 512 that are below 2^10 needs 9 + 10 + 4 bits of float32's 24, in any
-    order of additions. Their mean needs 10 + 13 bits, and so does a sample less that mean.
+    Multiples of 1/16 make that exact. The sum of 512 samples below 2^10 needs 9 + 10 + 4 bits of float32's 24, in any
+    order of additions. The mean needs 10 + 13 bits, and so does a sample minus that mean.
     """
     atoms, shift = bench.features, (1000 * torch.linspace(-1, 1, bench.x.shape[1])).round()
     near, far = EncoderFit(*atoms.shape), EncoderFit(*atoms.shape)
@@ -117,7 +117,7 @@ def test_parts_of_the_samples_are_added_up(bench):
 
 
 def test_an_encoder_of_nothing_is_refused():
-    with pytest.raises(ValueError, match="before any batch"):
+    with pytest.raises(ValueError, match="before a batch is added"):
         EncoderFit(3, 2).solve()
 
 
@@ -125,5 +125,5 @@ def test_an_encoder_of_atoms_needs_them(bench):
     x, atoms = bench.x[:64], bench.features
     fit = EncoderFit(*atoms.shape)
     fit.add(x, nonnegative_codes(x, atoms, atoms @ atoms.T, largest_correlations(x, atoms, 6), 8))
-    with pytest.raises(ValueError, match="of kind tied is made of atoms"):
+    with pytest.raises(ValueError, match="of kind tied needs atoms"):
         fit.solve("tied")

@@ -1,4 +1,4 @@
-"""Solvers of plugins: their dictionaries are found, encoded and told of as those of ours."""
+"""Solvers of plugins: their dictionaries are found, encoded and recorded like those of built-in solvers."""
 
 import json
 from typing import Annotated
@@ -25,7 +25,7 @@ SETTINGS = {"solver": "samples", "n_atoms": 12, "support": 3, "batch_size": 64}
 def samples(registry):
     @solver("samples", libraries=("scipy",))
     def samples(batches, config, generator, start=None, *, taken_from: Annotated[int, Ge(0)] = 0):
-        """Yield samples of a batch, at unit norm."""
+        """Yield the samples of a batch, at unit norm."""
         x = read_batch(batches, taken_from)
         atoms = initial_atoms(x, config.n_atoms, generator)
         codes = nonnegative_codes(
@@ -86,8 +86,8 @@ ROW = {"step": 1, "samples": 1, "loss": 0.0, "fvu": 0.0, "l0": 1.0, "support": 1
 @pytest.mark.parametrize(
     ("steps", "said"),
     [
-        (None, "nothing, expected atoms and a row"),
-        ([], "nothing, expected atoms and a row"),
+        (None, "nothing, expected atoms and a history row"),
+        ([], "nothing, expected atoms and a history row"),
         ([torch.eye(4)], "Tensor of shape .*, expected atoms and a row"),
         ([(torch.eye(4), {"step": 1})], "a row of the history without samples, loss, "),
         ([(torch.eye(4).numpy(), ROW)], "ndarray of shape .*, expected atoms as a Tensor"),

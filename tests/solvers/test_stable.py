@@ -1,4 +1,4 @@
-"""What two halves of the data agree on, without being told what to look for."""
+"""Directions that are found in both halves of the data, without labels."""
 
 import numpy as np
 import pytest
@@ -24,7 +24,7 @@ def test_of_a_bench_they_are_its_features_and_junk_is_not_among_them(bench, tmp_
     with ActivationStore(path) as store:
         found = stable_directions(store, SolverConfig(**CONFIG), 0.9, seed=0)
         again = stable_directions(store, SolverConfig(**CONFIG), 0.9, seed=0)
-        # without pruning, most atoms are none of the features: halves do not agree on these
+        # without pruning, most atoms are no features, and the halves do not share these
         ksvd = stable_directions(store, SolverConfig(solver="ksvd", **CONFIG), 0.95, seed=0)
     nearest = found.anchors.w_p @ bench.features.numpy().T
     assert found.anchors.w_r is found.anchors.feature is None
@@ -48,7 +48,7 @@ def test_of_a_pair_both_sides_are_found_together(bench, tmp_path, normalise, uni
             stable_directions(store, SolverConfig(pair="transcoder"), 0.9, seed=0)
     nearest = (bench.features.numpy() @ anchors.w_p.T).argmax(1)
     w_p, w_r = anchors.w_p[nearest], anchors.w_r[nearest]
-    # of centred activations there may be one more, for what the mean took away
+    # centred activations may have one more direction, from the subtracted mean
     assert len(set(nearest)) == 40 <= len(anchors.w_p) <= 40 + normalise
     assert ((w_p * bench.features.numpy()).sum(1) > 0.97).all()
     assert ((w_r[:, ::-1] * bench.features.numpy()).sum(1) > 0.97).all()
@@ -102,5 +102,5 @@ def test_the_strongest_are_taken_and_too_few_are_refused():
 
 def test_a_store_of_a_row_cannot_be_halved(tmp_path):
     path = write(tmp_path / "one.h5", np.ones((3, 2), dtype=np.float32))
-    with ActivationStore(path) as store, pytest.raises(ValueError, match=r"one\.h5: 3 rows cannot be halved"):
+    with ActivationStore(path) as store, pytest.raises(ValueError, match=r"one\.h5: 3 rows are too few"):
         stable_directions(store, SolverConfig(), 0.9, seed=0)

@@ -1,4 +1,4 @@
-"""Several processes train what one does."""
+"""Several processes train the same dictionary as one."""
 
 import csv
 import json
@@ -58,13 +58,13 @@ CASES = {
 
 
 class Together(Forking):
-    """Starts processes that train together (`tests.training.together`)."""
+    """Starts groups of training processes (`tests.training.together`)."""
 
     def __init__(self) -> None:
         super().__init__("-m", "tests.training.together")
 
     def train(self, log: Path, processes: int = 2, **request) -> list[int]:
-        """Start processes and return their numbers."""
+        """Start processes and return their process ids."""
         with socket.socket() as free:
             free.bind(("localhost", 0))
             where = {"MASTER_ADDR": "localhost", "MASTER_PORT": str(free.getsockname()[1])}
@@ -84,13 +84,13 @@ def together():
 
 @pytest.fixture(scope="module", params=["torch", pytest.param("numba", marks=pytest.mark.slow)])
 def kernels(request):
-    """What computes. Training in other processes than one is the same for both; other tests here train by numba's."""
+    """The backend. Distributed training is the same for both; the other tests here use numba's."""
     return request.param
 
 
 @pytest.fixture(scope="module")
 def trained(together, kernels, tmp_path_factory):
-    """The folder of all cases' trainings by two processes, divided both ways."""
+    """Return the folder of all cases, trained by two processes that divide samples or latents."""
     folder = tmp_path_factory.mktemp("together")
     cases = {name: case for name, case in CASES.items() if int8.is_exact() or case.get("precision") != "int8"}
     (folder / "cases.json").write_text(json.dumps(cases))
@@ -183,7 +183,7 @@ def test_trainings_that_are_killed_go_on_to_the_same_bits(together, store, tmp_p
     kill_after_a_checkpoint(together, log, killed, 2, command(store, killed, split))
     together.train(log, command=command(store, killed, split))
     assert together.end() == [0, 0], log.read_text()
-    assert log.read_text().count("going on from step") == 1, "the first process says so, of the one that was killed"
+    assert log.read_text().count("resuming from step") == 1, "the first process says so, of the one that was killed"
     for name in ("model.safetensors", "config.json"):
         assert (killed / name).read_bytes() == (whole / name).read_bytes()
     assert history(killed) == history(whole)
@@ -200,7 +200,7 @@ def test_a_training_of_one_process_is_gone_on_with_by_several(together, store, t
     kill_after_a_checkpoint(together, log, moved, 1, command(store, moved, "samples"))
     together.train(log, command=command(store, moved, "latents"))
     assert together.end() == [0, 0], log.read_text()
-    assert "going on from step" in log.read_text()
+    assert "resuming from step" in log.read_text()
     expected, found = (load_model(folder / "model.safetensors").state_dict() for folder in (alone, moved))
     torch.testing.assert_close(found, expected, rtol=1e-2, atol=1e-3)
 
@@ -214,13 +214,13 @@ def wait_for(what: Callable[[], Any], seconds: float = 60) -> Any:
 
 
 def has_ended(process: int) -> bool:
-    try:  # one that nobody waits for stays in the table of processes
+    try:  # a process that nobody waits for stays in the process table
         return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] in "ZX"
     except (FileNotFoundError, ProcessLookupError):
         return True
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="Linux alone ends processes with their parent")
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux ends processes with their parent")
 def test_processes_end_with_torchruns_agent_even_those_that_are_stopped(together, store, tmp_path):
     log, words = tmp_path / "log", command(store, tmp_path / "run", "samples", steps=10**6)
     (agent,) = together.train(log, command=words, below_an_agent=True)
@@ -242,7 +242,7 @@ def test_processes_end_with_torchruns_agent_even_those_that_are_stopped(together
             "TimeoutError: process 1 of 2 (from 0) waited 4 s for the others: one",
             marks=pytest.mark.slow,
         ),
-        (signal.SIGKILL, {}, "ConnectionError: process 1 of 2 (from 0) lost its connection to another one"),
+        (signal.SIGKILL, {}, "ConnectionError: process 1 of 2 (from 0) lost its connection to another process"),
     ],
 )
 def test_a_process_that_is_stopped_or_killed_ends_the_others(together, store, tmp_path, number, patience, said):
@@ -263,7 +263,7 @@ def test_processes_that_find_different_checkpoints_are_refused():
         def counts(self, n):
             return [n, 20]
 
-    with pytest.raises(ValueError, match=r"found checkpoints of steps \[0, 20\]; let them share the run's folder"):
+    with pytest.raises(ValueError, match=r"read checkpoints of steps \[0, 20\]; let them share the run's folder"):
         training(CASES["topk"], Processes(samples=Apart()))
 
 

@@ -14,7 +14,7 @@ ROUNDING = torch.finfo(torch.float64).eps
 
 
 def cloud(seed, n, d):
-    """n x d points in general position, float64, of a spread of about 1 in each direction."""
+    """Return n x d points in general position, float64, with a spread of about 1 in each direction."""
     return torch.randn(n, d, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
 
 
@@ -23,7 +23,7 @@ def rotation(seed, d):
 
 
 def distances(x, y):
-    """Sum of distances, what the geometric median makes smallest."""
+    """Return the sum of distances, which the geometric median minimises."""
     return (x - y).norm(dim=1).sum().item()
 
 
@@ -47,14 +47,14 @@ def pull(x, y):
 def test_unit_vectors_to_the_rows_balance_but_for_those_that_lie_there(seed, n, d):
     x = cloud(seed, n, d)
     x[: n // 3] = x[0].clone()  # some rows coincide
-    # a row that is only just the median, or just not, takes very many iterations
+    # a row that is barely the median, or barely not, takes very many iterations
     assume(all(abs(force / here - 1) > 0.02 for force, here in (pull(x, row) for row in x)))
     force, here = pull(x, geometric_median(x, tolerance=1e-6, max_iterations=10_000))
     assert force <= here + 1.1e-6 * n
 
 
 def test_next_to_a_row_that_is_just_not_the_median_it_is_close_when_it_gives_up():
-    """Of a triangle with an angle of just less than 120 degrees."""
+    """The median of a triangle with an angle of just less than 120 degrees."""
     angle = torch.deg2rad(torch.tensor(119.99, dtype=torch.float64))
     x = torch.stack([torch.zeros(2, dtype=torch.float64), *torch.eye(2, dtype=torch.float64)])
     x[2] = torch.stack([angle.cos(), angle.sin()])
@@ -85,8 +85,8 @@ def test_the_order_of_the_rows_does_not_matter(seed, order, n, d):
     d=st.integers(1, 8),
 )  # fmt: skip
 def test_fewer_than_half_of_the_rows_cannot_carry_it_away(seed, share, far, one_way, n, d):
-    """By the balance of unit vectors it stays within (1 - a) / sqrt(1 - 2 a) radii of the others, for a share a that
-    moved (Minsker 2015, "Geometric median and robust estimation in Banach spaces", lemma 2.1)."""
+    """By the balance of unit vectors, the median stays within (1 - a) / sqrt(1 - 2 a) radii of the other points if a
+    share a moved (Minsker 2015, "Geometric median and robust estimation in Banach spaces", lemma 2.1)."""
     x = cloud(seed, n, d)
     moved = x.clone()
     m = int(share * n)
@@ -142,10 +142,10 @@ def test_the_median_of_equal_rows_is_that_row_exactly(value, n, d):
 
 
 def test_a_row_at_the_mean_that_is_not_the_median_is_left():
-    """Weiszfeld's own iteration starts there with a division by zero."""
+    """Weiszfeld's original iteration divides by zero in its first step here."""
     x = torch.tensor([[0.0, 0], [3, 0], [-1, 0], [-1, 0.5], [-1, -0.5]], dtype=torch.float64)
     assert torch.equal(x.mean(0), x[0])
-    # two rows pull to the right, one to the left, and two at 60 degrees make up the balance
+    # two rows pull to the right, one to the left, and two at 60 degrees balance them
     assert geometric_median(x).tolist() == pytest.approx([-1 + 0.5 / 3**0.5, 0], abs=1e-5)
 
 
@@ -158,7 +158,7 @@ def test_the_result_is_one_row_in_the_precision_of_the_input_without_a_gradient(
 
 @pytest.mark.parametrize("shape", [(0, 3), (3, 0), (3,), (2, 2, 2)])
 def test_what_is_no_matrix_of_rows_is_refused(shape):
-    with pytest.raises(ValueError, match="a matrix of one row or more"):
+    with pytest.raises(ValueError, match="a matrix with at least one row"):
         geometric_median(torch.zeros(shape))
 
 

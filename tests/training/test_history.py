@@ -37,7 +37,7 @@ class Died(Exception):
 
 
 def die_after(sinks, rows, new):
-    """What a process does that fails; of one that is killed, less."""
+    """Do what a failing process does; a killed process does less."""
     with contextlib.suppress(Died), History(rows, sinks) as history:
         for row in new:
             history.add(row)
@@ -45,7 +45,7 @@ def die_after(sinks, rows, new):
 
 
 def restored(rows):
-    """Rows as a checkpoint gives them back."""
+    """Return rows as a checkpoint restores them."""
     return json.loads(json.dumps(rows))
 
 
@@ -97,7 +97,7 @@ def test_the_csv_holds_every_number_exactly(path):
     with path.open() as file:
         read = [{key: float(value) for key, value in row.items()} for row in csv.DictReader(file)]
     assert [list(row) for row in read] == [list(row) for row in ROWS]
-    assert str(read) == str([{key: float(value) for key, value in row.items()} for row in ROWS])  # a nan equals nothing
+    assert str(read) == str([{key: float(value) for key, value in row.items()} for row in ROWS])  # NaN != NaN
     assert [p.name for p in path.parent.iterdir()] == ["history.csv"]
 
 
@@ -188,7 +188,7 @@ def test_any_time_can_be_told(steps, seconds, ahead):
 
 
 def shown(folder):
-    """Return what TensorBoard shows of a folder: name -> [(step, value)]."""
+    """Return the content that TensorBoard shows of a folder: name -> [(step, value)]."""
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     events = EventAccumulator(str(folder)).Reload()
@@ -210,7 +210,7 @@ def test_tensorboard_shows_no_row_twice_after_resumes(tmp_path, ahead):
     sink = partial(tensorboard, tmp_path)
     for saved, stop in ((0, 2), (2, 5), (5, 5)):
         die_after([sink], restored(ROWS[:saved]), ROWS[saved : stop + ahead])
-        time.sleep(1)  # TensorBoard reads files by name, in which writers put the second
+        time.sleep(1)  # TensorBoard orders files by name, which contains the second of creation
     record([sink], restored(ROWS[:5]), ROWS[5:])
     assert shown(tmp_path) == expected(ROWS)
 
@@ -234,7 +234,7 @@ def test_tensorboards_clock_is_that_of_training(tmp_path):
 
 
 class Service:
-    """Stands in for wandb and what it keeps of a run: steps may only grow, and it warns of others."""
+    """A replacement for wandb and its stored runs: steps must grow, and it warns otherwise."""
 
     def __init__(self):
         self.runs, self.exit_codes, self.settings = {}, [], {}
@@ -298,7 +298,7 @@ def test_rows_before_tracking_was_asked_for_are_sent_too(service, tmp_path):
 )
 def test_a_package_that_is_not_there_is_named_with_how_to_get_it(monkeypatch, package, sink, requirement):
     monkeypatch.setitem(sys.modules, package, None)
-    with pytest.raises(ModuleNotFoundError, match=f"{package} was asked for .* pip install '{requirement}'"):
+    with pytest.raises(ModuleNotFoundError, match=f"{package} is needed .* pip install '{requirement}'"):
         record([sink])
 
 

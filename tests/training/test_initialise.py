@@ -32,7 +32,7 @@ def test_training_starts_at_the_l0_asked_for_whatever_the_scale(activation, scal
 def test_an_l0_that_cannot_be_had_is_refused():
     model = fresh(activation="jumprelu", init_l0=399)
     x = torch.randn(500, 12)
-    with pytest.raises(ValueError, match="init_l0 = 399: fewer pre-activations than that are positive"):
+    with pytest.raises(ValueError, match="init_l0 = 399 is more than the mean number of positive"):
         start_from_data(model, x, x)
 
 
@@ -64,7 +64,7 @@ def test_a_model_starts_from_the_latents_of_another():
 
 
 def test_a_model_starts_from_one_on_another_device():
-    """Of fake tensors, since few machines have two devices."""
+    """With fake tensors, because few machines have two devices."""
     config = ModelConfig(activation="relu", n_q=30, bias=True)
     with FakeTensorMode():
         with torch.device("cuda"):
@@ -139,5 +139,5 @@ def test_samples_of_any_size_become_unit_rows(scale):
         start_from_samples(model, Arrays(x * np.float32(factor)), no_scaling(8, 8), stream(0, "samples"))
         return model.W_dec
 
-    # small whole numbers times a power of two: exact, even where float32 has few digits left
+    # small whole numbers times a power of two are exact, even if float32 has few digits left
     assert torch.equal(rows(scale), rows(1.0))

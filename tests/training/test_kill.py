@@ -1,7 +1,7 @@
-"""Trainings that are killed at any moment go on to the bits of those that never were.
+"""Killed trainings resume to the same bits as uninterrupted ones.
 
-What is killed are processes of `workflow/scripts/train.py`, by SIGKILL. They are forked from one process that has
-imported what the script imports, since that takes longer than these trainings.
+The tests kill processes of `workflow/scripts/train.py` with SIGKILL. They are forked from one process that has imported
+everything that the script imports, because importing takes longer than these trainings.
 """
 
 import csv
@@ -26,10 +26,10 @@ from tests.int8 import needs_int8
 
 SCRIPT = REPOSITORY / "workflow/scripts/train.py"
 KILLS = 2
-# a checkpoint every few milliseconds, so that many a kill falls into one
+# a checkpoint every few milliseconds, so that kills often hit one
 BASE = {"n_q": 48, "steps": 120, "batch_size": 64, "lr": 3e-3, "log_every": 4, "checkpoint_every": 4}
 RESAMPLED = {"resample_every": 8, "dead_after": 300}
-# A method is a line. With lambda_anchor it gets anchors.
+# each line is a method; with lambda_anchor it gets anchors
 METHODS = {
     "relu": {"activation": "relu", "l1": 0.1, "bias": True, "penalty_warmup": 0.3},
     "jumprelu": {"activation": "jumprelu", "l0": 0.02, "bandwidth": 0.3, "decoder_norm": "unit"},
@@ -53,7 +53,7 @@ METHODS = {
     "anchored crosscoder": {"pair": "crosscoder", "activation": "batchtopk", "k": 4, "lambda_anchor": 0.5},
 }
 OFTEN = ("topk",)
-"""Methods of `make test`: other files' tests stop every method's training in their own process."""
+"""Methods of `make test`: tests in other files stop every method's training in their own process."""
 FORKING = """
 import os, runpy, signal, sys
 from pathlib import Path
@@ -107,7 +107,7 @@ serve(run)
 
 
 class Trainings(Forking):
-    """Starts processes of train.py, one at a time."""
+    """Starts train.py processes, one at a time."""
 
     def __init__(self, store: Path, anchors: Path) -> None:
         self._inputs = ["--seed", "3", "--device", "cpu", "--store", str(store)]
@@ -124,7 +124,7 @@ class Trainings(Forking):
         return self.start(command=command, log=log, die_at=die_at, folder=str(folder))[0]
 
     def run(self, folder: Path, settings: dict, die_at: int | None = None) -> int:
-        """Train, and return the exit status."""
+        """Train and return the exit status."""
         self.train(folder, settings, die_at)
         return self.end()[0]
 
@@ -182,12 +182,12 @@ def test_a_training_killed_again_and_again_ends_in_the_same_bits(trainings, tmp_
         assert_whole_or_absent(folder, whole)
     if status:
         assert trainings.run(folder, settings) == 0, log(folder)
-    assert log(folder).count("going on from step") >= 1, f"ended before it could be killed ({kills} times)"
+    assert log(folder).count("resuming from step") >= 1, f"ended before it could be killed ({kills} times)"
     assert_same(folder, whole)
 
 
 def run_and_kill(trainings, folder, settings):
-    """Kill a training some rows of its history and some milliseconds after it has a checkpoint; return its status."""
+    """Kill a training some rows and some milliseconds after its first checkpoint; return its status."""
     process = trainings.train(folder, settings)
     target, deadline = None, time.monotonic() + 60
     while not (folder / "model.safetensors").exists() and time.monotonic() < deadline:

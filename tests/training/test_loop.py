@@ -111,7 +111,7 @@ def test_a_stopped_training_goes_on_to_the_same_bits(tmp_path, method, stop):
         return batches(step)
 
     resumed, history = run(settings, place, watching)
-    assert seen[0] == stop // 30 * 30, "it goes on from the last checkpoint"
+    assert seen[0] == stop // 30 * 30, "training resumes from the last checkpoint"
     assert same_bits(whole, resumed)
     for ours, theirs in zip(history, expected, strict=True):
         assert {k: v for k, v in ours.items() if k != "seconds"} == {k: v for k, v in theirs.items() if k != "seconds"}
@@ -158,7 +158,7 @@ def test_batchtopks_saved_threshold_keeps_k_latents_on_average():
 
 def test_divergence_while_resampling_is_said_too():
     def broken(step):
-        silent = np.zeros((128, D), dtype=np.float32)  # nothing fires, so all latents are dead
+        silent = np.zeros((128, D), dtype=np.float32)  # no latent fires, so all are dead
         return silent, np.full_like(silent, np.nan if step >= 19 else 1.0)
 
     with pytest.raises(DivergedError, match="in steps 1 to 20: the loss of samples to resample from is not finite"):
@@ -179,7 +179,7 @@ def test_divergence_is_said_with_where_and_what_to_do():
 def test_divergence_names_the_last_good_checkpoint(tmp_path):
     def broken(step):
         x, _ = batches(step)
-        # only the input, of which no latent is active then: the loss stays finite
+        # only the input: no latent is active then, so the loss stays finite
         return (x, x) if step < 65 else (np.full_like(x, np.inf), x)
 
     place = Checkpointing(tmp_path / "checkpoint.safetensors", "this one")
@@ -188,7 +188,7 @@ def test_divergence_names_the_last_good_checkpoint(tmp_path):
     ):
         run({**METHODS["topk"], "checkpoint_every": 30}, place, broken)
     _, history = run({**METHODS["topk"], "checkpoint_every": 30}, place)
-    assert history[-1]["step"] == 90, "from there it can go on with sound data"
+    assert history[-1]["step"] == 90, "the training can resume there with sound data"
 
 
 def test_the_history_is_a_csv_as_training_goes_on(tmp_path):
@@ -203,7 +203,7 @@ def test_a_batch_in_parts_gives_the_gradient_of_the_whole(method):
     settings = {k: v for k, v in METHODS[method].items() if not k.startswith("resample")}
     whole, _ = run({**settings, "steps": 3})
     parts, _ = run({**settings, "steps": 3, "accumulate": 4})
-    if method == "batchtopk":  # chooses over each part
+    if method == "batchtopk":  # selects over each part
         assert not same_bits(whole, parts)
         return
     torch.testing.assert_close(whole.W_dec, parts.W_dec, rtol=1e-4, atol=1e-6)

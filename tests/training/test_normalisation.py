@@ -82,7 +82,7 @@ def test_the_folded_model_does_to_raw_what_the_trained_one_does_to_normalised(st
     normalised = model(scaling(x_p, x_r)[0])
     scaling.fold(model)
     raw = model(x_p)
-    # Sigma^1/2 and Sigma^-1/2 are kept in float32
+    # Sigma^1/2 and Sigma^-1/2 are stored in float32
     torch.testing.assert_close(raw.latents(), normalised.latents(), rtol=1e-4, atol=1e-4)
     torch.testing.assert_close(scaling(x_p, raw.x_hat)[1], normalised.x_hat, rtol=1e-4, atol=1e-4)
 
@@ -105,7 +105,7 @@ def test_rows_along_normalised_directions_fold_into_rows_along_the_raw_ones(stor
 
 @pytest.mark.parametrize("fit", [fit, fit_whitening])
 def test_tied_weights_come_apart_where_raw_activations_need_it(store, fit):
-    """What is saved computes what was trained, and is read back as it is, though its settings say tied."""
+    """A saved model computes the same as the trained one, and is loaded unchanged although its settings say tied."""
     config = ModelConfig("sae", "topk", 20, 4, tied=True)
     model = SparseCoder(config, (8,), (8,), torch_stream(0, "x"))
     x_p, x_r = (torch.from_numpy(x.astype(np.float32)) for x in make_pair("sae", INPUT, TARGET))
@@ -136,7 +136,7 @@ def test_raw_rows_are_those_of_the_folded_model(store, pair, fit):
 def test_activations_that_float32_cannot_scale_back_are_refused(fitting):
     x = RNG.standard_normal((50, 4)).astype(np.float32)
     with pytest.raises(
-        ValueError, match=r"activations \(input\) lie .*e-40 from their mean, .*; multiply them by a con"
+        ValueError, match=r"activations \(input\) are on average .*e-40 from their mean, .*; multiply them by a con"
     ):
         fitting(Arrays(x * np.float32(1e-40)), "sae")
     for scale in (1e-33, 1e33):

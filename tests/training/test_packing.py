@@ -16,10 +16,10 @@ def test_a_nested_state_is_packed_into_tensors_and_back():
     found = unpack("optimizer", packed)
     assert repr(found) == repr(state)
     assert found["groups"][0]["betas"] == (0.9, 0.999)
-    # safetensors writes no memory twice
+    # safetensors does not write shared memory twice
     assert len({one.data_ptr() for one in packed.values()}) == len(packed)
 
 
 def test_a_state_of_other_objects_is_refused():
-    with pytest.raises(ValueError, match=r"the state of Event holds a set, .*; leave out= away, and save"):
+    with pytest.raises(ValueError, match=r"the state of Event holds a set, .*; omit out=, and save"):
         pack("schedule", type("Event", (), {})(), {"names": {1, 2}})

@@ -1,4 +1,4 @@
-"""A finished run stands in for another one that is the same, whatever both are called, and only a whole one does."""
+"""A finished run replaces an identical one, whatever their names, but only if it is complete."""
 
 import json
 import logging
@@ -19,7 +19,7 @@ from sdlcore.training.runner import Run
 
 SETTINGS = {"activation": "topk", "k": 2, "n_q": 8, "steps": 6, "batch_size": 16, "log_every": 3}
 DAMAGED = [("model.safetensors", -9), ("config.json", 5)]
-"""Files that tell of damage, and a byte to damage."""
+"""Files that reveal damage, and the byte to damage."""
 FILES = {"model": "model.safetensors", "config": "config.json", "history": "history.csv"}
 
 
@@ -27,13 +27,13 @@ ALONE = Options(device="cpu")
 
 
 class Trainings:
-    """Trains one run after another, of configurations that have a folder of results and a store each."""
+    """Trains one run after another, for configurations with separate folders for results and stores."""
 
     def __init__(self, folder: Path, log: pytest.LogCaptureFixture) -> None:
         self.folder, self._log = folder, log
 
     def run(self, configuration: str, options: Options = ALONE, seed: int = 0, **settings: object) -> bool:
-        """Train, and tell whether a finished run was copied."""
+        """Train, and return whether a finished run was copied."""
         store = self.folder / configuration / "train.h5"
         if not store.exists():
             store.parent.mkdir()
@@ -47,7 +47,7 @@ class Trainings:
             run_training(run, config, options, __file__, lambda *where: open_store(*where[:4]))
         assert all(path.is_file() for path in files.values())
         assert not list(self.files(configuration).glob(".*"))
-        return "is the same run, and finished" in self._log.text
+        return "is a finished run with the same inputs" in self._log.text
 
     def files(self, configuration: str) -> Path:
         return self.folder / configuration / "runs" / configuration
@@ -66,7 +66,7 @@ def test_a_run_of_another_configuration_is_copied_and_its_own_files_stay(trainin
     for name, stat in before.items():
         one, two = (trainings.files(configuration) / name for configuration in ("one", "two"))
         assert one.read_bytes() == two.read_bytes()
-        # of its own, and new: Snakemake goes by times
+        # a new file of its own, because Snakemake compares times
         assert two.stat().st_ino != stat.st_ino
         assert two.stat().st_mtime_ns > stat.st_mtime_ns == one.stat().st_mtime_ns
 
@@ -105,7 +105,7 @@ def test_a_model_of_another_run_is_not_taken(trainings: Trainings):
 
 
 def test_a_run_that_has_begun_again_is_not_taken(trainings: Trainings):
-    """Its history and its model lie there, of the run before."""
+    """The folder contains history and model of the previous run."""
     with pytest.raises(DivergedError):
         trainings.run("one", lr=1e30, gradient_clip=None)
     assert (trainings.files("one") / "model.safetensors").exists()

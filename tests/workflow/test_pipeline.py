@@ -1,4 +1,4 @@
-"""The tiny pipeline, run to its end: what it leaves, and what is made anew when."""
+"""The tiny pipeline, run to its end: its files, and the causes that recompute them."""
 
 import csv
 import json
@@ -25,7 +25,7 @@ ANOTHER_LR = {"methods": {"topk": {"lr": 0.001}}}
 
 @contextmanager
 def edited(path, text):
-    """Append text to a file, and put the file back afterwards."""
+    """Append text to a file, and restore the file afterwards."""
     before = path.read_text()
     path.write_text(before + text)
     try:
@@ -54,12 +54,12 @@ def test_a_run_makes_every_table_figure_and_the_report(finished):
 
 @pytest.fixture(scope="module")
 def everything(finished):
-    """The plan of a run that begins anew."""
+    """The plan of a run from scratch."""
     return finished.plan("all", "verdicts", "--forceall")
 
 
 def test_it_fits_the_size_that_tests_and_clusters_count_on(everything):
-    # the rule that gives verdicts their name runs nothing, and is no part of a run
+    # the rule for the name of verdicts runs nothing, and is no part of a run
     assert len([rule for rule, _ in everything.jobs if rule != "verdicts"]) <= 25
 
 
@@ -90,7 +90,7 @@ def test_touching_every_file_or_editing_what_no_run_uses_reruns_nothing(finished
         for path in [finished.path / part, *(finished.path / part).rglob("*")]:
             if path.is_file():
                 os.utime(path)
-    # parts that no run uses, and declarations of settings
+    # modules that no run uses, and declarations of settings
     unused = ["model/activations/relu.py", "losses/l1.py", "solvers/acs.py", "run.py", "solvers/settings.py"]
     edits = dict.fromkeys(unused, "\nEDIT = 1\n")
     prose = {"model/activation.py": "\n# a comment\n", "losses/total.py": '\n"""A docstring."""\n'}
@@ -104,7 +104,7 @@ def test_touching_every_file_or_editing_what_no_run_uses_reruns_nothing(finished
 
 @pytest.fixture(scope="module")
 def another_lr(finished):
-    """What another hyperparameter of one method makes anew."""
+    """The jobs that another hyperparameter of one method causes."""
     return finished.plan(change=ANOTHER_LR)
 
 
@@ -112,7 +112,7 @@ def another_lr(finished):
 def test_results_copied_without_snakemakes_records_say_so_and_can_be_kept(finished, another_lr, tmp_path):
     copy = Checkout(tmp_path / "copy")
     subprocess.run(["cp", "-r", finished.path / "results", copy.path / "results"], check=True)
-    # a copy whose times are in order: Snakemake has nothing to do there, and so --touch alone records nothing
+    # a copy whose times are in order: Snakemake has nothing to do there, so --touch alone records nothing
     times = 2 * (time.time(),)
     for path in (copy.path / "results").rglob("*"):
         os.utime(path, times)
@@ -122,7 +122,7 @@ def test_results_copied_without_snakemakes_records_say_so_and_can_be_kept(finish
     plan = copy.plan()
     assert plan.jobs == []
     assert "was copied here" not in plan.text
-    # a record for every file, or another setting's runs would count as these
+    # a record for every file, or runs with another setting would count as these
     assert copy.plan(change=ANOTHER_LR).jobs == another_lr.jobs
 
 
@@ -141,9 +141,11 @@ def test_another_configuration_takes_the_runs_that_are_the_same(finished):
     assert f"\nresults/other/{run}/metrics.json\n" in said, "it ends with the file that was asked for"
     assert "report.html" not in said, "which is no report"
     said = (finished.path / "logs/other/train/lrb.topk.best.none.seed0.log").read_text()
-    assert f"results/tiny/{run} is the same run, and finished: its files are copied" in said
+    assert f"results/tiny/{run} is a finished run with the same inputs; its files are copied" in said
     said = (finished.path / "logs/other/evaluate/lrb.topk.best.none.seed0.log").read_text()
-    assert f"results/tiny/{run}/metrics.json is of the same dictionary, and finished: its metrics are taken" in said
+    assert (
+        f"results/tiny/{run}/metrics.json evaluates the same dictionary and is finished; its metrics are reused" in said
+    )
     for file in ("model.safetensors", "config.json", "history.csv", "metrics.json"):
         one, other = (finished.path / "results" / name / run / file for name in ("tiny", "other"))
         assert one.read_bytes() == other.read_bytes()
@@ -224,7 +226,7 @@ def test_editing_a_product_remakes_it_alone(finished):
 
 @contextmanager
 def without(path):
-    """Take a file away, and put it back afterwards."""
+    """Remove a file, and restore it afterwards."""
     aside = path.rename(path.with_name(f"{path.name}.aside"))
     try:
         yield
@@ -277,13 +279,13 @@ def test_solvers_leave_runs_and_a_table_like_any_other(finished):
     assert "solvers" in (finished.path / "results/tiny/tables/solvers.md").read_text().lower()
     plan = finished.plan("solvers", change=asked | {"methods": {"acs": {"ridge": 0.01}}})
     assert plan.rules() == {"solve", "evaluate", "make_solvers", "solvers"}
-    # a training starts from what was solved for
+    # a training starts from a solver's dictionary
     run = "results/tiny/runs/lrb/topk_warm/best/none/seed0"
     warm = asked | {"methods": {"topk_warm": {"like": "topk", "warm_start": "acs"}}}
     assert finished.plan(f"{run}/metrics.json", change=warm).rules() == {"train", "evaluate"}
     finished.snakemake(f"{run}/metrics.json", change=warm)
     assert json.loads((finished.path / run / "config.json").read_text())["inputs"]["start"]
-    # trained runs do not hang on solvers
+    # trained runs do not depend on solvers
     with edited(finished.path / "src/sdlcore/solvers/acs.py", "\n# an edit\n"):
         assert finished.plan().jobs == []
 
@@ -313,7 +315,7 @@ def test_harder_benches_make_a_table_and_a_picture_of_runs_like_any_other(finish
         points = [(row["parameter"], row["value"], row["source"]) for row in csv.DictReader(file)]
     assert points == [("noise", "0.0", "lrb"), ("noise", "0.5", "lrb_noise_0_5")]
     assert (finished.path / "results/tiny/figures/frontier.png").stat().st_size > 10_000
-    # what is drawn otherwise is drawn anew, and nothing else
+    # only the changed products are drawn again
     changed = asked | {"sources": {"bench": {"lrb_noise_0_5": {"like": "lrb", "noise": 0.5, "correlation": 0.3}}}}
     plan = finished.plan("harder", "frontier", change=changed)
     assert plan.rules() == {"samples", "train", "evaluate", "make_frontier", "frontier"}
@@ -326,7 +328,7 @@ SWEPT = {
 
 
 def test_a_sweep_trains_what_is_new_in_it(finished):
-    """The point that is Table 1's has its runs already; the other one is a bench of its own."""
+    """The point with Table 1's value has its runs already; the other one is a bench of its own."""
     (trained,) = finished.plan("table4", change=SWEPT).of("train")
     assert "source=lrb_n_14" in trained
 
@@ -389,7 +391,7 @@ def stop_by_a_damaged_store(checkout):
     ids=["forked", "of its own"],
 )
 def test_a_run_made_again_has_equal_bits_whether_its_processes_are_forked_or_not(finished, hooks, warm):
-    """The same run, asked for again, is the same model, and has the same metrics; also after it failed."""
+    """The same run gives the same model and metrics when requested again, even after a failure."""
     files = [finished.path / RUN / name for name in ("model.safetensors", "metrics.json")]
     before = [file.read_bytes() for file in files]
     if hooks:
@@ -443,7 +445,7 @@ def test_published_metrics_are_restored_where_the_configuration_says_the_same(fi
     before = (finished.path / RUN / "metrics.json").read_bytes()
     finished.snakemake("publish")
     published = list((finished.path / "docs/results/tiny/runs").iterdir())
-    assert len(published) == 6  # those of the configuration; other tests left runs of others
+    assert len(published) == 6  # the configuration's own; other tests left runs with other settings
     runs.rename(kept)
     try:
         finished.snakemake("restore", change={"methods": {"topk": {"k": 5}}})

@@ -1,4 +1,4 @@
-"""A plugin beside a configuration: its method becomes a row of Table 1, and nothing else is trained again."""
+"""A plugin beside a configuration adds its method as a row of Table 1, and retrains nothing else."""
 
 import shutil
 
@@ -12,14 +12,14 @@ from tests.workflow.conftest import Checkout, read_plan, snakemake
 
 pytestmark = pytest.mark.slow  # a plan of the example is in test_pipeline.py
 EXAMPLE = REPOSITORY / "examples/new_method"
-# Table 1 alone, of two runs
+# only Table 1, with two runs
 SMALL = {"tables": {"table1": {"methods": ["topk"], "anchorings": ["none"]}}}
 SOFT = ["source=lrb, method=soft, protocol=best, anchoring=none, seed=0"]
 
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
-    """A checkout in which Table 1 of the tiny configuration was made, and the example in a folder of its own."""
+    """A checkout with the finished Table 1 of the tiny configuration, and the example in a folder of its own."""
     folder = tmp_path_factory.mktemp("plugins")
     checkout = Checkout(folder / "sdl core")
     checkout.snakemake("make_table1", change=SMALL)
@@ -60,7 +60,7 @@ def test_it_is_a_row_of_table_1_and_finished_runs_of_others_are_taken_over(added
     assert len(rows) == 1
     assert rows["fvu_mean"].notna().all()
     logs = {path.name: path.read_text() for path in (added.path / "logs/new_method/train").glob("*.log")}
-    copied = {name.split(".")[1] for name, text in logs.items() if "is the same run, and finished" in text}
+    copied = {name.split(".")[1] for name, text in logs.items() if "is a finished run with the same inputs" in text}
     assert copied == {"topk"}
     assert not plan(added).jobs
 

@@ -1,10 +1,10 @@
-"""Feature absorption: parents whose latent is silent because their children's latents stand in for it (section 3.5).
+"""Feature absorption: the latents of child features fire in place of their parent's latent (section 3.5).
 
-Chanin et al. 2024 ("A is for Absorption", arXiv 2409.14507) find it in language models, where a probe stands for the
-true feature; on a bench with a hierarchy the true features are there. A sample counts as absorbed in their sense where
-the latent of the parent does not fire though the parent is active, and another latent makes up for it in the parent's
-direction. Here it is asked of pairs, of a parent and a child of it, and of sums over the samples in which that child is
-the only active one of the family, since single magnitudes scatter.
+Chanin et al. 2024 ("A is for Absorption", arXiv 2409.14507) measure absorption in language models, with a probe as the
+true feature. A bench with a hierarchy knows its true features. In their sense, a sample is absorbed if the parent is
+active, the parent's latent does not fire, and another latent writes in the parent's direction instead. Here a verdict
+is reached for each pair of a parent and its child. It uses sums over the samples in which that child is the family's
+only active one, because single magnitudes scatter.
 """
 
 from typing import TYPE_CHECKING, NamedTuple
@@ -31,20 +31,20 @@ class Family(NamedTuple):
     directions: np.ndarray
     """(1 + C) x (1 + C): cosines of these latents' decoder columns with the directions of parent and children."""
     response: np.ndarray
-    """(1 + C) x C: mean of latent times norm of its decoder column over the samples in which only that child is active,
-    by the mean magnitude of that child there; NaN where there is no such sample."""
+    """(1 + C) x C: mean contribution (latent times norm of its decoder column) over the samples in which only that
+    child is active, divided by the child's mean magnitude in them; NaN without such samples."""
 
 
 def match_latents(W_dec: np.ndarray, W: np.ndarray) -> np.ndarray:
     """Match each of n features to a latent of its own, by the largest sum of cosines with decoder columns.
 
-    One to one, because a latent that is a child plus its parent lies as near to either, and must not count as both.
-    Signed, other than recovery, because a latent is never negative: against its column it writes nothing.
+    The assignment is one to one: a latent that points along child plus parent is equally near to both, and must not
+    count twice. Cosines are signed, unlike in recovery, because a non-negative latent cannot write against its column.
 
     Parameters
     ----------
     W_dec
-        n_q x n_r, by latent.
+        n_q x n_r decoder columns, one row per latent.
     W
         n_r x n true features.
 
@@ -54,7 +54,7 @@ def match_latents(W_dec: np.ndarray, W: np.ndarray) -> np.ndarray:
         If there are fewer latents than features.
     """
     if len(W_dec) < W.shape[1]:
-        raise ValueError(f"{len(W_dec)} latents for {W.shape[1]} features, expected as many or more: each has its own")
+        raise ValueError(f"{len(W_dec)} latents for {W.shape[1]} features; expected at least one latent per feature")
     _, latent = scipy.optimize.linear_sum_assignment((normalise_rows(W_dec) @ W).T, maximize=True)
     return latent
 
@@ -62,12 +62,12 @@ def match_latents(W_dec: np.ndarray, W: np.ndarray) -> np.ndarray:
 def families(
     latents: np.ndarray, x: scipy.sparse.csr_array, W_dec: np.ndarray, W: np.ndarray, hierarchy: Hierarchy
 ) -> list[Family]:
-    """Return the latents of each family of features, and how they respond.
+    """Return the latents of each family of features, and how they respond to each child.
 
     Parameters
     ----------
     latents
-        N x n: activations of the features' latents, as `match_latents` has them.
+        N x n: activations of the features' latents, in the order of `match_latents`.
     x
         N x n true coefficients.
     W_dec
@@ -102,19 +102,18 @@ def absorption(
     Parameters
     ----------
     latents, x, W_dec, W, hierarchy
-        As `families` takes them; latents may be sparse.
+        As in `families`; latents may be sparse.
 
     Returns
     -------
     DataFrame
-        One row a pair, over the samples in which that child is the only active one of its family: ``parent`` and
-        ``child`` (features), ``samples``, ``fires`` (share of them in which the parent's latent fires), ``own`` and
-        ``carried`` (what the parent's latent and the child's write in the parent's direction, sum of latent times inner
-        product, by the sum of the parent's magnitudes), ``absorbed`` (own is less than a half, carried a half or more),
-        ``lost`` (both are less than a half: the dictionary does without the parent). Without such a sample the numbers
-        are NaN and both verdicts False.
+        One row per pair, over samples with that child as the only active one of its family: ``parent`` and ``child``
+        (features), ``samples`` (their number), ``fires`` (share of samples that activate the parent's latent), ``own``
+        and ``carried`` (contributions of the parent's and the child's latent in the parent's direction, as a share of
+        the parent's magnitudes), ``absorbed`` (own below a half, carried at least a half), ``lost`` (both below a half:
+        the dictionary misses the parent). Without samples, the numbers are NaN and both verdicts False.
     """
-    import pandas as pd  # only here: an evaluation that asks for none of it does not pay for loading it
+    import pandas as pd  # only here: evaluations without a hierarchy need not load pandas
 
     written = np.einsum("dr,rp->dp", W_dec, W[:, : hierarchy.parents])
     rows = []
@@ -148,7 +147,7 @@ def _column(latents: np.ndarray | scipy.sparse.csc_array, latent: int) -> np.nda
 
 
 def _alone(x: scipy.sparse.csr_array, hierarchy: Hierarchy, parent: int) -> list[np.ndarray]:
-    """Return, for each child of a parent, the samples in which it is the only active child."""
+    """Return each child's samples: those with this child as the only active one of its parent."""
     active = x[:, list(hierarchy.family(parent))].toarray() > 0
     single = active.sum(axis=1) == 1
     return [np.flatnonzero(single & active[:, child]) for child in range(hierarchy.children)]

@@ -1,4 +1,4 @@
-"""Find the reference directions that anchors give away. Only evaluation does; training and discovery never see them."""
+"""Find the reference directions that anchors reveal. Only evaluation does this; training and discovery never do."""
 
 from typing import NamedTuple
 
@@ -20,7 +20,7 @@ class Best(NamedTuple):
 
 
 def near_anchors(anchors: Anchors, references: References, tau: float = TAU) -> np.ndarray:
-    """Return which of n reference directions have an anchor within ``tau``, in one representation or the other.
+    """Mark the reference directions that have an anchor within ``tau``, in either representation.
 
     Returns
     -------
@@ -33,9 +33,9 @@ def near_anchors(anchors: Anchors, references: References, tau: float = TAU) -> 
 
 
 def anchored_features(anchors: Anchors, references: References) -> np.ndarray:
-    """Return the indices of the reference directions that anchors were drawn from, or else are near (`near_anchors`).
+    """Return the indices of the reference directions that the anchors were drawn from.
 
-    Anchors know which directions they were drawn from, which may be others than these.
+    If the anchors were not drawn from these references, return the indices of those near an anchor (`near_anchors`).
     """
     feature, n = anchors.feature, references.W_p.shape[1]
     if feature is not None and feature.max() < n and np.array_equal(references.W_p.T[feature], anchors.w_p):

@@ -10,18 +10,18 @@ from sdlcore.sources.bench.settings import Hierarchy
 
 
 class CoefficientScores:
-    """Takes a store's samples block by block, in its order.
+    """Detection, splitting, shrinkage and absorption scores; samples are added block by block in the store's order.
 
     Parameters
     ----------
     W_dec
-        n_q x n_r, by latent.
+        n_q x n_r decoder columns, one row per latent.
     true
-        n x n_r: what one unit of each feature is in the target, not normalised.
+        n x n_r: contribution of one unit of each feature to the target, not normalised.
     x
         N x n true coefficients of the store.
     hierarchy
-        Parents and children among the features, where there are any.
+        Parents and children among the features; None if the bench has no hierarchy.
     """
 
     def __init__(
@@ -30,7 +30,7 @@ class CoefficientScores:
         self._x, self._hierarchy = x, hierarchy
         self._splitting, self._detection = Splitting(W_dec, true), Detection(W_dec, true)
         squares = np.square(true).sum(axis=1)
-        # by these an inner product says how many units of the feature there are
+        # an inner product with these is a number of units of the feature
         self._units = (true / squares[:, None]).T
         judged = hierarchy is not None and len(W_dec) >= len(true)
         self._own = match_latents(W_dec, (true / np.sqrt(squares)[:, None]).T) if judged else None
@@ -54,9 +54,9 @@ class CoefficientScores:
         return np.argsort(active, kind="stable")[: max(1, len(active) // 4)]
 
     def metrics(self) -> dict[str, float | None]:
-        """Return what detection and splitting have, and with a hierarchy ``absorption``.
+        """Return the detection and splitting metrics, and ``absorption`` if there is a hierarchy.
 
-        The last is None where there are fewer latents than features, or no sample that tells.
+        ``absorption`` is None with fewer latents than features, or if no pair has a sample.
         """
         metrics = self._splitting.metrics() | self._detection.metrics()
         if self._hierarchy is None:
@@ -70,16 +70,16 @@ class CoefficientScores:
 
 
 class Detection:
-    """How well each latent tells whether its feature is active, over samples that are added block by block.
+    """F1, precision and recall of latents as detectors of their nearest features; samples are added block by block.
 
-    SynthSAEBench's scores (Chanin and Garriga-Alonso 2026, arXiv 2602.14687). Each latent is taken for the feature that
-    its decoder column is nearest to, and all latents count alike. So a dictionary that is narrower than the number of
-    features loses nothing by it, and each dead or surplus latent costs.
+    These are SynthSAEBench's scores (Chanin and Garriga-Alonso 2026, arXiv 2602.14687). Each latent is assigned to the
+    feature nearest to its decoder column, and scores are means over latents. So a dictionary with fewer latents than
+    features loses nothing, and each dead or surplus latent lowers the scores.
 
     Parameters
     ----------
     W_dec
-        n_q x n_r, by latent.
+        n_q x n_r decoder columns, one row per latent.
     true
         n x n_r true directions, of any norm.
     """
@@ -98,9 +98,9 @@ class Detection:
         self._active += np.asarray(active.sum(axis=0), dtype=float)
 
     def metrics(self) -> dict[str, float | None]:
-        """Return the means over latents, and ``uniqueness``, the number of their features over that of latents.
+        """Return means over latents, and ``uniqueness``: the number of distinct nearest features per latent.
 
-        A latent that never fires has a precision, a recall and an F1 of 0.
+        A latent that never fires has precision, recall and F1 of 0.
         """
         precision = self._hits / np.maximum(1, self._fired)
         recall = self._hits / np.maximum(1, self._active)
@@ -114,27 +114,27 @@ class Detection:
 
 
 class Splitting:
-    """What the latents that match features write of them, over samples that are added block by block.
+    """Splitting and shrinkage of the features that some latent matches; samples are added block by block.
 
-    A feature that several latents stand for is split (Bricken et al. 2023, "Towards Monosemanticity"); latents that
-    write less of it than there is shrink it, as an L1 penalty makes them (Wright and Sharkey 2024, "Addressing Feature
-    Suppression in SAEs"). Both are told of features that some latent matches.
+    A feature is split if several latents match it (Bricken et al. 2023, "Towards Monosemanticity"). It is shrunk if
+    those latents write less than its coefficient, as an L1 penalty causes (Wright and Sharkey 2024, "Addressing Feature
+    Suppression in SAEs").
 
-    A latent matches a feature where the cosine of its decoder column with it exceeds tau. Signed, other than recovery:
-    against its column a latent, which is never negative, writes nothing.
+    A latent matches a feature if the cosine of its decoder column with the feature exceeds tau. The cosine is signed,
+    unlike in recovery, because a non-negative latent cannot write against its column.
 
     Parameters
     ----------
     W_dec
-        n_q x n_r, by latent.
+        n_q x n_r decoder columns, one row per latent.
     true
-        n x n_r: what one unit of each feature is in the target, not normalised.
+        n x n_r: contribution of one unit of each feature to the target, not normalised.
     """
 
     def __init__(self, W_dec: np.ndarray, true: np.ndarray) -> None:
         cosines = normalise_rows(W_dec.astype(np.float64)) @ normalise_rows(true.astype(np.float64)).T
         latents, features = np.nonzero(recovered(cosines))
-        # what one unit of a latent writes in a feature's direction, in units of the feature
+        # contribution of one unit of a latent in a feature's direction, in units of the feature
         share = cosines[latents, features] * np.linalg.norm(W_dec[latents], axis=1)
         share /= np.linalg.norm(true[features], axis=1)
         self._share = scipy.sparse.csr_array((share, (latents, features)), shape=cosines.shape)
@@ -151,24 +151,25 @@ class Splitting:
 
     @property
     def latents(self) -> np.ndarray:
-        """How many latents that match each feature fire in some sample in which it is active (n integers)."""
+        """Number of matching latents that fire in some sample of the active feature (n integers)."""
         return np.asarray(self._together.sum(axis=0), dtype=int)
 
     @property
     def slopes(self) -> np.ndarray:
-        """Return the slope through the origin of what they write together on the coefficient (n; NaN without any).
+        """Slope of the matching latents' joint contribution on the coefficient, through the origin (n floats).
 
-        Over the samples in which the feature is active, whether they fire or not. Through the origin, since what an L1
-        penalty takes off is about as much from large coefficients as from small ones, which no other slope would show.
+        NaN for features without such latents. The fit uses all samples of the active feature, even if
+        no latent fires. It goes through the origin because an L1 penalty subtracts about the same amount from
+        large and small coefficients; a line with an intercept would hide that.
         """
         known = (self.latents > 0) & (self._squares > 0)
         return np.divide(self._written, self._squares, out=np.full(len(known), np.nan), where=known)
 
     def metrics(self) -> dict[str, float | None]:
-        """Return ``splitting`` and ``shrinkage`` of the features that have a latent; None where none has.
+        """Return ``splitting`` and ``shrinkage`` over the features that have a latent; None if no feature has one.
 
-        ``splitting`` is the mean number of latents of a feature, 1 where none is split; ``shrinkage`` 1 less the median
-        slope, 0 where contributions are as large as coefficients.
+        ``splitting`` is the mean number of latents per feature, 1 if none is split. ``shrinkage`` is 1 minus the median
+        slope, 0 if contributions are as large as coefficients.
         """
         found = self.latents > 0
         if not found.any():

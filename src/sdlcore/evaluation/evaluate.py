@@ -34,19 +34,19 @@ from sdlcore.model.coder import SparseCoder
 from sdlcore.plugins.registry import in_words
 
 DIGITS = 6
-"""Decimals of the best matches that are kept feature by feature."""
+"""Decimals of the best matches stored for each feature."""
 ENCODER_PATTERN = Matched("encoder", Similarity.PATTERN)
 
 
 class Judged(NamedTuple):
-    """What a plugin's metric is computed from (`sdlcore.evaluation.plugin_metrics.metric`)."""
+    """Input of a plugin's metric (`sdlcore.evaluation.plugin_metrics.metric`)."""
 
     model: SparseCoder
     """In evaluation mode, on the CPU."""
     store: Activations
-    """Samples that training did not see."""
+    """Held-out samples."""
     truth: GroundTruth | None
-    """What it is judged against, where there is anything."""
+    """Reference directions to judge the model against, or None."""
 
     def samples(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Yield x_p (B x n_p) and x_r (B x n_r), float32, in batches."""
@@ -54,15 +54,15 @@ class Judged(NamedTuple):
 
 
 class Evaluation(NamedTuple):
-    """What `evaluate` finds."""
+    """Result of `evaluate`."""
 
     metrics: dict[str, float | None]
     chance: dict[str, float]
-    """Recovery and MIP of as many random directions of the same dimensions, or of their patterns, by name."""
+    """Recovery and MIP of equally many random directions, and of the patterns of random rows, by metric name."""
     features: dict[str, list[float]]
-    """What recovery was counted from: another threshold or another part of the features needs no weights. ``anchored``:
-    the indices of the features that anchors give away; ``encoder`` and ``decoder`` (cosines), ``encoder_raw`` and
-    ``decoder_raw`` (inner products): the n best matches. Empty without ground truth."""
+    """Best match of each feature, to recompute recovery for another threshold or subset of features.
+    ``anchored``: indices of the features that anchors reveal; ``encoder`` and ``decoder`` (cosines), ``encoder_raw``
+    and ``decoder_raw`` (inner products): n numbers each. Empty without ground truth."""
 
 
 @torch.no_grad()
@@ -72,24 +72,24 @@ def evaluate(
     truth: GroundTruth | None = None,
     chance: np.random.Generator | None = None,
 ) -> Evaluation:
-    """Return the metrics of a trained model, and those of random directions.
+    """Return the metrics of a trained model, and the chance level of random directions.
 
     Parameters
     ----------
     model
         In evaluation mode.
     store
-        Samples that training did not see.
+        Held-out samples.
     truth
-        The true features; without them only what every run has can be told.
+        The true features; without them only the metrics of `EVERY_RUN` are computed.
     chance
-        Stream for the random directions; needed with ``truth``.
+        Random stream for the chance level; required with ``truth``.
 
     Returns
     -------
     metrics
-        By name, as `sdlcore.evaluation.metrics` declares them, which says what each is and which runs have it. None
-        where there is nothing to take a mean over.
+        By name, as declared in `sdlcore.evaluation.metrics`, which describes each metric and the runs that have it.
+        None if there is nothing to average.
     chance, features
         See `Evaluation`.
     """
@@ -97,7 +97,7 @@ def evaluate(
         metrics = on_samples(model, store) | _of_plugins(Judged(model, store, None))
         return Evaluation(_declared(metrics), {}, {})
     if chance is None:
-        raise ValueError("a ground truth needs a stream for the chance level")
+        raise ValueError("evaluate: truth was given without chance; pass the random generator of the chance level")
     true_p, true_r = make_direction_pair(model.config.pair, truth.W_p.T, None if truth.W_r is None else truth.W_r.T)
     W_enc, W_dec = model.W_enc.numpy(), model.W_dec.numpy()
     decoder = best_match(normalise_rows(W_dec), true_r)
@@ -124,7 +124,7 @@ def evaluate(
     metrics |= _anchors_only(model.config.pair, truth, true_p, true_r)
     if seen.scores is not None:
         metrics |= oracle(model, store, true_p, true_r) | seen.scores.metrics()
-        # the same assignment, over the pairs that there are
+        # the same assignment, averaged over its pairs instead of over all features
         metrics["mcc"] = assigned * len(true_r) / min(len(true_r), model.config.n_q)
         rarest = decoder.similarity[seen.scores.rarest()]
         metrics[recovery_name("decoder", features=FeatureSet.RAREST)] = float(recovered(rarest).mean())
@@ -139,7 +139,7 @@ def evaluate(
 def _chance_levels(
     n_q: int, true_p: np.ndarray, true_r: np.ndarray, spread: np.ndarray, rng: np.random.Generator
 ) -> dict[str, float]:
-    """Return recovery and MIP of as many random directions as there are latents, and of the patterns of such."""
+    """Return recovery and MIP of n_q random directions, and of the patterns of n_q random rows."""
     random = {
         Matched("encoder"): simulated_chance(n_q, true_p, rng),
         Matched("decoder"): simulated_chance(n_q, true_r, rng),
@@ -152,25 +152,25 @@ def _chance_levels(
 
 
 def _of_plugins(judged: Judged) -> dict[str, float | None]:
-    """Return the metrics of plugins that a run has."""
+    """Compute the metrics that plugins define for this kind of run."""
     truth = judged.truth
     own = metrics_of_plugins(truth is not None, truth is not None and truth.classes is None)
     return {name: _own(name, found.made(judged)) for name, found in own.items()}
 
 
 def _own(name: str, value: Any) -> float | None:
-    """Return what a plugin's metric gives, as metrics files hold it."""
+    """Return a plugin's value as a finite float or None."""
     if value is None:
         return None
     if not isinstance(value, Real) and getattr(value, "shape", None) != ():
         raise ValueError(f"metric {name} returned {in_words(value)}, expected a number or None")
     if not math.isfinite(number := float(value)):
-        raise ValueError(f"metric {name} is {number}; return None where there is nothing to take it over")
+        raise ValueError(f"metric {name} is {number}; return None if there is nothing to compute it from")
     return number
 
 
 def _declared(metrics: dict[str, float | None]) -> dict[str, float | None]:
-    """Return metrics if the list has them all: no table would show another one."""
+    """Return the metrics unchanged, or fail on an undeclared metric, which tables would silently omit."""
     if unknown := [name for name in metrics if name not in METRICS]:
         raise ValueError(f"metric {unknown[0]} is not declared, expected an entry in sdlcore/evaluation/metrics.py")
     return metrics
@@ -183,9 +183,9 @@ def _norms(side: str, W: np.ndarray) -> dict[str, float]:
 
 
 def _anchors_only(pair: str, truth: GroundTruth, true_p: np.ndarray, true_r: np.ndarray) -> dict[str, float | None]:
-    """Return recovery and MIP of a dictionary that consists of the anchors.
+    """Return recovery and MIP of a dictionary that consists of the anchors alone.
 
-    Where references lie close together, anchors recover more of them than they give away.
+    If references lie close together, anchors recover more references than they reveal.
     """
     anchors_p, anchors_r = true_p[truth.anchored], true_r[truth.anchored]
     if truth.anchors is not None:
@@ -194,7 +194,7 @@ def _anchors_only(pair: str, truth: GroundTruth, true_p: np.ndarray, true_r: np.
     if len(anchors_p):
         for side, anchors, true in (("encoder", anchors_p, true_p), ("decoder", anchors_r, true_r)):
             best = best_match(anchors, true).similarity
-            # of the features that they are, they recover all
+            # no row for the anchored features: anchors recover all of them by definition
             metrics |= recovery_metrics(
                 Matched(side, baseline=Baseline.ANCHORS_ONLY),
                 best,

@@ -1,4 +1,4 @@
-"""Find metrics that an evaluation of the same dictionary left, under whatever name."""
+"""Reuse the metrics of a finished evaluation of the same dictionary, whatever its run is called."""
 
 import glob
 import json
@@ -14,16 +14,16 @@ log = logging.getLogger(__name__)
 
 
 def finished_metrics(pattern: str, name: str, facts: Mapping[str, Json], seed: int) -> Any:
-    """Return the content of a metrics file that says what another evaluation would, or None.
+    """Return the content of a finished metrics file with the same inputs and seed, or None.
 
     Parameters
     ----------
     pattern
-        Of the folders of runs, for `glob`.
+        Glob pattern of the run folders.
     name
-        What the file is called there.
+        File name of the metrics in each folder.
     facts, seed
-        What makes the metrics: provenance with all inputs, and the seed of the chance level.
+        Provenance with all inputs, and the seed of the chance level; both must match.
     """
     for path in (Path(folder, name) for folder in sorted(glob.glob(pattern))):  # noqa: PTH207, it may be absolute
         try:
@@ -31,9 +31,9 @@ def finished_metrics(pattern: str, name: str, facts: Mapping[str, Json], seed: i
             same = (
                 content["provenance"] == facts and content["run"]["seed"] == seed and content == with_checksum(content)
             )
-        except (OSError, ValueError, LookupError, TypeError, AttributeError):  # of no evaluation that is finished
+        except (OSError, ValueError, LookupError, TypeError, AttributeError):  # not a finished evaluation
             continue
         if same:
-            log.info("%s is of the same dictionary, and finished: its metrics are taken", path)
+            log.info("%s evaluates the same dictionary and is finished; its metrics are reused", path)
             return content
     return None

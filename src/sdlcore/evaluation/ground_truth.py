@@ -1,4 +1,4 @@
-"""The directions that a dictionary is judged against, and which of them anchors give away."""
+"""The directions that a dictionary is judged against, and which of them the anchors reveal."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -19,24 +19,24 @@ class GroundTruth(NamedTuple):
     W_r: np.ndarray | None
     """n_r x n, unit columns."""
     anchored: np.ndarray
-    """Indices of the features that the seed's anchors give away (`anchor_overlap.anchored_features`), whether or not
-    this run has anchors."""
+    """Indices of the features that the seed's anchors reveal (`anchor_overlap.anchored_features`), whether or not this
+    run uses anchors."""
     classes: np.ndarray | None = None
-    """Which class each is the mean of (n), where they are means of classes."""
+    """Class whose mean each direction is (n integers); None if the directions are not class means."""
     class_names: Sequence[str] | None = None
-    """Their names, by which samples say their classes (`data.references.labels_by`)."""
+    """Class names, used to match the samples' labels (`data.references.labels_by`)."""
     hierarchy: Hierarchy | None = None
-    """Parents and children among a bench's features, where it has them."""
+    """Parents and children among a bench's features; None if the bench has no hierarchy."""
     anchors: Anchors | None = None
-    """The anchors themselves, where they are not those features."""
+    """The anchors themselves, which need not be any of the features."""
     coefficients: bool = True
-    """Whether samples say which of the features they have, which F1 and its like need."""
+    """Whether it is known which features each sample contains, as F1 and similar metrics require."""
 
     @classmethod
     def of(
         cls, references: References, anchors: Anchors | None, hierarchy: Hierarchy | None = None, known: bool = True
     ) -> "GroundTruth":
-        """Return references, some of which ``anchors`` give away; ``known`` says whether samples have coefficients."""
+        """Combine references and anchors; ``known`` is true if the samples' true coefficients or classes are known."""
         given = np.zeros(0, dtype=np.int64) if anchors is None else anchored_features(anchors, references)
         W_p, W_r, classes, names, _ = references
         return cls(W_p, W_r, given, classes, names, hierarchy, anchors, known)

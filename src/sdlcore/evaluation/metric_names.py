@@ -1,4 +1,4 @@
-"""Names of metrics, such as ``gt_recovery_decoder_unanchored_tau95``: a name lists the things that are compared."""
+"""Names of metrics, such as ``gt_recovery_decoder_unanchored_tau95``. A name lists the parts of a comparison."""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 from sdlcore.data.recovery_rule import TAU, TAU_STRICT
 
 SIDES = {"encoder": "rows of the encoder", "decoder": "columns of the decoder"}
-"""The two sides of a dictionary, and what their directions are called."""
+"""The two sides of a dictionary, and the names of their directions."""
 
 
 class Similarity(StrEnum):
@@ -16,7 +16,7 @@ class Similarity(StrEnum):
     COSINE = "cosines"
     INNER = "inner products"
     PATTERN = "cosines of patterns"
-    """Patterns are what encoder rows respond to (`sdlcore.evaluation.pattern`)."""
+    """Patterns: the directions that encoder rows respond to (`sdlcore.evaluation.pattern`)."""
 
 
 class FeatureSet(StrEnum):
@@ -55,7 +55,7 @@ class Measure(NamedTuple):
     name: str
     symbol: str
     caption: str
-    """With ``{features}``, ``{similarity}`` and ``{tau}`` to be filled in."""
+    """A template with the fields ``{features}``, ``{similarity}`` and ``{tau}``."""
 
 
 GT_RECOVERY = Measure(
@@ -68,7 +68,7 @@ MIP = Measure("mip", "MIP", "the mean of the best absolute {similarity}s")
 
 @dataclass(frozen=True)
 class Matched:
-    """A recovery or an MIP: which directions are compared with which features, and how. Its name follows from these."""
+    """A recovery or MIP metric: which directions are compared with which features, and how. Its name encodes these."""
 
     side: str
     similarity: str = Similarity.COSINE
@@ -76,10 +76,10 @@ class Matched:
     baseline: str | None = None
     """`Baseline.ANCHORS_ONLY` if the anchors replace the dictionary."""
     site: int | None = None
-    """Of a crosscoder whose sites are matched one by one."""
+    """Site of a crosscoder, if its sites are matched one by one."""
     measure: Measure = GT_RECOVERY
     tau: float = TAU
-    """Threshold of recovery; MIP has none."""
+    """Threshold of recovery; MIP does not use it."""
 
     @property
     def name(self) -> str:
@@ -101,18 +101,18 @@ class Matched:
         caption = self.measure.caption.format(features=self.features, similarity=what, tau=self.tau)
         rows = f"{'patterns of ' if self.similarity == Similarity.PATTERN else ''}{SIDES[self.side]}"
         if self.baseline:
-            rows = f"anchors in the place of {rows}"
+            rows = f"anchors instead of {rows}"
         over = f", over {self.features}" if self.measure == MIP else ""
         return f"{caption}{over}: {rows}" + ("" if self.site is None else f", site {self.site} alone")
 
 
 def recovery_name(side: str, similarity: str = Similarity.COSINE, features: str = FeatureSet.ALL, **more: Any) -> str:
-    """Return the name of a recovery; ``more`` are further fields of `Matched`."""
+    """Return the name of a recovery metric; ``more`` are further fields of `Matched`."""
     return Matched(side, similarity, features, measure=GT_RECOVERY, **more).name
 
 
 def mip_name(side: str, similarity: str = Similarity.COSINE, features: str = FeatureSet.ALL, **more: Any) -> str:
-    """Return the name of an MIP; ``more`` are further fields of `Matched`."""
+    """Return the name of an MIP metric; ``more`` are further fields of `Matched`."""
     return Matched(side, similarity, features, measure=MIP, **more).name
 
 

@@ -1,7 +1,7 @@
-"""The one list of metrics: symbols, directions, decimals, captions, and which runs have which.
+"""The list of all metrics: symbols, better directions, decimals, captions, and which runs have each.
 
-`evaluate` computes them; tables, effects, verdicts, claims and `docs/metrics.md` read this list. A new metric is an
-entry here and the code that computes it.
+`evaluate` computes the metrics; tables, effects, verdicts, claims and `docs/metrics.md` read this list. To add a
+metric, add an entry here and the code that computes it.
 """
 
 from collections.abc import Iterable
@@ -42,10 +42,10 @@ CROSSCODERS = "crosscoders with reference directions"
 BENCH = "runs on a bench"
 HIERARCHY = "runs on a bench with a hierarchy"
 CLASSES = "runs with means of classes as reference directions"
-"""Which runs have a metric."""
+"""The kinds of runs that a metric may be restricted to."""
 
 WHOSE = (FeatureSet.ALL, FeatureSet.ANCHORED, FeatureSet.UNANCHORED)
-"""Every metric by anchors is taken over each of these."""
+"""The feature sets over which every anchor-dependent metric is computed."""
 NEAREST = "the features that each is nearest to by its decoder column"
 
 
@@ -55,30 +55,30 @@ class Metric:
 
     name: str
     symbol: str
-    """The head of its column."""
+    """Column heading in tables."""
     caption: str
     better: str | None = None
-    """`Better.HIGHER` or `Better.LOWER`; None where neither is better."""
+    """`Better.HIGHER` or `Better.LOWER`; None if neither is better."""
     runs: str = JUDGED
-    """Which runs have it."""
+    """The kind of run that has this metric, one of `EVERY_RUN` to `CLASSES`."""
     digits: int = 3
     """Decimals in tables."""
     in_tables: bool = True
     """Whether tables over seeds summarise it."""
     effect: bool = False
-    """Whether they say how anchoring changes it."""
+    """Whether these tables show how anchoring changes it."""
     chance: bool = False
-    """Whether they have the level of random directions beside it."""
+    """Whether these tables show the level of random directions beside it."""
     needed: bool = False
-    """Whether a table refuses runs without it."""
+    """Whether a table rejects runs without it."""
     by_anchors: bool = False
-    """Whether it hangs on which features the anchors give away."""
+    """Whether it depends on which features the anchors reveal."""
     matched: Matched | None = None
-    """What a recovery or an MIP is of; None of other metrics."""
+    """Comparison behind a recovery or MIP metric; None for other metrics."""
 
 
 def norm_name(side: str, quantile: str) -> str:
-    """Return the name of a quantile of the norms of a side's directions, one of `NORM_QUANTILES`."""
+    """Return the name of a quantile (a key of `NORM_QUANTILES`) of the norms of one side's directions."""
     return f"norm_{side}_{quantile}"
 
 
@@ -95,7 +95,7 @@ def _matches(
     runs: str = JUDGED,
     **matched: Any,
 ) -> list[Metric]:
-    """Declare a recovery or an MIP of each side; ``matched`` are further fields of `Matched`."""
+    """Declare a recovery or MIP metric for each side; ``matched`` are further fields of `Matched`."""
     declared = [Matched(side, measure=measure, **matched) for side in sides]
     return [
         Metric(
@@ -116,11 +116,11 @@ def _matches(
 
 
 def _sharing(part: str) -> list[Metric]:
-    """Declare what latents' top samples say: of all latents, or of those that match given or other classes best."""
+    """Declare class counts and purity of latents' top samples, over all latents or those matched to given classes."""
     of: dict[str, str] = {
         FeatureSet.ALL: "all latents",
-        FeatureSet.ANCHORED: "those that match classes given best",
-        FeatureSet.UNANCHORED: "those that match the others best",
+        FeatureSet.ANCHORED: "latents that match given classes best",
+        FeatureSet.UNANCHORED: "latents that match the other classes best",
     }
     classes = f"mean number of classes that share the samples that a latent responds to most: {of[part]}"
     purity = f"mean share of the most frequent class among the samples that a latent responds to most: {of[part]}"
@@ -155,7 +155,7 @@ _DECLARED: list[Metric] = [
         Metric(
             f"hungarian_{side}",
             "Hungarian",
-            f"mean |cosine| of the best one-to-one assignment, over all features, 0 for those without a latent: {rows}",
+            f"mean |cosine| of the best one-to-one assignment, over all features; 0 for unmatched features: {rows}",
             Better.HIGHER,
         )
         for side, rows in SIDES.items()
@@ -193,7 +193,7 @@ _DECLARED: list[Metric] = [
     ),
     Metric(baseline_name(Baseline.ORACLE, "l0"), "L0", "L0 of the true features as a dictionary", None, BENCH, 1),
     Metric(baseline_name(Baseline.ORACLE, "fvu"), "FVU", "FVU of the true features as a dictionary", None, BENCH),
-    # below, what the paper's tables leave out
+    # not in the paper's tables
     *_patterns(GT_RECOVERY, features=FeatureSet.UNANCHORED, tau=TAU_STRICT, in_tables=False),
     *_patterns(GT_RECOVERY, features=FeatureSet.ANCHORED, in_tables=False),
     *_patterns(GT_RECOVERY, features=FeatureSet.ANCHORED, tau=TAU_STRICT, in_tables=False),
@@ -273,9 +273,9 @@ EXPLAINED = {
     mip_name("encoder"): "The best cosine of a feature with encoder rows, on average over features. It has no "
     "threshold.",
     mip_name("decoder"): "The same with decoder columns.",
-    "mcc": "The cosine of features and decoder columns in pairs, on average. One column cannot stand for two features.",
-    "f1": "How well the latent that matches a feature tells where it is active: F1, on average over features.",
+    "mcc": "The cosine of features and decoder columns in pairs, on average. Each column matches at most one feature.",
+    "f1": "How well the latent that matches a feature detects it: F1, on average over features.",
     "l0": "How many latents are active in a sample, on average. Compare dictionaries of about equal L0.",
-    "fvu": "The fraction of variance unexplained. 0 is exact, and 1 is what the mean alone would leave.",
+    "fvu": "The fraction of variance unexplained. 0 is exact; predicting the mean gives 1.",
 }
-"""What is printed of scores and shown in a card, where a dictionary has it, in this order, in words."""
+"""Plain descriptions of the metrics that `scores` prints and cards show, in this order."""

@@ -1,6 +1,6 @@
-"""The dictionary that is the true features (Theorem 3.3): rows of encoder and decoder, without biases.
+"""The oracle dictionary: true features as encoder rows and decoder columns, without biases (Theorem 3.3).
 
-Its recovery is 1 by construction; how well it reconstructs says what recovery is worth to the loss.
+Its recovery is 1 by construction. Its reconstruction error shows how far the loss rewards recovery.
 """
 
 import copy
@@ -20,9 +20,9 @@ def oracle_codes(x_BP: np.ndarray, true_p: np.ndarray, sigma: Activation) -> np.
     """Return the codes (B x n) of samples by the true features, under a model's activation.
 
     The pre-activations are the positive inner products with the features. An activation without parameters is applied
-    to them, as in training: TopK keeps the k largest of a sample, BatchTopK as many on average over the B samples. The
-    parameters of JumpReLU and Gated were learned for other directions. So a threshold replaces the activation: the
-    largest inner product of two features. A single active feature of magnitude 1 passes it at no other feature.
+    to them as in training: TopK keeps the k largest of each sample, BatchTopK as many on average over the B samples.
+    JumpReLU and Gated learned their parameters for other directions, so a threshold replaces them: the largest inner
+    product of two features. A sample of a single feature with magnitude 1 then activates no other feature.
 
     Parameters
     ----------
@@ -31,7 +31,7 @@ def oracle_codes(x_BP: np.ndarray, true_p: np.ndarray, sigma: Activation) -> np.
     true_p
         True features, n x n_p, unit rows.
     sigma
-        The model's activation, which is not changed.
+        The model's activation. It is not modified.
     """
     z_BN = np.maximum(x_BP @ true_p.T, 0)
     if (own := old_oracle(sigma)) is not None:
@@ -49,7 +49,7 @@ def oracle_codes(x_BP: np.ndarray, true_p: np.ndarray, sigma: Activation) -> np.
 
 
 def oracle(model: SparseCoder, store: Activations, true_p: np.ndarray, true_r: np.ndarray) -> dict[str, float | None]:
-    """Return how sparse and how good the true features are as a dictionary; no FVU of samples that are all the same."""
+    """Return L0 and FVU of the true features as a dictionary; the FVU is None if all samples are equal."""
     active, error, spread = 0, 0.0, Spread(sum(model.target_sites))
     for x_p, x_r in batches(store, model.config.pair):
         codes = oracle_codes(x_p, true_p, model.sigma)

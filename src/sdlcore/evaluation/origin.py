@@ -1,4 +1,4 @@
-"""Compare a dictionary with the run that it is evaluated as: its settings, seed and training store."""
+"""Check that a trained dictionary matches the run it is evaluated as: settings, seed and training store."""
 
 import json
 from collections.abc import Mapping
@@ -11,21 +11,21 @@ from sdlcore.settings import Json
 
 
 def check_origin(model: str | Path, settings: Mapping[str, Json], seed: int, store: str | Path) -> None:
-    """Compare what a model says of its making with its run.
+    """Compare the provenance stored in a model file with the run's settings, seed and store.
 
     Parameters
     ----------
     model
-        What `sdlcore.model.saving.save_model` wrote.
+        File written by `sdlcore.model.saving.save_model`.
     settings, seed
-        What the run is asked to be. Settings that came after the model was trained are left alone.
+        Settings and seed of the run. Settings that were introduced after the model was trained are not compared.
     store
-        What the run is to be trained on; compared where it is still there.
+        The run's training store; compared only if the file still exists.
 
     Raises
     ------
     ValueError
-        If they differ; the message names the model and says in what.
+        If they differ; the message names the model and the difference.
     """
     made = load_provenance(model)
     own = made.get("settings")

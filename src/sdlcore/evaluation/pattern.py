@@ -1,9 +1,10 @@
-"""The patterns of encoder rows: the directions that they respond to, which are not those that they point in.
+"""Patterns of encoder rows: the directions that the rows respond to, as opposed to those they point in.
 
 The best linear read-out of a feature is its direction times the inverse covariance Sigma of the input, so that it
-ignores what other features bring. What it responds to is its *pattern*, the covariance of the input with what is read
-out (Haufe et al. 2014, "On the interpretation of weight vectors of linear models in multivariate neuroimaging", eq. 7,
-row by row). For a row w that is Sigma w: for the row Sigma^-1 w_d of a feature that is uncorrelated with others, w_d.
+ignores the other features. The direction that such a row responds to is its *pattern*: the covariance of the input with
+the row's output (Haufe et al. 2014, "On the interpretation of weight vectors of linear models in multivariate
+neuroimaging", eq. 7, row by row). The pattern of a row w is Sigma w. For the row Sigma^-1 w_d, the best read-out of a
+feature d that is uncorrelated with others, the pattern is w_d.
 """
 
 from collections.abc import Iterable
@@ -36,8 +37,8 @@ def covariance(blocks: Iterable[np.ndarray]) -> np.ndarray:
 
 
 def patterns(W_enc_QP: np.ndarray, covariance_PP: np.ndarray) -> np.ndarray:
-    """Return the covariance of the input with the pre-activation of each row (n_q x n_p).
+    """Return the pattern of each row: the covariance of the input with its pre-activation (n_q x n_p).
 
-    It stays in float64: squares of large or small activations exceed float32.
+    The result stays in float64, because squares of very large or small activations exceed float32.
     """
     return W_enc_QP.astype(np.float64) @ covariance_PP

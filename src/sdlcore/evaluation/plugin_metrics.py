@@ -1,4 +1,4 @@
-"""Metrics of plugins: register them in the one list, and say which runs have which."""
+"""Metrics of plugins: registration, and which runs have them."""
 
 from collections.abc import Callable
 from typing import Literal, TypeVar
@@ -24,21 +24,21 @@ def metric(
     in_tables: bool = True,
     effect: bool = False,
 ) -> Callable[[AnyMeasure], AnyMeasure]:
-    """Register a function as a metric. It takes `sdlcore.evaluation.evaluate.Judged` and returns a number, or None.
+    """Register a function as a metric. It takes `sdlcore.evaluation.evaluate.Judged` and returns a number or None.
 
     Parameters
     ----------
     name
-        What metrics files and tables call it: lower-case letters, digits and underscores.
+        Name in metrics files and tables: lower-case letters, digits and underscores.
     symbol, caption, better, digits, in_tables, effect
-        As of `Metric`.
+        As in `Metric`.
     runs
-        Which runs have it: `EVERY_RUN`, `JUDGED` or `BENCH`.
+        The runs that have this metric: `EVERY_RUN`, `JUDGED` or `BENCH`.
 
     Raises
     ------
     PluginError
-        If the name is taken, or ``runs`` is none of these.
+        If the name is taken, or ``runs`` has another value.
     """
 
     check_named(name, "metric")
@@ -55,11 +55,11 @@ def metric(
 
 
 def metrics_of_plugins(judged: bool, bench: bool) -> dict[str, Extension]:
-    """Return the metrics of plugins that a run has, judged by reference directions or not, on a bench or not."""
+    """Return the plugins' metrics for runs with or without reference directions (``judged``), on a bench or not."""
     having = {EVERY_RUN, *([JUDGED] if judged else []), *([BENCH] if bench else [])}
     return {name: found for name, found in extensions("metric").items() if found.facts["runs"] in having}
 
 
 def parts_of_metrics(judged: bool, bench: bool) -> tuple[str, ...]:
-    """Return the files that these metrics are computed by."""
+    """Return the source files of the plugins' metrics for such a run."""
     return tuple(dict.fromkeys(part for found in metrics_of_plugins(judged, bench).values() for part in found.parts))

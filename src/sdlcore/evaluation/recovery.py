@@ -1,7 +1,7 @@
 """Recovery of true directions by learned ones (section 5.1).
 
-Two similarities: the absolute cosine, and the raw inner product of the paper's formula |W_E W_p|, which normalises the
-true features and not the learned rows.
+There are two similarities: the absolute cosine, and the inner product of the paper's formula |W_E W_p|, which
+normalises the true features but not the learned rows.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -31,23 +31,23 @@ class Match(NamedTuple):
 
 
 def normalise_rows(W: np.ndarray) -> np.ndarray:
-    """Return ``W`` with unit rows, of whatever size; zero rows stay zero."""
+    """Return ``W`` with unit rows, however large or small its entries; zero rows stay zero."""
     W = ordinary_rows(W)
     norms = np.linalg.norm(W, axis=1, keepdims=True)
     return W / np.where(norms > 0, norms, 1.0)
 
 
 def ordinary_rows(W: np.ndarray) -> np.ndarray:
-    """Multiply each row by the power of two that brings its largest entry to between a half and one.
+    """Scale each row by a power of two, so that its largest entry is between a half and one.
 
-    This changes no digit. In float32, squares overflow beyond 1e19 and vanish below 1e-22.
+    Scaling by a power of two is exact. Without it, float32 squares overflow beyond 1e19 and vanish below 1e-22.
     """
     return np.ldexp(W, -np.frexp(np.abs(W).max(axis=1, keepdims=True))[1])
 
 
 def best_match(learned: np.ndarray, true: np.ndarray) -> Match:
     """Match each row of ``true`` (n x d, unit rows) to the row of ``learned`` (m x d) of largest |inner product|."""
-    # float64, so that a perfect match is not below 1 by more than its own rounding
+    # in float64, so that a perfect match is 1 up to its own rounding
     similarity = np.abs(true.astype(np.float64) @ learned.astype(np.float64).T)
     latent = similarity.argmax(axis=1)
     return Match(similarity[np.arange(len(true)), latent], latent)
@@ -64,14 +64,14 @@ def mip(match: Match) -> float:
 
 
 def match_metrics(matched: Matched, best: np.ndarray) -> dict[str, float]:
-    """Return recovery at either tau, and MIP, by name.
+    """Return recovery at both thresholds and MIP, by name.
 
     Parameters
     ----------
     matched
-        What is matched with which features, and how.
+        The comparison: which directions, which features, and how.
     best
-        Best match of each of these features, one at least.
+        Best match of each of these features; at least one.
     """
     shares = {replace(matched, measure=GT_RECOVERY, tau=tau).name: float(recovered(best, tau).mean()) for tau in TAUS}
     return shares | {replace(matched, measure=MIP).name: float(best.mean())}
@@ -80,23 +80,23 @@ def match_metrics(matched: Matched, best: np.ndarray) -> dict[str, float]:
 def recovery_metrics(
     matched: Matched, best: np.ndarray, anchored: np.ndarray, parts: Iterable[str] = WHOSE
 ) -> dict[str, float | None]:
-    """Return recovery and MIP over all features, over those that anchors give away, and over the others.
+    """Return recovery and MIP over all features, over anchored features, and over the others.
 
     Parameters
     ----------
     matched
-        What is matched, and how.
+        The comparison: which directions, and how.
     best
         Best match of each of n features.
     anchored
-        Indices of the features that anchors give away.
+        Indices of the features that anchors reveal.
     parts
-        Some of these three.
+        Which of these three sets to include.
 
     Returns
     -------
     dict
-        As `match_metrics` for each part of the features. None over no feature.
+        The metrics of `match_metrics` for each set; None if the set is empty.
     """
     given = np.isin(np.arange(len(best)), anchored)
     taken: dict[str, np.ndarray] = {
@@ -124,10 +124,10 @@ def metrics_by_anchors(best: Mapping[str, Sequence[float]], anchored: np.ndarray
     Parameters
     ----------
     best
-        Best match of each feature, by the name of the directions and how they are matched (`Matched.directions`).
-        Other names are ignored.
+        Best match of each feature, keyed by `Matched.directions`, such as ``encoder`` or ``decoder_raw``. Other keys
+        are ignored.
     anchored
-        Indices of the features that anchors give away.
+        Indices of the features that anchors reveal.
     """
     parts = (FeatureSet.ANCHORED, FeatureSet.UNANCHORED)
     metrics: dict[str, float | None] = {}
@@ -140,7 +140,7 @@ def metrics_by_anchors(best: Mapping[str, Sequence[float]], anchored: np.ndarray
 def hungarian(learned: np.ndarray, true: np.ndarray) -> float:
     """Mean |cosine| of the best one-to-one assignment of learned rows to true ones, over the n true features.
 
-    Features beyond the number of latents count as zero.
+    Features that get no latent, because there are fewer latents than features, count as zero.
     """
     similarity = np.abs(true @ normalise_rows(learned).T)
     rows, columns = scipy.optimize.linear_sum_assignment(similarity, maximize=True)
@@ -148,9 +148,9 @@ def hungarian(learned: np.ndarray, true: np.ndarray) -> float:
 
 
 def one_to_one(learned: np.ndarray, true: np.ndarray) -> Match:
-    """Match each row of ``true`` (n x d, unit rows) to a row of ``learned`` (m x d) of its own, n <= m.
+    """Match each row of ``true`` (n x d, unit rows) to a different row of ``learned`` (m x d), n <= m.
 
-    Of all such assignments the one with the largest sum of |cosines|.
+    The assignment maximises the sum of |cosines|.
     """
     similarity = np.abs(true.astype(np.float64) @ normalise_rows(learned).astype(np.float64).T)
     _, latent = scipy.optimize.linear_sum_assignment(similarity, maximize=True)
@@ -160,7 +160,7 @@ def one_to_one(learned: np.ndarray, true: np.ndarray) -> Match:
 def simulated_chance(
     n_latents: int, true: np.ndarray, rng: np.random.Generator, covariance: np.ndarray | None = None
 ) -> Match:
-    """Match ``true`` (n x d) to ``n_latents`` random directions, or to the patterns (`pattern`) of random rows."""
+    """Match ``true`` (n x d) to ``n_latents`` random directions, or with a covariance to the patterns of such rows."""
     rows = rng.standard_normal((n_latents, true.shape[1]))
     return best_match(normalise_rows(rows if covariance is None else rows @ covariance), true)
 
@@ -168,7 +168,7 @@ def simulated_chance(
 def chance_recovery(n_latents: int, dimension: int, tau: float = TAU) -> float:
     """Expected recovery of random directions, in closed form.
 
-    1 - (1 - p)^m with p = Pr(|cos| > tau) of one random direction, a regularised incomplete beta function.
+    1 - (1 - p)^m, where p = Pr(|cos| > tau) for one random direction is a regularised incomplete beta function.
     """
     p = scipy.special.betainc((dimension - 1) / 2, 0.5, 1 - tau**2)
     return float(-np.expm1(n_latents * np.log1p(-p)))
@@ -180,7 +180,7 @@ def f1_scores(both: np.ndarray, fires: np.ndarray, active: np.ndarray) -> np.nda
     Parameters
     ----------
     both, fires, active
-        n numbers of samples: in which the latent fires and the feature is active, the latent fires, the feature is
+        Numbers of samples (n each): the latent fires and the feature is active; the latent fires; the feature is
         active.
 
     Returns

@@ -1,4 +1,4 @@
-"""What a model does on samples, block by block: how it reconstructs them, and which latents are active."""
+"""Evaluate a model on samples, block by block: reconstruction error and active latents."""
 
 from collections.abc import Callable, Iterator
 
@@ -18,7 +18,7 @@ from sdlcore.model.coder import SparseCoder
 
 ROWS_AT_ONCE = 1024
 Features = Callable[[int, int], np.ndarray]
-"""Takes two row numbers, and returns which features the samples between them have (B x n booleans)."""
+"""Takes two row numbers; returns which features are active in the samples between them (B x n booleans)."""
 
 
 def batches(store: Activations, pair: str) -> Iterator[tuple[np.ndarray, np.ndarray]]:
@@ -31,17 +31,17 @@ def batches(store: Activations, pair: str) -> Iterator[tuple[np.ndarray, np.ndar
 class Latents:
     """Statistics of latents over all samples, which are added batch by batch.
 
-    ``detectors`` are the latents of n features, one each.
+    ``detectors`` holds one latent for each of n features.
     """
 
     def __init__(self, model: SparseCoder, store: Activations, truth: GroundTruth, detectors: np.ndarray) -> None:
         self._rows = 0
         self.detected: Detected | None = None
-        """How often detectors fire, where it is known which features samples have."""
+        """Counts for F1; None if it is unknown which features the samples contain."""
         self.top: TopSamples | None = None
-        """The top samples of each latent, where samples have classes."""
+        """The top samples of each latent; None if samples have no classes."""
         self.scores: CoefficientScores | None = None
-        """Scores by the true coefficients, on a bench."""
+        """Scores against the true coefficients; None outside benches."""
         if truth.classes is not None:
             self.top = TopSamples.none(model.config.n_q)
             if truth.coefficients:
@@ -65,7 +65,7 @@ class Latents:
 
 
 class Detected:
-    """Count the samples in which each detector fires, those in which its feature is active, and those of both."""
+    """Count the samples in which each detector fires, its feature is active, or both."""
 
     def __init__(self, detectors: np.ndarray, features: Features) -> None:
         self._detectors, self._features, self._rows = detectors, features, 0
@@ -81,16 +81,16 @@ class Detected:
         self._rows = stop
 
     def f1(self) -> float | None:
-        """Return the mean F1 of the features that some sample has; None without any."""
+        """Return the mean F1 over features that occur in some sample; None if there are none."""
         scores = f1_scores(self._both, self._fires, self._active)
         return None if np.isnan(scores).all() else float(np.nanmean(scores))
 
 
 def on_samples(model: SparseCoder, store: Activations, seen: Latents | None = None) -> dict[str, float | None]:
-    """Return l0, fvu and dead_fraction, and show ``seen`` all latents.
+    """Return l0, fvu and dead_fraction, and add all latents to ``seen``.
 
-    ``fvu`` is sum |x_r - x_r_hat|^2 over sum |x_r - mean|^2, the mean being the whole store's; None of samples that are
-    all the same.
+    ``fvu`` is sum |x_r - x_r_hat|^2 over sum |x_r - mean|^2, with the mean of the whole store; None if all samples are
+    equal.
     """
     active, error, fired = 0, 0.0, torch.zeros(model.config.n_q, dtype=torch.bool)
     spread = Spread(sum(model.target_sites))
@@ -113,12 +113,12 @@ def on_samples(model: SparseCoder, store: Activations, seen: Latents | None = No
 def _coefficients(store: Activations) -> scipy.sparse.csr_array:
     features = store.features()
     if features is None:
-        raise ValueError(f"{store.path}: holds no ground-truth coefficients, which a bench is judged by")
+        raise ValueError(f"{store.path}: no true coefficients, which a bench's metrics need; add them to the store")
     return features
 
 
 class Spread:
-    """The sum of squared distances of samples from their mean, in one pass and without cancellation (Chan's update)."""
+    """The sum of squared distances of samples from their mean, in one pass without cancellation (Chan's update)."""
 
     def __init__(self, dimension: int) -> None:
         self.total = 0.0
@@ -137,7 +137,7 @@ class Spread:
 
 
 def find_top_samples(model: SparseCoder, store: Activations, latents: np.ndarray) -> TopSamples:
-    """Return the samples that activate the given latents of an autoencoder or transcoder most."""
+    """Return the samples that most activate the given latents of an autoencoder or transcoder."""
     top = TopSamples.none(len(latents))
     with torch.no_grad():
         for start in range(0, store.rows, ROWS_AT_ONCE):

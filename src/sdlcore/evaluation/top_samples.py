@@ -8,29 +8,29 @@ import scipy.sparse
 from sdlcore.evaluation.metric_names import FeatureSet, part_name
 
 TOP_SAMPLES = 100
-"""The samples with the largest activations of a latent, which judge it."""
+"""Number of samples per latent, with the largest activations, that are used to judge the latent."""
 FEWEST_SAMPLES = 20
-"""Fewest labelled samples for judging a latent; fewer could share a class by accident."""
+"""Fewest labelled samples to judge a latent by; fewer could share a class by accident."""
 
 
 class TopSamples(NamedTuple):
-    """The samples of largest activation of each of M latents, descending; of equal ones the earlier first."""
+    """The samples that most activate each of M latents, in descending order; equal values keep the store's order."""
 
     values: np.ndarray
     """M x top; zero where a latent responds to fewer samples."""
     samples: np.ndarray
-    """M x top rows of the store; -1 there."""
+    """M x top row numbers in the store; -1 where a latent responds to fewer samples."""
 
     @classmethod
     def none(cls, n_latents: int, top: int = TOP_SAMPLES) -> "TopSamples":
-        """Return what there is before the first sample."""
+        """Return the empty result, before any sample is added."""
         return cls(np.zeros((n_latents, top), dtype=np.float32), np.full((n_latents, top), -1))
 
     def with_batch(self, latents: scipy.sparse.csr_array, start: int) -> "TopSamples":
-        """Merge in the latents of B more samples (B x M), which are the store's rows from ``start`` on."""
+        """Merge in the latents of B more samples (B x M), the store's rows from ``start`` on."""
         entries = latents.tocoo()
         latent, value, sample = entries.col, entries.data, start + entries.row.astype(np.int64)
-        # one that only equals the least comes later than it, and stays out
+        # strictly greater: a later sample that only ties with the smallest kept value does not enter
         enters = value > self.values[latent, -1]
         order = np.lexsort((sample[enters], -value[enters], latent[enters]))
         latent, value, sample = (part[enters][order] for part in (latent, value, sample))
@@ -60,25 +60,25 @@ class TopSamples(NamedTuple):
 
 
 class Sharing(NamedTuple):
-    """How classes share the top samples of M latents."""
+    """How many classes share the top samples of each of M latents."""
 
     classes: np.ndarray
     """Number of classes; NaN for latents with fewer than `FEWEST_SAMPLES` labelled samples."""
     purity: np.ndarray
-    """Share of the most frequent class; NaN likewise."""
+    """Share of the most frequent class; NaN for the same latents."""
 
 
 def class_sharing(top: TopSamples, labels: np.ndarray, fewest: int = FEWEST_SAMPLES) -> Sharing:
-    """Return how many classes share the top samples of each latent.
+    """Count the classes that share the top samples of each latent.
 
     Parameters
     ----------
     top
-        Of a store.
+        Top samples of a store.
     labels
         The store's N labels, -1 for none.
     fewest
-        Labelled samples that a latent must have.
+        Fewest labelled samples of a latent; the result is NaN for latents with fewer.
     """
     classes, purity = np.full(len(top.samples), np.nan), np.full(len(top.samples), np.nan)
     for latent in range(len(top.samples)):
@@ -89,16 +89,16 @@ def class_sharing(top: TopSamples, labels: np.ndarray, fewest: int = FEWEST_SAMP
 
 
 def sharing_metrics(sharing: Sharing, matched: np.ndarray, anchored: np.ndarray) -> dict[str, float | None]:
-    """Return means over all latents, and over those matched to references that are anchored and that are not.
+    """Return means over all latents, over latents matched to anchored references, and over latents of other references.
 
     Parameters
     ----------
     sharing
-        Of all latents.
+        Class counts and purity of all latents.
     matched
-        The latent of each of n references.
+        Index of the latent matched to each of n references.
     anchored
-        n booleans.
+        n booleans: which references are anchored.
     """
     groups = {
         FeatureSet.ALL: slice(None),

@@ -17,9 +17,9 @@ class Solution(NamedTuple):
     loss: float
     """Eq. (3): mean over samples of the summed squared error."""
     fvu: float
-    """The same as a fraction of the variance."""
+    """The reconstruction error as a fraction of the variance."""
     approximate_loss: float
-    """Eq. (13): the loss of single features."""
+    """Eq. (13): the loss on samples of a single active feature."""
     l0: float
     """Mean number of active latents."""
     silent: np.ndarray
@@ -27,11 +27,11 @@ class Solution(NamedTuple):
     encoder: Match
     """The features' best encoder rows, by |cosine|."""
     decoder: Match
-    """Their best decoder columns."""
+    """The features' best decoder columns, by |cosine|."""
 
     @classmethod
     def of(cls, model: SparseCoder, W: np.ndarray, x: scipy.sparse.csr_array, samples: np.ndarray) -> Self:
-        """Judge an autoencoder by samples that it was not trained on.
+        """Evaluate an autoencoder on held-out samples.
 
         Parameters
         ----------
@@ -42,7 +42,7 @@ class Solution(NamedTuple):
         x
             N x n coefficients.
         samples
-            N x n_p activations, float32, that these coefficients make.
+            N x n_p activations, float32, made from these coefficients.
         """
         with torch.no_grad():
             out = model(torch.from_numpy(samples))
@@ -69,7 +69,7 @@ class Solution(NamedTuple):
 
 
 def approximate_loss(model: SparseCoder, W: np.ndarray, x: scipy.sparse.csr_array) -> float:
-    """Return sum_d M_d |w_d - W_D sigma(W_E w_d)|^2 (eq. 13), of an autoencoder.
+    """Return sum_d M_d |w_d - W_D sigma(W_E w_d)|^2 (eq. 13) for an autoencoder.
 
     Parameters
     ----------
@@ -78,7 +78,7 @@ def approximate_loss(model: SparseCoder, W: np.ndarray, x: scipy.sparse.csr_arra
     W
         n_p x n true features.
     x
-        N x n coefficients, which M_d = Pr(d alone is active) E[x_d^2 | it is] is estimated from.
+            N x n coefficients, used to estimate M_d = Pr(only d is active) E[x_d^2 | only d is active].
     """
     dense = x.toarray().astype(np.float64)
     alone = (dense > 0).sum(axis=1) == 1

@@ -1,1 +1,1 @@
-"""Loss terms: pure functions, a module each, put together by `total.py`."""
+"""Loss terms: pure functions, one module each, combined by `total.py`."""

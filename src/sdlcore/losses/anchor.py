@@ -12,8 +12,8 @@ def anchor(
 ) -> Tensor:
     """|| W_E[1:k, :] - w_p ||_F^2 + || W_D[:, 1:k] - w_r ||_F^2 (eq. 25) for k anchors, unit rows.
 
-    Of the other forms, matched gives each anchor the norm of its row, through which no gradient passes; cosine is
-    sum (1 - cos) over the same 2 k pairs, and leaves norms alone.
+    In the form ``matched``, each anchor is scaled to the norm of its row, which gets no gradient from that. The form
+    ``cosine`` is sum (1 - cos) over the same 2 k pairs, which does not depend on norms.
     """
     k = len(w_p_KP)
     return _distance(W_enc_QP[:k], w_p_KP, form) + _distance(W_dec_QR[:k], w_r_KR, form)
@@ -29,7 +29,7 @@ def _distance(W_KD: Tensor, w_KD: Tensor, form: AnchorForm) -> Tensor:
 
 def _compute(inputs: TermInputs) -> Tensor:
     if inputs.anchors is None:
-        raise ValueError("lambda_anchor is given, but anchors are not")
+        raise ValueError("lambda_anchor is set, but no anchors are given; set both or neither")
     model = inputs.model
     W_enc, W_dec = inputs.anchored_rows or (model.W_enc, model.W_dec)
     return model.processes.latents.sum(anchor(W_enc, W_dec, *inputs.anchors, inputs.config.anchor_form))

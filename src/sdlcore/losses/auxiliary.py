@@ -10,8 +10,8 @@ from sdlcore.model.coder import Forward
 def auxiliary(x_BR: Tensor, out: Forward, target: str) -> Tensor:
     """E || e - W_D sigma_Top-k_aux(W_E x_p) ||^2 over dead latents (eq. 8).
 
-    The paper writes ``input`` for ``target``: e = x_r. Practice is ``residual``: what the living latents leave over,
-    not differentiated (Gao et al. 2024). Zero while no latent is dead.
+    The paper's form is ``target`` "input": e = x_r. The usual form is "residual": e is the error of the living latents,
+    without its gradient (Gao et al. 2024). The loss is zero while no latent is dead.
     """
     if out.aux is None:
         return x_BR.new_zeros(())

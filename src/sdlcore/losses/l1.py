@@ -18,7 +18,7 @@ def l1(model: SparseCoder, out: Forward, scale: str = "decoder") -> Tensor:
     penalised_N = old_penalised(model.sigma, out.pre, out.values) if gates_N is None else gates_N
     if scale == "decoder" and not model.decoder_is_unit:
         if out.norms is None:
-            raise ValueError("l1 by decoder norms needs a pass that was asked for norms")
+            raise ValueError("l1 scaled by decoder norms needs a forward pass with norms=True")
         penalised_N = penalised_N * out.norms.index_select(0, out.support.columns)
     return model.processes.latents.sum(penalised_N.sum()) / out.support.n_samples
 

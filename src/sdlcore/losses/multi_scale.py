@@ -9,8 +9,8 @@ from sdlcore.losses.term import Term, TermInputs
 def multi_scale(x_BR: Tensor, scales_BSR: Tensor) -> Tensor:
     """sum_i E || x_r - W_D sigma_i(W_E x_p) - b_D ||^2 (eq. 9, with lambda_i = 1).
 
-    sigma_i keeps a part of the latents that sigma chose for a sample, ever more with i: the k_i largest of them
-    (``multi_k``), or the latents among them whose index is below m_i (``prefixes``: Matryoshka, Bussmann et al. 2025).
+    sigma_i keeps a part of the latents that sigma chose for a sample; parts grow with i. A part contains the k_i
+    largest (``multi_k``), or the latents with an index below m_i (``prefixes``: Matryoshka, Bussmann et al. 2025).
 
     Parameters
     ----------

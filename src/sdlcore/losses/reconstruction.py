@@ -1,4 +1,4 @@
-"""The reconstruction error, which every loss has: summed over dimensions, averaged over samples."""
+"""The reconstruction error, summed over dimensions and averaged over samples. Every loss contains it."""
 
 from torch import Tensor
 from torch.nn.functional import mse_loss

@@ -1,4 +1,4 @@
-"""The interface of loss terms, and terms by the names that settings give them."""
+"""The interface of loss terms, and their lookup by name."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, fields
@@ -15,12 +15,12 @@ from sdlcore.run import TAKEN, LossConfig, RunConfig
 from sdlcore.settings import Weight
 
 COLUMNS = ("loss", "reconstruction", "gate", "gradient_norm", "aux", "l0_penalty", "fvu", "step", "samples", "seconds")
-"""Columns of histories, which no plugin's term may be called."""
+"""Columns of histories, which are reserved names for terms of plugins."""
 AnyCompute = TypeVar("AnyCompute", bound=Callable[..., Tensor])
 
 
 class TermInputs(NamedTuple):
-    """What a loss term is computed from."""
+    """The inputs of a loss term."""
 
     model: SparseCoder
     target: Tensor
@@ -42,18 +42,18 @@ class TermInputs(NamedTuple):
 
 @dataclass(frozen=True)
 class Term:
-    """A summand of the loss. The module of its name has it as ``TERM``."""
+    """A summand of the loss. The built-in terms are the variable ``TERM`` of the module with their name."""
 
     name: str
-    """What histories call it."""
+    """Name in histories."""
     compute: Callable[[TermInputs], Tensor]
-    """Returns it without its weight (0-d): a sum over dimensions, a mean over the batch."""
+    """Returns the unweighted term (0-d): a sum over dimensions, a mean over the batch."""
     weight: str | None
-    """The setting that it is multiplied by; None of a term that takes the place of the reconstruction."""
+    """Name of the setting that multiplies it; None for a term that replaces the reconstruction error."""
     rises: bool = False
     """Whether warm-up and ``target_l0`` change its weight."""
     norms: Callable[[LossConfig], bool] = lambda config: False
-    """Whether the pass has to give the norms of decoder rows."""
+    """Whether it needs the norms of decoder rows from the forward pass."""
     falls: bool = False
     """Whether ``anchor_until`` and ``anchor_fall`` change its weight."""
     error: bool = False
@@ -61,22 +61,22 @@ class Term:
 
 
 def loss_term(name: str, *, rises: bool = False, norms: bool = False) -> Callable[[AnyCompute], AnyCompute]:
-    """Register a function as a loss term: configurations ask for it by its weight, which has its name.
+    """Register a function as a loss term. Its weight is a setting with the term's name, and 0 turns it off.
 
-    The function takes `TermInputs` and returns the term without its weight (0-d): a sum over dimensions, a mean over
-    the batch. Its keyword-only parameters are settings, which are checked like the built-in ones.
+    The function takes `TermInputs` and returns the unweighted term (0-d): a sum over dimensions, a mean over the batch.
+    Its keyword-only parameters become settings, checked like the built-in ones.
 
     Parameters
     ----------
     name
-        What configurations and histories call it: lower-case letters, digits and underscores.
+        Name in configurations and histories: lower-case letters, digits and underscores.
     rises, norms
-        As of `Term`.
+        As in `Term`.
 
     Raises
     ------
     PluginError
-        If the name is taken, or a setting has the name of one of ours or a type that no configuration can hold.
+        If the name is taken, or a setting has the name of a built-in setting or a type that configurations cannot hold.
     """
 
     check_named(name, "loss_term")
@@ -92,7 +92,7 @@ def loss_term(name: str, *, rises: bool = False, norms: bool = False) -> Callabl
 
 
 def term_of(name: str) -> Term:
-    """Return a term: of the module of its name, which alone is imported, or of a plugin."""
+    """Return a loss term by name, importing only its module or taking it from a plugin."""
     own = registered("loss term", name)
     if own is not None:
         return Term(name, lambda inputs: _own(own, inputs), name, own.facts["rises"], lambda _: own.facts["norms"])
@@ -101,7 +101,7 @@ def term_of(name: str) -> Term:
 
 
 def _own(own: Extension, inputs: TermInputs) -> Tensor:
-    """Compute a plugin's term with its settings; ValueError naming one that is no tensor of shape ()."""
+    """Compute a plugin's term with its settings; raise ValueError, naming it, if the result is not a 0-d tensor."""
     names = [one.name for one in fields(own.settings) if one.name != own.name]
     settings = {name: inputs.config.own[name] for name in names}
     found = own.made(inputs, **settings)

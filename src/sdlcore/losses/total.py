@@ -1,4 +1,4 @@
-"""The loss of a training: the reconstruction error and the terms that a run asks for (eq. 3)."""
+"""The loss of a training: the reconstruction error and the configured terms (eq. 3)."""
 
 from torch import Tensor
 
@@ -11,7 +11,7 @@ from sdlcore.run import LossConfig
 
 
 def needs_norms(config: LossConfig) -> bool:
-    """Tell whether a pass has to give the norms of decoder rows."""
+    """Return whether a term needs the norms of decoder rows from the forward pass."""
     return any(term_of(name).norms(config) for name in config.terms)
 
 
@@ -25,28 +25,28 @@ def total_loss(
     anchored_rows: tuple[Tensor, Tensor] | None = None,
     anchoring: float = 1.0,
 ) -> dict[str, Tensor]:
-    """Return the ``loss`` to minimise and, by name, the unweighted terms that it is made of.
+    """Return the ``loss`` to minimise and its unweighted terms, by name.
 
-    Summed in this order: the reconstruction or the term that replaces it, penalties that rise, the reconstruction from
-    gates, the others. With ``loss_scale: mean`` the squared errors among them count divided by n_r; they
-    are returned as sums over dimensions all the same.
+    The summands are, in this order: the reconstruction error or the term that replaces it, penalties that rise, the
+    reconstruction error from gates, other terms. With ``loss_scale: mean``, squared errors are divided by n_r in the
+    loss, but returned as sums over dimensions.
 
     Parameters
     ----------
     model, x_BR, out
-        The model, the target and the model's pass over the input, with what ``config`` needs of it (`needs_norms`,
-        scales, auxiliary latents).
+        The model, the target and the model's pass over the input, with everything that ``config`` requires (norms, see
+        `needs_norms`; scales; auxiliary latents).
     config
-        Which terms, with which weights.
+        The terms and their weights.
     anchors
-        k x n_p and k x n_r anchor directions, for ``lambda_anchor``, of the model's first k latents.
+        k x n_p and k x n_r anchor directions for the model's first k latents; required with ``lambda_anchor``.
     penalty
-        Factor of the l1 and l0 weights (their warm-up, and what holds ``target_l0``).
+        Factor on the l1 and l0 weights, from their warm-up and ``target_l0``.
     anchored_rows
-        k x n_p and k x n_r rows of encoder and decoder that the anchors' term reads, and sends its gradient to; None
-        for the model's own.
+        k x n_p and k x n_r rows of encoder and decoder that the anchor term reads, and that receive its gradient; None
+        for the model's own rows.
     anchoring
-        Factor of ``lambda_anchor`` (`schedules.anchor_share`).
+        Factor on ``lambda_anchor`` (`schedules.anchor_share`).
     """
     inputs = TermInputs(model, x_BR, out, config, anchors, anchored_rows)
     asked = [term_of(name) for name in config.terms]
@@ -61,7 +61,7 @@ def total_loss(
         if term.rises:
             terms[term.name] = term.compute(inputs)
             loss = loss + penalty * _weight(term, config) * terms[term.name]
-    # a linear path leaves less for the latents to reconstruct
+    # a linear path reduces what the latents have to reconstruct
     left_BR = x_BR if out.linear is None else x_BR - out.linear.detach()
     gates_N = model.sigma.gates(out.pre)
     if gates_N is not None:

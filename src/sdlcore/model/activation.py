@@ -20,22 +20,22 @@ class Activation(nn.Module):
     """An activation function, written sigma in the paper (section 2.4): latents from pre-activations.
 
     A subclass writes `forward`, and may write `search` with `values`, and `gates`. Its ``__init__`` takes settings
-    of the model by their names, such as ``n_q`` and ``k`` (`sdlcore.run.ModelConfig`). A parameter has an element for
-    each latent (n_q), and starts at zero unless it is the ``threshold`` of `add_threshold`.
+    of the model by their names, such as ``n_q`` and ``k`` (`sdlcore.run.ModelConfig`). A parameter has one element for
+    each latent (n_q), and starts at zero, except for the ``threshold`` of `add_threshold`.
     """
 
     threshold: Tensor
     start: Tensor
 
     def forward(self, pre: Tensor) -> Tensor:
-        """Return the latents (B x n_q) of pre-activations (B x n_q): none below zero, most of them zero."""
+        """Return the latents (B x n_q) of pre-activations (B x n_q): never negative, and mostly zero."""
         raise NotImplementedError(f"{type(self).__name__} does not define its latents; write forward(pre)")
 
     def search(self) -> Search | None:
-        """Return which entries of a batch may have a latent above zero or pass a gradient on.
+        """Return the search that finds the entries of a batch whose latent may be positive or pass a gradient on.
 
-        None, the default, for all of them: every pre-activation is then computed and kept, which is slower. Otherwise
-        training and encoding use `values`, and `forward` remains the definition that tests compare it with.
+        The default, None, means all entries: every pre-activation is then computed and kept, which is slower. With a
+        search, training and encoding use `values`, and `forward` remains the definition that tests compare it with.
         """
         return None
 
@@ -56,12 +56,12 @@ class Activation(nn.Module):
         return None
 
     def add_threshold(self, n_q: int, start: float) -> None:
-        """Give each latent a trainable ``threshold`` (n_q), which is never below zero, and remember its ``start``."""
+        """Give each latent a trainable ``threshold`` (n_q), which never falls below zero, and store its ``start``."""
         self.threshold = nn.Parameter(torch.full((n_q,), start, dtype=torch.float32))
         self.register_buffer("start", torch.tensor(start, dtype=torch.float32))
 
     def initial(self, name: str) -> float | Tensor:
-        """Return the value at which a latent's parameter starts, for latents that are resampled."""
+        """Return the initial value of a latent's parameter, for latents that are resampled."""
         return self.start if name == "threshold" else 0.0
 
     @torch.no_grad()
@@ -110,8 +110,8 @@ class Weights(NamedTuple):
 class Encoder(Activation):
     """An encoder that needs more than the pre-activations, such as the decoder. It is computed densely.
 
-    A subclass writes `encode` instead of `forward`, and no gates. Prefixes and auxiliary latents work as for others;
-    ``multi_k`` and latents that are divided among processes are refused.
+    A subclass writes `encode` instead of `forward`, and no gates. Prefixes and auxiliary latents work as usual;
+    ``multi_k`` and processes that divide the latents raise an error.
     """
 
     def encode(self, x: Tensor, weights: Weights) -> Tensor:

@@ -24,35 +24,35 @@ from sdlcore.sparse.support import Support
 
 
 class Forward(NamedTuple):
-    """What one pass over B samples computes, at the N entries of a support."""
+    """Results of one pass over B samples, at the N entries of a support."""
 
     support: Support
-    """The entries (sample, latent) that may differ from zero."""
+    """The entries (sample, latent) that may be nonzero."""
     pre: Tensor
-    """Pre-activations W_E x_p + b_E there (N); -1e9 at the entries of auxiliary latents, which no term then counts."""
+    """Pre-activations W_E x_p + b_E there (N); -1e9 at entries of auxiliary latents, so that no term counts them."""
     values: Tensor
     """Latents x_q = sigma(pre) there (N); zero at the entries of auxiliary latents, which ``aux`` alone contains."""
     x_hat: Tensor
     """B x n_r reconstruction of x_r."""
     scales: Tensor
-    """B x scales x n_r reconstructions from ever more latents. The last one is ``x_hat``."""
+    """B x scales x n_r reconstructions from increasing parts of the code. The last one is ``x_hat``."""
     aux: Tensor | None
-    """B x n_r: the reconstruction from auxiliary latents, without b_D; None without any."""
+    """B x n_r: the reconstruction from auxiliary latents, without b_D; None without auxiliary latents."""
     norms: Tensor | None
-    """n_q: norm of each decoder row, summed over sites; None where not asked for or known to be one."""
+    """n_q: norm of each decoder row, summed over sites; None if not requested, or if all are one."""
     linear: Tensor | None
-    """B x n_r: the linear path W_skip x_p, which ``x_hat`` contains; None without one."""
+    """B x n_r: the linear path W_skip x_p, which ``x_hat`` contains; None if the model has no linear path."""
 
     def latents(self) -> Tensor:
         """Return the latents as B x n_q."""
         return self.support.dense(self.values)
 
     def csr(self) -> scipy.sparse.csr_array:
-        """Return the latents above zero, B x n_q, without gradients; of a pass without scales or auxiliary latents."""
+        """Return the positive latents (B x n_q), without gradients; not for passes with scales or auxiliary latents."""
         found = SparseRows(self.support.offsets, self.support.columns, self.values.detach())
         offsets, columns, values = (part.cpu() for part in found.where(found.values > 0))
         values = values if values.dtype == torch.float64 else values.float()  # numpy has no bfloat16
-        # 32 bits for both: with offsets of 64, scipy would widen the columns, too
+        # 32 bits for both, because scipy would widen the columns to match offsets of 64 bits
         parts = values.numpy(), columns.int().numpy(), offsets.int().numpy()
         return scipy.sparse.csr_array(parts, shape=(self.support.n_rows, self.support.n_q))
 
@@ -71,10 +71,10 @@ class SparseCoder(nn.Module):
         x_r_hat = W_D latents + b_D
 
     With x_r = x_p it is a sparse autoencoder, with another x_r a transcoder; a crosscoder reads and writes the
-    concatenation of several sites. A transcoder may have a linear path beside the latents, W_skip x_p (Paulo et al.
-    2025). A solver's model may compute its latents' values by pursuit: the non-negative least squares over the latents
-    that sigma chose (`sdlcore.model.pursuit`). Latent i has row i of `W_enc` (the paper's W_E[i, :]) and row i of
-    `W_dec` (the paper's column W_D[:, i]); `W_dec` is kept by rows because a sparse code reads whole directions.
+    concatenation of several sites. A transcoder may add a linear path, W_skip x_p, to the reconstruction (Paulo et al.
+    2025). A model from a solver may compute its latents by pursuit: non-negative least squares over the latents that
+    sigma chose (`sdlcore.model.pursuit`). Latent i has row i of `W_enc` (the paper's W_E[i, :]) and row i of `W_dec`
+    (the paper's column W_D[:, i]); `W_dec` is stored by rows because a sparse code reads whole directions.
 
     Parameters
     ----------
@@ -83,13 +83,13 @@ class SparseCoder(nn.Module):
     input_sites, target_sites
         Widths of the sites that make up x_p and x_r; their sums are n_p and n_r.
     generator
-        Stream that draws the initial weights; without one they are zero, to be loaded.
+        Random generator for the initial weights; None for zeros, to be loaded later.
 
     Attributes
     ----------
     W_enc, W_dec
         n_q x n_p, n_q x n_r. With ``tied`` they are one parameter during training. Afterwards `untie` makes them two,
-        since normalisation of the activations is folded into each in another way.
+        because folding the normalisation of activations changes them differently.
     processes
         The processes that share the latents, or the samples of a batch. Each process holds the weights of its latents.
     """
@@ -137,11 +137,11 @@ class SparseCoder(nn.Module):
 
     @property
     def latent_names(self) -> list[str]:
-        """Names of the parameters of single latents, by their first dimension; others belong to all."""
+        """Names of the parameters that have one row or element per latent; other parameters are shared."""
         return ["W_enc", "b_enc", "W_dec", *(f"sigma.{name}" for name, _ in self.sigma.named_parameters())]
 
     def untie(self) -> None:
-        """Give the decoder a matrix of its own where it shares the encoder's."""
+        """Give the decoder a matrix of its own, if it shares the encoder's."""
         if self.W_dec is self.W_enc:
             self.W_dec = nn.Parameter(self.W_enc.detach().clone(), requires_grad=self.W_enc.requires_grad)
 
@@ -160,7 +160,7 @@ class SparseCoder(nn.Module):
         return self(x_BP).latents()
 
     def decode(self, latents_BQ: Tensor) -> Tensor:
-        """Return W_D x_q + b_D (B x n_r), without the linear path of a transcoder that has one."""
+        """Return W_D x_q + b_D (B x n_r), without the linear path of a transcoder."""
         return latents_BQ @ self.W_dec + self.b_dec
 
     def forward(
@@ -184,18 +184,18 @@ class SparseCoder(nn.Module):
         auxiliary
             Dead latents, for the auxiliary loss: they get a reconstruction of their own.
         precision
-            Type in which the search's dense product is computed; None for the weights' own. In a lower type the search
-            proposes more latents than it needs. Their pre-activations are then computed from the weights, and the
-            search chooses by these.
+            Type of the search's dense product; None for the type of the weights. In a lower type the search proposes
+            more latents than needed. Their pre-activations are then computed from the weights, and the search chooses
+            among them.
         norms
             Also return the norms of decoder rows, unless `decoder_is_unit`.
         kernels
-            The kernels of a training, which keep large buffers from pass to pass; None for new ones (`kernels_for`).
+            The kernels of a training, which keep large buffers between passes; None for new ones (`kernels_for`).
         row_norms
             Receives the norms of the rows of both weights' gradients in the backward pass, for clipping.
         """
         kernels = kernels or kernels_for(self.W_enc.device)
-        # encoder and activation: the latents, at the entries where they may differ from zero
+        # encoder and activation: the latents, at the entries where they may be nonzero
         encoding = Encoding(self.config, self.sigma, self.weights, self.processes, kernels)
         code = encoding(x_BP, scales, auxiliary, precision, row_norms)
         # decoder: W_D latents, for each scale
@@ -208,13 +208,13 @@ class SparseCoder(nn.Module):
             aux_BR = aux_BR.squeeze(1)
         linear_BR = x_BP @ self.W_skip if self.config.skip else None
         scale_BSR = parts + (self.b_dec if linear_BR is None else self.b_dec + linear_BR[:, None])
-        # not an index where there is but one: its gradient is a copy
+        # squeeze where possible, because the gradient of an index is a copy
         x_hat = scale_BSR.squeeze(1) if scales.number == 1 else scale_BSR[:, -1]
         return Forward(code.support, code.pre, code.values, x_hat, scale_BSR, aux_BR, norms_Q, linear_BR)
 
     @torch.no_grad()
     def constrain(self) -> None:
-        """Put parameters where they must be: decoder rows on the sphere, thresholds above zero."""
+        """Enforce constraints: unit decoder rows (if configured), non-negative thresholds."""
         if self.config.decoder_norm == "unit":
             kernels_for(self.W_dec.device).normalise_rows(self.W_dec.detach())
         self.sigma.constrain()

@@ -1,7 +1,7 @@
-"""Derive the methods that a plugin's activation leaves out from those that it overrides.
+"""Derive the methods that a plugin's activation leaves out from the methods that it overrides.
 
-A class that extends one of ours may override `Activation.forward` alone, or `Activation.values` alone. The other one,
-which it inherits, then computes other latents than the class means.
+A class that extends a built-in one may override `Activation.forward` alone, or `Activation.values` alone. It inherits
+the other method, which would then compute different latents.
 """
 
 from typing import Any
@@ -15,10 +15,10 @@ from sdlcore.sparse.support import Support
 
 
 def derived(cls: type[Activation]) -> dict[str, Any]:
-    """Return the methods to add to a class, by their names.
+    """Return methods to add to a class, by name.
 
-    A class that overrides ``values`` alone gets a ``forward`` made of it. A class that overrides ``forward`` alone gets
-    a ``search`` that returns None, and so is computed densely.
+    A class that overrides only ``values`` gets a ``forward`` derived from it. A class that overrides only ``forward``
+    gets a ``search`` that returns None, so it is computed densely.
     """
     if overrides(cls, "values", "forward"):
         return {"forward": _forward_by_values}
@@ -28,12 +28,12 @@ def derived(cls: type[Activation]) -> dict[str, Any]:
 
 
 def overrides(cls: type, name: str, other: str) -> bool:
-    """Tell whether the class that defines one method extends the class that defines another."""
+    """Return whether the first method is overridden further down the class hierarchy than the second."""
     return _place(cls, name) < _place(cls, other)
 
 
 def _place(cls: type, name: str) -> int:
-    """Return the place of the class that defines a method, among the bases of another."""
+    """Return the position in the method resolution order of the first class that defines a method."""
     return next((place for place, base in enumerate(cls.__mro__) if name in vars(base)), len(cls.__mro__))
 
 

@@ -1,4 +1,4 @@
-"""Encode samples: the latents sigma(W_E x_p + b_E), computed where they may differ from zero.
+"""Encode samples: the latents sigma(W_E x_p + b_E), computed only where they may be nonzero.
 
 `Encoding` finds the entries that an activation's search declares, and computes the latents there. An activation without
 a search is computed densely. Both ways then divide the entries into scales and add auxiliary latents, if a loss needs
@@ -26,11 +26,11 @@ from sdlcore.sparse.support import Entries, Support, assemble, everything
 NEVER = -1e9
 """A pre-activation below every threshold of an activation, a kernel or a penalty."""
 SLACK = 1.25
-"""How many times k entries a product in fewer digits proposes, to be ranked by exact pre-activations."""
+"""Factor on k: entries that a low-precision product proposes, to be ranked by exact pre-activations."""
 
 
 class Scales(NamedTuple):
-    """Parts of a code, each with a reconstruction of its own (eq. 9). The last part is the whole code.
+    """Parts of a code, each with its own reconstruction (eq. 9). The last part is the whole code.
 
     The activation chooses the latents first; a part then keeps some of these.
     """
@@ -38,7 +38,7 @@ class Scales(NamedTuple):
     multi_k: tuple[int, ...] = ()
     """The k_i largest latents of each sample, or the k_i B largest of a batch, ascending up to k."""
     prefixes: tuple[int, ...] = ()
-    """The latents before each of these numbers, ascending up to n_q (Matryoshka, Bussmann et al. 2025)."""
+    """The latents with an index below each of these numbers, ascending up to n_q (Matryoshka, Bussmann et al. 2025)."""
 
     @property
     def number(self) -> int:
@@ -46,8 +46,8 @@ class Scales(NamedTuple):
 
 
 class Auxiliary(NamedTuple):
-    """Dead latents of the auxiliary loss (eq. 8): each sample's largest pre-activations among them
-    reconstruct as well, through a ReLU."""
+    """Dead latents for the auxiliary loss (eq. 8). In each sample, the largest of their pre-activations give a
+    second reconstruction, through a ReLU."""
 
     dead: Tensor
     """Indices of the latents to choose from."""
@@ -71,7 +71,7 @@ class Code(NamedTuple):
 
 @dataclass(frozen=True)
 class Encoding:
-    """Encodes a batch, by the activation and the weights of a model."""
+    """Encodes batches with a model's activation and weights."""
 
     config: ModelConfig
     sigma: Activation
@@ -124,7 +124,7 @@ class Encoding:
                 values_N = refined(x_BP - b_dec, W_dec, found.support, self.config.pursuit)
             return Code(found.support, pre_N, values_N, values_N, False)
         support, order, is_aux_N = self.split(found, search, scales, aux)
-        # pre-activations of auxiliary latents are not known yet
+        # the pre-activations of auxiliary latents are not known yet
         known_N = found.pre[order] if is_aux_N is None else None
         pre_N = encode_at(x_BP, W_enc, b_enc, support, known_N, row_norms)
         if is_aux_N is None:
@@ -135,7 +135,7 @@ class Encoding:
         return Code(support, pre_N, values_N, torch.where(is_aux_N, aux_N, values_N), True)
 
     def values(self, pre_N: Tensor, support: Support) -> Tensor:
-        """Return the latents at entries, which are this process's share of the batch."""
+        """Return the latents at the entries, which are this process's share of the batch."""
         support.least_of_all = self.processes.all.least
         return self.sigma.values(pre_N, support)
 
@@ -170,7 +170,7 @@ class Encoding:
 
     @torch.no_grad()
     def auxiliary(self, x_BP: Tensor, auxiliary: Auxiliary) -> tuple[Tensor, Tensor] | None:
-        """Return the auxiliary latents as samples and latents, None where there are none to choose from."""
+        """Return the auxiliary latents as samples and latents; None if no latent is dead."""
         W_enc, b_enc, *_ = self.weights
         latents, (dead, k) = self.processes.latents, auxiliary
         if not sum(latents.counts(len(dead))):
@@ -188,8 +188,8 @@ class Encoding:
     ) -> tuple[Support, Tensor, Tensor | None]:
         """Divide each sample's entries into rows: one for each scale, and one for auxiliary latents.
 
-        Returns three things. The new support. For each of its entries, the place among the old entries followed by the
-        auxiliary ones. And a mask of its auxiliary entries, None without any.
+        Return three things: the new support; for each of its entries, the position among the old entries followed by
+        the auxiliary ones; a mask of its auxiliary entries, or None.
         """
         support, pre_N = found
         sample_N, latent_N = support.rows, support.columns

@@ -1,4 +1,4 @@
-"""Find weights that are not finite: NaN activates no latent, so that a loss or a score may look good with them."""
+"""Find weights that are not finite. NaN activates no latent, so losses and scores may look good despite it."""
 
 from collections.abc import Mapping
 

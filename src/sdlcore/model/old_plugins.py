@@ -22,7 +22,7 @@ from sdlcore.sparse.support import Support
 
 
 class OldMethods:
-    """What `Activation` had: methods that an old class calls through ``super()``. It comes last among its bases."""
+    """Former methods of `Activation`, which old classes call through ``super()``. It comes last among their bases."""
 
     processes = ALONE
 
@@ -82,13 +82,13 @@ def _of_positive(self: Activation) -> Search:
 
 
 def _as_given(pre: Tensor) -> Preactivations:
-    """Return pre-activations as a product with the identity, to be searched."""
+    """Wrap pre-activations as a product with the identity, to make them searchable."""
     n_q = pre.shape[1]
     return Preactivations(pre, torch.eye(n_q, dtype=pre.dtype, device=pre.device), pre.new_zeros(n_q))
 
 
 def let_search_among(sigma: Activation, processes: Processes) -> None:
-    """Tell an activation that searches by itself which processes have other entries."""
+    """Tell an activation with its own search which processes hold other entries."""
     if isinstance(sigma, OldMethods):
         sigma.processes = processes
 
@@ -96,7 +96,7 @@ def let_search_among(sigma: Activation, processes: Processes) -> None:
 def old_loss(
     sigma: Activation, x_BR: Tensor, pre_N: Tensor, support: Support, W_dec: Tensor, b_dec: Tensor
 ) -> dict[str, Tensor]:
-    """Return the squared errors that the activation's ``loss`` gives, by name."""
+    """Return the squared errors from the activation's ``loss``, by name; empty if it has none."""
     own = getattr(sigma, "loss", None)
     return {} if own is None else own(x_BR, pre_N, support, W_dec, b_dec)
 

@@ -1,4 +1,4 @@
-"""Compare a model with the config.json beside it: does it belong to the run in whose folder it lies?"""
+"""Check that a model belongs to the run whose config.json is in the same folder."""
 
 import json
 from collections.abc import Iterator
@@ -6,18 +6,18 @@ from pathlib import Path
 from typing import Any
 
 SHOWN = 4
-"""Differences that an error lists."""
+"""Number of differences that an error lists."""
 
 
 def check_beside(model: str | Path, made: Any) -> None:
-    """Compare what a model says of its making with the ``config.json`` that the same training left beside it.
+    """Compare a model's provenance with the ``config.json`` that the same training wrote beside it.
 
-    Only a file that is called model.safetensors, as in a run's folder, is looked at, and only where the other is there.
+    Only files called model.safetensors are checked, as in run folders, and only if there is a ``config.json``.
 
     Raises
     ------
     ValueError
-        If they differ, as `check_same`, or ``config.json`` cannot be read.
+        If they differ (`check_same`), or if ``config.json`` cannot be read.
     """
     config = Path(model).with_name("config.json")
     if Path(model).name != "model.safetensors" or not config.exists():
@@ -33,7 +33,7 @@ def check_beside(model: str | Path, made: Any) -> None:
 
 
 def check_same(model: str | Path, made: Any, expected: Any, said_by: str) -> None:
-    """Raise `ValueError` if two descriptions of a model's making differ; it names the model and says in what."""
+    """Raise `ValueError` if two provenances of a model differ; the error names the model and the differences."""
     differences = [
         f"{key} is {_short(one)}, but {said_by} {_short(other)}" for key, one, other in _differences(made, expected)
     ]

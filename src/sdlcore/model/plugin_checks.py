@@ -1,4 +1,4 @@
-"""Check the results of a plugin's activation: kernels would read beyond the end of a short tensor."""
+"""Check the results of a plugin's activation; without checks, kernels would read beyond the end of short tensors."""
 
 import inspect
 from collections.abc import Callable
@@ -19,19 +19,19 @@ from sdlcore.sparse.support import Support
 
 
 def checked_methods(cls: type[Activation], called: str) -> dict[str, Callable[..., Any]]:
-    """Return the methods that a plugin's class overrides, each with a check of its result.
+    """Return the methods that a plugin's class overrides, wrapped with checks of their results.
 
     Parameters
     ----------
     cls
-        The plugin's class, which is not changed.
+        The plugin's class. It is not modified.
     called
         Name for errors, such as ``activation soft_topk``.
 
     Raises
     ------
     PluginError
-        If a method takes other arguments than the one that it overrides.
+        If a method takes other arguments than the method that it overrides.
     """
     found = {}
     for name, (takes, problem_of) in _CHECKS.items():

@@ -1,7 +1,7 @@
-"""Non-negative pursuit: codes that an iterative encoder computes in several steps.
+"""Non-negative pursuit: an iterative encoder that computes codes in several steps.
 
-Non-negative least squares over the latents that sigma chose, by coordinate descent, as a classical sparse coder has it
-and LISTA imitates (Gregor and LeCun 2010). Each sweep sets every latent of a sample to its best value, the others held.
+It solves non-negative least squares over the latents that sigma chose, by coordinate descent, like classical sparse
+coders, which LISTA imitates (Gregor and LeCun 2010). Each sweep sets every latent to its best value, given the others.
 """
 
 import torch
@@ -10,23 +10,23 @@ from torch import Tensor
 from sdlcore.sparse.support import Support
 
 ENTRIES_AT_ONCE = 2**24
-"""Entries of Gram matrices that are in memory at once."""
+"""Entries of Gram matrices in memory at the same time."""
 
 
 @torch.no_grad()
 def refined(x_BR: Tensor, W_dec_QR: Tensor, support: Support, sweeps: int) -> Tensor:
-    """Return the latents c >= 0 (N) that bring c W_D near x_r, from zero, by sweeps of coordinate descent.
+    """Return the latents c >= 0 (N) that minimise |x_r - c W_D|, starting at zero, by sweeps of coordinate descent.
 
     Parameters
     ----------
     x_BR
-        What is to be reconstructed, without b_D.
+        The target, minus b_D.
     W_dec_QR
         Decoder rows.
     support
-        The latents of each of B samples, in one group.
+        The latents of each of B samples; with a single group.
     sweeps
-        Times that each latent is set.
+        Number of times that each latent is set.
     """
     numbers_B = torch.diff(support.offsets)
     place_N = torch.arange(len(support), device=x_BR.device) - support.offsets[support.rows]

@@ -1,4 +1,4 @@
-"""Save and load models: one safetensors file each, whose metadata say what was trained and from what."""
+"""Save and load models: one safetensors file each, with configuration and provenance in its metadata."""
 
 import math
 import warnings
@@ -18,17 +18,17 @@ from sdlcore.settings import Json
 from sdlcore.storage.checksums import read_with_checksum, write_with_checksum
 
 ENTRY = "sdlcore"
-"""Entry of a file's metadata that describes the model."""
+"""Key of the file's metadata that describes the model."""
 
 
 def save_model(path: str | Path, model: SparseCoder, provenance: Mapping[str, Json]) -> None:
-    """Write ``model`` as safetensors, in float32. The metadata hold its configuration, so that the file alone can be
-    opened.
+    """Write ``model`` as safetensors, in float32. The metadata contain its configuration, so the file can be opened on
+    its own.
 
     Raises
     ------
     ValueError
-        If a weight is not finite, since `load_model` would refuse the file.
+        If a weight is not finite, because `load_model` would refuse the file.
     """
     description: dict[str, Json] = {
         "model": model.config.to_dict(),
@@ -40,47 +40,47 @@ def save_model(path: str | Path, model: SparseCoder, provenance: Mapping[str, Js
         description["plugin"] = own.module
         if own.module == "__main__":
             warnings.warn(
-                f"{path}: activation {own.name} is defined in this notebook or script alone, and nothing else can open "
-                "the file; put it into a module of its own",
+                f"{path}: activation {own.name} is defined only in this notebook or script, so nothing else can open "
+                "the file; move it to a module of its own",
                 stacklevel=3,
             )
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
     tensors = {name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in tensors.items()}
     check_finite(path, tensors)
-    if model.W_dec is model.W_enc:  # safetensors writes no memory twice
+    if model.W_dec is model.W_enc:  # safetensors does not write shared memory twice
         tensors["W_dec"] = tensors["W_enc"].clone()
     write_with_checksum(path, tensors, description, ENTRY)
 
 
 def check_finite(path: str | Path, weights: Mapping[str, Tensor]) -> None:
-    """Refuse to write weights that `load_model` would refuse: `ValueError` naming the file and the weight."""
+    """Raise `ValueError`, naming file and weight, if a weight is not finite: `load_model` would refuse the file."""
     if broken := not_finite(weights):
-        raise ValueError(f"{path}: not written, since {broken}; train it anew, with a lower lr if it diverged")
+        raise ValueError(f"{path}: not written, because {broken}; train again, with a lower lr if training diverged")
 
 
 def load_model(path: str | Path) -> SparseCoder:
-    """Open a model that `save_model` wrote, in evaluation mode on the CPU.
+    """Load a saved model onto the CPU, in evaluation mode.
 
     Raises
     ------
     ValueError
-        If the file is damaged or not one of ours, or its weights do not fit its configuration or are not finite; the
-        message names it. If it is not of the training whose ``config.json`` lies beside it (`origin.check_beside`). And
-        if its activation is of a plugin that is not imported; the message names that, too.
+        If the file is damaged or no sdlcore model, if its weights do not match its configuration or are not finite, if
+        it belongs to another training than the ``config.json`` beside it (`origin.check_beside`), or if the plugin of
+        its activation is not imported. The message names the file, and the plugin.
     """
     description, tensors = read_with_checksum(path, ENTRY, "pt")
     check_beside(path, description.get("provenance"))
     _check_plugin(path, description)
     try:
         config, input_sites, target_sites = _described(description)
-        with torch.device("meta"):  # shapes alone: a configuration that lies must not take memory
+        with torch.device("meta"):  # only shapes, so that a wrong configuration cannot exhaust the memory
             expected = SparseCoder(config, input_sites, target_sites).state_dict()
     except (LookupError, TypeError, ValueError, RuntimeError, ArithmeticError) as error:
-        raise ValueError(f"{path}: its metadata do not describe a model ({error}); make it anew") from error
+        raise ValueError(f"{path}: its metadata do not describe a model ({error}); save it again") from error
     for name in sorted(expected.keys() | tensors.keys()):
         if name not in tensors or name not in expected:
             problem = f"has a tensor {name}" if name in tensors else f"lacks the tensor {name}"
-            raise ValueError(f"{path}: {problem} that the configuration in its metadata does not go with")
+            raise ValueError(f"{path}: {problem}, contrary to the configuration in its metadata")
         wanted, found = expected[name], tensors[name]
         if (found.shape, found.dtype) != (wanted.shape, wanted.dtype):
             raise ValueError(
@@ -88,38 +88,38 @@ def load_model(path: str | Path) -> SparseCoder:
                 f"needs {wanted.dtype} of {tuple(wanted.shape)}"
             )
         if not found.isfinite().all():
-            raise ValueError(f"{path}: {name} holds NaN or infinity; train it anew, with a lower lr if it diverged")
+            raise ValueError(f"{path}: {name} holds NaN or infinity; train again, with a lower lr if training diverged")
     model = SparseCoder(config, input_sites, target_sites)
     model.load_state_dict(tensors)
     return model.eval()
 
 
 def load_provenance(path: str | Path) -> dict[str, Json]:
-    """Return what `save_model` was told of a model's making; errors as `load_model`, but for the weights."""
+    """Return the provenance in a saved model; errors as in `load_model`, without checks of the weights."""
     found = read_with_checksum(path, ENTRY, "pt")[0].get("provenance")
     if not isinstance(found, dict):
-        raise ValueError(f"{path}: its metadata do not say what it was made from; make it anew")
+        raise ValueError(f"{path}: its metadata contain no provenance; save it again")
     return found
 
 
 def _check_plugin(path: str | Path, description: Mapping[str, Json]) -> None:
-    """Raise `ValueError` if a model's activation is of a plugin that is not imported. A file imports nothing."""
+    """Raise `ValueError` if the plugin of a model's activation is not imported; loading imports no plugin by itself."""
     settings, plugin = description.get("model"), description.get("plugin")
     name = settings.get("activation") if isinstance(settings, dict) else None
     if isinstance(plugin, str) and isinstance(name, str) and name not in extensions("activation"):
         raise ValueError(
-            f"{path}: its activation {name:.50} is of the plugin {plugin:.200}, which is not imported: import it, "
-            "or name it under plugins in the configuration"
+            f"{path}: its activation {name:.50} belongs to the plugin {plugin:.200}, which is not imported; import it, "
+            "or list it under plugins in the configuration"
         )
 
 
 def _described(description: Mapping[str, Json]) -> tuple[ModelConfig, tuple[int, ...], tuple[int, ...]]:
-    """Return the configuration and the sites of x_p and x_r; any error says what is wrong with them."""
+    """Return the configuration and the sites of x_p and x_r; errors name the wrong entry."""
     settings = description["model"]
     if not isinstance(settings, dict):
         raise TypeError(f"model is {type(settings).__name__}, expected an object")
     for name, kind in get_type_hints(ModelConfig).items():
-        choices = get_origin(kind) is Literal  # which of them, ModelConfig checks
+        choices = get_origin(kind) is Literal  # ModelConfig checks which value it is
         kinds = (str,) if choices else get_args(kind) or (kind,)
         if name != "own" and name in settings and not _is_of(settings[name], kinds):
             wanted = " or ".join(kind.__name__ for kind in kinds)
@@ -135,7 +135,7 @@ def _described(description: Mapping[str, Json]) -> tuple[ModelConfig, tuple[int,
 
 
 def _is_of(value: Any, kinds: tuple[type, ...]) -> bool:
-    """Tell whether JSON gave a value of one of these types, a whole number for a float too."""
+    """Return whether a JSON value is of one of these types; whole numbers count as floats, too."""
     if isinstance(value, float):
         return float in kinds and math.isfinite(value)
     if isinstance(value, int) and not isinstance(value, bool):

@@ -1,1 +1,1 @@
-"""Samples and latents divided among processes."""
+"""Divide samples or latents among processes."""

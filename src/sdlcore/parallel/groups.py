@@ -1,7 +1,7 @@
 """Process groups for data-parallel and latent-parallel training.
 
-`Group` is one process by itself, which has nothing to tell: its sums are what it has. `sdlcore.training.distributed`
-has the one of several processes. Every method of a group is called by all of its processes, in the same order.
+`Group` is a single process, whose sums are its own values; `sdlcore.training.distributed` implements the group of
+several processes. All processes of a group must call each method, in the same order.
 """
 
 from collections.abc import Sequence
@@ -11,21 +11,21 @@ from torch import Tensor
 
 
 class Group:
-    """Processes among which something is divided into equal parts, in the order of their ranks: here, one alone."""
+    """Processes that divide something into equal parts, in the order of their ranks. This base class is one process."""
 
     rank = 0
     size = 1
 
     def part(self, n: int) -> slice:
-        """Return which of ``n`` things are this process's."""
+        """Return this process's slice of ``n`` items."""
         return slice(self.rank * n // self.size, (self.rank + 1) * n // self.size)
 
     def counts(self, n: int) -> list[int]:
-        """Return the number that each process gives."""
+        """Return the numbers ``n`` of all processes."""
         return [n]
 
     def sum(self, x: Tensor) -> Tensor:
-        """Return the sum over processes, of which each has the whole gradient."""
+        """Return the sum over processes; each summand's gradient is the gradient of the sum."""
         return x
 
     def mean(self, x: Tensor) -> Tensor:
@@ -33,25 +33,25 @@ class Group:
         return self.sum(x) / self.size if self.size > 1 else x
 
     def add(self, tensors: Sequence[Tensor]) -> None:
-        """Put sums over processes in the place of tensors."""
+        """Replace each tensor by its sum over processes."""
 
     def least(self, x: Tensor) -> Tensor:
-        """Return the least over processes, element by element."""
+        """Return the minimum over processes, element by element."""
         return x
 
     def any(self, mask: Tensor) -> Tensor:
-        """Return what is true in any process."""
+        """Return the elementwise "or" over processes."""
         return mask
 
     def gather(self, x: Tensor) -> Tensor:
-        """Return the tensors of all processes, one after the other in a dimension before theirs.
+        """Stack the tensors of all processes along a new first dimension.
 
-        In their last, in which they may differ, those that are shorter are filled with -inf.
+        Their last dimensions may differ; shorter tensors are padded with -inf.
         """
         return x[None]
 
     def whole(self, x: Tensor) -> Tensor:
-        """Return the parts of all processes, one below the other, to the first; to the others, something of no use."""
+        """Concatenate the parts of all processes, for the first process; other processes get an unusable result."""
         return x
 
     def first(self, x: Tensor) -> Tensor:
@@ -60,16 +60,17 @@ class Group:
 
 
 class Processes(NamedTuple):
-    """What is divided among the processes of a training."""
+    """The groups that divide the samples and the latents of a training."""
 
     samples: Group = Group()
-    """The samples of each batch (data parallel): each process has the whole dictionary."""
+    """The processes that divide each batch (data parallel). Every process holds the whole dictionary."""
     latents: Group = Group()
-    """The latents (tensor parallel): each process has all samples, and the encoder and decoder rows of its latents."""
+    """The processes that divide the latents (tensor parallel). Every process holds all samples and the rows of its
+    latents."""
 
     @property
     def all(self) -> Group:
-        """All of them."""
+        """The group of all processes."""
         return self.samples if self.samples.size > 1 else self.latents
 
 

@@ -1,4 +1,4 @@
-"""Searches among the latents and samples of several processes: they find what one process with all of them would."""
+"""Searches across processes that divide latents or samples; they find the same entries as a single process."""
 
 import torch
 from torch import Tensor
@@ -11,10 +11,10 @@ from sdlcore.sparse.support import Support, kept
 
 
 def divided(search: Search, processes: Processes) -> Search:
-    """Return a search whose entries, over all processes, are the entries of ``search``.
+    """Return a search that, over all processes, finds the same entries as ``search`` in one process.
 
-    `Above` needs no other process, and `LargestPerSample` only the processes with other latents. `LargestPerBatch`
-    needs all processes.
+    `Above` needs no other process. `LargestPerSample` needs the processes with other latents, `LargestPerBatch` all
+    processes.
     """
     if isinstance(search, LargestPerBatch) and processes.all.size > 1:
         return _LargestPerBatch(search, processes)
@@ -24,9 +24,9 @@ def divided(search: Search, processes: Processes) -> Search:
 
 
 def ranks_among(values_BK: Tensor, group: Group, kernels: Kernels) -> Tensor:
-    """Return the place (B x K) of each value among its row's values in all processes, descending from 0.
+    """Return the rank (B x K) of each value among its row's values in all processes, from 0 for the largest.
 
-    Of equal values the one of the earlier process comes first, and within a process the earlier one.
+    Equal values are ranked by process, then by position.
     """
     every = group.gather(values_BK)
     size, B, width = every.shape
@@ -84,7 +84,7 @@ class _LargestPerBatch(LargestPerBatch):
         return self.everyone.least(x)
 
     def _largest(self, values_N: Tensor, number: int) -> tuple[Tensor, Tensor]:
-        """As in one process. Of equal values, the first processes keep theirs."""
+        """Return the same as in one process; of equal values, earlier processes select theirs first."""
         group = self.everyone
         told_N = values_N.topk(number, sorted=False).values if len(values_N) > number else values_N
         every = group.gather(told_N)

@@ -1,10 +1,10 @@
-"""Alternating convex search for a dictionary whose size is found, not given.
+"""Alternating convex search for a dictionary; the search also finds the number of atoms.
 
-The problem of Definition 2.5 is biconvex within an activation pattern: codes are a convex problem for a dictionary that
-is held still, and the dictionary is one for codes that are held still (Gorski et al. 2007). Each step takes a batch,
-picks supports by correlation, minimises over non-negative codes, then over all atoms at once, and puts atoms back on
-the unit sphere. What no convex step can do, move atoms between patterns, is done beside: duplicates are first replaced
-by what is reconstructed badly, later pruned. Nothing here sees labels, the number of features or their sparsity.
+The problem of Definition 2.5 is biconvex within an activation pattern: convex in the codes for a fixed dictionary, and
+convex in the dictionary for fixed codes (Gorski et al. 2007). Each step takes a batch, selects supports by correlation,
+minimises over non-negative codes, then over all atoms at once, and normalises the atoms. Convex steps cannot move atoms
+between patterns. So the first steps also replace duplicate atoms by the residuals of badly reconstructed samples, and
+later steps prune them. The search never sees labels, the number of features or their sparsity.
 """
 
 import logging
@@ -23,15 +23,15 @@ from sdlcore.solvers.settings import SolverConfig
 log = logging.getLogger(__name__)
 
 FULL = 0.95
-"""Share of the codes of all supports from which they are too small."""
+"""Share of nonzero codes above which supports count as too small."""
 ALIVE = 1e-6
-"""Norm of a solved atom below which its direction is rounding."""
+"""Norm of a solved atom below which its direction is rounding error."""
 AT_ONCE = 256
-"""Rows of the Gram matrix that are computed at once."""
+"""Rows of the Gram matrix computed in one product."""
 
 
 class Atoms(NamedTuple):
-    """What goes in a step."""
+    """Atoms to replace or prune in a step."""
 
     duplicate: Tensor
     """K booleans."""
@@ -45,34 +45,34 @@ def alternating_convex_search(
     generator: torch.Generator,
     start: Tensor | None = None,
 ) -> Iterator[tuple[Tensor, Row]]:
-    """Yield the dictionary (K x n_r, unit rows) after each step and what there is to say of the step, until it settles.
+    """Yield the dictionary (K x n_r, unit rows) and a history row after each step, until the search settles.
 
     Parameters
     ----------
     batches
-        Samples by step.
+        Function that returns the samples of a step.
     config
-        Settings.
+        Solver settings.
     generator
-        CPU stream that the first atoms are drawn from.
+        CPU random generator for the first atoms.
     start
-        Atoms to start from instead, K x n_r.
+        Initial atoms (K x n_r), instead of drawn ones.
 
     Yields
     ------
     atoms
         K x n_r.
     row
-        ``step`` from 1; ``samples`` seen; ``loss`` and ``fvu`` of the step's batch, before it moved any atom; its
-        ``l0``, of at most ``support``; ``atoms`` after the step; ``replaced`` and ``pruned`` ones; ``seconds`` of
-        search so far.
+        ``step`` from 1; ``samples`` seen; ``loss``, ``fvu`` and ``l0`` of the step's batch before its atoms moved;
+        ``support``, the largest possible l0; ``atoms`` after the step; numbers of atoms ``replaced`` and ``pruned``;
+        ``seconds`` of search so far.
 
     Raises
     ------
     MonotonicityError
         If a convex step raises its objective.
     ValueError
-        If activations are not finite, or nothing but zeros.
+        If activations are not finite, or all zero.
     """
     started = time.perf_counter()
     x = read_batch(batches, 0)
@@ -128,7 +128,7 @@ def alternating_convex_search(
             settled = Settled(config.tolerance, config.patience)
         elif settled(row["fvu"], len(atoms)):
             return
-    log.warning("not settled after max_steps = %d steps; raise it, or tolerance", config.max_steps)
+    log.warning("not settled after max_steps = %d steps; raise max_steps or tolerance", config.max_steps)
 
 
 def gram_of(atoms_KR: Tensor) -> Tensor:
@@ -143,12 +143,12 @@ def gram_of(atoms_KR: Tensor) -> Tensor:
 
 
 def _symmetric(products_KK: Tensor) -> Tensor:
-    """Copy the lower triangle to the upper one: some processors add up the products of the two in different orders."""
+    """Copy the lower triangle to the upper one: some processors sum the two products in different orders."""
     return products_KK.tril() + products_KK.tril(-1).T
 
 
 def surplus(gram_KK: Tensor, equations: NormalEquations, config: SolverConfig) -> Atoms:
-    """Return which atoms lie closer than ``max_cosine`` to one of more energy, and which hardly matter."""
+    """Return the atoms closer than ``max_cosine`` to one of more energy, and the atoms that hardly matter."""
     worth = equations.worth
     order = torch.argsort(equations.energies, descending=True, stable=True)
     place = torch.empty_like(order)
@@ -161,7 +161,7 @@ def surplus(gram_KK: Tensor, equations: NormalEquations, config: SolverConfig) -
 
 
 def replace(atoms_KR: Tensor, equations: NormalEquations, bad_K: Tensor, codes: Codes, x_BR: Tensor) -> Tensor:
-    """Put residuals of the worst reconstructed samples in the place of some atoms, and return which (indices)."""
+    """Replace some atoms by residuals of the worst reconstructed samples; return the indices of replaced atoms."""
     bad = bad_K.nonzero().squeeze(1)
     worst = codes.errors.topk(min(len(bad), len(x_BR))).indices
     residuals = x_BR[worst] - codes.reconstruct(atoms_KR)[worst]

@@ -15,7 +15,7 @@ from sdlcore.sparse.support import Support, assemble, keep
 
 
 class MonotonicityError(RuntimeError):
-    """A convex step made the objective larger than rounding can. The message says which, and by how much."""
+    """A convex step raised the objective by more than rounding. The message names the step and the amount."""
 
 
 class Codes(NamedTuple):
@@ -25,8 +25,8 @@ class Codes(NamedTuple):
     values: Tensor
     """N, non-negative; an entry may be zero."""
     worth: Tensor
-    """N: how much the error of its sample would grow without this atom, the others active making up for it. Of large
-    supports only some samples are asked, and count for the others."""
+    """N: how much the error of its sample would grow without this atom, after the other active atoms adjust. With
+    large supports it is computed for a subset of the samples and scaled up."""
     errors: Tensor
     """B squared reconstruction errors |x - D^T c|^2."""
 
@@ -51,20 +51,20 @@ class Codes(NamedTuple):
 
 
 ROUNDING = 1e-4
-"""Largest rise of an objective, as a share of what it is a part of, that passes for rounding of float32."""
+"""Largest relative rise of an objective that counts as float32 rounding."""
 
 WORTH_ALL = 16
-"""Mean size of supports up to which every sample is asked what its atoms are worth."""
+"""Mean support size up to which `Codes.worth` is computed for every sample."""
 
 
 def largest_correlations(x_BR: Tensor, atoms_KR: Tensor, s: int, precision: Precision = "float32") -> Support:
-    """Return the s atoms of largest positive correlation with each sample, by a product in ``precision``."""
+    """Return the s atoms of largest positive correlation with each sample; the product is computed in ``precision``."""
     no_bias, lower = atoms_KR.new_zeros(len(atoms_KR)), torch.bfloat16 if precision == "bfloat16" else None
     return Preactivations(x_BR, atoms_KR, no_bias, lower).largest(min(s, len(atoms_KR))).support
 
 
 def codes_of(x_BR: Tensor, atoms_KR: Tensor, s: int, config: SolverConfig) -> Codes:
-    """Return the non-negative codes of samples on supports of s atoms, by a solver's settings."""
+    """Return the non-negative codes of samples on supports of s atoms, with a solver's settings."""
     support = largest_correlations(x_BR, atoms_KR, s, config.precision)
     return nonnegative_codes(x_BR, atoms_KR, atoms_KR @ atoms_KR.T, support, config.sweeps)
 
@@ -84,28 +84,27 @@ def nonnegative_codes(
     x_BR
         B samples, float32.
     atoms_KR
-        K unit atoms.
+        K unit atoms (K x n_r).
     gram_KK
         Their inner products.
     support
-        Which atoms each sample may use.
+        Atoms that each sample may use.
     sweeps
-        Times that each coefficient is set to its best value.
+        Number of passes over each sample's coefficients.
     start_N
         Codes to start from; None for zeros.
 
     Raises
     ------
     MonotonicityError
-        If a sweep makes a sample's error larger, beyond rounding. The problem is convex and each coefficient is set to
-        its minimiser: this says that numbers are not finite or huge, or that atoms and Gram matrix do not belong
-        together.
+        If a sweep raises a sample's error beyond rounding. Each coefficient is set to its minimiser, so this happens
+        only if numbers are huge or not finite, or if the Gram matrix does not belong to the atoms.
     """
     set_numba_threads()
     correlations = support.kernels.dots(*support.by_latent, atoms_KR, x_BR)
     values = torch.zeros_like(correlations) if start_N is None else start_N.clone()
     worth = torch.empty_like(values)
-    # a matrix is inverted for it, in time that grows with the cube of a support
+    # a worth needs a matrix inverse, whose cost is cubic in the support size
     stride = max(1, len(support) // (WORTH_ALL * max(1, len(x_BR))))
     objective, rise = x_BR.new_empty(len(x_BR)), x_BR.new_empty(len(x_BR))
     loops.coordinate_descent(
@@ -140,25 +139,25 @@ def denoised_codes(
     share: float,
     precision: Precision = "float32",
 ) -> Codes:
-    """Choose supports again by what codes leave of their samples, and drop codes that noise alone would give.
+    """Choose supports again by correlation with residuals, and drop codes that noise alone would produce.
 
-    Correlations with a sample mix all of its features: loud ones hide a quiet one, and places of a support that are
-    left over go to atoms that only fit noise. Correlations with the residual are free of the loud ones. An atom joins,
-    and a code stays, above a share of the universal threshold sigma sqrt(2 ln K), which the largest of K correlations
-    with noise hardly exceeds (Donoho and Johnstone 1994); sigma is the root mean squared residual of a coordinate.
+    A sample's correlations mix all of its features: loud features hide a quiet one, and the remaining places of a
+    support go to atoms that only fit noise. In the residual, the loud features are gone. An atom joins, and a code
+    stays, above ``share`` times the universal threshold sigma sqrt(2 ln K), which the largest of K correlations with
+    noise hardly exceeds (Donoho and Johnstone 1994). Sigma is the root mean squared residual of a coordinate.
 
     Parameters
     ----------
     x_BR, atoms_KR, gram_KK, sweeps
-        As `nonnegative_codes` takes them.
+        As in `nonnegative_codes`.
     codes
         The codes so far, for these atoms.
     s
-        Most atoms that join a support.
+        Largest number of atoms that join a support.
     share
-        Of the universal threshold.
+        Factor of the universal threshold.
     precision
-        Type of the product with residuals.
+        Precision of the product with residuals.
     """
     (B, R), K = x_BR.shape, len(atoms_KR)
 
@@ -172,7 +171,7 @@ def denoised_codes(
     kept = codes.values > bounds[codes.support.columns]
     rows = torch.cat([codes.support.rows[kept], missed.rows[strong]]).long()
     columns = torch.cat([codes.support.columns[kept], missed.columns[strong]]).long()
-    # one that is kept may join again, where sweeps were too few for its code
+    # unique, because a kept atom joins a second time if the sweeps were too few for its code
     entries = torch.unique(rows * K + columns)
     shape, group = (B, 1, K), torch.zeros_like(entries)
     support, _ = assemble(entries // K, (entries % K).int(), group, shape, codes.support.kernels)

@@ -1,15 +1,15 @@
-"""Double-batch K-SVD: matching pursuit, then rank-one updates of a few atoms at once, by mini-batches.
+"""Double-batch K-SVD: matching pursuit, then rank-one updates of several atoms at once, on mini-batches.
 
-Valentin, Katz, Vanhoucke and Kochenderfer (2025), "DB-KSVD: Scalable alternating optimization for disentangling
-high-dimensional embedding spaces" (arXiv 2505.18441). K-SVD (Aharon, Elad and Bruckstein 2006) is batched twice: a step
-sees a batch of samples, and the atoms are updated in batches, in shuffled order. All atoms of a batch see one residual
-of the samples, which is brought up to date before the next batch.
+Source: Valentin, Katz, Vanhoucke and Kochenderfer (2025), "DB-KSVD: Scalable alternating optimization for disentangling
+high-dimensional embedding spaces" (arXiv 2505.18441). It batches K-SVD (Aharon, Elad and Bruckstein 2006) twice: a step
+uses a batch of samples, and updates atoms in batches, in shuffled order. All atoms of a batch use the same residual,
+which is recomputed before the next batch.
 
-We followed the abstract and the authors' public code (KSVD.jl), which differs from ours as follows. Its rank-one step
-is a truncated SVD, ours four power steps. Its pursuit picks one atom too many and drops the smallest code; ours ends
-before. It starts from random atoms, we from samples. It keeps atoms that no sample uses; we replace them. It takes
-65,536 samples at once, we at most 8192. It ends after three passes over a million samples; we stop by the rule of all
-solvers. Its codes may be negative at the end, too; ours only during the search. Neither has momentum.
+We followed the abstract and the authors' public code (KSVD.jl), which differs from ours. Its rank-one step is a
+truncated SVD, ours four power steps. Its pursuit picks one atom too many and drops the smallest code; ours stops before
+that. It starts from random atoms, we start from samples. It keeps atoms that no sample uses; we replace them. It takes
+65,536 samples at once, we at most 8192. It stops after three passes over a million samples; we stop by the rule of all
+solvers. Its final codes may be negative; ours only during the search. Neither uses momentum.
 """
 
 import time
@@ -27,20 +27,20 @@ from sdlcore.sparse.kernels.choice import kernels_for
 from sdlcore.sparse.support import Support
 
 PICKS = 4
-"""Picks of a pursuit for each atom that a sample may use: an atom that is picked again has its code corrected."""
+"""Picks of a pursuit per atom of the support. Picking an atom again corrects its code."""
 AT_ONCE = 1024
-"""Samples whose products with all atoms are kept at once."""
+"""Samples whose products with all atoms are stored at once."""
 
 
 def double_batch_ksvd(
     batches: Batches, config: SolverConfig, generator: torch.Generator, start: Tensor | None = None
 ) -> Iterator[tuple[Tensor, Row]]:
-    """Yield the dictionary (n_atoms x n_r, unit rows) and the history's row of each step, until it settles.
+    """Yield the dictionary (n_atoms x n_r, unit rows) and a history row after each step, until the search settles.
 
-    Arguments, rows and errors as of `sdlcore.solvers.acs.alternating_convex_search`; none is pruned. Atoms that no
-    sample of a batch uses are replaced by residuals of the worst reconstructed. The row's error is that of the
-    pursuit's codes, before the batch moved any atom. Where codes are ``signed``, an atom points to where its codes have
-    more energy.
+    Arguments, rows and errors as in `sdlcore.solvers.acs.alternating_convex_search`; no atom is pruned. Atoms that no
+    sample of a batch uses are replaced by residuals of the worst reconstructed samples. A row's error belongs to the
+    pursuit's codes, before the batch moved any atom. With ``signed`` codes, each atom is flipped if its negative codes
+    have more energy than its positive ones.
     """
     began = time.perf_counter()
     atoms = initial_atoms(read_batch(batches, 0), config.n_atoms, generator, start)
@@ -50,7 +50,7 @@ def double_batch_ksvd(
         row = fit_of(codes, x) | {"l0": len(codes.values) / len(x), "support": config.support}
         order = torch.randperm(len(atoms), generator=generator)
         atoms, values = update_atoms(x, atoms, codes, order, config)
-        # before atoms are turned: the pursuit's codes are those of atoms that are not
+        # before the atoms are flipped, because the pursuit's codes belong to unflipped atoms
         replaced = replace_unused(x, atoms, codes, values)
         atoms *= orientations(codes.support, values)[:, None]
         return atoms, row | {"atoms": len(atoms), "replaced": replaced}
@@ -59,10 +59,10 @@ def double_batch_ksvd(
 
 
 def matching_pursuit(x_BR: Tensor, atoms_KR: Tensor, support: int, signed: bool = False) -> Codes:
-    """Return codes of at most ``support`` atoms a sample, picked greedily.
+    """Return greedy codes with at most ``support`` atoms per sample.
 
-    Each pick takes the atom whose code, set to its best value while all others stay, lowers the error most; it may be
-    one that was picked before. The pursuit ends with the first pick that would be one atom too many.
+    Each pick sets the code of one atom to its best value while the other codes stay. It takes the atom that lowers the
+    error most, which may have been picked before. The pursuit ends at the pick that would exceed ``support``.
 
     Parameters
     ----------
@@ -71,14 +71,14 @@ def matching_pursuit(x_BR: Tensor, atoms_KR: Tensor, support: int, signed: bool 
     atoms_KR
         K unit atoms.
     support
-        Most atoms of a sample.
+        Largest number of atoms per sample.
     signed
         Allow negative codes.
 
     Returns
     -------
     Codes
-        Without zeros. ``worth`` is not asked, and zero.
+        Without zero entries. ``worth`` is not computed, and is zero.
     """
     set_numba_threads()
     B, K = len(x_BR), len(atoms_KR)
@@ -111,17 +111,17 @@ def matching_pursuit(x_BR: Tensor, atoms_KR: Tensor, support: int, signed: bool 
 def update_atoms(
     x_BR: Tensor, atoms_KR: Tensor, codes: Codes, order_K: Tensor, config: SolverConfig
 ) -> tuple[Tensor, Tensor]:
-    """Return the atoms after one pass of rank-one updates, ``atom_batch`` at once, and the codes (N) that they leave.
+    """Update all atoms once, ``atom_batch`` at a time; return the atoms and the updated codes (N).
 
-    Of E, the residual of the samples that use an atom, without that atom, the atom and its codes become the leading
-    singular pair, by ``power_steps`` of the power method from the codes that it has. Each half of such a step lowers
-    the batch's error, or leaves it. That is sure of the batch where ``atom_batch`` is 1: two atoms that are updated at
-    once may both make up for the same error of a sample that uses both.
+    For each atom, E is the residual, without that atom, of the samples that use it. ``power_steps`` of the power
+    method move the atom and its codes to the leading singular pair of E, starting from its current codes. Each half of
+    such a step lowers the batch's error or keeps it. This is guaranteed only if ``atom_batch`` is 1: two atoms updated
+    together may both correct the same error of a sample that uses both.
 
     Parameters
     ----------
     order_K
-        In which order atoms are updated.
+        Order in which atoms are updated.
     """
     set_numba_threads()
     atoms = atoms_KR.clone()
@@ -149,9 +149,9 @@ def orientations(support: Support, values_N: Tensor) -> Tensor:
 
 
 def replace_unused(x_BR: Tensor, atoms_KR: Tensor, codes: Codes, values_N: Tensor) -> int:
-    """Put residuals of the worst reconstructed samples in the place of atoms that no sample uses; return of how many.
+    """Replace atoms that no sample uses by residuals of the worst reconstructed samples; return how many.
 
-    ``values_N`` are the codes that updates have left.
+    ``values_N`` are the updated codes.
     """
     used = torch.zeros(len(atoms_KR), dtype=torch.bool)
     used[codes.support.columns[values_N != 0].long()] = True

@@ -1,6 +1,6 @@
-"""Compiled loops of double-batch K-SVD, by numba as in `sdlcore.sparse.kernels.cpu`.
+"""Numba loops of double-batch K-SVD, compiled as in `sdlcore.sparse.kernels.cpu`.
 
-A sample's pursuit and an atom's update are each one thread's, so results do not depend on the number of threads.
+One thread handles each sample's pursuit and each atom's update, so results do not depend on the number of threads.
 """
 
 from typing import Any
@@ -11,22 +11,22 @@ from numba import prange
 
 from sdlcore.sparse.kernels.cpu import parallel, serial
 
-# as of the other kernels, and of finite numbers, which searches have checked: only then is a maximum found by lanes
+# fastmath, because the compiler vectorises a maximum only if numbers are finite, and searches have checked that
 _largest = numba.njit(nogil=True, cache=True, error_model="numpy", fastmath=True)
 
 _BLOCK = 128
-"""Products whose largest is found before any of their places is."""
+"""Products in a block. The pursuit finds the largest block maximum first, then its place in that block."""
 _CHUNK = 128
-"""Dimensions of the residual that a thread brings up to date."""
+"""Dimensions of the residual that one thread updates."""
 _NOTHING = 1e-8
-"""Fall of a sample's error, as a share of its squared norm, that is not worth a pick."""
+"""Relative fall of a sample's squared error below which the pursuit stops."""
 
 
 @_largest
 def _step(products: np.ndarray, row: np.ndarray, change: Any, signed: bool) -> int:
-    """Take ``change`` times a row of the Gram matrix from the products, and return the place of the largest.
+    """Subtract ``change`` times a Gram row from the products; return the place of the largest, or -1 if all are <= 0.
 
-    It is the largest in absolute value where codes may be negative.
+    With ``signed`` codes it is the largest in absolute value.
     """
     best, block = np.float32(0), -1
     for start in range(0, len(products), _BLOCK):
@@ -70,15 +70,15 @@ def pursue(
     gram
         K x K inner products of the atoms.
     picks
-        Most picks of a sample.
+        Largest number of picks per sample.
     signed
-        Codes may be negative.
+        Whether codes may be negative.
     columns, values
-        B x s, written: the atoms of a sample, ascending, and their codes, none of them zero.
+        B x s, written: the atoms of each sample, ascending, and their nonzero codes.
     counts
-        B, written: how many atoms a sample has.
+        B, written: number of atoms of each sample.
     errors
-        B squared norms of the samples; written: what the codes leave of them.
+        B squared norms of the samples; overwritten with their squared errors.
     """
     for r in prange(len(products)):
         p, atoms, codes = products[r], columns[r], values[r]
@@ -91,7 +91,7 @@ def pursue(
             for i in range(n):
                 if atoms[i] == at:
                     place = i
-                # a code may fall to zero, where it may not fall further
+                # a pick may also reduce an earlier code, but not below zero
                 if not signed:
                     fall = max(p[atoms[i]], -codes[i])
                     if -fall > abs(change):
@@ -104,7 +104,7 @@ def pursue(
             codes[place] += change
             errors[r] -= change * (2 * p[at] - change)
             row = gram[at]
-        # by atoms, without those whose code has come to zero
+        # sort by atom, and drop codes that have become zero
         kept = 0
         for i in range(n):
             atom, code = atoms[i], codes[i]
@@ -121,7 +121,7 @@ def pursue(
 
 @serial
 def _leading_pair(E: np.ndarray, steps: int, signed: bool, g: np.ndarray, d: np.ndarray) -> None:
-    """Bring codes g (m) and unit atom d nearer to the pair whose product is nearest to E (m x n_r)."""
+    """Move codes g (m) and unit atom d towards the leading singular pair of E (m x n_r)."""
     for _ in range(steps):
         total = np.zeros(len(d), dtype=d.dtype)
         for i in range(len(g)):
@@ -154,22 +154,22 @@ def update(
     values: np.ndarray,
     residual: np.ndarray,
 ) -> None:
-    """Update some atoms and their codes by one residual, then the residual by all of them.
+    """Update some atoms and their codes from one residual, then update the residual for all of them.
 
     Parameters
     ----------
     some
-        Which atoms.
+        Indices of the atoms to update.
     offsets, samples
         The pattern by atoms: atom a is used by ``samples[offsets[a]:offsets[a + 1]]``.
     steps
-        Of the power method.
+        Number of power-method steps.
     signed
-        Codes may be negative.
+        Whether codes may be negative.
     atoms
-        K x n_r unit rows; those of ``some`` are overwritten.
+        K x n_r unit rows; the rows in ``some`` are overwritten.
     values
-        Codes, by atoms like the samples; those of ``some`` are overwritten.
+        Codes, grouped by atom like ``samples``; codes of the atoms in ``some`` are overwritten.
     residual
         B x n_r: samples less their reconstructions; overwritten.
     """

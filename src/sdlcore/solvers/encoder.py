@@ -1,11 +1,11 @@
 """Fit an encoder to a dictionary that was found without one.
 
-Codes are a function of a sample that no single layer computes. The best linear read-out of code i is
-Sigma^-1 cov(x, c_i), the ridge or Wiener row, not the atom itself: where atoms are not orthogonal, the atom's own
-correlation is full of the others' (docs/solvers.md). Rows that are the atoms (tied), or Sigma^-1 times the atoms
-(covariance), say less of the codes and more of the dictionary. A threshold then says when a code is active, and where
-it is, a regression of the code on the read-out undoes the shrinkage that the silent samples caused. All of it is one
-affine map and JumpReLU, which any `SparseCoder` computes.
+No single layer computes the codes of a sample exactly. The best linear read-out of code i is the ridge (Wiener) row
+Sigma^-1 cov(x, c_i), not the atom itself: if atoms are not orthogonal, the correlation with an atom mixes in the others
+(docs/solvers.md). Two other kinds of rows stay closer to the dictionary: the atoms themselves (tied), or Sigma^-1 times
+the atoms (covariance). A threshold then decides when a code is active. Above it, a regression of the code on the
+read-out undoes the shrinkage caused by silent samples. The result is one affine map and JumpReLU, which any
+`SparseCoder` computes.
 """
 
 from typing import NamedTuple
@@ -16,7 +16,7 @@ from torch import Tensor
 from sdlcore.solvers.codes import Codes
 
 AT_ONCE = 256
-"""Atoms whose read-outs are sorted at once."""
+"""Atoms whose read-outs are sorted in one call."""
 
 
 class Encoder(NamedTuple):
@@ -31,9 +31,9 @@ class Encoder(NamedTuple):
 
 
 class EncoderFit:
-    """Regression of codes on inputs, over as many batches as are added.
+    """Regression of codes on inputs, accumulated over batches.
 
-    Thresholds and gains are fitted to the last of them. ``ridge`` is a share of the mean variance of a dimension.
+    Thresholds and gains are fitted to the last batch. ``ridge`` is a share of the mean variance of an input dimension.
     """
 
     def __init__(self, K: int, n_p: int, ridge: float = 1e-3) -> None:
@@ -44,12 +44,12 @@ class EncoderFit:
         self._last: tuple[Tensor, Codes] | None = None
 
     def add(self, x_BP: Tensor, codes: Codes) -> None:
-        """Add B samples of x_p with the codes that their x_r have."""
+        """Add B samples of x_p and the codes of their x_r."""
         self._samples += len(x_BP)
         self._last = x_BP, codes
         if self._centre is None:
             self._centre = x_BP.mean(0)
-        # where means are large beside deviations, float32 keeps nothing of the covariance in sums of squares
+        # if means are large beside deviations, uncentred float32 sums lose the covariance
         x_BP = x_BP - self._centre
         self._x += x_BP.sum(0)
         self._xx += x_BP.T @ x_BP
@@ -63,10 +63,10 @@ class EncoderFit:
         Parameters
         ----------
         kind
-            Whence its rows: ``regression`` of codes on inputs; ``tied``, the atoms; ``covariance``, the inverse
-            covariance of inputs times the atoms. The latter two are scaled to each code's regression on its read-out.
+            The rows: ``regression`` of codes on inputs; ``tied``, the atoms; ``covariance``, the inverse covariance of
+            inputs times the atoms. The latter two are scaled by the regression of each code on its read-out.
         atoms_KP
-            Atoms, for the latter two.
+            Atoms; required for ``tied`` and ``covariance``.
 
         Raises
         ------
@@ -74,11 +74,11 @@ class EncoderFit:
             If nothing was added, or atoms are missing.
         """
         if self._last is None or self._centre is None:
-            raise ValueError("an encoder was asked for before any batch was added")
+            raise ValueError("an encoder cannot be fitted before a batch is added; call add first")
         n = self._samples
         mean_x, mean_c = self._x / n, self._c / n
         covariance = (self._xx / n - torch.outer(mean_x, mean_x)).double()
-        # of inputs that are all the same, no less than float32 rounds off; of zeros, whatever
+        # equal inputs have no covariance: the ridge is at least float32's rounding error, or 1 if all inputs are zero
         rounding = torch.finfo(torch.float32).eps ** 2 * float(self._centre.double().square().mean())
         ridge = max(self._ridge * float(covariance.diagonal().mean()), rounding) or 1.0
         covariance.diagonal().add_(ridge)
@@ -86,14 +86,14 @@ class EncoderFit:
         if kind == "regression":
             W = torch.linalg.solve(covariance, common.T).T
         elif atoms_KP is None:
-            raise ValueError(f"an encoder of kind {kind} is made of atoms; give them")
+            raise ValueError(f"an encoder of kind {kind} needs atoms; pass atoms_KP")
         else:
             W = atoms_KP.double()
             if kind == "covariance":
                 W = torch.linalg.solve(covariance, W.T).T
             W *= ((W * common).sum(1) / ((W @ covariance) * W).sum(1))[:, None]
         W = W.float().contiguous()
-        # The centre is subtracted first: a large common mean would cost most of float32's digits.
+        # subtract the centre first: a large common mean would cost most of float32's digits
         b = (mean_c.double() - W.double() @ mean_x.double()).float()
         x, codes = self._last
         x = x - self._centre
@@ -109,7 +109,7 @@ class EncoderFit:
 
 
 def _columns(codes: Codes, start: int, width: int) -> Tensor:
-    """Return the codes of some atoms, B x width."""
+    """Return the dense codes of ``width`` atoms from ``start`` on (B x width)."""
     inside = (codes.support.columns >= start) & (codes.support.columns < start + width)
     dense = codes.values.new_zeros(codes.support.n_samples, width)
     dense[codes.support.rows[inside], codes.support.columns[inside] - start] = codes.values[inside]
@@ -117,18 +117,18 @@ def _columns(codes: Codes, start: int, width: int) -> Tensor:
 
 
 def _gate(z_BK: Tensor, c_BK: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Return gain, offset and threshold such that JumpReLU(gain z + offset) is nearest to c, atom by atom.
+    """Return gain, offset and threshold that bring JumpReLU(gain z + offset) nearest to c, for each atom.
 
-    The threshold is set first, then gain and offset by least squares over the samples above it, then the threshold
-    again, for what is then read out.
+    First a threshold is set, then gain and offset by least squares over the samples above it, then the threshold again
+    for the adjusted read-out.
     """
     above = z_BK > best_thresholds(z_BK, c_BK)
     number = above.sum(0).clamp(min=1)
     mean_z, mean_c = (z_BK * above).sum(0) / number, (c_BK * above).sum(0) / number
     spread = ((z_BK - mean_z).square() * above).sum(0)
-    least = 1e-12 * (z_BK.square() * above).sum(0)  # of a read-out that is all the same
+    least = 1e-12 * (z_BK.square() * above).sum(0)  # keeps the division finite if all read-outs are equal
     gain = ((z_BK - mean_z) * (c_BK - mean_c) * above).sum(0) / torch.maximum(spread, least)
-    # of few samples, or of a read-out that says nothing of the code, no line can be told
+    # too few samples, or a read-out that is unrelated to the code, do not determine a line
     known = (above.sum(0) >= 8) & (gain > 0.1) & (gain < 10)
     gain = torch.where(known, gain, 1.0)
     offset = torch.where(known, mean_c - gain * mean_z, 0.0)
@@ -136,17 +136,17 @@ def _gate(z_BK: Tensor, c_BK: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def best_thresholds(z_BK: Tensor, c_BK: Tensor) -> Tensor:
-    """Return the thresholds for which z where it exceeds them, and zero elsewhere, is nearest to c in squares (K).
+    """Return the threshold per atom that makes JumpReLU(z) nearest to c in squared error (K).
 
-    Letting a sample through changes the error by z (z - 2 c): samples are let through in the order of z as long as the
-    sum of that falls. Where it never does, the threshold is out of reach. Two distant thresholds may be equally good up
-    to rounding; then rounding decides which of them is returned.
+    Including a sample changes the error by z (z - 2 c). Samples are included in descending order of z while the sum of
+    these changes falls. If it never falls, the threshold is above all samples. Two distant thresholds may be equally
+    good up to rounding; rounding then decides between them.
     """
     ordered, places = z_BK.sort(dim=0, descending=True)
     change = torch.where(ordered > 0, ordered * (ordered - 2 * c_BK.gather(0, places)), torch.inf)
     total = change.cumsum(0)
     last = total.argmin(0)
-    # below the lowest of all samples there is zero
+    # zero bounds the lowest sample from below
     below = torch.cat([ordered[1:], torch.zeros_like(ordered[:1])])
     following = below.gather(0, last[None])[0]
     lowest = ordered.gather(0, last[None])[0]

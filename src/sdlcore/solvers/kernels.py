@@ -1,7 +1,7 @@
-"""Compiled loops of the solvers over active atoms, by numba as in `sdlcore.sparse.kernels.cpu`.
+"""Numba loops of the solvers over active atoms, compiled as in `sdlcore.sparse.kernels.cpu`.
 
-Every row of an output is computed by one thread in a fixed order, so results do not depend on the number of threads.
-Patterns are in compressed sparse rows: sample r has the atoms ``columns[offsets[r]:offsets[r + 1]]``.
+One thread computes each row of an output in a fixed order, so results do not depend on the number of threads.
+Patterns are stored as compressed sparse rows: the atoms of sample r are ``columns[offsets[r]:offsets[r + 1]]``.
 """
 
 import numpy as np
@@ -10,7 +10,7 @@ from numba import prange
 from sdlcore.sparse.kernels.cpu import parallel, serial
 
 _SINGULAR = 1e-5
-"""Squared distance of an atom from the span of others that passes for none."""
+"""Squared distance of an atom from the span of others below which it counts as zero."""
 
 
 @serial
@@ -26,7 +26,7 @@ def _worth(G: np.ndarray, values: np.ndarray, worth: np.ndarray) -> None:
         if values[i] > 0:
             active[n] = i
             n += 1
-    # G = L L^T in the lower triangle, then L^-1 in its place; the diagonal of G^-1 has the squared norms of its columns
+    # Cholesky G = L L^T in the lower triangle, inverted in place; squared column norms of L^-1 are the diagonal of G^-1
     for j in range(n):
         for i in range(n):
             if i <= j:
@@ -75,23 +75,23 @@ def coordinate_descent(
     Parameters
     ----------
     offsets, columns
-        Pattern: the support of each of B samples.
+        Support of each of B samples, as compressed sparse rows.
     gram
         K x K inner products of the atoms.
     correlations
         b: inner products of a sample with the atoms of its support (N).
     sweeps
-        Times that each coefficient is set to its best value.
+        Number of passes over each sample's coefficients.
     stride
-        ``worth`` is told of one sample in so many.
+        ``worth`` is computed for one sample in ``stride``, and is zero for the others.
     values
-        Where to start; overwritten with the codes (N).
+        Initial codes; overwritten with the result (N).
     worth
-        N, written: how much the error of its sample would grow without this atom, the others active making up for it.
+        N, written: how much the error of its sample would grow without this atom, after the other active atoms adjust.
     objective
         B, written: the objective reached.
     rise
-        B, written: the largest rise of the objective in any sweep; by theory none is positive, beyond rounding.
+        B, written: the largest rise of the objective in any sweep; in exact arithmetic no rise is positive.
     """
     for r in prange(len(offsets) - 1):
         start, m = offsets[r], offsets[r + 1] - offsets[r]
@@ -144,16 +144,16 @@ def add_outer(
     values: np.ndarray,
     out: np.ndarray,
 ) -> None:
-    """Add codes^T codes to ``out`` (K x K), atom by atom.
+    """Add codes^T codes to ``out`` (K x K), one atom after the other.
 
     Parameters
     ----------
     atom_offsets, samples, order
-        The pattern by atoms, as `sdlcore.sparse.kernels.cpu.transpose` gives it.
+        The pattern by atoms, from `sdlcore.sparse.kernels.cpu.transpose`.
     offsets, columns, values
-        The same by samples, with the codes.
+        The same pattern by samples, with the codes.
     out
-        K x K.
+        K x K; added to.
     """
     for a in prange(len(atom_offsets) - 1):
         row = out[a]

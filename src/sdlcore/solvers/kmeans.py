@@ -1,7 +1,7 @@
 """Mini-batch k-means (scikit-learn's) on the directions of samples, as a dictionary.
 
-A sample belongs to one cluster, so this is sparse coding with one active atom: a centre is the mean of the samples
-that one direction dominates, with what else is active in them averaged.
+Each sample belongs to one cluster, so k-means is sparse coding with one active atom. A centre is the mean of the
+samples that one direction dominates; their other features average out.
 """
 
 from collections.abc import Iterator
@@ -14,16 +14,16 @@ from sdlcore.solvers.search import Batches, Row, initial_atoms, learnt, read_bat
 from sdlcore.solvers.settings import SolverConfig
 
 LIBRARIES = ("scikit-learn",)
-"""Distributions whose versions matter."""
+"""Distributions whose versions are part of the run's provenance."""
 
 
 def kmeans(
     batches: Batches, config: SolverConfig, generator: torch.Generator, start: Tensor | None = None
 ) -> Iterator[tuple[Tensor, Row]]:
-    """Yield the directions of centres (n_atoms x n_r, unit rows) and the history's row of each step, until it settles.
+    """Yield the directions of centres (n_atoms x n_r, unit rows) and a history row after each step, until it settles.
 
-    Arguments, rows and errors as of `sdlcore.solvers.acs.alternating_convex_search`; none is pruned. Samples are taken
-    at unit norm (zeros stay zero), so that clusters are of directions.
+    Arguments, rows and errors as in `sdlcore.solvers.acs.alternating_convex_search`; no atom is pruned. Samples are
+    scaled to unit norm (zeros stay zero), so that clusters group directions.
 
     Raises
     ------
@@ -32,14 +32,14 @@ def kmeans(
     ValueError
         If a batch has fewer samples than there are atoms.
     """
-    from sklearn.cluster import MiniBatchKMeans  # only here: it takes a while to import
+    from sklearn.cluster import MiniBatchKMeans  # only here: importing it is slow
 
     first = read_batch(batches, 0)
     atoms = initial_atoms(first, config.n_atoms, generator, start)
     if len(first) < len(atoms):
         raise ValueError(
-            f"kmeans needs a sample a step for each atom at least, found {len(first)} samples and {len(atoms)} atoms; "
-            "lower n_atoms, or raise batch_size if there are more samples"
+            f"kmeans needs at least as many samples in a batch as atoms, found {len(first)} samples for {len(atoms)} "
+            "atoms; lower n_atoms, or raise batch_size if there are more samples"
         )
     learner = MiniBatchKMeans(len(atoms), init=atoms.numpy().copy(), n_init=1, random_state=0)
 

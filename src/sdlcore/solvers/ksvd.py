@@ -1,10 +1,11 @@
 """Approximate K-SVD with non-negative codes, by passes over mini-batches.
 
-Rubinstein, Zibulevsky and Elad (2008), "Efficient implementation of the K-SVD algorithm using batch orthogonal matching
-pursuit", algorithm 5: atom after atom, the rank-one part of the residual of the samples that use it is found by one
-alternation instead of an SVD, and their codes are updated at once. Codes come from the coder of `sdlcore.solvers.codes`
-in the place of OMP, as all solvers here take theirs, so that what differs is the dictionary step. Non-negative, as in
-NN-K-SVD (Aharon, Elad and Bruckstein 2005). Unused atoms are replaced by what is reconstructed worst.
+Source: Rubinstein, Zibulevsky and Elad (2008), "Efficient implementation of the K-SVD algorithm using batch orthogonal
+matching pursuit", algorithm 5. For one atom after the other, a single alternation replaces the SVD: it approximates the
+rank-one part of the residual of the samples that use the atom, and updates their codes at once. Codes come from
+`sdlcore.solvers.codes` instead of OMP. All solvers here use that coder, so they differ only in the dictionary step.
+Codes are non-negative as in NN-K-SVD (Aharon, Elad and Bruckstein 2005). Unused atoms are replaced by the worst
+reconstructed samples.
 """
 
 import time
@@ -18,15 +19,15 @@ from sdlcore.solvers.search import Batches, Row, fit_of, initial_atoms, read_bat
 from sdlcore.solvers.settings import SolverConfig
 
 USED = 3
-"""Samples of a batch that an atom must be active in to be updated by them."""
+"""Fewest samples of a batch that must use an atom for it to be updated; otherwise it is replaced."""
 
 
 def ksvd(
     batches: Batches, config: SolverConfig, generator: torch.Generator, start: Tensor | None = None
 ) -> Iterator[tuple[Tensor, Row]]:
-    """Yield the dictionary (n_atoms x n_r, unit rows) and the history's row of each step, until it settles.
+    """Yield the dictionary (n_atoms x n_r, unit rows) and a history row after each step, until the search settles.
 
-    Arguments, rows and errors as of `sdlcore.solvers.acs.alternating_convex_search`; none is pruned.
+    Arguments, rows and errors as in `sdlcore.solvers.acs.alternating_convex_search`; no atom is pruned.
     """
     began = time.perf_counter()
     atoms = initial_atoms(read_batch(batches, 0), config.n_atoms, generator, start)
@@ -35,7 +36,7 @@ def ksvd(
         codes = codes_of(x, atoms, config.support, config)
         atoms, unused = update_atoms(x, atoms, codes)
         worst = codes.errors.topk(min(len(unused), len(x))).indices
-        worst = worst[x[worst].norm(dim=1) > 0]  # a sample of zeros is no direction
+        worst = worst[x[worst].norm(dim=1) > 0]  # a zero sample has no direction
         unused = unused[: len(worst)]
         atoms[unused] = torch.nn.functional.normalize(x[worst])
         return atoms, fit_of(codes, x) | {"support": config.support, "atoms": len(atoms), "replaced": len(unused)}
@@ -44,10 +45,10 @@ def ksvd(
 
 
 def update_atoms(x_BR: Tensor, atoms_KR: Tensor, codes: Codes) -> tuple[Tensor, Tensor]:
-    """Return the atoms after one pass of rank-one updates, and the indices of those that too few samples use.
+    """Update all atoms once by rank-one steps; return the atoms and the indices of those that too few samples use.
 
-    Each update lowers the error of the batch, or leaves it: of E, the residual without the atom, and g, its codes,
-    d = E^T g / |E^T g| is the best atom for g, and max(E d, 0) the best codes for d.
+    Each update lowers the error of the batch or keeps it. With E, the residual without the atom, and g, its codes,
+    d = E^T g / |E^T g| is the best atom for g, and max(E d, 0) are the best codes for d.
     """
     atoms = atoms_KR.clone()
     residual = x_BR - codes.reconstruct(atoms)

@@ -8,14 +8,14 @@ from sdlcore.solvers.codes import ROUNDING, Codes, MonotonicityError
 from sdlcore.sparse.kernels.calling import set_numba_threads
 
 CHECKED = 16
-"""Dimensions in which a step's objective is checked. It is a sum over dimensions, each minimised on its own."""
+"""Number of dimensions whose objective is checked in a step. J is a sum over dimensions, minimised separately."""
 
 
 class NormalEquations:
-    """Running sums A = sum c c^T (K x K) and B = sum c x^T (K x n_r) of all batches so far, older ones forgotten.
+    """Running sums A = sum c c^T (K x K) and B = sum c x^T (K x n_r) over batches, with exponential forgetting.
 
-    They define J(D) = tr(D^T A D) - 2 tr(B^T D), which is, up to a constant, the squared error of all samples so far
-    with the codes that they had (Mairal et al. 2010, eq. 9). A unit of J is a unit of squared error.
+    They define J(D) = tr(D^T A D) - 2 tr(B^T D). Up to a constant, J is the squared error of all samples so far with
+    their codes at the time (Mairal et al. 2010, eq. 9). J has the unit of squared error.
 
     Parameters
     ----------
@@ -27,7 +27,7 @@ class NormalEquations:
     A, B
         The sums.
     worth
-        The running sum of what the error would grow by without each atom (K).
+        The running sum of the error increase without each atom (K).
     """
 
     def __init__(self, K: int, n_r: int) -> None:
@@ -36,7 +36,7 @@ class NormalEquations:
         self.worth = torch.zeros(K, dtype=torch.float32)
 
     def add(self, codes: Codes, x_BR: Tensor, forgetting: float) -> None:
-        """Weigh everything so far by ``forgetting`` and add a batch."""
+        """Multiply all sums by ``forgetting`` and add a batch."""
         set_numba_threads()
         atom_offsets, samples, order = codes.support.by_latent
         self.A *= forgetting
@@ -59,16 +59,16 @@ class NormalEquations:
         return self.A.diagonal()
 
     def solve(self, atoms_KR: Tensor, ridge: float) -> Tensor:
-        """Return the D that minimises J(D) + lambda |D - D_0|^2, lambda being ``ridge`` times an atom's typical energy.
+        """Return the D that minimises J(D) + lambda |D - D_0|^2, where lambda is ``ridge`` times a typical atom energy.
 
-        The proximal term keeps an atom without samples where it is and makes the matrix regular; for the others it is
-        far below the noise. Where rounding of float32 makes it irregular all the same (more atoms than samples), it is
-        solved in float64, with ever more ridge.
+        The proximal term keeps an atom without samples in place and makes the matrix regular; for other atoms it is far
+        below the noise. If float32 rounding makes the matrix irregular all the same (more atoms than samples), the
+        system is solved in float64, with increasing ridge.
 
         Raises
         ------
         MonotonicityError
-            If J rises in any of `CHECKED` dimensions, beyond rounding.
+            If J rises in any of the `CHECKED` dimensions beyond rounding.
         """
         weight = max(ridge * typical(self.energies), 1e-30)
         for dtype, factor in ((torch.float32, 1.0), (torch.float64, 1.0), (torch.float64, 1e2), (torch.float64, 1e4)):
@@ -77,8 +77,8 @@ class NormalEquations:
                 return solved
         what = "has no Cholesky factor" if solved is None else f"raised the objective of dimension {risen}"
         raise MonotonicityError(
-            f"the dictionary step {what}, of {len(atoms_KR)} atoms; look for activations that are not finite or huge, "
-            "or raise ridge"
+            f"the dictionary step {what}, with {len(atoms_KR)} atoms; look for activations that are huge or not "
+            "finite, or raise ridge"
         )
 
     def _solve(self, atoms_KR: Tensor, weight: float, dtype: torch.dtype) -> Tensor | None:
@@ -92,7 +92,7 @@ class NormalEquations:
         return torch.cholesky_solve(right, factor).float().contiguous()
 
     def _risen(self, before: Tensor, after: Tensor) -> int | None:
-        """Return a dimension whose objective has risen, of `CHECKED` ones that are spread over all, or None."""
+        """Return a dimension whose objective has risen, among `CHECKED` evenly spaced ones, or None."""
         some = torch.linspace(0, before.shape[1] - 1, min(CHECKED, before.shape[1]), dtype=torch.float32).long()
         first, last = self._objective(before, some), self._objective(after, some)
         scale = torch.maximum(first[1], last[1]) + 1e-30
@@ -100,32 +100,32 @@ class NormalEquations:
         return int(some[bad][0]) if bool(bad.any()) else None
 
     def _objective(self, atoms_KR: Tensor, dimensions: Tensor) -> tuple[Tensor, Tensor]:
-        """Return J in some dimensions, and the size of the terms that it is the difference of."""
+        """Return J in some dimensions, and the magnitude of its terms, which sets the scale of rounding."""
         D, B = atoms_KR[:, dimensions].double(), self.B[:, dimensions].double()
         quadratic = (D * (self.A @ D.float()).double()).sum(0)
         return quadratic - 2 * (B * D).sum(0), quadratic.abs() + 2 * (B * D).abs().sum(0)
 
     def rescale(self, norms_K: Tensor) -> None:
-        """Multiply codes by ``norms_K``, as dividing atoms by their norms does: no reconstruction changes."""
+        """Multiply codes by ``norms_K``, to match atoms divided by their norms; reconstructions do not change."""
         self.A *= norms_K[:, None]
         self.A *= norms_K
         self.B *= norms_K[:, None]
 
     def forget(self, atoms: Tensor) -> None:
-        """Forget what belongs to some atoms (indices)."""
+        """Zero the sums of some atoms (indices)."""
         self.A[atoms] = 0
         self.A[:, atoms] = 0
         self.B[atoms] = 0
         self.worth[atoms] = 0
 
     def keep(self, atoms: Tensor) -> None:
-        """Leave only some atoms (indices)."""
+        """Drop all atoms but these (indices)."""
         self.A = self.A[atoms].index_select(1, atoms)
         self.B = self.B[atoms]
         self.worth = self.worth[atoms]
 
 
 def typical(values_K: Tensor) -> float:
-    """Return the mean of non-negative values, weighted by themselves: atoms that hardly matter do not move it."""
+    """Return the mean of non-negative values, weighted by the values: atoms that hardly matter do not move it."""
     total = float(values_K.sum(dtype=torch.float64))
     return float(values_K.double().square().sum()) / total if total > 0 else 0.0

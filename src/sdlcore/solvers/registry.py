@@ -1,4 +1,4 @@
-"""Solvers by the names that configurations have: ours, and those of plugins."""
+"""Look up solvers by their names in configurations: built-in solvers and plugins."""
 
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
@@ -16,26 +16,27 @@ from sdlcore.solvers.settings import Solver, SolverConfig
 
 AnySearch = TypeVar("AnySearch", bound=Callable[..., object])
 ROW = ("step", "samples", "loss", "fvu", "l0", "support", "seconds")
-"""What a row of a solver's history must have."""
+"""Keys that every row of a solver's history must contain."""
 
 
 def solver(name: str, *, libraries: tuple[str, ...] = ()) -> Callable[[AnySearch], AnySearch]:
-    """Register a generator as a solver (`sdlcore.solvers.search.Search`).
+    """Register a generator function as a solver (`sdlcore.solvers.search.Search`).
 
-    It is given batches, the settings of all solvers, a stream, and atoms to start from or None. After each step it
-    yields the atoms and a row of the history. Its keyword-only parameters are settings, which are checked as ours are.
+    Its arguments are batches, the settings of all solvers, a random generator, and initial atoms or None. After each
+    step it yields the atoms and a history row. Its keyword-only parameters become settings, validated like built-in
+    ones.
 
     Parameters
     ----------
     name
-        What configurations call it: lower-case letters, digits and underscores.
+        Name in configurations: lower-case letters, digits and underscores.
     libraries
-        Distributions whose versions matter.
+        Distributions whose versions are recorded in the run's provenance.
 
     Raises
     ------
     PluginError
-        If the name is taken, or a setting has the name of one of ours or a type that no configuration can hold.
+        If the name is taken, or a setting has the name of a built-in setting or a type that configurations cannot hold.
     """
 
     check_named(name, "solver")
@@ -50,7 +51,7 @@ def solver(name: str, *, libraries: tuple[str, ...] = ()) -> Callable[[AnySearch
 
 
 def solver_of(name: str) -> Search:
-    """Return a solver: of the module of its name, which alone is imported, or of a plugin."""
+    """Return a solver by name, importing only its module or taking it from a plugin."""
     own = registered("solver", name)
     if own is not None:
         return partial(_own, own)
@@ -61,7 +62,7 @@ def solver_of(name: str) -> Search:
 def _own(
     own: Extension, batches: Batches, config: SolverConfig, generator: torch.Generator, start: Tensor | None
 ) -> Iterator[tuple[Tensor, Row]]:
-    """Yield what a plugin's solver yields; ValueError naming the solver if that is no dictionary of the activations."""
+    """Run a plugin's solver and check each dictionary; raise ValueError, naming the solver, if it is invalid."""
     width: int | None = None
 
     def read(step: int) -> Tensor:
@@ -76,11 +77,11 @@ def _own(
             raise ValueError(f"solver {own.name} yielded {problem}")
         yield yielded
     if yielded is None:
-        raise ValueError(f"solver {own.name} yielded nothing, expected atoms and a row of the history a step")
+        raise ValueError(f"solver {own.name} yielded nothing, expected atoms and a history row for each step")
 
 
 def _problem(yielded: Any, width: int | None) -> str | None:
-    """Return why something is not what a solver yields, or None."""
+    """Return what is wrong with an item that a solver yielded, or None."""
     if not isinstance(yielded, tuple) or len(yielded) != 2 or not isinstance(yielded[1], dict):
         return f"{in_words(yielded)}, expected atoms and a row of the history"
     atoms, row = yielded
@@ -96,7 +97,7 @@ def _problem(yielded: Any, width: int | None) -> str | None:
 
 
 def libraries_of(name: str) -> tuple[str, ...]:
-    """Return the distributions that a solver is made by, beside those that all runs note."""
+    """Return the distributions that a solver uses, beyond those recorded for every run."""
     own = registered("solver", name)
     if own is not None:
         found: tuple[str, ...] = own.facts["libraries"]

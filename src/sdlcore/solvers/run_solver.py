@@ -1,4 +1,4 @@
-"""Solve for one dictionary and leave the files of a run."""
+"""Run a solver and write the files of its run."""
 
 from functools import partial
 from pathlib import Path
@@ -22,16 +22,16 @@ from sdlcore.training.runner import Run, leave_run
 
 
 def run_solver(run: Run, config: SolverConfig, script: str, start: Path | None = None) -> None:
-    """Solve for one dictionary and write its files.
+    """Find a dictionary with a solver, and write the run's files.
 
     Parameters
     ----------
     run, config
-        What is solved for, on what, and how.
+        The run (store, seed, files), and the solver's settings.
     script
-        File of the script that this is called from; its code counts as the run's.
+        File of the calling script; its code counts as part of the run.
     start
-        A model whose dictionary the solver starts from.
+        Saved model whose dictionary initialises the solver.
     """
     libraries = libraries_of(config.solver)
     leave_run(run, config, lambda _: _solve(run, config, start), script, {"start": start}, libraries=libraries)
@@ -51,25 +51,25 @@ def solve_dictionary(
     start: torch.Tensor | None = None,
     watch: Watch | None = None,
 ) -> SparseCoder:
-    """Return a dictionary of raw activations that a solver finds, with its encoder.
+    """Find a dictionary of raw activations with a solver, and fit its encoder.
 
     Parameters
     ----------
     store
         Activations.
     config, seed
-        Settings, and the seed of order and start.
+        Settings, and the seed of the sample order and initial atoms.
     history
-        Open; gets a row a step.
+        An open history; receives one row per step.
     start
-        Atoms to start from in the place of the solver's own (K x n_r).
+        Initial atoms (K x n_r), instead of drawn ones.
     watch
-        Tells more of the atoms for each row.
+        Called with the atoms; returns further entries for each history row.
 
     Raises
     ------
     ValueError
-        If the atoms to start from have other dimensions than x_r, or the weights that are found are not finite.
+        If the initial atoms do not have the width of x_r, or the weights found are not finite.
     """
     sites = pair_sites(config.pair, store.n_p, store.n_r)
     reader = BatchReader(store, config.pair, min(config.batch_size, store.rows), partial(stream, seed, "order"))

@@ -1,4 +1,4 @@
-"""The interface of dictionary searches: how they start, what they report of a step, when they have settled."""
+"""The interface of dictionary searches: initial atoms, history rows, and when a search has settled."""
 
 import logging
 import math
@@ -15,19 +15,19 @@ from sdlcore.training.variance import total_variance
 log = logging.getLogger(__name__)
 
 Batches = Callable[[int], Tensor]
-"""Gives x_r (B x n_r, float32) of a step, counted from 0."""
+"""Returns x_r (B x n_r, float32) of a step, counted from 0."""
 Row = dict[str, float]
-"""Of a history: one step."""
+"""One step in a history, by column name."""
 Search = Callable[[Batches, SolverConfig, torch.Generator, Tensor | None], Iterator[tuple[Tensor, Row]]]
-"""Takes batches, settings, the stream that the first atoms are drawn from, and atoms to start from instead (K x n_r);
-yields the dictionary (K x n_r, unit rows) and the history's row of each step, until it settles."""
+"""Takes batches, settings, the random generator for initial atoms, and given initial atoms or None (K x n_r); yields
+the dictionary (K x n_r, unit rows) and a history row after each step, until it settles."""
 
 
 def initial_atoms(x_BR: Tensor, n_atoms: int, generator: torch.Generator, start: Tensor | None = None) -> Tensor:
-    """Return unit atoms in the directions of random samples, each once; random directions beyond the samples.
+    """Return unit atoms along random samples, each used once; random directions if there are too few samples.
 
-    Samples are sums of few features, and so start nearer to features than random directions do. Where there are atoms
-    to ``start`` from, those in their place.
+    Samples are sums of few features, so they are nearer to features than random directions are. With ``start``, return
+    its rows at unit norm instead.
     """
     order = torch.randperm(len(x_BR), generator=generator)
     order = order[x_BR[order].norm(dim=1) > 0][:n_atoms]
@@ -36,14 +36,14 @@ def initial_atoms(x_BR: Tensor, n_atoms: int, generator: torch.Generator, start:
 
 
 class Settled:
-    """Tells when neither error nor atoms change any more, from the history alone."""
+    """Detects when neither error nor number of atoms changes any more, from past steps alone."""
 
     def __init__(self, tolerance: float, patience: int) -> None:
         self.tolerance, self.patience = tolerance, patience
         self._seen: list[tuple[float, int]] = []
 
     def __call__(self, fvu: float, atoms: int) -> bool:
-        """Take a step's error and number of atoms."""
+        """Add a step's error and number of atoms; return whether the search has settled."""
         self._seen.append((fvu, atoms))
         if len(self._seen) <= self.patience:
             return False
@@ -61,22 +61,22 @@ def fit_of(codes: Codes, x_BR: Tensor) -> Row:
 
 
 def read_batch(batches: Batches, step: int) -> Tensor:
-    """Return the batch of a step, or refuse it.
+    """Return the batch of a step, and check its values.
 
     Raises
     ------
     ValueError
-        If activations are not finite, or nothing but zeros.
+        If activations are not finite, or all zero.
     """
     x_BR = batches(step)
-    # one pass that tells nearly all batches to be fine; what it leaves open is looked at twice
+    # one pass clears nearly all batches; only the others are checked in full
     total = float(x_BR.sum())
     if math.isfinite(total) and total != 0:
         return x_BR
     if not bool(torch.isfinite(x_BR).all()):
         raise ValueError(f"activations of step {step + 1} are not finite; look at the store")
     if not bool(x_BR.any()):
-        raise ValueError(f"activations of step {step + 1} are all zero; there is nothing to find")
+        raise ValueError(f"activations of step {step + 1} are all zero, so there is no dictionary to find")
     return x_BR
 
 
@@ -87,10 +87,10 @@ def stepped(
     began: float,
     step_of: Callable[[Tensor, Tensor], tuple[Tensor, Row]],
 ) -> Iterator[tuple[Tensor, Row]]:
-    """Yield what ``step_of`` makes of the atoms (K x n_r, unit rows) by batch after batch, with the history's row.
+    """Apply ``step_of`` to batch after batch; yield the atoms (K x n_r, unit rows) and a history row each time.
 
-    ``step_of`` takes samples and atoms, and returns atoms and its part of the row. Seconds count from ``began``, but
-    not while what is yielded is used.
+    ``step_of`` takes samples and atoms, and returns atoms and its part of the row. ``seconds`` count from ``began``,
+    without the time that the caller spends between steps.
     """
     settled = Settled(config.tolerance, config.patience)
     samples = 0
@@ -102,18 +102,19 @@ def stepped(
         paused = time.perf_counter()
         yield atoms, row | {"seconds": round(paused - began, 3)}
         began += time.perf_counter() - paused
-        # not by the first steps, whose samples the first atoms were drawn from
+        # not during the first steps: the initial atoms were drawn from their samples, so errors are too small
         if step >= config.replace_steps and settled(row["fvu"], len(atoms)):
             return
-    log.warning("not settled after max_steps = %d steps; raise it, or tolerance", config.max_steps)
+    log.warning("not settled after max_steps = %d steps; raise max_steps or tolerance", config.max_steps)
 
 
 def learnt(
     batches: Batches, config: SolverConfig, atoms: Tensor, learn: Callable[[Tensor], Tensor]
 ) -> Iterator[tuple[Tensor, Row]]:
-    """Yield what ``learn`` makes of batch after batch (K x n_r, of any norm), as unit rows with the history's row.
+    """Apply ``learn`` to batch after batch; yield its atoms (K x n_r) at unit norm, and a history row each time.
 
-    The row's error is that of the non-negative codes of `sdlcore.solvers.codes`, whose time is not counted.
+    A row's error belongs to the non-negative codes of `sdlcore.solvers.codes`; their computation does not count towards
+    ``seconds``.
     """
     seconds = 0.0
 
@@ -123,7 +124,7 @@ def learnt(
         began = time.perf_counter()
         found = learn(x).to(torch.float32, copy=True)
         seconds += time.perf_counter() - began
-        # atoms may be inside the sphere, and one that nothing uses at zero
+        # learned atoms may be shorter than 1, and an unused atom may be zero
         norms = found.norm(dim=1, keepdim=True)
         atoms = torch.where(norms > 1e-6, found / norms.clamp(min=1e-6), atoms).contiguous()
         return atoms, fit_of(codes, x) | {"support": config.support, "atoms": len(atoms), "replaced": 0}

@@ -23,28 +23,28 @@ from sdlcore.training.normalisation import Normalisation
 log = logging.getLogger(__name__)
 
 ENCODER_STEPS = 3
-"""Batches that an encoder is fitted to."""
+"""Number of batches that an encoder is fitted to."""
 ORDINARY = 2.0**-20, 2.0**20
-"""Solvers take activations as they are if the largest entry of a batch is between these."""
+"""Solvers use activations unscaled if the largest entry of a batch is between these."""
 MOST_APART = 2.0**-110, 2.0**110
-"""Ratios of the sizes of target and input between which a transcoder's encoder is well within float32."""
+"""Range of the ratio of target to input size in which a transcoder's encoder is well within float32."""
 
 Pairs = Callable[[int], tuple[Tensor, Tensor]]
-"""Gives x_p (B x n_p) and x_r (B x n_r) of a step, float32."""
+"""Returns x_p (B x n_p) and x_r (B x n_r) of a step, float32."""
 
 
 class Found(NamedTuple):
-    """What a solver left."""
+    """The result of a solver."""
 
     atoms: Tensor
     """K x n_r, unit rows."""
     rows: list[Row]
-    """Of its history, one a step."""
+    """History rows, one per step."""
     unit: float = 1.0
     """The power of two that x_r was divided by (`unit_of`). Unit atoms do not depend on it."""
 
     def codes(self, x_BR: Tensor, config: SolverConfig) -> Codes:
-        """Return the non-negative codes of B samples in ``unit``, with supports as large as the last step's."""
+        """Return the non-negative codes of B samples in ``unit``; supports have the size of the last step's."""
         return codes_of(x_BR, self.atoms, int(self.rows[-1]["support"]), config)
 
 
@@ -55,11 +55,11 @@ def find(
     start: Tensor | None = None,
     keep: Callable[[Tensor, Row], None] | None = None,
 ) -> Found:
-    """Run the configured solver to its end; arguments as of `solve`, what it finds goes to ``keep`` as it comes."""
+    """Run the configured solver until it ends; ``keep`` is called with each step's atoms and row."""
     rows: list[Row] = []
     # a plugin's solver may have settings in units of the activations
     read = _InUnit(batches, known=config.by_plugin)
-    if config.solver == "odl":  # its weight is in units of the activations; its clock counts no reading
+    if config.solver == "odl":  # l1 is in units of the activations; odl's clock does not count reading
         read(0)
         config = replace(config, l1=config.l1 / read.unit)
     for atoms, row in solver_of(config.solver)(read, config, generator, start):
@@ -73,7 +73,7 @@ def find(
 
 
 class _InUnit:
-    """Divide batches by the unit of the first one. Reading that before the search would leave it out of its seconds."""
+    """Divide batches by the first batch's unit. Reading lazily keeps the time of reading in the search's seconds."""
 
     def __init__(self, batches: Batches, known: bool) -> None:
         self._batches, self._known, self.unit = batches, known, 1.0
@@ -113,26 +113,26 @@ def solve(
     start: Tensor | None = None,
     watch: Watch | None = None,
 ) -> SparseCoder:
-    """Return the dictionary and encoder of normalised activations; `normalisation.fold` undoes that.
+    """Return the dictionary and encoder for normalised activations; `normalisation.fold` undoes the normalisation.
 
     Parameters
     ----------
     pairs
-        Batches by step.
+        Function that returns the batch of a step.
     config
-        Settings.
+        Solver settings.
     sites
-        Widths of the sites of x_p and of x_r.
+        Widths of the representations in x_p and in x_r.
     generator
-        CPU stream for the start.
+        CPU random generator for the initial atoms.
     normalisation
         Applied to every batch.
     history
-        Open; gets a row a step.
+        An open history; receives one row per step.
     start
-        Atoms to start from in place of the solver's own (K x n_r).
+        Initial atoms (K x n_r), instead of drawn ones.
     watch
-        Tells more of the atoms for each row; its time is not counted.
+        Called with the atoms; returns further entries for each history row. Its time does not count.
     """
     compile_loops(config)
 
@@ -151,8 +151,8 @@ def solve(
         unit_p = unit_of(batch(0)[0])
         if not MOST_APART[0] <= unit_r / unit_p <= MOST_APART[1]:
             raise ValueError(
-                f"the target is {unit_r / unit_p:.0e} times as large as x, and so would the encoder's weights be, "
-                "beyond float32; multiply x or the target by a constant, or set normalise"
+                f"the target is {unit_r / unit_p:.0e} times as large as x, so the encoder's weights would leave "
+                "float32's range; multiply x or the target by a constant, or set normalise"
             )
     for later in range(step, step + ENCODER_STEPS):
         x_p, x_r = batch(later)
@@ -164,7 +164,7 @@ def solve(
         fvu = loss / max(float(x_r.var(dim=0, correction=0).sum()), 1e-30)
     model = _coder(found, fit, config, sites, unit_p)
     seconds = float(history.rows[-1]["seconds"]) + time.perf_counter() - began
-    # the row of the finished dictionary: its codes' error, and the time with the encoder
+    # the last row describes the finished dictionary: the error of its codes, and the time including the encoder
     row = {**history.rows[-1], "step": step + 1, "loss": loss * unit_r**2, "fvu": fvu, "l0": l0}
     row |= {"replaced": 0, "pruned": 0}
     row["samples"] += ENCODER_STEPS * len(x_r)
@@ -175,7 +175,7 @@ def solve(
 def _coder(
     found: Found, fit: EncoderFit, config: SolverConfig, sites: tuple[tuple[int, ...], tuple[int, ...]], unit_p: float
 ) -> SparseCoder:
-    """Return the dictionary of the activations themselves, from an encoder that was fitted to x_p in ``unit_p``."""
+    """Return the model for the activations themselves, from an encoder that was fitted to x_p in ``unit_p``."""
     atoms, unit_r = found.atoms, found.unit
     if config.encoder == "pursuit":
         k = min(int(found.rows[-1]["support"]), len(atoms))
@@ -196,7 +196,7 @@ def _coder(
 
 
 def compile_loops(config: SolverConfig) -> None:
-    """Have numba compile, or load, what solvers run: the seconds of a history are to be those of work."""
+    """Compile or load the solver's numba loops in advance, so that a history's seconds exclude compilation."""
     tiny = SolverConfig(
         config.solver, n_atoms=8, support=4, max_support=4, max_steps=1, precision=config.precision, own=config.own
     )

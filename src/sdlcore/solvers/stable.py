@@ -1,7 +1,8 @@
 """Discover anchors without labels: directions that a solver finds in both halves of the data.
 
-A dictionary has atoms that the data ask for and atoms that the start left behind. Two searches, over two halves of the
-samples and from two starts, have in common what the data ask for. Nothing here sees labels, classes or true features.
+A dictionary contains atoms that the data determine and atoms left over from the initialisation. Two searches, on two
+halves of the samples and from two initialisations, share only the atoms that the data determine. No search sees
+labels, classes or true features.
 """
 
 import logging
@@ -24,52 +25,53 @@ log = logging.getLogger(__name__)
 
 
 class Half(NamedTuple):
-    """What a search over one half of the samples found."""
+    """Result of a search over one half of the samples."""
 
     sites: list[np.ndarray]
-    """K x n_p, and K x n_r where there are two representations: unit rows, zero where an atom has no part."""
+    """K x n_p, and K x n_r if there are two representations: unit rows, or zero if an atom has no part there."""
     energies: np.ndarray
     """K: mean squared code of each atom."""
 
 
 class Stable(NamedTuple):
-    """Directions that both halves have, those of more energy first."""
+    """Directions found in both halves, in descending order of energy."""
 
     anchors: Anchors
-    """All of them; of no feature."""
+    """All of these directions; they belong to no known feature."""
     cosines: np.ndarray
-    """How near the two findings of each are: the least over representations."""
+    """Cosine of each direction's two findings; the minimum over representations."""
     energies: np.ndarray
-    """Mean over halves of the mean squared code of each."""
+    """Mean squared code of each direction, averaged over halves."""
     atoms: tuple[int, int]
-    """How many atoms either half has."""
+    """Numbers of atoms found in the two halves."""
 
 
 def stable_directions(store: Activations, config: SolverConfig, min_cosine: float, seed: int) -> Stable:
-    """Search the halves of a store, and return what they have in common.
+    """Search both halves of a store, and return the directions found in both.
 
     Parameters
     ----------
     store
         Activations to train on.
     config
-        Of the solver. Its pair says what directions are: of the input (sae), or of input and target (crosscoder).
+        Solver settings. Their pair decides whether directions belong to the input (sae) or to input and
+        target (crosscoder).
     min_cosine
-        Two findings are one direction if each is the other half's nearest and their cosine is at least this, in each
+        Two findings count as one direction if each is the other's nearest and their cosine is at least this, in each
         representation.
     seed
-        Of order and starts.
+        Seed of sample orders and initial atoms.
 
     Raises
     ------
     ValueError
-        If the solver's pair is a transcoder, whose dictionary is of the target alone, or halves are too small.
+        If the pair is transcoder, whose dictionary covers only the target, or if the store is too short.
     """
     if config.pair == "transcoder":
-        raise ValueError("anchors are discovered by a solver with pair sae or crosscoder, found transcoder")
+        raise ValueError("discovering anchors needs pair sae or crosscoder, found transcoder")
     middle = store.rows // 2
     if middle < 2:
-        raise ValueError(f"{store.path}: {store.rows} rows cannot be halved; anchors are discovered on two halves")
+        raise ValueError(f"{store.path}: {store.rows} rows are too few; discovering anchors needs at least 4")
     first, second = (
         _search(store, config, slice(*bounds), seed, number)
         for number, bounds in enumerate([(0, middle), (middle, store.rows)])
@@ -78,7 +80,7 @@ def stable_directions(store: Activations, config: SolverConfig, min_cosine: floa
 
 
 def common(first: Half, second: Half, min_cosine: float) -> Stable:
-    """Return the directions that two halves have in common: each time the mean of the two findings."""
+    """Return the directions that two halves share; each is the mean of its two findings."""
     cosines = np.min([a @ b.T for a, b in zip(first.sites, second.sites, strict=True)], axis=0)
     mate, back = cosines.argmax(1), cosines.argmax(0)
     i = np.flatnonzero(back[mate] == np.arange(len(mate)))
@@ -94,12 +96,12 @@ def common(first: Half, second: Half, min_cosine: float) -> Stable:
 
 
 def strongest(stable: Stable, n_anchors: int | None) -> Anchors:
-    """Return the stable directions of most energy, or all for None.
+    """Return the ``n_anchors`` stable directions of most energy; None returns all.
 
     Raises
     ------
     ValueError
-        If there are fewer.
+        If fewer directions were found.
     """
     found = len(stable.cosines)
     if found < (n_anchors or 1):
@@ -131,9 +133,9 @@ def _search(store: Activations, config: SolverConfig, rows: slice, seed: int, nu
         codes = found.codes(in_unit(batch(later), found.unit), config)
         energies.index_add_(0, codes.support.columns, codes.values.square() / codes.support.n_samples)
     log.info("rows %d to %d: %d atoms", rows.start, rows.stop - 1, len(energies))
-    parts = found.atoms.split(list(sites), dim=1)  # a site's scale is one number, which turns no direction
+    parts = found.atoms.split(list(sites), dim=1)  # scaling is one number per site, so directions do not change
     mean = (energies / ENCODER_STEPS).numpy()
-    if found.unit != 1:  # in float64: squares may be beyond float32
+    if found.unit != 1:  # in float64: squares may exceed float32
         mean = mean.astype(np.float64) * found.unit**2
     return Half([_unit(part.numpy()) for part in parts], mean)
 

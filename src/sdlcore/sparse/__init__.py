@@ -1,1 +1,1 @@
-"""The fast path: find the entries of a batch's codes that may differ from zero, and compute there alone."""
+"""The fast path: find the entries of a batch's codes that may be nonzero, and compute only those."""

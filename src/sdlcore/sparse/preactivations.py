@@ -13,22 +13,22 @@ from sdlcore.sparse.support import Entries, Support
 
 
 class Preactivations:
-    """W_E x_p + b_E of B samples, as something to search.
+    """Searchable pre-activations W_E x_p + b_E of B samples.
 
-    Every search computes the dense product anew; on a CPU tile by tile (`sdlcore.sparse.kernels.tiles`).
+    Every search computes the dense product again; on a CPU tile by tile (`sdlcore.sparse.kernels.tiles`).
 
     Parameters
     ----------
     x_BP, W_enc_QP, b_enc_Q
-        Samples, encoder and its bias; nothing is differentiated.
+        Samples, encoder and its bias. Searches are not differentiable.
     dtype
-        Type of the product; None for the weights' own. torch.int8, on CPUs only, rounds each sample and each row of
-        the encoder to 255 numbers, equally spaced up to the largest in it.
+        Type of the product; None for the type of the weights. torch.int8, on CPUs only, rounds each sample and each
+        encoder row to 255 equally spaced numbers, up to its largest entry.
     screened
-        Find the entries of the float32 product by a product in int8 (`sdlcore.sparse.screening`), where the processor
-        computes that correctly. None for where that is faster.
+        Find the entries of the float32 product by an int8 product (`sdlcore.sparse.screening`), if the processor
+        computes int8 correctly. None to screen if that is faster.
     kernels
-        The kernels that search and compute; None for the device's own (`kernels_for`).
+        The kernels that search and compute; None for the device's default (`kernels_for`).
     """
 
     def __init__(
@@ -68,11 +68,11 @@ class Preactivations:
 
     @property
     def exact(self) -> bool:
-        """Whether they are computed in the weights' own type."""
+        """Whether the product is computed in the type of the weights."""
         return self.product.dtype == self.product.W.dtype
 
     def largest(self, k: int) -> Entries:
-        """Return the k largest of each sample. On a CPU the positive ones among them, on a GPU all of them."""
+        """Return the k largest entries of each sample; on a CPU without those that are not positive."""
         if self.screened:
             return self._entries(screening.largest(self.product, k, self.kernels))
         return self._entries(self.kernels.largest(self.product, k))
@@ -83,7 +83,7 @@ class Preactivations:
         Raises
         ------
         ValueError
-            If there is not a bound for each latent.
+            If there is not one bound for each latent.
         """
         if not isinstance(bounds_Q, Tensor) or len(bounds_Q.shape) != 1 or len(bounds_Q) != self.shape[1]:
             raise ValueError(f"bounds are {in_words(bounds_Q)}, expected one for each of {self.shape[1]} latents")
@@ -92,7 +92,7 @@ class Preactivations:
         return self._entries(self.kernels.above(self.product, bounds_Q))
 
     def some(self, every: int) -> Tensor:
-        """Return the pre-activations of each ``every``-th sample, in the weights' own type."""
+        """Return the pre-activations of every ``every``-th sample, in the type of the weights."""
         x, W, b, *_ = self.product
         return torch.addmm(b, x[::every], W.T)
 

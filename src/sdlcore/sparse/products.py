@@ -1,4 +1,4 @@
-"""Encode and decode at the entries of a support, with backward passes that touch nothing else."""
+"""Encode and decode at the entries of a support; backward passes compute nothing else."""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -11,7 +11,7 @@ from sdlcore.sparse.kernels.row_norms import RowNorms
 from sdlcore.sparse.support import Support
 
 DENSE = 0.6
-"""Share of entries above which dense products are no slower than the kernels, and need no pattern."""
+"""Share of entries above which dense products are at least as fast as the sparse kernels."""
 
 
 def encode_at(
@@ -27,22 +27,22 @@ def encode_at(
     Parameters
     ----------
     x_BP, W_enc_QP, b_enc_Q, support
-        Samples, encoder, its bias, and where.
+        Samples, encoder, its bias, and the entries to compute.
     pre_N
-        The pre-activations, where they are known already.
+        The pre-activations at these entries, if they are known already.
     row_norms
-        Takes the norms of the rows of the encoder's gradient, in the backward pass.
+        Receives the norms of the rows of the encoder's gradient in the backward pass.
     """
     return _EncodeAt.apply(x_BP, W_enc_QP, b_enc_Q, support, pre_N, row_norms)
 
 
 class Decoded(NamedTuple):
-    """What codes decode to."""
+    """Result of `decode_at`."""
 
     rows: Tensor
     """B x groups x n_r: codes times the dictionary."""
     norms: Tensor | None
-    """n_q: the norm of each decoder row, summed over sites; None where no sites were given."""
+    """n_q: the norm of each decoder row, summed over sites; None if no sites were given."""
 
 
 def decode_at(
@@ -55,8 +55,8 @@ def decode_at(
 ) -> Decoded:
     """Return the codes times the dictionary, for each row of ``support``.
 
-    Norms and running sums are found here because elsewhere they would cost a second gradient of the whole dictionary,
-    or copies of all reconstructions.
+    Norms and running sums are computed here, because elsewhere they would cost a second gradient of the whole
+    dictionary, or copies of all reconstructions.
 
     Parameters
     ----------
@@ -65,11 +65,11 @@ def decode_at(
     W_dec_QR
         The dictionary.
     sites
-        Widths of the sites that n_r is made of, where norms are wanted.
+        Widths of the sites in n_r; if given, norms are computed.
     nested
-        Of the groups of a sample, how many of the first are to be added up one after the other.
+        Number of first groups of each sample to accumulate: each adds the reconstruction of the one before.
     row_norms
-        Takes the norms of the rows of the dictionary's gradient, in the backward pass.
+        Receives the norms of the rows of the dictionary's gradient in the backward pass.
     """
     return Decoded(*_Decode.apply(values_N, W_dec_QR, support, tuple(sites), nested, row_norms))
 
@@ -131,7 +131,7 @@ class _Decode(torch.autograd.Function):
         gradient = gradient.reshape(-1, W.shape[1])
         to_values, to_W, squares, products = _back_through(ctx.support, values, W, gradient, ctx.needs_input_grad)
         if to_W is not None and norms_QS is not None and to_norms is not None:
-            # a row of zeros has no direction: its gradient is zero, as torch's
+            # a zero row has no direction: its gradient is zero, as in torch
             factors = torch.where(norms_QS > 0, to_norms[:, None] / norms_QS, 0.0)
             ctx.support.kernels.add_scaled_sites(to_W, W, ctx.sites, factors)
         elif to_W is not None:
@@ -169,9 +169,10 @@ def _dots(support: Support, W: Tensor, x: Tensor, groups: int) -> Tensor:
 def _back_through(
     support: Support, values: Tensor, W: Tensor, gradient: Tensor, needs: Sequence[bool]
 ) -> tuple[Tensor | None, Tensor | None, Tensor | None, Tensor | None]:
-    """Return the gradients with respect to codes and dictionary where they are needed.
+    """Return the gradients with respect to codes and dictionary, each if needed.
 
-    And where they come by the way, the squared norms of the latter's rows, and their products with the dictionary's.
+    Also return the squared norms of the dictionary gradient's rows and their products with the dictionary's rows, each
+    if it is a by-product of the kernel used.
     """
     if all(needs[:2]) and not _is_dense(support):
         return support.kernels.decode_backward(*support.by_latent, values.contiguous(), W, gradient)
@@ -181,7 +182,7 @@ def _back_through(
 
 
 def _scatter_sum(support: Support, values: Tensor, x: Tensor, groups: int) -> tuple[Tensor, Tensor | None]:
-    """Return codes^T times x, and the squared norms of its rows where they come by the way."""
+    """Return codes^T times x, and the squared norms of its rows if the kernel computes them."""
     if _is_dense(support):
         codes = _codes(support, values)
         out = support.kernels.take((support.n_q, x.shape[1]), x)
@@ -192,7 +193,7 @@ def _scatter_sum(support: Support, values: Tensor, x: Tensor, groups: int) -> tu
 
 
 def _codes(support: Support, values: Tensor) -> Tensor:
-    """Return the codes as rows x n_q, in a buffer that is to be given back."""
+    """Return the codes as a dense matrix (rows x n_q), in a buffer that the caller must give back."""
     codes = support.kernels.take((support.n_rows, support.n_q), values).zero_()
     codes[support.rows, support.columns] = values
     return codes

@@ -1,4 +1,4 @@
-"""Searches: which pre-activations of a batch the fast path computes, as an activation declares it.
+"""Searches: the rules by which activations select pre-activations for the fast path.
 
 `Activation.search` returns a search. Each search defines its entries in plain torch (`mask`) and
 finds them without keeping the matrix (`find`). `sdlcore.parallel.search` finds the same entries where several processes
@@ -16,10 +16,10 @@ from sdlcore.sparse.support import Support, kept
 
 
 class Search:
-    """Which pre-activations may give a latent above zero or pass a gradient on."""
+    """The pre-activations that may make a latent positive or pass a gradient on."""
 
     def mask(self, pre: Tensor) -> Tensor:
-        """Return which of the pre-activations (B x n_q) these are, as a mask of the same shape."""
+        """Return the selected pre-activations as a boolean mask (B x n_q)."""
         raise NotImplementedError
 
     def find(self, pre_BQ: Preactivations, slack: float = 1.0) -> Entries:
@@ -36,7 +36,7 @@ class Search:
         raise NotImplementedError
 
     def narrow(self, found: Entries) -> Entries:
-        """Return the wanted ones among entries that were found with slack."""
+        """Return the selected entries among entries that were found with slack."""
         return found
 
     def ranks(self, pre_N: Tensor, support: Support) -> Tensor:
@@ -86,7 +86,7 @@ class LargestPerSample(Search):
 
 
 class LargestPerBatch(Search):
-    """The k B largest positive pre-activations of a batch of B samples; of equal ones the first.
+    """The k B largest positive pre-activations of a batch of B samples; of equal ones, the first.
 
     The search does not sort the batch. It guesses a bound that slightly too many entries exceed, and sorts the entries
     above it. The guess comes from the batch before, or from some samples. A wrong guess costs time and changes no
@@ -152,15 +152,15 @@ class LargestPerBatch(Search):
         yield pre_BQ.product.b.new_zeros(())
 
     def _total(self, n: int) -> int:
-        """Return the sum of a number over processes."""
+        """Return the sum of ``n`` over processes."""
         return n
 
     def _least(self, x: Tensor) -> Tensor:
-        """Return the least of a 0-d tensor over processes."""
+        """Return the minimum of a 0-d tensor over processes."""
         return x
 
     def _largest(self, values_N: Tensor, number: int) -> tuple[Tensor, Tensor]:
-        """Return the least of the ``number`` largest values, and which values these are; of equal ones the first."""
+        """Return the smallest of the ``number`` largest values, and a mask of these; of equal values, the first."""
         edge = values_N.kthvalue(len(values_N) - number + 1).values
         mask = values_N > edge
         at_edge = (values_N == edge).nonzero().squeeze(1)
@@ -169,7 +169,7 @@ class LargestPerBatch(Search):
 
 
 def largest(z: Tensor, k: int) -> Tensor:
-    """Return which are the k largest numbers of the last dimension, as a mask; of equal ones the first."""
+    """Return a mask of the k largest numbers along the last dimension; of equal numbers, the first."""
     least = z.topk(min(k, z.shape[-1]), dim=-1, sorted=False).values.amin(-1, keepdim=True)
     above, equal = z > least, z == least
     return above | (equal & (equal.cumsum(-1) <= k - above.sum(-1, keepdim=True)))

@@ -1,4 +1,4 @@
-"""The support of a batch's codes: which entries may differ from zero."""
+"""The support of a batch's codes: the entries that may be nonzero."""
 
 from collections.abc import Callable
 from functools import cached_property
@@ -11,30 +11,30 @@ from sdlcore.sparse.kernels.interface import Kernels
 
 
 class ByLatent(NamedTuple):
-    """A pattern by columns, which the gradients of both weight matrices are summed along."""
+    """A pattern by columns, along which the gradients of both weight matrices are summed."""
 
     offsets: Tensor
     """n_q + 1; latent i has the entries ``offsets[i]`` to ``offsets[i + 1]``."""
     rows: Tensor
     """The row of each entry."""
     order: Tensor
-    """Which entry, counted by rows, each entry is."""
+    """Position of each entry in row order."""
 
 
 class Entries(NamedTuple):
     """Some of the pre-activations of a batch."""
 
     support: "Support"
-    """Which."""
+    """The positions of the entries."""
     pre: Tensor
-    """Their values (N), as exact as the type that they were computed in."""
+    """Their values (N), with the precision of the type in which they were computed."""
 
 
 class Support:
-    """N entries (row, latent), by rows and within a row by latent, of B samples.
+    """N entries (row, latent) of B samples, sorted by row, then by latent.
 
-    A sample has ``groups`` rows, one below the other: the parts of its code that are decoded apart (scales, auxiliary
-    latents). Row r belongs to sample ``r // groups``. ``kernels`` compute with it, whoever it is handed to.
+    Each sample has ``groups`` consecutive rows, for the parts of its code that are decoded separately (scales,
+    auxiliary latents). Row r belongs to sample ``r // groups``. ``kernels`` are used in all computations with it.
     """
 
     def __init__(self, offsets: Tensor, columns: Tensor, n_q: int, kernels: Kernels, groups: int = 1) -> None:
@@ -44,7 +44,7 @@ class Support:
         self.kernels = kernels
         self.groups = groups
         self.least_of_all: Callable[[Tensor], Tensor] = lambda x: x
-        """Takes the least of a 0-d tensor over the processes that have other entries of the batch."""
+        """Takes the minimum of a 0-d tensor over processes that hold other entries of the batch."""
 
     def __len__(self) -> int:
         return len(self.columns)
@@ -64,7 +64,7 @@ class Support:
 
     @cached_property
     def by_latent(self) -> ByLatent:
-        """The same entries by latent, sorted once however many gradients need it."""
+        """The entries sorted by latent; sorted once, however many gradients need it."""
         return ByLatent(*self.kernels.transpose(self.offsets, self.columns, self.n_q))
 
     def per_latent(self, parameter_Q: Tensor) -> Tensor:
@@ -72,24 +72,24 @@ class Support:
         return parameter_Q.index_select(0, self.columns)
 
     def smallest_positive(self, values_N: Tensor) -> Tensor:
-        """Return the smallest positive value of the batch (0-d), infinity without any."""
+        """Return the smallest positive value of the batch (0-d), or infinity if there is none."""
         infinity = values_N.new_full((1,), torch.inf)
         return self.least_of_all(torch.cat([torch.where(values_N > 0, values_N, torch.inf), infinity]).min())
 
     def dense(self, values_N: Tensor) -> Tensor:
-        """Return values as B x n_q, zero where there is no entry; groups of a sample are added up."""
+        """Return the values as B x n_q, with zeros elsewhere; groups of a sample are added."""
         out = values_N.new_zeros(self.n_samples, self.n_q)
         return out.index_put((self.rows // self.groups, self.columns), values_N, accumulate=True)
 
     def sum_by_sample(self, values_N: Tensor) -> Tensor:
-        """Return the sum of values of each sample (B)."""
+        """Return the sum of each sample's values (B)."""
         return values_N.new_zeros(self.n_samples).index_add(0, self.rows // self.groups, values_N)
 
 
 def assemble(
     sample_N: Tensor, latent_N: Tensor, group_N: Tensor, shape: tuple[int, int, int], kernels: Kernels
 ) -> tuple[Support, Tensor]:
-    """Build a support from entries in any order, and return with it which of them each of its entries is.
+    """Build a support from unsorted entries; return it with the input position of each of its entries.
 
     Parameters
     ----------
@@ -98,7 +98,7 @@ def assemble(
     shape
         B, groups and n_q.
     kernels
-        The support's.
+        The support's kernels.
     """
     B, groups, n_q = shape
     row_N = (sample_N * groups + group_N).int()
@@ -108,7 +108,7 @@ def assemble(
 
 
 def keep(support: Support, mask_N: Tensor) -> tuple[Support, Tensor]:
-    """Return the support of the entries in ``mask_N`` and their places."""
+    """Return the support of the entries in ``mask_N``, and their positions in the old one."""
     places = mask_N.nonzero().squeeze(1)
     counted = torch.nn.functional.pad(mask_N.cumsum(0), (1, 0))
     offsets, columns = counted[support.offsets], support.columns[places]
@@ -116,12 +116,12 @@ def keep(support: Support, mask_N: Tensor) -> tuple[Support, Tensor]:
 
 
 def kept(found: Entries, mask_N: Tensor) -> Entries:
-    """Return the entries of a mask (N)."""
+    """Return the entries selected by a mask (N)."""
     support, places = keep(found.support, mask_N)
     return Entries(support, found.pre[places])
 
 
 def everything(B: int, n_q: int, kernels: Kernels, device: torch.device) -> Support:
-    """Return the support with every entry of B samples."""
+    """Return the full support: every entry of B samples."""
     offsets = n_q * torch.arange(B + 1, device=device)
     return Support(offsets, torch.arange(n_q, dtype=torch.int32, device=device).repeat(B), n_q, kernels)

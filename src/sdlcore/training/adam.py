@@ -1,4 +1,4 @@
-"""Adam, with some parameters kept on the unit sphere."""
+"""Adam, with rows of some parameters kept on the unit sphere."""
 
 from collections import defaultdict
 from collections.abc import Iterable
@@ -16,39 +16,38 @@ BETAS, EPS = (0.9, 0.999), 1e-8
 
 
 class Adam:
-    """Adam with clipping, and rows of some parameters kept on the unit sphere.
+    """Adam with gradient clipping; rows of some parameters stay on the unit sphere.
 
-    Gradients of such rows are made tangent to the sphere before they are clipped and rows are normalised after the step
-    (Bricken et al. 2023). On the CPU all of it happens in Adam's own pass over the memory, by a kernel of ours: a pass
-    more takes as long as the whole of decoding. State and results are torch's, but for rounding. It is no
-    `torch.optim.Optimizer`, since the first one made in a process imports torch's compiler, which takes longer than a
-    short training.
+    Gradients of unit rows are made tangent to the sphere before clipping, and the rows are normalised after the step
+    (Bricken et al. 2023). On the CPU one kernel does all of this in Adam's own pass over memory, because another pass
+    takes as long as decoding. States and results equal torch's up to rounding. The class is no `torch.optim.Optimizer`,
+    because the first torch optimiser in a process imports torch's compiler, which takes longer than a short training.
 
     Parameters
     ----------
     parameters
-        What to train.
+        Parameters to train.
     lr
         Learning rate, which may be changed between steps.
     clip
-        Largest norm of the whole gradient; None for any.
+        Largest norm of the whole gradient; None for no limit.
     on_sphere
-        Those of the parameters (matrices) whose rows have norm one.
+        Parameters (matrices) whose rows have norm one.
     group
-        Processes that have other parameters of the same model.
+        Processes that train other parameters of the same model.
     shared
-        Those of the parameters that all of them have.
+        Parameters that all of these processes have.
     kernels
-        What computes; None for the parameters' device's own (`kernels_for`).
+        Kernels to compute with; None for the default of the parameters' device (`kernels_for`).
     weight_decay
-        Share of lr by which matrices shrink in a step, before it (AdamW). Vectors, and rows on the sphere, do not.
+        Matrices are multiplied by 1 - lr * weight_decay before each step (AdamW), except those with unit rows.
 
     Attributes
     ----------
     state
-        Of each parameter that was trained: ``step``, ``exp_avg`` and ``exp_avg_sq``, as torch has them.
+        ``step``, ``exp_avg`` and ``exp_avg_sq`` of each trained parameter, named as in torch.
     gradient_norm
-        Norm of the whole gradient in the last step, tangents taken, before it was clipped.
+        Norm of the whole gradient in the last step, after the tangent projection and before clipping.
     """
 
     def __init__(
@@ -75,9 +74,9 @@ class Adam:
 
     @torch.no_grad()
     def step(self, row_norms: RowNorms | None = None) -> None:
-        """Take a step along the gradients of the parameters that have one.
+        """Take a step along the gradients of all parameters that have one.
 
-        ``row_norms`` has what is known of these gradients' rows, which then need not be read for their norms.
+        ``row_norms`` holds known norms of these gradients' rows, which saves reading the gradients again.
         """
         trained = [(p, p.grad) for p in self.parameters if p.grad is not None]
         descents: list[Descent] = []
@@ -90,7 +89,7 @@ class Adam:
                     along, norms = self.kernels.row_products(gradient, p)
                 else:
                     along, norms = known.products, known.squares
-                # of g - (g . w) w with w of norm one
+                # the squared norm of g - (g . w) w, where w has norm one
                 squares.append((norms - along.square()).clamp_(min=0.0).sum())
             elif known is None:
                 squares.append(self.kernels.squared_norms(gradient.view(len(gradient), -1)).sum())

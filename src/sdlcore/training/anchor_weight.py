@@ -1,4 +1,4 @@
-"""Choose the weight of anchors by trial trainings, which see the training data and the anchors and nothing else."""
+"""Choose the weight of anchors by trial trainings, which use only the training data and the anchors."""
 
 import logging
 from collections.abc import Callable
@@ -13,23 +13,23 @@ from sdlcore.run import RunConfig
 log = logging.getLogger(__name__)
 
 WEIGHTS = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
-"""The weights that are tried, in this order."""
+"""Weights to try, in this order."""
 HELD = 0.95
-"""Share of the anchors whose decoder column has to come near."""
+"""Share of the anchors that a decoder column must come near."""
 TRIAL, FEWEST = 0.25, 100
-"""Steps of a trial as a share of the run's, and how many they are at least, unless the run itself has fewer."""
+"""Steps of a trial: this share of the run's steps, but at least FEWEST (or all steps of a shorter run)."""
 
 
 def choose_weight(config: RunConfig, share_held: Callable[[RunConfig], float]) -> float:
-    """Return the smallest of `WEIGHTS` with which a trial holds `HELD` of the anchors, or the largest if none does.
+    """Return the smallest of `WEIGHTS` whose trial holds `HELD` of the anchors, or the largest if none does.
 
     Parameters
     ----------
     config
-        The run's settings, whose ``anchor_cosine`` says how near is near.
+        The run's settings; a decoder column is near its anchor if their cosine exceeds ``anchor_cosine``.
     share_held
-        Trains with other settings and returns the `anchored_share`. A trial differs from the run in its weight and its
-        number of steps.
+        Trains with the given settings and returns `anchored_share`. A trial differs from the run only in its weight
+        and its number of steps.
     """
     steps = min(config.training.steps, max(FEWEST, int(TRIAL * config.training.steps)))
     for weight in WEIGHTS:
@@ -39,8 +39,8 @@ def choose_weight(config: RunConfig, share_held: Callable[[RunConfig], float]) -
         if share >= HELD:
             return weight
     log.warning(
-        "anchor_cosine: in trials of %d steps no lambda_anchor up to %g brought %g of the anchored decoder columns "
-        "near enough, so %g is taken; train for more steps, or set lambda_anchor yourself",
+        "anchor_cosine: trials of %d steps with lambda_anchor up to %g did not bring %g of the anchored decoder "
+        "columns near enough, so lambda_anchor is %g; train for more steps, or set lambda_anchor yourself",
         steps,
         WEIGHTS[-1],
         HELD,
@@ -50,22 +50,22 @@ def choose_weight(config: RunConfig, share_held: Callable[[RunConfig], float]) -
 
 
 def with_weight(config: RunConfig, weight: float) -> RunConfig:
-    """Return the settings of a run whose weight of anchors is given."""
+    """Return the settings with this weight of anchors, and without ``anchor_cosine``."""
     return replace(config, loss=replace(config.loss, lambda_anchor=weight, anchor_cosine=None))
 
 
 @torch.no_grad()
 def anchored_share(model: SparseCoder, w_r_KR: Tensor, cosine: float) -> float:
-    """Return the share of k anchors whose latent's decoder column comes nearer than ``cosine`` to it.
+    """Return the share of k anchors whose latent's decoder column has a cosine above ``cosine`` with its anchor.
 
     Parameters
     ----------
     model
-        Where processes divide its latents, each calls this.
+        If processes divide its latents, each of them must call this function.
     w_r_KR
-        k unit directions, as the model sees them.
+        k unit directions in the model's (normalised) units.
     cosine
-        A threshold of the signed cosine: a latent is never negative.
+        Threshold of the signed cosine; the sign matters because latents are never negative.
     """
     latents = model.processes.latents
     own = w_r_KR[latents.part(model.config.n_q)].to(model.W_dec.device)

@@ -1,4 +1,4 @@
-"""Save and load checkpoints, from which an interrupted training goes on to the same bits."""
+"""Save and load checkpoints, so that an interrupted training continues bit for bit."""
 
 import json
 import logging
@@ -13,29 +13,29 @@ from sdlcore.settings import Json
 from sdlcore.storage.checksums import read_with_checksum, write_with_checksum
 
 ENTRY = "training"
-"""Entry of a file's metadata that describes the training."""
+"""Key of the file's metadata that describes the training."""
 log = logging.getLogger(__name__)
 
 
 class Checkpoint(NamedTuple):
-    """Where a training stands after a step."""
+    """State of a training after a step."""
 
     step: int
-    """Steps done."""
+    """Number of completed steps."""
     seconds: float
-    """That they took."""
+    """Time that these steps took."""
     history: list[dict[str, float]]
     """Rows so far."""
     tensors: dict[str, Tensor]
-    """Weights, moments and what else the next step needs. No two share memory."""
+    """Weights, moments and everything else that the next step needs. No two tensors share memory."""
 
 
 class Description(NamedTuple):
-    """Which training a checkpoint belongs to, and how far it is."""
+    """The training that a checkpoint belongs to, and its progress."""
 
     identity: str
     step: int
-    """Steps done."""
+    """Number of completed steps."""
     facts: dict[str, Any]
     """Facts about the training; empty in checkpoints of pipelines and of earlier versions."""
 
@@ -43,16 +43,16 @@ class Description(NamedTuple):
 def save_checkpoint(
     path: str | Path, identity: str, checkpoint: Checkpoint, facts: Mapping[str, Json] | None = None
 ) -> None:
-    """Write a checkpoint as one safetensors file, whole or not at all.
+    """Write a checkpoint as one safetensors file, atomically.
 
     Parameters
     ----------
     path
-        File to make or replace.
+        File to create or replace.
     identity
-        What is being trained; `load_checkpoint` gives the file only to the same.
+        Identifies the training; `load_checkpoint` returns the file's content only for the same identity.
     checkpoint
-        What to keep.
+        State to save.
     facts
         Facts about the training, for `describe_checkpoint`.
     """
@@ -80,7 +80,7 @@ def describe_checkpoint(path: str | Path) -> Description | None:
 
 
 def load_checkpoint(path: str | Path, identity: str) -> Checkpoint | None:
-    """Read what `save_checkpoint` wrote, or return None where there is none or it belongs to another training.
+    """Read a checkpoint; return None if there is none or it belongs to another training.
 
     Raises
     ------

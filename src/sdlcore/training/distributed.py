@@ -1,4 +1,4 @@
-"""Divide one training among processes of torch.distributed."""
+"""Distribute one training over processes of torch.distributed."""
 
 import ctypes
 import os
@@ -20,19 +20,19 @@ from sdlcore.run import RunConfig, check_division
 from sdlcore.settings import Split
 
 PATIENCE = timedelta(minutes=10)
-"""How long a process waits for the others. They may compile kernels, evaluate a row or write a checkpoint meanwhile."""
+"""Timeout for other processes, which may be compiling kernels, evaluating a row or writing a checkpoint."""
 _PR_SET_PDEATHSIG = 1
 
 
 class Several(Group):
-    """All processes that torch.distributed knows of. What lies on a GPU goes by NCCL, what does not by gloo."""
+    """All processes of torch.distributed. GPU tensors are sent by NCCL, CPU tensors by gloo."""
 
     def __init__(self) -> None:
         self.rank = dist.get_rank()
         self.size = dist.get_world_size()
 
     def counts(self, n: int) -> list[int]:
-        # on the CPU, so that no GPU has to be waited for
+        # on the CPU, so that no GPU has to synchronise
         numbers = torch.zeros(self.size, dtype=torch.int64)
         numbers[self.rank] = n
         dist.all_reduce(numbers)
@@ -64,7 +64,7 @@ class Several(Group):
         return torch.stack(parts)
 
     def whole(self, x: Tensor) -> Tensor:
-        # on the CPU, since it may not fit where the parts do
+        # on the CPU, because the whole may not fit where a part does
         part = x.detach().cpu().contiguous()
         parts = [torch.empty_like(part) for _ in range(self.size)] if self.rank == 0 else None
         dist.gather(part, parts)
@@ -77,7 +77,7 @@ class Several(Group):
 
 
 class _Sum(torch.autograd.Function):
-    """A sum over processes that all compute the same loss from it: its gradient is that of each summand."""
+    """Sum over processes that all compute the same loss from it: each summand's gradient is the sum's gradient."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:
@@ -92,21 +92,21 @@ class _Sum(torch.autograd.Function):
 
 @contextmanager
 def processes_of(split: Split, config: RunConfig) -> Iterator[Processes]:
-    """Join the processes that torchrun started beside this one, as its variables say; without them, be alone.
+    """Join the processes that torchrun started, from its environment variables; without them, yield `ALONE`.
 
     Parameters
     ----------
     split
-        What they divide among them, samples or latents.
+        Whether processes divide the samples or the latents.
     config
         The training's settings.
 
     Raises
     ------
     ValueError
-        If it cannot be divided among them.
+        If this training cannot be divided among the processes.
     TimeoutError, ConnectionError
-        If another process does not answer for `PATIENCE`, or has ended.
+        If another process does not respond within `PATIENCE`, or has ended.
     """
     size = int(os.environ.get("WORLD_SIZE", "1"))
     if problem := check_division(config, size, split):
@@ -125,7 +125,7 @@ def processes_of(split: Split, config: RunConfig) -> Iterator[Processes]:
 
 
 def _end_with_parent() -> None:
-    """Have Linux kill this process when its parent, torchrun, ends, which otherwise leaves it waiting or training."""
+    """Make Linux kill this process when torchrun, its parent, ends; otherwise it would keep waiting or training."""
     if sys.platform == "linux":
         parent = os.getppid()
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
@@ -134,24 +134,24 @@ def _end_with_parent() -> None:
 
 
 def _in_words(error: RuntimeError, size: int) -> Exception:
-    """Translate an error of torch.distributed into one that reports the state of the other processes."""
+    """Translate an error of torch.distributed into one that names the state of the other processes."""
     said, who = str(error), f"process {dist.get_rank()} of {size} (from 0)"
     if "timed out" in said.lower():
         return TimeoutError(
             f"{who} waited {PATIENCE.total_seconds():.0f} s for the others: one of them was stopped, hangs, or is too "
-            "slow. End them all, and start the same command again; it goes on from the last checkpoint"
+            "slow. End all processes and start the same command again; it resumes from the last checkpoint"
         )
     if "connection" in said.lower() and ("closed" in said.lower() or "reset" in said.lower()):
         return ConnectionError(
-            f"{who} lost its connection to another one, which has ended; see that one's output. The same command "
-            "goes on from the last checkpoint"
+            f"{who} lost its connection to another process, which has ended; see the output of that process. The same "
+            "command resumes from the last checkpoint"
         )
     return error
 
 
 @torch.no_grad()
 def divide(model: SparseCoder, processes: Processes) -> None:
-    """Leave ``model``, whole and on the CPU, with this process's part of its latents, as the first process has them."""
+    """Reduce a whole model on the CPU to this process's part of the latents, with the first process's weights."""
     for name, tensor in model.state_dict().items():
         tensor.copy_(processes.all.first(tensor.clone()))
         if name in model.latent_names:
@@ -163,7 +163,7 @@ def divide(model: SparseCoder, processes: Processes) -> None:
 
 @torch.no_grad()
 def unite(model: SparseCoder) -> None:
-    """Undo `divide`: to the first process, ``model`` whole and on the CPU; to the others, something of no use."""
+    """Undo `divide`: the first process gets the whole model, on the CPU; the model of other processes is unusable."""
     latents = model.processes.latents
     if latents.size > 1:
         for parameter in {model.get_parameter(name): None for name in model.latent_names}:  # tied ones once

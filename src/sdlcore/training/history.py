@@ -1,8 +1,8 @@
 """Record the history of a training, and send its rows to CSV, TensorBoard or Weights & Biases as they come.
 
-A sink is a function that takes the rows so far (none, or those of the checkpoint that training goes on from) and gives
-a context manager, which gives a function that takes the next row. It starts from those rows, whatever an earlier
-process wrote, so that after a resume it shows what an uninterrupted training would have. Adding one is a function here.
+A sink is a function of the previous rows (none, or the rows of the resumed checkpoint). It returns a context
+manager, which yields a function that takes the next row. A sink starts from the previous rows, whatever an earlier
+process wrote, so a resumed training shows what an uninterrupted one would have. To add a sink, add a function here.
 """
 
 import csv
@@ -30,21 +30,21 @@ Row = dict[str, float]
 Write = Callable[[Row], None]
 Sink = Callable[[Sequence[Row]], AbstractContextManager[Write]]
 Watch = Callable[[Mapping[str, "Tensor"]], Row]
-"""Tells more of ``encoder`` rows and ``decoder`` rows of raw activations, for a row of the history."""
+"""Takes ``encoder`` and ``decoder`` rows for raw activations; returns further entries for a history row."""
 
 
 class History:
     """The rows of one training; each is sent to every sink as it is added.
 
-    Use as a context manager around the training: sinks are opened at its beginning and closed at its end, and learn
-    there whether training ended well.
+    Use it as a context manager around the training. It opens all sinks on entry and closes them on exit, where they
+    learn of any exception.
 
     Parameters
     ----------
     rows
-        Those of the checkpoint that training goes on from.
+        Rows of the checkpoint that is resumed.
     sinks
-        Where rows go, e.g. ``partial(csv_file, path)``. The last is closed first.
+        Receivers of rows, e.g. ``partial(csv_file, path)``. The last sink is closed first.
 
     Attributes
     ----------
@@ -59,22 +59,22 @@ class History:
         self._open = ExitStack()
 
     def add(self, row: Row) -> None:
-        """Keep a row and send it to the sinks.
+        """Append a row and send it to the sinks.
 
         Raises
         ------
         ValueError
-            If its keys are not those of the rows before: a table has one header.
+            If its keys differ from the keys of earlier rows: a table needs a single header.
         """
         if self.rows and row.keys() != self.rows[0].keys():
             expected, found = sorted(self.rows[0]), sorted(row)
-            raise ValueError(f"a row of the history has keys {found}, expected those of the rows before: {expected}")
+            raise ValueError(f"history row: found keys {found}, expected the keys of earlier rows: {expected}")
         self.rows.append(row)
         for write in self._writes:
             write(row)
 
     def __enter__(self) -> "History":
-        with ExitStack() as stack:  # closes those that are open already where one cannot be opened
+        with ExitStack() as stack:  # if one sink fails to open, close the open ones
             self._writes = [stack.enter_context(sink(self.rows)) for sink in self._sinks]
             self._open = stack.pop_all()
         return self
@@ -86,12 +86,12 @@ class History:
 
 @contextmanager
 def csv_file(path: str | Path, rows: Sequence[Row]) -> Iterator[Write]:
-    """Write rows as CSV: into ``<stem>.part<suffix>`` beside ``path`` row by row, moved onto it when training ends.
+    """Write rows as CSV to ``<stem>.part<suffix>`` beside ``path``, which replaces ``path`` when training ends.
 
-    The working file can be watched, and stays where training does not end.
+    The working file can be watched during the training, and remains if the training fails.
     """
     path = Path(path)
-    # not atomic_path, whose name is hidden and random: whoever watches needs one that stays
+    # not atomic_path, whose temporary name is hidden and random: a watcher needs a stable one
     part = path.with_name(f"{path.stem}.part{path.suffix}")
     with csv_rows(part, rows, path) as write:
         yield write
@@ -100,12 +100,12 @@ def csv_file(path: str | Path, rows: Sequence[Row]) -> Iterator[Write]:
 
 @contextmanager
 def csv_rows(path: Path, rows: Sequence[Row], named: Path | None = None) -> Iterator[Write]:
-    """Write rows as CSV, row by row, into a file that can be watched. One that gets no row before an error is removed.
+    """Write rows as CSV, flushed row by row. The file is removed if an error comes before its first row.
 
-    Errors of a full disk name ``named``, else ``path``.
+    Errors of a full disk name ``named``, or ``path`` if it is None.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.unlink(missing_ok=True)  # another user may have put a link there, and "x" follows none
+    path.unlink(missing_ok=True)  # another user may have put a link there, and mode "x" does not follow links
     with naming_a_full_disk(named or path), path.open("x", newline="", encoding="utf-8") as file:
         table: csv.DictWriter[str] = csv.DictWriter(file, (), lineterminator="\n")
 
@@ -133,7 +133,7 @@ def read_history(path: str | Path) -> list[Row]:
     Raises
     ------
     ValueError
-        If the file is no history; the message names it.
+        If the file is not a history; the message names it.
     """
     with Path(path).open(newline="", encoding="utf-8") as file:
         try:
@@ -148,9 +148,10 @@ RECENT = 10
 
 @contextmanager
 def progress(steps: int, rows: Sequence[Row]) -> Iterator[Write]:
-    """Log a line a row, of a training of ``steps`` steps.
+    """Log one line per row of a training with ``steps`` steps.
 
-    Speed is that of the last `RECENT` rows of this process, since another one may have run on another machine.
+    Speed is measured over the last `RECENT` rows of this process, because an earlier process may have run on another
+    machine.
     """
     recent = deque([rows[-1] if rows else {"step": 0, "samples": 0, "seconds": 0.0}], maxlen=RECENT)
 
@@ -163,8 +164,8 @@ def progress(steps: int, rows: Sequence[Row]) -> Iterator[Write]:
 
 
 def progress_line(row: Row, since: Row, steps: int) -> str:
-    """Say how far training is, how well it goes, and how long the rest takes at the speed since an earlier row."""
-    # a clock too coarse for a tiny training is no reason to divide by zero
+    """Format progress, losses, and the remaining time at the speed since an earlier row."""
+    # a coarse clock may show no time for a tiny training
     seconds = max(row["seconds"] - since["seconds"], 1e-3)
     left = timedelta(seconds=round(seconds / (row["step"] - since["step"]) * (steps - row["step"])))
     speed = (row["samples"] - since["samples"]) / seconds
@@ -176,9 +177,9 @@ def progress_line(row: Row, since: Row, steps: int) -> str:
 
 @contextmanager
 def tensorboard(folder: str | Path, rows: Sequence[Row]) -> Iterator[Write]:
-    """Write rows as TensorBoard event files into ``folder``, one for each process that trained.
+    """Write rows as TensorBoard event files into ``folder``, one file for each process that trained.
 
-    Times are those of training, without the pauses between processes.
+    Wall times exclude the pauses between processes.
 
     Raises
     ------
@@ -187,8 +188,8 @@ def tensorboard(folder: str | Path, rows: Sequence[Row]) -> Iterator[Write]:
     """
     summary = _package("tensorboardX", "tensorboardX")
     began = time.time() - (rows[-1]["seconds"] if rows else 0.0)
-    # All that earlier processes wrote is purged and written again: some of it belongs to steps after the checkpoint,
-    # some may have been lost with its process, and all of it where settings have changed since.
+    # Purge and rewrite everything from earlier processes: some of it belongs to steps after the checkpoint, some may
+    # have been lost with its process, and all of it is outdated if settings have changed since.
     writer = summary.SummaryWriter(str(folder), purge_step=0, flush_secs=10)
 
     def write(row: Row) -> None:
@@ -210,20 +211,20 @@ def weights_and_biases(
 ) -> Iterator[Write]:
     """Send rows to Weights & Biases.
 
-    Where and whether to send is said by the variables WANDB_MODE, WANDB_API_KEY and so on.
+    wandb's own environment variables (WANDB_MODE, WANDB_API_KEY and so on) decide where and whether it sends.
 
     Parameters
     ----------
     project
-        Where to.
+        The project's name.
     identity
-        The training's own, so that a resumed one goes on in the same run.
+        Identity of the training, so that a resumed training continues the same run.
     folder
-        For wandb's own files.
+        Folder for wandb's own files.
     config, seed
-        Shown beside the rows.
+        Settings and seed, shown beside the rows.
     rows
-        Rows so far; those that the run has already are not sent again.
+        Previous rows; rows that the run already contains are not sent again.
 
     Raises
     ------
@@ -233,8 +234,8 @@ def weights_and_biases(
     wandb = _package("wandb", "sdlcore[wandb]")
     settings = config.to_dict() | {"seed": seed}
     with wandb.init(resume="allow", project=project, id=identity, dir=str(folder), config=settings) as run:
-        # A step can be logged only once, and later ones only after it. Those between the checkpoint and the end of the
-        # process before are there already, with equal numbers, since a resume is exact.
+        # wandb accepts each step once, in ascending order. Steps between the checkpoint and the end of the earlier
+        # process are there already, with equal numbers, because a resume is exact.
         first = run.step
 
         def write(row: Row) -> None:
@@ -247,12 +248,12 @@ def weights_and_biases(
 
 
 def _package(name: str, requirement: str) -> Any:
-    """Import a package that only some trainings need."""
+    """Import an optional package, or say how to install it."""
     try:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
         if error.name != name:
             raise
         raise ModuleNotFoundError(
-            f"{name} was asked for but is not installed; install it with: pip install '{requirement}'", name=name
+            f"{name} is needed but not installed; install it with: pip install '{requirement}'", name=name
         ) from error

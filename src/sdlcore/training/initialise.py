@@ -1,4 +1,4 @@
-"""Start a model from the data, or from another model."""
+"""Initialise a model from random numbers, from the data, or from another model."""
 
 from collections.abc import Callable
 
@@ -19,7 +19,7 @@ from sdlcore.training.normalisation import Scaling
 def initial_model(
     config: ModelConfig, n_p: int, n_r: int | None, seed: int, scaling: Scaling, sample: Callable[[], Readable]
 ) -> SparseCoder:
-    """Return the model that a training with this seed starts from.
+    """Return the initial model of a training with this seed.
 
     Parameters
     ----------
@@ -30,9 +30,9 @@ def initial_model(
     seed
         Seed of the initial weights.
     scaling
-        How activations are scaled for the model.
+        Scaling of the model's activations.
     sample
-        Returns activations; called if the model starts from samples (``initialisation``).
+        Returns activations; called if ``initialisation`` is samples.
     """
     model = SparseCoder(config, *pair_sites(config.pair, n_p, n_r), torch_stream(seed, "initialisation"))
     if config.initialisation == "samples":
@@ -42,10 +42,10 @@ def initial_model(
 
 @torch.no_grad()
 def start_from_data(model: SparseCoder, x_BP: Tensor, x_BR: Tensor) -> None:
-    """Set biases (``center``) and what makes latents sparse (``init_l0``) of a fresh model from one batch.
+    """Set the biases (``center``) and activation parameters (``init_l0``) of a fresh model from one batch.
 
-    The geometric median, unlike the mean, is not moved by the few samples of huge norm that real activations have
-    (Bricken et al. 2023; Gao et al. 2024).
+    Biases use the geometric median, because the few samples of huge norm in real activations move the mean but not the
+    median (Bricken et al. 2023; Gao et al. 2024).
     """
     if model.config.center:
         model.b_dec.copy_(geometric_median(x_BR))
@@ -57,13 +57,13 @@ def start_from_data(model: SparseCoder, x_BP: Tensor, x_BR: Tensor) -> None:
 
 
 def _threshold(pre_BQ: Tensor, l0: float, latents: Group) -> Tensor:
-    """Return what ``l0`` pre-activations of a sample exceed, on average."""
+    """Return the value that ``l0`` pre-activations of a sample exceed on average."""
     wanted = min(round(l0 * len(pre_BQ)), pre_BQ.numel() * latents.size)
     largest = pre_BQ.flatten().topk(max(1, min(wanted, pre_BQ.numel()))).values
     if latents.size > 1:
         largest = latents.gather(largest).flatten().topk(max(1, wanted)).values
     if not largest[-1] > 0:
-        raise ValueError(f"init_l0 = {l0}: fewer pre-activations than that are positive; lower it")
+        raise ValueError(f"init_l0 = {l0} is more than the mean number of positive pre-activations; lower it")
     return largest[-1]
 
 
@@ -72,20 +72,20 @@ ROWS_AT_ONCE = 8192
 
 @torch.no_grad()
 def start_from_samples(model: SparseCoder, rows: Readable, normalisation: Scaling, rng: np.random.Generator) -> None:
-    """Put random samples in the place of the rows of a fresh model: unit rows, the encoder's times ``init_scale``.
+    """Replace a fresh model's rows by random samples: unit decoder rows; encoder rows of norm ``init_scale``.
 
-    A sample that is zero leaves a latent the direction that it was drawn with.
+    A latent whose sample is zero keeps its random direction.
 
     Parameters
     ----------
     model
-        Of normalised activations.
+        A model of normalised activations.
     rows
-        Samples, of which no two latents get the same as long as there are enough.
+        Samples. Each latent gets a different one if there are enough.
     normalisation
-        What ``model`` is trained under.
+        The normalisation that ``model`` is trained with.
     rng
-        Draws them.
+        Draws the samples.
     """
     config = model.config
     chosen = np.sort(rng.choice(rows.rows, config.n_q, replace=config.n_q > rows.rows))
@@ -105,31 +105,30 @@ def start_from_samples(model: SparseCoder, rows: Readable, normalisation: Scalin
 
 
 def _unit_rows(x: Tensor) -> Tensor:
-    """Return rows of norm one, whatever their size: in float32, squares overflow beyond 1e19 and vanish below 1e-22."""
+    """Normalise rows of any size: in float32, squares overflow beyond 1e19 and vanish below 1e-22."""
     if not len(x):
         return x
-    # by a power of two, which changes no digit; one of float32's own, which ends at 2^127
+    # scale by a power of two, which is exact; float32's powers of two end at 2^127
     exponents = torch.frexp(x.abs().amax(dim=1, keepdim=True)).exponent.clamp(min=-120)
     return torch.nn.functional.normalize(torch.ldexp(x, -exponents))
 
 
 @torch.no_grad()
 def start_from_model(model: SparseCoder, found: SparseCoder, normalisation: Scaling) -> None:
-    """Put the latents of another model in the place of the first latents of a fresh one; the others stay as drawn.
+    """Copy another model's latents into the first latents of a fresh one; the others keep their random weights.
 
     Parameters
     ----------
-    model
-        Of normalised activations. Where it has no biases, those of ``found`` are left out.
+        A model of normalised activations. If it is without biases, the biases of ``found`` are not copied.
     found
-        Of raw activations, as saved. Whatever its sigma, only its weights and encoder biases are taken.
+        A model of raw activations, as saved. Only weights and encoder biases are copied, not its activation.
     normalisation
-        What ``model`` is trained under.
+        The normalisation that ``model`` is trained with.
 
     Raises
     ------
     ValueError
-        If it has more latents, or other dimensions.
+        If ``found`` has more latents, or other dimensions.
     """
     if found.W_enc.shape[1] != model.W_enc.shape[1] or found.W_dec.shape[1] != model.W_dec.shape[1]:
         shapes = [f"{m.W_enc.shape[1]} -> {m.W_dec.shape[1]}" for m in (found, model)]
@@ -137,9 +136,9 @@ def start_from_model(model: SparseCoder, found: SparseCoder, normalisation: Scal
     n = len(found.W_enc)
     if n > len(model.W_enc):
         raise ValueError(f"the model to start from has {n} latents, but n_q is {len(model.W_enc)}; raise n_q")
-    # a dictionary that a GPU found is there still
+    # a dictionary trained on a GPU may still be there
     W_enc, W_dec, b_enc = (part.to(model.W_enc.device) for part in (found.W_enc, found.W_dec, found.b_enc))
-    # the encoder's last, which tied ones start as
+    # the encoder rows last, because tied models start from them
     rows_p, model.W_dec[:n] = normalisation.rows(W_enc, W_dec)
     model.W_enc[:n] = rows_p
     if model.config.bias:

@@ -1,4 +1,4 @@
-"""End a training between two steps when it is interrupted, so that it can leave a checkpoint of its last step."""
+"""End an interrupted training between two steps, so that it can write a checkpoint of its last step."""
 
 import logging
 import signal
@@ -12,32 +12,33 @@ from typing import Any
 log = logging.getLogger(__name__)
 
 _TAKEN = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SIG_DFL}
-"""Signals that are taken where they have these handlers: an application's own handlers stay."""
+"""Signals to handle, if they still have these default handlers; an application's own handlers stay."""
 
 
 class Interruption:
-    """Whether a training is to end after its step, and the cause.
+    """Whether a training must end after its current step, as its truth value, and why.
 
     Parameters
     ----------
     stop
-        An event that asks trainings in other threads to end, since signals reach the main thread alone.
+        An event that ends trainings in other threads; signals reach only the main thread.
     """
 
     def __init__(self, stop: Event | None = None) -> None:
         self._stop = stop
         self.signal: int | None = None
-        """The one that came."""
+        """The signal received, or None."""
 
     def __bool__(self) -> bool:
         return self.signal is not None or (self._stop is not None and self._stop.is_set())
 
     def take(self, number: int) -> None:
-        """Note a signal."""
+        """Record a signal."""
         self.signal = number
 
     def error(self, message: str) -> BaseException:
-        """Return what ends the training: KeyboardInterrupt, or for SIGTERM SystemExit, with the status of a shell."""
+        """Return the exception that ends the training: SystemExit with a shell's status for SIGTERM, else
+        KeyboardInterrupt."""
         if self.signal != signal.SIGTERM:
             return KeyboardInterrupt(message)
         log.warning(message)
@@ -46,10 +47,10 @@ class Interruption:
 
 @contextmanager
 def interruptible(take_signals: bool, stop: Event | None = None) -> Iterator[Interruption]:
-    """Give what tells whether the training is to end.
+    """Yield an `Interruption`, which becomes true when the training must end.
 
-    SIGINT (Ctrl-C) and SIGTERM are noted where signals are taken. A second one ends the process at once, as the first
-    does without this.
+    If ``take_signals``, it records SIGINT (Ctrl-C) and SIGTERM. A second signal ends the process at once, as a first
+    one does outside this context.
     """
     asked = Interruption(stop)
     before: dict[signal.Signals, Any] = {}
@@ -66,7 +67,7 @@ def interruptible(take_signals: bool, stop: Event | None = None) -> Iterator[Int
         yield asked
     finally:
         _give_back(before)
-    if asked.signal is not None:  # in the moment after the last step
+    if asked.signal is not None:  # the signal came after the last step
         signal.raise_signal(asked.signal)
 
 

@@ -1,4 +1,4 @@
-"""Train a dictionary: read batches, take steps, keep the history, checkpoint, and go on where a training ended."""
+"""Train a dictionary: read batches, take steps, record the history, write checkpoints, and resume from them."""
 
 import logging
 import math
@@ -31,21 +31,21 @@ log = logging.getLogger(__name__)
 
 
 AHEAD = 32
-"""Batches read ahead. Now and then one has to wait for many rows to be read and shuffled; the others make up for it."""
+"""Number of batches read ahead, so that training does not wait while rows for one batch are read and shuffled."""
 
 
 _NONE = "none yet"
 _KEPT = "window/"
-"""Begins the names of a checkpoint's tensors that belong to an open window."""
+"""Prefix of a checkpoint's tensors that belong to the sums since the last history row."""
 
 
 class Checkpointing(NamedTuple):
-    """Where a training keeps its checkpoint, and what training it is."""
+    """Path of a training's checkpoint, and the identity of the training."""
 
     path: Path
     identity: str
     facts: Mapping[str, Any] = MappingProxyType({})
-    """Facts about the training, kept in the checkpoint."""
+    """Facts about the training, stored in the checkpoint."""
 
 
 def train(
@@ -61,52 +61,52 @@ def train(
     stop: Event | None = None,
     own: OwnParts = OwnParts(),  # noqa: B008, a tuple
 ) -> list[dict[str, float]]:
-    """Train ``model`` in place on the device that it is on and return its history.
+    """Train ``model`` in place, on its device, and return its history.
 
     Parameters
     ----------
     model
-        Freshly initialised. It is left trained on normalised activations; `normalisation.fold` undoes that. Where
-        several processes train it, all call this, each with its part (`sdlcore.training.distributed.divide`).
+        A freshly initialised model. It ends up trained on normalised activations; `normalisation.fold` undoes that.
+        If several processes train it, each calls this function with its part (`sdlcore.training.distributed.divide`).
     batches
-        Gives x_p (B x n_p) and x_r (B x n_r) of a step, counted from 0, float32. It is called in a thread of its own.
-        Training ends early, and well, where it raises `NoMoreBatchesError`.
+        Returns x_p (B x n_p) and x_r (B x n_r), float32, of a step, counted from 0. It is called in a background
+        thread. If it raises `NoMoreBatchesError`, training ends early, without an error.
     config
-        Settings; the model's own are not read.
+        Settings of the run; the model's own settings (`config.model`) are not used.
     generator
-        CPU stream for resampling.
+        CPU random generator for resampling.
     normalisation
         Applied to every batch.
     anchors
-        k x n_p and k x n_r directions of raw activations for the first k latents.
+        k x n_p and k x n_r directions in raw activations for the first k latents.
     checkpointing
-        Go on from the checkpoint there, if it is this training's, and keep it up to date; None for no checkpoints. The
-        first process writes it, all read it.
+        Resume from the checkpoint there if it belongs to this training, and update it; None for no checkpoints. All
+        processes read it, the first one writes it.
     sinks
-        Where the history's rows go while training goes on (`sdlcore.training.history`).
+        Receivers of history rows during the training (`sdlcore.training.history`).
     watch
-        Tells more of the weights for each row; its time is not counted.
+        Called with the weights; returns further entries for each history row. Its time does not count.
     stop
-        Interrupts the training from another thread.
+        An event that interrupts the training from another thread.
     own
         The user's optimiser, schedule and callbacks. Callbacks first receive the rows of the checkpoint.
 
     Returns
     -------
-    One row every ``log_every`` steps: ``step`` and ``samples`` seen; ``loss``, its terms, ``l0``, ``gradient_norm`` and
-    ``fvu`` as means over the row's steps; ``dead_fraction`` and ``lr`` at its end; ``resampled`` latents since the row
-    before; ``seconds`` of training, earlier sessions included; what ``watch`` tells. The last row's step is below
-    ``steps`` if a callback stopped the training or the batches ended.
+    One row every ``log_every`` steps: ``step`` and ``samples`` seen; means over the row's steps of ``loss``, its terms,
+    ``l0``, ``gradient_norm`` and ``fvu``; ``dead_fraction`` and ``lr`` at the end; number of latents ``resampled``
+    since the previous row; ``seconds`` of training, with earlier sessions; entries from ``watch``. The last row's step
+    is below ``steps`` if a callback stopped the training or the batches ended.
 
     Raises
     ------
     DivergedError
-        At the first row whose loss is not finite.
+        At the first row with a loss that is not finite.
     KeyboardInterrupt, SystemExit
-        After the step in which Ctrl-C, SIGTERM or ``stop`` came, when a checkpoint of it is written. Without
-        checkpoints, or with several processes, signals are left alone.
+        At the end of the step that Ctrl-C, SIGTERM or ``stop`` interrupted, once its checkpoint is written. Without
+        checkpoints, or with several processes, signals are not handled.
     ValueError
-        If only one of ``anchors`` and ``lambda_anchor`` is given, or if processes find different checkpoints.
+        If only one of ``anchors`` and ``lambda_anchor`` is given, or if processes read different checkpoints.
     """
     settings = config.training
     if (anchors is None) != (config.loss.lambda_anchor == 0):
@@ -124,19 +124,19 @@ def train(
     if checkpointing and (found := load_checkpoint(checkpointing.path, checkpointing.identity)):
         try:
             take_step.restore(found.tensors)
-        except LookupError as error:  # `fit` resumes checkpoints of other versions, whose code may keep other tensors
+        except LookupError as error:  # `fit` resumes checkpoints of other versions, which may hold other tensors
             raise ValueError(
                 f"{checkpointing.path}: this version of sdlcore cannot resume the checkpoint, which lacks {error}. "
                 "Resume with the version that wrote it, or choose another folder."
             ) from error
         generator.set_state(found.tensors["generator"])
         first_step, earlier_seconds, rows = found.step, found.seconds, found.history
-        # before batches could differ in size, checkpoints had no number of samples
+        # old checkpoints lack the number of samples; they date from when all batches had one size
         samples = int(found.tensors.get("samples", first_step * settings.batch_size))
         window = _Window(found.tensors, device)
-        log.info("going on from step %d of %d", first_step, settings.steps)
+        log.info("resuming from step %d of %d", first_step, settings.steps)
     if len(steps := set(processes.all.counts(first_step))) > 1:
-        raise ValueError(f"processes found checkpoints of steps {sorted(steps)}; let them share the run's folder")
+        raise ValueError(f"processes read checkpoints of steps {sorted(steps)}; let them share the run's folder")
     if not first_step:
         with ReadAhead(batches, 0, 1, device) as first:
             _, x_p, x_r = next(first)
@@ -160,10 +160,10 @@ def train(
         return f"of step {done} in {checkpointing.path}"
 
     def add_row(done: int) -> bool:
-        """Add a row of the steps since the last one, and tell whether the training is to stop."""
+        """Add a row for the steps since the last one; return whether the training must stop."""
         nonlocal window, last_row, saved, saved_step, started
         means = window.means()
-        # of inputs that are not finite no latent is active, which a loss does not show
+        # non-finite inputs activate no latent, so the loss stays finite and hides them; `input_norm` shows them
         if not all(math.isfinite(value) for name, value in means.items() if name != "fvu"):
             broken = ", ".join(f"{name} is {value}" for name, value in means.items() if not math.isfinite(value))
             raise DivergedError(_diverged(broken, last_row, done, take_step.peak, saved))
@@ -213,7 +213,7 @@ def train(
                 if add_row(done):
                     break
             elif interrupted:
-                # the checkpoint before stays: weights that are no longer finite are useless
+                # keep the previous checkpoint if weights are no longer finite
                 if checkpointing and window.is_finite():
                     saved = keep(done)
                 raise interrupted.error(_interrupted(done, settings.steps, saved))
@@ -223,26 +223,26 @@ def train(
 
 
 def _interrupted(done: int, steps: int, saved: str) -> str:
-    kept = "there is no checkpoint" if saved == _NONE else f"the same call goes on from the checkpoint {saved}"
+    kept = "there is no checkpoint" if saved == _NONE else f"the same call resumes from the checkpoint {saved}"
     return f"interrupted after step {done} of {steps}; {kept}"
 
 
 def _diverged(what: str, last_row: int, done: int, lr: float, saved: str) -> str:
     return (
         f"training diverged in steps {last_row + 1} to {done}: {what}. Lower lr from {lr}, set normalise if "
-        f"activations are huge, or look for some that are not finite. Last good checkpoint: {saved}"
+        f"activations are huge, or look for activations that are not finite. Last good checkpoint: {saved}"
     )
 
 
 class _Window:
-    """Running sums over the steps since the last row of the history, kept on the device.
+    """Sums over the steps since the last history row, kept on the device.
 
     Parameters
     ----------
     tensors
-        Of a checkpoint, which may have been written between two rows (`state`).
+        Tensors of a checkpoint, which may have been written between two rows (`state`).
     device
-        Where they go.
+        Device for the sums.
     """
 
     def __init__(self, tensors: Mapping[str, Tensor] | None = None, device: torch.device | None = None) -> None:
@@ -266,7 +266,7 @@ class _Window:
         return all(math.isfinite(value) for value in self._sums.values())
 
     def state(self) -> dict[str, Tensor]:
-        """Return what a checkpoint holds of an open window; of one without a step, nothing."""
+        """Return the tensors for a checkpoint; none if no step was taken since the last row."""
         if not self.steps:
             return {}
         counts = {"#steps": torch.tensor(self.steps), "#resampled": torch.tensor(self.resampled)}

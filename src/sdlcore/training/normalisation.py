@@ -1,4 +1,4 @@
-"""Centre, scale or whiten activations for training, and fold that into the trained weights."""
+"""Centre, scale or whiten activations for training, and fold the scaling into the trained weights."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -10,16 +10,16 @@ from sdlcore.data.batches import Readable
 from sdlcore.model.coder import SparseCoder
 
 RIDGE = 1e-3
-"""What a whitening adds to the variance of every direction, as a share of the mean: directions that hold nothing but
-rounding, or nothing, would else weigh as much as any."""
+"""Share of the mean variance that whitening adds to every direction's variance. Without it, directions that contain
+only rounding errors would weigh as much as any other."""
 
 SMALLEST = 1e-34
-"""Distance of activations from their mean that can be scaled to an ordinary one and back: float32 ends at 1e38, and
-weights of raw activations are inversely as large."""
+"""Smallest mean distance from the mean that can be normalised: float32 ends at 1e38, and the weights for raw
+activations grow as the distance shrinks."""
 
 
 class Normalisation(NamedTuple):
-    """x -> (x - mean) * scale, by dimension; a site's scale is one number, repeated."""
+    """x -> (x - mean) * scale, for each dimension; all dimensions of a site share one scale."""
 
     mean_p: Tensor
     scale_p: Tensor
@@ -36,15 +36,15 @@ class Normalisation(NamedTuple):
     def rows(self, w_p: Tensor, w_r: Tensor) -> tuple[Tensor, Tensor]:
         """Return the encoder and decoder rows that `fold` turns into ``w_p`` (k x n_p) and ``w_r`` (k x n_r).
 
-        They differ where sites have different scales.
+        The two differ if input and target have different scales.
         """
         return w_p / self.scale_p, w_r * self.scale_r
 
     @torch.no_grad()
     def fold(self, model: SparseCoder) -> None:
-        """Change ``model``, trained on normalised activations, into the one that does the same to raw activations.
+        """Convert ``model`` in place from normalised to raw activations.
 
-        Latents stay as they are; reconstructions come out in raw units.
+        Latents do not change; reconstructions are in raw units.
         """
         mean_p, scale_p, mean_r, scale_r = self
         model.untie()
@@ -57,15 +57,15 @@ class Normalisation(NamedTuple):
             model.b_dec.sub_(mean_p @ model.W_skip)
 
     def raw_rows(self, model: SparseCoder) -> dict[str, Tensor]:
-        """Return the rows of a model's encoder and decoder as `fold` would leave them."""
+        """Return the encoder and decoder rows that `fold` would produce, without changing the model."""
         return {"encoder": model.W_enc * self.scale_p, "decoder": model.W_dec / self.scale_r}
 
 
 class Whitening(NamedTuple):
-    """x -> (x - mean) Sigma^-1/2, which leaves zero mean and, beyond a ridge, unit covariance.
+    """x -> (x - mean) Sigma^-1/2, which gives zero mean and, up to a ridge, unit covariance.
 
-    The best linear read-out of an uncorrelated feature w is Sigma^-1 w (docs/solvers.md). Of whitened activations
-    Sigma is the identity, and feature, read-out and pattern are one direction.
+    The best linear read-out of an uncorrelated feature w is Sigma^-1 w (docs/solvers.md). For whitened activations,
+    Sigma is the identity, so feature, read-out and pattern are the same direction.
     """
 
     mean_p: Tensor
@@ -90,7 +90,7 @@ class Whitening(NamedTuple):
 
     @torch.no_grad()
     def fold(self, model: SparseCoder) -> None:
-        """Change ``model``, trained on whitened activations, into the one that does the same to raw activations."""
+        """Convert ``model`` in place from whitened to raw activations."""
         model.untie()
         model.W_enc.copy_(model.W_enc @ self.inverse_root_p)
         model.b_enc.sub_(model.W_enc @ self.mean_p)
@@ -98,7 +98,7 @@ class Whitening(NamedTuple):
         model.b_dec.copy_(model.b_dec @ self.root_r + self.mean_r)
 
     def raw_rows(self, model: SparseCoder) -> dict[str, Tensor]:
-        """Return the rows of a model's encoder and decoder as `fold` would leave them."""
+        """Return the encoder and decoder rows that `fold` would produce, without changing the model."""
         return {"encoder": model.W_enc @ self.inverse_root_p, "decoder": model.W_dec @ self.root_r}
 
 
@@ -106,31 +106,31 @@ Scaling = Normalisation | Whitening
 
 
 def directions(normalisation: Scaling, w_p: Tensor, w_r: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the unit directions that rows of a model of normalised activations must have, so that folding turns them
-    into the directions ``w_p`` and ``w_r`` of raw ones."""
+    """Return unit directions for rows of a model of normalised activations that `fold` turns into the directions
+    ``w_p`` and ``w_r`` of raw activations."""
     row_p, row_r = normalisation.rows(w_p, w_r)
     return row_p / row_p.norm(dim=1, keepdim=True), row_r / row_r.norm(dim=1, keepdim=True)
 
 
 def no_scaling(n_p: int, n_r: int) -> Normalisation:
-    """Return the scaling that leaves activations as they are."""
+    """Return the scaling that does not change activations."""
     kind = torch.float32
     p, r = ((torch.zeros(n, dtype=kind), torch.ones(n, dtype=kind)) for n in (n_p, n_r))
     return Normalisation(*p, *r)
 
 
 def fit(store: Readable, pair: str, rows_at_once: int = 8192) -> Normalisation:
-    """Return the normalisation that gives every site of a pair zero mean and a mean norm of sqrt(dimension)."""
+    """Return the normalisation that gives each site of a pair zero mean and a mean norm of sqrt(dimension)."""
     return Normalisation(*_of_pair(pair, lambda column: _scale(store, column, rows_at_once)))
 
 
 def fit_whitening(store: Readable, pair: str, rows_at_once: int = 8192) -> Whitening:
-    """Return the whitening of a pair; a crosscoder's sites are whitened apart."""
+    """Return the whitening of a pair; the sites of a crosscoder are whitened separately."""
     return Whitening(*_of_pair(pair, lambda column: _whiten(store, column, rows_at_once)))
 
 
 def _of_pair(pair: str, of_site: Callable[[str], tuple[Tensor, ...]]) -> tuple[Tensor, ...]:
-    """Return what is found of x_p, then of x_r, by what is found of the columns; a crosscoder's have both columns."""
+    """Return the statistics of x_p, then of x_r. A crosscoder uses both columns for each."""
     sites = [of_site(column) for column in (("input",) if pair == "sae" else ("input", "target"))]
     if pair == "crosscoder":
         sites = [tuple(torch.cat(p) if p[0].ndim == 1 else torch.block_diag(*p) for p in zip(*sites, strict=True))]
@@ -138,7 +138,7 @@ def _of_pair(pair: str, of_site: Callable[[str], tuple[Tensor, ...]]) -> tuple[T
 
 
 def _scale(store: Readable, column: str, rows_at_once: int) -> tuple[Tensor, Tensor]:
-    """Return mean and scale."""
+    """Return the mean and the scale of a column."""
     starts = range(0, store.rows, rows_at_once)
     total = sum(_read(store, column, s, rows_at_once).sum(0) for s in starts)
     mean = torch.as_tensor(total / store.rows)
@@ -149,7 +149,7 @@ def _scale(store: Readable, column: str, rows_at_once: int) -> tuple[Tensor, Ten
 
 
 def _whiten(store: Readable, column: str, rows_at_once: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Return mean, Sigma^-1/2 and Sigma^1/2."""
+    """Return the mean, Sigma^-1/2 and Sigma^1/2 of a column."""
     total, products = torch.zeros(()), torch.zeros(())
     for start in range(0, store.rows, rows_at_once):
         x = _read(store, column, start, rows_at_once)
@@ -157,7 +157,7 @@ def _whiten(store: Readable, column: str, rows_at_once: int) -> tuple[Tensor, Te
     mean = total / store.rows
     values, vectors = torch.linalg.eigh(products / store.rows - torch.outer(mean, mean))
     values = values.clamp(min=0)
-    # of activations that are all the same, no less than float32 rounds off; of zeros, whatever
+    # equal activations have no variance: the ridge is at least float32's rounding error, or 1 if all are zero
     rounding = torch.finfo(torch.float32).eps ** 2 * float(products.diagonal().mean()) / store.rows
     roots = (values + (max(RIDGE * float(values.mean()), rounding) or 1.0)).sqrt()
     _check_size(column, float(values.sum()) ** 0.5)
@@ -165,11 +165,11 @@ def _whiten(store: Readable, column: str, rows_at_once: int) -> tuple[Tensor, Te
 
 
 def _check_size(column: str, size: float) -> None:
-    """Refuse activations whose distance from their mean no factor brings to an ordinary size in float32."""
+    """Reject activations that are too close to their mean to be scaled in float32."""
     if 0 < size < SMALLEST:
         raise ValueError(
-            f"activations ({column}) lie {size:.2g} from their mean, which is too little to normalise in float32; "
-            f"multiply them by a constant that makes it {SMALLEST:.0e} or more"
+            f"activations ({column}) are on average {size:.2g} from their mean, too little to normalise in float32; "
+            f"multiply them by a constant so that this distance is at least {SMALLEST:.0e}"
         )
 
 

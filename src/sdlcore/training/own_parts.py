@@ -1,4 +1,4 @@
-"""A user's own optimiser, schedule and callbacks, which replace `Adam` and its schedule."""
+"""A user's own optimiser, schedule and callbacks, in place of `Adam` and its schedule."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -32,33 +32,33 @@ class OwnParts(NamedTuple):
 class TorchOptimizer:
     """A torch optimiser with the interface of `Adam`.
 
-    Gradients are dense tensors that our kernels fill: rows of latents that were not active are zero. Gradients of unit
-    rows are made tangent to the sphere and all gradients are clipped before the step; unit rows are normalised after
-    it. Both are as in `Adam`, but in passes over the memory of their own.
+    Gradients are dense tensors filled by sdlcore's kernels: rows of latents that were not active are zero. Before the
+    step, gradients of unit rows are made tangent to the sphere and all gradients are clipped; after it, unit rows are
+    normalised. `Adam` does the same, but here each takes its own pass over memory.
 
     Parameters
     ----------
     make
         Makes the optimiser.
     parameters
-        What to train.
+        Parameters to train.
     clip
-        Largest norm of the whole gradient; None for any.
+        Largest norm of the whole gradient; None for no limit.
     on_sphere
-        Those of the parameters (matrices) whose rows have norm one.
+        Parameters (matrices) whose rows have norm one.
     kernels
-        What computes.
+        Kernels to compute with.
     scheduled
-        Whether a schedule of its own sets learning rates. Then setting ``lr`` changes nothing.
+        Whether the user's schedule sets the learning rates. If so, setting ``lr`` has no effect.
 
     Attributes
     ----------
     optimizer
         The torch optimiser.
     peak
-        The learning rate that its first group of parameters was made with.
+        The initial learning rate of the first parameter group.
     gradient_norm
-        Norm of the whole gradient in the last step, tangents taken, before it was clipped.
+        Norm of the whole gradient in the last step, after the tangent projection and before clipping.
     """
 
     def __init__(
@@ -82,12 +82,12 @@ class TorchOptimizer:
 
     @property
     def state(self) -> Mapping[Tensor, dict[str, Any]]:
-        """The state of each parameter, as torch has it."""
+        """The state of each parameter, as torch stores it."""
         return self.optimizer.state
 
     @property
     def lr(self) -> float:
-        """The learning rate of the first group of parameters. Setting it scales the others by the same factor."""
+        """The learning rate of the first parameter group. Setting it scales the other groups by the same factor."""
         return float(self.optimizer.param_groups[0]["lr"])
 
     @lr.setter
@@ -95,12 +95,12 @@ class TorchOptimizer:
         if self._scheduled:
             return
         for group, rate in zip(self.optimizer.param_groups, self._rates, strict=True):
-            # the quotient is exactly one for the first group, and so for all where there is one rate
+            # equal rates are set without a quotient, so that they stay equal to the bit
             group["lr"] = lr if rate == self.peak else lr * (rate / self.peak)
 
     @torch.no_grad()
     def step(self, row_norms: RowNorms | None = None) -> None:
-        """Take a step along the gradients of the parameters that have one; ``row_norms`` is not used."""
+        """Take a step along the gradients of all parameters that have one; ``row_norms`` is ignored."""
         trained = [(p, p.grad) for p in self.parameters if p.grad is not None]
         if not trained:
             self.gradient_norm = torch.zeros((), dtype=torch.float32)
@@ -122,60 +122,60 @@ class TorchOptimizer:
 
 
 class Schedule:
-    """A torch schedule of the learning rate, stepped once after each step of the training.
+    """A torch learning-rate schedule, stepped once after each training step.
 
     Parameters
     ----------
     make
         Makes the schedule.
     optimizer
-        The user's own optimiser; None for `Adam`, which takes its learning rate from here.
+        The user's optimiser; None for `Adam`, which reads its learning rate from here.
     lr
-        The learning rate that `Adam` starts with.
+        The initial learning rate of `Adam`.
     """
 
     def __init__(self, make: MakeSchedule, optimizer: Optimizer | None, lr: float) -> None:
-        # torch's schedules drive only torch's optimisers, and Adam is none: an SGD of an untrained number replaces it.
-        # It has no momentum, so a schedule that would change betas raises an error instead of doing nothing.
+        # torch's schedules need a torch optimiser, which Adam is not; an SGD of one untrained number takes its place.
+        # SGD without momentum makes schedules that change betas raise an error instead of having no effect.
         self._stand_in = None if optimizer else torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=lr)
         self.optimizer: Optimizer = optimizer or self._stand_in  # type: ignore[assignment]
         self.scheduler = made_schedule(make, self.optimizer)
 
     @property
     def lr(self) -> float:
-        """The learning rate of the next step, of the first group of parameters."""
+        """The learning rate of the next step, in the first parameter group."""
         return float(self.optimizer.param_groups[0]["lr"])
 
     def step(self) -> None:
-        """Go on to the next step."""
+        """Advance to the next step."""
         if self._stand_in is not None:
-            self._stand_in.step()  # torch warns of a schedule whose optimiser takes no steps
+            self._stand_in.step()  # torch warns if a schedule steps before its optimiser
         self.scheduler.step()
 
     def state(self) -> dict[str, Any]:
-        """Return what the next learning rate depends on."""
+        """Return the state that determines the next learning rate."""
         return {"schedule": self.scheduler.state_dict(), "rates": [g["lr"] for g in self.optimizer.param_groups]}
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Put back what `state` returned."""
+        """Restore a state that `state` returned."""
         self.scheduler.load_state_dict(state["schedule"])
         for group, rate in zip(self.optimizer.param_groups, state["rates"], strict=True):
             group["lr"] = rate
 
 
 def stops(answer: object) -> bool:
-    """Tell whether a callback's answer stops the training: True does, and no other object, such as the number that
+    """Return whether a callback's answer stops the training. Only True does, not other objects such as the number that
     ``csv.writer(...).writerow`` returns."""
     return isinstance(answer, bool | np.bool_) and bool(answer)
 
 
 def made_optimizer(make: MakeOptimizer, parameters: list[nn.Parameter]) -> Optimizer:
-    """Return the optimiser that a factory makes.
+    """Call the user's factory, and check that it returns an optimiser.
 
     Raises
     ------
     ValueError
-        If it makes something else, or an optimiser that evaluates the loss by itself.
+        If it returns something else, or an optimiser that evaluates the loss itself.
     """
     found: object = make(parameters) if callable(make) else make
     if found is make or not isinstance(found, Optimizer):
@@ -189,7 +189,7 @@ def made_optimizer(make: MakeOptimizer, parameters: list[nn.Parameter]) -> Optim
 
 
 def made_schedule(make: MakeSchedule, optimizer: Optimizer) -> LRScheduler:
-    """Return the schedule that a factory makes; ValueError if it makes something else, or one that needs a metric."""
+    """Call the user's factory; ValueError if it returns no schedule, or a schedule that needs a metric."""
     found: object = make(optimizer) if callable(make) else make
     if found is make or not isinstance(found, LRScheduler):
         raise ValueError(
@@ -197,5 +197,5 @@ def made_schedule(make: MakeSchedule, optimizer: Optimizer) -> LRScheduler:
             "schedule=lambda optimizer: torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, 2000)"
         )
     if isinstance(found, ReduceLROnPlateau):
-        raise ValueError("schedule gives a ReduceLROnPlateau, which needs a metric; choose a schedule of the step")
+        raise ValueError("schedule gives a ReduceLROnPlateau, which needs a metric; choose a step-based schedule")
     return found

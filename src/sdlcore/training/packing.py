@@ -1,4 +1,4 @@
-"""Pack the nested state of an optimiser or a schedule into tensors, which a checkpoint keeps without pickle."""
+"""Pack the nested state of an optimiser or a schedule into tensors, so that checkpoints need no pickle."""
 
 import json
 from collections.abc import Mapping
@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 _REST = "#rest"
-"""Names the tensor that holds everything but the tensors, as JSON."""
+"""Name of the tensor that holds the rest of the state, as JSON."""
 
 
 def pack(name: str, owner: object, state: Mapping[str, Any]) -> dict[str, Tensor]:
@@ -17,16 +17,16 @@ def pack(name: str, owner: object, state: Mapping[str, Any]) -> dict[str, Tensor
     Parameters
     ----------
     name
-        Of the state in the checkpoint.
+        Name of the state in the checkpoint.
     owner
-        The owner of the state, for the error.
+        Owner of the state, for the error message.
     state
-        Nested dictionaries, lists and tuples of tensors, numbers, texts and None, as ``state_dict()`` returns them.
+        Nested dictionaries, lists and tuples of tensors, numbers, strings and None, as ``state_dict()`` returns them.
 
     Raises
     ------
     ValueError
-        If the state holds anything else.
+        If the state contains anything else.
     """
     tensors: list[Tensor] = []
 
@@ -42,7 +42,7 @@ def pack(name: str, owner: object, state: Mapping[str, Any]) -> dict[str, Tensor
             return value
         raise ValueError(
             f"the state of {type(owner).__name__} holds a {type(value).__name__}, which a checkpoint cannot keep; "
-            "leave out= away, and save the dictionary when it is trained"
+            "omit out=, and save the dictionary when it is trained"
         )
 
     text = json.dumps(plain(state)).encode()
@@ -51,7 +51,7 @@ def pack(name: str, owner: object, state: Mapping[str, Any]) -> dict[str, Tensor
 
 
 def unpack(name: str, tensors: Mapping[str, Tensor]) -> dict[str, Any]:
-    """Return the state that `pack` was given under this name."""
+    """Return the state that was packed under this name."""
 
     def nested(value: Any) -> Any:
         if not isinstance(value, dict):

@@ -13,36 +13,36 @@ Batches = Callable[[int], tuple[np.ndarray, np.ndarray]]
 
 
 class NoMoreBatchesError(Exception):
-    """Raised by a source of batches that can be read only once, at its end."""
+    """Raised at the end of batches that can be read only once."""
 
 
 class Batch(NamedTuple):
-    """What one step trains on."""
+    """The data of one training step."""
 
     step: int
-    """Which step, counted from 0."""
+    """Number of the step, from 0."""
     x_p: Tensor
     """B x n_p on the device."""
     x_r: Tensor
-    """B x n_r on the device; the same tensor as ``x_p`` where the arrays read are the same."""
+    """B x n_r on the device; the same tensor as ``x_p`` if both were read as one array."""
 
 
 class ReadAhead(Iterator[Batch]):
     """Iterator over the batches of steps ``first_step`` to ``steps - 1``, read in one background thread.
 
-    The batches are those that direct calls would give, bit for bit: only the time of reading changes. Use as a context
-    manager, or `close` it: once closed, the thread has ended and nothing touches the store any more.
+    Batches equal the results of direct calls bit for bit; only the time of reading changes. Use it as a context
+    manager, or call `close`, which waits for the thread to end and so for its access to the store.
 
     Parameters
     ----------
     batches
-        Gives x_p and x_r of a step. It is called in the background thread only, for one step after the other.
+        Returns x_p and x_r of a step. It is called only in the background thread, step after step.
     first_step, steps
-        Where to begin, and before which step to end.
+        First step to read, and the step before which to stop.
     device
-        Where tensors go. To a GPU they are copied from pinned memory, without waiting for the copy.
+        Device for the tensors. GPU copies use pinned memory and do not block.
     depth
-        Batches that may wait to be used, at least 1.
+        Number of batches that may wait to be used, at least 1.
 
     Raises
     ------
@@ -51,8 +51,8 @@ class ReadAhead(Iterator[Batch]):
 
     Notes
     -----
-    What ``batches`` raises is raised by the iteration, at the step where it happened and with its traceback; the
-    iteration is then closed. After `NoMoreBatchesError` it ends, as it does after the last step.
+    An exception from ``batches`` is raised by the iteration at that step, with its traceback, and closes the iterator.
+    After `NoMoreBatchesError` the iteration ends, as it does after the last step.
     """
 
     def __init__(
@@ -65,7 +65,7 @@ class ReadAhead(Iterator[Batch]):
         self._room = threading.Semaphore(depth)
         self._stop = threading.Event()
         self._read: SimpleQueue[tuple[Tensor, Tensor] | BaseException] = SimpleQueue()
-        # a function, not a method: the thread must not keep alive an iterator that nobody else uses
+        # a function, not a method, so that the thread does not keep an unused iterator alive
         self._thread = threading.Thread(
             target=_read,
             args=(batches, range(first_step, steps), self._device.type == "cuda", self._room, self._stop, self._read),
@@ -87,7 +87,7 @@ class ReadAhead(Iterator[Batch]):
             self.close()
             if isinstance(found, NoMoreBatchesError):
                 raise StopIteration
-            if isinstance(found, StopIteration):  # which would look like the end of the batches
+            if isinstance(found, StopIteration):  # would look like the end of the batches
                 raise RuntimeError(f"reading the batch of step {step} raised StopIteration") from found
             raise found
         x_p, x_r = found
@@ -95,10 +95,10 @@ class ReadAhead(Iterator[Batch]):
         return Batch(step, on_device, on_device if x_r is x_p else x_r.to(self._device, non_blocking=True))
 
     def close(self) -> None:
-        """End the thread, after the batch that it is just reading; calling it again does nothing."""
+        """End the thread after the batch that it is reading; a second call does nothing."""
         self._stop.set()
         self._room.release()
-        # the garbage collector may run in any thread, and a thread cannot wait for itself
+        # the garbage collector may run in any thread, also in this one, which cannot wait for itself
         if threading.current_thread() is not self._thread:
             self._thread.join()
 
@@ -122,7 +122,7 @@ def _read(
     read: SimpleQueue,
 ) -> None:
     def tensor(x: np.ndarray) -> Tensor:
-        # only from pinned memory does a copy to a GPU go on beside its work
+        # only copies from pinned memory overlap with a GPU's work
         return torch.from_numpy(x).pin_memory() if pin else torch.from_numpy(x)
 
     for step in steps:

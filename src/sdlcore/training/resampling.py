@@ -9,24 +9,24 @@ from sdlcore.training.own_parts import TorchOptimizer
 
 
 class DeadLatents:
-    """Counts for every latent the samples since it last fired."""
+    """Counts the samples since each latent last fired."""
 
     def __init__(self, n_q: int, dead_after: int, device: torch.device) -> None:
         self.dead_after = dead_after
         self.silent = torch.zeros(n_q, dtype=torch.int64, device=device)
 
     def update(self, fired_Q: Tensor, samples: int) -> None:
-        """Take in which latents fired anywhere in a batch of ``samples``; those start again from zero."""
+        """Add a batch of ``samples``; latents that fired in it start again from zero."""
         self.silent = torch.where(fired_Q, 0, self.silent + samples)
 
     def mask(self) -> Tensor:
-        """Return which latents (n_q, bool) have been silent for ``dead_after`` samples or longer."""
+        """Return which latents (n_q, bool) have been silent for at least ``dead_after`` samples."""
         return self.silent >= self.dead_after
 
 
 ENCODER_SHARE = 0.2
-"""A resampled encoder row's norm, as a share of the mean norm of the living (Bricken et al. 2023, for ReLU). Where
-sigma selects the largest, so short a row would hardly be selected: there the share is 1."""
+"""Norm of a resampled encoder row, as a share of the living rows' mean norm (Bricken et al. 2023, for ReLU). If the
+activation selects the largest pre-activations, it would rarely select such a short row, so the share is 1."""
 
 
 @torch.no_grad()
@@ -39,24 +39,23 @@ def resample(
     generator: torch.Generator,
     spare: int = 0,
 ) -> int:
-    """Point dead latents at badly reconstructed samples and return how many there were.
+    """Point dead latents at badly reconstructed samples; return how many latents were resampled.
 
-    A dead latent takes a sample of its own, drawn with probability proportional to its squared loss: the decoder row
-    becomes the sample's direction (x_r - b_D, less a linear path), the encoder row x_p's direction at a share of the
-    living rows' mean norm, its bias zero, its moments in the optimiser's state zero: every tensor of the parameter's
-    shape. Latents beyond the number of samples wait for the
-    next time.
+    Each dead latent gets a different sample, drawn with probability proportional to its squared loss. The decoder row
+    becomes the direction of x_r - b_D (minus a linear path), the encoder row the direction of x_p at a share of the
+    living rows' mean norm, and the bias zero. The optimiser's state for these rows becomes zero, in every tensor of the
+    parameter's shape. If there are more dead latents than samples, the rest wait for the next call.
 
     Parameters
     ----------
     model, optimizer, dead
-        Changed in place.
+        Modified in place.
     x_BP, x_BR
-        Samples to choose from, as the model sees them.
+        Samples to choose from, in the model's (normalised) units.
     generator
-        CPU stream for the draw.
+        CPU random generator for the draw.
     spare
-        The first ``spare`` latents are never resampled (they are tied to anchors).
+        Number of first latents that are never resampled, because anchors hold them.
     """
     latents = model.processes.latents
     mask_Q = dead.mask()
@@ -70,11 +69,11 @@ def resample(
     out = model(x_BP)
     loss_B = (x_BR - out.x_hat).square().sum(-1)
     model.train(training)
-    # with weights that differ by a rounding, processes could draw different samples
+    # by the first process's weights: with a different rounding, processes could draw different samples
     weights_B = model.processes.all.first(loss_B).square().cpu().double()
     if not weights_B.isfinite().all():
         raise FloatingPointError("the loss of samples to resample from is not finite")
-    # without replacement: two latents at one sample would be clones; a sample without loss needs no latent
+    # without replacement, because two latents at one sample would be clones; samples without loss need no latent
     number = min(sum(counts), int((weights_B > 0).sum()))
     if not number:
         return 0

@@ -1,4 +1,4 @@
-"""Runs that finished before, under whatever name: the files of one that is the same stand in for finding it again."""
+"""Reuse finished runs: copy the files of an identical run, whatever its name, instead of training again."""
 
 import glob
 import json
@@ -17,19 +17,19 @@ log = logging.getLogger(__name__)
 
 
 def copy_finished(pattern: str, model: Path, config: Path, history: Path, same: Callable[[Any], bool]) -> bool:
-    """Copy the files of a finished run, and tell whether there was one.
+    """Copy the files of an identical finished run; return whether there was one.
 
-    Files of runs are replaced, never changed, and a run begins by removing its ``config``, so that no half of one is
-    copied. What is copied is checked all the same; where a file is missing or damaged, it is left alone.
+    Run files are replaced, never modified, and a run begins by removing its ``config``, so a half-written run is not
+    copied. Copies are checked all the same; runs with missing or damaged files are skipped.
 
     Parameters
     ----------
     pattern
-        Of the folders of runs, for `glob`. Their files are called as those to write.
+        Glob pattern of run folders. Their files have the same names as those to write.
     model, config, history
-        Files to write, ``model`` last.
+        Files to write; ``model`` is written last.
     same
-        Tells from a config's content whether its run is the same.
+        Returns whether the run of a config's content is identical.
     """
     for folder in map(Path, sorted(glob.glob(pattern))):  # noqa: PTH207, it may be absolute
         try:
@@ -44,10 +44,10 @@ def copy_finished(pattern: str, model: Path, config: Path, history: Path, same: 
                 load_model(parts[model])
                 read_history(parts[history])
                 if load_provenance(parts[model]) != made or parts[config].read_text() != text:
-                    raise ValueError(f"{folder}: its files are of several runs")
+                    raise ValueError(f"{folder}: its files belong to different runs")
         except (OSError, ValueError) as error:
-            log.info("%s is not taken: %s", folder, error)
+            log.info("%s is not reused: %s", folder, error)
             continue
-        log.info("%s is the same run, and finished: its files are copied", folder)
+        log.info("%s is a finished run with the same inputs; its files are copied", folder)
         return True
     return False

@@ -1,4 +1,4 @@
-"""Train one dictionary by gradient descent, alone or with other processes, and leave the files of a run."""
+"""Train one dictionary by gradient descent, in one process or several, and write the files of a run."""
 
 import logging
 from collections.abc import Callable
@@ -34,24 +34,24 @@ from sdlcore.training.runner import Run, leave_run
 from sdlcore.training.train_dictionary import train_dictionary
 
 Opening = Callable[[Path, str, int, Order, Path, torch.device], AbstractContextManager[TrainingRows]]
-"""Opens activations by path, pair, batch size, order, folder of the training, and device."""
+"""Opens activations, given path, pair, batch size, order, the training's folder, and device."""
 
 
 @dataclass(frozen=True)
 class Options:
-    """What a training is given beside what every run is."""
+    """Options of a training run, beyond the common ones of `Run`."""
 
     anchors: Path | None = None
     """directions that latents are anchored to"""
     start: Path | None = None
-    """a model whose latents the first latents start from"""
+    """a model whose latents initialise the first latents"""
     device: Device = "auto"
     split: Split = "samples"
-    """what processes that torchrun starts divide among them"""
+    """whether processes started by torchrun divide samples or latents"""
     tensorboard: Path | None = None
-    """folder to write the history to as TensorBoard event files, too"""
+    """folder for TensorBoard event files of the history"""
     wandb: str | None = None
-    """project of Weights & Biases to send the history to, too"""
+    """Weights & Biases project that receives the history"""
 
 
 def run_training(run: Run, config: RunConfig, options: Options, script: str, open_activations: Opening) -> None:
@@ -60,9 +60,9 @@ def run_training(run: Run, config: RunConfig, options: Options, script: str, ope
     Parameters
     ----------
     run, config, options
-        What is trained, on what, and how.
+        Store, settings, and options of the training.
     script
-        File of the script that this is called from; its code counts as the run's.
+        File of the calling script; its code counts as part of the run.
     open_activations
         Opens ``run.store``.
     """
@@ -83,12 +83,12 @@ def run_training(run: Run, config: RunConfig, options: Options, script: str, ope
             device.type,
             noted={"processes": processes.all.size, "split": options.split} if together else {},
         )
-        if copied is not None:  # whoever is told of histories hears this one
+        if copied is not None:  # TensorBoard and Weights & Biases get the copied history
             with History(read_history(run.history), _others(run, config, options, copied)):
                 pass
     if leads:
         checkpoint.unlink(missing_ok=True)
-        remove_leftovers(checkpoint)  # which may not be written again after a kill
+        remove_leftovers(checkpoint)  # left by a kill, and perhaps never written again
 
 
 def _train(
@@ -120,7 +120,7 @@ def _train(
 
 
 def _sinks(run: Run, config: RunConfig, options: Options, identity: str) -> list[Sink]:
-    # the file is closed first: what goes wrong with another cannot keep it from appearing
+    # the CSV file is closed first, so that a failing sink cannot keep it from appearing
     return [
         partial(progress, config.training.steps),
         *_others(run, config, options, identity),
@@ -129,11 +129,11 @@ def _sinks(run: Run, config: RunConfig, options: Options, identity: str) -> list
 
 
 def _others(run: Run, config: RunConfig, options: Options, identity: str) -> list[Sink]:
-    """Return who else is told of the history."""
+    """Return the sinks for TensorBoard and Weights & Biases, if they are configured."""
     sinks: list[Sink] = []
     if options.tensorboard:
         sinks.append(partial(tensorboard, options.tensorboard))
     if options.wandb:
-        # the identity as the run's id: a training that goes on, goes on in the same run
+        # the identity is the run's id, so that a resumed training continues the same run
         sinks.append(partial(weights_and_biases, options.wandb, identity[:32], run.model.parent, config, run.seed))
     return sinks

@@ -1,4 +1,4 @@
-"""Run directories: what trainings, solvers and other libraries' trainers are given, and the files that they leave."""
+"""Run directories: the inputs and output files of trainings, solvers and other libraries' trainers."""
 
 import hashlib
 import json
@@ -23,31 +23,31 @@ from sdlcore.training.watch import recovery_watch
 
 @dataclass(frozen=True)
 class Run:
-    """What every run is given beside its settings, and where its files go."""
+    """Inputs of every run beside its settings, and the paths of its files."""
 
     seed: int
     store: Path
-    """activations that the dictionary is found on"""
+    """activations to find the dictionary in"""
     model: Path
     """safetensors file to write: the dictionary"""
     config: Path
-    """JSON file to write: what made it"""
+    """JSON file to write: the dictionary's provenance"""
     history: Path
-    """CSV file to write: how it got there"""
+    """CSV file to write: the history"""
     threads: int = 1
-    """of all processes on this machine together"""
+    """number of threads, for all processes on this machine together"""
     watch: Path | None = None
-    """references; the history tells how many of these directions the dictionary has"""
+    """references; the history counts how many of these directions the dictionary recovers"""
     finished: str = ""
-    """pattern of the folders of finished runs, such as results/*/runs/*; one that is the same is copied"""
+    """pattern of the folders of finished runs, such as results/*/runs/*; files of an identical run are copied"""
 
     def watching(self, pair: str) -> Watch | None:
-        """Return what tells the history of these directions, if it is asked for."""
+        """Return a function that counts recovered references for each history row; None if ``watch`` is None."""
         return recovery_watch(self.watch, pair) if self.watch else None
 
 
 class Settings(Protocol):
-    """Settings of a run, of whatever kind."""
+    """Settings of any kind of run."""
 
     @property
     def parts(self) -> tuple[str, ...]: ...
@@ -70,33 +70,33 @@ def leave_run(
     libraries: Iterable[str] = (),
     noted: Mapping[str, Json] | None = None,
 ) -> str | None:
-    """Find a dictionary, and write it with what made it: each file whole or not at all. ``find`` writes the history.
+    """Find a dictionary and write it with its provenance, each file atomically; ``find`` writes the history.
 
-    Where a finished run is the same (`Run.finished`), its files are copied instead.
+    If a finished run is identical (`Run.finished`), its files are copied instead.
 
     Parameters
     ----------
     run
         Seed, store and files.
     settings
-        Of the run; the files hold them as `to_dict` returns them.
+        Settings of the run; the files contain them as `to_dict` returns them.
     find
-        Returns a dictionary for raw activations, or None in a process that is not to write it. It is given a digest of
-        what makes the run: the settings that it uses, seed, checksums of inputs, device, code and versions.
+        Returns a dictionary for raw activations, or None in a process that must not write it. Its argument is a digest
+        of the run's identity: used settings, seed, checksums of inputs, device, code and versions.
     script
-        File of the script that this is called from; its code counts as the run's.
+        File of the calling script; its code counts as part of the run.
     inputs
-        Files beside the store and ``run.watch``, by what they are; None where one may be given and is not.
+        Input files beside the store and ``run.watch``, by kind; None for an optional file that is not given.
     device
-        Where the dictionary is found.
+        Device that the dictionary is found on.
     libraries
-        Distributions whose versions matter beside those that always do.
+        Further distributions whose versions belong to the run's identity.
     noted
-        More to write down, a change of which makes no other run.
+        Extra metadata. It does not affect the run's identity.
 
     Returns
     -------
-    The digest that ``find`` would have been given, of a run whose files were copied; None of any other.
+    The digest if files of a finished run were copied, else None.
     """
     threads = max(1, run.threads // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))  # torchrun's number of processes
     torch.set_num_threads(threads)
@@ -107,18 +107,18 @@ def leave_run(
     facts["versions"] |= {library: version(library) for library in libraries}
     run.model.parent.mkdir(parents=True, exist_ok=True)
     identity = _identity(facts, settings)
-    run.config.unlink(missing_ok=True)  # so that nobody takes what lies here for finished
+    run.config.unlink(missing_ok=True)  # so that the folder does not look finished
 
     def same(made: Any) -> bool:
         try:
             if any(made[name] != fact for name, fact in facts.items() if name != "settings"):
                 return False
             return _identity(facts, type(settings).from_dict(made["settings"])) == identity
-        except (LookupError, TypeError, ValueError, AttributeError):  # of another kind, or no run's
+        except (LookupError, TypeError, ValueError, AttributeError):  # not a run, or one of another kind
             return False
 
     digest = hashlib.sha256(identity.encode()).hexdigest()
-    alone = os.environ.get("WORLD_SIZE", "1") == "1"  # of several processes, each would look for itself
+    alone = os.environ.get("WORLD_SIZE", "1") == "1"  # several processes could find different runs
     if run.finished and alone and copy_finished(run.finished, run.model, run.config, run.history, same):
         return digest
     model = find(digest)
@@ -132,5 +132,5 @@ def leave_run(
 
 
 def _identity(facts: Mapping[str, Json], settings: Settings) -> str:
-    """Return what makes a run as text: facts, of the settings those that it uses."""
+    """Return the identity of a run as text: all facts, and the settings that it uses."""
     return json.dumps({**facts, "settings": settings.used()}, sort_keys=True)

@@ -4,9 +4,9 @@ import math
 
 
 def learning_rate(step: int, steps: int, peak: float, warmup: float, decay: float, shape: str = "linear") -> float:
-    """Rise linearly over the first ``warmup`` share of the steps, fall to zero over the last ``decay``.
+    """Return the learning rate of a step: linear warm-up, constant peak, decay to zero over the last ``decay`` share.
 
-    The fall is linear, or half a period of a cosine where ``shape`` is cosine.
+    ``warmup`` is the warm-up's share of the steps. The decay is linear, or half a cosine period if ``shape`` is cosine.
     """
     rise = (step + 1) / (warmup * steps) if warmup else 1.0
     fall = min(1.0, (steps - step) / (decay * steps)) if decay else 1.0
@@ -21,8 +21,8 @@ def penalty_share(step: int, steps: int, warmup: float) -> float:
 
 
 def anchor_share(step: int, steps: int, until: float | None, fall: float) -> float:
-    """Return the share of the anchors' weight in force: whole at first, none after the ``until`` share of the steps,
-    where ``until`` is given, and linear over the last ``fall`` share of the steps before."""
+    """Return the share of the anchors' weight in force: 1 at first, falling linearly to 0 over ``fall`` of the steps.
+    It reaches 0 after the ``until`` share of the steps, or at the end if ``until`` is None."""
     left = (1.0 if until is None else until) * steps - step
     if left <= 0:
         return 0.0

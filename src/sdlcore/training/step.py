@@ -18,30 +18,30 @@ from sdlcore.training.resampling import DeadLatents
 from sdlcore.training.schedules import anchor_share, learning_rate
 
 DEAD_EVERY = 10
-"""Steps between looks at which latents are dead, each of which makes a GPU wait."""
+"""Steps between updates of the set of dead latents, because every update makes a GPU wait."""
 
 
 _TYPES = {"float32": None, "bfloat16": torch.bfloat16, "int8": torch.int8}
 
 
 class TrainingStep:
-    """What changes from step to step, apart from the data's order, and how.
+    """One optimiser step, and the state that steps change: model, optimiser, schedule, dead latents, penalty.
 
-    Nothing in a step waits for a GPU, but for the number of latents that fire, which ReLU, JumpReLU, Gated and
-    BatchTopK have to learn, and for how many are left to be computed, where a product is screened.
+    A step does not wait for a GPU, with two exceptions. ReLU, JumpReLU, Gated and BatchTopK need the number of active
+    latents, and screened products need the number of remaining candidates.
 
     Parameters
     ----------
     model
-        Trained in place.
+        The model, trained in place.
     config
         The run's settings.
     anchors
-        k x n_p and k x n_r directions for the first k latents, as the model sees them.
+        k x n_p and k x n_r directions for the first k latents, in the model's (normalised) units.
     own
         The user's optimiser and schedule, for a training by a single process.
 
-    Where several processes train it (`SparseCoder.processes`), each is given whole batches.
+    If several processes train the model (`SparseCoder.processes`), each receives whole batches.
     """
 
     def __init__(
@@ -62,7 +62,7 @@ class TrainingStep:
         clip, latents = config.training.gradient_clip, self.processes.latents
         device = model.W_enc.device
         self.kernels = kernels_for(device, Workspace())
-        """What computes every step, and keeps its large buffers for the next."""
+        """Kernels of all steps, which keep large buffers for the next step."""
         lr, decay = config.training.lr, config.training.weight_decay
         self.optimizer: Adam | TorchOptimizer
         if own.optimizer is None:
@@ -78,14 +78,14 @@ class TrainingStep:
             in_large_pages(p.detach(), written=True)
         self.dead = DeadLatents(len(model.W_enc), config.training.dead_after, device)
         self.log_penalty = model.W_enc.new_zeros(())
-        """Logarithm of the factor by which l1 and l0 are adjusted to hold ``target_l0``."""
+        """Logarithm of the factor on l1 and l0 that holds ``target_l0``."""
         self._norms = needs_norms(config.loss)
         self._scales = Scales(config.loss.multi_k, config.loss.prefixes)
         self._precision = _TYPES[config.training.precision]
         self._auxiliary: Auxiliary | None = None
 
     def lr(self, step: int) -> float:
-        """Return the learning rate of the next step, which is ``step``, counted from 0."""
+        """Return the learning rate of step ``step``, the next one, counted from 0."""
         if self.schedule is not None:
             return self.schedule.lr
         training = self.config.training
@@ -119,7 +119,7 @@ class TrainingStep:
         anchored_rows = self._anchored_rows()
         anchoring = anchor_share(step, training.steps, loss.anchor_until, loss.anchor_fall)
         row_norms = RowNorms()
-        # of each part, this process's samples
+        # this process's samples of each part
         for start in range(samples.rank * size, len(x_BP), part):
             part_p = x_BP[start : start + size]
             part_r = part_p if x_BR is x_BP else x_BR[start : start + size]
@@ -127,7 +127,7 @@ class TrainingStep:
                 part_p, self._scales, self._auxiliary, self._precision, self._norms, self.kernels, row_norms
             )
             terms = total_loss(self.model, part_r, out, loss, self.anchors, penalty, anchored_rows, anchoring)
-            if self.names:  # nothing of a frozen model may be left to train
+            if self.names:  # a frozen model may have no parameter left to train
                 (terms["loss"] / (training.accumulate * samples.size)).backward()
             with torch.no_grad():
                 fires_N = out.values > 0
@@ -140,7 +140,7 @@ class TrainingStep:
         fired_Q = firings_Q > 0
         if samples.size > 1:
             samples.add([p.grad for p in self.names if p.grad is not None])
-            row_norms = RowNorms()  # what is known is of this process's part alone
+            row_norms = RowNorms()  # the known norms cover only this process's part
             means = samples.mean(torch.stack([value.double() for value in sums.values()]))
             sums = dict(zip(sums, means, strict=True))
             fired_Q = samples.any(fired_Q)
@@ -156,8 +156,8 @@ class TrainingStep:
     def _anchored_rows(self) -> tuple[Tensor, Tensor] | None:
         """Return the anchored rows, detached from the weights.
 
-        Autograd would return a gradient of all rows, zero in all but a few, and adding two of those takes as long as
-        decoding.
+        Otherwise autograd would return a gradient of all rows, zero in all but a few, and adding two such gradients
+        takes as long as decoding.
         """
         if self.anchors is None:
             return None
@@ -167,7 +167,7 @@ class TrainingStep:
 
     @torch.no_grad()
     def _add_gradients(self, anchored_rows: tuple[Tensor, Tensor], row_norms: RowNorms) -> None:
-        """Add the gradients of ``anchored_rows`` to those of the weights, and update their known norms."""
+        """Add the gradients of ``anchored_rows`` to the weights' gradients, and update their recorded norms."""
         for W, rows in zip((self.model.W_enc, self.model.W_dec), anchored_rows, strict=True):
             if rows.grad is None:
                 continue
@@ -187,7 +187,7 @@ class TrainingStep:
         self.optimizer.step(row_norms)
         if self.schedule is not None:
             self.schedule.step()
-        # the two gradients that kernels make; nothing would take others again
+        # return the two gradients made by kernels to the workspace; the rest is not reused
         for weights in {self.model.W_enc: None, self.model.W_dec: None}:  # tied ones once
             if weights.grad is not None:
                 self.kernels.give(weights.grad)
@@ -196,10 +196,10 @@ class TrainingStep:
         self.model.sigma.constrain()
 
     def state(self) -> dict[str, Tensor]:
-        """Return everything that the next step depends on, of all latents; only the first process gets all of it."""
+        """Return everything that the next step depends on, for all latents; only the first process gets all of it."""
         tensors = {f"model/{name}": tensor for name, tensor in self.model.state_dict().items()}
         if self.model.config.tied:
-            del tensors["model/W_dec"]  # the encoder's
+            del tensors["model/W_dec"]  # equal to the encoder
         if isinstance(self.optimizer, TorchOptimizer):
             tensors |= pack("optimizer", self.optimizer.optimizer, self.optimizer.optimizer.state_dict())
         else:
@@ -217,7 +217,7 @@ class TrainingStep:
         return tensors | {"auxiliary": tensors["auxiliary"].nonzero().squeeze(1)}
 
     def restore(self, tensors: dict[str, Tensor]) -> None:
-        """Put back what `state` returned."""
+        """Restore a state that `state` returned."""
         device, part = self.model.W_enc.device, self.processes.latents.part(self.model.config.n_q)
         chosen_Q = torch.zeros(self.model.config.n_q, dtype=torch.bool)
         chosen_Q[tensors["auxiliary"]] = True
@@ -242,6 +242,6 @@ class TrainingStep:
             self._auxiliary = Auxiliary(dead.to(device), self.config.loss.k_aux)
 
     def _is_by_latent(self, name: str) -> bool:
-        """Whether a tensor of the state has a row a latent."""
+        """Whether a tensor of the state has one row per latent."""
         name, _, key = name.removeprefix("model/").partition("/")
         return name in ("silent", "auxiliary") or (name in self.model.latent_names and key != "step")

@@ -21,7 +21,7 @@ from sdlcore.training.loop import Checkpointing, train
 from sdlcore.training.own_parts import OwnParts
 
 
-# whatever mode a notebook is in: many that look into models switch gradients off for good
+# even if a notebook has switched gradients off, as many that inspect models do
 @torch.inference_mode(False)
 @torch.enable_grad()
 def train_dictionary(
@@ -38,7 +38,7 @@ def train_dictionary(
     stop: Event | None = None,
     own: OwnParts = OwnParts(),  # noqa: B008, a tuple
 ) -> tuple[SparseCoder, list[Row]]:
-    """Return a dictionary of raw activations, and the history of its training.
+    """Train a dictionary of raw activations; return it with the history of its training.
 
     Parameters
     ----------
@@ -47,20 +47,20 @@ def train_dictionary(
     config, seed
         Settings, and the seed of initial weights and resampling.
     device
-        Where to train; the dictionary stays there.
+        Device to train on; the dictionary stays there.
     anchors
         Directions that the first latents are anchored to.
     start
-        A model whose latents the first latents start from.
+        A model whose latents initialise the first latents.
     sinks, watch, checkpoints, stop, own
-        As of `sdlcore.training.loop.train`.
+        As in `sdlcore.training.loop.train`.
     processes
-        Those that train it together. Only the first gets the whole dictionary.
+        Processes that train the dictionary together. Only the first gets the whole dictionary.
 
     Raises
     ------
     ValueError, DivergedError, KeyboardInterrupt, SystemExit
-        As `sdlcore.training.loop.train`.
+        As in `sdlcore.training.loop.train`.
     """
     pair = config.model.pair
     sites = pair_sites(pair, rows.n_p, rows.n_r)
@@ -119,5 +119,5 @@ def train_dictionary(
 
 
 def _telling(watch: Watch | None, weight: float) -> Watch:
-    """Return a watch that tells the weight of the anchors, too."""
+    """Return a watch that also reports the weight of the anchors."""
     return lambda rows: {**(watch(rows) if watch else {}), "lambda_anchor": weight}

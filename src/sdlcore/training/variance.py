@@ -1,4 +1,4 @@
-"""How much of a batch's variance a dictionary explains."""
+"""Total variance of a batch, and the share that a dictionary explains."""
 
 import torch
 from torch import Tensor
@@ -10,7 +10,7 @@ from sdlcore.sparse.kernels.calling import array, row_loops
 def total_variance(x: Tensor) -> Tensor:
     """Return the sum of the variances of the columns of ``x`` (B x n) over its rows, 0-d.
 
-    On a CPU by a loop of ours: torch's own takes forty times as long, a tenth of a short training.
+    On a CPU it runs sdlcore's own loop: torch's takes forty times as long, a tenth of a short training.
     """
     if x.device.type != "cpu":
         return x.var(dim=0, correction=0).sum()
@@ -21,7 +21,7 @@ def total_variance(x: Tensor) -> Tensor:
 
 @torch.no_grad()
 def batch_scores(model: SparseCoder, x_p: Tensor, x_r: Tensor) -> dict[str, float]:
-    """Return ``loss``, ``fvu`` and ``l0`` of a dictionary on one batch, for histories of what is not trained here."""
+    """Return ``loss``, ``fvu`` and ``l0`` of a dictionary on one batch, for histories of other trainers."""
     out = model(x_p)
     loss = (x_r - out.x_hat).square().sum() / len(x_r)
     return {"loss": float(loss), "fvu": float(loss / total_variance(x_r)), "l0": float(out.active().mean())}

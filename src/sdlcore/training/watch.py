@@ -1,7 +1,7 @@
 """Count the reference directions recovered during training, for pictures of convergence.
 
-What is told here goes into the history; nothing that makes a dictionary hangs on it. It is worked out apart from
-`sdlcore.evaluation`, a change of which is no reason to train again.
+The counts go only into the history and do not affect the dictionary. This module does not import
+`sdlcore.evaluation`, so that a change there does not force new trainings.
 """
 
 from collections.abc import Mapping
@@ -19,21 +19,21 @@ from sdlcore.training.history import Row, Watch
 
 
 def recovery_watch(references: str | Path, pair: str) -> Watch:
-    """Return a function that tells ``gt_recovery_encoder`` and ``gt_recovery_decoder`` of weights (M_GT, section 5.1).
+    """Return a watch that computes ``gt_recovery_encoder`` and ``gt_recovery_decoder`` (M_GT, section 5.1).
 
     Parameters
     ----------
     references
         File of a bench's feature matrices, or of means of classes (`sdlcore.data.references`).
     pair
-        The dictionary's: sae, transcoder or crosscoder.
+        Pair of the dictionary: sae, transcoder or crosscoder.
     """
     W_p, W_r, *_ = load_references(references)
     return watch_directions(W_p, W_r, pair)
 
 
 def watch_directions(W_p: np.ndarray, W_r: np.ndarray | None, pair: str) -> Watch:
-    """Return the same of directions in memory: unit columns, n_p x n and n_r x n."""
+    """Return such a watch for directions in memory: unit columns, n_p x n and n_r x n."""
     directions = make_direction_pair(pair, W_p.T, None if W_r is None else W_r.T)
     true = {side: torch.from_numpy(rows) for side, rows in zip(("encoder", "decoder"), directions, strict=True)}
 

@@ -154,7 +154,7 @@ def test_a_training_on_a_stream_killed_again_and_again_ends_in_the_same_bits(ext
         if extractions.ends(child, killed, kill=kills < 4):
             break
         kills += 1
-    assert "going on from step" in killed.with_suffix(".log").read_text(), f"killed {kills} times"
+    assert "resuming from step" in killed.with_suffix(".log").read_text(), f"killed {kills} times"
     for name in ("model.safetensors", "config.json"):
         assert (killed / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
     assert {path.name for path in killed.iterdir()} == {"model.safetensors", "config.json", "history.csv"}

@@ -1,1 +1,1 @@
-"""Activation functions, each a module that is called as configurations call it (`registry.py`)."""
+"""The built-in activation functions; each module has the activation's name in configurations (`registry.py`)."""

@@ -9,15 +9,15 @@ from sdlcore.sparse.support import Support
 
 
 class BatchTopK(Selecting):
-    """In training, z where z is positive and among the k B largest of its batch of B (Bussmann et al. 2024).
+    """In training, z if z is positive and among the k B largest of its batch of B, else zero (Bussmann et al. 2024).
 
-    Outside of training, z above a threshold, so that a sample's latents do not depend on its batch. The threshold is
-    the running mean over training of the smallest value that was kept. Each pass in training mode moves it. It is saved
-    with the model, and negative until the first training batch.
+    Outside training, z above a threshold, so that a sample's latents do not depend on its batch. The threshold is the
+    running mean of the smallest value kept in each training batch. Every pass in training mode updates it. It is saved
+    with the model, and negative before the first training batch.
     """
 
-    # The threshold falls as training goes on. A mean over some ten steps follows it; a longer memory (.99 and above, as
-    # is common) is stale at the end of a run of hundreds of steps.
+    # The threshold falls during training. A mean over some ten steps follows it; a longer memory (the common .99 and
+    # above) is stale at the end of a run of hundreds of steps.
     DECAY = 0.9
 
     def __init__(self, k: int | None) -> None:
@@ -49,7 +49,7 @@ class BatchTopK(Selecting):
 
     @torch.no_grad()
     def _follow(self, smallest: Tensor) -> None:
-        # a batch in which nothing is positive leaves the threshold as it is, or sets it to zero if it is the first
+        # a batch without positive values leaves the threshold as it is, or sets it to zero if it is the first batch
         smallest = torch.where(smallest.isinf(), self.threshold.clamp(min=0.0), smallest)
         mean = self.DECAY * self.threshold + (1 - self.DECAY) * smallest
         self.threshold.copy_(torch.where(self.threshold < 0, smallest, mean))

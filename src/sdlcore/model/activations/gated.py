@@ -1,4 +1,4 @@
-"""Gated: one pre-activation decides whether a latent is active, and its own scale and offset how much."""
+"""Gated: a pre-activation decides whether a latent is active; its own scale and offset decide how strongly."""
 
 import torch
 from torch import Tensor, nn
@@ -11,9 +11,9 @@ from sdlcore.sparse.support import Support
 class Gated(Activation):
     """relu(e^r z + c) H(z), with a scale r and an offset c for each latent (Rajamanoharan et al. 2024a).
 
-    z is the gate's pre-activation. Their magnitude path, e^r (W_E x) + b_mag, shares the encoder's rows, so it is e^r z
-    up to the offset c = b_mag - e^r b_gate, which is the parameter here. So the bias of the gate gets a gradient from
-    the reconstruction, which it does not in their parameters. The step H passes none: the choice of active latents is
+    z is the gate's pre-activation. The paper's magnitude path, e^r (W_E x) + b_mag, shares the encoder's rows, so it is
+    e^r z plus the offset c = b_mag - e^r b_gate, which is the parameter here. In this form the gate's bias gets a
+    gradient from the reconstruction, unlike in the paper. The step H passes none: the choice of active latents is
     learned through the L1 penalty on relu(z) and through a reconstruction from relu(z) (`sdlcore.losses.gate`).
     """
 

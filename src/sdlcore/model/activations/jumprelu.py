@@ -1,4 +1,4 @@
-"""JumpReLU: the latents are the pre-activations above a threshold that each latent learns."""
+"""JumpReLU: latents are pre-activations above a learned threshold for each latent."""
 
 from typing import Any
 
@@ -14,9 +14,9 @@ from sdlcore.sparse.support import Support
 class JumpReLU(Activation):
     """z H(z - theta) with a learned threshold theta for each latent (eq. 6; Rajamanoharan et al. 2024b).
 
-    The gradient with respect to z is exact away from the jump. The one with respect to theta is the straight-through
-    estimate with a rectangular kernel. The kernel's width is ``bandwidth`` times the threshold at the start, so that
-    one setting fits activations of any scale.
+    The gradient with respect to z is exact away from the jump. The gradient with respect to theta is the
+    straight-through estimate with a rectangular kernel. The kernel's width is ``bandwidth`` times the initial
+    threshold, so that one setting fits activations of any scale.
     """
 
     def __init__(self, n_q: int, init_threshold: float, bandwidth: float) -> None:
@@ -33,7 +33,7 @@ class JumpReLU(Activation):
         return _Jump.apply(pre, self.threshold.expand_as(pre), self.bandwidth)
 
     def search(self) -> Search:
-        # in training also the entries below their threshold that the kernel reaches
+        # in training, also the entries below their threshold that the kernel reaches
         return Above(self.threshold.detach() - (self.bandwidth / 2 if self.training else 0.0))
 
     def values(self, pre: Tensor, support: Support) -> Tensor:
@@ -44,12 +44,12 @@ ACTIVATION = JumpReLU
 
 
 def step(pre: Tensor, threshold: Tensor, bandwidth: Tensor) -> Tensor:
-    """Return H(z - theta). Its gradient reaches theta only and is the kernel's (Rajamanoharan et al. 2024b, sec. 4).
+    """Return H(z - theta). Only theta gets a gradient, from the kernel (Rajamanoharan et al. 2024b, sec. 4).
 
     Parameters
     ----------
     pre, threshold
-        Pre-activations and the threshold of each, of one shape.
+        Pre-activations and their thresholds, of the same shape.
     bandwidth
         Width of the kernel (0-d).
     """

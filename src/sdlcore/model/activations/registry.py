@@ -1,4 +1,4 @@
-"""Activation functions by the names that configurations have: ours, and those of plugins."""
+"""Look up activation functions by their names in configurations: built-in ones and plugins."""
 
 import inspect
 from collections.abc import Callable
@@ -18,23 +18,23 @@ AnyActivation = TypeVar("AnyActivation", bound=type[Activation])
 
 
 def activation(name: str) -> Callable[[AnyActivation], AnyActivation]:
-    """Register a class as the activation of a name, for configurations and `ModelConfig`.
+    """Register a class as an activation under a name, for configurations and `ModelConfig`.
 
-    Its annotated fields become settings of configurations, checked like the built-in ones. A model uses a subclass
-    that has their values as attributes and checks what the methods return (`sdlcore.model.plugin_checks`).
+    Its annotated fields become settings, checked like the built-in ones. Models use a subclass whose attributes hold
+    the values of the settings and which checks what the methods return (`sdlcore.model.plugin_checks`).
 
     Parameters
     ----------
     name
-        What configurations call it: lower-case letters, digits and underscores.
+        Name in configurations: lower-case letters, digits and underscores.
 
     Raises
     ------
     PluginError
-        If the name is taken or left out, a setting has the name of one of ours or of a method, or no type that a
-        configuration can hold, or a method takes other arguments than ours.
+        If the name is taken or missing; if a setting has the name of a built-in setting or of a method, or a type that
+        configurations cannot hold; or if a method takes other arguments than the method that it overrides.
     TypeError
-        If the class is no subclass of `Activation`.
+        If the class is not a subclass of `Activation`.
     """
     check_named(name, "activation")
 
@@ -51,21 +51,21 @@ def activation(name: str) -> Callable[[AnyActivation], AnyActivation]:
 
 
 def make_sigma(config: ModelConfig) -> Activation:
-    """Return a model's activation function: a built-in one, whose module alone is imported, or a plugin's.
+    """Return a model's activation function, importing only its module or taking it from a plugin.
 
     Raises
     ------
     TypeError
-        If `sdlcore.run.SELECTING` names it, but it is no subclass of `Selecting`.
+        If `sdlcore.run.SELECTING` contains the activation's name, but it is not a subclass of `Selecting`.
     ValueError
-        If ``of`` of a plugin's class returns anything else than an instance of the class that it is called on.
+        If ``of`` of a plugin's class does not return an instance of that class.
     """
     own = registered("activation", config.activation)
     if own is None:
         cls = import_module(f"sdlcore.model.activations.{config.activation}").ACTIVATION
         found: Activation = cls(**_arguments(cls, config))
     else:
-        # a subclass, since `__init__` may read the settings already
+        # settings become attributes of a subclass, because `__init__` may already read them
         added = {**derived(own.made), **adapted(own.made)}
         body = {**added, **own.facts["checked"], **config.own, "__module__": own.module}
         made: Any = type(own.made.__name__, (own.made, OldMethods), body)
@@ -78,5 +78,5 @@ def make_sigma(config: ModelConfig) -> Activation:
 
 
 def _arguments(cls: type[Activation], config: ModelConfig) -> dict[str, Any]:
-    """Return the settings of a model that a class takes."""
+    """Return the model's settings that the constructor takes, by name."""
     return {name: getattr(config, name) for name in inspect.signature(cls).parameters if hasattr(config, name)}

@@ -1,6 +1,6 @@
 """Call compiled loops with tensors.
 
-The loops take a moment to import, so that they are imported where they are called.
+Importing the loops is slow, so they are imported where they are called.
 """
 
 from types import ModuleType
@@ -13,7 +13,7 @@ from sdlcore.sparse.kernels.compiling import watch_compiler
 
 
 def loops() -> ModuleType:
-    """Return `sdlcore.sparse.kernels.cpu`, set to as many threads as torch has."""
+    """Return `sdlcore.sparse.kernels.cpu`, after setting numba's number of threads to torch's."""
     from sdlcore.sparse.kernels import cpu
 
     set_numba_threads()
@@ -21,7 +21,7 @@ def loops() -> ModuleType:
 
 
 def tiled_loops() -> ModuleType:
-    """Return `sdlcore.sparse.kernels.cpu_tiles`, likewise."""
+    """Return `sdlcore.sparse.kernels.cpu_tiles`, as `loops` does."""
     from sdlcore.sparse.kernels import cpu_tiles
 
     set_numba_threads()
@@ -29,7 +29,7 @@ def tiled_loops() -> ModuleType:
 
 
 def searches() -> ModuleType:
-    """Return `sdlcore.sparse.kernels.cpu_select`, likewise."""
+    """Return `sdlcore.sparse.kernels.cpu_select`, as `loops` does."""
     from sdlcore.sparse.kernels import cpu_select
 
     set_numba_threads()
@@ -37,7 +37,7 @@ def searches() -> ModuleType:
 
 
 def row_loops() -> ModuleType:
-    """Return `sdlcore.sparse.kernels.cpu_rows`, likewise."""
+    """Return `sdlcore.sparse.kernels.cpu_rows`, as `loops` does."""
     from sdlcore.sparse.kernels import cpu_rows
 
     set_numba_threads()
@@ -45,7 +45,7 @@ def row_loops() -> ModuleType:
 
 
 def roundings() -> ModuleType:
-    """Return `sdlcore.sparse.kernels.cpu_round`, likewise."""
+    """Return `sdlcore.sparse.kernels.cpu_round`, as `loops` does."""
     from sdlcore.sparse.kernels import cpu_round
 
     set_numba_threads()
@@ -53,15 +53,15 @@ def roundings() -> ModuleType:
 
 
 def array(tensor: Tensor) -> np.ndarray:
-    """Return a tensor of the CPU as the loops take it; they write into what is contiguous."""
+    """Return a CPU tensor as an array for the loops, which may write to it if the tensor is contiguous."""
     return tensor.detach().contiguous().numpy()
 
 
 def set_numba_threads() -> None:
-    """Give numba as many threads as torch has, and let torch keep its number.
+    """Give numba as many threads as torch has, and keep torch's number.
 
-    Both take theirs from OpenMP. When numba starts its threads, it sets OpenMP's number to all of the machine's cores,
-    whatever torch was told.
+    Both take their threads from OpenMP. When numba starts its threads, it sets OpenMP's number to all cores of the
+    machine, whatever torch was set to.
     """
     import numba
 

@@ -11,17 +11,17 @@ from sdlcore.sparse.kernels.workspace import Workspace
 
 
 def kernels_for(device: torch.device, workspace: Workspace | None = None) -> Kernels:
-    """Return kernels for tensors on a device: numba's on a CPU, Triton's on a GPU that torch calls cuda, else torch's.
+    """Return the kernels for a device: numba's on CPUs, Triton's on devices that torch calls cuda, else torch's.
 
-    Triton comes with torch's builds for CUDA. Where it is missing, torch's operators compute. An error in it is raised.
+    Triton comes with torch's CUDA builds. If it is missing, torch's operators are used. Errors in Triton are raised.
 
-    Who computes the same shapes again and again, as a training step does, gives them a workspace of its own, which they
-    use on a CPU. Without one they keep nothing.
+    Callers that compute the same shapes repeatedly, such as training steps, pass a workspace, which CPU kernels use to
+    keep buffers between calls.
     """
     if device.type == "cpu":
         return NumbaKernels(workspace)
     if device.type == "cuda" and find_spec("triton") is not None:
-        # imported here, since it takes a second
+        # imported here, because it takes a second
         from sdlcore.sparse.kernels.triton_kernels import TritonKernels
 
         return TritonKernels()

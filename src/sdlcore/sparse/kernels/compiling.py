@@ -1,4 +1,4 @@
-"""Say once that kernels are being compiled: the first use of an installation would otherwise be silent for a minute."""
+"""Announce that kernels are being compiled; otherwise the first use of an installation is silent for a minute."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -12,7 +12,7 @@ _SAID: list[bool] = []
 
 @contextmanager
 def announcing(say: Callable[[str], None]) -> Iterator[None]:
-    """Call ``say`` with `ANNOUNCEMENT` if numba compiles a kernel in the block, at most once a process."""
+    """Call ``say`` with `ANNOUNCEMENT` if numba compiles a kernel in this block, at most once per process."""
     _LISTENING.append(say)
     try:
         yield
@@ -22,7 +22,7 @@ def announcing(say: Callable[[str], None]) -> Iterator[None]:
 
 @cache
 def watch_compiler() -> None:
-    """Register a listener with numba, which reports functions that it compiles but not those that its cache has."""
+    """Register a numba listener, which is notified of functions that numba compiles but not of cached ones."""
     from numba.core import event
 
     class Compiling(event.Listener):

@@ -1,9 +1,9 @@
 """Sparse kernels on the CPU, compiled by numba.
 
-Every row of an output is computed by one thread in a fixed order, so results do not depend on the number of threads.
-Arguments are numpy arrays; patterns are in compressed sparse rows (`sdlcore.sparse.kernels`). Rows of dense
-operands are read whole and in order, four at a time, which is what keeps these kernels at the speed of the caches
-rather than of single additions. Where there are many entries, `sdlcore.sparse.kernels.cpu_tiles` is faster.
+One thread computes each row of an output in a fixed order, so results do not depend on the number of threads.
+Arguments are numpy arrays; patterns are compressed sparse rows (`sdlcore.sparse.kernels`). Loops read whole rows of
+dense operands in order, four at a time, so their speed is limited by the caches and not by single additions. With many
+entries, `sdlcore.sparse.kernels.cpu_tiles` is faster.
 """
 
 from functools import partial
@@ -13,21 +13,21 @@ import numba
 import numpy as np
 from numba import prange
 
-# a sum may be added up in any order, and operands are finite: NaN is caught by the loop, by the loss
+# sums may be reordered, and operands are taken to be finite: the training loop detects NaN by the loss
 _FAST = {"reassoc", "nsz", "contract", "arcp"}
 _njit = partial(numba.njit, nogil=True, cache=True, error_model="numpy", fastmath=_FAST)
 parallel = _njit(parallel=True)
 serial = _njit()
 
 _CHUNK = 64
-"""Columns that a thread takes at once."""
+"""Columns that a thread processes together."""
 
 
 @parallel
 def ranks(offsets: np.ndarray, values: np.ndarray, places: np.ndarray) -> None:
-    """Write the place of each value among its row's, descending from 0; of equal values the earlier comes first.
+    """Write the rank of each value in its row, from 0 for the largest; of equal values, the earlier ranks first.
 
-    Counting beats sorting for the hundred or so entries that a row has.
+    For the hundred or so entries of a row, counting is faster than sorting.
     """
     for r in prange(len(offsets) - 1):
         row = values[offsets[r] : offsets[r + 1]]
@@ -46,7 +46,7 @@ def transpose(
 ) -> None:
     """Sort a pattern by column, stably.
 
-    Entry i of the columns stands in row ``rows[i]`` and is entry ``order[i]`` of the rows.
+    Entry i in column order is in row ``rows[i]``, and is entry ``order[i]`` in row order.
     """
     column_offsets[:] = 0
     for i in range(len(columns)):
@@ -72,7 +72,7 @@ def gather_rows(
     to_columns: np.ndarray,
     to_values: np.ndarray,
 ) -> None:
-    """Copy each row's ``counts`` entries from where they start to where ``offsets`` say."""
+    """Copy ``counts`` entries of each row from ``starts`` to ``offsets``."""
     for r in prange(len(counts)):
         at, to = starts[r], offsets[r]
         for i in range(counts[r]):
@@ -90,7 +90,7 @@ def exceeding(
     into: np.ndarray,
     counts: np.ndarray,
 ) -> None:
-    """Write the ``counts`` entries of each row that exceed their column's bound where the row begins."""
+    """Write each row's entries above their column's bound, from the row's offset on, and write their ``counts``."""
     for r in prange(len(offsets) - 1):
         found = offsets[r]
         for i in range(offsets[r], offsets[r + 1]):
@@ -103,7 +103,7 @@ def exceeding(
 
 @serial
 def _add_four(out: np.ndarray, rows: tuple, weights: tuple) -> None:
-    """Add four rows, each times a weight, to ``out``."""
+    """Add four rows, each times its weight, to ``out``."""
     w0, w1, w2, w3 = rows
     v0, v1, v2, v3 = weights
     for j in range(len(out)):
@@ -149,11 +149,11 @@ def dots(
 ) -> None:
     """values[order[i]] = W[c] . x[rows[i] // groups] for the entries i of each column c.
 
-    By columns, since a batch stays in the caches and a dictionary does not: each of its rows is read once.
+    The loop goes by columns, because a batch stays in the caches and a dictionary does not: it reads each row once.
     """
     n, d = W.shape
     zero = W.dtype.type(0)
-    # chunks of columns, many more than threads: columns differ in how many entries they have
+    # many more chunks of columns than threads, because columns differ in their number of entries
     chunks = (n + _CHUNK - 1) // _CHUNK
     for chunk in prange(chunks):
         for c in range(chunk * _CHUNK, min(n, (chunk + 1) * _CHUNK)):
@@ -192,8 +192,8 @@ def scatter_sum(
 ) -> None:
     """out[c] = sum over the entries i of column c of values[order[i]] x[rows[i] // groups].
 
-    squares[c] = out[c] . out[c], taken while the row is in the nearest cache: to read all rows anew for norms takes
-    as long as to sum them.
+    squares[c] = out[c] . out[c], computed while the row is in the first cache. Reading all rows again for norms would
+    take as long as summing them.
     """
     n = len(column_offsets) - 1
     chunks = (n + _CHUNK - 1) // _CHUNK
@@ -235,9 +235,9 @@ def decode_backward(
     squares: np.ndarray,
     products: np.ndarray,
 ) -> None:
-    """`dots` and `scatter_sum` of one pattern, and products[c] = out[c] . W[c].
+    """Compute `dots` and `scatter_sum` of one pattern, and products[c] = out[c] . W[c].
 
-    Both read the same rows of ``x``, which is most of what they do.
+    Both read the same rows of ``x``, which is most of their work.
     """
     n, d = W.shape
     zero = W.dtype.type(0)

@@ -8,12 +8,12 @@ from numba import prange
 from sdlcore.sparse.kernels.cpu import parallel, serial
 
 _SMALLEST = np.float32(2.0**-120)
-"""Size of a step below which a row is rounded to zeros."""
+"""Quantisation step below which a row is rounded to zeros."""
 
 
 @serial
 def _rounded(bits: Any) -> Any:
-    """Return the bits of the bfloat16 nearest to a float32, of two the even one."""
+    """Return the bits of the bfloat16 nearest to a float32; ties go to even."""
     return np.int16((bits + np.int32(0x7FFF) + ((bits >> np.int32(16)) & np.int32(1))) >> np.int32(16))
 
 
@@ -21,7 +21,7 @@ def _rounded(bits: Any) -> Any:
 def to_bfloat16(bits: np.ndarray, last: np.ndarray, out: np.ndarray) -> None:
     """Round rows of float32, given as bits, to bfloat16.
 
-    After each come two numbers that add up to that in ``last``; the second is what the first loses in rounding.
+    Two numbers are appended to each row, which add up to its ``last``: the second is the rounding error of the first.
     """
     for r in prange(len(bits)):
         row, to = bits[r], out[r]
@@ -37,10 +37,10 @@ def to_bfloat16(bits: np.ndarray, last: np.ndarray, out: np.ndarray) -> None:
 def quantise(
     x: np.ndarray, bits: np.ndarray, out: np.ndarray, steps: np.ndarray, norms: np.ndarray, lost: np.ndarray
 ) -> None:
-    """Write each row of float32 in whole steps of a size of its own, as integers from -127 to 127.
+    """Quantise each row of float32 to integers from -127 to 127, with a step size of its own.
 
-    And its norm, and that of what this takes from it. ``bits`` are ``x`` read as integers, of which vector units find
-    the largest.
+    Also write the row's norm and the norm of its rounding error. ``bits`` are ``x`` viewed as integers, because
+    vector units find the largest integer faster.
     """
     for r in prange(len(x)):
         row, of_row, to = x[r], bits[r], out[r]
@@ -48,7 +48,7 @@ def quantise(
         for j in range(len(row)):
             largest = max(largest, of_row[j] & np.int32(0x7FFFFFFF))
         size = np.int32(largest).view(np.float32) / np.float32(127)
-        # where an inverse would be infinite, a row of zeros
+        # a step whose inverse would be infinite makes the row zero
         inverse = np.float32(0) if size < _SMALLEST else np.float32(1 / size)
         steps[r] = size
         square, square_lost = np.float32(0), np.float32(0)

@@ -49,7 +49,7 @@ def add_scaled_sites(out: np.ndarray, W: np.ndarray, edges: np.ndarray, factors:
 
 @parallel
 def normalise_rows(W: np.ndarray, smallest: float) -> None:
-    """Divide each row by its norm, in place; by ``smallest`` where the norm is below that."""
+    """Divide each row by its norm, in place; norms below ``smallest`` count as ``smallest``."""
     for r in prange(len(W)):
         row = W[r]
         total = W.dtype.type(0)
@@ -62,7 +62,7 @@ def normalise_rows(W: np.ndarray, smallest: float) -> None:
 
 @parallel
 def adam(p: np.ndarray, gradient: np.ndarray, mean: np.ndarray, square: np.ndarray, numbers: tuple) -> None:
-    """Take one step of Adam on flat arrays, in place, with the numbers that `NumbaKernels.adam` puts together."""
+    """Take one step of Adam on flat arrays, in place, with the constants computed by `NumbaKernels.adam`."""
     factor, keep1, take1, keep2, take2, size, root, smallest = numbers
     for i in prange(len(p)):
         g = gradient[i] * factor
@@ -79,7 +79,7 @@ def adam_on_sphere(
 ) -> None:
     """`adam` for unit rows, in one pass.
 
-    The gradient is made tangent first, by its product ``along`` with the row, and rows are put back on the sphere last.
+    The gradient is first made tangent, using its product ``along`` with the row; rows are normalised last.
     """
     factor, keep1, take1, keep2, take2, size, root, smallest = numbers
     for r in prange(len(p)):
@@ -100,10 +100,10 @@ def adam_on_sphere(
             row[j] *= back
 
 
-# added up as it is written, lest it differ from torch's
+# without fastmath, so that sums are added in the written order, and torch's variance is matched
 @numba.njit(nogil=True, cache=True, error_model="numpy")
 def column_variances(x: np.ndarray, out: np.ndarray) -> None:
-    """Write the variance of each column, taken in double precision about the first row, lest a large mean cancel it."""
+    """Write each column's variance, in double precision; subtracting the first row keeps digits of small variances."""
     rows, columns = x.shape
     sums, squares = np.zeros(columns), np.zeros(columns)
     for i in range(rows):

@@ -1,11 +1,11 @@
 """Search kernels on the CPU: select the few pre-activations that matter from tiles, compiled by numba.
 
-Pre-activations come in tiles, B rows x some columns, straight from a matrix product and still in the cache. A number in
-a tile stands for a pre-activation by its type: float32 and float64 are the product W_E x, int32 that of quantised
-factors, to be multiplied by ``scale[0, column] * factor[row, 0]``, and ``bias`` is to be added; int16 are the bits of
-whole pre-activations in bfloat16. The other two rows of ``scale`` and columns of ``factor`` have products that are
-added to quantised ones. Every row is looked through by one thread in a fixed order, so results do not depend on the
-number of threads.
+A tile contains the pre-activations of B rows and some columns, straight from a matrix product and still in the cache.
+Its dtype determines how a number becomes a pre-activation. float32 and float64 are the product W_E x, to which ``bias``
+is added. int32 is the product of quantised factors: it is multiplied by ``scale[0, column] * factor[row, 0]``, and
+``bias`` is added. int16 holds the bits of complete pre-activations in bfloat16. For quantised tiles, products of the
+other two rows of ``scale`` and columns of ``factor`` are added. One thread searches each row in a fixed order, so
+results do not depend on the number of threads.
 """
 
 from typing import Any
@@ -23,7 +23,7 @@ from sdlcore.sparse.kernels.cpu_tiles import fetch_line
 
 _trailing_zeros: Any = numbers.trailing_zeros
 _BLOCK = 16
-"""Columns that are asked at once which of them exceed the bound: what the widest registers hold. Of most none does."""
+"""Columns compared with their bounds at once, as many as the widest registers hold. Usually none exceeds its bound."""
 
 
 def _compare(typing: Any, row: Any, first: Any, bounds: Any) -> Any:
@@ -51,9 +51,9 @@ def _compare(typing: Any, row: Any, first: Any, bounds: Any) -> Any:
 
 
 _exceeding: Any = intrinsic(_compare)
-"""``_exceeding(row, first, bounds)``: which of a block's numbers, from ``first`` on, exceed their bound, as bits.
+"""``_exceeding(row, first, bounds)``: bit mask of a block's numbers, from ``first`` on, that exceed their bound.
 
-``bounds`` are an array like ``row``, or one for all. A loop of numba's would compare one number after the other.
+``bounds`` is an array like ``row``, or one number for all. A numba loop would compare one number after the other.
 """
 
 
@@ -61,7 +61,7 @@ _exceeding: Any = intrinsic(_compare)
 def _append(
     hits: Any, first: int, start: int, row: np.ndarray, columns: np.ndarray, values: np.ndarray, at: Any
 ) -> Any:
-    """Write the columns and numbers of a block that ``hits`` names, from ``at`` on, and return where they end."""
+    """Write the columns and numbers of a block that ``hits`` marks, from ``at`` on, and return the next free place."""
     while hits:
         j = first + _trailing_zeros(hits)
         columns[at] = start + j
@@ -73,17 +73,17 @@ def _append(
 
 @serial
 def _values(row: np.ndarray, scale: tuple, bias: np.ndarray, factor: np.ndarray, out: np.ndarray) -> np.ndarray:
-    """Return the pre-activations of a row of a tile, written to ``out``: vector units then compare what they read."""
+    """Write a tile row's pre-activations to ``out`` and return it, because vector units compare numbers in memory."""
     _write(row, scale, bias, factor, out)
     return out
 
 
 def _write(row: np.ndarray, scale: tuple, bias: np.ndarray, factor: np.ndarray, out: np.ndarray) -> None:
-    """Write pre-activations by the type of the tile."""
+    """Write pre-activations according to the tile's dtype."""
     raise TypeError("for use in compiled code only")
 
 
-# not strict, which would take annotations for differences between signatures
+# not strict: strict mode would count different annotations as different signatures
 @overload(_write, jit_options={"fastmath": _FAST, "error_model": "numpy"}, strict=False)
 def _compiled_write(row: Any, scale: Any, bias: Any, factor: Any, out: Any) -> Any:
     def from_bfloat16(row: Any, scale: Any, bias: Any, factor: Any, out: Any) -> None:
@@ -105,7 +105,7 @@ def _compiled_write(row: Any, scale: Any, bias: Any, factor: Any, out: Any) -> A
 
 
 def _keys(row: np.ndarray, scale: tuple, bias: np.ndarray, factor: np.ndarray, out: np.ndarray) -> np.ndarray:
-    """Return numbers in the order of pre-activations where they are positive, and no more than zero elsewhere."""
+    """Return numbers in the order of pre-activations if these are positive, and numbers of at most zero otherwise."""
     raise TypeError("for use in compiled code only")
 
 
@@ -118,10 +118,10 @@ def _compiled_keys(row: Any, scale: Any, bias: Any, factor: Any, out: Any) -> An
 
 @serial
 def _divide(bits: np.ndarray, k: int) -> Any:
-    """Return two integers: more than k of ``bits`` exceed the first, at most k the second; and how many exceed that.
+    """Return two integers and a count: more than k of ``bits`` exceed the first, and ``count`` <= k exceed the second.
 
-    They are neighbours, or k exceed the second. There must be more than k bits, all positive. By bisection, since
-    counting what exceeds a number is what vector units do.
+    The two are neighbours, or exactly k exceed the second. There must be more than k bits, all positive. The method is
+    bisection, because vector units are good at counting the numbers above a value.
     """
     integer = bits.dtype.type
     low, high = bits[0], bits[0]
@@ -131,7 +131,7 @@ def _divide(bits: np.ndarray, k: int) -> Any:
     low = integer(low - 1)
     exceed: Any = 0
     while high - low > 1:
-        # numba widens integers to 64 bits, which would halve the number of lanes that a vector compares
+        # numba widens integers to 64 bits, which would halve the numbers that a vector compares
         middle = integer(low + (high - low) // 2)
         above = np.int32(0)
         for i in range(len(bits)):
@@ -147,10 +147,10 @@ def _divide(bits: np.ndarray, k: int) -> Any:
 
 @serial
 def _prune(columns: np.ndarray, values: np.ndarray, bits: np.ndarray, found: int, k: int) -> Any:
-    """Keep the k largest of ``found`` > k positive entries, in their order and of equal ones the first.
+    """Keep the k largest of ``found`` > k positive entries, in their order; of equal ones, the first.
 
-    Returns a bound that only the k exceed, or that the least of them equals. ``bits`` are ``values`` read as integers,
-    which are in the same order; both have more room than entries.
+    Return a bound: the smallest entry kept, or a number that exactly the k entries exceed. ``bits`` are ``values``
+    viewed as integers, which have the same order; both have more room than entries.
     """
     _, edge, exceed = _divide(bits[:found], k)
     equal = k - exceed
@@ -167,9 +167,9 @@ def _prune(columns: np.ndarray, values: np.ndarray, bits: np.ndarray, found: int
 
 @serial
 def _first_bound(keys: np.ndarray, k: int, values: np.ndarray, bits: np.ndarray) -> Any:
-    """Return a bound that at least k keys of a row exceed, or zero: one that the maxima of more than k groups do.
+    """Return a bound that at least k keys of a row exceed, or zero. It is taken from the maxima of groups of keys.
 
-    ``bits`` are ``values`` read as integers, with room for an eighth of the row.
+    ``bits`` are ``values`` viewed as integers, with room for an eighth of the row.
     """
     groups = len(keys) // (8 * _BLOCK) * _BLOCK
     if groups <= k:
@@ -204,11 +204,11 @@ def push_largest(
     maxima_bits: np.ndarray,
     written: np.ndarray,
 ) -> None:
-    """Take a tile, whose first column is ``start``, into the candidates for the k largest of each row.
+    """Add a tile, whose first column is ``start``, to the candidates for the k largest entries of each row.
 
-    ``columns`` and ``values`` (B x room) hold ``counts`` candidates of each row and their keys by column, ``bounds``
-    what a key has to exceed to become one, ``written`` room for a row a chunk. When the room of candidates, k + 16 at
-    least, is full, all but the k largest go, and the bound rises to the least of them.
+    ``columns`` and ``values`` (B x room) contain each row's ``counts`` candidates and their keys, in column order. Keys
+    become candidates if they exceed ``bounds``. ``written`` has room for one row per chunk. When a row's room (at least
+    k + 16) is full, all candidates but the k largest are dropped, and the bound rises to the smallest of these.
     """
     rows, n = pre.shape
     room = columns.shape[1]
@@ -246,7 +246,7 @@ def push_largest(
 def settle_largest(
     k: int, columns: np.ndarray, values: np.ndarray, bits: np.ndarray, counts: np.ndarray, bounds: np.ndarray
 ) -> None:
-    """Leave at most k candidates of each row, and the bound that they exceed or reach."""
+    """Reduce each row to at most k candidates, and set its bound to the smallest of them, or just below."""
     for r in prange(len(columns)):
         if counts[r] > k:
             bounds[r] = _prune(columns[r], values[r], bits[r], counts[r], k)
@@ -268,11 +268,11 @@ def push_above(
     counts: np.ndarray,
     written: np.ndarray,
 ) -> int:
-    """Append the entries of a tile that exceed their column's bound to the ``found`` ones, and return how many these
-    are then.
+    """Append the entries of a tile that exceed their column's bound to the ``found`` earlier ones; return the new
+    number of entries.
 
-    Row r has ``counts[r]`` of the tile's, by column, from ``starts[r]`` on in ``columns`` and ``values``, which have
-    room for all of a tile. ``written`` has room for a row a chunk.
+    Row r gets ``counts[r]`` entries, in column order, from ``starts[r]`` on in ``columns`` and ``values``, which have
+    room for a whole tile. ``written`` has room for one row per chunk.
     """
     rows, n = pre.shape
     chunks = len(written)
@@ -295,7 +295,7 @@ def push_above(
                     values[at] = row[j]
                     at += 1
             counts[r] = at - starts[r]
-    # chunks left room for all of their entries
+    # close the gaps between chunks, which reserved room for all of their entries
     for r in range(rows):
         for i in range(counts[r]):
             columns[found + i] = columns[starts[r] + i]
@@ -316,9 +316,9 @@ def narrow(
     counts: np.ndarray,
     k: int,
 ) -> None:
-    """Write the ``counts`` positive of the k largest entries of each row where the row begins.
+    """Write the positive ones of each row's k largest entries, from the row's offset on, and their ``counts``.
 
-    ``bits`` are ``into`` read as integers.
+    ``bits`` are ``into`` viewed as integers.
     """
     for r in prange(len(offsets) - 1):
         start, stop = offsets[r], offsets[r + 1]

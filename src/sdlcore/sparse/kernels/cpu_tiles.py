@@ -1,12 +1,12 @@
-"""Sparse kernels on the CPU for many entries: sums stay in vector registers, and what they add in a near cache.
+"""Sparse kernels on the CPU for many entries: sums stay in vector registers, and their operands in a near cache.
 
-They give the results of `sdlcore.sparse.kernels.cpu`, up to the order of additions. Rows are cut into pieces of
-`PIECE` bytes. The pieces of all rows at one place, one after the other, are a tile. It stays in a near cache while all
-that is to be added at that place is added. A loop of numba's loads and stores a sum for every few rows that it adds.
-Here a piece of a sum stays in registers however many they are. numba has no type for vectors, so the innermost loop is
-put together of LLVM's.
+Results equal those of `sdlcore.sparse.kernels.cpu`, up to the order of additions. Rows are cut into pieces of `PIECE`
+bytes. A tile contains the pieces of all rows at one position, one after the other. It stays in a near cache while
+everything at that position is summed. An ordinary numba loop loads and stores a sum for every few rows that it adds;
+here a piece of a sum stays in registers for any number of rows. numba has no vector type, so the innermost loop is
+built from LLVM instructions.
 
-All of it is in one file, since numba compiles a loop anew when its own file changes, and looks at no other.
+All of it is in one file, because numba recompiles a loop when its own file changes, and ignores changes in others.
 """
 
 from collections.abc import Callable
@@ -21,19 +21,19 @@ from numba.extending import intrinsic
 from sdlcore.sparse.kernels.cpu import parallel, serial
 
 PIECE = 512
-"""Bytes of a piece of a row: the tile of a batch of 1024 fills half of a second cache."""
+"""Bytes of a piece of a row. The tile of a batch of 1024 fills half of a second-level cache."""
 AHEAD = 8
-"""How many rows later a piece is needed that is asked for now. It waits for main memory otherwise, since a processor
-sees no pattern in pieces of rows."""
+"""Number of rows by which pieces are prefetched. Processors see no access pattern in pieces of rows, so each piece
+would otherwise wait for main memory."""
 _VECTOR = 64
-"""Bytes of the widest registers; elsewhere LLVM takes several for one."""
+"""Bytes of the widest registers; on other processors LLVM uses several registers for one."""
 _VECTORS = PIECE // _VECTOR
 _FUSED = ("contract",)
 _INDEX, _LANE = ir.IntType(64), ir.IntType(32)
 
 
 class _Body:
-    """Emits code with vectors of one type of numbers."""
+    """Emits LLVM vector code for one number type."""
 
     def __init__(self, context: Any, builder: Any, dtype: Any) -> None:
         self.context, self.builder = context, builder
@@ -46,7 +46,7 @@ class _Body:
         return cgutils.create_struct_proxy(array_type)(self.context, self.builder, value)
 
     def piece(self, start: Any, number: int) -> Any:
-        """Point to one of the vectors from an element on."""
+        """Return a pointer to vector ``number`` after ``start``."""
         return self.builder.gep(self.builder.bitcast(start, self.type.as_pointer()), [_INDEX(number)])
 
     def load(self, start: Any, number: int) -> Any:
@@ -61,7 +61,7 @@ class _Body:
         return self.builder.fadd(self.builder.fmul(first, second, flags=_FUSED), to, flags=_FUSED)
 
     def fetch(self, start: Any, to_write: bool, lines: int = _VECTORS) -> None:
-        """Ask for a piece that will soon be needed; where it is no memory of ours, nothing happens."""
+        """Prefetch a piece that will soon be needed; an address outside our memory has no effect."""
         pointer = ir.IntType(8).as_pointer()
         kind = ir.FunctionType(ir.VoidType(), [pointer, _LANE, _LANE, _LANE])
         fetch = cgutils.get_or_insert_function(self.builder.module, kind, "llvm.prefetch.p0")
@@ -83,7 +83,7 @@ class _Body:
 
 
 def _through(sums_rows: bool, multiplies: bool) -> Callable[..., Any]:
-    """Return a function of entries that reads their rows once."""
+    """Return an intrinsic that reads the rows of some entries once, to sum them, multiply them, or both."""
 
     @intrinsic
     def through(typing: Any, tile: Any, rows: Any, values: Any, to: Any, w: Any, products: Any, ahead: Any) -> Any:
@@ -98,7 +98,7 @@ def _through(sums_rows: bool, multiplies: bool) -> Callable[..., Any]:
                 body.fetch(builder.gep(w_at, [ahead_by]), to_write=False)
             if sums_rows:
                 body.fetch(builder.gep(to_at, [ahead_by]), to_write=True)
-            # LLVM keeps these in registers
+            # stack variables, which LLVM keeps in registers
             sums = [cgutils.alloca_once_value(builder, body.load(to_at, k)) for k in numbers if sums_rows]
             with cgutils.for_range(builder, builder.extract_value(given[1].shape, 0)) as loop:
                 row = builder.sext(builder.load(builder.gep(rows_at, [loop.index])), _INDEX)
@@ -141,24 +141,24 @@ def _fetching(lines: int) -> Callable[..., Any]:
 
 
 fetch_piece = _fetching(_VECTORS)
-"""``fetch_piece(row, ahead)`` asks for the piece ``ahead`` numbers behind a row's start."""
+"""``fetch_piece(row, ahead)`` prefetches the piece that starts ``ahead`` numbers after the row's start."""
 fetch_line = _fetching(1)
-"""The same for a line of the caches, as long as the widest registers."""
+"""Like `fetch_piece`, but prefetches one cache line, as long as the widest registers."""
 add_rows = _through(sums_rows=True, multiplies=False)
 """``add_rows(tile, rows, values, to, w, products, ahead)``: to += sum over i of values[i] tile[rows[i]].
 
-Returns to . to, and asks for the pieces ``ahead`` numbers behind ``to`` and ``w``. ``tile`` is flat, ``rows`` int32,
-``to`` and ``w`` a piece each. ``w`` and ``products`` are not looked at.
+Returns to . to, and prefetches the pieces ``ahead`` numbers after ``to`` and ``w``. ``tile`` is flat, ``rows`` int32,
+``to`` and ``w`` one piece each. ``w`` and ``products`` are not used.
 """
 multiply_rows = _through(sums_rows=False, multiplies=True)
-"""The same arguments: products[i] += w . tile[rows[i]]. ``values`` and ``to`` are not looked at."""
+"""With the arguments of `add_rows`: products[i] += w . tile[rows[i]]. ``values`` and ``to`` are not used."""
 add_and_multiply_rows = _through(sums_rows=True, multiplies=True)
-"""Both."""
+"""`add_rows` and `multiply_rows` in one pass."""
 
 
 @serial
 def _piece(row: np.ndarray, at: int, spare: np.ndarray) -> np.ndarray:
-    """Return a piece of a row; a copy in ``spare``, zero behind it, where the row ends before the piece does."""
+    """Return a piece of a row; if the row ends within the piece, return a copy in ``spare``, padded with zeros."""
     left = len(row) - at
     if left >= len(spare):
         return row[at : at + len(spare)]
@@ -168,7 +168,7 @@ def _piece(row: np.ndarray, at: int, spare: np.ndarray) -> np.ndarray:
 
 @serial
 def _put(row: np.ndarray, at: int, piece: np.ndarray) -> None:
-    """Write a piece back to its row where it is a copy."""
+    """Write a piece back to its row if the piece is a copy."""
     left = len(row) - at
     if left < len(piece):
         row[at:] = piece[:left]
@@ -196,10 +196,10 @@ def gather_sum(
 ) -> None:
     """out[r] = sum over the entries i of row r of values[i] W[columns[i]].
 
-    A tile has the pieces of some rows of W, and a task sums one piece of one of the ``parts`` of out's rows. A
-    dictionary is larger than any cache: where rows have many entries, reading its rows in their order takes several
-    times as long as adding them up. There is room in ``tiles`` for a tile for each piece and part, in ``in_tile`` for
-    all columns, and in ``edges`` for where each row's entries in each tile begin, and where the last end.
+    A tile contains the pieces of some rows of W. A task sums one piece position for one of the ``parts`` of out's rows.
+    A dictionary is larger than any cache, so with many entries per row, reading its rows in entry order takes several
+    times as long as adding them. ``tiles`` has room for one tile per position and part, ``in_tile`` for all columns,
+    and ``edges`` for the begin of each row's entries in each tile, and their end.
     """
     n, d = len(offsets) - 1, W.shape[1]
     tasks, at_once, width = tiles.shape
@@ -237,9 +237,9 @@ def dots(
     edges: np.ndarray,
     values: np.ndarray,
 ) -> None:
-    """values[order[i]] = W[c] . x[rows[i]] for the entries i of each column c; ``tiles`` are those of x.
+    """values[order[i]] = W[c] . x[rows[i]] for the entries i of each column c, where ``tiles`` contains x.
 
-    A chunk has the columns from one of the ``edges`` to the next.
+    Each chunk processes the columns between two successive ``edges``.
     """
     width = tiles.shape[2]
     ahead = AHEAD * W.shape[1]
@@ -306,7 +306,7 @@ def decode_backward(
     squares: np.ndarray,
     products: np.ndarray,
 ) -> None:
-    """`dots` and `scatter_sum` of one pattern, and products[c] = out[c] . W[c]."""
+    """Compute `dots` and `scatter_sum` of one pattern, and products[c] = out[c] . W[c]."""
     width = tiles.shape[2]
     ahead = AHEAD * W.shape[1]
     for chunk in prange(len(edges) - 1):

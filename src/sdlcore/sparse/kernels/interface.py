@@ -1,6 +1,6 @@
-"""The interface of sparse kernels: what a backend computes, and what it is given.
+"""The interface of sparse kernels: the operations of a backend, and their arguments.
 
-A pattern is kept in compressed sparse rows: row r has the columns ``columns[offsets[r]:offsets[r + 1]]``, ascending.
+A pattern is stored as compressed sparse rows: row r has the columns ``columns[offsets[r]:offsets[r + 1]]``, ascending.
 """
 
 from collections.abc import Sequence
@@ -10,13 +10,13 @@ import torch
 from torch import Tensor
 
 VANISHED = 2.0**-62
-"""More than a number whose square is too small for float32, and so in no norm."""
+"""An upper bound of numbers whose squares underflow in float32, so that norms miss them."""
 LOST_TO_BIAS = 2.0**-21
-"""What adding a bias may lose in float32, as a share of it."""
+"""Bound of the float32 rounding error from adding a bias, as a share of the bias."""
 
 
 class Product(NamedTuple):
-    """The factors of W_E x_p + b_E, which is searched and not kept."""
+    """The factors of W_E x_p + b_E, which is searched without being stored."""
 
     x: Tensor
     """B x n_p."""
@@ -25,10 +25,10 @@ class Product(NamedTuple):
     b: Tensor
     """n_q."""
     dtype: torch.dtype
-    """Type in which it is computed."""
+    """Type in which the product is computed."""
     upper: float | None = None
-    """For upper bounds of float32's entries in int8 on a CPU (`sdlcore.sparse.screening`): the norm of the vector that
-    was subtracted from every row of x and added to b. None otherwise."""
+    """Set only if an int8 product on a CPU must give upper bounds of float32 entries (`sdlcore.sparse.screening`): the
+    norm of the vector that was subtracted from every row of x and added to b."""
 
 
 class SparseRows(NamedTuple):
@@ -42,14 +42,14 @@ class SparseRows(NamedTuple):
     """N."""
 
     def where(self, mask_N: Tensor) -> "SparseRows":
-        """Return the entries in a mask."""
+        """Return the entries selected by a mask."""
         places = mask_N.nonzero().squeeze(1)
         before = torch.nn.functional.pad(mask_N.cumsum(0), (1, 0))
         return SparseRows(before[self.offsets], self.columns[places], self.values[places])
 
 
 class Backward(NamedTuple):
-    """What `Kernels.decode_backward` returns."""
+    """Result of `Kernels.decode_backward`."""
 
     to_values: Tensor
     """`Kernels.dots` of the dictionary and the gradient."""
@@ -58,11 +58,11 @@ class Backward(NamedTuple):
     squares: Tensor
     """Squared norms of the rows of ``to_dictionary``."""
     products: Tensor
-    """Inner products of the rows of ``to_dictionary`` with the dictionary's."""
+    """Inner products of the rows of ``to_dictionary`` with the rows of the dictionary."""
 
 
 class Descent(NamedTuple):
-    """One parameter and all that a step of Adam needs of it. `Kernels.adam` changes the parameter, moments and step."""
+    """A parameter and what Adam needs for it. `Kernels.adam` updates the parameter, moments and step in place."""
 
     p: Tensor
     gradient: Tensor
@@ -71,41 +71,41 @@ class Descent(NamedTuple):
     step: Tensor
     """Steps taken so far (0-d)."""
     along: Tensor | None
-    """The products of the gradient's rows with those of ``p``, where rows of ``p`` stay on the unit sphere: then the
-    gradient is made tangent to it, and rows are normalised at the end."""
+    """Products of the gradient's rows with the rows of ``p``, if these stay on the unit sphere. The gradient is then
+    made tangent to the sphere, and rows are normalised at the end. None for other parameters."""
 
 
 class Kernels(Protocol):
-    """One backend. `sdlcore.sparse.kernels.choice.kernels_for` chooses it."""
+    """The operations of one backend. `sdlcore.sparse.kernels.choice.kernels_for` chooses a backend."""
 
     def take(self, shape: tuple[int, ...], like: Tensor) -> Tensor:
-        """Return an uninitialised tensor of the type of another and where that is, a spare one where one is kept."""
+        """Return an uninitialised tensor with the dtype and device of ``like``, reusing a spare one if possible."""
 
     def give(self, tensor: Tensor) -> None:
-        """Let a tensor that nobody may use any more be taken again, where tensors are kept."""
+        """Return a tensor that nobody uses any more, so that `take` can reuse it."""
 
     def largest(self, product: Product, k: int) -> SparseRows:
-        """Return the k largest entries of each row; those among them that are not positive may be left out.
+        """Return the k largest entries of each row; entries that are not positive may be omitted.
 
-        Of equal ones at the edge those of smaller column are kept, but by torch's operators, which keep any.
+        Of equal entries at the edge, the smaller columns are kept; torch's operators may keep any of them.
         """
 
     def above(self, product: Product, bounds: Tensor) -> SparseRows:
         """Return the entries that exceed their column's bound."""
 
     def narrow(self, entries: SparseRows, k: int) -> SparseRows:
-        """Return the k largest entries of each row; those among them that are not positive may be left out.
+        """Return the k largest entries of each row; entries that are not positive may be omitted.
 
-        Of equal ones at the edge the first are kept.
+        Of equal entries at the edge, the first are kept.
         """
 
     def transpose(self, offsets: Tensor, columns: Tensor, n_q: int) -> tuple[Tensor, Tensor, Tensor]:
-        """Return the pattern by columns: offsets (n_q + 1), rows, and which entry of the rows each entry is."""
+        """Return the pattern by columns: offsets (n_q + 1), rows, and each entry's position in row order."""
 
     def ranks(self, offsets: Tensor, values: Tensor) -> Tensor:
-        """Return the place of each value among its row's, descending from 0.
+        """Return the rank of each value in its row, from 0 for the largest.
 
-        Of equal values the earlier comes first.
+        Of equal values, the earlier ranks first.
         """
 
     def gather_sum(self, offsets: Tensor, columns: Tensor, values: Tensor, W: Tensor) -> Tensor:
@@ -116,7 +116,7 @@ class Kernels(Protocol):
     ) -> Tensor:
         """Return values[order[i]] = W[c] . x[rows[i] // groups] for the entries i of each column c.
 
-        A dense product, sampled at a pattern that is given as `transpose` gives it.
+        This is a dense product, computed only at the entries of a pattern in the form that `transpose` returns.
         """
 
     def scatter_sum(
@@ -124,28 +124,28 @@ class Kernels(Protocol):
     ) -> tuple[Tensor, Tensor]:
         """Return out[c] = sum over the entries i of column c of values[order[i]] x[rows[i] // groups]: codes^T x.
 
-        The pattern is given as `transpose` gives it. The second tensor has the squared norms of ``out``'s rows.
+        The pattern has the form that `transpose` returns. The second tensor contains the squared norms of out's rows.
         """
 
     def decode_backward(
         self, column_offsets: Tensor, rows: Tensor, order: Tensor, values: Tensor, W: Tensor, gradient: Tensor
     ) -> Backward:
-        """Carry a gradient with respect to codes times dictionary, as `gather_sum` gives them, back to both factors."""
+        """Propagate a gradient with respect to codes times dictionary (`gather_sum`) back to codes and dictionary."""
 
     def squared_norms(self, W: Tensor) -> Tensor:
         """Return the squared norm of each row."""
 
     def row_products(self, A: Tensor, W: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the inner products of the rows of A with those of W, and with themselves."""
+        """Return the inner products of the rows of A with the rows of W, and the squared norms of the rows of A."""
 
     def site_norms(self, W: Tensor, sites: Sequence[int]) -> Tensor:
-        """Return the norm of each row in each of the sites (rows x sites) that its columns are divided into."""
+        """Return the norm of each row within each site (rows x sites); ``sites`` are widths of column groups."""
 
     def add_scaled_sites(self, out: Tensor, W: Tensor, sites: Sequence[int], factors: Tensor) -> None:
-        """Add W to ``out``, each row times a factor (rows x sites) in each of the sites that its columns make up."""
+        """Add W to ``out``, each row times a factor per site (rows x sites); ``sites`` are widths of column groups."""
 
     def normalise_rows(self, W: Tensor, smallest: float = 1e-12) -> None:
-        """Divide each row by its norm, in place; by ``smallest`` where the norm is below that."""
+        """Divide each row by its norm, in place; norms below ``smallest`` count as ``smallest``."""
 
     def adam(
         self,
@@ -155,4 +155,4 @@ class Kernels(Protocol):
         eps: float,
         scale: Tensor | None = None,
     ) -> None:
-        """Take a step of Adam, in place, gradients divided by ``scale`` (0-d) as they are read."""
+        """Take a step of Adam, in place; gradients are divided by ``scale`` (0-d)."""

@@ -13,20 +13,20 @@ from sdlcore.sparse.kernels.interface import Backward, Descent, Product, SparseR
 from sdlcore.sparse.kernels.workspace import Workspace
 
 BLOCK = 1024
-"""Rows of a dictionary whose pieces are worked on at once: a quarter of what a core's second cache holds."""
+"""Dictionary rows in a block, whose pieces are processed together: a quarter of a core's second-level cache."""
 FULL = 6
-"""Entries of a row in such a block from which on to go through a dictionary block by block is faster."""
+"""Mean number of entries in an output row and block above which the block-wise sum is used."""
 MANY, LEAST = 16, 1 << 23
-"""Entries of a row of a dictionary, and multiplications in all, from which on gradients are summed by tiles."""
+"""Least entries per dictionary row, and least multiplications in total, for which the tiled loops are used."""
 
 
 class NumbaKernels:
-    """`sdlcore.sparse.kernels.interface.Kernels` for a CPU.
+    """The CPU backend of `sdlcore.sparse.kernels.interface.Kernels`.
 
     Parameters
     ----------
     workspace
-        Buffers that whoever owns it keeps from call to call; None for new ones each time.
+        Buffers kept between calls; None to allocate new ones each time.
     """
 
     def __init__(self, workspace: Workspace | None = None) -> None:
@@ -67,7 +67,7 @@ class NumbaKernels:
             return out
         threads, width = torch.get_num_threads(), tiled_loops().PIECE // W.itemsize
         pieces, blocks = -(-W.shape[1] // width), -(-len(W) // BLOCK)
-        # the fewest parts that give each thread as many tasks: each reads all of W
+        # the fewest parts that give each thread the same number of tasks, because each part reads all of W
         parts = threads // math.gcd(threads, pieces)
         tiles = self.take((pieces * parts, BLOCK, width), W)
         spare = np.empty(len(columns), np.int32), np.empty((len(out), blocks + 1), np.int64)
@@ -120,7 +120,7 @@ class NumbaKernels:
         return out
 
     def _tiles(self, x: Tensor) -> Tensor:
-        """Return the columns of x by pieces (pieces x rows x width), the last filled up with zeros."""
+        """Return x cut into pieces of its columns (pieces x rows x width); the last piece is padded with zeros."""
         n, d = x.shape
         width = tiled_loops().PIECE // x.itemsize
         tiles = self.take((-(-d // width), n, width), x)
@@ -163,7 +163,7 @@ class NumbaKernels:
             step += 1
             size, root = lr / (1 - beta1 ** float(step)), (1 - beta2 ** float(step)) ** -0.5
             numbers = [factor, beta1, 1 - beta1, beta2, 1 - beta2, size, root, eps]
-            # a tuple of scalars in the tensors' own type, or the loop would be computed in double precision
+            # scalars in the tensors' own dtype; otherwise the loop would compute in double precision
             scalars = tuple(array(torch.tensor(numbers, dtype=p.dtype)))
             arrays = [array(tensor) for tensor in (p, gradient, mean, square)]
             if along is not None:
@@ -173,7 +173,7 @@ class NumbaKernels:
 
 
 def _are_many(entries: Tensor, W: Tensor) -> bool:
-    """Tell whether there are entries enough in each row of W, and in all, for tiles to pay."""
+    """Return whether there are enough entries, per row of W and in total, for tiles to be faster."""
     return len(entries) >= MANY * len(W) and len(entries) * W.shape[1] >= LEAST
 
 
@@ -182,7 +182,7 @@ def _samples(rows: Tensor, groups: int) -> Tensor:
 
 
 def _edges_of_chunks(column_offsets: Tensor) -> np.ndarray:
-    """Divide columns among threads, by how many entries they have."""
+    """Divide columns among threads, with similar numbers of entries for each."""
     chunks = torch.get_num_threads()
     wanted = int(column_offsets[-1]) * np.arange(chunks + 1) // chunks
     edges = np.searchsorted(array(column_offsets), wanted)

@@ -1,7 +1,7 @@
 """Norms of the rows of gradients, summed in backward passes and read by Adam's clipping.
 
-autograd hands a gradient on as a tensor and nothing beside it, and to read two weight matrices' gradients again for
-their norms takes as long as decoding.
+autograd passes on a gradient as a tensor only, without such by-products. Reading the gradients of two weight matrices
+again for their norms would take as long as decoding.
 """
 
 from typing import NamedTuple
@@ -11,31 +11,32 @@ from torch.multiprocessing.reductions import StorageWeakRef
 
 
 class RowProducts(NamedTuple):
-    """Products of the rows of a gradient."""
+    """Inner products of the rows of a gradient."""
 
     squares: Tensor
-    """With themselves."""
+    """With themselves: squared norms."""
     products: Tensor | None
-    """With the rows of the parameter that it is the gradient of; None if not known."""
+    """With the rows of the gradient's parameter; None if not known."""
 
 
 class RowNorms:
-    """What is known of the rows of one step's gradients.
+    """Known row norms and products of one step's gradients.
 
-    The step hands it to its forward passes, whose backward passes fill it, and then to the optimiser. A gradient is
-    known by its memory, since autograd makes another tensor of it, and by torch's count of what was written there.
+    The step passes this object to its forward passes, whose backward passes fill it, and then to the optimiser. A
+    gradient is identified by its memory, because autograd wraps it in another tensor, and by torch's version counter,
+    which detects later writes.
     """
 
     def __init__(self) -> None:
-        # weak, since autograd copies a gradient that somebody else holds
+        # weak references, because autograd copies a gradient that somebody else holds
         self._known: dict[StorageWeakRef, tuple[int, RowProducts]] = {}
 
     def note(self, gradient: Tensor, squares: Tensor, products: Tensor | None = None) -> None:
-        """Note products of the rows of ``gradient`` as it is now."""
+        """Record products of the rows of ``gradient`` in its current version."""
         memory = StorageWeakRef(gradient.untyped_storage())
         self._known[memory] = gradient._version, RowProducts(squares, products)
 
     def of(self, gradient: Tensor) -> RowProducts | None:
-        """Return what was noted of ``gradient``, unless torch has written to it since, as it does to accumulate."""
+        """Return the record of ``gradient``, or None if torch has written to it since, for example to accumulate."""
         version, known = self._known.get(StorageWeakRef(gradient.untyped_storage()), (None, None))
         return known if version == gradient._version else None

@@ -1,6 +1,6 @@
 """Tiled search over pre-activations on a CPU; the B x n_q matrix never exists.
 
-Every search computes the dense product anew, tile by tile, and no more than a tile is ever in memory.
+Every search computes the dense product again, tile by tile, and only one tile is in memory at a time.
 """
 
 from collections.abc import Iterator
@@ -17,21 +17,21 @@ from sdlcore.sparse.kernels.interface import VANISHED, Product, SparseRows
 from sdlcore.sparse.kernels.workspace import Workspace
 
 TILE = 2000
-"""Latents whose pre-activations are computed at once, twice as many in bfloat16: few enough to be searched while they
-are in a CPU's caches, and enough to keep it busy."""
+"""Latents per tile, twice as many in bfloat16: few enough that a CPU's caches hold the tile while it is searched, and
+enough to keep the CPU busy."""
 MANY = 4 * TILE
-"""Latents from which on it is worth its time to begin a search at bounds."""
+"""Searches start from guessed bounds if there are at least this many latents."""
 CAUTION = 0.9
-"""Where a search begins, as a share of the least bound, over the norm of its sample, that the one before ended at."""
+"""Factor on the guessed bound: the previous search's smallest final bound, divided by the sample's norm."""
 ROOM = 2
-"""Times k: candidates that a row has room for while its largest entries are looked for."""
+"""Factor on k: number of candidates that are stored for each row during the search."""
 
 
 def largest(product: Product, k: int, workspace: Workspace) -> SparseRows:
-    """Return the k largest positive entries of each row. Of equal ones at the edge those of smaller column are kept.
+    """Return the k largest positive entries of each row. Of equal entries at the edge, the smaller columns are kept.
 
-    A search in int8 begins at bounds that the workspace's last one tells. Rows that turn out to have fewer than k
-    entries above theirs are searched again: since products of integers are exact, what comes out has the same bits.
+    A search in int8 starts from bounds of the workspace's last search. Rows with fewer than k entries above their bound
+    are searched again. Integer products are exact, so the result has the same bits either way.
     """
     if product.dtype != torch.int8 or len(product.W) < MANY:
         return _search(product, k, workspace)
@@ -48,10 +48,10 @@ def largest(product: Product, k: int, workspace: Workspace) -> SparseRows:
 
 
 def _search(product: Product, k: int, workspace: Workspace, bounds: Tensor | None = None) -> SparseRows:
-    """Return the k largest positive entries of each row that exceed its bound, which rises to the least of them."""
+    """Return the k largest positive entries of each row above its bound, and raise the bound to the smallest one."""
     cpu = searches()
     n_rows = len(product.x)
-    # in bfloat16 values are compared as they are, and widened last
+    # bfloat16 values are compared as they are and widened at the end
     dtype = torch.bfloat16 if product.dtype == torch.bfloat16 else product.b.dtype
     room, threads = ROOM * k + 16, torch.get_num_threads()
     columns = workspace.take((n_rows, room), torch.int32)
@@ -82,7 +82,7 @@ def above(product: Product, bounds: Tensor, workspace: Workspace) -> SparseRows:
     n_rows, width = len(product.x), _width(product)
     written = array(torch.empty(torch.get_num_threads(), width, dtype=bounds.dtype))
     starts, counts = torch.empty(2, -(-len(product.W) // width), n_rows, dtype=torch.int64)
-    # most of it is never touched, so that it takes no memory
+    # most of this memory is never touched, so the system never provides it
     columns = workspace.take((2 * n_rows * width,), torch.int32)
     values = workspace.take((2 * n_rows * width,), bounds.dtype)
     tiles = Tiles(product, workspace)
@@ -92,7 +92,7 @@ def above(product: Product, bounds: Tensor, workspace: Workspace) -> SparseRows:
             columns, values = (_doubled(each, workspace) for each in (columns, values))
         into = [array(tensor) for tensor in (columns, values, starts[i], counts[i])]
         found = cpu.push_above(_bits(tile), *given, start, found, *into, written)
-    # by tile and row now, wanted by row and tile
+    # reorder from tile and row to row and tile
     offsets, few_columns, few_values = gathered(starts.T.flatten(), counts.T.flatten(), columns, values)
     workspace.give(columns)
     workspace.give(values)
@@ -100,7 +100,7 @@ def above(product: Product, bounds: Tensor, workspace: Workspace) -> SparseRows:
 
 
 def _doubled(full: Tensor, workspace: Workspace) -> Tensor:
-    """Return a buffer of twice the length that begins with another, which is given back: later searches take both."""
+    """Return a buffer of twice the length with the same content, and give the old one back for later searches."""
     larger = workspace.take((2 * len(full),), full.dtype)
     larger[: len(full)] = full
     workspace.give(full)
@@ -108,7 +108,7 @@ def _doubled(full: Tensor, workspace: Workspace) -> Tensor:
 
 
 def narrow(entries: SparseRows, k: int) -> SparseRows:
-    """Return the k largest positive entries of each row. Of equal ones at the edge the first are kept."""
+    """Return the k largest positive entries of each row. Of equal entries at the edge, the first are kept."""
     offsets, columns, values = entries
     kept, into = torch.empty_like(columns), torch.empty_like(values)
     counts = torch.empty(len(offsets) - 1, dtype=torch.int64)
@@ -129,7 +129,7 @@ def exceeding(entries: SparseRows, bounds: Tensor) -> SparseRows:
 
 
 def gathered(starts: Tensor, counts: Tensor, columns: Tensor, values: Tensor) -> SparseRows:
-    """Return rows that begin at ``starts`` and have ``counts`` entries, one after the other."""
+    """Return rows that start at ``starts`` and have ``counts`` entries, packed one after the other."""
     offsets = torch.nn.functional.pad(counts.cumsum(0), (1, 0))
     n = int(offsets[-1])
     few_columns, few_values = columns.new_empty(n), values.new_empty(n)
@@ -139,7 +139,7 @@ def gathered(starts: Tensor, counts: Tensor, columns: Tensor, values: Tensor) ->
 
 
 def replaced(entries: SparseRows, rows: Tensor, by: SparseRows) -> SparseRows:
-    """Return entries with those of others in the place of some rows'."""
+    """Replace the entries of the given rows."""
     starts, counts = entries.offsets[:-1].clone(), torch.diff(entries.offsets)
     starts[rows], counts[rows] = len(entries.columns) + by.offsets[:-1], torch.diff(by.offsets)
     columns, values = (torch.cat(both) for both in zip(entries[1:], by[1:], strict=True))
@@ -147,28 +147,28 @@ def replaced(entries: SparseRows, rows: Tensor, by: SparseRows) -> SparseRows:
 
 
 class Factor(NamedTuple):
-    """Rows of x or of W, as a factor of a product in some type."""
+    """Rows of x or of W, converted for a product in some type."""
 
     rows: Tensor
     numbers: Tensor
-    """If they were quantised (3 x rows): what integers count in, and no less than the norms of the rows and of what
-    they lost. Else they say nothing."""
+    """For quantised rows (3 x rows): the step size, and upper bounds of the norms of the row and of its rounding error.
+    Otherwise not meaningful."""
 
 
 class Tiles:
-    """A product of B rows, computed tile by tile: gives the first column of each, and B x some columns.
+    """Iterator over the tiles of a product of B rows; yields each tile's first column, and the tile (B x columns).
 
-    A tile's numbers are floating-point, or int32 if factors were quantised. Its memory is the next one's.
+    Numbers of a tile are floating-point, or int32 if the factors were quantised. The next tile reuses its memory.
 
     Attributes
     ----------
     bias
-        To be added, by column; to bfloat16 it was.
+        To be added to each column; bfloat16 tiles include it already.
     of_columns
         `Factor.numbers` of the columns.
     of_rows
-        Of integers, numbers of each row (B x 3) that those of the columns are multiplied by: what its own integers
-        count in, and two for a bound, or zeros.
+        For int32 tiles: three numbers of each row (B x 3), to be multiplied by the columns' numbers. The first is the
+        step size; the other two make the product an upper bound, or are zero.
     """
 
     def __init__(self, product: Product, workspace: Workspace) -> None:
@@ -181,7 +181,7 @@ class Tiles:
         self.of_rows = _of_rows(self._samples.numbers, x.shape[1], upper)
 
     def arrays(self) -> list[np.ndarray]:
-        """Return what loops take of all tiles: scale, bias and factor."""
+        """Return the arguments that loops need for all tiles: scale, bias and factor."""
         return [array(each) for each in (self.of_columns, self.bias, self.of_rows)]
 
     def __iter__(self) -> Iterator[tuple[int, Tensor]]:
@@ -211,20 +211,20 @@ def _bits(tile: Tensor) -> np.ndarray:
 
 
 def _width(product: Product) -> int:
-    """Return the number of columns of a product's tiles; the last may have fewer."""
+    """Return the number of columns of a product's tiles; the last tile may have fewer."""
     return min(len(product.W), 2 * TILE if product.dtype == torch.bfloat16 else TILE)
 
 
 @cache
 def _one_dnn() -> bool:
-    """Tell whether oneDNN may multiply, with vectors of 512 bits. MKL, which torch asks, uses half of their width where
-    the processor is not Intel's, and takes twice the time."""
+    """Return whether to multiply with oneDNN, if 512-bit vectors exist. torch's default, MKL, uses 256 bits on
+    processors of other makers than Intel, and takes twice the time."""
     there = torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
     return there and torch.backends.cpu.get_cpu_capability() == "AVX512"
 
 
 def _of_rows(numbers: Tensor, n_p: int, upper: float | None) -> Tensor:
-    """Return `Tiles.of_rows` of samples. With |w| (|x - x'| + sums) + |w - w'| |x'| a product bounds float32's."""
+    """Return `Tiles.of_rows`. Adding |w| (|x - x'| + sums) + |w - w'| |x'| makes a product a bound of float32's."""
     steps, norms, lost = numbers
     if upper is None:
         return torch.stack([steps, torch.zeros_like(norms), torch.zeros_like(lost)], 1)
@@ -232,15 +232,15 @@ def _of_rows(numbers: Tensor, n_p: int, upper: float | None) -> Tensor:
 
 
 def _sums(n_p: int) -> float:
-    """Return what sums of n_p products in float32, of either product and of norms, may be off, as a share of norms."""
+    """Return the largest float32 rounding error of sums of n_p products, and of norms, as a share of the norms."""
     return 4 * (n_p + 8) * 2.0**-24
 
 
 def _converted(rows: Tensor, dtype: torch.dtype, workspace: Workspace, bias: Tensor | None = None) -> Factor:
-    """Return rows of x, or of W with their bias, as factors of the product.
+    """Convert rows of x, or of W with their bias, to factors of the product.
 
-    In bfloat16 the bias, as what two numbers add up to, is part of the product, with two more inputs that are one.
-    To have torch add it takes a tenth of the product's time.
+    In bfloat16 the bias is part of the product, as the sum of two extra inputs that are one. Letting torch add it would
+    take a tenth of the product's time.
     """
     nothing = rows.new_ones(3, len(rows))
     if dtype == rows.dtype:
@@ -263,15 +263,15 @@ def _converted(rows: Tensor, dtype: torch.dtype, workspace: Workspace, bias: Ten
 
 
 def to_bfloat16(x: Tensor, last: Tensor, out: Tensor) -> None:
-    """Round rows of float32 to bfloat16; not a number may become another.
+    """Round rows of float32 to bfloat16; NaN may become a number.
 
-    After each row come two more numbers, which add up to that in ``last``: the second is what the first loses.
+    Two numbers are appended to each row, which add up to its ``last``: the second is the rounding error of the first.
     """
     roundings().to_bfloat16(array(x).view(np.int32), array(last), array(out.view(torch.int16)))
 
 
 def quantise(x: Tensor, out: Tensor) -> Tensor:
-    """Write rows as int8, and return `Factor.numbers`."""
+    """Quantise rows to int8 in ``out``, and return `Factor.numbers`."""
     numbers = torch.empty(3, len(x), dtype=torch.float32)
     roundings().quantise(array(x), array(x).view(np.int32), array(out), *(array(each) for each in numbers))
     n_p = x.shape[1]

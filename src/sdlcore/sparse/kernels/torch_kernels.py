@@ -1,4 +1,4 @@
-"""The torch backend of the sparse kernels: for GPUs without Triton, and what tests compare the others with."""
+"""The torch backend of the sparse kernels, for GPUs without Triton, and the reference for tests of other backends."""
 
 from collections.abc import Sequence
 
@@ -10,11 +10,11 @@ from torch.optim.adam import adam as torch_adam
 from sdlcore.sparse.kernels.interface import Backward, Descent, Product, SparseRows
 
 _GATHERED = 1 << 25
-"""Numbers gathered at once by `dots`."""
+"""Numbers that `dots` gathers at once."""
 
 
 class TorchKernels:
-    """`sdlcore.sparse.kernels.interface.Kernels` for any device. It keeps no buffers: on GPUs torch does."""
+    """`sdlcore.sparse.kernels.interface.Kernels` for any device. It keeps no buffers, because torch does on GPUs."""
 
     def take(self, shape: tuple[int, ...], like: Tensor) -> Tensor:
         return like.new_empty(shape)
@@ -24,7 +24,7 @@ class TorchKernels:
 
     def largest(self, product: Product, k: int) -> SparseRows:
         whole = _whole(product)
-        # always k, positive or not: to leave some out, their number would have to travel from a GPU to the host
+        # always k, positive or not: to omit some, their number would have to travel from a GPU to the host
         columns = whole.topk(k, dim=1, sorted=False).indices.sort(dim=1).values
         offsets = torch.arange(len(whole) + 1, device=whole.device) * k
         return _taken(whole, offsets, columns.flatten().int(), product.b.dtype)
@@ -116,7 +116,7 @@ class TorchKernels:
             [],
             [each.step for each in descents],
             fused=True,
-            grad_scale=scale,  # by which it divides gradients
+            grad_scale=scale,  # torch divides gradients by it
             amsgrad=False,
             beta1=betas[0],
             beta2=betas[1],
@@ -132,7 +132,7 @@ class TorchKernels:
 def _whole(product: Product) -> Tensor:
     x, W, b, dtype, upper = product
     if upper is not None:
-        raise ValueError("upper bounds of a product are the CPU's, in int8")
+        raise ValueError("upper bounds of a product are computed only on CPUs, in int8")
     return torch.addmm(b.to(dtype), x.to(dtype), W.to(dtype).T)
 
 

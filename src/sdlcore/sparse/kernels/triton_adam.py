@@ -1,10 +1,10 @@
 """Adam in one pass over memory, with rows that stay on the unit sphere.
 
-Not for the rows alone that a batch touches. A row without a gradient still moves: its moments decay, and the step is
-their ratio. Such steps could be made up for when the row is next read, one after the other and so with the same bits.
-But the search reads every encoder row in every step, and leaves nothing to put off. A decoder row is read where its
-latent is active: at 131,072 latents, k = 64 and a batch of 16,384 a latent has 8 active samples on average, and few
-have none. So what could be saved is little of half of Adam's reading.
+All rows are updated, not only those that a batch touches. A row without a gradient still moves: its moments decay, and
+the step is their ratio. Such steps could be deferred until the row is next read, and then made one by one, with the
+same bits. But the search reads every encoder row in every step, so nothing can be deferred. A decoder row is read
+where its latent is active: at 131,072 latents, k = 64 and a batch of 16,384, a latent has 8 active samples on average,
+and few latents have none. So deferring could save little of half of Adam's reading.
 """
 
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ from torch import Tensor
 from sdlcore.sparse.kernels.interface import Descent
 
 _BLOCK = 1024
-"""Numbers of a parameter without rows on the sphere that a program takes."""
+"""Numbers that a program updates, if the parameter's rows are not on the sphere."""
 
 
 @triton.jit
@@ -36,7 +36,7 @@ def _adam(
     ON_SPHERE: tl.constexpr,
     BLOCK: tl.constexpr,
 ):
-    """Take a step of Adam with ``width`` numbers: a row, or any part of a parameter."""
+    """Take a step of Adam with ``width`` numbers: one row, or any part of a parameter."""
     row, inner = tl.program_id(0).to(tl.int64), tl.arange(0, BLOCK)
     at = row * width + inner
     inside = (inner < width) & (at < n)
@@ -59,7 +59,7 @@ def _adam(
 def adam(
     descents: Sequence[Descent], lr: float, betas: tuple[float, float], eps: float, scale: Tensor | None = None
 ) -> None:
-    """Take a step of Adam, in place, gradients divided by ``scale`` (0-d) as they are read."""
+    """Take a step of Adam, in place; gradients are divided by ``scale`` (0-d)."""
     steps = [each.step for each in descents]
     torch._foreach_add_(steps, 1)
     # in double precision: 1 - beta^step is small at first

@@ -1,4 +1,4 @@
-"""The Triton backend of the sparse kernels, for GPUs: torch's, but for what kernels of our own do in fewer passes."""
+"""The Triton backend of the sparse kernels, for GPUs: torch's backend, with faster kernels for the main operations."""
 
 from collections.abc import Sequence
 
@@ -12,7 +12,7 @@ from sdlcore.sparse.kernels.triton_sums import sums
 
 
 class TritonKernels(TorchKernels):
-    """`sdlcore.sparse.kernels.interface.Kernels` for GPUs, in float32; torch searches products of other weights."""
+    """`sdlcore.sparse.kernels.interface.Kernels` for GPUs and float32 weights; other weights are searched by torch."""
 
     def largest(self, product: Product, k: int) -> SparseRows:
         if not _is_ours(product):

@@ -1,13 +1,13 @@
-"""Find float32's entries of a product by tensor cores, which compute it in float16 many times faster.
+"""Search a float32 product by screening it in float16 on tensor cores, which are many times faster.
 
-With x' and w' for a sample x and an encoder row w as they are rounded, each scaled by a power of two first,
+Let x' and w' be the rounded sample x and encoder row w, each scaled by a power of two first. Then
 
     |w . x - w' . x'| = |w . (x - x') + (w - w') . x'| <= |w| |x - x'| + |w - w'| |x'|,
 
-and what adding up in float32 can be off is a small share of |w| |x|. Added to the product in float16 as it is computed,
-all this makes it an upper bound, and twice as much below lies a lower one. They exclude nearly all entries, for
-certain. The others are computed in float32, and what is wanted is chosen by that. A sample of which too many are left
-is searched in float32. `sdlcore.sparse.screening` does the same on CPUs.
+and the rounding errors of float32 sums are at most a small share of |w| |x|. Adding all of this to the float16 product
+gives an upper bound of the float32 entry, and subtracting it gives a lower bound. These bounds exclude nearly all
+entries with certainty. The other entries are computed in float32, and the result is chosen from them. Samples with too
+many remaining entries are searched in float32. `sdlcore.sparse.screening` does the same on CPUs.
 """
 
 import torch
@@ -22,31 +22,31 @@ from sdlcore.sparse.kernels.triton_search import Upper
 from sdlcore.sparse.kernels.triton_sums import sums
 
 LEAST = 1 << 33
-"""Multiplications of a product from which on it is screened. In float32 they take a third of a millisecond on an H100
-(some 50 TFLOP/s); to round both factors, and to wait for the GPU, takes about half of that."""
+"""Products are screened from this number of multiplications. In float32 they take a third of a millisecond on an H100
+(some 50 TFLOP/s); rounding both factors and waiting for the GPU take about half of that."""
 _CANDIDATES = 4
-"""Times k: entries of a sample that float16 proposes. Of normal numbers in 4096 dimensions, bounds leave 1.6 on average
-(`python -m benchmarks.left_open`)."""
+"""Factor on k: entries of each sample that float16 proposes. For normally distributed numbers in 4096 dimensions, the
+bounds leave 1.6 k on average (`python -m benchmarks.left_open`)."""
 _DENSE = 0.01
-"""Share of entries that exceed a bound from which on all are computed in float32. An entry alone takes as long as 30 of
-a dense product, by an H100's rates: 4 n_p bytes at 3 TB/s, and 2 n_p operations at 50 TFLOP/s."""
+"""If a larger share of entries exceeds its bound, all entries are computed in float32. A single entry takes as long as
+30 entries of a dense product, by an H100's rates: 4 n_p bytes at 3 TB/s, and 2 n_p operations at 50 TFLOP/s."""
 _SAMPLES, _LATENTS = 8, 16
-"""Every which sample and latent that share is guessed by."""
+"""Strides of the samples and latents from which that share of entries is estimated."""
 _ADDING = 1.5 * 2.0**-23
-"""For each product that is added up, what tensor cores lose at most, as a share of |w| |x|. They cut off what is added
-after the 24th bit of the largest, and four products or more are added to a sum at once (Fasi et al. 2021)."""
+"""Largest rounding error of tensor cores per summed product, as a share of |w| |x|. They truncate summands after the
+24th bit of the largest, and add four or more products to a sum at once (Fasi et al. 2021)."""
 _OTHERS = 64
-"""So many products more, for all that is lost otherwise: by sums in float32, scales and norms."""
+"""Number of further products whose errors cover all other rounding: float32 sums, scales and norms."""
 _MORE = 1 + 2.0**-6
-"""Times this, since these numbers themselves are rounded, and x' may be longer than x."""
+"""Safety factor, because these bounds are rounded themselves, and x' may be longer than x."""
 
 
 @triton.jit
 def _round(x, halves, numbers, width, BLOCK: tl.constexpr):
-    """Write a row in float16, scaled; and its unit, its norm, and that of what rounding takes from it."""
+    """Write a row as scaled float16, its scale, its norm, and the norm of its rounding error."""
     row, inner = tl.program_id(0).to(tl.int64), tl.arange(0, BLOCK)
     value = tl.load(x + row * width + inner, mask=inner < width, other=0.0)
-    # the power of two that is the largest number's exponent, where its inverse is one, too
+    # the scale is the power of two in the largest number's exponent, limited so that its inverse is one, too
     bits = tl.max(tl.abs(value)).to(tl.int32, bitcast=True) & 0x7F800000
     bits = tl.minimum(tl.maximum(bits, 1 << 23), 253 << 23)
     unit, inverse = bits.to(tl.float32, bitcast=True), ((254 << 23) - bits).to(tl.float32, bitcast=True)
@@ -59,14 +59,14 @@ def _round(x, halves, numbers, width, BLOCK: tl.constexpr):
 
 
 def pays(product: Product) -> bool:
-    """Whether screening is faster than the product in float32: of many multiplications, on NVIDIA's tensor cores."""
+    """Return whether screening is faster than the float32 product: for large products on NVIDIA's tensor cores."""
     x, W, *_ = product
     known = x.is_cuda and torch.version.hip is None
     return known and product.dtype == torch.float32 and x.numel() * len(W) >= LEAST
 
 
 def largest(product: Product, k: int) -> SparseRows:
-    """Return the k largest entries of each row, as `sdlcore.sparse.kernels.triton_search.largest`."""
+    """Return the k largest entries of each row, as `sdlcore.sparse.kernels.triton_search.largest` does."""
     n_rows, few = len(product.x), _CANDIDATES * k
     if few > len(product.W) // 4:
         return triton_search.largest(product, k)
@@ -74,9 +74,9 @@ def largest(product: Product, k: int) -> SparseRows:
     proposed = triton_search.largest(rounded, few, upper)
     columns, highest = proposed.columns.view(n_rows, few), proposed.values.view(n_rows, few)
     added = (upper.rows[:, None, 1:] * upper.columns[columns, 1:]).sum(2)
-    # an entry whose bounds are not numbers may be anything: it stays open, and rules out no other
+    # an entry whose bounds are NaN may be anything: it stays a candidate and excludes no other
     lowest = (highest - 2 * added).nan_to_num_(nan=-torch.inf, posinf=torch.inf, neginf=-torch.inf)
-    # no fewer than k are at least this
+    # at least k entries are not below this
     least = lowest.topk(k, dim=1).values[:, -1:]
     is_open = ~(highest < least)
     places = is_open.flatten().nonzero().squeeze(1)
@@ -85,11 +85,11 @@ def largest(product: Product, k: int) -> SparseRows:
     keys = torch.full((n_rows * few,), torch.iinfo(torch.int64).min, device=columns.device)
     keys[places] = triton_search.packed(entries.columns, entries.values)
     found = triton_search.rows_of(keys.view(n_rows, few).topk(k, dim=1, sorted=False).values)
-    # entries that were not proposed are at most the least that was: where that is excluded, so are they
+    # entries that were not proposed are at most the smallest proposed one; if that is excluded, so are they
     others = is_open.all(1).nonzero().squeeze(1)
     if len(others):
         searched = product._replace(x=product.x[others])
-        # added up as the others are, lest bits depend on what was certain
+        # summed in the same order as the others, so that bits do not depend on which samples were certain
         more = triton_search.largest(searched, k)
         more = _computed(searched, more.offsets, more.columns)
         found.columns.view(n_rows, k)[others] = more.columns.view(-1, k)
@@ -109,7 +109,7 @@ def above(product: Product, bounds: Tensor) -> SparseRows:
 
 
 def _bounded(product: Product) -> tuple[Product, Upper]:
-    """Return a product in float16, and what makes it an upper bound of float32's."""
+    """Return the product in float16, and the numbers that make it an upper bound of the float32 product."""
     x, W, b, *_ = product
     (x_half, of_x), (W_half, of_W) = _rounded(x), _rounded(W)
     (unit_B, norm_B, lost_B), (unit_Q, norm_Q, lost_Q) = of_x.unbind(1), of_W.unbind(1)
@@ -122,7 +122,7 @@ def _bounded(product: Product) -> tuple[Product, Upper]:
 
 
 def _rounded(x: Tensor) -> tuple[Tensor, Tensor]:
-    """Return rows in float16, and three numbers of each (`_round`)."""
+    """Return rows in float16, and three numbers for each row (`_round`)."""
     halves, numbers = x.new_empty(x.shape, dtype=torch.float16), x.new_empty(len(x), 3)
     width = x.shape[1]
     block = triton.next_power_of_2(width)
@@ -131,6 +131,6 @@ def _rounded(x: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _computed(product: Product, offsets: Tensor, columns: Tensor) -> SparseRows:
-    """Return entries with the values that float32 has there."""
+    """Return the entries with their float32 values."""
     x, W, b, *_ = product
     return SparseRows(offsets, columns, sums(offsets, columns, None, W, x).dots + b[columns])

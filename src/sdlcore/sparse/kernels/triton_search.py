@@ -1,9 +1,9 @@
-"""Search the product W_E x_p + b_E on a GPU, as it is computed: no B x n_q matrix is written.
+"""Search the product W_E x_p + b_E on a GPU while it is computed, without storing a B x n_q matrix.
 
-The latents are gone through slice by slice. A tile of the product stays in registers; only those of its entries that
-may be wanted leave them, into a list of each row with room for the whole slice, so that it cannot overflow. An entry is
-kept as a whole number, its key: the greater its value, and of equal values the smaller its column, the greater its key.
-The k largest of a row are so the same whatever the order in which entries arrive.
+The search goes through the latents slice by slice. Tiles of the product stay in registers. Only entries that may be
+wanted leave them; they are appended to a list for each row, which has room for the whole slice and so cannot overflow.
+Each entry is stored as an integer key that grows with its value and, for equal values, with smaller columns. So the k
+largest entries of a row do not depend on the order in which entries arrive.
 """
 
 from collections.abc import Iterator
@@ -18,12 +18,12 @@ from torch.nn import functional
 from sdlcore.sparse.kernels.interface import Product, SparseRows
 
 _ENTRIES = 1 << 26
-"""Entries of the product that a slice has at most: their lists take 8 bytes each."""
+"""Largest number of product entries in a slice; the lists take 8 bytes for each."""
 _LEAST, _GROWTH = 1024, 3
-"""Latents of the first slice, and of a later one at most, as a share of all before it. Those of large batches have no
-fewer than the first."""
+"""Latents of the first slice, and the growth limit of later slices as a multiple of all before. In large batches, no
+slice is narrower than the first."""
 _READ = 512
-"""Keys of lists that a program reads at once."""
+"""Keys of the lists that a program reads at once."""
 
 
 @triton.jit
@@ -50,12 +50,12 @@ def _collect(
 ):
     """Append the keys of the entries of x W^T + b that exceed a bound to the lists of their rows.
 
-    With UPPER the product is made an upper bound by 4 numbers of each row and of each column: it is multiplied by the
-    first of either, and the products of the others are added. The bound is the column's. With BY_ROW it is the row's,
-    and an entry passes that is not known to be at most that: a row whose bound is not a number keeps all, and entries
-    that are not numbers are kept.
+    With UPPER, the product becomes an upper bound through 4 numbers for each row and each column: it is multiplied by
+    the first number of both, and the products of the other three are added. Bounds belong to columns. With BY_ROW they
+    belong to rows, and only entries known to be at most the bound are dropped: NaN entries pass, and all entries of a
+    row whose bound is NaN.
     """
-    # a group of row tiles goes through the columns together, and finds them in the second cache
+    # a group of row tiles shares column tiles, which stay in the second-level cache
     tiles_down, tiles_across = tl.cdiv(n_rows, ROWS), tl.cdiv(n_columns, COLUMNS)
     program, in_group = tl.program_id(0), GROUP * tiles_across
     down = program // in_group * GROUP
@@ -63,7 +63,7 @@ def _collect(
     rows = (down + program % in_group % high) * ROWS + tl.arange(0, ROWS)
     columns = program % in_group // high * COLUMNS + tl.arange(0, COLUMNS)
     inner = tl.arange(0, INNER)
-    # rows and columns beyond the last are computed as the last, and not kept
+    # rows and columns beyond the last repeat the last, and are not stored
     x_at = x + tl.minimum(rows, n_rows - 1).to(tl.int64)[:, None] * n_inner + inner[None, :]
     W_at = W + tl.minimum(columns, n_columns - 1).to(tl.int64)[None, :] * n_inner + inner[:, None]
     product = tl.zeros((ROWS, COLUMNS), tl.float32)
@@ -88,7 +88,7 @@ def _collect(
     number = tl.sum(passes, 1)
     begin = tl.atomic_add(counts + rows, number, mask=number > 0, sem="relaxed")
     places = begin[:, None] + tl.cumsum(passes, 1) - 1
-    # as whole numbers, floating-point numbers are in order but for the negative ones, which are in reverse
+    # bit patterns of floats sort like integers, except that negative ones are reversed
     bits = product.to(tl.int32, bitcast=True)
     ordered = tl.where(product != product, 0x7FFFFFFF, bits ^ ((bits >> 31) & 0x7FFFFFFF))
     key = (ordered.to(tl.int64) << 32) | (0xFFFFFFFF - (first + columns).to(tl.int64))[None, :]
@@ -97,14 +97,14 @@ def _collect(
 
 @triton.jit
 def _settle(keys, counts, bounds, n_rows, room, k, ROWS: tl.constexpr, WIDTH: tl.constexpr):
-    """Keep the k greatest keys of the lists of some rows, and make the value of the least of them a row's bound."""
+    """Keep the k largest keys in the lists of some rows, and set each row's bound to the value of the smallest."""
     rows, place = tl.program_id(0) * ROWS + tl.arange(0, ROWS), tl.arange(0, WIDTH)
     n = tl.load(counts + rows, mask=rows < n_rows, other=0)
     most = tl.max(n)
-    # a list of k that nothing came to is as it was
+    # a list of k keys without additions needs no work
     if most > k:
         lists = keys + rows.to(tl.int64)[:, None] * room + place[None, :]
-        # the greatest number that k keys are no less than, bit by bit: since no two are equal, the least to be kept
+        # bit by bit, find the largest number that at least k keys reach: keys differ, so it is the smallest key to keep
         least = tl.full((ROWS,), -0x8000000000000000, tl.int64)
         for bit in range(0, 64):
             more = least ^ (tl.full((ROWS,), 1, tl.int64) << (63 - bit))
@@ -119,7 +119,7 @@ def _settle(keys, counts, bounds, n_rows, room, k, ROWS: tl.constexpr, WIDTH: tl
             there = start + place[None, :] < n[:, None]
             key = tl.load(lists + start, mask=there, other=-0x8000000000000000)
             stays = (there & (key >= least[:, None])).to(tl.int32)
-            # moved towards the front, where keys were read before
+            # move keys towards the front, to places that have been read
             to = kept[:, None] + tl.cumsum(stays, 1) - 1 - place[None, :]
             tl.store(lists + to, key, mask=stays > 0)
             kept += tl.sum(stays, 1)
@@ -130,7 +130,7 @@ def _settle(keys, counts, bounds, n_rows, room, k, ROWS: tl.constexpr, WIDTH: tl
 
 
 class Upper(NamedTuple):
-    """Numbers that make a product of scaled rows an upper bound (`_collect`)."""
+    """Numbers that turn a product of scaled rows into an upper bound (`_collect`)."""
 
     rows: Tensor
     """B x 4."""
@@ -139,17 +139,17 @@ class Upper(NamedTuple):
 
 
 def largest(product: Product, k: int, upper: Upper | None = None) -> SparseRows:
-    """Return the k largest entries of each row. Of equal ones at the edge those of smaller column are kept.
+    """Return the k largest entries of each row. Of equal entries at the edge, the smaller columns are kept.
 
-    Nothing waits for the GPU.
+    The host does not wait for the GPU.
     """
     n_rows, n_q = len(product.x), len(product.W)
     if k > n_q:
-        raise ValueError(f"the {k} largest of {n_q} entries are wanted")
+        raise ValueError(f"cannot select the {k} largest of {n_q} entries; lower k")
     keys = product.b.new_empty((n_rows, _width(product) + k), dtype=torch.int64)
     counts = product.b.new_zeros(n_rows, dtype=torch.int32)
     bounds = product.b.new_full((n_rows,), torch.nan)
-    # most lists have k entries that were kept before, and fewer that were not
+    # most lists hold k earlier entries and fewer new ones
     at_once = min(256, max(64, triton.next_power_of_2(2 * k)))
     sizes = {"ROWS": _READ // at_once, "WIDTH": at_once, "num_warps": 4}
     for _ in _collected(product, upper, bounds, keys, counts, by_row=True):
@@ -160,7 +160,7 @@ def largest(product: Product, k: int, upper: Upper | None = None) -> SparseRows:
 def above(product: Product, bounds: Tensor, upper: Upper | None = None) -> SparseRows:
     """Return the entries that exceed their column's bound.
 
-    For each slice the GPU is waited for, since it has to tell how many there are.
+    The host waits for the GPU in each slice, to learn the number of entries.
     """
     n_rows, n_q = len(product.x), len(product.W)
     keys = product.b.new_empty((n_rows, _width(product)), dtype=torch.int64)
@@ -181,21 +181,21 @@ def above(product: Product, bounds: Tensor, upper: Upper | None = None) -> Spars
 
 
 def _width(product: Product) -> int:
-    """Return how many latents a slice has at most."""
+    """Return the largest number of latents in a slice."""
     return min(len(product.W), max(_LEAST, _ENTRIES // max(1, len(product.x))))
 
 
 def _collected(
     product: Product, upper: Upper | None, bounds: Tensor, keys: Tensor, counts: Tensor, by_row: bool
 ) -> Iterator[None]:
-    """Collect slice by slice, and pause when a slice's entries are in the lists."""
+    """Collect entries slice by slice; yield when the entries of a slice are in the lists."""
     x, dtype = product.x.to(product.dtype).contiguous(), product.dtype
     n_rows, n_inner = x.shape
-    # what a tile takes of registers and of shared memory, on cards from compute capability 8.0 on
+    # sized by the registers and shared memory of cards from compute capability 8.0 on
     sizes = {"ROWS": 128, "COLUMNS": 128, "INNER": 32 if dtype == torch.float32 else 64, "GROUP": 8}
     first = 0
     while first < len(product.W):
-        # the first slices are narrow: a row's bound comes from those before, and would let much of a wide one pass
+        # the first slices are narrow: bounds come from earlier slices, and a wide early slice would pass too much
         part = slice(first, first + min(_width(product), max(_LEAST, _GROWTH * first)))
         W, b = product.W[part].to(dtype).contiguous(), product.b[part].contiguous()
         tiles = triton.cdiv(n_rows, sizes["ROWS"]) * triton.cdiv(len(W), sizes["COLUMNS"])
@@ -209,7 +209,7 @@ def _collected(
 
 
 def rows_of(keys: Tensor) -> SparseRows:
-    """Return the entries of which there are as many keys in each row (B x k)."""
+    """Return the entries of keys (B x k) as sparse rows with k entries each."""
     columns, values = _unpacked(keys)
     columns, order = columns.sort(dim=1)
     offsets = torch.arange(len(keys) + 1, device=keys.device) * keys.shape[1]
@@ -217,7 +217,7 @@ def rows_of(keys: Tensor) -> SparseRows:
 
 
 def packed(columns: Tensor, values: Tensor) -> Tensor:
-    """Return the keys of entries, as `_collect` makes them."""
+    """Return the keys of entries, in the format of `_collect`."""
     bits = values.view(torch.int32)
     ordered = torch.where(values.isnan(), 0x7FFFFFFF, bits ^ ((bits >> 31) & 0x7FFFFFFF))
     return (ordered.long() << 32) | (0xFFFFFFFF - columns.long())

@@ -1,8 +1,8 @@
-"""Sums of rows, and products with rows, at the entries of a pattern: one kernel for all that is sparse in a step.
+"""Sums of rows, and products with rows, at the entries of a pattern: one kernel for all sparse operations of a step.
 
-A line is a row of a pattern or a column of it, and its entries name rows of a dense matrix. The line's entries are gone
-through in their order by one program for each part of the matrix's columns, so that bits depend on nothing but shapes.
-Programs of the same part run side by side: the part of a batch stays in the GPU's second cache.
+A line is a row or a column of a pattern; its entries index rows of a dense matrix. One program processes a line's
+entries in order, for one part of the matrix's columns, so bits depend only on shapes. Programs of the same part run
+side by side, and their part of the batch stays in the GPU's second-level cache.
 """
 
 from typing import NamedTuple
@@ -16,7 +16,7 @@ _ENTRIES, _WIDTH = 8, 512
 
 
 class Sums(NamedTuple):
-    """What `sums` finds for the entries i of each line l. What was not wanted is empty."""
+    """Results of `sums` for the entries i of each line l; results that were not requested are empty."""
 
     sums: Tensor
     """Lines x d: the sum of values[i] x[indices[i] // groups]; needs values."""
@@ -48,7 +48,7 @@ def _sums(
     ENTRIES: tl.constexpr,
     WIDTH: tl.constexpr,
 ):
-    """Compute one line's `Sums` from a part of the columns of x and W. Sums over columns are those of the part."""
+    """Compute one line's `Sums` for a part of the columns of x and W; products and norms cover only that part."""
     line, part = tl.program_id(0).to(tl.int64), tl.program_id(1)
     inner = part * WIDTH + tl.arange(0, WIDTH)
     inside = inner < width
@@ -76,18 +76,18 @@ def _sums(
 def sums(
     offsets: Tensor, indices: Tensor, values: Tensor | None, x: Tensor, W: Tensor | None = None, groups: int = 1
 ) -> Sums:
-    """Return what is wanted of lines: sums where there are values, products where there is W.
+    """Compute sums of each line's rows if values are given, and products with W if W is given.
 
     Parameters
     ----------
     offsets, indices
-        Line l has the entries ``offsets[l]`` to ``offsets[l + 1]``, and entry i is row ``indices[i] // groups`` of x.
+        Line l has the entries ``offsets[l]`` to ``offsets[l + 1]``; entry i is row ``indices[i] // groups`` of x.
     values
-        N.
+        N weights, or None.
     x
         Rows x d.
     W
-        Lines x d.
+        Lines x d, or None.
     """
     n_lines, n_entries, width = len(offsets) - 1, len(indices), x.shape[1]
     block = min(_WIDTH, triton.next_power_of_2(width))

@@ -1,8 +1,8 @@
-"""Keep for the next step what it can use again: large buffers, and where searches may begin.
+"""Keep large buffers, and guesses for searches, from one step to the next.
 
-A training step needs the same few arrays of tens of megabytes each time. Given back to the system and taken anew they
-cost a page fault for every 4 KiB, which takes longer than the arithmetic on them. torch's allocator for CUDA keeps
-memory by itself.
+A training step needs the same few arrays of tens of megabytes each time. Returning them to the system and allocating
+them again costs a page fault for every 4 KiB, which takes longer than the arithmetic on them. On GPUs, torch's
+allocator keeps memory itself.
 """
 
 from collections.abc import Hashable
@@ -14,14 +14,14 @@ from sdlcore.memory import in_large_pages
 
 
 class Workspace:
-    """Spare buffers on a CPU, by shape and type, and where searches may begin.
+    """Spare CPU buffers by shape and dtype, and starting bounds of searches.
 
-    They live as long as it does: as a training step, or one search.
+    They live as long as the workspace, which belongs to a training step or a single search.
 
     Attributes
     ----------
     begin
-        Bounds that searches for the largest entries of rows begin at, as a share of the rows' norms, by kind of search.
+        Starting bounds of searches for a row's largest entries, as a share of the row's norm, by kind of search.
     """
 
     def __init__(self) -> None:
@@ -29,7 +29,7 @@ class Workspace:
         self._spare: dict[tuple[tuple[int, ...], torch.dtype], list[Tensor]] = {}
 
     def take(self, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
-        """Return an uninitialised tensor, a spare one where there is one."""
+        """Return an uninitialised tensor, reusing a spare one if there is one."""
         spare = self._spare.get((shape, dtype))
         return spare.pop() if spare else in_large_pages(torch.empty(shape, dtype=dtype), written=False)
 
