@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 log = logging.getLogger("benchmarks")
 
 RESULTS = Path(__file__).parent / "results"
-"""A folder for each processor that the whole benchmark ran on; docs/speed.md shows them all."""
+"""One folder for each processor on which the whole benchmark ran; docs/speed.md shows them all."""
 BUSY = 0.5
-"""Load average above which timings are not to be trusted."""
+"""Load average above which timings are unreliable."""
 
 
 def parse(arguments: Sequence[str]) -> argparse.Namespace:
@@ -48,23 +48,23 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
 
 
 def is_partial(options: argparse.Namespace) -> bool:
-    """Tell whether something is left out, so that its results do not take the place of the whole's."""
+    """Return whether something is left out, so that results of a part do not replace results of the whole."""
     everything = parse([])
     parts = ("only", "libraries", "batch", "skip_steps", "skip_recovery")
     return any(getattr(options, name) != getattr(everything, name) for name in parts)
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Measure what is asked for, and write every row once it is there.
+    """Run the selected measurements, and write every row as soon as it is known.
 
     Raises
     ------
     SystemExit
-        If a case failed, after all others were measured.
+        If a case failed, after all other cases were measured.
     """
     options = parse(arguments)
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
-    # what numpy and torch read when they are loaded, and so what is imported after it
+    # before numpy, torch and everything that loads them are imported, because they read it then
     os.environ.setdefault("OMP_NUM_THREADS", str(options.threads))
     from benchmarks import machine, results
     from benchmarks.record import Record
@@ -83,7 +83,7 @@ def main(arguments: Sequence[str]) -> None:
         "partial": is_partial(options),
         "arguments": shlex.join(arguments),
     }
-    # the results of the whole are replaced by another whole only
+    # results of the whole are replaced only by results of another whole
     record = Record(options.results or RESULTS / "partial", facts)
     with tempfile.TemporaryDirectory(prefix="sdlcore-benchmark-") as folder:
         _measure(options, Path(folder), record)
@@ -99,7 +99,7 @@ def main(arguments: Sequence[str]) -> None:
 
 
 def _measure(options: argparse.Namespace, folder: Path, record: "Record") -> None:
-    """Draw the data into ``folder``, and measure what is asked for."""
+    """Draw the data into ``folder``, and run the selected measurements."""
     import numpy as np
     import torch
 

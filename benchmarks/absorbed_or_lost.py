@@ -1,6 +1,6 @@
-"""What anchored parents do in a hierarchy: pairs absorbed, lost, or kept: `python -m benchmarks.absorbed_or_lost`.
+"""Shares of anchored parents that are absorbed, lost or kept in a hierarchy: `python -m benchmarks.absorbed_or_lost`.
 
-Absorption falls, too, where no latent writes the parent any longer. The runs are those of the map of anchoring:
+Absorption also falls if no latent writes the parent any longer. The runs come from the map of anchoring:
 
     snakemake anchoring_map --cores all --configfile config/anchoring.yaml
     python -m benchmarks.absorbed_or_lost --csv docs/results/anchoring/absorbed_or_lost.csv
@@ -26,8 +26,8 @@ SOURCE = "lrb_hierarchy"
 
 @torch.no_grad()
 def shares(files: Files, cell: Cell) -> dict[str, float]:
-    """Return the shares of pairs that are absorbed, lost and kept, and the mean norm of the first latents' columns,
-    which anchors of parents hold."""
+    """Return the shares of pairs that are absorbed, lost and kept, and the mean decoder norm of the first latents, the
+    ones that anchors of parents hold."""
     hierarchy = files.study.sources.bench[SOURCE].hierarchy
     assert hierarchy is not None
     W = load_references(files.feature_matrix(SOURCE, cell.seed)).W_p

@@ -1,4 +1,4 @@
-"""What is measured: every method in every library that has it."""
+"""The cases to measure: every method in every library that has it."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -7,14 +7,14 @@ DIMENSION = 768
 LATENTS = 16_000
 K = 64
 PREFIXES = (1000, 2000, 4000, 8000, 16_000)
-"""Latents of the nested dictionaries of Matryoshka: 1/16, 1/8, ... of all, as Bussmann et al. (2025) halve them."""
+"""Latents of the nested Matryoshka dictionaries: 1/16, 1/8, ... of all, halved as in Bussmann et al. (2025)."""
 BATCHES = (1024, 4096)
 
 METHODS = ("topk", "batchtopk", "matryoshka", "relu", "jumprelu", "gated")
 WITHOUT_K = ("relu", "jumprelu", "gated")
-"""Methods whose number of active latents is what their weights make it, and their speed may depend on it."""
+"""Methods whose number of active latents depends on their weights; their speed may depend on that number."""
 SPARSE, DENSE = 64, 1500
-"""The numbers of active latents in whose states the methods of `WITHOUT_K` are timed."""
+"""The numbers of active latents with which the methods of `WITHOUT_K` are timed."""
 
 LIBRARIES: dict[str, tuple[str, ...]] = {
     "sdlcore": METHODS,
@@ -22,18 +22,18 @@ LIBRARIES: dict[str, tuple[str, ...]] = {
     "dictionary_learning": METHODS,
     "sparsify": ("topk",),
 }
-"""What each library can train as an autoencoder on a CPU."""
+"""The methods that each library can train as an autoencoder on a CPU."""
 DTYPES = ("float32", "bfloat16", "int8")
 LOWER: dict[str, dict[str, tuple[str, ...]]] = {
     "sdlcore": {"bfloat16": METHODS, "int8": METHODS},
     "saelens": {"bfloat16": ("topk",)},
 }
-"""What is timed in lower types, too: our encoder's product; SAELens' autocast, the only peer's that works on a CPU."""
+"""Lower types to time as well: our encoder's product; SAELens' autocast, the peers' only one that works on a CPU."""
 
 
 @dataclass(frozen=True)
 class Setting:
-    """What a library is asked to train. Worker processes get it as JSON."""
+    """Settings of one library's training. Worker processes receive them as JSON."""
 
     method: str
     dtype: str = "float32"
@@ -43,20 +43,20 @@ class Setting:
     prefixes: tuple[int, ...] = PREFIXES
     batch: int = 1024
     lr: float = 1e-6
-    """So small that timing a state does not leave it."""
+    """So small that a timed training stays in its state."""
     warmup: int = 0
     """Steps over which the learning rate rises."""
     optimizer: str = "adam"
     device: str = "cpu"
     kernels: str = ""
-    """Of ours, torch or triton; else the device's own."""
+    """Our kernels, torch or triton; empty for the device's default."""
     recommended: bool = False
-    """Ours as config/paper.yaml has it, not as the peers' defaults are (which recommend what they have as defaults)."""
+    """Whether ours uses the settings of config/paper.yaml, instead of settings that match the peers' defaults."""
     seed: int = 0
 
     @property
     def toy(self) -> "Setting":
-        """The same at a size that takes no time: its first step pays what a process pays once."""
+        """The same setting at a tiny size, whose first step pays the one-time costs of a process."""
         sizes = {"dimension": 32, "latents": 256, "k": 4, "prefixes": (64, 256), "batch": 16}
         return Setting(**{**vars(self), **sizes})
 
@@ -80,7 +80,7 @@ class Case:
 
 @dataclass(frozen=True)
 class Group:
-    """Cases that are timed in turns, since they are compared with one another."""
+    """Cases that are timed in turns, because they are compared with each other."""
 
     method: str
     batch: int
@@ -94,7 +94,7 @@ def groups(
     libraries: Iterable[str] = tuple(LIBRARIES),
     dtypes: Iterable[str] = DTYPES,
 ) -> Iterator[Group]:
-    """Give all rows of steps.csv in their order, in the types that the processor can multiply (`machine.dtypes`)."""
+    """Return all rows of steps.csv in order, in the types that the processor can multiply (`machine.dtypes`)."""
     batches, libraries, dtypes = tuple(batches), tuple(libraries), tuple(dtypes)
     for method in methods:
         for state in (SPARSE, DENSE) if method in WITHOUT_K else (K,):

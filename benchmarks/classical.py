@@ -1,13 +1,13 @@
-"""Solvers' dictionaries with one coder, and their seconds of processor: `python -m benchmarks.classical`.
+"""Compare solvers' dictionaries with one coder, and their processor seconds: `python -m benchmarks.classical`.
 
-Takes finished runs of solvers and adds what their metrics lack: the error of held-out samples at equal L0, all
-dictionaries coded by the same matching pursuit (`sdlcore.solvers.dbksvd`), and processor seconds of the search, done
-again on one thread, the methods of a seed one after the other. Runs come from the pipeline
+It adds to the metrics of finished solver runs: the error of held-out samples at equal L0, with all dictionaries coded
+by the same matching pursuit (`sdlcore.solvers.dbksvd`), and the search's processor seconds. For these, the search runs
+again on one thread, with the methods of each seed one after the other. The runs come from the pipeline
 (docs/results/dbksvd/README.md):
 
     python -m benchmarks.classical results/quick/runs/lrb/{acs,dbksvd,ksvd}/best/none/seed* --csv FILE
 
-Rows are written as they come. Beside the CSV file stands FILE.md, means over seeds.
+Rows are written one by one. FILE.md, beside the CSV file, contains means over seeds.
 """
 
 import argparse
@@ -44,11 +44,11 @@ MEASURED = {
     "fvu": "FVU, as saved",
     "l0": "L0, as saved",
 }
-"""Column -> its head in the page, before those of the pursuit."""
+"""Columns of the CSV file and their headings in the page; columns of pursuits follow."""
 
 
 def store_of(run: Path, part: str) -> Path:
-    """Return the samples of a run, ``train`` or ``test``."""
+    """Return the path of a run's samples, ``train`` or ``test``."""
     source, seed = run.parents[3].name, run.name
     activations = run.parents[5] / "activations" / source
     of_a_seed = activations / seed / f"{part}.h5"
@@ -56,7 +56,7 @@ def store_of(run: Path, part: str) -> Path:
 
 
 def search_seconds(run: Path, config: SolverConfig) -> float:
-    """Search again as the run did; return processor seconds, without those of reading."""
+    """Repeat the run's search; return its processor seconds, without reading."""
     compile_loops(config)
     seed = int(run.name.removeprefix("seed"))
     with open_checked(store_of(run, "train")) as store:
@@ -80,7 +80,7 @@ def search_seconds(run: Path, config: SolverConfig) -> float:
 
 
 def equal_l0(run: Path, supports: list[int]) -> dict[str, float]:
-    """Return the error of held-out samples by pursuits of so many atoms, non-negative and signed."""
+    """Return the error of held-out samples for pursuits of each support size, non-negative and signed."""
     model = load_model(run / "model.safetensors")
     with open_checked(store_of(run, "test")) as store:
         x = torch.from_numpy(store.read("input")) - model.b_dec.detach()
@@ -97,10 +97,10 @@ def equal_l0(run: Path, supports: list[int]) -> dict[str, float]:
 
 
 def measure(run: Path, supports: list[int], seconds: bool) -> dict[str, Any]:
-    """Return the row of a run; ``seconds`` says whether it is searched for again, to time it."""
+    """Return the row of a run; ``seconds`` repeats the search to time it."""
     metrics = json.loads((run / "metrics.json").read_text())["metrics"]
     config = SolverConfig.from_dict(json.loads((run / "config.json").read_text())["settings"])
-    # its last row is the finished dictionary's
+    # the last row describes the finished dictionary
     steps = len(pd.read_csv(run / "history.csv")) - 1
     atoms = len(load_model(run / "model.safetensors").W_dec)
     row = {"source": run.parents[3].name, "method": run.parents[2].name, "seed": int(run.name.removeprefix("seed"))}
@@ -134,7 +134,7 @@ def main(argv: list[str] | None = None) -> None:
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     torch.set_num_threads(1)
     rows = []
-    # by seeds, so that what else the machine does falls on all methods alike
+    # in order of seeds, so that other load on the machine affects all methods alike
     for run in sorted(arguments.runs, key=lambda run: (run.parents[3].name, run.name)):
         rows.append(measure(run, arguments.supports, not arguments.without_seconds))
         logging.info("%s", rows[-1])

@@ -1,7 +1,7 @@
 """Memory of sparse codes, an evaluation and feature pages: 1,000,000 x 576 activations on disk, 16,384 latents, k = 32.
 
-`python -m benchmarks.codes_memory FOLDER` writes a store of 2.3 GB there and deletes it at the end. Each call runs in a
-process of its own, since the peak of a process never falls.
+`python -m benchmarks.codes_memory FOLDER` writes a store of 2.3 GB to the folder and deletes it at the end. Each call
+runs in its own process, because a process's peak memory never falls.
 """
 
 import argparse
@@ -38,7 +38,7 @@ CALLS: dict[str, Callable[[sdl.Dictionary, sdl.ActivationStore], Any]] = {
 
 
 def write(path: Path, rows: int, dimension: int) -> None:
-    """Write normally distributed activations, and the documents that their tokens could come from."""
+    """Write normally distributed activations, and document numbers for their tokens."""
     rng = stream(0, "codes_memory")
     with create_store(path, {}) as writer:
         for start in range(0, rows, AT_ONCE):
@@ -49,7 +49,7 @@ def write(path: Path, rows: int, dimension: int) -> None:
 
 
 def measure(call: str, path: Path, latents: int, k: int) -> str:
-    """Return what a call takes: MiB before and at the peak, and CPU seconds."""
+    """Return a call's cost: MiB before it and at its peak, and CPU seconds."""
     with sdl.ActivationStore(path) as store:
         config = ModelConfig(activation="topk", k=k, n_q=latents)
         sae = sdl.Dictionary(SparseCoder(config, (store.n_p,), (store.n_p,), torch_stream(0, "codes_memory")))
@@ -61,7 +61,7 @@ def measure(call: str, path: Path, latents: int, k: int) -> str:
 
 
 def main() -> None:
-    """Measure all calls, or one of them on a store that exists."""
+    """Measure all calls, or a single one on an existing store."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--calls", nargs="+", choices=CALLS, default=list(CALLS))

@@ -1,15 +1,15 @@
-"""Seconds, memory and recovery of alternating convex search over the number of features.
+"""Measure time, memory and recovery of alternating convex search over the number of features.
 
-    python -m benchmarks.convex_search                       # all of it; on two cores that do nothing else
-    python -m benchmarks.convex_search --features 1000       # a part: rows of the others stay
-    git worktree add ../before 2189b80                       # beside it, another state of the code, in turns
+    python -m benchmarks.convex_search                       # everything; on two otherwise idle cores
+    python -m benchmarks.convex_search --features 1000       # a part: rows of other parts stay
+    git worktree add ../before 2189b80                       # compare with another commit, in turns
     python -m benchmarks.convex_search --features 1000 --before ../before/src
 
-Each case draws a bench into a store on disk and searches it in a process of its own. Seconds are the search's: reading
-of the store in, drawing, compilation and encoder out. Memory is the largest resident memory from the first read on.
-Rows are written as they come, to ``benchmarks/results/convex_search.csv``, each in the place of an older one of its
-case. At the end they are shown in docs/solvers.md, and drawn. A case that fails is named, the others go on, and the
-command ends with an exit status other than zero.
+Each case draws a bench into a store on disk and searches it in a process of its own. Seconds include reading the store,
+and exclude drawing, compilation and the encoder. Memory is the largest resident memory from the first read on. Rows are
+written one by one to ``benchmarks/results/convex_search.csv``, where they replace older rows of the same case. At the
+end, docs/solvers.md shows the rows as a table and a picture. If a case fails, the others are still measured; the
+command then names the failed cases and ends with a nonzero exit status.
 """
 
 import argparse
@@ -51,32 +51,32 @@ PICTURE = HERE.parent / "docs/results/paper/convex_search.png"
 BEGINS = "<!-- made by python -m benchmarks.convex_search -->"
 
 DEVELOPMENT_SEEDS = (1000, 1001, 1002)
-"""What the search was made faster on; nothing here measures them."""
+"""Seeds used to make the search faster. They are not measured here."""
 UNSEEN_SEEDS = tuple(range(500, 510))
-"""Of the paper's scale; nothing was chosen by them."""
+"""Seeds at the paper's scale. No choice was based on them."""
 SPARSITY, INTERFERENCE = 0.99, 0.1
 BEFORE = ("seconds", "processor_seconds", "steps", "atoms", "recovery")
-"""Columns of another state of the code."""
+"""Columns measured for the other commit."""
 
 
 class Case(NamedTuple):
-    """A bench, and how it is searched."""
+    """A bench, and the settings of its search."""
 
     n: int
     n_p: int
     samples: int
     n_atoms: int
-    """At the start."""
+    """Initial number of atoms."""
     batch_size: int
     seed: int
 
 
-# three samples or more of a batch for each atom, and atoms to spare, which are what finds all features
+# at least three samples of a batch per atom, and surplus atoms, because only then all features are found
 CASES = (
     *(Case(1000, 768, 100_000, 2000, 8192, seed) for seed in UNSEEN_SEEDS),
     Case(2000, 1280, 100_000, 3000, 12_288, UNSEEN_SEEDS[0]),
     Case(4000, 2048, 100_000, 6000, 24_576, UNSEEN_SEEDS[0]),
-    # the first seed chose the number of atoms, the second had no say
+    # the number of atoms was chosen on the first of the unseen seeds; the second seed did not affect it
     Case(10_000, 4096, 200_000, 20_000, 65_536, UNSEEN_SEEDS[1]),
 )
 
@@ -106,10 +106,10 @@ def measure(case: Case, threads: int, before: Path | None) -> dict[str, Any]:
         with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
             pool.submit(draw, case, store, features).result()
         load = machine.load()
-        # a process each: memory is its own, and one that is killed takes no other along
+        # one process each, so that memory is its own, and a killed process does not take others along
         worker = [sys.executable, "-m", "benchmarks.searched", str(store), str(features), str(threads), str(case.seed)]
         settings = {"n_atoms": case.n_atoms, "batch_size": case.batch_size, "precision": "bfloat16"}
-        # the earlier code has one forgetting for all steps
+        # the earlier code has the same forgetting in all steps
         turns = [(settings | {"early_forgetting": 0}, dict(os.environ))]
         turns += [(settings, os.environ | {"PYTHONPATH": str(before)})] if before else []
         found, *older = (
@@ -123,12 +123,12 @@ def measure(case: Case, threads: int, before: Path | None) -> dict[str, Any]:
 
 
 def measured(csv: Path) -> pd.DataFrame:
-    """Return the rows that there are."""
+    """Return the rows measured so far."""
     return pd.read_csv(csv) if csv.exists() else pd.DataFrame()
 
 
 def replaced(rows: pd.DataFrame, row: dict[str, Any]) -> pd.DataFrame:
-    """Return rows with one more, in the place of an older one of its case."""
+    """Return rows with a new row, which replaces an older row of the same case."""
     if not rows.empty:
         rows = rows[~(rows[list(Case._fields)] == [row[name] for name in Case._fields]).all(axis=1)]
     return pd.concat([rows, pd.DataFrame([row])]).sort_values(["n", "seed"], ignore_index=True)
@@ -155,7 +155,7 @@ def table(rows: pd.DataFrame) -> str:
 
 
 def picture(rows: pd.DataFrame) -> Figure:
-    """Draw processor seconds, and recovery, over the number of features: each case, and a line through medians."""
+    """Draw processor seconds and recovery over the number of features: each case, and lines through medians."""
     with style():
         figure = Figure(figsize=(7.2, 2.9), layout="constrained")
         panels: Any = figure.subplots(1, 2)
@@ -176,12 +176,12 @@ def picture(rows: pd.DataFrame) -> Figure:
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Measure the cases that are asked for.
+    """Measure the selected cases.
 
     Raises
     ------
     SystemExit
-        If a case failed, after all others were measured.
+        If a case failed, after all other cases were measured.
     """
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     sizes = sorted({case.n for case in CASES})

@@ -1,10 +1,10 @@
-"""Time ways of decoding pictures beside the CLIP that waits for them.
+"""Time several ways of decoding pictures, beside the CLIP model that waits for them.
 
     python -m benchmarks.decoding
 
-The pictures are those of `benchmarks.extraction`. All ways decode batches by as many threads as torch has, in turns
-with each other and with a ViT-B/32 (random weights, float32). Printed are milliseconds a picture, the lower quartile
-over rounds; the share of the model in the sum of both; and how far embeddings are from those that extraction stores.
+The pictures come from `benchmarks.extraction`. All ways decode batches with as many threads as torch has, in turns with
+each other and with a ViT-B/32 (random weights, float32). The output is milliseconds per picture (lower quartile over
+rounds), the model's share of the sum of both, and the distance of embeddings from those of the extraction.
 """
 
 import logging
@@ -32,7 +32,7 @@ Tensor = torch.Tensor
 
 
 def ways(transform: Compose) -> dict[str, Callable[[list[Path]], Tensor]]:
-    """Return how a batch of files may become what the model takes (B x 3 x 224 x 224)."""
+    """Return the ways to turn a batch of files into the model's input (B x 3 x 224 x 224)."""
     *shape, _, normalise = transform.transforms
     size = shape[0].size
 
@@ -65,7 +65,7 @@ def ways(transform: Compose) -> dict[str, Callable[[list[Path]], Tensor]]:
 
 
 def main() -> None:
-    logging.getLogger().setLevel(logging.ERROR)  # open_clip says that weights are random
+    logging.getLogger().setLevel(logging.ERROR)  # open_clip warns that weights are random
     model, _, transform = open_clip.create_model_and_transforms(MODEL)
     model.eval()
     with tempfile.TemporaryDirectory() as name, torch.inference_mode():

@@ -1,9 +1,9 @@
-"""Compare a second process with a second thread: `python -m benchmarks.distributed`, minutes on two quiet cores.
+"""Compare a second process with a second thread: `python -m benchmarks.distributed`, minutes on two idle cores.
 
-Steps of one training (768 -> 16,000 latents, some 64 of them active, float32), always with the same batch: by one
-process on one core, by one on two cores, and by two processes on a core each that divide the batch's samples or the
-latents. All are there at once and take a few steps in turns, another one first in each round. What is printed is how
-many times as fast as the first the others are, the median over rounds, and how far rounds lie apart.
+The benchmark times steps of one training (768 -> 16,000 latents, about 64 active, float32), always with the same batch.
+Teams are one process on one core, one process on two cores, and two processes on one core each, which divide the
+batch's samples or the latents. All teams are started at once and take a few steps in turns; each round begins with
+another team. The output is each team's speed relative to the first, as median and range over rounds.
 """
 
 import argparse
@@ -34,7 +34,7 @@ METHODS: dict[str, dict[str, Json]] = {
     "jumprelu": {"activation": "jumprelu", "l0": 1e-3, "init_l0": 64},
 }
 EFFORTS = {1024: (5, 3), 4096: (3, 1)}
-"""Rounds, and steps of each in each, by batch."""
+"""Number of rounds and of steps per round, by batch size."""
 
 
 class Team(NamedTuple):
@@ -55,9 +55,9 @@ TEAMS = (
 
 
 def work(method: str, batch: int, threads: int, split: Split) -> None:
-    """Be one process of a team: take as many steps as each line says, and answer with their seconds."""
+    """Run one process of a team: read numbers of steps line by line, take them, and answer with their seconds."""
     torch.set_num_threads(threads)
-    # so small a rate that the number of active latents stays
+    # a learning rate so small that the number of active latents does not change
     settings: dict[str, Json] = {
         **METHODS[method],
         "n_q": LATENTS,
@@ -84,7 +84,7 @@ def work(method: str, batch: int, threads: int, split: Split) -> None:
 
 
 class Workers:
-    """A team at work; closed with its last step."""
+    """A running team of processes; `close` ends it."""
 
     def __init__(self, team: Team, method: str, batch: int) -> None:
         command = [sys.executable, "-m", "benchmarks.distributed", "--work", method, str(batch), str(team.threads)]
@@ -103,7 +103,7 @@ class Workers:
         ]
 
     def __call__(self, steps: int) -> float:
-        """Take steps and return their seconds, of the slowest process."""
+        """Take steps and return the seconds of the slowest process."""
         for process in self._processes:
             assert process.stdin is not None
             process.stdin.write(f"{steps}\n")
@@ -120,7 +120,7 @@ class Workers:
 
 
 def compare(method: str, batch: int) -> None:
-    """Time all teams in turns and print how they compare."""
+    """Time all teams in turns and print the comparison."""
     rounds, steps = EFFORTS[batch]
     taken: dict[Team, list[float]] = {team: [] for team in TEAMS}
     with ExitStack() as stack:
@@ -149,7 +149,7 @@ def main() -> None:
         method, batch, threads, split = args.work
         work(method, int(batch), int(threads), split)
         return
-    # set before torch starts its threads in the processes to come: those that wait must not spin
+    # must be set before torch starts its threads in the worker processes: waiting threads must not spin
     os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
     for batch in args.batch:
         for method in args.only:

@@ -1,13 +1,14 @@
-"""Measure the model's share of the time of an extraction.
+"""Measure the model's share of an extraction's time.
 
     python -m benchmarks.extraction [--model FOLDER --text FILE]
 
-Extraction from documents or pictures to the store, commits and all, beside the bare forward pass over the same batches,
-which are ready in memory: whole passes in turns, each first in every other round. What is printed is the throughput of
-extraction over that of the bare pass, the median over rounds.
+The benchmark compares an extraction, from documents or pictures to the committed store, with a bare forward pass over
+the same batches, which are already in memory. Whole passes alternate, and each goes first in every other round. The
+output is the throughput of the extraction relative to the bare pass, as the median over rounds.
 
-The language model is that of --model over --text, or of the default configuration after `make run`. The image model is
-a ViT-B/32 with random weights, over pictures of the size of ImageNet's that are drawn and saved as JPEG.
+The language model is given by --model and reads --text; the default is the model of the default configuration after
+`make run`. The image model is a ViT-B/32 with random weights. Its pictures are random, of the size of ImageNet's, and
+saved as JPEG.
 """
 
 import argparse
@@ -62,7 +63,7 @@ def language(model: Path, text: Path, layer: int, dtype: Precision, folder: Path
     work = preparation.prepare(source, model, text, 0, threads=torch.get_num_threads())
     path = folder / "rows.h5"
     contexts = BATCHES * source.contexts_per_batch
-    # all rows of whole batches, so that both run the model over the same
+    # only rows of whole batches, so that both run the model on the same data
     kept = [work.kinds.of(batch.tokens, batch.norms) == KEPT for batch in work.batches(contexts=contexts)]
     rows = int(np.concatenate(kept).sum())
 
@@ -84,7 +85,7 @@ def language(model: Path, text: Path, layer: int, dtype: Precision, folder: Path
 
 
 def photographs(folder: Path) -> Path:
-    """Draw pictures of 500 x 375 with structure at every scale; as JPEG they take about what ImageNet's do."""
+    """Draw pictures of 500 x 375 with structure at every scale; as JPEG they are about as large as ImageNet's."""
     for index in range(IMAGES):
         rng = stream(index, "photograph")
         picture = np.zeros((375, 500, 3))
@@ -147,7 +148,7 @@ def main() -> None:
         torch.save(open_clip.create_model("ViT-B-32-quickgelu").state_dict(), weights)
         pictures = photographs(folder / "pictures")
         for dtype in PRECISIONS:
-            # all cores to the model, which decodes in between; and one of them to a worker
+            # all cores for the model, which then decodes in between; or one core for a worker
             for threads, workers in ((cores, 0), (max(1, cores - 1), 1)):
                 images(dtype, threads, workers, weights, pictures)
 

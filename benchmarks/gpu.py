@@ -1,4 +1,4 @@
-"""Time training steps on a GPU, ours beside its peers': see benchmarks/README.md."""
+"""Time training steps of sdlcore and its peers on a GPU: see benchmarks/README.md."""
 
 import argparse
 import json
@@ -26,18 +26,18 @@ log = logging.getLogger("benchmarks.gpu")
 
 ROOT = Path(__file__).parents[1]
 SECONDS = 540
-"""In which a run ends, so that it needs less than ten minutes."""
+"""Time limit of a run, so that it needs less than ten minutes."""
 _LEAST = 20
-"""Seconds that a case is not started without."""
+"""Least remaining seconds for starting another case."""
 
 
 @dataclass(frozen=True)
 class Way:
-    """How a library trains: with what kernels, and in what type its products are."""
+    """How a library trains: its kernels, and the type of its products."""
 
     library: str
     package: str
-    """What has to be importable."""
+    """Package that must be importable."""
     dtype: str = "float32"
     kernels: str = ""
 
@@ -53,8 +53,8 @@ WAYS = (
     Way("dictionary_learning", "dictionary_learning"),
     Way("saelens", "sae_lens"),
 )
-"""In the order in which they are timed, lest too little time be left: sparsify's own type is tf32, and the others take
-what torch is told."""
+"""In the order of timing, in case time runs out. sparsify chooses tf32 itself; the other libraries use the type that
+torch is set to."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ class Size:
 
 SIZES = (Size(4096, 131_072, 4096), Size(4096, 131_072, 16_384), Size(768, 16_000, 4096), Size(768, 16_000, 16_384))
 TINY = (Size(16, 96, 8, k=4),)
-"""What shows that the benchmark runs, where Triton's kernels are interpreted."""
+"""A size that shows whether the benchmark runs, when Triton's kernels are interpreted."""
 
 
 def parse(arguments: Sequence[str]) -> argparse.Namespace:
@@ -83,14 +83,14 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
 
 
 def cases(sizes: Sequence[Size]) -> Iterator[tuple[Way, Size]]:
-    """Give what is timed, in its order: for each way, all sizes before the next way."""
+    """Yield the cases in the order of timing: for each way, all sizes."""
     for way in WAYS:
         for size in sizes:
             yield way, size
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Time all cases, and write every row once it is there.
+    """Time all cases, and write every row as soon as it is known.
 
     Raises
     ------
@@ -141,11 +141,11 @@ def main(arguments: Sequence[str]) -> None:
 
 
 class CaseError(RuntimeError):
-    """A case failed; the message ends with why."""
+    """A case failed; the message ends with the cause."""
 
 
 def timed_case(way: Way, size: Size, device: str, seconds: float) -> dict[str, Any]:
-    """Time one case in a process of its own, whose memory is the case's alone."""
+    """Time one case in its own process, so that memory belongs to the case alone."""
     tf32 = way.dtype == "tf32"
     dtype = "float32" if tf32 else way.dtype
     setting = Setting("topk", dtype, size.dimension, size.latents, size.k, device=device, kernels=way.kernels)

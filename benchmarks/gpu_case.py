@@ -1,4 +1,4 @@
-"""The process that times one library at one size on a GPU, and writes what it found into a file."""
+"""The process that times one library at one size on a GPU, and writes the result to a file."""
 
 import json
 import statistics
@@ -20,14 +20,14 @@ from sdlcore.baselines.settings import DISTRIBUTIONS
 
 WARMUP, STEPS = 3, 20
 SECONDS = 6.0
-"""Of timed steps, about."""
+"""Approximate duration of the timed steps."""
 _FEATURES, _SKEW = 32, 3.0
-"""Active features of a sample, and how much more often the first are: a feature's number is u^3 n, u uniform."""
+"""Active features per sample, and the skew of their frequencies: a feature's number is u^3 n with uniform u."""
 _AT_ONCE = 1024
 
 
 def samples(W: Tensor, batch: int, seed: int) -> Tensor:
-    """Return sums of few rows of a dictionary, some of which are active far more often than others, and noise."""
+    """Return sums of few dictionary rows, some of which are active far more often than others, plus noise."""
     generator = torch.Generator(W.device).manual_seed(seed)
     parts = []
     for start in range(0, batch, _AT_ONCE):
@@ -40,7 +40,7 @@ def samples(W: Tensor, batch: int, seed: int) -> Tensor:
 
 
 def timed(library: str, setting: Setting, tf32: bool) -> dict[str, Any]:
-    """Return the milliseconds of a step (median) and the most memory that training takes, in MiB, weights and all."""
+    """Return the median milliseconds of a step, and the peak memory of training in MiB, weights included."""
     make = load(library)
     if tf32:
         torch.set_float32_matmul_precision("high")
@@ -49,7 +49,7 @@ def timed(library: str, setting: Setting, tf32: bool) -> dict[str, Any]:
     W = torch.randn(setting.latents, setting.dimension, generator=generator, device=device)
     W = functional.normalize(W)
     x = samples(W, setting.batch, setting.seed)
-    # a bound is what methods without k need
+    # methods without k need a bound to fix their number of active latents
     start = weights(W.cpu(), torch.zeros(()), setting.method)
     del W
     trainee = make(setting, start)
@@ -83,7 +83,7 @@ def _wait(device: torch.device) -> None:
 
 
 def _versions(library: str) -> dict[str, str]:
-    """Return the versions of what is installed of a library and of what it computes with."""
+    """Return the versions of a library and of the packages that it computes with."""
     found = {}
     for name in (DISTRIBUTIONS.get(library, library), "torch", "triton", "numpy"):
         try:

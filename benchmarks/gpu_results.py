@@ -1,4 +1,4 @@
-"""The table and the page that the benchmark on a GPU leaves behind."""
+"""Write the table and the page of the GPU benchmark."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,7 +14,7 @@ COLUMNS = (
 
 
 def write(folder: Path, rows: Sequence[Row], facts: dict[str, Any]) -> None:
-    """Write steps.csv and README.md, each whole or not at all."""
+    """Write steps.csv and README.md, each atomically."""
     folder.mkdir(parents=True, exist_ok=True)
     wanted = [{key: row[key] for key in COLUMNS} for row in rows]
     for name, content in (("steps.csv", to_csv(wanted, COLUMNS)), ("README.md", page(rows, facts))):
@@ -23,7 +23,7 @@ def write(folder: Path, rows: Sequence[Row], facts: dict[str, Any]) -> None:
 
 
 def page(rows: Sequence[Row], facts: dict[str, Any]) -> str:
-    """Return the page: milliseconds and memory, and both as shares of ours in the same type or the next."""
+    """Return the page: milliseconds and memory, and their ratios to ours in the same or the nearest type."""
     versions = ", ".join(f"{name} {version}" for name, version in sorted(facts["versions"].items()))
     failed = "".join(f"- failed: {name}: {why}\n" for name, why in facts["failed"].items())
     left_out = "".join(f"- left out, since no time was left: {name}\n" for name in facts["left_out"])

@@ -1,6 +1,7 @@
 """Append the ratios of new benchmark tables to results/history.csv and draw it: `python -m benchmarks.history`.
 
-It reads every version of the tables in git, and the tables in the working tree. So the ratios of replaced tables stay.
+The command reads every version of the tables in git, and the tables in the working tree, so ratios of replaced tables
+remain.
 """
 
 import csv
@@ -21,18 +22,18 @@ RESULTS = Path(__file__).parent / "results"
 HISTORY, PICTURE = RESULTS / "history.csv", RESULTS.parents[1] / "docs/images/speed-history.png"
 COLUMNS = ("date", "commit", "processor", "library", "method", "l0", "ratio")
 BATCH = "1024"
-"""The batch size that every kept run timed."""
+"""The batch size that every kept run measured."""
 
 
 def ratios(steps: Iterable[Row], readme: str, added: str) -> list[Row]:
-    """Return a table's ratios: a library's milliseconds a step over ours, both in float32.
+    """Return a table's ratios: each library's milliseconds per step over ours, both in float32.
 
     Parameters
     ----------
     steps
         Rows of steps.csv.
     readme
-        The page beside it, with the date, the machine and, since commit 3588870, the commit that was measured.
+        The page beside it, with the date, the machine and, since commit 3588870, the measured commit.
     added
         The commit that added the table, for pages without a commit.
     """

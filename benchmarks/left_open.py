@@ -1,4 +1,4 @@
-"""Count the latents that a product in a lower type leaves open, for each that TopK keeps: float16 beside bfloat16.
+"""Count the latents that a low-precision product leaves open, per latent that TopK keeps: float16 beside bfloat16.
 
 python -m benchmarks.left_open
 """
@@ -11,12 +11,12 @@ from benchmarks.gpu_case import samples
 from sdlcore.sparse.kernels import triton_screening as screening
 
 SIZES = ((768, 16_000, 64), (4096, 16_384, 8))
-"""Inputs, latents and k; the same share of 131,072 latents is k = 64."""
+"""Inputs, latents and k; 131,072 latents with k = 64 have the same share."""
 B = 32
 
 
 def left_open(x: Tensor, W: Tensor, k: int, dtype: torch.dtype) -> float:
-    """Return how many latents of a sample have an upper bound that the k-th lower one does not exclude, over k."""
+    """Return the mean number of latents whose upper bound is not excluded by the k-th lower bound, divided by k."""
     (x_low, lost_B), (W_low, lost_Q) = _rounded(x, dtype), _rounded(W, dtype)
     norm_B, norm_Q = x.norm(dim=1)[:, None], W.norm(dim=1)
     adding = screening._ADDING * (x.shape[1] + screening._OTHERS)
@@ -27,7 +27,7 @@ def left_open(x: Tensor, W: Tensor, k: int, dtype: torch.dtype) -> float:
 
 
 def _rounded(x: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-    """Return rows rounded to a type, scaled by powers of two first, and the norms of what that takes from them."""
+    """Return rows scaled by powers of two and rounded to a type, and the norms of their rounding errors."""
     unit = torch.exp2(x.abs().amax(1, keepdim=True).log2().floor())
     low = (x / unit).to(dtype).float() * unit
     return low, (x - low).norm(dim=1, keepdim=True)

@@ -1,4 +1,4 @@
-"""Describe the machine and the code that were measured."""
+"""Describe the machine and the code under measurement."""
 
 import os
 import platform
@@ -12,7 +12,7 @@ WORTH_NAMING = ("avx2", "avx512f", "avx512_bf16", "avx512_vnni", "amx_tile", "am
 
 
 def describe(cpuinfo: str | None = None) -> dict[str, Any]:
-    """Return processor, its features that matter to matrix products, cores and memory (Linux)."""
+    """Return the processor, its features for matrix products, cores and memory (Linux)."""
     text = cpuinfo if cpuinfo is not None else Path("/proc/cpuinfo").read_text()
     model = re.search(r"^model name\s*:\s*(.+)$", text, flags=re.MULTILINE)
     flags = re.search(r"^flags\s*:\s*(.+)$", text, flags=re.MULTILINE)
@@ -30,12 +30,12 @@ def describe(cpuinfo: str | None = None) -> dict[str, Any]:
 def processor(facts: Mapping[str, Any]) -> str:
     """Return the maker of a processor and its widest instructions for matrix products, as in "AMD AVX-512 VNNI".
 
-    Speed depends on these more than on the model, so kept results are told apart by them.
+    Speed depends on these more than on the processor's model, so results are kept by them.
 
     Parameters
     ----------
     facts
-        What `describe` returns.
+        The result of `describe`.
     """
     maker = next((name for name in ("Intel", "AMD") if name.lower() in facts["cpu"].lower()), facts["cpu"].split()[0])
     flags = facts["flags"]
@@ -47,7 +47,7 @@ def processor(facts: Mapping[str, Any]) -> str:
 
 
 def folder_of(processor: str) -> str:
-    """Return the name of the folder that keeps a processor's results."""
+    """Return the name of the folder with a processor's results."""
     return processor.lower().replace(" ", "-")
 
 
@@ -57,7 +57,7 @@ def dtypes(facts: Mapping[str, Any]) -> list[str]:
     Parameters
     ----------
     facts
-        What `describe` returns.
+        The result of `describe`.
     """
     flags = facts["flags"]
     bfloat16 = ["bfloat16"] * (flags["avx512_bf16"] or flags["amx_bf16"])
@@ -75,5 +75,5 @@ def commit() -> str:
 
 
 def load() -> float:
-    """Return how many processes wanted to run over the last minute, on average."""
+    """Return the mean number of runnable processes over the last minute (the load average)."""
     return os.getloadavg()[0]

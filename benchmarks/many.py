@@ -1,10 +1,10 @@
-"""Compare four trainings side by side with one: `OMP_WAIT_POLICY=PASSIVE python -m benchmarks.many`.
+"""Compare four trainings side by side with a single one: `OMP_WAIT_POLICY=PASSIVE python -m benchmarks.many`.
 
-It takes nine minutes on two quiet cores. Each size is trained in turns: once by `sdlcore.fit` on all cores, once on one
-core, and with four seeds by `sdlcore.fit_many`. What is printed is how many times as long the four take, the median
-over rounds, and how far rounds lie apart. One after the other, they would take 4. Beside it stands the least that four
-can take, if each has a core to itself and shares nothing with the others: four times what one core takes for one,
-divided by the cores. And what they could save by sharing batches: the share of processor time that reading them takes.
+It takes nine minutes on two idle cores. Each size is trained in turns: once by `sdlcore.fit` on all cores, once on one
+core, and with four seeds by `sdlcore.fit_many`. The output is the time of the four relative to one, as median and range
+over rounds; one after the other they would take 4. The lower limit for four trainings that share nothing is printed,
+too: four times the time of one training on one core, divided by the number of cores. So is the share of processor time
+for reading batches, which sharing them could save.
 """
 
 import argparse
@@ -21,11 +21,11 @@ from sdlcore.random_streams import stream, torch_stream
 RUNS = 4
 ROUNDS = 5
 ACTIVE = 0.03
-"""Share of the features that a sample has."""
+"""Share of the features that are active in a sample."""
 
 
 class Size(NamedTuple):
-    """A training, long enough that its start counts for little."""
+    """A training that is long enough for its start-up to hardly matter."""
 
     dimension: int
     settings: dict[str, Any]
@@ -39,7 +39,7 @@ SIZES = {
 
 
 def samples(dimension: int, rows: int = 20_000) -> torch.Tensor:
-    """Return sums of few of twice as many random directions as dimensions."""
+    """Return sums of a few random directions, twice as many as dimensions."""
     generator = torch_stream(0, "samples")
     directions = torch.nn.functional.normalize(torch.randn(2 * dimension, dimension, generator=generator))
     present = torch.rand(rows, 2 * dimension, generator=generator) < ACTIVE
@@ -47,7 +47,7 @@ def samples(dimension: int, rows: int = 20_000) -> torch.Tensor:
 
 
 def compare(name: str, size: Size) -> None:
-    """Time one training and four in turns, and print how they compare."""
+    """Time one training and four in turns, and print the comparison."""
     import sdlcore as sdl
     from sdlcore.data.batches import BatchReader
     from sdlcore.data.memory import Arrays
@@ -73,7 +73,7 @@ def compare(name: str, size: Size) -> None:
         for way in order:
             started, worked = time.perf_counter(), time.process_time()
             ways[way]()
-            if round_:  # the first one compiles, and takes memory from the system
+            if round_:  # the first round compiles, and allocates memory
                 taken[way].append(time.perf_counter() - started)
                 spent += [time.process_time() - worked] if way == "one" else []
     reader = BatchReader(Arrays(x.numpy()), "sae", size.settings["batch_size"], partial(stream, 0, "order"))

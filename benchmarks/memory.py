@@ -1,4 +1,4 @@
-"""How much memory a training step takes, and how much it may take."""
+"""Memory of a training step: measurement and budget."""
 
 import re
 from pathlib import Path
@@ -18,7 +18,7 @@ def peak() -> float:
 
 
 def reset_peak() -> None:
-    """Let `peak` start anew (Linux, `man 5 proc_pid_clear_refs`)."""
+    """Reset the peak that `peak` returns (Linux, `man 5 proc_pid_clear_refs`)."""
     Path("/proc/self/clear_refs").write_text("5")
 
 
@@ -30,13 +30,13 @@ def _status(key: str) -> float:
 
 
 def parameters(method: str, dimension: int, latents: int) -> int:
-    """Return how many numbers a method of ours trains: both matrices, the biases, and what the method adds."""
+    """Return the number of trained parameters of our methods: both matrices, the biases, and the method's own."""
     per_latent = {"jumprelu": 2, "gated": 3}.get(method, 1)
     return 2 * latents * dimension + per_latent * latents + dimension
 
 
 def budget(n_parameters: int, batch: int, dimension: int, latents: int, dtype: str) -> float:
-    """Return what a step of ours may take, in MiB: parameters, both of Adam's moments and gradients in float32, the
+    """Return the budget of our training step in MiB: parameters, Adam's two moments and gradients in float32, the
     batch, and one batch x latents buffer in the encoder's type.
     """
     return (4 * 4 * n_parameters + 4 * batch * dimension + BYTES[dtype] * batch * latents) / MIB

@@ -1,4 +1,4 @@
-"""The process of `benchmarks.pairs`: it trains by the checkout on its path, and takes steps when it is asked to.
+"""The worker process of `benchmarks.pairs`: trains with the checkout on its path, and takes steps on request.
 
 It imports only what every version of the package has.
 """
@@ -42,7 +42,7 @@ def main(method: str, l0: int, repository: str) -> None:
     if "squared" in method:
         load_plugins([f"{repository}/examples/dense_method/squared_topk.py"])
     config = RunConfig.from_dict(settings(method, l0))
-    nothing: Any = None  # weights are drawn, so neither samples nor their scaling are asked for
+    nothing: Any = None  # weights are drawn, so neither samples nor their scaling are used
     model = initial_model(config.model, N_P, None, 0, nothing, nothing)
     generator = torch_stream(0, "pairs")
     samples = [torch.randn(BATCH, N_P, generator=generator) for _ in range(BATCHES)]

@@ -1,4 +1,4 @@
-"""Are training steps slower than before? Step times of two checkouts, in alternating pairs.
+"""Compare step times of two checkouts in alternating pairs: are training steps slower than before?
 
     git worktree add ../before COMMIT
     python -m benchmarks.pairs ../before                      # every method: some fifteen minutes of a quiet machine
@@ -46,7 +46,7 @@ class Side(NamedTuple):
 
 
 class Worker:
-    """A process that takes training steps when it is asked to."""
+    """A process that takes training steps on request."""
 
     def __init__(self, side: Side, l0: int) -> None:
         path = os.pathsep.join(map(str, (side.checkout / "src", side.checkout)))
@@ -57,7 +57,7 @@ class Worker:
         )
 
     def steps(self, number: int) -> dict[str, Any]:
-        """Have it take steps, and return its answer: seconds of each, mean L0 of the last, peak memory in bytes."""
+        """Make the process take steps; return seconds of each step, mean L0 of the last, and peak memory in bytes."""
         assert self.process.stdin is not None
         assert self.process.stdout is not None
         self.process.stdin.write(f"{number}\n")

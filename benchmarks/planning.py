@@ -1,8 +1,8 @@
-"""Measure what it costs to plan and schedule many runs: `python -m benchmarks.planning [RUNS ...]`.
+"""Measure the cost of planning and scheduling many runs: `python -m benchmarks.planning [RUNS ...]`.
 
-Seconds of CPU time of `snakemake -n`, where nothing is there yet and where everything is, and of running all jobs when
-each only makes its files: what Snakemake, its shells and a start of Python take for a job. Jobs are run for the first
-number of runs alone. Wall-clock time is shown beside, for a quiet machine.
+The output is CPU seconds of `snakemake -n`, with no file and with all files present, and of running all jobs when each
+job only creates its files. The latter is the cost of Snakemake, its shells and starting Python. Jobs run only for the
+first number of runs. Wall-clock time is printed as well, for an idle machine.
 """
 
 import os
@@ -22,7 +22,7 @@ RUNS = (1000, 10_000)
 TABLE1_RUNS = 7 * 2 * 2
 """Runs of Table 1 for each seed: methods, protocols, anchorings."""
 
-# whatever path among a job's arguments is not there is one of its outputs
+# paths among a job's arguments that do not exist are its outputs
 STUB = """
 import sys
 from pathlib import Path
@@ -31,7 +31,7 @@ for word in sys.argv[1:]:
     if word.startswith("results/") and not Path(word).exists():
         Path(word).write_text("")
 """
-# a product itself says what it is made as
+# for a product, the product's class lists its outputs
 PRODUCT_STUB = """
 import sys
 from importlib import import_module
@@ -49,17 +49,17 @@ for path in product.outputs(given["--name"], Files(Part.model_validate_json(give
 
 
 class Cost(NamedTuple):
-    """What a command took, with all that it started."""
+    """Resources used by a command and all of its child processes."""
 
     cpu_seconds: float
     seconds: float
     peak_gb: float
-    """Peak of the resident memory of its largest process."""
+    """Peak resident memory of its largest process."""
     output: str
 
 
 def configuration(runs: int) -> dict:
-    """Return a configuration whose Table 1 alone asks for that many runs at least."""
+    """Return a configuration whose Table 1 requests at least that many runs."""
     tables = dict.fromkeys(("table2", "table4", "table5", "table6", "table7"))
     figures = dict.fromkeys(("figure4", "figure5", "figure6", "convergence", "figure8", "figure9", "figure10"))
     seeds = list(range(-(-runs // TABLE1_RUNS)))
@@ -67,7 +67,7 @@ def configuration(runs: int) -> dict:
 
 
 def checkout(folder: Path) -> Path:
-    """Copy what the pipeline is made of, with scripts that make their files and nothing else."""
+    """Copy the pipeline, with scripts that only create their files."""
     for part in ("Snakefile", "workflow", "profiles", "config", "resources", "environment.yml"):
         source = REPOSITORY / part
         if source.is_dir():
@@ -81,7 +81,7 @@ def checkout(folder: Path) -> Path:
 
 
 def cost(folder: Path, snakefile: Path, *options: str) -> Cost:
-    """Run Snakemake on the configuration of a folder."""
+    """Run Snakemake on a folder's configuration, and measure it."""
     command = [sys.executable, "-m", "snakemake", "--snakefile", str(snakefile), "--configfile", "many.yaml"]
     command += ["--cores", "2", *options]
     start = time.perf_counter()

@@ -1,4 +1,4 @@
-"""Time the dense product x @ W_enc.T beside every step: what no training of a dense encoder can do without."""
+"""Time the dense product x @ W_enc.T beside every step: a lower bound for trainings of a dense encoder."""
 
 import time
 
@@ -8,12 +8,12 @@ from benchmarks.cases import DIMENSION, LATENTS
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 ONE_DNN = "oneDNN"
-"""Names the product in float32 by oneDNN. `torch.mm` asks MKL, which is slower on some processors."""
+"""Name of the float32 product by oneDNN. `torch.mm` uses MKL, which is slower on some processors."""
 PRODUCTS = (*DTYPES, ONE_DNN)
 
 
 class Probe:
-    """Operands for one batch size, made once, and a place for the result: nothing but the product is timed."""
+    """Operands and output for one batch size, allocated once, so that only the product is timed."""
 
     def __init__(self, batch: int, dimension: int = DIMENSION, latents: int = LATENTS) -> None:
         generator = torch.Generator().manual_seed(0)

@@ -1,6 +1,6 @@
 """Measure writing with commits and reading random batches: `python -m benchmarks.reading [FOLDER]`.
 
-100,000 samples of 768 dimensions in float16. The page cache is dropped before reading where that is allowed (root).
+100,000 samples of 768 dimensions in float16. The page cache is dropped before reading if that is allowed (root).
 """
 
 import os

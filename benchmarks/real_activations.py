@@ -1,13 +1,13 @@
-"""What settings are worth on a language model's activations: `python -m benchmarks.real_activations`.
+"""Measure the effect of settings on a language model's activations: `python -m benchmarks.real_activations`.
 
-Each way is TopK on the residual stream of SmolLM2-135M after layer 12, scored on held-out tokens. It takes an hour on
-one core. The activations come from the pipeline, five minutes:
+Each variant is TopK on the residual stream of SmolLM2-135M after layer 12, scored on held-out tokens. It takes an hour
+on one core. The activations come from the pipeline, in five minutes:
 
     snakemake results/real/activations/smollm2/{train,test}.h5 --cores all --configfile benchmarks/real_activations.yaml
     python -m benchmarks.real_activations --stores results/real/activations/smollm2
 
-Rows are written as they come, to a CSV, and those that are there are not measured again. At the end docs/training.md
-shows their means over seeds.
+Rows are written one by one to a CSV file, and rows that exist are not measured again. At the end docs/training.md shows
+their means over seeds.
 """
 
 import argparse
@@ -42,12 +42,12 @@ WAYS: tuple[dict[str, Any], ...] = (
 
 
 def label(way: dict[str, Any]) -> str:
-    """Return settings as a configuration has them."""
+    """Return settings in the notation of configurations."""
     return ", ".join(f"`{key}: {str(value).lower()}`" for key, value in way.items()) or "defaults"
 
 
 def table(rows: pd.DataFrame) -> str:
-    """Return the table of means over seeds, and how far seeds lie apart."""
+    """Return the table of means and standard deviations over seeds."""
     lines = ["| settings | variance unexplained | dead latents |", "|---|---|---|"]
     for way, its in rows.groupby("settings", sort=False):
         spread = (its["fvu"].max() - its["fvu"].min()) / 2

@@ -1,4 +1,4 @@
-"""Keep on disk what a run of the benchmark has measured, after everything that it measures."""
+"""Save the state of a benchmark run after every measurement."""
 
 import time
 from dataclasses import dataclass, field
@@ -10,26 +10,26 @@ from benchmarks import results
 
 @dataclass
 class Record:
-    """Rows, and what failed. A run that is killed leaves those of all that it had finished."""
+    """Rows and failures so far. A killed run leaves all cases that it had finished."""
 
     folder: Path
     facts: dict[str, Any]
-    """When, on what and with what arguments it is measured."""
+    """Date, machine, arguments and similar facts about the run."""
     steps: list[results.Row] = field(default_factory=list)
     recovery: list[results.Row] = field(default_factory=list)
     versions: dict[str, str] = field(default_factory=dict)
     failed: dict[str, str] = field(default_factory=dict)
-    """Why each case that failed did, by its name."""
+    """Cause of each failure, by the name of the case."""
     started: float = field(default_factory=time.monotonic)
 
     def note(self, versions: dict[str, str], failed: dict[str, str]) -> None:
-        """Take in which versions answered and what failed, and write all that is known."""
+        """Add versions and failures, and write everything."""
         self.versions |= versions
         self.failed |= failed
         self.write()
 
     def write(self, finished: bool = False) -> None:
-        """Write all that is known, each file whole or not at all."""
+        """Write everything so far, each file atomically."""
         facts = {
             **self.facts,
             "minutes": (time.monotonic() - self.started) / 60,

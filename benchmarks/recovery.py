@@ -1,8 +1,8 @@
-"""Seconds of TopK training until the decoder has the true features: a race on the bench at the paper's scale.
+"""Measure seconds of TopK training until the decoder recovers the true features: a race at the paper's scale.
 
-Each library runs with its own recommended settings, at the learning rate of its own rule and at 1e-3, and is judged by
-the better of both. All run in turns of ten steps, and are evaluated between turns, off the clock. A library's time is
-shared by its learning rates: after a part of it, the one that has recovered less leaves the rest to the other.
+Each library runs with its own recommended settings, at the learning rate of its own rule and at 1e-3; the better of
+both counts. All trainings take turns of ten steps and are evaluated between turns, off the clock. The learning rates of
+a library share its time: after a part of it, the one that has recovered less stops, and the other gets the rest.
 """
 
 import logging
@@ -18,15 +18,15 @@ from sdlcore.data.recovery_rule import TAU
 log = logging.getLogger(__name__)
 
 THRESHOLDS = (0.9, 0.99)
-"""Shares of recovered features to be reached."""
+"""Shares of recovered features to reach."""
 N_SAMPLES = 100_000
 STEPS = 784
-"""Eight passes over the samples, at most."""
+"""Largest number of steps: eight passes over the samples."""
 WARMUP = 40
-"""Steps, about 5 %. The peers' 1000 (sparsify's Adam, dictionary_learning) are meant for much longer trainings."""
+"""Warm-up steps, about 5 %. sparsify's Adam and dictionary_learning use 1000, for much longer trainings."""
 TURN = 10
 TRIAL = 0.2
-"""Share of a library's time that its learning rates are tried for."""
+"""Share of a library's time in which its learning rates are compared."""
 
 
 @dataclass
@@ -36,7 +36,7 @@ class Attempt:
     library: str
     lr: float
     rule: str
-    """Where the learning rate comes from."""
+    """Origin of the learning rate."""
     optimizer: str = "adam"
     dtype: str = "float32"
     warmup: int = 0
@@ -45,13 +45,13 @@ class Attempt:
     steps: int = 0
     recovered: float = 0.0
     mean: float = 0.0
-    """Mean over features of the best |cosine|, which tells apart where nothing is recovered yet."""
+    """Mean over features of the best |cosine|; it ranks attempts before any feature is recovered."""
     reached: dict[float, tuple[float, int]] = field(default_factory=dict)
-    """By threshold, the seconds and steps after which it was first seen to be reached."""
+    """By threshold, the seconds and steps after which it was first reached."""
     running: bool = True
 
     def turn(self, seconds: float, steps: int, recovered: float, mean: float) -> None:
-        """Note the state after a turn."""
+        """Record the state after a turn."""
         self.seconds += seconds
         self.steps += steps
         self.recovered, self.mean = recovered, mean
@@ -61,18 +61,18 @@ class Attempt:
 
     @property
     def name(self) -> str:
-        """The training in words."""
+        """The attempt in words."""
         return f"{self.library} {self.dtype}: recovery at a learning rate of {self.lr:.2g} ({self.rule})"
 
     @property
     def finished(self) -> float | None:
-        """Seconds to the last threshold, if reached."""
+        """Seconds until the last threshold, or None if it was not reached."""
         reached = self.reached.get(THRESHOLDS[-1])
         return reached[0] if reached is not None else None
 
 
 def attempts(libraries: Sequence[str]) -> list[Attempt]:
-    """Return what runs: each library at its rule's learning rate and at 1e-3 (which is ours)."""
+    """Return the attempts: each library at its rule's learning rate and at 1e-3 (which is ours)."""
     by_width = (LATENTS / 2**14) ** -0.5  # Gao et al. (2024), whom both libraries follow
     every = [
         Attempt("sdlcore", 1e-3, "config/paper.yaml, which is 1e-3"),
@@ -89,7 +89,7 @@ def attempts(libraries: Sequence[str]) -> list[Attempt]:
 
 
 def referee(race: Sequence[Attempt], limit: float) -> None:
-    """Stop those whose training is over: after their team's ``limit`` seconds, or because they cannot win any more."""
+    """Stop attempts that are over: their team's ``limit`` seconds are used up, or they cannot win any more."""
     for attempt in race:
         best = min((rival.finished for rival in _rivals(race, attempt) if rival.finished is not None), default=None)
         beaten = best is not None and attempt.seconds >= best
@@ -104,13 +104,13 @@ def referee(race: Sequence[Attempt], limit: float) -> None:
 
 
 def _rivals(race: Sequence[Attempt], attempt: Attempt) -> list[Attempt]:
-    """Return the other learning rates. Our two types are no rivals: both are reported."""
+    """Return attempts at other learning rates. Our types do not compete with each other: all are reported."""
     team = (attempt.library, attempt.dtype)
     return [other for other in race if other is not attempt and (other.library, other.dtype) == team]
 
 
 def rows(race: Sequence[Attempt]) -> Iterator[dict[str, Any]]:
-    """Give the rows of recovery.csv. Where a threshold was not reached, they say when the training ended."""
+    """Yield the rows of recovery.csv. If a threshold was not reached, its row has the time when training ended."""
     for attempt in race:
         for threshold in THRESHOLDS:
             seconds, steps = attempt.reached.get(threshold, (attempt.seconds, attempt.steps))
@@ -138,17 +138,17 @@ def run(
     seed: int,
     keep: Callable[[list[dict[str, Any]]], None],
 ) -> Team[int]:
-    """Run the race, ``limit`` seconds of training a library.
+    """Run the race, with at most ``limit`` seconds of training for each library.
 
     Parameters
     ----------
     keep
-        Is given the rows of recovery.csv as they stand, after every turn.
+        Called after every turn with the current rows of recovery.csv.
 
     Returns
     -------
     Team
-        With the versions that answered, and the trainings that failed.
+        The versions of the libraries, and the failed trainings.
     """
     race = attempts(libraries)
     for attempt in race:

@@ -1,4 +1,4 @@
-"""The tables and the page that a run of the benchmark leaves behind. Nobody edits them: they are made anew."""
+"""The generated tables and the page of a benchmark run. Nobody edits them."""
 
 import csv
 import io
@@ -24,20 +24,20 @@ RECOVERY = (
     *("dtype", "optimizer", "rule"),
 )
 BEGINS = {batch: f"<!-- batches of {batch}, made by make benchmark -->" for batch in BATCHES}
-"""Where docs/speed.md shows the steps of a batch size."""
+"""Markers in docs/speed.md for the table of each batch size."""
 RACE_BEGINS = "<!-- the race, made by make benchmark -->"
-"""Where it shows the race."""
+"""Marker in docs/speed.md for the race."""
 PEERS = tuple(library for library in LIBRARIES if library != "sdlcore")
 OURS = {"float32": "", "bfloat16": " bf16", "int8": " int8"}
-"""Types of our encoder's product, and how they are told apart in tables."""
+"""Types of our encoder's product, and their suffixes in tables."""
 COLUMNS = [*(("sdlcore", dtype) for dtype in OURS), *((peer, "float32") for peer in PEERS)]
 COLUMNS += [("saelens", "bfloat16")]
 PRODUCTS = {"product (MKL)": "probe_ms", "product (oneDNN)": "probe_onednn_ms"}
-"""Libraries that compute the dense product in float32, and the column of steps.csv that has their milliseconds."""
+"""Libraries that compute the dense float32 product, and the columns of steps.csv with their milliseconds."""
 
 
 def to_csv(rows: Iterable[Row], columns: Sequence[str]) -> str:
-    """Return rows as CSV: numbers to six digits, what a row has not is empty."""
+    """Return rows as CSV: numbers with six digits, missing values empty."""
     out = io.StringIO()
     writer = csv.DictWriter(out, columns, restval="", lineterminator="\n")
     writer.writeheader()
@@ -47,13 +47,13 @@ def to_csv(rows: Iterable[Row], columns: Sequence[str]) -> str:
 
 
 def read(path: Path) -> list[Row]:
-    """Return the rows of a CSV, all as text."""
+    """Return the rows of a CSV file, with all values as text."""
     with path.open(newline="") as file:
         return list(csv.DictReader(file))
 
 
 def write(folder: Path, steps: Sequence[Row], recovery: Sequence[Row], facts: Row) -> None:
-    """Write steps.csv, recovery.csv and README.md, each whole or not at all."""
+    """Write steps.csv, recovery.csv and README.md, each atomically."""
     contents = {"steps.csv": to_csv(steps, STEPS), "recovery.csv": to_csv(recovery, RECOVERY)}
     contents["README.md"] = page(steps, recovery, facts)
     for name, content in contents.items():
@@ -62,8 +62,8 @@ def write(folder: Path, steps: Sequence[Row], recovery: Sequence[Row], facts: Ro
 
 
 def summary(steps: Iterable[Row], batch: int) -> str:
-    """Return the table that docs/speed.md shows of one processor: steps at a batch size, the dense product alone in
-    float32 by MKL and by oneDNN, and how much faster we are than the fastest peer.
+    """Return the table of one processor in docs/speed.md: steps at a batch size, the dense float32 product alone by MKL
+    and by oneDNN, and our speed relative to the fastest peer.
 
     Parameters
     ----------
@@ -94,14 +94,14 @@ def summary(steps: Iterable[Row], batch: int) -> str:
 
 
 def by_processor(results: Path, summarise: Callable[[Path], str]) -> str:
-    """Return what docs/speed.md shows in one place: a table of each processor, headed by its name.
+    """Return the text of one place in docs/speed.md: a table for each processor, headed by its name.
 
     Parameters
     ----------
     results
         Folder of folders, each with the results of one processor.
     summarise
-        Gets such a folder, and returns its table; an empty one is left out.
+        Returns the table of such a folder; empty tables are left out.
     """
     parts = []
     for folder in sorted(path.parent for path in results.glob("*/steps.csv") if path.parent.name != "partial"):
@@ -112,7 +112,7 @@ def by_processor(results: Path, summarise: Callable[[Path], str]) -> str:
 
 
 def show_all(results: Path, page: Path) -> None:
-    """Put the tables of all processors into docs/speed.md."""
+    """Insert the tables of all processors into docs/speed.md."""
 
     def steps(batch: int, folder: Path) -> str:
         return summary(read(folder / "steps.csv"), batch)
@@ -123,7 +123,7 @@ def show_all(results: Path, page: Path) -> None:
 
 
 def race_summary(recovery: Iterable[Row]) -> str:
-    """Return the table that docs/speed.md shows of the race: the better learning rate of each library.
+    """Return the table of the race in docs/speed.md: the better learning rate of each library.
 
     Parameters
     ----------
@@ -157,12 +157,12 @@ def _seconds(row: Row) -> str:
 
 
 def _is_reached(row: Row) -> bool:
-    """Whether a threshold was reached, of a row as it is or as it was read."""
+    """Whether a threshold was reached, for a row in memory or read from CSV."""
     return row["reached"] in (True, "true")
 
 
 def page(steps: Sequence[Row], recovery: Sequence[Row], facts: Row) -> str:
-    """Return the page that shows ratios, and on what machine and with which versions they were measured."""
+    """Return the page of ratios, with the machine and the versions of the measurement."""
     parts = [_head(facts), _ratios(steps), _milliseconds(steps), _memory(steps), _race(recovery)]
     return "\n\n".join(part for part in parts if part) + "\n"
 
@@ -188,7 +188,7 @@ Made by `make benchmark`; do not edit. `benchmarks/README.md` describes the meas
 
 
 def _ratios(steps: Sequence[Row]) -> str:
-    """Tell how many of our steps fit into one of a peer, and how many dense products into one of ours."""
+    """Return the section of ratios: a peer's step over ours, and our step over dense products."""
     if not steps:
         return ""
     header = ["method", "L0", "B"]
@@ -295,7 +295,7 @@ def _outcome(row: Row) -> str:
 
 
 def _groups(steps: Sequence[Row]) -> list[dict[tuple[str, str], Row]]:
-    """Return rows that are compared with one another, by library and type."""
+    """Return the rows in groups that are compared with each other, by library and type."""
     found: dict[tuple[Any, ...], dict[tuple[str, str], Row]] = {}
     for row in steps:
         key = (row["method"], row["state"], row["batch"])

@@ -1,6 +1,6 @@
-"""Processor seconds to recovery: alternating convex search beside TopK trainings, of as many latents and of more.
+"""Compare processor seconds to recovery: alternating convex search, and TopK trainings with as many or more latents.
 
-    python -m benchmarks.search_and_training                # all of it: some ten minutes of one core
+    python -m benchmarks.search_and_training                # everything: some ten minutes of one core
     python -m benchmarks.search_and_training --seeds 0      # a part: rows of other seeds stay
 
 All run on one thread, on the same stores, in float32. Seconds are processor time of the whole process
@@ -8,8 +8,8 @@ All run on one thread, on the same stores, in float32. Seconds are processor tim
 compilation, and counting recovered features. The search stops by itself. Trainings have schedules of four passes over
 the samples, and are cut off when 99.9 % of the features are recovered.
 
-Rows are written seed by seed to ``benchmarks/results/search_and_training.csv``. At the end docs/solvers.md shows them
-as a table and as curves.
+Rows are written seed by seed to ``benchmarks/results/search_and_training.csv``. At the end docs/solvers.md shows the
+rows as a table and as curves.
 """
 
 import argparse
@@ -62,16 +62,16 @@ TITLES = {SEARCH: "search, from 2,000 atoms", NARROW: "TopK, 2,000 latents", WID
 SEARCH_SETTINGS: dict[str, Any] = {"n_atoms": 2000, "batch_size": 8192, "early_forgetting": 0}
 """The settings of `benchmarks.convex_search`, without bfloat16, which not every processor has."""
 SHARES = (0.9, 0.99, 0.999)
-"""Shares of the features whose time the table shows."""
+"""Shares of recovered features for which the table shows times."""
 
 ENOUGH = 0.999
-"""Share of the features at which a training is cut off, since little is left to find."""
+"""Share of recovered features at which a training is stopped, because few features are left to find."""
 
 Row = dict[str, float]
 
 
 class EnoughFound(Exception):
-    """Raised in a training to end it."""
+    """Raised to end a training early."""
 
 
 class Clock:
@@ -92,7 +92,7 @@ class Clock:
 
 
 def training_settings(way: str) -> RunConfig:
-    """Return Table 1's TopK under ``best`` in float32, or the same with 2,000 latents and settings for these."""
+    """Return Table 1's TopK under ``best`` in float32, or a variant with 2,000 latents and settings tuned for it."""
     config = warm_start.settings()
     model, training = replace(config.model), replace(config.training, precision="float32", log_every=20)
     if way == NARROW:
@@ -103,13 +103,13 @@ def training_settings(way: str) -> RunConfig:
 
 
 def found_by(features: Path) -> Callable[[Tensor], float]:
-    """Return a function that computes the share of features with a row within a cosine of .9."""
+    """Return a function that computes the share of features with a row at a cosine above .9."""
     true = torch.from_numpy(np.load(features))
     return lambda rows: float(recovered((true @ normalize(rows).T).abs().amax(1), TAU).float().mean())
 
 
 def search_course(store: Path, features: Path, seed: int, config: SolverConfig) -> list[Row]:
-    """Search the store, and return seconds and recovery after each step."""
+    """Search the store; return seconds and recovery after each step."""
     compile_loops(config)
     share, rows = found_by(features), []
     with open_checked(store) as opened:
@@ -127,7 +127,7 @@ def search_course(store: Path, features: Path, seed: int, config: SolverConfig) 
 
 
 def training_course(store: Path, features: Path, seed: int, config: RunConfig, enough: float = ENOUGH) -> list[Row]:
-    """Train until a recovery of ``enough``, and return seconds and recovery every ``log_every`` steps."""
+    """Train until a recovery of ``enough``; return seconds and recovery every ``log_every`` steps."""
     share, settings, found = found_by(features), config.training, list[Row]()
     with open_store(store, "sae", settings.batch_size, partial(stream, seed, "order")) as rows:
         model = SparseCoder(config.model, (rows.n_p,), (rows.n_p,), torch_stream(seed, "initialisation"))
@@ -149,7 +149,7 @@ def training_course(store: Path, features: Path, seed: int, config: RunConfig, e
 
 
 def measure(seed: int, ways: Sequence[str]) -> pd.DataFrame:
-    """Return the courses of some ways on a bench at the paper's scale."""
+    """Return the courses of the selected ways on a bench at the paper's scale."""
     with tempfile.TemporaryDirectory(prefix="sdlcore-benchmark-") as folder:
         store, features = Path(folder, "train.h5"), Path(folder, "features.npy")
         draw(Case(1000, 768, 100_000, SEARCH_SETTINGS["n_atoms"], SEARCH_SETTINGS["batch_size"], seed), store, features)
@@ -159,7 +159,7 @@ def measure(seed: int, ways: Sequence[str]) -> pd.DataFrame:
             facts["threads"] = torch.get_num_threads()
             if way == SEARCH:
                 settings = SolverConfig(**SEARCH_SETTINGS)
-                # the first use compiles or loads kernels: before the clock starts
+                # the first use compiles or loads kernels, so it happens before the clock starts
                 search_course(store, features, seed, replace(settings, max_steps=1))
                 rows = search_course(store, features, seed, settings)
             else:
@@ -184,7 +184,7 @@ def reached(course: pd.DataFrame, share: float) -> float:
 
 
 def table(rows: pd.DataFrame) -> str:
-    """Return the seconds to shares of the features as ranges over seeds."""
+    """Return a table of the seconds to each share of the features, as ranges over seeds."""
     lines = [f"| | {' | '.join(f'to {100 * share:g} %' for share in SHARES)} | until it stops |", "|---" * 5 + "|"]
     for way, title in TITLES.items():
         courses = [course for _, course in rows[rows["way"] == way].groupby("seed")]

@@ -1,4 +1,4 @@
-"""Search one store, and print what came of it: a process of `benchmarks.convex_search`.
+"""Search one store and print the result: the worker process of `benchmarks.convex_search`.
 
 python -m benchmarks.searched STORE FEATURES THREADS SEED SETTINGS
 """
@@ -46,7 +46,7 @@ def searched(store: str, features: str, config: SolverConfig, seed: int) -> dict
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Search as the arguments say, in the order above."""
+    """Run the search with the arguments listed above, in that order."""
     store, features, threads, seed, settings = arguments
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     torch.set_num_threads(int(threads))

@@ -1,8 +1,8 @@
-"""Recovery where features and models are drawn from one seed by mistake: `python -m benchmarks.seed_leak`, two minutes.
+"""Recovery if features and models are drawn from the same seed by mistake: `python -m benchmarks.seed_leak`, 2 minutes.
 
-TopK on the default's bench, with and without ``seed_leak``, from both initialisations of random directions, by protocol
-``paper`` but for three passes and two learning rates. ``steps: 0`` are the dictionaries before training. Rows go to
-docs/results/quick/seed_leak.csv, and docs/verdicts.md shows their means over seeds.
+TopK on the default configuration's bench, with and without ``seed_leak``, from both initialisations with random
+directions. The protocol is ``paper``, but with three passes and two learning rates. Rows with ``steps: 0`` are the
+dictionaries before training. Rows go to docs/results/quick/seed_leak.csv; docs/verdicts.md shows means over seeds.
 """
 
 import argparse
@@ -36,11 +36,11 @@ METRICS = (
 
 
 def measure(start: str, leak: bool, seed: int) -> list[dict[str, Any]]:
-    """Return a row for the start, and one for each learning rate."""
+    """Return a row for the initial dictionary, and one for each learning rate."""
     bench = sdl.Bench.draw(seed=seed, seed_leak=leak, **BENCH)
     x = bench.sample(SAMPLES)
     rows = []
-    # one step at next to no rate leaves the start as it is
+    # one step at almost no learning rate keeps the initial dictionary
     for steps, lr in ((1, 1e-12), *((STEPS, rate) for rate in RATES)):
         own: dict[str, Any] = {"initialisation": start, "steps": steps, "lr": lr}
         sae = sdl.fit(x, seed=seed, progress=False, **TRAIN, **own)
@@ -52,7 +52,7 @@ def measure(start: str, leak: bool, seed: int) -> list[dict[str, Any]]:
 
 
 def table(rows: pd.DataFrame) -> str:
-    """Return means over seeds: of the start, and of what training makes of it."""
+    """Return a table of means over seeds, before and after training."""
     heads = ["initialisation", "leak", "learning rate", "MIP encoder, cosine (inner product)"]
     heads += ["recovery encoder, .9 (.95)", "recovery decoder", "FVU"]
     lines = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]

@@ -1,4 +1,4 @@
-"""Put what was measured into a page of the docs."""
+"""Insert measurements into pages of the docs."""
 
 from pathlib import Path
 
@@ -8,12 +8,12 @@ ENDS = "<!-- end -->"
 
 
 def show(page: Path, begins: str, text: str) -> None:
-    """Put a text between the line ``begins`` of a page and the next `ENDS`; whole or not at all.
+    """Insert a text between the line ``begins`` of a page and the next `ENDS`, atomically.
 
     Raises
     ------
     ValueError
-        If the page does not mark a place.
+        If the page has no such markers.
     """
     head, found, rest = page.read_text().partition(begins)
     _, ends, tail = rest.partition(ENDS)

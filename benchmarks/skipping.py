@@ -1,8 +1,8 @@
-"""Which share of pre-activations a cheap bound can exclude from a TopK search: `python -m benchmarks.skipping`.
+"""Measure the share of pre-activations that a cheap bound excludes from a TopK search: `python -m benchmarks.skipping`.
 
-A product could be skipped where an upper bound of w . x + b is below the sample's k-th largest pre-activation. Bounds
-of three kinds, on dictionaries and held-out samples of the default run, under each name the multiplications that the
-bound itself costs, as a share of the product's:
+A search could skip a product if an upper bound of w . x + b is below the sample's k-th largest pre-activation. The
+command tests three kinds of bounds on dictionaries and held-out samples of the default run. It also reports the
+multiplications for each bound, as a share of the product's:
 
     make run
     python -m benchmarks.skipping --results results/quick --csv benchmarks/results/skipping.csv
@@ -29,11 +29,11 @@ from sdlcore.study.results.tables import write_csv
 
 SAMPLES = 512
 GROUP = 16
-"""Latents of a group."""
+"""Latents per group."""
 ROUNDS = 10
-"""Of Lloyd's algorithm, which makes groups."""
+"""Rounds of Lloyd's algorithm, which forms the groups."""
 RUNS = {"lrb/topk": "lrb/seed0", "fashion_clip/topk": "fashion_clip", "smollm2/topk_real": "smollm2"}
-"""The dictionaries, and the samples that each is asked about."""
+"""The dictionaries, and the samples to test each with."""
 PART = 4
 """One over the share of dimensions that a projection keeps."""
 
@@ -49,7 +49,7 @@ class Bound(NamedTuple):
 
 
 def bounds(x: Tensor, W: Tensor, b: Tensor) -> Iterator[Bound]:
-    """Give every kind of bound for samples (B x n_p), an encoder (n_q x n_p) and its bias (n_q)."""
+    """Yield every kind of bound for samples (B x n_p), an encoder (n_q x n_p) and its bias (n_q)."""
     norms_B = x.norm(dim=1, keepdim=True)
     group_Q, centres = grouped(W, max(1, len(W) // GROUP))
     radius_Q = (W - centres[group_Q]).norm(dim=1)

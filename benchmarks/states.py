@@ -1,11 +1,10 @@
-"""The data of the bench, and weights in which all libraries are timed.
+"""The samples of the benchmark, and the weights with which all libraries are timed.
 
-How long a step of ReLU, JumpReLU or Gated takes may depend on how many latents are active, which no two libraries would
-agree on after a training of their own. So all start from the same weights: a dictionary that holds the true features
-among random unit vectors, with the encoder tied, and one bound that the wanted number of pre-activations exceeds. The
-bound is a bias to ReLU, a threshold to JumpReLU and the gate's bias to Gated: the same latents are active in all three.
-A product in a lower type rounds, and each processor rounds in its own way, so `calibrate` finds each case's bound by
-what that case itself counts.
+The step time of ReLU, JumpReLU and Gated may depend on the number of active latents, which would differ between
+libraries after training. So all libraries start from the same weights: a dictionary of the true features among random
+unit vectors, a tied encoder, and one bound, which the wanted number of pre-activations exceeds. The bound is a bias for
+ReLU, a threshold for JumpReLU and the gate's bias for Gated, so the same latents are active in all three. Products in
+lower types are rounded, differently on each processor, so `calibrate` finds each case's bound by the case's own count.
 """
 
 from collections.abc import Callable
@@ -26,9 +25,9 @@ N_FEATURES = 1000
 SPARSITY = 0.99
 MAX_INTERFERENCE = 0.1
 CLOSE = 0.01
-"""Difference from the wanted number of active latents at which a bound is good enough, as a share of it."""
+"""Acceptable relative difference from the wanted number of active latents."""
 TRIES = 6
-"""Bounds that are tried for a case, at most."""
+"""Largest number of bounds to try for a case."""
 
 
 class Bench(NamedTuple):
@@ -41,14 +40,14 @@ class Bench(NamedTuple):
 
 
 def bench(seed: int, n_samples: int, dimension: int = DIMENSION, n_features: int = N_FEATURES) -> Bench:
-    """Draw the bench (n = 1000, n_p = 768, S = .99, M = .1, about ten active features a sample)."""
+    """Draw the bench (n = 1000, n_p = 768, S = .99, M = .1, about ten active features per sample)."""
     config = FeatureMatrixConfig(max_interference=MAX_INTERFERENCE)
     W = feature_matrix(dimension, n_features, stream(seed, "feature matrix"), config).W
     return Bench(W, synthesise(coefficients(n_samples, n_features, SPARSITY, stream(seed, "samples")), W))
 
 
 def dictionary(W: np.ndarray, latents: int, seed: int) -> np.ndarray:
-    """Return latents x dimension unit rows: the true features, in random places, among random directions."""
+    """Return latents x dimension unit rows: the true features at random positions among random directions."""
     rng = stream(seed, "dictionary")
     rows = rng.standard_normal((latents, len(W)), dtype=np.float32)
     rows /= np.linalg.norm(rows, axis=1, keepdims=True)
@@ -62,7 +61,7 @@ def bound_for(x: np.ndarray, rows: np.ndarray, l0: float) -> float:
     Raises
     ------
     ValueError
-        If so many are not positive: then there is no threshold >= 0 that keeps them.
+        If fewer pre-activations are positive, so that no threshold >= 0 keeps ``l0`` of them.
     """
     pre = (torch.from_numpy(x) @ torch.from_numpy(rows).T).numpy().ravel()
     place = pre.size - round(l0 * len(x))
@@ -73,23 +72,23 @@ def bound_for(x: np.ndarray, rows: np.ndarray, l0: float) -> float:
 
 
 def calibrate(wanted: float, bound_for: Callable[[float], float], start: Callable[[float], float]) -> float:
-    """Start a case at the bound that keeps ``wanted`` latents active, and return how many are.
+    """Start a case at the bound that keeps ``wanted`` latents active; return its number of active latents.
 
     Parameters
     ----------
     wanted
-        Number of active latents a sample.
+        Wanted number of active latents per sample.
     bound_for
-        Gives the bound that so many pre-activations exceed, as float32 has them.
+        Returns the bound that a given number of float32 pre-activations exceeds.
     start
-        Starts the case at a bound, and returns how many latents it has active. The last start is the one that counts.
+        Starts the case at a bound; returns its number of active latents. The last start counts.
     """
     aim = wanted
     for _ in range(TRIES):
         found = start(bound_for(aim))
         if abs(found - wanted) <= CLOSE * wanted:
             break
-        # where none is active nothing says by how much to correct
+        # without active latents, there is no ratio to correct by
         aim *= min(wanted / found, 2.0) if found else 2.0
     return found
 
@@ -100,15 +99,15 @@ def save_dictionary(path: Path, rows: np.ndarray) -> None:
 
 
 def load_state(path: Path, bound: float, method: str) -> dict[str, Tensor]:
-    """Return what `weights` makes of a saved dictionary and a bound."""
-    # a copy, since what safetensors gives stays mapped and would count as the trained model's memory
+    """Return the weights (`weights`) for a saved dictionary and a bound."""
+    # a copy, because tensors from safetensors stay memory-mapped, and would count as memory of the training
     return weights(load_file(path)["W"].clone(), torch.tensor(bound), method)
 
 
 def weights(W: Tensor, bound: Tensor, method: str) -> dict[str, Tensor]:
     """Return the weights of one method with the dictionary ``W`` and a 0-d bound on pre-activations.
 
-    They have the names that SAELens gives them; ``W_enc`` is latents x dimension, as ``W_dec``.
+    They have SAELens' names; ``W_enc`` and ``W_dec`` are latents x dimension.
     """
     latents, dimension = W.shape
     zero, high = torch.zeros(latents), bound.expand(latents)

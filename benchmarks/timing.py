@@ -1,6 +1,6 @@
-"""Milliseconds a step, in turns: every library does a few steps, then the next, and again.
+"""Measure milliseconds per step in turns: each library takes a few steps, then the next one, round after round.
 
-What disturbs a machine for a second then disturbs all of them alike, and the median over rounds is free of it.
+A short disturbance of the machine then affects all libraries alike, and hardly moves the median over rounds.
 """
 
 import logging
@@ -19,17 +19,17 @@ from benchmarks.workers import Team, Worker, WorkerError, workers
 log = logging.getLogger(__name__)
 
 L0_TOLERANCE = 0.03
-"""Largest difference from the wanted number of active latents, as a share of it."""
+"""Largest relative difference from the wanted number of active latents."""
 
 T = TypeVar("T")
 
 
 class Effort(NamedTuple):
-    """How long to measure at one batch size."""
+    """Amount of measurement at one batch size."""
 
     rounds: int
     steps: int
-    """Of each library in each round."""
+    """Steps of each library in each round."""
     warmup: int
     """Steps before the first round."""
 
@@ -38,18 +38,18 @@ EFFORTS = {1024: Effort(rounds=4, steps=2, warmup=1), 4096: Effort(rounds=2, ste
 
 
 class L0Error(WorkerError):
-    """A library is not in the state in which it was to be timed."""
+    """A library does not have the number of active latents at which it should be timed."""
 
 
 def turns(items: Sequence[T], rounds: int) -> Iterable[list[T]]:
-    """Give the order of each round: every item once, a different one first."""
+    """Yield the order of each round: every item once, each round with a different first item."""
     for i in range(rounds):
         first = i % len(items)
         yield [*items[first:], *items[:first]]
 
 
 def summarise(rounds: Sequence[Sequence[float]]) -> dict[str, Any]:
-    """Return the median, least and largest over rounds of a round's mean."""
+    """Return the median, minimum and maximum over rounds of a round's mean."""
     means = [statistics.fmean(times) for times in rounds]
     steps = sum(len(times) for times in rounds)
     return {
@@ -62,12 +62,12 @@ def summarise(rounds: Sequence[Sequence[float]]) -> dict[str, Any]:
 
 
 def check_l0(case: Case, l0: float) -> None:
-    """Refuse the timings of a case that did not keep the wanted number of latents active.
+    """Reject the timings of a case that did not keep the wanted number of latents active.
 
     Raises
     ------
     L0Error
-        Naming both numbers.
+        If it did not; the message has both numbers.
     """
     if not abs(l0 - case.state) <= L0_TOLERANCE * case.state:
         raise L0Error(
@@ -77,7 +77,7 @@ def check_l0(case: Case, l0: float) -> None:
 
 
 def create(case: Case, worker: Worker, samples: Path, dictionary: Path, bound_for: Callable[[float], float]) -> None:
-    """Have a worker make what is timed, with as many latents active as the case says, by its own count."""
+    """Make a worker create the training of a case, with the wanted number of active latents by its own count."""
     setting = asdict(Setting(method=case.method, dtype=case.dtype, batch=case.batch))
 
     def start(bound: float) -> float:
@@ -87,7 +87,7 @@ def create(case: Case, worker: Worker, samples: Path, dictionary: Path, bound_fo
 
     if case.method in WITHOUT_K:
         calibrate(case.state, bound_for, start)
-        # counting takes memory of its own
+        # counting takes memory of its own, which must not count
         worker.ask("forget")
     else:
         worker.ask("create", setting=setting, samples=str(samples), dictionary=str(dictionary))
@@ -108,7 +108,7 @@ def measure(
             for product in PRODUCTS:
                 probes[product].append(probe(product))
             team.each(lambda case, worker: times[case].append(worker.ask("steps", count=effort.steps)["ms"]), order)
-        # memory first: asking for the active latents takes some of its own
+        # memory first, because counting active latents takes memory of its own
         peaks = team.each(lambda case, worker: worker.ask("peak")["mb"])
         l0 = team.each(lambda case, worker: worker.ask("l0")["l0"])
         team.each(lambda case, worker: check_l0(case, l0[case]))

@@ -1,8 +1,9 @@
-"""Steps until a TopK SAE that starts from what `acs` found has the cold one's loss: `python -m benchmarks.warm_start`.
+"""Compare TopK trainings from random weights and from `acs` dictionaries: `python -m benchmarks.warm_start`.
 
-At the paper's scale, protocol ``best``, by the error on samples that no training sees. Each seed has three trainings:
-cold; from the atoms of `acs`, in as many steps; from them in a third of the steps, its schedule of learning rates being
-as much shorter. Settings, stores and streams are those of Table 1's run. Stores and atoms come from the pipeline:
+The question is after how many steps a warm-started SAE reaches the error of a cold one on held-out samples, at the
+paper's scale under protocol ``best``. Each seed has three trainings: from random weights; from the atoms of `acs`, with
+as many steps; and from these atoms with a third of the steps and an accordingly shorter learning-rate schedule.
+Settings, stores and random streams equal those of Table 1's run. Stores and atoms come from the pipeline:
 
     snakemake results/paper/runs/lrb/acs/best/none/seed{0,1}/metrics.json --cores 1 --configfile config/paper.yaml
     python -m benchmarks.warm_start --seeds 0 1 --csv docs/results/paper/warm_start.csv
@@ -37,7 +38,7 @@ from sdlcore.training.loop import train
 from sdlcore.training.watch import recovery_watch
 
 SHARE = 3
-"""The share of the cold training's steps, one over this, that the warm one is to need at most."""
+"""The short warm training has one over this share of the cold training's steps."""
 PAPER = Path("results/paper")
 
 
@@ -48,9 +49,9 @@ def settings() -> RunConfig:
 
 
 def course(config: RunConfig, seed: int, start: SparseCoder | None) -> pd.DataFrame:
-    """Train once, as a run is trained, and return the error over steps, from before the first on.
+    """Train once, as in the pipeline; return the error over steps, including step 0.
 
-    Columns: ``step``; ``fvu`` and ``l0`` on samples not seen; ``fvu_training`` of the batches since the row before;
+    Columns: ``step``; ``fvu`` and ``l0`` on held-out samples; ``fvu_training`` on batches since the previous row;
     ``gt_recovery_decoder``; ``lr``.
     """
     bench, order = PAPER / "activations/lrb" / f"seed{seed}", partial(stream, seed, "order")
@@ -84,7 +85,7 @@ def _held_out(model: SparseCoder, store: ActivationStore) -> dict[str, Any]:
 
 
 def reached(course: pd.DataFrame, fvu: float) -> int | None:
-    """Return the first step looked at by which the held-out error was no more than ``fvu``, None where it never was."""
+    """Return the first evaluated step with a held-out error of at most ``fvu``, or None."""
     there = course.loc[course["fvu"] <= fvu, "step"]
     return None if there.empty else int(there.iloc[0])
 

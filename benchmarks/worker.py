@@ -1,7 +1,7 @@
 """The process that runs one library: one line of JSON in, one line of JSON out.
 
-A process each, so that memory is the library's alone, and idle between its turns: it waits for a line without using the
-processor.
+Each library has its own process, so that memory belongs to the library alone. Between its turns the process waits for a
+line without using the processor.
 """
 
 import argparse
@@ -30,7 +30,7 @@ DISTRIBUTIONS = {"sdlcore": "sdlcore", **peers.DISTRIBUTIONS}
 
 
 class Session:
-    """What a worker holds between lines. Each public method answers the line that names it."""
+    """The state of a worker between lines. Each public method answers the line with its name."""
 
     def __init__(self, library: str) -> None:
         self.library = library
@@ -41,7 +41,7 @@ class Session:
         self.baseline = 0.0
 
     def versions(self) -> dict[str, Any]:
-        """Say which versions answer."""
+        """Return the versions of the library and its dependencies."""
         found = {}
         for name in (DISTRIBUTIONS[self.library], "torch", "numpy", "numba"):
             try:
@@ -53,8 +53,8 @@ class Session:
     def create(
         self, setting: dict[str, Any], samples: str, dictionary: str | None = None, bound: float = 0.0
     ) -> dict[str, Any]:
-        """Make what is trained, on one batch that stays (from a dictionary and a bound), or on shuffled passes over
-        the samples. What was made before is given up."""
+        """Create a training, either on one fixed batch (given a dictionary and a bound), or on shuffled passes over the
+        samples. It replaces the previous training."""
         wanted = Setting(**{**setting, "prefixes": tuple(setting["prefixes"])})
         self.trainee = None
         gc.collect()
@@ -85,12 +85,12 @@ class Session:
         return {"ms": times}
 
     def forget(self) -> dict[str, Any]:
-        """Let `peak` start anew."""
+        """Reset `peak`."""
         memory.reset_peak()
         return {}
 
     def peak(self) -> dict[str, Any]:
-        """Return the MiB that steps took at most, beyond those of the process before it had a model."""
+        """Return the peak memory of steps in MiB, beyond the memory of the process before it had a model."""
         return {"mb": memory.peak() - self.baseline}
 
     def l0(self) -> dict[str, Any]:
@@ -109,9 +109,9 @@ class Session:
         return self.trainee
 
     def _pay_once(self, setting: Setting, from_state: bool) -> None:
-        """Train a toy, so that what a process pays once (compiling, loading code) is neither timed nor counted.
+        """Train a tiny model first, so that one-time costs of a process (compiling, loading code) are not measured.
 
-        As sparse as what follows, since which code runs may depend on that.
+        It is as sparse as the following training, because sparsity may decide which code runs.
         """
         small = setting.toy
         x = np.random.default_rng(0).standard_normal((small.batch, small.dimension), dtype=np.float32)
@@ -131,7 +131,7 @@ def _shuffled(x: np.ndarray, batch: int, seed: int) -> Iterator[Tensor]:
     while True:
         order = rng.permutation(len(x))
         for start in range(0, len(x) - batch + 1, batch):
-            # sorted, since a file is read faster forwards; which samples a batch has is what is random
+            # sorted, because files are read faster forwards; only the choice of samples must be random
             yield torch.from_numpy(np.array(x[np.sort(order[start : start + batch])]))
 
 
@@ -140,7 +140,7 @@ def main() -> None:
     parser.add_argument("library", choices=sorted(DISTRIBUTIONS))
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     arguments = parser.parse_args()
-    # libraries print; what they print must not mix with answers
+    # libraries may print to stdout, which must not mix with answers
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "w")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
     torch.set_num_threads(arguments.threads)

@@ -1,4 +1,4 @@
-"""The driver's end of the worker processes."""
+"""Start worker processes and talk to them."""
 
 import json
 import logging
@@ -17,11 +17,11 @@ ROOT = Path(__file__).parents[1]
 
 
 class WorkerError(RuntimeError):
-    """A library failed, or is not as it was to be measured; the message has its words."""
+    """A library failed, or was not in the state to be measured; the message contains its own words."""
 
 
 class Worker:
-    """One process that runs one library. It works only while `ask` waits for it, but for the imports at its start."""
+    """One process for one library. It is idle except during `ask`, and during the imports at its start."""
 
     def __init__(self, library: str, threads: int) -> None:
         self.library = library
@@ -38,14 +38,14 @@ class Worker:
         self.send("versions")
 
     def send(self, do: str, **request: Any) -> None:
-        """Ask without waiting; `receive` gives the answer."""
+        """Send a request without waiting; `receive` returns the answer."""
         assert self._process.stdin is not None
-        # where the process has ended, `receive` says so, with what it said
+        # if the process has ended, `receive` reports that with its output
         with suppress(BrokenPipeError):
             print(json.dumps({"do": do, **request}), file=self._process.stdin, flush=True)
 
     def receive(self) -> dict[str, Any]:
-        """Wait for the answer to what was sent.
+        """Wait for the answer to the last request.
 
         Raises
         ------
@@ -64,12 +64,12 @@ class Worker:
         return answer
 
     def ask(self, do: str, **request: Any) -> dict[str, Any]:
-        """Ask and wait."""
+        """Send a request and wait for its answer."""
         self.send(do, **request)
         return self.receive()
 
     def close(self) -> None:
-        """End the process, and wait until it has ended."""
+        """End the process and wait until it has ended."""
         assert self._process.stdin is not None
         with suppress(BrokenPipeError):
             self._process.stdin.close()
@@ -85,7 +85,7 @@ class Worker:
 
 @contextmanager
 def workers(libraries: Iterable[str], threads: int) -> Iterator[list[Worker]]:
-    """Start a process for each of the libraries, all at once. The first that each has to say is its versions."""
+    """Start one process per library, all at once. The first answer of each is its versions."""
     with ExitStack() as stack:
         started = []
         for library in libraries:
@@ -100,27 +100,27 @@ Case = TypeVar("Case")
 
 
 class Team(Generic[Case]):
-    """Cases and the processes that run them. A case that fails leaves the team, and the others go on.
+    """Cases and their processes. A case that fails leaves the team, and the others continue.
 
     Parameters
     ----------
     members
-        The process of each case, just started.
+        The newly started process of each case.
     name
-        Says in words which case failed.
+        Returns a case's name, for reports of failures.
     """
 
     def __init__(self, members: Mapping[Case, Worker], name: Callable[[Case], str]) -> None:
         self.members = dict(members)
         self.failed: dict[str, str] = {}
-        """What failed, by the case's name."""
+        """Causes of failures, by the case's name."""
         self.versions: dict[str, str] = {}
         self._name = name
         for versions in self.each(lambda case, worker: worker.receive()["versions"]).values():
             self.versions |= versions
 
     def each(self, do: Callable[[Case, Worker], T], order: Iterable[Case] | None = None) -> dict[Case, T]:
-        """Return what is done with each case that is left, in turn."""
+        """Call ``do`` with each remaining case in turn, and return the results."""
         done = {}
         for case in list(self.members) if order is None else order:
             if case in self.members:
@@ -134,7 +134,7 @@ class Team(Generic[Case]):
 
 
 def environment(threads: int) -> dict[str, str]:
-    """Return the environment of a worker: threads that wait without spinning, and nothing asked of any network."""
+    """Return the environment of a worker: threads that wait without spinning, and no network access."""
     return {
         **os.environ,
         "OMP_NUM_THREADS": str(threads),

@@ -1,7 +1,7 @@
-"""One module a library: how its users train with it, reduced to what the benchmark asks of it.
+"""One module per library: how its users train with it, reduced to the benchmark's needs.
 
-Each has a function ``make(setting, weights)``, which returns a `Trainee`: freshly initialised as the library does it,
-or with the given weights (`benchmarks.states.load_state`). Libraries are imported by the process that runs them, alone.
+Each module has a function ``make(setting, weights)``, which returns a `Trainee`: initialised as the library does it, or
+with the given weights (`benchmarks.states.load_state`). A library is imported only by the process that runs it.
 """
 
 import importlib
@@ -17,16 +17,16 @@ State = Mapping[str, Tensor]
 
 
 class Trainee(Protocol):
-    """A dictionary in training."""
+    """A training in progress."""
 
     def step(self, x: Tensor) -> None:
-        """Do all that the library does with a batch (B x dimension): forward, backward, optimiser, constraints."""
+        """Take the library's complete step on a batch (B x dimension): forward, backward, optimiser, constraints."""
 
     def l0(self, x: Tensor) -> float:
         """Return the mean number of active latents, selected as in training."""
 
     def decoder(self) -> Tensor:
-        """Return the directions, latents x dimension."""
+        """Return the decoder's directions, latents x dimension."""
 
 
 Make = Callable[[Setting, State | None], Trainee]
@@ -38,14 +38,14 @@ def load(library: str) -> Make:
 
 
 def fill(module: nn.Module, tensors: Mapping[str, Tensor]) -> None:
-    """Copy tensors into all parameters of a module, transposed where the library keeps a matrix that way.
+    """Copy tensors into all parameters of a module, transposed if the library stores a matrix that way.
 
-    Copied in place, so that the layout in memory stays the one that the library's users get.
+    Copying is in place, so that the memory layout stays the one that the library's users get.
 
     Raises
     ------
     ValueError
-        If parameters and tensors do not have the same names, or a shape does not fit.
+        If names of parameters and tensors differ, or shapes do not match.
     """
     parameters = dict(module.named_parameters())
     if parameters.keys() != tensors.keys():
@@ -61,5 +61,5 @@ def fill(module: nn.Module, tensors: Mapping[str, Tensor]) -> None:
 
 
 def active(latents: Tensor) -> float:
-    """Return the mean number of positive latents of a row."""
+    """Return the mean number of positive latents per row."""
     return float((latents > 0).sum(-1).double().mean())

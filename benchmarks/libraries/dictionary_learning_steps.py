@@ -1,12 +1,12 @@
 """dictionary_learning: ``trainer.update(step, x)``, as ``trainSAE`` calls it.
 
 A step is: dense encode, sigma, dense decode, loss; backward; removal of the gradient along the decoder's directions;
-gradient clipping to 1; Adam; the scheduler; normalisation of the decoder. ReLU is ``StandardTrainerAprilUpdate``, whose
-loss is ours and SAELens' (an L1 weighted by decoder norms, a free decoder, clipping) and which is no slower than
-``StandardTrainer`` with its constrained Adam; Gated is ``GatedSAETrainer``, which constrains and does not clip.
+gradient clipping to 1; Adam; the scheduler; normalisation of the decoder. ReLU is ``StandardTrainerAprilUpdate``. Its
+loss equals ours and SAELens' (L1 weighted by decoder norms, a free decoder, clipping), and it is no slower than
+``StandardTrainer`` with its constrained Adam. Gated is ``GatedSAETrainer``, which constrains and does not clip.
 
-Steps are counted from 1 where weights are given, since step 0 sets the decoder's bias; before step 1000, TopK and its
-kin do not yet follow their inference threshold, which makes these steps a little cheaper than most of a long training.
+With given weights, steps are counted from 1, because step 0 sets the decoder's bias. Before step 1000, TopK and its
+variants do not yet update their inference threshold, so these steps are a little cheaper than most of a long training.
 """
 
 from typing import Any
@@ -19,7 +19,7 @@ from benchmarks.libraries import State, Trainee, active, fill
 from sdlcore.baselines.dictionary_learning import group_fractions, make_trainer
 
 STEPS = 100_000
-"""A training that is longer than any here, so that no schedule comes to its end."""
+"""Length of a training that is longer than any here, so that no schedule ends."""
 
 _ROWS = {"W_enc": "encoder.weight", "W_dec": "decoder.weight", "b_enc": "encoder.bias"}
 _NAMES = {
@@ -35,7 +35,7 @@ _NAMES = {
         "r_mag": "r_mag",
     },
 }
-"""Its names for our tensors, where they differ."""
+"""dictionary_learning's names of our tensors, if they differ."""
 
 
 def make(setting: Setting, weights: State | None) -> Trainee:
@@ -48,9 +48,9 @@ class _DictionaryLearning:
         self.trainer = _trainer(setting)
         if setting.device != "cpu":
             _move(self.trainer, setting.device)
-        # at step 0 TopK and its kin set the decoder's bias to the batch's geometric median
+        # at step 0, TopK and its variants set the decoder's bias to the batch's geometric median
         self.done = 0
-        # whether a latent is active shows in training only, elsewhere BatchTopK has a threshold
+        # select as in training; otherwise BatchTopK would use its inference threshold
         self.selects = {"use_threshold": False} if setting.method in ("topk", "batchtopk", "matryoshka") else {}
         if weights is not None:
             names = _NAMES.get(setting.method, {})
@@ -71,7 +71,7 @@ class _DictionaryLearning:
 
 
 def _move(trainer: Any, device: str) -> None:
-    """Put a trainer where it would be had it been made for ``device``. Its optimiser has the same parameters still."""
+    """Move a trainer to a device. Its optimiser keeps the same parameter objects."""
     trainer.device = device
     trainer.ae.to(device)
     for name, value in vars(trainer).items():
@@ -82,7 +82,7 @@ def _move(trainer: Any, device: str) -> None:
 def _trainer(setting: Setting) -> Any:
     options: dict[str, Any] = {"steps": STEPS, "lr": setting.lr, "warmup_steps": setting.warmup, "seed": setting.seed}
     if setting.method in WITHOUT_K:
-        # no warm-up of the penalty: a weight of zero is no training that anyone wants timed
+        # no warm-up of the penalty, because nobody wants steps with zero weight timed
         options["sparsity_warmup_steps"] = None
     else:
         options["k"] = setting.k

@@ -1,9 +1,9 @@
 """SAELens: ``SAETrainer.step`` on a ``TrainingSAE``, as ``SAETrainer.fit`` calls it, without wandb.
 
 A step is: the dead-latent mask; ``training_forward_pass`` (dense encode, sigma, dense decode, loss, auxiliary losses);
-firing statistics; backward; gradient clipping to 1; Adam; both schedulers. TopK and its kin rescale activations by the
-decoder's norms (SAELens' default) instead of normalising the decoder. ``use_sparse_activations`` stays off: it fails on
-a CPU. In bfloat16 the forward pass runs under the autocast that SAELens' configuration offers.
+firing statistics; backward; gradient clipping to 1; Adam; both schedulers. TopK and its variants rescale activations by
+the decoder's norms (SAELens' default) instead of normalising the decoder. ``use_sparse_activations`` is off, because it
+fails on a CPU. In bfloat16 the forward pass runs under the autocast that SAELens' configuration offers.
 """
 
 from typing import Any
@@ -18,7 +18,7 @@ from benchmarks.libraries import State, Trainee, active, fill
 from sdlcore.baselines.saelens import make_sae
 
 STEPS = 100_000
-"""A training that is longer than any here, so that no schedule comes to its end."""
+"""Length of a training that is longer than any here, so that no schedule ends."""
 
 
 def make(setting: Setting, weights: State | None) -> Trainee:

@@ -1,9 +1,9 @@
 """sdlcore: ``TrainingStep``, as the training loop calls it.
 
 A step is: encode (dense product), sigma, sparse decode, loss; backward; removal of the gradient along the decoder's
-directions; gradient clipping to 1; fused Adam; constraints (unit decoder rows, thresholds that are not negative);
-which latents fired. Biases are trained, as the peers do. In bfloat16 the encoder's product is computed in it, and which
-latents are active is then decided by their exact pre-activations; parameters and the rest of the step stay float32.
+directions; gradient clipping to 1; fused Adam; constraints (unit decoder rows, non-negative thresholds); firing
+statistics. Biases are trained, as by the peers. With bfloat16 only the encoder's product is in bfloat16; exact
+pre-activations then decide which latents are active. Parameters and the rest of the step stay float32.
 """
 
 from pathlib import Path
@@ -27,7 +27,7 @@ _METHODS: dict[str, dict[str, Json]] = {
     "topk": {"activation": "topk", "decoder_norm": "unit"},
     "batchtopk": {"activation": "batchtopk", "decoder_norm": "unit"},
     "matryoshka": {"activation": "batchtopk", "decoder_norm": "unit"},
-    # a free decoder, whose norms weight the penalty: as SAELens and dictionary_learning do it
+    # a free decoder, whose norms weight the penalty, as in SAELens and dictionary_learning
     "relu": {"activation": "relu", "l1": 1.0},
     "jumprelu": {"activation": "jumprelu", "l0": 1.0, "decoder_norm": "unit"},
     "gated": {"activation": "gated", "l1": 1.0, "decoder_norm": "unit"},
@@ -39,7 +39,7 @@ def make(setting: Setting, weights: State | None) -> Trainee:
 
 
 def recommended(method: str) -> dict[str, Json]:
-    """Return a method's settings at the paper's scale, as the pipeline has them."""
+    """Return a method's settings at the paper's scale, from the pipeline's configuration."""
     from sdlcore.study.configuration.loading import read_given, validate
     from sdlcore.study.settings.cells import Cell, trained_settings
 
@@ -62,7 +62,7 @@ class _Ours:
             config = RunConfig.from_dict({**_METHODS[setting.method], "bias": True, **own})
             self.schedule = (1, setting.lr, 0.0, 0.0)
         sites = (setting.dimension,)
-        # weights that are given need no draw, which takes long for large dictionaries
+        # with given weights there is no need to draw them, which is slow for large dictionaries
         generator = torch_stream(setting.seed, "initialisation") if weights is None else None
         self.model = SparseCoder(config.model, sites, sites, generator)
         if weights is not None:
@@ -94,7 +94,7 @@ def _kernels(name: str) -> Kernels:
 
 
 def _named(method: str, weights: State) -> dict[str, Tensor]:
-    """Return the weights under our names. Our Gated keeps the magnitude's bias as its difference from the gate's."""
+    """Return the weights under our names. Our Gated stores the magnitude's bias as a difference from the gate's."""
     named = dict(weights)
     if method == "jumprelu":
         named["sigma.threshold"] = named.pop("threshold")

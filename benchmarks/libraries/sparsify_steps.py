@@ -1,12 +1,12 @@
-"""sparsify: what ``Trainer.fit`` does with a batch of activations, around its ``SparseCoder``.
+"""sparsify: the work of ``Trainer.fit`` on a batch of activations, around its ``SparseCoder``.
 
-Its trainer takes activations only out of a language model that it runs, so the step is put together here, in its order:
-normalisation of the decoder; the batch's variance; forward (dense encode, top-k, ``embedding_bag`` decode: its path for
-CPUs); firing statistics; the loss, read; backward; removal of the gradient along the decoder's directions; optimiser;
-scheduler; counts of silent samples. It does not clip. Left out is what serves the language model (hooks, token masks
-and the copies that they make). The auxiliary loss is off by its default.
+sparsify's trainer takes activations only from a language model that it runs, so this module assembles the step, in the
+trainer's order: normalisation of the decoder; the batch's variance; forward (dense encode, top-k, ``embedding_bag``
+decode, its path for CPUs); firing statistics; the loss, read; backward; removal of the gradient along the decoder's
+directions; optimiser; scheduler; counts of silent samples. It does not clip. Work for the language model is left out
+(hooks, token masks and their copies). The auxiliary loss is off by default.
 
-Timed with Adam, as the others; its own default, signum, is among the settings of the race to recovery.
+Steps are timed with Adam, as for the others; sparsify's own default, signum, is a setting of the race to recovery.
 """
 
 import torch
@@ -20,7 +20,7 @@ from benchmarks.cases import Setting
 from benchmarks.libraries import State, Trainee, active, fill
 
 STEPS = 100_000
-"""A training that is longer than any here, so that no schedule comes to its end."""
+"""Length of a training that is longer than any here, so that no schedule ends."""
 
 
 def make(setting: Setting, weights: State | None) -> Trainee:
@@ -78,7 +78,7 @@ class _Sparsify:
     def decoder(self) -> Tensor:
         if self.scheduler is not None:
             return self.coder.W_dec.detach()
-        # a schedule-free optimiser is judged, and saved by sparsify, at its running average
+        # sparsify saves a schedule-free optimiser's running average, so it is judged by that
         self.optimizer.eval()
         averaged = self.coder.W_dec.detach().clone()
         self.optimizer.train()

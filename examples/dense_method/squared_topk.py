@@ -9,7 +9,7 @@ from sdlcore.sparse.support import Support
 
 @sdl.activation("squared_topk")
 class SquaredTopK(sdl.TopK):
-    """z^2 where z is positive and among the k largest of its sample."""
+    """z^2 if z is positive and among the k largest of its sample, else zero."""
 
     def forward(self, pre: Tensor) -> Tensor:
         """Return the latents (B x n_q) of all pre-activations (B x n_q)."""
@@ -18,7 +18,7 @@ class SquaredTopK(sdl.TopK):
 
 @sdl.activation("fast_squared_topk")
 class FastSquaredTopK(sdl.TopK):
-    """The same. TopK declares the search for the k largest, and `values` is computed at these alone."""
+    """The same method. TopK declares the search for the k largest; `values` is computed only at these."""
 
     def forward(self, pre: Tensor) -> Tensor:
         """Return the latents (B x n_q) of all pre-activations (B x n_q), which tests compare with `values`."""

@@ -11,7 +11,7 @@ from sdlcore.model.activation import Weights
 
 @sdl.activation("topk_ista")
 class TopKIsta(sdl.Encoder, sdl.TopK):
-    """TopK codes of an autoencoder, moved along the gradient of their squared error, and cut to the k largest again."""
+    """TopK codes of an autoencoder, moved along the gradient of their squared error, and reduced to the k largest."""
 
     step_size: Annotated[float, Gt(0)] = 0.1
     """Length of the step along the gradient."""

@@ -11,10 +11,10 @@ from sdlcore.sparse.support import Support
 
 @sdl.activation("soft_topk")
 class SoftTopK(sdl.TopK):
-    """The k largest pre-activations of a sample, less a constant: soft thresholding of what TopK keeps."""
+    """The k largest pre-activations of a sample, minus a constant: TopK with soft thresholding."""
 
     shrink: Annotated[float, Ge(0)] = 0.1
-    """What is taken from each pre-activation."""
+    """Constant to subtract from each pre-activation."""
 
     def values(self, pre: Tensor, support: Support) -> Tensor:
         return (super().values(pre, support) - self.shrink).clamp(min=0)

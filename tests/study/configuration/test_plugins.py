@@ -1,4 +1,4 @@
-"""Configurations that name plugins: their settings are checked, swept and refused as ours are."""
+"""Configurations that name plugins: plugins' settings are checked, swept and rejected like built-in ones."""
 
 import pytest
 
@@ -37,11 +37,11 @@ def test_the_example_is_a_configuration_and_its_settings_are_those_of_its_runs()
     [
         (
             {"shrink": -1},
-            "methods.soft.shrink: expected at least 0 (What is taken from each pre-activation.), found -1",
+            "methods.soft.shrink: expected at least 0 (Constant to subtract from each pre-activation.), found -1",
         ),
         (
             {"shrink": "a"},
-            "methods.soft.shrink: expected a number (What is taken from each pre-activation.), found 'a'",
+            "methods.soft.shrink: expected a number (Constant to subtract from each pre-activation.), found 'a'",
         ),
         ({"shrnk": 1}, "methods.soft.shrnk: unknown key; did you mean shrink? Expected one of accumulate, activation,"),
         (
