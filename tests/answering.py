@@ -1,4 +1,4 @@
-"""A process that has imported all that its tasks need, forks for each that it is sent, and answers line by line."""
+"""A process with all imports of its tasks done, which forks for each request and answers line by line."""
 
 import os
 import subprocess
@@ -8,12 +8,12 @@ from tests.conftest import REPOSITORY
 
 
 class Answering:
-    """Asks such a process, in a subclass that says what.
+    """The client of such a process; subclasses define the requests.
 
     Parameters
     ----------
     arguments
-        Of Python. What they run says ``ready`` first.
+        Arguments of Python. The program that they run prints ``ready`` first.
     environment
         Variables beside the ones of this process.
     """
@@ -30,7 +30,7 @@ class Answering:
         assert self.answer() == "ready"
 
     def ask(self, line: str) -> str:
-        """Send a line, and return what is answered."""
+        """Send a line, and return the answer."""
         self._process.stdin.write(line + "\n")
         self._process.stdin.flush()
         return self.answer()

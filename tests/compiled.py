@@ -1,4 +1,4 @@
-"""Compile the kernels of trainings into numba's cache, before several tests at a time would each compile them."""
+"""Compile the kernels of trainings into numba's cache, so that parallel tests do not compile each of them again."""
 
 import warnings
 
@@ -26,7 +26,7 @@ TRAININGS = [
 
 
 def main() -> None:
-    """Train each method for a few steps, run a solver, and pass once in the type in which tests compare gradients."""
+    """Train each method for a few steps, run a solver, and make one pass in the precision of gradient tests."""
     warnings.simplefilter("ignore")  # trainings this short are warned of
     x = np.random.default_rng(0).standard_normal((600, 16)).astype(np.float32)
     for settings in TRAININGS:

@@ -1,4 +1,4 @@
-"""A training loop of one's own."""
+"""A user's own training loop."""
 
 import numpy as np
 import pytest
@@ -14,8 +14,8 @@ TOPK = {"activation": "topk", "k": 3, "n_q": 24}
 
 
 def test_twelve_lines_train_to_the_weights_of_fit(tmp_path):
-    """With torch's Adam and the same batches: fit does the same but for clipping and its schedule, which are left out.
-    The tolerance is that of the built-in Adam against torch's (tests/api/test_own_parts.py)."""
+    """With torch's Adam and the same batches, the loop equals fit without clipping and schedule. The tolerance is that
+    of the comparison of the built-in Adam with torch's (tests/api/test_own_parts.py)."""
     batches = X.split(64)
     coder = sdl.SparseCoder(n_p=8, **TOPK)
     optimizer = torch.optim.Adam(coder.parameters(), lr=1e-3)
@@ -69,7 +69,7 @@ def test_dead_latents_take_part_in_the_auxiliary_loss_and_counts_are_no_part_of_
     fired = coder.silent == 0
     assert 0 < fired.sum() < 200
     loss = coder.loss(X[:100])
-    assert loss > first  # the same weights, and now with the auxiliary loss
+    assert loss > first  # the same weights, now with the auxiliary loss
     loss.backward()
     assert coder.W_dec.grad[~fired].any()
     assert "silent" not in coder.state_dict()

@@ -1,4 +1,4 @@
-"""Sparse codes as arrays: both forms say the same as the matrix of latents."""
+"""Sparse codes as arrays: both forms equal the matrix of latents."""
 
 import numpy as np
 import pytest
@@ -11,7 +11,7 @@ from sdlcore.api.codes import rows_of_width
 
 
 def matrix(seed, n, n_q, k):
-    """Return latents of which a row has between none and k."""
+    """Return latents with between none and k per row."""
     rng = np.random.default_rng(seed)
     kept = rng.random((n, n_q)).argsort(axis=1) < rng.integers(0, k + 1, (n, 1))
     return np.where(kept, rng.random((n, n_q), dtype=np.float32) + 0.1, 0).astype(np.float32)
@@ -56,7 +56,7 @@ def test_short_rows_are_filled_with_zeros_at_latents_that_are_not_active(seed, n
     k = data.draw(st.integers(1, n_q))
     codes = codes_of(matrix(seed, n, n_q, k), k)
     assert codes.indices.shape == codes.values.shape == (n, k)
-    # strictly ascending: no latent occurs twice, so that a scatter of the values gives the latents
+    # strictly ascending: no latent occurs twice, so scattering the values gives the latents
     assert (np.diff(codes.indices, axis=1) > 0).all()
     scattered = np.zeros(codes.shape, dtype=np.float32)
     np.put_along_axis(scattered, codes.indices, codes.values, axis=1)

@@ -1,4 +1,4 @@
-"""Sparse codes of every activation: what the dense latents are, without the matrix."""
+"""Sparse codes of every activation equal the dense latents, without the matrix."""
 
 import tracemalloc
 
@@ -17,7 +17,7 @@ from sdlcore.run import ModelConfig
 N_P, N_R, N_Q = 6, 5, 20
 X = np.random.default_rng(0).normal(size=(300, N_P)).astype(np.float32)
 TARGET = np.random.default_rng(1).normal(size=(300, N_R)).astype(np.float32)
-X[7] = 0  # no latent is active, since there is no bias
+X[7] = 0  # no latent is active, because there is no bias
 CASES = {
     "topk": {"activation": "topk", "k": 3},
     "topk, more than are positive": {"activation": "topk", "k": 15},
@@ -31,7 +31,7 @@ CASES = {
 
 
 def dictionary(pair="sae", n_q=N_Q, **settings):
-    """Return a dictionary of random weights."""
+    """Return a dictionary with random weights."""
     config = ModelConfig(pair, n_q=n_q, init_scale=1.0, **settings)
     coder = SparseCoder(config, *pair_sites(pair, N_P, N_R), torch.Generator().manual_seed(0))
     if settings["activation"] == "batchtopk":
@@ -138,7 +138,7 @@ def test_no_sample_and_one_have_codes(case, n):
     assert sae.decode(codes).shape == (n, N_P)
 
 
-@pytest.mark.slow  # compiles kernels for it
+@pytest.mark.slow  # compiles kernels
 def test_codes_in_double_precision_stay_in_it():
     sae = dictionary(**CASES["relu"])
     sae.coder.double()

@@ -1,4 +1,4 @@
-"""A dictionary for each layer of a tiny Llama: fitted, exported as a set, gone on with, spliced in."""
+"""One dictionary for each layer of a tiny Llama: fitted, exported as a set, resumed, spliced in."""
 
 import copy
 import json
@@ -55,7 +55,7 @@ def test_a_set_is_written_in_the_order_of_its_layers(transcoders, tmp_path):
 
 @pytest.fixture(scope="module")
 def command(folder):
-    """The command, and the set that it has written."""
+    """Run the command; return it with its output set."""
     out = folder / "set"
     read = ["--model", str(folder / "lm"), "--text", str(folder / "text.jsonl"), "--context-length", "16"]
     call = ["fit-layers", *read, "--out", str(out), "--device", "cpu", "--to", "circuit_tracer", *JUMPRELU]
@@ -64,7 +64,7 @@ def command(folder):
 
 
 def at_the_mlp(lm, block, tokens):
-    """Return what enters and leaves the MLP of a block, by hooks of our own."""
+    """Return input and output of a block's MLP, from our own hooks."""
     seen = []
     mlp = lm.model.layers[block - 1].mlp
     hook = mlp.register_forward_hook(lambda _, given, result: seen.append((given[0], result)))
@@ -134,7 +134,7 @@ def test_the_command_writes_a_run_for_each_layer_and_the_set(command):
         theirs = load_file(out / f"circuit_tracer/layer_{layer}.safetensors")
         for name in ("W_enc", "W_dec", "b_enc", "b_dec"):
             assert torch.equal(theirs[name], getattr(ours, name))
-        # what circuit-tracer computes of them
+        # compute as circuit-tracer does
         x = np.random.default_rng(layer).standard_normal((50, D)).astype(np.float32)
         pre = torch.from_numpy(x) @ theirs["W_enc"].T + theirs["b_enc"]
         latents = pre * (pre > theirs["activation_function.threshold"])
@@ -142,7 +142,7 @@ def test_the_command_writes_a_run_for_each_layer_and_the_set(command):
 
 
 def counted(monkeypatch):
-    """Return a list that gets the checkpoint of each training from now on."""
+    """Return a list that collects the checkpoint of each training from now on."""
     trained, once = [], Fit._find
     monkeypatch.setattr(Fit, "_find", lambda self, *given: trained.append(given[3]) or once(self, *given))
     return trained
@@ -157,7 +157,7 @@ def test_a_set_that_was_cut_off_goes_on(command, monkeypatch, capsys):
     assert [keep.path for keep in trained] == [out / "layer_3/checkpoint.safetensors"]
     assert all(torch.equal(sdl.load(out / f"layer_{n}").W_dec, old) for n, old in enumerate(before, start=1))
     assert capsys.readouterr().out.count("Dictionary(transcoder, jumprelu") == BLOCKS
-    # another set is not written over this one
+    # another set does not overwrite this one
     trained.clear()
     with pytest.raises(SystemExit):
         main([*call, "--seed", "1"])

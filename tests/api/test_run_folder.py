@@ -1,4 +1,4 @@
-"""A folder opens for a call with its settings, seed and data, whatever code and packages computed it."""
+"""A run folder opens for a call with the same settings, seed and data, for any version of code and packages."""
 
 import shutil
 import warnings
@@ -16,7 +16,7 @@ RUNS = Path(__file__).parent / "runs"
 QUIET = {"device": "cpu", "progress": False}
 SETTINGS = {"activation": "topk", "k": 2, "n_q": 8, "batch_size": 32, "steps": 20, "log_every": 5, **QUIET}
 SOLVED = {"solver": "kmeans", "n_atoms": 4, "support": 2, **QUIET}
-"""What wrote `RUNS`, before run folders were opened by settings, seed and data alone."""
+"""The code that wrote `RUNS`, before run folders were opened by settings, seed and data alone."""
 
 
 @pytest.fixture
@@ -30,7 +30,7 @@ def x():
 
 
 def fitted(x, folder, **settings):
-    """Return a dictionary and the warnings of the call."""
+    """Return the dictionary and the warnings of a call."""
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")
         found = sdl.fit(x, out=folder, **{**SETTINGS, **settings})
@@ -38,7 +38,7 @@ def fitted(x, folder, **settings):
 
 
 def changed(folder, **facts):
-    """Have a finished run say that it was made otherwise."""
+    """Change the provenance of a finished run."""
     found = sdl.load(folder)
     found.provenance |= facts
     found.save(folder)
@@ -121,7 +121,7 @@ def cut_off(monkeypatch, x, folder):
 
 
 def rewritten(path, drop="", **facts):
-    """Give a checkpoint other facts, and take one of its tensors."""
+    """Change the facts of a checkpoint, and remove one of its tensors."""
     said = describe_checkpoint(path)
     checkpoint = load_checkpoint(path, said.identity)
     kept = {name: tensor for name, tensor in checkpoint.tensors.items() if name != drop}

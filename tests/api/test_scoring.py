@@ -196,7 +196,7 @@ def test_null_baselines_stand_beside_and_samples_hold_the_features_of_sparse_dat
     sae = sdl.fit(bench.sample(2000), **TOPK | {"n_q": 512}, **QUIET)
     scores = sdl.evaluate(sae, bench, n_samples=1000, nulls=True)
     assert set(scores.nulls) == {"directions", "samples"}
-    # a sample with one active feature is a feature
+    # a sample with a single active feature equals that feature
     assert scores.nulls["samples"]["gt_recovery_encoder"] > 0.9 > scores.nulls["directions"]["gt_recovery_encoder"]
     assert {"directions", "samples"} <= set(scores.to_frame().columns)
     assert "samples" in repr(scores)
@@ -245,11 +245,11 @@ def test_null_baselines_of_a_centred_dictionary_are_samples_less_their_mean():
     rng = np.random.default_rng(0)
     labels = rng.integers(0, 4, 2000)
     x = (np.linalg.qr(rng.standard_normal((8, 8)))[0][labels] + 5 + 0.05 * rng.standard_normal((2000, 8))).astype("f4")
-    means = sdl.class_means(x, labels, centred=True)._replace(centred=None)  # of one's own, without a word on the mean
+    means = sdl.class_means(x, labels, centred=True)._replace(centred=None)  # a user's own, which do not name the mean
     recovered = []
     for normalise in (True, False):
         sae = sdl.fit(x, activation="topk", k=1, n_q=64, steps=2, batch_size=64, normalise=normalise, **QUIET)
         scores = sdl.evaluate(sae, means, x, labels=labels)
         recovered.append(scores.nulls["samples"]["gt_recovery_decoder"])
-    # what a training without the mean may start from; with it, samples are nearly one direction
+    # a training without the mean can start from these; with the mean, samples have nearly one direction
     assert recovered == [1.0, 0.0]

@@ -1,4 +1,4 @@
-"""Trainings on batches that the user gives: loaders, iterables, functions of the step."""
+"""Trainings on batches from the user: loaders, iterables, functions of the step."""
 
 import json
 import signal
@@ -26,7 +26,7 @@ X, TARGET = (np.random.default_rng(0).standard_normal((N, d)).astype(np.float32)
 
 
 def of_step(step, x=X, size=64):
-    """Ten batches, again and again."""
+    """Return ten batches, over and over."""
     start = step * size % len(x)
     return x[start : start + size]
 
@@ -37,7 +37,7 @@ def passes():
 
 
 class Anew:
-    """An iterable whose ``iter`` begins anew."""
+    """An iterable whose ``iter`` starts again."""
 
     def __iter__(self):
         return passes()
@@ -48,12 +48,12 @@ def pairs(size=64):
 
 
 def loader(size=64):
-    """One whose batches are lists of one tensor."""
+    """A loader whose batches are lists with one tensor."""
     return DataLoader(TensorDataset(torch.from_numpy(X)), batch_size=size)
 
 
 def interrupt(monkeypatch, call, step):
-    """Interrupt a training in its step."""
+    """Interrupt a training within a step."""
     once, taken = loop.TrainingStep.__call__, []
 
     def counted(self, *args):
@@ -83,12 +83,12 @@ def test_iterables_and_loaders_give_the_batches_of_a_function_in_every_pass(x):
 
 
 def test_settings_that_need_all_samples_use_the_first_pass():
-    """Of ten batches of the whole array: mean and scale are those of the array."""
+    """Ten batches make up the whole array, so mean and scale equal the array's."""
     settings = SETTINGS | {"normalise": True, "initialisation": "samples", "steps": 10}
     found, expected = (
         sdl.fit(x, **settings, lr=1e-30, **more) for x, more in ((loader(), {}), (X, {"batch_size": 64}))
     )
-    # a step of 1e-30 is lost in the rounding of float32; what is left is the start, and the mean in b_dec
+    # a step of 1e-30 is lost in float32's rounding, so only the initial weights, and the mean in b_dec, remain
     assert torch.equal(found.b_dec, expected.b_dec)
     assert torch.equal(found.W_dec, expected.W_dec)
     whole = Stream(of_step)._sample(10)
@@ -112,7 +112,7 @@ def test_pairs_train_a_transcoder_or_what_is_asked_for():
 
 
 def test_batches_may_differ_in_size_and_share_memory():
-    """A last batch that is smaller; and a function that fills the same array again for every batch."""
+    """A smaller last batch; and a function that refills the same array for every batch."""
     found = sdl.fit(loader(100), **SETTINGS | {"steps": 7})
     assert found.history[-1]["samples"] == N
     buffer = np.empty((64, 8), np.float32)
@@ -171,7 +171,7 @@ def test_an_iterator_is_read_as_far_as_it_lasts(tmp_path):
 
 
 class Exhausted:
-    """An iterable that begins anew only in name."""
+    """An iterable that does not really start again."""
 
     def __init__(self):
         self.batches = passes()

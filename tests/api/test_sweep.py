@@ -103,7 +103,7 @@ def test_an_interrupt_leaves_a_checkpoint_of_each_runs_last_step(x, interruptibl
         if len(taken) == 25:
             os.kill(os.getpid(), signal.SIGINT)
         if len(taken) >= 25:
-            ended.wait(0.01)  # let the main thread hear of it
+            ended.wait(0.01)  # gives the main thread time to notice
         return once(self, *args)
 
     monkeypatch.setattr(loop.TrainingStep, "__call__", counted)

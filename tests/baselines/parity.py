@@ -1,4 +1,4 @@
-"""Run by the interpreter that has other libraries: train a little, and hold what was taken against the library itself.
+"""Run by the interpreter with other libraries: train a little, and compare the imported dictionary with the library's.
 
     python tests/baselines/parity.py LIBRARY
 
@@ -24,7 +24,7 @@ DIMENSION, LATENTS, BATCH, STEPS = 24, 64, 128, 60
 
 
 def samples(rows: int, generator: torch.Generator) -> Tensor:
-    """Return samples with a mean that is not zero, so that biases matter."""
+    """Return samples with a nonzero mean, so that biases matter."""
     features = torch.nn.functional.normalize(torch.randn(40, DIMENSION, generator=torch.Generator().manual_seed(0)))
     active = (torch.rand(rows, 40, generator=generator) < 0.08) * (0.5 + torch.rand(rows, 40, generator=generator))
     return active @ features + 0.5
@@ -37,7 +37,7 @@ def batches() -> Iterator[Tensor]:
 
 
 def settings(peer: str) -> dict[str, PeerConfig]:
-    """Return what is trained by a library. Learning rates are high, so that all weights move far from their start."""
+    """Return a library's trained dictionary. Learning rates are high, so that all weights move far from their start."""
     own: dict[str, Any] = {"peer": peer, "n_q": LATENTS, "steps": STEPS, "batch_size": BATCH, "lr": 1e-2}
     found = {}
     for activation in ARCHITECTURES[peer]:
@@ -49,11 +49,11 @@ def settings(peer: str) -> dict[str, PeerConfig]:
 
 
 Forward = Callable[[Tensor], tuple[Tensor, Tensor]]
-"""Gives latents and reconstructions of samples."""
+"""Returns latents and reconstructions of samples."""
 
 
 def saelens(sae: Any) -> Forward:
-    """What SAELens saves for inference and loads back."""
+    """Return the form that SAELens saves for inference and loads again."""
     from sae_lens import SAE
 
     with tempfile.TemporaryDirectory() as folder:
@@ -67,7 +67,7 @@ def dictionary_learning(ae: Any) -> Forward:
 
 
 def sparsify(trainer: Any) -> Forward:
-    """What sparsify saved when training ended."""
+    """Return the dictionary that sparsify saved at the end of training."""
     from sparsify import SparseCoder
 
     coder = SparseCoder.load_from_disk(Path(trainer.cfg.save_dir) / "unnamed" / "rows")
@@ -80,7 +80,7 @@ def sparsify(trainer: Any) -> Forward:
 
 
 def train(module: Any, config: PeerConfig) -> tuple[SparseCoder, list[Tensor]]:
-    """Return what was taken, and the losses that were told of."""
+    """Return the imported dictionary, and the reported losses."""
     losses: list[Tensor] = []
     return module.train(batches(), DIMENSION, config, 3, lambda loss, dictionary: losses.append(loss)), losses
 

@@ -1,4 +1,4 @@
-"""What is taken from other libraries gives their latents and reconstructions, on samples that were not trained on."""
+"""Dictionaries imported after training give the other library's latents and reconstructions, on held-out samples."""
 
 import json
 import subprocess
@@ -23,7 +23,7 @@ def test_what_is_taken_is_what_the_library_has(peer):
     for method, what in found.items():
         assert what["latents"] < 1e-5, method
         assert what["reconstructions"] < 1e-5, method
-        # a dictionary that was trained, whose biases and sigma matter
+        # a trained dictionary, so that biases and sigma matter
         assert what["steps"] == 60, method
         assert what["last_loss"] < 0.9 * what["first_loss"], method
         assert what["b_dec"] > 0.01, method

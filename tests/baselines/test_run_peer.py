@@ -1,4 +1,4 @@
-"""The files of a run, with a library in the place of others that does nothing but look at what it is given."""
+"""The files of a peer's run, with a fake library that only records its arguments."""
 
 import csv
 import json
@@ -32,7 +32,7 @@ def store(tmp_path):
 
 
 def run(store, folder, monkeypatch, losses, watch=None):
-    """Train by a library that gives these losses; return the batches that it got, and its seed."""
+    """Train with a fake library that reports these losses; return the batches that it received, and its seed."""
     seen, seeds = [], []
     W = torch.nn.functional.normalize(torch.randn(10, 6, generator=torch.Generator().manual_seed(0)))
 
@@ -42,7 +42,7 @@ def run(store, folder, monkeypatch, losses, watch=None):
         model = sparse_coder(Weights(W, torch.zeros(10), W, torch.zeros(6), torch.zeros(6)), "topk", config.k)
         for x, loss in zip(batches, losses, strict=True):
             seen.append(x.clone())
-            x.zero_()  # what a library does to a batch is its own affair
+            x.zero_()  # a library may overwrite its batches
             note(torch.tensor(loss), lambda: model)
         return model
 
@@ -62,14 +62,14 @@ def test_a_library_gets_the_batches_of_our_trainings_and_leaves_the_files_of_any
     with ActivationStore(store) as opened:
         reader = BatchReader(opened, "sae", 16, partial(stream, 5, "order"))
         assert all(torch.equal(x, torch.from_numpy(reader(step)[0])) for step, x in enumerate(seen))
-    # two passes are other orders
+    # two passes have different orders
     assert not torch.equal(seen[0], seen[3])
 
     model = load_model(tmp_path / "run/model.safetensors")
     assert (model.config.activation, model.config.n_q, model.config.k) == ("topk", 10, 2)
     config = json.loads((tmp_path / "run/config.json").read_text())
     assert config["settings"]["peer"] == "sparsify"
-    assert config["versions"]["torch"] == version("torch")  # as installed: without the build that torch adds
+    assert config["versions"]["torch"] == version("torch")  # as installed, without torch's suffix for the build
     with (tmp_path / "run/history.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert [(int(row["step"]), int(row["samples"]), float(row["loss"])) for row in rows] == [

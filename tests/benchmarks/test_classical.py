@@ -1,4 +1,4 @@
-"""Where runs have their samples, and the page of means."""
+"""The paths of a run's samples, and the page of means."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Rows of the growth of alternating convex search: what they hold, and what becomes of them."""
+"""Rows of the benchmark of alternating convex search: contents and updates."""
 
 import numpy as np
 import pandas as pd

@@ -1,4 +1,4 @@
-"""The benchmark on a GPU, on a CPU: that it runs, and what it leaves behind where a library is missing or fails."""
+"""The GPU benchmark, run on a CPU: its output, also if a library is missing or fails."""
 
 import pytest
 
@@ -11,7 +11,7 @@ TINY = ("--device", "cpu", "--tiny", "--results")
 
 @pytest.mark.slow
 def test_what_is_missing_or_fails_is_named_and_the_others_are_kept(monkeypatch, tmp_path):
-    # sparsify is not among what tests are installed with
+    # the test environment has no sparsify
     monkeypatch.setattr(gpu, "WAYS", (Way("saelens", "no_such_package"), Way("sparsify", "torch", "tf32"), TORCH))
     with pytest.raises(SystemExit, match="1 cases failed, and all others are in"):
         gpu.main([*TINY, str(tmp_path)])

@@ -1,4 +1,4 @@
-"""The history of ratios keeps every table that a later run replaced."""
+"""The history of ratios keeps every table, even if a later run replaced it."""
 
 import subprocess
 

@@ -1,4 +1,4 @@
-"""Measured memory, and the memory that a step may take."""
+"""Measured memory, and the memory budget of a step."""
 
 import mmap
 
@@ -26,7 +26,7 @@ def test_parameters_are_those_that_are_trained(method):
 def test_a_peak_is_seen_after_it_is_gone_and_forgotten_on_request():
     memory.reset_peak()
     before = memory.resident()
-    # straight from the system: the allocator may have as much of its own left from before
+    # from the system, because the allocator may have as much memory left from before
     with mmap.mmap(-1, 64 * 2**20) as fresh:
         for page in range(0, len(fresh), mmap.PAGESIZE):
             fresh[page] = 1

@@ -1,4 +1,4 @@
-"""What a run of the benchmark leaves behind when it fails, or is ended, half-way."""
+"""The files of a benchmark run that fails or is ended half-way."""
 
 from types import SimpleNamespace
 
@@ -12,7 +12,7 @@ from tests.benchmarks.test_results import step
 
 @pytest.fixture
 def run(monkeypatch, tmp_path):
-    """Run the command with a bench that takes no time, and what is given in the place of measuring a group."""
+    """Run the command with a tiny bench, and a given function instead of the measurement of a group."""
     monkeypatch.setattr(states, "bench", lambda seed, n: states.Bench(np.eye(8, dtype=np.float32), np.zeros((9, 8))))
     monkeypatch.setattr(command, "LATENTS", 16)
     monkeypatch.setattr(command, "RESULTS", tmp_path / "results")
@@ -79,7 +79,7 @@ def test_a_whole_run_alone_takes_the_place_of_another_and_is_shown(run, monkeypa
 
 @pytest.mark.slow
 def test_a_race_leaves_its_rows_after_every_turn_and_goes_on_without_who_fails(monkeypatch, tmp_path):
-    """With real processes, of which one trains, and two cannot."""
+    """Run real processes, one of which trains while two fail."""
     monkeypatch.setattr(
         recovery, "attempts", lambda libraries: [recovery.Attempt(name, 1e-3, "a rule") for name in libraries]
     )

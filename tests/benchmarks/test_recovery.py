@@ -1,4 +1,4 @@
-"""Who runs on in the race to recovery, and what is written of it."""
+"""The rules of the race to recovery, and its rows."""
 
 import pytest
 
@@ -41,7 +41,7 @@ def test_a_library_runs_until_its_learning_rates_have_used_its_time():
 def test_after_the_trial_the_better_learning_rate_has_the_rest_of_the_time():
     behind, ahead = after(seconds=TRIAL * 100, mean=0.4), after(seconds=TRIAL * 100 - 1, mean=0.5)
     referee([behind, ahead], limit=100.0)
-    assert behind.running  # not both have had their trial
+    assert behind.running  # not both have finished their trial
     ahead.turn(1.0, 1, 0.0, 0.5)
     referee([behind, ahead], limit=100.0)
     assert (behind.running, ahead.running) == (False, True)

@@ -1,4 +1,4 @@
-"""The page and the tables that a run leaves."""
+"""The page and the tables of a benchmark run."""
 
 import csv
 
@@ -127,7 +127,7 @@ def test_every_processor_has_its_own_table_under_its_name(tmp_path):
     text = by_processor(tmp_path, lambda folder: summary(read(folder / "steps.csv"), 1024))
     assert [line for line in text.splitlines() if line.startswith("**")] == ["**AMD AVX2**", "**Intel AMX**"]
     assert [row[-3] for row in cells(text, "topk")] == ["2.0", "4.0"]
-    # neither ran a race
+    # neither processor ran a race
     assert by_processor(tmp_path, lambda folder: race_summary(read(folder / "recovery.csv"))) == ""
 
 

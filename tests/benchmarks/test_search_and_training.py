@@ -57,7 +57,7 @@ def test_both_courses_recover_features(tmp_path):
     search = SolverConfig(n_atoms=100, support=8, batch_size=4096)
     for rows, least in (
         (benchmark.search_course(store, features, 1000, search), 0.9),
-        # a training as short as this one is not at its end
+        # a training as short as this one ends early
         (benchmark.training_course(store, features, 1000, small), 0.3),
     ):
         assert rows[-1]["recovery"] > least

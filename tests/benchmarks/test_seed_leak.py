@@ -1,4 +1,4 @@
-"""The table of what a seed that is used twice does."""
+"""The table of the effects of using a seed twice."""
 
 import pandas as pd
 

@@ -1,4 +1,4 @@
-"""Bounds by which products might be skipped."""
+"""Bounds that would allow a search to skip products."""
 
 import pytest
 import torch

@@ -69,7 +69,7 @@ def test_our_steps_keep_a_state_in_every_method(sample, tmp_path, method, dtype)
 @pytest.mark.slow
 @pytest.mark.parametrize("method", ["relu", "jumprelu", "gated"])
 def test_a_processor_that_rounds_otherwise_gets_a_bound_of_its_own(sample, monkeypatch, method):
-    """As on one with AMX, whose states of ReLU and Gated had fewer active latents than the tolerance allows."""
+    """A processor like one with AMX, on which ReLU and Gated had fewer active latents than the tolerance allows."""
     _, x, rows = sample
     exactly = tiles.to_bfloat16
 

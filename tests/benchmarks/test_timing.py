@@ -1,4 +1,4 @@
-"""Turns, and what is made of their times."""
+"""Turns, and the summary of their times."""
 
 from collections import Counter
 
@@ -40,7 +40,7 @@ def test_every_method_is_timed_in_every_library_that_has_it():
     assert {(group.method, group.batch) for group in found} == {(m, b) for m in METHODS for b in BATCHES}
     assert set(EFFORTS) == set(BATCHES)
     assert len({case for group in found for case in group.cases}) == sum(len(group.cases) for group in found)
-    # those without a k stand there sparse and dense
+    # methods without k are timed sparse and dense
     assert {group.state for group in found if group.method == "relu"} == {64, 1500}
     assert {group.state for group in found if group.method == "topk"} == {64}
 

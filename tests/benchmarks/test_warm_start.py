@@ -1,4 +1,4 @@
-"""When a training has another's error, and which training that is."""
+"""The step at which a training reaches another's error, and its settings."""
 
 import pandas as pd
 import pytest

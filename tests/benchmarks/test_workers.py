@@ -1,4 +1,4 @@
-"""The processes that run one library each, and the command line."""
+"""The worker processes, one per library, and the command line."""
 
 import subprocess
 import sys
@@ -56,7 +56,7 @@ def test_a_worker_trains_from_a_state_and_measures_itself(files):
         assert worker.ask("peak")["mb"] > 0
         assert worker.ask("l0")["l0"] == pytest.approx(8, rel=0.5)
         assert more > 12
-        # the state has all true features, and a learning rate that leaves them there
+        # the weights contain all true features, and the learning rate keeps them there
         assert worker.ask("recovery", features=features, threshold=0.9)["recovered"] == 1.0
         worker.ask("create", setting={**setting, "batch": 100}, samples=samples)
         assert len(worker.ask("steps", count=4)["ms"]) == 4

@@ -14,7 +14,7 @@ def test_a_feature_is_recovered_above_tau_and_not_at_it():
 
 
 def own_rule(path):
-    """Tell whether a module compares something with a threshold of recovery, or names one itself."""
+    """Return whether a module compares something with a recovery threshold, or defines one itself."""
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Assign) and {"TAU", "TAU_STRICT"} & {ast.unparse(name) for name in node.targets}:
             return True
@@ -28,5 +28,5 @@ def own_rule(path):
 def test_no_other_module_compares_with_tau_or_has_one_of_its_own():
     parts = ("src", "workflow", "benchmarks")
     found = (path for part in parts for path in sorted((REPOSITORY / part).rglob("*.py")))
-    sources = [path for path in found if ".venv" not in path.parts]  # of `make benchmark`
+    sources = [path for path in found if ".venv" not in path.parts]  # the environment of `make benchmark`
     assert [path.name for path in sources if own_rule(path)] == ["recovery_rule.py"]

@@ -116,7 +116,7 @@ for line in sys.stdin:
 
 
 class Writers(Answering):
-    """Runs processes that write stores, one at a time."""
+    """Runs store-writing processes, one at a time."""
 
     def __init__(self, whole: Path) -> None:
         super().__init__("-c", FORKING)
@@ -161,7 +161,7 @@ def test_a_writer_killed_at_ten_random_moments_leaves_the_store_of_one_that_was_
     path, kills = tmp_path / "store.h5", 0
     while kills < 10:
         status = writers.write(path, hold=0.008, die_after=random.uniform(0.02, 0.15))
-        if status == 0:  # it was too fast: from the beginning
+        if status == 0:  # the process finished before the kill: start again
             writers.assert_finished(path)
             path.unlink()
         else:
@@ -220,7 +220,7 @@ class Sizes(FromJson):
     dtype=st.sampled_from(["float16", "bfloat16", "float32"]),
 )
 def test_what_is_there_after_an_interruption_is_what_was_committed_last(tmp_path_factory, actions, dtype):
-    """Files copied while they are written are what a kill at that moment leaves."""
+    """Files copied while they are written equal the files that a kill at that moment leaves."""
     folder = tmp_path_factory.mktemp("copies")
     pending = [*actions, 3]
     committed: list[int] | None = None
@@ -298,7 +298,7 @@ def test_another_precision_than_those_known_is_refused(tmp_path):
 
 
 def begun(path, provenance=None, rows=2500, commits=2, dtype="float16"):
-    """Leave an unfinished store with so many commits."""
+    """Write an unfinished store with so many commits."""
     with suppress(InterruptedError), resume_store(path, provenance or {"a": 1}, dtype) as writer:
         for number in range(commits):
             writer.append(np.full((rows, 4), number + 1))
@@ -464,7 +464,7 @@ def test_a_store_that_the_disk_has_no_room_for_is_named(tmp_path, monkeypatch):
 
 
 def test_rows_that_an_error_of_a_commit_lost_are_missed_at_the_end(tmp_path, monkeypatch):
-    """Whoever goes on after it must not get a store without them."""
+    """A resumed store must not lack them."""
     path = tmp_path / "s.h5"
     writing = resume_store(path, {})
     writer = writing.__enter__()
@@ -521,7 +521,7 @@ def test_what_is_committed_is_logged_when_it_is_gone_on_with(tmp_path, caplog):
 
 
 def test_forked_children_of_a_killed_writer_hold_no_lock(writers, tmp_path):
-    """Workers of a data loader live on for seconds."""
+    """Workers of a data loader outlive their use by seconds."""
     code = (
         "import os, signal, sys, time; import numpy as np; from sdlcore.data.resumable import resume_store\n"
         "with resume_store(sys.argv[1], {}) as writer:\n"

@@ -46,7 +46,7 @@ def shards_in(folder, dtype="float32"):
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """An index, its shards, and one store with the same samples. Leave them as they are."""
+    """An index, its shards, and one store with the same samples. Tests must not modify them."""
     folder = tmp_path_factory.mktemp("shards 100%b")
     unite(shards_in(folder / "train"), folder / "train.h5", {"who": "test"})
     write(folder / "one.h5", 0, ROWS)
@@ -55,7 +55,7 @@ def folder(tmp_path_factory):
 
 @pytest.fixture
 def copied(folder, tmp_path):
-    """The same, to be changed."""
+    """A copy that tests may modify."""
     return shutil.copytree(folder, tmp_path / "copy")
 
 
@@ -203,7 +203,7 @@ def test_what_made_the_rows_is_what_made_the_shards(folder):
 
 def test_the_digest_of_an_index_stands_for_what_its_shards_hold(copied):
     before = sha256_of(copied / "train.h5")
-    time.sleep(1.1)  # HDF5 would write the second into it
+    time.sleep(1.1)  # HDF5 would otherwise write the same second into the file
     shards = sorted((copied / "train").glob("part-*.h5"))
     unite(shards, copied / "train.h5", {"who": "test"})
     assert sha256_of(copied / "train.h5") == before

@@ -134,7 +134,7 @@ def test_what_is_not_a_store_is_named(tmp_path):
 def test_a_writer_that_the_system_lets_write_no_more_ends_with_an_error_and_leaves_no_store(
     tmp_path, create, kilobytes
 ):
-    """HDF5 itself would bring the process down, of which nobody learns what was missing."""
+    """HDF5 itself would end the process, without a message about the missing file."""
     module = {"create_store": "writing", "resume_store": "parts"}[create]
     code = f"""
 import resource, sys

@@ -1,4 +1,4 @@
-"""Numbers that are too small for a store's precision are told of, and no row or dimension is lost without a word."""
+"""Numbers too small for a store's precision are reported; no row or dimension vanishes silently."""
 
 import logging
 from contextlib import suppress
@@ -54,7 +54,7 @@ def test_zeros_that_were_zero_and_dimensions_that_one_number_is_left_of_stay(tmp
     x[:, 0] = 0
     with create_store(tmp_path / "s.h5", {}, "float16") as writer:
         writer.append(x)
-    share = 498 / (499 * 5) * 100  # of what is not zero
+    share = 498 / (499 * 5) * 100  # among nonzero numbers
     assert f"s.h5: {share:.2g} % of input are too small for float16, and zero in it" in caplog.text
     with ActivationStore(tmp_path / "s.h5") as store:
         assert (store.read("input")[:, 4] != 0).sum() == 1
@@ -71,7 +71,7 @@ def test_what_is_exact_is_not_warned_of(tmp_path, caplog):
 
 def test_an_interruption_changes_nothing_of_what_is_told(tmp_path, caplog):
     x = with_dimension(X, 1e-9)
-    x[7, 4] = 1  # in the first part alone
+    x[7, 4] = 1  # only in the first part
     x[400, 5] = 1e-9
     said = []
     for name, attempts in (("whole.h5", 1), ("resumed.h5", 4)):

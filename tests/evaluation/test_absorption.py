@@ -1,4 +1,4 @@
-"""Dictionaries that are made up, so that it is known what they absorb."""
+"""Absorption of constructed dictionaries, for which it is known."""
 
 import numpy as np
 import pandas as pd
@@ -24,7 +24,7 @@ def truth(seed=0, sparsity=0.95):
 
 
 def absorbing(x, W, pairs):
-    """Return latents and decoder of a dictionary whose latents of these children are child plus parent."""
+    """Return latents and decoder of a dictionary whose latents for these children point along child plus parent."""
     latents, decoder = x.toarray().astype(float), W.T.copy()
     for parent, child in pairs:
         decoder[child] += W[:, parent]
@@ -63,7 +63,7 @@ def test_just_the_pairs_whose_child_carries_its_parent_are_absorbed(chosen):
 
 
 def test_the_numbers_are_sums_over_the_samples_with_that_child_alone():
-    """Parity with the definition, sample by sample."""
+    """Compare with the definition, evaluated sample by sample."""
     W, x = truth(sparsity=0.8)
     latents, decoder = absorbing(x, W, every_pair[:5])
     latents *= stream(3).random(latents.shape)
@@ -117,11 +117,11 @@ def test_scaling_a_latent_against_its_decoder_column_changes_nothing():
 def test_a_family_shows_who_responds_to_whom():
     W, x = truth()
     first, second, _ = families(*_shown(x, W, [pair for pair in every_pair if pair[0] == 0]), W, HIERARCHY)
-    # the second parent answers to each of its children, which answer to themselves
+    # the second parent's latent responds to each of its children, whose latents respond to themselves
     assert np.abs(second.directions - np.eye(5)).max() < 1e-6
     assert (second.response[0] > 0.8).all()
     assert np.diag(second.response[1:]) == pytest.approx(1)
-    # the first parent is silent, and its children are as long as both together
+    # the first parent's latent is silent, and its children's latents are as long as both together
     assert (first.response[0] == 0).all()
     assert np.diag(first.response[1:]) == pytest.approx(np.sqrt(2), rel=1e-5)
     assert first.directions[1:, 0] == pytest.approx(np.sqrt(0.5), rel=1e-5)

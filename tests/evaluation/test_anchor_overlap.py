@@ -19,7 +19,7 @@ def test_given_away_is_what_anchors_are_or_else_lie_near_in_either_representatio
     assert anchored_features(between, REFERENCES).tolist() == [0]
     # an anchor and its opposite are one direction, as in the metric of recovery
     assert anchored_features(Anchors(-between.w_p, None, None), REFERENCES).tolist() == [0]
-    # one that was drawn is that one, though another lies near; of other references, numbers mean nothing
+    # an anchor that was drawn matches only its own feature, even if another is near; other references ignore indices
     twins = References(np.eye(6, dtype=np.float32)[:, [0, 1, 0]])
     assert anchored_features(anchors(0, feature=np.array([2])), twins).tolist() == [2]
     assert anchored_features(anchors(0, feature=np.array([1])), twins).tolist() == [0, 2]

@@ -1,4 +1,4 @@
-"""Latents as detectors of the features that their decoder columns are nearest to."""
+"""Latents as detectors of the features nearest to their decoder columns."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""The list of metrics: names, and that they are made nowhere else."""
+"""The list of metrics: its names, and that no other module makes such names."""
 
 import re
 from dataclasses import fields, replace
@@ -21,7 +21,7 @@ from tests.conftest import REPOSITORY
 from tests.pages.metrics import markdown
 
 MADE_BY_HAND = re.compile(r"gt_recovery_(?!percent)|\bmip_(encoder|decoder|\{)|_tau95|_unanchored|anchors_only_")
-"""What makes the name of a recovery or an MIP, or takes it apart."""
+"""Text that makes the name of a recovery or MIP metric, or takes one apart."""
 
 
 @pytest.mark.parametrize(
@@ -73,7 +73,7 @@ def test_an_mip_has_no_threshold_and_everything_else_is_told_by_the_name():
 def test_names_of_recovery_and_mip_are_made_nowhere_else():
     sources = [path for part in ("src", "workflow") for path in sorted((REPOSITORY / part).rglob("*.py"))]
     found = [path.name for path in sources if MADE_BY_HAND.search(path.read_text())]
-    # histories of trainings have a column of the same name, and training stands below evaluation
+    # histories of trainings have a column of the same name, and training must not import evaluation
     assert found == ["metric_names.py", "watch.py"]
 
 

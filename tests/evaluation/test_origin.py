@@ -1,4 +1,4 @@
-"""A dictionary of another run, put into a run's folder, is not taken for that run's."""
+"""A dictionary from another run in a run's folder is rejected."""
 
 import json
 
@@ -30,7 +30,7 @@ GONE = "a store that was removed"
 
 
 def leave(folder, facts):
-    """Leave the files of a run, as trainings do, and return its dictionary."""
+    """Write the files of a run, as trainings do, and return its dictionary."""
     folder.mkdir(exist_ok=True)
     config = RunConfig.from_dict({"activation": "topk", "k": 2, "n_q": 8}).model
     write_json(folder / "config.json", facts)
@@ -39,7 +39,7 @@ def leave(folder, facts):
 
 
 def write_store(path, value=1):
-    """Write a store of nothing but one number."""
+    """Write a store that contains a single number."""
     with create_store(path, {"written": str(path)}) as store:
         store.append(np.full((4, 5), value))
     return path

@@ -21,7 +21,7 @@ def test_of_nothing_there_is_none():
 @given(seed=st.integers(0, 10**6))
 def test_the_pattern_of_the_best_linear_read_out_is_the_feature(seed):
     rng = np.random.default_rng(seed)
-    W = rng.standard_normal((6, 9))  # more features than dimensions, uncorrelated, of unequal variance
+    W = rng.standard_normal((6, 9))  # more features than dimensions, uncorrelated, with unequal variances
     variances = rng.uniform(0.5, 2, 9)
     sigma = W @ np.diag(variances) @ W.T
     read_out = np.linalg.solve(sigma, W * variances).T  # ridge rows Sigma^-1 cov(x, c_d)
@@ -45,5 +45,5 @@ def test_patterns_of_activations_of_any_size_keep_their_directions(scale):
     found = patterns(W.astype(np.float32), sigma * scale**2)
     plain = patterns(W.astype(np.float32), sigma)
     place = np.unravel_index(np.abs(plain).argmax(), plain.shape)
-    # one power of two for all rows
+    # all rows are scaled by the same power of two
     assert np.array_equal(found / found[place], plain / plain[place])

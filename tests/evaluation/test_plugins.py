@@ -1,4 +1,4 @@
-"""Metrics of plugins: computed for the runs that they are declared for, and counted as those runs' code alone."""
+"""Metrics of plugins: computed only for their kind of runs, whose identity includes their code."""
 
 from importlib import metadata
 

@@ -116,6 +116,6 @@ def test_f1_is_the_harmonic_mean_of_precision_and_recall(seed):
 def test_rows_of_any_size_become_unit_rows(scale):
     W = np.random.default_rng(0).standard_normal((5, 7)).astype(np.float32)
     W[2] = 0
-    # a power of two changes no digit
+    # scaling by a power of two is exact
     assert np.array_equal(normalise_rows(W * np.float32(scale)), normalise_rows(W))
     assert np.array_equal(normalise_rows(W), W / np.where(np.arange(5) == 2, 1, np.linalg.norm(W, axis=1))[:, None])

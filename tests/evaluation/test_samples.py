@@ -1,4 +1,4 @@
-"""Evaluations keep counts, not a number for each sample and feature."""
+"""Evaluations store counts, not a number for each sample and feature."""
 
 import tracemalloc
 
@@ -26,19 +26,19 @@ def test_memory_does_not_grow_by_a_number_for_each_sample_and_class():
     model = coder(W, W, activation="topk", k=2)
     seen = Latents(model, store, truth, rng.integers(0, N_Q, N_CLASSES))
     with torch.no_grad():
-        on_samples(model, Arrays(x[:2000]))  # compiles kernels, which takes memory, too
+        on_samples(model, Arrays(x[:2000]))  # compiles kernels, which allocates memory, too
         tracemalloc.start()
         on_samples(model, store, seen)
         peak = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
     assert seen.detected.f1() > 0
-    assert peak < N_SAMPLES * N_CLASSES  # one byte for each
+    assert peak < N_SAMPLES * N_CLASSES  # one byte per sample and class
 
 
 def test_detectors_are_judged_by_all_batches():
     rng = stream(1, "samples")
     latents, present = rng.random((50, 6)) < 0.4, rng.random((50, 4)) < 0.3
-    present[:, 2] = False  # of which there is nothing to say
+    present[:, 2] = False  # a feature that never occurs has no score
     detectors = np.array([5, 0, 1, 5])
     found = Detected(detectors, lambda start, stop: present[start:stop])
     for rows in np.array_split(np.arange(50), 3):

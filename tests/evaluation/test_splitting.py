@@ -1,4 +1,4 @@
-"""Dictionaries that are made up, so that it is known what they split and shrink."""
+"""Splitting and shrinkage of constructed dictionaries, for which they are known."""
 
 import numpy as np
 import pytest
@@ -12,7 +12,7 @@ from sdlcore.random_streams import stream
 from sdlcore.sources.bench.samples import coefficients
 
 N, N_R = 10, 16
-W = np.linalg.qr(stream(0, "W").standard_normal((N_R, N)))[0].T  # by feature
+W = np.linalg.qr(stream(0, "W").standard_normal((N_R, N)))[0].T  # one row per feature
 X = coefficients(1500, N, 0.8, stream(0, "x"), c_min=0.2)
 
 
@@ -33,7 +33,7 @@ def test_the_true_features_are_neither_split_nor_shrunk():
 
 @given(pieces=st.lists(st.integers(1, 4), min_size=N, max_size=N), seed=st.integers(0, 100))
 def test_a_feature_has_as_many_latents_as_take_turns_at_it(pieces, seed):
-    """Each sample goes to one latent of the feature; their sum is the coefficient whichever it is."""
+    """Each sample activates one of the feature's latents; their sum is the coefficient in any case."""
     x, turn = X.toarray(), stream(seed).integers(0, 12, X.shape)
     latents = np.hstack([np.where(turn[:, [i]] % k == np.arange(k), x[:, [i]], 0) for i, k in enumerate(pieces)])
     found = judged(latents, np.repeat(W, pieces, axis=0), blocks=3)

@@ -14,7 +14,7 @@ from sdlcore.evaluation.top_samples import TopSamples, class_sharing, sharing_me
     size=st.integers(1, 9),
 )
 def test_batch_by_batch_they_are_those_of_the_whole(seed, n, latents, top, size):
-    # few distinct values, so that there are ties
+    # few distinct values, so that ties occur
     x = np.random.default_rng(seed).integers(-1, 4, (n, latents)).astype(np.float32).clip(min=0)
     found = TopSamples.none(latents, top)
     for start in range(0, n, size):
@@ -31,8 +31,8 @@ def test_batch_by_batch_they_are_those_of_the_whole(seed, n, latents, top, size)
 def test_classes_that_share_the_top_samples_are_counted():
     labels = np.array([2, 2, 2, 0, 1, -1, 2])
     x = np.zeros((7, 3), dtype=np.float32)
-    x[:, 0] = 1  # all samples, one of them without a class
-    x[:3, 1] = 1  # one class
+    x[:, 0] = 1  # all samples, one of which has no class
+    x[:3, 1] = 1  # a single class
     x[5, 2] = 1  # no labelled sample
     top = TopSamples.none(3, 7).with_batch(scipy.sparse.csr_array(x), 0)
     assert top.class_histogram(labels, 0) == [(2, 4), (0, 1), (1, 1)]

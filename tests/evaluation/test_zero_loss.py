@@ -17,7 +17,7 @@ def tetrahedron():
 
 @given(seed=st.integers(0, 200))
 def test_any_basis_with_its_opposite_loses_nothing_whatever_it_recovers(seed):
-    """The solutions of Theorem 3.4 that figure 4 finds: x = A^-1 relu(A x) - A^-1 relu(-A x)."""
+    """The solutions of Theorem 3.4 in figure 4: x = A^-1 relu(A x) - A^-1 relu(-A x)."""
     W, A = tetrahedron(), stream(seed, "A").standard_normal((3, 3))
     assume(np.linalg.cond(A) < 50)
     inverse = np.linalg.inv(A).T

@@ -1,4 +1,4 @@
-"""The pipeline without faults, and pipelines to put faults into."""
+"""A pipeline without faults, and pipelines to inject faults into."""
 
 import time
 from collections.abc import Iterator
@@ -10,12 +10,12 @@ from tests.faults.pipeline import Pipeline
 
 
 class Whole(NamedTuple):
-    """A run that nothing disturbed."""
+    """An undisturbed run."""
 
     pipeline: Pipeline
     found: dict[str, object]
     seconds: float
-    """From start to end."""
+    """Total duration."""
     jobs: dict[str, float]
     """Seconds of each job."""
 

@@ -1,4 +1,4 @@
-"""A pipeline that faults are injected into: Snakemake in a session of its own, and what it left compared."""
+"""A pipeline to inject faults into: it runs Snakemake in a session of its own, and compares the results."""
 
 import contextlib
 import csv
@@ -20,20 +20,20 @@ from tests.stores import contents
 from tests.workflow.conftest import Checkout
 
 CONFIGURATION = os.environ.get("FAULTS_CONFIGURATION", "tiny")
-"""The configuration that runs are made of: that of `config/` with this name."""
+"""Name of the configuration in `config/` that is run."""
 NAME = yaml.safe_load((REPOSITORY / f"config/{CONFIGURATION}.yaml").read_text())["name"]
 RESULTS, LOGS = Path(f"results/{NAME}"), Path(f"logs/{NAME}")
 TIMED = (
     *(f"figures/{name}.{kind}" for name in ("training", "convergence") for kind in ("png", "pdf")),
     *("report.html", "tables/solvers.md"),
 )
-"""What shows how long trainings took."""
+"""Names that show how long trainings took."""
 SECONDS = ("history.csv", "solvers.csv", "convergence.csv")
-"""What has a column of that."""
+"""Files with such a column."""
 
 
 class Invocation:
-    """Snakemake in the background, with its jobs in one session; its output stands in a file."""
+    """Snakemake in the background, with its jobs in one session and its output in a file."""
 
     def __init__(self, folder: Path, *arguments: str, **variables: str) -> None:
         self.log = folder / "snakemake.out"
@@ -46,7 +46,7 @@ class Invocation:
             )
 
     def ended_within(self, seconds: float) -> bool:
-        """Wait for the end, for that long at most."""
+        """Wait for the end, at most for so many seconds; return whether it came."""
         try:
             self.process.wait(seconds)
         except subprocess.TimeoutExpired:
@@ -54,7 +54,7 @@ class Invocation:
         return True
 
     def processes(self) -> list[psutil.Process]:
-        """Return the living processes of its jobs, those included whose parents are gone."""
+        """Return the living processes of its jobs, including orphans."""
         found = []
         for process in psutil.process_iter():
             with contextlib.suppress(ProcessLookupError, psutil.NoSuchProcess):
@@ -64,7 +64,7 @@ class Invocation:
         return found
 
     def crash(self) -> None:
-        """End it with all of its jobs at once, as a machine that goes down does."""
+        """End it and all of its jobs at once, like a crash of the machine."""
         with contextlib.suppress(ProcessLookupError):  # it had just ended by itself
             os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()
@@ -75,18 +75,18 @@ class Invocation:
         return self.log.read_text()
 
     def finish(self) -> str:
-        """Wait for the end, which has to be a good one, and return what was said."""
+        """Wait for the end, require success, and return the output."""
         assert self.process.wait() == 0, self.said()
         return self.said()
 
     def fail(self) -> str:
-        """Wait for the end, which has to be a bad one, and return what was said."""
+        """Wait for the end, require a failure, and return the output."""
         assert self.process.wait() != 0, self.said()
         return self.said()
 
 
 class Pipeline(Checkout):
-    """A checkout whose runs are disturbed. What is downloaded once is shared with the repository."""
+    """A checkout whose runs are disturbed. It shares downloads with the repository."""
 
     def __init__(self, path: Path) -> None:
         super().__init__(path)
@@ -100,11 +100,11 @@ class Pipeline(Checkout):
         return self.invocations[-1]
 
     def unlock(self) -> None:
-        """Do what docs/pipeline.md says after a kill of Snakemake."""
+        """Unlock the folder as docs/pipeline.md describes after a kill of Snakemake."""
         self.start("--unlock").finish()
 
     def clear(self) -> None:
-        """Remove all that was made."""
+        """Remove all results."""
         for part in ("results", "logs", ".snakemake"):
             shutil.rmtree(self.path / part, ignore_errors=True)
 
@@ -114,19 +114,19 @@ class Pipeline(Checkout):
             time.sleep(0.1)
 
     def end(self) -> None:
-        """Leave no process behind."""
+        """End all remaining processes."""
         for invocation in self.invocations:
             if invocation.process.poll() is None or invocation.processes():
                 invocation.crash()
 
     def take(self, other: "Pipeline") -> "Pipeline":
-        """Begin where another one is, with the times of its files."""
+        """Copy the state of another pipeline, with the times of its files."""
         for part in ("results", "logs", ".snakemake"):
             shutil.copytree(other.path / part, self.path / part)
         return self
 
     def found(self) -> dict[str, object]:
-        """Return all that is visible among the results: bytes, but for stores and for what says how long it took."""
+        """Return all visible results: bytes, except for stores and for values that depend on time."""
         found: dict[str, object] = {}
         for file in sorted((self.path / RESULTS).rglob("*")):
             name = str(file.relative_to(self.path / RESULTS))
@@ -137,7 +137,7 @@ class Pipeline(Checkout):
                 with file.open() as rows:
                     found[name] = [{**row, "seconds": None} for row in csv.DictReader(rows)]
             elif file.suffix == ".h5":
-                # one that was gone on with holds the same in other places of the file
+                # a resumed store holds the same data at other positions of the file
                 verify(file)
                 found[name] = contents(file)
             else:
@@ -145,14 +145,14 @@ class Pipeline(Checkout):
         return found
 
     def assert_same(self, other: dict[str, object], missing: Container[str] = ()) -> None:
-        """Hold what was found against another run's, of whose files some may be missing; name the files that differ."""
+        """Compare results with another run's, some of whose files may be missing; name the files that differ."""
         found = self.found()
         names = {name for name in found.keys() | other.keys() if found.get(name) != other.get(name)}
         wrong = [name for name in sorted(names) if name in found or name not in missing]
         assert not wrong, f"other files than without faults: {wrong}"
 
     def seconds_of_jobs(self) -> dict[str, float]:
-        """Return how long each job took that has ended, by its benchmark file."""
+        """Return the duration of each finished job, from its benchmark file."""
         seconds = {}
         for file in (self.path / LOGS).rglob("*.tsv"):
             with file.open() as rows:

@@ -1,4 +1,4 @@
-"""Configurations that somebody got wrong are refused by the path of a key, or are valid; nothing in between."""
+"""Configurations with mistakes are rejected by the path of a key, or are valid; nothing in between."""
 
 import copy
 import re
@@ -49,7 +49,7 @@ VALUES = st.recursive(
 
 @st.composite
 def wrong(draw: st.DrawFn) -> dict[str, Any]:
-    """Draw a configuration in which one or two things were changed, added or left out."""
+    """Draw a configuration with one or two changes, additions or omissions."""
     name = draw(st.sampled_from(sorted(BASES)))
     config = copy.deepcopy(BASES[name])
     for _ in range(draw(st.integers(1, 2))):
@@ -60,9 +60,9 @@ def wrong(draw: st.DrawFn) -> dict[str, Any]:
                 inside = inside[parent]
             inside[key]
         except (KeyError, IndexError, TypeError):
-            continue  # the change before took it away
+            continue  # an earlier change removed it
         if not isinstance(inside, dict | list):
-            continue  # or put a text there
+            continue  # or replaced it by text
         match draw(st.sampled_from(["replace", "replace", "remove", "add", "rename"])):
             case "replace":
                 inside[key] = draw(VALUES)
@@ -85,7 +85,7 @@ def test_a_changed_configuration_is_valid_or_refused_by_a_key(config: dict[str, 
         assert head == "configuration refused:"
         assert all(re.match(r"  .+: ", line) for line in lines), lines
         return
-    # what is valid can be planned
+    # every valid configuration can be planned
     for cell in valid.all_cells():
         steps = "max_steps" if valid.methods[cell.method].is_solver else "steps"
         assert run_settings(valid, cell).to_dict()[steps] >= 1
@@ -110,7 +110,7 @@ def test_no_name_leads_out_of_the_results(name: str, where: tuple):
 
 
 OFTEN = ("an object of Python's", "a wrong type", "an unknown key")
-"""Files of `make test`: Snakemake starts for each."""
+"""Configuration files in `make test`; Snakemake starts for each."""
 FILES = {
     "not YAML": (b"name: [", "bad.yaml: line 1: not YAML"),
     "a list": (b"- name: quick", "bad.yaml: expected keys with values"),

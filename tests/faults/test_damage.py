@@ -1,4 +1,4 @@
-"""Damaged files between invocations are refused by their names or made anew, and never become other results."""
+"""Files damaged between invocations are rejected by name or recomputed, and never change results."""
 
 import os
 import random
@@ -31,7 +31,7 @@ FILES = {
     "models": ["runs/*/*/*/*/*/model.safetensors"],
     "metrics": ["runs/*/*/*/*/*/metrics.json"],
 }
-"""Files that later jobs read, stage by stage: 2, 5, 6 and 6 of the tiny pipeline."""
+"""Files that later jobs read, by stage: 2, 5, 6 and 6 of the tiny pipeline."""
 DAMAGED = [(stage, way) for stage in FILES for way in (cut_off, flip_a_bit)]
 DAMAGED += [("stores and anchors", flip_a_bit), ("models", flip_a_bit)]
 """53 files of the tiny pipeline."""
@@ -56,14 +56,14 @@ def test_all_files_of_a_stage_that_are_damaged_are_refused_or_made_anew(
     waiting = set(files)
     passing = [name for name in whole.found if name.startswith(("bench/", "activations/", "anchors/"))]
     while (invocation := finished.start()).process.wait():
-        # as a user who does what the errors say: a job names the first of its files that is damaged
+        # follow the errors as a user would: each job names the first of its files that is damaged
         errors = "\n".join(line for line in invocation.said().splitlines() if re.match(r"\S*Error: ", line))
         named = {file for file in waiting if str(file.relative_to(finished.path)) in errors}
         assert named, f"FAULTS_SEED={SEED}: no damaged file is named:\n{invocation.said()}"
         for file in named:
             file.unlink()
         waiting -= named
-    # Snakemake does not miss what all was made from already, until it is asked for it
+    # Snakemake does not notice a missing file whose products exist until the file itself is requested
     finished.assert_same(whole.found, missing=passing)
     finished.start("all", *(str(RESULTS / name) for name in passing)).finish()
     finished.assert_same(whole.found)

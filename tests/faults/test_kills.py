@@ -1,4 +1,4 @@
-"""Runs whose jobs, and Snakemake itself, are killed at random moments end in the bits of one that nothing disturbed."""
+"""Runs survive kills of jobs and of Snakemake at random moments with the same bits as undisturbed runs."""
 
 import os
 import random
@@ -17,7 +17,7 @@ pytestmark = [pytest.mark.faults, pytest.mark.timeout(0)]
 KILLS, RUNS = int(os.environ.get("FAULTS_KILLS", 100)), int(os.environ.get("FAULTS_RUNS", 10))
 SEED = int(os.environ.get("FAULTS_SEED", time.time_ns() % 2**32))
 START_SECONDS = 3.0
-"""About what Snakemake takes before its first job."""
+"""Approximate seconds before Snakemake starts its first job."""
 
 
 def test_whatever_is_killed_the_run_ends_as_if_nothing_had_been(whole: Whole, pipeline: Pipeline, capsys):
@@ -41,9 +41,9 @@ def test_whatever_is_killed_the_run_ends_as_if_nothing_had_been(whole: Whole, pi
 
 
 def disturbed_run(pipeline: Pipeline, whole: Whole, n_kills: int, rng: random.Random) -> list[str]:
-    """Run the pipeline to its end, killing that often if it lasts long enough; return what was killed.
+    """Run the pipeline to its end with so many kills, if it lasts long enough; return the killed processes.
 
-    Each kill falls where the first of those to come would if all fell uniformly into the time that is left.
+    Each kill comes when the first of the remaining kills would come if all were uniform over the remaining time.
     """
     kills: list[str] = []
     while True:
@@ -65,14 +65,14 @@ def disturbed_run(pipeline: Pipeline, whole: Whole, n_kills: int, rng: random.Ra
 
 
 def seconds_left(pipeline: Pipeline, whole: Whole) -> float:
-    """Estimate how long the rest of a run takes, by which jobs have ended."""
+    """Estimate the remaining duration of a run from its finished jobs."""
     ended = pipeline.seconds_of_jobs().keys() & whole.jobs.keys()
     share = 1 - sum(whole.jobs[job] for job in ended) / sum(whole.jobs.values())
     return START_SECONDS + share * whole.seconds
 
 
 def kill(invocation: Invocation, rng: random.Random) -> str | None:
-    """Kill one process of a job, or else Snakemake with all of its jobs; return what it was, if there was any."""
+    """Kill one process of a job, or Snakemake with all of its jobs; return a description, or None if none ran."""
     processes = invocation.processes()
     victim = rng.choice(sorted(processes, key=lambda each: each.pid)) if processes and rng.random() < 0.5 else None
     try:
@@ -84,12 +84,12 @@ def kill(invocation: Invocation, rng: random.Random) -> str | None:
         victim.kill()
     except psutil.NoSuchProcess:
         return None
-    if not command:  # it had just ended by itself
+    if not command:  # the process had just ended by itself
         return None
     return f"{'shell' if 'bash' in command[0] else 'process'} of {stage(command)}"
 
 
 def stage(command: list[str]) -> str:
-    """Return the script that a job's process runs."""
+    """Return the script of a job's process."""
     found = re.search(r'(?:scripts|"\$SCRIPTS")/(\w+)\.py', " ".join(command))
     return found[1] if found else " ".join(command)[:40]

@@ -1,4 +1,4 @@
-"""Disks that are full or read-only, clocks that jump and a second Snakemake: runs stop with a sentence, and go on."""
+"""Full or read-only disks, jumping clocks and a second Snakemake: runs stop with an error, and can resume."""
 
 import contextlib
 import os
@@ -24,7 +24,7 @@ RUN = RESULTS / "runs/lrb/topk/best/none/seed0"
 
 @contextmanager
 def mounted(where: Path, *options: str) -> Iterator[None]:
-    """Mount something there for a while; skip the test where that is not allowed."""
+    """Mount a file system there for a while; skip the test if that is not allowed."""
     where.mkdir(exist_ok=True)
     done = subprocess.run(["mount", *options, str(where)], capture_output=True, text=True, check=False)
     if done.returncode:
@@ -40,7 +40,7 @@ def remount(where: Path, options: str) -> None:
 
 
 def named_in_a_sentence(what: str, said: str) -> bool:
-    """Whether an error says what is wrong, and with which of the results."""
+    """Return whether an error names the problem and the affected result."""
     return re.search(rf"^\S*Error\b.*({what}.*{RESULTS}/\S+|{RESULTS}/\S+.*{what})", said, re.MULTILINE) is not None
 
 
@@ -174,7 +174,7 @@ def test_a_clock_that_jumps_forth_between_invocations_changes_nothing(whole: Who
 
 
 def test_files_of_the_future_are_refused_by_their_name_until_their_times_are_set(whole: Whole, pipeline: Pipeline):
-    """As a clock leaves them that was ahead, and goes back between invocations."""
+    """As after a clock that was ahead, and is set back between invocations."""
     begun(pipeline)
     move_times(pipeline, YEAR)
     said = pipeline.start().fail()
@@ -185,14 +185,14 @@ def test_files_of_the_future_are_refused_by_their_name_until_their_times_are_set
 
 
 def test_a_clock_that_jumps_during_the_run_changes_no_result(whole: Whole, pipeline: Pipeline):
-    """All processes see a clock that goes a day back, and two forth; times of files stay those of the machine."""
+    """All processes see a clock that jumps back by a day, then forth by two; file times stay the machine's."""
     library = next(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"), None)
     if library is None:
         pytest.skip("the clock cannot be made to jump without libfaketime (Debian's package)")
     clock = pipeline.path / "clock"
 
     def set_clock(to: str) -> None:
-        with atomic_path(clock) as part:  # which is read all the time
+        with atomic_path(clock) as part:  # processes read it all the time
             part.write_text(to)
 
     set_clock("+0")
@@ -207,7 +207,7 @@ def test_a_clock_that_jumps_during_the_run_changes_no_result(whole: Whole, pipel
     while not invocation.ended_within(whole.seconds / 10):
         set_clock(jumps[0])
         jumps = [*jumps[1:], jumps[0]]
-    # Snakemake gives outputs the time of its own clock, and refuses inputs of the future by their names
+    # Snakemake gives outputs the time of its own clock, and rejects inputs from the future by name
     if invocation.process.returncode:
         said = invocation.said()
         assert re.search(rf"older modification time .* than input {RESULTS}/\S+", said), said

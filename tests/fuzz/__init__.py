@@ -1,1 +1,1 @@
-"""Odd files and configurations out of a seeded stream, given to the entry points that users' own files come in by."""
+"""Odd files and configurations from a seeded stream, passed to the functions that read users' files."""

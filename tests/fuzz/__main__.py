@@ -1,4 +1,4 @@
-"""Give odd files and configurations to sdlcore, and report what ends in anything but a result or a sentence."""
+"""Pass odd files and configurations to sdlcore; report cases that end neither in a result nor in a clear error."""
 
 import argparse
 import sys

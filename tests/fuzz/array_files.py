@@ -1,4 +1,4 @@
-"""Files of arrays in every format that is read, and what may stand in the place of one."""
+"""Array files in every supported format, plain or odd, and other files in their place."""
 
 import io
 import json
@@ -16,7 +16,7 @@ from tests.fuzz.made import Made, values
 
 
 def _any(rng: np.random.Generator) -> tuple[np.ndarray, bool]:
-    """Return an array of some type and rank, and whether it can be one of activations."""
+    """Return an array of some type and rank, and whether it could contain activations."""
     x = values(rng)
     if rng.random() < 0.6:
         return x.astype(choose(rng, "<f2", "<f4", "<f8", ">f4", ">f8")), True
@@ -49,12 +49,12 @@ def npy(rng: np.random.Generator, folder: Path) -> Made:
     with path.open("wb") as file:
         np.lib.format.write_array(file, array, version)
     what = f"npy {version[0]} of {array.dtype} {array.shape}"
-    # version 3 is numpy's for names of fields that are not Latin, which no plain array has
+    # numpy uses version 3 only for field names that are not Latin, which plain arrays do not have
     return what, path, None, lambda: np.load(path, allow_pickle=False), plain and version != (3, 0)
 
 
 def npy_header(rng: np.random.Generator, folder: Path) -> Made:
-    """A header by hand: what numpy evaluates is what somebody wrote."""
+    """A header written by hand, which numpy evaluates."""
     header = choose(
         rng,
         "{'descr': '<f4', 'fortran_order': False, 'shape': (1000000000000, 4), }",
@@ -122,7 +122,7 @@ def npz(rng: np.random.Generator, folder: Path) -> Made:
 
 
 def safetensors(rng: np.random.Generator, folder: Path) -> Made:
-    """Written by hand, since the library refuses to write most of these."""
+    """Written by hand, because the library refuses to write most of these."""
     path = folder / "x.safetensors"
     x = values(rng, "<f4")
     entry: dict[str, Any] = {"dtype": "F32", "shape": list(x.shape), "data_offsets": [0, x.nbytes]}
@@ -175,7 +175,7 @@ def safetensors(rng: np.random.Generator, folder: Path) -> Made:
 
 
 def paths(rng: np.random.Generator, folder: Path) -> Made:
-    """What is no regular file of a known type, or is called something odd."""
+    """A path that is no regular file of a known type, or has an odd name."""
     suffix = choose(rng, ".npy", ".npz", ".h5", ".safetensors")
     path = folder / f"x{suffix}"
     kind = choose(rng, "missing", "folder", "pipe", "link to itself", "dangling", "empty", "text", "pickle", "odd name")
@@ -197,7 +197,7 @@ def paths(rng: np.random.Generator, folder: Path) -> Made:
 
 
 def labels(rng: np.random.Generator, folder: Path) -> tuple[str, dict[str, str]]:
-    """Write labels, and names of classes, that may or may not go with an array; what, and the settings."""
+    """Write labels and class names that may or may not fit an array; return a description and the settings."""
     path = folder / "labels.npy"
     rows = int(rng.integers(2, 40))
     kind = choose(rng, "i8", "i4", "u1", "u8", "f4", "?", "too large", "negative", "empty")
@@ -233,4 +233,4 @@ def labels(rng: np.random.Generator, folder: Path) -> tuple[str, dict[str, str]]
 
 
 MAKERS = (npy, npy, npy_header, npz, npz, hdf5, hdf5, hdf5, safetensors, safetensors, paths)
-"""Each as often as there is to be tried of it."""
+"""Makers, repeated by the share of cases that each should get."""

@@ -1,6 +1,6 @@
-"""Files of arrays: plain ones, ones as they come, and crafted ones, read by the stores of a source of kind `file`.
+"""Array files, plain, random or crafted, read by the stores of a source of kind `file`.
 
-What is accepted has to read back as a plain reader's values, rounded to the store's type.
+Accepted files must read back as a plain reader's values, rounded to the store's type.
 """
 
 from collections.abc import Callable
@@ -26,11 +26,11 @@ class Made(NamedTuple):
     what: str
     path: Path
     key: str | None
-    """Its name in the file."""
+    """The array's name in the file."""
     plain: Reader | None
-    """Reads it by the format's own library; None where that has to be refused."""
+    """Reads it with the format's own library; None if it must be rejected."""
     plain_is_fine: bool
-    """Whether to refuse it would be wrong."""
+    """Whether rejecting it would be wrong."""
 
     @property
     def reference(self) -> str:
@@ -38,7 +38,7 @@ class Made(NamedTuple):
 
 
 def make(rng: np.random.Generator, folder: Path) -> Case:
-    """Make a file with an array, now and then damaged or beside labels, and read it into stores."""
+    """Make a file with an array, sometimes damaged or with labels, and read it into stores."""
     made = Made(*choose(rng, *array_files.MAKERS)(rng, folder))
     if made.path.is_file() and rng.random() < 0.25:
         done = damage(rng, made.path)
@@ -98,7 +98,7 @@ def _rounded(values: np.ndarray, dtype: str) -> np.ndarray:
 
 
 def _fits(made: Made, dtype: str) -> bool:
-    """Whether values are finite, in number enough to hold some out, and neither too large nor too small for a type."""
+    """Return whether values are finite, enough to hold some out, and neither too large nor too small for a type."""
     assert made.plain is not None
     values = made.plain()
     if len(values) < 2 or not np.isfinite(values).all():

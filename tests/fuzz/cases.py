@@ -1,4 +1,4 @@
-"""What a case of the fuzz is, and what counts as a fault."""
+"""A case of the fuzz, and the definition of a fault."""
 
 import os
 from collections.abc import Callable
@@ -13,34 +13,34 @@ ACCEPTED, REFUSED = "accepted", "refused"
 
 
 class Fault(Exception):
-    """Something that users must not see; the message says what."""
+    """A behaviour that users must not see; the message describes it."""
 
 
 class Case(NamedTuple):
     """One odd input, ready to be read."""
 
     what: str
-    """It in words."""
+    """Description."""
     check: Callable[[], str]
-    """Reads it and returns `ACCEPTED` or `REFUSED`. Raises `Fault`, or what the entry point raises beside its own."""
+    """Reads it and returns `ACCEPTED` or `REFUSED`. Raises `Fault`, or any unexpected error of the entry point."""
 
 
 Make = Callable[[np.random.Generator, Path], Case]
-"""Makes a case in an empty folder."""
+"""Creates a case in an empty folder."""
 
 
 def generator(kind: str, seed: int, number: int) -> np.random.Generator:
-    """Return the stream that a case is drawn from, whatever was drawn before."""
+    """Return the random generator of a case, independent of earlier cases."""
     return stream(seed, "fuzz", kind, number)
 
 
 def refusal(error: Exception, names: list[str]) -> str:
-    """Return `REFUSED` for an error of ours that says which file or key is wrong.
+    """Return `REFUSED` for an error of sdlcore that names the wrong file or key.
 
     Raises
     ------
     Fault
-        If the message names none, repeats numpy's advice to allow pickle, or is no sentence to be read.
+        If the message names none, repeats numpy's advice to allow pickle, or is not readable.
     """
     text = str(error)
     if not any(name in text for name in names):
@@ -53,12 +53,12 @@ def refusal(error: Exception, names: list[str]) -> str:
 
 
 def choose(rng: np.random.Generator, *choices):
-    """Return one of the choices, as it is."""
+    """Return one of the choices, without conversion."""
     return choices[int(rng.integers(len(choices)))]
 
 
 def put(what: str, path: Path) -> None:
-    """Put a pipe or a link that leads nowhere in a file's place, or deep folders beside it, if that is asked for."""
+    """Replace a file by a pipe or a dangling link, or add deep folders beside it, if ``what`` demands it."""
     match what.removeprefix("a "):
         case "pipe":
             os.mkfifo(path)
@@ -76,11 +76,11 @@ def put(what: str, path: Path) -> None:
 
 
 def damage(rng: np.random.Generator, path: Path) -> str:
-    """Flip bits of a file, cut it off, or put something behind or into it; return what was done."""
+    """Flip bits of a file, truncate it, or insert or append bytes; return a description."""
     content = bytearray(path.read_bytes())
     how = choose(rng, "bits flipped", "cut off", "bytes behind", "zeros inside", "bytes inside")
     if how == "bits flipped":
-        # where headers are, mostly
+        # mostly within headers
         end = len(content) if rng.random() < 0.3 else min(len(content), 400)
         for at in rng.integers(max(end, 1), size=int(rng.integers(1, 9))):
             if at < len(content):

@@ -1,6 +1,6 @@
-"""Configurations that somebody may write: with wrong values, with odd but right ones, and texts that are hardly YAML.
+"""Configurations that users may write: with wrong values, with odd but valid ones, and texts that are hardly YAML.
 
-A wrong value is refused by its key, and what is accepted stays as it is when it is validated again, and can be planned.
+Wrong values are rejected by key. Accepted configurations can be planned, and validating them again changes nothing.
 """
 
 import copy
@@ -22,7 +22,7 @@ from tests.fuzz.cases import ACCEPTED, Case, Fault, choose, refusal
 CONFIG = REPOSITORY / "config"
 NAME = "fuzz.yaml"
 SOME_CELLS = 200
-"""Runs whose settings are looked at, at most."""
+"""Largest number of runs whose settings are examined."""
 
 OWN: dict[str, Any] = {
     "name": "mine",
@@ -34,20 +34,20 @@ OWN: dict[str, Any] = {
     "protocols": {"mine": {"run": {"steps": 100, "batch_size": 64, "lr": 0.001}}},
     "figures": {"figure6": {"source": "mine"}},
 }
-"""A configuration of a user's own sources."""
+"""A configuration with a user's own sources."""
 
 
 _load = cache(load_yaml)
 
 
 def _given() -> dict[str, dict[str, Any]]:
-    """Return configurations that are right, each with a name of its own."""
+    """Return valid configurations, each with its own name."""
     files = {name: _load(CONFIG / f"{name}.yaml") for name in ("tiny", "paper", "harder", "encoders")}
     return {name: {"name": name, **given} for name, given in files.items()} | {"own": OWN}
 
 
 def make(rng: np.random.Generator, folder: Path) -> Case:
-    """Make the text of one configuration; what it says about the rest is the default."""
+    """Make the text of one configuration; omitted parts are the default's."""
     kind = int(rng.integers(10))
     if kind < 4:
         what, given, keys = _wrong(rng)
@@ -86,7 +86,7 @@ def _check(content: str | bytes, names: list[str], must_refuse: bool = False) ->
 
 def _dump(given: Any) -> str:
     digits = sys.get_int_max_str_digits()
-    sys.set_int_max_str_digits(0)  # somebody's file may have a number of thousands of them
+    sys.set_int_max_str_digits(0)  # a user's file may contain a number with thousands of digits
     try:
         return yaml.safe_dump(given, sort_keys=False, allow_unicode=True)
     finally:
@@ -94,7 +94,7 @@ def _dump(given: Any) -> str:
 
 
 def _places(tree: Any, path: tuple[str | int, ...] = ()) -> Iterator[tuple[tuple[str | int, ...], Any]]:
-    """Yield every place below a tree, with what stands there."""
+    """Yield every path below a tree, with its value."""
     children = tree.items() if isinstance(tree, dict) else enumerate(tree) if isinstance(tree, list) else ()
     for key, child in children:
         yield (*path, key), child
@@ -112,7 +112,7 @@ def _put(tree: Any, path: tuple[str | int, ...], value: Any) -> None:
 
 
 def _wrong(rng: np.random.Generator) -> tuple[str, Any, list[str]]:
-    """Return a configuration of which one value is of a type that it cannot have, and how its key is called."""
+    """Return a configuration with one value of an impossible type, and the name of its key."""
     name, given = choose(rng, *_given().items())
     given = copy.deepcopy(given)
     places = [(path, value) for path, value in _places(given) if value is not None]
@@ -134,7 +134,7 @@ def _wrong(rng: np.random.Generator) -> tuple[str, Any, list[str]]:
         if wrong == "'; touch pwned; '" and _is_free(path):
             wrong = "x\n"
     _put(given, path, wrong)
-    # a wrong item of a list is known by the list
+    # errors name the list of a wrong item
     key = next(str(part) for part in reversed(path) if isinstance(part, str))
     return f"{name} with {'.'.join(map(str, path))} = {_shown(wrong)}", given, [key, f"{NAME}: line"]
 
@@ -144,12 +144,12 @@ def _shown(value: Any) -> str:
 
 
 def _is_free(path: tuple[str | int, ...]) -> bool:
-    """Whether any text may stand there: where files lie."""
+    """Return whether any text is valid there, as for paths of files."""
     return path[-1] in ("input", "labels", "model", "text", "images", "pretrained", "cache", "wandb", "peers_python")
 
 
 def _odd(rng: np.random.Generator) -> tuple[str, Any]:
-    """Return a configuration with a few values that may be right."""
+    """Return a configuration with a few values that may be valid."""
     name, given = choose(rng, *_given().items())
     given = copy.deepcopy(given)
     done = []
@@ -273,4 +273,4 @@ CRAFTED: tuple[str | bytes, ...] = (
         b"name: mi\xe2\x80\xa8ne",
     ),
 )
-"""Texts, alone or behind a configuration."""
+"""Texts, used alone or appended to a configuration."""

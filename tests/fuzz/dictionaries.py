@@ -1,6 +1,6 @@
-"""Dictionaries of every format that is read: as they come, damaged, and crafted to be misread or to take memory.
+"""Dictionaries in every supported format: intact, damaged, or crafted to be misread or to exhaust memory.
 
-What is accepted has to be the dictionary that was written, with finite weights.
+Accepted dictionaries must equal the written one, with finite weights.
 """
 
 import json
@@ -26,17 +26,17 @@ from tests.interop import models
 State = dict[str, Any]
 READ = [name for name, found in FORMATS.items() if found.read]
 WRONG: tuple[Any, ...] = (2.9, True, "false", "6", None, -1, 0, math.nan, math.inf, 10**30, [6], {}, "\x1b[2J")
-"""Values of a setting that its library does not write."""
+"""Values of a setting that its library never writes."""
 SPARSIFYS_K = 32
-"""Its default, where a configuration has none."""
+"""sparsify's default, for configurations without a value."""
 UNUSED = ("dtype", "device", "metadata", "trainer_class", "lm_name", "layer", "submodule_name", "wandb_name", "buffer")
 UNUSED_OF = {"sparsify": ("multi_topk", "normalize_decoder", "expansion_factor")}
-"""Settings that do not change what a dictionary computes."""
+"""Settings that do not affect a dictionary's output."""
 
 
 @cache
 def made(kind: str) -> SparseCoder:
-    """Return a dictionary of a kind."""
+    """Return a dictionary of the given kind."""
     return models.made(kind)
 
 
@@ -65,7 +65,7 @@ def make(rng: np.random.Generator, folder: Path) -> Case:
 
 
 def _check(path: Path, written: SparseCoder, options: dict[str, Any], expected: str | None) -> str:
-    """Load a dictionary; ``expected`` says how that has to end, None where either is right."""
+    """Load a dictionary; ``expected`` is the required outcome, or None if both are right."""
     try:
         found = load(path, **options)
     except ValueError as error:
@@ -106,7 +106,7 @@ def _written(rng: np.random.Generator, name: str, kind: str, folder: Path) -> tu
 
 
 def _change_settings(rng: np.random.Generator, name: str, file: Path) -> tuple[str, str | None]:
-    """Give a setting a value of another type, or leave it out; what, and how reading it has to end."""
+    """Give a setting a value of another type, or omit it; return a description and the required outcome."""
     content = json.loads(file.read_text())
     own = content["trainer"] if name == "dictionary_learning" else content
     key = choose(rng, *own)
@@ -118,13 +118,13 @@ def _change_settings(rng: np.random.Generator, name: str, file: Path) -> tuple[s
         own[key] = value
     file.write_text(json.dumps(content))
     unused = key in (*UNUSED, *UNUSED_OF.get(name, ()))
-    # settings that are missing or null have defaults, and so have sparsify's latents where their number is 0
+    # settings that are missing or null have defaults, as has sparsify's number of latents if it is 0
     either = value in (None, "missing") or (key == "num_latents" and value == 0)
     return f"{key} is {str(value)[:20]!r}", ACCEPTED if unused else None if either else REFUSED
 
 
 def _change_tensors(rng: np.random.Generator, file: Path) -> tuple[str, str | None]:
-    """Change one tensor of a file of weights; what, and how reading it has to end."""
+    """Change one tensor of a weight file; return a description and the required outcome."""
     state: State = {}
     if file.suffix == ".pt":
         state = dict(torch.load(file))
@@ -147,7 +147,7 @@ def _change_tensors(rng: np.random.Generator, file: Path) -> tuple[str, str | No
     else:
         state[name] = changed
     _save(state, file)
-    # plain tensors need no biases, and have layouts with either side first
+    # plain tensors need no biases, and may have either dimension first
     return f"{name}: {what}", None if what in ("missing", "transposed") else REFUSED
 
 
@@ -155,7 +155,7 @@ def _save(state: State, file: Path) -> None:
     if file.suffix == ".pt":
         torch.save(state, file)
     elif file.suffix == ".npz":
-        # float8, which numpy lacks, as the bytes that it takes
+        # float8, which numpy lacks, as raw bytes
         plain = {
             name: value.view(torch.uint8) if "float8" in str(value.dtype) else value for name, value in state.items()
         }
@@ -187,4 +187,4 @@ CHANGES: dict[str, Callable[[Tensor], Tensor]] = {
     "missing": lambda value: value,
     "none": lambda value: value,
 }
-"""What happens to a tensor. `expanded` stays so in pickles alone."""
+"""Changes of a tensor. `expanded` survives only in pickles."""

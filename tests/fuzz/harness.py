@@ -1,4 +1,4 @@
-"""Runs cases in a process that can be killed, each within a time limit, and keeps what went wrong."""
+"""Run cases in a process that can be killed, each within a time limit, and record failures."""
 
 import json
 import os
@@ -13,13 +13,13 @@ from tests.conftest import REPOSITORY
 
 KINDS = ("arrays", "texts", "images", "configurations", "dictionaries")
 LIMIT = 10.0
-"""Seconds that reading an input may take."""
+"""Time limit for reading an input, in seconds."""
 MAKING = 120.0
-"""Seconds that making one may take, with the import of all libraries."""
+"""Time limit for creating an input, in seconds, including the import of all libraries."""
 
 
 class Result(NamedTuple):
-    """How one case ended."""
+    """The outcome of one case."""
 
     kind: str
     seed: int
@@ -36,7 +36,7 @@ class Result(NamedTuple):
 
 
 class Worker:
-    """The process. It is started anew after a case that crashed or stopped it."""
+    """The process. It is restarted after a case that crashed or blocked it."""
 
     def __init__(self, module: str = "tests.fuzz.worker", limit: float = LIMIT) -> None:
         self.module, self.limit = module, limit
@@ -50,7 +50,7 @@ class Worker:
         self._end()
 
     def run(self, kind: str, seed: int, number: int) -> Result:
-        """Make a case, read it, and say how that ended."""
+        """Create a case, read it, and return the outcome."""
         if self._process is None:
             self._start()
         assert self._process is not None

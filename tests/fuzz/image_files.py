@@ -46,7 +46,7 @@ def _pillow(suffix: str, mode: str = "RGB", **options: Any) -> Save:
 
 
 def _numbers(suffix: str, dtype: str, low: float, high: float, **options: Any) -> Save:
-    """Save one channel of numbers from a range that is not that of eight bits."""
+    """Save one channel of numbers, with a range other than eight bits."""
 
     def save(path: Path, shows: np.ndarray, rng: np.random.Generator) -> Path:
         path = path.with_suffix(suffix)
@@ -67,7 +67,7 @@ def _png(
     size: tuple[int, int] | None = None,
     more: Callable[[np.random.Generator], bytes] | None = None,
 ) -> Save:
-    """Write a PNG by hand: 16 bits a channel, sizes that it does not have, chunks that Pillow does not write."""
+    """Write a PNG by hand: 16 bits per channel, false sizes, chunks that Pillow does not write."""
 
     def save(path: Path, shows: np.ndarray, rng: np.random.Generator) -> Path:
         path = path.with_suffix(".png")
@@ -103,7 +103,7 @@ def _odd_chunk(rng: np.random.Generator) -> bytes:
 
 
 def _bytes(suffix: str, *contents: bytes) -> Save:
-    """Write what is no image of a known format: the first half of one's bytes differ from another's."""
+    """Write bytes that are no image of a known format; the first half of the images differ from the second."""
 
     def save(path: Path, shows: np.ndarray, rng: np.random.Generator) -> Path:
         path = path.with_suffix(suffix)
@@ -124,7 +124,7 @@ def _animated(suffix: str) -> Save:
 
 
 def _strip(suffix: str, width: int, height: int) -> Save:
-    """Save an image of another shape: a line, a dot."""
+    """Save an image of another shape: a line or a dot."""
 
     def save(path: Path, shows: np.ndarray, rng: np.random.Generator) -> Path:
         path = path.with_suffix(suffix)
@@ -154,7 +154,7 @@ PLAIN: dict[str, Save] = {
     "PNG of 16 bits by 3": _png(),
     "PNG named .jpg": _pillow(".jpg", format="PNG"),
 }
-"""What has to be read, as what it shows."""
+"""Kinds that must be read, and must show the right image."""
 KINDS: dict[str, Save] = {
     **PLAIN,
     "PNG, grey": _pillow(".png", "L"),
@@ -215,7 +215,7 @@ KINDS: dict[str, Save] = {
     "a column": _strip(".bmp", 1, 5000),
     "large": _strip(".png", 4000, 4000),
 }
-"""All of them, by what they are."""
+"""All kinds of images, by name."""
 
 
 def save(kind: str, path: Path, shows: np.ndarray, rng: np.random.Generator) -> Path:

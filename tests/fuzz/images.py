@@ -1,7 +1,7 @@
-"""Image folders of two images each, and what else lies in such folders, read as for a CLIP model.
+"""Image folders with two images each, and odd files beside them, read as for a CLIP model.
 
-Two images that differ never become the same pixels, unless one of them is listed as skipped; a plain one becomes what
-it shows; and every file that is called an image is either read or listed.
+Two different images never become the same pixels, unless one of them is listed as skipped. A plain image is read
+correctly. Every file with an image's suffix is either read or listed.
 """
 
 from pathlib import Path
@@ -17,24 +17,24 @@ from tests.fuzz.cases import ACCEPTED, REFUSED, Case, Fault, choose, damage, put
 from tests.fuzz.image_files import KINDS, PLAIN, picture, save
 
 SIZE = 16
-"""Pixels that images are scaled to; enough to tell two of random patches apart."""
+"""Size in pixels to which images are scaled; enough to distinguish two images of random patches."""
 FAR = 0.08
-"""Largest mean difference between a plain image and what it shows, of a range of one: lossy formats round."""
+"""Largest mean difference between a plain image and its pixels, on a range of one; lossy formats round."""
 
 
 class Made(NamedTuple):
-    """An image file that was written."""
+    """A written image file."""
 
     path: str
     """Relative to the folder."""
     shows: np.ndarray
     """H x W x 3, between 0 and 1."""
     plain: bool
-    """Whether not to read it would be wrong."""
+    """Whether skipping it would be wrong."""
 
 
 def make(rng: np.random.Generator, folder: Path) -> Case:
-    """Make a folder with two images of one kind, of which one may be damaged, and now and then something odd."""
+    """Make a folder with two images of one kind, one perhaps damaged, and sometimes something odd."""
     root = folder / "images"
     for name in ("a", "b"):
         (root / name).mkdir(parents=True)
@@ -55,7 +55,7 @@ def make(rng: np.random.Generator, folder: Path) -> Case:
 
 
 def transform(image: Image.Image) -> torch.Tensor:
-    """Do what transforms of CLIP models do: RGB, a common size, numbers between 0 and 1."""
+    """Apply the usual transform of CLIP models: RGB, a common size, numbers between 0 and 1."""
     small = image.convert("RGB").resize((SIZE, SIZE), Image.Resampling.BICUBIC)
     return torch.from_numpy(np.array(small)).permute(2, 0, 1).float() / 255
 
@@ -95,7 +95,7 @@ def _check(root: Path, made: list[Made]) -> str:
 
 
 def _odd(rng: np.random.Generator, root: Path) -> str:
-    """Put something into a folder of images that is none of its images; return what."""
+    """Add something to an image folder that is not one of its images; return a description."""
     what: str = choose(
         rng,
         *(

@@ -1,4 +1,4 @@
-"""What files of arrays are made of."""
+"""Building blocks of array files."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -8,11 +8,11 @@ import numpy as np
 from tests.fuzz.cases import choose
 
 Made = tuple[str, Path, str | None, Callable[[], np.ndarray] | None, bool]
-"""What, path, key, plain reader, and whether to refuse it would be wrong."""
+"""Description, path, key, plain reader, and whether rejecting it would be wrong."""
 
 
 def values(rng: np.random.Generator, dtype: str = "f4") -> np.ndarray:
-    """Return a matrix, mostly of plain numbers."""
+    """Return a matrix, mostly of ordinary numbers."""
     rows, columns = int(rng.integers(2, 40)), int(rng.integers(1, 9))
     x = rng.standard_normal((rows, columns))
     odd = rng.random()

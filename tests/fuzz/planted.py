@@ -1,4 +1,4 @@
-"""Cases that end in each of the ways that the fuzz tells apart, to see that it does."""
+"""Cases with each outcome that the fuzz distinguishes, to test the fuzz itself."""
 
 import os
 import signal

@@ -1,4 +1,4 @@
-"""A sample of the fuzz (all of it: make fuzz), and the faults that it would tell of."""
+"""A sample of the fuzz (all of it: make fuzz), and a test of the faults that it reports."""
 
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from tests.fuzz.harness import KINDS, LIMIT, Worker
 from tests.fuzz.planted import make
 
 SAMPLE = {"arrays": 60, "texts": 30, "images": 30, "configurations": 60, "dictionaries": 60}
-"""Cases of each kind: half a minute in all on a quiet core."""
+"""Number of cases of each kind: half a minute in all on an idle core."""
 SEED = 0
 WRONG = {
     "nameless": "an error names none of ['x.npy']",
@@ -25,7 +25,7 @@ WRONG = {
 
 @pytest.fixture(scope="module")
 def worker():
-    # a shared machine pauses tests at will; what hangs hangs for longer than that
+    # a shared machine pauses tests at will; a hanging case hangs for longer than that
     with Worker(limit=3 * LIMIT) as worker:
         yield worker
 
@@ -40,7 +40,7 @@ def test_odd_files_and_configurations_end_in_a_result_or_in_a_sentence(worker, k
 
 @pytest.fixture(scope="module")
 def planted():
-    """A case that ends in each of the ways there are, by what it is: its number."""
+    """A case number for each possible outcome, by outcome."""
     numbers = {make(generator("planted", SEED, number), Path()).what: number for number in range(100)}
     assert numbers.keys() == {"accepted", "refused", *WRONG}
     return numbers

@@ -1,6 +1,6 @@
-"""Texts: plain ones, ones as they come, and crafted ones, read as language models' sources read them.
+"""Texts, plain, random or crafted, read as sources of kind `language` read them.
 
-Documents have to be those that a plain reader gives.
+Documents must equal a plain reader's.
 """
 
 import json
@@ -27,14 +27,14 @@ class Made(NamedTuple):
     what: str
     path: Path
     plain: Plain | None
-    """Its documents as another reader has them; None where it has to be refused."""
+    """Its documents from another reader; None if it must be rejected."""
     plain_is_fine: bool
-    """Whether to refuse it would be wrong."""
+    """Whether rejecting it would be wrong."""
     column: str = "text"
 
 
 def make(rng: np.random.Generator, folder: Path) -> Case:
-    """Make a text, now and then damaged, and read it."""
+    """Make a text, sometimes damaged, and read it."""
     made = choose(rng, *MAKERS)(rng, folder)
     if made.path.is_file() and rng.random() < 0.2:
         done = damage(rng, made.path)
@@ -252,7 +252,7 @@ def parquet(rng: np.random.Generator, folder: Path) -> Made:
 
 
 def folder_of_texts(rng: np.random.Generator, folder: Path) -> Made:
-    """A folder with good files, and what else may lie in one."""
+    """A folder with valid files, and other files that may be there."""
     root = folder / "texts"
     (root / "sub").mkdir(parents=True)
     suffix = choose(rng, ".txt", ".jsonl")
@@ -294,7 +294,7 @@ ODD_ENTRIES = (
 
 
 def paths(rng: np.random.Generator, folder: Path) -> Made:
-    """What is no text of a known format, or is no file."""
+    """A path that is no text of a known format, or no file."""
     suffix = choose(rng, ".txt", ".json", ".jsonl", ".parquet")
     path = folder / f"x{suffix}"
     kind = choose(
@@ -317,4 +317,4 @@ MAKERS = (
     *(txt, txt, long_line, json_file, json_file, json_lines, json_lines, parquet, parquet),
     *(folder_of_texts, folder_of_texts, paths),
 )
-"""Each as often as there is to be tried of it."""
+"""Makers, repeated by the share of cases that each should get."""

@@ -1,8 +1,8 @@
-"""The process that reads odd inputs: a line of JSON in, two out, since what it reads may crash or stop it.
+"""The process that reads odd inputs, which may crash or block it: a line of JSON in, two lines out.
 
     python -m tests.fuzz.worker
 
-In: kind, seed and number of a case. Out: what it is, once it is made, and how reading it ended.
+In: kind, seed and number of a case. Out: its description, once it is made, and the outcome of reading it.
 """
 
 import contextlib
@@ -22,11 +22,11 @@ from pathlib import Path
 from tests.fuzz.cases import Fault, generator
 
 MEMORY = 6 << 30
-"""Bytes of data that the process may take: an input that asks for more ends in an error, and not in swapping."""
+"""Memory limit of the process in bytes: an input that needs more ends in an error, not in swapping."""
 
 
 def run(kind: str, seed: int, number: int, made) -> dict[str, str]:
-    """Make a case, tell what it is, and return how it ended and why."""
+    """Make a case, print its description, and return the outcome and its cause."""
     make = importlib.import_module(f"tests.fuzz.{kind}").make
     with scratch() as folder:
         case = make(generator(kind, seed, number), folder)
@@ -45,7 +45,7 @@ def run(kind: str, seed: int, number: int, made) -> dict[str, str]:
 
 @contextlib.contextmanager
 def scratch() -> Iterator[Path]:
-    """Give an empty folder, and remove it with all that is in it, which Python's rmtree cannot of very deep folders."""
+    """Yield an empty folder, and remove it with its content, also very deep folders that Python's rmtree cannot."""
     folder = tempfile.mkdtemp(prefix="sdlcore-fuzz-")
     try:
         yield Path(folder)
@@ -55,7 +55,7 @@ def scratch() -> Iterator[Path]:
 
 @contextlib.contextmanager
 def np_errors() -> Iterator[None]:
-    """Leave numpy's warnings about overflow to what is tested."""
+    """Silence numpy's warnings in the tested code, for example about overflow."""
     import numpy as np
 
     with np.errstate(all="ignore"):
@@ -63,7 +63,7 @@ def np_errors() -> Iterator[None]:
 
 
 def main() -> None:
-    # libraries print; what they print must not mix with answers
+    # libraries may print to stdout, which must not mix with answers
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "w")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
     logging.disable(logging.CRITICAL)

@@ -1,4 +1,4 @@
-"""Run by the interpreter that has SAELens: let it evaluate a dictionary that we exported on a bench of ours.
+"""Run by the interpreter with SAELens: let SAELens evaluate a dictionary exported by sdlcore on one of its benches.
 
     PYTHONPATH=src python tests/interop/evaluator.py FOLDER
 

@@ -1,4 +1,4 @@
-"""One dictionary of every kind that there is, with weights that are all of them at work."""
+"""One dictionary of every kind, with weights that all affect the output."""
 
 import torch
 
@@ -29,7 +29,7 @@ KINDS: dict[str, dict] = {
     "relu crosscoder": {"activation": "relu", "pair": "crosscoder"},
     "topk crosscoder": {"activation": "topk", "pair": "crosscoder"},
 }
-"""Settings of a model of each kind. What makes a Matryoshka is its loss: it is topk or batchtopk here."""
+"""Settings of a model of each kind. A Matryoshka differs only in its loss, so it is topk or batchtopk here."""
 
 
 def sites(kind: str) -> tuple[tuple[int, ...], tuple[int, ...]]:
@@ -41,7 +41,7 @@ def sites(kind: str) -> tuple[tuple[int, ...], tuple[int, ...]]:
 
 @torch.no_grad()
 def made(kind: str, seed: int = 0, n_q: int = N_Q) -> SparseCoder:
-    """Return a dictionary of a kind: random weights, biases that are not zero, thresholds of every latent its own."""
+    """Return a dictionary of a kind: random weights, nonzero biases, a different threshold for each latent."""
     generator = torch.Generator().manual_seed(seed)
     settings = {"bias": True, "initialisation": "tied", "init_scale": 1.0, "n_q": n_q} | KINDS[kind]
     if settings["activation"] in ("topk", "batchtopk"):
@@ -70,15 +70,15 @@ def made(kind: str, seed: int = 0, n_q: int = N_Q) -> SparseCoder:
 
 
 def samples(kind: str, rows: int = 1000, seed: int = 1) -> torch.Tensor:
-    """Return samples of a kind's inputs with a mean that is not zero, so that biases matter."""
+    """Return samples of a kind's inputs with a nonzero mean, so that biases matter."""
     generator = torch.Generator().manual_seed(seed)
     return 0.5 + torch.randn(rows, sum(sites(kind)[0]), generator=generator)
 
 
 def agreement(ours: tuple[torch.Tensor, torch.Tensor], theirs: tuple[torch.Tensor, torch.Tensor]) -> tuple[int, float]:
-    """Return how many samples have equal active sets, and the largest relative error of an output.
+    """Return the number of samples with equal active sets, and the largest relative error of an output.
 
-    Both are latents and outputs of the same samples; the error is a norm over a sample's dimensions.
+    Arguments are latents and outputs of the same samples; the error is a norm over a sample's dimensions.
     """
     same = ((ours[0] > 0) == (theirs[0] > 0)).all(1)
     errors = (ours[1] - theirs[1]).norm(dim=1) / ours[1].norm(dim=1).clamp(min=1e-30)  # without a bias, some are zero

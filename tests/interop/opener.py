@@ -122,13 +122,13 @@ class CircuitTracer:
     natives = ()
 
     def load(self, folder: Path) -> Any:
-        """Open a set in its cache, the way in which it opens one that is on no hub."""
+        """Open a set from its cache, as for sets that are on no hub."""
         from circuit_tracer.utils.hf_utils import load_transcoder_from_hub
 
         return load_transcoder_from_hub(folder.name, cache_dir=str(folder.parent), device=torch.device("cpu"))[0]
 
     def compute(self, transcoders: Any, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Let all layers compute, and return what the last one does."""
+        """Compute all layers, and return the last one's output."""
         inputs = x.expand(len(transcoders), -1, -1)
         latents = transcoders.encode(inputs)
         return latents[-1], transcoders.decode(latents, inputs)[-1]
@@ -146,20 +146,20 @@ LIBRARIES = {
 
 
 def fill(library: Any, folder: Path) -> None:
-    """Write a dictionary of each of a library's own architectures, all of whose weights are at work."""
+    """Write a dictionary of each of a library's own architectures, with weights that all affect the output."""
     torch.manual_seed(0)
     for number, (architecture, options) in enumerate(library.natives):
         own = library.native(architecture, options)
         for name, value in own.state_dict().items():
             if name == "threshold":
                 value.copy_(torch.rand(value.shape))
-            elif value.ndim and value.is_floating_point():  # biases, and decoder rows of other norms than one
+            elif value.ndim and value.is_floating_point():  # biases, and decoder rows with norms other than one
                 value.add_(0.3 * torch.randn(value.shape))
         into = folder / f"{number} {architecture}"
         into.mkdir()
         library.save(own, into / "saved")
         torch.save(0.5 + torch.randn(1000, N), into / "samples.pt")
-        # by its own loader, which may change it
+        # load with its own loader, which may convert it
         compute(library, into / "saved", into)
 
 

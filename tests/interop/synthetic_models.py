@@ -1,4 +1,4 @@
-"""Run by the interpreter that has SAELens: save synthetic models, and what their own samples are like.
+"""Run by the interpreter with SAELens: save synthetic models, and statistics of their samples.
 
     python tests/interop/synthetic_models.py FOLDER SAMPLES
 
@@ -38,7 +38,7 @@ MODELS = {
         bias=0.5,
         seed=1,
     ),
-    # trees of unequal branching, some of whose siblings exclude each other, and children that are only silenced
+    # trees with unequal branching, some with mutually exclusive siblings, and children that are only silenced
     "other": SyntheticModelConfig(
         **SIZES,
         hierarchy=HierarchyConfig(3, (2, 5), 2, mutually_exclusive_portion=0.5),

@@ -1,4 +1,4 @@
-"""What a library cannot express is refused by name, and nothing is left half written."""
+"""Dictionaries that a library cannot express are rejected by name, and no partial files remain."""
 
 import pytest
 import torch
@@ -104,7 +104,7 @@ def test_a_set_has_a_transcoder_for_each_layer_and_all_are_of_one_kind(tmp_path)
     with pytest.raises(ValueError, match="saelens has a folder for each dictionary: export them one by one"):
         export_set(models, "saelens", tmp_path / "other")
     assert not (tmp_path / "other").exists()
-    # a smaller set must not leave a layer of the larger one
+    # a smaller set must not keep a layer of the larger one
     with pytest.raises(
         ValueError, match=r"set: holds layer_1.safetensors of another dictionary; choose another folder"
     ):

@@ -1,4 +1,4 @@
-"""Formats are told by the files of a folder; files that are damaged or of another kind are named."""
+"""A folder's files determine its format; damaged files and files of another kind are named."""
 
 import json
 import os
@@ -30,7 +30,7 @@ def assert_same(model, other, kind):
 
 
 def plain(kind):
-    """Return the tensors of a dictionary as SAELens and Gemma Scope lay them out."""
+    """Return the tensors of a dictionary in the layouts of SAELens and Gemma Scope."""
     state = made(kind).state_dict()
     found = {name: state[name] for name in ("b_enc", "W_dec", "b_dec")} | {"W_enc": state["W_enc"].T.contiguous()}
     return found | ({"threshold": state["sigma.threshold"]} if "sigma.threshold" in state else {})
@@ -310,7 +310,7 @@ def test_a_dictionary_comes_from_the_hub_with_none_of_the_repositorys_other_file
     assert (found, tensors) == ("topk", "jumprelu")
     fetched = {path.name for path in (tmp_path / "cache").rglob("models--someone--saes/snapshots/*/*/*")}
     assert fetched == {"cfg.json", "sae_weights.safetensors"}
-    # what to write for a folder of Gemma Scope, and for a name that only SAELens knows
+    # the arguments for a folder of Gemma Scope, and for a name that only SAELens can resolve
     assert folder.startswith("someone/scope: the hub's repository has no dictionary in layer_5 (sdlcore: model.safete")
     assert folder.endswith(
         """for plain tensors, such as Gemma Scope's, name the file: subfolder="layer_5/params.npz\""""

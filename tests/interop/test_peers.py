@@ -1,4 +1,4 @@
-"""Every export is opened by the library's own loader and computes what it did here; what libraries save opens here.
+"""Each library's own loader opens every export and computes the same; dictionaries saved by libraries open here.
 
 `make interop-test` runs this, each library in an environment of its own, and writes docs/results/interop.
 """
@@ -31,20 +31,20 @@ class Pair(NamedTuple):
     kind: str
     library: str
     refused: str
-    """Why, and what to do; empty where the library expresses it."""
+    """Reason and advice; empty if the library can express the kind."""
     same: int = 0
-    """Samples with equal active sets."""
+    """Number of samples with equal active sets."""
     error: float = 0.0
     """Largest relative error of an output."""
 
 
 FOUND: dict[str, list[Pair]] = {}
-"""By library, as the tests find them."""
+"""Results by library, collected by the tests."""
 VERSIONS: dict[str, str] = {}
 
 
 def run(library: str, folders: list[Path]) -> str:
-    """Let a library open and compute; return its version."""
+    """Make a library open and compute a dictionary; return the library's version."""
     python = ENVIRONMENTS / library / "bin/python"
     assert python.exists(), f"{python} is missing: make interop-test sets it up"
     command = [str(python), str(REPOSITORY / "tests/interop/opener.py"), library, *map(str, folders)]
@@ -57,7 +57,7 @@ def run(library: str, folders: list[Path]) -> str:
 def compared(model, folder: Path) -> tuple[int, float]:
     theirs, x = torch.load(folder / "computed.pt"), torch.load(folder / "samples.pt")
     out = model(x)
-    # something was compared
+    # the comparison was not empty
     assert 1 < float((theirs["latents"] > 0).sum(1).float().mean()) < model.config.n_q
     return agreement((out.latents(), out.x_hat), (theirs["latents"], theirs["outputs"]))
 
@@ -74,7 +74,7 @@ def test_every_export_computes_there_what_it_does_here_and_comes_back(library, t
         folder = folders[kind] = tmp_path / kind
         folder.mkdir()
         torch.save(samples(kind, SAMPLES), folder / "samples.pt")
-        if FORMATS[library].is_set:  # the layer that is compared is the last of two
+        if FORMATS[library].is_set:  # the compared layer is the last of two
             export_set([made(kind, 1, LATENTS), model], library, folder / "exported")
         else:
             export(model, library, folder / "exported")
@@ -172,7 +172,7 @@ def cell(pair: Pair) -> str:
 
 
 def short(reason: str) -> str:
-    """Return a reason without what holds for all."""
+    """Return a reason, without the part that is common to all."""
     return reason.replace(f"; {SAVE_OURS}", "").replace(f", or {SAVE_OURS}", "")
 
 

@@ -1,4 +1,4 @@
-"""What is written in another library's format and read again is the dictionary that it was."""
+"""A dictionary that is written in another library's format and read again is unchanged."""
 
 import tempfile
 from pathlib import Path
@@ -15,7 +15,7 @@ from tests.interop.models import KINDS, agreement, made, samples
 
 READ = [name for name, found in FORMATS.items() if found.read]
 PAIRS = [(kind, name) for kind in KINDS for name in READ if refusal(made(kind), name) is None]
-# not so many that what is meant by "every method" goes unnoticed where refusals grow
+# a limit, so that a growing number of rejections is noticed
 EXPRESSIBLE = {"saelens": 16, "dictionary_learning": 9, "sparsify": 6}
 
 
@@ -36,7 +36,7 @@ def test_every_kind_comes_back_with_its_active_sets_and_outputs(kind, name, give
     same, error = both(model, load(folder, name if given_format else None), x)
     assert same == len(x)
     assert error < 1e-5
-    # something was compared
+    # the comparison was not empty
     active = (model(x).latents() > 0).sum(1)
     assert 1 < float(active.float().mean()) < model.config.n_q
 
@@ -48,7 +48,7 @@ def test_any_weights_and_numbers_of_latents_come_back(pair, seed, n_q):
     model, x = made(kind, seed, n_q), samples(kind, 50, seed)
     with tempfile.TemporaryDirectory() as folder:
         same, error = both(model, load(export(model, name, Path(folder) / "out")), x)
-    assert same >= 49  # float32 decides at a threshold
+    assert same >= 49  # rounding of float32 decides at a threshold
     assert error < 1e-5 or same == 49
 
 

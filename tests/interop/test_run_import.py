@@ -1,4 +1,4 @@
-"""The files of a run whose dictionary is opened from a file."""
+"""The files of a run with an imported dictionary."""
 
 import csv
 import json

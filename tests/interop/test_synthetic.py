@@ -1,4 +1,4 @@
-"""A bench as SAELens' evaluation takes it, and SAELens' evaluation of dictionaries on it."""
+"""A bench in the form of SAELens' evaluation, and that evaluation of dictionaries on it."""
 
 import json
 import os
@@ -53,7 +53,7 @@ def test_what_saelens_cannot_express_is_refused_by_name(key):
 
 
 def true_dictionary(bench):
-    """Return a dictionary whose latents are the bench's features, none left over."""
+    """Return a dictionary whose latents are exactly the bench's features."""
     n_p, n = bench.W_p.shape
     coder = SparseCoder(ModelConfig(activation="relu", n_q=n, bias=True), (n_p,), (n_p,))
     W = torch.from_numpy(bench.W_p.T.copy())
@@ -63,7 +63,7 @@ def true_dictionary(bench):
 
 
 def theirs(bench, coder, folder):
-    """Return what SAELens' evaluation says of a dictionary that we exported, on `bench.to_saelens()`.
+    """Return SAELens' evaluation of an exported dictionary on `bench.to_saelens()`.
 
     Its environment has SAELens and, beside it, h5py and lazy_loader, which `sdl.Bench` imports. sdlcore itself is not
     installed there: ``src`` is put on its path.
@@ -80,7 +80,7 @@ def theirs(bench, coder, folder):
 
 
 def ours(bench, coder):
-    """Return our metrics on the very samples that SAELens draws."""
+    """Return sdlcore's metrics on the same samples that SAELens draws."""
     features, generator = bench.to_saelens()
     x = torch.cat([generator.sample(BATCH) for _ in range(SAMPLES // BATCH)])
     samples = Arrays(features(x).numpy(), features=csr_array(x.numpy()))
@@ -115,4 +115,4 @@ def test_saelens_and_we_agree_on_a_trained_dictionary(activation, n_q, tmp_path)
         "detection_recall": their["classification"]["recall"],
     }
     assert {name: our[name] for name in pairs} == pytest.approx(pairs, abs=1e-3)
-    assert 0.1 < our["detection_f1"] < 0.99  # neither nothing nor everything was found
+    assert 0.1 < our["detection_f1"] < 0.99  # neither no feature nor every feature was found

@@ -1,4 +1,4 @@
-"""Models that SAELens itself saved, sampled here and there: equal as far as 100,000 samples show."""
+"""Models saved by SAELens, sampled by both libraries, agree as far as 100,000 samples show."""
 
 import subprocess
 
@@ -25,7 +25,7 @@ def saved(tmp_path_factory):
 
 
 def apart(ours, theirs):
-    """Return by how many standard errors two counts differ, where they are large enough."""
+    """Return the difference of two counts in standard errors, if they are large enough."""
     often = (ours + theirs) / 2 > FEWEST
     share = (ours[often] + theirs[often]) / 2 / SAMPLES
     return np.abs(ours - theirs)[often] / SAMPLES / np.sqrt(2 * share * (1 - share) / SAMPLES)
@@ -36,7 +36,7 @@ def apart(ours, theirs):
 def test_our_samples_of_their_model_are_theirs(name, saved):
     theirs = np.load(saved / name / "statistics.npz")
     model = read_model(SaelensSource(str(saved / name), n=96, n_p=48))
-    # no random numbers are in these
+    # these statistics involve no random numbers
     law = model.distribution
     assert law.means == pytest.approx(theirs["means"], rel=1e-6)
     assert np.array_equal(law.deviations, theirs["deviations"])
@@ -47,7 +47,7 @@ def test_our_samples_of_their_model_are_theirs(name, saved):
     on = (x > 0).astype(np.float32)
     active, together = on.sum(axis=0), on.T @ on
     pairs = np.triu_indices(96, 1)
-    # the mean square of standard normal numbers is 1; beyond 5 is one of them in two million
+    # the mean square of standard normal numbers is 1; one in two million exceeds 5
     frequencies = apart(active, theirs["active"])
     pairwise = apart(together[pairs], theirs["together"][pairs])
     assert len(frequencies) > 80
@@ -68,6 +68,6 @@ def test_our_samples_of_their_model_are_theirs(name, saved):
             (theirs["sum"], theirs["squares"], theirs["active"]),
         )
     )
-    # magnitudes without a deviation differ by rounding alone
+    # magnitudes without a deviation differ only by rounding
     errors = np.sqrt(np.abs(our[1]) / our[2] + np.abs(their[1]) / their[2]) + 1e-4
     assert (np.abs(our[0] - their[0]) / errors).max() < 5

@@ -1,4 +1,4 @@
-"""Weights of other libraries: what is refused, with its file and its name, before it takes memory."""
+"""Invalid weight files of other libraries are rejected by file and name, before they take memory."""
 
 import io
 import json
@@ -26,7 +26,7 @@ ENCODER = {
     "tensors": "W_enc",
 }
 MEMORY = 2**27
-"""Bytes that reading a small file may take."""
+"""Memory limit for reading a small file, in bytes."""
 
 
 def written(name, folder, change, **settings):
@@ -227,7 +227,7 @@ def test_a_folder_is_no_file_of_plain_tensors(tmp_path):
 
 @pytest.fixture
 def little_memory():
-    """Let the block fail that takes more than `MEMORY` bytes."""
+    """Fail a block that allocates more than `MEMORY` bytes."""
     taken = int(Path("/proc/self/statm").read_text().split()[5]) * resource.getpagesize()
     before = resource.getrlimit(resource.RLIMIT_DATA)
     resource.setrlimit(resource.RLIMIT_DATA, (taken + MEMORY, before[1]))

@@ -1,4 +1,4 @@
-"""What is taken from other libraries, against their formulas as they write them: latent by latent, in float64."""
+"""Imported weights, compared with the other libraries' own formulas: latent by latent, in float64."""
 
 import math
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""Loss terms of plugins: asked for by their weight, with settings of their own."""
+"""Loss terms of plugins: enabled by their weight, with settings of their own."""
 
 import warnings
 from typing import Annotated

@@ -1,4 +1,4 @@
-"""Loss terms and all gradients against a plain dense reference in float64, one sample and one latent at a time."""
+"""Loss terms and all gradients against a plain dense reference in float64, for single samples and latents."""
 
 import itertools
 
@@ -80,7 +80,7 @@ class Case:
 
 
 def active_sets(activation, z, theta, k):
-    """Which latents fire, sample by sample, by the definitions of section 2.4."""
+    """Return which latents fire, sample by sample, by the definitions of section 2.4."""
     if activation in ("relu", "gated"):
         return [[i for i in range(N_Q) if z[b, i] > 0] for b in range(B)]
     if activation == "jumprelu":
@@ -94,7 +94,7 @@ def active_sets(activation, z, theta, k):
 
 
 def reference(case):
-    """Loss and gradients written out, with no autograd and no library function of ours."""
+    """Return the loss and its gradients, written out without autograd or functions of sdlcore."""
     model, config = case.model, case.config
     parameters = {name: p.detach().clone() for name, p in model.named_parameters()}
     W_E, b_E, W_D, b_D = (parameters[name] for name in ("W_enc", "b_enc", "W_dec", "b_dec"))
@@ -106,7 +106,7 @@ def reference(case):
     edges = torch.tensor([0, *itertools.accumulate(model.target_sites)])
 
     def latent(b, i):
-        """sigma(z) of a latent that fires, and its slope in z."""
+        """Return sigma(z) of a latent that fires, and its slope in z."""
         if activation != "gated":
             return z[b, i], 1.0
         scale = parameters["sigma.log_scale"][i].exp()
@@ -122,7 +122,7 @@ def reference(case):
         return (1.0 if abs(z[b, i] - theta[i]) < width / 2 else 0.0) / width
 
     def to_latent(b, i, slope, fires):
-        """Gradient that reaches latent i of sample b, fire it or not: JumpReLU's threshold sees both."""
+        """Propagate a gradient to latent i of sample b, whether it fires or not: JumpReLU's threshold gets both."""
         if fires:
             to_pre(b, i, slope * latent(b, i)[1])
         if fires and activation == "gated" and latent(b, i)[1] > 0:
@@ -135,7 +135,7 @@ def reference(case):
         return b_D + (case.x_p[b] @ parameters["W_skip"] if model.config.skip else 0)
 
     def scales():
-        """What each scale may use: of which sets, and which latents."""
+        """Return the sets and the latents that each scale may use."""
         if config.multi_k:
             return [(active_sets(activation, z, theta, k), N_Q) for k in config.multi_k]
         return [(active_sets(activation, z, theta, K), size) for size in config.prefixes or (N_Q,)]
@@ -220,7 +220,7 @@ def test_rows_along_their_anchors_are_pulled_by_no_form_but_that_which_knows_a_n
 def test_loss_and_gradients_equal_the_reference(pair, activation, loss, anchored, form, monkeypatch):
     case = Case(pair, activation, loss, anchored, anchor_form=form)
     expected, gradients = reference(case)
-    # of so few latents a large share is active, for which dense products would be taken
+    # with so few latents the active share is large, so dense products would be chosen
     for share, how in ((1.0, "by the sparse kernels"), (0.0, "by dense products")):
         monkeypatch.setattr(products, "DENSE", share)
         case.model.zero_grad()

@@ -27,7 +27,7 @@ def sigma_of(name, n_q=10, k=3):
 
 
 def latents(sigma, z):
-    """The dense view of what an activation computes at the entries of its search."""
+    """Return the dense form of an activation's values at the entries of its search."""
     support = sigma.search().find(given_as(z)).support
     return support.dense(sigma.values(z[support.rows, support.columns.long()], support))
 
@@ -44,7 +44,7 @@ def test_a_class_that_is_not_made_to_keep_k_latents_is_refused_where_its_name_sa
 def test_sigma_keeps_a_value_or_gives_zero(name, training, seed):
     sigma = sigma_of(name)
     z = drawn(seed)
-    latents(sigma.train(), z)  # BatchTopK learns its threshold
+    latents(sigma.train(), z)  # makes BatchTopK learn its threshold
     kept = latents(sigma.train(training), z)
     assert ((kept == 0) | (kept == z)).all()
     assert (kept >= 0).all()
@@ -126,7 +126,7 @@ def test_jumprelus_straight_through_gradients_are_the_published_ones(seed, relat
 
 @given(seed=st.integers(0, 1000))
 def test_gated_is_the_published_two_paths(seed):
-    """With b_mag = offset + e^r b_gate: a gate and a magnitude of one product (Rajamanoharan et al. 2024a)."""
+    """With b_mag = offset + e^r b_gate: gate and magnitude from one product (Rajamanoharan et al. 2024a)."""
     product, b_gate, r, offset = (drawn(seed + i) for i in range(4))
     b_gate, r, offset = b_gate[0], r[0], offset[0]
     sigma = Gated(10)
@@ -146,7 +146,7 @@ def test_unknown_names_and_missing_k_are_refused():
 
 
 class Shrunk(TopK):
-    """A sigma whose latents are no pre-activations: a power of what TopK keeps, less a constant."""
+    """An activation whose latents are not pre-activations: a power of TopK's, minus a constant."""
 
     shrink: float = 0.1
 

@@ -32,7 +32,7 @@ def make(config, seed=0, sites=((5,), (5,))):
 
 
 def dense_sigma(model, z, k=None):
-    """Section 2.4's definitions on all pre-activations."""
+    """The definitions of section 2.4, on all pre-activations."""
     k = k or model.config.k
     match model.config.activation:
         case "relu":
@@ -71,7 +71,7 @@ def test_a_pass_is_definition_2_5(name):
 
 
 def test_parts_of_a_code_reconstruct_what_they_say():
-    """Prefixes, multi-k and auxiliary latents in one pass, against the dense code cut by hand."""
+    """Prefixes, multi-k and auxiliary latents in one pass, compared with a dense code that is cut by hand."""
     for scales in (Scales(multi_k=(1, 2, 3)), Scales(prefixes=(2, 5, 12))):
         for name in ("topk", "batchtopk"):
             model = make(CONFIGS[name])
@@ -143,7 +143,7 @@ def test_a_tied_model_is_one_matrix_and_its_file_has_both(initialisation, tmp_pa
     assert torch.equal(loaded(x).x_hat, model(x).x_hat)
     with torch.no_grad():
         loaded.W_dec.zero_()
-    assert torch.equal(loaded.W_enc, model.W_enc), "what is loaded may be changed apart"
+    assert torch.equal(loaded.W_enc, model.W_enc), "a loaded model shares no memory between its weights"
 
 
 def test_biases_are_trained_only_where_asked_for():
@@ -179,7 +179,7 @@ def test_damaged_and_foreign_files_are_named(tmp_path):
 @pytest.mark.parametrize("initialisation", ["linear", "tied"])
 @pytest.mark.parametrize("seed", [0, 1])
 def test_a_fresh_model_does_not_know_the_ground_truth(initialisation, seed):
-    """The leak that equal generator states make: the first latents start at the true features."""
+    """The leak through equal generator states: the first latents start at the true features."""
     n, dimension, n_q = 200, 150, 3200
     true = feature_matrix(dimension, n, stream(seed, "feature matrix", "W_p"), FeatureMatrixConfig(0.2)).W.T
     config = ModelConfig(activation="topk", k=8, n_q=n_q, initialisation=initialisation)

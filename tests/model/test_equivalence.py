@@ -1,9 +1,9 @@
-"""Every method computes on its fast path what its dense definition says: latents, reconstructions and gradients.
+"""Every method's fast path computes the same latents, reconstructions and gradients as its dense definition.
 
-The samples are unit vectors, so that a pre-activation is a weight, to the bit. Both paths then see the same numbers,
-and ties are ties. What is left are sums of at most 100 products, each below 10, in another order. Such sums differ by
-at most 2 x 101 eps times the sum of their sizes (Higham 2002, section 3.1), 2.4e-2 in float32 if all errors added up.
-Errors that do not conspire are a hundredth of that, and the tests allow 1e-4.
+The samples are unit vectors, so each pre-activation equals a weight to the bit. Both paths then see the same numbers,
+and ties are ties. The remaining differences are sums of at most 100 products, each below 10, in another order. Such
+sums differ by at most 2 x 101 eps times the sum of their sizes (Higham 2002, section 3.1), 2.4e-2 in float32 if all
+errors add up. Independent errors are a hundredth of that, and the tests allow 1e-4.
 """
 
 import copy
@@ -28,7 +28,7 @@ from sdlcore.training.distributed import divide
 from tests.conftest import REPOSITORY
 from tests.parallel.threads import together
 
-# plugins of today and of earlier commits
+# current plugins and plugins of earlier commits
 pytestmark = pytest.mark.filterwarnings("ignore:sdlcore.model:FutureWarning")
 OURS = get_args(Activation)
 PLUGINS = {
@@ -48,7 +48,7 @@ WITHOUT_K = ("relu", "jumprelu", "gated", "near_largest")
 
 @pytest.fixture(autouse=True, scope="module")
 def plugins():
-    """Import the plugins once, and forget them after the last test."""
+    """Import the plugins once, and unregister them after the last test."""
     before = set(sys.modules)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(registry, "_REGISTERED", dict(registry._REGISTERED))
@@ -79,7 +79,7 @@ def settings(name: str, batch: str) -> RunConfig:
 
 
 def case(name: str, batch: str) -> tuple[SparseCoder, torch.Tensor, torch.Tensor, RunConfig]:
-    """Return a model, samples that give the batch's pre-activations, targets and settings."""
+    """Return a model, samples that produce the batch's pre-activations, targets and settings."""
     config, z = settings(name, batch), pre_activations(batch)
     x = torch.eye(len(z))
     generator = torch.Generator().manual_seed(1)
@@ -92,7 +92,7 @@ def case(name: str, batch: str) -> tuple[SparseCoder, torch.Tensor, torch.Tensor
 
 
 def passed(model, x, target, config, kernels=None, processes=ALONE):
-    """Return latents, reconstruction, and the gradients of a loss with all that a method adds to it."""
+    """Return latents, reconstruction, and gradients of a loss with everything that a method adds to it."""
     out = model(x, norms=needs_norms(config.loss), kernels=kernels)
     total_loss(model, target, out, config.loss)["loss"].backward()
     gradients = {name: torch.zeros_like(p) if p.grad is None else p.grad for name, p in model.named_parameters()}
@@ -100,7 +100,7 @@ def passed(model, x, target, config, kernels=None, processes=ALONE):
 
 
 def densely(model):
-    """Return the same model, whose activation declares no search."""
+    """Return the same model with an activation that declares no search."""
     model = copy.deepcopy(model)
     model.sigma.search = lambda: None
     return model
@@ -118,16 +118,16 @@ def assert_equal(found, expected):
 def test_the_fast_path_computes_the_definition(name, batch, training):
     model, x, target, config = case(name, batch)
     if name == "batchtopk":
-        model.sigma.threshold.fill_(0.4)  # as after some batches
+        model.sigma.threshold.fill_(0.4)  # as after some batches of training
     model.train(training)
     dense = densely(model)
     found, expected = passed(model, x, target, config, NumbaKernels()), passed(dense, x, target, config)
-    if not training:  # where JumpReLU's search leaves out the entries that only its threshold's gradient needs
+    if not training:  # JumpReLU's search then omits entries that only its threshold's gradient needs
         found, expected = ({name: each[name] for name in ("latents", "x_hat")} for each in (found, expected))
     assert_equal(found, expected)
 
 
-# torch's operators keep any of equal entries
+# torch's operators keep any of several equal entries
 @pytest.mark.parametrize("batch", [batch for batch in BATCHES if batch != "ties"])
 @pytest.mark.parametrize("name", SEARCHED)
 def test_torchs_operators_compute_the_definition(name, batch):
@@ -151,8 +151,8 @@ def test_tritons_kernels_compute_the_definition(name, batch):
     assert_equal(passed(model, x, target, config, TritonKernels()), passed(dense, x, target, config))
 
 
-# near_largest compares the latents of a sample, of which a process has half. Of equal entries of a batch, BatchTopK
-# keeps those of the first process.
+# near_largest compares the latents of a sample, of which each process holds half. Of equal entries in a batch,
+# BatchTopK keeps the first process's.
 @pytest.mark.parametrize(
     ("name", "batch"),
     [

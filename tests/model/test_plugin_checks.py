@@ -1,4 +1,4 @@
-"""What methods of plugins' activations return is checked before kernels compute with it."""
+"""Results of plugins' activation methods are checked before kernels use them."""
 
 import numpy as np
 import pytest

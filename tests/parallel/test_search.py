@@ -1,4 +1,4 @@
-"""Searches among several processes find what one process finds."""
+"""Searches across processes find the same entries as a single process."""
 
 import torch
 from hypothesis import given
@@ -24,7 +24,7 @@ def narrowed_and_ranked(search, values_BQ):
     return support.dense(pre_N), search.ranks(entries.pre, entries.support)
 
 
-# few whole numbers, so that many are equal; positive, as entries are
+# few distinct whole numbers, so that many are equal; positive, as entries are
 values = st.integers(0, 10_000).map(
     lambda seed: torch.randint(1, 6, (6, 8), generator=torch.Generator().manual_seed(seed)).float()
 )

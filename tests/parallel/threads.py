@@ -1,4 +1,4 @@
-"""Threads of one process as the processes of a training, which exchange tensors through memory."""
+"""Threads of one process that act as the processes of a training, and exchange tensors through memory."""
 
 import threading
 from collections.abc import Callable, Sequence
@@ -14,14 +14,14 @@ Result = TypeVar("Result")
 
 
 class Threads(Group):
-    """One of several threads. `together` makes them."""
+    """The group of one of several threads; `together` creates it."""
 
     def __init__(self, rank: int, shared: list[object], barrier: threading.Barrier) -> None:
         self.rank, self.size = rank, len(shared)
         self.shared, self.barrier = shared, barrier
 
     def exchange(self, x):
-        """Return what every thread gives."""
+        """Return the values of all threads."""
         self.shared[self.rank] = x
         self.barrier.wait()
         given = list(self.shared)
@@ -60,7 +60,7 @@ class Threads(Group):
 
 
 def together(size: int, work: Callable[[Group], Result]) -> list[Result]:
-    """Return what each of several threads returns, which are given a group each."""
+    """Run a function in several threads, each with its group; return their results."""
     shared: list[object] = [None] * size
     barrier = threading.Barrier(size, timeout=60)
 

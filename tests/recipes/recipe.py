@@ -1,4 +1,4 @@
-"""A copy of the package that a recipe of docs/extending.md is applied to, and what its runs hang on."""
+"""A copy of the package to which a recipe of docs/extending.md is applied, and the identity of its runs."""
 
 import json
 import os
@@ -51,7 +51,7 @@ class Copy:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.touched: set[str] = set()
-        # with what is compiled, which saves seconds, but for what another process is compiling
+        # with compiled files, which saves seconds, except files that another process is compiling
         ignored = shutil.ignore_patterns("*.pyc.*", "*.tmp.*")
         shutil.copytree(REPOSITORY / "src/sdlcore", path / "src/sdlcore", ignore=ignored)
         (path / "config/schema").mkdir(parents=True)
@@ -63,7 +63,7 @@ class Copy:
         self.touched.add(name)
 
     def insert(self, name: str, before: str, text: str) -> str:
-        """Put text before some that a module has once, and return the module as it was."""
+        """Insert text before a text that a module contains once; return the original module."""
         module = self.path / "src/sdlcore" / name
         found = module.read_text()
         assert found.count(before) == 1, f"{name} has changed: the recipe no longer fits"
@@ -72,7 +72,7 @@ class Copy:
         return found
 
     def run(self, *arguments: object) -> str:
-        """Run Python with arguments in the copy, and return what it prints."""
+        """Run Python with arguments in the copy, and return its output."""
         path = os.pathsep.join([str(self.path / "src"), str(SCRIPTS)])
         command = [sys.executable, *map(str, arguments)]
         environment = os.environ | {"PYTHONPATH": path}
@@ -81,18 +81,18 @@ class Copy:
         return done.stdout
 
     def runs(self) -> dict[str, Any]:
-        """Return what would make each run anew: its settings, and the digest of its code."""
+        """Return everything that determines each run: its settings, and the digest of its code."""
         code = RUNS.replace("SCRIPTS", repr(str(SCRIPTS))).replace("CONFIG", repr(str(REPOSITORY / "config")))
         found: dict[str, Any] = json.loads(self.run("-c", code))
         return found
 
     def schema(self) -> str:
-        """Renew the schema, as docs/extending.md says, and return it."""
+        """Regenerate the schema, as docs/extending.md describes, and return it."""
         self.run("-m", "sdlcore.study.configuration.schema")
         return (self.path / "config/schema/config.schema.yaml").read_text()
 
     def leave_run(self, script: str, settings: dict[str, Any]) -> Path:
-        """Run a script of the workflow that finds a dictionary, and its evaluation; return the folder of the run."""
+        """Run a workflow script that finds a dictionary, then its evaluation; return the folder of the run."""
         rng, features = np.random.default_rng(0), np.eye(6, dtype=np.float32)
         for part in ("train", "test"):
             x = rng.random((200, 6)) * (rng.random((200, 6)) < 0.3)

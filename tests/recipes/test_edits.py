@@ -1,4 +1,4 @@
-"""An edit of an activation, a loss term or a solver makes the runs anew that use it, and no others."""
+"""Editing an activation, a loss term or a solver recomputes only the runs that use it."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""A new metric takes two files: it is computed in one, and declared in the other (docs/extending.md)."""
+"""A new metric takes changes in two files: its computation, and its declaration (docs/extending.md)."""
 
 import os
 import shutil
@@ -21,7 +21,7 @@ RECIPE = {
         "Better.HIGHER, EVERY_RUN, digits=1, effect=True),\n",
     ),
 }
-"""File -> the line after which another one is put, and that line."""
+"""File -> a line, and the line to insert after it."""
 
 EVALUATE = """
 import json
@@ -77,7 +77,7 @@ print(dict(grid.groups)["Alive"], "column of", grid.heads[grid.names :].count("h
 @pytest.mark.slow
 def test_a_metric_of_two_lines_in_two_files_is_in_metrics_tables_effects_the_report_and_the_documentation(tmp_path):
     package = tmp_path / "src/sdlcore"
-    # with what is compiled, which saves seconds, but for what another process is compiling
+    # with compiled files, which saves seconds, except files that another process is compiling
     shutil.copytree(REPOSITORY / "src/sdlcore", package, ignore=shutil.ignore_patterns("*.pyc.*", "*.tmp.*"))
     assert len(RECIPE) <= 2
     for name, (after, line) in RECIPE.items():
@@ -85,7 +85,7 @@ def test_a_metric_of_two_lines_in_two_files_is_in_metrics_tables_effects_the_rep
         assert text.count(after) == 1, f"{name} has changed: the recipe no longer fits"
         (package / name).write_text(text.replace(after, after + line))
     code = EVALUATE.replace("PAPER", repr(str(REPOSITORY / "resources/paper")))
-    # the package is the copy's, the page's maker the repository's
+    # the package is the copy's, the page generator the repository's
     path = os.pathsep.join([str(tmp_path / "src"), str(REPOSITORY)])
     environment, command = os.environ | {"PYTHONPATH": path}, [sys.executable, "-c", code]
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)

@@ -1,4 +1,4 @@
-"""A new source takes five files: one that fills its stores, its public name, its kind, a script and a rule."""
+"""A new source takes five files: the code for its stores, its public name, its kind, a script and a rule."""
 
 import pytest
 import yaml
@@ -76,7 +76,7 @@ if __name__ == "__main__":
 from sdlcore.sources.noise import NoiseSource
 """,
 }
-"""Files that are new, and what stands in them."""
+"""New files, and their content."""
 KINDS = "src/sdlcore/study/settings/sources.py"
 RECIPE = {
     "class Sources(Settings):": '''class Noise(Source, NoiseSource):
@@ -100,7 +100,7 @@ RECIPE = {
 ''',
     "from sdlcore.study.settings.fields import": "from sdlcore.pipeline import NoiseSource\n",
 }
-"""Text of the file of kinds -> what is put before it."""
+"""Text in the file of kinds -> the text to insert before it."""
 PUBLIC = "src/sdlcore/pipeline.pyi"
 MINE = {
     "sources": {"noise": {"mine": {"dimension": 6, "run": {"n_q": 64, "steps": 5, "batch_size": 32}}}},
@@ -124,7 +124,7 @@ def test_a_source_of_five_files_is_checked_planned_extracted_trained_on_and_show
     (checkout.path / KINDS).write_text(kinds)
     with (checkout.path / PUBLIC).open("a") as file:
         file.write("from .sources.noise import NoiseSource as NoiseSource\n")
-    assert _training(checkout) == before  # no training of another source is stale
+    assert _training(checkout) == before  # trainings on other sources stay valid
 
     (checkout.path / "config/trial.yaml").write_text(yaml.safe_dump(MINE))
     plan = checkout.plan(base="trial")

@@ -1,4 +1,4 @@
-"""A new table takes two files: it is defined in one, and asked for in the other (docs/extending.md)."""
+"""A new table takes two files: its definition, and the configuration that requests it (docs/extending.md)."""
 
 import json
 import os
@@ -26,7 +26,7 @@ class Rare(BenchTable):
 ''',
     "config/trial.yaml": "name: trial\nrare: {runs: {lrb: {methods: [topk, acs], seeds: [7, 8]}}}\n",
 }
-"""File -> what stands in it."""
+"""File -> its content."""
 
 MAKE = """
 import json

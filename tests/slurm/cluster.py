@@ -63,7 +63,7 @@ PartitionName=gpu Nodes=ALL MaxTime=INFINITE State=UP
 
 
 class Cluster:
-    """A context in which sbatch, squeue and the like work."""
+    """A context in which commands such as sbatch and squeue work."""
 
     def __init__(self, folder: Path, cpus: int) -> None:
         self.folder = folder
@@ -77,7 +77,7 @@ class Cluster:
         for file in FILES:
             if (ETC / file).exists() and not left_behind():
                 raise RuntimeError(f"{ETC / file} is there: this machine has a Slurm already, which is left alone")
-        # orphans of what is started here become children of this process, which can end them: PR_SET_CHILD_SUBREAPER
+        # orphaned processes become children of this process, which can end them: PR_SET_CHILD_SUBREAPER
         ctypes.CDLL(None).prctl(36, 1, 0, 0, 0)
         try:
             self._configure()
@@ -95,7 +95,7 @@ class Cluster:
     def __exit__(self, *_: object) -> None:
         for file in FILES:
             (ETC / file).unlink(missing_ok=True)
-        # the controller first, lest it start again what is ended
+        # the controller first, so that it does not restart the jobs
         for name in ["slurmctld", *NODES, "munged"]:
             if name in self.daemons:
                 self._kill(name)
@@ -135,7 +135,7 @@ class Cluster:
         return [f"--{option}={self.folder}/munge.{suffix}" for option, suffix in names.items()]
 
     def _start(self, name: str, *command: str) -> None:
-        # a daemon ends with this process, however that ends
+        # daemons end with this process, however it ends
         with (self.folder / f"{name}.out").open("a") as log:
             self.daemons[name] = subprocess.Popen(
                 ["setpriv", "--pdeathsig", "KILL", *(command if name in (*NODES, "slurmctld") else (name, *command))],
@@ -158,7 +158,7 @@ class Cluster:
         self._start(node, "slurmd", "-D", "-N", node)
 
     def crash_node(self, node: str) -> None:
-        """End a node's daemon and all that runs on it at once, as if its power were cut."""
+        """End a node's daemon and everything that runs on it at once, like a power cut."""
         jobs = run("squeue", "--noheader", "--states=running", "--nodelist", node, "--format=%i").split()
         self._kill(node)
         of_jobs = {f"slurmstepd: [{job}." for job in jobs}
@@ -172,7 +172,7 @@ class Cluster:
         return dict(line.split() for line in shown.splitlines())
 
     def jobs(self) -> list[dict[str, str]]:
-        """All jobs so far, with what the scheduler knows of each."""
+        """Return all jobs so far, as the scheduler describes them."""
         shown = run("scontrol", "show", "jobs", "--oneliner", "--details")
         return [dict(re.findall(r"(\w+)=(\S*)", line)) for line in shown.splitlines() if line.startswith("JobId=")]
 
@@ -198,7 +198,7 @@ def wait_for(what: str, condition: Callable[[], bool], seconds: float = 120) -> 
 
 
 def left_behind() -> bool:
-    """Whether the configuration is that of a test that was killed."""
+    """Return whether the configuration was left by a test that was killed."""
     conf = ETC / "slurm.conf"
     ours = conf.is_symlink() and conf.exists() and SLURM_CONF.splitlines()[0] in conf.read_text()
     return ours and run("scontrol", "ping", check=False).returncode != 0
@@ -220,11 +220,11 @@ def command_of(pid: int) -> str:
 
 
 def descendants(pid: int) -> list[int]:
-    """Return a process's children and theirs."""
+    """Return the descendants of a process."""
     children: dict[int, list[int]] = {}
     for process in Path("/proc").glob("[0-9]*/stat"):
         try:
-            # the name of the program, in parentheses, may hold anything
+            # the program's name, in parentheses, may contain anything
             parent = int(process.read_text().rpartition(")")[2].split()[1])
         except OSError:
             continue
@@ -236,7 +236,7 @@ def descendants(pid: int) -> list[int]:
 
 
 def reap() -> None:
-    """Take leave of children that were adopted, so that none is left as a zombie."""
+    """Wait for adopted children, so that no zombies remain."""
     try:
         while os.waitpid(-1, 0)[0]:
             pass
@@ -248,7 +248,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder, Cluster(Path(folder), os.cpu_count() or 1):
         command = os.posix_spawnp(sys.argv[1], sys.argv[1:], os.environ)
         while True:
-            # what jobs leave behind when they end is adopted, and taken leave of
+            # processes that jobs leave behind are adopted, and waited for
             ended, status = os.wait()
             if ended == command:
                 return os.waitstatus_to_exitcode(status)

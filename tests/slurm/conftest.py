@@ -1,4 +1,4 @@
-"""A cluster for all tests of this folder, and the tiny pipeline through its profile."""
+"""A cluster for all tests of this folder, and the tiny pipeline with its profile."""
 
 import json
 import os
@@ -17,20 +17,20 @@ from tests.workflow import pretended_conda
 from tests.workflow.conftest import Checkout
 
 OPTIONS = ["--workflow-profile", "profiles/slurm", "--configfile", "config/tiny.yaml"]
-# a scheduler with nothing else to do may be asked more often than one that has users
+# without other users, the scheduler may be polled more often
 OPTIONS += ["--slurm-init-seconds-before-status-checks", "1"]
 
 
 @pytest.fixture(scope="session")
 def cluster(tmp_path_factory):
-    # more CPUs than there are, so that jobs of a run that a drained node gives away need not wait for each other
+    # more CPUs than exist, so that jobs from a drained node need not wait for each other
     with Cluster(tmp_path_factory.mktemp("slurm"), cpus=4) as cluster:
         yield cluster
 
 
 @pytest.fixture(scope="session")
 def local(tmp_path_factory):
-    """The same pipeline without a cluster, made while others wait for a scheduler; called, it is there."""
+    """The same pipeline without a cluster, run in the background; calling it waits for the result."""
     checkout = Checkout(tmp_path_factory.mktemp("local") / "sdl core")
     with ThreadPoolExecutor() as background:
         made = background.submit(checkout.snakemake)
@@ -44,7 +44,7 @@ def local(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def in_conda(cluster, tmp_path_factory):
-    """A job in a conda environment, submitted in the background, and the folder of what stands in for conda."""
+    """A job in a conda environment, submitted in the background, and the folder of the conda replacement."""
     folder = tmp_path_factory.mktemp("conda")
     path = f"{pretended_conda.install(folder / 'conda')}:{os.environ['PATH']}"
     checkout = set_up(folder / "sdl core")
@@ -53,7 +53,7 @@ def in_conda(cluster, tmp_path_factory):
 
 
 def set_up(path: Path) -> Checkout:
-    """A checkout whose profile was set up for the cluster, as a user would."""
+    """A checkout whose profile was set up for the cluster, as by a user."""
     checkout = Checkout(path)
     profile = checkout.path / "profiles/slurm/profile.yaml"
     text = profile.read_text()
@@ -83,7 +83,7 @@ class Submission:
         self.process.kill()
 
     def jobs(self) -> list[dict[str, str]]:
-        """What the scheduler knows of this run's jobs."""
+        """Return this run's jobs as the scheduler describes them."""
         found = re.search(r"SLURM run ID: (\S+)", self.log.read_text())
         return [job for job in self.cluster.jobs() if job["JobName"] == found[1]] if found else []
 
@@ -110,12 +110,12 @@ def is_running(job: dict[str, str]) -> bool:
 
 
 def is_midway(job: dict[str, str]) -> bool:
-    """Whether a training runs, for long enough to have started something."""
+    """Return whether a training runs, for long enough to have started something."""
     return is_running(job) and job["RunTime"] >= "00:00:04"
 
 
 def results(folder: Path) -> dict[str, object]:
-    """Return what a run found: tables as they are, metrics without what says when and where they were made."""
+    """Return a run's results: tables as they are, metrics without time and place of their computation."""
     found: dict[str, object] = {}
     for file in sorted((folder / "results/tiny").rglob("*")):
         name = str(file.relative_to(folder))

@@ -1,4 +1,4 @@
-"""The tiny pipeline on a Slurm of two nodes ends as it does without one, whatever becomes of jobs and nodes."""
+"""The tiny pipeline gives the same results on a Slurm with two nodes, despite cancelled jobs and drained nodes."""
 
 import re
 import shutil
@@ -17,14 +17,14 @@ class Disturbed(NamedTuple):
     cancelled: dict[str, str]
     """A job that was cancelled midway"""
     elsewhere: dict[str, str]
-    """and one that was submitted after it, when it ran while the node of the former took none."""
+    """A job submitted after it, which ran while the first job's node was drained."""
 
 
 @pytest.fixture(scope="module")
 def disturbed(cluster, local, in_conda, tmp_path_factory):
-    """The whole pipeline, in which a job is cancelled, and its node drained and resumed."""
+    """The whole pipeline; a job is cancelled, and its node drained and resumed."""
     checkout = set_up(tmp_path_factory.mktemp("disturbed") / "sdl core")
-    # two jobs of three runs, in the place of one of four and one of two
+    # two jobs with three runs each, instead of one with four and one with two
     with Submission(cluster, checkout, "--set-resources", "train:gpu=1", "--group-components", "run=3") as submission:
         first = submission.wait_for("running training", is_midway)
         drained = first["NodeList"]
@@ -48,19 +48,19 @@ def test_only_the_job_that_was_cancelled_is_submitted_again_and_none_to_a_draine
     assert ended_badly == {disturbed.cancelled["JobId"]: "CANCELLED"}
     assert disturbed.elsewhere["NodeList"] != disturbed.cancelled["NodeList"]
     assert all(job["Restarts"] == "0" for job in jobs.values())
-    # six runs, three in a job
+    # six runs, three per job
     assert sum(is_training(job) for job in jobs.values()) == 2 + 1
 
 
 def test_the_pipeline_takes_few_jobs_that_ask_for_what_rules_need(disturbed):
     jobs = disturbed.submission.jobs()
     steps = int(re.search(r"of (\d+) steps \(100%\) done", disturbed.submission.log.read_text())[1])
-    # without `all`, which Snakemake itself is done with, and with the one that was cancelled
+    # without `all`, which Snakemake does itself, and including the cancelled job
     assert len(jobs) <= (steps - 1) / 2 + 1
     assert all(job["Partition"] == "gpu" for job in jobs)
     assert {job["NodeList"] for job in jobs} == set(NODES)
     trainings = [job for job in jobs if is_training(job)]
-    # steps of a job take turns: three trainings of four hours at most, and evaluations of one
+    # steps of a job run in turn: three trainings of at most four hours each, and evaluations of one hour
     assert {(job["TimeLimit"], job["NumCPUs"]) for job in trainings} == {("15:00:00", "1")}
     assert all(job["TresPerJob"] == "gres/gpu:1" for job in trainings)
     assert all("TresPerJob" not in job for job in jobs if job not in trainings)
@@ -91,13 +91,13 @@ def test_a_node_that_goes_down_and_a_controller_that_is_killed_change_nothing(cl
         node = job["NodeList"]
         cluster.crash_node(node)
         wait_for("node that is down", lambda: cluster.node_states()[node].startswith("down"))
-        # midway, since a step that is asked for while the controller is away waits two minutes for its answer
+        # midway, because a step that is requested while the controller is away waits two minutes for its answer
         submission.wait_for("job that runs again", lambda each: is_midway(each) and each["Restarts"] == "1")
         cluster.kill_controller()
         cluster.start_controller()
         cluster.start_node(node)
         submission.finish()
-        # what the training was made from stayed as it was
+        # the training's inputs are unchanged
         assert len(submission.jobs()) == 1
     assert results(checkout.path) == results(local().path)
 

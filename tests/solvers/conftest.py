@@ -1,4 +1,4 @@
-"""A small bench for the tests of solvers, whose size they are not told."""
+"""A small bench for solvers, which do not know its number of features."""
 
 from typing import NamedTuple
 
@@ -14,7 +14,7 @@ from sdlcore.sources.bench.settings import FeatureMatrixConfig
 
 
 class Bench(NamedTuple):
-    """Samples and the features that they are made of."""
+    """Samples and their features."""
 
     x: Tensor
     """N x n_p."""
@@ -22,7 +22,7 @@ class Bench(NamedTuple):
     """n x n_p, unit rows."""
 
     def batches(self, size: int):
-        """Return what gives the batches of a solver, in an endless row."""
+        """Return a function that gives a solver's batches, in an endless sequence."""
 
         def batch(step: int) -> Tensor:
             return self.x[(torch.arange(size) + step * size) % len(self.x)]

@@ -1,4 +1,4 @@
-"""The three solvers against each other."""
+"""Compare the three solvers with each other."""
 
 import dataclasses
 

@@ -101,7 +101,7 @@ def test_activations_that_are_not_finite_are_noticed():
 
 
 def loud_and_quiet(noise, B=400, K=60, d=40):
-    """Samples of four loud features and a quiet one, with noise; returns them, the atoms and the true codes."""
+    """Return samples of four loud features and a quiet one, with noise; the atoms; and the true codes."""
     generator = torch.Generator().manual_seed(3)
     atoms = torch.nn.functional.normalize(torch.randn(K, d, generator=generator))
     active = torch.rand(B, K, generator=generator).argsort(1)[:, :5]

@@ -1,4 +1,4 @@
-"""Double-batch K-SVD beside plain references in numpy."""
+"""Compare double-batch K-SVD with plain references in numpy."""
 
 import dataclasses
 
@@ -49,7 +49,7 @@ def test_codes_are_those_of_a_plain_matching_pursuit(seed, s, signed):
     x, atoms = problem(seed)
     codes = matching_pursuit(x, atoms, s, signed)
     plain = [plain_pursuit(row, atoms.double().numpy(), s, signed) for row in x.double().numpy()]
-    # where two picks are worth the same to rounding, the plain pursuit may take the other
+    # if two picks are equally good up to rounding, the plain pursuit may take the other one
     same = np.isclose(codes.support.dense(codes.values).numpy(), plain, atol=1e-3).all(1)
     assert same.mean() >= 0.9
 
@@ -115,7 +115,7 @@ def test_the_update_is_the_leading_singular_pair_of_what_the_others_leave(bench)
         sign = np.sign(vh[0] @ D[a])
         D[a], X[users, a] = sign * vh[0], sign * s[0] * u[:, 0]
     cosines = (atoms.double().numpy() * D).sum(1)
-    # singular values that are close take the power method long
+    # the power method converges slowly if singular values are close
     assert np.mean(np.abs(cosines) > 0.999) > 0.9
     assert error(x, codes, values, atoms) == pytest.approx(((x.numpy() - X @ D) ** 2).sum(), rel=0.02)
 
@@ -163,7 +163,7 @@ def test_atoms_that_no_sample_uses_are_replaced(bench):
 
 
 def test_where_codes_are_signed_no_sign_of_a_start_matters_nor_what_replaces_unused_atoms(bench):
-    # a dimension that is zero in all samples, which four atoms are along: no rounding makes a sample use them
+    # a dimension that is zero in all samples, along which four atoms point: no rounding makes a sample use them
     x, features = (torch.nn.functional.pad(each, (0, 1)) for each in (bench.x, bench.features))
     start = torch.cat([features[4:], torch.eye(33)[-1:].expand(4, 33)])
     turned = start * torch.where(torch.arange(len(start)) % 2 == 0, -1.0, 1.0)[:, None]
@@ -186,7 +186,7 @@ def test_the_same_seed_gives_the_same_bits(bench):
 
 @pytest.mark.parametrize("signed", [False, True])
 def test_compiled_loops_give_the_same_bits_on_any_number_of_threads(bench, signed):
-    """Products with all atoms, which come before, are the library's: its order of additions may change with threads."""
+    """The preceding products with all atoms are the library's, whose order of additions may depend on threads."""
     x = bench.x[:500]
     atoms = initial_atoms(bench.x, 60, torch_stream(0, "initialisation"))
     products, gram, squares = x @ atoms.T, (atoms @ atoms.T).numpy(), x.square().sum(1)

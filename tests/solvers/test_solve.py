@@ -1,4 +1,4 @@
-"""Solvers find the same dictionary whatever the unit of the activations."""
+"""Solvers find the same dictionary in any unit of the activations."""
 
 import warnings
 from typing import get_args
@@ -33,7 +33,7 @@ def x(bench):
 
 @pytest.mark.parametrize("solver", get_args(Solver))
 def test_a_dictionary_does_not_depend_on_the_unit_of_the_activations(x, solver):
-    # both are divided by a power of two, which leaves every digit; multiplied by one, too
+    # both are divided by a power of two, which is exact, and so is multiplying by one
     huge, tiny = (solved(x, solver, scale) for scale in (2.0**98, 2.0**-98))
     assert np.array_equal(huge.W_dec.numpy(), tiny.W_dec.numpy())
     assert np.array_equal(huge.b_enc.numpy() / 2.0**98, tiny.b_enc.numpy() * 2.0**98)
@@ -49,7 +49,7 @@ def test_a_dictionary_does_not_depend_on_the_unit_of_the_activations(x, solver):
 @pytest.mark.parametrize("scale", [1e18, 1e30, 1e-30])
 @pytest.mark.parametrize("solver", get_args(Solver))
 def test_no_scale_gives_zeros_or_nan(x, solver, scale):
-    # rounding to float32 at another scale moves which samples are tied, and with them atoms: not the error
+    # float32 rounding at another scale changes ties between samples, and so atoms, but not the error
     assert fvu(solved(x, solver, scale), x, scale) == pytest.approx(fvu(solved(x, solver), x), rel=0.2)
 
 

@@ -1,4 +1,4 @@
-"""Image folders and a CLIP, made on the spot."""
+"""Image folders and a CLIP for tests, made here."""
 
 import json
 import os
@@ -22,7 +22,7 @@ ARCHITECTURE = {
     "vision_cfg": {"image_size": 16, "layers": 2, "width": 24, "patch_size": 8, "head_width": 12},
     "text_cfg": {"context_length": 16, "vocab_size": 49408, "width": 8, "heads": 2, "layers": 1},
 }
-# what is wrong with each file of the damaged folder
+# the error of each file in the damaged folder
 DAMAGED = {
     "a_cat/truncated.jpg": "OSError: image file is truncated",
     "a_cat/words.jpg": "UnidentifiedImageError: cannot identify image file 'words.jpg'",
@@ -39,7 +39,7 @@ class ClipFiles(NamedTuple):
 
 
 def picture(*names: str | int, size: tuple[int, int] = (20, 17)) -> Image.Image:
-    """A small picture with structure, the same one for the same names."""
+    """Return a small picture with structure that depends only on the names."""
     pixels = stream(0, *names).integers(0, 256, size=(4, 4, 3), dtype=np.uint8)
     return Image.fromarray(pixels).resize(size, Image.Resampling.BICUBIC)
 
@@ -70,7 +70,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory, make_folder: Callable[[Path
 
 @pytest.fixture(scope="session")
 def deep() -> Iterator[Path]:
-    """A folder with a folder that holds `DEEP`, more of them than Python's stack has frames, and in it a text."""
+    """A folder with folders nested in `DEEP`, deeper than Python's stack, and a text at the bottom."""
     root = Path(tempfile.mkdtemp())
     try:
         for depth in range(100, 1300, 100):  # pathlib makes parents recursively
@@ -78,16 +78,16 @@ def deep() -> Iterator[Path]:
         (root / "class" / DEEP / "a.txt").write_text("deep")
         picture("any").save(root / "class" / DEEP / "image.png")
         yield root
-    finally:  # as shutil and pytest remove folders
+    finally:  # like shutil and pytest when they remove folders
         subprocess.run(["rm", "-rf", str(root)], check=True)
 
 
 @pytest.fixture
 def unprivileged() -> Iterator[Path]:
-    """A folder of a user whom permissions keep out; root, whom they do not, becomes nobody meanwhile."""
+    """A user's folder without permissions; root, who could read it, becomes nobody meanwhile."""
     root = os.geteuid() == 0
     with tempfile.TemporaryDirectory() as name:
-        Path(name).chmod(0o777)  # what pytest makes is root's alone
+        Path(name).chmod(0o777)  # pytest's folders are accessible to root alone
         if root:
             os.seteuid(65534)
         path = Path(name) / "its"
@@ -103,7 +103,7 @@ def unprivileged() -> Iterator[Path]:
 
 @pytest.fixture(scope="session")
 def damaged(tmp_path_factory: pytest.TempPathFactory, make_folder: Callable[[Path], Path]) -> Path:
-    """The same folder with three files more, which look like images."""
+    """The same folder with three more files that look like images."""
     root = make_folder(tmp_path_factory.mktemp("images") / "damaged")
     picture("truncated", size=(200, 200)).save(root / "a_cat/truncated.jpg", quality=95)
     whole = (root / "a_cat/truncated.jpg").read_bytes()
@@ -123,6 +123,6 @@ def clip_files(tmp_path_factory: pytest.TempPathFactory) -> ClipFiles:
     with torch.random.fork_rng():
         torch.manual_seed(0)
         model = open_clip.create_model(architecture.stem)
-        torch.nn.init.normal_(model.visual.ln_post.bias)  # as after training: it is not the identity
+        torch.nn.init.normal_(model.visual.ln_post.bias)  # not the identity, as after training
     save_file(model.state_dict(), where / "random.safetensors")
     return ClipFiles(str(architecture), str(where / "random.safetensors"))

@@ -1,6 +1,6 @@
-"""As much of the Hugging Face hub's protocol as its clients need to fetch repositories, served on 127.0.0.1.
+"""The part of the Hugging Face hub's protocol that clients need to fetch repositories, served on 127.0.0.1.
 
-The folder holds models/OWNER/NAME/... and datasets/OWNER/NAME/....
+The folder contains models/OWNER/NAME/... and datasets/OWNER/NAME/....
 """
 
 import hashlib
@@ -20,7 +20,7 @@ ROUTE = re.compile(
 
 
 def commit_of(name: str) -> str:
-    """Return the only commit that a repository has."""
+    """Return the commit id of a repository; each has exactly one."""
     return hashlib.sha1(name.encode()).hexdigest()
 
 
@@ -37,7 +37,7 @@ def entry(root: Path, path: Path) -> dict:
 
 @contextmanager
 def fake_hub(folder: Path, gated: Collection[str] = ()) -> Iterator[str]:
-    """Serve ``folder`` and give the address; the files of repositories in ``gated`` are refused."""
+    """Serve ``folder`` and yield the address; requests for files of ``gated`` repositories are refused."""
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"

@@ -1,7 +1,7 @@
-"""Compile all of Triton's kernels for a card that is not here, as training calls them, and print their names.
+"""Compile all of Triton's kernels for a card that is not present, with the arguments of trainings; print their names.
 
-Compiling needs no GPU: it goes all the way to the card's machine code. Kernels are not launched, and what would be
-their results is whatever was in memory, or zero.
+Compiling needs no GPU: it goes all the way to the card's machine code. Kernels are not launched, so their results are
+arbitrary memory, or zero.
 """
 
 import sys
@@ -20,7 +20,7 @@ B, N_P, N_Q, K = 256, 768, 2048, 64
 
 
 class Absent:
-    """A driver for a card of a compute capability."""
+    """A Triton driver for a card of a given compute capability."""
 
     def __init__(self, capability: int) -> None:
         self.target = GPUTarget("cuda", capability, 32)
@@ -36,7 +36,7 @@ class Absent:
 
 
 def compile_all(capability: int) -> set[str]:
-    """Return the names of the kernels that were compiled."""
+    """Return the names of the compiled kernels."""
     names = set()
     run = JITFunction.run
 

@@ -1,3 +1,3 @@
-"""Kernels are tested on two threads."""
+"""Test kernels on two threads."""
 
 from tests.two_threads import two_threads as two_threads

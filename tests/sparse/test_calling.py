@@ -16,7 +16,7 @@ CODE = """if True:
 
 
 def test_torch_keeps_the_threads_that_it_was_given_and_numba_takes_as_many():
-    # numba's threads may be more than the machine has cores
+    # numba's threads may exceed the machine's cores
     environment = os.environ | {"NUMBA_NUM_THREADS": "3"}
     done = subprocess.run([sys.executable, "-c", CODE], capture_output=True, text=True, check=True, env=environment)
     assert done.stdout.split() == ["1", "1", "3"]

@@ -1,4 +1,4 @@
-"""Whoever waits for kernels to be compiled is told so, once, and nobody else is."""
+"""Compilation of kernels is announced once, to the process that waits for it."""
 
 import sys
 from importlib.util import module_from_spec, spec_from_file_location
@@ -17,7 +17,7 @@ def kernel(x):
 
 
 def imported(path):
-    """Import a file as a process does that has not imported it before."""
+    """Import a file as a new process would."""
     spec = spec_from_file_location("own_kernel", path)
     module = sys.modules["own_kernel"] = module_from_spec(spec)
     spec.loader.exec_module(module)

@@ -1,4 +1,4 @@
-"""Products of int8 that a processor computes wrongly are noticed before any is used."""
+"""Wrong int8 products of a processor are detected before they are used."""
 
 import numpy as np
 import pytest
@@ -22,7 +22,7 @@ def of_whole_fours(samples, latents, out):
 
 @pytest.fixture
 def wrong_processor(monkeypatch):
-    """A processor that reports instructions for int8, whose products overflow all the same."""
+    """A processor that reports int8 instructions, but whose products overflow."""
     monkeypatch.setattr(int8, "multiply", in_16_bits)
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_vnni": True})
     monkeypatch.setattr(screening, "LEAST", 0)
@@ -39,7 +39,7 @@ def test_small_products_are_compared_with_integers(product, right):
 
 @needs_int8
 def test_searches_are_exact_in_shapes_that_were_not_tried(monkeypatch):
-    """A processor that passes the trial computes larger products correctly, too."""
+    """A processor that passes the test computes larger products correctly, too."""
     monkeypatch.setattr(int8, "multiply", by_integers)
     x, W = torch.randn(37, 131), torch.randn(2100, 131)
     searched = [Preactivations(x, W, torch.zeros(2100), torch.int8).largest(5)]
@@ -58,7 +58,7 @@ def test_where_they_are_wrong_nothing_is_screened(wrong_processor):
         pre = Preactivations(x, W, b, screened=screened)
         assert not pre.screened
         assert torch.equal(pre.largest(8).support.columns.long(), expected)
-    # had they been used, latents would have been missed
+    # if they were used, latents would be missed
     wrong_processor.setattr(int8, "is_exact", lambda: True)
     assert not torch.equal(Preactivations(x, W, b, screened=True).largest(8).support.columns.long(), expected)
 

@@ -1,4 +1,4 @@
-"""The CPU's kernels against torch operators, and both against dense products."""
+"""Compare the CPU kernels with torch operators, and both with dense products."""
 
 import itertools
 import os
@@ -25,7 +25,7 @@ NUMBA, TORCH = NumbaKernels(), TorchKernels()
 
 @st.composite
 def patterns(draw):
-    """Offsets, columns, number of columns and rows of a random pattern; rows may be empty."""
+    """Return offsets, columns, number of columns and rows of a random pattern; rows may be empty."""
     rows, n_q, seed = draw(st.integers(1, 9)), draw(st.integers(1, 70)), draw(st.integers(0, 1000))
     generator = torch.Generator().manual_seed(seed)
     mask = torch.rand(rows, n_q, generator=generator) < draw(st.sampled_from([0.0, 0.1, 0.5, 1.0]))
@@ -34,7 +34,7 @@ def patterns(draw):
 
 
 def both(name, *arguments):
-    """The result of either backend."""
+    """Return the result of either backend."""
     return getattr(NUMBA, name)(*arguments), getattr(TORCH, name)(*arguments)
 
 
@@ -207,7 +207,7 @@ def test_kernels_keep_buffers_only_in_a_workspace_that_they_are_given():
 
 def test_a_search_reuses_its_buffers_from_tile_to_tile(monkeypatch):
     monkeypatch.setattr(tiles, "TILE", 10)
-    monkeypatch.setattr(tiles, "_one_dnn", lambda: False)  # which takes memory of its own
+    monkeypatch.setattr(tiles, "_one_dnn", lambda: False)  # oneDNN allocates memory of its own
     product = Product(torch.randn(6, 4), torch.randn(50, 4), torch.zeros(50), torch.float32)
     workspace = Workspace()
     memory = {tile.data_ptr() for _, tile in tiles.Tiles(product, workspace)}
@@ -216,7 +216,7 @@ def test_a_search_reuses_its_buffers_from_tile_to_tile(monkeypatch):
 
 
 def test_a_search_that_finds_nearly_all_keeps_no_more_from_step_to_step(monkeypatch):
-    """Where a dictionary is dense, buffers grow in each step: those that grew are found again in the next."""
+    """With a dense dictionary, buffers grow in each step; the next step reuses the grown ones."""
     monkeypatch.setattr(tiles, "TILE", 10)
     product = Product(torch.randn(6, 4), torch.randn(80, 4), torch.zeros(80), torch.float32)
     workspace, held = Workspace(), []
@@ -255,7 +255,7 @@ def test_norms_are_those_of_a_gradient_that_nothing_was_written_to():
     gradient, another = torch.zeros(3, 2), torch.zeros(3, 2)
     assert row_norms.of(gradient) is None
     row_norms.note(gradient, squares, products)
-    # what autograd makes of a gradient is another tensor in the same memory
+    # autograd wraps a gradient in another tensor with the same memory
     assert row_norms.of(gradient.detach()) == (squares, products)
     assert row_norms.of(another) is None
     assert RowNorms().of(gradient) is None
@@ -271,7 +271,7 @@ def test_a_pattern_is_narrowed_to_the_largest_positive_entries_of_each_row(patte
     values = torch.randint(-1, ties, (len(columns),), generator=generator).to(dtype)
     entries = SparseRows(offsets, columns, values)
     narrow_offsets, narrow_columns, narrow_values = NUMBA.narrow(entries, k)
-    # which may keep those that are not positive, too
+    # torch's backend may keep entries that are not positive, too
     of_torch = TORCH.narrow(entries, k)
     for one, other in zip(of_torch.where(of_torch.values > 0), NUMBA.narrow(entries, k), strict=True):
         assert torch.equal(one, other)

@@ -15,7 +15,7 @@ DTYPES = [torch.float32, torch.float64, torch.bfloat16, torch.int8]
 
 @st.composite
 def cases(draw):
-    """Samples of very different norms, an encoder, a bias, and how many latents a tile has."""
+    """Return samples of very different norms, an encoder, a bias, and a number of latents per tile."""
     generator = torch.Generator().manual_seed(draw(st.integers(0, 10_000)))
     B, n_q, d = draw(st.integers(1, 12)), draw(st.integers(1, 150)), draw(st.integers(2, 20))
 
@@ -28,7 +28,7 @@ def cases(draw):
 
 
 def searched(monkeypatch, x, W, b, tile, dtype):
-    """The object, and the numbers that it searches, computed in one piece."""
+    """Return the object, and the numbers that it searches, computed as a whole."""
     monkeypatch.setattr(tiles, "TILE", tile)
     if dtype == torch.float64:
         x, W, b = x.double(), W.double(), b.double()
@@ -43,17 +43,17 @@ def searched(monkeypatch, x, W, b, tile, dtype):
 
 
 def in_steps(rows):
-    """Whole numbers from -127 to 127, and what they count in."""
+    """Return integers from -127 to 127, and their step size."""
     steps = rows.abs().amax(1) / 127
     inverse = torch.where(steps > 0, 1 / steps.double(), 0.0)
     exact = rows * inverse[:, None]
-    # on which side of a half a number falls hangs on the order in which a compiler divides
+    # the side of a half to which a number is rounded depends on the compiler's order of divisions
     assume(((exact - exact.floor() - 0.5).abs() > 1e-4).all())
     return exact.round().float(), steps
 
 
 def tolerance(dtype, x, W, b, _tile=0):
-    """Products of other sizes are rounded another way, and in steps of bfloat16 where they are in it."""
+    """Compare up to rounding: products of other sizes are rounded differently, in bfloat16 by steps of bfloat16."""
     size = float(x.norm(dim=1).max() * W.norm(dim=1).max() + b.abs().max())
     return {torch.bfloat16: 1e-2, torch.float64: 1e-12}.get(dtype, 1e-5) * size
 
@@ -72,7 +72,7 @@ def test_the_largest_are_the_largest_positive_ones(dtype, case, k):
     B = len(whole)
     assert support.n_rows == B
     mine = torch.zeros_like(whole).index_put((support.rows, support.columns.long()), values)
-    # each value is that of its place, each sample's are the largest of that sample
+    # each value belongs to its position, and each sample has its largest values
     assert_near(mine[support.rows, support.columns.long()], whole[support.rows, support.columns.long()], dtype, case)
     assert_near(mine.topk(k, dim=1).values, whole.topk(k, dim=1).values.clamp(min=0), dtype, case)
     assert (values > 0).all()
@@ -145,7 +145,7 @@ def test_gpus_have_no_int8():
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(cases(), st.integers(1, 40), st.floats(-1, 1))
 def test_where_a_search_begins_changes_no_bit(monkeypatch, upper, case, k, towards):
-    """Whatever the batch before was, also one whose largest entries are larger or fewer."""
+    """For any previous batch, also for one with larger or fewer large entries."""
     x, W, b, tile = case
     monkeypatch.setattr(tiles, "TILE", tile)
     monkeypatch.setattr(tiles, "MANY", 1)

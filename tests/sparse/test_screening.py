@@ -1,4 +1,4 @@
-"""What is found by way of int8 is what float32 has."""
+"""A search by way of int8 finds the entries of float32."""
 
 import pytest
 import torch
@@ -19,7 +19,7 @@ pytestmark = needs_int8
 
 @st.composite
 def cases(draw):
-    """Samples, an encoder and a bias: of norms that differ, in directions that many share, with ties in int8."""
+    """Return samples, an encoder and a bias, with unequal norms, directions shared by many, and ties in int8."""
     generator = torch.Generator().manual_seed(draw(st.integers(0, 10_000)))
 
     def normal(*shape):
@@ -40,13 +40,13 @@ def exact(x, W, b):
 
 
 def rounding(x, W, b):
-    """What float32 may add up to otherwise."""
-    x, W = x.double(), W.double()  # in float32 squares vanish
+    """Bound of the difference between orders of summation in float32."""
+    x, W = x.double(), W.double()  # squares would vanish in float32
     return 1e-5 * float(x.norm(dim=1).max() * W.norm(dim=1).max() + b.abs().max())
 
 
 def assert_found(entries, wanted_BQ, unsure_BQ, whole_BQ, atol):
-    """Entries are those that are wanted, but where rounding decides; and hold the numbers of their places."""
+    """Entries are the wanted ones, unless rounding decides, and have the values of their positions."""
     rows, columns = entries.support.rows, entries.support.columns.long()
     mine = torch.zeros_like(wanted_BQ)
     mine[rows, columns] = True
@@ -87,7 +87,7 @@ def test_no_bound_is_below_its_pre_activation(case):
 
 
 def test_int8_alone_would_find_others():
-    """The test above is none if rounding to int8 changes nothing."""
+    """The test above would be void if rounding to int8 changed nothing."""
     generator = torch.Generator().manual_seed(0)
     x, W = torch.randn(64, 64, generator=generator), torch.randn(2000, 64, generator=generator)
     b = torch.zeros(2000)
@@ -118,7 +118,7 @@ def test_most_samples_need_no_second_product(monkeypatch):
 
 def test_samples_that_are_searched_twice_leave_no_buffers_of_their_number():
     W = torch.randn(1000, 16)
-    W[200:400] = W[200] + 1e-4 * torch.randn(200, 16)  # nearer to each other than int8 can tell
+    W[200:400] = W[200] + 1e-4 * torch.randn(200, 16)  # closer to each other than int8 can distinguish
     workspace, shapes = Workspace(), set()
     for uncertain in (3, 5, 7):
         x = torch.randn(40, 16)
@@ -141,7 +141,7 @@ def test_what_is_not_finite_is_searched_by_float32(where):
 
 @pytest.mark.parametrize("name", ["relu", "jumprelu", "gated", "topk", "batchtopk"])
 def test_a_dictionary_learns_the_same(name, monkeypatch):
-    """Latents and gradients of a step, with and without."""
+    """Compare a step's latents and gradients with and without screening."""
     n_q, d, B = 600, 32, 48
 
     def step(screened):

@@ -34,11 +34,11 @@ def test_above_ranks_nothing():
 
 @given(seed=seeds, spread=st.floats(0, 3))
 def test_the_largest_of_a_batch_are_found_whatever_bound_is_tried(seed, spread):
-    """Samples of very different scale: the guess is bad, the result exact."""
+    """Samples of very different scale make the guess bad; the result is still exact."""
     generator = torch.Generator().manual_seed(seed)
     z = torch.randn(300, 400, generator=generator) * torch.exp(spread * torch.randn(300, 1, generator=generator))
     search = LargestPerBatch(5)
-    for batch in (z, z, 0.1 * z, 0 * z - 1, z):  # what one batch suggests of the next may be wrong, too
+    for batch in (z, z, 0.1 * z, 0 * z - 1, z):  # a batch's guess for the next may be wrong, too
         support, values = search.find(given_as(batch))
         expected = batch.flatten().sort().values[-1500:].clamp(min=0)
         assert torch.equal(values, batch[support.rows, support.columns.long()])

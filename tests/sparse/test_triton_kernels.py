@@ -1,4 +1,4 @@
-"""Triton's kernels against products in float64: by Triton's interpreter, or compiled where there is a GPU."""
+"""Compare Triton's kernels with float64 products: in Triton's interpreter, or compiled if there is a GPU."""
 
 import os
 import subprocess
@@ -27,7 +27,7 @@ KERNELS = TritonKernels()
 
 
 def some_and_all(some, others):
-    """Parameters of which `make test` takes the first, and `make gpu-test` all."""
+    """Return parameters: `make test` takes the first, `make gpu-test` all."""
     return [*some, *(pytest.param(*each, marks=pytest.mark.kernels) for each in others)]
 
 
@@ -36,7 +36,7 @@ FLOATS = some_and_all([torch.float32], [(torch.bfloat16,)])
 
 @pytest.fixture(autouse=True)
 def small_slices(monkeypatch):
-    """Have small dictionaries searched in several slices, and by few programs, which the interpreter runs in turn."""
+    """Make small dictionaries be searched in several slices by few programs, because the interpreter is sequential."""
     monkeypatch.setattr(triton_search, "_LEAST", 64)
     monkeypatch.setattr(triton_search, "_ENTRIES", 1)
     if DEVICE == "cpu":
@@ -45,7 +45,7 @@ def small_slices(monkeypatch):
 
 @pytest.fixture(autouse=True)
 def bfloat16_in_the_interpreter(monkeypatch):
-    """Give the interpreter a product of bfloat16 with sums in float32: its own multiplies the bits as whole numbers."""
+    """Give the interpreter bfloat16 products with float32 sums; its own multiplies the bits as integers."""
     if DEVICE == "cuda":
         return
     import triton.language as tl
@@ -60,7 +60,7 @@ def bfloat16_in_the_interpreter(monkeypatch):
 
 
 def whole_numbers(seed, *shape, most=8):
-    """Whole numbers, which every type and every order of adding up multiplies without an error; many are equal."""
+    """Return integers, many of them equal, which every type multiplies and sums exactly in any order."""
     generator = torch.Generator().manual_seed(seed)
     return torch.randint(-most, most + 1, shape, generator=generator).float().to(DEVICE)
 
@@ -71,12 +71,12 @@ def numbers(seed, *shape, dtype=torch.float32):
 
 
 def product_of(x, W, b, dtype=torch.float32):
-    """A product, and what it is in float64."""
+    """Return a product, and its float64 value."""
     return Product(x, W, b, dtype), x.double() @ W.double().T + b.double()
 
 
 def assert_largest(found, whole, k):
-    """Rows are the k largest of a product, of equal ones those of smaller column."""
+    """Check that rows hold the k largest entries of a product; of equal ones, those with smaller columns."""
     n = len(whole)
     expected = torch.sort(whole, dim=1, descending=True, stable=True).indices[:, :k].sort(dim=1).values
     assert torch.equal(found.offsets, torch.arange(n + 1, device=DEVICE) * k)
@@ -112,7 +112,7 @@ def test_the_largest_entries_are_those_of_the_whole_product(B, n_p, n_q, k, seed
 def test_entries_above_bounds_are_those_of_the_whole_product(B, n_p, n_q, k, seed, dtype):
     factors = whole_numbers(seed, B, n_p), whole_numbers(seed + 1, n_q, n_p), whole_numbers(seed + 2, n_q)
     product, whole = product_of(*factors, dtype)
-    # an entry that equals its bound does not exceed it; one column keeps all, and one keeps none
+    # entries equal to their bound do not exceed it; one column keeps all entries, and one keeps none
     bounds = whole.amax(0).minimum(whole_numbers(seed + 3, n_q, most=200).abs()).float()
     bounds[0], bounds[-1] = -torch.inf, torch.inf
     found = KERNELS.above(product, bounds)
@@ -186,12 +186,12 @@ def test_more_than_all_entries_are_refused():
 
 
 def normal(seed, B, n_p, n_q):
-    """A product of normal numbers, and what it is in float64."""
+    """Return a product of normally distributed numbers, and its float64 value."""
     return product_of(numbers(seed, B, n_p), numbers(seed + 1, n_q, n_p), numbers(seed + 2, n_q))
 
 
 def integral(seed, B, n_p, n_q):
-    """A product of few whole numbers, many of whose entries are equal; of all of them some samples leave open."""
+    """Return a product of few distinct integers, with many equal entries; some samples leave all of them open."""
     return product_of(
         *(whole_numbers(seed + i, *shape, most=1) for i, shape in enumerate(((B, n_p), (n_q, n_p), (n_q,))))
     )
@@ -207,7 +207,7 @@ def test_screening_finds_what_the_product_in_float32_has(B, n_p, n_q, k, seed, p
     assert torch.equal(found.columns, searched.columns)
     best = found.columns.view(B, k).long()
     torch.testing.assert_close(found.values.view(B, k).double(), whole.gather(1, best), rtol=1e-5, atol=1e-5)
-    # between two entries, so that rounding does not decide; few enough to be screened, and so many that they are not
+    # between two entries, so that rounding does not decide; a share that is screened, and one that is not
     for share in (0.005, 0.3):
         falling = whole.flatten().sort(descending=True).values[int(share * whole.numel()) :]
         place = int((falling.diff() < -1e-3).nonzero()[0])
@@ -222,7 +222,7 @@ def test_screening_finds_what_the_product_in_float32_has(B, n_p, n_q, k, seed, p
 @pytest.mark.parametrize("scale", [1.0, 1e-30, 1e15])
 def test_bounds_hold_at_every_scale(scale):
     factors = numbers(0, 12, 50), numbers(1, 60, 50), numbers(2, 60)
-    # numbers of very different sizes in a row, rows of zeros, and rows of other scales
+    # rows with numbers of very different sizes, zero rows, and rows of other scales
     x, W = (rows * rows.abs() ** 4 for rows in factors[:2])
     x[0], W[0], W[1], W[2] = 0, 0, 1e-42, W[3] * 1e-10
     product, whole = product_of(scale * x, W, scale * factors[2])
@@ -230,14 +230,14 @@ def test_bounds_hold_at_every_scale(scale):
     found = (rounded.x.double() @ rounded.W.double().T) * (upper.rows[:, :1].double() * upper.columns[:, 0].double())
     off = (upper.rows.double()[:, None, 1:] * upper.columns.double()[:, 1:]).sum(2)
     assert ((whole - found - product.b.double()).abs() <= off).all()
-    if scale < 1:  # where norms vanish, bounds are wide
+    if scale < 1:  # if norms vanish, bounds are wide
         return
     norms = product.x.double().norm(dim=1)[:, None] * W.double().norm(dim=1)
     assert (off <= 2e-3 * norms + 1e-6 * product.b.abs() + 1e-16 * scale).all()
 
 
 def test_screening_finds_what_rounding_puts_last():
-    """Numbers just above and just below the middle of two in float16: all are off in the direction that misleads."""
+    """Numbers just above and below the middle of two float16 numbers, which all round in the misleading direction."""
     middle, little = 1 + 2.0**-11, 2.0**-16
     W = torch.zeros(40, 65, device=DEVICE)
     W[7, :64], W[7, 64] = middle - little, 256 * little
@@ -249,7 +249,7 @@ def test_screening_finds_what_rounding_puts_last():
 
 
 @pytest.mark.kernels
-@pytest.mark.filterwarnings("ignore::RuntimeWarning")  # of numpy, in the interpreter
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")  # from numpy, in the interpreter
 def test_screening_leaves_open_what_is_no_number():
     x, W, b = whole_numbers(0, 5, 8), whole_numbers(1, 200, 8), whole_numbers(2, 200)
     x[1], x[2], W[150], b[3], b[199] = torch.nan, 1e30, torch.nan, torch.inf, -torch.inf
@@ -265,7 +265,7 @@ def test_small_products_are_not_screened_nor_those_on_cards_that_are_not_known()
 
 
 def pattern(seed, rows, n_q, share):
-    """Offsets, columns and mask of a random pattern; the first column has every row's, the last none."""
+    """Return offsets, columns and mask of a random pattern; the first column is full, the last one empty."""
     generator = torch.Generator().manual_seed(seed)
     mask = torch.rand(rows, n_q, generator=generator) < share
     mask[:, 0], mask[:, -1] = share > 0, False
@@ -320,7 +320,7 @@ def test_a_step_of_adam_is_the_torch_backends_in_float64(shape, scaled, dtype):
 
     ours, reference = descents(dtype), descents(torch.float64)
     scale = torch.tensor(3.0, device=DEVICE) if scaled else None
-    # torch divides gradients by a scale in float32 alone
+    # torch divides gradients by a scale only in float32
     wanted = [each._replace(gradient=each.gradient / 3.0 if scaled else each.gradient) for each in reference]
     wanted = [each if each.along is None or not scaled else each._replace(along=each.along / 3.0) for each in wanted]
     KERNELS.adam(ours, 0.01, (0.9, 0.999), 1e-8, scale)
@@ -370,7 +370,7 @@ def test_a_dictionary_is_trained_as_by_the_torch_backend(method):
 @pytest.mark.kernels
 @pytest.mark.parametrize("capability", [80, 90])
 def test_kernels_compile_for_cards_that_are_not_here(capability):
-    """For A100 (8.0) and H100 (9.0), as they are called: by ptxas, within their registers and shared memory."""
+    """Compile for A100 (8.0) and H100 (9.0) with the arguments of trainings, within registers and shared memory."""
     environment = {**os.environ, "TRITON_INTERPRET": "0", "PYTHONPATH": os.pathsep.join(sys.path)}
     command = [sys.executable, "-m", "tests.sparse.compiled_kernels", str(capability)]
     said = subprocess.run(command, cwd=REPOSITORY, env=environment, capture_output=True, text=True)

@@ -1,4 +1,4 @@
-"""No damaged dictionary, checkpoint, anchors or references are taken for what was written."""
+"""Damaged dictionaries, checkpoints, anchors and references are rejected."""
 
 import json
 import random
@@ -81,7 +81,7 @@ def test_descriptions_come_back_as_json_has_them(tmp_path_factory, description: 
     path = tmp_path_factory.mktemp("files") / "file"
     write_with_checksum(path, {"x": W}, description)
     found, _ = read_with_checksum(path)
-    assert str(found) == str(json.loads(json.dumps(description, sort_keys=True)))  # a nan equals nothing
+    assert str(found) == str(json.loads(json.dumps(description, sort_keys=True)))  # NaN != NaN
     content = path.read_bytes()
     write_with_checksum(path, {"x": W}, found)
     assert path.read_bytes() == content

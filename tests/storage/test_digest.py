@@ -131,7 +131,7 @@ def test_a_release_that_changes_no_code_reruns_no_stage(tmp_path):
 
 
 def test_scripts_that_import_by_names_in_settings_are_those_whose_rules_name_the_parts():
-    """Others only read dictionaries, which are made anew where their parts change. Products do, too."""
+    """Other scripts only read dictionaries, which are recomputed if their parts change. Products do, too."""
     root, rules = REPOSITORY / "src", "".join(path.read_text() for path in REPOSITORY.glob("workflow/*/*.smk"))
     registries = {path for path in root.rglob("*.py") if 'import_module(f"sdlcore.' in path.read_text()}
     assert {path.stem for path in registries} == {"registry", "term", "run_peer"}
@@ -238,7 +238,7 @@ def test_libraries_beside_an_installed_package_do_not_count(tmp_path, monkeypatc
     [("x = '\u03c3 \u65e5\u672c'\n", "utf-8"), ("# coding: euc-jp\nx = '\u65e5\u672c'\n", "euc-jp")],
 )
 def test_the_locale_does_not_change_the_digest(tmp_path, source, encoding):
-    """In this one Python decodes files as ASCII."""
+    """Here, Python decodes files as ASCII."""
     script = tmp_path / "script.py"
     script.write_bytes(source.encode(encoding))
     code = "import sys, locale, pathlib; from sdlcore.storage.digest import source_digest\n"

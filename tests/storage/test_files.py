@@ -76,7 +76,7 @@ def test_a_folder_that_can_be_written_is_made_and_stays_empty(tmp_path):
 
 def test_a_folder_without_room_or_that_is_none_is_named_with_what_to_do(tmp_path):
     _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))  # as a disk that is full after so many bytes
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))  # like a disk that is full after so many bytes
     try:
         with pytest.raises(OSError, match=rf"File too large: .*run this again: '{tmp_path}'"):
             check_writable(tmp_path)

@@ -1,4 +1,4 @@
-"""Settings of other libraries are read by type: no value counts as another one."""
+"""Settings of other libraries are read by type; no value is mistaken for another type."""
 
 import math
 import re

@@ -1,4 +1,4 @@
-"""Arrays in files are read block by block, and a file that is written to meanwhile is refused."""
+"""Arrays in files are read block by block; a file that changes meanwhile is rejected."""
 
 import os
 from pathlib import Path
@@ -48,7 +48,7 @@ def test_a_file_that_is_written_to_is_refused_by_its_name_and_kills_nobody(tmp_p
         with path.open("rb+") as file:
             file.seek(-4, os.SEEK_END)
             file.write(bytes(4))
-        os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns + 1))  # whatever the clock's step
+        os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns + 1))  # for any resolution of the clock
     else:
         os.truncate(path, {"cut": 5000, "emptied": 0, "longer": before.st_size + 4}[change])
     for rows in (slice(0, 10), slice(4990, 5000)):

@@ -1,4 +1,4 @@
-"""Unfinished files in folders where other users may write: nobody redirects a write, and no living writer loses one."""
+"""Unfinished files in folders shared with other users: no write is redirected, and no living writer loses a file."""
 
 import errno
 import os
@@ -31,7 +31,7 @@ needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can act as 
 
 @contextmanager
 def another_user() -> Iterator[None]:
-    """Act as a user without rights for a while."""
+    """Act as an unprivileged user for a while."""
     os.seteuid(NOBODY)
     try:
         yield
@@ -41,7 +41,7 @@ def another_user() -> Iterator[None]:
 
 @pytest.fixture(params=["sticky", "not sticky"])
 def shared(request: pytest.FixtureRequest) -> Iterator[Path]:
-    """A folder where everybody may write. pytest's own are closed to other users."""
+    """A folder where everybody may write; pytest's own folders are closed to other users."""
     with tempfile.TemporaryDirectory() as name:
         Path(name).chmod(0o777 | (stat.S_ISVTX if request.param == "sticky" else 0))
         yield Path(name)
@@ -49,7 +49,7 @@ def shared(request: pytest.FixtureRequest) -> Iterator[Path]:
 
 @pytest.fixture
 def unprotected() -> Iterator[Path]:
-    """A folder without the sticky bit: everybody may rename and remove what others put there."""
+    """A folder without the sticky bit: everybody may rename and remove other users' files."""
     with tempfile.TemporaryDirectory() as name:
         Path(name).chmod(0o777)
         yield Path(name)
@@ -82,7 +82,7 @@ def test_an_unfinished_file_lies_in_a_folder_that_only_its_owner_can_reach(tmp_p
 
 @needs_root
 def test_names_that_another_user_can_foresee_lead_nowhere(shared: Path, secret: Path):
-    """With those of earlier versions, and all that stay the same from one process to the next."""
+    """Including names of earlier versions, and names that stay the same from one process to the next."""
     target = shared / "file"
     with another_user():
         (shared / f".file.{os.getpid()}.part").symlink_to(secret.parent)
@@ -108,7 +108,7 @@ def test_names_that_another_user_can_foresee_lead_nowhere(shared: Path, secret: 
 
 @needs_root
 def test_a_folder_that_takes_the_name_of_the_private_one_gets_nothing(unprotected: Path, secret: Path):
-    """Without the sticky bit another user can rename it, and put a link in its place while a file is written."""
+    """Without the sticky bit another user can rename a file while it is written, and replace it by a link."""
     with atomic_path(unprotected / "file") as part:
         (folder,) = unprotected.glob(".*")
         with another_user():
@@ -189,7 +189,7 @@ def test_parts_of_a_store_stay_where_they_are_when_their_folder_is_replaced(unpr
                 folder.mkdir()
                 (folder / "open.h5").symlink_to(secret)
 
-    with pytest.raises(OSError, match="not empty"):  # what the other user put there is left to look at
+    with pytest.raises(OSError, match="not empty"):  # the other user's files remain for inspection
         write()
     assert (unprotected / "store.h5").is_file()
     assert_untouched(secret)
@@ -221,7 +221,7 @@ WRITING = (
 
 
 def test_another_process_with_the_same_number_loses_nothing(tmp_path: Path):
-    """As in two containers that share a folder: process numbers say nothing about who lives."""
+    """As in two containers with a shared folder: process ids do not show whether a writer lives."""
     unshare = ["unshare", "--pid", "--fork", "--kill-child"] if _can_unshare() else []
     command = [*unshare, sys.executable, "-c", WRITING, str(tmp_path / "file")]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
@@ -253,9 +253,9 @@ def test_leftovers_of_killed_writers_are_removed_and_nothing_else(tmp_path: Path
         remove_leftovers(target)
         assert left.exists()
         writer.send_signal(signal.SIGKILL)
-    begun = Path(tempfile.mkdtemp(".part", private._prefix(target), tmp_path))  # killed before the mark was made
+    begun = Path(tempfile.mkdtemp(".part", private._prefix(target), tmp_path))  # killed before it wrote its mark
     kept = [".a.h5.1234.part", f"{left.name}ial", left.name.replace(".a.", ".b."), left.name.replace("a.h5", "a")]
-    kept += [".a.h5.0123456789ab.abcdefgh.part"]  # of another machine
+    kept += [".a.h5.0123456789ab.abcdefgh.part"]  # from another machine
     for name in kept:
         (tmp_path / name).mkdir()
         (tmp_path / name / private.MARK).touch()
@@ -369,7 +369,7 @@ def test_a_folder_appears_whole_or_not_at_all(tmp_path: Path):
         fail()
     assert list((tmp_path / "deep").iterdir()) == []
     for _ in range(2):
-        with atomic_folder(tmp_path / "deep/folder") as part:  # over an empty one, too
+        with atomic_folder(tmp_path / "deep/folder") as part:  # also replaces an empty folder
             pass
     with atomic_folder(tmp_path / "deep/folder") as part:
         (part / "a").touch()

@@ -1,4 +1,4 @@
-"""The study uses the library as another package would: by its public names."""
+"""The study uses the library like another package: through its public names."""
 
 import ast
 import re

@@ -10,7 +10,7 @@ from sdlcore.training.adam import Adam
 
 @pytest.mark.parametrize(
     ("kernels", "dtype"),
-    # GPUs take torch's, which a CPU can take too, but clips in float32 alone
+    # GPUs use torch's Adam, which also runs on a CPU, but clips only in float32
     [(NumbaKernels, torch.float32), (NumbaKernels, torch.float64), (TorchKernels, torch.float32)],
 )
 @given(
@@ -32,7 +32,7 @@ def test_steps_are_those_of_torchs_adam_with_clipping(kernels, dtype, seed, step
         starts[1] = torch.nn.functional.normalize(starts[1])
     ours, theirs = ([torch.nn.Parameter(start.clone()) for start in starts] for _ in range(2))
     adam = Adam(ours, lr, clip, ours[1:] if sphere else (), kernels=kernels(), weight_decay=decay)
-    # vectors do not decay, nor does what is put back on the sphere
+    # neither vectors nor unit rows decay
     matrices = [p for p in theirs if p.ndim > 1 and not (sphere and p is theirs[1])]
     vectors = [p for p in theirs if not any(p is matrix for matrix in matrices)]
     groups = [{"params": matrices, "weight_decay": decay}, {"params": vectors, "weight_decay": 0.0}]

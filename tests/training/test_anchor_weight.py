@@ -1,4 +1,4 @@
-"""The weight of anchors is chosen by trial trainings, which see training data and anchors alone."""
+"""Trial trainings choose the weight of anchors from training data and anchors alone."""
 
 import csv
 import inspect
@@ -71,7 +71,7 @@ def test_processes_that_divide_latents_count_together():
         rank, size = 1, 2
 
         def sum(self, x):
-            return x + 2  # what the first has
+            return x + 2  # the first process's value
 
     model = SparseCoder(ModelConfig(n_q=4), (3,), (3,), torch_stream(0, "initialisation"))
     model.processes = Processes(latents=Second())

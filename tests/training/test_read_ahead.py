@@ -111,7 +111,7 @@ def test_reading_goes_on_while_the_consumer_works():
 
     with ReadAhead(batches, 0, 10, "cpu") as ahead:
         next(ahead)
-        assert ahead_of_use.wait(60), "step 2 is read before step 1 is asked for"
+        assert ahead_of_use.wait(60), "step 2 is read before step 1 is used"
 
 
 class Broken(Exception):
@@ -147,7 +147,7 @@ def test_every_batch_before_the_failure_is_given():
     def consume():
         with ReadAhead(batches, 0, 9, "cpu", depth=4) as ahead:
             for batch in ahead:
-                time.sleep(0.01)  # the failure waits in line
+                time.sleep(0.01)  # the failure waits in the queue
                 seen.append(batch.step)
 
     with pytest.raises(Broken):

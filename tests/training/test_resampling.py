@@ -21,7 +21,7 @@ def test_silence_is_counted_in_samples_and_ends_when_a_latent_fires():
 
 @pytest.fixture(params=["relu", "jumprelu", "batchtopk", "gated"])
 def trained(request):
-    """A model after one step, of whose ten latents the last four are dead."""
+    """Return a model after one step; the last four of its ten latents are dead."""
     config = ModelConfig(activation=request.param, n_q=10, k=4 if request.param == "batchtopk" else None, bias=True)
     model = SparseCoder(config, (6,), (5,), torch_stream(0, "init"))
     optimizer = Adam(model.parameters(), lr=0.1)
@@ -42,7 +42,7 @@ def test_dead_latents_point_at_samples_and_the_living_stay(trained):
     to_p = torch.nn.functional.normalize(model.W_enc[6:]) @ torch.nn.functional.normalize(x_p).T
     to_r = torch.nn.functional.normalize(model.W_dec[6:]) @ torch.nn.functional.normalize(x_r - model.b_dec).T
     assert to_p.max(1).values.detach() == pytest.approx(1, abs=1e-5)
-    assert torch.equal(to_p.argmax(1), to_r.argmax(1)), "encoder and decoder take the same sample"
+    assert torch.equal(to_p.argmax(1), to_r.argmax(1)), "encoder and decoder use the same sample"
     assert len(set(to_p.argmax(1).tolist())) == 4, "no two latents take one sample"
     norms = model.W_enc.norm(dim=1).detach()
     share = 1.0 if model.config.selects else ENCODER_SHARE

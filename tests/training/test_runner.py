@@ -1,4 +1,4 @@
-"""What runs leave, whatever finds their dictionaries: here, nothing that takes time."""
+"""The files of runs, for any way of finding a dictionary; here, one that takes no time."""
 
 import json
 from dataclasses import replace
@@ -27,7 +27,7 @@ def run(tmp_path: Path) -> Run:
 
 
 def leave(run: Run, found: SparseCoder | None = None, **more: object) -> str:
-    """Leave a run; return its identity."""
+    """Write a run's files and return its identity."""
     seen: list[str] = []
 
     def find(identity: str) -> SparseCoder | None:

@@ -26,7 +26,7 @@ METHODS = {
 
 @pytest.fixture(autouse=True)
 def _dense_from_two_fifths_on(monkeypatch):
-    # TopK keeps positive pre-activations, which are half of all
+    # TopK keeps only positive pre-activations, half of all
     monkeypatch.setattr(products, "DENSE", 0.4)
 
 
@@ -65,7 +65,7 @@ def test_the_gradients_norm_is_that_of_the_gradient(method, monkeypatch):
         known = gradient_norms(METHODS[method])
     monkeypatch.setattr(RowNorms, "of", lambda self, gradient: None)
     torch.testing.assert_close(known, gradient_norms(METHODS[method]), rtol=1e-5, atol=0)
-    # what is not the whole gradient, or changed since, must not be taken for it
+    # norms of a part of the gradient, or of an earlier version, must not be used
     assert sum(noted) == 3 * {
         "sphere": 2,
         "free": 2,
@@ -81,15 +81,15 @@ ANCHORED = ("anchored", "matched", "cosine", "dense", "accumulated", "free", "ti
 
 @pytest.mark.parametrize("settings", [METHODS[name] for name in ANCHORED])
 def test_the_anchors_gradient_is_autograds(settings, monkeypatch):
-    """Though it is added to that of the weights by hand: to the bit, but where products with decoder rows, or the
-    gradients of two sides of one matrix, are summed in another order."""
+    """Although it is added to the weights' gradient by hand. Equal to the bit, unless products with decoder rows, or
+    the gradients of two sides of one matrix, are summed in another order."""
     config = RunConfig.from_dict({"n_q": 200, "steps": 3, "batch_size": 64, "lambda_anchor": 0.5} | settings)
     directions = torch.nn.functional.normalize(torch.randn(5, 16, generator=torch_stream(2, "samples")))
 
     def trained():
         model = SparseCoder(config.model, (16,), (16,), torch_stream(1, "initialisation"))
         generator = torch_stream(3, "samples")
-        # other directions for the decoder, but not the opposite ones: of tied rows these would leave nothing to gain
+        # other directions for the decoder, but not opposite ones, which would leave tied rows nothing to gain
         step = TrainingStep(model, config, (directions, directions.flip(1)))
         anchor = [step(x, x, 1e-2)["anchor"] for x in torch.randn(3, 64, 16, generator=generator)]
         return torch.stack(anchor), model.state_dict()
@@ -105,7 +105,7 @@ def test_the_anchors_gradient_is_autograds(settings, monkeypatch):
 
 
 def stepping(settings, kernels=None):
-    """A generator that takes a step each time, and gives the step's object and the weights."""
+    """Yield the step's object and the weights after each step."""
     config = RunConfig.from_dict({"n_q": 200, "batch_size": 64, "steps": 9, **settings})
     model = SparseCoder(config.model, (16,), (16,), torch_stream(1, "initialisation"))
     generator = torch_stream(2, "samples")
@@ -144,7 +144,7 @@ def test_either_backend_trains_the_same_dictionary(method):
 
 @pytest.mark.parametrize("method", {**METHODS, **OTHERS})
 def test_trainings_side_by_side_share_nothing(method):
-    """Neither buffers nor norms: their bits are those of either alone."""
+    """Neither buffers nor norms: the bits equal those of a single model."""
     settings = {**METHODS, **OTHERS}[method]
     one, other = stepping(settings), stepping({**settings, "gradient_clip": 0.01})
     for _ in range(3):
@@ -168,7 +168,7 @@ def test_buffers_do_not_grow_from_step_to_step(method):
 
 @pytest.mark.parametrize("pair", ["sae", "crosscoder"])
 def test_tied_weights_take_the_steps_of_one_matrix(pair):
-    """Against a plain reference in float64: W relu(top_k(W^T x)) with torch's autograd and AdamW."""
+    """Compare with a plain float64 reference: W relu(top_k(W^T x)) with torch's autograd and AdamW."""
     settings = {"activation": "topk", "k": 4, "tied": True, "weight_decay": 0.1, "gradient_clip": None, "pair": pair}
     config = RunConfig.from_dict({"n_q": 60, "batch_size": 64, "steps": 9, **settings})
     sites = (16,) if pair == "sae" else (10, 6)

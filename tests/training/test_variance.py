@@ -12,7 +12,7 @@ def test_it_is_torchs_sum_of_variances(dtype, rows, mean):
     generator = torch.Generator().manual_seed(0)
     x = (torch.randn(rows, 33, generator=generator, dtype=dtype) * torch.rand(33, generator=generator) + mean)[:, :32]
     expected = x.var(dim=0, correction=0).sum()
-    if dtype == torch.float32:  # both are taken in double precision, and rounded once
+    if dtype == torch.float32:  # both are computed in double precision, and rounded once
         assert torch.equal(total_variance(x), expected)
     assert torch.allclose(total_variance(x), expected, rtol=1e-12 if dtype == torch.float64 else 1e-6)
 

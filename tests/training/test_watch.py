@@ -1,4 +1,4 @@
-"""What a history tells of recovery is what evaluation would say of the weights."""
+"""A history's recovery equals the recovery in evaluations of the same weights."""
 
 import numpy as np
 import pytest

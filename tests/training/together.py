@@ -1,6 +1,6 @@
 """Trainings by several processes, for test_distributed.
 
-`python -m tests.training.together` forks the processes asked for (`tests.forking`).
+`python -m tests.training.together` forks the requested processes (`tests.forking`).
 """
 
 import json
@@ -36,18 +36,18 @@ D, SAMPLES = 12, 2048
 BASE = {"n_q": 48, "steps": 24, "batch_size": 64, "lr": 3e-3, "log_every": 4}
 DIRECTIONS = stream(0, "directions").standard_normal((24, D))
 X = np.maximum(stream(0, "code").standard_normal((SAMPLES, 24)) - 1.3, 0) @ DIRECTIONS
-# no two rows in one direction: of latents that are resampled at such, which are one latent twice, either may be kept
+# no two rows have the same direction: latents resampled at such rows would be duplicates, of which either may be kept
 X += 0.05 * stream(0, "noise").standard_normal(X.shape)
 ANCHORS = torch.nn.functional.normalize(torch.from_numpy(DIRECTIONS[:5]))
 
 
 def norms_by_latent(weights: dict) -> dict[str, float]:
-    """Tell a number that hangs on which latent is where."""
+    """Return a number that depends on the position of each latent."""
     return {side: float((W.detach().norm(dim=1) * torch.arange(len(W))).sum()) for side, W in weights.items()}
 
 
 class DoubleKernels(TorchKernels):
-    """Torch's kernels, whose Adam divides gradients by a scale in single precision alone."""
+    """Torch's kernels with double precision; torch's Adam divides gradients by a scale only in single precision."""
 
     def adam(
         self,
@@ -76,17 +76,18 @@ def computing_with(kernels: str) -> Iterator[None]:
 
 
 def training(settings: dict, processes: Processes = ALONE, kernels: str = "numba") -> tuple[SparseCoder, list, dict]:
-    """Train, and return the dictionary as the first process has it, the history, and what a process has of its own.
+    """Train; return the first process's dictionary, the history, and this process's own tensors.
 
-    ``kernels`` compute in double precision, which numba would compile all of its kernels for. In others numba's do.
+    ``kernels`` compute in double precision, for which numba would have to compile all of its kernels. Otherwise numba's
+    kernels are used.
     """
-    # where nothing is rounded much, trainings that differ in the order of sums stay together
+    # with little rounding, trainings that differ only in the order of sums stay together
     dtype = torch.float32 if "precision" in settings else torch.float64
     x = torch.from_numpy(X).to(dtype).numpy()
 
     def batches(step):
         rows = stream(5, "batch", step).permutation(SAMPLES)[: BASE["batch_size"]]
-        # another target, that only transcoders have
+        # a different target, which only transcoders have
         return x[rows], x[rows] if settings.get("pair", "sae") == "sae" else x[rows][:, ::-1].copy()
 
     config = RunConfig.from_dict({**BASE, **settings})
@@ -104,7 +105,7 @@ def training(settings: dict, processes: Processes = ALONE, kernels: str = "numba
 
 
 def train_cases(folder: Path, kernels: str) -> None:
-    """Train every line of ``cases.json``, divided both ways, and leave ``CASE.SPLIT.RANK.safetensors``."""
+    """Train every case of ``cases.json``, divided both ways, and write ``CASE.SPLIT.RANK.safetensors``."""
     with processes_of("samples", RunConfig.from_dict(BASE)) as (several, _):
         for case, settings in json.loads((folder / "cases.json").read_text()).items():
             for split in ("samples", "latents"):
@@ -116,7 +117,7 @@ def train_cases(folder: Path, kernels: str) -> None:
 
 
 def start_workers(request: dict) -> None:
-    """Fork processes that train together and wait for them, as torchrun's agent does; tell their numbers in the log."""
+    """Fork processes that train together and wait for them, as torchrun's agent does; log their process ids."""
     children = []
     for variables in request.pop("workers"):
         children.append(os.fork())
@@ -144,6 +145,6 @@ def answer(request: dict) -> None:
 
 
 if __name__ == "__main__":
-    # what each process would do again, as in workflow/warm.py
+    # work that each process would repeat, as in workflow/warm.py
     numba.njit(lambda: None)()
     serve(answer)

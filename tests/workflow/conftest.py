@@ -1,4 +1,4 @@
-"""A real run of the tiny configuration, in a copy of the checkout that tests may change."""
+"""A real run of the tiny configuration, in a copy of the checkout that tests may modify."""
 
 import os
 import re
@@ -19,20 +19,20 @@ PARTS = ["Snakefile", "workflow", "profiles", "config", "src", "resources", "env
 
 
 COMMAND = Path(sysconfig.get_path("scripts"), "snakemake")
-# what it loads for a plan, but for this package: each checkout has its own
+# the libraries for a plan, without this package, because each checkout has its own
 LIBRARIES = ["snakemake.cli", "snakemake.report.html_reporter", "yte", "smart_open", "numpy", "pandas", "pydantic"]
 WARM = REPOSITORY / "workflow/warm.py"
-servers = []  # held on to, as their standard input is what keeps them
+servers = []  # references, because closing their standard input ends them
 
 
 def environment() -> dict[str, str]:
-    """Return the user's environment, which knows nothing of where the package is."""
+    """Return the user's environment, without the location of the package."""
     return {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
 
 
 @cache
 def loaded() -> list[str]:
-    """Return a command that runs a script in a process forked from one that has loaded Snakemake (workflow/warm.py)."""
+    """Return a command that runs a script in a fork of a process with Snakemake loaded (workflow/warm.py)."""
     command = [sys.executable, WARM, "serve", *LIBRARIES]
     server = subprocess.Popen(command, env=environment(), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     servers.append(server)
@@ -42,7 +42,7 @@ def loaded() -> list[str]:
 def snakemake(
     *arguments: str, where: Path, forked: bool = True, check: bool = True
 ) -> subprocess.CompletedProcess[str]:
-    """Run the command `snakemake` in a folder: forked, which saves half of a plan's time, or in a Python of its own."""
+    """Run `snakemake` in a folder: forked, which saves half of a plan's time, or in a new Python."""
     done = subprocess.run(
         [*(loaded() if forked else [sys.executable]), COMMAND, *arguments],
         cwd=where,
@@ -56,10 +56,10 @@ def snakemake(
 
 
 class Plan(NamedTuple):
-    """What a dry run says it would do."""
+    """The jobs of a dry run."""
 
     jobs: list[tuple[str, str]]
-    """Rule and wildcards of each job, sorted: Snakemake lists independent jobs in the order of their addresses."""
+    """Rule and wildcards of each job, sorted, because Snakemake orders independent jobs by memory address."""
     text: str
 
     def rules(self) -> set[str]:
@@ -70,17 +70,17 @@ class Plan(NamedTuple):
 
 
 class Checkout:
-    """A copy of the repository's pipeline, and Snakemake in it."""
+    """A copy of the repository's pipeline, in which to run Snakemake."""
 
     said = ""
-    """What Snakemake said of the run that a fixture made."""
+    """Snakemake's output in the run that a fixture made."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         path.mkdir(parents=True)
         for part in PARTS:
             source = REPOSITORY / part
-            # what Python and numba compiled is valid in a copy, too, and took 20 s; not what they are writing just now
+            # caches of Python and numba stay valid in a copy and save 20 s, except files that are being written
             ignore = shutil.ignore_patterns("*.pyc.*", "*.tmp.*", "*.egg-info")
             if source.is_dir():
                 shutil.copytree(source, path / part, symlinks=True, ignore=ignore)
@@ -90,19 +90,19 @@ class Checkout:
     def snakemake(
         self, *arguments: str, change: Any = None, base: str = "tiny", where: Path | None = None, **how: bool
     ) -> subprocess.CompletedProcess[str]:
-        """Run Snakemake on a configuration, with a change of it laid over."""
+        """Run Snakemake on a configuration with a change laid over it."""
         where = where or self.path
         (where / "change.yaml").write_text(yaml.safe_dump(change or {}))
         files = ["--configfile", f"config/{base}.yaml", "change.yaml"]
         return snakemake(*arguments, "--cores", "2", *files, where=where, **how)
 
     def plan(self, *arguments: str, change: Any = None, base: str = "tiny", where: Path | None = None) -> Plan:
-        """Return what Snakemake would do."""
+        """Return the jobs that Snakemake plans."""
         return read_plan(self.snakemake(*arguments, "-n", change=change, base=base, where=where).stdout)
 
 
 def read_plan(text: str) -> Plan:
-    """Return what a dry run says."""
+    """Parse the output of a dry run."""
     jobs = re.findall(r"^(?:local)?rule (\w+):\n((?:    .*\n)*)", text, flags=re.MULTILINE)
     found = [(rule, "".join(re.findall(r"wildcards: (.*)", body))) for rule, body in jobs]
     return Plan(sorted((rule, wildcards) for rule, wildcards in found if rule != "all"), text)
@@ -110,13 +110,13 @@ def read_plan(text: str) -> Plan:
 
 @pytest.fixture(scope="module")
 def checkout(tmp_path_factory) -> Checkout:
-    """The pipeline in a checkout where nothing has run."""
+    """The pipeline in a fresh checkout."""
     return Checkout(tmp_path_factory.mktemp("new") / "sdl core")
 
 
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory) -> Checkout:
-    """The tiny pipeline after a complete run. Leave it as it was found."""
+    """The tiny pipeline after a complete run. Tests must leave it unchanged."""
     checkout = Checkout(tmp_path_factory.mktemp("a folder") / "sdl core")
     checkout.said = checkout.snakemake(forked=False).stdout
     return checkout

@@ -1,4 +1,4 @@
-"""Stands in for conda in tests, on machines without a channel: answers what Snakemake asks of conda, and nothing else.
+"""A replacement for conda in tests, for machines without a channel: it answers only Snakemake's requests.
 
 An environment that it makes is real in what matters here: an interpreter of its own, which finds the packages that the
 environment's file names, in versions that the file allows, with what they need, and no others. They are not installed
@@ -17,7 +17,7 @@ from packaging.requirements import Requirement
 
 PREFIX = Path(__file__).parents[1]
 
-# what Snakemake sources before each job; it leaves a line for tests to count
+# the script that Snakemake sources before each job; it leaves a line for tests to count
 ACTIVATE = """\
 export CONDA_PREFIX="$1" PATH="$1/bin:$PATH"
 echo "$1" >> "${BASH_SOURCE%/bin/activate}/activated"
@@ -25,7 +25,7 @@ echo "$1" >> "${BASH_SOURCE%/bin/activate}/activated"
 
 
 def install(folder: Path) -> Path:
-    """Put a conda into a folder, and return what belongs on the path."""
+    """Write such a conda to a folder, and return the folder for the path."""
     binaries = folder / "bin"
     binaries.mkdir(parents=True)
     (binaries / "activate").write_text(ACTIVATE)
@@ -46,7 +46,7 @@ def create(file: Path, prefix: Path) -> None:
 
 
 def link(requirement: Requirement, packages: Path, linked: set[str]) -> None:
-    """Link a package and what it needs, unless it is there."""
+    """Link a package and its requirements, unless it is there."""
     distribution = importlib.metadata.distribution(requirement.name)
     name = distribution.metadata["Name"]
     if not requirement.specifier.contains(distribution.version, prereleases=True):

@@ -1,4 +1,4 @@
-"""Which files the check before Snakemake looks into."""
+"""The files that are checked before Snakemake starts."""
 
 import argparse
 import runpy

@@ -1,4 +1,4 @@
-"""Configurations that somebody got wrong, or meant to do harm with, in a real Snakemake."""
+"""Configurations with mistakes, or written to do harm, in a real Snakemake."""
 
 import re
 import subprocess
@@ -9,7 +9,7 @@ import pytest
 from tests.conftest import REPOSITORY
 from tests.workflow.conftest import Checkout, snakemake
 
-# what a shell, and Snakemake's formatting after quoting, would take for more than a name
+# text that a shell, or Snakemake's formatting after quoting, could take for more than a name
 HARM = "$(touch pwned) `touch pwned`; touch pwned; 'x' \"y\" # é"
 NOTHING = {
     "tables": dict.fromkeys(("table1", "table2", "table3", "table4", "table5", "table6", "table7")),
@@ -19,12 +19,12 @@ NOTHING = {
 
 @pytest.fixture(scope="module")
 def checkout(tmp_path_factory) -> Checkout:
-    """A checkout whose own path a shell would not take for one word."""
+    """A checkout whose path a shell would split into words."""
     return Checkout(tmp_path_factory.mktemp("new") / f"checkout {HARM}")
 
 
 def refused(checkout: Checkout, content: bytes, *arguments: str) -> str:
-    """Return what Snakemake says of a configuration file that it refuses."""
+    """Return Snakemake's error for a configuration file that it rejects."""
     (checkout.path / "bad.yaml").write_bytes(content)
     done = snakemake("-n", "--configfile", "bad.yaml", *arguments, where=checkout.path, check=False)
     assert done.returncode != 0
@@ -111,7 +111,7 @@ def test_paths_of_sources_are_one_word_each(checkout):
     stores = [f"results/quoted/activations/{source}/test.h5" for source in ("mine", "wheeled", "photos")]
     plan = checkout.plan(*stores, "-p", change=change)
     assert plan.rules() == {"language_model", "activations", "fetch", "clip_activations"}
-    # the shell's own words of each command, of which one is the path
+    # each command's words as split by the shell, one of which is the path
     check = 'for word in "$@"; do printf "%s\\n" "$word"; done'
     said = set()
     for line in plan.text.splitlines():
@@ -151,7 +151,7 @@ def test_a_configuration_needs_a_name_unless_it_is_added_to_one(checkout):
 
 
 def test_all_that_is_trained_is_on_the_users_own_source(checkout):
-    """README's own: by the default it would be 366 jobs, of which none touches it."""
+    """The README's own configuration; laid over the default it would plan 366 jobs, none of which touches it."""
     shown = re.findall(r"```yaml\n(.*?)```", (REPOSITORY / "README.md").read_text(), flags=re.DOTALL)
     (mine,) = [text for text in shown if "file:" in text]
     (checkout.path / "config/layer5.yaml").write_text(mine)

@@ -1,4 +1,4 @@
-"""`snakemake discovery`: anchors that nobody gave, beside given ones and none."""
+"""`snakemake discovery`: discovered anchors, compared with given ones and with none."""
 
 import csv
 import json
@@ -30,7 +30,7 @@ def test_anchors_are_found_in_the_store_alone_and_compared(checkout):
     assert len({row["left"] for row in rows.values()}) == 1, "all are judged on the same features"
     assert 12 - 6 <= float(rows["none"]["left"]) <= 12 - 3
     assert "| lrb" in (results / "tables/discovery.md").read_text()
-    # what finds anchors depends on the store and on settings, not on any truth
+    # discovery depends on the store and on settings, not on any truth
     settings = {"anchorings": {"discovered": {"discover": {"min_cosine": 0.6}}}}
     assert "discover_anchors" in checkout.plan("discovery", change=CHANGE | settings).rules()
     assert "discover_anchors" not in checkout.plan("table1", change=settings).rules()

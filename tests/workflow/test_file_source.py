@@ -12,7 +12,7 @@ from safetensors.numpy import save_file
 from sdlcore.data.reading import ActivationStore
 from tests.workflow.conftest import Checkout
 
-# what a shell would take for more than a name
+# text that a shell could take for more than a name
 DATA = "my data; $(touch pwned) `touch pwned` 'x' \"y\" *"
 SOURCE = {
     "input": f"{DATA}/x.safetensors#layer5",
@@ -32,7 +32,7 @@ RUN = "results/tiny/runs/mine/transcoder/best/none/seed0/metrics.json"
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory) -> Checkout:
-    """A checkout with the files of the source, where nothing has run."""
+    """A fresh checkout with the files of the source."""
     checkout = Checkout(tmp_path_factory.mktemp("file") / "sdl core")
     folder = checkout.path / DATA
     folder.mkdir()
@@ -48,7 +48,7 @@ def files(tmp_path_factory) -> Checkout:
 
 @pytest.fixture(scope="module")
 def checkout(files) -> Checkout:
-    """The same, after a run and a table."""
+    """The same checkout, after a run and a table."""
     files.snakemake(RUN, "own_mine", change=CHANGE)
     return files
 
@@ -67,7 +67,7 @@ def test_a_source_that_only_one_configuration_has_gets_a_table_of_its_own(checko
     tables = checkout.path / "results/tiny/tables"
     table = pd.read_csv(tables / "own_mine.csv", keep_default_na=False, na_values=[""])
     assert list(table["anchoring"]) == ["none", "half_of_classes"]
-    # of two classes one is given away, and the other is what both are judged by
+    # one of two classes is given as an anchor, so the other is the only one for scores without anchors
     judged = table[["gt_recovery_decoder_mean", "mip_decoder_unanchored_mean", "fvu_mean"]]
     assert judged.notna().all(axis=None)
     said = (tables / "own_mine.md").read_text()

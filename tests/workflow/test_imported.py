@@ -1,4 +1,4 @@
-"""A dictionary that was made elsewhere, from its files to a row of Table 1, in a real Snakemake."""
+"""An imported dictionary, from its files to a row of Table 1, in a real Snakemake."""
 
 import json
 
@@ -12,7 +12,7 @@ from sdlcore.storage.files import sha256_of
 from tests.workflow.conftest import Checkout
 
 pytestmark = pytest.mark.slow
-# what a shell would take for more than a name
+# text that a shell could take for more than a name
 THEIRS = "their dictionary; $(touch pwned)"
 RUN = "results/tiny/runs/lrb/topk/best/none/seed0"
 MINE = "results/tiny/runs/lrb/mine/best/none/seed0"

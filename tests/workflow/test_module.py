@@ -1,4 +1,4 @@
-"""Other workflows import this one as a module, as config/README.md shows it."""
+"""Other workflows import this one as a module, as config/README.md describes."""
 
 import re
 import shutil
@@ -12,7 +12,7 @@ from tests.workflow.conftest import snakemake
 
 
 def importer(folder: Path, snakefile: str) -> Path:
-    """Write the workflow of config/README.md into an empty folder, with an expression for where our Snakefile is."""
+    """Write the workflow of config/README.md to an empty folder, with an expression for the path of our Snakefile."""
     (text,) = re.findall(r"```snakemake\n(.*?)```", (REPOSITORY / "config/README.md").read_text(), flags=re.DOTALL)
     path = '"/path/to/clone/workflow/Snakefile"'
     assert path in text
@@ -23,14 +23,14 @@ def importer(folder: Path, snakefile: str) -> Path:
 
 
 def planned(folder: Path, *arguments: str) -> list[str]:
-    """Return the rules of the jobs of a dry run."""
+    """Return the rules of a dry run's jobs."""
     said = snakemake("-n", "--cores", "1", *arguments, where=folder).stdout
     return sorted(rule for rule in re.findall(r"^rule (\w+):", said, flags=re.MULTILINE) if rule != "all")
 
 
 @pytest.fixture(scope="module")
 def plan(checkout):
-    """What the workflow itself plans."""
+    """The plan of the workflow itself."""
     return checkout.plan()
 
 

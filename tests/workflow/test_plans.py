@@ -1,4 +1,4 @@
-"""What configurations ask for, before anything of it has run."""
+"""Plans of configurations before any job has run."""
 
 import inspect
 import os
@@ -32,7 +32,7 @@ def test_a_run_that_the_configuration_does_not_know_is_refused_in_a_sentence(che
     [
         ("tabel1", "tabel1: no table, figure, rule or file of the configuration tiny; did you mean table1?"),
         *(
-            pytest.param(*case, marks=pytest.mark.slow)  # test_targets.py has these without Snakemake
+            pytest.param(*case, marks=pytest.mark.slow)  # test_targets.py tests these without Snakemake
             for case in (
                 ("results/tiny/tables/tabel1.md", "makes tabel1.md in results/tiny/tables; did you mean table1.md?"),
                 ("harder", "config/harder.yaml does. Try: snakemake harder --configfile config/harder.yaml"),
@@ -47,7 +47,7 @@ def test_a_target_that_nothing_makes_is_refused_with_what_was_meant(checkout, ta
 
 
 def test_a_folder_that_cannot_be_written_is_named_before_anything_runs(checkout):
-    """Full and read-only ones are tests of `make faults`, since they take a mount."""
+    """Disks that are full or read-only are tested by `make faults`, because they need a mount."""
     place = checkout.path / ".snakemake"
     before = place.exists() and place.rename(checkout.path / "before")
     place.touch()
@@ -84,7 +84,7 @@ def assert_no_run_is_trained_twice(plan, config):
     distinct = set(config.all_cells())
     runs = [*plan.of("train"), *plan.of("solve")]
     assert len(runs) == len(set(runs)) == len(distinct)
-    # what tables share is not nothing
+    # tables share some runs
     assert len(asked) > len(set(asked))
 
 
@@ -165,7 +165,7 @@ def test_the_papers_configuration_plans_table_1(papers):
 
 @pytest.fixture
 def make(tmp_path):
-    """make in a clone without an environment, where no index of packages can be reached."""
+    """make in a clone without an environment, with no package index in reach."""
     for name in ("Makefile", "pyproject.toml", "constraints.txt", "README.md", "LICENSE"):
         shutil.copy(REPOSITORY / name, tmp_path)
     nowhere = {"PIP_INDEX_URL": "http://127.0.0.1:9/", "PIP_RETRIES": "0", "PIP_CONFIG_FILE": os.devnull}
@@ -215,7 +215,7 @@ def test_scripts_say_what_they_take(name, capsys):
     assert end.value.code == 0
     said = " ".join(re.sub("[│╭╮╰╯─]", " ", capsys.readouterr().out).split())
     assert said.startswith("usage:")
-    # a name that is misspelt in the docstring would be left out
+    # a misspelt name in the docstring would be ignored
     for line in (inspect.getdoc(main) or "").splitlines()[1:]:
         assert line.partition(": ")[2] in said
 
@@ -243,7 +243,7 @@ def test_what_a_dictionary_costs_its_language_model_is_planned_by_path(checkout)
 
 @pytest.mark.slow
 def test_figures_of_small_benches_are_trained_and_drawn(checkout):
-    """Figures 4 and 5, which the tiny configuration leaves out, with runs as short as its own."""
+    """Figures 4 and 5, which the tiny configuration leaves out, with equally short runs."""
     short = {"steps": 20, "batch_size": 64}
     change = {
         "name": "drawn",
@@ -268,7 +268,7 @@ def test_figures_of_small_benches_are_trained_and_drawn(checkout):
     families = active[:, 8:40].reshape(-1, 8, 4)
     assert (active[:, :8] == families.any(axis=2)).all()
     assert active[:, :8].any()
-    # what they show is no reason to draw the bench anew, another hierarchy is
+    # a change of the figures does not draw the bench again, but another hierarchy does
     change["figures"]["figure5"]["methods"] = ["topk_nested"]
     assert checkout.plan("figure5", change=change).rules() == {"train", "make_figure5", "figure5"}
     change["sources"]["bench"]["lrb_hierarchy"]["hierarchy"] = {"parents": 4}
@@ -311,7 +311,7 @@ def test_other_libraries_that_are_not_installed_are_missed_in_a_sentence(checkou
     asked = {"name": "theirs", "methods": {"theirs": {"peer": "saelens", "activation": "topk", "k": 6}}}
     run = "results/theirs/runs/lrb/theirs/best/none/seed0"
     assert checkout.plan(f"{run}/metrics.json", change=asked).rules() >= {"train_peer", "evaluate"}
-    # as if they had been made
+    # make the files look finished
     for path in (
         "bench/lrb/seed0/feature_matrix.safetensors",
         *(f"activations/lrb/seed0/{part}.h5" for part in ("train", "test")),

@@ -31,7 +31,7 @@ def test_a_synthetic_model_is_checked_planned_sampled_and_trained_on(checkout):
     with ActivationStore(checkout.path / "results/their/activations/theirs/seed0/train.h5") as store:
         assert store.read("input").shape == (700, N_P)
     assert not checkout.plan(metrics, change=asked()).jobs
-    # the stores outlive the model's folder, but are no other model's
+    # the stores outlive the model's folder, but are not used for another model
     folder.rename(checkout.path / "elsewhere")
     assert not checkout.plan(metrics, change=asked()).jobs
     other = checkout.snakemake(metrics, "-n", change=asked(model="gone"), check=False).stdout

@@ -1,4 +1,4 @@
-"""The oldest Snakemake that the workflow says it runs with.
+"""The oldest supported Snakemake.
 
 Found by unpacking releases (`pip download --no-deps snakemake==9.11.*`, and so on): 9.11.9 has neither the file
 `snakemake/pathvars.py` nor the keyword `pathvars` in its parser, 9.12.0 has both. What else the workflow uses is older,

@@ -1,4 +1,4 @@
-"""Scripts in processes that have their libraries already: as Python runs them, and no longer than who asked for it."""
+"""Scripts run in processes with loaded libraries behave as in Python, and end with the process that started them."""
 
 import os
 import runpy
@@ -18,7 +18,7 @@ import pytest
 from tests.conftest import REPOSITORY
 
 WARM = REPOSITORY / "workflow/warm.py"
-LIBRARY = "wave"  # stands for those that take long to load; Python loads it for nobody
+LIBRARY = "wave"  # in place of libraries that are slow to load; Python itself never loads it
 
 
 class Server(NamedTuple):
@@ -59,7 +59,7 @@ def ended(*processes: psutil.Process) -> bool:
 
 
 def wait_for(path: Path) -> str:
-    """Wait until something stands in a file, and return it."""
+    """Wait until a file has content, and return it."""
     for _ in range(3000):
         if path.exists() and path.read_text():
             return path.read_text()
@@ -135,7 +135,7 @@ def test_a_module_on_the_path_is_kept_until_one_of_them_is_edited(script, tmp_pa
 
         assert said() == f"{kept}\n1\n"
         (package / "one.py").write_text("value = 2\n")
-        os.utime(package / "one.py", (0, 0))  # as copying with times may leave it
+        os.utime(package / "one.py", (0, 0))  # as copying with times may set it
         assert said() == "False\n2\n"
         (package / "two.py").unlink()
         assert said() == "False\n2\n"
@@ -164,7 +164,7 @@ def test_a_script_and_what_it_started_end_with_who_asked_for_it(server, script, 
     lasts = "end = time.time() + 60\nwhile time.time() < end: pass"
     path = script("os.fork()\nopen(sys.argv[1], 'a').write(f'{os.getpid()} ')\n" + lasts)
     command = server.command(path, str(tmp_path / "who"))
-    # shells have what runs in the background ignore interrupts
+    # shells make background processes ignore interrupts
     as_ever = partial(signal.signal, number, signal.SIG_DFL) if number != signal.SIGKILL else None
     caller = subprocess.Popen(command, stderr=subprocess.DEVNULL, preexec_fn=as_ever)
     while len(pids := wait_for(tmp_path / "who").split()) < 2:
@@ -230,7 +230,7 @@ def test_a_server_that_goes_away_while_it_is_asked_ends_in_a_sentence(script, re
                     pass
             out, said = caller.communicate(timeout=60)
     assert "Traceback" not in said
-    if reads:  # it had all that it needs to begin, so that another beginning might be the second
+    if reads:  # it has everything it needs to begin, so starting again could run the script twice
         assert (caller.returncode, out, said) == (1, "", f"{path}: its process was lost\n")
     else:
         assert (caller.returncode, out) == (0, "ran\n")
@@ -270,7 +270,7 @@ def test_where_no_socket_can_be_made_there_is_no_server_and_a_sentence(monkeypat
 
 @pytest.fixture
 def other_user() -> Iterator[None]:
-    """Ask as somebody else, which takes root."""
+    """Send a request as another user, which takes root."""
     if os.geteuid():
         pytest.skip("takes root")
     os.seteuid(65534)
@@ -286,7 +286,7 @@ def test_nobody_else_may_ask(server, other_user):
 
 
 def test_nobody_else_is_asked(script):
-    """As one may be whose server took the name of one that is gone: what it would be told is the environment."""
+    """A process may find its server's name taken by another server, to which it would send its environment."""
     if os.geteuid():
         pytest.skip("takes root")
     address = f"@sdlcore-test-{os.urandom(8).hex()}"

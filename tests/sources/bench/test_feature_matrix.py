@@ -96,5 +96,5 @@ def test_with_the_leak_latents_start_at_the_features(initialisation, own):
     honest = best_match(start_of(initialisation), features(None))
     assert mip(leaked) > mip(honest) + 0.02
     assert (leaked.latent == np.arange(N)).mean() > own
-    # the honest start knows nothing of the features
+    # independent initialisation does not know the features
     assert (honest.latent == np.arange(N)).mean() < 0.05

@@ -1,4 +1,4 @@
-"""What workflow/scripts/samples.py writes, with every option of a bench by itself."""
+"""The stores written by workflow/scripts/samples.py, with every option of a bench separately."""
 
 import numpy as np
 import pytest
@@ -19,7 +19,7 @@ PLAIN = {
 
 @pytest.fixture(scope="module")
 def draw(tmp_path_factory):
-    """Run the script; returns input, target and coefficients of both stores."""
+    """Run the script; return input, target and coefficients of both stores."""
     folder = tmp_path_factory.mktemp("bench")
     W = {}
     for side, d in (("p", N_P), ("r", N_R)):
@@ -69,6 +69,6 @@ def test_frequencies_and_groups_reach_the_stores(draw):
     active = found["train"][2] > 0
     assert active.mean() == pytest.approx(0.2, abs=0.02)
     assert active[:, 0].mean() > 3 * active[:, -1].mean()
-    # of a group, whoever is rarer is active only with who is more frequent
+    # in a group, a rarer feature is active only together with the more frequent ones
     assert not (active[:, 3] & ~active[:, 0]).any()
     assert (active[:, 4] & ~active[:, 0]).any()

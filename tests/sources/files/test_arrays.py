@@ -1,4 +1,4 @@
-"""Files of arrays that are damaged, lie, or hold no activations: one error that names each, and no wrong rows."""
+"""Array files that are damaged, inconsistent, or contain no activations: each gives one error, and no wrong rows."""
 
 import json
 import os
@@ -34,7 +34,7 @@ def as_npy(values, version=None):
 
 
 def claiming(shape, descr="<f4", data=b"\0" * 96, order=False):
-    """Return an .npy file whose header says what it likes."""
+    """Return an .npy file with an arbitrary header."""
     file = BytesIO()
     npy.write_array_header_2_0(file, {"descr": descr, "fortran_order": order, "shape": shape})
     return file.getvalue() + data
@@ -54,7 +54,7 @@ def zipped(content=None, compression=zipfile.ZIP_STORED, **members):
 
 
 def patched(content, *changes):
-    """Return bytes with others from some places on, each counted from where a mark stands."""
+    """Return bytes with replacements at some places, each counted from the position of a mark."""
     found = bytearray(content)
     for mark, place, value in changes:
         start = content.index(mark) + place
@@ -186,7 +186,7 @@ BYTES = {
 
 
 def assert_refused(path, message, key=""):
-    """Have a source refuse a file, quickly, without much memory, without a store, and by its name."""
+    """Check that a source rejects a file quickly, by name, without much memory and without writing a store."""
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     with pytest.raises(SourceError, match=rf"(?s){path.name}.*({message})") as caught:
         write_stores(FileSource(f"{path}{key}"), path.with_name("train.h5"), path.with_name("test.h5"))
@@ -341,7 +341,7 @@ def test_files_that_hold_little_take_no_memory(tmp_path, suffix):
 def test_a_wide_array_is_taken_for_one_that_lies_the_other_way(tmp_path):
     with (tmp_path / "x.npy").open("wb") as file:
         npy.write_array_header_2_0(file, {"descr": "<f2", "fortran_order": False, "shape": (768, 2**21)})
-        file.truncate(file.tell() + 768 * 2**22)  # a hole, which takes no disk
+        file.truncate(file.tell() + 768 * 2**22)  # a hole, which takes no disk space
     assert_refused(
         tmp_path / "x.npy", r"has shape \(768, 2097152\), too wide for input: samples x dimension; transpose it"
     )

@@ -1,4 +1,4 @@
-"""Activations that a lab has: files of every format that is read, and what is said of those that do not serve."""
+"""A user's own activations: files of every supported format, and messages for unsuitable ones."""
 
 import json
 import logging
@@ -183,7 +183,7 @@ def test_evaluation_may_have_files_of_its_own(folder, tmp_path):
         assert (train.rows, test.rows) == (ROWS, 50)
         np.testing.assert_array_equal(test.read("labels"), own)
         np.testing.assert_array_equal(train.read("input"), X)
-        # the classes of both parts
+        # the classes of both stores
         assert train.class_names() == test.class_names() == [str(label) for label in range(8)]
 
 
@@ -191,7 +191,7 @@ def test_evaluation_may_have_files_of_its_own(folder, tmp_path):
 def test_labels_may_be_names(suffix, tmp_path):
     names = np.array(["", "dog", "ant", "elephant"])[LABELS + 1]
     np.save(tmp_path / "x.npy", X)
-    np.save(tmp_path / "few.npy", names[:50].astype("<U4"))  # another width: "elep" is a name of its own
+    np.save(tmp_path / "few.npy", names[:50].astype("<U4"))  # a narrower type, in which "elep" is a name
     np.save(tmp_path / "labels.npy", names) if suffix == "npy" else np.savez(tmp_path / "labels.npz", names)
     source = FileSource(f"{tmp_path}/x.npy", labels=f"{tmp_path}/labels.{suffix}")
     assert count_classes(source) == 3

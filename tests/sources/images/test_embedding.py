@@ -1,4 +1,4 @@
-"""Embeddings of a tiny CLIP with random weights, held against open_clip's own intermediates."""
+"""Embeddings of a tiny CLIP with random weights, compared with open_clip's own intermediate results."""
 
 import csv
 import dataclasses
@@ -54,12 +54,12 @@ def read(path: Path) -> dict[str, Any]:
 
 
 def contents(out: Path) -> list[Any]:
-    """What two runs must have in common to the bit."""
+    """Return the results that must be equal in two runs, to the bit."""
     return [{key: np.asarray(value).tolist() for key, value in read(out / name).items()} for name in NAMES[:2]]
 
 
 def by_hand(folder: Path, files: ClipFiles, paths: list[str]) -> tuple[Any, Any]:
-    """Return what ln_post gives for the class token, hooked out of a whole pass, and the joint embedding."""
+    """Return ln_post's output for the class token, from a hook in a whole pass, and the joint embedding."""
     name = Path(files.architecture).stem
     model, _, preprocess = open_clip.create_model_and_transforms(name, pretrained=files.weights)
     model.eval()
@@ -206,7 +206,7 @@ SETTINGS = {"batch_size": 2, "test_samples": 4, "max_unreadable": 0.5}
 
 
 def start(*arguments: Any, blocks: int | None = None, **settings: Any) -> multiprocessing.Process:
-    """Run an extraction in a process of its own, which kills itself when it has written some blocks."""
+    """Run an extraction in its own process, which kills itself after it has written some blocks."""
 
     def work() -> None:
         append, left = BlockWriter.append, blocks
@@ -404,7 +404,7 @@ def test_the_store_says_what_made_it(folder: Path, clip_files: ClipFiles, tmp_pa
 
 @pytest.mark.slow
 def test_vit_b_32_is_768_wide_before_the_projection_and_512_after():
-    """The paper's architecture, with random weights: where n_p = 768 comes from."""
+    """The paper's architecture, with random weights: the origin of n_p = 768."""
     model = open_clip.create_model("ViT-B-32-quickgelu").eval()
     image = torch.zeros(1, 3, 224, 224)
     with torch.no_grad():
@@ -437,7 +437,7 @@ def test_parts_of_a_store_are_together_the_whole(damaged: Path, clip_files: Clip
 
 @pytest.fixture
 def code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder with a tokenizer and a text tower that bring code, which leaves a file; and a "y" on standard input."""
+    """A folder with a tokenizer and a text tower that contain code, which would leave a file; and "y" on stdin."""
     folder = tmp_path / "code"
     folder.mkdir()
     lines = [f"open({str(tmp_path / 'ran')!r}, 'w')", "from transformers import PreTrainedTokenizerFast as Words", ""]

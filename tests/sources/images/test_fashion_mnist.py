@@ -1,4 +1,4 @@
-"""Fashion-MNIST: its file format, the tree that is made of it, and (marked registry) the real data."""
+"""Fashion-MNIST: its file format, the folder tree made from it, and (marked registry) the real data."""
 
 import gzip
 import json
@@ -44,7 +44,7 @@ def write_idx(path: Path, values: np.ndarray) -> None:
 
 
 def some_pictures(split: str, number: int) -> Pictures:
-    """Patches of random brightness and contrast."""
+    """Return patches with random brightness and contrast."""
     rng = stream(0, "fashion", split)
     level, contrast = rng.uniform(40, 200, size=(2, number, 1, 1))
     pictures = np.clip(level + contrast * rng.normal(size=(number, 28, 28)) / 4, 0, 255).astype(np.uint8)
@@ -53,7 +53,7 @@ def some_pictures(split: str, number: int) -> Pictures:
 
 @pytest.fixture
 def by_hand(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The four files, small, with their checksums pinned in place of the real ones'."""
+    """Four small files in the original format, with their checksums in place of the real ones."""
     folder = tmp_path / "by hand"
     folder.mkdir()
     for prefix, number in (("train", 300), ("t10k", 50)):
@@ -67,7 +67,7 @@ def by_hand(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def offline(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
-    """Neither apt nor torchvision, and an empty root."""
+    """Neither apt nor torchvision is available, and the root is empty."""
 
     def fails(_: Path) -> Path:
         raise OSError("no network")
@@ -110,11 +110,11 @@ def test_pictures_without_their_labels_are_refused(by_hand: Path):
 def test_brightness_and_gradient_are_the_garments_own():
     black, flat, small, stripes = np.zeros((4, 28, 28), dtype=np.uint8)
     flat[:, :] = 100
-    small[10:15, 10:15] = 100  # neither the ground nor the outline counts
+    small[10:15, 10:15] = 100  # neither background nor outline counts
     stripes[:, ::2], stripes[:, 1::2] = 50, 150
     pictures = np.stack([black, flat, small, stripes])
     assert mean_brightness(pictures).tolist() == [0, 100, 100, 100]
-    # half of the neighbours are those below, which are alike
+    # half of the neighbours are vertical, with equal values
     assert mean_gradient(pictures).tolist() == [0, 0, 0, 50]
     assert mean_gradient(pictures.transpose(0, 2, 1)).tolist() == [0, 0, 0, 50]
 
@@ -128,7 +128,7 @@ def test_adjectives_cut_each_garment_into_thirds(number: int):
         assert {garment_of(" ".join(words)) for words in own} == {GARMENTS[garment]}
         for place in (0, 1):
             counts = np.unique([words[place] for words in own], return_counts=True)[1]
-            # a third, but for the pictures that stand at a border
+            # a third, except for pictures at a border
             assert counts.max() <= len(own) / 3 + 2
 
 
@@ -219,7 +219,7 @@ def test_a_wrong_checksum_is_an_error(by_hand: Path, tmp_path: Path):
 @pytest.mark.slow
 @pytest.mark.registry
 def test_the_real_data_come_from_apt_and_are_what_is_pinned(tmp_path: Path):
-    """Downloaded without rights into a folder of one's own, not taken from where a package may be installed."""
+    """A download without privileges to a user's folder, not the files of an installed package."""
     if shutil.which("apt-get") is None:
         pytest.skip("no apt-get on this machine")
     folder, where = obtain(tmp_path / "nothing by hand", tmp_path, tmp_path / "empty root")

@@ -1,4 +1,4 @@
-"""CLIPs by their names at the hub, fetched from a hub on this machine by open_clip's own code."""
+"""CLIPs by their names on the hub, fetched from a local hub by open_clip's own code."""
 
 import json
 import os
@@ -40,7 +40,7 @@ def hub(tmp_path_factory: pytest.TempPathFactory, clip_files: ClipFiles) -> Iter
 
 
 def load(address: str, home: Path, *models: str) -> list[str]:
-    """Load in a process of its own, since the hub's client reads its address when it is imported."""
+    """Load in a new process, because the hub's client reads its address when it is imported."""
     environment = {key: value for key, value in os.environ.items() if not key.startswith("HF_")}
     environment |= {"HF_ENDPOINT": address, "HF_HOME": str(home)}
     command = [sys.executable, "-c", LOADING, *models]

@@ -1,4 +1,4 @@
-"""Image folders: what counts as an image, and what happens to what cannot be read."""
+"""Image folders: which files count as images, and the treatment of unreadable files."""
 
 import logging
 import os
@@ -102,7 +102,7 @@ def test_batches_hold_the_order_and_can_start_later(batch_size: int, start: int,
 
 def test_a_picture_too_large_to_be_honest_is_skipped(folder: Path, monkeypatch: pytest.MonkeyPatch):
     assert Image.MAX_IMAGE_PIXELS is not None
-    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)  # Pillow refuses what is above twice that
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)  # Pillow rejects images above twice this number
     found = list_images(folder)
     batches = list(decoded(found, np.arange(len(found.paths)), shrink, batch_size=4))
     assert [index for batch in batches for index in batch.indices] == [2]

@@ -1,4 +1,4 @@
-"""What a file of each format and mode is turned into, and what is no picture."""
+"""The pixels of files in each format and mode, and files that are no pictures."""
 
 import os
 import struct
@@ -62,7 +62,7 @@ def test_numbers_that_do_not_say_what_is_white_are_refused(pixels: np.ndarray, m
 
 
 def of_16_bits(path: Path, pixels: np.ndarray) -> Path:
-    """Write a PNG of two to four channels of 16 bits, which Pillow cannot write."""
+    """Write a PNG with two to four channels of 16 bits, which Pillow cannot write."""
     height, width, channels = pixels.shape
     rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in pixels)
     header = struct.pack(">IIBBBBB", width, height, 16, {2: 4, 3: 2, 4: 6}[channels], 0, 0, 0)
@@ -91,7 +91,7 @@ def test_black_of_16_bits_is_black(tmp_path: Path):
 
 
 def see_through(mode: str) -> Image.Image:
-    """A black picture whose left half is transparent."""
+    """Return a black picture with a transparent left half."""
     alpha = Image.new("L", (8, 8), 255)
     alpha.paste(0, (0, 0, 4, 8))
     if mode == "P":
@@ -125,7 +125,7 @@ def test_formats_are_found_by_content_out_of_a_list(tmp_path: Path):
         with open_picture(path) as found:
             assert found.size == first.size
             assert suffix.upper() in FORMATS
-    path = tmp_path / "image.mpo"  # as phones write, and call jpg
+    path = tmp_path / "image.mpo"  # phones write this format, and call it jpg
     first.save(path, save_all=True, append_images=[second])
     assert rgb(path.rename(tmp_path / "image.jpg")).shape == (17, 20, 3)
 
@@ -138,7 +138,7 @@ def test_formats_that_are_not_in_the_list_are_refused_whatever_they_are_called(s
 
 
 def test_postscript_that_is_called_jpg_starts_no_ghostscript(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    """A Ghostscript that leaves a trace stands first in PATH; Pillow would start it for the format that it finds."""
+    """A fake Ghostscript, first in PATH, leaves a trace; Pillow would start it for the detected format."""
     programs = tmp_path / "bin"
     programs.mkdir()
     (programs / "gs").write_text(f"#!/bin/sh\ntouch {tmp_path}/ran\n")

@@ -68,7 +68,7 @@ def test_it_learns_to_tell_the_classes_by_their_captions(trained: tuple[Path, di
 
 
 def test_without_training_it_cannot(colours: tuple[Path, Path], clip_files: ClipFiles, tmp_path: Path):
-    """What the test above measures comes from training, not from the way it is measured."""
+    """The result of the test above comes from training, not from the way it is measured."""
     metrics = train(colours, clip_files, tmp_path, ClipTraining(steps=1, batch_size=16, lr=1e-9))
     assert metrics["zero_shot"]["classes"]["top1"] < 0.7
 

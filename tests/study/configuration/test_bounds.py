@@ -1,4 +1,4 @@
-"""Every text, name and number of a configuration is bounded: tables over the schema, so that a new key is tested."""
+"""Every text, name and number of a configuration is bounded; tests derive from the schema, so new keys are covered."""
 
 import copy
 import re
@@ -14,7 +14,7 @@ from sdlcore.study.settings.trees import merge
 
 SCHEMA = schema()
 BASE = load_yaml("config/config.yaml")
-# a source of each kind, and all that a configuration can ask for
+# a source of each kind, and everything that a configuration can request
 EVERYTHING = {
     "name": "everything",
     "wandb": "project",
@@ -36,7 +36,7 @@ EVERYTHING = {
 
 
 def resolved(schema: dict[str, Any]) -> dict[str, Any]:
-    """Return a schema with what it refers to, and of null or something else with what else there may be."""
+    """Return a schema with references resolved; for "null or X", return X."""
     if "anyOf" in schema:
         schema = schema["anyOf"][0]
     while "$ref" in schema:
@@ -50,12 +50,12 @@ def kinds(schema: dict[str, Any]) -> list[str]:
 
 
 def texts(tree: Any, schema: dict[str, Any], path: tuple = ()) -> Iterator[tuple]:
-    """Yield the path of each place that can hold a text of the user's own choice: values, items of lists, and names."""
+    """Yield the path of each place for a text of the user's choice: values, items of lists, and names."""
     schema = resolved(schema)
     if "string" in kinds(schema) and "enum" not in schema:
         yield path
     if isinstance(tree, dict) and isinstance(schema.get("additionalProperties"), dict):
-        yield (*path, None)  # a name that the user gives
+        yield (*path, None)  # a name chosen by the user
     if isinstance(tree, dict):
         for key, inner in schema.get("properties", {}).items():
             if key in tree or "string" in kinds(resolved(inner)):
@@ -70,7 +70,7 @@ def texts(tree: Any, schema: dict[str, Any], path: tuple = ()) -> Iterator[tuple
 
 
 WHOLE = merge(BASE, EVERYTHING)
-# the first source of a kind would be the default's, whose texts come out of wheels
+# the first source of a kind would be the default's, whose texts come from wheels
 FIRST = copy.deepcopy(WHOLE)
 for group in FIRST["sources"].values():
     for name in list(group)[:-1]:
@@ -94,7 +94,7 @@ BAD = {
 
 
 def put(config: dict[str, Any], path: tuple, value: str) -> dict[str, Any]:
-    """Return the configuration with a text in a place; a name is given to what the first has."""
+    """Return the configuration with a text in some place; a name is given to the first entry."""
     config = copy.deepcopy(config)
     *parents, key = path
     inside = config
@@ -139,7 +139,7 @@ def test_a_name_is_letters_digits_and_underscores_to_its_end(path, name):
 
 
 def every(schema: Any, path: tuple = ()) -> Iterator[tuple[tuple, dict[str, Any]]]:
-    """Yield every part of a schema that is a mapping."""
+    """Yield every mapping in a schema."""
     if isinstance(schema, dict):
         yield path, schema
         for key, inner in schema.items():
@@ -203,7 +203,7 @@ def test_as_many_runs_as_may_be_are_checked_in_seconds():
     table = {"methods": list(methods), "protocols": list(protocols), "anchorings": ["none", "ground_truth"]}
     change = {"name": "x", "methods": methods, "protocols": protocols, "tables": {"table1": table}}
     start = time.process_time()
-    configure(change, BASE)  # 12,000 runs, of which a comparison of each with each would take half a minute
+    configure(change, BASE)  # 12,000 runs; comparing each with each would take half a minute
     assert time.process_time() - start < 10
 
 
@@ -222,7 +222,7 @@ def test_a_configuration_without_a_name_would_overwrite_the_defaults_results(giv
     with pytest.raises(ConfigError, match=r"name: quick is the default's; .* Set another in a file"):
         configure(given | {"name": "quick"}, BASE)
     assert configure(given | {"name": "mine"}, BASE).name == "mine"
-    assert configure(merge(BASE, given), BASE).name == "quick"  # asked for by naming the default's file, too
+    assert configure(merge(BASE, given), BASE).name == "quick"  # also if the default's file is named
 
 
 def test_what_says_where_and_how_runs_are_made_needs_no_name():

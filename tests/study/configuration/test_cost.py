@@ -1,4 +1,4 @@
-"""A plan counts what the configuration asks for, by the settings that its jobs are made with."""
+"""A plan counts the jobs of a configuration, with the settings of these jobs."""
 
 import csv
 
@@ -37,7 +37,7 @@ def test_every_run_and_evaluation_is_counted_once(config):
     found = planned(config)
     trained = sum(stage.jobs for name, stage in found.items() if name.startswith("trainings"))
     assert found["evaluations"].jobs == len(config.cells())
-    # figures 4 and 5 ask for runs without metrics
+    # figures 4 and 5 request runs without metrics
     assert trained + found["solvers"].jobs == found["evaluations"].jobs + 3 * len(config.seeds)
 
 
@@ -74,7 +74,7 @@ def test_hours_are_work_over_the_rate_and_unknown_where_dimensions_are(config):
 
 def test_processes_that_divide_latents_divide_what_a_gpu_holds(config):
     alone = planned(config)["trainings on bench"].gpu_memory
-    # rounded up to a megabyte by each cell, but for what is not divided at all
+    # rounded up to a megabyte in each cell, except undivided totals
     latents, samples = (validate(BASE | {"processes": 2, "split": split}) for split in ("latents", "samples"))
     assert planned(latents)["trainings on bench"].gpu_memory == alone // 2
     assert alone // 2 <= planned(samples)["trainings on bench"].gpu_memory < alone
@@ -103,7 +103,7 @@ def test_the_rate_is_that_of_runs_trained_here(tmp_path):
         write_json(run / "config.json", {"settings": kinds[method].to_dict()})
         with (run / "history.csv").open("w", newline="") as file:
             csv.writer(file).writerows([["samples", "seconds"], [50, seconds / 2], [100, seconds]])
-    (run / "model.safetensors").unlink()  # one whose training was restored, not done here
+    (run / "model.safetensors").unlink()  # a training that was restored, not done here
     assert measured_rate(tmp_path) == ((80 * 100 / 1 + 80 * 100 / 2) / 2, 2)
 
 

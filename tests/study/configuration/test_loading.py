@@ -241,7 +241,7 @@ def test_what_is_wrong_is_named_by_its_path(change, message):
 
 
 def unknown_key(change):
-    """Return what is said of the one key of a change of the default that is unknown."""
+    """Return the error for a change of the default with one unknown key."""
     with pytest.raises(ConfigError, match="unknown key") as refused:
         validate(merge(BASE, change))
     (line,) = str(refused.value).splitlines()[1:]
@@ -304,7 +304,7 @@ def test_the_name_that_was_meant_is_suggested(change, meant):
 
 
 def test_a_number_stays_as_it_was_written():
-    """Digests and params are made of the text of settings, in which 1 is not 1.0."""
+    """Digests and params are computed from the text of settings, where 1 differs from 1.0."""
     given = {
         "sources": {"bench": {"lrb": {"beta": 2, "noise": 0, "run": {"lr": 1}}}},
         "methods": {"mine": {"like": "topk", "lambda_aux": 1, "gradient_clip": 2.0, "multi_k": [4, 16]}},
@@ -356,7 +356,7 @@ def test_any_value_anywhere_is_valid_or_refused(path, value):
     for part in path[:-1]:
         node = node[part]
     node[path[-1]] = value
-    with suppress(ConfigError):  # anything else that is raised fails
+    with suppress(ConfigError):  # any other exception fails the test
         assert validate(config).name
 
 
@@ -411,7 +411,7 @@ def test_a_run_on_a_clip_source_needs_a_batch_of_images_where_their_number_is_kn
         "figures": {"figure6": {"source": "mine"}},
         "protocols": {"best": {"run": {"batch_size": 20001}}},
     }
-    # the other source of the table takes the batch
+    # the other source of the table can use the batch size
     change["sources"]["bench"] = {"lrb": {"train_samples": 20001}}
     config = merge(BASE, change)
     config["sources"]["clip"]["mine"]["run"] = {"batch_size": 20001}
@@ -608,7 +608,7 @@ def test_the_configuration_of_peers_gives_all_the_same_latents_batches_and_spars
     assert len({(run["n_q"], run["steps"], run["batch_size"]) for run in runs.values()}) == 1
     assert {run["k"] for run in runs.values() if run["activation"] in ("topk", "batchtopk")} == {16}
     assert len({tuple(run["prefixes"]) for run in runs.values() if run["prefixes"]}) == 1
-    # ours as Table 1 of the default has them
+    # our settings in Table 1 of the default
     default = validate(BASE)
     for method in ("topk", "batchtopk", "jumprelu"):
         assert runs[method] == run_settings(default, Cell("lrb", method, "best", "none", 0)).to_dict()

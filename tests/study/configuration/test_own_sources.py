@@ -1,4 +1,4 @@
-"""What a configuration takes from the default."""
+"""The parts of the default that a user's configuration inherits."""
 
 import pytest
 
@@ -45,7 +45,7 @@ def test_classes_are_anchored_to_where_samples_have_them(sources, anchorings):
 
 
 def test_means_of_classes_are_centred_where_runs_are():
-    assert not configure({}, BASE).class_means("fashion_clip").centred  # of Table 2, whose runs see what is stored
+    assert not configure({}, BASE).class_means("fashion_clip").centred  # Table 2: raw activations
     given = {"name": "mine", "sources": {"file": {"mine": MINE}}}
     assert configure(given, BASE).class_means("mine").centred  # `own` has methods that normalise
     raw = {"tables": {"table1": {"source": "mine", "methods": ["topk"]}}}

@@ -1,4 +1,4 @@
-"""What is said of targets that nothing makes, by configurations that are made up."""
+"""Messages for targets that nothing makes, with constructed configurations."""
 
 import yaml
 

@@ -18,12 +18,12 @@ def changed(change):
 
 
 def settings_of(config, source, method, protocol):
-    """Return the settings of the runs of a method."""
+    """Return the settings of a method's runs."""
     return run_settings(config, Cell(source, method, protocol, "none", 0)).to_dict()
 
 
 def sweep(parameter, values, methods=("topk",), table="table7", **more):
-    """Return a change of the default: one sweep, without paper values of the default's."""
+    """Return a change of the default: one sweep, without the paper's values in the default."""
     spec = {"source": "lrb", "methods": list(methods), "sweep": {"parameter": parameter, "values": values}}
     spec["sweep"]["paper"] = None
     return {"tables": {table: spec | more}}
@@ -59,7 +59,7 @@ def test_a_method_takes_what_protocols_have_for_the_one_that_it_is_like():
 
 
 def test_what_a_method_says_itself_is_not_what_protocols_have_for_the_other():
-    """Else a protocol that sets the bandwidth of JumpReLU would undo a variant with another bandwidth."""
+    """Otherwise a protocol that sets JumpReLU's bandwidth would undo a variant with another bandwidth."""
     methods = {"wide": {"like": "jumprelu", "bandwidth": 3}, "wider": {"like": "wide", "init_l0": 5}}
     config = changed({"methods": methods, "protocols": {"best": {"methods": {"wider": {"l0": 0.5}}}}})
     wide, wider = (settings_of(config, "lrb", name, "best") for name in ("wide", "wider"))
@@ -109,7 +109,7 @@ def test_a_sweep_of_a_runs_setting_makes_variants_of_methods_with_what_protocols
 
 
 def test_a_setting_of_protocols_or_sources_counts_as_a_methods_own_value():
-    """Else Table 1's runs would be trained once more under another name."""
+    """Otherwise Table 1's runs would be trained again under another name."""
     config = changed(sweep("n_q", [1024, 2048]))
     assert [cell.method for cell in config.tables["table7"].cells(config)] == ["topk_n_q_1024"] * 2 + ["topk"] * 2
     assert settings_of(config, "lrb", "topk_n_q_1024", "best")["n_q"] == 1024

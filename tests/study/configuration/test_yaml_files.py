@@ -1,4 +1,4 @@
-"""What a configuration file may hold: what a parser raises is a sentence with the file, and nothing grows for ever."""
+"""Invalid configuration files: any parser error becomes a message with the file, and nothing grows without bound."""
 
 import os
 import time
@@ -102,7 +102,7 @@ def test_a_file_that_is_no_configuration_is_refused_by_its_name_and_at_once(what
     start = time.monotonic()
     with pytest.raises(ConfigError) as refused:
         mapping(parse(content, "text"), "text")
-    assert time.monotonic() - start < 8  # some take 0.5 s of a quiet machine, none grows
+    assert time.monotonic() - start < 8  # some take 0.5 s on an idle machine, none grows
     assert str(refused.value).startswith("configuration refused:\n  text: ")
     assert sentence in str(refused.value)
 

@@ -1,4 +1,4 @@
-"""What runs and sources leave, written for products to be made from."""
+"""Write the files of runs and sources that products are made from."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -24,11 +24,11 @@ from tests.conftest import REPOSITORY, script
 
 PAPER = str(REPOSITORY / "resources/paper")
 NOTHING = {"own": None, "solvers": None, "discovery": None, "tables": {}, "figures": {}}
-"""Laid over a configuration, asks for no product."""
+"""Laid over a configuration, this requests no product."""
 
 
 def configuration(change: Mapping[str, Any] | None = None, *names: str) -> Configuration:
-    """Return the default with files and a change laid over."""
+    """Return the default with files and a change laid over it."""
     config = load_yaml(REPOSITORY / "config/config.yaml")
     for name in names:
         config = merge(config, load_yaml(REPOSITORY / f"config/{name}.yaml"))
@@ -36,12 +36,12 @@ def configuration(change: Mapping[str, Any] | None = None, *names: str) -> Confi
 
 
 def alone(change: Mapping[str, Any]) -> Configuration:
-    """Return the default with a change laid over, but for the products that the change does not ask for."""
+    """Return the default with a change laid over it, without products that the change does not request."""
     return validate(merge(load_yaml(REPOSITORY / "config/config.yaml") | NOTHING, change))
 
 
 def make(config: Configuration, name: str, folder: Path) -> Files:
-    """Make a product in a folder as the workflow does, of its inputs alone, and return where its files lie."""
+    """Make a product in a folder as the workflow does, only from its inputs, and return the paths of its files."""
     files, product = config.files(PAPER), config.products()[name]
     shared = {"name", "seeds", "sources", "methods", "protocols", "anchorings"}
     part = product.used(config).model_dump(include=shared)
@@ -62,7 +62,7 @@ def make(config: Configuration, name: str, folder: Path) -> Files:
 
 
 def pictured(folder: Path, files: Files, name: str, width: int = 1000) -> pd.DataFrame | None:
-    """Check the pictures of a product, which have ``width`` pixels or more, and return its table, where it has one."""
+    """Check a product's pictures, at least ``width`` pixels wide; return its table, or None."""
     assert imread(folder / files.figure(name)).shape[1] >= width
     assert (folder / files.figure(name, "pdf")).read_bytes().startswith(b"%PDF-")
     table = folder / files.table(name)
@@ -80,13 +80,13 @@ def write_matrix(path: Path, W: np.ndarray) -> None:
 
 
 def write_samples(path: Path, W: np.ndarray, x: Any) -> None:
-    """Write the samples of a bench, made of the coefficients x, N x n, and features W, n_p x n."""
+    """Write a bench's samples, made from the coefficients x, N x n, and features W, n_p x n."""
     with create_store(path, {}) as store:
         store.append(input=synthesise(x, W), features=x)
 
 
 def write_run(folder: Path, files: Files, cell: Cell, W: np.ndarray, both: Sequence[np.ndarray], x: Any) -> None:
-    """Write what a run of a bench leaves, and the bench: its true features W, and held-out samples of x."""
+    """Write the files of a run on a bench, and the bench: its true features W, and held-out samples with x."""
     write_dictionary(folder / files.model(cell), *both)
     write_matrix(folder / files.feature_matrix(cell.source, cell.seed), W)
     write_samples(folder / files.store(cell.source, cell.seed, "test"), W, x)

@@ -1,4 +1,4 @@
-"""The map of where anchoring helps and harms, made from files on disk."""
+"""The map of the effects of anchoring, made from files on disk."""
 
 import json
 from dataclasses import asdict
@@ -42,7 +42,7 @@ def config():
 
 @pytest.fixture(scope="module")
 def tables(config, tmp_path_factory):
-    """TopK gains a feature by anchors, ReLU recovers all, and in the hierarchy half of the pairs stay absorbed."""
+    """Anchors gain TopK a feature, ReLU recovers all, and in the hierarchy half of the pairs stay absorbed."""
     folder, files = tmp_path_factory.mktemp("anchoring_map"), config.files()
     for cell in config.anchoring_map.cells(config):
         plain = cell.anchoring == "none"

@@ -1,4 +1,4 @@
-"""Tables that the paper lacks, made from files on disk."""
+"""Tables that are not in the paper, made from files on disk."""
 
 import json
 from dataclasses import asdict
@@ -14,7 +14,7 @@ SOLVERS = {"runs": {"lrb": {"methods": ["acs", "topk"]}, "smollm2": {"methods": 
 
 
 def write_run(folder, files, cell, judged=True):
-    """Write what a solver's run, or a trained one, leaves beside its model; a seed more finds a hundredth less."""
+    """Write the files of a solver's or trained run beside its model; each further seed recovers a hundredth less."""
     path = folder / files.run(cell)
     path.mkdir(parents=True)
     metrics = {"fvu": 0.01, "l0": 7.25, "dead_fraction": 0.25}
@@ -72,7 +72,7 @@ def test_a_table_has_a_row_a_run_and_means_for_people(name, table, shown, tmp_pa
         path = tmp_path / config.files().metrics(cell)
         path.parent.mkdir(parents=True)
         metrics = dict.fromkeys(table.columns, cell.seed / 2)
-        if cell.seed == 2:  # of an earlier version, which did not have it
+        if cell.seed == 2:  # from an earlier version, which lacked it
             del metrics["fvu"]
         path.write_text(json.dumps({"run": asdict(cell), "metrics": metrics, "chance": {}}))
     files = made.make(config, name, tmp_path)
@@ -144,7 +144,7 @@ def test_synthsaebench_has_a_row_a_run_and_intervals_for_people(tmp_path):
     text = (tmp_path / files.table("synthsaebench", "md")).read_text()
     assert text.startswith(SynthSAEBench.caption)
     cells = [cell.strip() for cell in text.splitlines()[-1].strip("|").split("|")]
-    # 0, .5 and 1: the t interval of three seeds is 4.303 standard errors to either side
+    # for 0, .5 and 1, the t interval of three seeds is 4.303 standard errors to either side
     assert cells[:4] == ["small", "ACS", "3", f"0.500 ± {4.3027 * 0.5 / 3**0.5:.3f}"]
     assert cells[-3:] == ["7", "100", "1.5"]
     assert float(cells[-1]) == pytest.approx(1.5)

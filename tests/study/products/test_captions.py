@@ -1,4 +1,4 @@
-"""What a reader of a table must know, out of a configuration."""
+"""Facts in captions of tables, derived from a configuration."""
 
 from sdlcore.study.configuration.loading import load_yaml, validate
 from sdlcore.study.products.captions import table_caption

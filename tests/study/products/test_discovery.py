@@ -16,7 +16,7 @@ ASKED = {"methods": ["topk"], "anchorings": ["ground_truth", "discovered", "disc
 ANCHORS = {
     "ground_truth": Anchors(W[[0]], None, np.array([0])),
     "discovered": Anchors(W[[1]], None, None),
-    # all that are stable, between none of which others are judged
+    # all stable directions
     "discovered_all": Anchors(W[[2, 3]], None, None),
 }
 SEEDS = [0, 1]
@@ -32,7 +32,7 @@ def config():
 
 @pytest.fixture(scope="module")
 def tables(config, tmp_path_factory):
-    """Runs without anchors learn the third feature alone, those with anchors learn all and lose more by a tenth."""
+    """Runs without anchors learn only the third feature; runs with anchors learn all, but lose a tenth more."""
     folder, files = tmp_path_factory.mktemp("discovery"), config.files()
     for cell in config.discovery.cells(config):
         plain = cell.anchoring == "none"

@@ -55,7 +55,7 @@ def test_a_joined_stage_counts_the_rows_of_the_one_before_protocol_by_protocol(c
     write_looks(folder / "second/0.csv", [0, 1], ["relu"], {0: 0.0, 1: 0.0})
     rows = made.pictured(tmp_path, made.make(config, "explain", tmp_path), "explain", width=900)
     first, second = (rows[rows["stage"] == name] for name in ("first", "second"))
-    # what recovers more is nearer, but for those whose training has other ends than the one look
+    # runs with more recovery are nearer
     assert first["distance"].is_monotonic_increasing
     assert len(first) == 10
     assert (first["numbers"] == 3).all()

@@ -26,7 +26,7 @@ def test_it_has_each_feature_of_each_dictionary_without_and_with_anchors(tmp_pat
     made.write_matrix(tmp_path / files.feature_matrix("lrb", 1), W)
     save_anchors(tmp_path / files.anchors("lrb", "ground_truth", 1), Anchors(W[[3]], None, np.array([3])), {})
     for pair in product.pairs():
-        # without anchors the encoder has the first feature alone, the decoder all; with them the encoder the second
+        # without anchors the encoder finds only feature 0, with anchors only feature 1; the decoder finds all
         made.write_dictionary(tmp_path / files.model(pair.plain), W[[0] * 5], W)
         made.write_dictionary(tmp_path / files.model(pair.anchored), W[[1] * 5], -W)
     rows = made.pictured(tmp_path, made.make(config, "features", tmp_path), "features", width=600)

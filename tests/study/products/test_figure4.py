@@ -12,14 +12,14 @@ CONFIG = made.alone({"seeds": [3, 4, 5, 6], "figures": {"figure4": {"source": "l
 
 
 def spurious(seed):
-    """Return four features, samples, and an autoencoder of three axes, turned at random, that loses nothing."""
+    """Return four features, samples, and an autoencoder of three axes, turned at random, with zero loss."""
     W = (np.array([[1, 1, 1], [1, -1, -1], [-1, 1, -1], [-1, -1, 1]]) / np.sqrt(3)).T.astype(np.float32)
     A = np.linalg.qr(stream(seed, "A").standard_normal((3, 3)))[0].astype(np.float32)
     return W, coefficients(300, 4, 0.5, stream(seed, "x")), np.vstack([A, -A])
 
 
 def write_runs(folder):
-    """Write three runs of no loss, and one that recovers everything and loses something."""
+    """Write three runs with zero loss, and one with some loss that recovers every feature."""
     for cell in CONFIG.figures.figure4.judged_here(CONFIG):
         W, x, both = spurious(cell.seed)
         made.write_run(folder, CONFIG.files(), cell, W, (W.T, W.T) if cell.seed == 6 else (both, both), x)
@@ -56,7 +56,7 @@ def test_it_says_what_its_numbers_say(zero_loss):
     assert f"Seed {shown['seed']} is shown" in said
     assert f"{shown['loss']:.1e} ({shown['fvu']:.1e} of the variance)" in said
     assert f"{zero['recovered_decoder'].mean():.1f} in the decoder" in said
-    # where there is no zero loss, none is claimed
+    # without a zero loss, none is claimed
     none_found = " ".join(figure4_sentences(rows.assign(near_zero=False)))
     assert "0 end with less than" in none_found
     assert "nothing is shown of a zero loss" in none_found

@@ -31,7 +31,7 @@ def hierarchical(seed):
 
 
 def write_runs(folder):
-    """Two methods, two seeds: the true features; and children that are silent, or carry the parent, which is silent."""
+    """Two methods, two seeds: true features; and silent children, or children that carry their silent parent."""
     for cell in CONFIG.figures.figure5.judged_here(CONFIG):
         W, x = hierarchical(cell.seed)
         W_enc, W_dec = W.T.copy(), W.T.copy()

@@ -12,7 +12,7 @@ FIGURE6 = {"source": "smollm2", "without": "topk_real", "with": "topk_real_resam
 
 
 def write_runs(folder, config, events=((4, 9),)):
-    """Write runs of each side, those of the resampled one with events at the given rows."""
+    """Write runs of each side; the resampled one has events at the given rows."""
     for side in ("without", "with"):
         for cell in config.figures.figure6.runs(config, side):
             directory = folder / config.files().run(cell)

@@ -1,4 +1,4 @@
-"""The figure of where methods break, made from files on disk."""
+"""The figure of the limits of methods, made from files on disk."""
 
 from tests.study.products import made
 from tests.study.products.test_bench_tables import write_run

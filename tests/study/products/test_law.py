@@ -26,7 +26,7 @@ def features(source, seed):
 
 
 def write(folder, config):
-    """Write true features, and runs whose columns are these and whose rows are their read-outs, thrice as long."""
+    """Write true features, and runs with these as columns and their read-outs, thrice as long, as rows."""
     files, product = config.files(), config.law
     for point, seed in product.matrices(config):
         made.write_matrix(folder / files.feature_matrix(point.source, seed), features(point.source, seed))

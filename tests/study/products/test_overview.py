@@ -30,7 +30,7 @@ def table1():
 
 
 def with_nulls():
-    """Table 1 with two null baselines, whose names are methods' here."""
+    """Table 1 with two null baselines, which have the names of methods here."""
     plain = {"anchoring": "none", "protocol": "best"}
     weak = plain | {"method": "weak", "gt_recovery_decoder_tau95_mean": 0.25, "gt_recovery_encoder_tau95_mean": 0.0}
     strong = plain | {"method": "strong", "gt_recovery_decoder_tau95_mean": 0.0, "gt_recovery_encoder_tau95_mean": 0.5}

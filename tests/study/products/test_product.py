@@ -1,4 +1,4 @@
-"""What all products have in common, by those of the configurations that come with the repository."""
+"""Common properties of all products in the repository's configurations."""
 
 import json
 from functools import cache
@@ -20,7 +20,7 @@ def configuration(name):
 
 @pytest.mark.parametrize("name", CONFIGURATIONS)
 def test_what_is_made_is_the_same_of_the_part_that_a_product_hangs_on(name):
-    """The workflow hands a product its settings and that part, as JSON."""
+    """The workflow passes a product its settings and its part of the study, as JSON."""
     config = configuration(name)
     whole = config.files()
     for key, product in config.products().items():

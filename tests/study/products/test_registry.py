@@ -1,4 +1,4 @@
-"""The products that there are."""
+"""The registry of products."""
 
 import subprocess
 import sys

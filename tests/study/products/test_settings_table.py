@@ -1,4 +1,4 @@
-"""Table 3, out of a configuration."""
+"""Table 3, made from a configuration."""
 
 import pandas as pd
 

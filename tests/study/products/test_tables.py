@@ -56,7 +56,7 @@ def test_null_baselines_are_rows_without_anchors_and_in_no_effect(tmp_path):
     of_nulls = runs["method"].isin(NULLS)
     assert of_nulls.sum() == 4 * len(config.seeds)
     assert runs["paper_method"].isna().tolist() == of_nulls.tolist()
-    # what is said of the trained methods is the same without them
+    # text about the trained methods does not change without them
     _, without = made_of(tmp_path / "without", "table1", protocols=["best", "paper"])
     alone, changes = (read_csv(tmp_path / "without" / without.table(f"table1{end}")) for end in ("", "_effects"))
     pd.testing.assert_frame_equal(trained, alone)

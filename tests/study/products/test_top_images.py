@@ -53,7 +53,7 @@ def write_runs(folder, config, images):
 
 @pytest.fixture
 def shown(monkeypatch):
-    """Return what is drawn: rows and titles."""
+    """Return the drawn rows and titles."""
     drawn = []
     draw = top_images.figure_top_images
 
@@ -80,7 +80,7 @@ def test_rows_are_latents_that_match_the_first_anchored_classes_with_their_image
     rows = made.pictured(tmp_path, made.make(config, "figure9", tmp_path), "figure9", width=900)
     columns = ["latent", "reference", "tied", "place", "class", "path"]
     dogs = [[0, "dog", True, place, name, f"{i}.png"] for place, (name, i) in enumerate([("dog", 3), ("dog", 2)])]
-    # every sample is a little of a dog
+    # every sample contains a little of a dog
     assert rows[columns].to_numpy().tolist()[:2] == dogs
     cats = rows[rows["reference"] == "cat"]
     assert cats[columns].to_numpy().tolist() == [

@@ -1,4 +1,4 @@
-"""The map of where anchoring helps and harms."""
+"""The map of the effects of anchoring."""
 
 import numpy as np
 import pandas as pd
@@ -29,7 +29,7 @@ def test_a_verdict_is_that_of_the_interval_unless_no_difference_could_show(with_
 
 
 def runs(anchoring, recovery, given=1.0, absorption=None):
-    """Rows of five seeds, of which half of the features are recovered without anchors and all pairs absorbed."""
+    """Rows of five seeds; without anchors, half of the features are recovered and all pairs absorbed."""
     row = {"source": "lrb", "method": "topk", "anchoring": anchoring, "judged": 90, "given": 10}
     both = {"recovery_none": 0.5, "given_recovered": given, "given_recovered_none": 0.5, "absorption_none": 1.0}
     return [

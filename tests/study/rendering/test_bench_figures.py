@@ -1,4 +1,4 @@
-"""Figures 4 and 5 show the numbers that they are given."""
+"""Figures 4 and 5 show the given numbers."""
 
 import numpy as np
 import pytest
@@ -45,7 +45,7 @@ def test_figure5_outlines_absorbed_pairs_on_both_sides():
     family = families(latents, x, decoder, W, HIERARCHY)[1]
     figure = figure5([Shown("mine, seed 0", family, pairs[pairs["parent"] == 1], 1 / 3)])
     left, right = figure.axes[:2]
-    # each outline is a white rectangle in a black one
+    # each outline is a white rectangle inside a black one
     corners = [{(p.get_x() + 0.45, p.get_y() + 0.45) for p in axes.patches} for axes in (left, right)]
     assert [sorted(map(tuple, np.round(sorted(places)))) for places in corners] == [[(0, 1), (0, 2)], [(0, 0), (1, 0)]]
     said = texts(figure)

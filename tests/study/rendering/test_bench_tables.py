@@ -10,7 +10,7 @@ from sdlcore.study.settings.cells import Cell
 
 
 def runs(folder, **spoilt):
-    """Write two seeds of one method on two benches, the second of which has a hierarchy."""
+    """Write two seeds of one method on two benches, the second with a hierarchy."""
     paths = []
     for source, more in (("plain", {}), ("nested", {"absorption": 0.5})):
         for seed in (0, 1):

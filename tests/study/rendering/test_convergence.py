@@ -1,4 +1,4 @@
-"""What dictionaries had after how many seconds, out of their histories."""
+"""Loss and recovery of dictionaries over seconds, from their histories."""
 
 import numpy as np
 import pandas as pd

@@ -52,6 +52,6 @@ def test_people_read_differences_in_brackets_and_dashes_where_there_is_nothing()
     row = table.iloc[1]
     low, high = row["fvu_low"], row["fvu_high"]
     assert f"{row['fvu']:.4f} ({row['fvu_difference']:.4f}: {low:.4f} to {high:.4f})" in given
-    # a source without directions to judge by has a loss alone
+    # a source without reference directions has only a loss
     alone = discovery_text(discovery_table(runs(references=False)))
     assert alone.markdown().splitlines()[-1].count("–") == len(HEADS) + 1

@@ -1,4 +1,4 @@
-"""A picture of features one by one shows the numbers that it is given."""
+"""A picture of single features shows the given numbers."""
 
 import numpy as np
 import pandas as pd

@@ -11,7 +11,7 @@ BASE = Bench(noise=0.0, sparsity=0.99, train_samples=100000)
 
 @pytest.fixture
 def table(tmp_path):
-    """Runs whose recovery is 1 - seed / 100, at three points of two parameters, one of them the same runs."""
+    """Runs with a recovery of 1 - seed / 100, at three points of two parameters; one point has the same runs."""
     history = "step,samples,atoms,seconds\n1,20,200,0.5\n2,40,101,4.25\n"
     folders = {
         (method, seed): run(tmp_path, method, seed, history, solver="acs").parent

@@ -32,7 +32,7 @@ def test_lines_are_the_law_and_points_are_read_outs_and_runs(rows):
     assert gain.lines[0].get_ydata() == pytest.approx([0.9, 0.5])
     points = [line for line in cosine.lines if line.get_marker() == "o"]
     assert sorted(np.concatenate([line.get_ydata() for line in points])) == pytest.approx([0.48, 0.49, 0.69])
-    # what found no feature is marked at the bottom
+    # dictionaries that recovered no feature are marked at the bottom
     assert any(list(line.get_ydata()) == [0.0] for line in noise.lines)
     labels = [text.get_text() for text in figure.legends[0].get_texts()]
     assert labels == ["law", "law, fitted where the feature is active", "ACS", "least squares, true features"]

@@ -1,4 +1,4 @@
-"""Sentences that are made of the numbers of figures."""
+"""Sentences generated from the numbers of figures."""
 
 import numpy as np
 import pandas as pd

@@ -1,4 +1,4 @@
-"""Table 3, out of settings."""
+"""Table 3, made from settings."""
 
 import pytest
 

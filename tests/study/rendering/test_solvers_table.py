@@ -34,7 +34,7 @@ def test_it_has_a_row_a_run(metrics):
     acs, topk = table.iloc[1], table.iloc[3]
     assert (acs["solver"], acs["n"], acs["activation_probability"], acs["seed"]) == ("acs", 100, 0.01, 1)
     assert (acs["seconds"], acs["features_found"], acs["gt_recovery_decoder"]) == (4.25, 101, 0.99)
-    # of a trained dictionary, the latents that are ever active
+    # for a trained dictionary, the number of latents that are ever active
     assert (topk["solver"], topk["features_found"], topk["seconds"]) == ("topk", 300, 60.0)
 
 
@@ -54,7 +54,7 @@ def test_activations_without_true_features_have_the_columns_that_need_none(metri
     assert (row["features_found"], row["fvu"], row["l0"], row["train_samples"]) == (50, 0.01, 7.25, 500)
     unknown = ["n", "activation_probability", "gt_recovery_decoder", "gt_recovery_encoder"]
     assert list(table.columns[table.iloc[-1].isna()]) == unknown
-    # whole numbers stay whole beside them
+    # whole numbers in mixed columns stay whole
     assert table.to_csv(index=False).splitlines()[1].startswith("acs,100,0.01,0,")
     last = solvers_text(table).markdown().strip().splitlines()[-1]
     cells = [cell.strip() for cell in last.strip("|").split("|")]

@@ -7,7 +7,7 @@ from sdlcore.study.rendering.space import VIEW, open_view
 
 
 def worst(view, directions):
-    """Largest |cosine| of a direction with the line of sight."""
+    """Return the largest |cosine| of a direction with the line of sight."""
     elevation, azimuth = np.radians(view)
     sight = np.array([np.cos(elevation) * np.cos(azimuth), np.cos(elevation) * np.sin(azimuth), np.sin(elevation)])
     return np.abs(sight @ directions).max()

@@ -170,7 +170,7 @@ def test_the_figure_draws_means_and_the_papers_numbers_of_encoder_and_decoder(tm
             assert any(np.allclose(y, rows[f"gt_recovery_{side}_mean"]) for y in drawn)
             beside = any(np.allclose(y, rows["paper_gt_recovery"]) for y in drawn)
             assert beside == (side == "encoder")
-        assert len(panel.containers) == 2  # with bars of spread
+        assert len(panel.containers) == 2  # with error bars
         bars = panel.containers[0].lines[2][0].get_segments()
         assert bars[0][1][1] - bars[0][0][1] == pytest.approx(2 * expected[0][f"gt_recovery_{side}_std"].iloc[0])
 

@@ -43,7 +43,7 @@ def test_names_of_classes_are_drawn_as_they_are(tmp_path: Path):
     figure = figure_top_images(rows, 1, f"topk on {names[0]}")
     drawn = [text._preprocess_math(text.get_text()) for text in figure.findobj(Text)]
     assert not any(is_mathematics for _, is_mathematics in drawn)
-    for name in names:  # at the image, its bar and above its histogram
+    for name in names:  # at the image, at its bar, and above its histogram
         first = in_line(name).split()[0][:10]
         assert sum(first in text for text, _ in drawn) >= 3
     pdf = BytesIO()

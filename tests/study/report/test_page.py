@@ -1,4 +1,4 @@
-"""The report, made of products that are made from files on disk."""
+"""The report, with products made from files on disk."""
 
 import base64
 import json
@@ -36,7 +36,7 @@ PAPER = "https://arxiv.org/abs/2512.05534"
 
 
 class Page(HTMLParser):
-    """Reads a page; fails where a tag is not closed by its own."""
+    """Reads a page; fails if a tag is closed by another."""
 
     def __init__(self, text):
         super().__init__()
@@ -123,7 +123,7 @@ def config():
 
 
 def saved(figure, png, pdf):
-    """Write a picture of one pixel, its own colour, instead of a figure: tests of products draw all of them."""
+    """Write a picture with one pixel of its own colour instead of a figure; tests of products draw the figures."""
     colour = np.frombuffer(Path(png).stem.encode().ljust(8)[-4:-1], np.uint8)
     for path in (Path(png), Path(pdf)):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -132,7 +132,7 @@ def saved(figure, png, pdf):
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory, config):
-    """All products of a report, and where they lie."""
+    """All products of a report, and their paths."""
     folder, files = tmp_path_factory.mktemp("made"), config.files()
     for table in ("table1", "table4"):
         for cell in config.tables[table].cells(config):
@@ -167,7 +167,7 @@ def page(made, config):
 
 @pytest.fixture(scope="module")
 def with_stored(made, config):
-    """The page where runs at the paper's scale are kept with the code."""
+    """The page in the folder of kept runs at the paper's scale."""
     kept = [REPOSITORY / f"docs/results/paper/{name}.csv" for name in ("verdicts", "claims", "table1")]
     kept.append(REPOSITORY / "resources/paper/nearest_protocol.csv")
     with chdir(made.parents[1]):
@@ -176,7 +176,7 @@ def with_stored(made, config):
 
 
 def sections(page):
-    """Yield id and content of the header, the sections and the beginning of the stored part, in their order."""
+    """Yield id and content of the header, the sections and the beginning of the stored part, in order."""
     yield "header", page.partition("<header>")[2].partition("</header>")[0]
     for part in re.split('(?=<section id=|<div class="part stored" id=)', page)[1:]:
         yield re.search('id="([^"]*)"', part)[1], part.partition(">")[2].partition("</section>")[0]
@@ -223,7 +223,7 @@ def test_everything_is_made(made):
 def test_page_is_well_formed_and_asks_nothing_of_the_network(page):
     parsed = Page(page)
     for foreign in ("http://", "https://", "<script src", "@import", "url(", "fetch("):
-        # a link asks for nothing until someone follows it
+        # a link loads nothing until someone follows it
         assert foreign not in page.replace(f'<a href="{PAPER}">', "")
     assert all(image.startswith("data:image/png;base64,") for image in parsed.images)
     assert {link.removeprefix("#") for link in parsed.links} <= {PAPER, *parsed.ids}

@@ -123,7 +123,7 @@ def finish(run: Path) -> bytes:
 
 @pytest.fixture
 def folders(tmp_path, monkeypatch) -> tuple[Path, Path]:
-    """Stand where runs are, and return where they are kept and another place without runs."""
+    """Enter a folder with runs; return the folder of kept results and another one without runs."""
     for name in ("here", "again"):
         (tmp_path / name).mkdir()
     monkeypatch.chdir(tmp_path / "here")
@@ -143,7 +143,7 @@ def test_metrics_go_there_and_back(folders, monkeypatch):
     assert publish(files(), cells, kept) == [], "what was restored keeps its seconds"
     path = kept / file_name(CELL)
     older = json.loads(path.read_text())
-    del older["settings"]["run"]["lr_decay"]  # as if it had come since, with its default
+    del older["settings"]["run"]["lr_decay"]  # as if the setting had been introduced later, with its default
     path.write_text(json.dumps(older))
     assert publish(files(), cells, kept) == [], "and its settings"
     older["metrics"]["fvu"] = 0.5

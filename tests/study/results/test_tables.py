@@ -57,7 +57,7 @@ TRIAL = {
 
 
 def write_metrics(folder, seed, method="topk", anchoring="none", protocol="best", source="lrb", **changes):
-    """Write the metrics file of one run; its numbers are random, but the same for the same run."""
+    """Write the metrics file of one run, with random numbers that depend only on the run."""
     rng = np.random.default_rng([seed, len(method), len(anchoring)])
     metrics = {name: rng.random() for name in [*table_metrics(), "gt_recovery_decoder_site0"]}
     run = {"source": source, "method": method, "protocol": protocol, "anchoring": anchoring, "seed": seed}
@@ -78,7 +78,7 @@ def write_grid(folder, methods=("topk", "relu"), anchorings=("none", "ground_tru
 
 
 def with_features(path, anchored, **similarities):
-    """Add to a metrics file what recovery was counted from."""
+    """Add the best matches behind recovery to a metrics file."""
     content = json.loads(path.read_text())
     path.write_text(json.dumps(content | {"features": {"anchored": anchored, **similarities}}))
     return path
@@ -346,7 +346,7 @@ def test_latex_has_its_parts_and_compiles(tmp_path):
         rows = [line for line in tabular[1].splitlines() if line.endswith(r"\\") and "multicolumn" not in line]
         assert len(rows) == 6
         assert {line.count(" & ") for line in rows} == {len(tabular[0]) - 1}
-    # where LaTeX is installed; the checks above hold everywhere
+    # only if LaTeX is installed; the checks above apply everywhere
     if shutil.which("pdflatex") and _has_booktabs():
         (tmp_path / "table.tex").write_text(text)
         (tmp_path / "page.tex").write_text(
@@ -371,11 +371,11 @@ def test_a_run_without_anchors_is_scored_on_the_features_of_the_runs_beside_it(t
     assert runs.loc["none", "gt_recovery_encoder_unanchored_tau95"] == 0
     assert runs.loc["none", "gt_recovery_encoder_anchored_tau95"] == 1
     assert runs.loc["none", "mip_encoder_unanchored"] == pytest.approx(0.56)
-    # what is counted over all features, and what the other run has, stays as it was written
+    # metrics over all features, and metrics of the other run, stay as written
     alone = read_runs([plain]).iloc[0]
     assert runs.loc["none", "gt_recovery_encoder"] == alone["gt_recovery_encoder"]
     assert runs.loc["ground_truth", "mip_encoder_unanchored"] == values([anchored], "mip_encoder_unanchored")[0]
-    # another seed's anchors say nothing of this one's features
+    # another seed's anchors are unrelated to this seed's features
     elsewhere = with_features(write_metrics(tmp_path, 1, anchoring="ground_truth"), [0], **best)
     runs = read_runs([plain, elsewhere]).set_index("anchoring")
     assert runs.loc["none", "mip_encoder_unanchored"] == alone["mip_encoder_unanchored"]
@@ -392,7 +392,7 @@ def test_what_other_anchors_say_of_a_run_without_anchors_is_not_said_of_it(tmp_p
         for name in ("anchors_only_mip_encoder", "gt_recovery_encoder_pattern_unanchored"):
             assert math.isnan(runs.loc["none", name])
             assert runs.loc["ground_truth", name] == values([first], name)[0]
-        # which of several anchorings divides the features cannot be told
+        # it is unknown which of several anchorings divides the features
         assert math.isnan(runs.loc["none", "mip_encoder_unanchored"]) == (len(beside) == 2)
         assert runs.loc["none", "mip_encoder"] == as_written["mip_encoder"]
     same = with_features(write_metrics(tmp_path, 0, anchoring="same"), [0], **best)
@@ -413,7 +413,7 @@ def test_names_of_classes_come_back_from_a_file_as_they_were(tmp_path):
     for some in (frame, frame[frame["class"].str.isdigit()].reset_index(drop=True)):
         write_csv(tmp_path / "classes.csv", some)
         pd.testing.assert_frame_equal(read_csv(tmp_path / "classes.csv"), some, check_dtype=False)
-    # no cell is changed for the sake of a spreadsheet
+    # cells are not changed to please spreadsheets
     write_csv(tmp_path / "classes.csv", pd.DataFrame({"class": ["=1+1"]}))
     assert (tmp_path / "classes.csv").read_text() == "class\n=1+1\n"
 

@@ -1,4 +1,4 @@
-"""The settings that a study gives a run."""
+"""The settings of runs in a study."""
 
 from sdlcore.baselines.settings import PeerConfig
 from sdlcore.solvers.settings import SolverConfig
@@ -62,7 +62,7 @@ def test_an_anchoring_says_how_anchors_hold_its_runs():
         "released": {"lambda_anchor": 1, "anchor_form": "matched", "anchor_until": 0.5},
         "chosen": {"anchor_form": "cosine", "anchor_cosine": 0.95},
     }
-    # a study is written for its products with no more than was said
+    # a study is passed to products with only the given settings
     assert study.anchorings["ground_truth"].model_dump() == {"n_anchors": 13, "lambda_anchor": 0.1}
 
 

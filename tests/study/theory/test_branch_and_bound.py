@@ -32,7 +32,7 @@ def problem_of(seed, n, n_r, **settings):
 
 
 def brute_force(problem, n_q):
-    """The least loss of any assignment of features to latents or none, by all of them."""
+    """Return the least loss over all assignments of features to latents or none, by enumeration."""
     whole = problem.M @ np.square(problem.W_r).sum(axis=0)
     best = whole
     for labels in itertools.product(range(-1, n_q), repeat=problem.n):
@@ -59,7 +59,7 @@ def test_top_1_the_search_finds_what_trying_every_pattern_finds(seed, n_q):
 
 @settings(max_examples=10)
 @given(seeds)
-@example(1177)  # whose descent leaves the floating-point numbers by steps of the usual size
+@example(1177)  # its descent leaves the range of floating-point numbers with steps of the usual size
 def test_top_1_no_dictionary_is_below_the_bound(seed):
     problem, rng = problem_of(seed, 6, 3, k=1)
     lower = certify_top_1(problem, 2).lower
@@ -83,7 +83,7 @@ def test_example_3_5_is_proved_spurious():
     found = certify_top_1(problem, 2)
     assert (found.lower, found.upper) == pytest.approx((0, 0), abs=1e-12)
     assert approximate_loss(weights, problem) == 1
-    # with a single latent it is the optimum
+    # with a single latent this is the optimum
     assert certify_top_1(problem, 1).lower == pytest.approx(1)
 
 
@@ -116,7 +116,7 @@ def test_relu_the_gap_closes_in_the_plane_and_no_dictionary_is_below_the_bound(s
 def test_relu_may_have_no_least_loss_but_has_one_for_codes_of_bounded_sum():
     for slant in (0.1, 0.01):
         problem, weights = nearly_opposite(slant)
-        # of either of two targets, the part across its column is lost
+        # for either of two targets, the part orthogonal to its column is lost
         assert approximate_loss(weights, problem) == pytest.approx(2 * slant**2 / (1 + slant**2))
     narrow, wide = certify(problem, 2, 0.05, largest=2.0), certify(problem, 2, 0.05, largest=5.0)
     assert narrow.lower > wide.upper > wide.lower > 0

@@ -1,4 +1,4 @@
-"""Verdicts and the page, from claims that are made up; tests/workflow/test_theory.py has the real ones."""
+"""Verdicts and the page, with constructed claims; tests/workflow/test_theory.py tests the real ones."""
 
 import pandas as pd
 import pytest

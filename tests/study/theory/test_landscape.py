@@ -33,7 +33,7 @@ def drawn(instance):
 
 
 def model_loss(weights, problem):
-    """Eq. (11) by the package's own model and reconstruction loss, with its gradients."""
+    """Eq. (11), computed by the package's own model and reconstruction loss, with its gradients."""
     activation = "topk" if problem.k is not None else "jumprelu" if problem.threshold else "relu"
     config = ModelConfig(activation=activation, n_q=len(weights.W_enc), k=problem.k)
     model = SparseCoder(config, (len(problem.W_p),), (len(problem.W_r),)).double().eval()
@@ -48,7 +48,7 @@ def model_loss(weights, problem):
     return float(loss.detach()), torch.autograd.grad(loss, [model.W_enc, model.W_dec])
 
 
-# each builds a model of PyTorch, and takes 0.04 s
+# each case builds a PyTorch model, which takes 0.04 s
 @settings(max_examples=12)
 @given(instances)
 def test_loss_and_gradients_are_those_of_equation_11_and_of_the_packages_model(instance):

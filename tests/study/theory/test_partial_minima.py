@@ -41,7 +41,7 @@ def test_points_of_a_group_are_eigenvectors_with_positive_products(seed, members
         assert point.largest == (point.eigenvalue > np.linalg.eigvalsh(G)[-1] - 1e-9)
 
 
-# each solves six linear programs
+# each case solves six linear programs
 @settings(max_examples=20)
 @given(seeds, st.integers(2, 5), st.sampled_from([0.0, 0.3]))
 def test_the_point_has_no_gradient_the_pattern_and_the_loss_of_the_eigenvalue(seed, members, threshold):
@@ -53,7 +53,7 @@ def test_the_point_has_no_gradient_the_pattern_and_the_loss_of_the_eigenvalue(se
     assert (found is None) == (not points)
     assume(found is not None)
     weights, local = found
-    # the decoder's gradient grows with activations, which a threshold makes large where they differ much
+    # the decoder's gradient grows with activations, which a threshold makes large if they differ much
     assert gradient_norm(weights, problem) < 1e-9 * max(1, codes(weights.W_enc, problem).max())
     np.testing.assert_array_equal(pattern(weights.W_enc, problem), groups_to_pattern(groups, 6))
     expected = problem.M[:members].sum() - points[0].eigenvalue

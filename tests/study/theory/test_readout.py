@@ -60,7 +60,7 @@ def test_a_row_that_is_fitted_where_its_feature_is_active_is_longer_and_not_turn
     n, active = 260, 0.02
     W = random_features(n)
     share = np.eye(n)
-    # the second moment of the first feature, where it is active, is 1 / P(active) times that of the others
+    # the first feature's second moment, if active, is 1 / P(active) times the other features'
     share[0, 0] = 1 / active
     row = np.linalg.solve(W @ share @ W.T, W[:, 0] / active)
     all_samples = read_outs(W)[0]

@@ -33,7 +33,7 @@ seeds = st.integers(0, 10_000)
 homogeneous = st.sampled_from(["relu", "topk"])
 UNIT = np.ones((1, 1))
 JUMP = Weights(UNIT, UNIT), Problem(UNIT, UNIT, ONE, threshold=0.7)
-"""One feature of magnitude .5, 1 or 2, of which the threshold loses the first."""
+"""One feature of magnitude .5, 1 or 2; the threshold loses the magnitude .5."""
 
 
 def largest(weights, problem, states):
@@ -74,7 +74,7 @@ def test_both_constants_bound_the_difference_at_every_sparsity(seed, activation,
     difference, supremum = losses(weights, problem, states).difference, largest(weights, problem, states)
     assert -1e-12 <= difference <= 2 * pairs * SECOND_MOMENT * error_norm(weights, problem) ** 2 * q**2
     assert difference <= pairs * supremum * q**2 * (1 + 1e-9)
-    # the trivial bound, which the later one exceeds from 1 - S = 1/n on
+    # the trivial bound, which the later bound exceeds from 1 - S = 1/n on
     assert difference <= supremum
     assert supremum <= problem.n * 4 * error_norm(weights, problem) ** 2
 
@@ -82,11 +82,11 @@ def test_both_constants_bound_the_difference_at_every_sparsity(seed, activation,
 def test_with_a_threshold_the_difference_is_of_order_1_minus_s():
     larger, smaller = at_sparse(*JUMP)
     assert rate(larger.difference, smaller.difference) == pytest.approx(1, abs=0.01)
-    # half of the active have magnitude .5 and lose a quarter each
+    # half of the active samples have magnitude .5 and lose a quarter each
     assert larger.single == larger.difference == pytest.approx(1e-3 * 0.5 * 0.25)
     states = independent(1, 1e-3)
     assert largest(*JUMP, states) * 1e-6 < larger.difference
-    # magnitudes inside sigma repair it
+    # magnitudes inside sigma remove the effect
     problem, weights = random_problem(stream(0, "instance"), "jumprelu")
     larger, smaller = at_sparse(weights, problem)
     assert rate(larger.several, smaller.several) == pytest.approx(2, abs=0.02)

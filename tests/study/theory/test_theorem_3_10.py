@@ -31,7 +31,7 @@ from sdlcore.study.theory.theorem_3_10 import (
 seeds = st.integers(0, 10_000)
 
 
-# each solves two problems, which takes half a second
+# each case solves two problems, which takes half a second
 @settings(max_examples=3)
 @given(seeds)
 def test_example_3_8_training_is_stuck_in_the_absorbed_pattern_which_loses_less_than_the_ideal(seed):
@@ -62,7 +62,7 @@ def test_repaired_one_member_is_separated_and_nothing_else_changes(seed):
     [
         # the raised threshold silences the weak child of another parent
         ([[3.0, 4.0, 0.0, 0.0], [0.0, 0.0, 1.5, 5.0]], [[0, 1, 0, 0], [0, 0, 0, 1], [1, 0, 0, 0]]),
-        # both of two weakest members are lost
+        # both weakest members are lost
         ([[3.0, 3.0, 4.0, 0.0], [0.0, 0.0, 0.0, 5.0]], [[0, 0, 1, 0], [0, 0, 0, 1], [1, 0, 0, 0]]),
     ],
 )
@@ -80,7 +80,7 @@ def test_the_papers_construction_loses_members_and_the_repaired_one_only_the_abs
 def test_without_a_threshold_a_group_of_two_cannot_be_separated():
     assert separating_row(FOUR, [0, 1]) is not None
     assert separable(FOUR, [0, 1]) == [False, False]
-    # a row that one of them activates alone would activate the other, or a feature outside of the group, too
+    # a row that one of them activates alone would also activate the other, or a feature outside the group
     for d, other, outside in ((0, 1, 3), (1, 0, 2)):
         assert (np.linalg.solve(FOUR[:, [other, outside]], FOUR[:, d]) > 0).all()
     assert [separating_row(FOUR, [d], 0.1) is not None for d in (0, 1)] == [True, True]

@@ -40,7 +40,7 @@ def test_a_feature_that_is_never_alone_may_be_lost_at_zero_loss():
 
 
 def test_solutions_are_free_with_as_many_latents_as_features():
-    """One feature in one dimension: w_D w_E = 1 leaves one direction of two; a latent more is free altogether."""
+    """One feature in one dimension: w_D w_E = 1 leaves one of two directions; a further latent is free altogether."""
     problem = autoencoder(np.ones((1, 1)), threshold=0.5)
     assert freedom(ground_truth(problem), problem) == (1, 2)
     assert freedom(ground_truth(problem, spare=1), problem) == (3, 4)

@@ -1,4 +1,4 @@
-"""Runs that are made up, at the paper's scale, whose verdicts are known."""
+"""Constructed runs at the paper's scale, with known verdicts."""
 
 from collections.abc import Callable, Sequence
 from functools import cache
@@ -29,11 +29,11 @@ ANCHORING = {
 }
 
 Value = Callable[[Any, int], float]
-"""The value of a number's metric (a row of `read_numbers`) in a seed, in the paper's unit."""
+"""The value of a number's metric (a row of `read_numbers`) for a seed, in the paper's unit."""
 
 
 def configuration(*names: str) -> Configuration:
-    """Return a configuration that comes with the repository."""
+    """Return one of the repository's configurations."""
     config: dict[str, Any] = {}
     for name in ("config", *names):
         config = merge(config, load_yaml(REPOSITORY / f"config/{name}.yaml"))
@@ -46,7 +46,7 @@ def papers_numbers() -> pd.DataFrame:
 
 
 def contradictions(numbers: pd.DataFrame) -> dict[int, list[Contradiction]]:
-    """Return index in ``numbers`` -> what is wrong with it, of the numbers that no listed reading makes consistent."""
+    """Return index in ``numbers`` -> the problem with it, for numbers that no listed reading makes consistent."""
     return {index: about.findings for index, about in accusations(numbers).items() if not about.excuse}
 
 
@@ -67,7 +67,7 @@ def papers_configuration() -> Configuration:
 
 
 def with_setting(settings: Any, *path: str, value: Any) -> Any:
-    """Return settings with another value at a path of keys, whether it goes with the others or not."""
+    """Return settings with another value at a path of keys, even if it does not fit the others."""
     key, *rest = path
     mapping = isinstance(settings, dict)
     changed = value
@@ -81,7 +81,7 @@ def _variant(name: str, row: Any) -> str:
 
 
 def as_printed(row: Any, seed: int) -> float:
-    """Return the paper's own number, whatever the seed."""
+    """Return the paper's own number for any seed."""
     return row["paper"]
 
 
@@ -92,7 +92,7 @@ def papers_runs(
     numbers: pd.DataFrame | None = None,
     **changes: Any,
 ) -> dict[str, pd.DataFrame]:
-    """Return runs of all tables that have these values under the judged reading, changed as said."""
+    """Return runs of all tables with these values under the judged reading, changed as given."""
     runs: dict[tuple[Any, ...], dict[str, Any]] = {}
     for _, row in (papers_numbers() if numbers is None else numbers).iterrows():
         row = row.to_dict()
@@ -116,7 +116,7 @@ def papers_runs(
                 run |= {"parameter": row["parameter"], "value": row["value"], "paper_method": row["method"]}
             found = runs.setdefault((row["table"], *map(str, run.values())), {"table": row["table"], **run})
             metrics = {question(row, reading).metric}
-            if row["anchoring"] == "none":  # which is compared with anchored runs on the features that these leave
+            if row["anchoring"] == "none":  # compared with anchored runs on the features that are not anchored
                 metrics.add(
                     question(row | {"anchoring": "anchored"}, reading._replace(scored=FeatureSet.UNANCHORED)).metric
                 )
@@ -129,7 +129,7 @@ def papers_runs(
 
 
 def resampling(config: Configuration) -> Resampling:
-    """Return what Figure 6's runs of a configuration are of."""
+    """Return the settings of Figure 6's runs in a configuration."""
     figure6 = config.figures.figure6
     return Resampling(figure6.source, figure6.sides(), figure6.protocol)
 

@@ -1,4 +1,4 @@
-"""The verdict on a claim: its rule, and claims on runs for which the answer is known."""
+"""The verdict on a claim: its rule, and claims on constructed runs with a known answer."""
 
 import re
 
@@ -28,24 +28,24 @@ OWN_TABLES = {
     "sparsity_near_perfect": "BatchTopK SAE at S = 0.9 95.6",
     "sparsity_matryoshka": "Not: TopK SAE at S = 0.9 minus Matryoshka SAE at S = 0.9 -0.4",
 }
-"""The claims that the paper's own tables do not bear out, and a number that speaks against each."""
+"""Claims that the paper's own tables do not support, each with a number that contradicts it."""
 NO_NUMBER = {
-    # of Table 1, whose anchored rows leave anchors out
+    # from Table 1, whose anchored rows exclude anchors
     *("anchoring_recovery", "anchoring_mip", "anchoring_recovery_decoder_not_given"),
     *("penalised_fail_decoder", "sparsity_moderate", "resampling_loss"),
     *("k_minimal_not_given", "k_beneficial_not_given"),
     *("clip_recovery_not_given", "clip_recovery_decoder_not_given"),
     *("clip_beyond_anchors", "clip_beyond_anchors_decoder"),
 }
-"""The claims that are put to a test of which the paper's tables say nothing."""
+"""Claims that the paper's tables say nothing about."""
 UNTOLD = {
     "anchoring_recovery_not_given": "Cannot tell: ReLU SAE (both sides 0 % in every seed)",
     # .838 and .838
     "anchoring_mip_not_given": "Cannot tell: Transcoder 0 (by rounded numbers)",
 }
-"""The claims that those tables cannot tell: both sides stand at the same end, or are rounded to one number."""
+"""Claims that those tables cannot decide: both sides are at the same end, or are rounded to the same number."""
 RECOVERY, MIP = "gt_recovery_encoder_raw_tau95", "mip_encoder_raw"
-"""What claims are judged by under the later revision's reading."""
+"""The metrics that claims are judged by under the later revision's reading."""
 RECOVERY_OF_OTHERS, DECODER_OF_OTHERS = (
     "gt_recovery_encoder_raw_unanchored_tau95",
     "gt_recovery_decoder_unanchored_tau95",
@@ -73,7 +73,7 @@ def contrast(*values):
 
 
 def judged(runs, *names, figure6=None):
-    """Verdicts on the claims of these names, by default on all."""
+    """Return the verdicts on the claims with these names, by default on all."""
     listed = [claim for claim in CLAIMS if not names or claim.name in names]
     return claims(NUMBERS, made_up.evidence(runs, figure6), listed).set_index("claim")
 
@@ -141,7 +141,7 @@ def test_below_three_seeds_no_difference_is_decided(values):
         ((3.0,), between(0, 2), OPEN),
         ((4.5, 4.5), between(0, 2), FAILS),
         ((99.0,), between(97, 100), HOLDS),
-        # three seeds have an interval of their own, which ends where shares do
+        # three seeds have an interval of their own, cut off at the limits of shares
         ((0.0, 0.0, 0.9), between(0, 2), HOLDS),
         ((0.0, 0.0, 2.0), between(0, 2), OPEN),
     ],
@@ -216,7 +216,7 @@ def test_without_runs_every_claim_has_a_verdict():
 
 
 def table1(not_given):
-    """Runs whose anchors give their tenth, and change something in the others."""
+    """Return runs whose anchors recover their tenth of the features, and change the others by a given amount."""
     runs = made_up.papers_runs()["table1"]
     rng = np.random.default_rng(0)
     anchored = runs["anchoring"] != "none"
@@ -341,7 +341,7 @@ def test_where_both_sides_stand_at_the_same_end_runs_cannot_tell(end, against):
     row = judged({"table1": runs}, "anchoring_recovery_not_given").loc["anchoring_recovery_not_given"]
     assert row["verdict"] == (FAILS if against else BLIND)
     assert f"Cannot tell: TopK SAE (both sides {100 * end:g} % in every seed)" in row["evidence"]
-    # one side alone at an end can tell
+    # a single side at an end can be decided
     runs.loc[stuck & (runs["anchoring"] != "none"), RECOVERY_OF_OTHERS] = 0.5
     row = judged({"table1": runs}, "anchoring_recovery_not_given").loc["anchoring_recovery_not_given"]
     assert "Cannot tell" not in row["evidence"]
@@ -359,7 +359,7 @@ def test_a_change_between_equal_ends_says_nothing_beside_another_change(stuck, e
     found = judge([compared], above(0))
     assert found.verdict == (FAILS if stuck == "none" else BLIND)
     assert (f"(both sides of a change {end:g} % in every seed)" in found.sentence) == compared.blind
-    # one level at an end beside one that is not can tell
+    # one level at an end beside another that is not can be decided
     assert not Contrast("x", Observed(noise * 0 + end, end=end) - Observed(noise + 50)).blind
 
 
@@ -433,7 +433,7 @@ def test_the_papers_numbers_are_read_off_the_table_that_has_them():
     read = papers_numbers(NUMBERS)
     at = ("max_interference", 0.1)
     assert read(Place("table5", "TopK SAE", "none", *at), "gt_recovery_encoder").values.tolist() == [84.9]
-    # Table 1's anchored rows leave anchors out; Table 6 repeats them
+    # Table 1's anchored rows exclude anchors; Table 6 repeats them
     assert read(Place("table5", "TopK SAE", "anchored", *at), "gt_recovery_encoder").values.tolist() == [87.63]
     assert read(Place("table1", "TopK SAE", "anchored"), "gt_recovery_encoder").values.empty
     assert read(Place("table1", "TopK SAE", "anchored"), "gt_recovery_encoder_unanchored").values.tolist() == [87.63]

@@ -1,4 +1,4 @@
-"""What is wrong with the paper's numbers, and that nothing is wrong with numbers that could be."""
+"""Contradictions among the paper's numbers are found, and consistent numbers raise none."""
 
 import numpy as np
 import pandas as pd
@@ -33,7 +33,7 @@ def row(number, paper, table="table1", method="ReLU SAE", anchoring="none", para
 
 
 def found_in_the_paper(kind):
-    """The numbers that a rule accuses under the judged reading, and what excuses each."""
+    """Return the numbers that a rule rejects under the judged reading, and what would excuse each."""
     numbers = papers_numbers()
     return {
         (describe(numbers.loc[index]), numbers.loc[index, "number"]): about.excuse
@@ -50,7 +50,7 @@ def test_recoveries_that_no_single_run_has():
         ("Table 1, Crosscoder, without anchors", RECOVERY): "",
         ("Table 1, Crosscoder, with anchors", RECOVERY): "",
         **{(f"Table 2, {method}, with anchors", RECOVERY): "" for method in ANCHORED},
-        # whole numbers out of 970, as in Table 1, whose block they repeat
+        # whole numbers out of 970, as in Table 1, whose rows they repeat
         **{
             (
                 f"Table 6, {method}, with anchors, S = 0.99",
@@ -95,7 +95,7 @@ def test_8_numbers_of_the_paper_cannot_stand_under_any_reading():
 
 
 def test_topk_in_table_1_agrees_with_k_128():
-    """Its k is unsaid: under k = 64 alone Tables 1 and 6 would contradict Table 7."""
+    """The paper does not state its k; only under k = 64 would Tables 1 and 6 contradict Table 7."""
     numbers = papers_numbers().query("method == 'TopK SAE' and table in ['table1', 'table7'] and number != 'l0'")
     assert not accusations(numbers)
     apart = {}
@@ -149,7 +149,7 @@ def test_the_fewest_runs_that_could_be_averaged_are_told():
 
 @given(st.lists(st.lists(st.floats(0, 1), min_size=10, max_size=10), min_size=1, max_size=4), st.sampled_from(TAUS))
 def test_what_similarities_give_is_never_accused(rows, tau):
-    """Recovery and MIP of any cosines, at either tau that the paper names, fit each other."""
+    """Recovery and MIP of any cosines are consistent at both thresholds that the paper names."""
     numbers = []
     for index, similarities in enumerate(rows):
         where = {"table": "table4", "parameter": "n", "value": 10.0 * (index + 1)}

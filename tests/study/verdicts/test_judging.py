@@ -1,4 +1,4 @@
-"""The verdict on a number: the rule at its borders, and what is said where runs are missing or the paper errs."""
+"""The verdict on a number: the rule at its borders, and messages for missing runs and errors in the paper."""
 
 import math
 from dataclasses import replace
@@ -56,7 +56,7 @@ def test_the_interval_is_a_prediction_interval_widened_to_the_tolerance(values, 
     reach = least_reach(number, values)
     if len(values) > 1:
         m = len(values)
-        # the textbook's: scale of a new value's distance from the mean of the old ones
+        # the textbook's scale of a new value's distance from the mean of the old ones
         scale = np.std(values, ddof=1) * np.sqrt(1 + 1 / m)
         reach = max(reach, scipy.stats.t(m - 1, scale=scale).interval(0.95)[1] if scale > 0 else 0)
     assert (high - low) / 2 == pytest.approx(reach, abs=1e-9)
@@ -95,7 +95,7 @@ def test_there_are_always_220_verdicts(tables, seeds):
     def setting(row):
         return bench_setting(row, stated(row["table"])[JUDGED])
 
-    # rows of other tables that have the same setting under their readings are the same runs
+    # rows of other tables with the same setting under their readings are the same runs
     run = {setting(row) for row in judged.to_dict("records") if row["table"] in tables} - {None}
     for row in judged.to_dict("records"):
         has_runs = row["table"] in tables or setting(row) in run
@@ -154,7 +154,7 @@ def test_at_another_scale_nothing_is_judged_but_all_is_shown():
     assert judged.loc[judged["table"] == "table2", "reason"].str.contains("the paper's ImageNet-1K").all()
     assert judged.loc[~here, "ours"].isna().all()
     assert "no run of TopK SAE with anchors in Table 7 at k = 64" in set(judged["reason"])
-    # what is wrong in the paper is wrong whatever was run
+    # an error in the paper is an error for any runs
     wrong = judged["contradiction"].ne("")
     assert wrong.sum() == 8
     assert judged.loc[wrong, "note"].str.startswith("inconsistent in the paper: ").all()
@@ -185,7 +185,7 @@ def test_what_another_protocol_reproduces_is_noted(protocol):
 
 
 def beside(runs, more):
-    """The runs with the metrics of others that they lack."""
+    """Return the runs, with missing metrics filled in from other runs."""
     return {
         table: frame.assign(**more[table][more[table].columns.difference(frame.columns)])
         for table, frame in runs.items()

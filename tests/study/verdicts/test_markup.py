@@ -1,4 +1,4 @@
-"""Verdicts as people read them, and back from the files that hold them."""
+"""Verdicts in readable form, and their parsing from files."""
 
 from functools import cache
 

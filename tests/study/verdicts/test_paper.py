@@ -1,4 +1,4 @@
-"""The paper's numbers, read from its tables as they lie in the repository."""
+"""The paper's numbers, read from its tables in the repository."""
 
 from sdlcore.study.verdicts.paper import KEY, bench_setting, describe
 from sdlcore.study.verdicts.readings import JUDGED, stated

@@ -1,4 +1,4 @@
-"""Readings of the paper's numbers: what its text states, and what else a number could be."""
+"""Readings of the paper's numbers: what the text says, and other possible meanings."""
 
 import pytest
 
@@ -28,7 +28,7 @@ def test_every_table_has_the_readings_that_both_versions_state_and_alternatives(
     assert listed[:2] == list(stated(table).values())
     assert list(stated(table)) == [JUDGED, VERSION_3] == [LATER, VERSION_3]
     assert len(set(listed)) == len(listed) > 10
-    # both versions write inner products of encoder rows
+    # both versions define recovery by inner products of encoder rows
     assert {(reading.recovery, reading.mip, reading.side) for reading in listed[:2]} == {
         (Similarity.INNER, Similarity.INNER, "encoder")
     }

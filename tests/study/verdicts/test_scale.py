@@ -1,4 +1,4 @@
-"""Which runs are at the paper's scale, by validated configurations."""
+"""Runs at the paper's scale, recognised from validated configurations."""
 
 from copy import deepcopy
 from dataclasses import replace
@@ -16,7 +16,7 @@ from tests.study.verdicts.made_up import configuration, papers_configuration, re
 
 
 def said_of(config, table, asked, swept=None):
-    """What a run has other than its row, under the reading that its table is judged under."""
+    """Return the differences between a run and its row, under the reading by which its table is judged."""
     reading = stated(table)[JUDGED]
     k = None if asked.method in ("relu", "jumprelu") or table == "table7" else reading.k
     settings = run_settings(config, asked).to_dict()
