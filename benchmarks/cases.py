@@ -43,7 +43,7 @@ class Setting:
     prefixes: tuple[int, ...] = PREFIXES
     batch: int = 1024
     lr: float = 1e-6
-    """So small that a timed training stays in its state."""
+    """A learning rate so small that a timed training keeps its number of active latents."""
     warmup: int = 0
     """Steps over which the learning rate rises."""
     optimizer: str = "adam"
@@ -56,7 +56,7 @@ class Setting:
 
     @property
     def toy(self) -> "Setting":
-        """The same setting at a tiny size, whose first step pays the one-time costs of a process."""
+        """This setting at a tiny size, whose first step pays the one-time costs of a process."""
         sizes = {"dimension": 32, "latents": 256, "k": 4, "prefixes": (64, 256), "batch": 16}
         return Setting(**{**vars(self), **sizes})
 

@@ -33,7 +33,7 @@ _LEAST = 20
 
 @dataclass(frozen=True)
 class Way:
-    """How a library trains: its kernels, and the type of its products."""
+    """A library with its kernels and the type of its products."""
 
     library: str
     package: str

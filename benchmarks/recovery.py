@@ -47,7 +47,7 @@ class Attempt:
     mean: float = 0.0
     """Mean over features of the best |cosine|; it ranks attempts before any feature is recovered."""
     reached: dict[float, tuple[float, int]] = field(default_factory=dict)
-    """By threshold, the seconds and steps after which it was first reached."""
+    """Seconds and steps after which each threshold was first reached, by threshold."""
     running: bool = True
 
     def turn(self, seconds: float, steps: int, recovered: float, mean: float) -> None:

@@ -27,13 +27,13 @@ TRAININGS = [
 
 def main() -> None:
     """Train each method for a few steps, run a solver, and make one pass in the precision of gradient tests."""
-    warnings.simplefilter("ignore")  # trainings this short are warned of
+    warnings.simplefilter("ignore")  # trainings this short cause warnings
     x = np.random.default_rng(0).standard_normal((600, 16)).astype(np.float32)
     for settings in TRAININGS:
         anchors = np.eye(2, 16, dtype=np.float32) if "lambda_anchor" in settings else None
         sdl.fit(x, anchors=anchors, progress=False, device="cpu", **SIZES, **settings)
     sdl.fit(x, solver="acs", n_atoms=32, max_steps=2, batch_size=64, progress=False, device="cpu")
-    products.DENSE = 1.0  # of so few latents, a large share is active
+    products.DENSE = 1.0  # a large share of so few latents is active
     for activation, k in (("topk", 4), ("relu", None)):
         model = SparseCoder(ModelConfig("sae", activation, 64, k, bias=True), (16,), (16,), torch.Generator()).double()
         out = model(torch.from_numpy(x[:64]).double().requires_grad_(), norms=True)

@@ -1,4 +1,4 @@
-"""Settings that all tests share."""
+"""Settings shared by all tests."""
 
 import gc
 import os
@@ -8,14 +8,14 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-# before torch starts its threads: on busy cores, those that spin while they wait take ten times as long
+# before torch starts its threads: on busy cores, spinning threads take ten times as long
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import hypothesis
 import pytest
 import torch
 
-# before Triton is loaded, by whatever: without a GPU its kernels are interpreted
+# before anything loads Triton: without a GPU its kernels are interpreted
 if not torch.cuda.is_available():
     os.environ.setdefault("TRITON_INTERPRET", "1")
 
@@ -28,22 +28,22 @@ REPOSITORY = Path(__file__).parents[1]
 hypothesis.settings.register_profile("sdlcore", deadline=None, max_examples=30)
 hypothesis.settings.register_profile("thorough", deadline=None)
 hypothesis.settings.load_profile("sdlcore")
-# what tests compute is too small for a second thread, which another test's process can use
+# the tests' computations are too small for a second thread, which a parallel test can use instead
 torch.set_num_threads(1)
-# processes that tests start find the package as the pipeline's jobs do
+# processes started by tests find the package as the pipeline's jobs do
 os.environ["PYTHONPATH"] = str(REPOSITORY / "src")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with the files that run pipelines: last, each would keep one process of xdist and leave the others idle.
+    """Run the files that run pipelines first; at the end, each would occupy one xdist process while others idle.
 
-    The first of them trains in its own process: what it has compiled, the others copy with the checkout.
+    The first of them trains in its own process. The others copy its compiled files with the checkout.
     """
     items.sort(key=lambda item: ("workflow" not in item.path.parts, item.path.name != "test_language.py"))
 
 
 def pytest_collection_finish() -> None:
-    """Keep the many objects of imported libraries out of the way of garbage collectors, those of forks included."""
+    """Exclude the many objects of imported libraries from garbage collection, also in forks."""
     gc.freeze()
 
 
@@ -55,7 +55,7 @@ def script(name: str) -> Callable[..., None]:
 
 @pytest.fixture
 def interruptible():
-    """Let SIGINT interrupt this process: shells start jobs in the background with that signal ignored."""
+    """Let SIGINT interrupt this process, because shells start background jobs with that signal ignored."""
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, before)
@@ -63,7 +63,7 @@ def interruptible():
 
 @pytest.fixture
 def registry(monkeypatch):
-    """Forget afterwards what plugins a test registers and imports."""
+    """Unregister and unload the plugins of a test afterwards."""
     monkeypatch.setattr(plugins, "_REGISTERED", dict(plugins._REGISTERED))
     monkeypatch.setattr(plugins, "_UNNAMED", set(plugins._UNNAMED))
     monkeypatch.setattr(sys, "path", list(sys.path))
@@ -76,6 +76,6 @@ def registry(monkeypatch):
 
 
 def _is_foreign(module):
-    """Tell whether a module is neither ours nor of an installed library."""
+    """Return whether a module belongs neither to sdlcore nor to an installed library."""
     file = getattr(module, "__file__", None) or ""
     return file.endswith(".py") and not file.startswith((str(REPOSITORY / "src"), sys.prefix, sys.base_prefix))

@@ -1,4 +1,4 @@
-"""Processes that are forked from one which has imported what they need, since that takes longer than what they do."""
+"""Fork processes from one with all imports done, because importing takes longer than the processes' tasks."""
 
 import gc
 import json
@@ -11,19 +11,19 @@ from tests.answering import Answering
 
 
 class Forking(Answering):
-    """Asks a process that calls `serve`."""
+    """The client of a process that calls `serve`."""
 
     def start(self, **request: object) -> list[int]:
-        """Fork a process for each of ``variables``, one without any; return their numbers. They write to ``log``."""
+        """Fork a process for each of ``variables``, or one without any; return process ids. They write to ``log``."""
         return json.loads(self.ask(json.dumps(request)))
 
     def end(self) -> list[int]:
-        """Wait for them to end and return their exit statuses, negative for a signal."""
+        """Wait for them to end; return their exit statuses, negative for a signal."""
         return json.loads(self.ask(""))
 
 
 def serve(run: Callable[[dict], None]) -> None:
-    """Answer requests, one a line: fork processes that run each with their own variables, and say how they ended."""
+    """Answer requests, one per line: fork processes with their own variables, and report their exit statuses."""
     gc.freeze()
     print("ready", flush=True)
     for line in sys.stdin:
@@ -39,7 +39,7 @@ def serve(run: Callable[[dict], None]) -> None:
                 except BaseException:
                     traceback.print_exc()
                     os._exit(1)
-                os._exit(0)  # an interpreter with all of torch in it takes a second to fold up
+                os._exit(0)  # an interpreter with all of torch loaded takes a second to shut down
         print(json.dumps(children), flush=True)
-        sys.stdin.readline()  # until their end is asked for, their numbers are no other processes'
+        sys.stdin.readline()  # until the client asks for their end, so that their process ids are not reused
         print(json.dumps([os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children]), flush=True)

@@ -1,4 +1,4 @@
-"""Names of classes that figures, tables and pages must show as they are."""
+"""Class names that figures, tables and pages must show literally."""
 
 NAMES = [
     r"$\frac$",

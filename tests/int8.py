@@ -1,4 +1,4 @@
-"""Tests that need products of int8, and an emulation of processors that compute them wrongly."""
+"""Marks for tests that need int8 products, and an emulation of processors that compute them wrongly."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -13,14 +13,14 @@ needs_int8 = pytest.mark.skipif(not int8.is_exact(), reason="products of int8 ar
 
 
 def with_int8(names: Iterable[Any]) -> list[Any]:
-    """Return parameters of a test, where those that are called int8 need a processor that computes it correctly."""
+    """Return test parameters; those named int8 are skipped if the processor computes int8 wrongly."""
     return [pytest.param(name, marks=needs_int8) if "int8" in str(name) else name for name in names]
 
 
 def in_16_bits(samples: Tensor, latents: Tensor, out: Tensor) -> None:
-    """Compute as oneDNN does without instructions for int8 (`sdlcore.sparse.kernels.int8.Multiply`).
+    """Compute like oneDNN without int8 instructions (`sdlcore.sparse.kernels.int8.Multiply`).
 
-    Samples are shifted by 128 to be unsigned. Products are added in pairs, and a sum of two is cut to 16 bits
+    Samples are shifted by 128 to be unsigned. Products are added in pairs, and each sum is saturated to 16 bits
     (vpmaddubsw).
     """
     shifted, wide = samples.int() + 128, latents.int()

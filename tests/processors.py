@@ -26,7 +26,7 @@ VARIANTS: list[dict[str, str]] = [
     # the only one of MKL's that other processors than Intel's heed
     {"MKL_CBWR": "COMPATIBLE"},
     {"ONEDNN_MAX_CPU_ISA": "AVX2"},
-    # numba's cache keeps what it compiled for each name of a processor apart (`Codegen.magic_tuple`)
+    # numba's cache separates compiled code by the processor's name (`Codegen.magic_tuple`)
     {"NUMBA_CPU_NAME": "generic"},
     {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "1"},
 ]

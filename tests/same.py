@@ -21,15 +21,15 @@ from tests.conftest import REPOSITORY
 from tests.stores import contents
 
 FOLDER = REPOSITORY / "cache/same"
-"""Where versions run. Those of commits are kept, so that a base runs once."""
+"""Folder of the versions' runs. Runs of commits are kept, so that a base runs once."""
 WHO_MADE_IT = {"provenance", "code", "versions", "inputs", "crc32", "device", "threads"}
-"""Keys of JSON that tell what made a file."""
+"""JSON keys that contain provenance."""
 TIMED = ("solvers.md",)
-"""Tables with seconds among their cells; the CSV file beside each is compared."""
+"""Tables with seconds in some cells; the CSV file beside each is compared instead."""
 
 
 def check_out(commit: str) -> Path:
-    """Return a folder with the files of a commit, kept from an earlier call where there was one."""
+    """Return a folder with the files of a commit, reused from an earlier call if possible."""
     name = _git("rev-parse", "--verify", f"{commit}^{{commit}}").strip()
     folder = FOLDER / name
     if not folder.is_dir():
@@ -43,7 +43,7 @@ def check_out(commit: str) -> Path:
 
 
 def copy_present() -> Path:
-    """Return a folder with the files of the working tree as they are, committed or not, and nothing that they made."""
+    """Return a folder with the current files of the working tree, committed or not, without results."""
     folder = FOLDER / "present"
     shutil.rmtree(folder, ignore_errors=True)
     for name in _git("ls-files", "-z", "--cached", "--others", "--exclude-standard").split("\0"):
@@ -55,7 +55,7 @@ def copy_present() -> Path:
 
 
 def run(folder: Path, configuration: str) -> Path:
-    """Run a configuration of a version to its end, unless it did before, and return its results."""
+    """Run a version's configuration to its end, unless that was done before, and return its results."""
     paths = {yaml.safe_load(path.read_text()).get("name"): path for path in sorted((folder / "config").glob("*.yaml"))}
     if configuration not in paths:
         sys.exit(f"no configuration is called {configuration}; there are {', '.join(filter(None, paths))}")
@@ -77,7 +77,7 @@ def run(folder: Path, configuration: str) -> Path:
             "--rerun-incomplete",
         ]
         environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
-        if path.name != "config.yaml":  # the default, which others are laid over
+        if path.name != "config.yaml":  # config.yaml is the default, on which other files are laid
             command += ["--configfile", str(path)]
         with (folder / f"{configuration}.log").open("w") as log:
             done = subprocess.run(command, cwd=folder, env=environment, stdout=log, stderr=log)
@@ -88,7 +88,7 @@ def run(folder: Path, configuration: str) -> Path:
 
 
 def found(results: Path) -> dict[str, Any]:
-    """Return what the files of a run hold that is to be the same: name -> content."""
+    """Return the comparable content of a run's files, by name."""
     return {
         str(file.relative_to(results)): content
         for file in sorted(results.rglob("*"))
@@ -97,7 +97,7 @@ def found(results: Path) -> dict[str, Any]:
 
 
 def differences(base: Any, present: Any, place: str = "") -> Iterator[str]:
-    """Yield a line on everything that differs, by the way to it."""
+    """Yield a line for each difference, with its path."""
     if isinstance(base, dict) and isinstance(present, dict):
         for key in sorted(base.keys() | present.keys()):
             here = f"{place}: {key}" if place else key
@@ -112,7 +112,7 @@ def differences(base: Any, present: Any, place: str = "") -> Iterator[str]:
 
 
 def _content(file: Path) -> Any:
-    """Return a file's content without what made it and how long it took, or None where nothing of it is compared."""
+    """Return a file's content without provenance and durations, or None if nothing in it is compared."""
     if file.name in TIMED:
         return None
     match file.suffix:
@@ -150,7 +150,7 @@ def _git(*arguments: str) -> str:
 
 
 def main(base: str, *configurations: str) -> None:
-    """Run the configurations, ``tiny`` if none is named, on both versions, and exit with 1 if anything differs."""
+    """Run the given configurations (default: ``tiny``) on both versions, and exit with 1 if anything differs."""
     before, now = check_out(base), copy_present()
     wrong = []
     for configuration in configurations or ("tiny",):

@@ -1,4 +1,4 @@
-"""How long the sentences of the pages are: `python -m tests.sentences`, part of `make check`.
+"""Measure the lengths of sentences in pages: `python -m tests.sentences`, part of `make check`.
 
 25 words are the aim of a sentence, 35 the limit, and 18 the mean. Tables of results are left out: the study renders
 them, with captions of its own.
@@ -15,11 +15,11 @@ ABBREVIATIONS = ("e.g.", "i.e.", "et al.", "eq.", "vs.", "cf.", "fig.", "sec.", 
 
 
 RENDERED = re.compile(r"docs/results/\w+/(?!README)\w+\.md")
-"""Pages whose text the study writes."""
+"""Pages with text written by the study."""
 
 
 def pages() -> list[Path]:
-    """Return every page that people read, rendered ones included."""
+    """Return every page for readers, rendered ones included."""
     found = [REPOSITORY / name for name in ("README.md", "CONTRIBUTING.md", "benchmarks/README.md")]
     found += sorted((REPOSITORY / "docs").rglob("*.md"))
     optional = [REPOSITORY / name for name in ("config/README.md", "CHANGELOG.md", "SECURITY.md")]
@@ -27,7 +27,7 @@ def pages() -> list[Path]:
 
 
 def sentences(markdown: str) -> Iterator[tuple[int, str]]:
-    """Yield the sentences of a page, each with its line; code, tables, headings and comments have none."""
+    """Yield the sentences of a page, each with its line; code, tables, headings and comments are left out."""
     text = re.sub(r"^(```|~~~).*?^\1|<!--.*?-->", _blank, markdown, flags=re.DOTALL | re.MULTILINE)
     start, paragraph = 0, ""
     for number, line in enumerate([*text.splitlines(), ""], 1):
@@ -55,7 +55,7 @@ def split(paragraph: str) -> list[str]:
 
 
 def words(sentence: str) -> int:
-    """Count words: what has a letter or a digit between spaces."""
+    """Count the words of a text: sequences between spaces with a letter or a digit."""
     return sum(any(c.isalnum() for c in word) for word in sentence.split())
 
 
@@ -64,7 +64,7 @@ def _blank(match: re.Match[str]) -> str:
 
 
 def main() -> int:
-    """Print every sentence above the limit, and the mean; return how many things are wrong."""
+    """Print every sentence above the limit, and the mean; return the number of violations."""
     wrong, lengths = 0, []
     for page in pages():
         name = page.relative_to(REPOSITORY).as_posix()

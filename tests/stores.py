@@ -1,4 +1,4 @@
-"""What tests of activation stores share."""
+"""Helpers for tests of activation stores."""
 
 import hashlib
 from pathlib import Path

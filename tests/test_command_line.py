@@ -1,4 +1,4 @@
-"""Command lines as rules and people write them, and what they are told where they err."""
+"""Command lines of rules and users, and the messages for mistakes in them."""
 
 import subprocess
 import sys
@@ -30,7 +30,7 @@ class Family(FromJson):
 
 @pytest.fixture
 def called(capsys):
-    """Call a function by a command line; return what it is called with, or status, output and errors."""
+    """Call a function by a command line; return its arguments, or exit status, output and errors."""
 
     def call(*argv: str) -> Any:
         given: list[dict[str, Any]] = []

@@ -56,7 +56,7 @@ TOPK = [
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """A bench and a dictionary of it."""
+    """A bench and a dictionary trained on it."""
     folder = tmp_path_factory.mktemp("commands")
     main(["bench", "--out", str(folder / "bench"), *BENCH])
     main(["fit", str(folder / "bench/train.h5"), "--out", str(folder / "run"), *TOPK])
@@ -97,7 +97,7 @@ def test_labels_give_anchors_and_judges(tmp_path, capsys, folder):
     scores = tmp_path / "scores.json"
     main(["evaluate", str(tmp_path / "run"), "--x", *given, "--no-nulls", "--out", str(scores)])
     assert "gt_recovery_decoder_unanchored" in capsys.readouterr().out
-    # the run's folder knows its anchors and the means that they are
+    # the run's folder knows its anchors, and that they are class means
     found, means = sdl.load(tmp_path / "run"), sdl.class_means(x, np.load(tmp_path / "labels.npy"))
     assert sorted(found.anchors.feature) == list(range(means.W_p.shape[1]))
     metrics = json.loads(scores.read_text())["metrics"]
@@ -304,7 +304,7 @@ def test_a_sweep_trains_what_single_commands_do(tmp_path, folder, capsys):
     assert torch.equal(sdl.load(tmp_path / "sweep/as_ever").W_dec, sdl.load(folder / "run").W_dec)
     assert sdl.load(tmp_path / "sweep/2").settings["k"] == 2
     assert str(tmp_path / "sweep/2") in capsys.readouterr().out
-    # what each run has of its own need not be given for all
+    # settings that each run gives itself need no common value
     np.save(tmp_path / "rows.npy", np.eye(16)[:2])
     (tmp_path / "runs.yaml").write_text(f"narrow: {{k: 3}}\nanchored: {{k: 3, anchors: {tmp_path}/rows.npy}}\n")
     at = TOPK.index("--k")

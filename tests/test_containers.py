@@ -1,4 +1,4 @@
-"""The recipes for containers agree with each other and with what is tested. Neither is built here."""
+"""The recipes for containers agree with each other and with the tested environment. Neither is built here."""
 
 import re
 import shlex
@@ -48,7 +48,7 @@ def test_the_interpreter_is_the_one_of_the_conda_environment():
 def test_they_install_what_the_conda_environment_holds_in_the_versions_that_are_tested():
     words = shlex.split(commands_to_install()[0])
     assert words[words.index("--constraint") + 1] == "constraints.txt"
-    # environment.yml is held against the same extra by tests/test_package.py
+    # tests/test_package.py compares environment.yml with the same extra
     assert words[-1] == ".[workflow]"
     assert "workflow" in PROJECT["optional-dependencies"]
 

@@ -20,7 +20,7 @@ from sdlcore.losses.term import TermInputs
 )
 def test_an_old_name_works_and_warns_of_the_new_one(module, name, new, found):
     with warnings.catch_warnings(record=True) as warned:
-        warnings.simplefilter("default")  # Python's own: once for each line of code
+        warnings.simplefilter("default")  # Python's default: once for each line of code
         exec(f"from {module} import {name}", names := {"__name__": "plugin"})
     assert names[name] is found
     assert [str(one.message) for one in warned] == [f"{module}.{name} is deprecated: write {new}"]

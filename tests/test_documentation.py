@@ -1,4 +1,4 @@
-"""What the pages name exists, and what they compute is what they say. Their code blocks are run by tests/pages."""
+"""Names in the pages exist, and numbers in them are right. tests/pages runs the code blocks."""
 
 import inspect
 import json
@@ -64,7 +64,7 @@ def test_what_the_page_on_latents_shows_runs_and_says_what_the_law_does():
 
 @pytest.mark.slow
 def test_what_the_page_on_models_shows_runs(tmp_path):
-    """In a folder with a tiny model, which has fewer layers, and a dictionary of it."""
+    """Run in a folder with a tiny model, which has fewer layers than the page's, and a dictionary for it."""
     from sdlcore.model.coder import SparseCoder
     from sdlcore.model.saving import save_model
     from sdlcore.random_streams import torch_stream
@@ -117,7 +117,7 @@ def test_links_and_files_that_pages_name_exist(page):
 
 
 def test_names_of_ours_in_docstrings_and_comments_exist():
-    """Looked up in the sources: some modules import what not every machine has."""
+    """Names are looked up in the sources, because some modules import libraries that not every machine has."""
     root = REPOSITORY / "src"
     found = [
         (path, name)
@@ -130,7 +130,7 @@ def test_names_of_ours_in_docstrings_and_comments_exist():
 
 
 def _is_there(root, parts):
-    """Tell whether a dotted name is a folder or a module, or is defined or imported in one."""
+    """Return whether a dotted name is a folder or a module, or is defined or imported in one."""
     whole = root.joinpath(*parts)
     if whole.is_dir() or whole.with_suffix(".py").is_file():
         return True
@@ -158,7 +158,7 @@ def test_pages_of_the_site_link_to_nothing_outside_it():
 
 def test_the_site_shows_every_page_but_tables_of_results_in_its_navigation():
     class Loader(yaml.SafeLoader):
-        """Reads tags of other libraries as nothing."""
+        """Ignores tags of other libraries."""
 
     Loader.add_multi_constructor("", lambda *_: None)
     settings = yaml.load((REPOSITORY / "mkdocs.yml").read_text(), Loader=Loader)

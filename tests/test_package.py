@@ -25,7 +25,7 @@ def test_importing_everything_that_trains_costs_little_beyond_torch():
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=os.environ)
     seconds, modules = json.loads(done.stdout)
     assert not {"transformers", "matplotlib", "open_clip", "pandas", "PIL", "snakemake"} & set(modules)
-    # the rule is .3 s on a quiet machine; what is tested is that nothing heavy crept in
+    # the rule is .3 s on an idle machine; the limit only catches heavy imports
     assert seconds < 1.5
 
 
@@ -111,7 +111,7 @@ def test_the_conda_environment_holds_what_the_pipeline_needs_in_the_tested_versi
     lines = (REPOSITORY / "constraints.txt").read_text().splitlines()
     tested = names_and_pins(line for line in lines if not line.startswith("#"))
     for name, pin in pip.items():
-        # builds of these differ by machine, so they stand by range
+        # their builds differ by machine, so they are given by range
         ranges = {"torch": ">=2.6,<3", "torchvision": ">=0.21,<1"}
         assert pin == (ranges.get(name) or tested[name]), name
 
@@ -129,7 +129,7 @@ def test_the_environment_of_peers_holds_what_theirs_does_without_conda_in_the_sa
     assert pip.keys() == {*asked, *names_and_pins(project["dependencies"])}
     tested = names_and_pins(lines_of("benchmarks/constraints.txt"))
     for name, pin in pip.items():
-        # its builds differ by machine, so it stands by range
+        # its builds differ by machine, so it is given by range
         assert pin == (">=2.6,<3" if name == "torch" else asked.get(name) or tested[name]), name
     (alone,) = lines_of("benchmarks/requirements-alone.txt")
     assert alone in (REPOSITORY / "workflow/envs/peers.post-deploy.sh").read_text()

@@ -1,4 +1,4 @@
-"""The registry of what plugins add: names, settings, and how plugins are imported."""
+"""The registry of plugins: names, settings, and how plugins are imported."""
 
 import inspect
 import warnings
@@ -119,7 +119,7 @@ def test_names_that_are_taken_are_refused():
     with pytest.raises(PluginError, match="sdlcore has a setting steps"):
         activation("own")(taken)
     soft()
-    soft()  # a cell of a notebook that is run again
+    soft()  # like a notebook's cell that runs again
     with pytest.raises(PluginError, match=r"activation soft: .*test_plugins has one of this name"):
         activation("soft")(type("Own", (TopK,), {"__module__": "another"}))
     with pytest.raises(TypeError, match="dict is no subclass of Activation"):
@@ -181,7 +181,7 @@ def test_a_class_is_left_as_its_author_wrote_it():
 
 
 def test_an_activation_that_is_not_made_by_the_class_it_is_asked_of_is_refused():
-    """It would have the defaults in the place of a run's settings."""
+    """The class would have its defaults instead of a run's settings."""
     own(of=classmethod(lambda cls, config: TopK(config.k)))
     with pytest.raises(ValueError, match=r"activation own: of returned .*, expected cls\(\.\.\.\)"):
         make_sigma(ModelConfig.from_dict({"activation": "own", "k": 1}))

@@ -5,7 +5,7 @@ from sdlcore.parallel.groups import Group, Processes
 
 
 class One(Group):
-    """One of several."""
+    """One of several processes."""
 
     def __init__(self, rank, size):
         self.rank, self.size = rank, size

@@ -1,4 +1,4 @@
-"""Wheel and source distribution: their version, what is in them, and that they work outside of the checkout."""
+"""Wheel and source distribution: their version and content, and that they work outside the checkout."""
 
 import csv
 import os
@@ -21,7 +21,7 @@ RELEASE = f"sdlcore-{VERSION}"
 
 
 def run(*command: str | Path, where: Path, **environment: str) -> str:
-    """Run a command and return what it prints."""
+    """Run a command and return its output."""
     given = {**os.environ, **environment}
     done = subprocess.run(
         list(map(str, command)), cwd=where, env=given, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT

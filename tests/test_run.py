@@ -50,7 +50,7 @@ def test_settings_that_do_not_go_together_are_refused(settings, message):
 
 
 def test_how_anchors_hold_makes_no_other_run_where_it_is_not_said():
-    """Runs from before these settings existed, anchored or not, are the same runs."""
+    """Runs from before these settings existed keep their identity, anchored or not."""
     younger = {"anchor_form", "anchor_until", "anchor_fall", "anchor_cosine"}
     for weight in (0.0, 0.1):
         assert not RunConfig.from_dict({"lambda_anchor": weight}).used().keys() & younger

@@ -10,7 +10,7 @@ from tests.same import differences, found
 
 @pytest.fixture
 def results(tmp_path):
-    """Write one file of each kind; seconds and what made them are given by the number of the version."""
+    """Write one file of each kind; seconds and provenance depend on the number of the version."""
 
     def write(version, weight=1.0, score=0.5):
         folder = tmp_path / str(version)

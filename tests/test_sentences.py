@@ -1,4 +1,4 @@
-"""How sentences of a page are told apart and counted."""
+"""Sentences of a page are separated and counted correctly."""
 
 from tests.sentences import sentences, words
 

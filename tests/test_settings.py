@@ -1,4 +1,4 @@
-"""Settings as annotated dataclasses: what they may be, and what is read from JSON."""
+"""Settings as annotated dataclasses: their types, and their values from JSON."""
 
 import json
 import math

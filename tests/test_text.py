@@ -1,4 +1,4 @@
-"""Names as messages and figures show them."""
+"""Display names in messages and figures."""
 
 import matplotlib
 import pytest

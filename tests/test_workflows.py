@@ -1,4 +1,4 @@
-"""What can be checked of .github/workflows without running them. actionlint would check more, but has no wheel."""
+"""Checks of .github/workflows that need no run. actionlint would check more, but has no wheel."""
 
 import re
 import runpy

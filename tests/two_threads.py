@@ -1,4 +1,4 @@
-"""A fixture for tests of kernels, which compute on two threads."""
+"""A fixture for kernel tests, which compute on two threads."""
 
 from collections.abc import Iterator
 

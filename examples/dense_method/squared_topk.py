@@ -18,7 +18,7 @@ class SquaredTopK(sdl.TopK):
 
 @sdl.activation("fast_squared_topk")
 class FastSquaredTopK(sdl.TopK):
-    """The same method. TopK declares the search for the k largest; `values` is computed only at these."""
+    """SquaredTopK with a search. TopK declares the search for the k largest; `values` is computed only at these."""
 
     def forward(self, pre: Tensor) -> Tensor:
         """Return the latents (B x n_q) of all pre-activations (B x n_q), which tests compare with `values`."""

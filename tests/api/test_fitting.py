@@ -409,7 +409,7 @@ def test_a_finished_run_keeps_no_checkpoint_wherever_a_call_was_cut_off(both, tm
 
 def test_a_finished_run_is_opened_on_the_device_that_it_was_found_on(both, tmp_path, monkeypatch):
     sdl.fit(both[0], out=tmp_path / "run", **TOPK, **QUIET)
-    elsewhere = torch.device("meta")  # in the place of a GPU
+    elsewhere = torch.device("meta")  # instead of a GPU
     monkeypatch.setattr("sdlcore.device.choose_device", lambda name: elsewhere)
     config = tmp_path / "run/config.json"
     monkeypatch.setattr("sdlcore.api.fitting.made_by", lambda *_: json.loads(config.read_text()))
@@ -430,7 +430,7 @@ def test_a_solver_keeps_what_it_found_in_a_folder(both, tmp_path):
 
 
 def test_a_checkpoint_is_no_other_watchs_and_no_other_starts(both, bench, tmp_path, monkeypatch):
-    """Rows of a history have one header, and biases that a training starts from are part of what it makes."""
+    """Rows of a history share one header, and given initial biases are part of a run's identity."""
     settings = TOPK | {"checkpoint_every": 10, "bias": True}
     start = sdl.fit(both[0], **settings, **QUIET)
     moved = copy.deepcopy(start)

@@ -79,7 +79,7 @@ def test_a_whole_run_alone_takes_the_place_of_another_and_is_shown(run, monkeypa
 
 @pytest.mark.slow
 def test_a_race_leaves_its_rows_after_every_turn_and_goes_on_without_who_fails(monkeypatch, tmp_path):
-    """Run real processes, one of which trains while two fail."""
+    """Run real processes: two fail, and the third trains."""
     monkeypatch.setattr(
         recovery, "attempts", lambda libraries: [recovery.Attempt(name, 1e-3, "a rule") for name in libraries]
     )

@@ -40,7 +40,7 @@ def test_there_are_no_more_anchors_than_features(k):
 @pytest.mark.parametrize("target", [W_r, None])
 def test_files_keep_them(tmp_path, target):
     anchors = random_anchors(W_p, target, 3, stream(0))
-    if target is None:  # those that were discovered are of no feature
+    if target is None:  # discovered anchors belong to no known feature
         anchors = anchors._replace(feature=None)
     save_anchors(tmp_path / "a.safetensors", anchors, {"seed": 0})
     for saved, made in zip(load_anchors(tmp_path / "a.safetensors"), anchors, strict=True):

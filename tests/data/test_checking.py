@@ -1,4 +1,4 @@
-"""Stores with good checksums whose tables do not fit each other: none is opened, so nothing can crash on them."""
+"""Stores with valid checksums but inconsistent tables are not opened, so they cannot crash the process."""
 
 import zlib
 
@@ -27,7 +27,7 @@ def store(tmp_path):
 
 
 def changed(path, change):
-    """Return a store with another content and checksums that fit it."""
+    """Return a store with changed content and matching checksums."""
     with h5py.File(path, "r+") as file:
         change(file)
     append_checksums(path)
@@ -64,7 +64,7 @@ def short(name, **packing):
 
 
 def nested(name):
-    """Nest groups, which h5py's own visit takes long for."""
+    """Nest groups, on which h5py's own visit is slow."""
 
     def change(file):
         group = file.create_group(name)

@@ -1,4 +1,4 @@
-"""Whatever happens to a file with checksums is noticed, with its place."""
+"""Any change of a file with checksums is detected, with its position."""
 
 import os
 import random

@@ -1,4 +1,4 @@
-"""Finished stores are proven whole before anything is computed from them, by what they hold."""
+"""Finished stores are verified, content included, before anything is computed from them."""
 
 import h5py
 import numpy as np

@@ -1,4 +1,4 @@
-"""Stores whose writers are killed at any moment end as those whose writers never were.
+"""Stores whose writers were killed at any moment end up equal to uninterrupted ones.
 
 What is killed are real processes, by SIGKILL. They are forked from one that has imported what they need.
 """

@@ -1,4 +1,4 @@
-"""Absorption of constructed dictionaries, for which it is known."""
+"""Absorption of constructed dictionaries with known absorption."""
 
 import numpy as np
 import pandas as pd

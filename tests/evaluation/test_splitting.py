@@ -1,4 +1,4 @@
-"""Splitting and shrinkage of constructed dictionaries, for which they are known."""
+"""Splitting and shrinkage of constructed dictionaries with known values."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""HDF5 files with an array `x`: plain ones, and all that the format lets stand in its place."""
+"""HDF5 files with an array `x`, plain, or with other objects that the format allows in its place."""
 
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ from tests.fuzz.made import Made, values
 
 
 def _hdf5_odd(file: h5py.File, rng: np.random.Generator, x: np.ndarray) -> tuple[str, bool | None]:
-    """Put something odd at `x`: what it is, and whether it has values, None for those that a missing file has."""
+    """Put something odd at `x`; return a description, and whether it has values (None if a linked file is missing)."""
     kind = int(rng.integers(15))
     other = Path(file.filename).with_name("other.h5")
     if kind == 0:

@@ -23,7 +23,7 @@ def page() -> str:
     """Return the page."""
     parts = [
         "# Which commands and options does `sdlcore` have?",
-        "`pip install .` installs the command. `sdlcore COMMAND --help` says what is below.",
+        "`pip install .` installs the command. `sdlcore COMMAND --help` prints the texts below.",
     ]
     for name in COMMANDS:
         parts += [f"## {name}", f"```text\n{help_of(name)}\n```"]

@@ -1,4 +1,4 @@
-"""Every code block of a page is executed, or says what it needs; all of them can be read."""
+"""Every code block of a page is executed, or marked with its needs; all blocks can be parsed."""
 
 import ast
 import subprocess

@@ -17,7 +17,7 @@ MISSING = {
     *(["slurm"] if not importlib.util.find_spec("snakemake_executor_plugin_slurm") else []),
     *(["conda"] if not shutil.which("conda") else []),
 }
-"""What a plan needs, too, and is not here; `test_commands_can_be_parsed` reads these blocks."""
+"""Files that a plan needs, and that are missing here; `test_commands_can_be_parsed` reads these blocks."""
 
 
 def name(page):
@@ -51,7 +51,7 @@ def _same_word(said: str, shown: str) -> bool:
 
 
 def execute(session: Session, found: list[Block]) -> int:
-    """Execute blocks in order, compare what they print with what is shown, and return how many were executed."""
+    """Execute blocks in order, compare their output with the page, and return the number of executed blocks."""
     number = 0
     if any("models/my-llama" in block.code or MODEL in block.code for block in found):
         session.write_language_model()

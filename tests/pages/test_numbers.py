@@ -1,4 +1,4 @@
-"""Numbers of the README and the findings are those of the kept tables: a page cannot drift away from its data."""
+"""Numbers in the README and the findings equal the kept tables, so pages cannot drift away from their data."""
 
 import json
 from functools import cache

@@ -1,4 +1,4 @@
-"""Sources of plugins: their blocks fill stores, up to as many samples as a configuration asks for."""
+"""Sources of plugins: their blocks fill stores, up to the number of samples in the configuration."""
 
 import json
 

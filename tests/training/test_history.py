@@ -37,7 +37,7 @@ class Died(Exception):
 
 
 def die_after(sinks, rows, new):
-    """Do what a failing process does; a killed process does less."""
+    """Do the work of a process that fails; a killed process does less."""
     with contextlib.suppress(Died), History(rows, sinks) as history:
         for row in new:
             history.add(row)

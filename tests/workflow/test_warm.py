@@ -120,7 +120,7 @@ def test_a_module_on_the_path_is_kept_until_one_of_them_is_edited(script, tmp_pa
     package.mkdir(parents=True)
     for name in ("__init__", "one", "two"):
         (package / f"{name}.py").write_text("value = 1\n")
-        os.utime(package / f"{name}.py", (time.time() - age,) * 2)  # one that is edited while it is loaded counts, too
+        os.utime(package / f"{name}.py", (time.time() - age,) * 2)  # a module edited while it is loaded counts, too
     tells = script("print('package.two' in sys.modules)\nfrom package import one\nprint(one.value)")
     environment = {**os.environ, "PYTHONPATH": str(tmp_path / "src"), "PYTHONDONTWRITEBYTECODE": "1"}
     command = [sys.executable, str(WARM), "serve", "package.one", "package.two"]

@@ -39,7 +39,7 @@ class CoefficientScores:
         self._seen = 0
 
     def add(self, latents: scipy.sparse.csr_array) -> None:
-        """Take the latents (B x n_q) of the next B samples."""
+        """Add the latents (B x n_q) of the next B samples."""
         stop = self._seen + latents.shape[0]
         x = self._x[self._seen : stop]
         self._splitting.add(latents, x)
@@ -91,7 +91,7 @@ class Detection:
         self._hits, self._fired, self._active = (np.zeros(len(W_dec)) for _ in range(3))
 
     def add(self, latents: scipy.sparse.csr_array, x: scipy.sparse.csr_array) -> None:
-        """Take B samples: their latents (B x n_q) and their true coefficients (B x n)."""
+        """Add B samples: their latents (B x n_q) and their true coefficients (B x n)."""
         fires, active = latents > 0, (x > 0)[:, self.features]
         self._hits += np.asarray(fires.multiply(active).sum(axis=0), dtype=float)
         self._fired += np.asarray(fires.sum(axis=0), dtype=float)
@@ -142,7 +142,7 @@ class Splitting:
         self._written, self._squares = np.zeros(len(true)), np.zeros(len(true))
 
     def add(self, latents: scipy.sparse.csr_array, x: scipy.sparse.csr_array) -> None:
-        """Take B samples: their latents (B x n_q) and their true coefficients (B x n)."""
+        """Add B samples: their latents (B x n_q) and their true coefficients (B x n)."""
         x = x.astype(np.float64)
         matching = self._share != 0
         self._together = self._together + ((latents > 0).T @ (x > 0)).multiply(matching).tocsr().astype(bool)

@@ -42,9 +42,9 @@ class Judged(NamedTuple):
     """Input of a plugin's metric (`sdlcore.evaluation.plugin_metrics.metric`)."""
 
     model: SparseCoder
-    """In evaluation mode, on the CPU."""
+    """The model, in evaluation mode, on the CPU."""
     store: Activations
-    """Held-out samples."""
+    """The held-out samples."""
     truth: GroundTruth | None
     """Reference directions to judge the model against, or None."""
 

@@ -11,7 +11,7 @@ SIDES = {"encoder": "rows of the encoder", "decoder": "columns of the decoder"}
 
 
 class Similarity(StrEnum):
-    """How directions are compared with features."""
+    """Similarity measures between directions and features."""
 
     COSINE = "cosines"
     INNER = "inner products"

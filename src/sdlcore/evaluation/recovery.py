@@ -22,7 +22,7 @@ NEAR_ZERO = 1e-3
 
 
 class Match(NamedTuple):
-    """For each of n true features, its best learned direction."""
+    """The best learned direction for each of n true features."""
 
     similarity: np.ndarray
     """n floats."""
@@ -40,7 +40,7 @@ def normalise_rows(W: np.ndarray) -> np.ndarray:
 def ordinary_rows(W: np.ndarray) -> np.ndarray:
     """Scale each row by a power of two, so that its largest entry is between a half and one.
 
-    Scaling by a power of two is exact. Without it, float32 squares overflow beyond 1e19 and vanish below 1e-22.
+    Scaling by a power of two is exact. Without scaling, float32 squares overflow beyond 1e19 and vanish below 1e-22.
     """
     return np.ldexp(W, -np.frexp(np.abs(W).max(axis=1, keepdims=True))[1])
 
@@ -69,7 +69,7 @@ def match_metrics(matched: Matched, best: np.ndarray) -> dict[str, float]:
     Parameters
     ----------
     matched
-        The comparison: which directions, which features, and how.
+        The comparison of directions with features.
     best
         Best match of each of these features; at least one.
     """
@@ -85,7 +85,7 @@ def recovery_metrics(
     Parameters
     ----------
     matched
-        The comparison: which directions, and how.
+        The comparison of directions with features.
     best
         Best match of each of n features.
     anchored

@@ -54,7 +54,7 @@ class Latents:
             self.scores = CoefficientScores(model.W_dec.numpy(), units, true, truth.hierarchy)
 
     def add(self, latents: scipy.sparse.csr_array) -> None:
-        """Take the latents (B x n_q) of the next B samples."""
+        """Add the latents (B x n_q) of the next B samples."""
         if self.detected is not None:
             self.detected.add(latents)
         if self.top is not None:
@@ -72,7 +72,7 @@ class Detected:
         self._both, self._fires, self._active = (np.zeros(len(detectors), dtype=np.int64) for _ in range(3))
 
     def add(self, latents: scipy.sparse.csr_array) -> None:
-        """Take the latents (B x n_q) of the next B samples."""
+        """Add the latents (B x n_q) of the next B samples."""
         stop = self._rows + latents.shape[0]
         fires, active = latents[:, self._detectors].toarray() > 0, self._features(self._rows, stop)
         self._both += (fires & active).sum(axis=0)
@@ -126,7 +126,7 @@ class Spread:
         self._seen = 0
 
     def add(self, block: np.ndarray) -> None:
-        """Take B x d samples."""
+        """Add B x d samples."""
         block = block.astype(np.float64)
         shift = block.mean(0) - self._mean
         whole = self._seen + len(block)

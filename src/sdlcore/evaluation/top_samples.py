@@ -60,7 +60,7 @@ class TopSamples(NamedTuple):
 
 
 class Sharing(NamedTuple):
-    """How many classes share the top samples of each of M latents."""
+    """Class counts and purity of the top samples of each of M latents."""
 
     classes: np.ndarray
     """Number of classes; NaN for latents with fewer than `FEWEST_SAMPLES` labelled samples."""

@@ -64,7 +64,7 @@ class Solution(NamedTuple):
 
     @property
     def recovered(self) -> tuple[int, int]:
-        """How many features the encoder and the decoder recover."""
+        """Numbers of features that the encoder and the decoder recover."""
         return int(recovered(self.encoder.similarity).sum()), int(recovered(self.decoder.similarity).sum())
 
 

@@ -88,8 +88,8 @@ class SparseCoder(nn.Module):
     Attributes
     ----------
     W_enc, W_dec
-        n_q x n_p, n_q x n_r. With ``tied`` they are one parameter during training. Afterwards `untie` makes them two,
-        because folding the normalisation of activations changes them differently.
+        n_q x n_p, n_q x n_r. With ``tied`` they are one parameter during training. Afterwards `untie` splits it in two,
+        because folding the normalisation of activations changes encoder and decoder differently.
     processes
         The processes that share the latents, or the samples of a batch. Each process holds the weights of its latents.
     """

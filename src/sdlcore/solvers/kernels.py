@@ -153,7 +153,7 @@ def add_outer(
     offsets, columns, values
         The same pattern by samples, with the codes.
     out
-        K x K; added to.
+        K x K; codes^T codes is added to it.
     """
     for a in prange(len(atom_offsets) - 1):
         row = out[a]

@@ -22,7 +22,7 @@ Encoder = Literal["regression", "tied", "covariance", "pursuit"]
 
 @dataclass(frozen=True)
 class SolverConfig(Extensible):
-    """How a dictionary is solved for. One setting works on all benches, though it knows neither n nor the sparsity."""
+    """Settings of a dictionary search. The defaults suit all benches, though they know neither n nor the sparsity."""
 
     called: ClassVar[str] = "settings of a solver"
     extended_by: ClassVar[Kind] = "solver"
@@ -61,7 +61,7 @@ class SolverConfig(Extensible):
     ridge: Positive = used_by("solver", "acs", default=1e-4)
     """Weight of the penalty on moving an atom, as a share of an atom's typical sum of squared codes."""
     max_cosine: Annotated[float, Gt(0), Lt(1)] = used_by("solver", "acs", default=0.7)
-    """Of two atoms with a larger cosine, the one with less energy (sum of squared codes) is removed."""
+    """Largest cosine of two atoms. Of a closer pair, the atom with less energy (sum of squared codes) is removed."""
     min_worth: Annotated[float, Ge(0), Lt(1)] = used_by("solver", "acs", default=0.05)
     """Atoms are removed if the error would grow without them by less than this share of the typical increase."""
     replace_steps: Annotated[int, Ge(0), Le(10**12)] = 4

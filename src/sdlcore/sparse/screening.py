@@ -24,7 +24,7 @@ _CANDIDATES = 6
 """Factor on k: entries that int8 proposes. With a factor of four, the float32 product of up to a fifth of the samples
 must be searched (TopK, k = 32 and 64, on the bench and on a language model's activations); with six, of a hundredth."""
 _DENSE = 0.05
-"""If a larger share of entries exceeds its bound, all entries are computed in float32."""
+"""Share of entries above their bound beyond which all entries are computed in float32."""
 _CENTRED = 0.1
 """Share of the samples' mean square that belongs to their mean, above which the mean is subtracted first."""
 _SAMPLES, _LATENTS = 8, 16

@@ -27,7 +27,7 @@ class Entries(NamedTuple):
     support: "Support"
     """The positions of the entries."""
     pre: Tensor
-    """Their values (N), with the precision of the type in which they were computed."""
+    """Values of these entries (N), with the precision of the type that computed them."""
 
 
 class Support:

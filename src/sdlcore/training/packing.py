@@ -26,7 +26,7 @@ def pack(name: str, owner: object, state: Mapping[str, Any]) -> dict[str, Tensor
     Raises
     ------
     ValueError
-        If the state contains anything else.
+        If the state contains any other type.
     """
     tensors: list[Tensor] = []
 

@@ -1,4 +1,4 @@
-"""Synthetic models as SAELens saves them, written by hand: what is read, drawn, stored and refused."""
+"""Synthetic models in SAELens' format, written by hand: reading, drawing, storing and rejecting them."""
 
 import json
 import math

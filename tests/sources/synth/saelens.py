@@ -36,7 +36,7 @@ from sdlcore.sources.synth.settings import SynthSource
 SOURCE = SynthSource(n=256, n_p=96, roots=2)
 SAMPLES, BLOCK = 200_000, 20_000
 FEWEST = 50
-"""Samples from which a mean is taken to be normal."""
+"""Number of samples from which a mean counts as normally distributed."""
 
 
 def their_settings(source: SynthSource) -> SyntheticModelConfig:
@@ -63,7 +63,7 @@ def their_settings(source: SynthSource) -> SyntheticModelConfig:
 
 
 class Moments:
-    """What is compared of samples, from sums over blocks."""
+    """Statistics of samples to compare, from sums over blocks."""
 
     def __init__(self, source: SynthSource) -> None:
         self.source, self.samples, self.orphans, self.siblings = source, 0, 0, 0

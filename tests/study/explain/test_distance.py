@@ -30,7 +30,7 @@ def paper():
 
 
 def look(step, method="topk", seed=0, anchored=False, **changed):
-    """A look that is wrong everywhere, but for what is given."""
+    """Return a look that is wrong everywhere except for the given values."""
     values = {f"l0_{above:g}": 1.0 for above in ABOVE}
     values |= {f"{side}_{tau:g}": 0.0 for side in SIDES for tau in THRESHOLDS} | {f"{side}_mip": 0.0 for side in SIDES}
     place = {

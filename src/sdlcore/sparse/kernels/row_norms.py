@@ -14,9 +14,9 @@ class RowProducts(NamedTuple):
     """Inner products of the rows of a gradient."""
 
     squares: Tensor
-    """With themselves: squared norms."""
+    """Products of the rows with themselves: squared norms."""
     products: Tensor | None
-    """With the rows of the gradient's parameter; None if not known."""
+    """Products with the rows of the gradient's parameter; None if not known."""
 
 
 class RowNorms:
