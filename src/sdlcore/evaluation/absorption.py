@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 ABSORBED_SHARE = 0.5
-"""A parent is absorbed if its own latent writes less than this share of it and a child's latent this share or more."""
+"""Share of the parent that decides absorption: its own latent writes less, and a child's latent at least this much."""
 
 
 class Family(NamedTuple):
@@ -36,7 +36,7 @@ class Family(NamedTuple):
 
 
 def match_latents(W_dec: np.ndarray, W: np.ndarray) -> np.ndarray:
-    """Match each of n features to a latent of its own, by the largest sum of cosines with decoder columns.
+    """Match each of n features to a different latent; maximise the sum of cosines of features and decoder columns.
 
     The assignment is one to one: a latent that points along child plus parent is equally near to both, and must not
     count twice. Cosines are signed, unlike in recovery, because a non-negative latent cannot write against its column.
@@ -97,7 +97,7 @@ def absorption(
     W: np.ndarray,
     hierarchy: Hierarchy,
 ) -> "pd.DataFrame":
-    """Return which pairs of parent and child are absorbed.
+    """Return for each pair of parent and child whether the child's latent absorbs the parent.
 
     Parameters
     ----------
