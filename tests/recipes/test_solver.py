@@ -43,7 +43,9 @@ def test_a_solver_of_two_files_leaves_a_run_and_makes_none_anew(tmp_path):
     copy = Copy(tmp_path)
     before = copy.runs()
     copy.add("solvers/samples.py", SAMPLES)
-    copy.insert("solvers/settings.py", ']\n"""The built-in solvers; each is a module in `sdlcore.solvers`."""', ', "samples"')
+    copy.insert(
+        "solvers/settings.py", ']\n"""The built-in solvers; each is a module in `sdlcore.solvers`."""', ', "samples"'
+    )
     copy.insert("solvers/settings.py", "    tolerance: ", SETTING)
     assert len(copy.touched) <= 2
     assert "The batch that samples are taken from." in copy.schema()
