@@ -1,1 +1,1 @@
-"""The reproduction of the paper: which runs it takes, how they are judged and shown. The library never imports it."""
+"""The reproduction of the paper: which runs it needs, how they are judged and shown. The library never imports it."""

@@ -255,8 +255,8 @@ def test_features_that_other_anchors_divide_are_not_compared():
     runs = made_up.papers_runs()["table7"].assign(**{RECOVERY_OF_OTHERS: 0.5})
     plain = runs["anchoring"] == "none"
     for beside, said in (
-        ([], "0 anchorings stand beside runs without anchors"),
-        (["ground_truth", "ground_truth_30"], "2 anchorings stand beside runs without anchors"),
+        ([], "runs without anchors are compared with 0 anchorings, expected one"),
+        (["ground_truth", "ground_truth_30"], "runs without anchors are compared with 2 anchorings, expected one"),
         (["ground_truth_30"], "n_anchors is 30, the paper's 100"),
     ):
         table7 = pd.concat([runs[plain], *(runs[~plain].assign(anchoring=name) for name in beside)])

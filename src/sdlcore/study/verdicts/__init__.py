@@ -1,1 +1,1 @@
-"""A verdict on each number and claim of the paper, by rules that see only frames of runs and the paper's own tables."""
+"""A verdict on each number and claim of the paper. The rules read only data frames of runs and the paper's tables."""

@@ -23,17 +23,18 @@ FAILS = "does not hold"
 OPEN = "not decided"
 BLIND = "cannot tell"
 PARTLY = "partly run"
-"""Verdict by the runs that exist if some of those that a claim compares are missing."""
+"""Verdict if only some of the runs that a claim compares exist."""
 
 # the columns of claims.csv; `claims` explains them
 CLAIM_COLUMNS = ["claim", "section", "quote", "measured", "reading", "verdict", "here", "seeds", "protocol"]
 CLAIM_COLUMNS += ["means", "evidence", "reason", "paper", "other_readings", "note"]
 
 NAMED, REASONS = 4, 4
-"""Contrasts and reasons that a sentence lists; it counts the rest."""
+"""How many contrasts and how many reasons a sentence lists. It only counts the rest."""
 
 OWN = {HOLDS: "borne out", FAILS: "not borne out", OPEN: "not borne out"}
-"""Verdict by the paper's own tables -> its words, since a check of printed numbers is no replication."""
+"""Verdict by the paper's own tables -> its wording. The words differ because checking printed numbers replicates
+nothing."""
 
 
 def _taken(similarity: str, tau: float, table: str) -> Reading:
@@ -45,39 +46,42 @@ OTHER_READINGS: dict[str, Under] = {
     for similarity in (Similarity.COSINE, Similarity.INNER)
     for tau in TAUS
 }
-"""Cosines come first: of readings with equal numbers the first is named, and decoders are compared by cosines."""
+"""Reading in words -> the reading of each table. Cosines come first, because only the first of several readings with
+equal numbers is named, and decoders are always compared by cosines."""
 
 Interval = Callable[[np.ndarray], tuple[float, float, float]]
 
 
 class Finding(NamedTuple):
-    """The verdict by some contrasts, and the numbers behind it."""
+    """A verdict on some contrasts, and the numbers behind it."""
 
     verdict: str
     sentence: str
     means: str
-    """Smallest and largest mean over seeds."""
+    """Smallest and largest mean over seeds, as text."""
 
 
 def judge(contrasts: Sequence[Contrast], band: Band, interval: Interval = paired_interval) -> Finding:
-    """Return whether every contrast lies in a band.
+    """Judge whether every contrast lies in a band.
 
     Parameters
     ----------
     contrasts
         At least one, each with at least one value.
     band
-        Where the claim says that they lie.
+        The interval that contains each contrast if the claim is true.
     interval
         Returns mean, lower and upper bound of values; by default the 95 % t interval over seeds, NaN below three seeds.
-        The interval of a level ends at the ends of its scale. Below three seeds it is the tolerance of `TOLERANCE`.
+        A level's interval is cut off at the ends of its scale. Below three seeds a level has the interval mean -+
+        `TOLERANCE`.
 
     Returns
     -------
     Finding
         The claim fails if an interval lies outside of the band. Otherwise it is not decided if one lies partly outside.
-        Otherwise runs cannot tell if a contrast is blind, or if a printed number would lie in the band before it was
-        rounded. Otherwise the claim holds. The intervals are not corrected for multiple comparisons.
+        Otherwise the verdict is `BLIND` if a contrast is blind, or if a printed number outside of the band may have
+        been inside before it was rounded. Otherwise the claim holds. The intervals are not corrected for multiple
+        comparisons.
     """
     sides: dict[str, list[str]] = {HOLDS: [], FAILS: [], OPEN: [], BLIND: []}
     means, unknown, tolerated = [], False, False
@@ -127,11 +131,11 @@ def claims(numbers: pd.DataFrame, evidence: Evidence, listed: Iterable[Claim]) -
     Parameters
     ----------
     numbers
-        The paper's own, as `paper.read_numbers` returns them.
+        The paper's numbers, as `paper.read_numbers` returns them.
     evidence
         Our runs.
     listed
-        The claims.
+        The claims to judge.
 
     Returns
     -------
@@ -140,10 +144,11 @@ def claims(numbers: pd.DataFrame, evidence: Evidence, listed: Iterable[Claim]) -
 
         - ``verdict``: `HOLDS` to `NOT_RUN`, by our runs at the paper's scale under ``reading`` and the protocol
           ``paper`` (Figure 6 has a protocol of its own).
-        - ``here``: the verdict by the runs that exist, at any scale; `PARTLY` if some are missing, empty if all are.
-          ``seeds`` is their smallest number of seeds, ``protocol`` their protocol, empty for several.
-        - ``means``: the smallest and the largest of the quantities compared, per cent for recovery. ``evidence`` has
-          the numbers in a sentence.
+        - ``here``: the verdict by the existing runs, at any scale; `PARTLY` if some runs are missing, empty if all are.
+          ``seeds`` is the smallest number of seeds of a contrast. ``protocol`` is the protocol of the runs, empty if
+          there are several.
+        - ``means``: the smallest and the largest of the quantities compared, in per cent for recovery. ``evidence``
+          gives the numbers in a sentence.
         - ``reason``: why the runs cannot be judged.
         - ``paper``: whether the paper's own tables bear the claim out.
         - ``other_readings``: verdicts under other similarities and thresholds, if their numbers differ.
@@ -177,7 +182,7 @@ def claims(numbers: pd.DataFrame, evidence: Evidence, listed: Iterable[Claim]) -
 
 
 def _reasons(contrasts: Sequence[Contrast]) -> str:
-    """Return the first reasons why contrasts cannot be judged; missing runs come first."""
+    """Return the first `REASONS` reasons why contrasts cannot be judged; missing runs come first."""
     reasons = dict.fromkeys(reason for contrast in contrasts for reason in contrast.observed.lacking)
     return _first(sorted(reasons, key=lambda reason: not reason.startswith(MISSING)), REASONS)
 
@@ -188,7 +193,7 @@ def _first(parts: Sequence[str], most: int) -> str:
 
 
 def _own(claim: Claim, read: Lookup) -> str:
-    """Say whether the paper's own tables bear a claim out."""
+    """Return in words whether the paper's own tables bear a claim out."""
     contrasts = claim.test.contrasts(read)
     if any(contrast.observed.values.empty for contrast in contrasts):
         return "no number"
@@ -197,7 +202,7 @@ def _own(claim: Claim, read: Lookup) -> str:
 
 
 def _under(claim: Claim, judged: Sequence[Contrast], readings: Mapping[str, Lookup]) -> Iterator[str]:
-    """Yield the verdict under each other reading whose numbers differ from those of all readings before."""
+    """Yield the verdict under each other reading whose numbers differ from the numbers of all readings before."""
     seen = [[contrast.observed.values.tolist() for contrast in judged]]
     for label, read in readings.items():
         contrasts = claim.test.contrasts(read)
@@ -209,7 +214,7 @@ def _under(claim: Claim, judged: Sequence[Contrast], readings: Mapping[str, Look
 
 
 def _notes(claim: Claim, others: Mapping[str, Lookup]) -> Iterator[str]:
-    """Yield the verdict by each other protocol that has all runs at the paper's scale."""
+    """Yield the verdict under each other protocol whose runs are complete and at the paper's scale."""
     for protocol, read in others.items():
         contrasts = claim.test.contrasts(read)
         if _complete(contrasts):

@@ -1,4 +1,4 @@
-"""The paper's claims in words, as ``resources/paper/claims.yaml`` lists them, and the quantities that test each."""
+"""The paper's verbal claims, listed in ``resources/paper/claims.yaml``, and the quantities that test each of them."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -16,7 +16,7 @@ from sdlcore.study.verdicts.paper import setting
 from sdlcore.study.verdicts.scale import SWEPT
 
 HAIR = 5e-10
-"""Distance from an excluded end of a band: differences are rounded to nine decimals."""
+"""Margin that excludes an end from a band: half a unit of the ninth decimal, since differences are rounded to nine."""
 
 Either = TypeVar("Either", str, float)
 
@@ -30,21 +30,27 @@ class Band(NamedTuple):
 
 
 class Contrast(NamedTuple):
-    """One of the quantities that a claim is about, and its name."""
+    """A quantity that a claim is about, and its name: a level of a metric, or a difference."""
 
     label: str
     observed: Observed
     number: str = ""
-    """Which of `paper.MEASURES` a level is; empty for a difference, which has no tolerance and no ends."""
+    """Key of `paper.MEASURES` for a level; empty for a difference, which has no tolerance and no ends of its scale."""
 
     @property
     def blind(self) -> bool:
-        """Whether this is a difference whose sides are at the same end of the scale, or one of such a change."""
+        """Whether both sides of the difference are at the same end of the scale, so that neither can exceed the other.
+
+        A difference of changes is blind if the two sides of one change are.
+        """
         return not self.number and self.observed.end is not None
 
 
 class Comparison(Settings):
-    """What is compared, and where it has to lie; the head of the file explains the keys."""
+    """The test of a claim: which rows of a table it compares, and the band for the result.
+
+    The head of ``claims.yaml`` explains the keys.
+    """
 
     level: str = ""
     change: str = ""
@@ -59,7 +65,7 @@ class Comparison(Settings):
 
     @property
     def band(self) -> Band:
-        """Where each quantity lies if the claim holds."""
+        """The interval that contains each quantity if the claim holds."""
         if self.above is not None:
             return Band(self.above + HAIR, float("inf"), f"above {self.above:g}")
         if self.below is not None:
@@ -69,7 +75,7 @@ class Comparison(Settings):
         return Band(low, high, f"from {low:g} to {high:g}")
 
     def contrasts(self, read: Lookup) -> list[Contrast]:
-        """Return the quantities that have to lie in the band."""
+        """Return the quantities that have to lie in the band, read by ``read``."""
         found = []
         for first, second in self._places():
             observed, label, number = self._observed(read, first), name(first), ""
@@ -93,7 +99,7 @@ class Comparison(Settings):
         )
 
     def _places(self) -> Iterator[tuple[Place, Place | None]]:
-        """Yield the rows of the table, each with the row that it is compared with."""
+        """Yield the rows of the table, each with the row that it is compared with, or None for a level."""
         parameter = SWEPT.get(self.table, "")
         for method, value, anchoring in product(self.methods, self.values, self.anchorings):
             first, second = (
@@ -113,12 +119,12 @@ class Claim(Settings):
 
 
 def read_claims(path: str | Path) -> list[Claim]:
-    """Read the claims from their file."""
+    """Read claims from a YAML file."""
     return [Claim.model_validate(claim) for claim in yaml.safe_load(Path(path).read_text(encoding="utf-8"))["claims"]]
 
 
 def name(place: Place) -> str:
-    """Return a row in words. A row without anchors is the default, so its name does not mention anchors."""
+    """Return the name of a row. A row without anchors is the default, so its name does not mention anchors."""
     at = f" at {setting(place.parameter, place.value)}" if place.parameter and place.table != FIGURE6 else ""
     return f"{place.method}{at}{'' if place.anchoring == 'none' else ' with anchors'}"
 

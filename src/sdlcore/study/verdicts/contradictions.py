@@ -1,7 +1,7 @@
-"""Find numbers of the paper that contradict each other, or their own definition.
+"""Find numbers of the paper that contradict each other or their own definition.
 
-Each rule is asked under one reading of a table (`readings`). A number is inconsistent only if every listed reading
-finds a contradiction. Every number may be off by half a unit of its last digit, so that rounding is no contradiction.
+Each rule judges a number under one reading of its table (`readings`). A number is inconsistent only if it contradicts
+something under every listed reading. Each number may be off by half a unit of its last digit, to allow for rounding.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,7 +18,7 @@ from sdlcore.study.verdicts.readings import JUDGED, Reading, describe, readings,
 TOLERANCE = {"gt_recovery_percent": 2.0, "mip": 0.02}
 """Largest difference between a run and a number that it reproduces. `judging` adds L0, whose tolerance is relative."""
 MOST_RUNS = 100
-"""Averages over more runs are not considered."""
+"""Largest number of runs that a printed recovery could be the average of; larger averages are not tried."""
 KEEPS_K = ("TopK SAE", "Transcoder", "Crosscoder")
 """Methods that keep at most k latents of each sample. BatchTopK keeps k on average; Matryoshka's k is not stated."""
 
@@ -29,26 +29,26 @@ WRONG = {
     BOUNDS: "a recovery and an MIP that cannot be one row’s",
     L0_ABOVE_K: "an L0 above k",
 }
-"""Kind of contradiction -> its description."""
+"""Kind of contradiction -> its description in the report."""
 
 
 class Contradiction(NamedTuple):
-    """One thing that is wrong with one number under a reading."""
+    """A contradiction that a number is part of under a reading."""
 
     kind: str
     reason: str
 
 
 class Accusation(NamedTuple):
-    """What is wrong with a number under the judged reading."""
+    """The contradictions of a number under the judged reading."""
 
     findings: list[Contradiction]
     excuse: str
-    """The listed reading, in words, under which nothing is wrong with it; empty if there is none."""
+    """A listed reading, in words, under which the number contradicts nothing; empty if there is none."""
 
 
 class Pair(NamedTuple):
-    """Recovery in per cent and MIP of one row, and the smallest and largest share that each may be before rounding."""
+    """Recovery (per cent) and MIP of one row, and the bounds of each before rounding, as shares between 0 and 1."""
 
     recovery: float
     recovery_low: float
@@ -59,7 +59,7 @@ class Pair(NamedTuple):
 
 
 def accusations(numbers: pd.DataFrame) -> dict[int, Accusation]:
-    """Return what is wrong with each number under the judged reading, and the reading that excuses it.
+    """Return the contradictions of each number under the judged reading, and a reading without them.
 
     Parameters
     ----------
@@ -69,10 +69,10 @@ def accusations(numbers: pd.DataFrame) -> dict[int, Accusation]:
     Returns
     -------
     dict
-        Index in ``numbers`` -> accusation, for numbers with a contradiction under the judged reading. Of several
-        excuses, the one that changes the reading least is returned.
+        Index in ``numbers`` -> accusation, for numbers with a contradiction under the judged reading. If several
+        readings excuse a number, `Accusation.excuse` names the reading that is closest to the judged one.
     """
-    # dictionaries, since access to a row of pandas takes microseconds
+    # plain dictionaries, because access to a row of a data frame takes microseconds
     rows = dict(zip((int(str(index)) for index in numbers.index), numbers.to_dict("records"), strict=True))
     pairs, found = _pairs(rows), {}
     alike: dict[tuple[Any, ...], list[Any]] = {}
@@ -90,12 +90,12 @@ def accusations(numbers: pd.DataFrame) -> dict[int, Accusation]:
 
 
 def _compared(row: Any) -> tuple[Any, ...]:
-    """Return what rows must share to be comparable. Table 2 has data of its own."""
+    """Return the key that comparable rows share. Table 2 uses other data than the bench tables."""
     return row["table"] == "table2", row["method"], row["anchoring"], row["number"]
 
 
 def _wrong(row: Any, pair: Pair | None, beside: Sequence[Any], reading: Reading) -> Iterator[Contradiction]:
-    """Yield what is wrong with one number under a reading of its table."""
+    """Yield the contradictions of one number under a reading of its table."""
     if row["number"] == "gt_recovery_percent":
         yield from _granularity(row, reading)
     if pair is not None:
@@ -107,19 +107,22 @@ def _wrong(row: Any, pair: Pair | None, beside: Sequence[Any], reading: Reading)
 
 
 def half_unit(value: float, number: str) -> float:
-    """Return half a unit of the last digit of a number, of those shown and those that all numbers of its kind have."""
+    """Return half a unit of the last printed digit of a number.
+
+    Trailing zeros are lost in a float, so a number has at least the decimals that the paper prints for its kind.
+    """
     exponent = int(Decimal(repr(float(value))).normalize().as_tuple().exponent)
     return 0.5 * 10.0 ** min(exponent, -MEASURES[number].decimals)
 
 
 def is_share(percent: float, of: int) -> bool:
-    """Tell whether a rounded per cent can be a whole number out of ``of``."""
+    """Return whether a rounded percentage can be a whole number out of ``of``."""
     off = abs(round(percent * of / 100) * 100 / of - percent)
     return off <= half_unit(percent, "gt_recovery_percent") + 1e-9
 
 
 def _granularity(row: Any, reading: Reading) -> Iterator[Contradiction]:
-    """A recovery over n features is a multiple of 1/n."""
+    """Check that a recovery over n features is a multiple of 1/n."""
     n, percent = features(row), row["paper"]
     if row["anchoring"] != "none" and reading.scored == FeatureSet.UNANCHORED:
         n -= reading.n_anchors
@@ -135,9 +138,9 @@ def _granularity(row: Any, reading: Reading) -> Iterator[Contradiction]:
 
 
 def _bounds(pair: Pair, reading: Reading) -> Iterator[Contradiction]:
-    """Recovery x tau <= MIP, and for similarities up to 1 also MIP <= recovery + (1 - recovery) x tau.
+    """Check recovery x tau <= MIP, and for similarities up to 1 also MIP <= recovery + (1 - recovery) x tau.
 
-    Both hold only if recovery and MIP have the same similarity.
+    Both inequalities hold only if recovery and MIP use the same similarity.
     """
     if reading.recovery != reading.mip:
         return
@@ -153,16 +156,16 @@ def _bounds(pair: Pair, reading: Reading) -> Iterator[Contradiction]:
 
 
 def _l0_above_k(row: Any, reading: Reading) -> Iterator[Contradiction]:
-    """TopK keeps at most k latents of a sample, and fewer if fewer pre-activations are positive."""
+    """Check that L0 is at most k: TopK keeps k latents of a sample, or fewer if fewer pre-activations are positive."""
     if row["method"] in KEEPS_K and row["paper"] > reading.k:
         yield Contradiction(L0_ABOVE_K, f"{row['paper']:g} active latents cannot come out of TopK with k = {reading.k}")
 
 
 def _same_setting(row: Any, reading: Reading, beside: Sequence[Any]) -> Iterator[Contradiction]:
-    """Numbers of different tables with the same setting must agree within the tolerance.
+    """Check that numbers of different tables with the same setting agree within the tolerance.
 
     Similarity and side are one choice for the whole paper; each table may choose the rest. A number of another table
-    contradicts this one only if every such reading of that table gives it the same setting.
+    contradicts this one only if every reading of that table with this similarity and side gives it the same setting.
     """
     here, apart = bench_setting(row, reading), []
     for other in beside:
@@ -182,7 +185,7 @@ def _same_setting(row: Any, reading: Reading, beside: Sequence[Any]) -> Iterator
 
 
 def remark(row: Any) -> str:
-    """Return what is unusual about a number but possible; empty for most."""
+    """Return a remark on an unusual but possible number; empty for most numbers."""
     k = stated(row["table"])[JUDGED].k
     if row["number"] == "l0" and row["method"] in KEEPS_K and row["paper"] < k:
         return (
@@ -220,7 +223,7 @@ def _where(row: Any) -> str:
 
 
 def _pairs(rows: Mapping[int, Any]) -> dict[int, Pair]:
-    """Return recovery and MIP of the rows that have both, by the index of either number."""
+    """Return recovery and MIP of each row with both, under the indices of the two numbers."""
     found: dict[tuple[str, ...], dict[str, int]] = {}
     for index, row in rows.items():
         if row["number"] != "l0":

@@ -25,7 +25,7 @@ NOTHING = pd.Series(dtype=float)
 
 
 class Place(NamedTuple):
-    """A row of the paper's tables, or one that they could have. For Figure 6, the method is the variant."""
+    """A row that the paper's tables print or could print. For Figure 6, the method is the variant."""
 
     table: str
     method: str
@@ -39,7 +39,7 @@ class Runs:
     """The runs of one setting, one for each seed."""
 
     table: pd.DataFrame
-    """Indexed by seed, in order."""
+    """One row a run, indexed by seed in ascending order."""
     _values: dict[str, pd.Series] = field(default_factory=dict)
 
     def __len__(self) -> int:
@@ -47,7 +47,7 @@ class Runs:
 
     def values(self, metric: str) -> pd.Series:
         """Return a metric by seed; empty if any run lacks it, since the mean over the others would mislead."""
-        # numbers, claims and readings ask for the same few metrics thousands of times
+        # cached, because verdicts read the same few metrics thousands of times
         if metric not in self._values:
             found = self.table[metric].astype(float) if metric in self.table else NOTHING
             self._values[metric] = NOTHING if np.isnan(found.to_numpy()).any() else found
@@ -55,34 +55,34 @@ class Runs:
 
 
 class Group(NamedTuple):
-    """The runs of one name in a table, which differ only in the seed."""
+    """The runs of a table that differ only in the seed."""
 
     table: str
     run: Named
-    """Their names in the configuration, with one of their seeds."""
+    """Names of source, method, protocol and anchoring in the configuration, with one of the seeds."""
     parameter: str
     value: float
-    """The paper's value of the parameter that the table varies; NaN if it varies nothing."""
+    """The paper's value of the parameter that the table varies; NaN if the table varies nothing."""
     runs: Runs
     beside: tuple[str, ...]
     """The table's anchorings on the same source.
 
-    If there is only one, `runs.read_runs` divides the features of runs without anchors by it."""
+    A single one decides which features `runs.read_runs` counts as given and as not given in runs without anchors."""
     settings: Mapping[str, Json]
 
 
 class Cell(NamedTuple):
-    """Our runs for a row of the paper's tables."""
+    """Our runs that correspond to a row of the paper's tables."""
 
     runs: Runs
     protocol: str
     differences: list[str]
-    """Why they are not at the paper's scale; see `scale.differences`."""
+    """How the runs differ from the paper's scale, as `scale.differences` returns it."""
 
 
 @dataclass(frozen=True, eq=False)
 class Evidence:
-    """Our runs, by which the paper is judged."""
+    """Our runs that verdicts on the paper are based on."""
 
     study: Study
     """The configuration of the runs."""
@@ -90,19 +90,19 @@ class Evidence:
     """Table -> its runs, with the columns of ``tableN_runs.csv``: source, method, protocol, anchoring, seed, metrics.
 
     Tables that vary a parameter also have ``parameter``, ``value``, ``paper_value`` (the value that the paper's table
-    prints at the corresponding row) and ``paper_method``. Runs without ``paper_method``, such as null baselines, are
-    not compared.
+    prints at the corresponding row) and ``paper_method``. Runs with an empty ``paper_method``, such as null baselines,
+    are not compared.
     """
     resampling: Resampling | None = None
-    """What Figure 6 compares, if it was made."""
+    """The runs that Figure 6 compares; None if it was not made."""
     figure6: pd.DataFrame | None = None
-    """Columns of ``figure6.csv``: variant (without, with), seed, final_loss."""
+    """The rows of ``figure6.csv``, with the columns variant (without, with), seed, final_loss and resampled."""
     found: dict[tuple[Place, int | None, int | None], dict[str, Cell]] = field(default_factory=dict, init=False)
-    """Results of `cells` by its arguments, which repeat many times."""
+    """Cache of `cells`, which is called many times with the same arguments."""
 
     @cached_property
     def groups(self) -> dict[tuple[str, str], list[Group]]:
-        """The runs by the paper's names of their method and anchoring, in the order of the tables."""
+        """The groups of runs by the paper's names of method and anchoring, in the order of the tables."""
         found: dict[tuple[str, str], list[Group]] = {}
         for table, runs in self.runs.items():
             swept = runs.assign(parameter="", value=math.nan) if "value" not in runs else runs
@@ -130,11 +130,11 @@ class Evidence:
 
 
 def cells(evidence: Evidence, place: Place, n_anchors: int | None, k: int | None) -> dict[str, Cell]:
-    """Return our runs of a row of the paper's tables, by protocol; the judged protocol comes first.
+    """Return our runs for a row of the paper's tables, by protocol; the judged protocol comes first.
 
-    Bench runs with all settings of a row belong to it, whichever table they were trained for. Of several, the one with
-    the most seeds is taken, and of equals the table's own. Without any, the table's own runs in that place are
-    returned, with the reasons why they are not at the paper's scale.
+    Bench runs with all settings of a row belong to it, whichever table they were trained for. If several groups of runs
+    do, the group with the most seeds is returned, and among equals the group of the row's own table. If none does, the
+    table's own runs at that row are returned with the reasons why they are not at the paper's scale.
 
     Parameters
     ----------
@@ -143,8 +143,8 @@ def cells(evidence: Evidence, place: Place, n_anchors: int | None, k: int | None
     place
         The row.
     n_anchors, k
-        The values that a reading assumes, None if it assumes none. For a row without anchors: the number of anchors of
-        the rows that it is compared with, if the score divides features by anchors.
+        The values that a reading assumes, None if it assumes none. For a row without anchors, ``n_anchors`` is the
+        number of anchors of the rows that it is compared with, if the score separates given features from others.
     """
     asked = (place, n_anchors, k)
     if asked in evidence.found:
@@ -156,7 +156,7 @@ def cells(evidence: Evidence, place: Place, n_anchors: int | None, k: int | None
         own = group.table == place.table and _is_at(group, place)
         if not own and "table2" in (group.table, place.table):
             continue
-        # if several methods have the paper's name, the table's first is its method
+        # several of our methods may have the same name in the paper; the first one in the table stands for it
         method = group.run.method if own and method is None else method
         lacking = differences(evidence.study, place.table, group.run, group.settings, swept, n_anchors, k)
         if place.anchoring == "none" and n_anchors is not None:
@@ -172,7 +172,7 @@ def cells(evidence: Evidence, place: Place, n_anchors: int | None, k: int | None
 
 
 def shortfall(found: Mapping[str, Cell], place: Place) -> list[str]:
-    """Return the reasons why a row of the paper cannot be judged by the cells found for it."""
+    """Return the reasons why the cells found for a row of the paper cannot judge it; empty if they can."""
     if not found:
         who = f"{place.method} {anchored(place.anchoring)} in {title(place.table)}"
         return [f"{MISSING} {who}" + (f" at {setting(place.parameter, place.value)}" if place.parameter else "")]
@@ -182,12 +182,12 @@ def shortfall(found: Mapping[str, Cell], place: Place) -> list[str]:
 
 
 def _is_at(group: Group, place: Place) -> bool:
-    """Tell whether runs have the row's value of the parameter that their table varies."""
+    """Return whether runs have the row's value of the parameter that their table varies."""
     return not place.parameter or (group.parameter == place.parameter and abs(group.value - place.value) <= 1e-9)
 
 
 def _papers_values(runs: pd.DataFrame) -> pd.Series:
-    """Return the paper's value that each run corresponds to, in our terms; its own value if the paper has none."""
+    """Return the paper's value that each run corresponds to, in our terms; its own value if the paper prints none."""
     own = runs["value"].astype(float)
     if "paper_value" not in runs:
         return own

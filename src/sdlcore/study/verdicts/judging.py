@@ -1,4 +1,4 @@
-"""The rule that judges the paper's numbers by our runs."""
+"""The rule that compares the paper's numbers with our runs and gives each a verdict."""
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
@@ -23,7 +23,7 @@ VERDICTS = (REPRODUCED, NOT_REPRODUCED, INCONSISTENT, NOT_READ, NOT_RUN)
 UNDECIDED = (NOT_READ, NOT_RUN)
 
 L0_TOLERANCE = 0.05
-"""Share of our own L0."""
+"""Tolerance of L0, as a share of our own mean L0."""
 
 # the columns of verdicts.csv; `verdicts` explains them
 VERDICT_COLUMNS = [*NUMBER_COLUMNS, "ours", "low", "high", "seeds", "protocol", "reading", "verdict", "reason"]
@@ -31,14 +31,14 @@ VERDICT_COLUMNS += ["reproduced_under", "readings", "contradiction", "note"]
 
 
 def prediction_interval(values: Sequence[float] | np.ndarray, number: str) -> tuple[float, float]:
-    """Return the interval of one more run of ours, widened to the tolerance.
+    """Return the prediction interval for one more run of ours, widened to the tolerance.
 
     Parameters
     ----------
     values
-        At least one, one for each run, in the paper's unit.
+        One value for each run, at least one, in the paper's unit.
     number
-        Which of `paper.MEASURES`.
+        A key of `paper.MEASURES`.
 
     Returns
     -------
@@ -56,7 +56,7 @@ def prediction_interval(values: Sequence[float] | np.ndarray, number: str) -> tu
 
 
 def matches(paper: float, values: Sequence[float] | np.ndarray, number: str) -> bool:
-    """Tell whether a number of the paper could have been one more run of ours."""
+    """Return whether a number of the paper could have been one more run of ours."""
     low, high = prediction_interval(values, number)
     # floating-point errors must not decide: .285 is .265 + .02
     return low - 1e-9 <= paper <= high + 1e-9
@@ -70,7 +70,7 @@ def verdicts(numbers: pd.DataFrame, evidence: Evidence) -> pd.DataFrame:
     numbers
         As `paper.read_numbers` returns them.
     evidence
-        Our runs. Numbers without runs have a verdict too.
+        Our runs. Numbers without runs get a verdict too.
 
     Returns
     -------
@@ -80,14 +80,14 @@ def verdicts(numbers: pd.DataFrame, evidence: Evidence) -> pd.DataFrame:
         - ``ours``: our mean over ``seeds`` runs of ``protocol`` under ``reading``, in the paper's unit, also for runs
           at another scale, which are not judged. ``low`` and ``high`` are the `prediction_interval`.
         - ``verdict``: one of `VERDICTS`, with its ``reason``.
-        - ``reproduced_under``: the readings that reproduce the number. ``readings`` counts those with runs at the
-          paper's scale. Readings that give the number the same meaning count once.
-        - ``contradiction``: what is wrong with the number in the paper under every reading.
+        - ``reproduced_under``: the readings that reproduce the number. ``readings`` counts the readings with runs at
+          the paper's scale. Readings that give the number the same meaning count once.
+        - ``contradiction``: the kinds of contradiction, if the number is inconsistent under every reading.
     """
     accused = accusations(numbers)
     rows = []
     for index, row in zip(numbers.index, numbers.to_dict("records"), strict=True):
-        # one NaN for all rows, so that rows without a value are equal keys
+        # always the same NaN object, so that rows without a value are equal as keys of the cache
         value = row["value"] if row["parameter"] else math.nan
         place = Place(row["table"], row["method"], row["anchoring"], row["parameter"], value)
         found = {reading: cells(evidence, place, ask.n_anchors, ask.k) for ask, reading in questions(row).items()}
@@ -98,7 +98,10 @@ def verdicts(numbers: pd.DataFrame, evidence: Evidence) -> pd.DataFrame:
 def _judged(
     row: Any, place: Place, accusation: Accusation, found: Mapping[Reading, Mapping[str, Cell]]
 ) -> dict[str, str | float]:
-    """Return the row of verdicts of one number, by the runs of each protocol under each reading, the judged first."""
+    """Return a number's row of the table of verdicts.
+
+    ``found`` maps each reading, the judged one first, to the runs by protocol.
+    """
     wrong = "; ".join(finding.reason for finding in accusation.findings)
     inconsistent = bool(wrong) and not accusation.excuse
     kinds = dict.fromkeys(finding.kind for finding in accusation.findings) if inconsistent else {}
@@ -143,18 +146,18 @@ def _judged(
 
 
 def _values(cell: Cell, row: Any, reading: Reading) -> np.ndarray:
-    """Return each seed's value in the paper's unit; none if a run lacks it."""
+    """Return each seed's value in the paper's unit; empty if a run lacks the metric."""
     return cell.runs.values(question(row, reading).metric).to_numpy() * MEASURES[row["number"]].unit
 
 
 def _judgeable(row: Any, reading: Reading, runs: Mapping[str, Cell], protocol: str = PROTOCOL) -> np.ndarray:
-    """Return the values of a protocol's runs; none if they are not at the paper's scale."""
+    """Return the values of a protocol's runs; empty if they are not at the paper's scale."""
     cell = runs.get(protocol)
     return np.array([]) if cell is None or cell.differences else _values(cell, row, reading)
 
 
 def _reproduced(row: Any, found: Mapping[Reading, Mapping[str, Cell]]) -> Iterator[tuple[str, list[str]]]:
-    """Yield each protocol with the readings, in words, under which its runs reproduce a number."""
+    """Yield each protocol whose runs reproduce a number, with the readings, in words, under which they do."""
     for protocol in dict.fromkeys(name for runs in found.values() for name in runs):
         under = []
         for reading, runs in found.items():

@@ -1,4 +1,4 @@
-"""Verdicts as people read them: Markdown, and the tables and sentences of the report."""
+"""Write verdicts for readers: as Markdown, and as tables and sentences of the report."""
 
 import math
 import re
@@ -46,31 +46,31 @@ CLAIMS_CAPTION = (
 
 PENALISED = ("ReLU SAE", "JumpReLU SAE")
 NEARLY_ALL = 98
-"""Recovery in per cent that a dictionary of all features reproduces, within the tolerance of 2 points."""
+"""Recovery in per cent that a dictionary with all features reproduces, within the tolerance of 2 points."""
 RAN = (REPRODUCED, NOT_REPRODUCED, INCONSISTENT)
 
 MIXED, WITHOUT_RUNS = "mixed", "not run"
 CLAIM_VERDICTS = (HOLDS, MIXED, FAILS, OPEN, BLIND, PARTLY, WITHOUT_RUNS)
-"""Verdicts on all statements of a claim together."""
+"""Possible verdicts on all statements of a claim together."""
 OWN = {"borne out": "say so", "not borne out": "say otherwise", "no number": "have no number", BLIND: BLIND}
-"""Verdict by the paper's own tables -> what the report says that they do."""
+"""Verdict by the paper's own tables -> its wording in the report."""
 
 
 def counts(verdicts: pd.DataFrame) -> list[tuple[str, int]]:
-    """Return each possible verdict on numbers, and how many numbers have it."""
+    """Count the numbers with each verdict; verdicts without any number are listed with 0."""
     return [(verdict, int((verdicts["verdict"] == verdict).sum())) for verdict in VERDICTS]
 
 
 def counts_sentence(verdicts: pd.DataFrame) -> str:
-    """Return the counts as a sentence, with the number of readings that were tried."""
+    """Return the counts of verdicts in sentences, with the number of readings that were tried."""
     wrong = int(_given(verdicts["contradiction"]).sum())
     kinds = Counter(kind for text in verdicts["contradiction"].fillna("") for kind in text.split(", ") if kind)
     told = ", ".join(f"{count} {WRONG[kind]}" for kind, count in kinds.items())
     found = f"{wrong} of the paper’s {len(verdicts)} numbers are inconsistent under every reading{told and ': '}{told}."
     if verdicts["verdict"].eq(NOT_RUN).all():
         return (
-            f"{found} None was run at the paper’s scale here, so none is judged; what the runs of this page say stands "
-            "beside."
+            f"{found} None was run at the paper’s scale here, so none is judged; the tables show the results of this "
+            "page’s runs beside the paper’s."
         )
     counted = dict(counts(verdicts))
     zeros = int((verdicts["verdict"].eq(REPRODUCED) & verdicts["paper"].eq(0)).sum())
@@ -91,7 +91,7 @@ def counts_sentence(verdicts: pd.DataFrame) -> str:
 
 
 def _kinds(numbers: pd.DataFrame) -> str:
-    """Count numbers by difficulty: recoveries near 0 or 100 % are easy to reproduce, and so is a MIP."""
+    """Count numbers by difficulty: recoveries near 0 or 100 % and MIPs are easy to reproduce."""
     recovery = numbers["number"].eq("gt_recovery_percent")
     nothing, everything = recovery & numbers["paper"].eq(0), recovery & numbers["paper"].ge(NEARLY_ALL)
     kinds = {
@@ -105,7 +105,7 @@ def _kinds(numbers: pd.DataFrame) -> str:
 
 
 def verdict_table(verdicts: pd.DataFrame) -> TextTable:
-    """Return the readable table of numbers."""
+    """Return the table of verdicts on numbers, with rounded values and the reasons."""
     heads = ["Row", "Number", "Paper", "Ours", "Interval", "Seeds", "Verdict", "Why"]
     rows = []
     for row in verdicts.to_dict("records"):
@@ -121,28 +121,28 @@ def verdict_table(verdicts: pd.DataFrame) -> TextTable:
 
 
 class Told(NamedTuple):
-    """What some numbers say of a claim: the first sentence, and the rest."""
+    """Evidence on a claim in words: the first sentence, and the rest."""
 
     short: str
     more: str
 
 
 class Statement(NamedTuple):
-    """One way in which a claim was measured."""
+    """One measurement of a claim, and its verdicts."""
 
     what: str
     verdict: str
-    """At the paper's scale."""
+    """Verdict by the runs at the paper's scale."""
     shown: str
-    """At the scale asked for, with means and seeds in brackets."""
+    """Verdict at the scale that `claim_groups` was called for, with means and seeds in brackets."""
     ours: Told
     own: str
-    """What the paper's own tables say, one of `OWN`."""
+    """Verdict by the paper's own tables, a value of `OWN`."""
     paper: Told
 
 
 class ClaimGroup(NamedTuple):
-    """A claim in the paper's words, and the statements by which it was measured."""
+    """A claim in the paper's words, and its measurements."""
 
     quote: str
     section: str
@@ -150,24 +150,24 @@ class ClaimGroup(NamedTuple):
 
     @property
     def verdict(self) -> str:
-        """The one verdict of all statements, or that it is mixed."""
+        """The verdict that all statements share, or `MIXED`."""
         return _together(statement.shown for statement in self.statements)
 
     @property
     def own(self) -> str:
-        """What the paper's own tables say to all statements, or that it is mixed."""
+        """The verdict by the paper's own tables that all statements share, or `MIXED`."""
         return _together(statement.own for statement in self.statements)
 
 
 def claim_groups(claims: pd.DataFrame, here: bool = False) -> list[ClaimGroup]:
-    """Return the claims in their order, grouped by the paper's words.
+    """Group claims by the paper's words, in their order.
 
     Parameters
     ----------
     claims
         As `claim_rule.claims` returns them, or read from their file.
     here
-        Whether `Statement.shown` judges runs at any scale, instead of those at the paper's scale.
+        Whether `Statement.shown` is the verdict by runs at any scale instead of runs at the paper's scale.
     """
     groups: dict[tuple[str, str], ClaimGroup] = {}
     for row in claims.to_dict("records"):
@@ -187,7 +187,7 @@ def claim_groups(claims: pd.DataFrame, here: bool = False) -> list[ClaimGroup]:
 
 
 def _shown(row: Any, column: str) -> str:
-    """Return a verdict with the means, the seeds, and the protocol unless it is the paper's."""
+    """Return a verdict with means, number of seeds, and the protocol unless it is `PROTOCOL`."""
     verdict = row[column]
     if not isinstance(verdict, str) or verdict in ("", *UNDECIDED, PARTLY):
         return PARTLY if verdict == PARTLY else WITHOUT_RUNS
@@ -206,7 +206,7 @@ def in_short(verdicts: pd.DataFrame, claims: pd.DataFrame) -> list[str]:
     Parameters
     ----------
     verdicts, claims
-        As the rules return them, or read from their files. Without judged runs, a sentence is left out.
+        As the rules return them, or read from their files. A sentence whose runs were not judged is left out.
     """
     judged = claims[~claims["verdict"].isin(UNDECIDED)].set_index("claim")["means"].map(_text)
     plain = verdicts[verdicts["anchoring"].eq("none")]
@@ -218,7 +218,7 @@ def in_short(verdicts: pd.DataFrame, claims: pd.DataFrame) -> list[str]:
             f"anchors; the paper reports {span(recovery['paper'])} %."
         )
     if "penalised_fail_decoder" in judged:
-        # the paper does not say how strong its penalties are, so L0 says how comparable the runs are
+        # the paper does not state the strength of its penalties, so L0 shows how comparable the runs are
         l0 = plain[plain["table"].eq("table1") & plain["number"].eq("l0") & plain["method"].isin(PENALISED)]
         l0 = l0.dropna(subset=["ours"])
         at = f" (our L0: {span(l0['ours'])}; the paper’s: {span(l0['paper'])})" if len(l0) else ""
@@ -262,15 +262,15 @@ def claims_markdown(claims: pd.DataFrame) -> str:
 
 
 def _text(means: object) -> str:
-    """Return means as text: a file's column of single numbers comes as floats."""
+    """Return means as text. A column of single numbers is read from a file as floats."""
     return means if isinstance(means, str) else f"{means:.4g}"
 
 
 def _given(texts: pd.Series) -> pd.Series:
-    """Tell which texts are not empty; read from a file, empty texts are NaN."""
+    """Return a mask of the texts that are not empty. Empty texts are read from a file as NaN."""
     return texts.fillna("").ne("")
 
 
 def _joined(*parts: Any) -> str:
-    """Join texts. Empty texts, which are NaN when read from a file, are left out."""
+    """Join texts with semicolons. Empty texts, which are read from a file as NaN, are left out."""
     return "; ".join(part for part in parts if isinstance(part, str) and part)

@@ -1,4 +1,4 @@
-"""Read a metric at a row of the paper's tables, from our runs or from the paper's own numbers."""
+"""Look up a metric for a row of the paper's tables, in our runs or in the paper's own numbers."""
 
 import math
 from collections.abc import Callable, Iterator, Sequence
@@ -29,28 +29,28 @@ class Observed(NamedTuple):
     lacking: tuple[str, ...] = ()
     """Reasons why the values cannot be judged."""
     protocol: str = ""
-    """Protocol of the runs; empty without runs, and for runs of different protocols."""
+    """Protocol of the runs; empty without runs and for runs of different protocols."""
     end: float | None = None
-    """0 or 100 if all values equal this end of the scale.
+    """0 or 100 if all values equal this end of the scale, else None.
 
-    For a difference: the end at which both sides are. For a difference of changes: the end at which both sides of one
-    change are. Neither side could then be above or below the other.
+    For a difference: the end that both sides equal. For a difference of changes: the end that both sides of one change
+    equal. Neither side can then be above the other.
     """
     order: int = 0
     """0 for a level, 1 for a difference of levels, 2 for a difference of such differences."""
     rounding: float = 0.0
-    """Largest error by the rounding of printed digits."""
+    """Largest error from the rounding of printed digits."""
 
     def __sub__(self, other: "Observed") -> "Observed":
-        """Return the differences of the seeds that both have. Runs of one seed share features, samples and order."""
+        """Return differences for the seeds on both sides. Runs of one seed share features, samples and their order."""
         lacking = tuple(dict.fromkeys([*self.lacking, *other.lacking]))
-        if self.order or other.order:  # one change that could not be seen makes the comparison void
+        if self.order or other.order:  # a comparison of changes is void if one of them could not be seen
             end = self.end if self.end is not None else other.end
         else:
             end = self.end if self.end == other.end else None
         empty = (
             self.values.empty or other.values.empty
-        )  # most lookups of other readings; pandas takes its time for them
+        )  # true of most lookups under other readings, and subtraction in pandas is slow
         return Observed(
             values=NOTHING if empty else (self.values - other.values).dropna(),
             lacking=lacking,
@@ -62,7 +62,8 @@ class Observed(NamedTuple):
 
 
 Lookup = Callable[[Place, str], Observed]
-"""Reads a metric, named for cosines and tau = .9, at a place. The lookup's reading replaces similarity and tau."""
+"""Function from a place and a metric to values. The metric is named for cosines and tau = .9; the lookup's reading
+replaces both."""
 Under = Callable[[str], Reading]
 """Table -> the reading of its numbers."""
 
@@ -96,8 +97,8 @@ def runs_of(evidence: Evidence, readings: Under = judged_reading, protocol: str 
     readings
         The reading of each table.
     protocol
-        Read the runs of this protocol only. By default those of the judged protocol, or, without any, of another one,
-        with the reason why they cannot be judged.
+        Read only the runs of this protocol. By default the lookup reads runs of the judged protocol; without such runs
+        it reads another protocol's and adds the reason why they cannot be judged.
     """
 
     def read(place: Place, metric: str) -> Observed:
@@ -137,8 +138,8 @@ def _figure6(evidence: Evidence, variant: str) -> Observed:
 def papers_numbers(numbers: pd.DataFrame) -> Lookup:
     """Return a lookup of the paper's own numbers, as if each were one seed.
 
-    The paper prints only metrics of the encoder. A table whose text scores anchored rows on the features that are no
-    anchors has only numbers over these features.
+    The paper prints only metrics of the encoder. If a table's text scores anchored rows on the features that are not
+    anchors, the table has no numbers over all features for these rows.
     """
     printed = dict(iter(numbers.groupby(["table", "method", "anchoring", "number"])))
 
@@ -151,7 +152,7 @@ def papers_numbers(numbers: pd.DataFrame) -> Lookup:
             return Observed(NOTHING)
         for table, value in _same_rows(place):
             rows = printed.get((table, place.method, place.anchoring, number))
-            # the features that are no anchors differ between tables
+            # tables differ in their anchors, so also in the features that are not anchors
             if rows is None or not _scores(table, place.anchoring, of_others) or (of_others and table != place.table):
                 continue
             found = rows[np.isclose(rows["value"], value, equal_nan=True)]
@@ -165,18 +166,19 @@ def papers_numbers(numbers: pd.DataFrame) -> Lookup:
 
 
 def _scores(table: str, anchoring: str, of_others: bool) -> bool:
-    """Tell whether a table prints a row's score over the features that are no anchors, or else over all features.
+    """Return whether a table prints a row's score over the wanted features.
 
-    Rows without anchors are scored on all features, and compared with either.
+    The wanted features are the features that are not anchors if ``of_others``, else all features. Rows without anchors
+    are scored on all features, and compared with either.
     """
     others = judged_reading(table).scored == FeatureSet.UNANCHORED
     return others if of_others else not others or anchoring == "none"
 
 
 def _same_rows(place: Place) -> Iterator[tuple[str, float]]:
-    """Yield the tables that print a row, with the value that they vary there; the row's own table first.
+    """Yield the tables that print a row, with the value of the parameter that each varies; the row's own table first.
 
-    Table 1 prints all of its rows. Its anchored rows are not those of other tables, which have other anchors.
+    Table 1 prints all of its rows itself. Other tables use other anchors, so they do not repeat its anchored rows.
     """
     yield place.table, place.value
     if place.table in SHARING[1:] and abs(DEFAULTS[place.parameter] - place.value) <= 1e-9:
@@ -184,7 +186,7 @@ def _same_rows(place: Place) -> Iterator[tuple[str, float]]:
 
 
 def number_of(metric: str) -> str:
-    """Return the name of the paper's number that a recovery or MIP corresponds to, one of `paper.MEASURES`."""
+    """Return the key of `paper.MEASURES` that a recovery or MIP corresponds to."""
     return next(number for number, measure in MEASURED.items() if measure == _matched(metric).measure)
 
 
@@ -196,7 +198,7 @@ def _matched(metric: str) -> Matched:
 
 
 def _end(values: pd.Series, metric: str) -> float | None:
-    """Return the end of recovery's scale that all values equal, None if there is none. MIP has no upper end."""
+    """Return 0 or 100 if all recoveries equal it, else None. MIP has no upper end, so the result is None."""
     most = MEASURES[number_of(metric)].most
     if math.isfinite(most) and len(values):
         for end in (0.0, most):

@@ -1,4 +1,4 @@
-"""The numbers of the paper's tables, and the setting that each belongs to."""
+"""The numbers in the paper's tables, and the setting of each."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -25,7 +25,7 @@ class Printed(NamedTuple):
     most: float
     """Largest possible value."""
     decimals: int
-    """Decimals that the paper prints at least."""
+    """Smallest number of decimals that the paper prints."""
 
 
 MEASURES = {
@@ -47,9 +47,9 @@ def read_numbers(paths: Mapping[str, str | Path]) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        One row for each number with the columns `NUMBER_COLUMNS`, in the paper's order and units. ``value`` belongs to
-        ``parameter``; tables that vary nothing have NaN and "". Table 6's S is converted to that of Assumption 2.3, the
-        probability that a feature is *inactive*: its row .01 repeats Table 1, which has S = .99.
+        One row for each number with the columns `NUMBER_COLUMNS`, in the paper's order and units. ``value`` is the
+        value of ``parameter``; for tables that vary nothing they are NaN and "". Table 6's S is converted to the S of
+        Assumption 2.3, the probability that a feature is *inactive*: its row .01 repeats Table 1, where S = .99.
     """
     rows: list[tuple[Any, ...]] = []
     for table, path in paths.items():
@@ -65,7 +65,7 @@ def read_numbers(paths: Mapping[str, str | Path]) -> pd.DataFrame:
 def describe(row: Any) -> str:
     """Return a row of `read_numbers` or of the verdicts in words: table, method, anchoring and value."""
     text = f"{title(row['table'])}, {row['method']}, {anchored(row['anchoring'])}"
-    # an empty parameter comes back from a file as NaN
+    # an empty parameter is read from a file as NaN
     parameter = row["parameter"]
     return f"{text}, {setting(parameter, row['value'])}" if isinstance(parameter, str) and parameter else text
 
@@ -81,14 +81,14 @@ def anchored(anchoring: str) -> str:
 
 
 def setting(parameter: str, value: float) -> str:
-    """Return the value of a varied parameter, such as ``n = 800``."""
+    """Return a varied parameter and its value in words, such as ``n = 800``."""
     return f"{symbol(parameter)} = {value:g}"
 
 
 def bench_setting(row: Any, reading: Reading) -> tuple[Any, ...] | None:
-    """Return all settings of a row of the bench and of its score, under a reading of its table.
+    """Return all settings of a row and of its score, under a reading of its table; None for Table 2.
 
-    Rows of different tables with equal settings must have the same number. None for Table 2, which has embeddings.
+    Rows of different tables with equal settings must have the same number. Table 2 is not about the bench.
     """
     if row["table"] == "table2":
         return None

@@ -3,7 +3,7 @@
 The paper leaves open the threshold of recovery, the similarity, the features that are scored, the number of anchors,
 and k. A reading is one choice of all of these. Each table is judged under the reading that its text states; the other
 readings show what else a number could mean. With enough readings anything can be reproduced, so each count of
-reproduced numbers says how many readings were tried.
+reproduced numbers comes with the number of readings tried.
 """
 
 from collections.abc import Iterator
@@ -20,13 +20,13 @@ class Reading(NamedTuple):
     tau: float
     """Threshold of recovery."""
     recovery: str
-    """The `Similarity` that recovery counts: cosines, or inner products with rows that are not normalised."""
+    """The `Similarity` of recovery: cosines, or inner products with rows that are not normalised."""
     mip: str
-    """Similarity that MIP averages."""
+    """The `Similarity` of MIP."""
     side: str
-    """encoder or decoder."""
+    """Whose directions are compared: encoder or decoder."""
     scored: str
-    """The `FeatureSet` on which anchored rows are scored, all or unanchored. Rows without anchors are scored on all."""
+    """The `FeatureSet` that anchored rows are scored on, all or unanchored. Rows without anchors are scored on all."""
     n_anchors: int
     """Number of anchors of the anchored rows."""
     k: int
@@ -38,7 +38,7 @@ class Reading(NamedTuple):
 
     @property
     def of_the_paper(self) -> tuple[str, str, str]:
-        """Similarities and side: one formula fixes them for all tables. Each table may choose the rest for itself."""
+        """Similarities and side. One formula fixes them for all tables; each table may choose the rest for itself."""
         return self.recovery, self.mip, self.side
 
 
@@ -65,23 +65,23 @@ SIMILARITIES = (
     (Similarity.COSINE, Similarity.COSINE),
     (Similarity.COSINE, Similarity.INNER),
 )
-"""Of recovery and of MIP."""
+"""Pairs of the similarity of recovery and the similarity of MIP."""
 ANCHORS = {"table2": (30,), "table4": (100,), "table7": (100,)}
-"""Possible numbers of anchors of a table, by default 30 or 100. Tables 4 to 7 state 100, but Tables 5 and 6 repeat
-Table 1's rows, which are whole numbers out of 970 features."""
+"""Table -> possible numbers of anchors, by default 30 or 100. Tables 4 to 7 state 100, but Tables 5 and 6 repeat
+Table 1's rows, whose recoveries are whole numbers out of 970 features."""
 K = {"table2": (64,), "table7": (64,)}
-"""Possible k of a table, by default 64 or 128, the larger two of Table 7: Table 1's TopK agrees with 128. Table 2's k
-follows from its L0, and Table 7 varies k."""
+"""Table -> possible values of k, by default 64 or 128, the larger two of Table 7: Table 1's TopK agrees with 128.
+Table 2's k follows from its L0, and Table 7 varies k."""
 
 
 def stated(table: str) -> dict[str, Reading]:
     """Return the readings that the versions of the paper state for a table, `JUDGED` first.
 
-    Both versions define similarity as |W_E W_p|, in which only the true features are normalised. Version 3 names .9
-    first of two thresholds, averages over all features, and has 100 anchors in its appendix. The later revision states
-    .95 and the features that are no anchors, both only in Table 1's caption; we take .95 for all tables. Neither
-    version states Table 1's 30 anchors, which follow from its anchored rows (whole numbers out of 970), or k, which
-    follows from the L0 of its BatchTopK, 65.0.
+    Both versions define similarity as |W_E W_p|, where only the true features are normalised. Version 3 gives .9 as
+    the first of two thresholds, averages over all features, and has 100 anchors in its appendix. The later revision
+    states .95 and scores only the features that are not anchors, both in Table 1's caption alone; we use .95 for all
+    tables. Neither version states Table 1's 30 anchors, which follow from its anchored rows (whole numbers out of 970),
+    or k, which follows from the L0 of its BatchTopK, 65.0.
     """
     n_anchors = 30 if table == "table2" else 100
     first = Reading(
@@ -101,7 +101,7 @@ def stated(table: str) -> dict[str, Reading]:
 
 @cache
 def readings(table: str) -> list[Reading]:
-    """Return every reading of a table that is tried: the judged one, the other stated one, then the alternatives."""
+    """Return all readings to try for a table: the judged one, the other stated one, then the alternatives."""
     listed = [
         Reading(tau, recovery, mip, side, scored, n_anchors, k)
         for (recovery, mip), side, tau, scored, n_anchors, k in product(
@@ -117,7 +117,7 @@ def readings(table: str) -> list[Reading]:
 
 
 def question(row: Any, reading: Reading) -> Question:
-    """Return the meaning of a row of `paper.read_numbers` under a reading. Readings may agree on a number."""
+    """Return the meaning of a row of `paper.read_numbers` under a reading. Several readings may give the same one."""
     anchored = row["anchoring"] != "none"
     n_anchors = reading.n_anchors if anchored else None
     k = reading.k if row["method"] in WITH_K and row["parameter"] != "k" else None
@@ -130,7 +130,7 @@ def question(row: Any, reading: Reading) -> Question:
 
 
 def questions(row: Any) -> dict[Question, Reading]:
-    """Return the possible meanings of a row's number, each with its first reading; the judged one comes first."""
+    """Return the possible meanings of a row's number, each with its first reading; the judged meaning comes first."""
     asked: dict[Question, Reading] = {}
     for reading in readings(row["table"]):
         asked.setdefault(question(row, reading), reading)
@@ -138,7 +138,7 @@ def questions(row: Any) -> dict[Question, Reading]:
 
 
 def describe(row: Any, reading: Reading) -> str:
-    """Return the part of a reading that matters for a row's number, in words; a stated reading by its name."""
+    """Return the choices of a reading that matter for a row's number, in words; a stated reading by its name."""
     for name, text in stated(row["table"]).items():
         if question(row, reading) == question(row, text):
             return name

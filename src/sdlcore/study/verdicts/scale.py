@@ -20,12 +20,12 @@ SWEPT = {
 """Table with numbers to judge -> the parameter that it varies."""
 
 BENCH_DEFAULTS = {"n": 1000.0, "max_interference": 0.1, "sparsity": 0.99}
-"""Settings of the bench, by Table 3; each table varies one of them."""
+"""Settings of the bench in Table 3; each table varies one of them."""
 DEFAULTS = BENCH_DEFAULTS | {"k": 64.0}
-"""The same with k, which no version states for Table 1; the L0 of its BatchTopK, 65.0, suggests 64."""
+"""`BENCH_DEFAULTS` with k, which no version states for Table 1; the L0 of its BatchTopK, 65.0, suggests 64."""
 
 BENCH = {"n_p": 768, "n_r": 768, "train_samples": 100_000}
-"""Further settings of the bench, by Table 3 and the caption of Table 1."""
+"""Further settings of the bench in Table 3 and the caption of Table 1."""
 OPTIONS = ("frequency_exponent", "correlation", "noise", "hierarchy", "seed_leak")
 """Options of our benches that the paper's bench lacks (docs/benches.md); false, 0 and null switch them off."""
 LATENTS = {"bench": 16_000, "clip": 16_384}
@@ -64,7 +64,7 @@ def differences(
     n_anchors: int | None,
     k: int | None,
 ) -> list[str]:
-    """Return how a run's settings differ from those of a row of the paper; empty for a run at the paper's scale.
+    """Return how a run's settings differ from a row of the paper; empty for a run at the paper's scale.
 
     Parameters
     ----------
@@ -73,19 +73,19 @@ def differences(
     table
         The paper's table.
     run
-        The run, of any seed.
+        The run, with any seed.
     settings
-        Its settings, as `run_settings` returns them.
+        The run's settings, as `run_settings` returns them.
     swept
-        Values of the paper's row that replace `BENCH_DEFAULTS`.
+        The row's values of the parameter that its table varies. They replace `BENCH_DEFAULTS`.
     n_anchors, k
         The values that a reading assumes for the row, None if it assumes none.
 
     Returns
     -------
     list of str
-        Such as ``n is 128, the paper's 1000``. The paper does not state the length of training, Matryoshka's smaller
-        k's and Table 2's k, so they are not compared.
+        Differences such as ``n is 128, the paper's 1000``. The length of training, Matryoshka's smaller k's and Table
+        2's k are not compared, because the paper does not state them.
     """
     source, expected = study.source(run.source), "clip" if table == "table2" else "bench"
     kind = source.kind
@@ -113,25 +113,26 @@ def differences(
 
 
 def beside_differences(study: Study, anchorings: Sequence[str], n_anchors: int) -> list[str]:
-    """Return why the features of runs without anchors are not divided like those of ``n_anchors`` anchors.
+    """Return why scores of runs without anchors do not separate features as ``n_anchors`` anchors would.
 
     Parameters
     ----------
     study
         The configuration of the runs.
     anchorings
-        Anchorings of the same table and source. A single one divides the features of runs without anchors.
+        Anchorings of the same table and source. A single one separates given from other features in runs without
+        anchors.
     n_anchors
         The number of anchors that a reading assumes for the anchored row.
     """
     if len(anchorings) != 1:
-        return [f"{len(anchorings)} anchorings stand beside runs without anchors, one says which features are given"]
+        return [f"runs without anchors are compared with {len(anchorings)} anchorings, expected one"]
     found = study.anchorings[anchorings[0]].n_anchors
     return [] if _equal(found, n_anchors) else [_said("n_anchors", found, n_anchors)]
 
 
 def figure6_differences(study: Study, asked: Resampling) -> list[str]:
-    """Return how the settings of Figure 6's runs differ from section 5.3; empty at the paper's scale."""
+    """Return how the settings of Figure 6's runs differ from the paper's section 5.3; empty at the paper's scale."""
     source = study.language(asked.source)
     if source is None:
         kind = study.source(asked.source).kind
@@ -152,7 +153,7 @@ def figure6_differences(study: Study, asked: Resampling) -> list[str]:
 
 
 def _other_images(source: Clip) -> Iterator[str]:
-    """Yield differences of Table 2's data. Images are recognised by the name of their folder and by their number."""
+    """Yield differences from Table 2's data. ImageNet is recognised by the folder's name and the number of images."""
     if "imagenet" not in source.images.lower():
         yield f"images are {source.images}, the paper's ImageNet-1K"
     if not (source.model.startswith("ViT-B-32") and source.pretrained == "openai"):
@@ -166,7 +167,7 @@ def _other_images(source: Clip) -> Iterator[str]:
 
 
 def _written(value: Any) -> Any:
-    """Return a setting as a configuration has it."""
+    """Return a setting as it is written in a configuration."""
     return value.model_dump() if isinstance(value, Hierarchy) else value
 
 
