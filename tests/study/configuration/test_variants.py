@@ -152,7 +152,7 @@ def test_a_value_that_needs_more_than_the_parameter_is_a_variant_of_that_name():
         ),
         (
             merge(sweep("k", [4, 8]), {"tables": {"table7": {"sweep": {"paper": [32]}}}}),
-            "tables.table7.sweep.paper: 1 values of the paper for 2 of ours; write paper: null beside values",
+            "tables.table7.sweep.paper: 1 values of the paper for 2 of ours, expected one for each; or write paper",
         ),
         ({"tables": {"table3": {"source": "smollm2"}}}, "tables.table3.source: smollm2 is not a source under"),
         ({"tables": {"table3": {"methods": ["topk"]}}}, "tables.table3.methods: unknown key; expected one of source"),

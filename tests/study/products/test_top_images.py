@@ -113,7 +113,7 @@ def test_a_store_without_labels_is_refused(tmp_path):
     write_runs(tmp_path, config, "train")
     with create_store(tmp_path / config.files().store("pictures", 5, "test"), {}) as store:
         store.append(MEANS.T)
-    with pytest.raises(ValueError, match=r"test\.h5: expected a store of labelled images, judged by means of their"):
+    with pytest.raises(ValueError, match=r"test\.h5: expected a store of labelled images, and class means in "):
         made.make(config, "figure9", tmp_path)
 
 

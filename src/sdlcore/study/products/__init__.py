@@ -1,1 +1,1 @@
-"""Tables and figures: which runs each needs, and how it is made."""
+"""Tables and figures of the pipeline: which runs each needs, and how it is made."""

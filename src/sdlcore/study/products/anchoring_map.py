@@ -1,4 +1,4 @@
-"""The map of where anchoring helps, harms, or neither can be told."""
+"""The map of where anchoring helps, where it harms, and where the seeds cannot decide."""
 
 import logging
 from collections.abc import Iterator
@@ -20,47 +20,47 @@ if TYPE_CHECKING:
 
 
 class Regimes(Settings):
-    """What is trained on a source, each method with each anchoring and with none."""
+    """The methods trained on a source, each with every anchoring and without anchors."""
 
     methods: Names
-    """Each is a row of the map."""
+    """Methods; each is a row of the map."""
     protocol: Identifier = "best"
-    """How they are trained."""
+    """The protocol that the methods are trained with."""
     instead: dict[AnchoringName, AnchoringName] = {}
-    """Column of the map -> the anchoring that takes its place on this source, such as one of other features."""
+    """Column of the map -> the anchoring used for it on this source, such as one with other features."""
 
 
 class AnchoredPair(NamedTuple):
-    """A cell of the map: what is trained with anchors, and what it is compared with."""
+    """A run with anchors, and the run without anchors that it is compared with."""
 
     column: str
-    """The anchoring that heads its column."""
+    """The anchoring that heads the column of the map."""
     anchored: Cell
     plain: Cell
     """The same run without anchors."""
 
 
 class AnchoringMap(Picture):
-    """Where anchoring helps, where it harms, and where neither can be told, over regimes and ways of anchoring
-    (docs/anchors.md); null for none."""
+    """Map of where anchoring helps and where it harms, over sources, methods and anchorings (docs/anchors.md); null for
+    none."""
 
     keys = ("anchoring_map",)
     title = "Where anchoring helps and where it harms"
     alone = True
 
     runs: Annotated[dict[Identifier, Regimes | None], MinLen(1)]
-    """What is trained on which sources, which have true features or classes; null leaves a source out."""
+    """Source -> the methods trained on it. A source needs true features or classes; null leaves it out."""
     anchorings: Annotated[list[AnchoringName], MinLen(1), Unique]
-    """The columns of the map."""
+    """Anchorings, the columns of the map."""
     seeds: Seeds | None = None
     """Seeds; null for the configuration's."""
 
     def asked(self) -> dict[str, Regimes]:
-        """Return what is trained on which sources."""
+        """Return the sources that are not null, with the methods trained on each."""
         return {source: asked for source, asked in self.runs.items() if asked is not None}
 
     def pairs(self, study: Study) -> list[AnchoredPair]:
-        """Return the runs with anchors, each beside that without, row by row of the map."""
+        """Return each run with anchors beside the same run without, in the order of the map's rows."""
         return [
             AnchoredPair(
                 column,
@@ -83,7 +83,10 @@ class AnchoringMap(Picture):
     def unsound(self, path: str, study: Study) -> Iterator[str]:
         for source in self.asked():
             if study.bench(source) is None and not study.source(source).is_labelled:
-                yield f"{path}.runs: {source} has neither true features nor classes to judge by"
+                yield (
+                    f"{path}.runs: {source} has neither true features nor classes to score runs on; set it to null to"
+                    " leave it out"
+                )
 
     def unknown_names(self, path: str, study: Study) -> Iterator[str]:
         expected = "a key of anchorings"
@@ -129,7 +132,7 @@ class AnchoringMap(Picture):
         logging.info("%d cells from %d runs", len(table), len(runs))
 
     def _judged(self, pair: AnchoredPair, files: Files) -> "dict[str, str | float | None]":
-        """Return the row of a run with anchors, beside that without, on the features that no anchoring gives away."""
+        """Score a run with anchors and the same run without, on the features that no anchoring of the map anchors."""
         import numpy as np
 
         from sdlcore.pipeline import (
@@ -145,7 +148,7 @@ class AnchoringMap(Picture):
 
         source, seed = pair.anchored.source, pair.anchored.seed
         judge = files.references(source, seed)
-        assert judge is not None, f"{source} has nothing to judge by"
+        assert judge is not None, f"{source} has neither true features nor classes"
         references = load_references(judge)
         beside = {self.asked()[source].instead.get(column, column) for column in self.anchorings}
         near = [

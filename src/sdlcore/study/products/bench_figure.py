@@ -1,4 +1,4 @@
-"""The base class of figures that judge the dictionaries of a bench as they are made."""
+"""The base class of figures that load dictionaries trained on a bench and judge them themselves."""
 
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
@@ -16,18 +16,18 @@ if TYPE_CHECKING:
 
 
 class BenchFigure(Picture):
-    """A figure of autoencoders on a bench."""
+    """A figure about autoencoders trained on a bench."""
 
     def asks(self) -> tuple[str, str, list[str], str]:
-        """Return its source, the key that names its methods, these, and its protocol."""
+        """Return the figure's source, the name of its key with methods, these methods, and its protocol."""
         raise NotImplementedError
 
     def fitting(self, study: Study) -> tuple[list[str], str]:
-        """Return the benches that it can be of, and what they are."""
+        """Return the names of benches that the figure accepts, and the requirement in words, for errors."""
         raise NotImplementedError
 
     def sentences(self, rows: "pd.DataFrame", study: Study) -> list[str]:
-        """Return what the rows of its table say, a sentence each."""
+        """Return the figure's results in sentences, from the rows of its table."""
         raise NotImplementedError
 
     def judged_here(self, study: Study) -> list[Cell]:
@@ -67,12 +67,12 @@ class BenchFigure(Picture):
 
 
 def read_bench(store: str) -> tuple[np.ndarray, np.ndarray]:
-    """Return the samples of a bench, N x n_p (float32), and what they are made of, a sparse N x n.
+    """Read the samples of a bench, N x n_p (float32), and their coefficients, a sparse N x n.
 
     Raises
     ------
     ValueError
-        If the store is not one of a bench.
+        If the store does not come from a bench.
     """
     from sdlcore.pipeline import open_checked
 

@@ -1,4 +1,4 @@
-"""Variants of a bench, one for each value of one of its settings, for pictures over these values."""
+"""Variants of a bench for figures that vary one of its settings: one bench for each value."""
 
 from collections.abc import Iterable, Iterator
 from typing import Protocol
@@ -9,7 +9,7 @@ from sdlcore.study.settings.study import Study
 
 
 class BenchPoint(Protocol):
-    """A value of a setting, and the bench that has it."""
+    """A value of a setting, and the name of the bench with this value."""
 
     @property
     def parameter(self) -> str: ...
@@ -22,13 +22,13 @@ class BenchPoint(Protocol):
 
 
 def bench_with(study: Study, bench: str, parameter: str, value: float) -> str:
-    """Return the name of the bench with a value of a setting: its own where it has that already."""
+    """Return the name of the variant of a bench with a value, or of the bench itself if the value is its own."""
     own = getattr(study.sources.bench[bench], parameter)
     return bench if value == own else variant_name(bench, parameter, value)
 
 
 def with_benches(study: AnyStudy, bench: str, points: Iterable[BenchPoint]) -> AnyStudy:
-    """Return a study with the benches of the points."""
+    """Add the benches of the points to a study."""
     for point in points:
         if point.source not in study.sources.bench:
             variant = study.source(bench).model_copy(update={point.parameter: point.value})
@@ -37,7 +37,7 @@ def with_benches(study: AnyStudy, bench: str, points: Iterable[BenchPoint]) -> A
 
 
 def missed(study: Study, points: Iterable[BenchPoint]) -> Iterator[tuple[BenchPoint, str]]:
-    """Yield the points whose bench has another value than they say, with what is wrong."""
+    """Yield the points whose bench has another value than the point, each with an error message."""
     for point in points:
         value = getattr(study.source(point.source), point.parameter)
         if value != point.value:

@@ -1,4 +1,4 @@
-"""The base class of tables that the paper lacks. A subclass gives columns and a caption."""
+"""The base class of tables that are not in the paper. A subclass defines columns and a caption."""
 
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Annotated, ClassVar
@@ -19,31 +19,31 @@ if TYPE_CHECKING:
 
 
 class OnSource(Settings):
-    """Which methods run on a source for one of the tables that the paper lacks."""
+    """The methods that run on a source, for a table that is not in the paper."""
 
     methods: Names
-    """Solvers, and trained methods to hold them against."""
+    """Solvers, and trained methods to compare them with."""
     seeds: Seeds | None = None
     """Seeds; null for the configuration's."""
 
 
 class BenchTable(Product):
-    """A table that the paper lacks, of methods without anchors."""
+    """A table that is not in the paper, of methods without anchors."""
 
     columns: ClassVar[Mapping[str, str]] = {}
     """Metric -> head of its column."""
     finer: ClassVar[tuple[str, ...]] = ()
-    """Metrics with a decimal more than elsewhere."""
+    """Metrics that are printed with one more decimal than in other tables."""
     caption: ClassVar[str] = ""
 
     runs: Annotated[dict[Identifier, OnSource | None], MinLen(1)]
-    """What is run on which benches, or, of solvers, stored sources of any kind; null leaves a source of the default
-    out."""
+    """Source -> the methods that run on it; null leaves a source of the default out. Sources are benches; the table
+    solvers also takes other sources."""
     protocol: Identifier = "best"
-    """The protocol of those that are trained."""
+    """The protocol of the trained methods."""
 
     def asked(self) -> dict[str, OnSource]:
-        """Return what is run on which sources."""
+        """Return the sources that are not null, with the methods that run on each."""
         return {source: asked for source, asked in self.runs.items() if asked is not None}
 
     def cells(self, study: Study) -> list[Cell]:
@@ -65,7 +65,7 @@ class BenchTable(Product):
             yield from unknown(f"{path}.runs.{source}.methods", asked.methods, study.methods, METHOD)
 
     def judged_on(self, study: Study) -> tuple[list[str], str]:
-        """Return the sources that it can be of, and what they are."""
+        """Return the names of sources that the table accepts, and the requirement in words, for errors."""
         known = [name for name, source in study.all_sources().items() if source.n_features is not None]
         return known, KNOWN
 
@@ -73,7 +73,7 @@ class BenchTable(Product):
         return [files.table(name, ending) for ending in ("csv", "md")]
 
     def rows(self, name: str, files: Files) -> "pd.DataFrame":
-        """Return a row for each run: source, method, seed and `columns`; NaN for what it lacks, as older runs do."""
+        """Return a row for each run: source, method, seed and `columns`; NaN for metrics that an older run lacks."""
         from sdlcore.study.results.runs import read_runs
 
         runs = read_runs(files.metrics(cell) for cell in self.cells(files.study))

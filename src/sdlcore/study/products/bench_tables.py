@@ -1,4 +1,4 @@
-"""Tables that the paper lacks, of methods without anchors: solvers, encoders, harder benches and SynthSAEBench's."""
+"""Tables that are not in the paper: solvers, readable encoders, harder benches, and SynthSAEBench."""
 
 from typing import TYPE_CHECKING
 
@@ -20,7 +20,7 @@ class Solvers(BenchTable):
     title = "Solvers on benches and activations"
 
     def judged_on(self, study: Study) -> tuple[list[str], str]:
-        # it has no need of true features
+        # true features are optional here: recovery stays empty without them
         return list(study.all_sources()), "a source"
 
     def inputs(self, name: str, files: Files) -> list[str]:
@@ -40,7 +40,7 @@ class Solvers(BenchTable):
 
 
 class Encoders(BenchTable):
-    """Runs of the table of encoders that can be read (docs/solvers.md); null for none."""
+    """Runs of the table that compares encoders whose rows resemble features (docs/solvers.md); null for none."""
 
     keys = ("encoders",)
     title = "Encoders that can be read"

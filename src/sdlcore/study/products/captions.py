@@ -1,4 +1,4 @@
-"""Write the captions of tables: what was run, and at which settings, beside the paper's."""
+"""Write the captions of tables: their runs and settings, and the paper's settings."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -9,7 +9,7 @@ from sdlcore.study.rendering.symbols import SYMBOLS, symbol
 from sdlcore.study.settings.cells import Cell, run_settings
 from sdlcore.study.settings.study import Study
 
-# The settings of the paper's tables, with whose numbers ours stand side by side.
+# The settings of the paper's tables: captions state them, because the tables show the paper's numbers beside ours.
 PAPER_SETTINGS = {
     "table1": "n = 1000, n_p = 768, n_q = 16000, S = 0.99",
     "table2": "CLIP-ViT-B/32 embeddings of ImageNet-1K, n_p = 768, n_q = 16384, n_anchors = 30, lambda_anchor = 1",
@@ -21,9 +21,9 @@ PAPER_SETTINGS = {
 
 
 def table_settings(table: RunTable, study: Study) -> dict[str, str]:
-    """Return the settings of a table's runs that its numbers hang on, as text.
+    """Return the settings of a table's runs that its numbers depend on, as text.
 
-    The study may hold only what the table uses, with the variants that it sweeps over.
+    The study needs only the sources, methods and protocols of the table, with the variants that it sweeps over.
     """
     points = table.points(study)
     sources = [study.source(point.source) for point in points]
@@ -40,7 +40,7 @@ def table_settings(table: RunTable, study: Study) -> dict[str, str]:
     }
     swept = [table.sweep.parameter] if table.sweep else []
     for name in ("n_q", *(name for name in swept if name in runs[0]), "steps", "batch_size"):
-        # solvers have neither latents nor steps that are given
+        # solvers have no settings for the number of latents and of steps
         if told := [run[name] for run in runs if name in run]:
             settings[name] = _several(told)
     for way in (study.anchorings[anchoring] for anchoring in table.anchorings if anchoring != "none"):
@@ -51,16 +51,16 @@ def table_settings(table: RunTable, study: Study) -> dict[str, str]:
 
 
 def table_caption(table: RunTable, name: str, study: Study) -> str:
-    """Return what a reader must know to read a table's numbers, as one plain paragraph.
+    """Return the caption of a table, one paragraph: its metrics, seeds and settings.
 
     Parameters
     ----------
     table
-        What it consists of.
+        The table.
     name
-        Its name.
+        The table's name, such as ``table1``.
     study
-        As for `table_settings`.
+        The configuration, as for `table_settings`.
     """
     spread, scale = _spread(table, study), table_scale(table, name, study)
     source, labelled = table.source, study.source(table.source).is_labelled
@@ -104,16 +104,16 @@ def table_caption(table: RunTable, name: str, study: Study) -> str:
 
 
 def table_numbers(table: RunTable, name: str, study: Study) -> str:
-    """Return what the numbers of a table are means of and at which scale, where its words are explained elsewhere.
+    """Return a short caption without the definitions of metrics: seeds, null baselines and settings.
 
-    Parameters are those of `table_caption`.
+    Parameters are the same as for `table_caption`.
     """
     spread = _spread(table, study)
     return f"{spread[0].upper()}{spread[1:]}. {_nulls(table)}{table_scale(table, name, study)}"
 
 
 def table_scale(table: RunTable, name: str, study: Study) -> str:
-    """Return the settings of a table's runs, with the paper's before them where the table is one of the paper's."""
+    """Return the settings of a table's runs in a sentence, after the paper's if the table is in the paper."""
     ours = ", ".join(f"{setting} = {value}" for setting, value in table_settings(table, study).items())
     here = f"his run (configuration {study.name}, source {table.source}) is at {ours}."
     return f"T{here}" if name.startswith(OWN) else f"The paper's numbers are at {PAPER_SETTINGS[name]}; t{here}"
@@ -127,20 +127,20 @@ def _spread(table: RunTable, study: Study) -> str:
 
 
 def _measures(features: str) -> str:
-    """Return what recovery and MIP are, as a sentence."""
+    """Return a sentence that defines recovery and MIP."""
     said = (f"{measure.symbol}: {measure.caption}" for measure in (GT_RECOVERY, MIP))
     return "; ".join(said).format(features=features, similarity="cosine", tau=TAU) + "."
 
 
 def _reconstruction() -> str:
-    """Return what the metrics that every run has are, as a sentence."""
+    """Return a sentence that names the metrics of every run: L0, FVU and dead fraction."""
     l0, *others = (METRICS[name] for name in ("l0", "fvu", "dead_fraction"))
     named = " and ".join(f"{metric.symbol} ({metric.caption})" for metric in others)
     return f"{l0.symbol}, {named} are of samples that training did not see."
 
 
 def _nulls(table: RunTable) -> str:
-    """Return what null baselines are, as a sentence; empty where there are none."""
+    """Return a sentence on the table's null baselines; empty without null baselines."""
     if not table.nulls:
         return ""
     from sdlcore.study.rendering.markup import label_method
@@ -154,7 +154,7 @@ def _nulls(table: RunTable) -> str:
 
 
 def _imported(table: RunTable, study: Study) -> str:
-    """Return which dictionaries were made elsewhere, as a sentence; empty where none was."""
+    """Return a sentence that lists imported dictionaries; empty without imported dictionaries."""
     from sdlcore.study.rendering.markup import label_method
 
     methods = {name: study.methods[name] for name in table.all_methods}
@@ -166,7 +166,7 @@ def _imported(table: RunTable, study: Study) -> str:
 
 
 def _swept(table: RunTable) -> str:
-    """Return what a table sweeps and which of the paper's values stand beside, empty where it sweeps nothing."""
+    """Return the swept parameter with its values and the paper's, in words; empty if the table sweeps nothing."""
     sweep = table.sweep
     if sweep is None:
         return ""

@@ -1,4 +1,4 @@
-"""Loss and recovery over seconds, of gradient training and of solvers in one picture."""
+"""The figure of loss and recovery over seconds, for gradient training and solvers."""
 
 import logging
 from collections.abc import Iterator
@@ -12,9 +12,9 @@ from sdlcore.study.settings.study import Study
 
 
 class Convergence(Picture):
-    """Loss and recovery over seconds, without anchors, of methods that are trained and of solvers.
+    """Loss and recovery over seconds, of trained methods and solvers without anchors.
 
-    These runs tell their recovery in each row of their histories.
+    These runs write their recovery into each row of their histories.
     """
 
     keys = ("figures.convergence",)
@@ -25,10 +25,10 @@ class Convergence(Picture):
     methods: Names
     protocols: Names = ["best"]
     seeds: Seeds | None = None
-    """Null for the first of seeds."""
+    """Seeds; null for the first of the configuration's."""
 
     def judged_here(self, study: Study) -> list[Cell]:
-        # what is solved for or imported takes nothing from protocols, so that one is enough
+        # solvers and imported dictionaries take no settings from protocols, so one protocol is enough for them
         cells = [
             Cell(self.source, method, self.protocols[0] if study.methods[method].is_given else way, "none", seed)
             for method in self.methods

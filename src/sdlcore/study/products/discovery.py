@@ -1,4 +1,4 @@
-"""The table that compares discovered anchors with given ones and with none."""
+"""The table that compares runs with discovered anchors, given anchors and no anchors."""
 
 import logging
 from collections.abc import Iterator
@@ -21,16 +21,16 @@ if TYPE_CHECKING:
 
 
 class Discovered(Settings):
-    """What is trained on a source with discovered anchors."""
+    """The methods trained on a source, and the anchorings that are compared."""
 
     methods: Names
     anchorings: Annotated[list[AnchoringName], MinLen(1), Unique]
-    """What is compared with none."""
+    """Anchorings; each is compared with runs without anchors."""
     protocols: Names = ["best"]
 
 
 class Discovery(Product):
-    """Runs of the table that compares discovered anchors with none and with given ones (docs/anchors.md); null for
+    """Runs of the table that compares discovered anchors, given anchors and no anchors (docs/anchors.md); null for
     none."""
 
     keys = ("discovery",)
@@ -40,12 +40,12 @@ class Discovery(Product):
     minutes = 10
 
     runs: Annotated[dict[Identifier, Discovered | None], MinLen(1)]
-    """What is trained on which sources; null leaves a source of the default out."""
+    """Source -> the methods and anchorings trained on it; null leaves a source of the default out."""
     seeds: Seeds | None = None
     """Seeds; null for the configuration's."""
 
     def asked(self) -> dict[str, Discovered]:
-        """Return what is trained on which sources."""
+        """Return the sources that are not null, with the methods and anchorings of each."""
         return {source: asked for source, asked in self.runs.items() if asked is not None}
 
     def cells(self, study: Study) -> list[Cell]:
@@ -107,7 +107,7 @@ class Discovery(Product):
 
 
 def _judged(cells: list[Cell], files: Files) -> dict[Cell, dict[str, str | float | None]]:
-    """Return the rows of runs of one source and seed, on the features that none of their anchorings gives away."""
+    """Score runs of one source and seed on the features that are not near any anchor (`left_over`); one row a run."""
     from dataclasses import asdict, replace
 
     from sdlcore.pipeline import (

@@ -53,7 +53,7 @@ class Stage(Settings):
         return list(range(first, min(first + AT_ONCE, len(read_protocols(Path(self.protocols))))))
 
     def of_table(self, files: Files) -> tuple[list[str], list[float]]:
-        """Return the rows of the table, and the values that it varies, but for those that repeat Table 1."""
+        """Return the rows of the table, and the values that it varies without the value that repeats Table 1."""
         from sdlcore.study.results.tables import PAPER_METHODS, read_paper
 
         names = {title: name for name, title in PAPER_METHODS.items()}
@@ -76,7 +76,7 @@ class Explain(Picture):
     """A stage whose nearest protocol's numbers are written as the paper's are (``explain_nearest.csv``)."""
 
     def ordered(self) -> list[str]:
-        """Return the stages, each after those that it names; those that wait for each other are left out."""
+        """Return the stages, each after the stages that it names; stages in a cycle are left out."""
         order: list[str] = []
         while ready := [name for name in self.stages if name not in order and self.stages[name].named <= {*order}]:
             order += ready

@@ -12,14 +12,14 @@ from sdlcore.study.settings.study import Study
 
 
 class Pair(NamedTuple):
-    """The runs of one method that are compared."""
+    """The two runs of one method that are compared."""
 
     plain: Cell
     anchored: Cell
 
 
 class Features(Picture):
-    """A table's dictionaries without and with anchors, of its first protocol and seed."""
+    """Figure of a table's dictionaries without and with anchors, for its first protocol and seed."""
 
     title = "Table 1's dictionaries feature by feature, without and with anchors"
     memory = 4000
@@ -33,7 +33,8 @@ class Features(Picture):
 
     @classmethod
     def of(cls, table: RunTable, study: Study) -> "Features | None":
-        """Return the figure of a table; None where it has no bench, or does not compare anchored runs with others."""
+        """Return the figure for a table; None if its source is no bench, or if it does not compare runs with anchors
+        and without."""
         anchored = [name for name in table.anchorings if name != "none"]
         if study.bench(table.source) is None or "none" not in table.anchorings or not anchored:
             return None
@@ -46,7 +47,7 @@ class Features(Picture):
         )
 
     def pairs(self) -> list[Pair]:
-        """Return what is compared, method by method."""
+        """Return the runs that are compared, one pair a method."""
         return [
             Pair(
                 Cell(self.source, method, self.protocol, "none", self.seed),
@@ -63,7 +64,7 @@ class Features(Picture):
         return [*models, *self._judges(files)]
 
     def _judges(self, files: Files) -> tuple[str, str]:
-        """Return the true features and the anchors."""
+        """Return the files of the true features and of the anchors."""
         anchors = files.anchors(self.source, self.anchoring, self.seed)
         return files.feature_matrix(self.source, self.seed), anchors
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class Figure4(BenchFigure):
-    """Zero loss without recovery, true features beside what a run learned, for the seed that recovers fewest."""
+    """Zero loss without recovery: true features beside the learned directions, for the seed that recovers fewest."""
 
     keys = ("figures.figure4",)
     title = "Zero loss without recovery, in three dimensions"

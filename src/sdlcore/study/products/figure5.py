@@ -59,7 +59,7 @@ class Figure5(BenchFigure):
             of_run = families(latents[:, own], coefficients, decoder[own], W, hierarchy)
             found.append([family._replace(latents=own[family.latents]) for family in of_run])
             pairs.append(absorption(latents[:, own], coefficients, decoder[own], W, hierarchy))
-        # the family that the first run absorbs most of, in the runs of its seed
+        # show the family with most absorbed pairs in the first run, for all runs of that seed
         seed, parent = cells[0].seed, family_of(pairs[0])
         shown = [
             Shown(

@@ -26,7 +26,7 @@ class Figure6(Picture):
     protocol: Identifier = "best"
 
     def sides(self) -> dict[str, str]:
-        """Return the method of each side."""
+        """Return the method of each side, ``without`` and ``with`` resampling."""
         return {"without": self.without, "with": self.with_}
 
     def runs(self, study: Study, side: str) -> list[Cell]:

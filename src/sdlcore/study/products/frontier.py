@@ -1,4 +1,4 @@
-"""Where methods break: recovery over one setting of a bench after the other."""
+"""The figure that shows where methods break: their recovery while one setting of a bench is varied at a time."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,16 +16,16 @@ from sdlcore.study.settings.study import Study
 
 
 class Panel(Settings):
-    """One setting of the bench that is varied."""
+    """The values of a setting that is varied, and the methods run at each value."""
 
     values: Numbers
-    """What it is set to, in the order of the axis."""
+    """Values of the setting, in the order of the axis."""
     methods: Names | None = None
-    """Methods of this panel; null for those of all."""
+    """Methods of this panel; null for the methods of the figure."""
 
 
 class FrontierPoint(NamedTuple):
-    """One value of a panel, and what is run there."""
+    """One value of a panel, and the methods run at it."""
 
     parameter: str
     value: float
@@ -35,7 +35,8 @@ class FrontierPoint(NamedTuple):
 
 
 class Frontier(Picture):
-    """Where methods break, one setting of a bench after the other, a panel each (docs/solvers.md); null for none."""
+    """Figure of where methods break: one panel for each setting of a bench that is varied (docs/solvers.md); null for
+    none."""
 
     keys = ("frontier",)
     title = "Where methods break, one setting of a bench after the other"
@@ -43,17 +44,17 @@ class Frontier(Picture):
     source: Identifier
     """A bench."""
     methods: Names
-    """Solvers, and trained methods to hold them against."""
+    """Solvers, and trained methods to compare them with."""
     panels: Annotated[dict[str, Panel], MinLen(1)]
-    """The settings of the bench that are varied. Each value makes a variant that is named after it (lrb_n_1400), or is
-    the bench itself."""
+    """The settings of the bench that are varied. Each value makes a variant of the bench, named after it (lrb_n_1400);
+    the bench's own value uses the bench itself."""
     seeds: Seeds | None = None
     """Seeds; null for the configuration's."""
     protocol: Identifier = "best"
-    """The protocol of those that are trained."""
+    """The protocol of the trained methods."""
 
     def points(self, study: Study) -> list[FrontierPoint]:
-        """Return the points, panel by panel; the bench itself where it has the value already."""
+        """Return the points, panel by panel, each with the bench of its value."""
         return [
             FrontierPoint(
                 parameter,
@@ -66,7 +67,7 @@ class Frontier(Picture):
         ]
 
     def runs(self, study: Study) -> list[tuple[FrontierPoint, Cell]]:
-        """Return the runs, point by point: a run stands at every point that it belongs to."""
+        """Return the runs, point by point. A run that belongs to several points is listed at each."""
         return [
             (point, Cell(point.source, method, self.protocol, "none", seed))
             for point in self.points(study)

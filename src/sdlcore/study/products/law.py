@@ -1,4 +1,4 @@
-"""How much encoder rows look like their features, beside the law that says how much they can."""
+"""The figure of the cosine between encoder rows and features, beside the law sqrt(1 - n_p / n) for it."""
 
 import logging
 from collections.abc import Iterator
@@ -22,18 +22,18 @@ N, NOISE = "n", "noise"
 
 
 class Where(Settings):
-    """Where a method is run."""
+    """The values of n and of noise that a method runs at."""
 
     n: Some = []
     """Numbers of features, at the bench's own noise."""
     noise: Some = []
     """Amounts of noise, at the bench's own number of features."""
     seeds: Seeds | None = None
-    """Null for the configuration's."""
+    """Seeds; null for the configuration's."""
 
 
 class LawPoint(NamedTuple):
-    """A bench of the picture."""
+    """A value of n or of noise, and the bench with that value."""
 
     parameter: str
     value: float
@@ -41,14 +41,14 @@ class LawPoint(NamedTuple):
 
 
 class LawRun(NamedTuple):
-    """A run at a point of the picture."""
+    """A run, and its point in the figure."""
 
     point: LawPoint
     cell: Cell
 
 
 class Law(Picture):
-    """How much the encoder rows of runs look like their features, over n and over noise (docs/reading-latents.md)."""
+    """Figure of the cosine between encoder rows and their features, over n and over noise (docs/reading-latents.md)."""
 
     keys = ("law",)
     title = "How much an encoder row looks like its feature"
@@ -60,25 +60,26 @@ class Law(Picture):
     n: Numbers
     """Numbers of features for which the least-squares read-out of the true features is computed."""
     noise: Numbers
-    """Amounts of noise for which it is."""
+    """Amounts of noise for which the least-squares read-out of the true features is computed."""
     runs: Annotated[dict[Identifier, Where], MinLen(1)]
-    """Autoencoders, trained or solved for. Each value makes a variant of the bench that is named after it
-    (lrb_n_1400), or is the bench itself."""
+    """Autoencoders, trained or from solvers, each with the values that it runs at. Each value makes a variant of the
+    bench, named after it (lrb_n_1400); the bench's own value uses the bench itself."""
     protocol: Identifier = "best"
-    """The protocol of those that are trained."""
+    """The protocol of the trained methods."""
 
     def point(self, study: Study, parameter: str, value: float) -> LawPoint:
-        """Return the bench with a value of one parameter; the bench itself where it has that already."""
+        """Return the point of a parameter's value, with the bench of that value."""
         return LawPoint(parameter, value, bench_with(study, self.source, parameter, value))
 
     def matrices(self, study: Study) -> list[tuple[LawPoint, int]]:
-        """Return the benches and seeds whose true features are read out; noise needs no other features."""
+        """Return the points and seeds whose true features are read out. Noise changes no features, so all points of
+        noise share the bench's."""
         points = [self.point(study, N, value) for value in self.n]
         points += [LawPoint(NOISE, value, self.source) for value in self.noise]
         return [(point, seed) for point in points for seed in study.seeds]
 
     def laid_out(self, study: Study) -> list[LawRun]:
-        """Return the runs, point by point: a run stands at every point that it belongs to."""
+        """Return the runs, point by point. A run that belongs to several points is listed at each."""
         return [
             LawRun(point, Cell(point.source, method, self.protocol, "none", seed))
             for method, where in self.runs.items()
@@ -137,7 +138,7 @@ class Law(Picture):
             logging.info("%s", sentence)
 
     def _rows(self, files: Files) -> "pd.DataFrame":
-        """Return one row a read-out of true features and one a run, as `figure_law` takes them."""
+        """Return the rows of `figure_law`: one for each read-out of true features and one for each run."""
         import numpy as np
         import pandas as pd
 
@@ -179,7 +180,7 @@ class Law(Picture):
         return pd.DataFrame(rows, columns=[*COLUMNS, *Read._fields])
 
     def _curves(self, study: Study) -> "pd.DataFrame":
-        """Return the law over n and over noise, `sdlcore.study.rendering.law.CURVES`."""
+        """Return the law over n and over noise, with the columns `sdlcore.study.rendering.law.CURVES`."""
         import numpy as np
         import pandas as pd
 
@@ -187,7 +188,7 @@ class Law(Picture):
         from sdlcore.study.theory.readout import gain, law
 
         bench = study.sources.bench[self.source]
-        # from the first number of features above n_p on, where the law begins
+        # the curve starts where n exceeds n_p, since the benches are overcomplete
         sizes = np.arange(bench.n_p + 2, max(self.n) + 1)
         noises = np.linspace(min(self.noise), max(self.noise), 201)
         places = [(N, n, float(n), 0.0) for n in sizes] + [(NOISE, t, float(bench.n), float(t) ** 2) for t in noises]

@@ -1,4 +1,4 @@
-"""Show Table 1 at a glance: the paper, the nearest protocol, our encoders and decoders, a null baseline, and chance."""
+"""The figure of Table 1: recovery in the paper, the nearest protocol, our runs, a null baseline, and chance."""
 
 from sdlcore.study.products.product import Picture
 from sdlcore.study.products.run_table import RunTable
@@ -8,19 +8,19 @@ from sdlcore.study.settings.study import Study
 
 
 class Overview(Picture):
-    """What the dictionaries of Table 1 without anchors recover, beside the paper's numbers."""
+    """Figure of the recovery of Table 1's dictionaries without anchors, beside the paper's numbers."""
 
     title = "Table 1 at a glance"
 
     table: str
-    """The table that it is drawn from."""
+    """The table that the figure is drawn from."""
     methods: Names
     nulls: list[str] = []
-    """Null baselines, of which the strongest is shown."""
+    """Null baselines. Only the strongest is shown."""
 
     @classmethod
     def of(cls, name: str, table: RunTable, study: Study) -> "Overview | None":
-        """Return the figure of a table; None where it is not of a bench, or has no runs without anchors."""
+        """Return the figure for a table; None if its source is no bench, or without runs that have no anchors."""
         if study.bench(table.source) is None or "none" not in table.anchorings:
             return None
         return cls(table=name, methods=table.methods, nulls=table.nulls)

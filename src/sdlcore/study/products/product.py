@@ -1,4 +1,4 @@
-"""The base class of tables and figures: the runs that one needs, its files, and how it is made."""
+"""The base class of tables and figures: their runs, their files, and how each is made."""
 
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, ClassVar, TypeVar
@@ -18,118 +18,121 @@ AnyStudy = TypeVar("AnyStudy", bound=Study)
 
 
 class Product(Settings):
-    """A table or figure, as a configuration asks for it: its fields are the keys that stand there.
+    """A table or figure of the pipeline. Its fields are its settings in a configuration.
 
-    A module of this package with a subclass that has ``keys`` is all that a new one takes: the configuration, the
-    workflow and the report ask here. One that follows from others (`companions`) has no keys.
+    To add one, write a module of this package with a subclass that sets ``keys``. The configuration, the workflow and
+    the report find it there. A product that is made for another one (`companions`) has no keys.
     """
 
     keys: ClassVar[tuple[str, ...]] = ()
-    """Where it stands in a configuration, ``solvers`` or ``figures.figure4``; the last part is its name."""
+    """Paths of its keys in a configuration, ``solvers`` or ``figures.figure4``; the last part is the product's name."""
     title: ClassVar[str] = ""
-    """What it shows, for `snakemake --list` and as the head of its section of the report."""
+    """Title for `snakemake --list` and for the product's section of the report."""
     alone: ClassVar[bool] = False
-    """Whether it is made only where it is asked for by its own name: it takes hours, and is no part of the whole."""
+    """Whether the product is made only if a user names it as a target, because it takes hours."""
     memory: ClassVar[int] = 1000
-    """Megabytes that making it takes."""
+    """Memory of the job that makes the product, in megabytes."""
     minutes: ClassVar[int] = 5
-    """Time limit of making it."""
+    """Time limit of the job that makes the product."""
 
     def describe(self, name: str) -> str:
-        """Return a line on it for `snakemake --list`."""
+        """Return a line that describes the product for `snakemake --list`."""
         return self.title
 
-    # what it asks for
+    # the runs that the product needs
 
     def cells(self, study: Study) -> list[Cell]:
-        """Return the runs whose metrics it reads, each once."""
+        """Return the runs whose metrics the product reads, each once."""
         return []
 
     def judged_here(self, study: Study) -> list[Cell]:
-        """Return the runs that it judges by itself or whose histories it reads, which so need no metrics."""
+        """Return the runs whose dictionaries or histories the product reads. They need no metrics file."""
         return []
 
     def watched(self, study: Study) -> list[Cell]:
-        """Return those of its runs whose histories tell in each row what is recovered."""
+        """Return the runs that must write recovery into each row of their histories."""
         return []
 
     def drawn(self, study: Study) -> Iterator[tuple[str, int]]:
-        """Yield the sources and seeds of the samples that it takes."""
+        """Yield the sources and seeds whose samples the product needs."""
         yield from ((cell.source, cell.seed) for cell in (*self.cells(study), *self.judged_here(study)))
 
     def anchorings_on(self, study: Study, source: str) -> set[str]:
-        """Return the anchorings that divide the features of a source's runs without anchors."""
+        """Return the anchorings that runs without anchors on a source are compared with.
+
+        Such runs are also scored on the features that the anchors do not give away.
+        """
         return set()
 
     def at_most(self, study: Study) -> int:
-        """Return how many runs it asks for at most, counted without a list of them."""
+        """Return an upper bound of the number of runs, computed without listing them."""
         return 0
 
     def with_variants(self, study: AnyStudy) -> AnyStudy:
-        """Return a study with the variants of sources and methods that it sweeps over."""
+        """Add the variants of sources and methods that the product sweeps over to a study."""
         return study
 
     def companions(self, name: str, study: Study) -> dict[str, "Product"]:
-        """Return what is made beside it without being asked for."""
+        """Return further products, by name, that are always made together with this one."""
         return {}
 
-    # what can be wrong with it, a line each that is led by the path of the key
+    # checks of the product's settings; each error is a line that begins with the path of the key
 
     def unknown_names(self, path: str, study: Study) -> Iterator[str]:
-        """Yield what is wrong with its names, before variants are laid out."""
+        """Yield errors about names. Called before variants are added to the study."""
         yield from ()
 
     def unsound_sweep(self, path: str, study: Study) -> Iterator[str]:
-        """Yield what is wrong with what it sweeps over, all names being right, before variants are laid out."""
+        """Yield errors about sweeps. Called if all names are known, before variants are added to the study."""
         yield from ()
 
     def unsound(self, path: str, study: Study) -> Iterator[str]:
-        """Yield what else is wrong with it, variants being there."""
+        """Yield all other errors. Called after variants were added to the study."""
         yield from ()
 
-    # how it is made
+    # how the product is made
 
     def used(self, study: Study) -> Study:
-        """Return the part of the study that it hangs on, so that other changes do not remake it."""
+        """Return the part of the study that the product depends on. Changes elsewhere do not remake it."""
         runs = [*self.cells(study), *self.judged_here(study)]
         sources = {*(source for source, _ in self.drawn(study)), *(cell.source for cell in runs)}
         methods, protocols = {cell.method for cell in runs}, {cell.protocol for cell in runs}
         return partial_study(study, sources, methods, protocols, {cell.anchoring for cell in runs})
 
     def inputs(self, name: str, files: Files) -> list[str]:
-        """Return the files that it is made from."""
+        """Return the files that the product is made from."""
         return [files.metrics(cell) for cell in self.cells(files.study)]
 
     def outputs(self, name: str, files: Files) -> list[str]:
-        """Return the files that it is."""
+        """Return the files that `make` writes."""
         raise NotImplementedError
 
     def beside(self, name: str, files: Files) -> list[str]:
-        """Return the files that who asks for it gets, too: those of its runs, which would not be missed otherwise."""
+        """Return files of the product's runs that are targets too, so that Snakemake replaces deleted ones."""
         runs = [file for cell in self.cells(files.study) for file in files.all_of(cell)]
         others = [file for cell in self.judged_here(files.study) for file in files.all_of(cell)[:-1]]
         return list(dict.fromkeys([*runs, *others]))
 
     def make(self, name: str, files: Files) -> None:
-        """Write its outputs."""
+        """Write the files of `outputs`."""
         raise NotImplementedError
 
     def text_table(self, name: str, rows: "pd.DataFrame") -> "TextTable | None":
-        """Return its table as people read it, out of the rows of its CSV file; None where a picture says it all.
+        """Format the rows of the product's CSV file as a table for readers; None if the product is only a picture.
 
-        Its section of the report consists of this and of its picture, where it has one.
+        The product's section of the report shows this table and the picture, if there is one.
         """
         return None
 
 
 class Picture(Product):
-    """A product that is a picture, and a table of the numbers in it."""
+    """A product that consists of a picture and a CSV file with its numbers."""
 
     def outputs(self, name: str, files: Files) -> list[str]:
         return [files.figure(name), files.figure(name, "pdf"), files.table(name)]
 
     def write(self, name: str, files: Files, figure: "Figure", rows: "pd.DataFrame") -> None:
-        """Write the picture and its table."""
+        """Write the picture as PNG and PDF, and its numbers as CSV."""
         from sdlcore.study.rendering.figures import save_figure
         from sdlcore.study.results.tables import write_csv
 
@@ -140,7 +143,7 @@ class Picture(Product):
 def partial_study(
     study: Study, sources: set[str], methods: set[str], protocols: set[str], anchorings: set[str]
 ) -> Study:
-    """Return a study with some of its sources, methods, protocols and anchorings alone."""
+    """Return a study reduced to the named sources, methods, protocols and anchorings."""
     kinds = {
         kind: {name: settings for name, settings in group.items() if name in sources} for kind, group in study.sources
     }

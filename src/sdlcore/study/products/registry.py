@@ -1,4 +1,4 @@
-"""Find all products by the keys that their classes name. There is no list to edit."""
+"""Find all products of this package. A new product needs no entry in a list."""
 
 import re
 from functools import cache
@@ -11,7 +11,7 @@ from sdlcore.study.products.product import Product
 
 @cache
 def registered() -> dict[str, type[Product]]:
-    """Return the classes of products by the key that asks for one, ``solvers`` or ``figures.figure4``, in order."""
+    """Return the classes of products by their keys in a configuration, such as ``figures.figure4``, in order."""
     for module in iter_modules(products.__path__):
         import_module(f"{products.__name__}.{module.name}")
     found = {key: cls for cls in _below(Product) for key in vars(cls).get("keys", ())}
@@ -23,5 +23,5 @@ def _below(cls: type[Product]) -> list[type[Product]]:
 
 
 def _by_number(key: str) -> list[tuple[str, int]]:
-    """Order figure9 before figure10."""
+    """Return a sort key that orders figure9 before figure10."""
     return [(text, int(number or 0)) for text, number in re.findall(r"(\D+)(\d*)", key)]

@@ -1,4 +1,4 @@
-"""The base class of tables over runs: it lays out their sweeps, lists their runs and checks their names."""
+"""The base class of tables of runs: it lists their runs, expands their sweeps and checks their settings."""
 
 from collections.abc import Iterator
 from itertools import product
@@ -13,27 +13,27 @@ from sdlcore.study.settings.names import ANCHORING, METHOD, PROTOCOL, unknown
 from sdlcore.study.settings.study import Study
 
 OWN = "own_"
-"""What the names of tables begin with that sources of one's own get; the paper has none of them."""
+"""Prefix of the names of tables for a user's own sources. Such tables are not in the paper."""
 
 
 class Sweep(Settings):
-    """One parameter that a table varies.
+    """The parameter that a table varies, and its values.
 
-    Each value makes a variant of the source or of the methods, named after it (lrb_n_800, topk_k_32); a value that they
-    have already stands for themselves, and its runs are those of other tables.
+    Each value makes a variant of the source or of the methods, named after it (lrb_n_800, topk_k_32). A source or
+    method that has the value already is used itself, and shares its runs with other tables.
     """
 
     parameter: str
     """A setting of the source, or else of runs."""
     values: Numbers
-    """What it is set to, in the order of the rows."""
+    """Values of the parameter, in the order of the rows."""
     paper: list[Annotated[float, AsGiven]] | None = None
-    """The values of the paper's table whose numbers stand beside those of values, one for each; null for the same
+    """For each of values, the value of the paper's table whose numbers are shown beside it; null for the same
     values."""
 
 
 class Compared(Product):
-    """What is trained for a table on one source."""
+    """The runs of a table on one source: methods, anchorings, protocols, seeds and null baselines."""
 
     methods: Names
     anchorings: Names = ["none"]
@@ -41,10 +41,10 @@ class Compared(Product):
     seeds: Seeds | None = None
     """Some of the configuration's seeds; null for all of them."""
     nulls: Annotated[list[Identifier], Unique] = []
-    """Methods that run without anchors alone, as null baselines: rows that show what a score is worth. No effect,
-    verdict or claim takes them in."""
+    """Methods that run only without anchors, as null baselines: rows that show what a score is worth. Effects, verdicts
+    and claims leave them out."""
     null_protocols: Names | None = None
-    """The protocols that null baselines run under; null for those of the methods."""
+    """The protocols that null baselines run under; null for the protocols of the methods."""
 
     @property
     def all_methods(self) -> list[str]:
@@ -53,7 +53,7 @@ class Compared(Product):
 
     @property
     def all_protocols(self) -> list[str]:
-        """Return the protocols, those of null baselines, too."""
+        """Return the protocols of methods and of null baselines."""
         return list(dict.fromkeys([*self.protocols, *(self.null_protocols or [])]))
 
     @property
@@ -63,19 +63,19 @@ class Compared(Product):
 
 
 class RunTable(Compared):
-    """What a table compares."""
+    """A table of runs on one source, which may vary one parameter."""
 
     source: Identifier
     sweep: Sweep | None = None
-    """One parameter that the table varies; null for none."""
+    """The parameter that the table varies; null for none."""
 
     def seeds_of(self, study: Study) -> list[int]:
-        """Return the seeds of the table's runs: its own, or else the study's."""
+        """Return the table's seeds, or the study's if the table sets none."""
         return self.seeds or study.seeds
 
     def sweeps_source(self, study: Study) -> bool:
-        """Tell whether the parameter that the table sweeps is one of its source."""
-        # what run holds is swept by its own names, and like is written out
+        """Return whether the swept parameter is a setting of the source."""
+        # run holds settings of runs, which are swept by their own names; like is resolved when a file is loaded
         swept = type(study.source(self.source)).model_fields.keys() - {"run", "like"}
         return self.sweep is not None and self.sweep.parameter in swept
 
@@ -90,10 +90,10 @@ class RunTable(Compared):
         return [self.source if value == own else variant_name(self.source, parameter, value) for value in values]
 
     def points(self, study: Study) -> list[Point]:
-        """Return the points of the table's sweep, in its order; one without a value where it sweeps nothing.
+        """Return the points of the table's sweep, in its order; one point without a value if it sweeps nothing.
 
-        A parameter of the source makes variants of the source, one of runs makes variants of the methods. Where one has
-        the value already it stands for itself, so that its runs are those of other tables.
+        A parameter of the source makes variants of the source, a parameter of runs makes variants of the methods. A
+        source or method that has the value already is used itself, so that other tables can share its runs.
         """
         if self.sweep is None:
             return [Point(None, None, self.source, {method: method for method in self.all_methods})]
@@ -110,7 +110,7 @@ class RunTable(Compared):
         return points
 
     def layout(self, study: Study) -> Layout:
-        """Return what the table consists of."""
+        """Return the rows of the table: points, methods, null baselines, anchorings, protocols and seeds."""
         parameter = None if self.sweep is None else self.sweep.parameter
         seeds = self.seeds_of(study)
         return Layout(
@@ -128,7 +128,7 @@ class RunTable(Compared):
         ]
 
     def used(self, study: Study) -> Study:
-        # beside its variants what they vary, which may have none of the values
+        # also the source and methods that variants derive from, in case they have none of the swept values
         points = self.points(study)
         sources = {self.source, *(point.source for point in points)}
         methods = {*self.all_methods, *(variant for point in points for variant in point.methods.values())}
@@ -200,12 +200,12 @@ class RunTable(Compared):
         if self.sweep.paper is not None and len(self.sweep.paper) != len(self.sweep.values):
             given, ours = len(self.sweep.paper), len(self.sweep.values)
             yield (
-                f"{path}.paper: {given} values of the paper for {ours} of ours; write paper: null beside values, so "
-                f"that the paper's numbers stand beside equal values alone, or name {ours} of the paper's"
+                f"{path}.paper: {given} values of the paper for {ours} of ours, expected one for each; or write "
+                "paper: null, to show the paper's numbers only beside equal values"
             )
 
     def _without_own(self, path: str, study: Study) -> Iterator[str]:
-        """Yield the methods that do not use the plugin whose setting the table sweeps."""
+        """Yield an error for each method that does not use the plugin whose setting the table sweeps."""
         assert self.sweep is not None
         for method in self.all_methods:
             try:

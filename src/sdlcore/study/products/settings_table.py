@@ -1,4 +1,4 @@
-"""Table 3: the settings of a bench, beside the paper's."""
+"""Table 3: the settings of a bench beside the paper's settings."""
 
 from collections.abc import Iterator
 
@@ -11,7 +11,7 @@ from sdlcore.study.settings.study import Study
 
 
 class SettingsTable(Product):
-    """The settings of a bench beside those of the paper's Table 3."""
+    """The settings of a bench beside the paper's Table 3."""
 
     title = "The settings of a bench beside the paper's"
 
@@ -31,7 +31,7 @@ class SettingsTable(Product):
         return [files.table(name, ending) for ending in ("csv", "md", "tex")]
 
     def caption(self, study: Study) -> str:
-        """Return what it shows, of which configuration and source."""
+        """Return the caption, with the names of configuration and source."""
         return (
             "Default parameters of the Linear Representation Bench: the paper's, and those of this run "
             f"(configuration {study.name}, source {self.source})."

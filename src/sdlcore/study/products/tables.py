@@ -1,4 +1,4 @@
-"""Make Tables 1, 2 and 4 to 7 and those of one's own sources: our runs beside the paper's numbers."""
+"""Make Tables 1, 2 and 4 to 7, our runs beside the paper's numbers, and tables of a user's own sources."""
 
 from collections.abc import Iterator
 
@@ -11,11 +11,11 @@ from sdlcore.study.settings.files import Files
 from sdlcore.study.settings.study import Study
 
 WITH_FEATURES = "table1"
-"""The table that is shown at a glance, and whose dictionaries are compared feature by feature."""
+"""The table with two further figures: its overview, and its dictionaries compared feature by feature."""
 
 
 class Table(RunTable):
-    """What a table compares."""
+    """A table of runs on one source, beside the paper's numbers."""
 
     def describe(self, name: str) -> str:
         swept = f" over {self.sweep.parameter}" if self.sweep else ""
@@ -40,7 +40,7 @@ class Table(RunTable):
         return [*super().beside(name, files), *self._of_sources(files)]
 
     def _of_sources(self, files: Files) -> Iterator[str]:
-        """Yield what the sources of the table leave beside their stores."""
+        """Yield the files that the table's sources write beside their stores."""
         for source in dict.fromkeys(self.sources(files.study)):
             if files.study.source(source).is_labelled:
                 yield files.table(f"{source}_classes")
@@ -56,7 +56,7 @@ class Table(RunTable):
 
         layout = self.layout(files.study)
         runs = read_runs(files.metrics(cell) for cell in self.cells(files.study))
-        if name.startswith(OWN):  # a source of one's own may have no classes
+        if name.startswith(OWN):  # a user's own source may have no classes
             paper, runs = no_paper(), unjudged(runs)
         else:
             paper = read_paper(files.of_paper(name))

@@ -18,7 +18,7 @@ Images = Annotated[int, Ge(1), Le(1000)]
 
 
 class TopImages(Picture):
-    """The images that activate latents of a run most, one row a latent, with their classes."""
+    """The images that activate a run's latents most, with their classes; one row a latent."""
 
     keys = ("figures.figure9", "figures.figure10")
     title = "The images that activate a run's latents most"
@@ -30,15 +30,15 @@ class TopImages(Picture):
     method: Identifier
     protocol: Identifier = "best"
     anchoring: Identifier = "none"
-    """none, or the anchoring of the run."""
+    """The anchoring of the run, or none."""
     rows: Images = 4
-    """Latents shown, those whose decoder columns match the first anchored classes best, one a class; a run without
-    anchors shows the same classes."""
+    """Number of latents shown. For each of the first anchored classes, the latent whose decoder column matches it best
+    is shown. A run without anchors shows the same classes."""
     images: Images = 10
-    """Images of each."""
+    """Number of images for each latent."""
 
     def cell(self, study: Study) -> Cell:
-        """Return the run that is shown, of the first seed."""
+        """Return the run that is shown, with the first seed."""
         return Cell(self.source, self.method, self.protocol, self.anchoring, study.seeds[0])
 
     def cells(self, study: Study) -> list[Cell]:
@@ -51,7 +51,7 @@ class TopImages(Picture):
         return {self.anchoring} if source == self.source else set()
 
     def used(self, study: Study) -> Study:
-        # of a run without anchors, the classes shown are those that others are anchored to
+        # a run without anchors shows the classes that other runs are anchored to, so it depends on all anchorings
         return super().used(study).model_copy(update={"anchorings": study.anchorings})
 
     def unknown_names(self, path: str, study: Study) -> Iterator[str]:
@@ -62,10 +62,10 @@ class TopImages(Picture):
         expected = "none or an anchoring that is drawn from classes"
         yield from unknown(f"{path}.anchoring", [self.anchoring], ["none", *given], expected)
         if not study.anchorings:
-            yield f"{path}: shows the classes that anchors are drawn from; set anchorings"
+            yield f"{path}: no anchorings are set, but the figure shows the classes that anchors are drawn from"
 
     def _judges(self, files: Files) -> tuple[str, str]:
-        """Return the means of classes, and the anchors that the latents are chosen by."""
+        """Return the files of the class means, and of the anchors that the latents are chosen by."""
         cell = self.cell(files.study)
         references, anchors = files.references(cell.source, cell.seed), files.judging_anchors(cell)
         assert references is not None, "sources of images have classes"
@@ -97,11 +97,11 @@ class TopImages(Picture):
         match = one_to_one(model.W_dec.detach().numpy(), means.W_p.T[features])
         with open_checked(store) as opened:
             if means.classes is None or not opened.has("labels") or not opened.has("references/path"):
-                raise ValueError(f"{store}: expected a store of labelled images, judged by means of their classes")
+                raise ValueError(f"{store}: expected a store of labelled images, and class means in {references}")
             top = find_top_samples(model, opened, match.latent)
             names, labels = opened.class_names() or [], opened.read("labels")
             paths = opened.read("references/path")
-        # the store names images by their paths from where they lie
+        # the store names images by their paths relative to their folder
         train, test = files.images(self.source)
         folder, anchored = Path(test or train), self.anchoring != "none"
         rows = []

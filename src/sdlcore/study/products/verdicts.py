@@ -1,4 +1,4 @@
-"""Judge the paper's numbers and claims by the tables that are made here."""
+"""Judge the paper's numbers and claims by the tables of this configuration."""
 
 import logging
 from pathlib import Path
@@ -14,20 +14,20 @@ FIGURE6 = "figure6"
 
 
 class Verdicts(Product):
-    """A verdict on each number of the paper's tables, whether run here or not, and on what it claims in words."""
+    """Verdicts on every number of the paper's tables, whether run here or not, and on its verbal claims."""
 
     title = "Verdicts on the paper's numbers and claims"
 
     tables: list[str]
-    """The tables made here whose numbers get verdicts."""
+    """The paper's tables that this configuration makes."""
     figure6: Figure6 | None = None
-    """Figure 6, where it is made here."""
+    """Figure 6, if this configuration makes it."""
 
     @classmethod
     def of(cls, products: dict[str, Product]) -> "Verdicts | None":
-        """Return the verdicts that products allow, None where no table of the paper's is made, as for one's own data.
+        """Return the verdicts for a configuration's products; None if they include none of the paper's tables.
 
-        Figure 6 alone, which one's own data have too, is no reason to judge the paper.
+        Figure 6 alone is no reason to judge the paper, since configurations for a user's own data make it too.
         """
         figure6 = products.get(FIGURE6)
         tables = [table for table in SWEPT if table in products]
@@ -36,7 +36,7 @@ class Verdicts(Product):
         return cls(tables=tables, figure6=figure6 if isinstance(figure6, Figure6) else None)
 
     def used(self, study: Study) -> Study:
-        return study  # all of it says at what scale runs are
+        return study  # the scale of runs depends on all of it
 
     def inputs(self, name: str, files: Files) -> list[str]:
         runs = [files.table(f"{table}_runs") for table in self.tables]
