@@ -1,1 +1,1 @@
-"""The paper's theorems, checked by computation, and the law of encoder rows."""
+"""Checks of the paper's theorems by computation, and the law for the cosine of encoder rows with features."""

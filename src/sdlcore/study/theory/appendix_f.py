@@ -1,4 +1,4 @@
-"""Appendix F proposes certificates of global optimality; these are computed for small problems.
+"""Appendix F: certificates of global optimality, which the paper proposes, computed for small problems.
 
 **Statement.** Since L~ is piecewise biconvex, global optimisation (GOP) can prove that a dictionary is optimal.
 
@@ -29,15 +29,15 @@ from sdlcore.study.theory.partial_minima import partial_minimum, random_groups
 
 EXACT = 1e-8
 RELATIVE_GAP = 0.02
-"""Gap that the search for ReLU is asked for, as a share of the loss without a dictionary."""
+"""Gap at which the search for ReLU stops, as a share of the loss without a dictionary."""
 REACHED = 1e-3
-"""Share of that loss by which a trained dictionary may lie above the optimum and count as optimal."""
+"""A trained dictionary counts as optimal if it exceeds the optimum by less than this share of the same loss."""
 LARGEST = 5.0
 """Bound on the sum of a feature's codes."""
 
 
 def nearly_opposite(slant: float) -> tuple[Problem, Weights]:
-    """Return the counterexample with e = ``slant``: ReLU, and input features that are orthonormal."""
+    """Return the counterexample with e = ``slant``, under ReLU and with orthonormal input features."""
     problem = Problem(np.eye(3), np.array([[1.0, -1.0, 0.0], [0.0, 0.0, 1.0]]), np.ones(3))
     alone, both = 1 / (1 + slant**2), 1 / (2 * slant)
     return problem, Weights(np.array([[alone, -1.0, both], [-1.0, alone, both]]), np.array([[1, slant], [-1, slant]]))

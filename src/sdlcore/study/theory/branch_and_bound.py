@@ -1,10 +1,10 @@
 """Certificates of global optimality for small problems, by branch and bound in the spirit of GOP.
 
-GOP (Floudas and Visweswaran 1990) branches on one block of a biconvex problem and bounds it by the best that the other
-block can do. Here are two such searches for the least L~ (eq. 11), and a bound without any search. They only ask codes
-to be non-negative, so they bound the loss of every encoder: ReLU, JumpReLU, TopK, and encoders that are not linear.
-Where the w_p^d are linearly independent, some W_E has these codes, so the bound is reached. Computed in float64 without
-control of rounding: good to some 1e-9, no proof in exact arithmetic.
+GOP (Floudas and Visweswaran 1990) branches on one block of variables of a biconvex problem, and bounds the loss by
+optimising the other block. This module has two such searches for the least L~ (eq. 11), and a bound without any search.
+They only assume nonnegative codes, so they bound the loss of every encoder: ReLU, JumpReLU, TopK, and encoders that are
+not linear. If the w_p^d are linearly independent, some W_E has the codes of the optimum, so the bound is reached.
+Computations are in float64 without control of rounding: accurate to about 1e-9, but no proof in exact arithmetic.
 """
 
 import heapq
@@ -22,21 +22,22 @@ MULTIPLIERS = (0.0, 1e-3, 1e-2, 1e-1)
 
 
 class Certificate(NamedTuple):
-    """The result of a search."""
+    """The result of a search: bounds of the least loss, and a dictionary that attains the upper one."""
 
     lower: float
-    """No dictionary of so many latents loses less."""
+    """Lower bound: no dictionary with n_q latents loses less."""
     upper: float
-    """The loss of `codes` and `W_dec`."""
+    """Upper bound: the loss of `codes` and `W_dec`."""
     codes: np.ndarray
     """n_q x n, non-negative."""
     W_dec: np.ndarray
     """n_q x n_r."""
     nodes: int
-    """Nodes that were bounded."""
+    """Number of nodes of the search tree that were bounded."""
 
     @property
     def gap(self) -> float:
+        """Difference of the bounds."""
         return self.upper - self.lower
 
 
@@ -53,13 +54,13 @@ def realise(certificate: Certificate, problem: Problem) -> Weights:
 
 
 def certify_top_1(problem: Problem, n_q: int, most_nodes: int = 100_000) -> Certificate:
-    """Find the least L~ where each feature activates one latent at most, and prove it.
+    """Find the least L~ if each feature activates at most one latent, with a lower bound that proves it.
 
-    Branching: which latent a feature activates, if any, one feature after the other. Bound of a node: the features of
-    a latent lose trace(G) minus the largest eigenvalue of G (see `partial_minima`), whatever else joins them, and
+    Branching: assign a latent, or none, to one feature after the other. Bound of a node: the features of a latent lose
+    at least trace(G) minus the largest eigenvalue of G (see `partial_minima`), whichever features join them later, and
     features without a latent lose everything. A leaf is attained if that eigenvector has positive products with all
     members; otherwise some member is better left without a latent, which is another leaf. The least bound of the open
-    nodes is a lower bound at any time, so ``most_nodes`` can leave a gap but not a wrong bound.
+    nodes is a lower bound at any time, so stopping at ``most_nodes`` may leave a gap, but no wrong bound.
     """
     order = np.argsort(-problem.M * np.square(problem.W_r).sum(axis=0))
     W = (problem.W_r * np.sqrt(problem.M))[:, order]
@@ -80,7 +81,7 @@ def certify_top_1(problem: Problem, n_q: int, most_nodes: int = 100_000) -> Cert
     nodes = 0
     while heap and heap[0][0] < best - ROUNDING and nodes < most_nodes:
         _, _, labels = heapq.heappop(heap)
-        # latents without a feature are interchangeable: only the first of them is tried
+        # latents without features are interchangeable, so only the first of them is tried
         for label in range(-1, min(max(labels, default=-1) + 2, n_q)):
             nodes += 1
             longer = (*labels, label)
@@ -101,19 +102,19 @@ def certify_top_1(problem: Problem, n_q: int, most_nodes: int = 100_000) -> Cert
 
 
 Column = tuple[np.ndarray, np.ndarray]
-"""A range of a decoder column: least and greatest entries, n_r each."""
+"""A range of decoder columns: the least and the greatest value of each entry, n_r each."""
 
 
 def certify(problem: Problem, n_q: int, gap: float, largest: float = 5.0, most_nodes: int = 4000) -> Certificate:
-    """Find L~ to within ``gap`` where any latents may be active together, with a lower bound that proves it.
+    """Find the least L~ to within ``gap`` if any latents may be active together, with a lower bound that proves it.
 
-    Decoder columns are scaled to a largest entry of 1 in absolute value, and the codes of each feature sum to
-    ``largest`` at most. Without that, two nearly opposite columns reconstruct anything on one side of them by ever
-    larger codes, and no range of columns says which side.
+    Decoder columns are scaled to a largest entry of 1 in absolute value, and the codes of each feature sum to at most
+    ``largest``. Without this bound, two nearly opposite columns reconstruct everything on one side of them with ever
+    larger codes, and a range of columns does not determine the side.
 
     Branching: ranges of decoder columns on the faces of a cube. Bound of a node: each feature's distance from the cone
-    of all corners of the ranges (`cone_bound`), as if each feature had columns of its own. There are n_q (n_r - 1)
-    dimensions to divide, so this is for two or three dimensions.
+    of all corners of the ranges (`cone_bound`), as if each feature had columns of its own. The search divides
+    n_q (n_r - 1) dimensions, so it is practical only for n_r of two or three.
     """
     best, codes, columns = np.inf, np.zeros((n_q, problem.n)), np.zeros((n_q, len(problem.W_r)))
     heap: list[tuple[float, int, tuple[Column, ...]]] = []
@@ -145,13 +146,13 @@ def _faces(dimension: int) -> list[Column]:
 
 
 def _corners(low: np.ndarray, high: np.ndarray) -> np.ndarray:
-    """Return the different corners of one column's range, corners x n_r."""
+    """Return the distinct corners of a range of columns, corners x n_r."""
     sides = [(a,) if a == b else (a, b) for a, b in zip(low, high, strict=True)]
     return np.array(list(itertools.product(*sides)))
 
 
 def _halves(box: tuple[Column, ...]) -> list[tuple[Column, ...]]:
-    """Return two boxes that divide the widest side of one."""
+    """Split a box into two at the middle of its widest side."""
     low, high = np.array(box).transpose(1, 0, 2)
     place = np.unravel_index((high - low).argmax(), low.shape)
     upper, lower = low.copy(), high.copy()
@@ -160,7 +161,7 @@ def _halves(box: tuple[Column, ...]) -> list[tuple[Column, ...]]:
 
 
 def _reconstruction(problem: Problem, rows: np.ndarray, largest: float) -> tuple[float, np.ndarray]:
-    """Return the loss of given decoder rows with codes that sum to ``largest`` at most, and these codes (n_q x n)."""
+    """Return the loss of a decoder (``rows``, n_q x n_r) with codes that sum to at most ``largest``, and the codes."""
     codes = np.zeros((len(rows), problem.n))
     for d in range(problem.n):
         z = scipy.optimize.nnls(rows.T, problem.W_r[:, d])[0]
@@ -169,10 +170,10 @@ def _reconstruction(problem: Problem, rows: np.ndarray, largest: float) -> tuple
 
 
 def cone_bound(problem: Problem, corners: np.ndarray, largest: float) -> float:
-    """Return a lower bound of the loss of codes that sum to ``largest`` at most, for any columns between the corners.
+    """Return a lower bound of the loss for any columns between the corners and codes that sum to at most ``largest``.
 
-    For every multiplier m >= 0, min |w - C^T z|^2 + m ((sum z / largest)^2 - 1) is such a bound of a feature's error.
-    It is a non-negative least-squares problem with one more row.
+    For every multiplier m >= 0, min |w - C^T z|^2 + m ((sum z / largest)^2 - 1) bounds a feature's error from below.
+    It is a nonnegative least-squares problem with one more row.
     """
     bound = 0.0
     for d in range(problem.n):

@@ -27,7 +27,7 @@ RENUMBERED = {
     "Theorem 3.10": "Theorem 3.8",
     "Example 3.8": "Example 3.7",
 }
-"""Statements that have another number in the later revision."""
+"""Number of a statement in version 3 -> its number in the later revision, if they differ."""
 
 CAPTION = (
     "The claims of the paper's theorems and examples, each checked by computation in float64. “Version” is the version "
@@ -49,21 +49,21 @@ class Claim:
     """
 
     statement: str
-    """The theorem, example or step of a proof, by version 3's numbers where both versions claim it."""
+    """The theorem, example or step of a proof. Claims in both versions have version 3's numbers."""
     version: Version
     says: str
     checked: str
-    """What was computed."""
+    """The computation, in words."""
     false: Sequence[bool]
-    """One value per instance: True where the claim as stated is false."""
+    """One value per instance: True if the claim as stated is false for it."""
     observed: str
-    """Constants, rates and shares that were seen."""
+    """Observed constants, rates and shares, in words."""
     counterexample: str = ""
-    """An instance in which it is false, in numbers; not shown if no instance was false."""
+    """An instance that contradicts the claim, in numbers; not shown if no instance does."""
     condition: str = ""
-    """The condition under which, or the form in which, the claim is true."""
+    """A condition, or a changed form, with which the claim is true."""
     false_then: Sequence[bool] = ()
-    """One value per instance that meets the condition: True where the claim is false all the same."""
+    """One value per instance that meets the condition: True if the claim is false even then."""
 
     def __post_init__(self) -> None:
         if not len(self.false):
@@ -103,12 +103,12 @@ class Claim:
 
 
 def share(flags: Sequence[bool]) -> str:
-    """Return how many flags are true, as "3 of 4 (75 %)"."""
+    """Return the number and share of true flags, as "3 of 4 (75 %)"."""
     return f"{sum(flags)} of {len(flags)} ({100 * sum(flags) / len(flags):.0f} %)"
 
 
 def by_place(claims: list[Claim]) -> list[Claim]:
-    """Return claims in the order of the paper: by section and number, appendices last."""
+    """Sort claims in the order of the paper: by section and number, appendices last."""
 
     def place(claim: Claim) -> tuple[int, int]:
         number = re.search(r"(\d+)\.(\d+)", claim.statement)
@@ -118,7 +118,7 @@ def by_place(claims: list[Claim]) -> list[Claim]:
 
 
 def counts_sentence(table: pd.DataFrame) -> str:
-    """Return how many claims have each verdict, and how many each version makes."""
+    """Return a sentence with the numbers of claims by verdict and by version of the paper."""
     counts = [f"{(table['verdict'] == verdict).sum()} {verdict}" for verdict in VERDICTS]
     versions = [f"{(table['version'] == version).sum()} of {prose}" for version, prose in PROSE.items()]
     return f"{len(table)} claims: {', '.join(counts)}. {', '.join(versions)}."

@@ -1,6 +1,6 @@
-"""The loss (eq. 3) next to the approximate loss (eq. 11), exactly.
+"""Exact values of the loss (eq. 3) and of the approximate loss (eq. 11).
 
-Features take finitely many values together. Expectations are sums over these states, so nothing is sampled.
+Features have a joint distribution over finitely many states. Expectations are sums over these, so nothing is sampled.
 """
 
 from collections.abc import Callable
@@ -36,7 +36,7 @@ def independent(n: int, q: float, magnitudes: np.ndarray = MAGNITUDES, chances: 
 
 
 def hierarchy(children: int, q: float) -> States:
-    """Return a parent and its children (Definition 3.9), of magnitude 1: the parent is active where a child is."""
+    """Return a parent and its children (Definition 3.9), of magnitude 1. The parent is active whenever a child is."""
     below = independent(children, q, ONE, ONE)
     return States(np.column_stack([below.x.max(axis=1), below.x]), below.chance)
 
@@ -47,7 +47,7 @@ def together(n: int, p: float) -> States:
 
 
 def exclusive(n: int, p: float) -> States:
-    """Return n features of magnitude 1, each active with chance p <= 1/n and never beside another."""
+    """Return n features of magnitude 1, each active with chance p <= 1/n, and never two at once."""
     return States(np.vstack([np.zeros(n), np.eye(n)]), np.r_[1 - n * p, np.full(n, p)])
 
 
@@ -77,9 +77,9 @@ class Losses(NamedTuple):
     approximate: float
     """L~ (eq. 11)."""
     single: float
-    """The part of L with one active feature, its magnitude inside sigma."""
+    """The part of L from states with one active feature, whose magnitude is inside sigma."""
     several: float
-    """The part of L with two or more active features."""
+    """The part of L from states with two or more active features."""
 
     @property
     def difference(self) -> float:
@@ -88,7 +88,7 @@ class Losses(NamedTuple):
 
 
 def losses(weights: Weights, problem: Problem, states: States, literal: bool = False) -> Losses:
-    """Return the losses of a dictionary. M follows from the states; that of ``problem`` is not used."""
+    """Return the losses of a dictionary. M is computed from the states; ``problem.M`` is not used."""
     error = state_errors(weights, problem, states)
     number = (states.x > 0).sum(axis=1)
     M = single_weights(states, literal)
@@ -106,7 +106,7 @@ def at_sparse(
 
 
 def rate(larger: float, smaller: float) -> float:
-    """Return the exponent r of a quantity (1 - S)^r from its values at both 1 - S of `SPARSE`."""
+    """Return the exponent r of a quantity that is proportional to (1 - S)^r, from its two values at `SPARSE`."""
     return float(np.log(abs(larger / smaller)) / np.log(SPARSE[0] / SPARSE[1]))
 
 

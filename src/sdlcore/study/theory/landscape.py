@@ -32,7 +32,7 @@ class Problem:
     threshold: float = 0.0
     """c: sigma(z) = z 1(z > c)."""
     k: int | None = None
-    """Latents that TopK keeps of those above zero; None keeps all."""
+    """Largest number of positive latents that TopK keeps; None keeps all."""
 
     @property
     def n(self) -> int:
@@ -83,7 +83,7 @@ def random_problem(
 
 
 def activate(z_QB: np.ndarray, problem: Problem) -> np.ndarray:
-    """Return sigma of pre-activations (n_q x B); of equal ones TopK keeps the first."""
+    """Return sigma of pre-activations (n_q x B). Among equal ones, TopK keeps the first."""
     if problem.k is not None and problem.k < len(z_QB):
         order = np.argsort(-z_QB, axis=0, kind="stable")[: problem.k]
         kept = np.zeros(z_QB.shape, bool)
@@ -125,7 +125,7 @@ def gradient_norm(weights: Weights, problem: Problem) -> float:
 
 
 def descend(weights: Weights, problem: Problem, steps: int = 3000, lr: float = 0.05) -> Weights:
-    """Train by plain gradient steps on eq. (11), from one region to another."""
+    """Train by plain gradient steps on eq. (11), which may cross from one region to another."""
     for _ in range(steps):
         slope = gradients(weights, problem)
         weights = Weights(weights.W_enc - lr * slope.W_enc, weights.W_dec - lr * slope.W_dec)
@@ -149,9 +149,9 @@ def with_best_decoder(W_enc: np.ndarray, problem: Problem) -> Weights:
 
 
 def best_encoder(weights: Weights, problem: Problem) -> np.ndarray:
-    """Return the W_enc nearest to the present one that minimises eq. (11) for fixed W_D and a fixed pattern.
+    """Return the minimiser W_enc of eq. (11) for fixed W_D and a fixed pattern that is nearest to the present W_enc.
 
-    The region's inequalities are not imposed: the caller checks whether the minimiser lies in the region.
+    The region's inequalities are not imposed: the caller checks whether the minimiser is in the region.
     """
     active = pattern(weights.W_enc, problem)
     root = np.sqrt(problem.M)
@@ -167,13 +167,13 @@ class Search(NamedTuple):
 
     weights: Weights
     losses: list[float]
-    """Eq. (11) after each iteration, the start's first."""
+    """Eq. (11) at the start and after each iteration."""
     left_after: int | None
-    """Iteration after which the encoder had left the region of the start, which ends the search."""
+    """Iteration at which the encoder left its first region, which ends the search; None if it did not leave."""
 
 
 def alternate(weights: Weights, problem: Problem, iterations: int = 100) -> Search:
-    """Minimise by turns over W_D and over W_E with the pattern of the start, until the encoder leaves its region."""
+    """Minimise alternately over W_D and over W_E with the first pattern, until the encoder leaves its region."""
     start = pattern(weights.W_enc, problem)
     losses = [approximate_loss(weights, problem)]
     for iteration in range(1, iterations + 1):

@@ -1,13 +1,13 @@
 """Stationary points of the approximate loss with a given pattern, as the repaired Theorem 3.7 constructs them.
 
-A pattern gives each latent a group F of features. Where groups are disjoint, L~ is a sum over latents. A latent with
+A pattern gives each latent a group F of features. If groups are disjoint, L~ is a sum over latents. A latent with
 decoder column v and encoder row u contributes sum_{d in F} M_d || w_r^d - a_d v ||^2, where a_d = <u, w_p^d>.
 
 If the w_p^d are linearly independent, the gradient in u vanishes if and only if v.w_r^d = |v|^2 a_d for every member;
-equations (86) and (87) of the paper only have the sum of these, weighted by a_d. Together with eq. (76) for v, this
-says that v is an eigenvector of G = sum_{d in F} M_d w_r^d w_r^d^T; and a_d > 0 says that v has a positive inner
-product with every member. The loss is trace(G) minus the eigenvalue. Within its region, such a point is a local minimum
-if the eigenvalue is the largest of G, and a saddle otherwise.
+equations (86) and (87) of the paper state only the sum of these, weighted by a_d. Together with eq. (76) for v, this
+makes v an eigenvector of G = sum_{d in F} M_d w_r^d w_r^d^T; and a_d > 0 means that v has a positive inner product with
+every member. The loss is trace(G) minus the eigenvalue. Within its region, such a point is a local minimum if the
+eigenvalue is the largest of G, and a saddle otherwise.
 """
 
 from collections.abc import Sequence
@@ -29,7 +29,7 @@ def groups_to_pattern(groups: Groups, n: int) -> np.ndarray:
 
 
 def random_groups(features: int, latents: int, rng: np.random.Generator) -> list[list[int]]:
-    """Return a random partition of the features over latents, one group of two or more at least; some may be empty."""
+    """Return a random partition of features over latents. At least one group has two or more; some may be empty."""
     while True:
         latent = rng.integers(0, latents, features)
         groups = [np.flatnonzero(latent == i).tolist() for i in range(latents)]
@@ -44,13 +44,13 @@ class GroupPoint(NamedTuple):
     column: np.ndarray
     """n_r: v, of norm 1."""
     activations: np.ndarray
-    """m: a_d > 0 of the members."""
+    """m: the activations a_d > 0 of the members."""
     largest: bool
     """Whether the eigenvalue is the largest of G: a local minimum, not a saddle."""
 
 
 def group_points(W_r: np.ndarray, M: np.ndarray) -> list[GroupPoint]:
-    """Return the stationary points of a latent that all of its group activates, largest eigenvalue first.
+    """Return the stationary points of a latent that its whole group activates, largest eigenvalue first.
 
     Parameters
     ----------
@@ -61,9 +61,8 @@ def group_points(W_r: np.ndarray, M: np.ndarray) -> list[GroupPoint]:
 
     Returns
     -------
-    At most m points; none where no eigenvector has a positive inner product with every member. Where eigenvalues are
-    equal, eigenvectors are not unique: of m orthonormal members with equal M their sum is taken, otherwise what LAPACK
-    returns.
+    At most m points; none if no eigenvector has a positive inner product with every member. Eigenvectors of equal
+    eigenvalues are not unique: for m orthonormal members with equal M it is their sum, otherwise the choice of LAPACK.
     """
     gram = np.sqrt(M)[:, None] * (W_r.T @ W_r) * np.sqrt(M)
     values, vectors = np.linalg.eigh(gram)
@@ -82,9 +81,10 @@ def group_points(W_r: np.ndarray, M: np.ndarray) -> list[GroupPoint]:
 def encoder_row(
     W_p: np.ndarray, members: Sequence[int], activations: np.ndarray, threshold: float
 ) -> np.ndarray | None:
-    """Return u (n_p) with <u, w_p^d> proportional to given activations (m) and above the threshold, others not above.
+    """Return an encoder row u (n_p) that exactly the members activate; None if there is none.
 
-    A linear program finds the row with the largest distance from the threshold; None if there is none.
+    <u, w_p^d> is above the threshold and proportional to ``activations`` (m) for members, and not above the threshold
+    for other features. A linear program finds the row with the largest distance from the threshold.
     """
     n_p, n = W_p.shape
     others = [d for d in range(n) if d not in set(members)]
@@ -106,18 +106,18 @@ def encoder_row(
 
 
 def partial_minimum(groups: Groups, problem: Problem) -> tuple[Weights, bool] | None:
-    """Return weights with a pattern at which both gradients vanish, and whether they are a local minimum.
+    """Return weights with a given pattern at which both gradients vanish, and whether they are a local minimum.
 
     Parameters
     ----------
     groups
-        Disjoint; a latent without features is dead. Each takes the first of its `group_points`.
+        Disjoint groups; a latent without features is dead. Each latent gets the first of its `group_points`.
     problem
-        Features of each group linearly independent.
+        The problem; features of each group must be linearly independent.
 
     Returns
     -------
-    None where a group has no such point, or no encoder row makes it.
+    None if a group has no such point, or no encoder row has its activations.
     """
     rows, columns, local = [], [], True
     for members in groups:
@@ -142,10 +142,11 @@ def partial_minimum(groups: Groups, problem: Problem) -> tuple[Weights, bool] | 
 
 
 def expected_share(members: int, largest: bool = False) -> float:
-    """Return the chance that some eigenvector of random members is positive on all, or that the largest one's is.
+    """Return the chance that some eigenvector for random members has equal signs on all of them.
 
-    An eigenvector has m equal signs with chance 2^(1-m); two cannot, since they are orthogonal. Exact if each
-    eigenvector's signs are equally likely, which nearly holds for random members with equal M.
+    With ``largest``, only the eigenvector of the largest eigenvalue counts. An eigenvector has m equal signs with
+    chance 2^(1-m); two cannot, since they are orthogonal. The chance is exact if all signs are equally likely, which
+    nearly holds for random members with equal M.
     """
     return (1 if largest else members) * 2.0 ** (1 - members)
 
@@ -158,10 +159,11 @@ def share_with_point(members: int, dimension: int, trials: int, rng: np.random.G
 
 
 def search_points(W_r: np.ndarray, M: np.ndarray, rng: np.random.Generator, starts: int) -> float:
-    """Return how nearly a latent that all of its group activates can be stationary, without any use of eigenvectors.
+    """Search for a stationary point of a latent that its whole group activates; return the smallest gradient found.
 
-    The least norm, over activations a_d > 0 that differ by a factor of at most e^6, of M_d (v.w_r^d - |v|^2 a_d)
-    relative to M, with v from eq. (76): the factors of the encoder's gradient. By nonlinear least squares.
+    The search uses nonlinear least squares and no eigenvectors. It minimises the norm of M_d (v.w_r^d - |v|^2 a_d)
+    relative to M, with v from eq. (76), over activations a_d > 0 that differ by a factor of at most e^6. These are the
+    factors of the encoder's gradient.
     """
 
     def slope(logarithms: np.ndarray) -> np.ndarray:

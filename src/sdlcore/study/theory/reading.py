@@ -14,17 +14,20 @@ class Read(NamedTuple):
     cosine: float
     """Absolute cosine between the feature and the encoder row of the latent whose decoder column is nearest to it."""
     inner_product: float
-    """Their absolute inner product, with the weights as they are."""
+    """Absolute inner product of that row and the feature, without any scaling."""
     gain: float
-    """The same with decoder columns scaled to norm 1: the share of the feature that this latent passes on."""
+    """The same inner product after scaling decoder columns to norm 1: the share of the feature that the latent passes
+    on."""
     latents: float
     """Number of decoder columns that recover the feature."""
     cosine_together: float
-    """Cosine between the feature and the sum of their rows, each times the length of its column along the feature."""
+    """Cosine between the feature and the sum of all recovering latents' rows.
+
+    Each row is weighted by the length of its decoder column along the feature."""
     gain_together: float
-    """Inner product of the feature and that sum: the share of the feature that they pass on together."""
+    """Inner product of the feature and that sum: the share of the feature that these latents pass on together."""
     ridge: float
-    """The ridge whose least-squares read-outs are nearest to the first rows, as a share of a coordinate's variance."""
+    """The ridge whose least-squares read-outs are nearest to the rows, as a share of a coordinate's variance."""
     explained: float
     """Share of the rows' squared length that these read-outs explain."""
     decoder_recovers: float

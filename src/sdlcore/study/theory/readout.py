@@ -1,21 +1,21 @@
-"""How much an encoder row looks like its feature: the law sqrt(1 - n_p / n).
+"""The cosine between an encoder row and its feature: the law sqrt(1 - n_p / n).
 
-The encoder row that reads a feature best is not the feature, unless weights are tied. Its cosine with the feature
-depends on the number of features and on noise, and on nothing else.
+The encoder row that reads a feature best is not the feature itself, unless weights are tied. Its cosine with the
+feature depends only on the numbers of features and dimensions, and on noise.
 
 Assumptions
 -----------
 A sample is y = W x + noise. The n features w_d (columns of W, n_p x n) are unit vectors of random directions; n and
 n_p are large. The x_d are uncorrelated and of equal variance v. Noise is white; its variance, as a share of the mean
 variance of a coordinate of W x, is t. As W W^T has the mean eigenvalue n / n_p, the noise has the variance v s with
-s = t n / n_p. A ridge on the covariance acts as noise of that share does.
+s = t n / n_p. A ridge on the covariance has the same effect as noise of that share.
 
 Derivation
 ----------
 1. The least-squares read-out of x_d is r = (W W^T + s I)^-1 w_d: the inverse of the covariance of y, times the
    covariance of y and x_d.
 2. Leave the feature out. With R = (sum over i != d of w_i w_i^T + s I)^-1, the formula of Sherman and Morrison gives
-   r = R w_d / (1 + q), q = w_d^T R w_d. So r is parallel to R w_d, and R does not know w_d. This step is exact.
+   r = R w_d / (1 + q), q = w_d^T R w_d. So r is parallel to R w_d, and R does not depend on w_d. This step is exact.
 3. Hence cos(r, w_d)^2 = (w_d^T R w_d)^2 / (w_d^T R^2 w_d). As w_d is independent of R, both products are nearly traces:
    (tr R / n_p)^2 / (tr R^2 / n_p).
 4. Eigenvalues of (n_p / n) W W^T have the distribution of Marchenko and Pastur (1967) with ratio g = n_p / n. Its
@@ -26,12 +26,12 @@ Derivation
 6. Without noise m = 1 / (1 - g) and m' = 1 / (1 - g)^3 for n > n_p: **cos^2 = 1 - n_p / n**. For n <= n_p the row is
    the component of w_d outside the span of the others, and cos^2 = 1 - n / n_p.
 
-The inner product of r with w_d is q / (1 + q), q = g m(-t): n_p / n without noise. A row that need only be right where
-its feature is active, as a sparse code's is, sees the feature's second moment 1 / P(active) times as large beside the
-others'. Step 2 shows that this changes the length of r and not its direction: the inner product becomes
-q / (q + P(active)), which is nearly 1.
+The inner product of r with w_d is q / (1 + q), q = g m(-t): n_p / n without noise. In a sparse code, a row has to be
+right only for samples in which its feature is active. In these samples the feature's second moment is 1 / P(active)
+times as large, and the others' stay the same. By step 2 this changes the length of r but not its direction: the inner
+product becomes q / (q + P(active)), which is nearly 1.
 
-A regression on N samples adds an error to the row, and so turns it away. With the residual variance v / (1 + q) the
+A regression on N samples adds an error to the row, which turns it away. With the residual variance v / (1 + q) the
 error has an expected square of q / (1 + q) n_p / (N - n_p), and |r|^2 = g^2 m' / (1 + q)^2. Their ratio is
 n_p sqrt(D) / (g (N - n_p)), without noise n_p (1 - g) / (g (N - n_p)); cos^2 is divided by 1 plus that.
 
@@ -64,7 +64,7 @@ def law(n: float, n_p: float, noise: float = 0.0, samples: float = math.inf) -> 
     noise
         t: variance of the noise, or ridge, as a share of the mean variance of a coordinate.
     samples
-        Number of samples that the read-out is a regression on.
+        Number of samples from which the read-out is computed by regression.
 
     Raises
     ------
@@ -87,14 +87,14 @@ def law(n: float, n_p: float, noise: float = 0.0, samples: float = math.inf) -> 
 
 
 def gain(n: float, n_p: float, noise: float = 0.0, active: float = 1.0) -> float:
-    """Return the inner product of a read-out with its feature: the code of the feature alone.
+    """Return the inner product of a read-out with its feature: the code that the feature alone produces.
 
     Parameters
     ----------
     n, n_p, noise
         See `law`.
     active
-        P(active) where the row is fitted where its feature is active; 1 where it is fitted to all samples.
+        P(active) for a row that is fitted to samples in which its feature is active; 1 for a fit to all samples.
 
     Raises
     ------
@@ -113,10 +113,10 @@ def gain(n: float, n_p: float, noise: float = 0.0, active: float = 1.0) -> float
 
 
 def _stieltjes(ratio: float, t: float) -> tuple[float, float]:
-    """Return m(-t) of the distribution of Marchenko and Pastur with a ratio n_p / n, for t > 0, and sqrt(D)."""
+    """Return m(-t) and sqrt(D) of the distribution of Marchenko and Pastur with ratio n_p / n, for t > 0."""
     b = 1 - ratio + t
     root = float(np.sqrt(b * b + 4 * ratio * t))
-    # two forms of one root: for small t, each cancels where the other does not
+    # two forms of the same root: for small t, one of them suffers from cancellation
     return (2 / (b + root) if b > 0 else (root - b) / (2 * ratio * t)), root
 
 
@@ -135,11 +135,11 @@ def read_outs(W: np.ndarray, noise: float = 0.0, covariance: np.ndarray | None =
     noise
         See `law`.
     covariance
-        n x n, of the features' magnitudes; the identity if left out. Noise is then a share of its mean variance.
+        Covariance of the features' magnitudes, n x n; the identity if left out. Noise is a share of its mean variance.
 
     Returns
     -------
-    Without noise, the shortest rows if several are least-squares solutions.
+    The rows. Without noise several may be least-squares solutions; then the shortest ones.
     """
     n_p, n = W.shape
     C = np.eye(n) if covariance is None else covariance
@@ -149,33 +149,33 @@ def read_outs(W: np.ndarray, noise: float = 0.0, covariance: np.ndarray | None =
 
 
 def own_products(rows: np.ndarray, W: np.ndarray) -> np.ndarray:
-    """Return the inner product of each row (n x n_p) with the feature in the same place (n_p x n)."""
+    """Return the inner product of row d (n x n_p) with feature d (n_p x n), for each d."""
     return np.einsum("dp,pd->d", rows, W)
 
 
 def own_cosines(rows: np.ndarray, W: np.ndarray) -> np.ndarray:
-    """Return the cosine of each row (n x n_p) with the unit feature in the same place (n_p x n); 0 of rows of zeros."""
+    """Return the cosine of row d (n x n_p) with unit feature d (n_p x n), for each d; 0 for rows of zeros."""
     return own_products(normalise_rows(rows), W)
 
 
 def nearest_ridge(rows: np.ndarray, W: np.ndarray, chosen: np.ndarray | None = None) -> tuple[float, float]:
-    """Return the noise, or ridge, whose read-outs are nearest to given rows, and how near they are.
+    """Return the noise, or ridge, whose read-outs are nearest to given rows, and the share that they explain.
 
     Parameters
     ----------
     rows
-        m x n_p. Their lengths and signs do not matter.
+        m x n_p rows. Their lengths and signs do not matter.
     W
         n_p x n features.
     chosen
-        Which m of the features they belong to, n booleans; all if left out.
+        Mask of the m features that the rows belong to, n booleans; all features if left out.
 
     Returns
     -------
     noise
         See `law`; between 1e-9 and 1e6.
     explained
-        Share of the rows' squared length, each taken as 1, that one multiple of the unit read-outs accounts for.
+        Share of the squared length of the rows, scaled to norm 1, that a common multiple of the read-outs explains.
     """
     n_p, n = W.shape
     own = W if chosen is None else W[:, chosen]

@@ -39,7 +39,7 @@ Drawn = list[tuple[str, Problem, Weights]]
 
 
 def draw(rng: np.random.Generator, instances: int = 240) -> Drawn:
-    """Return random instances, a third of them with each of ReLU, JumpReLU and TopK."""
+    """Return random instances, a third each with ReLU, JumpReLU and TopK."""
     return [(name, *random_problem(rng, name)) for name in (ACTIVATIONS[i % 3] for i in range(instances))]
 
 

@@ -9,7 +9,7 @@ threshold of all latents, and adds a row.
 the stationary points of P and P'.
 
 **What holds.** With a threshold c > 0 and different features: leave the threshold where it is, shrink the row until the
-weakest member falls below c, and turn it a little before that if two members tie. No hierarchy is used.
+weakest member falls below c, and turn it a little before if two members tie. No hierarchy is used.
 
 **Counterexamples.** At c = 1, activations (3, 4) of one parent and (1.5, 5) of another: the threshold rises to 2 and
 the second parent loses its child. Under ReLU (c = 0): two parents in the plane, children of one at 0, 40 and -40
@@ -39,7 +39,7 @@ class Absorption(NamedTuple):
 
 
 def paper_absorption(W_enc: np.ndarray, problem: Problem, latent: int) -> Absorption:
-    """Return what the proof constructs (eq. 93 to 107): one row shrunk, the threshold raised for all.
+    """Return the dictionary that the proof constructs (eq. 93 to 107): one row shrunk, the threshold raised for all.
 
     The infinitesimal of eq. (100) is a thousandth, half of the distance to the next member if that is less, and a
     billionth if the two tie.
@@ -62,7 +62,7 @@ def paper_absorption(W_enc: np.ndarray, problem: Problem, latent: int) -> Absorp
 def repaired_absorption(W_enc: np.ndarray, problem: Problem, latent: int, rng: np.random.Generator) -> Absorption:
     """Return an encoder with the pattern P' at an unchanged threshold c > 0.
 
-    The first shrinking lets no other feature through and makes room for the turn, which tells tied members apart.
+    The first shrinking activates no other feature and makes room for the turn, which breaks ties between members.
     """
     W_p, threshold = problem.W_p, problem.threshold
     row = W_enc[latent].copy()
@@ -75,7 +75,7 @@ def repaired_absorption(W_enc: np.ndarray, problem: Problem, latent: int, rng: n
         row += 0.5 * room / np.linalg.norm(turn) * turn
     activations = row @ W_p
     order = members[np.argsort(activations[members])]
-    # between what silences the weakest and what silences the next
+    # a scale that silences the weakest member, but not the next one
     row *= threshold * 2 / (activations[order[0]] + activations[order[1]])
     rows = W_enc.copy()
     rows[latent] = row
@@ -84,7 +84,7 @@ def repaired_absorption(W_enc: np.ndarray, problem: Problem, latent: int, rng: n
 
 
 def wrong_entries(found: Absorption, W_enc: np.ndarray, problem: Problem, latent: int) -> np.ndarray:
-    """Return where the pattern of a construction is not P' of eq. (20), (n_q + 1) x n booleans."""
+    """Return a mask of the entries in which a construction's pattern differs from P' of eq. (20), (n_q + 1) x n."""
     wanted = np.vstack([pattern(W_enc, problem), np.arange(problem.n) == found.absorbed])
     wanted[latent, found.absorbed] = False
     return pattern(found.W_enc, autoencoder(problem.W_p, threshold=found.threshold)) != wanted
@@ -110,7 +110,7 @@ def separating_row(W_p: np.ndarray, members: list[int], threshold: float = 0.0) 
 
 
 def separable(W_p: np.ndarray, members: list[int]) -> list[bool]:
-    """Tell for each member whether ReLU has a row for it alone and a row for the other members."""
+    """Return for each member whether ReLU has a row that only it activates, and a row that only the others activate."""
     splits = [([d for d in members if d != feature], [feature]) for feature in members]
     return [all(separating_row(W_p, group) is not None for group in split) for split in splits]
 

@@ -33,7 +33,7 @@ from sdlcore.study.theory.theorem_3_1 import Drawn
 
 
 def claims(drawn: Drawn, rng: np.random.Generator) -> list[Claim]:
-    """Check the theorem on the dictionaries that version 3's theorem was checked on."""
+    """Check the theorem on the same dictionaries as version 3's theorem."""
     return [_union_bound(drawn, rng), _dependent(drawn, rng), _several(), _condition(drawn, rng), _supremum(drawn, rng)]
 
 

@@ -87,10 +87,11 @@ def _half(one: Weights, other: Weights) -> Weights:
 
 
 def largest_bend(weights: Weights, problem: Problem, rng: np.random.Generator, tries: int = 20) -> float:
-    """Return how far L~ at the middle of a segment in one block rises above the mean of the ends: the largest of many.
+    """Return the largest excess of L~ at the middle of a segment over the mean of its ends, among random segments.
 
-    No pattern is held fixed. Segments whose other end is in another region are left out. Regions are convex, so a
-    middle in another region would contradict the theorem: infinity.
+    A segment changes one block, W_D or W_E. Its pattern is not held fixed. Segments whose other end is in another
+    region are left out. Regions are convex, so a middle in another region would contradict the theorem: the result is
+    then infinite.
     """
     active = pattern(weights.W_enc, problem)
     worst = -np.inf
@@ -109,7 +110,10 @@ def largest_bend(weights: Weights, problem: Problem, rng: np.random.Generator, t
 
 
 def exact_bend(one: Weights, other: Weights, problem: Problem, states: States) -> tuple[float, bool]:
-    """Return the same of the loss L (eq. 3), and whether no latent changes its activity in any state."""
+    """Return the excess of the loss L (eq. 3) at the middle of a segment over the mean of its ends.
+
+    Also return whether no latent changes its activity in any state along the segment.
+    """
     values, active = [], []
     for weights in (one, other, _half(one, other)):
         values.append(float(states.chance @ state_errors(weights, problem, states)))
@@ -130,7 +134,7 @@ def claims(rng: np.random.Generator, instances: int = 150) -> list[Claim]:
     drawn = [random_problem(rng, ACTIVATIONS[i % 3]) for i in range(instances)]
     found = [curvature(weights, problem) for problem, weights in drawn]
     bends = [largest_bend(weights, problem, rng) for problem, weights in drawn]
-    # a bound of the Hessians' size, which rounding errors scale with
+    # rounding errors scale with the size of the Hessians, which this bounds
     rounding = [TOLERANCE * float(p.M.sum() * max(np.abs(part).max() for part in w) ** 2) for p, w in drawn]
     return [
         _biconvex(found, bends, rounding),
@@ -221,7 +225,7 @@ def _one_threshold(rng: np.random.Generator, instances: int) -> Claim:
 
 
 def exact_loss_claims(drawn: Drawn, rng: np.random.Generator) -> list[Claim]:
-    """Check that the loss L, too, is biconvex, on the dictionaries that Theorem 3.1 was checked on."""
+    """Check whether the loss L is biconvex too, on the same dictionaries as Theorem 3.1."""
     bends: list[bool] = []
     kept: list[bool] = []
     for name, problem, weights in drawn:

@@ -34,7 +34,7 @@ from sdlcore.study.theory.landscape import (
 )
 
 NEARLY_ZERO = 1e-12
-"""Losses below count as zero."""
+"""Losses below this count as zero."""
 SIZES = [50, 100, 200, 400, 800]
 RATIO = 0.768
 """n_p / n of the paper's bench."""
@@ -43,7 +43,7 @@ PAIR = np.array([[1, 0.6], [0, 0.8]])
 
 
 def ground_truth(problem: Problem, spare: int = 0) -> Weights:
-    """Return W_D = [W_r, 0] and W_E = [W_p^T; 0] (eq. 14), with ``spare`` latents of zeros."""
+    """Return the ground truth W_D = [W_r, 0] and W_E = [W_p^T; 0] (eq. 14), with ``spare`` latents of zeros."""
     return Weights(*(np.vstack([W.T, np.zeros((spare, len(W)))]) for W in (problem.W_p, problem.W_r)))
 
 
@@ -53,18 +53,18 @@ def interference(W: np.ndarray) -> float:
 
 
 def thresholded(problem: Problem) -> Problem:
-    """Return the problem with the threshold c = M where that is positive, raised by the rounding of products."""
+    """Return the problem with threshold c = M, at least .001, raised slightly to allow for rounding of products."""
     return replace(problem, threshold=max(interference(problem.W_p), 1e-3) * (1 + 1e-12), k=None)
 
 
 def basis_with_opposite(A: np.ndarray) -> Weights:
-    """Return W_E = [A; -A] and W_D = [A^-1, -A^-1], which return every input under ReLU; A is n_p x n_p, invertible."""
+    """Return W_E = [A; -A] and W_D = [A^-1, -A^-1], which reproduce every input under ReLU; A is invertible."""
     inverse = np.linalg.inv(A).T
     return Weights(np.vstack([A, -A]), np.vstack([inverse, -inverse]))
 
 
 class GroundTruth(NamedTuple):
-    """Both sides of Theorem 3.3."""
+    """Both sides of Theorem 3.3: the loss at the ground truth, and its bound."""
 
     loss: float
     """L~ at the ground truth."""
@@ -79,7 +79,7 @@ class GroundTruth(NamedTuple):
 
 
 def at_ground_truth(problem: Problem) -> GroundTruth:
-    """Return both sides of Theorem 3.3."""
+    """Return both sides of Theorem 3.3 for a problem."""
     weights, M = ground_truth(problem), interference(problem.W_p)
     active = pattern(weights.W_enc, problem).sum(axis=0)
     bound = float(M**2 * problem.M @ np.square(active - 1.0))
@@ -88,18 +88,21 @@ def at_ground_truth(problem: Problem) -> GroundTruth:
 
 
 def own_latents_active(problem: Problem) -> bool:
-    """Tell whether each feature activates its own latent of the ground truth, and M is not negative."""
+    """Return whether each feature activates its own latent of the ground truth, and M is not negative."""
     own = np.diag(pattern(problem.W_p.T, problem)).all()
     return bool(own) and interference(problem.W_p) >= 0
 
 
 def growth(values: list[float]) -> float:
-    """Return the exponent of a power law of n through the values at `SIZES`."""
+    """Return the exponent of a power law in n, fitted to values at `SIZES`."""
     return float(np.polyfit(np.log(SIZES), np.log(values), 1)[0])
 
 
 def growing(rng: np.random.Generator) -> list[GroundTruth]:
-    """Return the ground truths of random autoencoders of `SIZES`, with M_d = 1: M_d / (1 - S) as S tends to 1."""
+    """Return the ground truths of random autoencoders with `SIZES` features.
+
+    M_d = 1, which is the limit of M_d / (1 - S) as S tends to 1.
+    """
     return [at_ground_truth(autoencoder(unit_columns(round(RATIO * n), n, rng))) for n in SIZES]
 
 
@@ -175,7 +178,7 @@ def _weights() -> Claim:
 def _error(rng: np.random.Generator, instances: int = 120) -> Claim:
     def broken(problem: Problem, W_r: np.ndarray) -> bool:
         found = at_ground_truth(replace(problem, W_r=W_r))
-        # latents that a feature does not activate itself have another sum (eq. 57 to 59)
+        # eq. (57) to (59) assume that each feature activates its own latent
         return own_latents_active(problem) and bool(
             (found.errors > found.interference * (found.active - 1) + 1e-9).any()
         )

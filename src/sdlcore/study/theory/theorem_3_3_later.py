@@ -31,7 +31,7 @@ def bound(problem: Problem) -> float:
 
 
 def exceeds(problem: Problem) -> bool:
-    """Tell whether L~ at the ground truth is above the bound."""
+    """Return whether L~ at the ground truth is above the bound."""
     return at_ground_truth(problem).loss > bound(problem) + 1e-9
 
 
@@ -41,7 +41,7 @@ def claims(bench: GroundTruth, rng: np.random.Generator) -> list[Claim]:
 
 
 def _nearly_orthonormal(rng: np.random.Generator, n: int = 5) -> Problem:
-    """Draw an autoencoder of features so nearly orthonormal that n M < 1."""
+    """Draw an autoencoder with nearly orthonormal features, n M < 1."""
     while True:
         W = np.eye(n) + rng.uniform(0, 0.1) * rng.standard_normal((n, n))
         problem = autoencoder(W / np.linalg.norm(W, axis=0), rng.uniform(0.2, 2, n))

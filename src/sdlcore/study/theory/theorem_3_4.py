@@ -51,10 +51,10 @@ def own_latents(problem: Problem, rng: np.random.Generator) -> Weights:
 
 
 def freedom(weights: Weights, problem: Problem) -> tuple[int, int]:
-    """Return how many directions of the weights leave all residuals unchanged to first order, and how many there are.
+    """Return the number of weight directions that leave all residuals unchanged to first order, and of all directions.
 
-    The pattern is held fixed. At a zero of the loss the former is the dimension of the set of solutions, where that is
-    smooth.
+    The pattern is held fixed. At a zero of the loss the former number is the dimension of the set of solutions, if that
+    is smooth there.
     """
     active = pattern(weights.W_enc, problem)
     z_QD = active * (weights.W_enc @ problem.W_p)

@@ -49,9 +49,9 @@ from sdlcore.study.theory.partial_minima import (
 from sdlcore.study.theory.theorem_3_2 import curvature
 
 GRADIENT = 1e-9
-"""Largest entry of a gradient that counts as zero."""
+"""A gradient counts as zero if its largest entry is below this."""
 NEAR = 1e-7
-"""Largest norm of a gradient, relative to M, that counts as a stationary point found by search."""
+"""A search counts as successful if it finds a gradient with a norm below this, relative to M."""
 N_P, N = 8, 6
 """Dimensions and features of the random problems; their features are linearly independent."""
 SIZES = (2, 3, 4, 6)
@@ -60,7 +60,7 @@ APART = np.array([[1.0, 1.0], [-1.0, -1.0]])
 
 
 class Drawn(NamedTuple):
-    """A problem, a pattern, and its stationary point, if there is one, with whether it is a local minimum."""
+    """A problem, a pattern, and the pattern's stationary point, if any, with whether it is a local minimum."""
 
     problem: Problem
     groups: Groups
@@ -79,13 +79,13 @@ def draw(rng: np.random.Generator, instances: int = 240) -> list[Drawn]:
 
 
 def counterexample(threshold: float = 0.0) -> tuple[Problem, Weights]:
-    """Return two orthonormal features with M = (2, 1), and the point that the proof takes."""
+    """Return two orthonormal features with M = (2, 1), and the point that the proof constructs."""
     problem = autoencoder(np.eye(2), np.array([2.0, 1.0]), threshold)
     return problem, with_best_decoder(APART, problem)
 
 
 def escapes(weights: Weights, problem: Problem, rng: np.random.Generator, rounds: int = 12) -> bool:
-    """Tell whether gradient descent from near a point gets below its loss, in 500 steps a round."""
+    """Return whether gradient descent from near a point gets below its loss, in ``rounds`` rounds of 500 steps."""
     loss = approximate_loss(weights, problem)
     active = (weights.W_enc @ problem.W_p)[pattern(weights.W_enc, problem)]
     weights = perturbed(weights, rng, min(1e-3, 1e-2 * float(active.min())))
@@ -110,7 +110,7 @@ def claims(drawn: list[Drawn], rng: np.random.Generator) -> list[Claim]:
 
 
 def _is_partial_minimum(problem: Problem, groups: Groups, weights: Weights) -> bool:
-    """Tell whether a constructed point is what Theorem 3.7 promises."""
+    """Return whether a constructed point has the properties that Theorem 3.7 claims."""
     loss, turns = approximate_loss(weights, problem), alternate(weights, problem, 3)
     right = (pattern(weights.W_enc, problem) == groups_to_pattern(groups, problem.n)).all()
     stays = turns.left_after is None and abs(turns.losses[-1] - loss) < 1e-9
