@@ -30,7 +30,7 @@ def test_figure4_prints_loss_cosines_and_silent_latents():
     assert list(figure4_rows({3: found}, 3)["fvu"]) == [found.fvu]
     with pytest.raises(ValueError, match="3 x n"):
         figure4(W[:2], Learned(both, both), found, "")
-    with pytest.raises(ValueError, match="do not fit"):
+    with pytest.raises(ValueError, match="expected n_q x 3 for both"):
         figure4(W, Learned(both, both[:5]), found, "")
 
 

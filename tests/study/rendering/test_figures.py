@@ -120,7 +120,7 @@ def test_runs_that_cannot_be_compared_are_refused(tmp_path):
     shorter = read_histories([write_run(tmp_path / "short", "with", seed, rows=5) for seed in (0, 1)])
     with pytest.raises(RunsError, match="other steps"):
         figure6_summary(fine | {"with": shorter})
-    with pytest.raises(RunsError, match="without resampling of seed 0 resampled"):
+    with pytest.raises(RunsError, match="without resampling with seed 0 did resample"):
         figure6_summary(fine | {"without": histories(tmp_path / "did", [[(3, 1)], []])["with"]})
 
 
@@ -132,7 +132,7 @@ def test_history_without_a_column_is_named(tmp_path, column):
 
 def test_a_seed_twice_and_an_empty_history_are_refused(tmp_path):
     directories = [write_run(tmp_path / name, "with", 0) for name in "ab"]
-    with pytest.raises(RunsError, match="second run of seed 0"):
+    with pytest.raises(RunsError, match="second run with seed 0"):
         read_histories(directories)
     with pytest.raises(RunsError, match="no rows"):
         read_histories([write_run(tmp_path, "with", 0, rows=0)])

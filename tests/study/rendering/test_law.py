@@ -40,7 +40,7 @@ def test_lines_are_the_law_and_points_are_read_outs_and_runs(rows):
 
 def test_sentences_say_how_far_each_is_from_the_law(rows):
     assert list(law_sentences(rows)) == [
-        "The least-squares read-out, over n: +0.010 to +0.010 from the law (1 points).",
-        "ACS, over n: -0.020 to -0.010 from the law (3 points).",
+        "The least-squares read-out, over n: cosine minus law is +0.010 to +0.010 (1 points).",
+        "ACS, over n: cosine minus law is -0.020 to -0.010 (3 points).",
         "ACS, over noise: no feature was found.",
     ]

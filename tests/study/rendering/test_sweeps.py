@@ -123,11 +123,11 @@ def test_a_table_without_a_sweep_has_the_same_columns_left_empty(tmp_path):
 def test_runs_of_a_point_that_are_missing_or_foreign_are_refused(tmp_path):
     layout, runs, _ = made(tmp_path, QUICK, "table4")
     paper = read_paper(PAPER / "table4.csv")
-    with pytest.raises(RunsError, match="no run of n = 154 was given, expected those of source lrb_n_154"):
+    with pytest.raises(RunsError, match="no run with n = 154 was given, expected runs on source lrb_n_154"):
         table_over(runs[runs["source"] != "lrb_n_154"], paper, layout)
     with pytest.raises(RunsError, match="anchoring none, seed 0 is missing"):
         table_over(runs[1:], paper, layout)
-    with pytest.raises(RunsError, match="a run of source lrb_n_154 with method relu is not of this table"):
+    with pytest.raises(RunsError, match="a run on source lrb_n_154 with method relu does not belong to this table"):
         table_over(runs, paper, layout._replace(points=layout.points[:2]))
 
 

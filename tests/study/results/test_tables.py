@@ -222,7 +222,7 @@ def test_other_seeds_are_refused(tmp_path):
     paths = [write_metrics(tmp_path, 0, "topk"), write_metrics(tmp_path, 1, "relu")]
     with pytest.raises(RunsError, match="missing"):
         table1(read_runs(paths), read_paper(PAPER))
-    with pytest.raises(RunsError, match="seed 1 is not of this table"):
+    with pytest.raises(RunsError, match="seed 1 does not belong to this table"):
         table1(
             read_runs([write_metrics(tmp_path, s, "topk") for s in (0, 1)]),
             read_paper(PAPER),

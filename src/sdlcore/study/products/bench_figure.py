@@ -1,4 +1,4 @@
-"""The base class of figures that load dictionaries trained on a bench and judge them themselves."""
+"""The base class of figures that load dictionaries trained on a bench and compute their numbers from them."""
 
 from collections.abc import Iterator
 from typing import TYPE_CHECKING

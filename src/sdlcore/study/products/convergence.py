@@ -25,7 +25,7 @@ class Convergence(Picture):
     methods: Names
     protocols: Names = ["best"]
     seeds: Seeds | None = None
-    """Seeds; null for the first of the configuration's."""
+    """Seeds; null for the first seed of the configuration."""
 
     def judged_here(self, study: Study) -> list[Cell]:
         # solvers and imported dictionaries take no settings from protocols, so one protocol is enough for them

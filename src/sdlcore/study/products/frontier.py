@@ -30,7 +30,7 @@ class FrontierPoint(NamedTuple):
     parameter: str
     value: float
     source: str
-    """The bench with that value."""
+    """The variant of the bench with this value of the parameter."""
     methods: list[str]
 
 
@@ -46,8 +46,8 @@ class Frontier(Picture):
     methods: Names
     """Solvers, and trained methods to compare them with."""
     panels: Annotated[dict[str, Panel], MinLen(1)]
-    """The settings of the bench that are varied. Each value makes a variant of the bench, named after it (lrb_n_1400);
-    the bench's own value uses the bench itself."""
+    """The settings of the bench that are varied. Each value makes a variant of the bench, named after it (lrb_n_1400),
+    except the value that the bench has already."""
     seeds: Seeds | None = None
     """Seeds; null for the configuration's."""
     protocol: Identifier = "best"

@@ -63,7 +63,7 @@ class Law(Picture):
     """Amounts of noise for which the least-squares read-out of the true features is computed."""
     runs: Annotated[dict[Identifier, Where], MinLen(1)]
     """Autoencoders, trained or from solvers, each with the values that it runs at. Each value makes a variant of the
-    bench, named after it (lrb_n_1400); the bench's own value uses the bench itself."""
+    bench, named after it (lrb_n_1400), except the value that the bench has already."""
     protocol: Identifier = "best"
     """The protocol of the trained methods."""
 

@@ -19,8 +19,8 @@ OWN = "own_"
 class Sweep(Settings):
     """The parameter that a table varies, and its values.
 
-    Each value makes a variant of the source or of the methods, named after it (lrb_n_800, topk_k_32). A source or
-    method that has the value already is used itself, and shares its runs with other tables.
+    Each value makes a variant of the source or of the methods, named after it (lrb_n_800, topk_k_32). No variant is
+    made of a source or method that has the value already, so the table shares its runs with other tables.
     """
 
     parameter: str
@@ -92,8 +92,8 @@ class RunTable(Compared):
     def points(self, study: Study) -> list[Point]:
         """Return the points of the table's sweep, in its order; one point without a value if it sweeps nothing.
 
-        A parameter of the source makes variants of the source, a parameter of runs makes variants of the methods. A
-        source or method that has the value already is used itself, so that other tables can share its runs.
+        A parameter of the source makes variants of the source, a parameter of runs makes variants of the methods. No
+        variant is made of a source or method that has the value already, so that tables share its runs.
         """
         if self.sweep is None:
             return [Point(None, None, self.source, {method: method for method in self.all_methods})]

@@ -62,7 +62,7 @@ class TopImages(Picture):
         expected = "none or an anchoring that is drawn from classes"
         yield from unknown(f"{path}.anchoring", [self.anchoring], ["none", *given], expected)
         if not study.anchorings:
-            yield f"{path}: no anchorings are set, but the figure shows the classes that anchors are drawn from"
+            yield f"{path}: there are no anchorings, whose classes the figure shows; set anchorings, or {path} to null"
 
     def _judges(self, files: Files) -> tuple[str, str]:
         """Return the files of the class means, and of the anchors that the latents are chosen by."""

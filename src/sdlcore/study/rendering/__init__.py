@@ -1,1 +1,1 @@
-"""Data frames into pictures and text."""
+"""Draw figures and format tables and sentences, all from data frames."""

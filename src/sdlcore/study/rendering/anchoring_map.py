@@ -1,4 +1,4 @@
-"""Tell where anchoring helps, harms, or neither can be told, and draw it as one map."""
+"""Judge where anchoring helps, where it harms, and where the seeds cannot decide; draw the verdicts as a map."""
 
 import numpy as np
 import pandas as pd
@@ -15,16 +15,17 @@ RUN_COLUMNS = [
     *("source", "method", "protocol", "anchoring", "seed", "lambda_anchor", "judged", "given"),
     *(f"{name}{side}" for name in ("recovery", "given_recovered", "absorption", "fvu") for side in ("", "_none")),
 ]
-"""Of the runs with anchors. ``judged``: features that no anchoring gives away, on which ``recovery`` is taken;
-``given``: those that this one does. ``*_none``: the run without anchors that is otherwise the same."""
+"""Columns of the table of runs with anchors. ``judged``: number of features that no anchoring gives away, over which
+``recovery`` is computed; ``given``: number of features that the run's own anchors give away; ``*_none``: the value of
+the same run without anchors."""
 MEASURES = {"recovery": 1, "absorption": -1}
-"""What is judged -> 1 where more is better, -1 where less is."""
+"""Measure -> 1 if higher is better, -1 if lower is better."""
 HELPS, HARMS, UNTOLD, POWERLESS = "helps", "harms", "cannot tell", "no power"
 COLOURS = {HELPS: PALETTE[0], HARMS: PALETTE[3], UNTOLD: (0.93, 0.93, 0.93), POWERLESS: (1.0, 1.0, 1.0)}
 NO_HARM = -0.5
-"""Points that the interval of an anchoring must stay above, everywhere, for it to do no harm."""
+"""An anchoring does no harm if the intervals of all its cells stay above this, in points."""
 KEPT = 95
-"""Per cent of the anchored features that an anchoring must recover, everywhere."""
+"""Share of the anchored features, in per cent, that a good anchoring recovers in every cell."""
 
 
 def map_table(runs: pd.DataFrame) -> pd.DataFrame:
@@ -33,15 +34,16 @@ def map_table(runs: pd.DataFrame) -> pd.DataFrame:
     Parameters
     ----------
     runs
-        `RUN_COLUMNS`, one row a run with anchors.
+        One row for each run with anchors, with the columns `RUN_COLUMNS`.
 
     Returns
     -------
     DataFrame
-        One row a source x method x measure x anchoring: ``seeds``; ``judged`` and ``given`` features, means over seeds;
-        in points, ``none`` (the mean without anchors), ``difference`` (with less without, paired by seed), ``low`` and
-        ``high`` (its 95 % t interval); ``verdict``; and in per cent, the anchored features recovered with
-        (``given_recovered``) and without anchors (``given_recovered_none``). Measures that no run has are left out.
+        One row for each source x method x measure x anchoring. ``seeds`` counts seeds; ``judged`` and ``given`` are
+        mean numbers of features. In per cent: ``none`` (the mean without anchors), ``difference`` (with minus without
+        anchors, paired by seed), ``low`` and ``high`` (its 95 % t interval). ``verdict`` is the judgement. The shares
+        of anchored features recovered with and without anchors, in per cent, are ``given_recovered`` and
+        ``given_recovered_none``. Measures without values are left out.
     """
     rows = []
     keys = ["source", "method", "anchoring"]
@@ -67,10 +69,11 @@ def map_table(runs: pd.DataFrame) -> pd.DataFrame:
 
 
 def verdict(with_: np.ndarray, without: np.ndarray, better: int = 1) -> str:
-    """Judge paired per cents of some seeds.
+    """Judge percentages with and without anchors, paired by seed.
 
-    helps: the 95 % t interval of the differences lies on the better side of 0; harms: on the other; no power: all seeds
-    of both sides are at 0, or all at 100, so that no difference could show; cannot tell: else.
+    The verdict is "helps" if the 95 % t interval of the differences is on the better side of 0, and "harms" if it is on
+    the other side. It is "no power" if all values on both sides are 0, or all are 100, so that no difference could
+    show. Otherwise it is "cannot tell".
     """
     both = np.concatenate([with_, without])
     if (both == 0).all() or (both == 100).all():
@@ -80,8 +83,8 @@ def verdict(with_: np.ndarray, without: np.ndarray, better: int = 1) -> str:
 
 
 def finding(table: pd.DataFrame) -> str:
-    """Say which anchoring does no harm anywhere and keeps its features, or that none does, and which are not shown to
-    harm."""
+    """Name in a sentence the anchorings that do no harm anywhere and keep their features; then the others without a
+    verdict of harm."""
     good, unshown = [], {}
     for anchoring, cells in table.groupby("anchoring", sort=False):
         lowest = _lowest(cells)
@@ -101,15 +104,17 @@ def finding(table: pd.DataFrame) -> str:
 
 
 def _lowest(cells: pd.DataFrame) -> float:
-    """Return the worst end of the intervals of the cells that have power, in points, below 0 where it is a harm; NaN
-    where one has no interval."""
+    """Return the worst end of the intervals of cells with power, in points; negative values are harms.
+
+    NaN if a cell has no interval, 0 if no cell has power.
+    """
     told = cells[cells["verdict"] != POWERLESS]
     ends = [row["low"] if MEASURES[row["measure"]] > 0 else -row["high"] for _, row in told.iterrows()]
     return float(np.min(ends)) if ends else 0.0
 
 
 def map_text(table: pd.DataFrame) -> TextTable:
-    """Return a row for each anchoring: in how many cells it helps, harms, or neither can be told."""
+    """Return a table with a row for each anchoring, which counts its cells by verdict."""
     rows = []
     for anchoring, cells in table.groupby("anchoring", sort=False):
         counts = [str(int((cells["verdict"] == which).sum())) for which in COLOURS]
@@ -140,7 +145,7 @@ def map_text(table: pd.DataFrame) -> TextTable:
 
 
 def _shared(table: pd.DataFrame) -> str:
-    """Say how many groups of cells with common baselines the verdicts come from."""
+    """Count in a sentence the groups of cells that share runs without anchors."""
     group = ["source", "method", "measure"]
     helped, harmed = (len(table[table["verdict"] == which].groupby(group)) for which in (HELPS, HARMS))
     return (
@@ -150,7 +155,7 @@ def _shared(table: pd.DataFrame) -> str:
 
 
 def figure_map(table: pd.DataFrame) -> Figure:
-    """Draw the map: regimes by anchorings, coloured by verdict, with the interval written in.
+    """Draw the map: a row for each source, method and measure, a column for each anchoring, coloured by verdict.
 
     Parameters
     ----------

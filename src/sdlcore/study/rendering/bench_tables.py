@@ -1,4 +1,4 @@
-"""Format tables of runs on benches, a row for each bench and method: means, intervals over seeds, and costs."""
+"""Format tables of runs on benches: means, intervals over seeds, and costs, a row for each bench and method."""
 
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -12,22 +12,24 @@ from sdlcore.study.rendering.text_table import TextTable
 from sdlcore.study.results.tables import paired_interval
 
 COSTS = {"latents": 0, "samples": 0, "seconds": 1}
-"""What `costs` says of a run, with the decimals of its mean."""
+"""Column of `costs` -> decimals of its mean."""
 
 
 def bench_text(columns: Mapping[str, str], caption: str, table: pd.DataFrame, finer: Iterable[str] = ()) -> TextTable:
-    """Return means over seeds, one row a source and method; none where a seed lacks a value.
+    """Return a table of means over seeds, one row for each source and method.
+
+    A mean is a dash if a seed lacks the value.
 
     Parameters
     ----------
     columns
         Metric -> head of its column.
     caption
-        What stands above.
+        Caption of the table.
     table
-        One row a run: source, method, seed and the metrics.
+        One row for each run: source, method, seed and the metrics.
     finer
-        Metrics with a decimal more than elsewhere.
+        Metrics that are printed with one more decimal than in other tables.
     """
     digits = {metric: METRICS[metric].digits + (metric in finer) for metric in columns}
 
@@ -40,8 +42,11 @@ def bench_text(columns: Mapping[str, str], caption: str, table: pd.DataFrame, fi
 def text_by_method(
     heads: Iterable[str], caption: str, table: pd.DataFrame, cells: Callable[[pd.DataFrame], list[str]]
 ) -> TextTable:
-    """Return one row a source and method: both, the number of seeds, and what ``cells`` makes of its runs, under
-    ``heads``."""
+    """Return a table with one row for each source and method.
+
+    A row begins with source, method and number of seeds; the cells under ``heads`` are what ``cells`` returns for the
+    runs of the row.
+    """
     rows = [
         [str(source), label_method(str(method)), str(len(runs)), *cells(runs)]
         for (source, method), runs in table.groupby(["source", "method"], sort=False)
@@ -50,7 +55,7 @@ def text_by_method(
 
 
 def costs(folders: Iterable[str | Path]) -> pd.DataFrame:
-    """Return ``latents`` (atoms, of a solver), ``samples`` taken and ``seconds`` by the clock, one row a run.
+    """Return the costs of runs, one row each: ``latents`` (for a solver: atoms), ``samples`` used, and ``seconds``.
 
     Raises
     ------
@@ -65,9 +70,9 @@ def costs(folders: Iterable[str | Path]) -> pd.DataFrame:
 
 
 def interval_text(columns: Mapping[str, str], caption: str, table: pd.DataFrame) -> TextTable:
-    """Return means over seeds with half the width of their 95 % t intervals, then means of costs.
+    """Return a table of means over seeds ± half the width of their 95 % t intervals, then means of costs.
 
-    Parameters are as of `bench_text`; a row of ``table`` has `COSTS`, too.
+    Parameters are the same as for `bench_text`; ``table`` also has the columns `COSTS`.
     """
 
     def cells(runs: pd.DataFrame) -> list[str]:

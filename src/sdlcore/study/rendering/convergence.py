@@ -22,23 +22,23 @@ MEASURES = {
     ENCODER: "recovered by the encoder\n(share of features)",
 }
 RECOVERED = 0.99
-"""Share of features that `seconds_to_recovery` waits for."""
+"""Share of features at which `seconds_to_recovery` stops the clock."""
 
 
 class Course(NamedTuple):
-    """A run, and the history of its watched training or search (`sdlcore.training.watch`)."""
+    """A run, and its history with recovery in each row (`sdlcore.training.watch`)."""
 
     method: str
     protocol: str | None
-    """None of a solver, which takes nothing from protocols."""
+    """None for a solver, since solvers take no settings from protocols."""
     seed: int
     history: pd.DataFrame
 
 
 def course(runs: Iterable[Course]) -> pd.DataFrame:
-    """Return the rows of several runs' histories, `COURSE_COLUMNS`.
+    """Join the histories of several runs into one frame with the columns `COURSE_COLUMNS`.
 
-    A solver's encoder is fitted when it is done, so that it has no course.
+    A solver fits its encoder after its search, so the encoder's recovery is NaN in its history.
     """
     frames = [
         run.history.assign(method=run.method, protocol=run.protocol, seed=run.seed).reindex(columns=COURSE_COLUMNS)
@@ -48,7 +48,7 @@ def course(runs: Iterable[Course]) -> pd.DataFrame:
 
 
 def seconds_to_recovery(rows: pd.DataFrame) -> dict[tuple[str, str | None], list[float | None]]:
-    """Return the seconds after which each run's decoder had `RECOVERED` of the features, None where it never had.
+    """Return the seconds until each run's decoder recovered `RECOVERED` of the features; None if it never did.
 
     Parameters
     ----------
@@ -57,7 +57,7 @@ def seconds_to_recovery(rows: pd.DataFrame) -> dict[tuple[str, str | None], list
 
     Returns
     -------
-    By method and protocol (None of a solver), seed by seed.
+    Seconds of each seed, by method and protocol (None for a solver).
     """
     found: dict[tuple[str, str | None], list[float | None]] = {}
     for _, run in rows.groupby(["method", "protocol", "seed"], sort=False, dropna=False):
@@ -69,7 +69,7 @@ def seconds_to_recovery(rows: pd.DataFrame) -> dict[tuple[str, str | None], list
 
 
 def convergence_sentence(rows: pd.DataFrame) -> str:
-    """Return after how long the decoders of `course`'s rows had nearly all features."""
+    """Return a sentence with the median seconds until the decoders recover nearly all features."""
     several = rows["protocol"].nunique() > 1
     said = []
     for (method, protocol), seconds in seconds_to_recovery(rows).items():
@@ -82,7 +82,9 @@ def convergence_sentence(rows: pd.DataFrame) -> str:
 
 
 def figure_convergence(rows: pd.DataFrame) -> Figure:
-    """Draw error and recovery over seconds, a row of panels a protocol, a line a run; solvers stand in every row.
+    """Draw error and recovery over seconds: a row of panels for each protocol, a line for each run.
+
+    Solvers are drawn in every row.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Summarise runs with discovered anchors, beside given ones and none."""
+"""Summarise runs with discovered anchors, with given anchors and without anchors."""
 
 import numpy as np
 import pandas as pd
@@ -19,8 +19,8 @@ HEADS = {
 """Metric -> head of its column."""
 COUNTS = {"anchors": "anchors", "near": "near", "left": "left"}
 RUN_COLUMNS = [*GROUP, "seed", *COUNTS, *HEADS, *(f"{name}_none" for name in HEADS), "l0", "dead_fraction"]
-"""Of the runs. ``near``: features that an anchor lies near; ``left``: those that the run is judged on. ``*_none``: the
-run without anchors that is otherwise the same, on the same features."""
+"""Columns of the table of runs. ``near``: number of features near an anchor; ``left``: number of features that the run
+is judged on; ``*_none``: the value of the same run without anchors, on the same features."""
 
 
 def discovery_table(runs: pd.DataFrame) -> pd.DataFrame:
@@ -29,19 +29,20 @@ def discovery_table(runs: pd.DataFrame) -> pd.DataFrame:
     Parameters
     ----------
     runs
-        `RUN_COLUMNS`, one row a run.
+        One row for each run, with the columns `RUN_COLUMNS`.
 
     Returns
     -------
     DataFrame
-        One row a source x method x protocol x anchoring: ``seeds``, means of `COUNTS` and `HEADS`, and of each metric
-        the mean difference to the runs without anchors, paired by seed, with its 95 % t interval. Those are NaN of runs
-        without anchors, and where a source has no directions to judge by or none of them is left.
+        One row for each source x method x protocol x anchoring: ``seeds``, means of `COUNTS` and `HEADS`, and for each
+        metric the mean difference to the runs without anchors, paired by seed, with its 95 % t interval. Differences
+        are NaN for runs without anchors. Recovery and MIP are NaN if the source has no reference directions, or if none
+        of them is left to judge on.
     """
     rows = []
     for key, cell in runs.groupby(GROUP, sort=False):
         row: dict[str, str | float] = dict(zip(GROUP, map(str, key), strict=True)) | {"seeds": len(cell)}
-        # plain means: where one seed has no value, there is none
+        # the mean is NaN if one seed has no value
         row |= {name: float(np.mean(cell[name].to_numpy(float))) for name in (*COUNTS, *HEADS)}
         for name in HEADS:
             values = cell[name].to_numpy(float)
@@ -53,7 +54,7 @@ def discovery_table(runs: pd.DataFrame) -> pd.DataFrame:
 
 
 def discovery_text(table: pd.DataFrame) -> TextTable:
-    """Return the table for people: differences and their intervals stand in brackets."""
+    """Format the table of `discovery_table`; differences and their intervals are in brackets."""
     rows = []
     for _, row in table.iterrows():
         names = [row["source"], label_method(row["method"]), row["protocol"], label_anchoring(row["anchoring"])]
@@ -72,7 +73,7 @@ def discovery_text(table: pd.DataFrame) -> TextTable:
 
 
 def _cell(row: pd.Series, name: str) -> str:
-    # what anchoring changes of the error is small
+    # FVU gets one more decimal, because anchoring changes it only a little
     digits = METRICS[name].digits + (name == "fvu")
     value, difference = row[name], row[f"{name}_difference"]
     if np.isnan(value) or np.isnan(difference):

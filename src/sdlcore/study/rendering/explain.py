@@ -13,12 +13,12 @@ SETTINGS = (
     "tied", "initialisation", "init_scale", "decoder_norm", "bias", "inputs", "lr", "schedule", "weight_decay",
     "gradient_clip", "batch_size", "k", "target", "seed_leak", "side", "recovery_of", "tau", "step",
 )  # fmt: skip
-"""What may matter, of protocols and of the reading under which each is nearest."""
+"""Settings of protocols, and choices of the reading under which each protocol is nearest to the paper."""
 SHOWN = 6
 
 
 def shares(table: pd.DataFrame) -> dict[str, float]:
-    """Return the share of the variance of distances that lies between the values of each setting, largest first."""
+    """Return the share of the variance of distances that each setting explains by its values' means, largest first."""
     total = table["distance"].var(ddof=0)
     found = {}
     for name in SETTINGS:
@@ -28,14 +28,14 @@ def shares(table: pd.DataFrame) -> dict[str, float]:
 
 
 def figure_explain(table: pd.DataFrame, stages: Sequence[str]) -> Figure:
-    """Draw the distance of the protocols of each stage, and of the largest over the settings that explain most of it.
+    """Draw the distances of each stage's protocols, and for the largest stage over the settings that explain most.
 
     Parameters
     ----------
     table
-        Column ``stage``, then those of `sdlcore.study.explain.distance.distances`.
+        The columns of `sdlcore.study.explain.distance.distances`, and ``stage``.
     stages
-        The stages, in the order in which they are drawn.
+        The stages, in drawing order.
 
     Returns
     -------

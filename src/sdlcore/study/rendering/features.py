@@ -14,19 +14,20 @@ SIDES = {"encoder": PALETTE[1], "decoder": PALETTE[0]}
 
 
 def figure_features(features: pd.DataFrame) -> Figure:
-    """Draw encoder against decoder, and anchored against not, feature by feature, a column of panels a method.
+    """Draw each feature's best cosines, encoder over decoder, and their change by anchoring; one column a method.
 
     Parameters
     ----------
     features
-        One row a method x true feature: `FEATURE_COLUMNS`. ``given``: whether anchoring gives it away; the others are
-        its best absolute cosine with a row of the encoder or a column of the decoder, without and with anchors.
+        One row for each method and true feature, with the columns `FEATURE_COLUMNS`. ``given``: whether anchoring gives
+        the feature away. The last four columns are the feature's best absolute cosine with an encoder row or decoder
+        column, without and with anchors.
 
     Returns
     -------
     Figure
-        Above, of dictionaries without anchors, the best cosine of encoder rows over that of decoder columns. Below, of
-        features that anchoring does not give away, how much these change when others are given.
+        Upper row, without anchors: each feature's best cosine with encoder rows over its best cosine with decoder
+        columns. Lower row: how these cosines change by anchoring, for the features that anchoring does not give away.
     """
     methods = list(features["method"].unique())
     with style():

@@ -13,7 +13,7 @@ from sdlcore.study.rendering.figures import PALETTE, style
 from sdlcore.study.rendering.space import draw_features, draw_sphere, frame, open_view
 
 INK, FAINT = "0.15", "0.65"
-# Where names stand along unit vectors, apart from each other where a latent lies near a feature.
+# Positions of names along unit vectors. Latents and features differ, so that names of close directions stay apart.
 NEARER, FARTHER = 1.14, 1.36
 
 
@@ -27,9 +27,9 @@ class Learned(NamedTuple):
 
 
 def least_recovering(solutions: Sequence[Solution]) -> int:
-    """Return which solution to draw: of those with a loss near zero, the one that recovers least.
+    """Return the index of the solution to draw: with a loss near zero, and the fewest recovered features.
 
-    Ties go to the smaller best cosines. If no loss is near zero, it is the one with the least loss.
+    Ties go to the smaller sum of best cosines. If no loss is near zero, the solution with the smallest FVU is drawn.
     """
     candidates = [i for i, found in enumerate(solutions) if found.near_zero]
     if not candidates:
@@ -43,29 +43,29 @@ def least_recovering(solutions: Sequence[Solution]) -> int:
 
 
 def figure4(features: np.ndarray, learned: Learned, found: Solution, title: str) -> Figure:
-    """Draw true features beside what an autoencoder learned of them (the paper's figure 4).
+    """Draw true features beside the directions that an autoencoder learned (the paper's figure 4).
 
     Parameters
     ----------
     features
         W_p, 3 x n, unit columns.
     learned
-        What the autoencoder learned.
+        The autoencoder's encoder rows and decoder columns.
     found
-        What the autoencoder loses and recovers.
+        The autoencoder's loss and recovered features.
     title
-        What was trained.
+        First line of the title: method, source and seed.
 
     Raises
     ------
     ValueError
-        If shapes do not fit.
+        If W_p is not 3 x n, or encoder and decoder are not both n_q x 3.
     """
     if features.ndim != 2 or features.shape[0] != 3:
-        raise ValueError(f"W_p has shape {features.shape}, expected 3 x n: figure 4 is of a bench with n_p = 3")
+        raise ValueError(f"W_p has shape {features.shape}, expected 3 x n: figure 4 draws a bench with n_p = 3")
     shapes = [matrix.shape for matrix in learned]
     if shapes[0] != shapes[1] or shapes[0][1:] != (3,):
-        raise ValueError(f"encoder {shapes[0]} and decoder {shapes[1]} do not fit, expected n_q x 3 of both")
+        raise ValueError(f"encoder has shape {shapes[0]} and decoder {shapes[1]}, expected n_q x 3 for both")
     n = features.shape[1]
     colours = PALETTE if n <= len(PALETTE) else seaborn.color_palette("viridis", n)
     unit = Learned(*map(normalise_rows, learned))
@@ -73,7 +73,7 @@ def figure4(features: np.ndarray, learned: Learned, found: Solution, title: str)
     corners = np.array([[-1.0] * 3, [1.0] * 3])
     with style():
         figure = Figure(figsize=(10.2, 4.6))
-        # Any, since matplotlib's types know only flat axes
+        # Any, since matplotlib's type stubs lack three-dimensional axes
         panels: list[Any] = [figure.add_axes((i / 3, 0.15, 1 / 3 - 0.035, 0.66), projection="3d") for i in range(3)]
         for axes in panels:
             draw_sphere(axes)
@@ -127,14 +127,14 @@ def _activity(found: Solution) -> str:
 
 
 def figure4_rows(solutions: Mapping[int, Solution], shown: int) -> pd.DataFrame:
-    """Return one row a seed.
+    """Return the numbers of figure 4, one row for each seed.
 
     Returns
     -------
     DataFrame
         Columns seed, shown, loss, fvu, approximate_loss, l0, near_zero, features (n), recovered_encoder and
-        recovered_decoder (how many of them), chance (how many as many random directions recover on average), and each
-        feature's best |cosine|, encoder_w1 and so on.
+        recovered_decoder (numbers of features), chance (number of features that as many random directions as latents
+        recover on average), and each feature's best |cosine|, encoder_w1 and so on.
     """
     rows = []
     for seed, found in solutions.items():

@@ -11,7 +11,7 @@ from matplotlib.patches import Rectangle
 from sdlcore.pipeline import Family
 from sdlcore.study.rendering.figures import style
 
-# diverging and sequential maps that the colour-blind can read
+# a diverging and a sequential colour map, both readable with colour blindness
 COSINES, RESPONSES = "RdBu_r", "cividis"
 
 
@@ -21,23 +21,23 @@ class Shown(NamedTuple):
     name: str
     """Method and seed."""
     family: Family
-    """What it makes of the family that is shown."""
+    """The directions and responses of the dictionary's latents for the family that is shown."""
     pairs: pd.DataFrame
-    """The rows of `absorption` of that family."""
+    """The rows of `absorption` for that family."""
     score: float
-    """Its absorption score over all families."""
+    """The dictionary's absorption score over all families."""
 
 
 def figure5(shown: Sequence[Shown]) -> Figure:
-    """Draw what dictionaries make of one family (the paper's figure 5, measured), a row of panels each.
+    """Draw how dictionaries represent one family of features (the paper's figure 5, measured), a row of panels each.
 
     Returns
     -------
     Figure
-        Left the cosines of the latents' decoder columns with the directions of parent and children; right their
-        responses to the samples in which a single child is active, the parent therefore always. Outlined are the cells
-        of absorbed pairs: right the parent's latent, which is silent or weak, left the child's, which writes the
-        parent's direction instead.
+        Left: cosines of the latents' decoder columns with the directions of parent and children. Right: mean responses
+        of the latents to samples in which a single child is active, and so the parent too. Cells of absorbed pairs are
+        outlined: on the right the parent's latent, which is silent or weak, on the left the child's latent, which
+        writes the parent's direction instead.
     """
     children = len(shown[0].pairs)
     members = ["parent", *(f"child {i + 1}" for i in range(children))]
@@ -94,13 +94,13 @@ def _heat_map(
 
 
 def _outline(axes: Any, row: int, column: int) -> None:
-    # white in black is seen on every colour of both maps
+    # a white line inside a black line is visible on every colour of both maps
     place = (column - 0.45, row - 0.45)
     for colour, width in (("black", 4.0), ("white", 1.6)):
         axes.add_patch(Rectangle(place, 0.9, 0.9, fill=False, edgecolor=colour, linewidth=width, zorder=3))
 
 
 def family_of(pairs: pd.DataFrame) -> int:
-    """Return the parent whose family is shown: that with most absorbed pairs of a dictionary, the first of equals."""
+    """Return the parent of the family to show: the parent with most absorbed pairs, the first one among equals."""
     absorbed = pairs.groupby("parent")["absorbed"].sum()
     return int(absorbed.index[int(absorbed.to_numpy().argmax())])

@@ -27,17 +27,17 @@ SUMMARY_COLUMNS = [
 # Rows of the history over which the final loss is averaged: single batches are noisy.
 FINAL_SHARE = 0.1
 NEVER_FIRED = "resampling never fired"
-# More events than these are marked, but not each labelled with its number, or only with its number.
+# With more events than LABELLED_EVENTS, they are marked without labels; with more than WORDED_EVENTS, only by numbers.
 LABELLED_EVENTS = 12
 WORDED_EVENTS = 4
 COLOURS = {"without": PALETTE[0], "with": PALETTE[3]}
 
 
 class Trained(NamedTuple):
-    """A run that was trained and evaluated."""
+    """The history and metrics of a finished run."""
 
     history: pd.DataFrame
-    """The columns of its file; losses are sums over dimensions and means over the batches of a row."""
+    """The rows of history.csv; losses are sums over dimensions and means over the batches of a row."""
     metrics: Mapping[str, float | None]
 
 
@@ -52,19 +52,19 @@ def read_histories(directories: Sequence[str | Path]) -> dict[int, Trained]:
     Returns
     -------
     dict
-        By seed.
+        Seed -> run, in ascending order of seeds.
 
     Raises
     ------
     RunsError
-        If a file lacks a column or a metric, a history is empty, or a seed is doubled.
+        If a file lacks a column or a metric, a history is empty, a seed is doubled, or there are no directories.
     """
     runs: dict[int, Trained] = {}
     for directory in map(Path, directories):
         found = read_metrics(directory / "metrics.json")
         seed = found.cell.seed
         if seed in runs:
-            raise RunsError(f"{directory}: a second run of seed {seed}, expected each seed once a variant")
+            raise RunsError(f"{directory}: a second run with seed {seed}, expected each seed once for a variant")
         for name in ("fvu", "dead_fraction"):
             if name not in found.metrics:
                 raise RunsError(f"{directory / 'metrics.json'}: metrics.{name} is missing, expected a number")
@@ -84,37 +84,39 @@ Histories = Mapping[str, Mapping[int, Trained]]
 
 
 def check_pairs(histories: Histories) -> None:
-    """Make sure that the variants "without" and "with" can be compared: same seeds, same steps.
+    """Check that the variants "without" and "with" have the same seeds and steps.
 
     Raises
     ------
     RunsError
-        If they cannot, or the runs "without" did resample.
+        If seeds or steps differ, or a run "without" resampled latents.
     """
     without, with_ = histories["without"], histories["with"]
     if set(without) != set(with_):
         raise RunsError(
-            f"runs without resampling have seeds {sorted(without)}, with it {sorted(with_)}, expected equal"
+            f"runs without resampling have seeds {sorted(without)}, runs with it {sorted(with_)}, expected the same"
         )
     steps = next(iter(without.values()))[0]["step"]
     for variant in ("without", "with"):
         for seed, (history, _) in histories[variant].items():
             if not np.array_equal(history["step"], steps):
-                raise RunsError(f"the history {variant} resampling of seed {seed} has other steps than the others")
+                raise RunsError(
+                    f"the run {variant} resampling with seed {seed} has other steps in its history than the first run"
+                )
     for seed, (history, _) in without.items():
         if history["resampled"].sum() > 0:
-            raise RunsError(f"the run without resampling of seed {seed} resampled latents, expected none")
+            raise RunsError(f"the run without resampling with seed {seed} did resample latents, expected none")
 
 
 def figure6_summary(histories: Histories) -> pd.DataFrame:
-    """Return one row a run of figure 6.
+    """Summarise the runs of figure 6, one row each.
 
     Returns
     -------
     DataFrame
-        Columns variant ("without" or "with"), seed, final_loss (mean of the last tenth of the history's
-        rows), fvu and dead_fraction (of samples that training did not see), resampled (latents in all),
-        events (history rows with a resampling), note (says so where resampling never fired).
+        Columns variant ("without" or "with"), seed, final_loss (mean of the last tenth of the history's rows), fvu and
+        dead_fraction (on samples that training did not see), resampled (total number of latents), events (history rows
+        with a resampling), note (`NEVER_FIRED` for runs "with" that resampled nothing, else NaN).
     """
     check_pairs(histories)
     rows = []
@@ -137,22 +139,22 @@ def figure6(histories: Histories, labels: Mapping[str, str], title: str = "") ->
     histories
         "without" and "with" -> seed -> (history, metrics), as `read_histories` returns them.
     labels
-        "without" and "with" -> what the legend calls them.
+        "without" and "with" -> label in the legend.
     title
-        What was trained.
+        Title: method and source.
 
     Returns
     -------
     Figure
-        Reconstruction loss, paired difference of it and dead fraction over steps; thin lines are seeds, thick
-        ones their mean, dotted ones resamplings with the number of latents (mean over seeds). Runs in which
-        resampling never fired are named in the figure.
+        Reconstruction loss, its relative change by resampling, and dead fraction over steps. Thin lines are seeds,
+        thick lines their means. Dotted lines are resamplings, with the number of latents (mean over seeds). The title
+        names runs that resampled nothing.
     """
     check_pairs(histories)
     with style():
         figure = Figure(figsize=(7.0, 6.6), layout="constrained")
         loss, difference, dead = figure.subplots(3, 1, sharex=True, height_ratios=[3, 1.6, 1.8])
-        # the lower curve is wider, so that it is seen where both are equal
+        # the curve drawn first is wider, to stay visible where both are equal
         for variant, width in (("without", 2.8), ("with", 1.6)):
             for axes, column in ((loss, "reconstruction"), (dead, "dead_fraction")):
                 curves = _curves(histories, variant, column)
@@ -165,7 +167,7 @@ def figure6(histories: Histories, labels: Mapping[str, str], title: str = "") ->
         difference.plot(change.index, change.mean(axis=1), color=COLOURS["with"], linewidth=1.8)
         loss.set_yscale("log")
         loss.set_ylabel("reconstruction loss\n(sum of squared errors\na sample, log scale)")
-        # a decade or less has no labelled powers of ten in it, so minor ticks are labelled too
+        # minor ticks are labelled too, because a range below a decade may contain no power of ten
         for axis in (loss.yaxis.set_major_formatter, loss.yaxis.set_minor_formatter):
             axis(StrMethodFormatter("{x:g}"))
         loss.tick_params(axis="y", which="minor", labelsize=7)
@@ -194,12 +196,12 @@ def _names(seeds: Sequence[int]) -> str:
 
 
 def _curves(histories: Histories, variant: str, column: str) -> pd.DataFrame:
-    """Return a column of each seed's history: steps x seeds."""
+    """Return one column of the histories of a variant as a frame, steps x seeds."""
     return pd.DataFrame({seed: history.set_index("step")[column] for seed, (history, _) in histories[variant].items()})
 
 
 def _events(histories: Histories) -> pd.Series:
-    """Return the mean number of resampled latents over seeds, by step, where there are any."""
+    """Return the mean number of resampled latents over seeds, for the steps with a resampling."""
     resampled = _curves(histories, "with", "resampled").mean(axis=1)
     return resampled[resampled > 0]
 
@@ -214,7 +216,7 @@ def _mark_events(histories: Histories, panels: Sequence[Any]) -> None:
         for axes in panels:
             axes.axvline(step, color=GREY, linewidth=0.9, linestyle=":", zorder=0.5)
         if len(events) <= LABELLED_EVENTS:
-            # just above the panel of dead latents, where no curve and no legend is
+            # just above the panel of dead latents, which is free of curves and legends
             panels[2].annotate(
                 _count(count) + (" resampled" if len(events) <= WORDED_EVENTS else ""),
                 (step, 1.0),
@@ -229,7 +231,7 @@ def _mark_events(histories: Histories, panels: Sequence[Any]) -> None:
 
 
 def _never_fired(histories: Histories) -> str:
-    """Return what the figure says of runs in which resampling never fired, empty where there are none."""
+    """Return a line for the title that names runs without any resampling; empty without such runs."""
     silent = [seed for seed, (history, _) in histories["with"].items() if history["resampled"].sum() == 0]
     if not silent:
         return ""

@@ -11,9 +11,9 @@ from matplotlib.lines import Line2D
 from sdlcore.study.rendering.figures import GREY, PALETTE, style
 from sdlcore.study.rendering.space import draw_arrows, draw_features, draw_sphere, frame
 
-# Points beyond this many hide one another.
+# Number of samples drawn. More points would hide one another.
 SHOWN_SAMPLES = 1500
-# Samples above this quantile of the norm would shrink all others to a blob; they are left out and counted.
+# Samples with norms above this quantile are left out, because they would shrink all others to a blob.
 NORM_QUANTILE = 0.99
 
 
@@ -25,9 +25,9 @@ def figure8(features: np.ndarray, samples: np.ndarray, coefficients: scipy.spars
     features
         W_p, 3 x n, unit columns.
     samples
-        N x 3.
+        Samples, N x 3.
     coefficients
-        N x n, what each sample is made of.
+        Coefficients of each sample, N x n.
 
     Returns
     -------
@@ -37,10 +37,10 @@ def figure8(features: np.ndarray, samples: np.ndarray, coefficients: scipy.spars
     Raises
     ------
     ValueError
-        If shapes do not fit.
+        If shapes are not as above.
     """
     if features.ndim != 2 or features.shape[0] != 3:
-        raise ValueError(f"W_p has shape {features.shape}, expected 3 x n: figure 8 is of a bench with n_p = 3")
+        raise ValueError(f"W_p has shape {features.shape}, expected 3 x n: figure 8 draws a bench with n_p = 3")
     if samples.shape[1:] != (3,) or coefficients.shape != (len(samples), features.shape[1]):
         raise ValueError(
             f"samples {samples.shape} and coefficients {coefficients.shape} do not fit W_p {features.shape}, "
@@ -55,7 +55,7 @@ def figure8(features: np.ndarray, samples: np.ndarray, coefficients: scipy.spars
     inside, active = norms <= limit, dense.max(axis=1) > 0
     with style():
         figure = Figure(figsize=(8.6, 4.5))
-        # Any, since matplotlib's types know only flat axes
+        # Any, since matplotlib's type stubs lack three-dimensional axes
         left: Any = figure.add_axes((0.0, 0.1, 0.5, 0.82), projection="3d")
         right: Any = figure.add_axes((0.5, 0.1, 0.5, 0.82), projection="3d")
         draw_sphere(left)

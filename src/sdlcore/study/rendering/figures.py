@@ -1,4 +1,4 @@
-"""Style figures and save them, the same bytes each time, as PNG and PDF."""
+"""Set the style of figures, and save them as PNG and PDF with reproducible bytes."""
 
 import base64
 from collections.abc import Iterator
@@ -40,7 +40,7 @@ def style() -> Iterator[None]:
 
 
 def png_bytes(figure: Figure) -> bytes:
-    """Return a figure as PNG, the bytes that `save_figure` writes."""
+    """Return a figure as PNG: the bytes that `save_figure` writes."""
     FigureCanvasAgg(figure)
     buffer = BytesIO()
     with style():
@@ -49,7 +49,7 @@ def png_bytes(figure: Figure) -> bytes:
 
 
 def base64_of(image: bytes) -> str:
-    """Return an image as a page holds it."""
+    """Return an image in base 64, for embedding in a page."""
     return base64.b64encode(image).decode()
 
 
@@ -60,9 +60,9 @@ def save_png(figure: Figure, path: str | Path) -> None:
 
 
 def save_figure(figure: Figure, png: str | Path, pdf: str | Path) -> None:
-    """Write a figure as PNG and PDF, each whole or not at all and with no time or version in it.
+    """Write a figure as PNG and PDF, each whole or not at all.
 
-    The same figure gives the same bytes with the same version of matplotlib.
+    The files contain no time and no version, so the same figure gives the same bytes with one version of matplotlib.
     """
     save_png(figure, png)
     with style(), atomic_path(pdf) as part:

@@ -1,4 +1,4 @@
-"""Draw where methods break, over one setting of a bench after the other."""
+"""Draw where methods break: their recovery while one setting of a bench is varied at a time."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -17,18 +17,18 @@ from sdlcore.study.results.runs import RunsError
 from sdlcore.study.settings.sources import Bench
 
 COLOURS = [PALETTE[0], PALETTE[3], PALETTE[2], PALETTE[1]]
-"""Of methods."""
+"""Colours of methods, in their order."""
 ROWS = {
     DECODER: "recovered by the decoder\n(share, cosine above .9)",
     "found": "atoms or active latents\nby true features",
     "samples_taken": "samples that search\nor training took",
 }
 WIDE = 4.0
-"""Ratio of largest to smallest number from which an axis is logarithmic."""
+"""An axis is logarithmic if the ratio of its largest to its smallest number exceeds this."""
 
 
 class At(NamedTuple):
-    """A run at a point of the frontier."""
+    """A run, and the value of the varied parameter at which it is drawn."""
 
     parameter: str
     value: float
@@ -36,25 +36,25 @@ class At(NamedTuple):
 
 
 def frontier_table(runs: Sequence[At], benches: Mapping[str, BenchFacts]) -> pd.DataFrame:
-    """Return one row a run and point.
+    """Return one row for each run and point.
 
     Parameters
     ----------
     runs
-        A run may stand at several points.
+        The runs. A run may be listed at several points.
     benches
-        Each source's.
+        Source -> its facts, as `bench_facts` returns them.
 
     Returns
     -------
     DataFrame
-        ``parameter`` and ``value`` before the columns of `solvers_table`, and ``samples_taken``, each as often as it
-        was: unlike seconds, the same on any machine.
+        ``parameter``, ``value``, then the columns of `solvers_table`, then ``samples_taken``. A sample counts each time
+        that it is used. This number is the same on every machine, unlike seconds.
 
     Raises
     ------
     RunsError
-        If a file is unreadable, or a history does not say how many samples were taken.
+        If a file is unreadable, or a history lacks the column samples.
     """
     table = solvers_table([run.folder / "metrics.json" for run in runs], benches)
     table.insert(0, "value", [run.value for run in runs])
@@ -64,7 +64,7 @@ def frontier_table(runs: Sequence[At], benches: Mapping[str, BenchFacts]) -> pd.
 
 
 def figure_frontier(table: pd.DataFrame, base: Bench) -> Figure:
-    """Draw a column of panels for each parameter: recovery of the decoder, what was found, samples taken.
+    """Draw a column of panels for each parameter: the decoder's recovery, latents per true feature, samples taken.
 
     Parameters
     ----------
@@ -76,7 +76,7 @@ def figure_frontier(table: pd.DataFrame, base: Bench) -> Figure:
     Returns
     -------
     Figure
-        Points are seeds, lines their medians. What calls itself sparsity is drawn as the probability of activity.
+        Points are seeds, lines their medians. Sparsity is drawn as the probability that a feature is active.
     """
     table = table.assign(found=table["features_found"] / table["n"])
     parameters, methods = list(table["parameter"].unique()), list(table["solver"].unique())

@@ -1,4 +1,4 @@
-"""Draw how much encoder rows look like their features, beside the law that says how much they can."""
+"""Draw the cosine between encoder rows and their features, beside the law for it (`sdlcore.study.theory.readout`)."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -12,16 +12,16 @@ from sdlcore.study.rendering.figures import GREY, PALETTE, style
 from sdlcore.study.rendering.markup import label_method
 
 EXACT = "least squares"
-"""What calls the read-outs of the true features, in the place of a method."""
+"""Name of the read-outs of the true features in the column of methods."""
 COLUMNS = ["parameter", "value", "method", "seed", "law", "deviation"]
-"""Before those of `sdlcore.study.theory.reading.Read`."""
+"""First columns of the table; the fields of `sdlcore.study.theory.reading.Read` follow."""
 CURVES = ["parameter", "value", "cosine", "gain", "gain_active"]
 INK = (0.1, 0.1, 0.1)
 MARKERS = "osD^vP"
 
 
 def law_sentences(rows: pd.DataFrame) -> Iterator[str]:
-    """Yield how far each method is from the law, a sentence each."""
+    """Yield a sentence for each method and parameter: how far its cosines are from the law."""
     for (method, parameter), found in rows.groupby(["method", "parameter"], sort=False):
         near = found.dropna(subset=["deviation"])
         name = "The least-squares read-out" if method == EXACT else label_method(str(method))
@@ -29,7 +29,7 @@ def law_sentences(rows: pd.DataFrame) -> Iterator[str]:
             yield f"{name}, over {parameter}: no feature was found."
             continue
         least, most = near["deviation"].min(), near["deviation"].max()
-        yield f"{name}, over {parameter}: {least:+.3f} to {most:+.3f} from the law ({len(near)} points)."
+        yield f"{name}, over {parameter}: cosine minus law is {least:+.3f} to {most:+.3f} ({len(near)} points)."
 
 
 def figure_law(rows: pd.DataFrame, curves: pd.DataFrame) -> Figure:
@@ -38,7 +38,7 @@ def figure_law(rows: pd.DataFrame, curves: pd.DataFrame) -> Figure:
     Parameters
     ----------
     rows
-        Columns `COLUMNS` and those of `Read` (`sdlcore.study.theory.reading`).
+        Columns `COLUMNS` and the fields of `sdlcore.study.theory.reading.Read`.
     curves
         Columns `CURVES`.
     """
@@ -84,7 +84,7 @@ def _label(method: str) -> str:
 
 
 def _open(look: dict[str, Any]) -> dict[str, Any]:
-    """Return the look of a marker that what lies below shows through."""
+    """Return the look of a hollow marker, which does not hide points below it."""
     return {"markerfacecolor": "none", "markeredgecolor": look["color"], "marker": look["marker"]}
 
 

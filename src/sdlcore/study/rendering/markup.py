@@ -27,7 +27,7 @@ from sdlcore.study.rendering.symbols import symbol
 from sdlcore.study.rendering.text_table import TextTable
 from sdlcore.study.results.tables import PAPER_METHODS
 
-# of the default configuration, beside the paper's
+# names of the default configuration's methods that are not in the paper
 METHODS = {
     "topk_3d": "TopK SAE",
     "topk_few": "TopK SAE",
@@ -111,11 +111,11 @@ def _ours(heading: str, name: str) -> Column:
 
 
 def _papers(column: str, beside: str) -> Column:
-    """Return a column of the paper's numbers, written as the metric that they stand beside."""
+    """Return a column of the paper's numbers, formatted like our metric ``beside``."""
     return Column(METRICS[beside].symbol, "paper", column, METRICS[beside].digits)
 
 
-# as the paper's formula and its later revision say, which verdicts follow
+# recovery by the paper's formula and the threshold of its later revision, as in verdicts
 _STATED = Matched("encoder", Similarity.INNER, tau=TAU_STRICT)
 COLUMNS = [
     _papers("paper_gt_recovery", recovery_name("encoder")),
@@ -134,7 +134,7 @@ COLUMNS = [
     _ours("ours", "fvu"),
     _ours("ours", "dead_fraction"),
 ]
-# where samples have classes
+# columns for samples with classes
 CLASS_COLUMNS = [
     _ours("all latents", "top_classes"),
     _ours("not given", part_name("top_classes", FeatureSet.UNANCHORED)),
@@ -142,22 +142,22 @@ CLASS_COLUMNS = [
 
 
 def _of_inner_products(column: Column) -> bool:
-    """Tell whether a column counts as the paper does, which only its numbers beside it make worth showing."""
+    """Return whether a column uses inner products, as the paper does. It is shown only beside the paper's numbers."""
     matched = METRICS[column.name].matched if column.name in METRICS else None
     return matched is not None and matched.similarity == Similarity.INNER
 
 
 class Cell(NamedTuple):
-    """A number as text, and its spread as text (empty where there is none)."""
+    """A number as text, and its spread as text, which may be empty."""
 
     value: str
     spread: str = ""
 
 
 class Readable(NamedTuple):
-    """The readable table: names of the label columns, then for each row its labels and one cell a column.
+    """The readable table: names of the label columns, then for each row its labels and one cell for each column.
 
-    ``baselines`` are what no training reaches too: a name and one cell a column.
+    ``baselines`` are levels without training, such as chance: a name and one cell for each column.
     """
 
     labels: list[str]
@@ -167,7 +167,7 @@ class Readable(NamedTuple):
 
 
 def number(value: float, digits: int) -> str:
-    """Return a number with so many decimals, an en dash for NaN; never a negative zero."""
+    """Return a number with ``digits`` decimals, or an en dash for NaN; never a negative zero."""
     if math.isnan(value):
         return "–"
     text = f"{value:.{digits}f}"
@@ -175,10 +175,10 @@ def number(value: float, digits: int) -> str:
 
 
 def readable(table: pd.DataFrame) -> Readable:
-    """Format the part of a table that fits a page; protocols are named only where there are several."""
+    """Format the columns of a table that fit a page; protocols are named only if there are several."""
     labels = ["Method", "Anchoring"] + (["Protocol"] if table["protocol"].nunique() > 1 else [])
     swept = [symbol(table["parameter"].iloc[0])] if known(table, "value") else []
-    # Appendix G's tables have no L0 of the paper, others nothing of it; where nothing is judged there is no recovery
+    # skip columns without numbers: tables lack the paper's L0 or all of its numbers, unlabelled sources lack recovery
     measured = {column.group for column in COLUMNS if known(table, f"{column.name}_mean")}
     papers = {column.name for column in COLUMNS if column.name.startswith("paper_") and known(table, column.name)}
     columns = [
@@ -206,17 +206,17 @@ def readable(table: pd.DataFrame) -> Readable:
 
 
 def label_value(value: float, paper_value: float) -> str:
-    """Return the value of what is swept, with the paper's that stands beside where it is another."""
+    """Return the value of the swept parameter, with the paper's in brackets if it differs."""
     return f"{value:g}" if value == paper_value else f"{value:g} (paper: {paper_value:g})"
 
 
 def known(table: pd.DataFrame, name: str) -> bool:
-    """Tell whether a column is there and any row has it."""
+    """Return whether a table has a column with at least one value."""
     return name in table and bool(table[name].notna().any())
 
 
 def label_method(method: str) -> str:
-    """Return the paper's name of a method, one of ours where it has none, or else the configuration's."""
+    """Return a readable name of a method: the paper's, else one from `METHODS`, else its key in the configuration."""
     return PAPER_METHODS.get(method) or METHODS.get(method, method)
 
 
@@ -236,7 +236,7 @@ def _cell(row: pd.Series, column: Column) -> Cell:
 
 
 def _baseline(table: pd.DataFrame, column: Column, kind: str) -> Cell:
-    """Return a level as one number, or as a range where rows differ (directions of other dimensions)."""
+    """Return a level as one number, or as a range if rows differ, for example in their number of dimensions."""
     name = f"{baseline_name(kind, column.name)}_mean"
     if not known(table, name):
         return Cell("–")
@@ -272,7 +272,7 @@ _LATEX = {
     "~": r"\textasciitilde{}",
     "^": r"\textasciicircum{}",
     "|": r"\textbar{}",
-    # the line break before a row that begins with one of these would take it for its own
+    # LaTeX would read one of these at the start of a row as an argument of the line break before
     "[": "{[}",
     "*": "{*}",
     "<": r"\textless{}",
@@ -286,9 +286,9 @@ _LATEX = {
 
 
 def latex_escape(text: str) -> str:
-    """Return text that LaTeX sets as it stands: special characters escaped, our few signs as mathematics.
+    """Escape text for LaTeX: special characters are escaped, and our few symbols become mathematics.
 
-    Line breaks, two of which would end a caption, become spaces.
+    Line breaks become spaces, since two of them would end a caption.
     """
     return "".join(_LATEX.get(character, character) for character in printable(" ".join(text.split())))
 
@@ -296,8 +296,8 @@ def latex_escape(text: str) -> str:
 def latex(table: pd.DataFrame, caption: str, label: str) -> str:
     """Return the readable table as a LaTeX ``table`` that needs only the package booktabs.
 
-    All columns side by side are wider than a page, so recovery stands above the other metrics, each with
-    its own baselines.
+    All columns side by side are wider than a page. So the table has two panels, recovery above the other metrics, each
+    with its own baselines.
     """
     content = readable(table)
     panels = [
@@ -309,7 +309,7 @@ def latex(table: pd.DataFrame, caption: str, label: str) -> str:
 
 
 def latex_float(body: Sequence[str], caption: str, label: str) -> str:
-    """Return lines as a LaTeX ``table`` with its caption above; it needs only the package booktabs."""
+    """Wrap lines in a LaTeX ``table`` with its caption above; it needs only the package booktabs."""
     lines = [
         "% needs \\usepackage{booktabs}",
         r"\begin{table}[t]",
@@ -335,7 +335,7 @@ def _latex_panel(content: Readable, chosen: Callable[[Column], bool]) -> str:
         first += width
     heads = [latex_escape(text) for text in content.labels + [column.heading for column in columns]]
     lines = [
-        # centred over the margins, since wide numbers reach a little beyond the text
+        # centred on the page, since wide numbers may reach into the margins
         r"\makebox[\linewidth][c]{%",
         rf"\begin{{tabular}}{{{'l' * len(content.labels)}{'r' * len(columns)}}}",
         r"\toprule",

@@ -1,4 +1,4 @@
-"""Draw what dictionaries recover beside the paper's numbers, the nearest protocol's, a null baseline, and chance."""
+"""Draw the recovery of dictionaries beside the paper's numbers, the nearest protocol, a null baseline, and chance."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -14,43 +14,44 @@ from sdlcore.study.results.tables import PAPER_METHODS
 COLUMNS = ["method", "protocol", "what", "recovery"]
 PAPER = "the paper"
 NEAREST = "nearest protocol"
-"""Of those of our search that were tested on all tables, at the paper's scale (protocol A of docs/results/explain)."""
+"""The protocol nearest to the paper, among the protocols of our search that ran on all tables at the paper's scale
+(protocol A of docs/results/explain)."""
 NULL = "null baseline"
 SIDES = {"encoder": PALETTE[1], "decoder": PALETTE[0]}
 FILLS = ("full", "none")
-"""Of the first protocol, and of the second."""
+"""Marker fill of the first protocol and of the second."""
 ALONE: dict[str, dict[str, Any]] = {
     Baseline.CHANCE: {"linestyle": "none", "marker": "|", "color": GREY, "markersize": 11},
     PAPER: {"linestyle": "none", "marker": "D", "color": "black", "markersize": 6},
     NEAREST: {"linestyle": "none", "marker": "s", "color": "black", "fillstyle": "none", "markersize": 8},
 }
-"""What a method has one mark of, and its look."""
+"""Quantity with a single marker for each method -> the marker's look."""
 WIDTH = 6.2
-"""Inches: as wide as a telephone's screen can show with legible text."""
+"""Width in inches, so that text stays legible on the screen of a phone."""
 
 
 def overview_rows(
     table: pd.DataFrame, nearest: pd.DataFrame, methods: Sequence[str], nulls: Sequence[str] = ()
 ) -> pd.DataFrame:
-    """Return what is drawn: recovery at .95 of dictionaries without anchors, by cosines, means over seeds.
+    """Return the numbers of the figure: recovery at tau = .95 without anchors, by cosines, means over seeds.
 
     Parameters
     ----------
     table
         Table 1, as `sdlcore.study.rendering.sweeps.table_over` returns it.
     nearest
-        The numbers of the protocol that is nearest to the paper of those tested on all tables, under its own reading,
-        as `sdlcore.study.results.tables.read_paper` returns them.
+        The numbers of the nearest protocol (`NEAREST`) under its own reading, as
+        `sdlcore.study.results.tables.read_paper` returns them.
     methods
-        Those that are shown, in order.
+        The methods to show, in order.
     nulls
-        Null baselines, of which the strongest is shown.
+        Null baselines. Only the strongest is shown.
 
     Returns
     -------
     DataFrame
-        Columns `COLUMNS`; ``what`` is the paper, nearest protocol, encoder, decoder, chance or null baseline. The
-        protocol is that of encoder and decoder. The row of the null baseline names it as its method.
+        Columns `COLUMNS`; ``what`` is the paper, nearest protocol, encoder, decoder, chance or null baseline. Only rows
+        of encoders and decoders have a protocol. The method of the null baseline's row is its own name.
     """
     rows: list[dict[str, Any]] = []
     plain = table[table["anchoring"] == "none"]
@@ -74,7 +75,10 @@ def overview_rows(
 
 
 def strongest_null(table: pd.DataFrame, nulls: Sequence[str]) -> tuple[str, float] | None:
-    """Return the null baseline that recovers most at .95, in encoder or decoder, and how much; None if none ran."""
+    """Return the null baseline with the highest recovery at tau = .95, in encoder or decoder, and its recovery.
+
+    None if no null baseline ran.
+    """
     rows = table[table["method"].isin(list(nulls))]
     recovered = rows[[_recovery(side) for side in SIDES]].max(axis="columns")
     if recovered.isna().all():
@@ -88,7 +92,7 @@ def _recovery(side: str) -> str:
 
 
 def figure_overview(rows: pd.DataFrame) -> Figure:
-    """Draw recovery, a line a method.
+    """Draw recovery, one line for each method.
 
     Parameters
     ----------
@@ -105,7 +109,7 @@ def figure_overview(rows: pd.DataFrame) -> Figure:
             own = rows[rows["method"] == method]
             for what, look in ALONE.items():
                 axes.plot(own.loc[own["what"] == what, "recovery"], [place], clip_on=False, **look)
-            # beside each other, so that equal ones do not hide each other
+            # marks are shifted, so that equal values do not hide each other
             marks = [(side, *mark) for mark in zip(FILLS, protocols, strict=False) for side in SIDES]
             for number, (side, fill, protocol) in enumerate(marks):
                 chosen = own[(own["what"] == side) & (own["protocol"] == protocol)]

@@ -1,4 +1,4 @@
-"""Put the numbers of figures into sentences."""
+"""Write the numbers of figures in sentences."""
 
 import math
 
@@ -13,7 +13,7 @@ from sdlcore.study.settings.sources import Bench
 
 
 def figure4_sentences(rows: pd.DataFrame) -> list[str]:
-    """Return what the runs of figure 4 say, no more: sentences made of the numbers of `figure4_rows`."""
+    """Return the results of figure 4 in sentences, from the numbers of `figure4_rows` alone."""
     shown = rows[rows["shown"]].iloc[0]
     zero = rows[rows["near_zero"]]
     n = int(shown["features"])
@@ -22,7 +22,7 @@ def figure4_sentences(rows: pd.DataFrame) -> list[str]:
     )
     first = f"Of {len(rows)} seeds, {len(zero)} end with less than {NEAR_ZERO:g} of the variance unexplained. "
     if zero.empty:
-        return [f"{first}So nothing is shown of a zero loss; seed {shown['seed']} comes nearest: {losses}."]
+        return [f"{first}So no run has a zero loss; seed {shown['seed']} comes nearest, with loss {losses}."]
     none = int(((zero["recovered_encoder"] == 0) & (zero["recovered_decoder"] == 0)).sum())
     first += f"{none} of these recover{'s' if none == 1 else ''} no feature at all, neither in encoder nor in decoder."
     means = [f"{zero[f'recovered_{side}'].mean():.1f} in the {side}" for side in ("encoder", "decoder")]
@@ -32,7 +32,7 @@ def figure4_sentences(rows: pd.DataFrame) -> list[str]:
         f"{shown['recovered_encoder']} and its decoder {shown['recovered_decoder']} of {n} features "
         f"(best |cosines| up to {_largest(shown, 'encoder'):.2f} and {_largest(shown, 'decoder'):.2f}).",
         f"On average, the dictionaries of zero loss recover {' and '.join(means)} of {n} features; as many random "
-        f"directions in three dimensions {shown['chance']:.1f}. Which of them did, their loss does not tell.",
+        f"directions in three dimensions {shown['chance']:.1f}. The loss does not show which dictionaries do.",
     ]
 
 
@@ -41,14 +41,14 @@ def _largest(row: pd.Series, side: str) -> float:
 
 
 def figure5_sentences(pairs: pd.DataFrame, bench: Bench) -> list[str]:
-    """Return what figure 5 says in numbers.
+    """Return the results of figure 5 in sentences.
 
     Parameters
     ----------
     pairs
-        The rows of `absorption` of all runs, with columns ``method`` and ``seed`` before them.
+        The rows of `absorption` for all runs, with the columns ``method`` and ``seed`` before them.
     bench
-        The source, which has a hierarchy.
+        The source, a bench with a hierarchy.
     """
     hierarchy = bench.hierarchy
     assert hierarchy is not None, "a bench without hierarchy is refused before"
@@ -73,15 +73,15 @@ def figure5_sentences(pairs: pd.DataFrame, bench: Bench) -> list[str]:
 
 
 def figure6_sentences(summary: pd.DataFrame) -> list[str]:
-    """Return what the runs of figure 6 say, no more: sentences made of the summary's numbers."""
+    """Return the results of figure 6 in sentences, from the numbers of its summary alone."""
     with_, without = (summary[summary["variant"] == name].set_index("seed") for name in ("with", "without"))
     seeds = list(with_.index)
     silent = [seed for seed in seeds if with_.loc[seed, "resampled"] == 0]
     if len(silent) == len(seeds):
         return [
             f"{NEVER_FIRED.capitalize()}: no latent was resampled in any of the runs. "
-            "So these runs say nothing about what resampling does; fewer samples until a latent counts as "
-            "dead, more latents or a stronger penalty would bring it about."
+            "So these runs do not show what resampling does. Fewer samples until a latent counts as dead, more "
+            "latents or a stronger penalty would make it fire."
         ]
     plural = "s" if len(seeds) > 1 else ""
     sentences = [
@@ -110,7 +110,7 @@ def _compare(with_: pd.Series, without: pd.Series, what: str) -> str:
 
 
 def top_images_sentence(name: str, method: str, anchoring: str, summary: pd.DataFrame) -> str:
-    """Return what a figure of top images says in numbers: how many classes share the samples of each latent shown."""
+    """Return the results of a figure of top images in a sentence: how many classes share each latent's top samples."""
     run = "without anchors" if anchoring == "none" else f"anchored to {label_anchoring(anchoring)}"
     shown = []
     for (latent, reference), group in summary.groupby(["latent", "reference"], sort=False):

@@ -12,7 +12,7 @@ SETTINGS_COLUMNS = ["parameter", "symbol", "paper", "ours"]
 
 
 def settings_table(ours: Mapping[str, float], paper: str | Path) -> pd.DataFrame:
-    """Return the settings of a bench in the paper's words, in its order.
+    """Return the rows of Table 3: the paper's settings and ours, in the paper's order.
 
     Parameters
     ----------
@@ -29,7 +29,7 @@ def settings_table(ours: Mapping[str, float], paper: str | Path) -> pd.DataFrame
     Raises
     ------
     RunsError
-        If a column is missing, or the file has a symbol that no setting is known for.
+        If a column is missing, or a symbol is not in ``ours``.
     """
     table = pd.read_csv(paper, dtype=str)
     for column in ("parameter", "symbol", "default"):

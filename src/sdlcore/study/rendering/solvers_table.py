@@ -1,4 +1,4 @@
-"""Summarise what solvers found, how well, and in how many seconds."""
+"""Summarise runs of solvers: features found, recovery, reconstruction and seconds."""
 
 import json
 from collections.abc import Iterable, Mapping
@@ -30,7 +30,7 @@ COLUMNS = [
 ]
 READABLE = {
     "seconds": ("seconds", 1),
-    # a decimal more than elsewhere, since solvers come close to all and to nothing
+    # one more decimal than in other tables, because solvers come close to full recovery and to zero error
     DECODER: ("recovery: decoder", METRICS[DECODER].digits + 1),
     ENCODER: ("recovery: encoder", METRICS[ENCODER].digits + 1),
     "features_found": ("features found", 0),
@@ -40,7 +40,7 @@ READABLE = {
 
 
 class BenchFacts(NamedTuple):
-    """What is said of a source; others than benches have no n and sparsity."""
+    """Facts on a source that the table states. Only benches have n and sparsity."""
 
     n: int | None
     sparsity: float | None
@@ -48,7 +48,7 @@ class BenchFacts(NamedTuple):
 
 
 def bench_facts(study: Study, sources: Iterable[str]) -> dict[str, BenchFacts]:
-    """Return what is said of sources."""
+    """Return the facts on sources that the table states."""
     found = {}
     for source in dict.fromkeys(sources):
         bench, rows = study.bench(source), study.source(source).rows[0]
@@ -57,21 +57,22 @@ def bench_facts(study: Study, sources: Iterable[str]) -> dict[str, BenchFacts]:
 
 
 def solvers_table(metrics: Iterable[str | Path], benches: Mapping[str, BenchFacts]) -> pd.DataFrame:
-    """Return one row a run.
+    """Return the numbers of each run, one row a run.
 
     Parameters
     ----------
     metrics
         ``metrics.json`` of each run, with ``history.csv`` and ``config.json`` beside it.
     benches
-        Each source's.
+        Source -> its facts, as `bench_facts` returns them.
 
     Returns
     -------
     DataFrame
-        The columns `COLUMNS`. Recovery is NaN where there is nothing to judge by. ``seconds`` are those of the history:
-        reading, solving or training, and the encoder, not evaluation or the start of the process. ``features_found``
-        are the atoms that a solver left, or the latents of a trained dictionary that are ever active.
+        The columns `COLUMNS`. Recovery is NaN if the source has no reference directions. ``seconds`` come from the
+        history: they include reading, solving or training, and the encoder, but not evaluation or the start of the
+        process. ``features_found`` counts the atoms of a solver, or the latents of a trained dictionary that are not
+        dead.
 
     Raises
     ------
@@ -97,7 +98,7 @@ def solvers_table(metrics: Iterable[str | Path], benches: Mapping[str, BenchFact
 
 
 def solvers_text(table: pd.DataFrame) -> TextTable:
-    """Return medians over seeds, one row a source and method, with the least recovery of the decoder."""
+    """Return a table of medians over seeds and the smallest decoder recovery, one row for each source and method."""
     rows = []
     for (source, solver), runs in table.groupby(["source", "solver"], sort=False):
         first = runs.iloc[0]
@@ -111,16 +112,21 @@ def solvers_text(table: pd.DataFrame) -> TextTable:
     heads = ["source", "solver", "n", "P(active)", "samples", "seeds", *(head for head, _ in READABLE.values())]
     frame = pd.DataFrame(rows, columns=[*heads, "recovery: decoder, least"])
     caption = (
-        "Solvers, which are told neither a number of features nor a sparsity: medians over seeds. Recovery is the "
-        f"share of true features, of labelled samples that of the means of classes, within a cosine of {TAU:g} of some "
-        "decoder column or encoder row; other activations have nothing to judge it by. Seconds are those of the "
-        "machine that ran it."
+        "Solvers, which get neither a number of features nor a sparsity: medians over seeds. Recovery is the share of "
+        f"true features, or of class means for labelled samples, within a cosine of {TAU:g} of some decoder column or "
+        "encoder row; it is empty for other activations. Seconds depend on the machine that ran it."
     )
     return TextTable(caption, frame, 2)
 
 
 def last_row(folder: Path) -> dict[str, float]:
-    """Return the last row of a run's history."""
+    """Read the last row of a run's history.csv.
+
+    Raises
+    ------
+    RunsError
+        If the file is unreadable, empty, or without the column seconds.
+    """
     try:
         frame = pd.read_csv(folder / "history.csv")
     except (OSError, ValueError) as error:
@@ -131,7 +137,13 @@ def last_row(folder: Path) -> dict[str, float]:
 
 
 def latents_of(folder: Path) -> int:
-    """Return a trained run's number of latents, 0 of a solver's."""
+    """Return the number of latents of a trained run; 0 for a solver's run.
+
+    Raises
+    ------
+    RunsError
+        If config.json is unreadable.
+    """
     try:
         return int(json.loads((folder / "config.json").read_text())["settings"].get("n_q", 0))
     except (OSError, ValueError, KeyError) as error:

@@ -8,7 +8,7 @@ from matplotlib.ticker import MaxNLocator
 VIEW = (20.0, 35.0)
 """Elevation and azimuth in degrees."""
 BEYOND = 1.22
-"""Where the name of a unit vector stands, along it."""
+"""Distance of a unit vector's name from the origin, along the vector."""
 
 
 def draw_features(axes: Any, features: np.ndarray, colours: Any) -> None:
@@ -33,7 +33,8 @@ def draw_sphere(axes: Any) -> None:
 
 
 def open_view(directions: np.ndarray) -> tuple[float, float]:
-    """Return elevation and azimuth from which no direction (3 x n, unit columns) points at the reader or away."""
+    """Return an elevation and azimuth such that no direction (3 x n, unit columns) points towards or away from the
+    reader."""
     elevation = np.radians(VIEW[0])
     azimuths = np.arange(0.0, 360.0, 5.0)
     turned = np.radians(azimuths)
@@ -44,7 +45,7 @@ def open_view(directions: np.ndarray) -> tuple[float, float]:
 
 
 def frame(axes: Any, points: np.ndarray, title: str, view: tuple[float, float] = VIEW) -> None:
-    """Set a cube around the points (N x 3), so that angles are true, and name the axes."""
+    """Set the axes to a cube around the points (N x 3), so that angles are true to scale, and label them."""
     centre = (points.max(axis=0) + points.min(axis=0)) / 2
     reach = float((points.max(axis=0) - points.min(axis=0)).max()) / 2
     for d, name in enumerate("xyz"):
@@ -53,7 +54,7 @@ def frame(axes: Any, points: np.ndarray, title: str, view: tuple[float, float] =
         getattr(axes, f"{name}axis").set_major_locator(MaxNLocator(4, prune="both"))
         axes.tick_params(axis=name, labelsize=7, pad=-2)
     axes.set_box_aspect((1, 1, 1), zoom=1.12)
-    # in the order of zorder: sorting by depth would lay the sphere over arrows and labels
+    # draw by zorder, because sorting by depth would draw the sphere over arrows and labels
     axes.computed_zorder = False
     axes.view_init(*view)
     axes.set_title(title)

@@ -1,4 +1,4 @@
-"""Draw recovery over what a table sweeps, beside the paper's numbers."""
+"""Draw recovery over the parameter that a table sweeps, beside the paper's numbers."""
 
 from typing import Literal
 
@@ -14,26 +14,26 @@ from sdlcore.study.rendering.markup import label_anchoring, label_method
 from sdlcore.study.rendering.symbols import symbol
 
 COLOURS = [PALETTE[0], PALETTE[3], PALETTE[2]]
-"""Of anchorings."""
+"""Colours of anchorings."""
 LINES: list[Literal["-", "--", ":"]] = ["-", "--", ":"]
-"""Of protocols."""
+"""Line styles of protocols."""
 SHIFT = 0.07
-"""Distance of anchorings on the axis, where points would hide each other."""
+"""Shift of anchorings along the axis, so that their points do not hide each other."""
 
 
 def figure_sweep(table: pd.DataFrame) -> Figure:
-    """Draw recovery of encoder and decoder over the swept parameter, one column of panels a method.
+    """Draw recovery of encoder and decoder over the swept parameter, one column of panels for each method.
 
     Parameters
     ----------
     table
-        As `sweeps.table_over` returns it, of a table that sweeps something.
+        As `sweeps.table_over` returns it for a table that sweeps a parameter.
 
     Returns
     -------
     Figure
-        Means over seeds with their standard deviation; values stand at equal distances, whatever they are. Hollow
-        markers are the paper's numbers, which are its encoder's.
+        Means over seeds with their standard deviation. Values of the parameter are drawn at equal distances. Hollow
+        markers are the paper's numbers, which it reports for encoders.
     """
     methods, values = list(table["method"].unique()), list(table["value"].unique())
     with style():
@@ -86,7 +86,7 @@ def _draw(axes: Axes, rows: pd.DataFrame, side: str, values: list[float]) -> Non
 
 
 def _tick_labels(table: pd.DataFrame) -> list[str]:
-    """Return each value, the paper's below it where that is another."""
+    """Return a label for each value, with the paper's value below if it differs."""
     points = table[["value", "paper_value"]].drop_duplicates().itertuples(index=False)
     return [f"{ours:g}" if ours == paper else f"{ours:g}\n({paper:g})" for ours, paper in points]
 

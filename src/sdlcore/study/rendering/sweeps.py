@@ -15,11 +15,11 @@ from sdlcore.study.results.tables import (
 )
 
 SWEEP_COLUMNS = ["parameter", "value", "paper_value"]
-"""What is swept, its value, and the value of the paper's table that stands beside; empty where nothing is swept."""
+"""The swept parameter, its value, and the value of the paper's table shown beside it; empty if nothing is swept."""
 
 
 def table_over(runs: pd.DataFrame, paper: pd.DataFrame, layout: Layout) -> pd.DataFrame:
-    """Summarise runs over seeds at each point, the paper's numbers for it beside ours.
+    """Summarise runs over seeds at each point of a sweep, with the paper's numbers beside ours.
 
     Parameters
     ----------
@@ -28,18 +28,18 @@ def table_over(runs: pd.DataFrame, paper: pd.DataFrame, layout: Layout) -> pd.Da
     paper
         As `tables.read_paper` returns it.
     layout
-        What the table consists of.
+        The rows of the table.
 
     Returns
     -------
     DataFrame
-        The rows of `tables.table1` at each point: the columns `SWEEP_COLUMNS`, then its own. Methods are the table's,
-        whatever variants of them ran.
+        The rows of `tables.table1` for each point, with the columns `SWEEP_COLUMNS` before the others. Methods have the
+        table's names, not the names of variants.
 
     Raises
     ------
     RunsError
-        If runs are missing, doubled or not of the table.
+        If runs are missing or doubled, or do not belong to the table.
     """
     rows = []
     for point, chosen in _by_point(runs, layout):
@@ -52,9 +52,9 @@ def table_over(runs: pd.DataFrame, paper: pd.DataFrame, layout: Layout) -> pd.Da
 
 
 def effects_over(runs: pd.DataFrame, layout: Layout) -> pd.DataFrame:
-    """Say what anchoring changes at each point: `SWEEP_COLUMNS`, then the columns of `tables.anchoring_effect`.
+    """Return the effect of anchoring at each point: `SWEEP_COLUMNS`, then the columns of `tables.anchoring_effect`.
 
-    Null baselines have no anchors, and so no effect.
+    Null baselines are left out, since they run only without anchors.
     """
     rows = [
         _place(layout, point) | row
@@ -65,10 +65,10 @@ def effects_over(runs: pd.DataFrame, layout: Layout) -> pd.DataFrame:
 
 
 def runs_over(runs: pd.DataFrame, layout: Layout) -> pd.DataFrame:
-    """Return the runs of a table as they are named, each with its point and the paper's name of its method.
+    """Return the runs of a table under their own names, each with its point and the paper's name of its method.
 
-    Columns are those of `runs.KEY`, ``paper_method`` (empty where the paper has no such method, and for null
-    baselines), `SWEEP_COLUMNS`, then every metric.
+    The columns are `runs.KEY`, ``paper_method`` (empty for null baselines and methods that the paper lacks),
+    `SWEEP_COLUMNS`, then every metric.
     """
     found = {}
     for point in layout.points:
@@ -85,7 +85,7 @@ def _place(layout: Layout, point: Point) -> dict[str, str | float | None]:
 
 
 def _by_point(runs: pd.DataFrame, layout: Layout) -> Iterator[tuple[Point, pd.DataFrame]]:
-    """Yield each point with its runs, their methods named as the table names them."""
+    """Yield each point with its runs, whose methods get the table's names instead of the names of variants."""
     left = pd.Series(True, index=runs.index)
     for point in layout.points:
         names = {variant: method for method, variant in point.methods.items()}
@@ -93,10 +93,10 @@ def _by_point(runs: pd.DataFrame, layout: Layout) -> Iterator[tuple[Point, pd.Da
         left &= ~here
         if not here.any():
             raise RunsError(
-                f"no run of {layout.parameter} = {point.value} was given, expected those of source {point.source} "
+                f"no run with {layout.parameter} = {point.value} was given, expected runs on source {point.source} "
                 f"with method {' or '.join(names)}"
             )
         yield point, runs[here].assign(method=runs.loc[here, "method"].map(names))
     if left.any():
         source, method = runs.loc[left, ["source", "method"]].iloc[0]
-        raise RunsError(f"a run of source {source} with method {method} is not of this table")
+        raise RunsError(f"a run on source {source} with method {method} does not belong to this table")

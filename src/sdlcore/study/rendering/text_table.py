@@ -7,19 +7,19 @@ import pandas as pd
 from sdlcore.pipeline import in_line
 
 LONGEST = 1000
-"""Letters after which a cell is cut."""
+"""Number of characters after which a cell is cut off."""
 
 
 class TextTable(NamedTuple):
-    """A table of text."""
+    """A table of formatted text with its caption."""
 
     caption: str
     frame: pd.DataFrame
     names: int
-    """Columns at the left that are names; the others are numbers."""
+    """Number of columns at the left with names; the others contain numbers."""
 
     def markdown(self) -> str:
-        """Return it as GitHub-flavoured Markdown, caption above."""
+        """Return the table as GitHub-flavoured Markdown, with the caption above."""
         alignment = ["left"] * self.names + ["right"] * (len(self.frame.columns) - self.names)
         text = self.frame.map(_cell).to_markdown(index=False, colalign=alignment, disable_numparse=True)
         return f"{self.caption}\n\n{text}\n"

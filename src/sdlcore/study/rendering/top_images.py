@@ -12,48 +12,48 @@ from sdlcore.pipeline import TopSamples, describe_error, in_figure, open_picture
 from sdlcore.study.rendering.figures import GREY, PALETTE, style
 
 CLASSES_SHOWN = 6
-"""Classes that a histogram names; the others are one bar."""
+"""Number of classes with a bar of their own in a histogram; the others share one bar."""
 LONGEST_LINE = 14
-"""Letters of a class name, beyond which it is wrapped."""
+"""Number of characters after which a class name is wrapped."""
 LONGEST_NAME, LONGEST_TITLE = 40, 200
-"""Letters of a class name in one line, and of the title, beyond which they are cut off."""
+"""Number of characters after which a class name in one line, or the title, is cut off."""
 
 
 class ShownLatent(NamedTuple):
-    """What is shown of one latent."""
+    """A latent of the figure: its matched class, its top images, and the classes of its top samples."""
 
     latent: int
-    """Its index."""
+    """Index of the latent."""
     reference: str
-    """The class whose mean its decoder column matches, one to one with the latents of the other rows."""
+    """The class whose mean the latent's decoder column matches. Each row has another class and another latent."""
     cosine: float
-    """With that mean."""
+    """Cosine of the decoder column with the mean of the class."""
     tied: bool
     """Whether the latent is anchored to that class in this run."""
     images: Sequence[Path]
-    """Files, by descending activation."""
+    """Image files, by descending activation."""
     names: Sequence[str]
-    """Their classes."""
+    """Class names of the images."""
     histogram: Sequence[tuple[str, int]]
-    """Class and count of all its top samples, most frequent first."""
+    """Classes of all top samples of the latent and their counts, most frequent first."""
 
 
 def figure_top_images(rows: Sequence[ShownLatent], images: int, title: str) -> Figure:
-    """Draw one row a latent: its top images, and the histogram of the classes of its top samples.
+    """Draw one row for each latent: its top images, and a histogram of the classes of its top samples.
 
     Parameters
     ----------
     rows
         The latents.
     images
-        Images of each; a latent with fewer leaves places empty.
+        Number of images in a row; a latent with fewer images leaves places empty.
     title
-        What was trained.
+        Title: method, anchoring, source and seed.
 
     Raises
     ------
     ValueError
-        If an image cannot be read; the message names it.
+        If an image cannot be read; the message names the file.
     """
     with style():
         figure = Figure(figsize=(1.0 * images + 3.4, 1.45 * len(rows) + 0.5), layout="constrained")
@@ -65,7 +65,7 @@ def figure_top_images(rows: Sequence[ShownLatent], images: int, title: str) -> F
                 axes.set_axis_off()
                 if j < len(row.images):
                     axes.imshow(_read(row.images[j]))
-                    # wrapped, or names run into one another
+                    # wrapped, so that neighbouring names do not overlap
                     axes.set_title(_wrapped(row.names[j]), fontsize=5.5, pad=2)
             _draw_histogram(figure.add_subplot(grid[i, images]), row)
     return figure
@@ -74,18 +74,18 @@ def figure_top_images(rows: Sequence[ShownLatent], images: int, title: str) -> F
 def records(
     rows: Sequence[ShownLatent], top: TopSamples, paths: np.ndarray, labels: np.ndarray, names: Sequence[str]
 ) -> list[dict[str, object]]:
-    """Return a row of a table for each top sample of each latent that is shown.
+    """Return the rows of the figure's table, one for each top sample of each latent.
 
     Parameters
     ----------
     rows
         The latents.
     top
-        Their top samples, in the same order.
+        The top samples of the latents, in the same order.
     paths, labels
-        Of all samples: the file of each, and its class.
+        File and class number of each sample of the store.
     names
-        Of the classes.
+        Class names, by number.
     """
     return [
         {

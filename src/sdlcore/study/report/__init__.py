@@ -1,1 +1,1 @@
-"""The report: one page of everything that a configuration makes."""
+"""The report: one page with everything that a configuration makes."""

@@ -1,4 +1,4 @@
-"""The three findings with which a report begins, in sentences."""
+"""The three findings at the top of a report, in sentences."""
 
 import math
 from collections.abc import Sequence
@@ -23,7 +23,7 @@ FEATURES = ("features", "recover")
 def opening(
     table: pd.DataFrame, effects: pd.DataFrame | None = None, nulls: Sequence[str] = (), classes: bool = False
 ) -> list[str]:
-    """Return the three findings with which a report begins, each in one sentence or a few.
+    """Return the three findings at the top of a report, each in one sentence or a few.
 
     Parameters
     ----------
@@ -94,7 +94,7 @@ def _proves_little(table: pd.DataFrame, plain: pd.DataFrame, null: str, recovere
 
 
 def _anchoring(effects: pd.DataFrame, what: str) -> str | None:
-    """Describe the effect of anchoring on features that are no anchors; None without such an effect."""
+    """Describe the effect of anchoring on features that are not anchors; None if ``effects`` has no such row."""
     rows = effects[effects["metric"] == recovery_name("decoder", features=FeatureSet.UNANCHORED)].dropna(
         subset=["difference_mean"]
     )

@@ -1,4 +1,4 @@
-"""Write the report: one self-contained HTML page of everything that a configuration makes."""
+"""Write the report: one self-contained HTML page with everything that a configuration makes."""
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
@@ -50,20 +50,20 @@ LICENCES = {
 
 
 class Section(NamedTuple):
-    """A product on the page: its picture, sentences below, and folded tables."""
+    """The section of a product on the page: its picture, sentences below, and folded tables."""
 
     name: str
     title: str
     image: str | None = None
-    """PNG, in base 64."""
+    """The picture: PNG, in base 64."""
     caption: Caption = Caption("")
     sentences: Sequence[str] = ()
     grids: Mapping[str, Grid] = {}
-    """Tables, by the id of their place on the page; empty for none."""
+    """Tables, by the HTML id of each; an empty id means that the table gets none."""
 
 
 class Judged(NamedTuple):
-    """Verdicts on the paper's numbers and claims by some runs."""
+    """Verdicts on the paper's numbers and claims, from one set of runs."""
 
     counts: list[tuple[str, int]]
     numbers: Grid
@@ -73,17 +73,17 @@ class Judged(NamedTuple):
     image: str | None = None
     """Table 1 at a glance: PNG, in base 64."""
     sentences: Sequence[str] = ()
-    """What the runs say in short."""
+    """Short summary of the results."""
 
     @property
     def claim_counts(self) -> list[tuple[str, int]]:
-        """Each verdict that some claim has, and how many claims have it."""
+        """Number of claims by verdict, for verdicts that occur."""
         verdicts = [claim.verdict for claim in self.claims]
         return [(verdict, verdicts.count(verdict)) for verdict in markup.CLAIM_VERDICTS if verdict in verdicts]
 
 
 def report_files(config: Configuration, files: Files) -> dict[str, str]:
-    """Return the files that the page takes from products, by the names that `report` has for them."""
+    """Return the files of products that the page shows, by the names that `report` expects."""
     found = {}
     for name, product in config.products().items():
         if product.alone:
@@ -106,13 +106,12 @@ def report(config: Configuration, frames: Mapping[str, pd.DataFrame], images: Ma
     config
         The whole validated configuration.
     frames
-        Tables by the names that `report_files` has for them, as their products write them. ``published_verdicts``,
-        ``published_claims``, ``published_table1`` and ``published_nearest_protocol`` belong to the runs that are kept
-        with the code.
+        Tables of the products, by the names of `report_files`. ``published_verdicts``, ``published_claims``,
+        ``published_table1`` and ``published_nearest_protocol`` belong to the runs that are kept with the code.
     images
         PNG images by name: figures, ``tableN_sweep`` for tables with a sweep, and ``overview`` and ``features``.
 
-    Whatever is missing has no section.
+    A product without frames and images gets no section.
     """
     encoded = {name: base64_of(image) for name, image in images.items()}
     shown = [name for name, table in _run_tables(config) if name in frames]
@@ -135,7 +134,7 @@ def report(config: Configuration, frames: Mapping[str, pd.DataFrame], images: Ma
 
 
 def _run_tables(config: Configuration) -> list[tuple[str, RunTable]]:
-    """Return the tables of runs; the paper's come before those of other sources."""
+    """Return the tables of runs; the paper's tables come before tables of a user's own sources."""
     tables = [(name, table) for name, table in config.tables.items() if isinstance(table, RunTable)]
     return sorted(tables, key=lambda item: (item[0].startswith(OWN), item[0]))
 
@@ -174,7 +173,7 @@ def _title(name: str, product: Product) -> str:
 def _grids(
     config: Configuration, name: str, product: Product, rows: pd.DataFrame | None, summary: pd.DataFrame | None
 ) -> dict[str, Grid]:
-    """Return the tables of a product that is no table of runs."""
+    """Return the tables of a product other than a table of runs."""
     if isinstance(product, SettingsTable) and rows is not None:
         return {"": settings_grid(rows, product.caption(config))}
     if isinstance(product, Figure6) and summary is not None:
@@ -205,17 +204,17 @@ def _table(
 
 
 def _judged(verdicts: pd.DataFrame, claims: pd.DataFrame, here: bool = False) -> Judged:
-    """Return the verdicts by some runs; ``here`` judges claims at the scale that the runs have."""
+    """Prepare verdicts for the page; ``here`` shows the verdicts on claims at the runs' own scale."""
     decided = not verdicts["verdict"].isin(UNDECIDED).all()
     groups = markup.claim_groups(claims, here)
-    # claims that were not run to their end come last
+    # claims with missing runs come last
     groups.sort(key=lambda group: group.verdict in (markup.WITHOUT_RUNS, markup.PARTLY))
     numbers = text_grid("All numbers", markup.verdict_table(verdicts))._replace(before=markup.CAPTION, caption="")
     return Judged(markup.counts(verdicts), numbers, groups, decided)
 
 
 def _stored(frames: Mapping[str, pd.DataFrame]) -> Judged:
-    """Return the verdicts by the runs that are kept with the code."""
+    """Prepare the verdicts from the runs that are kept with the code."""
     verdicts, claims = (frames[f"published_{name}"] for name in ("verdicts", "claims"))
     table = frames.get("published_table1")
     found = _judged(verdicts, claims)._replace(sentences=markup.in_short(verdicts, claims))
@@ -240,7 +239,7 @@ def _scale(config: Configuration) -> list[tuple[str, str]]:
 
 
 def _licences(config: Configuration, images: Mapping[str, bytes]) -> list[tuple[str, str]]:
-    """Return the data and models of others that the page uses, each with its licence."""
+    """Return the third-party data and models that the page uses, each with its licence."""
     figures = [product for name, product in config.figures if name in images and name != "figure8"]
     found: dict[str, str] = {}
     for name in dict.fromkeys(product.source for product in (*config.tables.values(), *figures) if product is not None):
@@ -252,7 +251,7 @@ def _licences(config: Configuration, images: Mapping[str, bytes]) -> list[tuple[
 
 
 def _versions() -> dict[str, str]:
-    """Return the versions of the libraries that draw and lay out."""
+    """Return the versions of the libraries that draw figures and lay out the page."""
     found = {}
     for library in ("jinja2", "matplotlib", "pandas", "scipy", "seaborn", "snakemake"):
         with suppress(PackageNotFoundError):

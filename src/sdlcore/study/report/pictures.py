@@ -31,7 +31,7 @@ class Caption(NamedTuple):
 
 
 def caption(product: Product, study: Study) -> Caption:
-    """Return the caption of a product's picture; without words of its own, a product has its title."""
+    """Return the caption of a product's picture, by default the product's title."""
     match product:
         case RunTable():
             return Caption(
@@ -117,7 +117,7 @@ def caption(product: Product, study: Study) -> Caption:
 
 
 def sentences(name: str, product: Product, rows: pd.DataFrame, study: Study) -> list[str]:
-    """Return the numbers of a figure's table in sentences."""
+    """Return the results of a figure in sentences, from the rows of its table."""
     match product:
         case BenchFigure():
             return product.sentences(rows, study)

@@ -20,7 +20,7 @@ SHADES = {1: "up", -1: "down", 0: ""}
 
 
 class Cell(NamedTuple):
-    """A cell: its text, a smaller text below, and the class of its shade."""
+    """A cell: its text, a smaller text below, and the CSS class of its shade."""
 
     text: str
     small: str = ""
@@ -32,19 +32,20 @@ class Grid(NamedTuple):
 
     title: str
     heads: Sequence[str]
-    """Columns `names` and following are numbers."""
+    """Headings of the columns."""
     names: int
+    """Number of columns at the left with names; the others contain numbers."""
     rows: Sequence[Sequence[Cell]]
     caption: str = ""
     before: str = ""
     """A text above the table."""
     groups: Sequence[tuple[str, int]] = ()
-    """Headings over columns of numbers, each with its number of columns."""
+    """Headings above groups of number columns, each with its number of columns."""
     baselines: Sequence[Sequence[Cell]] = ()
     """Rows below the others, such as chance."""
 
     def css(self, column: int, shade: str = "") -> str | None:
-        """Return the CSS classes of a cell, None without any."""
+        """Return the CSS classes of a cell; None if it has none."""
         starts = [self.names + sum(width for _, width in self.groups[:i]) for i in range(len(self.groups))]
         classes = {"text": column < self.names, "start": column in starts, "paper": self.heads[column] == "paper"}
         return " ".join([name for name, has in {**classes, shade: bool(shade)}.items() if has]) or None
@@ -70,12 +71,12 @@ def run_grid(title: str, table: pd.DataFrame, caption: str) -> Grid:
 
 
 def effect_grid(title: str, effects: pd.DataFrame) -> Grid:
-    """Return what anchoring changes, a row for each point, method, anchoring and protocol.
+    """Return a table of the effect of anchoring, with a row for each point, method, anchoring and protocol.
 
     Parameters
     ----------
     title
-        Of the table.
+        Title of the table.
     effects
         As `sdlcore.study.results.tables.anchoring_effect` returns them, over sweeps or not.
     """
@@ -93,7 +94,7 @@ def effect_grid(title: str, effects: pd.DataFrame) -> Grid:
         cells = [Cell(name) for name, several in zip(names, shown, strict=True) if several]
         for metric, name in zip(metrics, effect_metrics(), strict=True):
             mean, low, high = (float(value) for value in by_metric[bounds].loc[name].to_numpy())
-            # an interval that excludes zero; whether a positive sign is good depends on the metric
+            # 1 or -1 if the interval excludes zero; whether a positive difference is good depends on the metric
             sign = 0 if math.isnan(low) or low <= 0 <= high else (1 if low > 0 else -1)
             interval = "" if math.isnan(low) else f"{_signed(low)} to {_signed(high)}"
             cells.append(Cell(_signed(mean), interval, SHADES[sign * BETTER[metric.better]]))
@@ -125,14 +126,14 @@ def effect_grid(title: str, effects: pd.DataFrame) -> Grid:
 
 
 def settings_grid(rows: pd.DataFrame, caption: str) -> Grid:
-    """Return Table 3."""
+    """Return Table 3, the settings of a bench, as a table of the page."""
     heads = ["Parameter", "Symbol", "Paper", "Ours"]
     texts = [(name, sign, setting_text(paper), setting_text(ours)) for name, sign, paper, ours in rows.to_numpy()]
     return Grid("All settings", heads, 2, [[*map(Cell, row)] for row in texts], caption)
 
 
 def summary_grid(summary: pd.DataFrame) -> Grid:
-    """Return the runs of Figure 6."""
+    """Return a table of the runs of Figure 6."""
     heads = ["Resampling", "Seed", "Final training loss", "Held-out FVU", "Held-out dead fraction"]
     rows = []
     for _, row in summary.iterrows():
@@ -145,7 +146,7 @@ def summary_grid(summary: pd.DataFrame) -> Grid:
 
 
 def text_grid(title: str, table: TextTable) -> Grid:
-    """Return a table of text."""
+    """Convert a table of text to a table of the page."""
     rows = [[Cell(str(text)) for text in row] for row in table.frame.to_numpy().tolist()]
     return Grid(title, list(table.frame.columns), table.names, rows, table.caption)
 

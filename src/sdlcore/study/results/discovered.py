@@ -11,21 +11,21 @@ from sdlcore.pipeline import mip_name, near_anchors, recovered, recovery_name
 def left_over(
     anchors: Mapping[str, Anchors], references: References, all_stable: Collection[str] = ()
 ) -> dict[str, np.ndarray]:
-    """Return the features that runs with several anchorings are compared on: those that none of them gives away.
+    """Return the features that no anchoring gives away, on which runs with several anchorings are compared.
 
     Parameters
     ----------
     anchors
-        By the name of the anchoring.
+        Name of the anchoring -> its anchors.
     references
-        n directions.
+        n reference directions.
     all_stable
-        Anchorings that take every direction that they find. They may leave nothing, so they do not narrow the features
-        of others; they themselves are compared on what they leave of those.
+        Anchorings that anchor every direction they find. They could leave no feature to compare on, so the features
+        near their anchors are removed only for their own runs, not for runs with other anchorings.
 
     Returns
     -------
-    n booleans each, by name; and under "none".
+    Name of the anchoring, and "none" -> mask of n booleans.
     """
     near = {name: near_anchors(found, references) for name, found in anchors.items()}
     given = [near[name] for name in near if name not in all_stable]
@@ -34,12 +34,12 @@ def left_over(
 
 
 def recovery_over(left: np.ndarray, encoder: np.ndarray, decoder: np.ndarray) -> dict[str, float]:
-    """Return recovery and MIP of encoder and decoder over some of n directions; NaN over none.
+    """Return recovery and MIP of encoder and decoder over some of n directions; NaN if there are none.
 
     Parameters
     ----------
     left
-        n booleans: the directions to count.
+        Mask of n booleans: the directions to count.
     encoder, decoder
         Best cosine of each direction with an encoder row, and with a decoder column.
     """

@@ -1,8 +1,8 @@
-"""Metrics of runs kept with the code, so that hours of training are not spent twice.
+"""Keep metrics of runs with the code, so that hours of training are not spent twice.
 
-A kept run is its metrics file with every setting that the metrics depend on. Restored, it takes the place of the file
-that `evaluate` would write, where the configuration still gives the same settings: tables and verdicts then need no
-model. The metrics' provenance names the code; a change of code does not unpublish a run.
+A kept run is its metrics file and every setting that the metrics depend on. `restore` writes the file that `evaluate`
+would write, if the configuration still gives the run the same settings. Tables and verdicts then need no model. The
+provenance in the metrics names the code; a change of the code does not invalidate kept runs.
 """
 
 import json
@@ -17,13 +17,15 @@ from sdlcore.study.settings.study import Study
 from sdlcore.study.settings.trees import Tree, branch
 
 PLANNING = ("run", "samples_per_second", "workers", "shards", "stream", "buffer_rows")
-"""Settings of a source that say how its samples are made, not what they are; ``run`` counts as the run's."""
+"""Settings of a source that do not affect its samples, only how they are made; and ``run``, which is among the run's
+settings already."""
 WATCHING = ("log_every", "checkpoint_every", "lambda_anchor")
-"""Settings of a run that say what is told of it; the weight of anchors counts as the anchoring's."""
+"""Settings of a run that do not affect its metrics; and ``lambda_anchor``, which is among the anchoring's settings
+already."""
 
 
 def settings_of(files: Files, cell: Cell) -> dict[str, Json]:
-    """Return all settings that a run's metrics depend on, without the names that stand for settings."""
+    """Return all settings that a run's metrics depend on, by value instead of by the names of methods and sources."""
     study, source = files.study, files.study.source(cell.source)
     divided = files.divided_by.get(cell.source) if cell.anchoring == "none" else cell.anchoring
     anchoring = None if divided is None else study.anchorings[divided]
@@ -31,7 +33,7 @@ def settings_of(files: Files, cell: Cell) -> dict[str, Json]:
         "source": {source.kind: _without(source.model_dump(), PLANNING)},
         "run": _without(run_settings(study, cell).to_dict(), WATCHING),
         "anchored": cell.anchoring != "none",
-        # of a run without anchors, how many features count as given away
+        # for a run without anchors: the anchoring that decides which features count as given away
         "anchoring": None if anchoring is None else anchoring.model_dump(),
         "seed": cell.seed,
     }
@@ -47,16 +49,16 @@ def settings_of(files: Files, cell: Cell) -> dict[str, Json]:
 
 
 def agrees(kept: Tree, files: Files, cell: Cell) -> bool:
-    """Tell whether a run was kept with the settings that the study gives it.
+    """Return whether a kept run has the settings that the study gives the run.
 
-    A setting that the kept run lacks is younger than the run, and has to have its default, which leaves things as they
-    were.
+    A setting that the kept run lacks was added to the package after the run. The study must use its default, which
+    keeps the old behaviour.
     """
     return bool(_completed(kept, files.study, cell) == settings_of(files, cell))
 
 
 def _completed(kept: Tree, study: Study, cell: Cell) -> dict[str, Json]:
-    """Return settings of a kept run with the defaults of those that it lacks."""
+    """Return the settings of a kept run, with defaults for settings that it lacks."""
     fields = type(study.source(cell.source)).model_fields
     source = {name: field.get_default(call_default_factory=True) for name, field in fields.items() if name != "like"}
     defaults = type(run_settings(study, cell))().to_dict()
@@ -84,8 +86,8 @@ def publish(files: Files, cells: Iterable[Cell], folder: Path) -> list[Path]:
 
     Returns
     -------
-    The files written; one that is there already and says the same is left alone, and so is one that the run was
-    restored from, whose settings may lack what has come since.
+    The files written. A file with the same content is not written again. Nor is the file that the run was restored
+    from, although it may lack settings that were added later.
     """
     written = []
     for cell in cells:
@@ -108,12 +110,12 @@ def publish(files: Files, cells: Iterable[Cell], folder: Path) -> list[Path]:
 
 
 def _measured(content: Mapping[str, Json]) -> dict[str, Json]:
-    """Return what a run's metrics say, without the settings and seconds that are kept beside."""
+    """Return the content of a run's metrics file, without the settings and seconds that `publish` added."""
     return {name: value for name, value in content.items() if name not in ("settings", "training_seconds")}
 
 
 def restore(files: Files, cells: Iterable[Cell], folder: Path) -> list[Path]:
-    """Write the metrics of kept runs whose settings the configuration still gives, where a run has none yet.
+    """Write the metrics of kept runs for runs that have none yet and whose settings are unchanged.
 
     Returns
     -------
@@ -134,5 +136,5 @@ def restore(files: Files, cells: Iterable[Cell], folder: Path) -> list[Path]:
 
 
 def file_name(cell: Cell) -> str:
-    """Return the name of a published run's file."""
+    """Return the file name of a kept run."""
     return f"{cell.source}.{cell.method}.{cell.protocol}.{cell.anchoring}.seed{cell.seed}.json"

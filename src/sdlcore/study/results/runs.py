@@ -1,4 +1,4 @@
-"""Read metrics files into one data frame, and check that they are the runs of a table."""
+"""Read metrics files into one data frame, and check that they are exactly the runs of a table."""
 
 import json
 from collections.abc import Iterable, Sequence
@@ -16,31 +16,31 @@ from sdlcore.study.settings.cells import Cell
 KEY = ["source", "method", "protocol", "anchoring", "seed"]
 
 NEEDED_METRICS = [metric.name for metric in METRICS.values() if metric.needed]
-"""What every table needs. Runs without reference directions lack some of them (`unjudged`)."""
+"""Metrics that every table needs. Runs without reference directions lack some of them (`unjudged`)."""
 
 
 class RunsError(ValueError):
-    """Metrics files are unreadable, or do not make the table that was asked for; the message names which."""
+    """Files of runs are unreadable, or runs do not fit the requested table. The message names the file or run."""
 
 
 class RunMetrics(NamedTuple):
-    """What the metrics file of a run holds, but for its provenance."""
+    """The content of a run's metrics file, without its provenance."""
 
     cell: Cell
     metrics: dict[str, float | None]
     chance: dict[str, float | None]
     features: dict[str, list[float]]
-    """The best match of every reference direction, by side and similarity, and ``anchored``, the indices of those given
-    away; empty where nothing is judged, and of runs of an earlier version."""
+    """Best match of every reference direction, by side and similarity; and ``anchored``, the indices of directions that
+    anchors give away. Empty for sources without reference directions, and for runs of an earlier version."""
 
 
 def read_metrics(path: str | Path) -> RunMetrics:
-    """Return what one metrics file says.
+    """Read one metrics file.
 
     Raises
     ------
     RunsError
-        If it is not JSON, a part or a key of ``run`` is missing, or its checksum, where it has one, is another's.
+        If the file is not JSON, lacks a part or a key of ``run``, or has a checksum that does not match.
     """
     try:
         content = json.loads(Path(path).read_text())
@@ -53,30 +53,30 @@ def read_metrics(path: str | Path) -> RunMetrics:
             if key not in content[part]:
                 raise RunsError(f"{path}: run.{key} is missing, expected {', '.join(KEY)}")
     if "crc32" in content and content != with_checksum(content):
-        raise RunsError(f"{path}: is damaged: its numbers are not what was written; make it anew")
+        raise RunsError(f"{path}: is damaged, its checksum does not match its numbers; delete it and evaluate again")
     cell = Cell(*(content["run"][key] for key in KEY))
     return RunMetrics(cell, content["metrics"], content["chance"], content.get("features") or {})
 
 
 def read_runs(paths: Iterable[str | Path]) -> pd.DataFrame:
-    """Read metrics files into a frame of one row a run.
+    """Read metrics files into a frame with one row for each run.
 
-    A run without anchors is scored on the same features as the runs beside it: where files have one anchoring of its
-    source and seed, what hangs on anchors is counted anew on the features that this gives away. What cannot be counted
-    anew is NaN, as are all of these beside several anchorings.
+    A run without anchors is scored on the same features as the anchored runs that it is compared with. If the files
+    have a single anchoring for its source and seed, metrics that depend on anchors are computed again for the features
+    that this anchoring gives away. They are NaN if they cannot be computed again, or if there are several anchorings.
 
     Returns
     -------
     DataFrame
-        Columns source, method, protocol, anchoring, seed, then every metric as it is named in the files and
-        every chance level as ``chance_<metric>``; fractions, not per cents; NaN for null and what a run
-        lacks.
+        Columns source, method, protocol, anchoring, seed, then every metric under its name in the files, and every
+        chance level as ``chance_<metric>``. Values are fractions, not percentages; NaN for null and for metrics that a
+        run lacks.
 
     Raises
     ------
     RunsError
-        If a file is unreadable, two files hold the same run, there is no file, or a run without anchors does not say
-        feature by feature what the runs beside it do.
+        If a file is unreadable, two files contain the same run, there is no file, or a run without anchors lacks the
+        best matches of single features although anchored runs have them.
     """
     files: dict[Cell, str | Path] = {}
     read: dict[Cell, RunMetrics] = {}
@@ -99,12 +99,12 @@ def read_runs(paths: Iterable[str | Path]) -> pd.DataFrame:
 
 
 def unjudged(runs: pd.DataFrame) -> pd.DataFrame:
-    """Return runs with NaN for what they lack of `NEEDED_METRICS`, as those do that nothing is judged against."""
+    """Add columns of NaN for missing `NEEDED_METRICS`. Runs lack them if their source has no reference directions."""
     return runs.reindex(columns=[*runs.columns, *(name for name in NEEDED_METRICS if name not in runs)])
 
 
 def _given_away(read: Iterable[RunMetrics]) -> dict[tuple[str, int], set[tuple[float, ...]]]:
-    """Return source and seed -> the features that anchored runs are given, once for each anchoring."""
+    """Return source and seed -> the sets of features that anchors give away, one set for each anchoring."""
     given: dict[tuple[str, int], set[tuple[float, ...]]] = {}
     for found in read:
         cell = found.cell
@@ -116,12 +116,12 @@ def _given_away(read: Iterable[RunMetrics]) -> dict[tuple[str, int], set[tuple[f
 def _scored_beside(
     path: str | Path, found: RunMetrics, given: dict[tuple[str, int], set[tuple[float, ...]]]
 ) -> dict[str, float | None]:
-    """Return the metrics of a run without anchors that hang on anchors, by those of the anchored runs beside it."""
+    """Return the metrics of a run without anchors that depend on anchors, for the anchors of the runs beside it."""
     anchorings = given.get((found.cell.source, found.cell.seed), set())
     if found.cell.anchoring != "none" or not anchorings:
         return {}
     if not found.features:
-        raise RunsError(f"{path}: features is missing, which the anchored runs beside it have; evaluate it anew")
+        raise RunsError(f"{path}: features is missing, but anchored runs of its table have it; evaluate the run again")
     if anchorings == {tuple(found.features["anchored"])}:
         return {}
     metrics: dict[str, float | None] = dict.fromkeys(name for name in found.metrics if _by_anchors(name))
@@ -132,7 +132,7 @@ def _scored_beside(
 
 
 def _by_anchors(name: str) -> bool:
-    """Tell whether a metric hangs on anchors. Files of other versions may hold metrics that are not declared."""
+    """Return whether a metric depends on anchors. Files of other versions may contain metrics that are not declared."""
     return name in METRICS and METRICS[name].by_anchors
 
 
@@ -148,10 +148,11 @@ def check_runs(
     seeds: Sequence[int] | None = None,
     nulls: Sequence[tuple[str, str]] = (),
 ) -> dict[str, list[Any]]:
-    """Make sure that ``runs`` is every method x anchoring x protocol x seed of one source, each once.
+    """Check that ``runs`` contains every method x anchoring x protocol x seed of one source, each once.
 
-    What is not given is what ``runs`` holds, in its order; even so every combination must be there, on the
-    same seeds. Null baselines, ``nulls``, each a method and a protocol, are no methods, and run without anchors alone.
+    An axis that is None gets the values in ``runs``, in their order; every combination must still be there, on the same
+    seeds. Null baselines, ``nulls``, are pairs of a method and a protocol. They do not count as methods, and run only
+    without anchors.
 
     Returns
     -------
@@ -161,7 +162,7 @@ def check_runs(
     Raises
     ------
     RunsError
-        If a run is missing, doubled or not of the table, or sources are mixed.
+        If a run is missing, doubled or does not belong to the table, or if sources are mixed.
     """
     sources = list(runs["source"].unique())
     if len(sources) != 1:
@@ -179,7 +180,7 @@ def check_runs(
     for what, cells in {
         "is doubled": doubled,
         "is missing": missing,
-        "is not of this table": foreign,
+        "does not belong to this table": foreign,
     }.items():
         if cells:
             run = _describe(Cell(sources[0], *cells[0]))

@@ -1,4 +1,4 @@
-"""Summarise runs over seeds: data frames out of metrics files, before any formatting."""
+"""Summarise runs over seeds in data frames, before any formatting."""
 
 import csv
 from collections.abc import Sequence
@@ -14,9 +14,9 @@ from sdlcore.pipeline import METRICS, Baseline, Metric, atomic_path, baseline_na
 from sdlcore.study.results.runs import RunsError, check_runs
 
 CLASSES = ("class", "reference")
-"""Columns that hold names of classes."""
+"""Columns with names of classes."""
 
-# by functions, since plugins add metrics
+# functions instead of constants, because plugins add metrics
 
 
 def table_metrics() -> list[str]:
@@ -25,12 +25,12 @@ def table_metrics() -> list[str]:
 
 
 def chance_metrics() -> list[str]:
-    """Return the metrics that have the level of random directions beside them."""
+    """Return the metrics that are shown beside their chance level, the level of random directions."""
     return [metric.name for metric in METRICS.values() if metric.chance]
 
 
 def effect_metrics() -> list[str]:
-    """Return the metrics that anchoring may change, by what they measure, then the decoder's before the encoder's."""
+    """Return the metrics that anchoring may change, grouped by symbol, with the decoder before the encoder."""
     symbols = list(dict.fromkeys(metric.symbol for metric in METRICS.values()))
 
     def place(metric: Metric) -> tuple[int, str]:
@@ -65,7 +65,7 @@ EFFECT_COLUMNS = [
     "difference_high",
 ]
 
-# Names of the seven methods in the paper's tables, and of its two ways of training.
+# Our names of methods and of anchorings -> the names in the paper's tables.
 PAPER_METHODS = {
     "relu": "ReLU SAE",
     "jumprelu": "JumpReLU SAE",
@@ -83,24 +83,25 @@ PAPER_ANCHORINGS = {
 }
 
 LEVEL = 0.95
-"""Of intervals over seeds."""
+"""Confidence level of intervals over seeds."""
 
 _PAPER_COLUMNS = ["method", "anchoring", "gt_recovery_percent", "mip", "l0"]
 
 
 def read_paper(path: str | Path) -> pd.DataFrame:
-    """Read the paper's own numbers.
+    """Read a CSV file with the paper's own numbers.
 
     Returns
     -------
     DataFrame
-        Columns method, anchoring, value, gt_recovery_percent, mip, l0. The value is that of the one column more which
-        files of the paper's sweeps have, whatever its name; NaN for other files, as is the L0 that those lack.
+        Columns method, anchoring, value, gt_recovery_percent, mip, l0. Files of the paper's sweeps have one further
+        column of any name, which becomes ``value``; it is NaN for other files. ``l0`` is NaN for files of sweeps
+        without it.
 
     Raises
     ------
     RunsError
-        If a column is missing, more than one is left over, or a method x anchoring (x value) is doubled.
+        If a column is missing, there are several further columns, or a method x anchoring (x value) is doubled.
     """
     paper = read_csv(path)
     swept = [name for name in paper.columns if name not in _PAPER_COLUMNS]
@@ -116,7 +117,7 @@ def read_paper(path: str | Path) -> pd.DataFrame:
 
 
 def no_paper() -> pd.DataFrame:
-    """Return what `read_paper` would of a table that the paper has not."""
+    """Return an empty frame with the columns of `read_paper`, for tables that are not in the paper."""
     return pd.DataFrame(columns=["method", "anchoring", "value", *_PAPER_COLUMNS[2:]])
 
 
@@ -129,7 +130,7 @@ def table1(
     seeds: Sequence[int] | None = None,
     nulls: Sequence[tuple[str, str]] = (),
 ) -> pd.DataFrame:
-    """Summarise runs over seeds, the paper's numbers beside ours.
+    """Summarise runs over seeds, with the paper's numbers beside ours.
 
     Parameters
     ----------
@@ -138,16 +139,16 @@ def table1(
     paper
         As `read_paper` returns it.
     methods, anchorings, protocols, seeds, nulls
-        What the table consists of, in its order; see `runs.check_runs`.
+        The rows of the table, in order; see `runs.check_runs`.
 
     Returns
     -------
     DataFrame
-        One row a method x anchoring x protocol, then one a null baseline, with the columns
-        `table_columns`. Everything is a fraction except L0. The standard deviation has ddof=1 and is NaN for
-        one seed; mean and standard deviation are NaN where a seed has no value (a mean over some of the seeds
-        would be another quantity). The paper's numbers are NaN for methods or anchorings that the paper's table
-        lacks, and for null baselines.
+        One row for each method x anchoring x protocol, then one for each null baseline, with the columns
+        `table_columns`. Shares are fractions, not percentages. The standard deviation has ddof=1 and is NaN for one
+        seed. Mean and standard deviation are NaN if a seed lacks the value, since a mean over some of the seeds would
+        be another quantity. The paper's numbers are NaN for null baselines, and for methods or anchorings that the
+        paper's table lacks.
 
     Raises
     ------
@@ -174,7 +175,7 @@ def table1(
         row |= {f"{name}_mean": _values(cell, name).mean() for name in levels}
         numbers: Any = published.get((PAPER_METHODS.get(method), PAPER_ANCHORINGS.get(anchoring)))
         if numbers is not None and method in axes["method"]:
-            # rounding undoes the binary dust of the division: 87.63 is .8763
+            # rounding removes the floating-point error of the division, so that 87.63 becomes .8763
             row["paper_gt_recovery"] = round(numbers.gt_recovery_percent / 100, 8)
             row["paper_mip"], row["paper_l0"] = numbers.mip, numbers.l0
         rows.append(row)
@@ -182,18 +183,18 @@ def table1(
 
 
 def _cell(runs: pd.DataFrame, method: str, anchoring: str, protocol: str) -> pd.DataFrame:
-    """Return the runs of one row of the table, by seed."""
+    """Return the runs of one row of the table, sorted by seed."""
     chosen = (runs["method"] == method) & (runs["anchoring"] == anchoring) & (runs["protocol"] == protocol)
     return runs[chosen].sort_values("seed")
 
 
 def _values(cell: pd.DataFrame, name: str) -> np.ndarray:
-    """Return a metric of each run (float64), NaN where a run or all runs lack it."""
+    """Return a metric of each run (float64); NaN for runs that lack it."""
     return cell[name].to_numpy(float) if name in cell else np.full(len(cell), np.nan)
 
 
 def paired_interval(differences: np.ndarray) -> tuple[float, float, float]:
-    """Return mean and 95 % t interval of paired differences; the interval is NaN below 3 pairs."""
+    """Return the mean of paired differences and the ends of its 95 % t interval, which are NaN below 3 pairs."""
     differences = np.asarray(differences, float)
     mean = float(differences.mean())
     if len(differences) < 3:
@@ -204,14 +205,14 @@ def paired_interval(differences: np.ndarray) -> tuple[float, float, float]:
 
 
 def anchoring_effect(runs: pd.DataFrame) -> pd.DataFrame:
-    """Say what anchoring changes: anchored minus unanchored, paired by seed.
+    """Return the effect of anchoring on metrics: anchored minus unanchored runs, paired by seed.
 
     Returns
     -------
     DataFrame
-        One row a method x anchoring x protocol x metric of `effect_metrics`, with the columns
-        `EFFECT_COLUMNS`: the mean difference and its 95 % t interval, which is NaN below 3 seeds. Empty
-        where nothing is anchored, or nothing is not.
+        One row for each method x anchoring x protocol x metric of `effect_metrics`, with the columns `EFFECT_COLUMNS`:
+        the mean difference and its 95 % t interval, which is NaN below 3 seeds. Empty if no run is anchored, or if all
+        runs are.
 
     Raises
     ------
@@ -232,10 +233,10 @@ def anchoring_effect(runs: pd.DataFrame) -> pd.DataFrame:
 def write_csv(path: str | Path, frame: pd.DataFrame) -> None:
     """Write a frame as CSV, whole or not at all; NaN becomes an empty field.
 
-    Texts are written as they are, also those that a spreadsheet takes for formulas: another program that reads the file
-    must find the names of the data.
+    Texts are written unchanged, even if a spreadsheet would take them for formulas, so that other programs find the
+    original names of the data.
     """
-    # csv leaves a carriage return unquoted where lines end otherwise, and readers end a line there
+    # the csv module does not quote carriage returns if lines end in a line feed, but readers end a line at them
     has_returns = any("\r" in text for name in frame for text in frame[name] if isinstance(text, str))
     with atomic_path(path) as part:
         quoting: Literal[0, 2] = csv.QUOTE_NONNUMERIC if has_returns else csv.QUOTE_MINIMAL
@@ -243,8 +244,9 @@ def write_csv(path: str | Path, frame: pd.DataFrame) -> None:
 
 
 def read_csv(path: str | Path) -> pd.DataFrame:
-    """Read what `write_csv` wrote; only an empty field is NaN, so that the anchoring "none" stays a name.
+    """Read a CSV file that `write_csv` wrote.
 
-    Names of classes stay texts, such as 007.
+    Only an empty field becomes NaN, so that the anchoring "none" stays a name. Names of classes, such as 007, stay
+    texts.
     """
     return pd.read_csv(path, keep_default_na=False, na_values=[""], dtype=dict.fromkeys(CLASSES, str))

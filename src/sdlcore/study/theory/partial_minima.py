@@ -161,9 +161,9 @@ def share_with_point(members: int, dimension: int, trials: int, rng: np.random.G
 def search_points(W_r: np.ndarray, M: np.ndarray, rng: np.random.Generator, starts: int) -> float:
     """Search for a stationary point of a latent that its whole group activates; return the smallest gradient found.
 
-    The search uses nonlinear least squares and no eigenvectors. It minimises the norm of M_d (v.w_r^d - |v|^2 a_d)
-    relative to M, with v from eq. (76), over activations a_d > 0 that differ by a factor of at most e^6. These are the
-    factors of the encoder's gradient.
+    The search uses nonlinear least squares and no eigenvectors. The encoder's gradient is proportional to the numbers
+    M_d (v.w_r^d - |v|^2 a_d), with v from eq. (76). The search minimises their norm, relative to M, over activations
+    a_d > 0 that differ by a factor of at most e^6.
     """
 
     def slope(logarithms: np.ndarray) -> np.ndarray:

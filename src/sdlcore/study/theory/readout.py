@@ -31,8 +31,8 @@ right only for samples in which its feature is active. In these samples the feat
 times as large, and the others' stay the same. By step 2 this changes the length of r but not its direction: the inner
 product becomes q / (q + P(active)), which is nearly 1.
 
-A regression on N samples adds an error to the row, which turns it away. With the residual variance v / (1 + q) the
-error has an expected square of q / (1 + q) n_p / (N - n_p), and |r|^2 = g^2 m' / (1 + q)^2. Their ratio is
+A regression on N samples adds an error to the row, which changes its direction. With the residual variance v / (1 + q),
+the error has an expected square of q / (1 + q) n_p / (N - n_p), and |r|^2 = g^2 m' / (1 + q)^2. Their ratio is
 n_p sqrt(D) / (g (N - n_p)), without noise n_p (1 - g) / (g (N - n_p)); cos^2 is divided by 1 plus that.
 
 Limits

@@ -12,8 +12,8 @@ L and L~ differ only in states with two or more active features. |sigma(z)| <= |
 + |W_D| |W_E W_p|)^2 |x|^2, and E[|x|^2; two or more active] <= n (n - 1) (1 - S)^2 E[x_d^2 | x_d > 0], since each
 active feature needs another one.
 
-**Counterexamples.** A threshold (sigma(x z) is not x sigma(z)); M_d as it is written, which counts x = 0; a hierarchy,
-in which no feature is ever active alone. The probability of two active features is not at most (1 - S)^2.
+**Counterexamples.** With a threshold, sigma(x z) is not x sigma(z). M_d, read literally, counts x = 0. In a hierarchy
+no feature is ever active alone. The probability of two active features is not at most (1 - S)^2.
 """
 
 import numpy as np

@@ -1,9 +1,9 @@
 """Theorem 3.10 (3.8 of the later revision): absorption is realizable.
 
 **Statement.** Parents have two or more sub-concepts each (Definition 3.9), and a pattern P with a latent for the
-sub-concepts of each parent is realizable. Then for each latent there is a member whose removal to a latent of its own
-gives a realizable pattern P' (eq. 20). Such patterns manifest as partial minima. The proof shrinks one row, raises the
-threshold of all latents, and adds a row.
+sub-concepts of each parent is realizable. Then for each latent one of its features can get a latent of its own: the
+resulting pattern P' (eq. 20) is realizable. Such patterns manifest as partial minima. The proof shrinks one row, raises
+the threshold of all latents, and adds a row.
 
 **Check.** The proof's construction, exactly; linear programs that find a separating row or prove that there is none;
 the stationary points of P and P'.

@@ -3,14 +3,15 @@
 **Statement.** |L - L~| <= n^2 C (1 - S)^2 if 1 - S <= 1/n, with C the supremum of the squared error. The revision no
 longer assumes that features are independent.
 
-**Check.** Both sides for random dictionaries, with independent features and with features that are always active
-together; the condition and C on the paper's bench.
+**Check.** Both sides of the inequality for random dictionaries, with independent features and with features that are
+always active together; the condition and C on the paper's bench.
 
-**What holds.** With independent features, sigma(t z) = t sigma(z) and bounded magnitudes, it is true with n (n - 1) / 2
-in place of n^2, and without the condition 1 - S <= 1/n.
+**What holds.** With independent features, sigma(t z) = t sigma(z) and bounded magnitudes, the inequality is true even
+with n (n - 1) / 2 instead of n^2, and without the condition 1 - S <= 1/n.
 
-**Counterexamples.** A threshold; two features that are active together with chance p, where L is of order p and L~ is
-0. On the paper's bench, the condition fails, the bound exceeds C (which bounds |L - L~| trivially), and C is infinite.
+**Counterexamples.** A threshold breaks it. So do two features that are active together with chance p: L has order p and
+L~ is 0. On the paper's bench, the condition fails, the bound exceeds C (which bounds |L - L~| trivially), and C is
+infinite.
 """
 
 import numpy as np

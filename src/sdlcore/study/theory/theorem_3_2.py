@@ -8,8 +8,8 @@ fixed W_D. Section 2.4 defines regions by one threshold c, with sigma(z) = z 1(z
 **What holds.** The theorem. The Hessian in W_E is 2 sum_d M_d (V_d V_d^T) kron (w_p^d w_p^d^T), where row i of V_d is
 the decoder column of latent i if feature d activates it and zero if not. That is positive semidefinite.
 
-**Counterexamples.** The proof's Hessian (eq. 50) has the diagonal blocks only; one feature that activates two latents
-with equal columns gives [[2, 2], [2, 2]]. TopK has no single threshold. The loss L itself is not biconvex in these
+**Counterexamples.** The proof's Hessian (eq. 50) has only diagonal blocks, but one feature that activates two latents
+with equal columns has the Hessian [[2, 2], [2, 2]]. TopK has no single threshold. The loss L is not biconvex in these
 regions.
 """
 

@@ -10,8 +10,8 @@ with M the largest inner product of two features.
 from M to below 1, K_d = 1 and L~ = 0.
 
 **Counterexamples.** Under ReLU, K_d is about n/2 and the constant grows with n; sum_d M_d is not O(1 - S). Targets of
-norm 10; thresholds from 1 on. The encoder [A; -A] with the decoder [A^-1, -A^-1] loses nothing, so the ground truth is
-no global minimum.
+norm 10 and thresholds of 1 or more break the bound. The encoder [A; -A] with the decoder [A^-1, -A^-1] loses nothing,
+so the ground truth is no global minimum.
 """
 
 from dataclasses import replace

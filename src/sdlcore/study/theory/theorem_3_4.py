@@ -41,8 +41,8 @@ def cosines(rows: np.ndarray, W: np.ndarray) -> np.ndarray:
 def own_latents(problem: Problem, rng: np.random.Generator) -> Weights:
     """Return random weights of zero loss with a latent for each feature that no other feature activates.
 
-    Features of the input must be linearly independent and those of the target unit vectors. Such a decoder is unique
-    up to the scale of each column; encoder rows are free as long as they keep other features silent.
+    Input features must be linearly independent, target features unit vectors. Such a decoder is unique up to the scale
+    of each column; encoder rows are free as long as they keep other features silent.
     """
     z = -rng.exponential(size=(problem.n, problem.n))
     own = problem.threshold + rng.exponential(size=problem.n) + 0.1

@@ -4,7 +4,7 @@
 partial minimum with positive loss, in which gradient descent can become trapped.
 
 **Check.** Random partitions of random features: the point that `partial_minima` constructs, a search for stationary
-points that knows nothing of the construction, and gradient descent from near the points.
+points that does not use this construction, and gradient descent from near the points.
 
 **What holds.** The theorem under a condition: the matrix sum_{d in F} M_d w_r^d w_r^d^T of each group F has an
 eigenvector with a positive inner product with every member. For linearly independent features it is necessary, too.

@@ -75,7 +75,7 @@ class Comparison(Settings):
         return Band(low, high, f"from {low:g} to {high:g}")
 
     def contrasts(self, read: Lookup) -> list[Contrast]:
-        """Return the quantities that have to lie in the band, read by ``read``."""
+        """Look up, with ``read``, the quantities that the claim compares with the band."""
         found = []
         for first, second in self._places():
             observed, label, number = self._observed(read, first), name(first), ""

@@ -18,7 +18,7 @@ from sdlcore.study.verdicts.readings import JUDGED, Reading, describe, readings,
 TOLERANCE = {"gt_recovery_percent": 2.0, "mip": 0.02}
 """Largest difference between a run and a number that it reproduces. `judging` adds L0, whose tolerance is relative."""
 MOST_RUNS = 100
-"""Largest number of runs that a printed recovery could be the average of; larger averages are not tried."""
+"""Largest number of runs to try when checking whether a printed recovery could be an average over runs."""
 KEEPS_K = ("TopK SAE", "Transcoder", "Crosscoder")
 """Methods that keep at most k latents of each sample. BatchTopK keeps k on average; Matryoshka's k is not stated."""
 

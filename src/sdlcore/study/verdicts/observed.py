@@ -31,7 +31,7 @@ class Observed(NamedTuple):
     protocol: str = ""
     """Protocol of the runs; empty without runs and for runs of different protocols."""
     end: float | None = None
-    """0 or 100 if all values equal this end of the scale, else None.
+    """An end of the scale, 0 or 100, if all values equal it; else None.
 
     For a difference: the end that both sides equal. For a difference of changes: the end that both sides of one change
     equal. Neither side can then be above the other.
@@ -62,8 +62,8 @@ class Observed(NamedTuple):
 
 
 Lookup = Callable[[Place, str], Observed]
-"""Function from a place and a metric to values. The metric is named for cosines and tau = .9; the lookup's reading
-replaces both."""
+"""Function from a place and a metric to values. The metric's name assumes cosines and tau = .9; a lookup replaces both
+by the similarity and threshold of its reading."""
 Under = Callable[[str], Reading]
 """Table -> the reading of its numbers."""
 
@@ -166,10 +166,9 @@ def papers_numbers(numbers: pd.DataFrame) -> Lookup:
 
 
 def _scores(table: str, anchoring: str, of_others: bool) -> bool:
-    """Return whether a table prints a row's score over the wanted features.
+    """Return whether a table prints a row's score over the features that are not anchors (``of_others``), or over all.
 
-    The wanted features are the features that are not anchors if ``of_others``, else all features. Rows without anchors
-    are scored on all features, and compared with either.
+    Rows without anchors are scored on all features, and compared with either score.
     """
     others = judged_reading(table).scored == FeatureSet.UNANCHORED
     return others if of_others else not others or anchoring == "none"
@@ -178,7 +177,7 @@ def _scores(table: str, anchoring: str, of_others: bool) -> bool:
 def _same_rows(place: Place) -> Iterator[tuple[str, float]]:
     """Yield the tables that print a row, with the value of the parameter that each varies; the row's own table first.
 
-    Table 1 prints all of its rows itself. Other tables use other anchors, so they do not repeat its anchored rows.
+    Table 1 prints all of its rows. Other tables use other anchors, so they do not repeat its anchored rows.
     """
     yield place.table, place.value
     if place.table in SHARING[1:] and abs(DEFAULTS[place.parameter] - place.value) <= 1e-9:
