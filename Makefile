@@ -1,11 +1,11 @@
-# Starts things; what they do stands in Snakefile, pyproject.toml and .ci/run.
+# Short commands for development. The workflow is in Snakefile, settings of tools in pyproject.toml, CI in .ci/run.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 SLURM_INSTALLED := $(VENV)/.installed-slurm
 BENCHMARK_PYTHON ?= python3.11
-# what `make release-test` installs a release for
+# versions of Python that `make release-test` tests a release with
 PYTHONS ?= python3.11 python3.12 python3.13
 BENCHMARK_VENV := benchmarks/.venv
 BENCHMARK_INSTALLED := $(BENCHMARK_VENV)/.installed
@@ -15,27 +15,27 @@ INTEROP_INSTALLED := $(INTEROP:%=cache/environments/%/.installed)
 DOCS_VENV := .venv-docs
 DOCS_INSTALLED := $(DOCS_VENV)/.installed
 PACKAGES := cache/packages
-# where packages were put by hand, no other place is asked
+# if $(PACKAGES) contains wheels, pip uses only these and no index
 PIP_INSTALL = $(BIN)/python -m pip install --quiet --constraint constraints.txt \
 	$(if $(wildcard $(PACKAGES)/*.whl),--no-index --find-links "$(CURDIR)/$(PACKAGES)")
-# the working tree, and packages of Python alone that were put by hand, which need not be unpacked
+# PYTHONPATH for `make gpu-test`: the working tree, and pure Python wheels in $(PACKAGES), which work without unpacking
 NOTHING :=
 SPACE := $(NOTHING) $(NOTHING)
 ON_GPU = PYTHONPATH="$(subst $(SPACE),:,$(strip $(CURDIR)/src $(CURDIR) $(wildcard $(CURDIR)/$(PACKAGES)/*-none-any.whl)))" $(PYTHON)
 GPU_TESTS := tests/sparse/test_triton_kernels.py tests/sparse/test_kernels.py tests/training/test_read_ahead.py tests/test_device.py
 export PATH := $(CURDIR)/$(BIN):$(PATH)
-# tests start many processes, each of which would compile the package anew
+# tests start many processes, and each would compile the package again without cached bytecode
 unexport PYTHONDONTWRITEBYTECODE
 export OMP_WAIT_POLICY ?= PASSIVE
 ARGS ?=
-# one more than the two cores that the tests are made for, since tests also wait: for jobs to start, for files
+# one more than the two cores that the tests are made for, because tests also wait for jobs and files
 WORKERS ?= 3
-# processes of tests share the cores, so each computes on one thread; tests of threads ask for theirs
+# test processes share the cores, so each computes on one thread; tests of threading set their own number
 PYTEST = OMP_NUM_THREADS=1 pytest --numprocesses=$(WORKERS) --dist=loadfile --no-loadscope-reorder
 
 .PHONY: help run paper test test-all test-processors docs pages-test pages-made slurm slurm-test slurm-quick same faults fuzz peers peers-test neuronpedia-test interop-test check format benchmark gpu-test gpu-study gpu-benchmark workflow-report lock packages dist release-test clean checked compiled
 
-help: ## what there is
+help: ## list all targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 18
 
 run: $(INSTALLED) ## set up and run the default pipeline: results/quick (more flags by ARGS="...")
@@ -44,16 +44,16 @@ run: $(INSTALLED) ## set up and run the default pipeline: results/quick (more fl
 paper: $(INSTALLED) ## set up and run the pipeline at the paper's scale: results/paper
 	snakemake $(ARGS) --quiet reason host --cores all --configfile config/paper.yaml
 
-test: checked ## set up, check and test everything (by WORKERS=3 processes)
+test: checked ## set up, check and test everything (with WORKERS=3 processes)
 	$(PYTEST) $(ARGS)
 
-same: $(INSTALLED) ## run a commit and the working tree, and name every number that differs (BASE=commit, of tiny; quick by ARGS="tiny quick")
+same: $(INSTALLED) ## run the pipeline of a commit and of the working tree, and list numbers that differ (BASE=commit ARGS="tiny quick")
 	python -m tests.same $(BASE) $(ARGS)
 
-test-all: checked ## what make test does, and the tests marked slow
+test-all: checked ## make test, and the tests marked slow
 	$(PYTEST) --hypothesis-profile=thorough -m 'not slurm and not faults and not peers and not interop and not pages' $(ARGS)
 
-test-processors: $(INSTALLED) ## run the numeric packages' tests as other processors would (some tests by ARGS="tests/solvers -k acs")
+test-processors: $(INSTALLED) ## run numeric tests with the instruction sets of other processors (select tests: ARGS="tests/solvers -k acs")
 	python -m tests.processors --numprocesses=$(WORKERS) --dist=loadfile $(ARGS)
 
 slurm: $(SLURM_INSTALLED)
@@ -61,37 +61,37 @@ slurm: $(SLURM_INSTALLED)
 		|| { apt-get update -qq && apt-get install --yes --no-install-recommends -qq slurm-wlm munge; } > /dev/null \
 		|| { echo "this needs Slurm and munge, and could not install Debian's slurm-wlm and munge"; exit 1; }
 
-slurm-test: slurm ## bring up a Slurm on this machine, and run the tiny pipeline on it (root, Debian)
+slurm-test: slurm ## start Slurm on this machine, and run the tiny pipeline on it (root, Debian)
 	pytest -m slurm tests/slurm $(ARGS)
 
-slurm-quick: slurm ## bring up a Slurm on this machine, and run the default pipeline on it: results/quick (root, Debian)
+slurm-quick: slurm ## start Slurm on this machine, and run the default pipeline on it: results/quick (root, Debian)
 	python -m tests.slurm.cluster snakemake --workflow-profile profiles/slurm --cores 2 --quiet reason host $(ARGS)
 
-faults: $(INSTALLED) ## kill, fill up, damage runs of the tiny pipeline, and look at how they end (docs/faults.md; a part by ARGS="-k kills")
+faults: $(INSTALLED) ## test the tiny pipeline with killed jobs, full disks and damaged files (docs/faults.md; select tests: ARGS="-k kills")
 	pytest -m faults tests/faults $(ARGS)
 
-fuzz: $(INSTALLED) ## give odd arrays, texts, images, configurations and dictionaries to what reads them (docs/faults.md)
+fuzz: $(INSTALLED) ## read odd arrays, texts, images, configurations and dictionaries (docs/faults.md)
 	python -m tests.fuzz $(ARGS)
 
-peers: $(BENCHMARK_INSTALLED) ## set up other libraries, for methods that they train (docs/peers.md)
+peers: $(BENCHMARK_INSTALLED) ## install other libraries, for methods that train with them (docs/peers.md)
 
-peers-test: $(INSTALLED) $(BENCHMARK_INSTALLED) ## hold what is taken from other libraries against them
+peers-test: $(INSTALLED) $(BENCHMARK_INSTALLED) ## test adapters and re-implementations of other libraries against the libraries themselves
 	pytest -m peers tests/baselines tests/sources/synth $(ARGS)
 
-neuronpedia-test: $(INSTALLED) $(NEURONPEDIA_VENV)/.installed ## upload latents by Neuronpedia's client to a server on this machine (port 3000)
+neuronpedia-test: $(INSTALLED) $(NEURONPEDIA_VENV)/.installed ## upload latents with Neuronpedia's client to a server on this machine (port 3000)
 	pytest -m peers tests/inside $(ARGS)
 
-interop-test: $(INSTALLED) $(INTEROP_INSTALLED) ## open every export by each library's own loader: docs/results/interop
+interop-test: $(INSTALLED) $(INTEROP_INSTALLED) ## load every export with each library's own loader: docs/results/interop
 	pytest -m interop tests/interop $(ARGS)
 
 docs: $(DOCS_INSTALLED) ## build the docs site with Zensical and with mkdocs-material, without a warning: site/
 	$(DOCS_VENV)/bin/zensical build --strict --clean
 	NO_MKDOCS_2_WARNING=1 $(DOCS_VENV)/bin/mkdocs build --quiet --strict --site-dir site/material
 
-pages-test: $(INSTALLED) ## execute every code block of every page, and plan or parse those that need more than a test has
+pages-test: $(INSTALLED) ## execute every code block of every page; blocks that a test cannot run are planned or parsed
 	pytest -m 'pages or not pages' tests/pages $(ARGS)
 
-pages-made: $(INSTALLED) ## write what pages have from code: pictures of tutorials, references of Python and the command line, metrics
+pages-made: $(INSTALLED) ## write the generated parts of pages: tutorial pictures, Python and command-line references, metrics
 	python -m tests.pages.pictures
 	python -m tests.pages.command_line > docs/reference/command-line.md
 	python -m tests.pages.python_names
@@ -104,7 +104,7 @@ checked: $(INSTALLED)
 compiled: $(INSTALLED)
 	python -m tests.compiled
 
-check: $(INSTALLED) ## linters, formatters, types and who imports whom
+check: $(INSTALLED) ## run linters, formatters, type checks and import rules
 	ruff check .
 	ruff format --check .
 	snakefmt --check Snakefile workflow
@@ -116,24 +116,24 @@ check: $(INSTALLED) ## linters, formatters, types and who imports whom
 	snakemake --lint
 	snakemake --lint --configfile config/tiny.yaml
 
-format: $(INSTALLED) ## put the code into shape
+format: $(INSTALLED) ## fix lint errors and format the code
 	ruff check --fix .
 	ruff format .
 	snakefmt Snakefile workflow
 
-benchmark: $(BENCHMARK_INSTALLED) ## time training beside other libraries: benchmarks/results (needs a quiet machine)
+benchmark: $(BENCHMARK_INSTALLED) ## time training beside other libraries: benchmarks/results (needs an idle machine)
 	$(BENCHMARK_VENV)/bin/python -m benchmarks $(ARGS)
 
-gpu-test: ## test the kernels for GPUs: on a GPU where there is one, else by Triton's interpreter (nothing is installed)
+gpu-test: ## test the GPU kernels, on a GPU or else with Triton's interpreter (installs nothing)
 	$(ON_GPU) -m pytest -m 'kernels or not kernels' $(GPU_TESTS) $(ARGS)
 
-gpu-study: ## the most valuable measurements on a GPU, resumable, nine minutes a call: benchmarks/results/gpu (nothing is installed)
+gpu-study: ## run the most valuable measurements on a GPU, resumable, nine minutes a call: benchmarks/results/gpu (installs nothing)
 	$(ON_GPU) -m benchmarks.gpu_study $(ARGS)
 
-gpu-benchmark: ## time training on a GPU beside other libraries: benchmarks/results/gpu (nothing is installed)
+gpu-benchmark: ## time training on a GPU beside other libraries: benchmarks/results/gpu (installs nothing)
 	$(ON_GPU) -m benchmarks.gpu $(ARGS)
 
-workflow-report: $(INSTALLED) ## Snakemake's own report of the last run, beside ours
+workflow-report: $(INSTALLED) ## write Snakemake's own report of the last run: results/snakemake-report.html
 	snakemake --report results/snakemake-report.html $(ARGS)
 
 lock: $(SLURM_INSTALLED) ## write the installed versions to constraints.txt
@@ -169,7 +169,7 @@ $(INSTALLED): pyproject.toml constraints.txt
 			exit 1; } >&2
 	touch $@
 
-# an extra of its own: with it, every start of Snakemake asks a scheduler that is configured, and waits where it is down
+# an extra of its own, because with it every start of Snakemake queries a configured scheduler, and waits if that is down
 $(SLURM_INSTALLED): $(INSTALLED)
 	$(PIP_INSTALL) --editable '.[test,slurm]'
 	touch $@

@@ -7,4 +7,4 @@
 include: "workflow/Snakefile"
 
 
-workflow.default_target = "all"  # what is included has no say in it
+workflow.default_target = "all"  # an included file cannot set it

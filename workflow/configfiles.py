@@ -1,7 +1,7 @@
-"""Check configuration files before Snakemake reads them: run by the profiles, which Snakemake reads first.
+"""Check configuration files before Snakemake reads them. The profiles run this, since Snakemake reads profiles first.
 
-What --configfile names is read before the Snakefile is, and then Snakemake runs the Python code of a file that says
-`__use_yte__`, goes over what aliases repeat for as long as that takes, and ends in errors that name no file.
+Snakemake reads the files of --configfile before the Snakefile. It executes Python code in a file with `__use_yte__`,
+may take very long to expand repeated YAML aliases, and reports errors without the name of the file.
 """
 
 import sys
@@ -13,9 +13,9 @@ from sdlcore.study.configuration.yaml_files import ConfigError, load_yaml, mappi
 
 
 def named(words: list[str]) -> list[str]:
-    """Return the files that the last --configfile in Snakemake's command line names."""
+    """Return the files after the last --configfile in Snakemake's command line."""
     files: list[str] = []
-    taken = False  # whether a word that is no option is one more of them
+    taken = False  # whether the next word, if it is no option, is one more file
     for word in words:
         option, equals, value = word.partition("=")
         if option in ("--configfile", "--configfiles"):

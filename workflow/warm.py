@@ -1,22 +1,24 @@
-"""Fork jobs that take little longer than to load their libraries from a Python that has loaded them.
+"""Start short jobs quickly: fork them from a Python process that has loaded their libraries already.
 
     python warm.py serve MODULE...
     python -IS warm.py run ADDRESS SCRIPT ARGUMENT...
 
-Loading torch and numba takes two to three seconds, as long as many of the default's trainings, and ten times as long as
-most of its evaluations. ``serve`` loads the modules at its first request and forks a process for each; it ends when its
-standard input does, so with the Snakemake that started it. ``run`` is ``python SCRIPT ARGUMENT...`` in such a process:
-with the files, environment, working directory and exit status of the caller, and no longer than it: when the caller is
-killed, the kernel sends the signal that ends script and all. Scripts are read anew each time. So are all modules from
-folders of PYTHONPATH once a file of one was edited. Without a server, ``run`` is Python itself, and says so.
+Loading torch and numba takes two to three seconds, as long as many trainings of the default configuration and ten times
+as long as most of its evaluations. ``serve`` loads the modules at its first request, and forks a process for each
+request. It ends when its standard input closes, which happens when the Snakemake that started it ends. ``run`` executes
+``python SCRIPT ARGUMENT...`` in such a process, with the caller's standard streams, environment and working directory,
+and exits with the script's status. If the caller is killed, the kernel sends a signal that ends the script and its
+children. Scripts are read again each time. Once a module from a folder of PYTHONPATH was edited, all modules from these
+folders are imported again. Without a server, ``run`` starts an ordinary Python and prints a message.
 
-A script that succeeded ends as in Python, but that its objects are not freed one by one: this would copy the memory
-that all forks share, a fifth of a second's work. A file that it leaves open is not flushed.
+A script that succeeded ends as in Python, except that its objects are not freed one by one: freeing would copy the
+memory that all forks share, which takes a fifth of a second. Files that the script leaves open are not flushed.
 
-The address is a name in Linux' abstract namespace: no file that a kill leaves behind, that somebody may remove, or that
-has too long a path. Such names have no owner, so either end asks the kernel whose process the other is.
+The address is a name in Linux' abstract namespace. Unlike a socket file, it is not left behind by a kill, cannot be
+deleted by others, and cannot have too long a path. Such names have no owner, so each end asks the kernel which user the
+process at the other end belongs to.
 
-Linux only. Limits that the calling shell has set (``ulimit``, ``taskset``) are not handed on; those of Snakemake are.
+Linux only. Limits that the calling shell has set (``ulimit``, ``taskset``) do not apply; Snakemake's own limits do.
 """
 
 import atexit
@@ -39,13 +41,13 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 Loaded = dict[str, tuple[str, tuple[int, ...] | None]]
-"""Modules that may be edited: file, and what it was when it was loaded, by name."""
+"""Name of a module that may be edited -> its file, and the file's stamp (`_stamp`) when the module was loaded."""
 TICK = 0.1
-"""Seconds by which the times of files may lie behind the clock."""
+"""Seconds by which the modification times of files may lag behind the clock."""
 
 
 def run(address: str, arguments: list[str]) -> NoReturn:
-    """Have the server at ``address`` run a script with arguments, and end as it does."""
+    """Let the server at ``address`` run a script with arguments, and exit with the script's status."""
     server = socket.socket(socket.AF_UNIX)
     request = {"arguments": arguments, "environment": dict(os.environ), "folder": str(Path.cwd())}
     try:
@@ -55,7 +57,7 @@ def run(address: str, arguments: list[str]) -> NoReturn:
         socket.send_fds(server, [b"\n"], [0, 1, 2])
         with server.makefile("w") as file:
             file.write(json.dumps(request) + "\n")
-    except OSError as error:  # the script has not begun: it does once all of the request is there
+    except OSError as error:  # the script has not begun, since it starts only after the whole request has arrived
         print(
             f"{address}: {error.strerror or error}, so a Python of its own runs {arguments[0]}",
             file=sys.stderr,
@@ -71,7 +73,10 @@ def run(address: str, arguments: list[str]) -> NoReturn:
 
 
 def serve(modules: list[str]) -> str | None:
-    """Print an address and answer there until standard input ends; in a process for a script, return which."""
+    """Print an address and answer requests there until standard input closes.
+
+    Return None then. In a process that was forked for a script, return the path of the script.
+    """
     address = f"@sdlcore-{os.urandom(8).hex()}"
     listener = socket.socket(socket.AF_UNIX)
     try:
@@ -82,7 +87,7 @@ def serve(modules: list[str]) -> str | None:
     print(address, flush=True)
     loaded: Loaded = {}
     since = 0.0
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for those that wait for scripts
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # let the kernel reap the processes that wait for scripts
     while True:
         ready, _, _ = select.select([listener, sys.stdin], [], [])
         if sys.stdin in ready:
@@ -104,31 +109,31 @@ def serve(modules: list[str]) -> str | None:
 
 
 def _name(address: str) -> str:
-    """Return an abstract socket's name as the system takes it."""
+    """Return the name of an abstract socket in the form that the system expects."""
     return "\0" + address.removeprefix("@")
 
 
 def _is_mine(other: socket.socket) -> bool:
-    """Tell whether the process at the other end runs as the same user."""
+    """Return whether the process at the other end runs as the same user."""
     _, user, _ = struct.unpack("3i", other.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i")))
     return bool(user == os.geteuid())
 
 
 def _load(modules: list[str]) -> Loaded:
-    """Import modules, and keep what they are made of out of the way of garbage collectors, those of forks included.
+    """Import modules, and exclude their objects from garbage collection, in forks too.
 
-    Return the modules that come from folders of PYTHONPATH.
+    Return the modules from folders of PYTHONPATH.
     """
     for module in modules:
-        with contextlib.suppress(ImportError, OSError):  # a script that needs it says so
+        with contextlib.suppress(ImportError, OSError):  # a script that needs the module reports the error
             importlib.import_module(module)
     if "numba" in modules and (numba := sys.modules.get("numba")):
-        numba.njit(lambda: None)()  # it has a fifth of a second's work with whatever it compiles or loads first
+        numba.njit(lambda: None)()  # the first compilation takes a fifth of a second more than later ones
     if digest := sys.modules.get("sdlcore.storage.digest"):
         for module in [module for module in modules if module.startswith("sdlcore.") and module in sys.modules]:
             digest.source_digest(
                 Path(str(sys.modules[module].__file__)), digest.HOME
-            )  # it remembers all that it parsed
+            )  # the digest caches all files that it parsed
     gc.freeze()
     given = os.environ.get("PYTHONPATH", "").split(os.pathsep)
     folders = tuple(f"{Path(folder).absolute()}{os.sep}" for folder in given if folder)
@@ -137,7 +142,7 @@ def _load(modules: list[str]) -> Loaded:
 
 
 def _stamp(file: str) -> tuple[int, ...] | None:
-    """Return what differs once a file was edited or replaced; None if it is gone."""
+    """Return a stamp of a file that changes if the file is edited or replaced; None if the file is gone."""
     try:
         found = Path(file).stat()
     except OSError:
@@ -146,7 +151,10 @@ def _stamp(file: str) -> tuple[int, ...] | None:
 
 
 def _forget_edited(loaded: Loaded, since: float) -> None:
-    """Have all of these modules imported anew if a file of one was edited since then, loading included."""
+    """Remove all modules of ``loaded`` from the cache of imports if a file of one was edited after ``since``.
+
+    ``since`` is the time before loading began, so edits during loading count.
+    """
     for file, stamp in loaded.values():
         now = _stamp(file)
         if now is None or now != stamp or now[-1] >= (since - TICK) * 1e9:
@@ -156,7 +164,7 @@ def _forget_edited(loaded: Loaded, since: float) -> None:
 
 
 def _answer(caller: socket.socket) -> str:
-    """Start a process for a script and tell the caller how it ended; in that process, return which script."""
+    """Start a process for a script and send its exit status to the caller; in that process, return the script."""
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     _, files, _, _ = socket.recv_fds(caller, 1, 3)
     with caller.makefile() as file:
@@ -180,17 +188,18 @@ def _answer(caller: socket.socket) -> str:
 
 
 def _end_with(caller: socket.socket) -> None:
-    """From now on, the end of the caller is that of this process, the script's and all that it starts, by SIGIO."""
+    """Tie this process group to the caller: when the caller ends, SIGIO ends this process, the script and its
+    children."""
     os.setpgid(0, 0)
     fcntl.fcntl(caller, fcntl.F_SETOWN, -os.getpid())
     fcntl.fcntl(caller, fcntl.F_SETFL, fcntl.fcntl(caller, fcntl.F_GETFL) | os.O_ASYNC)
-    if select.select([caller], [], [], 0)[0]:  # there is nothing to read but the end
+    if select.select([caller], [], [], 0)[0]:  # readable only if the caller has ended already, since it sends no more
         os._exit(1)
 
 
 def _end() -> NoReturn:
     """End as Python does after a script that succeeded, without freeing its objects."""
-    threading._shutdown()  # type: ignore[attr-defined]  # waits for threads, but for daemons
+    threading._shutdown()  # type: ignore[attr-defined]  # waits for threads except daemons
     atexit._run_exitfuncs()
     sys.stdout.flush()
     sys.stderr.flush()

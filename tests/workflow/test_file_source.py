@@ -117,7 +117,7 @@ def test_stores_outlive_the_files_that_they_were_made_from(checkout):
         share = {"sources": {"file": {"mine": {**SOURCE, "test_share": 0.3, "run": {"n_q": 32}}}}}
         done = checkout.snakemake(RUN, change=CHANGE | share, check=False)
         assert done.returncode != 0
-        assert "not of such a file with these settings" in done.stdout
+        assert "from another file or other settings" in done.stdout
     finally:
         after.rename(before)
 

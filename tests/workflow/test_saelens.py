@@ -36,7 +36,7 @@ def test_a_synthetic_model_is_checked_planned_sampled_and_trained_on(checkout):
     assert not checkout.plan(metrics, change=asked()).jobs
     other = checkout.snakemake(metrics, "-n", change=asked(model="gone"), check=False).stdout
     assert "sources.saelens.theirs: no such file: gone/synthetic_model_config.json" in other
-    assert "results/their has results of theirs, but not of such a file with these settings" in other
+    assert "results/their has results of theirs, but from another file or other settings" in other
     (checkout.path / "elsewhere").rename(folder)
     written(folder, bias=np.zeros(N_P))
     assert checkout.plan(metrics, change=asked()).rules() == {"saelens", "anchors", "train", "evaluate"}

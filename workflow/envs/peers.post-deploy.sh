@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
-# Beside peers.yml, whose dependencies pip installs; the reasons stand in benchmarks/requirements-alone.txt.
+# Installs packages without their dependencies, after pip has installed those of peers.yml. The reasons are in
+# benchmarks/requirements-alone.txt.
 set -euo pipefail
 python -m pip install --no-deps dictionary-learning==0.1.0

@@ -1,4 +1,4 @@
-# CLIP models and the images that they embed.
+# Files and settings of CLIP models and of their images.
 from sdlcore.sources.images.settings import FASHION_MNIST, TRAINED_HERE
 
 
@@ -11,12 +11,14 @@ def is_fashion_mnist(wildcards):
 
 
 def clip_prepared_images(wildcards):
-    """The image folder that the pipeline itself makes; nothing where the user's own is taken."""
+    """Return the image folder that the pipeline makes; empty if the source uses the user's own folders."""
     return FILES.prepared_images(wildcards.source) or []
 
 
 def clip_folders(wildcards):
-    """The folders of training and evaluation images; the latter None where some of the former are held out."""
+    """Return the folders of training and evaluation images.
+
+    The latter is None if some of the training images are held out for evaluation."""
     return FILES.images(wildcards.source)
 
 
@@ -25,7 +27,7 @@ def clip_test_images(wildcards):
 
 
 def clip_model(wildcards):
-    """The architecture: a name, or a JSON file of the working directory or else of the checkout."""
+    """Return the architecture: a name, or a JSON file in the working directory or else in the checkout."""
     model = clip_source(wildcards).model
     return in_checkout(model) if model.endswith(".json") and not Path(model).exists() else model
 

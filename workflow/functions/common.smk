@@ -1,4 +1,4 @@
-# What all stages share: the validated configuration, paths, and the means to track settings and code.
+# Shared by all stages: the validated configuration, paths, and functions that track settings and code.
 import json
 import logging
 import sys
@@ -14,15 +14,15 @@ from sdlcore.storage.digest import source_digest
 SCRIPTS = REPOSITORY / "workflow/scripts"
 ENVIRONMENT = str(REPOSITORY / "environment.yml")
 PEERS_ENVIRONMENT = str(REPOSITORY / "workflow/envs/peers.yml")
-# Snakemake formats paths of environments and scripts, too
+# Snakemake formats paths of environments and scripts as templates, so some characters break them
 if problem := unfit_text(str(REPOSITORY)):
     raise WorkflowError(f"{str(REPOSITORY)!r}: expected a path of the checkout {problem}; move it")
 try:
-    # every job reads the configuration again, and one notice of a deprecated key is enough
+    # every job reads the configuration again, so only the main process warns about deprecated keys
     logging.getLogger(old_keys.__name__).disabled = not workflow.is_main_process
-    if workflow.modifier.skip_configfile:  # a module, whose importer gives it all that there is beside the default
+    if workflow.modifier.skip_configfile:  # a module: the importing workflow passes all settings that are not defaults
         given = config
-    else:  # read again, since Snakemake takes the last of doubled keys and does not say what was given beside the default
+    else:  # read again, because Snakemake hides doubled keys and does not separate given settings from defaults
         given = read_given(workflow.overwrite_configfiles, workflow.config_settings.config)
     default = load_yaml(REPOSITORY / "config/config.yaml")
     study = configure(given, default)
@@ -33,7 +33,8 @@ RESULTS = FILES.results
 CACHE = study.cache
 
 
-# Snakemake keeps its records beside results/, not in it. Without them it goes by times, which `cp -r` makes those of copying
+# Snakemake keeps its records beside results/, not in it. Without them it compares modification times, and `cp -r` resets
+# these.
 if workflow.is_main_process and any(Path(RESULTS, "activations").rglob("*.h5")):
     if not any(Path(".snakemake/metadata").glob("*")):
         print(
@@ -43,7 +44,7 @@ if workflow.is_main_process and any(Path(RESULTS, "activations").rglob("*.h5")):
         )
 
 
-# <results>, <logs> and <cache> in the rules
+# folders that rules refer to as <results>, <logs> and <cache>
 pathvars:
     cache=CACHE,
     results=RESULTS,
@@ -51,12 +52,12 @@ pathvars:
 
 
 def pattern(names):
-    """A pattern of names, or of nothing."""
+    """Return a regular expression that matches any of the names; without names, one that never matches."""
     return "|".join(names) or "(?!)"
 
 
 def names_of(*kinds):
-    """A pattern of the names of the sources of some kinds."""
+    """Return a regular expression that matches the names of all sources of some kinds."""
     return pattern(name for kind in kinds for name in getattr(study.sources, kind))
 
 
@@ -69,21 +70,22 @@ wildcard_constraints:
 
 
 def as_json(value):
-    """JSON that is the same text for the same content, since Snakemake compares params as text."""
+    """Return JSON with sorted keys, because Snakemake compares params as text."""
     return json.dumps(value, sort_keys=True)
 
 
-# a plan of hundreds of runs would parse the same files as often. Rules ask by functions of wildcards, since what runs one
-# job on a node reads all rules, and needs the digest of one
+# Cached, because a plan of hundreds of runs would parse the same files as often. Rules call this in functions of
+# wildcards, because a process that runs one job on a node reads all rules but needs only one digest.
 @cache
 def code_digest(script, *parts):
-    """Digest of a script and all of sdlcore that it imports: as a param, it reruns the stage when that code changes.
+    """Return the digest of a script and of all code in sdlcore that it imports.
 
-    `parts` are modules that it imports by names in its settings. What reads dictionaries needs none of their parts:
-    where one changes, they are made anew."""
+    As a param, it reruns a stage when that code changes. `parts` are modules that the script imports by names in its
+    settings. Scripts that only read dictionaries leave out the dictionaries' parts: a change of these makes the
+    dictionaries again anyway."""
     return source_digest(SCRIPTS / f"{script}.py", REPOSITORY / "src", parts)
 
 
 def in_checkout(path):
-    """The way to a file of the checkout from the working directory: a checkout that is moved makes nothing anew."""
+    """Return the relative path of a file in the checkout, so that moving everything to another place reruns nothing."""
     return os.path.relpath(REPOSITORY / path)

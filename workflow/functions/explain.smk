@@ -7,5 +7,5 @@ STAGES = PRODUCTS["explain"].stages if "explain" in PRODUCTS else {}
 
 
 def stage_of(wildcards):
-    """The stage of a job of looks."""
+    """Return the stage that a job of the rule looks belongs to."""
     return STAGES[wildcards.stage]

@@ -1,4 +1,4 @@
-# Language models and texts: the user's own files, the hub's, or out of wheels.
+# Language models and texts: from the user's files, from the hub, or from wheels.
 import hashlib
 
 from sdlcore.sources.language.hub_names import is_hub_model, is_hub_text
@@ -7,7 +7,7 @@ from sdlcore.sources.wheels import PREFIX, WheelError, parse_reference
 
 
 def wheel_files():
-    """The files that sources take out of wheels: path below the cache's wheels -> reference and checksum."""
+    """Return the files that sources need from wheels: path below the cache's folder of wheels -> reference, checksum."""
     found = {}
     for name, settings in study.sources.language.items():
         for key in ("model", "text"):
@@ -23,8 +23,8 @@ def wheel_files():
             }
             if found.setdefault(path, file) != file:
                 raise WorkflowError(
-                    f"sources.language.{name}.{key}: another source takes a file of the same name out of the same"
-                    f" wheel, as {found[path]}, not {file}; make the two agree"
+                    f"sources.language.{name}.{key}: another source reads the same file of the same wheel as"
+                    f" {found[path]}, here it is {file}; make the two agree"
                 )
     return found
 
@@ -37,7 +37,7 @@ def wheel_file(wildcards):
 
 
 def local_gguf(model):
-    """Return the path below the results' models of what a GGUF file of one's own is converted to."""
+    """Return the path, below the folder models of the results, for the converted form of a local GGUF file."""
     return f"local-{hashlib.sha256(model.encode()).hexdigest()[:12]}/{Path(model).name}"
 
 
@@ -49,13 +49,13 @@ GGUF_FILES = {
 
 
 def gguf_file(wildcards):
-    """Input function: what is converted to a folder that is linked to below the results' models."""
+    """Input function: the GGUF file that a folder below the results' models is converted from."""
     path = f"{wildcards.wheel}/{wildcards.member}"
     return GGUF_FILES.get(path, f"{CACHE}/wheels/{path}")
 
 
 def language_model(wildcards):
-    """The folder of a source's model, or its name at the hub."""
+    """Return the folder of a source's model, or its name on the hub."""
     model = study.language(wildcards.source).model
     if model.startswith(PREFIX):
         return f"{RESULTS}/models/{parse_reference(model).cached}"
@@ -63,7 +63,7 @@ def language_model(wildcards):
 
 
 def language_text(wildcards):
-    """The file or folder of a source's text, or its name at the hub."""
+    """Return the file or folder of a source's text, or its name on the hub."""
     text = study.language(wildcards.source).text
     return f"{CACHE}/wheels/{parse_reference(text).cached}" if text.startswith(PREFIX) else text
 
@@ -79,13 +79,13 @@ def language_text_files(wildcards):
 
 
 def shape_of_model(name):
-    """How large a source's model is, and how long its contexts may be; None where the model is not here yet."""
+    """Return the dimensions of a source's model and its largest context length; None if it is not on this machine."""
     model = language_model(SimpleNamespace(source=name))
     return None if is_hub_model(model) else model_shape(model)
 
 
 def check_model(name):
-    """Refuse layers that the model does not have and contexts that it does not take, which the extraction finds late."""
+    """Refuse layers beyond the model's and too long contexts early, because the extraction would fail only late."""
     model, source = shape_of_model(name), study.language(name)
     key, layers = ("layer", [source.layer]) if source.layers is None else ("layers", source.layers)
     if model and max(layers) > model.blocks:
@@ -102,13 +102,15 @@ if workflow.is_main_process:
 
 
 def language_environment(wildcards):
-    """What is local asks nothing of the hub."""
+    """Return environment variables that keep jobs with local models and texts from contacting the hub."""
     on_hub = is_hub_model(language_model(wildcards)) or is_hub_text(language_text(wildcards))
     return "" if on_hub else "HF_HUB_OFFLINE=1"
 
 
 def language_memory(wildcards):
-    """Megabytes for a source's model: its weights twice. A model of the hub is not here yet; 7B in bfloat16 fit."""
+    """Return the memory for a source's model in megabytes: twice its weights.
+
+    For models on the hub, whose size is not known yet, it is enough for 7B parameters in bfloat16."""
     model = language_model(wildcards)
     if is_hub_model(model):
         return 32000
@@ -117,7 +119,7 @@ def language_memory(wildcards):
 
 
 def language_minutes(wildcards):
-    """Generous for a CPU: 20,000 tokens a minute."""
+    """Return the time limit of an extraction in minutes, for 20,000 tokens a minute: generous even on a CPU."""
     settings = study.language(wildcards.source)
     rows = settings.test_samples if settings.stream else settings.train_samples // settings.shards
     return max(120, rows // 20000)

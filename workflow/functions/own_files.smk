@@ -1,4 +1,5 @@
-# Files of one's own that sources are made from: whether they are there, what they hold, and whether stores outlive them.
+# Checks of the user's files: whether they exist, whether they fit the configuration, and whether finished stores can be
+# used without them.
 from types import SimpleNamespace
 
 from sdlcore.errors import SourceError
@@ -10,17 +11,19 @@ from sdlcore.study.configuration.validation import batches_beyond_rows
 
 
 def own_files(name):
-    """Files and folders of one's own that a source is made from; those of images, its job looks for."""
+    """Return the user's files and folders that a source reads, except image folders, which the job checks itself."""
     return getattr(study.source(name), "files", [])
 
 
 def missing_files(name):
-    """Those of them that are not there."""
+    """Return the user's files of a source that do not exist."""
     return [file for file in own_files(name) if not Path(file).exists()]
 
 
 def files_of_source(wildcards):
-    """Input function: a source's own files. Snakemake itself would take stores of files that are gone for good ones."""
+    """Input function: the user's files of a source.
+
+    An error if one is missing, because Snakemake would then accept existing stores as up to date."""
     if missing := missing_files(wildcards.source):
         kind = study.source(wildcards.source).kind
         raise WorkflowError(f"sources.{kind}.{wildcards.source}: no such file: {', '.join(missing)}")
@@ -28,12 +31,12 @@ def files_of_source(wildcards):
 
 
 def as_read(kind, name):
-    """A source's settings as the extraction has them."""
+    """Return a source's settings as the dataclass of its extraction."""
     return kind.from_dict(settings_for(kind, SimpleNamespace(source=name)))
 
 
 def outlives_its_files(name):
-    """Whether a source's files are gone, and its stores were made from them: what is made from these needs no more."""
+    """Return whether a source's files are gone but its stores were made from them, so that later stages can run."""
     source = study.source(name)
     if source.is_streamed or not missing_files(name):
         return False
@@ -49,27 +52,28 @@ OUTLIVING = [name for name in study.all_sources() if outlives_its_files(name)]
 
 
 def to_be_made(names):
-    """A pattern of the sources that rules make the stores of; of the others, no rule is asked.
+    """Return a regular expression that matches the sources whose stores a rule makes.
 
-    A rule without inputs would not do for these, since Snakemake loses jobs that take what such a one makes."""
+    Sources that outlive their files get no rule. A rule without inputs would not do, because Snakemake then loses jobs
+    that read its outputs."""
     return pattern(name for name in names if name not in OUTLIVING)
 
 
 def refuse_missing_files():
-    """Refuse results that would be taken for those of files that are not there.
+    """Refuse to reuse results of a source whose files are missing, unless they were made from these files.
 
-    Where a rule lacks its inputs, Snakemake takes the outputs that are there for good ones."""
+    If inputs of a rule are missing, Snakemake accepts its existing outputs as up to date."""
     for name, source in study.all_sources().items():
         missing = [] if name in OUTLIVING else missing_files(name)
         if missing and any(Path(RESULTS, folder, name).exists() for folder in ("activations", "runs")):
             raise WorkflowError(
                 f"sources.{source.kind}.{name}: no such file: {', '.join(missing)}. {RESULTS} has results of {name}, but "
-                "not of such a file with these settings; correct the path, or put the file back"
+                "from another file or other settings; correct the path, or put the file back"
             )
 
 
 def read_arrays(read, name):
-    """What a function reads of the files of a source of kind file; what the extraction would refuse is refused."""
+    """Call a function that reads the files of a source of kind file, and turn its errors into workflow errors."""
     try:
         return read(as_read(FileSource, name))
     except SourceError as error:
@@ -78,7 +82,7 @@ def read_arrays(read, name):
 
 @cache
 def arrays_shape(name):
-    """Samples and dimensions of a source, as the headers of its files say; None where one is not there."""
+    """Return the numbers of samples and dimensions in a source's files; None if a file is missing."""
     if name not in study.sources.file or missing_files(name):
         return None
     from sdlcore.sources.files.extraction import shapes  # only here: it loads HDF5
@@ -87,7 +91,7 @@ def arrays_shape(name):
 
 
 def check_arrays(name):
-    """Refuse what jobs would: batches larger than the files, and more anchors than classes."""
+    """Refuse early what jobs would refuse: batches with more rows than the files, and more anchors than classes."""
     from sdlcore.sources.files.extraction import count_classes  # only here: it loads HDF5
 
     shape = arrays_shape(name)
@@ -109,7 +113,7 @@ def check_arrays(name):
 
 
 def check_synthetic_model(name):
-    """Refuse a synthetic model that the job would refuse, by its configuration alone."""
+    """Refuse early a synthetic model that the job would refuse, by its configuration file alone."""
     from sdlcore.sources.saelens.model import read_config  # only here: it loads scipy
 
     try:
@@ -118,7 +122,7 @@ def check_synthetic_model(name):
         raise WorkflowError(f"sources.saelens.{name}: {error}")
 
 
-# before anything runs, and not where a job asks: Snakemake would take what is there already for files without a rule
+# in the main process, before anything runs: an error in a job's input function would make Snakemake use existing files
 if workflow.is_main_process:
     for name in study.sources.file:
         if not missing_files(name):

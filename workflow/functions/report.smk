@@ -1,4 +1,4 @@
-# The plan of the whole, its report, and the runs that are kept with the code.
+# The plan of a configuration, its report, and the runs that are kept with the code.
 import shutil
 
 from sdlcore.study.configuration.cost import RATE, measured_rate, plan_lines, stages, too_large
@@ -9,31 +9,31 @@ PUBLISHED = REPOSITORY / "docs/results" / study.name / "runs"
 
 
 def say(log, paths):
-    """Print and log what was written."""
+    """Print and log the paths of written files."""
     text = "\n".join([*map(str, paths), f"{len(paths)} files written"])
     Path(log).write_text(f"{text}\n")
     print(text)
 
 
 def report_inputs():
-    """The files that the report is made from: those of products, and what is kept with the code."""
+    """Return the files that the report shows: files of products, and files that are kept with the code."""
     files = [file for name in WHOLE for file in PRODUCTS[name].outputs(name, FILES)]
     return [file for file in files if file.endswith((".csv", ".png")) and not file.endswith("_runs.csv")] + KEPT
 
 
-# what the scale of this configuration cannot decide, runs at the paper's have, where the documentation is there
+# results at the paper's scale, which are kept with the code; the report shows them too, if the checkout includes docs/
 KEPT = [f"docs/results/paper/{name}.csv" for name in ("verdicts", "claims", "table1")]
 KEPT = [in_checkout(path) for path in KEPT if study.name != "paper" and (REPOSITORY / path).exists()]
 KEPT += [FILES.nearest_protocol] * bool(KEPT)
 
 
-# those whose runs can be planned for themselves
+# products with a plan of their own
 ASKED = {path.rpartition(".")[-1]: product for path, product in study.asked().items() if not product.alone}
 PLANNED = [name for name, product in ASKED.items() if product.cells(study) or product.judged_here(study)]
 
 
 def found_shapes():
-    """What files and models that are there say of sources that the configuration knows the dimensions of only later."""
+    """Return the shapes of sources whose dimensions are not in the configuration, as far as files and models exist."""
     found = {name: shape for name in study.sources.file if (shape := arrays_shape(name))}
     for name, source in study.sources.language.items():
         if source.n_p is None and (model := shape_of_model(name)):
@@ -42,7 +42,7 @@ def found_shapes():
 
 
 def say_plan(log, name=None):
-    """Print and log the plan, of one table or figure where it is named; fail where the disk is plainly too small for it."""
+    """Print and log the plan of the configuration, or of one table or figure; fail if the disk is clearly too small."""
     folder = Path(RESULTS).absolute()
     free = shutil.disk_usage(next(path for path in [folder, *folder.parents] if path.exists())).free
     rate, runs = measured_rate(folder.parent) or (RATE, 0)
@@ -62,7 +62,7 @@ def say_plan(log, name=None):
         raise WorkflowError(refused)
 
 
-# before anything runs, and in a dry run too
+# warn before anything runs, in dry runs too
 if workflow.is_main_process:
     for line in large_activations(
         study, study.all_sources(), Path(RESULTS).absolute(), extraction_memory, found_shapes()

@@ -1,4 +1,4 @@
-# The folder of the checkout, whose scripts jobs run.
+# The folder of the checkout, which contains the scripts of jobs.
 import subprocess
 import tarfile
 import tempfile
@@ -8,13 +8,13 @@ from snakemake.exceptions import WorkflowError
 
 
 def checkout(here):
-    """Return the folder of the checkout, given this file's folder as Snakemake knows it.
+    """Return the folder of the checkout, given this file's folder in Snakemake's representation.
 
-    Where that is one of a commit (gitfile, github, gitlab), the commit's files are unpacked once, below the working
-    directory's .snakemake."""
+    If the workflow is imported from a commit (gitfile, github, gitlab), the commit's files are unpacked once, below
+    .snakemake in the working directory."""
     if not hasattr(here, "ref"):
         return Path(str(here)).parents[1]
-    # private, and new: without it, github() and the like need a Snakemake that keeps clones
+    # these attributes are private and new in Snakemake; older versions keep no clone for github() and the like
     if not hasattr(here, "repo_path") and not hasattr(here, "hosted_repo"):
         raise WorkflowError(f"{here}: this Snakemake keeps no clone of it; clone it, and name workflow/Snakefile there")
     repository = here.repo_path if hasattr(here, "repo_path") else here.hosted_repo.repo_clone
@@ -28,13 +28,13 @@ def checkout(here):
             with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
                 part = Path(scratch) / commit
                 with tarfile.open(fileobj=files) as archive:
-                    # Python 3.11.4 has it, 3.11.0 not
+                    # the filter exists since Python 3.11.4
                     archive.extraction_filter = getattr(tarfile, "data_filter", None)
                     archive.extractall(part)
                 try:
                     part.rename(folder)
                 except OSError:
-                    if not folder.is_dir():  # else another process was faster
+                    if not folder.is_dir():  # otherwise another process has unpacked it meanwhile
                         raise
     except (OSError, subprocess.CalledProcessError, tarfile.TarError) as error:
         raise WorkflowError(f"{repository}: could not unpack the files of {here.ref} ({error})")

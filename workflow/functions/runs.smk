@@ -11,8 +11,7 @@ from sdlcore.study.settings.cells import (
     start_cell,
 )
 
-# methods that solve for their dictionaries, those that other libraries train, those whose dictionaries are opened from a
-# file, and those that are trained here
+# methods by the rule that makes their runs: solve, train_peer, import_dictionary, train
 SOLVERS = [name for name, method in study.methods.items() if method.is_solver]
 PEERS = [name for name, method in study.methods.items() if method.is_peer]
 IMPORTED = [name for name, method in study.methods.items() if method.is_imported]
@@ -30,12 +29,12 @@ def cell_of(wildcards):
 
 
 def run_of(wildcards):
-    """All settings of a run."""
+    """Return all settings of a run."""
     return run_settings(study, cell_of(wildcards))
 
 
 def used_settings(wildcards):
-    """A param: the settings of a run as JSON, without those of parts that it does not have."""
+    """Return the settings of a run as JSON, without settings that do not apply to it."""
     return as_json(run_of(wildcards).used())
 
 
@@ -44,35 +43,35 @@ def solver_threads(settings):
 
 
 def solver_memory(settings):
-    """Megabytes for the Gram matrix, the normal equations and their factor, and for what a batch takes."""
+    """Return megabytes for the Gram matrix, the normal equations, their factor, and a batch of codes."""
     atoms = settings.n_atoms
     return 3000 + 32 * atoms**2 // 10**6 + 8 * atoms * settings.batch_size // 10**6
 
 
-# anchorings whose directions are drawn from what is known, and those that a solver finds
+# anchorings whose directions a solver finds, and anchorings that are drawn from true features or class means
 DISCOVERED = [name for name, asked in study.anchorings.items() if asked.discover]
 GIVEN = [name for name in study.anchorings if name not in DISCOVERED]
 
 
 def anchors_first(wildcards):
-    """How many features, the first of the bench, anchors are drawn from; empty for all."""
+    """Return the number of features, from the first, that anchors are drawn from; empty for all features."""
     parents = study.anchorings[wildcards.anchoring].features == "parents"
     return study.bench(wildcards.source).hierarchy.parents if parents else ""
 
 
 def discovering(wildcards):
-    """How a run's anchors are found."""
+    """Return the settings for finding a run's anchors."""
     return discovery_of(study, wildcards.anchoring)
 
 
 def discover_settings(wildcards):
-    """The settings of what finds them, without those of parts that it does not have."""
+    """Return the settings for finding anchors as JSON, without solver settings that do not apply."""
     found = discovering(wildcards)
     return as_json({"solver": found.solver.used(), "min_cosine": found.min_cosine})
 
 
 def discover_code(wildcards):
-    """The digest of what finds them, which makes no dictionary of them."""
+    """Return the digest of the code that finds anchors, without the activation, since no dictionary is made."""
     return code_digest("discover_anchors", *discovering(wildcards).solver.parts[1:])
 
 
@@ -81,7 +80,7 @@ def train_script(wildcards):
 
 
 def streamed_files(wildcards):
-    """What makes the rows of a source that is streamed, beside its recipe."""
+    """Return the model and text that a streamed source's rows are made from; empty for other sources."""
     if wildcards.source not in STREAMED:
         return []
     return [file for file in (language_model_files(wildcards), language_text_files(wildcards)) if file]
@@ -94,13 +93,13 @@ def train_anchors(wildcards):
 
 
 def start_model(wildcards):
-    """The model that a run starts from, where it does."""
+    """Return the model that a run starts from; empty if it starts from scratch."""
     start = start_cell(study, cell_of(wildcards))
     return [] if start is None else FILES.model(start)
 
 
 def imported_files(wildcards):
-    """The files of a dictionary that was made elsewhere; none of one at the hub, which names what it holds by commits."""
+    """Return the files of an imported dictionary; empty for a dictionary on the hub, whose commit fixes its content."""
     settings = run_of(wildcards)
     if is_hub_model(settings.model):
         return []
@@ -112,14 +111,14 @@ def imported_files(wildcards):
 
 
 def latents_of_batch(settings):
-    """Latents of all samples of a batch."""
+    """Return the number of latents times the number of samples in a batch."""
     if isinstance(settings, RunConfig):
         return settings.model.n_q * settings.training.batch_size
     return settings.n_q * settings.batch_size
 
 
 def train_threads(wildcards):
-    """A step of few latents is too short for a second core to help; runs side by side use it better."""
+    """Return the number of threads. Steps with few latents get one: a second core helps other runs more."""
     return max(
         study.processes,
         1 if latents_of_batch(run_of(wildcards)) < 2**22 else 8,
@@ -127,9 +126,10 @@ def train_threads(wildcards):
 
 
 def train_memory(wildcards):
-    """Megabytes for weights, moments and gradients, for what a batch takes, and for a model that makes the rows.
+    """Return megabytes for weights, moments and gradients, for a batch, and for the model of a streamed source.
 
-    Where processes divide latents, each has the whole weights at first, a quarter of it all, and its part of the rest.
+    If processes divide the latents, each needs the whole weights at first, a quarter of the total, and its part of the
+    rest.
     """
     settings = run_of(wildcards)
     n_q = settings.model.n_q if isinstance(settings, RunConfig) else settings.n_q
@@ -143,38 +143,42 @@ def train_memory(wildcards):
 
 
 def peer_memory(wildcards):
-    """Megabytes for the same, of libraries that keep all latents of a batch several times."""
+    """Return megabytes for training with another library, which keeps several copies of a batch's latents."""
     return train_memory(wildcards) + 32 * latents_of_batch(run_of(wildcards)) // 10**6
 
 
 def train_gpus(wildcards):
-    """What `device` asks for: auto claims a GPU only where this machine has one, lest a cluster without any wait for it."""
+    """Return the number of GPUs of a job. With device auto, it is 1 only if this machine has a GPU.
+
+    Otherwise a cluster without GPUs would wait forever."""
     here = shutil.which("nvidia-smi") is not None
     return 1 if study.device == "cuda" or (study.device == "auto" and here) else 0
 
 
-# runs whose histories tell how many features they have
+# runs that write recovery into their histories
 WATCHED = {cell for product in study.asked().values() for cell in product.watched(study)}
 
 
 def watch_references(wildcards):
-    """The directions that a run's history tells of, where a figure asks for it."""
+    """Return the reference directions for recovery in a run's history; empty if no figure needs it."""
     return references_file(wildcards) if cell_of(wildcards) in WATCHED else []
 
 
 def evaluate_anchors(wildcards):
-    """Which features count as anchored: this run's anchors, or those that the runs it is compared with have."""
+    """Return the anchors that decide which features count as anchored.
+
+    They are the run's own anchors; for a run without anchors, the anchors of the runs that it is compared with."""
     return FILES.judging_anchors(cell_of(wildcards)) or []
 
 
 def evaluate_parts(wildcards):
-    """The modules that make a run's metrics, beside those that all have."""
+    """Return the modules that a run's metrics need besides the common ones: its sigma, and metrics of plugins."""
     judged = bool(references_file(wildcards))
     bench = study.source(wildcards.source).n_features is not None
     return (*run_of(wildcards).sigma_parts, *parts_of_metrics(judged, bench))
 
 
 def evaluate_hierarchy(wildcards):
-    """Parents and children of a run's bench, null where there are none."""
+    """Return the hierarchy of a run's bench as JSON; null without a hierarchy."""
     bench = study.bench(wildcards.source)
     return as_json(bench.hierarchy.model_dump() if bench and bench.hierarchy else None)

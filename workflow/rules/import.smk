@@ -1,6 +1,6 @@
-# One run whose dictionary was made elsewhere (docs/exporting.md).
+# One run whose dictionary was trained by other software (docs/exporting.md).
 rule import_dictionary:
-    """One run whose dictionary is opened from a file"""
+    """Make one run by importing a dictionary from a file"""
     input:
         store=store("train"),
         imported=imported_files,

@@ -1,7 +1,7 @@
-# What a language model loses when one run's reconstruction is spliced into it, and where its latents are most active. Not
-# part of the default; ask for the file of a run.
+# The loss of a language model with one run's reconstructions spliced in, and the contexts in which its latents are most
+# active. No table or figure needs these files; name the file of a run as a target.
 rule language:
-    """What a language model loses when a run's reconstruction is spliced into it"""
+    """Measure the loss of a language model with a run's reconstructions spliced in"""
     input:
         dictionary="<results>/runs/{source}/{method}/{protocol}/{anchoring}/seed{seed}/model.safetensors",
         store=store("test"),

@@ -1,6 +1,6 @@
 # One run that another library trains, in an environment of its own.
 rule train_peer:
-    """One run that another library trains"""
+    """Train one run with another library"""
     input:
         store=store("train"),
         watch=watch_references,

@@ -1,8 +1,9 @@
-# What a configuration takes, before anything runs, and what of it is left: `snakemake plan --cores 1`.
+# Estimates of time, memory and disk before anything runs, for all jobs and for the remaining ones:
+# `snakemake plan --cores 1`.
 
 
 rule plan:
-    """What the whole configuration takes, and what of it is left"""
+    """Estimate the cost of the whole configuration, and of its remaining jobs"""
     log:
         "<logs>/plan.log",
     localrule: True
@@ -23,4 +24,4 @@ for planned_name in PLANNED:
         run:
             say_plan(log[0], params.name)
 
-    say_what_it_makes(f"plan_{planned_name}", f"What {planned_name} takes, and what of it is left")
+    say_what_it_makes(f"plan_{planned_name}", f"Estimate the cost of {planned_name}, and of its remaining jobs")

@@ -1,6 +1,6 @@
-# Activations that a plugin gives, shared by all seeds.
+# Activations from a plugin, shared by all seeds.
 rule plugin_source:
-    """Activations that a plugin gives"""
+    """Write activations from a plugin into stores"""
     output:
         train="<results>/activations/{source}/train.h5",
         test="<results>/activations/{source}/test.h5",

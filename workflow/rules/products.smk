@@ -1,4 +1,4 @@
-# Tables and figures: each is made by one rule, make_NAME, and asked for with what its runs leave by another, NAME.
+# Tables and figures. The rule make_NAME makes one; the target NAME also includes the files of its runs.
 for product_name, product in PRODUCTS.items():
 
     rule:

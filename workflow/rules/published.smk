@@ -1,9 +1,9 @@
-# Metrics that are kept with the code, in docs/results/NAME/runs: `snakemake publish` puts those of finished runs there,
-# `snakemake restore` takes them back where the configuration still says the same, and then tables ask for the rest alone.
+# Metrics that are kept with the code, in docs/results/NAME/runs. `snakemake publish` copies the metrics of finished runs
+# there. `snakemake restore` copies them back for runs with unchanged settings; tables then train only the other runs.
 
 
 rule publish:
-    """Keep metrics of finished runs with the code"""
+    """Copy the metrics of finished runs to the folder that is kept with the code"""
     log:
         "<logs>/publish.log",
     localrule: True
@@ -12,7 +12,7 @@ rule publish:
 
 
 rule restore:
-    """Take kept metrics back where settings agree"""
+    """Copy kept metrics back for runs with unchanged settings"""
     log:
         "<logs>/restore.log",
     localrule: True

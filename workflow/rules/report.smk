@@ -1,11 +1,11 @@
-# One self-contained page of everything that the configuration makes.
+# One self-contained page with everything that the configuration makes.
 
 
 rule report:
-    """One page of everything that the configuration makes"""
+    """Write one page with everything that the configuration makes"""
     input:
         parts=report_inputs(),
-        # code_digest follows imports only
+        # an input, because code_digest covers only imported Python modules
         template=in_checkout("src/sdlcore/study/report/page.html.j2"),
     output:
         "<results>/report.html",

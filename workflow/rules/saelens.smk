@@ -1,6 +1,6 @@
 # Synthetic models that SAELens saved.
 rule saelens:
-    """Features and samples of a synthetic model of SAELens"""
+    """Write features and draw samples of a synthetic model that SAELens saved"""
     input:
         files_of_source,
     output:
@@ -17,7 +17,7 @@ rule saelens:
         ENVIRONMENT
     threads: 1
     resources:
-        # five matrices of 4096 samples times all features
+        # room for five matrices of 4096 samples times all features
         mem_mb=lambda wildcards: 2000 + study.source(wildcards.source).n // 12,
         runtime=120,
     params:

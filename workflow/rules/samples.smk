@@ -1,6 +1,6 @@
 # Samples of the bench, for training and for evaluation (Appendix C.2 and C.3).
 rule samples:
-    """Samples of a bench, for training and for evaluation (Appendix C.2 and C.3)"""
+    """Draw samples of a bench, for training and for evaluation (Appendix C.2 and C.3)"""
     input:
         lambda wildcards: FILES.feature_matrix(wildcards.source, wildcards.seed),
     output:

@@ -1,8 +1,8 @@
-# Stores that were extracted in parts, as one.
+# An index that joins the parts of a store.
 
 
 rule unite_shards:
-    """A store that was extracted in parts, as one"""
+    """Write the index that joins the parts of a store"""
     input:
         lambda wildcards: shard_files(wildcards.source, wildcards.split, "h5"),
     output:

@@ -1,5 +1,5 @@
 rule solve:
-    """One run whose dictionary is solved for"""
+    """Make one run with a solver, without gradient descent"""
     input:
         store=store("train"),
         start=start_model,

@@ -1,6 +1,6 @@
 # Benches with the distribution of SynthSAEBench.
 rule synth:
-    """Features and samples of a bench with the distribution of SynthSAEBench"""
+    """Draw features and samples of a bench with the distribution of SynthSAEBench"""
     output:
         feature_matrix="<results>/bench/{source}/seed{seed}/feature_matrix.safetensors",
         train="<results>/activations/{source}/seed{seed}/train.h5",
@@ -15,7 +15,7 @@ rule synth:
         ENVIRONMENT
     threads: 1
     resources:
-        # three matrices of 4096 samples times all features
+        # room for three matrices of 4096 samples times all features
         mem_mb=lambda wildcards: 2000 + study.source(wildcards.source).n // 20,
         runtime=120,
     params:

@@ -1,10 +1,10 @@
-# The paper's theorems, checked by computation. No run goes into it, so that it is asked for by itself.
+# Checks of the paper's theorems by computation. They use no runs, and have to be a target of their own.
 
 THEORY = "The paper's theorems, checked by computation"
 
 
 rule theory:
-    """The paper's theorems, checked by computation"""
+    """Check the paper's theorems by computation"""
     output:
         csv=shown("<results>/tables/theory.csv", "theory", THEORY, "theory"),
         markdown=shown("<results>/tables/theory.md", "theory", THEORY, "theory"),

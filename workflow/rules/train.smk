@@ -1,5 +1,5 @@
 rule train:
-    """One run: a dictionary trained by gradient descent"""
+    """Train one run by gradient descent"""
     input:
         store=store("train"),
         anchors=train_anchors,

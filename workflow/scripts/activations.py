@@ -1,4 +1,4 @@
-"""Write a language model's activations over a text to activation stores: both, or one part, or the evaluation store."""
+"""Write a language model's activations on a text to stores: both stores, one part, or only the evaluation store."""
 
 from pathlib import Path
 
@@ -26,13 +26,13 @@ def main(
     """
     Args:
         source: settings of the source
-        model: folder of a transformers checkpoint, or OWNER/NAME at the hub
-        text: file or folder of a text, or dataset:OWNER/NAME at the hub
+        model: folder of a transformers checkpoint, or OWNER/NAME on the hub
+        text: file or folder of a text, or dataset:OWNER/NAME on the hub
         train: training store to write
         test: evaluation store to write
-        shard: write only this, to --output
+        shard: number of the part to write to --output, and number of parts
         output: store of the part
-        recipe: write this in place of a training store, for train_streamed.py
+        recipe: file to write instead of a training store, for train_streamed.py
         buffer_rows: rows in memory that streamed batches are drawn from
     """
     where = (source, model, text)

@@ -1,4 +1,4 @@
-"""Pick anchors among ground-truth features or means of classes."""
+"""Draw anchors from ground-truth features or class means."""
 
 import logging
 from pathlib import Path
@@ -12,9 +12,9 @@ from sdlcore.storage.files import provenance
 def main(*, n_anchors: float, seed: int, references: Path, first: int | None = None, output: Path) -> None:
     """
     Args:
-        n_anchors: how many, or, below 1, which share of all
-        references: feature matrices of a bench, or means of classes
-        first: draw from the first directions alone, such as the parents of a hierarchy; without a number, from all
+        n_anchors: number of anchors; below 1, share of all directions
+        references: feature matrices of a bench, or class means
+        first: draw only from this many first directions, such as the parents of a hierarchy; without a number, from all
     """
     judges = load_references(references)
     anchors = judges.choose(n_anchors, seed, first)

@@ -1,4 +1,4 @@
-"""Take the means of a labelled store's classes."""
+"""Compute the mean of each class in a labelled store."""
 
 import logging
 from pathlib import Path
@@ -14,10 +14,10 @@ from sdlcore.study.results.tables import write_csv
 def main(*, settings: ClassMeans, store: Path, references: Path, classes: Path) -> None:
     """
     Args:
-        settings: which means are taken
+        settings: how means are computed: centred or not, and the smallest size of a class
         store: activation store with labels
         references: safetensors file of directions to write
-        classes: CSV file to write: one row a class
+        classes: CSV file to write: one row for each class
     """
     with open_checked(store) as opened:
         means, listed = class_means(opened, settings.centred, settings.min_class_size)

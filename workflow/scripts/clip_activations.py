@@ -30,13 +30,13 @@ def main(
         model: architecture: a name of open_clip's or a JSON file
         pretrained: weights: a file, a tag, or hf-hub:<owner>/<name>
         images: image folder
-        test_images: image folder of the evaluation store; else images are held out
+        test_images: image folder for the evaluation store; without it, some of --images are held out
         workers: processes that decode images
         train: training store to write
         test: evaluation store to write
-        shard: write only this part, to --output
+        shard: train or test, number of the part to write to --output, and number of parts
         output: store of the part
-        skipped: CSV file to write: what could not be read
+        skipped: CSV file to write: images that could not be read
     """
     if not (shard and output) and not (train and test):
         raise ValueError("expected --train and --test, or --shard and --output")

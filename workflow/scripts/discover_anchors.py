@@ -1,4 +1,4 @@
-"""Find anchors in activations alone: what a solver finds in both halves of them."""
+"""Find anchors in activations without labels: directions that a solver finds in both halves of the data."""
 
 import logging
 from pathlib import Path
@@ -27,8 +27,9 @@ def main(
     """
     Args:
         settings: solver (its settings) and min_cosine
-        n_anchors: how many; without a number, all that are stable
-        found: JSON file to write: what the halves have in common
+        n_anchors: number of anchors; without a number, all stable directions
+        output: file of anchors to write
+        found: JSON file to write: numbers of atoms, cosines between the halves, and energies
     """
     torch.set_num_threads(threads)
     config = SolverConfig.from_dict(settings["solver"])

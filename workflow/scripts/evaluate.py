@@ -44,12 +44,12 @@ def main(
     """
     Args:
         cell: source, method, protocol, anchoring and seed of the run
-        trained_on: what the run is to be trained on; it may be gone by now
-        settings: the run's settings, some left out where they are the default's or mean nothing to it
-        references: the directions to judge by, where there are any
-        anchors: which features count as anchored
-        hierarchy: parents and children of a bench that has them
-        finished: pattern of the folders of finished runs; metrics of the same dictionary are taken from there
+        trained_on: training store that the run must have used; it may have been deleted
+        settings: the run's settings; defaults and settings that do not apply may be left out
+        references: true features or class means of the source, if it has them
+        anchors: anchors that decide which features count as anchored
+        hierarchy: parents and children of the bench, if it has a hierarchy
+        finished: pattern of the folders of finished runs; metrics of the same dictionary are copied from there
     """
     torch.set_num_threads(1)
     seed = cell[-1]

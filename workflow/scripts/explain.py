@@ -1,4 +1,4 @@
-"""Train some protocols of a stage of the search, and write what its looks see."""
+"""Train some protocols of a stage of the search, and write their metrics during training."""
 
 import logging
 import math
@@ -28,14 +28,14 @@ def main(
 ) -> None:
     """
     Args:
-        protocols: the stage's list
-        numbers: which of them, from 0
+        protocols: CSV file with the stage's protocols
+        numbers: numbers of the protocols to train, from 0
         scale: quarter or full
-        table: of the paper, which varies one parameter
-        values: of that parameter; of Table 1, none
+        table: the paper's table to train
+        values: values of the parameter that the table varies; none for Table 1
         rows: methods to train; topk+ is topk with anchors
-        seeds: each trains all of them
-        threads: of the training
+        seeds: seeds; each trains all methods
+        threads: threads of a training
     """
     torch.set_num_threads(threads)
     listed, found = read_protocols(protocols), []

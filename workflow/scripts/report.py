@@ -15,7 +15,7 @@ def main(*, config: dict[str, Any], kept: list[Path], output: Path) -> None:
     """
     Args:
         config: the whole configuration
-        kept: CSV files that are kept with the code: verdicts, claims and Table 1 by runs, and the nearest protocol
+        kept: CSV files that are kept with the code: verdicts, claims, Table 1, and the nearest protocol
         output: HTML file to write
     """
     configuration = Configuration.model_validate(config)

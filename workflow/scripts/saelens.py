@@ -1,4 +1,4 @@
-"""Sample a synthetic model that SAELens saved: its features, and samples for training and for evaluation."""
+"""Write the features of a synthetic model that SAELens saved, and draw samples for training and evaluation."""
 
 import logging
 from dataclasses import asdict
@@ -21,7 +21,7 @@ def main(*, source: SaelensSource, seed: int, feature_matrix: Path, train: Path,
     """
     Args:
         source: settings of the source
-        seed: of the samples; features are the model's own
+        seed: seed of the samples; the features are the model's own
         feature_matrix: file of the true features to write
         train: store for training to write
         test: store for evaluation to write

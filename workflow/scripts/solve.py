@@ -1,4 +1,4 @@
-"""Solve for one dictionary on an activation store, without gradient descent."""
+"""Fit one dictionary to an activation store with a solver, without gradient descent."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from sdlcore.training.runner import Run
 def main(run: Run, *, settings: SolverConfig, start: Path | None = None) -> None:
     """
     Args:
-        start: a model whose dictionary the solver starts from
+        start: model with the dictionary that the solver starts from
     """
     run_solver(run, settings, __file__, start)
 

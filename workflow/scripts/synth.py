@@ -1,4 +1,4 @@
-"""Draw a bench with the distribution of SynthSAEBench: its features, and samples for training and for evaluation."""
+"""Draw a bench with the distribution of SynthSAEBench: its features, and samples for training and evaluation."""
 
 import logging
 from dataclasses import asdict

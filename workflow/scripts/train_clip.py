@@ -27,8 +27,8 @@ def main(
         training: settings of the training
         model: architecture: a name of open_clip's or a JSON file
         images: image folder to train on
-        test_images: image folder to judge it on
-        garments: the classes are Fashion-MNIST's: judge garments too
+        test_images: image folder to evaluate on
+        garments: the classes are Fashion-MNIST's: evaluate garments too
         workers: processes that decode images
         weights: safetensors file to write
         metrics: JSON file to write

@@ -1,4 +1,4 @@
-"""Train one dictionary on an activation store by another library, in the environment of these."""
+"""Train one dictionary on an activation store with another library, in the environment of other libraries."""
 
 from sdlcore.baselines.run_peer import run_peer
 from sdlcore.baselines.settings import PeerConfig

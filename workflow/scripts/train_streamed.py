@@ -1,4 +1,4 @@
-"""Train one dictionary on activations that a language model makes as it goes."""
+"""Train one dictionary on activations that a language model computes during training."""
 
 from sdlcore.command_line import cli
 from sdlcore.run import RunConfig

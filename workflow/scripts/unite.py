@@ -1,4 +1,4 @@
-"""Write the index that makes one store of shards."""
+"""Write the index that joins the parts of a store."""
 
 import logging
 from pathlib import Path
@@ -11,7 +11,7 @@ from sdlcore.storage.files import provenance
 def main(*, shards: list[Path], index: Path) -> None:
     """
     Args:
-        shards: stores, in order
+        shards: the parts, in order
         index: index to write
     """
     unite(shards, index, provenance(__file__, shards=[path.name for path in shards]))

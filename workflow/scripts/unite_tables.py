@@ -1,4 +1,4 @@
-"""Write one CSV file with the rows of several that have equal headings."""
+"""Join CSV files with equal headings into one."""
 
 from pathlib import Path
 
