@@ -156,7 +156,7 @@ def cells(evidence: Evidence, place: Place, n_anchors: int | None, k: int | None
         own = group.table == place.table and _is_at(group, place)
         if not own and "table2" in (group.table, place.table):
             continue
-        # several of our methods may have the same name in the paper; the first one in the table stands for it
+        # several of our methods may have the same name in the paper; only the first one in the table is used
         method = group.run.method if own and method is None else method
         lacking = differences(evidence.study, place.table, group.run, group.settings, swept, n_anchors, k)
         if place.anchoring == "none" and n_anchors is not None:

@@ -44,7 +44,7 @@ def prediction_interval(values: Sequence[float] | np.ndarray, number: str) -> tu
     -------
     tuple
         Mean -+ the larger of t s sqrt(1 + 1/m), the 95 % prediction interval over m runs, and the tolerance: 2 points
-        of recovery, .02 of MIP, 5 % of our mean L0. One run has no spread, so only the tolerance counts.
+        of recovery, .02 of MIP, 5 % of our mean L0. A single run gives no spread, so only the tolerance counts.
     """
     found = np.asarray(values, float)
     m, mean = len(found), float(found.mean())
