@@ -118,7 +118,7 @@ def latents_of_batch(settings):
 
 
 def train_threads(wildcards):
-    """Return the number of threads. Steps with few latents get one: a second core helps other runs more."""
+    """Return the number of threads: one for runs with few latents, because a second core helps another run more."""
     return max(
         study.processes,
         1 if latents_of_batch(run_of(wildcards)) < 2**22 else 8,

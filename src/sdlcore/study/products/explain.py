@@ -16,9 +16,9 @@ from sdlcore.study.settings.names import unknown
 from sdlcore.study.settings.study import Study
 
 AT_ONCE = 8
-"""Protocols that one job trains, one after the other: they share the bench that they draw."""
+"""Number of protocols that one job trains, one after the other, on the same bench."""
 REPEATED = ("table6", 0.01)
-"""The block of Table 6 that is Table 1's."""
+"""The table and value whose rows repeat Table 1."""
 Row = Annotated[str, Field(pattern=rf"^({'|'.join(METHODS)})\+?\Z")]
 """A row of Table 1: a method, with + for the row with anchors."""
 
@@ -35,17 +35,17 @@ class Stage(Settings):
     rows: Annotated[list[Row], MinLen(1), Unique] | None = None
     """Methods of Table 1, with + for the row with anchors; null for all rows of the table."""
     seeds: Seeds = [0]
-    """Each trains all rows."""
+    """Seeds; each trains all rows."""
     joined: Identifier | None = None
-    """An earlier stage of the same scale and table, whose rows count beside this one's, protocol by protocol."""
+    """An earlier stage with the same scale and table. Its rows are added to this stage's rows of the same protocols."""
     compared: Identifier | None = None
-    """A stage before, of another scale: what both say of the protocols that both have is ranked and compared."""
+    """An earlier stage with another scale. Distances of the protocols in both stages are ranked and compared."""
     fixed: Identifier | None = None
-    """A stage before, whose nearest protocol's step and reading are this one's, so that it fits nothing."""
+    """An earlier stage. Its nearest protocol fixes step and reading of this stage, which then fits nothing."""
 
     @property
     def named(self) -> set[str]:
-        """Return the stages that this one takes something from."""
+        """Return the names of other stages that this stage depends on."""
         return {name for name in (self.joined, self.compared, self.fixed) if name}
 
     def numbers(self, first: int) -> list[int]:
@@ -73,7 +73,7 @@ class Explain(Picture):
     stages: Annotated[dict[Identifier, Stage], MinLen(1)]
     """Stages by name."""
     shown: Identifier | None = None
-    """A stage whose nearest protocol's numbers are written as the paper's are (``explain_nearest.csv``)."""
+    """A stage whose nearest protocol's numbers are written in the paper's format (``explain_nearest.csv``)."""
 
     def ordered(self) -> list[str]:
         """Return the stages, each after the stages that it names; stages in a cycle are left out."""
@@ -110,7 +110,7 @@ class Explain(Picture):
         return [file for stage in self.stages for file in self.looks(files, stage)] + self.papers(files)
 
     def papers(self, files: Files) -> list[str]:
-        """Return the paper's tables that stages are held against."""
+        """Return the paper's tables that stages are compared with."""
         return sorted({files.of_paper(stage.table) for stage in self.stages.values()})
 
     def outputs(self, name: str, files: Files) -> list[str]:
