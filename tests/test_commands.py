@@ -282,7 +282,7 @@ def test_a_training_that_is_not_finished_is_no_dictionary(tmp_path, capsys, fold
     (tmp_path / "run/checkpoint.safetensors").touch()
     with pytest.raises(SystemExit):
         main(["evaluate", str(tmp_path / "run"), "--x", str(folder / "bench/test.h5")])
-    assert "run holds an unfinished training. Repeat the call that began it" in capsys.readouterr().err
+    assert "run contains an unfinished training. Repeat the call that started it" in capsys.readouterr().err
 
 
 def test_another_bench_is_never_overwritten(tmp_path, capsys):

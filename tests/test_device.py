@@ -18,7 +18,7 @@ def test_a_process_without_a_gpu_of_its_own_is_refused(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     monkeypatch.setenv("LOCAL_RANK", "1")
-    with pytest.raises(ValueError, match="process 2 of this machine has no GPU, of which torch sees 1"):
+    with pytest.raises(ValueError, match="process 2 on this machine has no GPU, since torch sees 1"):
         choose_device("auto")
     assert choose_device("cpu").type == "cpu"
     monkeypatch.setenv("LOCAL_RANK", "0")

@@ -94,7 +94,7 @@ def test_answers_name_settings_that_there_are():
         ("auxk_alpha", "; here it is called lambda_aux"),
         (
             "dead_feature_threshold",
-            "; that of SAELens: not a setting here: a latent .*; that of sparsify: here it is called dead_after",
+            "; in SAELens: not a setting here: a latent .*; in sparsify: here it is called dead_after",
         ),
         ("batchsize", r"; did you mean batch_size\?"),
         ("lr_shape", ""),

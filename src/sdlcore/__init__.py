@@ -4,8 +4,7 @@ Every method is a choice of a pair (x_p, x_r), a sparsity-inducing sigma and los
 
     x_q = sigma(W_E x_p + b_E),   x_r_hat = W_D x_q + b_D,   L = E || x_r - x_r_hat ||^2 + penalties
 
-(Definition 2.5 of arXiv 2512.05534). `__init__.pyi` lists what `import sdlcore as sdl` gives; each name is imported
-where it is first used.
+(Definition 2.5 of arXiv 2512.05534). `__init__.pyi` lists the public names; each is imported at its first use.
 """
 
 import os
@@ -16,12 +15,12 @@ import lazy_loader
 
 from sdlcore.version import __version__ as __version__
 
-# OpenMP reads it when torch is loaded: threads that wait leave the cores to those that work. Else they spin, and a
-# training on a busy machine takes ten times as long and more.
+# Waiting OpenMP threads sleep instead of spinning. Spinning makes training on a busy machine ten times slower or worse.
+# OpenMP reads the variable when torch is loaded, so it is set before.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 _public, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
 _RENAMED = {"Given": "TermInputs", "Sigma": "Activation"}
-"""Deprecated public names and the new ones."""
+"""Deprecated public name -> new name."""
 
 
 def __getattr__(name: str) -> Any:

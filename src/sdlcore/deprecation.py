@@ -1,4 +1,4 @@
-"""Old names that still work, and the warning that names the new one (CONTRIBUTING.md, Deprecations)."""
+"""Keep deprecated names working, with a warning that gives the new name (CONTRIBUTING.md, Deprecations)."""
 
 import warnings
 from collections.abc import Callable
@@ -7,7 +7,7 @@ from typing import Any
 
 
 def deprecation_notice(old: str, new: str) -> str:
-    """Return the sentence that names a deprecated name and the new one."""
+    """Return the deprecation message for a renamed object."""
     return f"{old} is deprecated: write {new}"
 
 
@@ -21,13 +21,13 @@ def warn_renamed(old: str, new: str, stacklevel: int = 1) -> None:
     old, new
         The names as a user writes them.
     stacklevel
-        Callers between the user's line and this function.
+        Number of stack frames between the user's line and this function.
     """
     warnings.warn(deprecation_notice(old, new), FutureWarning, stacklevel=stacklevel + 2)
 
 
 def moved_module(old: str, new: str) -> Callable[[str], Any]:
-    """Return the ``__getattr__`` of a module under its old name; it takes everything from the new one."""
+    """Return a ``__getattr__`` for a moved module: it warns and forwards every public name to the new module."""
 
     def attribute(name: str) -> Any:
         if name.startswith("_"):
@@ -40,7 +40,10 @@ def moved_module(old: str, new: str) -> Callable[[str], Any]:
 
 
 def renamed_names(module: str, names: dict[str, tuple[str, Any]]) -> Callable[[str], Any]:
-    """Return the ``__getattr__`` of a module with old names: old name -> new name and object."""
+    """Return a ``__getattr__`` for a module with renamed objects.
+
+    ``names`` maps an old name to the new name and the object.
+    """
 
     def attribute(name: str) -> Any:
         if name not in names:

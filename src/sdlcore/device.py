@@ -1,4 +1,4 @@
-"""Choose the device to compute on."""
+"""Choose the torch device."""
 
 import os
 from typing import Literal
@@ -8,23 +8,23 @@ import torch
 from sdlcore.settings import checked
 
 Device = Literal["auto", "cpu", "cuda"]
-"""Where a user may ask to compute."""
+"""Devices that users can choose."""
 
 
 def choose_device(name: str) -> torch.device:
-    """Return the device called cpu, cuda or auto (cuda where torch sees one).
+    """Return the torch device for ``cpu``, ``cuda`` or ``auto`` (CUDA if torch sees a GPU, else the CPU).
 
-    Of several processes that torchrun started on this machine, each gets a GPU of its own.
+    If torchrun started several processes on this machine, each gets its own GPU.
     """
     if name == "cuda" and not torch.cuda.is_available():
-        raise ValueError("device: cuda was asked for, but torch sees no GPU; set device to cpu or auto")
+        raise ValueError("device is cuda, but torch sees no GPU; set device to cpu or auto")
     if name == "cpu" or not torch.cuda.is_available():
         return torch.device("cpu")
     number = int(os.environ.get("LOCAL_RANK", "0"))
     if number >= torch.cuda.device_count():
         raise ValueError(
-            f"device: process {number + 1} of this machine has no GPU, of which torch sees {torch.cuda.device_count()};"
-            " start no more processes than that, or set device to cpu"
+            f"device: process {number + 1} on this machine has no GPU, since torch sees {torch.cuda.device_count()}; "
+            "start one process for each GPU, or set device to cpu"
         )
     if number:
         torch.cuda.set_device(number)
@@ -32,8 +32,8 @@ def choose_device(name: str) -> torch.device:
 
 
 def device_of(asked: Device) -> torch.device:
-    """Return the device with a name; ValueError for a name that `Device` does not list, such as cuda:1.
+    """Check a device name and return the torch device; ValueError for names outside `Device`, such as ``cuda:1``.
 
-    Scripts and commands check the name when they read their options, so `choose_device` does not.
+    `choose_device` does not check the name, because scripts and commands check their options when they read them.
     """
     return choose_device(checked("device", Device, asked))

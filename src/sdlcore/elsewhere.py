@@ -1,15 +1,15 @@
-"""Settings of other libraries, and what does the same here.
+"""Map settings of other libraries to the sdlcore settings that do the same.
 
 Names are those of SAELens 6.54 (the configurations of its runners, trainers and training SAEs), dictionary_learning .1
 and its newest commit (the arguments of its trainers and of ``trainSAE``), and sparsify 1.3 (``TrainConfig``,
-``SparseCoderConfig``, and the configuration of its command). An answer is the name of our setting, or a clause in which
-settings stand between backquotes. Names that both sides give to the same thing, such as ``lr``, are not listed.
+``SparseCoderConfig``, and the configuration of its command). An answer is the name of an sdlcore setting, or a clause
+with sdlcore settings in backquotes. Names that mean the same in both libraries, such as ``lr``, are not listed.
 """
 
 import re
 
 quoted = re.compile(r"`(\w+)`")
-"""A setting in an answer."""
+"""Matches an sdlcore setting in an answer."""
 _NO = "not a setting here: "
 _MODEL = (
     "`fit` takes activations; to read them from a language model, see sdl.fit_layers, or sources.language of the "
@@ -18,10 +18,10 @@ _MODEL = (
 _LAYERS = "give `layers` to sdl.fit_layers, or `layer` to sources.language of the pipeline; " + _MODEL
 _CONTEXT = "give `context_length` to sdl.fit_layers, or to sources.language of the pipeline"
 _PER_BATCH = "give `contexts_per_batch` to sdl.fit_layers, or to sources.language of the pipeline"
-_TOKENS_LEFT_OUT = "name the tokens to leave out by `drop`, of sdl.fit_layers or of sources.language of the pipeline"
+_TOKENS_LEFT_OUT = "list the tokens to leave out in `drop`, in sdl.fit_layers or in sources.language of the pipeline"
 _READING = _NO + "batches are shuffled over all rows, and read ahead in a thread"
 _STORED = "give the path of an .npy file or of an activation store to `fit` as x"
-_WIDTH = _NO + "the dimensions are those of x, and of the target"
+_WIDTH = _NO + "the dimensions are read from x and the target"
 _ADAM = _NO + "the optimiser is Adam with betas (0.9, 0.999)"
 _SCHEDULE = "the learning rate rises over `lr_warmup` and falls to zero over `lr_decay`, each a share of the steps"
 _LR_WARMUP = "set `lr_warmup`, a share of the steps"
@@ -41,7 +41,7 @@ _SCALING = "set `normalise` to True, or `whiten` for unit covariance"
 _JUMPRELU = _NO + "`l0` weighs a step penalty, whose straight-through kernel is `bandwidth` wide"
 _DEAD_LATENTS = _NO + "`lambda_aux` or `resample_every` revives dead latents"
 _THRESHOLD = _NO + "BatchTopK's threshold follows the smallest latents that training keeps"
-_PREFIXES = "set `prefixes`, the cumulative numbers of latents, of which the last is `n_q`"
+_PREFIXES = "set `prefixes`, the cumulative numbers of latents; the last one is `n_q`"
 _SAME_K = _NO + "`k` stays the same throughout"
 _ANNEALING = _NO + "the penalty is `l1`, with one exponent throughout"
 _PURSUIT = _NO + "matching pursuit is not trained here"
@@ -97,7 +97,7 @@ ELSEWHERE: dict[str, dict[str, str]] = {
         **dict.fromkeys(("compile_sae", "sae_compilation_mode"), _COMPILING),
         "dead_feature_window": _DEAD,
         "dead_feature_threshold": _NO + "a latent is dead after `dead_after` samples without firing",
-        "feature_sampling_window": _NO + "the history has the dead fraction of every `log_every` steps",
+        "feature_sampling_window": _NO + "the history records the dead fraction every `log_every` steps",
         **dict.fromkeys(("n_checkpoints", "checkpoint_path"), _CHECKPOINTS),
         **dict.fromkeys(("save_final_checkpoint", "output_path"), _FOLDER),
         "resume_from_checkpoint": _RESUME,
@@ -111,7 +111,7 @@ ELSEWHERE: dict[str, dict[str, str]] = {
         **dict.fromkeys(("n_eval_batches", "eval_batch_size_prompts", "eval_frequency", "eval_samples"), _EVALUATION),
         **dict.fromkeys(("run_final_eval", "evaluator"), _EVALUATION),
         **dict.fromkeys(
-            ("sae_lens_version", "sae_lens_training_version"), _NO + "config.json of a run has the versions"
+            ("sae_lens_version", "sae_lens_training_version"), _NO + "config.json of a run records the versions"
         ),
         "saes": _SEVERAL,
         **dict.fromkeys(("synthetic_model", "save_synthetic_model", "autocast_data"), _BENCH),
@@ -167,7 +167,7 @@ ELSEWHERE: dict[str, dict[str, str]] = {
         "num_latents": "n_q",
         "expansion_factor": "set `n_q` to this factor times the dimensions of x",
         "normalize_decoder": "set `decoder_norm` to unit",
-        "multi_topk": "set `multi_k` to several k, of which the last is `k`",
+        "multi_topk": "set `multi_k` to several k; the last one is `k`",
         "skip_connection": "set `skip` to True, and call fit(x, target), which trains a transcoder",
         "transcode": "call fit(x, target), which trains a transcoder",
         "grad_acc_steps": "multiply `batch_size` by it, and set `accumulate` to it",
@@ -211,18 +211,19 @@ ELSEWHERE: dict[str, dict[str, str]] = {
         **dict.fromkeys(("output_dir", "log_dir"), _FOLDER),
     },
 }
-"""Library, or nothing for what several write -> its setting -> the answer."""
+"""Library (empty for names that several libraries use) -> its setting -> the answer."""
 
 
 def answers(name: str, known: set[str]) -> list[str]:
-    """Return what does here what another library's setting does; empty where that is not known.
+    """Return advice for another library's setting: which sdlcore setting does the same; empty if unknown.
 
     Parameters
     ----------
     name
         The other library's setting.
     known
-        Our settings, where this one was given. An answer that is a clause fits the settings of a training alone.
+        The sdlcore settings that the caller accepts. An answer that is a clause is returned only if they include
+        ``n_q``, because the clauses are about training.
     """
     found: dict[str, str] = {}
     for library, settings in ELSEWHERE.items():
@@ -233,4 +234,4 @@ def answers(name: str, known: set[str]) -> list[str]:
             found.setdefault(answer, library)
     if len(found) == 1:
         return list(found)
-    return [f"that of {library}: {answer}" for answer, library in found.items()]
+    return [f"in {library}: {answer}" for answer, library in found.items()]

@@ -1,19 +1,19 @@
-"""Errors that users may want to catch. Each message gives the problem, its place and a remedy."""
+"""Exceptions that users may want to catch. Each message gives the problem, its place and a remedy."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Self
 
 
 class StoreError(ValueError):
-    """An activation store cannot be read or written, or a file is no store. The message names it."""
+    """An activation store cannot be read or written, or a file is not a store. The message names the file."""
 
 
 class SourceError(ValueError):
-    """A model, a text, a file or a setting cannot be used. The message names it, with a remedy."""
+    """A model, a text, a file or a setting cannot be used. The message names it and a remedy."""
 
 
 class PluginError(ImportError):
-    """A plugin cannot be found or imported, or its registration is refused."""
+    """A plugin cannot be found, imported or registered."""
 
 
 class DivergedError(RuntimeError):
@@ -21,11 +21,11 @@ class DivergedError(RuntimeError):
 
 
 class RefusedError(ValueError):
-    """A format cannot express a dictionary. The message names the format, the reason and a remedy."""
+    """Another library's format cannot express a dictionary. The message names the format, the reason and a remedy."""
 
 
 class FitManyError(ExceptionGroup[Exception]):
-    """Some runs of `fit_many` failed. ``found`` has the dictionaries of the others, by name."""
+    """Some runs of `fit_many` failed. ``found`` maps the names of the other runs to their dictionaries."""
 
     found: Mapping[Any, Any]
 

@@ -13,11 +13,11 @@ _MADV_HUGEPAGE, _MADV_COLLAPSE = 14, 25
 
 
 def keep_freed_memory() -> None:
-    """Ask glibc to keep freed memory for the next allocation, where it is the allocator.
+    """Make glibc keep freed memory for the next allocation; other allocators are left alone.
 
-    It gives large blocks back at once, and the many intermediate results of some megabytes that a step or a forward
-    pass has then cost page faults: a seventh of the time of a small language model's. It cannot be asked to keep those
-    above 32 MiB, which `sdlcore.sparse.kernels.workspace` is for.
+    By default glibc returns large blocks to the system at once. Each intermediate result of a few megabytes then costs
+    page faults: a seventh of the time of a small language model's forward pass. Blocks above 32 MiB cannot be kept this
+    way; `sdlcore.sparse.kernels.workspace` reuses those.
     """
     with contextlib.suppress(OSError, AttributeError):
         mallopt = ctypes.CDLL(None).mallopt
@@ -26,18 +26,18 @@ def keep_freed_memory() -> None:
 
 
 def in_large_pages(tensor: Tensor, written: bool) -> Tensor:
-    """Ask Linux to keep a tensor in pages of 2 MiB, where it has as much, and return it.
+    """Ask Linux to keep a tensor of at least 2 MiB in large pages, and return the tensor.
 
-    A step reads and writes hundreds of megabytes, and rows of dictionaries at random. With pages of 4 KiB, a twentieth
-    of its time goes into finding them. Where Linux has no large pages, nothing changes.
+    A training step reads and writes hundreds of megabytes, and dictionary rows in random order. With pages of 4 KiB, a
+    twentieth of its time goes into page lookups. Without support for large pages, nothing changes.
 
     Parameters
     ----------
     tensor
-        Stays where it is, with all that it holds.
+        The tensor; its address and content stay the same.
     written
-        Whether it was written to. What was is moved now, which Linux can do from 6.1 on; before that it may do it in
-        the course of minutes.
+        Whether the tensor already holds data. If so, Linux 6.1 and later move the data to large pages now; earlier
+        versions may do so within minutes.
     """
     page = mmap.PAGESIZE
     start = -(-tensor.data_ptr() // page) * page

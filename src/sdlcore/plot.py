@@ -1,4 +1,4 @@
-"""Pictures of scores and trainings; each function draws on axes and returns them."""
+"""Plots of scores and training histories. Each function draws on matplotlib axes and returns them."""
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -21,21 +21,21 @@ PALE = "0.6"
 
 
 def recovery(scores: Scores | Mapping[str, Scores], ax: "Axes | None" = None) -> "Axes":
-    """Draw the share of features that are recovered over the threshold tau, for encoder and decoder.
+    """Plot the share of recovered features against the threshold tau, for encoder and decoder.
 
     A dotted line marks the mean best cosine of random directions.
 
     Parameters
     ----------
     scores
-        What `evaluate` returned, with ground truth; or several by name, of which decoders are drawn.
+        Result of `evaluate` with ground truth. For several results by name, only the decoders are drawn.
     ax
-        Axes to draw on; new ones where left out.
+        Axes to draw on; None for new ones.
 
     Raises
     ------
     ValueError
-        If there was no ground truth.
+        If the scores have no ground truth.
     """
     ax = _axes(ax)
     taus = np.linspace(0, 1, 201)
@@ -57,7 +57,7 @@ def recovery(scores: Scores | Mapping[str, Scores], ax: "Axes | None" = None) ->
 
 
 def loss(dictionary: Dictionary | Mapping[str, Dictionary], value: str = "loss", ax: "Axes | None" = None) -> "Axes":
-    """Draw a column of the history over steps: ``loss``, or ``fvu``, ``l0``, ``dead_fraction``, ...
+    """Plot a column of the training history against steps: ``loss``, ``fvu``, ``l0``, ``dead_fraction``, ...
 
     Parameters
     ----------
@@ -66,12 +66,12 @@ def loss(dictionary: Dictionary | Mapping[str, Dictionary], value: str = "loss",
     value
         The column.
     ax
-        Axes to draw on; new ones where left out.
+        Axes to draw on; None for new ones.
 
     Raises
     ------
     ValueError
-        If a history has no such column, or there is none.
+        If a dictionary has no history, or its history has no such column.
     """
     ax = _axes(ax)
     several = {"": dictionary} if isinstance(dictionary, Dictionary) else dictionary
@@ -90,19 +90,19 @@ def loss(dictionary: Dictionary | Mapping[str, Dictionary], value: str = "loss",
 
 
 def features(scores: Scores, ax: "Axes | None" = None) -> "Axes":
-    """Draw each feature as a dot: its best cosine with an encoder row, and with a decoder column.
+    """Plot each feature as a dot: best cosine with an encoder row against best cosine with a decoder column.
 
     Parameters
     ----------
     scores
-        What `evaluate` returned, with ground truth. Features that anchors give away have a colour of their own.
+        Result of `evaluate` with ground truth. Anchored features have their own colour.
     ax
-        Axes to draw on; new ones where left out.
+        Axes to draw on; None for new ones.
 
     Raises
     ------
     ValueError
-        If there was no ground truth.
+        If the scores have no ground truth.
     """
     ax = _axes(ax)
     best = {name: np.asarray(values) for name, values in _features(scores).items()}
@@ -120,20 +120,20 @@ def features(scores: Scores, ax: "Axes | None" = None) -> "Axes":
 
 
 def top_samples(dictionary: Dictionary, x: Any, latent: int, number: int = 20, ax: "Axes | None" = None) -> "Axes":
-    """Draw a latent's largest activations, a bar a sample, named by the sample's row.
+    """Plot a latent's largest activations: one bar for each sample, labelled with the sample's row.
 
     Parameters
     ----------
     dictionary
-        Of raw activations.
+        The dictionary that encodes the samples.
     x
-        N x n_p samples, as of `Dictionary.encode`. They are encoded by blocks.
+        N x n_p samples, as in `Dictionary.encode`. They are encoded in blocks.
     latent
-        Which one.
+        Index of the latent.
     number
-        How many samples.
+        Largest number of bars.
     ax
-        Axes to draw on; new ones where left out.
+        Axes to draw on; None for new ones.
 
     Raises
     ------
@@ -146,7 +146,8 @@ def top_samples(dictionary: Dictionary, x: Any, latent: int, number: int = 20, a
     parts = [float_rows(part, "x") for part in (x if is_pair(x) else (x,))]
     blocks = range(0, len(parts[0]), ROWS_AT_ONCE)
     latents = (dictionary.encode([part[start : start + ROWS_AT_ONCE] for part in parts]) for start in blocks)
-    values = np.concatenate([block[:, latent].copy() for block in latents])  # a copy, or all of the block is kept
+    # copies, since views would keep whole blocks in memory
+    values = np.concatenate([block[:, latent].copy() for block in latents])
     rows = np.argsort(-values, kind="stable")[:number]
     rows = rows[values[rows] > 0]
     ax.bar(range(len(rows)), values[rows])

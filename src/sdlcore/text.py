@@ -1,35 +1,35 @@
-"""Show text that others wrote, such as names of classes and files, in messages and figures."""
+"""Format foreign text, such as names of classes and files, for messages and figures."""
 
 import re
 from collections.abc import Iterable
 
 LONGEST_NAME = 60
-"""Characters of a name or a value that a message repeats."""
+"""Longest name or value that a message repeats, in characters."""
 MOST_NAMES = 10
-"""Names that a message lists."""
+"""Largest number of names that a message lists."""
 _UNSHOWN = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
-"""Characters that a terminal obeys instead of showing them: control characters, line breaks and marks of direction. And
-halves of characters, which cannot be encoded."""
+"""Characters that a terminal interprets instead of displaying: control characters, line breaks and direction marks.
+Lone surrogates are included, since they cannot be encoded."""
 
 
 def printable(text: object) -> str:
-    """Return text in one line, with control characters escaped."""
+    """Return text on one line, with control characters escaped."""
     return _UNSHOWN.sub(lambda found: found[0].encode("unicode_escape").decode(), str(text))
 
 
 def printable_lines(text: object) -> str:
-    """Do the same, but keep line breaks."""
+    """Return text with control characters escaped and line breaks kept."""
     return "\n".join(map(printable, str(text).split("\n")))
 
 
 def shown(text: object, longest: int = LONGEST_NAME) -> str:
-    """Return a name or a value as a message repeats it: printable, and cut to ``longest`` characters."""
+    """Return a name or a value for a message: printable, and cut to ``longest`` characters."""
     line = printable(text)
     return line if len(line) <= longest else f"{line[: longest - 1]}…"
 
 
 def listed(names: Iterable[object]) -> str:
-    """Return the first names as a message lists them, or "none"."""
+    """Return the first `MOST_NAMES` names as a list for a message, or "none"."""
     found = [*names]
     return ", ".join([*map(shown, found[:MOST_NAMES]), *(["..."] if found[MOST_NAMES:] else [])]) or "none"
 

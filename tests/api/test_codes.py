@@ -97,7 +97,7 @@ ONES = np.ones((2, 3), dtype=np.float32)
         ((ONES, ONES, 5), "indices are float32 and values float32, expected integers and floats"),
         ((ONES.astype(int), ONES, 1), "indices are 1 to 1, expected latents 0 to 0"),
         ((-ONES.astype(int), ONES, 5), "indices are -1 to -1, expected latents 0 to 4"),
-        ((ONES.astype(int), ONES * np.nan, 5), "values hold NaN or infinity"),
+        ((ONES.astype(int), ONES * np.nan, 5), "values contain NaN or infinity"),
         ((ONES[0].astype(int), ONES[0], 5, np.array([0, 2])), "ascend from 0 to 3, the number of entries"),
         ((ONES[0].astype(int), ONES[0], 5, np.array([0, 3, 1, 3])), "ascend from 0 to 3"),
         ((ONES[0].astype(int), ONES[0], 5, np.array([], dtype=int)), "ascend from 0 to 3"),

@@ -102,7 +102,7 @@ def test_samples_of_another_dimension_are_refused(sae):
 )
 def test_what_a_fit_refuses_is_not_encoded_either(sae, x):
     for call in (sae.encode, sae.reconstruct, lambda part: sdl.fit(part, **TOPK, **QUIET)):
-        with pytest.raises(ValueError, match=r"x is .*(expected floating-point numbers|which holds no numbers)"):
+        with pytest.raises(ValueError, match=r"x is .*(expected floating-point numbers|which stores no numbers)"):
             call(x)
     with pytest.raises(ValueError, match="latents is "):
         sae.decode(x)
@@ -111,7 +111,7 @@ def test_what_a_fit_refuses_is_not_encoded_either(sae, x):
 def test_sites_that_do_not_fit_each_other_are_named(both):
     crosscoder = sdl.fit(list(both), **TOPK, **QUIET)
     x, target = both[0][:3], both[1][:3]
-    with pytest.raises(ValueError, match="x has a site that is a tensor and one that is not"):
+    with pytest.raises(ValueError, match="one site of x is a tensor and another is not"):
         crosscoder.encode([torch.from_numpy(x), target])
     with pytest.raises(ValueError, match="x is an empty list, expected an array"):
         crosscoder.encode([])
@@ -126,10 +126,10 @@ def test_samples_that_are_not_finite_are_refused_by_their_row(sae, broken, monke
     x[3, 1] = broken
     for given in (x, torch.from_numpy(x), torch.from_numpy(x).float()):
         with pytest.raises(
-            ValueError, match="row 3 holds NaN, infinity or more than float32 can hold; leave such rows out"
+            ValueError, match="row 3 contains NaN, infinity or a number too large for float32; leave such rows out"
         ):
             sae.encode(given)
-        with pytest.raises(ValueError, match="row 3 holds NaN, infinity"):
+        with pytest.raises(ValueError, match="row 3 contains NaN, infinity"):
             sae.reconstruct(given)
 
 
@@ -163,7 +163,7 @@ def test_a_folder_holds_one_run_whatever_lay_there(sae, tmp_path):
 
 def test_a_dictionary_that_says_how_it_is_used_takes_no_options(sae, tmp_path):
     sae.save(tmp_path / "run")
-    with pytest.raises(ValueError, match="sdlcore says by itself how a dictionary is used; leave out activation, k"):
+    with pytest.raises(ValueError, match="for plain tensors, but the format is sdlcore; leave out activation, k"):
         sdl.load(tmp_path / "run", activation="relu", k=4)
 
 
@@ -171,9 +171,7 @@ def test_what_could_not_be_loaded_is_not_saved(sae, tmp_path):
     with pytest.raises(ValueError, match=r"foo.pt: expected a folder"):
         sae.save(tmp_path / "foo.pt")
     (tmp_path / "config.json").write_text('{"model_type": "llama"}')
-    with pytest.raises(
-        ValueError, match=r"model.safetensors: a config.json that is not of this dictionary lies beside"
-    ):
+    with pytest.raises(ValueError, match=r"model.safetensors: the config.json beside it belongs to another dictionary"):
         sae.save(tmp_path / "model.safetensors")
     assert [path.name for path in tmp_path.iterdir()] == ["config.json"]
     broken = copy.deepcopy(sae)

@@ -124,7 +124,7 @@ def test_arrays_tensors_files_and_stores_have_the_same_codes(pair, store, tmp_pa
 def test_a_crosscoder_needs_both_sites_of_a_store(tmp_path):
     with create_store(tmp_path / "one.h5", {}) as writer:
         writer.append(X)
-    with pytest.raises(ValueError, match=r"one.h5: holds no target, which a crosscoder reads beside the input"):
+    with pytest.raises(ValueError, match=r"one.h5: contains no target, which a crosscoder needs besides the input"):
         dictionary("crosscoder", activation="relu").encode(tmp_path / "one.h5", sparse=True)
 
 
@@ -150,7 +150,7 @@ def test_codes_in_double_precision_stay_in_it():
 def test_samples_that_do_not_fit_are_refused():
     sae, broken = dictionary(**CASES["topk"]), X.copy()
     broken[200, 1] = np.nan
-    with pytest.raises(ValueError, match="row 200 holds NaN, infinity or more"):
+    with pytest.raises(ValueError, match="row 200 contains NaN, infinity or a number"):
         sae.encode(broken, sparse=True)
     with pytest.raises(ValueError, match="expected N x 6 numbers, found 300 x 5"):
         sae.encode(TARGET, sparse=True)

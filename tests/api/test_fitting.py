@@ -329,7 +329,7 @@ def test_an_unfinished_run_is_never_overwritten(both, tmp_path, monkeypatch):
     folder, settings = tmp_path / "run", TOPK | {"checkpoint_every": 10}
     whole = sdl.fit(both[0], **settings, **QUIET)
     cut_off(monkeypatch, both[0], out=folder, **settings)
-    refused = r"run holds 20 steps of a different run \({}\)\. Resume it with its own settings and data, or choose "
+    refused = r"run contains 20 steps of a different run \({}\)\. Resume it with its own settings and data, or choose "
     lr = refused.format(r"lr 0\.001, here 0\.01")
     for other, said in [
         (settings | {"lr": 0.01}, lr),
@@ -420,7 +420,7 @@ def test_a_folder_that_cannot_be_written_is_refused_before_the_training(both, tm
     (tmp_path / "taken").write_text("a file")
     monkeypatch.setattr(Fit, "_find", lambda *_: pytest.fail("the training was begun"))
     for out in (tmp_path / "taken", tmp_path / "taken" / "run"):
-        with pytest.raises(OSError, match="make it a folder that can be written"):
+        with pytest.raises(OSError, match="choose a folder that can be written"):
             sdl.fit(both[0], **TOPK, **QUIET, out=out)
 
 
@@ -469,9 +469,9 @@ def test_relu_without_a_penalty_is_warned_of(both):
 
 def test_a_training_that_came_to_nothing_is_warned_of(both):
     small = {"activation": "topk", "k": 2, "n_q": 8, "batch_size": 64, **QUIET}
-    with pytest.warns(UserWarning, match=r"fvu is \S+ at the end of training: .* lower lr"):
+    with pytest.warns(UserWarning, match=r"fvu is \S+ at the end of training, .* lower lr"):
         sdl.fit(both[0], lr=1000.0, steps=20, **small)
-    with pytest.warns(UserWarning, match=r"fvu is 1\.\d+ at the end of training: .* set normalise"):
+    with pytest.warns(UserWarning, match=r"fvu is 1\.\d+ at the end of training, .* set normalise"):
         sdl.fit(both[0] * np.float32(1e-6), steps=100, **small)
     with pytest.warns(UserWarning, match="the variance of the samples is zero in float32.*1e-19, set normalise"):
         sdl.fit(np.ones((100, 4), dtype=np.float32), steps=2, **small)
@@ -483,7 +483,7 @@ def test_a_training_that_came_to_nothing_is_warned_of(both):
 def test_a_mean_that_samples_share_is_warned_of_where_nothing_takes_it_away(both):
     small = {"activation": "topk", "k": 2, "n_q": 8, "batch_size": 64, "steps": 2, **QUIET}
     far = both[0] + np.float32(3)
-    with pytest.warns(UserWarning, match=r"samples share a mean that is \S+ times as long as their spread; set normal"):
+    with pytest.warns(UserWarning, match=r"the mean of the samples is \S+ times as large as their spread; set normal"):
         sdl.fit(far, **small)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -497,7 +497,7 @@ def test_settings_of_parts_that_a_dictionary_does_not_have_are_warned_of(both):
     unused = "init_threshold has no effect without activation jumprelu; k_aux .* lambda_aux"
     with pytest.warns(UserWarning, match=unused):
         sdl.fit(x, activation="topk", k=2, init_threshold=0.3, k_aux=4, **small)
-    with pytest.warns(UserWarning, match="resample_every is 2, but none is resampled after step 1"):
+    with pytest.warns(UserWarning, match="resample_every is 2, but no latent is resampled after step 1"):
         sdl.fit(x, activation="topk", k=2, resample_every=2, **small)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -531,7 +531,7 @@ def test_settings_of_parts_that_a_dictionary_does_not_have_are_warned_of(both):
         (lambda x: sdl.fit(x, multi_k=4, **SMALL), "multi_k must be a list, found 4"),
         (lambda x: sdl.fit(x, target_l0=5.0, **SMALL), "target_l0 must be at most n_q = 4, found 5"),
         (lambda x: sdl.fit(x, watch=np.eye(6), **SMALL), "watch has 6 dimensions, but x has 8"),
-        (lambda x: sdl.class_means(x, np.ones((200, 1), int)), r"one a sample; np.ravel\(labels\) gives one"),
+        (lambda x: sdl.class_means(x, np.ones((200, 1), int)), r"one per sample; np.ravel\(labels\) gives one"),
         (lambda x: sdl.class_means(x, np.eye(2)[np.arange(200) % 2]), r"; labels.argmax\(1\) does of one-hot rows"),
         (lambda x: sdl.class_means(x, np.zeros(200)), r"; labels.astype\(int\) gives these"),
         (
@@ -549,13 +549,13 @@ def test_settings_of_parts_that_a_dictionary_does_not_have_are_warned_of(both):
         (lambda x: sdl.fit(pd.DataFrame(x)), r"x is a DataFrame, .*; give x.to_numpy\(\)"),
         (
             lambda x: sdl.fit(x, **ANCHORED, anchors=sdl.References(np.eye(8, dtype=np.float32))),
-            r"anchors are all 8 references; choose some, or all of them, by .choose\(8, seed\)",
+            r"anchors are 8 references, expected anchors; choose up to all of them with .choose\(8, seed\)",
         ),
         (lambda x: sdl.fit([x, x, x]), "x has 3 parts, expected one array, or two"),
         (lambda x: sdl.fit(x, pair="transcoder"), r"call fit\(x, target\)"),
         (lambda x: sdl.fit(x.tolist()), r"x is a list of 200 rows or numbers, not an array; give np\.asarray\(x\)"),
         (lambda x: sdl.fit(x, sed=3), r"unknown run settings: sed; did you mean seed\?"),
-        (lambda x: sdl.fit("x.txt"), "x.txt: expected an .npy file, which np.save writes, or an activation store"),
+        (lambda x: sdl.fit("x.txt"), "x.txt: expected an .npy file as np.save writes it, or an activation store"),
         (lambda x: sdl.fit(3), "x is a int, expected an array, a tensor or a path"),
         (lambda x: sdl.fit(x[0]), r"x is float32 of shape \(8,\), expected a matrix"),
         (lambda x: sdl.fit(np.where(np.arange(200)[:, None] == 7, np.nan, x)), "infinity in row 7; leave such rows"),
@@ -564,7 +564,7 @@ def test_settings_of_parts_that_a_dictionary_does_not_have_are_warned_of(both):
         (lambda x: sdl.fit(x, solver="acs", anchors=x[:1]), "anchors has no meaning for a solver"),
         (
             lambda x: sdl.fit(x, anchors=2 * np.eye(8), lambda_anchor=1),
-            "anchors: row 0 .* norm 2, but directions are unit",
+            "anchors: row 0 .* norm 2, expected a unit vector",
         ),
         (
             lambda x: sdl.fit(x, **SMALL, anchors=np.eye(8)[:2], lambda_anchor=0),
@@ -580,18 +580,18 @@ def test_settings_of_parts_that_a_dictionary_does_not_have_are_warned_of(both):
         ),
         (lambda x: sdl.fit(x, **SMALL, anchor_cosine=0.9), "anchor_cosine is 0.9, but no anchors are given"),
         (lambda x: sdl.fit(x, **ANCHORED, anchors=np.eye(8)), "there are 8 anchors, but n_q is 4; raise n_q"),
-        (lambda x: sdl.fit(x, x, **ANCHORED, anchors=np.eye(8)[:2]), "anchors are of x alone, but pair transcoder"),
+        (lambda x: sdl.fit(x, x, **ANCHORED, anchors=np.eye(8)[:2]), "anchors are only for x, but pair transcoder"),
         (
             lambda x: sdl.fit([x, x], **ANCHORED, anchors=[np.eye(8)[:3], np.eye(8)[:2]]),
-            "there are 3 anchors of x, but 2 of the target",
+            "there are 3 anchors for x, but 2 for the target",
         ),
         (
             lambda x: sdl.fit(x, x, **ANCHORED, anchors=[np.eye(8)[:3], np.eye(5)[:3]]),
-            "anchors of the target have 5 dimensions, but it has 8",
+            "anchors for the target have 5 dimensions, but the target has 8",
         ),
         (
             lambda x: sdl.fit(x, **CENTRED, start=sdl.fit(x, **CENTRED)),
-            "center would take the place of the encoder biases of start",
+            "center would replace the encoder biases of start",
         ),
         (lambda x: sdl.fit(x[:, :5], **SMALL, start=sdl.fit(x, **SMALL)), "start maps 8 to 8 dimensions, but .* 5"),
         (lambda x: sdl.fit(x, **SMALL | {"n_q": 3}, start=sdl.fit(x, **SMALL)), "start has 4 latents, but n_q is 3"),
@@ -609,7 +609,7 @@ def test_settings_of_parts_that_a_dictionary_does_not_have_are_warned_of(both):
         (lambda x: sdl.fit(x, **SMALL, start=x), "start is a ndarray, expected what sdl.fit or sdl.load returns"),
         (
             lambda x: sdl.fit(x, **ANCHORED, anchors=Anchors(np.full((1, 8), np.nan), None, None)),
-            "anchors: row 0 of w_p has norm nan, but directions are unit",
+            "anchors: row 0 of w_p has norm nan, expected a unit vector",
         ),
         (
             lambda x: sdl.fit(x, **ANCHORED, anchors=np.eye(8, dtype=object)),
@@ -674,7 +674,7 @@ def test_means_of_classes_that_are_nearly_one_direction_are_told():
     rng = np.random.default_rng(0)
     labels = rng.integers(4, size=400)
     x = (10 + np.eye(4, 16)[labels] + 0.1 * rng.standard_normal((400, 16))).astype(np.float32)
-    with pytest.warns(UserWarning, match="nearly one direction .* take centred=True"):
+    with pytest.warns(UserWarning, match="nearly parallel .* set centred=True"):
         sdl.class_means(x, labels)
     with warnings.catch_warnings():
         warnings.simplefilter("error")

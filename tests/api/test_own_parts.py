@@ -117,7 +117,7 @@ def test_a_callback_receives_every_row_and_stops_the_training(tmp_path):
     assert found.provenance["stopped"] == {"step": 20, "by": [f"{late.__module__}.late"]}
     assert same(sdl.fit(X, out=tmp_path / "run", callbacks=[late], **SETTINGS), found)
     with pytest.raises(
-        ValueError, match=r"holds a run that the callback .*late stopped at step 20; open it by sdl.load"
+        ValueError, match=r"contains a run that the callback .*late stopped at step 20; open it with sdl.load"
     ):
         sdl.fit(X, out=tmp_path / "run", **SETTINGS)
 
@@ -135,8 +135,8 @@ def test_other_answers_than_true_stop_nothing_and_errors_end_the_training():
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        ({"optimizer": radam, "lr": 1e-3}, "lr has no meaning beside optimizer=, which sets it; leave it out"),
-        ({"schedule": cosine, "lr_decay": 0.1}, "lr_decay has no meaning beside schedule=, which sets it"),
+        ({"optimizer": radam, "lr": 1e-3}, "lr has no meaning together with optimizer=, which sets it; leave it out"),
+        ({"schedule": cosine, "lr_decay": 0.1}, "lr_decay has no meaning together with schedule=, which sets it"),
         ({"optimizer": "adam"}, "optimizer gives a str, expected a function that makes an optimiser from parameters"),
         ({"optimizer": Adam([torch.zeros(1)])}, "optimizer gives a Adam, expected a function"),
         ({"optimizer": lambda p: None}, "optimizer gives a NoneType, expected a function"),

@@ -71,7 +71,7 @@ def test_scores_become_a_table_that_says_what_each_is(sae, bench):
     assert frame.loc["mip_decoder", "chance"] == scores.chance["mip_decoder"]
     assert frame.loc["fvu", "better"] == "lower"
     assert list(frame.index) == list(scores)
-    with pytest.raises(KeyError, match=r"there is no mip_decodr here; did you mean mip_decoder\?; to_frame"):
+    with pytest.raises(KeyError, match=r"there is no metric mip_decodr; did you mean mip_decoder\?; to_frame"):
         scores["mip_decodr"]
     assert scores.get("mip_decodr") is None
 
@@ -82,9 +82,9 @@ def test_a_bench_evaluates_on_samples_that_no_training_saw(sae, bench, x):
     assert sdl.evaluate(sae, bench, n_samples=100)["fvu"] == pytest.approx(by_hand["fvu"])
     assert set(by_hand) == {"l0", "fvu", "dead_fraction"}
     assert not by_hand.features
-    with pytest.raises(KeyError, match="no mip_decoder here without what it is judged by"):
+    with pytest.raises(KeyError, match="no metric mip_decoder without ground truth"):
         by_hand["mip_decoder"]
-    with pytest.raises(ValueError, match=r"give them as x=.*, since the second argument is what to judge by"):
+    with pytest.raises(ValueError, match=r"give them as x=.*, since the second argument is the ground truth"):
         sdl.evaluate(sae, drawn.input)
 
 
@@ -105,7 +105,7 @@ def test_classes_keep_their_names_where_test_samples_lack_one(sae, x):
     kept = References(means.W_p[:, [0, 2]], classes=np.arange(2), class_names=["ant", "cow"])
     scores = sdl.evaluate(sae, means, x[some], labels=labels[some])
     assert scores["f1"] == sdl.evaluate(sae, kept, x[some], labels=labels[some])["f1"]
-    with pytest.raises(ValueError, match=r"x: label bee is none of the classes that are judged by: ant, cow"):
+    with pytest.raises(ValueError, match=r"x: label bee matches none of the reference classes: ant, cow"):
         sdl.evaluate(sae, kept, x, labels=labels)
 
 
@@ -166,13 +166,13 @@ def test_a_dictionary_that_is_not_finite_is_not_scored(sae, bench):
             lambda sae, bench, x: sdl.evaluate(sae, References(np.full((8, 3), np.nan)), x),
             "references: column 0 of W_p has norm nan",
         ),
-        (lambda sae, bench, x: sdl.evaluate("run/", bench), "dictionary is a str, expected what sdl.fit or sdl.load"),
+        (lambda sae, bench, x: sdl.evaluate("run/", bench), "dictionary is a str, expected the result of sdl.fit"),
         (lambda sae, bench, x: sdl.evaluate(sae), "x is missing"),
         (lambda sae, bench, x: sdl.evaluate(sae, x), "x is missing: .*give them as x="),
         (lambda sae, bench, x: sdl.evaluate(sae, x, x), "references: row 0 of rows has norm"),
         (
             lambda sae, bench, x: sdl.evaluate(sae, [np.eye(8), np.eye(8)[:2]], x),
-            "there are 8 references of x, but 2 of",
+            "there are 8 references for x, but 2 for",
         ),
         (lambda sae, bench, x: sdl.evaluate(sae, [np.eye(8)] * 3, x), "references have 3 parts, expected one array"),
         (lambda sae, bench, x: sdl.evaluate(sae, "bench/", x), "bench: expected an .npy file"),
@@ -182,8 +182,8 @@ def test_a_dictionary_that_is_not_finite_is_not_scored(sae, bench):
         (lambda sae, bench, x: sdl.evaluate(sae, bench, labels=[1]), "a bench draws its own samples; leave labels out"),
         (lambda sae, bench, x: sdl.evaluate(sae, bench, n_samples=0), "n_samples must be at least 1, found 0"),
         (lambda sae, bench, x: sdl.evaluate(sae, x=x, n_samples=9), "n_samples has no meaning without a bench"),
-        (lambda sae, bench, x: sdl.evaluate(sae, x=x, labels=x[:, 0] > 0), "labels have no meaning without means"),
-        (lambda sae, bench, x: sdl.evaluate(sae, x=x[:, :5]), r"dimensions \(5,\), .* made for \(8,\)"),
+        (lambda sae, bench, x: sdl.evaluate(sae, x=x, labels=x[:, 0] > 0), "labels have no meaning without class"),
+        (lambda sae, bench, x: sdl.evaluate(sae, x=x[:, :5]), r"dimensions \(5,\), .* expects \(8,\)"),
     ],
 )
 def test_what_is_wrong_is_named(call, message, sae, bench, x):
@@ -211,14 +211,14 @@ def test_a_dictionary_knows_its_anchors_and_one_that_does_not_says_so(bench, x, 
     sae.save(tmp_path / "run")
     assert np.array_equal(sdl.load(tmp_path / "run").anchors.feature, anchors.feature)
     sae.save(tmp_path / "alone.safetensors")
-    with pytest.warns(UserWarning, match="its anchors are not known"):
+    with pytest.warns(UserWarning, match="its anchors are unknown"):
         sdl.evaluate(sdl.load(tmp_path / "alone.safetensors"), bench, n_samples=100)
     assert repr(anchors) == f"Anchors(4 in 8 dimensions, of features {', '.join(map(str, anchors.feature))})"
 
 
 def test_anchors_of_another_training_are_warned_of(bench, x):
     sae = sdl.fit(x, anchors=bench.anchors(4, seed=2), **TOPK, **QUIET)
-    with pytest.warns(UserWarning, match="anchors are others than those that the dictionary was trained with"):
+    with pytest.warns(UserWarning, match="anchors differ from the anchors of the dictionary's training"):
         sdl.evaluate(sae, bench, anchors=bench.anchors(4, seed=3), n_samples=100, nulls=False)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -230,8 +230,8 @@ def test_means_of_classes_that_are_centred_otherwise_are_warned_of(x):
     small = {"activation": "topk", "k": 2, "n_q": 8, "steps": 1, "batch_size": 16, **QUIET}
     means = {centred: sdl.class_means(x - x.mean(0), labels, centred=centred) for centred in (True, False)}
     for normalise, said in (
-        (True, "normalised activations, but .* are not: .*True"),
-        (False, "raw .* centred: .*False"),
+        (True, "normalised activations, but .* are not centred; .*True"),
+        (False, "raw .* centred; .*False"),
     ):
         sae = sdl.fit(x, normalise=normalise, **small)
         with pytest.warns(UserWarning, match=said):

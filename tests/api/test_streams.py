@@ -191,7 +191,7 @@ def not_finite(step):
 @pytest.mark.parametrize(
     ("x", "settings", "said"),
     [
-        (of_step, {"batch_size": 64}, "batch_size has no meaning beside batches, which have it already; leave it out"),
+        (of_step, {"batch_size": 64}, "batch_size has no meaning together with batches, which determine it"),
         (
             of_step,
             {"solver": "acs", "n_atoms": 16, **QUIET},

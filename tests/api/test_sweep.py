@@ -107,7 +107,7 @@ def test_an_interrupt_leaves_a_checkpoint_of_each_runs_last_step(x, interruptibl
         return once(self, *args)
 
     monkeypatch.setattr(loop.TrainingStep, "__call__", counted)
-    with pytest.raises(KeyboardInterrupt, match="interrupted; the same call goes on with every run in"):
+    with pytest.raises(KeyboardInterrupt, match="interrupted; the same call resumes every run in"):
         sdl.fit_many(x, runs, out=tmp_path, at_once=2, **TOPK, **QUIET)
     assert (tmp_path / "one" / "checkpoint.safetensors").exists()
     assert not (tmp_path / "three").exists()
@@ -142,7 +142,7 @@ def test_a_run_that_dies_is_named_and_leaves_nothing_half_written(x, tmp_path, m
 def test_threads_that_serve_one_training_get_one(x, monkeypatch):
     monkeypatch.setattr(numba, "threading_layer", lambda: "workqueue")
     assert list(sdl.fit_many(x, {"one": {}, "two": {"seed": 1}}, **TOPK, **QUIET)) == ["one", "two"]
-    with pytest.raises(ValueError, match="at_once is 2, but numba's threads here serve one training at a time"):
+    with pytest.raises(ValueError, match="at_once is 2, but numba's threads here allow one training at a time"):
         sdl.fit_many(x, {"one": {}}, at_once=2, **TOPK, **QUIET)
 
 
@@ -165,12 +165,12 @@ def test_another_start_is_another_run(x, tmp_path):
     [
         ({"a": {}, "b": {"k": 99}}, {}, "run 'b': k must be between 1 and n_q = 24, found 99"),
         ({"a": {"latents": 3}}, {}, "run 'a': .*latents"),
-        ({"a/b": {}}, {}, "run 'a/b': expected a name that a folder may have"),
-        ({"": {}}, {}, "run '': expected a name that a folder may have"),
-        ({".": {}}, {}, "run '.': expected a name that a folder may have"),
+        ({"a/b": {}}, {}, "run 'a/b': expected a name that is valid for a folder"),
+        ({"": {}}, {}, "run '': expected a name that is valid for a folder"),
+        ({".": {}}, {}, "run '.': expected a name that is valid for a folder"),
         ({"a.pt": {}}, {}, "run 'a.pt': a.pt: expected a folder"),
-        ({"..": {}}, {}, "run '..': expected a name that a folder may have"),
-        ({"a": {"pair": "transcoder"}}, {}, "run 'a': pair is transcoder, but that of all runs is sae"),
+        ({"..": {}}, {}, "run '..': expected a name that is valid for a folder"),
+        ({"a": {"pair": "transcoder"}}, {}, "run 'a': pair is transcoder, but the inputs of all runs are for sae"),
         ({1: {}, "1": {"k": 2}}, {}, "runs 1 and '1' would share a folder; name them apart"),
         ({}, {}, "runs are empty, expected settings by name"),
         ([{"k": 3}], {}, "runs are a list, expected settings by name, such as {'wide': {'n_q': 4096}}"),

@@ -88,6 +88,6 @@ def test_a_library_gets_the_batches_of_our_trainings_and_leaves_the_files_of_any
 
 def test_a_loss_that_is_not_finite_ends_the_training_and_leaves_no_run(store, tmp_path, monkeypatch):
     losses = [1.0, 1.0, 1.0, 1.0, float("nan"), 1.0, 1.0]
-    with pytest.raises(DivergedError, match="training by sparsify diverged in steps 4 to 6: loss is nan"):
+    with pytest.raises(DivergedError, match="training with sparsify diverged in steps 4 to 6: loss is nan"):
         run(store, tmp_path / "run", monkeypatch, losses)
     assert not any((tmp_path / "run" / file).exists() for file in ("model.safetensors", "config.json", "history.csv"))

@@ -56,16 +56,16 @@ def test_other_files_are_refused_by_name(tmp_path):
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
-        ({"w_p": W_p.T[:3] * 2}, "row 0 of w_p has norm 2, but directions are unit vectors"),
+        ({"w_p": W_p.T[:3] * 2}, "row 0 of w_p has norm 2, expected a unit vector"),
         ({"w_p": np.where(np.arange(3)[:, None] == 1, np.nan, W_p.T[:3])}, "row 1 of w_p has norm nan"),
         ({"w_r": np.where(np.arange(3)[:, None] == 2, np.inf, W_r.T[:3])}, "row 2 of w_r has norm inf"),
-        ({"w_p": W_p.T[:2]}, r"w_r is float32 of shape \(3, 4\), expected unit vectors"),
+        ({"w_p": W_p.T[:2]}, r"w_r is float32 of shape \(3, 4\), expected a unit vector"),
         ({"w_p": W_p[0]}, r"w_p is float32 of shape \(9,\)"),
         ({"w_p": W_p.T[:0]}, r"w_p is float32 of shape \(0, 5\)"),
         ({"w_p": np.eye(5, dtype=int)[:3]}, "w_p is int64"),
         ({"w_p": np.eye(5)[:3] * [[1], [0], [1]]}, "row 1 of w_p has norm 0"),
-        ({"feature": np.arange(2)}, r"feature is int64 of shape \(2,\), expected 3 numbers"),
-        ({"feature": np.array([0, -1, 2])}, r"feature is int64 of shape \(3,\), expected 3 numbers from 0 on"),
+        ({"feature": np.arange(2)}, r"feature is int64 of shape \(2,\), expected 3 indices"),
+        ({"feature": np.array([0, -1, 2])}, r"feature is int64 of shape \(3,\), expected 3 indices from 0 on"),
         ({"feature": np.ones(3)}, "feature is float64"),
     ],
 )

@@ -99,8 +99,8 @@ def test_two_of_the_same_classes_may_share_a_name():
 @pytest.mark.parametrize(
     ("names", "message"),
     [
-        (["owl", "cow"], "label cow is none of the classes that are judged by: cat, dog"),
-        (["owl", "dog"], "label dog is 2 of the classes"),
+        (["owl", "cow"], "label cow matches none of the reference classes: cat, dog"),
+        (["owl", "dog"], "label dog matches 2 of the reference classes"),
     ],
 )
 def test_labels_that_name_no_single_class_are_refused_by_name(names, message):
@@ -112,7 +112,7 @@ def test_labels_that_name_no_single_class_are_refused_by_name(names, message):
 def test_what_holds_none_is_refused_by_name(tmp_path):
     write_with_checksum(tmp_path / "x.safetensors", {"x": np.ones(3)}, {})
     (tmp_path / "y.safetensors").write_text("not a file of tensors")
-    with pytest.raises(ValueError, match=r"x\.safetensors: holds no reference directions"):
+    with pytest.raises(ValueError, match=r"x\.safetensors: contains no reference directions"):
         load_references(tmp_path / "x.safetensors")
     with pytest.raises(ValueError, match=r"y\.safetensors: not a readable"):
         load_references(tmp_path / "y.safetensors")
@@ -121,13 +121,16 @@ def test_what_holds_none_is_refused_by_name(tmp_path):
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
-        ({"W_p": 2 * W}, "column 0 of W_p has norm 2, but directions are unit vectors"),
+        ({"W_p": 2 * W}, "column 0 of W_p has norm 2, expected a unit vector"),
         ({"W_p": np.where(np.arange(4) == 3, np.nan, W)}, "column 3 of W_p has norm nan"),
         ({"W_r": np.where(np.arange(4) == 1, 0, W)}, "column 1 of W_r has norm 0"),
-        ({"W_r": W[:, :2]}, r"W_r is float64 of shape \(5, 2\), expected unit vectors, one a column"),
+        ({"W_r": W[:, :2]}, r"W_r is float64 of shape \(5, 2\), expected a unit vector in each column"),
         ({"W_p": W[0]}, r"W_p is float64 of shape \(4,\)"),
         ({"W_p": W.astype(int)}, "W_p is int64"),
-        ({"classes": np.arange(3)}, r"classes is int64 of shape \(3,\), expected a number for each of 4 directions"),
+        (
+            {"classes": np.arange(3)},
+            r"classes is int64 of shape \(3,\), expected a class index for each of 4",
+        ),
         ({"classes": np.ones(4)}, "classes is float64"),
     ],
 )
@@ -142,7 +145,7 @@ def test_references_that_are_no_unit_vectors_are_refused_by_the_name_of_their_fi
     [
         (None, None, "has no labels with class names"),
         ([0, 1, 2], ["a", "b"], "label 2 has no name"),
-        ([1, 1, -1], ["a", "b"], "all labels are of one class, b; means of classes need two"),
+        ([1, 1, -1], ["a", "b"], "all labels are of one class, b; class means need two classes"),
     ],
 )
 def test_stores_that_have_no_class_means_are_refused_by_name(tmp_path, labels, names, message):

@@ -317,7 +317,7 @@ def test_what_was_begun_with_other_settings_is_begun_anew_and_that_is_said(tmp_p
         assert (writer.rows, writer.state(Progress(7))) == (0, Progress(7))
         writer.append(np.ones((2, 3)))
     assert "was begun with other settings, inputs or code; it is removed" in caplog.text
-    assert "the store is begun anew" in caplog.text
+    assert "writing starts again" in caplog.text
     assert [file.name for file in tmp_path.iterdir()] == ["store.h5"]
 
 
@@ -400,7 +400,7 @@ def test_a_part_that_cannot_be_used_is_named_and_written_anew_with_those_after_i
         writer.append(np.full((2500, 4), 9))
     if said is not None:
         assert f"00001.h5: {said}" in caplog.text
-        assert "removed with all parts that follow, and writing goes on from row 2500" in caplog.text
+        assert "removed with all following parts, and writing resumes from row 2500" in caplog.text
     verify(path)
     with ActivationStore(path) as store:
         assert store.read("input")[:, 0].tolist() == [1] * 2500 + [9] * 2500
@@ -475,7 +475,7 @@ def test_rows_that_an_error_of_a_commit_lost_are_missed_at_the_end(tmp_path, mon
         patch.setattr(NewFile, "check", full)
         with pytest.raises(OSError, match="No space left on device"):
             writer.commit(Progress(0))
-    with pytest.raises(StoreError, match=r"s\.h5: its parts have 2 of its 5 rows; run this again"):
+    with pytest.raises(StoreError, match=r"s\.h5: its parts contain 2 rows, expected 5; run this again"):
         writing.__exit__(None, None, None)
     assert not path.exists()
 
@@ -517,7 +517,7 @@ def test_what_is_committed_is_logged_when_it_is_gone_on_with(tmp_path, caplog):
     begun(tmp_path / "store.h5")
     with caplog.at_level(logging.INFO), resume_store(tmp_path / "store.h5", {"a": 1}):
         pass
-    assert "going on from row 5000" in caplog.text
+    assert "resuming from row 5000" in caplog.text
 
 
 def test_forked_children_of_a_killed_writer_hold_no_lock(writers, tmp_path):

@@ -169,7 +169,7 @@ def test_a_missing_shard_is_no_zero_to_those_who_read_the_index_by_other_means(c
         ({"labels": None}, "columns are"),
         ({"references": None}, "columns are"),
         ({"dtype": "float16"}, "columns are .*float16.*float32"),
-        ({"input": np.ones((10, 4))}, r"dimensions are \(4, 2\), but those of"),
+        ({"input": np.ones((10, 4))}, r"dimensions are \(4, 2\), expected .* as in"),
         ({"class_names": ["a", "b"]}, "class names are"),
         ({"class_names": None}, "class names are None"),
     ],
@@ -183,7 +183,7 @@ def test_shards_that_disagree_are_named(tmp_path, other, message):
 
 
 def test_what_cannot_be_united_is_named(tmp_path, folder):
-    with pytest.raises(StoreError, match="no shards to unite"):
+    with pytest.raises(StoreError, match="no shards to combine"):
         unite([], tmp_path / "index.h5", {})
     with pytest.raises(StoreError, match=r"gone\.h5: no such activation store"):
         unite([tmp_path / "gone.h5"], tmp_path / "index.h5", {})

@@ -71,14 +71,17 @@ def test_a_store_may_have_nothing_but_input(tmp_path):
 @pytest.mark.parametrize(
     ("second", "message"),
     [
-        ({"input": np.ones((2, 6))}, "block has columns"),
+        ({"input": np.ones((2, 6))}, "features must be given for every block"),
         ({**block(2), "labels": np.zeros(3)}, "differ in length"),
         ({**block(2), "input": np.full((2, 6), np.nan)}, "not finite"),
         ({**block(2), "target": np.full((2, 4), 1e6)}, "not finite in float16"),
-        ({**block(2), "labels": [0.5, 1.0]}, "labels holds numbers that are others in int32"),
-        ({**block(2), "labels": np.array([2**32, 0])}, "labels holds numbers that are others in int32"),
-        ({**block(2), "labels": np.zeros((2, 1), dtype=int)}, r"labels has shape \(2, 1\), expected one a sample"),
-        ({**block(2), "references": {**block(2)["references"], "position": [0.5, 1]}}, "position holds numbers that"),
+        ({**block(2), "labels": [0.5, 1.0]}, "labels contains numbers that .* int32 would change"),
+        ({**block(2), "labels": np.array([2**32, 0])}, "labels contains numbers that .* int32 would change"),
+        (
+            {**block(2), "labels": np.zeros((2, 1), dtype=int)},
+            r"labels has shape \(2, 1\), expected one value",
+        ),
+        ({**block(2), "references": {**block(2)["references"], "position": [0.5, 1]}}, "position contains numbers"),
     ],
 )
 def test_blocks_that_do_not_fit_are_refused_and_leave_no_file(tmp_path, second, message):
@@ -115,7 +118,7 @@ def test_what_is_not_a_store_is_named(tmp_path):
     with pytest.raises(StoreError, match="text: not a readable HDF5 file"):
         ActivationStore(tmp_path / "text")
     h5py.File(tmp_path / "other.h5", "w").close()
-    with pytest.raises(StoreError, match=r"other\.h5: an HDF5 file, but not"):
+    with pytest.raises(StoreError, match=r"other\.h5: is an HDF5 file, but not"):
         ActivationStore(tmp_path / "other.h5")
     with create_store(tmp_path / "new.h5", {}) as writer:
         writer.append(np.ones((3, 2)))

@@ -1,4 +1,4 @@
-"""Numbers too small for a store's precision are reported; no row or dimension vanishes silently."""
+"""Numbers that are too small for a store's precision are told of, and no row or dimension is lost without a word."""
 
 import logging
 from contextlib import suppress
@@ -40,8 +40,8 @@ def write(create, path, dtype, columns):
 @pytest.mark.parametrize("column", ["input", "target"])
 def test_a_row_or_a_dimension_that_vanishes_is_refused(tmp_path, create, dtype, column):
     for x, message in (
-        (with_row(X, TINY[dtype]), f"{column} row 301 holds .* at most, which is zero in {dtype}"),
-        (with_dimension(X, TINY[dtype]), f"{column} dimension 4: not zero, but too small for {dtype} in every row"),
+        (with_row(X, TINY[dtype]), f"{column} row 301 has a largest magnitude of .*, which is zero in {dtype}"),
+        (with_dimension(X, TINY[dtype]), f"{column} dimension 4: nonzero, but too small for {dtype} in every row"),
     ):
         with pytest.raises(StoreError, match=rf"s\.h5: {message}"):
             write(create, tmp_path / "s.h5", dtype, {"input": X, "target": X, column: x})
@@ -55,7 +55,7 @@ def test_zeros_that_were_zero_and_dimensions_that_one_number_is_left_of_stay(tmp
     with create_store(tmp_path / "s.h5", {}, "float16") as writer:
         writer.append(x)
     share = 498 / (499 * 5) * 100  # among nonzero numbers
-    assert f"s.h5: {share:.2g} % of input are too small for float16, and zero in it" in caplog.text
+    assert f"s.h5: {share:.2g} % of the nonzero numbers in input are too small for float16" in caplog.text
     with ActivationStore(tmp_path / "s.h5") as store:
         assert (store.read("input")[:, 4] != 0).sum() == 1
 
@@ -71,7 +71,7 @@ def test_what_is_exact_is_not_warned_of(tmp_path, caplog):
 
 def test_an_interruption_changes_nothing_of_what_is_told(tmp_path, caplog):
     x = with_dimension(X, 1e-9)
-    x[7, 4] = 1  # only in the first part
+    x[7, 4] = 1  # in the first part alone
     x[400, 5] = 1e-9
     said = []
     for name, attempts in (("whole.h5", 1), ("resumed.h5", 4)):
@@ -91,9 +91,12 @@ def test_an_interruption_changes_nothing_of_what_is_told(tmp_path, caplog):
 @pytest.mark.parametrize(
     ("x", "message"),
     [
-        (with_row(X, -1e-9), r"x\.npy: row 301 holds 1e-09 at most, which is zero in float16; set dtype float32"),
-        (with_dimension(X, 1e-9), r"x\.npy: dimension 4: not zero, but too small for float16 in every row"),
-        (X.astype(np.float64) * 1e-9, r"x\.npy: row 0 holds .* which is zero in float16"),
+        (
+            with_row(X, -1e-9),
+            r"x\.npy: row 301 has a largest magnitude of 1e-09, .* float16; set dtype float32",
+        ),
+        (with_dimension(X, 1e-9), r"x\.npy: dimension 4: nonzero, but too small for float16 in every row"),
+        (X.astype(np.float64) * 1e-9, r"x\.npy: row 0 has .* which is zero in float16"),
     ],
 )
 def test_a_file_whose_numbers_vanish_is_named(tmp_path, caplog, x, message):

@@ -182,7 +182,7 @@ def test_classes_are_known_by_name_and_without_a_labelled_sample_there_is_no_f1(
 
 def test_labels_are_needed_for_means_of_classes(store):
     truth = TRUTH._replace(classes=np.arange(N))
-    with pytest.raises(ValueError, match="holds no labels"):
+    with pytest.raises(ValueError, match="has no labels"):
         evaluate(ground_truth_model("sae"), store, truth, stream(0, "chance"))
 
 

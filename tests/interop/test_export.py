@@ -60,7 +60,7 @@ def test_a_batchtopk_that_was_never_trained_and_weights_that_are_not_finite_are_
         export(model, "saelens", tmp_path / "out")
     model = made("relu")
     model.state_dict()["b_dec"][3] = torch.nan
-    with pytest.raises(RefusedError, match="its b_dec hold NaN or infinity"):
+    with pytest.raises(RefusedError, match="its b_dec contain NaN or infinity"):
         export(model, "saelens", tmp_path / "out")
 
 
@@ -101,12 +101,12 @@ def test_a_set_has_a_transcoder_for_each_layer_and_all_are_of_one_kind(tmp_path)
         export_set([models[0], skipping], "circuit_tracer", tmp_path / "other")
     with pytest.raises(ValueError, match="needs a dictionary for each layer of the language model, found none"):
         export_set([], "circuit_tracer", tmp_path / "other")
-    with pytest.raises(ValueError, match="saelens has a folder for each dictionary: export them one by one"):
+    with pytest.raises(ValueError, match="saelens needs a folder for each dictionary: export them one by one"):
         export_set(models, "saelens", tmp_path / "other")
     assert not (tmp_path / "other").exists()
     # a smaller set must not keep a layer of the larger one
     with pytest.raises(
-        ValueError, match=r"set: holds layer_1.safetensors of another dictionary; choose another folder"
+        ValueError, match=r"set: contains layer_1.safetensors of another dictionary; choose another folder"
     ):
         export(models[0], "circuit_tracer", folder)
 
@@ -127,7 +127,7 @@ def test_an_export_replaces_an_earlier_one_and_leaves_other_files_alone(tmp_path
     export(made("topk", seed=5), "saelens", folder)
     assert (folder / "README.md").read_text() == "mine"
     assert (folder / "sae_weights.safetensors").read_bytes() != before
-    with pytest.raises(ValueError, match=r"out: holds sae_weights\.safetensors of another dictionary"):
+    with pytest.raises(ValueError, match=r"out: contains sae_weights\.safetensors of another dictionary"):
         export(made("topk"), "sparsify", folder)
     (tmp_path / "file").write_text("")
     with pytest.raises(ValueError, match="file: is a file, expected a folder to write to"):

@@ -61,11 +61,11 @@ def test_plain_tensors_are_opened_once_it_is_said_how_they_are_used(kind, suffix
         save_file(plain(kind), file)
     said = {} if kind == "jumprelu" else {"activation": kind.split()[0]}
     if kind in ("topk", "batchtopk"):
-        with pytest.raises(ValueError, match=f"does not say its k; give k, which activation {kind} needs"):
+        with pytest.raises(ValueError, match=f"does not contain k; give k, which activation {kind} needs"):
             load(file, **said)
         said["k"] = 6
     if said and "threshold" not in plain(kind):
-        with pytest.raises(ValueError, match="does not say its activation; give activation, such as topk with k"):
+        with pytest.raises(ValueError, match="does not contain its activation; give activation, such as topk with k"):
             load(file)
     assert_same(made(kind), load(file, **said), kind)
 
@@ -74,7 +74,7 @@ def test_plain_tensors_that_fit_two_layouts_need_one_to_be_said(tmp_path):
     file = tmp_path / "square.safetensors"
     model = made("relu", n_q=24)
     save_file({name: model.state_dict()[name] for name in ("W_enc", "W_dec", "b_enc")}, file)
-    with pytest.raises(ValueError, match=r"\(24, 24\) fit more than one layout; give layout, one of by_latent, "):
+    with pytest.raises(ValueError, match=r"\(24, 24\) match several layouts; give layout, one of by_latent, "):
         load(file, activation="relu")
     found = load(file, activation="relu", layout="by_latent").state_dict()
     assert torch.equal(found["W_enc"], model.W_enc)
@@ -106,50 +106,49 @@ def test_plain_tensors_may_subtract_the_bias_and_have_one_threshold(tmp_path):
 def test_plain_tensors_that_do_not_fit_or_are_not_understood_are_named(tmp_path):
     file = tmp_path / "a.safetensors"
     save_file({**plain("relu"), "W_gate": torch.zeros(3)}, file)
-    with pytest.raises(ValueError, match=r"a\.safetensors: has tensors W_gate, which are not understood"):
+    with pytest.raises(ValueError, match=r"a\.safetensors: contains unknown tensors W_gate, expected W_dec"):
         load(file, activation="relu")
     save_file(plain("relu"), file)
-    with pytest.raises(ValueError, match=r"activation relu has no threshold; leave 0\.7 out"):
+    with pytest.raises(ValueError, match=r"activation relu has no threshold; leave out threshold 0\.7"):
         load(file, activation="relu", threshold=0.7)
     save_file(plain("jumprelu"), file)
-    with pytest.raises(ValueError, match=r"holds a threshold of its own; leave 0\.7 out"):
+    with pytest.raises(ValueError, match=r"contains a threshold; leave out threshold 0\.7"):
         load(file, "tensors", layout="saelens", threshold=0.7)
-    with pytest.raises(ValueError, match="holds a threshold, which activation relu has none of; give jumprelu"):
+    with pytest.raises(ValueError, match="contains a threshold, but activation relu has none; give jumprelu"):
         load(file, "tensors", layout="saelens", activation="relu")
     save_file({"W_enc": torch.zeros(4, 9), "W_dec": torch.zeros(8, 5)}, file)
-    with pytest.raises(ValueError, match=r"W_enc \(4, 9\), W_dec \(8, 5\) do not fit each other and the biases"):
+    with pytest.raises(ValueError, match=r"shapes of W_enc \(4, 9\), W_dec \(8, 5\) and the biases do not match"):
         load(file, activation="relu")
     save_file({"W_enc": torch.zeros(4, 9)}, file)
-    with pytest.raises(ValueError, match="lacks the tensors W_dec; it has W_enc"):
+    with pytest.raises(ValueError, match="lacks the tensors W_dec, found W_enc"):
         load(file, activation="relu")
     with pytest.raises(ValueError, match="plain tensors have no option top_k; expected some of activation, k"):
         load(file, top_k=3)
 
 
 def test_a_folder_of_no_format_or_of_several_is_named(tmp_path):
-    known = (
-        r"holds no dictionary in a format that is known \(sdlcore: model.safetensors; .*; sparsify: sae\.safetensors"
-    )
+    known = r"contains no dictionary in a known format \(sdlcore: model.safetensors; .*; sparsify: sae\.safetensors"
     with pytest.raises(ValueError, match=known):
         load(tmp_path)
     export(made("topk"), "sparsify", tmp_path / "layers.0.mlp")
     with pytest.raises(
-        ValueError, match=r"there are dictionaries in layers\.0\.mlp: give such a folder, .*layers\.0\.mlp$"
+        ValueError,
+        match=r"dictionaries in folders .layers\.0\.mlp.; give a single folder, such as .*layers\.0\.mlp$",
     ):
         load(tmp_path)
     assert_same(made("topk"), load(tmp_path, subfolder="layers.0.mlp"), "topk")
     both = export(made("topk"), "dictionary_learning", tmp_path / "both")
     save_model(both / "model.safetensors", made("relu"), {})
-    with pytest.raises(ValueError, match="holds dictionaries in several formats; give format, one of dictionary_"):
+    with pytest.raises(ValueError, match="contains dictionaries in several formats; give format, one of dictionary_"):
         load(both)
     assert_same(made("topk"), load(both, "dictionary_learning"), "topk")
 
 
 def test_what_cannot_be_meant_is_named(tmp_path):
     folder = export(made("topk"), "saelens", tmp_path / "out")
-    with pytest.raises(ValueError, match="saelens says by itself how a dictionary is used; leave out k"):
+    with pytest.raises(ValueError, match="options are only for plain tensors, but the format is saelens; leave out k"):
         load(folder, k=3)
-    with pytest.raises(ValueError, match="circuit-tracer dictionaries are written, not read; expected sdlcore, "):
+    with pytest.raises(ValueError, match="circuit-tracer dictionaries can be written but not read; expected sdlcore, "):
         load(folder, "circuit_tracer")
     with pytest.raises(ValueError, match="format must be one of saelens"):
         load(folder, "prisma")
@@ -164,7 +163,7 @@ def test_what_cannot_be_meant_is_named(tmp_path):
     with pytest.raises(ValueError, match=r"pipe\.npz: neither a regular file nor a folder"):
         load(tmp_path / "pipe.npz")
     torch.save({}, tmp_path / "ae.pt")
-    with pytest.raises(ValueError, match="is no dictionary by itself; give the folder that it belongs to"):
+    with pytest.raises(ValueError, match="is not a whole dictionary; give the folder that it belongs to"):
         load(tmp_path / "ae.pt")
 
 
@@ -193,16 +192,24 @@ def test_damaged_folders_are_refused_with_their_name(name, damage, tmp_path):
         (
             "saelens",
             {"architecture": "matching_pursuit"},
-            "architecture 'matching_pursuit' is not read; expected",
+            "architecture 'matching_pursuit' is not supported; expected",
         ),
-        ("saelens", {"normalize_activations": "layer_norm"}, "is 'layer_norm': it normalises each input by itself"),
+        ("saelens", {"normalize_activations": "layer_norm"}, "is 'layer_norm': it normalises each input separately"),
         ("saelens", {"architecture": "jumprelu"}, "lacks the tensors threshold"),
         ("saelens", {"k": 97}, "k must be between 1 and n_q = 96, found 97"),
-        ("sparsify", {"activation": "groupmax"}, "activation 'groupmax' is not read; expected topk"),
-        ("saelens", {"activation_fn_str": "tanh-relu"}, "activation 'tanh-relu' is not read; expected relu or topk"),
-        ("sparsify", {"signed": True}, "is made with signed, which none here does"),
+        ("sparsify", {"activation": "groupmax"}, "activation 'groupmax' is not supported; expected topk"),
+        (
+            "saelens",
+            {"activation_fn_str": "tanh-relu"},
+            "'tanh-relu' is not supported; expected relu or topk",
+        ),
+        ("sparsify", {"signed": True}, "sets signed, which is not supported"),
         ("sparsify", {"skip_connection": True}, "lacks the tensors W_skip"),
-        ("dictionary_learning", {"dict_class": "IdentityDict"}, "class 'IdentityDict' is not read; expected one of"),
+        (
+            "dictionary_learning",
+            {"dict_class": "IdentityDict"},
+            "'IdentityDict' is not supported; expected one of",
+        ),
         ("dictionary_learning", {"k": 5}, r"config\.json: k is 5, but 6 in ae\.pt"),
     ],
 )
@@ -238,7 +245,7 @@ def test_weights_that_are_not_finite_are_refused(tmp_path):
     state = load_file(folder / "sae_weights.safetensors")
     state["W_dec"][3, 3] = torch.inf
     save_file(state, folder / "sae_weights.safetensors")
-    with pytest.raises(ValueError, match=r"out/sae_weights\.safetensors: W_dec holds NaN, infinity or"):
+    with pytest.raises(ValueError, match=r"out/sae_weights\.safetensors: W_dec contains NaN, infinity or"):
         load(folder)
 
 
@@ -313,7 +320,7 @@ def test_a_dictionary_comes_from_the_hub_with_none_of_the_repositorys_other_file
     # the arguments for a folder of Gemma Scope, and for a name that only SAELens can resolve
     assert folder.startswith("someone/scope: the hub's repository has no dictionary in layer_5 (sdlcore: model.safete")
     assert folder.endswith(
-        """for plain tensors, such as Gemma Scope's, name the file: subfolder="layer_5/params.npz\""""
+        """for plain tensors, such as Gemma Scope's, give the file: subfolder="layer_5/params.npz\""""
     )
     assert top.startswith("someone/scope: the hub's repository has no dictionary in its top folder (")
     assert unknown.startswith("gpt2-small-res-jb/blocks.5: neither a path on this machine nor a model of the hub; ")

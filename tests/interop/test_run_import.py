@@ -59,7 +59,7 @@ def test_a_dictionary_of_any_pair_becomes_a_run(kind, store, tmp_path):
 
 def test_another_width_and_a_missing_file_leave_no_run(store, tmp_path):
     wider = export(made("relu transcoder"), "saelens", tmp_path / "theirs")
-    with pytest.raises(ValueError, match=r"a relu transcoder of widths \(\(24,\), \(24,\)\), but one for .* has"):
+    with pytest.raises(ValueError, match=r"a relu transcoder of widths \(\(24,\), \(24,\)\), expected .* for"):
         run(tmp_path, store, model=str(wider))
     with pytest.raises(ValueError, match="gone: neither a file or folder on this machine"):
         run(tmp_path, store, model=str(tmp_path / "gone"))

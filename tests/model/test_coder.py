@@ -170,7 +170,7 @@ def test_damaged_and_foreign_files_are_named(tmp_path):
     with pytest.raises(ValueError, match=r"model\.safetensors: not a readable safetensors file"):
         load_model(path)
     save_file({"x": torch.zeros(1)}, path)
-    with pytest.raises(ValueError, match=r"model\.safetensors: .* not one of sdlcore's"):
+    with pytest.raises(ValueError, match=r"model\.safetensors: .* not written by sdlcore"):
         load_model(path)
     with pytest.raises(ValueError, match="absent"):
         load_model(tmp_path / "absent")

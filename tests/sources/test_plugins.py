@@ -72,7 +72,7 @@ def test_too_few_samples_and_other_columns_are_refused(noise, tmp_path):
     def liar(split, rng):
         yield rng.standard_normal((3, 2))
 
-    with pytest.raises(SourceError, match="source liar: declares labels, but its blocks differ"):
+    with pytest.raises(SourceError, match="source liar: declares labels, but its blocks do the opposite"):
         stores(tmp_path, source="liar")
 
     @source("many", labels=["cat"])
@@ -91,7 +91,7 @@ def test_too_few_samples_and_other_columns_are_refused(noise, tmp_path):
         ([None], "yielded None, expected numbers, samples x dimension"),
         ([np.ones(3)], r"yielded ndarray of shape \(3,\) and type float64, expected numbers, samples x dimension"),
         ([np.ones((2, 3)), np.ones((2, 4))], "block has rows of shape"),
-        ([np.full((2, 3), np.nan)], "input holds values that are not finite"),
+        ([np.full((2, 3), np.nan)], "input contains values that are not finite"),
     ],
 )
 def test_what_is_no_block_of_samples_is_refused_with_the_name_of_the_source(tmp_path, blocks, said):

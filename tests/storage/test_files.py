@@ -83,7 +83,7 @@ def test_a_folder_without_room_or_that_is_none_is_named_with_what_to_do(tmp_path
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
     (tmp_path / "file").touch()
-    with pytest.raises(OSError, match=r"File exists: make it a folder that can be written, .*file'"):
+    with pytest.raises(OSError, match=r"File exists: choose a folder that can be written, .*file'"):
         check_writable(tmp_path / "file")
     assert list(tmp_path.iterdir()) == [tmp_path / "file"]
 

@@ -44,8 +44,8 @@ def test_texts_choices_numbers_and_sections_are_of_their_type():
 def test_a_file_names_each_key_once_and_holds_an_object(tmp_path):
     file = tmp_path / "cfg.json"
     for text, message in (
-        ('{"k": 1, "a": {"k": 2, "k": 3}}', "has the key k twice"),
-        ("[]", "holds list, expected an"),
+        ('{"k": 1, "a": {"k": 2, "k": 3}}', "contains the key k twice"),
+        ("[]", "contains a list, expected a JSON object"),
     ):
         file.write_text(text)
         with pytest.raises(SourceError, match=rf"{re.escape(str(file))}: {message}"):

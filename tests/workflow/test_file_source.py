@@ -138,7 +138,7 @@ def test_what_is_wrong_is_said_in_a_sentence(files):
     keyless = {"sources": {"file": {"mine": {**SOURCE, "input": f"{DATA}/x.safetensors#layer7"}}}}
     done = files.snakemake(RUN, change=keyless, check=False)
     assert done.returncode != 0
-    assert "x.safetensors#layer7: the file has no array of that name; it has layer5, layer6" in done.stdout
+    assert "x.safetensors#layer7: the file has no array of that name, found layer5, layer6" in done.stdout
 
 
 def test_what_can_be_counted_is_checked_before_any_job(files):

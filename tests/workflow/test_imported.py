@@ -79,5 +79,5 @@ def test_a_dictionary_of_another_width_is_refused_with_its_widths(checkout):
     done = checkout.snakemake(f"{wide}/model.safetensors", change=wider, check=False)
     assert done.returncode != 0
     (log,) = checkout.path.glob("logs/**/import_dictionary/wide.mine.best.none.seed0.log")
-    assert "a topk autoencoder of widths ((10,), (10,)), but one for " in log.read_text()
+    assert "a topk autoencoder of widths ((10,), (10,)), expected " in log.read_text()
     assert not (checkout.path / wide / "model.safetensors").exists()

@@ -58,7 +58,7 @@ def test_a_folder_that_cannot_be_written_is_named_before_anything_runs(checkout)
         if before:
             before.rename(place)
     assert done.returncode != 0
-    assert ".snakemake: File exists: make it a folder that can be written, and run this again" in done.stdout
+    assert ".snakemake: File exists: choose a folder that can be written, and run this again" in done.stdout
     assert "Traceback" not in done.stdout
 
 
@@ -129,7 +129,7 @@ def test_the_papers_images_take_no_more_than_they_need_and_are_missed_in_a_sente
     part = "results/paper/activations/imagenet_clip/train/part-00000.h5"
     done = checkout.snakemake(part, base="paper", check=False)
     assert done.returncode != 0
-    assert "data/imagenet/train: no such folder; images (of a source under sources.clip) names it" in done.stdout
+    assert "data/imagenet/train: no such folder, given as images (of a source under sources.clip)" in done.stdout
 
 
 def test_one_stage_runs_by_a_short_name_and_one_file_by_its_path(checkout):

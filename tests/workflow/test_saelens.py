@@ -21,7 +21,7 @@ def test_a_synthetic_model_is_checked_planned_sampled_and_trained_on(checkout):
     assert "sources.saelens.theirs: no such file: their model/synthetic_model_config.json" in missing
     written(folder)
     wrong = checkout.snakemake("-n", change=asked(n=64), check=False).stdout
-    assert "num_features: 12, but the source says n: 64" in wrong
+    assert "num_features: 12, but the source has n: 64" in wrong
 
     planned = checkout.plan(change=asked())
     assert planned.of("saelens") == ["source=theirs, seed=0"]

@@ -1,1 +1,1 @@
-"""What `import sdlcore as sdl` gives: the library for notebooks and scripts, arrays in and arrays out."""
+"""The public interface for notebooks and scripts (`import sdlcore as sdl`): arrays in, arrays out."""

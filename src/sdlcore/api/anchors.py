@@ -1,4 +1,4 @@
-"""Anchors for notebooks: means of classes, directions that a solver discovers, or rows of one's own."""
+"""Anchors and references: class means, directions that a solver discovers, or the user's own rows."""
 
 import warnings
 from typing import Annotated, Any
@@ -28,17 +28,17 @@ def class_means(
     centred: bool = ClassMeans.centred,
     min_class_size: int = ClassMeans.min_class_size,
 ) -> References:
-    """Return the unit means of classes (eq. 22 and 23): references to judge by, and to choose anchors from.
+    """Compute class means as unit vectors (eq. 22 and 23): references for `evaluate`, and to choose anchors from.
 
     Parameters
     ----------
     x, target
-        Activations, as of `fit`.
+        Activations, as in `fit`.
     labels
-        N class numbers, below zero for none, or N names, empty or missing for none; None for a store, which has its
-        own.
+        N class numbers, below zero for no class, or N names, empty or missing for no class; None for a store, which
+        contains its own.
     centred
-        Take the mean of all activations away first; for training with ``normalise``.
+        Subtract the mean of all activations first; for training with ``normalise``.
     min_class_size
         Classes with fewer samples are left out.
 
@@ -53,8 +53,8 @@ def class_means(
     nearest = float(listed["cosine"].median())
     if recovered(nearest):
         warnings.warn(
-            f"means of classes are nearly one direction (median cosine with the nearest other: {nearest:.3f}), so that "
-            "what matches one matches others; train with normalise and take centred=True, or --normalise in commands",
+            f"class means are nearly parallel (median cosine with the nearest other class: {nearest:.3f}), so a latent "
+            "that matches one matches others; train with normalise and set centred=True, or --normalise in commands",
             stacklevel=2,
         )
     return means
@@ -69,25 +69,25 @@ def discover(
     seed: int = 0,
     **settings: Any,
 ) -> Anchors:
-    """Return anchors without labels: directions that a solver finds in both halves of the data.
+    """Find anchors without labels: directions that a solver finds in both halves of the data.
 
     Parameters
     ----------
     x, target
-        Activations, as of `fit`.
+        Activations, as in `fit`.
     n_anchors
-        How many, those of most energy first; None for all that are stable.
+        Number of anchors, in order of decreasing energy; None for all stable directions.
     min_cosine
-        Two findings nearer than this are one direction.
+        Two directions with a larger cosine count as the same one.
     seed
-        Of order and starts.
+        Seed of the order of samples and the starting points.
     **settings
-        Of the solver (`sdlcore.solvers.settings`), acs where none is named.
+        Settings of the solver (`sdlcore.solvers.settings`), such as ``solver``, which is acs by default.
 
     Raises
     ------
     ValueError
-        If fewer directions are stable.
+        If there are fewer stable directions than ``n_anchors``.
     """
     both, seed = target is not None or is_pair(x), checked("seed", Seed, seed)
     n_anchors, min_cosine = checked("n_anchors", Latents | None, n_anchors), checked("min_cosine", Cosine, min_cosine)
@@ -97,17 +97,17 @@ def discover(
 
 
 def as_anchors(given: Any) -> Anchors:
-    """Return anchors from whatever stands for them: anchors, unit rows, or a pair of such arrays.
+    """Convert an argument to anchors: anchors, an array of unit rows, or a pair of such arrays.
 
     Raises
     ------
     ValueError
-        If rows are no unit vectors.
+        If rows are not unit vectors.
     """
     if isinstance(given, References):
         number = given.W_p.shape[1]
         raise ValueError(
-            f"anchors are all {number} references; choose some, or all of them, by .choose({number}, seed)"
+            f"anchors are {number} references, expected anchors; choose up to all of them with .choose({number}, seed)"
         )
     if not isinstance(given, Anchors):
         return Anchors(*_unit_rows(given, "anchors"), None)
@@ -116,12 +116,12 @@ def as_anchors(given: Any) -> Anchors:
 
 
 def as_references(given: Any) -> References:
-    """Return references from whatever stands for them: references, unit rows, or a pair of such arrays.
+    """Convert an argument to references: references, an array of unit rows, or a pair of such arrays.
 
     Raises
     ------
     ValueError
-        If rows are no unit vectors.
+        If rows are not unit vectors.
     """
     if isinstance(given, References):
         check_references("references", given)
@@ -139,6 +139,7 @@ def _unit_rows(given: Any, name: str) -> tuple[np.ndarray, np.ndarray | None]:
     if len(rows) not in (1, 2):
         raise ValueError(f"{name} have {len(rows)} parts, expected one array of unit rows, or a pair")
     if len(rows[0]) != len(rows[-1]):
-        raise ValueError(f"there are {len(rows[0])} {name} of x, but {len(rows[-1])} of the target; expected pairs")
+        found = f"there are {len(rows[0])} {name} for x, but {len(rows[-1])} for the target"
+        raise ValueError(f"{found}; expected the same number")
     w_p, *w_r = (part.astype(np.float32) for part in rows)
     return w_p, w_r[0] if w_r else None

@@ -15,13 +15,13 @@ from sdlcore.training.history import Row, Write
 
 @contextmanager
 def bar(steps: int, rows: Sequence[Row]) -> Iterator[Write]:
-    """Show a bar of ``steps`` steps with the loss, FVU and L0 of the last row. It is a sink of a history."""
+    """Show a progress bar with the loss, FVU and L0 of the last row; a sink for a training history."""
     begun = int(rows[-1]["step"]) if rows else 0
     with tqdm(total=steps, initial=begun, unit="step") as shown, announcing(partial(tqdm.write, file=sys.stderr)):
 
         def write(row: Row) -> None:
             shown.set_postfix({name: f"{row[name]:.4g}" for name in ("loss", "fvu", "l0")}, refresh=False)
-            if shown.n == begun:  # kernels may be compiled until here: the first row says nothing about the rate
+            if shown.n == begun:  # the first row includes the compilation of kernels, so it is left out of the rate
                 shown.initial = shown.n = int(row["step"])
                 shown.unpause()
                 shown.refresh()
@@ -32,7 +32,7 @@ def bar(steps: int, rows: Sequence[Row]) -> Iterator[Write]:
 
 
 class SweepBar:
-    """A bar that counts the steps of all runs, and how many runs are finished."""
+    """A progress bar for several runs: counts the steps of all runs, and finished runs."""
 
     def __init__(self, steps: Sequence[int], shown: bool) -> None:
         self._bar = tqdm(total=sum(steps), unit="step", disable=not shown)
@@ -52,7 +52,7 @@ class SweepBar:
 
     @contextmanager
     def sink(self, rows: Sequence[Row]) -> Iterator[Write]:
-        """A sink of each run's history."""
+        """Return a sink for the history of one run."""
         steps = 0
 
         def write(row: Row) -> None:

@@ -1,4 +1,4 @@
-"""The Linear Representation Bench for notebooks: draw features, sample activations, take anchors."""
+"""The Linear Representation Bench: draw true features, samples and anchors."""
 
 from typing import Any, Literal, Self
 
@@ -15,33 +15,34 @@ from sdlcore.sources.bench.settings import BenchSource
 
 Part = Literal["train", "test"]
 STANDARD: dict[str, dict[str, Any]] = {
-    # an eighth of the paper's size, as config/config.yaml has it
+    # an eighth of the paper's size, as in config/config.yaml
     "lrb-s": {"n": 128, "n_p": 96, "sparsity": 0.97, "max_interference": 0.2, "train_samples": 20_000},
     # Table 3 of the paper
     "lrb-m": {"n": 1000, "n_p": 768, "sparsity": 0.99, "max_interference": 0.1, "train_samples": 100_000},
-    # four times as large, with as many active features a sample
+    # four times as large, with the same number of active features per sample
     "lrb-l": {"n": 4096, "n_p": 3072, "sparsity": 0.9975, "max_interference": 0.1, "train_samples": 400_000},
 }
-"""Settings of the standard benches, by name: fixed, so that scores can be compared. ``n_r`` equals ``n_p``, so that
-transcoders and crosscoders have a second representation."""
+"""Settings of the standard benches by name. They never change, so scores can be compared. ``n_r`` equals ``n_p``, which
+gives transcoders and crosscoders a second representation."""
 SEED = 20251205
-"""Of every standard bench."""
+"""Seed of every standard bench."""
 TEST_SAMPLES = 10_000
 
 
 class Bench:
-    """Data whose true features are known (Appendix C of arXiv 2512.05534).
+    """Synthetic data with known true features (Appendix C of arXiv 2512.05534).
 
-    n unit features, two of which have an inner product of at most M; each is active in a share 1 - S of the samples.
+    There are n unit features, and the inner product of any two is at most M. Each feature is active in a share 1 - S of
+    the samples.
 
     Parameters
     ----------
     settings
-        Of features and samples.
+        Settings of features and samples.
     seed
-        Everything is drawn from it.
+        Seed of features and samples.
     W_p, W_r
-        n_p x n and n_r x n features; ``W_r`` is None where there is one representation.
+        n_p x n and n_r x n features; ``W_r`` is None if there is only one representation.
 
     Attributes
     ----------
@@ -54,19 +55,19 @@ class Bench:
 
     @classmethod
     def draw(cls, *, seed: int = 0, **settings: Any) -> Self:
-        """Draw the features of a bench, the pipeline's for the same settings and seed.
+        """Draw the features of a bench. The pipeline draws the same ones for the same settings and seed.
 
         Parameters
         ----------
         seed
-            Of features and samples.
+            Seed of features and samples.
         **settings
-            Those of a source of kind bench: ``n``, ``n_p``, ``n_r``, ``sparsity``, ``max_interference``, ...
+            Settings of a bench: ``n``, ``n_p``, ``n_r``, ``sparsity``, ``max_interference``, ...
 
         Raises
         ------
         ValueError
-            Naming a setting that is unknown or out of range, or if features cannot keep ``max_interference``.
+            If a setting is unknown or out of range, or ``max_interference`` cannot be reached.
         """
         source, seed = BenchSource.from_dict(settings), checked("seed", Seed, seed)
         for key, problem in source.inconsistencies():
@@ -76,7 +77,7 @@ class Bench:
 
     @property
     def references(self) -> References:
-        """The true features, as what dictionaries are judged by."""
+        """The true features as references for `evaluate`."""
         return References(self.W_p, self.W_r, None)
 
     def samples(self, n_samples: int, part: Part = "train") -> Samples:
@@ -85,14 +86,14 @@ class Bench:
         Parameters
         ----------
         n_samples
-            How many.
+            Number of samples.
         part
-            ``train`` gives the same samples every time, ``test`` others, those that `evaluate` takes.
+            ``train``, or ``test`` for the samples that `evaluate` uses. Every call returns the same samples of a part.
 
         Raises
         ------
         ValueError
-            If there is no such part, or no sample is asked for.
+            If the part is unknown, or ``n_samples`` is below 1.
         """
         checked("part", Part, part)
         checked("n_samples", Total, n_samples)
@@ -102,9 +103,9 @@ class Bench:
         return Samples(np.concatenate([block.input for block in blocks]), target, features)
 
     def sample(self, n_samples: int | None = None, part: Part = "train") -> Any:
-        """Return samples alone: an array N x n_p, or, of a bench with ``n_r``, input and target.
+        """Return samples without coefficients: an N x n_p array, or input and target if the bench has ``n_r``.
 
-        Parameters as of `samples`; without a number there are ``train_samples`` of the settings.
+        Parameters as in `samples`; the default number of samples is the setting ``train_samples``.
         """
         if n_samples is None:
             n_samples = self.settings.train_samples
@@ -112,22 +113,22 @@ class Bench:
         return drawn.input if drawn.target is None else (drawn.input, drawn.target)
 
     def anchors(self, n_anchors: float, seed: int | None = None) -> Anchors:
-        """Return true features drawn at random as anchors (eq. 21).
+        """Draw true features at random as anchors (eq. 21).
 
         Parameters
         ----------
         n_anchors
-            How many, or, below 1, which share of all.
+            Number of anchors, or a share of all features if below 1.
         seed
-            Which ones; the bench's own where left out.
+            Seed of the draw; None for the bench's seed.
         """
         return self.references.choose(n_anchors, self.seed if seed is None else seed)
 
     def to_saelens(self) -> tuple[FeatureVectors, Coefficients]:
-        """Return the features and a generator, as SAELens' ``eval_sae_on_synthetic_data`` takes them.
+        """Return the features and a sample generator for SAELens' ``eval_sae_on_synthetic_data``.
 
-        ``eval_sae_on_synthetic_data(sae, *bench.to_saelens(), num_samples=10_000, batch_size=1000)`` then evaluates any
-        dictionary that SAELens opens.
+        ``eval_sae_on_synthetic_data(sae, *bench.to_saelens(), num_samples=10_000, batch_size=1000)`` evaluates a
+        SAELens dictionary on this bench.
 
         Raises
         ------
@@ -137,7 +138,7 @@ class Bench:
         return for_saelens(self.settings, self.W_p, self.seed)
 
     def __repr__(self) -> str:
-        """Say in a line what it is."""
+        """Return the main settings on one line."""
         s = self.settings
         second = f", n_r={s.n_r}" if s.n_r else ""
         known = f"n={s.n}, n_p={s.n_p}{second}, sparsity={s.sparsity:g}, max_interference={s.max_interference:g}"
@@ -145,19 +146,19 @@ class Bench:
 
 
 def standard_bench(name: str) -> Bench:
-    """Return a standard bench by its name.
+    """Draw a standard bench by name.
 
     ``lrb-s`` has 128 features in 96 dimensions (S = .97, M = .2), ``lrb-m`` 1000 in 768 (the paper's: S = .99, M = .1),
-    ``lrb-l`` 4096 in 3072 (S = .9975, M = .1). All have a second representation of as many dimensions.
+    ``lrb-l`` 4096 in 3072 (S = .9975, M = .1). All have a second representation with the same dimension.
 
-    Nothing is stored: drawing it again takes a second, ``lrb-l`` half a minute, and gives the same bits.
-    ``x, target = bench.sample()`` gives the training samples: fit an autoencoder on ``x`` alone, since `fit` makes a
-    crosscoder of a pair. `evaluate` draws its own samples.
+    Drawing takes a second (``lrb-l`` half a minute), nothing is stored, and the result is the same to the bit every
+    time. ``x, target = bench.sample()`` returns the training samples. Train an autoencoder with ``fit(x)``, since `fit`
+    trains a crosscoder on a pair. `evaluate` draws its own samples.
 
     Raises
     ------
     ValueError
-        If there is no such instance.
+        If the name is unknown.
     """
     if name not in STANDARD:
         raise ValueError(f"no standard bench {name}; expected one of {', '.join(STANDARD)}")

@@ -1,4 +1,4 @@
-"""The card of a dictionary on the model hub."""
+"""Model cards for the Hugging Face hub."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -12,7 +12,7 @@ from sdlcore.model.coder import SparseCoder
 def card_of(
     coder: SparseCoder, provenance: Mapping[str, Any], settings: Mapping[str, Any], metrics: Mapping[str, Any] | None
 ) -> ModelCard:
-    """Return a card that says what a dictionary is, how to open it, how it scores and what made it."""
+    """Build a model card with a dictionary's description, usage, metrics, settings and provenance."""
     config = coder.config
     widths = f"{coder.W_enc.shape[1]} dimensions read, {coder.W_dec.shape[1]} written"
     lines = [

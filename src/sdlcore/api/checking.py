@@ -1,4 +1,4 @@
-"""Check what a run is given against its settings, before anything is trained, and warn of what comes to nothing."""
+"""Check the inputs and settings of a run before training, and warn about useless settings and failed trainings."""
 
 import math
 import warnings
@@ -21,11 +21,12 @@ from sdlcore.settings import used
 from sdlcore.solvers.settings import SolverConfig
 
 SETTLED = 100
-"""Steps after which a training has left its start behind."""
+"""Number of steps after which the initial weights no longer matter."""
 LARGEST_FVU, LARGEST_FVU_OF_A_START = 1.05, 2.0
-"""Unexplained variances that a sound training does not end with, after so many steps and after fewer."""
+"""Fraction of variance unexplained (FVU) above which a training counts as failed: after `SETTLED` steps or more, and
+after fewer."""
 LOOKED_AT = 1000
-"""Samples whose mean and spread are compared."""
+"""Number of samples to compare mean and spread."""
 
 
 def check_inputs(
@@ -35,12 +36,12 @@ def check_inputs(
     start: SparseCoder | None,
     watch: References | None,
 ) -> None:
-    """Refuse inputs that do not fit the settings, or each other.
+    """Check that inputs match the settings and each other.
 
     Raises
     ------
     ValueError
-        Naming the input or the setting that is wrong.
+        If they do not; the message names the input or setting.
     """
     if watch is not None and len(watch.W_p) != source.n_p:
         raise ValueError(f"watch has {len(watch.W_p)} dimensions, but x has {source.n_p}")
@@ -51,7 +52,7 @@ def check_inputs(
     pair, n_q, batch_size = config.model.pair, config.model.n_q, config.training.batch_size
     _check_start(start, *pair_sites(pair, source.n_p, source.n_r), n_q)
     if start is not None and config.model.center and start.b_enc.any():
-        raise ValueError("center would take the place of the encoder biases of start; leave center out")
+        raise ValueError("center would replace the encoder biases of start; leave center out")
     if source.rows is not None and batch_size > source.rows:
         turned = f", or transpose it if it has {source.n_p} samples" if source.n_p > source.rows else ""
         raise ValueError(
@@ -79,17 +80,17 @@ def _check_anchors(anchors: Anchors, source: Source, pair: str, n_q: int) -> Non
     if pair == "sae":
         return
     if w_r is None:
-        raise ValueError(f"anchors are of x alone, but pair {pair} needs them of the target, too; give both arrays")
+        raise ValueError(f"anchors are only for x, but pair {pair} also needs anchors for the target; give both arrays")
     if len(w_r) != len(w_p):
-        raise ValueError(f"there are {len(w_p)} anchors of x, but {len(w_r)} of the target; expected pairs")
+        raise ValueError(f"there are {len(w_p)} anchors for x, but {len(w_r)} for the target; expected the same number")
     if w_r.shape[1] != source.n_r:
-        raise ValueError(f"anchors of the target have {w_r.shape[1]} dimensions, but it has {source.n_r}")
+        raise ValueError(f"anchors for the target have {w_r.shape[1]} dimensions, but the target has {source.n_r}")
 
 
 def _check_start(
     start: SparseCoder | None, sites_p: tuple[int, ...], sites_r: tuple[int, ...], n_q: int | None = None
 ) -> None:
-    """Check what a training starts from, which gives n_q latents at most, or, for a solver, atoms alone."""
+    """Check the dictionary that a training (given ``n_q``) or a solver (``n_q`` None) starts from."""
     if start is None:
         return
     if broken := not_finite(start.state_dict()):
@@ -97,14 +98,14 @@ def _check_start(
     (n, found_p), found_r = start.W_enc.shape, start.W_dec.shape[1]
     if found_r != sum(sites_r) or (n_q is not None and found_p != sum(sites_p)):
         raise ValueError(
-            f"start maps {found_p} to {found_r} dimensions, but what is given has {sum(sites_p)} and {sum(sites_r)}"
+            f"start maps {found_p} to {found_r} dimensions, but the inputs have {sum(sites_p)} and {sum(sites_r)}"
         )
     if n_q is not None and n > n_q:
         raise ValueError(f"start has {n} latents, but n_q is {n_q}; raise n_q")
 
 
 def warn_of_dense(config: RunConfig) -> None:
-    """Warn of an activation that nothing keeps sparse."""
+    """Warn if no penalty keeps the latents sparse."""
     if config.model.activation in ("relu", "jumprelu") and not config.loss.penalised:
         warnings.warn(
             f"activation {config.model.activation} without a penalty leaves latents dense; "
@@ -114,23 +115,23 @@ def warn_of_dense(config: RunConfig) -> None:
 
 
 def warn_of_a_mean(source: Source, config: RunConfig, name: str = "") -> None:
-    """Warn of a mean that all samples share, where no part of the dictionary takes it away; ``name`` is a run's."""
+    """Warn if samples have a large mean and neither normalisation nor biases remove it; ``name`` is the run's."""
     if is_centred(config.to_dict()) or config.model.bias:
         return
     first = source.first_samples(LOOKED_AT).astype(np.float64)
     mean, spread = np.linalg.norm(first.mean(0)), np.sqrt(first.var(0).sum())
     if mean > spread > 0:
         warnings.warn(
-            f"{_in_run(name)}samples share a mean that is {mean / spread:.2f} times as long as their spread; "
-            "set normalise, which takes it away",
+            f"{_in_run(name)}the mean of the samples is {mean / spread:.2f} times as large as their spread; "
+            "set normalise, which subtracts it",
             stacklevel=5,
         )
 
 
 def warn_of_unused(config: RunConfig, given: Mapping[str, Any]) -> None:
-    """Warn of what belongs to a part that the dictionary does not have, such as another activation, or comes too late.
+    """Warn about settings without effect, such as settings of other activations, and late resampling.
 
-    An error would break loops over activations that give each the settings of all.
+    These are warnings because loops over activations may pass the settings of all activations to each.
     """
     said = []
     for part in (config.model, config.loss, config.training):
@@ -143,13 +144,13 @@ def warn_of_unused(config: RunConfig, given: Mapping[str, Any]) -> None:
     training = config.training
     last = math.floor(training.resample_until * training.steps)
     if training.resample_every and training.resample_every > last:
-        said.append(f"resample_every is {training.resample_every}, but none is resampled after step {last}")
+        said.append(f"resample_every is {training.resample_every}, but no latent is resampled after step {last}")
     if said:
         warnings.warn("; ".join(said), stacklevel=4)
 
 
 def _unused_of_plugins(config: RunConfig, given: Mapping[str, Any]) -> Iterator[str]:
-    """Yield a sentence for each plugin's setting without an effect. As for ours, one at its default is no mistake."""
+    """Yield a warning for each plugin setting without effect. Settings at their default are not reported."""
     known = config.to_dict()
     theirs = own_settings("activation", "loss term") if given.keys() - known.keys() else {}
     for name in (name for name in given if name in theirs and name not in known):
@@ -164,16 +165,16 @@ def _unused_of_plugins(config: RunConfig, given: Mapping[str, Any]) -> Iterator[
 
 
 def warn_of_error(fvu: float, steps: int, name: str = "") -> None:
-    """Warn of a training that ended with a finite loss and is of no use all the same; one of several by its name."""
+    """Warn about a training that failed although its loss is finite; ``name`` is the run's, if there are several."""
     where = _in_run(name)
     if math.isnan(fvu):
         said = f"{where}the variance of the samples is zero in float32, so there is nothing to explain (fvu is NaN)"
         warnings.warn(f"{said}; if samples differ by less than 1e-19, set normalise", stacklevel=5)
     elif fvu > (LARGEST_FVU if steps >= SETTLED else LARGEST_FVU_OF_A_START):
-        said = f"{where}fvu is {fvu:.3g} at the end of training: the mean alone reconstructs better, with an fvu of 1"
+        said = f"{where}fvu is {fvu:.3g} at the end of training, worse than the mean alone, which has an fvu of 1"
         warnings.warn(f"{said}; lower lr, train for more steps, or set normalise", stacklevel=5)
 
 
 def _in_run(name: str) -> str:
-    """Return what a warning begins with, where there are several runs."""
+    """Return the beginning of a warning: the run's name, or nothing for a single run."""
     return f"run {name}: " if name else ""

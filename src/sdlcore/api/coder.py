@@ -25,15 +25,15 @@ _OF_THE_LOOP = {
     "lambda_anchor": "needs anchors",
     "anchor_cosine": "needs anchors",
 }
-"""Settings whose work `fit` does outside of the loss."""
+"""Settings that `fit` handles outside of the loss."""
 
 
 class SparseCoder(model_coder.SparseCoder):
-    """The model that `fit` trains, as a `torch.nn.Module` for a training loop of one's own.
+    """The model that `fit` trains, as a `torch.nn.Module` for your own training loop.
 
-    `loss` returns the loss of a batch, whose ``backward`` fills dense ``.grad`` tensors by sparse kernels: the rows of
-    latents that no sample activates are zero, and cost nothing to compute. Any torch optimiser takes them. After each
-    step, `constrain` puts unit decoder rows back on the sphere. `Dictionary` makes a dictionary of it.
+    `loss` returns the loss of a batch. Its ``backward`` fills dense ``.grad`` tensors with sparse kernels: gradient
+    rows of inactive latents are zero and cost no computation. Any torch optimiser can use them. After each step,
+    `constrain` normalises decoder rows if ``decoder_norm`` is unit. `Dictionary` wraps the trained model.
 
     Parameters
     ----------
@@ -42,17 +42,17 @@ class SparseCoder(model_coder.SparseCoder):
     n_r
         Dimension of the target (d_out) of a transcoder; None for an autoencoder.
     seed
-        Seed of the initial weights: the same as `fit` starts from.
+        Seed of the initial weights, which are the same as in `fit`.
     dead_after
-        Samples without firing after which ``lambda_aux`` counts a latent as dead.
+        Number of samples after which a latent that did not fire counts as dead for ``lambda_aux``.
     **settings
-        Settings of the model and the loss, as of `fit`: ``n_q`` (d_sae), ``activation``, ``k``, ``l1``,
-        ``lambda_aux``, ...
+        Settings of the model and the loss, as in `fit`: ``n_q`` (d_sae), ``activation``, ``k``, ``l1``, ``lambda_aux``,
+        ...
 
     Raises
     ------
     ValueError
-        For a setting that is wrong, or that only `fit` can follow, such as ``lr`` or ``lambda_anchor``.
+        For an invalid setting, or a setting that only `fit` supports, such as ``lr`` or ``lambda_anchor``.
     """
 
     silent: Tensor
@@ -67,7 +67,7 @@ class SparseCoder(model_coder.SparseCoder):
         **settings: Any,
     ) -> None:
         if others := sorted(settings.keys() & TrainingConfig().to_dict().keys()):
-            raise ValueError(f"{', '.join(others)}: settings of sdl.fit, which your own loop decides; leave them out")
+            raise ValueError(f"{', '.join(others)}: settings of sdl.fit that your own loop decides; leave them out")
         config = RunConfig.from_dict({"pair": "sae" if n_r is None else "transcoder", **settings})
         for name, work in _OF_THE_LOOP.items():
             if config.to_dict()[name]:
@@ -78,24 +78,24 @@ class SparseCoder(model_coder.SparseCoder):
         self.seed = checked("seed", Seed, seed)
         super().__init__(config.model, *sites, torch_stream(self.seed, "initialisation"))
         self.loss_config, self.dead_after = config.loss, checked("dead_after", Total, dead_after)
-        # no part of the state: a saved dictionary does not need it
+        # not part of the state dict, since a saved dictionary does not need it
         silent = DeadLatents(config.model.n_q, self.dead_after, self.W_enc.device).silent
         self.register_buffer("silent", silent, persistent=False)
 
     def loss(self, batch: Any, target: Any = None) -> Tensor:
-        """Return the loss of a batch (0-d), with its graph.
+        """Return the loss of a batch as a scalar tensor with its graph.
 
         Parameters
         ----------
         batch
-            B x n_p activations: a tensor or an array, on any device; or a pair (x, target), as loaders give it.
+            B x n_p activations: a tensor or an array, on any device; or a pair (x, target) from a data loader.
         target
-            B x n_r activations that a transcoder writes, unless they are in the batch.
+            B x n_r target activations of a transcoder, unless they are in ``batch``.
 
         Raises
         ------
         ValueError
-            If the dimensions are not the model's.
+            If the dimensions differ from the model's.
         """
         if target is None:
             batch, target = columns_of(batch, "batch")
@@ -129,7 +129,7 @@ class SparseCoder(model_coder.SparseCoder):
 
 
 def made_outside(coder: model_coder.SparseCoder) -> dict[str, Json]:
-    """Return the provenance of a coder that nothing else is known of: its settings, and that `fit` did not train it."""
+    """Return the provenance of a coder that was trained outside `fit`: its settings, and seed if known."""
     found: dict[str, Json] = {"training": OUTSIDE, "settings": coder.config.to_dict()}
     if isinstance(coder, SparseCoder):
         settings = coder.config.to_dict() | coder.loss_config.to_dict()

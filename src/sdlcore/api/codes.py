@@ -1,4 +1,4 @@
-"""Sparse codes for users: the active latents of each sample, without the N x n_q matrix."""
+"""Sparse codes: the active latents of each sample, without the dense N x n_q matrix."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -20,10 +20,10 @@ class Row(NamedTuple):
 class SparseCodes:
     """The active latents of N samples and their values, as `Dictionary.encode(x, sparse=True)` returns them.
 
-    TopK keeps at most k latents of each sample, so ``indices`` and ``values`` are N x k matrices. If fewer
-    than k latents are active, the remaining entries have value 0 and arbitrary inactive latents. Other activations keep
-    a different number of latents of each sample: ``indices`` and ``values`` are then flat, as in
-    `scipy.sparse.csr_array`, and sample i has the entries ``indptr[i]`` to ``indptr[i + 1]``.
+    TopK keeps at most k latents per sample, so ``indices`` and ``values`` are N x k matrices. If fewer than k latents
+    are active, the remaining entries have value 0 and arbitrary inactive latents. With other activations the number of
+    active latents varies: ``indices`` and ``values`` are then flat, as in `scipy.sparse.csr_array`, and sample i has
+    the entries ``indptr[i]`` to ``indptr[i + 1]``.
 
     ``codes[i]`` returns the active latents of sample i and their values. A slice, an array of rows
     or a mask returns the codes of these rows.
@@ -31,7 +31,7 @@ class SparseCodes:
     Parameters
     ----------
     indices
-        Latents, ascending in each sample: N x k, or flat; int32.
+        Indices of latents, ascending within each sample: N x k, or flat; int32.
     values
         Values of these latents, of the same shape; float32, unless the dictionary has weights of another type.
     n_q
@@ -42,7 +42,7 @@ class SparseCodes:
     Raises
     ------
     ValueError
-        If shapes or types do not fit each other, a latent is out of range, or a value is NaN or infinite.
+        If shapes or types are inconsistent, a latent is out of range, or a value is NaN or infinite.
     """
 
     indices: np.ndarray
@@ -55,7 +55,7 @@ class SparseCodes:
 
     @classmethod
     def from_csr(cls, matrix: Any) -> Self:
-        """Return the codes in a scipy.sparse matrix, N x n_q, such as `scipy.sparse.load_npz` reads."""
+        """Convert an N x n_q scipy.sparse matrix, such as `scipy.sparse.load_npz` reads, to codes."""
         rows = scipy.sparse.csr_array(matrix, copy=True)
         rows.sum_duplicates()
         return cls(rows.indices.astype(np.int32), rows.data, rows.shape[1], rows.indptr.astype(np.int64))
@@ -87,31 +87,31 @@ class SparseCodes:
         return (self[row] for row in range(len(self)))
 
     def to_csr(self) -> scipy.sparse.csr_array:
-        """Return an N x n_q matrix of the values that are not zero, which shares no memory with these codes."""
+        """Return an N x n_q sparse matrix of the nonzero values, which shares no memory with these codes."""
         active = self.values != 0
         if self.indptr is None:
             indptr = np.concatenate([[0], np.cumsum(active.sum(axis=1))])
         else:
             indptr = np.concatenate([[0], np.cumsum(active)])[self.indptr]
-        # with offsets of 64 bits, scipy would widen the indices, too
+        # with 64-bit offsets, scipy would also widen the indices
         indptr = indptr.astype(np.int32 if indptr[-1] < 2**31 else np.int64)
         return scipy.sparse.csr_array((self.values[active], self.indices[active], indptr), shape=self.shape)
 
     def to_dense(self) -> np.ndarray:
-        """Return the N x n_q latents, as `Dictionary.encode(x)` does."""
+        """Return the dense N x n_q latents, as `Dictionary.encode(x)` does."""
         return np.asarray(self.to_csr().toarray())
 
     def _span(self, start: int, stop: int) -> slice:
         return slice(start, stop) if self.indptr is None else slice(self.indptr[start], self.indptr[stop])
 
     def __repr__(self) -> str:
-        """Say in a line how many samples and latents there are."""
+        """Return the number of samples and latents on one line."""
         kept = f"k={self.indices.shape[1]}" if self.indptr is None else f"{len(self.indices)} active"
         return f"SparseCodes({len(self)} x {self.n_q}, {kept})"
 
 
 def check(codes: SparseCodes) -> None:
-    """Refuse arrays that are no codes: kernels that decode them would read beyond the dictionary's end."""
+    """Check that arrays are valid codes; with invalid ones, decoding kernels would read beyond the dictionary."""
     indices, values, indptr = codes.indices, codes.values, codes.indptr
     if indices.shape != values.shape or indices.ndim != (2 if indptr is None else 1):
         expected = "N x k each" if indptr is None else "flat arrays of the same length, since indptr is given"
@@ -123,7 +123,7 @@ def check(codes: SparseCodes) -> None:
     if indices.size and not 0 <= indices.min() <= indices.max() < codes.n_q:
         raise ValueError(f"indices are {indices.min()} to {indices.max()}, expected latents 0 to {codes.n_q - 1}")
     if not np.isfinite(values).all():
-        raise ValueError("values hold NaN or infinity; leave such samples out")
+        raise ValueError("values contain NaN or infinity; leave such samples out")
 
 
 def _ascends(indptr: np.ndarray, last: int) -> bool:
@@ -133,7 +133,7 @@ def _ascends(indptr: np.ndarray, last: int) -> bool:
 
 
 def blocks_of(codes: SparseCodes, rows: int) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-    """Yield offsets, indices and values of ``rows`` samples at a time, as compressed rows."""
+    """Yield offsets, indices and values of ``rows`` samples at a time, as compressed sparse rows."""
     for start in range(0, len(codes), rows):
         part = codes[start : start + rows]
         offsets = part.indptr
@@ -145,10 +145,10 @@ def blocks_of(codes: SparseCodes, rows: int) -> Iterator[tuple[np.ndarray, np.nd
 def rows_of_width(
     offsets: np.ndarray, columns: np.ndarray, values: np.ndarray, k: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return compressed rows of at most k <= n_q entries as B x k indices and values.
+    """Convert compressed sparse rows of at most k <= n_q entries to B x k indices and values.
 
-    Rows with fewer entries get zeros at the first latents that they do not contain: no latent occurs twice in a row,
-    so that scattering the values into a dense matrix gives the latents.
+    Shorter rows are filled with zeros at the first latents that they do not contain. So no latent occurs twice in a
+    row, and scattering the values into a dense matrix gives the latents.
     """
     counts = np.diff(offsets)
     there = np.arange(k) < counts[:, None]
@@ -157,7 +157,7 @@ def rows_of_width(
     indices, padded = np.zeros(there.shape, columns.dtype), np.zeros(there.shape, values.dtype)
     indices[there], padded[there] = columns, values
     short = np.flatnonzero(counts < k)
-    # of the first k latents, a row with c entries contains at most c: at least k - c are free
+    # a row with c entries contains at most c of the first k latents, so at least k - c are free
     filled, there = indices[short], there[short]
     row, place = np.nonzero(there & (filled < k))
     taken = np.zeros(filled.shape, dtype=bool)

@@ -1,4 +1,4 @@
-"""A dictionary for users: arrays in, arrays out; saved, loaded, and shared on the model hub."""
+"""`Dictionary`: encode, decode, save, load and share a trained dictionary."""
 
 import json
 from collections.abc import Callable, Mapping, Sequence
@@ -35,9 +35,9 @@ ROWS_AT_ONCE = 1024
 
 
 class Dictionary(ModelHubMixin, library_name="sdlcore", tags=["sparse-autoencoder", "interpretability"]):
-    """A sparse dictionary for raw activations, ready to use.
+    """A trained sparse dictionary that encodes and reconstructs raw activations.
 
-    Latent i reads by row i of `W_enc` and writes by row i of `W_dec`:
+    Latent i has the encoder row ``W_enc[i]`` and the decoder column ``W_dec[i]``:
 
         latents = sigma(W_enc x_p + b_enc)
         x_r_hat = latents W_dec + b_dec
@@ -47,17 +47,17 @@ class Dictionary(ModelHubMixin, library_name="sdlcore", tags=["sparse-autoencode
     coder
         The model, in evaluation mode.
     provenance
-        What made it: settings, seed, inputs, code and versions. Without it, the coder was trained outside `fit`, and
-        provenance says so.
+        How it was made: settings, seed, inputs, code and versions. None for a coder that was trained outside `fit`,
+        which is then recorded.
     history
-        Rows of its training.
+        Rows of the training history.
     anchors
-        What its first latents were anchored to.
+        Directions that its first latents were anchored to.
 
     Attributes
     ----------
     coder
-        The `torch.nn.Module` itself.
+        The underlying `torch.nn.Module`.
     provenance, history, anchors
         As given.
     """
@@ -76,13 +76,13 @@ class Dictionary(ModelHubMixin, library_name="sdlcore", tags=["sparse-autoencode
 
     @property
     def settings(self) -> dict[str, Any]:
-        """The settings that it was made with, as the configuration has them; of an imported one its model's."""
+        """The settings of its training by name; for an imported dictionary, the settings of its model."""
         found = self.provenance.get("settings")
         return dict(found) if isinstance(found, dict) else self.coder.config.to_dict()
 
     @property
     def pair(self) -> Pair:
-        """Which pair it codes: sae, transcoder or crosscoder."""
+        """Kind of dictionary: sae, transcoder or crosscoder."""
         return self.coder.config.pair
 
     @property
@@ -102,7 +102,7 @@ class Dictionary(ModelHubMixin, library_name="sdlcore", tags=["sparse-autoencode
 
     @property
     def W_dec(self) -> Tensor:
-        """Decoder columns, by rows: n_q x n_r."""
+        """Decoder columns, stored as rows: n_q x n_r."""
         return self.coder.W_dec.detach()
 
     @property
@@ -111,7 +111,7 @@ class Dictionary(ModelHubMixin, library_name="sdlcore", tags=["sparse-autoencode
         return self.coder.b_dec.detach()
 
     def to(self, device: str | torch.device) -> Self:
-        """Move to a device and return it."""
+        """Move the dictionary to a device, in place, and return it."""
         self.coder.to(device)
         return self
 
@@ -128,24 +128,24 @@ class Dictionary(ModelHubMixin, library_name="sdlcore", tags=["sparse-autoencode
     def encode(self, x: Any, sparse: Literal[True]) -> SparseCodes: ...
 
     def encode(self, x: Any, sparse: bool = False) -> Any:
-        """Return the latents, N x n_q, of samples of x_p, N x n_p.
+        """Encode samples x_p (N x n_p) to latents (N x n_q).
 
-        An array, a store, or the path of a store or an .npy file is processed in batches, without gradients, and gives
-        an array. A tensor gives a tensor, with gradients. For a crosscoder, give the sites concatenated, as a list, or
-        as the input and target of a store.
+        An array, a store, or the path of a store or an .npy file is processed in batches, without gradients, and
+        returns an array. A tensor returns a tensor, with gradients. For a crosscoder, give the sites concatenated, as a
+        list, or as the input and target of a store.
 
         Parameters
         ----------
         x
             The samples.
         sparse
-            Return `SparseCodes`, the active latents alone, in NumPy arrays. They are computed in batches and without
-            gradients, whatever ``x`` is; neither the N x n_q latents nor a whole file is ever held in memory.
+            Return `SparseCodes`, only the active latents, in NumPy arrays. They are computed in batches and without
+            gradients for every kind of ``x``. Neither the dense N x n_q latents nor a whole file is loaded into memory.
 
         Raises
         ------
         ValueError
-            If samples are not floating-point numbers or do not have n_p columns, or hold NaN or infinity, which would
+            If samples are not floating-point numbers, do not have n_p columns, or contain NaN or infinity, which would
             activate no latent.
         """
         with samples_of(x, self.pair) as samples:
@@ -159,9 +159,9 @@ class Dictionary(ModelHubMixin, library_name="sdlcore", tags=["sparse-autoencode
     def decode(self, latents: Tensor) -> Tensor: ...
 
     def decode(self, latents: Any) -> Any:
-        """Return the reconstructions of x_r, N x n_r, from latents, N x n_q; without a transcoder's linear path.
+        """Decode latents (N x n_q) to reconstructions of x_r (N x n_r), without the skip connection of a transcoder.
 
-        `SparseCodes` give an array, without gradients.
+        `SparseCodes` return an array, without gradients.
         """
         if isinstance(latents, SparseCodes):
             return decoded(self.coder, latents, ROWS_AT_ONCE)
@@ -179,13 +179,13 @@ class Dictionary(ModelHubMixin, library_name="sdlcore", tags=["sparse-autoencode
     def reconstruct(self, x: Sequence[np.ndarray]) -> np.ndarray: ...
 
     def reconstruct(self, x: Any) -> Any:
-        """Return x_r_hat, N x n_r, for samples of x_p as of `encode`; a transcoder's linear path included."""
+        """Reconstruct x_r (N x n_r) from samples x_p as in `encode`, including the skip connection of a transcoder."""
         with samples_of(x, self.pair) as samples:
             _check_width(samples, self.coder.W_enc.shape[1])
             return self._mapped(lambda part: self.coder(part).x_hat, samples)
 
     def _mapped(self, function: Callable[[Tensor], Tensor], samples: Samples) -> Any:
-        """Apply a function to samples: to tensors at once, with gradients; to arrays in batches, without."""
+        """Apply a function to samples: to a tensor at once, with gradients; to other samples in batches, without."""
         weights = self.coder.W_enc
         if samples.tensors:
             x = torch.as_tensor(samples.whole()).to(weights.dtype)
@@ -195,22 +195,23 @@ class Dictionary(ModelHubMixin, library_name="sdlcore", tags=["sparse-autoencode
             return np.concatenate([function(part).cpu().numpy() for part in samples.blocks(ROWS_AT_ONCE, weights)])
 
     def history_frame(self) -> "pd.DataFrame":
-        """Return the history of its training as a table, a row every ``log_every`` steps."""
+        """Return the training history as a table, with a row every ``log_every`` steps."""
         import pandas as pd
 
         return pd.DataFrame(self.history)
 
     def save(self, path: str | Path) -> None:
-        """Write it, whole or not at all: one .safetensors file, or a run's folder.
+        """Save the dictionary to a single .safetensors file, or to a folder.
 
-        A folder holds ``model.safetensors``, what made it (``config.json``), ``history.csv`` and, of an anchored
-        training, ``anchors.safetensors``; the file the first two. `load` reads both.
+        A folder contains ``model.safetensors``, the provenance (``config.json``), ``history.csv`` and, after an
+        anchored training, ``anchors.safetensors``. A single file contains the model and the provenance. Each file is
+        written atomically. `load` reads both forms.
 
         Raises
         ------
         ValueError
-            If weights are not finite, if the path is called as another kind of file is, or if a file model.safetensors
-            would lie beside the ``config.json`` of another run, where `load` refuses it.
+            If weights are not finite, the path has the suffix of another kind of file, or the file would be called
+            model.safetensors beside the ``config.json`` of another run, where `load` refuses it.
         """
         path = user_path(path)
         check_finite(path, self.coder.state_dict())  # before an existing file is removed
@@ -219,7 +220,7 @@ class Dictionary(ModelHubMixin, library_name="sdlcore", tags=["sparse-autoencode
             save_model(path, self.coder, self.provenance)
             return
         run_folder(path).mkdir(parents=True, exist_ok=True)
-        (path / CONFIG).unlink(missing_ok=True)  # so that a model without it is none of this run's
+        (path / CONFIG).unlink(missing_ok=True)  # first, since a folder without it does not count as a finished run
         save_model(path / OURS, self.coder, self.provenance)
         (path / HISTORY).unlink(missing_ok=True)
         if self.history:
@@ -232,12 +233,12 @@ class Dictionary(ModelHubMixin, library_name="sdlcore", tags=["sparse-autoencode
 
     @classmethod
     def load(cls, path: str | Path) -> Self:
-        """Read what `save`, or the pipeline, wrote: a file, or a run's folder.
+        """Load a dictionary that `save` or the pipeline wrote: a file, or a run's folder.
 
         Raises
         ------
         ValueError
-            If it is damaged or no dictionary of ours; the message names the file.
+            If the file is damaged or was not written by sdlcore; the message names it.
         """
         path = user_path(path)
         model = path / OURS if path.is_dir() else path
@@ -252,26 +253,30 @@ class Dictionary(ModelHubMixin, library_name="sdlcore", tags=["sparse-autoencode
     def save_pretrained(
         self, save_directory: str | Path, *, scores: Mapping[str, float | None] | None = None, **options: Any
     ) -> str | None:
-        """Write a folder as the model hub has it, with a card; ``options`` as of huggingface_hub.
+        """Save to a folder in the form of the Hugging Face hub, with a model card.
 
         Parameters
         ----------
         save_directory
             Folder to write.
         scores
-            What `evaluate` returned, for the card.
+            Result of `evaluate`, for the card.
+        options
+            Options of `huggingface_hub.ModelHubMixin.save_pretrained`.
         """
         return super().save_pretrained(save_directory, model_card_kwargs={"scores": scores}, **options)
 
     def push_to_hub(self, repo_id: str, *, scores: Mapping[str, float | None] | None = None, **options: Any) -> str:
-        """Upload to the model hub, with a card; ``options`` as of huggingface_hub.
+        """Upload to the Hugging Face hub, with a model card.
 
         Parameters
         ----------
         repo_id
             ``owner/name``.
         scores
-            What `evaluate` returned, for the card.
+            Result of `evaluate`, for the card.
+        options
+            Options of `huggingface_hub.ModelHubMixin.push_to_hub`.
         """
         return super().push_to_hub(repo_id, model_card_kwargs={"scores": scores}, **options)
 
@@ -287,11 +292,11 @@ class Dictionary(ModelHubMixin, library_name="sdlcore", tags=["sparse-autoencode
         return cls.load(model_id)
 
     def generate_model_card(self, *_: Any, scores: Mapping[str, float | None] | None = None, **__: Any) -> ModelCard:
-        """Return a card that says what it is, what made it and how it scores."""
+        """Build the model card: description, usage, metrics, settings and provenance."""
         return card_of(self.coder, self.provenance, self.settings, scores)
 
     def __repr__(self) -> str:
-        """Say in a line what it is."""
+        """Return pair, activation and sizes on one line."""
         config = self.coder.config
         k = f", k={config.k}" if config.k else ""
         widths = f"n_p={self.coder.W_enc.shape[1]}, n_q={config.n_q}, n_r={self.coder.W_dec.shape[1]}"
@@ -301,29 +306,30 @@ class Dictionary(ModelHubMixin, library_name="sdlcore", tags=["sparse-autoencode
 def load(
     path: str | Path, format: str | None = None, *, subfolder: str = "", revision: str | None = None, **options: Any
 ) -> Dictionary:
-    """Open a dictionary: ours, or one of another library.
+    """Load a dictionary in sdlcore's or another library's format.
 
     Parameters
     ----------
     path
-        A file, a folder, or OWNER/NAME at the model hub.
+        A file, a folder, or OWNER/NAME at the Hugging Face hub.
     format
-        sdlcore, saelens, dictionary_learning, sparsify or tensors; None to tell by the names of files.
+        sdlcore, saelens, dictionary_learning, sparsify or tensors; None to detect it by file names.
     subfolder, revision
-        The folder in it that holds the dictionary, and the hub's branch, tag or commit.
+        Folder of the dictionary inside ``path``, and the hub's branch, tag or commit.
     **options
-        Of plain tensors (W_enc, W_dec, b_enc, b_dec), which do not say how they are used: ``activation``, ``k``,
-        ``threshold``, ``pair``, ``layout`` and ``apply_b_dec_to_input`` (`sdlcore.interop.tensors.read`).
+        Options for plain tensors (W_enc, W_dec, b_enc, b_dec), which do not describe how they are used:
+        ``activation``, ``k``, ``threshold``, ``pair``, ``layout`` and ``apply_b_dec_to_input``
+        (`sdlcore.interop.tensors.read`).
 
     Raises
     ------
     ValueError
-        Naming the file, if it is damaged, of no format or of several, or computes what no model here does.
+        If the file is damaged, has no known format or several, or cannot be expressed here; the message names it.
     """
     path = user_path(path)
     if (path / CHECKPOINT).is_file() and not (path / OURS).exists():
-        raise ValueError(f"{path} holds an unfinished training. Repeat the call that began it to resume it.")
-    if format in (None, "sdlcore") and not options:  # ours takes none, which load_coder says
+        raise ValueError(f"{path} contains an unfinished training. Repeat the call that started it to resume it.")
+    if format in (None, "sdlcore") and not options:  # load_coder raises the error for options
         found = locate(path, subfolder, revision)
         if format == "sdlcore" or format_at(found) == "sdlcore":
             return Dictionary.load(found)
@@ -335,8 +341,8 @@ def _check_neighbour(path: Path, provenance: Mapping[str, Json]) -> None:
     try:
         check_beside(path, json.loads(json.dumps(provenance)))
     except ValueError as error:
-        said = f"a {CONFIG} that is not of this dictionary lies beside it"
-        raise ValueError(f"{path}: {said}; save into a folder of its own, or by another name") from error
+        said = f"the {CONFIG} beside it belongs to another dictionary"
+        raise ValueError(f"{path}: {said}; save to another folder or under another name") from error
 
 
 def _check_width(samples: Samples, width: int) -> None:
@@ -345,7 +351,7 @@ def _check_width(samples: Samples, width: int) -> None:
 
 
 def coder_of(dictionary: Dictionary | SparseCoder) -> SparseCoder:
-    """Return the model of a dictionary, or the model that it is; ValueError if it is neither."""
+    """Return the model of a `Dictionary`, or a `SparseCoder` itself; ValueError for anything else."""
     if not isinstance(dictionary, Dictionary | SparseCoder):
-        raise ValueError(f"dictionary is a {type(dictionary).__name__}, expected what sdl.fit or sdl.load returns")
+        raise ValueError(f"dictionary is a {type(dictionary).__name__}, expected the result of sdl.fit or sdl.load")
     return dictionary.coder if isinstance(dictionary, Dictionary) else dictionary

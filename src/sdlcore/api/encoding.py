@@ -1,4 +1,4 @@
-"""Encode samples into sparse codes, and decode such codes, in batches."""
+"""Encode samples to sparse codes, and decode sparse codes, in batches."""
 
 from collections.abc import Iterator
 
@@ -16,13 +16,13 @@ from sdlcore.sparse.support import Support
 
 
 def encoded(coder: SparseCoder, samples: Samples, rows: int) -> SparseCodes:
-    """Return the codes of samples, computed ``rows`` samples at a time and without gradients."""
+    """Encode samples to sparse codes, ``rows`` samples at a time and without gradients."""
     k, found = _most(coder), _rows(coder, samples, rows)
     return _ragged(found, coder.config.n_q) if k is None else _of_width(found, samples.shape[0], k, coder.config.n_q)
 
 
 def _most(coder: SparseCoder) -> int | None:
-    """Return how many latents of each sample are active at most; None where the activation does not say."""
+    """Return the largest number of active latents per sample; None if the activation has no such limit."""
     search = coder.sigma.search()
     return search.k if isinstance(search, LargestPerSample) else None
 
@@ -38,7 +38,7 @@ def _ragged(found: Iterator[scipy.sparse.csr_array], n_q: int) -> SparseCodes:
     counts, columns, values = (list(column) for column in zip(*parts, strict=True))
     parts.clear()
     indices = np.concatenate(columns)
-    columns.clear()  # before the values are joined: the parts take as much memory as the whole
+    columns.clear()  # freed before values are joined, since the parts take as much memory as the result
     indptr = np.concatenate([[0], np.cumsum(np.concatenate(counts), dtype=np.int64)])
     return SparseCodes(indices, np.concatenate(values), n_q, indptr)
 
@@ -56,10 +56,10 @@ def _of_width(found: Iterator[scipy.sparse.csr_array], n_samples: int, k: int, n
 
 @torch.no_grad()
 def decoded(coder: SparseCoder, codes: SparseCodes, rows: int) -> np.ndarray:
-    """Return the reconstructions of codes, N x n_r, computed ``rows`` samples at a time and without gradients."""
+    """Decode sparse codes to reconstructions (N x n_r), ``rows`` samples at a time and without gradients."""
     if codes.n_q != coder.config.n_q:
         raise ValueError(f"codes have {codes.n_q} latents, but the dictionary has {coder.config.n_q}")
-    check(codes)  # anew, since its arrays may have been written to
+    check(codes)  # checked again, since the arrays may have been changed
     weights = coder.W_dec
     kernels, out = kernels_for(weights.device), []
     for offsets, indices, values in blocks_of(codes, rows):

@@ -1,4 +1,4 @@
-"""Write dictionaries in other libraries' formats."""
+"""Export dictionaries to other libraries' formats."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,19 +12,19 @@ from sdlcore.model.coder import SparseCoder
 
 
 def export(dictionary: Dictionary | SparseCoder, to: str, folder: str | Path, **options: Any) -> Path:
-    """Write a dictionary as saelens, dictionary_learning, sparsify or circuit_tracer open it, and return the folder.
+    """Export a dictionary to the format of saelens, dictionary_learning, sparsify or circuit_tracer; return the folder.
 
-    Parameters and errors as of `sdlcore.interop.export.export`: ``sdl.export(sae, "saelens", "out/",
+    Parameters and errors as in `sdlcore.interop.export.export`. Example: ``sdl.export(sae, "saelens", "out/",
     model_name="gpt2", hook_name="blocks.5.hook_resid_post")``.
     """
     return export_coder(coder_of(dictionary), to, folder, **options)
 
 
 def export_set(dictionaries: Sequence[Dictionary | SparseCoder], to: str, folder: str | Path, **options: Any) -> Path:
-    """Write a dictionary for each layer of a language model as circuit_tracer opens them, and return the folder.
+    """Export dictionaries for all layers of a language model to the format of circuit_tracer; return the folder.
 
-    Parameters and errors as of `sdlcore.interop.export.export_set`. Dictionaries that know their layers (`fit_layers`)
-    have to be in their order, from layer 1 on.
+    Parameters and errors as in `sdlcore.interop.export.export_set`. Dictionaries from `fit_layers`, whose layers are
+    recorded, must be in the order of the layers, from layer 1 on.
     """
     layers = [layer_of(dictionary) for dictionary in dictionaries]
     if None not in layers and layers != list(range(1, len(layers) + 1)):

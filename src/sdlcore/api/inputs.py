@@ -1,4 +1,4 @@
-"""Activations as users have them: arrays, tensors, stores, or paths of either."""
+"""Convert and check users' activations and labels: arrays, tensors, stores, or paths."""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -24,18 +24,18 @@ FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
 
 def floats(values: Any, name: str) -> np.ndarray:
-    """Return floating-point numbers, given as `array` takes them, as an array.
+    """Convert an array, a tensor or the path of an .npy file to an array of floating-point numbers.
 
     Raises
     ------
     ValueError
-        If they are numbers of another type, or no numbers.
+        If the type is not floating-point; ``name`` is the argument's name in the message.
     """
     return np.asarray(float_rows(values, name))
 
 
 def float_rows(values: Any, name: str) -> np.ndarray | Numbers:
-    """Check floating-point numbers like `floats`. Rows of an .npy file are read later, one slice at a time."""
+    """Check and convert like `floats`, but do not read an .npy file: its rows are read later, in slices."""
     if isinstance(values, torch.Tensor):
         check_tensor(values, name)
     found = rows(values, name)
@@ -44,7 +44,7 @@ def float_rows(values: Any, name: str) -> np.ndarray | Numbers:
 
 
 def check_tensor(values: torch.Tensor, name: str) -> None:
-    """Refuse a tensor that does not hold floating-point numbers in plain memory: `ValueError` naming it."""
+    """Check that a tensor is dense and floating-point; ValueError with its name if not."""
     _check_dense(values, name)
     if values.dtype not in FLOATS:
         how = "" if values.dtype.is_complex else f"; convert it by {name}.float()"
@@ -56,7 +56,7 @@ def check_tensor(values: torch.Tensor, name: str) -> None:
 
 def _check_dense(values: torch.Tensor, name: str) -> None:
     if values.is_meta:
-        raise ValueError(f"{name} is a tensor on the device meta, which holds no numbers; load it to a real device")
+        raise ValueError(f"{name} is a tensor on the device meta, which stores no numbers; load it to a real device")
     if values.is_quantized:
         raise ValueError(f"{name} is a quantised tensor; give {name}.dequantize()")
     if values.is_nested or values.layout != torch.strided:
@@ -65,9 +65,9 @@ def _check_dense(values: torch.Tensor, name: str) -> None:
 
 
 def array(values: Any, name: str) -> np.ndarray:
-    """Return an array, a tensor from any device, or the content of an .npy file, as an array.
+    """Convert an array, a tensor on any device, or the path of an .npy file to an array.
 
-    Its type is not checked, see `floats`.
+    The type of its numbers is not checked; see `floats`.
 
     Raises
     ------
@@ -78,7 +78,7 @@ def array(values: Any, name: str) -> np.ndarray:
 
 
 def rows(values: Any, name: str) -> np.ndarray | Numbers:
-    """Return the same, but for a file what reads its rows when they are asked for."""
+    """Convert like `array`, but do not read an .npy file: its rows are read when they are indexed."""
     if isinstance(values, torch.Tensor):
         _check_dense(values, name)
         values = values.detach()
@@ -87,7 +87,7 @@ def rows(values: Any, name: str) -> np.ndarray | Numbers:
         values = user_path(values, name)
         if values.suffix != ".npy":
             raise ValueError(
-                f"{values}: expected an .npy file, which np.save writes, or an activation store ({', '.join(STORES)})"
+                f"{values}: expected an .npy file as np.save writes it, or an activation store ({', '.join(STORES)})"
             )
         try:
             return Numbers(values)
@@ -96,30 +96,30 @@ def rows(values: Any, name: str) -> np.ndarray | Numbers:
         except ValueError as error:
             if "Python objects" in str(error):
                 raise ValueError(f"{values}: {str(error).removeprefix('it ')}") from error
-            raise ValueError(f"{values}: is no .npy file of numbers ({error})") from error
+            raise ValueError(f"{values}: is not an .npy file of numbers ({error})") from error
     if not isinstance(values, np.ndarray):
         way = next((way for way in ("to_numpy", "toarray") if hasattr(values, way)), None)
         instead = f"; give {name}.{way}()" if way else ""
         raise ValueError(f"{name} is a {type(values).__name__}, expected an array, a tensor or a path{instead}")
     if isinstance(values, np.ma.MaskedArray):
-        raise ValueError(f"{name} is a masked array, whose mask nothing here heeds; leave out what it masks")
+        raise ValueError(f"{name} is a masked array, but masks are not supported; remove the masked rows")
     return values
 
 
 @contextmanager
 def activations(x: Any, target: Any = None, labels: Any = None) -> Iterator[Activations]:
-    """Give activations to read: ``x`` is a store or its path, an array, a tensor, an .npy file, or a list of two.
+    """Open activations: ``x`` is a store or its path, an array, a tensor, an .npy file, or a list of two.
 
     Raises
     ------
     ValueError
-        If it is none of these, or comes with what it does not go with.
+        If ``x`` has another type, or a target or labels are given that ``x`` already contains.
     """
     if is_store(x):
         for name, given in (("target", target), ("labels", labels)):
             if given is not None:
                 where = x.path if isinstance(x, ActivationStore) else x
-                raise ValueError(f"{where}: a store holds its {name} itself; leave {name} out")
+                raise ValueError(f"{where}: a store contains its own {name}; leave {name} out")
         with nullcontext(x) if isinstance(x, ActivationStore) else open_checked(user_path(x, "x")) as store:
             yield store
     else:
@@ -136,23 +136,23 @@ def activations(x: Any, target: Any = None, labels: Any = None) -> Iterator[Acti
 
 
 def class_numbers(labels: Any) -> tuple[np.ndarray | None, Sequence[str] | None]:
-    """Return labels as numbers of the classes that occur, -1 for none, and the names of these classes.
+    """Convert labels to indices of the classes that occur, -1 for no class, and the names of these classes.
 
-    Labels are whole numbers or names, all of one kind. A class number is its own name: the labels 7 and "7" mean the
-    same class. Numbers below zero, and empty or missing names, name no class.
+    Labels are whole numbers or names, but not both. A number is its own name: the labels 7 and "7" mean the same class.
+    Numbers below zero, and empty or missing names, mean no class.
 
     Raises
     ------
     ValueError
-        Naming the first label that is neither, or of another kind than those before it.
+        If a label is neither a number nor a name, or numbers and names are mixed; the message gives an example.
     """
     if labels is None:
         return None, None
-    import pandas as pd  # only here: few calls have labels
+    import pandas as pd  # imported here, since few calls have labels
 
     values = array(labels, "labels") if isinstance(labels, torch.Tensor) else labels
     if isinstance(values, list | tuple):
-        # label by label: if some are missing, pandas would round large whole numbers
+        # as objects: if some labels are missing, pandas would round large whole numbers
         values = pd.Series([*values], dtype=object).to_numpy()
     elif isinstance(values, np.ndarray) and values.dtype.kind == "U":
         values = values.astype(object)
@@ -161,10 +161,10 @@ def class_numbers(labels: Any) -> tuple[np.ndarray | None, Sequence[str] | None]
         values = series.to_numpy(object if pd.api.types.is_extension_array_dtype(series.dtype) else None)
     if np.ndim(values) != 1 or values.dtype.kind not in "iuO":
         kind = getattr(values, "dtype", type(values).__name__)
-        expected = "expected whole numbers or names, one a sample"
+        expected = "expected whole numbers or names, one per sample"
         raise ValueError(f"labels are {kind} of shape {np.shape(values)}, {expected}{_remedy(labels)}")
     if values.dtype.kind == "O":
-        # whole numbers of which some are missing, too
+        # also covers whole numbers with missing values
         missing = np.array([pd.api.types.is_scalar(value) and bool(pd.isna(value)) for value in values], dtype=bool)
         _check_labels(values, missing)
         missing |= np.array([isinstance(value, Integral) and value < 0 for value in values], dtype=bool)
@@ -179,12 +179,12 @@ def class_numbers(labels: Any) -> tuple[np.ndarray | None, Sequence[str] | None]
 
 
 def _name(value: Any) -> str:
-    """Return a label as text. numpy's conversion would cut NULs at its end, and members of an enum."""
+    """Return a label as text. NumPy's conversion would drop trailing NULs, and misread members of an enum."""
     return str.__str__(value) if isinstance(value, str) else str(int(value))
 
 
 def _check_labels(values: np.ndarray, missing: np.ndarray) -> None:
-    """Refuse labels that are neither whole numbers nor names, and both side by side."""
+    """Check that labels are whole numbers or names, but not both."""
     first: dict[str, int] = {}
     for row in np.flatnonzero(~missing).tolist():
         value = values[row]
@@ -196,8 +196,8 @@ def _check_labels(values: np.ndarray, missing: np.ndarray) -> None:
             )
         if isinstance(value, str) and (half := re.search("[\ud800-\udfff]", value)):
             raise ValueError(
-                f"label {shown(value)} of sample {row} holds half of a character ({printable(half[0])}), "
-                "which no file can hold; rename this class"
+                f"label {shown(value)} of sample {row} contains half of a character ({printable(half[0])}), "
+                "which cannot be written to files; rename this class"
             )
         first.setdefault(kind, row)
     if len(first) > 1:
@@ -207,44 +207,44 @@ def _check_labels(values: np.ndarray, missing: np.ndarray) -> None:
 
 
 def is_pair(x: Any) -> bool:
-    """Tell whether an input is a list of two sites."""
+    """Return whether an input is a list or tuple of sites."""
     return isinstance(x, list | tuple)
 
 
 def is_store(x: Any) -> bool:
-    """Tell whether an input is an activation store, or the path of one."""
+    """Return whether an input is an activation store, or the path of one."""
     return isinstance(x, ActivationStore) or (isinstance(x, str | Path) and Path(x).suffix in STORES)
 
 
 def _remedy(labels: Any) -> str:
-    """Return how labels of another shape or type become such, to end a sentence with."""
+    """Return how to convert labels of a wrong shape or type, for the end of a message."""
     if np.ndim(labels) == 2:
         return "; np.ravel(labels) gives one" if np.shape(labels)[1] == 1 else "; labels.argmax(1) does of one-hot rows"
     if isinstance(labels, torch.Tensor):
         return "; labels.long() gives these"
     kind = getattr(labels, "dtype", np.dtype("U")).kind
-    if kind == "f" and hasattr(labels, "isna"):  # pandas turns whole numbers, of which some are missing, into floats
+    if kind == "f" and hasattr(labels, "isna"):  # pandas stores whole numbers with missing values as floats
         return '; labels.astype("Int64") gives these'
     way = {"f": "int", "b": "int", "S": "str"}.get(kind)
     return f"; labels.astype({way}) gives these" if way else ""
 
 
 def pair_of(x: Any, target: Any, asked: Pair | None) -> Pair:
-    """Return the pair that inputs are given for: one array, an array and a target, or a list of two.
+    """Return the pair that the inputs imply: one array, an array and a target, or a list of two.
 
     Raises
     ------
     ValueError
-        If another pair is asked for.
+        If ``asked`` is a different pair.
     """
     asked = None if asked is None else checked("pair", Pair, asked)
     if isinstance(target, str) and not Path(target).suffix:
         raise ValueError(f"target is {target!r}, expected an array or a path; settings go by name, activation='topk'")
     if isinstance(x, tuple) and target is None and asked is None:
         meant = "fit(x[0]) for an autoencoder, fit(*x) for a transcoder, fit([*x]) for a crosscoder"
-        raise ValueError(f"x is a tuple of {len(x)}, which does not say what it is for; call {meant}")
+        raise ValueError(f"x is a tuple of {len(x)}, which is ambiguous; call {meant}")
     given: Pair = "crosscoder" if is_pair(x) else "sae" if target is None else "transcoder"
     if asked is None or asked == given or is_store(x):
         return asked or given
     ways = {"sae": "fit(x)", "transcoder": "fit(x, target)", "crosscoder": "fit([x1, x2])"}
-    raise ValueError(f"pair is {asked}, but what is given is for {given}; call {ways[asked]}")
+    raise ValueError(f"pair is {asked}, but the inputs are those for {given}; call {ways[asked]}")

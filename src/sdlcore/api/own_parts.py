@@ -1,4 +1,4 @@
-"""Check a user's own optimiser, schedule and callbacks against the settings, and describe them for provenance."""
+"""Check a user's optimiser, schedule and callbacks against the settings, and record them in provenance."""
 
 import json
 import math
@@ -20,25 +20,25 @@ from sdlcore.training.own_parts import Callback, OwnParts, made_optimizer, made_
 
 END_OF_BATCHES = "the end of the batches"
 _REPLACED = {"optimizer": ("lr", "weight_decay"), "schedule": ("lr_warmup", "lr_decay", "lr_decay_shape")}
-"""Settings that have no meaning beside a user's own part."""
+"""Argument with a user's own part -> the settings that it replaces."""
 
 
 def unused_settings(source: Source | None, own: OwnParts) -> dict[str, str]:
-    """Return the settings that have no meaning for this source and these parts, each with what replaces it."""
+    """Return the settings that this source and these parts replace, each with the argument that replaces it."""
     given = {part: names for part, names in _REPLACED.items() if getattr(own, part) is not None}
     found = {name: f"{part}=, which sets it" for part, names in given.items() for name in names}
-    return found | dict.fromkeys(() if source is None else source.unused, "batches, which have it already")
+    return found | dict.fromkeys(() if source is None else source.unused, "batches, which determine it already")
 
 
 def refuse_unused(settings: Mapping[str, Any], source: Source | None, own: OwnParts) -> None:
-    """Raise `ValueError` for a setting that another argument replaces, and for own parts of a solver."""
+    """Raise `ValueError` for a setting that another argument replaces, and for own parts given to a solver."""
     if "solver" in settings:
         for part, given in zip(own._fields, own, strict=True):
             if given:
                 raise ValueError(f"{part} has no meaning for a solver, which trains nothing; leave it out")
     for name, instead in unused_settings(source, own).items():
         if name in settings:
-            raise ValueError(f"{name} has no meaning beside {instead}; leave it out")
+            raise ValueError(f"{name} has no meaning together with {instead}; leave it out")
 
 
 def provenance_of_parts(
@@ -46,9 +46,9 @@ def provenance_of_parts(
 ) -> dict[str, Json]:
     """Describe an optimiser and a schedule for provenance.
 
-    Both are made once more for that, of parameters without numbers (torch's device meta): their types, the optimiser's
-    defaults, the settings of its groups of parameters where there are several, and the schedule's own state before the
-    first step.
+    Both are created once more for this, with parameters on torch's device meta, which take no memory. The description
+    contains their types, the optimiser's defaults, the settings of its parameter groups if there are several, and the
+    schedule's state before the first step.
 
     Raises
     ------
@@ -79,7 +79,7 @@ def provenance_of_parts(
 
 
 def naming_who_stops(own: OwnParts) -> tuple[OwnParts, list[str]]:
-    """Return the parts with callbacks that add their name to the list when they stop the training."""
+    """Wrap callbacks so that each adds its name to the returned list when it stops the training."""
     names: list[str] = []
 
     def noting(callback: Callback) -> Callable[[Row], bool]:
@@ -95,12 +95,12 @@ def naming_who_stops(own: OwnParts) -> tuple[OwnParts, list[str]]:
 
 
 def check_stopped(folder: Path, own: OwnParts) -> None:
-    """Refuse a finished run that a callback stopped, unless a callback of the same name is given.
+    """Raise `ValueError` for a finished run that a callback stopped, unless a callback of the same name is given.
 
     Raises
     ------
     ValueError
-        Naming the folder, the callback and the step.
+        The message names the folder, the callback and the step.
     """
     stopped = json.loads((folder / CONFIG).read_text(encoding="utf-8")).get("stopped")
     if not stopped or stopped["by"] == END_OF_BATCHES:
@@ -108,13 +108,13 @@ def check_stopped(folder: Path, own: OwnParts) -> None:
     given = {qualified_name(callback) for callback in own.callbacks}
     if not given.intersection(stopped["by"]):
         raise ValueError(
-            f"{folder}: holds a run that the callback {stopped['by'][0]} stopped at step {stopped['step']}; open it by "
-            "sdl.load, give the callback again, or name another folder"
+            f"{folder}: contains a run that the callback {stopped['by'][0]} stopped at step {stopped['step']}; open it "
+            "with sdl.load, give the callback again, or choose another folder"
         )
 
 
 def _plain(value: Any) -> Json:
-    """Return a value as JSON holds it; of objects that it cannot hold, the type."""
+    """Convert a value to JSON; objects that JSON cannot express become the name of their type."""
     if isinstance(value, Tensor) and value.numel() == 1:
         return _plain(value.item())
     if isinstance(value, Mapping):

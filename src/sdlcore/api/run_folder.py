@@ -1,4 +1,4 @@
-"""A run's folder: its files, its name, and the run that it holds."""
+"""The folder of a run: its files, its lock, and the comparison with an existing run."""
 
 import contextlib
 import fcntl
@@ -20,11 +20,11 @@ CHECKPOINT = "checkpoint.safetensors"
 HISTORY_PART = "history.part.csv"
 """Files of an unfinished run."""
 OTHER_FILES = (".bin", ".ckpt", ".h5", ".json", ".npy", ".npz", ".pkl", ".pt", ".pth")
-"""Endings of data files: a path with such an ending was not meant as a folder."""
+"""Suffixes of data files; a path with such a suffix was not meant as a folder."""
 
 
 def run_folder(path: str | Path) -> Path:
-    """Return a path for a run's folder; ValueError if it is empty or has a file's ending."""
+    """Return the path of a run's folder; ValueError if it is empty or has the suffix of a data file."""
     path = user_path(path, "out")
     if path.suffix in (".safetensors", *OTHER_FILES):
         raise ValueError(
@@ -35,12 +35,12 @@ def run_folder(path: str | Path) -> Path:
 
 @contextlib.contextmanager
 def alone(folder: Path) -> Iterator[None]:
-    """Lock a run's folder, and make it if it is missing. The system releases the lock when the process ends.
+    """Lock a run's folder, creating it if it is missing. The system releases the lock when the process ends.
 
     Raises
     ------
     ValueError
-        If another process or thread holds the lock.
+        If another process or thread has locked it.
     """
     folder.mkdir(parents=True, exist_ok=True)
     held = os.open(folder, os.O_RDONLY)
@@ -73,7 +73,7 @@ def existing_run(folder: Path, facts: dict[str, Any]) -> ExistingRun | None:
     Raises
     ------
     ValueError
-        If the folder holds a run with other settings, another seed or other data, which is never overwritten; or if
+        If the folder contains a run with other settings, another seed or other data, which is never overwritten; or if
         another process is training in the folder.
     """
     finished = finished_run(folder, facts)
@@ -81,17 +81,17 @@ def existing_run(folder: Path, facts: dict[str, Any]) -> ExistingRun | None:
         return finished
     with alone(folder):
         found = describe_checkpoint(folder / CHECKPOINT)
-    if found is None:  # damaged, which the training reports
+    if found is None:  # damaged; the training reports it
         return None
     if not found.facts:
         raise ValueError(
-            f"{folder} holds an unfinished run ({found.step} steps) of an earlier version of sdlcore, which did not "
+            f"{folder} contains an unfinished run ({found.step} steps) of an earlier version of sdlcore, which did not "
             "save its settings. Resume it with that version, or choose another folder."
         )
     differences = compare(found.facts, facts)
     if differences.identity:
         raise ValueError(
-            f"{folder} holds {found.step} steps of a different run ({differences.listed()}). Resume it with its own "
+            f"{folder} contains {found.step} steps of a different run ({differences.listed()}). Resume it with its own "
             "settings and data, or choose another folder."
         )
     return ExistingRun(False, differences.environment)
@@ -118,9 +118,9 @@ def finished_run(folder: Path, facts: dict[str, Any]) -> ExistingRun | None:
 
 
 def checkpointing(folder: Path, facts: dict[str, Any]) -> Checkpointing:
-    """Return path, identity and facts of a run's checkpoint.
+    """Return the path, identity and facts of a run's checkpoint.
 
-    If the run resumes with other code, packages or device, its facts also list the earlier ones.
+    If the run resumes with other code, packages or another device, the facts also list the earlier ones.
     """
     path = folder / CHECKPOINT
     found = describe_checkpoint(path)

@@ -19,13 +19,13 @@ from sdlcore.solvers.registry import libraries_of
 from sdlcore.solvers.settings import SolverConfig
 
 ENVIRONMENT = ("code", "versions", "device")
-"""Facts about what computed a run."""
+"""Facts about the code, packages and device that computed a run."""
 RESUMED = "resumed"
 """Key of provenance: the code, packages and device of the steps before a run was resumed with others."""
 STOPPED = "stopped"
 """Key of provenance: the step at which a run ended early, and who stopped it: callbacks, or the end of the batches."""
 READERS = ("numpy", "transformers", "tokenizers")
-"""Packages that compute activations from a text, beside torch."""
+"""Packages besides torch that compute activations from a text."""
 LISTED = 4
 """Differences that an error lists."""
 
@@ -78,8 +78,9 @@ def identity_of(facts: Mapping[str, Any]) -> str:
 def compare(there: Mapping[str, Any], here: Mapping[str, Any]) -> Differences:
     """Compare the facts of a run in a folder with the facts of a requested run.
 
-    Data are compared by the digests of inputs. `fit_layers` compares before the language model runs, so without
-    digests: then by the description of the activations. Packages are compared if both runs name them.
+    Data are compared by the digests of inputs. `fit_layers` compares before the language model runs, when there are no
+    digests yet. It compares the description of the activations instead. Packages are compared if
+    both runs name them.
     """
     here = json.loads(json.dumps(here))
     described = {"inputs"} if "inputs" not in here else {"activations"} if "inputs" in there else set()
@@ -98,9 +99,9 @@ def compare(there: Mapping[str, Any], here: Mapping[str, Any]) -> Differences:
 
 
 def warn_of_environment(runs: Mapping[Path, ExistingRun | None]) -> None:
-    """Give one warning for all runs that a call opens or resumes, but other packages, code or devices computed.
+    """Give one warning for all opened or resumed runs that other packages, code or devices computed.
 
-    `fit` and its kin call this, so that the warning names the line of their caller.
+    `fit` and similar functions call this directly, so that the warning points to their caller's line.
     """
     alike: dict[tuple[bool, str], list[Path]] = defaultdict(list)
     for folder, found in runs.items():
@@ -119,7 +120,7 @@ def warn_of_environment(runs: Mapping[Path, ExistingRun | None]) -> None:
 
 
 def joined(parts: list[str]) -> str:
-    """Return parts as an enumeration."""
+    """Return parts as an enumeration in text: "a, b and c"."""
     return f"{', '.join(parts[:-1])} and {parts[-1]}" if len(parts) > 1 else parts[0]
 
 

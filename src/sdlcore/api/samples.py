@@ -1,4 +1,4 @@
-"""Samples that a dictionary encodes: arrays, tensors, files and stores, read a block at a time."""
+"""Samples to encode, from arrays, tensors, files and stores, read in blocks."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
@@ -17,34 +17,34 @@ from sdlcore.storage.paths import user_path
 
 @dataclass(frozen=True)
 class Samples:
-    """N samples of x_p, the sites of a crosscoder one beside the other."""
+    """N samples of x_p, with the sites of a crosscoder concatenated."""
 
     shape: tuple[int, ...]
     """N and the width of x_p."""
     read: Callable[[int, int], np.ndarray | Tensor]
-    """Returns the rows from the first number to the one before the second."""
+    """Returns the rows from ``start`` to before ``stop``."""
     tensors: bool = False
-    """Whether tensors are read."""
+    """Whether ``read`` returns tensors instead of arrays."""
 
     def whole(self) -> np.ndarray | Tensor:
         """Return all samples at once."""
         return self.read(0, self.shape[0])
 
     def blocks(self, rows: int, like: Tensor) -> Iterator[Tensor]:
-        """Yield ``rows`` samples at a time, of the type of a tensor and where that is; one empty block of no samples.
+        """Yield blocks of ``rows`` samples with the type and device of ``like``; one empty block if there are none.
 
         Raises
         ------
         ValueError
-            Naming the first row that holds NaN or infinity.
+            If a row contains NaN or infinity; the message names the first one.
         """
         for start in range(0, max(self.shape[0], 1), rows):
             part = self.read(start, start + rows)
             if isinstance(part, Tensor):
                 block = part.detach().to(like)
             else:
-                # a copy, since torch warns of arrays that are read-only, such as files
-                with np.errstate(over="ignore"):  # too large for float32: refused as infinite
+                # a copy, since torch warns about read-only arrays, such as those from files
+                with np.errstate(over="ignore"):  # numbers too large for float32 become infinite, and are refused below
                     block = torch.from_numpy(np.array(part, dtype=np.float32, order="C")).to(like)
             require_finite(block, start)
             yield block
@@ -52,12 +52,12 @@ class Samples:
 
 @contextmanager
 def samples_of(x: Any, pair: Pair) -> Iterator[Samples]:
-    """Give the samples in an array, a tensor, a store, a path of an .npy file or a store, or a list with each site's.
+    """Open samples: an array, a tensor, a store, the path of an .npy file or a store, or a list with one for each site.
 
     Raises
     ------
     ValueError
-        If x is none of these, or its sites do not fit each other.
+        If ``x`` has another type, or its sites differ in length.
     """
     if is_store(x):
         with nullcontext(x) if isinstance(x, ActivationStore) else open_checked(user_path(x, "x")) as store:
@@ -67,9 +67,9 @@ def samples_of(x: Any, pair: Pair) -> Iterator[Samples]:
 
 
 def _of_store(store: ActivationStore, pair: Pair) -> Samples:
-    columns = ("input", "target") if pair == "crosscoder" else ("input",)  # a transcoder reads its input alone
+    columns = ("input", "target") if pair == "crosscoder" else ("input",)  # a transcoder encodes only its input
     if pair == "crosscoder" and store.n_r is None:
-        raise ValueError(f"{store.path}: holds no target, which a crosscoder reads beside the input")
+        raise ValueError(f"{store.path}: contains no target, which a crosscoder needs besides the input")
 
     def read(start: int, stop: int) -> np.ndarray:
         return np.concatenate([store.read(column, start, stop) for column in columns], axis=1)
@@ -78,18 +78,18 @@ def _of_store(store: ActivationStore, pair: Pair) -> Samples:
 
 
 def beside(parts: Sequence[np.ndarray | Tensor]) -> Samples:
-    """Return sites of the same samples as one."""
+    """Concatenate sites of the same samples."""
     if not parts:
-        raise ValueError("x is an empty list, expected an array, a tensor or a path, or a list with each site's")
+        raise ValueError("x is an empty list, expected an array, a tensor or a path, or a list with one for each site")
     tensors = sum(isinstance(part, Tensor) for part in parts)
     if tensors not in (0, len(parts)):
-        raise ValueError("x has a site that is a tensor and one that is not; give both in one kind")
+        raise ValueError("one site of x is a tensor and another is not; give both as tensors or both as arrays")
     if len(parts) == 1:
         (only,) = parts
         return Samples(tuple(only.shape), lambda start, stop: only[start:stop], bool(tensors))
     if any(part.ndim != 2 or len(part) != len(parts[0]) for part in parts):
         shapes = " and ".join(str(tuple(part.shape)) for part in parts)
-        raise ValueError(f"the sites of x have shapes {shapes}, expected matrices of as many samples each")
+        raise ValueError(f"the sites of x have shapes {shapes}, expected matrices with the same number of rows")
 
     def read(start: int, stop: int) -> Any:
         sites: list[Any] = [part[start:stop] for part in parts]
@@ -99,7 +99,7 @@ def beside(parts: Sequence[np.ndarray | Tensor]) -> Samples:
 
 
 def numbers(values: Any, name: str) -> Any:
-    """Return a tensor as it is, anything else as an array; ValueError if it holds no floating-point numbers."""
+    """Check samples; return a tensor unchanged, and anything else as an array. ValueError if not floating-point."""
     if not isinstance(values, Tensor):
         return float_rows(values, name)
     check_tensor(values, name)
@@ -111,4 +111,4 @@ def require_finite(samples: Tensor, start: int = 0) -> None:
     finite = samples.detach().isfinite().all(dim=1)
     if not finite.all():
         row = start + int(finite.int().argmin())
-        raise ValueError(f"row {row} holds NaN, infinity or more than float32 can hold; leave such rows out")
+        raise ValueError(f"row {row} contains NaN, infinity or a number too large for float32; leave such rows out")

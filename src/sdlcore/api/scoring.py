@@ -1,4 +1,4 @@
-"""Evaluate a dictionary against known directions, or by its reconstructions alone."""
+"""Evaluate a dictionary by reference directions, or only by its reconstructions."""
 
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -37,24 +37,24 @@ if TYPE_CHECKING:
 class Scores(Mapping[str, float | None]):
     """Metrics of a dictionary, by name: a mapping that prints as a small table.
 
-    ``docs/metrics.md`` and `to_frame` say what each is.
+    ``docs/metrics.md`` and `to_frame` describe each metric.
     """
 
     metrics: dict[str, float | None]
-    """None where there is nothing to take a mean over."""
+    """Value by name; None if there is nothing to average over."""
     chance: dict[str, float] = field(default_factory=dict)
-    """What as many random directions have of recovery and MIP."""
+    """Recovery and MIP of the same number of random directions, by metric name."""
     features: dict[str, list[float]] = field(default_factory=dict)
-    """Feature by feature, the best match: ``encoder`` and ``decoder`` are cosines, ``encoder_raw`` and ``decoder_raw``
-    inner products. ``anchored`` are the indices of the features that anchors give away."""
+    """Best match of each feature: ``encoder`` and ``decoder`` are cosines, ``encoder_raw`` and ``decoder_raw`` inner
+    products. ``anchored`` are the indices of anchored features."""
 
     nulls: dict[str, dict[str, float | None]] = field(default_factory=dict)
-    """Metrics of dictionaries of the same size that nothing was learned for, by name, where they were asked for."""
+    """Metrics of untrained dictionaries of the same size, by name; empty unless requested."""
 
     def __getitem__(self, name: str) -> float | None:
         if name not in self.metrics:
-            why = " without what it is judged by" if name in METRICS else did_you_mean(name, self.metrics)
-            raise KeyError(f"there is no {name} here{why}; to_frame() lists what there is")
+            why = " without ground truth" if name in METRICS else did_you_mean(name, self.metrics)
+            raise KeyError(f"there is no metric {name}{why}; to_frame() lists all metrics")
         return self.metrics[name]
 
     def __iter__(self) -> Any:
@@ -68,9 +68,9 @@ class Scores(Mapping[str, float | None]):
         return dict(self.metrics)
 
     def to_frame(self) -> "pd.DataFrame":
-        """Return a table, a row a metric: ``value``, ``chance``, ``better`` (higher or lower) and ``what`` it is.
+        """Return a table with a row per metric: ``value``, ``chance``, ``better`` (higher, lower), ``what`` (text).
 
-        Null baselines, where they were asked for, have a column each.
+        There is an additional column for each null baseline, if requested.
         """
         import pandas as pd
 
@@ -85,14 +85,14 @@ class Scores(Mapping[str, float | None]):
         return pd.DataFrame(rows, index=pd.Index([metric.name for metric in known], name="metric"))
 
     def main_metrics(self) -> list[str]:
-        """Return the names of the metrics that matter most; with anchors, those of unanchored features, too."""
+        """Return the names of the main metrics; with anchors, also those for unanchored features."""
         kept = {recovery_name(side, features=FeatureSet.UNANCHORED): recovery_name(side) for side in SIDES}
         given = {of_all: name for name, of_all in kept.items()} if self.features.get("anchored") else {}
         names = [found for name in EXPLAINED for found in (name, given.get(name))]
         return [name for name in names if name in self.metrics]
 
     def __repr__(self) -> str:
-        """Draw the metrics that matter most, with chance beside them."""
+        """Return the main metrics with chance levels as a text table."""
         shown = self.main_metrics()
         columns: dict[str, Mapping[str, float | None]] = {"value": self.metrics, "chance": self.chance, **self.nulls}
         width = max(map(len, shown), default=0)
@@ -102,40 +102,40 @@ class Scores(Mapping[str, float | None]):
             lines.append("  ".join([f"{name:<{width}}", *cells]).rstrip())
         more = len(self.metrics) - len(shown)
         if self.features.get("anchored"):
-            lines.append("unanchored: of the features that no anchor gives away")
+            lines.append("unanchored: features without an anchor")
         return "\n".join([*lines, f"({more} more metrics)"] if more else lines)
 
 
 def _anchors_of(dictionary: Dictionary) -> Anchors | None:
-    """Return the anchors of a dictionary's training, and warn if there were some that nobody knows."""
+    """Return the anchors of a dictionary's training; warn if it was anchored but the anchors were not saved."""
     anchored = dictionary.settings.get("lambda_anchor") or dictionary.settings.get("anchor_cosine")
     if anchored and dictionary.anchors is None:
         warnings.warn(
-            "the dictionary was anchored, but its anchors are not known: metrics of unanchored features count all. "
-            "Pass anchors, or save and load the run's folder, which keeps them",
+            "the dictionary was anchored, but its anchors are unknown, so metrics of unanchored features count all "
+            "features. Pass anchors, or save and load the run's folder, which contains them",
             stacklevel=3,
         )
     return dictionary.anchors
 
 
 def _warn_of_other_anchors(own: Anchors | None, given: Anchors) -> None:
-    """Warn of anchors that a dictionary was not trained with, though it knows its own."""
+    """Warn if the given anchors differ from the anchors of the dictionary's training."""
     if own is not None and not (own.w_p.shape == given.w_p.shape and np.allclose(own.w_p, given.w_p, atol=1e-5)):
         warnings.warn(
-            "anchors are others than those that the dictionary was trained with, so metrics of unanchored features "
-            "count some that were given away; leave anchors out, since the dictionary knows its own",
+            "anchors differ from the anchors of the dictionary's training, so metrics of unanchored features count "
+            "some anchored ones; leave anchors out, since they are stored with the dictionary",
             stacklevel=3,
         )
 
 
 def _warn_of_another_mean(references: References, normalised: bool) -> None:
-    """Warn of means of classes less a mean that a dictionary sees, or with one that it does not."""
+    """Warn if class means are centred and the training was not, or the other way round."""
     if references.centred in (None, normalised):
         return
     trained, instead = ("raw", "False") if references.centred else ("normalised", "True")
     warnings.warn(
-        f"the dictionary was trained on {trained} activations, but means of classes are "
-        f"{'centred' if references.centred else 'not'}: take class_means(..., centred={instead})",
+        f"the dictionary was trained on {trained} activations, but class means are "
+        f"{'centred' if references.centred else 'not centred'}; use class_means(..., centred={instead})",
         stacklevel=3,
     )
 
@@ -156,46 +156,46 @@ def evaluate(
     n_samples: int | None = None,
     nulls: bool = True,
 ) -> Scores:
-    """Score a dictionary.
+    """Evaluate a dictionary: feature recovery, reconstruction and sparsity.
 
-    ``evaluate(sae, bench)`` judges it by the bench's true features on samples that no training saw;
-    ``evaluate(sae, references, x, labels=labels)`` by means of classes; ``evaluate(sae, x=x)`` by reconstruction
-    and sparsity alone.
+    ``evaluate(sae, bench)`` compares it with the bench's true features, on held-out samples. ``evaluate(sae,
+    references, x, labels=labels)`` compares it with class means. ``evaluate(sae, x=x)`` computes only reconstruction
+    and sparsity.
 
     Parameters
     ----------
     dictionary
-        Of raw activations. A copy is evaluated, on the CPU.
+        The dictionary. A copy is evaluated, on the CPU.
     truth
-        A bench, or reference directions; an array of unit rows, n x n_p, or a pair of arrays, does for them.
+        A bench, or reference directions: `References`, an array of unit rows (n x n_p), or a pair of such arrays.
     x, target
-        Samples to evaluate on, as of `fit`, which training should not have seen. Left out for a bench, which draws
+        Samples to evaluate on, as in `fit`, which training should not have seen. Omit them for a bench, which draws
         its own.
     labels
-        Their classes, as of `class_means`, where the references are means of classes. They are known by name: samples
-        may lack some classes.
+        Classes of the samples, as in `class_means`, if the references are class means. Classes are matched by name, and
+        samples may lack some classes.
     anchors
-        Those of the training, as of `fit`, if the dictionary does not know them: metrics of unanchored features leave
-        out what they give away.
+        Anchors of the training, as in `fit`, if they are not stored with the dictionary. Metrics of unanchored features
+        leave out the anchored ones.
     seed
-        Of the random directions that give the level of chance.
+        Seed of the random directions for chance levels.
     n_samples
-        Samples to draw from a bench; its ``test_samples`` where left out.
+        Number of samples to draw from a bench; None for its ``test_samples``.
     nulls
-        Score null baselines, too: TopK dictionaries of the same size and L0 whose rows are random directions
-        (``directions``) or random samples (``samples``), less their mean where the dictionary was trained without it.
-        Samples of sparse data hold most features already, and reconstruct badly: compare recovery and ``fvu`` together.
-        Without, one dictionary is evaluated, not three.
+        Also evaluate null baselines: TopK dictionaries of the same size and L0 whose rows are random directions
+        (``directions``) or random samples (``samples``), centred if the dictionary was trained on centred activations.
+        Rows that are samples of sparse data recover most features but reconstruct badly, so compare recovery and
+        ``fvu`` together. False is faster: one dictionary is evaluated instead of three.
 
     Raises
     ------
     ValueError
-        If samples or labels are missing, have no use, or do not fit the dictionary or the references.
+        If samples or labels are missing or not needed, or do not match the dictionary or the references.
     """
     coder, seed = coder_of(dictionary), checked("seed", Seed, seed)
     if broken := not_finite(coder.state_dict()):
         raise ValueError(
-            f"dictionary: {broken}, expected finite weights; train it anew, with a lower lr if it diverged"
+            f"dictionary: {broken}, expected finite weights; train it again, with a lower lr if it diverged"
         )
     centred = isinstance(dictionary, Dictionary) and is_centred(dictionary.settings)
     baselines = partial(null_dictionaries, seed=seed, centred=centred) if nulls else None
@@ -218,7 +218,7 @@ def evaluate(
     if x is None:
         raise ValueError(
             "x is missing: without a bench, evaluate needs samples; give them as x=..., "
-            "since the second argument is what to judge by"
+            "since the second argument is the ground truth"
         )
     if n_samples is not None:
         raise ValueError("n_samples has no meaning without a bench; all samples of x are evaluated")
@@ -227,14 +227,14 @@ def evaluate(
     if isinstance(dictionary, Dictionary) and references is not None:
         _warn_of_another_mean(references, centred)
     if labels is not None and classes is None:
-        raise ValueError("labels have no meaning without means of classes; pass sdl.class_means(x, labels) as truth")
+        raise ValueError("labels have no meaning without class means; pass sdl.class_means(x, labels) as truth")
     with activations(x, target, labels) as given:
         _check_widths(coder, given)
         if references is None:
             return _scored(coder, given, None, seed, baselines)
         if classes is not None and not given.has("labels"):
-            raise ValueError("labels are missing, by which means of classes are judged")
-        coefficients = given.features()  # which are no other directions'
+            raise ValueError("labels are missing, which the evaluation of class means needs")
+        coefficients = given.features()  # true coefficients belong to the true features only
         counted = coefficients is not None and coefficients.shape[1] == references.W_p.shape[1]
         known = classes is not None or counted
         _check_anchors(anchors, references, coder)
@@ -249,14 +249,14 @@ def _check_widths(coder: SparseCoder, samples: Activations) -> None:
     widths = _widths(coder, samples)
     wanted = coder.input_sites if coder.config.pair != "transcoder" else (*coder.input_sites, *coder.target_sites)
     if widths != wanted:
-        raise ValueError(f"samples have dimensions {widths}, but the dictionary was made for {wanted}")
+        raise ValueError(f"samples have dimensions {widths}, but the dictionary expects {wanted}")
 
 
 def _check_anchors(anchors: Anchors | None, references: References, coder: SparseCoder) -> None:
     if anchors is None:
         return
     if coder.config.pair != "sae" and anchors.w_r is None:
-        raise ValueError(f"anchors are of x alone, but pair {coder.config.pair} needs them of the target, too")
+        raise ValueError(f"anchors are only for x, but pair {coder.config.pair} also needs anchors for the target")
     for found, known in ((anchors.w_p, references.W_p), (anchors.w_r, references.W_r)):
         if found is not None and known is not None and found.shape[1] != len(known):
             raise ValueError(f"anchors have {found.shape[1]} dimensions, but references have {len(known)}")
@@ -286,10 +286,10 @@ def _scored(
 def null_dictionaries(
     coder: SparseCoder, samples: Activations, k: int, seed: int, centred: bool
 ) -> dict[str, SparseCoder]:
-    """Return TopK dictionaries that nothing was learned for, of the size of ``coder`` and with k active latents.
+    """Return untrained TopK dictionaries of the size of ``coder`` with k active latents, as null baselines.
 
-    They are where trainings start (``initialisation`` tied and samples), on normalised samples if ``centred``. The rows
-    of ``directions`` are random, those of ``samples`` random samples.
+    They are initial states of trainings (``initialisation`` tied and samples), on normalised samples if ``centred``.
+    The rows of ``directions`` are random directions; the rows of ``samples`` are random samples.
     """
     sites = coder.input_sites, coder.target_sites
     config = ModelConfig(coder.config.pair, "topk", coder.config.n_q, k, initialisation="tied", init_scale=1.0)

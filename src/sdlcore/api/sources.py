@@ -1,4 +1,4 @@
-"""Where the batches of a training come from."""
+"""Sources of training batches: the interface, and activations in memory or in a store."""
 
 import hashlib
 from collections.abc import Iterator
@@ -20,15 +20,15 @@ from sdlcore.storage.npy import Numbers
 
 
 class Source(Protocol):
-    """Activations for a training: `Stored`, or a `sdlcore.api.streams.Stream`."""
+    """Interface of activations for a training: `Stored`, or `sdlcore.api.streams.Stream`."""
 
     @property
     def path(self) -> Path:
-        """How errors call it."""
+        """Name of the source in errors."""
 
     @property
     def rows(self) -> int | None:
-        """How many samples there are; None where that is not known."""
+        """Number of samples; None if unknown."""
 
     @property
     def n_p(self) -> int: ...
@@ -42,7 +42,7 @@ class Source(Protocol):
 
     @property
     def restarts(self) -> bool:
-        """Whether its batches can be read again from the first one on."""
+        """Whether batches can be read again from the start."""
 
     @property
     def recorded(self) -> bool:
@@ -53,20 +53,20 @@ class Source(Protocol):
         """The entry ``inputs.store`` of provenance."""
 
     def activations_made_by(self) -> Json:
-        """Return model and text that the activations were made from; None if unknown."""
+        """Return the language model and text that the activations were computed from; None if unknown."""
 
     def first_samples(self, rows: int) -> np.ndarray:
-        """Return at most so many of the first samples of x_p."""
+        """Return the first samples of x_p, at most ``rows``."""
 
     def stored(self, why: str) -> Activations:
         """Return all samples; ValueError with the reason ``why`` if the source cannot give them."""
 
     def training_rows(self, config: RunConfig, seed: int) -> TrainingRows:
-        """Return the rows that a training reads."""
+        """Return the batches and normalisation samples for a training."""
 
 
 class Stored:
-    """Activations in memory or in a store. Batches are drawn from them in random order."""
+    """Activations in memory or in a store, read in random order."""
 
     unused: tuple[str, ...] = ()
     restarts = recorded = True
@@ -77,7 +77,7 @@ class Stored:
 
     @cached_property
     def digest(self) -> str:
-        """The SHA-256 of the samples, as hexadecimal digits."""
+        """Hex SHA-256 of the samples."""
         if not isinstance(self.samples, Arrays):
             return content_digest(self.samples.path)
         columns = ["input", *(["target"] if self.samples.has("target") else [])]
@@ -109,7 +109,7 @@ def stored(x: Any, target: Any = None) -> Iterator[Stored]:
 
 
 def digest_of_arrays(*arrays: np.ndarray | Numbers | None) -> str:
-    """Return a hex SHA-256 of arrays, by blocks of rows."""
+    """Return the hex SHA-256 of arrays: their types, shapes and numbers."""
     total = hashlib.sha256()
     for values in arrays:
         if values is not None:

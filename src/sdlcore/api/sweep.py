@@ -1,4 +1,4 @@
-"""Several dictionaries of the same activations, found side by side."""
+"""`fit_many`: train several dictionaries on the same activations in parallel."""
 
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
@@ -48,38 +48,38 @@ def fit_many(
     progress: bool = True,
     **settings: Any,
 ) -> dict[Name, Dictionary]:
-    """Find several dictionaries of the same activations side by side: a sweep, or seeds.
+    """Train several dictionaries on the same activations in parallel, such as a sweep or several seeds.
 
-    ``fit_many(x, {k: {"k": k} for k in (16, 32, 64)}, activation="topk")`` finds three. On a CPU each has cores
-    to itself, which small dictionaries use better than one that has all of them. Each is the one that `fit` finds on as
-    many threads, to the bit.
+    ``fit_many(x, {k: {"k": k} for k in (16, 32, 64)}, activation="topk")`` trains three. On a CPU the cores are divided
+    among the runs, which is faster for small dictionaries than one run on all cores. `fit` with the same number of
+    threads gives the same result, to the bit.
 
     Parameters
     ----------
     x, target
-        As of `fit`. They are read and checked once.
+        As in `fit`. They are read and checked once.
     runs
-        What each dictionary is called, a text or a number, and what it has of its own: settings, ``seed``, ``anchors``,
+        Name of each run, a text or a number, and its own settings, which may include ``seed``, ``anchors`` and
         ``start``.
     out
-        A folder that gets a run's folder for each, by its name, as soon as it is found. The same call resumes what was
-        cut off, and opens finished runs, as `fit` does. A different run is never overwritten.
+        Folder that gets a folder for each run, by its name. The same call resumes interrupted runs and opens finished
+        ones, as `fit` does. A different run is never overwritten.
     at_once
-        How many are found at a time; None for one a core, and on a GPU, or where numba has neither OpenMP nor TBB, for
-        one. All of these are in memory.
+        Number of runs in parallel, all in memory; None for one per core. On a GPU, or if numba has neither OpenMP nor
+        TBB, None means one.
     seed, anchors, start, watch, device, progress, settings
-        As of `fit`, for the runs that have none of their own.
+        As in `fit`; a run's own values take precedence.
 
     Returns
     -------
-    The dictionaries, by name, in the order of ``runs``.
+    The dictionaries by name, in the order of ``runs``.
 
     Raises
     ------
     ValueError
-        Naming the run and the setting, or the input, that is wrong, before anything is trained.
+        If a setting or an input is wrong. It is raised before any training, and the message names the run.
     FitManyError
-        After all others are found, if some runs failed; ``found`` has the others.
+        If some runs failed, after all others have finished; ``found`` contains their dictionaries.
     """
     if not isinstance(runs, Mapping) or not all(isinstance(own, Mapping) for own in runs.values()):
         raise ValueError(
@@ -125,7 +125,7 @@ def fit_many(
         try:
             done, errors = _in_threads(find, asked, side_by_side)
         except KeyboardInterrupt:
-            kept = "there are no checkpoints" if out is None else f"the same call goes on with every run in {out}"
+            kept = "there are no checkpoints" if out is None else f"the same call resumes every run in {out}"
             raise KeyboardInterrupt(f"interrupted; {kept}") from None
         finally:
             torch.set_num_threads(cores)
@@ -139,7 +139,10 @@ def fit_many(
 def _in_threads(
     find: Callable[[Name, Event], Dictionary], names: Iterable[Name], at_once: int
 ) -> tuple[dict[Name, Dictionary], list[Exception]]:
-    """Return what is found by name, so many at once, and the errors of the others; the event asks runs to end."""
+    """Call ``find`` for all names, ``at_once`` in parallel; return results by name and the errors of failed runs.
+
+    ``find`` gets an event that is set if runs should stop.
+    """
     found: dict[Name, Dictionary] = {}
     errors: list[Exception] = []
     stop = Event()
@@ -153,7 +156,7 @@ def _in_threads(
                     errors.append(error)
                 else:
                     found[running[done]] = done.result()
-        except BaseException:  # an interrupt: what runs ends after its step, what waits does not begin
+        except BaseException:  # an interrupt: running trainings end after their step, waiting ones do not start
             stop.set()
             threads.shutdown(wait=False, cancel_futures=True)
             raise
@@ -161,35 +164,35 @@ def _in_threads(
 
 
 def _at_once(asked: int | None, cores: int, where: torch.device) -> int:
-    """Return how many trainings may run at a time; ValueError if that is not what is asked for."""
+    """Return the number of parallel trainings; ValueError if the requested number is not possible."""
     if asked is not None and asked < 1:
         raise ValueError(f"at_once must be at least 1, found {asked}")
     if asked == 1 or where.type != "cpu":
         return asked or 1
-    import numba  # only here: whoever trains one at a time need not wait for it
+    import numba  # imported here, since importing numba is slow and not needed to train one at a time
 
-    set_numba_threads()  # starts them
+    set_numba_threads()  # starts numba's threads, so that their layer is known
     if numba.threading_layer() != "workqueue":
         return asked or cores
     if asked is None:
         return 1
-    raise ValueError(f"at_once is {asked}, but numba's threads here serve one training at a time; install tbb")
+    raise ValueError(f"at_once is {asked}, but numba's threads here allow one training at a time; install tbb")
 
 
 def _asked(name: Hashable, settings: dict[str, Any], pair: str, watch: Any, where: torch.device) -> Fit:
     with _naming(name):
         if str(name) in ("", "..") or Path(str(name)).name != str(name):
-            raise ValueError("expected a name that a folder may have")
+            raise ValueError("expected a name that is valid for a folder")
         run_folder(str(name))
         if settings["pair"] != pair:
-            raise ValueError(f"pair is {settings['pair']}, but that of all runs is {pair}")
+            raise ValueError(f"pair is {settings['pair']}, but the inputs of all runs are for {pair}")
         seed, anchors, start = (settings.pop(key) for key in ("seed", "anchors", "start"))
         return replace(Fit.of(settings, seed, anchors, start, watch, where), name=str(name))
 
 
 @contextmanager
 def _naming(run: Hashable) -> Iterator[None]:
-    """Have what is wrong say in which run."""
+    """Add the run's name to the error."""
     try:
         yield
     except ValueError as error:
@@ -197,7 +200,7 @@ def _naming(run: Hashable) -> Iterator[None]:
 
 
 def _ending(stop: Event) -> Sink:
-    """Return a sink that ends its solver once it is to stop; trainings look for themselves."""
+    """Return a history sink that ends a solver when the event is set; trainings check the event themselves."""
 
     @contextmanager
     def sink(rows: Sequence[Row]) -> Iterator[Write]:

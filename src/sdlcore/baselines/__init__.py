@@ -1,1 +1,1 @@
-"""Train dictionaries by other libraries on our activation stores, and convert them to our models (docs/peers.md)."""
+"""Train dictionaries with other libraries on sdlcore's activation stores, and convert them (docs/peers.md)."""

@@ -1,8 +1,8 @@
-"""Train by dictionary_learning: call ``trainer.update(step, x)`` as its ``trainSAE`` does.
+"""Train with dictionary_learning: call ``trainer.update(step, x)`` as its ``trainSAE`` does.
 
-ReLU is ``StandardTrainerAprilUpdate``, whose loss is ours and SAELens'. All defaults are its own, but for counts of
-steps (`sdlcore.baselines.trainer.pace`). Its learning rates are 2e-4 / sqrt(n_q / 2^14) of TopK and its kin, 1e-3 of
-ReLU, 7e-5 of JumpReLU, 5e-5 of Gated.
+For ReLU this uses ``StandardTrainerAprilUpdate``, whose loss is the same as sdlcore's and SAELens'. All defaults are
+the library's, except for numbers of steps (`sdlcore.baselines.trainer.pace`). Its learning rates are 2e-4 / sqrt(n_q /
+2^14) for TopK, BatchTopK and Matryoshka, 1e-3 for ReLU, 7e-5 for JumpReLU, 5e-5 for Gated.
 """
 
 import sys
@@ -18,8 +18,8 @@ from sdlcore.baselines.trainer import Note, pace
 from sdlcore.interop.dictionary_learning import from_state
 from sdlcore.model.coder import SparseCoder
 
-# The package imports nnsight for its buffer of activations of language models, which is not used here; the version that
-# it asks for (< 0.4) brings a large tree of old packages.
+# dictionary_learning imports nnsight for its buffer of language-model activations, which is not used here. The version
+# that it requires (< 0.4) has many old dependencies, so an empty module replaces it.
 _nnsight = types.ModuleType("nnsight")
 _nnsight.LanguageModel = object  # type: ignore[attr-defined]
 sys.modules.setdefault("nnsight", _nnsight)
@@ -42,7 +42,7 @@ _CLASSES = {
 
 
 def make_trainer(method: str, dimension: int, latents: int, **options: Any) -> Any:
-    """Return a trainer with a freshly initialised dictionary ``ae``, on the CPU.
+    """Return a trainer with a newly initialised dictionary ``ae``, on the CPU.
 
     Parameters
     ----------
@@ -51,21 +51,21 @@ def make_trainer(method: str, dimension: int, latents: int, **options: Any) -> A
     dimension, latents
         Sizes of the dictionary.
     options
-        More of its arguments, in its names.
+        Further arguments of the trainer, by its names.
     """
-    # of a language model, which its configuration asks for
+    # required arguments about a language model, without effect here
     nothing = {"layer": 0, "lm_name": "none"}
     return _CLASSES[method](activation_dim=dimension, dict_size=latents, device="cpu", **nothing, **options)
 
 
 def group_fractions(prefixes: Sequence[int]) -> list[float]:
-    """Return the shares of all latents that nested dictionaries add, one after the other."""
+    """Return the share of all latents that each nested dictionary adds to the previous one."""
     return [(b - a) / prefixes[-1] for a, b in zip((0, *prefixes), prefixes, strict=False)]
 
 
 def train(batches: Iterator[Tensor], dimension: int, config: PeerConfig, seed: int, note: Note) -> SparseCoder:
-    """Train by dictionary_learning; see `sdlcore.baselines.trainer.Train`."""
-    torch.manual_seed(seed)  # JumpReLU does not read its seed
+    """Train with dictionary_learning; see `sdlcore.baselines.trainer.Train`."""
+    torch.manual_seed(seed)  # the JumpReLU trainer ignores its seed
     thousand, two_thousand = pace(config.steps, 1000), pace(config.steps, 2000)
     options: dict[str, float | list[float]] = {"steps": config.steps, "warmup_steps": thousand, "seed": seed}
     if config.k is not None:
@@ -86,7 +86,7 @@ def train(batches: Iterator[Tensor], dimension: int, config: PeerConfig, seed: i
         losses[:] = [loss.detach()]
         return loss
 
-    trainer.loss = noted_loss  # not every update returns it
+    trainer.loss = noted_loss  # not every update returns the loss
     for step, x in enumerate(batches):
         trainer.update(step, x)
         note(losses[0], lambda: convert(trainer.ae, config))
@@ -94,5 +94,5 @@ def train(batches: Iterator[Tensor], dimension: int, config: PeerConfig, seed: i
 
 
 def convert(ae: Any, config: PeerConfig) -> SparseCoder:
-    """Return a dictionary of dictionary_learning."""
+    """Convert a dictionary of dictionary_learning to a `SparseCoder`."""
     return from_state({name: tensor.detach() for name, tensor in ae.state_dict().items()}, type(ae).__name__)

@@ -1,4 +1,4 @@
-"""Train one dictionary by another library, and leave the files of a run."""
+"""Train one dictionary with another library, and write the files of a run."""
 
 import logging
 import math
@@ -25,20 +25,20 @@ log = logging.getLogger(__name__)
 
 
 def trainer_of(peer: str) -> Train:
-    """Import a library, which only its own environment has, and return how to train by it."""
+    """Import the adapter of another library and return its training function; needs that library's environment."""
     train: Train = import_module(f"sdlcore.baselines.{peer}").train
     return train
 
 
 def run_peer(run: Run, config: PeerConfig, script: str) -> None:
-    """Train one dictionary by another library, in an environment that has it, and write its files.
+    """Train one dictionary with another library, in that library's environment, and write the files of the run.
 
     Parameters
     ----------
     run, config
-        What is trained, on what, and how.
+        Files and seed of the run, and its settings.
     script
-        File of the script that this is called from; its code counts as the run's.
+        The calling script; its code counts as the run's.
     """
     leave_run(run, config, lambda _: _train(run, config), script, libraries=[DISTRIBUTIONS[config.peer]])
 
@@ -54,10 +54,10 @@ def _train(run: Run, config: PeerConfig) -> SparseCoder:
 
 
 class _Rows:
-    """Gives the batches of a training, and makes the rows of its history.
+    """Yield the batches of a training, and record its history.
 
-    ``loss`` is the library's own, the mean over the row's steps; ``fvu`` and ``l0`` are of the row's last batch, by the
-    dictionary as it would be saved. The clock stands while they are computed.
+    ``loss`` is the library's own loss, averaged over the steps of a row. ``fvu`` and ``l0`` are computed on the row's
+    last batch with the dictionary as it would be saved; this time is not counted in ``seconds``.
     """
 
     def __init__(self, reader: BatchReader, config: PeerConfig, history: History, watch: Watch | None) -> None:
@@ -68,7 +68,7 @@ class _Rows:
     def batches(self) -> Iterator[Tensor]:
         for step in range(self._config.steps):
             self._x = torch.from_numpy(self._reader(step)[0])
-            # a copy, since the reader's rows may be read again and a library may change what it gets
+            # a copy, since a library may change its batch in place, and the reader's rows are read again
             yield self._x.clone()
 
     def note(self, loss: Tensor, dictionary: Callable[[], SparseCoder]) -> None:
@@ -81,7 +81,8 @@ class _Rows:
         mean = float(self._losses) / self._row_steps
         if not math.isfinite(mean):
             steps = f"{self._step - self._row_steps + 1} to {self._step}"
-            raise DivergedError(f"training by {self._config.peer} diverged in steps {steps}: loss is {mean}; lower lr")
+            peer = self._config.peer
+            raise DivergedError(f"training with {peer} diverged in steps {steps}: loss is {mean}; lower lr")
         model = dictionary()
         row: Row = {"step": self._step, "samples": self._step * self._config.batch_size}
         row |= batch_scores(model, self._x, self._x) | {"loss": mean, "seconds": round(seconds, 3)}

@@ -1,8 +1,8 @@
-"""Train by SAELens: ``SAETrainer.fit`` on a ``TrainingSAE``.
+"""Train with SAELens: ``SAETrainer.fit`` on a ``TrainingSAE``.
 
-All defaults are its own, the learning rate of 3e-4 among them, but for counts of steps
-(`sdlcore.baselines.trainer.pace`). TopK and its kin rescale latents by decoder norms, and BatchTopK's are judged by a
-threshold that follows the training.
+All defaults are the library's, including the learning rate of 3e-4, except for numbers of steps
+(`sdlcore.baselines.trainer.pace`). TopK, BatchTopK and Matryoshka rescale latents by decoder norms. For inference,
+BatchTopK uses a threshold that is updated during training.
 """
 
 from collections.abc import Iterator
@@ -43,23 +43,23 @@ _CLASSES = {
 
 
 def make_sae(method: str, dimension: int, latents: int, **options: Any) -> Any:
-    """Return a freshly initialised ``TrainingSAE``, float32, on the CPU.
+    """Return a newly initialised ``TrainingSAE``, float32, on the CPU.
 
     Parameters
     ----------
     method
         topk, batchtopk, matryoshka, relu, jumprelu or gated.
     dimension, latents
-        Its sizes.
+        Sizes of the dictionary.
     options
-        More of its configuration, in SAELens' names.
+        Further settings, in SAELens' names.
     """
     model, config = _CLASSES[method]
     return model(config(d_in=dimension, d_sae=latents, device="cpu", dtype="float32", **options))
 
 
 def train(batches: Iterator[Tensor], dimension: int, config: PeerConfig, seed: int, note: Note) -> SparseCoder:
-    """Train by SAELens; see `sdlcore.baselines.trainer.Train`."""
+    """Train with SAELens; see `sdlcore.baselines.trainer.Train`."""
     torch.manual_seed(seed)
     options: dict[str, float | list[int]] = {}
     if config.k is not None:
@@ -77,7 +77,7 @@ def train(batches: Iterator[Tensor], dimension: int, config: PeerConfig, seed: i
         SAETrainerConfig(
             total_training_samples=config.steps * config.batch_size,
             train_batch_size_samples=config.batch_size,
-            # not reached: its schedule is constant
+            # no effect, since the schedule is constant
             lr_end=0.0,
             **lr,
         ),
@@ -90,7 +90,7 @@ def train(batches: Iterator[Tensor], dimension: int, config: PeerConfig, seed: i
 
 
 class _Noted(SAETrainer):
-    """The trainer, which tells of each step."""
+    """SAELens' trainer with a callback after each step."""
 
     note: Any
 
@@ -101,5 +101,5 @@ class _Noted(SAETrainer):
 
 
 def convert(sae: Any, config: PeerConfig) -> SparseCoder:
-    """Return what SAELens would save for inference of a ``TrainingSAE``."""
+    """Convert a ``TrainingSAE`` to a `SparseCoder`, as SAELens would save it for inference."""
     return from_state({name: tensor.detach() for name, tensor in sae.state_dict().items()}, sae.cfg.to_dict())

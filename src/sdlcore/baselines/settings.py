@@ -1,4 +1,4 @@
-"""Settings of a run that another library trains: one frozen dataclass, flat like those of `sdlcore.run`."""
+"""Settings of a run that another library trains: one flat, frozen dataclass as in `sdlcore.run`."""
 
 from dataclasses import dataclass
 from typing import ClassVar, Literal
@@ -12,9 +12,9 @@ ARCHITECTURES: dict[Peer, tuple[Activation, ...]] = {
     "dictionary_learning": ("relu", "jumprelu", "topk", "batchtopk", "gated"),
     "sparsify": ("topk",),
 }
-"""What each library trains here."""
+"""Activations that each library can train here."""
 DISTRIBUTIONS = {"saelens": "sae-lens", "dictionary_learning": "dictionary-learning", "sparsify": "eai-sparsify"}
-"""What it is called where packages are."""
+"""Name of each library at the package index."""
 _OF_ONE_ACTIVATION = {
     "k": ("topk", "batchtopk"),
     "prefixes": ("batchtopk",),
@@ -30,39 +30,40 @@ class PeerConfig(FromJson):
 
     called: ClassVar[str] = "settings of a peer"
     shared: ClassVar[tuple[str, ...]] = ("n_q", "steps", "batch_size", "log_every")
-    """Settings that a peer takes from protocols and sources, so that it sees the batches that our trainings see."""
+    """Settings that a peer takes from protocols and sources, so that it sees the same batches as sdlcore's
+    trainings."""
 
     peer: Peer = "saelens"
-    """The library that trains, as it recommends (docs/peers.md): saelens, dictionary_learning or sparsify."""
+    """Library that trains, with its recommended settings (docs/peers.md): saelens, dictionary_learning or sparsify."""
     pair: Pair = "sae"
-    """Autoencoders alone."""
+    """Must be sae."""
     activation: Activation = "relu"
     """relu, jumprelu, topk, batchtopk or gated."""
     n_q: Latents = 1024
     """Number of latents."""
     k: Latents | None = None
-    """Active latents of a sample (topk) or on average over a batch (batchtopk)."""
+    """Active latents per sample (topk), or on average over a batch (batchtopk)."""
     prefixes: tuple[Latents, ...] = ()
-    """Numbers of latents, the last n_q: the library's Matryoshka over BatchTopK; empty for none."""
+    """Sizes of nested dictionaries, the last n_q, for the library's Matryoshka BatchTopK; empty for none."""
     l1: Weight | None = None
-    """The library's own weight of the penalty of relu or gated, in its own units; None for its default."""
+    """Weight of the sparsity penalty of relu or gated, in the library's units; None for its default."""
     l0: Weight | None = None
-    """The same of jumprelu."""
+    """Weight of the sparsity penalty of jumprelu, in the library's units; None for its default."""
     target_l0: Positive | None = None
-    """The L0 that dictionary_learning's jumprelu is held at; None for its default."""
+    """Target L0 of dictionary_learning's jumprelu; None for its default."""
     lr: Positive | None = None
-    """Learning rate; None for the library's own rule."""
+    """Learning rate; None for the library's default."""
     steps: Total = 1000
     """Optimiser steps."""
     batch_size: Batch = 1024
-    """Samples of a step."""
+    """Samples per step."""
     log_every: Total = 20
     """Steps between rows of the history."""
 
     def __post_init__(self) -> None:
         check(self)
         if self.pair != "sae":
-            raise ValueError(f"peers are trained as autoencoders, pair must be sae, found {self.pair!r}")
+            raise ValueError(f"pair must be sae, since other libraries train autoencoders here, found {self.pair!r}")
         known = ARCHITECTURES[self.peer]
         if self.activation not in known:
             raise ValueError(
@@ -78,7 +79,7 @@ class PeerConfig(FromJson):
         if self.prefixes and (list(self.prefixes) != sorted(set(self.prefixes)) or self.prefixes[-1] != self.n_q):
             raise ValueError(f"prefixes must ascend to n_q = {self.n_q}, found {list(self.prefixes)}")
         if self.target_l0 is not None and self.peer != "dictionary_learning":
-            raise ValueError(f"target_l0 has no meaning for peer {self.peer}, which has fixed weights")
+            raise ValueError(f"target_l0 has no meaning for peer {self.peer}, whose penalty has a fixed weight")
 
     @property
     def sigma_parts(self) -> tuple[str, ...]:
@@ -87,14 +88,14 @@ class PeerConfig(FromJson):
 
     @property
     def parts(self) -> tuple[str, ...]:
-        """The modules that the run imports by names in its settings: the activation, then the library's."""
+        """The modules that the run imports by names in its settings: the activation's, then the library's adapter."""
         return (*self.sigma_parts, f"sdlcore.baselines.{self.peer}")
 
     @property
     def method(self) -> str:
-        """What libraries have a class for: the activation, or matryoshka."""
+        """Key of the library's class: the activation, or matryoshka."""
         return "matryoshka" if self.prefixes else self.activation
 
     def used(self) -> dict[str, Json]:
-        """Return the flat settings; a library takes them all."""
+        """Return the flat settings that identify the run: all of them."""
         return self.to_dict()

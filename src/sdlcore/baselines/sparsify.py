@@ -1,8 +1,8 @@
-"""Train by sparsify: ``Trainer.fit``, which takes activations only out of a language model that it runs.
+"""Train with sparsify: ``Trainer.fit``, which reads activations only from a language model that it runs.
 
-So it gets one whose tokens are numbers of steps and whose single layer gives the batch of its step. All defaults are
-its own: signum without a schedule at 5e-3 / sqrt(n_q / 2^14), unit decoder rows, no auxiliary loss. What is taken is
-what it would save: the running average of a schedule-free optimiser.
+So it runs a fake language model whose tokens are step numbers and whose single layer outputs the batch of the step. All
+defaults are the library's: signum without a schedule at 5e-3 / sqrt(n_q / 2^14), unit decoder rows, no auxiliary loss.
+The result is what sparsify would save: the running average of a schedule-free optimiser.
 """
 
 from collections.abc import Iterator
@@ -23,11 +23,11 @@ LAYER = "rows"
 
 
 def train(batches: Iterator[Tensor], dimension: int, config: PeerConfig, seed: int, note: Note) -> SparseCoder:
-    """Train by sparsify; see `sdlcore.baselines.trainer.Train`."""
+    """Train with sparsify; see `sdlcore.baselines.trainer.Train`."""
     with TemporaryDirectory() as folder:
         settings = TrainConfig(
             SparseCoderConfig(num_latents=config.n_q, k=config.k),
-            batch_size=1,  # in sequences, each a batch
+            batch_size=1,  # one sequence, which is a whole batch of samples
             lr=config.lr,
             hookpoints=[LAYER],
             init_seeds=[seed],
@@ -44,7 +44,7 @@ def train(batches: Iterator[Tensor], dimension: int, config: PeerConfig, seed: i
             if losses:
                 note(losses.pop(), lambda: convert(trainer, config))
 
-        # a step is done when the next batch is asked for, and the last when all is
+        # a step has ended when the next batch is requested; the last step has ended after fit
         source.before = after_a_step
         trainer.fit()
         after_a_step()
@@ -52,7 +52,7 @@ def train(batches: Iterator[Tensor], dimension: int, config: PeerConfig, seed: i
 
 
 class _Steps(Dataset[dict[str, Tensor]]):
-    """A sequence for each step, as long as a batch."""
+    """Data set of token sequences: one for each step, with a batch of tokens that are the step's number."""
 
     def __init__(self, config: PeerConfig) -> None:
         self.steps, self.length = config.steps, config.batch_size
@@ -65,7 +65,7 @@ class _Steps(Dataset[dict[str, Tensor]]):
 
 
 class _Rows(nn.Module):
-    """What stands in for a language model."""
+    """Fake language model whose single layer outputs the next batch."""
 
     def __init__(self, batches: Iterator[Tensor], dimension: int) -> None:
         super().__init__()
@@ -73,7 +73,7 @@ class _Rows(nn.Module):
         self.batches = batches
         self.device = torch.device("cpu")
         self.before: Any = lambda: None
-        # what the width is found out by: no step
+        # sparsify runs the model on these to find the layer's width; token -1 is not a step
         self.dummy_inputs = {"input_ids": torch.full((1, 1), -1)}
         self.dummy_rows = torch.zeros(1, dimension)
 
@@ -93,7 +93,7 @@ class _Rows(nn.Module):
 def convert(trainer: Trainer, config: PeerConfig) -> SparseCoder:
     """Return the dictionary that a trainer would save."""
     (optimizer,), coder = trainer.optimizers, trainer.saes[LAYER]
-    # there and back again rounds, and what is looked at must go on as it would have
+    # eval() and train() change parameters by rounding errors, so they are restored to keep the training unchanged
     kept = [parameter.clone() for parameter in coder.parameters()]
     optimizer.eval()
     taken = from_state(coder.state_dict(), config.k)

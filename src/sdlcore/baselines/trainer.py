@@ -1,4 +1,4 @@
-"""The interface of other libraries' trainers, and how their schedules shrink to short runs."""
+"""The interface of other libraries' trainers, and the scaling of their schedules to short runs."""
 
 from collections.abc import Callable, Iterator
 
@@ -8,19 +8,18 @@ from sdlcore.baselines.settings import PeerConfig
 from sdlcore.model.coder import SparseCoder
 
 Note = Callable[[Tensor, Callable[[], SparseCoder]], None]
-"""Is told of each step: its loss, and what gives the dictionary as it stands."""
+"""Called after each step with the loss and a function that returns the current dictionary."""
 Train = Callable[[Iterator[Tensor], int, PeerConfig, int, Note], SparseCoder]
-"""Trains by batches (B x n), n, settings and a seed, and tells of each step."""
+"""Trains on batches (B x n), with n, settings and a seed; calls `Note` after each step and returns the dictionary."""
 
 LONGEST = 0.05
-"""Share of a run that a default which is a number of steps may take."""
+"""Largest share of a run that a default number of steps, such as a warm-up, may take."""
 
 
 def pace(steps: int, default: int) -> int:
-    """Return a default of a library that is a number of steps, for a run of ``steps``.
+    """Return a library's default number of steps, such as a warm-up, for a run of ``steps``: at most `LONGEST` of it.
 
-    Warm-ups, the beginning of a threshold and its memory were made for trainings of many ten thousands of steps. They
-    stand as they are where they take no more than `LONGEST` of the run, and are cut to that otherwise: some trainers
-    refuse a warm-up that is longer than the run, and a threshold would be that of the first steps, or none.
+    Warm-ups, the start of a threshold and its averaging time are made for trainings of tens of thousands of steps. In a
+    short run some trainers would refuse the warm-up, and the threshold would come from the first steps or not exist.
     """
     return max(1, min(default, round(LONGEST * steps)))

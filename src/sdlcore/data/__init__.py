@@ -1,1 +1,1 @@
-"""Activation stores, batches from them, and the directions that dictionaries are judged against and anchored to."""
+"""Activation stores, batches from them, and reference directions for evaluation and anchors."""

@@ -1,4 +1,4 @@
-"""Anchors: directions that some latents are tied to (section 4.1)."""
+"""Anchors: directions that some latents are tied to during training (section 4.1)."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,17 +12,17 @@ from sdlcore.storage.checksums import read_with_checksum, write_with_checksum
 
 
 class Anchors(NamedTuple):
-    """Anchors: k directions that latents are tied to, in the input and, if there is one, the target."""
+    """Anchors: k directions that latents are tied to, in the input and, if there is a target, in the target."""
 
     w_p: np.ndarray
     """k x n_p unit vectors in the input representation."""
     w_r: np.ndarray | None
-    """k x n_r unit vectors in the target representation, None where the source has no target."""
+    """k x n_r unit vectors in the target representation, None if the source has no target."""
     feature: np.ndarray | None
-    """k integers: which of the reference directions each is; None where they were not drawn from any."""
+    """k integers: index of the reference direction of each anchor; None if they were not drawn from references."""
 
     def __repr__(self) -> str:
-        """Say how many there are, and of what."""
+        """Show the number of anchors, their dimensions and the features that they were drawn from."""
         second = "" if self.w_r is None else f" and {self.w_r.shape[1]}"
         drawn = "" if self.feature is None else f", of features {', '.join(map(str, self.feature))}"
         return f"Anchors({len(self.w_p)} in {self.w_p.shape[1]}{second} dimensions{drawn})"
@@ -31,9 +31,9 @@ class Anchors(NamedTuple):
 def random_anchors(
     W_p: np.ndarray, W_r: np.ndarray | None, n_anchors: int, rng: np.random.Generator, first: int | None = None
 ) -> Anchors:
-    """Pick a random subset of reference directions (eq. 21): ground-truth features, or means of classes.
+    """Draw a random subset of reference directions (eq. 21): ground-truth features, or means of classes.
 
-    The subset is the head of one random order, so a larger ``n_anchors`` from the same stream keeps the smaller one's.
+    The subset is the head of one random order. So a larger ``n_anchors`` from the same stream contains the smaller one.
 
     Parameters
     ----------
@@ -42,7 +42,7 @@ def random_anchors(
     n_anchors
         k, at most n.
     first
-        Draw from the first directions alone, such as the parents of a hierarchy; None for all n.
+        Draw only from this many first directions, such as the parents of a hierarchy; None for all n.
     """
     n = W_p.shape[1] if first is None else first
     if not 1 <= n_anchors <= n:
@@ -52,7 +52,7 @@ def random_anchors(
 
 
 def number_of_anchors(asked: float, n: int) -> int:
-    """Return how many of n directions are given away: ``asked``, or, below 1, that share of them, one at least.
+    """Return the number of anchors among n directions: ``asked``, or that share of n if below 1, at least one.
 
     Raises
     ------
@@ -61,7 +61,7 @@ def number_of_anchors(asked: float, n: int) -> int:
     """
     if not (0 < asked < 1 or (asked >= 1 and float(asked).is_integer())):
         raise ValueError(f"n_anchors must be a whole number from 1 on, or a share between 0 and 1, found {asked}")
-    # rounding undoes binary dust: .29 of 100 would be 28
+    # rounded first, since int(.29 * 100) is 28
     return max(1, int(round(asked * n, 9))) if asked < 1 else int(asked)
 
 
@@ -76,7 +76,7 @@ def load_anchors(path: str | Path) -> Anchors:
     Raises
     ------
     ValueError
-        If the file is no such, or damaged, or its anchors are not unit vectors; the message names it.
+        If the file is damaged, is not an anchor file, or its anchors are not unit vectors; the message names it.
     """
     _, tensors = read_with_checksum(path)
     if "w_p" not in tensors:
@@ -87,12 +87,12 @@ def load_anchors(path: str | Path) -> Anchors:
 
 
 def check_anchors(path: str | Path, anchors: Anchors) -> None:
-    """Refuse anchors that are not k unit vectors, with a number of a feature each or none.
+    """Check that anchors are k unit vectors, with k feature indices or none.
 
     Raises
     ------
     ValueError
-        Beginning with ``path``, or what else the anchors come from.
+        If they are not; the message begins with ``path``, the file or another origin of the anchors.
     """
     for name, value in anchors._asdict().items():
         if not isinstance(value, np.ndarray) and (value is not None or name == "w_p"):
@@ -102,4 +102,4 @@ def check_anchors(path: str | Path, anchors: Anchors) -> None:
     if anchors.w_r is not None:
         check_directions(path, "w_r", anchors.w_r, k)
     if feature is not None and (feature.dtype.kind not in "iu" or feature.shape != (k,) or feature.min() < 0):
-        raise ValueError(f"{path}: feature is {feature.dtype} of shape {feature.shape}, expected {k} numbers from 0 on")
+        raise ValueError(f"{path}: feature is {feature.dtype} of shape {feature.shape}, expected {k} indices from 0 on")

@@ -1,4 +1,4 @@
-"""Read shuffled batches from a store by whole blocks."""
+"""Shuffled batches from an activation store, read in whole blocks."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -13,11 +13,11 @@ from sdlcore.data.pairs import make_pair
 from sdlcore.data.reading import open_checked
 
 Order = Callable[[int], np.random.Generator]
-"""Gives the stream that shuffles an epoch, or a buffer."""
+"""Returns the random generator that shuffles an epoch, or a buffer, by its number."""
 
 
 class Readable(Protocol):
-    """Rows that can be read by number: a store's, or some in memory."""
+    """Rows that can be read by index, from a store or from memory."""
 
     @property
     def rows(self) -> int: ...
@@ -26,13 +26,13 @@ class Readable(Protocol):
 
 
 def read_pair(store: Readable, pair: str, start: int, stop: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return x_p and x_r of rows ``start:stop``; an autoencoder pays no reading of the target."""
+    """Return x_p and x_r of rows ``start:stop``. For an autoencoder the target is not read."""
     target = None if pair == "sae" else store.read("target", start, stop)
     return make_pair(pair, store.read("input", start, stop), target)
 
 
 class Chunked(Readable, Protocol):
-    """A store, or a part of one."""
+    """A store, or a part of a store, with its chunk size."""
 
     path: Path
 
@@ -41,14 +41,14 @@ class Chunked(Readable, Protocol):
 
 
 class StorePart:
-    """Consecutive rows of a store, as if it held no more.
+    """Consecutive rows of a store, with the interface of a store.
 
     Parameters
     ----------
     store
         The store.
     start, stop
-        The rows, from the first to the one after the last.
+        The first row, and the row after the last.
     """
 
     def __init__(self, store: Activations, start: int, stop: int) -> None:
@@ -63,44 +63,44 @@ class StorePart:
 
 
 class TrainingRows(NamedTuple):
-    """What a training reads."""
+    """Access to the data of a training."""
 
     n_p: int
     """Dimension of the input."""
     n_r: int | None
-    """Dimension of the target, where there is one."""
+    """Dimension of the target; None if there is no target."""
     batches: Callable[[int], tuple[np.ndarray, np.ndarray]]
-    """Gives x_p and x_r of a step."""
+    """Returns x_p and x_r of a step, by the step's number."""
     sample: Callable[[], Readable]
-    """Gives the rows that normalisation is fitted to."""
+    """Returns the rows that normalisation is fitted to."""
 
 
 @contextmanager
 def open_store(path: str | Path, pair: str, batch_size: int, order: Order) -> Iterator[TrainingRows]:
-    """Open a store for a training; arguments as for `BatchReader`. Normalisation is fitted to all of its rows."""
+    """Open a store for a training. Arguments as for `BatchReader`; normalisation is fitted to all rows."""
     with open_checked(path) as store:
         yield TrainingRows(store.n_p, store.n_r, BatchReader(store, pair, batch_size, order), lambda: store)
 
 
 class BatchReader:
-    """Batches of (x_p, x_r) by step number, in an order that the step number and the streams alone decide.
+    """Batches of (x_p, x_r) by step number, in an order that depends only on the step number and the streams.
 
-    Every epoch, blocks of consecutive rows are put in random order, groups of blocks are held in memory and their rows
-    permuted; a batch takes consecutive rows of that order. A row is seen once an epoch, but for the last
-    rows of the order that do not fill a batch. Reading step s needs no reading of the steps before it.
+    In each epoch, blocks of consecutive rows are shuffled, groups of blocks are loaded into memory, and the rows of
+    each group are permuted. A batch is a run of consecutive rows in that order. Each row is used once per epoch, except
+    for the last rows, which do not fill a batch. Step s can be read without reading the steps before it.
 
     Parameters
     ----------
     store
-        What to read.
+        Store to read from.
     pair
         sae, transcoder or crosscoder.
     batch_size
-        Rows of a batch, at most the store's.
+        Rows of a batch, at most the number of rows in the store.
     order
-        Gives the stream that shuffles an epoch.
+        Returns the random generator that shuffles an epoch, by the epoch's number.
     group_rows
-        Rows held in memory: more mixes better.
+        Rows in memory at once. More rows mix better.
     """
 
     def __init__(
@@ -141,7 +141,7 @@ class BatchReader:
             x_p, x_r = self._load(group)
             rows = slice(max(0, first - start), stop - start)
             part = x_p[rows]
-            # an autoencoder's are one array and stay so, to be copied and normalised once
+            # an autoencoder's x_p and x_r stay one array, so that it is copied and normalised once
             parts.append((part, part if x_r is x_p else x_r[rows]))
         for group in [g for g in self._loaded if g < groups[-1]]:
             del self._loaded[group]
@@ -167,22 +167,23 @@ class BatchReader:
     def _load(self, group: int) -> tuple[np.ndarray, np.ndarray]:
         if group not in self._loaded:
             rows = self._groups[group]
-            # an autoencoder has no use for the target, and pays no reading of it
+            # an autoencoder does not use the target, so it is not read
             target = None if self._pair == "sae" else self._read("target", rows)
             self._loaded[group] = make_pair(self._pair, self._read("input", rows), target)
         return self._loaded[group]
 
     def _read(self, column: str, rows: np.ndarray) -> np.ndarray:
-        """Read rows in the order given, by whole blocks.
+        """Read rows in the given order, one block at a time.
 
-        Each block goes to its places while it is in the caches, so that no second copy of all rows is made.
+        Each block is written to its final places while it is in the processor's caches, so no second copy of all rows
+        is needed.
         """
         places = np.argsort(rows, kind="stable")
         found = np.empty(0, dtype=np.float32)
         for block in np.split(places, np.flatnonzero(np.diff(rows[places] // self._block_rows)) + 1):
             values = self._store.read(column, int(rows[block[0]]), int(rows[block[-1]]) + 1)
             if values.dtype == np.float16:
-                # to the same bits as numpy, several times as fast
+                # torch gives the same bits as numpy, several times faster
                 values = torch.from_numpy(values).float().numpy()
             if not found.size:
                 found = np.empty((len(rows), *values.shape[1:]), dtype=np.float32)

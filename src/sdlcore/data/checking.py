@@ -1,7 +1,7 @@
-"""Check the tables of an HDF5 store before anything computes with them.
+"""Validate the datasets of an HDF5 activation store before anything computes with them.
 
-Checksums prove that a file is what its writer left, not that its writer was right. scipy's kernels trust the indices of
-a sparse matrix: an index out of range brings the process down.
+Checksums prove that a file was not damaged, but not that its writer was correct. scipy trusts the indices of a sparse
+matrix: an index out of range crashes the process.
 """
 
 from collections.abc import Iterator
@@ -21,12 +21,12 @@ KINDS = {"input": "f", "target": "f", "labels": "iu"}
 
 
 def check_tables(path: Path, file: h5py.File) -> None:
-    """Look at the links of a store, shapes, types and places of its columns, and every index of its features.
+    """Check a store's links, the shapes, types and location of its columns, and the indices of its features.
 
     Raises
     ------
     StoreError
-        Naming the file, the table and what is wrong with it.
+        If a check fails; the message names the file, the dataset and the problem.
     """
     for name, found in _tables(path, file):
         packed = filters(found)
@@ -41,13 +41,13 @@ def check_tables(path: Path, file: h5py.File) -> None:
         bits = dtype_of(dataset) == "bfloat16"
         kind = "f" if bits else dataset.dtype.kind
         if kind not in KINDS.get(name, kind) or (bits and dataset.dtype != np.uint16):
-            raise _misfit(path, name, f"holds {dataset.dtype}, which its name or its attribute dtype contradicts")
+            raise _misfit(path, name, f"contains {dataset.dtype}, which contradicts its name or its attribute dtype")
         if len(dataset) != rows:
             raise _misfit(path, name, f"has {len(dataset)} rows, but input has {rows}")
         sources = [source.file_name.replace("%%", "%") for source in dataset.virtual_sources()] if united else []
         problem = never_written(dataset) or (data_elsewhere(dataset) if not united or dataset.external else None)
         if not set(sources) <= set(united):
-            problem = f"is put together of {', '.join(sorted(set(sources)))}, and not of its shards alone"
+            problem = f"reads from {', '.join(sorted(set(sources)))}, expected only the files in shards/file"
         if problem:
             raise _misfit(path, name, problem)
     if united and int(file["shards/rows"][:].sum()) != rows:
@@ -57,7 +57,7 @@ def check_tables(path: Path, file: h5py.File) -> None:
 
 
 def _tables(path: Path, file: h5py.File) -> Iterator[tuple[str, h5py.Dataset]]:
-    """Yield the datasets of a store; StoreError for what no store has: links, and groups of other names."""
+    """Yield the datasets of a store with their names; StoreError for links and unknown groups."""
     for above in ("", *(f"{group}/" for group in GROUPS if group in file)):
         for name in file[above or "/"]:
             name = f"{above}{name}"
@@ -67,7 +67,7 @@ def _tables(path: Path, file: h5py.File) -> Iterator[tuple[str, h5py.Dataset]]:
             if isinstance(found, h5py.Dataset):
                 yield name, found
             elif name not in GROUPS:
-                raise _misfit(path, name, "is no table of a store")
+                raise _misfit(path, name, "is an unknown group")
 
 
 def _check_features(path: Path, group: h5py.Group, rows: int) -> None:
@@ -78,7 +78,7 @@ def _check_features(path: Path, group: h5py.Group, rows: int) -> None:
     for part, kinds, length in ((data, "f", len(indices)), (indices, "iu", len(data)), (indptr, "iu", rows + 1)):
         problem = data_elsewhere(part) or never_written(part)
         if part.shape != (length,) or part.dtype.kind not in kinds:
-            problem = f"holds {part.dtype} of shape {part.shape}, expected {length} numbers"
+            problem = f"contains {part.dtype} of shape {part.shape}, expected {length} numbers"
         if problem:
             raise _misfit(path, part.name[1:], problem)
     last = 0
@@ -88,13 +88,13 @@ def _check_features(path: Path, group: h5py.Group, rows: int) -> None:
             raise _misfit(path, "features/indptr", "does not ascend from 0")
         last = int(offsets[-1])
     if last != len(indices):
-        raise _misfit(path, "features/indptr", f"ends with {last}, but there are {len(indices)} coefficients")
+        raise _misfit(path, "features/indptr", f"ends with {last}, expected the number of coefficients, {len(indices)}")
     for start in range(0, len(indices), ENTRIES_AT_ONCE):
         some = indices[start : start + ENTRIES_AT_ONCE]
         for wrong in (int(some.min()), int(some.max())):
             if not 0 <= wrong < shape[1]:
-                raise _misfit(path, "features/indices", f"names feature {wrong}, but there are {shape[1]}")
+                raise _misfit(path, "features/indices", f"contains feature {wrong}, but there are {shape[1]} features")
 
 
 def _misfit(path: Path, table: str, problem: str) -> StoreError:
-    return StoreError(f"{path}: {table} {problem}; write the store anew")
+    return StoreError(f"{path}: {table} {problem}; write the store again")

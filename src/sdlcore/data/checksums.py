@@ -1,7 +1,7 @@
 """Append checksums to HDF5 files, and find damaged bytes before HDF5 reads them.
 
-libhdf5 trusts what it reads: a table with one flipped bit may make it loop forever, or crash. So bytes are checked
-before it sees them. HDF5 ignores bytes behind its own end of a file.
+libhdf5 trusts its input: one flipped bit in a table may make it loop forever or crash. So all bytes are checked before
+it opens the file. HDF5 ignores the checksums, because they follow its own end of the file.
 """
 
 import os
@@ -17,7 +17,7 @@ MAGIC = b"sdlseal1"
 
 
 def append_checksums(path: str | Path) -> None:
-    """Append the CRC-32 of every 64 KiB to a finished file, for `find_damage` to check it by."""
+    """Append the CRC-32 of every 64 KiB block to a finished file; `find_damage` verifies them."""
     with Path(path).open("rb+") as file:
         size = file.seek(0, os.SEEK_END)
         crcs = np.array([_crc(file.fileno(), start, size) for start in range(0, size, BLOCK)], dtype="<u4").tobytes()
@@ -25,12 +25,12 @@ def append_checksums(path: str | Path) -> None:
 
 
 def find_damage(path: str | Path) -> str | None:
-    """Return the first damage of a file as the end of a sentence, or None if it is intact.
+    """Verify the checksums at a file's end; describe the first damage, for the end of a sentence, or return None.
 
     Raises
     ------
     LookupError
-        If it does not end with checksums.
+        If the file does not end with checksums.
     """
     with Path(path).open("rb") as opened:
         file, whole = opened.fileno(), Path(path).stat().st_size

@@ -1,15 +1,15 @@
-"""Check directions read from files: unit vectors, or none."""
+"""Check that directions from files are unit vectors."""
 
 from pathlib import Path
 
 import numpy as np
 
 TOLERANCE = 1e-3
-"""How far from one the norm of a direction may be: float16 rounds so."""
+"""Largest difference of a direction's norm from 1; allows for float16 rounding."""
 
 
 def check_directions(path: str | Path, name: str, rows: np.ndarray, k: int, line: str = "row") -> None:
-    """Refuse what are not k unit vectors.
+    """Check that ``rows`` are k unit vectors.
 
     Parameters
     ----------
@@ -18,22 +18,20 @@ def check_directions(path: str | Path, name: str, rows: np.ndarray, k: int, line
     rows
         k x dimension.
     k
-        How many there are to be.
+        Expected number of vectors.
     line
-        What they are in the file: rows or columns.
+        Whether the file stores each vector as a "row" or a "column", for the message.
 
     Raises
     ------
     ValueError
-        Naming the file, the tensor and the first that is none.
+        If they are not; the message names the file, the tensor and the first wrong vector.
     """
     if rows.dtype.kind != "f" or rows.ndim != 2 or len(rows) != k or 0 in rows.shape:
         shape = rows.shape if line == "row" else rows.T.shape
-        raise ValueError(f"{path}: {name} is {rows.dtype} of shape {shape}, expected unit vectors, one a {line}")
+        raise ValueError(f"{path}: {name} is {rows.dtype} of shape {shape}, expected a unit vector in each {line}")
     norms = np.linalg.norm(rows.astype(np.float64), axis=1)
-    wrong = ~(np.abs(norms - 1) < TOLERANCE)  # of NaN, too
+    wrong = ~(np.abs(norms - 1) < TOLERANCE)  # also true for NaN
     if wrong.any():
         first = int(np.argmax(wrong))
-        raise ValueError(
-            f"{path}: {line} {first} of {name} has norm {norms[first]:.4g}, but directions are unit vectors"
-        )
+        raise ValueError(f"{path}: {line} {first} of {name} has norm {norms[first]:.4g}, expected a unit vector")

@@ -1,22 +1,22 @@
-"""The layout of activation stores: one HDF5 file of paired activations, whatever source fills it.
+"""The file format of activation stores: one HDF5 file of paired activations, the same for every source.
 
 With N samples:
 
     input           N x n_p     the representation x_p
-    target          N x n_r     the representation x_r of the same samples, where it differs from x_p
-    labels          N           class index of each sample, -1 for none, where classes are known
-    class_names     C           UTF-8 names of the classes, where they are known
-    references/*    N           where each sample came from, one dataset a column (document, position, path, ...)
+        target          N x n_r     the representation x_r of the same samples; optional
+    labels          N           class index of each sample, -1 for no class; optional
+    class_names     C           UTF-8 names of the classes; optional
+    references/*    N           origin of each sample, one dataset per column (document, position, path, ...)
     features/{data,indices,indptr}, attribute shape
-                                ground-truth coefficients as a CSR matrix (N x n), where they are known
-    checksums/*     B x 32      for each of these columns the SHA-256 of every 1024 rows
+                                ground-truth coefficients as a CSR matrix (N x n); optional
+    checksums/*     B x 32      SHA-256 of every 1024 rows of each of these columns
 
-and the attributes `format`, `version`, `provenance` (JSON: what made the file) and `checksum`, over the columns.
-input and target are float16, float32, or bfloat16: then uint16 with the attribute `dtype`. Rows are chunked so
-that reading whole chunks in random order is fast; reading single random rows is not.
+The attributes are `format`, `version`, `provenance` (JSON: configuration, seed, ...) and `checksum`, over all columns.
+input and target are float16, float32, or bfloat16, which is stored as uint16 with the attribute `dtype`. Rows are
+chunked, so reading whole chunks in random order is fast, and reading single random rows is slow.
 
-An index has the same columns as virtual datasets over the files that `shards/file` names, relative to the index, and
-`shards/rows` and `shards/checksum` of each.
+An index of shards contains the same columns as virtual datasets. `shards/file` lists the files that they read from,
+relative to the index; `shards/rows` and `shards/checksum` list the rows and checksum of each file.
 """
 
 import hashlib
@@ -34,9 +34,9 @@ VERSION = 2
 DTYPES = get_args(StoredPrecision)
 CHUNK_BYTES = 2**20
 CHUNK_ROWS = 1024
-# checksums stand for this many rows, wherever appends and commits fell, so that these leave no trace
+# rows of a checksum; a fixed number, so that checksums do not depend on where appends and commits ended
 CHECKSUM_ROWS = 1024
-# what h5py raises at files whose tables are damaged
+# exceptions that h5py raises for files with damaged tables
 DAMAGE = (
     OSError,
     RuntimeError,
@@ -51,7 +51,7 @@ DAMAGE = (
 
 
 def check_dtype(dtype: Any) -> str:
-    """Return the name of a precision that activations can be stored in, or raise `StoreError`."""
+    """Return the name of a storage precision; StoreError if activations cannot be stored in it."""
     try:
         name = "bfloat16" if str(dtype) == "bfloat16" else np.dtype(dtype).name
     except TypeError:
@@ -62,35 +62,35 @@ def check_dtype(dtype: Any) -> str:
 
 
 def encode(values: np.ndarray, dtype: str) -> np.ndarray:
-    """Return numbers as they are stored: in ``dtype``, bfloat16 as the uint16 of its bits, rounded to nearest even."""
+    """Convert numbers to the stored ``dtype``; bfloat16 is the uint16 of its bits, rounded to nearest even."""
     if dtype != "bfloat16":
         return np.asarray(values).astype(dtype)
     numbers = np.ascontiguousarray(values, dtype=np.float32)
     bits = numbers.view(np.uint32)
     stored = ((bits + (np.uint32(0x7FFF) + ((bits >> 16) & 1))) >> 16).astype(np.uint16)
-    stored[np.isnan(numbers)] = 0x7FC0  # whose bits may have run over in rounding
+    stored[np.isnan(numbers)] = 0x7FC0  # rounding may have overflowed the bits of a NaN
     return stored
 
 
 def decode(stored: np.ndarray, dtype: str) -> np.ndarray:
-    """Return what `encode` stored: bfloat16 as float32, others as they are."""
+    """Convert stored numbers back: bfloat16 to float32, other precisions unchanged."""
     if dtype != "bfloat16":
         return stored
     return (stored.astype(np.uint32) << 16).view(np.float32)
 
 
 def dtype_of(dataset: h5py.Dataset) -> str:
-    """Return the precision of a column, ``bfloat16`` where uint16 stands for it."""
+    """Return the precision of a column; ``bfloat16`` if its attribute says so and it is stored as uint16."""
     return str(dataset.attrs.get("dtype", dataset.dtype.name))
 
 
 def chunk_rows(row_bytes: int) -> int:
-    """Return how many rows make a chunk, the unit that is fast to read."""
+    """Return the number of rows in a chunk: 1 MiB or less, and at most 1024 rows."""
     return max(1, min(CHUNK_ROWS, CHUNK_BYTES // max(8, row_bytes)))
 
 
 def begin(file: h5py.File, class_names: Sequence[str] | None) -> None:
-    """Write what says that a file is a store."""
+    """Write the attributes that mark a file as a store, and its class names."""
     file.attrs["format"] = FORMAT
     file.attrs["version"] = VERSION
     if class_names is not None:
@@ -98,25 +98,25 @@ def begin(file: h5py.File, class_names: Sequence[str] | None) -> None:
 
 
 def column_names(file: h5py.File) -> list[str]:
-    """Return the names of the columns of samples."""
+    """Return the names of the columns with a row for each sample."""
     names = [name for name in ("input", "target", "labels") if name in file]
     return names + [f"references/{name}" for name in file.get("references", {})]
 
 
 def read_stored(dataset: h5py.Dataset, start: int = 0, stop: int | None = None) -> np.ndarray:
-    """Return rows as they are stored; strings as Python's."""
+    """Return rows without conversion, except for strings, which become Python strings."""
     return (dataset.asstr() if h5py.check_string_dtype(dataset.dtype) else dataset)[start:stop]
 
 
 class Checksum:
-    """SHA-256 of every `CHECKSUM_ROWS` rows of one column, while rows are appended.
+    """Running SHA-256 of every `CHECKSUM_ROWS` rows of one column.
 
     Attributes
     ----------
     rows
-        Rows seen.
+        Number of rows so far.
     whole
-        Digests of the blocks that are complete.
+        Digests of the complete blocks.
     """
 
     def __init__(self) -> None:
@@ -125,7 +125,7 @@ class Checksum:
         self._block = hashlib.sha256()
 
     def update(self, values: np.ndarray) -> None:
-        """Take rows, as they are stored."""
+        """Add rows in their stored form."""
         start = 0
         while start < len(values):
             stop = min(len(values), start + CHECKSUM_ROWS - self.rows % CHECKSUM_ROWS)
@@ -137,26 +137,26 @@ class Checksum:
                 self._block = hashlib.sha256()
 
     def digests(self) -> np.ndarray:
-        """Return the digests of all blocks, the last one perhaps of fewer rows; blocks x 32 bytes."""
+        """Return the digests of all blocks, blocks x 32 bytes. The last block may be incomplete."""
         rest = [self._block.digest()] if self.rows % CHECKSUM_ROWS else []
         return np.frombuffer(b"".join([*self.whole, *rest]), dtype=np.uint8).reshape(-1, hashlib.sha256().digest_size)
 
 
 def blocks_of(dataset: h5py.Dataset, stop: int) -> Iterator[tuple[int, bytes]]:
-    """Yield the first row and the digest of the blocks of rows ``0:stop``."""
+    """Yield the first row and the digest of each block of rows ``0:stop``."""
     for start in range(0, stop, CHECKSUM_ROWS):
         values = read_stored(dataset, start, min(start + CHECKSUM_ROWS, stop))
         yield start, hashlib.sha256(_bytes_of(values)).digest()
 
 
 def signature(dataset: h5py.Dataset) -> str:
-    """Return what a column's bytes mean: type and shape of a row."""
+    """Return the type of a column and the shape of its rows, as text."""
     kind = "string" if h5py.check_string_dtype(dataset.dtype) else dtype_of(dataset)
     return f"{kind} {tuple(int(size) for size in dataset.shape[1:])}"
 
 
 def checksum_of(file: h5py.File) -> str:
-    """Return the hex SHA-256 over a store's columns, by the digests of their blocks, and over its class names."""
+    """Return the hex SHA-256 of a store: of the digests of its columns' blocks, and of its class names."""
     total = hashlib.sha256()
     for name in sorted(checked_columns(file)):
         total.update(f"{name} {signature(file[name])} {len(file[name])}\n".encode())
@@ -169,12 +169,12 @@ def checksum_of(file: h5py.File) -> str:
 
 
 def checked_columns(file: h5py.File) -> list[str]:
-    """Return the names of all datasets that checksums stand for."""
+    """Return the names of all datasets with checksums."""
     return column_names(file) + [f"features/{part}" for part in file.get("features", {})]
 
 
 def write_checksums(file: h5py.File, checksums: dict[str, Checksum]) -> None:
-    """Write the digests of all columns, and the checksum over them."""
+    """Write the digests of all columns, and the store's checksum."""
     for name, checksum in checksums.items():
         file.create_dataset(f"checksums/{name}", data=checksum.digests())
     file.attrs["checksum"] = checksum_of(file)

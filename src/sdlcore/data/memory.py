@@ -1,4 +1,4 @@
-"""Activations in memory, read as a store is."""
+"""Activations in memory, with the interface of an activation store."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,7 +14,7 @@ ROWS_AT_ONCE = 8192
 
 
 class Activations(Protocol):
-    """What trainings, solvers and evaluations read: an `ActivationStore`, or `Arrays`."""
+    """The interface that trainings, solvers and evaluations read from: an `ActivationStore`, or `Arrays`."""
 
     path: Path
     rows: int
@@ -39,7 +39,7 @@ class Arrays:
     Parameters
     ----------
     input
-        N x n_p, float16, float32 or float64; a file is read by blocks.
+        N x n_p, float16, float32 or float64. An array in a file is read in blocks.
     target
         N x n_r: a second representation of the same samples.
     labels
@@ -52,7 +52,7 @@ class Arrays:
     Raises
     ------
     ValueError
-        If they are no matrices of numbers that are finite in float32, or differ in length.
+        If an input or target is not a matrix of numbers that are finite in float32, or lengths differ.
     """
 
     def __init__(
@@ -73,7 +73,8 @@ class Arrays:
             self.n_r = target.shape[1]
         if labels is not None:
             if labels.ndim != 1 or labels.dtype.kind not in "iu":
-                raise ValueError(f"labels are {labels.dtype} of shape {labels.shape}, expected a whole number a sample")
+                found = f"labels are {labels.dtype} of shape {labels.shape}"
+                raise ValueError(f"{found}, expected a whole number per sample")
             self._columns["labels"] = labels
         for column, values in self._columns.items():
             if len(values) != self.rows:
@@ -83,19 +84,19 @@ class Arrays:
         self.chunk_rows = chunk_rows(4 * width)
 
     def has(self, column: str) -> bool:
-        """Tell whether there is such a column."""
+        """Return whether the column exists."""
         return column in self._columns
 
     def column(self, column: str) -> np.ndarray | Numbers:
-        """Return a column as it was given."""
+        """Return a column without conversion."""
         if column not in self._columns:
             raise ValueError(f"{self.path}: has no {column}")
         return self._columns[column]
 
     def read(self, column: str, start: int = 0, stop: int | None = None) -> np.ndarray:
-        """Return rows ``start:stop`` of ``input``, ``target`` or ``labels``; float64 as float32."""
+        """Return rows ``start:stop`` of ``input``, ``target`` or ``labels``; float64 is converted to float32."""
         found = self.column(column)[start:stop]
-        # a copy where torch would not take them: reversed arrays, and files, which are read-only
+        # copies arrays that torch does not accept: reversed ones, and read-only ones from files
         return np.require(found, np.float32 if found.dtype == np.float64 else None, ["C", "W", "E"])
 
     def class_names(self) -> list[str] | None:
@@ -108,9 +109,9 @@ class Arrays:
 
 
 def check_floats(name: str, values: np.ndarray | Numbers) -> None:
-    """Refuse an array that does not hold float16, float32 or float64: `ValueError` naming it."""
+    """Check that an array is float16, float32 or float64; ValueError with the array's name if not."""
     if values.dtype not in (np.float16, np.float32, np.float64):
-        # neither texts, dates nor complex numbers, which a conversion would change without a word
+        # no advice for texts, dates and complex numbers, since astype would silently change them
         how = f"; convert it by {name}.astype('float32')" if values.dtype.kind in "iubfO" else ""
         raise ValueError(
             f"{name} is {values.dtype} of shape {values.shape}, expected floating-point numbers (float16, float32 or "
@@ -124,9 +125,9 @@ def _matrix(name: str, values: np.ndarray | Numbers) -> np.ndarray | Numbers:
         found, how = f"{name} is {values.dtype} of shape {values.shape}", ""
         if values.ndim > 2 and values.size:
             how = f"; {name}.reshape(-1, {values.shape[-1]}) makes every position a sample"
-        raise ValueError(f"{found}, expected a matrix of floating-point numbers, a sample a row{how}")
+        raise ValueError(f"{found}, expected a matrix of floating-point numbers with a row per sample{how}")
     for start in range(0, len(values), ROWS_AT_ONCE):
-        with np.errstate(over="ignore"):  # too large for float32: refused as infinite
+        with np.errstate(over="ignore"):  # numbers too large for float32 become infinite, and are refused below
             finite = np.isfinite(values[start : start + ROWS_AT_ONCE].astype(np.float32, copy=False)).all(axis=1)
         if not finite.all():
             row = start + int(np.argmin(finite))

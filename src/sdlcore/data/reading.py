@@ -30,22 +30,22 @@ from sdlcore.storage.files import sha256_of
 
 
 class ActivationStore:
-    """A store, or an index of shards, opened for reading. Use as a context manager, or `close` it.
+    """An activation store, or an index of shards, opened for reading. Use it as a context manager, or `close` it.
 
     Attributes
     ----------
     path
         The file.
     rows
-        N.
+        Number of samples, N.
     n_p, n_r
-        Dimensions of input and target; ``n_r`` is None where the store has no target.
+        Dimensions of input and target; ``n_r`` is None without a target.
     provenance
-        What made the file.
+        How the file was created: configuration, seed, versions and so on.
     checksum
-        Hex SHA-256 that stands for all samples.
+        Hex SHA-256 of all samples.
     shards
-        Files that an index unites; empty for a store that is one file.
+        Files that an index refers to; empty for a store that is one file.
     """
 
     def __init__(self, path: str | Path, _is_shard: bool = False) -> None:
@@ -63,13 +63,13 @@ class ActivationStore:
             if isinstance(error, StoreError):
                 raise
             raise StoreError(
-                f"{path}: is damaged, its tables cannot be read ({error}); write the store anew"
+                f"{path}: is damaged, its tables cannot be read ({error}); write the store again"
             ) from error
 
     def _open(self) -> None:
         attributes = self._file.attrs
         if attributes.get("format") != FORMAT or "input" not in self._file:
-            raise StoreError(f"{self.path}: an HDF5 file, but not an {FORMAT}")
+            raise StoreError(f"{self.path}: is an HDF5 file, but not an {FORMAT}")
         if attributes["version"] != VERSION:
             raise StoreError(f"{self.path}: store version {attributes['version']}, but this code reads {VERSION}")
         check_tables(self.path, self._file)
@@ -79,53 +79,53 @@ class ActivationStore:
         self.provenance: dict[str, Json] = json.loads(attributes["provenance"])
         self.checksum: str = attributes.get("checksum")
         if not isinstance(self.provenance, dict) or not isinstance(self.checksum, str):
-            raise StoreError(f"{self.path}: its provenance or checksum is not what a store has; write it anew")
+            raise StoreError(f"{self.path}: its provenance or checksum is missing or damaged; write the store again")
         self.shards: list[Path] = []
         if "shards" in self._file:
             if self._is_shard:
-                raise StoreError(f"{self.path}: is an index of shards itself, and cannot be a shard of one")
+                raise StoreError(f"{self.path}: is an index of shards itself, and cannot be a shard of another index")
             self.shards = _found_shards(self.path, self._file["shards"])
         if self.chunk_rows < 1:
-            raise StoreError(f"{self.path}: its chunks have {self.chunk_rows} rows; write the store anew")
+            raise StoreError(f"{self.path}: its chunks have {self.chunk_rows} rows; write the store again")
 
     @property
     def chunk_rows(self) -> int:
-        """Rows of a chunk of ``input``, the unit that is fast to read."""
+        """Number of rows in a chunk of ``input``. Whole chunks are fast to read."""
         chunks = self._file["input"].chunks
         return int(chunks[0] if chunks else self._file["shards"].attrs["chunk_rows"])
 
     def columns(self) -> dict[str, str]:
-        """Return the precision of every column, by its name."""
+        """Return the precision of each column by name."""
         return {name: dtype_of(self._file[name]) for name in column_names(self._file)}
 
     def has(self, column: str) -> bool:
-        """Tell whether there is such a column."""
+        """Return whether the column exists."""
         return column in self._file
 
     def read(self, column: str, start: int = 0, stop: int | None = None) -> np.ndarray:
         """Return rows ``start:stop`` of ``input``, ``target``, ``labels`` or ``references/<name>``.
 
-        As stored, but bfloat16 as float32.
+        Numbers keep their stored precision, but bfloat16 is converted to float32.
         """
         dataset = self.dataset(column)
         return decode(read_stored(dataset, start, stop), dtype_of(dataset))
 
     def dataset(self, column: str) -> h5py.Dataset:
-        """Return a column as it lies in the file, for those who want no more than a part of it."""
+        """Return a column as an HDF5 dataset, for reading parts of it without conversion."""
         if column not in self._file:
             raise StoreError(f"{self.path}: has no {column}")
         return self._file[column]
 
     def references(self) -> list[str]:
-        """Return the names of the columns that say where samples came from."""
+        """Return the names of the columns with the origin of each sample."""
         return sorted(self._file.get("references", {}))
 
     def class_names(self) -> list[str] | None:
-        """Return the names of the classes, or None where the store has none."""
+        """Return the names of the classes, or None without classes."""
         return list(self._file["class_names"].asstr()[:]) if "class_names" in self._file else None
 
     def features(self) -> scipy.sparse.csr_array | None:
-        """Return the ground-truth coefficients (N x n), or None where they are unknown."""
+        """Return the ground-truth coefficients (N x n), or None if they are unknown."""
         if "features" not in self._file:
             return None
         group = self._file["features"]
@@ -133,7 +133,7 @@ class ActivationStore:
         return scipy.sparse.csr_array(parts, shape=tuple(group.attrs["shape"]))
 
     def provenance_of_rows(self) -> dict[str, Json]:
-        """Return what made the rows: the first shard's provenance, where an index unites several."""
+        """Return the provenance of the rows; an index returns its first shard's."""
         if not self.shards:
             return self.provenance
         with ActivationStore(self.shards[0]) as shard:
@@ -150,12 +150,12 @@ class ActivationStore:
 
 
 def check_bytes(path: str | Path) -> None:
-    """Compare the bytes of a store, or of an index alone, with the checksums at its end, before HDF5 reads it.
+    """Verify the bytes of a store by the checksums at its end, before HDF5 reads it; shards of an index are skipped.
 
     Raises
     ------
     StoreError
-        Naming the file and the bytes that are damaged, or if there are no checksums.
+        If bytes are damaged or there are no checksums; the message names the file and the bytes.
     """
     try:
         damage = find_damage(path)
@@ -163,28 +163,28 @@ def check_bytes(path: str | Path) -> None:
         raise StoreError(f"{path}: no such activation store") from error
     except LookupError as error:
         raise StoreError(
-            f"{path}: does not end with its checksums: it is damaged, no activation store, or one of an earlier "
-            "version; write it anew"
+            f"{path}: does not end with its checksums: it is damaged, not an activation store, or from an earlier "
+            "version; write it again"
         ) from error
     if damage is not None:
-        raise StoreError(f"{path}: is damaged: {damage}; write the store anew")
+        raise StoreError(f"{path}: is damaged: {damage}; write the store again")
 
 
 def open_checked(path: str | Path) -> ActivationStore:
-    """Check the bytes of a store, but not of an index's shards, and open it; errors as `check_bytes`."""
+    """Verify the bytes of a store, but not of an index's shards, and open it; errors as for `check_bytes`."""
     check_bytes(path)
     return ActivationStore(path)
 
 
 def content_digest(path: str | Path) -> str:
-    """Return a hex SHA-256 that stands for what a file says: a store's checksum; of another file's bytes.
+    """Return a hex SHA-256 of a file's content: a store's checksum, or the SHA-256 of another file's bytes.
 
-    A store that was interrupted while it was written holds the same samples as another, and not the same bytes.
+    A store whose writing was interrupted contains the same samples as an uninterrupted one, but other bytes.
 
     Raises
     ------
     StoreError
-        As `check_bytes`, for an HDF5 file.
+        As for `check_bytes`, if the file is an HDF5 file.
     """
     if not h5py.is_hdf5(path):
         return sha256_of(path)
@@ -193,12 +193,12 @@ def content_digest(path: str | Path) -> str:
 
 
 def is_of_language_model(made: Mapping[str, Json]) -> bool:
-    """Tell by what made rows whether they are activations of a language model, which says of which layer."""
+    """Return whether rows with this provenance are activations from a language model."""
     return "separator" in made
 
 
 def provenance_of_rows(path: str | Path) -> Mapping[str, Json]:
-    """Return what a store says of how its rows were made, or what a recipe says of the rows of its stream."""
+    """Return the provenance of a store's rows, or of the rows of a stream whose recipe (JSON) is at ``path``."""
     if not h5py.is_hdf5(path):
         recipe: dict[str, Any] = json.loads(Path(path).read_text(encoding="utf-8"))
         return dict(recipe["provenance"])
@@ -212,7 +212,7 @@ def verify(path: str | Path) -> None:
     Raises
     ------
     StoreError
-        Naming the file, and the bytes, or the column and the rows, that are damaged.
+        If the file is damaged; the message names it and the damaged bytes, or the column and rows.
     """
     check_bytes(path)
     with ActivationStore(path) as store:
@@ -230,18 +230,18 @@ def _verify_columns(path: Path, file: h5py.File, checksum: str) -> None:
             for start, digest in blocks_of(file[name], rows):
                 if digest != expected[start // CHECKSUM_ROWS]:
                     stop = min(start + CHECKSUM_ROWS, rows)
-                    raise StoreError(f"{path}: {name} is damaged in rows {start} to {stop - 1}; write the store anew")
+                    raise StoreError(f"{path}: {name} is damaged in rows {start} to {stop - 1}; write the store again")
         name = "its checksum"
         if checksum_of(file) != checksum:
-            raise StoreError(f"{path}: does not fit its checksum; its shape, class names or digests are damaged")
+            raise StoreError(f"{path}: does not match its checksum; its shape, class names or digests are damaged")
     except DAMAGE as error:
         if isinstance(error, StoreError):
             raise
-        raise StoreError(f"{path}: {name} is damaged and cannot be read ({error}); write the store anew") from error
+        raise StoreError(f"{path}: {name} is damaged and cannot be read ({error}); write the store again") from error
 
 
 def _found_shards(index: Path, group: h5py.Group) -> list[Path]:
-    """Return the shards that an index unites, having looked at each: HDF5 would read a missing one as fill values."""
+    """Check and return the shards of an index. HDF5 would read a missing shard as fill values."""
     found = []
     names, rows, checksums = (group[name][:] for name in ("file", "rows", "checksum"))
     for name, expected_rows, expected_checksum in zip(names, rows, checksums, strict=True):
@@ -250,11 +250,11 @@ def _found_shards(index: Path, group: h5py.Group) -> list[Path]:
             with ActivationStore(shard, _is_shard=True) as store:
                 found_rows, found_checksum = store.rows, store.checksum
         except StoreError as error:
-            raise StoreError(f"{index}: a shard that it unites is missing or damaged: {error}") from error
+            raise StoreError(f"{index}: one of its shards is missing or damaged: {error}") from error
         if found_rows != expected_rows or found_checksum != expected_checksum.decode():
             raise StoreError(
-                f"{index}: its shard {shard} has {found_rows} rows with checksum {str(found_checksum)[:12]}, but "
-                f"{expected_rows} with {expected_checksum.decode()[:12]} were united; unite the shards again"
+                f"{index}: its shard {shard} has {found_rows} rows with checksum {str(found_checksum)[:12]}, expected "
+                f"{expected_rows} with {expected_checksum.decode()[:12]}; write the index again"
             )
         found.append(shard)
     return found

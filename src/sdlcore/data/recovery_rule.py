@@ -1,24 +1,24 @@
 """The recovery rule and its threshold tau (section 5.1).
 
-It stands below training and evaluation, since trainings count what they have recovered so far.
+The module is separate from evaluation, because trainings also count recovered features.
 """
 
 from typing import Any
 
 TAU = 0.9
-"""The smaller of the paper's two thresholds of recovery, .9."""
+"""The smaller of the paper's two recovery thresholds, .9."""
 TAU_STRICT = 0.95
-"""The larger threshold, .95, which the later revision states for Table 1."""
+"""The larger recovery threshold, .95, which the paper's later revision uses for Table 1."""
 TAUS = (TAU, TAU_STRICT)
 
 
 def recovered(similarity: Any, tau: float = TAU) -> Any:
-    """Return which features are recovered: their best match exceeds tau.
+    """Return which features are recovered: the best match must exceed tau.
 
     Parameters
     ----------
     similarity
-        An array or tensor of best matches, or one of them.
+        Best match of each feature: an array, a tensor or a number.
 
     Returns
     -------

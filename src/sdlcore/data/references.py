@@ -1,7 +1,7 @@
-"""Reference directions: dictionaries are judged against them, and anchors are drawn from them.
+"""Reference directions, which dictionaries are evaluated against and anchors are drawn from.
 
-A bench has its true features. Real activations with labels have the means of their classes (eq. 22 and 23), which are
-not claimed to be true features: they are directions that a dictionary of the data may be expected to have.
+For a bench, they are its true features. For real activations with labels, they are the class means (eq. 22 and 23).
+Class means are not claimed to be true features, but a dictionary of the data can be expected to contain them.
 """
 
 import json
@@ -24,43 +24,43 @@ if TYPE_CHECKING:
 
 
 class References(NamedTuple):
-    """References: n unit directions that dictionaries are judged by, as true features or means of classes."""
+    """References: n unit directions to evaluate dictionaries against, such as true features or class means."""
 
     W_p: np.ndarray
     """n_p x n, in the input representation."""
     W_r: np.ndarray | None = None
-    """n_r x n, in the target representation; None where the source has no target."""
+    """n_r x n, in the target representation; None if the source has no target."""
     classes: np.ndarray | None = None
-    """Which class each is the mean of (n); None for directions that are no means, such as the features of a bench."""
+    """Class index of each direction (n); None if the directions are not class means, such as a bench's features."""
     class_names: Sequence[str] | None = None
-    """Names of the classes that ``classes`` count, those left out included; None for the numbers themselves."""
+    """Names of all classes, including classes that were left out; None to use the class indices as names."""
     centred: bool | None = None
-    """Whether the mean of all samples was taken from the means of classes; None for others, and where nobody says."""
+    """Whether the mean of all samples was subtracted from the class means; None for other directions or if unknown."""
 
     def __repr__(self) -> str:
-        """Say how many there are, and of what."""
+        """Show the number of directions and their dimensions."""
         second = "" if self.W_r is None else f" and {len(self.W_r)}"
         means = "" if self.classes is None else ", means of classes"
         return f"References({self.W_p.shape[1]} in {len(self.W_p)}{second} dimensions{means})"
 
     @property
     def names(self) -> list[str]:
-        """What each direction is called: the name of its class, or its number. Anchors' are at their ``feature``."""
+        """Name of each direction: its class name, or its index. Index it by ``Anchors.feature`` to name anchors."""
         if self.classes is None:
             return [str(number) for number in range(self.W_p.shape[1])]
         return [str(number) if self.class_names is None else self.class_names[number] for number in self.classes]
 
     def choose(self, n_anchors: float, seed: int = 0, first: int | None = None) -> Anchors:
-        """Return anchors drawn from them at random (eq. 21), the pipeline's for the same seed.
+        """Draw random anchors from the references (eq. 21). The pipeline draws the same ones for the same seed.
 
         Parameters
         ----------
         n_anchors
-            How many, or, below 1, which share of all.
+            Number of anchors, or a share of all references if below 1.
         seed
-            More anchors of the same seed keep the fewer.
+            Seed. A larger number of anchors with the same seed includes the smaller one.
         first
-            Draw from the first directions alone, such as the parents of a hierarchy; None for all.
+            Draw only from this many first directions, such as the parents of a hierarchy; None for all.
         """
         number = number_of_anchors(n_anchors, first or self.W_p.shape[1])
         seed = checked("seed", Seed, seed)
@@ -70,38 +70,38 @@ class References(NamedTuple):
 def class_means(
     store: Activations, centred: bool = False, min_class_size: int = 1, rows_at_once: int = 8192
 ) -> tuple[References, "pd.DataFrame"]:
-    """Return the normalised means of a store's classes (eq. 22 and 23), in one pass over it.
+    """Compute the normalised class means of a store (eq. 22 and 23), in one pass.
 
     Parameters
     ----------
     store
-        With labels.
+        Store with labels.
     centred
-        Means of activations less the mean of all of them, labelled or not: the directions in which classes differ from
-        the rest. They are what a model sees that is trained on centred activations (`training.normalisation`), whose
-        scale, one number a site, does not turn them. Without, class means share what all activations have in common.
+        Subtract the mean of all activations, labelled or not, from the class means. The result is the direction in
+        which a class differs from the rest, as a model trained on centred activations (`training.normalisation`) sees
+        it. If False, all class means share a common component.
     min_class_size
         Classes with fewer samples are left out.
     rows_at_once
-        Samples held in memory.
+        Samples in memory at once.
 
     Returns
     -------
     references
-        Of the classes that are not left out, by class.
+        The means of the classes that are not left out, in the order of the classes.
     classes
-        One row a class: ``class``, ``name``, ``samples``, ``norm`` of its mean (NaN where it has no sample),
-        ``nearest`` (name of the class whose mean has the largest cosine with its own), ``cosine`` (that), ``left_out``
-        (why, empty if it is not).
+        Table with a row per class: ``class``, ``name``, ``samples``, ``norm`` of its mean (NaN without samples),
+        ``nearest`` (name of the class whose mean has the largest cosine with this mean), ``cosine`` (that cosine),
+        ``left_out`` (the reason, empty if the class is used).
 
     Raises
     ------
     ValueError
-        If the store has no labels, labels that have no name, or fewer than two classes are left.
+        If labels or class names are missing, or fewer than two classes are left.
     """
     names = store.class_names()
     if names is None or not store.has("labels"):
-        raise ValueError(f"{store.path}: has no labels with class names, which class means need")
+        raise ValueError(f"{store.path}: has no labels with class names; class means need both")
     counts = np.zeros(len(names), dtype=np.int64)
     columns = ["input", *(["target"] if store.n_r is not None else [])]
     sums = {column: np.zeros((len(names), width)) for column, width in zip(columns, _widths(store), strict=True)}
@@ -126,9 +126,9 @@ def class_means(
     kept = np.flatnonzero(left_out == "")
     if (counts > 0).sum() == 1:
         only = shown(names[int(counts.argmax())])
-        raise ValueError(f"{store.path}: all labels are of one class, {only}; means of classes need two or more")
+        raise ValueError(f"{store.path}: all labels are of one class, {only}; class means need two classes or more")
     if len(kept) < 2:
-        found = f"{len(kept)} classes have the {min_class_size} samples that min_class_size asks for"
+        found = f"{len(kept)} classes have at least {min_class_size} samples (min_class_size)"
         raise ValueError(f"{store.path}: {found}, expected two or more")
     directions = [(mean[kept] / np.linalg.norm(mean[kept], axis=1, keepdims=True)).T for mean in means.values()]
     W_p, W_r = directions[0].astype(np.float32), directions[1].astype(np.float32) if directions[1:] else None
@@ -147,7 +147,7 @@ def _means(sums: np.ndarray, counts: np.ndarray, less: np.ndarray) -> np.ndarray
 def _described(
     names: list[str], counts: np.ndarray, norms: np.ndarray, found: References, left_out: np.ndarray
 ) -> "pd.DataFrame":
-    import pandas as pd  # only here: every training and evaluation reads references, and none needs a table
+    import pandas as pd  # imported here, since every training and evaluation reads references but needs no table
 
     assert found.classes is not None
     cosines = found.W_p.T @ found.W_p
@@ -162,41 +162,40 @@ def _described(
 
 
 def labels_by(store: Activations, classes: np.ndarray, class_names: Sequence[str] | None) -> np.ndarray:
-    """Return a store's labels, by their names, as numbers of the classes of references (N, -1 for none).
+    """Convert a store's labels to class indices of references, by class name (N, -1 for no class).
 
     Parameters
     ----------
     store
-        With labels. It may have other classes than the references' samples, or count them otherwise.
+        Store with labels. Its classes may differ from the references' classes, or be in another order.
     classes, class_names
-        As `References` have them.
+        As in `References`.
 
     Raises
     ------
     ValueError
-        If the store has no labels, or has other classes and a label whose name is that of none of the references', or
-        of several; the message names it.
+        If labels are missing, or the name of a label matches none or several of the references' classes.
     """
     if not store.has("labels"):
-        raise ValueError(f"{store.path}: holds no labels, which the means of classes are judged by")
+        raise ValueError(f"{store.path}: has no labels, which the evaluation of class means needs")
     labels, own = store.read("labels"), store.class_names()
     if own == (None if class_names is None else list(class_names)):
-        # numbers of the same classes, two of which may share a name, as of ImageNet-1K do
+        # equal classes need no conversion by name, which fails if two classes share a name, as in ImageNet-1K
         return labels
     known, names = _names(class_names, classes), _names(own, labels)
-    numbers = np.full(len(names) + 1, -1)  # the last is that of samples without a class
+    numbers = np.full(len(names) + 1, -1)  # label -1, no class, indexes the last entry
     for label in np.unique(labels[labels >= 0]):
         if known.count(names[label]) != 1:
             expected = listed(known)
             several = f"{known.count(names[label])} of" if names[label] in known else "none of"
-            found = f"label {shown(names[label])} is {several} the classes that are judged by"
+            found = f"label {shown(names[label])} matches {several} the reference classes"
             raise ValueError(f"{store.path}: {found}: {expected}")
         numbers[label] = known.index(names[label])
     return numbers[labels]
 
 
 def _names(names: Sequence[str] | None, numbers: np.ndarray) -> list[str]:
-    """Return the names of classes; where they have none, their numbers."""
+    """Return the names of classes, or their indices if there are no names."""
     return [str(number) for number in range(int(numbers.max(initial=-1)) + 1)] if names is None else list(names)
 
 
@@ -212,16 +211,16 @@ def save_references(path: str | Path, references: References, provenance: Mappin
 
 
 def load_references(path: str | Path) -> References:
-    """Read reference directions from a file of `save_references`, or a bench's true features.
+    """Read reference directions from a file that `save_references` wrote, or the true features of a bench.
 
     Raises
     ------
     ValueError
-        If the file is neither, or damaged, or its columns are not unit vectors; the message names it.
+        If the file is damaged, contains no references, or its columns are not unit vectors; the message names it.
     """
     _, tensors = read_with_checksum(path)
     if "W_p" not in tensors:
-        raise ValueError(f"{path}: holds no reference directions; expected a tensor W_p, found {sorted(tensors)}")
+        raise ValueError(f"{path}: contains no reference directions; expected a tensor W_p, found {sorted(tensors)}")
     names = json.loads(tensors["class_names"].tobytes()) if "class_names" in tensors else None
     centred = bool(tensors["centred"].all()) if "centred" in tensors else None
     found = References(tensors["W_p"], tensors.get("W_r"), tensors.get("classes"), names, centred)
@@ -230,12 +229,12 @@ def load_references(path: str | Path) -> References:
 
 
 def check_references(path: str | Path, references: References) -> None:
-    """Refuse references that are not n unit vectors, with a number of a class each or none.
+    """Check that references are n unit vectors, with n class indices or none.
 
     Raises
     ------
     ValueError
-        Beginning with ``path``, or what else the references come from.
+        If they are not; the message begins with ``path``, the file or another origin of the references.
     """
     W_p, W_r, classes, names, _ = references
     for name, value in (("W_p", W_p), ("W_r", W_r), ("classes", classes)):
@@ -247,7 +246,7 @@ def check_references(path: str | Path, references: References) -> None:
             check_directions(path, name, value.T, n, "column")
     if classes is not None and (classes.dtype.kind not in "iu" or classes.shape != (n,)):
         problem = f"classes is {classes.dtype} of shape {classes.shape}"
-        raise ValueError(f"{path}: {problem}, expected a number for each of {n} directions")
+        raise ValueError(f"{path}: {problem}, expected a class index for each of {n} directions")
     if classes is not None and names is not None and (classes.min() < 0 or classes.max() >= len(names)):
         found = f"classes are {classes.min()} to {classes.max()}"
         raise ValueError(f"{path}: {found}, but there are {len(names)} class_names; give a name for each, from 0 on")

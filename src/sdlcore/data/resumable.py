@@ -1,9 +1,9 @@
 """Write an activation store that resumes from its last commit after an interruption.
 
 An unfinished store is a folder of parts, ``.<name>.parts``, beside the store's path. Each commit adds a part: an HDF5
-file with the rows since the commit before, and a record of the source's progress. A part ends with checksums, appears
-whole or not at all, and never changes, so a kill loses only the part that is being written. At the end the parts are
-joined into the store. They are removed once the store is at its path.
+file with the rows since the last commit, and a record of the source's progress. A part ends with checksums, is written
+atomically and never changes, so a kill loses only the part that is being written. At the end the parts are joined into
+the store. They are removed once the store is at its path.
 """
 
 import fcntl
@@ -39,10 +39,10 @@ _in_use: set[Path] = set()
 
 @dataclass(frozen=True)
 class Progress(FromJson):
-    """Progress of a source of numbered blocks or rows."""
+    """Progress of a source that produces numbered blocks or rows."""
 
     next: int = 0
-    """Number of the next one."""
+    """Number of the next block or row."""
 
 
 class Record(NamedTuple):
@@ -53,7 +53,7 @@ class Record(NamedTuple):
     rows: int
     """Rows of the store up to the end of this part."""
     state: str
-    """Progress of the source there, as JSON."""
+    """Progress of the source at the end of this part, as JSON."""
     underflow: dict[str, Any]
     """`Underflow` of each column, as JSON."""
 
@@ -64,9 +64,9 @@ class ResumableWriter(BlockWriter):
     Attributes
     ----------
     rows
-        Samples written so far, including those of earlier attempts.
+        Samples written so far, including earlier attempts.
     provenance
-        Provenance of the store. Facts that are known only at the end can be added until then.
+        Provenance of the store. Facts can be added until the block ends.
     """
 
     def __init__(
@@ -78,14 +78,14 @@ class ResumableWriter(BlockWriter):
         class_names: Sequence[str] | None,
     ) -> None:
         super().__init__(path, dtype, provenance, class_names)
-        self._state: str | None = None  # of the last commit
+        self._state: str | None = None  # at the last commit
         identity = json.dumps([VERSION, dtype, class_names, provenance], sort_keys=True)
         self._identity = hashlib.sha256(identity.encode()).hexdigest()
         self._folder = folder
         self._open = folder / "open.h5"
         self._parts = 0  # committed
         self.open_part = ExitStack()
-        self._columns: Columns | None = None  # of the open part
+        self._columns: Columns | None = None  # columns of the open part
 
     def state(self, begin: State) -> State:
         """Return the source's progress at the last commit, or ``begin`` if there was none."""
@@ -101,7 +101,7 @@ class ResumableWriter(BlockWriter):
         """
         text = json.dumps(asdict(state), allow_nan=False)
         self._end_part(text)
-        # without waiting for the disk: after a loss of power, checksums tell which parts can be used
+        # no fsync: after a power loss, the checksums show which parts are usable
         self._open.replace(self._path_of(self._parts))
         self._parts += 1
         self._state = text
@@ -117,8 +117,8 @@ class ResumableWriter(BlockWriter):
                 with self._opened(self._path_of(self._parts), self.rows) as (file, record):
                     kinds = {name: Kind(file[name].dtype, file[name].shape[1:]) for name in column_names(file)}
             except StoreError as error:
-                then = f"writing goes on from row {self.rows}" if self._parts else "the store is begun anew"
-                log.warning("%s; it is removed with all parts that follow, and %s", error, then)
+                then = f"writing resumes from row {self.rows}" if self._parts else "writing starts again"
+                log.warning("%s; it is removed with all following parts, and %s", error, then)
                 break
             self.rows, self._state = record.rows, record.state
             self._underflow = {name: Underflow.from_json(saved) for name, saved in record.underflow.items()}
@@ -126,7 +126,7 @@ class ResumableWriter(BlockWriter):
             self._parts += 1
         self.remove_uncommitted()
         if self._parts:
-            log.info("%s: going on from row %d", self._path, self.rows)
+            log.info("%s: resuming from row %d", self._path, self.rows)
 
     def finish(self) -> None:
         """Join the parts into the store."""
@@ -142,9 +142,10 @@ class ResumableWriter(BlockWriter):
                         for columns in _blocks(file):
                             store.append_stored(columns)
                 except StoreError as error:
-                    raise StoreError(f"{error}; run this again, and it is written anew") from error
+                    raise StoreError(f"{error}; run this again to write it again") from error
             if store.rows != self.rows:  # the caller ignored an error of a commit
-                raise StoreError(f"{self._path}: its parts have {store.rows} of its {self.rows} rows; run this again")
+                found = f"{self._path}: its parts contain {store.rows} rows"
+                raise StoreError(f"{found}, expected {self.rows}; run this again")
         self._parts = 0
 
     def remove_uncommitted(self) -> None:
@@ -164,7 +165,7 @@ class ResumableWriter(BlockWriter):
         return self._columns
 
     def _end_part(self, state: str) -> None:
-        """Complete the open part, or a new one without rows."""
+        """Finish the open part with its record; if none is open, write a part without rows."""
         underflow = {name: found.to_json() for name, found in self._underflow.items()}
         record = Record(self._identity, self.rows, state, underflow)
         # a dataset, since an attribute has at most 64 KiB
@@ -174,7 +175,7 @@ class ResumableWriter(BlockWriter):
 
     @contextmanager
     def _opened(self, path: Path, before: int) -> Iterator[tuple[h5py.File, Record]]:
-        """Open a part that follows ``before`` rows, with its record; `StoreError` if it is damaged or another's."""
+        """Open a part after ``before`` rows, with its record; StoreError if it is damaged or from another store."""
         shown = hidden(self._path, ".parts") / path.name
         try:
             damage = find_damage(path)
@@ -199,29 +200,30 @@ def resume_store(
 ) -> Iterator[ResumableWriter]:
     """Create a store at ``path``, or resume one that an earlier attempt left unfinished.
 
-    The store appears, whole, only if the block ends without an exception. After a kill or an exception, the next call
-    with the same arguments resumes from the last commit; a call with other arguments starts anew. The finished store
-    has the same datasets and attributes, however often it was interrupted, if the same samples are appended.
+    The store appears at ``path`` only if the block ends without an exception. After a kill or an exception, the next
+    call with the same arguments resumes from the last commit; a call with other arguments starts again. If the same
+    samples are appended, the finished store contains the same datasets and attributes, however often it was
+    interrupted.
 
     Parameters
     ----------
     path
         File to make or replace. The disk needs room for twice its size while its parts are joined.
     provenance
-        Facts that determine the samples (configuration, checksums of inputs, code, versions); kept as JSON. Parts of
-        other facts are not resumed.
+        Facts that determine the samples (configuration, checksums of inputs, code, versions), stored as JSON. Parts
+        with other facts are not resumed.
     dtype
         Precision of ``input`` and ``target``: float16, bfloat16 or float32.
     class_names
-        Names of the classes that ``labels`` count.
+        Names of the classes; ``labels`` are indices into them.
 
     Raises
     ------
     StoreError
-        If ``dtype`` is not known, another process is writing the same store, the store has no sample at the end or a
-        dimension that vanishes in its precision (`sdlcore.data.underflow`), or a part was damaged meanwhile.
+        If ``dtype`` is unknown, another process is writing the same store, the store is empty at the end, a dimension
+        becomes zero in its precision (`sdlcore.data.underflow`), or a part was damaged meanwhile.
     OSError
-        If another user made the folder of parts, or it cannot be written.
+        If another user created the folder of parts, or it cannot be written.
     """
     path = Path(path)
     dtype = check_dtype(dtype)
@@ -239,7 +241,7 @@ def resume_store(
 
 
 def _blocks(file: h5py.File) -> Iterator[dict[str, np.ndarray]]:
-    """Yield the rows of all columns as they are stored, at most a chunk of each at a time."""
+    """Yield the stored rows of all columns, at most a chunk at a time."""
     names = column_names(file)
     rows = min((file[name].chunks[0] for name in names), default=1)
     for start in range(0, len(file["input"]) if names else 0, rows):
@@ -248,9 +250,9 @@ def _blocks(file: h5py.File) -> Iterator[dict[str, np.ndarray]]:
 
 @contextmanager
 def _locked(path: Path) -> Iterator[None]:
-    """Lock a store's path against other writers, by a file beside it."""
+    """Lock a store's path against other writers, with a lock file beside it."""
     key = path.resolve()
-    if key in _in_use:  # the system grants a process its own lock again
+    if key in _in_use:  # the system would grant a second lock to the same process
         raise _refused(path)
     lock = hidden(path, ".lock")
     file = _open_locked(lock, path)
@@ -267,7 +269,7 @@ def _open_locked(lock: Path, path: Path) -> int:
     while True:
         file = open_lock(lock)
         try:
-            # not flock: children that a killed process leaves behind would keep it
+            # not flock: child processes that survive a killed process would keep the lock
             fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except (BlockingIOError, PermissionError) as error:
             os.close(file)
@@ -281,4 +283,4 @@ def _open_locked(lock: Path, path: Path) -> int:
 
 
 def _refused(path: Path) -> StoreError:
-    return StoreError(f"{path}: another process is writing this store; let it end, or stop it")
+    return StoreError(f"{path}: another process is writing this store; wait for it, or stop it")

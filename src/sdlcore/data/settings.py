@@ -1,4 +1,4 @@
-"""Settings of the means of classes. Without numpy: configurations are checked by them."""
+"""Settings of class means. The module does not import numpy, so that checking a configuration is fast."""
 
 from dataclasses import dataclass
 
@@ -7,10 +7,9 @@ from sdlcore.settings import FromJson, Total
 
 @dataclass(frozen=True)
 class ClassMeans(FromJson):
-    """Directions that dictionaries are judged against and anchored to (eq. 22 and 23)."""
+    """Class means, which dictionaries are evaluated against and anchored to (eq. 22 and 23)."""
 
     centred: bool = False
-    """Take the mean of all activations from those of the classes first; for training on centred activations
-    (normalise)."""
+    """Subtract the mean of all activations from the class means; for training on centred activations (normalise)."""
     min_class_size: Total = 10
     """Classes with fewer training samples are left out."""

@@ -1,4 +1,4 @@
-"""Unite several stores (shards) by an index that reads like one store."""
+"""Combine several stores (shards) under an index file that reads as one store."""
 
 import hashlib
 import json
@@ -19,10 +19,10 @@ from sdlcore.storage.files import atomic_path
 
 
 def shard_bounds(rows: int, row_bytes: int, shard_bytes: int, input_bytes: int | None = None) -> list[tuple[int, int]]:
-    """Return the first row and the row after the last of every shard that a store is split into.
+    """Split a store into shards; return the first row of each and the row after its last.
 
-    Shards hold whole chunks where ``shard_bytes`` has room for one, so that no chunk is read twice by readers that take
-    the store chunk by chunk.
+    Shards consist of whole chunks if ``shard_bytes`` has room for one. Then a reader that reads the store chunk by
+    chunk reads no chunk twice.
 
     Parameters
     ----------
@@ -31,9 +31,9 @@ def shard_bounds(rows: int, row_bytes: int, shard_bytes: int, input_bytes: int |
     row_bytes
         Bytes of a sample, all columns together.
     shard_bytes
-        What a shard may hold at most, if it holds more than one row.
+        Largest size of a shard. A shard always contains at least one row.
     input_bytes
-        Bytes of a sample in `input`, whose chunks are meant; ``row_bytes`` if None.
+        Bytes of a sample in `input`, which determine the chunks; ``row_bytes`` if None.
     """
     if min(rows, row_bytes, shard_bytes) < 1:
         raise StoreError(f"cannot split {rows} rows of {row_bytes} bytes into shards of {shard_bytes} bytes")
@@ -45,19 +45,19 @@ def shard_bounds(rows: int, row_bytes: int, shard_bytes: int, input_bytes: int |
 
 
 def unite(paths: Sequence[str | Path], index_path: str | Path, provenance: Mapping[str, Json]) -> None:
-    """Write an index that reads as one store with the samples of all shards, in their order.
+    """Write an index file that reads as one store with the samples of all shards, in order.
 
-    It copies none of them: it names them relative to itself, so that a folder that holds both can be moved. With the
-    checksums of the shards it holds what its own checksum then stands for.
+    No samples are copied. The index refers to the shards by relative paths, so a folder with both can be moved. It
+    stores the shards' checksums, and its own checksum is computed from them.
 
     Parameters
     ----------
     paths
-        Shards, at least one, finished and no indices themselves.
+        At least one finished shard; none may be an index.
     index_path
         File to make or replace.
     provenance
-        What makes it; kept as JSON.
+        How the index was created, stored as JSON.
 
     Raises
     ------
@@ -66,7 +66,7 @@ def unite(paths: Sequence[str | Path], index_path: str | Path, provenance: Mappi
     """
     index_path = Path(index_path)
     if not paths:
-        raise StoreError(f"{index_path}: no shards to unite")
+        raise StoreError(f"{index_path}: no shards to combine")
     with ExitStack() as stack:
         shards = [stack.enter_context(ActivationStore(path)) for path in paths]
         for shard in shards:
@@ -91,30 +91,30 @@ def unite(paths: Sequence[str | Path], index_path: str | Path, provenance: Mappi
 
 def _check(shard: ActivationStore, first: ActivationStore) -> None:
     if shard.shards:
-        raise StoreError(f"{shard.path}: is an index of shards itself; name its shards")
+        raise StoreError(f"{shard.path}: is an index of shards itself; give its shards instead")
     if shard.features() is not None:
-        raise StoreError(f"{shard.path}: holds ground-truth features, which an index does not unite")
+        raise StoreError(f"{shard.path}: contains ground-truth features, which an index cannot combine")
     for what, found, expected in (
         ("columns", shard.columns(), first.columns()),
         ("dimensions", (shard.n_p, shard.n_r), (first.n_p, first.n_r)),
         ("class names", shard.class_names(), first.class_names()),
     ):
         if found != expected:
-            raise StoreError(f"{shard.path}: its {what} are {found}, but those of {first.path} are {expected}")
+            raise StoreError(f"{shard.path}: its {what} are {found}, expected {expected} as in {first.path}")
 
 
 def _unite_column(file: h5py.File, column: str, shards: Sequence[ActivationStore], names: Sequence[str]) -> None:
     datasets = [shard.dataset(column) for shard in shards]
     rows, width, dtype = sum(len(dataset) for dataset in datasets), datasets[0].shape[1:], datasets[0].dtype
     layout = h5py.VirtualLayout((rows, *width), dtype)
-    layout.dcpl.set_obj_track_times(False)  # equal indices are equal files
+    layout.dcpl.set_obj_track_times(False)  # otherwise equal indices would differ in their times
     start = 0
     for dataset, name in zip(datasets, names, strict=True):
         # HDF5 replaces some letters after a percent sign
         source = h5py.VirtualSource(name.replace("%", "%%"), column, dataset.shape, dtype)
         layout[start : start + len(dataset)] = source
         start += len(dataset)
-    # whoever reads the index by other means should not take a missing shard for zeros
+    # programs that read the index directly should not mistake a missing shard for zeros
     missing = (
         None if dtype.hasobject else np.nan if dtype.kind == "f" else np.iinfo(dtype).max if dtype.kind == "u" else -1
     )

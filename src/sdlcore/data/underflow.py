@@ -1,7 +1,8 @@
-"""Find activations that become zero in the precision of a store.
+"""Detect activations that become zero in the precision of a store.
 
-The smallest float16 is 6e-8. A few more zeros do no harm and are counted. A sample or a dimension that is not zero in
-the data but all zero in the store is refused: it would be lost, and nothing that reads the store could know.
+The smallest positive float16 is 6e-8. Single numbers that become zero are harmless and only counted. A sample or a
+dimension that is nonzero in the data but all zero in the store raises an error: otherwise readers of the store could
+not notice the loss.
 """
 
 import logging
@@ -16,16 +17,16 @@ from sdlcore.settings import Json
 log = logging.getLogger(__name__)
 
 LEAST_SHARE = 1e-6
-"""Share of numbers from which on a warning is worth reading: less comes about by chance in any activations."""
+"""Smallest share of lost numbers that causes a warning. A smaller share occurs by chance in any activations."""
 
 
 class UnderflowError(StoreError):
-    """A sample or a dimension vanishes in a store's precision.
+    """A sample or a dimension becomes all zero in a store's precision.
 
     Attributes
     ----------
     column, problem
-        The store's column, and what is lost, for a sentence that names where the numbers are from.
+        The store's column and a description of the loss, for messages that name the origin of the numbers.
     """
 
     def __init__(self, path: Path, column: str, problem: str) -> None:
@@ -34,32 +35,32 @@ class UnderflowError(StoreError):
 
 
 def vanishing_row(values: np.ndarray, stored: np.ndarray) -> int | None:
-    """Return the first of B rows whose numbers are not all zero, but are as they would be read from the store."""
+    """Return the index of the first of B rows that is nonzero in the data but all zero in the store, or None."""
     lost = ~(stored != 0).any(axis=1)
     lost[lost] = (values[lost] != 0).any(axis=1)
     return int(np.argmax(lost)) if lost.any() else None
 
 
 def described(row: int, values: np.ndarray, dtype: str) -> str:
-    """Say that a row vanishes, for the end of a sentence."""
+    """Describe a row that becomes zero, for the end of a sentence."""
     largest = float(np.abs(values.astype(np.float64)).max())
-    return f"row {row} holds {largest:.3g} at most, which is zero in {dtype}; {remedy(dtype)}"
+    return f"row {row} has a largest magnitude of {largest:.3g}, which is zero in {dtype}; {remedy(dtype)}"
 
 
 def remedy(dtype: str) -> str:
-    """Say what helps."""
+    """Return the remedy for numbers that are too small for ``dtype``."""
     return "multiply it by a constant" if dtype == "float32" else "set dtype float32, or multiply it by a constant"
 
 
 class Underflow:
-    """What becomes zero of one column of activations, block by block."""
+    """Counts of numbers in one column of activations that become zero in the store, over all blocks."""
 
     def __init__(self) -> None:
         self._numbers = self._lost = 0
-        self._given = self._kept = np.zeros(0, dtype=bool)  # dimensions that are not zero in the data, in the store
+        self._given = self._kept = np.zeros(0, dtype=bool)  # dimensions that are nonzero in the data, and in the store
 
     def update(self, values: np.ndarray, stored: np.ndarray) -> None:
-        """Take B x dimension numbers, and what would be read of them."""
+        """Count a block: B x dimension numbers, and the same numbers as they would be read from the store."""
         given, kept = values != 0, stored != 0
         if not self._given.size:
             self._given = self._kept = np.zeros(values.shape[1], dtype=bool)
@@ -68,24 +69,25 @@ class Underflow:
         self._lost += int((given & ~kept).sum())
 
     def check(self, path: Path, column: str, dtype: str) -> None:
-        """Warn of what was lost, or raise `UnderflowError` if a dimension was."""
+        """Warn if more than `LEAST_SHARE` of the numbers were lost; UnderflowError if a dimension was lost."""
         lost = np.flatnonzero(self._given & ~self._kept)
         if len(lost):
             more = f" and {len(lost) - 1} more" if len(lost) > 1 else ""
-            problem = f"dimension {lost[0]}{more}: not zero, but too small for {dtype} in every row; {remedy(dtype)}"
+            problem = f"dimension {lost[0]}{more}: nonzero, but too small for {dtype} in every row; {remedy(dtype)}"
             raise UnderflowError(path, column, problem)
         if self._lost > LEAST_SHARE * self._numbers:
             share = 100 * self._lost / self._numbers
-            log.warning("%s: %.2g %% of %s are too small for %s, and zero in it", path, share, column, dtype)
+            lost_share = "%s: %.2g %% of the nonzero numbers in %s are too small for %s and become zero"
+            log.warning(lost_share, path, share, column, dtype)
 
     def to_json(self) -> list[Json]:
-        """Return the counts so far as JSON; dimensions as bits in hexadecimal digits."""
+        """Return the counts as JSON; dimensions are bit masks in hexadecimal."""
         bits = [np.packbits(values).tobytes().hex() for values in (self._given, self._kept)]
         return [self._given.size, self._numbers, self._lost, *bits]
 
     @classmethod
     def from_json(cls, saved: list[Any]) -> "Underflow":
-        """Return the counts that `to_json` saved."""
+        """Restore the counts that `to_json` returned."""
         found = cls()
         width, found._numbers, found._lost, *bits = saved
         found._given, found._kept = (

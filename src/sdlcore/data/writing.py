@@ -1,4 +1,4 @@
-"""Write an activation store at one go; `parts` writes those that may be interrupted."""
+"""Write an activation store in one go. `sdlcore.data.resumable` writes stores that resume after interruptions."""
 
 import io
 import json
@@ -20,9 +20,9 @@ from sdlcore.storage.files import atomic_path
 
 
 class NewFile(io.FileIO):
-    """A file for h5py, which never learns that something could not be written: `check` says so.
+    """A file for h5py that hides write errors from HDF5; `check` raises them afterwards.
 
-    HDF5 whose writes fail cannot close its file, and takes the process down when it tries to.
+    After a failed write, HDF5 cannot close its file and crashes the process when it tries.
     """
 
     def __init__(self, path: Path) -> None:
@@ -61,7 +61,7 @@ class NewFile(io.FileIO):
 
 @contextmanager
 def checksummed_file(path: Path) -> Iterator[h5py.File]:
-    """Open a new HDF5 file, and append its checksums when the block ends; raise the error of a write that failed."""
+    """Create an HDF5 file, and append its checksums when the block ends; a failed write raises its OSError then."""
     with NewFile(path) as storage:
         with h5py.File(storage, "w") as file:
             yield file
@@ -70,10 +70,10 @@ def checksummed_file(path: Path) -> Iterator[h5py.File]:
 
 
 class Kind(NamedTuple):
-    """What a row of a column is."""
+    """Type and shape of a row in a column."""
 
     dtype: np.dtype
-    """As it is stored."""
+    """The stored type."""
     shape: tuple[int, ...]
 
     @classmethod
@@ -82,16 +82,16 @@ class Kind(NamedTuple):
 
 
 class Columns:
-    """Columns of samples, as they are stored, that grow in an open file."""
+    """Growing columns of samples, in their stored form, in an open HDF5 file."""
 
     def __init__(self, file: h5py.File, dtype: str) -> None:
         self.file = file
         self._dtype = dtype
-        # open datasets keep the chunk that is not yet full in memory
+        # kept open, since an open dataset keeps its last, incomplete chunk in memory
         self._datasets: dict[str, h5py.Dataset] = {}
 
     def append(self, columns: Mapping[str, np.ndarray]) -> None:
-        """Append rows, of the same columns every time."""
+        """Append rows; every call must give the same columns."""
         for name, values in columns.items():
             if name not in self._datasets:
                 self._datasets[name] = self._create(name, Kind.of(values))
@@ -115,14 +115,14 @@ References = Mapping[str, np.ndarray | Sequence[str]]
 
 
 class BlockWriter:
-    """Checks blocks of samples and brings them into the form in which a store that is being written holds them.
+    """Check blocks of samples, and convert them to their stored form.
 
     Attributes
     ----------
     rows
         Samples written so far.
     provenance, class_names
-        What makes the store, and names of its classes; what is known only at the end can be added until then.
+        How the store was created, and names of its classes. Both can be changed until the store is finished.
     """
 
     def __init__(
@@ -143,7 +143,7 @@ class BlockWriter:
         labels: np.ndarray | None = None,
         references: References | None = None,
     ) -> None:
-        """Append B samples. Every block must bring the same columns as the first.
+        """Append B samples. Every block must contain the same columns as the first.
 
         Parameters
         ----------
@@ -157,8 +157,8 @@ class BlockWriter:
         Raises
         ------
         ValueError
-            If columns differ from the first block's, lengths differ, labels are no whole numbers, or activations are
-            not finite after conversion to the store's precision, or a row is all zero after it that was not before.
+            If columns differ from the first block's, lengths differ, labels are not whole numbers, activations are not
+            finite in the store's precision, or a nonzero row becomes zero in it.
         """
         given = {"input": np.asarray(input)} | ({} if target is None else {"target": np.asarray(target)})
         columns = {name: encode(values, self._dtype) for name, values in given.items()}
@@ -175,7 +175,7 @@ class BlockWriter:
             if values.ndim != 2:
                 raise ValueError(f"{name} has shape {values.shape}, expected samples x dimension")
             if not np.isfinite(as_read[name]).all():
-                raise ValueError(f"{name} holds values that are not finite in {self._dtype}")
+                raise ValueError(f"{name} contains values that are not finite in {self._dtype}")
             if (row := vanishing_row(values, as_read[name])) is not None:
                 raise UnderflowError(self._path, name, described(self.rows + row, values[row], self._dtype))
         if self._kinds and self._kinds.keys() != columns.keys():
@@ -191,11 +191,11 @@ class BlockWriter:
             self._underflow.setdefault(name, Underflow()).update(values, as_read[name])
 
     def append_stored(self, columns: Mapping[str, np.ndarray]) -> None:
-        """Append rows of all columns by their names, as they are stored; strings as objects."""
+        """Append rows in their stored form, by column name; strings are objects."""
         raise NotImplementedError
 
     def finish(self) -> None:
-        """Refuse a store without samples, or with a dimension that vanished, once it is complete."""
+        """Check the complete store; StoreError if it is empty or a dimension became zero in its precision."""
         if self.rows == 0:
             raise StoreError(f"{self._path}: a store needs at least one sample")
         for name, underflow in self._underflow.items():
@@ -203,22 +203,22 @@ class BlockWriter:
 
 
 def _as_stored(name: str, values: np.ndarray, dtype: np.dtype) -> np.ndarray:
-    """Return a column's numbers or strings in the type that it has in the store; ValueError if they are others then."""
+    """Convert a column to its stored type; ValueError if the conversion would change values."""
     if values.ndim != 1:
-        raise ValueError(f"{name} has shape {values.shape}, expected one a sample")
+        raise ValueError(f"{name} has shape {values.shape}, expected one value per sample")
     if not values.size or dtype.kind == "O":
         return values.astype(dtype, copy=False)
     if values.dtype.kind not in "biuf":
-        raise ValueError(f"{name} holds {values.dtype}, the store {dtype}")
-    with np.errstate(invalid="ignore"):  # of NaN, which is no whole number
+        raise ValueError(f"{name} contains {values.dtype}, expected {dtype} as in the store")
+    with np.errstate(invalid="ignore"):  # NaN cannot be converted to a whole number
         stored = values.astype(dtype, copy=False)
     if not np.array_equal(stored, values, equal_nan=dtype.kind == "f"):
-        raise ValueError(f"{name} holds numbers that are others in {dtype}, which the store has")
+        raise ValueError(f"{name} contains numbers that the store's type {dtype} would change")
     return stored
 
 
 class StoreWriter(BlockWriter):
-    """Appends blocks of samples, and their ground truth, to a store that is being written; see `create_store`."""
+    """Append blocks of samples, and their ground truth, to a store that is being written; see `create_store`."""
 
     def __init__(
         self,
@@ -242,23 +242,23 @@ class StoreWriter(BlockWriter):
         references: References | None = None,
         features: scipy.sparse.csr_array | None = None,
     ) -> None:
-        """Append B samples, as `BlockWriter.append`, and perhaps their ground-truth coefficients (B x n)."""
+        """Append B samples as in `BlockWriter.append`, optionally with their ground-truth coefficients (B x n)."""
         if features is not None and features.shape[0] != len(input):
             raise ValueError(f"columns of one block differ in length: input {len(input)}, features {features.shape[0]}")
         if self.rows and bool(self._features) != (features is not None):
-            raise ValueError("every block has columns features, or none has")
+            raise ValueError("features must be given for every block, or for none")
         super().append(input, target, labels, references)
         if features is not None:
             self._features.append(scipy.sparse.csr_array(features, dtype=np.float32))
 
     def append_stored(self, columns: Mapping[str, np.ndarray]) -> None:
         self._columns.append(columns)
-        for name, values in columns.items():  # all of which are there now
+        for name, values in columns.items():  # append was given all columns
             self._checksums.setdefault(name, Checksum()).update(values)
         self.rows += len(columns["input"])
 
     def finish(self) -> None:
-        """Write what makes the file a store, once it is complete."""
+        """Complete the store: write features, attributes and checksums."""
         super().finish()
         if self._features:
             matrix = scipy.sparse.csr_array(scipy.sparse.vstack(self._features))
@@ -280,18 +280,18 @@ def create_store(
     dtype: str | np.dtype = "float32",
     class_names: Sequence[str] | None = None,
 ) -> Iterator[StoreWriter]:
-    """Create a store at ``path``; it appears there, whole, only when the block ends without an exception.
+    """Create an activation store. It appears at ``path`` only when the block ends without an exception.
 
     Parameters
     ----------
     path
         File to make or replace.
     provenance
-        What makes it (configuration, seed, versions); kept as JSON.
+        How the store is created (configuration, seed, versions), stored as JSON.
     dtype
         Precision of ``input`` and ``target``: float16, bfloat16 or float32.
     class_names
-        Names of the classes that ``labels`` count.
+        Names of the classes; ``labels`` are indices into them.
     """
     dtype = check_dtype(dtype)
     with atomic_path(path) as part, checksummed_file(part) as file:

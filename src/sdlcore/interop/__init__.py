@@ -1,1 +1,1 @@
-"""Write dictionaries in other libraries' formats, and read theirs (docs/exporting.md)."""
+"""Export dictionaries to the formats of other libraries, and load theirs (docs/exporting.md)."""

@@ -1,4 +1,4 @@
-"""Every activation of ours: what a file of a dictionary may name, and so what opening one hangs on."""
+"""The built-in activations. A saved dictionary names one of them, so code that loads dictionaries depends on all."""
 
 from sdlcore.model.activations import batchtopk, gated, jumprelu, relu, topk
 

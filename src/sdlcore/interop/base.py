@@ -1,4 +1,4 @@
-"""What every library's format declares: its files, what it cannot express, how it is written and read."""
+"""The interface of export formats: file names, refusal, writer and reader of each library's format."""
 
 import json
 from collections.abc import Callable, Mapping
@@ -12,32 +12,32 @@ from torch import Tensor
 from sdlcore.model.coder import SparseCoder
 
 Files: TypeAlias = Mapping[str, Callable[[Path], object]]
-"""What writes each file of a folder, by the file's name. The last one says what the others are."""
+"""File name -> function that writes this file. The last file describes the others, and is written last."""
 
 SAVE_OURS = "save it as sdlcore does (dictionary.save): that file holds W_enc and W_dec by latent, b_enc and b_dec"
-"""What to do with a dictionary that no format can express."""
+"""Remedy for a dictionary that no format can express."""
 
 
 @dataclass(frozen=True)
 class Format:
-    """One library's format."""
+    """The format of one library."""
 
     title: str
-    """What the library calls itself."""
+    """Name of the library."""
     files: tuple[str, ...]
-    """Names of the files that make a folder one of this format; they may be patterns."""
+    """Names or patterns of the files that a folder in this format contains."""
     refusal: Callable[[SparseCoder], str | None]
-    """Says why the library cannot compute what a dictionary does, and what to do; None if it can."""
+    """Returns why the library cannot express a dictionary, and a remedy; None if it can."""
     write: Callable[..., Files]
-    """Returns the files of dictionaries, a list of them where `is_set`; keywords are the format's own options."""
+    """Returns the files for a dictionary, or for a list of dictionaries if `is_set`. Keywords are format options."""
     read: Callable[[Path], SparseCoder] | None = None
-    """Opens a folder; None where only the library itself opens it."""
+    """Loads a dictionary from a folder; None if the format can only be written."""
     is_set: bool = False
-    """Whether a folder holds a dictionary for each layer."""
+    """Whether a folder contains a dictionary for each layer."""
 
 
 def kind_of(model: SparseCoder) -> str:
-    """Return what a dictionary is in words, such as "topk transcoder with a skip connection"."""
+    """Describe a dictionary in words, such as "topk transcoder with a skip connection"."""
     config = model.config
     noun = {"sae": "autoencoder"}.get(config.pair, config.pair)
     beside = " with a skip connection" if config.skip else " with a pursuit" if config.pursuit else ""
@@ -45,12 +45,12 @@ def kind_of(model: SparseCoder) -> str:
 
 
 def json_file(content: Any) -> Callable[[Path], object]:
-    """Return what writes ``content`` as JSON."""
+    """Return a function that writes ``content`` as JSON to a path."""
     text = json.dumps(content, indent=2, allow_nan=False) + "\n"
     return lambda path: path.write_text(text, encoding="utf-8")
 
 
 def safetensors_file(tensors: Mapping[str, Tensor]) -> Callable[[Path], object]:
-    """Return what writes tensors, none of which shares memory with another."""
+    """Return a function that writes tensors to a safetensors file. Tensors must not share memory."""
     whole = {name: tensor.contiguous() for name, tensor in tensors.items()}
     return lambda path: save_file(whole, path)

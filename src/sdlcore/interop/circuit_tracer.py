@@ -1,6 +1,6 @@
-"""circuit-tracer: a set with a transcoder a layer, ``layer_0.safetensors`` and so on, and ``config.yaml`` (0.5).
+"""circuit-tracer format (0.5): a transcoder per layer, ``layer_0.safetensors`` and so on, and ``config.yaml``.
 
-Its loaders know ReLU and JumpReLU. BatchTopK is written as JumpReLU with its threshold at every latent.
+circuit-tracer loads ReLU and JumpReLU. BatchTopK is written as JumpReLU with the same threshold for every latent.
 """
 
 from collections.abc import Sequence
@@ -36,18 +36,18 @@ def write(
     feature_input_hook: str = "mlp.hook_in",
     feature_output_hook: str = "mlp.hook_out",
 ) -> Files:
-    """Return the files of a set.
+    """Return the files for a set of transcoders.
 
     Parameters
     ----------
     models
-        A transcoder for each layer of the language model, from the first on.
+        A transcoder for each layer of the language model, in the order of the layers.
     model_name
-        The language model.
+        Name of the language model.
     scan
-        Name by which circuit-tracer finds pictures of latents; empty for ``model_name``.
+        Name under which circuit-tracer looks up visualisations of latents; empty for ``model_name``.
     feature_input_hook, feature_output_hook
-        Hooks that inputs and targets come from, in TransformerLens' names without ``blocks.N.``.
+        Hooks of inputs and targets, in TransformerLens' names without ``blocks.N.``.
     """
     for what, found in (
         ("a width", [sum(model.input_sites) for model in models]),

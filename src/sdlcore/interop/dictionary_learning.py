@@ -1,7 +1,8 @@
-"""dictionary_learning: a folder with ``ae.pt`` and ``config.json``, as `utils.load_dictionary` reads it (0.1).
+"""dictionary_learning format (0.1): a folder with ``ae.pt`` and ``config.json`` for `utils.load_dictionary`.
 
-Its classes but two subtract the decoder's bias from inputs, for which the encoder's bias makes up. ReLU is written as
-AutoEncoderNew, one of the two: AutoEncoder's loader would rescale latents by the norms of decoder rows.
+All but two of its classes subtract the decoder bias from inputs; the exported encoder bias compensates for this. ReLU
+is written as AutoEncoderNew, one of the two, because AutoEncoder's loader would rescale latents by the norms of decoder
+rows.
 """
 
 import io
@@ -31,7 +32,7 @@ _CLASSES: dict[str, tuple[str, str]] = {
     "batchtopk": ("BatchTopKSAE", "BatchTopKTrainer"),
     "gated": ("GatedAutoEncoder", "GatedSAETrainer"),
 }
-"""The class that opens a dictionary of an activation, and the trainer that would have made it."""
+"""Activation -> the class that loads the dictionary, and the trainer that config.json names."""
 _NESTED = ("MatryoshkaBatchTopKSAE", "MatryoshkaBatchTopKTrainer")
 _READ: dict[str, Activation] = {
     "AutoEncoder": "relu",
@@ -43,7 +44,7 @@ _READ: dict[str, Activation] = {
     "GatedAutoEncoder": "gated",
 }
 _UNSHIFTED = ("AutoEncoderNew", "JumpReluAutoEncoder")
-"""Classes that subtract nothing from inputs."""
+"""Classes that do not subtract the decoder bias from inputs."""
 _LINEAR: dict[str, SHAPE] = {
     "encoder.weight": ("dict_size", "activation_dim"),
     "decoder.weight": ("activation_dim", "dict_size"),
@@ -69,9 +70,9 @@ _TENSORS: dict[str, dict[str, SHAPE]] = {
         **dict.fromkeys(("gate_bias", "mag_bias", "r_mag"), ("dict_size",)),
     },
 }
-"""Names of each class's tensors and of their dimensions."""
+"""Class -> tensor names -> names of the dimensions."""
 _BESIDE: dict[str, SHAPE] = {"k": (), "threshold": ()}
-"""Tensors that classes with a k have since later releases alone."""
+"""Optional tensors of classes with a k, which only later releases save."""
 _COUNTS = ("k", "group_sizes")
 
 
@@ -91,16 +92,17 @@ def write(
     ctx_len: int | None = None,
     prefixes: Sequence[int] = (),
 ) -> Files:
-    """Return the files of a dictionary.
+    """Return the files for a dictionary.
 
     Parameters
     ----------
     model
         The dictionary.
     lm_name, layer, submodule_name, ctx_len
-        Where its activations come from, for whoever reads ``config.json``.
+        Origin of the activations, recorded in ``config.json``.
     prefixes
-        Numbers of latents of nested dictionaries, the last n_q: BatchTopK is then written as its Matryoshka.
+        Numbers of latents of nested dictionaries, the last n_q. If given, BatchTopK is written as the library's
+        Matryoshka class.
     """
     config, weights = model.config, weights_of(model)
     dict_class, trainer_class = _CLASSES[config.activation]
@@ -134,7 +136,7 @@ def write(
 
 
 def _save(state: Mapping[str, Tensor], path: Path) -> None:
-    # by way of memory: where torch writes a file itself, its error does not say that the disk is full
+    # saved to memory first: if torch writes the file, its error does not mention a full disk
     content = io.BytesIO()
     torch.save(state, content)
     with path.open("wb") as file:
@@ -163,9 +165,9 @@ def _state(dict_class: str, w: Weights, k: int | None, prefixes: Sequence[int]) 
 
 
 def read(folder: Path) -> SparseCoder:
-    """Open a folder that its trainers wrote. ``ae.pt`` is read as tensors alone, and no code in it is run.
+    """Load a folder that dictionary_learning wrote. Only tensors are read from ``ae.pt``; no code in it is run.
 
-    AutoEncoder's latents are in units of reconstructions, as its own loader has them.
+    AutoEncoder's decoder rows get unit norm and its latents are rescaled accordingly, as by the library's loader.
     """
     weights, file = folder / _FILES[0], folder / _FILES[1]
     with parsing(folder, "a dictionary of dictionary_learning"):
@@ -173,7 +175,7 @@ def read(folder: Path) -> SparseCoder:
         dict_class = trainer.text("dict_class")
         if dict_class not in _READ:
             known = ", ".join(_READ)
-            raise SourceError(f"{file}: class {dict_class!r} is not read; expected one of {known}")
+            raise SourceError(f"{file}: class {dict_class!r} is not supported; expected one of {known}")
         k = trainer.count("k") if "k" in trainer else None
         sizes = {"activation_dim": trainer.count("activation_dim"), **trainer.counts("dict_size")}
         state = read_pickle(weights)
@@ -193,14 +195,14 @@ def read(folder: Path) -> SparseCoder:
 
 
 def from_state(state: Mapping[str, Any], dict_class: str, normalise: bool = False) -> SparseCoder:
-    """Return a dictionary of its weights by name and its class.
+    """Build a dictionary from a state dict of dictionary_learning.
 
     Parameters
     ----------
     state, dict_class
-        What `state_dict` returns, and the class's name.
+        Result of `state_dict`, and the name of its class.
     normalise
-        Give decoder rows norm one, and latents in their units.
+        Give decoder rows unit norm, and rescale latents accordingly.
     """
     activation = _READ[dict_class]
     b_dec = _decoder_bias(state)
@@ -210,7 +212,7 @@ def from_state(state: Mapping[str, Any], dict_class: str, normalise: bool = Fals
         W_dec=state["decoder.weight"].T if "decoder.weight" in state else state["W_dec"],
         b_dec=b_dec,
         shift=None if dict_class in _UNSHIFTED else b_dec,
-        # TopK's is of an inference that it offers beside
+        # TopK saves a threshold too, but only for an optional inference mode
         threshold=None if activation == "topk" else state.get("threshold"),
         log_scale=state.get("r_mag"),
         b_magnitude=state.get("mag_bias"),

@@ -20,19 +20,19 @@ from sdlcore.storage.paths import user_path
 
 
 def export(model: SparseCoder, to: str, folder: str | Path, /, **options: Any) -> Path:
-    """Write a dictionary in another library's format.
+    """Export a dictionary to another library's format.
 
     Parameters
     ----------
     model
         The dictionary.
     to
-        saelens, dictionary_learning, sparsify or circuit_tracer. To circuit_tracer it is the set of a language model
-        with one layer; others are `export_set`'s.
+        saelens, dictionary_learning, sparsify or circuit_tracer. For circuit_tracer, the dictionary is the set of a
+        language model with one layer; `export_set` writes larger sets.
     folder
-        Where its files go. Those of an earlier export to the same format are replaced, others are left alone.
+        Folder for the files. Files of an earlier export to the same format are replaced, other files are kept.
     options
-        Of the format: `sdlcore.interop.saelens.write` and its like list them.
+        Options of the format; they are the keywords of `sdlcore.interop.saelens.write` and the other ``write``.
 
     Returns
     -------
@@ -41,9 +41,9 @@ def export(model: SparseCoder, to: str, folder: str | Path, /, **options: Any) -
     Raises
     ------
     RefusedError
-        If the library cannot compute what the dictionary does; the message says why and what to do.
+        If the library cannot express the dictionary; the message gives the reason and a remedy.
     ValueError
-        For an unknown format or option, or if the folder holds a dictionary in another format.
+        For an unknown format or option, or if the folder contains a dictionary in another format.
     """
     _, found = format_of(to)
     check_expressible(model, found)
@@ -52,14 +52,14 @@ def export(model: SparseCoder, to: str, folder: str | Path, /, **options: Any) -
 
 
 def export_set(models: Sequence[SparseCoder], to: str, folder: str | Path, **options: Any) -> Path:
-    """Write a dictionary for each layer of a language model, from the first on, as a set of circuit_tracer.
+    """Export dictionaries for all layers of a language model, in the order of the layers, as a circuit_tracer set.
 
-    Parameters, result and errors as `export`.
+    Parameters, result and errors are the same as for `export`.
     """
     name, found = format_of(to)
     if not found.is_set:
         sets = ", ".join(name for name, one in FORMATS.items() if one.is_set)
-        raise ValueError(f"{name} has a folder for each dictionary: export them one by one; sets are those of {sets}")
+        raise ValueError(f"{name} needs a folder for each dictionary: export them one by one; only {sets} takes sets")
     if not models:
         raise ValueError("a set needs a dictionary for each layer of the language model, found none")
     for layer, model in enumerate(models):
@@ -69,12 +69,12 @@ def export_set(models: Sequence[SparseCoder], to: str, folder: str | Path, **opt
 
 
 def refusal(model: SparseCoder, to: str) -> str | None:
-    """Return why a library cannot express a dictionary, and what to do; None if it can."""
+    """Return why a library cannot express a dictionary, and a remedy; None if it can."""
     return _refusal(model, format_of(to)[1])
 
 
 def check_settings(config: ModelConfig, to: str) -> None:
-    """Raise `RefusedError` if a library cannot express what a training with these settings would give."""
+    """Raise `RefusedError` if a library cannot express dictionaries that are trained with these settings."""
     _, found = format_of(to)
     sites = (1, 1) if config.pair == "crosscoder" else (1,)
     small = SparseCoder(replace(config, n_q=config.k or 1), sites, sites, torch.Generator())
@@ -83,7 +83,7 @@ def check_settings(config: ModelConfig, to: str) -> None:
 
 
 def check_expressible(model: SparseCoder, to: Format, where: str = "") -> None:
-    """Raise `RefusedError` if a library cannot express a dictionary, the message beginning with ``where``."""
+    """Raise `RefusedError` if a library cannot express a dictionary. The message begins with ``where``."""
     if reason := _refusal(model, to):
         raise _refused(model, to, reason, where)
 
@@ -102,7 +102,7 @@ def _refusal(model: SparseCoder, to: Format) -> str | None:
     if model.config.activation == "batchtopk" and state["sigma.threshold"] < 0:
         return "it has no threshold before its first training batch; train it"
     if broken := [name for name, value in state.items() if not value.isfinite().all()]:
-        return f"its {', '.join(broken)} hold NaN or infinity; train it anew, with a lower lr if it diverged"
+        return f"its {', '.join(broken)} contain NaN or infinity; train it again, with a lower lr if it diverged"
     return to.refusal(model)
 
 
@@ -115,13 +115,13 @@ def _check_options(to: Format, options: dict[str, Any]) -> None:
 
 
 def _write(to: Format, folder: Path, files: Files) -> Path:
-    """Write files, each whole or not at all. A folder that is not finished lacks the file that describes the others."""
+    """Write files, each atomically. An unfinished folder lacks the file that describes the others."""
     if folder.exists() and not folder.is_dir():
         raise ValueError(f"{folder}: is a file, expected a folder to write to")
     patterns = {pattern for one in FORMATS.values() for pattern in one.files} | {OURS}
     for path in sorted(folder.iterdir()) if folder.exists() else ():
         if path.name not in files and any(fnmatch(path.name, pattern) for pattern in patterns):
-            raise ValueError(f"{folder}: holds {path.name} of another dictionary; choose another folder")
+            raise ValueError(f"{folder}: contains {path.name} of another dictionary; choose another folder")
     *rest, last = files
     (folder / last).unlink(missing_ok=True)
     for name in (*rest, last):

@@ -1,6 +1,6 @@
-"""Tell where a dictionary lies and in which format, by the names of files.
+"""Locate dictionaries and detect their format by file names.
 
-Kept apart, since the pipeline asks it before anything heavy is loaded.
+A separate module, since the pipeline needs it before torch is loaded.
 """
 
 from pathlib import Path
@@ -17,22 +17,22 @@ FILES = {
     "sparsify": ("sae.safetensors", "cfg.json"),
     "circuit_tracer": ("layer_*.safetensors", "config.yaml"),
 }
-"""Names of the files that make a folder one of each format, or patterns; the last says what the others are."""
+"""Format -> names or patterns of the files in a folder; the last file describes the others."""
 READ = ("saelens", "dictionary_learning", "sparsify")
-"""Formats that are read."""
+"""Formats of other libraries that can be loaded."""
 OURS = "model.safetensors"
-"""What the dictionary of one of our runs is called."""
+"""File name of the dictionary in a run's folder."""
 PLAIN = (".safetensors", ".npz")
-"""How files of plain tensors end."""
+"""Suffixes of files of plain tensors."""
 RELEASE = (
     'if it is a SAELens release, write its repository and folder, load("OWNER/NAME", subfolder="FOLDER"), which the '
     "library's pretrained_saes.yaml lists as repo_id and path"
 )
-"""What to write for a name that only SAELens knows, such as gpt2-small-res-jb."""
+"""Advice for a name from SAELens' own list, such as gpt2-small-res-jb."""
 
 
 def locate(path: str | Path, subfolder: str = "", revision: str | None = None) -> Path:
-    """Return where a dictionary lies on this machine, fetched from the hub if need be; `load` says what these are."""
+    """Return the local path of a dictionary, after fetching it from the hub if needed; arguments as for `load`."""
     if is_hub_model(str(path)):
         from sdlcore.sources.language.hub import dictionary_snapshot  # takes an optional library
 
@@ -41,7 +41,7 @@ def locate(path: str | Path, subfolder: str = "", revision: str | None = None) -
         if not (found := path / subfolder).exists() or (found.is_dir() and not any(found.iterdir())):
             raise SourceError(
                 f"{name}: the hub's repository has no dictionary in {subfolder or 'its top folder'} ({_expected()}); "
-                "give the folder that has one as subfolder; for plain tensors, such as Gemma Scope's, name the file: "
+                "give its folder as subfolder; for plain tensors, such as Gemma Scope's, give the file: "
                 f'subfolder="{subfolder or "FOLDER"}/params.npz"'
             )
     elif revision is not None:
@@ -54,7 +54,7 @@ def locate(path: str | Path, subfolder: str = "", revision: str | None = None) -
 
 
 def _patterns(subfolder: str) -> list[str]:
-    """Return the files to fetch from a repository: those of all formats in a folder, or the one file that is named."""
+    """Return the files to fetch from a repository: all known file names in a folder, or the one file given."""
     if subfolder.endswith(PLAIN):
         return [subfolder]
     names = {name for found in READ for name in FILES[found]} | {OURS}
@@ -66,7 +66,7 @@ def _expected() -> str:
 
 
 def format_at(path: Path) -> str:
-    """Return the format of a file or folder by its name, or the names of the files in it."""
+    """Detect the format of a file by its name and metadata, or of a folder by the names of its files."""
     if path.is_file():
         return _format_of_file(path)
     if not path.is_dir():
@@ -76,17 +76,20 @@ def format_at(path: Path) -> str:
     if len(fitting) == 1:
         return fitting[0]
     if fitting:
-        raise SourceError(f"{path}: holds dictionaries in several formats; give format, one of {', '.join(fitting)}")
+        raise SourceError(f"{path}: contains dictionaries in several formats; give format, one of {', '.join(fitting)}")
     inside = sorted(found.name for found in path.iterdir() if found.is_dir() and any(found.glob("*.safetensors")))
     if inside:
-        raise SourceError(f"{path}: there are dictionaries in {listed(inside)}: give such a folder, {path / inside[0]}")
+        raise SourceError(
+            f"{path}: contains dictionaries in folders ({listed(inside)}); "
+            f"give a single folder, such as {path / inside[0]}"
+        )
     plain = [name for name in here if name.endswith(PLAIN)]
-    advice = f"; {listed(plain)} may hold plain tensors: give the file, and say how they are used" if plain else ""
-    raise SourceError(f"{path}: holds no dictionary in a format that is known ({_expected()}){advice}")
+    advice = f"; {listed(plain)} may contain plain tensors: give the file and their options" if plain else ""
+    raise SourceError(f"{path}: contains no dictionary in a known format ({_expected()}){advice}")
 
 
 def dictionary_files(path: Path, format: str) -> list[Path]:
-    """Return the files that a dictionary in a format is read from, at a file or folder of its own."""
+    """Return the files that contain the dictionary at a path, for a known format."""
     if format in FILES:
         folder = path.parent if path.is_file() else path
         return [folder / name for name in FILES[format]]
@@ -103,7 +106,7 @@ def _format_of_file(path: Path) -> str:
     if path.suffix == ".npz":
         return "tensors"
     if path.suffix != ".safetensors":
-        raise SourceError(f"{path}: is no dictionary by itself; give the folder that it belongs to")
+        raise SourceError(f"{path}: is not a whole dictionary; give the folder that it belongs to")
     try:
         with safe_open(path, "np") as file:
             return "sdlcore" if "sdlcore" in (file.metadata() or {}) else "tensors"
@@ -112,5 +115,5 @@ def _format_of_file(path: Path) -> str:
 
 
 def _formats_of(names: list[str]) -> list[str]:
-    """Return the formats that files of these names make, of those that are read."""
+    """Return the readable formats whose files are all among these names."""
     return [found for found in READ if set(FILES[found]) <= set(names)]

@@ -1,4 +1,4 @@
-"""Open dictionaries, ours and other libraries'."""
+"""Load dictionaries in sdlcore's and other libraries' formats."""
 
 import inspect
 from pathlib import Path
@@ -17,35 +17,36 @@ READABLE = ("sdlcore", *READ, "tensors")
 def load(
     path: str | Path, format: str | None = None, *, subfolder: str = "", revision: str | None = None, **options: Any
 ) -> SparseCoder:
-    """Open a dictionary, in evaluation mode, on the CPU. No code that comes with it is run.
+    """Load a dictionary, in evaluation mode, on the CPU. No code that comes with it is run.
 
     Parameters
     ----------
     path
-        A file, a folder, or OWNER/NAME at the Hugging Face hub where that is no path on this machine.
+        A file, a folder, or OWNER/NAME at the Hugging Face hub if no such local path exists.
     format
-        sdlcore, saelens, dictionary_learning, sparsify or tensors; None to tell by the names of files.
+        sdlcore, saelens, dictionary_learning, sparsify or tensors; None to detect it by file names.
     subfolder, revision
-        The folder in it that holds the dictionary, and the hub's branch, tag or commit.
+        Folder of the dictionary inside ``path``, and the hub's branch, tag or commit.
     options
-        Of plain tensors, which do not say how they are used: `sdlcore.interop.tensors.read` lists them.
+        Options for plain tensors, which do not describe how they are used; see `sdlcore.interop.tensors.read`.
 
     Raises
     ------
     ValueError
-        Naming the file, if it is damaged, of no format or of several, or computes what no model here does.
+        If the file is damaged, has no known format or several, or cannot be expressed here; the message names it.
     """
     if format is not None and format != "tensors":
         format = "sdlcore" if format == "sdlcore" else format_of(format)[0]
     if format is not None and format not in READABLE:
-        raise ValueError(f"{FORMATS[format].title} dictionaries are written, not read; expected {', '.join(READABLE)}")
+        title, readable = FORMATS[format].title, ", ".join(READABLE)
+        raise ValueError(f"{title} dictionaries can be written but not read; expected {readable}")
     found = locate(user_path(path), subfolder, revision)
     format = format or format_at(found)
     if format == "tensors":
         known = list(inspect.signature(tensors.read).parameters)[1:]
         _check_options(options, f"plain tensors have no option {{}}; expected some of {', '.join(known)}", known)
         return tensors.read(found, **options)
-    _check_options(options, f"{format} says by itself how a dictionary is used; leave out {{}}")
+    _check_options(options, f"options are only for plain tensors, but the format is {format}; leave out {{}}")
     if format == "sdlcore":
         return load_model(found / OURS if found.is_dir() else found)
     read = FORMATS[format].read

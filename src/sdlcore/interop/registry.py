@@ -1,4 +1,4 @@
-"""Formats by the names that users give."""
+"""Registry of export formats by name."""
 
 from sdlcore.interop import circuit_tracer, dictionary_learning, saelens, sparsify
 from sdlcore.interop.base import Format
@@ -12,12 +12,12 @@ FORMATS: dict[str, Format] = {
 
 
 def format_of(name: str) -> tuple[str, Format]:
-    """Return a format and its name here; ``name`` may be written as the library writes its own.
+    """Look up a format by name; return its canonical name and the format. Case and hyphens do not matter.
 
     Raises
     ------
     ValueError
-        Naming those that there are.
+        If the format is unknown; the message lists the known ones.
     """
     own = name.lower().replace("-", "_")
     if own not in FORMATS:

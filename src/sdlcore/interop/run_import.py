@@ -1,4 +1,4 @@
-"""Open one dictionary from a file, and leave the files of a run."""
+"""Import a dictionary from a file as a run."""
 
 import json
 import logging
@@ -24,23 +24,23 @@ from sdlcore.training.variance import batch_scores
 
 log = logging.getLogger(__name__)
 ROWS = 1024
-"""First samples of the store, which the only row of the history judges."""
+"""Number of samples from the start of the store on which the history's single row is computed."""
 
 
 def run_import(run: Run, config: ImportConfig, script: str) -> None:
-    """Open a dictionary and write it as a run's, with the checksums of its files and what they say of themselves.
+    """Load a dictionary and write it as a run, with the checksums and the metadata of its files.
 
     Parameters
     ----------
     run, config
-        Where the files go, and where the dictionary lies.
+        Paths of the run's files, and the location of the dictionary.
     script
-        File of the script that this is called from; its code counts as the run's.
+        The calling script; its code counts as the run's.
 
     Raises
     ------
     ValueError
-        If it cannot be opened, or is of other widths than the source.
+        If the dictionary cannot be loaded, or its dimensions differ from the source's.
     """
     found = locate(config.model, config.subfolder, config.revision)
     form = config.format or format_at(found)
@@ -52,7 +52,7 @@ def run_import(run: Run, config: ImportConfig, script: str) -> None:
 
 
 def _says(found: Path, form: str) -> Json:
-    """Return what the files say of the dictionary's making."""
+    """Return the metadata in the files about how the dictionary was made."""
     *_, last = dictionary_files(found, form)
     if form == "sdlcore":
         return load_provenance(last)
@@ -68,7 +68,7 @@ def _opened(run: Run, found: Path, form: str) -> SparseCoder:
         expected = pair_sites(pair, store.n_p, store.n_r)
         widths = model.input_sites, model.target_sites
         if widths != expected:
-            raise ValueError(f"{found}: a {kind_of(model)} of widths {widths}, but one for {run.store} has {expected}")
+            raise ValueError(f"{found}: is a {kind_of(model)} of widths {widths}, expected {expected} for {run.store}")
         x_p, x_r = (torch.from_numpy(x) for x in read_pair(store, pair, 0, ROWS))
     with History(sinks=[partial(csv_file, run.history)]) as history:
         row = {"step": 0, "samples": 0, **batch_scores(model, x_p, x_r), "seconds": 0}

@@ -1,6 +1,6 @@
-"""SAELens: a folder with ``cfg.json`` and ``sae_weights.safetensors``, as `SAE.load_from_disk` reads it (6.x).
+"""SAELens format (6.x): a folder with ``cfg.json`` and ``sae_weights.safetensors`` for `SAE.load_from_disk`.
 
-BatchTopK is written as JumpReLU with its threshold at every latent, as SAELens itself does for inference.
+BatchTopK is written as JumpReLU with the same threshold for every latent, as SAELens does for inference.
 """
 
 from collections.abc import Mapping
@@ -23,7 +23,7 @@ from sdlcore.storage.parsing import parsing
 
 _FILES = FILES["saelens"]
 VERSION = "6.0.0"
-"""The first release whose configuration this is."""
+"""The first SAELens release that uses this form of configuration."""
 _WRITTEN = {
     ("sae", "relu"): "standard",
     ("sae", "topk"): "topk",
@@ -43,22 +43,22 @@ _READ: dict[str, Activation] = {
     "skip_transcoder": "relu",
     "jumprelu_transcoder": "jumprelu",
     "jumprelu_skip_transcoder": "jumprelu",
-    # of checkpoints of its trainings
+    # only in checkpoints of trainings
     "batchtopk": "batchtopk",
     "matryoshka_batchtopk": "batchtopk",
 }
 _SCALE = "scaling_factor"
-"""A factor of each latent, which releases before 4.0 saved and which is one unless it was fitted afterwards."""
+"""Tensor with a factor for each latent, saved by releases before 4.0; all ones unless it was fitted afterwards."""
 _NORMALISATIONS = {
     "none": "",
-    "layer_norm": "it normalises each input by itself, which none here does",
-    "constant_norm_rescale": "it normalises each input by itself, which none here does",
+    "layer_norm": "it normalises each input separately, which is not supported",
+    "constant_norm_rescale": "it normalises each input separately, which is not supported",
     "expected_average_only_in": (
-        "its weights are for inputs times a factor that is not in the folder; fold the factor into them in SAELens "
+        "its inputs are scaled by a factor that is not in the folder; fold the factor into the weights in SAELens "
         "(sae.fold_activation_norm_scaling_factor) and save it again"
     ),
 }
-"""Values of ``normalize_activations`` that are not read, and why."""
+"""Value of ``normalize_activations`` -> why it is not supported; empty if it is."""
 
 
 def refusal(model: SparseCoder) -> str | None:
@@ -81,17 +81,17 @@ def write(
     hook_name_out: str = "",
     metadata: Mapping[str, Json] | None = None,
 ) -> Files:
-    """Return the files of a dictionary.
+    """Return the files for a dictionary.
 
     Parameters
     ----------
     model
         The dictionary.
     model_name, hook_name, hook_name_out
-        The language model and the hooks that inputs and a transcoder's targets come from, in TransformerLens' names.
-        SAELens opens the folder without. What it puts into a language model, or evaluates in one, needs them.
+        The language model, and the hooks of inputs and of a transcoder's targets, in TransformerLens' names. SAELens
+        loads the folder without them, but needs them to run or evaluate the dictionary in a language model.
     metadata
-        More that SAELens is to know, such as ``neuronpedia_id``.
+        Additional SAELens metadata, such as ``neuronpedia_id``.
     """
     config, weights = model.config, weights_of(model)
     architecture = _WRITTEN[config.pair, config.activation]
@@ -113,7 +113,7 @@ def write(
         "d_sae": n_q,
         "dtype": "float32",
         "device": "cpu",
-        # our encoder subtracts nothing
+        # sdlcore's encoder does not subtract the decoder bias
         "apply_b_dec_to_input": False,
         "normalize_activations": "none",
         "reshape_activations": "none",
@@ -133,18 +133,18 @@ def write(
 
 
 def read(folder: Path) -> SparseCoder:
-    """Open a folder: what `save_model` or `save_inference_model` wrote, or a checkpoint of a training."""
+    """Load a folder that `save_model` or `save_inference_model` wrote, or a training checkpoint."""
     weights, file = folder / _FILES[0], folder / _FILES[1]
     with parsing(folder, "a SAELens dictionary"):
         cfg = _current(Settings(file, read_object(file)))
         architecture = cfg.text("architecture")
         if architecture not in _READ:
             known = ", ".join(_READ)
-            raise SourceError(f"{file}: architecture {architecture!r} is not read; expected one of {known}")
+            raise SourceError(f"{file}: architecture {architecture!r} is not supported; expected one of {known}")
         normalisation = cfg.choice("normalize_activations", _NORMALISATIONS, "none")
         if reason := _NORMALISATIONS[normalisation]:
             raise SourceError(f"{file}: normalize_activations is {normalisation!r}: {reason}")
-        # hook_z lays the heads of an attention layer side by side, which is how inputs come here
+        # hook_z concatenates the heads of an attention layer, which is the layout of inputs here too
         cfg.choice("reshape_activations", ("none", "hook_z"), "none")
         state = read_safetensors(weights)
         shapes = _shapes(architecture)
@@ -154,12 +154,12 @@ def read(folder: Path) -> SparseCoder:
         check_shapes(weights, state, shapes, sizes, file.name)
         check_values(weights, state)
         if _SCALE in state and not (state.pop(_SCALE) == 1).all():
-            raise SourceError(f"{weights}: {_SCALE} holds numbers other than 1, which none here multiplies latents by")
+            raise SourceError(f"{weights}: {_SCALE} contains numbers other than 1; scaled latents are not supported")
         return _opened(state, cfg)
 
 
 def _shapes(architecture: str) -> dict[str, SHAPE]:
-    """Return the tensors of an architecture, with the names of their dimensions."""
+    """Return the tensor names of an architecture with the names of their dimensions."""
     d_out = "d_out" if "transcoder" in architecture else "d_in"
     shapes: dict[str, SHAPE] = {"W_enc": ("d_in", "d_sae"), "W_dec": ("d_sae", d_out), "b_dec": (d_out,)}
     biases = ("b_gate", "b_mag", "r_mag") if architecture == "gated" else ("b_enc",)
@@ -174,7 +174,7 @@ def _shapes(architecture: str) -> dict[str, SHAPE]:
 
 
 def from_state(state: Mapping[str, Tensor], cfg: Mapping[str, Any]) -> SparseCoder:
-    """Return a dictionary of its weights by name and its configuration, that of a training too."""
+    """Build a dictionary from SAELens weights by name and a configuration, which may be a training's."""
     return _opened(state, Settings("SAELens' configuration", cfg))
 
 
@@ -201,18 +201,18 @@ def _opened(state: Mapping[str, Tensor], cfg: Settings) -> SparseCoder:
 
 
 def _current(cfg: Settings) -> Settings:
-    """Return a configuration by the names that it has since 6.0."""
+    """Convert a configuration from before SAELens 6.0 to the names of 6.0."""
     values = {"architecture": "standard", **cfg.values}
     before_6 = "activation_fn" if "activation_fn" in cfg else "activation_fn_str"
     activation = cfg.text(before_6, "relu")
     if activation not in ("relu", "topk"):
-        raise SourceError(f"{cfg.where}: activation {activation!r} is not read; expected relu or topk")
+        raise SourceError(f"{cfg.where}: activation {activation!r} is not supported; expected relu or topk")
     if activation == "topk":
         values["architecture"] = "topk"
         if "activation_fn_kwargs" in cfg and "k" in (own := cfg.section("activation_fn_kwargs")):
             values["k"] = own.count("k")
     normalisation = values.get("normalize_activations")
-    if normalisation is None or normalisation is False:  # so releases before 6.0 wrote none
+    if normalisation is None or normalisation is False:  # releases before 6.0 wrote false or null for none
         values["normalize_activations"] = "none"
     elif normalisation is True:
         values["normalize_activations"] = "expected_average_only_in"

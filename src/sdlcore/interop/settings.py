@@ -1,4 +1,4 @@
-"""Settings of a run whose dictionary is opened from a file: one frozen dataclass, flat like those of `sdlcore.run`."""
+"""Settings of a run that imports its dictionary from a file: one flat, frozen dataclass as in `sdlcore.run`."""
 
 from dataclasses import dataclass
 from typing import ClassVar, Literal
@@ -8,27 +8,27 @@ from sdlcore.settings import FromJson, Json, Pair
 
 @dataclass(frozen=True)
 class ImportConfig(FromJson):
-    """The file of a dictionary of another library. Its settings are read from the file."""
+    """Location of a dictionary to import. The dictionary's settings are read from its file."""
 
     called: ClassVar[str] = "settings of an imported dictionary"
 
     model: str = ""
-    """Open this dictionary instead of training one (docs/exporting.md): a file, a folder, or OWNER/NAME at the hub."""
+    """Load this dictionary instead of training one (docs/exporting.md): a file, a folder, or OWNER/NAME at the hub."""
     format: Literal["sdlcore", "saelens", "dictionary_learning", "sparsify"] | None = None
-    """Its format: sdlcore, saelens, dictionary_learning or sparsify; None to tell by the names of files."""
+    """Its format: sdlcore, saelens, dictionary_learning or sparsify; None to detect it by file names."""
     subfolder: str = ""
-    """The folder in it that holds the dictionary."""
+    """Folder of the dictionary inside model."""
     revision: str | None = None
     """The hub's branch, tag or commit; None for the newest."""
 
     @property
     def pair(self) -> Pair:
-        """The one that needs nothing of a source: which it is, is known when it is opened, and checked then."""
+        """Always sae, which every source supports. The dictionary's own pair is checked when it is loaded."""
         return "sae"
 
     @property
     def sigma_parts(self) -> tuple[str, ...]:
-        """All activations, since any may be meant."""
+        """The modules of all activations, since the file may name any of them."""
         return ("sdlcore.interop.any_activation",)
 
     @property
@@ -37,5 +37,5 @@ class ImportConfig(FromJson):
         return self.sigma_parts
 
     def used(self) -> dict[str, Json]:
-        """Return the flat settings; all of them count."""
+        """Return the flat settings that identify the run: all of them."""
         return self.to_dict()

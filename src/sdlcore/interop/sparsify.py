@@ -1,7 +1,7 @@
-"""sparsify: a folder with ``cfg.json`` and ``sae.safetensors``, as `SparseCoder.load_from_disk` reads it (1.x).
+"""sparsify format (1.x): a folder with ``cfg.json`` and ``sae.safetensors`` for `SparseCoder.load_from_disk`.
 
-A folder named by its hook, such as ``layers.5.mlp``, opens in delphi too. Autoencoders subtract the decoder's bias from
-inputs, for which the encoder's bias makes up.
+delphi loads the folder too if it is named after its hook, such as ``layers.5.mlp``. sparsify's autoencoders subtract
+the decoder bias from inputs; the exported encoder bias compensates for this.
 """
 
 from collections.abc import Mapping
@@ -21,7 +21,7 @@ from sdlcore.text import listed
 
 _FILES = FILES["sparsify"]
 _ELSEWHERE = ("signed", "embed_skip", "gram_lookup", "jumprelu", "batch_topk", "sample_topk", "input_unit_norm")
-"""Settings of its other releases, and of forks that keep its files, by which a dictionary computes something else."""
+"""Settings of other releases and forks that change what a dictionary computes; not supported if true."""
 
 
 def refusal(model: SparseCoder) -> str | None:
@@ -37,7 +37,7 @@ def refusal(model: SparseCoder) -> str | None:
 
 
 def write(model: SparseCoder) -> Files:
-    """Return the files of a dictionary."""
+    """Return the files for a dictionary."""
     config, weights = model.config, weights_of(model)
     transcode = config.pair == "transcoder"
     if not transcode:
@@ -53,7 +53,7 @@ def write(model: SparseCoder) -> Files:
     n_q, n_p = weights.W_enc.shape
     cfg = {
         "activation": "topk",
-        # what counts is num_latents
+        # not used by sparsify, since num_latents is given
         "expansion_factor": max(1, n_q // n_p),
         "normalize_decoder": config.decoder_norm == "unit",
         "num_latents": n_q,
@@ -67,14 +67,14 @@ def write(model: SparseCoder) -> Files:
 
 
 def read(folder: Path) -> SparseCoder:
-    """Open a folder that its trainer, or `save_to_disk`, wrote."""
+    """Load a folder that sparsify's trainer or `save_to_disk` wrote."""
     weights, file = folder / _FILES[0], folder / _FILES[1]
     with parsing(folder, "a dictionary of sparsify"):
         cfg = Settings(file, read_object(file))
         if (activation := cfg.text("activation", "topk")) != "topk":
-            raise SourceError(f"{file}: activation {activation!r} is not read; expected topk")
+            raise SourceError(f"{file}: activation {activation!r} is not supported; expected topk")
         if other := [name for name in _ELSEWHERE if cfg.flag(name, False)]:
-            raise SourceError(f"{file}: is made with {listed(other)}, which none here does")
+            raise SourceError(f"{file}: sets {listed(other)}, which is not supported")
         shapes: dict[str, SHAPE] = {
             "encoder.weight": ("num_latents", "d_in"),
             "encoder.bias": ("num_latents",),
@@ -93,7 +93,7 @@ def read(folder: Path) -> SparseCoder:
 
 
 def from_state(state: Mapping[str, Tensor], k: int | None, transcode: bool = False) -> SparseCoder:
-    """Return a dictionary of its weights by name, its k, and whether it is a transcoder."""
+    """Build a dictionary from sparsify weights by name. A transcoder may be marked, or has ``W_skip``."""
     weights = Weights(
         W_enc=state["encoder.weight"],
         b_enc=state["encoder.bias"],

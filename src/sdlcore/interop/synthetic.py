@@ -1,7 +1,7 @@
-"""A bench in the form that SAELens evaluates dictionaries on synthetic data with.
+"""Adapt a bench to SAELens' evaluation on synthetic data.
 
-``sae_lens.synthetic.eval_sae_on_synthetic_data(sae, feature_dict, activations_generator, ...)`` asks little of its last
-two arguments: the features and what they make of coefficients, and coefficients. Nothing here imports SAELens.
+The classes serve as the arguments of ``sae_lens.synthetic.eval_sae_on_synthetic_data(sae, feature_dict,
+activations_generator, ...)``. They provide only the attributes and methods that it uses; SAELens is not imported.
 """
 
 import torch
@@ -14,7 +14,7 @@ from sdlcore.sources.bench.settings import BenchSource
 
 
 class FeatureVectors:
-    """What SAELens takes for a ``FeatureDictionary``.
+    """Stand-in for SAELens' ``FeatureDictionary``: the true features, and samples from coefficients.
 
     Parameters
     ----------
@@ -31,20 +31,20 @@ class FeatureVectors:
         self.feature_vectors = torch.from_numpy(W.T.copy())
 
     def __call__(self, coefficients: Tensor) -> Tensor:
-        """Return the samples (N x n_p) of coefficients (N x n)."""
+        """Return the samples (N x n_p) for coefficients (N x n)."""
         return coefficients @ self.feature_vectors
 
 
 class Coefficients:
-    """What SAELens takes for an ``ActivationGenerator``.
+    """Stand-in for SAELens' ``ActivationGenerator``: draws coefficients of a bench.
 
-    The number of a call names the stream that it draws from. So each call gives new samples, and two generators of one
-    bench give the same ones in the same order.
+    Each call draws from a stream named by the number of the call. So each call gives new samples, and two generators of
+    one bench give the same samples in the same order.
 
     Parameters
     ----------
     bench, W_p, seed
-        Settings, n_p x n features and seed of the bench.
+        Settings of the bench, its features (n_p x n), and its seed.
     """
 
     def __init__(self, bench: BenchSource, W_p: ndarray, seed: int) -> None:
@@ -64,7 +64,7 @@ def for_saelens(bench: BenchSource, W_p: ndarray, seed: int) -> tuple[FeatureVec
     Parameters
     ----------
     bench, W_p, seed
-        Settings, n_p x n features and seed of the bench.
+        Settings of the bench, its features (n_p x n), and its seed.
 
     Raises
     ------
@@ -73,12 +73,12 @@ def for_saelens(bench: BenchSource, W_p: ndarray, seed: int) -> tuple[FeatureVec
     """
     if bench.noise:
         raise RefusedError(
-            f"noise: SAELens cannot express a bench with noise {bench.noise:g}: its samples are coefficients times "
-            "features; draw the bench with noise 0"
+            f"noise: SAELens cannot express a bench with noise {bench.noise:g}, since its samples are coefficients "
+            "times features; draw the bench with noise 0"
         )
     if bench.n_r is not None:
         raise RefusedError(
-            f"n_r: SAELens cannot express a bench with a second representation (n_r={bench.n_r}): it evaluates "
-            "autoencoders alone; draw the bench without n_r"
+            f"n_r: SAELens cannot express a bench with a second representation (n_r={bench.n_r}), since it evaluates "
+            "only autoencoders; draw the bench without n_r"
         )
     return FeatureVectors(W_p), Coefficients(bench, W_p, seed)

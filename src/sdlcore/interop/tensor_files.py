@@ -1,6 +1,6 @@
-"""Read the weights of other libraries' dictionaries: which types and shapes count, and how much memory a file may take.
+"""Read weights of other libraries' dictionaries safely, with checks of types, shapes, values and memory use.
 
-The header is compared with the size of the file, and with the settings beside it, before memory is allocated.
+The header is compared with the file's size and with the settings beside the file before memory is allocated.
 """
 
 import pickletools
@@ -20,17 +20,17 @@ from sdlcore.storage.npy import read_header
 from sdlcore.text import listed, shown
 
 FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
-"""Types that weights may have."""
+"""Allowed types of weights."""
 INTEGERS = (torch.int8, torch.int16, torch.int32, torch.int64, torch.uint8)
-"""Types that numbers of latents, such as k, may have."""
+"""Allowed types of counts, such as k, besides `FLOATS`."""
 EXPANSION, ALLOWANCE = 20, 2**26
-"""Weights may take this many times their file's size and, since zeros in an .npz take nothing, these bytes besides."""
+"""Unpacked weights may be this many times larger than their file, plus these bytes, since .npz files pack zeros."""
 SHAPE = tuple[str, ...]
 """Names of a tensor's dimensions, such as ("d_in", "d_sae")."""
 
 
 def read_safetensors(path: Path) -> dict[str, Tensor]:
-    """Return all tensors of a safetensors file. Its library checks that the header describes the file's every byte."""
+    """Read all tensors of a safetensors file. The library checks that the header accounts for all of its bytes."""
     _require_file(path)
     with safe_open(path, "pt") as file:
         names = list(file.keys())
@@ -41,7 +41,7 @@ def read_safetensors(path: Path) -> dict[str, Tensor]:
 
 
 def read_npz(path: Path) -> dict[str, Tensor]:
-    """Return all arrays of an .npz file."""
+    """Read all arrays of an .npz file."""
     _require_file(path)
     size = path.stat().st_size
     with zipfile.ZipFile(path) as archive:
@@ -49,13 +49,13 @@ def read_npz(path: Path) -> dict[str, Tensor]:
         most = sum(member.file_size for member in members)
         if most > EXPANSION * size + ALLOWANCE:
             raise SourceError(
-                f"{path}: {size} bytes would unpack to {most}, which no weights do; save it again with np.savez"
+                f"{path}: {size} bytes would unpack to {most}, too many for weights; save it again with np.savez"
             )
         found: dict[str, Tensor] = {}
         for member in members:
             name = member.filename.removesuffix(".npy")
             if name in found:
-                raise SourceError(f"{path}: holds {shown(name)} twice; keep one")
+                raise SourceError(f"{path}: contains {shown(name)} twice; keep one")
             found[name] = _npz_member(path, archive, member, name)
     return found
 
@@ -66,75 +66,75 @@ def _npz_member(path: Path, archive: zipfile.ZipFile, member: zipfile.ZipInfo, n
         _check_shape(path, name, header.shape)
         if header.dtype.kind not in "fiub" or header.dtype.itemsize > 8:
             raise _wrong_type(path, name, header.dtype)
-        content = stream.read()  # to the end, where zipfile compares the checksum
+        content = stream.read()  # to the end, since zipfile verifies the checksum only there
     flat = np.frombuffer(content, header.dtype)
     values = flat.reshape(header.shape, order="F" if header.by_columns else "C")
     return torch.from_numpy(values.astype(header.dtype.newbyteorder("="), order="C"))
 
 
 def read_pickle(path: Path) -> dict[str, Tensor]:
-    """Return all tensors of a file that `torch.save` wrote from a state dict. No code in it is run.
+    """Read all tensors of a state dict that `torch.save` wrote. No code in the file is run.
 
     Raises
     ------
     ValueError
-        If it is no such file, or holds something other than tensors by name.
+        If `torch.save` did not write the file, or it contains something other than tensors by name.
     SourceError
-        If a tensor holds more numbers than the file does.
+        If a tensor contains more numbers than the file.
     """
     _require_file(path)
     sizes = _sizes(path)
-    # mapped, since otherwise torch believes the size that the pickle declares, and reads memory beyond the numbers
+    # memory-mapped, since otherwise torch trusts the size in the pickle and reads beyond the stored numbers
     state = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     if not isinstance(state, Mapping):
-        raise ValueError(f"{path.name} holds {type(state).__name__}, expected tensors by name")
+        raise ValueError(f"{path.name} contains a {type(state).__name__}, expected tensors by name")
     found, held_at = {}, dict[int, int]()
     for name, value in state.items():
         if not isinstance(name, str) or not isinstance(value, Tensor):
-            raise ValueError(f"{path.name} holds {type(value).__name__} as {shown(name)}, expected a tensor")
+            raise ValueError(f"{path.name} contains a {type(value).__name__} as {shown(name)}, expected a tensor")
         _check_shape(path, name, tuple(value.shape))
         storage = value.untyped_storage()
         stored, held = value.numel() * value.element_size(), storage.nbytes()
         held_at[storage.data_ptr()] = held
         if stored > held:
             raise SourceError(
-                f"{path}: {shown(name)} of shape {tuple(value.shape)} takes {stored} bytes, but the file holds {held} "
-                "of them (an expanded tensor); save it again after .contiguous()"
+                f"{path}: {shown(name)} of shape {tuple(value.shape)} takes {stored} bytes, but only {held} are in the "
+                "file (an expanded tensor); save it again after .contiguous()"
             )
         found[name] = value.detach()
     if [held for _, held in sorted(held_at.items())] != sizes:
-        raise ValueError(f"{path.name} declares other sizes of numbers than it holds")
+        raise ValueError(f"{path.name} declares tensor sizes that differ from the stored ones")
     if sum(value.numel() * value.element_size() for value in found.values()) > EXPANSION * path.stat().st_size:
-        raise ValueError(f"{path.name} names the same numbers {len(found)} times")
+        raise ValueError(f"{path.name} refers to the same numbers {len(found)} times")
     return {name: value.clone() for name, value in found.items()}
 
 
 def _sizes(path: Path) -> list[int]:
-    """Return the sizes of the storages in a file of `torch.save`, in their order.
+    """Return the sizes of the storages in a file that `torch.save` wrote, in their order.
 
-    Raises `ValueError` unless it is a zip file that is not compressed and whose pickle holds dense tensors alone.
+    Raises `ValueError` unless the file is an uncompressed zip whose pickle contains only dense tensors.
     """
     if not zipfile.is_zipfile(path):
-        raise ValueError(f"{path.name} is not the zip file that torch.save has written since torch 1.6")
+        raise ValueError(f"{path.name} is not a zip file as written by torch.save since torch 1.6")
     with zipfile.ZipFile(path) as archive:
         members = archive.infolist()
         if any(member.compress_type for member in members):
             raise ValueError(f"{path.name} is compressed, which torch.save never does")
         if sum(member.file_size for member in members) > path.stat().st_size:
-            raise ValueError(f"{path.name} declares more bytes than it has")
+            raise ValueError(f"{path.name} declares more bytes than its size")
         pickles = [member for member in members if member.filename.rpartition("/")[2] == "data.pkl"]
         for member in pickles:
             for operation, argument, _ in pickletools.genops(archive.read(member)):
                 if operation.name == "GLOBAL" and not _is_plain(str(argument)):
                     raise ValueError(
-                        f"{path.name} holds {shown(str(argument).replace(' ', '.'))}, expected dense tensors alone"
+                        f"{path.name} contains {shown(str(argument).replace(' ', '.'))}, expected only dense tensors"
                     )
         storages = [member for member in members if "/data/" in member.filename]
         return [member.file_size for member in sorted(storages, key=lambda member: member.header_offset)]
 
 
 def _is_plain(reference: str) -> bool:
-    """Tell whether "MODULE NAME" is part of a dense tensor, or of the dict that holds them."""
+    """Return whether "MODULE NAME" in a pickle belongs to a dense tensor, or to the dict of tensors."""
     module, _, name = reference.partition(" ")
     if module == "torch":
         return re.fullmatch(r"[A-Za-z0-9]+Storage", name) is not None or isinstance(
@@ -150,12 +150,12 @@ def _is_plain(reference: str) -> bool:
 
 
 def _require_file(path: Path) -> None:
-    if not path.is_file():  # opening a pipe would wait for somebody to write
+    if not path.is_file():  # opening a pipe would wait for a writer
         raise FileNotFoundError(f"{path.name}: no such file")
 
 
 def _check_shape(path: Path, name: str, shape: tuple[int, ...]) -> None:
-    if 0 in shape:  # which takes no bytes of a file, however large the other dimensions are
+    if 0 in shape:  # an empty tensor takes no bytes in a file, however large its other dimensions are
         raise SourceError(f"{path}: {shown(name)} is empty (shape {shape}), expected weights")
 
 
@@ -171,31 +171,31 @@ def check_shapes(
     Parameters
     ----------
     path
-        The file that they come from.
+        The file, for the message.
     tensors
-        By name.
+        Tensors by name.
     shapes
-        Names of the dimensions of each tensor that is checked.
+        Names of the dimensions of each tensor to check.
     sizes, said_by
-        Sizes of dimensions as far as the settings say them, and the name of that file.
+        Known sizes of dimensions from a settings file, and the name of that file.
     """
     known = dict(sizes or {})
     for name, dimensions in shapes.items():
         shape = tuple(tensors[name].shape)
         if not _agree(known, dimensions, shape):
             expected = ", ".join(f"{dimension} = {known.get(dimension, 'any')}" for dimension in dimensions)
-            source = f", as {said_by} says" if set(dimensions) & set(sizes or ()) else ""
+            source = f", as in {said_by}" if set(dimensions) & set(sizes or ()) else ""
             raise SourceError(f"{path}: {shown(name)} has shape {shape}, expected ({expected}){source}")
 
 
 def fits(tensors: Mapping[str, Tensor], shapes: Mapping[str, SHAPE]) -> bool:
-    """Tell whether the shapes of tensors agree with each other."""
+    """Return whether the shapes of tensors agree with each other."""
     known: dict[str, int] = {}
     return all(_agree(known, dimensions, tuple(tensors[name].shape)) for name, dimensions in shapes.items())
 
 
 def _agree(known: dict[str, int], dimensions: SHAPE, shape: tuple[int, ...]) -> bool:
-    """Return whether a shape agrees with the known sizes, and add its other sizes to them."""
+    """Return whether a shape agrees with the known sizes; add its new sizes to ``known``."""
     return len(shape) == len(dimensions) and all(
         known.setdefault(dimension, size) == size for dimension, size in zip(dimensions, shape, strict=True)
     )
@@ -207,32 +207,32 @@ def check_values(path: Path, tensors: Mapping[str, Tensor], counts: tuple[str, .
     Parameters
     ----------
     path
-        The file that they come from.
+        The file, for the message.
     tensors
-        By name.
+        Tensors by name.
     counts
-        Names of tensors of whole numbers above 0 instead.
+        Names of tensors that must contain whole numbers above 0 instead.
     """
     for name, value in tensors.items():
         if name in counts:
             _check_count(path, name, value)
         elif value.dtype not in FLOATS:
             raise _wrong_type(path, name, value.dtype)
-        elif not value.float().isfinite().all():  # as float32, in which they are computed with
-            raise SourceError(f"{path}: {shown(name)} holds NaN, infinity or numbers too large for float32")
+        elif not value.float().isfinite().all():  # checked in float32, the type of all computations
+            raise SourceError(f"{path}: {shown(name)} contains NaN, infinity or numbers too large for float32")
 
 
 def _check_count(path: Path, name: str, value: Tensor) -> None:
     if value.dtype not in (*INTEGERS, *FLOATS) or not ((value > 0) & (value == value.round())).all():
         raise SourceError(
-            f"{path}: {shown(name)} holds {value.flatten()[:3].tolist()} of type {_name(value.dtype)}, "
+            f"{path}: {shown(name)} contains {value.flatten()[:3].tolist()} of type {_name(value.dtype)}, "
             "expected whole numbers above 0"
         )
 
 
 def _wrong_type(path: Path, name: str, found: Any) -> SourceError:
     known = ", ".join(map(_name, FLOATS))
-    return SourceError(f"{path}: {shown(name)} holds {_name(found)}, expected weights of type {known}")
+    return SourceError(f"{path}: {shown(name)} contains {_name(found)}, expected weights of type {known}")
 
 
 def _name(dtype: Any) -> str:
@@ -242,8 +242,10 @@ def _name(dtype: Any) -> str:
 def check_names(
     path: Path, tensors: Mapping[str, Any], expected: set[str], optional: frozenset[str] = frozenset()
 ) -> None:
-    """Raise `SourceError` unless a file has exactly the expected tensors: others would change the dictionary."""
+    """Raise `SourceError` unless a file contains all expected tensors and no unknown ones, besides optional ones."""
     if missing := expected - tensors.keys():
-        raise SourceError(f"{path}: lacks the tensors {listed(sorted(missing))}; it has {listed(sorted(tensors))}")
+        raise SourceError(f"{path}: lacks the tensors {listed(sorted(missing))}, found {listed(sorted(tensors))}")
     if unknown := tensors.keys() - expected - optional:
-        raise SourceError(f"{path}: has tensors {listed(sorted(unknown))}, which are not understood")
+        raise SourceError(
+            f"{path}: contains unknown tensors {listed(sorted(unknown))}, expected {listed(sorted(expected))}"
+        )

@@ -1,5 +1,6 @@
-"""Plain tensors: a safetensors file or an .npz with W_enc, W_dec and, where there are any, b_enc, b_dec, threshold,
-W_skip. The file does not say how they are used, so that the caller has to."""
+"""Load plain tensors: a safetensors or .npz file with W_enc, W_dec and optionally b_enc, b_dec, threshold, W_skip.
+
+The file does not describe how the tensors are used, so the caller gives options."""
 
 from pathlib import Path
 from typing import Literal
@@ -27,7 +28,7 @@ from sdlcore.text import listed
 
 
 class UnsaidError(SourceError):
-    """Plain tensors do not say how they are used, and nobody else does; the message names the option to give."""
+    """An option is needed to load plain tensors; the message names it."""
 
 
 Layout = Literal["by_latent", "saelens", "linear"]
@@ -37,7 +38,7 @@ _LAYOUTS: dict[Layout, dict[str, SHAPE]] = {
     "linear": {"W_enc": ("n_q", "n_p"), "W_dec": ("n_r", "n_q")},
 }
 _BESIDE: dict[str, SHAPE] = {"b_enc": ("n_q",), "b_dec": ("n_r",), "W_skip": ("n_r", "n_p")}
-"""Tensors that a file need not have, and their dimensions in every layout."""
+"""Optional tensors, and their dimensions in every layout."""
 _NAMES = {name.lower(): name for name in ("W_enc", "W_dec", "b_enc", "b_dec", "threshold", "W_skip", "k")}
 
 
@@ -51,28 +52,28 @@ def read(
     apply_b_dec_to_input: bool = False,
     layout: Layout | None = None,
 ) -> SparseCoder:
-    """Open plain tensors.
+    """Load a dictionary from plain tensors.
 
     Parameters
     ----------
     file
-        A safetensors file or an .npz. Its W_skip is n_r x n_p in every layout, as all libraries that have one keep it.
+        A safetensors or .npz file. Its W_skip is n_r x n_p in every layout, as in all libraries with a W_skip.
     activation
-        relu, jumprelu, topk or batchtopk; None for jumprelu where there is a threshold.
+        relu, jumprelu, topk or batchtopk; None for jumprelu if there is a threshold.
     k, threshold
-        Where the file does not hold them. A single threshold counts for all latents.
+        Values that the file does not contain. A single threshold applies to all latents.
     pair
-        sae or transcoder; None for sae where inputs and targets have one width and there is no W_skip.
+        sae or transcoder; None for sae if inputs and targets have the same width and there is no W_skip.
     apply_b_dec_to_input
         Subtract b_dec from inputs.
     layout
-        by_latent: W_enc is n_q x n_p, W_dec n_q x n_r; saelens: W_enc is n_p x n_q; linear, as of nn.Linear: W_dec is
-        n_r x n_q. None to tell by the shapes.
+        by_latent: W_enc is n_q x n_p and W_dec is n_q x n_r; saelens: W_enc is n_p x n_q; linear, as in nn.Linear:
+        W_dec is n_r x n_q. None to detect it by the shapes.
     """
     with parsing(file, "plain tensors of a dictionary"):
         if file.is_dir():
             inside = sorted(path.name for path in file.iterdir() if path.suffix in PLAIN)
-            raise SourceError(f"{file}: is a folder; give the file in it that holds the tensors ({listed(inside)})")
+            raise SourceError(f"{file}: is a folder; give the file with the tensors ({listed(inside)})")
         said = Settings("plain tensors", {"k": k, "threshold": threshold, "apply_b_dec_to_input": apply_b_dec_to_input})
         k = said.count("k") if "k" in said else None
         threshold = said.number("threshold") if "threshold" in said else None
@@ -84,23 +85,23 @@ def read(
         W_enc, W_dec = _by_latent(file, named, layout)
         n_q, n_p, n_r = len(W_enc), W_enc.shape[1], W_dec.shape[1]
         if threshold is not None and "threshold" in named:
-            raise SourceError(f"{file}: holds a threshold of its own; leave {threshold:g} out")
+            raise SourceError(f"{file}: contains a threshold; leave out threshold {threshold:g}")
         limit = named.get("threshold", None if threshold is None else torch.tensor(float(threshold)))
         activation = activation or ("jumprelu" if limit is not None else None)
         if activation is None:
-            raise UnsaidError(f"{file}: does not say its activation; give activation, such as topk with k")
+            raise UnsaidError(f"{file}: does not contain its activation; give activation, such as topk with k")
         if activation == "gated":
-            raise SourceError(f"{file}: gated is more than plain tensors; save it in a library's format")
+            raise SourceError(f"{file}: gated is not supported for plain tensors; save it in a library's format")
         if activation in ("topk", "batchtopk"):
             k = int(named["k"].reshape(())) if k is None and "k" in named else k
             if k is None:
-                raise UnsaidError(f"{file}: does not say its k; give k, which activation {activation} needs")
+                raise UnsaidError(f"{file}: does not contain k; give k, which activation {activation} needs")
         if threshold is not None and activation not in ("jumprelu", "batchtopk"):
-            raise SourceError(f"{file}: activation {activation} has no threshold; leave {threshold:g} out")
+            raise SourceError(f"{file}: activation {activation} has no threshold; leave out threshold {threshold:g}")
         if "threshold" in named and activation not in ("jumprelu", "batchtopk"):
-            raise SourceError(f"{file}: holds a threshold, which activation {activation} has none of; give jumprelu")
+            raise SourceError(f"{file}: contains a threshold, but activation {activation} has none; give jumprelu")
         if activation in ("jumprelu", "batchtopk") and limit is None:
-            raise UnsaidError(f"{file}: does not say its threshold; give threshold, which {activation} needs")
+            raise UnsaidError(f"{file}: does not contain a threshold; give threshold, which {activation} needs")
         weights = Weights(
             W_enc=W_enc,
             b_enc=named.get("b_enc", torch.zeros(n_q)),
@@ -116,13 +117,13 @@ def read(
 
 
 def _named(file: Path, found: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Return tensors by our names; upper and lower case, which libraries do not agree on, count as one."""
+    """Return tensors by sdlcore's names, ignoring case, since libraries write names in different case."""
     named: dict[str, Tensor] = {}
     for name, value in found.items():
         ours = _NAMES.get(name.lower(), name)
         if ours in named:
             both = [other for other in found if _NAMES.get(other.lower()) == ours]
-            raise SourceError(f"{file}: has {' and '.join(both)}, which mean the same here; keep one")
+            raise SourceError(f"{file}: contains {' and '.join(both)}, which mean the same; keep one")
         named[ours] = value
     check_names(file, named, {"W_enc", "W_dec"}, frozenset(_NAMES.values()))
     return named
@@ -140,7 +141,7 @@ def _threshold(file: Path, activation: Activation, limit: Tensor | None, n_q: in
 
 
 def _by_latent(file: Path, named: dict[str, Tensor], layout: Layout | None) -> tuple[Tensor, Tensor]:
-    """Return encoder and decoder with a row for each latent."""
+    """Return encoder (n_q x n_p) and decoder (n_q x n_r), a row for each latent."""
     if layout is not None and layout not in _LAYOUTS:
         raise SourceError(f"layout must be one of {', '.join(_LAYOUTS)}, found {layout!r}")
     beside = {name: shape for name, shape in _BESIDE.items() if name in named}
@@ -148,9 +149,9 @@ def _by_latent(file: Path, named: dict[str, Tensor], layout: Layout | None) -> t
         fitting = [name for name, shapes in _LAYOUTS.items() if fits(named, shapes | beside)]
         shapes = f"W_enc {tuple(named['W_enc'].shape)}, W_dec {tuple(named['W_dec'].shape)}"
         if not fitting:
-            raise SourceError(f"{file}: {shapes} do not fit each other and the biases")
+            raise SourceError(f"{file}: the shapes of {shapes} and the biases do not match")
         if len(fitting) > 1:
-            raise UnsaidError(f"{file}: {shapes} fit more than one layout; give layout, one of {', '.join(fitting)}")
+            raise UnsaidError(f"{file}: {shapes} match several layouts; give layout, one of {', '.join(fitting)}")
         layout = fitting[0]
     check_shapes(file, named, _LAYOUTS[layout] | beside)
     enc, dec = (_LAYOUTS[layout][name][0] == "n_q" for name in ("W_enc", "W_dec"))

@@ -1,4 +1,4 @@
-"""Convert between other libraries' weights and a `SparseCoder` with the same latents and reconstructions."""
+"""Convert weights between other libraries and `SparseCoder`, with the same latents and reconstructions."""
 
 from dataclasses import dataclass, replace
 
@@ -10,41 +10,42 @@ from sdlcore.run import Activation, ModelConfig
 from sdlcore.settings import Pair
 
 _SMALLEST_NORM = 1e-8
-"""Norm that a decoder row counts as having at least, as in SAELens: a row of zeros has no direction."""
+"""Lower bound of a decoder row's norm when dividing by it, as in SAELens; a row of zeros has no direction."""
 
 
 @dataclass(frozen=True)
 class Weights:
-    """A dictionary in the form that other libraries keep it in.
+    """Weights of a dictionary in a form that covers all supported libraries.
 
         x_hat = sigma((x - shift) W_enc^T + b_enc) W_dec + b_dec + x W_skip
 
-    Encoder and decoder have a row for each latent: n_q x n_p and n_q x n_r.
+    The encoder is n_q x n_p and the decoder n_q x n_r, with a row for each latent.
     """
 
     W_enc: Tensor
     b_enc: Tensor
-    """n_q; of gated that of the gate."""
+    """n_q; for gated, the bias of the gate."""
     W_dec: Tensor
     b_dec: Tensor
     """n_r."""
     shift: Tensor | None = None
-    """n_p: what is subtracted from inputs, b_dec in most libraries; None for nothing."""
+    """n_p: subtracted from inputs; b_dec in most libraries, None for nothing."""
     threshold: Tensor | None = None
-    """jumprelu: n_q; batchtopk: 0-d. One below zero counts as zero: no library lets a negative latent pass."""
+    """jumprelu: n_q; batchtopk: a scalar. A threshold below zero counts as zero, since no library allows negative
+    latents."""
     log_scale: Tensor | None = None
-    """n_q, gated: logarithm of the magnitude's encoder over the gate's."""
+    """n_q, gated: logarithm of the ratio of the magnitude's encoder row to the gate's."""
     b_magnitude: Tensor | None = None
-    """n_q, gated: the magnitude's own bias."""
+    """n_q, gated: the bias of the magnitude."""
     W_skip: Tensor | None = None
-    """n_p x n_r: the linear path of a transcoder that has one."""
+    """n_p x n_r: the skip connection of a transcoder; None for none."""
 
     def by_decoder_norms(self) -> "Weights":
-        """Return the dictionary with unit decoder rows whose latents are this one's times the norms of its rows.
+        """Return an equivalent dictionary with unit decoder rows; each latent is multiplied by its row's former norm.
 
-        So do libraries that select latents, and hold a threshold against them, in units of reconstructions.
+        Some libraries select latents and compare thresholds after this rescaling.
         """
-        # not in half precision, in which many files are: products rounded to it would select other latents
+        # float64, since many files are in half precision, and products rounded to that would select other latents
         W_enc, b_enc, W_dec = self.W_enc.double(), self.b_enc.double(), self.W_dec.double()
         norms = W_dec.norm(dim=1).clamp(min=_SMALLEST_NORM)
         return replace(
@@ -55,8 +56,7 @@ class Weights:
         )
 
     def shifted(self, shift: Tensor | None) -> "Weights":
-        """Return the same dictionary for inputs that have ``shift`` (n_p) subtracted: the encoder's biases make up for
-        it."""
+        """Return an equivalent dictionary that subtracts ``shift`` (n_p) from inputs, by changing encoder biases."""
         change = torch.zeros_like(self.b_enc, dtype=torch.float64)
         for sign, vector in ((1, shift), (-1, self.shift)):
             if vector is not None:
@@ -69,21 +69,21 @@ class Weights:
 
 @torch.no_grad()
 def sparse_coder(weights: Weights, activation: Activation, k: int | None, pair: Pair = "sae") -> SparseCoder:
-    """Return a dictionary as our model, in evaluation mode.
+    """Build a `SparseCoder` from weights, in evaluation mode.
 
     Parameters
     ----------
     weights
-        The dictionary.
+        The weights; they are copied.
     activation, k
-        Its sigma, and the number of active latents where that keeps one.
+        The activation, and its number of active latents for topk and batchtopk.
     pair
         sae or transcoder.
 
     Raises
     ------
     ValueError
-        If weights are missing, do not fit each other or are not finite.
+        If weights are missing, have inconsistent shapes or are not finite.
     """
     n_q, n_p = weights.W_enc.shape
     skip = weights.W_skip is not None
@@ -97,10 +97,10 @@ def sparse_coder(weights: Weights, activation: Activation, k: int | None, pair: 
         state["sigma.threshold"] = weights.threshold.clamp(min=0)
     if plain.log_scale is not None and plain.b_magnitude is not None:
         state["sigma.log_scale"] = plain.log_scale
-        # ours is the difference from what the gate's bias amounts to
+        # sdlcore's offset is the difference from the scaled bias of the gate
         state["sigma.offset"] = plain.b_magnitude.double() - plain.log_scale.double().exp() * plain.b_enc.double()
     own = model.state_dict()
-    # JumpReLU keeps where its thresholds started, which says something of trainings here alone
+    # JumpReLU's initial thresholds are only known, and only needed, for sdlcore's own trainings
     missing = own.keys() - state.keys() - {"sigma.start"}
     if missing:
         raise ValueError(f"{', '.join(sorted(missing))} missing, expected the weights of activation {activation}")
@@ -111,14 +111,14 @@ def sparse_coder(weights: Weights, activation: Activation, k: int | None, pair: 
             raise ValueError(f"{name} has shape {tuple(value.shape)}, expected {tuple(own[name].shape)}")
         if not value.isfinite().all():
             raise ValueError(f"{name} holds NaN or infinity")
-    # copies: what goes on training must not change what was taken from it
+    # copies, so that further training of the other library's model does not change this one
     model.load_state_dict(own | {name: value.detach().float().clone() for name, value in state.items()})
     return model.eval()
 
 
 @torch.no_grad()
 def weights_of(model: SparseCoder) -> Weights:
-    """Return the weights of one of our models, float32 on the CPU, which share no memory with it or each other."""
+    """Return copies of a model's weights, float32 on the CPU; no two share memory."""
     state = {name: value.detach().cpu().float().clone() for name, value in model.state_dict().items()}
     log_scale, b_magnitude = state.get("sigma.log_scale"), None
     if log_scale is not None:

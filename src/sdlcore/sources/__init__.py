@@ -1,1 +1,1 @@
-"""Fill activation stores from the bench, language models, images and files."""
+"""Sources of activations: fill stores from benches, language models, images, files and plugins."""

@@ -1,8 +1,8 @@
-"""Walk folders of images or texts: the files to take, and the others with the reason.
+"""List the files in folders of images or texts, and skipped files with the reason.
 
-Links: the folder itself may be one, and a link to a file inside the folder is that file. Links that lead out of the
-folder and links to folders are not followed, since what lies elsewhere would stand in stores and figures under a name
-of this folder.
+The folder itself may be a link. A link to a file inside the folder counts as that file. Links to folders, and links
+that lead out of the folder, are not followed: otherwise files from elsewhere would appear in stores and figures under
+names in this folder.
 """
 
 import os
@@ -19,14 +19,14 @@ NO_FILE = "not a regular file"
 
 
 class Skipped(NamedTuple):
-    """What was left out.
+    """A file or folder that was skipped.
 
     Attributes
     ----------
     path
-        Relative to the folder.
+        Path relative to the folder.
     reason
-        Why.
+        Why it was skipped.
     """
 
     path: str
@@ -34,16 +34,16 @@ class Skipped(NamedTuple):
 
 
 class Found(NamedTuple):
-    """What stands in a folder or in one below it.
+    """An entry of a folder, at any depth.
 
     Attributes
     ----------
     path
-        Relative to the folder, with forward slashes.
+        Path relative to the folder, with forward slashes.
     size
-        In bytes; -1 where the system does not say, as of links to nothing: opening it will say why.
+        Size in bytes; -1 if unknown, as for broken links, whose error appears when they are opened.
     reason
-        Why it is not taken, or None.
+        Why it is skipped, or None.
     folder
         Whether it is a folder, or a link to one.
     """
@@ -55,12 +55,12 @@ class Found(NamedTuple):
 
 
 def link_out(kind: str) -> str:
-    """Return the reason for which a link is not followed that leads out of an image or a text folder."""
+    """Return the reason to skip a link that leads out of an image or text folder."""
     return f"a link that leads out of the {kind} folder"
 
 
 def is_folder(path: str | Path) -> bool:
-    """Return whether there is a folder at a path, or a link to one. One that cannot be looked at is none."""
+    """Return whether a path is a folder, or a link to one; False if it cannot be accessed."""
     try:
         return Path(path).is_dir()
     except OSError:
@@ -68,7 +68,7 @@ def is_folder(path: str | Path) -> bool:
 
 
 def is_regular(path: str | Path) -> bool:
-    """Return whether there is a regular file at a path, or a link to one. Opening a pipe, say, would wait for ever."""
+    """Return whether a path is a regular file, or a link to one. Opening a pipe, for example, would wait forever."""
     try:
         return Path(path).is_file()
     except OSError:
@@ -76,16 +76,16 @@ def is_regular(path: str | Path) -> bool:
 
 
 def walk(root: str | Path, kind: str, start: str = "") -> Iterator[Found]:
-    """Yield everything below a folder, in no order and however deep it lies; folders too, but for ``start``.
+    """Yield all files and folders below a folder, at any depth and in no particular order, without ``start`` itself.
 
     Parameters
     ----------
     root
         The folder.
     kind
-        image or text: what it is a folder of.
+        image or text, for messages.
     start
-        A folder in it to look into, relative to it; all of it if empty.
+        Subfolder to start in, relative to ``root``; empty for all of ``root``.
     """
     inside = os.path.realpath(root)
     if start and (Path(root) / start).is_symlink():
@@ -110,18 +110,18 @@ def walk(root: str | Path, kind: str, start: str = "") -> Iterator[Found]:
 def sort_out(
     found: Iterable[Found], called: Callable[[str], bool], against: Callable[[Found], str | None]
 ) -> tuple[list[Found], list[Skipped]]:
-    """Return the files of a folder that are taken, and what is skipped of it; both sorted by path.
+    """Split the entries of a folder into files to use and skipped entries, both sorted by path.
 
     Parameters
     ----------
     found
-        What `walk` yields.
+        Entries from `walk`.
     called
-        Whether a path is that of an image or a text by its name. What is not is none of either.
+        Returns whether a path has the name of an image or a text. Files with other names are neither used nor skipped.
     against
-        Why a file or a folder is not taken, or None.
+        Returns why an entry is skipped, or None.
 
-    A folder that is called like a file is skipped, too, where nothing in it is taken.
+        A folder with the name of a file is reported as skipped if none of its files is used.
     """
     found = sorted(found)
     taken = [entry for entry in found if not entry.folder and called(entry.path) and against(entry) is None]
@@ -143,7 +143,7 @@ def _look_at(entry: os.DirEntry[str], path: str, inside: str, kind: str) -> Foun
     try:
         status = entry.stat()
     except OSError as error:
-        if entry.is_dir(follow_symlinks=False):  # which its folder says; its own path may be too long
+        if entry.is_dir(follow_symlinks=False):  # known from the listing, even if the entry's path is too long
             return _unreadable(path, error, entry.path)
         status = None
     folder = status is not None and stat.S_ISDIR(status.st_mode)

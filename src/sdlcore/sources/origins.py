@@ -1,4 +1,4 @@
-"""Tell whether stores were made by the settings that their source still has."""
+"""Check whether stores were made with the current settings of their source."""
 
 from collections.abc import Iterable
 
@@ -8,9 +8,9 @@ from sdlcore.settings import FromJson
 
 
 def were_made_by(stores: Iterable[str], source: FromJson) -> bool:
-    """Tell whether all of a source's stores are there, and were made by just these settings, so from these files.
+    """Return whether all stores of a source exist and were made with exactly these settings.
 
-    What a store does not say counts as another origin.
+    A store without recorded settings counts as made with others.
     """
     return all(_was_made_by(store, source) for store in stores)
 
@@ -19,5 +19,5 @@ def _was_made_by(store: str, source: FromJson) -> bool:
     try:
         found = provenance_of_rows(store).get("source")
         return isinstance(found, dict) and type(source).from_dict(found) == source
-    except (OSError, StoreError, ValueError, TypeError):  # none there, a damaged one, one of other settings
+    except (OSError, StoreError, ValueError, TypeError):  # missing, damaged or made with other settings
         return False

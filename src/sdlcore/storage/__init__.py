@@ -1,1 +1,1 @@
-"""Write files whole or not at all, add checksums, note what made them, and digest code."""
+"""Write files atomically, add checksums, record provenance, and digest source code."""

@@ -1,7 +1,8 @@
 """Safetensors and JSON files that carry a CRC-32 of their content.
 
-safetensors checks shapes, not contents: a flipped bit of a weight gives another weight. So the metadata hold one entry:
-a description as JSON, with the key ``crc32``, the checksum of the rest of the description and of all tensors.
+safetensors checks shapes but not contents, so a flipped bit in a weight goes unnoticed. These files add one entry to
+the metadata: a description as JSON. Its key ``crc32`` is the checksum of the rest of the description and of all
+tensors.
 """
 
 import json
@@ -21,13 +22,13 @@ if TYPE_CHECKING:
     import torch
 
 Tensors: TypeAlias = "Mapping[str, np.ndarray | torch.Tensor]"
-"""By name; torch tensors on the CPU."""
+"""Arrays or torch tensors by name; torch tensors are on the CPU."""
 
 
 def with_checksum(content: Mapping[str, Json], more: Iterable[bytes | memoryview] = ()) -> dict[str, Json]:
-    """Return content for JSON with a ``crc32``: the checksum of itself and of more bytes.
+    """Return ``content`` with a ``crc32`` entry: the checksum of the content, as JSON, and of ``more`` bytes.
 
-    An earlier ``crc32`` is replaced: content is intact if this changes nothing.
+    An existing ``crc32`` is replaced. To verify content, compare its ``crc32`` with the returned one.
     """
     rest = {key: value for key, value in content.items() if key != "crc32"}
     crc = zlib.crc32(json.dumps(rest, sort_keys=True).encode())
@@ -39,28 +40,28 @@ def with_checksum(content: Mapping[str, Json], more: Iterable[bytes | memoryview
 def write_with_checksum(
     path: str | Path, tensors: Tensors, description: Mapping[str, Json], entry: str = "provenance"
 ) -> None:
-    """Write tensors and their description, with a checksum of both, as one safetensors file, whole or not at all.
+    """Write tensors, their description and a checksum of both as one safetensors file, atomically.
 
     Parameters
     ----------
     path
         File to make or replace.
     tensors
-        All of numpy, or all of torch and contiguous.
+        Tensors by name: all NumPy arrays, or all contiguous torch tensors.
     description
-        Goes into the metadata. All of it is one entry, since safetensors writes several in random order, and equal
-        contents should be equal files.
+        JSON object for the metadata. It is stored as one entry, since safetensors writes several entries in random
+        order, and equal contents should give equal files.
     entry
-        Name of that entry.
+        Name of the metadata entry.
     """
     kept: dict[str, Any] = {
         name: np.ascontiguousarray(values) if isinstance(values, np.ndarray) else values
         for name, values in tensors.items()
     }
     arrays = all(isinstance(values, np.ndarray) for values in kept.values())
-    # torch only for its tensors, since importing it takes a second
+    # torch is imported only for torch tensors, since importing it takes a second
     save_file = import_module(f"safetensors.{'numpy' if arrays else 'torch'}").save_file
-    # as it will be read: keys that were numbers are text then
+    # the checksum covers the description as it will be read: JSON turns numeric keys into text
     described = with_checksum(json.loads(json.dumps(description)), _contents(kept))
     with atomic_path(path) as part:
         save_file(kept, part, metadata={entry: json.dumps(described, sort_keys=True)})
@@ -69,12 +70,12 @@ def write_with_checksum(
 def read_with_checksum(
     path: str | Path, entry: str = "provenance", framework: Literal["np", "pt"] = "np"
 ) -> tuple[dict[str, Json], dict[str, Any]]:
-    """Return the description and the tensors that `write_with_checksum` wrote.
+    """Read the description and the tensors from a file that `write_with_checksum` wrote.
 
     Raises
     ------
     ValueError
-        If the file is not one of these, or damaged; the message names it.
+        If the file is damaged or was not written by `write_with_checksum`; the message names it.
     """
     try:
         with safe_open(path, framework) as file:
@@ -87,16 +88,17 @@ def read_with_checksum(
         intact = description["crc32"] == with_checksum(description, _contents(tensors))["crc32"]
     except (ValueError, LookupError, AttributeError, TypeError, RecursionError) as error:
         raise ValueError(
-            f"{path}: a safetensors file, but not one of sdlcore's, or damaged: no checksum in its metadata ({entry})"
+            f"{path}: a safetensors file that is damaged or was not written by sdlcore: its metadata ({entry}) lack a "
+            "checksum"
         ) from error
     if not intact:
-        raise ValueError(f"{path}: is damaged: its numbers or their description are not what was written; make it anew")
+        raise ValueError(f"{path}: is damaged: its content does not match its checksum; create the file again")
     del description["crc32"]
     return description, tensors
 
 
 def _contents(tensors: Tensors) -> Iterator[bytes | memoryview]:
-    """Yield the names, shapes and numbers of tensors."""
+    """Yield the name, shape and bytes of each tensor, for a checksum."""
     for name in sorted(tensors):
         yield f"{name} {tuple(tensors[name].shape)}".encode()
         yield _bytes(tensors[name])
@@ -104,7 +106,7 @@ def _contents(tensors: Tensors) -> Iterator[bytes | memoryview]:
 
 def _bytes(values: Any) -> memoryview:
     if not isinstance(values, np.ndarray):
-        import torch  # only here: reading anchors needs no torch
+        import torch  # imported here, since reading anchors needs no torch
 
         values = values.detach().contiguous().reshape(-1).view(torch.uint8).numpy()
     return np.ascontiguousarray(values).reshape(-1).view(np.uint8).data

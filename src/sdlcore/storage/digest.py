@@ -1,11 +1,11 @@
-"""Digests of source code: the statements of a script and of what it imports. Comments and docstrings do not count.
+"""Digests of source code: the statements of a script and of its imports, without comments and docstrings.
 
-A name that a lazy package gives (`sdlcore`, `sdlcore.pipeline`) counts as the module that its stub takes the name from,
-so a script depends on the names that it imports, not on everything that the package offers.
+A name imported from a lazy package (`sdlcore`, `sdlcore.pipeline`) counts as the module that the package's stub imports
+it from. So a script depends on the names that it imports, not on the whole package.
 
-Some modules are imported by names in settings: activations, loss terms, solvers, other libraries. Which of them a run
-uses, its settings say (``parts``), and only those count. Modules that declare settings do not count: whoever takes a
-digest has the settings themselves beside it. The version does not count either, so a release alone reruns nothing.
+Some modules are imported by a name in the settings: activations, loss terms, solvers, other libraries. Only the modules
+that a run's settings name (``parts``) count. Modules that declare settings do not count, because callers compare the
+settings themselves next to the digest. The version does not count either, so a release alone reruns nothing.
 """
 
 import ast
@@ -24,35 +24,36 @@ DECLARATIONS = (
     "sdlcore/interop/settings.py",
     "sdlcore/version.py",
 )
-"""Modules that only declare settings of runs, the answers to unknown names, or the version. The modules of sources are
-not among them, because they also read references."""
+"""Modules that only declare settings of runs, answers to unknown settings, or the version. Modules that declare
+settings of sources are not listed, because they also read references."""
 
 
 HOME, PACKAGE = Path(__file__).parents[2], Path(__file__).parents[1].name
-"""The folder that this package lies in, and its name: beside an installed one lie all other libraries."""
+"""The folder that contains this package, and the package's name. For an installed package, the folder also contains all
+other libraries."""
 
 
 def source_digest(script: Path, root: Path, parts: Iterable[str] = ()) -> str:
-    """Return a digest of the statements of ``script`` and of each module below ``root`` that it imports, at any depth.
+    """Return a digest of the statements of ``script`` and of all modules below ``root`` that it imports, at any depth.
 
-    Imports are read from the source, wherever in it they stand; nothing is executed. Packages on the way to a module
-    count too, as Python runs their ``__init__``. Of a module with a stub (``.pyi``), which loads its names lazily, a
-    name counts as the module that the stub takes it from.
+    Imports are read from anywhere in the source; nothing is executed. Parent packages of a module count too, since
+    Python runs their ``__init__``. If a module has a stub (``.pyi``), which loads names lazily, a name counts as the
+    module that the stub imports it from.
 
     Parameters
     ----------
     script
         A Python file.
     root
-        Folder that packages are imported from, e.g. ``src``.
+        The folder to import packages from, e.g. ``src``.
     parts
-        Modules that it imports by names in its settings, e.g. ``sdlcore.model.activations.topk``; and the paths of
-        plugins' files, which count with what they import of ours and from beside them.
+        Modules that the script imports by names in its settings, e.g. ``sdlcore.model.activations.topk``, and paths of
+        plugin files. A plugin counts with the modules that it imports from this package and from its own folder.
 
     Raises
     ------
     ModuleNotFoundError
-        If one of ``parts`` is no module below ``root``.
+        If one of ``parts`` is not a module below ``root``.
     """
     digest = hashlib.sha256()
     for name, path in imported_sources(script, root, parts).items():
@@ -61,9 +62,9 @@ def source_digest(script: Path, root: Path, parts: Iterable[str] = ()) -> str:
 
 
 def imported_sources(script: Path, root: Path, parts: Iterable[str] = ()) -> dict[str, Path]:
-    """Return ``script`` and the files of all modules under ``root`` that it imports, directly or not, but declarations.
+    """Return the files of ``script`` and of all modules below ``root`` that it imports, except `DECLARATIONS`.
 
-    With the files of plugins, and what they import. By their names, sorted by these.
+    Files of plugins and their imports are included. Keys are the files' names in a digest, sorted.
     """
     declarations = {root / name for name in DECLARATIONS}
     found: dict[Path, Path] = {}
@@ -92,14 +93,14 @@ def imported_sources(script: Path, root: Path, parts: Iterable[str] = ()) -> dic
 
 
 def _name(path: Path, beside: Path, root: Path) -> str:
-    """Return what a file is called in a digest, wherever checkouts and plugins lie."""
+    """Return a file's name in a digest, which does not depend on where checkouts and plugins are."""
     if beside != root:
         return f"plugin {path.relative_to(beside).as_posix()}"
     return (path.relative_to(root) if path.is_relative_to(root) else Path(path.name)).as_posix()
 
 
 def _folder_of(path: Path) -> Path:
-    """Return the folder that the module of a file is imported from: that of its package, where it is in one."""
+    """Return the folder that a file's module is imported from: the parent of its top-level package, if it is in one."""
     folder = path.parent
     while (folder / "__init__.py").is_file():
         folder = folder.parent
@@ -107,13 +108,13 @@ def _folder_of(path: Path) -> Path:
 
 
 def _is_installed_apart(name: str, path: Path, beside: Path) -> bool:
-    """Tell whether a plugin imports from another package that is installed beside it: a library, with a version."""
+    """Return whether an installed plugin imports from another package, which is then a library with its own version."""
     own = path.relative_to(beside).parts[0].removesuffix(".py")
     return beside.name in ("site-packages", "dist-packages") and name.partition(".")[0] != own
 
 
 def _imports(path: Path, root: Path) -> Iterator[str]:
-    """Yield the dotted names that a file imports. What is imported *from* a module may be a module itself."""
+    """Yield the dotted names that a file imports. A name imported *from* a module may be a module itself."""
     for module, level, names in _read(path.read_bytes(), str(path))[0]:
         base = module
         if level:
@@ -124,12 +125,12 @@ def _imports(path: Path, root: Path) -> Iterator[str]:
         yield from (f"{base}.{name}" if base else name for name in names)
 
 
-# Parsing is what takes time, and scripts of a pipeline share most modules; by the text, since a file may be edited.
-# Trees are not kept: walking through all of them, the garbage collector took twice as long as parsing.
+# Cached because parsing is slow and scripts of a pipeline share most modules. The key includes the text, since a file
+# may be edited. Trees are not cached: with many of them, the garbage collector took twice as long as parsing.
 @cache
 def _read(text: bytes, name: str) -> tuple[list[tuple[str, int, list[str]]], str]:
-    """Return a source's import statements (from where, how many packages up, which names), and its digest."""
-    tree = ast.parse(text, name)  # bytes: by UTF-8 or the encoding that the file names, in every locale
+    """Return a source's import statements (module, relative level, names) and its digest."""
+    tree = ast.parse(text, name)  # bytes, so that the encoding does not depend on the locale
     imports = []
     for node in _statements(tree.body):
         if isinstance(node, ast.Import):
@@ -142,7 +143,7 @@ def _read(text: bytes, name: str) -> tuple[list[tuple[str, int, list[str]]], str
 
 
 def _statements(body: list[Any]) -> Iterator[Any]:
-    """Yield statements, and those within them at any depth. Expressions, which are most of a tree, hold none."""
+    """Yield statements and their nested statements, at any depth. Expressions contain no statements."""
     for node in body:
         yield node
         for field in ("body", "orelse", "finalbody", "handlers", "cases"):
@@ -150,10 +151,10 @@ def _statements(body: list[Any]) -> Iterator[Any]:
 
 
 def _flatten(value: Any, parts: list[str]) -> None:
-    """Append a syntax tree as text to ``parts``, without strings that stand alone as statements.
+    """Append a syntax tree as text to ``parts``, without docstrings and other string statements.
 
-    Not by `ast.dump` or `ast.unparse`, which write one tree in several ways, by the version of Python: empty fields,
-    which versions add, are left out.
+    The text does not depend on the version of Python, unlike that of `ast.dump` and `ast.unparse`: empty fields, which
+    new versions add, are left out.
     """
     if isinstance(value, ast.AST):
         parts.append(f"({type(value).__name__}")
@@ -177,17 +178,17 @@ def _is_docstring(node: Any) -> bool:
 
 @cache
 def _behind(name: str, root: Path) -> list[str]:
-    """Return where the stub of a lazy module takes ``module.name`` from; empty for names of modules without a stub."""
+    """Look up in a lazy module's stub where it imports ``module.name`` from; empty if there is no stub."""
     module, _, attribute = name.rpartition(".")
     base = root.joinpath(*module.split("."))
     stubs = [stub for stub in (base / "__init__.pyi", base.with_suffix(".pyi")) if stub.is_file()] if module else []
     return [found for stub in stubs for found in _imports(stub, root) if found.rpartition(".")[2] == attribute]
 
 
-# a plan asks for the same names dozens of times; modules do not come and go while one process makes it
+# Cached because a plan looks up the same names dozens of times, and modules do not change while one process plans.
 @cache
 def _files(name: str, root: Path) -> list[Path]:
-    """Return the files that importing ``name`` runs: packages on the way and the module itself."""
+    """Return the files that importing ``name`` runs: the parent packages and the module itself."""
     parts = name.split(".")
     bases = [root.joinpath(*parts[:depth]) for depth in range(1, len(parts) + 1)]
     paths = [path for base in bases for path in (base / "__init__.py", base.with_name(f"{base.name}.py"))]

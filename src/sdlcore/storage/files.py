@@ -1,4 +1,4 @@
-"""Write files whole or not at all, and note what made them."""
+"""Write files atomically, and record their provenance."""
 
 import csv
 import errno
@@ -20,15 +20,16 @@ from sdlcore.storage.private import private_folder
 
 @contextmanager
 def atomic_path(path: str | Path) -> Iterator[Path]:
-    """Give a path in a private folder beside ``path`` to write to; move the file there when the block ends well.
+    """Yield a temporary path to write to, and move the file to ``path`` when the block ends without an exception.
 
-    A process that is killed inside the block leaves ``path`` as it was, absent or old. What it had written stays beside
-    it until the next one on this machine writes ``path``. Of several that write it at once, the last one wins.
+    The temporary file is in a private folder beside ``path``. A process that is killed inside the block leaves ``path``
+    unchanged; its temporary file stays until the next process on this machine writes ``path``. If several processes
+    write ``path`` at once, the last one wins.
 
     Raises
     ------
     OSError
-        Naming ``path``, if the disk is full.
+        If the disk is full; the message names ``path``.
     """
     path = Path(path)
     with naming_a_full_disk(path), private_folder(path) as private:
@@ -37,7 +38,7 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
             yield part
         file = os.open(path.name, os.O_RDONLY | os.O_NOFOLLOW, dir_fd=private.descriptor)
         try:
-            os.fchmod(file, private.mode)  # some writers make files that only their owner can read
+            os.fchmod(file, private.mode)  # some writers create files that only their owner can read
             os.fsync(file)
         finally:
             os.close(file)
@@ -46,9 +47,9 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
 
 @contextmanager
 def atomic_folder(path: str | Path) -> Iterator[Path]:
-    """Give a new folder to fill, which becomes ``path`` when the block ends without an exception.
+    """Yield a new folder to fill, and move it to ``path`` when the block ends without an exception.
 
-    Nothing but an empty folder may be there. As for `atomic_path`, a kill leaves nothing at ``path``.
+    ``path`` must not exist, or be an empty folder. A process that is killed inside the block leaves ``path`` unchanged.
     """
     path = Path(path)
     with naming_a_full_disk(path), private_folder(path) as private:
@@ -60,7 +61,7 @@ def atomic_folder(path: str | Path) -> Iterator[Path]:
 
 
 def _move(folder: int, path: Path) -> None:
-    """Move a finished file or folder out of its private folder; OSError naming ``path`` alone."""
+    """Move a finished file or folder out of its private folder. An OSError names ``path``, not the temporary file."""
     try:
         os.replace(path.name, path, src_dir_fd=folder)
     except OSError as error:
@@ -69,7 +70,7 @@ def _move(folder: int, path: Path) -> None:
 
 @contextmanager
 def _called(path: Path, part: Path) -> Iterator[None]:
-    """Let an error over an unfinished file name the file that is being written."""
+    """Replace the name of the temporary file in an OSError by ``path``."""
     try:
         yield
     except OSError as error:
@@ -80,11 +81,11 @@ def _called(path: Path, part: Path) -> Iterator[None]:
 
 @contextmanager
 def naming_a_full_disk(path: str | Path) -> Iterator[None]:
-    """Let an error of a disk that is full say for what, which libraries that write files leave out."""
+    """Add the path and a remedy to the error of a full disk, since libraries that write files leave them out."""
     try:
         yield
     except Exception as error:
-        # of safetensors and of HDF5
+        # the messages of safetensors and HDF5
         said = re.search(r"\(os error (\d+)\)|\berrno = (\d+)", str(error))
         code = getattr(error, "errno", None) or (said and int(said[1] or said[2]))
         if code not in (errno.ENOSPC, errno.EDQUOT) or getattr(error, "filename", None) not in (None, str(path)):
@@ -93,12 +94,12 @@ def naming_a_full_disk(path: str | Path) -> Iterator[None]:
 
 
 def check_writable(folder: str | Path) -> None:
-    """Write 64 KiB into a folder, which is made where it is missing, and remove them again.
+    """Check that a folder is writable: create it if it is missing, write 64 KiB to it and remove them again.
 
     Raises
     ------
     OSError
-        Naming the folder and what to do, if they cannot be written.
+        If the test fails; the message names the folder and a remedy.
     """
     try:
         Path(folder).mkdir(parents=True, exist_ok=True)
@@ -106,20 +107,20 @@ def check_writable(folder: str | Path) -> None:
             file.write(bytes(1 << 16))
     except OSError as error:
         why = os.strerror(error.errno) if error.errno else str(error)
-        remedy = "make room" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "make it a folder that can be written"
+        remedy = "make room" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "choose a folder that can be written"
         raise OSError(error.errno, f"{why}: {remedy}, and run this again", str(folder)) from error
 
 
 def write_text(path: str | Path, text: str) -> None:
-    """Write text as UTF-8, whole or not at all."""
+    """Write text as UTF-8, atomically."""
     with atomic_path(path) as part:
         part.write_text(text, encoding="utf-8")
 
 
 def write_json(path: str | Path, content: Any) -> None:
-    """Write ``content`` as indented JSON, whole or not at all. NaN and infinity are refused: they are not JSON.
+    """Write ``content`` as indented JSON, atomically; ValueError for NaN and infinity, which are not JSON.
 
-    A list of numbers takes one line, so that a thousand of them stay readable and small.
+    A list of numbers is written on one line, so that long lists stay readable and small.
     """
     text = json.dumps(content, indent=2, allow_nan=False)
     text = re.sub(r"\[\n\s+([-+.\deE,\s]+?)\s+\]", lambda numbers: f"[{' '.join(numbers[1].split())}]", text)
@@ -127,11 +128,11 @@ def write_json(path: str | Path, content: Any) -> None:
 
 
 def write_rows(path: str | Path, rows: Iterable[Sequence[str]]) -> None:
-    """Write a CSV file, whole or not at all, that `read_rows` reads back, whatever line breaks its cells hold."""
+    """Write a CSV file, atomically. `read_rows` reads the same cells back, including line breaks in them."""
     with atomic_path(path) as part, part.open("w", newline="", encoding="utf-8") as file:
         plain = csv.writer(file, lineterminator="\n")
         quoted = csv.writer(file, lineterminator="\n", quoting=csv.QUOTE_ALL)
-        for row in rows:  # of what ends lines, csv quotes only what it ends them by itself
+        for row in rows:  # csv quotes a cell with its own line terminator, but not one with "\r"
             (quoted if any("\r" in cell for cell in row) else plain).writerow(row)
 
 
@@ -148,12 +149,12 @@ def sha256_of(path: str | Path) -> str:
 
 
 def provenance(script: str | Path, parts: Iterable[str] = (), **facts: Any) -> dict[str, Any]:
-    """Return the provenance of a file: ``facts`` (configuration, seed, ...), code and versions of libraries.
+    """Return the provenance of a file: ``facts`` (configuration, seed, ...), a code digest and library versions.
 
-    The digest of the code stands for this package, so that a release that changes nothing here makes nothing anew.
+    The digest replaces the version of this package, so a release that leaves the relevant code alone reruns nothing.
 
-    ``script`` is the file whose code, with all of this package that it imports, made it; ``parts`` are modules that it
-    imports by names in its settings.
+    ``script`` is the script that creates the file; ``parts`` are modules that it imports by names in its settings
+    (`sdlcore.storage.digest.source_digest`).
     """
     code = source_digest(Path(script), Path(__file__).parents[2], parts)
     versions = {"python": platform.python_version()}

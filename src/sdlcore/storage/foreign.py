@@ -1,8 +1,7 @@
-"""Read settings that another library wrote as JSON, each as one type.
+"""Read typed settings from JSON files of other libraries.
 
 Python accepts nearly anything as a number or a flag: ``int(2.9)`` is 2, ``int(True)`` is 1, and ``bool("false")`` is
-true. A value of another type than its library writes is refused instead, in one sentence that names the file and the
-key.
+true. Here a value of an unexpected type raises an error that names the file and the key.
 """
 
 import json
@@ -16,16 +15,16 @@ from sdlcore.text import shown
 
 
 def read_object(path: Path) -> dict[str, Any]:
-    """Return the object that a JSON file holds.
+    """Read the JSON object in a file.
 
     Raises
     ------
     OSError
-        If it is no regular file.
+        If the path is not a regular file.
     SourceError
-        If it holds something other than an object, or names a key twice.
+        If the file contains something other than an object, or a key twice.
     """
-    if not path.is_file():  # opening a pipe would wait for somebody to write
+    if not path.is_file():  # opening a pipe would wait for a writer
         raise FileNotFoundError(f"{path.name}: no such file")
 
     def each_key_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -33,26 +32,26 @@ def read_object(path: Path) -> dict[str, Any]:
         if len(found) < len(pairs):
             names = [name for name, _ in pairs]
             twice = next(name for name in names if names.count(name) > 1)
-            raise SourceError(f"{path}: has the key {shown(twice)} twice in one object; leave one out")
+            raise SourceError(f"{path}: contains the key {shown(twice)} twice in one object; remove one")
         return found
 
     content = json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=each_key_once)
     if not isinstance(content, dict):
-        raise SourceError(f"{path}: holds {type(content).__name__}, expected an object")
+        raise SourceError(f"{path}: contains a {type(content).__name__}, expected a JSON object")
     return content
 
 
 class Settings:
-    """Typed access to an object of settings.
+    """Typed access to a JSON object of settings. Each method raises SourceError for a value of another type.
 
     Parameters
     ----------
     where
-        The file, or what else an error should name.
+        The file, or another origin, that errors name.
     values
         The object.
     within
-        Path of the object in the file, which errors put before a key.
+        Path of the object in the file, such as ``trainer.``; errors put it before a key.
     """
 
     def __init__(self, where: Path | str, values: Mapping[str, Any], within: str = "") -> None:
@@ -63,14 +62,14 @@ class Settings:
         return self.values.get(key) is not None
 
     def text(self, key: str, default: str | None = None) -> str:
-        """Return a text. Without a default, the key has to be there."""
+        """Return a string. Without a default, the key is required."""
         value = self._value(key, default, "text")
         if not isinstance(value, str):
             raise self.refused(key, "text")
         return value
 
     def choice(self, key: str, choices: Iterable[str], default: str) -> str:
-        """Return one of several texts."""
+        """Return one of several strings."""
         value = self.values.get(key, default)
         if value not in (known := list(choices)):
             raise self.refused(key, f"one of {', '.join(known)}")
@@ -84,7 +83,7 @@ class Settings:
         return value
 
     def count(self, key: str, default: int | None = None, least: int = 1) -> int:
-        """Return a whole number. JSON has one type of numbers, so that 64.0 counts as 64."""
+        """Return a whole number of at least ``least``. 64.0 counts as 64, since JSON has only one type of numbers."""
         expected = f"a whole number of at least {least}"
         value = self._value(key, default, expected)
         if isinstance(value, bool) or not isinstance(value, int | float) or value != value // 1 or value < least:
@@ -99,18 +98,18 @@ class Settings:
         return float(value)
 
     def counts(self, *keys: str) -> dict[str, int]:
-        """Return those of several whole numbers that are there."""
+        """Return whole numbers by key, for the keys that are present."""
         return {key: self.count(key) for key in keys if key in self}
 
     def section(self, key: str) -> "Settings":
-        """Return an object within this one."""
+        """Return a nested object."""
         value = self._value(key, None, "an object")
         if not isinstance(value, dict):
             raise self.refused(key, "an object")
         return Settings(self.where, value, f"{self.within}{key}.")
 
     def refused(self, key: str, expected: str) -> SourceError:
-        """Return the error for a value that was not expected."""
+        """Return the error for an unexpected value."""
         value = shown(repr(self.values.get(key)))
         return SourceError(f"{self.where}: {self.within}{key} is {value}, expected {expected}")
 

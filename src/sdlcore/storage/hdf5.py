@@ -1,7 +1,7 @@
-"""Find datasets of an HDF5 file whose numbers are not all in it, before anything reads them.
+"""Find HDF5 datasets with missing data before anything reads them.
 
-HDF5 reads what is missing as fill values, mostly zeros: sources of virtual datasets, external files, chunks that were
-never written. A chunk that is stored as, or unpacks to, too few bytes ends with whatever was in memory.
+HDF5 reads missing data as fill values, mostly zeros: sources of virtual datasets, external files, chunks that were
+never written. A chunk that is stored as, or unpacks to, too few bytes ends with random memory contents.
 """
 
 import math
@@ -16,11 +16,11 @@ import h5py
 DEFLATE, SHUFFLE, FLETCHER32 = h5py.h5z.FILTER_DEFLATE, h5py.h5z.FILTER_SHUFFLE, h5py.h5z.FILTER_FLETCHER32
 LZF = h5py.h5z.FILTER_LZF
 FILTERS = {DEFLATE: "gzip", LZF: "lzf", SHUFFLE: "shuffle", FLETCHER32: "fletcher32"}
-"""Ways to pack chunks whose size after unpacking can be known."""
+"""Compression filters whose unpacked size can be computed."""
 
 
 def data_elsewhere(dataset: h5py.Dataset) -> str | None:
-    """Return where a dataset's data lie if not in its file, for the end of a sentence, or None."""
+    """Describe where a dataset's data are if not in its file, for the end of a sentence; else None."""
     if dataset.external:
         files = [name for name, _, _ in dataset.external]
     elif dataset.is_virtual:
@@ -32,11 +32,11 @@ def data_elsewhere(dataset: h5py.Dataset) -> str | None:
         str(file) if file == "." or (folder / file.replace("%%", "%")).is_file() else f"{file}, which is missing"
         for file in dict.fromkeys(files)
     ]
-    return f"has its data in other places ({'; '.join(listed) or 'none at all'})"
+    return f"keeps its data outside the file ({'; '.join(listed) or 'nowhere'})"
 
 
 def never_written(dataset: h5py.Dataset) -> str | None:
-    """Return how much of a dataset was never written, for the end of a sentence, or None. Virtual ones have no data."""
+    """Describe how much of a dataset was never written, for the end of a sentence; None if complete or virtual."""
     if dataset.is_virtual or not dataset.size:
         return None
     if dataset.chunks is None:
@@ -50,7 +50,7 @@ def never_written(dataset: h5py.Dataset) -> str | None:
 
 
 def short_chunk(dataset: h5py.Dataset) -> str | None:
-    """Return the size of a chunk that is not whole, for the end of a sentence, or None; packed ones are not checked."""
+    """Describe an unpacked chunk with too few bytes, for the end of a sentence, or None; see `short_packed_chunk`."""
     if dataset.chunks is None or filters(dataset):
         return None
     expected = _chunk_bytes(dataset)
@@ -60,13 +60,13 @@ def short_chunk(dataset: h5py.Dataset) -> str | None:
 
 
 def unknown_packing(dataset: h5py.Dataset) -> str | None:
-    """Return a filter of a dataset that `short_packed_chunk` cannot undo, for the end of a sentence, or None."""
+    """Name a filter of a dataset that `short_packed_chunk` cannot undo, for the end of a sentence, or None."""
     unknown = [name for code, name in filters(dataset) if code not in FILTERS]
     return f"is packed by {unknown[0]}" if unknown else None
 
 
 def short_packed_chunk(dataset: h5py.Dataset, start: int, stop: int) -> str | None:
-    """Return the size of a chunk of rows ``start:stop`` that unpacks to too few bytes, as a sentence's end, or None."""
+    """Describe a chunk of rows ``start:stop`` that unpacks to too few bytes, for the end of a sentence, or None."""
     packing = filters(dataset)
     if dataset.chunks is None or not packing:
         return None
@@ -96,18 +96,18 @@ def _lzf_bytes(packed: bytes) -> int:
     at = found = 0
     while at < len(packed):
         control, at = packed[at], at + 1
-        if control < 32:  # so many bytes and one follow as they are
+        if control < 32:  # control + 1 bytes follow uncompressed
             found, at = found + control + 1, at + control + 1
             continue
         length = control >> 5
         if length == 7 and at < len(packed):
             length, at = length + packed[at], at + 1
-        found, at = found + length + 2, at + 1  # repeated from before
+        found, at = found + length + 2, at + 1  # a repetition of earlier bytes
     return found
 
 
 def _chunk_bytes(dataset: h5py.Dataset) -> int:
-    """Return the bytes of a chunk in the file, where a string is its length, the address of a heap and a number."""
+    """Return the bytes of a chunk in the file, where a string is stored as its length, a heap address and an index."""
     size: int = dataset.id.get_type().get_size()
     if h5py.check_vlen_dtype(dataset.dtype) or (h5py.check_string_dtype(dataset.dtype) and dataset.dtype.kind == "O"):
         size = 4 + dataset.file.id.get_create_plist().get_sizes()[0] + 4
@@ -115,16 +115,16 @@ def _chunk_bytes(dataset: h5py.Dataset) -> int:
 
 
 def filters(dataset: h5py.Dataset) -> list[tuple[int, str]]:
-    """Return the filters that pack a dataset's chunks, by number and name, in the order of packing."""
+    """Return the number and name of each filter that packs a dataset's chunks, in the order of packing."""
     made = dataset.id.get_create_plist()
     found = [made.get_filter(number) for number in range(made.get_nfilters())]
     return [(code, name.decode(errors="replace")) for code, _, _, name in found]
 
 
 def datasets(file: h5py.File) -> Iterator[str]:
-    """Yield the names of the datasets in an HDF5 file, each once, however deep; no link is followed.
+    """Yield the name of each dataset in an HDF5 file once, at any depth, without following soft or external links.
 
-    h5py's own visits take time by the square of the depth.
+    h5py's own visitors take time quadratic in the depth.
     """
     waiting: list[tuple[str, h5py.Group]] = [("", file)]
     seen = {_address(file)}

@@ -1,6 +1,7 @@
-"""Read rows of arrays in files without mapping them into memory, and notice that a file changes meanwhile.
+"""Read rows of arrays from files without memory mapping, and detect files that change meanwhile.
 
-Whoever reads mapped memory whose file became shorter is killed by SIGBUS, and sees numbers that are written meanwhile.
+With memory mapping, a file that becomes shorter kills the reader by SIGBUS, and a file that is overwritten changes
+numbers that were already read.
 """
 
 import math
@@ -14,7 +15,7 @@ from numpy.lib import format as npy
 
 
 class Header(NamedTuple):
-    """Shape and type of the numbers in an .npy file, from its header."""
+    """Shape, memory order and type of the array in an .npy file, from its header."""
 
     shape: tuple[int, ...]
     by_columns: bool
@@ -26,13 +27,13 @@ class Header(NamedTuple):
 
 
 def read_header(stream: IO[bytes], size: int) -> Header:
-    """Read the header of an .npy file of so many bytes; ValueError if it does not fit that size."""
+    """Read the header of an .npy file of ``size`` bytes; ValueError if it does not match that size."""
     version = npy.read_magic(stream)
-    # version 3 says 2 in another encoding, which concerns names of fields alone
+    # version 3 differs from 2 only in the encoding of field names
     later = npy.read_array_header_2_0
     read = {(1, 0): npy.read_array_header_1_0, (2, 0): later, (3, 0): later}.get(version)
     if read is None:
-        raise ValueError(f"version {version} of the npy format is not known")
+        raise ValueError(f"version {version} of the npy format is not supported")
     header = Header(*read(stream))
     if header.dtype.hasobject:
         raise ValueError("it holds Python objects, which are not loaded; save numbers, or names by .astype(str)")
@@ -45,18 +46,18 @@ def read_header(stream: IO[bytes], size: int) -> Header:
 
 
 class Numbers:
-    """An array in an open file. Slices of rows are read when they are asked for.
+    """An array in an open file. Indexing reads rows from the file.
 
-    A file that is written to after it was opened is refused by the next read, which every read checks after it has its
-    numbers: by size and time of the last change, which file systems count in steps of some milliseconds. Replacing the
-    file by another one under its name is no change: the old one is read to its end.
+    A read raises ValueError if the file was written to since it was opened. Each read checks this after it has its
+    numbers, by the file's size and modification time, which file systems count in steps of a few milliseconds. If
+    another file takes its name, the old file is still read to its end.
 
     Parameters
     ----------
     path
         The file.
     header, start
-        Shape and type, and the byte that the numbers begin at; those of an .npy file if None.
+        Shape and type, and the byte where the numbers begin; None to read them from an .npy header.
     """
 
     def __init__(self, path: str | Path, header: Header | None = None, start: int = 0) -> None:
@@ -84,7 +85,7 @@ class Numbers:
         return self.shape[0]
 
     def __getitem__(self, rows: int | slice) -> np.ndarray:
-        """Return rows; ValueError naming the file if it was changed since it was opened."""
+        """Return rows; ValueError if the file was changed since it was opened."""
         if not isinstance(rows, slice):
             return np.asarray(self[rows : rows + 1][0])
         start, stop, step = rows.indices(len(self))

@@ -1,4 +1,4 @@
-"""Turn whatever a parser raises into one sentence that names the file."""
+"""Turn any exception of a parser into a one-sentence error that names the file."""
 
 import os
 import re
@@ -11,46 +11,46 @@ from sdlcore.errors import SourceError
 from sdlcore.text import printable
 
 LONGEST = 300
-"""Most letters of what a parser says that an error repeats."""
+"""Longest part of a parser's message that an error repeats, in characters."""
 _COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 NO_CODE = "code that comes with a model is never run"
 
 
 def parsing(path: str | Path, form: str, advice: str = "") -> AbstractContextManager[None]:
-    """Turn whatever a parser raises over a file into one sentence.
+    """Turn any exception that a parser raises about a file into a one-sentence `SourceError`.
 
     Parameters
     ----------
     path
-        File or folder, for the message.
+        File or folder, named in the message.
     form
-        What it was expected to be.
+        Expected format, such as "JSON".
     advice
-        What to do, or what to know.
+        Remedy or explanation, appended to the message.
 
     Raises
     ------
     SourceError
-        In the place of any exception of the block; its own ones pass.
+        Instead of any other exception in the block; a SourceError from the block is raised unchanged.
     """
     return in_a_sentence(f"{printable(path)}: not readable as {form}", path, advice)
 
 
 @contextmanager
 def in_a_sentence(begin: str, path: str | Path = "", advice: str = "") -> Iterator[None]:
-    """Do the same with a sentence that begins otherwise."""
+    """Turn any exception of the block into a `SourceError` whose sentence starts with ``begin``; see `parsing`."""
     try:
         yield
     except SourceError:
         raise
-    except Exception as error:  # over a broken file, parsers raise nearly anything
+    except Exception as error:  # parsers raise nearly any exception for a broken file
         raise SourceError(f"{begin} ({describe_error(error, path)}){advice and '; ' + advice}") from error
 
 
 def describe_error(error: BaseException, path: str | Path = "") -> str:
     """Return an exception's class and the first line of its message, with file names instead of paths.
 
-    What libraries say in further lines is how to trust the file.
+    Further lines are dropped: libraries use them to explain how to trust the file and run its code.
     """
     if isinstance(error, RecursionError):
         return "RecursionError: nested too deeply"
@@ -65,7 +65,7 @@ def describe_error(error: BaseException, path: str | Path = "") -> str:
 
 @contextmanager
 def nothing_to_read() -> Iterator[None]:
-    """Close standard input to whatever asks for something in the block."""
+    """Make standard input empty in the block, so that a library that asks a question fails instead of waiting."""
     before = sys.stdin
     with Path(os.devnull).open(encoding="utf-8") as sys.stdin:
         try:

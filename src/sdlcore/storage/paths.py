@@ -5,12 +5,12 @@ from pathlib import Path
 
 
 def user_path(path: str | os.PathLike[str], name: str = "the path") -> Path:
-    """Return a path with ``~`` replaced by the home folder; ValueError naming the argument if it is empty.
+    """Return a path with ``~`` replaced by the home folder; ValueError if the path is empty.
 
-    A shell replaces ``~`` only at the beginning of an argument, and Python nowhere. An empty path would be the folder
-    that the process works in.
+    A shell replaces ``~`` only at the start of an argument, and Python's `open` never does. An empty path is refused
+    because it would mean the working folder. ``name`` is the argument's name in the message.
     """
     text = os.fspath(path)
     if not text:
         raise ValueError(f"{name} is empty, expected a path; the working folder is '.'")
-    return Path(os.path.expanduser(text))  # noqa: PTH111, pathlib's raises where there is no such user
+    return Path(os.path.expanduser(text))  # noqa: PTH111, pathlib's expanduser raises if the user does not exist

@@ -1,7 +1,8 @@
-"""Folders that only their owner can reach, for unfinished files in places where other users may write.
+"""Private folders for unfinished files in places where other users may write.
 
-Whoever may write to a folder can put links into it and rename what is there. So unfinished files lie in a folder of
-mode 0700 with a random name. They are reached through its open descriptor: a link that takes its name is not followed.
+Anyone who can write to a folder can put links into it and rename its files. So unfinished files are kept in a folder of
+mode 0700 with a random name. They are accessed through the folder's open descriptor, so a link that replaces the folder
+is not followed.
 """
 
 import errno
@@ -20,26 +21,26 @@ from pathlib import Path
 from typing import NamedTuple
 
 MOST_BYTES = 255
-"""Bytes of a name that file systems take."""
+"""Longest file name that file systems accept, in bytes."""
 MARK = ".unfinished"
-"""A file in each private folder: a folder that another user gave such a name has none, and is not removed."""
+"""A file in each private folder. A folder without it is not emptied, since another user may have made it."""
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
 
 
 class Private(NamedTuple):
-    """A folder that only this user can reach."""
+    """A folder that only this user can access."""
 
     descriptor: int
     path: Path
-    """Leads to the folder, whatever has its name by now."""
+    """Path through the descriptor; it stays valid if the folder is renamed."""
     mode: int
-    """Permissions of a new file, by the umask and the parent's access list."""
+    """Permissions of a new file, from the umask and the parent's access list."""
 
 
 @contextmanager
 def private_folder(beside: Path) -> Iterator[Private]:
-    """Make a private folder beside a path, and remove it with its content when the block ends.
+    """Create a private folder beside a path, and remove it with its content when the block ends.
 
     A process that is killed in the block leaves the folder; `remove_leftovers` removes it. The process holds a lock on
     the folder, which the system releases when the process ends.
@@ -47,7 +48,7 @@ def private_folder(beside: Path) -> Iterator[Private]:
     Raises
     ------
     OSError
-        Naming ``beside``, if the folder cannot be made, or another user replaced it.
+        If the folder cannot be created, or another user replaced it; the message names ``beside``.
     """
     try:
         beside.parent.mkdir(parents=True, exist_ok=True)
@@ -68,9 +69,9 @@ def private_folder(beside: Path) -> Iterator[Private]:
 def remove_leftovers(path: Path) -> None:
     """Remove private folders beside ``path`` whose writers were killed.
 
-    Only this user's folders from this boot of this machine whose lock is free. Locks of one kernel see each other
-    across containers, and on every file system. Over a network they may not, so a folder of another machine, or from
-    before a reboot, stays.
+    It removes only this user's folders that were created since this machine booted and whose lock is free. Locks of one
+    kernel are visible across containers and on every file system, but locks over a network may not be. So folders from
+    another machine, or from before a reboot, stay.
     """
     name = re.compile(rf"{re.escape(_prefix(path))}[a-z0-9_]+\.part")
     for found in path.parent.iterdir():
@@ -78,7 +79,7 @@ def remove_leftovers(path: Path) -> None:
             continue
         try:
             descriptor = os.open(found, _FOLDER)
-        except OSError:  # another user's, or a link
+        except OSError:  # another user's folder, or a link
             continue
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -87,7 +88,7 @@ def remove_leftovers(path: Path) -> None:
                 if MARK in _names(descriptor):
                     _empty(descriptor)
                 found.rmdir()
-        except OSError:  # its writer lives
+        except OSError:  # its writer is still running
             continue
         finally:
             os.close(descriptor)
@@ -95,29 +96,29 @@ def remove_leftovers(path: Path) -> None:
 
 @contextmanager
 def own_folder(path: Path) -> Iterator[Path]:
-    """Open a folder with a fixed name that only this user can reach, and yield a path that leads to it.
+    """Open a folder with a fixed name that only this user can access, and yield a path to it.
 
-    It is made if it is missing, and removed at the end if it is empty.
+    The folder is created if it is missing, and removed at the end if it is empty.
 
     Raises
     ------
     OSError
-        Naming it, if another user made it, or it is a link or a file.
+        If another user made the folder, or the path is a link or a file; the message names it.
     """
     with suppress(FileExistsError):
         path.mkdir(0o700)
     try:
         descriptor = os.open(path, _FOLDER)
-    except NotADirectoryError as error:  # a link, too
+    except NotADirectoryError as error:  # raised for links too
         raise NotADirectoryError(error.errno, "is a link or a file, expected a folder; remove it", str(path)) from None
     try:
         try:
             _marked(descriptor, path)
             os.unlink(MARK, dir_fd=descriptor)
-        except OSError as error:  # which names the mark alone
+        except OSError as error:  # it names only the mark
             error.filename = str(path)
             raise
-        if os.fstat(descriptor).st_mode & 0o077:  # made by an earlier version
+        if os.fstat(descriptor).st_mode & 0o077:  # created by an earlier version
             with suppress(PermissionError):  # file systems without permissions
                 os.fchmod(descriptor, 0o700)
         try:
@@ -130,25 +131,25 @@ def own_folder(path: Path) -> Iterator[Path]:
 
 
 def reached(descriptor: int, folder: Path) -> Path:
-    """Return a path that leads to an open folder even if its name is given to another one."""
+    """Return a path to an open folder that stays valid if the folder is renamed or replaced."""
     path = Path(f"/proc/self/fd/{descriptor}")
     return path if path.is_dir() else folder
 
 
 def hidden(path: Path, ending: str) -> Path:
-    """Return a hidden path beside another one. If its name is too long for a file system, a digest replaces it."""
+    """Return a hidden path beside ``path``: a dot, its name and ``ending``; a digest if too long."""
     name = os.fsencode(path.name)
     short = hashlib.sha256(name).hexdigest()[:32] if len(name) + len(ending) + 1 > MOST_BYTES else path.name
     return path.with_name(f".{short}{ending}")
 
 
 def open_lock(path: Path) -> int:
-    """Open a file to lock, made if it is missing. Nothing is written to it, and a link is not followed.
+    """Open a lock file, creating it if it is missing. Nothing is written to it, and links are not followed.
 
     Raises
     ------
     OSError
-        Naming it, if it is a link or cannot be opened.
+        If the path is a link or cannot be opened; the message names it.
     """
     if path.is_symlink():
         raise FileExistsError(errno.EEXIST, "is a link, expected a file to lock; remove it", str(path))
@@ -156,33 +157,34 @@ def open_lock(path: Path) -> int:
 
 
 def _made(beside: Path) -> tuple[Path, int]:
-    """Return a new private folder, open and locked."""
+    """Create a private folder and return its path and its open, locked descriptor."""
     while True:
         folder = Path(tempfile.mkdtemp(".part", _prefix(beside), beside.parent))
         try:
             descriptor = os.open(folder, _FOLDER)
-        except FileNotFoundError:  # somebody took it for a leftover, since it was not locked yet
+        except FileNotFoundError:  # another process removed it as a leftover before it was locked
             continue
-        with suppress(OSError):  # without locks nobody can take it for a leftover
+        with suppress(OSError):  # on a file system without locks nobody removes it as a leftover
             fcntl.flock(descriptor, fcntl.LOCK_EX)
         with suppress(FileNotFoundError):
-            # empty: another user may have given its name to a folder with files
+            # must be empty, since another user may have renamed a folder with files to its name
             if os.path.samestat(os.fstat(descriptor), folder.lstat()) and not _names(descriptor):
                 return folder, descriptor
         os.close(descriptor)
 
 
 def _marked(descriptor: int, path: Path) -> int:
-    """Make the mark in a folder, and return the permissions of a new file there.
+    """Create the mark in a folder, and return the permissions of a new file there.
 
-    A file tells whose folder it is: file systems over a network may give this user's files to another name.
+    The folder's owner is compared with the owner of this new file, not with the user, because network file systems may
+    store this user's files under another name.
 
     Raises
     ------
     PermissionError
-        Naming ``path``, if the folder is another user's.
+        If the folder belongs to another user; the message names ``path``.
     """
-    with suppress(FileNotFoundError):  # of a process that was killed, or another user's
+    with suppress(FileNotFoundError):  # left by a killed process, or by another user
         os.unlink(MARK, dir_fd=descriptor)
     file = os.open(MARK, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666, dir_fd=descriptor)
     try:
@@ -197,11 +199,11 @@ def _marked(descriptor: int, path: Path) -> int:
 
 
 def _names(descriptor: int) -> list[str]:
-    return os.listdir(descriptor)  # of a descriptor, which pathlib does not take
+    return os.listdir(descriptor)  # pathlib cannot list a descriptor
 
 
 def _empty(descriptor: int) -> None:
-    """Remove what is in a folder, the mark last."""
+    """Remove everything in a folder, the mark last."""
     for name in sorted(_names(descriptor), key=MARK.__eq__):
         try:
             os.unlink(name, dir_fd=descriptor)
@@ -210,16 +212,16 @@ def _empty(descriptor: int) -> None:
 
 
 def _prefix(path: Path) -> str:
-    """Return how the names of private folders for a path begin on this machine."""
-    random, end = "x" * 8, ".part"  # as mkdtemp makes them
+    """Return the first part of the names of private folders for a path on this machine."""
+    random, end = "x" * 8, ".part"  # the random part and the ending that mkdtemp adds
     return hidden(path, f".{_boot()}.{random}{end}").name.removesuffix(f"{random}{end}")
 
 
 @cache
 def _boot() -> str:
-    """Return a name for this boot of this machine, the same in all of its containers."""
+    """Return an identifier of this boot of this machine, the same in all of its containers."""
     try:
         boot = _BOOT_ID.read_text(encoding="ascii")
-    except OSError:  # no Linux: leftovers are not told from the work of other machines, and stay
+    except OSError:  # not Linux: leftovers stay, since they cannot be distinguished from files of other machines
         return uuid.uuid4().hex[:12]
     return hashlib.sha256(boot.encode()).hexdigest()[:12]

@@ -1,6 +1,7 @@
-"""Share folders of a cache between checkouts: made once, under a lock, and never removed.
+"""Share cache folders between checkouts. Each is created once, under a lock, and never removed.
 
-Snakemake removes outputs before a job and after one that failed, so no output may be such a folder; a link to it may.
+Snakemake removes outputs before a job and after a failed one. So an output must not be a shared folder, but a link to
+it.
 """
 
 import fcntl
@@ -16,30 +17,30 @@ log = logging.getLogger(__name__)
 
 
 def made_once(folder: str | Path, make: Callable[[Path], None]) -> None:
-    """Have a folder made if it is not there yet. Of several processes one makes it, and the others wait.
+    """Create a folder if it does not exist. If several processes try, one creates it and the others wait.
 
     Parameters
     ----------
     folder
-        Its name has to say all that its content hangs on.
+        The folder. Its name must identify its content, since an existing folder is used as it is.
     make
-        Makes it, whole or not at all (`sdlcore.storage.files.atomic_folder`).
+        Function that creates the folder atomically (`sdlcore.storage.files.atomic_folder`).
     """
     folder = Path(folder)
     if folder.exists():
         return
     with locked(folder):
-        if not folder.exists():  # by now
+        if not folder.exists():  # another process may have created it meanwhile
             make(folder)
 
 
 def link(folder: str | Path, path: str | Path) -> None:
-    """Make ``path`` a link to a folder: a relative one, if the folder's path is, so that both can be moved together.
+    """Make ``path`` a link to a folder. A relative folder gives a relative link, so that both can be moved together.
 
     Raises
     ------
     OSError
-        If something other than a link is at ``path``.
+        If ``path`` is a folder.
     """
     folder, path = Path(folder), Path(path)
     target = folder if folder.is_absolute() else os.path.relpath(folder.resolve(), path.parent.resolve())
@@ -50,9 +51,9 @@ def link(folder: str | Path, path: str | Path) -> None:
 
 @contextmanager
 def locked(path: str | Path) -> Iterator[None]:
-    """Hold the lock on what several processes may come to make at ``path``; wait, and say so, while another has it.
+    """Hold a lock on ``path`` against other processes that may create it; log a message and wait if it is taken.
 
-    The lock is a hidden file beside it, which stays; the system takes it from a process that ends, however it does.
+    The lock is a hidden file beside ``path``, which is not removed. The system releases it when the process ends.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -61,7 +62,7 @@ def locked(path: str | Path) -> Iterator[None]:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            log.info("%s: another process is making it; waiting", path)
+            log.info("%s: another process is creating it; waiting", path)
             fcntl.flock(lock, fcntl.LOCK_EX)
         yield
     finally:

@@ -94,12 +94,12 @@ def test_rows_come_out_of_every_format_block_by_block(folder, reference, expecte
     ("reference", "message"),
     [
         ("gone.npy", "gone.npy: no such file"),
-        ("x.npy#x", "x.npy#x: an .npy file holds one array without a name; write .*x.npy"),
-        ("all.npz", "all.npz: holds several arrays or none, say which by .*all.npz#KEY; it has labels, x, y"),
-        ("all.npz#z", "all.npz#z: the file has no array of that name; it has labels, x, y"),
-        ("all.h5#layer5", "all.h5#layer5: the file has no array of that name; it has layer5/x, layer5/y"),
-        ("all.safetensors#z", "all.safetensors#z: the file has no array of that name; it has labels, x, y"),
-        ("half.safetensors#f8", "half.safetensors#f8: holds F8_E4M3, which is not read here"),
+        ("x.npy#x", "x.npy#x: an .npy file contains one array without a name; write .*x.npy"),
+        ("all.npz", "all.npz: contains several arrays or none; choose one with .*all.npz#KEY, found labels, x, y"),
+        ("all.npz#z", "all.npz#z: the file has no array of that name, found labels, x, y"),
+        ("all.h5#layer5", "all.h5#layer5: the file has no array of that name, found layer5/x, layer5/y"),
+        ("all.safetensors#z", "all.safetensors#z: the file has no array of that name, found labels, x, y"),
+        ("half.safetensors#f8", "half.safetensors#f8: contains F8_E4M3, which is not supported"),
         ("by_columns.npz", "by_columns.npz: cannot be read as .npz .*Fortran order"),
         ("names.txt", "names.txt: expected a file of type .npy, .npz"),
     ],
@@ -223,16 +223,16 @@ def test_labels_may_be_names(suffix, tmp_path):
 def test_labels_that_are_names_go_without_other_names_or_numbers(folder, tmp_path):
     np.save(tmp_path / "labels.npy", np.array(["a", "b"])[LABELS.clip(0, 1)])
     given = {"labels": f"{tmp_path}/labels.npy", "class_names": f"{folder}/names.txt"}
-    with pytest.raises(SourceError, match=r"labels\.npy: holds names, so leave class_names out"):
+    with pytest.raises(SourceError, match=r"labels\.npy: contains names, so leave out class_names"):
         count_classes(FileSource(f"{folder}/x.npy", **given))
     np.save(tmp_path / "x.npy", X)
     given = {"labels": f"{tmp_path}/labels.npy", "test_labels": f"{folder}/labels.npy"}
-    with pytest.raises(SourceError, match=r"labels\.npy: holds int64, but .*labels.npy holds"):
+    with pytest.raises(SourceError, match=r"labels\.npy: contains int64, but .*labels.npy contains"):
         count_classes(FileSource(f"{folder}/x.npy", test_input=f"{tmp_path}/x.npy", **given))
     np.save(tmp_path / "each.npy", np.arange(2**16 + 1).astype(str))
     np.save(tmp_path / "x.npy", np.ones((2**16 + 1, 2)))
     source = FileSource(f"{tmp_path}/x.npy", labels=f"{tmp_path}/each.npy")
-    with pytest.raises(SourceError, match=r"each\.npy: names more than 65536 classes"):
+    with pytest.raises(SourceError, match=r"each\.npy: contains more than 65536 classes"):
         write_stores(source, tmp_path / "train.h5", tmp_path / "test.h5")
 
 
@@ -273,27 +273,27 @@ def with_row(values, row, value):
         ({"input": X[:, 0]}, r"input.npy: has shape \(10000,\), but input needs samples x dimension"),
         ({"input": X[:0]}, r"input.npy: has shape \(0, 6\)"),
         ({"input": np.ones((4, 3, 2))}, r"input.npy: has shape \(4, 3, 2\)"),
-        ({"input": LABELS[:, None]}, "input.npy: holds int64, but input needs floating-point numbers; convert it"),
-        ({"input": np.array([["a"]])}, "input.npy: holds .*, but input needs floating-point"),
+        ({"input": LABELS[:, None]}, "input.npy: contains int64, but input needs floating-point numbers; convert it"),
+        ({"input": np.array([["a"]])}, "input.npy: contains .*, but input needs floating-point"),
         ({"target": Y[:-1]}, "differ in rows: .*input.npy has 10000, .*target.npy has 9999"),
         ({"labels": LABELS[:-1]}, "differ in rows: .*labels.npy has 9999"),
-        ({"labels": LABELS.astype(float)}, "labels.npy: holds float64, but labels needs integers"),
+        ({"labels": LABELS.astype(float)}, "labels.npy: contains float64, but labels needs integers"),
         (
             {"labels": LABELS[:, None]},
-            r"shape \(10000, 1\), but labels needs one for each sample, shape \(10000,\); save it as .ravel\(\) gives",
+            r"shape \(10000, 1\), but labels needs one for each sample, shape \(10000,\); save the result of",
         ),
         (
             {"labels": np.stack([LABELS, LABELS], axis=1)},
             r"labels.npy: has shape \(10000, 2\), but labels needs one for each sample$",
         ),
-        ({"labels": with_row(LABELS, 9000, -2)}, "labels.npy: row 9000 holds -2, expected a class counted from 0"),
-        ({"labels": with_row(LABELS, 5, 2**40)}, "labels.npy: row 5 holds 1099511627776"),
-        ({"labels": with_row(LABELS, 9, 70000)}, "labels.npy: row 9 holds 70000, expected .* counted from 0 to 65535"),
-        ({"input": with_row(X, 9001, np.nan)}, "input.npy: row 9001 holds NaN or infinity"),
-        ({"target": with_row(Y, 7, -np.inf)}, "target.npy: row 7 holds NaN or infinity"),
+        ({"labels": with_row(LABELS, 9000, -2)}, "labels.npy: row 9000 contains -2, expected a class from 0"),
+        ({"labels": with_row(LABELS, 5, 2**40)}, "labels.npy: row 5 contains 1099511627776"),
+        ({"labels": with_row(LABELS, 9, 70000)}, "labels.npy: row 9 contains 70000, expected a class from 0 to 65535"),
+        ({"input": with_row(X, 9001, np.nan)}, "input.npy: row 9001 contains NaN or infinity"),
+        ({"target": with_row(Y, 7, -np.inf)}, "target.npy: row 7 contains NaN or infinity"),
         (
             {"input": with_row(X, 4100, 1e30)},
-            "input.npy: row 4100 holds 1e.30, too large for float16; set another dtype",
+            "input.npy: row 4100 contains 1e.30, too large for float16; set another dtype",
         ),
     ],
 )
@@ -311,7 +311,7 @@ def test_a_copy_of_the_samples_of_training_is_no_evaluation(tmp_path):
     names = {name: f"{tmp_path}/{name}.npy" for name in ("input", "test_input")}
     for path in names.values():
         np.save(path, X)
-    with pytest.raises(SourceError, match=r"test_input\.npy: holds what .*/input\.npy does; leave test_input out"):
+    with pytest.raises(SourceError, match=r"test_input\.npy: contains the same samples as .*; leave test_input"):
         write_stores(FileSource(**names), tmp_path / "train.h5", tmp_path / "test.h5")
     np.savez(tmp_path / "both.npz", a=X, b=X[::-1])
     keyed = {name: f"{tmp_path}/both.npz#{key}" for name, key in zip(names, "ab", strict=True)}
@@ -323,7 +323,7 @@ def test_a_copy_of_the_samples_of_training_is_no_evaluation(tmp_path):
     ("changed", "message"),
     [
         ({"class_names": "names.txt"}, "class_names: has no meaning without labels"),
-        ({"test_input": "x.npy"}, "test_input: is input, too; leave it out and set test_share"),
+        ({"test_input": "x.npy"}, "test_input: is the same as input; leave it out and set test_share"),
         ({"test_labels": "l.npy"}, "test_labels: has no meaning without test_input"),
         ({"test_input": "t.npy", "labels": "l.npy"}, "test_labels: missing"),
         ({"test_input": "t.npy", "test_target": "t.npy"}, "target: missing"),
@@ -341,7 +341,7 @@ def test_classes_without_a_name_are_refused(folder, tmp_path):
     (tmp_path / "names.txt").write_text("a\nb\n")
     source = FileSource(f"{folder}/x.npy", labels=f"{folder}/labels.npy", class_names=f"{tmp_path}/names.txt")
     with pytest.raises(
-        SourceError, match=r"labels\.npy: row \d+ holds 2, expected a class .* of which class_names has 2"
+        SourceError, match=r"labels\.npy: row \d+ contains 2, expected a class from 0 to 1 as in class_names"
     ):
         write_stores(source, tmp_path / "train.h5", tmp_path / "test.h5")
     for content in ("{}", "[1]", "[", ""):
@@ -388,7 +388,7 @@ def test_an_interrupted_reading_goes_on_unless_a_file_has_changed(tmp_path, capl
     for _ in range(2):
         with pytest.raises(SourceError, match="NaN"), caplog.at_level(logging.INFO):
             write()
-    assert "going on from row" in caplog.text
+    assert "resuming from row" in caplog.text
     np.save(tmp_path / "x.npy", x)
     write()
     assert "other settings, inputs or code" in caplog.text

@@ -89,9 +89,9 @@ def test_idx_files_are_read_back(values: np.ndarray):
     ("content", "message"),
     [
         (b"words", "not a readable gzip file"),
-        (gzip.compress(b"words", mtime=0), "does not begin like an idx file"),
-        (gzip.compress(b"\x00\x00\x08\x02\x00\x00", mtime=0), "does not begin like an idx file"),
-        (gzip.compress(b"\x00\x00\x08\x01\x00\x00\x00\x05abcd", mtime=0), "holds 4 bytes, but its header says 5"),
+        (gzip.compress(b"words", mtime=0), "is not an idx file"),
+        (gzip.compress(b"\x00\x00\x08\x02\x00\x00", mtime=0), "is not an idx file"),
+        (gzip.compress(b"\x00\x00\x08\x01\x00\x00\x00\x05abcd", mtime=0), "contains 4 bytes, expected 5"),
         (gzip.compress(b"\x00\x00\x08\x01\x00\x00\x00\x05abcde", mtime=0)[:-9], "not a readable gzip file"),
     ],
 )
@@ -156,7 +156,7 @@ def test_the_tree_is_an_image_folder_of_90_classes(by_hand: Path, tmp_path: Path
 def test_a_tree_that_is_there_is_left_alone(by_hand: Path, tmp_path: Path):
     (tmp_path / "tree").mkdir()
     (tmp_path / "tree/file").touch()
-    with pytest.raises(SourceError, match="already there; remove it"):
+    with pytest.raises(SourceError, match="already exists; remove it"):
         make_tree(tmp_path / "tree", by_hand, 10, 10)
 
 
@@ -203,7 +203,7 @@ def test_where_nothing_works_the_error_says_what_to_put_where(offline: Path, tmp
     with pytest.raises(SourceError) as error:
         obtain(tmp_path / "by hand", tmp_path, offline)
     text = str(error.value)
-    assert text.startswith("Fashion-MNIST could not be had; install Debian's package dataset-fashion-mnist, or put the")
+    assert text.startswith("Fashion-MNIST cannot be obtained; install Debian's package dataset-fashion-mnist, or put")
     assert "train-images-idx3-ubyte.gz, train-labels-idx1-ubyte.gz, t10k-images-idx3-ubyte.gz" in text
     assert f"into {tmp_path}/by hand by hand" in text
     for said in ("no train-images-idx3-ubyte.gz there", "no apt-get on this machine", "torchvision's download: no net"):

@@ -37,8 +37,8 @@ def test_images_are_listed_by_class_and_name(folder: Path, caplog: pytest.LogCap
     assert found.class_names == ["a cat", "an empty class", "dog", "zebra"]
     assert found.labels.tolist() == [0, 0, 0, 2, 2, 2, 3, 3, 3]
     assert found.skipped == []
-    assert "classes without an image, which stay classes: an_empty_class" in caplog.text
-    assert "left aside 1 files that are no images by their names" in caplog.text
+    assert "classes without an image, which are kept: an_empty_class" in caplog.text
+    assert "ignored 1 files without the name of an image" in caplog.text
 
 
 def test_the_digest_knows_a_changed_image_and_not_a_moved_folder(folder: Path, tmp_path: Path):
@@ -220,8 +220,8 @@ def test_files_in_no_class_folder_are_mentioned(folder: Path, tmp_path: Path, ca
         (tmp_path / "root" / name).touch()
     with caplog.at_level(logging.INFO):
         assert list_images(tmp_path / "root").paths == PATHS
-    assert "left aside 2 files that lie in no class folder: a.csv, b.png" in caplog.text
-    assert "left aside 3 files that are no images by their names" in caplog.text
+    assert "ignored 2 files outside of class folders: a.csv, b.png" in caplog.text
+    assert "ignored 3 files without the name of an image" in caplog.text
 
 
 def test_a_name_that_no_store_can_hold_is_skipped(tmp_path: Path):
@@ -240,14 +240,14 @@ def test_a_missing_folder_is_one_sentence(tmp_path: Path):
     with pytest.raises(SourceError) as error:
         list_images(tmp_path / "imagenet/train", "images")
     assert str(error.value) == (
-        f"{tmp_path}/imagenet/train: no such folder; images names it, and expected there is one folder for each class "
+        f"{tmp_path}/imagenet/train: no such folder, given as images; expected one folder for each class "
         "with its images in it, <root>/<class>/<image>.jpg"
     )
 
 
 def test_a_folder_without_classes_or_images_says_what_it_has(tmp_path: Path):
     picture("any").save(tmp_path / "loose.png")
-    with pytest.raises(SourceError, match="has no class folder; test_images names it"):
+    with pytest.raises(SourceError, match="has no class folder, given as test_images"):
         list_images(tmp_path, "test_images")
     (tmp_path / "class").mkdir()
     with pytest.raises(SourceError, match="has 1 class folders without an image"):

@@ -170,7 +170,7 @@ def test_of_two_processes_with_one_cache_one_converts_and_the_other_waits(
         command = [sys.executable, "-c", CONVERT, gguf_file, cache]
         other = subprocess.Popen(command, text=True, stdout=-1, stderr=subprocess.PIPE)
         assert other.stderr is not None
-        assert "another process is making it; waiting" in other.stderr.readline()
+        assert "another process is creating it; waiting" in other.stderr.readline()
         assert not (cache / name).exists()
     with caplog.at_level(logging.INFO):
         assert converted(gguf_file, cache) == cache / name

@@ -127,7 +127,7 @@ def test_an_extraction_killed_again_and_again_ends_in_the_same_stores(
             break
         kills += 1
     log = killed.with_suffix(".log").read_text()
-    assert log.count("going on from row") >= 1, f"ended before it could be killed ({kills} times): {log}"
+    assert log.count("resuming from row") >= 1, f"ended before it could be killed ({kills} times): {log}"
     for part in ("train", "test"):
         assert contents(killed / f"{part}.h5") == contents(tmp_path / f"whole/{part}.h5")
     assert {path.name for path in killed.iterdir()} == {"train.h5", "test.h5"}

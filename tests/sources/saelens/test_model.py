@@ -160,12 +160,12 @@ FOLDED = {"generator_name": "folded_normal"}
 @pytest.mark.parametrize(
     ("config", "message"),
     [
-        ({"num_features": 13}, "num_features: 13, but the source says n: 12"),
+        ({"num_features": 13}, "num_features: 13, but the source has n: 12"),
         ({"hidden_dim": None}, "hidden_dim is None, expected a whole number"),
         ({"hidden_dim": True}, "hidden_dim is True, expected a whole number"),
-        ({"noise": 0.1}, "noise: a key that is not supported"),
+        ({"noise": 0.1}, "noise: unsupported key"),
         ({"dtype": "bfloat16"}, "dtype: 'bfloat16' is not supported; expected 'float32'"),
-        ({"seed": None}, "seed: null, and std_firing_magnitudes of folded_normal are drawn from it"),
+        ({"seed": None}, "seed: null, but std_firing_magnitudes of folded_normal are drawn from it"),
         ({"seed": "7"}, "seed: '7', expected an integer or null"),
         ({"seed": True}, "seed: True, expected an integer or null"),
         ({"seed": 2**64}, "seed: 18446744073709551616, expected an integer or null, of at most 62 bits"),
@@ -176,9 +176,9 @@ FOLDED = {"generator_name": "folded_normal"}
             {"mean_firing_magnitudes": {"generator_name": "exponential", "start": 0, "end": 1}},
             "mean_firing_magnitudes: exponential from 0 to 1, expected numbers above 0",
         ),
-        ({"\x1b[2J": 1}, r"\\x1b\[2J: a key that is not supported"),
+        ({"\x1b[2J": 1}, r"\\x1b\[2J: unsupported key"),
         ({"mean_firing_magnitudes": {"generator_name": "cauchy"}}, "mean_firing_magnitudes.generator_name: 'cauchy'"),
-        ({"std_firing_magnitudes": FOLDED | {"skew": 1}}, "std_firing_magnitudes.skew: not known of folded_normal"),
+        ({"std_firing_magnitudes": FOLDED | {"skew": 1}}, "std_firing_magnitudes.skew: unknown for folded_normal"),
         ({"std_firing_magnitudes": FOLDED | {"std": "1"}}, "std_firing_magnitudes.std: '1', expected a number"),
         ({"std_firing_magnitudes": -1}, "std_firing_magnitudes: expected no number below 0"),
         ({"mean_firing_magnitudes": 0}, "mean_firing_magnitudes: not above 0 for a feature that scales"),
@@ -198,7 +198,7 @@ def test_what_a_configuration_has_that_is_not_supported_is_named(config, message
         ({"firing_probabilities": np.full(N, 1.5)}, "firing_probabilities: expected probabilities"),
         ({"correlation_factor": None}, "correlation_factor: missing, but"),
         ({"correlation_factor": np.zeros(N)}, r"correlation_factor: float32 of shape \(12,\), expected finite"),
-        ({"correlation_diag": np.ones(N)}, "correlation_diag: not supported unless"),
+        ({"correlation_diag": np.ones(N)}, "correlation_diag: expected numbers above 0"),
     ],
 )
 def test_what_tensors_are_not_supported_is_named(tensors, message, tmp_path):
@@ -211,8 +211,8 @@ def test_what_tensors_are_not_supported_is_named(tensors, message, tmp_path):
     [
         ([], "roots: missing"),
         ({"roots": [node(12)]}, "feature_index: 12, expected null or one of 0 to 11"),
-        ({"roots": [node(1, node(1))]}, "feature_index: 1 stands at two nodes"),
-        ({"roots": [node(1) | {"weight": 2}]}, "weight: a key that is not known of a node"),
+        ({"roots": [node(1, node(1))]}, "feature_index: 1 is given to two nodes"),
+        ({"roots": [node(1) | {"weight": 2}]}, "weight: unknown key of a node"),
         ({"roots": [node(1, exclusive=1)]}, "mutually_exclusive_children: 1, expected true or false"),
     ],
 )
@@ -224,7 +224,7 @@ def test_what_a_hierarchy_has_that_is_not_supported_is_named(hierarchy, message,
 def test_missing_and_broken_files_are_named(tmp_path):
     source = written(tmp_path)
     (tmp_path / "hierarchy.json").unlink()
-    with pytest.raises(SourceError, match=r"hierarchy.json: missing, but synthetic_model_config.json asks for"):
+    with pytest.raises(SourceError, match=r"hierarchy.json: missing, but synthetic_model_config.json specifies"):
         read_model(source)
     for name in ("synthetic_model.safetensors", "synthetic_model_config.json"):
         (tmp_path / name).write_text("{")

@@ -157,7 +157,7 @@ def test_validation_fills_in_defaults_and_leaves_its_argument_alone():
         ({"figures": {"figure8": {"source": "lrb"}}}, "figures.figure8.source: lrb is not .* n_p = 3"),
         (
             {"sources": {"bench": {"lrb": {"hierarchy": {"parents": 26, "children": 4}}}}},
-            "sources.bench.lrb.hierarchy: 130 parents and children, but n is 128; raise n",
+            "sources.bench.lrb.hierarchy: there are 130 parents and children, but n is 128; raise n",
         ),
         (
             {"sources": {"bench": {"lrb": {"frequency_exponent": 1.5}}}},
@@ -383,12 +383,12 @@ CLIP = {"images": "photos", "model": "ViT-B-32-quickgelu", "pretrained": "openai
             {"images": "fashion_mnist", "train_samples": 60001},
             "train_samples: 60001 images, but fashion_mnist has 60000",
         ),
-        ({"test_samples": None}, "test_samples: missing; without test_images, it says how many images are held out"),
+        ({"test_samples": None}, "test_samples: missing; without test_images, it is the number of images to hold out"),
         (
             {"pretrained": "trained"},
-            "test_images: missing; a CLIP that is trained here is judged on a folder of its own",
+            "test_images: missing; a CLIP that is trained here needs a separate folder for evaluation",
         ),
-        ({"test_images": "./photos/"}, "test_images: is images, too; leave it out and set test_samples"),
+        ({"test_images": "./photos/"}, "test_images: is the same folder as images; leave it out and set test_samples"),
         (
             {"images": "fashion_mnist", "pretrained": "trained", "train_samples": 99, "training": {"batch_size": 100}},
             "training.batch_size: 100 exceeds the source's 99 train_samples",

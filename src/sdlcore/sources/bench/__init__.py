@@ -1,1 +1,1 @@
-"""The Linear Representation Bench (Appendix C): representations whose true features are known."""
+"""The Linear Representation Bench (Appendix C): synthetic representations with known true features."""

@@ -9,10 +9,11 @@ from sdlcore.sources.bench.settings import BenchFeatures, FeatureMatrixConfig
 
 
 class InterferenceError(ValueError):
-    """The bound on interference was not reached; the message says what was."""
+    """The bound on interference was not reached; the message gives the largest inner product that remained."""
 
 
-# eq. (27) leaves the margin and the weight of its second term open; these reach M = .05 at n = 1000, n_p = 768
+# the paper does not give the margin and the weight of the second term in eq. (27); these values reach M = .05 at n =
+# 1000, n_p = 768
 MARGIN = 0.1
 """epsilon of eq. (27) as a share of M."""
 NEGATIVE_INTERFERENCE = 1e-4
@@ -20,7 +21,7 @@ NEGATIVE_INTERFERENCE = 1e-4
 
 
 class FeatureMatrix(NamedTuple):
-    """A feature matrix and the proof of what it reached."""
+    """A feature matrix and its measured interference."""
 
     W: np.ndarray
     """dimension x n, float32, unit-norm columns."""
@@ -33,12 +34,12 @@ class FeatureMatrix(NamedTuple):
 
 
 def draw_matrices(bench: BenchFeatures, seed: int) -> dict[str, FeatureMatrix]:
-    """Return the feature matrices ``W_p`` and, where the bench has a second representation, ``W_r`` (Appendix C.1).
+    """Draw the feature matrices ``W_p`` and, if the bench has a second representation, ``W_r`` (Appendix C.1).
 
     Raises
     ------
     InterferenceError
-        If the bound on interference is out of reach (`feature_matrix`).
+        If the bound on interference is not reached (`feature_matrix`).
     """
     drawn = {}
     for name, dimension in (("W_p", bench.n_p), ("W_r", bench.n_r)):
@@ -49,14 +50,14 @@ def draw_matrices(bench: BenchFeatures, seed: int) -> dict[str, FeatureMatrix]:
 
 
 def leaked_start(dimension: int, n: int, seed: int) -> np.ndarray:
-    """Return the start of a feature matrix (dimension x n, not normalised) from the stream that models start from.
+    """Return the start of a feature matrix (dimension x n, not normalised) from the stream that initialises models.
 
-    A mistake on purpose. If you seed a generator before you draw the features, and seed it again before you make the
-    model, the first n latents start at the features. Nobody can know whether the paper did; docs/verdicts.md says what
-    it does to recovery. Column i is what latent i is drawn as where initialisation is tied (normal). It correlates with
-    it where initialisation is linear (uniform).
+    This reproduces a mistake on purpose. If the same seed is set before drawing the features and again before creating
+    the model, the first n latents start at the features. It is unknown whether the paper did this; docs/verdicts.md
+    shows the effect on recovery. With tied (normal) initialisation, column i equals the initial latent i. With linear
+    (uniform) initialisation, the two are correlated.
     """
-    import torch  # only here: a bench without the leak does not load it
+    import torch  # imported here, since a bench without the leak does not need it
 
     return torch.randn(n, dimension, generator=torch_stream(seed, "initialisation")).T.double().numpy()
 
@@ -77,24 +78,23 @@ def feature_matrix(
     n
         Number of features.
     rng
-        Where the Gaussian start is drawn from.
+        Generator of the Gaussian start.
     config
-        Settings; the paper's defaults if left out.
+        Settings; None for the paper's defaults.
     start
-        Where to start from in place of the draw, dimension x n.
+        Start (dimension x n) instead of the Gaussian one.
 
     Raises
     ------
     InterferenceError
-        If the columns collapse, or M is not reached in ``max_iterations`` or cannot be reached at all (the Welch
-        bound).
+        If columns collapse onto each other, M is not reached in ``max_iterations``, or M is below the Welch bound.
     """
     config = config or FeatureMatrixConfig()
     _refuse_impossible(dimension, n, config)
     W = rng.standard_normal((dimension, n)) if start is None else start.copy()
     W /= np.linalg.norm(W, axis=0)
     for iteration in range(config.max_iterations + 1):
-        # what is returned is float32, so the bound is proved on float32
+        # the bound is checked on float32, since float32 is returned
         rounded = W.astype(np.float32)
         gram = (rounded.T @ rounded).astype(np.float64)
         np.fill_diagonal(gram, 0.0)
@@ -118,7 +118,7 @@ def feature_matrix(
 
 
 def _interference_gradient(W: np.ndarray, gram: np.ndarray, config: FeatureMatrixConfig) -> np.ndarray:
-    """Gradient of the soft-thresholded interference loss (eq. 27), in which every pair counts twice."""
+    """Return the gradient of the soft-thresholded interference loss (eq. 27), in which every pair counts twice."""
     limit = config.max_interference * (1 - MARGIN)
     slope = np.maximum(0, gram - limit)
     if config.bound == "absolute":

@@ -1,4 +1,4 @@
-"""Draw a bench's samples: sparse coefficients, and the representations made from them (Appendix C.2 and C.3)."""
+"""Draw a bench's samples: sparse coefficients and their representations (Appendix C.2 and C.3)."""
 
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -13,31 +13,31 @@ ROWS_AT_ONCE = 8192
 
 
 class Groups(NamedTuple):
-    """Groups of features that are active together more often than chance has it.
+    """Groups of features whose activity is positively correlated.
 
-    The first features are a group, the next another, and so on; the last may have fewer.
+    Consecutive features form a group of ``size``; the last group may be smaller.
     """
 
     size: int
-    """Features of a group."""
+    """Number of features in a group."""
     correlation: float
-    """From 0 to 1: the correlation of the activity of two features of a group, as a share of the largest that their
-    probabilities allow. That is 1, and this the correlation itself, where both are as probable."""
+    """Correlation of the activity of two features in a group, as a share (0 to 1) of the largest correlation that their
+    probabilities allow. The largest is 1 if both probabilities are equal."""
 
     def couple(self, u: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """Return uniform numbers that agree within groups, where feature i is active below its probability p_i.
+        """Correlate uniform numbers within groups. Feature i is active if its number is below its probability p_i.
 
-        A group has a number of its own in every sample, and each of its features takes it with probability
-        sqrt(correlation), independently, in the place of its own number. So every number stays uniform, and two
-        features of a group have cov(a_i, a_j) = correlation (min(p_i, p_j) - p_i p_j), of which the bracket is the
-        largest that there can be (Frechet's bound).
+        In every sample a group draws one shared number. Each feature independently replaces its own number by the
+        shared one with probability sqrt(correlation). So every number stays uniform, and two features of a group have
+        cov(a_i, a_j) = correlation (min(p_i, p_j) - p_i p_j). The bracket is the largest possible covariance (Frechet's
+        bound).
 
         Parameters
         ----------
         u
             N x n independent numbers, uniform in [0, 1).
         rng
-            Where the groups' numbers are drawn from, and who takes them.
+            Generator of the groups' numbers and of the choice of features that take them.
         """
         n_samples, n = u.shape
         shared = rng.random((n_samples, -(-n // self.size)))
@@ -59,26 +59,27 @@ def coefficients(
 ) -> csr_array:
     """Draw ground-truth features x (eq. 29-30).
 
-    Each of the n features of each sample is active with probability 1 - S, independently; an active one has magnitude
-    c_min + Exp(beta), beta being the scale (the mean).
+    Each of the n features is active in each sample with probability 1 - S, independently. The magnitude of an active
+    feature is c_min + Exp(beta), where beta is the scale (the mean).
 
-    With a ``frequency_exponent`` these probabilities fall with it as a power of a feature's place, their mean being
-    1 - S still; with ``groups``, drawn from a stream of their own, features of a group are active together. Magnitudes
-    stay independent.
+    With a ``frequency_exponent``, the probabilities fall as this power of a feature's rank, with the same mean 1 - S.
+    With ``groups``, which use a separate stream, the activity of features in a group is correlated. Magnitudes stay
+    independent.
 
-    With a ``hierarchy`` of C children, a parent is active where a child is, so with probability 1 - S^C. Its magnitude
-    is drawn like any other's: were it a function of its children's, a parent would be no feature of its own but a part
-    of their directions. Which other features are active does not depend on the hierarchy; places and groups are
-    counted without the parents, from the first child on.
+    With a ``hierarchy`` of C children, a parent is active if one of its children is, so with probability 1 - S^C. Its
+    magnitude is drawn like any other magnitude. If it were a function of its children's magnitudes, the parent's
+    direction would only be a part of theirs. The activity of other features does not depend on the hierarchy. Ranks and
+    groups are counted without the parents, from the first child on.
 
     Returns
     -------
-    n_samples x n matrix, float32. Explicit entries are the active features.
+    n_samples x n sparse matrix, float32. Its stored entries are the active features.
 
     Raises
     ------
     ValueError
-        If the hierarchy has more than n features, a probability would exceed 1, or groups come without a stream.
+        If the hierarchy has more than n features, a probability would exceed 1, or ``groups`` are given without
+        ``groups_rng``.
     """
     if hierarchy is not None and hierarchy.size > n:
         raise ValueError(f"{hierarchy} has {hierarchy.size} features, but n is {n}")
@@ -86,11 +87,11 @@ def coefficients(
     u = rng.random((n_samples, n))
     if groups is not None:
         if groups_rng is None:
-            raise ValueError("groups of features need groups_rng, a stream of their own")
+            raise ValueError("groups of features need groups_rng, a separate random generator")
         u[:, parents:] = groups.couple(u[:, parents:], groups_rng)
     p = np.full(n, 1 - sparsity)
     if frequency_exponent:
-        # a feature's place is its index
+        # a feature's rank is its index
         p[parents:] = zipf_probabilities(n - parents, 1 - sparsity, frequency_exponent)
     active = u < p
     if hierarchy is not None:
@@ -102,7 +103,7 @@ def coefficients(
 
 
 def synthesise(x: csr_array, W: np.ndarray) -> np.ndarray:
-    """Return the representations W x of every sample (eq. 31).
+    """Compute the representations W x of samples (eq. 31).
 
     Parameters
     ----------
@@ -119,18 +120,19 @@ def synthesise(x: csr_array, W: np.ndarray) -> np.ndarray:
 
 
 def noise_deviation(noise: float, n: int, dimension: int, sparsity: float, c_min: float, beta: float) -> float:
-    """Return the standard deviation of the noise of a coordinate.
+    """Return the standard deviation of the noise in each coordinate.
 
-    It is ``noise`` times the root mean square of a coordinate without noise, taking features as orthogonal and leaving
-    out what parents add: E x_i^2 = (1 - S) (c_min^2 + 2 c_min beta + 2 beta^2), over n features and ``dimension``
-    coordinates. So noise is noise^2 / (1 + noise^2) of a sample's energy, which the true features leave unexplained.
+    It is ``noise`` times the root mean square of a coordinate without noise. This is computed for orthogonal features
+    and without the additional activity of parents: E x_i^2 = (1 - S) (c_min^2 + 2 c_min beta + 2 beta^2), over n
+    features and ``dimension`` coordinates. So the noise makes up noise^2 / (1 + noise^2) of a sample's energy, and the
+    true features leave this share unexplained.
     """
     energy = n * (1 - sparsity) * (c_min**2 + 2 * c_min * beta + 2 * beta**2)
     return float(noise * np.sqrt(energy / dimension))
 
 
 def noisy(x: np.ndarray, deviation: float, rng: np.random.Generator) -> np.ndarray:
-    """Return representations (N x dimension, float32) with Gaussian noise on each coordinate."""
+    """Add Gaussian noise to each coordinate of representations (N x dimension, float32)."""
     return x + np.float32(deviation) * rng.standard_normal(x.shape, dtype=np.float32)
 
 
@@ -140,7 +142,7 @@ class Samples(NamedTuple):
     input: np.ndarray
     """N x n_p, float32."""
     target: np.ndarray | None
-    """N x n_r, float32; None where the bench has one representation."""
+    """N x n_r, float32; None if the bench has only one representation."""
     features: csr_array
     """N x n coefficients."""
 
@@ -148,18 +150,18 @@ class Samples(NamedTuple):
 def draw_samples(
     bench: BenchSamples, W_p: np.ndarray, W_r: np.ndarray | None, seed: int, part: str, rows: int
 ) -> Iterator[Samples]:
-    """Yield samples by blocks of `ROWS_AT_ONCE` (Appendix C.2 and C.3); the same ones for the same seed and part.
+    """Draw samples in blocks of `ROWS_AT_ONCE` (Appendix C.2 and C.3); the same ones for the same seed and part.
 
     Parameters
     ----------
     bench
-        Settings; how many samples there are, ``rows`` says.
+        Settings; their numbers of samples are ignored.
     W_p, W_r
         n_p x n and n_r x n feature matrices.
     seed, part
-        Of the streams: ``train`` and ``test`` are those of the pipeline.
+        Seed and name of the random streams; the pipeline uses the parts ``train`` and ``test``.
     rows
-        N.
+        Number of samples, N.
     """
     groups = Groups(bench.group_size, bench.correlation) if bench.correlation else None
     n, sparsity, c_min, beta = W_p.shape[1], bench.sparsity, bench.c_min, bench.beta
@@ -169,7 +171,7 @@ def draw_samples(
         deviation = noise_deviation(bench.noise, n, len(W), sparsity, c_min, beta)
         return noisy(made, deviation, rng) if deviation else made
 
-    # streams of their own, so that what is drawn from one does not depend on whether another is asked
+    # separate streams, so that the draws from one do not depend on whether another is used
     rng, groups_rng = stream(seed, "samples", part), stream(seed, "samples", part, "groups")
     noise_p, noise_r = (stream(seed, "samples", part, "noise", side) for side in ("input", "target"))
     for start in range(0, rows, ROWS_AT_ONCE):

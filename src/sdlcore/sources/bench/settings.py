@@ -1,4 +1,7 @@
-"""Settings of a bench: its feature matrices and its samples. Without numpy: configurations are checked by them."""
+"""Settings of a bench: feature matrices and samples.
+
+The module does not import numpy, so that checking a configuration is fast.
+"""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -18,12 +21,12 @@ class FeatureMatrixConfig(FromJson):
     max_interference: Annotated[float, Gt(0), Lt(1)] = 0.1
     """M, the bound on inner products of features (Assumption 2.4)."""
     bound: Literal["signed", "absolute"] = "signed"
-    """What M bounds: the signed inner product, as in the paper, or its absolute value."""
+    """Quantity that M bounds: the signed inner product, as in the paper, or its absolute value."""
     learning_rate: Positive = 0.1
-    """Step eta of projected gradient descent (eq. 28). Large steps collapse features onto each other, which is an
-    error."""
+    """Step size eta of projected gradient descent (eq. 28). If it is too large, features collapse onto each other,
+    which raises an error."""
     max_iterations: Total = 1000
-    """Give up with an error after this many steps of eq. 28."""
+    """Number of steps of eq. 28 after which drawing fails with an error."""
 
 
 @dataclass(frozen=True)
@@ -35,33 +38,33 @@ class BenchFeatures(FeatureMatrixConfig):
     n_p: Dimension = 768
     """Dimension of the input representation."""
     n_r: Dimension | None = None
-    """Dimension of a second representation of the same features, the target of transcoders and second site of
+    """Dimension of a second representation of the same samples, the target of transcoders and second site of
     crosscoders; None for none."""
     seed_leak: bool = False
-    """A mistake on purpose: features start where the first latents of models do, as if both were seeded alike
+    """Reproduce a mistake: features start where the first latents of models start, as if both used the same seed
     (docs/verdicts.md)."""
 
 
 @dataclass(frozen=True)
 class Hierarchy(FromJson):
-    """Parents and their children among the features (Definition 3.9): a parent is active iff a child of it is.
+    """A hierarchy of features (Definition 3.9): a parent is active iff one of its children is.
 
-    The first features are the parents, the next the children of the first parent, then those of the second, and so on;
-    the others are on their own.
+    The first features are the parents. They are followed by the children of the first parent, those of the second, and
+    so on. All other features are independent.
     """
 
     parents: Annotated[int, Ge(1), Le(10**6)]
-    """The first features."""
+    """Number of parents."""
     children: Annotated[int, Ge(1), Le(10**6)]
-    """Children of each, the features that follow, family by family."""
+    """Number of children of each parent."""
 
     @property
     def size(self) -> int:
-        """How many features take part."""
+        """Number of features in the hierarchy: parents and children."""
         return self.parents * (1 + self.children)
 
     def family(self, parent: int) -> range:
-        """Return the children of a parent."""
+        """Return the indices of a parent's children."""
         first = self.parents + parent * self.children
         return range(first, first + self.children)
 
@@ -71,29 +74,28 @@ class BenchSamples(FromJson):
     """Settings of a bench's samples (Appendix C.2 and C.3)."""
 
     train_samples: Total = 100000
-    """N of Table 3."""
+    """Number of training samples (N in Table 3)."""
     test_samples: Total = 10000
-    """Samples for evaluation that training does not see."""
+    """Number of held-out samples for evaluation."""
     sparsity: Annotated[float, Ge(0), Lt(1)] = 0.99
-    """S of Assumption 2.3; a feature is active with probability 1 - S."""
+    """Sparsity S (Assumption 2.3): a feature is active with probability 1 - S."""
     c_min: Weight = 0.0
     """Smallest magnitude of an active feature (eq. 30)."""
     beta: Positive = 1.0
     """Scale of the exponential magnitude (eq. 30)."""
     frequency_exponent: Weight = 0.0
-    """Features are active with probabilities that fall as this power of their place (Zipf's law), their mean being 1 -
-    S; 0 for all alike."""
+    """Probabilities of being active fall as this power of a feature's rank (Zipf's law), with mean 1 - S; 0 for equal
+    probabilities."""
     correlation: Share = 0.0
-    """Correlation of the activity of two features of a group, as a share of the largest that their probabilities allow
-    (1 where they are alike)."""
+    """Correlation of the activity of two features in a group, as a share of the largest that their probabilities allow
+    (1 if they are equal)."""
     group_size: Dimension = 8
-    """Features of a group that correlation is for: the first ones, then the next, and so on."""
+    """Number of consecutive features in a group with the given correlation."""
     noise: Weight = 0.0
-    """Standard deviation of Gaussian noise on input and target, as a share of the root mean square of a coordinate
-    without it."""
+    """Standard deviation of Gaussian noise on input and target, relative to the root mean square of a coordinate
+    without noise."""
     hierarchy: Hierarchy | None = None
-    """Parents and their children among the features (Definition 3.9), a parent being active iff a child of it is; None
-    for none."""
+    """Hierarchy of features (Definition 3.9): a parent is active iff one of its children is; None for none."""
 
 
 @dataclass(frozen=True)
@@ -101,10 +103,10 @@ class BenchSource(BenchSamples, BenchFeatures):
     """A variant of the Linear Representation Bench (Appendix C)."""
 
     def inconsistencies(self) -> Iterator[tuple[str, str]]:
-        """Yield the key and the problem of each setting that does not go with the others."""
+        """Yield the key and the problem of each setting that contradicts others."""
         parents, size = (self.hierarchy.parents, self.hierarchy.size) if self.hierarchy else (0, 0)
         if size > self.n:
-            yield "hierarchy", f"{size} parents and children, but n is {self.n}; raise n"
+            yield "hierarchy", f"there are {size} parents and children, but n is {self.n}; raise n"
             return
         drawn = self.n - parents
         if self.correlation and self.group_size > drawn:
@@ -127,7 +129,7 @@ def zipf_probabilities(n: int, mean: float, exponent: float) -> list[float]:
     scale = mean * n / sum(weights)
     if scale > 1:
         raise ValueError(
-            f"{exponent:g} makes the most frequent of {n} features active with probability {scale:.3g}, where all are "
-            f"with {mean:.3g} on average; lower it, or raise sparsity"
+            f"{exponent:g} makes the most frequent of {n} features active with probability {scale:.3g}, above 1, while "
+            f"the average is {mean:.3g}; lower it, or raise sparsity"
         )
     return [scale * weight for weight in weights]

@@ -1,1 +1,1 @@
-"""Activations that other programs have written to files."""
+"""Activations from files that other programs wrote."""

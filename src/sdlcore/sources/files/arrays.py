@@ -1,7 +1,7 @@
-"""Read arrays from .npy, .npz, HDF5 and safetensors files by blocks of rows.
+"""Read arrays from .npy, .npz, HDF5 and safetensors files in blocks of rows.
 
-Nothing in these files is executed: pickled objects are refused. Nothing is believed: what a header says is held against
-the size of the file before memory is taken. Whatever a parser raises becomes one error with the file's name.
+Nothing in these files is executed: pickled objects are refused. Headers are not trusted: they are compared with the
+size of the file before memory is allocated. Any exception of a parser becomes a `SourceError` that names the file.
 """
 
 import json
@@ -31,7 +31,7 @@ from sdlcore.storage.hdf5 import (
 from sdlcore.storage.npy import Header, Numbers, read_header
 from sdlcore.storage.parsing import in_a_sentence
 
-# names that safetensors gives to types; bfloat16, which numpy lacks, is read as the bits
+# safetensors' names of types; bfloat16, which NumPy lacks, is read as its bits
 SAFETENSORS = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": "<u2", "U8": "u1", "I8": "i1", "BOOL": "?"} | {
     f"{kind}{8 * size}": f"<{kind.lower()}{size}" for kind in "IU" for size in (2, 4, 8)
 }
@@ -39,32 +39,32 @@ SKIP_BYTES = 2**20
 MOST_LINKS = 32
 MOST_CHUNK_BYTES = 2**30
 MOST_ROW_BYTES = 2**24
-"""Of an .npz, whose rows of zeros take a thousandth on disk of what they take in memory."""
+"""Largest row in an .npz file, since compressed zeros take a thousand times more memory than disk."""
 
 
 class Array(NamedTuple):
     """An array in an open file."""
 
     name: str
-    """As the configuration names it."""
+    """Its name in the configuration."""
     shape: tuple[int, ...]
     dtype: str
     kind: str
-    """Of dtype, as numpy has it; f for bfloat16 too."""
+    """NumPy's kind of the dtype; f also for bfloat16."""
     read: Callable[[int, int], np.ndarray]
-    """Gives rows ``start:stop``. Fastest where every call begins where the last one ended."""
+    """Returns rows ``start:stop``. Fastest if every call starts where the last one ended."""
 
 
 @contextmanager
 def open_array(reference: str) -> Iterator[Array]:
-    """Open the array that ``path`` or ``path#key`` names; what is larger than memory is not loaded.
+    """Open the array at ``path`` or ``path#key``, without loading it.
 
     Raises
     ------
     SourceError
-        If the file is not there, of no known format or damaged, or has no array of that name, or several and no name
-        was given (the message lists those that it has), or if data of the array lie in other files or nowhere.
-        `Array.read` raises it too, for rows that cannot be read.
+        If the file is missing, damaged or of an unknown format; if it lacks that array, or contains several arrays and
+        no name is given (the message lists its arrays); or if data of the array are in other files or missing.
+        `Array.read` also raises it, for rows that cannot be read.
     """
     path, key = parse_array(reference)
     suffix = Path(path).suffix
@@ -87,12 +87,12 @@ def open_array(reference: str) -> Iterator[Array]:
 @contextmanager
 def _npy(path: str, key: str | None) -> Iterator[Array]:
     if key is not None:
-        raise SourceError(f"{path}#{key}: an .npy file holds one array without a name; write {path}")
+        raise SourceError(f"{path}#{key}: an .npy file contains one array without a name; write {path}")
     yield _of_numbers(path, Numbers(path))
 
 
 def _of_numbers(path: str, numbers: Numbers, decoded: str | None = None) -> Array:
-    """Return an array whose numbers are read as they are, or are the bits of another type."""
+    """Return an array of stored numbers, which may be the bits of another type."""
     dtype, kind = (decoded, "f") if decoded else (numbers.dtype.name, numbers.dtype.kind)
     return Array(path, numbers.shape, dtype, kind, lambda start, stop: decode(numbers[start:stop], dtype))
 
@@ -107,14 +107,14 @@ def _npz(path: str, key: str | None) -> Iterator[Array]:
 
 
 class _ZippedArray:
-    """An array in an .npz file, compressed or not, read in the order of its rows."""
+    """An array in an .npz file, compressed or not, read row after row."""
 
     def __init__(self, archive: zipfile.ZipFile, name: str) -> None:
         self._archive, self._name = archive, name
         header = self._open()
         self.shape, by_columns, self.dtype = header
         if by_columns and len(self.shape) > 1:
-            raise ValueError("it lies column by column (Fortran order); save np.ascontiguousarray of it")
+            raise ValueError("it is stored by columns (Fortran order); save np.ascontiguousarray of it")
         self._row_bytes = header.row_bytes
         if self._row_bytes > MOST_ROW_BYTES:
             raise ValueError(f"its rows have {self._row_bytes} bytes each, expected at most {MOST_ROW_BYTES}")
@@ -129,14 +129,14 @@ class _ZippedArray:
         if start < self._row:
             self.close()
             self._open()
-        # not seek, after which zipfile compares no checksum any more
+        # no seek, since zipfile does not verify the checksum after it
         skipped = (start - self._row) * self._row_bytes
         while skipped and (part := self._stream.read(min(skipped, SKIP_BYTES))):
             skipped -= len(part)
         content = self._stream.read((stop - start) * self._row_bytes)
         self._row = stop
         if stop == self.shape[0]:
-            self._stream.read(1)  # for which zipfile looks at the end, and at the checksum
+            self._stream.read(1)  # reading past the end makes zipfile verify the checksum
         return np.frombuffer(content, self.dtype).reshape(stop - start, *self.shape[1:])
 
     def close(self) -> None:
@@ -151,25 +151,26 @@ def _hdf5(path: str, key: str | None) -> Iterator[Array]:
         name = str(key) if is_there else _choose(path, key, list(datasets(file)))
         dataset = file[name]
         if dataset.chunks and math.prod(dataset.chunks) * dataset.dtype.itemsize > MOST_CHUNK_BYTES:
-            raise SourceError(f"{path}#{name}: has chunks of more than 1 GiB; write it anew with smaller ones")
+            raise SourceError(f"{path}#{name}: has chunks of more than 1 GiB; write it again with smaller chunks")
         if problem := data_elsewhere(dataset) or never_written(dataset) or short_chunk(dataset):
-            raise SourceError(f"{path}#{name}: {problem}; copy the whole array into a file of its own")
+            raise SourceError(f"{path}#{name}: {problem}; copy the whole array to a new file")
         if problem := unknown_packing(dataset):
-            raise SourceError(f"{path}#{name}: {problem}; write it anew by {', '.join(FILTERS.values())} or unpacked")
-        # stores of ours keep bfloat16 as its bits
+            known = ", ".join(FILTERS.values())
+            raise SourceError(f"{path}#{name}: {problem}; write it again with {known} or without compression")
+        # activation stores save bfloat16 as its bits
         is_bits = dataset.dtype == np.uint16 and str(dataset.attrs.get("dtype")) == "bfloat16"
         dtype, kind = ("bfloat16", "f") if is_bits else (dataset.dtype.name, dataset.dtype.kind)
 
         def read(start: int, stop: int) -> np.ndarray:
             if problem := short_packed_chunk(dataset, start, stop):
-                raise SourceError(f"{path}#{name}: {problem}; write it anew")
+                raise SourceError(f"{path}#{name}: {problem}; write it again")
             return decode(dataset[start:stop], dtype)
 
         yield Array(path, dataset.shape or (), dtype, kind, read)
 
 
 def _within(path: str, file: h5py.File, key: str) -> Any:
-    """Return what a name stands for in an HDF5 file, or None, without following a link out of it."""
+    """Look up a name in an HDF5 file, or return None; links out of the file are not followed."""
     place: Any = file
     parts = key.split("/")
     for _ in range(MOST_LINKS):
@@ -180,7 +181,7 @@ def _within(path: str, file: h5py.File, key: str) -> Any:
             link = place.get(part, getlink=True) if isinstance(place, h5py.Group) else None
             if isinstance(link, h5py.ExternalLink):
                 raise SourceError(
-                    f"{path}#{key}: is a link to {link.filename}, which could change unnoticed; name that file itself"
+                    f"{path}#{key}: is a link to {link.filename}, which could change unnoticed; give that file instead"
                 )
             if isinstance(link, h5py.SoftLink):
                 place = file if link.path.startswith("/") else place
@@ -191,12 +192,12 @@ def _within(path: str, file: h5py.File, key: str) -> Any:
             place = place[part]
         else:
             return place
-    raise SourceError(f"{path}#{key}: is more than {MOST_LINKS} links deep")
+    raise SourceError(f"{path}#{key}: is behind more than {MOST_LINKS} links; give the name of the dataset itself")
 
 
 @contextmanager
 def _safetensors(path: str, key: str | None) -> Iterator[Array]:
-    with safe_open(path, "np"):  # which holds the header against the file
+    with safe_open(path, "np"):  # safe_open compares the header with the file
         pass
     with Path(path).open("rb") as file:
         length = int.from_bytes(file.read(8), "little")
@@ -204,16 +205,16 @@ def _safetensors(path: str, key: str | None) -> Iterator[Array]:
     name = _choose(path, key, [name for name in header if name != "__metadata__"])
     kind, shape, (first, _) = (header[name][part] for part in ("dtype", "shape", "data_offsets"))
     if kind not in SAFETENSORS:
-        raise SourceError(f"{path}#{name}: holds {kind}, which is not read here; convert it to F32 or BF16")
+        raise SourceError(f"{path}#{name}: contains {kind}, which is not supported; convert it to F32 or BF16")
     numbers = Numbers(path, Header(tuple(shape), False, np.dtype(SAFETENSORS[kind])), 8 + length + first)
     yield _of_numbers(path, numbers, "bfloat16" if kind == "BF16" else None)
 
 
 def _choose(path: str, key: str | None, names: list[str]) -> str:
-    """Return the name of the array that is meant."""
+    """Return the name of the requested array: ``key``, or the only name."""
     listed = ", ".join(sorted(names)) if names else "none"
     if key is None and len(names) != 1:
-        raise SourceError(f"{path}: holds several arrays or none, say which by {path}#KEY; it has {listed}")
+        raise SourceError(f"{path}: contains several arrays or none; choose one with {path}#KEY, found {listed}")
     if key is not None and key not in names:
-        raise SourceError(f"{path}#{key}: the file has no array of that name; it has {listed}")
+        raise SourceError(f"{path}#{key}: the file has no array of that name, found {listed}")
     return names[0] if key is None else key

@@ -27,20 +27,20 @@ log = logging.getLogger(__name__)
 BLOCK_ROWS = 4096
 COUNTED_ROWS = 2**20
 MOST_UNNAMED = 2**16
-"""Classes without names: larger labels are numbers of something else, most likely."""
+"""Largest number of classes without names; larger labels are probably not classes."""
 MOST_NUMBERS = 2**30
-"""Numbers of a block that may be in memory: wider arrays are dimension x samples, most likely."""
+"""Largest block in memory, in numbers; wider arrays are probably dimension x samples."""
 
 
 def write_stores(source: FileSource, train_path: str | Path, test_path: str | Path) -> None:
-    """Write the arrays of a source to a training and an evaluation store, block by block; the same settings go on.
+    """Write the arrays of a source to a training and an evaluation store, in blocks; repeat the call to resume.
 
-    References are ``row``, counted from 0 in the file that a sample comes from.
+    The reference ``row`` is the index of a sample in its file.
 
     Raises
     ------
     SourceError
-        Naming the file, the array and what is wrong: missing, of another rank or type, of unequal lengths, not finite.
+        If an array is missing, has a wrong rank, type or length, or is not finite; the message names file and array.
     """
     names = None if source.class_names is None else read_class_names(source.class_names)
     with ExitStack() as stack:
@@ -76,27 +76,27 @@ def write_stores(source: FileSource, train_path: str | Path, test_path: str | Pa
 
 
 def _check_apart(source: FileSource, files: Mapping[str, str]) -> None:
-    """Refuse samples for evaluation that are those of training, by whatever name: a link, a copy."""
+    """Raise `SourceError` if the evaluation file is the training file, a link to it or a copy of it."""
     if source.test_input is None:
         return
     train, test = parse_array(source.input), parse_array(source.test_input)
-    # without a key, it is the only array
+    # a missing key means the only array
     if files[train.path] == files[test.path] and (train.key == test.key or None in (train.key, test.key)):
         raise SourceError(
-            f"{source.test_input}: holds what {source.input} does; leave test_input out and set test_share, which "
-            "training does not see"
+            f"{source.test_input}: contains the same samples as {source.input}; leave test_input out and set "
+            "test_share to hold out samples"
         )
 
 
 def count_classes(source: FileSource) -> int | None:
-    """Return how many classes the labels of a source's training arrays name, None where it has none.
+    """Count the classes among the labels of a source's training arrays; None without labels.
 
-    What `write_stores` reads first is looked at as well, so that a plan can refuse what a job would.
+    The arrays are also checked as in `write_stores`, so that a plan fails before its jobs do.
 
     Raises
     ------
     SourceError
-        Naming the file, the array and what is wrong: missing, of another rank or type, of unequal lengths.
+        If an array is missing, or has a wrong rank, type or length; the message names file and array.
     """
     with ExitStack() as stack:
         given, _ = _open_both(stack, source)
@@ -109,14 +109,14 @@ def count_classes(source: FileSource) -> int | None:
 
 
 def shapes(source: FileSource) -> tuple[tuple[int, int], tuple[int, int]]:
-    """Return how many samples a source has for training and for evaluation, and the dimensions of input and target.
+    """Return a source's numbers of training and evaluation samples, and the dimensions of input and target.
 
-    Without a target, that is 0. Only headers are read.
+    The target's dimension is 0 if there is no target. Only headers are read.
 
     Raises
     ------
     SourceError
-        As `count_classes` does.
+        As in `count_classes`.
     """
     with ExitStack() as stack:
         given, tested = _open_both(stack, source)
@@ -126,7 +126,7 @@ def shapes(source: FileSource) -> tuple[tuple[int, int], tuple[int, int]]:
 
 
 def held_out(start: int, stop: int, share: float) -> np.ndarray:
-    """Return which of the rows ``start:stop``, a block, are held out: the same ones always, ``share`` of all blocks."""
+    """Return which rows of a block ``start:stop`` are held out: a fixed random choice, ``share`` of all rows."""
     chosen = np.zeros(stop - start, dtype=bool)
     count = int(share * stop) - int(share * start)
     chosen[stream(0, "held out", start).permutation(stop - start)[:count]] = True
@@ -134,22 +134,22 @@ def held_out(start: int, stop: int, share: float) -> np.ndarray:
 
 
 def read_class_names(path: str | Path) -> list[str]:
-    """Return the names in a text file, a line each, or in a JSON file with a list."""
-    if not is_regular(path):  # reading a pipe would wait for somebody to write
+    """Read class names from a text file with a name per line, or from a JSON list."""
+    if not is_regular(path):  # reading a pipe would wait for a writer
         raise SourceError(f"{path}: class names cannot be read ({NO_FILE})")
     with in_a_sentence(f"{path}: class names cannot be read", path), Path(path).open(encoding="utf-8") as file:
-        # not splitlines, which also ends lines at characters that may stand in a name
+        # not splitlines, which also splits at characters that may occur in a name
         names = json.load(file) if Path(path).suffix == ".json" else [line.removesuffix("\n") for line in file]
     if not isinstance(names, list) or not names or not all(isinstance(name, str) for name in names):
-        raise SourceError(f"{path}: expected class names, a line each or a JSON list of texts")
+        raise SourceError(f"{path}: expected class names, one per line or a JSON list of strings")
     for number, name in enumerate(names):
         if "\0" in name or any("\ud800" <= letter <= "\udfff" for letter in name):
-            raise SourceError(f"{path}: class {number} is called {name!r:.60}, which HDF5 cannot hold; rename it")
+            raise SourceError(f"{path}: class {number} is called {name!r:.60}, which HDF5 cannot store; rename it")
     return names
 
 
 def _numbered(labels: list[Array]) -> list[str]:
-    """Return the labels themselves as names of classes, up to the largest."""
+    """Return the numbers from 0 to the largest label as class names."""
     largest = -1
     for array in labels:
         for start in range(0, array.shape[0], BLOCK_ROWS):
@@ -160,18 +160,19 @@ def _numbered(labels: list[Array]) -> list[str]:
 
 
 def _names(labels: list[Array]) -> list[str]:
-    """Return the classes that labels name, in the order of the alphabet; an empty name is none."""
+    """Return the sorted names among labels; an empty name means no class."""
     found = set[str]()
     for array in labels:
         for start in range(0, array.shape[0], BLOCK_ROWS):
             found.update(np.unique(array.read(start, min(start + BLOCK_ROWS, array.shape[0]))).tolist())
         if len(found) > MOST_UNNAMED:
-            raise SourceError(f"{array.name}: names more than {MOST_UNNAMED} classes, as a label of each sample would")
+            many = f"contains more than {MOST_UNNAMED} classes"
+            raise SourceError(f"{array.name}: {many}; expected class names, not a name for each sample")
     return sorted(found - {""})
 
 
 def _numbers(labels: Array, names: list[str]) -> Array:
-    """Return labels that are names as the numbers of these names, -1 for none."""
+    """Convert labels from names to indices into ``names``, -1 for no class."""
 
     def read(start: int, stop: int) -> np.ndarray:
         values = labels.read(start, stop)
@@ -185,15 +186,15 @@ def _all(start: int, stop: int) -> np.ndarray:
 
 
 def _open_both(stack: ExitStack, source: FileSource) -> tuple[dict[str, Array], dict[str, Array]]:
-    """Return the arrays of a source, and those for evaluation, which are the same where none are named."""
+    """Return a source's training and evaluation arrays, which are the same arrays if rows are held out."""
     given = _open(stack, source, "")
     tested = given if source.test_input is None else _open(stack, source, "test_")
     if source.class_names is not None and "labels" in given and given["labels"].kind == "U":
-        raise SourceError(f"{given['labels'].name}: holds names, so leave class_names out; it names numbers")
+        raise SourceError(f"{given['labels'].name}: contains names, so leave out class_names, which is for numbers")
     for column, array in tested.items():
         if column == "labels" and (array.kind == "U") != (given[column].kind == "U"):
             raise SourceError(
-                f"{array.name}: holds {array.dtype}, but {given[column].name} holds {given[column].dtype}"
+                f"{array.name}: contains {array.dtype}, but {given[column].name} contains {given[column].dtype}"
             )
         if array.shape[1:] != given[column].shape[1:]:
             raise SourceError(
@@ -212,11 +213,11 @@ def _open(stack: ExitStack, source: FileSource, prefix: str) -> dict[str, Array]
         array = stack.enter_context(open_array(reference))
         wanted, rank = ("integers or texts", 1) if column == "labels" else ("floating-point numbers", 2)
         if array.kind not in ("iuU" if column == "labels" else "f"):
-            raise SourceError(f"{reference}: holds {array.dtype}, but {column} needs {wanted}; convert it")
+            raise SourceError(f"{reference}: contains {array.dtype}, but {column} needs {wanted}; convert it")
         if len(array.shape) != rank or 0 in array.shape:
             needed = "samples x dimension" if rank == 2 else "one for each sample"
             column_of_one = rank == 1 and array.shape[1:] == (1,)
-            turned = f", shape ({array.shape[0]},); save it as .ravel() gives it" if column_of_one else ""
+            turned = f", shape ({array.shape[0]},); save the result of .ravel()" if column_of_one else ""
             raise SourceError(f"{reference}: has shape {array.shape}, but {column} needs {needed}{turned}")
         if min(BLOCK_ROWS, array.shape[0]) * math.prod(array.shape[1:]) > MOST_NUMBERS:
             raise SourceError(
@@ -261,7 +262,7 @@ def _check_activations(array: Array, values: np.ndarray, dtype: str, start: int)
     finite = np.isfinite(values).all(axis=1)
     if not finite.all():
         row = start + int(np.argmin(finite))
-        raise SourceError(f"{array.name}: row {row} holds NaN or infinity; leave such rows out")
+        raise SourceError(f"{array.name}: row {row} contains NaN or infinity; leave such rows out")
     with np.errstate(over="ignore"):
         stored = decode(encode(values, dtype), dtype)
     fitting = np.isfinite(stored).all(axis=1)
@@ -269,7 +270,7 @@ def _check_activations(array: Array, values: np.ndarray, dtype: str, start: int)
         row = int(np.argmin(fitting))
         largest = float(np.abs(values[row].astype(np.float64)).max())
         raise SourceError(
-            f"{array.name}: row {start + row} holds {largest:g}, too large for {dtype}; set another dtype"
+            f"{array.name}: row {start + row} contains {largest:g}, too large for {dtype}; set another dtype"
         )
     lost = vanishing_row(values, stored)
     if lost is not None:
@@ -281,7 +282,7 @@ def _check_labels(array: Array, values: np.ndarray, class_names: list[str] | Non
     wrong = (values < -1) | (values.astype(np.int64) >= classes) if values.dtype.kind == "i" else values >= classes
     if wrong.any():
         row = int(np.argmax(wrong))
-        named = f" to {classes - 1}" if class_names is None else f", of which class_names has {classes}"
+        named = f" to {classes - 1}" + ("" if class_names is None else " as in class_names")
         raise SourceError(
-            f"{array.name}: row {start + row} holds {int(values[row])}, expected a class counted from 0{named}, or -1"
+            f"{array.name}: row {start + row} contains {int(values[row])}, expected a class from 0{named}, or -1"
         )

@@ -1,5 +1,6 @@
-"""Settings of a source of activations that lie in files, and how they name an array: ``path``, or ``path#key`` where a
-file holds several. Without numpy: configurations are checked by them."""
+"""Settings of activations from files, and references to arrays: ``path``, or ``path#key`` for one of several arrays.
+
+The module does not import numpy, so that checking a configuration is fast."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -14,42 +15,42 @@ FORMATS = (".npy", ".npz", ".h5", ".hdf5", ".safetensors")
 
 
 class ArrayReference(NamedTuple):
-    """An array in a file."""
+    """Reference to an array in a file."""
 
     path: str
     key: str | None
-    """Its name in the file, None for the only one."""
+    """Name of the array in the file; None for the only array."""
 
 
 def parse_array(reference: str) -> ArrayReference:
-    """Return the parts of ``path`` or ``path#key``."""
+    """Parse ``path`` or ``path#key``."""
     path, separator, key = reference.partition("#")
     return ArrayReference(path, key if separator else None)
 
 
 @dataclass(frozen=True)
 class FileSource(FromJson):
-    """Activations that lie in files."""
+    """Activations from files."""
 
     input: Text
-    """Samples x dimension, as path of an .npy, .npz, .h5, .hdf5 or .safetensors file, with #key where it holds several
+    """Samples x dimension: path of an .npy, .npz, .h5, .hdf5 or .safetensors file, with #key if it contains several
     arrays."""
     target: Text | None = None
-    """The same samples' second representation, the target of transcoders and second site of crosscoders."""
+    """Second representation of the same samples, the target of transcoders and second site of crosscoders."""
     labels: Text | None = None
-    """The class of each sample: an integer from 0 on, or -1 for none; or its name, empty for none."""
+    """Class of each sample: an integer from 0 on, or -1 for none; or a name, empty for none."""
     class_names: Text | None = None
-    """Names of the classes, a text file with one a line or a JSON file with a list; without it, their labels."""
+    """Names of the classes: a text file with one per line, or a JSON list; None to use the labels as names."""
     test_input: Text | None = None
-    """Samples for evaluation; None to hold out test_share of the rows instead."""
+    """Evaluation samples; None to hold out test_share of the rows instead."""
     test_target: Text | None = None
-    """The target of test_input."""
+    """Target of test_input."""
     test_labels: Text | None = None
-    """The labels of test_input."""
+    """Labels of test_input."""
     test_share: Annotated[float, Gt(0), Lt(1)] = 0.1
-    """Share of the rows that is held out, the same ones always."""
+    """Share of rows to hold out, a fixed random choice."""
     dtype: StoredPrecision = "float32"
-    """Precision that the activations are stored in."""
+    """Precision of the activation stores."""
 
     def __post_init__(self) -> None:
         check(self)
@@ -58,28 +59,28 @@ class FileSource(FromJson):
 
     @property
     def arrays(self) -> dict[str, str]:
-        """The arrays that are named, by their keys."""
+        """References to arrays by settings key, without missing ones."""
         keys = ("input", "target", "labels", "test_input", "test_target", "test_labels")
         return {key: reference for key in keys if (reference := getattr(self, key)) is not None}
 
     @property
     def files(self) -> list[str]:
-        """The files that are named, each once."""
+        """All files of the source, each once."""
         names = [] if self.class_names is None else [self.class_names]
         return list(dict.fromkeys([*(parse_array(reference).path for reference in self.arrays.values()), *names]))
 
     def inconsistencies(self) -> Iterator[tuple[str, str]]:
-        """Yield the key and the problem of each setting that does not go with the others."""
+        """Yield the key and the problem of each setting that contradicts others."""
         given = self.arrays
         for key, reference in given.items():
             if not parse_array(reference).path.endswith(FORMATS):
                 yield key, f"{reference}: expected a file of type {', '.join(FORMATS)}, with #key if needed"
         if self.test_input == self.input:
-            yield "test_input", "is input, too; leave it out and set test_share, which training does not see"
+            yield "test_input", "is the same as input; leave it out and set test_share to hold out samples"
         for key in ("target", "labels"):
             if "test_input" in given and (key in given) != (f"test_{key}" in given):
                 missing = f"test_{key}" if key in given else key
-                yield missing, f"missing; with test_input, {key} and test_{key} go together"
+                yield missing, f"missing; with test_input, {key} needs test_{key} and the reverse"
             elif f"test_{key}" in given and "test_input" not in given:
                 yield f"test_{key}", "has no meaning without test_input"
         if self.class_names is not None and self.labels is None:

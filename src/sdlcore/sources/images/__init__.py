@@ -1,1 +1,1 @@
-"""Embeddings of images by CLIP models."""
+"""Image embeddings by CLIP models."""

@@ -1,7 +1,6 @@
-"""Load CLIP models of open_clip: an architecture, its weights from a file, a tag or the hub, and both embeddings.
+"""Load CLIP models with open_clip: architecture, weights (from a file, a tag or the hub) and embedding function.
 
-Weights come as safetensors or as tensors that torch reads without unpickling anything else; no code that comes with a
-model is ever run.
+Weights are safetensors, or tensors that torch reads with ``weights_only``. No code that comes with a model is run.
 """
 
 import hashlib
@@ -25,16 +24,16 @@ PRECISIONS = {"float32": "fp32", "bfloat16": "bf16"}
 
 
 class LoadedClip(NamedTuple):
-    """A CLIP in evaluation mode.
+    """A CLIP model in evaluation mode.
 
     Attributes
     ----------
     model
-        The model, of open_clip.
+        The open_clip model.
     preprocess
-        From a picture to a tensor, as the weights were trained for.
+        Converts a picture to a tensor, with the preprocessing that the weights were trained with.
     architecture
-        The name that open_clip knows it by.
+        Its name in open_clip.
     """
 
     model: Any
@@ -43,24 +42,24 @@ class LoadedClip(NamedTuple):
 
 
 def load_clip(model: str, pretrained: str, dtype: str = "float32", device: str = "cpu") -> LoadedClip:
-    """Return a CLIP with its weights.
+    """Load a CLIP model with its weights.
 
     Parameters
     ----------
     model
-        Name of an architecture that open_clip knows, or path of a JSON file that describes one.
+        Name of an open_clip architecture, or path of a JSON file that describes one.
     pretrained
-        A file of weights, a tag that open_clip knows for the model, or ``hf-hub:<owner>/<name>``.
+        A file of weights, a tag that open_clip lists for the model, or ``hf-hub:<owner>/<name>``.
     dtype
-        float32, or bfloat16: weights of products in bfloat16, norms in float32.
+        float32, or bfloat16: weights of matrix products in bfloat16, norms in float32.
     device
-        Where to.
+        Device of the model.
 
     Raises
     ------
     SourceError
-        If there is no such architecture or no such weights, if they do not fit each other, or if one was trained with
-        QuickGELU and the other has GELU, which would give other embeddings without a word.
+        If the architecture or the weights do not exist or do not match. This includes weights that were trained with
+        QuickGELU in a model with GELU and the reverse, which would silently give different embeddings.
     """
     name = architecture = register_architecture(model)
     where = f"weights {pretrained!r} of {name}"
@@ -77,21 +76,21 @@ def load_clip(model: str, pretrained: str, dtype: str = "float32", device: str =
             loaded, _, preprocess = open_clip.create_model_and_transforms(
                 name, wanted or None, precision=PRECISIONS[dtype], device=device, weights_only=True
             )
-    except Exception as error:  # of pickle, safetensors, torch, the hub's client, and more
+    except Exception as error:  # pickle, safetensors, torch and the hub's client raise many kinds
         raise SourceError(
-            f"{where} do not load ({describe_error(error)}); where no hub can be reached, fetch the file elsewhere and "
-            "give its path; a TorchScript archive must be saved as a state dict first"
+            f"{where} do not load ({describe_error(error)}); without access to a hub, copy the file here and give its "
+            "path; a TorchScript archive must be saved as a state dict first"
         ) from error
     return LoadedClip(loaded.eval(), preprocess, architecture)
 
 
 def register_architecture(model: str) -> str:
-    """Return the name that open_clip knows an architecture by; a JSON file is made known to it first.
+    """Return the name of an architecture in open_clip; an architecture from a JSON file is registered first.
 
     Raises
     ------
     SourceError
-        If open_clip does not know the name, or the file does not describe an architecture.
+        If the name is unknown, or the file does not describe an architecture.
     """
     if not model.endswith(".json"):
         with parsing(model, "an architecture"):
@@ -99,11 +98,12 @@ def register_architecture(model: str) -> str:
         _require_no_code(found, model)
         if found is None:
             alike = [name for name in open_clip.list_models() if name.lower().startswith(model.lower()[:5])]
-            raise SourceError(f"model {model!r} is none that open_clip knows; alike are {', '.join(alike) or 'none'}")
+            similar = ", ".join(alike) or "none"
+            raise SourceError(f"model {model!r} is unknown to open_clip; similar names are {similar}")
         return model
     path = Path(model)
     try:
-        if path.exists() and not path.is_file():  # reading a pipe would wait for somebody to write
+        if path.exists() and not path.is_file():  # reading a pipe would wait for a writer
             raise OSError(NO_FILE)
         found = json.loads(path.read_text())
     except (OSError, ValueError, RecursionError) as error:
@@ -111,41 +111,41 @@ def register_architecture(model: str) -> str:
     parts = ("embed_dim", "vision_cfg", "text_cfg")
     if not isinstance(found, dict) or not set(parts) <= set(found):
         raise SourceError(
-            f"model {model}: expected a JSON object with {', '.join(parts)}, as open_clip's model_configs"
+            f"model {model}: expected a JSON object with {', '.join(parts)}, as in open_clip's model_configs"
         )
     _require_no_code(found, model)
     open_clip.add_model_config(path)
     if open_clip.get_model_config(path.stem) != found:
-        raise SourceError(f"model {model}: another architecture goes by the name {path.stem}; rename the file")
+        raise SourceError(f"model {model}: open_clip has another architecture called {path.stem}; rename the file")
     return path.stem
 
 
 def embedder(model: Any, embedding: str) -> Callable[[torch.Tensor], torch.Tensor]:
     """Return the function from images (B x 3 x height x width) to their embeddings (B x n_p).
 
-    ``joint`` is what CLIP compares with texts, before it is divided by its norm. ``pooled`` is the output of the
-    vision transformer (after its last layer norm) that the projection into the joint space is applied to; the model's
-    projection is taken out for it.
+    ``joint`` is the embedding that CLIP compares with texts, without normalisation. ``pooled`` is the output of the
+    vision transformer after its last layer norm, before the projection into the joint space; for this, the projection
+    is removed from the model.
 
     Raises
     ------
     SourceError
-        If the model's image tower has no projection to leave out.
+        If ``embedding`` is pooled and the image tower has no projection to remove.
     """
     if embedding == "joint":
         return model.encode_image
     visual = model.visual
     if getattr(visual, "proj", None) is None or getattr(visual, "output_tokens", False):
         raise SourceError(
-            f"embedding: pooled needs a vision transformer of open_clip with a projection to leave out, but the image "
-            f"tower is a {type(visual).__name__} without; take joint"
+            f"embedding: pooled needs an open_clip vision transformer with a projection, but the image tower is a "
+            f"{type(visual).__name__} without one; set embedding to joint"
         )
     visual.proj = None
     return visual
 
 
 def weights_digest(module: torch.nn.Module) -> str:
-    """Return the SHA-256 of a module's weights, which are the same weights wherever they came from."""
+    """Return the SHA-256 of a module's weights, which does not depend on the file that they came from."""
     digest = hashlib.sha256()
     for name, tensor in sorted(module.state_dict().items()):
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
@@ -158,7 +158,7 @@ def _require_weights_file(pretrained: str, name: str) -> None:
     if not path.is_file() or path.suffix not in WEIGHTS:
         raise SourceError(f"pretrained {pretrained}: expected a file of weights ({', '.join(WEIGHTS)}), or a tag")
     beside = path.with_name("open_clip_config.json")
-    if beside.is_file():  # checkpoints of the hub come with one; a file alone does not say
+    if beside.is_file():  # checkpoints from the hub come with this file; weights alone do not name the activation
         with parsing(beside, "open_clip's JSON"):
             found = json.loads(beside.read_text()).get("model_cfg", {})
             _require_same_activation(_has_quick_gelu(found), name, f"{path.name} (by {beside.name})")
@@ -178,9 +178,9 @@ def _require_same_architecture(pretrained: str, name: str) -> None:
     repository, _, revision = pretrained.removeprefix(HUB).partition("@")
     try:
         path = hf_hub_download(repository, "open_clip_config.json", revision=revision or None)
-    except Exception as error:  # the hub's client has many
+    except Exception as error:  # the hub's client raises many kinds
         raise SourceError(
-            f"pretrained {pretrained}: no open_clip_config.json to be had ({describe_error(error)})"
+            f"pretrained {pretrained}: its open_clip_config.json cannot be fetched ({describe_error(error)})"
         ) from error
     with parsing(pretrained, "open_clip's JSON"):
         found = json.loads(Path(path).read_text())["model_cfg"]
@@ -190,14 +190,14 @@ def _require_same_architecture(pretrained: str, name: str) -> None:
     if different:
         key = different[0]
         raise SourceError(
-            f"pretrained {pretrained} is of another architecture than model {name}: {key} is {found.get(key)}, "
-            f"not {architecture[key]}"
+            f"pretrained {pretrained} has another architecture than model {name}: {key} is {found.get(key)}, expected "
+            f"{architecture[key]}"
         )
     _require_same_activation(_has_quick_gelu(found), name, pretrained)
 
 
 def _require_no_code(found: Any, where: str) -> None:
-    """Refuse settings, however deep, that would have a tokenizer or a text tower run code that comes with it."""
+    """Raise `SourceError` for nested settings that would make a tokenizer or text tower run its own code."""
     waiting = [found]
     while waiting:
         part = waiting.pop()
@@ -208,30 +208,30 @@ def _require_no_code(found: Any, where: str) -> None:
 
 
 def _has_quick_gelu(settings: Any) -> bool:
-    """Tell whether open_clip's settings of a model, or of weights, say QuickGELU."""
+    """Return whether open_clip's settings of a model, or of weights, specify QuickGELU."""
     return bool(settings.get("quick_gelu", False))
 
 
 def _require_same_activation(trained: bool, name: str, what: str) -> None:
-    """Refuse weights that were trained with QuickGELU for a model without, and the other way round."""
+    """Raise `SourceError` if weights were trained with QuickGELU and the model uses GELU, or the reverse."""
     built = _has_quick_gelu(open_clip.get_model_config(name))
     if trained == built:
         return
     kinds = {True: "QuickGELU", False: "GELU"}
     base = name.removesuffix("-quickgelu")
     raise SourceError(
-        f"{what} was trained with {kinds[trained]}, but model {name} has {kinds[built]}, which gives other embeddings; "
+        f"{what} was trained with {kinds[trained]}, but model {name} uses {kinds[built]}, which changes embeddings; "
         f"set model to {f'{base}-quickgelu' if trained else base}"
     )
 
 
 def tokenizer_of(name: str) -> Any:
-    """Return the tokenizer of an architecture that is known to open_clip.
+    """Return the tokenizer of an open_clip architecture.
 
     Raises
     ------
     SourceError
-        If there is none, or it needs code of its own.
+        If there is none, or it would have to run its own code.
     """
     with parsing(name, "an architecture with a tokenizer", NO_CODE), nothing_to_read():
         return open_clip.get_tokenizer(name)

@@ -1,7 +1,7 @@
 """Write CLIP embeddings of image folders to activation stores.
 
-Every readable image of a folder becomes a row of an activation store, in an order shuffled once and for all, with the
-index of its class and its path. What is unreadable is skipped, counted and listed.
+Every readable image of a folder becomes a row of an activation store, in a fixed random order, with its class index and
+path. Unreadable images are skipped, counted and listed.
 """
 
 import logging
@@ -28,14 +28,14 @@ from sdlcore.storage.files import provenance, write_rows
 
 log = logging.getLogger(__name__)
 
-# images after which a kill loses nothing of what came before: a minute of ViT-B/32 on two cores, half a second of it
+# images between commits, so at most this many are lost in a kill: a minute of ViT-B/32 on two cores, or half a second
 # on a GPU
 COMMIT_IMAGES = 1024
 CONVENTIONS = {
     "pooled": "the image tower's output after its last layer norm, before the projection into the joint space",
     "joint": "the image's embedding in the space shared with texts, after the projection, not divided by its norm",
 }
-# what decides whether there is a store, but not what it holds
+# settings that can make an extraction fail, but do not change its numbers
 UNTRACKED = ("max_unreadable", "n_p")
 EmbeddedBatches = Iterator[tuple[Batch, np.ndarray | None]]
 """Batches with their embeddings (B x n_p, float32), None where no image was readable."""
@@ -43,16 +43,16 @@ EmbeddedBatches = Iterator[tuple[Batch, np.ndarray | None]]
 
 @dataclass(frozen=True)
 class Progress(FromJson):
-    """Where the writing of a split stands."""
+    """Progress of writing a split."""
 
     next: int
-    """Image of the split that comes next."""
+    """Index in the split of the next image."""
     skipped: tuple[tuple[str, str], ...]
-    """Those that could not be read so far, and why."""
+    """Path and reason of each image that could not be read so far."""
 
 
 class Extraction(NamedTuple):
-    """A source with its model loaded and its images listed."""
+    """A source of image embeddings with its model loaded and its images listed."""
 
     source: ClipSource
     splits: dict[str, Split]
@@ -67,24 +67,24 @@ class Extraction(NamedTuple):
         return self.facts | _facts_of(split, self.splits[split])
 
     def part(self, split: str, number: int, parts: int) -> "Extraction":
-        """Return what is left of it for one of several parts of a split."""
+        """Return the extraction restricted to part ``number`` of ``parts`` of a split."""
         whole = self.splits[split]
-        # what listing skipped is counted once
+        # images that the listing skipped are counted only in the first part
         folder = whole.folder if number == 0 else whole.folder._replace(skipped=[])
         few = Split(folder, whole.labels, np.array_split(whole.order, parts)[number])
         return self._replace(splits=self.splits | {split: few})
 
     def fill(self, writer: ResumableWriter, split: str) -> list[Skipped]:
-        """Write a split; return what was skipped of it."""
+        """Write a split; return the skipped images."""
         skipped = _fill(writer, split, self.splits[split], self.source, self.batches)
         _require_readable(split, self.splits[split], skipped, self.source.max_unreadable)
         return skipped
 
     def write(self, train_path: str | Path, test_path: str | Path, skipped_path: str | Path) -> None:
-        """Write the training and the evaluation store, and a CSV file of what was skipped: split, path, reason.
+        """Write the training and the evaluation store, and a CSV file of skipped images: split, path, reason.
 
-        Labels count the training folder's classes; the reference ``path`` is relative to the split's folder. If
-        anything fails, no file appears.
+        Labels are indices of the training folder's classes; the reference ``path`` is relative to the split's folder.
+        If anything fails, no file appears.
 
         Raises
         ------
@@ -95,15 +95,15 @@ class Extraction(NamedTuple):
             split: resume_store(path, self.facts_of(split), self.source.store_dtype, self.class_names)
             for split, path in (("train", train_path), ("test", test_path))
         }
-        # both stores appear at the end: a run that is killed in the second one has not lost the first
+        # both stores appear at the end; the parts of the first one survive a kill during the second
         with writers["train"] as train, writers["test"] as test:
             skipped = {split: self.fill(writer, split) for split, writer in (("train", train), ("test", test))}
             _write_skipped(skipped_path, skipped)
 
     def write_part(self, split: str, number: int, parts: int, path: str | Path, skipped_path: str | Path) -> None:
-        """Write a part, counted from 0, of one of the stores that `write` writes, and what was skipped of it.
+        """Write one part, counted from 0, of a store that `write` would write, and the list of its skipped images.
 
-        The parts, one after the other (`shards.unite`), hold what the whole would. ``max_unreadable`` is asked of each.
+        The parts in order (`shards.unite`) contain the same rows as the whole. ``max_unreadable`` applies to each part.
         """
         work = self.part(split, number, parts)
         facts = work.facts_of(split) | {"shard": [number, parts]}
@@ -122,7 +122,7 @@ def prepare(
     device: str = "cpu",
     threads: int = 1,
 ) -> Extraction:
-    """List images and load a model to embed them.
+    """Prepare an extraction: list images and load the model.
 
     Parameters
     ----------
@@ -131,21 +131,21 @@ def prepare(
     images
         Folder in ImageFolder layout.
     test_images
-        Folder of the evaluation store's images, of the same classes; None to hold out ``source.test_samples`` random
-        ones of ``images``.
+        Folder of the evaluation store's images, with the same classes; None to hold out ``source.test_samples`` random
+        images of ``images``.
     model, pretrained
-        Where `load_clip` finds them, if not by the names in ``source``.
+        Arguments of `load_clip`; None for the names in ``source``.
     workers
-        Processes that decode images; with 0, threads of this one do.
+        Number of processes that decode images; 0 to decode in threads of this process.
     device
-        cpu, cuda, or auto for a GPU where torch sees one.
+        cpu, cuda, or auto for a GPU if torch sees one.
     threads
-        Threads of torch, for the whole process from then on.
+        Number of torch threads, from now on for the whole process.
 
     Raises
     ------
     SourceError
-        If the folders or the model do not serve.
+        If the folders or the model cannot be used.
     """
     torch.set_num_threads(threads)
     keep_freed_memory()
@@ -179,9 +179,9 @@ def prepare(
 def _embedded(
     pictures: Iterable[Batch], embed: Callable[[torch.Tensor], torch.Tensor], device: str, dtype: torch.dtype
 ) -> EmbeddedBatches:
-    """Yield batches with their embeddings.
+    """Yield batches with their embeddings, one batch late.
 
-    One batch behind: a GPU computes the next while the last is being fetched and written.
+    So a GPU computes the next batch while the previous one is fetched and written.
     """
     waiting: tuple[Batch, torch.Tensor | None] | None = None
     for batch in pictures:
@@ -205,19 +205,19 @@ def _fill(
     source: ClipSource,
     batches: Callable[[Split, int], EmbeddedBatches],
 ) -> list[Skipped]:
-    """Write the rows of a split from where the writer stands; return what was skipped of it, all in all."""
+    """Write the rest of a split after the writer's last commit; return all skipped images of the split."""
     begun = writer.state(Progress(0, tuple(part.folder.skipped)))
     start, skipped = begun.next, [Skipped(*entry) for entry in begun.skipped]
     every = max(1, COMMIT_IMAGES // source.batch_size)
     tenth = max(1, len(part.order) // 10)
     paths = np.array(part.folder.paths, dtype=object)
     if start:
-        log.info("%s: goes on at image %d of %d", split, start, len(part.order))
+        log.info("%s: resuming at image %d of %d", split, start, len(part.order))
     for number, (batch, z_BP) in enumerate(batches(part, start), start=1):
         if z_BP is not None:
             if source.n_p is not None and z_BP.shape[1] != source.n_p:
                 raise SourceError(
-                    f"n_p is {source.n_p}, but {source.model} gives embeddings of {z_BP.shape[1]} dimensions"
+                    f"n_p is {source.n_p}, but embeddings of {source.model} have {z_BP.shape[1]} dimensions"
                 )
             writer.append(z_BP, labels=part.labels[batch.indices], references={"path": paths[batch.indices]})
         for entry in batch.skipped:
@@ -240,7 +240,7 @@ def _require_readable(split: str, part: Split, skipped: list[Skipped], limit: fl
     named += "; ..." if len(skipped) > MOST_NAMED else ""
     raise SourceError(
         f"{part.folder.root}: {len(skipped)} of {asked} images of the {split} store could not be read, more than "
-        f"max_unreadable ({limit:g}) allows: {named}; mend or remove them, or raise max_unreadable"
+        f"max_unreadable ({limit:g}) allows: {named}; repair or remove them, or raise max_unreadable"
     )
 
 

@@ -1,12 +1,12 @@
-"""Make an image folder of 90 fine classes from Fashion-MNIST, real product photos that need no hub.
+"""Make an image folder with 90 fine classes from Fashion-MNIST: real product photos that are available without a hub.
 
-The ten garments are the data set's own labels. The two adjectives are not: they are measured. Brightness (dark, grey,
-bright) and texture (plain, textured, patterned) are terciles, within each garment, of the mean brightness and the mean
-gradient of a picture's garment, over the training images used. They make 90 classes that a small model can learn and
-that a person can check, but nobody has ever labelled a shoe "patterned" for it.
+A class is a garment with two adjectives. The ten garments are the labels of Fashion-MNIST. The adjectives are not
+labels but measurements: brightness (dark, grey, bright) and texture (plain, textured, patterned) are terciles of the
+mean brightness and the mean gradient of the garment's pixels, within each garment, over the training images used. A
+small model can learn these classes and a person can check them, but nobody labelled a shoe "patterned".
 
-The data (MIT licence) come from Debian's package ``dataset-fashion-mnist`` where it is installed or apt can download
-it, which needs no rights, and from torchvision's download otherwise.
+The data (MIT licence) come from Debian's package ``dataset-fashion-mnist`` if it is installed or apt can download it,
+which needs no root access. Otherwise torchvision downloads them.
 """
 
 import gzip
@@ -38,8 +38,8 @@ GARMENTS = (
 BRIGHTNESS = ("dark", "grey", "bright")
 TEXTURE = ("plain", "textured", "patterned")
 TREE = 1
-"""Part of a folder's name: another number where `make_tree` comes to write something else."""
-# of what is in the files, since Debian has compressed them anew
+"""Version in the folder's name; increase it if `make_tree` writes something else."""
+# of the unpacked files, since Debian recompressed them
 SHA256 = {
     "train-images-idx3-ubyte.gz": "c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888",
     "train-labels-idx1-ubyte.gz": "bad3541b69d912435c50bb6ba87bec294ff4f6a2e1246121d8633921760443d9",
@@ -47,52 +47,52 @@ SHA256 = {
     "t10k-labels-idx1-ubyte.gz": "0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34",
 }
 PREFIXES = {"train": "train", "test": "t10k"}
-# the longest that a hanging mirror may keep a run
+# time limit of a download, for mirrors that hang
 SECONDS = 600
 
 
 class Pictures(NamedTuple):
-    """Pictures (N x 28 x 28, uint8, black ground) and their garments (N, uint8)."""
+    """Pictures (N x 28 x 28, uint8, black background) and their garments (N, uint8)."""
 
     pictures: np.ndarray
     garments: np.ndarray
 
 
 class Terciles(NamedTuple):
-    """Borders (10 garments x 2) between thirds of brightness and of texture."""
+    """Boundaries (10 garments x 2) between the terciles of brightness and of texture."""
 
     brightness: np.ndarray
     texture: np.ndarray
 
 
 def tree_name(train_images: int, test_images: int) -> str:
-    """Return the name of a folder of the cache that `make_tree` writes."""
+    """Return the name of the cache folder for `make_tree`."""
     return f"fashion_mnist_{train_images}_{test_images}-{TREE}"
 
 
 def make_tree(out_dir: str | Path, by_hand: str | Path, train_images: int = 20000, test_images: int = 4000) -> None:
-    """Write Fashion-MNIST as PNG files, ``<out_dir>/{train,test}/<class>/<index>.png``, whole or not at all.
+    """Write Fashion-MNIST as PNG files, ``<out_dir>/{train,test}/<class>/<index>.png``, atomically.
 
-    All 90 classes have a folder in both parts, empty where no image is of it. ``provenance.json`` beside them says
-    where the data came from and where the terciles lie.
+    All 90 classes have a folder in both parts, which may be empty. ``provenance.json`` beside them records the origin
+    of the data and the boundaries of the terciles.
 
     Parameters
     ----------
     out_dir
-        Folder to make; an empty one may be there.
+        Folder to create; it must not exist or be empty.
     by_hand
-        Folder that is looked into first for the four files, for where nothing can be downloaded.
+        Folder to search first for the four files, for machines without downloads.
     train_images, test_images
-        Number of images, the first of the files.
+        Number of images, from the start of the files.
 
     Raises
     ------
     SourceError
-        If the data cannot be had or is not what it should be, or ``out_dir`` holds something.
+        If the data cannot be found or downloaded, a checksum differs, or ``out_dir`` is not empty.
     """
     out_dir = Path(out_dir)
     if out_dir.exists() and (not out_dir.is_dir() or any(out_dir.iterdir())):
-        raise SourceError(f"{out_dir}: already there; remove it to make it again")
+        raise SourceError(f"{out_dir}: already exists; remove it to create it again")
     with tempfile.TemporaryDirectory() as scratch:
         folder, where = obtain(by_hand, Path(scratch))
         data = {split: read_pictures(folder, prefix) for split, prefix in PREFIXES.items()}
@@ -123,7 +123,7 @@ def all_class_folders() -> list[str]:
 
 
 def garment_of(class_name: str) -> str:
-    """Return the garment in a class's name: what its two adjectives describe."""
+    """Return the garment in a class name, without its two adjectives."""
     return class_name.split(" ", maxsplit=2)[2]
 
 
@@ -137,7 +137,7 @@ def class_folders(data: Pictures, terciles: Terciles) -> list[str]:
 
 
 def measure_terciles(data: Pictures) -> Terciles:
-    """Return the borders between thirds, within each garment. A garment without pictures has borders of zero."""
+    """Compute the boundaries between terciles within each garment; zeros for a garment without pictures."""
     borders = []
     for values in (mean_brightness(data.pictures), mean_gradient(data.pictures)):
         found = np.zeros((len(GARMENTS), 2))
@@ -148,15 +148,15 @@ def measure_terciles(data: Pictures) -> Terciles:
 
 
 def mean_brightness(pictures: np.ndarray) -> np.ndarray:
-    """Return the mean of each garment's pixels, those that are not black; 0 for a picture without any."""
+    """Return the mean of the nonzero pixels of each picture, which show the garment; 0 if there are none."""
     inside = pictures > 0
     return _mean(pictures, inside)
 
 
 def mean_gradient(pictures: np.ndarray) -> np.ndarray:
-    """Return the mean absolute difference of neighbouring pixels, to the right and downwards, within each garment.
+    """Return the mean absolute difference of neighbouring pixels (right and below) within each garment.
 
-    Its outline does not count: it would say how large and how bright a garment is.
+    Differences across the outline do not count, since they depend on a garment's size and brightness.
     """
     signed, inside = pictures.astype(np.int16), pictures > 0
     across, down = np.abs(np.diff(signed, axis=2)), np.abs(np.diff(signed, axis=1))
@@ -209,30 +209,31 @@ def read_idx(path: str | Path) -> np.ndarray:
     Raises
     ------
     SourceError
-        If the file is not one, or shorter or longer than its header says.
+        If the file is not a gzipped idx file, or its size differs from its header.
     """
     path = Path(path)
     content = _unzipped(path)
     dimensions = content[3] if len(content) > 3 else 0
     if content[:3] != b"\x00\x00\x08" or len(content) < 4 + 4 * dimensions:
-        raise SourceError(f"{path}: does not begin like an idx file of bytes; fetch it again")
+        raise SourceError(f"{path}: is not an idx file of bytes; fetch it again")
     shape = np.frombuffer(content, dtype=">u4", count=dimensions, offset=4).astype(int)
     body = np.frombuffer(content, dtype=np.uint8, offset=4 + 4 * dimensions)
     if len(body) != np.prod(shape):
-        raise SourceError(f"{path}: holds {len(body)} bytes, but its header says {' x '.join(map(str, shape))}")
+        expected = " x ".join(map(str, shape))
+        raise SourceError(f"{path}: contains {len(body)} bytes, expected {expected} as in its header")
     return body.reshape(shape)
 
 
 def obtain(by_hand: str | Path, scratch: Path, root: Path = Path("/")) -> tuple[Path, str]:
-    """Return a folder with the four files, checked, and where they came from.
+    """Find or download the four files; return their folder and their origin, after checking their checksums.
 
-    Tried in turn: the folder ``by_hand``; Debian's package where it is installed below ``root``; the same package
-    downloaded by apt-get into ``scratch``, which takes no rights; torchvision's download.
+    Tried in this order: the folder ``by_hand``; Debian's package if it is installed below ``root``; the same package
+    downloaded by apt-get into ``scratch``, which needs no root access; torchvision's download.
 
     Raises
     ------
     SourceError
-        If none has them, with what each said, or if a checksum differs.
+        If all of these fail, with the reason for each, or if a checksum differs.
     """
     ways: list[tuple[str, Callable[[], Path]]] = [
         (f"the folder {by_hand}", lambda: _there(Path(by_hand))),
@@ -244,7 +245,7 @@ def obtain(by_hand: str | Path, scratch: Path, root: Path = Path("/")) -> tuple[
     for where, way in ways:
         try:
             folder = way()
-        except Exception as error:  # of four different tools
+        except Exception as error:  # four different tools raise many kinds
             failures.append(f"{where}: {error}")
             log.info("Fashion-MNIST not from %s (%s)", where, error)
             continue
@@ -252,7 +253,7 @@ def obtain(by_hand: str | Path, scratch: Path, root: Path = Path("/")) -> tuple[
         log.info("Fashion-MNIST from %s", where)
         return folder, where
     raise SourceError(
-        f"Fashion-MNIST could not be had; install Debian's package {PACKAGE}, or put the files {', '.join(SHA256)} "
+        f"Fashion-MNIST cannot be obtained; install Debian's package {PACKAGE}, or put the files {', '.join(SHA256)} "
         f"into {by_hand} by hand. Tried: {'; '.join(failures)}"
     )
 
@@ -267,7 +268,7 @@ def _there(folder: Path) -> Path:
 def _apt(scratch: Path) -> Path:
     if shutil.which("apt-get") is None or shutil.which("dpkg-deb") is None:
         raise FileNotFoundError("no apt-get on this machine")
-    # lists of one's own: those of the system are often missing in containers, and only root may renew them
+    # own package lists, since those of the system are often missing in containers and only root may update them
     options = [
         *("-o", f"Dir::State::Lists={scratch}/lists", "-o", f"Dir::Cache={scratch}/cache"),
         *("-o", "Acquire::Retries=0", "-o", "Acquire::http::Timeout=20", "-o", "APT::Sandbox::User="),
@@ -292,7 +293,7 @@ def _call(*command: str, where: Path) -> None:
 
 
 def _torchvision(scratch: Path) -> Path:
-    from torchvision.datasets import FashionMNIST  # only here: the other ways do without
+    from torchvision.datasets import FashionMNIST  # imported here, since the other ways do not need it
 
     for train in (True, False):
         FashionMNIST(str(scratch), train=train, download=True)
@@ -309,7 +310,7 @@ def _check_digests(folder: Path) -> None:
 
 
 def content_sha256(path: Path) -> str:
-    """Return the hex SHA-256 of what a gzipped file holds."""
+    """Return the hex SHA-256 of a gzipped file's unpacked content."""
     return hashlib.sha256(_unzipped(path)).hexdigest()
 
 

@@ -1,8 +1,8 @@
 """List image folders, and decode their images in batches.
 
-The layout is torchvision's ImageFolder: ``<root>/<class>/**/<image>``. An image that cannot be read is skipped with a
-reason, not an error, since a folder of a million images always has some. `folders` says what becomes of links,
-`pictures` what a file is turned into.
+The layout is torchvision's ImageFolder: ``<root>/<class>/**/<image>``. Unreadable images are skipped with a reason and
+cause no error, since every folder of a million images contains some. `folders` handles links, and `pictures` decodes
+files.
 """
 
 import hashlib
@@ -28,31 +28,31 @@ log = logging.getLogger(__name__)
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
 MOST_NAMED = 5
-"""Files that a message names at the most."""
+"""Largest number of files that a message names."""
 WNID = re.compile(r"n\d{8}")
 _Item = tuple[int, str, torch.Tensor | None, str]
-"""Index, path, picture or None, reason."""
+"""Index, path, picture or None, reason for None."""
 
 
 class ImageFolder(NamedTuple):
-    """The images of a folder, in an order that only their names decide.
+    """The images of a folder, ordered by name.
 
     Attributes
     ----------
     root
         The folder.
     paths
-        N paths relative to it, with forward slashes.
+        N paths relative to ``root``, with forward slashes.
     labels
-        N indices of classes, int32.
+        N class indices, int32.
     classes
-        Names of the class folders, sorted; empty ones too.
+        Names of the class folders, sorted, including empty folders.
     class_names
-        What the classes are called: the same for people.
+        Readable names of the classes (`name_classes`).
     skipped
-        What was not taken for an image of the folder though it looks like one, and folders that were not looked into.
+        Files with the name of an image that were skipped, and folders that were not searched.
     digest
-        SHA-256 over paths and sizes in bytes.
+        SHA-256 of the paths and sizes.
     """
 
     root: Path
@@ -65,16 +65,16 @@ class ImageFolder(NamedTuple):
 
 
 class Batch(NamedTuple):
-    """Some consecutive images of an order, decoded.
+    """A batch of decoded images.
 
     Attributes
     ----------
     images
-        B x 3 x height x width, or None where not one was readable.
+        B x 3 x height x width, or None if none was readable.
     indices
         B indices into the folder's paths.
     skipped
-        Those of the batch that could not be read.
+        Unreadable images of the batch.
     """
 
     images: torch.Tensor | None
@@ -83,24 +83,24 @@ class Batch(NamedTuple):
 
 
 def list_images(root: str | Path, key: str = "images") -> ImageFolder:
-    """Return what is in an image folder. Nothing is opened.
+    """List an image folder, without opening the images.
 
     Parameters
     ----------
     root
         Folder in ImageFolder layout.
     key
-        Configuration key that names the folder; errors say it.
+        Configuration key of the folder, for errors.
 
     Raises
     ------
     SourceError
-        If there is no such folder, or it holds no class folder or no image.
+        If the folder does not exist, or contains no class folder or no image.
     """
     root = Path(root)
     layout = "one folder for each class with its images in it, <root>/<class>/<image>.jpg"
     if not is_folder(root):
-        raise SourceError(f"{root}: no such folder; {key} names it, and expected there is {layout}")
+        raise SourceError(f"{root}: no such folder, given as {key}; expected {layout}")
     with parsing(root, "an image folder"), os.scandir(root) as entries:
         here = {entry.name: is_folder(entry.path) for entry in entries}
     classes = sorted(name for name, folder in here.items() if folder and not name.startswith("."))
@@ -120,25 +120,25 @@ def list_images(root: str | Path, key: str = "images") -> ImageFolder:
         others += sum(not (entry.folder or _is_called_image(entry.path)) for entry in found)
     if not paths:
         has = f"{len(classes)} class folders without an image" if classes else "no class folder"
-        raise SourceError(f"{root}: has {has}; {key} names it, and expected there is {layout} ({', '.join(SUFFIXES)})")
+        raise SourceError(f"{root}: has {has}, given as {key}; expected {layout} ({', '.join(SUFFIXES)})")
     for entry in skipped:
         log.warning("%s: skipped %s: %s", root, *entry)
     filled = set(labels)
     if empty := [name for label, name in enumerate(classes) if label not in filled]:
-        log.warning("%s: classes without an image, which stay classes: %s", root, ", ".join(empty))
+        log.warning("%s: classes without an image, which are kept: %s", root, ", ".join(empty))
     if loose := [name for name in loose if not name.startswith(".")]:
         named = ", ".join(loose[:MOST_NAMED]) + (", ..." if len(loose) > MOST_NAMED else "")
-        log.warning("%s: left aside %d files that lie in no class folder: %s", root, len(loose), named)
+        log.warning("%s: ignored %d files outside of class folders: %s", root, len(loose), named)
     if others:
-        log.info("%s: left aside %d files that are no images by their names", root, others)
+        log.info("%s: ignored %d files without the name of an image", root, others)
     digest = hashlib.sha256("".join(lines).encode()).hexdigest()
     return ImageFolder(root, paths, np.array(labels, dtype=np.int32), classes, name_classes(classes), skipped, digest)
 
 
 def name_classes(folders: list[str]) -> list[str]:
-    """Return names of classes for people: underscores are spaces, and ImageNet-1K's ids are open_clip's names."""
+    """Return readable class names: underscores become spaces, and ImageNet-1K's ids become open_clip's names."""
     if len(folders) == 1000 and all(WNID.fullmatch(folder) for folder in folders):
-        from open_clip import IMAGENET_CLASSNAMES  # only here: no other folder needs the library
+        from open_clip import IMAGENET_CLASSNAMES  # imported here, since no other folder needs the library
 
         return list(IMAGENET_CLASSNAMES)
     return [folder.replace("_", " ").encode(errors="backslashreplace").decode() for folder in folders]
@@ -154,24 +154,24 @@ def decoded(
     threads: int = 1,
     pin_memory: bool = False,
 ) -> Iterator[Batch]:
-    """Yield ``order[start:]`` in batches of ``batch_size`` images, fewer where some are unreadable.
+    """Decode images ``order[start:]`` in batches of ``batch_size``, or fewer if some are unreadable.
 
     Parameters
     ----------
     folder, order
         Images, and indices into them.
     transform
-        From a picture to a tensor (3 x height x width). Whatever it raises counts as unreadable.
+        Converts a picture to a tensor (3 x height x width). If it raises, the image counts as unreadable.
     batch_size
-        Images of a batch. A pass that starts at a multiple of it has the batches of one that starts at 0.
+        Images per batch. Starting at a multiple of it gives the same batches as starting at 0.
     start
-        Place in the order to start at.
+        Position in ``order`` to start at.
     workers
-        Processes that decode; with 0, threads of this one do, between batches.
+        Number of processes that decode; 0 to decode in threads of this process, between batches.
     threads
-        How many; they are there only without workers.
+        Number of threads, used only without workers.
     pin_memory
-        Whether tensors are put where a GPU can fetch them from.
+        Whether to put tensors in pinned memory, from which a GPU can fetch them.
     """
     parts = [order[first : first + batch_size].tolist() for first in range(start, len(order), batch_size)]
     images = _Images(folder, transform)
@@ -184,13 +184,13 @@ def decoded(
         num_workers=workers,
         collate_fn=_collate,
         pin_memory=pin_memory,
-        generator=torch.Generator(),  # else it would draw from the global one
+        generator=torch.Generator(),  # otherwise it would draw from the global generator
     )
     yield from loader
 
 
 def _decoded_in_threads(images: "_Images", parts: list[list[int]], threads: int, pin_memory: bool) -> Iterator[Batch]:
-    """Yield batches, none decoded ahead: beside a model on as many threads, that takes longer than by turns."""
+    """Yield batches without decoding ahead, which would slow down a model that uses the same cores."""
     with ThreadPoolExecutor(threads) as pool:
         for part in parts:
             batch = _collate(list(pool.map(images.__getitem__, part)))
@@ -215,7 +215,7 @@ class _Images(Dataset[_Item]):
                 return index, self._paths[index], self._transform(picture), ""
         except MemoryError:
             raise
-        except Exception as error:  # over a broken file, decoders raise nearly anything
+        except Exception as error:  # decoders raise nearly any exception for a broken file
             return index, self._paths[index], None, describe_error(error, path)
 
 
@@ -234,7 +234,7 @@ def _is_called_image(path: str) -> bool:
 
 
 def _against(entry: Found) -> str | None:
-    """Return what speaks against an image or a folder. A store holds paths as UTF-8."""
+    """Return why an entry is skipped, or None. Names must be UTF-8, since stores save paths as UTF-8."""
     if entry.reason is None and not entry.folder and not _is_utf8(entry.path):
         return "its name is not UTF-8"
     return entry.reason

@@ -1,4 +1,4 @@
-"""Divide the images of a source between its training and its evaluation store."""
+"""Split the images of a source into its training and its evaluation store."""
 
 from pathlib import Path
 from typing import NamedTuple
@@ -19,11 +19,11 @@ class Split(NamedTuple):
     Attributes
     ----------
     folder
-        Where they are.
+        The folder of the images.
     labels
-        Index of each of the folder's images among the *training* folder's classes.
+        Class index of each image in the folder, among the *training* folder's classes.
     order
-        Indices of those to embed, as they are to be stored.
+        Indices of the images to embed, in the order of the store.
     """
 
     folder: ImageFolder
@@ -32,14 +32,14 @@ class Split(NamedTuple):
 
 
 def splits_of(source: ClipSource, images: str | Path, test_images: str | Path | None) -> dict[str, Split]:
-    """Return which images go into the training and the evaluation store.
+    """Choose the images of the training and the evaluation store.
 
-    What a folder holds and a sample's number decide it, no order of a disk.
+    The choice depends only on the sorted content of the folders, not on the order of files on the disk.
 
     Raises
     ------
     SourceError
-        If a folder does not serve, or has too few images or other classes.
+        If a folder cannot be used, has too few images or other classes.
     """
     train = list_images(images, f"images {KEYS}")
     if test_images is None:
@@ -47,26 +47,26 @@ def splits_of(source: ClipSource, images: str | Path, test_images: str | Path | 
             raise SourceError("test_samples is null, but without test_images it must say how many images to hold out")
         if source.test_samples >= len(train.paths):
             raise SourceError(
-                f"{images}: has {len(train.paths)} images, of which test_samples would hold out {source.test_samples} "
-                "and leave none; lower it, or name a folder test_images"
+                f"{images}: has {len(train.paths)} images, but test_samples would hold out {source.test_samples}; "
+                "lower it, or set test_images to a folder"
             )
         order = stream(0, "images", "held out").permutation(len(train.paths))
         kept = _first(order[source.test_samples :], source.train_samples, images, "train_samples")
         return {
             "train": Split(train, train.labels, kept),
-            # what listing skipped is counted once
+            # images that the listing skipped are counted only for training
             "test": Split(train._replace(skipped=[]), train.labels, order[: source.test_samples]),
         }
     test = list_images(test_images, f"test_images {KEYS}")
     if Path(images).samefile(test_images):
         raise SourceError(
-            f"{test_images}: is the folder {images}; leave test_images out and set test_samples, which training does "
-            "not see"
+            f"{test_images}: is the same folder as {images}; leave test_images out and set test_samples to hold out "
+            "images"
         )
     unknown = sorted(set(test.classes) - set(train.classes))
     if unknown:
         raise SourceError(
-            f"{test_images}: class folder {unknown[0]} is none of {images}; test_images must have the same classes"
+            f"{test_images}: class folder {unknown[0]} is missing in {images}; test_images must have the same classes"
         )
     index = np.array([train.classes.index(name) for name in test.classes], dtype=np.int32)
     orders = {
@@ -83,7 +83,5 @@ def splits_of(source: ClipSource, images: str | Path, test_images: str | Path | 
 
 def _first(order: np.ndarray, samples: int | None, images: str | Path, key: str) -> np.ndarray:
     if samples is not None and samples > len(order):
-        raise SourceError(
-            f"{images}: has {len(order)} images to take, but {key} is {samples}; lower it or set it to null"
-        )
+        raise SourceError(f"{images}: has {len(order)} images, but {key} is {samples}; lower it or set it to null")
     return order[:samples]

@@ -1,7 +1,7 @@
 """Train a small CLIP on an image folder, with open_clip's own model, tokenizer and loss.
 
-It stands in for the paper's ViT-B/32 where no weights can be fetched: the file that it leaves is loaded by the same
-call. Captions are made from the names of classes, so it knows those and nothing else.
+It replaces the paper's ViT-B/32 if no weights can be downloaded: the same call loads its file. Captions are made from
+class names, so the model learns only these.
 """
 
 import json
@@ -49,7 +49,7 @@ class Loaded(NamedTuple):
     labels
         N indices of classes.
     skipped
-        What could not be read.
+        Images that could not be read.
     """
 
     images: torch.Tensor
@@ -58,16 +58,16 @@ class Loaded(NamedTuple):
 
 
 class Accuracy(NamedTuple):
-    """How often the nearest caption is that of an image's class."""
+    """Zero-shot accuracy: the share of images whose nearest caption names their class."""
 
     number: int
-    """Of classes."""
+    """Number of classes."""
     top1: float
-    """Share of images."""
+    """Share of images with the correct nearest caption."""
     chance: float
-    """The same of guesses."""
+    """Expected share for random guesses."""
     largest_class: float
-    """The same where all are said to be of the largest class."""
+    """Share if every image is assigned to the largest class."""
 
 
 def train_clip(
@@ -83,16 +83,16 @@ def train_clip(
     device: str = "cpu",
     threads: int = 1,
 ) -> None:
-    """Train a CLIP on an image folder, and judge it zero-shot on another.
+    """Train a CLIP on an image folder, and evaluate it zero-shot on another.
 
-    On a CPU, the same settings and number of threads give the same bits. Images are held in memory.
+    On a CPU, the same settings and number of threads give the same bits. All images are loaded into memory.
 
     Parameters
     ----------
     training
         Settings.
     model
-        Architecture, as `register_architecture` takes it.
+        Architecture, as in `register_architecture`.
     images, test_images
         Folders in ImageFolder layout with the same classes.
     model_path
@@ -100,14 +100,14 @@ def train_clip(
     metrics_path
         JSON file to write.
     group_of
-        From the name of a class to that of the coarser class that it belongs to, for which the model is judged too.
+        Function from a class name to the name of its coarser class; the model is also evaluated on coarser classes.
     workers, device, threads
-        As of `sdlcore.sources.images.embedding.prepare`.
+        As in `sdlcore.sources.images.embedding.prepare`.
 
     Raises
     ------
     SourceError
-        If a folder or the architecture does not serve, or the images do not fill a batch.
+        If a folder or the architecture cannot be used, or the images do not fill a batch.
     """
     torch.set_num_threads(threads)
     device = choose_device(device).type
@@ -115,7 +115,7 @@ def train_clip(
     folder, test_folder = list_images(images), list_images(test_images, "test_images")
     if folder.classes != test_folder.classes:
         different = sorted(set(folder.classes) ^ set(test_folder.classes))
-        raise SourceError(f"{test_images}: its class folders are not those of {images}; {different[0]} is in one only")
+        raise SourceError(f"{test_images}: its class folders differ from {images}; {different[0]} is in only one")
     clip, preprocess = _initialised(name, training.seed)
     clip.to(device)
     data = _load(folder, preprocess, workers)
@@ -179,7 +179,7 @@ def _train(clip: Any, data: Loaded, tokens: torch.Tensor, training: ClipTraining
     """Train in place; return the loss of every step."""
     clip.train()
     loss_of = open_clip.ClipLoss()
-    # gains, biases and the logit scale are no directions to shrink
+    # no weight decay for gains, biases and the logit scale
     decayed = [p for p in clip.parameters() if p.ndim >= 2]
     others = [p for p in clip.parameters() if p.ndim < 2]
     optimiser = torch.optim.AdamW(
@@ -209,7 +209,7 @@ def _train(clip: Any, data: Loaded, tokens: torch.Tensor, training: ClipTraining
 
 
 def _batches(images: int, training: ClipTraining) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-    """Yield indices of images and which of them are mirrored, without end; every epoch in a new order."""
+    """Yield image indices and which images are mirrored, endlessly, with a new order in every epoch."""
     epoch = 0
     while True:
         order = stream(training.seed, "clip", "order", epoch).permutation(images)
@@ -221,7 +221,7 @@ def _batches(images: int, training: ClipTraining) -> Iterator[tuple[torch.Tensor
 
 
 def _rate(step: int, warmup: int, steps: int) -> float:
-    """Return the share of the peak learning rate at a step, counted from 0."""
+    """Return the learning rate at a step, counted from 0, as a share of the peak."""
     if step < warmup:
         return (step + 1) / warmup
     return 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, steps - warmup)))
@@ -231,7 +231,7 @@ def _rate(step: int, warmup: int, steps: int) -> float:
 def _zero_shot(
     clip: Any, test: Loaded, tokens: torch.Tensor, groups: list[str] | None, device: str
 ) -> dict[str, Accuracy]:
-    """Return the share of images whose nearest caption is that of their class, and with groups, of their group."""
+    """Return the zero-shot accuracy for classes, and for groups of classes if given."""
     images_ND = torch.cat(
         [clip.encode_image(part.to(device), normalize=True) for part in test.images.split(EVALUATION_BATCH)]
     )

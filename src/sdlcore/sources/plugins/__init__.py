@@ -1,1 +1,1 @@
-"""Sources that plugins add."""
+"""Sources of activations from plugins."""

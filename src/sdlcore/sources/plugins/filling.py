@@ -1,4 +1,4 @@
-"""Fill stores with what a plugin's source gives."""
+"""Fill activation stores from a plugin's source."""
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -20,32 +20,32 @@ class Rows(NamedTuple):
     input: np.ndarray
     """B x n_p."""
     target: np.ndarray | None = None
-    """B x n_r, of a source that has a target."""
+    """B x n_r; None if the source has no target."""
     labels: np.ndarray | None = None
-    """The class of each sample (B), an integer from 0 on or -1 for none, of a source that has labels."""
+    """Class of each sample (B), an integer from 0 on or -1 for none; None if the source has no labels."""
 
     def first(self, rows: int) -> "Rows":
-        """Return the first samples."""
+        """Return the first ``rows`` samples."""
         target = None if self.target is None else self.target[:rows]
         return Rows(self.input[:rows], target, None if self.labels is None else self.labels[:rows])
 
 
 def write_stores(source: PluginSource, train: Path, test: Path, script: str) -> None:
-    """Write the training store and the evaluation store.
+    """Write the training and the evaluation store of a plugin's source.
 
     Parameters
     ----------
     source
-        Which source, with its settings.
+        The source with its settings.
     train, test
         Files to write.
     script
-        File of the script that this is called from; its code counts as the stores'.
+        The calling script; its code counts as the stores'.
 
     Raises
     ------
     SourceError
-        If the source gives too few samples, or other columns or classes than it declares; the message names it.
+        If the source yields too few samples, or other columns or classes than it declares; the message names it.
     """
     found = registered("source", source.source)
     assert found is not None, f"{source.source} is registered"
@@ -58,7 +58,7 @@ def write_stores(source: PluginSource, train: Path, test: Path, script: str) -> 
                 part = block if wanted is None else block.first(wanted - rows)
                 try:
                     store.append(part.input, target=part.target, labels=part.labels)
-                except StoreError:  # says more of it
+                except StoreError:  # its message is more precise
                     raise
                 except ValueError as error:
                     raise SourceError(f"source {source.source}: {error}") from error
@@ -76,7 +76,7 @@ def write_stores(source: PluginSource, train: Path, test: Path, script: str) -> 
 
 
 def _blocks(found: Extension, source: PluginSource, split: str) -> Iterator[Rows]:
-    """Yield the blocks of a split, once they have the columns that the source declares."""
+    """Yield the blocks of a split, after checking that they have the declared columns."""
     blocks = found.made(split, stream(0, "plugin", split), **source.own)
     if not isinstance(blocks, Iterable):
         raise SourceError(f"source {source.source}: returned {in_words(blocks)}, expected a generator of blocks")
@@ -90,7 +90,7 @@ def _blocks(found: Extension, source: PluginSource, split: str) -> Iterator[Rows
         for column in ("target", "labels"):
             if (getattr(block, column) is not None) != bool(found.facts[column]):
                 declared = "declares" if found.facts[column] else "does not declare"
-                raise SourceError(f"source {source.source}: {declared} {column}, but its blocks differ from that")
+                raise SourceError(f"source {source.source}: {declared} {column}, but its blocks do the opposite")
         yield block
 
 

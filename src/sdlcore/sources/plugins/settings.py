@@ -1,4 +1,7 @@
-"""Settings of a source that a plugin adds. Without numpy: configurations are checked by them."""
+"""Settings of a plugin's source.
+
+The module does not import numpy, so that checking a configuration is fast.
+"""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
@@ -15,19 +18,19 @@ AnyFill = TypeVar("AnyFill", bound=Callable[..., Any])
 
 @dataclass(frozen=True)
 class PluginSource(Extensible):
-    """Activations that a plugin gives."""
+    """Activations from a plugin's source."""
 
     called: ClassVar[str] = "settings of a source"
     extended_by: ClassVar[Kind] = "source"
 
     source: Annotated[str, Name("source", ())]
-    """The source, as its plugin calls it."""
+    """Name of the source in its plugin."""
     train_samples: Total | None = None
-    """Samples for training; None for as many as it gives."""
+    """Number of training samples; None for all that the source yields."""
     test_samples: Total | None = None
-    """Samples for evaluation; None for as many as it gives."""
+    """Number of evaluation samples; None for all that the source yields."""
     dtype: StoredPrecision = "float32"
-    """Precision that the activations are stored in."""
+    """Precision of the activation stores."""
 
     def __post_init__(self) -> None:
         check(self)
@@ -35,29 +38,29 @@ class PluginSource(Extensible):
 
     @property
     def parts(self) -> tuple[str, ...]:
-        """The modules that it is imported from by its name."""
+        """The modules that the source is imported from."""
         return parts_of("source", self.source, "sdlcore.sources")
 
 
 def source(name: str, *, target: bool = False, labels: bool | Sequence[str] = False) -> Callable[[AnyFill], AnyFill]:
     """Register a generator as a source of activations (`sdlcore.sources.plugins.filling.Rows`).
 
-    It is given ``split``, train or test, and a NumPy generator whose stream is the split's own. It yields blocks of
-    samples, as arrays (B x n_p) or as `Rows`; what is beyond ``train_samples`` or ``test_samples`` is left out. Its
-    keyword-only parameters are settings, which are checked as ours are.
+    The function receives ``split``, train or test, and a NumPy generator for this split. It yields blocks of samples,
+    as arrays (B x n_p) or as `Rows`; samples beyond ``train_samples`` or ``test_samples`` are left out. Its
+    keyword-only parameters become settings, which are checked like built-in settings.
 
     Parameters
     ----------
     name
-        What configurations call it: lower-case letters, digits and underscores.
+        Name in configurations: lower-case letters, digits and underscores.
     target, labels
-        Whether blocks have a second representation, and classes; the names of classes, if they have other names than
-        their numbers.
+        Whether blocks contain a second representation, and class labels. ``labels`` may be the class names; True uses
+        the class numbers as names.
 
     Raises
     ------
     PluginError
-        If the name is taken, or a setting has the name of one of ours or a type that no configuration can hold.
+        If the name is taken, or a setting has a built-in setting's name or a type that configurations cannot express.
     """
 
     check_named(name, "source")

@@ -1,1 +1,1 @@
-"""Synthetic models that SAELens saved, SynthSAEBench's among them: opened and sampled without SAELens."""
+"""Load and sample SAELens' synthetic models, such as SynthSAEBench, without SAELens."""

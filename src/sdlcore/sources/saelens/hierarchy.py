@@ -1,4 +1,4 @@
-"""Trees of features as SAELens writes them, and what they do to coefficients."""
+"""Feature hierarchies in SAELens' format, and their effect on coefficients."""
 
 from collections.abc import Iterator
 from typing import Any, NamedTuple
@@ -12,39 +12,39 @@ KEYS = ("feature_index", "children", "mutually_exclusive_children", "scale_child
 
 
 class Generation(NamedTuple):
-    """The nodes at one depth of all trees: which siblings rule each other out, and which features have parents."""
+    """The nodes at one depth of all trees: groups of mutually exclusive siblings, and parents of features."""
 
     siblings: np.ndarray
-    """Features of groups of which one at most is active (groups x largest group), -1 where a group is smaller."""
+    """Mutually exclusive features, a row per group (groups x largest group), padded with -1."""
     children: np.ndarray
-    """Features that have a parent."""
+    """Features with a parent."""
     parents: np.ndarray
-    """The parent of each, which may be several generations above: nodes that are no feature are passed over."""
+    """Parent of each child. It may be several generations above, because nodes without a feature are skipped."""
     scaled: np.ndarray
-    """Whether each is multiplied by its parent's magnitude over the parent's mean."""
+    """Whether each child is multiplied by its parent's magnitude divided by the parent's mean."""
 
 
 class _Node(NamedTuple):
     given: dict[str, Any]
     parent: int
-    """Feature, -1 for none."""
+    """Feature of the parent, -1 for none."""
     scaled: bool
 
 
 def read_generations(hierarchy: Any, n: int) -> list[Generation]:
-    """Return the generations of trees, roots first.
+    """Parse the trees in ``hierarchy.json``; return their generations, roots first.
 
     Parameters
     ----------
     hierarchy
-        What ``hierarchy.json`` holds.
+        Content of ``hierarchy.json``.
     n
         Number of features.
 
     Raises
     ------
     SourceError
-        Naming the key, and the value that it cannot have.
+        If a key or a value is invalid; the message names it.
     """
     if not isinstance(hierarchy, dict) or not isinstance(hierarchy.get("roots"), list):
         raise SourceError("roots: missing, expected a list of trees")
@@ -70,7 +70,7 @@ def read_generations(hierarchy: Any, n: int) -> list[Generation]:
 
 
 def _below(level: list[_Node], n: int, seen: set[int]) -> tuple[list[_Node], list[list[int]]]:
-    """Return the nodes below those of a level, and the groups among them that rule each other out."""
+    """Return the children of a level's nodes, and the groups of mutually exclusive features among them."""
     nodes, groups = [], []
     for node in level:
         feature = node.given["feature_index"]
@@ -84,11 +84,11 @@ def _below(level: list[_Node], n: int, seen: set[int]) -> tuple[list[_Node], lis
 
 
 def _checked(node: Any, n: int, seen: set[int]) -> dict[str, Any]:
-    """Return a node with its defaults; ``seen`` are the features that have a node already."""
+    """Check a node and add defaults. Features are added to ``seen``, since each may have only one node."""
     if not isinstance(node, dict):
-        raise SourceError(f"children: {node!r} is no node, expected a mapping")
+        raise SourceError(f"children: {node!r} is not a node, expected a mapping")
     if unknown := sorted(node.keys() - set(KEYS)):
-        raise SourceError(f"{shown(unknown[0])}: a key that is not known of a node; expected some of {', '.join(KEYS)}")
+        raise SourceError(f"{shown(unknown[0])}: unknown key of a node; expected some of {', '.join(KEYS)}")
     flags = {key: node.get(key, False) for key in ("mutually_exclusive_children", "scale_children_by_parent")}
     for key, value in flags.items():
         if not isinstance(value, bool):
@@ -100,27 +100,27 @@ def _checked(node: Any, n: int, seen: set[int]) -> dict[str, Any]:
         if not isinstance(feature, int) or isinstance(feature, bool) or not 0 <= feature < n:
             raise SourceError(f"feature_index: {feature!r}, expected null or one of 0 to {n - 1}")
         if feature in seen:
-            raise SourceError(f"feature_index: {feature} stands at two nodes")
+            raise SourceError(f"feature_index: {feature} is given to two nodes")
         seen.add(feature)
     return {"feature_index": feature, "children": children, **flags}
 
 
 def nest(x: np.ndarray, generations: list[Generation], means: np.ndarray, rng: np.random.Generator) -> None:
-    """Let parents and siblings silence candidates, in place.
+    """Apply a hierarchy to coefficients, in place: parents and siblings silence candidates.
 
-    From the roots down, one of several siblings that rule each other out is taken at random, and a child is silent
-    where its parent is, or multiplied by its parent's magnitude over the parent's mean.
+    From the roots down, one of several active exclusive siblings is kept at random. A child is silenced if its parent
+    is silent; scaled children are multiplied by the parent's magnitude divided by the parent's mean.
 
     Parameters
     ----------
     x
         Magnitudes of candidates (N x n).
     generations
-        As `read_generations` returns them.
+        Result of `read_generations`.
     means
         Mean magnitudes (n).
     rng
-        Where the lots of siblings are drawn from.
+        Generator for the choice among siblings.
     """
     for siblings, children, parents, scaled in generations:
         if siblings.size:
@@ -135,6 +135,6 @@ def nest(x: np.ndarray, generations: list[Generation], means: np.ndarray, rng: n
 
 
 def scaled_parents(generations: list[Generation]) -> Iterator[int]:
-    """Yield the parents whose magnitudes scale their children's, whose means must not be zero."""
+    """Yield the parents of scaled children; their mean magnitudes must not be zero."""
     for generation in generations:
         yield from map(int, generation.parents[generation.scaled])

@@ -1,4 +1,4 @@
-"""Magnitudes of features, which SAELens does not save: it draws them anew from a model's configuration and seed."""
+"""Feature magnitudes of SAELens' synthetic models, which are not saved but drawn from configuration and seed."""
 
 from typing import Any
 
@@ -13,20 +13,20 @@ KINDS: dict[str, tuple[str, ...]] = {
     "exponential": ("start", "end"),
     "folded_normal": ("mean", "std", "min_value", "max_value"),
 }
-"""Known kinds, and their settings."""
+"""Supported generators and their settings."""
 DEFAULTS: dict[str, Any] = {"value": 1.0, "mean": 0.0, "std": 0.1, "min_value": None, "max_value": None}
 LARGEST = float(np.finfo(np.float32).max)
 OFFSETS = {"std_firing_magnitudes": 1, "mean_firing_magnitudes": 2}
-"""What SAELens adds to a model's seed for each."""
+"""Number that SAELens adds to a model's seed, for each kind of magnitude."""
 
 
 def check_magnitudes(config: dict[str, Any], key: str) -> None:
-    """Refuse magnitudes that nothing here can draw as SAELens does.
+    """Check that magnitudes can be drawn exactly as by SAELens.
 
     Raises
     ------
     SourceError
-        Naming the key and the value.
+        If not; the message names the key and the value.
     """
     given = config[key]
     if not isinstance(given, dict):
@@ -38,7 +38,7 @@ def check_magnitudes(config: dict[str, Any], key: str) -> None:
         raise SourceError(f"{key}.generator_name: {name!r} is not supported; expected one of {', '.join(KINDS)}")
     expected = KINDS[name]
     if unknown := sorted(given.keys() - {"generator_name", *expected}):
-        raise SourceError(f"{key}.{shown(unknown[0])}: not known of {name}; expected some of {', '.join(expected)}")
+        raise SourceError(f"{key}.{shown(unknown[0])}: unknown for {name}; expected some of {', '.join(expected)}")
     for setting in expected:
         value = given.get(setting, DEFAULTS.get(setting))
         if not _is_number(value) and not (value is None and setting in ("min_value", "max_value")):
@@ -47,14 +47,14 @@ def check_magnitudes(config: dict[str, Any], key: str) -> None:
         raise SourceError(f"{key}: exponential from {given['start']} to {given['end']}, expected numbers above 0")
     if name == "folded_normal" and config["seed"] is None:
         raise SourceError(
-            f"seed: null, and {key} of {name} are drawn from it and not saved: SAELens itself draws others whenever it "
-            "opens the model; save the model with a seed"
+            f"seed: null, but {key} of {name} are drawn from it and not saved, so SAELens itself draws others each "
+            "time it loads the model; save the model with a seed"
         )
 
 
 def magnitudes(config: dict[str, Any], key: str) -> np.ndarray:
-    """Return the magnitudes (n, float32) that SAELens makes of a checked configuration's ``key``."""
-    import torch  # only here: few other models need it
+    """Draw the magnitudes (n, float32) for ``key`` of a checked configuration, as SAELens does."""
+    import torch  # imported here, since few models need it
 
     given, n = config[key], config["num_features"]
     settings = {"generator_name": "constant", "value": given} if not isinstance(given, dict) else DEFAULTS | given
@@ -74,5 +74,5 @@ def magnitudes(config: dict[str, Any], key: str) -> np.ndarray:
 
 
 def _is_number(value: Any) -> bool:
-    """Tell whether a value is a number that float32 holds."""
+    """Return whether a value is a number in the range of float32."""
     return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= LARGEST

@@ -1,4 +1,4 @@
-"""Open a synthetic model that SAELens saved, and draw from it."""
+"""Load a synthetic model that SAELens saved, and draw coefficients from it."""
 
 import json
 from collections.abc import Iterator
@@ -32,43 +32,43 @@ KNOWN = {
     "dtype": "float32",
     "seed": None,
 }
-"""Keys of a configuration beside the two sizes, and their defaults."""
+"""Supported keys of a configuration besides the sizes, and their defaults."""
 SIZES = {"num_features": "n", "hidden_dim": "n_p"}
 LARGEST_SEED = 2**62
-"""Below torch's own limit, since what SAELens draws from has small numbers added."""
+"""Below torch's limit, since SAELens adds small numbers to the seed."""
 UNSHARED = 1e-4
-"""How far the variance of a feature's Gaussian number may be from one, which SAELens' own rounding stays far below."""
+"""Largest difference from 1 of the variance of a feature's Gaussian number; far above SAELens' rounding errors."""
 
 
 class SyntheticModel(NamedTuple):
-    """A synthetic model."""
+    """A synthetic model of SAELens."""
 
     W_p: np.ndarray
     """n_p x n unit features, float32."""
     distribution: Distribution
-    """Of candidates and their magnitudes."""
+    """Distribution of candidates and their magnitudes."""
     generations: list[Generation]
-    """Trees of features; none without a hierarchy."""
+    """The hierarchy of features; empty for none."""
 
 
 def read_config(source: SaelensSource) -> dict[str, Any]:
-    """Return a model's configuration with its defaults.
+    """Read a model's configuration and add defaults.
 
     Raises
     ------
     SourceError
-        Naming the file, the key and the value that is not supported or does not agree with the source's.
+        If a value is not supported or differs from the source's settings; the message names file, key and value.
     """
     path = Path(source.model) / CONFIG
     with parsing(path, "the configuration of a synthetic model", "SyntheticModel.save of SAELens writes it"):
         given = read_object(path)
     for key, ours in SIZES.items():
         if Settings(path, given).count(key) != getattr(source, ours):
-            raise SourceError(f"{path}: {key}: {given[key]}, but the source says {ours}: {getattr(source, ours)}")
+            raise SourceError(f"{path}: {key}: {given[key]}, but the source has {ours}: {getattr(source, ours)}")
     with _naming(path):
         known = [*SIZES, *KNOWN]
         if unknown := sorted(given.keys() - set(known)):
-            raise SourceError(f"{shown(unknown[0])}: a key that is not supported; expected some of {', '.join(known)}")
+            raise SourceError(f"{shown(unknown[0])}: unsupported key; expected some of {', '.join(known)}")
         config = KNOWN | given | {key: getattr(source, ours) for key, ours in SIZES.items()}
         if config["dtype"] != "float32":
             raise SourceError(f"dtype: {config['dtype']!r} is not supported; expected 'float32'")
@@ -81,12 +81,12 @@ def read_config(source: SaelensSource) -> dict[str, Any]:
 
 
 def read_model(source: SaelensSource) -> SyntheticModel:
-    """Open a model.
+    """Load a model.
 
     Raises
     ------
     SourceError
-        Naming the file, the key or tensor, and what is missing, damaged or not supported.
+        If something is missing, damaged or not supported; the message names the file and the key or tensor.
     """
     config, folder = read_config(source), Path(source.model)
     with parsing(folder / WEIGHTS, "safetensors"):
@@ -113,10 +113,10 @@ def read_model(source: SaelensSource) -> SyntheticModel:
 
 
 def draw(n_samples: int, model: SyntheticModel, rng: np.random.Generator) -> csr_array:
-    """Draw coefficients (n_samples x n, float32). Explicit entries are the active features.
+    """Draw coefficients (n_samples x n, float32). Stored entries are the active features.
 
-    Candidates and their magnitudes are those of `sdlcore.sources.synth.coefficients`: a Gaussian copula, and normal
-    magnitudes cut off at zero.
+    Candidates and magnitudes are drawn as in `sdlcore.sources.synth.coefficients`: candidates from a Gaussian copula,
+    and magnitudes from normal distributions, clipped at zero.
     """
     n_p, n = model.W_p.shape
     flat = SynthSource(n=n, n_p=n_p, roots=0, rank=model.distribution.factors.shape[1])
@@ -130,7 +130,7 @@ def draw(n_samples: int, model: SyntheticModel, rng: np.random.Generator) -> csr
 
 @contextmanager
 def _naming(path: Path) -> Iterator[None]:
-    """Name a file in what the block refuses."""
+    """Add a file's path to a SourceError of the block."""
     try:
         yield
     except SourceError as error:
@@ -141,7 +141,7 @@ def _tensor(tensors: dict[str, np.ndarray], name: str, *shape: int) -> np.ndarra
     if name not in tensors:
         raise SourceError(f"{name}: missing, found {listed(sorted(tensors))}")
     found = tensors[name]
-    with np.errstate(over="ignore"):  # too large for float32: refused as infinite
+    with np.errstate(over="ignore"):  # numbers too large for float32 become infinite, and are refused
         finite = found.dtype.kind == "f" and np.isfinite(found.astype(np.float32)).all()
     if found.shape != shape or not finite:
         raise SourceError(f"{name}: {found.dtype} of shape {found.shape}, expected finite numbers of shape {shape}")
@@ -149,17 +149,17 @@ def _tensor(tensors: dict[str, np.ndarray], name: str, *shape: int) -> np.ndarra
 
 
 def _factors(tensors: dict[str, np.ndarray], config: dict[str, Any], n: int) -> np.ndarray:
-    """Return the weights of features on shared factors (n x rank); rank 0 without correlation."""
+    """Return the weights of features on shared factors (n x rank); the rank is 0 without correlation."""
     name = "correlation_factor"
     if name not in tensors:
         if config["correlation"] is not None:
-            raise SourceError(f"{name}: missing, but {CONFIG} asks for correlation")
+            raise SourceError(f"{name}: missing, but {CONFIG} specifies correlation")
         return np.zeros((n, 0), dtype=np.float32)
     rank = tensors[name].shape[1] if tensors[name].ndim == 2 else 1
     factors = _tensor(tensors, name, n, rank)
     own = _tensor(tensors, "correlation_diag", n)
     if (own <= 0).any() or (np.abs(np.square(factors).sum(axis=1) + own - 1) > UNSHARED).any():
-        raise SourceError(f"correlation_diag: not supported unless it is above 0 and 1 less the squares of {name}")
+        raise SourceError(f"correlation_diag: expected numbers above 0 that equal 1 minus the sum of squares of {name}")
     return factors
 
 
@@ -167,7 +167,7 @@ def _generations(folder: Path, config: dict[str, Any], n: int) -> list[Generatio
     path = folder / HIERARCHY
     if not path.exists():
         if config["hierarchy"] is not None:
-            raise SourceError(f"{path}: missing, but {CONFIG} asks for a hierarchy")
+            raise SourceError(f"{path}: missing, but {CONFIG} specifies a hierarchy")
         return []
     with parsing(path, "a hierarchy"):
         given = json.loads(path.read_text(encoding="utf-8"))

@@ -1,4 +1,7 @@
-"""Settings of a source that is a synthetic model of SAELens. Without numpy: configurations are checked by them."""
+"""Settings of a SAELens synthetic model as a source.
+
+The module does not import numpy, so that checking a configuration is fast.
+"""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,7 +10,7 @@ from sdlcore.settings import FromJson, Text, Total
 from sdlcore.sources.synth.settings import Size
 
 CONFIG, WEIGHTS, HIERARCHY = "synthetic_model_config.json", "synthetic_model.safetensors", "hierarchy.json"
-"""The files that ``SyntheticModel.save`` writes; the last one only where features are nested."""
+"""Files that ``SyntheticModel.save`` writes; the last one only if features are nested."""
 
 
 @dataclass(frozen=True)
@@ -15,19 +18,19 @@ class SaelensSource(FromJson):
     """A synthetic model that SAELens saved (``SyntheticModel.save``)."""
 
     model: Text
-    """Its folder."""
+    """Folder of the model."""
     n: Size
-    """Its number of features, num_features there."""
+    """Number of features, num_features in SAELens."""
     n_p: Size
-    """Its dimension, hidden_dim there."""
+    """Dimension of samples, hidden_dim in SAELens."""
     train_samples: Total = 100000
-    """Samples for training."""
+    """Number of training samples."""
     test_samples: Total = 10000
-    """Samples for evaluation that training does not see."""
+    """Number of held-out samples for evaluation."""
 
     @property
     def files(self) -> list[str]:
-        """The files of the model; ``hierarchy.json`` only if it is there."""
+        """The files of the model, with ``hierarchy.json`` if it exists."""
         folder = Path(self.model)
         nested = [HIERARCHY] if (folder / HIERARCHY).exists() else []
         return [str(folder / name) for name in (CONFIG, WEIGHTS, *nested)]

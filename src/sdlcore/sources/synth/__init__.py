@@ -1,1 +1,1 @@
-"""The distribution of SynthSAEBench: frequent and rare, correlated, nested and superposed features, at any size."""
+"""SynthSAEBench's distribution at any size: frequent and rare, correlated, nested and superposed features."""

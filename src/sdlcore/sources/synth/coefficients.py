@@ -1,4 +1,4 @@
-"""Draw coefficients of features that are frequent or rare, correlated, and nested (SynthSAEBench)."""
+"""Draw coefficients of features with uneven frequencies, correlations and a hierarchy (SynthSAEBench)."""
 
 from typing import NamedTuple
 
@@ -9,16 +9,16 @@ import scipy.special
 from sdlcore.sources.synth.settings import SynthSource
 
 LEAST_OWN = 0.01
-"""Share of a feature's variance that factors leave to itself, at least."""
+"""Smallest share of a feature's variance that does not come from shared factors."""
 
 
 class Distribution(NamedTuple):
-    """What a bench draws once, and its samples follow. Arrays are over the n features."""
+    """The distribution of a bench's samples, drawn once. Arrays have an entry for each of the n features."""
 
     frequencies: np.ndarray
-    """How often each is to be active: Zipf's distribution."""
+    """Intended probability of being active, by Zipf's law."""
     candidacy: np.ndarray
-    """How often each is a candidate, before parents and siblings rule candidates out."""
+    """Probability of being a candidate, before parents and siblings rule out candidates."""
     factors: np.ndarray
     """n x rank weights on shared factors, float32."""
     means: np.ndarray
@@ -26,14 +26,14 @@ class Distribution(NamedTuple):
     deviations: np.ndarray
     """Standard deviations of magnitudes, float32."""
     bias: np.ndarray
-    """n_p numbers that every sample has on top, float32."""
+    """Vector added to every sample (n_p, float32)."""
 
 
 def draw_distribution(source: SynthSource, rng: np.random.Generator) -> Distribution:
-    """Return the distribution of a bench's samples."""
+    """Draw the distribution of a bench's samples."""
     wanted = frequencies(source)
     factors = source.correlation * rng.standard_normal((source.n, source.rank))
-    # no feature is made of factors alone
+    # every feature keeps a share of independent variance
     factors /= np.maximum(1, np.linalg.norm(factors, axis=1, keepdims=True) / np.sqrt(1 - LEAST_OWN))
     deviations = np.abs(rng.normal(source.deviation, source.deviation_spread, source.n))
     bias = rng.standard_normal(source.n_p)
@@ -48,20 +48,20 @@ def draw_distribution(source: SynthSource, rng: np.random.Generator) -> Distribu
 
 
 def frequencies(source: SynthSource) -> np.ndarray:
-    """Return how often each feature is to be active: a power law, stretched to end at the two bounds."""
+    """Return the intended probability of each feature: a power law, rescaled to end at the two bounds."""
     powers = np.arange(1, source.n + 1) ** -source.exponent
-    # exponent 0 gives all features the larger bound
+    # with exponent 0 all features have the larger bound
     share = (powers - powers[-1]) / (powers[0] - powers[-1]) if powers[0] > powers[-1] else np.ones(source.n)
     return np.asarray(source.min_frequency + (source.max_frequency - source.min_frequency) * share)
 
 
 def candidacy(wanted: np.ndarray, source: SynthSource) -> np.ndarray:
-    """Return how often features must be candidates to be active about as often as wanted, at most always.
+    """Return the probability (at most 1) of being a candidate that makes features active about as often as intended.
 
-    A child is active only where its parent is, so its frequency is divided by its parent's; and where k siblings are
-    candidates, each has but one chance in k, which counts as a factor of 1 plus the expected number of the others. Both
-    corrections are SynthSAEBench's: the second is a rough one, and where siblings want more than their parent has, no
-    correction helps. So nested features end up rarer than wanted.
+    A child is active only if its parent is, so its frequency is divided by its parent's. If k siblings are candidates,
+    each is chosen with probability 1/k, which is approximated by a factor of 1 plus the expected number of other
+    candidates. Both corrections are SynthSAEBench's. The second correction is rough, and neither helps if siblings
+    together are intended to be more frequent than their parent. So nested features are rarer than intended.
     """
     found = wanted.copy()
     for above, below in zip(source.levels, source.levels[1:], strict=False):
@@ -73,11 +73,11 @@ def candidacy(wanted: np.ndarray, source: SynthSource) -> np.ndarray:
 def coefficients(
     n_samples: int, source: SynthSource, distribution: Distribution, rng: np.random.Generator
 ) -> scipy.sparse.csr_array:
-    """Draw coefficients (n_samples x n, float32). Explicit entries are the active features.
+    """Draw coefficients (n_samples x n, float32). Stored entries are the active features.
 
-    Candidates fire together by a Gaussian copula with the distribution's factors. A candidate whose parent is silent is
-    silent, and of several siblings one is taken at random. An active feature has a normal magnitude, cut off at zero; a
-    child's is multiplied by its parent's over the parent's mean, generation by generation.
+    Candidates are correlated by a Gaussian copula with the distribution's factors. A candidate is silenced if its
+    parent is silent, and one of several active siblings is kept at random. Magnitudes are normal, clipped at zero. A
+    child's magnitude is multiplied by its parent's magnitude divided by the parent's mean, generation by generation.
     """
     own = np.sqrt(1 - np.square(distribution.factors).sum(axis=1))
     numbers = rng.standard_normal((n_samples, source.n), dtype=np.float32) * own

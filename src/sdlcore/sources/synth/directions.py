@@ -1,24 +1,24 @@
-"""Draw the directions of features: random, then pushed apart a little."""
+"""Draw feature directions: random unit vectors, then made slightly more orthogonal."""
 
 import numpy as np
 import torch
 
 
 def directions(n: int, dimension: int, steps: int, rate: float, rng: np.random.Generator) -> np.ndarray:
-    """Return unit directions that interfere a little less than random ones (dimension x n, float32).
+    """Draw unit directions with slightly less interference than random ones (dimension x n, float32).
 
-    Adam takes ``steps`` on the sum of squared inner products of different directions, plus n times the squared
-    deviations of squared norms from 1, as SynthSAEBench's orthogonalisation does. The first sum is that of all pairs,
-    |W^T W|_F^2, less the n of a direction with itself, so that no n x n matrix is needed.
+    Adam minimises the sum of squared inner products of different directions, plus n times the squared deviations of
+    squared norms from 1, as in SynthSAEBench's orthogonalisation. With directions as rows of W, the first sum is |W
+    W^T|_F^2 without its diagonal. It is computed from |W^T W|_F^2, which is equal, so no n x n matrix is needed.
 
     Parameters
     ----------
     n, dimension
-        How many, and in how many dimensions.
+        Number of directions and their dimension.
     steps, rate
-        Of Adam; 0 steps leave random directions.
+        Number of Adam steps and their learning rate; with 0 steps the directions stay random.
     rng
-        Where the random directions are drawn from.
+        Generator of the random directions.
     """
     start = rng.standard_normal((n, dimension))
     W = torch.from_numpy(start / np.linalg.norm(start, axis=1, keepdims=True)).requires_grad_()
