@@ -19,7 +19,6 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -94,12 +93,12 @@ class Clock:
 def training_settings(way: str) -> RunConfig:
     """Return Table 1's TopK under ``best`` in float32, or a variant with 2,000 latents and settings tuned for it."""
     config = warm_start.settings()
-    model, training = replace(config.model), replace(config.training, precision="float32", log_every=20)
+    model, training = config.model, config.training.changed(precision="float32", log_every=20)
     if way == NARROW:
-        model = replace(model, n_q=2000, k=16)
+        model = model.changed(n_q=2000, k=16)
         # half the batch in twice the steps: as many samples
-        training = replace(training, lr=5e-3, batch_size=512, steps=2 * config.training.steps, log_every=10)
-    return replace(config, model=model, training=training)
+        training = training.changed(lr=5e-3, batch_size=512, steps=2 * config.training.steps, log_every=10)
+    return config.changed(model=model, training=training)
 
 
 def found_by(features: Path) -> Callable[[Tensor], float]:
@@ -160,11 +159,11 @@ def measure(seed: int, ways: Sequence[str]) -> pd.DataFrame:
             if way == SEARCH:
                 settings = SolverConfig(**SEARCH_SETTINGS)
                 # the first use compiles or loads kernels, so it happens before the clock starts
-                search_course(store, features, seed, replace(settings, max_steps=1))
+                search_course(store, features, seed, settings.changed(max_steps=1))
                 rows = search_course(store, features, seed, settings)
             else:
                 config = training_settings(way)
-                short = replace(config, training=replace(config.training, steps=2, log_every=2))
+                short = config.changed(training=config.training.changed(steps=2, log_every=2))
                 training_course(store, features, seed, short)
                 rows = training_course(store, features, seed, config)
             log.info("%s: seed %d, %.1f s, recovery %.3f", way, seed, *_end(rows))

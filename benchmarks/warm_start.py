@@ -12,7 +12,6 @@ Settings, stores and random streams equal those of Table 1's run. Stores and ato
 import argparse
 import logging
 from collections.abc import Mapping
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -101,7 +100,7 @@ def main(argv: list[str] | None = None) -> None:
 
     config = settings()
     steps = config.training.steps
-    shorter = replace(config, training=replace(config.training, steps=steps // SHARE))
+    shorter = config.changed(training=config.training.changed(steps=steps // SHARE))
     courses = []
     for seed in arguments.seeds:
         found = load_model(PAPER / "runs/lrb/acs/best/none" / f"seed{seed}" / "model.safetensors")

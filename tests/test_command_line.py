@@ -10,7 +10,7 @@ import pytest
 
 from sdlcore.command_line import cli
 from sdlcore.errors import SourceError
-from sdlcore.settings import FromJson
+from sdlcore.settings import Settings
 
 
 @dataclass(frozen=True)
@@ -22,8 +22,7 @@ class Files:
     seed: int = 0
 
 
-@dataclass(frozen=True)
-class Family(FromJson):
+class Family(Settings):
     parents: int
     children: int = 2
 

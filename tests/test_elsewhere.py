@@ -6,9 +6,8 @@ import re
 import pytest
 
 from sdlcore.api.layers import fit_layers
-from sdlcore.elsewhere import ELSEWHERE
+from sdlcore.elsewhere import ELSEWHERE, did_you_mean, hints
 from sdlcore.run import FIT, RunConfig
-from sdlcore.settings import did_you_mean, hints
 from sdlcore.sources.language.settings import LanguageSource
 
 OURS = [*RunConfig().to_dict(), *FIT]
@@ -70,7 +69,7 @@ def test_every_setting_of_another_library_is_ours_or_gets_an_answer(library):
 
 
 def test_answers_name_settings_that_there_are():
-    known = {*OURS, "fit", *inspect.signature(fit_layers).parameters, *LanguageSource.__dataclass_fields__}
+    known = {*OURS, "fit", *inspect.signature(fit_layers).parameters, *LanguageSource.model_fields}
     for library, settings in ELSEWHERE.items():
         for name, answer in settings.items():
             named = [answer] if answer.isidentifier() else re.findall("`([^`]*)`", answer)

@@ -1,5 +1,4 @@
 import json
-from dataclasses import fields
 
 import pytest
 
@@ -13,7 +12,7 @@ def test_settings_survive_json():
 
 
 def test_keys_are_unique_over_the_parts():
-    names = [f.name for part in (ModelConfig, LossConfig, TrainingConfig) for f in fields(part) if f.name != "own"]
+    names = [name for part in (ModelConfig, LossConfig, TrainingConfig) for name in part.model_fields]
     assert len(names) == len(set(names))
 
 

@@ -3,7 +3,7 @@
 A parameter is an option: ``n_anchors: float`` is read from ``--n-anchors 0.1``. Help comes from the docstring of the
 function's module, and from ``Args:`` in its own. Two rules are added to tyro's:
 
-- a mapping, a list of mappings, or settings (`sdlcore.settings.FromJson`) are one value of JSON;
+- a mapping, a list of mappings, or settings (`sdlcore.settings.Settings`) are one value of JSON;
 - an option whose type allows None may stand without a value, and is None then, so that callers need not leave it out.
 """
 
@@ -17,7 +17,6 @@ import re
 import sys
 import warnings
 from collections.abc import Callable, Collection, Iterator, Mapping
-from dataclasses import MISSING, fields
 from functools import partial
 from inspect import Parameter
 from pathlib import Path
@@ -27,13 +26,13 @@ from typing import Annotated, Any, Union, get_args, get_origin
 import tyro
 from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, PrimitiveTypeInfo
 
-from sdlcore.elsewhere import answers, quoted
+from sdlcore.elsewhere import answers, did_you_mean, quoted
 from sdlcore.errors import PluginError, SourceError
 from sdlcore.plugins.extensible import Extensible
 from sdlcore.plugins.importing import load_for_jobs
-from sdlcore.plugins.plugin_settings import field_texts, own_settings
+from sdlcore.plugins.plugin_settings import own_settings
 from sdlcore.plugins.registry import Extension
-from sdlcore.settings import FromJson, did_you_mean
+from sdlcore.settings import Settings, type_of
 from sdlcore.storage.paths import user_path
 from sdlcore.text import printable, printable_lines
 
@@ -165,22 +164,22 @@ def _with_plugins(function: Callable[..., None]) -> Callable[..., None]:
     if not theirs:
         return function
     for setting, its in theirs.items():
-        help = "; ".join(_said_of(setting, one) for one, _ in its)
-        hint = f"(default: {' or '.join(dict.fromkeys(_default_of(setting, one) for one, _ in its))})"
+        help = "; ".join(_said_of(setting, one) for one in its)
+        hint = f"(default: {' or '.join(dict.fromkeys(_default_of(setting, one) for one in its))})"
         shown = tyro.conf.arg(help=help, help_behavior_hint=hint)
-        annotation: Any = Annotated[Union[*(kind for _, kind in its), None], shown]
+        annotation: Any = Annotated[Union[*(type_of(one.settings.model_fields[setting]) for one in its), None], shown]
         parameters[setting] = Parameter(setting, Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
     for name, kind in extended.items():
         # what goes together is checked with the plugins' settings, when all are there
-        unchecked: Any = type(kind.__name__, (kind,), {"__post_init__": lambda _: None})
-        default = unchecked(**vars(parameters[name].default))
+        unchecked: Any = type(kind.__name__, (kind,), {"check_together": lambda _: None, "__module__": kind.__module__})
+        default = unchecked(**dict(parameters[name].default))
         parameters[name] = parameters[name].replace(annotation=unchecked, default=default)
 
     def call(**given: Any) -> None:
         own = {setting: value for setting in theirs if (value := given.pop(setting)) is not None}
         for name, kind in extended.items():
             its = {setting: own[setting] for setting in own.keys() & own_settings(kind.extended_by)}
-            given[name] = kind(**{**vars(given[name]), "own": its})
+            given[name] = kind(**dict(given[name]), **its)
         function(**given)
 
     call.__signature__ = inspect.Signature(list(parameters.values()))  # type: ignore[attr-defined]
@@ -190,13 +189,13 @@ def _with_plugins(function: Callable[..., None]) -> Callable[..., None]:
 
 def _said_of(setting: str, its: Extension) -> str:
     """Return what a plugin says of a setting, and whose it is."""
-    said, of = field_texts(its.made).get(setting), f"of {its.kind} {its.name}"
+    said, of = its.text_of(setting), f"of {its.kind} {its.name}"
     return f"{said} ({of})" if said else of
 
 
 def _default_of(setting: str, its: Extension) -> str:
-    (default,) = (field.default for field in fields(its.settings) if field.name == setting)
-    return f"none, {its.kind} {its.name} needs it" if default is MISSING else str(default)
+    field = its.settings.model_fields[setting]
+    return f"none, {its.kind} {its.name} needs it" if field.is_required() else str(field.default)
 
 
 def _is_extensible(annotation: Any) -> bool:
@@ -277,8 +276,8 @@ def _options_of(function: Callable[..., None]) -> set[str]:
     """Return the Python names of a function's options."""
     found = set()
     for name, one in inspect.signature(function).parameters.items():
-        is_settings = isinstance(one.annotation, type) and issubclass(one.annotation, FromJson)
-        found |= {field.name for field in fields(one.annotation)} if is_settings else {name}
+        is_settings = isinstance(one.annotation, type) and issubclass(one.annotation, Settings)
+        found |= set(one.annotation.model_fields) if is_settings else {name}
     return found
 
 
@@ -290,7 +289,7 @@ RULES = ConstructorRegistry()
 @RULES.primitive_rule
 def _json(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[Any] | None:
     values, kind = get_args(info.type), info.type
-    settings = kind if isinstance(kind, type) and issubclass(kind, FromJson) else None
+    settings = kind if isinstance(kind, type) and issubclass(kind, Settings) else None
     if (
         not settings
         and info.type_origin is not dict
@@ -345,7 +344,7 @@ def _json_or_none(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[Any] | No
     if info.type_origin not in (Union, UnionType) or len(kinds) != 1:
         return None
     (kind,) = kinds
-    if not (isinstance(kind, type) and issubclass(kind, FromJson)):
+    if not (isinstance(kind, type) and issubclass(kind, Settings)):
         return None
     return PrimitiveConstructorSpec(
         1, "JSON", lambda texts: kind.from_dict(json.loads(texts[0])), lambda value: True, lambda value: [str(value)]

@@ -1,36 +1,35 @@
-"""Settings of a run: the model, its loss and its training, three frozen dataclasses.
+"""Settings of a training: the model, its loss, and how the loss is minimised.
 
-The keys are flat and unique over the three, so that a method is one line of configuration. The configuration's models
-take meaning, range and default of each key from here (`sdlcore.study.settings`).
+The keys are flat and unique over the three, so that a method is one line of configuration.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
 from typing import Annotated, ClassVar, Literal, Self, get_args
 
 from annotated_types import Ge, Gt, Le, Lt
 
+from sdlcore.elsewhere import hints
 from sdlcore.plugins.extensible import Extensible, parts_of
 from sdlcore.plugins.names import Name
 from sdlcore.plugins.plugin_settings import own_settings
 from sdlcore.plugins.registry import Kind, extensions, registered
 from sdlcore.settings import (
+    AsGiven,
     Batch,
-    FromJson,
     Json,
     Latents,
     Pair,
     Positive,
+    Settings,
     Share,
+    Sizes,
     Split,
     Total,
+    UsedBy,
     Weight,
-    as_lists,
-    check,
-    hints,
+    WeightOf,
+    marked,
     used,
-    used_by,
-    weight_of,
 )
 
 Activation = Literal["relu", "jumprelu", "topk", "batchtopk", "gated"]
@@ -62,7 +61,6 @@ LAMBDA_ANCHOR = 0.1
 """The weight of anchors that are given without one: the paper's on the bench."""
 
 
-@dataclass(frozen=True)
 class ModelConfig(Extensible):
     """Which pair, which sigma, how many latents (Definition 2.5)."""
 
@@ -85,12 +83,12 @@ class ModelConfig(Extensible):
     but rows are random training samples, the decoder's those of the target."""
     init_scale: Positive = 0.1
     """Scale of the encoder rows where they are tied or samples."""
-    init_threshold: Positive = used_by("activation", "jumprelu", default=0.1)
+    init_threshold: Annotated[Positive, UsedBy("activation", "jumprelu")] = 0.1
     """Threshold at which JumpReLU starts, unless ``init_l0`` sets it."""
     init_l0: Positive | None = None
     """Active latents of a sample at the start: JumpReLU's thresholds, or the encoder biases of ReLU and Gated, are set
     from the first batch; None leaves them at init_threshold and zero."""
-    bandwidth: Positive = used_by("activation", "jumprelu", default=0.4)
+    bandwidth: Annotated[Positive, UsedBy("activation", "jumprelu")] = 0.4
     """Width of JumpReLU's straight-through kernel, as a share of the threshold at the start."""
     tied: bool = False
     """One matrix for encoder and decoder, W_D = W_E^T, throughout training; needs x_r = x_p. Both start as the encoder
@@ -106,9 +104,12 @@ class ModelConfig(Extensible):
     """Sweeps of non-negative coordinate descent over a sample's k latents, which make the encoder iterative; of
     dictionaries that were solved for (`sdlcore.solvers`)."""
 
-    def __post_init__(self) -> None:
-        check(self)
-        self._fill_own([self.activation])
+    @property
+    def chosen(self) -> tuple[str, ...]:
+        return (self.activation,)
+
+    def check_together(self) -> None:
+        super().check_together()
         if self.center and not self.bias:
             raise ValueError("center needs bias, which it starts")
         if self.selects and self.k is None:
@@ -141,51 +142,50 @@ class ModelConfig(Extensible):
         return self.activation in SELECTING if own is None else bool(own.facts["selects"])
 
 
-@dataclass(frozen=True)
 class LossConfig(Extensible):
     """Which terms stand beside the reconstruction, and their weights."""
 
     extended_by: ClassVar[Kind] = "loss term"
 
     # Used by itself: where it is left out, a run stays the run that it was before the setting existed.
-    loss_scale: Literal["sum", "mean"] = used_by("loss_scale", "mean", default="sum")
+    loss_scale: Annotated[Literal["sum", "mean"], UsedBy("loss_scale", "mean")] = "sum"
     """sum: squared errors are summed over dimensions (eq. 3); mean: averaged, as by torch's MSELoss. Weights of
     penalties and anchors stay as given, so under mean they count n_r times as much. Clipping sees the gradient that
     results."""
-    l1: Weight = weight_of("l1", default=0.0)
+    l1: Annotated[Weight, WeightOf("l1")] = 0.0
     """Weight of the L1 penalty (eq. 5)."""
-    l1_scale: Literal["decoder", "none"] = used_by("l1", default="decoder")
+    l1_scale: Annotated[Literal["decoder", "none"], UsedBy("l1")] = "decoder"
     """decoder: latents count times the norms of their decoder rows; none: as eq. 5 is written."""
-    l0: Weight = weight_of("l0", default=0.0)
+    l0: Annotated[Weight, WeightOf("l0")] = 0.0
     """Weight of the L0 penalty through JumpReLU's smoothed step (eq. 6)."""
-    multi_k: tuple[Latents, ...] = weight_of("multi_scale", default=())
+    multi_k: Annotated[Sizes, WeightOf("multi_scale")] = ()
     """The k_i of the multi-scale loss (eq. 9), which takes the place of the reconstruction; empty for none."""
-    prefixes: tuple[Latents, ...] = weight_of("multi_scale", default=())
+    prefixes: Annotated[Sizes, WeightOf("multi_scale")] = ()
     """Numbers of latents, the last n_q: a multi-scale loss of nested dictionaries (Bussmann et al. 2025) instead."""
-    lambda_aux: Weight = weight_of("auxiliary", default=0.0)
+    lambda_aux: Annotated[Weight, WeightOf("auxiliary")] = 0.0
     """Weight of the auxiliary loss of dead latents (eq. 8)."""
-    k_aux: Latents = used_by("lambda_aux", default=256)
+    k_aux: Annotated[Latents, UsedBy("lambda_aux")] = 256
     """Dead latents that reconstruct a sample in the auxiliary loss."""
-    aux_target: Literal["residual", "input"] = used_by("lambda_aux", default="residual")
+    aux_target: Annotated[Literal["residual", "input"], UsedBy("lambda_aux")] = "residual"
     """What they reconstruct: the residual of the living, or the input, as eq. (8) has it."""
-    lambda_anchor: Weight = weight_of("anchor", default=0.0)
-    """Weight of feature anchoring (eq. 24); set by the anchoring, not by the method."""
+    lambda_anchor: Annotated[Weight, WeightOf("anchor")] = 0.0
+    """Weight of feature anchoring (eq. 24); 0.1 if anchors are given without a weight."""
     # Used by themselves: where they are left out, an anchored run stays the run that it was before they were there.
-    anchor_form: AnchorForm = used_by("anchor_form", "matched", "cosine", default="frobenius")
+    anchor_form: Annotated[AnchorForm, UsedBy("anchor_form", "matched", "cosine")] = "frobenius"
     """frobenius: squared distance from rows to unit anchors (eq. 25); matched: to anchors of the row's own norm;
     cosine: 1 - cosine."""
-    anchor_until: Annotated[float, Gt(0), Le(1)] | None = used_by("anchor_until", default=None)
+    anchor_until: Annotated[Annotated[float, Gt(0), Le(1), AsGiven] | None, UsedBy("anchor_until")] = None
     """Share of the steps after which anchors are released; None for never."""
-    anchor_fall: Share = used_by("anchor_fall", default=0.0)
+    anchor_fall: Annotated[Share, UsedBy("anchor_fall")] = 0.0
     """Share of the steps, the last that have anchors, over which the weight of anchors falls linearly to zero."""
-    anchor_cosine: Annotated[float, Gt(0), Lt(1)] | None = weight_of("anchor", default=None)
+    anchor_cosine: Annotated[Annotated[float, Gt(0), Lt(1), AsGiven] | None, WeightOf("anchor")] = None
     """Choose lambda_anchor by trial trainings: the smallest of a grid with which anchored decoder columns come this
     near to their anchors (`sdlcore.training.anchor_weight`); None takes lambda_anchor as given."""
     penalty_warmup: Share = 0.0
     """Share of the steps over which l1 and l0 rise linearly from zero."""
     target_l0: Positive | None = None
     """Active latents of a sample that l1 and l0 are adjusted to hold, from the weights given; None: fixed weights."""
-    l0_gain: Positive = used_by("target_l0", default=0.02)
+    l0_gain: Annotated[Positive, UsedBy("target_l0")] = 0.02
     """Change of their logarithm in a step for an L0 that is off by a factor of e."""
 
     @property
@@ -196,7 +196,7 @@ class LossConfig(Extensible):
     @property
     def terms(self) -> tuple[str, ...]:
         """The terms that are asked for, each a module in `sdlcore.losses`; then those of plugins."""
-        ours = (f.metadata["term"] for f in fields(self) if "term" in f.metadata and getattr(self, f.name))
+        ours = (term for name, term in TERMS.items() if getattr(self, name))
         return tuple(dict.fromkeys([*ours, *self.own_terms]))
 
     @property
@@ -210,9 +210,12 @@ class LossConfig(Extensible):
         """Those of plugins: each is asked for by its weight, which has its name."""
         return tuple(name for name in (extensions("loss term") if self.own else {}) if self.own.get(name))
 
-    def __post_init__(self) -> None:
-        check(self)
-        self._fill_own(self.own_terms)
+    @property
+    def chosen(self) -> tuple[str, ...]:
+        return self.own_terms
+
+    def check_together(self) -> None:
+        super().check_together()
         for name in ("multi_k", "prefixes"):
             sizes = getattr(self, name)
             if list(sizes) != sorted(set(sizes)):
@@ -228,8 +231,11 @@ class LossConfig(Extensible):
                 raise ValueError(f"{name} needs lambda_anchor or anchor_cosine")
 
 
-@dataclass(frozen=True)
-class TrainingConfig(FromJson):
+TERMS = {name: mark.term for name, field in LossConfig.model_fields.items() if (mark := marked(field, WeightOf))}
+"""Settings that ask for a loss term where they are given, and the term."""
+
+
+class TrainingConfig(Settings):
     """How the loss is minimised: Adam over shuffled batches."""
 
     steps: Total = 1000
@@ -243,7 +249,7 @@ class TrainingConfig(FromJson):
     lr_decay: Share = 0.2
     """Share of the last steps over which the learning rate falls to zero."""
     # Used by itself: where it is left out, a run stays the run that it was before the setting existed.
-    lr_decay_shape: Literal["linear", "cosine"] = used_by("lr_decay_shape", "cosine", default="linear")
+    lr_decay_shape: Annotated[Literal["linear", "cosine"], UsedBy("lr_decay_shape", "cosine")] = "linear"
     """How it falls: linearly, or as half a period of a cosine (Loshchilov and Hutter 2017)."""
     accumulate: Batch = 1
     """Parts that a batch is split into, one after the other, to save memory; divides batch_size."""
@@ -270,23 +276,34 @@ class TrainingConfig(FromJson):
     checkpoint_every: Total = 100
     """Steps between checkpoints, rounded up to a row of the history."""
 
-    def __post_init__(self) -> None:
-        check(self)
+    def check_together(self) -> None:
         if self.batch_size % self.accumulate:
             raise ValueError(f"accumulate = {self.accumulate} must divide batch_size = {self.batch_size}")
         if self.lr_decay_shape != "linear" and not self.lr_decay:
             raise ValueError(f"lr_decay_shape is {self.lr_decay_shape}, but lr_decay is 0; set the share that falls")
 
 
-@dataclass(frozen=True)
-class RunConfig(FromJson):
-    """All settings of a run."""
+PARTS: dict[str, type[Settings]] = {"model": ModelConfig, "loss": LossConfig, "training": TrainingConfig}
+"""The parts of a training's settings."""
+PART_OF = {name: part for part in PARTS.values() for name in part.model_fields if name != "pursuit"}
+"""Each setting of a training, and the class that declares it."""
+MAIN = (
+    *("activation", "n_q", "k", "l1", "l0", "lambda_aux"),
+    *("lambda_anchor", "normalise", "bias", "steps", "batch_size", "lr"),
+)
+"""The settings that matter most, which help shows first."""
 
-    model: ModelConfig = field(default_factory=ModelConfig)
-    loss: LossConfig = field(default_factory=LossConfig)
-    training: TrainingConfig = field(default_factory=TrainingConfig)
 
-    def __post_init__(self) -> None:
+class RunConfig(Settings):
+    """All settings of a training."""
+
+    called: ClassVar[str] = "run settings"
+
+    model: ModelConfig = ModelConfig()
+    loss: LossConfig = LossConfig()
+    training: TrainingConfig = TrainingConfig()
+
+    def check_together(self) -> None:
         model, loss = self.model, self.loss
         if loss.multi_k and not model.selects:
             raise ValueError(f"multi_k needs activation topk or batchtopk, found {model.activation}")
@@ -320,19 +337,18 @@ class RunConfig(FromJson):
         ValueError
             For an unknown key or settings that do not go together.
         """
-        model, loss, training = (
-            {field.name: settings[field.name] for field in fields(part) if field.name in settings}
-            for part in (ModelConfig, LossConfig, TrainingConfig)
+        model, loss, training = (set(part.model_fields) for part in (ModelConfig, LossConfig, TrainingConfig))
+        if settings.keys() - model - loss - training:  # most runs have none of these, and need not import plugins
+            model |= own_settings("activation").keys()
+            loss |= own_settings("loss term").keys()
+        known = model | loss | training
+        if unknown := sorted(settings.keys() - known):
+            raise ValueError(f"unknown {cls.called}: {', '.join(unknown)}{hints(unknown, (*sorted(known), 'seed'))}")
+        return cls(
+            model=ModelConfig.from_dict({name: value for name, value in settings.items() if name in model}),
+            loss=LossConfig.from_dict({name: value for name, value in settings.items() if name in loss}),
+            training=TrainingConfig.from_dict({name: value for name, value in settings.items() if name in training}),
         )
-        if unknown := settings.keys() - model.keys() - loss.keys() - training.keys():
-            # most runs have none of these, and need not know of plugins
-            of_plugins = {kind: own_settings(kind) for kind in ("activation", "loss term")}
-            model |= {name: settings[name] for name in unknown & of_plugins["activation"].keys()}
-            loss |= {name: settings[name] for name in unknown & of_plugins["loss term"].keys()}
-            if left := sorted(unknown - model.keys() - loss.keys()):
-                known = (*cls().to_dict(), *of_plugins["activation"], *of_plugins["loss term"])
-                raise ValueError(f"unknown run settings: {', '.join(left)}{hints(left, (*known, 'seed'))}")
-        return cls(ModelConfig.from_dict(model), LossConfig.from_dict(loss), TrainingConfig.from_dict(training))
 
     def to_dict(self) -> dict[str, Json]:
         """Return the flat settings, as `from_dict` takes them and JSON can hold them."""
@@ -363,7 +379,7 @@ def flat(*parts: dict[str, Json]) -> dict[str, Json]:
     """Return the settings of a run's parts in one, as JSON can hold them."""
     merged = {key: value for part in parts for key, value in part.items()}
     del merged["pursuit"]  # no setting of a training
-    return as_lists(merged)
+    return merged
 
 
 def check_division(config: RunConfig, processes: int, split: Split) -> str | None:

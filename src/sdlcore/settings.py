@@ -1,288 +1,393 @@
-"""Ranges and choices of settings as annotations of dataclasses; check a dataclass against them, read it from JSON.
+"""The base of all settings, as pydantic models, and the types that several of them share.
 
-The configuration's models read the same annotations, so that a range stands in one place.
+A setting has one type, range, default and description: those of its field. The Python API, command lines,
+configurations, their JSON schema and the reference pages all read the field (docs/architecture.md).
 """
 
-import dataclasses
+import ast
+import inspect
 import math
-import operator
-from abc import ABC, abstractmethod
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import MISSING, asdict, dataclass, fields
-from difflib import get_close_matches
+import re
+import textwrap
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cache
+from itertools import pairwise
 from numbers import Integral, Real
-from types import UnionType
-from typing import (
-    Annotated,
-    Any,
-    ClassVar,
-    Literal,
-    Self,
-    TypeAlias,
-    Union,
-    get_args,
-    get_origin,
+from typing import Annotated, Any, ClassVar, Literal, Self, TypeAlias, get_args
+
+from annotated_types import Ge, Gt, Le, MinLen
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    GetCoreSchemaHandler,
+    GetJsonSchemaHandler,
+    PlainSerializer,
+    TypeAdapter,
+    ValidationError,
+    WrapValidator,
+    model_validator,
 )
+from pydantic.fields import FieldInfo
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import ErrorDetails, PydanticCustomError, PydanticKnownError, core_schema
 
-from annotated_types import Ge, Gt, Le, Lt, MinLen
-
-from sdlcore.elsewhere import answers, quoted
+from sdlcore.elsewhere import did_you_mean, hints
 
 Json: TypeAlias = "bool | int | float | str | Sequence[Json] | Mapping[str, Json] | None"
 """A value that JSON can represent."""
+FLOAT32_MAX = (2 - 2**-23) * 2.0**127
+
+
+def _as_given(value: Any, check: Callable[[Any], Any]) -> Any:
+    """Check a number as pydantic does, and that float32, in which all arithmetic happens, can represent it."""
+    if isinstance(value, Real) and not isinstance(value, bool):
+        try:
+            size = abs(float(value))
+        except OverflowError:  # a whole number beyond every float
+            size = math.inf
+        if not math.isfinite(size):
+            raise PydanticKnownError("finite_number")
+        if size > FLOAT32_MAX:
+            expected = f"at most {FLOAT32_MAX:.2g} in size, which float32 can hold"
+            raise PydanticCustomError("float32", "expected {expected}", {"expected": expected})
+    check(value)
+    return value
+
+
+AsGiven = WrapValidator(_as_given)
+"""Keeps a number as it was written: 1 instead of 1.0. Otherwise every digest of settings would change. Belongs into the
+type of every setting that is a float; outermost, since it also checks the size."""
+FromList = BeforeValidator(lambda value: tuple(value) if isinstance(value, list) else value)
+"""Reads a list, which JSON and YAML have, as the tuple that a setting is."""
+AsList = PlainSerializer(list)
+"""Writes such a tuple as a list again."""
+
+
+class _Unique:
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> core_schema.CoreSchema:
+        return core_schema.no_info_after_validator_function(self.check, handler(source))
+
+    def __get_pydantic_json_schema__(self, schema: Any, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        return handler(schema) | {"uniqueItems": True}
+
+    @staticmethod
+    def check(items: Any) -> Any:
+        if len(set(items)) < len(items):
+            raise PydanticCustomError("not_unique", "non-unique elements")
+        return items
+
+
+Unique = _Unique()
+"""Refuses a list that has an item twice."""
 Pair = Literal["sae", "transcoder", "crosscoder"]
 Precision = Literal["float32", "bfloat16"]
 StoredPrecision = Literal["float16", "bfloat16", "float32"]
 """Precisions that activations are stored in."""
 Split = Literal["samples", "latents"]
-"""The part of a training that its processes divide: the samples of a batch, or the latents."""
+"""What the processes of a training divide among them: the samples of a batch, or the latents."""
 Latents = Annotated[int, Ge(1), Le(10**8)]
 """A number of latents, or of atoms."""
+Sizes = Annotated[tuple[Latents, ...], FromList, AsList, Unique]
+"""Numbers of latents."""
 Batch = Annotated[int, Ge(1), Le(10**9)]
-"""A number of samples, or of rounds over them, that one step takes."""
+"""A number of samples, or of rounds over them, in one step."""
 Total = Annotated[int, Ge(1), Le(10**12)]
 """A number of steps, or of samples, of a whole training."""
-Share = Annotated[float, Ge(0), Le(1)]
-Weight = Annotated[float, Ge(0)]
+Share = Annotated[float, Ge(0), Le(1), AsGiven]
+Weight = Annotated[float, Ge(0), AsGiven]
 """The weight of a loss term."""
-Positive = Annotated[float, Gt(0)]
+Positive = Annotated[float, Gt(0), AsGiven]
 """A number above zero."""
 Text = Annotated[str, MinLen(1)]
 """Text of one character or more."""
-FLOAT32_MAX = (2 - 2**-23) * 2.0**127
 Seed = Annotated[int, Ge(0), Le(2**63 - 1)]
-"""A seed of all randomness of a run."""
-
-_BOUNDS = {
-    Ge: ("ge", operator.ge, "at least"),
-    Gt: ("gt", operator.gt, "above"),
-    Le: ("le", operator.le, "at most"),
-    Lt: ("lt", operator.lt, "below"),
-}
-_PLAIN = {bool: "true or false", int: "a whole number", float: "a number", str: "text"}
+"""The seed of a run's randomness."""
 
 
-class Wanting(ABC):
-    """An annotation that says by itself what it wants of a value."""
+class UsedBy:
+    """Marks a setting that has an effect only if another setting has one of some values.
 
-    # no protocol: every setting of every run is asked whether it is one, and protocols take ten times as long to tell
-    @abstractmethod
-    def wanted(self, value: Any) -> str | None:
-        """Return what is wanted of another value, else None."""
+    Without values, the other one must be given, and neither zero, None nor empty. Runs without this part leave the
+    setting out of what identifies them, so a new part's settings change no run that lacks the part.
+    """
 
-    @abstractmethod
-    def known(self) -> Iterable[str]:
-        """Return the texts that it may be."""
+    def __init__(self, setting: str, *values: Any) -> None:
+        self.setting, self.values = setting, values
 
 
 @dataclass(frozen=True)
-class FromJson:
-    """Settings that JSON can hold. On a command line, they are one value (`sdlcore.command_line`)."""
+class WeightOf:
+    """Marks a setting that asks for a loss term when it is given: the term's weight, or another setting of it."""
 
+    term: str
+
+
+def marked(field: FieldInfo, kind: type[Any]) -> Any:
+    """Return the mark of a kind, such as `UsedBy`, on a setting; None if it has none."""
+    return next((mark for mark in field.metadata if isinstance(mark, kind)), None)
+
+
+@cache
+def documents(cls: type) -> dict[str, str]:
+    """Return the descriptions of a class's fields, each in one line. Reads source code, which takes milliseconds."""
+    return {name: " ".join(text.split()) for name, text in field_texts(cls).items()}
+
+
+def field_texts(cls: Any) -> dict[str, str]:
+    """Return the text below each field of a class, by field; empty if the source cannot be read."""
+    if not isinstance(cls, type):
+        return {}
+    try:
+        (body,) = ast.parse(textwrap.dedent(inspect.getsource(cls))).body
+    except (OSError, TypeError, SyntaxError):
+        return {}
+    assert isinstance(body, ast.ClassDef)
+    return {
+        field.target.id: inspect.cleandoc(text.value.value)
+        for field, text in pairwise(body.body)
+        if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name)
+        if isinstance(text, ast.Expr) and isinstance(text.value, ast.Constant) and isinstance(text.value.value, str)
+    }
+
+
+def _describe(schema: JsonSchemaValue, cls: Any) -> None:
+    """Write the descriptions of a model's fields, inherited ones included, into its JSON schema."""
+    for name, field in cls.model_fields.items():
+        if text := cls.text_of(name):
+            schema["properties"][field.alias or name]["description"] = text.replace("None", "null")  # as YAML has it
+    schema["additionalProperties"] = False  # also where plugins add some, which are checked apart
+
+
+class Settings(BaseModel):
+    """Settings that belong together, given by name or in the order of the fields.
+
+    The text below a field is its description: in the reference, in the JSON schema and in errors. Of values that do
+    not fit, `ValueError` says the first in one sentence.
+    """
+
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        strict=True,
+        defer_build=True,
+        allow_inf_nan=False,
+        regex_engine="python-re",  # Rust's regular expressions know no \Z
+        validate_by_name=True,
+        serialize_by_alias=True,
+        json_schema_extra=_describe,
+    )
     called: ClassVar[str] = "settings"
     """What errors call them."""
 
-    def __post_init__(self) -> None:
-        """Check every field. A subclass with more to check begins with this, too."""
-        check(self)
+    def __init__(self, /, *values: Any, **given: Any) -> None:
+        if values:
+            given = dict(zip(type(self).model_fields, values, strict=False)) | given
+        try:
+            super().__init__(**given)
+        except ValidationError as error:
+            raise refusal(type(self), given, error.errors(include_url=False)) from None
+
+    # pydantic then validates settings within settings by itself, so that an error has its whole path
+    __init__.__pydantic_base_init__ = True  # type: ignore[attr-defined]
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_python(cls, given: Any) -> Any:
+        """Turn NumPy's numbers into Python's."""
+        return {name: _plain(value) for name, value in given.items()} if isinstance(given, dict) else given
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        self.check_together()
+        return self
+
+    def check_together(self) -> None:
+        """Raise `ValueError` for settings that each fit, but not together."""
 
     @classmethod
-    def from_dict(cls, settings: Mapping[str, Json]) -> Self:
-        """Build from what JSON holds; what is left out takes its default.
+    def from_dict(cls, settings: Mapping[str, Any]) -> Self:
+        """Build from settings by name, as JSON has them. What is left out takes its default.
 
         Raises
         ------
         ValueError
-            Naming keys that are unknown or missing, or the setting that has another value than it may have.
+            Naming unknown or missing settings, or the first that does not fit.
         """
-        known = {field.name: field for field in fields(cls)}
-        if unknown := sorted(settings.keys() - known):
-            meant = hints(unknown, known)
-            raise ValueError(f"unknown {cls.called}: {', '.join(unknown)}; expected some of {', '.join(known)}{meant}")
-        needed = {name for name, field in known.items() if field.default is MISSING}
-        if missing := sorted(needed - settings.keys()):
-            raise ValueError(f"missing {cls.called}: {', '.join(missing)}")
-        return cls(**{name: _from_json(known[name].type, value) for name, value in settings.items()})
+        return cls(**settings)
 
     def to_dict(self) -> dict[str, Json]:
-        """Return what `from_dict` takes, all that has a default too."""
-        return as_lists(asdict(self))
+        """Return all settings by name, with defaults, as JSON has them and `from_dict` takes them."""
+        return {name: _as_json(value) for name, value in self}
+
+    def changed(self, **settings: Any) -> Self:
+        """Return a copy with other values of some settings, checked again."""
+        return type(self)(**{**dict(self), **settings})
+
+    @classmethod
+    def text_of(cls, name: str) -> str:
+        """Return the description of a setting, in one line."""
+        return next((documents(base)[name] for base in cls.__mro__ if name in documents(base)), "")
+
+    @classmethod
+    def alone(cls, name: str) -> TypeAdapter[Any]:
+        """Return what checks one setting by itself."""
+        return _adapter_of(cls, name)
 
 
-def as_lists(settings: Mapping[str, Any]) -> dict[str, Json]:
-    """Return settings as JSON can hold them."""
-    return {name: list(value) if isinstance(value, tuple) else value for name, value in settings.items()}
+def used(settings: Settings) -> dict[str, Json]:
+    """Return the settings that have an effect (`UsedBy`), by name. They identify a run."""
+    return {name: value for name, value in settings.to_dict().items() if _is_used(settings, name)}
 
 
-def _from_json(annotation: Any, value: Any) -> Any:
-    """Return tuples for lists, the settings within settings for a mapping, and Python's numbers for numpy's."""
-    if isinstance(value, dict):
-        inner = [part for part in kinds(annotation) if isinstance(part, type) and issubclass(part, FromJson)]
-        return inner[0].from_dict(value) if inner else value
-    if isinstance(value, list | tuple):
-        return tuple(_from_json(Any, item) for item in value)
-    if isinstance(value, bool) or not isinstance(value, Real):
-        return value
-    return int(value) if isinstance(value, Integral) else float(value)
-
-
-def used_by(setting: str, *values: Any, default: Any) -> Any:
-    """Declare a field of a dataclass that means something only where another setting has one of some values.
-
-    Without values: only where that is given at all, that is no zero, nothing and not empty.
-    """
-    return dataclasses.field(default=default, metadata={"used_by": (setting, values)})
-
-
-def weight_of(term: str, default: Any) -> Any:
-    """Declare a field of a dataclass that asks for a loss term where it is given: its weight, or another setting."""
-    return dataclasses.field(default=default, metadata={"term": term})
-
-
-def used(settings: Any) -> dict[str, Json]:
-    """Return the fields of a dataclass that mean something, by name.
-
-    A setting of a part that a run does not have is left out, so that a new part's setting changes no run without it.
-    """
-    found: dict[str, Json] = {}
-    for field in fields(settings):
-        setting, values = field.metadata.get("used_by") or (field.name if "term" in field.metadata else None, ())
-        other = getattr(settings, setting) if setting else True
-        if other in values if values else other:
-            found[field.name] = getattr(settings, field.name)
-    return found
-
-
-def check(settings: Any) -> None:
-    """Check every field of a dataclass against the choices and the range that its annotation gives.
-
-    Raises
-    ------
-    ValueError
-        Naming the first field that has another value.
-    """
-    for field in fields(settings):
-        _check(field.name, field.type, getattr(settings, field.name))
-
-
-def checked(name: str, annotation: Any, value: Any) -> Any:
-    """Return the value of an argument that is no field of a dataclass, numpy's numbers as Python's.
-
-    Raises
-    ------
-    ValueError
-        Naming the argument, if it has another value than its annotation allows.
-    """
-    value = _from_json(annotation, value)
-    _check(name, annotation, value)
-    return value
-
-
-def _check(name: str, annotation: Any, value: Any) -> None:
-    if problem := wanted(annotation, value):
-        meant = did_you_mean(value, _choices(annotation)) if isinstance(value, str) else ""
-        raise ValueError(f"{name} must be {problem}, found {value!r}{meant}")
+def _is_used(settings: Settings, name: str) -> bool:
+    field = type(settings).model_fields.get(name)
+    if field is None:  # a plugin's
+        return True
+    mark = marked(field, UsedBy) or (UsedBy(name) if marked(field, WeightOf) else None)
+    if mark is None:
+        return True
+    other = getattr(settings, mark.setting)
+    return other in mark.values if mark.values else bool(other)
 
 
 @cache
-def kinds(annotation: Any) -> tuple[Any, ...]:
-    """Return what a value may be, but None."""
-    if get_origin(annotation) in (Union, UnionType):
-        return tuple(kind for part in get_args(annotation) for kind in kinds(part))
-    return () if annotation is type(None) else (annotation,)
+def _adapter_of(cls: type[Settings], name: str) -> TypeAdapter[Any]:
+    return _adapter(type_of(cls.model_fields[name]))
 
 
-def wanted(annotation: Any, value: Any) -> str | None:
-    """Return what was expected instead of a value, such as "at least 1"; None if the annotation allows the value."""
-    if value is None and type(None) in get_args(annotation):
-        return None
-    problems = [_wanted(kind, value) for kind in kinds(annotation)]
-    return None if None in problems else problems[0]
+@cache
+def _adapter(annotation: Any) -> TypeAdapter[Any]:
+    strict = ConfigDict(strict=True, allow_inf_nan=False)
+    is_model = isinstance(annotation, type) and issubclass(annotation, BaseModel)
+    return TypeAdapter(annotation, config=None if is_model else strict)
 
 
-def _wanted(kind: Any, value: Any) -> str | None:
-    origin = get_origin(kind)
-    if origin is Literal and value not in get_args(kind):
-        return f"one of {', '.join(map(str, get_args(kind)))}"
-    if isinstance(kind, type) and issubclass(kind, FromJson) and not isinstance(value, kind):
-        return f"a mapping of {', '.join(field.name for field in fields(kind))}"
-    if origin is tuple:
-        if not isinstance(value, tuple | list):
-            return "a list"
-        return next((problem for item in value if (problem := wanted(get_args(kind)[0], item))), None)
-    if origin is Annotated:
-        bounds = (_outside(bound, value) for bound in kind.__metadata__)
-        return _wanted(kind.__origin__, value) or next(filter(None, bounds), None)
-    if isinstance(kind, type) and kind in _PLAIN and not _is_plain(kind, value):
-        return _PLAIN[kind]
-    return _not_of_float32(value) if kind is float else None
+def type_of(field: FieldInfo) -> Any:
+    """Return a setting's type as it was written, with its range."""
+    return Annotated[field.annotation, *field.metadata] if field.metadata else field.annotation
 
 
-def _is_plain(kind: type, value: Any) -> bool:
-    """Tell whether a value is of a plain type. A whole number is a number, true is none."""
-    if kind is bool or isinstance(value, bool):
-        return kind is bool and isinstance(value, bool)
-    return isinstance(value, {int: Integral, float: Real, str: str}[kind])
+def default_of(cls: type[Settings], name: str) -> Any:
+    """Return the default of a setting."""
+    return cls.model_fields[name].get_default()
 
 
-def _not_of_float32(value: Real) -> str | None:
-    """Return the expected range if float32, the type of all settings in the end, cannot hold a number; else None."""
-    try:
-        size = abs(float(value))
-    except OverflowError:  # a whole number beyond every float
-        size = math.inf
-    if not math.isfinite(size):
-        return "a finite number"
-    return f"at most {FLOAT32_MAX:.2g} in size, which float32 can hold" if size > FLOAT32_MAX else None
+def checked(name: str, annotation: Any, value: Any) -> Any:
+    """Return the value of an argument; NumPy's numbers become Python's.
 
-
-def _choices(annotation: Any) -> Iterator[str]:
-    """Yield the texts that an annotation takes, where it lists them."""
-    for kind in kinds(annotation):
-        if get_origin(kind) is Literal:
-            yield from map(str, get_args(kind))
-        for bound in getattr(kind, "__metadata__", ()):
-            yield from bound.known() if isinstance(bound, Wanting) else ()
-
-
-CALLED_BY_SOLVERS = {"n_q": "n_atoms", "k": "support", "steps": "max_steps"}
-"""What some settings of trainings are called where a solver is named."""
-
-
-def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """Return the end of an error message about a wrong name, such as "; did you mean topk?"; empty if no name is close.
-
-    It answers settings of other libraries (`sdlcore.elsewhere`) and of trainings where a solver is named, and asks
-    after a known name of similar letters.
+    Raises
+    ------
+    ValueError
+        Naming the argument, if its type does not allow the value.
     """
-    names = {one.lower(): one for one in known}
-    found = [quoted.sub(r"\1", answer) for answer in answers(name, set(names.values()))]
-    if not found and (here := CALLED_BY_SOLVERS.get(name)) in names:
-        found = [f"here it is called {here}"]
-    if found:
-        return "; " + "; ".join(found)
-    if name == "gpu" and "cuda" in names:
-        return "; did you mean cuda?"
-    close = get_close_matches(name.lower(), list(names), n=1, cutoff=0.65 if len(name) < 6 else 0.75)
-    return f"; did you mean {names[close[0]]}?" if close else ""
+    value = _plain(value)
+    try:
+        return _adapter(annotation).validate_python(value)
+    except ValidationError as error:
+        raise _misfit(name, value, error.errors(include_url=False)[0]) from None
 
 
-def hints(wrong: Sequence[str], known: Collection[str]) -> str:
-    """Return what `did_you_mean` says of one or several names; of several, after each name."""
-    if len(wrong) == 1:
-        return did_you_mean(wrong[0], known)
-    found = {name: did_you_mean(name, known).removeprefix("; ") for name in wrong}
-    return "".join(f"; {name}: {hint}" for name, hint in found.items() if hint)
+def _plain(value: Any) -> Any:
+    if isinstance(value, list | tuple) and value and not hasattr(value, "_fields"):
+        return type(value)(map(_plain, value))
+    if isinstance(value, bool | int | float) and type(value) in (bool, int, float):
+        return value
+    if isinstance(value, Real):
+        return int(value) if isinstance(value, Integral) else float(value)
+    return value
 
 
-def _outside(bound: Any, value: Any) -> str | None:
-    """Return what a bound wants of a value that does not keep it, else None."""
-    if isinstance(bound, Wanting):
-        return bound.wanted(value)
-    if isinstance(bound, MinLen) and isinstance(value, str) and len(value) < bound.min_length:
-        return f"at least {bound.min_length} characters long"
-    for kind, (name, holds, words) in _BOUNDS.items():
-        if isinstance(bound, kind) and isinstance(value, Real) and not holds(value, limit := getattr(bound, name)):
-            return f"{words} {limit}"
-    return None
+def _as_json(value: Any) -> Any:
+    if isinstance(value, Settings):
+        return value.to_dict()
+    return list(value) if isinstance(value, tuple) else value
+
+
+# Errors
+
+_EXPECTED = {
+    "greater_than": "above {gt}",
+    "less_than": "below {lt}",
+    "greater_than_equal": "at least {ge}",
+    "less_than_equal": "at most {le}",
+    "bool_type": "true or false",
+    "int_type": "a whole number",
+    "float_type": "a number",
+    "string_type": "text",
+    "tuple_type": "a list",
+    "list_type": "a list",
+    "dict_type": "a mapping",
+    "finite_number": "a finite number",
+    "string_too_short": "at least {min_length} characters long",
+    "too_short": "a list of at least {min_length}",
+    "too_long": "a list of at most {max_length}",
+    "not_unique": "a list of different values",
+}
+"""What pydantic expected, by the type of its error."""
+
+
+def choices(error: ErrorDetails) -> Sequence[str]:
+    """Return the texts that were expected instead, where they can be listed."""
+    context = error.get("ctx", {})
+    if error["type"] != "literal_error":
+        return list(context.get("known", ()))
+    return re.findall(r"'([^']*)'", context["expected"])
+
+
+def refusal(cls: type[Settings], given: Mapping[str, Any], errors: Sequence[ErrorDetails]) -> Exception:
+    """Return the error of a user's settings as one sentence with key, value and expectation.
+
+    Unknown and missing keys come first, then the first value that does not fit.
+    """
+    unknown = sorted(str(one["loc"][0]) for one in errors if one["type"] == "extra_forbidden" and len(one["loc"]) == 1)
+    if unknown:
+        return unknown_settings(cls.called, unknown, list(cls.model_fields))
+    if missing := sorted(str(one["loc"][0]) for one in errors if one["type"] == "missing" and len(one["loc"]) == 1):
+        return ValueError(f"missing {cls.called}: {', '.join(missing)}")
+    first = errors[0]
+    if first["type"] == "value_error":  # raised by a check of ours, which says it in a sentence
+        raised: Exception = first["ctx"]["error"]
+        return raised
+    name = str(first["loc"][0])
+    inner, value = _settings_in(cls.model_fields[name]), given.get(name)
+    if inner is not None and isinstance(value, dict):
+        within: Any = [{**one, "loc": one["loc"][1:]} for one in errors if one["loc"][0] == name]
+        return refusal(inner, value, within)
+    if inner is not None:
+        return ValueError(f"{name} must be a mapping of {', '.join(inner.model_fields)}, found {value!r}")
+    return _misfit(name, value, first)
+
+
+def unknown_settings(called: str, unknown: Sequence[str], known: Sequence[str]) -> ValueError:
+    """Return the error that names unknown settings, with those that may have been meant."""
+    expected = f"expected some of {', '.join(known)}{hints(unknown, known)}"
+    return ValueError(f"unknown {called}: {', '.join(unknown)}; {expected}")
+
+
+def expectation(error: ErrorDetails) -> str:
+    """Return what pydantic expected instead of a value, such as "at least 1"."""
+    kind, context = error["type"], error.get("ctx", {})
+    if kind == "literal_error":
+        return f"one of {', '.join(choices(error))}"
+    bounds = {key: int(one) if isinstance(one, float) and one.is_integer() else one for key, one in context.items()}
+    return str(context["expected"]) if "expected" in context else _EXPECTED.get(kind, error["msg"]).format(**bounds)
+
+
+def _misfit(name: str, value: Any, error: ErrorDetails) -> ValueError:
+    listed = choices(error)
+    meant = did_you_mean(value, listed) if isinstance(value, str) and listed else ""
+    return ValueError(f"{name} must be {expectation(error)}, found {value!r}{meant}")
+
+
+def _settings_in(field: FieldInfo) -> type[Settings] | None:
+    """Return the class of a setting that holds settings itself."""
+    return next(_settings_of(field.annotation), None)
+
+
+def _settings_of(annotation: Any) -> Iterator[type[Settings]]:
+    if isinstance(annotation, type) and issubclass(annotation, Settings):
+        yield annotation
+    for part in get_args(annotation):
+        yield from _settings_of(part)

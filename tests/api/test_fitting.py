@@ -6,7 +6,6 @@ import os
 import signal
 import tempfile
 import warnings
-from dataclasses import fields
 
 import h5py
 import numpy as np
@@ -22,7 +21,8 @@ from sdlcore.data.anchors import Anchors, save_anchors
 from sdlcore.data.reading import ActivationStore
 from sdlcore.data.writing import create_store
 from sdlcore.model.saving import load_model
-from sdlcore.run import LossConfig, ModelConfig, RunConfig, TrainingConfig
+from sdlcore.run import MAIN, PART_OF, RunConfig
+from sdlcore.settings import default_of
 from sdlcore.storage import private
 from sdlcore.training import loop
 from sdlcore.training.history import read_history
@@ -648,12 +648,15 @@ def test_what_is_wrong_is_named(call, message, both):
         call(both[0][:200])
 
 
-def test_help_lists_every_setting_with_the_configurations_default():
-    listed = inspect.signature(sdl.fit).parameters
-    for part in (ModelConfig, LossConfig, TrainingConfig):
-        for field in fields(part):
-            if field.name not in ("pair", "pursuit", "own"):
-                assert listed[field.name].default == field.default
+def test_help_begins_with_the_settings_that_matter_and_lists_all_with_the_configurations_default():
+    signature, text = inspect.signature(sdl.fit), inspect.getdoc(sdl.fit)
+    assert all(signature.parameters[name].default == default_of(PART_OF[name], name) for name in MAIN)
+    assert len(str(signature)) < 350
+    first, _, all_of_them = text.partition("Settings of the model\n")
+    for name, part in PART_OF.items():
+        shown = f"\n{name} = {default_of(part, name)!r}\n    {part.text_of(name)[:40]}"
+        assert shown in all_of_them
+        assert (shown in first[:1600]) == (name in MAIN)
 
 
 def test_class_means_are_unit_means_of_names_or_numbers(both):

@@ -1,7 +1,6 @@
 """The comparison of alternating convex search with trainings, by processor seconds."""
 
 import time
-from dataclasses import replace
 
 import pandas as pd
 
@@ -52,8 +51,8 @@ def test_both_courses_recover_features(tmp_path):
     store, features = tmp_path / "train.h5", tmp_path / "features.npy"
     draw(Case(40, 32, 8192, 100, 4096, 1000), store, features)
     config = benchmark.training_settings(benchmark.NARROW)
-    training = replace(config.training, steps=200, batch_size=512, log_every=50)
-    small = replace(config, model=replace(config.model, n_q=100, k=4), training=training)
+    training = config.training.changed(steps=200, batch_size=512, log_every=50)
+    small = config.changed(model=config.model.changed(n_q=100, k=4), training=training)
     search = SolverConfig(n_atoms=100, support=8, batch_size=4096)
     for rows, least in (
         (benchmark.search_course(store, features, 1000, search), 0.9),
@@ -70,7 +69,7 @@ def test_a_training_is_cut_off_when_enough_is_found(tmp_path):
     store, features = tmp_path / "train.h5", tmp_path / "features.npy"
     draw(Case(4, 8, 512, 8, 256, 1000), store, features)
     config = benchmark.training_settings(benchmark.NARROW)
-    small = replace(config, model=replace(config.model, n_q=16, k=2), training=replace(config.training, steps=40))
+    small = config.changed(model=config.model.changed(n_q=16, k=2), training=config.training.changed(steps=40))
     rows = benchmark.training_course(store, features, 1000, small, enough=0)
     assert [(row["step"], row["samples"]) for row in rows] == [(10, 10 * 512)]
 

@@ -14,8 +14,8 @@ import subprocess
 import sys
 import tracemalloc
 from contextlib import nullcontext, suppress
-from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 import h5py
 import numpy as np
@@ -27,18 +27,18 @@ from sdlcore.data.reading import ActivationStore, verify
 from sdlcore.data.resumable import Progress, resume_store
 from sdlcore.data.writing import NewFile, create_store
 from sdlcore.errors import StoreError
-from sdlcore.settings import FromJson
+from sdlcore.settings import FromList, Settings
 from tests.answering import Answering
 from tests.stores import contents
 
 BLOCKS = 14
 FORKING = """
 import json, os, random, resource, signal, sys, time, traceback
-from dataclasses import dataclass
+from typing import Annotated
 import numpy as np
 from sdlcore.data import writing
 from sdlcore.data.resumable import resume_store
-from sdlcore.settings import FromJson
+from sdlcore.settings import FromList, Settings
 
 def block(number):
     rng = np.random.default_rng(number)
@@ -55,10 +55,9 @@ def fill_the_disk(file_bytes):
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (file_bytes, file_bytes))
 
-@dataclass(frozen=True)
-class Progress(FromJson):
+class Progress(Settings):
     next: int = 0
-    seen: tuple[str, ...] = ()
+    seen: Annotated[tuple[str, ...], FromList] = ()
 
 def write(path, blocks, every=3, hold=0, full_at=None, **_):
     with resume_store(path, {"blocks": blocks}, "float16", ["a", "ç"]) as writer:
@@ -207,9 +206,8 @@ def test_a_full_disk_is_said_and_loses_no_commit(writers, tmp_path, full, commit
     writers.assert_finished(path)
 
 
-@dataclass(frozen=True)
-class Sizes(FromJson):
-    sizes: tuple[int, ...] = ()
+class Sizes(Settings):
+    sizes: Annotated[tuple[int, ...], FromList] = ()
 
 
 @settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])

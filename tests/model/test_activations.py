@@ -160,7 +160,7 @@ def shrunk(registry):
 
 
 def test_an_activation_of_a_plugin_gives_its_own_values_at_the_entries_that_it_selects(shrunk):
-    sigma = make_sigma(ModelConfig("sae", "shrunk", 10, 3, own={"shrink": 0.2}))
+    sigma = make_sigma(ModelConfig("sae", "shrunk", 10, 3, shrink=0.2))
     z = drawn(0)
     kept = latents(TopK(3), z)
     assert torch.equal(latents(sigma, z), torch.where(kept > 0, (kept**1.5 - 0.2).clamp(min=0), 0.0))
@@ -172,7 +172,7 @@ def test_an_activation_of_a_plugin_gives_its_own_values_at_the_entries_that_it_s
 @pytest.mark.parametrize("scales", [Scales(), Scales(multi_k=(1, 3))])
 def test_its_gradients_are_those_of_finite_differences(shrunk, scales):
     generator = torch.Generator().manual_seed(0)
-    model = SparseCoder(ModelConfig("sae", "shrunk", 12, 3, bias=True, own={"shrink": 0.01}), (6,), (6,), generator)
+    model = SparseCoder(ModelConfig("sae", "shrunk", 12, 3, bias=True, shrink=0.01), (6,), (6,), generator)
     model = model.double().train()
     x = torch.randn(5, 6, generator=generator, dtype=torch.float64)
     auxiliary = Auxiliary(torch.tensor([1, 7]), 1)

@@ -169,7 +169,7 @@ def test_a_model_whose_activation_is_a_plugins_needs_that_plugin(tmp_path, regis
     class Own(TopK):
         shrink: float = 0.1
 
-    found = SparseCoder(ModelConfig("sae", "own", 8, 3, own={"shrink": 0.3}), (5,), (5,), torch_stream(0, "x"))
+    found = SparseCoder(ModelConfig("sae", "own", 8, 3, shrink=0.3), (5,), (5,), torch_stream(0, "x"))
     save_model(tmp_path / "model.safetensors", found, {})
     opened = load_model(tmp_path / "model.safetensors")
     assert (opened.config, opened.sigma.shrink) == (found.config, 0.3)

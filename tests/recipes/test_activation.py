@@ -37,7 +37,7 @@ class Cut(Activation):
 
 ACTIVATION = Cut
 '''
-SETTING = '''    cut: Weight = used_by("activation", "cut", default=0.2)
+SETTING = '''    cut: Annotated[Weight, UsedBy("activation", "cut")] = 0.2
     """Threshold of cut."""
 '''
 

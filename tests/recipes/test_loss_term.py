@@ -22,7 +22,7 @@ def l2(model: SparseCoder, out: Forward) -> Tensor:
 
 TERM = Term("l2", lambda inputs: l2(inputs.model, inputs.out), "l2")
 '''
-WEIGHT = '''    l2: Weight = weight_of("l2", default=0.0)
+WEIGHT = '''    l2: Annotated[Weight, WeightOf("l2")] = 0.0
     """Weight of the L2 penalty."""
 '''
 SETTINGS = {"activation": "relu", "n_q": 8, "steps": 30, "batch_size": 64, "l2": 0.5}
@@ -33,7 +33,7 @@ def test_a_loss_term_of_two_files_is_trained_with_and_makes_no_run_anew(tmp_path
     copy = Copy(tmp_path)
     before = copy.runs()
     copy.add("losses/l2.py", L2)
-    copy.insert("run.py", '    l0: Weight = weight_of("l0"', WEIGHT)
+    copy.insert("run.py", '    l0: Annotated[Weight, WeightOf("l0")]', WEIGHT)
     assert len(copy.touched) <= 2
     assert "Weight of the L2 penalty." in copy.schema()
     assert copy.runs() == before

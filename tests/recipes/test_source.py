@@ -11,25 +11,20 @@ from tests.workflow.conftest import Checkout
 NEW = {
     "src/sdlcore/sources/noise.py": '''"""Fill stores with Gaussian noise."""
 
-from dataclasses import dataclass
 from pathlib import Path
 
 from sdlcore.data.resumable import resume_store
 from sdlcore.random_streams import stream
-from sdlcore.settings import FromJson, Total, check
+from sdlcore.settings import Settings, Total
 
 
-@dataclass(frozen=True)
-class NoiseSource(FromJson):
+class NoiseSource(Settings):
     """Gaussian noise."""
 
     dimension: Total
     """Of the samples."""
     train_samples: Total = 1000
     """Samples of the training store."""
-
-    def __post_init__(self) -> None:
-        check(self)
 
 
 def write_stores(source: NoiseSource, train: Path, test: Path) -> None:

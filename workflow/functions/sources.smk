@@ -1,5 +1,4 @@
 # Stores and settings of sources.
-from dataclasses import fields
 from types import SimpleNamespace
 
 from sdlcore.sources.bench.settings import BenchFeatures, BenchSamples
@@ -13,8 +12,9 @@ LABELLED = [name for name, source in study.all_sources().items() if source.is_la
 
 
 def settings_for(kind, wildcards):
-    """Return the settings of a source that a script's dataclass contains, so that other settings do not rerun it."""
-    return study.source(wildcards.source).model_dump(include={field.name for field in fields(kind)})
+    """Return the settings of a source that a script's class declares, so that other settings do not rerun it."""
+    source = study.source(wildcards.source)
+    return source.model_dump(include={*kind.model_fields, *(source.model_extra or {})})
 
 
 def store(part):

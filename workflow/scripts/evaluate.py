@@ -1,7 +1,6 @@
 """Evaluate one trained dictionary on samples that it did not see."""
 
 import logging
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -62,7 +61,7 @@ def main(
     inputs: dict[str, Json] = {"model": sha256_of(model), "store": content_digest(store)}
     given_files = {"references": references, "anchors": anchors}
     inputs |= {name: sha256_of(path) if path else None for name, path in given_files.items()}
-    judged_by = hierarchy and asdict(hierarchy)
+    judged_by = hierarchy and hierarchy.to_dict()
     judges = load_references(references) if references else None
     own = parts_of_metrics(judges is not None, judges is not None and judges.classes is None)
     facts = provenance(__file__, [*config.sigma_parts, *own], inputs=inputs, hierarchy=judged_by)

@@ -1,7 +1,6 @@
 """Draw the ground-truth feature matrices of a bench."""
 
 import logging
-from dataclasses import asdict
 from pathlib import Path
 
 from sdlcore.command_line import cli
@@ -26,7 +25,7 @@ def main(*, bench: BenchFeatures, seed: int, output: Path) -> None:
         }
         dimension = len(found.W)
         logging.info("%s: %d features in %d dimensions, %s", name, bench.n, dimension, reached[name])
-    facts = provenance(__file__, bench=asdict(bench), seed=seed, reached=reached)
+    facts = provenance(__file__, bench=bench.to_dict(), seed=seed, reached=reached)
     write_with_checksum(output, tensors, facts)
 
 

@@ -1,7 +1,6 @@
 """Write the features of a synthetic model that SAELens saved, and draw samples for training and evaluation."""
 
 import logging
-from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -28,7 +27,7 @@ def main(*, source: SaelensSource, seed: int, feature_matrix: Path, train: Path,
     """
     model = read_model(source)
     files = {Path(file).name: sha256_of(file) for file in source.files}
-    made_by = provenance(__file__, source=asdict(source), files=files, seed=seed)
+    made_by = provenance(__file__, source=source.to_dict(), files=files, seed=seed)
     write_with_checksum(feature_matrix, {"W_p": model.W_p}, made_by)
     for part, path, rows in (("train", train, source.train_samples), ("test", test, source.test_samples)):
         rng, active = stream(seed, "saelens", part), 0

@@ -1,7 +1,6 @@
 """Draw a bench's samples into activation stores, one for training and one for evaluation."""
 
 import logging
-from dataclasses import asdict
 from pathlib import Path
 
 from sdlcore.command_line import cli
@@ -21,7 +20,7 @@ def main(*, bench: BenchSamples, seed: int, feature_matrix: Path, train: Path, t
     """
     W_p, W_r, *_ = load_references(feature_matrix)
     for part, path, rows in (("train", train, bench.train_samples), ("test", test, bench.test_samples)):
-        with create_store(path, provenance(__file__, bench=asdict(bench), seed=seed, part=part)) as store:
+        with create_store(path, provenance(__file__, bench=bench.to_dict(), seed=seed, part=part)) as store:
             for block in draw_samples(bench, W_p, W_r, seed, part, rows):
                 store.append(block.input, target=block.target, features=block.features)
         logging.info("%s: %d samples", part, rows)

@@ -1,7 +1,6 @@
 """Draw a bench with the distribution of SynthSAEBench: its features, and samples for training and evaluation."""
 
 import logging
-from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -28,11 +27,11 @@ def main(*, source: SynthSource, seed: int, feature_matrix: Path, train: Path, t
     """
     directed = stream(seed, "synth", "directions")
     W = directions(source.n, source.n_p, source.orthogonal_steps, source.orthogonal_rate, directed)
-    write_with_checksum(feature_matrix, {"W_p": W}, provenance(__file__, source=asdict(source), seed=seed))
+    write_with_checksum(feature_matrix, {"W_p": W}, provenance(__file__, source=source.to_dict(), seed=seed))
     distribution = draw_distribution(source, stream(seed, "synth", "law"))
     for part, path, rows in (("train", train, source.train_samples), ("test", test, source.test_samples)):
         rng, active = stream(seed, "synth", part), 0
-        with create_store(path, provenance(__file__, source=asdict(source), seed=seed, part=part)) as store:
+        with create_store(path, provenance(__file__, source=source.to_dict(), seed=seed, part=part)) as store:
             for start in range(0, rows, ROWS_AT_ONCE):
                 x = coefficients(min(ROWS_AT_ONCE, rows - start), source, distribution, rng)
                 store.append(np.asarray(x @ W.T, dtype=np.float32) + distribution.bias, features=x)

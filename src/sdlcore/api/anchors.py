@@ -13,7 +13,7 @@ from sdlcore.data.recovery_rule import recovered
 from sdlcore.data.references import References, check_references
 from sdlcore.data.references import class_means as means_of_classes
 from sdlcore.data.settings import ClassMeans
-from sdlcore.settings import Latents, Seed, checked
+from sdlcore.settings import Latents, Seed, checked, default_of
 from sdlcore.solvers.settings import MIN_COSINE, SolverConfig
 from sdlcore.solvers.stable import stable_directions, strongest
 
@@ -25,8 +25,8 @@ def class_means(
     labels: Any,
     target: Any = None,
     *,
-    centred: bool = ClassMeans.centred,
-    min_class_size: int = ClassMeans.min_class_size,
+    centred: bool = default_of(ClassMeans, "centred"),
+    min_class_size: int = default_of(ClassMeans, "min_class_size"),
 ) -> References:
     """Compute class means as unit vectors (eq. 22 and 23): references for `evaluate`, and to choose anchors from.
 

@@ -3,7 +3,6 @@
 import math
 import warnings
 from collections.abc import Iterator, Mapping
-from dataclasses import fields
 from typing import Any
 
 import numpy as np
@@ -17,7 +16,7 @@ from sdlcore.model.coder import SparseCoder
 from sdlcore.model.finite import not_finite
 from sdlcore.plugins.plugin_settings import own_settings
 from sdlcore.run import RunConfig, is_centred
-from sdlcore.settings import used
+from sdlcore.settings import UsedBy, marked, used
 from sdlcore.solvers.settings import SolverConfig
 
 SETTLED = 100
@@ -135,11 +134,11 @@ def warn_of_unused(config: RunConfig, given: Mapping[str, Any]) -> None:
     """
     said = []
     for part in (config.model, config.loss, config.training):
-        for field in fields(part):
-            setting, values = field.metadata.get("used_by", (None, ()))
-            is_set = field.name in given and getattr(part, field.name) != field.default
-            if setting is not None and is_set and field.name not in used(part):
-                said.append(f"{field.name} has no effect without {setting} {' or '.join(values)}".strip())
+        for name, field in type(part).model_fields.items():
+            is_set = name in given and getattr(part, name) != field.default
+            mark = marked(field, UsedBy)
+            if mark is not None and is_set and name not in used(part):
+                said.append(f"{name} has no effect without {mark.setting} {' or '.join(mark.values)}".strip())
     said += _unused_of_plugins(config, given)
     training = config.training
     last = math.floor(training.resample_until * training.steps)
@@ -154,9 +153,9 @@ def _unused_of_plugins(config: RunConfig, given: Mapping[str, Any]) -> Iterator[
     known = config.to_dict()
     theirs = own_settings("activation", "loss term") if given.keys() - known.keys() else {}
     for name in (name for name in given if name in theirs and name not in known):
-        of = [extension for extension, _ in theirs[name]]
+        of = theirs[name]
         value = tuple(given[name]) if isinstance(given[name], list) else given[name]
-        if value in [field.default for one in of for field in fields(one.settings) if field.name == name]:
+        if value in [one.settings.model_fields[name].default for one in of]:
             continue
         if any(one.kind == "activation" for one in of):
             yield f"{name} has no effect on activation {config.model.activation}"

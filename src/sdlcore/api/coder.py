@@ -13,7 +13,7 @@ from sdlcore.model import coder as model_coder
 from sdlcore.model.encoding import Auxiliary, Scales
 from sdlcore.random_streams import torch_stream
 from sdlcore.run import RunConfig, TrainingConfig
-from sdlcore.settings import Json, Latents, Seed, Total, as_lists, checked
+from sdlcore.settings import Json, Latents, Seed, Total, checked
 from sdlcore.training.resampling import DeadLatents
 
 OUTSIDE = "trained outside sdl.fit"
@@ -133,5 +133,5 @@ def made_outside(coder: model_coder.SparseCoder) -> dict[str, Json]:
     found: dict[str, Json] = {"training": OUTSIDE, "settings": coder.config.to_dict()}
     if isinstance(coder, SparseCoder):
         settings = coder.config.to_dict() | coder.loss_config.to_dict()
-        found |= {"settings": as_lists({**settings, "dead_after": coder.dead_after}), "seed": coder.seed}
+        found |= {"settings": {**settings, "dead_after": coder.dead_after}, "seed": coder.seed}
     return found

@@ -16,6 +16,7 @@ from sdlcore.api.inputs import activations
 from sdlcore.data.anchors import Anchors
 from sdlcore.data.memory import Activations, Arrays
 from sdlcore.data.references import References
+from sdlcore.elsewhere import did_you_mean
 from sdlcore.evaluation.evaluate import evaluate as evaluate_on
 from sdlcore.evaluation.ground_truth import GroundTruth
 from sdlcore.evaluation.metric_names import SIDES, FeatureSet, recovery_name
@@ -24,7 +25,7 @@ from sdlcore.model.coder import SparseCoder
 from sdlcore.model.finite import not_finite
 from sdlcore.random_streams import stream, torch_stream
 from sdlcore.run import ModelConfig, is_centred
-from sdlcore.settings import Seed, checked, did_you_mean
+from sdlcore.settings import Seed, checked
 from sdlcore.training.initialise import start_from_samples
 from sdlcore.training.normalisation import fit as normalisation_of
 from sdlcore.training.normalisation import no_scaling
@@ -292,7 +293,9 @@ def null_dictionaries(
     The rows of ``directions`` are random directions; the rows of ``samples`` are random samples.
     """
     sites = coder.input_sites, coder.target_sites
-    config = ModelConfig(coder.config.pair, "topk", coder.config.n_q, k, initialisation="tied", init_scale=1.0)
+    config = ModelConfig(
+        pair=coder.config.pair, activation="topk", n_q=coder.config.n_q, k=k, initialisation="tied", init_scale=1.0
+    )
     directions, rows = (SparseCoder(config, *sites, torch_stream(seed, "nulls")).eval() for _ in range(2))
     normalisation = normalisation_of(samples, config.pair) if centred else no_scaling(*map(sum, sites))
     start_from_samples(rows, samples, normalisation, stream(seed, "nulls", "samples"))

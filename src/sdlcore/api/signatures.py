@@ -1,24 +1,40 @@
-"""Let `help` list the settings that a function takes by ``**settings``."""
+"""Show the settings that a function takes by ``**settings`` in its signature and in its help."""
 
 import inspect
-from collections.abc import Callable
-from dataclasses import fields
+import textwrap
+from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any, TypeVar
 
-from sdlcore.run import LossConfig, ModelConfig, RunConfig, TrainingConfig
+from sdlcore.run import MAIN, PART_OF, PARTS
+from sdlcore.settings import default_of
 
 Fitting = TypeVar("Fitting", bound=Callable[..., Any])
+WIDTH = 100
 
 
 def listing_settings(function: Fitting) -> Fitting:
-    """Have `help` show every setting of a training before ``**settings``, with its type and default."""
+    """Have `help` begin with the settings that matter most, and end with all of them, by group."""
     own = inspect.signature(function)
-    *parameters, rest = own.parameters.values()
-    taken = RunConfig().to_dict().keys() - own.parameters.keys()
-    for part in (ModelConfig, LossConfig, TrainingConfig):
-        for field in fields(part):
-            if field.name in taken:
-                kind = inspect.Parameter.KEYWORD_ONLY
-                parameters.append(inspect.Parameter(field.name, kind, default=field.default, annotation=field.type))
-    function.__signature__ = own.replace(parameters=[*parameters, rest])  # type: ignore[attr-defined]
+    *parameters, rest = (one.replace(annotation=one.empty) for one in own.parameters.values())
+    by_place = [one for one in parameters if one.kind is not one.KEYWORD_ONLY]
+    by_name = [one for one in parameters if one.kind is one.KEYWORD_ONLY]
+    defaults = {name: default_of(PART_OF[name], name) for name in MAIN if name not in own.parameters}
+    main = [inspect.Parameter(name, rest.KEYWORD_ONLY, default=default) for name, default in defaults.items()]
+    shown = own.replace(parameters=[*by_place, *main, *by_name, rest], return_annotation=own.empty)
+    function.__signature__ = shown  # type: ignore[attr-defined]
+    summary, _, details = inspect.cleandoc(function.__doc__ or "").partition("\n\n")
+    parts = [summary, f"The {len(MAIN)} settings that matter most; all of them are at the end:"]
+    parts += [_listed(MAIN), details]
+    for group, part in PARTS.items():
+        title = f"Settings of the {group}"
+        parts.append(f"{title}\n{'-' * len(title)}\n{_listed(name for name in part.model_fields if name in PART_OF)}")
+    function.__doc__ = "\n\n".join(parts)
     return function
+
+
+def _listed(names: Iterable[str]) -> str:
+    """Return settings with their defaults, and the description below each."""
+    wrapped = partial(textwrap.fill, width=WIDTH, initial_indent="    ", subsequent_indent="    ")
+    shown = ((name, default_of(PART_OF[name], name), PART_OF[name].text_of(name)) for name in names)
+    return "\n".join(f"{name} = {default!r}\n{wrapped(text)}" for name, default, text in shown)

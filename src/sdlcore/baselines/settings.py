@@ -1,10 +1,9 @@
 """Settings of a run that another library trains: one flat, frozen dataclass as in `sdlcore.run`."""
 
-from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 from sdlcore.run import Activation
-from sdlcore.settings import Batch, FromJson, Json, Latents, Pair, Positive, Total, Weight, check
+from sdlcore.settings import Batch, Json, Latents, Pair, Positive, Settings, Sizes, Total, Weight
 
 Peer = Literal["saelens", "dictionary_learning", "sparsify"]
 ARCHITECTURES: dict[Peer, tuple[Activation, ...]] = {
@@ -24,8 +23,7 @@ _OF_ONE_ACTIVATION = {
 }
 
 
-@dataclass(frozen=True)
-class PeerConfig(FromJson):
+class PeerConfig(Settings):
     """Settings of a run that another library trains. The library's defaults apply to everything else."""
 
     called: ClassVar[str] = "settings of a peer"
@@ -43,7 +41,7 @@ class PeerConfig(FromJson):
     """Number of latents."""
     k: Latents | None = None
     """Active latents per sample (topk), or on average over a batch (batchtopk)."""
-    prefixes: tuple[Latents, ...] = ()
+    prefixes: Sizes = ()
     """Sizes of nested dictionaries, the last n_q, for the library's Matryoshka BatchTopK; empty for none."""
     l1: Weight | None = None
     """Weight of the sparsity penalty of relu or gated, in the library's units; None for its default."""
@@ -60,8 +58,7 @@ class PeerConfig(FromJson):
     log_every: Total = 20
     """Steps between rows of the history."""
 
-    def __post_init__(self) -> None:
-        check(self)
+    def check_together(self) -> None:
         if self.pair != "sae":
             raise ValueError(f"pair must be sae, since other libraries train autoencoders here, found {self.pair!r}")
         known = ARCHITECTURES[self.peer]

@@ -1,6 +1,5 @@
 """Draw a bench, and fit dictionaries."""
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,9 +17,9 @@ from sdlcore.data.anchors import Anchors
 from sdlcore.data.references import References, save_references
 from sdlcore.data.writing import create_store
 from sdlcore.device import Device
+from sdlcore.elsewhere import did_you_mean
 from sdlcore.interop.export import check_settings
 from sdlcore.run import LossConfig, ModelConfig, RunConfig, TrainingConfig, flat, is_centred
-from sdlcore.settings import check, did_you_mean
 from sdlcore.solvers.settings import SolverConfig
 from sdlcore.sources.bench import samples
 from sdlcore.sources.bench.settings import BenchSource
@@ -92,7 +91,7 @@ def fit(
         device: where to train
     """
     run_folder(out)
-    settings: dict[str, Any] = RunConfig(model, loss, training).to_dict()
+    settings: dict[str, Any] = RunConfig(model=model, loss=loss, training=training).to_dict()
     first, second, settings["pair"] = sites(x, target, model.pair)
     _check_anchors(anchors, n_anchors, labels is not None or is_store(x))
     means = _means_of(labels, anchors, first, second, is_centred(settings))
@@ -150,20 +149,16 @@ def _anchors_of(
     return read_anchors(user_path(anchors, "--anchors"))
 
 
-@dataclass(frozen=True)
 class SharedModel(ModelConfig):
-    """Settings that runs share: what goes together is checked with what each run has of its own."""
+    """Settings of the model that all runs share. Each run checks them together with its own."""
 
-    def __post_init__(self) -> None:
-        check(self)
+    def check_together(self) -> None: ...
 
 
-@dataclass(frozen=True)
 class SharedLoss(LossConfig):
-    """Terms that runs share, and their weights; checked likewise."""
+    """Loss terms that all runs share, and their weights. Each run checks them together with its own."""
 
-    def __post_init__(self) -> None:
-        check(self)
+    def check_together(self) -> None: ...
 
 
 def fit_many(
@@ -263,7 +258,7 @@ def fit_layers(
         check_settings(dictionary, to)
         if layers:
             raise ValueError(f"--layers goes without --to {to}: a set has all layers of the language model")
-    settings: dict[str, Any] = RunConfig(dictionary, loss, training).to_dict()
+    settings: dict[str, Any] = RunConfig(model=dictionary, loss=loss, training=training).to_dict()
     found = fit_every_layer(
         model,
         text,

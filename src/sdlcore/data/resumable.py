@@ -14,7 +14,6 @@ import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
@@ -26,19 +25,18 @@ from sdlcore.data.layout import VERSION, check_dtype, column_names, read_stored
 from sdlcore.data.underflow import Underflow
 from sdlcore.data.writing import BlockWriter, Columns, Kind, checksummed_file, create_store
 from sdlcore.errors import StoreError
-from sdlcore.settings import FromJson, Json
+from sdlcore.settings import Json, Settings
 from sdlcore.storage.files import naming_a_full_disk
 from sdlcore.storage.private import hidden, open_lock, own_folder
 
 log = logging.getLogger(__name__)
 
 RECORD = "record"
-State = TypeVar("State", bound=FromJson)
+State = TypeVar("State", bound=Settings)
 _in_use: set[Path] = set()
 
 
-@dataclass(frozen=True)
-class Progress(FromJson):
+class Progress(Settings):
     """Progress of a source that produces numbered blocks or rows."""
 
     next: int = 0
@@ -91,7 +89,7 @@ class ResumableWriter(BlockWriter):
         """Return the source's progress at the last commit, or ``begin`` if there was none."""
         return begin if self._state is None else type(begin).from_dict(json.loads(self._state))
 
-    def commit(self, state: FromJson) -> None:
+    def commit(self, state: Settings) -> None:
         """Save all rows appended so far, so that a kill cannot lose them.
 
         Parameters
@@ -99,7 +97,7 @@ class ResumableWriter(BlockWriter):
         state
             Progress of the source; the next attempt gets it from `state`.
         """
-        text = json.dumps(asdict(state), allow_nan=False)
+        text = json.dumps(state.to_dict(), allow_nan=False)
         self._end_part(text)
         # no fsync: after a power loss, the checksums show which parts are usable
         self._open.replace(self._path_of(self._parts))

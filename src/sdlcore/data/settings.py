@@ -1,12 +1,9 @@
 """Settings of class means. The module does not import numpy, so that checking a configuration is fast."""
 
-from dataclasses import dataclass
-
-from sdlcore.settings import FromJson, Total
+from sdlcore.settings import Settings, Total
 
 
-@dataclass(frozen=True)
-class ClassMeans(FromJson):
+class ClassMeans(Settings):
     """Class means, which dictionaries are evaluated against and anchored to (eq. 22 and 23)."""
 
     centred: bool = False

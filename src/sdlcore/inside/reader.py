@@ -12,16 +12,16 @@ import numpy as np
 import torch
 
 from sdlcore.inside.hooks import stack_of
-from sdlcore.settings import Json
+from sdlcore.settings import Json, default_of
 from sdlcore.sources.language.corpus import Text, open_text
 from sdlcore.sources.language.forward import KEPT, MEDIAN_ROWS, RowKinds, activations, median_norms
 from sdlcore.sources.language.settings import LanguageSource, Site, TextOptions
 from sdlcore.sources.language.tokens import Tokens, contexts_of, separator_of
 from sdlcore.storage.paths import user_path
 
-CONTEXT_LENGTH = LanguageSource.context_length
-DROP: tuple[str, ...] = LanguageSource.drop
-OUTLIER_NORM = LanguageSource.outlier_norm
+CONTEXT_LENGTH = default_of(LanguageSource, "context_length")
+DROP: tuple[str, ...] = default_of(LanguageSource, "drop")
+OUTLIER_NORM = default_of(LanguageSource, "outlier_norm")
 """Outliers are tokens with a norm above this multiple of the median."""
 
 

@@ -2,7 +2,6 @@
 
 import inspect
 from collections.abc import Sequence
-from dataclasses import replace
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
@@ -77,7 +76,7 @@ def check_settings(config: ModelConfig, to: str) -> None:
     """Raise `RefusedError` if a library cannot express dictionaries that are trained with these settings."""
     _, found = format_of(to)
     sites = (1, 1) if config.pair == "crosscoder" else (1,)
-    small = SparseCoder(replace(config, n_q=config.k or 1), sites, sites, torch.Generator())
+    small = SparseCoder(config.changed(n_q=config.k or 1), sites, sites, torch.Generator())
     if reason := found.refusal(small):
         raise _refused(small, found, reason)
 

@@ -1,13 +1,11 @@
 """Settings of a run that imports its dictionary from a file: one flat, frozen dataclass as in `sdlcore.run`."""
 
-from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-from sdlcore.settings import FromJson, Json, Pair
+from sdlcore.settings import Json, Pair, Settings
 
 
-@dataclass(frozen=True)
-class ImportConfig(FromJson):
+class ImportConfig(Settings):
     """Location of a dictionary to import. The dictionary's settings are read from its file."""
 
     called: ClassVar[str] = "settings of an imported dictionary"

@@ -1,7 +1,7 @@
 """The interface of loss terms, and their lookup by name."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
@@ -11,7 +11,7 @@ from sdlcore.deprecation import renamed_names, warn_renamed
 from sdlcore.model.coder import Forward, SparseCoder
 from sdlcore.plugins.plugin_settings import settings_class
 from sdlcore.plugins.registry import Extension, check_named, in_words, register, registered
-from sdlcore.run import TAKEN, LossConfig, RunConfig
+from sdlcore.run import TAKEN, TERMS, LossConfig, RunConfig
 from sdlcore.settings import Weight
 
 COLUMNS = ("loss", "reconstruction", "gate", "gradient_norm", "aux", "l0_penalty", "fvu", "step", "samples", "seconds")
@@ -84,7 +84,7 @@ def loss_term(name: str, *, rises: bool = False, norms: bool = False) -> Callabl
     def add(compute: AnyCompute) -> AnyCompute:
         settings = settings_class(compute, f"loss term {name}", {name: (Weight, 0.0)}, ("inputs",))
         facts = {"rises": rises, "norms": norms}
-        ours = (*(one.metadata["term"] for one in fields(LossConfig) if "term" in one.metadata), *COLUMNS)
+        ours = (*TERMS.values(), *COLUMNS)
         register(Extension("loss term", name, compute, settings, facts), ours, [*RunConfig().to_dict(), *TAKEN])
         return compute
 
@@ -102,7 +102,7 @@ def term_of(name: str) -> Term:
 
 def _own(own: Extension, inputs: TermInputs) -> Tensor:
     """Compute a plugin's term with its settings; raise ValueError, naming it, if the result is not a 0-d tensor."""
-    names = [one.name for one in fields(own.settings) if one.name != own.name]
+    names = [name for name in own.settings.model_fields if name != own.name]
     settings = {name: inputs.config.own[name] for name in names}
     found = own.made(inputs, **settings)
     if not isinstance(found, Tensor) or found.ndim:

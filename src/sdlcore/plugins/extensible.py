@@ -1,73 +1,62 @@
-"""Settings that hold those of the plugins that a run uses beside ours."""
+"""Settings that hold, beside the built-in ones, those of the plugins that a run uses."""
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, fields
-from typing import Any, ClassVar, Self
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+from pydantic import ConfigDict
 
 from sdlcore.plugins.plugin_settings import own_settings
 from sdlcore.plugins.registry import Kind, registered
-from sdlcore.settings import FromJson, Json, as_lists, hints, used
+from sdlcore.settings import Json, Settings, unknown_settings, used
 
 
-@dataclass(frozen=True)
-class Extensible(FromJson):
-    """Settings that plugins add to (`sdlcore.plugins`). As JSON has them, theirs stand flat beside ours."""
+class Extensible(Settings):
+    """Settings that plugins add to (`sdlcore.plugins`). A plugin's settings stand flat beside the built-in ones."""
 
+    model_config = ConfigDict(extra="allow")
     extended_by: ClassVar[Kind]
     """Kind of the plugins that add to them."""
-    own: Mapping[str, Any] = field(default_factory=dict, kw_only=True)
-    """Those of the plugins that the run uses, by name; defaults are filled in."""
 
-    @classmethod
-    def from_dict(cls, settings: Mapping[str, Json]) -> Self:
-        ours = {one.name for one in fields(cls)} - {"own"}
-        given = {name: value for name, value in settings.items() if name in ours}
-        own: dict[str, Json] = {name: value for name, value in settings.items() if name not in ours}
-        return super().from_dict({**given, "own": own})
+    @property
+    def chosen(self) -> tuple[str, ...]:
+        """Names of the parts that the run uses; plugins among them have their settings here."""
+        return ()
 
-    def to_dict(self) -> dict[str, Json]:
-        found = super().to_dict()
-        del found["own"]
-        return {**found, **as_lists(self.own)}
+    @property
+    def own(self) -> Mapping[str, Any]:
+        """The settings of the plugins that the run uses, with their defaults."""
+        return self.model_extra or {}
 
     @property
     def by_plugin(self) -> bool:
-        """Whether a plugin reads these settings, and so may hang on any of them."""
+        """Whether a plugin reads these settings, and so may depend on any of them."""
         return False
 
     def used(self) -> dict[str, Json]:
-        """Return the settings without those of parts that the run does not have."""
-        if self.by_plugin:
-            return self.to_dict()
-        found = used(self)
-        del found["own"]
-        return {**found, **as_lists(self.own)}
+        """Return the settings of the parts that the run has."""
+        return self.to_dict() if self.by_plugin else used(self)
 
-    def _fill_own(self, chosen: Iterable[str]) -> None:
-        """Complete and check the settings of what is chosen of plugins, and leave out those of others.
+    def check_together(self) -> None:
+        """Check the settings of the chosen plugins and fill in their defaults; leave out those of other plugins.
 
         Raises
         ------
         ValueError
-            Naming settings that no plugin has, or one that has another value than it may have.
+            Naming settings that no plugin has, or the first that does not fit.
         """
-        kind = self.extended_by
-        if unknown := sorted(self.own.keys() - (own_settings(kind) if self.own else {})):
-            ours = [one.name for one in fields(self) if one.name != "own"]
-            known = [*ours, *own_settings(kind)]
-            meant = hints(unknown, known)
-            raise ValueError(f"unknown {self.called}: {', '.join(unknown)}; expected some of {', '.join(known)}{meant}")
+        given = self.own
+        of_plugins = own_settings(self.extended_by) if given else {}
+        if unknown := sorted(given.keys() - of_plugins.keys()):
+            raise unknown_settings(self.called, unknown, [*type(self).model_fields, *of_plugins])
         own: dict[str, Any] = {}
-        for name in chosen:
-            found = registered(kind, name)
-            if found is None:  # one of ours
-                continue
-            names = {setting.name for setting in fields(found.settings)}
-            own |= vars(found.settings.from_dict({k: v for k, v in self.own.items() if k in names}))
-        object.__setattr__(self, "own", own)
+        for name in self.chosen:
+            if (found := registered(self.extended_by, name)) is not None:
+                theirs = {key: value for key, value in given.items() if key in found.settings.model_fields}
+                own |= dict(found.settings.from_dict(theirs))
+        object.__setattr__(self, "__pydantic_extra__", own)  # frozen, but not yet handed out
 
 
 def parts_of(kind: Kind, name: str, room: str) -> tuple[str, ...]:
-    """Return the modules that a name in settings stands for: one of ours in a room of its kind, or a plugin's."""
+    """Return the modules behind a name in settings: a built-in one in the folder of its kind, or a plugin's."""
     found = registered(kind, name)
     return (f"{room}.{name}",) if found is None else found.parts

@@ -1,26 +1,26 @@
-"""The settings that extensions have of their own, as dataclasses: read from classes and functions, and checked."""
+"""Read the settings that a plugin's class or function declares, and make a pydantic model of them."""
 
-import ast
 import inspect
-import textwrap
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import MISSING, field, fields, make_dataclass
-from itertools import pairwise
-from typing import Annotated, Any, ClassVar, Literal, get_args, get_origin, get_type_hints
+from dataclasses import MISSING
+from types import UnionType
+from typing import Annotated, Any, ClassVar, Literal, Union, get_args, get_origin, get_type_hints
+
+from pydantic import create_model
 
 from sdlcore.errors import PluginError
 from sdlcore.plugins.registry import Extension, Kind, extensions
-from sdlcore.settings import FromJson, kinds
+from sdlcore.settings import AsGiven, FromList, Settings
 
 _PLAIN = (bool, int, float, str)
 
 
 def settings_class(
     made: Any, called: str, more: Mapping[str, tuple[Any, Any]] | None = None, takes: Sequence[str] = ()
-) -> type[FromJson]:
-    """Return a dataclass of the settings that a class or a function declares.
+) -> type[Settings]:
+    """Return a model of the settings that a class or a function declares.
 
-    Of a class, its annotated fields, and those of its bases that are not ours or torch's. Of a function, its
+    A class declares them as annotated fields, as do its bases outside sdlcore and torch. A function declares them as
     keyword-only parameters.
 
     Parameters
@@ -52,13 +52,26 @@ def settings_class(
                 f"{made.__module__}: {name} of {called}: {kind!r} is no type of a setting; expected bool, int, float, "
                 "str, Literal, a tuple of one of these, or one of them as Annotated with a range"
             )
-    given = [
-        (name, kind, field(kw_only=True, **({} if default is MISSING else {"default": default})))
-        for name, (kind, default) in declared.items()
-    ]
-    space = {"called": f"settings of {called}"}
-    made_of: type[FromJson] = make_dataclass("Settings", given, bases=(FromJson,), namespace=space, frozen=True)
+    given: dict[str, Any] = {
+        name: (_as_setting(kind), ... if default is MISSING else default) for name, (kind, default) in declared.items()
+    }
+    made_of = create_model("Settings", __base__=Settings, **given)
+    made_of.called = f"settings of {called}"
     return made_of
+
+
+def _as_setting(annotation: Any) -> Any:
+    """Return a plugin's type as built-in settings have it: numbers stay as written, lists become tuples."""
+    origin, parts = get_origin(annotation), get_args(annotation)
+    if annotation is float or (origin is Annotated and parts[0] is float):
+        return Annotated[annotation, AsGiven]
+    if origin is Annotated:
+        return Annotated[(_as_setting(parts[0]), *parts[1:])]  # type: ignore[return-value]
+    if origin is tuple:
+        return Annotated[tuple[_as_setting(parts[0]), ...], FromList]  # type: ignore[misc]
+    if origin in (Union, UnionType):
+        return Union[tuple(map(_as_setting, parts))]  # noqa: UP007, of types that are known at run time
+    return annotation
 
 
 def _of_class(cls: type) -> dict[str, tuple[Any, Any]]:
@@ -114,34 +127,17 @@ def _is_plain(annotation: Any) -> bool:
         return _is_plain(annotation.__origin__)
     if get_origin(annotation) is tuple:
         return len(get_args(annotation)) == 2 and get_args(annotation)[1] is ... and _is_plain(get_args(annotation)[0])
-    parts = list(kinds(annotation))
-    if len(parts) != 1 or parts[0] is not annotation:
-        return bool(parts) and all(map(_is_plain, parts))
+    if get_origin(annotation) in (Union, UnionType):
+        parts = [part for part in get_args(annotation) if part is not type(None)]
+        return all(map(_is_plain, parts))
     return annotation in _PLAIN or get_origin(annotation) is Literal
 
 
-def field_texts(made: Any) -> dict[str, str]:
-    """Return the text below each field of a class, by field; empty if the source cannot be read."""
-    if not isinstance(made, type):
-        return {}
-    try:
-        (body,) = ast.parse(textwrap.dedent(inspect.getsource(made))).body
-    except (OSError, TypeError, SyntaxError):
-        return {}
-    assert isinstance(body, ast.ClassDef)
-    return {
-        field.target.id: inspect.cleandoc(text.value.value)
-        for field, text in pairwise(body.body)
-        if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name)
-        if isinstance(text, ast.Expr) and isinstance(text.value, ast.Constant) and isinstance(text.value.value, str)
-    }
-
-
-def own_settings(*of: Kind) -> dict[str, list[tuple[Extension, Any]]]:
-    """Return the settings that plugins add, by name: for each plugin that declares one, the plugin and the type."""
-    found: dict[str, list[tuple[Extension, Any]]] = {}
+def own_settings(*of: Kind) -> dict[str, list[Extension]]:
+    """Return the settings that plugins add, by name, with the plugins that declare each."""
+    found: dict[str, list[Extension]] = {}
     for kind in of:
         for one in extensions(kind).values():
-            for setting in fields(one.settings):
-                found.setdefault(setting.name, []).append((one, setting.type))
+            for name in one.settings.model_fields:
+                found.setdefault(name, []).append(one)
     return found

@@ -4,13 +4,13 @@ import re
 import sys
 import warnings
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from functools import cache
 from importlib import metadata
 from typing import Any, Literal, TypeAlias
 
 from sdlcore.errors import PluginError
-from sdlcore.settings import FromJson
+from sdlcore.settings import Settings, documents
 
 Kind: TypeAlias = Literal["activation", "loss term", "solver", "metric", "source"]
 """What a plugin can add."""
@@ -26,8 +26,8 @@ class Extension:
     name: str
     made: Any
     """The class or function."""
-    settings: type[FromJson]
-    """A dataclass of the settings that it alone has."""
+    settings: type[Settings]
+    """The model of the settings that it alone has."""
     facts: Mapping[str, Any] = field(default_factory=dict)
     """What else its kind has to know of it."""
 
@@ -35,6 +35,10 @@ class Extension:
     def module(self) -> str:
         """The name of the plugin's module."""
         return str(self.made.__module__)
+
+    def text_of(self, setting: str) -> str:
+        """Return the description of one of its settings, in one line; empty if it has none."""
+        return documents(self.made).get(setting, "")
 
     @property
     def parts(self) -> tuple[str, ...]:
@@ -87,7 +91,7 @@ def register(found: Extension, ours: Iterable[str], taken: Iterable[str] = ()) -
     if found.name in ours or (before is not None and before.module != found.module):
         owner = "sdlcore" if before is None else before.module
         raise PluginError(f"{what}: {owner} has one of this name; choose another")
-    if doubled := sorted(set(taken) & {setting.name for setting in fields(found.settings)}):
+    if doubled := sorted(set(taken) & found.settings.model_fields.keys()):
         raise PluginError(f"{what}: sdlcore has a setting {doubled[0]}; choose another name for yours")
     _REGISTERED[found.kind, found.name] = found
 

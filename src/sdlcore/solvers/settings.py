@@ -1,6 +1,5 @@
 """Settings of a solver run: one frozen dataclass, flat like the settings in `sdlcore.run`."""
 
-from dataclasses import dataclass
 from typing import Annotated, ClassVar, Literal, get_args
 
 from annotated_types import Ge, Gt, Le, Lt
@@ -9,7 +8,7 @@ from sdlcore.plugins.extensible import Extensible, parts_of
 from sdlcore.plugins.names import Name
 from sdlcore.plugins.registry import Kind, registered
 from sdlcore.run import Activation
-from sdlcore.settings import Batch, Latents, Pair, Positive, Precision, Total, Weight, check, used_by
+from sdlcore.settings import AsGiven, Batch, Latents, Pair, Positive, Precision, Total, UsedBy, Weight
 
 Solver = Literal["acs", "ksvd", "odl", "kmeans", "dbksvd"]
 """The built-in solvers; each is a module in `sdlcore.solvers`."""
@@ -20,7 +19,6 @@ MIN_COSINE = 0.9
 Encoder = Literal["regression", "tied", "covariance", "pursuit"]
 
 
-@dataclass(frozen=True)
 class SolverConfig(Extensible):
     """Settings of a dictionary search. The defaults suit all benches, though they know neither n nor the sparsity."""
 
@@ -37,7 +35,7 @@ class SolverConfig(Extensible):
     """Number of initial atoms. acs prunes atoms that the data do not need; other solvers keep all."""
     support: Latents = 16
     """Largest number of active atoms per sample, at the start. They are the atoms of largest correlation."""
-    max_support: Latents = used_by("solver", "acs", default=64)
+    max_support: Annotated[Latents, UsedBy("solver", "acs")] = 64
     """Limit for the growth of `support`, which doubles while nearly all codes of a support are nonzero."""
     sweeps: Batch = 8
     """Passes of coordinate descent over a sample's support."""
@@ -45,34 +43,34 @@ class SolverConfig(Extensible):
     """Samples per step, at most the whole store."""
     max_steps: Total = 40
     """Largest number of steps, even if the solver has not settled."""
-    tolerance: Annotated[float, Gt(0), Lt(1)] = 0.02
+    tolerance: Annotated[float, Gt(0), Lt(1), AsGiven] = 0.02
     """A solver has settled if, over `patience` steps, the reconstruction error fell by less than this share, and the
     number of atoms changed by less than a tenth of this share."""
     patience: Batch = 3
     """Steps over which a solver must have settled."""
-    threshold: Weight = used_by("solver", "acs", default=0.0)
+    threshold: Annotated[Weight, UsedBy("solver", "acs")] = 0.0
     """Share of the universal noise threshold sigma sqrt(2 ln K). Above 0, supports are chosen a second time from the
     residuals of the first codes, and codes below this share of the threshold are dropped. 0 turns both off."""
-    forgetting: Annotated[float, Ge(0), Lt(1)] = used_by("solver", "acs", default=0.5)
+    forgetting: Annotated[float, Ge(0), Lt(1), AsGiven, UsedBy("solver", "acs")] = 0.5
     """Weight of all previous batches relative to the newest in the normal equations."""
-    early_forgetting: Annotated[float, Ge(0), Lt(1)] = used_by("solver", "acs", default=0.5)
+    early_forgetting: Annotated[float, Ge(0), Lt(1), AsGiven, UsedBy("solver", "acs")] = 0.5
     """Value of forgetting in the first `replace_steps`, whose codes belong to atoms that are replaced later. 0 saves
     steps at the paper's scale; with noise and many surplus atoms it costs recovery."""
-    ridge: Positive = used_by("solver", "acs", default=1e-4)
+    ridge: Annotated[Positive, UsedBy("solver", "acs")] = 1e-4
     """Weight of the penalty on moving an atom, as a share of an atom's typical sum of squared codes."""
-    max_cosine: Annotated[float, Gt(0), Lt(1)] = used_by("solver", "acs", default=0.7)
+    max_cosine: Annotated[float, Gt(0), Lt(1), AsGiven, UsedBy("solver", "acs")] = 0.7
     """Largest cosine of two atoms. Of a closer pair, the atom with less energy (sum of squared codes) is removed."""
-    min_worth: Annotated[float, Ge(0), Lt(1)] = used_by("solver", "acs", default=0.05)
+    min_worth: Annotated[float, Ge(0), Lt(1), AsGiven, UsedBy("solver", "acs")] = 0.05
     """Atoms are removed if the error would grow without them by less than this share of the typical increase."""
     replace_steps: Annotated[int, Ge(0), Le(10**12)] = 4
     """Number of first steps that replace a removed atom by the residual of a badly reconstructed sample."""
-    l1: Weight = used_by("solver", "odl", default=0.1)
+    l1: Annotated[Weight, UsedBy("solver", "odl")] = 0.1
     """Weight of odl's lasso (scikit-learn's alpha)."""
-    atom_batch: Batch = used_by("solver", "dbksvd", default=64)
+    atom_batch: Annotated[Batch, UsedBy("solver", "dbksvd")] = 64
     """Atoms that dbksvd updates from the same residual; 1 updates one after the other, like K-SVD."""
-    power_steps: Batch = used_by("solver", "dbksvd", default=4)
+    power_steps: Annotated[Batch, UsedBy("solver", "dbksvd")] = 4
     """Power-method steps for dbksvd's update of an atom and its codes, starting from its current codes."""
-    signed: bool = used_by("solver", "dbksvd", default=True)
+    signed: Annotated[bool, UsedBy("solver", "dbksvd")] = True
     """Allow dbksvd negative codes during the search, as its paper does. The dictionary's latents stay non-negative."""
     precision: Precision = "float32"
     """Type of the product that selects supports, float32 or bfloat16; codes are always float32."""
@@ -82,13 +80,12 @@ class SolverConfig(Extensible):
     """Rows of the encoder. regression: codes regressed on inputs; tied: the atoms; covariance: the inverse covariance
     of inputs times the atoms, so that the pattern of a row is its atom; pursuit: an iterative encoder of the atoms and
     the solver's own code step."""
-    encoder_ridge: Positive = used_by("encoder", "regression", "covariance", default=1e-3)
+    encoder_ridge: Annotated[Positive, UsedBy("encoder", "regression", "covariance")] = 1e-3
     """Ridge of regression and covariance rows, as a share of the mean variance of an input dimension. It turns rows as
     much as noise of that variance would (docs/reading-latents.md)."""
 
-    def __post_init__(self) -> None:
-        check(self)
-        self._fill_own([self.solver])
+    def check_together(self) -> None:
+        super().check_together()
         if self.support > self.n_atoms:
             raise ValueError(f"support must be at most n_atoms = {self.n_atoms}, found {self.support}")
         if self.solver == "acs" and self.max_support < self.support:
@@ -97,6 +94,10 @@ class SolverConfig(Extensible):
             raise ValueError(
                 f"encoder {self.encoder} cannot be used with pair transcoder, whose atoms are not in the input space"
             )
+
+    @property
+    def chosen(self) -> tuple[str, ...]:
+        return (self.solver,)
 
     @property
     def activation(self) -> Activation:

@@ -4,7 +4,6 @@ import logging
 import math
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from typing import NamedTuple
 
 import torch
@@ -61,7 +60,7 @@ def find(
     read = _InUnit(batches, known=config.by_plugin)
     if config.solver == "odl":  # l1 is in units of the activations; odl's clock does not count reading
         read(0)
-        config = replace(config, l1=config.l1 / read.unit)
+        config = config.changed(l1=config.l1 / read.unit)
     for atoms, row in solver_of(config.solver)(read, config, generator, start):
         row["loss"] *= read.unit**2
         rows.append(row)
@@ -179,11 +178,13 @@ def _coder(
     atoms, unit_r = found.atoms, found.unit
     if config.encoder == "pursuit":
         k = min(int(found.rows[-1]["support"]), len(atoms))
-        model_config = ModelConfig(config.pair, config.activation, len(atoms), k, bias=True, pursuit=config.sweeps)
+        model_config = ModelConfig(
+            pair=config.pair, activation=config.activation, n_q=len(atoms), k=k, bias=True, pursuit=config.sweeps
+        )
         weights = {"W_enc": atoms}
     else:
         encoder = fit.solve(config.encoder, atoms)
-        model_config = ModelConfig(config.pair, config.activation, len(atoms), bias=True)
+        model_config = ModelConfig(pair=config.pair, activation=config.activation, n_q=len(atoms), bias=True)
         # codes, and so latents, are in units of x_r
         weights = {
             "W_enc": encoder.W * (unit_r / unit_p),
@@ -198,7 +199,7 @@ def _coder(
 def compile_loops(config: SolverConfig) -> None:
     """Compile or load the solver's numba loops in advance, so that a history's seconds exclude compilation."""
     tiny = SolverConfig(
-        config.solver, n_atoms=8, support=4, max_support=4, max_steps=1, precision=config.precision, own=config.own
+        solver=config.solver, n_atoms=8, support=4, max_support=4, max_steps=1, precision=config.precision, **config.own
     )
     x = torch.rand(32, 8, generator=torch.Generator().manual_seed(0), dtype=torch.float32)
     atoms, row = next(solver_of(config.solver)(lambda step: x, tiny, torch.Generator().manual_seed(0), None))

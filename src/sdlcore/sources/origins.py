@@ -4,10 +4,10 @@ from collections.abc import Iterable
 
 from sdlcore.data.reading import provenance_of_rows
 from sdlcore.errors import StoreError
-from sdlcore.settings import FromJson
+from sdlcore.settings import Settings
 
 
-def were_made_by(stores: Iterable[str], source: FromJson) -> bool:
+def were_made_by(stores: Iterable[str], source: Settings) -> bool:
     """Return whether all stores of a source exist and were made with exactly these settings.
 
     A store without recorded settings counts as made with others.
@@ -15,7 +15,7 @@ def were_made_by(stores: Iterable[str], source: FromJson) -> bool:
     return all(_was_made_by(store, source) for store in stores)
 
 
-def _was_made_by(store: str, source: FromJson) -> bool:
+def _was_made_by(store: str, source: Settings) -> bool:
     try:
         found = provenance_of_rows(store).get("source")
         return isinstance(found, dict) and type(source).from_dict(found) == source

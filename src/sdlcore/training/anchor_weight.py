@@ -2,7 +2,6 @@
 
 import logging
 from collections.abc import Callable
-from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -34,7 +33,7 @@ def choose_weight(config: RunConfig, share_held: Callable[[RunConfig], float]) -
     steps = min(config.training.steps, max(FEWEST, int(TRIAL * config.training.steps)))
     for weight in WEIGHTS:
         trial = with_weight(config, weight)
-        share = share_held(replace(trial, training=replace(trial.training, steps=steps)))
+        share = share_held(trial.changed(training=trial.training.changed(steps=steps)))
         log.info("lambda_anchor %g holds %.3f of the anchors after %d steps", weight, share, steps)
         if share >= HELD:
             return weight
@@ -51,7 +50,7 @@ def choose_weight(config: RunConfig, share_held: Callable[[RunConfig], float]) -
 
 def with_weight(config: RunConfig, weight: float) -> RunConfig:
     """Return the settings with this weight of anchors, and without ``anchor_cosine``."""
-    return replace(config, loss=replace(config.loss, lambda_anchor=weight, anchor_cosine=None))
+    return config.changed(loss=config.loss.changed(lambda_anchor=weight, anchor_cosine=None))
 
 
 @torch.no_grad()

@@ -1,7 +1,6 @@
 """Embeddings of a tiny CLIP with random weights, compared with open_clip's own intermediate results."""
 
 import csv
-import dataclasses
 import io
 import json
 import logging
@@ -368,7 +367,7 @@ def test_a_tower_without_a_projection_has_no_pooled_embedding(clip_files: ClipFi
 )
 def test_wrong_settings_are_refused(change: dict[str, Any], message: str):
     with pytest.raises(ValueError, match=message):
-        dataclasses.replace(ClipSource("images", "model", "weights"), **change)
+        ClipSource("images", "model", "weights").changed(**change)
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from safetensors.numpy import save_file
 from sdlcore.baselines.settings import PeerConfig
 from sdlcore.interop.settings import ImportConfig
 from sdlcore.run import RunConfig
-from sdlcore.settings import FromJson
+from sdlcore.settings import Settings
 from sdlcore.solvers.settings import SolverConfig
 from sdlcore.storage.files import write_json
 from sdlcore.study.configuration.cost import RATE, Stage, measured_rate, plan_lines, samples, stages, too_large, weights
@@ -82,7 +82,7 @@ def test_processes_that_divide_latents_divide_what_a_gpu_holds(config):
 
 def test_the_rate_is_that_of_runs_trained_here(tmp_path):
     assert measured_rate(tmp_path) is None
-    kinds: dict[str, FromJson] = {
+    kinds: dict[str, Settings] = {
         "topk": RunConfig(),
         "acs": SolverConfig(),
         "theirs": PeerConfig(),

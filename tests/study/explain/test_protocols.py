@@ -1,5 +1,3 @@
-from dataclasses import replace
-
 import pytest
 
 from sdlcore.study.explain.protocols import (
@@ -64,7 +62,7 @@ def test_a_training_sees_no_more_samples_than_is_written():
 )
 def test_a_list_with_a_wrong_value_is_refused_by_its_row(tmp_path, changed, message):
     path = tmp_path / "list.csv"
-    write_protocols(path, [Protocol(), replace(Protocol(), lr=0.5)])
+    write_protocols(path, [Protocol(), Protocol(lr=0.5)])
     header, first, second = path.read_text().splitlines()
     cells = dict(zip(header.split(","), second.split(","), strict=True)) | dict([changed])
     path.write_text("\n".join([header, first, ",".join(cells.values())]))
@@ -86,7 +84,7 @@ def test_tables_vary_one_parameter_each():
     assert varied(protocol, FULL, "table4", 1400) == (protocol, hundred._replace(n=1400))
     assert varied(protocol, FULL, "table5", 0.2) == (protocol, hundred._replace(max_interference=0.2))
     assert varied(protocol, FULL, "table6", 0.1) == (protocol, hundred._replace(sparsity=0.9))
-    assert varied(protocol, FULL, "table7", 128) == (replace(protocol, k=128), hundred)
+    assert varied(protocol, FULL, "table7", 128) == (protocol.changed(k=128), hundred)
     assert varied(protocol, QUARTER, "table4", 800)[1].n == 200
     with pytest.raises(ValueError, match="table2 is no table of the bench"):
         varied(protocol, FULL, "table2", 1)

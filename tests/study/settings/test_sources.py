@@ -1,7 +1,5 @@
 """Settings of sources and the code that reads them."""
 
-from dataclasses import MISSING, fields
-
 import pytest
 
 from sdlcore.sources.bench.settings import BenchSource
@@ -24,7 +22,7 @@ from sdlcore.study.configuration.schema import schema
 )
 def test_models_of_sources_and_the_code_that_reads_them_agree_on_settings_and_defaults(group, part):
     properties = schema()["$defs"][group]["properties"]
-    for field in fields(part):
-        default = None if field.default is MISSING else field.default
+    for name, field in part.model_fields.items():
+        default = None if field.is_required() else field.default
         default = list(default) if isinstance(default, tuple) else default
-        assert properties[field.name].get("default") == default, f"{group}.{field.name}"
+        assert properties[name].get("default") == default, f"{group}.{name}"

@@ -79,4 +79,5 @@ def make_sigma(config: ModelConfig) -> Activation:
 
 def _arguments(cls: type[Activation], config: ModelConfig) -> dict[str, Any]:
     """Return the model's settings that the constructor takes, by name."""
-    return {name: getattr(config, name) for name in inspect.signature(cls).parameters if hasattr(config, name)}
+    names = (name for name in inspect.signature(cls).parameters if name not in config.own)
+    return {name: getattr(config, name) for name in names if hasattr(config, name)}

@@ -4,21 +4,19 @@ The module does not import numpy, so that checking a configuration is fast.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Annotated, Literal
 
 from annotated_types import Ge, Gt, Le, Lt
 
-from sdlcore.settings import FromJson, Positive, Share, Total, Weight
+from sdlcore.settings import AsGiven, Positive, Settings, Share, Total, Weight
 
 Dimension = Annotated[int, Ge(2), Le(10**6)]
 
 
-@dataclass(frozen=True)
-class FeatureMatrixConfig(FromJson):
+class FeatureMatrixConfig(Settings):
     """Settings of projected gradient descent (eq. 26-28)."""
 
-    max_interference: Annotated[float, Gt(0), Lt(1)] = 0.1
+    max_interference: Annotated[float, Gt(0), Lt(1), AsGiven] = 0.1
     """M, the bound on inner products of features (Assumption 2.4)."""
     bound: Literal["signed", "absolute"] = "signed"
     """Quantity that M bounds: the signed inner product, as in the paper, or its absolute value."""
@@ -29,7 +27,6 @@ class FeatureMatrixConfig(FromJson):
     """Number of steps of eq. 28 after which drawing fails with an error."""
 
 
-@dataclass(frozen=True)
 class BenchFeatures(FeatureMatrixConfig):
     """Settings of a bench's feature matrices (Appendix C.1)."""
 
@@ -45,8 +42,7 @@ class BenchFeatures(FeatureMatrixConfig):
     (docs/verdicts.md)."""
 
 
-@dataclass(frozen=True)
-class Hierarchy(FromJson):
+class Hierarchy(Settings):
     """A hierarchy of features (Definition 3.9): a parent is active iff one of its children is.
 
     The first features are the parents. They are followed by the children of the first parent, those of the second, and
@@ -69,15 +65,14 @@ class Hierarchy(FromJson):
         return range(first, first + self.children)
 
 
-@dataclass(frozen=True)
-class BenchSamples(FromJson):
+class BenchSamples(Settings):
     """Settings of a bench's samples (Appendix C.2 and C.3)."""
 
     train_samples: Total = 100000
     """Number of training samples (N in Table 3)."""
     test_samples: Total = 10000
     """Number of held-out samples for evaluation."""
-    sparsity: Annotated[float, Ge(0), Lt(1)] = 0.99
+    sparsity: Annotated[float, Ge(0), Lt(1), AsGiven] = 0.99
     """Sparsity S (Assumption 2.3): a feature is active with probability 1 - S."""
     c_min: Weight = 0.0
     """Smallest magnitude of an active feature (eq. 30)."""
@@ -98,7 +93,6 @@ class BenchSamples(FromJson):
     """Hierarchy of features (Definition 3.9): a parent is active iff one of its children is; None for none."""
 
 
-@dataclass(frozen=True)
 class BenchSource(BenchSamples, BenchFeatures):
     """A variant of the Linear Representation Bench (Appendix C)."""
 

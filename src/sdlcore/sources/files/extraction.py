@@ -5,7 +5,6 @@ import logging
 import math
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
-from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -67,7 +66,7 @@ def write_stores(source: FileSource, train_path: str | Path, test_path: str | Pa
         _check_apart(source, files)
         for split, path, arrays, chosen in parts:
             facts = provenance(
-                __file__, source=asdict(source), split=split, files=files, references="row: in its file, from 0"
+                __file__, source=source.to_dict(), split=split, files=files, references="row: in its file, from 0"
             )
             try:
                 _write(path, arrays, chosen, facts, source.dtype, names)
@@ -253,7 +252,7 @@ def _write(
             if len(kept):
                 columns = {column: values[kept] for column, values in block.items()}
                 writer.append(**columns, references={"row": start + kept})
-            writer.commit(Progress(stop))
+            writer.commit(Progress(next=stop))
             if start * 10 // rows < stop * 10 // rows:
                 log.info("%s: %d of %d rows read", facts["split"], stop, rows)
 

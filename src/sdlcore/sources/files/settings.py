@@ -3,13 +3,12 @@
 The module does not import numpy, so that checking a configuration is fast."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Annotated, NamedTuple
 
 from annotated_types import Gt, Lt
 
 from sdlcore.errors import SourceError
-from sdlcore.settings import FromJson, StoredPrecision, Text, check
+from sdlcore.settings import AsGiven, Settings, StoredPrecision, Text
 
 FORMATS = (".npy", ".npz", ".h5", ".hdf5", ".safetensors")
 
@@ -28,8 +27,7 @@ def parse_array(reference: str) -> ArrayReference:
     return ArrayReference(path, key if separator else None)
 
 
-@dataclass(frozen=True)
-class FileSource(FromJson):
+class FileSource(Settings):
     """Activations from files."""
 
     input: Text
@@ -47,13 +45,12 @@ class FileSource(FromJson):
     """Target of test_input."""
     test_labels: Text | None = None
     """Labels of test_input."""
-    test_share: Annotated[float, Gt(0), Lt(1)] = 0.1
+    test_share: Annotated[float, Gt(0), Lt(1), AsGiven] = 0.1
     """Share of rows to hold out, a fixed random choice."""
     dtype: StoredPrecision = "float32"
     """Precision of the activation stores."""
 
-    def __post_init__(self) -> None:
-        check(self)
+    def check_together(self) -> None:
         for key, problem in self.inconsistencies():
             raise SourceError(f"{key}: {problem}")
 

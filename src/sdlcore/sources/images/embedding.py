@@ -6,9 +6,8 @@ path. Unreadable images are skipped, counted and listed.
 
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import numpy as np
 import open_clip
@@ -18,7 +17,7 @@ from sdlcore.data.resumable import ResumableWriter, resume_store
 from sdlcore.device import choose_device
 from sdlcore.errors import SourceError
 from sdlcore.memory import keep_freed_memory
-from sdlcore.settings import FromJson, Json
+from sdlcore.settings import FromList, Json, Settings
 from sdlcore.sources.folders import Skipped
 from sdlcore.sources.images.checkpoints import embedder, load_clip, weights_digest
 from sdlcore.sources.images.listing import MOST_NAMED, Batch, decoded
@@ -41,13 +40,12 @@ EmbeddedBatches = Iterator[tuple[Batch, np.ndarray | None]]
 """Batches with their embeddings (B x n_p, float32), None where no image was readable."""
 
 
-@dataclass(frozen=True)
-class Progress(FromJson):
+class Progress(Settings):
     """Progress of writing a split."""
 
     next: int
     """Index in the split of the next image."""
-    skipped: tuple[tuple[str, str], ...]
+    skipped: Annotated[tuple[Annotated[tuple[str, str], FromList], ...], FromList]
     """Path and reason of each image that could not be read so far."""
 
 
@@ -154,7 +152,7 @@ def prepare(
     clip = load_clip(model or source.model, pretrained or source.pretrained, source.dtype, device)
     facts = provenance(
         __file__,
-        source={key: value for key, value in asdict(source).items() if key not in UNTRACKED},
+        source={key: value for key, value in source.to_dict().items() if key not in UNTRACKED},
         input=CONVENTIONS[source.embedding],
         references="path: of the image, relative to the image folder",
         architecture=open_clip.get_model_config(clip.architecture),
@@ -206,7 +204,7 @@ def _fill(
     batches: Callable[[Split, int], EmbeddedBatches],
 ) -> list[Skipped]:
     """Write the rest of a split after the writer's last commit; return all skipped images of the split."""
-    begun = writer.state(Progress(0, tuple(part.folder.skipped)))
+    begun = writer.state(Progress(next=0, skipped=tuple(part.folder.skipped)))
     start, skipped = begun.next, [Skipped(*entry) for entry in begun.skipped]
     every = max(1, COMMIT_IMAGES // source.batch_size)
     tenth = max(1, len(part.order) // 10)
@@ -225,7 +223,7 @@ def _fill(
         skipped += batch.skipped
         before, start = start, min(start + source.batch_size, len(part.order))
         if number % every == 0 or start == len(part.order):
-            writer.commit(Progress(start, tuple(skipped)))
+            writer.commit(Progress(next=start, skipped=tuple(skipped)))
         if before // tenth < start // tenth:
             log.info("%s: %d of %d images, %d skipped", split, start, len(part.order), len(skipped))
     writer.provenance |= {"skipped": [entry._asdict() for entry in skipped]}

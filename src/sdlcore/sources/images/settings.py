@@ -4,13 +4,12 @@ The module does not import torch, so that checking a configuration is fast.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
 from annotated_types import Ge, Le
 
-from sdlcore.settings import Batch, FromJson, Positive, Precision, Seed, Share, Text, Total
+from sdlcore.settings import Batch, Positive, Precision, Seed, Settings, Share, Text, Total
 
 FASHION_MNIST = "fashion_mnist"
 """The name of the images that the pipeline downloads and prepares itself."""
@@ -20,8 +19,7 @@ _FASHION_MNIST_IMAGES = {"train_samples": (20000, 60000), "test_samples": (4000,
 """Default number of Fashion-MNIST images, and number of available images."""
 
 
-@dataclass(frozen=True)
-class ClipTraining(FromJson):
+class ClipTraining(Settings):
     """Training of a CLIP. The last images of an epoch that do not fill a batch are left out."""
 
     steps: Total = 200
@@ -34,8 +32,7 @@ class ClipTraining(FromJson):
     """Seed of initialisation, order and flips."""
 
 
-@dataclass(frozen=True)
-class ClipSource(FromJson):
+class ClipSource(Settings):
     """Embeddings of images by a CLIP model."""
 
     images: Text

@@ -8,7 +8,6 @@ import json
 import logging
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -129,7 +128,7 @@ def train_clip(
     test = _load(test_folder, preprocess, workers)
     facts = provenance(
         __file__,
-        training=asdict(training),
+        training=training.to_dict(),
         architecture=open_clip.get_model_config(name),
         caption=CAPTION,
         image_folder={"path": str(images), "sha256": folder.digest},

@@ -4,12 +4,11 @@ import logging
 import math
 from collections.abc import Callable, Generator
 from contextlib import closing
-from dataclasses import dataclass
 
 import numpy as np
 
 from sdlcore.data.resumable import ResumableWriter
-from sdlcore.settings import FromJson
+from sdlcore.settings import Settings
 from sdlcore.sources.language.forward import KEPT, KINDS, Batch, RowKinds
 from sdlcore.sources.language.tokens import following
 
@@ -19,8 +18,7 @@ COMMIT_BATCHES = 16
 """Batches after which a store is made safe against a kill."""
 
 
-@dataclass(frozen=True)
-class Progress(FromJson):
+class Progress(Settings):
     """Where a filling stands after a batch."""
 
     first_place: int
@@ -59,7 +57,16 @@ class Filling:
         self._split = writer.provenance["split"]
         self._wanted = math.inf if wanted is None else wanted
         self._told = told
-        self._progress = writer.state(Progress(place, place, 0, place - 1, 0, dict.fromkeys(KINDS, 0)))
+        self._progress = writer.state(
+            Progress(
+                first_place=place,
+                place=place,
+                position=0,
+                last_place=place - 1,
+                contexts=0,
+                rows_by_kind=dict.fromkeys(KINDS, 0),
+            )
+        )
         self._batches = 0
 
     @property

@@ -4,7 +4,6 @@ import logging
 import math
 import shutil
 from collections.abc import Callable, Generator
-from dataclasses import asdict
 from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -254,7 +253,7 @@ def prepared(
     largest = {column: source.outlier_norm * median for column, median in medians.items()}
     facts = provenance(
         SCRIPT,
-        source=asdict(source),
+        source=source.to_dict(),
         **{column: site.describe() for column, site in source.sites.items()},
         references=f"document: {corpus.facts.get('document', AS_GIVEN)}; {REST_OF_REFERENCES}",
         model=model.facts,

@@ -1,17 +1,17 @@
 """Settings of a source of language model activations. Without torch: configurations are checked by them."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Annotated, Literal, NamedTuple
 
 from annotated_types import Ge, Gt, Le, Len
 
 from sdlcore.errors import SourceError
-from sdlcore.settings import Batch, FromJson, Precision, Text, Total, check
+from sdlcore.settings import AsGiven, AsList, Batch, FromList, Precision, Settings, Text, Total, Unique
 from sdlcore.sources.language.hub_names import is_hub_model, is_hub_text
 from sdlcore.sources.wheels import PREFIX
 
 Block = Annotated[int, Ge(1), Le(1000)]
+Dropped = Literal["first_position", "separator", "outlier"]
 
 
 class TextOptions(NamedTuple):
@@ -49,8 +49,7 @@ class Site(NamedTuple):
         return f"the output of layers[{self.block - 1}].mlp, before it is added to the residual stream"
 
 
-@dataclass(frozen=True)
-class LanguageSource(FromJson):
+class LanguageSource(Settings):
     """Activations of a language model; docs/language-models.md has examples of every kind of model and text."""
 
     model: Text
@@ -81,7 +80,7 @@ class LanguageSource(FromJson):
     leaves it as target, for transcoders."""
     layer: Block = 12
     """A block, counted from 1; the residual stream after it is transformers' hidden_states[layer]."""
-    layers: Annotated[tuple[Block, ...], Len(2, 2)] | None = None
+    layers: Annotated[tuple[Block, ...], Len(2, 2), FromList, AsList, Unique] | None = None
     """Two blocks in place of layer, for crosscoders: the residual stream after the first as input, after the second as
     target."""
     context_length: Annotated[int, Ge(2), Le(10**9)] = 128
@@ -92,16 +91,15 @@ class LanguageSource(FromJson):
     """Rows (tokens) of the training store."""
     test_samples: Total = 5000
     """Rows of the evaluation store; its contexts come after the training ones."""
-    drop: tuple[Literal["first_position", "separator", "outlier"], ...] = ("first_position", "separator", "outlier")
+    drop: Annotated[tuple[Dropped, ...], FromList, AsList, Unique] = ("first_position", "separator", "outlier")
     """Tokens that make no rows: at position 0 of a context, separators of documents, outliers in norm. Dropped ones are
     counted."""
-    outlier_norm: Annotated[float, Gt(1)] = 10.0
+    outlier_norm: Annotated[float, Gt(1), AsGiven] = 10.0
     """Outliers are rows with a norm above this multiple of the median."""
     dtype: Precision = "float32"
     """Precision of the model's forward pass."""
 
-    def __post_init__(self) -> None:
-        check(self)
+    def check_together(self) -> None:
         if self.layers is not None and (len(self.layers) != 2 or self.layers[0] == self.layers[1]):
             raise SourceError(f"layers must be two different blocks, counted from 1, found {list(self.layers)}")
         for key, problem in self.inconsistencies():

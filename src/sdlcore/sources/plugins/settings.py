@@ -4,19 +4,17 @@ The module does not import numpy, so that checking a configuration is fast.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
 from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
 from sdlcore.plugins.extensible import Extensible, parts_of
 from sdlcore.plugins.names import Name
 from sdlcore.plugins.plugin_settings import settings_class
 from sdlcore.plugins.registry import Extension, Kind, check_named, register, registered
-from sdlcore.settings import StoredPrecision, Total, check
+from sdlcore.settings import StoredPrecision, Total
 
 AnyFill = TypeVar("AnyFill", bound=Callable[..., Any])
 
 
-@dataclass(frozen=True)
 class PluginSource(Extensible):
     """Activations from a plugin's source."""
 
@@ -32,9 +30,9 @@ class PluginSource(Extensible):
     dtype: StoredPrecision = "float32"
     """Precision of the activation stores."""
 
-    def __post_init__(self) -> None:
-        check(self)
-        self._fill_own([self.source])
+    @property
+    def chosen(self) -> tuple[str, ...]:
+        return (self.source,)
 
     @property
     def parts(self) -> tuple[str, ...]:
@@ -67,7 +65,7 @@ def source(name: str, *, target: bool = False, labels: bool | Sequence[str] = Fa
 
     def add(fill: AnyFill) -> AnyFill:
         settings = settings_class(fill, f"source {name}", takes=("split", "rng"))
-        taken = [one.name for one in fields(PluginSource)]
+        taken = list(PluginSource.model_fields)
         facts = {"target": target, "labels": labels}
         register(Extension("source", name, fill, settings, facts), (), [*taken, "run", "like", "class_means"])
         return fill

@@ -3,18 +3,16 @@
 The module does not import numpy, so that checking a configuration is fast.
 """
 
-from dataclasses import dataclass
 from pathlib import Path
 
-from sdlcore.settings import FromJson, Text, Total
+from sdlcore.settings import Settings, Text, Total
 from sdlcore.sources.synth.settings import Size
 
 CONFIG, WEIGHTS, HIERARCHY = "synthetic_model_config.json", "synthetic_model.safetensors", "hierarchy.json"
 """Files that ``SyntheticModel.save`` writes; the last one only if features are nested."""
 
 
-@dataclass(frozen=True)
-class SaelensSource(FromJson):
+class SaelensSource(Settings):
     """A synthetic model that SAELens saved (``SyntheticModel.save``)."""
 
     model: Text

@@ -4,21 +4,19 @@ The module does not import numpy, so that checking a configuration is fast.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from itertools import pairwise
 from typing import Annotated
 
 from annotated_types import Ge, Gt, Le
 
-from sdlcore.settings import FromJson, Positive, Total, Weight
+from sdlcore.settings import AsGiven, Positive, Settings, Total, Weight
 
 Number = Annotated[int, Ge(0), Le(10**6)]
 Size = Annotated[int, Ge(2), Le(10**6)]
-Probability = Annotated[float, Gt(0), Le(1)]
+Probability = Annotated[float, Gt(0), Le(1), AsGiven]
 
 
-@dataclass(frozen=True)
-class SynthSource(FromJson):
+class SynthSource(Settings):
     """SynthSAEBench's distribution (Chanin and Garriga-Alonso 2026, arXiv 2602.14687).
 
     The defaults reproduce SynthSAEBench-16k (version 2: children scale with their parents), except for the numbers of

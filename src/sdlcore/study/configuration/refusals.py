@@ -10,9 +10,7 @@ from pydantic_core import ErrorDetails
 from sdlcore.pipeline import did_you_mean, own_settings
 from sdlcore.study.configuration.schema import schema
 from sdlcore.study.configuration.yaml_files import key_path, number_as_text, shown
-from sdlcore.study.settings.extensible import Extensible
 from sdlcore.study.settings.runs import OF_PLUGINS, Method, Run, defined
-from sdlcore.study.settings.sources import Plugin
 
 PARTS = {"Table": "tables.NAME", "Compared": "own", "Run": "a method, or run of a protocol or source"}
 """Parts of the schema whose keys are looked for in the wrong places."""
@@ -87,10 +85,10 @@ def _known_keys(path: Path, config: Any) -> str:
     for key in path[:-1]:
         parent = parent[key]
     known = set(part.get("properties", {}))
-    layers: dict[str, type[Extensible]] = {"Method": Method, "Run": Run, "Plugin": Plugin}
-    for name, layer in layers.items():
+    kinds = {"Method": Method.kinds_of_plugins(), "Run": Run.kinds_of_plugins(), "Plugin": ("source",)}
+    for name, of in kinds.items():
         if part is schema()["$defs"][name]:
-            known |= layer.of_plugins().keys()
+            known |= own_settings(*of).keys()
     close = did_you_mean(str(path[-1]), known) or _elsewhere(path)
     if part is schema()["$defs"]["Method"] and "like" not in parent:
         known = _fit(parent)
@@ -109,7 +107,7 @@ def _fit(method: Collection[str]) -> set[str]:
     """Return the keys that a method may have: those of its kind, and those that make it one of another kind."""
     kinds = {"solver": "solvers", "peer": "other libraries", "model": "imported dictionaries"}
     kind = next((kind for key, kind in kinds.items() if key in method), "trainings")
-    fit = {field.name for _, _, field in defined(kind)} | {"like", *own_settings(*OF_PLUGINS.get(kind, ()))}
+    fit = {name for _, _, name in defined(kind)} | {"like", *own_settings(*OF_PLUGINS.get(kind, ()))}
     return fit | {"trainings": {*kinds, "warm_start"}, "solvers": {"warm_start"}}.get(kind, set())
 
 

@@ -162,7 +162,7 @@ class Configuration(_Asking):
             cells = [cell for product in self.asked().values() for cell in product.cells(self) if cell.source == source]
             runs = {(cell.method, cell.protocol) for cell in cells}
             centred = any(is_centred(settings_as_given(self, source, *run)) for run in runs)
-        return ClassMeans(centred, asked.min_class_size)
+        return ClassMeans(centred=centred, min_class_size=asked.min_class_size)
 
     def bench_seeds(self, source: str) -> list[int]:
         """Return the seeds that a bench is drawn for: those of what asks for it, or all where nothing does."""

@@ -4,7 +4,6 @@ python -m sdlcore.study.explain.choose --table results/explain/tables/explain.cs
 --output config/explain/stage1b.csv
 """
 
-from dataclasses import fields
 from pathlib import Path
 
 from sdlcore.pipeline import cli
@@ -24,7 +23,7 @@ def main(*, table: Path, stage: str, number: int, output: Path) -> None:
     chosen = found[found["stage"] == stage].sort_values(["distance", "number"]).head(number)
     if len(chosen) < number:
         raise ValueError(f"{table}: stage {stage} has {len(chosen)} protocols, expected at least {number}")
-    names = [field.name for field in fields(Protocol)]
+    names = list(Protocol.model_fields)
     write_protocols(output, [Protocol(**{name: row[name] for name in names}) for row in chosen.to_dict("records")])
 
 

@@ -6,11 +6,21 @@ A protocol says how all seven methods of Table 1 are trained. It is fitted on Ta
 
 import csv
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from sdlcore.pipeline import Batch, FromJson, Json, Positive, RunConfig, Total, Weight, atomic_path, stream
+from sdlcore.pipeline import (
+    LAMBDA_ANCHOR,
+    Batch,
+    Json,
+    Positive,
+    RunConfig,
+    Settings,
+    Total,
+    Weight,
+    atomic_path,
+    stream,
+)
 
 
 class Scale(NamedTuple):
@@ -42,8 +52,7 @@ EVERY = 40
 METHODS = ("relu", "jumprelu", "topk", "batchtopk", "matryoshka", "transcoder", "crosscoder")
 
 
-@dataclass(frozen=True)
-class Protocol(FromJson):
+class Protocol(Settings):
     """How dictionaries are trained: one row of a stage's list."""
 
     tied: bool = False
@@ -80,7 +89,7 @@ class Protocol(FromJson):
     """W_r, of transcoder and crosscoder: drawn like W_p; an orthogonal matrix times W_p; W_p."""
     seed_leak: bool = False
     """Features start where the first latents do (`sdlcore.sources.bench.feature_matrix.leaked_start`)."""
-    lambda_anchor: Positive = 0.1
+    lambda_anchor: Positive = LAMBDA_ANCHOR
     """Weight of anchors, in anchored rows."""
 
     def config(self, method: str, scale: Scale, anchored: bool = False) -> RunConfig:
@@ -144,7 +153,7 @@ def varied(protocol: Protocol, scale: Scale, table: str, value: float) -> tuple[
     if table == "table6":
         return protocol, scale._replace(sparsity=1 - value)
     if table == "table7":
-        return replace(protocol, k=round(value)), scale
+        return protocol.changed(k=round(value)), scale
     raise ValueError(f"{table} is no table of the bench, expected one of {', '.join(TABLES)}")
 
 
@@ -189,14 +198,14 @@ def draw(number: int, seed: int) -> list[Protocol]:
 
 def from_samples(protocols: Iterable[Protocol]) -> list[Protocol]:
     """Return protocols that start from training samples and are the same else (stage 1c)."""
-    return [replace(protocol, initialisation="samples") for protocol in protocols]
+    return [protocol.changed(initialisation="samples") for protocol in protocols]
 
 
 def write_protocols(path: Path, protocols: Iterable[Protocol]) -> None:
     """Write a list of protocols as CSV, a row each."""
     with atomic_path(path) as part, part.open("w", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
-        writer.writerow([field.name for field in fields(Protocol)])
+        writer.writerow(list(Protocol.model_fields))
         writer.writerows([str(value) for value in vars(protocol).values()] for protocol in protocols)
 
 
@@ -208,7 +217,7 @@ def read_protocols(path: Path) -> list[Protocol]:
     ValueError
         If the file has other columns or a value that a setting cannot have; the message names it.
     """
-    kinds = {field.name: type(field.default) for field in fields(Protocol)}
+    kinds = {name: type(field.default) for name, field in Protocol.model_fields.items()}
     with path.open(newline="") as file:
         rows = csv.DictReader(file)
         if rows.fieldnames is None or list(rows.fieldnames) != list(kinds):

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from sdlcore.pipeline import Json, PeerConfig, RunConfig, SolverConfig, own_settings
@@ -70,12 +70,10 @@ def settings_as_given(study: Study, source: str, method: str, protocol: str) -> 
 def _of_plugins(given: dict[str, Any]) -> dict[str, Any]:
     """Return the defaults of what the plugins have that a run uses, and the weight of each loss term, zero."""
     return {
-        name: setting.default
+        name: found.settings.model_fields[name].default
         for name, declared in own_settings("activation", "loss term", "solver").items()
-        for found, _ in declared
-        for setting in fields(found.settings)
-        if setting.name == name
-        and (found.name in (given.get("activation"), given.get("solver"), name) or given.get(found.name))
+        for found in declared
+        if (found.name in (given.get("activation"), given.get("solver"), name) or given.get(found.name))
     }
 
 

@@ -1,111 +1,171 @@
-"""Models of protocols, methods and settings of runs, made of the library's dataclasses."""
+"""Settings of protocols and methods: those that somebody gives, checked one by one against the library's."""
 
 import json
-from collections.abc import Iterator
-from dataclasses import Field, fields
-from typing import Annotated, Any, ClassVar, get_origin
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
+from typing import Any, ClassVar, Self, TypeVar, get_args
 
-from pydantic import BeforeValidator, ConfigDict, create_model, model_serializer
+from pydantic import ConfigDict, GetJsonSchemaHandler, ValidationError, model_validator
 from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema, ErrorDetails, InitErrorDetails, PydanticCustomError, core_schema
 
 from sdlcore.pipeline import (
+    Extension,
     ImportConfig,
     Kind,
     LossConfig,
     ModelConfig,
     PeerConfig,
     RunConfig,
+    Settings,
     SolverConfig,
     TrainingConfig,
+    expectation,
+    own_settings,
 )
-from sdlcore.study.settings.extensible import Extensible
-from sdlcore.study.settings.fields import AsGiven, Identifier, Settings, Unique, documents, left_out
+from sdlcore.study.settings.fields import Identifier, left_out
+from sdlcore.study.settings.json_schema import Generator
 
-USERS: dict[str, tuple[type, ...]] = {
+USERS: dict[str, tuple[type[Settings], ...]] = {
     "trainings": (ModelConfig, LossConfig, TrainingConfig),
     "solvers": (SolverConfig,),
     "other libraries": (PeerConfig,),
     "imported dictionaries": (ImportConfig,),
 }
-"""Kinds of runs, and the classes that define their settings."""
+"""Kinds of runs, and the classes that declare their settings."""
 RunSettings = RunConfig | SolverConfig | PeerConfig | ImportConfig
 MADE_BY: dict[str, type[RunSettings]] = {"solver": SolverConfig, "peer": PeerConfig, "model": ImportConfig}
 """The setting that makes a method one of another kind than a training, and what settings its runs then have."""
+AnySettings = TypeVar("AnySettings", bound=Settings)
 HOLDING = ("anchor_form", "anchor_until", "anchor_fall", "anchor_cosine")
 """How anchors hold their rows, beside the weight."""
-NOT_GIVEN = ("pursuit", "lambda_anchor", *HOLDING, "own")
-"""Settings that a run has from its kind, its anchoring or its plugins."""
+NOT_GIVEN = ("pursuit", "lambda_anchor", *HOLDING)
+"""Settings that a run takes from its kind or its anchoring."""
 OF_PLUGINS: dict[str, tuple[Kind, ...]] = {"trainings": ("activation", "loss term"), "solvers": ("solver",)}
-"""What plugins have that adds settings to each kind of runs."""
+"""The plugins that add settings to each kind of runs."""
 
 
-def defined(*users: str) -> Iterator[tuple[str, type, Field[Any]]]:
-    """Yield each setting of some kinds of runs: whose it is, the class, and the field that defines it."""
+def defined(*users: str) -> Iterator[tuple[str, type[Settings], str]]:
+    """Yield each setting of some kinds of runs: the kind, the class that declares it, and its name."""
     for user in users:
         for cls in USERS[user]:
-            yield from ((user, cls, field) for field in fields(cls) if field.name not in NOT_GIVEN)
+            yield from ((user, cls, name) for name in cls.model_fields if name not in NOT_GIVEN)
 
 
-def _describe(schema: JsonSchemaValue, cls: Any) -> None:
-    """Write into the JSON schema of a layer what each setting means to whom, and in brackets its defaults."""
-    texts: dict[str, dict[str, str]] = {}
-    defaults: dict[str, list[str]] = {}
-    for user, definition, field in defined(*cls.users):
-        # YAML says null
-        text, said = documents(definition)[field.name].replace("None", "null"), texts.setdefault(field.name, {})
-        said.setdefault(text, f"For {user}: {text}" if said else text)
-        defaults.setdefault(field.name, []).append(f"{json.dumps(field.default)} for {user}")
-    for name, said in texts.items():
-        described = f"{' '.join(said.values())} [Default: {', '.join(defaults[name])}]"
-        schema["properties"][name]["description"] = described
-        del schema["properties"][name]["default"]
-    for name, text in documents(cls).items():
-        schema["properties"][name]["description"] = text
+@cache
+def _declared_by(users: tuple[str, ...]) -> dict[str, type[Settings]]:
+    """Return the class that declares each setting; where kinds of runs share a name, the first kind's counts."""
+    found: dict[str, type[Settings]] = {}
+    for _, cls, name in defined(*users):
+        found.setdefault(name, cls)
+    return found
 
 
-class Layer(Extensible):
-    """Some settings of runs. What is left out comes from the layers below, at the bottom from the defaults of runs."""
+class Layer(Settings):
+    """Some settings of runs. What is left out comes from the layers below, at the bottom from the defaults of runs.
 
-    model_config = ConfigDict(json_schema_extra=_describe)
+    It holds what is given and nothing else; any other setting of its runs reads as None.
+    """
+
+    model_config = ConfigDict(extra="allow")
     users: ClassVar[tuple[str, ...]] = ()
-    """The kinds of runs whose settings may stand in the layer."""
+    """The kinds of runs whose settings the layer may hold."""
 
     @classmethod
     def kinds_of_plugins(cls) -> tuple[Kind, ...]:
+        """Return the kinds of plugins that add settings."""
         return tuple(kind for user in cls.users for kind in OF_PLUGINS.get(user, ()))
 
-    @model_serializer
-    def given(self) -> dict[str, Any]:
-        """Return the settings that are given, as they were written."""
-        return {name: value for name, value in self if name in self.model_fields_set}
+    @model_validator(mode="after")
+    def _each_fits(self) -> Self:
+        return with_extras(self, _declared_by(self.users), self.kinds_of_plugins())
+
+    def __getattr__(self, name: str) -> Any:
+        if name in _declared_by(type(self).users) and name not in (self.model_extra or {}):
+            return None
+        return super().__getattr__(name)  # type: ignore[misc]
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, core: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        """Add the settings of the runs, with their meaning and default for each kind of runs."""
+        schema = handler.resolve_ref_schema(handler(core))
+        texts: dict[str, dict[str, str]] = {}
+        defaults: dict[str, list[str]] = {}
+        for user, definition, name in defined(*cls.users):
+            # YAML says null
+            text, said = definition.text_of(name).replace("None", "null"), texts.setdefault(name, {})
+            said.setdefault(text, f"For {user}: {text}" if said else text)
+            default = definition.model_fields[name].default
+            defaults.setdefault(name, []).append(f"{json.dumps(default)} for {user}")
+        settings: dict[str, JsonSchemaValue] = {}
+        for name, definition in _declared_by(cls.users).items():
+            described = {"description": f"{' '.join(texts[name].values())} [Default: {', '.join(defaults[name])}]"}
+            settings[name] = described | definition.alone(name).json_schema(schema_generator=Generator)
+        schema["properties"] = settings | schema.get("properties", {})
+        return schema
 
 
-def _as_tuple(value: Any) -> Any:
-    return tuple(value) if isinstance(value, list) else value
+def with_extras(settings: AnySettings, ours: Mapping[str, type[Settings]], kinds: Sequence[Kind]) -> AnySettings:
+    """Check each setting that a model holds beside its fields, alone: as the class that declares it, or a plugin, does.
+
+    Raises
+    ------
+    ValidationError
+        With an error for each that is unknown or does not fit.
+    """
+    given = settings.model_extra or {}
+    of_plugins = own_settings(*kinds) if given.keys() - ours.keys() else {}
+    found, errors = dict[str, Any](), list[InitErrorDetails]()
+    for name in [*(name for name in ours if name in given), *(name for name in given if name not in ours)]:
+        if name in of_plugins and name not in ours:
+            problem = _misfit(of_plugins[name], name, given[name])
+            errors += [] if problem is None else [problem]
+            found[name] = given[name]
+        elif name not in ours:
+            errors.append(InitErrorDetails(type="extra_forbidden", loc=(name,), input=given[name]))
+        else:
+            try:
+                found[name] = ours[name].alone(name).validate_python(given[name])
+            except ValidationError as error:
+                errors += [_at(name, one) for one in error.errors(include_url=False)]
+    if errors:
+        raise ValidationError.from_exception_data(type(settings).__name__, errors)
+    object.__setattr__(settings, "__pydantic_extra__", found)  # frozen, but not yet handed out
+    return settings
 
 
-def _layer(*users: str) -> Any:
-    """Return a model with the settings of some kinds of runs; where these differ in range, the first kind's counts."""
-    found: dict[str, Any] = {}
-    for _, _, field in defined(*users):
-        annotation: Any = field.type
-        if get_origin(annotation) is tuple:
-            annotation = Annotated[annotation, BeforeValidator(_as_tuple), Unique]
-        found.setdefault(field.name, (Annotated[annotation, AsGiven], None))
-    return create_model("Layer", __base__=Layer, **found)
+def _at(name: str, error: ErrorDetails) -> InitErrorDetails:
+    """Return an error of one setting's value as one of the model that holds it."""
+    kind, context = error["type"], error.get("ctx", {})
+    known = PydanticCustomError(kind, "{said}", {"said": error["msg"], **context}) if kind not in _KINDS else kind  # type: ignore[arg-type]
+    return InitErrorDetails(type=known, loc=(name, *error["loc"]), input=error["input"], ctx=context)
 
 
-_TRAININGS: Any = _layer("trainings")
-_ALL: Any = _layer(*USERS)
+_KINDS = set(get_args(core_schema.ErrorType))
+"""Kinds of pydantic's own errors."""
 
 
-class Run(_TRAININGS):
+def _misfit(plugins: Sequence[Extension], name: str, value: Any) -> InitErrorDetails | None:
+    """Return the error of a plugin's setting that fits none of the plugins that declare it, or None."""
+    problems = []
+    for plugin in plugins:
+        try:
+            plugin.settings.alone(name).validate_python(value)
+            return None
+        except ValidationError as error:
+            problems.append(expectation(error.errors(include_url=False)[0]))
+    text = next(filter(None, (plugin.text_of(name) for plugin in plugins)), "")
+    said = f"expected {problems[0]}{f' ({text})' if text else ''}, found {value!r}"
+    return InitErrorDetails(type=PydanticCustomError("own", "{said}", {"said": said}), loc=(name,), input=value)
+
+
+class Run(Layer):
     """Settings of a run; those left out come from the layers below, at the bottom from sdlcore's own defaults."""
 
     users = ("trainings",)
 
 
-class Method(_ALL):
+class Method(Layer):
     """A pair, a sigma and loss terms (section 2.4), or a solver, another library or a file, with settings of their
     runs."""
 

@@ -1,13 +1,11 @@
 """Settings of sources of activations, by kind."""
 
 from collections.abc import Iterator
-from dataclasses import Field, fields, is_dataclass
-from types import UnionType
-from typing import Annotated, Any, ClassVar, Union, get_args, get_origin
+from typing import Annotated, ClassVar, Self
 
 import pydantic
 from annotated_types import Ge, Le
-from pydantic import AfterValidator, PlainSerializer, SerializerFunctionWrapHandler, model_serializer
+from pydantic import model_validator
 from typing_extensions import TypeAliasType
 
 from sdlcore.pipeline import (
@@ -16,21 +14,18 @@ from sdlcore.pipeline import (
     BenchSource,
     ClipSource,
     FileSource,
-    Kind,
     LanguageSource,
     PluginSource,
     Positive,
     SaelensSource,
     SynthSource,
-    Total,
     source_gives,
 )
 from sdlcore.pipeline import ClassMeans as LibraryClassMeans
 from sdlcore.pipeline import ClipTraining as LibraryClipTraining
 from sdlcore.pipeline import Hierarchy as BenchHierarchy
-from sdlcore.study.settings.extensible import Extensible
-from sdlcore.study.settings.fields import AsGiven, Identifier, Settings, Unique, left_out
-from sdlcore.study.settings.runs import Run
+from sdlcore.study.settings.fields import Identifier, Settings, left_out
+from sdlcore.study.settings.runs import Run, with_extras
 
 Shards = Annotated[int, Ge(1), Le(10**4)]
 Checksum = TypeAliasType(
@@ -50,29 +45,7 @@ Array = TypeAliasType(
 )
 
 
-class _FromLibrary(Settings):
-    """Settings that the library defines, in the dataclass that a subclass names as its last base."""
-
-    def __init_subclass__(cls, **kwargs: Any) -> None:
-        super().__init_subclass__(**kwargs)
-        taken: tuple[Field[Any], ...] = fields(cls) if is_dataclass(cls) else ()
-        for field in taken:
-            # what plugins add stands flat beside ours
-            annotation = ClassVar[Any] if field.name == "own" else _as_configured(field.type)
-            cls.__annotations__.setdefault(field.name, annotation)
-
-
-def _as_configured(annotation: Any) -> Any:
-    """Return the type of a library's setting as configurations have it: numbers as written, lists for tuples."""
-    kind, *others = get_args(annotation) if get_origin(annotation) in (Union, UnionType) else (annotation,)
-    bare, *bounds = get_args(kind) if get_origin(kind) is Annotated else (kind,)
-    if get_origin(bare) is not tuple:
-        return Annotated[annotation, AsGiven]
-    parts = (list[get_args(bare)[0]], *bounds, Unique, AfterValidator(tuple), PlainSerializer(list))  # type: ignore[misc]
-    return Union[(Annotated[parts], *others)]
-
-
-class Source(_FromLibrary):
+class Source(Settings):
     """What sources of all kinds have."""
 
     like: Identifier | None = left_out()
@@ -84,9 +57,12 @@ class Source(_FromLibrary):
     how_target: ClassVar[str]
     """What gives a source of this kind a second representation; name stands for its name."""
 
+    def check_together(self) -> None:
+        """Do nothing: the configuration asks `inconsistencies`, and names the key of each."""
+
     def inconsistencies(self) -> Iterator[tuple[str, str]]:
         """Yield the key and the problem of each setting that does not go with the others."""
-        # the library's dataclass, the last base, says them where there are any
+        # the library's class, the last base, says them where there are any
         inherited = getattr(super(), "inconsistencies", None)
         yield from () if inherited is None else inherited()
 
@@ -148,7 +124,7 @@ class Source(_FromLibrary):
         return 4
 
 
-class Hierarchy(_FromLibrary, BenchHierarchy):
+class Hierarchy(BenchHierarchy):
     """Parents and their children among the features (Definition 3.9), a parent being active iff a child of it is."""
 
 
@@ -197,17 +173,15 @@ class Saelens(Source, SaelensSource):
         return [self.model]
 
 
-class ClassMeans(Settings):
+class ClassMeans(LibraryClassMeans):
     """Directions that dictionaries are judged against and anchored to (eq. 22 and 23)."""
 
-    centred: bool | None = None
+    centred: bool | None = None  # type: ignore[assignment]  # null until the runs are known
     """Take the mean of all activations from those of the classes first: dictionaries of centred activations (normalise)
     do not see it. Null for whether any run on the source normalises or whitens."""
-    min_class_size: Annotated[Total, AsGiven] = LibraryClassMeans.min_class_size
-    """Classes with fewer training samples are left out."""
 
 
-class ClipTraining(_FromLibrary, LibraryClipTraining):
+class ClipTraining(LibraryClipTraining):
     """How a CLIP is trained."""
 
 
@@ -221,7 +195,7 @@ class Clip(Source, ClipSource):
     training: ClipTraining = ClipTraining()
     """How the CLIP is trained, where pretrained is trained."""
     class_means: ClassMeans = ClassMeans()
-    samples_per_second: Annotated[Positive, AsGiven] | None = None
+    samples_per_second: Positive | None = None
     """Images that a machine like yours embeds in a second; lets a plan say how long it takes."""
 
     kind = "clip"
@@ -266,7 +240,7 @@ class Language(Source, LanguageSource):
     is then not read."""
     buffer_rows: Batch = 65536
     """Rows in memory that batches of a streamed source are drawn from; more mixes better."""
-    samples_per_second: Annotated[Positive, AsGiven] | None = None
+    samples_per_second: Positive | None = None
     """Tokens that a machine like yours extracts in a second; lets a plan say how long it takes."""
 
     kind = "language"
@@ -320,7 +294,7 @@ class File(Source, FileSource):
         return self.labels is not None
 
 
-class Plugin(Extensible, Source, PluginSource):
+class Plugin(Source, PluginSource):
     """Activations that a plugin gives."""
 
     class_means: ClassMeans = ClassMeans()
@@ -328,13 +302,9 @@ class Plugin(Extensible, Source, PluginSource):
     kind = "plugin"
     how_target = "its plugin declares none; see docs/extending.md"
 
-    @classmethod
-    def kinds_of_plugins(cls) -> tuple[Kind, ...]:
-        return ("source",)
-
-    @model_serializer(mode="wrap")
-    def _with_given(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        return {**handler(self), **self.own}
+    @model_validator(mode="after")
+    def _each_fits(self) -> Self:
+        return with_extras(self, {}, ("source",))
 
     @property
     def described(self) -> str:

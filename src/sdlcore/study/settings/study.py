@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal, Self
 
 from annotated_types import Ge, Gt, Le, Lt, MinLen
 
-from sdlcore.pipeline import MIN_COSINE, AnchorForm, Positive, Split, Text
+from sdlcore.pipeline import LAMBDA_ANCHOR, MIN_COSINE, AnchorForm, Positive, Split, Text
 from sdlcore.study.settings.fields import AnchoringName, AsGiven, Identifier, Seeds, Settings, Unique, left_out
 from sdlcore.study.settings.runs import HOLDING, Method, Protocol
 from sdlcore.study.settings.sources import Bench, Clip, Language, Source, Sources
@@ -26,7 +26,7 @@ class Anchoring(Settings):
     n_anchors: Annotated[float, Gt(0), Le(10**8), AsGiven] | None
     """Number of anchors, or, below 1, the share of the classes or features that are given away, one at least; of
     discovered ones those of most energy, null for all that are stable."""
-    lambda_anchor: Annotated[Positive, AsGiven] = 0.1
+    lambda_anchor: Positive = LAMBDA_ANCHOR
     """Weight of eq. (25); of no meaning with anchor_cosine, which chooses it."""
     anchor_form: AnchorForm | None = left_out()
     """frobenius: squared distance from rows to unit anchors (eq. 25), the default; matched: to anchors of the row's own

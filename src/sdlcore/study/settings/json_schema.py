@@ -1,0 +1,39 @@
+"""How settings are written as JSON schema."""
+
+from typing import Any
+
+from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
+from pydantic_core import core_schema
+
+
+class Generator(GenerateJsonSchema):
+    """Without titles, which repeat the keys, and with null as one more type where there is one."""
+
+    def field_title_should_be_set(self, schema: Any) -> bool:
+        return False
+
+    def model_schema(self, schema: core_schema.ModelSchema) -> JsonSchemaValue:
+        found = super().model_schema(schema)
+        found.pop("title", None)
+        if "description" in found:
+            found["description"] = " ".join(found["description"].split())
+        return found
+
+    def nullable_schema(self, schema: core_schema.NullableSchema) -> JsonSchemaValue:
+        inner = self.generate_inner(schema["schema"])
+        if isinstance(inner.get("type"), str) and "enum" not in inner:
+            return inner | {"type": [inner["type"], "null"]}
+        return super().nullable_schema(schema)
+
+    def sort(self, value: Any, parent_key: str | None = None) -> Any:
+        """Leave keys in the order of the fields, the description first."""
+        return _description_first(value)
+
+
+def _description_first(part: Any) -> Any:
+    if isinstance(part, list):
+        return [_description_first(item) for item in part]
+    if not isinstance(part, dict):
+        return part
+    first = {"description": part["description"]} if isinstance(part.get("description"), str) else {}
+    return first | {key: _description_first(value) for key, value in part.items()}
