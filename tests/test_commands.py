@@ -16,7 +16,7 @@ from sdlcore.data.references import save_references
 from sdlcore.data.writing import create_store
 from sdlcore.model.coder import SparseCoder
 from sdlcore.random_streams import torch_stream
-from sdlcore.run import ModelConfig
+from sdlcore.run import MAIN, ModelConfig, RunConfig
 from tests.conftest import REPOSITORY
 from tests.sources.language.tiny_llama import SIZES, documents, save_tiny_llama
 
@@ -196,7 +196,7 @@ def test_settings_of_a_plugin_are_options(folder, tmp_path, monkeypatch, capsys)
     settings = sdl.load(tmp_path / "run").settings
     assert [settings[name] for name in ("scale", "power", "exponent")] == [0.5, 0.01, 3]
     with pytest.raises(SystemExit):
-        main(["fit", "--help"])
+        main(["fit", "--help", "all"])
     help = " ".join(re.sub("[│╭╮╰╯─]", " ", capsys.readouterr().out).split())
     assert "What values are multiplied by. (of activation scaled_topk); of loss term power" in help
     assert "(default: none, activation scaled_topk needs it or 2.0)" in help
@@ -445,6 +445,25 @@ def test_help_explains_each_option(command, capsys):
     said = capsys.readouterr().out
     assert f"usage: sdlcore {command}" in said
     assert all(line.strip("│ ") for line in said.splitlines() if line.startswith("│ --"))
+
+
+def options_in_help(capsys, *asked: str) -> set[str]:
+    with pytest.raises(SystemExit) as end:
+        main(["fit", "--help", *asked])
+    assert not end.value.code
+    return set(re.findall(r"(?m)^│ --([\w-]+)", capsys.readouterr().out))
+
+
+def test_help_shows_what_matters_most_and_of_a_method_its_own(capsys):
+    every, main_ones = options_in_help(capsys, "all"), options_in_help(capsys)
+    assert {name.replace("_", "-") for name in MAIN} <= main_ones
+    assert {name.replace("_", "-") for name in RunConfig().to_dict()} <= every
+    assert options_in_help(capsys, "jumprelu") - main_ones >= {"bandwidth", "init-threshold", "target-l0"}
+    assert "bandwidth" not in options_in_help(capsys, "topk")
+    with pytest.raises(SystemExit) as end:
+        main(["fit", "--help", "tpk"])
+    assert end.value.code
+    assert capsys.readouterr().err == "sdlcore: no such method tpk; did you mean topk?\n"
 
 
 def test_the_command_is_installed_with_the_package():

@@ -12,7 +12,8 @@ from sdlcore.sources.language.settings import LanguageSource
 
 OURS = [*RunConfig().to_dict(), *FIT]
 # All fields of SAELens 6.54.12's configurations of runners, trainers and (training) SAEs, all arguments of the trainers
-# and of trainSAE of dictionary_learning 0.1.0 and 60ec6bf, and all fields of the configurations of sparsify 1.3.3
+# and of trainSAE of dictionary_learning 0.1.0 and 60ec6bf, all fields of the configurations of sparsify 1.3.3, and the
+# arguments of TopKSAE and train_sae of overcomplete
 THEIRS = {
     "SAELens": """
         act_store_device activation_normalization_factor activations_mixing_fraction adam_beta1 adam_beta2
@@ -53,6 +54,10 @@ THEIRS = {
         lr_warmup_steps max_examples micro_acc_steps model multi_topk normalize_decoder num_latents optimizer resume
         revision run_name sae save_best save_dir save_every shuffle_seed skip_connection split text_column transcode
         wandb_log_frequency
+    """,
+    "overcomplete": """
+        clip_grad criterion dictionary_params device encoder_module input_shape monitoring nb_concepts nb_epochs
+        optimizer top_k verbose
     """,
 }
 

@@ -84,8 +84,11 @@ def commands(
     functions: Mapping[str, Callable[..., None]],
     argv: list[str] | None,
     elsewhere: Mapping[str, str] | None = None,
+    methods: Mapping[str, Collection[str]] | None = None,
 ) -> None:
     """Call one of several functions, whose name comes first, with the arguments that follow.
+
+    ``--help`` shows the settings that matter most, ``--help METHOD`` those of a method too, ``--help all`` every one.
 
     Parameters
     ----------
@@ -98,6 +101,8 @@ def commands(
         Arguments; None for the process's own.
     elsewhere
         Option -> the function that has it, for whoever gives it to another one.
+    methods
+        Name -> its settings; the empty name has those that matter most. Plugins add theirs.
 
     Raises
     ------
@@ -115,12 +120,18 @@ def commands(
     _load_plugins(name)
     warnings.showwarning = lambda message, *_, **__: print(f"{name}: {printable_lines(message)}", file=sys.stderr)
     known = _options_of(functions[first]) if first in functions else set()
+    made = {command: _later(function, inspect.getdoc(function)) for command, function in functions.items()}
+    if first in functions:
+        extended = _with_plugins(functions[first])
+        argv, asked = _asked_help(argv)
+        shown, text = extended, inspect.getdoc(functions[first])
+        if asked is not None:
+            shown, hint = _showing(extended, asked, methods or {}, name)
+            text = f"{text}\n\n{hint}".strip()
+        made[first] = _later(shown, text)
     with _reader_gone(), _errors_in_a_line(name, elsewhere, known):
         call = tyro.extras.subcommand_cli_from_dict(
-            {
-                command: _later(_with_plugins(function) if command == first else function, inspect.getdoc(function))
-                for command, function in functions.items()
-            },
+            made,
             prog=name,
             description=description,
             args=argv,
@@ -185,6 +196,65 @@ def _with_plugins(function: Callable[..., None]) -> Callable[..., None]:
     call.__signature__ = inspect.Signature(list(parameters.values()))  # type: ignore[attr-defined]
     call.__annotations__ = {name: one.annotation for name, one in parameters.items()}
     return call
+
+
+def _asked_help(argv: list[str]) -> tuple[list[str], str | None]:
+    """Return the arguments without what follows ``--help``, and that word; None where no help is asked for."""
+    at = next((place for place, one in enumerate(argv) if one in ("-h", "--help")), None)
+    if at is None:
+        return argv, None
+    word = argv[at + 1] if at + 1 < len(argv) and not argv[at + 1].startswith("-") else ""
+    return [argv[0], "--help"], word
+
+
+def _showing(
+    function: Callable[..., None], asked: str, methods: Mapping[str, Collection[str]], program: str
+) -> tuple[Callable[..., None], str]:
+    """Return a function whose help shows the settings of a method, and a sentence on what else there is.
+
+    Raises
+    ------
+    SystemExit
+        With one line on standard error, if there is no such method.
+    """
+    signature = inspect.signature(function)
+    main = set(methods.get("", ()))
+    settings = {name: one for name, one in signature.parameters.items() if _is_extensible(one.annotation)}
+    if asked == "all" or not any(main & set(one.annotation.model_fields) for one in settings.values()):
+        return function, ""
+    of_plugins = own_settings(*(one.annotation.extended_by for one in settings.values()))
+    known = {name: set(its) for name, its in methods.items() if name}
+    for setting, plugins in of_plugins.items():
+        for plugin in plugins:
+            known.setdefault(plugin.name, set()).add(setting)
+    if asked and asked not in known:
+        meant = did_you_mean(asked, known) or f"; expected all, or one of {', '.join(known)}"
+        print(f"{program}: no such method {printable(asked)}{meant}", file=sys.stderr)
+        raise SystemExit(2)
+    shown = main | known.get(asked, set())
+    parameters = dict(signature.parameters)
+    for name, one in parameters.items():
+        if isinstance(one.annotation, type) and issubclass(one.annotation, Settings):
+            hiding = _hiding(one.annotation, shown)
+            parameters[name] = one.replace(annotation=hiding, default=hiding(**dict(one.default)))
+        elif name in of_plugins and name not in shown:
+            parameters[name] = one.replace(annotation=tyro.conf.Suppress[one.annotation])
+
+    def call(**given: Any) -> None:
+        function(**given)
+
+    call.__signature__ = inspect.Signature(list(parameters.values()))  # type: ignore[attr-defined]
+    call.__annotations__ = {name: one.annotation for name, one in parameters.items()}
+    hint = f"These are the settings that matter most{f', and those of {asked}' if asked else ''}. "
+    return call, f"{hint}--help METHOD shows those of {', '.join(known)}; --help all shows every setting."
+
+
+def _hiding(cls: type[Settings], shown: Collection[str]) -> type[Settings]:
+    """Return a class whose help shows some of its settings."""
+    hidden = {name: field for name, field in cls.model_fields.items() if name not in shown}
+    space: dict[str, Any] = {name: field.default for name, field in hidden.items()}
+    space["__annotations__"] = {name: tyro.conf.Suppress[type_of(field)] for name, field in hidden.items()}
+    return type(cls.__name__, (cls,), space | {"__module__": cls.__module__, "__doc__": cls.__doc__})
 
 
 def _said_of(setting: str, its: Extension) -> str:

@@ -1,9 +1,9 @@
 """Map settings of other libraries to the sdlcore settings that do the same.
 
 Names are those of SAELens 6.54 (the configurations of its runners, trainers and training SAEs), dictionary_learning .1
-and its newest commit (the arguments of its trainers and of ``trainSAE``), and sparsify 1.3 (``TrainConfig``,
-``SparseCoderConfig``, and the configuration of its command). An answer is the name of an sdlcore setting, or a clause
-with sdlcore settings in backquotes. Names that mean the same in both libraries, such as ``lr``, are not listed.
+and its newest commit (the arguments of its trainers and of ``trainSAE``), sparsify 1.3 (``TrainConfig``,
+``SparseCoderConfig``, and the configuration of its command), and overcomplete (the arguments of its SAEs and of
+``train_sae``). An answer is the name of an sdlcore setting, or a clause with sdlcore settings in backquotes. Names that mean the same in both libraries, such as ``lr``, are not listed.
 """
 
 import re
@@ -192,6 +192,17 @@ ELSEWHERE: dict[str, dict[str, str]] = {
         "ctx_len": _CONTEXT,
         **dict.fromkeys(("model", "dataset", "split", "hf_token", "revision", "load_in_8bit", "max_examples"), _MODEL),
         **dict.fromkeys(("text_column", "shuffle_seed", "data_preprocessing_num_proc", "data_args"), _MODEL),
+    },
+    "overcomplete": {
+        "nb_concepts": "n_q",
+        "input_shape": _WIDTH,
+        "encoder_module": _ACTIVATION,
+        "dictionary_params": "set `decoder_norm` to unit for decoder rows of norm 1",
+        "criterion": "set `l1`, `l0` or another weight; write another term as a loss term (docs/extending.md)",
+        "nb_epochs": _STEPS,
+        "clip_grad": "gradient_clip",
+        "monitoring": "log_every",
+        "verbose": _PROGRESS,
     },
     # torch, scikit-learn, and habit
     "": {

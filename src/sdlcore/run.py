@@ -292,6 +292,19 @@ MAIN = (
     *("lambda_anchor", "normalise", "bias", "steps", "batch_size", "lr"),
 )
 """The settings that matter most, which help shows first."""
+_PENALTY = ("penalty_warmup", "target_l0", "l0_gain", "init_l0")
+_SELECTED = ("k", "multi_k", "prefixes", "lambda_aux", "k_aux", "aux_target")
+METHODS: dict[str, tuple[str, ...]] = {
+    "relu": ("l1", "l1_scale", *_PENALTY),
+    "jumprelu": ("l0", "l1", "l1_scale", "init_threshold", "bandwidth", *_PENALTY),
+    "topk": _SELECTED,
+    "batchtopk": _SELECTED,
+    "gated": ("l1", "l1_scale", *_PENALTY),
+    "transcoder": ("pair", "skip"),
+    "crosscoder": ("pair",),
+    "anchors": ("lambda_anchor", "anchor_form", "anchor_until", "anchor_fall", "anchor_cosine"),
+}
+"""The settings that a method has for itself, which help shows for its name."""
 
 
 class RunConfig(Settings):

@@ -14,7 +14,7 @@ def help_of(*arguments: str) -> str:
     os.environ.update(COLUMNS="100", NO_COLOR="1")
     said = io.StringIO()
     with contextlib.redirect_stdout(said), contextlib.suppress(SystemExit):
-        main([*arguments, "--help"])
+        main([*arguments, "--help", "all"])
     lines = [line.rstrip() for line in re.sub(r"\x1b\[[0-9;]*m", "", said.getvalue()).splitlines()]
     return "\n".join(lines).strip()
 
@@ -23,7 +23,8 @@ def page() -> str:
     """Return the page."""
     parts = [
         "# Which commands and options does `sdlcore` have?",
-        "`pip install .` installs the command. `sdlcore COMMAND --help` prints the texts below.",
+        "`pip install .` installs the command. `sdlcore COMMAND --help all` prints the texts below. `sdlcore fit "
+        "--help` shows the settings that matter most, and `sdlcore fit --help topk` also the settings of a method.",
     ]
     for name in COMMANDS:
         parts += [f"## {name}", f"```text\n{help_of(name)}\n```"]

@@ -8,6 +8,7 @@ from sdlcore.commands.exchange import export, import_
 from sdlcore.commands.fitting import bench, fit, fit_layers, fit_many, solve
 from sdlcore.commands.judging import contexts, evaluate
 from sdlcore.commands.planning import plan
+from sdlcore.run import MAIN, METHODS
 
 COMMANDS = {
     command.__name__.rstrip("_").replace("_", "-"): command
@@ -21,4 +22,4 @@ def main(argv: list[str] | None = None) -> None:
         print(f"sdlcore {sdlcore.__version__}")
         return
     described = "Train, solve for, judge and exchange sparse dictionaries."
-    commands("sdlcore", described, COMMANDS, argv, {"--solver": "solve"})
+    commands("sdlcore", described, COMMANDS, argv, {"--solver": "solve"}, {"": MAIN, **METHODS})
