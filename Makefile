@@ -95,6 +95,7 @@ pages-made: $(INSTALLED) ## write the generated parts of pages: tutorial picture
 	python -m tests.pages.pictures
 	python -m tests.pages.command_line > docs/reference/command-line.md
 	python -m tests.pages.python_names
+	python -m tests.pages.python_in_full
 	python -m tests.pages.metrics > docs/metrics.md
 	python -m benchmarks.history
 

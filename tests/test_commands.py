@@ -451,7 +451,8 @@ def options_in_help(capsys, *asked: str) -> set[str]:
     with pytest.raises(SystemExit) as end:
         main(["fit", "--help", *asked])
     assert not end.value.code
-    return set(re.findall(r"(?m)^│ --([\w-]+)", capsys.readouterr().out))
+    said = re.sub(r"\x1b\[[0-9;]*m", "", capsys.readouterr().out)
+    return set(re.findall(r"(?m)^[│ ]*--([\w-]+)", said))
 
 
 def test_help_shows_what_matters_most_and_of_a_method_its_own(capsys):

@@ -238,7 +238,7 @@ def _showing(
             hiding = _hiding(one.annotation, shown)
             parameters[name] = one.replace(annotation=hiding, default=hiding(**dict(one.default)))
         elif name in of_plugins and name not in shown:
-            parameters[name] = one.replace(annotation=tyro.conf.Suppress[one.annotation])
+            parameters[name] = one.replace(annotation=_hidden(one.annotation))
 
     def call(**given: Any) -> None:
         function(**given)
@@ -253,8 +253,13 @@ def _hiding(cls: type[Settings], shown: Collection[str]) -> type[Settings]:
     """Return a class whose help shows some of its settings."""
     hidden = {name: field for name, field in cls.model_fields.items() if name not in shown}
     space: dict[str, Any] = {name: field.default for name, field in hidden.items()}
-    space["__annotations__"] = {name: tyro.conf.Suppress[type_of(field)] for name, field in hidden.items()}
+    space["__annotations__"] = {name: _hidden(type_of(field)) for name, field in hidden.items()}
     return type(cls.__name__, (cls,), space | {"__module__": cls.__module__, "__doc__": cls.__doc__})
+
+
+def _hidden(annotation: Any) -> Any:
+    suppress: Any = tyro.conf.Suppress
+    return suppress[annotation]
 
 
 def _said_of(setting: str, its: Extension) -> str:

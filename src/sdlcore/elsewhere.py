@@ -3,7 +3,8 @@
 Names are those of SAELens 6.54 (the configurations of its runners, trainers and training SAEs), dictionary_learning .1
 and its newest commit (the arguments of its trainers and of ``trainSAE``), sparsify 1.3 (``TrainConfig``,
 ``SparseCoderConfig``, and the configuration of its command), and overcomplete (the arguments of its SAEs and of
-``train_sae``). An answer is the name of an sdlcore setting, or a clause with sdlcore settings in backquotes. Names that mean the same in both libraries, such as ``lr``, are not listed.
+``train_sae``). An answer is the name of an sdlcore setting, or a clause with sdlcore settings in backquotes. Names
+that mean the same in both libraries, such as ``lr``, are not listed.
 """
 
 import re

@@ -42,16 +42,17 @@ FLOAT32_MAX = (2 - 2**-23) * 2.0**127
 
 def _as_given(value: Any, check: Callable[[Any], Any]) -> Any:
     """Check a number as pydantic does, and that float32, in which all arithmetic happens, can represent it."""
-    if isinstance(value, Real) and not isinstance(value, bool):
-        try:
-            size = abs(float(value))
-        except OverflowError:  # a whole number beyond every float
-            size = math.inf
-        if not math.isfinite(size):
-            raise PydanticKnownError("finite_number")
-        if size > FLOAT32_MAX:
-            expected = f"at most {FLOAT32_MAX:.2g} in size, which float32 can hold"
-            raise PydanticCustomError("float32", "expected {expected}", {"expected": expected})
+    if isinstance(value, bool) or not isinstance(value, Real):  # pydantic takes whatever has __float__
+        raise PydanticKnownError("float_type")
+    try:
+        size = abs(float(value))
+    except OverflowError:  # a whole number beyond every float
+        size = math.inf
+    if not math.isfinite(size):
+        raise PydanticKnownError("finite_number")
+    if size > FLOAT32_MAX:
+        expected = f"at most {FLOAT32_MAX:.2g} in size, which float32 can hold"
+        raise PydanticCustomError("float32", "expected {expected}", {"expected": expected})
     check(value)
     return value
 
@@ -65,21 +66,25 @@ AsList = PlainSerializer(list)
 """Writes such a tuple as a list again."""
 
 
-class _Unique:
+class UniqueItems:
+    """The annotation of a list that has no item twice; ``expected`` says in errors what it should be."""
+
+    def __init__(self, expected: str = "a list of different values") -> None:
+        self.expected = expected
+
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> core_schema.CoreSchema:
         return core_schema.no_info_after_validator_function(self.check, handler(source))
 
     def __get_pydantic_json_schema__(self, schema: Any, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
         return handler(schema) | {"uniqueItems": True}
 
-    @staticmethod
-    def check(items: Any) -> Any:
+    def check(self, items: Any) -> Any:
         if len(set(items)) < len(items):
-            raise PydanticCustomError("not_unique", "non-unique elements")
+            raise PydanticCustomError("not_unique", "non-unique elements", {"expected": self.expected})
         return items
 
 
-Unique = _Unique()
+Unique = UniqueItems()
 """Refuses a list that has an item twice."""
 Pair = Literal["sae", "transcoder", "crosscoder"]
 Precision = Literal["float32", "bfloat16"]
@@ -323,7 +328,6 @@ _EXPECTED = {
     "string_too_short": "at least {min_length} characters long",
     "too_short": "a list of at least {min_length}",
     "too_long": "a list of at most {max_length}",
-    "not_unique": "a list of different values",
 }
 """What pydantic expected, by the type of its error."""
 
@@ -351,7 +355,7 @@ def refusal(cls: type[Settings], given: Mapping[str, Any], errors: Sequence[Erro
         raised: Exception = first["ctx"]["error"]
         return raised
     name = str(first["loc"][0])
-    inner, value = _settings_in(cls.model_fields[name]), given.get(name)
+    inner, value = _settings_in(cls.model_fields[name]), _plain(given.get(name))
     if inner is not None and isinstance(value, dict):
         within: Any = [{**one, "loc": one["loc"][1:]} for one in errors if one["loc"][0] == name]
         return refusal(inner, value, within)

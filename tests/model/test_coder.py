@@ -1,5 +1,3 @@
-import dataclasses
-
 import numpy as np
 import pytest
 import torch
@@ -96,7 +94,7 @@ def test_parts_of_a_code_reconstruct_what_they_say():
 @pytest.mark.parametrize("precision", with_int8([torch.bfloat16, torch.int8]))
 @pytest.mark.parametrize("name", ["relu", "jumprelu", "topk", "batchtopk", "gated"])
 def test_a_product_in_a_lower_type_gives_exact_values_and_hardly_other_latents(name, precision):
-    config = dataclasses.replace(CONFIGS[name], n_q=512, k=16 if "topk" in name else None)
+    config = CONFIGS[name].changed(n_q=512, k=16 if "topk" in name else None)
     model = make(config, sites=((64,), (64,)))
     x = torch.randn(100, 64)
     exact, coarse = model(x), model(x, precision=precision)

@@ -6,6 +6,7 @@ import subprocess
 import pytest
 
 from sdlcore.study.configuration.loading import configure, load_yaml
+from tests.pages import python_in_full
 from tests.pages.blocks import NEEDS, NOT_EXECUTED, all_blocks, blocks, count
 from tests.pages.command_line import page as command_line
 from tests.pages.execution import configuration
@@ -73,3 +74,8 @@ def test_the_tables_of_names_in_python_are_current(page):
 
 def test_the_table_of_names_in_python_has_their_first_sentences():
     assert "| `sdl.fit` | Find a dictionary of activations" in PAGE.read_text()
+
+
+def test_the_reference_in_full_is_what_docstrings_and_settings_say():
+    assert python_in_full.FULL.read_text() == python_in_full.page(), "run python -m tests.pages.python_in_full"
+    assert "| `lr` | number, above 0 | `0.001` | Adam's peak learning rate. |" in python_in_full.page()

@@ -1,4 +1,3 @@
-import dataclasses
 import itertools
 
 import pytest
@@ -34,7 +33,7 @@ def test_with_a_threshold_noise_neither_fills_supports_nor_leaves_atoms(bench):
     noise = torch.randn(bench.x.shape, generator=torch_stream(0, "noise"))
     noisy = bench._replace(x=bench.x + 0.5 * bench.x.square().mean().sqrt() * noise)
     (_, without), (atoms, row) = (
-        search(noisy, dataclasses.replace(SMALL, threshold=share, max_steps=15))[-1] for share in (0.0, 1.0)
+        search(noisy, SMALL.changed(threshold=share, max_steps=15))[-1] for share in (0.0, 1.0)
     )
     assert noisy.recovery(atoms) == 1.0
     assert abs(len(atoms) - len(bench.features)) <= 2 < without["atoms"] - len(bench.features)
@@ -43,13 +42,13 @@ def test_with_a_threshold_noise_neither_fills_supports_nor_leaves_atoms(bench):
 
 
 def test_atoms_are_unit_and_c_contiguous_after_every_step(bench):
-    for atoms, _ in search(bench, dataclasses.replace(SMALL, max_steps=8)):
+    for atoms, _ in search(bench, SMALL.changed(max_steps=8)):
         torch.testing.assert_close(atoms.norm(dim=1), torch.ones(len(atoms)))
         assert atoms.is_contiguous()
 
 
 def test_the_same_seed_gives_the_same_bits_and_another_gives_others(bench):
-    few = dataclasses.replace(SMALL, max_steps=5)
+    few = SMALL.changed(max_steps=5)
     first, again, other = (search(bench, few, seed)[-1][0] for seed in (0, 0, 1))
     assert torch.equal(first, again)
     assert first.shape != other.shape or not torch.equal(first, other)
@@ -75,12 +74,12 @@ def test_within_a_pattern_every_convex_step_lowers_the_error(bench):
 
 def test_more_atoms_than_samples_are_no_problem():
     bench = draw(n=40, n_p=32, n_samples=64, seed=1001)
-    atoms, _ = search(bench, dataclasses.replace(SMALL, n_atoms=300, max_steps=6, batch_size=64))[-1]
+    atoms, _ = search(bench, SMALL.changed(n_atoms=300, max_steps=6, batch_size=64))[-1]
     assert bool(torch.isfinite(atoms).all())
 
 
 def test_it_starts_from_atoms_that_are_given(bench):
-    atoms, row = search(bench, dataclasses.replace(SMALL, max_steps=1, replace_steps=0), start=3 * bench.features)[0]
+    atoms, row = search(bench, SMALL.changed(max_steps=1, replace_steps=0), start=3 * bench.features)[0]
     assert row["fvu"] < 0.05
     assert bench.recovery(atoms) == 1.0
 
@@ -116,7 +115,7 @@ def test_it_stops_by_error_and_atoms_alone():
 
 
 def test_supports_grow_while_all_of_them_is_used(bench):
-    rows = [row for _, row in search(bench, dataclasses.replace(SMALL, support=1, max_support=4))]
+    rows = [row for _, row in search(bench, SMALL.changed(support=1, max_support=4))]
     sizes = [row["support"] for row in rows]
     assert sizes[0] == 1
     assert sizes[-1] in (2, 4)
@@ -124,9 +123,9 @@ def test_supports_grow_while_all_of_them_is_used(bench):
 
 
 def test_early_forgetting_is_that_of_the_steps_that_replace_atoms(bench):
-    config = dataclasses.replace(SMALL, early_forgetting=0.0, max_steps=SMALL.replace_steps + 1)
-    little, much = (search(bench, dataclasses.replace(config, forgetting=share)) for share in (0.1, 0.9))
-    early = search(bench, dataclasses.replace(config, early_forgetting=0.9))
+    config = SMALL.changed(early_forgetting=0.0, max_steps=SMALL.replace_steps + 1)
+    little, much = (search(bench, config.changed(forgetting=share)) for share in (0.1, 0.9))
+    early = search(bench, config.changed(early_forgetting=0.9))
     assert all(torch.equal(a, b) for (a, _), (b, _) in itertools.islice(zip(little, much, strict=True), 4))
     assert little[4][0].shape != much[4][0].shape or not torch.equal(little[4][0], much[4][0])
     assert torch.equal(little[0][0], early[0][0])

@@ -1,7 +1,5 @@
 """Compare the three solvers with each other."""
 
-import dataclasses
-
 import numpy as np
 import pytest
 import torch
@@ -21,7 +19,7 @@ CLASSICAL = {
 
 
 def search(bench, name, start=None, **changes):
-    config = dataclasses.replace(CLASSICAL[name], **changes)
+    config = CLASSICAL[name].changed(**changes)
     generator = torch_stream(0, "initialisation")
     return list(solver_of(name)(bench.batches(config.batch_size), config, generator, start))
 

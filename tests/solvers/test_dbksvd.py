@@ -1,7 +1,5 @@
 """Compare double-batch K-SVD with plain references in numpy."""
 
-import dataclasses
-
 import numpy as np
 import pytest
 import torch
@@ -20,7 +18,7 @@ CONFIG = SolverConfig(solver="dbksvd", n_atoms=60, support=4, batch_size=2048, a
 
 
 def search(bench, start=None, **changes):
-    config = dataclasses.replace(CONFIG, **changes)
+    config = CONFIG.changed(**changes)
     generator = torch_stream(0, "initialisation")
     return list(solver_of("dbksvd")(bench.batches(config.batch_size), config, generator, start))
 
@@ -77,7 +75,7 @@ def test_a_sample_of_one_atom_is_found_at_once_and_a_silent_one_has_no_code():
 
 
 def updated(bench, changes, B=2048):
-    config = dataclasses.replace(CONFIG, **changes)
+    config = CONFIG.changed(**changes)
     x = bench.x[:B]
     atoms = initial_atoms(x, 60, torch_stream(0, "initialisation"))
     codes = matching_pursuit(x, atoms, config.support, config.signed)
@@ -92,7 +90,7 @@ def error(x, codes, values, atoms):
 @pytest.mark.parametrize("signed", [False, True])
 def test_each_update_of_one_atom_lowers_the_error_or_leaves_it(bench, signed):
     x, atoms, codes, order, *_ = updated(bench, {"signed": signed})
-    config = dataclasses.replace(CONFIG, signed=signed, power_steps=1)
+    config = CONFIG.changed(signed=signed, power_steps=1)
     values, last = codes.values, float(codes.errors.sum())
     for one in order.split(1):
         atoms, values = update_atoms(x, atoms, codes._replace(values=values), one, config)

@@ -106,9 +106,11 @@ def _check_start(
 def warn_of_dense(config: RunConfig) -> None:
     """Warn if no penalty keeps the latents sparse."""
     if config.model.activation in ("relu", "jumprelu") and not config.loss.penalised:
+        terms = config.loss.own_terms
+        known = f"; if {' or '.join(terms)} is one, register it with rises=True" if terms else ""
         warnings.warn(
             f"activation {config.model.activation} without a penalty leaves latents dense; "
-            'set l1 (or l0), or activation="topk" and k',
+            f'set l1 (or l0), or activation="topk" and k{known}',
             stacklevel=4,
         )
 

@@ -20,7 +20,7 @@ AnyCompute = TypeVar("AnyCompute", bound=Callable[..., Tensor])
 
 
 class TermInputs(NamedTuple):
-    """The inputs of a loss term."""
+    """The inputs of a loss term: model, target, forward pass, settings of the loss, and anchors."""
 
     model: SparseCoder
     target: Tensor

@@ -66,7 +66,7 @@ def _as_setting(annotation: Any) -> Any:
     if annotation is float or (origin is Annotated and parts[0] is float):
         return Annotated[annotation, AsGiven]
     if origin is Annotated:
-        return Annotated[(_as_setting(parts[0]), *parts[1:])]  # type: ignore[return-value]
+        return Annotated[(_as_setting(parts[0]), *parts[1:])]
     if origin is tuple:
         return Annotated[tuple[_as_setting(parts[0]), ...], FromList]  # type: ignore[misc]
     if origin in (Union, UnionType):

@@ -1,6 +1,5 @@
 """Activations of a tiny Llama made on the spot, and (marked registry) of the offline default's real one."""
 
-import dataclasses
 import json
 import logging
 import shutil
@@ -116,7 +115,7 @@ OFTEN = ("residual", "two layers", "separators and outliers kept")
     "choice", [pytest.param(name, marks=[pytest.mark.slow] * (name not in OFTEN)) for name in CHOICES]
 )
 def test_rows_are_the_full_models_activations(choice: str, folder: Path, text: Path, tmp_path: Path):
-    source = dataclasses.replace(SOURCE, **CHOICES[choice])
+    source = SOURCE.changed(**CHOICES[choice])
     extract(source, folder, text, tmp_path / "train.h5", tmp_path / "test.h5", threads=2)
     by_hand, start = ByHand(folder), 0
     for part, wanted in (("train", source.train_samples), ("test", source.test_samples)):
@@ -159,7 +158,7 @@ def test_no_document_is_in_both_stores_and_no_dropped_kind_is_left(folder: Path,
 
 
 def test_outliers_are_kept_when_the_limit_is_high(folder: Path, text: Path, tmp_path: Path):
-    source = dataclasses.replace(SOURCE, outlier_norm=1e6)
+    source = SOURCE.changed(outlier_norm=1e6)
     extract(source, folder, text, tmp_path / "train.h5", tmp_path / "test.h5")
     train, facts = read(tmp_path / "train.h5")
     assert facts["rows_by_kind"]["outlier"] == 0
@@ -168,7 +167,7 @@ def test_outliers_are_kept_when_the_limit_is_high(folder: Path, text: Path, tmp_
 
 def test_batches_change_nothing_but_rounding(folder: Path, text: Path, tmp_path: Path):
     for size in (1, 7):
-        source = dataclasses.replace(SOURCE, contexts_per_batch=size)
+        source = SOURCE.changed(contexts_per_batch=size)
         extract(source, folder, text, tmp_path / f"train{size}.h5", tmp_path / f"test{size}.h5")
     for part in ("train", "test"):
         (one, facts), (seven, other) = read(tmp_path / f"{part}1.h5"), read(tmp_path / f"{part}7.h5")
@@ -193,7 +192,7 @@ def test_a_streamed_text_gives_rows_of_its_documents_and_disjoint_stores(
         for part in range(3):
             table = pyarrow.table({"body": texts[20 * part : 20 * part + 20], "other": [0] * 20})
             pyarrow.parquet.write_table(table, tmp_path / f"words.parquet/{part}.parquet", row_group_size=7)
-    source = dataclasses.replace(SOURCE, text_column="body", shuffle_buffer=10)
+    source = SOURCE.changed(text_column="body", shuffle_buffer=10)
     extract(source, folder, tmp_path / f"words.{form}", tmp_path / "train.h5", tmp_path / "test.h5")
     (train, facts), (test, _) = read(tmp_path / "train.h5"), read(tmp_path / "test.h5")
     assert len(train["input"]) == 500
@@ -229,7 +228,7 @@ def test_provenance_says_what_made_the_store(folder: Path, text: Path, tmp_path:
 def test_provenance_has_a_convention_for_each_site(
     choice: dict[str, Any], input: str, target: str, folder: Path, text: Path, tmp_path: Path
 ):
-    source = dataclasses.replace(SOURCE, **choice)
+    source = SOURCE.changed(**choice)
     extract(source, folder, text, tmp_path / "train.h5", tmp_path / "test.h5")
     _, facts = read(tmp_path / "train.h5")
     assert input in facts["input"]
@@ -243,7 +242,7 @@ def test_text_that_is_too_short_is_refused_and_gives_no_store(
 ):
     tokenizer = AutoTokenizer.from_pretrained(folder)
     tokens = sum(len(tokenizer(document)["input_ids"]) for document in read_documents(text))
-    source = dataclasses.replace(SOURCE, train_samples=train, test_samples=test)
+    source = SOURCE.changed(train_samples=train, test_samples=test)
     message = rf"words\.json: has {tokens} tokens, but {train + test} rows need about (\d+)"
     with caplog.at_level(logging.INFO), pytest.raises(SourceError, match=message) as e:
         extract(source, folder, text, tmp_path / "train.h5", tmp_path / "test.h5")
@@ -256,7 +255,7 @@ def test_text_that_is_too_short_is_refused_and_gives_no_store(
 
 
 def test_contexts_longer_than_the_model_takes_are_refused_before_the_text_is_read(folder: Path, tmp_path: Path):
-    source = dataclasses.replace(SOURCE, context_length=65)
+    source = SOURCE.changed(context_length=65)
     with pytest.raises(SourceError, match="context_length: contexts of 65 tokens, but the model takes 64; take at"):
         extract(source, folder, tmp_path / "no text.json", tmp_path / "train.h5", tmp_path / "test.h5")
 
@@ -286,7 +285,7 @@ def test_a_streamed_text_that_is_too_short_is_refused(
     monkeypatch.setattr(corpus, "WHOLE_BYTES", 0)
     (tmp_path / "longer.jsonl").write_text("\n".join(json.dumps(text) for text in documents(60)))
     for name in ("short.txt", "longer.jsonl"):
-        source = dataclasses.replace(SOURCE, train_samples=1100)
+        source = SOURCE.changed(train_samples=1100)
         with pytest.raises(SourceError, match=rf"{name}: has \d+ tokens, but 1200 rows need about"):
             extract(source, folder, tmp_path / name, tmp_path / "train.h5", tmp_path / "test.h5")
 
@@ -299,7 +298,7 @@ def test_parts_are_written_apart_of_documents_of_their_own(
         monkeypatch.setattr(corpus, "WHOLE_BYTES", 0)
         text = tmp_path / "words.jsonl"
         text.write_text("\n".join(json.dumps({"text": text}) for text in documents(60)))
-    source = dataclasses.replace(SOURCE, shuffle_buffer=10, train_samples=301)
+    source = SOURCE.changed(shuffle_buffer=10, train_samples=301)
     found = []
     for number in range(4):
         extract_shard(source, folder, text, tmp_path / f"{number}.h5", number, 3)
@@ -322,7 +321,7 @@ def test_parts_are_written_apart_of_documents_of_their_own(
 
 
 def test_a_text_that_is_too_short_for_a_part_is_refused(folder: Path, text: Path, tmp_path: Path):
-    source = dataclasses.replace(SOURCE, train_samples=3000)
+    source = SOURCE.changed(train_samples=3000)
     with pytest.raises(SourceError, match=r"has \d+ tokens in the documents of share 1 of 4, but 1000 rows need"):
         extract_shard(source, folder, text, tmp_path / "part.h5", 1, 3)
     assert not (tmp_path / "part.h5").exists()
@@ -355,7 +354,7 @@ def test_stores_that_do_not_fit_on_the_disk_are_refused_before_they_are_written(
 )
 def test_settings_out_of_range_are_refused(wrong: dict[str, Any]):
     with pytest.raises(ValueError, match=f"^{next(iter(wrong))}(:| must)"):
-        dataclasses.replace(SOURCE, **wrong)
+        SOURCE.changed(**wrong)
 
 
 @pytest.mark.slow

@@ -1,6 +1,5 @@
 """Rows that a language model makes while a dictionary is trained on them."""
 
-import dataclasses
 import json
 import shutil
 from functools import partial
@@ -59,13 +58,13 @@ def batches(rows: TrainingRows, steps: range) -> list[np.ndarray]:
 
 def stored(model: Path, text: Path, folder: Path, source: LanguageSource, rows: int) -> ActivationStore:
     """Return a store of the first rows behind the evaluation store's documents."""
-    asked = dataclasses.replace(source, train_samples=source.test_samples, test_samples=rows)
+    asked = source.changed(train_samples=source.test_samples, test_samples=rows)
     extract(asked, model, text, folder / "before.h5", folder / "rows.h5")
     return ActivationStore(folder / "rows.h5")
 
 
 def test_the_evaluation_store_has_the_first_rows_of_the_text(model: Path, text: Path, recipe: Path, tmp_path: Path):
-    extract(dataclasses.replace(SOURCE, train_samples=100), model, text, tmp_path / "train.h5", tmp_path / "test.h5")
+    extract(SOURCE.changed(train_samples=100), model, text, tmp_path / "train.h5", tmp_path / "test.h5")
     with ActivationStore(tmp_path / "train.h5") as first, ActivationStore(recipe.with_name("test.h5")) as found:
         assert found.rows == 100
         np.testing.assert_array_equal(found.read("input"), first.read("input"))
@@ -74,7 +73,7 @@ def test_the_evaluation_store_has_the_first_rows_of_the_text(model: Path, text: 
 
 @pytest.mark.parametrize("site", ["residual", "mlp"])
 def test_buffers_hold_the_rows_that_a_store_would_have(site: str, model: Path, text: Path, tmp_path: Path):
-    source = dataclasses.replace(SOURCE, site=site)
+    source = SOURCE.changed(site=site)
     recipe, pair = tmp_path / "train.json", "sae" if site == "residual" else "crosscoder"
     write_recipe(source, model, text, recipe, tmp_path / "test.h5", BUFFER)
     with stored(model, text, tmp_path, source, 600) as store, opened(recipe, tmp_path, pair) as rows:
@@ -137,7 +136,7 @@ def test_marks_save_the_model_what_it_has_seen(recipe: Path, tmp_path: Path, mon
 def test_a_text_without_rows_behind_the_evaluation_store_is_refused(model: Path, tmp_path: Path):
     short = tmp_path / "short.json"
     short.write_text(json.dumps([" ".join(documents(9)), WORDS[0]]))
-    source = dataclasses.replace(SOURCE, test_samples=20)
+    source = SOURCE.changed(test_samples=20)
     write_recipe(source, model, short, tmp_path / "train.json", tmp_path / "test.h5", BUFFER)
     message = r"short\.json: has no rows behind those of the evaluation store; take a longer text"
     with pytest.raises(SourceError, match=message), opened(tmp_path / "train.json", tmp_path) as rows:

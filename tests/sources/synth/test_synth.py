@@ -1,7 +1,5 @@
 """SynthSAEBench's distribution: frequencies, trees, factors, magnitudes, directions, and the stores that hold it."""
 
-import dataclasses
-
 import numpy as np
 import pytest
 
@@ -20,7 +18,7 @@ N = 40000
 
 def drawn(**changes):
     """Return settings, distribution and N samples (dense) of the small bench."""
-    source = dataclasses.replace(SMALL, **changes)
+    source = SMALL.changed(**changes)
     distribution = draw_distribution(source, stream(0, "law"))
     return source, distribution, coefficients(N, source, distribution, stream(0, "samples")).toarray()
 
@@ -69,7 +67,7 @@ def test_a_child_is_active_only_with_its_parent_and_without_its_siblings():
 
 
 def test_candidacy_makes_up_for_parents_and_siblings():
-    source = dataclasses.replace(SMALL, n=10, roots=2, branching=2, depth=1)
+    source = SMALL.changed(n=10, roots=2, branching=2, depth=1)
     wanted = np.array([0.4, 0.3, 0.1, 0.08, 0.06, 0.03, 0.02, 0.02, 0.02, 0.02])
     found = candidacy(wanted, source)
     assert found[[0, 1, 6]] == pytest.approx(wanted[[0, 1, 6]])
@@ -136,4 +134,4 @@ def test_stores_hold_features_times_directions_plus_bias(tmp_path):
 
 @pytest.mark.parametrize(("settings", "key"), [({"roots": 200}, "roots"), ({"min_frequency": 0.5}, "min_frequency")])
 def test_settings_that_do_not_go_together_are_named(settings, key):
-    assert [found for found, _ in dataclasses.replace(SynthSource(), **settings).inconsistencies()] == [key]
+    assert [found for found, _ in SynthSource().changed(**settings).inconsistencies()] == [key]

@@ -6,11 +6,12 @@ from typing import Annotated, Literal, NamedTuple
 from annotated_types import Ge, Gt, Le, Len
 
 from sdlcore.errors import SourceError
-from sdlcore.settings import AsGiven, AsList, Batch, FromList, Precision, Settings, Text, Total, Unique
+from sdlcore.settings import AsGiven, AsList, Batch, FromList, Precision, Settings, Text, Total, Unique, UniqueItems
 from sdlcore.sources.language.hub_names import is_hub_model, is_hub_text
 from sdlcore.sources.wheels import PREFIX
 
 Block = Annotated[int, Ge(1), Le(1000)]
+Different = UniqueItems("two different blocks, counted from 1")
 Dropped = Literal["first_position", "separator", "outlier"]
 
 
@@ -80,7 +81,7 @@ class LanguageSource(Settings):
     leaves it as target, for transcoders."""
     layer: Block = 12
     """A block, counted from 1; the residual stream after it is transformers' hidden_states[layer]."""
-    layers: Annotated[tuple[Block, ...], Len(2, 2), FromList, AsList, Unique] | None = None
+    layers: Annotated[tuple[Block, ...], Len(2, 2), FromList, AsList, Different] | None = None
     """Two blocks in place of layer, for crosscoders: the residual stream after the first as input, after the second as
     target."""
     context_length: Annotated[int, Ge(2), Le(10**9)] = 128
@@ -100,8 +101,6 @@ class LanguageSource(Settings):
     """Precision of the model's forward pass."""
 
     def check_together(self) -> None:
-        if self.layers is not None and (len(self.layers) != 2 or self.layers[0] == self.layers[1]):
-            raise SourceError(f"layers must be two different blocks, counted from 1, found {list(self.layers)}")
         for key, problem in self.inconsistencies():
             raise SourceError(f"{key}: {problem}")
 
