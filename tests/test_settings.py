@@ -97,3 +97,30 @@ def test_what_is_no_seed_is_refused_by_name(seed):
     with pytest.raises(ValueError, match="seed must be"):
         checked("seed", Seed, seed)
     assert checked("seed", Seed, np.int64(3)) == 3
+
+
+def every_class_of_settings(cls: type[Settings] = Settings) -> set[type[Settings]]:
+    return {cls}.union(*map(every_class_of_settings, cls.__subclasses__()))
+
+
+def test_every_number_stays_as_it_was_written_since_digests_depend_on_it():
+    import_module("sdlcore.study.configuration.whole")
+    classes = every_class_of_settings()
+    assert RunConfig in classes
+    floats = 0
+    for cls in classes:
+        for name, field in cls.model_fields.items():
+            for kind in (type_of(field), *get_args(field.annotation)):
+                if getattr(kind, "__origin__", kind) is float:
+                    floats += 1
+                    assert AsGiven in kind.__metadata__, (cls, name)
+    assert floats > 50
+    assert type(RunConfig.from_dict({"lr": 1}).training.lr) is int
+
+
+def test_settings_are_given_in_order_or_by_name_and_copies_are_checked_again():
+    assert Outer("a", 0.25) == Outer(name="a", share=0.25) == Outer("a").changed(share=0.25)
+    with pytest.raises(ValueError, match="share must be below 1, found 2"):
+        Outer("a").changed(share=2)
+    with pytest.raises(ValueError, match="inner must be a mapping of size, found 3"):
+        Outer("a", inner=3)
