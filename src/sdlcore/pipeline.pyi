@@ -64,6 +64,7 @@ from .run import RunConfig as RunConfig
 from .run import TrainingConfig as TrainingConfig
 from .run import check_division as check_division
 from .run import is_centred as is_centred
+from .setting_errors import expectation as expectation
 from .settings import AsGiven as AsGiven
 from .settings import Batch as Batch
 from .settings import Json as Json
@@ -75,7 +76,6 @@ from .settings import Text as Text
 from .settings import Total as Total
 from .settings import Unique as Unique
 from .settings import Weight as Weight
-from .settings import expectation as expectation
 from .solvers.settings import MIN_COSINE as MIN_COSINE
 from .solvers.settings import SolverConfig as SolverConfig
 from .sources.bench.feature_matrix import feature_matrix as feature_matrix

@@ -7,14 +7,13 @@ configurations, their JSON schema and the reference pages all read the field (do
 import ast
 import inspect
 import math
-import re
 import textwrap
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from itertools import pairwise
-from numbers import Integral, Real
-from typing import Annotated, Any, ClassVar, Literal, Self, TypeAlias, get_args
+from numbers import Real
+from typing import Annotated, Any, ClassVar, Literal, Self, TypeAlias
 
 from annotated_types import Ge, Gt, Le, MinLen
 from pydantic import (
@@ -31,9 +30,9 @@ from pydantic import (
 )
 from pydantic.fields import FieldInfo
 from pydantic.json_schema import JsonSchemaValue
-from pydantic_core import ErrorDetails, PydanticCustomError, PydanticKnownError, core_schema
+from pydantic_core import PydanticCustomError, PydanticKnownError, core_schema
 
-from sdlcore.elsewhere import did_you_mean, hints
+from sdlcore.setting_errors import misfit, plain, refusal
 
 Json: TypeAlias = "bool | int | float | str | Sequence[Json] | Mapping[str, Json] | None"
 """A value that JSON can represent."""
@@ -201,7 +200,7 @@ class Settings(BaseModel):
     @classmethod
     def _of_python(cls, given: Any) -> Any:
         """Turn NumPy's numbers into Python's."""
-        return {name: _plain(value) for name, value in given.items()} if isinstance(given, dict) else given
+        return {name: plain(value) for name, value in given.items()} if isinstance(given, dict) else given
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -287,111 +286,14 @@ def checked(name: str, annotation: Any, value: Any) -> Any:
     ValueError
         Naming the argument, if its type does not allow the value.
     """
-    value = _plain(value)
+    value = plain(value)
     try:
         return _adapter(annotation).validate_python(value)
     except ValidationError as error:
-        raise _misfit(name, value, error.errors(include_url=False)[0]) from None
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, list | tuple) and value and not hasattr(value, "_fields"):
-        return type(value)(map(_plain, value))
-    if isinstance(value, bool | int | float) and type(value) in (bool, int, float):
-        return value
-    if isinstance(value, Real):
-        return int(value) if isinstance(value, Integral) else float(value)
-    return value
+        raise misfit(name, value, error.errors(include_url=False)[0]) from None
 
 
 def _as_json(value: Any) -> Any:
     if isinstance(value, Settings):
         return value.to_dict()
     return list(value) if isinstance(value, tuple) else value
-
-
-# Errors
-
-_EXPECTED = {
-    "greater_than": "above {gt}",
-    "less_than": "below {lt}",
-    "greater_than_equal": "at least {ge}",
-    "less_than_equal": "at most {le}",
-    "bool_type": "true or false",
-    "int_type": "a whole number",
-    "float_type": "a number",
-    "string_type": "text",
-    "tuple_type": "a list",
-    "list_type": "a list",
-    "dict_type": "a mapping",
-    "finite_number": "a finite number",
-    "string_too_short": "at least {min_length} characters long",
-    "too_short": "a list of at least {min_length}",
-    "too_long": "a list of at most {max_length}",
-}
-"""What pydantic expected, by the type of its error."""
-
-
-def choices(error: ErrorDetails) -> Sequence[str]:
-    """Return the texts that were expected instead, where they can be listed."""
-    context = error.get("ctx", {})
-    if error["type"] != "literal_error":
-        return list(context.get("known", ()))
-    return re.findall(r"'([^']*)'", context["expected"])
-
-
-def refusal(cls: type[Settings], given: Mapping[str, Any], errors: Sequence[ErrorDetails]) -> Exception:
-    """Return the error of a user's settings as one sentence with key, value and expectation.
-
-    Unknown and missing keys come first, then the first value that does not fit.
-    """
-    unknown = sorted(str(one["loc"][0]) for one in errors if one["type"] == "extra_forbidden" and len(one["loc"]) == 1)
-    if unknown:
-        return unknown_settings(cls.called, unknown, list(cls.model_fields))
-    if missing := sorted(str(one["loc"][0]) for one in errors if one["type"] == "missing" and len(one["loc"]) == 1):
-        return ValueError(f"missing {cls.called}: {', '.join(missing)}")
-    first = errors[0]
-    if first["type"] == "value_error":  # raised by a check of ours, which says it in a sentence
-        raised: Exception = first["ctx"]["error"]
-        return raised
-    name = str(first["loc"][0])
-    inner, value = _settings_in(cls.model_fields[name]), _plain(given.get(name))
-    if inner is not None and isinstance(value, dict):
-        within: Any = [{**one, "loc": one["loc"][1:]} for one in errors if one["loc"][0] == name]
-        return refusal(inner, value, within)
-    if inner is not None:
-        return ValueError(f"{name} must be a mapping of {', '.join(inner.model_fields)}, found {value!r}")
-    return _misfit(name, value, first)
-
-
-def unknown_settings(called: str, unknown: Sequence[str], known: Sequence[str]) -> ValueError:
-    """Return the error that names unknown settings, with those that may have been meant."""
-    expected = f"expected some of {', '.join(known)}{hints(unknown, known)}"
-    return ValueError(f"unknown {called}: {', '.join(unknown)}; {expected}")
-
-
-def expectation(error: ErrorDetails) -> str:
-    """Return what pydantic expected instead of a value, such as "at least 1"."""
-    kind, context = error["type"], error.get("ctx", {})
-    if kind == "literal_error":
-        return f"one of {', '.join(choices(error))}"
-    bounds = {key: int(one) if isinstance(one, float) and one.is_integer() else one for key, one in context.items()}
-    return str(context["expected"]) if "expected" in context else _EXPECTED.get(kind, error["msg"]).format(**bounds)
-
-
-def _misfit(name: str, value: Any, error: ErrorDetails) -> ValueError:
-    listed = choices(error)
-    meant = did_you_mean(value, listed) if isinstance(value, str) and listed else ""
-    return ValueError(f"{name} must be {expectation(error)}, found {value!r}{meant}")
-
-
-def _settings_in(field: FieldInfo) -> type[Settings] | None:
-    """Return the class of a setting that holds settings itself."""
-    return next(_settings_of(field.annotation), None)
-
-
-def _settings_of(annotation: Any) -> Iterator[type[Settings]]:
-    if isinstance(annotation, type) and issubclass(annotation, Settings):
-        yield annotation
-    for part in get_args(annotation):
-        yield from _settings_of(part)

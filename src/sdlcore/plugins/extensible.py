@@ -7,7 +7,8 @@ from pydantic import ConfigDict
 
 from sdlcore.plugins.plugin_settings import own_settings
 from sdlcore.plugins.registry import Kind, registered
-from sdlcore.settings import Json, Settings, unknown_settings, used
+from sdlcore.setting_errors import unknown_settings
+from sdlcore.settings import Json, Settings, used
 
 
 class Extensible(Settings):

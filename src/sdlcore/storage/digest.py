@@ -17,6 +17,7 @@ from typing import Any
 
 DECLARATIONS = (
     "sdlcore/elsewhere.py",
+    "sdlcore/setting_errors.py",
     "sdlcore/settings.py",
     "sdlcore/run.py",
     "sdlcore/solvers/settings.py",
