@@ -447,9 +447,9 @@ def test_help_explains_each_option(command, capsys):
     assert all(line.strip("│ ") for line in said.splitlines() if line.startswith("│ --"))
 
 
-def options_in_help(capsys, *asked: str) -> set[str]:
+def options_in_help(capsys, *asked: str, command: str = "fit") -> set[str]:
     with pytest.raises(SystemExit) as end:
-        main(["fit", "--help", *asked])
+        main([command, "--help", *asked])
     assert not end.value.code
     said = re.sub(r"\x1b\[[0-9;]*m", "", capsys.readouterr().out)
     return set(re.findall(r"(?m)^[│ ]*--([\w-]+)", said))
@@ -461,6 +461,7 @@ def test_help_shows_what_matters_most_and_of_a_method_its_own(capsys):
     assert {name.replace("_", "-") for name in RunConfig().to_dict()} <= every
     assert options_in_help(capsys, "jumprelu") - main_ones >= {"bandwidth", "init-threshold", "target-l0"}
     assert "bandwidth" not in options_in_help(capsys, "topk")
+    assert options_in_help(capsys, command="solve") == options_in_help(capsys, "all", command="solve") > {"n-atoms"}
     with pytest.raises(SystemExit) as end:
         main(["fit", "--help", "tpk"])
     assert end.value.code

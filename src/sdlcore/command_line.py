@@ -220,7 +220,8 @@ def _showing(
     signature = inspect.signature(function)
     main = set(methods.get("", ()))
     settings = {name: one for name, one in signature.parameters.items() if _is_extensible(one.annotation)}
-    if asked == "all" or not any(main & set(one.annotation.model_fields) for one in settings.values()):
+    every = {setting for one in settings.values() for setting in one.annotation.model_fields}
+    if asked == "all" or not main or not main <= every | set(signature.parameters):
         return function, ""
     of_plugins = own_settings(*(one.annotation.extended_by for one in settings.values()))
     known = {name: set(its) for name, its in methods.items() if name}
