@@ -219,11 +219,12 @@ def _showing(
     """
     signature = inspect.signature(function)
     main = set(methods.get("", ()))
-    settings = {name: one for name, one in signature.parameters.items() if _is_extensible(one.annotation)}
-    every = {setting for one in settings.values() for setting in one.annotation.model_fields}
-    if asked == "all" or not main or not main <= every | set(signature.parameters):
+    settings = {name: one for name, one in signature.parameters.items() if _is_settings(one.annotation)}
+    every = {name for one in settings.values() for name in one.annotation.model_fields}
+    if asked == "all" or not main or not main <= every:
         return function, ""
-    of_plugins = own_settings(*(one.annotation.extended_by for one in settings.values()))
+    kinds = [one.annotation for one in settings.values()]
+    of_plugins = own_settings(*(kind.extended_by for kind in kinds if _is_extensible(kind)))
     known = {name: set(its) for name, its in methods.items() if name}
     for setting, plugins in of_plugins.items():
         for plugin in plugins:
@@ -235,7 +236,7 @@ def _showing(
     shown = main | known.get(asked, set())
     parameters = dict(signature.parameters)
     for name, one in parameters.items():
-        if isinstance(one.annotation, type) and issubclass(one.annotation, Settings):
+        if name in settings:
             hiding = _hiding(one.annotation, shown)
             parameters[name] = one.replace(annotation=hiding, default=hiding(**dict(one.default)))
         elif name in of_plugins and name not in shown:
@@ -272,6 +273,10 @@ def _said_of(setting: str, its: Extension) -> str:
 def _default_of(setting: str, its: Extension) -> str:
     field = its.settings.model_fields[setting]
     return f"none, {its.kind} {its.name} needs it" if field.is_required() else str(field.default)
+
+
+def _is_settings(annotation: Any) -> bool:
+    return isinstance(annotation, type) and issubclass(annotation, Settings)
 
 
 def _is_extensible(annotation: Any) -> bool:
@@ -352,8 +357,7 @@ def _options_of(function: Callable[..., None]) -> set[str]:
     """Return the Python names of a function's options."""
     found = set()
     for name, one in inspect.signature(function).parameters.items():
-        is_settings = isinstance(one.annotation, type) and issubclass(one.annotation, Settings)
-        found |= set(one.annotation.model_fields) if is_settings else {name}
+        found |= set(one.annotation.model_fields) if _is_settings(one.annotation) else {name}
     return found
 
 
