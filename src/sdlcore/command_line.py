@@ -127,7 +127,8 @@ def commands(
         shown, text = extended, inspect.getdoc(functions[first])
         if asked is not None:
             shown, hint = _showing(extended, asked, methods or {}, name)
-            text = f"{text}\n\n{hint}".strip()
+            described, args, options = (text or "").partition("\n\nArgs:")
+            text = f"{described}\n\n{hint}".rstrip() + args + options
         made[first] = _later(shown, text)
     with _reader_gone(), _errors_in_a_line(name, elsewhere, known):
         call = tyro.extras.subcommand_cli_from_dict(
