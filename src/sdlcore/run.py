@@ -226,8 +226,9 @@ class LossConfig(Extensible):
             raise ValueError("target_l0 needs l1, l0 or a plugin's penalty (rises=True), whose weight it adjusts")
         if self.lambda_anchor and self.anchor_cosine:
             raise ValueError("anchor_cosine chooses lambda_anchor; set one of them")
+        without = {} if self.anchors else used(self)
         for name in ("anchor_form", "anchor_until", "anchor_fall"):
-            if name in used(self) and not self.anchors:
+            if name in without:
                 raise ValueError(f"{name} needs lambda_anchor or anchor_cosine")
 
 

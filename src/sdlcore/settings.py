@@ -242,18 +242,20 @@ class Settings(BaseModel):
 
 def used(settings: Settings) -> dict[str, Json]:
     """Return the settings that have an effect (`UsedBy`), by name. They identify a run."""
-    return {name: value for name, value in settings.to_dict().items() if _is_used(settings, name)}
+    found = settings.to_dict()
+    for name, mark in _conditions(type(settings)).items():
+        other = getattr(settings, mark.setting)
+        if not (other in mark.values if mark.values else other):
+            del found[name]
+    return found
 
 
-def _is_used(settings: Settings, name: str) -> bool:
-    field = type(settings).model_fields.get(name)
-    if field is None:  # a plugin's
-        return True
-    mark = marked(field, UsedBy) or (UsedBy(name) if marked(field, WeightOf) else None)
-    if mark is None:
-        return True
-    other = getattr(settings, mark.setting)
-    return other in mark.values if mark.values else bool(other)
+@cache
+def _conditions(cls: type[Settings]) -> dict[str, UsedBy]:
+    """Return the settings of a class that have an effect only sometimes. A plan asks this thousands of times."""
+    marks = {name: marked(field, UsedBy) for name, field in cls.model_fields.items()}
+    terms = {name: UsedBy(name) for name, field in cls.model_fields.items() if marked(field, WeightOf)}
+    return terms | {name: mark for name, mark in marks.items() if mark is not None}
 
 
 @cache
