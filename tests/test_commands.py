@@ -464,7 +464,7 @@ def test_help_shows_what_matters_most_and_of_a_method_its_own(capsys):
     assert options_in_help(capsys, command="solve") == options_in_help(capsys, "all", command="solve") > {"n-atoms"}
     with pytest.raises(SystemExit):
         main(["fit", "--help"])
-    assert "--help METHOD shows those of relu, jumprelu," in " ".join(capsys.readouterr().out.split())
+    assert "--help METHOD also shows the settings of relu, jumprelu," in " ".join(capsys.readouterr().out.split())
     with pytest.raises(SystemExit) as end:
         main(["fit", "--help", "tpk"])
     assert end.value.code

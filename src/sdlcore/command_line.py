@@ -48,7 +48,7 @@ def cli(main: Callable[..., None], log: str = "%(asctime)s %(message)s", argv: l
     main
         Takes arguments with types that tyro reads. The fields of a dataclass among them are options themselves.
     log
-        Format of what is logged.
+        Format of log messages.
     argv
         Arguments; None for the process's own.
 
@@ -88,21 +88,21 @@ def commands(
 ) -> None:
     """Call one of several functions, whose name comes first, with the arguments that follow.
 
-    ``--help`` shows the settings that matter most, ``--help METHOD`` those of a method too, ``--help all`` every one.
+    ``--help`` shows the settings that matter most, ``--help METHOD`` also the settings of a method, ``--help all`` all.
 
     Parameters
     ----------
     name, description
         Of the program, for its help.
     functions
-        By name. Arguments are as of `cli`, but that settings are options, one each, those of plugins too, and help
-        comes from each function.
+        Functions by name. As in `cli`, parameters are options; so is each setting, also of plugins. Help comes from
+        the docstrings of the functions.
     argv
         Arguments; None for the process's own.
     elsewhere
         Option -> the function that has it, for whoever gives it to another one.
     methods
-        Name -> its settings; the empty name has those that matter most. Plugins add theirs.
+        Method -> its settings. The empty name stands for the settings that matter most. Plugins add methods.
 
     Raises
     ------
@@ -171,7 +171,7 @@ def _with_plugins(function: Callable[..., None]) -> Callable[..., None]:
     parameters = dict(signature.parameters)
     extended = {name: one.annotation for name, one in parameters.items() if _is_extensible(one.annotation)}
     found = own_settings(*(kind.extended_by for kind in extended.values()))
-    # one that is called as another parameter is has to be given in a configuration
+    # a setting with the name of another parameter can only be given in a configuration
     theirs = {setting: its for setting, its in found.items() if setting not in parameters}
     if not theirs:
         return function
@@ -248,8 +248,8 @@ def _showing(
 
     call.__signature__ = inspect.Signature(list(parameters.values()))  # type: ignore[attr-defined]
     call.__annotations__ = {name: one.annotation for name, one in parameters.items()}
-    hint = f"These are the settings that matter most{f', and those of {asked}' if asked else ''}. "
-    return call, f"{hint}--help METHOD shows those of {', '.join(known)}; --help all shows every setting."
+    hint = f"These are the settings that matter most{f', and the settings of {asked}' if asked else ''}. "
+    return call, f"{hint}--help METHOD also shows the settings of {', '.join(known)}; --help all shows every setting."
 
 
 def _hiding(cls: type[Settings], shown: Collection[str]) -> type[Settings]:
@@ -266,7 +266,7 @@ def _hidden(annotation: Any) -> Any:
 
 
 def _said_of(setting: str, its: Extension) -> str:
-    """Return what a plugin says of a setting, and whose it is."""
+    """Return the description of a plugin's setting, with the plugin's name."""
     said, of = its.text_of(setting), f"of {its.kind} {its.name}"
     return f"{said} ({of})" if said else of
 
@@ -285,7 +285,7 @@ def _is_extensible(annotation: Any) -> bool:
 
 
 def _later(function: Callable[..., None], text: str | None) -> Callable[..., partial[None]]:
-    """Return what takes the arguments of a function, whose own errors are none of the command line's."""
+    """Return a function that collects the arguments of another one, so that tyro does not catch errors of its call."""
 
     def given(**arguments: Any) -> partial[None]:
         return partial(function, **arguments)
@@ -313,7 +313,7 @@ def _reader_gone() -> Iterator[None]:
 def _errors_in_a_line(
     program: str, elsewhere: Mapping[str, str] | None = None, known: Collection[str] = ()
 ) -> Iterator[None]:
-    """Say what tyro says of wrong arguments in one line."""
+    """Print tyro's error about wrong arguments in one line."""
     said = io.StringIO()
     try:
         with contextlib.redirect_stderr(said):
@@ -325,7 +325,7 @@ def _errors_in_a_line(
 
 
 def _one_line(box: str, elsewhere: Mapping[str, str], known: Collection[str]) -> str:
-    """Return the part of a box that tyro draws which says what is wrong, below its title, on one line."""
+    """Return the error message in a box that tyro draws, without the title, on one line."""
     below = re.sub("[╭╮╰╯│]", " ", box).partition("\n")[2]
     parts = [" ".join(part.split()) for part in re.split(r"(?m)^\s*[─-]{8,}\s*$", below)]
     line = next(filter(None, parts), "")
@@ -363,7 +363,7 @@ def _options_of(function: Callable[..., None]) -> set[str]:
 
 
 _UNREAD = re.compile(r"Error parsing (--[\w-]+): (.*?)(literal for int\(\) with base 10|string to float): ('.*?')")
-"""What tyro says of a text that is no number."""
+"""Matches tyro's error for a text that is not a number."""
 RULES = ConstructorRegistry()
 
 

@@ -37,7 +37,7 @@ Activation = Literal["relu", "jumprelu", "topk", "batchtopk", "gated"]
 AnyActivation = Annotated[str, Name("activation", get_args(Activation))]
 """One of these, or of a plugin."""
 SELECTING: tuple[Activation, ...] = ("topk", "batchtopk")
-"""Those of ours that keep a given number of latents, and so need k."""
+"""Built-in activations that keep a given number of latents, and so need k."""
 AnchorForm = Literal["frobenius", "matched", "cosine"]
 """The distance between rows and their anchors that the loss measures (`sdlcore.losses.anchor`)."""
 FIT = (
@@ -143,7 +143,7 @@ class ModelConfig(Extensible):
 
 
 class LossConfig(Extensible):
-    """Which terms stand beside the reconstruction, and their weights."""
+    """Loss terms beside the reconstruction, and their weights."""
 
     extended_by: ClassVar[Kind] = "loss term"
 
@@ -207,7 +207,7 @@ class LossConfig(Extensible):
 
     @property
     def own_terms(self) -> tuple[str, ...]:
-        """Those of plugins: each is asked for by its weight, which has its name."""
+        """Loss terms of plugins. A weight with the name of a term adds the term."""
         return tuple(name for name in (extensions("loss term") if self.own else {}) if self.own.get(name))
 
     @property
@@ -344,7 +344,7 @@ class RunConfig(Settings):
 
     @classmethod
     def from_dict(cls, settings: Mapping[str, Json]) -> Self:
-        """Build from flat settings; what is left out takes its default.
+        """Build from flat settings. Missing settings take their defaults.
 
         Raises
         ------
@@ -352,7 +352,7 @@ class RunConfig(Settings):
             For an unknown key or settings that do not go together.
         """
         model, loss, training = (set(part.model_fields) for part in (ModelConfig, LossConfig, TrainingConfig))
-        if settings.keys() - model - loss - training:  # most runs have none of these, and need not import plugins
+        if settings.keys() - model - loss - training:  # most runs use no plugins, and need not import any
             model |= own_settings("activation").keys()
             loss |= own_settings("loss term").keys()
         known = model | loss | training
@@ -369,7 +369,7 @@ class RunConfig(Settings):
         return flat(self.model.to_dict(), self.loss.to_dict(), self.training.to_dict())
 
     def used(self) -> dict[str, Json]:
-        """Return the flat settings without those of parts that the run does not have, e.g. of other activations."""
+        """Return the flat settings that have an effect, without e.g. the settings of other activations."""
         return flat(self.model.used(), self.loss.used(), used(self.training))
 
     @property

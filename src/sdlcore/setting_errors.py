@@ -1,4 +1,4 @@
-"""Turn pydantic's errors about settings into one sentence: the key, what was expected, and what was found."""
+"""Turn pydantic's errors about settings into one sentence with key, expectation and value."""
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -50,7 +50,7 @@ def refusal(cls: type[BaseModel], given: Mapping[str, Any], errors: Sequence[Err
     if missing := sorted(str(one["loc"][0]) for one in errors if one["type"] == "missing" and len(one["loc"]) == 1):
         return ValueError(f"missing {_called(cls)}: {', '.join(missing)}")
     first = errors[0]
-    if first["type"] == "value_error":  # raised by a check of ours, which says it in a sentence
+    if first["type"] == "value_error":  # raised by `check_together`, already one sentence
         raised: Exception = first["ctx"]["error"]
         return raised
     name = str(first["loc"][0])
@@ -64,7 +64,7 @@ def refusal(cls: type[BaseModel], given: Mapping[str, Any], errors: Sequence[Err
 
 
 def unknown_settings(called: str, unknown: Sequence[str], known: Sequence[str]) -> ValueError:
-    """Return the error that names unknown settings, with those that may have been meant."""
+    """Return the error that names unknown settings, with suggestions."""
     expected = f"expected some of {', '.join(known)}{hints(unknown, known)}"
     return ValueError(f"unknown {called}: {', '.join(unknown)}; {expected}")
 

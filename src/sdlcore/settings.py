@@ -1,7 +1,7 @@
-"""The base of all settings, as pydantic models, and the types that several of them share.
+"""The base class of all settings, a pydantic model, and the types that several settings share.
 
-A setting has one type, range, default and description: those of its field. The Python API, command lines,
-configurations, their JSON schema and the reference pages all read the field (docs/architecture.md).
+The field of a setting defines its type, range, default and description. The Python API, command lines, configurations,
+their JSON schema and the reference pages all read the field (docs/architecture.md).
 """
 
 import ast
@@ -40,7 +40,7 @@ FLOAT32_MAX = (2 - 2**-23) * 2.0**127
 
 
 def _as_given(value: Any, check: Callable[[Any], Any]) -> Any:
-    """Check a number as pydantic does, and that float32, in which all arithmetic happens, can represent it."""
+    """Check a number as pydantic does, and check that float32 can represent it: all arithmetic uses float32."""
     if isinstance(value, bool) or not isinstance(value, Real):  # pydantic takes whatever has __float__
         raise PydanticKnownError("float_type")
     try:
@@ -66,7 +66,7 @@ AsList = PlainSerializer(list)
 
 
 class UniqueItems:
-    """The annotation of a list that has no item twice; ``expected`` says in errors what it should be."""
+    """The annotation of a list without duplicates. Errors show ``expected``."""
 
     def __init__(self, expected: str = "a list of different values") -> None:
         self.expected = expected
@@ -90,7 +90,7 @@ Precision = Literal["float32", "bfloat16"]
 StoredPrecision = Literal["float16", "bfloat16", "float32"]
 """Precisions that activations are stored in."""
 Split = Literal["samples", "latents"]
-"""What the processes of a training divide among them: the samples of a batch, or the latents."""
+"""How processes share a training: each takes some samples of a batch, or some latents."""
 Latents = Annotated[int, Ge(1), Le(10**8)]
 """A number of latents, or of atoms."""
 Sizes = Annotated[tuple[Latents, ...], FromList, AsList, Unique]
@@ -111,10 +111,10 @@ Seed = Annotated[int, Ge(0), Le(2**63 - 1)]
 
 
 class UsedBy:
-    """Marks a setting that has an effect only if another setting has one of some values.
+    """Marks a setting that takes effect only if another setting has one of the given values.
 
-    Without values, the other one must be given, and neither zero, None nor empty. Runs without this part leave the
-    setting out of what identifies them, so a new part's settings change no run that lacks the part.
+    Without values, the other setting must not be zero, None or empty. The identity of a run leaves out settings without
+    effect, so the settings of a new activation or loss term change no run that does not use it.
     """
 
     def __init__(self, setting: str, *values: Any) -> None:
@@ -123,13 +123,13 @@ class UsedBy:
 
 @dataclass(frozen=True)
 class WeightOf:
-    """Marks a setting that asks for a loss term when it is given: the term's weight, or another setting of it."""
+    """Marks a setting that adds a loss term to the run when it is given, such as the weight of the term."""
 
     term: str
 
 
 def marked(field: FieldInfo, kind: type[Any]) -> Any:
-    """Return the mark of a kind, such as `UsedBy`, on a setting; None if it has none."""
+    """Return the mark of a setting, such as its `UsedBy`, or None."""
     return next((mark for mark in field.metadata if isinstance(mark, kind)), None)
 
 
@@ -167,8 +167,8 @@ def _describe(schema: JsonSchemaValue, cls: Any) -> None:
 class Settings(BaseModel):
     """Settings that belong together, given by name or in the order of the fields.
 
-    The text below a field is its description: in the reference, in the JSON schema and in errors. Of values that do
-    not fit, `ValueError` says the first in one sentence.
+    The text below a field is its description in the reference, in the JSON schema and in errors. A value that does not
+    fit raises `ValueError` with one sentence.
     """
 
     model_config = ConfigDict(
@@ -193,7 +193,7 @@ class Settings(BaseModel):
         except ValidationError as error:
             raise refusal(type(self), given, error.errors(include_url=False)) from None
 
-    # pydantic then validates settings within settings by itself, so that an error has its whole path
+    # pydantic then validates nested settings itself, and errors contain the whole path
     __init__.__pydantic_base_init__ = True  # type: ignore[attr-defined]
 
     @model_validator(mode="before")
@@ -212,7 +212,7 @@ class Settings(BaseModel):
 
     @classmethod
     def from_dict(cls, settings: Mapping[str, Any]) -> Self:
-        """Build from settings by name, as JSON has them. What is left out takes its default.
+        """Build from a mapping of names to values, as JSON contains them. Missing settings take their defaults.
 
         Raises
         ------
@@ -222,7 +222,7 @@ class Settings(BaseModel):
         return cls(**settings)
 
     def to_dict(self) -> dict[str, Json]:
-        """Return all settings by name, with defaults, as JSON has them and `from_dict` takes them."""
+        """Return all settings by name, defaults included, as `from_dict` and JSON take them."""
         return {name: _as_json(value) for name, value in self}
 
     def changed(self, **settings: Any) -> Self:
@@ -252,7 +252,7 @@ def used(settings: Settings) -> dict[str, Json]:
 
 @cache
 def _conditions(cls: type[Settings]) -> dict[str, UsedBy]:
-    """Return the settings of a class that have an effect only sometimes. A plan asks this thousands of times."""
+    """Return the conditional settings of a class. Cached, since a plan calls it thousands of times."""
     marks = {name: marked(field, UsedBy) for name, field in cls.model_fields.items()}
     terms = {name: UsedBy(name) for name, field in cls.model_fields.items() if marked(field, WeightOf)}
     return terms | {name: mark for name, mark in marks.items() if mark is not None}

@@ -84,32 +84,32 @@ def fit(
     Parameters
     ----------
     x
-        N x n_p activations: an array, a tensor, a path of an .npy file, or an activation store (then with its target,
-        if ``pair`` asks for it). It is shuffled batch by batch, and never copied as a whole. An .npy file that is
-        written to meanwhile is refused.
+        N x n_p activations: an array, a tensor, a path of an .npy file, or an activation store, which
+        also contains the target of a transcoder. Training shuffles it batch by batch, and never copies it as a whole. A
+        file that changes during training raises an error.
 
-        Or batches, B x n_p arrays or tensors or pairs (x, target): a torch DataLoader, another iterable that begins
-        anew with each ``iter()``, a generator function, or a function of the step. Training reads them in their order
-        and begins again at the first when they end. ``steps`` counts them, and ``batch_size`` is
-        refused. ``normalise``, ``whiten`` and ``initialisation="samples"`` use the first 65,536 samples. An iterator
-        or a generator object is read once: where it ends, the training ends.
+        Or batches, B x n_p arrays or tensors or pairs (x, target): a torch DataLoader, another iterable that restarts
+        with each ``iter()``, a generator function, or a function of the step. Training reads the batches in their order
+        and restarts after the last one. ``steps`` counts batches, and ``batch_size`` is not allowed. ``normalise``,
+        ``whiten`` and ``initialisation="samples"`` use the first 65,536 samples. An iterator or a generator object is
+        read once; training stops at its end.
     target
         N x n_r activations that a transcoder writes.
     seed
-        Of everything that is drawn. The same call gives the same bits.
+        Seed of all randomness. The same call gives the same bits.
     anchors
-        Directions that the first latents are tied to, by ``lambda_anchor`` (0.1 where it is left out) or
-        ``anchor_cosine``. `Bench.anchors`, `References.choose` and `discover` give them; so does an array of unit rows,
-        k x n_p, or a pair of arrays.
+        Directions that the first latents are tied to, with weight ``lambda_anchor`` (0.1 by default) or a weight chosen
+        by ``anchor_cosine``. `Bench.anchors`, `References.choose` and `discover` give them; so does an array of unit
+        rows, k x n_p, or a pair of arrays.
     start
-        A dictionary whose latents the first latents start from, or where `load` finds it: their rows and encoder
-        biases, no thresholds, no b_dec and no linear path.
+        A dictionary, or its path. The first latents start from its rows and encoder biases; thresholds, b_dec and the
+        linear path are not copied.
     watch
-        A bench, or references, as of `evaluate`; the history then tells how many of these directions are recovered.
+        A bench or references, as in `evaluate`. The history then counts the recovered directions.
     device
         auto, cpu or cuda; ``CUDA_VISIBLE_DEVICES`` selects the GPU.
     progress
-        Show a bar.
+        Show a progress bar.
     out
         A folder for the dictionary, as `Dictionary.save` writes it. Ctrl-C leaves a checkpoint of the last step there,
         and the same call resumes it. A finished run is opened if settings, seed and data agree; other versions of
@@ -121,16 +121,15 @@ def fit(
         ``lr_decay`` scale its learning rate. ``lr`` and ``weight_decay`` are refused.
     schedule
         Makes a schedule from the optimiser, instead of ``lr_warmup`` and ``lr_decay``: ``lambda optimizer:
-        torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, 2000)``. It goes on with every step. It may drive Adam,
-        too.
+        torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, 2000)``. It advances with every step, and also works
+        with Adam.
     callbacks
-        Functions that receive each row of the history, a dictionary, as soon as it is known: every ``log_every``
-        steps. One that returns True stops the training; the run is then finished. After an interruption they first
-        receive the rows so far.
+        Functions that receive each row of the history as a dictionary, every ``log_every`` steps. A function that
+        returns True stops the training, and the run is finished. After an interruption, they first receive the rows
+        so far.
     **settings
-        Any setting of a method or protocol in the configuration, with the same default: ``activation``, ``n_q``,
-        ``k``, ``steps``, ``lr``, ``batch_size`` (N at most), ... (`sdlcore.run`), or those of a ``solver``
-        (`sdlcore.solvers.settings`). ``help(sdl.fit)`` lists them.
+        Settings of a training (listed below; `sdlcore.run`), or of a ``solver`` (`sdlcore.solvers.settings`). They are
+        the keys of methods and protocols in a configuration, with the same defaults.
 
     Raises
     ------
@@ -166,7 +165,7 @@ class Fit:
     device: torch.device
     own: OwnParts = OwnParts()  # noqa: RUF009, a tuple
     name: str = ""
-    """What it is called among several."""
+    """Its name among several runs."""
 
     @classmethod
     def of(
@@ -200,7 +199,7 @@ class Fit:
         return self.config.max_steps if isinstance(self.config, SolverConfig) else self.config.training.steps
 
     def facts(self, source: Source) -> dict[str, Any]:
-        """Return what makes the dictionary; ValueError if what is given does not fit together (`check_inputs`)."""
+        """Return the facts that determine the dictionary; ValueError if inputs do not fit together (`check_inputs`)."""
         start = None if self.start is None else self.start.coder
         check_inputs(source, self.config, self.anchors, start, self.watch)
         facts = made_by(self.config, self.seed, self.device)
@@ -222,7 +221,7 @@ class Fit:
         return facts
 
     def sinks(self, progress: bool) -> list[Sink]:
-        """Return where rows of the history go: to a bar, if one is to be shown."""
+        """Return the sinks of history rows: a progress bar, or none."""
         return [partial(bar, self.steps)] if progress else []
 
     def find(
@@ -316,7 +315,7 @@ class Fit:
 
 
 def config_of(settings: Mapping[str, Any]) -> RunConfig | SolverConfig:
-    """Return the settings of a training, or of a solver where one is named; ValueError if they are none."""
+    """Return the settings of a training, or of a solver if one is named; ValueError if they do not fit."""
     return SolverConfig.from_dict(settings) if "solver" in settings else RunConfig.from_dict(settings)
 
 
@@ -325,7 +324,7 @@ def made_by(
 ) -> dict[str, Any]:
     """Return the facts about a dictionary that do not depend on its data.
 
-    ``packages`` are those that compute the data, if the same call does that.
+    ``packages`` compute the data, if the same call does that.
     """
     # solvers compute on the CPU, whatever the machine has
     where = "cpu" if isinstance(config, SolverConfig) else device.type

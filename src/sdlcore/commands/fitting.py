@@ -97,7 +97,7 @@ def fit(
     means = _means_of(labels, anchors, first, second, is_centred(settings))
     given = _anchors_of(anchors, n_anchors, means, first, second, seed)
     if given is not None and not loss.anchors:
-        del settings["lambda_anchor"]  # the default of what is anchored, not zero
+        del settings["lambda_anchor"]  # so that anchored runs take the default weight, not zero
     found = fit_dictionary(
         first,
         second,
@@ -196,7 +196,7 @@ def fit_many(
     """
     settings: dict[str, Any] = flat(model.to_dict(), loss.to_dict(), training.to_dict())
     if not loss.anchors:
-        del settings["lambda_anchor"]  # the default of what is anchored, not zero
+        del settings["lambda_anchor"]  # so that anchored runs take the default weight, not zero
     first, second, settings["pair"] = sites(x, target, model.pair)
     own = load_yaml(runs)
     if not isinstance(own, dict) or not all(isinstance(one, dict) for one in own.values()):
@@ -238,8 +238,8 @@ def fit_layers(
 ) -> None:
     """Train a dictionary for each layer of a language model: transcoders of MLPs, or autoencoders of the stream.
 
-    Writes a run's folder for each layer: layer_1, layer_2 and so on. The same command resumes what was cut off, and
-    opens finished layers.
+    Writes a run's folder for each layer: layer_1, layer_2 and so on. The same command resumes
+    interrupted layers, and opens finished ones.
 
     Args:
         model: a folder with a transformers model, or its name at the hub

@@ -1,4 +1,4 @@
-"""Score dictionaries, and look at what their latents stand for."""
+"""Score dictionaries, and show the contexts of their latents."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -46,7 +46,7 @@ def evaluate(
         labels: class numbers or names of these samples, as an .npy file. The run's own means of classes are judged by,
             or those of these samples where it has none
         references: directions to judge by, instead of these: means of classes (.safetensors), or unit rows (.npy)
-        anchors: those of the training, where the run's folder does not hold them (.safetensors, or unit rows as .npy)
+        anchors: anchors of the training, if the run's folder does not contain them (.safetensors, or unit rows as .npy)
         nulls: score dictionaries of the same size beside it that nothing was learned for
         seed: of everything random
         out: JSON file to write all metrics to, of several by their paths
@@ -84,7 +84,7 @@ def evaluate(
 def _judges(
     dictionary: Dictionary, own: Path, references: Path | None, x: Any, target: Path | None, labels: Any
 ) -> Any:
-    """Return what to judge by: given references, a dictionary's own means of classes, those of the samples, or none."""
+    """Return the references: given ones, a dictionary's own class means, class means of the samples, or None."""
     if references is not None:
         return references if references.suffix == ".npy" else load_references(references)
     with activations(x, target, labels) as samples:

@@ -17,7 +17,7 @@ COMMANDS = {
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Run the command that comes first, with the arguments that follow; those of the process where none are given."""
+    """Run the command that comes first with the arguments that follow; None for the arguments of the process."""
     if (sys.argv[1:] if argv is None else argv) == ["--version"]:
         print(f"sdlcore {sdlcore.__version__}")
         return

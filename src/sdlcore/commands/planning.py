@@ -1,4 +1,4 @@
-"""Plan what a pipeline takes."""
+"""Estimate the jobs, disk, memory and hours of a pipeline."""
 
 import subprocess
 import sys
@@ -15,11 +15,11 @@ def plan(
     product: Annotated[str | None, tyro.conf.Positional] = None,
     configfile: tuple[Path, ...] = (),
 ) -> None:
-    """Say what the pipeline in this folder would take, and what of it is left: jobs, disk, memory and hours.
+    """Estimate the jobs, disk, memory and hours of the pipeline in this folder, and of the part that is left.
 
     Args:
         product: a table or figure, such as table1; everything if left out
-        configfile: configurations, the last of which count most
+        configfile: configurations; later ones override earlier ones
     """
     if product and Path(product).suffix in (".yaml", ".yml"):
         raise ValueError(f"{product} is a configuration; write --configfile {product}")

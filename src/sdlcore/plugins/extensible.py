@@ -1,4 +1,4 @@
-"""Settings that hold, beside the built-in ones, those of the plugins that a run uses."""
+"""Settings that include the settings of a run's plugins."""
 
 from collections.abc import Mapping
 from typing import Any, ClassVar
@@ -34,11 +34,11 @@ class Extensible(Settings):
         return False
 
     def used(self) -> dict[str, Json]:
-        """Return the settings of the parts that the run has."""
+        """Return the settings that have an effect on the run."""
         return self.to_dict() if self.by_plugin else used(self)
 
     def check_together(self) -> None:
-        """Check the settings of the chosen plugins and fill in their defaults; leave out those of other plugins.
+        """Check the settings of the chosen plugins, fill in their defaults, and remove settings of other plugins.
 
         Raises
         ------

@@ -17,8 +17,8 @@ VARIABLE = "SDLCORE_PLUGINS"
 def locate_plugin(plugin: str, folder: Path) -> str:
     """Return the path of a plugin's file from the working directory; for an installed plugin, return its name.
 
-    A module is looked for beside the file that names it, in ``folder``, then in the working directory. What is not
-    there has to be installed.
+    A module is looked for beside the file that names it, in ``folder``, then in the working directory. Any other plugin
+    must be installed.
     """
     if plugin.endswith(".py"):
         places = [folder / plugin, Path(plugin)]

@@ -12,7 +12,7 @@ from sdlcore.plugins.registry import Kind, extensions
 
 @dataclass(frozen=True)
 class Name:
-    """The annotation of a text that is a built-in name, or one that a plugin has registered."""
+    """The annotation of a name: a built-in name, or a name that a plugin has registered."""
 
     kind: Kind
     ours: tuple[str, ...]

@@ -32,13 +32,13 @@ def settings_class(
     more
         Further settings: name -> type and default.
     takes
-        The parameters that a function has to have before its settings; none are checked where this is empty.
+        The parameters that a function must have before its settings; empty for no check.
 
     Raises
     ------
     PluginError
-        If a setting has no type, one that no configuration can hold, or the name of a method, or a function other
-        parameters.
+        If a setting has no type, a type that a configuration cannot contain, or the name of a method; or if a function
+        has other parameters.
     """
     if takes:
         _check_takes(made, called, takes)
@@ -122,7 +122,7 @@ def _check_takes(function: Callable[..., Any], called: str, takes: Sequence[str]
 
 
 def _is_plain(annotation: Any) -> bool:
-    """Tell whether a type is one that a setting may have."""
+    """Tell whether settings may have a type."""
     if get_origin(annotation) is Annotated:
         return _is_plain(annotation.__origin__)
     if get_origin(annotation) is tuple:

@@ -1,4 +1,4 @@
-"""The registry of what plugins add. What we have ourselves is not in it: it is found by its module's name."""
+"""The registry of plugins' activations, loss terms, solvers, metrics and sources. Built-in ones are found by module."""
 
 import re
 import sys
@@ -37,12 +37,12 @@ class Extension:
         return str(self.made.__module__)
 
     def text_of(self, setting: str) -> str:
-        """Return the description of one of its settings, in one line; empty if it has none."""
+        """Return the description of a setting in one line, or an empty text."""
         return documents(self.made).get(setting, "")
 
     @property
     def parts(self) -> tuple[str, ...]:
-        """What a digest takes in for it (`sdlcore.storage.digest`): the plugin's file, and modules that it extends."""
+        """The modules in its digest (`sdlcore.storage.digest`): the plugin's file, and the modules that it extends."""
         classes = self.made.__mro__ if isinstance(self.made, type) else ()
         ours = sorted({base.__module__ for base in classes if base.__module__.startswith("sdlcore.")})
         file = getattr(sys.modules.get(self.module), "__file__", None)
@@ -68,7 +68,7 @@ def check_named(name: Any, decorator: str) -> None:
 
 
 def register(found: Extension, ours: Iterable[str], taken: Iterable[str] = ()) -> None:
-    """Add an extension, or put it in the place of an earlier one of the same module.
+    """Add an extension. It replaces an earlier extension with this name from the same module.
 
     Parameters
     ----------
@@ -82,7 +82,7 @@ def register(found: Extension, ours: Iterable[str], taken: Iterable[str] = ()) -
     Raises
     ------
     PluginError
-        If its name or the name of a setting is taken, or is none that a configuration can hold.
+        If its name or the name of a setting is taken or not allowed in a configuration.
     """
     what = f"{found.module}: {found.kind} {found.name}"
     if not re.fullmatch("[a-z][a-z0-9_]{0,49}", found.name):
@@ -97,9 +97,9 @@ def register(found: Extension, ours: Iterable[str], taken: Iterable[str] = ()) -
 
 
 def extensions(kind: Kind) -> dict[str, Extension]:
-    """Return what plugins have registered of a kind, by name; those of installed packages are imported first.
+    """Return the registered extensions of a kind by name. Plugins of installed packages are imported first.
 
-    Metrics belong to no run's settings: those of a package that is merely installed are left out.
+    No run asks for metrics, so metrics of a package that is merely installed are left out.
     """
     _import_installed()
     named = {name: found for (of, name), found in _REGISTERED.items() if of == kind}
@@ -139,8 +139,7 @@ def said(error: BaseException) -> str:
 
 
 def in_words(value: Any) -> str:
-    """Return what a plugin's code returned, for the error that refuses it: shape and type of an array or a tensor, else
-    the value where it is short."""
+    """Describe a plugin's return value for an error: shape and type of an array or tensor, or a short value itself."""
     kind = type(value).__name__
     if hasattr(value, "shape") and hasattr(value, "dtype"):
         return f"{kind} of shape {tuple(value.shape)} and type {str(value.dtype).removeprefix('torch.')}"

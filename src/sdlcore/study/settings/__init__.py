@@ -1,1 +1,1 @@
-"""What a study is made of: settings, runs, and where files lie."""
+"""Settings, runs and file paths of a study."""

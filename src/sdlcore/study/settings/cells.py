@@ -10,7 +10,7 @@ from sdlcore.study.settings.runs import Layer, Method, RunSettings
 from sdlcore.study.settings.study import Study
 
 NAMES = ("warm_start", "like")
-"""Settings of methods that are none of runs, but say which others they hang on."""
+"""Settings of methods that name other methods, and are not settings of runs."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ def settings_as_given(study: Study, source: str, method: str, protocol: str) -> 
 
 
 def _of_plugins(given: dict[str, Any]) -> dict[str, Any]:
-    """Return the defaults of what the plugins have that a run uses, and the weight of each loss term, zero."""
+    """Return the defaults of the settings of a run's plugins, and zero as the weight of each loss term."""
     return {
         name: found.settings.model_fields[name].default
         for name, declared in own_settings("activation", "loss term", "solver").items()
@@ -78,7 +78,7 @@ def _of_plugins(given: dict[str, Any]) -> dict[str, Any]:
 
 
 def _given(study: Study, source: str, method: str, protocol: str) -> Iterator[tuple[str, Any]]:
-    """Yield the settings that the layers of a run give, those that count last."""
+    """Yield the settings in the layers of a run; later layers override earlier ones."""
     kind, layers = study.methods[method], study.protocols[protocol]
     if not kind.is_given:
         for layer in (layers.run, study.source(source).run):
@@ -125,16 +125,16 @@ def solver_settings(method: Method) -> SolverConfig:
 
 
 def variant_name(name: str, parameter: str, value: float) -> str:
-    """Return what the variant of a source or method with another value of one parameter is called."""
+    """Return the name of a source's or method's variant with another value of one parameter."""
     return f"{name}_{parameter}_{re.sub('[^a-z0-9]+', '_', str(value))}"
 
 
 class Discovering(NamedTuple):
-    """What an anchoring's directions are discovered by."""
+    """The solver that discovers an anchoring's directions."""
 
     solver: SolverConfig
     min_cosine: float
-    """How near what is found in one half of the data must be to what is found in the other."""
+    """Smallest cosine of directions that are found in both halves of the data."""
 
     def to_dict(self) -> dict[str, Json]:
         """Return the settings as JSON can hold them."""
@@ -142,7 +142,7 @@ class Discovering(NamedTuple):
 
 
 def discovery_of(study: Study, anchoring: str) -> Discovering | None:
-    """Return what an anchoring's directions are discovered by, None of given ones."""
+    """Return the solver that discovers an anchoring's directions, or None for given directions."""
     discover = study.anchorings[anchoring].discover
     if discover is None:
         return None

@@ -8,7 +8,7 @@ from sdlcore.study.settings.cells import Cell
 from sdlcore.study.settings.study import Study
 
 TRAINED = ("model.safetensors", "config.json", "history.csv")
-"""What a run leaves in its folder before it is evaluated."""
+"""Files in the folder of a run before its evaluation."""
 METRICS = "metrics.json"
 
 
@@ -50,7 +50,7 @@ class Files:
         return [f"{self.run(cell)}/{name}" for name in (*TRAINED, METRICS)]
 
     def measured(self, cell: Cell) -> list[str]:
-        """Return what says how good a run is, what it took, and its settings."""
+        """Return the metrics, the history and the settings of a run."""
         return [self.metrics(cell), self.history(cell), f"{self.run(cell)}/config.json"]
 
     def anchors(self, source: str, anchoring: str, seed: int) -> str:
@@ -60,7 +60,7 @@ class Files:
     def judging_anchors(self, cell: Cell) -> str | None:
         """Return the anchors that say which features count as given away, None where nothing is judged by them.
 
-        They are the run's own, or those that the runs it is compared with have.
+        They are the run's own anchors, or the anchors of the runs that it is compared with.
         """
         anchoring = self.divided_by.get(cell.source) if cell.anchoring == "none" else cell.anchoring
         if anchoring is None or self.references(cell.source, cell.seed) is None:
@@ -80,7 +80,7 @@ class Files:
     def store(self, source: str, seed: int, part: str) -> str:
         """Return a store, ``train`` or ``test``, drawn anew for each seed where features are known.
 
-        Where the rows for training are streamed, what tells how they are made takes its place.
+        If rows for training are streamed, the recipe of the rows replaces the store.
         """
         found = self.study.source(source)
         folder = f"{source}/seed{seed}" if found.n_features is not None else source
@@ -105,7 +105,7 @@ class Files:
         return f"{self.results}/images/fashion_mnist_{train}_{test}"
 
     def beside_images(self, source: str) -> list[str]:
-        """Return what a source of images leaves beside its stores, and a CLIP that is trained on them."""
+        """Return the files of a source of images beside its stores, such as a CLIP that is trained on them."""
         left = [f"{self.results}/activations/{source}/skipped.csv"]
         if self.study.sources.clip[source].pretrained == TRAINED_HERE:
             left += [f"{self.results}/clip/{source}/{name}" for name in ("model.safetensors", METRICS)]

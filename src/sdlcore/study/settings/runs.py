@@ -1,4 +1,4 @@
-"""Settings of protocols and methods: those that somebody gives, checked one by one against the library's."""
+"""Settings of protocols and methods, each checked by the library's class that declares it."""
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
@@ -62,9 +62,9 @@ def _declared_by(users: tuple[str, ...]) -> dict[str, type[Settings]]:
 
 
 class Layer(Settings):
-    """Some settings of runs. What is left out comes from the layers below, at the bottom from the defaults of runs.
+    """Some settings of runs. Missing settings come from the layers below; the lowest layer is the defaults.
 
-    It holds what is given and nothing else; any other setting of its runs reads as None.
+    A layer contains only the settings that are given. Any other setting of its runs reads as None.
     """
 
     model_config = ConfigDict(extra="allow")
@@ -137,7 +137,7 @@ def with_extras(settings: AnySettings, ours: Mapping[str, type[Settings]], kinds
 def _at(name: str, error: ErrorDetails) -> InitErrorDetails:
     """Return an error of one setting's value as one of the model that holds it."""
     kind, context = error["type"], error.get("ctx", {})
-    known = PydanticCustomError(kind, "{said}", {"said": error["msg"], **context}) if kind not in _KINDS else kind  # type: ignore[arg-type]
+    known: Any = kind if kind in _KINDS else PydanticCustomError(kind, "{said}", {"said": error["msg"], **context})  # type: ignore[arg-type]
     return InitErrorDetails(type=known, loc=(name, *error["loc"]), input=error["input"], ctx=context)
 
 
@@ -180,7 +180,7 @@ class Method(Layer):
 
     @property
     def settings(self) -> type[RunSettings]:
-        """The settings that its runs have, which say what makes their dictionaries."""
+        """The class of its runs' settings: training, solver, other library or imported dictionary."""
         return next((kind for name, kind in MADE_BY.items() if name in self.model_fields_set), RunConfig)
 
     @property

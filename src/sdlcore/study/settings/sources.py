@@ -55,20 +55,20 @@ class Source(Settings):
     kind: ClassVar[str]
     """The key of `Sources` that sources of this kind stand under."""
     how_target: ClassVar[str]
-    """What gives a source of this kind a second representation; name stands for its name."""
+    """How to give a source of this kind a second representation; {name} is replaced by its name."""
 
     def check_together(self) -> None:
-        """Do nothing: the configuration asks `inconsistencies`, and names the key of each."""
+        """Do nothing: the configuration reads `inconsistencies`, and names their keys."""
 
     def inconsistencies(self) -> Iterator[tuple[str, str]]:
         """Yield the key and the problem of each setting that does not go with the others."""
-        # the library's class, the last base, says them where there are any
+        # the library's class, the last base, may define some
         inherited = getattr(super(), "inconsistencies", None)
         yield from () if inherited is None else inherited()
 
     @property
     def described(self) -> str:
-        """What the samples are, in words."""
+        """A description of the samples."""
         raise NotImplementedError
 
     @property

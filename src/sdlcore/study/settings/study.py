@@ -52,7 +52,7 @@ class Anchoring(Settings):
 
 
 class Study(Settings):
-    """What a configuration has beside the tables and figures that it asks for."""
+    """A configuration without its tables and figures."""
 
     name: Identifier
     """Results go to results/<name>, logs to logs/<name>."""
@@ -127,7 +127,7 @@ class Study(Settings):
 
 
 class PartialStudy(Study):
-    """What of a study one table or figure hangs on; it may have no method at all."""
+    """The part of a study that one table or figure depends on. It may have no methods."""
 
     methods: dict[Identifier, Method]
     protocols: dict[Identifier, Protocol]

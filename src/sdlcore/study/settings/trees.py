@@ -8,7 +8,7 @@ Tree = Mapping[str, Json]
 
 
 def branch(tree: Tree, *path: str) -> dict[str, Json]:
-    """Return a copy of the mapping that stands at a path, empty where none does."""
+    """Return a copy of the mapping at a path, or an empty mapping."""
     value: Json = tree
     for key in path:
         value = value.get(key) if isinstance(value, Mapping) else None
