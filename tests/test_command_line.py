@@ -117,7 +117,7 @@ def test_what_is_wrong_is_said_on_one_line_that_names_the_option(called, argv, s
 def test_help_says_what_the_module_does_and_what_options_mean(called):
     status, said, _ = called("--help")
     assert status == 0
-    assert "Command lines as rules and people write them" in said
+    assert "Command lines of rules and users, and the messages for mistakes in them." in said
     assert "files of runs" in said
     assert "what is read" in said
 

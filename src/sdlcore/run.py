@@ -242,7 +242,7 @@ class TrainingConfig(Settings):
     steps: Total = 1000
     """Optimiser steps."""
     batch_size: Batch = 1024
-    """Samples of a step."""
+    """Samples per step."""
     lr: Positive = 1e-3
     """Adam's peak learning rate."""
     lr_warmup: Share = 0.05

@@ -63,7 +63,7 @@ def test_settings_of_runs_are_those_of_their_classes_with_their_defaults():
     settings = {name for kind in kinds for name in kind.to_dict()}
     assert method.keys() == settings - of_anchorings | {"warm_start", "like"}
     assert method["batch_size"] == {
-        "description": "Samples of a step. For solvers: Samples per step, at most the whole store. "
+        "description": "Samples per step. For solvers: Samples per step, at most the whole store. "
         "[Default: 1024 for trainings, 8192 for solvers, 1024 for other libraries]",
         "type": "integer",
         "maximum": 10**9,
