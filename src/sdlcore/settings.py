@@ -235,7 +235,7 @@ class Settings(BaseModel):
         return next((documents(base)[name] for base in cls.__mro__ if name in documents(base)), "")
 
     @classmethod
-    def alone(cls, name: str) -> TypeAdapter[Any]:
+    def adapter_of(cls, name: str) -> TypeAdapter[Any]:
         """Return what checks one setting by itself."""
         return _adapter_of(cls, name)
 

@@ -81,7 +81,7 @@ def settings_table(cls: type[Settings]) -> str:
 
 
 def _values(cls: type[Settings], name: str) -> str:
-    schema = cls.alone(name).json_schema(schema_generator=Generator)
+    schema = cls.adapter_of(name).json_schema(schema_generator=Generator)
     nullable = type(None) in getattr(cls.model_fields[name].annotation, "__args__", ())
     part = next((one for one in schema.get("anyOf", [schema]) if one.get("type") != "null"), schema)
     kinds = part.get("type", "object")

@@ -100,7 +100,7 @@ class Layer(Settings):
         settings: dict[str, JsonSchemaValue] = {}
         for name, definition in _declared_by(cls.users).items():
             described = {"description": f"{' '.join(texts[name].values())} [Default: {', '.join(defaults[name])}]"}
-            settings[name] = described | definition.alone(name).json_schema(schema_generator=Generator)
+            settings[name] = described | definition.adapter_of(name).json_schema(schema_generator=Generator)
         schema["properties"] = settings | schema.get("properties", {})
         return schema
 
@@ -125,7 +125,7 @@ def with_extras(settings: AnySettings, ours: Mapping[str, type[Settings]], kinds
             errors.append(InitErrorDetails(type="extra_forbidden", loc=(name,), input=given[name]))
         else:
             try:
-                found[name] = ours[name].alone(name).validate_python(given[name])
+                found[name] = ours[name].adapter_of(name).validate_python(given[name])
             except ValidationError as error:
                 errors += [_at(name, one) for one in error.errors(include_url=False)]
     if errors:
@@ -137,7 +137,7 @@ def with_extras(settings: AnySettings, ours: Mapping[str, type[Settings]], kinds
 def _at(name: str, error: ErrorDetails) -> InitErrorDetails:
     """Return an error of one setting's value as one of the model that holds it."""
     kind, context = error["type"], error.get("ctx", {})
-    known: Any = kind if kind in _KINDS else PydanticCustomError(kind, "{said}", {"said": error["msg"], **context})  # type: ignore[arg-type]
+    known: Any = kind if kind in _KINDS else PydanticCustomError(kind, "{said}", {"said": error["msg"], **context})
     return InitErrorDetails(type=known, loc=(name, *error["loc"]), input=error["input"], ctx=context)
 
 
@@ -150,7 +150,7 @@ def _misfit(plugins: Sequence[Extension], name: str, value: Any) -> InitErrorDet
     problems = []
     for plugin in plugins:
         try:
-            plugin.settings.alone(name).validate_python(value)
+            plugin.settings.adapter_of(name).validate_python(value)
             return None
         except ValidationError as error:
             problems.append(expectation(error.errors(include_url=False)[0]))
