@@ -25,7 +25,7 @@ def test_keys_are_unique_over_the_parts():
         ({"activation": "relu", "k": 3}, "no meaning"),
         ({"activation": "sigmoid"}, "relu, jumprelu, topk, batchtopk"),
         ({"pair": "autoencoder"}, "sae, transcoder, crosscoder"),
-        ({"multi_k": [2]}, "multi_k needs activation topk or batchtopk"),
+        ({"multi_k": [2]}, "multi_k needs activation topk, batchtopk or abstopk"),
         ({"activation": "topk", "k": 4, "multi_k": [2, 8]}, "must be k = 4"),
         ({"l0": 0.1}, "l0 needs activation jumprelu"),
         ({"tied": True, "pair": "transcoder"}, "tied needs pair sae or crosscoder"),

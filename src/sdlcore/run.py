@@ -33,11 +33,11 @@ from sdlcore.settings import (
     weight_of,
 )
 
-Activation = Literal["relu", "jumprelu", "topk", "batchtopk", "gated"]
+Activation = Literal["relu", "jumprelu", "topk", "batchtopk", "gated", "abstopk"]
 """Each is a module in `sdlcore.model.activations`."""
 AnyActivation = Annotated[str, Name("activation", get_args(Activation))]
 """One of these, or of a plugin."""
-SELECTING: tuple[Activation, ...] = ("topk", "batchtopk")
+SELECTING: tuple[Activation, ...] = ("topk", "batchtopk", "abstopk")
 """Those of ours that keep a given number of latents, and so need k."""
 AnchorForm = Literal["frobenius", "matched", "cosine"]
 """The distance between rows and their anchors that the loss measures (`sdlcore.losses.anchor`)."""
@@ -71,11 +71,12 @@ class ModelConfig(Extensible):
     pair: Pair = "sae"
     """sae: x_r = x_p; transcoder: input to target; crosscoder: input and target, concatenated, to themselves."""
     activation: AnyActivation = "relu"
-    """Activation function, sigma in Definition 2.5: relu, jumprelu, topk, batchtopk, gated, or one of a plugin."""
+    """Activation function, sigma in Definition 2.5: relu, jumprelu, topk, batchtopk, gated, abstopk, or one of a
+    plugin."""
     n_q: Latents = 1024
     """Number of latents."""
     k: Latents | None = None
-    """Active latents of a sample (topk) or on average over a batch (batchtopk)."""
+    """Active latents of a sample (topk, abstopk) or on average over a batch (batchtopk)."""
     bias: bool = False
     """Train b_E and b_D; the paper's model has none."""
     center: bool = False
@@ -289,7 +290,7 @@ class RunConfig(FromJson):
     def __post_init__(self) -> None:
         model, loss = self.model, self.loss
         if loss.multi_k and not model.selects:
-            raise ValueError(f"multi_k needs activation topk or batchtopk, found {model.activation}")
+            raise ValueError(f"multi_k needs activation topk, batchtopk or abstopk, found {model.activation}")
         if loss.multi_k and max(loss.multi_k) != model.k:
             raise ValueError(f"the largest of multi_k {list(loss.multi_k)} must be k = {model.k}")
         if loss.prefixes and loss.prefixes[-1] != model.n_q:

@@ -41,7 +41,10 @@ def supported(activation, loss):
 CASES = [
     (pair, activation, loss, anchored)
     for pair, activation, loss, anchored in itertools.product(
-        ("sae", "transcoder", "crosscoder"), ("relu", "jumprelu", "topk", "batchtopk", "gated"), LOSSES, (False, True)
+        ("sae", "transcoder", "crosscoder"),
+        ("relu", "jumprelu", "topk", "batchtopk", "gated", "abstopk"),
+        LOSSES,
+        (False, True),
     )
     if supported(activation, loss)
 ]
@@ -85,6 +88,8 @@ def active_sets(activation, z, theta, k):
         return [[i for i in range(N_Q) if z[b, i] > 0] for b in range(B)]
     if activation == "jumprelu":
         return [[i for i in range(N_Q) if z[b, i] > theta[i]] for b in range(B)]
+    if activation == "abstopk":
+        return [sorted(range(N_Q), key=lambda i, b=b: -z[b, i].abs())[:k] for b in range(B)]
     if activation == "topk":
         ranked = [sorted(range(N_Q), key=lambda i, b=b: -z[b, i])[:k] for b in range(B)]
     else:
@@ -160,14 +165,17 @@ def reference(case):
             fires = i in sets[b]
             if config.l1:
                 parts = [W_D[i, first:last] for first, last in itertools.pairwise(edges)]
-                norm = sum(part.norm() for part in parts)
+                norm = sum(part.norm() for part in parts) * (z[b, i].sign() if activation == "abstopk" else 1)
                 if activation != "gated":
                     to_latent(b, i, config.l1 * norm / B, fires)
                 elif fires:
                     to_pre(b, i, config.l1 * norm / B)
                 if fires:
+                    sign = z[b, i].sign()
                     loss += config.l1 * z[b, i] * norm / B
-                    gradients["W_dec"][i] += config.l1 * z[b, i] / B * torch.cat([part / part.norm() for part in parts])
+                    gradients["W_dec"][i] += (
+                        config.l1 * z[b, i] / B * torch.cat([sign * part / part.norm() for part in parts])
+                    )
             if config.l0:
                 loss += config.l0 * float(z[b, i] > theta[i]) / B
                 gradients["sigma.threshold"][i] += -config.l0 * kernel(b, i) / B
@@ -180,7 +188,9 @@ def reference(case):
             target = case.x_r[b]
             if config.aux_target == "residual":
                 target = target - beside(b) - sum(latent(b, i)[0] * W_D[i] for i in sets[b])
-            chosen = [i for i in sorted(DEAD.tolist(), key=lambda i, b=b: -z[b, i])[: config.k_aux] if z[b, i] > 0]
+            size = z.abs() if activation == "abstopk" else z
+            ranked = sorted(DEAD.tolist(), key=lambda i, b=b: -size[b, i])
+            chosen = [i for i in ranked[: config.k_aux] if size[b, i] > 0]
             error = sum(z[b, i] * W_D[i] for i in chosen) - target
             loss += config.lambda_aux * error @ error / B
             for i in chosen:

@@ -220,7 +220,7 @@ def test_the_dense_example_and_the_one_with_a_search_are_one_method():
 @pytest.mark.parametrize(
     ("how", "said"),
     [
-        ({"scales": Scales(multi_k=(1, 2))}, "multi_k needs activation topk or batchtopk, found squared_topk"),
+        ({"scales": Scales(multi_k=(1, 2))}, "multi_k needs activation topk, batchtopk or abstopk, found squared_topk"),
         ({"precision": torch.bfloat16}, "activation squared_topk declares no search, which precision is for"),
     ],
 )

@@ -116,7 +116,7 @@ class SparseCoder(model_coder.SparseCoder):
         out = self(x_BP, Scales(config.multi_k, config.prefixes), auxiliary, norms=needs_norms(config))
         if self.training:
             fired_Q = torch.zeros_like(self.silent, dtype=torch.bool)
-            fired_Q[out.support.columns[out.values > 0].long()] = True
+            fired_Q[out.support.columns[out.fires()].long()] = True
             dead.update(fired_Q, len(x_BP))
             self.silent = dead.silent
         return total_loss(self, x_BR, out, config)["loss"]

@@ -8,7 +8,7 @@ from sdlcore.model.old_plugins import old_penalised
 
 
 def l1(model: SparseCoder, out: Forward, scale: str = "decoder") -> Tensor:
-    """E sum_i w_i x_q,i, with gates (`Activation.gates`) instead of latents x_q if the activation defines gates.
+    """E sum_i w_i |x_q,i|, with gates (`Activation.gates`) instead of latents x_q if the activation defines gates.
 
     If ``scale`` is "none", all w_i are 1 (eq. 5). If it is "decoder", w_i is the norm of decoder row i, for a
     crosscoder the sum of the sites' norms (Lindsey et al. 2024). Without norms, a growing decoder makes the penalty
@@ -16,6 +16,8 @@ def l1(model: SparseCoder, out: Forward, scale: str = "decoder") -> Tensor:
     """
     gates_N = model.sigma.gates(out.pre)
     penalised_N = old_penalised(model.sigma, out.pre, out.values) if gates_N is None else gates_N
+    if model.sigma.signed:
+        penalised_N = penalised_N.abs()
     if scale == "decoder" and not model.decoder_is_unit:
         if out.norms is None:
             raise ValueError("l1 scaled by decoder norms needs a forward pass with norms=True")

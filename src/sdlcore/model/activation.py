@@ -26,9 +26,12 @@ class Activation(nn.Module):
 
     threshold: Tensor
     start: Tensor
+    signed: bool = False
+    """Whether latents may be below zero. Then a latent is active where it is not zero, and measures that are defined
+    for non-negative latents refuse the dictionary (`refuse_signed`)."""
 
     def forward(self, pre: Tensor) -> Tensor:
-        """Return the latents (B x n_q) of pre-activations (B x n_q): never negative, and mostly zero."""
+        """Return the latents (B x n_q) of pre-activations (B x n_q): mostly zero, never negative unless `signed`."""
         raise NotImplementedError(f"{type(self).__name__} does not define its latents; write forward(pre)")
 
     def search(self) -> Search | None:
@@ -82,6 +85,15 @@ class Activation(nn.Module):
         """Raise thresholds below zero to zero, after a step."""
         if "threshold" in self._parameters:
             self.threshold.clamp_(min=0.0)
+
+
+def refuse_signed(sigma: Activation, measure: str) -> None:
+    """Raise ValueError if latents may be below zero, for a measure or a theorem that is defined for others only."""
+    if sigma.signed:
+        raise ValueError(
+            f"{measure} is defined for non-negative latents, but latents of {type(sigma).__name__} may be negative; "
+            "train with another activation, such as topk"
+        )
 
 
 class Selecting(Activation):

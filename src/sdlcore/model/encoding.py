@@ -47,7 +47,7 @@ class Scales(NamedTuple):
 
 class Auxiliary(NamedTuple):
     """Dead latents for the auxiliary loss (eq. 8). In each sample, the largest of their pre-activations give a
-    second reconstruction, through a ReLU."""
+    second reconstruction, through a ReLU. If latents are signed, the largest in absolute value do, with their signs."""
 
     dead: Tensor
     """Indices of the latents to choose from."""
@@ -130,9 +130,13 @@ class Encoding:
         if is_aux_N is None:
             values_N = self.values(pre_N, support)
             return Code(support, pre_N, values_N, values_N, False)
-        aux_N, pre_N = torch.relu(pre_N), torch.where(is_aux_N, NEVER, pre_N)
+        aux_N, pre_N = self.of_auxiliary(pre_N), torch.where(is_aux_N, NEVER, pre_N)
         values_N = torch.where(is_aux_N, 0.0, self.values(pre_N, support))
         return Code(support, pre_N, values_N, torch.where(is_aux_N, aux_N, values_N), True)
+
+    def of_auxiliary(self, pre_N: Tensor) -> Tensor:
+        """Return the auxiliary latents of pre-activations: their ReLU, or themselves if latents are signed."""
+        return pre_N if self.sigma.signed else torch.relu(pre_N)
 
     def values(self, pre_N: Tensor, support: Support) -> Tensor:
         """Return the latents at the entries, which are this process's share of the batch."""
@@ -152,7 +156,7 @@ class Encoding:
         if self.config.pursuit:
             raise ValueError(f"{undeclared}, which pursuit needs; set pursuit 0")
         if scales.multi_k:
-            raise TypeError(f"multi_k needs activation topk or batchtopk, found {self.config.activation}")
+            raise TypeError(f"multi_k needs activation topk, batchtopk or abstopk, found {self.config.activation}")
         pre_BQ = torch.addmm(b_enc, x_BP, W_enc.T)
         sigma = self.sigma
         latents_BQ = sigma.encode(x_BP, self.weights) if isinstance(sigma, Encoder) else sigma(pre_BQ)
@@ -163,7 +167,7 @@ class Encoding:
         support, order, _ = self.split(Entries(support, values_N), None, scales, aux)
         decoded_N = values_N
         if aux is not None:
-            aux_N = torch.relu(pre_BQ[aux])
+            aux_N = self.of_auxiliary(pre_BQ[aux])
             pre_N = torch.cat([pre_N, torch.full_like(aux_N, NEVER)])
             values_N, decoded_N = torch.cat([values_N, torch.zeros_like(aux_N)]), torch.cat([values_N, aux_N])
         return Code(support, pre_N[order], values_N[order], decoded_N[order], aux is not None)
@@ -176,7 +180,8 @@ class Encoding:
         if not sum(latents.counts(len(dead))):
             return None
         dead_BD = torch.addmm(b_enc[dead], x_BP, W_enc[dead].T)
-        values_BK, places_BK = dead_BD.topk(min(k, len(dead)), sorted=False)
+        size_BD = dead_BD.abs() if self.sigma.signed else dead_BD
+        values_BK, places_BK = size_BD.topk(min(k, len(dead)), sorted=False)
         sample_BK = torch.arange(len(x_BP), device=dead.device)[:, None].expand_as(places_BK)
         if latents.size == 1:
             return sample_BK.flatten(), dead[places_BK].flatten()

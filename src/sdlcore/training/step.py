@@ -27,8 +27,8 @@ _TYPES = {"float32": None, "bfloat16": torch.bfloat16, "int8": torch.int8}
 class TrainingStep:
     """One optimiser step, and the state that steps change: model, optimiser, schedule, dead latents, penalty.
 
-    A step does not wait for a GPU, with two exceptions. ReLU, JumpReLU, Gated and BatchTopK need the number of active
-    latents, and screened products need the number of remaining candidates.
+    A step does not wait for a GPU, with two exceptions. Activations other than TopK need the number of active latents,
+    and screened products need the number of remaining candidates.
 
     Parameters
     ----------
@@ -130,7 +130,7 @@ class TrainingStep:
             if self.names:  # a frozen model may have no parameter left to train
                 (terms["loss"] / (training.accumulate * samples.size)).backward()
             with torch.no_grad():
-                fires_N = out.values > 0
+                fires_N = out.fires()
                 firings_Q.index_add_(0, out.support.columns, fires_N.int())
                 terms["l0"] = self.processes.latents.sum(fires_N.sum()).to(part_p.dtype) / size
                 for name, value in terms.items():
