@@ -33,11 +33,11 @@ from sdlcore.settings import (
     weight_of,
 )
 
-Activation = Literal["relu", "jumprelu", "topk", "batchtopk", "gated", "abstopk"]
+Activation = Literal["relu", "jumprelu", "topk", "batchtopk", "gated", "abstopk", "lista"]
 """Each is a module in `sdlcore.model.activations`."""
 AnyActivation = Annotated[str, Name("activation", get_args(Activation))]
 """One of these, or of a plugin."""
-SELECTING: tuple[Activation, ...] = ("topk", "batchtopk", "abstopk")
+SELECTING: tuple[Activation, ...] = ("topk", "batchtopk", "abstopk", "lista")
 """Those of ours that keep a given number of latents, and so need k."""
 AnchorForm = Literal["frobenius", "matched", "cosine"]
 """The distance between rows and their anchors that the loss measures (`sdlcore.losses.anchor`)."""
@@ -71,12 +71,12 @@ class ModelConfig(Extensible):
     pair: Pair = "sae"
     """sae: x_r = x_p; transcoder: input to target; crosscoder: input and target, concatenated, to themselves."""
     activation: AnyActivation = "relu"
-    """Activation function, sigma in Definition 2.5: relu, jumprelu, topk, batchtopk, gated, abstopk, or one of a
-    plugin."""
+    """Activation function, sigma in Definition 2.5: relu, jumprelu, topk, batchtopk, gated, abstopk, lista, or one of
+    a plugin."""
     n_q: Latents = 1024
     """Number of latents."""
     k: Latents | None = None
-    """Active latents of a sample (topk, abstopk) or on average over a batch (batchtopk)."""
+    """Active latents of a sample (topk, abstopk, lista) or on average over a batch (batchtopk)."""
     bias: bool = False
     """Train b_E and b_D; the paper's model has none."""
     center: bool = False
@@ -93,6 +93,10 @@ class ModelConfig(Extensible):
     from the first batch; None leaves them at init_threshold and zero."""
     bandwidth: Positive = used_by("activation", "jumprelu", default=0.4)
     """Width of JumpReLU's straight-through kernel, as a share of the threshold at the start."""
+    ista_step: Positive = used_by("activation", "lista", default=0.1)
+    """Step size of LISTA's step at the start; a factor of each latent's step is trained."""
+    ista_selects: Literal["sample", "batch"] = used_by("activation", "lista", default="sample")
+    """sample: LISTA keeps k latents of each sample, as topk; batch: k of a sample on average, as batchtopk."""
     tied: bool = False
     """One matrix for encoder and decoder, W_D = W_E^T, throughout training; needs x_r = x_p. Both start as the encoder
     does."""
@@ -124,6 +128,8 @@ class ModelConfig(Extensible):
             raise ValueError(f"init_l0 needs bias with activation {self.activation}")
         if self.skip and self.pair != "transcoder":
             raise ValueError(f"skip needs pair transcoder, found {self.pair}: another would copy its input")
+        if self.activation == "lista" and self.pair == "transcoder":
+            raise ValueError("activation lista needs pair sae or crosscoder: its step reads the residual of the input")
         if self.tied and self.pair == "transcoder":
             raise ValueError("tied needs pair sae or crosscoder: a transcoder's encoder and decoder are of two spaces")
         if self.tied and self.frozen in ("encoder", "decoder"):
@@ -290,7 +296,7 @@ class RunConfig(FromJson):
     def __post_init__(self) -> None:
         model, loss = self.model, self.loss
         if loss.multi_k and not model.selects:
-            raise ValueError(f"multi_k needs activation topk, batchtopk or abstopk, found {model.activation}")
+            raise ValueError(f"multi_k needs an activation with k, such as topk, found {model.activation}")
         if loss.multi_k and max(loss.multi_k) != model.k:
             raise ValueError(f"the largest of multi_k {list(loss.multi_k)} must be k = {model.k}")
         if loss.prefixes and loss.prefixes[-1] != model.n_q:

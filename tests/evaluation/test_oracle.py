@@ -35,7 +35,7 @@ def test_selection_keeps_the_largest_by_sample_or_over_all(k):
 
 def test_selection_keeps_no_more_than_k_of_equal_ones():
     equal = np.array([[1.0, 2.0, 1.0, 1.0], [0.0, 0.0, 3.0, 0.0]])
-    topk, batchtopk, abstopk = (make_sigma(ModelConfig(activation=name, k=2, n_q=4)) for name in SELECTING)
+    topk, batchtopk, abstopk = (make_sigma(ModelConfig(activation=name, k=2, n_q=4)) for name in SELECTING[:3])
     np.testing.assert_array_equal(oracle_codes(equal, np.eye(4), topk), [[1, 2, 0, 0], [0, 0, 3, 0]])
     np.testing.assert_array_equal(oracle_codes(equal, np.eye(4), batchtopk), [[1, 2, 1, 0], [0, 0, 3, 0]])
     signed = np.array([[1.0, -2.0, -1.0, 1.0]])

@@ -43,6 +43,14 @@ SEARCHED = [*OURS, *(name for name in PLUGINS if name not in ("topk_ista", "squa
 """Methods that declare a search."""
 N_Q, K = 12, 3
 BATCHES = ["random", "ties", "nothing positive", "all positive", "one sample", "all latents"]
+VARIANTS = {"batch lista": {"activation": "lista", "ista_selects": "batch"}}
+"""Methods whose settings select another search."""
+SEARCHED += VARIANTS
+VARIANTS = {"batch lista": {"activation": "lista", "ista_selects": "batch"}}
+"""Methods whose settings select another search."""
+SEARCHED += VARIANTS
+WHOLE = ("near_largest", "lista", "batch lista")
+"""Methods that compare or decode the latents of a sample, of which a process would have a part."""
 WITHOUT_K = ("relu", "jumprelu", "gated", "near_largest")
 
 
@@ -71,7 +79,8 @@ def pre_activations(batch: str) -> torch.Tensor:
 
 
 def settings(name: str, batch: str) -> RunConfig:
-    given = {"activation": name, "n_q": N_Q, "bias": True, "init_threshold": 0.3, "bandwidth": 2.0}
+    given = {"activation": name, "n_q": N_Q, "bias": True, "init_threshold": 0.3, "bandwidth": 2.0, "ista_step": 0.3}
+    given |= VARIANTS.get(name, {})
     if name not in WITHOUT_K:
         given["k"] = N_Q if batch == "all latents" else K
     given["l0" if name == "jumprelu" else "l1"] = 0.1
@@ -117,8 +126,9 @@ def assert_equal(found, expected):
 @pytest.mark.parametrize("training", [True, False])
 def test_the_fast_path_computes_the_definition(name, batch, training):
     model, x, target, config = case(name, batch)
-    if name == "batchtopk":
-        model.sigma.threshold.fill_(0.4)  # as after some batches of training
+    for buffer_name, buffer in model.sigma.named_buffers():
+        if buffer_name.endswith("threshold"):
+            buffer.fill_(0.4)  # as after some batches of training
     model.train(training)
     dense = densely(model)
     found, expected = passed(model, x, target, config, NumbaKernels()), passed(dense, x, target, config)
@@ -151,15 +161,14 @@ def test_tritons_kernels_compute_the_definition(name, batch):
     assert_equal(passed(model, x, target, config, TritonKernels()), passed(dense, x, target, config))
 
 
-# near_largest compares the latents of a sample, of which each process holds half. Of equal entries in a batch,
-# BatchTopK keeps the first process's.
+# Of equal entries in a batch, BatchTopK keeps the first process's.
 @pytest.mark.parametrize(
     ("name", "batch"),
     [
         (name, batch)
         for name in SEARCHED
         for batch in BATCHES
-        if name != "near_largest" and (name, batch) != ("batchtopk", "ties")
+        if name not in WHOLE and (name, batch) != ("batchtopk", "ties")
     ],
 )
 def test_two_processes_with_half_of_the_latents_each_compute_the_definition(name, batch):
@@ -220,7 +229,10 @@ def test_the_dense_example_and_the_one_with_a_search_are_one_method():
 @pytest.mark.parametrize(
     ("how", "said"),
     [
-        ({"scales": Scales(multi_k=(1, 2))}, "multi_k needs activation topk, batchtopk or abstopk, found squared_topk"),
+        (
+            {"scales": Scales(multi_k=(1, 2))},
+            "multi_k needs an activation with k, such as topk, found squared_topk",
+        ),
         ({"precision": torch.bfloat16}, "activation squared_topk declares no search, which precision is for"),
     ],
 )

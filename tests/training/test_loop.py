@@ -37,6 +37,9 @@ METHODS = {
     "frozen": {"activation": "topk", "k": 4, "frozen": "decoder", "initialisation": "tied", "init_scale": 1},
     "int8": {"activation": "batchtopk", "k": 4, "precision": "int8"},
     "multi_k": {"activation": "topk", "k": 4, "multi_k": [2, 4], "decoder_norm": "unit"},
+    "abstopk": {"activation": "abstopk", "k": 3, "n_q": 512, "lambda_aux": 0.03, "k_aux": 8, "dead_after": 600},
+    "lista": {"activation": "lista", "k": 4, "prefixes": [16, 64], "lambda_aux": 0.03, "k_aux": 8, "dead_after": 600},
+    "batch_lista": {"activation": "lista", "k": 4, "ista_selects": "batch", "multi_k": [2, 4]},
 }
 
 

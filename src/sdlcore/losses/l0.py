@@ -1,4 +1,4 @@
-"""The L0 penalty of JumpReLU."""
+"""The L0 penalty of JumpReLU, in three forms."""
 
 from torch import Tensor
 

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from sdlcore.model.activation import Activation, Encoder, Weights
+from sdlcore.model.encoding_tools import EncodingTools, SparseCode
 from sdlcore.model.pursuit import refined
 from sdlcore.parallel.groups import Processes
 from sdlcore.parallel.search import divided, ranks_among
@@ -21,7 +22,7 @@ from sdlcore.sparse.kernels.row_norms import RowNorms
 from sdlcore.sparse.preactivations import Preactivations
 from sdlcore.sparse.products import encode_at
 from sdlcore.sparse.search import Search
-from sdlcore.sparse.support import Entries, Support, assemble, everything
+from sdlcore.sparse.support import Entries, Support, assemble, everything, in_order
 
 NEVER = -1e9
 """A pre-activation below every threshold of an activation, a kernel or a penalty."""
@@ -91,15 +92,20 @@ class Encoding:
         """Return the code of B samples. `SparseCoder.forward` documents the arguments."""
         aux = None if auxiliary is None else self.auxiliary(x_BP, auxiliary)
         search = self.sigma.search()
+        if search is not None and isinstance(self.sigma, Encoder):
+            return self.by_encoder(self.sigma, search, x_BP, scales, aux, precision)
         if search is None:
             return self.densely(x_BP, scales, aux, precision)
         search = divided(search, self.processes)
-        return self.at_entries(x_BP, self.find(search, x_BP, precision), search, scales, aux, row_norms)
+        W_enc, b_enc, *_ = self.weights
+        found = self.find(search, x_BP, W_enc, b_enc, precision)
+        return self.at_entries(x_BP, found, search, scales, aux, row_norms)
 
     @torch.no_grad()
-    def find(self, search: Search, x_BP: Tensor, precision: torch.dtype | None) -> Entries:
+    def find(
+        self, search: Search, x_BP: Tensor, W_enc: Tensor, b_enc: Tensor, precision: torch.dtype | None
+    ) -> Entries:
         """Return the entries that a search finds, with exact pre-activations."""
-        W_enc, b_enc, *_ = self.weights
         pre_BQ = Preactivations(x_BP, W_enc, b_enc, precision, kernels=self.kernels)
         if pre_BQ.exact:
             return search.find(pre_BQ)
@@ -143,6 +149,53 @@ class Encoding:
         support.least_of_all = self.processes.all.least
         return self.sigma.values(pre_N, support)
 
+    def by_encoder(
+        self,
+        sigma: Encoder,
+        search: Search,
+        x_BP: Tensor,
+        scales: Scales,
+        aux: tuple[Tensor, Tensor] | None,
+        precision: torch.dtype | None,
+    ) -> Code:
+        """Return the code that an encoder computes at the entries where it is not zero."""
+        if self.processes.latents.size > 1:
+            name = self.config.activation
+            raise ValueError(f"activation {name} needs all latents of a sample in one process; divide samples instead")
+
+        def find(each: Search, x: Tensor, W: Tensor, b: Tensor) -> Entries:
+            return self.find(each, x, W, b, precision)
+
+        W_enc, b_enc, *_ = self.weights
+        code = sigma.encode_at(x_BP, EncodingTools(self.weights, self.processes, self.kernels, find))
+        pre_aux_N = None
+        if aux is not None:
+            support, order = in_order(*aux, like=code.support)
+            pre_aux_N = torch.empty_like(order, dtype=code.pre.dtype)
+            pre_aux_N = pre_aux_N.index_copy(0, order, encode_at(x_BP, W_enc, b_enc, support))
+        return self.in_parts(code, divided(search, self.processes), scales, aux, pre_aux_N)
+
+    def in_parts(
+        self,
+        code: SparseCode,
+        search: Search | None,
+        scales: Scales,
+        aux: tuple[Tensor, Tensor] | None,
+        pre_aux_N: Tensor | None,
+    ) -> Code:
+        """Divide known latents into scales, and add auxiliary latents of known pre-activations."""
+        support, pre_N, values_N = code
+        if scales.number == 1 and pre_aux_N is None:
+            return Code(support, pre_N, values_N, values_N, False)
+        found = Entries(support, values_N.detach())
+        support, order, _ = self.split(found, search, scales, aux)
+        decoded_N = values_N
+        if pre_aux_N is not None:
+            aux_N = self.of_auxiliary(pre_aux_N)
+            pre_N = torch.cat([pre_N, torch.full_like(aux_N, NEVER)])
+            values_N, decoded_N = torch.cat([values_N, torch.zeros_like(aux_N)]), torch.cat([values_N, aux_N])
+        return Code(support, pre_N[order], values_N[order], decoded_N[order], aux is not None)
+
     def densely(
         self, x_BP: Tensor, scales: Scales, aux: tuple[Tensor, Tensor] | None, precision: torch.dtype | None
     ) -> Code:
@@ -156,21 +209,13 @@ class Encoding:
         if self.config.pursuit:
             raise ValueError(f"{undeclared}, which pursuit needs; set pursuit 0")
         if scales.multi_k:
-            raise TypeError(f"multi_k needs activation topk, batchtopk or abstopk, found {self.config.activation}")
+            raise TypeError(f"multi_k needs an activation with k, such as topk, found {self.config.activation}")
         pre_BQ = torch.addmm(b_enc, x_BP, W_enc.T)
         sigma = self.sigma
         latents_BQ = sigma.encode(x_BP, self.weights) if isinstance(sigma, Encoder) else sigma(pre_BQ)
         support = everything(len(pre_BQ), pre_BQ.shape[1], self.kernels, x_BP.device)
-        pre_N, values_N = pre_BQ.flatten(), latents_BQ.flatten()
-        if scales.number == 1 and aux is None:
-            return Code(support, pre_N, values_N, values_N, False)
-        support, order, _ = self.split(Entries(support, values_N), None, scales, aux)
-        decoded_N = values_N
-        if aux is not None:
-            aux_N = self.of_auxiliary(pre_BQ[aux])
-            pre_N = torch.cat([pre_N, torch.full_like(aux_N, NEVER)])
-            values_N, decoded_N = torch.cat([values_N, torch.zeros_like(aux_N)]), torch.cat([values_N, aux_N])
-        return Code(support, pre_N[order], values_N[order], decoded_N[order], aux is not None)
+        code = SparseCode(support, pre_BQ.flatten(), latents_BQ.flatten())
+        return self.in_parts(code, None, scales, aux, None if aux is None else pre_BQ[aux])
 
     @torch.no_grad()
     def auxiliary(self, x_BP: Tensor, auxiliary: Auxiliary) -> tuple[Tensor, Tensor] | None:

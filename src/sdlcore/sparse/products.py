@@ -136,7 +136,7 @@ class _Decode(torch.autograd.Function):
             ctx.support.kernels.add_scaled_sites(to_W, W, ctx.sites, factors)
         elif to_W is not None:
             _note(ctx.row_norms, to_W, squares, products)
-        return to_values, to_W, None, None, None, None
+        return to_values, to_W, None, None, None, None, None
 
 
 def _note(row_norms: RowNorms | None, gradient: Tensor, squares: Tensor | None, products: Tensor | None = None) -> None:

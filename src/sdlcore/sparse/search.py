@@ -12,7 +12,7 @@ from torch import Tensor
 
 from sdlcore.sparse.kernels.interface import SparseRows
 from sdlcore.sparse.preactivations import Entries, Preactivations
-from sdlcore.sparse.support import Support, assemble, kept
+from sdlcore.sparse.support import Support, in_order, kept
 
 
 class Search:
@@ -193,16 +193,10 @@ def merged(above: Entries, below: Entries) -> Entries:
     A GPU's search may return entries that are not positive; these are left out, so that no entry comes twice.
     """
     above, below = (kept(found, found.pre > 0) for found in (above, below))
-    support = above.support
     pre_N = torch.cat([above.pre, -below.pre])
     latent_N = torch.cat([above.support.columns, below.support.columns])
     sample_N = torch.cat([above.support.rows, below.support.rows])
-    # sorted by latent first: `assemble` sorts by sample and leaves a sample's entries in their order
-    everything = torch.tensor([0, len(latent_N)], device=latent_N.device)
-    by_latent = support.kernels.transpose(everything, latent_N, support.n_q)[2]
-    sample_N, latent_N, pre_N = (part[by_latent] for part in (sample_N, latent_N, pre_N))
-    shape = support.n_rows, 1, support.n_q
-    whole, order = assemble(sample_N, latent_N, torch.zeros_like(sample_N), shape, support.kernels)
+    whole, order = in_order(sample_N, latent_N, above.support)
     return Entries(whole, pre_N[order])
 
 
