@@ -28,6 +28,12 @@ def test_keys_are_unique_over_the_parts():
         ({"multi_k": [2]}, "multi_k needs an activation with k, such as topk"),
         ({"activation": "topk", "k": 4, "multi_k": [2, 8]}, "must be k = 4"),
         ({"l0": 0.1}, "l0 needs activation jumprelu"),
+        ({"frequency": 0.1}, "frequency needs activation jumprelu"),
+        ({"activation": "jumprelu", "l0_form": "tanh"}, "l0_form tanh needs l0, the weight of that penalty"),
+        (
+            {"activation": "jumprelu", "l0": 1, "l0_form": "quadratic"},
+            "quadratic needs target_l0, which L0",
+        ),
         ({"activation": "lista", "k": 2, "pair": "transcoder"}, "lista needs pair sae or crosscoder"),
         ({"tied": True, "pair": "transcoder"}, "tied needs pair sae or crosscoder"),
         ({"tied": True, "frozen": "decoder"}, "frozen must be none or both, found decoder"),
@@ -48,6 +54,18 @@ def test_keys_are_unique_over_the_parts():
 def test_settings_that_do_not_go_together_are_refused(settings, message):
     with pytest.raises(ValueError, match=message):
         RunConfig.from_dict(settings)
+
+
+def test_forms_of_the_l0_penalty_make_no_other_run_of_one_without_them():
+    assert not RunConfig.from_dict({"activation": "jumprelu", "l0": 0.1}).used().keys() & {
+        *("l0_form", "tanh_scale", "frequency", "frequency_scale", "ista_step", "ista_selects", "hierarchical"),
+        *("k_start", "k_decay", "prefix_detached", "reorder_every", "orthogonality", "orthogonality_chunk"),
+    }
+    given = {"activation": "jumprelu", "l0": 0.1, "l0_form": "quadratic", "target_l0": 8.0, "frequency": 0.2}
+    config = RunConfig.from_dict(given)
+    assert config.used().items() >= given.items()
+    assert not config.loss.adjusted
+    assert "sdlcore.losses.frequency" in config.parts
 
 
 def test_how_anchors_hold_makes_no_other_run_where_it_is_not_said():

@@ -38,7 +38,7 @@ _EVALUATION = "call sdl.evaluate(dictionary, x=held_out_samples) after the train
 _WANDB = "write wandb: PROJECT into a configuration of the pipeline; `log_every` is the number of steps between rows"
 _PROGRESS = "set `progress` to False for no progress bar"
 _SCALING = "set `normalise` to True, or `whiten` for unit covariance"
-_JUMPRELU = _NO + "`l0` weighs a step penalty, whose straight-through kernel is `bandwidth` wide"
+_JUMPRELU = _NO + "`l0` weighs a penalty, whose straight-through kernel is `bandwidth` wide"
 _DEAD_LATENTS = _NO + "`lambda_aux` or `resample_every` revives dead latents"
 _THRESHOLD = _NO + "BatchTopK's threshold follows the smallest latents that training keeps"
 _PREFIXES = "set `prefixes`, the cumulative numbers of latents; the last one is `n_q`"
@@ -72,8 +72,9 @@ ELSEWHERE: dict[str, dict[str, str]] = {
         **dict.fromkeys(("l1_warm_up_steps", "l0_warm_up_steps"), _PENALTY_WARMUP),
         "jumprelu_init_threshold": "init_threshold",
         "jumprelu_bandwidth": "set `bandwidth`, a share of the threshold at the start",
-        "jumprelu_sparsity_loss_mode": _JUMPRELU + "; `target_l0` holds a given L0",
-        **dict.fromkeys(("jumprelu_tanh_scale", "jumprelu_ste_to_input"), _JUMPRELU),
+        "jumprelu_sparsity_loss_mode": "l0_form",
+        "jumprelu_tanh_scale": "tanh_scale",
+        "jumprelu_ste_to_input": _JUMPRELU,
         "pre_act_loss_coefficient": _DEAD_LATENTS,
         "aux_loss_coefficient": "lambda_aux",
         "use_sparse_activations": _NO + "latents are always computed sparsely",

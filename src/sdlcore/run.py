@@ -41,6 +41,8 @@ SELECTING: tuple[Activation, ...] = ("topk", "batchtopk", "abstopk", "lista")
 """Those of ours that keep a given number of latents, and so need k."""
 AnchorForm = Literal["frobenius", "matched", "cosine"]
 """The distance between rows and their anchors that the loss measures (`sdlcore.losses.anchor`)."""
+L0Form = Literal["step", "tanh", "quadratic"]
+"""How JumpReLU's penalty counts active latents (`sdlcore.losses.l0`)."""
 FIT = (
     "x",
     "target",
@@ -164,7 +166,18 @@ class LossConfig(Extensible):
     l1_scale: Literal["decoder", "none"] = used_by("l1", default="decoder")
     """decoder: latents count times the norms of their decoder rows; none: as eq. 5 is written."""
     l0: Weight = weight_of("l0", default=0.0)
-    """Weight of the L0 penalty through JumpReLU's smoothed step (eq. 6)."""
+    """Weight of JumpReLU's L0 penalty (eq. 6)."""
+    # Used by itself: if it is left out, a run stays the run that it was before the setting existed.
+    l0_form: L0Form = used_by("l0_form", "tanh", "quadratic", default="step")
+    """step: the number of active latents, through the smoothed step; tanh: a sum of tanh of latents times their decoder
+    norms; quadratic: the squared distance of L0 from target_l0, as a share of it, in each sample."""
+    tanh_scale: Positive = used_by("l0_form", "tanh", default=4.0)
+    """Factor in the tanh of l0_form tanh."""
+    frequency: Weight = weight_of("frequency", default=0.0)
+    """Weight of JumpReLU's penalty on latents that are active too often; with the value of l0, both make the
+    quadratic-frequency penalty."""
+    frequency_scale: Annotated[float, Gt(0), Le(1)] = used_by("frequency", default=0.1)
+    """Share of a batch's samples: a latent that is active in more of them is active too often."""
     multi_k: tuple[Latents, ...] = weight_of("multi_scale", default=())
     """The k_i of the multi-scale loss (eq. 9), which takes the place of the reconstruction; empty for none."""
     prefixes: tuple[Latents, ...] = weight_of("multi_scale", default=())
@@ -191,7 +204,8 @@ class LossConfig(Extensible):
     penalty_warmup: Share = 0.0
     """Share of the steps over which l1 and l0 rise linearly from zero."""
     target_l0: Positive | None = None
-    """Active latents of a sample that l1 and l0 are adjusted to hold, from the weights given; None: fixed weights."""
+    """Active latents of a sample that l1 and l0 are adjusted to hold, from the weights given; None: fixed weights. With
+    l0_form quadratic, the target of the penalty itself, whose weight is fixed."""
     l0_gain: Positive = used_by("target_l0", default=0.02)
     """Change of their logarithm in a step for an L0 that is off by a factor of e."""
 
@@ -205,6 +219,11 @@ class LossConfig(Extensible):
         """The terms that are asked for, each a module in `sdlcore.losses`; then those of plugins."""
         ours = (f.metadata["term"] for f in fields(self) if "term" in f.metadata and getattr(self, f.name))
         return tuple(dict.fromkeys([*ours, *self.own_terms]))
+
+    @property
+    def adjusted(self) -> bool:
+        """Whether weights of penalties are adjusted to hold ``target_l0``."""
+        return self.target_l0 is not None and self.l0_form != "quadratic"
 
     @property
     def penalised(self) -> bool:
@@ -228,6 +247,10 @@ class LossConfig(Extensible):
             raise ValueError("multi_k and prefixes are two multi-scale losses; set one of them")
         if self.target_l0 is not None and not self.penalised:
             raise ValueError("target_l0 needs l1, l0 or a plugin's penalty (rises=True), whose weight it adjusts")
+        if self.l0_form != "step" and not self.l0:
+            raise ValueError(f"l0_form {self.l0_form} needs l0, the weight of that penalty")
+        if self.l0_form == "quadratic" and self.target_l0 is None:
+            raise ValueError("l0_form quadratic needs target_l0, which L0 is drawn to")
         if self.lambda_anchor and self.anchor_cosine:
             raise ValueError("anchor_cosine chooses lambda_anchor; set one of them")
         for name in ("anchor_form", "anchor_until", "anchor_fall"):
@@ -272,6 +295,8 @@ class TrainingConfig(FromJson):
     """Steps between resamplings of dead latents (Bricken et al. 2023; section 5.3); None for none."""
     resample_until: Share = 0.8
     """Share of the steps after which no resampling happens."""
+    """Steps after which the latents are sorted by how often they fired since, so that prefixes hold the most frequent;
+    None for never."""
     log_every: Total = 20
     """Steps between rows of history.csv."""
     checkpoint_every: Total = 100
@@ -305,6 +330,8 @@ class RunConfig(FromJson):
             raise ValueError("activation gated needs l1, without which its gates do not become sparse")
         if loss.l0 and model.activation != "jumprelu":
             raise ValueError(f"l0 needs activation jumprelu, found {model.activation}")
+        if loss.frequency and model.activation != "jumprelu":
+            raise ValueError(f"frequency needs activation jumprelu, found {model.activation}")
         if loss.target_l0 is not None and loss.target_l0 > model.n_q:
             raise ValueError(f"target_l0 must be at most n_q = {model.n_q}, found {loss.target_l0:g}")
         if loss.anchors and model.frozen != "none":

@@ -19,6 +19,9 @@ LOSSES = {
     "plain": {},
     "l1": {"l1": 0.7},
     "l0": {"l0": 0.3},
+    "tanh": {"l0": 0.3, "l0_form": "tanh", "tanh_scale": 0.5},
+    "quadratic": {"l0": 0.3, "l0_form": "quadratic", "target_l0": 2.0},
+    "frequency": {"l0": 0.3, "frequency": 0.4, "frequency_scale": 0.2},
     "multi_k": {"multi_k": (1, 2, K)},
     "prefixes": {"prefixes": (2, 5, N_Q)},
     "aux": {"lambda_aux": 0.3, "k_aux": 2},
@@ -176,9 +179,29 @@ def reference(case):
                     gradients["W_dec"][i] += (
                         config.l1 * z[b, i] / B * torch.cat([sign * part / part.norm() for part in parts])
                     )
-            if config.l0:
-                loss += config.l0 * float(z[b, i] > theta[i]) / B
-                gradients["sigma.threshold"][i] += -config.l0 * kernel(b, i) / B
+            if config.l0 and config.l0_form == "tanh":
+                parts = [W_D[i, first:last] for first, last in itertools.pairwise(edges)]
+                norm = sum(part.norm() for part in parts)
+                value = (config.tanh_scale * z[b, i] * fires * norm).tanh()
+                slope = config.l0 * config.tanh_scale * (1 - value**2) / B
+                loss += config.l0 * value / B
+                to_latent(b, i, slope * norm, fires)
+                if fires:
+                    gradients["W_dec"][i] += slope * z[b, i] * torch.cat([part / part.norm() for part in parts])
+            elif config.l0:
+                # quadratic: the derivative of (L0 / target - 1)^2 in L0
+                off = len(sets[b]) / config.target_l0 - 1 if config.l0_form == "quadratic" else 0.0
+                slope = 2 * off / config.target_l0 if config.l0_form == "quadratic" else 1.0
+                if config.l0_form == "quadratic":
+                    loss += config.l0 * off**2 / B / N_Q  # once a sample
+                else:
+                    loss += config.l0 * float(z[b, i] > theta[i]) / B
+                gradients["sigma.threshold"][i] += -config.l0 * slope * kernel(b, i) / B
+            if config.frequency:
+                often = sum(i in each for each in sets) / B
+                loss += config.frequency * often * float(fires) / B / config.frequency_scale
+                to_share = 2 * config.frequency * often / config.frequency_scale
+                gradients["sigma.threshold"][i] += -to_share * kernel(b, i) / B
         if activation == "gated":
             error = beside(b) - case.x_r[b] + sum(z[b, i] * W_D[i] for i in sets[b])
             loss += error @ error / B

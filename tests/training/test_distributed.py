@@ -32,6 +32,11 @@ RESAMPLED = {"resample_every": 8, "dead_after": 200, "resample_until": 0.9}
 CASES = {
     "relu": {"activation": "relu", "l1": 0.1, "bias": True, "init_l0": 8, "target_l0": 6},
     "jumprelu": {"activation": "jumprelu", "l0": 0.01, "init_l0": 8, "target_l0": 6},
+    "jumprelu drawn to an l0": {
+        **{"activation": "jumprelu", "l0": 0.1, "l0_form": "quadratic", "target_l0": 6},
+        **{"frequency": 0.1, "frequency_scale": 0.05},
+    },
+    "jumprelu tanh": {"activation": "jumprelu", "l0": 0.01, "l0_form": "tanh", "init_l0": 8, "target_l0": 6},
     "resampled jumprelu": {"activation": "jumprelu", "l0": 1.0, "init_threshold": 2.0, **RESAMPLED},
     "gated": {"activation": "gated", "l1": 0.1, "bias": True, "init_l0": 8, "target_l0": 6},
     "topk": {"activation": "topk", "k": 4, "decoder_norm": "unit", "gradient_clip": 0.1},

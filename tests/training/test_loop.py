@@ -40,6 +40,13 @@ METHODS = {
     "abstopk": {"activation": "abstopk", "k": 3, "n_q": 512, "lambda_aux": 0.03, "k_aux": 8, "dead_after": 600},
     "lista": {"activation": "lista", "k": 4, "prefixes": [16, 64], "lambda_aux": 0.03, "k_aux": 8, "dead_after": 600},
     "batch_lista": {"activation": "lista", "k": 4, "ista_selects": "batch", "multi_k": [2, 4]},
+    "quadratic": {
+        "activation": "jumprelu",
+        "l0": 1.0,
+        "l0_form": "quadratic",
+        "target_l0": 4,
+        "frequency": 0.1,
+    },
 }
 
 

@@ -148,10 +148,12 @@ class TrainingStep:
         sums["gradient_norm"] = self.optimizer.gradient_norm
         with torch.no_grad():
             self.dead.update(fired_Q, len(x_BP))
-            if loss.target_l0 is not None:
+            if loss.adjusted and loss.target_l0 is not None:
                 off = torch.log(sums["l0"] / loss.target_l0).clamp(-2.0, 2.0)
                 self.log_penalty += loss.l0_gain * off
         return sums
+
+        """Sort the latents by how often they fired since the last time."""
 
     def _anchored_rows(self) -> tuple[Tensor, Tensor] | None:
         """Return the anchored rows, detached from the weights.
