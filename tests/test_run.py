@@ -27,6 +27,8 @@ def test_keys_are_unique_over_the_parts():
         ({"pair": "autoencoder"}, "sae, transcoder, crosscoder"),
         ({"multi_k": [2]}, "multi_k needs an activation with k, such as topk"),
         ({"activation": "topk", "k": 4, "multi_k": [2, 8]}, "must be k = 4"),
+        ({"hierarchical": True}, "hierarchical needs an activation with k, such as topk, found relu"),
+        ({"hierarchical": True, "prefixes": [2, 8]}, "hierarchical, multi_k and prefixes are three multi-scale losses"),
         ({"l0": 0.1}, "l0 needs activation jumprelu"),
         ({"frequency": 0.1}, "frequency needs activation jumprelu"),
         ({"activation": "jumprelu", "l0_form": "tanh"}, "l0_form tanh needs l0, the weight of that penalty"),

@@ -182,6 +182,9 @@ class LossConfig(Extensible):
     """The k_i of the multi-scale loss (eq. 9), which takes the place of the reconstruction; empty for none."""
     prefixes: tuple[Latents, ...] = weight_of("multi_scale", default=())
     """Numbers of latents, the last n_q: a multi-scale loss of nested dictionaries (Bussmann et al. 2025) instead."""
+    hierarchical: bool = weight_of("hierarchical", default=False)
+    """Take the mean of the errors of every number of latents up to k instead of the reconstruction (HierarchicalTopK).
+    Memory grows with k; accumulate divides it."""
     lambda_aux: Weight = weight_of("auxiliary", default=0.0)
     """Weight of the auxiliary loss of dead latents (eq. 8)."""
     k_aux: Latents = used_by("lambda_aux", default=256)
@@ -245,6 +248,8 @@ class LossConfig(Extensible):
                 raise ValueError(f"{name} must ascend, found {list(sizes)}")
         if self.multi_k and self.prefixes:
             raise ValueError("multi_k and prefixes are two multi-scale losses; set one of them")
+        if self.hierarchical and (self.multi_k or self.prefixes):
+            raise ValueError("hierarchical, multi_k and prefixes are three multi-scale losses; set only one")
         if self.target_l0 is not None and not self.penalised:
             raise ValueError("target_l0 needs l1, l0 or a plugin's penalty (rises=True), whose weight it adjusts")
         if self.l0_form != "step" and not self.l0:
@@ -322,6 +327,8 @@ class RunConfig(FromJson):
         model, loss = self.model, self.loss
         if loss.multi_k and not model.selects:
             raise ValueError(f"multi_k needs an activation with k, such as topk, found {model.activation}")
+        if loss.hierarchical and not model.selects:
+            raise ValueError(f"hierarchical needs an activation with k, such as topk, found {model.activation}")
         if loss.multi_k and max(loss.multi_k) != model.k:
             raise ValueError(f"the largest of multi_k {list(loss.multi_k)} must be k = {model.k}")
         if loss.prefixes and loss.prefixes[-1] != model.n_q:

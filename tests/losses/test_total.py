@@ -23,6 +23,7 @@ LOSSES = {
     "quadratic": {"l0": 0.3, "l0_form": "quadratic", "target_l0": 2.0},
     "frequency": {"l0": 0.3, "frequency": 0.4, "frequency_scale": 0.2},
     "multi_k": {"multi_k": (1, 2, K)},
+    "hierarchical": {"hierarchical": True},
     "prefixes": {"prefixes": (2, 5, N_Q)},
     "aux": {"lambda_aux": 0.3, "k_aux": 2},
     "aux_input": {"lambda_aux": 0.3, "k_aux": 2, "aux_target": "input"},
@@ -38,7 +39,7 @@ def supported(activation, loss):
         return activation == "jumprelu"
     if activation == "gated":
         return "l1" in LOSSES[loss]
-    return loss != "multi_k" or "topk" in activation
+    return loss not in ("multi_k", "hierarchical") or "topk" in activation
 
 
 CASES = [
@@ -81,7 +82,7 @@ class Case:
     def forward(self):
         auxiliary = Auxiliary(DEAD, self.config.k_aux) if self.config.lambda_aux else None
         return self.model(
-            self.x_p, Scales(self.config.multi_k, self.config.prefixes), auxiliary, norms=needs_norms(self.config)
+            self.x_p, Scales.asked(self.config, self.model.config.k), auxiliary, norms=needs_norms(self.config)
         )
 
 
@@ -144,24 +145,27 @@ def reference(case):
 
     def scales():
         """Return the sets and the latents that each scale may use."""
+        if config.hierarchical:
+            return [(active_sets(activation, z, theta, k), N_Q) for k in range(1, K + 1)]
         if config.multi_k:
             return [(active_sets(activation, z, theta, k), N_Q) for k in config.multi_k]
         return [(active_sets(activation, z, theta, K), size) for size in config.prefixes or (N_Q,)]
 
+    share = 1 / K if config.hierarchical else 1.0
     for sets, size in scales():
         for b in range(B):
             error = beside(b) - case.x_r[b]
             for i in sets[b]:
                 if i < size:
                     error = error + latent(b, i)[0] * W_D[i]
-            loss += error @ error / B
-            gradients["b_dec"] += 2 * error / B
+            loss += share * error @ error / B
+            gradients["b_dec"] += 2 * share * error / B
             if model.config.skip:
-                gradients["W_skip"] += 2 * torch.outer(case.x_p[b], error) / B
+                gradients["W_skip"] += 2 * share * torch.outer(case.x_p[b], error) / B
             for i in range(size):
                 if i in sets[b]:
-                    gradients["W_dec"][i] += 2 * error * latent(b, i)[0] / B
-                to_latent(b, i, 2 * error @ W_D[i] / B, i in sets[b])
+                    gradients["W_dec"][i] += 2 * share * error * latent(b, i)[0] / B
+                to_latent(b, i, 2 * share * error @ W_D[i] / B, i in sets[b])
     sets = active_sets(activation, z, theta, K)
     for b in range(B):
         for i in range(N_Q):

@@ -47,6 +47,7 @@ METHODS = {
         "target_l0": 4,
         "frequency": 0.1,
     },
+    "hierarchical": {"activation": "topk", "k": 4, "hierarchical": True},
 }
 
 

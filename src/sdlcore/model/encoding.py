@@ -16,7 +16,7 @@ from sdlcore.model.encoding_tools import EncodingTools, SparseCode
 from sdlcore.model.pursuit import refined
 from sdlcore.parallel.groups import Processes
 from sdlcore.parallel.search import divided, ranks_among
-from sdlcore.run import ModelConfig
+from sdlcore.run import LossConfig, ModelConfig
 from sdlcore.sparse.kernels.interface import Kernels
 from sdlcore.sparse.kernels.row_norms import RowNorms
 from sdlcore.sparse.preactivations import Preactivations
@@ -40,6 +40,11 @@ class Scales(NamedTuple):
     """The k_i largest latents of each sample, or the k_i B largest of a batch, ascending up to k."""
     prefixes: tuple[int, ...] = ()
     """The latents with an index below each of these numbers, ascending up to n_q (Matryoshka, Bussmann et al. 2025)."""
+
+    @classmethod
+    def asked(cls, loss: LossConfig, k: int | None) -> "Scales":
+        """Return the parts that a loss needs, for an activation that keeps ``k`` latents."""
+        return cls(tuple(range(1, (k or 0) + 1)) if loss.hierarchical else loss.multi_k, loss.prefixes)
 
     @property
     def number(self) -> int:

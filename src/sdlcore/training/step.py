@@ -80,7 +80,7 @@ class TrainingStep:
         self.log_penalty = model.W_enc.new_zeros(())
         """Logarithm of the factor on l1 and l0 that holds ``target_l0``."""
         self._norms = needs_norms(config.loss)
-        self._scales = Scales(config.loss.multi_k, config.loss.prefixes)
+        self._scales = Scales.asked(config.loss, config.model.k)
         self._precision = _TYPES[config.training.precision]
         self._auxiliary: Auxiliary | None = None
 
@@ -110,7 +110,7 @@ class TrainingStep:
         loss, training = self.config.loss, self.config.training
         if loss.lambda_aux and (self._auxiliary is None or step % DEAD_EVERY == 0):
             self._auxiliary = Auxiliary(self.dead.mask().nonzero().squeeze(1), loss.k_aux)
-        penalty = share * self.log_penalty.exp() if loss.target_l0 is not None else share
+        penalty = share * self.log_penalty.exp() if loss.adjusted else share
         sums: dict[str, Tensor] = {}
         firings_Q = torch.zeros_like(self.dead.silent, dtype=torch.int32)
         samples = self.processes.samples
