@@ -30,6 +30,9 @@ def test_keys_are_unique_over_the_parts():
         ({"hierarchical": True}, "hierarchical needs an activation with k, such as topk, found relu"),
         ({"hierarchical": True, "prefixes": [2, 8]}, "hierarchical, multi_k and prefixes are three multi-scale losses"),
         ({"l0": 0.1}, "l0 needs activation jumprelu"),
+        ({"k_start": 8}, "k_start needs an activation with k, such as topk, found relu"),
+        ({"activation": "topk", "k": 2, "n_q": 8, "k_start": 9}, "k_start must be at most n_q = 8, found 9"),
+        ({"activation": "topk", "k": 2, "hierarchical": True, "k_start": 9}, "hierarchical trains every k up to k"),
         ({"frequency": 0.1}, "frequency needs activation jumprelu"),
         ({"activation": "jumprelu", "l0_form": "tanh"}, "l0_form tanh needs l0, the weight of that penalty"),
         (

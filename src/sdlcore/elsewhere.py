@@ -42,7 +42,7 @@ _JUMPRELU = _NO + "`l0` weighs a penalty, whose straight-through kernel is `band
 _DEAD_LATENTS = _NO + "`lambda_aux` or `resample_every` revives dead latents"
 _THRESHOLD = _NO + "BatchTopK's threshold follows the smallest latents that training keeps"
 _PREFIXES = "set `prefixes`, the cumulative numbers of latents; the last one is `n_q`"
-_SAME_K = _NO + "`k` stays the same throughout"
+_K_START = "set `k_start`, and `k_decay`, a share of the steps"
 _ANNEALING = _NO + "the penalty is `l1`, with one exponent throughout"
 _PURSUIT = _NO + "matching pursuit is not trained here"
 _TEMPORAL = _NO + "temporal SAEs are not trained here"
@@ -142,7 +142,7 @@ ELSEWHERE: dict[str, dict[str, str]] = {
         "decay_start": _LR_DECAY,
         "sparsity_warmup_steps": _PENALTY_WARMUP,
         **dict.fromkeys(("threshold_beta", "threshold_start_step"), _THRESHOLD),
-        "k_anneal_steps": _SAME_K,
+        "k_anneal_steps": _K_START,
         **dict.fromkeys(("group_fractions", "group_sizes"), _PREFIXES),
         "group_weights": _NO + "all `prefixes` count the same",
         "resample_steps": "resample_every",
@@ -175,7 +175,7 @@ ELSEWHERE: dict[str, dict[str, str]] = {
         "micro_acc_steps": "accumulate",
         "loss_fn": _NO + "dictionaries are trained to reconstruct activations; sdl.splice puts one into the model",
         "lr_warmup_steps": _LR_WARMUP,
-        "k_decay_steps": _SAME_K,
+        "k_decay_steps": _K_START,
         "auxk_alpha": "lambda_aux",
         "dead_feature_threshold": "dead_after",
         "init_seeds": "call sdl.fit_many with a `seed` for each run",

@@ -280,6 +280,11 @@ class TrainingConfig(FromJson):
     # Used by itself: where it is left out, a run stays the run that it was before the setting existed.
     lr_decay_shape: Literal["linear", "cosine"] = used_by("lr_decay_shape", "cosine", default="linear")
     """How it falls: linearly, or as half a period of a cosine (Loshchilov and Hutter 2017)."""
+    # Used by itself, as is lr_decay_shape.
+    k_start: Latents | None = used_by("k_start", default=None)
+    """Active latents of a sample at the start; their number goes linearly to k. None for k throughout."""
+    k_decay: Share = used_by("k_start", default=0.5)
+    """Share of the steps after which k is reached from k_start."""
     accumulate: Batch = 1
     """Parts that a batch is split into, one after the other, to save memory; divides batch_size."""
     precision: Literal["float32", "bfloat16", "int8"] = "float32"
@@ -345,6 +350,13 @@ class RunConfig(FromJson):
             raise ValueError(f"lambda_anchor moves both weights, but frozen is {model.frozen}")
         if self.training.resample_every and model.frozen != "none":
             raise ValueError(f"resample_every redraws rows of both weights, but frozen is {model.frozen}")
+        k_start = self.training.k_start
+        if k_start is not None and not model.selects:
+            raise ValueError(f"k_start needs an activation with k, such as topk, found {model.activation}")
+        if k_start is not None and loss.hierarchical:
+            raise ValueError("hierarchical trains every k up to k; leave k_start out")
+        if k_start is not None and k_start > model.n_q:
+            raise ValueError(f"k_start must be at most n_q = {model.n_q}, found {k_start}")
         if model.pursuit:
             raise ValueError("pursuit is no setting of a training: no gradient passes through it")
         if self.training.whiten and (self.training.normalise or self.model.skip):

@@ -160,6 +160,21 @@ def test_anchors_and_their_weight_come_together():
         run({**METHODS["topk"], "lambda_anchor": 0.5})
 
 
+@pytest.mark.parametrize("method", ["topk", "batchtopk", "abstopk", "batch_lista"])
+def test_k_follows_its_schedule_and_the_history_shows_it(method):
+    last = METHODS[method]["k"]
+    model, rows = run({**METHODS[method], "k_start": 20, "k_decay": 0.5, "resample_every": None})
+    ks = [row["k"] for row in rows]
+    assert ks[0] > 10
+    assert ks == sorted(ks, reverse=True)
+    assert ks[-1] == model.sigma.k == last
+    assert rows[0]["l0"] > 2 * last
+    assert rows[-1]["l0"] <= last
+    _, rows = run({**METHODS["relu_held"], "penalty_warmup": 0.5})
+    assert "k" not in rows[0]
+    assert rows[0]["penalty_factor"] < rows[4]["penalty_factor"]
+
+
 def test_batchtopks_saved_threshold_keeps_k_latents_on_average():
     model, _ = run({**METHODS["batchtopk"], "steps": 250, "n_q": 128, "resample_every": None})
     with torch.no_grad():

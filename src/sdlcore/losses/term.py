@@ -14,7 +14,10 @@ from sdlcore.plugins.registry import Extension, check_named, in_words, register,
 from sdlcore.run import TAKEN, LossConfig, RunConfig
 from sdlcore.settings import Weight
 
-COLUMNS = ("loss", "reconstruction", "gate", "gradient_norm", "aux", "l0_penalty", "fvu", "step", "samples", "seconds")
+COLUMNS = (
+    *("loss", "reconstruction", "gate", "gradient_norm", "aux", "l0_penalty", "fvu", "step", "samples", "seconds"),
+    "penalty_factor",
+)
 """Columns of histories, which are reserved names for terms of plugins."""
 AnyCompute = TypeVar("AnyCompute", bound=Callable[..., Tensor])
 

@@ -105,6 +105,10 @@ class Selecting(Activation):
             raise ValueError(f"{type(self).__name__} needs k")
         self.k = k
 
+    def keep(self, k: int) -> None:
+        """Keep another number of latents from now on, as training does with ``k_start``."""
+        self.k = k
+
 
 class Encoder(Activation):
     """An encoder that needs more than the pre-activations, such as the decoder.

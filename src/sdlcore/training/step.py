@@ -5,6 +5,7 @@ from torch import Tensor
 
 from sdlcore.losses.total import needs_norms, total_loss
 from sdlcore.memory import in_large_pages, keep_freed_memory
+from sdlcore.model.activation import Selecting
 from sdlcore.model.coder import SparseCoder
 from sdlcore.model.encoding import Auxiliary, Scales
 from sdlcore.run import RunConfig
@@ -15,7 +16,7 @@ from sdlcore.training.adam import Adam
 from sdlcore.training.own_parts import OwnParts, Schedule, TorchOptimizer
 from sdlcore.training.packing import pack, unpack
 from sdlcore.training.resampling import DeadLatents
-from sdlcore.training.schedules import anchor_share, learning_rate
+from sdlcore.training.schedules import InForce, in_force
 
 DEAD_EVERY = 10
 """Steps between updates of the set of dead latents, because every update makes a GPU wait."""
@@ -84,13 +85,20 @@ class TrainingStep:
         self._precision = _TYPES[config.training.precision]
         self._auxiliary: Auxiliary | None = None
 
-    def lr(self, step: int) -> float:
-        """Return the learning rate of step ``step``, the next one, counted from 0."""
-        if self.schedule is not None:
-            return self.schedule.lr
-        training = self.config.training
-        ends = training.lr_warmup, training.lr_decay, training.lr_decay_shape
-        return learning_rate(step, training.steps, self.peak, *ends)
+    def in_force(self, step: int) -> InForce:
+        """Return the scheduled values of step ``step``, the next one, counted from 0."""
+        found = in_force(self.config, step, self.peak)
+        return found if self.schedule is None else found._replace(lr=self.schedule.lr)
+
+    def scheduled(self, now: InForce) -> dict[str, float]:
+        """Return columns of the history: the values of a step that change in this run."""
+        loss = self.config.loss
+        shown = {"lr": now.lr}
+        if self.config.training.k_start is not None and now.k is not None:
+            shown["k"] = now.k
+        if loss.penalised and (loss.penalty_warmup or loss.adjusted):
+            shown["penalty_factor"] = now.penalty * float(self.log_penalty.exp())
+        return shown
 
     def __call__(self, x_BP: Tensor, x_BR: Tensor, lr: float, share: float = 1.0, step: int = 0) -> dict[str, Tensor]:
         """Take one step and return 0-d tensors: the loss, its terms, ``l0`` (mean number of active latents) and
@@ -117,7 +125,9 @@ class TrainingStep:
         part = len(x_BP) // training.accumulate
         size = part // samples.size
         anchored_rows = self._anchored_rows()
-        anchoring = anchor_share(step, training.steps, loss.anchor_until, loss.anchor_fall)
+        now = in_force(self.config, step, self.peak)
+        if isinstance(self.model.sigma, Selecting) and now.k is not None:
+            self.model.sigma.keep(now.k)
         row_norms = RowNorms()
         # this process's samples of each part
         for start in range(samples.rank * size, len(x_BP), part):
@@ -126,7 +136,7 @@ class TrainingStep:
             out = self.model(
                 part_p, self._scales, self._auxiliary, self._precision, self._norms, self.kernels, row_norms
             )
-            terms = total_loss(self.model, part_r, out, loss, self.anchors, penalty, anchored_rows, anchoring)
+            terms = total_loss(self.model, part_r, out, loss, self.anchors, penalty, anchored_rows, now.anchoring)
             if self.names:  # a frozen model may have no parameter left to train
                 (terms["loss"] / (training.accumulate * samples.size)).backward()
             with torch.no_grad():
@@ -135,6 +145,8 @@ class TrainingStep:
                 terms["l0"] = self.processes.latents.sum(fires_N.sum()).to(part_p.dtype) / size
                 for name, value in terms.items():
                     sums[name] = sums.get(name, 0.0) + value.detach() / training.accumulate
+        if isinstance(self.model.sigma, Selecting) and self.config.model.k is not None:
+            self.model.sigma.keep(self.config.model.k)
         if anchored_rows is not None:
             self._add_gradients(anchored_rows, row_norms)
         fired_Q = firings_Q > 0
