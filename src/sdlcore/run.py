@@ -191,6 +191,10 @@ class LossConfig(Extensible):
     """Dead latents that reconstruct a sample in the auxiliary loss."""
     aux_target: Literal["residual", "input"] = used_by("lambda_aux", default="residual")
     """What they reconstruct: the residual of the living, or the input, as eq. (8) has it."""
+    orthogonality: Weight = weight_of("orthogonality", default=0.0)
+    """Weight of OrtSAE's penalty on decoder columns of similar directions."""
+    orthogonality_chunk: Latents = used_by("orthogonality", default=1024)
+    """Latents that are compared with each other; chunks are drawn anew in every step."""
     lambda_anchor: Weight = weight_of("anchor", default=0.0)
     """Weight of feature anchoring (eq. 24); set by the anchoring, not by the method."""
     # Used by themselves: where they are left out, an anchored run stays the run that it was before they were there.

@@ -7,6 +7,7 @@ import torch
 
 from sdlcore.data.pairs import pair_sites
 from sdlcore.losses.l1 import l1
+from sdlcore.losses.orthogonality import drawn_chunks
 from sdlcore.losses.total import needs_norms, total_loss
 from sdlcore.model.coder import SparseCoder
 from sdlcore.model.encoding import Auxiliary, Scales
@@ -24,6 +25,7 @@ LOSSES = {
     "frequency": {"l0": 0.3, "frequency": 0.4, "frequency_scale": 0.2},
     "multi_k": {"multi_k": (1, 2, K)},
     "hierarchical": {"hierarchical": True},
+    "orthogonality": {"orthogonality": 0.7, "orthogonality_chunk": 5},
     "prefixes": {"prefixes": (2, 5, N_Q)},
     "aux": {"lambda_aux": 0.3, "k_aux": 2},
     "aux_input": {"lambda_aux": 0.3, "k_aux": 2, "aux_target": "input"},
@@ -166,6 +168,16 @@ def reference(case):
                 if i in sets[b]:
                     gradients["W_dec"][i] += 2 * share * error * latent(b, i)[0] / B
                 to_latent(b, i, 2 * share * error @ W_D[i] / B, i in sets[b])
+    if config.orthogonality:
+        unit = [row / row.norm() for row in W_D]
+        for members in drawn_chunks(N_Q, config.orthogonality_chunk, 0):
+            for i in members.tolist():
+                cosine, j = max((float(unit[i] @ unit[j]), j) for j in members.tolist() if j != i)
+                if cosine > 0:
+                    loss += config.orthogonality * cosine**2 / N_Q
+                    for one, other in ((i, j), (j, i)):
+                        tangent = (unit[other] - cosine * unit[one]) / W_D[one].norm()
+                        gradients["W_dec"][one] += config.orthogonality * 2 * cosine * tangent / N_Q
     sets = active_sets(activation, z, theta, K)
     for b in range(B):
         for i in range(N_Q):

@@ -35,6 +35,8 @@ class TermInputs(NamedTuple):
     """k x n_p and k x n_r anchor directions of the model's first k latents."""
     anchored_rows: tuple[Tensor, Tensor] | None = None
     """k x n_p and k x n_r rows of encoder and decoder that the anchors' term reads; None for the model's own."""
+    step: int = 0
+    """Number of the step, from 0; 0 in a training loop of the user's own."""
 
     @property
     def held(self) -> tuple[Tensor, Tensor] | None:

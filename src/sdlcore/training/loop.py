@@ -94,8 +94,9 @@ def train(
     -------
     One row every ``log_every`` steps: ``step`` and ``samples`` seen; means over the row's steps of ``loss``, its terms,
     ``l0``, ``gradient_norm`` and ``fvu``; ``dead_fraction``, ``lr`` and, if they change, ``k`` and ``penalty_factor``
-    (of the weights of penalties) at the end; number of latents ``resampled`` since the previous row; ``seconds`` of training, with earlier sessions; entries from ``watch``. The last row's step
-    is below ``steps`` if a callback stopped the training or the batches ended.
+    (of the weights of penalties) at the end; number of latents ``resampled`` since the previous row; ``seconds`` of
+    training, with earlier sessions; entries from ``watch``. The last row's step is below ``steps`` if a callback
+    stopped the training or the batches ended.
 
     Raises
     ------

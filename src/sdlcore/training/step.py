@@ -136,7 +136,7 @@ class TrainingStep:
             out = self.model(
                 part_p, self._scales, self._auxiliary, self._precision, self._norms, self.kernels, row_norms
             )
-            terms = total_loss(self.model, part_r, out, loss, self.anchors, penalty, anchored_rows, now.anchoring)
+            terms = total_loss(self.model, part_r, out, loss, self.anchors, penalty, anchored_rows, now.anchoring, step)
             if self.names:  # a frozen model may have no parameter left to train
                 (terms["loss"] / (training.accumulate * samples.size)).backward()
             with torch.no_grad():
