@@ -182,6 +182,10 @@ class LossConfig(Extensible):
     """The k_i of the multi-scale loss (eq. 9), which takes the place of the reconstruction; empty for none."""
     prefixes: tuple[Latents, ...] = weight_of("multi_scale", default=())
     """Numbers of latents, the last n_q: a multi-scale loss of nested dictionaries (Bussmann et al. 2025) instead."""
+    # Used by itself: if it is left out, a run stays the run that it was before the setting existed.
+    prefix_detached: bool = used_by("prefix_detached", default=False)
+    """Train each latent by the reconstruction of the smallest prefix that contains it, alone: the sums of earlier
+    prefixes are detached from the larger ones."""
     hierarchical: bool = weight_of("hierarchical", default=False)
     """Take the mean of the errors of every number of latents up to k instead of the reconstruction (HierarchicalTopK).
     Memory grows with k; accumulate divides it."""
@@ -252,6 +256,8 @@ class LossConfig(Extensible):
                 raise ValueError(f"{name} must ascend, found {list(sizes)}")
         if self.multi_k and self.prefixes:
             raise ValueError("multi_k and prefixes are two multi-scale losses; set one of them")
+        if self.prefix_detached and not self.prefixes:
+            raise ValueError("prefix_detached needs prefixes, whose sums it detaches")
         if self.hierarchical and (self.multi_k or self.prefixes):
             raise ValueError("hierarchical, multi_k and prefixes are three multi-scale losses; set only one")
         if self.target_l0 is not None and not self.penalised:
@@ -309,6 +315,8 @@ class TrainingConfig(FromJson):
     """Steps between resamplings of dead latents (Bricken et al. 2023; section 5.3); None for none."""
     resample_until: Share = 0.8
     """Share of the steps after which no resampling happens."""
+    # Used by itself, as is lr_decay_shape.
+    reorder_every: Total | None = used_by("reorder_every", default=None)
     """Steps after which the latents are sorted by how often they fired since, so that prefixes hold the most frequent;
     None for never."""
     log_every: Total = 20
@@ -361,6 +369,10 @@ class RunConfig(FromJson):
             raise ValueError("hierarchical trains every k up to k; leave k_start out")
         if k_start is not None and k_start > model.n_q:
             raise ValueError(f"k_start must be at most n_q = {model.n_q}, found {k_start}")
+        if self.training.reorder_every and not loss.prefixes:
+            raise ValueError("reorder_every needs prefixes, which it sorts latents for")
+        if self.training.reorder_every and loss.anchors:
+            raise ValueError("reorder_every moves latents, but anchors hold the first ones; leave reorder_every out")
         if model.pursuit:
             raise ValueError("pursuit is no setting of a training: no gradient passes through it")
         if self.training.whiten and (self.training.normalise or self.model.skip):
@@ -427,6 +439,8 @@ def check_division(config: RunConfig, processes: int, split: Split) -> str | Non
     """Return why a training cannot be divided among processes (each has its part of ``split``, samples or latents), or
     None."""
     training, n_q = config.training, config.model.n_q
+    if split == "latents" and training.reorder_every:
+        return "reorder_every sorts all latents, but processes divide them; divide samples instead"
     if split == "latents" and n_q % processes:
         return f"n_q = {n_q} must be a multiple of {processes} processes that divide latents"
     if split == "samples" and training.batch_size % (training.accumulate * processes):

@@ -25,6 +25,7 @@ LOSSES = {
     "frequency": {"l0": 0.3, "frequency": 0.4, "frequency_scale": 0.2},
     "multi_k": {"multi_k": (1, 2, K)},
     "hierarchical": {"hierarchical": True},
+    "detached": {"prefixes": (2, 5, N_Q), "prefix_detached": True},
     "orthogonality": {"orthogonality": 0.7, "orthogonality_chunk": 5},
     "prefixes": {"prefixes": (2, 5, N_Q)},
     "aux": {"lambda_aux": 0.3, "k_aux": 2},
@@ -154,6 +155,7 @@ def reference(case):
         return [(active_sets(activation, z, theta, K), size) for size in config.prefixes or (N_Q,)]
 
     share = 1 / K if config.hierarchical else 1.0
+    before = 0
     for sets, size in scales():
         for b in range(B):
             error = beside(b) - case.x_r[b]
@@ -164,10 +166,11 @@ def reference(case):
             gradients["b_dec"] += 2 * share * error / B
             if model.config.skip:
                 gradients["W_skip"] += 2 * share * torch.outer(case.x_p[b], error) / B
-            for i in range(size):
+            for i in range(before, size):
                 if i in sets[b]:
                     gradients["W_dec"][i] += 2 * share * error * latent(b, i)[0] / B
                 to_latent(b, i, 2 * share * error @ W_D[i] / B, i in sets[b])
+        before = size if config.prefix_detached else 0
     if config.orthogonality:
         unit = [row / row.norm() for row in W_D]
         for members in drawn_chunks(N_Q, config.orthogonality_chunk, 0):

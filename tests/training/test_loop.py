@@ -40,6 +40,10 @@ METHODS = {
     "abstopk": {"activation": "abstopk", "k": 3, "n_q": 512, "lambda_aux": 0.03, "k_aux": 8, "dead_after": 600},
     "lista": {"activation": "lista", "k": 4, "prefixes": [16, 64], "lambda_aux": 0.03, "k_aux": 8, "dead_after": 600},
     "batch_lista": {"activation": "lista", "k": 4, "ista_selects": "batch", "multi_k": [2, 4]},
+    "reordered": {
+        **{"activation": "batchtopk", "k": 1, "n_q": 512, "prefixes": [64, 512], "prefix_detached": True},
+        **{"reorder_every": 25, "lambda_aux": 0.03, "k_aux": 8, "dead_after": 600},
+    },
     "quadratic": {
         "activation": "jumprelu",
         "l0": 1.0,

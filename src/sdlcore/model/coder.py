@@ -204,7 +204,9 @@ class SparseCoder(nn.Module):
         code = encoding(x_BP, scales, auxiliary, precision, row_norms)
         # decoder: W_D latents, for each scale
         sites = self.target_sites if norms and not self.decoder_is_unit else ()
-        parts, norms_Q = decode_at(code.decoded, code.support, self.W_dec, sites, scales.number, row_norms)
+        parts, norms_Q = decode_at(
+            code.decoded, code.support, self.W_dec, sites, scales.number, row_norms, scales.detached
+        )
         parts = self.processes.latents.sum(parts)
         aux_BR = None
         if code.has_auxiliary:

@@ -40,11 +40,15 @@ class Scales(NamedTuple):
     """The k_i largest latents of each sample, or the k_i B largest of a batch, ascending up to k."""
     prefixes: tuple[int, ...] = ()
     """The latents with an index below each of these numbers, ascending up to n_q (Matryoshka, Bussmann et al. 2025)."""
+    detached: bool = False
+    """Whether a part's reconstruction passes no gradient to the latents of the parts before it."""
 
     @classmethod
     def asked(cls, loss: LossConfig, k: int | None) -> "Scales":
         """Return the parts that a loss needs, for an activation that keeps ``k`` latents."""
-        return cls(tuple(range(1, (k or 0) + 1)) if loss.hierarchical else loss.multi_k, loss.prefixes)
+        return cls(
+            tuple(range(1, (k or 0) + 1)) if loss.hierarchical else loss.multi_k, loss.prefixes, loss.prefix_detached
+        )
 
     @property
     def number(self) -> int:

@@ -208,6 +208,8 @@ def train(
                     )
                 except FloatingPointError as error:
                     raise DivergedError(_diverged(str(error), last_row, done, take_step.peak, saved)) from error
+            if settings.reorder_every and done % settings.reorder_every == 0:
+                take_step.reorder()
             if done % settings.log_every == 0 or done == settings.steps:
                 if add_row(done):
                     break

@@ -15,6 +15,7 @@ from sdlcore.sparse.kernels.workspace import Workspace
 from sdlcore.training.adam import Adam
 from sdlcore.training.own_parts import OwnParts, Schedule, TorchOptimizer
 from sdlcore.training.packing import pack, unpack
+from sdlcore.training.reordering import reorder
 from sdlcore.training.resampling import DeadLatents
 from sdlcore.training.schedules import InForce, in_force
 
@@ -80,6 +81,8 @@ class TrainingStep:
         self.dead = DeadLatents(len(model.W_enc), config.training.dead_after, device)
         self.log_penalty = model.W_enc.new_zeros(())
         """Logarithm of the factor on l1 and l0 that holds ``target_l0``."""
+        self.firings = torch.zeros(len(model.W_enc) if config.training.reorder_every else 0, device=device)
+        """Number of samples that activated each latent since the last reordering; empty without ``reorder_every``."""
         self._norms = needs_norms(config.loss)
         self._scales = Scales.asked(config.loss, config.model.k)
         self._precision = _TYPES[config.training.precision]
@@ -149,6 +152,8 @@ class TrainingStep:
             self.model.sigma.keep(self.config.model.k)
         if anchored_rows is not None:
             self._add_gradients(anchored_rows, row_norms)
+        if len(self.firings):
+            self.firings += samples.sum(firings_Q.float())
         fired_Q = firings_Q > 0
         if samples.size > 1:
             samples.add([p.grad for p in self.names if p.grad is not None])
@@ -165,7 +170,14 @@ class TrainingStep:
                 self.log_penalty += loss.l0_gain * off
         return sums
 
+    def reorder(self) -> None:
         """Sort the latents by how often they fired since the last time."""
+
+        order = reorder(self.model, self.optimizer, self.dead, self.firings)
+        self.firings.zero_()
+        if self._auxiliary is not None:
+            places = torch.empty_like(order).scatter_(0, order, torch.arange(len(order), device=order.device))
+            self._auxiliary = self._auxiliary._replace(dead=places[self._auxiliary.dead].sort().values)
 
     def _anchored_rows(self) -> tuple[Tensor, Tensor] | None:
         """Return the anchored rows, detached from the weights.
@@ -221,6 +233,8 @@ class TrainingStep:
                 tensors |= {f"{name}/{key}": value for key, value in self.optimizer.state[p].items()}
         if self.schedule is not None:
             tensors |= pack("schedule", self.schedule.scheduler, self.schedule.state())
+        if len(self.firings):
+            tensors["firings"] = self.firings
         tensors |= {"silent": self.dead.silent, "log_penalty": self.log_penalty}
         chosen_Q = torch.zeros_like(self.dead.silent, dtype=torch.bool)
         if self._auxiliary is not None:
@@ -251,6 +265,8 @@ class TrainingStep:
             self.schedule.restore(unpack("schedule", tensors))
         self.dead.silent = tensors["silent"].to(device)
         self.log_penalty = tensors["log_penalty"].to(device)
+        if len(self.firings):
+            self.firings = tensors["firings"].to(device)
         if self.config.loss.lambda_aux:
             dead = tensors["auxiliary"].nonzero().squeeze(1)
             self._auxiliary = Auxiliary(dead.to(device), self.config.loss.k_aux)
@@ -258,4 +274,4 @@ class TrainingStep:
     def _is_by_latent(self, name: str) -> bool:
         """Whether a tensor of the state has one row per latent."""
         name, _, key = name.removeprefix("model/").partition("/")
-        return name in ("silent", "auxiliary") or (name in self.model.latent_names and key != "step")
+        return name in ("silent", "auxiliary", "firings") or (name in self.model.latent_names and key != "step")
