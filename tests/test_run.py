@@ -43,6 +43,7 @@ def test_keys_are_unique_over_the_parts():
             "quadratic needs target_l0, which L0",
         ),
         ({"activation": "lista", "k": 2, "pair": "transcoder"}, "lista needs pair sae or crosscoder"),
+        ({"activation": "matching_pursuit", "k": 2, "tied": True}, "set tied true and decoder_norm unit"),
         ({"tied": True, "pair": "transcoder"}, "tied needs pair sae or crosscoder"),
         ({"tied": True, "frozen": "decoder"}, "frozen must be none or both, found decoder"),
         ({"frozen": "encoder", "lambda_anchor": 1.0}, "moves both weights, but frozen is encoder"),

@@ -33,11 +33,11 @@ from sdlcore.settings import (
     weight_of,
 )
 
-Activation = Literal["relu", "jumprelu", "topk", "batchtopk", "gated", "abstopk", "lista"]
+Activation = Literal["relu", "jumprelu", "topk", "batchtopk", "gated", "abstopk", "lista", "matching_pursuit"]
 """Each is a module in `sdlcore.model.activations`."""
 AnyActivation = Annotated[str, Name("activation", get_args(Activation))]
 """One of these, or of a plugin."""
-SELECTING: tuple[Activation, ...] = ("topk", "batchtopk", "abstopk", "lista")
+SELECTING: tuple[Activation, ...] = ("topk", "batchtopk", "abstopk", "lista", "matching_pursuit")
 """Those of ours that keep a given number of latents, and so need k."""
 AnchorForm = Literal["frobenius", "matched", "cosine"]
 """The distance between rows and their anchors that the loss measures (`sdlcore.losses.anchor`)."""
@@ -73,12 +73,13 @@ class ModelConfig(Extensible):
     pair: Pair = "sae"
     """sae: x_r = x_p; transcoder: input to target; crosscoder: input and target, concatenated, to themselves."""
     activation: AnyActivation = "relu"
-    """Activation function, sigma in Definition 2.5: relu, jumprelu, topk, batchtopk, gated, abstopk, lista, or one of
-    a plugin."""
+    """Activation function, sigma in Definition 2.5: relu, jumprelu, topk, batchtopk, gated, abstopk, lista,
+    matching_pursuit, or one of a plugin."""
     n_q: Latents = 1024
     """Number of latents."""
     k: Latents | None = None
-    """Active latents of a sample (topk, abstopk, lista) or on average over a batch (batchtopk)."""
+    """Active latents of a sample (topk, abstopk, lista), steps of matching_pursuit, or active latents on average over a
+    batch (batchtopk)."""
     bias: bool = False
     """Train b_E and b_D; the paper's model has none."""
     center: bool = False
@@ -132,6 +133,10 @@ class ModelConfig(Extensible):
             raise ValueError(f"skip needs pair transcoder, found {self.pair}: another would copy its input")
         if self.activation == "lista" and self.pair == "transcoder":
             raise ValueError("activation lista needs pair sae or crosscoder: its step reads the residual of the input")
+        if self.activation == "matching_pursuit" and not (self.tied and self.decoder_norm == "unit"):
+            raise ValueError(
+                "activation matching_pursuit has one dictionary of unit rows: set tied true and decoder_norm unit"
+            )
         if self.tied and self.pair == "transcoder":
             raise ValueError("tied needs pair sae or crosscoder: a transcoder's encoder and decoder are of two spaces")
         if self.tied and self.frozen in ("encoder", "decoder"):

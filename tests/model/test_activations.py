@@ -19,7 +19,7 @@ from sdlcore.run import SELECTING, Activation, ModelConfig
 from sdlcore.sparse.kernels.torch_kernels import TorchKernels
 from tests.preactivations import drawn, given_as
 
-NAMES = [name for name in get_args(Activation) if name != "lista"]  # an encoder
+NAMES = [name for name in get_args(Activation) if name not in ("lista", "matching_pursuit")]  # encoders
 seeds = st.integers(0, 10_000)
 
 

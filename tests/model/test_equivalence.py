@@ -8,6 +8,7 @@ errors add up. Independent errors are a hundredth of that, and the tests allow 1
 
 import copy
 import sys
+from itertools import product
 from typing import get_args
 
 import numpy as np
@@ -46,10 +47,7 @@ BATCHES = ["random", "ties", "nothing positive", "all positive", "one sample", "
 VARIANTS = {"batch lista": {"activation": "lista", "ista_selects": "batch"}}
 """Methods whose settings select another search."""
 SEARCHED += VARIANTS
-VARIANTS = {"batch lista": {"activation": "lista", "ista_selects": "batch"}}
-"""Methods whose settings select another search."""
-SEARCHED += VARIANTS
-WHOLE = ("near_largest", "lista", "batch lista")
+WHOLE = ("near_largest", "lista", "batch lista", "matching_pursuit")
 """Methods that compare or decode the latents of a sample, of which a process would have a part."""
 WITHOUT_K = ("relu", "jumprelu", "gated", "near_largest")
 
@@ -81,6 +79,8 @@ def pre_activations(batch: str) -> torch.Tensor:
 def settings(name: str, batch: str) -> RunConfig:
     given = {"activation": name, "n_q": N_Q, "bias": True, "init_threshold": 0.3, "bandwidth": 2.0, "ista_step": 0.3}
     given |= VARIANTS.get(name, {})
+    if name == "matching_pursuit":
+        given |= {"tied": True, "decoder_norm": "unit"}
     if name not in WITHOUT_K:
         given["k"] = N_Q if batch == "all latents" else K
     given["l0" if name == "jumprelu" else "l1"] = 0.1
@@ -97,6 +97,8 @@ def case(name: str, batch: str) -> tuple[SparseCoder, torch.Tensor, torch.Tensor
         model.W_enc.copy_(z.T)
         for parameter in model.sigma.parameters():
             parameter.add_(0.2 * torch.rand(parameter.shape, generator=generator))
+    if name == "matching_pursuit":
+        model.constrain()  # else residuals grow from step to step
     return model, x, torch.randn(x.shape, generator=generator), config
 
 
@@ -121,8 +123,10 @@ def assert_equal(found, expected):
         torch.testing.assert_close(found[name], value, rtol=0, atol=1e-4, msg=lambda said, name=name: f"{name}: {said}")
 
 
-@pytest.mark.parametrize("batch", BATCHES)
-@pytest.mark.parametrize("name", SEARCHED)
+# of equal products after the first step of a pursuit, rounding decides
+@pytest.mark.parametrize(
+    ("name", "batch"), [case for case in product(SEARCHED, BATCHES) if case != ("matching_pursuit", "ties")]
+)
 @pytest.mark.parametrize("training", [True, False])
 def test_the_fast_path_computes_the_definition(name, batch, training):
     model, x, target, config = case(name, batch)
@@ -149,7 +153,7 @@ def test_torchs_operators_compute_the_definition(name, batch):
 @pytest.mark.parametrize(
     "batch", [BATCHES[0], *(pytest.param(batch, marks=pytest.mark.kernels) for batch in BATCHES[1:])]
 )
-@pytest.mark.parametrize("name", OURS)
+@pytest.mark.parametrize("name", [name for name in OURS if name != "matching_pursuit"])  # uses no kernel
 def test_tritons_kernels_compute_the_definition(name, batch):
     pytest.importorskip("triton", reason="Triton has no package for this system")
     from sdlcore.sparse.kernels.triton_kernels import TritonKernels

@@ -40,6 +40,7 @@ METHODS = {
     "abstopk": {"activation": "abstopk", "k": 3, "n_q": 512, "lambda_aux": 0.03, "k_aux": 8, "dead_after": 600},
     "lista": {"activation": "lista", "k": 4, "prefixes": [16, 64], "lambda_aux": 0.03, "k_aux": 8, "dead_after": 600},
     "batch_lista": {"activation": "lista", "k": 4, "ista_selects": "batch", "multi_k": [2, 4]},
+    "pursuit": {"activation": "matching_pursuit", "k": 4, "tied": True, "decoder_norm": "unit", "bias": True},
     "reordered": {
         **{"activation": "batchtopk", "k": 1, "n_q": 512, "prefixes": [64, 512], "prefix_detached": True},
         **{"reorder_every": 25, "lambda_aux": 0.03, "k_aux": 8, "dead_after": 600},
@@ -164,7 +165,7 @@ def test_anchors_and_their_weight_come_together():
         run({**METHODS["topk"], "lambda_anchor": 0.5})
 
 
-@pytest.mark.parametrize("method", ["topk", "batchtopk", "abstopk", "batch_lista"])
+@pytest.mark.parametrize("method", ["topk", "batchtopk", "abstopk", "batch_lista", "pursuit"])
 def test_k_follows_its_schedule_and_the_history_shows_it(method):
     last = METHODS[method]["k"]
     model, rows = run({**METHODS[method], "k_start": 20, "k_decay": 0.5, "resample_every": None})
