@@ -30,6 +30,7 @@ def test_keys_are_unique_over_the_parts():
         ({"hierarchical": True}, "hierarchical needs an activation with k, such as topk, found relu"),
         ({"hierarchical": True, "prefixes": [2, 8]}, "hierarchical, multi_k and prefixes are three multi-scale losses"),
         ({"l0": 0.1}, "l0 needs activation jumprelu"),
+        ({"l1_exponent_end": 0.2}, "l1_exponent_end needs l1, whose exponent it anneals"),
         ({"prefix_detached": True}, "prefix_detached needs prefixes, whose sums it detaches"),
         ({"reorder_every": 5}, "reorder_every needs prefixes, which it sorts latents for"),
         ({"prefixes": [2, 8], "n_q": 8, "reorder_every": 5, "lambda_anchor": 1}, "but anchors hold the first ones"),
@@ -69,6 +70,7 @@ def test_forms_of_the_l0_penalty_make_no_other_run_of_one_without_them():
     assert not RunConfig.from_dict({"activation": "jumprelu", "l0": 0.1}).used().keys() & {
         *("l0_form", "tanh_scale", "frequency", "frequency_scale", "ista_step", "ista_selects", "hierarchical"),
         *("k_start", "k_decay", "prefix_detached", "reorder_every", "orthogonality", "orthogonality_chunk"),
+        *("l1_exponent_end", "l1_anneal_start"),
     }
     given = {"activation": "jumprelu", "l0": 0.1, "l0_form": "quadratic", "target_l0": 8.0, "frequency": 0.2}
     config = RunConfig.from_dict(given)

@@ -170,6 +170,12 @@ class LossConfig(Extensible):
     """Weight of the L1 penalty (eq. 5)."""
     l1_scale: Literal["decoder", "none"] = used_by("l1", default="decoder")
     """decoder: latents count times the norms of their decoder rows; none: as eq. 5 is written."""
+    # Used by itself: if it is left out, a run stays the run that it was before the setting existed.
+    l1_exponent_end: Annotated[float, Gt(0), Lt(1)] | None = used_by("l1_exponent_end", default=None)
+    """Exponent of the latents in l1 at the end of training (p-annealing); it falls linearly from 1. The weight is
+    adjusted so that the penalty of a batch stays as large; None for 1 throughout."""
+    l1_anneal_start: Annotated[float, Ge(0), Lt(1)] = used_by("l1_exponent_end", default=0.0)
+    """Share of the steps after which the exponent begins to fall."""
     l0: Weight = weight_of("l0", default=0.0)
     """Weight of JumpReLU's L0 penalty (eq. 6)."""
     # Used by itself: if it is left out, a run stays the run that it was before the setting existed.
@@ -238,7 +244,7 @@ class LossConfig(Extensible):
 
     @property
     def adjusted(self) -> bool:
-        """Whether weights of penalties are adjusted to hold ``target_l0``."""
+        """Whether weights of penalties are adjusted from step to step to hold ``target_l0``."""
         return self.target_l0 is not None and self.l0_form != "quadratic"
 
     @property
@@ -267,6 +273,8 @@ class LossConfig(Extensible):
             raise ValueError("hierarchical, multi_k and prefixes are three multi-scale losses; set only one")
         if self.target_l0 is not None and not self.penalised:
             raise ValueError("target_l0 needs l1, l0 or a plugin's penalty (rises=True), whose weight it adjusts")
+        if self.l1_exponent_end is not None and not self.l1:
+            raise ValueError("l1_exponent_end needs l1, whose exponent it anneals")
         if self.l0_form != "step" and not self.l0:
             raise ValueError(f"l0_form {self.l0_form} needs l0, the weight of that penalty")
         if self.l0_form == "quadratic" and self.target_l0 is None:

@@ -19,6 +19,7 @@ N_P, N_R, N_Q, B, K = 5, 4, 9, 6, 3
 LOSSES = {
     "plain": {},
     "l1": {"l1": 0.7},
+    "annealed": {"l1": 0.7, "l1_exponent_end": 0.4},
     "l0": {"l0": 0.3},
     "tanh": {"l0": 0.3, "l0_form": "tanh", "tanh_scale": 0.5},
     "quadratic": {"l0": 0.3, "l0_form": "quadratic", "target_l0": 2.0},
@@ -188,16 +189,16 @@ def reference(case):
             if config.l1:
                 parts = [W_D[i, first:last] for first, last in itertools.pairwise(edges)]
                 norm = sum(part.norm() for part in parts) * (z[b, i].sign() if activation == "abstopk" else 1)
+                p, size = config.l1_exponent_end or 1.0, z[b, i] * norm
+                slope = config.l1 * (p * size ** (p - 1) if fires else float(p == 1)) / B
                 if activation != "gated":
-                    to_latent(b, i, config.l1 * norm / B, fires)
+                    to_latent(b, i, slope * norm, fires)
                 elif fires:
-                    to_pre(b, i, config.l1 * norm / B)
+                    to_pre(b, i, slope * norm)
                 if fires:
                     sign = z[b, i].sign()
-                    loss += config.l1 * z[b, i] * norm / B
-                    gradients["W_dec"][i] += (
-                        config.l1 * z[b, i] / B * torch.cat([sign * part / part.norm() for part in parts])
-                    )
+                    loss += config.l1 * size**p / B
+                    gradients["W_dec"][i] += slope * z[b, i] * torch.cat([sign * part / part.norm() for part in parts])
             if config.l0 and config.l0_form == "tanh":
                 parts = [W_D[i, first:last] for first, last in itertools.pairwise(edges)]
                 norm = sum(part.norm() for part in parts)
@@ -276,7 +277,8 @@ def test_loss_and_gradients_equal_the_reference(pair, activation, loss, anchored
     for share, how in ((1.0, "by the sparse kernels"), (0.0, "by dense products")):
         monkeypatch.setattr(products, "DENSE", share)
         case.model.zero_grad()
-        terms = total_loss(case.model, case.x_r, case.forward(), case.config, case.anchors)
+        exponent = case.config.l1_exponent_end or 1.0
+        terms = total_loss(case.model, case.x_r, case.forward(), case.config, case.anchors, exponent=exponent)
         terms["loss"].backward()
         torch.testing.assert_close(terms["loss"].item(), float(expected), rtol=1e-10, atol=0, msg=how)
         for name, parameter in case.model.named_parameters():

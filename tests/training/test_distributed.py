@@ -38,6 +38,7 @@ CASES = {
     },
     "jumprelu tanh": {"activation": "jumprelu", "l0": 0.01, "l0_form": "tanh", "init_l0": 8, "target_l0": 6},
     "resampled jumprelu": {"activation": "jumprelu", "l0": 1.0, "init_threshold": 2.0, **RESAMPLED},
+    "annealed": {"activation": "relu", "l1": 0.1, "bias": True, "l1_exponent_end": 0.3},
     "gated": {"activation": "gated", "l1": 0.1, "bias": True, "init_l0": 8, "target_l0": 6},
     "topk": {"activation": "topk", "k": 4, "decoder_norm": "unit", "gradient_clip": 0.1},
     "batchtopk": {"activation": "batchtopk", "k": 1, "n_q": 256, "accumulate": 2, **RESAMPLED},

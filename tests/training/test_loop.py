@@ -41,6 +41,7 @@ METHODS = {
     "lista": {"activation": "lista", "k": 4, "prefixes": [16, 64], "lambda_aux": 0.03, "k_aux": 8, "dead_after": 600},
     "batch_lista": {"activation": "lista", "k": 4, "ista_selects": "batch", "multi_k": [2, 4]},
     "pursuit": {"activation": "matching_pursuit", "k": 4, "tied": True, "decoder_norm": "unit", "bias": True},
+    "annealed": {"activation": "relu", "l1": 0.1, "bias": True, "l1_exponent_end": 0.3, "l1_anneal_start": 0.2},
     "reordered": {
         **{"activation": "batchtopk", "k": 1, "n_q": 512, "prefixes": [64, 512], "prefix_detached": True},
         **{"reorder_every": 25, "lambda_aux": 0.03, "k_aux": 8, "dead_after": 600},
@@ -175,6 +176,12 @@ def test_k_follows_its_schedule_and_the_history_shows_it(method):
     assert ks[-1] == model.sigma.k == last
     assert rows[0]["l0"] > 2 * last
     assert rows[-1]["l0"] <= last
+    _, rows = run(METHODS["annealed"])
+    assert [row["l1_exponent"] for row in rows] == sorted((row["l1_exponent"] for row in rows), reverse=True)
+    assert rows[0]["l1_exponent"] == 1
+    assert rows[-1]["l1_exponent"] < 0.32
+    assert rows[0]["penalty_factor"] == 1
+    assert rows[-1]["penalty_factor"] != 1
     _, rows = run({**METHODS["relu_held"], "penalty_warmup": 0.5})
     assert "k" not in rows[0]
     assert rows[0]["penalty_factor"] < rows[4]["penalty_factor"]

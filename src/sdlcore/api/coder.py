@@ -22,6 +22,7 @@ _OF_THE_LOOP = {
     "center": "starts biases from a batch",
     "target_l0": "changes weights from step to step",
     "penalty_warmup": "changes weights from step to step",
+    "l1_exponent_end": "changes an exponent from step to step",
     "lambda_anchor": "needs anchors",
     "anchor_cosine": "needs anchors",
 }

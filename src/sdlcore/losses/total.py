@@ -25,6 +25,7 @@ def total_loss(
     anchored_rows: tuple[Tensor, Tensor] | None = None,
     anchoring: float = 1.0,
     step: int = 0,
+    exponent: float = 1.0,
 ) -> dict[str, Tensor]:
     """Return the ``loss`` to minimise and its unweighted terms, by name.
 
@@ -50,8 +51,10 @@ def total_loss(
         Factor on ``lambda_anchor`` (`sdlcore.training.schedules`).
     step
         Number of the step, for terms that draw at random.
+    exponent
+        Exponent of the latents in l1.
     """
-    inputs = TermInputs(model, x_BR, out, config, anchors, anchored_rows, step)
+    inputs = TermInputs(model, x_BR, out, config, anchors, anchored_rows, step, exponent)
     asked = [term_of(name) for name in config.terms]
     divisor = x_BR.shape[1] if config.loss_scale == "mean" else 1
     terms = {"reconstruction": reconstruction(x_BR, out.x_hat)}

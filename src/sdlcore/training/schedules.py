@@ -48,16 +48,20 @@ class InForce(NamedTuple):
     """Factor of the weights of penalties such as l1 and l0."""
     anchoring: float
     """Factor of lambda_anchor."""
+    exponent: float
+    """Exponent of the latents in l1."""
 
 
 def in_force(config: RunConfig, step: int, peak: float) -> InForce:
     """Return the values of a step, for a run whose peak learning rate is ``peak``."""
     training, loss, k = config.training, config.loss, config.model.k
     steps = training.steps
+    end = loss.l1_exponent_end
     until = 1.0 if loss.anchor_until is None else loss.anchor_until
     return InForce(
         lr=learning_rate(step, steps, peak, training.lr_warmup, training.lr_decay, training.lr_decay_shape),
         k=None if k is None else scheduled_k(step, steps, k, training.k_start, training.k_decay),
         penalty=rise(step, steps, loss.penalty_warmup),
         anchoring=fall(step, steps, loss.anchor_fall, until),
+        exponent=1.0 if end is None else 1 - (1 - end) * (1 - fall(step, steps, 1 - loss.l1_anneal_start)),
     )

@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor
 
+from sdlcore.losses.l1 import l1
 from sdlcore.losses.total import needs_norms, total_loss
 from sdlcore.memory import in_large_pages, keep_freed_memory
 from sdlcore.model.activation import Selecting
@@ -99,7 +100,9 @@ class TrainingStep:
         shown = {"lr": now.lr}
         if self.config.training.k_start is not None and now.k is not None:
             shown["k"] = now.k
-        if loss.penalised and (loss.penalty_warmup or loss.adjusted):
+        if loss.l1_exponent_end is not None:
+            shown["l1_exponent"] = now.exponent
+        if loss.penalised and (loss.penalty_warmup or loss.adjusted or loss.l1_exponent_end is not None):
             shown["penalty_factor"] = now.penalty * float(self.log_penalty.exp())
         return shown
 
@@ -121,7 +124,8 @@ class TrainingStep:
         loss, training = self.config.loss, self.config.training
         if loss.lambda_aux and (self._auxiliary is None or step % DEAD_EVERY == 0):
             self._auxiliary = Auxiliary(self.dead.mask().nonzero().squeeze(1), loss.k_aux)
-        penalty = share * self.log_penalty.exp() if loss.adjusted else share
+        changing = loss.adjusted or loss.l1_exponent_end is not None
+        penalty = share * self.log_penalty.exp() if changing else share
         sums: dict[str, Tensor] = {}
         firings_Q = torch.zeros_like(self.dead.silent, dtype=torch.int32)
         samples = self.processes.samples
@@ -129,6 +133,7 @@ class TrainingStep:
         size = part // samples.size
         anchored_rows = self._anchored_rows()
         now = in_force(self.config, step, self.peak)
+        later = in_force(self.config, step + 1, self.peak).exponent
         if isinstance(self.model.sigma, Selecting) and now.k is not None:
             self.model.sigma.keep(now.k)
         row_norms = RowNorms()
@@ -139,10 +144,13 @@ class TrainingStep:
             out = self.model(
                 part_p, self._scales, self._auxiliary, self._precision, self._norms, self.kernels, row_norms
             )
-            terms = total_loss(self.model, part_r, out, loss, self.anchors, penalty, anchored_rows, now.anchoring, step)
+            given = self.anchors, penalty, anchored_rows, now.anchoring, step, now.exponent
+            terms = total_loss(self.model, part_r, out, loss, *given)
             if self.names:  # a frozen model may have no parameter left to train
                 (terms["loss"] / (training.accumulate * samples.size)).backward()
             with torch.no_grad():
+                if later != now.exponent:
+                    terms["l1 later"] = l1(self.model, out, loss.l1_scale, later)
                 fires_N = out.fires()
                 firings_Q.index_add_(0, out.support.columns, fires_N.int())
                 terms["l0"] = self.processes.latents.sum(fires_N.sum()).to(part_p.dtype) / size
@@ -165,6 +173,8 @@ class TrainingStep:
         sums["gradient_norm"] = self.optimizer.gradient_norm
         with torch.no_grad():
             self.dead.update(fired_Q, len(x_BP))
+            if "l1 later" in sums:  # a smaller exponent makes another penalty of the same latents
+                self.log_penalty += torch.log(sums["l1"] / sums.pop("l1 later")).nan_to_num(0.0)
             if loss.adjusted and loss.target_l0 is not None:
                 off = torch.log(sums["l0"] / loss.target_l0).clamp(-2.0, 2.0)
                 self.log_penalty += loss.l0_gain * off
