@@ -85,8 +85,8 @@ def test_answers_name_settings_that_there_are():
     ("name", "said"),
     [
         (
-            "jumprelu_sparsity_loss_mode",
-            "; not a setting here: l0 weighs a step penalty, .*; target_l0 holds .*",
+            "jumprelu_ste_to_input",
+            "; not a setting here: l0 weighs a penalty, whose straight-through kernel is bandwidth wide",
         ),
         ("autocast", "; set precision to bfloat16"),
         (

@@ -32,9 +32,26 @@ def test_keys_are_unique_over_the_parts():
         ({"activation": "relu", "k": 3}, "no meaning"),
         ({"activation": "sigmoid"}, "relu, jumprelu, topk, batchtopk"),
         ({"pair": "autoencoder"}, "sae, transcoder, crosscoder"),
-        ({"multi_k": [2]}, "multi_k needs activation topk or batchtopk"),
+        ({"multi_k": [2]}, "multi_k needs an activation with k, such as topk"),
         ({"activation": "topk", "k": 4, "multi_k": [2, 8]}, "must be k = 4"),
+        ({"hierarchical": True}, "hierarchical needs an activation with k, such as topk, found relu"),
+        ({"hierarchical": True, "prefixes": [2, 8]}, "hierarchical, multi_k and prefixes are three multi-scale losses"),
         ({"l0": 0.1}, "l0 needs activation jumprelu"),
+        ({"l1_exponent_end": 0.2}, "l1_exponent_end needs l1, whose exponent it anneals"),
+        ({"prefix_detached": True}, "prefix_detached needs prefixes, whose sums it detaches"),
+        ({"reorder_every": 5}, "reorder_every needs prefixes, which it sorts latents for"),
+        ({"prefixes": [2, 8], "n_q": 8, "reorder_every": 5, "lambda_anchor": 1}, "but anchors hold the first ones"),
+        ({"k_start": 8}, "k_start needs an activation with k, such as topk, found relu"),
+        ({"activation": "topk", "k": 2, "n_q": 8, "k_start": 9}, "k_start must be at most n_q = 8, found 9"),
+        ({"activation": "topk", "k": 2, "hierarchical": True, "k_start": 9}, "hierarchical trains every k up to k"),
+        ({"frequency": 0.1}, "frequency needs activation jumprelu"),
+        ({"activation": "jumprelu", "l0_form": "tanh"}, "l0_form tanh needs l0, the weight of that penalty"),
+        (
+            {"activation": "jumprelu", "l0": 1, "l0_form": "quadratic"},
+            "quadratic needs target_l0, which L0",
+        ),
+        ({"activation": "lista", "k": 2, "pair": "transcoder"}, "lista needs pair sae or crosscoder"),
+        ({"activation": "matching_pursuit", "k": 2, "tied": True}, "set tied true and decoder_norm unit"),
         ({"tied": True, "pair": "transcoder"}, "tied needs pair sae or crosscoder"),
         ({"tied": True, "frozen": "decoder"}, "frozen must be none or both, found decoder"),
         ({"frozen": "encoder", "lambda_anchor": 1.0}, "moves both weights, but frozen is encoder"),
@@ -54,6 +71,19 @@ def test_keys_are_unique_over_the_parts():
 def test_settings_that_do_not_go_together_are_refused(settings, message):
     with pytest.raises(ValueError, match=message):
         RunConfig.from_dict(settings)
+
+
+def test_forms_of_the_l0_penalty_make_no_other_run_of_one_without_them():
+    assert not RunConfig.from_dict({"activation": "jumprelu", "l0": 0.1}).used().keys() & {
+        *("l0_form", "tanh_scale", "frequency", "frequency_scale", "ista_step", "ista_selects", "hierarchical"),
+        *("k_start", "k_decay", "prefix_detached", "reorder_every", "orthogonality", "orthogonality_chunk"),
+        *("l1_exponent_end", "l1_anneal_start"),
+    }
+    given = {"activation": "jumprelu", "l0": 0.1, "l0_form": "quadratic", "target_l0": 8.0, "frequency": 0.2}
+    config = RunConfig.from_dict(given)
+    assert config.used().items() >= given.items()
+    assert not config.loss.adjusted
+    assert "sdlcore.losses.frequency" in config.parts
 
 
 def test_how_anchors_hold_makes_no_other_run_where_it_is_not_said():

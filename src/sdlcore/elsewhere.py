@@ -41,13 +41,13 @@ _EVALUATION = "call sdl.evaluate(dictionary, x=held_out_samples) after the train
 _WANDB = "write wandb: PROJECT into a configuration of the pipeline; `log_every` is the number of steps between rows"
 _PROGRESS = "set `progress` to False for no progress bar"
 _SCALING = "set `normalise` to True, or `whiten` for unit covariance"
-_JUMPRELU = _NO + "`l0` weighs a step penalty, whose straight-through kernel is `bandwidth` wide"
+_JUMPRELU = _NO + "`l0` weighs a penalty, whose straight-through kernel is `bandwidth` wide"
 _DEAD_LATENTS = _NO + "`lambda_aux` or `resample_every` revives dead latents"
 _THRESHOLD = _NO + "BatchTopK's threshold follows the smallest latents that training keeps"
 _PREFIXES = "set `prefixes`, the cumulative numbers of latents; the last one is `n_q`"
-_SAME_K = _NO + "`k` stays the same throughout"
-_ANNEALING = _NO + "the penalty is `l1`, with one exponent throughout"
-_PURSUIT = _NO + "matching pursuit is not trained here"
+_K_START = "set `k_start`, and `k_decay`, a share of the steps"
+_ANNEALING = "set `l1_exponent_end`, and `l1_anneal_start`, a share of the steps"
+_PURSUIT = _NO + "matching pursuit takes `k` steps (activation matching_pursuit)"
 _TEMPORAL = _NO + "temporal SAEs are not trained here"
 _BENCH = "draw samples from sdl.Bench.draw or sdl.standard_bench, and give them to `fit` as x"
 _FLAT = "give its settings to `fit` by name, beside the others"
@@ -75,8 +75,9 @@ ELSEWHERE: dict[str, dict[str, str]] = {
         **dict.fromkeys(("l1_warm_up_steps", "l0_warm_up_steps"), _PENALTY_WARMUP),
         "jumprelu_init_threshold": "init_threshold",
         "jumprelu_bandwidth": "set `bandwidth`, a share of the threshold at the start",
-        "jumprelu_sparsity_loss_mode": _JUMPRELU + "; `target_l0` holds a given L0",
-        **dict.fromkeys(("jumprelu_tanh_scale", "jumprelu_ste_to_input"), _JUMPRELU),
+        "jumprelu_sparsity_loss_mode": "l0_form",
+        "jumprelu_tanh_scale": "tanh_scale",
+        "jumprelu_ste_to_input": _JUMPRELU,
         "pre_act_loss_coefficient": _DEAD_LATENTS,
         "aux_loss_coefficient": "lambda_aux",
         "use_sparse_activations": _NO + "latents are always computed sparsely",
@@ -144,7 +145,7 @@ ELSEWHERE: dict[str, dict[str, str]] = {
         "decay_start": _LR_DECAY,
         "sparsity_warmup_steps": _PENALTY_WARMUP,
         **dict.fromkeys(("threshold_beta", "threshold_start_step"), _THRESHOLD),
-        "k_anneal_steps": _SAME_K,
+        "k_anneal_steps": _K_START,
         **dict.fromkeys(("group_fractions", "group_sizes"), _PREFIXES),
         "group_weights": _NO + "all `prefixes` count the same",
         "resample_steps": "resample_every",
@@ -177,7 +178,7 @@ ELSEWHERE: dict[str, dict[str, str]] = {
         "micro_acc_steps": "accumulate",
         "loss_fn": _NO + "dictionaries are trained to reconstruct activations; sdl.splice puts one into the model",
         "lr_warmup_steps": _LR_WARMUP,
-        "k_decay_steps": _SAME_K,
+        "k_decay_steps": _K_START,
         "auxk_alpha": "lambda_aux",
         "dead_feature_threshold": "dead_after",
         "init_seeds": "call sdl.fit_many with a `seed` for each run",

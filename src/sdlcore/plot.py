@@ -148,8 +148,8 @@ def top_samples(dictionary: Dictionary, x: Any, latent: int, number: int = 20, a
     latents = (dictionary.encode([part[start : start + ROWS_AT_ONCE] for part in parts]) for start in blocks)
     # copies, since views would keep whole blocks in memory
     values = np.concatenate([block[:, latent].copy() for block in latents])
-    rows = np.argsort(-values, kind="stable")[:number]
-    rows = rows[values[rows] > 0]
+    rows = np.argsort(-np.abs(values), kind="stable")[:number]
+    rows = rows[values[rows] != 0]
     ax.bar(range(len(rows)), values[rows])
     ax.set_xticks(range(len(rows)), [str(row) for row in rows], rotation=90)
     ax.set(xlabel="sample", ylabel=f"activation of latent {latent}")

@@ -32,14 +32,16 @@ from sdlcore.settings import (
     used,
 )
 
-Activation = Literal["relu", "jumprelu", "topk", "batchtopk", "gated"]
+Activation = Literal["relu", "jumprelu", "topk", "batchtopk", "gated", "abstopk", "lista", "matching_pursuit"]
 """Each is a module in `sdlcore.model.activations`."""
 AnyActivation = Annotated[str, Name("activation", get_args(Activation))]
 """One of these, or of a plugin."""
-SELECTING: tuple[Activation, ...] = ("topk", "batchtopk")
+SELECTING: tuple[Activation, ...] = ("topk", "batchtopk", "abstopk", "lista", "matching_pursuit")
 """Built-in activations that keep a given number of latents, and so need k."""
 AnchorForm = Literal["frobenius", "matched", "cosine"]
 """The distance between rows and their anchors that the loss measures (`sdlcore.losses.anchor`)."""
+L0Form = Literal["step", "tanh", "quadratic"]
+"""How JumpReLU's penalty counts active latents (`sdlcore.losses.l0`)."""
 FIT = (
     "x",
     "target",
@@ -69,11 +71,13 @@ class ModelConfig(Extensible):
     pair: Pair = "sae"
     """sae: x_r = x_p; transcoder: input to target; crosscoder: input and target, concatenated, to themselves."""
     activation: AnyActivation = "relu"
-    """Activation function, sigma in Definition 2.5: relu, jumprelu, topk, batchtopk, gated, or one of a plugin."""
+    """Activation function, sigma in Definition 2.5: relu, jumprelu, topk, batchtopk, gated, abstopk, lista,
+    matching_pursuit, or one of a plugin."""
     n_q: Latents = 1024
     """Number of latents."""
     k: Latents | None = None
-    """Active latents of a sample (topk) or on average over a batch (batchtopk)."""
+    """Active latents of a sample (topk, abstopk, lista), steps of matching_pursuit, or active latents on average over a
+    batch (batchtopk)."""
     bias: bool = False
     """Train b_E and b_D; the paper's model has none."""
     center: bool = False
@@ -90,6 +94,10 @@ class ModelConfig(Extensible):
     from the first batch; None leaves them at init_threshold and zero."""
     bandwidth: Annotated[Positive, UsedBy("activation", "jumprelu")] = 0.4
     """Width of JumpReLU's straight-through kernel, as a share of the threshold at the start."""
+    ista_step: Annotated[Positive, UsedBy("activation", "lista")] = 0.1
+    """Step size of LISTA's step at the start; a factor of each latent's step is trained."""
+    ista_selects: Annotated[Literal["sample", "batch"], UsedBy("activation", "lista")] = "sample"
+    """sample: LISTA keeps k latents of each sample, as topk; batch: k of a sample on average, as batchtopk."""
     tied: bool = False
     """One matrix for encoder and decoder, W_D = W_E^T, throughout training; needs x_r = x_p. Both start as the encoder
     does."""
@@ -124,6 +132,12 @@ class ModelConfig(Extensible):
             raise ValueError(f"init_l0 needs bias with activation {self.activation}")
         if self.skip and self.pair != "transcoder":
             raise ValueError(f"skip needs pair transcoder, found {self.pair}: another would copy its input")
+        if self.activation == "lista" and self.pair == "transcoder":
+            raise ValueError("activation lista needs pair sae or crosscoder: its step reads the residual of the input")
+        if self.activation == "matching_pursuit" and not (self.tied and self.decoder_norm == "unit"):
+            raise ValueError(
+                "activation matching_pursuit has one dictionary of unit rows: set tied true and decoder_norm unit"
+            )
         if self.tied and self.pair == "transcoder":
             raise ValueError("tied needs pair sae or crosscoder: a transcoder's encoder and decoder are of two spaces")
         if self.tied and self.frozen in ("encoder", "decoder"):
@@ -156,18 +170,46 @@ class LossConfig(Extensible):
     """Weight of the L1 penalty (eq. 5)."""
     l1_scale: Annotated[Literal["decoder", "none"], UsedBy("l1")] = "decoder"
     """decoder: latents count times the norms of their decoder rows; none: as eq. 5 is written."""
+    # Used by itself: if it is left out, a run stays the run that it was before the setting existed.
+    l1_exponent_end: Annotated[Annotated[float, Gt(0), Lt(1), AsGiven] | None, UsedBy("l1_exponent_end")] = None
+    """Exponent of the latents in l1 at the end of training (p-annealing); it falls linearly from 1. The weight is
+    adjusted so that the penalty of a batch stays as large; None for 1 throughout."""
+    l1_anneal_start: Annotated[Annotated[float, Ge(0), Lt(1), AsGiven], UsedBy("l1_exponent_end")] = 0.0
+    """Share of the steps after which the exponent begins to fall."""
     l0: Annotated[Weight, WeightOf("l0")] = 0.0
-    """Weight of the L0 penalty through JumpReLU's smoothed step (eq. 6)."""
+    """Weight of JumpReLU's L0 penalty (eq. 6)."""
+    # Used by itself: if it is left out, a run stays the run that it was before the setting existed.
+    l0_form: Annotated[L0Form, UsedBy("l0_form", "tanh", "quadratic")] = "step"
+    """step: the number of active latents, through the smoothed step; tanh: a sum of tanh of latents times their decoder
+    norms; quadratic: the squared distance of L0 from target_l0, as a share of it, in each sample."""
+    tanh_scale: Annotated[Positive, UsedBy("l0_form", "tanh")] = 4.0
+    """Factor in the tanh of l0_form tanh."""
+    frequency: Annotated[Weight, WeightOf("frequency")] = 0.0
+    """Weight of JumpReLU's penalty on latents that are active too often; with the value of l0, both make the
+    quadratic-frequency penalty."""
+    frequency_scale: Annotated[Annotated[float, Gt(0), Le(1), AsGiven], UsedBy("frequency")] = 0.1
+    """Share of a batch's samples: a latent that is active in more of them is active too often."""
     multi_k: Annotated[Sizes, WeightOf("multi_scale")] = ()
     """The k_i of the multi-scale loss (eq. 9), which takes the place of the reconstruction; empty for none."""
     prefixes: Annotated[Sizes, WeightOf("multi_scale")] = ()
     """Numbers of latents, the last n_q: a multi-scale loss of nested dictionaries (Bussmann et al. 2025) instead."""
+    # Used by itself: if it is left out, a run stays the run that it was before the setting existed.
+    prefix_detached: Annotated[bool, UsedBy("prefix_detached")] = False
+    """Train each latent by the reconstruction of the smallest prefix that contains it, alone: the sums of earlier
+    prefixes are detached from the larger ones."""
+    hierarchical: Annotated[bool, WeightOf("hierarchical")] = False
+    """Take the mean of the errors of every number of latents up to k instead of the reconstruction (HierarchicalTopK).
+    Memory grows with k; accumulate divides it."""
     lambda_aux: Annotated[Weight, WeightOf("auxiliary")] = 0.0
     """Weight of the auxiliary loss of dead latents (eq. 8)."""
     k_aux: Annotated[Latents, UsedBy("lambda_aux")] = 256
     """Dead latents that reconstruct a sample in the auxiliary loss."""
     aux_target: Annotated[Literal["residual", "input"], UsedBy("lambda_aux")] = "residual"
     """What they reconstruct: the residual of the living, or the input, as eq. (8) has it."""
+    orthogonality: Annotated[Weight, WeightOf("orthogonality")] = 0.0
+    """Weight of OrtSAE's penalty on decoder columns of similar directions."""
+    orthogonality_chunk: Annotated[Latents, UsedBy("orthogonality")] = 1024
+    """Latents that are compared with each other; chunks are drawn anew in every step."""
     lambda_anchor: Annotated[Weight, WeightOf("anchor")] = 0.0
     """Weight of feature anchoring (eq. 24); 0.1 if anchors are given without a weight."""
     # Used by themselves: where they are left out, an anchored run stays the run that it was before they were there.
@@ -184,7 +226,8 @@ class LossConfig(Extensible):
     penalty_warmup: Share = 0.0
     """Share of the steps over which l1 and l0 rise linearly from zero."""
     target_l0: Positive | None = None
-    """Active latents of a sample that l1 and l0 are adjusted to hold, from the weights given; None: fixed weights."""
+    """Active latents of a sample that l1 and l0 are adjusted to hold, from the weights given; None: fixed weights. With
+    l0_form quadratic, the target of the penalty itself, whose weight is fixed."""
     l0_gain: Annotated[Positive, UsedBy("target_l0")] = 0.02
     """Change of their logarithm in a step for an L0 that is off by a factor of e."""
 
@@ -198,6 +241,11 @@ class LossConfig(Extensible):
         """The terms that are asked for, each a module in `sdlcore.losses`; then those of plugins."""
         ours = (term for name, term in TERMS.items() if getattr(self, name))
         return tuple(dict.fromkeys([*ours, *self.own_terms]))
+
+    @property
+    def adjusted(self) -> bool:
+        """Whether weights of penalties are adjusted from step to step to hold ``target_l0``."""
+        return self.target_l0 is not None and self.l0_form != "quadratic"
 
     @property
     def penalised(self) -> bool:
@@ -222,8 +270,18 @@ class LossConfig(Extensible):
                 raise ValueError(f"{name} must ascend, found {list(sizes)}")
         if self.multi_k and self.prefixes:
             raise ValueError("multi_k and prefixes are two multi-scale losses; set one of them")
+        if self.prefix_detached and not self.prefixes:
+            raise ValueError("prefix_detached needs prefixes, whose sums it detaches")
+        if self.hierarchical and (self.multi_k or self.prefixes):
+            raise ValueError("hierarchical, multi_k and prefixes are three multi-scale losses; set only one")
         if self.target_l0 is not None and not self.penalised:
             raise ValueError("target_l0 needs l1, l0 or a plugin's penalty (rises=True), whose weight it adjusts")
+        if self.l1_exponent_end is not None and not self.l1:
+            raise ValueError("l1_exponent_end needs l1, whose exponent it anneals")
+        if self.l0_form != "step" and not self.l0:
+            raise ValueError(f"l0_form {self.l0_form} needs l0, the weight of that penalty")
+        if self.l0_form == "quadratic" and self.target_l0 is None:
+            raise ValueError("l0_form quadratic needs target_l0, which L0 is drawn to")
         if self.lambda_anchor and self.anchor_cosine:
             raise ValueError("anchor_cosine chooses lambda_anchor; set one of them")
         without = {} if self.anchors else used(self)
@@ -252,6 +310,11 @@ class TrainingConfig(Settings):
     # Used by itself: where it is left out, a run stays the run that it was before the setting existed.
     lr_decay_shape: Annotated[Literal["linear", "cosine"], UsedBy("lr_decay_shape", "cosine")] = "linear"
     """How it falls: linearly, or as half a period of a cosine (Loshchilov and Hutter 2017)."""
+    # Used by itself, as is lr_decay_shape.
+    k_start: Annotated[Latents | None, UsedBy("k_start")] = None
+    """Active latents of a sample at the start; their number goes linearly to k. None for k throughout."""
+    k_decay: Annotated[Share, UsedBy("k_start")] = 0.5
+    """Share of the steps after which k is reached from k_start."""
     accumulate: Batch = 1
     """Parts that a batch is split into, one after the other, to save memory; divides batch_size."""
     precision: Literal["float32", "bfloat16", "int8"] = "float32"
@@ -272,6 +335,10 @@ class TrainingConfig(Settings):
     """Steps between resamplings of dead latents (Bricken et al. 2023; section 5.3); None for none."""
     resample_until: Share = 0.8
     """Share of the steps after which no resampling happens."""
+    # Used by itself, as is lr_decay_shape.
+    reorder_every: Annotated[Total | None, UsedBy("reorder_every")] = None
+    """Steps after which the latents are sorted by how often they fired since, so that prefixes hold the most frequent;
+    None for never."""
     log_every: Total = 20
     """Steps between rows of history.csv."""
     checkpoint_every: Total = 100
@@ -294,13 +361,21 @@ MAIN = (
 )
 """The settings that matter most, which help shows first."""
 _PENALTY = ("penalty_warmup", "target_l0", "l0_gain", "init_l0")
-_SELECTED = ("k", "multi_k", "prefixes", "lambda_aux", "k_aux", "aux_target")
+_L1 = ("l1", "l1_scale", "l1_exponent_end", "l1_anneal_start")
+_SELECTED = ("k", "k_start", "k_decay", "hierarchical", "multi_k", "prefixes", "prefix_detached", "reorder_every")
+_SELECTED += ("lambda_aux", "k_aux", "aux_target")
 METHODS: dict[str, tuple[str, ...]] = {
-    "relu": ("l1", "l1_scale", *_PENALTY),
-    "jumprelu": ("l0", "l1", "l1_scale", "init_threshold", "bandwidth", *_PENALTY),
+    "relu": (*_L1, *_PENALTY),
+    "jumprelu": (
+        *("l0", "l0_form", "tanh_scale", "frequency", "frequency_scale"),
+        *(*_L1, "init_threshold", "bandwidth", *_PENALTY),
+    ),
     "topk": _SELECTED,
     "batchtopk": _SELECTED,
-    "gated": ("l1", "l1_scale", *_PENALTY),
+    "abstopk": _SELECTED,
+    "lista": ("ista_step", "ista_selects", *_SELECTED),
+    "matching_pursuit": ("k", "tied", "decoder_norm", "k_start", "k_decay"),
+    "gated": (*_L1, *_PENALTY),
     "transcoder": ("pair", "skip"),
     "crosscoder": ("pair",),
     "anchors": ("lambda_anchor", "anchor_form", "anchor_until", "anchor_fall", "anchor_cosine"),
@@ -320,7 +395,9 @@ class RunConfig(Settings):
     def check_together(self) -> None:
         model, loss = self.model, self.loss
         if loss.multi_k and not model.selects:
-            raise ValueError(f"multi_k needs activation topk or batchtopk, found {model.activation}")
+            raise ValueError(f"multi_k needs an activation with k, such as topk, found {model.activation}")
+        if loss.hierarchical and not model.selects:
+            raise ValueError(f"hierarchical needs an activation with k, such as topk, found {model.activation}")
         if loss.multi_k and max(loss.multi_k) != model.k:
             raise ValueError(f"the largest of multi_k {list(loss.multi_k)} must be k = {model.k}")
         if loss.prefixes and loss.prefixes[-1] != model.n_q:
@@ -329,12 +406,25 @@ class RunConfig(Settings):
             raise ValueError("activation gated needs l1, without which its gates do not become sparse")
         if loss.l0 and model.activation != "jumprelu":
             raise ValueError(f"l0 needs activation jumprelu, found {model.activation}")
+        if loss.frequency and model.activation != "jumprelu":
+            raise ValueError(f"frequency needs activation jumprelu, found {model.activation}")
         if loss.target_l0 is not None and loss.target_l0 > model.n_q:
             raise ValueError(f"target_l0 must be at most n_q = {model.n_q}, found {loss.target_l0:g}")
         if loss.anchors and model.frozen != "none":
             raise ValueError(f"lambda_anchor moves both weights, but frozen is {model.frozen}")
         if self.training.resample_every and model.frozen != "none":
             raise ValueError(f"resample_every redraws rows of both weights, but frozen is {model.frozen}")
+        k_start = self.training.k_start
+        if k_start is not None and not model.selects:
+            raise ValueError(f"k_start needs an activation with k, such as topk, found {model.activation}")
+        if k_start is not None and loss.hierarchical:
+            raise ValueError("hierarchical trains every k up to k; leave k_start out")
+        if k_start is not None and k_start > model.n_q:
+            raise ValueError(f"k_start must be at most n_q = {model.n_q}, found {k_start}")
+        if self.training.reorder_every and not loss.prefixes:
+            raise ValueError("reorder_every needs prefixes, which it sorts latents for")
+        if self.training.reorder_every and loss.anchors:
+            raise ValueError("reorder_every moves latents, but anchors hold the first ones; leave reorder_every out")
         if model.pursuit:
             raise ValueError("pursuit is no setting of a training: no gradient passes through it")
         if self.training.whiten and (self.training.normalise or self.model.skip):
@@ -400,6 +490,8 @@ def check_division(config: RunConfig, processes: int, split: Split) -> str | Non
     """Return why a training cannot be divided among processes (each has its part of ``split``, samples or latents), or
     None."""
     training, n_q = config.training, config.model.n_q
+    if split == "latents" and training.reorder_every:
+        return "reorder_every sorts all latents, but processes divide them; divide samples instead"
     if split == "latents" and n_q % processes:
         return f"n_q = {n_q} must be a multiple of {processes} processes that divide latents"
     if split == "samples" and training.batch_size % (training.accumulate * processes):

@@ -28,3 +28,13 @@ def test_what_is_taken_is_what_the_library_has(peer):
         assert what["last_loss"] < 0.9 * what["first_loss"], method
         assert what["b_dec"] > 0.01, method
         assert 1 < what["l0"] < 40, method
+
+
+def test_penalties_and_matching_pursuit_are_those_of_saelens():
+    command = [str(PYTHON), "tests/baselines/penalties.py"]
+    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    for form, found in json.loads(done.stdout.splitlines()[-1]).items():
+        assert found["ours"] > 0.1, form
+        assert found["ours"] == pytest.approx(found["theirs"], rel=1e-5), form
+        assert found["latents"] < 1e-5, form

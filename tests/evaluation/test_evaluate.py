@@ -9,11 +9,16 @@ from sdlcore.data.memory import Arrays
 from sdlcore.data.pairs import make_direction_pair, make_pair, pair_sites
 from sdlcore.data.reading import ActivationStore
 from sdlcore.data.writing import create_store
+from sdlcore.evaluation.absorption import absorption
+from sdlcore.evaluation.coefficient_scores import Splitting
 from sdlcore.evaluation.evaluate import evaluate
 from sdlcore.evaluation.ground_truth import GroundTruth
 from sdlcore.evaluation.metric_names import SIDES, Matched, Similarity
 from sdlcore.evaluation.metrics import BENCH, CLASSES, CROSSCODERS, EVERY_RUN, HIERARCHY, JUDGED, METRICS, WITH_ANCHORS
 from sdlcore.evaluation.recovery import metrics_by_anchors, recovery_metrics
+from sdlcore.evaluation.samples import find_top_samples
+from sdlcore.evaluation.zero_loss import Solution, approximate_loss
+from sdlcore.inside.firing import firings
 from sdlcore.model.coder import SparseCoder
 from sdlcore.random_streams import stream, torch_stream
 from sdlcore.run import ModelConfig
@@ -296,3 +301,49 @@ def test_a_metric_that_is_not_declared_is_refused(store, monkeypatch):
     monkeypatch.setattr("sdlcore.evaluation.evaluate.METRICS", fewer)
     with pytest.raises(ValueError, match=r"metric fvu is not declared, expected an entry in .*metrics\.py"):
         evaluate(ground_truth_model("sae"), store)
+
+
+def test_signed_latents_are_judged_by_what_is_defined_for_them(store):
+    """Every second feature is found with the opposite sign: recovery and detection count it, splitting does not."""
+    model = SparseCoder(ModelConfig("sae", "abstopk", N, k=1), (N_P,), (N_P,)).eval()
+    with torch.no_grad():
+        for weights in (model.W_enc, model.W_dec):
+            weights.copy_(torch.from_numpy(W_p.T))
+            weights[::2] *= -1
+    metrics, *_ = evaluate(model, store, TRUTH, stream(0, "chance"))
+    twin = SparseCoder(ModelConfig("sae", "topk", N, k=1), (N_P,), (N_P,)).eval()
+    with torch.no_grad():
+        for weights in (twin.W_enc, twin.W_dec):
+            weights.copy_(torch.from_numpy(W_p.T))
+    expected, *_ = evaluate(twin, store, TRUTH, stream(0, "chance"))
+    for name in ("gt_recovery_decoder", "mcc", "l0", "f1", "detection_f1", "oracle_fvu", "fvu"):
+        assert metrics[name] == pytest.approx(expected[name], abs=0.02), name
+    assert metrics["detection_f1"] > 0.5
+    assert (metrics["splitting"], metrics["shrinkage"]) == (None, None)
+
+
+def test_measures_of_non_negative_latents_refuse_signed_ones(store):
+    model = SparseCoder(ModelConfig("sae", "abstopk", N, k=2), (N_P,), (N_P,), torch_stream(0, "signed")).eval()
+    said = "is defined for non-negative latents, but latents of AbsTopK may be negative; train with another"
+    x = coefficients(50, N, 0.9, stream(0, "x"))
+    samples = synthesise(x, W_p)
+    for measure in (
+        lambda: Solution.of(model, W_p, x, samples),
+        lambda: approximate_loss(model, W_p, x),
+        lambda: find_top_samples(model, store, np.array([0])),
+        lambda: firings(model, [], [0]),
+    ):
+        with pytest.raises(ValueError, match=said):
+            measure()
+    latents = model(torch.from_numpy(samples)).csr()
+    with pytest.raises(ValueError, match="splitting and shrinkage are defined for latents that are never below zero"):
+        Splitting(model.W_dec.detach().numpy(), W_p.T).add(latents, x)
+    with pytest.raises(ValueError, match="absorption is defined for latents that are never below zero"):
+        absorption(latents.tocsc(), x, W_p.T, W_p, Hierarchy(parents=2, children=2))
+
+
+def test_signed_latents_have_no_classes_at_their_top(classes):
+    store, truth = classes
+    model = SparseCoder(ModelConfig("sae", "abstopk", 12, k=2), (16,), (16,), torch_stream(0, "signed")).eval()
+    metrics, *_ = evaluate(model, store, truth, stream(0, "chance"))
+    assert metrics["top_classes"] is metrics["top_purity"] is None

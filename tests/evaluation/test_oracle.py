@@ -20,7 +20,8 @@ Z = np.maximum(SAMPLES @ W, 0)
 
 
 def codes(activation: str, k: int | None = None) -> np.ndarray:
-    return oracle_codes(SAMPLES, W.T, make_sigma(ModelConfig(activation=activation, k=k, n_q=20)))
+    tied = {"tied": True, "decoder_norm": "unit"} if activation == "matching_pursuit" else {}
+    return oracle_codes(SAMPLES, W.T, make_sigma(ModelConfig(activation=activation, k=k, n_q=20, **tied)))
 
 
 @given(st.integers(1, 20))
@@ -35,9 +36,12 @@ def test_selection_keeps_the_largest_by_sample_or_over_all(k):
 
 def test_selection_keeps_no_more_than_k_of_equal_ones():
     equal = np.array([[1.0, 2.0, 1.0, 1.0], [0.0, 0.0, 3.0, 0.0]])
-    topk, batchtopk = (make_sigma(ModelConfig(activation=name, k=2, n_q=4)) for name in SELECTING)
+    topk, batchtopk, abstopk = (make_sigma(ModelConfig(activation=name, k=2, n_q=4)) for name in SELECTING[:3])
     np.testing.assert_array_equal(oracle_codes(equal, np.eye(4), topk), [[1, 2, 0, 0], [0, 0, 3, 0]])
     np.testing.assert_array_equal(oracle_codes(equal, np.eye(4), batchtopk), [[1, 2, 1, 0], [0, 0, 3, 0]])
+    signed = np.array([[1.0, -2.0, -1.0, 1.0]])
+    np.testing.assert_array_equal(oracle_codes(signed, np.eye(4), abstopk), [[1, -2, 0, 0]])
+    np.testing.assert_array_equal(oracle_codes(signed, np.eye(4), topk), [[1, 0, 0, 1]])
 
 
 def test_relu_keeps_what_is_positive_and_jumprelu_what_no_single_feature_sets_off():
@@ -59,5 +63,9 @@ def test_orthonormal_features_reconstruct_without_error():
 @pytest.mark.parametrize("activation", get_args(Activation))
 def test_every_activation_says_what_it_makes_of_true_features(activation):
     found = codes(activation, 3 if activation in SELECTING else None)
-    np.testing.assert_array_equal(found, np.where(found > 0, Z, 0))
+    if activation == "matching_pursuit":  # its later steps see what the earlier ones leave
+        assert np.square(SAMPLES - found @ W.T).sum() < np.square(SAMPLES - codes("topk", 3) @ W.T).sum()
+        return
+    products = SAMPLES @ W if activation == "abstopk" else Z
+    np.testing.assert_array_equal(found, np.where(found != 0, products, 0))
     assert found.any()

@@ -3,11 +3,11 @@
 import torch
 
 from sdlcore.model.coder import SparseCoder
-from sdlcore.run import ModelConfig
+from sdlcore.run import SELECTING, ModelConfig
 
 N, N_Q, K, WIDER = 24, 96, 6, 32
 
-AUTOENCODERS = ("relu", "jumprelu", "topk", "batchtopk", "gated")
+AUTOENCODERS = ("relu", "jumprelu", "topk", "batchtopk", "gated", "abstopk")
 KINDS: dict[str, dict] = {
     **{activation: {"activation": activation} for activation in AUTOENCODERS},
     "tied topk": {"activation": "topk", "tied": True},
@@ -44,7 +44,7 @@ def made(kind: str, seed: int = 0, n_q: int = N_Q) -> SparseCoder:
     """Return a dictionary of a kind: random weights, nonzero biases, a different threshold for each latent."""
     generator = torch.Generator().manual_seed(seed)
     settings = {"bias": True, "initialisation": "tied", "init_scale": 1.0, "n_q": n_q} | KINDS[kind]
-    if settings["activation"] in ("topk", "batchtopk"):
+    if settings["activation"] in SELECTING:
         settings["k"] = min(K, n_q)
     model = SparseCoder(ModelConfig(**settings), *sites(kind), generator)
 
@@ -80,6 +80,6 @@ def agreement(ours: tuple[torch.Tensor, torch.Tensor], theirs: tuple[torch.Tenso
 
     Arguments are latents and outputs of the same samples; the error is a norm over a sample's dimensions.
     """
-    same = ((ours[0] > 0) == (theirs[0] > 0)).all(1)
+    same = ((ours[0] != 0) == (theirs[0] != 0)).all(1)
     errors = (ours[1] - theirs[1]).norm(dim=1) / ours[1].norm(dim=1).clamp(min=1e-30)  # without a bias, some are zero
     return int(same.sum()), float(errors.max())

@@ -35,6 +35,7 @@ class SAELens:
         ("topk", {"k": K, "rescale_acts_by_decoder_norm": True}),
         ("jumprelu", {}),
         ("gated", {}),
+        ("abstopk", {"k": K}),
         ("transcoder", {"d_out": 32, "apply_b_dec_to_input": False}),
         ("skip_transcoder", {"d_out": 32, "apply_b_dec_to_input": False}),
         ("jumprelu_transcoder", {"d_out": 32, "apply_b_dec_to_input": False}),

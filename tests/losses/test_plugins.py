@@ -14,7 +14,7 @@ from sdlcore.losses.term import TermInputs, loss_term
 from sdlcore.losses.total import needs_norms, total_loss
 from sdlcore.model.coder import SparseCoder
 from sdlcore.run import RunConfig
-from sdlcore.training.schedules import penalty_share
+from sdlcore.training.schedules import rise
 
 SETTINGS = {"activation": "relu", "n_q": 8}
 
@@ -37,7 +37,7 @@ def test_it_is_weighted_and_told_by_its_name():
     model = SparseCoder(config.model, (5,), (5,), torch.Generator().manual_seed(0))
     x = torch.randn(7, 5)
     out = model(x, norms=True)
-    terms = total_loss(model, x, out, config.loss, penalty=penalty_share(0, 10, 0.0))
+    terms = total_loss(model, x, out, config.loss, penalty=rise(0, 10, 0.0))
     expected = (model.encode(x) ** 3).sum() / 7
     torch.testing.assert_close(terms["power"], expected)
     torch.testing.assert_close(terms["loss"], terms["reconstruction"] + 0.5 * expected)

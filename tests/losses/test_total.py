@@ -7,6 +7,7 @@ import torch
 
 from sdlcore.data.pairs import pair_sites
 from sdlcore.losses.l1 import l1
+from sdlcore.losses.orthogonality import drawn_chunks
 from sdlcore.losses.total import needs_norms, total_loss
 from sdlcore.model.coder import SparseCoder
 from sdlcore.model.encoding import Auxiliary, Scales
@@ -18,8 +19,15 @@ N_P, N_R, N_Q, B, K = 5, 4, 9, 6, 3
 LOSSES = {
     "plain": {},
     "l1": {"l1": 0.7},
+    "annealed": {"l1": 0.7, "l1_exponent_end": 0.4},
     "l0": {"l0": 0.3},
+    "tanh": {"l0": 0.3, "l0_form": "tanh", "tanh_scale": 0.5},
+    "quadratic": {"l0": 0.3, "l0_form": "quadratic", "target_l0": 2.0},
+    "frequency": {"l0": 0.3, "frequency": 0.4, "frequency_scale": 0.2},
     "multi_k": {"multi_k": (1, 2, K)},
+    "hierarchical": {"hierarchical": True},
+    "detached": {"prefixes": (2, 5, N_Q), "prefix_detached": True},
+    "orthogonality": {"orthogonality": 0.7, "orthogonality_chunk": 5},
     "prefixes": {"prefixes": (2, 5, N_Q)},
     "aux": {"lambda_aux": 0.3, "k_aux": 2},
     "aux_input": {"lambda_aux": 0.3, "k_aux": 2, "aux_target": "input"},
@@ -35,13 +43,16 @@ def supported(activation, loss):
         return activation == "jumprelu"
     if activation == "gated":
         return "l1" in LOSSES[loss]
-    return loss != "multi_k" or "topk" in activation
+    return loss not in ("multi_k", "hierarchical") or "topk" in activation
 
 
 CASES = [
     (pair, activation, loss, anchored)
     for pair, activation, loss, anchored in itertools.product(
-        ("sae", "transcoder", "crosscoder"), ("relu", "jumprelu", "topk", "batchtopk", "gated"), LOSSES, (False, True)
+        ("sae", "transcoder", "crosscoder"),
+        ("relu", "jumprelu", "topk", "batchtopk", "gated", "abstopk"),
+        LOSSES,
+        (False, True),
     )
     if supported(activation, loss)
 ]
@@ -75,7 +86,7 @@ class Case:
     def forward(self):
         auxiliary = Auxiliary(DEAD, self.config.k_aux) if self.config.lambda_aux else None
         return self.model(
-            self.x_p, Scales(self.config.multi_k, self.config.prefixes), auxiliary, norms=needs_norms(self.config)
+            self.x_p, Scales.asked(self.config, self.model.config.k), auxiliary, norms=needs_norms(self.config)
         )
 
 
@@ -85,6 +96,8 @@ def active_sets(activation, z, theta, k):
         return [[i for i in range(N_Q) if z[b, i] > 0] for b in range(B)]
     if activation == "jumprelu":
         return [[i for i in range(N_Q) if z[b, i] > theta[i]] for b in range(B)]
+    if activation == "abstopk":
+        return [sorted(range(N_Q), key=lambda i, b=b: -z[b, i].abs())[:k] for b in range(B)]
     if activation == "topk":
         ranked = [sorted(range(N_Q), key=lambda i, b=b: -z[b, i])[:k] for b in range(B)]
     else:
@@ -136,41 +149,79 @@ def reference(case):
 
     def scales():
         """Return the sets and the latents that each scale may use."""
+        if config.hierarchical:
+            return [(active_sets(activation, z, theta, k), N_Q) for k in range(1, K + 1)]
         if config.multi_k:
             return [(active_sets(activation, z, theta, k), N_Q) for k in config.multi_k]
         return [(active_sets(activation, z, theta, K), size) for size in config.prefixes or (N_Q,)]
 
+    share = 1 / K if config.hierarchical else 1.0
+    before = 0
     for sets, size in scales():
         for b in range(B):
             error = beside(b) - case.x_r[b]
             for i in sets[b]:
                 if i < size:
                     error = error + latent(b, i)[0] * W_D[i]
-            loss += error @ error / B
-            gradients["b_dec"] += 2 * error / B
+            loss += share * error @ error / B
+            gradients["b_dec"] += 2 * share * error / B
             if model.config.skip:
-                gradients["W_skip"] += 2 * torch.outer(case.x_p[b], error) / B
-            for i in range(size):
+                gradients["W_skip"] += 2 * share * torch.outer(case.x_p[b], error) / B
+            for i in range(before, size):
                 if i in sets[b]:
-                    gradients["W_dec"][i] += 2 * error * latent(b, i)[0] / B
-                to_latent(b, i, 2 * error @ W_D[i] / B, i in sets[b])
+                    gradients["W_dec"][i] += 2 * share * error * latent(b, i)[0] / B
+                to_latent(b, i, 2 * share * error @ W_D[i] / B, i in sets[b])
+        before = size if config.prefix_detached else 0
+    if config.orthogonality:
+        unit = [row / row.norm() for row in W_D]
+        for members in drawn_chunks(N_Q, config.orthogonality_chunk, 0):
+            for i in members.tolist():
+                cosine, j = max((float(unit[i] @ unit[j]), j) for j in members.tolist() if j != i)
+                if cosine > 0:
+                    loss += config.orthogonality * cosine**2 / N_Q
+                    for one, other in ((i, j), (j, i)):
+                        tangent = (unit[other] - cosine * unit[one]) / W_D[one].norm()
+                        gradients["W_dec"][one] += config.orthogonality * 2 * cosine * tangent / N_Q
     sets = active_sets(activation, z, theta, K)
     for b in range(B):
         for i in range(N_Q):
             fires = i in sets[b]
             if config.l1:
                 parts = [W_D[i, first:last] for first, last in itertools.pairwise(edges)]
-                norm = sum(part.norm() for part in parts)
+                norm = sum(part.norm() for part in parts) * (z[b, i].sign() if activation == "abstopk" else 1)
+                p, size = config.l1_exponent_end or 1.0, z[b, i] * norm
+                slope = config.l1 * (p * size ** (p - 1) if fires else float(p == 1)) / B
                 if activation != "gated":
-                    to_latent(b, i, config.l1 * norm / B, fires)
+                    to_latent(b, i, slope * norm, fires)
                 elif fires:
-                    to_pre(b, i, config.l1 * norm / B)
+                    to_pre(b, i, slope * norm)
                 if fires:
-                    loss += config.l1 * z[b, i] * norm / B
-                    gradients["W_dec"][i] += config.l1 * z[b, i] / B * torch.cat([part / part.norm() for part in parts])
-            if config.l0:
-                loss += config.l0 * float(z[b, i] > theta[i]) / B
-                gradients["sigma.threshold"][i] += -config.l0 * kernel(b, i) / B
+                    sign = z[b, i].sign()
+                    loss += config.l1 * size**p / B
+                    gradients["W_dec"][i] += slope * z[b, i] * torch.cat([sign * part / part.norm() for part in parts])
+            if config.l0 and config.l0_form == "tanh":
+                parts = [W_D[i, first:last] for first, last in itertools.pairwise(edges)]
+                norm = sum(part.norm() for part in parts)
+                value = (config.tanh_scale * z[b, i] * fires * norm).tanh()
+                slope = config.l0 * config.tanh_scale * (1 - value**2) / B
+                loss += config.l0 * value / B
+                to_latent(b, i, slope * norm, fires)
+                if fires:
+                    gradients["W_dec"][i] += slope * z[b, i] * torch.cat([part / part.norm() for part in parts])
+            elif config.l0:
+                # quadratic: the derivative of (L0 / target - 1)^2 in L0
+                off = len(sets[b]) / config.target_l0 - 1 if config.l0_form == "quadratic" else 0.0
+                slope = 2 * off / config.target_l0 if config.l0_form == "quadratic" else 1.0
+                if config.l0_form == "quadratic":
+                    loss += config.l0 * off**2 / B / N_Q  # once a sample
+                else:
+                    loss += config.l0 * float(z[b, i] > theta[i]) / B
+                gradients["sigma.threshold"][i] += -config.l0 * slope * kernel(b, i) / B
+            if config.frequency:
+                often = sum(i in each for each in sets) / B
+                loss += config.frequency * often * float(fires) / B / config.frequency_scale
+                to_share = 2 * config.frequency * often / config.frequency_scale
+                gradients["sigma.threshold"][i] += -to_share * kernel(b, i) / B
         if activation == "gated":
             error = beside(b) - case.x_r[b] + sum(z[b, i] * W_D[i] for i in sets[b])
             loss += error @ error / B
@@ -180,7 +231,9 @@ def reference(case):
             target = case.x_r[b]
             if config.aux_target == "residual":
                 target = target - beside(b) - sum(latent(b, i)[0] * W_D[i] for i in sets[b])
-            chosen = [i for i in sorted(DEAD.tolist(), key=lambda i, b=b: -z[b, i])[: config.k_aux] if z[b, i] > 0]
+            size = z.abs() if activation == "abstopk" else z
+            ranked = sorted(DEAD.tolist(), key=lambda i, b=b: -size[b, i])
+            chosen = [i for i in ranked[: config.k_aux] if size[b, i] > 0]
             error = sum(z[b, i] * W_D[i] for i in chosen) - target
             loss += config.lambda_aux * error @ error / B
             for i in chosen:
@@ -224,7 +277,8 @@ def test_loss_and_gradients_equal_the_reference(pair, activation, loss, anchored
     for share, how in ((1.0, "by the sparse kernels"), (0.0, "by dense products")):
         monkeypatch.setattr(products, "DENSE", share)
         case.model.zero_grad()
-        terms = total_loss(case.model, case.x_r, case.forward(), case.config, case.anchors)
+        exponent = case.config.l1_exponent_end or 1.0
+        terms = total_loss(case.model, case.x_r, case.forward(), case.config, case.anchors, exponent=exponent)
         terms["loss"].backward()
         torch.testing.assert_close(terms["loss"].item(), float(expected), rtol=1e-10, atol=0, msg=how)
         for name, parameter in case.model.named_parameters():

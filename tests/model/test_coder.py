@@ -20,6 +20,7 @@ CONFIGS = {
     "topk": ModelConfig(activation="topk", k=3, n_q=12, initialisation="tied"),
     "batchtopk": ModelConfig(activation="batchtopk", k=3, n_q=12),
     "gated": ModelConfig(activation="gated", n_q=12, bias=True),
+    "abstopk": ModelConfig(activation="abstopk", k=3, n_q=12),
     "transcoder": ModelConfig(pair="transcoder", activation="topk", k=3, n_q=12, skip=True),
     "crosscoder": ModelConfig(pair="crosscoder", activation="topk", k=3, n_q=12),
 }
@@ -40,6 +41,8 @@ def dense_sigma(model, z, k=None):
         case "gated":
             scale, offset = model.sigma.log_scale.exp(), model.sigma.offset
             return torch.where(z > 0, (scale * z + offset).relu(), 0.0)
+        case "abstopk":
+            return torch.where(z.abs() >= z.abs().topk(k, dim=1).values[:, -1:], z, 0.0)
         case "topk":
             edge = z.topk(k, dim=1).values[:, -1:]
         case "batchtopk":
@@ -60,7 +63,7 @@ def test_a_pass_is_definition_2_5(name):
     assert len(out.values) == len(out.support) <= latents.numel()
     torch.testing.assert_close(out.pre, z[out.support.rows, out.support.columns])
     torch.testing.assert_close(out.latents(), latents)
-    assert torch.equal(out.active(), (latents > 0).float().sum(1))
+    assert torch.equal(out.active(), (latents != 0).float().sum(1))
     x_hat = torch.stack([model.W_dec.T @ row + model.b_dec for row in latents])
     torch.testing.assert_close(out.x_hat, x_hat)
     torch.testing.assert_close(model.decode(model.encode(x)), x_hat)
@@ -71,7 +74,7 @@ def test_a_pass_is_definition_2_5(name):
 def test_parts_of_a_code_reconstruct_what_they_say():
     """Prefixes, multi-k and auxiliary latents in one pass, compared with a dense code that is cut by hand."""
     for scales in (Scales(multi_k=(1, 2, 3)), Scales(prefixes=(2, 5, 12))):
-        for name in ("topk", "batchtopk"):
+        for name in ("topk", "batchtopk", "abstopk"):
             model = make(CONFIGS[name])
             x = torch.randn(7, 5)
             z = x @ model.W_enc.T
@@ -83,8 +86,9 @@ def test_parts_of_a_code_reconstruct_what_they_say():
                 parts = [dense_sigma(model, z) * (torch.arange(12) < size) for size in scales.prefixes]
             torch.testing.assert_close(out.scales, torch.stack([part @ model.W_dec for part in parts], 1))
             torch.testing.assert_close(out.latents(), parts[-1])
-            largest = z[:, dead].topk(2)
-            aux = torch.zeros_like(z).scatter(1, dead[largest.indices], largest.values.relu())
+            signed = name == "abstopk"
+            chosen = dead[(z.abs() if signed else z)[:, dead].topk(2).indices]
+            aux = torch.zeros_like(z).scatter(1, chosen, (z if signed else z.relu()).gather(1, chosen))
             torch.testing.assert_close(out.aux, aux @ model.W_dec)
             if name == "batchtopk":
                 smallest = parts[-1][parts[-1] > 0].min()
@@ -92,7 +96,7 @@ def test_parts_of_a_code_reconstruct_what_they_say():
 
 
 @pytest.mark.parametrize("precision", with_int8([torch.bfloat16, torch.int8]))
-@pytest.mark.parametrize("name", ["relu", "jumprelu", "topk", "batchtopk", "gated"])
+@pytest.mark.parametrize("name", ["relu", "jumprelu", "topk", "batchtopk", "gated", "abstopk"])
 def test_a_product_in_a_lower_type_gives_exact_values_and_hardly_other_latents(name, precision):
     config = CONFIGS[name].changed(n_q=512, k=16 if "topk" in name else None)
     model = make(config, sites=((64,), (64,)))
@@ -101,7 +105,7 @@ def test_a_product_in_a_lower_type_gives_exact_values_and_hardly_other_latents(n
     torch.testing.assert_close(
         coarse.pre, (x @ model.W_enc.T)[coarse.support.rows, coarse.support.columns], rtol=1e-4, atol=1e-5
     )
-    ours, theirs = (out.latents() > 0 for out in (exact, coarse))
+    ours, theirs = (out.latents() != 0 for out in (exact, coarse))
     assert (ours == theirs).float().mean() > 0.998
     assert ((ours & theirs).sum() / ours.sum()).item() > 0.99
 

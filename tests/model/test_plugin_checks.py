@@ -10,6 +10,7 @@ from sdlcore.model.activations.registry import activation
 from sdlcore.model.activations.relu import ReLU
 from sdlcore.model.activations.topk import TopK
 from sdlcore.model.coder import SparseCoder
+from sdlcore.model.plugin_checks import checked_methods
 from sdlcore.run import ModelConfig
 from sdlcore.sparse.support import Entries
 
@@ -82,3 +83,18 @@ def test_what_is_as_it_should_be_passes_with_its_gradient():
 def test_a_method_that_ours_do_not_have_is_the_plugins_own():
     model = coder(ReLU, largest=lambda self: "own")
     assert model.sigma.largest() == "own"
+
+
+def test_latents_below_zero_are_refused_unless_the_class_says_that_they_are_signed():
+    class Halved(TopK):
+        def forward(self, pre):
+            return pre / 2
+
+    class Signed(Halved):
+        signed = True
+
+    z = torch.tensor([[1.0, -2.0]])
+    methods = checked_methods(Halved, "activation halved"), checked_methods(Signed, "activation signed")
+    with pytest.raises(ValueError, match="activation halved: forward returned -1 where pre is -2, expected none below"):
+        methods[0]["forward"](Halved(1), z)
+    assert torch.equal(methods[1]["forward"](Signed(1), z), z / 2)

@@ -37,6 +37,23 @@ METHODS = {
     "frozen": {"activation": "topk", "k": 4, "frozen": "decoder", "initialisation": "tied", "init_scale": 1},
     "int8": {"activation": "batchtopk", "k": 4, "precision": "int8"},
     "multi_k": {"activation": "topk", "k": 4, "multi_k": [2, 4], "decoder_norm": "unit"},
+    "abstopk": {"activation": "abstopk", "k": 3, "n_q": 512, "lambda_aux": 0.03, "k_aux": 8, "dead_after": 600},
+    "lista": {"activation": "lista", "k": 4, "prefixes": [16, 64], "lambda_aux": 0.03, "k_aux": 8, "dead_after": 600},
+    "batch_lista": {"activation": "lista", "k": 4, "ista_selects": "batch", "multi_k": [2, 4]},
+    "pursuit": {"activation": "matching_pursuit", "k": 4, "tied": True, "decoder_norm": "unit", "bias": True},
+    "annealed": {"activation": "relu", "l1": 0.1, "bias": True, "l1_exponent_end": 0.3, "l1_anneal_start": 0.2},
+    "reordered": {
+        **{"activation": "batchtopk", "k": 1, "n_q": 512, "prefixes": [64, 512], "prefix_detached": True},
+        **{"reorder_every": 25, "lambda_aux": 0.03, "k_aux": 8, "dead_after": 600},
+    },
+    "quadratic": {
+        "activation": "jumprelu",
+        "l0": 1.0,
+        "l0_form": "quadratic",
+        "target_l0": 4,
+        "frequency": 0.1,
+    },
+    "hierarchical": {"activation": "topk", "k": 4, "hierarchical": True},
 }
 
 
@@ -147,6 +164,27 @@ def test_anchors_and_their_weight_come_together():
         run(METHODS["topk"], anchors=anchors)
     with pytest.raises(ValueError, match=r"lambda_anchor is 0\.5, but none are given"):
         run({**METHODS["topk"], "lambda_anchor": 0.5})
+
+
+@pytest.mark.parametrize("method", ["topk", "batchtopk", "abstopk", "batch_lista", "pursuit"])
+def test_k_follows_its_schedule_and_the_history_shows_it(method):
+    last = METHODS[method]["k"]
+    model, rows = run({**METHODS[method], "k_start": 20, "k_decay": 0.5, "resample_every": None})
+    ks = [row["k"] for row in rows]
+    assert ks[0] > 10
+    assert ks == sorted(ks, reverse=True)
+    assert ks[-1] == model.sigma.k == last
+    assert rows[0]["l0"] > 2 * last
+    assert rows[-1]["l0"] <= last
+    _, rows = run(METHODS["annealed"])
+    assert [row["l1_exponent"] for row in rows] == sorted((row["l1_exponent"] for row in rows), reverse=True)
+    assert rows[0]["l1_exponent"] == 1
+    assert rows[-1]["l1_exponent"] < 0.32
+    assert rows[0]["penalty_factor"] == 1
+    assert rows[-1]["penalty_factor"] != 1
+    _, rows = run({**METHODS["relu_held"], "penalty_warmup": 0.5})
+    assert "k" not in rows[0]
+    assert rows[0]["penalty_factor"] < rows[4]["penalty_factor"]
 
 
 def test_batchtopks_saved_threshold_keeps_k_latents_on_average():

@@ -1,9 +1,12 @@
+import math
+
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sdlcore.training.schedules import anchor_share, learning_rate, penalty_share
+from sdlcore.run import RunConfig
+from sdlcore.training.schedules import in_force, learning_rate, rise, scheduled_k
 
 shares = st.floats(0, 1)
 
@@ -36,22 +39,27 @@ def test_a_cosine_falls_as_torchs():
 
 @given(steps=st.integers(1, 500), warmup=shares)
 def test_penalties_rise_to_their_full_weight(steps, warmup):
-    rise = [penalty_share(step, steps, warmup) for step in range(steps)]
-    assert rise == sorted(rise)
-    assert rise[-1] == pytest.approx(1.0)
-    assert penalty_share(0, steps, 0.0) == 1.0
+    shares = [rise(step, steps, warmup) for step in range(steps)]
+    assert shares == sorted(shares)
+    assert shares[-1] == pytest.approx(1.0)
+    assert rise(0, steps, 0.0) == 1.0
 
 
-@given(steps=st.integers(1, 500), until=st.none() | st.floats(0.01, 1), fall=shares)
-def test_the_weight_of_anchors_never_rises(steps, until, fall):
-    held = [anchor_share(step, steps, until, fall) for step in range(steps)]
+def anchoring(step, steps, until, falling):
+    anchors = {"lambda_anchor": 0.1, "anchor_until": until, "anchor_fall": falling}
+    return in_force(RunConfig.from_dict({"steps": steps, **anchors}), step, 1.0).anchoring
+
+
+@given(steps=st.integers(1, 50), until=st.none() | st.floats(0.01, 1), falling=shares)
+def test_the_weight_of_anchors_never_rises(steps, until, falling):
+    held = [anchoring(step, steps, until, falling) for step in range(steps)]
     assert held == sorted(held, reverse=True)
     assert all(0 <= share <= 1 for share in held)
 
 
 def test_anchors_stay_fall_or_are_released():
     kept, fallen, released, both = (
-        [anchor_share(step, 100, *when) for step in range(100)]
+        [anchoring(step, 100, *when) for step in range(100)]
         for when in ((None, 0.0), (None, 1.0), (0.5, 0.0), (0.5, 0.25))
     )
     assert set(kept) == {1.0}
@@ -60,3 +68,21 @@ def test_anchors_stay_fall_or_are_released():
     assert both[:26] == [1.0] * 26
     assert both[25:50] == pytest.approx([1 - 0.04 * i for i in range(25)])
     assert set(both[50:]) == {0.0}
+
+
+@given(steps=st.integers(2, 300), k=st.integers(1, 50), start=st.integers(1, 50), share=shares)
+def test_k_goes_from_its_start_to_its_end_and_stays_there(steps, k, start, share):
+    ks = [scheduled_k(step, steps, k, start, share) for step in range(steps)]
+    assert ks == sorted(ks, reverse=start > k)
+    assert set(ks[math.ceil(share * steps) :]) <= {k}
+    assert ks[0] == (start if share else k)
+
+
+def test_values_in_force_are_those_of_the_step():
+    run = {"activation": "topk", "k": 4, "k_start": 12, "k_decay": 0.5, "l1": 0.1, "penalty_warmup": 0.2, "steps": 100}
+    config = RunConfig.from_dict({**run, "lr_warmup": 0.1, "lr_decay": 0.5})
+    found = {step: in_force(config, step, 0.2) for step in (0, 25, 50, 99)}
+    assert [now.k for now in found.values()] == [12, 8, 4, 4]
+    assert [now.lr for now in found.values()] == pytest.approx([0.02, 0.2, 0.2, 0.004])
+    assert [now.penalty for now in found.values()] == pytest.approx([0.05, 1.0, 1.0, 1.0])
+    assert {now.anchoring for now in found.values()} == {1.0}

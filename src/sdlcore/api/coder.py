@@ -22,6 +22,7 @@ _OF_THE_LOOP = {
     "center": "starts biases from a batch",
     "target_l0": "changes weights from step to step",
     "penalty_warmup": "changes weights from step to step",
+    "l1_exponent_end": "changes an exponent from step to step",
     "lambda_anchor": "needs anchors",
     "anchor_cosine": "needs anchors",
 }
@@ -113,10 +114,10 @@ class SparseCoder(model_coder.SparseCoder):
         dead = DeadLatents(self.config.n_q, self.dead_after, self.silent.device)
         dead.silent = self.silent
         auxiliary = Auxiliary(dead.mask().nonzero().squeeze(1), config.k_aux) if config.lambda_aux else None
-        out = self(x_BP, Scales(config.multi_k, config.prefixes), auxiliary, norms=needs_norms(config))
+        out = self(x_BP, Scales.asked(config, self.config.k), auxiliary, norms=needs_norms(config))
         if self.training:
             fired_Q = torch.zeros_like(self.silent, dtype=torch.bool)
-            fired_Q[out.support.columns[out.values > 0].long()] = True
+            fired_Q[out.support.columns[out.fires()].long()] = True
             dead.update(fired_Q, len(x_BP))
             self.silent = dead.silent
         return total_loss(self, x_BR, out, config)["loss"]

@@ -72,7 +72,7 @@ def import_(
         format: the library; told by the names of files if left out
         subfolder: folder in it that holds the dictionary
         revision: the hub's branch, tag or commit
-        activation: of plain tensors, which do not say it: relu, jumprelu, topk or batchtopk
+        activation: of plain tensors, which do not say it: relu, jumprelu, topk, batchtopk or abstopk
         k: of plain tensors: active latents of a sample
         threshold: of plain tensors: one for all latents, where the file holds none
         pair: of plain tensors; sae if left out where inputs and targets have one width and there is no W_skip

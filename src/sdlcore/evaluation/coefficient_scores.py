@@ -22,17 +22,26 @@ class CoefficientScores:
         N x n true coefficients of the store.
     hierarchy
         Parents and children among the features; None if the bench has no hierarchy.
+    signed
+        Whether latents may be below zero. Splitting, shrinkage and absorption are then None: they compare latents with
+        coefficients that are never negative.
     """
 
     def __init__(
-        self, W_dec: np.ndarray, true: np.ndarray, x: scipy.sparse.csr_array, hierarchy: Hierarchy | None
+        self,
+        W_dec: np.ndarray,
+        true: np.ndarray,
+        x: scipy.sparse.csr_array,
+        hierarchy: Hierarchy | None,
+        signed: bool = False,
     ) -> None:
         self._x, self._hierarchy = x, hierarchy
-        self._splitting, self._detection = Splitting(W_dec, true), Detection(W_dec, true)
+        self._detection = Detection(W_dec, true)
+        self._splitting = None if signed else Splitting(W_dec, true)
         squares = np.square(true).sum(axis=1)
         # an inner product with these is a number of units of the feature
         self._units = (true / squares[:, None]).T
-        judged = hierarchy is not None and len(W_dec) >= len(true)
+        judged = hierarchy is not None and len(W_dec) >= len(true) and not signed
         self._own = match_latents(W_dec, (true / np.sqrt(squares)[:, None]).T) if judged else None
         self._W_dec = W_dec[self._own] if judged else None
         self._latents: list[scipy.sparse.csr_array] = []
@@ -42,7 +51,8 @@ class CoefficientScores:
         """Add the latents (B x n_q) of the next B samples."""
         stop = self._seen + latents.shape[0]
         x = self._x[self._seen : stop]
-        self._splitting.add(latents, x)
+        if self._splitting is not None:
+            self._splitting.add(latents, x)
         self._detection.add(latents, x)
         if self._own is not None:
             self._latents.append(latents[:, self._own])
@@ -58,7 +68,8 @@ class CoefficientScores:
 
         ``absorption`` is None with fewer latents than features, or if no pair has a sample.
         """
-        metrics = self._splitting.metrics() | self._detection.metrics()
+        missing: dict[str, float | None] = {"splitting": None, "shrinkage": None}
+        metrics = (self._splitting.metrics() if self._splitting else missing) | self._detection.metrics()
         if self._hierarchy is None:
             return metrics
         metrics["absorption"] = None
@@ -92,7 +103,7 @@ class Detection:
 
     def add(self, latents: scipy.sparse.csr_array, x: scipy.sparse.csr_array) -> None:
         """Add B samples: their latents (B x n_q) and their true coefficients (B x n)."""
-        fires, active = latents > 0, (x > 0)[:, self.features]
+        fires, active = latents != 0, (x > 0)[:, self.features]
         self._hits += np.asarray(fires.multiply(active).sum(axis=0), dtype=float)
         self._fired += np.asarray(fires.sum(axis=0), dtype=float)
         self._active += np.asarray(active.sum(axis=0), dtype=float)
@@ -122,6 +133,7 @@ class Splitting:
 
     A latent matches a feature if the cosine of its decoder column with the feature exceeds tau. The cosine is signed,
     unlike in recovery, because a non-negative latent cannot write against its column.
+    Negative latents are refused.
 
     Parameters
     ----------
@@ -143,6 +155,8 @@ class Splitting:
 
     def add(self, latents: scipy.sparse.csr_array, x: scipy.sparse.csr_array) -> None:
         """Add B samples: their latents (B x n_q) and their true coefficients (B x n)."""
+        if latents.nnz and latents.min() < 0:
+            raise ValueError("splitting and shrinkage are defined for latents that are never below zero")
         x = x.astype(np.float64)
         matching = self._share != 0
         self._together = self._together + ((latents > 0).T @ (x > 0)).multiply(matching).tocsr().astype(bool)

@@ -19,10 +19,11 @@ from sdlcore.model.old_plugins import old_oracle
 def oracle_codes(x_BP: np.ndarray, true_p: np.ndarray, sigma: Activation) -> np.ndarray:
     """Return the codes (B x n) of samples by the true features, under a model's activation.
 
-    The pre-activations are the positive inner products with the features. An activation without parameters is applied
-    to them as in training: TopK keeps the k largest of each sample, BatchTopK as many on average over the B samples.
-    JumpReLU and Gated learned their parameters for other directions, so a threshold replaces them: the largest inner
-    product of two features. A sample of a single feature with magnitude 1 then activates no other feature.
+    The pre-activations are the positive inner products with the features, or all of them if latents are signed. An
+    activation without parameters is applied to them as in training: TopK keeps the k largest of each sample, BatchTopK
+    as many on average over the B samples. JumpReLU and Gated learned their parameters for other directions, so a
+    threshold replaces them: the largest inner product of two features. A sample of a single feature with magnitude 1
+    then activates no other feature.
 
     Parameters
     ----------
@@ -33,7 +34,9 @@ def oracle_codes(x_BP: np.ndarray, true_p: np.ndarray, sigma: Activation) -> np.
     sigma
         The model's activation. It is not modified.
     """
-    z_BN = np.maximum(x_BP @ true_p.T, 0)
+    z_BN = x_BP @ true_p.T
+    if not sigma.signed:
+        z_BN = np.maximum(z_BN, 0)
     if (own := old_oracle(sigma)) is not None:
         return own(z_BN, true_p)
     if any(True for _ in sigma.parameters()):
@@ -53,7 +56,7 @@ def oracle(model: SparseCoder, store: Activations, true_p: np.ndarray, true_r: n
     active, error, spread = 0, 0.0, Spread(sum(model.target_sites))
     for x_p, x_r in batches(store, model.config.pair):
         codes = oracle_codes(x_p, true_p, model.sigma)
-        active += int((codes > 0).sum())
+        active += int((codes != 0).sum())
         error += float(np.square(x_r - codes @ true_r).sum())
         spread.add(x_r)
     return {

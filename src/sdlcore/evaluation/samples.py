@@ -14,6 +14,7 @@ from sdlcore.evaluation.coefficient_scores import CoefficientScores
 from sdlcore.evaluation.ground_truth import GroundTruth
 from sdlcore.evaluation.recovery import f1_scores
 from sdlcore.evaluation.top_samples import TopSamples
+from sdlcore.model.activation import refuse_signed
 from sdlcore.model.coder import SparseCoder
 
 ROWS_AT_ONCE = 1024
@@ -42,6 +43,7 @@ class Latents:
         """The top samples of each latent; None if samples have no classes."""
         self.scores: CoefficientScores | None = None
         """Scores against the true coefficients; None outside benches."""
+        self._signed = model.sigma.signed
         if truth.classes is not None:
             self.top = TopSamples.none(model.config.n_q)
             if truth.coefficients:
@@ -51,13 +53,14 @@ class Latents:
             true = _coefficients(store)
             self.detected = Detected(detectors, lambda start, stop: true[start:stop].toarray() > 0)
             _, units = make_pair(model.config.pair, truth.W_p.T, None if truth.W_r is None else truth.W_r.T)
-            self.scores = CoefficientScores(model.W_dec.numpy(), units, true, truth.hierarchy)
+            self.scores = CoefficientScores(model.W_dec.numpy(), units, true, truth.hierarchy, self._signed)
 
     def add(self, latents: scipy.sparse.csr_array) -> None:
         """Add the latents (B x n_q) of the next B samples."""
         if self.detected is not None:
             self.detected.add(latents)
-        if self.top is not None:
+        # a signed latent has two ends, which may respond to two classes
+        if self.top is not None and not self._signed:
             self.top = self.top.with_batch(latents, self._rows)
         if self.scores is not None:
             self.scores.add(latents)
@@ -74,7 +77,7 @@ class Detected:
     def add(self, latents: scipy.sparse.csr_array) -> None:
         """Add the latents (B x n_q) of the next B samples."""
         stop = self._rows + latents.shape[0]
-        fires, active = latents[:, self._detectors].toarray() > 0, self._features(self._rows, stop)
+        fires, active = latents[:, self._detectors].toarray() != 0, self._features(self._rows, stop)
         self._both += (fires & active).sum(axis=0)
         self._fires += fires.sum(axis=0)
         self._active += active.sum(axis=0)
@@ -96,7 +99,7 @@ def on_samples(model: SparseCoder, store: Activations, seen: Latents | None = No
     spread = Spread(sum(model.target_sites))
     for x_p, x_r in batches(store, model.config.pair):
         out = model(torch.from_numpy(x_p))
-        on = out.values > 0
+        on = out.fires()
         active += int(on.sum())
         fired[out.support.columns[on]] = True
         if seen is not None:
@@ -137,7 +140,14 @@ class Spread:
 
 
 def find_top_samples(model: SparseCoder, store: Activations, latents: np.ndarray) -> TopSamples:
-    """Return the samples that most activate the given latents of an autoencoder or transcoder."""
+    """Return the samples that most activate the given latents of an autoencoder or transcoder.
+
+    Raises
+    ------
+    ValueError
+        If latents are signed: a latent that is far below zero is active, too.
+    """
+    refuse_signed(model.sigma, "the ranking of samples by a latent")
     top = TopSamples.none(len(latents))
     with torch.no_grad():
         for start in range(0, store.rows, ROWS_AT_ONCE):

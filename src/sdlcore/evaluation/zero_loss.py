@@ -8,6 +8,7 @@ import torch
 
 from sdlcore.data.recovery_rule import recovered
 from sdlcore.evaluation.recovery import NEAR_ZERO, Match, best_match, normalise_rows
+from sdlcore.model.activation import refuse_signed
 from sdlcore.model.coder import SparseCoder
 
 
@@ -43,7 +44,13 @@ class Solution(NamedTuple):
             N x n coefficients.
         samples
             N x n_p activations, float32, made from these coefficients.
+
+        Raises
+        ------
+        ValueError
+            If latents are signed: Theorem 3.4 and eq. (13) assume non-negative latents.
         """
+        refuse_signed(model.sigma, "the check of Theorem 3.4")
         with torch.no_grad():
             out = model(torch.from_numpy(samples))
         error = np.square(samples.astype(np.float64) - out.x_hat.numpy()).sum(axis=1).mean()
@@ -79,7 +86,13 @@ def approximate_loss(model: SparseCoder, W: np.ndarray, x: scipy.sparse.csr_arra
         n_p x n true features.
     x
             N x n coefficients, used to estimate M_d = Pr(only d is active) E[x_d^2 | only d is active].
+
+    Raises
+    ------
+    ValueError
+        If latents are signed: eq. (13) sums over the non-negative codes of single features.
     """
+    refuse_signed(model.sigma, "the loss of single features (eq. 13)")
     dense = x.toarray().astype(np.float64)
     alone = (dense > 0).sum(axis=1) == 1
     M = np.square(dense[alone]).sum(axis=0) / len(dense)

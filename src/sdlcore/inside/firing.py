@@ -10,6 +10,7 @@ import torch
 from sdlcore.data.batches import read_pair
 from sdlcore.data.pairs import make_pair
 from sdlcore.data.reading import ActivationStore
+from sdlcore.model.activation import refuse_signed
 from sdlcore.model.coder import SparseCoder
 from sdlcore.sources.language.forward import KEPT, RowKinds, activations
 from sdlcore.sources.language.settings import Site
@@ -116,7 +117,13 @@ def firings(coder: SparseCoder, rows: Iterable[Rows], latents: Sequence[int]) ->
         Tokens.
     latents
         Which.
+
+    Raises
+    ------
+    ValueError
+        If latents are signed: contexts are ranked by the largest activations.
     """
+    refuse_signed(coder.sigma, "the ranking of contexts by a latent")
     n_q = coder.config.n_q
     unwanted = np.ones(n_q, dtype=bool)
     unwanted[list(latents)] = False

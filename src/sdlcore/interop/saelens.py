@@ -16,7 +16,7 @@ from sdlcore.interop.formats import FILES
 from sdlcore.interop.tensor_files import SHAPE, check_names, check_shapes, check_values, read_safetensors
 from sdlcore.interop.weights import Weights, sparse_coder, weights_of
 from sdlcore.model.coder import SparseCoder
-from sdlcore.run import Activation
+from sdlcore.run import SELECTING, Activation
 from sdlcore.settings import Json
 from sdlcore.storage.foreign import Settings, read_object
 from sdlcore.storage.parsing import parsing
@@ -30,6 +30,7 @@ _WRITTEN = {
     ("sae", "batchtopk"): "jumprelu",
     ("sae", "jumprelu"): "jumprelu",
     ("sae", "gated"): "gated",
+    ("sae", "abstopk"): "abstopk",
     ("transcoder", "relu"): "transcoder",
     ("transcoder", "batchtopk"): "jumprelu_transcoder",
     ("transcoder", "jumprelu"): "jumprelu_transcoder",
@@ -39,6 +40,7 @@ _READ: dict[str, Activation] = {
     "topk": "topk",
     "jumprelu": "jumprelu",
     "gated": "gated",
+    "abstopk": "abstopk",
     "transcoder": "relu",
     "skip_transcoder": "relu",
     "jumprelu_transcoder": "jumprelu",
@@ -125,7 +127,7 @@ def write(
             **{name: value for name, value in told.items() if value != ""},
         },
     }
-    if architecture == "topk":
+    if architecture in ("topk", "abstopk"):
         cfg |= {"k": config.k, "rescale_acts_by_decoder_norm": False}
     if config.pair == "transcoder":
         cfg["d_out"] = len(weights.b_dec)
@@ -196,7 +198,7 @@ def _opened(state: Mapping[str, Tensor], cfg: Settings) -> SparseCoder:
     )
     if cfg.flag("rescale_acts_by_decoder_norm", False):
         weights = weights.by_decoder_norms()
-    k = cfg.count("k") if activation in ("topk", "batchtopk") else None
+    k = cfg.count("k") if activation in SELECTING else None
     return sparse_coder(weights, activation, k, "transcoder" if transcoder else "sae")
 
 

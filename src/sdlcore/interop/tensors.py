@@ -21,7 +21,7 @@ from sdlcore.interop.tensor_files import (
 )
 from sdlcore.interop.weights import Weights, sparse_coder
 from sdlcore.model.coder import SparseCoder
-from sdlcore.run import Activation
+from sdlcore.run import SELECTING, Activation
 from sdlcore.storage.foreign import Settings
 from sdlcore.storage.parsing import parsing
 from sdlcore.text import listed
@@ -59,7 +59,7 @@ def read(
     file
         A safetensors or .npz file. Its W_skip is n_r x n_p in every layout, as in all libraries with a W_skip.
     activation
-        relu, jumprelu, topk or batchtopk; None for jumprelu if there is a threshold.
+        relu, jumprelu, topk, batchtopk or abstopk; None for jumprelu if there is a threshold.
     k, threshold
         Values that the file does not contain. A single threshold applies to all latents.
     pair
@@ -92,7 +92,7 @@ def read(
             raise UnsaidError(f"{file}: does not contain its activation; give activation, such as topk with k")
         if activation == "gated":
             raise SourceError(f"{file}: gated is not supported for plain tensors; save it in a library's format")
-        if activation in ("topk", "batchtopk"):
+        if activation in SELECTING:
             k = int(named["k"].reshape(())) if k is None and "k" in named else k
             if k is None:
                 raise UnsaidError(f"{file}: does not contain k; give k, which activation {activation} needs")
@@ -130,7 +130,7 @@ def _named(file: Path, found: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _threshold(file: Path, activation: Activation, limit: Tensor | None, n_q: int) -> Tensor | None:
-    if limit is None or activation in ("relu", "topk"):
+    if limit is None or activation not in ("jumprelu", "batchtopk"):
         return None
     if limit.numel() == 1:
         return limit.reshape(()) if activation == "batchtopk" else limit.reshape(1).expand(n_q)

@@ -1,5 +1,6 @@
 """The L1 penalty."""
 
+import torch
 from torch import Tensor
 
 from sdlcore.losses.term import Term, TermInputs
@@ -7,24 +8,34 @@ from sdlcore.model.coder import Forward, SparseCoder
 from sdlcore.model.old_plugins import old_penalised
 
 
-def l1(model: SparseCoder, out: Forward, scale: str = "decoder") -> Tensor:
-    """E sum_i w_i x_q,i, with gates (`Activation.gates`) instead of latents x_q if the activation defines gates.
+def l1(model: SparseCoder, out: Forward, scale: str = "decoder", exponent: float = 1.0) -> Tensor:
+    """E sum_i w_i |x_q,i|, with gates (`Activation.gates`) instead of latents x_q if the activation defines gates.
 
     If ``scale`` is "none", all w_i are 1 (eq. 5). If it is "decoder", w_i is the norm of decoder row i, for a
     crosscoder the sum of the sites' norms (Lindsey et al. 2024). Without norms, a growing decoder makes the penalty
     vanish.
+
+    With an ``exponent`` p below 1 it is E sum_i (w_i |x_q,i|)^p over active latents, whose exponent falls from 1 in
+    p-annealing (Karvonen et al. 2024, arXiv 2408.00113). The gradient grows without bound as a latent comes near to
+    zero, and gradient_clip bounds it.
     """
     gates_N = model.sigma.gates(out.pre)
     penalised_N = old_penalised(model.sigma, out.pre, out.values) if gates_N is None else gates_N
+    if model.sigma.signed:
+        penalised_N = penalised_N.abs()
     if scale == "decoder" and not model.decoder_is_unit:
         if out.norms is None:
             raise ValueError("l1 scaled by decoder norms needs a forward pass with norms=True")
         penalised_N = penalised_N * out.norms.index_select(0, out.support.columns)
+    if exponent != 1.0:
+        # an inactive latent gets no gradient: the power has an infinite one at zero
+        active_N = penalised_N > 0
+        penalised_N = torch.where(active_N, torch.where(active_N, penalised_N, 1.0) ** exponent, 0.0)
     return model.processes.latents.sum(penalised_N.sum()) / out.support.n_samples
 
 
 def _compute(inputs: TermInputs) -> Tensor:
-    return l1(inputs.model, inputs.out, inputs.config.l1_scale)
+    return l1(inputs.model, inputs.out, inputs.config.l1_scale, inputs.exponent)
 
 
 TERM = Term("l1", _compute, "l1", rises=True, norms=lambda config: config.l1_scale == "decoder")

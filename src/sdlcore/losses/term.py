@@ -14,7 +14,10 @@ from sdlcore.plugins.registry import Extension, check_named, in_words, register,
 from sdlcore.run import TAKEN, TERMS, LossConfig, RunConfig
 from sdlcore.settings import Weight
 
-COLUMNS = ("loss", "reconstruction", "gate", "gradient_norm", "aux", "l0_penalty", "fvu", "step", "samples", "seconds")
+COLUMNS = (
+    *("loss", "reconstruction", "gate", "gradient_norm", "aux", "l0_penalty", "fvu", "step", "samples", "seconds"),
+    *("penalty_factor", "l1_exponent"),
+)
 """Columns of histories, which are reserved names for terms of plugins."""
 AnyCompute = TypeVar("AnyCompute", bound=Callable[..., Tensor])
 
@@ -32,6 +35,10 @@ class TermInputs(NamedTuple):
     """k x n_p and k x n_r anchor directions of the model's first k latents."""
     anchored_rows: tuple[Tensor, Tensor] | None = None
     """k x n_p and k x n_r rows of encoder and decoder that the anchors' term reads; None for the model's own."""
+    step: int = 0
+    """Number of the step, from 0; 0 in a training loop of the user's own."""
+    exponent: float = 1.0
+    """Exponent of the latents in l1, which falls with ``l1_exponent_end``."""
 
     @property
     def held(self) -> tuple[Tensor, Tensor] | None:

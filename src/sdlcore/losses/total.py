@@ -24,6 +24,8 @@ def total_loss(
     penalty: float | Tensor = 1.0,
     anchored_rows: tuple[Tensor, Tensor] | None = None,
     anchoring: float = 1.0,
+    step: int = 0,
+    exponent: float = 1.0,
 ) -> dict[str, Tensor]:
     """Return the ``loss`` to minimise and its unweighted terms, by name.
 
@@ -46,9 +48,13 @@ def total_loss(
         k x n_p and k x n_r rows of encoder and decoder that the anchor term reads, and that receive its gradient; None
         for the model's own rows.
     anchoring
-        Factor on ``lambda_anchor`` (`schedules.anchor_share`).
+        Factor on ``lambda_anchor`` (`sdlcore.training.schedules`).
+    step
+        Number of the step, for terms that draw at random.
+    exponent
+        Exponent of the latents in l1.
     """
-    inputs = TermInputs(model, x_BR, out, config, anchors, anchored_rows)
+    inputs = TermInputs(model, x_BR, out, config, anchors, anchored_rows, step, exponent)
     asked = [term_of(name) for name in config.terms]
     divisor = x_BR.shape[1] if config.loss_scale == "mean" else 1
     terms = {"reconstruction": reconstruction(x_BR, out.x_hat)}

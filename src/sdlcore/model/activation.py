@@ -7,11 +7,11 @@ that the search finds; `values` gives the latents there. tests/model/test_equiva
 Shapes: B samples, n_q latents (``d_sae`` elsewhere), N entries of the batch that a search found.
 """
 
-from typing import NamedTuple
-
 import torch
 from torch import Tensor, nn
 
+from sdlcore.model.encoding_tools import EncodingTools, SparseCode
+from sdlcore.model.encoding_tools import Weights as Weights
 from sdlcore.sparse.search import Search
 from sdlcore.sparse.support import Support
 
@@ -26,9 +26,12 @@ class Activation(nn.Module):
 
     threshold: Tensor
     start: Tensor
+    signed: bool = False
+    """Whether latents may be below zero. Then a latent is active where it is not zero, and measures that are defined
+    for non-negative latents refuse the dictionary (`refuse_signed`)."""
 
     def forward(self, pre: Tensor) -> Tensor:
-        """Return the latents (B x n_q) of pre-activations (B x n_q): never negative, and mostly zero."""
+        """Return the latents (B x n_q) of pre-activations (B x n_q): mostly zero, never negative unless `signed`."""
         raise NotImplementedError(f"{type(self).__name__} does not define its latents; write forward(pre)")
 
     def search(self) -> Search | None:
@@ -84,6 +87,15 @@ class Activation(nn.Module):
             self.threshold.clamp_(min=0.0)
 
 
+def refuse_signed(sigma: Activation, measure: str) -> None:
+    """Raise ValueError if latents may be below zero, for a measure or a theorem that is defined for others only."""
+    if sigma.signed:
+        raise ValueError(
+            f"{measure} is defined for non-negative latents, but latents of {type(sigma).__name__} may be negative; "
+            "train with another activation, such as topk"
+        )
+
+
 class Selecting(Activation):
     """An activation that keeps a given number k of latents."""
 
@@ -93,31 +105,27 @@ class Selecting(Activation):
             raise ValueError(f"{type(self).__name__} needs k")
         self.k = k
 
-
-class Weights(NamedTuple):
-    """The weights of a model, as an `Encoder` sees them."""
-
-    W_enc: Tensor
-    """n_q x n_p."""
-    b_enc: Tensor
-    """n_q."""
-    W_dec: Tensor
-    """n_q x n_r: a row for each latent."""
-    b_dec: Tensor
-    """n_r."""
+    def keep(self, k: int) -> None:
+        """Keep another number of latents from now on, as training does with ``k_start``."""
+        self.k = k
 
 
 class Encoder(Activation):
-    """An encoder that needs more than the pre-activations, such as the decoder. It is computed densely.
+    """An encoder that needs more than the pre-activations, such as the decoder.
 
-    A subclass writes `encode` instead of `forward`, and no gates. Prefixes and auxiliary latents work as usual;
-    ``multi_k`` and processes that divide the latents raise an error.
+    A subclass writes `encode` instead of `forward`, and no gates. It is then computed densely. A subclass that also
+    returns a `search` is computed by `encode_at`. Prefixes and auxiliary latents work as usual; processes that divide
+    the latents raise an error, and so does ``multi_k`` without a search.
     """
 
     def encode(self, x: Tensor, weights: Weights) -> Tensor:
         """Return the latents (B x n_q), none below zero, of samples (B x n_p)."""
         raise NotImplementedError(f"{type(self).__name__} does not define its latents; write encode(x, weights)")
 
-    def search(self) -> None:
-        """Return None: every latent is computed."""
+    def search(self) -> Search | None:
+        """Return the search for the latents that are chosen last, which ``multi_k`` ranks; None without `encode_at`."""
         return None
+
+    def encode_at(self, x: Tensor, tools: EncodingTools) -> SparseCode:
+        """Return the latents of `encode` at the entries where they are not zero."""
+        raise NotImplementedError(f"{type(self).__name__} declares a search; write encode_at(x, tools) too")

@@ -48,9 +48,9 @@ class Forward(NamedTuple):
         return self.support.dense(self.values)
 
     def csr(self) -> scipy.sparse.csr_array:
-        """Return the positive latents (B x n_q), without gradients; not for passes with scales or auxiliary latents."""
+        """Return the active latents (B x n_q), without gradients; not for passes with scales or auxiliary latents."""
         found = SparseRows(self.support.offsets, self.support.columns, self.values.detach())
-        offsets, columns, values = (part.cpu() for part in found.where(found.values > 0))
+        offsets, columns, values = (part.cpu() for part in found.where(self.fires()))
         values = values if values.dtype == torch.float64 else values.float()  # numpy has no bfloat16
         # 32 bits for both, because scipy would widen the columns to match offsets of 64 bits
         parts = values.numpy(), columns.int().numpy(), offsets.int().numpy()
@@ -58,7 +58,11 @@ class Forward(NamedTuple):
 
     def active(self) -> Tensor:
         """Return the number of active latents of each sample (B)."""
-        return self.support.sum_by_sample((self.values > 0).to(self.values.dtype))
+        return self.support.sum_by_sample(self.fires().to(self.values.dtype))
+
+    def fires(self) -> Tensor:
+        """Return at which entries a latent is active (N): it is not zero. One that is NaN does not count."""
+        return self.values.detach().abs() > 0
 
 
 _WHOLE = Scales()
@@ -200,7 +204,9 @@ class SparseCoder(nn.Module):
         code = encoding(x_BP, scales, auxiliary, precision, row_norms)
         # decoder: W_D latents, for each scale
         sites = self.target_sites if norms and not self.decoder_is_unit else ()
-        parts, norms_Q = decode_at(code.decoded, code.support, self.W_dec, sites, scales.number, row_norms)
+        parts, norms_Q = decode_at(
+            code.decoded, code.support, self.W_dec, sites, scales.number, row_norms, scales.detached
+        )
         parts = self.processes.latents.sum(parts)
         aux_BR = None
         if code.has_auxiliary:

@@ -12,16 +12,17 @@ import torch
 from torch import Tensor
 
 from sdlcore.model.activation import Activation, Encoder, Weights
+from sdlcore.model.encoding_tools import EncodingTools, SparseCode
 from sdlcore.model.pursuit import refined
 from sdlcore.parallel.groups import Processes
 from sdlcore.parallel.search import divided, ranks_among
-from sdlcore.run import ModelConfig
+from sdlcore.run import LossConfig, ModelConfig
 from sdlcore.sparse.kernels.interface import Kernels
 from sdlcore.sparse.kernels.row_norms import RowNorms
 from sdlcore.sparse.preactivations import Preactivations
 from sdlcore.sparse.products import encode_at
 from sdlcore.sparse.search import Search
-from sdlcore.sparse.support import Entries, Support, assemble, everything
+from sdlcore.sparse.support import Entries, Support, assemble, everything, in_order
 
 NEVER = -1e9
 """A pre-activation below every threshold of an activation, a kernel or a penalty."""
@@ -39,6 +40,15 @@ class Scales(NamedTuple):
     """The k_i largest latents of each sample, or the k_i B largest of a batch, ascending up to k."""
     prefixes: tuple[int, ...] = ()
     """The latents with an index below each of these numbers, ascending up to n_q (Matryoshka, Bussmann et al. 2025)."""
+    detached: bool = False
+    """Whether a part's reconstruction passes no gradient to the latents of the parts before it."""
+
+    @classmethod
+    def asked(cls, loss: LossConfig, k: int | None) -> "Scales":
+        """Return the parts that a loss needs, for an activation that keeps ``k`` latents."""
+        return cls(
+            tuple(range(1, (k or 0) + 1)) if loss.hierarchical else loss.multi_k, loss.prefixes, loss.prefix_detached
+        )
 
     @property
     def number(self) -> int:
@@ -47,7 +57,7 @@ class Scales(NamedTuple):
 
 class Auxiliary(NamedTuple):
     """Dead latents for the auxiliary loss (eq. 8). In each sample, the largest of their pre-activations give a
-    second reconstruction, through a ReLU."""
+    second reconstruction, through a ReLU. If latents are signed, the largest in absolute value do, with their signs."""
 
     dead: Tensor
     """Indices of the latents to choose from."""
@@ -91,15 +101,20 @@ class Encoding:
         """Return the code of B samples. `SparseCoder.forward` documents the arguments."""
         aux = None if auxiliary is None else self.auxiliary(x_BP, auxiliary)
         search = self.sigma.search()
+        if search is not None and isinstance(self.sigma, Encoder):
+            return self.by_encoder(self.sigma, search, x_BP, scales, aux, precision)
         if search is None:
             return self.densely(x_BP, scales, aux, precision)
         search = divided(search, self.processes)
-        return self.at_entries(x_BP, self.find(search, x_BP, precision), search, scales, aux, row_norms)
+        W_enc, b_enc, *_ = self.weights
+        found = self.find(search, x_BP, W_enc, b_enc, precision)
+        return self.at_entries(x_BP, found, search, scales, aux, row_norms)
 
     @torch.no_grad()
-    def find(self, search: Search, x_BP: Tensor, precision: torch.dtype | None) -> Entries:
+    def find(
+        self, search: Search, x_BP: Tensor, W_enc: Tensor, b_enc: Tensor, precision: torch.dtype | None
+    ) -> Entries:
         """Return the entries that a search finds, with exact pre-activations."""
-        W_enc, b_enc, *_ = self.weights
         pre_BQ = Preactivations(x_BP, W_enc, b_enc, precision, kernels=self.kernels)
         if pre_BQ.exact:
             return search.find(pre_BQ)
@@ -130,14 +145,65 @@ class Encoding:
         if is_aux_N is None:
             values_N = self.values(pre_N, support)
             return Code(support, pre_N, values_N, values_N, False)
-        aux_N, pre_N = torch.relu(pre_N), torch.where(is_aux_N, NEVER, pre_N)
+        aux_N, pre_N = self.of_auxiliary(pre_N), torch.where(is_aux_N, NEVER, pre_N)
         values_N = torch.where(is_aux_N, 0.0, self.values(pre_N, support))
         return Code(support, pre_N, values_N, torch.where(is_aux_N, aux_N, values_N), True)
+
+    def of_auxiliary(self, pre_N: Tensor) -> Tensor:
+        """Return the auxiliary latents of pre-activations: their ReLU, or themselves if latents are signed."""
+        return pre_N if self.sigma.signed else torch.relu(pre_N)
 
     def values(self, pre_N: Tensor, support: Support) -> Tensor:
         """Return the latents at the entries, which are this process's share of the batch."""
         support.least_of_all = self.processes.all.least
         return self.sigma.values(pre_N, support)
+
+    def by_encoder(
+        self,
+        sigma: Encoder,
+        search: Search,
+        x_BP: Tensor,
+        scales: Scales,
+        aux: tuple[Tensor, Tensor] | None,
+        precision: torch.dtype | None,
+    ) -> Code:
+        """Return the code that an encoder computes at the entries where it is not zero."""
+        if self.processes.latents.size > 1:
+            name = self.config.activation
+            raise ValueError(f"activation {name} needs all latents of a sample in one process; divide samples instead")
+
+        def find(each: Search, x: Tensor, W: Tensor, b: Tensor) -> Entries:
+            return self.find(each, x, W, b, precision)
+
+        W_enc, b_enc, *_ = self.weights
+        code = sigma.encode_at(x_BP, EncodingTools(self.weights, self.processes, self.kernels, find))
+        pre_aux_N = None
+        if aux is not None:
+            support, order = in_order(*aux, like=code.support)
+            pre_aux_N = torch.empty_like(order, dtype=code.pre.dtype)
+            pre_aux_N = pre_aux_N.index_copy(0, order, encode_at(x_BP, W_enc, b_enc, support))
+        return self.in_parts(code, divided(search, self.processes), scales, aux, pre_aux_N)
+
+    def in_parts(
+        self,
+        code: SparseCode,
+        search: Search | None,
+        scales: Scales,
+        aux: tuple[Tensor, Tensor] | None,
+        pre_aux_N: Tensor | None,
+    ) -> Code:
+        """Divide known latents into scales, and add auxiliary latents of known pre-activations."""
+        support, pre_N, values_N = code
+        if scales.number == 1 and pre_aux_N is None:
+            return Code(support, pre_N, values_N, values_N, False)
+        found = Entries(support, values_N.detach())
+        support, order, _ = self.split(found, search, scales, aux)
+        decoded_N = values_N
+        if pre_aux_N is not None:
+            aux_N = self.of_auxiliary(pre_aux_N)
+            pre_N = torch.cat([pre_N, torch.full_like(aux_N, NEVER)])
+            values_N, decoded_N = torch.cat([values_N, torch.zeros_like(aux_N)]), torch.cat([values_N, aux_N])
+        return Code(support, pre_N[order], values_N[order], decoded_N[order], aux is not None)
 
     def densely(
         self, x_BP: Tensor, scales: Scales, aux: tuple[Tensor, Tensor] | None, precision: torch.dtype | None
@@ -152,21 +218,13 @@ class Encoding:
         if self.config.pursuit:
             raise ValueError(f"{undeclared}, which pursuit needs; set pursuit 0")
         if scales.multi_k:
-            raise TypeError(f"multi_k needs activation topk or batchtopk, found {self.config.activation}")
+            raise TypeError(f"multi_k needs an activation with k, such as topk, found {self.config.activation}")
         pre_BQ = torch.addmm(b_enc, x_BP, W_enc.T)
         sigma = self.sigma
         latents_BQ = sigma.encode(x_BP, self.weights) if isinstance(sigma, Encoder) else sigma(pre_BQ)
         support = everything(len(pre_BQ), pre_BQ.shape[1], self.kernels, x_BP.device)
-        pre_N, values_N = pre_BQ.flatten(), latents_BQ.flatten()
-        if scales.number == 1 and aux is None:
-            return Code(support, pre_N, values_N, values_N, False)
-        support, order, _ = self.split(Entries(support, values_N), None, scales, aux)
-        decoded_N = values_N
-        if aux is not None:
-            aux_N = torch.relu(pre_BQ[aux])
-            pre_N = torch.cat([pre_N, torch.full_like(aux_N, NEVER)])
-            values_N, decoded_N = torch.cat([values_N, torch.zeros_like(aux_N)]), torch.cat([values_N, aux_N])
-        return Code(support, pre_N[order], values_N[order], decoded_N[order], aux is not None)
+        code = SparseCode(support, pre_BQ.flatten(), latents_BQ.flatten())
+        return self.in_parts(code, None, scales, aux, None if aux is None else pre_BQ[aux])
 
     @torch.no_grad()
     def auxiliary(self, x_BP: Tensor, auxiliary: Auxiliary) -> tuple[Tensor, Tensor] | None:
@@ -176,7 +234,8 @@ class Encoding:
         if not sum(latents.counts(len(dead))):
             return None
         dead_BD = torch.addmm(b_enc[dead], x_BP, W_enc[dead].T)
-        values_BK, places_BK = dead_BD.topk(min(k, len(dead)), sorted=False)
+        size_BD = dead_BD.abs() if self.sigma.signed else dead_BD
+        values_BK, places_BK = size_BD.topk(min(k, len(dead)), sorted=False)
         sample_BK = torch.arange(len(x_BP), device=dead.device)[:, None].expand_as(places_BK)
         if latents.size == 1:
             return sample_BK.flatten(), dead[places_BK].flatten()

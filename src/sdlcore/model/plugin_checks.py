@@ -44,6 +44,7 @@ def checked_methods(cls: type[Activation], called: str) -> dict[str, Callable[..
             except TypeError:
                 said = f"{name} of {called} must take {', '.join(takes) or 'no arguments'}"
                 raise PluginError(f"{cls.__module__}: {said}") from None
+            problem_of = _SIGNED.get(name, problem_of) if cls.signed else problem_of
             found[name] = _checked(method, problem_of, f"{called}: {name} returned")
     return found
 
@@ -72,7 +73,9 @@ def _of_values(found: Any, pre_N: Tensor) -> str | None:
     if least >= 0:
         return None
     place = int(found.detach().argmin())
-    return f"{float(least):g} where pre is {float(pre_N.detach()[place]):g}, expected none below zero; clamp it"
+    return (
+        f"{float(least):g} where pre is {float(pre_N.detach().flatten()[place]):g}, expected none below zero; clamp it"
+    )
 
 
 def _of_codes(found: Any, z_BN: np.ndarray) -> str | None:
@@ -112,9 +115,15 @@ def _of_gates(found: Any, pre: Tensor) -> str | None:
     return None if found is None else _of_entries(found, pre)
 
 
-def _of_latents(found: Any, x_BP: Tensor) -> str | None:
+def _of_signed_latents(found: Any, x_BP: Tensor) -> str | None:
     if not isinstance(found, Tensor) or found.ndim != 2 or len(found) != len(x_BP) or found.dtype != x_BP.dtype:
         return f"{in_words(found)}, expected latents of {len(x_BP)} samples in {str(x_BP.dtype).partition('.')[2]}"
+    return None
+
+
+def _of_latents(found: Any, x_BP: Tensor) -> str | None:
+    if problem := _of_signed_latents(found, x_BP):
+        return problem
     least = found.detach().min() if found.numel() else found.new_zeros(())
     return None if least >= 0 else f"{float(least):g}, expected no latent below zero; clamp it"
 
@@ -133,3 +142,5 @@ _CHECKS: dict[str, tuple[tuple[str, ...], Callable[[Any, Any], str | None]]] = {
     "loss": (("x", "pre", "support", "W_dec", "b_dec"), _of_loss),
 }
 """The arguments of each method, and the check of its result."""
+_SIGNED = {"forward": _of_entries, "values": _of_entries, "encode": _of_signed_latents}
+"""The checks of a class whose latents may be below zero (`Activation.signed`)."""

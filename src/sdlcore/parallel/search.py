@@ -19,7 +19,7 @@ def divided(search: Search, processes: Processes) -> Search:
     if isinstance(search, LargestPerBatch) and processes.all.size > 1:
         return _LargestPerBatch(search, processes)
     if isinstance(search, LargestPerSample) and processes.latents.size > 1:
-        return _LargestPerSample(search.k, processes.latents)
+        return _LargestPerSample(search.k, search.signed, processes.latents)
     return search
 
 
@@ -36,8 +36,8 @@ def ranks_among(values_BK: Tensor, group: Group, kernels: Kernels) -> Tensor:
 
 
 class _LargestPerSample(LargestPerSample):
-    def __init__(self, k: int, latents: Group) -> None:
-        super().__init__(k)
+    def __init__(self, k: int, signed: bool, latents: Group) -> None:
+        super().__init__(k, signed)
         self.latents = latents
 
     def find(self, pre_BQ: Preactivations, slack: float = 1.0) -> Entries:
@@ -51,7 +51,7 @@ class _LargestPerSample(LargestPerSample):
         width = int(torch.diff(support.offsets).max())
         places_N = torch.arange(len(pre_N), device=pre_N.device) - support.offsets[support.rows]
         values_BK = pre_N.new_full((support.n_rows, width), -torch.inf)
-        values_BK[support.rows, places_N] = pre_N
+        values_BK[support.rows, places_N] = pre_N.abs() if self.signed else pre_N
         return ranks_among(values_BK, self.latents, support.kernels)[support.rows, places_N]
 
 

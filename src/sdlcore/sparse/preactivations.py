@@ -91,6 +91,11 @@ class Preactivations:
             return self._entries(screening.above(self.product, bounds_Q, self.kernels))
         return self._entries(self.kernels.above(self.product, bounds_Q))
 
+    def negated(self) -> "Preactivations":
+        """Return the pre-activations with opposite signs, W_E (-x_p) - b_E, as something to search."""
+        x, W, b, dtype, *_ = self.product
+        return Preactivations(-x, W, -b, dtype, self.screened, self.kernels)
+
     def some(self, every: int) -> Tensor:
         """Return the pre-activations of every ``every``-th sample, in the type of the weights."""
         x, W, b, *_ = self.product

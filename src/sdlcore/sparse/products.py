@@ -52,6 +52,7 @@ def decode_at(
     sites: Sequence[int] = (),
     nested: int = 1,
     row_norms: RowNorms | None = None,
+    detached: bool = False,
 ) -> Decoded:
     """Return the codes times the dictionary, for each row of ``support``.
 
@@ -70,8 +71,10 @@ def decode_at(
         Number of first groups of each sample to accumulate: each adds the reconstruction of the one before.
     row_norms
         Receives the norms of the rows of the dictionary's gradient in the backward pass.
+    detached
+        Give each nested group the gradient of its own sum alone, as if the sum before it were detached.
     """
-    return Decoded(*_Decode.apply(values_N, W_dec_QR, support, tuple(sites), nested, row_norms))
+    return Decoded(*_Decode.apply(values_N, W_dec_QR, support, tuple(sites), nested, row_norms, detached))
 
 
 class _EncodeAt(torch.autograd.Function):
@@ -111,10 +114,12 @@ class _Decode(torch.autograd.Function):
         sites: tuple[int, ...],
         nested: int,
         row_norms: RowNorms | None,
+        detached: bool,
     ) -> tuple[Tensor, Tensor | None]:
         norms_QS = support.kernels.site_norms(W, sites) if sites else None
         ctx.save_for_backward(values, W, norms_QS)
-        ctx.support, ctx.sites, ctx.nested, ctx.row_norms = support, sites, nested, row_norms
+        ctx.support, ctx.sites, ctx.row_norms = support, sites, row_norms
+        ctx.nested = 1 if detached else nested
         parts = _gather_sum(support, values, W).view(support.n_samples, support.groups, W.shape[1])
         for group in range(1, nested):
             parts[:, group] += parts[:, group - 1]
@@ -136,7 +141,7 @@ class _Decode(torch.autograd.Function):
             ctx.support.kernels.add_scaled_sites(to_W, W, ctx.sites, factors)
         elif to_W is not None:
             _note(ctx.row_norms, to_W, squares, products)
-        return to_values, to_W, None, None, None, None
+        return to_values, to_W, None, None, None, None, None
 
 
 def _note(row_norms: RowNorms | None, gradient: Tensor, squares: Tensor | None, products: Tensor | None = None) -> None:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from sdlcore.sparse.kernels.interface import SparseRows
 from sdlcore.sparse.preactivations import Entries, Preactivations
-from sdlcore.sparse.support import Support, kept
+from sdlcore.sparse.support import Support, in_order, kept
 
 
 class Search:
@@ -65,24 +65,43 @@ class Above(Search):
 
 
 class LargestPerSample(Search):
-    """The k largest positive pre-activations of each sample; of equal ones, the first latents."""
+    """The k largest positive pre-activations of each sample; of equal ones, the first latents.
 
-    def __init__(self, k: int) -> None:
+    Parameters
+    ----------
+    k
+        Number of entries of a sample.
+    signed
+        Find the k pre-activations that are largest in absolute value instead, whatever their sign.
+    """
+
+    def __init__(self, k: int, signed: bool = False) -> None:
         self.k = k
+        self.signed = signed
 
     def mask(self, pre: Tensor) -> Tensor:
-        return largest(pre, self.k) & (pre > 0)
+        size = pre.abs() if self.signed else pre
+        return largest(size, self.k) & (size > 0)
 
     def find(self, pre_BQ: Preactivations, slack: float = 1.0) -> Entries:
-        return pre_BQ.largest(min(round(slack * self.k), pre_BQ.shape[1]))
+        k = min(round(slack * self.k), pre_BQ.shape[1])
+        if not self.signed:
+            return pre_BQ.largest(k)
+        return self._first(merged(pre_BQ.largest(k), pre_BQ.negated().largest(k)), k)
+
+    def _first(self, found: Entries, k: int) -> Entries:
+        """Return the k entries of each sample that are largest in absolute value."""
+        return kept(found, found.support.kernels.ranks(found.support.offsets, found.pre.abs()) < k)
 
     def narrow(self, found: Entries) -> Entries:
+        if self.signed:
+            return self._first(found, self.k)
         support, pre_N = found
         offsets, columns, values = support.kernels.narrow(SparseRows(support.offsets, support.columns, pre_N), self.k)
         return Entries(Support(offsets, columns, support.n_q, support.kernels), values)
 
     def ranks(self, pre_N: Tensor, support: Support) -> Tensor:
-        return support.kernels.ranks(support.offsets, pre_N)
+        return support.kernels.ranks(support.offsets, pre_N.abs() if self.signed else pre_N)
 
 
 class LargestPerBatch(Search):
@@ -166,6 +185,19 @@ class LargestPerBatch(Search):
         at_edge = (values_N == edge).nonzero().squeeze(1)
         mask[at_edge[: max(0, number - int(mask.sum()))]] = True
         return edge, mask
+
+
+def merged(above: Entries, below: Entries) -> Entries:
+    """Return the positive pre-activations of ``above`` and the negative ones that ``below`` found with opposite sign.
+
+    A GPU's search may return entries that are not positive; these are left out, so that no entry comes twice.
+    """
+    above, below = (kept(found, found.pre > 0) for found in (above, below))
+    pre_N = torch.cat([above.pre, -below.pre])
+    latent_N = torch.cat([above.support.columns, below.support.columns])
+    sample_N = torch.cat([above.support.rows, below.support.rows])
+    whole, order = in_order(sample_N, latent_N, above.support)
+    return Entries(whole, pre_N[order])
 
 
 def largest(z: Tensor, k: int) -> Tensor:

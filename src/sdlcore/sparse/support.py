@@ -107,6 +107,30 @@ def assemble(
     return Support(offsets, latent_N[order], n_q, kernels, groups), order
 
 
+def in_order(sample_N: Tensor, latent_N: Tensor, like: Support) -> tuple[Support, Tensor]:
+    """Build a support of one group from entries in any order, each row by latent, and say which each entry is."""
+    everything = torch.tensor([0, len(latent_N)], device=latent_N.device)
+    # by latent first: `assemble` sorts by sample, and leaves the entries of a sample in their order
+    by_latent = like.kernels.transpose(everything, latent_N, like.n_q)[2].long()
+    sample_N, latent_N = sample_N[by_latent], latent_N[by_latent]
+    shape = like.n_rows, 1, like.n_q
+    support, order = assemble(sample_N, latent_N, torch.zeros_like(sample_N), shape, like.kernels)
+    return support, by_latent[order]
+
+
+def together(first: Support, second: Support) -> tuple[Support, Tensor]:
+    """Return the union of two supports of one group, and the places of the first support's entries in it."""
+    keys, others = (found.rows * found.n_q + found.columns for found in (first, second))
+    place = torch.searchsorted(keys, others)
+    new = torch.ones_like(others, dtype=torch.bool)
+    if len(keys):
+        new = keys[place.clamp(max=len(keys) - 1)] != others
+    sample_N = torch.cat([first.rows, second.rows[new]])
+    support, order = in_order(sample_N, torch.cat([first.columns, second.columns[new]]), first)
+    places = torch.empty_like(order).scatter_(0, order, torch.arange(len(order), device=order.device))
+    return support, places[: len(first)]
+
+
 def keep(support: Support, mask_N: Tensor) -> tuple[Support, Tensor]:
     """Return the support of the entries in ``mask_N``, and their positions in the old one."""
     places = mask_N.nonzero().squeeze(1)

@@ -23,7 +23,6 @@ from sdlcore.training.normalisation import Scaling, directions
 from sdlcore.training.own_parts import OwnParts, stops
 from sdlcore.training.read_ahead import Batches, ReadAhead
 from sdlcore.training.resampling import resample
-from sdlcore.training.schedules import penalty_share
 from sdlcore.training.step import TrainingStep
 from sdlcore.training.variance import total_variance
 
@@ -94,9 +93,10 @@ def train(
     Returns
     -------
     One row every ``log_every`` steps: ``step`` and ``samples`` seen; means over the row's steps of ``loss``, its terms,
-    ``l0``, ``gradient_norm`` and ``fvu``; ``dead_fraction`` and ``lr`` at the end; number of latents ``resampled``
-    since the previous row; ``seconds`` of training, with earlier sessions; entries from ``watch``. The last row's step
-    is below ``steps`` if a callback stopped the training or the batches ended.
+    ``l0``, ``gradient_norm`` and ``fvu``; ``dead_fraction``, ``lr`` and, if they change, ``k`` and ``penalty_factor``
+    (of the weights of penalties) at the end; number of latents ``resampled`` since the previous row; ``seconds`` of
+    training, with earlier sessions; entries from ``watch``. The last row's step is below ``steps`` if a callback
+    stopped the training or the batches ended.
 
     Raises
     ------
@@ -170,7 +170,7 @@ def train(
         del means["input_norm"]
         row = {"step": done, "samples": samples, **means}
         dead = processes.latents.mean(take_step.dead.mask().float().mean())
-        row |= {"dead_fraction": float(dead), "lr": lr}
+        row |= {"dead_fraction": float(dead), **take_step.scheduled(now)}
         row |= {"resampled": window.resampled, "seconds": round(seconds(), 3)}
         if watch:
             began = time.perf_counter()
@@ -197,9 +197,8 @@ def train(
                 callback(dict(row))
         for step, x_p, x_r in ahead:
             x_BP, x_BR = normalisation(x_p, x_r)
-            lr = take_step.lr(step)
-            share = penalty_share(step, settings.steps, config.loss.penalty_warmup)
-            window.add(take_step(x_BP, x_BR, lr, share, step), x_BP, x_BR)
+            now = take_step.in_force(step)
+            window.add(take_step(x_BP, x_BR, now.lr, now.penalty, step), x_BP, x_BR)
             done, samples = step + 1, samples + len(x_BP)
             every = settings.resample_every
             if every and done % every == 0 and done <= settings.resample_until * settings.steps:
@@ -209,6 +208,8 @@ def train(
                     )
                 except FloatingPointError as error:
                     raise DivergedError(_diverged(str(error), last_row, done, take_step.peak, saved)) from error
+            if settings.reorder_every and done % settings.reorder_every == 0:
+                take_step.reorder()
             if done % settings.log_every == 0 or done == settings.steps:
                 if add_row(done):
                     break

@@ -3,8 +3,10 @@
 import torch
 from torch import Tensor
 
+from sdlcore.losses.l1 import l1
 from sdlcore.losses.total import needs_norms, total_loss
 from sdlcore.memory import in_large_pages, keep_freed_memory
+from sdlcore.model.activation import Selecting
 from sdlcore.model.coder import SparseCoder
 from sdlcore.model.encoding import Auxiliary, Scales
 from sdlcore.run import RunConfig
@@ -14,8 +16,9 @@ from sdlcore.sparse.kernels.workspace import Workspace
 from sdlcore.training.adam import Adam
 from sdlcore.training.own_parts import OwnParts, Schedule, TorchOptimizer
 from sdlcore.training.packing import pack, unpack
+from sdlcore.training.reordering import reorder
 from sdlcore.training.resampling import DeadLatents
-from sdlcore.training.schedules import anchor_share, learning_rate
+from sdlcore.training.schedules import InForce, in_force
 
 DEAD_EVERY = 10
 """Steps between updates of the set of dead latents, because every update makes a GPU wait."""
@@ -27,8 +30,8 @@ _TYPES = {"float32": None, "bfloat16": torch.bfloat16, "int8": torch.int8}
 class TrainingStep:
     """One optimiser step, and the state that steps change: model, optimiser, schedule, dead latents, penalty.
 
-    A step does not wait for a GPU, with two exceptions. ReLU, JumpReLU, Gated and BatchTopK need the number of active
-    latents, and screened products need the number of remaining candidates.
+    A step does not wait for a GPU, with two exceptions. Activations other than TopK need the number of active latents,
+    and screened products need the number of remaining candidates.
 
     Parameters
     ----------
@@ -79,18 +82,29 @@ class TrainingStep:
         self.dead = DeadLatents(len(model.W_enc), config.training.dead_after, device)
         self.log_penalty = model.W_enc.new_zeros(())
         """Logarithm of the factor on l1 and l0 that holds ``target_l0``."""
+        self.firings = torch.zeros(len(model.W_enc) if config.training.reorder_every else 0, device=device)
+        """Number of samples that activated each latent since the last reordering; empty without ``reorder_every``."""
         self._norms = needs_norms(config.loss)
-        self._scales = Scales(config.loss.multi_k, config.loss.prefixes)
+        self._scales = Scales.asked(config.loss, config.model.k)
         self._precision = _TYPES[config.training.precision]
         self._auxiliary: Auxiliary | None = None
 
-    def lr(self, step: int) -> float:
-        """Return the learning rate of step ``step``, the next one, counted from 0."""
-        if self.schedule is not None:
-            return self.schedule.lr
-        training = self.config.training
-        ends = training.lr_warmup, training.lr_decay, training.lr_decay_shape
-        return learning_rate(step, training.steps, self.peak, *ends)
+    def in_force(self, step: int) -> InForce:
+        """Return the scheduled values of step ``step``, the next one, counted from 0."""
+        found = in_force(self.config, step, self.peak)
+        return found if self.schedule is None else found._replace(lr=self.schedule.lr)
+
+    def scheduled(self, now: InForce) -> dict[str, float]:
+        """Return columns of the history: the values of a step that change in this run."""
+        loss = self.config.loss
+        shown = {"lr": now.lr}
+        if self.config.training.k_start is not None and now.k is not None:
+            shown["k"] = now.k
+        if loss.l1_exponent_end is not None:
+            shown["l1_exponent"] = now.exponent
+        if loss.penalised and (loss.penalty_warmup or loss.adjusted or loss.l1_exponent_end is not None):
+            shown["penalty_factor"] = now.penalty * float(self.log_penalty.exp())
+        return shown
 
     def __call__(self, x_BP: Tensor, x_BR: Tensor, lr: float, share: float = 1.0, step: int = 0) -> dict[str, Tensor]:
         """Take one step and return 0-d tensors: the loss, its terms, ``l0`` (mean number of active latents) and
@@ -110,14 +124,18 @@ class TrainingStep:
         loss, training = self.config.loss, self.config.training
         if loss.lambda_aux and (self._auxiliary is None or step % DEAD_EVERY == 0):
             self._auxiliary = Auxiliary(self.dead.mask().nonzero().squeeze(1), loss.k_aux)
-        penalty = share * self.log_penalty.exp() if loss.target_l0 is not None else share
+        changing = loss.adjusted or loss.l1_exponent_end is not None
+        penalty = share * self.log_penalty.exp() if changing else share
         sums: dict[str, Tensor] = {}
         firings_Q = torch.zeros_like(self.dead.silent, dtype=torch.int32)
         samples = self.processes.samples
         part = len(x_BP) // training.accumulate
         size = part // samples.size
         anchored_rows = self._anchored_rows()
-        anchoring = anchor_share(step, training.steps, loss.anchor_until, loss.anchor_fall)
+        now = in_force(self.config, step, self.peak)
+        later = in_force(self.config, step + 1, self.peak).exponent
+        if isinstance(self.model.sigma, Selecting) and now.k is not None:
+            self.model.sigma.keep(now.k)
         row_norms = RowNorms()
         # this process's samples of each part
         for start in range(samples.rank * size, len(x_BP), part):
@@ -126,17 +144,24 @@ class TrainingStep:
             out = self.model(
                 part_p, self._scales, self._auxiliary, self._precision, self._norms, self.kernels, row_norms
             )
-            terms = total_loss(self.model, part_r, out, loss, self.anchors, penalty, anchored_rows, anchoring)
+            given = self.anchors, penalty, anchored_rows, now.anchoring, step, now.exponent
+            terms = total_loss(self.model, part_r, out, loss, *given)
             if self.names:  # a frozen model may have no parameter left to train
                 (terms["loss"] / (training.accumulate * samples.size)).backward()
             with torch.no_grad():
-                fires_N = out.values > 0
+                if later != now.exponent:
+                    terms["l1 later"] = l1(self.model, out, loss.l1_scale, later)
+                fires_N = out.fires()
                 firings_Q.index_add_(0, out.support.columns, fires_N.int())
                 terms["l0"] = self.processes.latents.sum(fires_N.sum()).to(part_p.dtype) / size
                 for name, value in terms.items():
                     sums[name] = sums.get(name, 0.0) + value.detach() / training.accumulate
+        if isinstance(self.model.sigma, Selecting) and self.config.model.k is not None:
+            self.model.sigma.keep(self.config.model.k)
         if anchored_rows is not None:
             self._add_gradients(anchored_rows, row_norms)
+        if len(self.firings):
+            self.firings += samples.sum(firings_Q.float())
         fired_Q = firings_Q > 0
         if samples.size > 1:
             samples.add([p.grad for p in self.names if p.grad is not None])
@@ -148,10 +173,21 @@ class TrainingStep:
         sums["gradient_norm"] = self.optimizer.gradient_norm
         with torch.no_grad():
             self.dead.update(fired_Q, len(x_BP))
-            if loss.target_l0 is not None:
+            if "l1 later" in sums:  # a smaller exponent makes another penalty of the same latents
+                self.log_penalty += torch.log(sums["l1"] / sums.pop("l1 later")).nan_to_num(0.0)
+            if loss.adjusted and loss.target_l0 is not None:
                 off = torch.log(sums["l0"] / loss.target_l0).clamp(-2.0, 2.0)
                 self.log_penalty += loss.l0_gain * off
         return sums
+
+    def reorder(self) -> None:
+        """Sort the latents by how often they fired since the last time."""
+
+        order = reorder(self.model, self.optimizer, self.dead, self.firings)
+        self.firings.zero_()
+        if self._auxiliary is not None:
+            places = torch.empty_like(order).scatter_(0, order, torch.arange(len(order), device=order.device))
+            self._auxiliary = self._auxiliary._replace(dead=places[self._auxiliary.dead].sort().values)
 
     def _anchored_rows(self) -> tuple[Tensor, Tensor] | None:
         """Return the anchored rows, detached from the weights.
@@ -207,6 +243,8 @@ class TrainingStep:
                 tensors |= {f"{name}/{key}": value for key, value in self.optimizer.state[p].items()}
         if self.schedule is not None:
             tensors |= pack("schedule", self.schedule.scheduler, self.schedule.state())
+        if len(self.firings):
+            tensors["firings"] = self.firings
         tensors |= {"silent": self.dead.silent, "log_penalty": self.log_penalty}
         chosen_Q = torch.zeros_like(self.dead.silent, dtype=torch.bool)
         if self._auxiliary is not None:
@@ -237,6 +275,8 @@ class TrainingStep:
             self.schedule.restore(unpack("schedule", tensors))
         self.dead.silent = tensors["silent"].to(device)
         self.log_penalty = tensors["log_penalty"].to(device)
+        if len(self.firings):
+            self.firings = tensors["firings"].to(device)
         if self.config.loss.lambda_aux:
             dead = tensors["auxiliary"].nonzero().squeeze(1)
             self._auxiliary = Auxiliary(dead.to(device), self.config.loss.k_aux)
@@ -244,4 +284,4 @@ class TrainingStep:
     def _is_by_latent(self, name: str) -> bool:
         """Whether a tensor of the state has one row per latent."""
         name, _, key = name.removeprefix("model/").partition("/")
-        return name in ("silent", "auxiliary") or (name in self.model.latent_names and key != "step")
+        return name in ("silent", "auxiliary", "firings") or (name in self.model.latent_names and key != "step")

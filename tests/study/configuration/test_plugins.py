@@ -46,7 +46,8 @@ def test_the_example_is_a_configuration_and_its_settings_are_those_of_its_runs()
         ({"shrnk": 1}, "methods.soft.shrnk: unknown key; did you mean shrink? Expected one of accumulate, activation,"),
         (
             {"activation": "soft_topj"},
-            "'soft_topj' is not one of relu, jumprelu, topk, batchtopk, gated, soft_topk; did",
+            "'soft_topj' is not one of relu, jumprelu, topk, batchtopk, gated, abstopk, lista, matching_pursuit, "
+            "soft_topk; did",
         ),
         ({"k": 0}, "methods.soft.k: 0 is less than the minimum of 1"),
     ],

@@ -36,6 +36,10 @@ class BatchTopK(Selecting):
     def search(self) -> Search:
         return self.batch_search if self.training else Above(self._learned())
 
+    def keep(self, k: int) -> None:
+        super().keep(k)
+        self.batch_search.k = k
+
     def values(self, pre: Tensor, support: Support) -> Tensor:
         latents = torch.relu(pre)
         if self.training:

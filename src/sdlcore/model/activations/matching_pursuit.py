@@ -1,0 +1,114 @@
+"""Matching pursuit: latents are chosen one after the other, each by the residual of those before it."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from sdlcore.model.activation import Encoder, Selecting, Weights
+from sdlcore.model.encoding_tools import EncodingTools, SparseCode
+from sdlcore.sparse.search import LargestPerSample, Search
+
+AT_ONCE = 1 << 20
+"""Products with the residual that are in memory at once: as many as a cache holds."""
+LEAST = 1e-6
+"""Smallest product that adds to a latent, as a share of the norm of x - b_D; smaller ones may be rounding errors."""
+
+
+class MatchingPursuit(Encoder, Selecting):
+    """k steps of matching pursuit with one matrix for encoder and decoder (Costa et al. 2025, arXiv 2506.03093).
+
+    From r = x - b_D, each step takes the latent i of the largest product w_i . r, adds relu(w_i . r) to it and takes
+    that times d_i from r. w_i is an encoder row and d_i the decoder row, which are equal (``tied``) and of norm one
+    until normalisation is folded into them. A latent may be chosen again. Gradients pass through all steps; the choice
+    passes none. Products that rounding may have made add nothing. The steps do not end early, at some residual.
+    """
+
+    def encode(self, x: Tensor, weights: Weights) -> Tensor:
+        residual = x - weights.b_dec
+        least = LEAST * residual.detach().norm(dim=1, keepdim=True)
+        latents = x.new_zeros(len(x), len(weights.W_enc))
+        for _ in range(self.k):
+            products = residual @ weights.W_enc.T
+            chosen = products.argmax(dim=1, keepdim=True)
+            amount = products.gather(1, chosen)
+            amount = torch.where(amount > least, amount, 0.0)
+            latents = latents.scatter_add(1, chosen, amount)
+            residual = residual - amount * weights.W_dec[chosen.squeeze(1)]
+        return latents
+
+    def search(self) -> Search:
+        return LargestPerSample(self.k)
+
+    def encode_at(self, x: Tensor, tools: EncodingTools) -> SparseCode:
+        W_enc, _, W_dec, b_dec = tools.weights
+        residual = x - b_dec
+        chosen, amounts = pursue(residual, W_enc, W_dec, self.k)
+        amounts = _Amounts.apply(residual, W_enc, W_dec, chosen, amounts)
+        taken = amounts.detach() > 0
+        sample = torch.arange(len(x), device=x.device)[:, None].expand_as(chosen)[taken]
+        support, places = tools.entries(sample, chosen[taken], len(x))
+        values = amounts.new_zeros(len(support)).index_add(0, places, amounts[taken])
+        return SparseCode(support, values, values)
+
+
+@torch.no_grad()
+def pursue(residual_BP: Tensor, W_enc_QP: Tensor, W_dec_QP: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    """Return the latents that k steps choose, and how much each adds (B x k).
+
+    A step does not multiply the residual with the encoder again: it takes the chosen decoder row's products with all
+    encoder rows from the sample's. These are computed once for all samples, if that is less work.
+    """
+    B, n_q = len(residual_BP), len(W_enc_QP)
+    gram_QQ = W_dec_QP @ W_enc_QP.T if n_q <= k * B else None
+    chosen_BK = torch.empty(B, k, dtype=torch.int64, device=residual_BP.device)
+    amounts_BK = residual_BP.new_empty(B, k)
+    least_B1 = LEAST * residual_BP.norm(dim=1, keepdim=True)
+    rows = max(1, AT_ONCE // n_q)
+    for start in range(0, B, rows):
+        part = slice(start, start + rows)
+        products = residual_BP[part] @ W_enc_QP.T
+        for step in range(k):
+            chosen = products.argmax(dim=1)
+            amounts = products.gather(1, chosen[:, None])
+            amounts = torch.where(amounts > least_B1[part], amounts, 0.0)
+            chosen_BK[part, step], amounts_BK[part, step] = chosen, amounts.squeeze(1)
+            taken = W_dec_QP[chosen] @ W_enc_QP.T if gram_QQ is None else gram_QQ[chosen]
+            products.addcmul_(taken, amounts, value=-1)
+    return chosen_BK, amounts_BK
+
+
+class _Amounts(torch.autograd.Function):
+    """The amounts that the steps add, with the gradients of residual and weights through all steps."""
+
+    @staticmethod
+    def forward(ctx: Any, residual: Tensor, W_enc: Tensor, W_dec: Tensor, chosen: Tensor, amounts: Tensor) -> Tensor:
+        ctx.save_for_backward(residual, W_enc, W_dec, chosen, amounts)
+        return amounts.clone()
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        residual, W_enc, W_dec, chosen, amounts = ctx.saved_tensors
+        k = chosen.shape[1]
+        # forwards: the residual before each step
+        left = residual.expand(k, *residual.shape).clone()
+        for step in range(1, k):
+            taken = amounts[:, step - 1, None] * W_dec[chosen[:, step - 1]]
+            torch.sub(left[step - 1], taken, out=left[step])
+        # backwards: the gradients of the residual after each step and of the amount that the step adds
+        behind, of_amounts = torch.zeros_like(left), torch.empty_like(amounts)
+        after = torch.zeros_like(residual)
+        for step in range(k - 1, -1, -1):
+            behind[step] = after
+            decoded = W_dec[chosen[:, step]]
+            of_amounts[:, step] = (gradient[:, step] - torch.linalg.vecdot(decoded, after)) * (amounts[:, step] > 0)
+            after = torch.addcmul(after, of_amounts[:, step, None], W_enc[chosen[:, step]])
+        flat = chosen.T.flatten()
+        to_enc = torch.zeros_like(W_enc).index_add_(0, flat, (left * of_amounts.T[:, :, None]).flatten(0, 1))
+        to_dec = torch.zeros_like(W_dec).index_add_(0, flat, (behind * -amounts.T[:, :, None]).flatten(0, 1))
+        return after, to_enc, to_dec, None, None
+
+
+ACTIVATION = MatchingPursuit

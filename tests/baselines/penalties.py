@@ -1,0 +1,77 @@
+"""Run by the interpreter that has SAELens: compare penalties and matching pursuit with SAELens' own on equal weights.
+
+    python tests/baselines/penalties.py
+
+Prints JSON: for each form of JumpReLU's penalty, and for matching pursuit, both numbers and the largest difference of
+latents.
+"""
+
+import json
+from typing import Any
+
+import torch
+from sae_lens import JumpReLUTrainingSAE, JumpReLUTrainingSAEConfig
+from sae_lens.saes.matching_pursuit_sae import MatchingPursuitSAE, MatchingPursuitSAEConfig
+from sae_lens.saes.sae import TrainStepInput
+
+from sdlcore.losses.l0 import l0
+from sdlcore.model.coder import SparseCoder
+from sdlcore.run import ModelConfig
+
+N, N_Q, TARGET = 12, 40, 5.0
+
+
+def compare(form: str) -> dict[str, float]:
+    generator = torch.Generator().manual_seed(0)
+    config = ModelConfig(activation="jumprelu", n_q=N_Q, bias=True, init_threshold=0.3, initialisation="tied")
+    model = SparseCoder(config, (N,), (N,), generator)
+    with torch.no_grad():
+        for parameter in (model.W_enc, model.W_dec):
+            parameter.copy_(0.4 * torch.randn(parameter.shape, generator=generator))
+    shape = {"d_in": N, "d_sae": N_Q, "apply_b_dec_to_input": False}
+    own: dict[str, Any] = {"target_l0": TARGET} if form == "quadratic" else {}
+    cfg = JumpReLUTrainingSAEConfig(
+        **shape, jumprelu_sparsity_loss_mode=form, jumprelu_init_threshold=0.3, jumprelu_tanh_scale=4.0, **own
+    )
+    theirs = JumpReLUTrainingSAE(cfg)
+    with torch.no_grad():
+        theirs.W_enc.copy_(model.W_enc.T)
+        theirs.W_dec.copy_(model.W_dec)
+    x = torch.randn(100, N, generator=generator)
+    out = model(x, norms=True)
+    acts, pre = theirs.encode_with_hidden_pre(x)
+    inputs = TrainStepInput(
+        sae_in=x, coefficients={"l0": 1.0}, dead_neuron_mask=None, n_training_steps=0, is_logging_step=False
+    )
+    found = theirs.calculate_aux_loss(inputs, acts, pre, theirs.decode(acts))
+    # they divide the square by target / 2, we by the target's square
+    scale = 2 * TARGET if form == "quadratic" else 1.0
+    return {
+        "ours": scale * float(l0(model, out, form, TARGET)),
+        "theirs": float(found["l0_loss"]),
+        "latents": float((out.latents() - acts).abs().max()),
+    }
+
+
+def compare_pursuit(k: int = 6) -> dict[str, float]:
+    """Compare matching pursuit: ours and theirs are mean squared norms of the reconstructions."""
+    config = ModelConfig(activation="matching_pursuit", k=k, n_q=N_Q, tied=True, decoder_norm="unit")
+    model = SparseCoder(config, (N,), (N,), torch.Generator().manual_seed(0)).eval()
+    shape = {"d_in": N, "d_sae": N_Q, "apply_b_dec_to_input": False}
+    cfg = MatchingPursuitSAEConfig(**shape, residual_threshold=0, max_iterations=k, stop_on_duplicate_support=False)
+    theirs = MatchingPursuitSAE(cfg)
+    with torch.no_grad():
+        theirs.W_dec.copy_(model.W_dec)
+        x = torch.randn(100, N, generator=torch.Generator().manual_seed(1))
+        out, latents = model(x), theirs.encode(x)
+        x_hat = theirs.decode(latents)
+    return {
+        "ours": float(out.x_hat.square().sum(1).mean()),
+        "theirs": float(x_hat.square().sum(1).mean()),
+        "latents": float((out.latents() - latents).abs().max()),
+    }
+
+
+if __name__ == "__main__":
+    found = {form: compare(form) for form in ("step", "tanh", "quadratic")}
+    print(json.dumps({**found, "matching pursuit": compare_pursuit()}))

@@ -1,0 +1,78 @@
+"""OrtSAE as a plugin has the numbers of the built-in term."""
+
+from importlib import import_module
+
+import numpy as np
+import pytest
+import torch
+
+import sdlcore as sdl
+from sdlcore.losses.orthogonality import drawn_chunks, orthogonality
+from sdlcore.losses.total import total_loss
+from sdlcore.model.coder import SparseCoder
+from sdlcore.parallel.groups import Group, Processes
+from sdlcore.run import RunConfig
+from tests.conftest import REPOSITORY
+
+CHUNK = 7
+
+
+@pytest.fixture
+def plugin(registry, monkeypatch):
+    monkeypatch.syspath_prepend(REPOSITORY / "examples/ortsae")
+    monkeypatch.delitem(__import__("sys").modules, "ortsae", raising=False)
+    import_module("ortsae")
+
+
+def terms(step, **weights):
+    config = RunConfig.from_dict({"activation": "topk", "k": 2, "n_q": 23, **weights})
+    model = SparseCoder(config.model, (6,), (6,), torch.Generator().manual_seed(0))
+    x = torch.randn(9, 6, generator=torch.Generator().manual_seed(1))
+    found = total_loss(model, x, model(x), config.loss, step=step)
+    found["loss"].backward()
+    return found, model.W_dec.grad
+
+
+@pytest.mark.usefixtures("plugin")
+@pytest.mark.parametrize("step", [0, 3])
+def test_the_plugin_has_the_numbers_of_the_built_in_term(step):
+    ours, gradient = terms(step, orthogonality=0.5, orthogonality_chunk=CHUNK)
+    theirs, expected = terms(step, ortsae=0.5, ortsae_chunk=CHUNK)
+    assert ours["orthogonality"] > 0.1
+    torch.testing.assert_close(ours["orthogonality"], theirs["ortsae"])
+    torch.testing.assert_close(ours["loss"], theirs["loss"])
+    torch.testing.assert_close(gradient, expected)
+
+
+@pytest.mark.usefixtures("plugin")
+def test_a_training_with_either_gives_the_same_dictionary():
+    x = np.random.default_rng(0).standard_normal((300, 8)).astype(np.float32)
+    how = {"activation": "topk", "k": 2, "n_q": 16, "steps": 20, "batch_size": 50, "progress": False}
+    plugin = sdl.fit(x, **how, ortsae=3.0, ortsae_chunk=CHUNK)
+    built_in = sdl.fit(x, **how, orthogonality=3.0, orthogonality_chunk=CHUNK)
+    # Adam's first steps have the size of the learning rate, whatever the gradient: signs of tiny ones may differ
+    np.testing.assert_allclose(plugin.W_dec, built_in.W_dec, atol=2e-3)
+
+
+def test_chunks_are_a_partition_that_changes_from_step_to_step():
+    first, second = (torch.cat(drawn_chunks(23, CHUNK, step)) for step in (0, 1))
+    assert sorted(first.tolist()) == sorted(second.tolist()) == list(range(23))
+    assert first.tolist() != second.tolist()
+
+
+def test_orthogonal_and_single_columns_cost_nothing():
+    assert orthogonality(torch.eye(6), 3) == 0
+    assert orthogonality(torch.ones(3, 2), 1) == 0
+    assert orthogonality(torch.ones(3, 2), 3) == pytest.approx(1.0)
+
+
+def test_latents_that_are_divided_are_refused():
+    class Half(Group):
+        size = 2
+
+    config = RunConfig.from_dict({"n_q": 4, "orthogonality": 1.0})
+    model = SparseCoder(config.model, (3,), (3,), torch.Generator().manual_seed(0))
+    out = model(torch.eye(3))
+    model.processes = Processes(latents=Half())
+    with pytest.raises(ValueError, match="orthogonality compares the latents of all processes; divide samples instead"):
+        total_loss(model, torch.eye(3), out, config.loss)
