@@ -10,6 +10,7 @@ from .api.dictionary import load as load
 from .api.exporting import export as export
 from .api.exporting import export_set as export_set
 from .api.extracting import extract as extract
+from .api.extracting import extract_layers as extract_layers
 from .api.fitting import fit as fit
 from .api.inside import contexts as contexts
 from .api.inside import splice as splice

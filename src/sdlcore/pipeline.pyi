@@ -86,6 +86,7 @@ from .sources.images.settings import FASHION_MNIST as FASHION_MNIST
 from .sources.images.settings import TRAINED_HERE as TRAINED_HERE
 from .sources.images.settings import ClipSource as ClipSource
 from .sources.images.settings import ClipTraining as ClipTraining
+from .sources.language.architectures import Paths as Paths
 from .sources.language.settings import LanguageSource as LanguageSource
 from .sources.plugins.settings import PluginSource as PluginSource
 from .sources.plugins.settings import source_gives as source_gives

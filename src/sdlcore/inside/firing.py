@@ -1,7 +1,7 @@
 """Which latents are active at which tokens, of a store or of a language model that runs over a text."""
 
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import scipy.sparse
@@ -13,6 +13,7 @@ from sdlcore.data.reading import ActivationStore
 from sdlcore.model.coder import SparseCoder
 from sdlcore.sources.language.forward import KEPT, RowKinds, activations
 from sdlcore.sources.language.settings import Site
+from sdlcore.sources.language.sites import Stack
 from sdlcore.sources.language.tokens import Tokens
 
 ROWS_AT_ONCE = 1024
@@ -68,7 +69,7 @@ def rows_of_store(store: ActivationStore, pair: str) -> Iterator[Rows]:
 
 
 def rows_of_model(
-    stack: Any,
+    stack: Stack,
     sites: Mapping[str, Site],
     pair: str,
     contexts: Iterable[Tokens],
@@ -82,7 +83,7 @@ def rows_of_model(
     Parameters
     ----------
     stack
-        The model's blocks.
+        The model.
     sites
         By column, as a source has them.
     contexts

@@ -2,7 +2,11 @@
 
 import dataclasses
 import json
+import os
 import shutil
+import socket
+import subprocess
+import sys
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -139,7 +143,7 @@ def test_a_text_without_rows_behind_the_evaluation_store_is_refused(model: Path,
     short.write_text(json.dumps([" ".join(documents(9)), WORDS[0]]))
     source = dataclasses.replace(SOURCE, test_samples=20)
     write_recipe(source, model, short, tmp_path / "train.json", tmp_path / "test.h5", BUFFER)
-    message = r"short\.json: has no rows behind those of the evaluation store; take a longer text"
+    message = r"short\.json: has no rows behind the evaluation store's; take a longer text"
     with pytest.raises(SourceError, match=message), opened(tmp_path / "train.json", tmp_path) as rows:
         rows.batches(0)
 
@@ -150,7 +154,7 @@ def test_a_model_that_is_not_what_it_was_is_refused(model: Path, text: Path, tmp
     write_recipe(SOURCE, copied, text, tmp_path / "train.json", tmp_path / "test.h5", BUFFER)
     weights = (copied / "model.safetensors").read_bytes()
     (copied / "model.safetensors").write_bytes(weights[:-4] + b"\0\0\0\0")
-    with pytest.raises(SourceError, match=r"train\.json: its model is not what it was"):
+    with pytest.raises(SourceError, match=r"train\.json: its model has changed"):
         opened(tmp_path / "train.json", tmp_path).__enter__()
 
 
@@ -162,7 +166,48 @@ def test_what_is_no_recipe_is_refused(content: str | None, tmp_path: Path):
         opened(tmp_path / "train.json", tmp_path).__enter__()
 
 
-def test_several_processes_are_refused(recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setenv("WORLD_SIZE", "2")
-    with pytest.raises(SourceError, match="rows are made in one process"), opened(recipe, tmp_path):
-        pass
+@pytest.mark.slow
+def test_several_processes_take_turns_and_read_the_rows_of_one(recipe: Path, tmp_path: Path):
+    """Each process runs the model over every other batch of contexts; an odd batch is left over."""
+    with opened(recipe, tmp_path / "alone") as rows:
+        expected = [rows.batches(step)[0].copy() for step in STEPS]
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        address = {"MASTER_ADDR": "localhost", "MASTER_PORT": str(free.getsockname()[1]), "WORLD_SIZE": "2"}
+    workers = [
+        subprocess.Popen(
+            [sys.executable, "-c", TURNS, str(recipe), str(tmp_path / "together"), str(tmp_path / f"{rank}.npy")],
+            env=os.environ | address | {"RANK": str(rank)},
+        )
+        for rank in range(2)
+    ]
+    assert [worker.wait(120) for worker in workers] == [0, 0]
+    for rank in range(2):
+        found, passes = np.load(tmp_path / f"{rank}.npy"), np.load(tmp_path / f"{rank}.passes.npy")
+        assert np.array_equal(found, np.stack(expected))
+        assert 0 < passes[0] < passes[1]  # fewer than there are batches of contexts
+
+
+STEPS = (0, 1, 2, 9)
+TURNS = """
+import sys
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.distributed as dist
+
+from sdlcore.sources.language import taking_turns
+from tests.sources.language.test_streaming import STEPS, opened
+
+dist.init_process_group("gloo")
+started, given = [], []
+start, exchange = taking_turns.Passes.start, taking_turns._given
+taking_turns.Passes.start = lambda self, tokens: started.append(1) or start(self, tokens)
+taking_turns._given = lambda *call: given.append(1) or exchange(*call)
+with opened(Path(sys.argv[1]), Path(sys.argv[2])) as rows:
+    started.clear()  # passes that measure outliers
+    np.save(sys.argv[3], np.stack([rows.batches(step)[0] for step in STEPS]))
+np.save(sys.argv[3].replace(".npy", ".passes.npy"), [len(started), len(given)])
+dist.destroy_process_group()
+"""

@@ -6,7 +6,7 @@ from types import UnionType
 from typing import Annotated, Any, ClassVar, Union, get_args, get_origin
 
 import pydantic
-from annotated_types import Ge, Le
+from annotated_types import Ge, Le, MinLen
 from pydantic import AfterValidator, PlainSerializer, SerializerFunctionWrapHandler, model_serializer
 from typing_extensions import TypeAliasType
 
@@ -28,6 +28,7 @@ from sdlcore.pipeline import (
 from sdlcore.pipeline import ClassMeans as LibraryClassMeans
 from sdlcore.pipeline import ClipTraining as LibraryClipTraining
 from sdlcore.pipeline import Hierarchy as BenchHierarchy
+from sdlcore.pipeline import Paths as LibraryPaths
 from sdlcore.study.settings.extensible import Extensible
 from sdlcore.study.settings.fields import AsGiven, Identifier, Settings, Unique, left_out
 from sdlcore.study.settings.runs import Run
@@ -251,9 +252,14 @@ class Clip(Source, ClipSource):
             yield "training.batch_size", f"{batch} exceeds the source's {rows} train_samples"
 
 
+class Paths(_FromLibrary, LibraryPaths):
+    """Where the modules of a language model are whose architecture sdlcore does not know."""
+
+
 class Language(Source, LanguageSource):
     """Activations of a language model; docs/language-models.md has examples of every kind of model and text."""
 
+    paths: Paths | None = None
     model_sha256: Checksum | None = None
     text_sha256: Checksum | None = None
     n_p: Annotated[int, Ge(1), Le(10**6)] | None = None
@@ -266,6 +272,12 @@ class Language(Source, LanguageSource):
     is then not read."""
     buffer_rows: Batch = 65536
     """Rows in memory that batches of a streamed source are drawn from; more mixes better."""
+    each_layer: Annotated[list[Annotated[int, Ge(1), Le(1000)]], MinLen(1), Unique] | None = left_out()
+    """Several blocks in place of layer: a source for each, called NAME_layer4 and so on. One pass of the model fills
+    the stores of all."""
+    one_pass: Identifier | None = left_out()
+    """Sources of language models with the same name here are extracted by one pass of the model; they differ in layer,
+    layers, site and target_site alone."""
     samples_per_second: Annotated[Positive, AsGiven] | None = None
     """Tokens that a machine like yours extracts in a second; lets a plan say how long it takes."""
 
@@ -282,7 +294,7 @@ class Language(Source, LanguageSource):
 
     @property
     def has_target(self) -> bool:
-        return self.layers is not None or self.site == "mlp"
+        return "target" in self.sites
 
     @property
     def is_streamed(self) -> bool:
@@ -361,7 +373,7 @@ class Sources(Settings):
     clip: dict[Identifier, Clip] = {}
     """Image embeddings of CLIP models, shared by all seeds."""
     language: dict[Identifier, Language] = {}
-    """Activations of language models (the Llama family), shared by all seeds."""
+    """Activations of language models, shared by all seeds."""
     file: dict[Identifier, File] = {}
     """Activations that lie in files already, shared by all seeds."""
     plugin: dict[Identifier, Plugin] = {}
