@@ -18,6 +18,7 @@ from .api.layers import fit_layers as fit_layers
 from .api.scoring import Scores as Scores
 from .api.scoring import evaluate as evaluate
 from .api.sweep import fit_many as fit_many
+from .data.activation_shards import import_activations as import_activations
 from .data.anchors import Anchors as Anchors
 from .data.reading import ActivationStore as ActivationStore
 from .data.references import References as References
