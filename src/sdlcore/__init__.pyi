@@ -17,6 +17,7 @@ from .api.inside import contexts as contexts
 from .api.inside import splice as splice
 from .api.language_scoring import language_scores as language_scores
 from .api.layers import fit_layers as fit_layers
+from .api.probing import probe as probe
 from .api.scoring import Scores as Scores
 from .api.scoring import evaluate as evaluate
 from .api.sweep import fit_many as fit_many
