@@ -1,4 +1,4 @@
-"""Compare dictionaries of the same activations: which latents do they share?"""
+"""Match the latents of dictionaries of the same activations, trained with several seeds, say."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import combinations
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 TAUS = (0.7, 0.9)
-"""Cosines from which on two latents count as shared."""
+"""Two latents with at least this cosine count as shared."""
 
 
 class Pairing(NamedTuple):
@@ -67,7 +67,7 @@ class Comparison(Sequence[Pairing]):
 
 
 def compare(dictionaries: Sequence[Dictionary | SparseCoder] | Mapping[Any, Dictionary | SparseCoder]) -> Comparison:
-    """Compare dictionaries latent by latent, such as those of several seeds: which do they share?
+    """Match the latents of several dictionaries, and measure how many of them the dictionaries share.
 
     Latents of two dictionaries are matched one to one, so that the sum of cosines is largest (the Hungarian method):
     decoder columns with decoder columns, and encoder rows with encoder rows. Latents without a direction have the
@@ -81,7 +81,7 @@ def compare(dictionaries: Sequence[Dictionary | SparseCoder] | Mapping[Any, Dict
 
     Returns
     -------
-    Each pair, with the cosines of matched latents. A share is of the smaller dictionary's latents.
+    Each pair, with the cosines of matched latents. Shares count the smaller dictionary's latents.
 
     Raises
     ------

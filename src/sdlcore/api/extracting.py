@@ -84,7 +84,7 @@ def extract(
     outlier_norm
         ``drop`` may exclude outliers: rows with a norm above this multiple of the median.
     paths
-        Where the modules of a model are whose architecture sdlcore does not know (`Paths`).
+        Where the modules of an unknown architecture are (`sdlcore.sources.language.architectures.Paths`).
 
     Returns
     -------
@@ -125,8 +125,8 @@ def extract_layers(
 ) -> list[ActivationStore]:
     """Write activations at several layers to a store each, by one pass of the model over the text.
 
-    Each store has the bits that `extract` writes for its layer alone. The same call resumes an extraction that was cut
-    off; finished stores are opened, and only the others are filled.
+    `extract` would write the same bits for each layer alone. The same call resumes an interrupted extraction: it opens
+    finished stores and fills the others.
 
     Parameters
     ----------
@@ -181,7 +181,7 @@ def _extracted(
     text_options: TextOptions | None,
     paths: Paths | None,
 ) -> list[ActivationStore]:
-    """Return the stores at these paths, of which those that are missing are filled by one pass."""
+    """Open the stores at these paths; one pass fills all missing ones."""
     # only here: transformers takes a while to import
     from sdlcore.sources.language.extraction import write_all
     from sdlcore.sources.language.preparation import prepared_together

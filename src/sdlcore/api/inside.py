@@ -46,7 +46,7 @@ def splice(
     place
         A site for an autoencoder, as of `extract`; None for residual.
     paths
-        Where the modules of a model are whose architecture sdlcore does not know (`Paths`).
+        Where the modules of an unknown architecture are (`sdlcore.sources.language.architectures.Paths`).
     **options
         ``keep_error``: add the change to the activations (the default where there is an edit), or replace them by the
         reconstruction. ``first_position``: change the first token of a context, too. `sdlcore.inside.splicing.splice`

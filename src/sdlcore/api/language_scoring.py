@@ -1,4 +1,4 @@
-"""What a language model loses with a dictionary in it."""
+"""Measure the loss of a language model with a dictionary in it."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import closing

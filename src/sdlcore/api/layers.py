@@ -57,20 +57,20 @@ def fit_layers(
     layers
         Which block, or several, counted from 1; None for all.
     pair
-        transcoder: from what enters a block's MLP to what leaves it; sae: the residual stream after a block.
+        transcoder: from the input of a block's MLP to its output; sae: the residual stream after a block.
     tokens
         Tokens from the beginning of the text to run the model over, rounded up to whole contexts: 300 are three
-        contexts of 128. Those that ``drop`` names are not trained on. None for the whole text.
+        contexts of 128. Tokens in ``drop`` are not trained on. None for the whole text.
     out
         A folder that gets a run's folder for each layer, ``layer_1`` and so on, as soon as it is trained. The same call
-        resumes what was cut off. A finished layer is opened if settings, seed, text and the model's weights agree;
+        resumes an interrupted set. A finished layer is opened if settings, seed, text and the model's weights agree;
         other versions of sdlcore, torch, numpy, numba or transformers give one warning. It is never overwritten.
     seed, device, progress
         As of `fit`, for every layer.
     tokenizer, context_length, contexts_per_batch, drop, text_options
         How the model reads the text, as of `contexts`.
     paths
-        Where the modules of a model are whose architecture sdlcore does not know (`Paths`).
+        Where the modules of an unknown architecture are (`sdlcore.sources.language.architectures.Paths`).
     **settings
         As of `fit`.
 

@@ -32,7 +32,7 @@ class Probe(NamedTuple):
     k: int | None
     """How many features it reads; None for all."""
     label: Any
-    """The class that it tells from all others."""
+    """The class; all other documents are the rest."""
     auc: float
     """Area under the ROC curve: 0.5 by chance."""
     balanced_accuracy: float

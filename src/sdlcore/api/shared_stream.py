@@ -1,4 +1,4 @@
-"""One stream of batches for several trainings, each of which reads every batch."""
+"""Share one stream of batches among several trainings."""
 
 import math
 from collections.abc import Iterator
@@ -15,7 +15,7 @@ from sdlcore.run import RunConfig
 from sdlcore.settings import Json, Pair
 
 AHEAD = 16
-"""Batches by which the fastest training may be ahead of the slowest one; as many are in memory."""
+"""The fastest training waits when it is so many batches ahead of the slowest; as many are in memory."""
 
 
 class SharedStream:
@@ -33,7 +33,7 @@ class SharedStream:
         self.stream = stream
         self._batches: dict[int, InPass] = {}
         self._next = 0
-        # by training: the step that it is at; infinity where it has ended
+        # the current step of each training; infinity after its end
         self._at: list[float] = [0.0] * trainings
         self._moved = Condition()
         self._ended: Exception | None = None

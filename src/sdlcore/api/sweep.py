@@ -28,6 +28,7 @@ from sdlcore.data.anchors import Anchors
 from sdlcore.data.references import References
 from sdlcore.device import Device, device_of
 from sdlcore.errors import FitManyError
+from sdlcore.run import RunConfig
 from sdlcore.solvers.settings import SolverConfig
 from sdlcore.sparse.kernels.calling import set_numba_threads
 from sdlcore.storage.paths import user_path
@@ -113,6 +114,10 @@ def fit_many(
     cores = torch.get_num_threads()
     side_by_side = min(_at_once(at_once, cores, where), len(asked))
     if batches is not None:
+        for name, one in asked.items():
+            if isinstance(one.config, RunConfig) and one.config.loss.anchor_cosine is not None:
+                said = "anchor_cosine trains several times, but a shared stream is read once; give an array or a store"
+                raise ValueError(f"run {name!r}: {said}")
         side_by_side = _all_at_once(at_once, len(asked), where)
     with (
         _sources(x, target, batches, asked) as (sources, shared),

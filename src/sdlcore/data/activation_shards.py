@@ -38,7 +38,7 @@ class Shard(NamedTuple):
 
 @dataclass(frozen=True)
 class Manifest:
-    """What a folder of shards holds."""
+    """The content of a folder of shards."""
 
     path: Path
     dtype: str
@@ -48,7 +48,7 @@ class Manifest:
     """Columns of one whole number a row: ``labels``, and references."""
     shards: tuple[Shard, ...]
     made_by: Json
-    """What the other engine says of itself, for provenance."""
+    """JSON of the other engine, for provenance."""
 
     @classmethod
     def read(cls, folder: Path) -> "Manifest":

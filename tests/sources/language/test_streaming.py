@@ -19,6 +19,7 @@ from sdlcore.data.batches import TrainingRows
 from sdlcore.data.reading import ActivationStore
 from sdlcore.errors import SourceError
 from sdlcore.random_streams import stream
+from sdlcore.sources.language import tokens
 from sdlcore.sources.language.extraction import extract
 from sdlcore.sources.language.settings import LanguageSource
 from sdlcore.sources.language.streaming import open_stream, write_recipe
@@ -133,9 +134,17 @@ def test_marks_save_the_model_what_it_has_seen(recipe: Path, tmp_path: Path, mon
         seen: list[tuple[int, int]] = []
         of = type(work).batches
         monkeypatch.setattr(type(work), "batches", lambda self, *at, **how: seen.append(at) or of(self, *at, **how))
+        tokenised: list[int] = []
+        once = tokens.tokenise
+        monkeypatch.setattr(
+            tokens,
+            "tokenise",
+            lambda documents, *how: once((tokenised.append(one.place) or one for one in documents), *how),
+        )
         rows.batches(14)
         marks = json.loads((tmp_path / "stream.json").read_text())["marks"]
     assert seen == [tuple(marks["3"][:2])]
+    assert min(tokenised) == marks["3"][0] > 0  # documents before are read, but not tokenised
 
 
 def test_a_text_without_rows_behind_the_evaluation_store_is_refused(model: Path, tmp_path: Path):

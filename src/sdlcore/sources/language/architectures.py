@@ -23,14 +23,14 @@ class Paths(FromJson):
     blocks: Text
     """The list of blocks."""
     attention_output: Text | None = None
-    """The module whose output is what attention adds to the residual stream."""
+    """The module whose output is added to the residual stream after attention."""
     middle: Text | None = None
     """The module whose input is the residual stream between attention and MLP; blocks that compute both in parallel
     have no such stream."""
     mlp_input: Text | None = None
     """The module whose input the MLP reads, after its norm."""
     mlp_output: Text | None = None
-    """The module whose output is what the MLP adds to the residual stream."""
+    """The module whose output is added to the residual stream after the MLP."""
     norm: Text | None = None
     """The final norm, which logits of single latents need."""
 

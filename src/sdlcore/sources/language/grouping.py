@@ -19,5 +19,5 @@ def named(key: int, column: str) -> str:
 
 
 def part_of(found: Mapping[str, T], key: int, columns: Mapping[str, object]) -> dict[str, T]:
-    """Return the values of one group's columns, from those of all groups."""
+    """Select one group's columns."""
     return {column: found[at] for column in columns if (at := named(key, column)) in found}

@@ -14,7 +14,7 @@ BLOCKS, WIDTH, POSITIONS = (
     ("hidden_size", "n_embd"),
     ("max_position_embeddings", "n_positions"),
 )
-"""Keys of config.json: those of Llama and most others, and those of GPT-2."""
+"""Keys of config.json, as Llama and most others call them, and as GPT-2 does."""
 
 
 class ModelShape(NamedTuple):
