@@ -163,7 +163,7 @@ def lacking(part: str, paths: Paths) -> str | None:
     there = ", ".join(one for one in SITES if has(one, paths))
     if part == "residual_middle":
         return (
-            "the blocks of this architecture compute attention and MLP in parallel, so that there is no residual "
-            f"stream between them; take one of {there}"
+            "the blocks compute attention and MLP in parallel, without a residual stream between them, or paths lack "
+            f"middle; take one of {there}"
         )
     return f"the model's paths do not say where {part} is; take one of {there}, or add it to paths"
