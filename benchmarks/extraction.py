@@ -31,6 +31,7 @@ from sdlcore.sources.images import embedding as clip
 from sdlcore.sources.images.checkpoints import embedder, load_clip
 from sdlcore.sources.images.settings import ClipSource
 from sdlcore.sources.language import preparation
+from sdlcore.sources.language.extraction import fill_one
 from sdlcore.sources.language.forward import KEPT, stack_batches
 from sdlcore.sources.language.settings import LanguageSource
 from sdlcore.sources.language.tokens import contexts_of
@@ -69,7 +70,7 @@ def language(model: Path, text: Path, layer: int, dtype: Precision, folder: Path
 
     def extract() -> None:
         with resume_store(path, work.facts | {"split": "train"}, dtype="float16") as writer:
-            work.fill(writer, rows)
+            fill_one(work, writer, rows)
         path.unlink()
 
     coming = contexts_of(work.corpus.documents(), work.tokenizer, source.context_length)
@@ -79,7 +80,7 @@ def language(model: Path, text: Path, layer: int, dtype: Precision, folder: Path
     def forward() -> None:
         with torch.inference_mode():
             for batch in batches:
-                work.stack(batch, use_cache=False)
+                work.stack.model(batch, use_cache=False)
 
     compare(f"language model, {dtype}", "tokens", contexts * source.context_length, extract, forward)
 
@@ -128,7 +129,7 @@ def images(dtype: Precision, threads: int, workers: int, weights: Path, folder: 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", type=Path, help="folder of a Llama-family checkpoint")
+    parser.add_argument("--model", type=Path, help="folder of a checkpoint")
     parser.add_argument("--text", type=Path, help="a text")
     parser.add_argument("--layer", type=int, default=12)
     args = parser.parse_args()

@@ -30,7 +30,7 @@ def test_what_the_page_of_the_store_shows_runs(tmp_path):
     code = "\n".join(blocks("docs/store.md", "python"))
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=os.environ, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert {path.name for path in tmp_path.iterdir()} == {"mine.h5", "train", "train.h5"}
+    assert {path.name for path in tmp_path.iterdir()} == {"mine.h5", "train", "train.h5", "acts", "acts.h5"}
 
 
 @pytest.mark.slow

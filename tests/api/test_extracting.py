@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from transformers import GPT2Config, GPT2LMHeadModel
+import yaml
+from transformers import BloomConfig, BloomForCausalLM, GPT2Config, GPT2LMHeadModel
 
 import sdlcore as sdl
 from sdlcore.errors import SourceError
@@ -178,8 +179,11 @@ def test_an_extraction_that_was_cut_off_resumes(folder, tmp_path, monkeypatch):
         ({"out": "acts.npy"}, r"acts\.npy: expected the name of a store, which ends in \.h5"),
         ({"layer": 9}, "layer is 9, but the model has 4 blocks"),
         ({"layer": (1, 1)}, "two different blocks"),
-        ({"layer": (1, 2), "place": "mlp"}, "takes residual streams"),
-        ({"place": "attention"}, "place must be one of residual, mlp, found 'attention'"),
+        ({"layer": (1, 2), "place": "mlp"}, "takes one site of two blocks, but mlp is two"),
+        (
+            {"place": "attention"},
+            "place must be one of residual_before, .*, mlp, or PATH:input or .*, found 'attention'",
+        ),
         ({"context_length": 99}, "context_length must be between 2 and the model's 64, found 99"),
         ({"tokens": 10**6}, "1000000 rows need about [0-9]+; take a longer text, or lower tokens"),
         ({"tokens": 0}, "tokens must be"),
@@ -196,5 +200,108 @@ def test_what_cannot_be_extracted_is_refused_in_a_sentence(folder, tmp_path, opt
 def test_a_loaded_model_has_a_precision_of_its_own(lm, tmp_path):
     with pytest.raises(ValueError, match="dtype is bfloat16, but lm is a loaded model, which has its own"):
         sdl.extract(lm, documents(9), layer=1, dtype="bfloat16", out=tmp_path / "acts.h5", **READING)
-    with pytest.raises(ValueError, match=f"layer must be between 1 and {BLOCKS}"):
+    with pytest.raises(ValueError, match=f"layer is {BLOCKS + 1}, but the model has {BLOCKS} blocks"):
         sdl.extract(lm, documents(9), layer=BLOCKS + 1, out=tmp_path / "acts.h5", **READING)
+
+
+@pytest.mark.parametrize(("place", "drop"), [("residual", ("first_position", "outlier")), ("mlp", ())])
+def test_several_layers_in_one_pass_get_the_bits_of_a_pass_for_each(folder, tmp_path, place, drop):
+    call = {"place": place, "drop": drop, "tokens": TOKENS, "outlier_norm": 1.5, **READING}
+    found = sdl.extract_layers(folder, documents(60), layers=[3, 1, BLOCKS], out=tmp_path, **call)
+    ends = set()
+    for layer, store in zip([3, 1, BLOCKS], found, strict=True):
+        with (
+            store,
+            sdl.extract(folder, documents(60), layer=layer, out=tmp_path / "one" / f"{layer}.h5", **call) as alone,
+        ):
+            assert (store.checksum, store.provenance) == (alone.checksum, alone.provenance)
+            assert all(np.array_equal(store.read(name), alone.read(name)) for name in alone.columns())
+            ends.add(store.provenance["contexts"])
+    assert (len(ends) > 1) == ("outlier" in drop)  # each drops outliers of its own, so that they end at other tokens
+
+
+def test_layers_that_were_cut_off_or_added_are_filled_beside_finished_ones(folder, tmp_path, monkeypatch):
+    call = {"texts": documents(60), "drop": (), **READING}
+    whole = {
+        store.path.name: store.checksum
+        for store in sdl.extract_layers(folder, layers=[1, 2], out=tmp_path / "a", **call)
+    }
+    monkeypatch.setattr(filling, "COMMIT_BATCHES", 2)
+    once, batches = filling.Filling._append, []
+
+    def append(self, *given):
+        if len(batches) == 11:  # after the first store's sixth batch, and before the second's
+            raise KeyboardInterrupt
+        batches.append(1)
+        return once(self, *given)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(filling.Filling, "_append", append)
+        with pytest.raises(KeyboardInterrupt):
+            sdl.extract_layers(folder, layers=[1, 2], out=tmp_path / "b", **call)
+    resumed = {
+        store.path.name: store.checksum
+        for store in sdl.extract_layers(folder, layers=[2, 1], out=tmp_path / "b", **call)
+    }
+    assert resumed == whole
+    with pytest.raises(ValueError, match=r"layers must be different blocks, one at least, found \[2, 2\]"):
+        sdl.extract_layers(folder, layers=[2, 2], out=tmp_path / "b", **call)
+
+
+@pytest.mark.parametrize(
+    ("place", "by_hand"),
+    [
+        ("block.self_attn.o_proj:input", lambda lm: (lm.model.layers[1].self_attn.o_proj, 0)),
+        ("model.layers.1.mlp.act_fn:output", lambda lm: (lm.model.layers[1].mlp.act_fn, 1)),
+        ("layers.1.mlp.up_proj:output", lambda lm: (lm.model.layers[1].mlp.up_proj, 1)),
+    ],
+)
+def test_any_module_is_extracted_by_its_path(folder, lm, tmp_path, place, by_hand):
+    with sdl.extract(folder, documents(60), layer=2, place=place, drop=(), out=tmp_path / "a.h5", **READING) as store:
+        x, token = store.read("input"), store.read("references/token")
+    module, side = by_hand(lm)
+    seen = []
+    hook = module.register_forward_hook(lambda _, given, output: seen.append((given[0], output)[side]))
+    with torch.no_grad():
+        lm(torch.from_numpy(token[: 3 * 16]).long().reshape(3, 16))
+    hook.remove()
+    assert np.array_equal(x[: 3 * 16], seen[0].flatten(0, 1).half().numpy())
+
+
+def test_an_unknown_architecture_is_extracted_from_by_ten_lines_of_yaml(folder, tmp_path):
+    config = BloomConfig(vocab_size=400, hidden_size=8, n_layer=2, n_head=2)
+    BloomForCausalLM(config).save_pretrained(tmp_path / "bloom")
+    load_tokenizer(folder).save_pretrained(tmp_path / "bloom")
+    paths = yaml.safe_load(PATHS)["sources"]["language"]["bloom"]["paths"]
+    call = {"texts": documents(20), "layer": 2, "drop": (), "tokens": 32, **READING}
+    with pytest.raises(SourceError, match=r"architecture is 'bloom', .*; say where its modules are: set paths"):
+        sdl.extract(tmp_path / "bloom", out=tmp_path / "a.h5", **call)
+    lm = BloomForCausalLM.from_pretrained(tmp_path / "bloom").eval()
+    for given in (tmp_path / "bloom", lm):
+        out = tmp_path / f"{type(given).__name__}.h5"
+        with sdl.extract(given, place="residual_middle->mlp_output", paths=paths, out=out, **call) as store:
+            token, x, target = (store.read(name) for name in ("references/token", "input", "target"))
+        with torch.no_grad():
+            states = lm(torch.from_numpy(token).long().reshape(2, 16), output_hidden_states=True).hidden_states
+        # the stream between attention and MLP, and what the MLP adds to it, make the one behind the block
+        behind = lm.transformer.ln_f(torch.from_numpy(x.astype(np.float32) + target))
+        # both are rounded to float16, and the norm enlarges that by the reciprocal of the stream's scale
+        np.testing.assert_allclose(behind.detach(), states[2].flatten(0, 1), atol=0.02)
+    with pytest.raises(SourceError, match=r"has no module attn; it has .*self_attention"):
+        sdl.extract(
+            lm, place="attention_output", paths=paths | {"attention_output": "attn"}, out=tmp_path / "b.h5", **call
+        )
+
+
+PATHS = """
+sources:
+  language:
+    bloom:
+      model: models/bloom
+      text: data/corpus
+      paths:
+        blocks: h
+        middle: post_attention_layernorm
+        mlp_input: mlp
+        mlp_output: mlp.dense_4h_to_h
+"""

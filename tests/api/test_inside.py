@@ -73,7 +73,7 @@ def test_a_dictionary_elsewhere_than_where_it_was_fitted_brings_a_warning(asked,
 
 @pytest.mark.parametrize(("place", "meant"), [("bogus", ""), ("mlp_out", "; did you mean mlp_output?")])
 def test_a_place_that_no_model_has_is_refused(place, meant, lm, sae):
-    message = f"place must be one of residual, mlp, mlp_input, mlp_output, found '{place}'{meant}"
+    message = f"mlp, or PATH:input or PATH:output of a module, found '{place}'{meant}"
     with pytest.raises(ValueError, match=re.escape(message)), sdl.splice(lm, 2, sae, place=place):
         pass
 

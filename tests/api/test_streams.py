@@ -91,15 +91,15 @@ def test_settings_that_need_all_samples_use_the_first_pass():
     # a step of 1e-30 is lost in float32's rounding, so only the initial weights, and the mean in b_dec, remain
     assert torch.equal(found.b_dec, expected.b_dec)
     assert torch.equal(found.W_dec, expected.W_dec)
-    whole = Stream(of_step)._sample(10)
+    whole = Stream(of_step).sample(10)
     assert np.array_equal(whole.read("input"), X)
 
 
 def test_the_sample_ends_where_it_is_large_enough(monkeypatch):
     monkeypatch.setattr(streams, "SAMPLE_ROWS", 100)
-    assert Stream(of_step)._sample(30).rows == 128
-    assert Stream(loader())._sample(1).rows == 64
-    assert Stream(passes())._sample(30).rows == 128
+    assert Stream(of_step).sample(30).rows == 128
+    assert Stream(loader()).sample(1).rows == 64
+    assert Stream(passes()).sample(30).rows == 128
 
 
 def test_pairs_train_a_transcoder_or_what_is_asked_for():
@@ -231,7 +231,6 @@ def test_what_is_wrong_with_batches_is_named(x, settings, said):
         sdl.fit(x, **given)
 
 
-@pytest.mark.parametrize("call", [sdl.discover, lambda x: sdl.fit_many(x, {"a": {"activation": "topk", "k": 3}})])
-def test_what_needs_all_samples_refuses_batches(call):
+def test_what_needs_all_samples_refuses_batches():
     with pytest.raises(ValueError, match="x is a DataLoader, expected an array, a tensor or a path"):
-        call(loader())
+        sdl.discover(loader())

@@ -9,6 +9,7 @@ from sdlcore.inside.hooks import sites_of, where_of
 from sdlcore.model.coder import SparseCoder
 from sdlcore.run import ModelConfig
 from sdlcore.sources.language.settings import LanguageSource
+from sdlcore.sources.language.sites import Stack
 from tests.sources.language.tiny_llama import SIZES
 
 
@@ -29,11 +30,11 @@ def test_a_dictionary_is_put_where_its_source_took_the_activations(pair: Any, se
     coder = SparseCoder(ModelConfig(pair=pair, n_q=8), sites, sites).eval()
     lm = LlamaForCausalLM(LlamaConfig(vocab_size=30, **SIZES))
     expected = {"input": source.sites["input"]} if pair == "sae" else source.sites
-    assert sites_of(coder, lm, **where_of(source, pair)) == expected
+    assert sites_of(coder, Stack.of(lm), **where_of(source, pair)) == expected
 
 
 def test_a_transcoder_of_a_source_without_a_target_is_refused():
     coder = SparseCoder(ModelConfig(pair="transcoder", n_q=8), (24,), (24,)).eval()
     lm = LlamaForCausalLM(LlamaConfig(vocab_size=30, **SIZES))
     with pytest.raises(ValueError, match="a transcoder takes place mlp, or two layers"):
-        sites_of(coder, lm, **where_of(LanguageSource("model", "text", layer=2), "transcoder"))
+        sites_of(coder, Stack.of(lm), **where_of(LanguageSource("model", "text", layer=2), "transcoder"))

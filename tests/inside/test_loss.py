@@ -20,6 +20,7 @@ from sdlcore.sources.language.forward import KINDS, RowKinds
 from sdlcore.sources.language.settings import LanguageSource, Site
 from sdlcore.sources.language.tokens import Tokens
 from tests.sources.language.tiny_llama import save_tiny_llama
+from tests.sources.language.tiny_models import make
 
 D, T, SEPARATOR = 24, 12, 0
 EVERYTHING = RowKinds(SEPARATOR, {}, ())
@@ -69,7 +70,9 @@ def test_identity_changes_nothing_and_ablation_does(name: str, kinds: RowKinds, 
     mean = torch.full((D,), 0.1)
     found = loss_recovered(model, lambda x: x.clone(), contexts, sites(name), "sae", kinds, mean)
     assert found.spliced == found.clean
-    assert found.recovered_zero == found.recovered_mean == 1
+    assert found.recovered_zero == found.recovered_mean == found.kl_recovered_zero == found.kl_recovered_mean == 1
+    assert found.kl_spliced == 0
+    assert min(found.kl_zero, found.kl_mean) > 1e-4
     assert abs(found.mean - found.clean) > 1e-3
     assert abs(found.zero - found.clean) > 1e-3
     assert found.mean != found.zero
@@ -82,6 +85,29 @@ def test_a_reconstruction_that_is_the_mean_recovers_nothing(model: Any, contexts
     )
     assert found.spliced == found.mean
     assert found.recovered_mean == 0
+
+
+def test_divergences_are_those_of_the_librarys_logits(model: Any, contexts: list[Tokens]):
+    found = loss_recovered(model, torch.zeros_like, contexts, sites("residual"), "sae", EVERYTHING, torch.ones(D))
+    ids = torch.from_numpy(np.stack([context.token for context in contexts]))
+    with torch.inference_mode():
+        clean = model(ids).logits[:, :-1].double().log_softmax(-1)
+        handle = model.model.layers[1].register_forward_hook(lambda *given: torch.zeros_like(given[-1]))
+        zero = model(ids).logits[:, :-1].double().log_softmax(-1)
+        handle.remove()
+    expected = torch.nn.functional.kl_div(zero, clean, log_target=True, reduction="sum") / ids[:, 1:].numel()
+    # float32 logits: errors of some 2^-24 in log probabilities of about 10, over sums of probabilities
+    assert found.kl_zero == pytest.approx(float(expected), rel=1e-4, abs=1e-5)
+    assert found.kl_spliced == found.kl_zero
+    assert found.kl_recovered_zero == 0
+
+
+def test_a_model_that_caps_its_logits_is_measured_with_the_cap(contexts: list[Tokens]):
+    capped = make("gemma2")
+    capped.config.final_logit_softcapping = 0.5
+    few = [tokens._replace(token=tokens.token % 60) for tokens in contexts]
+    found = loss_recovered(capped, lambda x: x, few, sites("residual"), "sae", EVERYTHING, torch.zeros(16))
+    assert found.clean == pytest.approx(librarys_loss(capped, few), rel=1e-5)
 
 
 def test_a_transcoder_reads_the_input_and_writes_the_target(model: Any, contexts: list[Tokens]):
@@ -117,6 +143,7 @@ def test_outliers_stay_clean_by_the_norm_that_extraction_found(model: Any, conte
     assert found.replaced == 0
     assert found.spliced == found.clean == found.zero
     assert found.recovered_zero is None
+    assert found.kl_recovered_zero is None
 
 
 def test_a_sparse_coder_is_spliced_in_as_it_is(model: Any, contexts: list[Tokens]):

@@ -15,7 +15,6 @@ from sdlcore.data.reading import ActivationStore
 from sdlcore.errors import SourceError
 from sdlcore.inside.contexts import Context, Peak
 from sdlcore.inside.features import Feature, Histogram, histogram_of
-from sdlcore.inside.hooks import stack_of
 from sdlcore.inside.logits import Logits
 from sdlcore.inside.neuronpedia import FEATURES_AT_ONCE, Upload
 from sdlcore.inside.pages import Pages, contexts, contexts_of_store
@@ -26,8 +25,7 @@ from sdlcore.sources.language.checkpoints import load_tokenizer, load_whole
 from sdlcore.sources.language.corpus import open_text
 from sdlcore.sources.language.extraction import extract
 from sdlcore.sources.language.settings import LanguageSource
-from sdlcore.sources.language.sites import blocks
-from tests.sources.language.tiny_llama import BLOCKS, documents, randomise, save_tiny_llama
+from tests.sources.language.tiny_llama import documents, randomise, save_tiny_llama
 
 D, Q = 24, 32
 LATENTS = [5, 0, 30]
@@ -110,24 +108,6 @@ def test_intervals_show_the_latent_below_its_largest_activations(pages: Pages):
             assert 1 <= len(found) <= 3
             assert found == sorted(found, reverse=True)
             assert all(part.low < value <= part.high for value in found)
-
-
-def test_a_model_cut_off_after_a_block_gives_what_the_whole_one_does(lm: Any):
-    gpt2: Any = GPT2LMHeadModel(GPT2Config(vocab_size=100, n_embd=D, n_layer=BLOCKS, n_head=4))
-    randomise(gpt2)
-    ids = torch.randint(100, (2, 9), generator=torch.Generator().manual_seed(0))
-    for model in (lm.eval(), gpt2.eval()):
-        seen: list[torch.Tensor] = []
-        short = stack_of(model, 2)
-        assert len(blocks(short)) == 2
-        handle = blocks(short)[1].register_forward_hook(lambda _, __, output, seen=seen: seen.append(output))
-        with torch.inference_mode():
-            states = model(ids, output_hidden_states=True).hidden_states
-            short(ids, use_cache=False)
-        handle.remove()
-        assert torch.equal(seen[0], states[2])
-        assert torch.equal(seen[1], states[2])
-        assert len(states) == BLOCKS + 1
 
 
 def test_a_store_of_the_same_tokens_gives_the_same_pages(coder: SparseCoder, lm: Any, folder: Path, tmp_path: Path):

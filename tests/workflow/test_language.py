@@ -5,6 +5,7 @@ import hashlib
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from transformers import AutoModelForCausalLM
@@ -12,7 +13,7 @@ from transformers import AutoModelForCausalLM
 import sdlcore as sdl
 from sdlcore.data.reading import ActivationStore
 from sdlcore.run import RunConfig
-from sdlcore.sources.language.checkpoints import load_truncated, open_checkpoint
+from sdlcore.sources.language.checkpoints import load_stack, open_checkpoint
 from sdlcore.sources.language.settings import LanguageSource
 from sdlcore.storage.files import sha256_of
 from sdlcore.training.run_training import Options
@@ -83,6 +84,26 @@ def test_then_there_is_nothing_to_do_and_a_lost_part_is_extracted_alone(words: C
 
 
 @pytest.mark.slow
+def test_one_job_fills_the_stores_of_several_layers(words: Checkout, tmp_path: Path):
+    change = {"sources": {"language": {"each": {**WORDS, "each_layer": [1, 3]}}}}
+    targets = [f"results/tiny/activations/each_layer{layer}/train.h5" for layer in (1, 3)]
+    assert [rule for rule, _ in words.plan(*targets, change=change).jobs] == ["activations_each"]
+    words.snakemake(targets[0], change=change)
+    assert words.plan(*targets, change=change).jobs == []
+    for layer in (1, 3):
+        source = LanguageSource(**{key: value for key, value in WORDS.items() if key != "run"} | {"layer": layer})
+        stores = {"train": tmp_path / f"{layer}.h5", "test": tmp_path / f"{layer}-test.h5"}
+        where = {"model": str(words.path / "models/tiny"), "text": str(words.path / "words.json")}
+        script("activations")(source=source, **where, device="cpu", threads=torch.get_num_threads(), **stores)
+        for split, path in stores.items():
+            with (
+                ActivationStore(words.path / f"results/tiny/activations/each_layer{layer}/{split}.h5") as found,
+                ActivationStore(path) as expected,
+            ):
+                assert np.array_equal(found.read("input"), expected.read("input"))
+
+
+@pytest.mark.slow
 def test_stores_outlive_their_text_and_a_stream_does_not(words: Checkout):
     sources = CHANGE["sources"]["language"]
     alone = [{"sources": {"language": {name: source}}} for name, source in sources.items()]
@@ -117,7 +138,7 @@ def test_checkouts_with_one_cache_leave_each_other_the_models_that_they_converte
     assert "not readable as a GGUF file" in log.read_text()
     model = open_checkpoint(first)
     assert model.folder.resolve().parent == cache
-    assert load_truncated(model.folder, 1).config.num_hidden_layers == 1
+    assert len(load_stack(model.folder, 1).blocks) == 1
 
 
 @pytest.mark.parametrize(

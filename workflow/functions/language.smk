@@ -2,7 +2,7 @@
 import hashlib
 
 from sdlcore.sources.language.hub_names import is_hub_model, is_hub_text
-from sdlcore.sources.language.shape import beyond_positions, model_shape
+from sdlcore.sources.language.shape import model_shape, problems_of
 from sdlcore.sources.wheels import PREFIX, WheelError, parse_reference
 
 
@@ -79,21 +79,18 @@ def language_text_files(wildcards):
 
 
 def shape_of_model(name):
-    """Return the dimensions of a source's model and its largest context length; None if it is not on this machine."""
+    """Return a model's dimensions and largest context length; None if it is not here, or a source reads other widths."""
     model = language_model(SimpleNamespace(source=name))
-    return None if is_hub_model(model) else model_shape(model)
+    has_modules = any(site.module for site in study.language(name).sites.values())
+    return None if is_hub_model(model) or has_modules else model_shape(model)
 
 
 def check_model(name):
-    """Refuse layers beyond the model's and too long contexts early, because the extraction would fail only late."""
-    model, source = shape_of_model(name), study.language(name)
-    key, layers = ("layer", [source.layer]) if source.layers is None else ("layers", source.layers)
-    if model and max(layers) > model.blocks:
-        raise WorkflowError(
-            f"sources.language.{name}.{key}: block {max(layers)}, but {source.model} has {model.blocks}; take at most that"
-        )
-    if problem := beyond_positions(model, source.context_length):
-        raise WorkflowError(f"sources.language.{name}.context_length: {problem}")
+    """Refuse settings that do not fit the model early, by its configuration, because the extraction would fail only late."""
+    model = language_model(SimpleNamespace(source=name))
+    if not is_hub_model(model):
+        for key, problem in problems_of(model, study.language(name)):
+            raise WorkflowError(f"sources.language.{name}.{key}: {problem}")
 
 
 if workflow.is_main_process:

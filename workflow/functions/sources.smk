@@ -30,6 +30,12 @@ def references_file(wildcards):
 # sources whose training store is extracted in parts, and those whose training rows are never stored
 SHARDED = [name for name, source in study.all_sources().items() if source.n_shards > 1]
 STREAMED = [name for name, source in study.all_sources().items() if source.is_streamed]
+# sources that are extracted together, by the name of their pass
+PASSES = {}
+for name, source in study.sources.language.items():
+    if source.one_pass is not None:
+        PASSES.setdefault(source.one_pass, []).append(name)
+TOGETHER = [name for names in PASSES.values() for name in names]
 
 
 def n_shards(source, split):

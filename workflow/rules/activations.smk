@@ -74,7 +74,7 @@ rule activations:
     benchmark:
         "<logs>/activations/{source}.tsv"
     wildcard_constraints:
-        source=to_be_made(name for name in study.sources.language if name not in SHARDED + STREAMED),
+        source=to_be_made(name for name in study.sources.language if name not in SHARDED + STREAMED + TOGETHER),
     conda:
         ENVIRONMENT
     threads: 2
@@ -91,6 +91,44 @@ rule activations:
     shell:
         '{params.environment} python "$SCRIPTS"/activations.py --source {params.source:q} --device $DEVICE'
         " --model {params.model:q} --text {params.text:q} --threads {threads} --train {output.train} --test {output.test} > {log} 2>&1"
+
+
+for one_pass, names in PASSES.items():
+    names = [name for name in names if name not in OUTLIVING]
+    if not names:
+        continue
+
+    # a rule for each, since the number of its outputs is its own
+    rule:
+        """Activations of a language model at several places, by one pass over a text"""
+        name:
+            f"activations_{one_pass}"
+        input:
+            model=language_model_files(SimpleNamespace(source=names[0])),
+            text=language_text_files(SimpleNamespace(source=names[0])),
+        output:
+            train=[f"<results>/activations/{name}/train.h5" for name in names],
+            test=[f"<results>/activations/{name}/test.h5" for name in names],
+        log:
+            f"<logs>/activations/{one_pass}.log",
+        benchmark:
+            f"<logs>/activations/{one_pass}.tsv"
+        conda:
+            ENVIRONMENT
+        threads: 2
+        resources:
+            mem_mb=language_memory(SimpleNamespace(source=names[0])),
+            runtime=language_minutes(SimpleNamespace(source=names[0])),
+            gpu=train_gpus,
+        params:
+            environment=language_environment(SimpleNamespace(source=names[0])),
+            model=language_model(SimpleNamespace(source=names[0])),
+            text=language_text(SimpleNamespace(source=names[0])),
+            sources=[as_json(settings_for(LanguageSource, SimpleNamespace(source=name))) for name in names],
+            code=lambda wildcards: code_digest("activations"),
+        shell:
+            '{params.environment} python "$SCRIPTS"/activations.py --sources {params.sources:q} --device $DEVICE'
+            " --model {params.model:q} --text {params.text:q} --threads {threads} --trains {output.train} --tests {output.test} > {log} 2>&1"
 
 
 rule language_shard:

@@ -4,14 +4,15 @@ from pathlib import Path
 
 from sdlcore.command_line import cli
 from sdlcore.device import Device, choose_device
-from sdlcore.sources.language.extraction import extract, extract_shard
+from sdlcore.sources.language.extraction import extract, extract_shard, extract_together
 from sdlcore.sources.language.settings import LanguageSource
 from sdlcore.sources.language.streaming import write_recipe
 
 
 def main(
     *,
-    source: LanguageSource,
+    source: LanguageSource | None = None,
+    sources: tuple[LanguageSource, ...] = (),
     model: str,
     text: str,
     threads: int = 1,
@@ -20,23 +21,33 @@ def main(
     test: Path | None = None,
     shard: tuple[int, int] | None = None,
     output: Path | None = None,
+    trains: tuple[Path, ...] = (),
+    tests: tuple[Path, ...] = (),
     recipe: Path | None = None,
     buffer_rows: int | None = None,
 ) -> None:
     """
     Args:
         source: settings of the source
+        sources: settings of several sources, which one pass extracts
         model: folder of a transformers checkpoint, or OWNER/NAME on the hub
         text: file or folder of a text, or dataset:OWNER/NAME on the hub
         train: training store to write
         test: evaluation store to write
         shard: number of the part to write to --output, and number of parts
         output: store of the part
+        trains: training stores of several sources
+        tests: evaluation stores of several sources
         recipe: file to write instead of a training store, for train_streamed.py
         buffer_rows: rows in memory that streamed batches are drawn from
     """
-    where = (source, model, text)
     place = choose_device(device)
+    if sources:
+        stores = list(zip(trains, tests, strict=True))
+        return extract_together(sources, model, text, stores, threads=threads, device=place)
+    if source is None:
+        raise ValueError("expected --source or --sources")
+    where = (source, model, text)
     if shard and output:
         extract_shard(*where, output, *shard, threads=threads, device=place)
     elif recipe and test and buffer_rows:

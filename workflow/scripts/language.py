@@ -54,7 +54,7 @@ def main(
     with open_checked(store) as opened:
         made, part = Made.read(store, opened.provenance), Part.read(store, opened.provenance)
         source = made.source
-        checkpoint = open_checkpoint(model, made.model_commit)
+        checkpoint = open_checkpoint(model, made.model_commit, source.paths)
         tokenizer = load_tokenizer(checkpoint.folder)
         corpus = open_text(text, source.text_options._replace(revision=made.text_commit))
         chosen = latents_to_show(coder, opened, latents)
@@ -73,6 +73,7 @@ def main(
             coder.config.pair,
             RowKinds(made.separator, made.largest_norm, source.drop),
             torch.from_numpy(mean),
+            source.paths,
         )
         logging.info("%s", losses)
 

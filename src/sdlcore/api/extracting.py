@@ -2,9 +2,9 @@
 
 import json
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from tqdm.auto import tqdm
@@ -13,16 +13,18 @@ from sdlcore.api.inputs import STORES
 from sdlcore.api.run_identity import ENVIRONMENT, READERS, compare, joined
 from sdlcore.data.reading import ActivationStore, open_checked
 from sdlcore.device import Device, device_of
-from sdlcore.inside.hooks import sites_at, stack_of
+from sdlcore.inside.hooks import ARROW, Place
 from sdlcore.inside.reader import DROP, OUTLIER_NORM, fitting_length, loaded, model_facts, opened_text
 from sdlcore.settings import Precision, Total, checked
+from sdlcore.sources.language.architectures import Paths, read_paths
 from sdlcore.sources.language.settings import LanguageSource, TextOptions
+from sdlcore.sources.language.shape import model_shape
+from sdlcore.sources.language.sites import Stack
 from sdlcore.storage.paths import user_path
 
 if TYPE_CHECKING:
     from sdlcore.sources.language.preparation import Model
 
-Place = Literal["residual", "mlp"]
 TEXT_SETTINGS = ("text_column", "text_config", "text_split", "text_revision", "shuffle_buffer")
 """Settings of a source that `TextOptions` has, in its order."""
 OF_PIPELINES = ("train_samples", "test_samples", "dtype")
@@ -46,6 +48,7 @@ def extract(
     drop: tuple[str, ...] = DROP,
     outlier_norm: float = OUTLIER_NORM,
     text_options: TextOptions | None = None,
+    paths: Paths | Mapping[str, str] | None = None,
 ) -> ActivationStore:
     """Write activations of a language model to a store, a row for each token, and open it.
 
@@ -56,15 +59,17 @@ def extract(
     Parameters
     ----------
     lm
-        A transformers model with blocks as in Llama or GPT-2, a folder with one, or its name at the hub.
+        A decoder-only transformers model, a folder with one, or its name at the hub.
     texts
         Documents; or a file, a folder or ``dataset:OWNER/NAME``. A file's documents are shuffled.
     layer
-        The block, counted from 1. Two blocks, (input, target), for a crosscoder of residual streams.
+        The block, counted from 1. Two blocks, (input, target), for a crosscoder.
     out
         The file to write (.h5).
     place
-        residual: the stream after the block; mlp, for transcoders: the input of its MLP as x and the output as target.
+        A site: residual (the stream after the block), residual_before, residual_middle, attention_output, mlp_input,
+        mlp_output, or what enters or leaves any module, as block.PATH:input in the block, PATH:output in the model. For
+        transcoders mlp, mlp_input as x and mlp_output as target; or SITE->SITE.
     tokens
         Rows of the store, ``train_samples`` in a pipeline; None for the whole text. Tokens that ``drop`` excludes do
         not count.
@@ -78,6 +83,8 @@ def extract(
         How the model reads the text, as of `contexts`.
     outlier_norm
         ``drop`` may exclude outliers: rows with a norm above this multiple of the median.
+    paths
+        Where the modules of an unknown architecture are (`sdlcore.sources.language.architectures.Paths`).
 
     Returns
     -------
@@ -91,80 +98,162 @@ def extract(
     SourceError
         If the text or the model cannot be read, or the text is too short.
     """
-    # only here: transformers takes a while to import
-    from sdlcore.sources.language.extraction import write_stores
-    from sdlcore.sources.language.preparation import prepared
+    reading = Reading(tokens, dtype, device, progress, tokenizer, context_length)
+    settings = {"contexts_per_batch": contexts_per_batch, "drop": tuple(drop), "outlier_norm": float(outlier_norm)}
+    where = {user_path(out, "out"): _place(layer, place)}
+    return _extracted(lm, texts, where, reading, settings, text_options, read_paths(paths))[0]
 
-    path = user_path(out, "out")
-    if path.suffix not in STORES:
-        raise ValueError(f"{path}: expected the name of a store, which ends in {' or '.join(STORES)}")
-    tokens = checked("tokens", Total | None, tokens)
+
+def extract_layers(
+    lm: Any,
+    texts: str | Path | Iterable[str],
+    *,
+    layers: Sequence[int],
+    out: str | Path,
+    place: Place = "residual",
+    tokens: int | None = None,
+    dtype: Precision | None = None,
+    device: Device = "auto",
+    progress: bool = True,
+    tokenizer: Any = None,
+    context_length: int | None = None,
+    contexts_per_batch: int = 16,
+    drop: tuple[str, ...] = DROP,
+    outlier_norm: float = OUTLIER_NORM,
+    text_options: TextOptions | None = None,
+    paths: Paths | Mapping[str, str] | None = None,
+) -> list[ActivationStore]:
+    """Write activations at several layers to a store each, by one pass of the model over the text.
+
+    `extract` would write the same bits for each layer alone. The same call resumes an interrupted extraction: it opens
+    finished stores and fills the others.
+
+    Parameters
+    ----------
+    lm, texts
+        As of `extract`.
+    layers
+        Blocks, counted from 1.
+    out
+        The folder for the stores, ``layer_1.h5`` and so on.
+    place, tokens, dtype, device, progress, drop, outlier_norm, paths
+        As of `extract`, for every layer.
+    tokenizer, context_length, contexts_per_batch, text_options
+        How the model reads the text, as of `contexts`.
+
+    Returns
+    -------
+    The opened stores, in the order of ``layers``.
+
+    Raises
+    ------
+    ValueError, SourceError
+        As of `extract`.
+    """
+    folder = user_path(out, "out")
+    several = list(layers)
+    if not several or len(set(several)) < len(several):
+        raise ValueError(f"layers must be different blocks, one at least, found {several}")
+    folder.mkdir(parents=True, exist_ok=True)
+    reading = Reading(tokens, dtype, device, progress, tokenizer, context_length)
+    settings = {"contexts_per_batch": contexts_per_batch, "drop": tuple(drop), "outlier_norm": float(outlier_norm)}
+    where = {folder / f"layer_{layer}.h5": _place(layer, place) for layer in several}
+    return _extracted(lm, texts, where, reading, settings, text_options, read_paths(paths))
+
+
+class Reading(NamedTuple):
+    """How a model runs over a text."""
+
+    tokens: int | None
+    dtype: Precision | None
+    device: Device
+    progress: bool
+    tokenizer: Any
+    context_length: int | None
+
+
+def _extracted(
+    lm: Any,
+    texts: str | Path | Iterable[str],
+    where: Mapping[Path, Mapping[str, Any]],
+    reading: Reading,
+    settings: Mapping[str, Any],
+    text_options: TextOptions | None,
+    paths: Paths | None,
+) -> list[ActivationStore]:
+    """Open the stores at these paths; one pass fills all missing ones."""
+    # only here: transformers takes a while to import
+    from sdlcore.sources.language.extraction import write_all
+    from sdlcore.sources.language.preparation import prepared_together
+
+    for path in where:
+        if path.suffix not in STORES:
+            raise ValueError(f"{path}: expected the name of a store, which ends in {' or '.join(STORES)}")
+    tokens = checked("tokens", Total | None, reading.tokens)
     text = opened_text(texts, text_options)
     if tokens is None and "dataset" in text.facts:
         raise ValueError(f"{text.name}: tokens is missing, the number of rows to extract from a streamed data set")
-    settings: dict[str, Any] = {
-        **_place(layer, checked("place", Place, place)),
-        **dict(zip(TEXT_SETTINGS, text_options or TextOptions(), strict=True)),
-        "text": text.name,
-        "contexts_per_batch": contexts_per_batch,
-        "drop": tuple(drop),
-        "outlier_norm": float(outlier_norm),
-    }
-    source, model, precision = _opened(lm, tokenizer, settings, context_length, dtype, device_of(device))
-    work = prepared(source, model, text, tokens or 0, limits="tokens")
-    facts: dict[str, Any] = work.facts | {"tokens": tokens, "precision": {"forward": precision, "stored": "float16"}}
-    facts["source"] = {name: value for name, value in facts["source"].items() if name not in OF_PIPELINES}
-    if path.exists():
-        return _existing(path, facts)
-    with tqdm(total=tokens, unit="row", disable=None if progress else True) as bar:
+    options = dict(zip(TEXT_SETTINGS, text_options or TextOptions(), strict=True))
+    common = {**options, **settings, "text": text.name, "paths": paths}
+    sources, model, precision = _opened(lm, reading, [{**common, **its} for its in where.values()])
+    works = prepared_together(sources, model, text, tokens or 0, limits="tokens")
+    read = {"tokens": tokens, "precision": {"forward": precision, "stored": "float16"}}
+    missing: dict[Path, Any] = {}
+    found: dict[Path, ActivationStore] = {}
+    for path, work in zip(where, works, strict=True):
+        facts: dict[str, Any] = work.facts | read
+        facts["source"] = {name: value for name, value in facts["source"].items() if name not in OF_PIPELINES}
+        if path.exists():
+            found[path] = _existing(path, facts)
+        else:
+            missing[path] = work._replace(facts=facts)
+    if missing:
+        with tqdm(total=tokens, unit="row", disable=None if reading.progress else True) as bar:
 
-        def show(rows: int) -> None:
-            bar.update(rows - bar.n)
+            def show(rows: int) -> None:
+                bar.update(rows - bar.n)
 
-        write_stores(work._replace(facts=facts), {"train": (path, tokens)}, show)
-    return open_checked(path)
+            write_all(list(missing.values()), [{"train": (path, tokens)} for path in missing], show)
+    return [found[path] if path in found else open_checked(path) for path in where]
 
 
 def _place(layer: int | tuple[int, int], place: Place) -> dict[str, Any]:
     """Return the settings of a source for a place."""
-    if isinstance(layer, int):
-        return {"layer": layer, "site": place}
-    return {"layers": tuple(layer), "site": place}
+    site, arrow, target = checked("place", Place, place).partition(ARROW)
+    where: dict[str, Any] = {"site": site, "target_site": target if arrow else None}
+    return where | ({"layers": tuple(layer)} if isinstance(layer, tuple | list) else {"layer": layer})
 
 
-def _opened(
-    lm: Any,
-    tokenizer: Any,
-    settings: dict[str, Any],
-    context_length: int | None,
-    dtype: Precision | None,
-    device: torch.device,
-) -> tuple[LanguageSource, "Model", str]:
-    """Return the settings of a source, the model that is to run, and the precision of its forward pass."""
-    from sdlcore.sources.language.checkpoints import is_of_family, load_any, open_checkpoint
+def _opened(lm: Any, reading: Reading, settings: Sequence[dict[str, Any]]) -> tuple[list[LanguageSource], "Model", str]:
+    """Return the settings of sources, the model that is to run, and the precision of its forward pass."""
+    from sdlcore.sources.language.checkpoints import load_any, open_checkpoint
     from sdlcore.sources.language.preparation import Model, open_model
-    from sdlcore.sources.language.shape import model_shape
 
-    dtype = checked("dtype", Precision | None, dtype)
-    named = isinstance(lm, str | Path)
-    if named and tokenizer is None and is_of_family(lm):  # of these, only the blocks that are needed are loaded
-        shape = model_shape(open_checkpoint(lm).folder)
-        length = fitting_length(context_length, shape and shape.positions)
-        settings |= {"model": str(lm), "context_length": length, "dtype": dtype or "float32"}
-        source = LanguageSource.from_dict(settings)
-        return source, open_model(source, lm, device), source.dtype
-    if named:
+    dtype, device, tokenizer = (
+        checked("dtype", Precision | None, reading.dtype),
+        device_of(reading.device),
+        reading.tokenizer,
+    )
+    paths = settings[0]["paths"]
+
+    def sources(name: str, positions: int | None, **more: Any) -> list[LanguageSource]:
+        length = fitting_length(reading.context_length, positions)
+        return [LanguageSource.from_dict({**its, "model": name, "context_length": length, **more}) for its in settings]
+
+    if isinstance(lm, str | Path) and tokenizer is None:  # only the blocks that are needed are loaded
+        shape = model_shape(open_checkpoint(lm, paths=paths).folder)
+        several = sources(str(lm), shape and shape.positions, dtype=dtype or "float32")
+        return several, open_model(several, lm, device), several[0].dtype
+    if isinstance(lm, str | Path):
         lm = load_any(lm).to(getattr(torch, dtype or "float32"))
     elif dtype is not None:
         raise ValueError(f"dtype is {dtype}, but lm is a loaded model, which has its own; leave dtype out")
     lm, tokenizer = loaded(lm, tokenizer, device)
-    name = lm.name_or_path or type(lm).__name__
-    length = fitting_length(context_length, getattr(lm.config, "max_position_embeddings", None))
-    source = LanguageSource.from_dict({**settings, "model": name, "context_length": length})
-    stack = stack_of(lm)
-    for site in source.sites.values():
-        sites_at("sae", stack, site.block)  # refuses blocks that the model does not have
-    return source, Model(name, tokenizer, model_facts(lm), lambda blocks: stack_of(lm, blocks)), _precision(lm)
+    name, stack = lm.name_or_path or type(lm).__name__, Stack.of(lm, paths)
+    several = sources(name, getattr(lm.config, "max_position_embeddings", None))
+    for site in (site for one in several for site in one.sites.values()):
+        stack.require(site)
+    return several, Model(name, tokenizer, model_facts(lm), lambda _: stack), _precision(lm)
 
 
 def _precision(lm: Any) -> str:
@@ -187,7 +276,7 @@ def _existing(path: Path, facts: Mapping[str, Any]) -> ActivationStore:
         warnings.warn(
             f"{path}: opened a finished store, computed with {joined(differences.environment)}. A new extraction can "
             "differ slightly; choose another file to extract again",
-            stacklevel=3,
+            stacklevel=4,
         )
     return store
 

@@ -1,7 +1,7 @@
 """Dictionaries inside language models: read, steer and ablate latents."""
 
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from sdlcore.inside.pages import Pages
 from sdlcore.inside.pages import contexts as contexts_of
 from sdlcore.inside.splicing import splice as splice_coder
 from sdlcore.model.coder import SparseCoder
+from sdlcore.sources.language.architectures import Paths, read_paths
 from sdlcore.sources.language.made import Made
 
 Layer = int | tuple[int, int]
@@ -25,6 +26,7 @@ def splice(
     edit: Edit | None = None,
     *,
     place: Place | None = None,
+    paths: Paths | Mapping[str, str] | None = None,
     **options: Any,
 ) -> AbstractContextManager[None]:
     """Run a language model with a dictionary in it: ``with sdl.splice(lm, 12, sae, sdl.steer(724, by=25.0)): ...``.
@@ -32,7 +34,7 @@ def splice(
     Parameters
     ----------
     lm
-        A transformers model like Llama or GPT-2.
+        A decoder-only transformers model.
     layer
         Block, counted from 1; two of them for a transcoder between residual streams. None for the dictionary's own: it
         knows it if `fit` found it in a language model's store, or `fit_layers` or the pipeline did. Another layer or
@@ -42,7 +44,9 @@ def splice(
     edit
         `steer`, `ablate`, or a function from latents (N x n_q) to latents; None puts the reconstruction in.
     place
-        residual, mlp_input or mlp_output for an autoencoder; None for residual.
+        A site for an autoencoder, as of `extract`; None for residual.
+    paths
+        Where the modules of an unknown architecture are (`sdlcore.sources.language.architectures.Paths`).
     **options
         ``keep_error``: add the change to the activations (the default where there is an edit), or replace them by the
         reconstruction. ``first_position``: change the first token of a context, too. `sdlcore.inside.splicing.splice`
@@ -57,9 +61,8 @@ def splice(
         raise ValueError("layer is a dictionary; call splice(lm, layer, dictionary) or splice(lm, dictionary=...)")
     if dictionary is None:
         raise ValueError("dictionary is missing: what to splice in")
-    _warn_of_another_model(dictionary, lm)
-    where = _where(dictionary, layer, place)
-    return splice_coder(lm, coder=coder_of(dictionary), edit=edit, **where, **options)
+    where = where_in(dictionary, lm, layer, place)
+    return splice_coder(lm, coder=coder_of(dictionary), edit=edit, paths=read_paths(paths), **where, **options)
 
 
 def contexts(
@@ -70,6 +73,7 @@ def contexts(
     *,
     layer: Layer | None = None,
     place: Place | None = None,
+    paths: Paths | Mapping[str, str] | None = None,
     **options: Any,
 ) -> Pages:
     """Return the contexts in texts where latents are most active, with what else tells what they stand for.
@@ -86,6 +90,8 @@ def contexts(
         Which one, or several.
     layer, place
         Where the dictionary was fitted, as of `splice`.
+    paths
+        As of `splice`.
     **options
         ``tokenizer`` (of a model made in memory), ``number`` of contexts, ``width`` in tokens, ``context_length`` (128;
         lower it for short texts), ``tokens`` to read (rounded up to whole contexts), ``drop`` and
@@ -96,10 +102,9 @@ def contexts(
     ValueError
         As there, or if no layer is given and the dictionary does not know it.
     """
-    _warn_of_another_model(dictionary, lm)
-    where = _where(dictionary, layer, place)
+    where = where_in(dictionary, lm, layer, place)
     several = list(latents) if isinstance(latents, Iterable) else [latents]
-    return contexts_of(coder_of(dictionary), lm, texts, several, **where, **options)
+    return contexts_of(coder_of(dictionary), lm, texts, several, paths=read_paths(paths), **where, **options)
 
 
 def layer_of(dictionary: Dictionary | SparseCoder) -> Layer | None:
@@ -129,7 +134,16 @@ def _warn_of_another_model(dictionary: Dictionary | SparseCoder, lm: Any) -> Non
     own = made.get("model", {}).get("name") if "where" in made else None
     here = lm if isinstance(lm, str | Path) else lm.name_or_path or type(lm).__name__
     if own is not None and Path(own).name != Path(here).name:
-        warnings.warn(f"the dictionary was fitted on {own}, and the language model is {here}", stacklevel=3)
+        warnings.warn(f"the dictionary was fitted on {own}, and the language model is {here}", stacklevel=4)
+
+
+def where_in(dictionary: Dictionary | SparseCoder, lm: Any, layer: Layer | None, place: Place | None) -> dict[str, Any]:
+    """Return layer and place at which a dictionary is put into a language model.
+
+    It warns if that is another model or place than the one where the dictionary was fitted.
+    """
+    _warn_of_another_model(dictionary, lm)
+    return _where(dictionary, layer, place)
 
 
 def _where(dictionary: Dictionary | SparseCoder, layer: Layer | None, place: Place | None) -> dict[str, Any]:
@@ -143,7 +157,7 @@ def _where(dictionary: Dictionary | SparseCoder, layer: Layer | None, place: Pla
     asked = {"layer": layer, "place": place}
     place = place or ("residual" if coder_of(dictionary).config.pair == "sae" else own["place"])
     if (layer, place) != (own["layer"], own["place"]):
-        warnings.warn(f"the dictionary was fitted at {_said(**own)}, and is put at {_said(layer, place)}", stacklevel=3)
+        warnings.warn(f"the dictionary was fitted at {_said(**own)}, and is put at {_said(layer, place)}", stacklevel=4)
     return asked
 
 

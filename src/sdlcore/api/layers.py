@@ -1,6 +1,8 @@
 """A dictionary for each layer of a language model."""
 
-from collections.abc import Iterable, Sequence
+import shutil
+import tempfile
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,10 +15,10 @@ from sdlcore.api.run_identity import READERS, warn_of_environment
 from sdlcore.api.signatures import listing_settings
 from sdlcore.api.sources import stored
 from sdlcore.device import Device, device_of
-from sdlcore.inside.hooks import Place, sites_at, stack_of
+from sdlcore.inside.hooks import Place, sites_at
 from sdlcore.inside.reader import DROP, reader_of
-from sdlcore.sources.language.settings import TextOptions
-from sdlcore.sources.language.sites import blocks
+from sdlcore.sources.language.architectures import Paths, read_paths
+from sdlcore.sources.language.settings import Site, TextOptions
 from sdlcore.storage.paths import user_path
 
 
@@ -37,35 +39,38 @@ def fit_layers(
     contexts_per_batch: int = 16,
     drop: tuple[str, ...] = DROP,
     text_options: TextOptions | None = None,
+    paths: Paths | Mapping[str, str] | None = None,
     **settings: Any,
 ) -> list[Dictionary]:
     """Find a dictionary for each layer of a language model, by `fit`, in the order of layers.
 
-    The model runs over the text once a layer, up to that layer. One layer's activations are in memory at a time:
-    tokens x width x 2 bytes, twice that for transcoders. Each dictionary knows its layer, so that
-    ``sdl.splice(lm, dictionary=found[0])`` needs none.
+    The model runs over the text once, up to the deepest layer, and writes all activations to a temporary folder beside
+    ``out``: tokens x width x 2 bytes a layer, twice that for transcoders. One layer's are in memory at a time. Each
+    dictionary knows its layer, so that ``sdl.splice(lm, dictionary=found[0])`` needs none.
 
     Parameters
     ----------
     lm
-        A transformers model like Llama or GPT-2, a folder with one, or its name at the hub.
+        A decoder-only transformers model, a folder with one, or its name at the hub.
     texts
         Documents; or a file, a folder or ``dataset:OWNER/NAME``.
     layers
         Which block, or several, counted from 1; None for all.
     pair
-        transcoder: from what enters a block's MLP to what leaves it; sae: the residual stream after a block.
+        transcoder: from the input of a block's MLP to its output; sae: the residual stream after a block.
     tokens
         Tokens from the beginning of the text to run the model over, rounded up to whole contexts: 300 are three
-        contexts of 128. Those that ``drop`` names are not trained on. None for the whole text.
+        contexts of 128. Tokens in ``drop`` are not trained on. None for the whole text.
     out
         A folder that gets a run's folder for each layer, ``layer_1`` and so on, as soon as it is trained. The same call
-        resumes what was cut off. A finished layer is opened if settings, seed, text and the model's weights agree;
+        resumes an interrupted set. A finished layer is opened if settings, seed, text and the model's weights agree;
         other versions of sdlcore, torch, numpy, numba or transformers give one warning. It is never overwritten.
     seed, device, progress
         As of `fit`, for every layer.
     tokenizer, context_length, contexts_per_batch, drop, text_options
         How the model reads the text, as of `contexts`.
+    paths
+        Where the modules of an unknown architecture are (`sdlcore.sources.language.architectures.Paths`).
     **settings
         As of `fit`.
 
@@ -81,29 +86,37 @@ def fit_layers(
     out = None if out is None else user_path(out, "out")
     where = device_of(device)
     asked = Fit.of(settings | {"pair": pair}, seed, None, None, None, where)
-    reader = reader_of(lm, texts, where, tokenizer, context_length, contexts_per_batch, drop, text_options)
-    stack = stack_of(reader.lm)
+    own = read_paths(paths)
+    reader = reader_of(lm, texts, where, tokenizer, context_length, contexts_per_batch, drop, text_options, own)
     several = [layers] if isinstance(layers, int) else layers
-    wanted = range(1, len(blocks(stack)) + 1) if several is None else several
-    sites = {layer: sites_at(pair, stack, layer) for layer in wanted}
+    wanted = range(1, len(reader.stack.blocks) + 1) if several is None else several
+    sites = {layer: sites_at(pair, reader.stack, layer) for layer in wanted}
     contexts = list(reader.contexts(reader.number(tokens)))
     if not contexts:
         raise reader.too_short()
     place: Place = "residual" if pair == "sae" else "mlp"
-    read, made, found = reader.facts() | {"tokens": tokens}, made_by(asked.config, asked.seed, where, READERS), []
+    read, made = reader.facts() | {"tokens": tokens}, made_by(asked.config, asked.seed, where, READERS)
     text = {layer: {"activations": {"where": {"layer": layer, "place": place}, **read}} for layer in sites}
     folders = {layer: None if out is None else out / folder_of(layer) for layer in sites}
     there = {folder: existing_run(folder, made | text[layer]) for layer, folder in folders.items() if folder}
     warn_of_environment(there)
     finished = {folder for folder, run in there.items() if run is not None and run.is_finished}
-    for layer, its in sites.items():
-        folder = folders[layer]
-        if folder in finished:
-            found.append(asked.finished(folder))
-            continue
-        shown = tqdm(contexts, desc=f"layer {layer}: activations", unit="", disable=None if progress else True)
-        # no name here holds the activations, so that they are gone before the next layer's come
-        found.append(_of_rows(asked, reader.rows(its, contexts, shown), made | text[layer], progress, folder))
+    left = {layer: its for layer, its in sites.items() if folders[layer] not in finished}
+    with tempfile.TemporaryDirectory(prefix="activations-", dir=_parent(out)) as folder:
+        rows = {}
+        if left:
+            _require_disk(Path(folder), len(contexts) * reader.context_length, reader.stack.width, left)
+            shown = tqdm(contexts, desc="activations", unit="", disable=None if progress else True)
+            rows = reader.write_rows(left, shown, Path(folder))
+        found = []
+        for layer in sites:
+            to = folders[layer]
+            if to in finished:
+                found.append(asked.finished(to))
+                continue
+            # no name here holds the activations, so that they are gone before the next layer's come
+            found.append(_of_rows(asked, rows[layer].read(), made | text[layer], progress, to))
+            rows[layer].remove()
     return found
 
 
@@ -111,6 +124,21 @@ def _of_rows(asked: Fit, rows: Sequence[Any], known: dict[str, Any], progress: b
     with stored(*rows) as source:
         facts = asked.facts(source) | known
         return asked.find(source, facts, asked.sinks(progress), folder)
+
+
+def _parent(out: Path | None) -> Path | None:
+    """Return the folder for activations: beside the results, whose disk has room; None for the system's."""
+    return None if out is None else next(path for path in (out, *out.parents) if path.is_dir())
+
+
+def _require_disk(folder: Path, rows: int, width: int, sites: Mapping[int, Mapping[str, Site]]) -> None:
+    needed = 2 * rows * width * sum(len(its) for its in sites.values())
+    free = shutil.disk_usage(folder).free
+    if needed > free:
+        raise ValueError(
+            f"{folder.parent}: the activations of {len(sites)} layers need {needed / 1e9:.3g} GB until they are "
+            f"trained on, but the disk has {free / 1e9:.3g} GB free; lower tokens, or take fewer layers at a time"
+        )
 
 
 def folder_of(layer: int) -> str:

@@ -4,7 +4,7 @@ import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -104,25 +104,41 @@ class Stream:
     def training_rows(self, config: RunConfig, seed: int) -> TrainingRows:
         """Return the batches and the sample for a training. ``seed`` is not used: batches keep their own order."""
         batches = partial(self._batch, config.model.pair, config.training.accumulate)
-        return TrainingRows(self.n_p, self.n_r, batches, partial(self._sample, config.training.steps))
+        return TrainingRows(self.n_p, self.n_r, batches, partial(self.sample, config.training.steps))
+
+    def read_once(self, step: int) -> "InPass":
+        """Return a batch, which is not kept: steps must come in their order."""
+        batch = self._kept[step] if step in self._kept else self._checked(self._reader(step), step)
+        return InPass(batch, self._reader.passes)
 
     def _batch(self, pair: Pair, accumulate: int, step: int) -> tuple[np.ndarray, np.ndarray]:
         found = self._read(step)
         for before in [one for one in self._kept if one < step]:
             del self._kept[before]
+        return self.pair_from(found, pair, accumulate, step)
+
+    def pair_from(self, found: Arrays, pair: Pair, accumulate: int, step: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return x_p and x_r of a batch; ValueError if ``accumulate`` does not divide it."""
         if found.rows % accumulate:
             raise ValueError(f"batch {step} of x has {found.rows} samples, which accumulate = {accumulate} must divide")
         return make_pair(pair, found.read("input"), found.read("target") if found.has("target") else None)
 
-    def _sample(self, steps: int) -> Arrays:
-        """Return the samples of the first batches: one pass, ``steps`` batches, or `SAMPLE_ROWS` rows at most."""
+    def _read_in_pass(self, step: int) -> "InPass":
+        return InPass(self._read(step), self._reader.passes)
+
+    def sample(self, steps: int, read: "Callable[[int], InPass] | None" = None) -> Arrays:
+        """Return the samples of the first batches: one pass, ``steps`` batches, or `SAMPLE_ROWS` rows at most.
+
+        ``read`` gives the batches; None for this stream itself.
+        """
+        read = read or self._read_in_pass
         found: list[Arrays] = []
         for step in range(steps):
             try:
-                batch = self._read(step)
+                batch, passes = read(step)
             except NoMoreBatchesError:
                 break
-            if self._reader.passes or sum(one.rows for one in found) >= SAMPLE_ROWS:
+            if passes or sum(one.rows for one in found) >= SAMPLE_ROWS:
                 break
             found.append(batch)
         target = np.concatenate([one.read("target") for one in found]) if self.n_r is not None else None
@@ -151,6 +167,13 @@ class Stream:
             ]
             raise ValueError(f"batch {step} of x has {shapes[0]} dimensions, but the first has {shapes[1]}")
         return found
+
+
+class InPass(NamedTuple):
+    """A batch, and how often the batches began again before it."""
+
+    batch: Arrays
+    passes: int
 
 
 class _OfStep:

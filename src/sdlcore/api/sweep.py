@@ -1,8 +1,9 @@
 """`fit_many`: train several dictionaries on the same activations in parallel."""
 
+import math
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from threading import Event
@@ -16,18 +17,23 @@ from sdlcore.api.bench import Bench
 from sdlcore.api.dictionary import Dictionary
 from sdlcore.api.fitting import Fit
 from sdlcore.api.inputs import pair_of
+from sdlcore.api.own_parts import refuse_unused
 from sdlcore.api.run_folder import existing_run, run_folder
 from sdlcore.api.run_identity import ExistingRun, warn_of_environment
+from sdlcore.api.shared_stream import SharedStream
 from sdlcore.api.signatures import listing_settings
-from sdlcore.api.sources import stored
+from sdlcore.api.sources import Source, stored
+from sdlcore.api.streams import Stream, is_stream
 from sdlcore.data.anchors import Anchors
 from sdlcore.data.references import References
 from sdlcore.device import Device, device_of
 from sdlcore.errors import FitManyError
+from sdlcore.run import RunConfig
 from sdlcore.solvers.settings import SolverConfig
 from sdlcore.sparse.kernels.calling import set_numba_threads
 from sdlcore.storage.paths import user_path
 from sdlcore.training.history import Row, Sink, Write
+from sdlcore.training.own_parts import OwnParts
 
 Name = TypeVar("Name", bound=Hashable)
 
@@ -57,7 +63,8 @@ def fit_many(
     Parameters
     ----------
     x, target
-        As in `fit`. They are read and checked once.
+        As in `fit`. They are read and checked once. Each batch of a stream is read once, and all runs train on it in
+        parallel, at most 16 batches apart.
     runs
         Name of each run, a text or a number, and its own settings, which may include ``seed``, ``anchors`` and
         ``start``.
@@ -89,7 +96,13 @@ def fit_many(
         raise ValueError("runs are empty, expected settings by name, such as {'wide': {'n_q': 4096}}")
     folder = None if out is None else user_path(out, "out")
     where = device_of(device)
-    settings["pair"] = pair_of(x, target, settings.get("pair"))
+    batches = Stream(x, target) if is_stream(x) else None
+    settings["pair"] = pair_of(x, target, settings.get("pair")) if batches is None else batches.pair_of(settings)
+    if batches is not None:
+        for name, own in runs.items():
+            with _naming(name):
+                refuse_unused({**settings, **own}, batches, OwnParts())
+        settings["batch_size"] = batches.batch_size  # the first one's, which accumulate is checked against
     common = {"seed": seed, "anchors": anchors, "start": start}
     folder_of = {str(name): name for name in runs}
     for name in runs:
@@ -100,25 +113,37 @@ def fit_many(
     }
     cores = torch.get_num_threads()
     side_by_side = min(_at_once(at_once, cores, where), len(asked))
-    with stored(x, target) as source, SweepBar([one.steps for one in asked.values()], progress) as bar:
+    if batches is not None:
+        for name, one in asked.items():
+            if isinstance(one.config, RunConfig) and one.config.loss.anchor_cosine is not None:
+                said = "anchor_cosine trains several times, but a shared stream is read once; give an array or a store"
+                raise ValueError(f"run {name!r}: {said}")
+        side_by_side = _all_at_once(at_once, len(asked), where)
+    with (
+        _sources(x, target, batches, asked) as (sources, shared),
+        SweepBar([one.steps for one in asked.values()], progress) as bar,
+    ):
         facts, there = {}, dict[Path, ExistingRun | None]()
         folders = {name: None if folder is None else folder / str(name) for name in asked}
         for name, one in asked.items():
             with _naming(name):
-                facts[name] = one.facts(source)
+                facts[name] = one.facts(sources[name])
                 its = folders[name]
                 if its is None:
                     continue
                 there[its] = run = existing_run(its, facts[name])
                 if run is not None and run.is_finished:
                     bar.add(one.steps)
+                    if shared is not None:  # it reads no batch, so that nobody is to wait for it
+                        shared.move(list(asked).index(name), math.inf)
         warn_of_environment(there)
 
         def find(name: Name, stop: Event) -> Dictionary:
             torch.set_num_threads(max(1, cores // side_by_side))
             one = asked[name]
             sinks = [bar.sink, *([_ending(stop)] if isinstance(one.config, SolverConfig) else [])]
-            dictionary = one.find(source, facts[name], sinks, folders[name], stop)
+            with nullcontext() if shared is None else shared.used_by(list(asked).index(name)):
+                dictionary = one.find(sources[name], facts[name], sinks, folders[name], stop)
             bar.count_run()
             return dictionary
 
@@ -177,6 +202,27 @@ def _at_once(asked: int | None, cores: int, where: torch.device) -> int:
     if asked is None:
         return 1
     raise ValueError(f"at_once is {asked}, but numba's threads here allow one training at a time; install tbb")
+
+
+@contextmanager
+def _sources(
+    x: Any, target: Any, batches: Stream | None, names: Iterable[Name]
+) -> Iterator[tuple[dict[Name, Source], SharedStream | None]]:
+    """Give what each run reads, and, of a stream, what reads it once for all."""
+    if batches is None:
+        with stored(x, target) as source:
+            yield dict.fromkeys(names, source), None
+        return
+    several = list(names)
+    shared = SharedStream(batches, len(several))
+    yield {name: shared.share(number) for number, name in enumerate(several)}, shared
+
+
+def _all_at_once(asked: int | None, runs: int, where: torch.device) -> int:
+    """Return the number of runs, all of which train at a time on one stream; ValueError if they cannot."""
+    if asked not in (None, runs):
+        raise ValueError(f"at_once is {asked}, but all {runs} runs train on each batch of a stream; leave it out")
+    return _at_once(runs, runs, where)
 
 
 def _asked(name: Hashable, settings: dict[str, Any], pair: str, watch: Any, where: torch.device) -> Fit:

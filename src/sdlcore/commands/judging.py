@@ -126,7 +126,8 @@ def contexts(
         out: folder to write: index.html, and a page for each latent
         layer: block that the dictionary was fitted on, counted from 1. Runs of the pipeline, of `sdlcore fit` on a
             language model's store, and of `sdlcore fit-layers` know it
-        place: residual, mlp, mlp_input or mlp_output; residual for an autoencoder, mlp for a transcoder if left out
+        place: a site (residual, residual_before, residual_middle, attention_output, mlp_input, mlp_output), mlp, or
+            PATH:input or PATH:output of a module; residual for an autoencoder, mlp for a transcoder if left out
         tokens: so many of the text are read, rounded up to whole contexts
         number: contexts of each latent
     """

@@ -1,7 +1,7 @@
 """Which latents are active at which tokens, of a store or of a language model that runs over a text."""
 
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import scipy.sparse
@@ -14,6 +14,7 @@ from sdlcore.model.activation import refuse_signed
 from sdlcore.model.coder import SparseCoder
 from sdlcore.sources.language.forward import KEPT, RowKinds, activations
 from sdlcore.sources.language.settings import Site
+from sdlcore.sources.language.sites import Stack
 from sdlcore.sources.language.tokens import Tokens
 
 ROWS_AT_ONCE = 1024
@@ -69,7 +70,7 @@ def rows_of_store(store: ActivationStore, pair: str) -> Iterator[Rows]:
 
 
 def rows_of_model(
-    stack: Any,
+    stack: Stack,
     sites: Mapping[str, Site],
     pair: str,
     contexts: Iterable[Tokens],
@@ -83,7 +84,7 @@ def rows_of_model(
     Parameters
     ----------
     stack
-        The model's blocks.
+        The model.
     sites
         By column, as a source has them.
     contexts

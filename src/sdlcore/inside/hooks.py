@@ -4,50 +4,31 @@ Blocks are counted from 1, as in `sdlcore.sources.language.sites`: ``layer=12`` 
 transformers' ``hidden_states[12]``, TransformerLens' ``blocks.11.hook_resid_post``.
 """
 
-import copy
 import operator
 from collections.abc import Mapping
-from typing import Any, Literal, NamedTuple, TypedDict, cast
+from typing import Annotated, Any, NamedTuple, TypedDict
 
 from torch import Tensor, nn
 
 from sdlcore.model.coder import SparseCoder
 from sdlcore.settings import checked
-from sdlcore.sources.language.settings import LanguageSource, Site
-from sdlcore.sources.language.sites import blocks
+from sdlcore.sources.language.architectures import SITES, Paths
+from sdlcore.sources.language.settings import LanguageSource, Site, SiteName, site_at
+from sdlcore.sources.language.sites import Stack
 
-Place = Literal["residual", "mlp", "mlp_input", "mlp_output"]
-"""residual: the stream after a block; mlp_input: what enters its MLP, after the norm; mlp_output: what leaves it,
-before it is added to the stream; mlp: from the one to the other, for transcoders."""
+ARROW = "->"
 
 
-def stack_of(lm: Any, number: int | None = None) -> Any:
-    """Return the stack of blocks of a transformers model like Llama or GPT-2: the model without its unembedding.
+class _PlaceName(SiteName):
+    """The annotation of a text that names a place: one site, or two for a transcoder."""
 
-    Parameters
-    ----------
-    lm
-        The model.
-    number
-        Leave out the blocks after so many. The stack shares the model's blocks, so that it takes no memory.
+    def wanted(self, value: Any) -> str | None:
+        problems = [super(_PlaceName, self).wanted(part) for part in str(value).split(ARROW)]
+        return None if len(problems) < 3 and not any(problems) else problems[0] or "at most two sites"
 
-    Raises
-    ------
-    TypeError
-        If the model has no blocks where those have them, or blocks without an ``mlp``.
-    """
-    base = getattr(lm, "base_model", lm)
-    its = blocks(base)
-    if not isinstance(its, nn.ModuleList) or not all(hasattr(block, "mlp") for block in its):
-        raise TypeError(
-            f"{type(lm).__name__}: found no blocks with an mlp; expected a transformers model like Llama "
-            "(model.layers) or GPT-2 (transformer.h)"
-        )
-    if number is None or number >= len(its):
-        return base
-    shorter = copy.copy(base)
-    shorter._modules = {name: module[:number] if module is its else module for name, module in base._modules.items()}
-    return shorter
+
+Place = Annotated[str, _PlaceName((*SITES, "mlp"))]
+"""A site of a source (`LanguageSource.site`); mlp, from mlp_input to mlp_output, and SITE->SITE are for transcoders."""
 
 
 class Readout(NamedTuple):
@@ -58,7 +39,7 @@ class Readout(NamedTuple):
     """Vocabulary x D."""
 
 
-def readout_of(lm: Any) -> Readout:
+def readout_of(lm: Any, paths: Paths | None = None) -> Readout:
     """Return the final norm and the unembedding of a causal language model.
 
     Raises
@@ -66,23 +47,27 @@ def readout_of(lm: Any) -> Readout:
     TypeError
         If the model has none.
     """
-    base = getattr(lm, "base_model", lm)
-    norm = getattr(base, "norm", getattr(base, "ln_f", getattr(base, "final_layer_norm", None)))
+    stack = Stack.of(lm, paths)
     head = lm.get_output_embeddings()
-    if norm is None or head is None:
-        raise TypeError(f"{type(lm).__name__}: has no final norm or no unembedding; load it by AutoModelForCausalLM")
-    return Readout(norm, head.weight)
+    if stack.paths.norm is None or head is None:
+        raise TypeError(
+            f"{type(lm).__name__}: has no unembedding, or its paths no norm; load it by AutoModelForCausalLM, or add "
+            "norm to paths"
+        )
+    return Readout(stack.model.get_submodule(stack.paths.norm), head.weight)
 
 
-def sites_of(coder: SparseCoder, lm: Any, layer: int | tuple[int, int], place: Place | None = None) -> dict[str, Site]:
+def sites_of(
+    coder: SparseCoder, stack: Stack, layer: int | tuple[int, int], place: Place | None = None
+) -> dict[str, Site]:
     """Return where a dictionary reads (``input``) and, unless it is an autoencoder, writes (``target``) in a model.
 
     Parameters
     ----------
     coder
         The dictionary.
-    lm
-        A transformers model.
+    stack
+        The model.
     layer
         Block, counted from 1. Two blocks, (reads, writes), for a transcoder or crosscoder between residual streams.
     place
@@ -96,16 +81,16 @@ def sites_of(coder: SparseCoder, lm: Any, layer: int | tuple[int, int], place: P
     """
     if coder.training:
         raise ValueError("the dictionary is in training mode; call its eval() first")
-    stack = stack_of(lm)
     sites = sites_at(coder.config.pair, stack, layer, place)
-    _require_widths(coder, stack.config.hidden_size, sites)
+    if all(site.module is None for site in sites.values()):  # modules may have any width
+        _require_widths(coder, stack.width, sites)
     return sites
 
 
-def sites_at(pair: str, stack: Any, layer: int | tuple[int, int], place: Place | None = None) -> dict[str, Site]:
+def sites_at(pair: str, stack: Stack, layer: int | tuple[int, int], place: Place | None = None) -> dict[str, Site]:
     """Return the same for any dictionary of a pair in a stack of blocks, whatever its widths."""
     checked("place", Place | None, place)
-    depth = len(blocks(stack))
+    depth = len(stack.blocks)
     two = isinstance(layer, tuple | list)
     layers = [operator.index(block) for block in (layer if isinstance(layer, tuple | list) else [layer])]
     for block in layers:
@@ -114,18 +99,23 @@ def sites_at(pair: str, stack: Any, layer: int | tuple[int, int], place: Place |
                 f"layer must be between 1 and {depth}, since blocks are counted from 1 and the model has {depth}; "
                 f"found {block}"
             )
-    if two and (len(layers) != 2 or pair == "sae" or place not in (None, "residual")):
+    if two and (len(layers) != 2 or pair == "sae" or place == "mlp"):
         raise ValueError(f"two layers are for a transcoder or crosscoder of residual streams, found {layers}, {pair}")
     if pair == "sae":
         if place == "mlp":
             raise ValueError("place mlp is for transcoders; an sae takes residual, mlp_input or mlp_output")
-        sites = {"input": Site(layers[0], place or "residual")}
+        sites = {"input": site_at(layers[0], place or "residual")}
     elif two:
-        sites = {"input": Site(layers[0], "residual"), "target": Site(layers[1], "residual")}
+        sites = {"input": site_at(layers[0], place or "residual"), "target": site_at(layers[1], place or "residual")}
     elif place in (None, "mlp"):
         sites = {"input": Site(layers[0], "mlp_input"), "target": Site(layers[0], "mlp_output")}
+    elif isinstance(place, str) and ARROW in place:
+        first, second = place.split(ARROW)
+        sites = {"input": site_at(layers[0], first), "target": site_at(layers[0], second)}
     else:
         raise ValueError(f"a {pair} takes place mlp, or two layers of the residual stream; found {place}")
+    for site in sites.values():
+        stack.require(site)
     return sites
 
 
@@ -152,11 +142,15 @@ def where_of(source: LanguageSource, pair: str) -> Where:
 
     For ``splice(lm, coder=coder, **where_of(source, pair))``.
     """
+    part = source.site
     if pair == "sae":
-        return {"layer": source.sites["input"].block, "place": cast(Place, source.sites["input"].part)}
+        return {"layer": source.sites["input"].block or source.layer, "place": "mlp_input" if part == "mlp" else part}
     if source.layers is not None:
-        return {"layer": (source.layers[0], source.layers[1]), "place": None}
-    return {"layer": source.layer, "place": source.site}
+        return {"layer": (source.layers[0], source.layers[1]), "place": None if part == "residual" else part}
+    return {
+        "layer": source.layer,
+        "place": part if source.target_site is None else f"{part}{ARROW}{source.target_site}",
+    }
 
 
 def read_and_write(sites: Mapping[str, Site], pair: str) -> tuple[Site, Site]:
@@ -176,9 +170,20 @@ def read_and_write(sites: Mapping[str, Site], pair: str) -> tuple[Site, Site]:
             "read at its second; take an sae or a transcoder"
         )
     read, write = sites["input"], sites["target" if pair == "transcoder" else "input"]
-    if read.block > write.block:
+    if write.part == "residual_middle":
+        raise ValueError(
+            "a reconstruction cannot be spliced in at residual_middle, since blocks read that stream twice; take "
+            "residual or mlp_output"
+        )
+    if read.module is None and write.module is None and _order(read) > _order(write):
         raise ValueError(
             f"a transcoder that reads after block {read.block} cannot be spliced in at block {write.block}: a pass is "
             "there first"
+            if read.block != write.block
+            else f"a transcoder that reads at {read.part} cannot be spliced in at {write.part}: a pass is there first"
         )
     return read, write
+
+
+def _order(site: Site) -> tuple[int, int]:
+    return site.block, list(SITES).index(site.part)

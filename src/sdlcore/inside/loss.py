@@ -1,8 +1,10 @@
-"""Measure the loss that a language model recovers when reconstructions replace its activations.
+"""Measure what a language model loses when reconstructions replace its activations.
 
-The next-token cross-entropy of the whole model, in nats a token, over contexts that training did not see: clean, with
-the reconstruction spliced in, and with the activations ablated, i.e. set to zero or to their mean. The share recovered,
-(ablated - spliced) / (ablated - clean), is 1 for a perfect reconstruction and 0 for one that is no better than none.
+Two measures over contexts that training did not see, in nats a token: the next-token cross-entropy of the whole model,
+and the divergence KL(clean || changed) of its next-token distributions. Changed is the model with the reconstruction
+spliced in, or with the activations ablated, i.e. set to zero or to their mean. The shares recovered are
+(ablated - spliced) / (ablated - clean) for the loss and 1 - spliced / ablated for the divergence. Both are 1 for a
+perfect reconstruction and 0 for one that is no better than the ablation.
 
 Rows that extraction leaves out (the attention sink, separators, outliers) stay clean, since the dictionary was not
 trained on them; so does position 0 in the ablations.
@@ -14,14 +16,15 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from sdlcore.data.reading import ActivationStore
-from sdlcore.inside.hooks import read_and_write, stack_of
+from sdlcore.inside.hooks import read_and_write
 from sdlcore.inside.splicing import replacing
+from sdlcore.sources.language.architectures import Paths
 from sdlcore.sources.language.forward import KEPT, RowKinds, stack_batches
 from sdlcore.sources.language.settings import Site
-from sdlcore.sources.language.sites import watch
+from sdlcore.sources.language.sites import Stack
 from sdlcore.sources.language.tokens import Tokens
 
 ROWS_AT_ONCE = 4096
@@ -44,6 +47,16 @@ class LossRecovered(NamedTuple):
     """(zero - spliced) / (zero - clean); None where ablation changes nothing."""
     recovered_mean: float | None
     """(mean - spliced) / (mean - clean)."""
+    kl_spliced: float
+    """KL(clean || spliced)."""
+    kl_zero: float
+    """KL(clean || zero)."""
+    kl_mean: float
+    """KL(clean || mean)."""
+    kl_recovered_zero: float | None
+    """1 - kl_spliced / kl_zero; None where ablation changes nothing."""
+    kl_recovered_mean: float | None
+    """1 - kl_spliced / kl_mean."""
     predictions: int
     """Tokens predicted."""
     replaced: float
@@ -66,13 +79,14 @@ def loss_recovered(
     pair: str,
     kinds: RowKinds,
     mean_R: Tensor,
+    paths: Paths | None = None,
 ) -> LossRecovered:
     """Return the losses of a language model with and without a dictionary in it.
 
     Parameters
     ----------
     model
-        A whole causal language model like Llama or GPT-2.
+        A whole causal language model.
     reconstruct
         The dictionary, e.g. ``lambda x: coder(x).x_hat`` of a `SparseCoder`; takes and gives float32.
     contexts
@@ -85,32 +99,41 @@ def loss_recovered(
         Which rows are left out, as in extraction.
     mean_R
         Mean of the activations that are replaced (n_r).
+    paths
+        Where the modules of a model of an unknown architecture are.
     """
+    stack = Stack.of(model, paths)
     read, write = read_and_write(sites, pair)
     changes: dict[str, Reconstruct] = {
         "spliced": reconstruct,
         "zero": lambda x: x.new_zeros(len(x), len(mean_R)),
         "mean": lambda x: mean_R.to(x).expand(len(x), -1),
     }
-    losses = dict.fromkeys(["clean", *changes], 0.0)
+    losses, divergences = dict.fromkeys(["clean", *changes], 0.0), dict.fromkeys(changes, 0.0)
     predictions, replaced, seen = 0, 0, 0
     device = next(model.parameters()).device
     for tokens in stack_batches(contexts, 1):
         ids_BT = torch.from_numpy(tokens.token).long().to(device)
-        clean, norms = _clean_loss(model, ids_BT, sites)
+        clean, norms = _clean(model, stack, ids_BT, sites)
         kept_N = kinds.of(tokens, norms) == KEPT
         kept_BT = torch.from_numpy(kept_N).to(device).reshape(ids_BT.shape)
-        losses["clean"] += clean
+        losses["clean"] += clean.loss(ids_BT)
         for name, change in changes.items():
-            losses[name] += _changed_loss(model, ids_BT, read, write, kept_BT, change)
+            changed = _changed(model, stack, ids_BT, read, write, kept_BT, change)
+            losses[name] += changed.loss(ids_BT)
+            divergences[name] += clean.divergence(changed)
         predictions += ids_BT[:, 1:].numel()
         replaced += int(kept_N.sum())
         seen += ids_BT.numel()
     if not predictions:
         raise ValueError("there is no context to evaluate a language model on")
     mean = {name: loss / predictions for name, loss in losses.items()}
+    kl = {name: divergence / predictions for name, divergence in divergences.items()}
     return LossRecovered(
         **mean,
+        **{f"kl_{name}": value for name, value in kl.items()},
+        kl_recovered_zero=_recovered(kl["zero"], kl["spliced"], 0.0),
+        kl_recovered_mean=_recovered(kl["mean"], kl["spliced"], 0.0),
         recovered_zero=_recovered(mean["zero"], mean["spliced"], mean["clean"]),
         recovered_mean=_recovered(mean["mean"], mean["spliced"], mean["clean"]),
         predictions=predictions,
@@ -122,8 +145,32 @@ def _recovered(ablated: float, spliced: float, clean: float) -> float | None:
     return (ablated - spliced) / (ablated - clean) if ablated != clean else None
 
 
-def _clean_loss(model: Any, ids_BT: Tensor, sites: Mapping[str, Site]) -> tuple[float, dict[str, np.ndarray]]:
-    """Return the summed loss of the model as it is, and the norms (BT) of the activations at each site."""
+class _Predictions(NamedTuple):
+    """A model's next-token distributions over B contexts."""
+
+    log_p: Tensor
+    """B x T - 1 x V log probabilities: none after the last token."""
+
+    @classmethod
+    def of(cls, model: Any, ids_BT: Tensor) -> "_Predictions":
+        # by the model itself: some cap or scale their logits
+        logits_BTV = model(ids_BT, use_cache=False).logits[:, :-1].float()
+        return cls(logits_BTV.log_softmax(-1))
+
+    def loss(self, ids_BT: Tensor) -> float:
+        """Return the summed cross-entropy of the tokens that follow."""
+        return float(-self.log_p.gather(-1, ids_BT[:, 1:, None]).sum(dtype=torch.float64))
+
+    def divergence(self, other: "_Predictions") -> float:
+        """Return the summed divergence KL(self || other)."""
+        difference_BTV = torch.where(self.log_p.isneginf(), 0.0, self.log_p - other.log_p)
+        return float((self.log_p.exp() * difference_BTV).sum(dtype=torch.float64))
+
+
+def _clean(
+    model: Any, stack: Stack, ids_BT: Tensor, sites: Mapping[str, Site]
+) -> tuple[_Predictions, dict[str, np.ndarray]]:
+    """Return the predictions of the model as it is, and the norms (BT) of the activations at each site."""
     norms: dict[str, np.ndarray] = {}
 
     def measure(name: str) -> Callable[[Tensor], None]:
@@ -134,23 +181,13 @@ def _clean_loss(model: Any, ids_BT: Tensor, sites: Mapping[str, Site]) -> tuple[
 
     with ExitStack() as watches:
         for name, site in sites.items():
-            watches.callback(watch(stack_of(model), site, measure(name)).remove)
-        return _loss(model, ids_BT), norms
+            watches.enter_context(stack.watch(site, measure(name)))
+        return _Predictions.of(model, ids_BT), norms
 
 
-def _changed_loss(
-    model: Any, ids_BT: Tensor, read: Site, write: Site, kept_BT: Tensor, reconstruct: Reconstruct
-) -> float:
-    """Return the summed loss with the kept rows at ``write`` replaced by a change of what passed ``read``."""
-    with replacing(stack_of(model), read, write, lambda x_NP, _: reconstruct(x_NP), lambda _: kept_BT):
-        return _loss(model, ids_BT)
-
-
-def _loss(model: Any, ids_BT: Tensor) -> float:
-    """Return the sum of next-token cross-entropies, with the logits of one context in memory at a time."""
-    hidden_BTD = model.base_model(ids_BT, use_cache=False).last_hidden_state
-    total = 0.0
-    for hidden_TD, ids_T in zip(hidden_BTD, ids_BT, strict=True):
-        logits_TV = model.get_output_embeddings()(hidden_TD[:-1]).float()
-        total += float(nn.functional.cross_entropy(logits_TV, ids_T[1:], reduction="sum"))
-    return total
+def _changed(
+    model: Any, stack: Stack, ids_BT: Tensor, read: Site, write: Site, kept_BT: Tensor, reconstruct: Reconstruct
+) -> _Predictions:
+    """Return the predictions with the kept rows at ``write`` replaced by a change of what passed ``read``."""
+    with replacing(stack, read, write, lambda x_NP, _: reconstruct(x_NP), lambda _: kept_BT):
+        return _Predictions.of(model, ids_BT)

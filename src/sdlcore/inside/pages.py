@@ -15,11 +15,12 @@ from sdlcore.inside.contexts import Context, Peak, between, in_text, top_activat
 from sdlcore.inside.edits import require_latents
 from sdlcore.inside.features import Feature, Features, Interval, histogram_of
 from sdlcore.inside.firing import Fired, Firings, firings, rows_of_model, rows_of_store
-from sdlcore.inside.hooks import Place, readout_of, sites_of, stack_of
+from sdlcore.inside.hooks import Place, readout_of, sites_of
 from sdlcore.inside.logits import Logits, logits_up_and_down, nearest
 from sdlcore.inside.reader import DROP, reader_of
 from sdlcore.model.coder import SparseCoder
 from sdlcore.settings import Json
+from sdlcore.sources.language.architectures import SITES, Paths
 from sdlcore.sources.language.corpus import Text
 from sdlcore.sources.language.made import Made
 from sdlcore.sources.language.settings import Site, TextOptions
@@ -107,6 +108,7 @@ def contexts(
     drop: tuple[str, ...] = DROP,
     text_options: TextOptions | None = None,
     progress: bool = True,
+    paths: Paths | None = None,
 ) -> Pages:
     """Return the contexts in texts where latents are most active, with what else tells what they stand for.
 
@@ -117,7 +119,7 @@ def contexts(
     coder
         The dictionary, in evaluation mode; a crosscoder of two layers too.
     lm
-        A transformers model like Llama or GPT-2; or the name of one, a folder or OWNER/NAME at the hub, which is loaded
+        A decoder-only transformers model; or the name of one, a folder or OWNER/NAME at the hub, which is loaded
         to where the dictionary is.
     texts
         Documents; or a file, a folder or ``dataset:OWNER/NAME``, as `open_text` takes it.
@@ -144,6 +146,8 @@ def contexts(
         How a file is read, e.g. ``TextOptions(column="body")``.
     progress
         Show a bar, where there is a terminal or a notebook.
+    paths
+        Where the modules of a model of an unknown architecture are.
 
     Raises
     ------
@@ -155,18 +159,19 @@ def contexts(
     """
     require_latents(latents, coder.config.n_q)
     device = coder.W_enc.device
-    reader = reader_of(lm, texts, device, tokenizer, context_length, contexts_per_batch, drop, text_options)
-    sites = sites_of(coder, reader.lm, layer, place)
-    stack = stack_of(reader.lm, max(site.block for site in sites.values()))
+    reader = reader_of(lm, texts, device, tokenizer, context_length, contexts_per_batch, drop, text_options, paths)
+    sites = sites_of(coder, reader.stack, layer, place)
     most = reader.number(tokens)
     shown = tqdm(reader.contexts(most), total=most, desc="contexts", unit="", disable=None if progress else True)
-    kinds = reader.kinds(stack, sites)
-    with closing(rows_of_model(stack, sites, coder.config.pair, shown, kinds, contexts_per_batch)) as rows:
+    kinds = reader.kinds(sites)
+    with closing(rows_of_model(reader.stack, sites, coder.config.pair, shown, kinds, contexts_per_batch)) as rows:
         found = firings(coder, rows, latents)
     if not found.tokens:
         raise reader.too_short()
     written = list(sites.values())[-1]
-    return _pages(coder, found, latents, reader.text, reader.tokenizer, reader.lm, reader.name, written, number, width)
+    return _pages(
+        coder, found, latents, reader.text, reader.tokenizer, reader.lm, reader.name, written, number, width, paths
+    )
 
 
 def contexts_of_store(
@@ -211,6 +216,7 @@ def _pages(
     written: Site,
     number: int,
     width: int,
+    paths: Paths | None = None,
 ) -> Pages:
     latents = [int(latent) for latent in dict.fromkeys(latents)]
     peaks: dict[tuple[int, int], list[Peak]] = {}
@@ -220,9 +226,10 @@ def _pages(
         for fifth in range(1, FIFTHS):
             peaks[latent, fifth] = between(found, latent, *_bounds(its, fifth), IN_INTERVAL)
     shown = in_text(peaks, found, text, tokenizer, width)
-    # what an autoencoder writes before an MLP passes no unembedding
-    reads = lm is not None and written.part != "mlp_input" and lm.get_output_embeddings() is not None
-    logits = logits_up_and_down(coder, latents, readout_of(lm), tokenizer) if reads else {}
+    # the unembedding reads only what is written to the residual stream
+    in_stream = written.part in SITES and written.part != "mlp_input"
+    reads = lm is not None and in_stream and lm.get_output_embeddings() is not None
+    logits = logits_up_and_down(coder, latents, readout_of(lm, paths), tokenizer) if reads else {}
     alike, features = nearest(coder, latents), []
     for latent in latents:
         its = found.of(latent)
@@ -253,8 +260,17 @@ def _interval(its: Fired, fifth: int, contexts: list[Context]) -> Interval:
 
 
 def _named(site: Site) -> str:
-    where = {"residual": "residual stream after block", "mlp_input": "input of the MLP of block"}
-    return f"{where.get(site.part, 'output of the MLP of block')} {site.block}"
+    if site.module is not None:
+        return site.describe().removeprefix("the ")
+    where = {
+        "residual": "residual stream after block",
+        "residual_before": "residual stream before block",
+        "residual_middle": "residual stream between attention and MLP of block",
+        "attention_output": "output of the attention of block",
+        "mlp_input": "input of the MLP of block",
+        "mlp_output": "output of the MLP of block",
+    }
+    return f"{where[site.part]} {site.block}"
 
 
 def _neuronpedia_feature(feature: Feature) -> dict[str, Json]:

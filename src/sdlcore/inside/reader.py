@@ -2,8 +2,8 @@
 
 import hashlib
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import closing
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack, closing
 from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,11 +11,13 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from sdlcore.inside.hooks import stack_of
 from sdlcore.settings import Json, default_of
+from sdlcore.sources.language.architectures import Paths
 from sdlcore.sources.language.corpus import Text, open_text
 from sdlcore.sources.language.forward import KEPT, MEDIAN_ROWS, RowKinds, activations, median_norms
+from sdlcore.sources.language.grouping import in_one, named, part_of
 from sdlcore.sources.language.settings import LanguageSource, Site, TextOptions
+from sdlcore.sources.language.sites import Stack
 from sdlcore.sources.language.tokens import Tokens, contexts_of, separator_of
 from sdlcore.storage.paths import user_path
 
@@ -39,6 +41,7 @@ class Reader(NamedTuple):
     """Contexts that run at once."""
     drop: tuple[str, ...]
     """Kinds of tokens that are left out."""
+    stack: Stack
 
     @property
     def name(self) -> str:
@@ -53,38 +56,60 @@ class Reader(NamedTuple):
         """Yield the first contexts of the text; None for all."""
         return islice(contexts_of(self.text.documents(), self.tokenizer, self.context_length), number)
 
-    def kinds(self, stack: Any, sites: Mapping[str, Site]) -> RowKinds:
+    def kinds(self, sites: Mapping[str, Site]) -> RowKinds:
         """Return which rows are left out; outliers by the median norms over the text's first contexts."""
-        largest: dict[str, float] = {}
+        return self.kinds_of_each({0: sites})[0]
+
+    def kinds_of_each(self, sites: Mapping[int, Mapping[str, Site]]) -> dict[int, RowKinds]:
+        """Return the same for several groups of sites, by one pass for all."""
+        medians: dict[str, float] = {}
         if "outlier" in self.drop:
             first = self.contexts(math.ceil(MEDIAN_ROWS / self.context_length))
-            medians = median_norms(activations(stack, sites, first, self.contexts_per_batch), self.separator, sites)
-            largest = {name: OUTLIER_NORM * median for name, median in (medians or {}).items()}
-        return RowKinds(self.separator, largest, self.drop)
+            flat = in_one(sites)
+            batches = activations(self.stack, flat, first, self.contexts_per_batch)
+            medians = median_norms(batches, self.separator, flat) or {}
+        return {
+            key: RowKinds(
+                self.separator,
+                {name: OUTLIER_NORM * median for name, median in part_of(medians, key, its).items()},
+                self.drop,
+            )
+            for key, its in sites.items()
+        }
 
-    def rows(self, sites: Mapping[str, Site], contexts: Sequence[Tokens], shown: Iterable[Tokens]) -> list[np.ndarray]:
-        """Return the activations of all rows that are kept, N x D for each site, float16.
+    def write_rows(
+        self, sites: Mapping[int, Mapping[str, Site]], shown: Iterable[Tokens], folder: Path
+    ) -> dict[int, "Rows"]:
+        """Write the activations of all rows that are kept, by one pass over a text.
 
         Parameters
         ----------
         sites
-            By column, as a source has them.
-        contexts
-            What the model reads.
+            By column, as a source has them, for each group: a layer, say.
         shown
-            The same, with a bar around it.
+            Contexts that the model reads.
+        folder
+            Where the files go.
+
+        Returns
+        -------
+        What reads them, for each group.
         """
-        stack = stack_of(self.lm, max(site.block for site in sites.values()))
-        kinds = self.kinds(stack, sites)
-        most, width = len(contexts) * self.context_length, stack.config.hidden_size
-        found, n = {name: np.empty((most, width), dtype=np.float16) for name in sites}, 0
-        with closing(activations(stack, sites, shown, self.contexts_per_batch)) as batches:
+        kinds, flat = self.kinds_of_each(sites), in_one(sites)
+        widths: dict[str, int] = {}
+        with ExitStack() as opened:
+            files = {at: opened.enter_context((folder / at).open("wb")) for at in flat}
+            batches = opened.enter_context(closing(activations(self.stack, flat, shown, self.contexts_per_batch)))
             for batch in batches:
-                kept = kinds.of(batch.tokens, batch.norms) == KEPT
-                for name, values in batch.values.items():
-                    found[name][n : n + kept.sum()] = values[kept]
-                n += int(kept.sum())
-        return [values[:n] for values in found.values()]
+                for key, its in sites.items():
+                    kept = kinds[key].of(batch.tokens, part_of(batch.norms, key, its)) == KEPT
+                    for at in (named(key, name) for name in its):
+                        widths[at] = batch.values[at].shape[1]
+                        batch.values[at][kept].tofile(files[at])
+        return {
+            key: Rows([(folder / named(key, name), widths.get(named(key, name), 1)) for name in its])
+            for key, its in sites.items()
+        }
 
     def too_short(self) -> ValueError:
         """Return what to say of a text that fills no context."""
@@ -105,6 +130,22 @@ class Reader(NamedTuple):
         }
 
 
+class Rows(NamedTuple):
+    """Activations on the disk, N x D in float16 for each column."""
+
+    files: list[tuple[Path, int]]
+    """File and D of each column."""
+
+    def read(self) -> list[np.ndarray]:
+        """Return each column."""
+        return [np.fromfile(path, dtype=np.float16).reshape(-1, width) for path, width in self.files]
+
+    def remove(self) -> None:
+        """Remove the files."""
+        for path, _ in self.files:
+            path.unlink()
+
+
 def reader_of(
     lm: Any,
     texts: str | Path | Iterable[str],
@@ -114,13 +155,14 @@ def reader_of(
     contexts_per_batch: int = 16,
     drop: tuple[str, ...] = DROP,
     text_options: TextOptions | None = None,
+    paths: Paths | None = None,
 ) -> Reader:
     """Open a model and a text.
 
     Parameters
     ----------
     lm
-        A transformers model like Llama or GPT-2; or the name of one, a folder or OWNER/NAME at the hub.
+        A decoder-only transformers model; or the name of one, a folder or OWNER/NAME at the hub.
     texts
         Documents; or a file, a folder or ``dataset:OWNER/NAME``, as `open_text` takes it.
     device
@@ -133,6 +175,8 @@ def reader_of(
         As of `Reader`.
     text_options
         How a file is read.
+    paths
+        Where the modules of a model of an unknown architecture are.
 
     Raises
     ------
@@ -143,9 +187,9 @@ def reader_of(
     """
     lm, tokenizer = loaded(lm, tokenizer, device)
     context_length = fitting_length(context_length, getattr(lm.config, "max_position_embeddings", None))
-    stack_of(lm)  # refuses what is no stack of blocks before a text is read
+    stack = Stack.of(lm, paths)  # before a text is read, since it may refuse the model
     text = opened_text(texts, text_options)
-    return Reader(lm, tokenizer, text, separator_of(tokenizer), context_length, contexts_per_batch, drop)
+    return Reader(lm, tokenizer, text, separator_of(tokenizer), context_length, contexts_per_batch, drop, stack)
 
 
 def fitting_length(context_length: int | None, positions: int | None) -> int:

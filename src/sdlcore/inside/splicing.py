@@ -11,10 +11,11 @@ import torch
 from torch import Tensor
 
 from sdlcore.inside.edits import Edit, require_latents
-from sdlcore.inside.hooks import Place, read_and_write, sites_of, stack_of
+from sdlcore.inside.hooks import Place, read_and_write, sites_of
 from sdlcore.model.coder import SparseCoder
+from sdlcore.sources.language.architectures import Paths
 from sdlcore.sources.language.settings import Site
-from sdlcore.sources.language.sites import watch
+from sdlcore.sources.language.sites import Stack
 
 ROWS_AT_ONCE = 512
 """Tokens whose latents are edited at once: they are dense then."""
@@ -35,6 +36,7 @@ def splice(
     place: Place | None = None,
     keep_error: bool | None = None,
     first_position: bool = False,
+    paths: Paths | None = None,
 ) -> Iterator[None]:
     """Run a language model with a dictionary in it: ``with splice(lm, 12, coder, steer(724, by=25.0)): ...``.
 
@@ -44,7 +46,7 @@ def splice(
     Parameters
     ----------
     lm
-        A transformers model like Llama or GPT-2.
+        A decoder-only transformers model.
     layer
         Block, counted from 1: 12 is the residual stream after 12 blocks, transformers' ``hidden_states[12]``. Two of
         them for a transcoder between residual streams.
@@ -54,8 +56,8 @@ def splice(
         ``steer(latent, by=...)``, ``ablate(latents)`` or a function from latents (N x n_q) to latents; None leaves
         them.
     place
-        residual, mlp_input or mlp_output for an autoencoder; None for residual. A transcoder reads what enters the
-        MLP and writes what leaves it.
+        A site for an autoencoder; None for residual. None for a transcoder that reads what enters the MLP and writes
+        what leaves it; SITE->SITE for another one.
     keep_error
         True adds the change of the reconstruction to the activations, (edited - latents) @ W_dec, so that what the
         dictionary does not explain stays: steering adds ``by`` decoder rows. False puts the reconstruction from the
@@ -63,6 +65,8 @@ def splice(
     first_position
         Change the first token of a context too. It is left as it is by default: its activations are an attention sink
         a hundred times as large as the others', on which dictionaries are not trained.
+    paths
+        Where the modules of a model of an unknown architecture are.
 
     Raises
     ------
@@ -72,7 +76,8 @@ def splice(
     """
     if edit is not None and not callable(edit):
         raise ValueError(f"edit is {edit!r}, expected steer(latent, by=...), ablate(latents) or a function of latents")
-    sites = sites_of(coder, lm, layer, place)
+    stack = Stack.of(lm, paths)
+    sites = sites_of(coder, stack, layer, place)
     read, write = read_and_write(sites, coder.config.pair)
     require_latents(getattr(edit, "latents", ()), coder.config.n_q)
     keep = edit is not None if keep_error is None else keep_error
@@ -81,9 +86,8 @@ def splice(
         device = coder.W_enc.device
         return edited(coder, x_NP.to(device), x_NR.to(device), edit, keep).to(x_NR.device)
 
-    stack = stack_of(lm)
     with ExitStack() as hooks:
-        rows: Rows = _every if first_position else hooks.enter_context(_all_but_the_first(stack))
+        rows: Rows = _every if first_position else hooks.enter_context(_all_but_the_first(stack.model))
         hooks.enter_context(replacing(stack, read, write, change, rows))
         yield
 
@@ -120,13 +124,13 @@ def _difference(coder: SparseCoder, latents_NQ: Tensor, edit: Edit) -> Tensor:
 
 
 @contextmanager
-def replacing(stack: Any, read: Site, write: Site, change: Change, rows: Rows) -> Iterator[None]:
-    """Replace, in every pass of a stack of blocks, the activations at ``write`` by a change of what passed ``read``.
+def replacing(stack: Stack, read: Site, write: Site, change: Change, rows: Rows) -> Iterator[None]:
+    """Replace, in every pass of a model, the activations at ``write`` by a change of what passed ``read``.
 
     Parameters
     ----------
     stack
-        See `stack_of`.
+        The model.
     read, write
         Where; ``read`` is the same place or one before.
     change
@@ -140,6 +144,10 @@ def replacing(stack: Any, read: Site, write: Site, change: Change, rows: Rows) -
         was_read[:] = [x_BTP]
 
     def replace(x_BTR: Tensor) -> Tensor | None:
+        if read != write and not was_read:
+            raise ValueError(
+                f"a transcoder that reads at {read.part} cannot be spliced in at {write.part}: a pass is there first"
+            )
         source = was_read.pop() if read != write else x_BTR
         which_BT = rows(x_BTR)
         if which_BT is None:
@@ -151,8 +159,8 @@ def replacing(stack: Any, read: Site, write: Site, change: Change, rows: Rows) -
 
     with ExitStack() as watches:
         if read != write:
-            watches.callback(watch(stack, read, look).remove)
-        watches.callback(watch(stack, write, replace).remove)
+            watches.enter_context(stack.watch(read, look))
+        watches.enter_context(stack.watch(write, replace))
         yield
 
 
@@ -161,7 +169,7 @@ def _every(_: Tensor) -> None:
 
 
 @contextmanager
-def _all_but_the_first(stack: Any) -> Iterator[Rows]:
+def _all_but_the_first(model: Any) -> Iterator[Rows]:
     """Give what tells, in every pass of a model, the tokens (B x T) that are not at position 0 of their context."""
     known: Mapping[str, Any] = {}
 
@@ -179,7 +187,7 @@ def _all_but_the_first(stack: Any) -> Iterator[Rows]:
             positions = known["past"] + torch.arange(T)
         return (positions > 0).to(x_BTD.device).expand(B, T)
 
-    handle = stack.register_forward_pre_hook(note, with_kwargs=True)
+    handle = model.register_forward_pre_hook(note, with_kwargs=True)
     try:
         yield rows
     finally:

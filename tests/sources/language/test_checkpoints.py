@@ -10,27 +10,22 @@ from pathlib import Path
 import pytest
 import torch
 from transformers import (
-    AutoModelForCausalLM,
-    GPT2Config,
-    GPT2LMHeadModel,
-    LlamaConfig,
-    MistralConfig,
-    PreTrainedConfig,
-    Qwen2Config,
+    BloomConfig,
+    BloomForCausalLM,
 )
 
 from sdlcore.errors import SourceError
+from sdlcore.sources.language.architectures import SITES, Paths
 from sdlcore.sources.language.checkpoints import (
     load_any,
+    load_stack,
     load_tokenizer,
-    load_truncated,
     load_whole,
     open_checkpoint,
     undisturbed,
 )
 from sdlcore.sources.language.settings import Site
-from sdlcore.sources.language.sites import watch
-from tests.sources.language.tiny_llama import BLOCKS, SIZES, randomise, save_tiny_llama
+from tests.sources.language.tiny_llama import BLOCKS, save_tiny_llama
 
 
 @pytest.fixture(scope="module")
@@ -38,80 +33,20 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return save_tiny_llama(tmp_path_factory.mktemp("tiny"))
 
 
-FAMILY = {
-    "llama": LlamaConfig(vocab_size=100, **SIZES),
-    # a window shorter than the contexts, so that it matters
-    "mistral": MistralConfig(vocab_size=100, sliding_window=5, **SIZES),
-    "qwen2": Qwen2Config(vocab_size=100, **SIZES),
-    "qwen2 with a window": Qwen2Config(
-        vocab_size=100, use_sliding_window=True, sliding_window=5, max_window_layers=1, **SIZES
-    ),
-}
-
-
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
-@pytest.mark.parametrize("name", FAMILY)
-def test_blocks_of_every_architecture_give_the_librarys_own_hidden_states_to_the_bit(
-    name: str, dtype: str, tmp_path: Path
-):
-    config: PreTrainedConfig = FAMILY[name]
-    torch.manual_seed(0)
-    made = AutoModelForCausalLM.from_config(config)
-    randomise(made)
-    made.save_pretrained(tmp_path)
-    whole = load_whole(tmp_path, dtype)
-    ids = torch.randint(100, (3, 12), generator=torch.Generator().manual_seed(0))
-    before_norm: list[torch.Tensor] = []
-    whole.model.norm.register_forward_pre_hook(lambda _, args: before_norm.append(args[0]))
-    with torch.inference_mode():
-        states = [*whole(ids, output_hidden_states=True).hidden_states[:-1], before_norm[0]]
-        assert len(states) == BLOCKS + 1
-        for layer in range(1, BLOCKS + 1):
-            seen: list[torch.Tensor] = []
-            stack = load_truncated(tmp_path, layer, dtype)
-            watch(stack, Site(layer, "residual"), seen.append)
-            last = stack(ids, use_cache=False).last_hidden_state
-            assert torch.equal(last, states[layer]), layer
-            assert torch.equal(seen[0], states[layer]), layer
-
-
-@pytest.mark.parametrize("part", ["mlp_input", "mlp_output"])
-def test_mlp_sites_are_what_enters_and_leaves_the_librarys_mlp(part: str, folder: Path):
-    stack, seen = load_truncated(folder, 2), []
-    watch(stack, Site(2, part), seen.append)
-    ids = torch.arange(24).reshape(2, 12)
-    with torch.inference_mode():
-        stack(ids, use_cache=False)
-        block, states = stack.layers[1], load_truncated(folder, 1)(ids, use_cache=False).last_hidden_state
-        after = stack(ids, use_cache=False).last_hidden_state
-        if part == "mlp_input":
-            assert torch.equal(block.mlp(seen[0]), seen_at(stack, Site(2, "mlp_output"), ids))
-        else:
-            middle = after - seen[0]  # the stream that the MLP's output is added to
-            assert not torch.allclose(middle, states)
-            torch.testing.assert_close(block.mlp(block.post_attention_layernorm(middle)), seen[0], rtol=1e-3, atol=1e-4)
-
-
-def seen_at(stack: torch.nn.Module, site: Site, ids: torch.Tensor) -> torch.Tensor:
-    seen: list[torch.Tensor] = []
-    handle = watch(stack, site, seen.append)
-    stack(ids, use_cache=False)
-    handle.remove()
-    return seen[0]
-
-
-@pytest.mark.parametrize("part", ["residual", "mlp_input", "mlp_output"])
+@pytest.mark.parametrize("part", [part for part in SITES if part != "residual_middle"])
 def test_what_a_watcher_returns_takes_the_activations_place(part: str, folder: Path):
-    stack, ids = load_truncated(folder, 3), torch.arange(24).reshape(2, 12)
+    stack, ids = load_stack(folder, 3), torch.arange(24).reshape(2, 12)
+
+    def out() -> torch.Tensor:
+        return stack.model(ids, use_cache=False).last_hidden_state
+
     with torch.inference_mode():
-        clean = stack(ids, use_cache=False).last_hidden_state
-        same = watch(stack, Site(2, part), lambda x: x.clone())
-        assert torch.equal(stack(ids, use_cache=False).last_hidden_state, clean)
-        same.remove()
-        zeroed = watch(stack, Site(2, part), torch.zeros_like)
-        assert not torch.allclose(stack(ids, use_cache=False).last_hidden_state, clean)
-        zeroed.remove()
-        assert torch.equal(stack(ids, use_cache=False).last_hidden_state, clean)
+        clean = out()
+        with stack.watch(Site(2, part), lambda x: x.clone()):
+            assert torch.equal(out(), clean)
+        with stack.watch(Site(2, part), torch.zeros_like):
+            assert not torch.allclose(out(), clean)
+        assert torch.equal(out(), clean)
 
 
 def test_a_path_that_is_no_folder_is_not_looked_for_at_the_hub():
@@ -121,13 +56,14 @@ def test_a_path_that_is_no_folder_is_not_looked_for_at_the_hub():
 
 def test_layer_that_the_model_does_not_have_is_refused(folder: Path):
     with pytest.raises(SourceError, match="layer is 5, but the model has 4 blocks"):
-        load_truncated(folder, BLOCKS + 1)
+        load_stack(folder, BLOCKS + 1)
 
 
 def test_other_architecture_is_refused(tmp_path: Path):
-    GPT2LMHeadModel(GPT2Config(vocab_size=20, n_embd=8, n_layer=1, n_head=2)).save_pretrained(tmp_path)
-    with pytest.raises(SourceError, match="architecture is 'gpt2', but only llama, mistral, qwen2 are supported"):
-        load_truncated(tmp_path, 1)
+    BloomForCausalLM(BloomConfig(vocab_size=20, hidden_size=8, n_layer=1, n_head=2)).save_pretrained(tmp_path)
+    with pytest.raises(SourceError, match=r"architecture is 'bloom', but the table has only llama, .*; .* set paths"):
+        load_stack(tmp_path, 1)
+    assert len(load_stack(tmp_path, 1, paths=Paths("h")).blocks) == 1
 
 
 def test_checkpoint_without_safetensors_is_refused(folder: Path, tmp_path: Path):
@@ -136,7 +72,7 @@ def test_checkpoint_without_safetensors_is_refused(folder: Path, tmp_path: Path)
     with pytest.raises(SourceError, match="expected a transformers checkpoint"):
         open_checkpoint(tmp_path)
     with pytest.raises(SourceError, match="expected a transformers checkpoint"):
-        load_truncated(tmp_path, 1)
+        load_stack(tmp_path, 1)
 
 
 def test_checkpoint_that_lacks_weights_is_refused(folder: Path, tmp_path: Path):
@@ -145,7 +81,7 @@ def test_checkpoint_that_lacks_weights_is_refused(folder: Path, tmp_path: Path):
     config = json.loads((folder / "config.json").read_text()) | {"num_hidden_layers": BLOCKS + 1}
     (tmp_path / "config.json").write_text(json.dumps(config))
     with pytest.raises(SourceError, match=r"the checkpoint lacks the weights .*layers\.4"):
-        load_truncated(tmp_path, BLOCKS + 1)
+        load_stack(tmp_path, BLOCKS + 1)
 
 
 @pytest.mark.timeout(30)

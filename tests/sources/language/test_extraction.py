@@ -16,10 +16,11 @@ from sdlcore.data.reading import ActivationStore
 from sdlcore.errors import SourceError
 from sdlcore.random_streams import stream
 from sdlcore.sources.language import corpus
-from sdlcore.sources.language.checkpoints import load_truncated
+from sdlcore.sources.language.checkpoints import load_stack
 from sdlcore.sources.language.extraction import extract, extract_shard
 from sdlcore.sources.language.gguf_conversion import convert_gguf
-from sdlcore.sources.language.settings import LanguageSource
+from sdlcore.sources.language.settings import LanguageSource, Site
+from sdlcore.sources.language.sites import Watch
 from sdlcore.sources.language.text import read_documents
 from sdlcore.sources.language.tokens import opening_of, separator_of
 from sdlcore.sources.wheels import fetch, parse_reference
@@ -379,7 +380,10 @@ def test_the_offline_defaults_real_model_and_text(tmp_path: Path):
     ids = torch.tensor(flat[: 4 * 128]).reshape(4, 128)
     with torch.inference_mode():
         full = model(ids, labels=ids, output_hidden_states=True)
-        truncated = load_truncated(tmp_path / "model", 12)(ids, use_cache=False).last_hidden_state
+        seen: list[torch.Tensor] = []
+        site = {"input": Site(12, "residual")}
+        with Watch(load_stack(tmp_path / "model", 12), site, lambda _, x: seen.append(x.clone())) as watch:
+            watch.run(ids)
     assert full.loss < 4
-    assert torch.equal(truncated, full.hidden_states[12])
+    assert torch.equal(seen[0], full.hidden_states[12])
     shutil.rmtree(tmp_path / "model")  # half a gigabyte, which pytest would keep for three sessions

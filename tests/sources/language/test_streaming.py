@@ -1,7 +1,11 @@
 """Rows that a language model makes while a dictionary is trained on them."""
 
 import json
+import os
 import shutil
+import socket
+import subprocess
+import sys
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,6 +18,7 @@ from sdlcore.data.batches import TrainingRows
 from sdlcore.data.reading import ActivationStore
 from sdlcore.errors import SourceError
 from sdlcore.random_streams import stream
+from sdlcore.sources.language import tokens
 from sdlcore.sources.language.extraction import extract
 from sdlcore.sources.language.settings import LanguageSource
 from sdlcore.sources.language.streaming import open_stream, write_recipe
@@ -128,9 +133,17 @@ def test_marks_save_the_model_what_it_has_seen(recipe: Path, tmp_path: Path, mon
         seen: list[tuple[int, int]] = []
         of = type(work).batches
         monkeypatch.setattr(type(work), "batches", lambda self, *at, **how: seen.append(at) or of(self, *at, **how))
+        tokenised: list[int] = []
+        once = tokens.tokenise
+        monkeypatch.setattr(
+            tokens,
+            "tokenise",
+            lambda documents, *how: once((tokenised.append(one.place) or one for one in documents), *how),
+        )
         rows.batches(14)
         marks = json.loads((tmp_path / "stream.json").read_text())["marks"]
     assert seen == [tuple(marks["3"][:2])]
+    assert min(tokenised) == marks["3"][0] > 0  # documents before are read, but not tokenised
 
 
 def test_a_text_without_rows_behind_the_evaluation_store_is_refused(model: Path, tmp_path: Path):
@@ -138,7 +151,7 @@ def test_a_text_without_rows_behind_the_evaluation_store_is_refused(model: Path,
     short.write_text(json.dumps([" ".join(documents(9)), WORDS[0]]))
     source = SOURCE.changed(test_samples=20)
     write_recipe(source, model, short, tmp_path / "train.json", tmp_path / "test.h5", BUFFER)
-    message = r"short\.json: has no rows behind those of the evaluation store; take a longer text"
+    message = r"short\.json: has no rows behind the evaluation store's; take a longer text"
     with pytest.raises(SourceError, match=message), opened(tmp_path / "train.json", tmp_path) as rows:
         rows.batches(0)
 
@@ -149,7 +162,7 @@ def test_a_model_that_is_not_what_it_was_is_refused(model: Path, text: Path, tmp
     write_recipe(SOURCE, copied, text, tmp_path / "train.json", tmp_path / "test.h5", BUFFER)
     weights = (copied / "model.safetensors").read_bytes()
     (copied / "model.safetensors").write_bytes(weights[:-4] + b"\0\0\0\0")
-    with pytest.raises(SourceError, match=r"train\.json: its model is not what it was"):
+    with pytest.raises(SourceError, match=r"train\.json: its model has changed"):
         opened(tmp_path / "train.json", tmp_path).__enter__()
 
 
@@ -161,7 +174,48 @@ def test_what_is_no_recipe_is_refused(content: str | None, tmp_path: Path):
         opened(tmp_path / "train.json", tmp_path).__enter__()
 
 
-def test_several_processes_are_refused(recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setenv("WORLD_SIZE", "2")
-    with pytest.raises(SourceError, match="rows are made in one process"), opened(recipe, tmp_path):
-        pass
+@pytest.mark.slow
+def test_several_processes_take_turns_and_read_the_rows_of_one(recipe: Path, tmp_path: Path):
+    """Each process runs the model over every other batch of contexts; an odd batch is left over."""
+    with opened(recipe, tmp_path / "alone") as rows:
+        expected = [rows.batches(step)[0].copy() for step in STEPS]
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        address = {"MASTER_ADDR": "localhost", "MASTER_PORT": str(free.getsockname()[1]), "WORLD_SIZE": "2"}
+    workers = [
+        subprocess.Popen(
+            [sys.executable, "-c", TURNS, str(recipe), str(tmp_path / "together"), str(tmp_path / f"{rank}.npy")],
+            env=os.environ | address | {"RANK": str(rank)},
+        )
+        for rank in range(2)
+    ]
+    assert [worker.wait(120) for worker in workers] == [0, 0]
+    for rank in range(2):
+        found, passes = np.load(tmp_path / f"{rank}.npy"), np.load(tmp_path / f"{rank}.passes.npy")
+        assert np.array_equal(found, np.stack(expected))
+        assert 0 < passes[0] < passes[1]  # fewer than there are batches of contexts
+
+
+STEPS = (0, 1, 2, 9)
+TURNS = """
+import sys
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.distributed as dist
+
+from sdlcore.sources.language import taking_turns
+from tests.sources.language.test_streaming import STEPS, opened
+
+dist.init_process_group("gloo")
+started, given = [], []
+start, exchange = taking_turns.Passes.start, taking_turns._given
+taking_turns.Passes.start = lambda self, tokens: started.append(1) or start(self, tokens)
+taking_turns._given = lambda *call: given.append(1) or exchange(*call)
+with opened(Path(sys.argv[1]), Path(sys.argv[2])) as rows:
+    started.clear()  # passes that measure outliers
+    np.save(sys.argv[3], np.stack([rows.batches(step)[0] for step in STEPS]))
+np.save(sys.argv[3].replace(".npy", ".passes.npy"), [len(started), len(given)])
+dist.destroy_process_group()
+"""

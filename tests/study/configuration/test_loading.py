@@ -73,10 +73,6 @@ def test_validation_fills_in_defaults_and_leaves_its_argument_alone():
         ({"processes": 0}, "processes: 0 is less than the minimum of 1"),
         ({"processes": 3}, "methods.topk .*: batch_size = .* must be a multiple of 3 processes that divide samples"),
         ({"processes": 3, "split": "latents"}, "methods.topk .*: n_q = 2048 must be a multiple of 3 processes"),
-        (
-            {"processes": 2, "sources": {"language": {"smollm2": {"stream": True}}}},
-            "sources.language.smollm2.stream: makes rows in one process, but processes is 2",
-        ),
         ({"protocols": {"best": {"run": {"steps": 250.0}}}}, "protocols.best.run.steps: expected integer"),
         ({"seeds": [0.0]}, r"seeds\[0\]: expected integer"),
         (
@@ -103,9 +99,34 @@ def test_validation_fills_in_defaults_and_leaves_its_argument_alone():
         ({"methods": {"topk_real": {"pair": "transcoder"}}}, "set sources.language.smollm2.layers, or its site to mlp"),
         (
             {"sources": {"language": {"smollm2": {"site": "mlp", "layers": [1, 2]}}}},
-            "smollm2.layers: takes residual streams",
+            "smollm2.layers: takes one site of two blocks, but mlp is two",
         ),
         ({"sources": {"language": {"smollm2": {"layers": [1, 2, 3]}}}}, "smollm2.layers: .*too long"),
+        (
+            {"sources": {"language": {"smollm2": {"site": "attention"}}}},
+            "smollm2.site: 'attention' is not one of res",
+        ),
+        ({"sources": {"language": {"smollm2": {"target_site": "residual"}}}}, "smollm2.target_site: is residual, as"),
+        (
+            {"sources": {"language": {"smollm2": {"paths": {"block": "h"}}}}},
+            "smollm2.paths.block: unknown key; did you mean blocks",
+        ),
+        ({"sources": {"language": {"a": {"like": "smollm2", "each_layer": []}}}}, "language.a.each_layer: .*non-empty"),
+        (
+            {"sources": {"language": {"a": {"like": "smollm2", "each_layer": [1, 2], "stream": True}}}},
+            "a_layer1.stream: does not go with one_pass or each_layer",
+        ),
+        (
+            {
+                "sources": {
+                    "language": {
+                        "a": {"like": "smollm2", "one_pass": "both"},
+                        "b": {"like": "a", "site": "mlp", "context_length": 64},
+                    }
+                }
+            },
+            "b.one_pass: differs from a in context_length; sources of one pass differ in their sites alone",
+        ),
         ({"sources": {"bench": {"lrb": {"train_samples": 5}}}}, "batch_size 512 exceeds"),
         ({"methods": {"Top K": {}}}, "methods.Top K: not a name"),
         ({"methods": {"topk": {"k": 99_999}}}, "methods.topk .*between 1 and n_q = 2048"),
@@ -612,3 +633,21 @@ def test_the_configuration_of_peers_gives_all_the_same_latents_batches_and_spars
     default = validate(BASE)
     for method in ("topk", "batchtopk", "jumprelu"):
         assert runs[method] == run_settings(default, Cell("lrb", method, "best", "none", 0)).to_dict()
+
+
+def test_a_source_of_several_layers_is_a_source_for_each():
+    each = {"like": "smollm2", "each_layer": [4, 8], "site": "residual_middle", "run": {"n_q": 64}}
+    sources = validate(merge(BASE, {"sources": {"language": {"each": each}}})).sources.language
+    assert {"each_layer4", "each_layer8"} <= sources.keys()
+    assert "each" not in sources
+    first = sources["each_layer8"]
+    assert (first.layer, first.site, first.one_pass, first.run.n_q) == (8, "residual_middle", "each", 64)
+    assert first.model == sources["smollm2"].model
+
+
+def test_paths_of_an_unknown_architecture_reach_the_source():
+    paths = {"blocks": "h", "mlp_output": "mlp.down"}
+    change = {"sources": {"language": {"smollm2": {"paths": paths, "site": "mlp_output"}}}}
+    source = validate(merge(BASE, change)).sources.language["smollm2"]
+    assert (source.paths.blocks, source.paths.mlp_output, source.paths.middle) == ("h", "mlp.down", None)
+    assert source.sites["input"].part == "mlp_output"

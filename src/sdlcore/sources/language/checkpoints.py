@@ -1,9 +1,8 @@
-"""Find and load checkpoints of Llama-family language models, whole or cut off after a block.
+"""Find and load checkpoints of language models, whole or cut off after a block.
 
 Only safetensors are read, and no code that comes with a model is ever run.
 """
 
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,22 +15,21 @@ from transformers.utils import logging as transformers_logging
 from sdlcore.errors import SourceError
 from sdlcore.settings import Json
 from sdlcore.sources.folders import NO_FILE
+from sdlcore.sources.language.architectures import Paths, cuts, paths_of
 from sdlcore.sources.language.hub import model_config, model_snapshot
 from sdlcore.sources.language.hub_names import is_hub_model
+from sdlcore.sources.language.sites import Stack
 from sdlcore.storage.files import sha256_of
 from sdlcore.storage.foreign import Settings, read_object
 from sdlcore.storage.parsing import NO_CODE, nothing_to_read, parsing
 from sdlcore.text import shown
-
-FAMILY = ("llama", "mistral", "qwen2")
-"""Architectures with the blocks, norms and MLPs that `sites` names, tested against transformers' own hidden states."""
 
 
 class Checkpoint(NamedTuple):
     """A model on this machine."""
 
     name: str
-    """As the configuration has it."""
+    """The name in the configuration."""
     folder: Path
     """With config.json, safetensors and tokenizer."""
     commit: str | None
@@ -44,7 +42,7 @@ class Checkpoint(NamedTuple):
         return {"files": {path.name: sha256_of(path) for path in sorted(self.folder.glob("*.safetensors"))}}
 
 
-def open_checkpoint(reference: str | Path, revision: str | None = None) -> Checkpoint:
+def open_checkpoint(reference: str | Path, revision: str | None = None, paths: Paths | None = None) -> Checkpoint:
     """Return the model that ``reference`` names: a folder, or OWNER/NAME at the hub, which is fetched if need be.
 
     Parameters
@@ -53,67 +51,70 @@ def open_checkpoint(reference: str | Path, revision: str | None = None) -> Check
         A folder that exists goes before a name of the hub.
     revision
         Commit, tag or branch at the hub; None for the newest.
+    paths
+        Where the modules of a model of an unknown architecture are.
 
     Raises
     ------
     SourceError
-        If there is no such model, access to it must be granted first, the hub cannot be reached, or the model is not
-        of the Llama family.
+        If there is no such model, access to it must be granted first, the hub cannot be reached, or the architecture is
+        unknown and no paths are given.
     """
     name, folder = str(reference), Path(reference)
-    if folder.suffix == ".gguf" and folder.is_file():  # what it is converted to has its name
+    if folder.suffix == ".gguf" and folder.is_file():  # its converted folder has the same name
         raise SourceError(f"{name}: a GGUF file; convert it to a folder first (workflow/scripts/language_model.py)")
     if is_hub_model(name):
-        require_family(model_config(name, revision).get("model_type"), name)
+        paths_of(model_config(name, revision), paths, name)  # before the weights are fetched
         folder = model_snapshot(name, revision)
         return Checkpoint(name, folder, folder.name)
     _require_checkpoint(folder)
+    paths_of(read_object(folder / "config.json"), paths, name)
     return Checkpoint(name, folder, None)
 
 
-def is_of_family(reference: str | Path) -> bool:
-    """Return whether blocks can be loaded one by one, as from Llama checkpoints; True if there is no checkpoint."""
-    path = Path(reference) / "config.json"
-    if is_hub_model(str(reference)):
-        found = model_config(str(reference), None)
-    elif path.is_file():
-        found = read_object(path)
-    else:
-        return True
-    return found.get("model_type") in FAMILY
+def load_stack(
+    folder: str | Path, layer: int | None = None, dtype: str = "float32", paths: Paths | None = None
+) -> Stack:
+    """Return a checkpoint's model without its unembedding.
 
-
-def load_truncated(folder: str | Path, layer: int, dtype: str = "float32") -> Any:
-    """Return the first ``layer`` blocks of a checkpoint, without the final norm.
-
-    The output ``last_hidden_state`` is the residual stream after those blocks.
+    Parameters
+    ----------
+    folder
+        The checkpoint.
+    layer
+        Load only so many blocks, where the architecture allows it; None for all.
+    dtype
+        Precision.
+    paths
+        Where the modules of a model of an unknown architecture are.
 
     Raises
     ------
     SourceError
-        If ``folder`` holds no checkpoint of the family in safetensors, has fewer blocks, or lacks weights.
+        If ``folder`` holds no checkpoint in safetensors, has fewer blocks, or lacks weights, or the architecture is
+        unknown and no paths are given.
     """
     config = _configuration(folder)
-    blocks = config.num_hidden_layers
-    if layer > blocks:
+    found = config.to_dict()
+    paths_of(found, paths, str(folder))
+    inner = config.get_text_config()
+    blocks = inner.num_hidden_layers
+    if layer is not None and layer > blocks:
         raise SourceError(f"{folder}: layer is {layer}, but the model has {blocks} blocks; take at most {blocks}")
-    config.num_hidden_layers = layer
-    if getattr(config, "layer_types", None):
-        config.layer_types = config.layer_types[:layer]
-    model = _load(AutoModel, folder, config, dtype)
-    model.norm = torch.nn.Identity()
-    return model
+    if layer is not None and cuts(found, paths):
+        inner.num_hidden_layers = layer
+        if getattr(inner, "layer_types", None):
+            inner.layer_types = inner.layer_types[:layer]
+    return Stack.of(_load(AutoModel, folder, config, dtype), paths)
 
 
 def load_whole(folder: str | Path, dtype: str = "float32") -> Any:
-    """Return a checkpoint's whole causal language model. Raises as `load_truncated`."""
+    """Return a checkpoint's whole causal language model. Raises as `load_stack`."""
     return _load(AutoModelForCausalLM, folder, _configuration(folder), dtype)
 
 
 def load_any(name: str | Path) -> Any:
     """Return a whole causal language model of any architecture that transformers itself has, in its own precision.
-
-    For looking at: which blocks and norms it has is for the caller to find out.
 
     Parameters
     ----------
@@ -149,7 +150,7 @@ def load_tokenizer(folder: str | Path, local: bool = True) -> Any:
     Raises
     ------
     SourceError
-        If ``folder`` holds no tokenizer that can be read, or one that needs code of its own.
+        If ``folder`` has no readable tokenizer, or its tokenizer runs code of its own.
     """
     with parsing(folder, "a checkpoint's tokenizer", NO_CODE), undisturbed():
         return AutoTokenizer.from_pretrained(folder, local_files_only=local, trust_remote_code=False)
@@ -159,8 +160,6 @@ def _configuration(folder: str | Path) -> Any:
     _require_checkpoint(folder)
     path = Path(folder) / "config.json"
     with parsing(path, "a model's configuration", NO_CODE), undisturbed():
-        found = json.loads(path.read_text(encoding="utf-8"))
-        require_family(found.get("model_type"), folder)
         return AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
 
 
@@ -203,19 +202,11 @@ def _check_names_of_weights(folder: Path) -> None:
             )
 
 
-def require_family(model_type: Any, where: str | Path) -> None:
-    if model_type not in FAMILY:
-        raise SourceError(
-            f"{where}: the model's architecture is {model_type!r}, but only {', '.join(FAMILY)} are supported"
-        )
-
-
 @contextmanager
 def undisturbed() -> Iterator[None]:
-    """Keep transformers from asking anything, and its progress bars and table of the blocks left out from plain logs.
+    """Keep transformers from asking questions, and keep its progress bars and table of unused weights out of logs.
 
-    It asks whether to run code that comes with a model; nobody is there to answer, so that an answer in a pipe does not
-    count either.
+    It asks whether to run code that comes with a model. Standard input is closed, so that nothing in a pipe answers.
     """
     verbosity, bars = transformers_logging.get_verbosity(), transformers_logging.is_progress_bar_enabled()
     transformers_logging.set_verbosity_error()

@@ -1,12 +1,12 @@
 """Read the documents of a text in a fixed shuffled order, whole in memory or streamed.
 
 A text of at most `WHOLE_BYTES` on this machine (and any ``.json``) is read whole and its documents shuffled once. A
-larger one is streamed through a buffer: it is filled with the first documents, and from then on gives a random one away
-for every one that it takes. So documents stay near where they stood, give or take the buffer's length, and a store
-sees only the part of the text that its rows need. A data set of the hub is streamed alike, by the package
-``datasets``, which also shuffles the order of its files and fills the buffer from several of them in turn.
+larger text is streamed through a buffer. The first documents fill the buffer; after that, each new document replaces a
+random one, which is returned. So a document moves by about the buffer's length, and a store sees only the part of the
+text that its rows need. The package ``datasets`` streams data sets of the hub in the same way; it also shuffles the
+order of the files, and fills the buffer from several of them in turn.
 
-Either order is the same one at every call.
+The order is the same at every call.
 """
 
 import hashlib
@@ -48,7 +48,7 @@ class Document(NamedTuple):
 
 
 class Share(NamedTuple):
-    """Documents of a text for one of several jobs: those whose place leaves the remainder ``number`` by ``of``."""
+    """One job's documents of a text: every ``of``-th document, beginning with place ``number``."""
 
     number: int = 0
     """Which share, from 0."""
@@ -68,7 +68,7 @@ class Text:
     name
         For messages.
     facts
-        What identifies the text, what its order is and what ``number`` counts; for provenance.
+        For provenance: checksums, the order, and the meaning of ``number``.
     whole
         Whether it is in memory.
     read
@@ -81,7 +81,7 @@ class Text:
     read: Callable[[], Iterator[tuple[int, str]]]
 
     def documents(self, start: int = 0, share: Share = WHOLE) -> Iterator[Document]:
-        """Yield a share's documents from place ``start`` on. What is streamed has to read, not keep, the others."""
+        """Yield a share's documents from place ``start`` on. A streamed text reads the other documents, too."""
         for place, (number, text) in enumerate(self.read()):
             if place >= start and place % share.of == share.number:
                 yield Document(place, number, text)

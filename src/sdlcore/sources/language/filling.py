@@ -2,8 +2,7 @@
 
 import logging
 import math
-from collections.abc import Callable, Generator
-from contextlib import closing
+from collections.abc import Callable
 
 import numpy as np
 
@@ -32,7 +31,7 @@ class Progress(Settings):
     contexts: int
     """Used so far."""
     rows_by_kind: dict[str, int]
-    """How many of their tokens are of each of `KINDS`."""
+    """Their tokens, counted for each of `KINDS`."""
 
 
 class Filling:
@@ -74,19 +73,36 @@ class Filling:
         """Place of the last document that a context used so far touches."""
         return self._progress.last_place
 
-    def run(self, batches_from: Callable[[int, int], Generator[Batch, None, None]], kinds: RowKinds) -> bool:
+    @property
+    def first_place(self) -> int:
+        """Place of the document that the filling began with."""
+        return self._progress.first_place
+
+    @property
+    def at(self) -> tuple[int, int]:
+        """Place of the document that the next context begins in, and the position of its first token there."""
+        return self._progress.place, self._progress.position
+
+    @property
+    def is_full(self) -> bool:
+        return self._writer.rows >= self._wanted
+
+    @property
+    def rows(self) -> int:
+        """Rows in the store."""
+        return self._writer.rows
+
+    def take(self, batch: Batch, kinds: RowKinds) -> None:
+        """Append the rows of a batch that are kept, as many as are wanted."""
+        self._append(batch, kinds)
+        self._batches += 1
+        if self._batches % COMMIT_BATCHES == 0 or self.is_full:
+            self._writer.commit(self._progress)
+
+    def finish(self) -> bool:
         """Return whether the text had as many rows, or any if all are wanted."""
         writer = self._writer
-        with closing(batches_from(self._progress.place, self._progress.position)) as batches:
-            while writer.rows < self._wanted:
-                batch = next(batches, None)
-                if batch is None:
-                    break
-                self._append(batch, kinds)
-                self._batches += 1
-                if self._batches % COMMIT_BATCHES == 0 or writer.rows == self._wanted:
-                    writer.commit(self._progress)
-        if writer.rows < self._wanted:  # the text ended
+        if not self.is_full:  # the text ended
             if self._wanted < math.inf or not writer.rows:
                 return False
             writer.commit(self._progress)

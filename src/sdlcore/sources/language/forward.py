@@ -1,22 +1,21 @@
 """Run a language model over contexts, and tell which rows to keep."""
 
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
-from contextlib import ExitStack
+from collections.abc import Generator, Iterable, Iterator, Mapping
 from itertools import islice
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from sdlcore.sources.language.settings import Site
-from sdlcore.sources.language.sites import watch, without_dropout
+from sdlcore.sources.language.sites import Stack, Watch
 from sdlcore.sources.language.tokens import Tokens
 
 KINDS = ("kept", "first_position", "separator", "outlier")
 KEPT, FIRST, SEPARATED, OUTLIER = range(len(KINDS))
-# tokens whose median norm stands for the source's: enough for a steady median, few enough to run twice
+# tokens that the median norm is measured on: enough for a steady median, few enough to run twice
 MEDIAN_ROWS = 2048
 
 
@@ -42,7 +41,7 @@ class RowKinds(NamedTuple):
     """Kinds that are left out."""
 
     def of(self, tokens: Tokens, norms: Mapping[str, np.ndarray]) -> np.ndarray:
-        """Return the kind (BT, counted as in `KINDS`) of every row: the first kind left out that it is of, or kept."""
+        """Return each row's kind (BT, an index of `KINDS`): the first kind in ``drop`` that it has, else kept."""
         is_first_BT = np.zeros(tokens.token.shape, dtype=bool)
         is_first_BT[:, 0] = True
         is_outlier_N = np.zeros(is_first_BT.size, dtype=bool)
@@ -68,36 +67,45 @@ def stack_batches(contexts: Iterable[Tokens], contexts_per_batch: int) -> Iterat
 
 
 def activations(
-    stack: Any, sites: Mapping[str, Site], contexts: Iterable[Tokens], contexts_per_batch: int
+    stack: Stack, sites: Mapping[str, Site], contexts: Iterable[Tokens], contexts_per_batch: int
 ) -> Generator[Batch, None, None]:
-    """Yield what passes ``sites`` of a stack of blocks, batch by batch of contexts.
+    """Yield the activations at ``sites``, batch by batch of contexts.
 
-    Whatever mode the model is in, it runs in evaluation mode: one that was made in memory begins in training mode.
-    Close this: hooks stay in the model until its end.
+    The model runs in evaluation mode, whatever mode it is in: a model made in memory begins in training mode. Close the
+    generator: until then, its hooks stay in the model.
     """
-    device = next(stack.parameters()).device
-    # a GPU goes on with the next batch while the last one is written; to a CPU it would only be memory
-    ahead = 1 if device.type == "cuda" else 0
-    flights: deque[_Flight] = deque()
-    seen: dict[str, Tensor] = {}
-    with ExitStack() as watches:
-        for name, site in sites.items():
-            watches.callback(watch(stack, site, _keep(seen, name)).remove)
+    # a GPU computes the next batch while the last one is written; on a CPU that would only take memory
+    ahead = 1 if stack.device.type == "cuda" else 0
+    flights: deque[Flight] = deque()
+    with Passes(stack, sites) as passes:
         for tokens in stack_batches(contexts, contexts_per_batch):
-            with torch.inference_mode(), without_dropout(stack):
-                stack(torch.from_numpy(tokens.token).long().to(device), use_cache=False)
-                flights.append(_Flight(tokens, seen))
+            flights.append(passes.start(tokens))
             if len(flights) > ahead:
                 yield flights.popleft().landed()
         while flights:
             yield flights.popleft().landed()
 
 
-def _keep(seen: dict[str, Tensor], name: str) -> Callable[[Tensor], None]:
-    def see(activations_BTD: Tensor) -> None:
-        seen[name] = activations_BTD
+class Passes:
+    """Run a model over batches of contexts, up to the deepest of some sites. Use in ``with``."""
 
-    return see
+    def __init__(self, stack: Stack, sites: Mapping[str, Site]) -> None:
+        self._stack = stack
+        self._flight = Flight(Tokens(*[np.zeros((0, 0))] * 4))
+        self._watch = Watch(stack, sites, lambda name, x_BTD: self._flight.take(name, x_BTD))
+
+    def start(self, tokens: Tokens) -> "Flight":
+        """Run the model over contexts (B x T); their batch may still be on its way from the device."""
+        self._flight = Flight(tokens)
+        self._watch.run(torch.from_numpy(tokens.token).long().to(self._stack.device))
+        self._flight.depart()
+        return self._flight
+
+    def __enter__(self) -> "Passes":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._watch.close()
 
 
 def median_norms(batches: Iterable[Batch], separator: int, columns: Iterable[str]) -> dict[str, float] | None:
@@ -108,22 +116,32 @@ def median_norms(batches: Iterable[Batch], separator: int, columns: Iterable[str
         kept = ordinary.of(batch.tokens, batch.norms) == KEPT
         for name, values in batch.norms.items():
             norms[name].append(values[kept])
-    if not any(len(part) for part in norms["input"]):
+    if not any(len(part) for parts in norms.values() for part in parts):
         return None
     return {name: float(np.median(np.concatenate(parts))) for name, parts in norms.items()}
 
 
-class _Flight:
+class Flight:
     """A batch on its way from the device."""
 
-    def __init__(self, tokens: Tokens, seen: Mapping[str, Tensor]) -> None:
+    def __init__(self, tokens: Tokens) -> None:
         self._tokens = tokens
-        rows = {name: values.flatten(0, 1) for name, values in seen.items()}
-        norms = {name: torch.linalg.vector_norm(x, dim=1, dtype=torch.float32) for name, x in rows.items()}
+        self._values: dict[str, Tensor] = {}
+        self._norms: dict[str, Tensor] = {}
+        self._arrival: torch.cuda.Event | None = None
+
+    def take(self, name: str, x_BTD: Tensor) -> None:
+        """Copy the activations at a site, which the model may change in place as soon as this returns."""
+        x_ND = x_BTD.flatten(0, 1)
+        norm_N = torch.linalg.vector_norm(x_ND, dim=1, dtype=torch.float32)
         # from a GPU into pinned memory, so that this returns at once
-        self._values = {name: x.to(torch.float16).to("cpu", non_blocking=True) for name, x in rows.items()}
-        self._norms = {name: norm.to("cpu", non_blocking=True) for name, norm in norms.items()}
-        self._arrival = torch.cuda.Event() if next(iter(rows.values())).is_cuda else None
+        self._values[name] = x_ND.to(torch.float16, copy=True).to("cpu", non_blocking=True)
+        self._norms[name] = norm_N.to("cpu", non_blocking=True)
+        if x_ND.is_cuda:
+            self._arrival = torch.cuda.Event()
+
+    def depart(self) -> None:
+        """Note that the pass has ended."""
         if self._arrival is not None:
             self._arrival.record()
 

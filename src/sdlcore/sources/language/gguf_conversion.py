@@ -1,7 +1,7 @@
-"""Convert GGUF files of Llama-family models to folders that transformers loads, once.
+"""Convert GGUF files to folders that transformers loads, once.
 
-The folder is named by the file's content. Checkouts that share a cache so share what was converted, and none of them
-ever replaces or removes what another one made.
+The folder is named by the file's content, so checkouts with one cache share converted models. None of them replaces or
+removes another one's.
 """
 
 import logging
@@ -13,7 +13,8 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 
 from sdlcore.errors import SourceError
-from sdlcore.sources.language.checkpoints import require_family, undisturbed
+from sdlcore.sources.language.architectures import paths_of
+from sdlcore.sources.language.checkpoints import undisturbed
 from sdlcore.sources.language.gguf_header import check_header
 from sdlcore.storage.files import atomic_folder, sha256_of
 from sdlcore.storage.parsing import NO_CODE, parsing
@@ -44,7 +45,7 @@ def converted(gguf_path: str | Path, cache: str | Path) -> Path:
 
 
 def convert_gguf(gguf_path: str | Path, out_dir: str | Path) -> None:
-    """Convert a GGUF file of a Llama-family model to a folder with float32 safetensors and the tokenizer.
+    """Convert a GGUF file to a folder with float32 safetensors and the tokenizer.
 
     Needs the packages ``gguf`` and ``accelerate``. The folder appears whole or not at all. Other files in the GGUF
     file's folder, code above all, have no part in it.
@@ -52,7 +53,7 @@ def convert_gguf(gguf_path: str | Path, out_dir: str | Path) -> None:
     Raises
     ------
     SourceError
-        If the file is no GGUF file or its model not of the family, or something other than an empty folder is at
+        If the file is no GGUF file, its architecture is unknown, or something other than an empty folder is at
         ``out_dir``.
     """
     gguf_path, out_dir = Path(gguf_path), Path(out_dir)
@@ -91,7 +92,7 @@ def _load(path: Path) -> tuple[Any, Any]:
                 output_loading_info=True,
                 **where,
             )
-            require_family(model.config.model_type, path)
-            if loading["missing_keys"]:  # for which transformers draws random weights
+            paths_of(model.config.to_dict(), None, str(path))
+            if loading["missing_keys"]:  # transformers would draw random weights instead
                 raise SourceError(f"{path}: lacks the weights {listed(sorted(loading['missing_keys']))}")
             return model, AutoTokenizer.from_pretrained(alone, **where)

@@ -32,7 +32,7 @@ log = logging.getLogger(__name__)
 
 
 def model_config(name: str, revision: str | None) -> dict:
-    """Return the configuration of a model of the hub, which says what it is before its weights are fetched."""
+    """Return the configuration of a model of the hub, without fetching its weights."""
     with _said_in_a_sentence(name, "model", revision):
         return read_object(Path(hf_hub_download(name, "config.json", revision=revision)))
 
@@ -42,7 +42,7 @@ def model_snapshot(name: str, revision: str | None) -> Path:
 
     The folder's name is the commit.
     """
-    log.info("%s: fetching what the cache lacks", name)
+    log.info("%s: fetching missing files", name)
     disable_progress_bars()
     with _said_in_a_sentence(name, "model", revision):
         folder = snapshot_download(
@@ -59,7 +59,7 @@ def dictionary_snapshot(name: str, revision: str | None, patterns: Sequence[str]
 
     ``advice`` says what to write where there is no such repository.
     """
-    log.info("%s: fetching what the cache lacks", name)
+    log.info("%s: fetching missing files", name)
     disable_progress_bars()
     with _said_in_a_sentence(name, "model", revision, advice):
         return Path(snapshot_download(name, revision=revision, allow_patterns=list(patterns)))

@@ -24,12 +24,12 @@ class Made(NamedTuple):
 
     @classmethod
     def read(cls, path: str | Path, provenance: Mapping[str, Json]) -> "Made":
-        """Return what the provenance of a store, or of a recipe, says.
+        """Read this from the provenance of a store or of a recipe.
 
         Raises
         ------
         SourceError
-            Naming the file, if it says no such thing.
+            Naming the file, if its provenance lacks any of it.
         """
         facts: Any = provenance
         try:
@@ -45,7 +45,7 @@ class Made(NamedTuple):
 
 
 class Part(NamedTuple):
-    """Which part of its text a store's rows are of."""
+    """The part of its text that a store covers."""
 
     first_place: int
     """Place of the document that its first context begins in."""
@@ -53,7 +53,7 @@ class Part(NamedTuple):
 
     @classmethod
     def read(cls, path: str | Path, provenance: Mapping[str, Json]) -> "Part":
-        """Return what the provenance of a store says; errors as `Made.read`."""
+        """Read this from the provenance of a store; errors as `Made.read`."""
         facts: Any = provenance
         try:
             return cls(int(facts["first_place"]), int(facts["contexts"]))

@@ -3,24 +3,24 @@
 import logging
 import math
 import shutil
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 
-from sdlcore.data.resumable import ResumableWriter
 from sdlcore.errors import SourceError
 from sdlcore.memory import keep_freed_memory
 from sdlcore.settings import Json
-from sdlcore.sources.language.checkpoints import load_tokenizer, load_truncated, open_checkpoint
+from sdlcore.sources.language.checkpoints import load_stack, load_tokenizer, open_checkpoint
 from sdlcore.sources.language.corpus import WHOLE, Share, Text, open_text
-from sdlcore.sources.language.filling import Filling
 from sdlcore.sources.language.forward import MEDIAN_ROWS, Batch, RowKinds, activations, median_norms
-from sdlcore.sources.language.settings import LanguageSource
-from sdlcore.sources.language.shape import beyond_positions, model_shape
-from sdlcore.sources.language.tokens import contexts_of, opening_of, separator_of, tokenise
+from sdlcore.sources.language.grouping import in_one, part_of
+from sdlcore.sources.language.settings import LanguageSource, Site
+from sdlcore.sources.language.shape import problems_of
+from sdlcore.sources.language.sites import Stack
+from sdlcore.sources.language.tokens import Tokens, contexts_of, opening_of, separator_of, tokenise
 from sdlcore.storage.files import provenance
 
 log = logging.getLogger(__name__)
@@ -30,6 +30,7 @@ AS_GIVEN = "number of the document in the list"
 REST_OF_REFERENCES = "position: of the token in its document; token: its id"
 SCRIPT = Path(__file__).with_name("extraction.py")
 """The module that writes stores. Its code, and all that it imports, identifies them."""
+NEW_SETTINGS = ("target_site", "paths")
 SPLIT = "split the text into more documents (a .txt file at blank lines, others by entries, lines or rows)"
 
 
@@ -41,8 +42,8 @@ class Model(NamedTuple):
     tokenizer: Any
     facts: dict[str, Json]
     """What identifies it, for provenance."""
-    stack: Callable[[int], Any]
-    """Returns the first blocks, as many as its argument, without the unembedding."""
+    stack: Callable[[int | None], Stack]
+    """Loads the model with at least as many blocks as its argument; None for all."""
 
 
 class Extraction(NamedTuple):
@@ -56,6 +57,9 @@ class Extraction(NamedTuple):
     """Rows to extract, over all stores; 0 for the whole text."""
     tokenizer: Any
     stack: Any
+    """A `Stack`."""
+    widths: dict[str, int]
+    """Dimensions of each column's activations."""
     kinds: RowKinds
     """Which rows are left out."""
     facts: dict[str, Json]
@@ -63,52 +67,31 @@ class Extraction(NamedTuple):
     limits: str
     """Settings to lower if the text is too short."""
 
-    def batches(self, place: int = 0, position: int = 0, contexts: int | None = None) -> Generator[Batch, None, None]:
-        """Yield activations of at most ``contexts`` contexts, from a token of the document at ``place`` on."""
-        documents = self.corpus.documents(place, self.share)
-        coming = contexts_of(documents, self.tokenizer, self.source.context_length, position)
-        return activations(self.stack, self.source.sites, islice(coming, contexts), self.source.contexts_per_batch)
-
-    def fill(
+    def batches(
         self,
-        writer: ResumableWriter,
-        rows: int | None,
         place: int = 0,
-        before: int = 0,
-        told: Callable[[int], None] | None = None,
-    ) -> int:
-        """Write the first ``rows`` rows from ``place`` on; a store that a killed process began is completed.
+        position: int = 0,
+        contexts: int | None = None,
+        sites: Mapping[str, Site] | None = None,
+    ) -> Generator[Batch, None, None]:
+        """Yield activations of at most ``contexts`` contexts, from a token of the document at ``place`` on.
 
-        Parameters
-        ----------
-        writer
-            Of the store.
-        rows
-            Number of rows; None for the whole text.
-        place
-            Place of the first document in the text.
-        before
-            Number of rows that other stores took from documents before ``place``.
-        told
-            Called with the number of rows in the store after each batch.
-
-        Returns
-        -------
-        Place of the last document that a context of these rows touches.
-
-        Raises
-        ------
-        SourceError
-            If the text ends too early, or gives no rows.
+        ``sites`` replace the source's.
         """
-        filling = Filling(writer, rows, place, told)
-        if not filling.run(self.batches, self.kinds):
-            raise self.too_little(before + writer.rows)
-        return filling.last_place
+        coming = islice(self.contexts(place, position), contexts)
+        return activations(self.stack, sites or self.source.sites, coming, self.source.contexts_per_batch)
 
-    def require_disk(self, folder: Path, rows: int, joined: int) -> None:
-        """Refuse ``rows`` rows, and a joined copy of ``joined`` of them, that do not fit on the disk."""
-        needed = (rows + joined) * (2 * len(self.source.sites) * self.stack.config.hidden_size + 12)
+    def contexts(self, place: int = 0, position: int = 0) -> Iterator[Tokens]:
+        """Yield contexts, from a token of the document at ``place`` on."""
+        documents = self.corpus.documents(place, self.share)
+        return contexts_of(documents, self.tokenizer, self.source.context_length, position)
+
+    def bytes_of_row(self) -> int:
+        """Return the size of a row on the disk: activations in float16, and three references."""
+        return 2 * sum(self.widths.values()) + 12
+
+    def require_disk(self, folder: Path, needed: int) -> None:
+        """Refuse stores that need more bytes than the disk has."""
         free = shutil.disk_usage(folder).free
         log.info("%.3g GB to write, %.3g GB free", needed / 1e9, free / 1e9)
         if needed > free:
@@ -161,12 +144,25 @@ def prepare(
     threads: int = 1,
     device: torch.device | None = None,
 ) -> Extraction:
-    """Load a model and open a text to extract ``rows`` rows of a share of its documents; see `prepared`.
+    """Load a model and open a text to extract ``rows`` rows of a share of its documents; see `prepare_together`."""
+    return prepare_together([source], model, text, rows, share, threads, device)[0]
+
+
+def prepare_together(
+    sources: Sequence[LanguageSource],
+    model: str | Path,
+    text: str | Path,
+    rows: int,
+    share: Share = WHOLE,
+    threads: int = 1,
+    device: torch.device | None = None,
+) -> list[Extraction]:
+    """Load a model and open a text to extract ``rows`` rows of a share of its documents for each of several sources.
 
     Parameters
     ----------
-    source, model, text, threads, device
-        As for `extraction.extract`.
+    sources, model, text, threads, device
+        As for `extraction.extract_together`.
     rows
         Rows that are needed at least.
     share
@@ -175,34 +171,41 @@ def prepare(
     Raises
     ------
     SourceError
-        If the model or the text does not serve, contexts are longer than the model takes, or it can be told already
-        that the text has too few tokens.
+        If the model or the text cannot be used, contexts are longer than the model takes, or the text is known to have
+        too few tokens.
     """
     torch.set_num_threads(threads)
     keep_freed_memory()
-    opened = open_model(source, model, device or torch.device("cpu"))
-    corpus = open_text(text, source.text_options)
+    where = device or torch.device("cpu")
+    opened = open_model(sources, model, where)
+    corpus = open_text(text, sources[0].text_options)
     if corpus.whole and not any(islice((document for document in corpus.documents() if document.text), 1, 2)):
         raise SourceError(
             f"{corpus.name}: has fewer than two documents, but training and evaluation take different ones; {SPLIT}"
         )
-    return prepared(source, opened, corpus, rows, share)
+    return prepared_together(sources, opened, corpus, rows, share)
 
 
-def open_model(source: LanguageSource, model: str | Path, device: torch.device) -> Model:
-    """Open a checkpoint of the Llama family, of which only the blocks that are needed will be loaded to a device.
+def open_model(sources: Sequence[LanguageSource], model: str | Path, device: torch.device) -> Model:
+    """Open a checkpoint for sources that differ in their sites alone.
+
+    Of most architectures, only the blocks that are needed will be loaded to the device.
 
     Raises
     ------
     SourceError
         If it cannot be read, or contexts are longer than it takes.
     """
-    checkpoint = open_checkpoint(model, source.revision)
-    if problem := beyond_positions(model_shape(checkpoint.folder), source.context_length):
-        raise SourceError(f"{model}: context_length: {problem}")
+    source = sources[0]
+    checkpoint = open_checkpoint(model, source.revision, source.paths)
+    for one in sources:
+        for key, problem in problems_of(checkpoint.folder, one):
+            raise SourceError(f"{model}: {key}: {problem}")
 
-    def stack(blocks: int) -> Any:
-        return load_truncated(checkpoint.folder, blocks, source.dtype).to(device)
+    def stack(blocks: int | None) -> Stack:
+        found = load_stack(checkpoint.folder, blocks, source.dtype, source.paths)
+        found.model.to(device)
+        return found
 
     return Model(str(model), load_tokenizer(checkpoint.folder), checkpoint.facts(), stack)
 
@@ -215,15 +218,27 @@ def prepared(
     share: Share = WHOLE,
     limits: str = PIPELINE_LIMITS,
 ) -> Extraction:
-    """Return an extraction of ``rows`` rows of a share of a text's documents.
+    """Return an extraction of one source; see `prepared_together`."""
+    return prepared_together([source], model, corpus, rows, share, limits)[0]
+
+
+def prepared_together(
+    sources: Sequence[LanguageSource],
+    model: Model,
+    corpus: Text,
+    rows: int,
+    share: Share = WHOLE,
+    limits: str = PIPELINE_LIMITS,
+) -> list[Extraction]:
+    """Return extractions of ``rows`` rows of a share of a text's documents from one loaded model.
 
     Outliers are measured by the median norms of the text's first contexts, whatever the share: some `MEDIAN_ROWS`
     tokens, position 0 and separators left out.
 
     Parameters
     ----------
-    source
-        Settings. The model, the text and the numbers of samples are not read.
+    sources
+        Settings, which differ in their sites alone. The model, the text and the numbers of samples are not read.
     model, corpus
         The model and the text.
     rows
@@ -236,34 +251,67 @@ def prepared(
     Raises
     ------
     SourceError
-        If the model has too few blocks, or it can be told already that the text has too few tokens.
+        If the model lacks a site, or the text is known to have too few tokens.
     """
-    tokenizer = model.tokenizer
+    tokenizer, source = model.tokenizer, sources[0]
     separator, opening = separator_of(tokenizer), opening_of(tokenizer)
     kinds = RowKinds(separator, {}, source.drop)
-    ready = Extraction(source, corpus, share, rows, tokenizer, None, kinds, {}, limits)
+    ready = Extraction(source, corpus, share, rows, tokenizer, None, {}, kinds, {}, limits)
     if corpus.whole:
         ready.require_length()
-    stack = model.stack(max(site.block for site in source.sites.values()))
+    groups = dict(enumerate(one.sites for one in sources))
+    sites = in_one(groups)
+    # a module that is looked up in the model may be in any block
+    needed = [site.block or None for site in sites.values()]
+    stack = model.stack(None if None in needed else max(block for block in needed if block is not None))
+    for site in sites.values():
+        stack.require(site)
     ready = ready._replace(stack=stack)
-    first = ready._replace(share=WHOLE).batches(contexts=math.ceil(MEDIAN_ROWS / source.context_length))
-    medians = median_norms(first, separator, source.sites)
+    contexts = math.ceil(MEDIAN_ROWS / source.context_length)
+    widths: dict[str, int] = {}
+    first = ready._replace(share=WHOLE).batches(contexts=contexts, sites=sites)
+    medians = median_norms(_noting(first, widths), separator, sites)
     if medians is None:
         raise ready.too_little(0)
-    largest = {column: source.outlier_norm * median for column, median in medians.items()}
-    facts = provenance(
+    return [
+        ready._replace(
+            source=one,
+            kinds=kinds._replace(largest_norm={name: one.outlier_norm * norm for name, norm in norms.items()}),
+            facts=_facts(ready._replace(source=one), model, opening, norms),
+            widths=part_of(widths, key, one.sites),
+        )
+        for key, one in enumerate(sources)
+        for norms in [part_of(medians, key, one.sites)]
+    ]
+
+
+def _facts(work: Extraction, model: Model, opening: int | None, medians: Mapping[str, float]) -> dict[str, Json]:
+    """Return what identifies an extraction, for provenance."""
+    source, separator, tokenizer = work.source, work.kinds.separator, work.tokenizer
+    return provenance(
         SCRIPT,
-        source=source.to_dict(),
-        **{column: site.describe() for column, site in source.sites.items()},
-        references=f"document: {corpus.facts.get('document', AS_GIVEN)}; {REST_OF_REFERENCES}",
+        source=settings_of(source),
+        **{column: site.describe(work.stack.paths) for column, site in source.sites.items()},
+        references=f"document: {work.corpus.facts.get('document', AS_GIVEN)}; {REST_OF_REFERENCES}",
         model=model.facts,
-        text=corpus.facts,
+        text=work.corpus.facts,
         separator={"token": tokenizer.convert_ids_to_tokens(separator), "id": separator},
         opening=None if opening is None else tokenizer.convert_ids_to_tokens(opening),
-        median_norm=medians,
-        largest_norm=largest,
+        median_norm=dict(medians),
+        largest_norm={column: source.outlier_norm * median for column, median in medians.items()},
         precision={"forward": source.dtype, "stored": "float16"},
-        device=next(stack.parameters()).device.type,
+        device=work.stack.device.type,
         threads=torch.get_num_threads(),
     )
-    return ready._replace(kinds=ready.kinds._replace(largest_norm=largest), facts=facts)
+
+
+def settings_of(source: LanguageSource) -> dict[str, Json]:
+    """Return the settings of a source for provenance. `NEW_SETTINGS` that are not given stay out, as in old stores."""
+    return {name: value for name, value in source.to_dict().items() if value is not None or name not in NEW_SETTINGS}
+
+
+def _noting(batches: Iterable[Batch], widths: dict[str, int]) -> Iterator[Batch]:
+    """Yield batches, and note the width of each column."""
+    for batch in batches:
+        widths.update({name: values.shape[1] for name, values in batch.values.items()})
+        yield batch

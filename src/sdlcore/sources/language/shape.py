@@ -1,15 +1,20 @@
-"""What the configuration of a language model says of its shape, read without the model."""
+"""Read the shape of a language model from its configuration, and check a source against it, without the model."""
 
 import json
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
+
+from sdlcore.errors import SourceError
+from sdlcore.sources.language.architectures import lacking, paths_of
+from sdlcore.sources.language.settings import LanguageSource
 
 BLOCKS, WIDTH, POSITIONS = (
     ("num_hidden_layers", "n_layer"),
     ("hidden_size", "n_embd"),
     ("max_position_embeddings", "n_positions"),
 )
-"""Names of transformers: that of Llama and its kin, and GPT-2's."""
+"""Keys of config.json, as Llama and most others call them, and as GPT-2 does."""
 
 
 class ModelShape(NamedTuple):
@@ -19,20 +24,29 @@ class ModelShape(NamedTuple):
     width: int
     """Dimensions of its residual stream."""
     positions: int | None = None
-    """Tokens of the longest context that it takes; None where that is not said."""
+    """Tokens of the longest context that it takes; None if the configuration lacks it."""
 
 
 def model_shape(folder: str | Path) -> ModelShape | None:
-    """Return the shape of the model in a folder; None where there is no config.json, or none that says it.
+    """Return the shape of the model in a folder; None without a readable config.json that has it.
 
-    What is wrong with such a file, opening the model says.
+    Opening the model then raises an error that names the problem.
     """
+    return _shape(_read(folder))
+
+
+def _read(folder: str | Path) -> dict[str, Any]:
+    """Return the configuration in a folder; empty if it cannot be read."""
     try:
         config = json.loads((Path(folder) / "config.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
-        return None
-    if not isinstance(config, dict):
-        return None
+        return {}
+    return config if isinstance(config, dict) else {}
+
+
+def _shape(config: Mapping[str, Any]) -> ModelShape | None:
+    # models that read pictures, too, have their language model's configuration in their own
+    config = inner if isinstance(inner := config.get("text_config"), dict) else config
     blocks, width, positions = (
         next((config[key] for key in keys if isinstance(config.get(key), int)), None)
         for keys in (BLOCKS, WIDTH, POSITIONS)
@@ -40,8 +54,33 @@ def model_shape(folder: str | Path) -> ModelShape | None:
     return None if blocks is None or width is None else ModelShape(blocks, width, positions)
 
 
+def problems_of(folder: str | Path, source: LanguageSource) -> Iterator[tuple[str, str]]:
+    """Yield the key and the problem of each setting of a source that does not go with the model in a folder.
+
+    It reads the model's configuration alone, so that a plan refuses what extraction would.
+    """
+    config = _read(folder)
+    if not config:
+        return
+    shape = _shape(config)
+    try:
+        paths = paths_of(config, source.paths, source.model)
+    except SourceError as error:
+        yield "model", str(error).partition(": ")[2]
+        return
+    key = "layer" if source.layers is None else "layers"
+    deepest = max(site.block for site in source.sites.values())
+    if shape and deepest > shape.blocks:
+        yield key, f"layer is {deepest}, but the model has {shape.blocks} blocks; take at most {shape.blocks}"
+    for site in source.sites.values():
+        if site.module is None and (problem := lacking(site.part, paths)):
+            yield "target_site" if site.part == source.target_site else "site", f"{site.part}: {problem}"
+    if problem := beyond_positions(shape, source.context_length):
+        yield "context_length", problem
+
+
 def beyond_positions(shape: ModelShape | None, context_length: int) -> str | None:
-    """Return what is wrong with contexts that are longer than a model takes, as far as its shape is known."""
+    """Return the problem of contexts that are longer than a model takes, as far as its shape is known."""
     if shape is None or shape.positions is None or context_length <= shape.positions:
         return None
     return f"contexts of {context_length} tokens, but the model takes {shape.positions}; take at most that"

@@ -1,58 +1,227 @@
 """Read or replace activations at a place in a language model.
 
-Blocks are counted from 1. The residual stream after block k is transformers' ``hidden_states[k]``, the input of
-``layers[k]``, and the output of ``layers[k - 1]``, to which block k's MLP, ``layers[k - 1].mlp``, has added. For the
-last block, transformers gives the stream after the final norm; here it is that before.
+Blocks are counted from 1. The residual stream after block k is transformers' ``hidden_states[k]``, the input of the
+next block. For the last block, transformers gives the stream after the final norm; here it is that before.
 """
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from difflib import get_close_matches
+from functools import partial
+from typing import Any, NamedTuple
 
-from torch import Tensor
-from torch.utils.hooks import RemovableHandle
+import torch
+from torch import Tensor, nn
 
+from sdlcore.errors import SourceError
+from sdlcore.sources.language.architectures import Paths, lacking, module_of, paths_of
 from sdlcore.sources.language.settings import Site
 
-
-def blocks(model: Any) -> Any:
-    """Return the blocks of a stack: ``layers`` of Llama and its kin, ``h`` of GPT-2; None where there are neither."""
-    return getattr(model, "layers", getattr(model, "h", None))
+See = Callable[[Tensor], Tensor | None]
+"""Takes B x T x D activations; returns their replacement, or None to leave them."""
 
 
-def watch(model: Any, site: Site, see: Callable[[Tensor], Tensor | None]) -> RemovableHandle:
-    """Call ``see`` with the activations at ``site`` (B x T x D) in every pass; what it returns takes their place.
+class Stack(NamedTuple):
+    """A language model without its unembedding, and where its parts are."""
+
+    model: Any
+    paths: Paths
+    name: str
+    """For messages."""
+
+    @property
+    def blocks(self) -> nn.ModuleList:
+        return self.model.get_submodule(self.paths.blocks)
+
+    @property
+    def width(self) -> int:
+        """Dimensions of the residual stream."""
+        return int(self.model.config.get_text_config().hidden_size)
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.model.parameters()).device
+
+    @classmethod
+    def of(cls, lm: Any, paths: Paths | None = None) -> "Stack":
+        """Return the stack of a transformers model.
+
+        Raises
+        ------
+        SourceError
+            If the architecture is unknown and no paths are given, or the model has no blocks where they should be.
+        """
+        name = getattr(lm, "name_or_path", None) or type(lm).__name__
+        config: Any = getattr(lm, "config", None)
+        if not hasattr(config, "to_dict"):
+            raise TypeError(f"{name}: expected a language model of transformers")
+        own = paths_of(config.to_dict(), paths, name)
+        found = cls(getattr(lm, "base_model", lm), own, name)
+        try:
+            blocks = found.blocks
+        except AttributeError as error:
+            raise SourceError(
+                f"{name}: paths say that its blocks are in {own.blocks}, which does not exist; correct them"
+            ) from error
+        if not isinstance(blocks, nn.ModuleList) or not len(blocks):
+            raise SourceError(f"{name}: {own.blocks} is {type(blocks).__name__}, expected a list of blocks")
+        return found
+
+    def require(self, site: Site) -> None:
+        """Refuse a site that the model does not have.
+
+        Raises
+        ------
+        SourceError
+            Naming the site, and what to take instead.
+        """
+        depth = len(self.blocks)
+        if site.block > depth:
+            raise SourceError(
+                f"{self.name}: layer is {site.block}, but the model has {depth} blocks; take at most {depth}"
+            )
+        self._module(site)
+
+    def watch(self, site: Site, see: See) -> ExitStack:
+        """Call ``see`` with the activations at a site in every pass, until the returned stack is closed.
+
+        A module's activations may have lost the form of a batch, N x D for B x T x D: ``see`` gets that form, too.
+        """
+        module, side = self._module(site)
+        hooks = ExitStack()
+        shape: list[int] = []
+
+        def note(_: Any, arguments: tuple[Any, ...], keywords: Mapping[str, Any]) -> None:
+            shape[:] = _first(arguments, keywords)[1].shape[:2]
+
+        def shown(x: Tensor) -> Tensor | None:
+            if x.ndim == 3:
+                return see(x)
+            if not shape or x.ndim != 2 or len(x) != shape[0] * shape[1]:
+                raise SourceError(
+                    f"{self.name}: {site.part} has the shape {tuple(x.shape)}, expected one row for each token; take "
+                    "another module"
+                )
+            replaced = see(x.unflatten(0, shape))
+            return None if replaced is None else replaced.flatten(0, 1)
+
+        def before(_: Any, arguments: tuple[Any, ...], keywords: Mapping[str, Any]) -> Any:
+            key, x = _first(arguments, keywords)
+            replaced = shown(x)
+            if replaced is None:
+                return None
+            if key is None:
+                return (replaced, *arguments[1:]), dict(keywords)
+            return arguments, {**keywords, key: replaced}
+
+        def after(_: Any, __: Any, output: Any) -> Any:
+            if not isinstance(output, tuple):
+                return shown(output)
+            replaced = shown(output[0])  # attention and some blocks return more, behind the activations
+            return None if replaced is None else (replaced, *output[1:])
+
+        root = self.blocks[site.block - 1] if site.block else self.model
+        hooks.callback(root.register_forward_pre_hook(note, with_kwargs=True).remove)
+        if side == "input":
+            hooks.callback(module.register_forward_pre_hook(before, with_kwargs=True).remove)
+        else:
+            hooks.callback(module.register_forward_hook(after).remove)
+        return hooks
+
+    def _module(self, site: Site) -> tuple[nn.Module, str]:
+        """Return the module whose input or output a site is."""
+        block = self.blocks[site.block - 1] if site.block else None
+        if block is not None and site.part in ("residual", "residual_before"):
+            return block, "output" if site.part == "residual" else "input"
+        path, side = module_of(site.part, self.paths) if site.module is None else site.module
+        if path is None:
+            raise SourceError(f"{self.name}: {site.part}: {lacking(site.part, self.paths)}")
+        root = self.model if block is None else block
+        try:
+            return root.get_submodule(path), side
+        except AttributeError:
+            prefix = f"{getattr(self.model, 'base_model_prefix', '')}."
+            if block is None and path.startswith(prefix):  # as the model with its unembedding names it
+                return self._module(site._replace(part=f"{path.removeprefix(prefix)}:{side}"))
+        names = [name for name, _ in root.named_modules() if name]
+        close = get_close_matches(path, names, n=3) or names[:3]
+        where = "the model" if block is None else f"block {site.block}"
+        raise SourceError(f"{self.name}: {where} has no module {path}; it has {', '.join(close)}, and others")
+
+
+def _first(arguments: tuple[Any, ...], keywords: Mapping[str, Any]) -> tuple[str | None, Tensor]:
+    """Return the activations that a module is given, and the keyword that they have, if any."""
+    if arguments and isinstance(arguments[0], Tensor):
+        return None, arguments[0]
+    tensors = [key for key, value in keywords.items() if isinstance(value, Tensor)]
+    key = next((key for key in ("hidden_states", "input_ids", "inputs_embeds") if key in tensors), tensors[0])
+    return key, keywords[key]
+
+
+class _Enough(Exception):
+    """The pass has reached the last site."""
+
+
+class Watch:
+    """Read activations at several sites of a model, in passes that end behind the deepest one.
 
     Parameters
     ----------
-    model
-        The stack of blocks of a model, see `blocks`.
-    site
-        Where.
+    stack
+        The model.
+    sites
+        By name.
     see
-        Returns None to leave the activations as they are.
+        Called with the name and the activations (B x T x D) at each site, in every pass. The model may change them in
+        place when the call has returned.
     """
-    block = blocks(model)[site.block - 1]
-    if site.part == "mlp_input":
 
-        def before(_: Any, arguments: tuple[Any, ...]) -> tuple[Any, ...] | None:
-            replaced = see(arguments[0])
-            return None if replaced is None else (replaced, *arguments[1:])
+    def __init__(self, stack: Stack, sites: Mapping[str, Site], see: Callable[[str, Tensor], None]) -> None:
+        self._stack, self._see, self._names = stack, see, set(sites)
+        self._seen: set[str] = set()
+        self._hooks = ExitStack()
+        for name, site in sites.items():
+            self._hooks.enter_context(stack.watch(site, partial(self._reached, name)))
 
-        return block.mlp.register_forward_pre_hook(before)
+    def _reached(self, name: str, x_BTD: Tensor) -> None:
+        self._see(name, x_BTD)
+        self._seen.add(name)
+        if self._seen == self._names:
+            raise _Enough
 
-    def after(_: Any, __: Any, output: Any) -> Any:
-        if not isinstance(output, tuple):
-            return see(output)
-        replaced = see(output[0])  # blocks of some models give more than the stream, after it
-        return None if replaced is None else (replaced, *output[1:])
+    def run(self, ids_BT: Tensor) -> None:
+        """Run the model over tokens, up to the deepest site.
 
-    return (block if site.part == "residual" else block.mlp).register_forward_hook(after)
+        Raises
+        ------
+        SourceError
+            If the pass does not come to a site.
+        """
+        self._seen.clear()
+        with torch.inference_mode(), without_dropout(self._stack.model):
+            try:
+                self._stack.model(ids_BT, use_cache=False)
+            except _Enough:
+                return
+        missing = ", ".join(sorted(self._names - self._seen))
+        raise SourceError(
+            f"{self._stack.name}: no pass of the model comes to the module of {missing}; take another one"
+        )
+
+    def close(self) -> None:
+        """Remove the hooks."""
+        self._hooks.close()
+
+    def __enter__(self) -> "Watch":
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        self.close()
 
 
 @contextmanager
 def without_dropout(model: Any) -> Iterator[None]:
-    """Put a model into evaluation mode; at the end each of its modules is in the mode in which it was."""
+    """Put a model into evaluation mode, and put each module back into its own mode at the end."""
     training = [module for module in model.modules() if module.training]
     model.eval()
     try:

@@ -1,17 +1,19 @@
-"""Stream activations: the language model runs while a dictionary is trained, and nothing is stored.
+"""Stream activations: the language model runs while a dictionary is trained, and training rows are not stored.
 
-What is written is an evaluation store, of the first documents of the text, and a *recipe*: a small JSON file that says
-which model, which text, and where in it training begins. A training reads batches out of a buffer of rows in random
-order; when the buffer is used up, it is filled with the rows that follow. Where the text ends, it begins anew.
+`write_recipe` writes an evaluation store from the first documents of the text, and a *recipe*: a small JSON file with
+the model, the text, and the document at which training begins. A training reads batches from a buffer of rows in random
+order. A used-up buffer is filled with the rows that follow in the text. At its end, the text begins anew.
 
-A training that was interrupted goes on to the same bits. It finds the place in the text by *marks*, a small file beside
-its checkpoint that says where each buffer began, so the model runs over at most one buffer that it has seen before, and
-over the first one, which normalisation is fitted to.
+Several processes that train together run the model in turn over batches of contexts, and each gets all rows. The bits
+do not depend on the number of processes.
+
+A training that was interrupted resumes with the same bits. It finds its place in the text by *marks*, a small file
+beside its checkpoint with the beginning of each buffer. So the model repeats at most the buffer of the interruption,
+and the first buffer, which normalisation is fitted to.
 """
 
 import json
 import logging
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -25,10 +27,12 @@ from sdlcore.data.pairs import make_pair
 from sdlcore.data.resumable import resume_store
 from sdlcore.errors import SourceError
 from sdlcore.settings import Json
+from sdlcore.sources.language.extraction import fill_one
 from sdlcore.sources.language.forward import KEPT
 from sdlcore.sources.language.made import Made
 from sdlcore.sources.language.preparation import Extraction, prepare
 from sdlcore.sources.language.settings import LanguageSource
+from sdlcore.sources.language.taking_turns import Turns, batches_in_turn, turns
 from sdlcore.sources.language.tokens import following
 from sdlcore.storage.files import sha256_of, write_json
 
@@ -84,12 +88,11 @@ def write_recipe(
     rows = source.test_samples
     work = prepare(source, model, text, rows, threads=threads, device=device)
     with resume_store(test_path, work.facts | {"split": "test"}, dtype="float16") as test:
-        work.require_disk(Path(test_path).parent, rows - test.rows, rows)
-        last = work.fill(test, rows)
-    width = work.stack.config.hidden_size
+        work.require_disk(Path(test_path).parent, (2 * rows - test.rows) * work.bytes_of_row())
+        last = fill_one(work, test, rows)
     recipe = Recipe(
-        n_p=width,
-        n_r=width if "target" in source.sites else None,
+        n_p=work.widths["input"],
+        n_r=work.widths.get("target"),
         model=str(model),
         text=str(text),
         first_place=last + 1,
@@ -100,7 +103,7 @@ def write_recipe(
 
 
 class Rows(NamedTuple):
-    """Rows in memory, read like those of a store."""
+    """Rows in memory, with the interface of a store."""
 
     columns: dict[str, np.ndarray]
     """N x D of input and, where there is one, target."""
@@ -123,7 +126,7 @@ class _Mark(NamedTuple):
 
 
 class StreamReader:
-    """Batches of (x_p, x_r) by step number, out of what a language model gives as it goes.
+    """Batches of (x_p, x_r) by step number, computed by a language model as they are needed.
 
     Buffer g holds the stream's rows g R to (g + 1) R - 1, with R a multiple of the batch size, permuted by the g-th
     stream of ``order``. Reading the steps in their order costs one pass over the text; going back starts at a mark.
@@ -131,7 +134,7 @@ class StreamReader:
     Parameters
     ----------
     work
-        What makes rows.
+        The extraction that computes the rows.
     first_place
         Place of the document that the stream begins with.
     buffer_rows
@@ -145,7 +148,9 @@ class StreamReader:
     marks
         File that remembers where buffers began.
     identity
-        What the stream is of; marks of others are not used.
+        Identifies the stream; marks of other streams are ignored.
+    turns
+        The processes that train together, if there are several. All read the same batches.
     """
 
     def __init__(
@@ -158,8 +163,9 @@ class StreamReader:
         order: Order,
         marks: Path,
         identity: str,
+        turns: Turns | None = None,
     ) -> None:
-        self._work = work
+        self._work, self._turns = work, turns
         self._begin = _Mark(first_place, 0, 0)
         self._pair = pair
         self._batch_size = batch_size
@@ -202,7 +208,10 @@ class StreamReader:
         self._shuffled = self._order(buffer).permutation(rows)
 
     def _seek(self, mark: _Mark) -> None:
-        self._batches = self._work.batches(mark.place, mark.position)
+        if self._turns is None:
+            self._batches = self._work.batches(mark.place, mark.position)
+        else:
+            self._batches = batches_in_turn(self._work, mark.place, mark.position, self._turns)
         self._next = mark._replace(used=0)
         self._left: dict[str, np.ndarray] = {}
         # whether the text is known to have rows
@@ -236,7 +245,7 @@ class StreamReader:
         if batch is None:
             if not self._has_rows:
                 raise SourceError(
-                    f"{self._work.corpus.name}: has no rows behind those of the evaluation store; take a longer "
+                    f"{self._work.corpus.name}: has no rows behind the evaluation store's; take a longer "
                     "text, or lower test_samples"
                 )
             log.info("the text ended; it begins anew")
@@ -253,6 +262,8 @@ class StreamReader:
         mark = self._mark if self._left else self._next
         if self._marks.get(self._buffer) != mark:
             self._marks[self._buffer] = mark
+            if self._turns is not None and self._turns.rank:  # the first process writes for all
+                return
             marks = {str(at): list(mark) for at, mark in self._marks.items()}
             write_json(self._marks_path, {"stream": self._identity, "marks": marks})
 
@@ -274,7 +285,7 @@ def load_recipe(path: str | Path) -> Recipe:
     Raises
     ------
     SourceError
-        If there is none that this code reads.
+        If the file is no recipe of this version.
     """
     try:
         recipe = json.loads(Path(path).read_text())
@@ -308,21 +319,21 @@ def open_stream(
     Raises
     ------
     SourceError
-        If there is no such recipe, or its model or text are not any more what they were, or if several processes train.
+        If there is no such recipe, or its model or text have changed.
     """
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        raise SourceError(f"{path}: a stream's rows are made in one process; train with one, or set stream to false")
     recipe = load_recipe(path)
     made = Made.read(path, recipe.provenance)
-    # the medians that outliers are told by are those of the recipe
+    # outliers are recognised by the recipe's medians
     work = prepare(made.source, recipe.model, recipe.text, 0, threads=torch.get_num_threads(), device=device)
     for what in ("model", "text"):
         was = recipe.provenance[what]
         if json.loads(json.dumps(work.facts[what])) != was:
-            raise SourceError(f"{path}: its {what} is not what it was any more, {was}; make the recipe anew")
+            raise SourceError(f"{path}: its {what} has changed, it was {was}; make the recipe anew")
     work = work._replace(kinds=work.kinds._replace(largest_norm=made.largest_norm))
     marks = folder / "stream.json"
     arguments = (recipe.first_place, recipe.buffer_rows, pair, batch_size, order, marks, sha256_of(path))
-    reader = StreamReader(work, *arguments)
-    yield TrainingRows(recipe.n_p, recipe.n_r, reader, reader.first_rows)
-    marks.unlink(missing_ok=True)
+    with turns() as several:
+        reader = StreamReader(work, *arguments, several)
+        yield TrainingRows(recipe.n_p, recipe.n_r, reader, reader.first_rows)
+        if several is None or not several.rank:
+            marks.unlink(missing_ok=True)

@@ -24,6 +24,7 @@ from sdlcore.study.configuration.validation import (
 from sdlcore.study.configuration.variants import (
     misnamed_variants,
     unsound_starts,
+    with_each_layer,
     with_sweeps,
     without_like,
 )
@@ -70,7 +71,7 @@ def configure(given: Tree, default: Tree) -> Configuration:
     ConfigError
         As `validate` does, and where results would go to the folder of the default's though they are others.
     """
-    default, given = with_new_keys(default), with_new_keys(given)
+    default, given = (with_each_layer(with_new_keys(one)) for one in (default, given))
     merged = merge(default, given)
     _refuse(unbounded(merged))
     _load_plugins(merged)
@@ -95,7 +96,7 @@ def validate(config: Tree) -> Configuration:
     ConfigError
         Naming the path of each wrong key and what was expected.
     """
-    config = with_new_keys(config)
+    config = with_each_layer(with_new_keys(config))
     _refuse(unbounded(config))
     _load_plugins(config)
     _refuse(_misshapen(config))

@@ -3,15 +3,27 @@
 Each problem is one line, led by the path of the key.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
-from sdlcore.pipeline import ImportConfig, PeerConfig, RunConfig, SolverConfig, check_division, did_you_mean
+from sdlcore.pipeline import (
+    ImportConfig,
+    LanguageSource,
+    PeerConfig,
+    RunConfig,
+    SolverConfig,
+    check_division,
+    did_you_mean,
+)
 from sdlcore.study.configuration.anchorings import unknown_in_anchorings, unsound_anchors
 from sdlcore.study.configuration.whole import Configuration
 from sdlcore.study.settings.cells import Cell, method_settings, run_settings, sets_itself
 from sdlcore.study.settings.names import METHOD, unknown
 from sdlcore.study.settings.runs import RunSettings
+from sdlcore.study.settings.sources import Language
 from sdlcore.study.settings.study import Study
+
+SHARED = set(LanguageSource.model_fields) - {"layer", "layers", "site", "target_site"}
+"""Settings that sources of one pass share."""
 
 
 def inconsistencies(config: Configuration) -> Iterator[str]:
@@ -23,17 +35,33 @@ def inconsistencies(config: Configuration) -> Iterator[str]:
             # variants of benches are still to be laid out
             if kind != "bench":
                 yield from (f"sources.{kind}.{name}.{key}: {problem}" for key, problem in source.inconsistencies())
+    yield from unlike_in_one_pass(sources.language)
     for name, source in sources.language.items():
         path = f"sources.language.{name}"
         if source.stream and source.shards > 1:
             yield f"{path}.stream: stores no rows, but shards is {source.shards}; leave one out"
-        if source.stream and config.processes > 1:
-            yield f"{path}.stream: makes rows in one process, but processes is {config.processes}"
     for protocol, way in config.protocols.items():
         yield from unknown(f"protocols.{protocol}.methods", way.methods, config.methods, METHOD)
     for path, product in config.asked().items():
         yield from product.unknown_names(path, config)
     yield from unknown_in_anchorings(config)
+
+
+def unlike_in_one_pass(sources: Mapping[str, Language]) -> Iterator[str]:
+    """Yield what keeps sources that name one pass from being extracted by it."""
+    first: dict[str, str] = {}
+    for name, source in sources.items():
+        if source.one_pass is None:
+            continue
+        path, other = f"sources.language.{name}", first.setdefault(source.one_pass, name)
+        if source.stream or source.shards > 1:
+            key = "stream" if source.stream else "shards"
+            yield f"{path}.{key}: does not go with one_pass or each_layer; leave one out"
+        ours, theirs = (one.model_dump(include=SHARED) for one in (source, sources[other]))
+        differing = [key for key in ours if ours[key] != theirs[key]]
+        if differing:
+            said = ", ".join(differing)
+            yield f"{path}.one_pass: differs from {other} in {said}; sources of one pass differ in their sites alone"
 
 
 def doubled_sources(study: Study) -> Iterator[str]:

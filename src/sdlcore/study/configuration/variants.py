@@ -1,6 +1,6 @@
 """Write out sources and methods that are like others, and lay out sweeps."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from sdlcore.pipeline import Json, did_you_mean
 from sdlcore.study.configuration.whole import Configuration
@@ -76,6 +76,21 @@ def without_like(config: Tree) -> dict[str, Json]:
             kind: {name: _laid_over(group, _chain(group, name)) for name in group} for kind, group in kinds.items()
         }
     return filled
+
+
+def with_each_layer(config: Tree) -> dict[str, Json]:
+    """Return the configuration with a source for each layer in the place of a language model's that lists several."""
+    found: dict[str, Json] = {}
+    for name, settings in branch(config, "sources", "language").items():
+        layers = settings.get("each_layer") if isinstance(settings, Mapping) else None
+        if not isinstance(settings, Mapping) or not (isinstance(layers, list) and layers):  # else refused later
+            found[name] = settings
+            continue
+        common = {key: value for key, value in settings.items() if key not in ("each_layer", "layer")}
+        found |= {f"{name}_layer{layer}": {"one_pass": name, **common, "layer": layer} for layer in layers}
+    if not found:
+        return dict(config)
+    return {**config, "sources": {**branch(config, "sources"), "language": found}}
 
 
 def with_sweeps(config: Configuration) -> Configuration:

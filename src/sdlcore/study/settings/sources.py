@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import Annotated, ClassVar, Self
 
 import pydantic
-from annotated_types import Ge, Le
+from annotated_types import Ge, Le, MinLen
 from pydantic import model_validator
 from typing_extensions import TypeAliasType
 
@@ -19,6 +19,7 @@ from sdlcore.pipeline import (
     Positive,
     SaelensSource,
     SynthSource,
+    Unique,
     source_gives,
 )
 from sdlcore.pipeline import ClassMeans as LibraryClassMeans
@@ -240,6 +241,12 @@ class Language(Source, LanguageSource):
     is then not read."""
     buffer_rows: Batch = 65536
     """Rows in memory that batches of a streamed source are drawn from; more mixes better."""
+    each_layer: Annotated[list[Annotated[int, Ge(1), Le(1000)]], MinLen(1), Unique] | None = left_out()
+    """Several blocks in place of layer: a source for each, called NAME_layer4 and so on. One pass of the model fills
+    the stores of all."""
+    one_pass: Identifier | None = left_out()
+    """Sources of language models with the same name here are extracted by one pass of the model; they differ in layer,
+    layers, site and target_site alone."""
     samples_per_second: Positive | None = None
     """Tokens that a machine like yours extracts in a second; lets a plan say how long it takes."""
 
@@ -256,7 +263,7 @@ class Language(Source, LanguageSource):
 
     @property
     def has_target(self) -> bool:
-        return self.layers is not None or self.site == "mlp"
+        return "target" in self.sites
 
     @property
     def is_streamed(self) -> bool:
@@ -331,7 +338,7 @@ class Sources(Settings):
     clip: dict[Identifier, Clip] = {}
     """Image embeddings of CLIP models, shared by all seeds."""
     language: dict[Identifier, Language] = {}
-    """Activations of language models (the Llama family), shared by all seeds."""
+    """Activations of language models, shared by all seeds."""
     file: dict[Identifier, File] = {}
     """Activations that lie in files already, shared by all seeds."""
     plugin: dict[Identifier, Plugin] = {}

@@ -1,0 +1,110 @@
+"""Time one pass that fills the stores of several layers, beside one pass for each layer.
+
+Each measurement is a process of its own, so that its peak memory is its own. The stores are compared bit by bit:
+
+    python -m benchmarks.layers MODEL TEXT --layers 2 4 6 8 10 12 14 16 --tokens 200000
+
+MODEL is a folder with a transformers checkpoint, TEXT a text as `sdl.extract` takes it. It prints a Markdown table.
+"""
+
+import argparse
+import json
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+import sdlcore as sdl
+
+
+def measured(model: str, text: str, layers: list[int], tokens: int, out: Path, threads: int) -> dict[str, float]:
+    """Extract some layers by one pass in a process of its own; return its seconds and its peak memory in MB.
+
+    Importing and loading the model count, as a user would wait for them.
+    """
+    call = [sys.executable, "-m", "benchmarks.layers", "--worker", model, text, "--out", str(out)]
+    call += ["--tokens", str(tokens), "--threads", str(threads), "--layers", *map(str, layers)]
+    began = time.perf_counter()
+    done = subprocess.run(call, check=True, capture_output=True, text=True)
+    found: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+    return {**found, "seconds": time.perf_counter() - began}
+
+
+def work(options: argparse.Namespace) -> None:
+    """Extract, and print the seconds of the call and the process's peak memory."""
+    torch.set_num_threads(options.threads)
+    began = time.perf_counter()
+    stores = sdl.extract_layers(
+        options.model, options.text, layers=options.layers, tokens=options.tokens, out=options.out, progress=False
+    )
+    for store in stores:
+        store.close()
+    seconds = time.perf_counter() - began
+    print(json.dumps({"call": seconds, "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}))
+
+
+def same(one: Path, other: Path) -> bool:
+    """Compare two stores, bit by bit."""
+    with sdl.ActivationStore(one) as first, sdl.ActivationStore(other) as second:
+        columns = first.columns()
+        if columns != second.columns() or first.rows != second.rows:
+            return False
+        blocks = range(0, first.rows, 8192)
+        return all(
+            np.array_equal(first.read(name, start, start + 8192), second.read(name, start, start + 8192))
+            for name in columns
+            for start in blocks
+        )
+
+
+def compare(options: argparse.Namespace) -> str:
+    """Measure both ways, and return the table."""
+    with tempfile.TemporaryDirectory(dir=options.out) as folder:
+        common: tuple[Any, ...] = (options.model, options.text)
+        together = measured(*common, options.layers, options.tokens, Path(folder) / "together", options.threads)
+        alone = {
+            layer: measured(*common, [layer], options.tokens, Path(folder) / "alone", options.threads)
+            for layer in options.layers
+        }
+        stores = [f"layer_{layer}.h5" for layer in options.layers]
+        equal = all(same(Path(folder) / "together" / name, Path(folder) / "alone" / name) for name in stores)
+    deepest = alone[max(options.layers)]
+    for_each = sum(one["seconds"] for one in alone.values())
+    most = max(one["peak_mb"] for one in alone.values())
+    rows = [
+        ("one pass for all", together["seconds"], together["peak_mb"]),
+        (f"the deepest layer alone ({max(options.layers)})", deepest["seconds"], deepest["peak_mb"]),
+        ("a pass for each", for_each, most),
+    ]
+    lines = ["| way | seconds | peak memory, MB | times the deepest layer alone |", "|---|---|---|---|"]
+    for name, seconds, memory in rows:
+        lines.append(f"| {name} | {seconds:.0f} | {memory:.0f} | {seconds / deepest['seconds']:.2f} |")
+    said = f"{len(options.layers)} layers ({', '.join(map(str, options.layers))}), {options.tokens} rows, "
+    said += f"{options.threads} threads. Equal bits: {'yes' if equal else 'NO'}."
+    return "\n".join([*lines, "", said])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("model")
+    parser.add_argument("text")
+    parser.add_argument("--layers", type=int, nargs="+", default=[2, 4, 6, 8, 10, 12, 14, 16])
+    parser.add_argument("--tokens", type=int, default=200_000)
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--out", type=Path, default=None, help="a folder with room for twice the stores")
+    parser.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.worker:
+        work(options)
+    else:
+        print(compare(options))
+
+
+if __name__ == "__main__":
+    main()

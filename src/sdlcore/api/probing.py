@@ -1,0 +1,215 @@
+"""Probe labels from few latents: how well do single latents separate classes of documents?"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import scipy.sparse
+import torch
+
+from sdlcore.api.dictionary import Dictionary, coder_of
+from sdlcore.api.inputs import activations
+from sdlcore.api.scoring import null_dictionaries
+from sdlcore.data.memory import Activations
+from sdlcore.model.coder import SparseCoder
+from sdlcore.random_streams import stream
+from sdlcore.settings import Share, checked
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+ROWS_AT_ONCE = 8192
+FEWEST = 10
+"""Documents that a class needs to be probed."""
+RAW, PCA = "raw", "pca"
+
+
+class Probe(NamedTuple):
+    """One classifier, judged on held-out documents."""
+
+    features: str
+    """Name of a dictionary; raw or pca for the activations themselves; or a null dictionary."""
+    k: int | None
+    """How many features it reads; None for all."""
+    label: Any
+    """The class; all other documents are the rest."""
+    auc: float
+    """Area under the ROC curve: 0.5 by chance."""
+    balanced_accuracy: float
+    """Mean of the recalls of class and rest: 0.5 by chance."""
+
+
+class Probes(list[Probe]):
+    """All classifiers; prints their mean over classes as a small table."""
+
+    def to_frame(self) -> "pd.DataFrame":
+        """Return a table, a row a classifier."""
+        import pandas as pd
+
+        return pd.DataFrame(self, columns=Probe._fields)
+
+    def __repr__(self) -> str:
+        table = self.to_frame()
+        table["k"] = ["all" if one.k is None else one.k for one in self]
+        means = table.pivot_table("auc", "features", "k", sort=False)
+        return (
+            f"AUC, mean over {table['label'].nunique()} classes\n{means.to_string(float_format=lambda x: f'{x:.3f}')}"
+        )
+
+
+def probe(
+    dictionaries: Dictionary | SparseCoder | Mapping[str, Dictionary | SparseCoder],
+    x: Any,
+    labels: Sequence[Any] | Mapping[int, Any],
+    *,
+    documents: Sequence[int] | np.ndarray | None = None,
+    k: Iterable[int | None] = (1, 4, 16, None),
+    held_out: float = 0.3,
+    seed: int = 0,
+    nulls: bool = True,
+) -> Probes:
+    """Fit logistic regressions that tell classes of documents by few latents, beside raw activations and PCA.
+
+    A document's features are means over its rows. The k features with the largest difference between class and rest,
+    in standard deviations, are chosen on the documents that the classifier is fitted to. Documents are split, not
+    rows.
+
+    Parameters
+    ----------
+    dictionaries
+        One or several, by name.
+    x
+        A store that `extract` wrote, or N x n_p activations.
+    labels
+        The class of each document, by its number; None for documents to leave out. Of an array without ``documents``,
+        one for each row.
+    documents
+        The number of each row's document; None for the store's own, else each row is a document.
+    k
+        How many features a classifier reads; None for all.
+    held_out
+        Share of documents that judge.
+    seed
+        Of the split and the null dictionaries.
+    nulls
+        Add dictionaries that nothing was learned for, of the first one's size.
+
+    Returns
+    -------
+    A classifier for each kind of features, k and class of ten documents or more.
+
+    Raises
+    ------
+    ValueError
+        If fewer than two classes have ten documents, or lengths differ.
+    """
+    checked("held_out", Share, held_out)
+    several = tuple(k)
+    coders = {
+        name: coder_of(one)
+        for name, one in (dictionaries if isinstance(dictionaries, Mapping) else {"dictionary": dictionaries}).items()
+    }
+    with activations(x) as samples:
+        known = _documents(samples, documents)
+        by_number = dict(labels) if isinstance(labels, Mapping) else dict(enumerate(labels))
+        numbers = [number for number in np.unique(known).tolist() if by_number.get(number) is not None]
+        classes = np.array([str(by_number[number]) for number in numbers])
+        kept = [name for name, count in zip(*np.unique(classes, return_counts=True), strict=True) if count >= FEWEST]
+        if len(np.unique(classes)) < 2 or not kept:
+            raise ValueError(
+                f"labels: {len(numbers)} documents of x have {len(np.unique(classes))} classes, of which {len(kept)} "
+                f"have {FEWEST} documents; expected two classes or more, one of them with {FEWEST}"
+            )
+        pool = _pooling(known, numbers)
+        if nulls:
+            first = next(iter(coders.values()))
+            active = max(1, round(coders_l0(first, samples)))
+            coders |= {
+                f"null: {name}": one for name, one in null_dictionaries(first, samples, active, seed, False).items()
+            }
+        raw = _pooled(pool, samples, None)
+        features = {RAW: raw, **{name: _pooled(pool, samples, coder) for name, coder in coders.items()}}
+    train = _split(classes, held_out, seed)
+    features[PCA] = _components(raw, train)
+    return Probes(
+        _fitted(name, few, label, values, classes == label, train)
+        for name, values in features.items()
+        for few in several
+        for label in kept
+    )
+
+
+def coders_l0(coder: SparseCoder, samples: Activations) -> float:
+    """Return the mean number of active latents over the first samples."""
+    first = torch.from_numpy(samples.read("input", 0, ROWS_AT_ONCE).astype(np.float32))
+    with torch.no_grad():
+        return float(coder(first.to(coder.W_enc.device)).csr().nnz / len(first))
+
+
+def _documents(samples: Activations, documents: Any) -> np.ndarray:
+    if documents is None:
+        has = samples.has("references/document")
+        return samples.read("references/document") if has else np.arange(samples.rows)
+    found = np.asarray(documents)
+    if found.shape != (samples.rows,):
+        raise ValueError(f"documents have the shape {found.shape}, expected a number for each of {samples.rows} rows")
+    return found
+
+
+def _pooling(documents: np.ndarray, numbers: Sequence[int]) -> scipy.sparse.csr_array:
+    """Return the matrix, documents x rows, that takes means over each document's rows."""
+    place = {number: at for at, number in enumerate(numbers)}
+    rows = np.flatnonzero(np.isin(documents, numbers))
+    at = np.array([place[number] for number in documents[rows].tolist()])
+    counts = np.bincount(at, minlength=len(numbers))
+    shape = (len(numbers), len(documents))
+    return scipy.sparse.csr_array((1 / counts[at], (at, rows)), shape=shape)
+
+
+@torch.no_grad()
+def _pooled(pool: scipy.sparse.csr_array, samples: Activations, coder: SparseCoder | None) -> np.ndarray:
+    """Return the mean activations or latents of each document."""
+    found: Any = 0
+    for start in range(0, samples.rows, ROWS_AT_ONCE):
+        x = samples.read("input", start, start + ROWS_AT_ONCE).astype(np.float32)
+        values = x if coder is None else coder(torch.from_numpy(x).to(coder.W_enc.device)).csr()
+        part = pool[:, start : start + len(x)] @ values
+        found = found + (part if isinstance(part, np.ndarray) else part.toarray())
+    return np.asarray(found, dtype=np.float64)
+
+
+def _split(classes: np.ndarray, held_out: float, seed: int) -> np.ndarray:
+    """Return which documents classifiers are fitted to: the same share of each class."""
+    train = np.ones(len(classes), dtype=bool)
+    rng = stream(seed, "probes")
+    for label in np.unique(classes):
+        its = rng.permutation(np.flatnonzero(classes == label))
+        train[its[: round(held_out * len(its))]] = False
+    return train
+
+
+def _components(x: np.ndarray, train: np.ndarray) -> np.ndarray:
+    mean = x[train].mean(0)
+    _, _, directions = np.linalg.svd(x[train] - mean, full_matrices=False)
+    return np.asarray((x - mean) @ directions.T)
+
+
+def _fitted(name: str, k: int | None, label: Any, values: np.ndarray, is_class: np.ndarray, train: np.ndarray) -> Probe:
+    from sklearn.linear_model import LogisticRegression  # only here: it takes a while to import
+    from sklearn.metrics import balanced_accuracy_score, roc_auc_score
+
+    spread = values[train].std(0)
+    alive = np.flatnonzero(spread > 0)
+    scaled = (values[:, alive] - values[train][:, alive].mean(0)) / spread[alive]
+    if k is not None:
+        difference = scaled[train & is_class].mean(0) - scaled[train & ~is_class].mean(0)
+        scaled = scaled[:, np.argsort(-np.abs(difference), kind="stable")[:k]]
+    model = LogisticRegression(class_weight="balanced", max_iter=2000).fit(scaled[train], is_class[train])
+    judged = scaled[~train]
+    return Probe(
+        name,
+        k,
+        label,
+        float(roc_auc_score(is_class[~train], model.decision_function(judged))),
+        float(balanced_accuracy_score(is_class[~train], model.predict(judged))),
+    )

@@ -1,0 +1,167 @@
+"""Where transformers keeps the parts of a block, for each architecture.
+
+It does without torch, since configurations are checked by it.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar, NamedTuple
+
+from sdlcore.errors import SourceError
+from sdlcore.settings import Settings, Text
+
+
+class Paths(Settings):
+    """Paths of modules: `blocks` and `norm` begin at the model without its unembedding, the others at a block.
+
+    A site whose path is missing does not exist in the architecture.
+    """
+
+    called: ClassVar[str] = "paths"
+
+    blocks: Text
+    """The list of blocks."""
+    attention_output: Text | None = None
+    """The module whose output is added to the residual stream after attention."""
+    middle: Text | None = None
+    """The module whose input is the residual stream between attention and MLP; blocks that compute both in parallel
+    have no such stream."""
+    mlp_input: Text | None = None
+    """The module whose input the MLP reads, after its norm."""
+    mlp_output: Text | None = None
+    """The module whose output is added to the residual stream after the MLP."""
+    norm: Text | None = None
+    """The final norm, which logits of single latents need."""
+
+
+LLAMA = Paths("layers", "self_attn", "post_attention_layernorm", "mlp", "mlp", "norm")
+GEMMA = Paths(  # norms before and after both parts
+    "layers", "post_attention_layernorm", "pre_feedforward_layernorm", "mlp", "post_feedforward_layernorm", "norm"
+)
+GPT2 = Paths("h", "attn", "ln_2", "mlp", "mlp", "ln_f")
+PHI = Paths("layers", "self_attn", None, "mlp", "mlp", "final_layernorm")
+
+
+def _below(prefix: str, paths: Paths) -> Paths:
+    return Paths(**{**dict(paths), "blocks": f"{prefix}.{paths.blocks}", "norm": f"{prefix}.{paths.norm}"})
+
+
+def _gpt_neox(config: Mapping[str, Any]) -> Paths:
+    middle = None if config.get("use_parallel_residual", True) else "post_attention_layernorm"
+    return Paths("layers", "attention", middle, "mlp", "mlp", "final_layer_norm")
+
+
+def _opt(config: Mapping[str, Any]) -> Paths:
+    if not config.get("do_layer_norm_before", True):  # OPT-350m: each norm comes after the sum, so it makes the stream
+        return Paths("decoder.layers", "self_attn", "fc1", "fc1", "fc2")
+    return Paths("decoder.layers", "self_attn", "final_layer_norm", "fc1", "fc2", "decoder.final_layer_norm")
+
+
+def _falcon(config: Mapping[str, Any]) -> Paths:
+    parallel = config.get("new_decoder_architecture", False) or config.get("parallel_attn", True)
+    return Paths("h", "self_attention", None if parallel else "post_attention_layernorm", "mlp", "mlp", "ln_f")
+
+
+class Architecture(NamedTuple):
+    """An architecture that transformers loads."""
+
+    paths: Paths | Callable[[Mapping[str, Any]], Paths]
+    """Fixed, or by the model's configuration."""
+    cuts: bool = True
+    """Whether the first blocks can be loaded without the others."""
+
+
+ARCHITECTURES: dict[str, Architecture] = {
+    **dict.fromkeys(("llama", "mistral", "mixtral", "qwen2", "qwen3", "qwen3_moe", "gpt_oss"), Architecture(LLAMA)),
+    **dict.fromkeys(("gemma2", "gemma3_text"), Architecture(GEMMA)),
+    "gemma3": Architecture(_below("language_model", GEMMA), cuts=False),
+    # blocks share keys and values, and embeddings of all blocks are one matrix
+    "gemma4_text": Architecture(GEMMA, cuts=False),
+    "gemma4": Architecture(_below("language_model", GEMMA), cuts=False),
+    "phi": Architecture(PHI),
+    "gpt2": Architecture(GPT2),
+    "gpt_neox": Architecture(_gpt_neox),
+    "opt": Architecture(_opt),
+    "falcon": Architecture(_falcon),
+}
+"""By transformers' ``model_type``. Each is tested against transformers' own hidden states and against hooks."""
+
+SITES = {
+    "residual_before": "the residual stream before a block",
+    "attention_output": "what attention adds to the residual stream",
+    "residual_middle": "the residual stream between attention and MLP",
+    "mlp_input": "what the MLP reads, after its norm",
+    "mlp_output": "what the MLP adds to the residual stream",
+    "residual": "the residual stream after a block",
+}
+"""Sites of a block by name, in the order of a forward pass."""
+SIDES = ("input", "output")
+BLOCK = "block."
+"""Paths of modules that begin so are looked up in a block, others in the model."""
+
+
+def paths_of(config: Mapping[str, Any], own: Paths | None, name: str) -> Paths:
+    """Return the paths of a model.
+
+    Parameters
+    ----------
+    config
+        Its configuration, as config.json has it.
+    own
+        The user's; they go before the table's.
+    name
+        The model, for the error.
+
+    Raises
+    ------
+    SourceError
+        If the architecture is not in the table and there are no paths of the user.
+    """
+    if own is not None:
+        return own
+    kind = config.get("model_type")
+    found = ARCHITECTURES.get(str(kind))
+    if found is None:
+        raise SourceError(
+            f"{name}: the model's architecture is {kind!r}, but the table has only {', '.join(ARCHITECTURES)}; say "
+            "where its modules are: set paths (docs/language-models.md, Other architectures)"
+        )
+    return found.paths if isinstance(found.paths, Paths) else found.paths(config)
+
+
+def read_paths(paths: Paths | Mapping[str, str] | None) -> Paths | None:
+    """Check a user's paths; ValueError names a wrong key."""
+    return Paths.from_dict(paths) if isinstance(paths, Mapping) else paths
+
+
+def cuts(config: Mapping[str, Any], own: Paths | None) -> bool:
+    """Return whether the first blocks of a model can be loaded without the others."""
+    found = ARCHITECTURES.get(str(config.get("model_type")))
+    return own is None and found is not None and found.cuts
+
+
+def module_of(part: str, paths: Paths) -> tuple[str | None, str]:
+    """Return the path, from a block, of the module whose input or output a site is, and which of the two.
+
+    None for the path if the architecture does not have the site. The residual streams before and after a block have no
+    module in it.
+    """
+    path = getattr(paths, "middle" if part == "residual_middle" else part)
+    return path, "output" if part.endswith("_output") else "input"
+
+
+def has(part: str, paths: Paths) -> bool:
+    """Return whether an architecture has a site."""
+    return part in ("residual", "residual_before") or module_of(part, paths)[0] is not None
+
+
+def lacking(part: str, paths: Paths) -> str | None:
+    """Return what to say of a site that an architecture does not have, or None if it has it."""
+    if has(part, paths):
+        return None
+    there = ", ".join(one for one in SITES if has(one, paths))
+    if part == "residual_middle":
+        return (
+            "the blocks compute attention and MLP in parallel, without a residual stream between them, or paths lack "
+            f"middle; take one of {there}"
+        )
+    return f"the model's paths do not say where {part} is; take one of {there}, or add it to paths"

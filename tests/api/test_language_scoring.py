@@ -1,0 +1,61 @@
+"""Scores of dictionaries inside a tiny Llama."""
+
+import numpy as np
+import pytest
+import torch
+
+import sdlcore as sdl
+from sdlcore.sources.language.checkpoints import load_whole
+from tests.sources.language.tiny_llama import documents, save_tiny_llama
+
+READING = {"context_length": 16, "progress": False}
+
+
+@pytest.fixture(scope="module")
+def lm(tmp_path_factory):
+    return load_whole(save_tiny_llama(tmp_path_factory.mktemp("tiny")))
+
+
+def fitted(lm, tmp_path, place, **settings):
+    call = {"layer": 2, "place": place, "out": tmp_path / "acts.h5", "device": "cpu", **READING}
+    with sdl.extract(lm, documents(60), **call) as store:
+        settings = {"n_q": 64, "activation": "topk", "k": 16, "batch_size": 64, **settings}
+        return sdl.fit(store, progress=False, device="cpu", **settings)
+
+
+@pytest.mark.parametrize("place", ["residual", "block.mlp.act_fn:output"])
+def test_more_training_recovers_more_at_every_site(lm, tmp_path, place):
+    found = []
+    for steps in (1, 100):
+        sae = fitted(lm, tmp_path, place, steps=steps)
+        found.append(sdl.language_scores(sae, lm, documents(90)[60:], contexts=4, **READING))
+        (tmp_path / "acts.h5").unlink()
+    assert found[0].clean == found[1].clean
+    assert 0 < found[1].kl_spliced < found[0].kl_spliced
+    assert found[1].kl_recovered_zero > found[0].kl_recovered_zero
+
+
+def test_the_mean_is_that_of_the_contexts(lm, tmp_path):
+    """A dictionary that writes the mean alone is the mean ablation."""
+    sae = fitted(lm, tmp_path, "residual", steps=1)
+    with sdl.extract(
+        lm, documents(90)[60:], layer=2, out=tmp_path / "mean.h5", tokens=None, device="cpu", **READING
+    ) as store:
+        mean = torch.from_numpy(store.read("input").astype(np.float64).mean(0)).float()
+        contexts = store.provenance["contexts"]
+    coder = sae.coder
+    with torch.no_grad():
+        coder.W_dec.zero_()
+        coder.b_dec.copy_(mean)
+    found = sdl.language_scores(sae, lm, documents(90)[60:], contexts=contexts, **READING)
+    # the mean of float16 activations, in another order of summing
+    assert found.spliced == pytest.approx(found.mean, rel=1e-5)
+    assert found.kl_recovered_mean == pytest.approx(0, abs=1e-3)
+
+
+def test_what_cannot_be_scored_is_refused(lm, tmp_path):
+    sae = fitted(lm, tmp_path, "residual", steps=1)
+    with pytest.raises(ValueError, match="too short for one context of 16 tokens"):
+        sdl.language_scores(sae, lm, ["river"], **READING)
+    with pytest.raises(ValueError, match="contexts must be at least 1"):
+        sdl.language_scores(sae, lm, documents(9), contexts=0, **READING)

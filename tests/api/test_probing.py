@@ -1,0 +1,72 @@
+"""Probing classes of documents from few latents."""
+
+import numpy as np
+import pytest
+import torch
+
+import sdlcore as sdl
+from sdlcore.model.coder import SparseCoder
+from sdlcore.random_streams import torch_stream
+from sdlcore.run import ModelConfig
+
+DOCUMENTS, ROWS, D = 60, 5, 8
+LABELS = ["sea" if number % 2 else "land" for number in range(DOCUMENTS)]
+NUMBERS = np.repeat(np.arange(DOCUMENTS), ROWS)
+
+
+@pytest.fixture(scope="module")
+def x():
+    """Rows whose direction 3 is larger in documents of the sea."""
+    rng = np.random.default_rng(0)
+    x = np.abs(rng.standard_normal((DOCUMENTS * ROWS, D))).astype(np.float32)
+    x[NUMBERS % 2 == 1, 3] += 3
+    return x
+
+
+@pytest.fixture(scope="module")
+def coder():
+    """A dictionary whose latents are the directions."""
+    coder = SparseCoder(ModelConfig("sae", "relu", 16, bias=False), (D,), (D,), torch_stream(0, "x")).eval()
+    with torch.no_grad():
+        coder.W_enc.zero_()[:D].copy_(torch.eye(D))
+    return coder
+
+
+def test_one_latent_tells_a_class_that_it_stands_for(x, coder):
+    found = sdl.probe(coder, x, LABELS, documents=NUMBERS, k=(1, 4, None))
+    best = {(one.features, one.k): one for one in found if one.label == "sea"}
+    assert best["dictionary", 1].auc == best["raw", 1].auc == 1
+    assert best["dictionary", 1].balanced_accuracy > 0.9
+    assert best["pca", 1].auc > 0.9
+    assert {one.features for one in found} == {"raw", "dictionary", "pca", "null: directions", "null: samples"}
+    assert {one.k for one in found} == {1, 4, None}
+    assert len(found.to_frame()) == 5 * 3 * 2
+    assert "mean over 2 classes" in repr(found)
+
+
+def test_labels_that_mean_nothing_are_told_by_chance(x, coder):
+    labels = np.random.default_rng(1).permutation(LABELS)
+    means = [
+        np.mean([one.auc for one in sdl.probe(coder, x, labels, documents=NUMBERS, k=[1], nulls=False, seed=seed)])
+        for seed in range(8)
+    ]
+    assert 0.35 < np.mean(means) < 0.65  # 18 held-out documents: a standard deviation of some 0.14 each
+
+
+def test_rows_of_a_store_are_pooled_by_its_documents(x, coder, tmp_path):
+    from sdlcore.data.writing import create_store
+
+    with create_store(tmp_path / "a.h5", {}) as writer:
+        writer.append(x, references={"document": NUMBERS})
+    labels = {number: label for number, label in enumerate(LABELS) if number < 50}
+    call = {"k": [1, None], "nulls": False}
+    found = sdl.probe({"ours": coder}, tmp_path / "a.h5", labels, **call)
+    few = NUMBERS < 50
+    assert found == sdl.probe({"ours": coder}, x[few], LABELS[:50], documents=NUMBERS[few], **call)
+
+
+def test_what_cannot_be_probed_is_refused(x, coder):
+    with pytest.raises(ValueError, match="have 1 classes, of which 1 have 10 documents; expected two classes"):
+        sdl.probe(coder, x, ["sea"] * DOCUMENTS, documents=NUMBERS)
+    with pytest.raises(ValueError, match=r"documents have the shape \(3,\), expected a number for each of 300 rows"):
+        sdl.probe(coder, x, LABELS, documents=[0, 1, 2])
