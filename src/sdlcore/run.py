@@ -362,8 +362,10 @@ MAIN = (
 """The settings that matter most, which help shows first."""
 _PENALTY = ("penalty_warmup", "target_l0", "l0_gain", "init_l0")
 _L1 = ("l1", "l1_scale", "l1_exponent_end", "l1_anneal_start")
-_SELECTED = ("k", "k_start", "k_decay", "hierarchical", "multi_k", "prefixes", "prefix_detached", "reorder_every")
-_SELECTED += ("lambda_aux", "k_aux", "aux_target")
+_SELECTED = (
+    *("k", "k_start", "k_decay", "hierarchical", "multi_k", "prefixes", "prefix_detached", "reorder_every"),
+    *("lambda_aux", "k_aux", "aux_target"),
+)
 METHODS: dict[str, tuple[str, ...]] = {
     "relu": (*_L1, *_PENALTY),
     "jumprelu": (

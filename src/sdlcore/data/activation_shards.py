@@ -140,7 +140,7 @@ def import_activations(folder: str | Path, out: str | Path) -> ActivationStore:
                     block.pop("labels", None),
                     references=block or None,
                 )
-            writer.commit(Progress(number + 1))
+            writer.commit(Progress(next=number + 1))
     return open_checked(path)
 
 

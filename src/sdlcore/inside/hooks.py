@@ -22,9 +22,9 @@ ARROW = "->"
 class _PlaceName(SiteName):
     """The annotation of a text that names a place: one site, or two for a transcoder."""
 
-    def wanted(self, value: Any) -> str | None:
-        problems = [super(_PlaceName, self).wanted(part) for part in str(value).split(ARROW)]
-        return None if len(problems) < 3 and not any(problems) else problems[0] or "at most two sites"
+    def _problem(self, value: str) -> str | None:
+        problems = [super(_PlaceName, self)._problem(part) for part in value.split(ARROW)]
+        return "at most two sites" if len(problems) > 2 else next(filter(None, problems), None)
 
 
 Place = Annotated[str, _PlaceName((*SITES, "mlp"))]

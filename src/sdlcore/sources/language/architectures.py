@@ -33,12 +33,25 @@ class Paths(Settings):
     """The final norm, which logits of single latents need."""
 
 
-LLAMA = Paths("layers", "self_attn", "post_attention_layernorm", "mlp", "mlp", "norm")
-GEMMA = Paths(  # norms before and after both parts
-    "layers", "post_attention_layernorm", "pre_feedforward_layernorm", "mlp", "post_feedforward_layernorm", "norm"
+LLAMA = Paths(
+    blocks="layers",
+    attention_output="self_attn",
+    middle="post_attention_layernorm",
+    mlp_input="mlp",
+    mlp_output="mlp",
+    norm="norm",
 )
-GPT2 = Paths("h", "attn", "ln_2", "mlp", "mlp", "ln_f")
-PHI = Paths("layers", "self_attn", None, "mlp", "mlp", "final_layernorm")
+# norms before and after both parts
+GEMMA = Paths(
+    blocks="layers",
+    attention_output="post_attention_layernorm",
+    middle="pre_feedforward_layernorm",
+    mlp_input="mlp",
+    mlp_output="post_feedforward_layernorm",
+    norm="norm",
+)
+GPT2 = Paths(blocks="h", attention_output="attn", middle="ln_2", mlp_input="mlp", mlp_output="mlp", norm="ln_f")
+PHI = Paths(blocks="layers", attention_output="self_attn", mlp_input="mlp", mlp_output="mlp", norm="final_layernorm")
 
 
 def _below(prefix: str, paths: Paths) -> Paths:
@@ -47,18 +60,41 @@ def _below(prefix: str, paths: Paths) -> Paths:
 
 def _gpt_neox(config: Mapping[str, Any]) -> Paths:
     middle = None if config.get("use_parallel_residual", True) else "post_attention_layernorm"
-    return Paths("layers", "attention", middle, "mlp", "mlp", "final_layer_norm")
+    return Paths(
+        blocks="layers",
+        attention_output="attention",
+        middle=middle,
+        mlp_input="mlp",
+        mlp_output="mlp",
+        norm="final_layer_norm",
+    )
 
 
 def _opt(config: Mapping[str, Any]) -> Paths:
     if not config.get("do_layer_norm_before", True):  # OPT-350m: each norm comes after the sum, so it makes the stream
-        return Paths("decoder.layers", "self_attn", "fc1", "fc1", "fc2")
-    return Paths("decoder.layers", "self_attn", "final_layer_norm", "fc1", "fc2", "decoder.final_layer_norm")
+        return Paths(
+            blocks="decoder.layers", attention_output="self_attn", middle="fc1", mlp_input="fc1", mlp_output="fc2"
+        )
+    return Paths(
+        blocks="decoder.layers",
+        attention_output="self_attn",
+        middle="final_layer_norm",
+        mlp_input="fc1",
+        mlp_output="fc2",
+        norm="decoder.final_layer_norm",
+    )
 
 
 def _falcon(config: Mapping[str, Any]) -> Paths:
     parallel = config.get("new_decoder_architecture", False) or config.get("parallel_attn", True)
-    return Paths("h", "self_attention", None if parallel else "post_attention_layernorm", "mlp", "mlp", "ln_f")
+    return Paths(
+        blocks="h",
+        attention_output="self_attention",
+        middle=None if parallel else "post_attention_layernorm",
+        mlp_input="mlp",
+        mlp_output="mlp",
+        norm="ln_f",
+    )
 
 
 class Architecture(NamedTuple):

@@ -48,10 +48,15 @@ class SiteName:
     def __get_pydantic_json_schema__(self, schema: Any, handler: Any) -> dict[str, Any]:
         return {**handler(schema), "anyOf": [{"enum": list(self.ours)}, {"pattern": MODULE.pattern}]}
 
-    def _checked(self, value: str) -> str:
+    def _problem(self, value: str) -> str | None:
+        """Return what was expected instead of a text, or None if it names a site."""
         if value in self.ours or MODULE.fullmatch(value):
+            return None
+        return f"one of {', '.join(self.ours)}, or PATH:input or PATH:output of a module"
+
+    def _checked(self, value: str) -> str:
+        if (expected := self._problem(value)) is None:
             return value
-        expected = f"one of {', '.join(self.ours)}, or PATH:input or PATH:output of a module"
         said = f"{value!r} is not {expected}{did_you_mean(value, self.ours)}"
         raise PydanticCustomError("name", "{said}", {"said": said, "expected": expected, "known": self.ours})
 
