@@ -253,7 +253,7 @@ def test_tensors_that_repeat_few_numbers_take_no_memory(change, tmp_path, little
 def test_one_tensor_by_many_names_takes_no_memory(tmp_path, little_memory):
     folder = written("dictionary_learning", tmp_path / "out", nothing)
     torch.save(dict.fromkeys(map(str, range(3000)), torch.zeros(2**18)), folder / "ae.pt")
-    with pytest.raises(ValueError, match=r"out: .*ae\.pt refers to the same numbers 3000 times"):
+    with pytest.raises(ValueError, match=r"out: .*ae\.pt declares 3000 tensors that share the same numbers"):
         load(folder)
 
 

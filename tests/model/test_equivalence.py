@@ -254,7 +254,5 @@ def test_latents_of_a_method_without_a_search_are_not_divided():
         divide(mine, Processes(latents=group))
         return mine(torch.eye(4))
 
-    with pytest.raises(
-        ValueError, match="activation squared_topk declares no search, so one process needs all latents"
-    ):
+    with pytest.raises(ValueError, match="activation squared_topk declares no search, so latents cannot be divided"):
         together(2, work)

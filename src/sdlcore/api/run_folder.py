@@ -49,7 +49,7 @@ def alone(folder: Path) -> Iterator[None]:
             fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise ValueError(
-                f"{folder}: another process is training there. Wait until it ends, or choose another folder."
+                f"{folder}: another process is training in this folder. Wait until it ends, or choose another folder."
             ) from None
         try:
             yield

@@ -288,8 +288,8 @@ def null_dictionaries(
 ) -> dict[str, SparseCoder]:
     """Return untrained TopK dictionaries of the size of ``coder`` with k active latents, as null baselines.
 
-    They are initial states of trainings (``initialisation`` tied and samples), on normalised samples if ``centred``.
-    The rows of ``directions`` are random directions; the rows of ``samples`` are random samples.
+    These null baselines are initial states of trainings (``initialisation`` tied and samples), on normalised samples if
+    ``centred``. The rows of ``directions`` are random directions; the rows of ``samples`` are random samples.
     """
     sites = coder.input_sites, coder.target_sites
     config = ModelConfig(coder.config.pair, "topk", coder.config.n_q, k, initialisation="tied", init_scale=1.0)

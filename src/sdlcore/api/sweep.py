@@ -77,7 +77,7 @@ def fit_many(
     Raises
     ------
     ValueError
-        If a setting or an input is wrong. It is raised before any training, and the message names the run.
+        If a setting or an input is wrong. The error is raised before any training, and the message names the run.
     FitManyError
         If some runs failed, after all others have finished; ``found`` contains their dictionaries.
     """
@@ -94,7 +94,7 @@ def fit_many(
     folder_of = {str(name): name for name in runs}
     for name in runs:
         if folder_of[str(name)] != name:
-            raise ValueError(f"runs {name!r} and {folder_of[str(name)]!r} would share a folder; name them apart")
+            raise ValueError(f"runs {name!r} and {folder_of[str(name)]!r} would share a folder; rename one")
     asked = {
         name: _asked(name, {**settings, **common, **own}, settings["pair"], watch, where) for name, own in runs.items()
     }
@@ -185,7 +185,7 @@ def _asked(name: Hashable, settings: dict[str, Any], pair: str, watch: Any, wher
             raise ValueError("expected a name that is valid for a folder")
         run_folder(str(name))
         if settings["pair"] != pair:
-            raise ValueError(f"pair is {settings['pair']}, but the inputs of all runs are for {pair}")
+            raise ValueError(f"pair is {settings['pair']}, but the inputs of all runs are for pair {pair}")
         seed, anchors, start = (settings.pop(key) for key in ("seed", "anchors", "start"))
         return replace(Fit.of(settings, seed, anchors, start, watch, where), name=str(name))
 

@@ -109,7 +109,7 @@ def class_means(
     for start in range(0, store.rows, rows_at_once):
         labels = store.read("labels", start, start + rows_at_once)
         if labels.max(initial=-1) >= len(names):
-            raise ValueError(f"{store.path}: label {labels.max()} has no name; there are {len(names)} classes")
+            raise ValueError(f"{store.path}: label {labels.max()} has no name; there are {len(names)} class names")
         counts += np.bincount(labels[labels >= 0], minlength=len(names))
         for column in columns:
             x = store.read(column, start, start + rows_at_once).astype(np.float64)
@@ -167,7 +167,7 @@ def labels_by(store: Activations, classes: np.ndarray, class_names: Sequence[str
     Parameters
     ----------
     store
-        Store with labels. Its classes may differ from the references' classes, or be in another order.
+        Store with labels. The store's classes may differ from the references' classes, or be in another order.
     classes, class_names
         As in `References`.
 

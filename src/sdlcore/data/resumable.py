@@ -3,7 +3,7 @@
 An unfinished store is a folder of parts, ``.<name>.parts``, beside the store's path. Each commit adds a part: an HDF5
 file with the rows since the last commit, and a record of the source's progress. A part ends with checksums, is written
 atomically and never changes, so a kill loses only the part that is being written. At the end the parts are joined into
-the store. They are removed once the store is at its path.
+the store. The parts are removed once the store is at its path.
 """
 
 import fcntl
@@ -142,10 +142,10 @@ class ResumableWriter(BlockWriter):
                         for columns in _blocks(file):
                             store.append_stored(columns)
                 except StoreError as error:
-                    raise StoreError(f"{error}; run this again to write it again") from error
+                    raise StoreError(f"{error}; repeat the command to write the damaged part again") from error
             if store.rows != self.rows:  # the caller ignored an error of a commit
                 found = f"{self._path}: its parts contain {store.rows} rows"
-                raise StoreError(f"{found}, expected {self.rows}; run this again")
+                raise StoreError(f"{found}, expected {self.rows}; repeat the command")
         self._parts = 0
 
     def remove_uncommitted(self) -> None:
@@ -187,7 +187,7 @@ class ResumableWriter(BlockWriter):
             record = Record(**json.loads(file[RECORD].asstr()[()])) if RECORD in file else None
             rows = before + (len(file["input"]) if "input" in file else 0)
             if record is None or (record.identity, record.rows) != (self._identity, rows):
-                raise StoreError(f"{shown}: was begun with other settings, inputs or code")
+                raise StoreError(f"{shown}: this part of the store was written with other settings, inputs or code")
             yield file, record
 
 

@@ -179,11 +179,11 @@ class BlockWriter:
             if (row := vanishing_row(values, as_read[name])) is not None:
                 raise UnderflowError(self._path, name, described(self.rows + row, values[row], self._dtype))
         if self._kinds and self._kinds.keys() != columns.keys():
-            raise ValueError(f"block has columns {sorted(columns)}, the store has {sorted(self._kinds)}")
+            raise ValueError(f"block has columns {sorted(columns)}, expected {sorted(self._kinds)} as in the store")
         for name, values in columns.items():
             kind = self._kinds.get(name, Kind.of(values))
             if kind.shape != values.shape[1:]:
-                raise ValueError(f"block has rows of shape {values.shape[1:]} in {name}, the store has {kind.shape}")
+                raise ValueError(f"block has rows of shape {values.shape[1:]} in {name}, expected {kind.shape}")
             columns[name] = values if name in given else _as_stored(name, values, kind.dtype)
         self._kinds = self._kinds or {name: Kind.of(values) for name, values in columns.items()}
         self.append_stored(columns)
@@ -280,7 +280,7 @@ def create_store(
     dtype: str | np.dtype = "float32",
     class_names: Sequence[str] | None = None,
 ) -> Iterator[StoreWriter]:
-    """Create an activation store. It appears at ``path`` only when the block ends without an exception.
+    """Create an activation store. The store appears at ``path`` only when the block ends without an exception.
 
     Parameters
     ----------

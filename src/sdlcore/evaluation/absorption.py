@@ -3,8 +3,8 @@
 Chanin et al. 2024 ("A is for Absorption", arXiv 2409.14507) measure absorption in language models, with a probe as the
 true feature. A bench with a hierarchy knows its true features. In their sense, a sample is absorbed if the parent is
 active, the parent's latent does not fire, and another latent writes in the parent's direction instead. Here a verdict
-is reached for each pair of a parent and its child. It uses sums over the samples in which that child is the family's
-only active one, because single magnitudes scatter.
+is reached for each pair of a parent and its child. The verdict uses sums over the samples in which that child is the
+family's only active one, because single magnitudes scatter.
 """
 
 from typing import TYPE_CHECKING, NamedTuple

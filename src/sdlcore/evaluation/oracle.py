@@ -1,6 +1,6 @@
 """The oracle dictionary: true features as encoder rows and decoder columns, without biases (Theorem 3.3).
 
-Its recovery is 1 by construction. Its reconstruction error shows how far the loss rewards recovery.
+The oracle's recovery is 1 by construction. The oracle's reconstruction error shows how far the loss rewards recovery.
 """
 
 import copy

@@ -24,7 +24,8 @@ def metric(
     in_tables: bool = True,
     effect: bool = False,
 ) -> Callable[[AnyMeasure], AnyMeasure]:
-    """Register a function as a metric. It takes `sdlcore.evaluation.evaluate.Judged` and returns a number or None.
+    """Register a function as a metric. The function takes `sdlcore.evaluation.evaluate.Judged` and returns a number or
+    None.
 
     Parameters
     ----------

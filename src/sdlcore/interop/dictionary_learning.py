@@ -186,7 +186,7 @@ def read(folder: Path) -> SparseCoder:
         check_shapes(weights, state, shapes, sizes, file.name)
         check_values(weights, state, _COUNTS)
         if "k" in state and k not in (None, found := int(state["k"])):
-            raise SourceError(f"{file}: k is {k}, but {found} in {weights.name}")
+            raise SourceError(f"{file}: k is {k}, but k is {found} in {weights.name}")
         if "group_sizes" in state and (total := int(state["group_sizes"].sum())) != len(state["b_enc"]):
             raise SourceError(f"{weights}: group_sizes add up to {total}, expected dict_size = {len(state['b_enc'])}")
         if beside and k is None and "k" not in state:

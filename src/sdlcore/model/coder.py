@@ -95,7 +95,8 @@ class SparseCoder(nn.Module):
         n_q x n_p, n_q x n_r. With ``tied`` they are one parameter during training. Afterwards `untie` splits it in two,
         because folding the normalisation of activations changes encoder and decoder differently.
     processes
-        The processes that share the latents, or the samples of a batch. Each process holds the weights of its latents.
+        The processes that share the latents, or the samples of a batch. Each process stores the weights of its own
+        latents.
     """
 
     processes: Processes = ALONE

@@ -1,8 +1,8 @@
 """Encode samples: the latents sigma(W_E x_p + b_E), computed only where they may be nonzero.
 
 `Encoding` finds the entries that an activation's search declares, and computes the latents there. An activation without
-a search is computed densely. Both ways then divide the entries into scales and add auxiliary latents, if a loss needs
-them.
+a search is computed densely. The sparse and the dense computation then divide the entries into scales and add auxiliary
+latents, if a loss needs them.
 """
 
 from dataclasses import dataclass
@@ -212,9 +212,9 @@ class Encoding:
         W_enc, b_enc, *_ = self.weights
         undeclared = f"activation {self.config.activation} declares no search"
         if self.processes.latents.size > 1:
-            raise ValueError(f"{undeclared}, so one process needs all latents; divide samples instead")
+            raise ValueError(f"{undeclared}, so latents cannot be divided among processes; set split samples")
         if precision is not None and precision != W_enc.dtype:
-            raise ValueError(f"{undeclared}, which precision is for; set precision float32")
+            raise ValueError(f"{undeclared}, so precision cannot speed up the search; set precision float32")
         if self.config.pursuit:
             raise ValueError(f"{undeclared}, which pursuit needs; set pursuit 0")
         if scales.multi_k:

@@ -22,7 +22,8 @@ from sdlcore.sparse.support import Support
 
 
 class OldMethods:
-    """Former methods of `Activation`, which old classes call through ``super()``. It comes last among their bases."""
+    """Former methods of `Activation`, which old classes call through ``super()``. This class comes last among the bases
+    of old classes."""
 
     processes = ALONE
 
@@ -63,8 +64,8 @@ class _BySelect(Search):
 def adapted(cls: type[Activation]) -> dict[str, Any]:
     """Return the methods to add to a class.
 
-    A class that overrides ``select`` or ``narrow`` gets a search that calls them. One that overrides ``values`` alone
-    and inherits no search gets the search for positive pre-activations.
+    A class that overrides ``select`` or ``narrow`` gets a search that calls them. A class that overrides ``values``
+    alone and inherits no search gets the search for positive pre-activations.
     """
     if overrides(cls, "select", "search") or overrides(cls, "narrow", "search"):
         return {"declared_search": cls.search, "search": _by_select}

@@ -88,7 +88,9 @@ def load_model(path: str | Path) -> SparseCoder:
                 f"needs {wanted.dtype} of {tuple(wanted.shape)}"
             )
         if not found.isfinite().all():
-            raise ValueError(f"{path}: {name} holds NaN or infinity; train again, with a lower lr if training diverged")
+            raise ValueError(
+                f"{path}: {name} contains NaN or infinity; train again, with a lower lr if training diverged"
+            )
     model = SparseCoder(config, input_sites, target_sites)
     model.load_state_dict(tensors)
     return model.eval()

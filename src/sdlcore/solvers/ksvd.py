@@ -45,7 +45,7 @@ def ksvd(
 
 
 def update_atoms(x_BR: Tensor, atoms_KR: Tensor, codes: Codes) -> tuple[Tensor, Tensor]:
-    """Update all atoms once by rank-one steps; return the atoms and the indices of those that too few samples use.
+    """Update all atoms once by rank-one steps; return the atoms and the indices of atoms that too few samples use.
 
     Each update lowers the error of the batch or keeps it. With E, the residual without the atom, and g, its codes,
     d = E^T g / |E^T g| is the best atom for g, and max(E d, 0) are the best codes for d.

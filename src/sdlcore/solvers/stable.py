@@ -107,8 +107,8 @@ def strongest(stable: Stable, n_anchors: int | None) -> Anchors:
     if found < (n_anchors or 1):
         atoms = " and ".join(map(str, stable.atoms))
         raise ValueError(
-            f"{found} directions are stable, n_anchors is {n_anchors or 'all'}; the halves of the data have {atoms} "
-            "atoms: lower n_anchors or min_cosine; where samples are noisy, set threshold to 1"
+            f"only {found} directions are stable, but n_anchors is {n_anchors or 'all'}; the halves of the data have "
+            f"{atoms} atoms: lower n_anchors or min_cosine; where samples are noisy, set threshold to 1"
         )
     w_p, w_r, _ = stable.anchors
     return Anchors(w_p[:n_anchors], None if w_r is None else w_r[:n_anchors], None)

@@ -52,7 +52,7 @@ class Preactivations:
         # torch's product in int8 is wrong for inputs of one dimension
         self.screened = screened and of_type and x.shape[1] > 1 and int8.is_exact()
         if dtype == torch.int8 and not compiled:
-            raise ValueError("precision int8 is for CPUs; on a GPU set bfloat16")
+            raise ValueError("precision int8 works only on CPUs; on a GPU, set bfloat16")
         if dtype == torch.int8 and x.shape[1] == 1:
             raise ValueError("precision int8 needs inputs of two dimensions or more")
         if dtype == torch.int8 and not int8.is_exact():

@@ -41,7 +41,7 @@ class Search:
 
     def ranks(self, pre_N: Tensor, support: Support) -> Tensor:
         """Return the rank of each entry (N), from 0: a search for the k largest finds the entries of rank below k."""
-        raise TypeError(f"{type(self).__name__} ranks no entries: it finds no fixed number of them")
+        raise TypeError(f"{type(self).__name__} cannot rank entries, since the search finds no fixed number of entries")
 
 
 class Above(Search):
@@ -107,9 +107,9 @@ class LargestPerSample(Search):
 class LargestPerBatch(Search):
     """The k B largest positive pre-activations of a batch of B samples; of equal ones, the first.
 
-    The search does not sort the batch. It guesses a bound that slightly too many entries exceed, and sorts the entries
-    above it. The guess comes from the batch before, or from some samples. A wrong guess costs time and changes no
-    result. The object keeps the last bound, so an activation keeps the object.
+    The search does not sort the batch. The search guesses a bound that slightly too many entries exceed, and sorts the
+    entries above it. The guess comes from the batch before, or from some samples. A wrong guess costs time and changes
+    no result. The object keeps the last bound, so an activation keeps the object.
 
     Parameters
     ----------

@@ -22,7 +22,7 @@ class ByLatent(NamedTuple):
 
 
 class Entries(NamedTuple):
-    """Some of the pre-activations of a batch."""
+    """The pre-activations of a batch that a search found: their positions and values."""
 
     support: "Support"
     """The positions of the entries."""

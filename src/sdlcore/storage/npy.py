@@ -36,12 +36,14 @@ def read_header(stream: IO[bytes], size: int) -> Header:
         raise ValueError(f"version {version} of the npy format is not supported")
     header = Header(*read(stream))
     if header.dtype.hasobject:
-        raise ValueError("it holds Python objects, which are not loaded; save numbers, or names by .astype(str)")
+        raise ValueError("it contains Python objects, which are not loaded; save numbers, or names by .astype(str)")
     if header.dtype.subdtype or not header.dtype.itemsize or min(header.shape, default=0) < 0:
-        raise ValueError(f"its header says {header.dtype} of shape {header.shape}, which is no array of numbers")
+        raise ValueError(f"its header declares {header.dtype} of shape {header.shape}, which is no array of numbers")
     expected, found = math.prod(header.shape) * header.dtype.itemsize, size - stream.tell()
     if found != expected:
-        raise ValueError(f"its header says {header.shape} of {header.dtype}: {expected} bytes, but {found} follow")
+        raise ValueError(
+            f"its header declares {header.shape} of {header.dtype}, {expected} bytes, but {found} bytes follow"
+        )
     return header
 
 
@@ -129,4 +131,6 @@ class Numbers:
         return status.st_size, status.st_mtime_ns
 
     def _refuse(self) -> None:
-        raise ValueError(f"{self._path}: was changed while it was read; run this again once nothing writes to it")
+        raise ValueError(
+            f"{self._path}: the file was changed while it was read; repeat the command once nothing writes to the file"
+        )

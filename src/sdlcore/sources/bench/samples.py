@@ -66,10 +66,10 @@ def coefficients(
     With ``groups``, which use a separate stream, the activity of features in a group is correlated. Magnitudes stay
     independent.
 
-    With a ``hierarchy`` of C children, a parent is active if one of its children is, so with probability 1 - S^C. Its
-    magnitude is drawn like any other magnitude. If it were a function of its children's magnitudes, the parent's
-    direction would only be a part of theirs. The activity of other features does not depend on the hierarchy. Ranks and
-    groups are counted without the parents, from the first child on.
+    With a ``hierarchy`` of C children, a parent is active if one of its children is, so with probability 1 - S^C. The
+    parent's magnitude is drawn like any other magnitude. If it were a function of its children's magnitudes, the
+    parent's direction would only be a part of theirs. The activity of other features does not depend on the hierarchy.
+    Ranks and groups are counted without the parents, from the first child on.
 
     Returns
     -------
@@ -122,10 +122,10 @@ def synthesise(x: csr_array, W: np.ndarray) -> np.ndarray:
 def noise_deviation(noise: float, n: int, dimension: int, sparsity: float, c_min: float, beta: float) -> float:
     """Return the standard deviation of the noise in each coordinate.
 
-    It is ``noise`` times the root mean square of a coordinate without noise. This is computed for orthogonal features
-    and without the additional activity of parents: E x_i^2 = (1 - S) (c_min^2 + 2 c_min beta + 2 beta^2), over n
-    features and ``dimension`` coordinates. So the noise makes up noise^2 / (1 + noise^2) of a sample's energy, and the
-    true features leave this share unexplained.
+    This standard deviation is ``noise`` times the root mean square of a coordinate without noise. This is computed for
+    orthogonal features and without the additional activity of parents: E x_i^2 = (1 - S) (c_min^2 + 2 c_min beta + 2
+    beta^2), over n features and ``dimension`` coordinates. So the noise makes up noise^2 / (1 + noise^2) of a sample's
+    energy, and the true features leave this share unexplained.
     """
     energy = n * (1 - sparsity) * (c_min**2 + 2 * c_min * beta + 2 * beta**2)
     return float(noise * np.sqrt(energy / dimension))

@@ -44,7 +44,9 @@ def splits_of(source: ClipSource, images: str | Path, test_images: str | Path | 
     train = list_images(images, f"images {KEYS}")
     if test_images is None:
         if source.test_samples is None:
-            raise SourceError("test_samples is null, but without test_images it must say how many images to hold out")
+            raise SourceError(
+                "test_samples is null, but without test_images, test_samples must be the number of images to hold out"
+            )
         if source.test_samples >= len(train.paths):
             raise SourceError(
                 f"{images}: has {len(train.paths)} images, but test_samples would hold out {source.test_samples}; "

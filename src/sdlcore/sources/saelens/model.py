@@ -106,7 +106,8 @@ def read_model(source: SaelensSource) -> SyntheticModel:
     generations = _generations(folder, config, source.n)
     if any(means[parent] <= 0 for parent in scaled_parents(generations)):
         raise SourceError(
-            f"{folder / CONFIG}: mean_firing_magnitudes: not above 0 for a feature that scales its children"
+            f"{folder / CONFIG}: mean_firing_magnitudes: expected numbers above 0 "
+            "for features that scale their children"
         )
     distribution = Distribution(frequencies, frequencies.astype(np.float64), factors, means, deviations, bias)
     return SyntheticModel(np.ascontiguousarray(W.T), distribution, generations)

@@ -237,7 +237,7 @@ def decode_backward(
 ) -> None:
     """Compute `dots` and `scatter_sum` of one pattern, and products[c] = out[c] . W[c].
 
-    Both read the same rows of ``x``, which is most of their work.
+    `dots` and `scatter_sum` read the same rows of ``x``, which is most of their work.
     """
     n, d = W.shape
     zero = W.dtype.type(0)

@@ -1,7 +1,7 @@
 """Sparse kernels on the CPU for many entries: sums stay in vector registers, and their operands in a near cache.
 
 Results equal those of `sdlcore.sparse.kernels.cpu`, up to the order of additions. Rows are cut into pieces of `PIECE`
-bytes. A tile contains the pieces of all rows at one position, one after the other. It stays in a near cache while
+bytes. A tile contains the pieces of all rows at one position, one after the other. The tile stays in a near cache while
 everything at that position is summed. An ordinary numba loop loads and stores a sum for every few rows that it adds;
 here a piece of a sum stays in registers for any number of rows. numba has no vector type, so the innermost loop is
 built from LLVM instructions.

@@ -32,7 +32,7 @@ class Product(NamedTuple):
 
 
 class SparseRows(NamedTuple):
-    """Some entries of a matrix, as compressed sparse rows."""
+    """A subset of the entries of a matrix, as compressed sparse rows."""
 
     offsets: Tensor
     """B + 1."""
@@ -116,7 +116,7 @@ class Kernels(Protocol):
     ) -> Tensor:
         """Return values[order[i]] = W[c] . x[rows[i] // groups] for the entries i of each column c.
 
-        This is a dense product, computed only at the entries of a pattern in the form that `transpose` returns.
+        The values are a dense product, computed only at the entries of a pattern in the form that `transpose` returns.
         """
 
     def scatter_sum(

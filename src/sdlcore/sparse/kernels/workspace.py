@@ -16,7 +16,7 @@ from sdlcore.memory import in_large_pages
 class Workspace:
     """Spare CPU buffers by shape and dtype, and starting bounds of searches.
 
-    They live as long as the workspace, which belongs to a training step or a single search.
+    Buffers and bounds live as long as the workspace, which belongs to a training step or a single search.
 
     Attributes
     ----------

@@ -18,7 +18,7 @@ AnyStudy = TypeVar("AnyStudy", bound=Study)
 
 
 class Product(Settings):
-    """A table or figure of the pipeline. Its fields are its settings in a configuration.
+    """A table or figure of the pipeline. The fields of a product are its settings in a configuration.
 
     To add one, write a module of this package with a subclass that sets ``keys``. The configuration, the workflow and
     the report find it there. A product that is made for another one (`companions`) has no keys.

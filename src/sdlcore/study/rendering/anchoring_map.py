@@ -72,8 +72,8 @@ def verdict(with_: np.ndarray, without: np.ndarray, better: int = 1) -> str:
     """Judge percentages with and without anchors, paired by seed.
 
     The verdict is "helps" if the 95 % t interval of the differences is on the better side of 0, and "harms" if it is on
-    the other side. It is "no power" if all values on both sides are 0, or all are 100, so that no difference could
-    show. Otherwise it is "cannot tell".
+    the other side. The verdict is "no power" if all values on both sides are 0, or all are 100, so that no difference
+    could show. Otherwise it is "cannot tell".
     """
     both = np.concatenate([with_, without])
     if (both == 0).all() or (both == 100).all():

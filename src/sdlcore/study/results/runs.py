@@ -63,7 +63,8 @@ def read_runs(paths: Iterable[str | Path]) -> pd.DataFrame:
 
     A run without anchors is scored on the same features as the anchored runs that it is compared with. If the files
     have a single anchoring for its source and seed, metrics that depend on anchors are computed again for the features
-    that this anchoring gives away. They are NaN if they cannot be computed again, or if there are several anchorings.
+    that this anchoring gives away. These metrics are NaN if they cannot be computed again, or if there are several
+    anchorings.
 
     Returns
     -------
@@ -151,8 +152,8 @@ def check_runs(
     """Check that ``runs`` contains every method x anchoring x protocol x seed of one source, each once.
 
     An axis that is None gets the values in ``runs``, in their order; every combination must still be there, on the same
-    seeds. Null baselines, ``nulls``, are pairs of a method and a protocol. They do not count as methods, and run only
-    without anchors.
+    seeds. Null baselines, ``nulls``, are pairs of a method and a protocol. Null baselines do not count as methods, and
+    run only without anchors.
 
     Returns
     -------

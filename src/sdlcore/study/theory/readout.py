@@ -1,7 +1,7 @@
 """The cosine between an encoder row and its feature: the law sqrt(1 - n_p / n).
 
-The encoder row that reads a feature best is not the feature itself, unless weights are tied. Its cosine with the
-feature depends only on the numbers of features and dimensions, and on noise.
+The encoder row that reads a feature best is not the feature itself, unless weights are tied. The cosine of this row
+with the feature depends only on the numbers of features and dimensions, and on noise.
 
 Assumptions
 -----------
@@ -164,7 +164,7 @@ def nearest_ridge(rows: np.ndarray, W: np.ndarray, chosen: np.ndarray | None = N
     Parameters
     ----------
     rows
-        m x n_p rows. Their lengths and signs do not matter.
+        m x n_p rows. The lengths and signs of the rows do not matter.
     W
         n_p x n features.
     chosen

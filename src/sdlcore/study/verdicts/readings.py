@@ -38,7 +38,8 @@ class Reading(NamedTuple):
 
     @property
     def of_the_paper(self) -> tuple[str, str, str]:
-        """Similarities and side. One formula fixes them for all tables; the other fields may differ between tables."""
+        """Similarities and side. One formula fixes similarity and side for all tables; the other fields may differ
+        between tables."""
         return self.recovery, self.mip, self.side
 
 

@@ -77,7 +77,7 @@ def differences(
     settings
         The run's settings, as `run_settings` returns them.
     swept
-        The row's values of the parameter that its table varies. They replace `BENCH_DEFAULTS`.
+        The row's values of the parameter that its table varies. These values replace those in `BENCH_DEFAULTS`.
     n_anchors, k
         The values that a reading assumes for the row, None if it assumes none.
 
