@@ -1,4 +1,4 @@
-"""Plots of scores and training histories. Each function draws on matplotlib axes and returns them."""
+"""Plots of scores and training histories. Each function draws on matplotlib axes and returns these axes."""
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -127,7 +127,7 @@ def top_samples(dictionary: Dictionary, x: Any, latent: int, number: int = 20, a
     dictionary
         The dictionary that encodes the samples.
     x
-        N x n_p samples, as in `Dictionary.encode`. They are encoded in blocks.
+        N x n_p samples, as in `Dictionary.encode`. Samples are encoded in blocks.
     latent
         Index of the latent.
     number

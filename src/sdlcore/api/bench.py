@@ -55,7 +55,7 @@ class Bench:
 
     @classmethod
     def draw(cls, *, seed: int = 0, **settings: Any) -> Self:
-        """Draw the features of a bench. The pipeline draws the same ones for the same settings and seed.
+        """Draw the features of a bench. The pipeline draws the same features for the same settings and seed.
 
         Parameters
         ----------
@@ -88,7 +88,8 @@ class Bench:
         n_samples
             Number of samples.
         part
-            ``train``, or ``test`` for the samples that `evaluate` uses. Every call returns the same samples of a part.
+            ``train``, or ``test`` for the samples that `evaluate` uses. Every call with the same ``part`` returns the
+            same samples.
 
         Raises
         ------

@@ -33,8 +33,9 @@ class SparseCoder(model_coder.SparseCoder):
     """The model that `fit` trains, as a `torch.nn.Module` for your own training loop.
 
     `loss` returns the loss of a batch. The ``backward`` of this loss fills dense ``.grad`` tensors with sparse kernels:
-    gradient rows of inactive latents are zero and cost no computation. Any torch optimiser can use them. After each
-    step, `constrain` normalises decoder rows if ``decoder_norm`` is unit. `Dictionary` wraps the trained model.
+    gradient rows of inactive latents are zero and cost no computation. Any torch optimiser can use these gradients.
+    After each step, `constrain` normalises decoder rows if ``decoder_norm`` is unit. `Dictionary` wraps the trained
+    model.
 
     Parameters
     ----------

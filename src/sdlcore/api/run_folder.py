@@ -120,7 +120,8 @@ def finished_run(folder: Path, facts: dict[str, Any]) -> ExistingRun | None:
 def checkpointing(folder: Path, facts: dict[str, Any]) -> Checkpointing:
     """Return the path, identity and facts of a run's checkpoint.
 
-    If the run resumes with other code, packages or another device, the facts also list the earlier ones.
+    If the run resumes with other code, packages or another device, the facts also list the earlier code, packages or
+    device.
     """
     path = folder / CHECKPOINT
     found = describe_checkpoint(path)

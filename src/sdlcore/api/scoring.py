@@ -85,7 +85,7 @@ class Scores(Mapping[str, float | None]):
         return pd.DataFrame(rows, index=pd.Index([metric.name for metric in known], name="metric"))
 
     def main_metrics(self) -> list[str]:
-        """Return the names of the main metrics; with anchors, also those for unanchored features."""
+        """Return the names of the main metrics; with anchors, also the metrics of unanchored features."""
         kept = {recovery_name(side, features=FeatureSet.UNANCHORED): recovery_name(side) for side in SIDES}
         given = {of_all: name for name, of_all in kept.items()} if self.features.get("anchored") else {}
         names = [found for name in EXPLAINED for found in (name, given.get(name))]
@@ -158,14 +158,14 @@ def evaluate(
 ) -> Scores:
     """Evaluate a dictionary: feature recovery, reconstruction and sparsity.
 
-    ``evaluate(sae, bench)`` compares it with the bench's true features, on held-out samples. ``evaluate(sae,
-    references, x, labels=labels)`` compares it with class means. ``evaluate(sae, x=x)`` computes only reconstruction
-    and sparsity.
+    ``evaluate(sae, bench)`` compares the dictionary with the bench's true features, on held-out samples.
+    ``evaluate(sae, references, x, labels=labels)`` compares the dictionary with class means. ``evaluate(sae, x=x)``
+    computes only reconstruction and sparsity.
 
     Parameters
     ----------
     dictionary
-        The dictionary. A copy is evaluated, on the CPU.
+        The dictionary. A copy of the dictionary is evaluated, on the CPU.
     truth
         A bench, or reference directions: `References`, an array of unit rows (n x n_p), or a pair of such arrays.
     x, target
@@ -176,7 +176,7 @@ def evaluate(
         samples may lack some classes.
     anchors
         Anchors of the training, as in `fit`, if they are not stored with the dictionary. Metrics of unanchored features
-        leave out the anchored ones.
+        leave out the features of these anchors.
     seed
         Seed of the random directions for chance levels.
     n_samples
@@ -185,7 +185,7 @@ def evaluate(
         Also evaluate null baselines: TopK dictionaries of the same size and L0 whose rows are random directions
         (``directions``) or random samples (``samples``), centred if the dictionary was trained on centred activations.
         Rows that are samples of sparse data recover most features but reconstruct badly, so compare recovery and
-        ``fvu`` together. False is faster: one dictionary is evaluated instead of three.
+        ``fvu`` together. With False, one dictionary is evaluated instead of three, which is faster.
 
     Raises
     ------

@@ -57,13 +57,13 @@ def fit_many(
     Parameters
     ----------
     x, target
-        As in `fit`. They are read and checked once.
+        As in `fit`. Activations are read and checked once.
     runs
         Name of each run, a text or a number, and its own settings, which may include ``seed``, ``anchors`` and
         ``start``.
     out
         Folder that gets a folder for each run, by its name. The same call resumes interrupted runs and opens finished
-        ones, as `fit` does. A different run is never overwritten.
+        runs, as `fit` does. A different run is never overwritten.
     at_once
         Number of runs in parallel, all in memory; None for one per core. On a GPU, or if numba has neither OpenMP nor
         TBB, None means one.

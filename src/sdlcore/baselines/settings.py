@@ -26,7 +26,8 @@ _OF_ONE_ACTIVATION = {
 
 @dataclass(frozen=True)
 class PeerConfig(FromJson):
-    """Settings of a run that another library trains. The library's defaults apply to everything else."""
+    """Settings of a run that another library trains. For all settings that are not listed here, the library's defaults
+    apply."""
 
     called: ClassVar[str] = "settings of a peer"
     shared: ClassVar[tuple[str, ...]] = ("n_q", "steps", "batch_size", "log_every")
@@ -97,5 +98,5 @@ class PeerConfig(FromJson):
         return "matryoshka" if self.prefixes else self.activation
 
     def used(self) -> dict[str, Json]:
-        """Return the flat settings that identify the run: all of them."""
+        """Return the flat settings that identify the run, which are all settings."""
         return self.to_dict()

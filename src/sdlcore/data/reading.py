@@ -30,7 +30,8 @@ from sdlcore.storage.files import sha256_of
 
 
 class ActivationStore:
-    """An activation store, or an index of shards, opened for reading. Use it as a context manager, or `close` it.
+    """An activation store, or an index of shards, opened for reading. Open a store as a context manager, or `close` it
+    after use.
 
     Attributes
     ----------
@@ -137,7 +138,7 @@ class ActivationStore:
         return scipy.sparse.csr_array(parts, shape=tuple(group.attrs["shape"]))
 
     def provenance_of_rows(self) -> dict[str, Json]:
-        """Return the provenance of the rows; an index returns its first shard's."""
+        """Return the provenance of the rows; an index returns the provenance of its first shard."""
         if not self.shards:
             return self.provenance
         with ActivationStore(self.shards[0]) as shard:

@@ -66,7 +66,7 @@ class ResumableWriter(BlockWriter):
     rows
         Samples written so far, including earlier attempts.
     provenance
-        Provenance of the store. Facts can be added until the block ends.
+        Provenance of the store. Facts can be added to the provenance until the block ends.
     """
 
     def __init__(
@@ -208,10 +208,10 @@ def resume_store(
     Parameters
     ----------
     path
-        File to make or replace. The disk needs room for twice its size while its parts are joined.
+        File to make or replace. The disk needs room for twice the store's size while the parts are joined.
     provenance
-        Facts that determine the samples (configuration, checksums of inputs, code, versions), stored as JSON. Parts
-        with other facts are not resumed.
+        Facts that determine the samples (configuration, checksums of inputs, code, versions), stored as JSON. If an
+        unfinished store has other facts, its parts are not used.
     dtype
         Precision of ``input`` and ``target``: float16, bfloat16 or float32.
     class_names

@@ -91,7 +91,7 @@ class Columns:
         self._datasets: dict[str, h5py.Dataset] = {}
 
     def append(self, columns: Mapping[str, np.ndarray]) -> None:
-        """Append rows; every call must give the same columns."""
+        """Append rows; every call must pass the same columns."""
         for name, values in columns.items():
             if name not in self._datasets:
                 self._datasets[name] = self._create(name, Kind.of(values))
@@ -122,7 +122,8 @@ class BlockWriter:
     rows
         Samples written so far.
     provenance, class_names
-        How the store was created, and names of its classes. Both can be changed until the store is finished.
+        How the store was created, and names of its classes. Provenance and class names can be changed until the store
+        is finished.
     """
 
     def __init__(

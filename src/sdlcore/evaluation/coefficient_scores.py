@@ -85,7 +85,7 @@ class Detection:
 
     The three scores are SynthSAEBench's (Chanin and Garriga-Alonso 2026, arXiv 2602.14687). Each latent is assigned to
     the feature nearest to its decoder column, and scores are means over latents. So a dictionary with fewer latents
-    than features loses nothing, and each dead or surplus latent lowers the scores.
+    than features does not score lower for that, and each dead or surplus latent lowers the scores.
 
     Parameters
     ----------

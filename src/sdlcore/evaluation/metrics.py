@@ -1,4 +1,5 @@
-"""The list of all metrics: symbols, better directions, decimals, captions, and which runs have each.
+"""The list of all metrics: symbols, better directions, decimals, captions, and the runs for which each metric is
+computed.
 
 `evaluate` computes the metrics; tables, effects, verdicts, claims and `docs/metrics.md` read this list. To add a
 metric, add an entry here and the code that computes it.

@@ -1,4 +1,4 @@
-"""Metrics of plugins: registration, and which runs have them."""
+"""Metrics of plugins: registration, and the runs for which they are computed."""
 
 from collections.abc import Callable
 from typing import Literal, TypeVar

@@ -23,7 +23,8 @@ class ImportConfig(FromJson):
 
     @property
     def pair(self) -> Pair:
-        """Always sae, which every source supports. The dictionary's own pair is checked when it is loaded."""
+        """The pair is always sae, which every source supports. The dictionary's own pair is checked when it is
+        loaded."""
         return "sae"
 
     @property
@@ -37,5 +38,5 @@ class ImportConfig(FromJson):
         return self.sigma_parts
 
     def used(self) -> dict[str, Json]:
-        """Return the flat settings that identify the run: all of them."""
+        """Return the flat settings that identify the run, which are all settings."""
         return self.to_dict()

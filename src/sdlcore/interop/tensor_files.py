@@ -30,7 +30,8 @@ SHAPE = tuple[str, ...]
 
 
 def read_safetensors(path: Path) -> dict[str, Tensor]:
-    """Read all tensors of a safetensors file. The library checks that the header accounts for all of its bytes."""
+    """Read all tensors of a safetensors file. The library safetensors checks that the header accounts for all bytes of
+    the file."""
     _require_file(path)
     with safe_open(path, "pt") as file:
         names = list(file.keys())

@@ -31,7 +31,7 @@ SLACK = 1.25
 
 
 class Scales(NamedTuple):
-    """Parts of a code, each with its own reconstruction (eq. 9). The last part is the whole code.
+    """Parts of a code, each with its own reconstruction (eq. 9). The last part contains the whole code.
 
     The activation chooses the latents first; a part then keeps some of these.
     """
@@ -130,7 +130,7 @@ class Encoding:
         aux: tuple[Tensor, Tensor] | None,
         row_norms: RowNorms | None,
     ) -> Code:
-        """Return the code at the entries of a search. Nothing is computed or differentiated elsewhere."""
+        """Return the code at the entries of a search. Nothing is computed or differentiated at other entries."""
         W_enc, b_enc, W_dec, b_dec = self.weights
         if scales.number == 1 and aux is None:
             pre_N = encode_at(x_BP, W_enc, b_enc, found.support, found.pre, row_norms)

@@ -2,7 +2,7 @@
 
 Until November 2026 an activation searched by itself (``select``, ``narrow``), gave its latents by `Activation.values`
 alone, and could override ``penalised``, ``loss``, ``oracle`` and ``of``. Such classes still work. The registry adds the
-methods of `adapted` to them. The functions at the end call the other old methods.
+methods of `adapted` to such activations. The functions at the end call the other old methods.
 """
 
 from collections.abc import Callable
@@ -89,7 +89,7 @@ def _as_given(pre: Tensor) -> Preactivations:
 
 
 def let_search_among(sigma: Activation, processes: Processes) -> None:
-    """Tell an activation with its own search which processes hold other entries."""
+    """Pass an activation with its own search the processes that compute other entries."""
     if isinstance(sigma, OldMethods):
         sigma.processes = processes
 

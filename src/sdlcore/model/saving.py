@@ -22,8 +22,8 @@ ENTRY = "sdlcore"
 
 
 def save_model(path: str | Path, model: SparseCoder, provenance: Mapping[str, Json]) -> None:
-    """Write ``model`` as safetensors, in float32. The metadata contain its configuration, so the file can be opened on
-    its own.
+    """Write ``model`` as safetensors, in float32. The metadata contain the model's configuration, so the file can be
+    opened on its own.
 
     Raises
     ------

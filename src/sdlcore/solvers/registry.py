@@ -23,8 +23,8 @@ def solver(name: str, *, libraries: tuple[str, ...] = ()) -> Callable[[AnySearch
     """Register a generator function as a solver (`sdlcore.solvers.search.Search`).
 
     The function's arguments are batches, the settings of all solvers, a random generator, and initial atoms or None.
-    After each step it yields the atoms and a history row. The function's keyword-only parameters become settings,
-    validated like built-in ones.
+    After each step the function yields the atoms and a history row. The function's keyword-only parameters become
+    settings, validated like built-in ones.
 
     Parameters
     ----------

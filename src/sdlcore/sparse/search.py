@@ -31,7 +31,7 @@ class Search:
             The pre-activations of a batch.
         slack
             Factor on the number of entries, if the search has a fixed number. It is above 1 if the pre-activations were
-            computed in a type with few digits; `narrow` then chooses by exact ones.
+            computed in a type with few digits; `narrow` then chooses by exact pre-activations.
         """
         raise NotImplementedError
 
@@ -105,7 +105,7 @@ class LargestPerSample(Search):
 
 
 class LargestPerBatch(Search):
-    """The k B largest positive pre-activations of a batch of B samples; of equal ones, the first.
+    """The k B largest positive pre-activations of a batch of B samples; of equal pre-activations, the first.
 
     The search does not sort the batch. The search guesses a bound that slightly too many entries exceed, and sorts the
     entries above it. The guess comes from the batch before, or from some samples. A wrong guess costs time and changes

@@ -132,7 +132,7 @@ def together(first: Support, second: Support) -> tuple[Support, Tensor]:
 
 
 def keep(support: Support, mask_N: Tensor) -> tuple[Support, Tensor]:
-    """Return the support of the entries in ``mask_N``, and their positions in the old one."""
+    """Return the support of the entries in ``mask_N``, and their positions in the old support."""
     places = mask_N.nonzero().squeeze(1)
     counted = torch.nn.functional.pad(mask_N.cumsum(0), (1, 0))
     offsets, columns = counted[support.offsets], support.columns[places]

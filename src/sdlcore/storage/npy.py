@@ -50,9 +50,9 @@ def read_header(stream: IO[bytes], size: int) -> Header:
 class Numbers:
     """An array in an open file. Indexing reads rows from the file.
 
-    A read raises ValueError if the file was written to since it was opened. Each read checks this after it has its
-    numbers, by the file's size and modification time, which file systems count in steps of a few milliseconds. If
-    another file takes its name, the old file is still read to its end.
+    A read raises ValueError if the file was written to since it was opened. After each read, the file is checked for
+    changes by its size and modification time, which file systems count in steps of a few milliseconds. If another file
+    takes its name, the old file is still read to its end.
 
     Parameters
     ----------

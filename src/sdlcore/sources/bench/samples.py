@@ -28,9 +28,9 @@ class Groups(NamedTuple):
         """Correlate uniform numbers within groups. Feature i is active if its number is below its probability p_i.
 
         In every sample a group draws one shared number. Each feature independently replaces its own number by the
-        shared one with probability sqrt(correlation). So every number stays uniform, and two features of a group have
-        cov(a_i, a_j) = correlation (min(p_i, p_j) - p_i p_j). The bracket is the largest possible covariance (Frechet's
-        bound).
+        shared number with probability sqrt(correlation). So every number stays uniform, and two features of a group
+        have cov(a_i, a_j) = correlation (min(p_i, p_j) - p_i p_j). The factor in brackets is the largest possible
+        covariance (Frechet's bound).
 
         Parameters
         ----------
@@ -62,7 +62,7 @@ def coefficients(
     Each of the n features is active in each sample with probability 1 - S, independently. The magnitude of an active
     feature is c_min + Exp(beta), where beta is the scale (the mean).
 
-    With a ``frequency_exponent``, the probabilities fall as this power of a feature's rank, with the same mean 1 - S.
+    With a ``frequency_exponent``, the probability of a feature falls with this power of its rank; the mean stays 1 - S.
     With ``groups``, which use a separate stream, the activity of features in a group is correlated. Magnitudes stay
     independent.
 
@@ -73,7 +73,7 @@ def coefficients(
 
     Returns
     -------
-    n_samples x n sparse matrix, float32. Its stored entries are the active features.
+    n_samples x n sparse matrix, float32. The stored entries of the result are the active features.
 
     Raises
     ------
@@ -150,7 +150,8 @@ class Samples(NamedTuple):
 def draw_samples(
     bench: BenchSamples, W_p: np.ndarray, W_r: np.ndarray | None, seed: int, part: str, rows: int
 ) -> Iterator[Samples]:
-    """Draw samples in blocks of `ROWS_AT_ONCE` (Appendix C.2 and C.3); the same ones for the same seed and part.
+    """Draw samples in blocks of `ROWS_AT_ONCE` (Appendix C.2 and C.3); the same seed and part always draw the same
+    samples.
 
     Parameters
     ----------

@@ -1,9 +1,9 @@
 """Make an image folder with 90 fine classes from Fashion-MNIST: real product photos that are available without a hub.
 
-A class is a garment with two adjectives. The ten garments are the labels of Fashion-MNIST. The adjectives are not
-labels but measurements: brightness (dark, grey, bright) and texture (plain, textured, patterned) are terciles of the
-mean brightness and the mean gradient of the garment's pixels, within each garment, over the training images used. A
-small model can learn these classes and a person can check them, but nobody labelled a shoe "patterned".
+A class is a garment with two adjectives. The ten garments are the labels of Fashion-MNIST. The adjectives are measured,
+not labelled: brightness (dark, grey, bright) and texture (plain, textured, patterned) are terciles of the mean
+brightness and the mean gradient of the garment's pixels, within each garment, over the training images used. A small
+model can learn these classes and a person can check them, but nobody labelled a shoe "patterned".
 
 The data (MIT licence) come from Debian's package ``dataset-fashion-mnist`` if it is installed or apt can download it,
 which needs no root access. Otherwise torchvision downloads them.
@@ -229,8 +229,8 @@ def read_idx(path: str | Path) -> np.ndarray:
 def obtain(by_hand: str | Path, scratch: Path, root: Path = Path("/")) -> tuple[Path, str]:
     """Find or download the four files; return their folder and their origin, after checking their checksums.
 
-    Tried in this order: the folder ``by_hand``; Debian's package if it is installed below ``root``; the same package
-    downloaded by apt-get into ``scratch``, which needs no root access; torchvision's download.
+    Four places are tried in this order: the folder ``by_hand``; Debian's package if it is installed below ``root``; the
+    same package downloaded by apt-get into ``scratch``, which needs no root access; torchvision's download.
 
     Raises
     ------

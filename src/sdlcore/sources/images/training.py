@@ -1,7 +1,7 @@
 """Train a small CLIP on an image folder, with open_clip's own model, tokenizer and loss.
 
 The small CLIP replaces the paper's ViT-B/32 if no weights can be downloaded: the same call loads its file. Captions are
-made from class names, so the model learns only these.
+made from class names, so the model learns no other words.
 """
 
 import json

@@ -114,7 +114,7 @@ def read_model(source: SaelensSource) -> SyntheticModel:
 
 
 def draw(n_samples: int, model: SyntheticModel, rng: np.random.Generator) -> csr_array:
-    """Draw coefficients (n_samples x n, float32). Stored entries are the active features.
+    """Draw coefficients (n_samples x n, float32). The stored entries of the result are the active features.
 
     Candidates and magnitudes are drawn as in `sdlcore.sources.synth.coefficients`: candidates from a Gaussian copula,
     and magnitudes from normal distributions, clipped at zero.

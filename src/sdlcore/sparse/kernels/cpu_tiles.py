@@ -6,7 +6,8 @@ everything at that position is summed. An ordinary numba loop loads and stores a
 here a piece of a sum stays in registers for any number of rows. numba has no vector type, so the innermost loop is
 built from LLVM instructions.
 
-All of it is in one file, because numba recompiles a loop when its own file changes, and ignores changes in others.
+All these loops are in one file, because numba recompiles a loop when its own file changes, and ignores changes in other
+files.
 """
 
 from collections.abc import Callable

@@ -62,7 +62,8 @@ class Backward(NamedTuple):
 
 
 class Descent(NamedTuple):
-    """A parameter and what Adam needs for it. `Kernels.adam` updates the parameter, moments and step in place."""
+    """A parameter with its gradient and Adam's moments. `Kernels.adam` updates the parameter, moments and step in
+    place."""
 
     p: Tensor
     gradient: Tensor
@@ -105,7 +106,7 @@ class Kernels(Protocol):
     def ranks(self, offsets: Tensor, values: Tensor) -> Tensor:
         """Return the rank of each value in its row, from 0 for the largest.
 
-        Of equal values, the earlier ranks first.
+        Of equal values, the earlier value gets the lower rank.
         """
 
     def gather_sum(self, offsets: Tensor, columns: Tensor, values: Tensor, W: Tensor) -> Tensor:

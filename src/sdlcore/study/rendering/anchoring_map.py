@@ -40,10 +40,10 @@ def map_table(runs: pd.DataFrame) -> pd.DataFrame:
     -------
     DataFrame
         One row for each source x method x measure x anchoring. ``seeds`` counts seeds; ``judged`` and ``given`` are
-        mean numbers of features. In per cent: ``none`` (the mean without anchors), ``difference`` (with minus without
-        anchors, paired by seed), ``low`` and ``high`` (its 95 % t interval). ``verdict`` is the judgement. The shares
-        of anchored features recovered with and without anchors, in per cent, are ``given_recovered`` and
-        ``given_recovered_none``. Measures without values are left out.
+        mean numbers of features. The columns are in per cent: ``none`` (the mean without anchors), ``difference`` (with
+        minus without anchors, paired by seed), ``low`` and ``high`` (its 95 % t interval). ``verdict`` is the
+        judgement. The shares of anchored features recovered with and without anchors, in per cent, are
+        ``given_recovered`` and ``given_recovered_none``. Measures without values are left out.
     """
     rows = []
     keys = ["source", "method", "anchoring"]

@@ -100,7 +100,8 @@ def read_runs(paths: Iterable[str | Path]) -> pd.DataFrame:
 
 
 def unjudged(runs: pd.DataFrame) -> pd.DataFrame:
-    """Add columns of NaN for missing `NEEDED_METRICS`. Runs lack them if their source has no reference directions."""
+    """Add columns of NaN for missing `NEEDED_METRICS`. Runs lack these metrics if their source has no reference
+    directions."""
     return runs.reindex(columns=[*runs.columns, *(name for name in NEEDED_METRICS if name not in runs)])
 
 
@@ -151,9 +152,9 @@ def check_runs(
 ) -> dict[str, list[Any]]:
     """Check that ``runs`` contains every method x anchoring x protocol x seed of one source, each once.
 
-    An axis that is None gets the values in ``runs``, in their order; every combination must still be there, on the same
-    seeds. Null baselines, ``nulls``, are pairs of a method and a protocol. Null baselines do not count as methods, and
-    run only without anchors.
+    For an axis that is None, the values in ``runs`` are used, in their order; every combination must still exist, on
+    the same seeds. Null baselines, ``nulls``, are pairs of a method and a protocol. Null baselines do not count as
+    methods, and run only without anchors.
 
     Returns
     -------
