@@ -142,7 +142,7 @@ def test_a_run_that_dies_is_named_and_leaves_nothing_half_written(x, tmp_path, m
 def test_threads_that_serve_one_training_get_one(x, monkeypatch):
     monkeypatch.setattr(numba, "threading_layer", lambda: "workqueue")
     assert list(sdl.fit_many(x, {"one": {}, "two": {"seed": 1}}, **TOPK, **QUIET)) == ["one", "two"]
-    with pytest.raises(ValueError, match="at_once is 2, but numba's threads here allow one training at a time"):
+    with pytest.raises(ValueError, match="at_once is 2, but numba can run one training at a time"):
         sdl.fit_many(x, {"one": {}}, at_once=2, **TOPK, **QUIET)
 
 

@@ -176,7 +176,10 @@ def _at_once(asked: int | None, cores: int, where: torch.device) -> int:
         return asked or cores
     if asked is None:
         return 1
-    raise ValueError(f"at_once is {asked}, but numba's threads here allow one training at a time; install tbb")
+    raise ValueError(
+        f"at_once is {asked}, but numba can run one training at a time on this machine; "
+        "set at_once to 1, or install tbb"
+    )
 
 
 def _asked(name: Hashable, settings: dict[str, Any], pair: str, watch: Any, where: torch.device) -> Fit:

@@ -84,8 +84,10 @@ def _without(settings: Tree, names: tuple[str, ...]) -> dict[str, Json]:
 def publish(files: Files, cells: Iterable[Cell], folder: Path) -> list[Path]:
     """Copy the metrics of finished runs, with their settings and seconds of training, into ``folder``.
 
-    Returns ------- The files written. A file with the same content is not written again. The file that the run was
-    restored from is not written again either, although it may lack settings that were added later.
+    Returns
+    -------
+    The files written. A file with the same content is not written again. The file that the run was restored from is
+    not written again either, although it may lack settings that were added later.
     """
     written = []
     for cell in cells:

@@ -23,7 +23,7 @@ MULTIPLIERS = (0.0, 1e-3, 1e-2, 1e-1)
 
 
 class Certificate(NamedTuple):
-    """The result of a search: bounds of the least loss, and a dictionary that attains the upper one."""
+    """The result of a search: bounds of the least loss, and a dictionary that attains the upper bound."""
 
     lower: float
     """Lower bound: no dictionary with n_q latents loses less."""

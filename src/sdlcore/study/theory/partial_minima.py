@@ -29,7 +29,8 @@ def groups_to_pattern(groups: Groups, n: int) -> np.ndarray:
 
 
 def random_groups(features: int, latents: int, rng: np.random.Generator) -> list[list[int]]:
-    """Return a random partition of features over latents. At least one group has two or more; some may be empty."""
+    """Return a random partition of features over latents. At least one group has two or more features; some groups may
+    be empty."""
     while True:
         latent = rng.integers(0, latents, features)
         groups = [np.flatnonzero(latent == i).tolist() for i in range(latents)]
