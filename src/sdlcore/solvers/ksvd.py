@@ -3,8 +3,8 @@
 Source: Rubinstein, Zibulevsky and Elad (2008), "Efficient implementation of the K-SVD algorithm using batch orthogonal
 matching pursuit", algorithm 5. For one atom after the other, a single alternation replaces the SVD: it approximates the
 rank-one part of the residual of the samples that use the atom, and updates their codes at once. Codes come from
-`sdlcore.solvers.codes` instead of OMP. All solvers here use that coder, so they differ only in the dictionary step.
-Codes are non-negative as in NN-K-SVD (Aharon, Elad and Bruckstein 2005). Unused atoms are replaced by the worst
+`sdlcore.solvers.codes` instead of OMP. `acs` computes the same codes, so the two solvers differ only in the dictionary
+step. Codes are non-negative as in NN-K-SVD (Aharon, Elad and Bruckstein 2005). Unused atoms are replaced by the worst
 reconstructed samples.
 """
 
