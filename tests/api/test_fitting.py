@@ -568,7 +568,7 @@ def test_settings_of_parts_that_a_dictionary_does_not_have_are_warned_of(both):
         ),
         (
             lambda x: sdl.fit(x, **SMALL, anchors=np.eye(8)[:2], lambda_anchor=0),
-            "lambda_anchor is 0, but anchors are given; leave lambda_anchor out for its default, or",
+            r"lambda_anchor is 0, but anchors are given; leave out lambda_anchor \(for its default\) or",
         ),
         (
             lambda x: sdl.fit(x, anchors=np.eye(9), lambda_anchor=1, batch_size=50, steps=2),

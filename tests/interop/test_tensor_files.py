@@ -305,7 +305,7 @@ def test_a_header_that_declares_more_than_its_member_holds_is_refused(tmp_path, 
     header = io.BytesIO()
     np.lib.format.write_array_header_1_0(header, {"descr": "<f4", "fortran_order": False, "shape": (10**6, 10**4)})
     zipped(tmp_path / "a.npz", ["W_enc.npy", "W_dec.npy"], [header.getvalue(), bytes(64)])
-    with pytest.raises(ValueError, match=r"a\.npz: not readable .* 40000000000 bytes, but 64 follow"):
+    with pytest.raises(ValueError, match=r"a\.npz: not readable .* 40000000000 bytes, but 64 bytes follow"):
         load(tmp_path / "a.npz", activation="relu")
 
 
