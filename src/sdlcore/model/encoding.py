@@ -56,8 +56,9 @@ class Scales(NamedTuple):
 
 
 class Auxiliary(NamedTuple):
-    """Dead latents for the auxiliary loss (eq. 8). In each sample, the largest of their pre-activations give a
-    second reconstruction, through a ReLU. If latents are signed, the largest in absolute value do, with their signs."""
+    """Dead latents for the auxiliary loss (eq. 8). In each sample, the largest pre-activations of dead latents are
+    decoded, through a ReLU, to a second reconstruction. Signed latents are decoded by their largest absolute values, with
+    their signs."""
 
     dead: Tensor
     """Indices of the latents to choose from."""
