@@ -81,9 +81,9 @@ def test_what_cannot_be_drawn_is_refused(sae):
     with pytest.raises(ValueError, match="no ground truth"):
         sdl.plot.recovery(Scores({}))
     for given in (sae[0], {"a": sae[0]}):
-        with pytest.raises(ValueError, match=r"found a Dictionary, expected what sdl\.evaluate returned"):
+        with pytest.raises(ValueError, match=r"scores are a Dictionary, expected the result of sdl\.evaluate"):
             sdl.plot.recovery(given)
-    with pytest.raises(ValueError, match="the history has no mip"):
+    with pytest.raises(ValueError, match="the history has no column mip"):
         sdl.plot.loss(sae[0], "mip")
     with pytest.raises(ValueError, match="latent must be between 0 and 11, found 12"):
         sdl.plot.top_samples(sae[0], sae[1], 12)

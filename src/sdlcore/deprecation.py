@@ -1,4 +1,4 @@
-"""Keep deprecated names working, with a warning that gives the new name (CONTRIBUTING.md, Deprecations)."""
+"""Keep deprecated names working, with a warning that states the new name (CONTRIBUTING.md, Deprecations)."""
 
 import warnings
 from collections.abc import Callable

@@ -237,8 +237,8 @@ def answers(name: str, known: set[str]) -> list[str]:
     name
         The other library's setting.
     known
-        The sdlcore settings that the caller accepts. An answer that is a clause is returned only if they include
-        ``n_q``, because the clauses are about training.
+        The sdlcore settings that the caller accepts. An answer that is a clause is returned only if the valid settings
+        include ``n_q``, because such clauses are about training.
     """
     found: dict[str, str] = {}
     for library, settings in ELSEWHERE.items():

@@ -1,4 +1,4 @@
-"""Exceptions that users may want to catch. Each message gives the problem, its place and a remedy."""
+"""Exceptions that users may want to catch. Each message states the problem, its place and a remedy."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Self
@@ -9,7 +9,8 @@ class StoreError(ValueError):
 
 
 class SourceError(ValueError):
-    """A model, a text, a file or a setting cannot be used. The message names it and a remedy."""
+    """A model, a text, a file or a setting cannot be used. The message names the model, text, file or setting, and a
+    remedy."""
 
 
 class PluginError(ImportError):

@@ -29,15 +29,15 @@ def in_large_pages(tensor: Tensor, written: bool) -> Tensor:
     """Ask Linux to keep a tensor of at least 2 MiB in large pages, and return the tensor.
 
     A training step reads and writes hundreds of megabytes, and dictionary rows in random order. With pages of 4 KiB, a
-    twentieth of its time goes into page lookups. Without support for large pages, nothing changes.
+    twentieth of the step's time goes into page lookups. Without support for large pages, nothing changes.
 
     Parameters
     ----------
     tensor
         The tensor; its address and content stay the same.
     written
-        Whether the tensor already holds data. If so, Linux 6.1 and later move the data to large pages now; earlier
-        versions may do so within minutes.
+        Whether the tensor already contains data. Linux 6.1 and later then move the data to large pages now;
+        earlier versions may do so within minutes.
     """
     page = mmap.PAGESIZE
     start = -(-tensor.data_ptr() // page) * page

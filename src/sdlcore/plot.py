@@ -1,4 +1,4 @@
-"""Plots of scores and training histories. Each function draws on matplotlib axes and returns them."""
+"""Plots of scores and training histories. Each function draws on matplotlib axes and returns these axes."""
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -78,8 +78,8 @@ def loss(dictionary: Dictionary | Mapping[str, Dictionary], value: str = "loss",
     for name, found in several.items():
         rows = found.history
         if not rows or value not in rows[0]:
-            known = ", ".join(rows[0]) if rows else "nothing: it was not trained here"
-            raise ValueError(f"the history has no {value}; it has {known}")
+            known = ", ".join(rows[0]) if rows else "none, since the dictionary was not trained here"
+            raise ValueError(f"the history has no column {value}; its columns are {known}")
         ax.plot([row["step"] for row in rows], [row[value] for row in rows], label=in_figure(name) or None)
     ax.set(xlabel="step", ylabel=value)
     if value in ("loss", "fvu"):
@@ -127,7 +127,7 @@ def top_samples(dictionary: Dictionary, x: Any, latent: int, number: int = 20, a
     dictionary
         The dictionary that encodes the samples.
     x
-        N x n_p samples, as in `Dictionary.encode`. They are encoded in blocks.
+        N x n_p samples, as in `Dictionary.encode`. Samples are encoded in blocks.
     latent
         Index of the latent.
     number
@@ -158,7 +158,9 @@ def top_samples(dictionary: Dictionary, x: Any, latent: int, number: int = 20, a
 
 def _features(scores: Scores) -> Mapping[str, list[float]]:
     if not isinstance(scores, Scores):
-        raise ValueError(f"found a {type(scores).__name__}, expected what sdl.evaluate returned, or several by name")
+        raise ValueError(
+            f"scores are a {type(scores).__name__}, expected the result of sdl.evaluate, or several by name"
+        )
     if not scores.features:
         raise ValueError("these scores have no ground truth; evaluate with a bench or references")
     return scores.features

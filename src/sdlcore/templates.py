@@ -1,4 +1,4 @@
-"""Jinja templates for HTML pages. Inserted values are escaped, and an undefined name is an error."""
+"""Jinja templates for HTML pages. Values inserted into a template are escaped, and an undefined name is an error."""
 
 import jinja2
 

@@ -82,10 +82,13 @@ def test_dead_latents_take_part_in_the_auxiliary_loss_and_counts_are_no_part_of_
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
-        ({"lr": 1e-3, "steps": 10}, "lr, steps: settings of sdl.fit that your own loop decides; leave them out"),
+        (
+            {"lr": 1e-3, "steps": 10},
+            "lr, steps: your own training loop replaces these settings of sdl.fit; leave them out",
+        ),
         ({"lambda_anchor": 0.1}, "lambda_anchor needs anchors, which sdl.fit does outside of the loss"),
         ({"bias": True, "center": True}, "center starts biases from a batch, which sdl.fit does outside of the loss"),
-        ({"initialisation": "samples"}, "initialisation samples needs activations, which sdl.fit has"),
+        ({"initialisation": "samples"}, "initialisation samples needs activations, which only sdl.fit reads"),
         ({"k": None}, "activation topk needs k"),
         ({"latents": 3}, "unknown run settings: latents"),
     ],

@@ -367,7 +367,7 @@ def test_a_folder_that_another_call_trains_into_is_refused(both, tmp_path, monke
     once, said = loop.TrainingStep.__call__, set()
 
     def beside(self, *args):
-        with pytest.raises(ValueError, match="run: another process is training there") as refused:
+        with pytest.raises(ValueError, match="run: another process is training in this folder") as refused:
             sdl.fit(both[0], seed=1, out=tmp_path / "run", **TOPK, **QUIET)
         said.add(str(refused.value))
         return once(self, *args)
@@ -549,7 +549,7 @@ def test_settings_of_parts_that_a_dictionary_does_not_have_are_warned_of(both):
         (lambda x: sdl.fit(pd.DataFrame(x)), r"x is a DataFrame, .*; give x.to_numpy\(\)"),
         (
             lambda x: sdl.fit(x, **ANCHORED, anchors=sdl.References(np.eye(8, dtype=np.float32))),
-            r"anchors are 8 references, expected anchors; choose up to all of them with .choose\(8, seed\)",
+            r"anchors are 8 references, expected anchors; choose some or all of them by .choose\(8, seed\)",
         ),
         (lambda x: sdl.fit([x, x, x]), "x has 3 parts, expected one array, or two"),
         (lambda x: sdl.fit(x, pair="transcoder"), r"call fit\(x, target\)"),
@@ -568,7 +568,7 @@ def test_settings_of_parts_that_a_dictionary_does_not_have_are_warned_of(both):
         ),
         (
             lambda x: sdl.fit(x, **SMALL, anchors=np.eye(8)[:2], lambda_anchor=0),
-            "lambda_anchor is 0, but anchors are given; leave lambda_anchor out for its default, or",
+            r"lambda_anchor is 0, but anchors are given; leave out lambda_anchor \(for its default\) or",
         ),
         (
             lambda x: sdl.fit(x, anchors=np.eye(9), lambda_anchor=1, batch_size=50, steps=2),
@@ -724,7 +724,7 @@ def test_a_file_that_is_written_to_during_the_training_is_refused_and_nothing_is
 
     monkeypatch.setattr(loop.TrainingStep, "__call__", meanwhile)
     # an epoch of 46 steps holds all samples in memory; the next one reads them again
-    with pytest.raises(ValueError, match=r"x\.npy: was changed while it was read; run this again"):
+    with pytest.raises(ValueError, match=r"x\.npy: the file was changed while it was read; repeat the command"):
         sdl.fit(path, out=tmp_path / "run", **{**TOPK, "steps": 60}, **QUIET)
     assert not (tmp_path / "run/model.safetensors").exists()
 

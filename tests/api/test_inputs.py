@@ -156,7 +156,7 @@ def test_what_a_store_holds_itself_is_refused_beside_it(way, column, tmp_path):
 
 def test_a_file_that_holds_no_numbers_is_named(tmp_path):
     np.save(tmp_path / "pickled.npy", np.array([{1: 2}], dtype=object), allow_pickle=True)
-    with pytest.raises(ValueError, match=r"pickled\.npy: holds Python objects, .* names by \.astype\(str\)"):
+    with pytest.raises(ValueError, match=r"pickled\.npy: contains Python objects, .* names by \.astype\(str\)"):
         array(tmp_path / "pickled.npy", "x")
     with pytest.raises(FileNotFoundError, match=r"nowhere\.npy: no such file, given as labels"):
         array(tmp_path / "nowhere.npy", "labels")

@@ -142,7 +142,7 @@ def test_a_run_that_dies_is_named_and_leaves_nothing_half_written(x, tmp_path, m
 def test_threads_that_serve_one_training_get_one(x, monkeypatch):
     monkeypatch.setattr(numba, "threading_layer", lambda: "workqueue")
     assert list(sdl.fit_many(x, {"one": {}, "two": {"seed": 1}}, **TOPK, **QUIET)) == ["one", "two"]
-    with pytest.raises(ValueError, match="at_once is 2, but numba's threads here allow one training at a time"):
+    with pytest.raises(ValueError, match="at_once is 2, but numba can run one training at a time"):
         sdl.fit_many(x, {"one": {}}, at_once=2, **TOPK, **QUIET)
 
 
@@ -170,8 +170,8 @@ def test_another_start_is_another_run(x, tmp_path):
         ({".": {}}, {}, "run '.': expected a name that is valid for a folder"),
         ({"a.pt": {}}, {}, "run 'a.pt': a.pt: expected a folder"),
         ({"..": {}}, {}, "run '..': expected a name that is valid for a folder"),
-        ({"a": {"pair": "transcoder"}}, {}, "run 'a': pair is transcoder, but the inputs of all runs are for sae"),
-        ({1: {}, "1": {"k": 2}}, {}, "runs 1 and '1' would share a folder; name them apart"),
+        ({"a": {"pair": "transcoder"}}, {}, "run 'a': pair is transcoder, but the inputs of all runs are for pair sae"),
+        ({1: {}, "1": {"k": 2}}, {}, "runs 1 and '1' would share a folder; rename one"),
         ({}, {}, "runs are empty, expected settings by name"),
         ([{"k": 3}], {}, "runs are a list, expected settings by name, such as {'wide': {'n_q': 4096}}"),
         ({"a": {}}, {"at_once": 0}, "at_once must be at least 1, found 0"),

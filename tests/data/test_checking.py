@@ -171,7 +171,7 @@ def test_an_index_unites_what_it_says_and_no_other_index(tmp_path):
         (elsewhere, "input reads from a.h5, c.h5, expected only the files in"),
         (itself, "is an index of shards itself"),
         (lambda file: file.__delitem__("shards"), r"input keeps its data outside the file \(a.h5; b.h5\)"),
-        (attribute("shards", "chunk_rows", 0), "its chunks have 0 rows"),
+        (attribute("shards", "chunk_rows", 0), "its chunks have 0 rows, expected 1 or more"),
     ):
         (tmp_path / "ab.h5").write_bytes(content)
         with pytest.raises(StoreError, match=rf"ab\.h5: .*{message}"):

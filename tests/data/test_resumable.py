@@ -314,7 +314,7 @@ def test_what_was_begun_with_other_settings_is_begun_anew_and_that_is_said(tmp_p
     with resume_store(path, **{"provenance": {"a": 1}, **changed}) as writer:
         assert (writer.rows, writer.state(Progress(7))) == (0, Progress(7))
         writer.append(np.ones((2, 3)))
-    assert "was begun with other settings, inputs or code; it is removed" in caplog.text
+    assert "this part of the store was written with other settings, inputs or code; it is removed" in caplog.text
     assert "writing starts again" in caplog.text
     assert [file.name for file in tmp_path.iterdir()] == ["store.h5"]
 
@@ -379,9 +379,12 @@ def change_a_number(part: Path) -> None:
     [
         (lambda part: os.truncate(part, part.stat().st_size // 2), "is damaged: it does not end with its checksums"),
         (lambda part: part.write_text("hello"), "is damaged: it does not end with its checksums"),
-        (put_a_store, "was begun with other settings"),
-        (put_a_part_of_another, "was begun with other settings"),
-        (lambda part: shutil.copy(part.with_name("00000.h5"), part), "was begun with other settings"),
+        (put_a_store, "this part of the store was written with other settings"),
+        (put_a_part_of_another, "this part of the store was written with other settings"),
+        (
+            lambda part: shutil.copy(part.with_name("00000.h5"), part),
+            "this part of the store was written with other settings",
+        ),
         (change_a_number, "is damaged: "),
         (lambda part: part.unlink(), None),
     ],

@@ -183,7 +183,7 @@ def test_shards_that_disagree_are_named(tmp_path, other, message):
 
 
 def test_what_cannot_be_united_is_named(tmp_path, folder):
-    with pytest.raises(StoreError, match="no shards to combine"):
+    with pytest.raises(StoreError, match="the list of shards to combine is empty"):
         unite([], tmp_path / "index.h5", {})
     with pytest.raises(StoreError, match=r"gone\.h5: no such activation store"):
         unite([tmp_path / "gone.h5"], tmp_path / "index.h5", {})

@@ -64,7 +64,7 @@ def test_a_store_may_have_nothing_but_input(tmp_path):
             None,
             [],
         )
-        with pytest.raises(StoreError, match=r"s\.h5: has no labels"):
+        with pytest.raises(StoreError, match=r"s\.h5: contains no labels"):
             store.read("labels")
 
 

@@ -101,7 +101,7 @@ def test_a_set_has_a_transcoder_for_each_layer_and_all_are_of_one_kind(tmp_path)
         export_set([models[0], skipping], "circuit_tracer", tmp_path / "other")
     with pytest.raises(ValueError, match="needs a dictionary for each layer of the language model, found none"):
         export_set([], "circuit_tracer", tmp_path / "other")
-    with pytest.raises(ValueError, match="saelens needs a folder for each dictionary: export them one by one"):
+    with pytest.raises(ValueError, match="saelens needs a folder for each dictionary; export one by one"):
         export_set(models, "saelens", tmp_path / "other")
     assert not (tmp_path / "other").exists()
     # a smaller set must not keep a layer of the larger one

@@ -237,7 +237,7 @@ def test_the_dense_example_and_the_one_with_a_search_are_one_method():
             {"scales": Scales(multi_k=(1, 2))},
             "multi_k needs an activation with k, such as topk, found squared_topk",
         ),
-        ({"precision": torch.bfloat16}, "activation squared_topk declares no search, which precision is for"),
+        ({"precision": torch.bfloat16}, "activation squared_topk declares no search, so precision cannot speed up"),
     ],
 )
 def test_what_needs_a_search_is_refused_where_none_is_declared(how, said):
@@ -254,7 +254,5 @@ def test_latents_of_a_method_without_a_search_are_not_divided():
         divide(mine, Processes(latents=group))
         return mine(torch.eye(4))
 
-    with pytest.raises(
-        ValueError, match="activation squared_topk declares no search, so one process needs all latents"
-    ):
+    with pytest.raises(ValueError, match="activation squared_topk declares no search, so latents cannot be divided"):
         together(2, work)

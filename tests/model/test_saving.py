@@ -94,8 +94,8 @@ def with_value(value):
         (TENSORS | {"W_enc": torch.ones(40)}, r"W_enc is torch.float32 of shape \(40,\)"),
         (TENSORS | {"W_enc": TENSORS["W_enc"].half()}, "W_enc is torch.float16"),
         (TENSORS | {"b_enc": torch.zeros(8, dtype=torch.int32)}, "b_enc is torch.int32"),
-        (with_value(float("nan")), "W_dec holds NaN or infinity"),
-        (with_value(float("-inf")), "W_dec holds NaN or infinity"),
+        (with_value(float("nan")), "W_dec contains NaN or infinity"),
+        (with_value(float("-inf")), "W_dec contains NaN or infinity"),
         ({}, "lacks the tensor W_dec"),
     ],
 )

@@ -33,14 +33,14 @@ two [null baselines](verdicts.md#what-a-score-is-worth-null-baselines), `directi
 | metric | meaning | better |
 |---|---|---|"""
 _PAGE = """\
-A run's `metrics.json` contains all metrics. A value is null if it cannot be computed. Scores of random directions are
-under `chance`, in tables under `chance_`.
+A run's `metrics.json` contains all metrics. The value of a metric is null if it cannot be computed. Scores of random
+directions are under `chance`, in tables under `chance_`.
 
 ## Recovery and MIP
 
 Recovery is the share of features whose best match exceeds a threshold, and MIP is the mean best match. A feature's best
-match is the encoder row or decoder column with the largest absolute cosine. Names consist of the parts in the table, in
-this order. Not every combination exists.
+match is the encoder row or decoder column with the largest absolute cosine. A metric's name consists of the parts in
+the table, in this order. Not every combination exists.
 
 | part | meaning |
 |---|---|

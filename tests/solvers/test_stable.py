@@ -92,11 +92,12 @@ def test_the_strongest_are_taken_and_too_few_are_refused():
     np.testing.assert_array_equal(strongest(found, 2).w_p, found.anchors.w_p[:2])
     assert len(strongest(found, None).w_p) == 6
     with pytest.raises(
-        ValueError, match=r"6 directions are stable, n_anchors is 7; the .* 9 and 10 atoms: lower n_anchors or min_"
+        ValueError,
+        match=r"only 6 directions are stable, but n_anchors is 7; the .* 9 and 10 atoms: lower n_anchors or min_",
     ):
         strongest(found, 7)
     none = Stable(found.anchors, found.cosines[:0], found.energies[:0], (3, 3))
-    with pytest.raises(ValueError, match="0 directions are stable, n_anchors is all"):
+    with pytest.raises(ValueError, match="only 0 directions are stable, but n_anchors is all"):
         strongest(none, None)
 
 

@@ -28,7 +28,7 @@ def test_a_search_finds_what_its_mask_has(search, seed, ties):
 
 def test_above_ranks_nothing():
     found = Above(0.0).find(given_as(drawn(0)))
-    with pytest.raises(TypeError, match="Above ranks no entries"):
+    with pytest.raises(TypeError, match="Above cannot rank entries"):
         Above(0.0).ranks(found.pre, found.support)
 
 

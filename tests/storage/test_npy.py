@@ -52,7 +52,7 @@ def test_a_file_that_is_written_to_is_refused_by_its_name_and_kills_nobody(tmp_p
     else:
         os.truncate(path, {"cut": 5000, "emptied": 0, "longer": before.st_size + 4}[change])
     for rows in (slice(0, 10), slice(4990, 5000)):
-        with pytest.raises(ValueError, match=r"x\.npy: was changed while it was read; run this again"):
+        with pytest.raises(ValueError, match=r"x\.npy: the file was changed while it was read; repeat the command"):
             numbers[rows]
 
 

@@ -271,7 +271,9 @@ def test_processes_that_find_different_checkpoints_are_refused():
         def counts(self, n):
             return [n, 20]
 
-    with pytest.raises(ValueError, match=r"read checkpoints of steps \[0, 20\]; let them share the run's folder"):
+    with pytest.raises(
+        ValueError, match=r"checkpoints of different steps, \[0, 20\]; give all processes the same run folder"
+    ):
         training(CASES["topk"], Processes(samples=Apart()))
 
 

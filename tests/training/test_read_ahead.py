@@ -170,13 +170,13 @@ def test_errors_of_the_store_come_through(tmp_path, path):
         writer.append(np.zeros((100, 3)))
     with ActivationStore(tmp_path / "input_only.h5") as store:
         ahead = ReadAhead(reader(store, "transcoder", 10), 0, 5, "cpu")
-        with pytest.raises(StoreError, match=r"input_only\.h5: has no target"), ahead:
+        with pytest.raises(StoreError, match=r"input_only\.h5: contains no target"), ahead:
             next(ahead)
     store = ActivationStore(path)
     with ReadAhead(reader(store), 0, 100, "cpu", depth=1) as ahead:
         next(ahead)
         store.close()
-        with pytest.raises(StoreError, match=r"store\.h5: has no input"):
+        with pytest.raises(StoreError, match=r"store\.h5: contains no input"):
             list(ahead)
 
 

@@ -107,7 +107,7 @@ def as_anchors(given: Any) -> Anchors:
     if isinstance(given, References):
         number = given.W_p.shape[1]
         raise ValueError(
-            f"anchors are {number} references, expected anchors; choose up to all of them with .choose({number}, seed)"
+            f"anchors are {number} references, expected anchors; choose some or all of them by .choose({number}, seed)"
         )
     if not isinstance(given, Anchors):
         return Anchors(*_unit_rows(given, "anchors"), None)
@@ -134,7 +134,7 @@ def _unit_rows(given: Any, name: str) -> tuple[np.ndarray, np.ndarray | None]:
     rows = [floats(part, name) for part in (given if is_pair(given) else (given,))]
     for part in rows:
         if part.ndim == 2 and len(part) != part.shape[1] and np.allclose(np.linalg.norm(part, axis=0), 1, atol=1e-3):
-            raise ValueError(f"{name}: columns of {part.shape} are unit vectors, expected rows; transpose it")
+            raise ValueError(f"{name}: columns of {part.shape} are unit vectors, expected rows; transpose the array")
         check_directions(name, "rows", part, len(part))
     if len(rows) not in (1, 2):
         raise ValueError(f"{name} have {len(rows)} parts, expected one array of unit rows, or a pair")

@@ -55,7 +55,7 @@ class Bench:
 
     @classmethod
     def draw(cls, *, seed: int = 0, **settings: Any) -> Self:
-        """Draw the features of a bench. The pipeline draws the same ones for the same settings and seed.
+        """Draw the features of a bench. The pipeline draws the same features for the same settings and seed.
 
         Parameters
         ----------
@@ -88,7 +88,8 @@ class Bench:
         n_samples
             Number of samples.
         part
-            ``train``, or ``test`` for the samples that `evaluate` uses. Every call returns the same samples of a part.
+            ``train``, or ``test`` for the samples that `evaluate` uses. Every call with the same ``part`` returns the
+            same samples.
 
         Raises
         ------
@@ -149,7 +150,8 @@ def standard_bench(name: str) -> Bench:
     """Draw a standard bench by name.
 
     ``lrb-s`` has 128 features in 96 dimensions (S = .97, M = .2), ``lrb-m`` 1000 in 768 (the paper's: S = .99, M = .1),
-    ``lrb-l`` 4096 in 3072 (S = .9975, M = .1). All have a second representation with the same dimension.
+    ``lrb-l`` 4096 in 3072 (S = .9975, M = .1). All standard benches have a second representation with the same
+    dimension.
 
     Drawing takes a second (``lrb-l`` half a minute), nothing is stored, and the result is the same to the bit every
     time. ``x, target = bench.sample()`` returns the training samples. Train an autoencoder with ``fit(x)``, since `fit`

@@ -53,7 +53,7 @@ def check_inputs(
     if start is not None and config.model.center and start.b_enc.any():
         raise ValueError("center would replace the encoder biases of start; leave center out")
     if source.rows is not None and batch_size > source.rows:
-        turned = f", or transpose it if it has {source.n_p} samples" if source.n_p > source.rows else ""
+        turned = f", or transpose x if x has {source.n_p} samples" if source.n_p > source.rows else ""
         raise ValueError(
             f"{source.path}: batch_size {batch_size} exceeds its {source.rows} rows; "
             f"set batch_size to {source.rows} or less{turned}"
@@ -65,7 +65,9 @@ def check_inputs(
         name = "anchor_cosine" if config.loss.anchor_cosine else "lambda_anchor"
         if anchors is None:
             raise ValueError(f"{name} is {weight}, but no anchors are given; give anchors, or leave {name} out")
-        raise ValueError(f"{name} is {weight}, but anchors are given; leave {name} out for its default, or the anchors")
+        raise ValueError(
+            f"{name} is {weight}, but anchors are given; leave out {name} (for its default) or the anchors"
+        )
     if anchors is not None:
         _check_anchors(anchors, source, pair, n_q)
 
@@ -132,7 +134,8 @@ def warn_of_a_mean(source: Source, config: RunConfig, name: str = "") -> None:
 def warn_of_unused(config: RunConfig, given: Mapping[str, Any]) -> None:
     """Warn about settings without effect, such as settings of other activations, and late resampling.
 
-    These are warnings because loops over activations may pass the settings of all activations to each.
+    Such settings cause warnings, not errors, because loops over activations may pass the settings of all activations to
+    each.
     """
     said = []
     for part in (config.model, config.loss, config.training):

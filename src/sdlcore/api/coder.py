@@ -32,9 +32,10 @@ _OF_THE_LOOP = {
 class SparseCoder(model_coder.SparseCoder):
     """The model that `fit` trains, as a `torch.nn.Module` for your own training loop.
 
-    `loss` returns the loss of a batch. Its ``backward`` fills dense ``.grad`` tensors with sparse kernels: gradient
-    rows of inactive latents are zero and cost no computation. Any torch optimiser can use them. After each step,
-    `constrain` normalises decoder rows if ``decoder_norm`` is unit. `Dictionary` wraps the trained model.
+    `loss` returns the loss of a batch. The ``backward`` of this loss fills dense ``.grad`` tensors with sparse kernels:
+    gradient rows of inactive latents are zero and cost no computation. Any torch optimiser can use these gradients.
+    After each step, `constrain` normalises decoder rows if ``decoder_norm`` is unit. `Dictionary` wraps the trained
+    model.
 
     Parameters
     ----------
@@ -68,13 +69,17 @@ class SparseCoder(model_coder.SparseCoder):
         **settings: Any,
     ) -> None:
         if others := sorted(settings.keys() & TrainingConfig().to_dict().keys()):
-            raise ValueError(f"{', '.join(others)}: settings of sdl.fit that your own loop decides; leave them out")
+            raise ValueError(
+                f"{', '.join(others)}: your own training loop replaces these settings of sdl.fit; leave them out"
+            )
         config = RunConfig.from_dict({"pair": "sae" if n_r is None else "transcoder", **settings})
         for name, work in _OF_THE_LOOP.items():
             if config.to_dict()[name]:
                 raise ValueError(f"{name} {work}, which sdl.fit does outside of the loss; leave {name} out")
         if config.model.initialisation == "samples":
-            raise ValueError("initialisation samples needs activations, which sdl.fit has; choose linear or tied")
+            raise ValueError(
+                "initialisation samples needs activations, which only sdl.fit reads; choose linear or tied"
+            )
         sites = pair_sites(config.model.pair, checked("n_p", Latents, n_p), n_r)
         self.seed = checked("seed", Seed, seed)
         super().__init__(config.model, *sites, torch_stream(self.seed, "initialisation"))

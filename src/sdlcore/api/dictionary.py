@@ -139,7 +139,7 @@ class Dictionary(ModelHubMixin, library_name="sdlcore", tags=["sparse-autoencode
         x
             The samples.
         sparse
-            Return `SparseCodes`, only the active latents, in NumPy arrays. They are computed in batches and without
+            Return `SparseCodes`, only the active latents, in NumPy arrays. Latents are computed in batches and without
             gradients for every kind of ``x``. Neither the dense N x n_q latents nor a whole file is loaded into memory.
 
         Raises

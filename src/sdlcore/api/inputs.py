@@ -247,4 +247,4 @@ def pair_of(x: Any, target: Any, asked: Pair | None) -> Pair:
     if asked is None or asked == given or is_store(x):
         return asked or given
     ways = {"sae": "fit(x)", "transcoder": "fit(x, target)", "crosscoder": "fit([x1, x2])"}
-    raise ValueError(f"pair is {asked}, but the inputs are those for {given}; call {ways[asked]}")
+    raise ValueError(f"pair is {asked}, but the inputs are for pair {given}; call {ways[asked]}")

@@ -46,9 +46,9 @@ def provenance_of_parts(
 ) -> dict[str, Json]:
     """Describe an optimiser and a schedule for provenance.
 
-    Both are created once more for this, with parameters on torch's device meta, which take no memory. The description
-    contains their types, the optimiser's defaults, the settings of its parameter groups if there are several, and the
-    schedule's state before the first step.
+    For this description, optimiser and schedule are created once more, with parameters on torch's device meta, which
+    take no memory. The description contains the types of both, the optimiser's defaults, the settings of its parameter
+    groups if there are several, and the schedule's state before the first step.
 
     Raises
     ------

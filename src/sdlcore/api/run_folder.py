@@ -49,7 +49,7 @@ def alone(folder: Path) -> Iterator[None]:
             fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise ValueError(
-                f"{folder}: another process is training there. Wait until it ends, or choose another folder."
+                f"{folder}: another process is training in this folder. Wait until it ends, or choose another folder."
             ) from None
         try:
             yield
@@ -120,7 +120,8 @@ def finished_run(folder: Path, facts: dict[str, Any]) -> ExistingRun | None:
 def checkpointing(folder: Path, facts: dict[str, Any]) -> Checkpointing:
     """Return the path, identity and facts of a run's checkpoint.
 
-    If the run resumes with other code, packages or another device, the facts also list the earlier ones.
+    If the run resumes with other code, packages or another device, the facts also list the earlier code, packages or
+    device.
     """
     path = folder / CHECKPOINT
     found = describe_checkpoint(path)

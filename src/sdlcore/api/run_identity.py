@@ -1,7 +1,8 @@
 """Compare the run in a folder with a requested run: settings, seed and data.
 
-Code, package versions and device can change a result by rounding. They do not make it a different run: the call opens
-the finished run, or resumes the unfinished one, and gives one warning that lists the differences.
+Code, package versions and device can change a result by rounding. Different code, versions or devices do not make a
+different run: the call opens the finished run, or resumes the unfinished one, and gives one warning that lists the
+differences.
 """
 
 import hashlib
@@ -79,7 +80,7 @@ def compare(there: Mapping[str, Any], here: Mapping[str, Any]) -> Differences:
     """Compare the facts of a run in a folder with the facts of a requested run.
 
     Data are compared by the digests of inputs. `fit_layers` compares before the language model runs, when there are no
-    digests yet. It compares the description of the activations instead. Packages are compared if
+    digests yet. `fit_layers` compares the description of the activations instead. Packages are compared if
     both runs name them.
     """
     here = json.loads(json.dumps(here))

@@ -86,7 +86,7 @@ class Scores(Mapping[str, float | None]):
         return pd.DataFrame(rows, index=pd.Index([metric.name for metric in known], name="metric"))
 
     def main_metrics(self) -> list[str]:
-        """Return the names of the main metrics; with anchors, also those for unanchored features."""
+        """Return the names of the main metrics; with anchors, also the metrics of unanchored features."""
         kept = {recovery_name(side, features=FeatureSet.UNANCHORED): recovery_name(side) for side in SIDES}
         given = {of_all: name for name, of_all in kept.items()} if self.features.get("anchored") else {}
         names = [found for name in EXPLAINED for found in (name, given.get(name))]
@@ -159,14 +159,14 @@ def evaluate(
 ) -> Scores:
     """Evaluate a dictionary: feature recovery, reconstruction and sparsity.
 
-    ``evaluate(sae, bench)`` compares it with the bench's true features, on held-out samples. ``evaluate(sae,
-    references, x, labels=labels)`` compares it with class means. ``evaluate(sae, x=x)`` computes only reconstruction
-    and sparsity.
+    ``evaluate(sae, bench)`` compares the dictionary with the bench's true features, on held-out samples.
+    ``evaluate(sae, references, x, labels=labels)`` compares the dictionary with class means. ``evaluate(sae, x=x)``
+    computes only reconstruction and sparsity.
 
     Parameters
     ----------
     dictionary
-        The dictionary. A copy is evaluated, on the CPU.
+        The dictionary. A copy of the dictionary is evaluated, on the CPU.
     truth
         A bench, or reference directions: `References`, an array of unit rows (n x n_p), or a pair of such arrays.
     x, target
@@ -177,7 +177,7 @@ def evaluate(
         samples may lack some classes.
     anchors
         Anchors of the training, as in `fit`, if they are not stored with the dictionary. Metrics of unanchored features
-        leave out the anchored ones.
+        leave out the features of these anchors.
     seed
         Seed of the random directions for chance levels.
     n_samples
@@ -186,7 +186,7 @@ def evaluate(
         Also evaluate null baselines: TopK dictionaries of the same size and L0 whose rows are random directions
         (``directions``) or random samples (``samples``), centred if the dictionary was trained on centred activations.
         Rows that are samples of sparse data recover most features but reconstruct badly, so compare recovery and
-        ``fvu`` together. False is faster: one dictionary is evaluated instead of three.
+        ``fvu`` together. With False, one dictionary is evaluated instead of three, which is faster.
 
     Raises
     ------
@@ -289,8 +289,8 @@ def null_dictionaries(
 ) -> dict[str, SparseCoder]:
     """Return untrained TopK dictionaries of the size of ``coder`` with k active latents, as null baselines.
 
-    They are initial states of trainings (``initialisation`` tied and samples), on normalised samples if ``centred``.
-    The rows of ``directions`` are random directions; the rows of ``samples`` are random samples.
+    These null baselines are initial states of trainings (``initialisation`` tied and samples), on normalised samples if
+    ``centred``. The rows of ``directions`` are random directions; the rows of ``samples`` are random samples.
     """
     sites = coder.input_sites, coder.target_sites
     config = ModelConfig(

@@ -63,14 +63,14 @@ def fit_many(
     Parameters
     ----------
     x, target
-        As in `fit`. They are read and checked once. Each batch of a stream is read once, and all runs train on it in
-        parallel, at most 16 batches apart.
+        As in `fit`. Activations are read and checked once. Each batch of a stream is read once, and all runs train on
+        it in parallel, at most 16 batches apart.
     runs
         Name of each run, a text or a number, and its own settings, which may include ``seed``, ``anchors`` and
         ``start``.
     out
         Folder that gets a folder for each run, by its name. The same call resumes interrupted runs and opens finished
-        ones, as `fit` does. A different run is never overwritten.
+        runs, as `fit` does. A different run is never overwritten.
     at_once
         Number of runs in parallel, all in memory; None for one per core. On a GPU, or if numba has neither OpenMP nor
         TBB, None means one.
@@ -84,7 +84,7 @@ def fit_many(
     Raises
     ------
     ValueError
-        If a setting or an input is wrong. It is raised before any training, and the message names the run.
+        If a setting or an input is wrong. The error is raised before any training, and the message names the run.
     FitManyError
         If some runs failed, after all others have finished; ``found`` contains their dictionaries.
     """
@@ -107,7 +107,7 @@ def fit_many(
     folder_of = {str(name): name for name in runs}
     for name in runs:
         if folder_of[str(name)] != name:
-            raise ValueError(f"runs {name!r} and {folder_of[str(name)]!r} would share a folder; name them apart")
+            raise ValueError(f"runs {name!r} and {folder_of[str(name)]!r} would share a folder; rename one")
     asked = {
         name: _asked(name, {**settings, **common, **own}, settings["pair"], watch, where) for name, own in runs.items()
     }
@@ -201,7 +201,10 @@ def _at_once(asked: int | None, cores: int, where: torch.device) -> int:
         return asked or cores
     if asked is None:
         return 1
-    raise ValueError(f"at_once is {asked}, but numba's threads here allow one training at a time; install tbb")
+    raise ValueError(
+        f"at_once is {asked}, but numba can run one training at a time on this machine; "
+        "set at_once to 1, or install tbb"
+    )
 
 
 @contextmanager
@@ -231,7 +234,7 @@ def _asked(name: Hashable, settings: dict[str, Any], pair: str, watch: Any, wher
             raise ValueError("expected a name that is valid for a folder")
         run_folder(str(name))
         if settings["pair"] != pair:
-            raise ValueError(f"pair is {settings['pair']}, but the inputs of all runs are for {pair}")
+            raise ValueError(f"pair is {settings['pair']}, but the inputs of all runs are for pair {pair}")
         seed, anchors, start = (settings.pop(key) for key in ("seed", "anchors", "start"))
         return replace(Fit.of(settings, seed, anchors, start, watch, where), name=str(name))
 

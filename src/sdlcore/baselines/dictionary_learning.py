@@ -1,8 +1,8 @@
 """Train with dictionary_learning: call ``trainer.update(step, x)`` as its ``trainSAE`` does.
 
 For ReLU this uses ``StandardTrainerAprilUpdate``, whose loss is the same as sdlcore's and SAELens'. All defaults are
-the library's, except for numbers of steps (`sdlcore.baselines.trainer.pace`). Its learning rates are 2e-4 / sqrt(n_q /
-2^14) for TopK, BatchTopK and Matryoshka, 1e-3 for ReLU, 7e-5 for JumpReLU, 5e-5 for Gated.
+the library's, except for numbers of steps (`sdlcore.baselines.trainer.pace`). The library's learning rates are 2e-4 /
+sqrt(n_q / 2^14) for TopK, BatchTopK and Matryoshka, 1e-3 for ReLU, 7e-5 for JumpReLU, 5e-5 for Gated.
 """
 
 import sys

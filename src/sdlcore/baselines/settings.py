@@ -24,7 +24,8 @@ _OF_ONE_ACTIVATION = {
 
 
 class PeerConfig(Settings):
-    """Settings of a run that another library trains. The library's defaults apply to everything else."""
+    """Settings of a run that another library trains. The library's defaults apply to all settings
+    that are not listed here."""
 
     called: ClassVar[str] = "settings of a peer"
     shared: ClassVar[tuple[str, ...]] = ("n_q", "steps", "batch_size", "log_every")
@@ -94,5 +95,5 @@ class PeerConfig(Settings):
         return "matryoshka" if self.prefixes else self.activation
 
     def used(self) -> dict[str, Json]:
-        """Return the flat settings that identify the run: all of them."""
+        """Return the flat settings that identify the run, which are all settings."""
         return self.to_dict()

@@ -1,8 +1,8 @@
 """Train with sparsify: ``Trainer.fit``, which reads activations only from a language model that it runs.
 
-So it runs a fake language model whose tokens are step numbers and whose single layer outputs the batch of the step. All
-defaults are the library's: signum without a schedule at 5e-3 / sqrt(n_q / 2^14), unit decoder rows, no auxiliary loss.
-The result is what sparsify would save: the running average of a schedule-free optimiser.
+So sparsify runs a fake language model whose tokens are step numbers and whose single layer outputs the batch of the
+step. All defaults are the library's: signum without a schedule at 5e-3 / sqrt(n_q / 2^14), unit decoder rows, no
+auxiliary loss. The result is what sparsify would save: the running average of a schedule-free optimiser.
 """
 
 from collections.abc import Iterator

@@ -17,9 +17,11 @@ LONGEST = 0.05
 
 
 def pace(steps: int, default: int) -> int:
-    """Return a library's default number of steps, such as a warm-up, for a run of ``steps``: at most `LONGEST` of it.
+    """Return a library's default number of steps, such as a warm-up, for a run of ``steps``: at most the share
+    `LONGEST` of this run.
 
     Warm-ups, the start of a threshold and its averaging time are made for trainings of tens of thousands of steps. In a
-    short run some trainers would refuse the warm-up, and the threshold would come from the first steps or not exist.
+    short run some trainers would refuse the warm-up, and the threshold would be computed from the first steps, or not
+    at all.
     """
     return max(1, min(default, round(LONGEST * steps)))

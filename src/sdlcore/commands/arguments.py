@@ -25,7 +25,7 @@ InputPath = Annotated[Path, tyro.conf.Positional]
 def sites(x: Path, target: Path | None, pair: Pair) -> tuple[Any, Path | None, Pair]:
     """Return inputs and targets as `sdlcore.fit` takes them, and the pair that they are for.
 
-    An input and a target are for a transcoder, unless a crosscoder is asked for; a store holds its target itself.
+    An input with a target trains a transcoder, or a crosscoder if ``pair`` is crosscoder. A store contains its target.
 
     Raises
     ------

@@ -33,7 +33,8 @@ def random_anchors(
 ) -> Anchors:
     """Draw a random subset of reference directions (eq. 21): ground-truth features, or means of classes.
 
-    The subset is the head of one random order. So a larger ``n_anchors`` from the same stream contains the smaller one.
+    The subset is the head of one random order, so a draw of more anchors from the same stream begins with the anchors
+    of a draw of fewer.
 
     Parameters
     ----------

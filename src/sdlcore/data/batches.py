@@ -86,8 +86,8 @@ class BatchReader:
     """Batches of (x_p, x_r) by step number, in an order that depends only on the step number and the streams.
 
     In each epoch, blocks of consecutive rows are shuffled, groups of blocks are loaded into memory, and the rows of
-    each group are permuted. A batch is a run of consecutive rows in that order. Each row is used once per epoch, except
-    for the last rows, which do not fill a batch. Step s can be read without reading the steps before it.
+    each group are permuted. A batch consists of consecutive rows in this shuffled order. Each row is used once per
+    epoch, except for the last rows, which do not fill a batch. Step s can be read without reading the steps before it.
 
     Parameters
     ----------

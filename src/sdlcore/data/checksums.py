@@ -1,7 +1,7 @@
 """Append checksums to HDF5 files, and find damaged bytes before HDF5 reads them.
 
 libhdf5 trusts its input: one flipped bit in a table may make it loop forever or crash. So all bytes are checked before
-it opens the file. HDF5 ignores the checksums, because they follow its own end of the file.
+libhdf5 opens the file. HDF5 ignores the checksums, because they come after what HDF5 takes for the end of the file.
 """
 
 import os

@@ -90,7 +90,7 @@ class Arrays:
     def column(self, column: str) -> np.ndarray | Numbers:
         """Return a column without conversion."""
         if column not in self._columns:
-            raise ValueError(f"{self.path}: has no {column}")
+            raise ValueError(f"{self.path}: contains no {column}")
         return self._columns[column]
 
     def read(self, column: str, start: int = 0, stop: int | None = None) -> np.ndarray:
@@ -132,5 +132,5 @@ def _matrix(name: str, values: np.ndarray | Numbers) -> np.ndarray | Numbers:
         if not finite.all():
             row = start + int(np.argmin(finite))
             what = "more than float32 can hold" if np.isfinite(values[row]).all() else "NaN or infinity"
-            raise ValueError(f"{name} holds {what} in row {row}; leave such rows out")
+            raise ValueError(f"{name} contains {what} in row {row}; leave such rows out")
     return values

@@ -30,7 +30,8 @@ from sdlcore.storage.files import sha256_of
 
 
 class ActivationStore:
-    """An activation store, or an index of shards, opened for reading. Use it as a context manager, or `close` it.
+    """An activation store, or an index of shards, opened for reading. Open a store as a context manager, or `close` it
+    after use.
 
     Attributes
     ----------
@@ -71,7 +72,9 @@ class ActivationStore:
         if attributes.get("format") != FORMAT or "input" not in self._file:
             raise StoreError(f"{self.path}: is an HDF5 file, but not an {FORMAT}")
         if attributes["version"] != VERSION:
-            raise StoreError(f"{self.path}: store version {attributes['version']}, but this code reads {VERSION}")
+            raise StoreError(
+                f"{self.path}: is a store of version {attributes['version']}, but this code reads version {VERSION}"
+            )
         check_tables(self.path, self._file)
         self.rows: int = self._file["input"].shape[0]
         self.n_p: int = self._file["input"].shape[1]
@@ -86,7 +89,9 @@ class ActivationStore:
                 raise StoreError(f"{self.path}: is an index of shards itself, and cannot be a shard of another index")
             self.shards = _found_shards(self.path, self._file["shards"])
         if self.chunk_rows < 1:
-            raise StoreError(f"{self.path}: its chunks have {self.chunk_rows} rows; write the store again")
+            raise StoreError(
+                f"{self.path}: its chunks have {self.chunk_rows} rows, expected 1 or more; write the store again"
+            )
 
     @property
     def chunk_rows(self) -> int:
@@ -113,7 +118,7 @@ class ActivationStore:
     def dataset(self, column: str) -> h5py.Dataset:
         """Return a column as an HDF5 dataset, for reading parts of it without conversion."""
         if column not in self._file:
-            raise StoreError(f"{self.path}: has no {column}")
+            raise StoreError(f"{self.path}: contains no {column}")
         return self._file[column]
 
     def references(self) -> list[str]:
@@ -133,7 +138,7 @@ class ActivationStore:
         return scipy.sparse.csr_array(parts, shape=tuple(group.attrs["shape"]))
 
     def provenance_of_rows(self) -> dict[str, Json]:
-        """Return the provenance of the rows; an index returns its first shard's."""
+        """Return the provenance of the rows; an index returns the provenance of its first shard."""
         if not self.shards:
             return self.provenance
         with ActivationStore(self.shards[0]) as shard:

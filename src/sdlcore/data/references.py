@@ -1,7 +1,8 @@
 """Reference directions, which dictionaries are evaluated against and anchors are drawn from.
 
-For a bench, they are its true features. For real activations with labels, they are the class means (eq. 22 and 23).
-Class means are not claimed to be true features, but a dictionary of the data can be expected to contain them.
+The references of a bench are its true features. The references of real activations with labels are the class means (eq.
+22 and 23). Class means are not claimed to be true features, but a dictionary of the data can be expected to contain
+them.
 """
 
 import json
@@ -45,20 +46,21 @@ class References(NamedTuple):
 
     @property
     def names(self) -> list[str]:
-        """Name of each direction: its class name, or its index. Index it by ``Anchors.feature`` to name anchors."""
+        """Name of each direction: its class name, or its index. To name anchors, index these names by
+        ``Anchors.feature``."""
         if self.classes is None:
             return [str(number) for number in range(self.W_p.shape[1])]
         return [str(number) if self.class_names is None else self.class_names[number] for number in self.classes]
 
     def choose(self, n_anchors: float, seed: int = 0, first: int | None = None) -> Anchors:
-        """Draw random anchors from the references (eq. 21). The pipeline draws the same ones for the same seed.
+        """Draw random anchors from the references (eq. 21). The pipeline draws the same anchors for the same seed.
 
         Parameters
         ----------
         n_anchors
             Number of anchors, or a share of all references if below 1.
         seed
-            Seed. A larger number of anchors with the same seed includes the smaller one.
+            Seed. With the same seed, a draw of more anchors begins with the anchors of a draw of fewer.
         first
             Draw only from this many first directions, such as the parents of a hierarchy; None for all.
         """
@@ -109,7 +111,7 @@ def class_means(
     for start in range(0, store.rows, rows_at_once):
         labels = store.read("labels", start, start + rows_at_once)
         if labels.max(initial=-1) >= len(names):
-            raise ValueError(f"{store.path}: label {labels.max()} has no name; there are {len(names)} classes")
+            raise ValueError(f"{store.path}: label {labels.max()} has no name; there are {len(names)} class names")
         counts += np.bincount(labels[labels >= 0], minlength=len(names))
         for column in columns:
             x = store.read(column, start, start + rows_at_once).astype(np.float64)
@@ -167,7 +169,7 @@ def labels_by(store: Activations, classes: np.ndarray, class_names: Sequence[str
     Parameters
     ----------
     store
-        Store with labels. Its classes may differ from the references' classes, or be in another order.
+        Store with labels. The store's classes may differ from the references' classes, or be in another order.
     classes, class_names
         As in `References`.
 

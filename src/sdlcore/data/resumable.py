@@ -3,7 +3,7 @@
 An unfinished store is a folder of parts, ``.<name>.parts``, beside the store's path. Each commit adds a part: an HDF5
 file with the rows since the last commit, and a record of the source's progress. A part ends with checksums, is written
 atomically and never changes, so a kill loses only the part that is being written. At the end the parts are joined into
-the store. They are removed once the store is at its path.
+the store. The parts are removed once the store is at its path.
 """
 
 import fcntl
@@ -64,7 +64,7 @@ class ResumableWriter(BlockWriter):
     rows
         Samples written so far, including earlier attempts.
     provenance
-        Provenance of the store. Facts can be added until the block ends.
+        Provenance of the store. Facts can be added to the provenance until the block ends.
     """
 
     def __init__(
@@ -140,10 +140,10 @@ class ResumableWriter(BlockWriter):
                         for columns in _blocks(file):
                             store.append_stored(columns)
                 except StoreError as error:
-                    raise StoreError(f"{error}; run this again to write it again") from error
+                    raise StoreError(f"{error}; repeat the command to write the damaged part again") from error
             if store.rows != self.rows:  # the caller ignored an error of a commit
                 found = f"{self._path}: its parts contain {store.rows} rows"
-                raise StoreError(f"{found}, expected {self.rows}; run this again")
+                raise StoreError(f"{found}, expected {self.rows}; repeat the command")
         self._parts = 0
 
     def remove_uncommitted(self) -> None:
@@ -185,7 +185,7 @@ class ResumableWriter(BlockWriter):
             record = Record(**json.loads(file[RECORD].asstr()[()])) if RECORD in file else None
             rows = before + (len(file["input"]) if "input" in file else 0)
             if record is None or (record.identity, record.rows) != (self._identity, rows):
-                raise StoreError(f"{shown}: was begun with other settings, inputs or code")
+                raise StoreError(f"{shown}: this part of the store was written with other settings, inputs or code")
             yield file, record
 
 
@@ -206,10 +206,10 @@ def resume_store(
     Parameters
     ----------
     path
-        File to make or replace. The disk needs room for twice its size while its parts are joined.
+        File to make or replace. The disk needs room for twice the store's size while the parts are joined.
     provenance
-        Facts that determine the samples (configuration, checksums of inputs, code, versions), stored as JSON. Parts
-        with other facts are not resumed.
+        Facts that determine the samples (configuration, checksums of inputs, code, versions), stored as JSON. If an
+        unfinished store has other facts, its parts are not used.
     dtype
         Precision of ``input`` and ``target``: float16, bfloat16 or float32.
     class_names

@@ -36,7 +36,9 @@ def shard_bounds(rows: int, row_bytes: int, shard_bytes: int, input_bytes: int |
         Bytes of a sample in `input`, which determine the chunks; ``row_bytes`` if None.
     """
     if min(rows, row_bytes, shard_bytes) < 1:
-        raise StoreError(f"cannot split {rows} rows of {row_bytes} bytes into shards of {shard_bytes} bytes")
+        raise StoreError(
+            f"cannot split {rows} rows of {row_bytes} bytes into shards of {shard_bytes} bytes; all must be 1 or more"
+        )
     size = max(1, shard_bytes // row_bytes)
     chunk = chunk_rows(row_bytes if input_bytes is None else input_bytes)
     if size > chunk:
@@ -47,8 +49,8 @@ def shard_bounds(rows: int, row_bytes: int, shard_bytes: int, input_bytes: int |
 def unite(paths: Sequence[str | Path], index_path: str | Path, provenance: Mapping[str, Json]) -> None:
     """Write an index file that reads as one store with the samples of all shards, in order.
 
-    No samples are copied. The index refers to the shards by relative paths, so a folder with both can be moved. It
-    stores the shards' checksums, and its own checksum is computed from them.
+    No samples are copied. The index refers to the shards by relative paths, so a folder with both can be moved. The
+    index stores the shards' checksums, and its own checksum is computed from theirs.
 
     Parameters
     ----------
@@ -66,7 +68,7 @@ def unite(paths: Sequence[str | Path], index_path: str | Path, provenance: Mappi
     """
     index_path = Path(index_path)
     if not paths:
-        raise StoreError(f"{index_path}: no shards to combine")
+        raise StoreError(f"{index_path}: the list of shards to combine is empty")
     with ExitStack() as stack:
         shards = [stack.enter_context(ActivationStore(path)) for path in paths]
         for shard in shards:

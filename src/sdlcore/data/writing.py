@@ -91,7 +91,7 @@ class Columns:
         self._datasets: dict[str, h5py.Dataset] = {}
 
     def append(self, columns: Mapping[str, np.ndarray]) -> None:
-        """Append rows; every call must give the same columns."""
+        """Append rows; every call must pass the same columns."""
         for name, values in columns.items():
             if name not in self._datasets:
                 self._datasets[name] = self._create(name, Kind.of(values))
@@ -122,7 +122,8 @@ class BlockWriter:
     rows
         Samples written so far.
     provenance, class_names
-        How the store was created, and names of its classes. Both can be changed until the store is finished.
+        How the store was created, and names of its classes. Provenance and class names can be changed until the store
+        is finished.
     """
 
     def __init__(
@@ -179,11 +180,11 @@ class BlockWriter:
             if (row := vanishing_row(values, as_read[name])) is not None:
                 raise UnderflowError(self._path, name, described(self.rows + row, values[row], self._dtype))
         if self._kinds and self._kinds.keys() != columns.keys():
-            raise ValueError(f"block has columns {sorted(columns)}, the store has {sorted(self._kinds)}")
+            raise ValueError(f"block has columns {sorted(columns)}, expected {sorted(self._kinds)} as in the store")
         for name, values in columns.items():
             kind = self._kinds.get(name, Kind.of(values))
             if kind.shape != values.shape[1:]:
-                raise ValueError(f"block has rows of shape {values.shape[1:]} in {name}, the store has {kind.shape}")
+                raise ValueError(f"block has rows of shape {values.shape[1:]} in {name}, expected {kind.shape}")
             columns[name] = values if name in given else _as_stored(name, values, kind.dtype)
         self._kinds = self._kinds or {name: Kind.of(values) for name, values in columns.items()}
         self.append_stored(columns)
@@ -280,7 +281,7 @@ def create_store(
     dtype: str | np.dtype = "float32",
     class_names: Sequence[str] | None = None,
 ) -> Iterator[StoreWriter]:
-    """Create an activation store. It appears at ``path`` only when the block ends without an exception.
+    """Create an activation store. The store appears at ``path`` only when the block ends without an exception.
 
     Parameters
     ----------

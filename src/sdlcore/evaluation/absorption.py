@@ -1,10 +1,10 @@
 """Feature absorption: the latents of child features fire in place of their parent's latent (section 3.5).
 
 Chanin et al. 2024 ("A is for Absorption", arXiv 2409.14507) measure absorption in language models, with a probe as the
-true feature. A bench with a hierarchy knows its true features. In their sense, a sample is absorbed if the parent is
-active, the parent's latent does not fire, and another latent writes in the parent's direction instead. Here a verdict
-is reached for each pair of a parent and its child. It uses sums over the samples in which that child is the family's
-only active one, because single magnitudes scatter.
+true feature. A bench with a hierarchy knows its true features. In the sense of Chanin et al., a sample is absorbed if
+the parent is active, the parent's latent does not fire, and another latent writes in the parent's direction instead.
+This module instead reaches a verdict for each pair of a parent and its child. The verdict uses sums over the samples in
+which this child is the only active child of its family, because single magnitudes scatter.
 """
 
 from typing import TYPE_CHECKING, NamedTuple

@@ -1,4 +1,5 @@
-"""Find the reference directions that anchors reveal. Only evaluation does this; training and discovery never do."""
+"""Find the reference directions that anchors reveal. Only evaluation looks for such directions; training and discovery
+never do."""
 
 from typing import NamedTuple
 

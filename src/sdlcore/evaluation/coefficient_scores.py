@@ -83,9 +83,9 @@ class CoefficientScores:
 class Detection:
     """F1, precision and recall of latents as detectors of their nearest features; samples are added block by block.
 
-    These are SynthSAEBench's scores (Chanin and Garriga-Alonso 2026, arXiv 2602.14687). Each latent is assigned to the
-    feature nearest to its decoder column, and scores are means over latents. So a dictionary with fewer latents than
-    features loses nothing, and each dead or surplus latent lowers the scores.
+    The three scores are SynthSAEBench's (Chanin and Garriga-Alonso 2026, arXiv 2602.14687). Each latent is assigned to
+    the feature nearest to its decoder column, and scores are means over latents. So a dictionary with fewer latents
+    than features does not score lower for that, and each dead or surplus latent lowers the scores.
 
     Parameters
     ----------
@@ -127,9 +127,9 @@ class Detection:
 class Splitting:
     """Splitting and shrinkage of the features that some latent matches; samples are added block by block.
 
-    A feature is split if several latents match it (Bricken et al. 2023, "Towards Monosemanticity"). It is shrunk if
-    those latents write less than its coefficient, as an L1 penalty causes (Wright and Sharkey 2024, "Addressing Feature
-    Suppression in SAEs").
+    A feature is split if several latents match it (Bricken et al. 2023, "Towards Monosemanticity"). A feature is shrunk
+    if the latents that match it write less than its coefficient, as an L1 penalty causes (Wright and Sharkey 2024,
+    "Addressing Feature Suppression in SAEs").
 
     A latent matches a feature if the cosine of its decoder column with the feature exceeds tau. The cosine is signed,
     unlike in recovery, because a non-negative latent cannot write against its column.
@@ -172,9 +172,9 @@ class Splitting:
     def slopes(self) -> np.ndarray:
         """Slope of the matching latents' joint contribution on the coefficient, through the origin (n floats).
 
-        NaN for features without such latents. The fit uses all samples of the active feature, even if
-        no latent fires. It goes through the origin because an L1 penalty subtracts about the same amount from
-        large and small coefficients; a line with an intercept would hide that.
+        NaN for features without such latents. The fit uses all samples of the active feature, even if no latent fires.
+        The fitted line goes through the origin because an L1 penalty subtracts about the same amount from large and
+        small coefficients; a line with an intercept would hide that.
         """
         known = (self.latents > 0) & (self._squares > 0)
         return np.divide(self._written, self._squares, out=np.full(len(known), np.nan), where=known)

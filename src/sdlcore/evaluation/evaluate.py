@@ -97,7 +97,9 @@ def evaluate(
         metrics = on_samples(model, store) | _of_plugins(Judged(model, store, None))
         return Evaluation(_declared(metrics), {}, {})
     if chance is None:
-        raise ValueError("evaluate: truth was given without chance; pass the random generator of the chance level")
+        raise ValueError(
+            "evaluate: truth was given without chance; pass chance, the random generator of the chance level"
+        )
     true_p, true_r = make_direction_pair(model.config.pair, truth.W_p.T, None if truth.W_r is None else truth.W_r.T)
     W_enc, W_dec = model.W_enc.numpy(), model.W_dec.numpy()
     decoder = best_match(normalise_rows(W_dec), true_r)

@@ -1,4 +1,4 @@
-"""The directions that a dictionary is judged against, and which of them the anchors reveal."""
+"""The directions that a dictionary is judged against, and the directions among these that anchors reveal."""
 
 from collections.abc import Sequence
 from typing import NamedTuple

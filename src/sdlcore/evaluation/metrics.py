@@ -1,4 +1,5 @@
-"""The list of all metrics: symbols, better directions, decimals, captions, and which runs have each.
+"""The list of all metrics: symbols, better directions, decimals, captions, and the runs for which each metric is
+computed.
 
 `evaluate` computes the metrics; tables, effects, verdicts, claims and `docs/metrics.md` read this list. To add a
 metric, add an entry here and the code that computes it.
@@ -268,11 +269,12 @@ METRICS = {metric.name: metric for metric in _DECLARED}
 
 EXPLAINED = {
     recovery_name("encoder"): "The share of true features that some encoder row points along, with a cosine above .9. "
-    "It stays low even where every feature is found ([why](reading-latents.md)).",
-    recovery_name("decoder"): "The same for decoder columns. At 1 all features are found.",
-    mip_name("encoder"): "The best cosine of a feature with encoder rows, on average over features. It has no "
-    "threshold.",
-    mip_name("decoder"): "The same with decoder columns.",
+    "This share stays low even where every feature is found ([why](reading-latents.md)).",
+    recovery_name("decoder"): "The share of true features that some decoder column "
+    "points along, with a cosine above .9. At 1 all features are found.",
+    mip_name("encoder"): "The best cosine of a feature with encoder rows, on average over features. This mean "
+    "needs no threshold.",
+    mip_name("decoder"): "The best cosine of a feature with decoder columns, on average over features.",
     "mcc": "The cosine of features and decoder columns in pairs, on average. Each column matches at most one feature.",
     "f1": "How well the latent that matches a feature detects it: F1, on average over features.",
     "l0": "How many latents are active in a sample, on average. Compare dictionaries of about equal L0.",

@@ -1,6 +1,6 @@
 """The oracle dictionary: true features as encoder rows and decoder columns, without biases (Theorem 3.3).
 
-Its recovery is 1 by construction. Its reconstruction error shows how far the loss rewards recovery.
+The oracle's recovery is 1 by construction. The oracle's reconstruction error shows how far the loss rewards recovery.
 """
 
 import copy
@@ -20,10 +20,10 @@ def oracle_codes(x_BP: np.ndarray, true_p: np.ndarray, sigma: Activation) -> np.
     """Return the codes (B x n) of samples by the true features, under a model's activation.
 
     The pre-activations are the positive inner products with the features, or all of them if latents are signed. An
-    activation without parameters is applied to them as in training: TopK keeps the k largest of each sample, BatchTopK
-    as many on average over the B samples. JumpReLU and Gated learned their parameters for other directions, so a
-    threshold replaces them: the largest inner product of two features. A sample of a single feature with magnitude 1
-    then activates no other feature.
+    activation without parameters is applied to these pre-activations as in training: TopK keeps the k largest of each
+    sample, BatchTopK as many on average over the B samples. JumpReLU and Gated learned their parameters for other
+    directions, so a threshold replaces them: the largest inner product of two features. A sample of a single feature
+    with magnitude 1 then activates no other feature.
 
     Parameters
     ----------

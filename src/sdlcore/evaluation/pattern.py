@@ -1,4 +1,4 @@
-"""Patterns of encoder rows: the directions that the rows respond to, as opposed to those they point in.
+"""Patterns of encoder rows: the directions that the rows respond to, which differ from the rows themselves.
 
 The best linear read-out of a feature is its direction times the inverse covariance Sigma of the input, so that it
 ignores the other features. The direction that such a row responds to is its *pattern*: the covariance of the input with
@@ -32,7 +32,7 @@ def covariance(blocks: Iterable[np.ndarray]) -> np.ndarray:
         mean += shift * len(x) / whole
         seen = whole
     if not seen:
-        raise ValueError("no samples to take the covariance of")
+        raise ValueError("the covariance of activations needs one sample or more, found none")
     return total / seen
 
 

@@ -1,4 +1,4 @@
-"""Metrics of plugins: registration, and which runs have them."""
+"""Metrics of plugins: registration, and the runs for which they are computed."""
 
 from collections.abc import Callable
 from typing import Literal, TypeVar
@@ -24,7 +24,8 @@ def metric(
     in_tables: bool = True,
     effect: bool = False,
 ) -> Callable[[AnyMeasure], AnyMeasure]:
-    """Register a function as a metric. It takes `sdlcore.evaluation.evaluate.Judged` and returns a number or None.
+    """Register a function as a metric. The function takes `sdlcore.evaluation.evaluate.Judged` and returns a number or
+    None.
 
     Parameters
     ----------

@@ -32,7 +32,7 @@ def batches(store: Activations, pair: str) -> Iterator[tuple[np.ndarray, np.ndar
 class Latents:
     """Statistics of latents over all samples, which are added batch by batch.
 
-    ``detectors`` holds one latent for each of n features.
+    ``detectors`` lists one latent for each of n features.
     """
 
     def __init__(self, model: SparseCoder, store: Activations, truth: GroundTruth, detectors: np.ndarray) -> None:

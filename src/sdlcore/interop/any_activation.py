@@ -1,4 +1,5 @@
-"""The built-in activations. A saved dictionary names one of them, so code that loads dictionaries depends on all."""
+"""The built-in activations. A saved dictionary names one activation, so code that loads dictionaries depends on all
+activations."""
 
 from sdlcore.model.activations import abstopk, batchtopk, gated, jumprelu, lista, matching_pursuit, relu, topk
 

@@ -1,8 +1,8 @@
 """dictionary_learning format (0.1): a folder with ``ae.pt`` and ``config.json`` for `utils.load_dictionary`.
 
-All but two of its classes subtract the decoder bias from inputs; the exported encoder bias compensates for this. ReLU
-is written as AutoEncoderNew, one of the two, because AutoEncoder's loader would rescale latents by the norms of decoder
-rows.
+All but two of the library's classes subtract the decoder bias from inputs; the exported encoder bias compensates for
+this. ReLU is written as AutoEncoderNew, one of the two, because AutoEncoder's loader would rescale latents by the norms
+of decoder rows.
 """
 
 import io
@@ -101,8 +101,8 @@ def write(
     lm_name, layer, submodule_name, ctx_len
         Origin of the activations, recorded in ``config.json``.
     prefixes
-        Numbers of latents of nested dictionaries, the last n_q. If given, BatchTopK is written as the library's
-        Matryoshka class.
+        Numbers of latents of nested dictionaries, the last n_q. If prefixes are given, BatchTopK is written as the
+        library's Matryoshka class.
     """
     config, weights = model.config, weights_of(model)
     dict_class, trainer_class = _CLASSES[config.activation]
@@ -186,7 +186,7 @@ def read(folder: Path) -> SparseCoder:
         check_shapes(weights, state, shapes, sizes, file.name)
         check_values(weights, state, _COUNTS)
         if "k" in state and k not in (None, found := int(state["k"])):
-            raise SourceError(f"{file}: k is {k}, but {found} in {weights.name}")
+            raise SourceError(f"{file}: k is {k}, but k is {found} in {weights.name}")
         if "group_sizes" in state and (total := int(state["group_sizes"].sum())) != len(state["b_enc"]):
             raise SourceError(f"{weights}: group_sizes add up to {total}, expected dict_size = {len(state['b_enc'])}")
         if beside and k is None and "k" not in state:

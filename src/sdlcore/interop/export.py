@@ -58,7 +58,7 @@ def export_set(models: Sequence[SparseCoder], to: str, folder: str | Path, **opt
     name, found = format_of(to)
     if not found.is_set:
         sets = ", ".join(name for name, one in FORMATS.items() if one.is_set)
-        raise ValueError(f"{name} needs a folder for each dictionary: export them one by one; only {sets} takes sets")
+        raise ValueError(f"{name} needs a folder for each dictionary; export one by one, since only {sets} takes sets")
     if not models:
         raise ValueError("a set needs a dictionary for each layer of the language model, found none")
     for layer, model in enumerate(models):

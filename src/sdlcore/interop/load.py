@@ -17,7 +17,7 @@ READABLE = ("sdlcore", *READ, "tensors")
 def load(
     path: str | Path, format: str | None = None, *, subfolder: str = "", revision: str | None = None, **options: Any
 ) -> SparseCoder:
-    """Load a dictionary, in evaluation mode, on the CPU. No code that comes with it is run.
+    """Load a dictionary, in evaluation mode, on the CPU. No code that comes with the dictionary is run.
 
     Parameters
     ----------

@@ -21,7 +21,8 @@ class ImportConfig(Settings):
 
     @property
     def pair(self) -> Pair:
-        """Always sae, which every source supports. The dictionary's own pair is checked when it is loaded."""
+        """The pair is always sae, which every source supports. The dictionary's own pair is checked when it is
+        loaded."""
         return "sae"
 
     @property
@@ -35,5 +36,5 @@ class ImportConfig(Settings):
         return self.sigma_parts
 
     def used(self) -> dict[str, Json]:
-        """Return the flat settings that identify the run: all of them."""
+        """Return the flat settings that identify the run, which are all settings."""
         return self.to_dict()

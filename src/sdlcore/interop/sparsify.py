@@ -93,7 +93,8 @@ def read(folder: Path) -> SparseCoder:
 
 
 def from_state(state: Mapping[str, Tensor], k: int | None, transcode: bool = False) -> SparseCoder:
-    """Build a dictionary from sparsify weights by name. A transcoder may be marked, or has ``W_skip``."""
+    """Build a dictionary from sparsify weights by name. A transcoder is recognised by its configuration or by
+    ``W_skip``."""
     weights = Weights(
         W_enc=state["encoder.weight"],
         b_enc=state["encoder.bias"],

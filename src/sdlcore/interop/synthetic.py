@@ -1,7 +1,8 @@
 """Adapt a bench to SAELens' evaluation on synthetic data.
 
 The classes serve as the arguments of ``sae_lens.synthetic.eval_sae_on_synthetic_data(sae, feature_dict,
-activations_generator, ...)``. They provide only the attributes and methods that it uses; SAELens is not imported.
+activations_generator, ...)``. The classes provide only the attributes and methods that this function uses; SAELens is
+not imported.
 """
 
 import torch

@@ -30,7 +30,8 @@ SHAPE = tuple[str, ...]
 
 
 def read_safetensors(path: Path) -> dict[str, Tensor]:
-    """Read all tensors of a safetensors file. The library checks that the header accounts for all of its bytes."""
+    """Read all tensors of a safetensors file. The library safetensors checks that the header accounts for all bytes of
+    the file."""
     _require_file(path)
     with safe_open(path, "pt") as file:
         names = list(file.keys())
@@ -105,7 +106,7 @@ def read_pickle(path: Path) -> dict[str, Tensor]:
     if [held for _, held in sorted(held_at.items())] != sizes:
         raise ValueError(f"{path.name} declares tensor sizes that differ from the stored ones")
     if sum(value.numel() * value.element_size() for value in found.values()) > EXPANSION * path.stat().st_size:
-        raise ValueError(f"{path.name} refers to the same numbers {len(found)} times")
+        raise ValueError(f"{path.name} declares {len(found)} tensors that share the same numbers; save copies")
     return {name: value.clone() for name, value in found.items()}
 
 
@@ -121,7 +122,7 @@ def _sizes(path: Path) -> list[int]:
         if any(member.compress_type for member in members):
             raise ValueError(f"{path.name} is compressed, which torch.save never does")
         if sum(member.file_size for member in members) > path.stat().st_size:
-            raise ValueError(f"{path.name} declares more bytes than its size")
+            raise ValueError(f"{path.name} declares more bytes than the file contains")
         pickles = [member for member in members if member.filename.rpartition("/")[2] == "data.pkl"]
         for member in pickles:
             for operation, argument, _ in pickletools.genops(archive.read(member)):

@@ -57,7 +57,7 @@ def read(
     Parameters
     ----------
     file
-        A safetensors or .npz file. Its W_skip is n_r x n_p in every layout, as in all libraries with a W_skip.
+        A safetensors or .npz file. W_skip is n_r x n_p in every layout, as in all libraries with a W_skip.
     activation
         relu, jumprelu, topk, batchtopk or abstopk; None for jumprelu if there is a threshold.
     k, threshold

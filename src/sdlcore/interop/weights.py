@@ -110,7 +110,7 @@ def sparse_coder(weights: Weights, activation: Activation, k: int | None, pair: 
         if value.shape != own[name].shape:
             raise ValueError(f"{name} has shape {tuple(value.shape)}, expected {tuple(own[name].shape)}")
         if not value.isfinite().all():
-            raise ValueError(f"{name} holds NaN or infinity")
+            raise ValueError(f"{name} contains NaN or infinity")
     # copies, so that further training of the other library's model does not change this one
     model.load_state_dict(own | {name: value.detach().float().clone() for name, value in state.items()})
     return model.eval()

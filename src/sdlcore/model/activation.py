@@ -1,8 +1,9 @@
 """The interface of activation functions: the definition of a method, and the search that makes it fast.
 
-A method is one class in `sdlcore.model.activations`, or in a plugin. Its `forward` is the definition, in plain torch on
-dense matrices. That alone is enough to train. A method that also declares a `search` is computed only at the entries
-that the search finds; `values` gives the latents there. tests/model/test_equivalence.py compares the two.
+A method is one class in `sdlcore.model.activations`, or in a plugin. The class's `forward` defines the method, in plain
+torch on dense matrices. A class with `forward` alone can be trained. A method that also declares a `search` is computed
+only at the entries that the search finds; `values` returns the latents at these entries.
+tests/model/test_equivalence.py compares the two.
 
 Shapes: B samples, n_q latents (``d_sae`` elsewhere), N entries of the batch that a search found.
 """
@@ -19,9 +20,9 @@ from sdlcore.sparse.support import Support
 class Activation(nn.Module):
     """An activation function, written sigma in the paper (section 2.4): latents from pre-activations.
 
-    A subclass writes `forward`, and may write `search` with `values`, and `gates`. Its ``__init__`` takes settings
-    of the model by their names, such as ``n_q`` and ``k`` (`sdlcore.run.ModelConfig`). A parameter has one element for
-    each latent (n_q), and starts at zero, except for the ``threshold`` of `add_threshold`.
+    A subclass writes `forward`, and may write `search` with `values`, and `gates`. The subclass's ``__init__`` takes
+    settings of the model by their names, such as ``n_q`` and ``k`` (`sdlcore.run.ModelConfig`). A parameter has one
+    element for each latent (n_q), and starts at zero, except for the ``threshold`` of `add_threshold`.
     """
 
     threshold: Tensor
@@ -45,8 +46,9 @@ class Activation(nn.Module):
     def values(self, pre: Tensor, support: Support) -> Tensor:
         """Return the latents (N) of the pre-activations (N) that the search found.
 
-        ``support`` holds the sample (`Support.rows`) and the latent (`Support.columns`) of each entry. With the
-        auxiliary loss, it also holds entries of auxiliary latents. Their pre-activation is -1e9, and must give zero.
+        ``support`` contains the sample (`Support.rows`) and the latent (`Support.columns`) of each entry. With the
+        auxiliary loss, ``support`` also contains entries of auxiliary latents. Auxiliary latents have a
+        pre-activation of -1e9, for which `values` must return zero.
         """
         raise NotImplementedError(f"{type(self).__name__} declares a search; write values(pre, support) too")
 

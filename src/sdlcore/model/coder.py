@@ -74,7 +74,7 @@ class SparseCoder(nn.Module):
         latents = sigma(W_E x_p + b_E)
         x_r_hat = W_D latents + b_D
 
-    With x_r = x_p it is a sparse autoencoder, with another x_r a transcoder; a crosscoder reads and writes the
+    With x_r = x_p the model is a sparse autoencoder, with another x_r a transcoder; a crosscoder reads and writes the
     concatenation of several sites. A transcoder may add a linear path, W_skip x_p, to the reconstruction (Paulo et al.
     2025). A model from a solver may compute its latents by pursuit: non-negative least squares over the latents that
     sigma chose (`sdlcore.model.pursuit`). Latent i has row i of `W_enc` (the paper's W_E[i, :]) and row i of `W_dec`
@@ -92,10 +92,11 @@ class SparseCoder(nn.Module):
     Attributes
     ----------
     W_enc, W_dec
-        n_q x n_p, n_q x n_r. With ``tied`` they are one parameter during training. Afterwards `untie` splits it in two,
-        because folding the normalisation of activations changes encoder and decoder differently.
+        n_q x n_p, n_q x n_r. With ``tied``, `W_enc` and `W_dec` are one parameter during training. Afterwards `untie`
+        splits it in two, because folding the normalisation of activations changes encoder and decoder differently.
     processes
-        The processes that share the latents, or the samples of a batch. Each process holds the weights of its latents.
+        The processes that share the latents, or the samples of a batch. Each process stores the weights of its own
+        latents.
     """
 
     processes: Processes = ALONE
@@ -145,7 +146,7 @@ class SparseCoder(nn.Module):
         return ["W_enc", "b_enc", "W_dec", *(f"sigma.{name}" for name, _ in self.sigma.named_parameters())]
 
     def untie(self) -> None:
-        """Give the decoder a matrix of its own, if it shares the encoder's."""
+        """Give the decoder a matrix of its own, if it shares the encoder's matrix."""
         if self.W_dec is self.W_enc:
             self.W_dec = nn.Parameter(self.W_enc.detach().clone(), requires_grad=self.W_enc.requires_grad)
 

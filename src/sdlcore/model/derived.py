@@ -1,7 +1,7 @@
 """Derive the methods that a plugin's activation leaves out from the methods that it overrides.
 
-A class that extends a built-in one may override `Activation.forward` alone, or `Activation.values` alone. It inherits
-the other method, which would then compute different latents.
+A class that extends a built-in one may override `Activation.forward` alone, or `Activation.values` alone. Such a class
+inherits the other method, which would then compute different latents.
 """
 
 from typing import Any

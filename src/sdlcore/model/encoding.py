@@ -1,8 +1,8 @@
 """Encode samples: the latents sigma(W_E x_p + b_E), computed only where they may be nonzero.
 
 `Encoding` finds the entries that an activation's search declares, and computes the latents there. An activation without
-a search is computed densely. Both ways then divide the entries into scales and add auxiliary latents, if a loss needs
-them.
+a search is computed densely. The sparse and the dense computation then divide the entries into scales and add auxiliary
+latents, if a loss needs them.
 """
 
 from dataclasses import dataclass
@@ -31,7 +31,7 @@ SLACK = 1.25
 
 
 class Scales(NamedTuple):
-    """Parts of a code, each with its own reconstruction (eq. 9). The last part is the whole code.
+    """Parts of a code, each with its own reconstruction (eq. 9). The last part contains the whole code.
 
     The activation chooses the latents first; a part then keeps some of these.
     """
@@ -56,8 +56,9 @@ class Scales(NamedTuple):
 
 
 class Auxiliary(NamedTuple):
-    """Dead latents for the auxiliary loss (eq. 8). In each sample, the largest of their pre-activations give a
-    second reconstruction, through a ReLU. If latents are signed, the largest in absolute value do, with their signs."""
+    """Dead latents for the auxiliary loss (eq. 8). In each sample, the largest pre-activations of dead latents are
+    decoded, through a ReLU, to a second reconstruction. Of signed latents, those with the largest absolute values are
+    decoded, with their signs."""
 
     dead: Tensor
     """Indices of the latents to choose from."""
@@ -130,7 +131,7 @@ class Encoding:
         aux: tuple[Tensor, Tensor] | None,
         row_norms: RowNorms | None,
     ) -> Code:
-        """Return the code at the entries of a search. Nothing is computed or differentiated elsewhere."""
+        """Return the code at the entries of a search. Nothing is computed or differentiated at other entries."""
         W_enc, b_enc, W_dec, b_dec = self.weights
         if scales.number == 1 and aux is None:
             pre_N = encode_at(x_BP, W_enc, b_enc, found.support, found.pre, row_norms)
@@ -212,9 +213,9 @@ class Encoding:
         W_enc, b_enc, *_ = self.weights
         undeclared = f"activation {self.config.activation} declares no search"
         if self.processes.latents.size > 1:
-            raise ValueError(f"{undeclared}, so one process needs all latents; divide samples instead")
+            raise ValueError(f"{undeclared}, so latents cannot be divided among processes; set split samples")
         if precision is not None and precision != W_enc.dtype:
-            raise ValueError(f"{undeclared}, which precision is for; set precision float32")
+            raise ValueError(f"{undeclared}, so precision cannot speed up the search; set precision float32")
         if self.config.pursuit:
             raise ValueError(f"{undeclared}, which pursuit needs; set pursuit 0")
         if scales.multi_k:

@@ -2,7 +2,7 @@
 
 Until November 2026 an activation searched by itself (``select``, ``narrow``), gave its latents by `Activation.values`
 alone, and could override ``penalised``, ``loss``, ``oracle`` and ``of``. Such classes still work. The registry adds the
-methods of `adapted` to them. The functions at the end call the other old methods.
+methods of `adapted` to such activations. The functions at the end call the other old methods.
 """
 
 from collections.abc import Callable
@@ -22,7 +22,8 @@ from sdlcore.sparse.support import Support
 
 
 class OldMethods:
-    """Former methods of `Activation`, which old classes call through ``super()``. It comes last among their bases."""
+    """Former methods of `Activation`, which old classes call through ``super()``. This class comes last among the bases
+    of old classes."""
 
     processes = ALONE
 
@@ -63,8 +64,8 @@ class _BySelect(Search):
 def adapted(cls: type[Activation]) -> dict[str, Any]:
     """Return the methods to add to a class.
 
-    A class that overrides ``select`` or ``narrow`` gets a search that calls them. One that overrides ``values`` alone
-    and inherits no search gets the search for positive pre-activations.
+    A class that overrides ``select`` or ``narrow`` gets a search that calls them. A class that overrides ``values``
+    alone and inherits no search gets the search for positive pre-activations.
     """
     if overrides(cls, "select", "search") or overrides(cls, "narrow", "search"):
         return {"declared_search": cls.search, "search": _by_select}
@@ -88,7 +89,7 @@ def _as_given(pre: Tensor) -> Preactivations:
 
 
 def let_search_among(sigma: Activation, processes: Processes) -> None:
-    """Tell an activation with its own search which processes hold other entries."""
+    """Pass an activation with its own search the processes that compute other entries."""
     if isinstance(sigma, OldMethods):
         sigma.processes = processes
 

@@ -24,7 +24,7 @@ def checked_methods(cls: type[Activation], called: str) -> dict[str, Callable[..
     Parameters
     ----------
     cls
-        The plugin's class. It is not modified.
+        The plugin's class. The class is not modified.
     called
         Name for errors, such as ``activation soft_topk``.
 

@@ -1,7 +1,8 @@
 """Non-negative pursuit: an iterative encoder that computes codes in several steps.
 
-It solves non-negative least squares over the latents that sigma chose, by coordinate descent, like classical sparse
-coders, which LISTA imitates (Gregor and LeCun 2010). Each sweep sets every latent to its best value, given the others.
+Pursuit solves non-negative least squares over the latents that sigma chose, by coordinate descent, like classical
+sparse coders, which LISTA imitates (Gregor and LeCun 2010). Each sweep sets every latent to its best value, given the
+others.
 """
 
 import torch

@@ -22,8 +22,8 @@ ENTRY = "sdlcore"
 
 
 def save_model(path: str | Path, model: SparseCoder, provenance: Mapping[str, Json]) -> None:
-    """Write ``model`` as safetensors, in float32. The metadata contain its configuration, so the file can be opened on
-    its own.
+    """Write ``model`` as safetensors, in float32. The metadata contain the model's configuration, so the file can be
+    opened on its own.
 
     Raises
     ------
@@ -88,7 +88,9 @@ def load_model(path: str | Path) -> SparseCoder:
                 f"needs {wanted.dtype} of {tuple(wanted.shape)}"
             )
         if not found.isfinite().all():
-            raise ValueError(f"{path}: {name} holds NaN or infinity; train again, with a lower lr if training diverged")
+            raise ValueError(
+                f"{path}: {name} contains NaN or infinity; train again, with a lower lr if training diverged"
+            )
     model = SparseCoder(config, input_sites, target_sites)
     model.load_state_dict(tensors)
     return model.eval()

@@ -11,7 +11,8 @@ from torch import Tensor
 
 
 class Group:
-    """Processes that divide something into equal parts, in the order of their ranks. This base class is one process."""
+    """Processes that divide something into equal parts, in the order of their ranks. This base class represents a
+    single process."""
 
     rank = 0
     size = 1
@@ -46,7 +47,7 @@ class Group:
     def gather(self, x: Tensor) -> Tensor:
         """Stack the tensors of all processes along a new first dimension.
 
-        Their last dimensions may differ; shorter tensors are padded with -inf.
+        The last dimensions of these tensors may differ; shorter tensors are padded with -inf.
         """
         return x[None]
 

@@ -58,7 +58,8 @@ WORTH_ALL = 16
 
 
 def largest_correlations(x_BR: Tensor, atoms_KR: Tensor, s: int, precision: Precision = "float32") -> Support:
-    """Return the s atoms of largest positive correlation with each sample; the product is computed in ``precision``."""
+    """Return the s atoms that correlate most, and positively, with each sample; the product is computed in
+    ``precision``."""
     no_bias, lower = atoms_KR.new_zeros(len(atoms_KR)), torch.bfloat16 if precision == "bfloat16" else None
     return Preactivations(x_BR, atoms_KR, no_bias, lower).largest(min(s, len(atoms_KR))).support
 
@@ -97,8 +98,8 @@ def nonnegative_codes(
     Raises
     ------
     MonotonicityError
-        If a sweep raises a sample's error beyond rounding. Each coefficient is set to its minimiser, so this happens
-        only if numbers are huge or not finite, or if the Gram matrix does not belong to the atoms.
+        If a sweep raises a sample's error beyond rounding. Each coefficient is set to its minimiser, so the objective
+        rises only if numbers are huge or not finite, or if the Gram matrix does not belong to the atoms.
     """
     set_numba_threads()
     correlations = support.kernels.dots(*support.by_latent, atoms_KR, x_BR)

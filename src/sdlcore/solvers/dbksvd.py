@@ -1,15 +1,16 @@
 """Double-batch K-SVD: matching pursuit, then rank-one updates of several atoms at once, on mini-batches.
 
 Source: Valentin, Katz, Vanhoucke and Kochenderfer (2025), "DB-KSVD: Scalable alternating optimization for disentangling
-high-dimensional embedding spaces" (arXiv 2505.18441). It batches K-SVD (Aharon, Elad and Bruckstein 2006) twice: a step
-uses a batch of samples, and updates atoms in batches, in shuffled order. All atoms of a batch use the same residual,
-which is recomputed before the next batch.
+high-dimensional embedding spaces" (arXiv 2505.18441). DB-KSVD batches K-SVD (Aharon, Elad and Bruckstein 2006) twice: a
+step uses a batch of samples, and updates atoms in batches, in shuffled order. All atoms of a batch use the same
+residual, which is recomputed before the next batch.
 
-We followed the abstract and the authors' public code (KSVD.jl), which differs from ours. Its rank-one step is a
-truncated SVD, ours four power steps. Its pursuit picks one atom too many and drops the smallest code; ours stops before
-that. It starts from random atoms, we start from samples. It keeps atoms that no sample uses; we replace them. It takes
-65,536 samples at once, we at most 8192. It stops after three passes over a million samples; we stop by the rule of all
-solvers. Its final codes may be negative; ours only during the search. Neither uses momentum.
+We followed the abstract and the authors' public code (KSVD.jl), which differs from ours. KSVD.jl's rank-one step is a
+truncated SVD, ours four power steps. KSVD.jl's pursuit picks one atom too many and drops the smallest code; ours stops
+before that. KSVD.jl starts from random atoms, we start from samples. KSVD.jl keeps atoms that no sample uses; we
+replace such atoms. KSVD.jl takes 65,536 samples at once, we at most 8192. KSVD.jl stops after three passes over a
+million samples; we stop by the rule of all solvers. KSVD.jl's final codes may be negative; ours are negative only
+during the search. Neither uses momentum.
 """
 
 import time
@@ -61,8 +62,9 @@ def double_batch_ksvd(
 def matching_pursuit(x_BR: Tensor, atoms_KR: Tensor, support: int, signed: bool = False) -> Codes:
     """Return greedy codes with at most ``support`` atoms per sample.
 
-    Each pick sets the code of one atom to its best value while the other codes stay. It takes the atom that lowers the
-    error most, which may have been picked before. The pursuit ends at the pick that would exceed ``support``.
+    Each pick sets the code of one atom to its best value while the other codes stay. Each pick takes the atom that
+    lowers the error most, which may have been picked before. The pursuit ends at the pick that would exceed
+    ``support``.
 
     Parameters
     ----------
@@ -113,10 +115,10 @@ def update_atoms(
 ) -> tuple[Tensor, Tensor]:
     """Update all atoms once, ``atom_batch`` at a time; return the atoms and the updated codes (N).
 
-    For each atom, E is the residual, without that atom, of the samples that use it. ``power_steps`` of the power
-    method move the atom and its codes to the leading singular pair of E, starting from its current codes. Each half of
-    such a step lowers the batch's error or keeps it. This is guaranteed only if ``atom_batch`` is 1: two atoms updated
-    together may both correct the same error of a sample that uses both.
+    For each atom, E is the residual, without that atom, of the samples that use it. ``power_steps`` of the power method
+    move the atom and its codes to the leading singular pair of E, starting from its current codes. Each half of such a
+    step lowers the batch's error or keeps it. This descent is guaranteed only if ``atom_batch`` is 1: two atoms
+    updated together may both correct the same error of a sample that uses both.
 
     Parameters
     ----------

@@ -3,8 +3,8 @@
 No single layer computes the codes of a sample exactly. The best linear read-out of code i is the ridge (Wiener) row
 Sigma^-1 cov(x, c_i), not the atom itself: if atoms are not orthogonal, the correlation with an atom mixes in the others
 (docs/solvers.md). Two other kinds of rows stay closer to the dictionary: the atoms themselves (tied), or Sigma^-1 times
-the atoms (covariance). A threshold then decides when a code is active. Above it, a regression of the code on the
-read-out undoes the shrinkage caused by silent samples. The result is one affine map and JumpReLU, which any
+the atoms (covariance). A threshold then decides when a code is active. Above the threshold, a regression of the code on
+the read-out undoes the shrinkage caused by silent samples. The result is one affine map and JumpReLU, which any
 `SparseCoder` computes.
 """
 
@@ -138,9 +138,9 @@ def _gate(z_BK: Tensor, c_BK: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 def best_thresholds(z_BK: Tensor, c_BK: Tensor) -> Tensor:
     """Return the threshold per atom that makes JumpReLU(z) nearest to c in squared error (K).
 
-    Including a sample changes the error by z (z - 2 c). Samples are included in descending order of z while the sum of
-    these changes falls. If it never falls, the threshold is above all samples. Two distant thresholds may be equally
-    good up to rounding; rounding then decides between them.
+    If z of a sample passes the threshold, the error changes by z (z - 2 c). The threshold is lowered past samples, in
+    descending order of z, to the smallest sum of these changes. If this sum is never below zero, the threshold is above
+    all samples. Two distant thresholds may be equally good up to rounding; rounding then decides between them.
     """
     ordered, places = z_BK.sort(dim=0, descending=True)
     change = torch.where(ordered > 0, ordered * (ordered - 2 * c_BK.gather(0, places)), torch.inf)

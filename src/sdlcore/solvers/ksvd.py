@@ -3,8 +3,8 @@
 Source: Rubinstein, Zibulevsky and Elad (2008), "Efficient implementation of the K-SVD algorithm using batch orthogonal
 matching pursuit", algorithm 5. For one atom after the other, a single alternation replaces the SVD: it approximates the
 rank-one part of the residual of the samples that use the atom, and updates their codes at once. Codes come from
-`sdlcore.solvers.codes` instead of OMP. All solvers here use that coder, so they differ only in the dictionary step.
-Codes are non-negative as in NN-K-SVD (Aharon, Elad and Bruckstein 2005). Unused atoms are replaced by the worst
+`sdlcore.solvers.codes` instead of OMP. `acs` computes the same codes, so the two solvers differ only in the dictionary
+step. Codes are non-negative as in NN-K-SVD (Aharon, Elad and Bruckstein 2005). Unused atoms are replaced by the worst
 reconstructed samples.
 """
 
@@ -45,7 +45,7 @@ def ksvd(
 
 
 def update_atoms(x_BR: Tensor, atoms_KR: Tensor, codes: Codes) -> tuple[Tensor, Tensor]:
-    """Update all atoms once by rank-one steps; return the atoms and the indices of those that too few samples use.
+    """Update all atoms once by rank-one steps; return the atoms and the indices of atoms that too few samples use.
 
     Each update lowers the error of the batch or keeps it. With E, the residual without the atom, and g, its codes,
     d = E^T g / |E^T g| is the best atom for g, and max(E d, 0) are the best codes for d.

@@ -14,8 +14,8 @@ CHECKED = 16
 class NormalEquations:
     """Running sums A = sum c c^T (K x K) and B = sum c x^T (K x n_r) over batches, with exponential forgetting.
 
-    They define J(D) = tr(D^T A D) - 2 tr(B^T D). Up to a constant, J is the squared error of all samples so far with
-    their codes at the time (Mairal et al. 2010, eq. 9). J has the unit of squared error.
+    The sums A and B define J(D) = tr(D^T A D) - 2 tr(B^T D). Up to a constant, J is the squared error of all samples so
+    far with their codes at the time (Mairal et al. 2010, eq. 9). J has the unit of squared error.
 
     Parameters
     ----------

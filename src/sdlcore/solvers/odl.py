@@ -1,7 +1,7 @@
 """Online dictionary learning (Mairal et al. 2010) by scikit-learn.
 
 Codes come from coordinate descent on the lasso, and the dictionary step is one pass of block coordinate descent on the
-running sums. Both are scikit-learn's; this module passes it batches and keeps the history.
+running sums. scikit-learn computes both steps; this module passes it batches and records the history.
 """
 
 import warnings

@@ -22,9 +22,9 @@ ROW = ("step", "samples", "loss", "fvu", "l0", "support", "seconds")
 def solver(name: str, *, libraries: tuple[str, ...] = ()) -> Callable[[AnySearch], AnySearch]:
     """Register a generator function as a solver (`sdlcore.solvers.search.Search`).
 
-    Its arguments are batches, the settings of all solvers, a random generator, and initial atoms or None. After each
-    step it yields the atoms and a history row. Its keyword-only parameters become settings, validated like built-in
-    ones.
+    The function's arguments are batches, the settings of all solvers, a random generator, and initial atoms or None.
+    After each step the function yields the atoms and a history row. The function's keyword-only parameters become
+    settings, validated like built-in ones.
 
     Parameters
     ----------

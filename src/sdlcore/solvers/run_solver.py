@@ -92,6 +92,6 @@ def solve_dictionary(
     if broken := not_finite(model.state_dict()):
         raise ValueError(
             f"{store.path}: {config.solver} found weights that are not finite ({broken}); look for activations that "
-            "are huge or tiny beside the others"
+            "are huge or tiny beside other activations"
         )
     return model

@@ -24,7 +24,7 @@ the dictionary (K x n_r, unit rows) and a history row after each step, until it 
 
 
 def initial_atoms(x_BR: Tensor, n_atoms: int, generator: torch.Generator, start: Tensor | None = None) -> Tensor:
-    """Return unit atoms along random samples, each used once; random directions if there are too few samples.
+    """Return unit atoms along random samples, each used once; random directions replace missing samples.
 
     Samples are sums of few features, so they are nearer to features than random directions are. With ``start``, return
     its rows at unit norm instead.
@@ -54,7 +54,7 @@ class Settled:
 
 
 def fit_of(codes: Codes, x_BR: Tensor) -> Row:
-    """Return ``loss`` (mean squared error, summed over dimensions), ``fvu`` and ``l0`` of a batch's codes."""
+    """Return the ``loss`` (mean squared error, summed over dimensions), ``fvu`` and ``l0`` of a batch's codes."""
     loss = float(codes.errors.mean())
     variance = float(total_variance(x_BR))
     return {"loss": loss, "fvu": loss / variance if variance else math.nan, "l0": codes.l0}

@@ -20,7 +20,8 @@ Encoder = Literal["regression", "tied", "covariance", "pursuit"]
 
 
 class SolverConfig(Extensible):
-    """Settings of a dictionary search. The defaults suit all benches, though they know neither n nor the sparsity."""
+    """Settings of a dictionary search. The defaults suit all benches, although they depend neither on n nor on the
+    sparsity."""
 
     called: ClassVar[str] = "settings of a solver"
     extended_by: ClassVar[Kind] = "solver"

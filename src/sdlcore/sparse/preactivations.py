@@ -26,7 +26,7 @@ class Preactivations:
         encoder row to 255 equally spaced numbers, up to its largest entry.
     screened
         Find the entries of the float32 product by an int8 product (`sdlcore.sparse.screening`), if the processor
-        computes int8 correctly. None to screen if that is faster.
+        computes int8 correctly. With None, the product is screened if screening is faster.
     kernels
         The kernels that search and compute; None for the device's default (`kernels_for`).
     """
@@ -52,7 +52,7 @@ class Preactivations:
         # torch's product in int8 is wrong for inputs of one dimension
         self.screened = screened and of_type and x.shape[1] > 1 and int8.is_exact()
         if dtype == torch.int8 and not compiled:
-            raise ValueError("precision int8 is for CPUs; on a GPU set bfloat16")
+            raise ValueError("precision int8 works only on CPUs; on a GPU, set bfloat16")
         if dtype == torch.int8 and x.shape[1] == 1:
             raise ValueError("precision int8 needs inputs of two dimensions or more")
         if dtype == torch.int8 and not int8.is_exact():
@@ -68,11 +68,11 @@ class Preactivations:
 
     @property
     def exact(self) -> bool:
-        """Whether the product is computed in the type of the weights."""
+        """True if the product is computed in the type of the weights."""
         return self.product.dtype == self.product.W.dtype
 
     def largest(self, k: int) -> Entries:
-        """Return the k largest entries of each sample; on a CPU without those that are not positive."""
+        """Return the k largest entries of each sample; on a CPU, only positive entries."""
         if self.screened:
             return self._entries(screening.largest(self.product, k, self.kernels))
         return self._entries(self.kernels.largest(self.product, k))

@@ -8,8 +8,8 @@ row w. Then
 
 where the norms are by-products of the rounding. Adding this to the int8 product gives an upper bound of every
 pre-activation, which excludes nearly all entries with certainty. The other entries are computed in float32, and the
-result is chosen from them. If they do not determine a sample's largest entries, its float32 product is searched. The
-result equals a search of the float32 product, except for the order of additions in dot products.
+result is chosen from them. If the bounds do not determine a sample's largest entries, its float32 product is searched.
+The result equals a search of the float32 product, except for the order of additions in dot products.
 """
 
 import torch

@@ -31,7 +31,7 @@ class Search:
             The pre-activations of a batch.
         slack
             Factor on the number of entries, if the search has a fixed number. It is above 1 if the pre-activations were
-            computed in a type with few digits; `narrow` then chooses by exact ones.
+            computed in a type with few digits; `narrow` then chooses by exact pre-activations.
         """
         raise NotImplementedError
 
@@ -41,7 +41,7 @@ class Search:
 
     def ranks(self, pre_N: Tensor, support: Support) -> Tensor:
         """Return the rank of each entry (N), from 0: a search for the k largest finds the entries of rank below k."""
-        raise TypeError(f"{type(self).__name__} ranks no entries: it finds no fixed number of them")
+        raise TypeError(f"{type(self).__name__} cannot rank entries, since the search finds no fixed number of entries")
 
 
 class Above(Search):
@@ -65,7 +65,7 @@ class Above(Search):
 
 
 class LargestPerSample(Search):
-    """The k largest positive pre-activations of each sample; of equal ones, the first latents.
+    """The k largest positive pre-activations of each sample; of equal pre-activations, those of the first latents.
 
     Parameters
     ----------
@@ -105,11 +105,11 @@ class LargestPerSample(Search):
 
 
 class LargestPerBatch(Search):
-    """The k B largest positive pre-activations of a batch of B samples; of equal ones, the first.
+    """The k B largest positive pre-activations of a batch of B samples; of equal pre-activations, the first.
 
-    The search does not sort the batch. It guesses a bound that slightly too many entries exceed, and sorts the entries
-    above it. The guess comes from the batch before, or from some samples. A wrong guess costs time and changes no
-    result. The object keeps the last bound, so an activation keeps the object.
+    The search does not sort the batch. The search guesses a bound that slightly too many entries exceed, and sorts the
+    entries above it. The guess comes from the batch before, or from some samples. A wrong guess costs time and changes
+    no result. The object keeps the last bound, so an activation keeps the object.
 
     Parameters
     ----------

@@ -22,7 +22,7 @@ class ByLatent(NamedTuple):
 
 
 class Entries(NamedTuple):
-    """Some of the pre-activations of a batch."""
+    """The pre-activations of a batch that a search found: their positions and values."""
 
     support: "Support"
     """The positions of the entries."""
@@ -132,7 +132,7 @@ def together(first: Support, second: Support) -> tuple[Support, Tensor]:
 
 
 def keep(support: Support, mask_N: Tensor) -> tuple[Support, Tensor]:
-    """Return the support of the entries in ``mask_N``, and their positions in the old one."""
+    """Return the support of the entries in ``mask_N``, and their positions in the old support."""
     places = mask_N.nonzero().squeeze(1)
     counted = torch.nn.functional.pad(mask_N.cumsum(0), (1, 0))
     offsets, columns = counted[support.offsets], support.columns[places]

@@ -1,8 +1,8 @@
 """Safetensors and JSON files that carry a CRC-32 of their content.
 
-safetensors checks shapes but not contents, so a flipped bit in a weight goes unnoticed. These files add one entry to
-the metadata: a description as JSON. Its key ``crc32`` is the checksum of the rest of the description and of all
-tensors.
+safetensors checks shapes but not contents, so a flipped bit in a weight goes unnoticed. Files with a checksum add one
+entry to the metadata: a description as JSON. The key ``crc32`` of the description is the checksum of the rest of the
+description and of all tensors.
 """
 
 import json
@@ -49,8 +49,8 @@ def write_with_checksum(
     tensors
         Tensors by name: all NumPy arrays, or all contiguous torch tensors.
     description
-        JSON object for the metadata. It is stored as one entry, since safetensors writes several entries in random
-        order, and equal contents should give equal files.
+        JSON object for the metadata. The description is stored as one entry, since safetensors writes several entries
+        in random order, and equal contents should give equal files.
     entry
         Name of the metadata entry.
     """

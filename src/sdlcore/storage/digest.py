@@ -5,7 +5,7 @@ it from. So a script depends on the names that it imports, not on the whole pack
 
 Some modules are imported by a name in the settings: activations, loss terms, solvers, other libraries. Only the modules
 that a run's settings name (``parts``) count. Modules that declare settings do not count, because callers compare the
-settings themselves next to the digest. The version does not count either, so a release alone reruns nothing.
+settings themselves next to the digest. The version of sdlcore does not count either, so a release alone reruns nothing.
 """
 
 import ast

@@ -151,7 +151,8 @@ def sha256_of(path: str | Path) -> str:
 def provenance(script: str | Path, parts: Iterable[str] = (), **facts: Any) -> dict[str, Any]:
     """Return the provenance of a file: ``facts`` (configuration, seed, ...), a code digest and library versions.
 
-    The digest replaces the version of this package, so a release that leaves the relevant code alone reruns nothing.
+    The provenance contains a code digest instead of sdlcore's version, so a release without changes to this code
+    reruns nothing.
 
     ``script`` is the script that creates the file; ``parts`` are modules that it imports by names in its settings
     (`sdlcore.storage.digest.source_digest`).

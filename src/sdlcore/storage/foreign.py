@@ -1,7 +1,7 @@
 """Read typed settings from JSON files of other libraries.
 
 Python accepts nearly anything as a number or a flag: ``int(2.9)`` is 2, ``int(True)`` is 1, and ``bool("false")`` is
-true. Here a value of an unexpected type raises an error that names the file and the key.
+true. In this module, a value of an unexpected type raises an error that names the file and the key.
 """
 
 import json

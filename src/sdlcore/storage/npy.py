@@ -36,21 +36,23 @@ def read_header(stream: IO[bytes], size: int) -> Header:
         raise ValueError(f"version {version} of the npy format is not supported")
     header = Header(*read(stream))
     if header.dtype.hasobject:
-        raise ValueError("it holds Python objects, which are not loaded; save numbers, or names by .astype(str)")
+        raise ValueError("it contains Python objects, which are not loaded; save numbers, or names by .astype(str)")
     if header.dtype.subdtype or not header.dtype.itemsize or min(header.shape, default=0) < 0:
-        raise ValueError(f"its header says {header.dtype} of shape {header.shape}, which is no array of numbers")
+        raise ValueError(f"its header declares {header.dtype} of shape {header.shape}, which is no array of numbers")
     expected, found = math.prod(header.shape) * header.dtype.itemsize, size - stream.tell()
     if found != expected:
-        raise ValueError(f"its header says {header.shape} of {header.dtype}: {expected} bytes, but {found} follow")
+        raise ValueError(
+            f"its header declares {header.shape} of {header.dtype}, {expected} bytes, but {found} bytes follow"
+        )
     return header
 
 
 class Numbers:
     """An array in an open file. Indexing reads rows from the file.
 
-    A read raises ValueError if the file was written to since it was opened. Each read checks this after it has its
-    numbers, by the file's size and modification time, which file systems count in steps of a few milliseconds. If
-    another file takes its name, the old file is still read to its end.
+    A read raises ValueError if the file was written to since it was opened. After each read, the file is checked for
+    changes by its size and modification time, which file systems count in steps of a few milliseconds. If another file
+    takes its name, the old file is still read to its end.
 
     Parameters
     ----------
@@ -129,4 +131,6 @@ class Numbers:
         return status.st_size, status.st_mtime_ns
 
     def _refuse(self) -> None:
-        raise ValueError(f"{self._path}: was changed while it was read; run this again once nothing writes to it")
+        raise ValueError(
+            f"{self._path}: the file was changed while it was read; repeat the command once nothing writes to the file"
+        )

@@ -8,7 +8,7 @@ def user_path(path: str | os.PathLike[str], name: str = "the path") -> Path:
     """Return a path with ``~`` replaced by the home folder; ValueError if the path is empty.
 
     A shell replaces ``~`` only at the start of an argument, and Python's `open` never does. An empty path is refused
-    because it would mean the working folder. ``name`` is the argument's name in the message.
+    because Python would take it for the working folder. ``name`` is the argument's name in the message.
     """
     text = os.fspath(path)
     if not text:

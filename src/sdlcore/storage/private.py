@@ -1,8 +1,8 @@
 """Private folders for unfinished files in places where other users may write.
 
 Anyone who can write to a folder can put links into it and rename its files. So unfinished files are kept in a folder of
-mode 0700 with a random name. They are accessed through the folder's open descriptor, so a link that replaces the folder
-is not followed.
+mode 0700 with a random name. Unfinished files are accessed through the folder's open descriptor, so a link that
+replaces the folder is not followed.
 """
 
 import errno
@@ -69,9 +69,9 @@ def private_folder(beside: Path) -> Iterator[Private]:
 def remove_leftovers(path: Path) -> None:
     """Remove private folders beside ``path`` whose writers were killed.
 
-    It removes only this user's folders that were created since this machine booted and whose lock is free. Locks of one
-    kernel are visible across containers and on every file system, but locks over a network may not be. So folders from
-    another machine, or from before a reboot, stay.
+    The function removes only this user's folders that were created since this machine booted and whose lock is free.
+    Locks of one kernel are visible across containers and on every file system, but locks over a network may not be. So
+    folders from another machine, or from before a reboot, stay.
     """
     name = re.compile(rf"{re.escape(_prefix(path))}[a-z0-9_]+\.part")
     for found in path.parent.iterdir():
@@ -144,7 +144,7 @@ def hidden(path: Path, ending: str) -> Path:
 
 
 def open_lock(path: Path) -> int:
-    """Open a lock file, creating it if it is missing. Nothing is written to it, and links are not followed.
+    """Open a lock file, creating it if it is missing. The lock file stays empty; a link at the path is an error.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""Share cache folders between checkouts. Each is created once, under a lock, and never removed.
+"""Share cache folders between checkouts. Each shared folder is created once, under a lock, and never removed.
 
 Snakemake removes outputs before a job and after a failed one. So an output must not be a shared folder, but a link to
 it.
@@ -22,7 +22,7 @@ def made_once(folder: str | Path, make: Callable[[Path], None]) -> None:
     Parameters
     ----------
     folder
-        The folder. Its name must identify its content, since an existing folder is used as it is.
+        The folder. The folder's name must identify its content, since an existing folder is used as it is.
     make
         Function that creates the folder atomically (`sdlcore.storage.files.atomic_folder`).
     """

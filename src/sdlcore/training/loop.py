@@ -136,7 +136,9 @@ def train(
         window = _Window(found.tensors, device)
         log.info("resuming from step %d of %d", first_step, settings.steps)
     if len(steps := set(processes.all.counts(first_step))) > 1:
-        raise ValueError(f"processes read checkpoints of steps {sorted(steps)}; let them share the run's folder")
+        raise ValueError(
+            f"processes found checkpoints of different steps, {sorted(steps)}; give all processes the same run folder"
+        )
     if not first_step:
         with ReadAhead(batches, 0, 1, device) as first:
             _, x_p, x_r = next(first)

@@ -373,7 +373,7 @@ def test_a_name_ends_with_its_line(tmp_path):
 
 def test_a_share_that_leaves_one_side_empty_is_refused(tmp_path):
     np.save(tmp_path / "x.npy", X[:3])
-    with pytest.raises(SourceError, match=r"a share of 0\.1 of its 3 rows leaves one side without any"):
+    with pytest.raises(SourceError, match=r"test_share 0\.1 of 3 rows leaves no row to train"):
         write_stores(FileSource(f"{tmp_path}/x.npy"), tmp_path / "a.h5", tmp_path / "b.h5")
 
 

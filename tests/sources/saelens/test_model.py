@@ -181,7 +181,7 @@ FOLDED = {"generator_name": "folded_normal"}
         ({"std_firing_magnitudes": FOLDED | {"skew": 1}}, "std_firing_magnitudes.skew: unknown for folded_normal"),
         ({"std_firing_magnitudes": FOLDED | {"std": "1"}}, "std_firing_magnitudes.std: '1', expected a number"),
         ({"std_firing_magnitudes": -1}, "std_firing_magnitudes: expected no number below 0"),
-        ({"mean_firing_magnitudes": 0}, "mean_firing_magnitudes: not above 0 for a feature that scales"),
+        ({"mean_firing_magnitudes": 0}, "mean_firing_magnitudes: expected numbers above 0 for features that scale"),
     ],
 )
 def test_what_a_configuration_has_that_is_not_supported_is_named(config, message, tmp_path):

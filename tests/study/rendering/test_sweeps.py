@@ -148,7 +148,10 @@ def test_the_papers_file_has_one_column_more_at_most(tmp_path):
         ("method,a,b,anchoring,gt_recovery_percent,mip\n", "columns a, b, expected at most one"),
         ("method,n,gt_recovery_percent,mip\n", "column anchoring is missing"),
         ("method,anchoring,gt_recovery_percent,mip\n", "column l0 is missing"),
-        ("method,n,anchoring,gt_recovery_percent,mip\nx,1,none,0,0\nx,1,none,0,0\n", "is doubled"),
+        (
+            "method,n,anchoring,gt_recovery_percent,mip\nx,1,none,0,0\nx,1,none,0,0\n",
+            "two rows have the same method and anchoring",
+        ),
     ):
         path.write_text(text)
         with pytest.raises(RunsError, match=message):

@@ -28,9 +28,9 @@ class Groups(NamedTuple):
         """Correlate uniform numbers within groups. Feature i is active if its number is below its probability p_i.
 
         In every sample a group draws one shared number. Each feature independently replaces its own number by the
-        shared one with probability sqrt(correlation). So every number stays uniform, and two features of a group have
-        cov(a_i, a_j) = correlation (min(p_i, p_j) - p_i p_j). The bracket is the largest possible covariance (Frechet's
-        bound).
+        shared number with probability sqrt(correlation). So every number stays uniform, and two features of a group
+        have cov(a_i, a_j) = correlation (min(p_i, p_j) - p_i p_j). The factor in brackets is the largest possible
+        covariance (Frechet's bound).
 
         Parameters
         ----------
@@ -62,18 +62,18 @@ def coefficients(
     Each of the n features is active in each sample with probability 1 - S, independently. The magnitude of an active
     feature is c_min + Exp(beta), where beta is the scale (the mean).
 
-    With a ``frequency_exponent``, the probabilities fall as this power of a feature's rank, with the same mean 1 - S.
+    With a ``frequency_exponent``, the probability of a feature falls with this power of its rank; the mean stays 1 - S.
     With ``groups``, which use a separate stream, the activity of features in a group is correlated. Magnitudes stay
     independent.
 
-    With a ``hierarchy`` of C children, a parent is active if one of its children is, so with probability 1 - S^C. Its
-    magnitude is drawn like any other magnitude. If it were a function of its children's magnitudes, the parent's
-    direction would only be a part of theirs. The activity of other features does not depend on the hierarchy. Ranks and
-    groups are counted without the parents, from the first child on.
+    With a ``hierarchy`` of C children, a parent is active if one of its children is, so with probability 1 - S^C. The
+    parent's magnitude is drawn like any other magnitude. If it were a function of its children's magnitudes, the
+    parent's direction would only be a part of theirs. The activity of other features does not depend on the hierarchy.
+    Ranks and groups are counted without the parents, from the first child on.
 
     Returns
     -------
-    n_samples x n sparse matrix, float32. Its stored entries are the active features.
+    n_samples x n sparse matrix, float32. The stored entries of the result are the active features.
 
     Raises
     ------
@@ -122,10 +122,10 @@ def synthesise(x: csr_array, W: np.ndarray) -> np.ndarray:
 def noise_deviation(noise: float, n: int, dimension: int, sparsity: float, c_min: float, beta: float) -> float:
     """Return the standard deviation of the noise in each coordinate.
 
-    It is ``noise`` times the root mean square of a coordinate without noise. This is computed for orthogonal features
-    and without the additional activity of parents: E x_i^2 = (1 - S) (c_min^2 + 2 c_min beta + 2 beta^2), over n
-    features and ``dimension`` coordinates. So the noise makes up noise^2 / (1 + noise^2) of a sample's energy, and the
-    true features leave this share unexplained.
+    This standard deviation is ``noise`` times the root mean square of a coordinate without noise. This is computed for
+    orthogonal features and without the additional activity of parents: E x_i^2 = (1 - S) (c_min^2 + 2 c_min beta + 2
+    beta^2), over n features and ``dimension`` coordinates. So the noise makes up noise^2 / (1 + noise^2) of a sample's
+    energy, and the true features leave this share unexplained.
     """
     energy = n * (1 - sparsity) * (c_min**2 + 2 * c_min * beta + 2 * beta**2)
     return float(noise * np.sqrt(energy / dimension))
@@ -150,7 +150,8 @@ class Samples(NamedTuple):
 def draw_samples(
     bench: BenchSamples, W_p: np.ndarray, W_r: np.ndarray | None, seed: int, part: str, rows: int
 ) -> Iterator[Samples]:
-    """Draw samples in blocks of `ROWS_AT_ONCE` (Appendix C.2 and C.3); the same ones for the same seed and part.
+    """Draw samples in blocks of `ROWS_AT_ONCE` (Appendix C.2 and C.3); the same seed and part always draw the same
+    samples.
 
     Parameters
     ----------

@@ -45,8 +45,8 @@ class BenchFeatures(FeatureMatrixConfig):
 class Hierarchy(Settings):
     """A hierarchy of features (Definition 3.9): a parent is active iff one of its children is.
 
-    The first features are the parents. They are followed by the children of the first parent, those of the second, and
-    so on. All other features are independent.
+    The first features are the parents. After the parents come the children of the first parent, the children of the
+    second, and so on. All other features are independent.
     """
 
     parents: Annotated[int, Ge(1), Le(10**6)]

@@ -114,7 +114,7 @@ class _ZippedArray:
         header = self._open()
         self.shape, by_columns, self.dtype = header
         if by_columns and len(self.shape) > 1:
-            raise ValueError("it is stored by columns (Fortran order); save np.ascontiguousarray of it")
+            raise ValueError("the array is stored by columns (Fortran order); save np.ascontiguousarray(array) instead")
         self._row_bytes = header.row_bytes
         if self._row_bytes > MOST_ROW_BYTES:
             raise ValueError(f"its rows have {self._row_bytes} bytes each, expected at most {MOST_ROW_BYTES}")

@@ -55,7 +55,9 @@ def write_stores(source: FileSource, train_path: str | Path, test_path: str | Pa
         if source.test_input is None:
             rows, share = given["input"].shape[0], source.test_share
             if not 0 < int(share * rows) < rows:
-                raise SourceError(f"{source.input}: a share of {share} of its {rows} rows leaves one side without any")
+                raise SourceError(
+                    f"{source.input}: test_share {share} of {rows} rows leaves no row to train or to test on"
+                )
             parts = [
                 ("train", train_path, given, lambda start, stop: ~held_out(start, stop, share)),
                 ("test", test_path, given, lambda start, stop: held_out(start, stop, share)),

@@ -62,7 +62,7 @@ class FileSource(Settings):
 
     @property
     def files(self) -> list[str]:
-        """All files of the source, each once."""
+        """The paths of all files of the source, each once."""
         names = [] if self.class_names is None else [self.class_names]
         return list(dict.fromkeys([*(parse_array(reference).path for reference in self.arrays.values()), *names]))
 

@@ -58,7 +58,7 @@ def load_clip(model: str, pretrained: str, dtype: str = "float32", device: str =
     Raises
     ------
     SourceError
-        If the architecture or the weights do not exist or do not match. This includes weights that were trained with
+        If the architecture or the weights do not exist or do not match. Refused are also weights that were trained with
         QuickGELU in a model with GELU and the reverse, which would silently give different embeddings.
     """
     name = architecture = register_architecture(model)

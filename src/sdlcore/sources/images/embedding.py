@@ -73,7 +73,7 @@ class Extraction(NamedTuple):
         return self._replace(splits=self.splits | {split: few})
 
     def fill(self, writer: ResumableWriter, split: str) -> list[Skipped]:
-        """Write a split; return the skipped images."""
+        """Write the store of a split; return the skipped images."""
         skipped = _fill(writer, split, self.splits[split], self.source, self.batches)
         _require_readable(split, self.splits[split], skipped, self.source.max_unreadable)
         return skipped

@@ -1,9 +1,9 @@
 """Make an image folder with 90 fine classes from Fashion-MNIST: real product photos that are available without a hub.
 
-A class is a garment with two adjectives. The ten garments are the labels of Fashion-MNIST. The adjectives are not
-labels but measurements: brightness (dark, grey, bright) and texture (plain, textured, patterned) are terciles of the
-mean brightness and the mean gradient of the garment's pixels, within each garment, over the training images used. A
-small model can learn these classes and a person can check them, but nobody labelled a shoe "patterned".
+A class is a garment with two adjectives. The ten garments are the labels of Fashion-MNIST. The adjectives are measured,
+not labelled: brightness (dark, grey, bright) and texture (plain, textured, patterned) are terciles of the mean
+brightness and the mean gradient of the garment's pixels, within each garment, over the training images used. A small
+model can learn these classes and a person can check them, but nobody labelled a shoe "patterned".
 
 The data (MIT licence) come from Debian's package ``dataset-fashion-mnist`` if it is installed or apt can download it,
 which needs no root access. Otherwise torchvision downloads them.
@@ -92,14 +92,16 @@ def make_tree(out_dir: str | Path, by_hand: str | Path, train_images: int = 2000
     """
     out_dir = Path(out_dir)
     if out_dir.exists() and (not out_dir.is_dir() or any(out_dir.iterdir())):
-        raise SourceError(f"{out_dir}: already exists; remove it to create it again")
+        raise SourceError(f"{out_dir}: this folder already exists; remove the folder to create it again")
     with tempfile.TemporaryDirectory() as scratch:
         folder, where = obtain(by_hand, Path(scratch))
         data = {split: read_pictures(folder, prefix) for split, prefix in PREFIXES.items()}
     wanted = {"train": train_images, "test": test_images}
     for split, number in wanted.items():
         if number > len(data[split].pictures):
-            raise SourceError(f"Fashion-MNIST has {len(data[split].pictures)} images for {split}, not {number}")
+            raise SourceError(
+                f"Fashion-MNIST has {len(data[split].pictures)} images for {split}, but {number} were requested"
+            )
         data[split] = Pictures(*(values[:number] for values in data[split]))
     terciles = measure_terciles(data["train"])
     with atomic_folder(out_dir) as part:
@@ -227,8 +229,8 @@ def read_idx(path: str | Path) -> np.ndarray:
 def obtain(by_hand: str | Path, scratch: Path, root: Path = Path("/")) -> tuple[Path, str]:
     """Find or download the four files; return their folder and their origin, after checking their checksums.
 
-    Tried in this order: the folder ``by_hand``; Debian's package if it is installed below ``root``; the same package
-    downloaded by apt-get into ``scratch``, which needs no root access; torchvision's download.
+    Four places are tried in this order: the folder ``by_hand``; Debian's package if it is installed below ``root``; the
+    same package downloaded by apt-get into ``scratch``, which needs no root access; torchvision's download.
 
     Raises
     ------
@@ -261,13 +263,13 @@ def obtain(by_hand: str | Path, scratch: Path, root: Path = Path("/")) -> tuple[
 def _there(folder: Path) -> Path:
     missing = [name for name in SHA256 if not (folder / name).is_file()]
     if missing:
-        raise FileNotFoundError(f"no {missing[0]} there")
+        raise FileNotFoundError(f"{folder} contains no {missing[0]}")
     return folder
 
 
 def _apt(scratch: Path) -> Path:
     if shutil.which("apt-get") is None or shutil.which("dpkg-deb") is None:
-        raise FileNotFoundError("no apt-get on this machine")
+        raise FileNotFoundError("this machine has no apt-get or no dpkg-deb")
     # own package lists, since those of the system are often missing in containers and only root may update them
     options = [
         *("-o", f"Dir::State::Lists={scratch}/lists", "-o", f"Dir::Cache={scratch}/cache"),

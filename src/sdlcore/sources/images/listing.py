@@ -163,7 +163,7 @@ def decoded(
     transform
         Converts a picture to a tensor (3 x height x width). If it raises, the image counts as unreadable.
     batch_size
-        Images per batch. Starting at a multiple of it gives the same batches as starting at 0.
+        Images per batch. Starting at a multiple of ``batch_size`` yields the same batches as starting at 0.
     start
         Position in ``order`` to start at.
     workers

@@ -25,8 +25,8 @@ class PictureError(ValueError):
 def open_picture(path: str | Path) -> Iterator[Image.Image]:
     """Open an image file as a picture with eight bits per channel and no transparency.
 
-    16-bit values are divided by 257, which maps white (65535) to 255. Pictures with transparent pixels are laid on
-    white. Other modes (grey, palettes, CMYK) are not converted to RGB.
+    16-bit values are divided by 257, which maps white (65535) to 255. Pictures with transparent pixels are drawn on a
+    white background. Other modes (grey, palettes, CMYK) are not converted to RGB.
 
     Raises
     ------
@@ -55,13 +55,15 @@ def _eight_bits(image: ImageFile.ImageFile) -> Image.Image:
         _require_bright(int(colours.max()) * 256 + 255)
     if image.mode in ("I", "F"):
         kind = "32-bit integers" if image.mode == "I" else "floats"
-        raise PictureError(f"its pixels are {kind}, for which white is undefined; save it with 8 or 16 bits")
+        raise PictureError(f"its pixels are {kind}, for which white is undefined; save the picture with 8 or 16 bits")
     return image
 
 
 def _require_bright(largest: int) -> None:
     if largest < DARKEST:
-        raise PictureError(f"its 16-bit values are at most {largest} of 65535, nearly black; save it with 8 bits")
+        raise PictureError(
+            f"its 16-bit values are at most {largest} of 65535, nearly black; save the picture with 8 bits"
+        )
 
 
 def _opaque(image: Image.Image) -> Image.Image:

@@ -44,11 +44,13 @@ def splits_of(source: ClipSource, images: str | Path, test_images: str | Path | 
     train = list_images(images, f"images {KEYS}")
     if test_images is None:
         if source.test_samples is None:
-            raise SourceError("test_samples is null, but without test_images it must say how many images to hold out")
+            raise SourceError(
+                "test_samples is null, but without test_images, test_samples must be the number of images to hold out"
+            )
         if source.test_samples >= len(train.paths):
             raise SourceError(
                 f"{images}: has {len(train.paths)} images, but test_samples would hold out {source.test_samples}; "
-                "lower it, or set test_images to a folder"
+                "lower test_samples, or set test_images to a folder"
             )
         order = stream(0, "images", "held out").permutation(len(train.paths))
         kept = _first(order[source.test_samples :], source.train_samples, images, "train_samples")
@@ -83,5 +85,5 @@ def splits_of(source: ClipSource, images: str | Path, test_images: str | Path | 
 
 def _first(order: np.ndarray, samples: int | None, images: str | Path, key: str) -> np.ndarray:
     if samples is not None and samples > len(order):
-        raise SourceError(f"{images}: has {len(order)} images, but {key} is {samples}; lower it or set it to null")
+        raise SourceError(f"{images}: has {len(order)} images, but {key} is {samples}; lower {key} or set it to null")
     return order[:samples]

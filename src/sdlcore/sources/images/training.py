@@ -1,7 +1,7 @@
 """Train a small CLIP on an image folder, with open_clip's own model, tokenizer and loss.
 
-It replaces the paper's ViT-B/32 if no weights can be downloaded: the same call loads its file. Captions are made from
-class names, so the model learns only these.
+The small CLIP replaces the paper's ViT-B/32 if no weights can be downloaded: the same call loads its file. Captions are
+made from class names, so the model learns no other words.
 """
 
 import json
@@ -114,7 +114,9 @@ def train_clip(
     folder, test_folder = list_images(images), list_images(test_images, "test_images")
     if folder.classes != test_folder.classes:
         different = sorted(set(folder.classes) ^ set(test_folder.classes))
-        raise SourceError(f"{test_images}: its class folders differ from {images}; {different[0]} is in only one")
+        raise SourceError(
+            f"{test_images}: its class folders differ from {images}; {different[0]} is in only one of the two"
+        )
     clip, preprocess = _initialised(name, training.seed)
     clip.to(device)
     data = _load(folder, preprocess, workers)

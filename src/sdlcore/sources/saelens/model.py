@@ -106,14 +106,15 @@ def read_model(source: SaelensSource) -> SyntheticModel:
     generations = _generations(folder, config, source.n)
     if any(means[parent] <= 0 for parent in scaled_parents(generations)):
         raise SourceError(
-            f"{folder / CONFIG}: mean_firing_magnitudes: not above 0 for a feature that scales its children"
+            f"{folder / CONFIG}: mean_firing_magnitudes: expected numbers above 0 "
+            "for features that scale their children"
         )
     distribution = Distribution(frequencies, frequencies.astype(np.float64), factors, means, deviations, bias)
     return SyntheticModel(np.ascontiguousarray(W.T), distribution, generations)
 
 
 def draw(n_samples: int, model: SyntheticModel, rng: np.random.Generator) -> csr_array:
-    """Draw coefficients (n_samples x n, float32). Stored entries are the active features.
+    """Draw coefficients (n_samples x n, float32). The stored entries of the result are the active features.
 
     Candidates and magnitudes are drawn as in `sdlcore.sources.synth.coefficients`: candidates from a Gaussian copula,
     and magnitudes from normal distributions, clipped at zero.

@@ -13,7 +13,7 @@ LEAST_OWN = 0.01
 
 
 class Distribution(NamedTuple):
-    """The distribution of a bench's samples, drawn once. Arrays have an entry for each of the n features."""
+    """The distribution of a bench's samples, drawn once. Each array has an entry for each of the n features."""
 
     frequencies: np.ndarray
     """Intended probability of being active, by Zipf's law."""
@@ -73,7 +73,7 @@ def candidacy(wanted: np.ndarray, source: SynthSource) -> np.ndarray:
 def coefficients(
     n_samples: int, source: SynthSource, distribution: Distribution, rng: np.random.Generator
 ) -> scipy.sparse.csr_array:
-    """Draw coefficients (n_samples x n, float32). Stored entries are the active features.
+    """Draw coefficients (n_samples x n, float32). The stored entries of the result are the active features.
 
     Candidates are correlated by a Gaussian copula with the distribution's factors. A candidate is silenced if its
     parent is silent, and one of several active siblings is kept at random. Magnitudes are normal, clipped at zero. A

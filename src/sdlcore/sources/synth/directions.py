@@ -8,8 +8,9 @@ def directions(n: int, dimension: int, steps: int, rate: float, rng: np.random.G
     """Draw unit directions with slightly less interference than random ones (dimension x n, float32).
 
     Adam minimises the sum of squared inner products of different directions, plus n times the squared deviations of
-    squared norms from 1, as in SynthSAEBench's orthogonalisation. With directions as rows of W, the first sum is |W
-    W^T|_F^2 without its diagonal. It is computed from |W^T W|_F^2, which is equal, so no n x n matrix is needed.
+    squared norms from 1, as in SynthSAEBench's orthogonalisation. With directions as rows of W, the first sum is
+    |W W^T|_F^2 without its diagonal. The first sum is computed from |W^T W|_F^2, which is equal, so no n x n matrix is
+    needed.
 
     Parameters
     ----------

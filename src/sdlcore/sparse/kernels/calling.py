@@ -58,10 +58,10 @@ def array(tensor: Tensor) -> np.ndarray:
 
 
 def set_numba_threads() -> None:
-    """Give numba as many threads as torch has, and keep torch's number.
+    """Give numba as many threads as torch uses, without changing torch's number of threads.
 
-    Both take their threads from OpenMP. When numba starts its threads, it sets OpenMP's number to all cores of the
-    machine, whatever torch was set to.
+    Both libraries take their threads from OpenMP. When numba starts its threads, numba sets OpenMP's number of threads
+    to all cores of the machine, whatever torch was set to.
     """
     import numba
 

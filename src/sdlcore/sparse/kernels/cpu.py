@@ -25,7 +25,8 @@ _CHUNK = 64
 
 @parallel
 def ranks(offsets: np.ndarray, values: np.ndarray, places: np.ndarray) -> None:
-    """Write the rank of each value in its row, from 0 for the largest; of equal values, the earlier ranks first.
+    """Write the rank of each value in its row, from 0 for the largest; of equal values, the earlier value gets the
+    lower rank.
 
     For the hundred or so entries of a row, counting is faster than sorting.
     """
@@ -149,7 +150,8 @@ def dots(
 ) -> None:
     """values[order[i]] = W[c] . x[rows[i] // groups] for the entries i of each column c.
 
-    The loop goes by columns, because a batch stays in the caches and a dictionary does not: it reads each row once.
+    The loop goes by columns, because a batch stays in the caches and a dictionary does not: the loop reads each row of
+    the dictionary once.
     """
     n, d = W.shape
     zero = W.dtype.type(0)
@@ -237,7 +239,7 @@ def decode_backward(
 ) -> None:
     """Compute `dots` and `scatter_sum` of one pattern, and products[c] = out[c] . W[c].
 
-    Both read the same rows of ``x``, which is most of their work.
+    `dots` and `scatter_sum` read the same rows of ``x``, which is most of their work.
     """
     n, d = W.shape
     zero = W.dtype.type(0)

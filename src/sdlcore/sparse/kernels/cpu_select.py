@@ -1,10 +1,10 @@
 """Search kernels on the CPU: select the few pre-activations that matter from tiles, compiled by numba.
 
 A tile contains the pre-activations of B rows and some columns, straight from a matrix product and still in the cache.
-Its dtype determines how a number becomes a pre-activation. float32 and float64 are the product W_E x, to which ``bias``
-is added. int32 is the product of quantised factors: it is multiplied by ``scale[0, column] * factor[row, 0]``, and
-``bias`` is added. int16 holds the bits of complete pre-activations in bfloat16. For quantised tiles, products of the
-other two rows of ``scale`` and columns of ``factor`` are added. One thread searches each row in a fixed order, so
+The tile's dtype determines how a number becomes a pre-activation. float32 and float64 are the product W_E x, to which
+``bias`` is added. int32 is the product of quantised factors: it is multiplied by ``scale[0, column] * factor[row, 0]``,
+and ``bias`` is added. int16 holds the bits of complete pre-activations in bfloat16. For quantised tiles, products of
+the other two rows of ``scale`` and columns of ``factor`` are added. One thread searches each row in a fixed order, so
 results do not depend on the number of threads.
 """
 

@@ -1,12 +1,13 @@
 """Sparse kernels on the CPU for many entries: sums stay in vector registers, and their operands in a near cache.
 
 Results equal those of `sdlcore.sparse.kernels.cpu`, up to the order of additions. Rows are cut into pieces of `PIECE`
-bytes. A tile contains the pieces of all rows at one position, one after the other. It stays in a near cache while
+bytes. A tile contains the pieces of all rows at one position, one after the other. The tile stays in a near cache while
 everything at that position is summed. An ordinary numba loop loads and stores a sum for every few rows that it adds;
 here a piece of a sum stays in registers for any number of rows. numba has no vector type, so the innermost loop is
 built from LLVM instructions.
 
-All of it is in one file, because numba recompiles a loop when its own file changes, and ignores changes in others.
+All these loops are in one file, because numba recompiles a loop when its own file changes, and ignores changes in other
+files.
 """
 
 from collections.abc import Callable

@@ -27,14 +27,16 @@ def multiply(samples: Tensor, latents: Tensor, out: Tensor) -> None:
 
 @cache
 def is_exact() -> bool:
-    """Return whether int8 matrix products are correct in this process. The first call tests a few, in milliseconds."""
+    """Return whether int8 matrix products are correct in this process. The first call tests a few products, in
+    milliseconds."""
     return agrees_with_integers(multiply)
 
 
 def agrees_with_integers(product: Multiply) -> bool:
     """Compare small products with exact integers, in several shapes.
 
-    The entries of the first test have the largest absolute value, so that 16-bit sums overflow; others are random.
+    The entries of the first test have the largest absolute value, so that 16-bit sums overflow; the entries of other
+    tests are random.
     """
     generator = torch.Generator().manual_seed(0)
     for rows, inner, columns in _TRIED:

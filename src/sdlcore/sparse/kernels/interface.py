@@ -32,7 +32,7 @@ class Product(NamedTuple):
 
 
 class SparseRows(NamedTuple):
-    """Some entries of a matrix, as compressed sparse rows."""
+    """A subset of the entries of a matrix, as compressed sparse rows."""
 
     offsets: Tensor
     """B + 1."""
@@ -62,7 +62,8 @@ class Backward(NamedTuple):
 
 
 class Descent(NamedTuple):
-    """A parameter and what Adam needs for it. `Kernels.adam` updates the parameter, moments and step in place."""
+    """A parameter with its gradient and Adam's moments. `Kernels.adam` updates the parameter, moments and step in
+    place."""
 
     p: Tensor
     gradient: Tensor
@@ -105,7 +106,7 @@ class Kernels(Protocol):
     def ranks(self, offsets: Tensor, values: Tensor) -> Tensor:
         """Return the rank of each value in its row, from 0 for the largest.
 
-        Of equal values, the earlier ranks first.
+        Of equal values, the earlier value gets the lower rank.
         """
 
     def gather_sum(self, offsets: Tensor, columns: Tensor, values: Tensor, W: Tensor) -> Tensor:
@@ -116,7 +117,7 @@ class Kernels(Protocol):
     ) -> Tensor:
         """Return values[order[i]] = W[c] . x[rows[i] // groups] for the entries i of each column c.
 
-        This is a dense product, computed only at the entries of a pattern in the form that `transpose` returns.
+        The values are a dense product, computed only at the entries of a pattern in the form that `transpose` returns.
         """
 
     def scatter_sum(

@@ -1,4 +1,4 @@
-"""The numba backend of the sparse kernels: calls its compiled loops with tensors."""
+"""The numba backend of the sparse kernels: calls loops that numba compiled, with tensors as arguments."""
 
 import math
 from collections.abc import Sequence

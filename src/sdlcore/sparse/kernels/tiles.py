@@ -158,7 +158,8 @@ class Factor(NamedTuple):
 class Tiles:
     """Iterator over the tiles of a product of B rows; yields each tile's first column, and the tile (B x columns).
 
-    Numbers of a tile are floating-point, or int32 if the factors were quantised. The next tile reuses its memory.
+    Numbers of a tile are floating-point, or int32 if the factors were quantised. The next tile reuses the memory of
+    this tile.
 
     Attributes
     ----------

@@ -14,7 +14,8 @@ _GATHERED = 1 << 25
 
 
 class TorchKernels:
-    """`sdlcore.sparse.kernels.interface.Kernels` for any device. It keeps no buffers, because torch does on GPUs."""
+    """`sdlcore.sparse.kernels.interface.Kernels` for any device. The torch backend keeps no buffers, because torch
+    itself reuses memory on GPUs."""
 
     def take(self, shape: tuple[int, ...], like: Tensor) -> Tensor:
         return like.new_empty(shape)

@@ -5,9 +5,9 @@ Let x' and w' be the rounded sample x and encoder row w, each scaled by a power 
     |w . x - w' . x'| = |w . (x - x') + (w - w') . x'| <= |w| |x - x'| + |w - w'| |x'|,
 
 and the rounding errors of float32 sums are at most a small share of |w| |x|. Adding all of this to the float16 product
-gives an upper bound of the float32 entry, and subtracting it gives a lower bound. These bounds exclude nearly all
-entries with certainty. The other entries are computed in float32, and the result is chosen from them. Samples with too
-many remaining entries are searched in float32. `sdlcore.sparse.screening` does the same on CPUs.
+gives an upper bound of the float32 entry, and subtracting it gives a lower bound. The upper and lower bounds exclude
+nearly all entries with certainty. The other entries are computed in float32, and the result is chosen from them.
+Samples with too many remaining entries are searched in float32. `sdlcore.sparse.screening` does the same on CPUs.
 """
 
 import torch

@@ -1,9 +1,9 @@
 """Search the product W_E x_p + b_E on a GPU while it is computed, without storing a B x n_q matrix.
 
-The search goes through the latents slice by slice. Tiles of the product stay in registers. Only entries that may be
-wanted leave them; they are appended to a list for each row, which has room for the whole slice and so cannot overflow.
-Each entry is stored as an integer key that grows with its value and, for equal values, with smaller columns. So the k
-largest entries of a row do not depend on the order in which entries arrive.
+The search goes through the latents slice by slice. Tiles of the product stay in registers. Only entries that may belong
+to the result leave the registers; each is appended to the list of its row, which has room for the whole slice and so
+cannot overflow. Each entry is stored as an integer key that grows with its value and, for equal values, with smaller
+columns. So the k largest entries of a row do not depend on the order in which entries arrive.
 """
 
 from collections.abc import Iterator

@@ -1,8 +1,8 @@
 """Keep large buffers, and guesses for searches, from one step to the next.
 
-A training step needs the same few arrays of tens of megabytes each time. Returning them to the system and allocating
-them again costs a page fault for every 4 KiB, which takes longer than the arithmetic on them. On GPUs, torch's
-allocator keeps memory itself.
+A training step needs the same few arrays of tens of megabytes each time. Returning these arrays to the system and
+allocating them again costs a page fault for every 4 KiB, which takes longer than the arithmetic on them. On GPUs,
+torch's allocator keeps memory itself.
 """
 
 from collections.abc import Hashable
@@ -16,7 +16,7 @@ from sdlcore.memory import in_large_pages
 class Workspace:
     """Spare CPU buffers by shape and dtype, and starting bounds of searches.
 
-    They live as long as the workspace, which belongs to a training step or a single search.
+    Buffers and bounds live as long as the workspace, which belongs to a training step or a single search.
 
     Attributes
     ----------

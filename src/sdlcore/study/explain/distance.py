@@ -150,7 +150,7 @@ def nearest(
             if best is None or distance < best.distance:
                 best = Nearest(distance, int((printed <= 1).sum()), len(printed), int(end), reading, False)
     if best is None:
-        raise ValueError("no reading to be near under")
+        raise ValueError("readings are empty, but a distance needs one reading or more")
     return best._replace(gives_all=gives_all)
 
 

@@ -24,7 +24,7 @@ Row = Annotated[str, Field(pattern=rf"^({'|'.join(METHODS)})\+?\Z")]
 
 
 class Stage(Settings):
-    """Some protocols, trained on some rows of a table of the paper."""
+    """A choice of protocols, and the rows of the paper's table on which they are trained."""
 
     protocols: Text
     """CSV file with a protocol a row (`sdlcore.study.explain.protocols`), relative to the working directory."""

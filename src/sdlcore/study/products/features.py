@@ -47,7 +47,7 @@ class Features(Picture):
         )
 
     def pairs(self) -> list[Pair]:
-        """Return the runs that are compared, one pair a method."""
+        """Return the runs that are compared, one pair for each method."""
         return [
             Pair(
                 Cell(self.source, method, self.protocol, "none", self.seed),

@@ -73,7 +73,7 @@ class Law(Picture):
 
     def matrices(self, study: Study) -> list[tuple[LawPoint, int]]:
         """Return the points and seeds whose true features are read out. Noise changes no features, so all points of
-        noise share the bench's."""
+        noise share the bench's features."""
         points = [self.point(study, N, value) for value in self.n]
         points += [LawPoint(NOISE, value, self.source) for value in self.noise]
         return [(point, seed) for point in points for seed in study.seeds]

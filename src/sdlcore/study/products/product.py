@@ -18,10 +18,11 @@ AnyStudy = TypeVar("AnyStudy", bound=Study)
 
 
 class Product(Settings):
-    """A table or figure of the pipeline. Its fields are its settings in a configuration.
+    """A table or figure of the pipeline. The fields of a product are its settings in a configuration.
 
-    To add one, write a module of this package with a subclass that sets ``keys``. The configuration, the workflow and
-    the report find it there. A product that is made for another one (`companions`) has no keys.
+    To add a product, write a module of this package with a subclass that sets ``keys``. The configuration, the workflow
+    and the report find products in this package. A product that is made together with another product (`companions`)
+    has no keys.
     """
 
     keys: ClassVar[tuple[str, ...]] = ()
@@ -79,21 +80,23 @@ class Product(Settings):
     # checks of the product's settings; each error is a line that begins with the path of the key
 
     def unknown_names(self, path: str, study: Study) -> Iterator[str]:
-        """Yield errors about names. Called before variants are added to the study."""
+        """Yield errors about names. This method is called before variants are added to the study."""
         yield from ()
 
     def unsound_sweep(self, path: str, study: Study) -> Iterator[str]:
-        """Yield errors about sweeps. Called if all names are known, before variants are added to the study."""
+        """Yield errors about sweeps. This method is called if all names are known, before variants are added to the
+        study."""
         yield from ()
 
     def unsound(self, path: str, study: Study) -> Iterator[str]:
-        """Yield all other errors. Called after variants were added to the study."""
+        """Yield all other errors. This method is called after variants were added to the study."""
         yield from ()
 
     # how the product is made
 
     def used(self, study: Study) -> Study:
-        """Return the part of the study that the product depends on. Changes elsewhere do not remake it."""
+        """Return the part of the study that the product depends on. Changes of other parts of the study do not remake
+        the product."""
         runs = [*self.cells(study), *self.judged_here(study)]
         sources = {*(source for source, _ in self.drawn(study)), *(cell.source for cell in runs)}
         methods, protocols = {cell.method for cell in runs}, {cell.protocol for cell in runs}

@@ -70,7 +70,7 @@ class RunTable(Compared):
     """The parameter that the table varies; null for none."""
 
     def seeds_of(self, study: Study) -> list[int]:
-        """Return the table's seeds, or the study's if the table sets none."""
+        """Return the table's seeds, or the study's seeds if the table sets none."""
         return self.seeds or study.seeds
 
     def sweeps_source(self, study: Study) -> bool:

@@ -18,7 +18,7 @@ Images = Annotated[int, Ge(1), Le(1000)]
 
 
 class TopImages(Picture):
-    """The images that activate a run's latents most, with their classes; one row a latent."""
+    """The images that activate a run's latents most, with their classes; one row for each latent."""
 
     keys = ("figures.figure9", "figures.figure10")
     title = "The images that activate a run's latents most"

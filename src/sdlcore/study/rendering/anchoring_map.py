@@ -40,10 +40,10 @@ def map_table(runs: pd.DataFrame) -> pd.DataFrame:
     -------
     DataFrame
         One row for each source x method x measure x anchoring. ``seeds`` counts seeds; ``judged`` and ``given`` are
-        mean numbers of features. In per cent: ``none`` (the mean without anchors), ``difference`` (with minus without
-        anchors, paired by seed), ``low`` and ``high`` (its 95 % t interval). ``verdict`` is the judgement. The shares
-        of anchored features recovered with and without anchors, in per cent, are ``given_recovered`` and
-        ``given_recovered_none``. Measures without values are left out.
+        mean numbers of features. The columns are in per cent: ``none`` (the mean without anchors), ``difference`` (with
+        minus without anchors, paired by seed), ``low`` and ``high`` (its 95 % t interval). ``verdict`` is the
+        judgement. The shares of anchored features recovered with and without anchors, in per cent, are
+        ``given_recovered`` and ``given_recovered_none``. Measures without values are left out.
     """
     rows = []
     keys = ["source", "method", "anchoring"]
@@ -72,8 +72,8 @@ def verdict(with_: np.ndarray, without: np.ndarray, better: int = 1) -> str:
     """Judge percentages with and without anchors, paired by seed.
 
     The verdict is "helps" if the 95 % t interval of the differences is on the better side of 0, and "harms" if it is on
-    the other side. It is "no power" if all values on both sides are 0, or all are 100, so that no difference could
-    show. Otherwise it is "cannot tell".
+    the other side. The verdict is "no power" if all values on both sides are 0, or all are 100, so that no difference
+    could show. Otherwise it is "cannot tell".
     """
     both = np.concatenate([with_, without])
     if (both == 0).all() or (both == 100).all():

@@ -27,9 +27,9 @@ class Learned(NamedTuple):
 
 
 def least_recovering(solutions: Sequence[Solution]) -> int:
-    """Return the index of the solution to draw: with a loss near zero, and the fewest recovered features.
-
-    Ties go to the smaller sum of best cosines. If no loss is near zero, the solution with the smallest FVU is drawn.
+    """Return the index of the solution to draw: with a loss near zero, and the fewest recovered features. Of equal
+    solutions, the smaller sum of best cosines decides. If no loss is near zero, the solution with the smallest FVU is
+    drawn.
     """
     candidates = [i for i, found in enumerate(solutions) if found.near_zero]
     if not candidates:

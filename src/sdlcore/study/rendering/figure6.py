@@ -109,7 +109,7 @@ def check_pairs(histories: Histories) -> None:
 
 
 def figure6_summary(histories: Histories) -> pd.DataFrame:
-    """Summarise the runs of figure 6, one row each.
+    """Summarise the runs of figure 6, with one row for each run.
 
     Returns
     -------

@@ -62,7 +62,8 @@ def save_png(figure: Figure, path: str | Path) -> None:
 def save_figure(figure: Figure, png: str | Path, pdf: str | Path) -> None:
     """Write a figure as PNG and PDF, each whole or not at all.
 
-    The files contain no time and no version, so the same figure gives the same bytes with one version of matplotlib.
+    The files contain no time and no version, so a figure is always written as the same bytes by one version of
+    matplotlib.
     """
     save_png(figure, png)
     with style(), atomic_path(pdf) as part:

@@ -49,7 +49,7 @@ def frontier_table(runs: Sequence[At], benches: Mapping[str, BenchFacts]) -> pd.
     -------
     DataFrame
         ``parameter``, ``value``, then the columns of `solvers_table`, then ``samples_taken``. A sample counts each time
-        that it is used. This number is the same on every machine, unlike seconds.
+        that it is used. The number of samples used is the same on every machine, unlike seconds.
 
     Raises
     ------

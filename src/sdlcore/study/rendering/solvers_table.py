@@ -57,7 +57,7 @@ def bench_facts(study: Study, sources: Iterable[str]) -> dict[str, BenchFacts]:
 
 
 def solvers_table(metrics: Iterable[str | Path], benches: Mapping[str, BenchFacts]) -> pd.DataFrame:
-    """Return the numbers of each run, one row a run.
+    """Return the numbers of each run, with one row for each run.
 
     Parameters
     ----------

@@ -33,8 +33,8 @@ def table_over(runs: pd.DataFrame, paper: pd.DataFrame, layout: Layout) -> pd.Da
     Returns
     -------
     DataFrame
-        The rows of `tables.table1` for each point, with the columns `SWEEP_COLUMNS` before the others. Methods have the
-        table's names, not the names of variants.
+        The rows of `tables.table1` for each point, with the columns `SWEEP_COLUMNS` before the others. Methods are
+        called by the table's names, not by the names of variants.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""Draw the images that activate latents most, with the classes that they are of (figures 9 and 10)."""
+"""Draw the images that activate latents most, labelled with the classes of the images (figures 9 and 10)."""
 
 from collections.abc import Sequence
 from pathlib import Path

@@ -111,7 +111,7 @@ def report(config: Configuration, frames: Mapping[str, pd.DataFrame], images: Ma
     images
         PNG images by name: figures, ``tableN_sweep`` for tables with a sweep, and ``overview`` and ``features``.
 
-    A product without frames and images gets no section.
+    A product without a table and without a picture gets no section in the report.
     """
     encoded = {name: base64_of(image) for name, image in images.items()}
     shown = [name for name, table in _run_tables(config) if name in frames]

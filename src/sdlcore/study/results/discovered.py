@@ -20,8 +20,8 @@ def left_over(
     references
         n reference directions.
     all_stable
-        Anchorings that anchor every direction they find. They could leave no feature to compare on, so the features
-        near their anchors are removed only for their own runs, not for runs with other anchorings.
+        Anchorings that anchor every direction they find. Discovered anchors could leave no feature to compare on, so
+        the features near their anchors are removed only for their own runs, not for runs with other anchorings.
 
     Returns
     -------

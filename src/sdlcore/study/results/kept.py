@@ -1,8 +1,8 @@
 """Keep metrics of runs with the code, so that hours of training are not spent twice.
 
 A kept run is its metrics file and every setting that the metrics depend on. `restore` writes the file that `evaluate`
-would write, if the configuration still gives the run the same settings. Tables and verdicts then need no model. The
-provenance in the metrics names the code; a change of the code does not invalidate kept runs.
+would write, if the run still has the same settings in the configuration. Tables and verdicts then need no model. The
+provenance in the metrics records the code; a change of the code does not invalidate kept runs.
 """
 
 import json
@@ -86,8 +86,8 @@ def publish(files: Files, cells: Iterable[Cell], folder: Path) -> list[Path]:
 
     Returns
     -------
-    The files written. A file with the same content is not written again. Nor is the file that the run was restored
-    from, although it may lack settings that were added later.
+    The files written. A file with the same content is not written again. The file that the run was restored from is
+    not written again either, although it may lack settings that were added later.
     """
     written = []
     for cell in cells:

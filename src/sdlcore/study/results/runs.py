@@ -63,7 +63,8 @@ def read_runs(paths: Iterable[str | Path]) -> pd.DataFrame:
 
     A run without anchors is scored on the same features as the anchored runs that it is compared with. If the files
     have a single anchoring for its source and seed, metrics that depend on anchors are computed again for the features
-    that this anchoring gives away. They are NaN if they cannot be computed again, or if there are several anchorings.
+    that this anchoring gives away. These metrics are NaN if they cannot be computed again, or if there are several
+    anchorings.
 
     Returns
     -------
@@ -99,7 +100,8 @@ def read_runs(paths: Iterable[str | Path]) -> pd.DataFrame:
 
 
 def unjudged(runs: pd.DataFrame) -> pd.DataFrame:
-    """Add columns of NaN for missing `NEEDED_METRICS`. Runs lack them if their source has no reference directions."""
+    """Add columns of NaN for missing `NEEDED_METRICS`. Runs lack these metrics if their source has no reference
+    directions."""
     return runs.reindex(columns=[*runs.columns, *(name for name in NEEDED_METRICS if name not in runs)])
 
 
@@ -150,9 +152,9 @@ def check_runs(
 ) -> dict[str, list[Any]]:
     """Check that ``runs`` contains every method x anchoring x protocol x seed of one source, each once.
 
-    An axis that is None gets the values in ``runs``, in their order; every combination must still be there, on the same
-    seeds. Null baselines, ``nulls``, are pairs of a method and a protocol. They do not count as methods, and run only
-    without anchors.
+    For an axis that is None, the values in ``runs`` are used, in their order; every combination must still exist, on
+    the same seeds. Null baselines, ``nulls``, are pairs of a method and a protocol. Null baselines do not count as
+    methods, and run only without anchors.
 
     Returns
     -------

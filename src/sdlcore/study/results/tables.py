@@ -106,13 +106,15 @@ def read_paper(path: str | Path) -> pd.DataFrame:
     paper = read_csv(path)
     swept = [name for name in paper.columns if name not in _PAPER_COLUMNS]
     if len(swept) > 1:
-        raise RunsError(f"{path}: columns {', '.join(swept)}, expected at most one beside {', '.join(_PAPER_COLUMNS)}")
+        raise RunsError(
+            f"{path}: found columns {', '.join(swept)}, expected at most one beside {', '.join(_PAPER_COLUMNS)}"
+        )
     for column in _PAPER_COLUMNS[: None if not swept else -1]:
         if column not in paper:
             raise RunsError(f"{path}: column {column} is missing, expected the paper's table")
     paper = paper.assign(value=paper[swept[0]] if swept else np.nan)
     if paper.duplicated(["method", "anchoring", "value"]).any():
-        raise RunsError(f"{path}: a method and anchoring is doubled, expected each once")
+        raise RunsError(f"{path}: two rows have the same method and anchoring, expected one row for each")
     return paper.reindex(columns=["method", "anchoring", "value", *_PAPER_COLUMNS[2:]])
 
 

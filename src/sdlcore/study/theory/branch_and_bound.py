@@ -2,9 +2,10 @@
 
 GOP (Floudas and Visweswaran 1990) branches on one block of variables of a biconvex problem, and bounds the loss by
 optimising the other block. This module has two such searches for the least L~ (eq. 11), and a bound without any search.
-They only assume nonnegative codes, so they bound the loss of every encoder: ReLU, JumpReLU, TopK, and encoders that are
-not linear. If the w_p^d are linearly independent, some W_E has the codes of the optimum, so the bound is reached.
-Computations are in float64 without control of rounding: accurate to about 1e-9, but no proof in exact arithmetic.
+The bounds only assume nonnegative codes, so they bound the loss of every encoder: ReLU, JumpReLU, TopK, and encoders
+that are not linear. If the w_p^d are linearly independent, some W_E has the codes of the optimum, so the bound is
+reached. Computations are in float64 without control of rounding: accurate to about 1e-9, but no proof in exact
+arithmetic.
 """
 
 import heapq
@@ -22,7 +23,7 @@ MULTIPLIERS = (0.0, 1e-3, 1e-2, 1e-1)
 
 
 class Certificate(NamedTuple):
-    """The result of a search: bounds of the least loss, and a dictionary that attains the upper one."""
+    """The result of a search: bounds of the least loss, and a dictionary that attains the upper bound."""
 
     lower: float
     """Lower bound: no dictionary with n_q latents loses less."""
@@ -173,7 +174,7 @@ def cone_bound(problem: Problem, corners: np.ndarray, largest: float) -> float:
     """Return a lower bound of the loss for any columns between the corners and codes that sum to at most ``largest``.
 
     For every multiplier m >= 0, min |w - C^T z|^2 + m ((sum z / largest)^2 - 1) bounds a feature's error from below.
-    It is a nonnegative least-squares problem with one more row.
+    This minimum solves a nonnegative least-squares problem with one more row.
     """
     bound = 0.0
     for d in range(problem.n):

@@ -18,7 +18,8 @@ from sdlcore.study.theory.claims import Claim, by_place
 
 
 def check() -> list[Claim]:
-    """Return every claim in the paper's order, with the same numbers at each call. It takes half a minute on one core.
+    """Return every claim in the paper's order, with the same numbers at each call. Checking all claims takes half a
+    minute on one core.
 
     Claims that share a random stream draw from it one after the other, so their order here decides their instances.
     """

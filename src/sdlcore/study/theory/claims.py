@@ -1,6 +1,7 @@
 """A claim of the paper with the result of its check, and the table and page of all claims.
 
-A check computes one boolean per random instance: is the claim false here? The verdict follows from these counts.
+A check computes one boolean per random instance: is the claim false here? The verdict on a claim follows from these
+counts.
 """
 
 import re
@@ -40,7 +41,7 @@ CAPTION = (
 
 @dataclass(frozen=True)
 class Claim:
-    """One claim and how often it was false.
+    """A claim, and the number of instances in which the claim was false.
 
     Raises
     ------

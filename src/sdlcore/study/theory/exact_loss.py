@@ -1,6 +1,7 @@
 """Exact values of the loss (eq. 3) and of the approximate loss (eq. 11).
 
-Features have a joint distribution over finitely many states. Expectations are sums over these, so nothing is sampled.
+Features have a joint distribution over finitely many states. Expectations are sums over these states, so nothing is
+sampled.
 """
 
 from collections.abc import Callable

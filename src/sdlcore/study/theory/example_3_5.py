@@ -1,12 +1,12 @@
 """Example 3.5: a spurious partial minimum.
 
-**Statement.** Two orthogonal features, Top-1, M_1 = M_2 = 1. One latent with W_E = (1, 1) and W_D = (1/2, 1/2) for
-both, and a dead latent, are a partial minimum with L~ = 1, in which training is stuck.
+**Statement.** Two orthogonal features, Top-1, M_1 = M_2 = 1. One latent with W_E = (1, 1) and W_D = (1/2, 1/2) for both
+features, and a dead latent, are a partial minimum with L~ = 1, in which training is stuck.
 
 **Check.** The loss, both gradients, alternating minimisation, and gradient descent from perturbed starts.
 
-**What holds.** All of it, under Top-1 and with equal M_d. Under ReLU without Top-1 the slightest noise wakes the dead
-latent, which takes one of the features.
+**What holds.** The whole statement, under Top-1 and with equal M_d. Under ReLU without Top-1 the slightest noise wakes
+the dead latent, which takes one of the features.
 """
 
 import numpy as np

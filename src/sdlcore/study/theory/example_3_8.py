@@ -5,8 +5,8 @@ three is a pattern that training can get stuck in. One latent for all four breed
 
 **Check.** The stationary point with either pattern: gradients, loss, and gradient descent from near it.
 
-**What holds.** It is a local minimum. It loses less than one latent for all breeds, so absorption is a step from there
-towards a latent for each breed, which loses nothing.
+**What holds.** The pattern is a local minimum. The pattern loses less than one latent for all breeds, so absorption is
+a step from one latent towards a latent for each breed, which loses nothing.
 """
 
 import numpy as np

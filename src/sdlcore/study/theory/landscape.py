@@ -1,7 +1,8 @@
 """The approximate loss (eq. 11 and 13): patterns, gradients, descent, and the random problems that checks use.
 
-All of it is small and in float64. Features are columns, as in the paper: W_p is n_p x n and W_r is n_r x n. Weights are
-stored by latent, as in the package's models: W_enc is n_q x n_p and W_dec is n_q x n_r (the paper's W_D transposed).
+All computations are small and in float64. Features are columns, as in the paper: W_p is n_p x n and W_r is n_r x n.
+Weights are stored by latent, as in the package's models: W_enc is n_q x n_p and W_dec is n_q x n_r (the paper's W_D
+transposed).
 """
 
 from dataclasses import dataclass
@@ -83,7 +84,7 @@ def random_problem(
 
 
 def activate(z_QB: np.ndarray, problem: Problem) -> np.ndarray:
-    """Return sigma of pre-activations (n_q x B). Among equal ones, TopK keeps the first."""
+    """Return sigma of pre-activations (n_q x B). Among equal pre-activations, TopK keeps the first."""
     if problem.k is not None and problem.k < len(z_QB):
         order = np.argsort(-z_QB, axis=0, kind="stable")[: problem.k]
         kept = np.zeros(z_QB.shape, bool)

@@ -6,8 +6,8 @@ decoder column v and encoder row u contributes sum_{d in F} M_d || w_r^d - a_d v
 If the w_p^d are linearly independent, the gradient in u vanishes if and only if v.w_r^d = |v|^2 a_d for every member;
 equations (86) and (87) of the paper state only the sum of these, weighted by a_d. Together with eq. (76) for v, this
 makes v an eigenvector of G = sum_{d in F} M_d w_r^d w_r^d^T; and a_d > 0 means that v has a positive inner product with
-every member. The loss is trace(G) minus the eigenvalue. Within its region, such a point is a local minimum if the
-eigenvalue is the largest of G, and a saddle otherwise.
+every member. The loss of the group is trace(G) minus the eigenvalue. Within its region, such a point is a local minimum
+if the eigenvalue is the largest of G, and a saddle otherwise.
 """
 
 from collections.abc import Sequence
@@ -29,7 +29,8 @@ def groups_to_pattern(groups: Groups, n: int) -> np.ndarray:
 
 
 def random_groups(features: int, latents: int, rng: np.random.Generator) -> list[list[int]]:
-    """Return a random partition of features over latents. At least one group has two or more; some may be empty."""
+    """Return a random partition of features over latents. At least one group has two or more features; some groups may
+    be empty."""
     while True:
         latent = rng.integers(0, latents, features)
         groups = [np.flatnonzero(latent == i).tolist() for i in range(latents)]

@@ -35,7 +35,7 @@ class Read(NamedTuple):
 
 
 def read(W_enc: np.ndarray, W_dec: np.ndarray, W: np.ndarray) -> Read:
-    """Compare the encoder rows of an autoencoder with true features; NaN if it recovers none.
+    """Compare the encoder rows of an autoencoder with true features; NaN if the dictionary recovers no feature.
 
     Parameters
     ----------

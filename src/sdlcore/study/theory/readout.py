@@ -1,7 +1,7 @@
 """The cosine between an encoder row and its feature: the law sqrt(1 - n_p / n).
 
-The encoder row that reads a feature best is not the feature itself, unless weights are tied. Its cosine with the
-feature depends only on the numbers of features and dimensions, and on noise.
+The encoder row that reads a feature best is not the feature itself, unless weights are tied. The cosine of this row
+with the feature depends only on the numbers of features and dimensions, and on noise.
 
 Assumptions
 -----------
@@ -37,9 +37,9 @@ n_p sqrt(D) / (g (N - n_p)), without noise n_p (1 - g) / (g (N - n_p)); cos^2 is
 
 Limits
 ------
-- Near n = n_p the law gives 0. A finite n, a ridge or a little noise gives more.
-- For directions that cluster the cosine is lower: the law assumes random ones. The paper's bench pushes its features
-  apart, which raises the cosine a little.
+- Near n = n_p the law gives 0. A finite n, a ridge or a little noise leads to a larger cosine.
+- For directions that cluster the cosine is lower: the law assumes random directions. The paper's bench pushes its
+  features apart, which raises the cosine a little.
 - Correlated activities and unequal variances hardly matter without noise. With noise they do.
 - The law does not apply to a dictionary that misses features, or has not reached its least squares.
 - Under heavy noise the law holds and the cosine goes to 1, but no method finds the features any longer.
@@ -139,7 +139,7 @@ def read_outs(W: np.ndarray, noise: float = 0.0, covariance: np.ndarray | None =
 
     Returns
     -------
-    The rows. Without noise several may be least-squares solutions; then the shortest ones.
+    The rows. Without noise, several read-outs may be least-squares solutions; then the shortest are returned.
     """
     n_p, n = W.shape
     C = np.eye(n) if covariance is None else covariance
@@ -164,7 +164,7 @@ def nearest_ridge(rows: np.ndarray, W: np.ndarray, chosen: np.ndarray | None = N
     Parameters
     ----------
     rows
-        m x n_p rows. Their lengths and signs do not matter.
+        m x n_p rows. The lengths and signs of the rows do not matter.
     W
         n_p x n features.
     chosen

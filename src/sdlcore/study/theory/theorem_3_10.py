@@ -14,7 +14,7 @@ weakest member falls below c, and turn it a little before if two members tie. No
 **Counterexamples.** At c = 1, activations (3, 4) of one parent and (1.5, 5) of another: the threshold rises to 2 and
 the second parent loses its child. Under ReLU (c = 0): two parents in the plane, children of one at 0, 40 and -40
 degrees, of the other opposite to them. No row activates the child at 0 alone, a non-negative combination of its
-siblings; a row for that at 40 must be silent for 0 and 180 degrees, so upright, and then activates 140.
+siblings; a row for the child at 40 must be silent for 0 and 180 degrees, so upright, and then activates 140.
 """
 
 from typing import NamedTuple

@@ -89,9 +89,9 @@ def _half(one: Weights, other: Weights) -> Weights:
 def largest_bend(weights: Weights, problem: Problem, rng: np.random.Generator, tries: int = 20) -> float:
     """Return the largest excess of L~ at the middle of a segment over the mean of its ends, among random segments.
 
-    A segment changes one block, W_D or W_E. Its pattern is not held fixed. Segments whose other end is in another
-    region are left out. Regions are convex, so a middle in another region would contradict the theorem: the result is
-    then infinite.
+    A segment changes one block, W_D or W_E. The pattern of active latents may change along a segment. Segments whose
+    other end is in another region are left out. Regions are convex, so a middle in another region would contradict the
+    theorem: the result is then infinite.
     """
     active = pattern(weights.W_enc, problem)
     worst = -np.inf

@@ -3,7 +3,7 @@
 **Statement.** With n_q >= n and sigma(z)_i in {0, z_i}, W_D = [W_r, 0] and W_E = [W_p^T; 0] have L~ = O((1 - S) M^2),
 with M the largest inner product of two features.
 
-**Check.** L~ there, for random features of growing number, for random problems, and on the paper's bench.
+**Check.** L~ at these weights, for random features of growing number, for random problems, and on the paper's bench.
 
 **What holds.** Where |w_r^d| = 1 and each feature activates its own latent, the error of feature d is at most M (K_d -
 1), with K_d the number of latents that d activates, so L~ <= M^2 sum_d M_d (K_d - 1)^2 (eq. 64). With a threshold c

@@ -4,7 +4,7 @@
 
 **Check.** Both sides, for random problems; the bound on the paper's bench.
 
-**What holds.** The bound, where |w_r^d| = 1 and each feature activates its own latent: K_d <= n in eq. (64).
+**What holds.** The bound is true where |w_r^d| = 1 and each feature activates its own latent: K_d <= n in eq. (64).
 
 **Counterexamples.** Targets of norm 10 and thresholds of 1 or more break the bound. A decoder of zeros loses sum_d M_d,
 so the bound is useful only if n M < 1. On the bench n M = 100, and the bound is 10,000 times the loss of that decoder.

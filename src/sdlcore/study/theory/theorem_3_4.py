@@ -6,8 +6,9 @@ are underdetermined for n_q > n, and that some solutions recover no feature (Fig
 **Check.** Both sides for random dictionaries and for dictionaries of zero loss; the dimension of the set of solutions;
 the cosines between features and a dictionary [A; -A] with random A.
 
-**What holds.** The theorem if every M_d > 0, and both conclusions; the equations are underdetermined with n_q = n, too.
-If each feature has a latent that no other feature activates, zero loss determines the decoder and not the encoder.
+**What holds.** The theorem is true if every M_d > 0, and so are both conclusions; the equations are underdetermined
+with n_q = n, too. If each feature has a latent that no other feature activates, zero loss determines the decoder and
+not the encoder.
 
 **Counterexample.** A feature with M_d = 0: it may be lost at zero loss. In a hierarchy (Definition 3.9) every M_d is 0.
 """

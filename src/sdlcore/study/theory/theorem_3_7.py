@@ -6,10 +6,10 @@ partial minimum with positive loss, in which gradient descent can become trapped
 **Check.** Random partitions of random features: the point that `partial_minima` constructs, a search for stationary
 points that does not use this construction, and gradient descent from near the points.
 
-**What holds.** The theorem under a condition: the matrix sum_{d in F} M_d w_r^d w_r^d^T of each group F has an
-eigenvector with a positive inner product with every member. For linearly independent features it is necessary, too.
-Gradient descent is trapped if the eigenvalue is the largest of the matrix; groups whose members all have positive inner
-products always are (Perron and Frobenius).
+**What holds.** The theorem is true under a condition: the matrix sum_{d in F} M_d w_r^d w_r^d^T of each group F has an
+eigenvector with a positive inner product with every member. For linearly independent features the condition is
+necessary, too. Gradient descent is trapped if the eigenvalue is the largest of the matrix; groups whose members all
+have positive inner products always are (Perron and Frobenius).
 
 **Counterexample.** Two orthonormal features, M = (2, 1), one latent for both: a row (a, b) with its best decoder loses
 3 - (4 a^2 + b^2) / (2 a^2 + b^2), which rises with b / a throughout. The proof's step from (85) to (86) takes w_p^d out

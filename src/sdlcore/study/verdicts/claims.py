@@ -39,7 +39,7 @@ class Contrast(NamedTuple):
 
     @property
     def blind(self) -> bool:
-        """Whether both sides of the difference are at the same end of the scale, so that neither can exceed the other.
+        """True if both sides of the difference are at the same end of the scale, so that neither can exceed the other.
 
         A difference of changes is blind if the two sides of one change are.
         """

@@ -59,7 +59,7 @@ class Pair(NamedTuple):
 
 
 def accusations(numbers: pd.DataFrame) -> dict[int, Accusation]:
-    """Return the contradictions of each number under the judged reading, and a reading without them.
+    """Return the contradictions of each number under the judged reading, and a reading without contradictions.
 
     Parameters
     ----------

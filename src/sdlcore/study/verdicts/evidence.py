@@ -132,9 +132,10 @@ class Evidence:
 def cells(evidence: Evidence, place: Place, n_anchors: int | None, k: int | None) -> dict[str, Cell]:
     """Return our runs for a row of the paper's tables, by protocol; the judged protocol comes first.
 
-    Bench runs with all settings of a row belong to it, whichever table they were trained for. If several groups of runs
-    do, the group with the most seeds is returned, and among equals the group of the row's own table. If none does, the
-    table's own runs at that row are returned with the reasons why they are not at the paper's scale.
+    Bench runs with all settings of a row belong to the row, whichever table they were trained for. If several groups of
+    runs match the row, the group with the most seeds is returned, and among equals the group of the row's own table. If
+    no group matches, the table's own runs at that row are returned with the reasons why they are not at the paper's
+    scale.
 
     Parameters
     ----------

@@ -88,7 +88,8 @@ def setting(parameter: str, value: float) -> str:
 def bench_setting(row: Any, reading: Reading) -> tuple[Any, ...] | None:
     """Return all settings of a row and of its score, under a reading of its table; None for Table 2.
 
-    Rows of different tables with equal settings must have the same number. Table 2 is not about the bench.
+    Rows of different tables with equal settings must have the same number. Table 2 is about ImageNet embeddings, not
+    about the bench.
     """
     if row["table"] == "table2":
         return None

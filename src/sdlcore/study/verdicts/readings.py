@@ -1,7 +1,7 @@
 """Readings of the paper's tables: the meanings that its numbers can have, as data.
 
 The paper leaves open the threshold of recovery, the similarity, the features that are scored, the number of anchors,
-and k. A reading is one choice of all of these. Each table is judged under the reading that its text states; the other
+and k. A reading fixes all of these choices. Each table is judged under the reading that its text states; the other
 readings show what else a number could mean. With enough readings anything can be reproduced, so each count of
 reproduced numbers comes with the number of readings tried.
 """
@@ -38,7 +38,8 @@ class Reading(NamedTuple):
 
     @property
     def of_the_paper(self) -> tuple[str, str, str]:
-        """Similarities and side. One formula fixes them for all tables; the other fields may differ between tables."""
+        """Similarities and side. One formula fixes similarity and side for all tables; the other fields may differ
+        between tables."""
         return self.recovery, self.mip, self.side
 
 
@@ -117,7 +118,8 @@ def readings(table: str) -> list[Reading]:
 
 
 def question(row: Any, reading: Reading) -> Question:
-    """Return the meaning of a row of `paper.read_numbers` under a reading. Several readings may give the same one."""
+    """Return the meaning of a row of `paper.read_numbers` under a reading. Several readings may have the same
+    meaning."""
     anchored = row["anchoring"] != "none"
     n_anchors = reading.n_anchors if anchored else None
     k = reading.k if row["method"] in WITH_K and row["parameter"] != "k" else None

@@ -77,7 +77,7 @@ def differences(
     settings
         The run's settings, as `run_settings` returns them.
     swept
-        The row's values of the parameter that its table varies. They replace `BENCH_DEFAULTS`.
+        The row's values of the parameter that its table varies. These values replace those in `BENCH_DEFAULTS`.
     n_anchors, k
         The values that a reading assumes for the row, None if it assumes none.
 
@@ -120,8 +120,8 @@ def beside_differences(study: Study, anchorings: Sequence[str], n_anchors: int) 
     study
         The configuration of the runs.
     anchorings
-        Anchorings of the same table and source. A single one separates given from other features in runs without
-        anchors.
+        Anchorings of the same table and source. Only a single number of anchors separates given from other features in
+        runs without anchors.
     n_anchors
         The number of anchors that a reading assumes for the anchored row.
     """
