@@ -14,8 +14,8 @@ import subprocess
 import sys
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -66,12 +66,9 @@ def same(one: Path, other: Path) -> bool:
 def compare(options: argparse.Namespace) -> str:
     """Measure both ways, and return the table."""
     with tempfile.TemporaryDirectory(dir=options.out) as folder:
-        common: tuple[Any, ...] = (options.model, options.text)
-        together = measured(*common, options.layers, options.tokens, Path(folder) / "together", options.threads)
-        alone = {
-            layer: measured(*common, [layer], options.tokens, Path(folder) / "alone", options.threads)
-            for layer in options.layers
-        }
+        extracted = partial(measured, options.model, options.text, tokens=options.tokens, threads=options.threads)
+        together = extracted(layers=options.layers, out=Path(folder) / "together")
+        alone = {layer: extracted(layers=[layer], out=Path(folder) / "alone") for layer in options.layers}
         stores = [f"layer_{layer}.h5" for layer in options.layers]
         equal = all(same(Path(folder) / "together" / name, Path(folder) / "alone" / name) for name in stores)
     deepest = alone[max(options.layers)]
