@@ -11,7 +11,7 @@ from sdlcore.study.settings.cells import (
     start_cell,
 )
 
-# methods by the rule that makes their runs: solve, train_peer, import_dictionary, train
+# methods by how their runs are made: solved, trained by another library, imported, or trained here
 SOLVERS = [name for name, method in study.methods.items() if method.is_solver]
 PEERS = [name for name, method in study.methods.items() if method.is_peer]
 IMPORTED = [name for name, method in study.methods.items() if method.is_imported]
