@@ -105,7 +105,8 @@ def every_class_of_settings(cls: type[Settings] = Settings) -> set[type[Settings
 
 def test_every_number_stays_as_it_was_written_since_digests_depend_on_it():
     import_module("sdlcore.study.configuration.whole")
-    classes = every_class_of_settings()
+    # tests define settings of their own
+    classes = [cls for cls in every_class_of_settings() if cls.__module__.startswith("sdlcore.")]
     assert RunConfig in classes
     floats = 0
     for cls in classes:

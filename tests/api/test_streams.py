@@ -214,7 +214,7 @@ def not_finite(step):
         (Exhausted(), {}, r"x \(iterable\) gives no batch when it begins anew after 10 batches; give a DataLoader"),
         (loader(90), {"accumulate": 3}, "batch 7 of x has 10 samples, which accumulate = 3 must divide"),
         (wrong_later, {}, "batch 3 of x has 5 dimensions, but the first has 8"),
-        (not_finite, {}, "batch 3: x holds NaN or infinity in row 7; leave such rows out"),
+        (not_finite, {}, "batch 3: x contains NaN or infinity in row 7; leave such rows out"),
         (lambda step: {"x": X}, {}, "batch 0: x is a dict, expected an array, a tensor or a path"),
         (lambda step: (X, X, X), {}, r"batch 0 of x has 3 parts, expected an array or a tensor, or a pair"),
         (

@@ -411,7 +411,7 @@ def test_a_part_that_cannot_be_used_is_named_and_written_anew_with_those_after_i
 def test_a_part_that_is_damaged_while_others_are_written_is_named_at_the_end(tmp_path):
     path = tmp_path / "store.h5"
     for attempt in range(2):
-        refused = pytest.raises(StoreError, match=r"00001\.h5: is damaged: bytes 0 to .*; run this again")
+        refused = pytest.raises(StoreError, match=r"00001\.h5: is damaged: bytes 0 to .*; repeat the command")
         with refused if attempt == 0 else nullcontext(), resume_store(path, {"a": 1}) as writer:
             assert writer.rows == 2000 * attempt
             for number in range(writer.state(Progress()).next, 3):
@@ -476,7 +476,7 @@ def test_rows_that_an_error_of_a_commit_lost_are_missed_at_the_end(tmp_path, mon
         patch.setattr(NewFile, "check", full)
         with pytest.raises(OSError, match="No space left on device"):
             writer.commit(Progress(0))
-    with pytest.raises(StoreError, match=r"s\.h5: its parts contain 2 rows, expected 5; run this again"):
+    with pytest.raises(StoreError, match=r"s\.h5: its parts contain 2 rows, expected 5; repeat the command"):
         writing.__exit__(None, None, None)
     assert not path.exists()
 

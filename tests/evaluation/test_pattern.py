@@ -14,7 +14,7 @@ def test_covariance_is_that_of_all_samples_however_they_come(seed, rows, cut, fa
 
 
 def test_of_nothing_there_is_none():
-    with pytest.raises(ValueError, match="no samples"):
+    with pytest.raises(ValueError, match="needs one sample or more, found none"):
         covariance(iter([]))
 
 

@@ -210,7 +210,7 @@ def test_damaged_folders_are_refused_with_their_name(name, damage, tmp_path):
             {"dict_class": "IdentityDict"},
             "'IdentityDict' is not supported; expected one of",
         ),
-        ("dictionary_learning", {"k": 5}, r"config\.json: k is 5, but 6 in ae\.pt"),
+        ("dictionary_learning", {"k": 5}, r"config\.json: k is 5, but k is 6 in ae\.pt"),
     ],
 )
 def test_what_no_dictionary_here_does_is_named(name, change, message, tmp_path):

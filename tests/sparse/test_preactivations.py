@@ -137,7 +137,7 @@ def test_what_gpus_do_finds_the_same(dtype, case, k):
 
 
 def test_gpus_have_no_int8():
-    with pytest.raises(ValueError, match="on a GPU set bfloat16"):
+    with pytest.raises(ValueError, match="on a GPU, set bfloat16"):
         Preactivations(torch.ones(3, 2), torch.ones(5, 2), torch.zeros(5), torch.int8, kernels=TorchKernels())
 
 

@@ -298,7 +298,7 @@ def test_what_a_model_does_not_have_is_refused_before_it_is_loaded(checkout):
     source = {"model": "few", "text": "a.txt", "layer": 5, "run": {"n_q": 64}}
     done = checkout.snakemake("all", "-n", change={"sources": {"language": {"mine": source}}}, check=False)
     assert done.returncode != 0
-    assert "sources.language.mine.layer: block 5, but few has 4; take at most that" in done.stdout
+    assert "sources.language.mine.layer: layer is 5, but the model has 4 blocks; take at most 4" in done.stdout
     source |= {"layer": 4, "context_length": 4096}
     done = checkout.snakemake("all", "-n", change={"sources": {"language": {"mine": source}}}, check=False)
     assert done.returncode != 0

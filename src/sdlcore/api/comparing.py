@@ -9,13 +9,14 @@ import scipy.optimize
 import torch
 
 from sdlcore.api.dictionary import Dictionary, coder_of
+from sdlcore.data.recovery_rule import recovered
 from sdlcore.model.coder import SparseCoder
 
 if TYPE_CHECKING:
     import pandas as pd
 
 TAUS = (0.7, 0.9)
-"""Two latents with at least this cosine count as shared."""
+"""Two latents with a cosine above this count as shared."""
 
 
 class Pairing(NamedTuple):
@@ -31,7 +32,7 @@ class Pairing(NamedTuple):
 
     def shared(self, side: str, tau: float) -> float:
         """Return the share of latents whose match has a cosine of at least ``tau``; side is encoder or decoder."""
-        return float((getattr(self, side) >= tau).mean())
+        return float(recovered(getattr(self, side), tau).mean())
 
 
 class Comparison(Sequence[Pairing]):

@@ -113,7 +113,7 @@ def absorption(
         the parent's magnitudes), ``absorbed`` (own below a half, carried at least a half), ``lost`` (both below a half:
         the dictionary misses the parent). Without samples, the numbers are NaN and both verdicts False.
     """
-    if latents.min() < 0:
+    if latents.shape[0] and latents.min() < 0:
         raise ValueError("absorption is defined for latents that are never below zero")
     import pandas as pd  # only here: evaluations without a hierarchy need not load pandas
 

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from sdlcore.losses.l1 import l1
+from sdlcore.losses.term import TermInputs, term_of
 from sdlcore.losses.total import needs_norms, total_loss
 from sdlcore.memory import in_large_pages, keep_freed_memory
 from sdlcore.model.activation import Selecting
@@ -150,7 +150,7 @@ class TrainingStep:
                 (terms["loss"] / (training.accumulate * samples.size)).backward()
             with torch.no_grad():
                 if later != now.exponent:
-                    terms["l1 later"] = l1(self.model, out, loss.l1_scale, later)
+                    terms["l1 later"] = term_of("l1").compute(TermInputs(self.model, part_r, out, loss, exponent=later))
                 fires_N = out.fires()
                 firings_Q.index_add_(0, out.support.columns, fires_N.int())
                 terms["l0"] = self.processes.latents.sum(fires_N.sum()).to(part_p.dtype) / size

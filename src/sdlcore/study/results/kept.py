@@ -16,7 +16,7 @@ from sdlcore.study.settings.old_keys import OLD_KEYS
 from sdlcore.study.settings.study import Study
 from sdlcore.study.settings.trees import Tree, branch
 
-PLANNING = ("run", "samples_per_second", "workers", "shards", "stream", "buffer_rows")
+PLANNING = ("run", "samples_per_second", "workers", "shards", "stream", "buffer_rows", "each_layer", "one_pass")
 """Settings of a source that do not affect its samples, only how they are made; and ``run``, which is among the run's
 settings already."""
 WATCHING = ("log_every", "checkpoint_every", "lambda_anchor")
