@@ -292,7 +292,7 @@ def test_models_and_texts_of_ones_own_are_planned(checkout):
 
 def test_what_a_model_does_not_have_is_refused_before_it_is_loaded(checkout):
     (checkout.path / "few").mkdir()
-    config = '{"num_hidden_layers": 4, "hidden_size": 8, "max_position_embeddings": 128}'
+    config = '{"model_type": "llama", "num_hidden_layers": 4, "hidden_size": 8, "max_position_embeddings": 128}'
     (checkout.path / "few/config.json").write_text(config)
     (checkout.path / "a.txt").write_text("a text")
     source = {"model": "few", "text": "a.txt", "layer": 5, "run": {"n_q": 64}}
