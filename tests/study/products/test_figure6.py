@@ -4,7 +4,7 @@ import pytest
 from matplotlib.text import Text
 
 from sdlcore.study.rendering import figures
-from sdlcore.study.rendering.markup import label_method
+from sdlcore.study.rendering.labels import label_method
 from tests.study.products import made
 from tests.study.rendering.test_figures import write_history
 

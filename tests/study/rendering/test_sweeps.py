@@ -7,7 +7,8 @@ from matplotlib.text import Text
 
 from sdlcore.study.configuration.loading import load_yaml, validate
 from sdlcore.study.rendering.figures import save_figure
-from sdlcore.study.rendering.markup import latex, markdown, readable
+from sdlcore.study.rendering.latex import latex
+from sdlcore.study.rendering.markup import markdown, readable
 from sdlcore.study.rendering.sweep_figure import figure_sweep
 from sdlcore.study.rendering.sweeps import effects_over, runs_over, table_over
 from sdlcore.study.results.runs import RunsError, read_runs

@@ -20,7 +20,8 @@ from sdlcore.storage.checksums import with_checksum
 from sdlcore.storage.files import write_json
 from sdlcore.study.configuration.loading import validate
 from sdlcore.study.products.captions import table_caption
-from sdlcore.study.rendering.markup import latex, latex_escape, markdown, readable
+from sdlcore.study.rendering.latex import latex, latex_escape
+from sdlcore.study.rendering.markup import markdown, readable
 from sdlcore.study.rendering.text_table import TextTable
 from sdlcore.study.results.runs import RunsError, read_metrics, read_runs
 from sdlcore.study.results.tables import (

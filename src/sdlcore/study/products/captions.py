@@ -143,7 +143,7 @@ def _nulls(table: RunTable) -> str:
     """Return a sentence on the table's null baselines; empty without null baselines."""
     if not table.nulls:
         return ""
-    from sdlcore.study.rendering.markup import label_method
+    from sdlcore.study.rendering.labels import label_method
 
     names = "; ".join(map(label_method, table.nulls))
     under = f" and under {' and '.join(table.null_protocols)}" if table.null_protocols else ""
@@ -155,7 +155,7 @@ def _nulls(table: RunTable) -> str:
 
 def _imported(table: RunTable, study: Study) -> str:
     """Return a sentence that lists imported dictionaries; empty without imported dictionaries."""
-    from sdlcore.study.rendering.markup import label_method
+    from sdlcore.study.rendering.labels import label_method
 
     methods = {name: study.methods[name] for name in table.all_methods}
     found = {label_method(name): method.model for name, method in methods.items() if method.is_imported}

@@ -40,7 +40,7 @@ class Figure4(BenchFigure):
 
         from sdlcore.pipeline import Solution, load_model, load_references
         from sdlcore.study.rendering.figure4 import Learned, figure4, figure4_rows, least_recovering
-        from sdlcore.study.rendering.markup import label_method
+        from sdlcore.study.rendering.labels import label_method
 
         torch.set_num_threads(1)
         cells = self.judged_here(files.study)

@@ -41,7 +41,7 @@ class Figure5(BenchFigure):
 
         from sdlcore.pipeline import absorption, absorption_score, families, load_model, load_references, match_latents
         from sdlcore.study.rendering.figure5 import Shown, family_of, figure5
-        from sdlcore.study.rendering.markup import label_method
+        from sdlcore.study.rendering.labels import label_method
 
         torch.set_num_threads(1)
         hierarchy = files.study.sources.bench[self.source].hierarchy

@@ -65,7 +65,7 @@ class Figure6(Picture):
         import logging
 
         from sdlcore.study.rendering.figure6 import figure6, figure6_summary, read_histories
-        from sdlcore.study.rendering.markup import label_method
+        from sdlcore.study.rendering.labels import label_method
 
         study = files.study
         histories = {

@@ -49,7 +49,8 @@ class Table(RunTable):
 
     def make(self, name: str, files: Files) -> None:
         from sdlcore.study.products.captions import table_caption
-        from sdlcore.study.rendering import markup
+        from sdlcore.study.rendering.latex import latex
+        from sdlcore.study.rendering.markup import markdown
         from sdlcore.study.rendering.sweeps import effects_over, runs_over, table_over
         from sdlcore.study.results.runs import read_runs, unjudged
         from sdlcore.study.results.tables import no_paper, read_paper, write_csv
@@ -65,8 +66,8 @@ class Table(RunTable):
         write_csv(files.table(name), rows)
         write_csv(files.table(f"{name}_runs"), runs_over(runs, layout))
         write_csv(files.table(f"{name}_effects"), effects_over(runs, layout))
-        write_text(files.table(name, "md"), markup.markdown(rows, caption))
-        write_text(files.table(name, "tex"), markup.latex(rows, caption, f"tab:{name}"))
+        write_text(files.table(name, "md"), markdown(rows, caption))
+        write_text(files.table(name, "tex"), latex(rows, caption, f"tab:{name}"))
         if self.sweep:
             from sdlcore.study.rendering.figures import save_figure
             from sdlcore.study.rendering.sweep_figure import figure_sweep

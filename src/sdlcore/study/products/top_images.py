@@ -88,7 +88,7 @@ class TopImages(Picture):
             one_to_one,
             open_checked,
         )
-        from sdlcore.study.rendering.markup import label_anchoring, label_method
+        from sdlcore.study.rendering.labels import label_anchoring, label_method
         from sdlcore.study.rendering.top_images import ShownLatent, figure_top_images, records
 
         model_file, store, references, anchors = self.inputs(name, files)

@@ -14,7 +14,10 @@ FIGURE6 = "figure6"
 
 
 class Verdicts(Product):
-    """Verdicts on every number of the paper's tables, whether run here or not, and on its verbal claims."""
+    """For each number and each claim of arXiv 2512.05534: whether this configuration's runs reproduce it.
+
+    Numbers without a run of this configuration get the verdict that they were not run.
+    """
 
     title = "Verdicts on the paper's numbers and claims"
 

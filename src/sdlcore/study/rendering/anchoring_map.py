@@ -7,7 +7,7 @@ from matplotlib.patches import Patch, Rectangle
 
 from sdlcore.pipeline import TAU_STRICT
 from sdlcore.study.rendering.figures import GREY, PALETTE, style
-from sdlcore.study.rendering.markup import label_method
+from sdlcore.study.rendering.labels import label_method
 from sdlcore.study.rendering.text_table import TextTable
 from sdlcore.study.results.tables import paired_interval
 

@@ -6,7 +6,8 @@ from pathlib import Path
 import pandas as pd
 
 from sdlcore.pipeline import METRICS
-from sdlcore.study.rendering.markup import label_method, number
+from sdlcore.study.rendering.labels import label_method
+from sdlcore.study.rendering.markup import number
 from sdlcore.study.rendering.solvers_table import last_row, latents_of
 from sdlcore.study.rendering.text_table import TextTable
 from sdlcore.study.results.tables import paired_interval
@@ -16,20 +17,20 @@ COSTS = {"latents": 0, "samples": 0, "seconds": 1}
 
 
 def bench_text(columns: Mapping[str, str], caption: str, table: pd.DataFrame, finer: Iterable[str] = ()) -> TextTable:
-    """Return a table of means over seeds, one row for each source and method.
+    """Return a printed table of means over seeds, one row for each source and method.
 
-    A mean is a dash if a seed lacks the value.
+    If a metric is missing for one of the seeds, its cell is a dash.
 
     Parameters
     ----------
     columns
-        Metric -> head of its column.
+        The metrics to print, each with the head of its column.
     caption
         Caption of the table.
     table
-        One row for each run: source, method, seed and the metrics.
+        The runs, one row each: source, method, seed and the metrics.
     finer
-        Metrics that are printed with one more decimal than in other tables.
+        Metrics to print with one decimal more than `Metric.digits`.
     """
     digits = {metric: METRICS[metric].digits + (metric in finer) for metric in columns}
 

@@ -12,7 +12,7 @@ from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
 from sdlcore.pipeline import recovery_name
 from sdlcore.study.rendering.figures import PALETTE, style
-from sdlcore.study.rendering.markup import label_method
+from sdlcore.study.rendering.labels import label_method
 
 DECODER, ENCODER = recovery_name("decoder"), recovery_name("encoder")
 COURSE_COLUMNS = ["method", "protocol", "seed", "step", "seconds", "fvu", DECODER, ENCODER]

@@ -4,7 +4,8 @@ import numpy as np
 import pandas as pd
 
 from sdlcore.pipeline import METRICS, TAU, mip_name, recovery_name
-from sdlcore.study.rendering.markup import label_anchoring, label_method, number
+from sdlcore.study.rendering.labels import label_anchoring, label_method
+from sdlcore.study.rendering.markup import number
 from sdlcore.study.rendering.text_table import TextTable
 from sdlcore.study.results.tables import paired_interval
 

@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 
 from sdlcore.pipeline import TAU
 from sdlcore.study.rendering.figures import GREY, PALETTE, style
-from sdlcore.study.rendering.markup import label_method
+from sdlcore.study.rendering.labels import label_method
 
 FEATURE_COLUMNS = ["method", "feature", "given", "encoder", "decoder", "encoder_anchored", "decoder_anchored"]
 SIDES = {"encoder": PALETTE[1], "decoder": PALETTE[0]}

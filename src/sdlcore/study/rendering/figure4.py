@@ -27,9 +27,16 @@ class Learned(NamedTuple):
 
 
 def least_recovering(solutions: Sequence[Solution]) -> int:
-    """Return the index of the solution to draw: with a loss near zero, and the fewest recovered features. Of equal
-    solutions, the smaller sum of best cosines decides. If no loss is near zero, the solution with the smallest FVU is
-    drawn.
+    """Return the index of the trained dictionary that figure 4 shows.
+
+    Among dictionaries with a loss near zero (`Solution.near_zero`), it is the one that recovers the fewest true
+    features. If several recover equally few, it is the one whose rows and columns match the features worst: the sum of
+    each feature's best cosines is smallest. If no loss is near zero, it is the dictionary with the smallest FVU.
+
+    Raises
+    ------
+    ValueError
+        If there are no dictionaries.
     """
     candidates = [i for i, found in enumerate(solutions) if found.near_zero]
     if not candidates:

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, StrMethodFormatter
 
 from sdlcore.study.rendering.figures import GREY, PALETTE, style
-from sdlcore.study.rendering.markup import label_method
+from sdlcore.study.rendering.labels import label_method
 from sdlcore.study.rendering.solvers_table import DECODER, BenchFacts, last_row, solvers_table
 from sdlcore.study.rendering.symbols import symbol
 from sdlcore.study.results.runs import RunsError

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from sdlcore.study.rendering.figures import GREY, PALETTE, style
-from sdlcore.study.rendering.markup import label_method
+from sdlcore.study.rendering.labels import label_method
 
 EXACT = "least squares"
 """Name of the read-outs of the true features in the column of methods."""

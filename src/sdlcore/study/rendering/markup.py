@@ -1,15 +1,12 @@
-"""Format the rows of Tables 1, 2 and 4 to 7 as Markdown, LaTeX and cells of the report."""
+"""Format the rows of Tables 1, 2 and 4 to 7 as readable cells, which the report shows, and as Markdown."""
 
 import math
-from collections.abc import Callable, Sequence
 from dataclasses import replace
-from itertools import groupby
 from typing import NamedTuple
 
 import pandas as pd
 
 from sdlcore.pipeline import (
-    GT_RECOVERY,
     METRICS,
     MIP,
     TAU_STRICT,
@@ -20,80 +17,11 @@ from sdlcore.pipeline import (
     baseline_name,
     mip_name,
     part_name,
-    printable,
     recovery_name,
 )
+from sdlcore.study.rendering.labels import label_anchoring, label_method, label_value
 from sdlcore.study.rendering.symbols import symbol
 from sdlcore.study.rendering.text_table import TextTable
-from sdlcore.study.results.tables import PAPER_METHODS
-
-# names of the default configuration's methods that are not in the paper
-METHODS = {
-    "topk_3d": "TopK SAE",
-    "topk_few": "TopK SAE",
-    "topk_nested": "Nested TopK SAE",
-    "topk_real": "TopK SAE",
-    "topk_real_resampled": "TopK SAE with resampling",
-    "batchtopk_real": "BatchTopK SAE",
-    "topk_warm": "TopK SAE from ACS",
-    "topk_frozen_decoder": "TopK SAE, decoder frozen",
-    "topk_frozen_decoder_linear": "TopK SAE, decoder frozen at TopK's start",
-    "topk_frozen_encoder": "TopK SAE, encoder frozen",
-    "random_directions": "Random directions",
-    "random_samples": "Random samples",
-    "acs": "ACS",
-    "ksvd": "K-SVD",
-    "dbksvd": "Double-batch K-SVD",
-    "odl": "Online dictionary learning",
-    # of config/encoders.yaml
-    "acs_tied": "ACS, encoder tied",
-    "acs_covariance": "ACS, encoder tied by the covariance",
-    "acs_pursuit": "ACS, encoder by pursuit",
-    "topk_white": "TopK SAE, whitened",
-    "relu_white": "ReLU SAE, whitened",
-    "jumprelu_white": "JumpReLU SAE, whitened",
-    # of config/law.yaml
-    "acs_bare": "ACS, encoder without ridge",
-    "topk_tied": "TopK SAE, tied",
-    # of config/anchoring.yaml
-    "topk_short": "TopK SAE, few steps",
-    "topk_short_tied": "TopK SAE, tied, few steps",
-    "topk_narrow": "TopK SAE, n_q near n",
-    "topk_narrow_tied": "TopK SAE, tied, n_q near n",
-    "relu_short": "ReLU SAE",
-    "relu_short_tied": "ReLU SAE, tied",
-    "topk_few_tied": "TopK SAE, tied",
-    "topk_real_tied": "TopK SAE, tied",
-    # of config/peers.yaml
-    "nested": "Matryoshka SAE by prefixes",
-    "saelens_topk": "SAELens TopK",
-    "saelens_topk_3e3": "SAELens TopK at 3e-3",
-    "saelens_batchtopk": "SAELens BatchTopK",
-    "saelens_nested": "SAELens Matryoshka",
-    "saelens_jumprelu": "SAELens JumpReLU",
-    "saelens_batchtopk_3e3": "SAELens BatchTopK at 3e-3",
-    "saelens_nested_3e3": "SAELens Matryoshka at 3e-3",
-    "dictionary_learning_topk": "dictionary_learning TopK",
-    "dictionary_learning_topk_3e3": "dictionary_learning TopK at 3e-3",
-    "dictionary_learning_batchtopk": "dictionary_learning BatchTopK",
-    "dictionary_learning_nested": "dictionary_learning Matryoshka",
-    "dictionary_learning_jumprelu": "dictionary_learning JumpReLU",
-    "sparsify_topk": "sparsify TopK",
-    # of config/synthsaebench.yaml
-    "acs_narrow": "ACS from n_q atoms",
-    "acs_denoised": "ACS, codes denoised",
-    "topk_m": "TopK SAE",
-    "batchtopk_m": "BatchTopK SAE",
-    "nested_m": "Matryoshka SAE by prefixes",
-    "saelens_nested_3e3_m": "SAELens Matryoshka at 3e-3",
-}
-ANCHORING_LABELS = {
-    "none": "none",
-    "ground_truth": "ground truth",
-    "ground_truth_30": "ground truth",
-    "class_means": "class means",
-    "half_of_classes": "half of the classes",
-}
 
 
 class Column(NamedTuple):
@@ -205,24 +133,9 @@ def readable(table: pd.DataFrame) -> Readable:
     return Readable(swept + labels, columns, rows, baselines)
 
 
-def label_value(value: float, paper_value: float) -> str:
-    """Return the value of the swept parameter, with the paper's in brackets if it differs."""
-    return f"{value:g}" if value == paper_value else f"{value:g} (paper: {paper_value:g})"
-
-
 def known(table: pd.DataFrame, name: str) -> bool:
     """Return whether a table has a column with at least one value."""
     return name in table and bool(table[name].notna().any())
-
-
-def label_method(method: str) -> str:
-    """Return a readable name of a method: the paper's, else one from `METHODS`, else its key in the configuration."""
-    return PAPER_METHODS.get(method) or METHODS.get(method, method)
-
-
-def label_anchoring(anchoring: str) -> str:
-    """Return a readable name of an anchoring."""
-    return ANCHORING_LABELS.get(anchoring, anchoring)
 
 
 def _cell(row: pd.Series, column: Column) -> Cell:
@@ -258,106 +171,3 @@ def markdown(table: pd.DataFrame, caption: str) -> str:
 
 def _plain(cell: Cell) -> str:
     return f"{cell.value} ± {cell.spread}" if cell.spread else cell.value
-
-
-_LATEX = {
-    "\\": r"\textbackslash{}",
-    "&": r"\&",
-    "%": r"\%",
-    "$": r"\$",
-    "#": r"\#",
-    "_": r"\_",
-    "{": r"\{",
-    "}": r"\}",
-    "~": r"\textasciitilde{}",
-    "^": r"\textasciicircum{}",
-    "|": r"\textbar{}",
-    # LaTeX would read one of these at the start of a row as an argument of the line break before
-    "[": "{[}",
-    "*": "{*}",
-    "<": r"\textless{}",
-    ">": r"\textgreater{}",
-    "–": "--",
-    "±": r"$\pm$",
-    "τ": r"$\tau$",
-    "λ": r"$\lambda$",
-    '"': r"\textquotedbl{}",
-}
-
-
-def latex_escape(text: str) -> str:
-    """Escape text for LaTeX: special characters are escaped, and our few symbols become mathematics.
-
-    Line breaks become spaces, since two of them would end a caption.
-    """
-    return "".join(_LATEX.get(character, character) for character in printable(" ".join(text.split())))
-
-
-def latex(table: pd.DataFrame, caption: str, label: str) -> str:
-    """Return the readable table as a LaTeX ``table`` that needs only the package booktabs.
-
-    All columns side by side are wider than a page. So the table has two panels, recovery above the other metrics, each
-    with its own baselines.
-    """
-    content = readable(table)
-    panels = [
-        _latex_panel(content, lambda column: column.group == GT_RECOVERY.symbol),
-        _latex_panel(content, lambda column: column.group != GT_RECOVERY.symbol),
-    ]
-    small = [r"\scriptsize", r"\setlength{\tabcolsep}{3pt}"]
-    return latex_float([*small, "\n\n\\medskip\n\n".join(panels)], caption, label)
-
-
-def latex_float(body: Sequence[str], caption: str, label: str) -> str:
-    """Wrap lines in a LaTeX ``table`` with its caption above; it needs only the package booktabs."""
-    lines = [
-        "% needs \\usepackage{booktabs}",
-        r"\begin{table}[t]",
-        r"\centering",
-        rf"\caption{{{latex_escape(caption)}}}",
-        rf"\label{{{label}}}",
-        r"\par\medskip",
-        *body,
-        r"\end{table}",
-    ]
-    return "\n".join(lines) + "\n"
-
-
-def _latex_panel(content: Readable, chosen: Callable[[Column], bool]) -> str:
-    picked = [index for index, column in enumerate(content.columns) if chosen(column)]
-    columns = [content.columns[index] for index in picked]
-    first = len(content.labels) + 1
-    groups, rules = [], []
-    for group, members in groupby(columns, key=lambda column: column.group):
-        width = len(list(members))
-        groups.append(rf"\multicolumn{{{width}}}{{c}}{{{latex_escape(group)}}}")
-        rules.append(rf"\cmidrule(lr){{{first}-{first + width - 1}}}")
-        first += width
-    heads = [latex_escape(text) for text in content.labels + [column.heading for column in columns]]
-    lines = [
-        # centred on the page, since wide numbers may reach into the margins
-        r"\makebox[\linewidth][c]{%",
-        rf"\begin{{tabular}}{{{'l' * len(content.labels)}{'r' * len(columns)}}}",
-        r"\toprule",
-        " & ".join([""] * len(content.labels) + groups) + r" \\",
-        " ".join(rules),
-        " & ".join(heads) + r" \\",
-        r"\midrule",
-    ]
-    for names, cells in content.rows:
-        numbers = [_latex_cell(cells[index]) for index in picked]
-        lines.append(" & ".join([*map(latex_escape, names), *numbers]) + r" \\")
-    lines.append(r"\midrule")
-    for name, cells in content.baselines:
-        numbers = [_latex_cell(cells[index]) for index in picked]
-        lines.append(" & ".join([latex_escape(name), *[""] * (len(content.labels) - 1), *numbers]) + r" \\")
-    lines += [
-        r"\bottomrule",
-        r"\end{tabular}}",
-    ]
-    return "\n".join(lines)
-
-
-def _latex_cell(cell: Cell) -> str:
-    value = latex_escape(cell.value)
-    return rf"{value}\,{{\tiny$\pm${cell.spread}}}" if cell.spread else value

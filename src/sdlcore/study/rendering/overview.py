@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 
 from sdlcore.pipeline import TAU_STRICT, Baseline, baseline_name, recovery_name
 from sdlcore.study.rendering.figures import GREY, PALETTE, style
-from sdlcore.study.rendering.markup import label_method
+from sdlcore.study.rendering.labels import label_method
 from sdlcore.study.results.tables import PAPER_METHODS
 
 COLUMNS = ["method", "protocol", "what", "recovery"]

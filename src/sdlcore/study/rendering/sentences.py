@@ -7,7 +7,7 @@ import pandas as pd
 
 from sdlcore.pipeline import ABSORBED_SHARE, NEAR_ZERO, absorption_score, in_line
 from sdlcore.study.rendering.figure6 import NEVER_FIRED
-from sdlcore.study.rendering.markup import label_anchoring, label_method
+from sdlcore.study.rendering.labels import label_anchoring, label_method
 from sdlcore.study.results.tables import paired_interval
 from sdlcore.study.settings.sources import Bench
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from sdlcore.study.rendering.markup import latex_escape, latex_float
+from sdlcore.study.rendering.latex import latex_escape, latex_float
 from sdlcore.study.results.runs import RunsError
 
 SETTINGS_COLUMNS = ["parameter", "symbol", "paper", "ours"]

@@ -10,7 +10,7 @@ from matplotlib.lines import Line2D
 
 from sdlcore.pipeline import SIDES, recovery_name
 from sdlcore.study.rendering.figures import GREY, PALETTE, style
-from sdlcore.study.rendering.markup import label_anchoring, label_method
+from sdlcore.study.rendering.labels import label_anchoring, label_method
 from sdlcore.study.rendering.symbols import symbol
 
 COLOURS = [PALETTE[0], PALETTE[3], PALETTE[2]]

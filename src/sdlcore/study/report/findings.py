@@ -6,7 +6,8 @@ from collections.abc import Sequence
 import pandas as pd
 
 from sdlcore.pipeline import TAU, TAU_STRICT, Baseline, FeatureSet, baseline_name, recovery_name
-from sdlcore.study.rendering.markup import known, label_method
+from sdlcore.study.rendering.labels import label_method
+from sdlcore.study.rendering.markup import known
 from sdlcore.study.rendering.overview import strongest_null
 
 UNIT = "\N{NO-BREAK SPACE}%"

@@ -16,7 +16,7 @@ from sdlcore.study.products.product import Product
 from sdlcore.study.products.run_table import RunTable
 from sdlcore.study.products.top_images import TopImages
 from sdlcore.study.rendering.convergence import convergence_sentence
-from sdlcore.study.rendering.markup import label_anchoring, label_method
+from sdlcore.study.rendering.labels import label_anchoring, label_method
 from sdlcore.study.rendering.sentences import figure6_sentences, top_images_sentence
 from sdlcore.study.settings.study import Study
 

@@ -8,7 +8,8 @@ from typing import NamedTuple
 import pandas as pd
 
 from sdlcore.pipeline import METRICS, Better, FeatureSet
-from sdlcore.study.rendering.markup import label_anchoring, label_method, label_value, number, readable
+from sdlcore.study.rendering.labels import label_anchoring, label_method, label_value
+from sdlcore.study.rendering.markup import number, readable
 from sdlcore.study.rendering.settings_table import setting_text
 from sdlcore.study.rendering.symbols import symbol
 from sdlcore.study.rendering.text_table import TextTable

@@ -150,21 +150,21 @@ def check_runs(
     seeds: Sequence[int] | None = None,
     nulls: Sequence[tuple[str, str]] = (),
 ) -> dict[str, list[Any]]:
-    """Check that ``runs`` contains every method x anchoring x protocol x seed of one source, each once.
+    """Check that ``runs`` contains one run for each combination of method, anchoring, protocol and seed.
 
-    For an axis that is None, the values in ``runs`` are used, in their order; every combination must still exist, on
-    the same seeds. Null baselines, ``nulls``, are pairs of a method and a protocol. Null baselines do not count as
-    methods, and run only without anchors.
+    All runs must belong to one source. If one of the four lists is None, it becomes the values that occur in ``runs``,
+    in their order. ``nulls`` lists null baselines, as pairs of a method and a protocol: for these, only runs without
+    anchors are expected, one for each seed.
 
     Returns
     -------
     dict
-        The values of method, anchoring, protocol and seed, in the order of the table.
+        The values of method, anchoring, protocol and seed, in the order of the given lists.
 
     Raises
     ------
     RunsError
-        If a run is missing, doubled or does not belong to the table, or if sources are mixed.
+        If a run is missing, occurs twice or is none of the expected runs, or if there are several sources.
     """
     sources = list(runs["source"].unique())
     if len(sources) != 1:

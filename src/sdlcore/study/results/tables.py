@@ -25,7 +25,7 @@ def table_metrics() -> list[str]:
 
 
 def chance_metrics() -> list[str]:
-    """Return the metrics that are shown beside their chance level, the level of random directions."""
+    """Return the names of the metrics that tables show beside the score of random directions (the chance level)."""
     return [metric.name for metric in METRICS.values() if metric.chance]
 
 
