@@ -52,7 +52,7 @@ def folder_of(processor: str) -> str:
 
 
 def dtypes(facts: Mapping[str, Any]) -> list[str]:
-    """Return the types for which a processor has matrix instructions. It emulates other types, slowly.
+    """Return the types for which a processor has matrix instructions. A processor emulates other types, slowly.
 
     Parameters
     ----------

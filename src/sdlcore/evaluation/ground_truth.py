@@ -12,7 +12,7 @@ from sdlcore.sources.bench.settings import Hierarchy
 
 
 class GroundTruth(NamedTuple):
-    """The directions that a model is judged against: a bench's true features, or the means of classes."""
+    """The directions that a dictionary should recover: a bench's true features, or class means of activations."""
 
     W_p: np.ndarray
     """n_p x n, unit columns."""

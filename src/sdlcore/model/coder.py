@@ -61,7 +61,7 @@ class Forward(NamedTuple):
         return self.support.sum_by_sample(self.fires().to(self.values.dtype))
 
     def fires(self) -> Tensor:
-        """Return at which entries a latent is active (N): it is not zero. One that is NaN does not count."""
+        """Return N booleans: whether each entry's latent is active, that is, not zero. NaN counts as inactive."""
         return self.values.detach().abs() > 0
 
 

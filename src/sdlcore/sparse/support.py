@@ -119,7 +119,7 @@ def in_order(sample_N: Tensor, latent_N: Tensor, like: Support) -> tuple[Support
 
 
 def together(first: Support, second: Support) -> tuple[Support, Tensor]:
-    """Return the union of two supports of one group, and the places of the first support's entries in it."""
+    """Return the union of two supports of the same samples, and the positions in it of the first support's entries."""
     keys, others = (found.rows * found.n_q + found.columns for found in (first, second))
     place = torch.searchsorted(keys, others)
     new = torch.ones_like(others, dtype=torch.bool)

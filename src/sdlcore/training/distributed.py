@@ -163,7 +163,11 @@ def divide(model: SparseCoder, processes: Processes) -> None:
 
 @torch.no_grad()
 def unite(model: SparseCoder) -> None:
-    """Undo `divide`: the first process gets the whole model, on the CPU; the model of other processes is unusable."""
+    """Collect a model whose latents were divided among processes. All processes must call it.
+
+    The first process's model then has all latents, on the CPU. The models of the other processes must not be used any
+    more. If each process has all latents, the model only leaves its process groups.
+    """
     latents = model.processes.latents
     if latents.size > 1:
         for parameter in {model.get_parameter(name): None for name in model.latent_names}:  # tied ones once

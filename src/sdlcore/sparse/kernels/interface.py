@@ -80,10 +80,13 @@ class Kernels(Protocol):
     """The operations of one backend. `sdlcore.sparse.kernels.choice.kernels_for` chooses a backend."""
 
     def take(self, shape: tuple[int, ...], like: Tensor) -> Tensor:
-        """Return an uninitialised tensor with the dtype and device of ``like``, reusing a spare one if possible."""
+        """Return an uninitialised tensor of this shape, with the dtype and device of ``like``.
+
+        Memory that was handed back by `give` is reused if it fits.
+        """
 
     def give(self, tensor: Tensor) -> None:
-        """Return a tensor that nobody uses any more, so that `take` can reuse it."""
+        """Hand back a tensor that is no longer used, so that `take` can reuse its memory."""
 
     def largest(self, product: Product, k: int) -> SparseRows:
         """Return the k largest entries of each row; entries that are not positive may be omitted.

@@ -28,10 +28,11 @@ ROOM = 2
 
 
 def largest(product: Product, k: int, workspace: Workspace) -> SparseRows:
-    """Return the k largest positive entries of each row. Of equal entries at the edge, the smaller columns are kept.
+    """Return the k largest positive entries of each row of a product, or all of them if fewer are positive.
 
-    A search in int8 starts from bounds of the workspace's last search. Rows with fewer than k entries above their bound
-    are searched again. Integer products are exact, so the result has the same bits either way.
+    If several entries equal the k-th largest, those in the first columns are kept. If the product is computed in int8,
+    the search ignores entries below a bound that the previous search left in the workspace; rows with fewer than k
+    entries above the bound are searched again without it. Integer products are exact, so the bound changes no bit.
     """
     if product.dtype != torch.int8 or len(product.W) < MANY:
         return _search(product, k, workspace)
