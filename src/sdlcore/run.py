@@ -353,29 +353,6 @@ MAIN = (
     *("lambda_anchor", "normalise", "bias", "steps", "batch_size", "lr"),
 )
 """The settings that matter most, which help shows first."""
-_PENALTY = ("penalty_warmup", "target_l0", "l0_gain", "init_l0")
-_L1 = ("l1", "l1_scale", "l1_exponent_end", "l1_anneal_start")
-_SELECTED = (
-    *("k", "k_start", "k_decay", "hierarchical", "multi_k", "prefixes", "prefix_detached", "reorder_every"),
-    *("lambda_aux", "k_aux", "aux_target"),
-)
-METHODS: dict[str, tuple[str, ...]] = {
-    "relu": (*_L1, *_PENALTY),
-    "jumprelu": (
-        *("l0", "l0_form", "tanh_scale", "frequency", "frequency_scale"),
-        *(*_L1, "init_threshold", "bandwidth", *_PENALTY),
-    ),
-    "topk": _SELECTED,
-    "batchtopk": _SELECTED,
-    "abstopk": _SELECTED,
-    "lista": ("ista_step", "ista_selects", *_SELECTED),
-    "matching_pursuit": ("k", "tied", "decoder_norm", "k_start", "k_decay"),
-    "gated": (*_L1, *_PENALTY),
-    "transcoder": ("pair", "skip"),
-    "crosscoder": ("pair",),
-    "anchors": ("lambda_anchor", "anchor_form", "anchor_until", "anchor_fall", "anchor_cosine"),
-}
-"""The settings that a method has for itself, which help shows for its name."""
 
 
 class RunConfig(Settings):
