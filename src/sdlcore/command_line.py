@@ -25,10 +25,10 @@ from typing import Any, Union, get_args, get_origin
 import tyro
 from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, PrimitiveTypeInfo
 
-from sdlcore.elsewhere import answers, quoted
 from sdlcore.errors import PluginError, SourceError
 from sdlcore.plugins.importing import load_for_jobs
 from sdlcore.settings import Settings
+from sdlcore.suggestions import answers, quoted
 from sdlcore.text import printable, printable_lines
 
 TALKATIVE = ("fontTools", "httpx", "httpx2")

@@ -8,7 +8,6 @@ from typing import Annotated, ClassVar, Literal, Self, get_args
 
 from annotated_types import Ge, Gt, Le, Lt
 
-from sdlcore.elsewhere import hints
 from sdlcore.plugins.extensible import Extensible, parts_of
 from sdlcore.plugins.names import Name
 from sdlcore.plugins.plugin_settings import own_settings
@@ -32,6 +31,7 @@ from sdlcore.settings import (
     marked,
     used,
 )
+from sdlcore.suggestions import hints
 
 Activation = Literal["relu", "jumprelu", "topk", "batchtopk", "gated", "abstopk", "lista", "matching_pursuit"]
 """Each is a module in `sdlcore.model.activations`."""

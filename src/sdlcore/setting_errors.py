@@ -9,7 +9,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
-from sdlcore.elsewhere import did_you_mean, hints
+from sdlcore.suggestions import did_you_mean, hints
 
 _EXPECTED = {
     "greater_than": "above {gt}",

@@ -9,10 +9,10 @@ import tyro
 
 from sdlcore.command_line import with_parameters
 from sdlcore.commands.options import is_extensible, is_settings
-from sdlcore.elsewhere import did_you_mean
 from sdlcore.plugins.plugin_settings import own_settings
 from sdlcore.run import MAIN, PART_OF
 from sdlcore.settings import Settings, UsedBy, marked, type_of
+from sdlcore.suggestions import did_you_mean
 from sdlcore.text import printable
 
 _PENALISED = ("l1", "l1_exponent_end", "penalty_warmup", "target_l0", "init_l0")

@@ -17,7 +17,7 @@ from sdlcore.commands.help import asked_help, showing
 from sdlcore.commands.judging import contexts, evaluate
 from sdlcore.commands.options import RULES, option_names, with_plugins
 from sdlcore.commands.planning import plan
-from sdlcore.elsewhere import did_you_mean
+from sdlcore.suggestions import did_you_mean
 from sdlcore.text import printable, printable_lines
 
 PROGRAM = "sdlcore"
