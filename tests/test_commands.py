@@ -10,6 +10,7 @@ from safetensors.torch import save_file
 
 import sdlcore as sdl
 from sdlcore.commands.arguments import read_bench
+from sdlcore.commands.help import settings_of
 from sdlcore.commands.main import COMMANDS, main
 from sdlcore.data.reading import ActivationStore, open_checked
 from sdlcore.data.references import save_references
@@ -35,6 +36,8 @@ BENCH = [
     "500",
     "--seed",
     "3",
+    "--hierarchy",
+    "null",
 ]
 TOPK = [
     "--activation",
@@ -401,6 +404,11 @@ def test_two_files_make_a_transcoder_or_a_crosscoder(pair, tmp_path, folder):
             "sdlcore: fit-many has no option --start",
         ),
         (["fit", "x.npy", "--out", "run", "--multi-k", "a"], "--multi-k cannot be 'a'; --help says what it takes"),
+        (
+            ["bench", "--out", "b", "--hierarchy", "3"],
+            "--hierarchy: expected a mapping of parents, .*found 3",
+        ),
+        (["bench", "--out", "b", "--hierarchy", "{a"], "--hierarchy: expected JSON: Expecting property name"),
         (["evaluate", "run", "--bench", "lrb-x"], "run: neither a file or folder on this machine"),
         (
             ["fit", "x.npy", "--out", "run", "--autocast"],
@@ -453,6 +461,15 @@ def options_in_help(capsys, *asked: str, command: str = "fit") -> set[str]:
     assert not end.value.code
     said = re.sub(r"\x1b\[[0-9;]*m", "", capsys.readouterr().out)
     return set(re.findall(r"(?m)^[│ ]*--([\w-]+)", said))
+
+
+def test_help_knows_the_settings_that_depend_on_a_methods_own():
+    assert settings_of("lista") - settings_of("topk") == {"ista_step", "ista_selects"}
+    assert settings_of("jumprelu") - settings_of("relu") == {
+        *("l0", "l0_form", "tanh_scale", "frequency", "frequency_scale", "init_threshold", "bandwidth"),
+    }
+    assert {"l1_scale", "l1_anneal_start", "l0_gain"} < settings_of("relu") == settings_of("gated")
+    assert {"k_decay", "k_aux", "aux_target"} < settings_of("topk")
 
 
 def test_help_shows_what_matters_most_and_of_a_method_its_own(capsys):

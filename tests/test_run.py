@@ -2,21 +2,13 @@ import json
 
 import pytest
 
-from sdlcore.run import METHODS, PART_OF, LossConfig, ModelConfig, RunConfig, TrainingConfig, check_division
-from sdlcore.settings import UsedBy, marked
+from sdlcore.run import LossConfig, ModelConfig, RunConfig, TrainingConfig, check_division
 
 
 def test_settings_survive_json():
     config = RunConfig.from_dict({"activation": "batchtopk", "k": 8, "multi_k": [2, 8], "gradient_clip": None})
     assert RunConfig.from_dict(json.loads(json.dumps(config.to_dict()))) == config
     assert config.loss.multi_k == (2, 8)
-
-
-def test_a_methods_own_settings_are_those_that_are_marked_with_its_name():
-    assert {name for names in METHODS.values() for name in names} <= PART_OF.keys()
-    for name, part in PART_OF.items():
-        mark = marked(part.model_fields[name], UsedBy)
-        assert all(name in METHODS[method] for method in (mark.values if mark and mark.setting == "activation" else ()))
 
 
 def test_keys_are_unique_over_the_parts():

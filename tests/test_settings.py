@@ -130,3 +130,6 @@ def test_settings_are_given_in_order_or_by_name_and_copies_are_checked_again():
         Outer("a").changed(share=2)
     with pytest.raises(ValueError, match="inner must be a mapping of size, found 3"):
         Outer("a", inner=3)
+    for values, given in (((1, 2), {}), ((1,), {"size": 2})):
+        with pytest.raises(TypeError, match="Inner takes size, each once"):
+            Inner(*values, **given)

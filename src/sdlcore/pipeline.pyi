@@ -11,7 +11,6 @@ from .data.recovery_rule import recovered as recovered
 from .data.references import load_references as load_references
 from .data.settings import ClassMeans as ClassMeans
 from .deprecation import deprecation_notice as deprecation_notice
-from .elsewhere import did_you_mean as did_you_mean
 from .evaluation.absorption import ABSORBED_SHARE as ABSORBED_SHARE
 from .evaluation.absorption import Family as Family
 from .evaluation.absorption import absorption as absorption
@@ -99,6 +98,7 @@ from .storage.files import provenance as provenance
 from .storage.files import write_json as write_json
 from .storage.files import write_text as write_text
 from .storage.parsing import describe_error as describe_error
+from .suggestions import did_you_mean as did_you_mean
 from .templates import templates as templates
 from .text import in_figure as in_figure
 from .text import in_line as in_line

@@ -8,12 +8,12 @@ from typing import Annotated, ClassVar, Literal, Self, get_args
 
 from annotated_types import Ge, Gt, Le, Lt
 
-from sdlcore.elsewhere import hints
 from sdlcore.plugins.extensible import Extensible, parts_of
 from sdlcore.plugins.names import Name
 from sdlcore.plugins.plugin_settings import own_settings
 from sdlcore.plugins.registry import Kind, extensions, registered
 from sdlcore.settings import (
+    AddedLater,
     AsGiven,
     Batch,
     Json,
@@ -31,6 +31,7 @@ from sdlcore.settings import (
     marked,
     used,
 )
+from sdlcore.suggestions import hints
 
 Activation = Literal["relu", "jumprelu", "topk", "batchtopk", "gated", "abstopk", "lista", "matching_pursuit"]
 """Each is a module in `sdlcore.model.activations`."""
@@ -161,8 +162,7 @@ class LossConfig(Extensible):
 
     extended_by: ClassVar[Kind] = "loss term"
 
-    # Used by itself: where it is left out, a run stays the run that it was before the setting existed.
-    loss_scale: Annotated[Literal["sum", "mean"], UsedBy("loss_scale", "mean")] = "sum"
+    loss_scale: Annotated[Literal["sum", "mean"], AddedLater()] = "sum"
     """sum: squared errors are summed over dimensions (eq. 3); mean: averaged, as by torch's MSELoss. Weights of
     penalties and anchors stay as given, so under mean they count n_r times as much. Clipping sees the gradient that
     results."""
@@ -170,16 +170,14 @@ class LossConfig(Extensible):
     """Weight of the L1 penalty (eq. 5)."""
     l1_scale: Annotated[Literal["decoder", "none"], UsedBy("l1")] = "decoder"
     """decoder: latents count times the norms of their decoder rows; none: as eq. 5 is written."""
-    # Used by itself: if it is left out, a run stays the run that it was before the setting existed.
-    l1_exponent_end: Annotated[Annotated[float, Gt(0), Lt(1), AsGiven] | None, UsedBy("l1_exponent_end")] = None
+    l1_exponent_end: Annotated[Annotated[float, Gt(0), Lt(1), AsGiven] | None, AddedLater()] = None
     """Exponent of the latents in l1 at the end of training (p-annealing); it falls linearly from 1. The weight is
     adjusted so that the penalty of a batch stays as large; None for 1 throughout."""
     l1_anneal_start: Annotated[Annotated[float, Ge(0), Lt(1), AsGiven], UsedBy("l1_exponent_end")] = 0.0
     """Share of the steps after which the exponent begins to fall."""
     l0: Annotated[Weight, WeightOf("l0")] = 0.0
     """Weight of JumpReLU's L0 penalty (eq. 6)."""
-    # Used by itself: if it is left out, a run stays the run that it was before the setting existed.
-    l0_form: Annotated[L0Form, UsedBy("l0_form", "tanh", "quadratic")] = "step"
+    l0_form: Annotated[L0Form, AddedLater()] = "step"
     """step: the number of active latents, through the smoothed step; tanh: a sum of tanh of latents times their decoder
     norms; quadratic: the squared distance of L0 from target_l0, as a share of it, in each sample."""
     tanh_scale: Annotated[Positive, UsedBy("l0_form", "tanh")] = 4.0
@@ -193,8 +191,7 @@ class LossConfig(Extensible):
     """The k_i of the multi-scale loss (eq. 9), which takes the place of the reconstruction; empty for none."""
     prefixes: Annotated[Sizes, WeightOf("multi_scale")] = ()
     """Numbers of latents, the last n_q: a multi-scale loss of nested dictionaries (Bussmann et al. 2025) instead."""
-    # Used by itself: if it is left out, a run stays the run that it was before the setting existed.
-    prefix_detached: Annotated[bool, UsedBy("prefix_detached")] = False
+    prefix_detached: Annotated[bool, AddedLater()] = False
     """Train each latent by the reconstruction of the smallest prefix that contains it, alone: the sums of earlier
     prefixes are detached from the larger ones."""
     hierarchical: Annotated[bool, WeightOf("hierarchical")] = False
@@ -212,13 +209,12 @@ class LossConfig(Extensible):
     """Latents that are compared with each other; chunks are drawn anew in every step."""
     lambda_anchor: Annotated[Weight, WeightOf("anchor")] = 0.0
     """Weight of feature anchoring (eq. 24); 0.1 if anchors are given without a weight."""
-    # Used by themselves: where they are left out, an anchored run stays the run that it was before they were there.
-    anchor_form: Annotated[AnchorForm, UsedBy("anchor_form", "matched", "cosine")] = "frobenius"
+    anchor_form: Annotated[AnchorForm, AddedLater()] = "frobenius"
     """frobenius: squared distance from rows to unit anchors (eq. 25); matched: to anchors of the row's own norm;
     cosine: 1 - cosine."""
-    anchor_until: Annotated[Annotated[float, Gt(0), Le(1), AsGiven] | None, UsedBy("anchor_until")] = None
+    anchor_until: Annotated[Annotated[float, Gt(0), Le(1), AsGiven] | None, AddedLater()] = None
     """Share of the steps after which anchors are released; None for never."""
-    anchor_fall: Annotated[Share, UsedBy("anchor_fall")] = 0.0
+    anchor_fall: Annotated[Share, AddedLater()] = 0.0
     """Share of the steps, the last that have anchors, over which the weight of anchors falls linearly to zero."""
     anchor_cosine: Annotated[Annotated[float, Gt(0), Lt(1), AsGiven] | None, WeightOf("anchor")] = None
     """Choose lambda_anchor by trial trainings: the smallest of a grid with which anchored decoder columns come this
@@ -307,11 +303,9 @@ class TrainingConfig(Settings):
     """Share of the steps over which the learning rate rises linearly."""
     lr_decay: Share = 0.2
     """Share of the last steps over which the learning rate falls to zero."""
-    # Used by itself: where it is left out, a run stays the run that it was before the setting existed.
-    lr_decay_shape: Annotated[Literal["linear", "cosine"], UsedBy("lr_decay_shape", "cosine")] = "linear"
+    lr_decay_shape: Annotated[Literal["linear", "cosine"], AddedLater()] = "linear"
     """How it falls: linearly, or as half a period of a cosine (Loshchilov and Hutter 2017)."""
-    # Used by itself, as is lr_decay_shape.
-    k_start: Annotated[Latents | None, UsedBy("k_start")] = None
+    k_start: Annotated[Latents | None, AddedLater()] = None
     """Active latents of a sample at the start; their number goes linearly to k. None for k throughout."""
     k_decay: Annotated[Share, UsedBy("k_start")] = 0.5
     """Share of the steps after which k is reached from k_start."""
@@ -335,8 +329,7 @@ class TrainingConfig(Settings):
     """Steps between resamplings of dead latents (Bricken et al. 2023; section 5.3); None for none."""
     resample_until: Share = 0.8
     """Share of the steps after which no resampling happens."""
-    # Used by itself, as is lr_decay_shape.
-    reorder_every: Annotated[Total | None, UsedBy("reorder_every")] = None
+    reorder_every: Annotated[Total | None, AddedLater()] = None
     """Steps after which the latents are sorted by how often they fired since, so that prefixes hold the most frequent;
     None for never."""
     log_every: Total = 20
@@ -360,29 +353,6 @@ MAIN = (
     *("lambda_anchor", "normalise", "bias", "steps", "batch_size", "lr"),
 )
 """The settings that matter most, which help shows first."""
-_PENALTY = ("penalty_warmup", "target_l0", "l0_gain", "init_l0")
-_L1 = ("l1", "l1_scale", "l1_exponent_end", "l1_anneal_start")
-_SELECTED = (
-    *("k", "k_start", "k_decay", "hierarchical", "multi_k", "prefixes", "prefix_detached", "reorder_every"),
-    *("lambda_aux", "k_aux", "aux_target"),
-)
-METHODS: dict[str, tuple[str, ...]] = {
-    "relu": (*_L1, *_PENALTY),
-    "jumprelu": (
-        *("l0", "l0_form", "tanh_scale", "frequency", "frequency_scale"),
-        *(*_L1, "init_threshold", "bandwidth", *_PENALTY),
-    ),
-    "topk": _SELECTED,
-    "batchtopk": _SELECTED,
-    "abstopk": _SELECTED,
-    "lista": ("ista_step", "ista_selects", *_SELECTED),
-    "matching_pursuit": ("k", "tied", "decoder_norm", "k_start", "k_decay"),
-    "gated": (*_L1, *_PENALTY),
-    "transcoder": ("pair", "skip"),
-    "crosscoder": ("pair",),
-    "anchors": ("lambda_anchor", "anchor_form", "anchor_until", "anchor_fall", "anchor_cosine"),
-}
-"""The settings that a method has for itself, which help shows for its name."""
 
 
 class RunConfig(Settings):

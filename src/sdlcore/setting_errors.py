@@ -9,7 +9,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
-from sdlcore.elsewhere import did_you_mean, hints
+from sdlcore.suggestions import did_you_mean, hints
 
 _EXPECTED = {
     "greater_than": "above {gt}",
@@ -106,8 +106,6 @@ def plain(value: Any) -> Any:
     """Return Python's numbers for NumPy's, in lists too."""
     if isinstance(value, list | tuple) and value and not hasattr(value, "_fields"):
         return type(value)(map(plain, value))
-    if isinstance(value, bool | int | float) and type(value) in (bool, int, float):
-        return value
-    if isinstance(value, Real):
+    if isinstance(value, Real) and type(value) not in (bool, int, float):
         return int(value) if isinstance(value, Integral) else float(value)
     return value

@@ -121,8 +121,15 @@ class UsedBy:
         self.setting, self.values = setting, values
 
 
+class AddedLater:
+    """Marks a setting that the identity of a run contains only if it differs from its default.
+
+    So a run that leaves it out keeps the identity that it had before the setting was added.
+    """
+
+
 @dataclass(frozen=True)
-class WeightOf:
+class WeightOf(AddedLater):
     """Marks a setting that adds a loss term to the run when it is given, such as the weight of the term."""
 
     term: str
@@ -186,8 +193,10 @@ class Settings(BaseModel):
     """What errors call them."""
 
     def __init__(self, /, *values: Any, **given: Any) -> None:
-        if values:
-            given = dict(zip(type(self).model_fields, values, strict=False)) | given
+        names = list(type(self).model_fields)[: len(values)]
+        if len(names) < len(values) or given.keys() & names:
+            raise TypeError(f"{type(self).__name__} takes {', '.join(type(self).model_fields)}, each once")
+        given |= zip(names, values, strict=True)
         try:
             super().__init__(**given)
         except ValidationError as error:
@@ -241,21 +250,24 @@ class Settings(BaseModel):
 
 
 def used(settings: Settings) -> dict[str, Json]:
-    """Return the settings that have an effect (`UsedBy`), by name. They identify a run."""
+    """Return the settings that identify a run, by name: those that have an effect (`UsedBy`, `AddedLater`)."""
     found = settings.to_dict()
-    for name, mark in _conditions(type(settings)).items():
-        other = getattr(settings, mark.setting)
-        if not (other in mark.values if mark.values else other):
+    for name, condition in _conditions(type(settings)).items():
+        if isinstance(condition, UsedBy):
+            other = getattr(settings, condition.setting)
+            has_effect = other in condition.values if condition.values else bool(other)
+        else:
+            has_effect = getattr(settings, name) != default_of(type(settings), name)
+        if not has_effect:
             del found[name]
     return found
 
 
 @cache
-def _conditions(cls: type[Settings]) -> dict[str, UsedBy]:
-    """Return the conditional settings of a class. Cached, since a plan calls it thousands of times."""
-    marks = {name: marked(field, UsedBy) for name, field in cls.model_fields.items()}
-    terms = {name: UsedBy(name) for name, field in cls.model_fields.items() if marked(field, WeightOf)}
-    return terms | {name: mark for name, mark in marks.items() if mark is not None}
+def _conditions(cls: type[Settings]) -> dict[str, UsedBy | AddedLater]:
+    """Return the marks of the conditional settings of a class. Cached, since a plan calls it thousands of times."""
+    marks = {name: marked(field, UsedBy) or marked(field, AddedLater) for name, field in cls.model_fields.items()}
+    return {name: mark for name, mark in marks.items() if mark is not None}
 
 
 @cache

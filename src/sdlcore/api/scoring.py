@@ -16,7 +16,6 @@ from sdlcore.api.inputs import activations
 from sdlcore.data.anchors import Anchors
 from sdlcore.data.memory import Activations, Arrays
 from sdlcore.data.references import References
-from sdlcore.elsewhere import did_you_mean
 from sdlcore.evaluation.evaluate import evaluate as evaluate_on
 from sdlcore.evaluation.ground_truth import GroundTruth
 from sdlcore.evaluation.metric_names import SIDES, FeatureSet, recovery_name
@@ -26,6 +25,7 @@ from sdlcore.model.finite import not_finite
 from sdlcore.random_streams import stream, torch_stream
 from sdlcore.run import ModelConfig, is_centred
 from sdlcore.settings import Seed, checked
+from sdlcore.suggestions import did_you_mean
 from sdlcore.training.initialise import start_from_samples
 from sdlcore.training.normalisation import fit as normalisation_of
 from sdlcore.training.normalisation import no_scaling

@@ -17,7 +17,6 @@ from sdlcore.data.anchors import Anchors
 from sdlcore.data.references import References, save_references
 from sdlcore.data.writing import create_store
 from sdlcore.device import Device
-from sdlcore.elsewhere import did_you_mean
 from sdlcore.interop.export import check_settings
 from sdlcore.run import LossConfig, ModelConfig, RunConfig, TrainingConfig, flat, is_centred
 from sdlcore.solvers.settings import SolverConfig
@@ -26,6 +25,7 @@ from sdlcore.sources.bench.settings import BenchSource
 from sdlcore.storage.files import provenance
 from sdlcore.storage.paths import user_path
 from sdlcore.study.configuration.yaml_files import load_yaml, number_as_text
+from sdlcore.suggestions import did_you_mean
 
 CLASS_MEANS, DISCOVER = "class-means", "discover"
 SetFormat = Literal["circuit_tracer"]

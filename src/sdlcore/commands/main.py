@@ -1,25 +1,95 @@
 """Run a command."""
 
+import contextlib
+import inspect
+import os
 import sys
+import warnings
+from collections.abc import Iterator
+
+import tyro
 
 import sdlcore
-from sdlcore.command_line import commands
+from sdlcore.command_line import called_later, errors_in_a_line, import_plugins
 from sdlcore.commands.exchange import export, import_
 from sdlcore.commands.fitting import bench, fit, fit_layers, fit_many, solve
+from sdlcore.commands.help import asked_help, showing
 from sdlcore.commands.judging import contexts, evaluate
+from sdlcore.commands.options import RULES, option_names, with_plugins
 from sdlcore.commands.planning import plan
-from sdlcore.run import MAIN, METHODS
+from sdlcore.suggestions import did_you_mean
+from sdlcore.text import printable, printable_lines
 
+PROGRAM = "sdlcore"
 COMMANDS = {
     command.__name__.rstrip("_").replace("_", "-"): command
     for command in (bench, fit, fit_many, fit_layers, solve, evaluate, export, import_, contexts, plan)
 }
+OPTIONS_ELSEWHERE = {"--solver": "solve"}
+"""Option -> the command that has it, for whoever gives it to another one."""
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Run the command that comes first with the arguments that follow; None for the arguments of the process."""
-    if (sys.argv[1:] if argv is None else argv) == ["--version"]:
-        print(f"sdlcore {sdlcore.__version__}")
+    """Run the command that comes first with the arguments that follow; None for the arguments of the process.
+
+    ``--help`` shows the settings that matter most, ``--help METHOD`` also the settings of a method, ``--help all`` all.
+
+    Raises
+    ------
+    SystemExit
+        With one line on standard error, if an argument is wrong, or the command raises ValueError or OSError.
+    """
+    argv = (sys.argv[1:] if argv is None else argv) or ["--help"]
+    if argv == ["--version"]:
+        print(f"{PROGRAM} {sdlcore.__version__}")
         return
-    described = "Train, solve for, judge and exchange sparse dictionaries."
-    commands("sdlcore", described, COMMANDS, argv, {"--solver": "solve"}, {"": MAIN, **METHODS})
+    first = argv[0]
+    if not first.startswith("-") and first not in COMMANDS:
+        meant = did_you_mean(first, COMMANDS) or f"; expected one of {', '.join(COMMANDS)}"
+        print(f"{PROGRAM}: no such command {printable(first)}{meant}", file=sys.stderr)
+        raise SystemExit(2)
+    import_plugins(PROGRAM)
+    warnings.showwarning = lambda message, *_, **__: print(f"{PROGRAM}: {printable_lines(message)}", file=sys.stderr)
+    made = {name: called_later(command, inspect.getdoc(command)) for name, command in COMMANDS.items()}
+    known = set[str]()
+    if first in COMMANDS:
+        command, text = with_plugins(COMMANDS[first]), inspect.getdoc(COMMANDS[first])
+        known = option_names(COMMANDS[first])
+        argv, asked = asked_help(argv)
+        if asked is not None:
+            command, hint = showing(command, asked, PROGRAM)
+            described, args, options = (text or "").partition("\n\nArgs:")
+            text = f"{described}\n\n{hint}".rstrip() + args + options
+        made[first] = called_later(command, text)
+    with _reader_gone(), errors_in_a_line(PROGRAM, OPTIONS_ELSEWHERE, known):
+        call = tyro.extras.subcommand_cli_from_dict(
+            made,
+            prog=PROGRAM,
+            description="Train, solve for, judge and exchange sparse dictionaries.",
+            args=argv,
+            config=(tyro.conf.OmitArgPrefixes,),
+            registry=RULES,
+        )
+    try:
+        with _reader_gone():
+            call()
+    except (ValueError, OSError) as error:
+        print(f"{PROGRAM}: {printable_lines(error)}", file=sys.stderr)
+        raise SystemExit(1) from error
+    except KeyboardInterrupt as interrupt:
+        said = str(interrupt).replace("the same call", "the same command")
+        print(f"{PROGRAM}: {said or 'interrupted; the same command goes on where it can'}", file=sys.stderr)
+        raise SystemExit(130) from None
+
+
+@contextlib.contextmanager
+def _reader_gone() -> Iterator[None]:
+    """End quietly where whoever reads the output has seen enough, such as ``head``."""
+    try:
+        try:
+            yield
+        finally:  # help ends by an exception
+            sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise SystemExit(1) from None

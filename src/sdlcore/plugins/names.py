@@ -5,9 +5,9 @@ from typing import Any
 
 from pydantic_core import PydanticCustomError, core_schema
 
-from sdlcore.elsewhere import did_you_mean
 from sdlcore.plugins.importing import VARIABLE
 from sdlcore.plugins.registry import Kind, extensions
+from sdlcore.suggestions import did_you_mean
 
 
 @dataclass(frozen=True)

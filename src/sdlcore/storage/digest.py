@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Any
 
 DECLARATIONS = (
-    "sdlcore/elsewhere.py",
+    "sdlcore/other_libraries.py",
+    "sdlcore/suggestions.py",
     "sdlcore/setting_errors.py",
     "sdlcore/settings.py",
     "sdlcore/run.py",

@@ -7,12 +7,12 @@ from typing import Annotated, Any, Literal, NamedTuple
 from annotated_types import Ge, Gt, Le, Len
 from pydantic_core import PydanticCustomError, core_schema
 
-from sdlcore.elsewhere import did_you_mean
 from sdlcore.errors import SourceError
 from sdlcore.settings import AsGiven, AsList, Batch, FromList, Precision, Settings, Text, Total, Unique, UniqueItems
 from sdlcore.sources.language.architectures import BLOCK, SITES, Paths, module_of
 from sdlcore.sources.language.hub_names import is_hub_model, is_hub_text
 from sdlcore.sources.wheels import PREFIX
+from sdlcore.suggestions import did_you_mean
 
 Block = Annotated[int, Ge(1), Le(1000)]
 Different = UniqueItems("two different blocks, counted from 1")

@@ -6,9 +6,10 @@ import re
 import pytest
 
 from sdlcore.api.layers import fit_layers
-from sdlcore.elsewhere import ELSEWHERE, did_you_mean, hints
+from sdlcore.other_libraries import ANSWERS
 from sdlcore.run import FIT, RunConfig
 from sdlcore.sources.language.settings import LanguageSource
+from sdlcore.suggestions import did_you_mean, hints
 
 OURS = [*RunConfig().to_dict(), *FIT]
 # All fields of SAELens 6.54.12's configurations of runners, trainers and (training) SAEs, all arguments of the trainers
@@ -68,14 +69,14 @@ def test_every_setting_of_another_library_is_ours_or_gets_an_answer(library):
     for name in names:
         hint = did_you_mean(name, OURS)
         assert name in OURS or (hint and "did you mean" not in hint and "`" not in hint), name
-    assert not set(ELSEWHERE[library]) & set(OURS), "an answer that nobody can see"
+    assert not set(ANSWERS[library]) & set(OURS), "an answer that nobody can see"
     of_files = {"architecture", "group_sizes", "trainer", "trainer_class"}
-    assert not set(ELSEWHERE[library]) - set(names) - of_files, "a setting that the library does not have"
+    assert not set(ANSWERS[library]) - set(names) - of_files, "a setting that the library does not have"
 
 
 def test_answers_name_settings_that_there_are():
     known = {*OURS, "fit", *inspect.signature(fit_layers).parameters, *LanguageSource.model_fields}
-    for library, settings in ELSEWHERE.items():
+    for library, settings in ANSWERS.items():
         for name, answer in settings.items():
             named = [answer] if answer.isidentifier() else re.findall("`([^`]*)`", answer)
             assert set(named) <= known, (library, name)
