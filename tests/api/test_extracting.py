@@ -1,6 +1,7 @@
 """Activations of a tiny Llama as a store, as the pipeline's script writes them."""
 
 import json
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -88,6 +89,20 @@ def test_a_loaded_model_gives_the_rows_of_its_folder(folder, lm, tmp_path):
     assert contexts == (sum(map(len, ids)) + len(ids) - 1) // 16
 
 
+def test_a_folder_may_begin_with_the_users_home(folder, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(folder.parent))
+    sdl.extract(f"~/{folder.name}", documents(60), layer=2, out=tmp_path / "a.h5", **READING).close()
+    with pytest.raises(ValueError, match=r"^lm is empty, expected a path"):
+        sdl.extract("", documents(60), layer=2, out=tmp_path / "b.h5", **READING)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_a_model_by_name_with_another_tokenizer_runs_on_the_device_too(folder, tmp_path):
+    call = READING | {"device": "cuda", "tokenizer": load_tokenizer(folder)}
+    with sdl.extract(folder, documents(60), layer=2, out=tmp_path / "a.h5", **call) as store:
+        assert store.provenance["device"] == "cuda"
+
+
 def test_a_dictionary_of_the_store_knows_its_place(lm, tmp_path):
     with sdl.extract(lm, documents(60), layer=2, place="mlp", out=tmp_path / "acts.h5", **READING) as store:
         assert store.n_r == SIZES["hidden_size"]
@@ -148,25 +163,31 @@ def test_a_finished_store_is_opened_and_no_other_is_overwritten(folder, tmp_path
     assert (tmp_path / "acts.h5").stat().st_mtime_ns == written
 
 
+@contextmanager
+def cut_off(monkeypatch, batches):
+    """Interrupt the call in the block after it appended this number of batches to stores."""
+    once, left = filling.Filling._append, iter(range(batches))
+
+    def append(self, *given):
+        if next(left, None) is None:
+            raise KeyboardInterrupt
+        once(self, *given)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(filling.Filling, "_append", append)
+        with pytest.raises(KeyboardInterrupt):
+            yield
+
+
 def test_an_extraction_that_was_cut_off_resumes(folder, tmp_path, monkeypatch):
     call = {"lm": folder, "texts": documents(60), "layer": 2, **READING}
     with sdl.extract(out=tmp_path / "whole.h5", **call) as store:
         checksum, facts = store.checksum, store.provenance
     monkeypatch.setattr(filling, "COMMIT_BATCHES", 2)
-    once, batches = filling.Filling._append, []
-
-    def append(self, *given):
-        if len(batches) == 5:
-            raise KeyboardInterrupt
-        batches.append(1)
-        return once(self, *given)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(filling.Filling, "_append", append)
-        with pytest.raises(KeyboardInterrupt):
-            sdl.extract(out=tmp_path / "acts.h5", **call)
+    with cut_off(monkeypatch, batches=5):
+        sdl.extract(out=tmp_path / "acts.h5", **call)
     assert not (tmp_path / "acts.h5").exists()
-    resumed = []
+    once, resumed = filling.Filling._append, []
     monkeypatch.setattr(filling.Filling, "_append", lambda self, *given: (resumed.append(1), once(self, *given))[1])
     with sdl.extract(out=tmp_path / "acts.h5", **call) as store:
         assert (store.checksum, store.provenance) == (checksum, facts)
@@ -227,18 +248,8 @@ def test_layers_that_were_cut_off_or_added_are_filled_beside_finished_ones(folde
         for store in sdl.extract_layers(folder, layers=[1, 2], out=tmp_path / "a", **call)
     }
     monkeypatch.setattr(filling, "COMMIT_BATCHES", 2)
-    once, batches = filling.Filling._append, []
-
-    def append(self, *given):
-        if len(batches) == 11:  # after the first store's sixth batch, and before the second's
-            raise KeyboardInterrupt
-        batches.append(1)
-        return once(self, *given)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(filling.Filling, "_append", append)
-        with pytest.raises(KeyboardInterrupt):
-            sdl.extract_layers(folder, layers=[1, 2], out=tmp_path / "b", **call)
+    with cut_off(monkeypatch, batches=11):  # after the first store's sixth batch, and before the second's
+        sdl.extract_layers(folder, layers=[1, 2], out=tmp_path / "b", **call)
     resumed = {
         store.path.name: store.checksum
         for store in sdl.extract_layers(folder, layers=[2, 1], out=tmp_path / "b", **call)
@@ -246,6 +257,8 @@ def test_layers_that_were_cut_off_or_added_are_filled_beside_finished_ones(folde
     assert resumed == whole
     with pytest.raises(ValueError, match=r"layers must be different blocks, one at least, found \[2, 2\]"):
         sdl.extract_layers(folder, layers=[2, 2], out=tmp_path / "b", **call)
+    with pytest.raises(TypeError, match="unexpected keyword argument 'tokes'"):
+        sdl.extract_layers(folder, layers=[1], out=tmp_path / "b", tokes=9, **call)
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 import copy
 import json
+import tempfile
 import warnings
 from typing import Any
 
@@ -20,6 +21,7 @@ from sdlcore.commands.main import main
 from sdlcore.sources.language.checkpoints import load_tokenizer, load_whole
 from sdlcore.sources.language.corpus import Document
 from sdlcore.sources.language.tokens import contexts_of
+from sdlcore.storage import private
 from tests.sources.language.tiny_llama import BLOCKS, SIZES, documents, save_tiny_llama
 
 D = SIZES["hidden_size"]
@@ -163,6 +165,27 @@ def test_a_set_that_was_cut_off_goes_on(command, monkeypatch, capsys):
         main([*call, "--seed", "1"])
     assert "layer_1 belongs to a different run (seed 0, here 1). Open it with sdl.load(" in capsys.readouterr().err
     assert not trained
+
+
+@pytest.mark.parametrize("beside_runs", [True, False])
+def test_activations_that_a_killed_call_left_are_removed(lm, tmp_path, monkeypatch, beside_runs):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    out = tmp_path / "set" if beside_runs else None
+    call = {"layers": [2], "out": out, **READING, **TOPK}
+
+    def killed(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(private, "_empty", lambda _: None)  # a killed process does not tidy up
+        patch.setattr(Fit, "_find", killed)
+        with pytest.raises(KeyboardInterrupt):
+            sdl.fit_layers(lm, documents(60), **call)
+    (left,) = (out or tmp_path).glob("*.part")
+    assert any(left.iterdir())
+    sdl.fit_layers(lm, documents(60), **call)
+    assert not left.exists()
+    assert not list((out or tmp_path).glob("*.part"))
 
 
 def test_a_layer_is_finished_for_the_same_model_alone(lm, tmp_path, monkeypatch):

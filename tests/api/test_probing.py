@@ -1,5 +1,7 @@
 """Probing classes of documents from few latents."""
 
+import copy
+
 import numpy as np
 import pytest
 import torch
@@ -65,8 +67,32 @@ def test_rows_of_a_store_are_pooled_by_its_documents(x, coder, tmp_path):
     assert found == sdl.probe({"ours": coder}, x[few], LABELS[:50], documents=NUMBERS[few], **call)
 
 
+def test_labels_are_read_as_elsewhere(x, coder):
+    """Missing names and numbers below zero mean no class."""
+    call = {"documents": NUMBERS, "k": [1], "nulls": False}
+    named = [None if number < 20 else label for number, label in enumerate(LABELS)]
+    expected = sdl.probe(coder, x, named, **call)
+    missing = [float("nan") if label is None else label for label in named]
+    assert sdl.probe(coder, x, missing, **call) == expected
+    numbers = torch.tensor([-1 if label is None else label == "sea" for label in named]).long()
+    found = sdl.probe(coder, x, numbers, **call)
+    assert [one._replace(label=["land", "sea"][int(one.label)]) for one in found] == expected
+
+
+def test_latents_that_are_never_active_tell_nothing(x, coder):
+    dead = copy.deepcopy(coder)
+    with torch.no_grad():
+        dead.W_enc.zero_()
+    found = sdl.probe(dead, x, LABELS, documents=NUMBERS, nulls=False)
+    assert {one.auc for one in found if one.features == "dictionary"} == {0.5}
+
+
 def test_what_cannot_be_probed_is_refused(x, coder):
     with pytest.raises(ValueError, match="have 1 classes, of which 1 have 10 documents; expected two classes"):
         sdl.probe(coder, x, ["sea"] * DOCUMENTS, documents=NUMBERS)
+    with pytest.raises(ValueError, match="labels has 50 entries, but x has a document 59; give a label for each"):
+        sdl.probe(coder, x, LABELS[:50], documents=NUMBERS)
+    with pytest.raises(ValueError, match=r"held_out is 0.01, so no document of the class land, .* is left to fit or"):
+        sdl.probe(coder, x, LABELS, documents=NUMBERS, held_out=0.01)
     with pytest.raises(ValueError, match=r"documents have the shape \(3,\), expected a number for each of 300 rows"):
         sdl.probe(coder, x, LABELS, documents=[0, 1, 2])

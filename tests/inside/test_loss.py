@@ -52,6 +52,16 @@ def sites(name: str) -> dict[str, Site]:
     return SOURCES[name].sites
 
 
+def test_a_model_in_training_mode_is_measured_without_dropout():
+    lm = make("gpt2").train()
+    few = [Tokens(np.arange(3, 3 + T), np.zeros(T, int), np.arange(T), np.zeros(T, int))]
+    reading = (few, sites("residual"), "sae", EVERYTHING, torch.zeros(16))
+    found = loss_recovered(lm, torch.zeros_like, *reading)
+    assert lm.training
+    assert all(module.training for module in lm.modules())
+    assert found == loss_recovered(lm.eval(), torch.zeros_like, *reading)
+
+
 def librarys_loss(model: LlamaForCausalLM, contexts: list[Tokens]) -> float:
     ids = torch.from_numpy(np.stack([context.token for context in contexts]))
     with torch.inference_mode():

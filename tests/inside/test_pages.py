@@ -21,6 +21,8 @@ from sdlcore.inside.pages import Pages, contexts, contexts_of_store
 from sdlcore.model.coder import SparseCoder
 from sdlcore.random_streams import torch_stream
 from sdlcore.run import ModelConfig
+from sdlcore.sources.language import architectures
+from sdlcore.sources.language.architectures import LLAMA, Paths
 from sdlcore.sources.language.checkpoints import load_tokenizer, load_whole
 from sdlcore.sources.language.corpus import open_text
 from sdlcore.sources.language.extraction import extract
@@ -110,25 +112,29 @@ def test_intervals_show_the_latent_below_its_largest_activations(pages: Pages):
             assert all(part.low < value <= part.high for value in found)
 
 
-def test_a_store_of_the_same_tokens_gives_the_same_pages(coder: SparseCoder, lm: Any, folder: Path, tmp_path: Path):
+@pytest.mark.parametrize("paths", [None, LLAMA])
+def test_a_store_of_the_same_tokens_gives_the_same_pages(
+    coder: SparseCoder, lm: Any, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, paths: Paths | None
+):
+    if paths is not None:  # an architecture that only the source's paths describe
+        monkeypatch.setattr(architectures, "ARCHITECTURES", {})
     path = tmp_path / "words.json"
     path.write_text(json.dumps(documents(120)))
-    source = LanguageSource(
-        str(folder), str(path), layer=2, context_length=16, contexts_per_batch=3, train_samples=600, test_samples=50
-    )
+    reading = {"context_length": 16, "contexts_per_batch": 3, "train_samples": 600, "test_samples": 50}
+    source = LanguageSource.from_dict({"model": str(folder), "text": str(path), "layer": 2, "paths": paths, **reading})
     extract(source, folder, path, tmp_path / "train.h5", tmp_path / "test.h5")
     text, tokenizer = open_text(path), load_tokenizer(folder)
     with ActivationStore(tmp_path / "train.h5") as store:
         stored = contexts_of_store(coder, store, text, tokenizer, LATENTS, lm, number=4, width=3)
         assert contexts_of_store(coder, store, text, tokenizer, [0]).features[0].logits is None
-    ran = contexts(coder, str(folder), path, LATENTS, layer=2, **SETTINGS | {"tokens": 1000})
+    ran = contexts(coder, str(folder), path, LATENTS, layer=2, paths=paths, **SETTINGS | {"tokens": 1000})
     assert stored.tokens == 600
     assert (stored.title, stored.block) == (ran.title, ran.block)
     for its, other in zip(stored.features, ran.features, strict=True):
         assert its.logits == other.logits
         assert its.nearest == other.nearest
         assert its.contexts[0].peak.activation <= other.contexts[0].peak.activation
-    most = contexts(coder, str(folder), path, LATENTS, layer=2, **SETTINGS | {"tokens": 16 * 37})
+    most = contexts(coder, str(folder), path, LATENTS, layer=2, paths=paths, **SETTINGS | {"tokens": 16 * 37})
     assert most.tokens < 16 * 37
 
 

@@ -1,6 +1,6 @@
 """Match the latents of dictionaries of the same activations, trained with several seeds, say."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import combinations
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -35,27 +35,15 @@ class Pairing(NamedTuple):
         return float(recovered(getattr(self, side), tau).mean())
 
 
-class Comparison(Sequence[Pairing]):
+class Comparison(list[Pairing]):
     """All pairs of several dictionaries; prints as a small table."""
-
-    def __init__(self, pairings: Sequence[Pairing]) -> None:
-        self._pairings = list(pairings)
-
-    def __getitem__(self, number: Any) -> Any:
-        return self._pairings[number]
-
-    def __len__(self) -> int:
-        return len(self._pairings)
-
-    def __iter__(self) -> Iterator[Pairing]:
-        return iter(self._pairings)
 
     def to_frame(self) -> "pd.DataFrame":
         """Return a table, a row a pair: shares of decoder columns and encoder rows at each tau, and mean cosines."""
         import pandas as pd
 
         rows = []
-        for one in self._pairings:
+        for one in self:
             row: dict[str, Any] = {"first": one.first, "second": one.second}
             for side in ("decoder", "encoder"):
                 row |= {f"{side}_{tau}": one.shared(side, tau) for tau in TAUS}
@@ -102,10 +90,8 @@ def compare(dictionaries: Sequence[Dictionary | SparseCoder] | Mapping[Any, Dict
                 f"{widths[first][0]} and {widths[first][1]}; compare dictionaries of the same activations"
             )
     return Comparison(
-        [
-            Pairing(one, other, *(_matched(a, b) for a, b in zip(directions[one], directions[other], strict=True)))
-            for one, other in combinations(directions, 2)
-        ]
+        Pairing(one, other, *(_matched(a, b) for a, b in zip(directions[one], directions[other], strict=True)))
+        for one, other in combinations(directions, 2)
     )
 
 

@@ -14,7 +14,7 @@ from sdlcore.api.run_identity import ENVIRONMENT, READERS, compare, joined
 from sdlcore.data.reading import ActivationStore, open_checked
 from sdlcore.device import Device, device_of
 from sdlcore.inside.hooks import ARROW, Place
-from sdlcore.inside.reader import DROP, OUTLIER_NORM, fitting_length, loaded, model_facts, opened_text
+from sdlcore.inside.reader import DROP, OUTLIER_NORM, fitting_length, loaded, model_facts, opened_text, precision_of
 from sdlcore.settings import Precision, Total, checked
 from sdlcore.sources.language.architectures import Paths, read_paths
 from sdlcore.sources.language.settings import LanguageSource, TextOptions
@@ -98,10 +98,20 @@ def extract(
     SourceError
         If the text or the model cannot be read, or the text is too short.
     """
-    reading = Reading(tokens, dtype, device, progress, tokenizer, context_length)
-    settings = {"contexts_per_batch": contexts_per_batch, "drop": tuple(drop), "outlier_norm": float(outlier_norm)}
-    where = {user_path(out, "out"): _place(layer, place)}
-    return _extracted(lm, texts, where, reading, settings, text_options, read_paths(paths))[0]
+    reading = Reading(
+        tokens,
+        dtype,
+        device,
+        progress,
+        tokenizer,
+        context_length,
+        contexts_per_batch,
+        drop,
+        outlier_norm,
+        text_options,
+        paths,
+    )
+    return _extracted(lm, texts, {user_path(out, "out"): _place(layer, place)}, reading)[0]
 
 
 def extract_layers(
@@ -111,17 +121,7 @@ def extract_layers(
     layers: Sequence[int],
     out: str | Path,
     place: Place = "residual",
-    tokens: int | None = None,
-    dtype: Precision | None = None,
-    device: Device = "auto",
-    progress: bool = True,
-    tokenizer: Any = None,
-    context_length: int | None = None,
-    contexts_per_batch: int = 16,
-    drop: tuple[str, ...] = DROP,
-    outlier_norm: float = OUTLIER_NORM,
-    text_options: TextOptions | None = None,
-    paths: Paths | Mapping[str, str] | None = None,
+    **options: Any,
 ) -> list[ActivationStore]:
     """Write activations at several layers to a store each, by one pass of the model over the text.
 
@@ -136,10 +136,11 @@ def extract_layers(
         Blocks, counted from 1.
     out
         The folder for the stores, ``layer_1.h5`` and so on.
-    place, tokens, dtype, device, progress, drop, outlier_norm, paths
+    place
         As of `extract`, for every layer.
-    tokenizer, context_length, contexts_per_batch, text_options
-        How the model reads the text, as of `contexts`.
+    **options
+        ``tokens``, ``dtype``, ``device``, ``progress``, ``tokenizer``, ``context_length``, ``contexts_per_batch``,
+        ``drop``, ``outlier_norm``, ``text_options`` and ``paths``, as of `extract`, for every layer.
 
     Returns
     -------
@@ -150,26 +151,28 @@ def extract_layers(
     ValueError, SourceError
         As of `extract`.
     """
-    folder = user_path(out, "out")
+    folder, reading = user_path(out, "out"), Reading(**options)
     several = list(layers)
     if not several or len(set(several)) < len(several):
         raise ValueError(f"layers must be different blocks, one at least, found {several}")
     folder.mkdir(parents=True, exist_ok=True)
-    reading = Reading(tokens, dtype, device, progress, tokenizer, context_length)
-    settings = {"contexts_per_batch": contexts_per_batch, "drop": tuple(drop), "outlier_norm": float(outlier_norm)}
-    where = {folder / f"layer_{layer}.h5": _place(layer, place) for layer in several}
-    return _extracted(lm, texts, where, reading, settings, text_options, read_paths(paths))
+    return _extracted(lm, texts, {folder / f"layer_{layer}.h5": _place(layer, place) for layer in several}, reading)
 
 
 class Reading(NamedTuple):
-    """How a model runs over a text."""
+    """How a model runs over a text: the parameters of `extract` that do not depend on the store."""
 
-    tokens: int | None
-    dtype: Precision | None
-    device: Device
-    progress: bool
-    tokenizer: Any
-    context_length: int | None
+    tokens: int | None = None
+    dtype: Precision | None = None
+    device: Device = "auto"
+    progress: bool = True
+    tokenizer: Any = None
+    context_length: int | None = None
+    contexts_per_batch: int = 16
+    drop: tuple[str, ...] = DROP
+    outlier_norm: float = OUTLIER_NORM
+    text_options: TextOptions | None = None
+    paths: Paths | Mapping[str, str] | None = None
 
 
 def _extracted(
@@ -177,9 +180,6 @@ def _extracted(
     texts: str | Path | Iterable[str],
     where: Mapping[Path, Mapping[str, Any]],
     reading: Reading,
-    settings: Mapping[str, Any],
-    text_options: TextOptions | None,
-    paths: Paths | None,
 ) -> list[ActivationStore]:
     """Open the stores at these paths; one pass fills all missing ones."""
     # only here: transformers takes a while to import
@@ -190,11 +190,17 @@ def _extracted(
         if path.suffix not in STORES:
             raise ValueError(f"{path}: expected the name of a store, which ends in {' or '.join(STORES)}")
     tokens = checked("tokens", Total | None, reading.tokens)
-    text = opened_text(texts, text_options)
+    text = opened_text(texts, reading.text_options)
     if tokens is None and "dataset" in text.facts:
         raise ValueError(f"{text.name}: tokens is missing, the number of rows to extract from a streamed data set")
-    options = dict(zip(TEXT_SETTINGS, text_options or TextOptions(), strict=True))
-    common = {**options, **settings, "text": text.name, "paths": paths}
+    common = {
+        **dict(zip(TEXT_SETTINGS, reading.text_options or TextOptions(), strict=True)),
+        "contexts_per_batch": reading.contexts_per_batch,
+        "drop": tuple(reading.drop),
+        "outlier_norm": float(reading.outlier_norm),
+        "text": text.name,
+        "paths": read_paths(reading.paths),
+    }
     sources, model, precision = _opened(lm, reading, [{**common, **its} for its in where.values()])
     works = prepared_together(sources, model, text, tokens or 0, limits="tokens")
     read = {"tokens": tokens, "precision": {"forward": precision, "stored": "float16"}}
@@ -226,38 +232,31 @@ def _place(layer: int | tuple[int, int], place: Place) -> dict[str, Any]:
 
 def _opened(lm: Any, reading: Reading, settings: Sequence[dict[str, Any]]) -> tuple[list[LanguageSource], "Model", str]:
     """Return the settings of sources, the model that is to run, and the precision of its forward pass."""
-    from sdlcore.sources.language.checkpoints import load_any, open_checkpoint
+    from sdlcore.sources.language.checkpoints import open_checkpoint
     from sdlcore.sources.language.preparation import Model, open_model
 
-    dtype, device, tokenizer = (
-        checked("dtype", Precision | None, reading.dtype),
-        device_of(reading.device),
-        reading.tokenizer,
-    )
-    paths = settings[0]["paths"]
+    dtype, device = checked("dtype", Precision | None, reading.dtype), device_of(reading.device)
+    paths, is_name = settings[0]["paths"], isinstance(lm, str | Path)
 
     def sources(name: str, positions: int | None, **more: Any) -> list[LanguageSource]:
         length = fitting_length(reading.context_length, positions)
         return [LanguageSource.from_dict({**its, "model": name, "context_length": length, **more}) for its in settings]
 
-    if isinstance(lm, str | Path) and tokenizer is None:  # only the blocks that are needed are loaded
-        shape = model_shape(open_checkpoint(lm, paths=paths).folder)
-        several = sources(str(lm), shape and shape.positions, dtype=dtype or "float32")
-        return several, open_model(several, lm, device), several[0].dtype
-    if isinstance(lm, str | Path):
-        lm = load_any(lm).to(getattr(torch, dtype or "float32"))
-    elif dtype is not None:
+    if is_name and reading.tokenizer is None:  # only the blocks that are needed are loaded
+        checkpoint = open_checkpoint(user_path(lm, "lm"), paths=paths)
+        shape = model_shape(checkpoint.folder)
+        several = sources(checkpoint.name, shape and shape.positions, dtype=dtype or "float32")
+        return several, open_model(several, checkpoint, device), several[0].dtype
+    if dtype is not None and not is_name:
         raise ValueError(f"dtype is {dtype}, but lm is a loaded model, which has its own; leave dtype out")
-    lm, tokenizer = loaded(lm, tokenizer, device)
-    name, stack = lm.name_or_path or type(lm).__name__, Stack.of(lm, paths)
-    several = sources(name, getattr(lm.config, "max_position_embeddings", None))
+    lm, tokenizer = loaded(lm, reading.tokenizer, device)
+    if is_name:
+        lm = lm.to(getattr(torch, dtype or "float32"))
+    stack = Stack.of(lm, paths)
+    several = sources(stack.name, getattr(lm.config, "max_position_embeddings", None))
     for site in (site for one in several for site in one.sites.values()):
         stack.require(site)
-    return several, Model(name, tokenizer, model_facts(lm), lambda _: stack), _precision(lm)
-
-
-def _precision(lm: Any) -> str:
-    return str(lm.dtype).removeprefix("torch.")
+    return several, Model(stack.name, tokenizer, model_facts(lm), lambda _: stack), precision_of(lm)
 
 
 def _existing(path: Path, facts: Mapping[str, Any]) -> ActivationStore:

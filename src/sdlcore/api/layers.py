@@ -20,6 +20,7 @@ from sdlcore.inside.reader import DROP, reader_of
 from sdlcore.sources.language.architectures import Paths, read_paths
 from sdlcore.sources.language.settings import Site, TextOptions
 from sdlcore.storage.paths import user_path
+from sdlcore.storage.private import private_folder
 
 
 @listing_settings
@@ -44,9 +45,10 @@ def fit_layers(
 ) -> list[Dictionary]:
     """Find a dictionary for each layer of a language model, by `fit`, in the order of layers.
 
-    The model runs over the text once, up to the deepest layer, and writes all activations to a temporary folder beside
-    ``out``: tokens x width x 2 bytes a layer, twice that for transcoders. One layer's are in memory at a time. Each
-    dictionary knows its layer, so that ``sdl.splice(lm, dictionary=found[0])`` needs none.
+    The model runs over the text once, up to the deepest layer, and writes all activations to a temporary folder in
+    ``out``: tokens x width x 2 bytes a layer, twice that for transcoders. If the process is killed, the next call
+    removes the folder. One layer's activations are in memory at a time. Each dictionary knows its layer, so that
+    ``sdl.splice(lm, dictionary=found[0])`` needs none.
 
     Parameters
     ----------
@@ -102,12 +104,13 @@ def fit_layers(
     warn_of_environment(there)
     finished = {folder for folder, run in there.items() if run is not None and run.is_finished}
     left = {layer: its for layer, its in sites.items() if folders[layer] not in finished}
-    with tempfile.TemporaryDirectory(prefix="activations-", dir=_parent(out)) as folder:
+    beside = (Path(tempfile.gettempdir()) if out is None else out) / "activations"
+    with private_folder(beside) as private:
         rows = {}
         if left:
-            _require_disk(Path(folder), len(contexts) * reader.context_length, reader.stack.width, left)
+            _require_disk(beside.parent, len(contexts) * reader.context_length, reader.stack.width, left)
             shown = tqdm(contexts, desc="activations", unit="", disable=None if progress else True)
-            rows = reader.write_rows(left, shown, Path(folder))
+            rows = reader.write_rows(left, shown, private.path)
         found = []
         for layer in sites:
             to = folders[layer]
@@ -126,17 +129,12 @@ def _of_rows(asked: Fit, rows: Sequence[Any], known: dict[str, Any], progress: b
         return asked.find(source, facts, asked.sinks(progress), folder)
 
 
-def _parent(out: Path | None) -> Path | None:
-    """Return the folder for activations: beside the results, whose disk has room; None for the system's."""
-    return None if out is None else next(path for path in (out, *out.parents) if path.is_dir())
-
-
 def _require_disk(folder: Path, rows: int, width: int, sites: Mapping[int, Mapping[str, Site]]) -> None:
     needed = 2 * rows * width * sum(len(its) for its in sites.values())
     free = shutil.disk_usage(folder).free
     if needed > free:
         raise ValueError(
-            f"{folder.parent}: the activations of {len(sites)} layers need {needed / 1e9:.3g} GB until they are "
+            f"{folder}: the activations of {len(sites)} layers need {needed / 1e9:.3g} GB until they are "
             f"trained on, but the disk has {free / 1e9:.3g} GB free; lower tokens, or take fewer layers at a time"
         )
 

@@ -1,5 +1,6 @@
 """Probe labels from few latents: how well do single latents separate classes of documents?"""
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -8,12 +9,13 @@ import scipy.sparse
 import torch
 
 from sdlcore.api.dictionary import Dictionary, coder_of
-from sdlcore.api.inputs import activations
+from sdlcore.api.inputs import activations, class_numbers
 from sdlcore.api.scoring import null_dictionaries
 from sdlcore.data.memory import Activations
 from sdlcore.model.coder import SparseCoder
 from sdlcore.random_streams import stream
 from sdlcore.settings import Share, checked
+from sdlcore.text import shown
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -31,7 +33,7 @@ class Probe(NamedTuple):
     """Name of a dictionary; raw or pca for the activations themselves; or a null dictionary."""
     k: int | None
     """How many features it reads; None for all."""
-    label: Any
+    label: str
     """The class; all other documents are the rest."""
     auc: float
     """Area under the ROC curve: 0.5 by chance."""
@@ -81,8 +83,8 @@ def probe(
     x
         A store that `extract` wrote, or N x n_p activations.
     labels
-        The class of each document, by its number; None for documents to leave out. Of an array without ``documents``,
-        one for each row.
+        The class of each document, by its number: whole numbers or names, as `fit` takes them; None for documents to
+        leave out. Of an array without ``documents``, one for each row.
     documents
         The number of each row's document; None for the store's own, else each row is a document.
     k
@@ -101,7 +103,8 @@ def probe(
     Raises
     ------
     ValueError
-        If fewer than two classes have ten documents, or lengths differ.
+        If there are fewer than two classes, none has ten documents, a document has no label, or ``held_out`` leaves
+        no document to fit or to judge.
     """
     checked("held_out", Share, held_out)
     several = tuple(k)
@@ -111,15 +114,23 @@ def probe(
     }
     with activations(x) as samples:
         known = _documents(samples, documents)
-        by_number = dict(labels) if isinstance(labels, Mapping) else dict(enumerate(labels))
-        numbers = [number for number in np.unique(known).tolist() if by_number.get(number) is not None]
-        classes = np.array([str(by_number[number]) for number in numbers])
-        kept = [name for name, count in zip(*np.unique(classes, return_counts=True), strict=True) if count >= FEWEST]
-        if len(np.unique(classes)) < 2 or not kept:
+        by_number = _classes(labels, known)
+        numbers = [number for number in np.unique(known).tolist() if number in by_number]
+        classes = np.array([by_number[number] for number in numbers])
+        counts = Counter(classes.tolist())
+        kept = sorted(name for name, count in counts.items() if count >= FEWEST)
+        if len(counts) < 2 or not kept:
             raise ValueError(
-                f"labels: {len(numbers)} documents of x have {len(np.unique(classes))} classes, of which {len(kept)} "
+                f"labels: {len(numbers)} documents of x have {len(counts)} classes, of which {len(kept)} "
                 f"have {FEWEST} documents; expected two classes or more, one of them with {FEWEST}"
             )
+        train = _split(classes, held_out, seed)
+        for label in kept:
+            if any(len(np.unique(classes[part] == label)) < 2 for part in (train, ~train)):
+                raise ValueError(
+                    f"held_out is {held_out}, so no document of the class {shown(label)}, or none of the others, is "
+                    "left to fit or to judge; take another share, or more documents"
+                )
         pool = _pooling(known, numbers)
         if nulls:
             first = next(iter(coders.values()))
@@ -129,7 +140,6 @@ def probe(
             }
         raw = _pooled(pool, samples, None)
         features = {RAW: raw, **{name: _pooled(pool, samples, coder) for name, coder in coders.items()}}
-    train = _split(classes, held_out, seed)
     features[PCA] = _components(raw, train)
     return Probes(
         _fitted(name, few, label, values, classes == label, train)
@@ -154,6 +164,22 @@ def _documents(samples: Activations, documents: Any) -> np.ndarray:
     if found.shape != (samples.rows,):
         raise ValueError(f"documents have the shape {found.shape}, expected a number for each of {samples.rows} rows")
     return found
+
+
+def _classes(labels: Sequence[Any] | Mapping[int, Any], documents: np.ndarray) -> dict[int, str]:
+    """Return the class of each document that has one."""
+    if isinstance(labels, Mapping):
+        keys, labels = list(labels), list(labels.values())
+    else:
+        keys = list(range(len(labels)))
+        if (last := documents.max(initial=-1)) >= len(labels):
+            raise ValueError(
+                f"labels has {len(labels)} entries, but x has a document {last}; give a label for each document, None "
+                "for documents to leave out"
+            )
+    found: Any = class_numbers(labels)  # None only without labels
+    numbers, names = found
+    return {key: names[number] for key, number in zip(keys, numbers.tolist(), strict=True) if number >= 0}
 
 
 def _pooling(documents: np.ndarray, numbers: Sequence[int]) -> scipy.sparse.csr_array:
@@ -194,12 +220,14 @@ def _components(x: np.ndarray, train: np.ndarray) -> np.ndarray:
     return np.asarray((x - mean) @ directions.T)
 
 
-def _fitted(name: str, k: int | None, label: Any, values: np.ndarray, is_class: np.ndarray, train: np.ndarray) -> Probe:
+def _fitted(name: str, k: int | None, label: str, values: np.ndarray, is_class: np.ndarray, train: np.ndarray) -> Probe:
     from sklearn.linear_model import LogisticRegression  # only here: it takes a while to import
     from sklearn.metrics import balanced_accuracy_score, roc_auc_score
 
     spread = values[train].std(0)
     alive = np.flatnonzero(spread > 0)
+    if not len(alive):
+        return Probe(name, k, label, 0.5, 0.5)  # no feature tells documents apart
     scaled = (values[:, alive] - values[train][:, alive].mean(0)) / spread[alive]
     if k is not None:
         difference = scaled[train & is_class].mean(0) - scaled[train & ~is_class].mean(0)

@@ -24,7 +24,7 @@ from sdlcore.inside.splicing import replacing
 from sdlcore.sources.language.architectures import Paths
 from sdlcore.sources.language.forward import KEPT, RowKinds, stack_batches
 from sdlcore.sources.language.settings import Site
-from sdlcore.sources.language.sites import Stack
+from sdlcore.sources.language.sites import Stack, without_dropout
 from sdlcore.sources.language.tokens import Tokens
 
 ROWS_AT_ONCE = 4096
@@ -81,7 +81,7 @@ def loss_recovered(
     mean_R: Tensor,
     paths: Paths | None = None,
 ) -> LossRecovered:
-    """Return the losses of a language model with and without a dictionary in it.
+    """Return the losses of a language model with and without a dictionary in it, in evaluation mode.
 
     Parameters
     ----------
@@ -112,19 +112,20 @@ def loss_recovered(
     losses, divergences = dict.fromkeys(["clean", *changes], 0.0), dict.fromkeys(changes, 0.0)
     predictions, replaced, seen = 0, 0, 0
     device = next(model.parameters()).device
-    for tokens in stack_batches(contexts, 1):
-        ids_BT = torch.from_numpy(tokens.token).long().to(device)
-        clean, norms = _clean(model, stack, ids_BT, sites)
-        kept_N = kinds.of(tokens, norms) == KEPT
-        kept_BT = torch.from_numpy(kept_N).to(device).reshape(ids_BT.shape)
-        losses["clean"] += clean.loss(ids_BT)
-        for name, change in changes.items():
-            changed = _changed(model, stack, ids_BT, read, write, kept_BT, change)
-            losses[name] += changed.loss(ids_BT)
-            divergences[name] += clean.divergence(changed)
-        predictions += ids_BT[:, 1:].numel()
-        replaced += int(kept_N.sum())
-        seen += ids_BT.numel()
+    with without_dropout(model):
+        for tokens in stack_batches(contexts, 1):
+            ids_BT = torch.from_numpy(tokens.token).long().to(device)
+            clean, norms = _clean(model, stack, ids_BT, sites)
+            kept_N = kinds.of(tokens, norms) == KEPT
+            kept_BT = torch.from_numpy(kept_N).to(device).reshape(ids_BT.shape)
+            losses["clean"] += clean.loss(ids_BT)
+            for name, change in changes.items():
+                changed = _changed(model, stack, ids_BT, read, write, kept_BT, change)
+                losses[name] += changed.loss(ids_BT)
+                divergences[name] += clean.divergence(changed)
+            predictions += ids_BT[:, 1:].numel()
+            replaced += int(kept_N.sum())
+            seen += ids_BT.numel()
     if not predictions:
         raise ValueError("there is no context to evaluate a language model on")
     mean = {name: loss / predictions for name, loss in losses.items()}

@@ -202,7 +202,7 @@ def contexts_of_store(
     written = source.sites["input" if coder.config.pair == "sae" else "target"]
     found = firings(coder, rows_of_store(store, coder.config.pair), latents)
     name = Path(source.model).name
-    return _pages(coder, found, latents, text, tokenizer, lm, name, written, number, width)
+    return _pages(coder, found, latents, text, tokenizer, lm, name, written, number, width, source.paths)
 
 
 def _pages(

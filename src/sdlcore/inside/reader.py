@@ -46,7 +46,7 @@ class Reader(NamedTuple):
     @property
     def name(self) -> str:
         """The model's name."""
-        return Path(self.lm.name_or_path).name or type(self.lm).__name__
+        return Path(self.stack.name).name
 
     def number(self, tokens: int | None) -> int | None:
         """Return how many contexts so many tokens fill; None for the whole text."""
@@ -126,7 +126,7 @@ class Reader(NamedTuple):
             "context_length": self.context_length,
             "drop": list(self.drop),
             "outlier_norm": OUTLIER_NORM,
-            "precision": {"forward": str(self.lm.dtype).removeprefix("torch."), "stored": "float16"},
+            "precision": {"forward": precision_of(self.lm), "stored": "float16"},
         }
 
 
@@ -218,6 +218,11 @@ def model_facts(lm: Any) -> dict[str, Json]:
         "commit": getattr(lm.config, "_commit_hash", None),
         "sha256": weights.hexdigest(),
     }
+
+
+def precision_of(lm: Any) -> str:
+    """Return the name of a loaded model's precision, such as float32."""
+    return str(lm.dtype).removeprefix("torch.")
 
 
 def loaded(lm: Any, tokenizer: Any, device: torch.device) -> tuple[Any, Any]:

@@ -60,9 +60,7 @@ def extract(
     SourceError
         If the model or the text does not serve, or the text has too few tokens.
     """
-    rows = source.train_samples + source.test_samples
-    work = prepare(source, model, text, rows, threads=threads, device=device)
-    write_stores(work, {"train": (train_path, source.train_samples), "test": (test_path, source.test_samples)})
+    extract_together([source], model, text, [(train_path, test_path)], threads, device)
 
 
 def extract_together(
@@ -102,13 +100,8 @@ Stores = Mapping[str, tuple[str | Path, int | None]]
 document that no context of the store before touches."""
 
 
-def write_stores(work: Extraction, stores: Stores, told: Callable[[int], None] | None = None) -> None:
-    """Write the stores of one extraction in float16, one behind the other in the text; see `write_all`."""
-    write_all([work], [stores], told)
-
-
 def write_all(works: Sequence[Extraction], stores: Sequence[Stores], told: Callable[[int], None] | None = None) -> None:
-    """Write the stores of several extractions, which differ in their sites alone, by one pass of their model.
+    """Write the stores of several extractions in float16, by one pass of their model.
 
     A killed call goes on with each store from its last commit. Evaluation stores that begin at different documents,
     since outliers are dropped from each for itself, take a pass each.
@@ -116,7 +109,7 @@ def write_all(works: Sequence[Extraction], stores: Sequence[Stores], told: Calla
     Parameters
     ----------
     works
-        The extractions.
+        The extractions, which differ in their sites alone.
     stores
         The stores of each.
     told

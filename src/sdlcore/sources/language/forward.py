@@ -89,9 +89,10 @@ def activations(
 class Passes:
     """Run a model over batches of contexts, up to the deepest of some sites. Use in ``with``."""
 
+    _flight: "Flight"
+
     def __init__(self, stack: Stack, sites: Mapping[str, Site]) -> None:
         self._stack = stack
-        self._flight = Flight(Tokens(*[np.zeros((0, 0))] * 4))
         self._watch = Watch(stack, sites, lambda name, x_BTD: self._flight.take(name, x_BTD))
 
     def start(self, tokens: Tokens) -> "Flight":

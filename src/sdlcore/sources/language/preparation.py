@@ -13,7 +13,7 @@ import torch
 from sdlcore.errors import SourceError
 from sdlcore.memory import keep_freed_memory
 from sdlcore.settings import Json
-from sdlcore.sources.language.checkpoints import load_stack, load_tokenizer, open_checkpoint
+from sdlcore.sources.language.checkpoints import Checkpoint, load_stack, load_tokenizer, open_checkpoint
 from sdlcore.sources.language.corpus import WHOLE, Share, Text, open_text
 from sdlcore.sources.language.forward import MEDIAN_ROWS, Batch, RowKinds, activations, median_norms
 from sdlcore.sources.language.grouping import in_one, part_of
@@ -177,7 +177,7 @@ def prepare_together(
     torch.set_num_threads(threads)
     keep_freed_memory()
     where = device or torch.device("cpu")
-    opened = open_model(sources, model, where)
+    opened = open_model(sources, open_checkpoint(model, sources[0].revision, sources[0].paths), where)
     corpus = open_text(text, sources[0].text_options)
     if corpus.whole and not any(islice((document for document in corpus.documents() if document.text), 1, 2)):
         raise SourceError(
@@ -186,40 +186,27 @@ def prepare_together(
     return prepared_together(sources, opened, corpus, rows, share)
 
 
-def open_model(sources: Sequence[LanguageSource], model: str | Path, device: torch.device) -> Model:
-    """Open a checkpoint for sources that differ in their sites alone.
+def open_model(sources: Sequence[LanguageSource], checkpoint: Checkpoint, device: torch.device) -> Model:
+    """Open the tokenizer of a checkpoint, for sources that differ in their sites alone.
 
     Of most architectures, only the blocks that are needed will be loaded to the device.
 
     Raises
     ------
     SourceError
-        If it cannot be read, or contexts are longer than it takes.
+        If it cannot be read, the model lacks a site, or contexts are longer than it takes.
     """
     source = sources[0]
-    checkpoint = open_checkpoint(model, source.revision, source.paths)
     for one in sources:
         for key, problem in problems_of(checkpoint.folder, one):
-            raise SourceError(f"{model}: {key}: {problem}")
+            raise SourceError(f"{checkpoint.name}: {key}: {problem}")
 
     def stack(blocks: int | None) -> Stack:
         found = load_stack(checkpoint.folder, blocks, source.dtype, source.paths)
         found.model.to(device)
         return found
 
-    return Model(str(model), load_tokenizer(checkpoint.folder), checkpoint.facts(), stack)
-
-
-def prepared(
-    source: LanguageSource,
-    model: Model,
-    corpus: Text,
-    rows: int,
-    share: Share = WHOLE,
-    limits: str = PIPELINE_LIMITS,
-) -> Extraction:
-    """Return an extraction of one source; see `prepared_together`."""
-    return prepared_together([source], model, corpus, rows, share, limits)[0]
+    return Model(checkpoint.name, load_tokenizer(checkpoint.folder), checkpoint.facts(), stack)
 
 
 def prepared_together(
