@@ -30,6 +30,7 @@ def test_keys_are_unique_over_the_parts():
         ({"hierarchical": True, "prefixes": [2, 8]}, "hierarchical, multi_k and prefixes are three multi-scale losses"),
         ({"l0": 0.1}, "l0 needs activation jumprelu"),
         ({"l1_exponent_end": 0.2}, "l1_exponent_end needs l1, whose exponent it anneals"),
+        ({"l1": 1, "l1_exponent_end": 0.2, "activation": "jumprelu", "l0": 1}, "to keep l1 as large; leave l0 out"),
         ({"prefix_detached": True}, "prefix_detached needs prefixes, whose sums it detaches"),
         ({"reorder_every": 5}, "reorder_every needs prefixes, which it sorts latents for"),
         ({"prefixes": [2, 8], "n_q": 8, "reorder_every": 5, "lambda_anchor": 1}, "but anchors hold the first ones"),

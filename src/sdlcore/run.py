@@ -246,8 +246,13 @@ class LossConfig(Extensible):
     @property
     def penalised(self) -> bool:
         """Whether a penalty keeps latents sparse: l1, l0, or a plugin's term that declares ``rises``."""
-        own = (registered("loss term", name) for name in self.own_terms)
-        return bool(self.l1 or self.l0 or any(term is not None and term.facts["rises"] for term in own))
+        return bool(self.l1 or self.l0 or self.own_penalties)
+
+    @property
+    def own_penalties(self) -> tuple[str, ...]:
+        """Loss terms of plugins that declare ``rises``."""
+        own = ((name, registered("loss term", name)) for name in self.own_terms)
+        return tuple(name for name, term in own if term is not None and term.facts["rises"])
 
     @property
     def own_terms(self) -> tuple[str, ...]:
@@ -274,6 +279,11 @@ class LossConfig(Extensible):
             raise ValueError("target_l0 needs l1, l0 or a plugin's penalty (rises=True), whose weight it adjusts")
         if self.l1_exponent_end is not None and not self.l1:
             raise ValueError("l1_exponent_end needs l1, whose exponent it anneals")
+        others = [name for name in ("l0", "frequency", *self.own_penalties) if getattr(self, name, True)]
+        if self.l1_exponent_end is not None and others:
+            raise ValueError(
+                f"l1_exponent_end adjusts the weights of all penalties to keep l1 as large; leave {others[0]} out"
+            )
         if self.l0_form != "step" and not self.l0:
             raise ValueError(f"l0_form {self.l0_form} needs l0, the weight of that penalty")
         if self.l0_form == "quadratic" and self.target_l0 is None:

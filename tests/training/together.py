@@ -21,7 +21,7 @@ from sdlcore.model.coder import SparseCoder
 from sdlcore.parallel.groups import ALONE, Processes
 from sdlcore.random_streams import stream, torch_stream
 from sdlcore.run import RunConfig
-from sdlcore.sparse.kernels import choice, cpu, cpu_round, cpu_rows, cpu_select  # noqa: F401, to be there before processes are forked
+from sdlcore.sparse.kernels import choice, cpu, cpu_pursuit, cpu_round, cpu_rows, cpu_select  # noqa: F401, to be there before a fork
 from sdlcore.sparse.kernels.interface import Descent
 from sdlcore.sparse.kernels.torch_kernels import TorchKernels
 from sdlcore.training import distributed

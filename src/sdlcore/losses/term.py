@@ -58,7 +58,7 @@ class Term:
     weight: str | None
     """Name of the setting that multiplies it; None for a term that replaces the reconstruction error."""
     rises: bool = False
-    """Whether warm-up and ``target_l0`` change its weight."""
+    """Whether it is a penalty, whose weight rises in a warm-up and is adjusted (`sdlcore.training.penalty`)."""
     norms: Callable[[LossConfig], bool] = lambda config: False
     """Whether it needs the norms of decoder rows from the forward pass."""
     falls: bool = False

@@ -43,7 +43,7 @@ def total_loss(
     anchors
         k x n_p and k x n_r anchor directions for the model's first k latents; required with ``lambda_anchor``.
     penalty
-        Factor on the l1 and l0 weights, from their warm-up and ``target_l0``.
+        Factor on the weights of terms that rise, such as l1 and l0 (`sdlcore.training.penalty`).
     anchored_rows
         k x n_p and k x n_r rows of encoder and decoder that the anchor term reads, and that receive its gradient; None
         for the model's own rows.

@@ -93,10 +93,10 @@ def train(
     Returns
     -------
     One row every ``log_every`` steps: ``step`` and ``samples`` seen; means over the row's steps of ``loss``, its terms,
-    ``l0``, ``gradient_norm`` and ``fvu``; ``dead_fraction``, ``lr`` and, if they change, ``k`` and ``penalty_factor``
-    (of the weights of penalties) at the end; number of latents ``resampled`` since the previous row; ``seconds`` of
-    training, with earlier sessions; entries from ``watch``. The last row's step is below ``steps`` if a callback
-    stopped the training or the batches ended.
+    ``l0``, ``gradient_norm`` and ``fvu``; ``dead_fraction`` after the last step; ``lr`` and, if they change, ``k``,
+    ``l1_exponent`` and ``penalty_factor`` (of the weights of penalties) in the last step; number of latents
+    ``resampled`` since the previous row; ``seconds`` of training, with earlier sessions; entries from ``watch``. The
+    last row's step is below ``steps`` if a callback stopped the training or the batches ended.
 
     Raises
     ------
@@ -200,7 +200,7 @@ def train(
         for step, x_p, x_r in ahead:
             x_BP, x_BR = normalisation(x_p, x_r)
             now = take_step.in_force(step)
-            window.add(take_step(x_BP, x_BR, now.lr, now.penalty, step), x_BP, x_BR)
+            window.add(take_step(x_BP, x_BR, now.lr, step), x_BP, x_BR)
             done, samples = step + 1, samples + len(x_BP)
             every = settings.resample_every
             if every and done % every == 0 and done <= settings.resample_until * settings.steps:

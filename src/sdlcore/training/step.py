@@ -16,6 +16,7 @@ from sdlcore.sparse.kernels.workspace import Workspace
 from sdlcore.training.adam import Adam
 from sdlcore.training.own_parts import OwnParts, Schedule, TorchOptimizer
 from sdlcore.training.packing import pack, unpack
+from sdlcore.training.penalty import NEXT_L1, PenaltyFactor
 from sdlcore.training.reordering import reorder
 from sdlcore.training.resampling import DeadLatents
 from sdlcore.training.schedules import InForce, in_force
@@ -80,8 +81,7 @@ class TrainingStep:
         for p in model.parameters():
             in_large_pages(p.detach(), written=True)
         self.dead = DeadLatents(len(model.W_enc), config.training.dead_after, device)
-        self.log_penalty = model.W_enc.new_zeros(())
-        """Logarithm of the factor on l1 and l0 that holds ``target_l0``."""
+        self.penalty = PenaltyFactor(config.loss, model.W_enc)
         self.firings = torch.zeros(len(model.W_enc) if config.training.reorder_every else 0, device=device)
         """Number of samples that activated each latent since the last reordering; empty without ``reorder_every``."""
         self._norms = needs_norms(config.loss)
@@ -95,18 +95,17 @@ class TrainingStep:
         return found if self.schedule is None else found._replace(lr=self.schedule.lr)
 
     def scheduled(self, now: InForce) -> dict[str, float]:
-        """Return columns of the history: the values of a step that change in this run."""
-        loss = self.config.loss
+        """Return columns of the history: the values of the last step, with ``now``, that change in this run."""
         shown = {"lr": now.lr}
         if self.config.training.k_start is not None and now.k is not None:
             shown["k"] = now.k
-        if loss.l1_exponent_end is not None:
+        if self.config.loss.l1_exponent_end is not None:
             shown["l1_exponent"] = now.exponent
-        if loss.penalised and (loss.penalty_warmup or loss.adjusted or loss.l1_exponent_end is not None):
-            shown["penalty_factor"] = now.penalty * float(self.log_penalty.exp())
+        if self.penalty.changes:
+            shown["penalty_factor"] = float(self.penalty.used)
         return shown
 
-    def __call__(self, x_BP: Tensor, x_BR: Tensor, lr: float, share: float = 1.0, step: int = 0) -> dict[str, Tensor]:
+    def __call__(self, x_BP: Tensor, x_BR: Tensor, lr: float, step: int = 0) -> dict[str, Tensor]:
         """Take one step and return 0-d tensors: the loss, its terms, ``l0`` (mean number of active latents) and
         ``gradient_norm`` (of the whole gradient, before it is clipped).
 
@@ -116,24 +115,21 @@ class TrainingStep:
             The batch.
         lr
             Learning rate.
-        share
-            Share of the l1 and l0 weights in force.
         step
-            Number of the step, from 0.
+            Number of the step, from 0, which determines all other scheduled values.
         """
         loss, training = self.config.loss, self.config.training
         if loss.lambda_aux and (self._auxiliary is None or step % DEAD_EVERY == 0):
             self._auxiliary = Auxiliary(self.dead.mask().nonzero().squeeze(1), loss.k_aux)
-        changing = loss.adjusted or loss.l1_exponent_end is not None
-        penalty = share * self.log_penalty.exp() if changing else share
+        now = in_force(self.config, step, self.peak)
+        next_exponent = in_force(self.config, step + 1, self.peak).exponent
+        penalty = self.penalty.use(now.penalty)
         sums: dict[str, Tensor] = {}
         firings_Q = torch.zeros_like(self.dead.silent, dtype=torch.int32)
         samples = self.processes.samples
         part = len(x_BP) // training.accumulate
         size = part // samples.size
         anchored_rows = self._anchored_rows()
-        now = in_force(self.config, step, self.peak)
-        later = in_force(self.config, step + 1, self.peak).exponent
         if isinstance(self.model.sigma, Selecting) and now.k is not None:
             self.model.sigma.keep(now.k)
         row_norms = RowNorms()
@@ -144,13 +140,20 @@ class TrainingStep:
             out = self.model(
                 part_p, self._scales, self._auxiliary, self._precision, self._norms, self.kernels, row_norms
             )
-            given = self.anchors, penalty, anchored_rows, now.anchoring, step, now.exponent
-            terms = total_loss(self.model, part_r, out, loss, *given)
+            terms = total_loss(
+                *(self.model, part_r, out, loss, self.anchors),
+                penalty=penalty,
+                anchored_rows=anchored_rows,
+                anchoring=now.anchoring,
+                step=step,
+                exponent=now.exponent,
+            )
             if self.names:  # a frozen model may have no parameter left to train
                 (terms["loss"] / (training.accumulate * samples.size)).backward()
             with torch.no_grad():
-                if later != now.exponent:
-                    terms["l1 later"] = term_of("l1").compute(TermInputs(self.model, part_r, out, loss, exponent=later))
+                if next_exponent != now.exponent:
+                    inputs = TermInputs(self.model, part_r, out, loss, exponent=next_exponent)
+                    terms[NEXT_L1] = term_of("l1").compute(inputs)
                 fires_N = out.fires()
                 firings_Q.index_add_(0, out.support.columns, fires_N.int())
                 terms["l0"] = self.processes.latents.sum(fires_N.sum()).to(part_p.dtype) / size
@@ -171,18 +174,12 @@ class TrainingStep:
             fired_Q = samples.any(fired_Q)
         self._descend(lr, row_norms)
         sums["gradient_norm"] = self.optimizer.gradient_norm
-        with torch.no_grad():
-            self.dead.update(fired_Q, len(x_BP))
-            if "l1 later" in sums:  # a smaller exponent makes another penalty of the same latents
-                self.log_penalty += torch.log(sums["l1"] / sums.pop("l1 later")).nan_to_num(0.0)
-            if loss.adjusted and loss.target_l0 is not None:
-                off = torch.log(sums["l0"] / loss.target_l0).clamp(-2.0, 2.0)
-                self.log_penalty += loss.l0_gain * off
+        self.dead.update(fired_Q, len(x_BP))
+        self.penalty.adjust(sums)
         return sums
 
     def reorder(self) -> None:
         """Sort the latents by how often they fired since the last time."""
-
         order = reorder(self.model, self.optimizer, self.dead, self.firings)
         self.firings.zero_()
         if self._auxiliary is not None:
@@ -245,7 +242,7 @@ class TrainingStep:
             tensors |= pack("schedule", self.schedule.scheduler, self.schedule.state())
         if len(self.firings):
             tensors["firings"] = self.firings
-        tensors |= {"silent": self.dead.silent, "log_penalty": self.log_penalty}
+        tensors |= {"silent": self.dead.silent, "log_penalty": self.penalty.log}
         chosen_Q = torch.zeros_like(self.dead.silent, dtype=torch.bool)
         if self._auxiliary is not None:
             chosen_Q[self._auxiliary.dead] = True
@@ -274,7 +271,7 @@ class TrainingStep:
         if self.schedule is not None:
             self.schedule.restore(unpack("schedule", tensors))
         self.dead.silent = tensors["silent"].to(device)
-        self.log_penalty = tensors["log_penalty"].to(device)
+        self.penalty.log = tensors["log_penalty"].to(device)
         if len(self.firings):
             self.firings = tensors["firings"].to(device)
         if self.config.loss.lambda_aux:

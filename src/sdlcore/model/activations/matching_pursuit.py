@@ -8,10 +8,16 @@ from torch.autograd.function import once_differentiable
 
 from sdlcore.model.activation import Encoder, Selecting, Weights
 from sdlcore.model.encoding_tools import EncodingTools, SparseCode
+from sdlcore.sparse.kernels.calling import array, pursuits
+from sdlcore.sparse.kernels.numba_kernels import NumbaKernels
 from sdlcore.sparse.search import LargestPerSample, Search
 
 AT_ONCE = 1 << 20
 """Products with the residual that are in memory at once: as many as a cache holds."""
+MOST = 1 << 15
+"""Most latents whose products with each other are kept: 4 GiB in float32."""
+BLOCK = 1024
+"""Latents of a block of these products."""
 LEAST = 1e-6
 """Smallest product that adds to a latent, as a share of the norm of x - b_D; smaller ones may be rounding errors."""
 
@@ -22,7 +28,8 @@ class MatchingPursuit(Encoder, Selecting):
     From r = x - b_D, each step takes the latent i of the largest product w_i . r, adds relu(w_i . r) to it and takes
     that times d_i from r. w_i is an encoder row and d_i the decoder row, which are equal (``tied``) and of norm one
     until normalisation is folded into them. A latent may be chosen again. Gradients pass through all steps; the choice
-    passes none. Products that rounding may have made add nothing. The steps do not end early, at some residual.
+    passes none. Products that rounding may have made add nothing (`LEAST`, which is ours). The number of steps is
+    fixed, whereas SAELens also stops at a small residual, and at a step that chooses no new latent.
     """
 
     def encode(self, x: Tensor, weights: Weights) -> Tensor:
@@ -44,7 +51,7 @@ class MatchingPursuit(Encoder, Selecting):
     def encode_at(self, x: Tensor, tools: EncodingTools) -> SparseCode:
         W_enc, _, W_dec, b_dec = tools.weights
         residual = x - b_dec
-        chosen, amounts = pursue(residual, W_enc, W_dec, self.k)
+        chosen, amounts = pursue(residual, W_enc, W_dec, self.k, isinstance(tools.kernels, NumbaKernels))
         amounts = _Amounts.apply(residual, W_enc, W_dec, chosen, amounts)
         taken = amounts.detach() > 0
         sample = torch.arange(len(x), device=x.device)[:, None].expand_as(chosen)[taken]
@@ -54,29 +61,48 @@ class MatchingPursuit(Encoder, Selecting):
 
 
 @torch.no_grad()
-def pursue(residual_BP: Tensor, W_enc_QP: Tensor, W_dec_QP: Tensor, k: int) -> tuple[Tensor, Tensor]:
+def pursue(
+    residual_BP: Tensor, W_enc_QP: Tensor, W_dec_QP: Tensor, k: int, compiled: bool = False
+) -> tuple[Tensor, Tensor]:
     """Return the latents that k steps choose, and how much each adds (B x k).
 
     A step does not multiply the residual with the encoder again: it takes the chosen decoder row's products with all
-    encoder rows from the sample's. These are computed once for all samples, if that is less work.
+    encoder rows from the sample's. These are computed once for all samples, if that is less work and they fit in
+    memory; ``compiled`` then takes the steps in a compiled loop, for tensors on the CPU.
     """
     B, n_q = len(residual_BP), len(W_enc_QP)
-    gram_QQ = W_dec_QP @ W_enc_QP.T if n_q <= k * B else None
-    chosen_BK = torch.empty(B, k, dtype=torch.int64, device=residual_BP.device)
-    amounts_BK = residual_BP.new_empty(B, k)
-    least_B1 = LEAST * residual_BP.norm(dim=1, keepdim=True)
+    gram_QQ = gram(W_dec_QP, W_enc_QP, compiled) if n_q <= min(k * B, MOST) else None
+    chosen_BK = torch.zeros(B, k, dtype=torch.int64, device=residual_BP.device)
+    amounts_BK = residual_BP.new_zeros(B, k)
+    least_B = LEAST * residual_BP.norm(dim=1)
     rows = max(1, AT_ONCE // n_q)
     for start in range(0, B, rows):
         part = slice(start, start + rows)
         products = residual_BP[part] @ W_enc_QP.T
+        if compiled and gram_QQ is not None:
+            given = products, products.view(torch.int32 if products.itemsize == 4 else torch.int64), gram_QQ
+            pursuits().pursue(*map(array, (*given, least_B[part], chosen_BK[part], amounts_BK[part])))
+            continue
         for step in range(k):
             chosen = products.argmax(dim=1)
             amounts = products.gather(1, chosen[:, None])
-            amounts = torch.where(amounts > least_B1[part], amounts, 0.0)
+            amounts = torch.where(amounts > least_B[part, None], amounts, 0.0)
             chosen_BK[part, step], amounts_BK[part, step] = chosen, amounts.squeeze(1)
             taken = W_dec_QP[chosen] @ W_enc_QP.T if gram_QQ is None else gram_QQ[chosen]
             products.addcmul_(taken, amounts, value=-1)
     return chosen_BK, amounts_BK
+
+
+def gram(W_dec_QP: Tensor, W_enc_QP: Tensor, compiled: bool = False) -> Tensor:
+    """Return W_dec W_enc^T (n_q x n_q). Compiled, only the half below the diagonal of a tied model is multiplied."""
+    if not (compiled and W_dec_QP is W_enc_QP):
+        return W_dec_QP @ W_enc_QP.T
+    found_QQ = W_enc_QP.new_empty(len(W_enc_QP), len(W_enc_QP))
+    for start in range(0, len(W_enc_QP), BLOCK):
+        block = slice(start, start + BLOCK)
+        torch.mm(W_enc_QP[start:], W_enc_QP[block].T, out=found_QQ[start:, block])
+    pursuits().mirror(array(found_QQ))
+    return found_QQ
 
 
 class _Amounts(torch.autograd.Function):

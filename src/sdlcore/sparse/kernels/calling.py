@@ -44,6 +44,14 @@ def row_loops() -> ModuleType:
     return cpu_rows
 
 
+def pursuits() -> ModuleType:
+    """Return `sdlcore.sparse.kernels.cpu_pursuit`, as `loops` does."""
+    from sdlcore.sparse.kernels import cpu_pursuit
+
+    set_numba_threads()
+    return cpu_pursuit
+
+
 def roundings() -> ModuleType:
     """Return `sdlcore.sparse.kernels.cpu_round`, as `loops` does."""
     from sdlcore.sparse.kernels import cpu_round
