@@ -1,8 +1,8 @@
 """Settings of other libraries, and the sdlcore settings that do the same.
 
-Names are those of SAELens 6.54 (the configurations of its runners, trainers and training SAEs), dictionary_learning .1
-and its newest commit (the arguments of its trainers and of ``trainSAE``), sparsify 1.3 (``TrainConfig``,
-``SparseCoderConfig``, and the configuration of its command), and overcomplete (the arguments of its SAEs and of
+The names are taken from SAELens 6.54 (the configurations of its runners, trainers and training SAEs),
+dictionary_learning .1 and its newest commit (the arguments of its trainers and of ``trainSAE``), sparsify 1.3
+(``TrainConfig``, ``SparseCoderConfig``, and the configuration of its command), and overcomplete (the arguments of its SAEs and of
 ``train_sae``). Names that mean the same in both libraries, such as ``lr``, are not listed.
 """
 
@@ -214,7 +214,7 @@ _NAMES: dict[str, dict[str, str]] = {
     },
 }
 """Library -> answer -> the names that it answers. An answer is the name of an sdlcore setting, or a clause with sdlcore
-settings in backquotes. The empty name stands for names that several libraries use."""
+settings in backquotes. The empty name collects names that several libraries use."""
 
 ANSWERS = {
     library: {name: answer for answer, names in groups.items() for name in names.split()}

@@ -9,7 +9,7 @@ from sdlcore.other_libraries import ANSWERS
 quoted = re.compile(r"`(\w+)`")
 """Matches an sdlcore setting in an answer."""
 CALLED_BY_SOLVERS = {"n_q": "n_atoms", "k": "support", "steps": "max_steps"}
-"""Settings of trainings, and what they are called where a solver is named."""
+"""Settings of trainings, and their names as settings of solvers."""
 
 
 def answers(name: str, known: set[str]) -> list[str]:
@@ -38,7 +38,7 @@ def answers(name: str, known: set[str]) -> list[str]:
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """Return the end of an error message about a wrong name, such as "; did you mean topk?"; empty if no name is close.
 
-    It answers settings of other libraries (`sdlcore.other_libraries`), and those of trainings where a solver is named.
+    It answers settings of other libraries (`sdlcore.other_libraries`), and settings of trainings if a solver is named.
     Otherwise it suggests the known name with the most similar letters.
     """
     names = {one.lower(): one for one in known}

@@ -80,7 +80,7 @@ def extract(
     progress
         Show a bar.
     tokenizer, context_length, contexts_per_batch, drop, text_options
-        How the model reads the text, as of `contexts`.
+        How the model reads the text, as for `contexts`.
     outlier_norm
         ``drop`` may exclude outliers: rows with a norm above this multiple of the median.
     paths
@@ -140,7 +140,7 @@ def extract_layers(
         As of `extract`, for every layer.
     **options
         ``tokens``, ``dtype``, ``device``, ``progress``, ``tokenizer``, ``context_length``, ``contexts_per_batch``,
-        ``drop``, ``outlier_norm``, ``text_options`` and ``paths``, as of `extract`, for every layer.
+        ``drop``, ``outlier_norm``, ``text_options`` and ``paths``, as for `extract`, for every layer.
 
     Returns
     -------

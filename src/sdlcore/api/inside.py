@@ -36,26 +36,26 @@ def splice(
     lm
         A decoder-only transformers model.
     layer
-        Block, counted from 1; two of them for a transcoder between residual streams. None for the dictionary's own: it
-        knows it if `fit` found it in a language model's store, or `fit_layers` or the pipeline did. Another layer or
-        place than its own brings a warning.
+        Block, counted from 1; two of them for a transcoder between residual streams. None for the layer in the
+        dictionary's provenance, which `fit` records for a language model's store, and `fit_layers` and the pipeline
+        record too. A layer or place that differs from the recorded one brings a warning.
     dictionary
         An autoencoder or transcoder.
     edit
         `steer`, `ablate`, or a function from latents (N x n_q) to latents; None puts the reconstruction in.
     place
-        A site for an autoencoder, as of `extract`; None for residual.
+        A site for an autoencoder, as for `extract`; None for residual.
     paths
         Where the modules of an unknown architecture are (`sdlcore.sources.language.architectures.Paths`).
     **options
         ``keep_error``: add the change to the activations (the default where there is an edit), or replace them by the
-        reconstruction. ``first_position``: change the first token of a context, too. `sdlcore.inside.splicing.splice`
-        says more of both.
+        reconstruction. ``first_position``: change the first token of a context, too. See
+        `sdlcore.inside.splicing.splice`.
 
     Raises
     ------
     ValueError
-        As there, or if no layer is given and the dictionary does not know it.
+        If the dictionary and the place do not fit, or if no layer is given and the dictionary's provenance has none.
     """
     if isinstance(layer, Dictionary | SparseCoder):
         raise ValueError("layer is a dictionary; call splice(lm, layer, dictionary) or splice(lm, dictionary=...)")
@@ -76,7 +76,7 @@ def contexts(
     paths: Paths | Mapping[str, str] | None = None,
     **options: Any,
 ) -> Pages:
-    """Return the contexts in texts where latents are most active, with what else tells what they stand for.
+    """Return feature pages: the contexts in texts where latents are most active, their logits and nearest latents.
 
     Parameters
     ----------
@@ -89,9 +89,9 @@ def contexts(
     latents
         Which one, or several.
     layer, place
-        Where the dictionary was fitted, as of `splice`.
+        Where the dictionary was fitted, as for `splice`.
     paths
-        As of `splice`.
+        As for `splice`.
     **options
         ``tokenizer`` (of a model made in memory), ``number`` of contexts, ``width`` in tokens, ``context_length`` (128;
         lower it for short texts), ``tokens`` to read (rounded up to whole contexts), ``drop`` and
@@ -100,7 +100,7 @@ def contexts(
     Raises
     ------
     ValueError
-        As there, or if no layer is given and the dictionary does not know it.
+        If the dictionary and the place do not fit, or if no layer is given and the dictionary's provenance has none.
     """
     where = where_in(dictionary, lm, layer, place)
     several = list(latents) if isinstance(latents, Iterable) else [latents]
@@ -108,19 +108,19 @@ def contexts(
 
 
 def layer_of(dictionary: Dictionary | SparseCoder) -> Layer | None:
-    """Return the layer of a language model that a dictionary was fitted at, if it knows it."""
+    """Return the layer of a language model at which a dictionary was fitted; None if its provenance contains none."""
     own = _own_place(dictionary)
     return None if own is None else own["layer"]
 
 
 def _made_from(dictionary: Dictionary | SparseCoder) -> dict[str, Any]:
-    """Return what a dictionary knows of the language model's activations that it was fitted on, if of such."""
+    """Return the provenance of a language model's activations on which a dictionary was fitted; empty for others."""
     known: Any = dictionary.provenance.get("activations") if isinstance(dictionary, Dictionary) else None
     return known or {}
 
 
 def _own_place(dictionary: Dictionary | SparseCoder) -> dict[str, Any] | None:
-    """Return layer and place that a dictionary was fitted at, if it knows them."""
+    """Return layer and place at which a dictionary was fitted; None if its provenance contains none."""
     made = _made_from(dictionary)
     if not made:
         return None
@@ -129,7 +129,7 @@ def _own_place(dictionary: Dictionary | SparseCoder) -> dict[str, Any] | None:
 
 
 def _warn_of_another_model(dictionary: Dictionary | SparseCoder, lm: Any) -> None:
-    """Warn of a language model that is called otherwise than the one whose activations `fit_layers` took."""
+    """Warn if the language model has another name than the one whose activations `fit_layers` took."""
     made = _made_from(dictionary)
     own = made.get("model", {}).get("name") if "where" in made else None
     here = lm if isinstance(lm, str | Path) else lm.name_or_path or type(lm).__name__

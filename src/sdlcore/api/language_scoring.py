@@ -49,11 +49,11 @@ def language_scores(
     texts
         Documents that training did not see; or a file, a folder or ``dataset:OWNER/NAME``.
     layer, place, paths
-        Where the dictionary was fitted, as of `splice`.
+        Where the dictionary was fitted, as for `splice`.
     contexts
         Contexts from the beginning of the texts. The mean that mean ablation writes is theirs, too.
     tokenizer, context_length, contexts_per_batch, drop, text_options
-        How the model reads the texts, as of `contexts`.
+        How the model reads the texts, as for `contexts`.
     progress
         Show a bar.
 

@@ -47,7 +47,7 @@ def fit_layers(
 
     The model runs over the text once, up to the deepest layer, and writes all activations to a temporary folder in
     ``out``: tokens x width x 2 bytes a layer, twice that for transcoders. If the process is killed, the next call
-    removes the folder. One layer's activations are in memory at a time. Each dictionary knows its layer, so that
+    removes the folder. One layer's activations are in memory at a time. Each dictionary records its layer, so
     ``sdl.splice(lm, dictionary=found[0])`` needs none.
 
     Parameters
@@ -70,7 +70,7 @@ def fit_layers(
     seed, device, progress
         As of `fit`, for every layer.
     tokenizer, context_length, contexts_per_batch, drop, text_options
-        How the model reads the text, as of `contexts`.
+        How the model reads the text, as for `contexts`.
     paths
         Where the modules of an unknown architecture are (`sdlcore.sources.language.architectures.Paths`).
     **settings

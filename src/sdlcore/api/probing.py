@@ -103,8 +103,8 @@ def probe(
     Raises
     ------
     ValueError
-        If there are fewer than two classes, none has ten documents, a document has no label, or ``held_out`` leaves
-        no document to fit or to judge.
+        If there are fewer than two classes, every class has fewer than ten documents, a document lacks a label, or
+        ``held_out`` leaves no document to fit or to judge.
     """
     checked("held_out", Share, held_out)
     several = tuple(k)
@@ -227,7 +227,7 @@ def _fitted(name: str, k: int | None, label: str, values: np.ndarray, is_class: 
     spread = values[train].std(0)
     alive = np.flatnonzero(spread > 0)
     if not len(alive):
-        return Probe(name, k, label, 0.5, 0.5)  # no feature tells documents apart
+        return Probe(name, k, label, 0.5, 0.5)  # no feature differs between documents
     scaled = (values[:, alive] - values[train][:, alive].mean(0)) / spread[alive]
     if k is not None:
         difference = scaled[train & is_class].mean(0) - scaled[train & ~is_class].mean(0)

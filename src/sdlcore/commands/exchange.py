@@ -68,8 +68,8 @@ def import_(
 
     Args:
         dictionary: a folder or a file, or OWNER/NAME at the model hub
-        out: folder to write; none that holds a finished run
-        format: the library; told by the names of files if left out
+        out: folder to write, without a finished run
+        format: the library; recognised by the names of files if left out
         subfolder: folder in it that holds the dictionary
         revision: the hub's branch, tag or commit
         activation: of plain tensors, which do not say it: relu, jumprelu, topk, batchtopk or abstopk

@@ -183,13 +183,13 @@ def fit_many(
 
     Args:
         x: activations: an .npy file, samples x dimensions, or a store (.h5)
-        runs: a YAML file with what each run has of its own, by its name, such as "wide: {n_q: 4096, seed: 1}". A run
+        runs: a YAML file with each run's name and own settings, such as "wide: {n_q: 4096, seed: 1}". A run
             with "anchors: null" is not anchored
         out: folder to write
         target: activations that a transcoder writes, or a crosscoder's second site, as an .npy file
-        labels: class numbers or names, a sample each, as of `sdlcore fit`
-        anchors: of all runs: class-means, discover, or a file, as of `sdlcore fit`
-        n_anchors: how many, or which share, as of `sdlcore fit`
+        labels: class numbers or names, a sample each, as for `sdlcore fit`
+        anchors: of all runs: class-means, discover, or a file, as for `sdlcore fit`
+        n_anchors: how many, or which share, as for `sdlcore fit`
         at_once: how many are trained at a time; one a core, and on a GPU one, if left out
         seed: everything is drawn from it, in runs without one of their own
         device: where to train

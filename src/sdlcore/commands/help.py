@@ -1,4 +1,4 @@
-"""What ``--help`` shows of a command's settings: those that matter most, those of one method, or all."""
+"""Which settings of a command ``--help`` shows: the most important ones, the settings of one method, or all."""
 
 import inspect
 import sys
@@ -51,7 +51,7 @@ def asked_help(argv: list[str]) -> tuple[list[str], str | None]:
 
 
 def showing(function: Callable[..., None], asked: str, program: str) -> tuple[Callable[..., None], str]:
-    """Return a function whose help shows the settings that matter most and those of a method, and a sentence that says
+    """Return a function whose help shows the most important settings and the settings of a method, and a sentence about
     how to see the others.
 
     Parameters

@@ -35,7 +35,7 @@ class Context(NamedTuple):
 
     peak: Peak
     tokens: tuple[str, ...]
-    """Pieces of the text, each what one token stands for, spaces included."""
+    """Pieces of the text, one for each token, spaces included."""
     values: tuple[float, ...]
     """Activation of the latent at each; zero too where a token is left out."""
     at: int
@@ -135,7 +135,7 @@ class Pieces(NamedTuple):
 
     ids: list[int]
     texts: list[str]
-    """What each stands for. Together they are the document, where the tokenizer tells places in it."""
+    """The text of each. Together they are the document, if the tokenizer returns offsets."""
 
 
 _NOTHING = Pieces([], [])
@@ -144,8 +144,8 @@ _NOTHING = Pieces([], [])
 def pieces_of(text: str, tokenizer: Any) -> Pieces:
     """Return a document's tokens, without special ones, with the part of the text that each ends.
 
-    A space belongs to the token after it. Of a character that several tokens share, the first has it, and the others
-    have nothing. A tokenizer that does not tell places in the text (a slow one) decodes its tokens one by one.
+    A space belongs to the token after it. A character that several tokens share belongs to the first; the others are
+    empty. A tokenizer without offsets (a slow one) decodes its tokens one by one.
     """
     if not getattr(tokenizer, "is_fast", False):
         ids = tokenizer(text, add_special_tokens=False)["input_ids"]
@@ -159,7 +159,7 @@ def pieces_of(text: str, tokenizer: Any) -> Pieces:
 
 
 def token_text(token: int, tokenizer: Any) -> str:
-    """Return what a token of the vocabulary stands for, with the space that it begins with."""
+    """Return the text of a token of the vocabulary, with the space that it begins with."""
     raw = tokenizer.convert_ids_to_tokens(token)
     return raw.replace("▁", " ") if raw and "▁" in raw else tokenizer.decode([token])
 

@@ -9,7 +9,7 @@ from torch import Tensor
 from sdlcore.settings import checked
 
 Edit = Callable[[Tensor], Tensor]
-"""Takes the latents of N tokens (N x n_q, its own copy), gives those that take their place."""
+"""Takes the latents of N tokens (N x n_q, its own copy), and returns the latents that replace them."""
 
 
 @dataclass(frozen=True)

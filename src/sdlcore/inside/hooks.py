@@ -166,8 +166,8 @@ def read_and_write(sites: Mapping[str, Site], pair: str) -> tuple[Site, Site]:
     """
     if pair == "crosscoder":
         raise ValueError(
-            "a crosscoder's reconstruction cannot be spliced in: what it writes at its first site changes what it has "
-            "read at its second; take an sae or a transcoder"
+            "a crosscoder's reconstruction cannot be spliced in: the part that it writes at its first site changes "
+            "the activations that it read at its second; take an sae or a transcoder"
         )
     read, write = sites["input"], sites["target" if pair == "transcoder" else "input"]
     if write.part == "residual_middle":

@@ -189,6 +189,6 @@ def _clean(
 def _changed(
     model: Any, stack: Stack, ids_BT: Tensor, read: Site, write: Site, kept_BT: Tensor, reconstruct: Reconstruct
 ) -> _Predictions:
-    """Return the predictions with the kept rows at ``write`` replaced by a change of what passed ``read``."""
+    """Return the predictions with the kept rows at ``write`` replaced by a change of the activations at ``read``."""
     with replacing(stack, read, write, lambda x_NP, _: reconstruct(x_NP), lambda _: kept_BT):
         return _Predictions.of(model, ids_BT)

@@ -110,7 +110,7 @@ def contexts(
     progress: bool = True,
     paths: Paths | None = None,
 ) -> Pages:
-    """Return the contexts in texts where latents are most active, with what else tells what they stand for.
+    """Return feature pages: the contexts in texts where latents are most active, their logits and nearest latents.
 
     Documents are packed into contexts, and tokens left out, as when activations are extracted.
 

@@ -20,10 +20,10 @@ from sdlcore.sources.language.sites import Stack
 ROWS_AT_ONCE = 512
 """Tokens whose latents are edited at once: they are dense then."""
 Change = Callable[[Tensor, Tensor], Tensor]
-"""Takes N x n_p activations where they are read and the N x n_r where they are written, both float32; gives the
-N x n_r that take the place of the latter."""
+"""Takes N x n_p activations where they are read and the N x n_r where they are written, both float32; returns the
+N x n_r activations that replace the latter."""
 Rows = Callable[[Tensor], Tensor | None]
-"""Takes B x T x n_r activations, tells by B x T booleans which tokens change; None for all."""
+"""Takes B x T x n_r activations, and returns B x T booleans that are true for tokens to change; None for all."""
 
 
 @contextmanager
@@ -40,8 +40,8 @@ def splice(
 ) -> Iterator[None]:
     """Run a language model with a dictionary in it: ``with splice(lm, 12, coder, steer(724, by=25.0)): ...``.
 
-    Inside the block, every pass of the model goes through the dictionary, those of ``lm.generate`` with their cache
-    too. When the block ends, also by an exception, the model is as it was. Splices at several layers nest.
+    Inside the block, every pass of the model goes through the dictionary, also the passes of ``lm.generate``
+    with their cache. When the block ends, also by an exception, the model is as before. Splices at several layers nest.
 
     Parameters
     ----------
@@ -100,7 +100,7 @@ def edited(coder: SparseCoder, x_NP: Tensor, x_NR: Tensor, edit: Edit | None, ke
     coder
         The dictionary.
     x_NP, x_NR
-        What it reads, and what stands where it writes.
+        The activations that it reads, and the activations where it writes.
     edit, keep_error
         As for `splice`.
     """
@@ -113,7 +113,7 @@ def edited(coder: SparseCoder, x_NP: Tensor, x_NR: Tensor, edit: Edit | None, ke
 
 
 def _difference(coder: SparseCoder, latents_NQ: Tensor, edit: Edit) -> Tensor:
-    """Return what an edit changes in the reconstruction (N x n_r): exactly zero where it leaves latents alone."""
+    """Return the change of the reconstruction by an edit (N x n_r): exactly zero where it leaves latents alone."""
     changed_NQ = edit(latents_NQ.clone())
     if not isinstance(changed_NQ, Tensor) or changed_NQ.shape != latents_NQ.shape:
         found = tuple(changed_NQ.shape) if isinstance(changed_NQ, Tensor) else type(changed_NQ).__name__
@@ -125,7 +125,7 @@ def _difference(coder: SparseCoder, latents_NQ: Tensor, edit: Edit) -> Tensor:
 
 @contextmanager
 def replacing(stack: Stack, read: Site, write: Site, change: Change, rows: Rows) -> Iterator[None]:
-    """Replace, in every pass of a model, the activations at ``write`` by a change of what passed ``read``.
+    """Replace, in every pass of a model, the activations at ``write`` by a change of the activations at ``read``.
 
     Parameters
     ----------
@@ -170,7 +170,7 @@ def _every(_: Tensor) -> None:
 
 @contextmanager
 def _all_but_the_first(model: Any) -> Iterator[Rows]:
-    """Give what tells, in every pass of a model, the tokens (B x T) that are not at position 0 of their context."""
+    """Yield a function that returns which tokens of a pass (B x T) are not at position 0 of their context."""
     known: Mapping[str, Any] = {}
 
     def note(_: Any, __: Any, arguments: Mapping[str, Any]) -> None:

@@ -17,7 +17,7 @@ class PenaltyFactor:
     ``l1_exponent_end`` it is multiplied by the step's L1 penalty over the penalty of the same latents with the next
     exponent, so that the new exponent leaves the penalty as large (p-annealing, Karvonen et al. 2024, arXiv
     2408.00113). They average this ratio over the last batches, and dictionary_learning lowers the exponent in a few
-    large steps. Here the exponent falls in every step, and each ratio is of one batch: the noise of single batches
+    large steps. Here the exponent falls in every step, and each ratio comes from one batch: the noise of single batches
     averages out over the steps.
 
     Parameters
