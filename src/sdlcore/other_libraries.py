@@ -2,8 +2,8 @@
 
 The names are taken from SAELens 6.54 (the configurations of its runners, trainers and training SAEs),
 dictionary_learning .1 and its newest commit (the arguments of its trainers and of ``trainSAE``), sparsify 1.3
-(``TrainConfig``, ``SparseCoderConfig``, and the configuration of its command), and overcomplete (the arguments of its SAEs and of
-``train_sae``). Names that mean the same in both libraries, such as ``lr``, are not listed.
+(``TrainConfig``, ``SparseCoderConfig``, and the configuration of its command), and overcomplete (the arguments of
+its SAEs and of ``train_sae``). Names that mean the same in both libraries, such as ``lr``, are not listed.
 """
 
 _NO = "not a setting here: "
