@@ -22,7 +22,6 @@ PIP_INSTALL = $(BIN)/python -m pip install --quiet --constraint constraints.txt 
 NOTHING :=
 SPACE := $(NOTHING) $(NOTHING)
 ON_GPU = PYTHONPATH="$(subst $(SPACE),:,$(strip $(CURDIR)/src $(CURDIR) $(wildcard $(CURDIR)/$(PACKAGES)/*-none-any.whl)))" $(PYTHON)
-GPU_TESTS := tests/sparse/test_triton_kernels.py tests/sparse/test_kernels.py tests/training/test_read_ahead.py tests/test_device.py
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 # tests start many processes, and each would compile the package again without cached bytecode
 unexport PYTHONDONTWRITEBYTECODE
@@ -126,7 +125,7 @@ benchmark: $(BENCHMARK_INSTALLED) ## time training beside other libraries: bench
 	$(BENCHMARK_VENV)/bin/python -m benchmarks $(ARGS)
 
 gpu-test: ## test the GPU kernels, on a GPU or else with Triton's interpreter (installs nothing)
-	$(ON_GPU) -m pytest -m 'kernels or not kernels' $(GPU_TESTS) $(ARGS)
+	$(ON_GPU) -m benchmarks.gpu_tests $(ARGS)
 
 gpu-study: ## run the most valuable measurements on a GPU, resumable, nine minutes a call: benchmarks/results/gpu (installs nothing)
 	$(ON_GPU) -m benchmarks.gpu_study $(ARGS)

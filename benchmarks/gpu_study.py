@@ -38,12 +38,6 @@ SECONDS = 540
 LEAST = 30
 """A step is not started with fewer seconds left."""
 COLUMNS = ("step", "state", "seconds", "commit", "date", "detail")
-KERNEL_TESTS = (
-    "tests/sparse/test_triton_kernels.py",
-    "tests/sparse/test_kernels.py",
-    "tests/training/test_read_ahead.py",
-    "tests/test_device.py",
-)
 
 
 @dataclass(frozen=True)
@@ -69,7 +63,7 @@ STEPS = (
         "kernels",
         "Do the compiled kernels compute what float64 products give?",
         540,
-        ("-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", "-m", "kernels or not kernels", *KERNEL_TESTS),
+        ("-m", "benchmarks.gpu_tests", "-q", "-x", "-p", "no:cacheprovider"),
         ("-k", "float64 or room"),
     ),
     _measure("equality", "Does training on the GPU follow training on the CPU?", 240),
