@@ -27,8 +27,8 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 unexport PYTHONDONTWRITEBYTECODE
 export OMP_WAIT_POLICY ?= PASSIVE
 ARGS ?=
-# one more than the two cores that the tests are made for, because tests also wait for jobs and files
-WORKERS ?= 3
+# twice the two cores that the tests are made for, because tests also wait for jobs and files
+WORKERS ?= 4
 # test processes share the cores, so each computes on one thread; tests of threading set their own number
 PYTEST = OMP_NUM_THREADS=1 pytest --numprocesses=$(WORKERS) --dist=loadfile --no-loadscope-reorder
 
@@ -43,7 +43,7 @@ run: $(INSTALLED) ## set up and run the default pipeline: results/quick (more fl
 paper: $(INSTALLED) ## set up and run the pipeline at the paper's scale: results/paper
 	snakemake $(ARGS) --quiet reason host --cores all --configfile config/paper.yaml
 
-test: checked ## set up, check and test everything (with WORKERS=3 processes)
+test: checked ## set up, check and test everything (with WORKERS=4 processes)
 	$(PYTEST) $(ARGS)
 
 same: $(INSTALLED) ## run the pipeline of a commit and of the working tree, and list numbers that differ (BASE=commit ARGS="tiny quick")

@@ -22,6 +22,9 @@ TRAININGS = [
     {"activation": "relu", "l1": 0.1, "bias": True},
     {"activation": "jumprelu", "l0": 0.01},
     {"activation": "gated", "l1": 0.1, "bias": True},
+    {"activation": "abstopk", "k": 4},
+    {"activation": "lista", "k": 4},
+    {"activation": "matching_pursuit", "k": 4, "tied": True, "decoder_norm": "unit"},
 ]
 
 

@@ -35,11 +35,18 @@ os.environ["PYTHONPATH"] = str(REPOSITORY / "src")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Run the files that run pipelines first; at the end, each would occupy one xdist process while others idle.
+    """Run the longest files first; at the end, each would occupy one xdist process while others idle.
 
-    The first of them trains in its own process. The others copy its compiled files with the checkout.
+    These are the files that run pipelines, of which the first trains in its own process, so that the others copy its
+    compiled files with the checkout; and trainings of several processes.
     """
-    items.sort(key=lambda item: ("workflow" not in item.path.parts, item.path.name != "test_language.py"))
+    items.sort(
+        key=lambda item: (
+            "workflow" not in item.path.parts,
+            item.path.name != "test_language.py",
+            item.path.name not in ("test_distributed.py", "test_kill.py"),
+        )
+    )
 
 
 def pytest_collection_finish() -> None:
