@@ -19,7 +19,7 @@ from tests.sentences import REPOSITORY
 
 COUNTS = Path(__file__).with_suffix(".json")
 RENDERED = {"results", "python-in-full.md"}
-"""Folders and pages that are generated from what is counted elsewhere."""
+"""Folders of pages, and pages, that are generated from docstrings and other counted prose."""
 PATTERNS = {
     "what is ...": r"\b[Ww]hat (?:is|are|was|were|has|have|it|they|its|a|an|the|that"
     r"|gives|makes|takes|sees|runs|must|may|can)\b",
@@ -65,7 +65,8 @@ def phrases(text: str) -> Iterator[str]:
 def files(path: Path) -> list[Path]:
     """Return the pages and sources in a folder, without rendered results and docstrings."""
     found = [path] if path.is_file() else sorted(path.rglob("*"))
-    return [file for file in found if file.suffix in (".md", ".py", ".smk") and not RENDERED & set(file.parts)]
+    pages = [file for file in found if file.suffix == ".md" and not RENDERED & set(file.parts)]
+    return pages + [file for file in found if file.suffix in (".py", ".smk")]
 
 
 def count(path: Path, show: bool = False) -> tuple[int, int]:

@@ -43,7 +43,8 @@ def test_prose_of_sources_and_pages_is_read_and_code_is_not(tmp_path):
     (tmp_path / "a.md").write_text("It says\n```\nit says\n```\n`it says` and knows\n")
     (tmp_path / "results").mkdir()
     (tmp_path / "results/b.md").write_text("It says")
-    assert files(tmp_path) == [tmp_path / "a.md", tmp_path / "a.py"]
+    (tmp_path / "results/b.py").write_text("# says")
+    assert files(tmp_path) == [tmp_path / "a.md", tmp_path / "a.py", tmp_path / "results/b.py"]
     assert count(tmp_path / "a.md")[0] == 2
     (tmp_path / "c.smk").write_text("# what is this\nrule a:\n    output: 'x'\n")
     assert count(tmp_path / "c.smk")[0] == 1

@@ -49,7 +49,7 @@ def settings_of(files: Files, cell: Cell) -> dict[str, Json]:
 
 
 def agrees(kept: Tree, files: Files, cell: Cell) -> bool:
-    """Return whether a kept run has the settings that the study gives the run.
+    """Return whether the settings of a kept run equal the settings that the study gives the run.
 
     A setting that the kept run lacks was added to the package after the run. The study must use its default, which
     keeps the old behaviour.
