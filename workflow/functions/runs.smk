@@ -1,5 +1,6 @@
 # Inputs, settings and resources of runs.
 import shutil
+from functools import cache
 
 from sdlcore.evaluation.plugin_metrics import parts_of_metrics
 from sdlcore.interop.formats import dictionary_files, format_at, locate
@@ -28,9 +29,16 @@ def cell_of(wildcards):
     return Cell(*names, int(wildcards.seed))
 
 
+@cache
+def settings_of(source, method, protocol, anchoring):
+    """Return all settings of a run, which are equal for every seed: Snakemake asks several times for each job."""
+    return run_settings(study, Cell(source, method, protocol, anchoring, seed=0))
+
+
 def run_of(wildcards):
     """Return all settings of a run."""
-    return run_settings(study, cell_of(wildcards))
+    run = cell_of(wildcards)
+    return settings_of(run.source, run.method, run.protocol, run.anchoring)
 
 
 def used_settings(wildcards):
