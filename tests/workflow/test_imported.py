@@ -69,7 +69,7 @@ def test_what_is_wrong_is_said_in_a_sentence(checkout):
     assert "unknown settings of an imported dictionary: k; expected some of model, format" in done.stdout
     anchored = {**change(), "tables": {"table1": {"methods": ["topk", "mine"]}}}
     done = checkout.snakemake("table1", change=anchored, check=False)
-    assert "an imported dictionary takes no anchors; ask for it where anchorings is [none]" in done.stdout
+    assert "an imported dictionary takes no anchors; use it with anchorings: [none]" in done.stdout
 
 
 def test_a_dictionary_of_another_width_is_refused_with_its_widths(checkout):
