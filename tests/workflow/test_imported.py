@@ -45,7 +45,7 @@ def test_the_run_says_which_files_it_is(checkout):
     assert made["inputs"].items() >= files.items()
     assert made["imported"].items() >= {"from": THEIRS, "format": "saelens", "files": sorted(files)}.items()
     assert made["imported"]["says"]["architecture"] == "topk"
-    assert "Made elsewhere and opened here: mine (" in (checkout.path / "results/tiny/tables/table1.md").read_text()
+    assert "Imported dictionaries: mine (" in (checkout.path / "results/tiny/tables/table1.md").read_text()
     (row,) = (checkout.path / MINE / "history.csv").read_text().splitlines()[1:]
     assert row.startswith("0,0,")
 
