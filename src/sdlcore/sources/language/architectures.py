@@ -132,7 +132,7 @@ SITES = {
 """Names of the sites of a block, in the order of a forward pass, with descriptions."""
 SIDES = ("input", "output")
 BLOCK = "block."
-"""Prefixes of module paths that start at a block; other paths start at the model."""
+"""Prefix of module paths that start at a block; other paths start at the model."""
 
 
 def paths_of(config: Mapping[str, Any], own: Paths | None, name: str) -> Paths:

@@ -66,7 +66,7 @@ def dictionary_snapshot(name: str, revision: str | None, patterns: Sequence[str]
 
 
 def dataset_commit(name: str, revision: str | None) -> str:
-    """Return the commit of a revision of a data set; None for the newest."""
+    """Return the commit of a data set's revision, or the newest commit if ``revision`` is None."""
     with _said_in_a_sentence(name, "data set", revision):
         commit = HfApi().dataset_info(name, revision=revision).sha
     if commit is None:

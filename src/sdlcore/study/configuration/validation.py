@@ -118,7 +118,7 @@ def _without_effect(config: Configuration) -> Iterator[str]:
 
 
 def _inconsistent_run(config: Configuration, cell: Cell, judged: bool) -> Iterator[str]:
-    """Check one run. Only runs that are ``judged`` here need valid anchors."""
+    """Check one run. If metrics of the run are needed (``judged``), its anchors must be valid too."""
     path, source = _path(config, cell), config.source(cell.source)
     try:
         run = run_settings(config, cell)
