@@ -109,7 +109,7 @@ def load_stack(
 
 
 def load_whole(folder: str | Path, dtype: str = "float32") -> Any:
-    """Load a checkpoint's whole causal language model. Errors are those of `load_stack`."""
+    """Load a checkpoint's whole causal language model. Raises as `load_stack` does."""
     return _load(AutoModelForCausalLM, folder, _configuration(folder), dtype)
 
 

@@ -3,8 +3,8 @@
 A text is split into documents, tokenised, and packed into contexts of fixed length, with a separator token between
 documents. The model runs up to the deepest site. Each kept token becomes a row of an activation store. By default,
 three kinds of rows are dropped and counted: position 0 of every context (the attention sink), separator tokens, and
-other rows above a multiple of the median norm. Their norms are tens to hundreds of times larger than those of other
-rows, so a dictionary would fit them alone.
+other rows above a multiple of the median norm. Their norms are tens to hundreds of times larger than the norms of
+other rows, so a dictionary would fit them alone.
 """
 
 from collections.abc import Callable, Mapping, Sequence

@@ -53,7 +53,7 @@ class Part(NamedTuple):
 
     @classmethod
     def read(cls, path: str | Path, provenance: Mapping[str, Json]) -> "Part":
-        """Read the part from the provenance of a store. Errors are those of `Made.read`."""
+        """Read the part from the provenance of a store. Raises as `Made.read` does."""
         facts: Any = provenance
         try:
             return cls(int(facts["first_place"]), int(facts["contexts"]))

@@ -106,7 +106,7 @@ def start_cell(study: Study, cell: Cell) -> Cell | None:
 
 
 def method_settings(method: Method) -> RunSettings:
-    """Return the settings of a method alone, without those in protocols and sources.
+    """Return the settings of a method alone, without the settings in protocols and sources.
 
     Raises
     ------
@@ -117,7 +117,7 @@ def method_settings(method: Method) -> RunSettings:
 
 
 def solver_settings(method: Method) -> SolverConfig:
-    """Return the settings of a method that is a solver. Errors are those of `method_settings`."""
+    """Return the settings of a method that is a solver. Raises as `method_settings` does."""
     found = method_settings(method)
     assert isinstance(found, SolverConfig), "not a solver"
     return found

@@ -60,8 +60,8 @@ class Files:
     def judging_anchors(self, cell: Cell) -> str | None:
         """Return the path of the anchors that decide which features count as given away.
 
-        The file contains the run's own anchors or, for a run without anchors, those of the runs that it is compared
-        with. Return None if there are no anchors, or no reference directions.
+        The file contains the run's own anchors or, for a run without anchors, the anchors of the runs that it is
+        compared with. Return None if there are no anchors, or no reference directions.
         """
         anchoring = self.divided_by.get(cell.source) if cell.anchoring == "none" else cell.anchoring
         if anchoring is None or self.references(cell.source, cell.seed) is None:
@@ -81,7 +81,7 @@ class Files:
     def store(self, source: str, seed: int, part: str) -> str:
         """Return the path of a store: ``part`` is ``train`` or ``test``.
 
-        A source with known features has one store for each seed. For streamed training rows, the path is that of the
+        A source with known features has one store for each seed. For streamed training rows, the path leads to the
         recipe that makes the rows.
         """
         found = self.study.source(source)

@@ -92,7 +92,7 @@ class Layer(Settings):
         texts: dict[str, dict[str, str]] = {}
         defaults: dict[str, list[str]] = {}
         for user, definition, name in defined(*cls.users):
-            # YAML says null
+            # None is null in YAML
             text, said = definition.text_of(name).replace("None", "null"), texts.setdefault(name, {})
             said.setdefault(text, f"For {user}: {text}" if said else text)
             default = definition.model_fields[name].default
@@ -175,8 +175,8 @@ class Method(Layer):
     """Another method to start from. Its dictionary initialises the first latents, or all atoms of a solver. It is the
     dictionary of the run with the same source, protocol and seed, without anchors."""
     like: Identifier | None = left_out()
-    """Another method to inherit from. This method takes its settings, also those in protocols, and overrides them with
-    its own."""
+    """Another method to inherit from. This method takes its settings, including settings in protocols, and overrides
+    them with its own."""
 
     @property
     def settings(self) -> type[RunSettings]:

@@ -52,7 +52,7 @@ class Source(Settings):
     like: Identifier | None = left_out()
     """Another source of the same kind to inherit from. This source overrides inherited settings with its own."""
     run: Run = Run()
-    """Settings for all runs on this source. They override those of protocols."""
+    """Settings for all runs on this source. They override settings in protocols."""
     kind: ClassVar[str]
     """The key of `Sources` for this kind of source."""
     how_target: ClassVar[str]
