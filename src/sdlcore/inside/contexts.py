@@ -31,7 +31,7 @@ class Peak(NamedTuple):
 
 
 class Context(NamedTuple):
-    """A peak in its text."""
+    """A peak with the tokens around it."""
 
     peak: Peak
     tokens: tuple[str, ...]

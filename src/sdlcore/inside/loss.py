@@ -44,19 +44,19 @@ class LossRecovered(NamedTuple):
     mean: float
     """Loss with the mean in place of the activations."""
     recovered_zero: float | None
-    """(zero - spliced) / (zero - clean); None if ablation changes nothing."""
+    """Share of the loss recovered, (zero - spliced) / (zero - clean); None if ablation changes nothing."""
     recovered_mean: float | None
-    """(mean - spliced) / (mean - clean)."""
+    """Share of the loss recovered, (mean - spliced) / (mean - clean)."""
     kl_spliced: float
-    """KL(clean || spliced)."""
+    """Divergence with the reconstruction in place of the activations, KL(clean || spliced)."""
     kl_zero: float
-    """KL(clean || zero)."""
+    """Divergence with zero in place of the activations, KL(clean || zero)."""
     kl_mean: float
-    """KL(clean || mean)."""
+    """Divergence with the mean in place of the activations, KL(clean || mean)."""
     kl_recovered_zero: float | None
-    """1 - kl_spliced / kl_zero; None if ablation changes nothing."""
+    """Share of the divergence recovered, 1 - kl_spliced / kl_zero; None if ablation changes nothing."""
     kl_recovered_mean: float | None
-    """1 - kl_spliced / kl_mean."""
+    """Share of the divergence recovered, 1 - kl_spliced / kl_mean."""
     predictions: int
     """Number of predicted tokens."""
     replaced: float

@@ -104,7 +104,7 @@ def write_all(works: Sequence[Extraction], stores: Sequence[Stores], told: Calla
     """Write the stores of several extractions in float16, in one pass of their model.
 
     After a kill, each store continues from its last commit. Outliers are dropped from each store separately, so
-    evaluation stores may begin at different documents; then each of them takes a pass.
+    evaluation stores may begin at different documents; then each evaluation store takes a pass.
 
     Parameters
     ----------

@@ -132,7 +132,7 @@ class Flight:
         self._arrival: torch.cuda.Event | None = None
 
     def take(self, name: str, x_BTD: Tensor) -> None:
-        """Copy the activations at a site. The model may change them in place once this method returns."""
+        """Copy the activations at a site. After this call, the model may change the activations in place."""
         x_ND = x_BTD.flatten(0, 1)
         norm_N = torch.linalg.vector_norm(x_ND, dim=1, dtype=torch.float32)
         # from a GPU into pinned memory, so that this returns at once

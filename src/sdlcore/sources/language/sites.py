@@ -157,7 +157,7 @@ def _first(arguments: tuple[Any, ...], keywords: Mapping[str, Any]) -> tuple[str
 
 
 class _Enough(Exception):
-    """Raised to stop a pass at the last site."""
+    """Signal that a pass has reached the last site and can stop."""
 
 
 class Watch:

@@ -80,7 +80,7 @@ else:
 
 
 class Figures(_Figures):
-    """Figures; null leaves one of the default out."""
+    """Figures of a configuration. Null removes a figure of the default configuration."""
 
 
 class Configuration(_Asking):
@@ -89,8 +89,9 @@ class Configuration(_Asking):
     """
 
     own: Compared | None = None
-    """The table own_<source> of each source of kind clip, language or file that the default lacks and no table or
-    figure names. It leaves out anchors drawn from classes if the samples have no classes. Null for no such table."""
+    """The table own_<source> of each new source that no table or figure names. A source is new if the default lacks it
+    and its kind is neither bench nor synth. If the samples have no classes, the table leaves out anchors drawn from
+    classes. Null for no such tables."""
     tables: Annotated[dict[TableName, Table | SettingsTable | None], _SettingsApart()] = {}
     """Tables of runs (table3: of settings). A name is table1 to table7, as the paper's table to compare with
     (resources/paper/<name>.csv), or own_<name>; null leaves a table of the default out."""
@@ -142,8 +143,8 @@ class Configuration(_Asking):
     def reference_anchoring(self, source: str) -> str | None:
         """Return the anchoring that divides the features of a source's runs without anchors, or None.
 
-        It is the first anchoring that a table or figure compares with such runs. For a bench without any comparison, it
-        is the first anchoring of all. Other sources then get None, since they may have too few classes for its anchors.
+        The first anchoring that a table or figure compares with such runs is chosen. A bench without any comparison
+        gets the first anchoring of the study. Other sources get None, since they may have too few classes for it.
         A table divides features by its own anchoring.
         """
         asked = {name for product in self.asked().values() for name in product.anchorings_on(self, source)}

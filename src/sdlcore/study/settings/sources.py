@@ -179,7 +179,7 @@ class ClassMeans(LibraryClassMeans):
 
     centred: bool | None = None  # type: ignore[assignment]  # null until the runs are known
     """Subtract the mean of all activations from the class means. Dictionaries of centred activations (normalise) do not
-    see that mean. Null: true if any run on the source normalises or whitens."""
+    see that mean. If null, class means are centred if any run on the source normalises or whitens."""
 
 
 class ClipTraining(LibraryClipTraining):
@@ -192,7 +192,7 @@ class Clip(Source, ClipSource):
     workers: Annotated[int, Ge(0), Le(10**3)] = 2
     """Processes that decode images, beside the model's own process. 0: threads of that process decode. Not tracked."""
     shards: Shards = 1
-    """Number of jobs that extract the training store. With 1, one job writes both stores."""
+    """Number of jobs that extract the training store. If it is 1, one job writes both stores."""
     training: ClipTraining = ClipTraining()
     """Training of the CLIP, if pretrained is trained."""
     class_means: ClassMeans = ClassMeans()
@@ -234,8 +234,8 @@ class Language(Source, LanguageSource):
     n_p: Annotated[int, Ge(1), Le(10**6)] | None = None
     """Dimension of activations. Set it for a plan of disk space before the model is downloaded."""
     shards: Shards = 1
-    """Number of jobs that extract the training store; another job extracts the evaluation store. With 1, one job writes
-    both stores."""
+    """Number of jobs that extract the training store; another job extracts the evaluation store. If it is 1, one job
+    writes both stores."""
     stream: bool = False
     """Make training rows during each training, anew for every run, without storing them. train_samples is then not
     used."""
@@ -245,8 +245,8 @@ class Language(Source, LanguageSource):
     """Several blocks instead of layer. Each becomes a source, named NAME_layer4 and so on. One pass of the model fills
     the stores of all."""
     one_pass: Identifier | None = left_out()
-    """Name of a shared pass. One pass of the model extracts all sources with the same name here. They may differ only
-    in layer, layers, site and target_site."""
+    """Name of a shared pass. One pass of the model extracts all sources with the same name here. These sources may
+    differ only in layer, layers, site and target_site."""
     samples_per_second: Positive | None = None
     """Tokens that your machine extracts in a second. A plan then estimates the time."""
 
