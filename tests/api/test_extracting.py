@@ -208,7 +208,7 @@ def test_an_extraction_that_was_cut_off_resumes(folder, tmp_path, monkeypatch):
         ({"context_length": 99}, "context_length must be between 2 and the model's 64, found 99"),
         ({"tokens": 10**6}, "1000000 rows need about [0-9]+; take a longer text, or lower tokens"),
         ({"tokens": 0}, "tokens must be"),
-        ({"texts": ["river"]}, "has 1 tokens, none of which makes a row; take a longer text, or lower context_length"),
+        ({"texts": ["river"]}, "has 1 tokens, but no token becomes a row; use a longer text, or lower context_length"),
     ],
 )
 def test_what_cannot_be_extracted_is_refused_in_a_sentence(folder, tmp_path, options, message):

@@ -116,7 +116,7 @@ FILES = {
     "a list": (b"- name: quick", "bad.yaml: expected keys with values"),
     "an object of Python's": (
         b"name: !!python/object/apply:os.system ['touch harm']",
-        "bad.yaml: line 1: not YAML that can be read",
+        "bad.yaml: line 1: not readable as YAML",
     ),
     "a wrong type": (b"seeds: three", "seeds: expected array"),
     "an unknown key": (b"sead: [0]", "sead: unknown key; did you mean seeds?"),

@@ -124,7 +124,7 @@ def test_a_text_that_the_store_was_not_made_from_is_refused(coder: SparseCoder, 
     tokenizer = make_tokenizer()
     nothing = firings(coder, [], range(Q))
     for wrong in (Peak(0, 1.0, 10**6, 0, 5), Peak(0, 1.0, 0, 10**6, 5), Peak(0, 1.0, 0, 0, 0)):
-        with pytest.raises(SourceError, match="it is not the text, or not the tokenizer"):
+        with pytest.raises(SourceError, match="the activations come from another text or tokenizer"):
             in_text({0: [wrong]}, nothing, text, tokenizer)
 
 

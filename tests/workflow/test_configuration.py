@@ -35,7 +35,7 @@ def refused(checkout: Checkout, content: bytes, *arguments: str) -> str:
 
 def test_python_in_a_configuration_file_is_not_run(checkout):
     said = refused(checkout, b"__use_yte__: true\nname: x\nwandb: ?__import__('os').system('touch pwned')\n")
-    assert "bad.yaml: __use_yte__: has Snakemake run Python code" in said
+    assert "bad.yaml: __use_yte__: makes Snakemake run Python code" in said
 
 
 @pytest.mark.parametrize(
@@ -59,7 +59,7 @@ def test_a_file_that_snakemake_would_hang_or_end_by_an_exception_on_is_refused_b
 
 def test_without_the_profile_a_file_is_refused_too(checkout):
     said = refused(checkout, b"name: x\nname: y\n", "--workflow-profile", "none", "--cores", "1")
-    assert "bad.yaml: line 2: the key name stands twice, first in line 1" in said
+    assert "bad.yaml: line 2: the key name occurs twice, first in line 1" in said
 
 
 def test_a_value_is_not_formatted_after_it_was_quoted(checkout):
@@ -143,7 +143,7 @@ def test_the_longest_names_leave_room_for_those_of_logs(checkout):
 
 def test_a_configuration_needs_a_name_unless_it_is_added_to_one(checkout):
     said = refused(checkout, b"seeds: [0]\n")
-    assert "name: missing; without one, results would take the place of the default's, results/quick" in said
+    assert "name: missing; without one, results would replace the default's in results/quick" in said
     (checkout.path / "part.yaml").write_text("device: cpu\n")
     plan = "results/quick/bench/lrb/seed0/feature_matrix.safetensors"
     for files in (["part.yaml"], ["config/config.yaml", "config/encoders.yaml"]):

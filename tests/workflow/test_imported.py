@@ -45,7 +45,7 @@ def test_the_run_says_which_files_it_is(checkout):
     assert made["inputs"].items() >= files.items()
     assert made["imported"].items() >= {"from": THEIRS, "format": "saelens", "files": sorted(files)}.items()
     assert made["imported"]["says"]["architecture"] == "topk"
-    assert "Made elsewhere and opened here: mine (" in (checkout.path / "results/tiny/tables/table1.md").read_text()
+    assert "Imported dictionaries: mine (" in (checkout.path / "results/tiny/tables/table1.md").read_text()
     (row,) = (checkout.path / MINE / "history.csv").read_text().splitlines()[1:]
     assert row.startswith("0,0,")
 
@@ -69,7 +69,7 @@ def test_what_is_wrong_is_said_in_a_sentence(checkout):
     assert "unknown settings of an imported dictionary: k; expected some of model, format" in done.stdout
     anchored = {**change(), "tables": {"table1": {"methods": ["topk", "mine"]}}}
     done = checkout.snakemake("table1", change=anchored, check=False)
-    assert "an imported dictionary takes no anchors; ask for it where anchorings is [none]" in done.stdout
+    assert "an imported dictionary takes no anchors; use it with anchorings: [none]" in done.stdout
 
 
 def test_a_dictionary_of_another_width_is_refused_with_its_widths(checkout):

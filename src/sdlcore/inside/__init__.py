@@ -1,1 +1,1 @@
-"""Look into a language model through a dictionary: splice, steer, ablate, and read what its latents respond to."""
+"""Use a dictionary inside a language model: splice it in, steer, ablate, and find the contexts of its latents."""

@@ -1,4 +1,4 @@
-"""The contexts in a text where latents are most active, token by token."""
+"""Find the contexts in a text where latents are most active, token by token."""
 
 import html
 import re
@@ -27,19 +27,19 @@ class Peak(NamedTuple):
     position: int
     """Index of the token in the document."""
     token: int
-    """Its id."""
+    """Id of the token."""
 
 
 class Context(NamedTuple):
-    """A peak in its text."""
+    """A peak with the tokens around it."""
 
     peak: Peak
     tokens: tuple[str, ...]
-    """Pieces of the text, one for each token, spaces included."""
+    """Pieces of the text, one for each token, with their spaces."""
     values: tuple[float, ...]
-    """Activation of the latent at each; zero too where a token is left out."""
+    """Activation of the latent at each token; zero for tokens that are left out."""
     at: int
-    """Which of them is the peak."""
+    """Index of the peak's token."""
 
     @property
     def before(self) -> str:
@@ -54,14 +54,14 @@ class Context(NamedTuple):
         return "".join(self.tokens[self.at + 1 :])
 
     def to_dict(self) -> dict[str, float | str]:
-        """Return what JSON holds of it."""
+        """Return the context as JSON values."""
         parts = {"before": self.before, "token": self.token, "after": self.after}
         where = {name: getattr(self.peak, name) for name in ("activation", "document", "position")}
         return where | {"token_id": self.peak.token} | parts
 
 
 def top_activating(found: Firings, latent: int, number: int = 10) -> list[Peak]:
-    """Return the largest activations of a latent, most active first, at most one a document and ``number`` in all."""
+    """Return the ``number`` largest activations of a latent, most active first, with at most one in each document."""
     return _largest(found.of(latent), latent, number)
 
 
@@ -79,7 +79,7 @@ def _largest(its: Fired, latent: int, number: int) -> list[Peak]:
 def between(found: Firings, latent: int, low: float, high: float, number: int) -> list[Peak]:
     """Return ``number`` activations of a latent in (low, high], evenly spaced by size, the largest first.
 
-    At most one a document, the first of it by size.
+    Each document contributes at most one: its largest activation in this range.
     """
     its = found.of(latent)
     inside = (low < its.value) & (its.value <= high)
@@ -91,12 +91,14 @@ def between(found: Firings, latent: int, low: float, high: float, number: int) -
 def in_text(
     peaks: Mapping[Key, list[Peak]], found: Firings, text: Text, tokenizer: Any, width: int = 24
 ) -> dict[Key, list[Context]]:
-    """Return lists of peaks, each of one latent, with up to ``width`` tokens of their documents on either side.
+    """Return the contexts of several lists of peaks, with up to ``width`` tokens on either side of a peak.
+
+    Each list belongs to one latent.
 
     Raises
     ------
     SourceError
-        If the text is not the one that the peaks were found in.
+        If the peaks were found in another text.
     """
     wanted = {peak.document for its in peaks.values() for peak in its}
     pieces: dict[int, Pieces] = {}
@@ -121,8 +123,8 @@ def _in_text(peaks: list[Peak], found: Firings, pieces: Mapping[int, "Pieces"], 
         ids, texts = pieces.get(peak.document, _NOTHING)
         if peak.position >= len(ids) or ids[peak.position] != peak.token:
             raise SourceError(
-                f"{name}: document {peak.document} does not have token {peak.token} at {peak.position}; it is not the "
-                "text, or not the tokenizer, that the activations were made from"
+                f"{name}: document {peak.document} does not have token {peak.token} at {peak.position}; the "
+                "activations come from another text or tokenizer"
             )
         start, stop = max(0, peak.position - width), peak.position + 1 + width
         strengths = (values[peak.document].get(place, 0.0) for place in range(start, min(stop, len(ids))))
@@ -131,21 +133,21 @@ def _in_text(peaks: list[Peak], found: Firings, pieces: Mapping[int, "Pieces"], 
 
 
 class Pieces(NamedTuple):
-    """A document by tokens."""
+    """A document split into tokens."""
 
     ids: list[int]
     texts: list[str]
-    """The text of each. Together they are the document, if the tokenizer returns offsets."""
+    """The text of each token. With a tokenizer that returns offsets, the pieces join to the whole document."""
 
 
 _NOTHING = Pieces([], [])
 
 
 def pieces_of(text: str, tokenizer: Any) -> Pieces:
-    """Return a document's tokens, without special ones, with the part of the text that each ends.
+    """Split a document into tokens, without special tokens, and return them with the part of the text of each.
 
     A space belongs to the token after it. A character that several tokens share belongs to the first; the others are
-    empty. A tokenizer without offsets (a slow one) decodes its tokens one by one.
+    empty. A slow tokenizer returns no offsets, so each of its tokens is decoded alone.
     """
     if not getattr(tokenizer, "is_fast", False):
         ids = tokenizer(text, add_special_tokens=False)["input_ids"]
@@ -159,13 +161,13 @@ def pieces_of(text: str, tokenizer: Any) -> Pieces:
 
 
 def token_text(token: int, tokenizer: Any) -> str:
-    """Return the text of a token of the vocabulary, with the space that it begins with."""
+    """Return the text of a token in the vocabulary, including a leading space."""
     raw = tokenizer.convert_ids_to_tokens(token)
     return raw.replace("▁", " ") if raw and "▁" in raw else tokenizer.decode([token])
 
 
 def as_markdown(context: Context) -> str:
-    """Return a context as a line of Markdown, escaped, the peak in ``<b>``, line breaks as ⏎."""
+    """Format a context as a line of escaped Markdown, with the peak in ``<b>`` and line breaks as ⏎."""
     parts = (context.before, context.token, context.after)
     escaped = (_MARKDOWN.sub(r"\\\1", html.escape(part, quote=False)) for part in parts)
     before, token, after = (part.replace("\r", "").replace("\n", " ⏎ ") for part in escaped)
@@ -173,7 +175,7 @@ def as_markdown(context: Context) -> str:
 
 
 def page(title: str, by_latent: Mapping[int, Iterable[Context]]) -> str:
-    """Return a page of Markdown: the contexts of each latent, most active first."""
+    """Return a Markdown page with the contexts of each latent, most active first."""
     lines = [f"# {title}", ""]
     for latent, its in by_latent.items():
         lines += [f"## Latent {latent}", ""]

@@ -1,4 +1,4 @@
-"""Edits of latents: functions from latents (N x n_q) to latents, which `sdlcore.inside.splicing` applies in a model."""
+"""Edits of latents: functions from latents (N x n_q) to latents. `sdlcore.inside.splicing` applies them in a model."""
 
 import operator
 from collections.abc import Callable, Iterable
@@ -9,12 +9,12 @@ from torch import Tensor
 from sdlcore.settings import checked
 
 Edit = Callable[[Tensor], Tensor]
-"""Takes the latents of N tokens (N x n_q, its own copy), and returns the latents that replace them."""
+"""A function that receives a copy of the latents of N tokens (N x n_q), and returns the latents to replace them."""
 
 
 @dataclass(frozen=True)
 class Steer:
-    """Adds to one latent; made by `steer`."""
+    """An edit that adds to one latent; see `steer`."""
 
     latent: int
     by: float
@@ -30,7 +30,7 @@ class Steer:
 
 @dataclass(frozen=True)
 class Ablate:
-    """Sets latents to zero; made by `ablate`."""
+    """An edit that sets latents to zero; see `ablate`."""
 
     latents: tuple[int, ...]
 
@@ -40,32 +40,33 @@ class Ablate:
 
 
 def steer(latent: int, *, by: float) -> Steer:
-    """Return the edit that adds ``by`` to a latent at every token, i.e. ``by`` decoder rows to the activations.
+    """Return an edit that adds ``by`` to a latent at every token, i.e. ``by`` decoder rows to the activations.
 
-    ``by`` is in units of the latent's activation. Begin with its largest activation in a text, which its page shows; a
-    few times that breaks the text. A negative number suppresses. Splices nest, so that several latents can be steered.
+    ``by`` is in units of the latent's activation. Begin with the latent's largest activation in a text, which its page
+    shows. A few times this value breaks the text. A negative number suppresses the latent. To steer several latents,
+    nest splices.
 
     Raises
     ------
     ValueError
-        If latent is no whole number, or ``by`` no number.
+        If ``latent`` is not a whole number, or ``by`` not a number.
     """
     return Steer(checked("latent", int, latent), float(checked("by", float, by)))
 
 
 def ablate(latents: int | Iterable[int]) -> Ablate:
-    """Return the edit that sets one latent, or several, to zero at every token."""
+    """Return an edit that sets one or several latents to zero at every token."""
     several = latents if isinstance(latents, Iterable) else [latents]
     return Ablate(tuple(operator.index(latent) for latent in several))
 
 
 def require_latents(latents: Iterable[int], n_q: int) -> None:
-    """Refuse latents that a dictionary of ``n_q`` does not have.
+    """Raise an error for latents outside of 0 to ``n_q`` - 1.
 
     Raises
     ------
     ValueError
-        Naming the first.
+        With the number of the first such latent.
     """
     for latent in latents:
         if not 0 <= latent < n_q:

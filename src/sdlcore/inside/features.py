@@ -1,4 +1,4 @@
-"""What is known of single latents of a dictionary in a language model."""
+"""Statistics and example contexts of single latents in a language model."""
 
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -12,58 +12,58 @@ BINS = 40
 
 
 class Histogram(NamedTuple):
-    """How large a latent is where it is active: counts in bins of equal width from zero to the largest activation."""
+    """Histogram of a latent's positive activations: counts in bins of equal width from zero to the largest."""
 
     largest: float
     counts: list[int]
 
 
 class Interval(NamedTuple):
-    """Some contexts of a latent by how active it is."""
+    """Some contexts of a latent whose activation is in one interval."""
 
     low: float
     high: float
-    """Activations in (low, high]."""
+    """The interval (low, high] of activations."""
     share: float
-    """Of the tokens at which it is active."""
+    """Share of the latent's active tokens whose activation is in the interval."""
     contexts: list[Context]
 
 
 class Feature(NamedTuple):
-    """One latent."""
+    """Statistics and contexts of one latent."""
 
     latent: int
     density: float
-    """Share of the tokens at which it is active."""
+    """Share of the tokens at which the latent is active."""
     histogram: Histogram | None
-    """None where it is nowhere active."""
+    """None if the latent is never active."""
     contexts: list[Context]
-    """Most active first, one a document."""
+    """Contexts with the largest activations, most active first, one in each document."""
     intervals: list[Interval]
-    """Below the top, the most active first: top contexts alone make a latent look purer than it is."""
+    """Contexts of the lower intervals, most active first. Top contexts alone make a latent look purer than it is."""
     logits: Logits | None
-    """None where the dictionary does not write to the residual stream, or the model has no unembedding."""
+    """None if the dictionary does not write to the residual stream, or the model has no unembedding."""
     nearest: list[tuple[int, float]]
-    """Other latents by the cosine of their decoder rows."""
+    """Other latents with the largest cosines between decoder rows."""
 
 
 @dataclass(frozen=True)
 class Features:
-    """Some latents of a dictionary."""
+    """Features of several latents of one dictionary."""
 
     title: str
-    """Of the model and the place in it."""
+    """Name of the model and of the place in it."""
     block: int
-    """After or in which the dictionary writes, counted from 1."""
+    """The block that the dictionary writes to or after, counted from 1."""
     n_q: int
-    """Latents of the dictionary."""
+    """Number of the dictionary's latents."""
     tokens: int
-    """Tokens that were looked at."""
+    """Number of tokens read."""
     features: list[Feature]
 
 
 def histogram_of(values: np.ndarray) -> Histogram | None:
-    """Return the histogram of positive activations; None without any."""
+    """Return the histogram of the positive activations, or None if there are none."""
     if not len(values):
         return None
     largest = float(values.max())

@@ -1,4 +1,4 @@
-"""Which latents are active at which tokens, of a store or of a language model that runs over a text."""
+"""Find the tokens at which latents are active, in a store or in a text that a language model reads."""
 
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
@@ -22,16 +22,16 @@ WHERE = ("document", "position", "token")
 
 
 class Rows(NamedTuple):
-    """Some tokens, and the activations that a dictionary reads there."""
+    """Some tokens, and the activations that a dictionary reads at them."""
 
     x_p: np.ndarray
     """B x n_p, float32."""
     where: dict[str, np.ndarray]
-    """By the names of `WHERE`, B each: number of the token's document, or -1; its index in it; its id."""
+    """B values under each name of `WHERE`: the number of the token's document or -1, its index there, and its id."""
 
 
 class Fired(NamedTuple):
-    """The N tokens at which one latent is active, in their order."""
+    """The N tokens at which one latent is active, in order."""
 
     value: np.ndarray
     document: np.ndarray
@@ -39,30 +39,30 @@ class Fired(NamedTuple):
     token: np.ndarray
 
     def at(self, entries: np.ndarray) -> "Fired":
-        """Return some of them, by places or a mask."""
+        """Select some of the tokens, by index or by mask."""
         return Fired(*(column[entries] for column in self))
 
 
 class Firings(NamedTuple):
-    """The tokens at which each of some latents is active."""
+    """The tokens at which each of several latents is active."""
 
     tokens: int
-    """Tokens that were looked at."""
+    """Number of tokens read."""
     values: scipy.sparse.csc_array
-    """Activations, T x n_q, of the T tokens that belong to a document. 8 bytes an entry: with all latents of a
-    dictionary wanted, these are most of the memory."""
+    """Activations, T x n_q, of the T tokens that belong to a document. An entry takes 8 bytes, most of the memory if
+    all latents of a dictionary are requested."""
     where: Mapping[str, np.ndarray]
-    """By the names of `WHERE`, T each."""
+    """T values under each name of `WHERE`."""
 
     def of(self, latent: int) -> Fired:
-        """Return those of one latent."""
+        """Return the tokens at which one latent is active."""
         span = slice(*self.values.indptr[latent : latent + 2])
         rows = self.values.indices[span]
         return Fired(self.values.data[span], *(self.where[name][rows] for name in WHERE))
 
 
 def rows_of_store(store: ActivationStore, pair: str) -> Iterator[Rows]:
-    """Yield the rows of a store with the references `WHERE`, as a dictionary of ``pair`` reads them."""
+    """Yield the rows of a store, with the references `WHERE`, as inputs of a dictionary of this ``pair``."""
     for start in range(0, store.rows, ROWS_AT_ONCE):
         stop = start + ROWS_AT_ONCE
         x_p, _ = read_pair(store, pair, start, stop)
@@ -77,22 +77,22 @@ def rows_of_model(
     kinds: RowKinds,
     contexts_per_batch: int,
 ) -> Generator[Rows, None, None]:
-    """Yield what a dictionary of ``pair`` reads while a model runs over contexts, as extraction would store it.
+    """Run a model over contexts, and yield the inputs of a dictionary of this ``pair`` as extraction would store them.
 
-    Close this: hooks stay in the model until its end.
+    Close the generator, since its hooks stay in the model until it ends.
 
     Parameters
     ----------
     stack
         The model.
     sites
-        By column, as a source has them.
+        Column -> site, as in a source.
     contexts
-        Tokens that the model is shown.
+        Tokens for the model to read.
     kinds
-        Which rows are left out.
+        Kinds of rows to leave out.
     contexts_per_batch
-        Contexts that run at once.
+        Number of contexts in one pass of the model.
     """
     for batch in activations(stack, sites, contexts, contexts_per_batch):
         kept = kinds.of(batch.tokens, batch.norms) == KEPT
@@ -102,27 +102,27 @@ def rows_of_model(
 
 
 def active(coder: SparseCoder, x_p: np.ndarray) -> scipy.sparse.csr_array:
-    """Return the active latents, B x n_q, of B samples (B x n_p)."""
+    """Return the latents of B samples (B x n_p) as a sparse matrix, B x n_q."""
     with torch.inference_mode():
         return coder(torch.from_numpy(x_p).to(coder.W_enc.device)).csr()
 
 
 def firings(coder: SparseCoder, rows: Iterable[Rows], latents: Sequence[int]) -> Firings:
-    """Return where latents are active. Tokens that belong to no document count, but are passed over.
+    """Return the tokens at which latents are active. Tokens outside of documents are counted but not returned.
 
     Parameters
     ----------
     coder
-        In evaluation mode.
+        The dictionary, in evaluation mode.
     rows
-        Tokens.
+        Tokens with activations.
     latents
-        Which.
+        Numbers of the latents.
 
     Raises
     ------
     ValueError
-        If latents are signed: contexts are ranked by the largest activations.
+        If latents are signed, since contexts are ranked by the largest activations.
     """
     refuse_signed(coder.sigma, "the ranking of contexts by a latent")
     n_q = coder.config.n_q
@@ -139,12 +139,12 @@ def firings(coder: SparseCoder, rows: Iterable[Rows], latents: Sequence[int]) ->
         for name, column in places.items():
             column.append(where[name][known])
     by_token = scipy.sparse.vstack(parts, format="csr")
-    parts.clear()  # before the entries are sorted: they take as much memory as the whole
+    parts.clear()  # before sorting, since the parts take as much memory as the whole
     return Firings(tokens, by_token.tocsc(), {name: np.concatenate(column) for name, column in places.items()})
 
 
 def latents_to_show(coder: SparseCoder, store: ActivationStore, number: int) -> list[int]:
-    """Return ``number`` latents, evenly spaced over those that ever fire on a store, by how often they do."""
+    """Return ``number`` of the latents that fire on a store, evenly spaced when sorted by how often they fire."""
     fired = np.zeros(coder.config.n_q, dtype=np.int64)
     for x_p, _ in rows_of_store(store, coder.config.pair):
         fired += np.bincount(active(coder, x_p).indices, minlength=len(fired))

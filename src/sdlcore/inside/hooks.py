@@ -1,7 +1,7 @@
 """Find the blocks, the final norm and the unembedding of a transformers model, and the sites that a dictionary uses.
 
 Blocks are counted from 1, as in `sdlcore.sources.language.sites`: ``layer=12`` is the residual stream after 12 blocks,
-transformers' ``hidden_states[12]``, TransformerLens' ``blocks.11.hook_resid_post``.
+which is ``hidden_states[12]`` in transformers and ``blocks.11.hook_resid_post`` in TransformerLens.
 """
 
 import operator
@@ -20,7 +20,7 @@ ARROW = "->"
 
 
 class _PlaceName(SiteName):
-    """The annotation of a text that names a place: one site, or two for a transcoder."""
+    """Annotation of a string that names a place in a model: one site, or two for a transcoder."""
 
     def _problem(self, value: str) -> str | None:
         problems = [super(_PlaceName, self)._problem(part) for part in value.split(ARROW)]
@@ -28,11 +28,11 @@ class _PlaceName(SiteName):
 
 
 Place = Annotated[str, _PlaceName((*SITES, "mlp"))]
-"""A site of a source (`LanguageSource.site`); mlp, from mlp_input to mlp_output, and SITE->SITE are for transcoders."""
+"""A site as in `LanguageSource.site`. Transcoders also take mlp (from mlp_input to mlp_output) and SITE->SITE."""
 
 
 class Readout(NamedTuple):
-    """What turns the residual stream into logits."""
+    """The modules that turn the residual stream into logits."""
 
     norm: nn.Module
     unembedding: Tensor
@@ -45,7 +45,7 @@ def readout_of(lm: Any, paths: Paths | None = None) -> Readout:
     Raises
     ------
     TypeError
-        If the model has none.
+        If the model has no final norm or no unembedding.
     """
     stack = Stack.of(lm, paths)
     head = lm.get_output_embeddings()
@@ -60,7 +60,7 @@ def readout_of(lm: Any, paths: Paths | None = None) -> Readout:
 def sites_of(
     coder: SparseCoder, stack: Stack, layer: int | tuple[int, int], place: Place | None = None
 ) -> dict[str, Site]:
-    """Return where a dictionary reads (``input``) and, unless it is an autoencoder, writes (``target``) in a model.
+    """Return the sites that a dictionary reads (``input``) and, unless it is an autoencoder, writes (``target``).
 
     Parameters
     ----------
@@ -71,24 +71,24 @@ def sites_of(
     layer
         Block, counted from 1. Two blocks, (reads, writes), for a transcoder or crosscoder between residual streams.
     place
-        None for the residual stream of an autoencoder, from in to out of the MLP for a transcoder.
+        None for the default: the residual stream for an autoencoder, from input to output of the MLP for a transcoder.
 
     Raises
     ------
     ValueError
-        If the model has no such block, there is no such place, the pair does not go with it, widths differ, or the
-        dictionary is in training mode.
+        If the model has no such block or place, the place does not suit the pair, widths differ, or the dictionary is
+        in training mode.
     """
     if coder.training:
         raise ValueError("the dictionary is in training mode; call its eval() first")
     sites = sites_at(coder.config.pair, stack, layer, place)
-    if all(site.module is None for site in sites.values()):  # modules may have any width
+    if all(site.module is None for site in sites.values()):  # other modules may have any width
         _require_widths(coder, stack.width, sites)
     return sites
 
 
 def sites_at(pair: str, stack: Stack, layer: int | tuple[int, int], place: Place | None = None) -> dict[str, Site]:
-    """Return the same for any dictionary of a pair in a stack of blocks, whatever its widths."""
+    """Return the sites as `sites_of` does, for any dictionary of a pair, without a check of widths."""
     checked("place", Place | None, place)
     depth = len(stack.blocks)
     two = isinstance(layer, tuple | list)
@@ -125,22 +125,22 @@ def _require_widths(coder: SparseCoder, width: int, sites: Mapping[str, Site]) -
             if found != width:
                 where = ", ".join(f"{site.part} {site.block}" for site in sites.values())
                 raise ValueError(
-                    f"the dictionary {verb} activations of width {found}, but those of the model ({where}) have width "
-                    f"{width}; take the model and the place that it was trained on"
+                    f"the dictionary {verb} activations of width {found}, but the model's ({where}) have width "
+                    f"{width}; use the model and the place that it was trained on"
                 )
 
 
 class Where(TypedDict):
-    """What `splice` and `contexts` are told."""
+    """Arguments of `splice` and `contexts` for the place of a dictionary."""
 
     layer: int | tuple[int, int]
     place: Place | None
 
 
 def where_of(source: LanguageSource, pair: str) -> Where:
-    """Return the layer and the place that a dictionary of ``pair`` was trained on, by the source of its activations.
+    """Return the layer and the place of a dictionary of this ``pair``, from the source that it was trained on.
 
-    For ``splice(lm, coder=coder, **where_of(source, pair))``.
+    Use it as ``splice(lm, coder=coder, **where_of(source, pair))``.
     """
     part = source.site
     if pair == "sae":
@@ -154,15 +154,15 @@ def where_of(source: LanguageSource, pair: str) -> Where:
 
 
 def read_and_write(sites: Mapping[str, Site], pair: str) -> tuple[Site, Site]:
-    """Return where a dictionary of ``pair`` reads and where its reconstruction belongs.
+    """Return the site that a dictionary of this ``pair`` reads, and the site where its reconstruction belongs.
 
     An autoencoder reads and writes the input's site, a transcoder writes the target's.
 
     Raises
     ------
     ValueError
-        For a crosscoder: it needs sites that lie one behind the other at once. For a transcoder that reads behind the
-        block at which it writes.
+        For a crosscoder, which would need two sites at once although one depends on the other. For a transcoder that
+        reads at a later site than it writes.
     """
     if pair == "crosscoder":
         raise ValueError(
@@ -177,10 +177,10 @@ def read_and_write(sites: Mapping[str, Site], pair: str) -> tuple[Site, Site]:
         )
     if read.module is None and write.module is None and _order(read) > _order(write):
         raise ValueError(
-            f"a transcoder that reads after block {read.block} cannot be spliced in at block {write.block}: a pass is "
-            "there first"
+            f"a transcoder that reads after block {read.block} cannot be spliced in at block {write.block}, which "
+            "runs first"
             if read.block != write.block
-            else f"a transcoder that reads at {read.part} cannot be spliced in at {write.part}: a pass is there first"
+            else f"a transcoder that reads at {read.part} cannot be spliced in at {write.part}, which runs first"
         )
     return read, write
 

@@ -1,4 +1,4 @@
-"""Pages of single latents as HTML that needs no other file."""
+"""Write pages of single latents as self-contained HTML."""
 
 from pathlib import Path
 from typing import NamedTuple
@@ -10,7 +10,7 @@ from sdlcore.storage.files import write_text
 from sdlcore.templates import templates
 
 WIDTH, HEIGHT = 400, 110
-"""Of the histogram, in units of its drawing."""
+"""Width and height of the histogram, in units of its drawing."""
 
 
 class Bar(NamedTuple):
@@ -24,7 +24,7 @@ class Bar(NamedTuple):
 
 
 def write_pages(pages: Features, folder: Path) -> Path:
-    """Write ``latent_N.html`` for each latent, then ``index.html``, and return the latter."""
+    """Write ``latent_N.html`` for each latent and ``index.html``; return the path of ``index.html``."""
     environment, index = _environment(), folder / "index.html"
     for feature in pages.features:
         text = environment.get_template("latent.html.j2").render(_context(pages), feature=feature)
@@ -34,7 +34,7 @@ def write_pages(pages: Features, folder: Path) -> Path:
 
 
 def fragment(pages: Features) -> str:
-    """Return all latents in one piece, for a notebook."""
+    """Return all latents as one piece of HTML, for a notebook."""
     return _environment().get_template("fragment.html.j2").render(_context(pages))
 
 
@@ -54,7 +54,7 @@ def _bars(histogram: Histogram) -> list[Bar]:
     tallest, bin_width = max(counts), histogram.largest / len(counts)
     bars = []
     for place, count in enumerate(counts):
-        # a count of one must be seen beside thousands
+        # a count of one must stay visible beside thousands
         height = max(HEIGHT * count / tallest, 1.5) if count else 0
         title = f"{place * bin_width:.3g} to {(place + 1) * bin_width:.3g}: {count} tokens"
         bars.append(Bar(place * step, HEIGHT - height, step - 1, height, title))
@@ -62,16 +62,16 @@ def _bars(histogram: Histogram) -> list[Bar]:
 
 
 def _strength(value: float, feature: Feature) -> str:
-    """Return how strong an activation is, as a share of the latent's largest."""
+    """Return the strength of an activation, as a share of the latent's largest."""
     return f"{value / feature.histogram.largest:.2f}" if feature.histogram else "0"
 
 
 def _visible(text: str) -> str:
-    """Return a piece of a text with line breaks shown, so that a context stays a line."""
+    """Return a piece of text with visible line breaks, so that a context stays on one line."""
     return text.replace("\r", "").replace("\n", "⏎ ")
 
 
 def _token(text: str) -> str:
-    """Return a token that stands alone, with its spaces and what cannot be seen shown."""
+    """Return the text of a single token with visible spaces and control characters."""
     shown = text.replace("\n", "⏎").replace(" ", "␣")
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in shown) or "∅"

@@ -1,4 +1,4 @@
-"""Which tokens a latent makes more or less likely, by its decoder row alone."""
+"""Find the tokens that a latent makes more or less likely, from its decoder row alone."""
 
 import copy
 from collections.abc import Sequence
@@ -15,21 +15,21 @@ TOKENS_AT_ONCE, LATENTS_AT_ONCE = 16384, 64
 
 
 class Logits(NamedTuple):
-    """Tokens and what a decoder row adds to their logits."""
+    """Tokens, each with the amount that a decoder row adds to its logit."""
 
     up: list[tuple[str, float]]
-    """The largest, descending."""
+    """Tokens with the largest logits, descending."""
     down: list[tuple[str, float]]
-    """The smallest, ascending."""
+    """Tokens with the smallest logits, ascending."""
 
 
 @torch.no_grad()
 def logits_of(directions_LD: Tensor, readout: Readout) -> Tensor:
     """Return the logits (L x vocabulary) of directions of the residual stream: unembedding · (norm(d) - norm(0)).
 
-    The final norm brings a direction to the length that the unembedding sees and applies its gains; norm(0) takes
-    out its bias. The mean over the vocabulary is subtracted, since softmax does not see it. The blocks between a
-    latent and the unembedding have no part in it: this is the direct path only.
+    The final norm scales a direction to the length that the unembedding reads, and applies its gains. Subtracting
+    norm(0) removes its bias. The mean over the vocabulary is subtracted, since softmax ignores it. This is the direct
+    path only: blocks between a latent and the unembedding do not contribute.
     """
     norm = copy.deepcopy(readout.norm).float()
     directions_LD = directions_LD.detach().float().to(readout.unembedding.device)
@@ -43,7 +43,8 @@ def logits_up_and_down(
 ) -> dict[int, Logits]:
     """Return the tokens whose logits each latent's decoder row raises and lowers most.
 
-    Of several sites, the row of the last. Rows of the unembedding that no token has, its padding, are left out.
+    If a dictionary has several sites, the decoder row of the last counts. Padding rows of the unembedding, which belong
+    to no token, are left out.
     """
     found: dict[int, Logits] = {}
     for at in range(0, len(latents), LATENTS_AT_ONCE):
@@ -56,7 +57,7 @@ def logits_up_and_down(
 
 
 def _named(logits_LV: Tensor, number: int, largest: bool, tokenizer: Any) -> list[list[tuple[str, float]]]:
-    """Return for each row the tokens with the largest or smallest logits, and those."""
+    """Return, for each row, the tokens with the largest or smallest logits, and these logits."""
     values_LK, tokens_LK = logits_LV.topk(min(number, logits_LV.shape[1]), largest=largest)
     return [
         [(token_text(token, tokenizer), value) for token, value in zip(tokens, values, strict=True)]
@@ -66,7 +67,7 @@ def _named(logits_LV: Tensor, number: int, largest: bool, tokenizer: Any) -> lis
 
 @torch.no_grad()
 def nearest(coder: SparseCoder, latents: Sequence[int], number: int = 5) -> dict[int, list[tuple[int, float]]]:
-    """Return for each latent the others whose decoder rows have the largest cosines with its own, and those cosines."""
+    """Return, for each latent, the other latents whose decoder rows have the largest cosines with its own row."""
     rows_QR = torch.nn.functional.normalize(coder.W_dec.detach())
     found = {}
     for latent in latents:

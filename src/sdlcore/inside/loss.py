@@ -1,13 +1,13 @@
-"""Measure what a language model loses when reconstructions replace its activations.
+"""Measure the loss of a language model when reconstructions replace its activations.
 
-Two measures over contexts that training did not see, in nats a token: the next-token cross-entropy of the whole model,
-and the divergence KL(clean || changed) of its next-token distributions. Changed is the model with the reconstruction
-spliced in, or with the activations ablated, i.e. set to zero or to their mean. The shares recovered are
+There are two measures, over contexts that training did not see, in nats a token: the next-token cross-entropy of the
+whole model, and the divergence KL(clean || changed) of its next-token distributions. The changed model has the
+reconstruction spliced in, or its activations ablated, i.e. set to zero or to their mean. The shares recovered are
 (ablated - spliced) / (ablated - clean) for the loss and 1 - spliced / ablated for the divergence. Both are 1 for a
-perfect reconstruction and 0 for one that is no better than the ablation.
+perfect reconstruction, and 0 for a reconstruction as bad as the ablation.
 
 Rows that extraction leaves out (the attention sink, separators, outliers) stay clean, since the dictionary was not
-trained on them; so does position 0 in the ablations.
+trained on them. For the same reason position 0 stays clean in the ablations.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -29,42 +29,42 @@ from sdlcore.sources.language.tokens import Tokens
 
 ROWS_AT_ONCE = 4096
 Reconstruct = Callable[[Tensor], Tensor]
-"""Takes N x n_p activations where they are read, gives the N x n_r that take their place where they are written."""
+"""A function from N x n_p activations at the site it reads to N x n_r activations that replace those it writes."""
 
 
 class LossRecovered(NamedTuple):
     """Losses in nats a token."""
 
     clean: float
-    """Of the model as it is."""
+    """Loss of the unchanged model."""
     spliced: float
-    """With the reconstruction in place of the activations."""
+    """Loss with the reconstruction in place of the activations."""
     zero: float
-    """With zero in their place."""
+    """Loss with zero in place of the activations."""
     mean: float
-    """With their mean in their place."""
+    """Loss with the mean in place of the activations."""
     recovered_zero: float | None
-    """(zero - spliced) / (zero - clean); None where ablation changes nothing."""
+    """Share of the loss recovered, (zero - spliced) / (zero - clean); None if ablation changes nothing."""
     recovered_mean: float | None
-    """(mean - spliced) / (mean - clean)."""
+    """Share of the loss recovered, (mean - spliced) / (mean - clean)."""
     kl_spliced: float
-    """KL(clean || spliced)."""
+    """Divergence with the reconstruction in place of the activations, KL(clean || spliced)."""
     kl_zero: float
-    """KL(clean || zero)."""
+    """Divergence with zero in place of the activations, KL(clean || zero)."""
     kl_mean: float
-    """KL(clean || mean)."""
+    """Divergence with the mean in place of the activations, KL(clean || mean)."""
     kl_recovered_zero: float | None
-    """1 - kl_spliced / kl_zero; None where ablation changes nothing."""
+    """Share of the divergence recovered, 1 - kl_spliced / kl_zero; None if ablation changes nothing."""
     kl_recovered_mean: float | None
-    """1 - kl_spliced / kl_mean."""
+    """Share of the divergence recovered, 1 - kl_spliced / kl_mean."""
     predictions: int
-    """Tokens predicted."""
+    """Number of predicted tokens."""
     replaced: float
     """Share of the contexts' tokens whose activations were replaced."""
 
 
 def mean_of(store: ActivationStore, column: str) -> np.ndarray:
-    """Return the mean (n_r, float32) of a column of activations."""
+    """Return the mean (n_r, float32) of a column of a store."""
     blocks = range(0, store.rows, ROWS_AT_ONCE)
     total = sum(store.read(column, start, start + ROWS_AT_ONCE).sum(0, dtype=np.float64) for start in blocks)
     return (total / store.rows).astype(np.float32)
@@ -81,26 +81,26 @@ def loss_recovered(
     mean_R: Tensor,
     paths: Paths | None = None,
 ) -> LossRecovered:
-    """Return the losses of a language model with and without a dictionary in it, in evaluation mode.
+    """Return the losses of a language model, in evaluation mode, with and without a dictionary.
 
     Parameters
     ----------
     model
         A whole causal language model.
     reconstruct
-        The dictionary, e.g. ``lambda x: coder(x).x_hat`` of a `SparseCoder`; takes and gives float32.
+        The dictionary, e.g. ``lambda x: coder(x).x_hat`` for a `SparseCoder`. Takes and returns float32.
     contexts
         Held-out contexts.
     sites
-        The source's, by column of the store.
+        Column of the store -> site, as in the source.
     pair
-        The dictionary's.
+        The pair of the dictionary.
     kinds
-        Which rows are left out, as in extraction.
+        Kinds of rows to leave out, as in extraction.
     mean_R
-        Mean of the activations that are replaced (n_r).
+        Mean of the replaced activations (n_r).
     paths
-        Where the modules of a model of an unknown architecture are.
+        Paths of the modules, for a model of an unknown architecture.
     """
     stack = Stack.of(model, paths)
     read, write = read_and_write(sites, pair)
@@ -147,23 +147,23 @@ def _recovered(ablated: float, spliced: float, clean: float) -> float | None:
 
 
 class _Predictions(NamedTuple):
-    """A model's next-token distributions over B contexts."""
+    """Next-token distributions of a model over B contexts."""
 
     log_p: Tensor
-    """B x T - 1 x V log probabilities: none after the last token."""
+    """Log probabilities, B x T - 1 x V. The last token of a context has no next token."""
 
     @classmethod
     def of(cls, model: Any, ids_BT: Tensor) -> "_Predictions":
-        # by the model itself: some cap or scale their logits
+        # computed by the model itself, since some models cap or scale their logits
         logits_BTV = model(ids_BT, use_cache=False).logits[:, :-1].float()
         return cls(logits_BTV.log_softmax(-1))
 
     def loss(self, ids_BT: Tensor) -> float:
-        """Return the summed cross-entropy of the tokens that follow."""
+        """Return the cross-entropy of the next tokens, summed over the contexts."""
         return float(-self.log_p.gather(-1, ids_BT[:, 1:, None]).sum(dtype=torch.float64))
 
     def divergence(self, other: "_Predictions") -> float:
-        """Return the summed divergence KL(self || other)."""
+        """Return the divergence KL(self || other), summed over the contexts."""
         difference_BTV = torch.where(self.log_p.isneginf(), 0.0, self.log_p - other.log_p)
         return float((self.log_p.exp() * difference_BTV).sum(dtype=torch.float64))
 
@@ -171,7 +171,7 @@ class _Predictions(NamedTuple):
 def _clean(
     model: Any, stack: Stack, ids_BT: Tensor, sites: Mapping[str, Site]
 ) -> tuple[_Predictions, dict[str, np.ndarray]]:
-    """Return the predictions of the model as it is, and the norms (BT) of the activations at each site."""
+    """Return the predictions of the unchanged model, and the norms (BT) of the activations at each site."""
     norms: dict[str, np.ndarray] = {}
 
     def measure(name: str) -> Callable[[Tensor], None]:
@@ -189,6 +189,6 @@ def _clean(
 def _changed(
     model: Any, stack: Stack, ids_BT: Tensor, read: Site, write: Site, kept_BT: Tensor, reconstruct: Reconstruct
 ) -> _Predictions:
-    """Return the predictions with the kept rows at ``write`` replaced by a change of the activations at ``read``."""
+    """Return the predictions of the model with the kept rows at ``write`` replaced, computed from those at ``read``."""
     with replacing(stack, read, write, lambda x_NP, _: reconstruct(x_NP), lambda _: kept_BT):
         return _Predictions.of(model, ids_BT)

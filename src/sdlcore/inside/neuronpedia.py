@@ -1,6 +1,6 @@
-"""Latents as Neuronpedia's client uploads them: https://www.neuronpedia.org, package ``neuronpedia``, by release 1.2.1.
+"""Convert latents to the format of Neuronpedia's client (https://www.neuronpedia.org), package ``neuronpedia`` 1.2.1.
 
-Nothing here needs torch, so that what was saved on one machine can be sent from another.
+This module does not need torch, so another machine can send a saved upload.
 """
 
 import json
@@ -11,43 +11,43 @@ from pathlib import Path
 from typing import Any
 
 FEATURES_AT_ONCE = 128
-"""Features that Neuronpedia takes in one batch."""
+"""Largest number of features in one batch for Neuronpedia."""
 NAME = re.compile(r"[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)*")
 
 
 @dataclass(frozen=True)
 class Upload:
-    """What the client sends."""
+    """Features for Neuronpedia's client to upload."""
 
     source_set: dict[str, str | None]
-    """Arguments of its ``SourceSet.new``: name, model_id, description, url."""
+    """Arguments for the client's ``SourceSet.new``: name, model_id, description, url."""
     layer: int
-    """The block, counted from 0 as Neuronpedia does; the source is called LAYER-NAME."""
+    """Block, counted from 0 as at Neuronpedia. The source is called LAYER-NAME."""
     batches: list[list[dict[str, Any]]]
-    """Features, of each its index, density, top_logits, bottom_logits and activations."""
+    """Features in batches. Each has index, density, top_logits, bottom_logits and activations."""
 
     @property
     def source(self) -> str:
         return f"{self.layer}-{self.source_set['name']}"
 
     def save(self, path: str | Path) -> None:
-        """Write it as JSON, whole or not at all."""
-        from sdlcore.storage.files import write_json  # only here: sending needs none of our dependencies
+        """Write the upload to a JSON file, whole or not at all."""
+        from sdlcore.storage.files import write_json  # imported here, since sending needs none of our dependencies
         from sdlcore.storage.paths import user_path
 
         write_json(user_path(path), asdict(self))
 
     @classmethod
     def load(cls, path: str | Path) -> "Upload":
-        """Read what `save` wrote."""
+        """Read a file that `save` wrote."""
         from sdlcore.storage.paths import user_path
 
         return cls(**json.loads(user_path(path).read_text(encoding="utf-8")))
 
     def send(self) -> list[Any]:
-        """Make the source set and upload every batch by Neuronpedia's client; return its answers.
+        """Create the source set and upload every batch with Neuronpedia's client; return its answers.
 
-        The model must be at Neuronpedia already (the client's ``Model.new`` makes one), and the client must find a key,
+        The model must exist at Neuronpedia (the client's ``Model.new`` creates one). The client must find an API key,
         e.g. in the variable NEURONPEDIA_API_KEY.
 
         Raises
@@ -64,7 +64,7 @@ class Upload:
         return [source.upload_batch([self._feature(feature) for feature in batch]) for batch in self.batches]
 
     def _feature(self, feature: Mapping[str, Any]) -> Any:
-        """Return a feature as the client has it."""
+        """Convert a feature to the client's class."""
         from neuronpedia.np_activation import Activation
         from neuronpedia.np_feature import Feature, Logit
 
@@ -86,21 +86,21 @@ def upload_of(
     description: str | None = None,
     url: str | None = None,
 ) -> Upload:
-    """Return features in batches that Neuronpedia takes.
+    """Split features into batches for Neuronpedia, and return them as an upload.
 
     Parameters
     ----------
     features
-        See `Upload.batches`.
+        As in `Upload.batches`.
     layer
         Block, counted from 0.
     model_id, name, description, url
-        Of the source set.
+        Settings of the source set.
 
     Raises
     ------
     ValueError
-        If the name or the model's id would not do in an address, or there are no features.
+        If the name or the model's id contains characters that a web address cannot, or there are no features.
     """
     for what, text in (("name", name), ("model_id", model_id)):
         if not NAME.fullmatch(text):

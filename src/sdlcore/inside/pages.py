@@ -1,6 +1,6 @@
-"""What single latents respond to and write: their pages, for the eye, as HTML or for Neuronpedia.
+"""Feature pages: contexts, logits and neighbours of single latents, as text, as HTML or for Neuronpedia.
 
-`contexts` runs a language model over texts, `contexts_of_store` reads a run's activation store; both give `Pages`.
+`contexts` runs a language model over texts, `contexts_of_store` reads a run's activation store; both return `Pages`.
 """
 
 from collections.abc import Iterable, Sequence
@@ -30,13 +30,13 @@ if TYPE_CHECKING:
     from sdlcore.inside.neuronpedia import Upload
 
 FIFTHS = 5
-"""Parts of equal width of a latent's range, of which those below the topmost are shown by examples."""
+"""Number of equal parts of a latent's range. The page shows examples from each part below the topmost."""
 IN_INTERVAL = 3
-"""Examples of each."""
+"""Number of examples from each part."""
 
 
 class Pages(Features):
-    """Some latents of a dictionary; `to_html` writes a page each, `to_neuronpedia` what Neuronpedia takes."""
+    """Feature pages of some latents. `to_html` writes HTML pages, `to_neuronpedia` prepares an upload."""
 
     def __str__(self) -> str:
         lines = [f"{self.title}: {len(self.features)} of {self.n_q} latents over {self.tokens:,} tokens"]
@@ -55,7 +55,7 @@ class Pages(Features):
         return str(self)
 
     def _repr_html_(self) -> str | None:
-        """Return what a notebook shows; None, for the text, where jinja2 is not installed."""
+        """Return HTML for a notebook; None if jinja2 is not installed, so that the notebook shows text."""
         try:
             from sdlcore.inside.html_pages import fragment
         except ModuleNotFoundError:
@@ -63,27 +63,27 @@ class Pages(Features):
         return fragment(self)
 
     def to_html(self, folder: str | Path) -> Path:
-        """Write ``index.html`` and ``latent_N.html`` for each latent to a folder, and return the former.
+        """Write ``index.html`` and ``latent_N.html`` for each latent to a folder; return the path of ``index.html``.
 
-        Pages need nothing else: styles and pictures are in them.
+        The pages are self-contained: styles and pictures are inside.
         """
-        from sdlcore.inside.html_pages import write_pages  # only here: nothing else needs jinja2
+        from sdlcore.inside.html_pages import write_pages  # imported here, since only this method needs jinja2
 
         return write_pages(self, user_path(folder, "folder"))
 
     def to_neuronpedia(
         self, model_id: str, name: str, description: str | None = None, url: str | None = None
     ) -> "Upload":
-        """Return what Neuronpedia's client uploads, to look at, save or send.
+        """Return an upload for Neuronpedia's client, to inspect, save or send.
 
         Parameters
         ----------
         model_id
             The model's id at Neuronpedia.
         name
-            Of the source set to make: letters, digits and hyphens.
+            Name of the source set to create: letters, digits and hyphens.
         description, url
-            Of the source set.
+            Description and link of the source set.
         """
         from sdlcore.inside.neuronpedia import upload_of
 
@@ -112,21 +112,21 @@ def contexts(
 ) -> Pages:
     """Return feature pages: the contexts in texts where latents are most active, their logits and nearest latents.
 
-    Documents are packed into contexts, and tokens left out, as when activations are extracted.
+    Documents are packed into contexts, and tokens left out, as in the extraction of activations.
 
     Parameters
     ----------
     coder
-        The dictionary, in evaluation mode; a crosscoder of two layers too.
+        The dictionary, in evaluation mode. Crosscoders of two layers work too.
     lm
-        A decoder-only transformers model; or the name of one, a folder or OWNER/NAME at the hub, which is loaded
-        to where the dictionary is.
+        A decoder-only transformers model, or its name: a folder, or OWNER/NAME at the hub. A named model is loaded to
+        the dictionary's device.
     texts
-        Documents; or a file, a folder or ``dataset:OWNER/NAME``, as `open_text` takes it.
+        Documents; or a file, a folder or ``dataset:OWNER/NAME``, as for `open_text`.
     latents
-        Which.
+        Numbers of the latents to show.
     layer, place
-        Where the dictionary was trained, as for `splice`.
+        The place that the dictionary was trained on, as for `splice`.
     tokenizer
         None loads the model's own.
     number
@@ -134,25 +134,25 @@ def contexts(
     width
         Tokens shown on either side of the most active one.
     context_length
-        Tokens that the model is shown at once; None for 128, or as many as the model takes.
+        Tokens that the model reads at once; None for 128, or the model's maximum if it is lower.
     contexts_per_batch
-        Contexts that run at once.
+        Number of contexts in one pass of the model.
     tokens
-        Tokens from the beginning of the text to run the model over, rounded up to whole contexts: 300 are three
-        contexts of 128. Those that ``drop`` names do not count. None for the whole text.
+        Number of tokens to read from the beginning of the text, rounded up to whole contexts: 300 are three contexts of
+        128. Tokens that ``drop`` leaves out do not count. None for the whole text.
     drop
-        Kinds of tokens that are left out: first_position, separator, outlier.
+        Kinds of tokens to leave out: first_position, separator, outlier.
     text_options
-        How a file is read, e.g. ``TextOptions(column="body")``.
+        How to read a file, e.g. ``TextOptions(column="body")``.
     progress
-        Show a bar, where there is a terminal or a notebook.
+        Show a progress bar in a terminal or a notebook.
     paths
-        Where the modules of a model of an unknown architecture are.
+        Paths of the modules, for a model of an unknown architecture.
 
     Raises
     ------
     ValueError
-        If there is no such latent, layer or place, widths differ, contexts are longer than the model takes, or there
+        If a latent, layer or place does not exist, widths differ, contexts are longer than the model allows, or there
         is no text.
     SourceError
         If a text or a model cannot be read.
@@ -184,18 +184,18 @@ def contexts_of_store(
     number: int = 20,
     width: int = 24,
 ) -> Pages:
-    """Return the same as `contexts` from a store of the activations, which a run already has.
+    """Return the same feature pages as `contexts`, read from a run's store of activations.
 
     Parameters
     ----------
     coder, tokenizer, latents, number, width
         As for `contexts`.
     store
-        Written from a language model's activations.
+        A store of activations from a language model.
     text
-        That the store was made from.
+        The text that the store was extracted from.
     lm
-        The model, for logits; None for pages without them.
+        The model, for logits; None for pages without logits.
     """
     require_latents(latents, coder.config.n_q)
     source = Made.read(store.path, store.provenance_of_rows()).source
@@ -221,12 +221,12 @@ def _pages(
     latents = [int(latent) for latent in dict.fromkeys(latents)]
     peaks: dict[tuple[int, int], list[Peak]] = {}
     for latent in latents:
-        its = found.of(latent)  # one at a time: of all latents, these take several times the memory of `found`
+        its = found.of(latent)  # one latent at a time, since all together take several times the memory of `found`
         peaks[latent, 0] = top_activating(found, latent, number)
         for fifth in range(1, FIFTHS):
             peaks[latent, fifth] = between(found, latent, *_bounds(its, fifth), IN_INTERVAL)
     shown = in_text(peaks, found, text, tokenizer, width)
-    # the unembedding reads only what is written to the residual stream
+    # the unembedding reads the residual stream only
     in_stream = written.part in SITES and written.part != "mlp_input"
     reads = lm is not None and in_stream and lm.get_output_embeddings() is not None
     logits = logits_up_and_down(coder, latents, readout_of(lm, paths), tokenizer) if reads else {}
@@ -248,7 +248,7 @@ def _pages(
 
 
 def _bounds(its: Fired, fifth: int) -> tuple[float, float]:
-    """Return the bounds of a fifth of a latent's range, the topmost counted 0."""
+    """Return the bounds of one fifth of a latent's range, counted from 0 for the topmost."""
     largest = float(its.value.max(initial=0))
     return largest * (FIFTHS - fifth - 1) / FIFTHS, largest * (FIFTHS - fifth) / FIFTHS
 
@@ -274,7 +274,7 @@ def _named(site: Site) -> str:
 
 
 def _neuronpedia_feature(feature: Feature) -> dict[str, Json]:
-    """Return a latent as Neuronpedia's ``Feature``."""
+    """Convert a latent to Neuronpedia's ``Feature``."""
     logits = feature.logits or Logits([], [])
     return {
         "index": feature.latent,
@@ -289,8 +289,9 @@ def _neuronpedia_feature(feature: Feature) -> dict[str, Json]:
 
 
 def _activation(context: Context, interval: Interval | None = None) -> dict[str, Json]:
-    """Return a context as Neuronpedia's ``Activation``; it shows those of one interval together."""
-    values = [float(f"{value:.4g}") for value in context.values]  # a third of the digits, of millions of numbers
+    """Convert a context to Neuronpedia's ``Activation``, which groups the contexts of one interval."""
+    # fewer digits make the upload smaller, which has millions of numbers
+    values = [float(f"{value:.4g}") for value in context.values]
     found: dict[str, Json] = {"tokens": list(context.tokens), "values": values}
     if interval is not None:
         found |= {"quantileMin": interval.low, "quantileMax": interval.high, "quantileFraction": interval.share}

@@ -1,4 +1,4 @@
-"""Let a language model read a text: load both, pack contexts, and say which rows are left out."""
+"""Load a language model and a text, pack contexts, and choose the rows to leave out."""
 
 import hashlib
 import math
@@ -28,19 +28,19 @@ OUTLIER_NORM = default_of(LanguageSource, "outlier_norm")
 
 
 class Reader(NamedTuple):
-    """A language model and the text that it reads; documents are packed as when activations are extracted."""
+    """A language model and a text for it to read. Documents are packed as in the extraction of activations."""
 
     lm: Any
     tokenizer: Any
     text: Text
     separator: int
-    """Id of the token between documents."""
+    """Id of the token that separates documents."""
     context_length: int
-    """Tokens that the model is shown at once."""
+    """Tokens that the model reads at once."""
     contexts_per_batch: int
-    """Contexts that run at once."""
+    """Number of contexts in one pass of the model."""
     drop: tuple[str, ...]
-    """Kinds of tokens that are left out."""
+    """Kinds of tokens to leave out."""
     stack: Stack
 
     @property
@@ -49,7 +49,7 @@ class Reader(NamedTuple):
         return Path(self.stack.name).name
 
     def number(self, tokens: int | None) -> int | None:
-        """Return how many contexts so many tokens fill; None for the whole text."""
+        """Return the number of contexts that this many tokens fill; None for the whole text."""
         return None if tokens is None else math.ceil(tokens / self.context_length)
 
     def contexts(self, number: int | None) -> Iterator[Tokens]:
@@ -57,11 +57,11 @@ class Reader(NamedTuple):
         return islice(contexts_of(self.text.documents(), self.tokenizer, self.context_length), number)
 
     def kinds(self, sites: Mapping[str, Site]) -> RowKinds:
-        """Return which rows are left out; outliers by the median norms over the text's first contexts."""
+        """Return the kinds of rows to leave out. Outliers are found by median norms over the text's first contexts."""
         return self.kinds_of_each({0: sites})[0]
 
     def kinds_of_each(self, sites: Mapping[int, Mapping[str, Site]]) -> dict[int, RowKinds]:
-        """Return the same for several groups of sites, by one pass for all."""
+        """Return the kinds of rows for several groups of sites, from one pass of the model."""
         medians: dict[str, float] = {}
         if "outlier" in self.drop:
             first = self.contexts(math.ceil(MEDIAN_ROWS / self.context_length))
@@ -80,20 +80,20 @@ class Reader(NamedTuple):
     def write_rows(
         self, sites: Mapping[int, Mapping[str, Site]], shown: Iterable[Tokens], folder: Path
     ) -> dict[int, "Rows"]:
-        """Write the activations of all rows that are kept, by one pass over a text.
+        """Write the activations of all kept rows to disk, in one pass over a text.
 
         Parameters
         ----------
         sites
-            By column, as a source has them, for each group: a layer, say.
+            Column -> site, as in a source, for each group of sites, such as a layer.
         shown
-            Contexts that the model reads.
+            Contexts for the model to read.
         folder
-            Where the files go.
+            Folder for the files.
 
         Returns
         -------
-        What reads them, for each group.
+        The written activations of each group.
         """
         kinds, flat = self.kinds_of_each(sites), in_one(sites)
         widths: dict[str, int] = {}
@@ -112,14 +112,14 @@ class Reader(NamedTuple):
         }
 
     def too_short(self) -> ValueError:
-        """Return what to say of a text that fills no context."""
+        """Return the error for a text that fills no context."""
         return ValueError(
             f"{self.text.name}: too short for one context of {self.context_length} tokens; lower context_length, or "
             "give the tokenizer of this language model, if this one lacks the text's words"
         )
 
     def facts(self) -> dict[str, Json]:
-        """Return what identifies activations but for their place, for provenance; reads all of the model's weights."""
+        """Return the provenance of activations, except for their place. Reads all weights of the model."""
         return {
             "model": model_facts(self.lm),
             "text": self.text.facts,
@@ -131,13 +131,13 @@ class Reader(NamedTuple):
 
 
 class Rows(NamedTuple):
-    """Activations on the disk, N x D in float16 for each column."""
+    """Activations on disk, N x D in float16 for each column."""
 
     files: list[tuple[Path, int]]
-    """File and D of each column."""
+    """Column -> file and D."""
 
     def read(self) -> list[np.ndarray]:
-        """Return each column."""
+        """Return the activations of each column."""
         return [np.fromfile(path, dtype=np.float16).reshape(-1, width) for path, width in self.files]
 
     def remove(self) -> None:
@@ -157,37 +157,37 @@ def reader_of(
     text_options: TextOptions | None = None,
     paths: Paths | None = None,
 ) -> Reader:
-    """Open a model and a text.
+    """Load a model and a text.
 
     Parameters
     ----------
     lm
-        A decoder-only transformers model; or the name of one, a folder or OWNER/NAME at the hub.
+        A decoder-only transformers model, or its name: a folder, or OWNER/NAME at the hub.
     texts
-        Documents; or a file, a folder or ``dataset:OWNER/NAME``, as `open_text` takes it.
+        Documents; or a file, a folder or ``dataset:OWNER/NAME``, as for `open_text`.
     device
-        Where a model is loaded to that is given by its name.
+        Device of a model that is given by name.
     tokenizer
         None loads the model's own.
     context_length
-        None for 128, or as many as the model takes.
+        None for 128, or the model's maximum if it is lower.
     contexts_per_batch, drop
-        As of `Reader`.
+        As in `Reader`.
     text_options
-        How a file is read.
+        How to read a file.
     paths
-        Where the modules of a model of an unknown architecture are.
+        Paths of the modules, for a model of an unknown architecture.
 
     Raises
     ------
     ValueError
-        If contexts are longer than the model takes, or texts are no strings.
+        If contexts are longer than the model allows, or texts are not strings.
     SourceError
         If a text or a model cannot be read.
     """
     lm, tokenizer = loaded(lm, tokenizer, device)
     context_length = fitting_length(context_length, getattr(lm.config, "max_position_embeddings", None))
-    stack = Stack.of(lm, paths)  # before a text is read, since it may refuse the model
+    stack = Stack.of(lm, paths)  # before the text, since this may refuse the model
     text = opened_text(texts, text_options)
     return Reader(lm, tokenizer, text, separator_of(tokenizer), context_length, contexts_per_batch, drop, stack)
 
@@ -208,7 +208,7 @@ def fitting_length(context_length: int | None, positions: int | None) -> int:
 
 
 def model_facts(lm: Any) -> dict[str, Json]:
-    """Return what identifies a loaded model, for provenance; reads all of its weights."""
+    """Return the provenance of a loaded model. Reads all of its weights."""
     weights = hashlib.sha256()
     for name, values in lm.state_dict().items():
         weights.update(f"{name} {values.dtype} {tuple(values.shape)}".encode())
@@ -226,19 +226,19 @@ def precision_of(lm: Any) -> str:
 
 
 def loaded(lm: Any, tokenizer: Any, device: torch.device) -> tuple[Any, Any]:
-    """Return a model and its tokenizer, either loaded where it is not given, the model to a device."""
-    # only here: whoever gives both has loaded transformers, and a store needs neither
+    """Return a model and its tokenizer. Load each of them that is given by name or missing."""
+    # imported here, since a store needs no transformers
     from sdlcore.sources.language.checkpoints import load_any, load_tokenizer
 
     if isinstance(lm, str | Path):
         lm = load_any(str(user_path(lm, "lm"))).to(device)
     if tokenizer is None and not lm.name_or_path:
-        raise ValueError(f"{type(lm).__name__}: does not say where it was loaded from; give its tokenizer")
+        raise ValueError(f"{type(lm).__name__}: the model does not record where it was loaded from; give its tokenizer")
     return lm, tokenizer or load_tokenizer(lm.name_or_path, local=False)
 
 
 def opened_text(texts: str | Path | Iterable[str], options: TextOptions | None) -> Text:
-    """Return documents as a text, or open the text with this name; ValueError if documents are not strings."""
+    """Return documents as a text, or open the named text. Raise ValueError if documents are not strings."""
     if isinstance(texts, str | Path):
         return open_text(user_path(texts, "texts"), options)
     documents = list(texts)

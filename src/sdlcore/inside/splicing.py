@@ -1,6 +1,7 @@
 """Put a dictionary into a language model while it runs.
 
-`splice` is for people. It and the loss recovered (`sdlcore.inside.loss`) both use `replacing`: there is one way.
+`splice` is the public interface. Both `splice` and the loss recovered (`sdlcore.inside.loss`) use `replacing`, so the
+model is changed in the same way.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -18,12 +19,12 @@ from sdlcore.sources.language.settings import Site
 from sdlcore.sources.language.sites import Stack
 
 ROWS_AT_ONCE = 512
-"""Tokens whose latents are edited at once: they are dense then."""
+"""Largest number of tokens to edit at once, since edited latents are a dense matrix."""
 Change = Callable[[Tensor, Tensor], Tensor]
-"""Takes N x n_p activations where they are read and the N x n_r where they are written, both float32; returns the
-N x n_r activations that replace the latter."""
+"""A function of the N x n_p activations at the site it reads and the N x n_r activations at the site it writes. It
+returns N x n_r activations to write. All are float32."""
 Rows = Callable[[Tensor], Tensor | None]
-"""Takes B x T x n_r activations, and returns B x T booleans that are true for tokens to change; None for all."""
+"""A function from B x T x n_r activations to B x T booleans: true for tokens to change. None for all tokens."""
 
 
 @contextmanager
@@ -40,39 +41,39 @@ def splice(
 ) -> Iterator[None]:
     """Run a language model with a dictionary in it: ``with splice(lm, 12, coder, steer(724, by=25.0)): ...``.
 
-    Inside the block, every pass of the model goes through the dictionary, also the passes of ``lm.generate``
-    with their cache. When the block ends, also by an exception, the model is as before. Splices at several layers nest.
+    Inside the block, every pass of the model goes through the dictionary, including the passes of ``lm.generate`` with
+    their cache. The end of the block, or an exception in it, restores the model. Splices at several layers nest.
 
     Parameters
     ----------
     lm
         A decoder-only transformers model.
     layer
-        Block, counted from 1: 12 is the residual stream after 12 blocks, transformers' ``hidden_states[12]``. Two of
-        them for a transcoder between residual streams.
+        Block, counted from 1: 12 is the residual stream after 12 blocks, transformers' ``hidden_states[12]``. Give two
+        blocks for a transcoder between residual streams.
     coder
         An autoencoder or transcoder, in evaluation mode.
     edit
-        ``steer(latent, by=...)``, ``ablate(latents)`` or a function from latents (N x n_q) to latents; None leaves
-        them.
+        ``steer(latent, by=...)``, ``ablate(latents)`` or a function from latents (N x n_q) to latents. None leaves the
+        latents unchanged.
     place
-        A site for an autoencoder; None for residual. None for a transcoder that reads what enters the MLP and writes
-        what leaves it; SITE->SITE for another one.
+        A site for an autoencoder; None for residual. SITE->SITE for a transcoder; None for a transcoder from the input
+        to the output of the MLP.
     keep_error
-        True adds the change of the reconstruction to the activations, (edited - latents) @ W_dec, so that what the
-        dictionary does not explain stays: steering adds ``by`` decoder rows. False puts the reconstruction from the
-        edited latents in the activations' place. None, as the field does: True where there is an edit, False without.
+        True adds the change of the reconstruction, (edited - latents) @ W_dec, to the activations. The reconstruction
+        error stays in them, and steering adds ``by`` decoder rows. False replaces the activations by the reconstruction
+        from the edited latents. None follows common practice: True with an edit, False without.
     first_position
-        Change the first token of a context too. It is left as it is by default: its activations are an attention sink
-        a hundred times as large as the others', on which dictionaries are not trained.
+        Change the first token of a context too. By default it stays unchanged. Its activations are an attention sink, a
+        hundred times as large as others, and dictionaries are not trained on them.
     paths
-        Where the modules of a model of an unknown architecture are.
+        Paths of the modules, for a model of an unknown architecture.
 
     Raises
     ------
     ValueError
-        If the model has no such layer or the dictionary no such latent, widths differ, the dictionary is a crosscoder
-        or in training mode, or an edit is no function or returns another shape.
+        If the layer or a latent does not exist, widths differ, the dictionary is a crosscoder or in training mode, or
+        an edit is not a function or returns another shape.
     """
     if edit is not None and not callable(edit):
         raise ValueError(f"edit is {edit!r}, expected steer(latent, by=...), ablate(latents) or a function of latents")
@@ -93,14 +94,14 @@ def splice(
 
 
 def edited(coder: SparseCoder, x_NP: Tensor, x_NR: Tensor, edit: Edit | None, keep_error: bool) -> Tensor:
-    """Return the activations (N x n_r) that a dictionary and an edit make of N tokens.
+    """Return the activations (N x n_r) of N tokens after a dictionary and an edit changed them.
 
     Parameters
     ----------
     coder
         The dictionary.
     x_NP, x_NR
-        The activations that it reads, and the activations where it writes.
+        The activations at the site that the dictionary reads, and at the site that it writes.
     edit, keep_error
         As for `splice`.
     """
@@ -113,30 +114,30 @@ def edited(coder: SparseCoder, x_NP: Tensor, x_NR: Tensor, edit: Edit | None, ke
 
 
 def _difference(coder: SparseCoder, latents_NQ: Tensor, edit: Edit) -> Tensor:
-    """Return the change of the reconstruction by an edit (N x n_r): exactly zero where it leaves latents alone."""
+    """Return the change of the reconstruction by an edit (N x n_r). It is exactly zero for unchanged latents."""
     changed_NQ = edit(latents_NQ.clone())
     if not isinstance(changed_NQ, Tensor) or changed_NQ.shape != latents_NQ.shape:
         found = tuple(changed_NQ.shape) if isinstance(changed_NQ, Tensor) else type(changed_NQ).__name__
         raise ValueError(f"an edit must return latents of shape {tuple(latents_NQ.shape)}, found {found}")
     difference_NQ = changed_NQ - latents_NQ
-    columns = difference_NQ.any(0).nonzero().squeeze(1)  # few latents, so few rows of the decoder
+    columns = difference_NQ.any(0).nonzero().squeeze(1)  # an edit changes few latents, so few decoder rows are needed
     return difference_NQ[:, columns] @ coder.W_dec[columns]
 
 
 @contextmanager
 def replacing(stack: Stack, read: Site, write: Site, change: Change, rows: Rows) -> Iterator[None]:
-    """Replace, in every pass of a model, the activations at ``write`` by a change of the activations at ``read``.
+    """Replace the activations at ``write``, in every pass of a model, by a function of the activations at ``read``.
 
     Parameters
     ----------
     stack
         The model.
     read, write
-        Where; ``read`` is the same place or one before.
+        Sites; ``read`` is the same place as ``write`` or an earlier one.
     change
-        What takes the place of the activations; it gets and gives float32, whatever the model computes in.
+        The function. Its arguments and result are float32 in a model of any precision.
     rows
-        Which tokens it is asked for. The others stay as they are.
+        The tokens to change. Other tokens stay unchanged.
     """
     was_read: list[Tensor] = []
 
@@ -146,7 +147,7 @@ def replacing(stack: Stack, read: Site, write: Site, change: Change, rows: Rows)
     def replace(x_BTR: Tensor) -> Tensor | None:
         if read != write and not was_read:
             raise ValueError(
-                f"a transcoder that reads at {read.part} cannot be spliced in at {write.part}: a pass is there first"
+                f"a transcoder that reads at {read.part} cannot be spliced in at {write.part}, which runs first"
             )
         source = was_read.pop() if read != write else x_BTR
         which_BT = rows(x_BTR)
@@ -170,7 +171,7 @@ def _every(_: Tensor) -> None:
 
 @contextmanager
 def _all_but_the_first(model: Any) -> Iterator[Rows]:
-    """Yield a function that returns which tokens of a pass (B x T) are not at position 0 of their context."""
+    """Yield a function that returns the tokens of a pass (B x T) that are not at position 0 of their context."""
     known: Mapping[str, Any] = {}
 
     def note(_: Any, __: Any, arguments: Mapping[str, Any]) -> None:
@@ -181,7 +182,7 @@ def _all_but_the_first(model: Any) -> Iterator[Rows]:
     def rows(x_BTD: Tensor) -> Tensor:
         B, T = x_BTD.shape[:2]
         positions, mask = known["positions"], known["mask"]
-        if positions is None and isinstance(mask, Tensor) and mask.ndim == 2:  # of the cache's tokens, too
+        if positions is None and isinstance(mask, Tensor) and mask.ndim == 2:  # the mask includes the cache's tokens
             positions = mask.long().cumsum(1)[:, -T:] - 1
         if positions is None:
             positions = known["past"] + torch.arange(T)
@@ -195,8 +196,8 @@ def _all_but_the_first(model: Any) -> Iterator[Rows]:
 
 
 def _past(arguments: Mapping[str, Any]) -> int:
-    """Return the number of tokens whose keys and values a pass finds in its cache."""
-    for name in ("cache", "past_key_values"):  # what transformers calls it, by release
+    """Return the number of tokens with keys and values in the cache of a pass."""
+    for name in ("cache", "past_key_values"):  # the name depends on transformers' release
         cache = arguments.get(name)
         if cache is not None:
             return int(cache.get_seq_length())

@@ -86,7 +86,7 @@ PATCHES = {
     "an empty shape": (3, "<QQ", [1 << 40, 0], r"has shape \(1099511627776, 0\), expected rows of 1, or a multiple"),
     "too many dimensions": (2, "<I", [1 << 30], "has 1073741824 dimensions"),
     "rows in parts of blocks": (4, "<I", [2], r"has shape \(24, 48\), expected rows of 32, or a multiple"),
-    "an unknown type": (4, "<I", [999], "is of type 999, which is not known"),
+    "an unknown type": (4, "<I", [999], "has the unknown type 999"),
     "too many tensors": ("GGUF.tensor_count", "<Q", [1 << 60], "not readable as a GGUF file"),
     "too many values": ("GGUF.kv_count", "<Q", [1 << 60], "not readable as a GGUF file"),
     "more blocks": ("llama.block_count", "<I", [5], "block_count is 5, but the file has tensors of 4 blocks"),
@@ -116,7 +116,7 @@ def test_a_long_array_at_the_end_of_a_file_is_not_counted_through(tmp_path: Path
     key = b"a.numbers"
     header = struct.pack("<IQQ", 3, 0, 1) + struct.pack("<Q", len(key)) + key + struct.pack("<IIQ", 9, 4, 1 << 60)
     (tmp_path / "model.gguf").write_bytes(b"GGUF" + header)
-    with pytest.raises(SourceError, match="the header goes on past the end of the file"):
+    with pytest.raises(SourceError, match="the header is longer than the file"):
         convert_gguf(tmp_path / "model.gguf", tmp_path / "out")
 
 

@@ -124,7 +124,7 @@ def test_a_data_set_is_streamed_in_one_order_from_any_place_on(hub: tuple[str, P
 
 # what is asked for, and the sentence that it is refused with
 REFUSED = {
-    "gated": (GATED, {}, rf"{GATED}: access to this model must be granted: ask for it .* set HF_TOKEN"),
+    "gated": (GATED, {}, rf"{GATED}: access to this model must be requested .* set HF_TOKEN"),
     "missing": ("nobody/nothing", {}, r"nobody/nothing: neither a path on this machine nor a model of the hub"),
     "revision": (MODEL, {"revision": "v9"}, rf"{MODEL}: the hub's model has no revision 'v9'"),
     "no data set": (MODEL, {"text": "dataset:nobody/text"}, "nobody/text: neither a path .* nor a data set of the hub"),

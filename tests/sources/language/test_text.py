@@ -86,11 +86,11 @@ DEEP_JSON = b"[" * 100_000
         ("a.json", b"[" + b"9" * 5000 + b"]", r"a\.json: not readable as UTF-8 json \(ValueError: Exceeds the limit"),
         ("a.json", b"\xef\xbb\xbf[]", r"a\.json: not readable as UTF-8 json .*BOM"),
         ("a.json", b"", r"a\.json: not readable as UTF-8 json \(JSONDecodeError"),
-        ("a.json", b'["one", "\\ud800"]', r"a\.json: document 2 holds half of a character \(\\ud800\)"),
+        ("a.json", b'["one", "\\ud800"]', r"a\.json: document 2 contains half of a character \(\\ud800\)"),
         ("a.json", b"[null]", r"a\.json: entry 0 has no text"),
         ("a.jsonl", b'"one"\n' + DEEP_JSON, r"a\.jsonl: line 2 is not JSON \(RecursionError: nested too deeply\)"),
         ("a.jsonl", b"9" * 5000, r"a\.jsonl: line 1 is not JSON \(ValueError: Exceeds the limit"),
-        ("a.jsonl", b'"\\udc00 \\ud800"', r"a\.jsonl: document 1 holds half of a character"),
+        ("a.jsonl", b'"\\udc00 \\ud800"', r"a\.jsonl: document 1 contains half of a character"),
         ("a.jsonl", b"\x1f\x8b\x08\0", r"a\.jsonl: not readable as UTF-8 jsonl \(UnicodeDecodeError"),
         ("a.jsonl", "x".encode("utf-16"), r"a\.jsonl: not readable as UTF-8 jsonl \(UnicodeDecodeError"),
         ("a.jsonl", b"7", r"a\.jsonl: line 1 has no text"),
@@ -222,7 +222,7 @@ def test_columns_that_are_not_there_or_hold_no_text_are_named(tmp_path: Path):
     write_parquet(tmp_path / "a.parquet", id=[1], body=["one"])
     with pytest.raises(SourceError, match=r"has no column 'text', only id, body; set text_column"):
         list(read_documents(tmp_path / "a.parquet"))
-    with pytest.raises(SourceError, match="column 'id' holds int64, expected strings"):
+    with pytest.raises(SourceError, match="column 'id' contains int64, expected strings"):
         list(read_documents(tmp_path / "a.parquet", "id"))
 
 

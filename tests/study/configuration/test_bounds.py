@@ -194,7 +194,7 @@ def test_runs_are_counted_before_they_are_listed():
     methods = {f"m{i}": {"like": "topk"} for i in range(300)}
     table = {"methods": list(methods), "protocols": ["best"], "anchorings": ["none"]}
     change = {"name": "x", "seeds": list(range(900)), "methods": methods, "tables": {"table1": table}}
-    with pytest.raises(ConfigError, match=r"tables: \d{3},\d{3} runs, with those of figures, expected at most 20,000"):
+    with pytest.raises(ConfigError, match=r"tables: \d{3},\d{3} runs in tables and figures, expected at most 20,000"):
         configure(change, BASE)
 
 
@@ -209,7 +209,7 @@ def test_as_many_runs_as_may_be_are_checked_in_seconds():
 
 def test_methods_are_like_each_other_over_a_few_others_only():
     methods = {"m0": {"like": "topk"}} | {f"m{i}": {"like": f"m{i - 1}"} for i in range(1, 900)}
-    with pytest.raises(ConfigError, match=r"methods\.m899\.like: goes over more than 20 others"):
+    with pytest.raises(ConfigError, match=r"methods\.m899\.like: the chain has more than 20 links"):
         configure({"name": "x", "methods": methods}, BASE)
 
 

@@ -110,22 +110,22 @@ def test_the_rate_is_that_of_runs_trained_here(tmp_path):
 def test_a_plan_that_does_not_fit_is_refused_with_both_sizes():
     found = [Stage("activations of file", 1, None), Stage("trainings on file", 2, 3 * 10**9, 4000, 500, 7200.0)]
     assert too_large(found, 3 * 10**9) is None
-    assert "needs 3.00 GB, but 2.00 GB are free" in str(too_large(found, 2 * 10**9))
+    assert "needs 3.00 GB, but the disk of the results has only 2.00 GB free" in str(too_large(found, 2 * 10**9))
     said, _, _, *lines = plan_lines(found, [found[1]._replace(jobs=1, seconds=3600.0)], 2 * 10**9, 1e9, 5)
     assert said == "1 of 2 runs are finished, 1 left: about 60 minutes one after the other."
     assert lines[0].split() == ["activations", "of", "file", "1", "0", "unknown"]
     assert lines[1].split()[3:] == ["2", "1", "3.00", "GB", "4.00", "GB", "500", "MB", "2.0", "hours", "60", "minutes"]
     assert "the 5 runs trained here" in lines[-3]
     assert "divided by 1 billion a second, the median of the 5 runs trained here." in lines[-3]
-    assert "4 GB of a training's are for Python and its libraries. `--set-resources train:mem_mb=" in lines[-4]
-    assert lines[-2] == "What is left to do needs 3.00 GB of disk; 2.00 GB are free."
+    assert "4 GB of a training's memory are for Python and its libraries. `--set-resources train:mem_mb=" in lines[-4]
+    assert lines[-2] == "The jobs left need 3.00 GB of disk; 2.00 GB are free."
     assert plan_lines(found, [], 2 * 10**9, 1e9, 5)[0] == "All 2 runs are finished."
 
 
 def test_a_plan_says_where_its_speed_is_from():
     stages = [Stage("trainings on file", 2, 3 * 10**9, seconds=7200.0)]
     elsewhere, measured = (plan_lines(stages, stages, 10**10, *rate)[-3] for rate in ((RATE, 0), (2.5e6, 4)))
-    assert "divided by 80 billion a second. One core of another machine was that fast; finish a run" in elsewhere
+    assert "divided by 80 billion a second, measured on one core of another machine." in elsewhere
     assert measured.endswith("divided by 2.5 million a second, the median of the 4 runs trained here.")
     assert not any("Memory a job" in line for line in plan_lines(stages, stages, 10**10, RATE, 0))
 
@@ -137,7 +137,7 @@ def test_small_sizes_and_times_are_not_told_as_zero():
     lines = [" ".join(line.split()) for line in lines]
     assert lines[0] == "evaluations 3 3 under 1 MB under a minute under a minute"
     assert lines[1] == "trainings on bench 1 1 12 MB 10 minutes 10 minutes"
-    assert lines[-2] == "What is left to do needs 12 MB of disk and what is unknown; 2.00 GB are free."
+    assert lines[-2] == "The jobs left need 12 MB of disk and an unknown amount more; 2.00 GB are free."
 
 
 def test_what_is_left_is_what_has_no_files(config):

@@ -59,7 +59,7 @@ def test_validation_fills_in_defaults_and_leaves_its_argument_alone():
     [
         ({"seeds": []}, "seeds: .*non-empty"),
         ({"seeds": [1, 1]}, "seeds: .*unique"),
-        ({"nulls": []}, "nulls: unknown key; nulls stands under tables.NAME or own. Expected one of anchoring_map"),
+        ({"nulls": []}, "nulls: unknown key; nulls belongs under tables.NAME or own. Expected one of anchoring_map"),
         ({"seeds": 1}, r"seeds: expected array .*, found 1; write \[1\]"),
         (
             {"seeds": 3},
@@ -94,7 +94,7 @@ def test_validation_fills_in_defaults_and_leaves_its_argument_alone():
             "protocols.best.run.learning_rate: unknown key; here it is called lr. Expected one of",
         ),
         ({"sources": {"bench": {"lrb": {"sparsity": 1.0}}}}, "sources.bench.lrb.sparsity: 1.0 is greater"),
-        ({"sources": {"bench": {"smollm2": {}}}}, "sources: smollm2 stands under two kinds"),
+        ({"sources": {"bench": {"smollm2": {}}}}, "sources: smollm2 is used under two kinds"),
         ({"sources": {"bench": {"lrb": {"n_r": None}}}}, "methods.transcoder .*n_r"),
         ({"methods": {"topk_real": {"pair": "transcoder"}}}, "set sources.language.smollm2.layers, or its site to mlp"),
         (
@@ -114,7 +114,7 @@ def test_validation_fills_in_defaults_and_leaves_its_argument_alone():
         ({"sources": {"language": {"a": {"like": "smollm2", "each_layer": []}}}}, "language.a.each_layer: .*non-empty"),
         (
             {"sources": {"language": {"a": {"like": "smollm2", "each_layer": [1, 2], "stream": True}}}},
-            "a_layer1.stream: does not go with one_pass or each_layer",
+            "a_layer1.stream: cannot be combined with one_pass or each_layer",
         ),
         (
             {
@@ -125,13 +125,13 @@ def test_validation_fills_in_defaults_and_leaves_its_argument_alone():
                     }
                 }
             },
-            "b.one_pass: differs from a in context_length; sources of one pass differ in their sites alone",
+            "b.one_pass: differs from a in context_length; sources of one pass may differ only in their sites",
         ),
         ({"sources": {"bench": {"lrb": {"train_samples": 5}}}}, "batch_size 512 exceeds"),
-        ({"methods": {"Top K": {}}}, "methods.Top K: not a name"),
+        ({"methods": {"Top K": {}}}, "methods.Top K: not a valid name"),
         ({"methods": {"topk": {"k": 99_999}}}, "methods.topk .*between 1 and n_q = 2048"),
         ({"methods": {"topk": {"activation": "relu"}}}, "methods.topk .*k has no meaning"),
-        ({"anchorings": {"none": {"n_anchors": 1}}}, "anchorings.none: not a name"),
+        ({"anchorings": {"none": {"n_anchors": 1}}}, "anchorings.none: not a valid name"),
         ({"anchorings": {"ground_truth": {"n_anchors": 500}}}, "500 anchors, but only 128 features of lrb"),
         ({"anchorings": {"few": {}}}, "anchorings.few.n_anchors: missing"),
         (
@@ -174,7 +174,7 @@ def test_validation_fills_in_defaults_and_leaves_its_argument_alone():
             "tables.table1.source: smollm2 is not a bench or a source with class_means",
         ),
         ({"tables": {"table1": {"anchorings": ["clip"]}}}, "clip is not none or a key of anchorings"),
-        ({"tables": {"table99": {"source": "lrb", "methods": ["topk"]}}}, "tables.table99: not a name"),
+        ({"tables": {"table99": {"source": "lrb", "methods": ["topk"]}}}, "tables.table99: not a valid name"),
         ({"figures": {"figure8": {"source": "lrb"}}}, "figures.figure8.source: lrb is not .* n_p = 3"),
         (
             {"sources": {"bench": {"lrb": {"hierarchy": {"parents": 26, "children": 4}}}}},
@@ -244,7 +244,7 @@ def test_validation_fills_in_defaults_and_leaves_its_argument_alone():
             {"sources": {"file": {"mine": {"input": "x.npy", "test_target": "y.npy"}}}},
             "sources.file.mine.test_target: has no meaning without test_input",
         ),
-        ({"sources": {"file": {"lrb": {"input": "x.npy"}}}}, "sources: lrb stands under two kinds"),
+        ({"sources": {"file": {"lrb": {"input": "x.npy"}}}}, "sources: lrb is used under two kinds"),
         (
             {
                 "sources": {"file": {"mine": {"input": "x.npy"}}},
@@ -381,7 +381,7 @@ def test_any_value_anywhere_is_valid_or_refused(path, value):
         assert validate(config).name
 
 
-@pytest.mark.parametrize(("text", "message"), [(None, "cannot be read"), ("a: [", "line 1: not YAML")])
+@pytest.mark.parametrize(("text", "message"), [(None, "cannot be read"), ("a: [", "line 1: not readable")])
 def test_files_that_cannot_be_read_are_named(tmp_path, text, message):
     path = tmp_path / "config.yaml"
     if text:
@@ -465,7 +465,7 @@ def test_a_run_on_a_clip_source_needs_a_batch_of_images_where_their_number_is_kn
         ({"tables": {"table1": {"methods": ["acs"]}}}, "a solver takes no anchors"),
         ({"tables": {"table7": {"methods": ["acs"]}}}, "k is no setting of the solver acs"),
         ({"methods": {"topk": {"warm_start": "nosuch"}}}, "methods.topk.warm_start: nosuch is not a key of methods"),
-        ({"methods": {"topk": {"warm_start": "topk"}}}, "goes round in a circle (topk -> topk)"),
+        ({"methods": {"topk": {"warm_start": "topk"}}}, "the chain is a circle (topk -> topk)"),
         ({"methods": {"relu": {"warm_start": "acs", "init_l0": 8}}}, "methods.relu.init_l0: has no meaning with"),
         ({"figures": {"figure4": {"method": "acs"}}}, "figures.figure4.method: acs is a solver"),
         ({"figures": {"figure6": {"with": "acs"}}}, "figures.figure6.with: acs is a solver"),
@@ -501,7 +501,7 @@ DISCOVERED = {"n_anchors": 3, "discover": {"method": "acs"}}
         ({"anchorings": {"discovered": {"n_anchors": 4000}}}, "4000 anchors, but only 2048 latents"),
         (
             {"discovery": {"runs": {"lrb": {"methods": ["crosscoder"]}}}},
-            "acs finds directions of the input alone, but crosscoder is a crosscoder and needs those of the target",
+            "acs finds directions of the input alone, but crosscoder is a crosscoder and needs directions of the",
         ),
         (
             {"anchorings": {"discovered": DISCOVERED}, "methods": {"acs": {"pair": "transcoder"}}},

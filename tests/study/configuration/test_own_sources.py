@@ -93,7 +93,9 @@ def test_the_configurations_that_come_with_it_ask_for_what_they_did(name):
 
 def test_a_setting_of_a_source_that_every_method_has_itself_is_refused():
     given = {"name": "mine", "sources": {"file": {"mine": MINE | {"run": {"n_q": 64, "k": 3}}}}}
-    with pytest.raises(ConfigError, match=r"sources.file.mine.run.k: each .* say methods: \{topk_real: \{k: 3\}\}$"):
+    with pytest.raises(
+        ConfigError, match=r"sources.file.mine.run.k: has no effect.* use methods: \{topk_real: \{k: 3\}\}$"
+    ):
         configure(given, BASE)
     given["sources"]["file"]["mine"]["run"] = {"n_q": 64}
     assert configure(given, BASE).sources.file["mine"].run.n_q == 64

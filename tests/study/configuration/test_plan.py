@@ -38,7 +38,7 @@ def test_only_what_is_large_or_open_is_told(tmp_path):
     sources = ["lrb", "photos", "few", "large", "streamed"]
     told = lines(CONFIG, sources, tmp_path / "results" / "not there yet", {"large": 9000}.get)
     assert [line.split(":")[0].split()[-1] for line in told] == ["photos", "large", "streamed"]
-    assert "1.54 kB a sample, as many as there are" in told[0]
+    assert "1.54 kB a sample, number of samples unknown" in told[0]
     assert "8,200 GB, which does not fit" in told[1]
     assert "9 GB of memory a job; about 2.8 hours at 100,000 samples a second" in told[1]
     assert "each training streams 100,000,000 samples, 819.2 GB if it stored them" in told[2]
@@ -62,7 +62,7 @@ def test_sources_that_are_large_together_are_told_in_one_line(tmp_path):
     [
         (Need("s", 10, 10**9, 0.1), "10 GB; 20 GB are free; about 2 minutes at 0.1 samples a second"),
         (Need("s", 30, 10**9, memory=5), "30 GB, which does not fit; 20 GB are free; 0.005 GB of memory a job; time"),
-        (Need("s", 10, None), "size unknown until the model is there"),
+        (Need("s", 10, None), "size unknown until the model exists"),
         (
             Need("s", 10, 10**9, 1.0, parts=4, memory=8000),
             "8 GB of memory a job; about a minute at 1 samples a second",

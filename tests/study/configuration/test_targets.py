@@ -17,7 +17,7 @@ def test_names_and_parts_of_paths_that_are_close_are_suggested():
     assert said("table2").endswith("did you mean table1?")
     assert said("something").endswith("see snakemake --list")
     assert "nothing makes topkk in results/mine/runs/lrb; did you mean topk?" in said("results/mine/runs/lrb/topkk/a")
-    alone = "the configuration mine makes results/mine alone; name the other by --configfile"
+    alone = "the configuration mine writes only results/mine; choose the other by --configfile"
     assert alone in said("results/other/tables/table1.csv")
     assert "nothing makes result in the working directory; did you mean results?" in said("result/mine/report.html")
     assert said("results/mine/tables").endswith("a folder, expected a file in it")

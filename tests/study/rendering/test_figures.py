@@ -87,7 +87,7 @@ def test_figure6_says_where_resampling_never_fired(tmp_path):
     said = texts(figure6(histories(tmp_path / "some", [[(5, 30)], []]), LABELS))
     assert "Resampling never fired in seed 1." in said
     said = texts(figure6(histories(tmp_path / "none", [[], []]), LABELS))
-    assert "Resampling never fired in seeds 0, 1, so nothing here shows what it does." in said
+    assert "Resampling never fired in seeds 0, 1, so this figure does not show its effect." in said
 
 
 def test_many_events_are_marked_without_numbers(tmp_path):

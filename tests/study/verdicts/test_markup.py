@@ -47,8 +47,8 @@ def test_counts_leave_none_out():
     assert f" Of the 8 that are inconsistent, {8 - judged} were not run." in sentence
     start = (
         "8 of the paper’s 220 numbers are inconsistent under every reading: "
-        "3 unlike the same setting’s in another table, 5 a share that no whole number of features is, though an "
-        "average over runs may be. "
+        "3 different from the same setting in another table, 5 a share that is not a whole number of features, "
+        "although an average over runs may be. "
         "By runs, under the reading of the later revision: "
     )
     assert sentence.startswith(start)

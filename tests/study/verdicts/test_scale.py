@@ -166,7 +166,7 @@ def test_table_2_needs_the_papers_embeddings(path, value, said):
 
 def test_another_kind_of_source_is_no_scale_at_all():
     config = papers_configuration()
-    assert said_of(config, "table2", run()) == ["lrb is a source of kind bench, the paper's would be of kind clip"]
+    assert said_of(config, "table2", run()) == ["lrb is a source of kind bench, the paper's is clip"]
     assert "kind clip" in said_of(config, "table1", run("imagenet_clip"))[0]
     assert "kind bench" in of_figure6(changed("figures", "figure6", "source", value="lrb"))[0]
 

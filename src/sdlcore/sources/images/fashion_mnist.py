@@ -270,7 +270,7 @@ def _there(folder: Path) -> Path:
 def _apt(scratch: Path) -> Path:
     if shutil.which("apt-get") is None or shutil.which("dpkg-deb") is None:
         raise FileNotFoundError("this machine has no apt-get or no dpkg-deb")
-    # own package lists, since those of the system are often missing in containers and only root may update them
+    # own package lists, since the system's lists are often missing in containers and only root may update them
     options = [
         *("-o", f"Dir::State::Lists={scratch}/lists", "-o", f"Dir::Cache={scratch}/cache"),
         *("-o", "Acquire::Retries=0", "-o", "Acquire::http::Timeout=20", "-o", "APT::Sandbox::User="),

@@ -1,1 +1,1 @@
-"""Activations of language models over a text."""
+"""Extract activations from language models that read a text."""

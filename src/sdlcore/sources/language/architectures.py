@@ -1,6 +1,6 @@
-"""Where transformers keeps the parts of a block, for each architecture.
+"""Paths of the modules in a block of a transformers model, for each supported architecture.
 
-It does without torch, since configurations are checked by it.
+The module does not import torch, so that checking a configuration is fast.
 """
 
 from collections.abc import Callable, Mapping
@@ -11,7 +11,7 @@ from sdlcore.settings import Settings, Text
 
 
 class Paths(Settings):
-    """Paths of modules: `blocks` and `norm` begin at the model without its unembedding, the others at a block.
+    """Paths of modules. `blocks` and `norm` start at the model without its unembedding, the others at a block.
 
     A site whose path is missing does not exist in the architecture.
     """
@@ -23,14 +23,14 @@ class Paths(Settings):
     attention_output: Text | None = None
     """The module whose output is added to the residual stream after attention."""
     middle: Text | None = None
-    """The module whose input is the residual stream between attention and MLP; blocks that compute both in parallel
-    have no such stream."""
+    """The module whose input is the residual stream between attention and MLP. Blocks that compute both in
+    parallel have no such stream."""
     mlp_input: Text | None = None
-    """The module whose input the MLP reads, after its norm."""
+    """The module whose input the MLP reads, i.e. the residual stream after the norm."""
     mlp_output: Text | None = None
     """The module whose output is added to the residual stream after the MLP."""
     norm: Text | None = None
-    """The final norm, which logits of single latents need."""
+    """The final norm. Logits of single latents need it."""
 
 
 LLAMA = Paths(
@@ -98,12 +98,12 @@ def _falcon(config: Mapping[str, Any]) -> Paths:
 
 
 class Architecture(NamedTuple):
-    """An architecture that transformers loads."""
+    """An architecture that transformers can load."""
 
     paths: Paths | Callable[[Mapping[str, Any]], Paths]
-    """Fixed, or by the model's configuration."""
+    """Paths, or a function of the model's configuration."""
     cuts: bool = True
-    """Whether the first blocks can be loaded without the others."""
+    """Whether the first blocks can be loaded without the rest."""
 
 
 ARCHITECTURES: dict[str, Architecture] = {
@@ -119,7 +119,7 @@ ARCHITECTURES: dict[str, Architecture] = {
     "opt": Architecture(_opt),
     "falcon": Architecture(_falcon),
 }
-"""By transformers' ``model_type``. Each is tested against transformers' own hidden states and against hooks."""
+"""Architectures by transformers' ``model_type``, each tested against transformers' hidden states and against hooks."""
 
 SITES = {
     "residual_before": "the residual stream before a block",
@@ -129,28 +129,28 @@ SITES = {
     "mlp_output": "what the MLP adds to the residual stream",
     "residual": "the residual stream after a block",
 }
-"""Sites of a block by name, in the order of a forward pass."""
+"""Names of the sites of a block, in the order of a forward pass, with descriptions."""
 SIDES = ("input", "output")
 BLOCK = "block."
-"""Paths of modules that begin so are looked up in a block, others in the model."""
+"""Prefix of module paths that start at a block; other paths start at the model."""
 
 
 def paths_of(config: Mapping[str, Any], own: Paths | None, name: str) -> Paths:
-    """Return the paths of a model.
+    """Return the paths of a model's modules.
 
     Parameters
     ----------
     config
-        Its configuration, as config.json has it.
+        The model's configuration, as in config.json.
     own
-        The user's; they go before the table's.
+        Paths from the user, which override the known ones.
     name
-        The model, for the error.
+        Name of the model, for the error.
 
     Raises
     ------
     SourceError
-        If the architecture is not in the table and there are no paths of the user.
+        If the architecture is unknown and the user gave no paths.
     """
     if own is not None:
         return own
@@ -165,21 +165,21 @@ def paths_of(config: Mapping[str, Any], own: Paths | None, name: str) -> Paths:
 
 
 def read_paths(paths: Paths | Mapping[str, str] | None) -> Paths | None:
-    """Check a user's paths; ValueError names a wrong key."""
+    """Validate paths from the user. Raise ValueError with the name of an invalid key."""
     return Paths.from_dict(paths) if isinstance(paths, Mapping) else paths
 
 
 def cuts(config: Mapping[str, Any], own: Paths | None) -> bool:
-    """Return whether the first blocks of a model can be loaded without the others."""
+    """Return whether the first blocks of a model can be loaded without the rest."""
     found = ARCHITECTURES.get(str(config.get("model_type")))
     return own is None and found is not None and found.cuts
 
 
 def module_of(part: str, paths: Paths) -> tuple[str | None, str]:
-    """Return the path, from a block, of the module whose input or output a site is, and which of the two.
+    """Return the path, from a block, of the module at a site, and whether the site is the module's input or output.
 
-    None for the path if the architecture does not have the site. The residual streams before and after a block have no
-    module in it.
+    The path is None if the architecture lacks the site, and for the residual streams before and after a block, which
+    belong to no module in the block.
     """
     path = getattr(paths, "middle" if part == "residual_middle" else part)
     return path, "output" if part.endswith("_output") else "input"
@@ -191,7 +191,7 @@ def has(part: str, paths: Paths) -> bool:
 
 
 def lacking(part: str, paths: Paths) -> str | None:
-    """Return what to say of a site that an architecture does not have, or None if it has it."""
+    """Return an explanation if an architecture lacks a site, otherwise None."""
     if has(part, paths):
         return None
     there = ", ".join(one for one in SITES if has(one, paths))

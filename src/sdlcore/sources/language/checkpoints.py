@@ -1,6 +1,6 @@
-"""Find and load checkpoints of language models, whole or cut off after a block.
+"""Find and load checkpoints of language models, whole or only their first blocks.
 
-Only safetensors are read, and no code that comes with a model is ever run.
+Only safetensors are read. Code in a checkpoint is never run.
 """
 
 from collections.abc import Iterator
@@ -29,42 +29,42 @@ class Checkpoint(NamedTuple):
     """A model on this machine."""
 
     name: str
-    """The name in the configuration."""
+    """Name of the model in the configuration."""
     folder: Path
-    """With config.json, safetensors and tokenizer."""
+    """Folder with config.json, safetensors and tokenizer."""
     commit: str | None
-    """Of a model of the hub."""
+    """Commit of a model at the hub; None for other models."""
 
     def facts(self) -> dict[str, Json]:
-        """Return what identifies the model, for provenance: a commit of the hub or the checksums of its weights."""
+        """Return the provenance of the model: its commit at the hub, or checksums of its weights."""
         if self.commit is not None:
             return {"name": self.name, "commit": self.commit}
         return {"files": {path.name: sha256_of(path) for path in sorted(self.folder.glob("*.safetensors"))}}
 
 
 def open_checkpoint(reference: str | Path, revision: str | None = None, paths: Paths | None = None) -> Checkpoint:
-    """Return the model that ``reference`` names: a folder, or OWNER/NAME at the hub, which is fetched if need be.
+    """Find the model that ``reference`` names: a folder, or OWNER/NAME at the hub, which is downloaded if needed.
 
     Parameters
     ----------
     reference
-        A folder that exists goes before a name of the hub.
+        Name of the model. An existing folder takes precedence over the hub.
     revision
         Commit, tag or branch at the hub; None for the newest.
     paths
-        Where the modules of a model of an unknown architecture are.
+        Paths of the modules, for a model of an unknown architecture.
 
     Raises
     ------
     SourceError
-        If there is no such model, access to it must be granted first, the hub cannot be reached, or the architecture is
-        unknown and no paths are given.
+        If the model does not exist, needs an access request, the hub cannot be reached, or the architecture is unknown
+        and no paths are given.
     """
     name, folder = str(reference), Path(reference)
     if folder.suffix == ".gguf" and folder.is_file():  # its converted folder has the same name
         raise SourceError(f"{name}: a GGUF file; convert it to a folder first (workflow/scripts/language_model.py)")
     if is_hub_model(name):
-        paths_of(model_config(name, revision), paths, name)  # before the weights are fetched
+        paths_of(model_config(name, revision), paths, name)  # before the weights are downloaded
         folder = model_snapshot(name, revision)
         return Checkpoint(name, folder, folder.name)
     _require_checkpoint(folder)
@@ -75,23 +75,23 @@ def open_checkpoint(reference: str | Path, revision: str | None = None, paths: P
 def load_stack(
     folder: str | Path, layer: int | None = None, dtype: str = "float32", paths: Paths | None = None
 ) -> Stack:
-    """Return a checkpoint's model without its unembedding.
+    """Load a checkpoint's model without its unembedding.
 
     Parameters
     ----------
     folder
-        The checkpoint.
+        Folder of the checkpoint.
     layer
-        Load only so many blocks, where the architecture allows it; None for all.
+        Number of blocks to load, if the architecture allows loading a part; None for all.
     dtype
         Precision.
     paths
-        Where the modules of a model of an unknown architecture are.
+        Paths of the modules, for a model of an unknown architecture.
 
     Raises
     ------
     SourceError
-        If ``folder`` holds no checkpoint in safetensors, has fewer blocks, or lacks weights, or the architecture is
+        If ``folder`` contains no checkpoint in safetensors, has fewer blocks, or lacks weights, or the architecture is
         unknown and no paths are given.
     """
     config = _configuration(folder)
@@ -109,12 +109,12 @@ def load_stack(
 
 
 def load_whole(folder: str | Path, dtype: str = "float32") -> Any:
-    """Return a checkpoint's whole causal language model. Raises as `load_stack`."""
+    """Load a checkpoint's whole causal language model. Raises as `load_stack` does."""
     return _load(AutoModelForCausalLM, folder, _configuration(folder), dtype)
 
 
 def load_any(name: str | Path) -> Any:
-    """Return a whole causal language model of any architecture that transformers itself has, in its own precision.
+    """Load a whole causal language model of any architecture in transformers, in the precision of its checkpoint.
 
     Parameters
     ----------
@@ -124,7 +124,7 @@ def load_any(name: str | Path) -> Any:
     Raises
     ------
     SourceError
-        If there is no such model, it needs code of its own, or lacks weights.
+        If the model does not exist, needs code from its checkpoint, or lacks weights.
     """
     here = Path(name).exists()
     if not here and not is_hub_model(str(name)):
@@ -138,19 +138,19 @@ def load_any(name: str | Path) -> Any:
 
 
 def load_tokenizer(folder: str | Path, local: bool = True) -> Any:
-    """Return the tokenizer of a checkpoint's folder.
+    """Load the tokenizer of a checkpoint.
 
     Parameters
     ----------
     folder
-        Or the name of a model of the hub.
+        Folder of the checkpoint, or name of a model at the hub.
     local
-        Look for the latter's tokenizer in the hub's cache only.
+        Whether to read a tokenizer of the hub only from the local cache.
 
     Raises
     ------
     SourceError
-        If ``folder`` has no readable tokenizer, or its tokenizer runs code of its own.
+        If the tokenizer is not readable, or needs code from its checkpoint.
     """
     with parsing(folder, "a checkpoint's tokenizer", NO_CODE), undisturbed():
         return AutoTokenizer.from_pretrained(folder, local_files_only=local, trust_remote_code=False)
@@ -173,7 +173,7 @@ def _pretrained(kind: Any, folder: str | Path, **settings: Any) -> Any:
         model, loading = kind.from_pretrained(
             folder, use_safetensors=True, trust_remote_code=False, output_loading_info=True, **settings
         )
-    if loading["missing_keys"]:  # transformers would go on with random weights
+    if loading["missing_keys"]:  # transformers would continue with random weights
         raise SourceError(f"{folder}: the checkpoint lacks the weights {sorted(loading['missing_keys'])[:5]}")
     return model.eval()
 
@@ -182,12 +182,12 @@ def _require_checkpoint(folder: str | Path) -> None:
     if not (Path(folder) / "config.json").is_file() or not any(Path(folder).glob("*.safetensors")):
         raise SourceError(f"{folder}: expected a transformers checkpoint, i.e. config.json and *.safetensors files")
     for path in sorted(Path(folder).iterdir()):
-        if path.exists() and not (path.is_file() or path.is_dir()):  # reading a pipe would wait for somebody to write
+        if path.exists() and not (path.is_file() or path.is_dir()):  # reading a pipe would wait for a writer
             raise SourceError(f"{path}: {NO_FILE}; remove it, or fetch the checkpoint again")
 
 
 def _check_names_of_weights(folder: Path) -> None:
-    """Raise `SourceError` if a checkpoint names weights outside its folder, which transformers would follow."""
+    """Raise `SourceError` if a checkpoint refers to weights outside of its folder, which transformers would load."""
     named = []
     for index in sorted(folder.glob("*.safetensors.index.json")):
         weight_map = Settings(index, read_object(index)).section("weight_map")
@@ -204,9 +204,10 @@ def _check_names_of_weights(folder: Path) -> None:
 
 @contextmanager
 def undisturbed() -> Iterator[None]:
-    """Keep transformers from asking questions, and keep its progress bars and table of unused weights out of logs.
+    """Keep transformers from asking questions, and its progress bars and table of unused weights out of logs.
 
-    It asks whether to run code that comes with a model. Standard input is closed, so that nothing in a pipe answers.
+    Transformers may ask whether to run code from a checkpoint. Standard input is closed, so that text in a pipe cannot
+    answer.
     """
     verbosity, bars = transformers_logging.get_verbosity(), transformers_logging.is_progress_bar_enabled()
     transformers_logging.set_verbosity_error()

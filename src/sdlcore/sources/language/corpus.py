@@ -1,12 +1,12 @@
 """Read the documents of a text in a fixed shuffled order, whole in memory or streamed.
 
-A text of at most `WHOLE_BYTES` on this machine (and any ``.json``) is read whole and its documents shuffled once. A
-larger text is streamed through a buffer. The first documents fill the buffer; after that, each new document replaces a
-random one, which is returned. So a document moves by about the buffer's length, and a store sees only the part of the
-text that its rows need. The package ``datasets`` streams data sets of the hub in the same way; it also shuffles the
-order of the files, and fills the buffer from several of them in turn.
+A local text of at most `WHOLE_BYTES` (and any ``.json``) is read whole, and its documents are shuffled once. A larger
+text is streamed through a buffer. The first documents fill the buffer. Then each new document replaces a random one in
+the buffer, which is returned. A document therefore moves by about the buffer's length, and a store only reads the part
+of the text that its rows need. The package ``datasets`` streams data sets of the hub in the same way. It also shuffles
+the order of the files, and fills the buffer from several of them in turn.
 
-The order is the same at every call.
+Every call returns the same order.
 """
 
 import hashlib
@@ -32,28 +32,28 @@ from sdlcore.storage.parsing import parsing
 log = logging.getLogger(__name__)
 
 WHOLE_BYTES = 64 * 2**20
-"""Largest text, in bytes on the disk, that is read whole."""
+"""Size in bytes of the largest text that is read whole."""
 LISTED_FILES = 64
-"""Most files whose checksums provenance lists one by one: an attribute of an HDF5 file holds 64 KiB."""
+"""Largest number of files with a checksum each in provenance, since an attribute of an HDF5 file has at most 64 KiB."""
 
 
 class Document(NamedTuple):
     """One document of a text."""
 
     place: int
-    """Where it comes in the order."""
+    """Index of the document in the shuffled order."""
     number: int
-    """Of the document in the text, counted from 0; see `Text.facts`."""
+    """Number of the document in the text, counted from 0; see `Text.facts`."""
     text: str
 
 
 class Share(NamedTuple):
-    """One job's documents of a text: every ``of``-th document, beginning with place ``number``."""
+    """The documents of one job: every ``of``-th document, starting at place ``number``."""
 
     number: int = 0
-    """Which share, from 0."""
+    """Number of the share, from 0."""
     of: int = 1
-    """How many there are."""
+    """Number of shares."""
 
 
 WHOLE = Share()
@@ -61,18 +61,18 @@ WHOLE = Share()
 
 @dataclass(frozen=True)
 class Text:
-    """Documents in an order.
+    """The documents of a text in a fixed order.
 
     Attributes
     ----------
     name
-        For messages.
+        Name of the text, for messages.
     facts
-        For provenance: checksums, the order, and the meaning of ``number``.
+        Provenance: checksums, the order, and the meaning of ``number``.
     whole
-        Whether it is in memory.
+        Whether the text is in memory.
     read
-        Gives number and text of all documents, in the order.
+        Returns number and text of all documents, in order.
     """
 
     name: str
@@ -81,19 +81,19 @@ class Text:
     read: Callable[[], Iterator[tuple[int, str]]]
 
     def documents(self, start: int = 0, share: Share = WHOLE) -> Iterator[Document]:
-        """Yield a share's documents from place ``start`` on. A streamed text reads the other documents, too."""
+        """Yield the documents of a share, from place ``start`` on. For a streamed text, all documents are read."""
         for place, (number, text) in enumerate(self.read()):
             if place >= start and place % share.of == share.number:
                 yield Document(place, number, text)
 
 
 def open_text(reference: str | Path, options: TextOptions | None = None) -> Text:
-    """Return the text that ``reference`` names: a file, a folder (see `read_documents`) or ``dataset:OWNER/NAME``.
+    """Open the text that ``reference`` names: a file, a folder (see `read_documents`) or ``dataset:OWNER/NAME``.
 
     Raises
     ------
     SourceError
-        If there is no such text, or it cannot be read.
+        If the text does not exist or cannot be read.
     """
     options = options or TextOptions()
     name = str(reference)
@@ -107,7 +107,7 @@ def open_text(reference: str | Path, options: TextOptions | None = None) -> Text
         facts["skipped"] = [entry._asdict() for entry in skipped]
     if sum(path.stat().st_size for path in files) <= WHOLE_BYTES or files[0].suffix == ".json":
         documents = list(read_documents(reference, options.column))
-        # texts come sorted, by topic or alphabet: in file order, a small store would see only its beginning
+        # texts are often sorted by topic or alphabet, so in file order a small store would only see the beginning
         order = stream(0, "documents").permutation(len(documents))
         facts |= {"order": "shuffled once", "document": "number of the document in the text, in file order"}
         return Text(name, facts, True, lambda: ((int(index), documents[index]) for index in order))
@@ -124,7 +124,7 @@ def open_text(reference: str | Path, options: TextOptions | None = None) -> Text
 
 
 def _dataset(name: str, options: TextOptions) -> Text:
-    # only here: local texts need no client of the hub
+    # imported here, since local texts need no client of the hub
     from sdlcore.sources.language.hub import dataset_commit, dataset_texts
 
     commit = dataset_commit(name, options.revision)
@@ -147,7 +147,7 @@ def _dataset(name: str, options: TextOptions) -> Text:
 
 
 def shuffled(items: Iterable[tuple[int, str]], buffer: int, rng: np.random.Generator) -> Iterator[tuple[int, str]]:
-    """Yield every item once, each in place of a random one of ``buffer`` items held."""
+    """Yield every item once: a random item of a ``buffer`` of items, in whose place the next item is read."""
     coming = iter(items)
     held = list(islice(coming, buffer))
     for item in coming:
@@ -158,7 +158,7 @@ def shuffled(items: Iterable[tuple[int, str]], buffer: int, rng: np.random.Gener
 
 
 def _checksums(files: list[Path], reference: Path) -> dict[str, str]:
-    """Return the SHA-256 of each file by its name, or of all of them together where they are too many to list."""
+    """Return file name -> SHA-256; if there are too many files to list, one checksum of all files together."""
     root = reference if reference.is_dir() else reference.parent
     sums = {}
     for path in files:

@@ -1,10 +1,10 @@
 """Write activations of language models to activation stores.
 
-A text is cut into documents, tokenised, and packed into contexts of fixed length with a separator token
-between documents. The model runs up to the deepest site, and each token that is kept becomes a row of an activation
-store. Three kinds of rows are dropped and counted, unless a source keeps them: position 0 of every context (the
-attention sink), separator tokens, and other rows above a multiple of the median norm. Their norms are tens to hundreds
-of times larger than the others', so that a dictionary would be fitted to them alone.
+A text is split into documents, tokenised, and packed into contexts of fixed length, with a separator token between
+documents. The model runs up to the deepest site. Each kept token becomes a row of an activation store. By default,
+three kinds of rows are dropped and counted: position 0 of every context (the attention sink), separator tokens, and
+other rows above a multiple of the median norm. Their norms are tens to hundreds of times larger than the norms of
+other rows, so a dictionary would fit them alone.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -34,31 +34,31 @@ def extract(
 ) -> None:
     """Write activations of ``source`` to a training and an evaluation store, in float16.
 
-    Exactly ``train_samples`` and ``test_samples`` rows; references are ``document``, ``position`` (in the
-    document) and ``token``. Documents come in the order of `corpus`. Evaluation begins with the first document that no
-    training context touches. If anything fails, neither file appears; if the process is killed, the next call with
-    equal settings goes on from the last `filling.COMMIT_BATCHES` batches, to the same stores on the same number of
-    threads.
+    The stores have exactly ``train_samples`` and ``test_samples`` rows. References are ``document``, ``position`` (in
+    the document) and ``token``. Documents are read in the order of `corpus`. Evaluation begins with the first document
+    that no training context contains. If anything fails, no file appears. If the process is killed, the next call with
+    equal settings continues from the last `filling.COMMIT_BATCHES` batches. With the same number of threads, it writes
+    the same stores.
 
     Parameters
     ----------
     source
         Settings.
     model
-        Folder with a transformers checkpoint and its tokenizer, or its name at the hub.
+        Folder with a transformers checkpoint and its tokenizer, or name of a model at the hub.
     text
-        What `open_text` takes.
+        A text, as for `open_text`.
     train_path, test_path
-        Stores to make or replace.
+        Stores to write or replace.
     threads
-        Threads of torch, for the whole process from then on.
+        Number of torch threads, from now on for the whole process.
     device
-        Where the model runs; None for the CPU.
+        Device of the model; None for the CPU.
 
     Raises
     ------
     SourceError
-        If the model or the text does not serve, or the text has too few tokens.
+        If the model or the text cannot be used, or the text has too few tokens.
     """
     extract_together([source], model, text, [(train_path, test_path)], threads, device)
 
@@ -71,12 +71,12 @@ def extract_together(
     threads: int = 1,
     device: torch.device | None = None,
 ) -> None:
-    """Write the stores of several sources by one pass of the model over the text, with the bits that `extract` writes.
+    """Write the stores of several sources in one pass of the model over the text. The stores equal those of `extract`.
 
     Parameters
     ----------
     sources
-        Settings, which differ in their sites alone.
+        Settings, which differ only in their sites.
     model, text, threads, device
         As for `extract`.
     stores
@@ -96,29 +96,29 @@ def extract_together(
 
 
 Stores = Mapping[str, tuple[str | Path, int | None]]
-"""File and rows by split, ``train`` or ``test``; None for all rows that are left. A store begins with the first
-document that no context of the store before touches."""
+"""Split (``train`` or ``test``) -> file and number of rows, None for all remaining rows. A store begins with the first
+document that no context of the previous store contains."""
 
 
 def write_all(works: Sequence[Extraction], stores: Sequence[Stores], told: Callable[[int], None] | None = None) -> None:
-    """Write the stores of several extractions in float16, by one pass of their model.
+    """Write the stores of several extractions in float16, in one pass of their model.
 
-    A killed call goes on with each store from its last commit. Evaluation stores that begin at different documents,
-    since outliers are dropped from each for itself, take a pass each.
+    After a kill, each store continues from its last commit. Outliers are dropped from each store separately, so
+    evaluation stores may begin at different documents; then each evaluation store takes a pass.
 
     Parameters
     ----------
     works
-        The extractions, which differ in their sites alone.
+        The extractions, which differ only in their sites.
     stores
-        The stores of each.
+        The stores of each extraction.
     told
         Called with the number of rows in the first store after each batch.
 
     Raises
     ------
     SourceError
-        If the text or the disk does not suffice.
+        If the text is too short or the disk too small.
     """
     with ExitStack() as opened:
         writers = [
@@ -149,7 +149,7 @@ def write_all(works: Sequence[Extraction], stores: Sequence[Stores], told: Calla
 
 
 def fill(works: Sequence[Extraction], fillings: Sequence[Filling]) -> None:
-    """Fill stores by one pass for all that begin at the same document, or where killed processes left them."""
+    """Fill stores. Stores that begin at the same document, or resume at the same place, share a pass."""
     starts = dict.fromkeys(one.first_place for one in fillings)
     for start in starts:
         members = {
@@ -162,7 +162,7 @@ def fill(works: Sequence[Extraction], fillings: Sequence[Filling]) -> None:
 
 
 def _fill_in_step(works: Sequence[Extraction], members: Mapping[int, Filling]) -> None:
-    """Fill stores from the same contexts. A store that has more rows already joins when the pass reaches its place."""
+    """Fill stores from the same contexts. A store with more rows already joins once the pass reaches its place."""
     sites = in_one({number: works[number].source.sites for number in members})
     place = min(filling.at for filling in members.values())
     with closing(works[0].batches(*place, sites=sites)) as batches:
@@ -178,7 +178,7 @@ def _fill_in_step(works: Sequence[Extraction], members: Mapping[int, Filling]) -
 
 
 def fill_one(work: Extraction, writer: ResumableWriter, rows: int) -> int:
-    """Fill one store from the beginning of the text, and return the place of the last document that it touches."""
+    """Fill one store from the beginning of the text, and return the place of the last document in its contexts."""
     filling = Filling(writer, rows, 0)
     fill([work], [filling])
     if not filling.finish():
@@ -196,23 +196,24 @@ def extract_shard(
     threads: int = 1,
     device: torch.device | None = None,
 ) -> None:
-    """Write one of the stores that a source is extracted to by ``parts`` + 1 jobs, which know nothing of each other.
+    """Write one store of a source that ``parts`` + 1 independent jobs extract.
 
     Jobs take documents in turn: job i takes documents i, i + ``parts`` + 1 and so on, and packs its own contexts. The
-    first ``parts`` jobs write nearly equal parts of the training rows, the last job the evaluation store. So no
-    document is in both. United (`shards.unite`), the rows come from about the same part of the text as those of
-    `extract`, from other contexts. Every job reads the whole of a streamed text, but tokenises its own documents alone.
+    first ``parts`` jobs write nearly equal parts of the training rows, and the last job writes the evaluation store. So
+    no document is in both. `shards.unite` joins the parts. The joined rows come from about the same part of the text as
+    the rows of `extract`, but from other contexts. Every job reads a streamed text completely, but tokenises only its
+    own documents.
 
     Parameters
     ----------
     source, model, text, threads, device
         As for `extract`.
     path
-        Store to make or replace.
+        Store to write or replace.
     number
-        Which job, from 0.
+        Number of the job, from 0.
     parts
-        Parts of the training rows, at least 1.
+        Number of parts of the training rows, at least 1.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""Fill a store with rows of a language model's passes, from where it was left."""
+"""Fill a store with rows from a language model's passes, and resume after an interruption."""
 
 import logging
 import math
@@ -14,37 +14,37 @@ from sdlcore.sources.language.tokens import following
 log = logging.getLogger(__name__)
 
 COMMIT_BATCHES = 16
-"""Batches after which a store is made safe against a kill."""
+"""Number of batches between commits, which survive a kill."""
 
 
 class Progress(Settings):
-    """Where a filling stands after a batch."""
+    """Progress of filling a store, saved after each commit."""
 
     first_place: int
-    """Of the text, where it began."""
+    """Place of the document that filling began with."""
     place: int
-    """Of the document that the next context begins in."""
+    """Place of the document that the next context begins in."""
     position: int
-    """Of the token in it that it begins with."""
+    """Position of the next context's first token in that document."""
     last_place: int
-    """Of the last document that a context used so far touches."""
+    """Place of the last document in any context so far."""
     contexts: int
-    """Used so far."""
+    """Number of contexts used so far."""
     rows_by_kind: dict[str, int]
-    """Their tokens, counted for each of `KINDS`."""
+    """Number of tokens of each of `KINDS`."""
 
 
 class Filling:
-    """Fill a store with the first rows that are kept, from a place of the text on or where a killed process left it.
+    """Fill a store with the first kept rows, from a place of the text on, or from the last commit.
 
     Parameters
     ----------
     writer
-        Of the store.
+        Writer of the store.
     wanted
         Number of rows; None for all of the text.
     place
-        Of the first document.
+        Place of the first document.
     told
         Called with the number of rows in the store after each batch.
     """
@@ -70,12 +70,12 @@ class Filling:
 
     @property
     def last_place(self) -> int:
-        """Place of the last document that a context used so far touches."""
+        """Place of the last document in any context so far."""
         return self._progress.last_place
 
     @property
     def first_place(self) -> int:
-        """Place of the document that the filling began with."""
+        """Place of the document that filling began with."""
         return self._progress.first_place
 
     @property
@@ -93,14 +93,14 @@ class Filling:
         return self._writer.rows
 
     def take(self, batch: Batch, kinds: RowKinds) -> None:
-        """Append the rows of a batch that are kept, as many as are wanted."""
+        """Append the kept rows of a batch, up to the number of rows that the store still needs."""
         self._append(batch, kinds)
         self._batches += 1
         if self._batches % COMMIT_BATCHES == 0 or self.is_full:
             self._writer.commit(self._progress)
 
     def finish(self) -> bool:
-        """Return whether the text had as many rows, or any if all are wanted."""
+        """Return whether the store is complete. If all rows are wanted, one row is enough."""
         writer = self._writer
         if not self.is_full:  # the text ended
             if self._wanted < math.inf or not writer.rows:
@@ -123,7 +123,7 @@ class Filling:
         kind_N = kinds.of(tokens, batch.norms)
         kept = np.flatnonzero(kind_N == KEPT)
         kept = kept[: int(min(self._wanted - before, len(kept)))]
-        if before + len(kept) == self._wanted:  # what comes after the last row is neither used nor counted
+        if before + len(kept) == self._wanted:  # tokens after the last row are neither used nor counted
             kind_N = kind_N[: kept[-1] + 1]
         used = math.ceil(len(kind_N) / tokens.token.shape[1])
         references = {name: getattr(tokens, name).ravel()[kept] for name in ("document", "position", "token")}

@@ -1,4 +1,4 @@
-"""Run a language model over contexts, and tell which rows to keep."""
+"""Run a language model over contexts, and choose the rows to keep."""
 
 from collections import deque
 from collections.abc import Generator, Iterable, Iterator, Mapping
@@ -20,28 +20,28 @@ MEDIAN_ROWS = 2048
 
 
 class Batch(NamedTuple):
-    """What one pass over B contexts of T tokens gives."""
+    """The activations from one pass over B contexts of T tokens."""
 
     tokens: Tokens
     """B x T."""
     values: dict[str, np.ndarray]
     """BT x D activations of each site, float16."""
     norms: dict[str, np.ndarray]
-    """BT norms of each site's activations before they were rounded."""
+    """BT norms of each site's activations, before rounding to float16."""
 
 
 class RowKinds(NamedTuple):
-    """Which rows are left out, and why."""
+    """Kinds of rows to leave out."""
 
     separator: int
     """Id of the separator token."""
     largest_norm: Mapping[str, float]
     """Norm of a site's activations above which a row is an outlier."""
     drop: tuple[str, ...]
-    """Kinds that are left out."""
+    """Kinds of rows to leave out."""
 
     def of(self, tokens: Tokens, norms: Mapping[str, np.ndarray]) -> np.ndarray:
-        """Return each row's kind (BT, an index of `KINDS`): the first kind in ``drop`` that it has, else kept."""
+        """Return the kind of each row (BT, an index of `KINDS`): the first kind in ``drop`` that matches, or kept."""
         is_first_BT = np.zeros(tokens.token.shape, dtype=bool)
         is_first_BT[:, 0] = True
         is_outlier_N = np.zeros(is_first_BT.size, dtype=bool)
@@ -60,7 +60,7 @@ class RowKinds(NamedTuple):
 
 
 def stack_batches(contexts: Iterable[Tokens], contexts_per_batch: int) -> Iterator[Tokens]:
-    """Yield contexts (T) in batches (B x T)."""
+    """Group contexts (T) into batches (B x T)."""
     coming = iter(contexts)
     while batch := list(islice(coming, contexts_per_batch)):
         yield Tokens(*(np.stack(arrays) for arrays in zip(*batch, strict=True)))
@@ -69,12 +69,12 @@ def stack_batches(contexts: Iterable[Tokens], contexts_per_batch: int) -> Iterat
 def activations(
     stack: Stack, sites: Mapping[str, Site], contexts: Iterable[Tokens], contexts_per_batch: int
 ) -> Generator[Batch, None, None]:
-    """Yield the activations at ``sites``, batch by batch of contexts.
+    """Yield the activations at ``sites`` for each batch of contexts.
 
-    The model runs in evaluation mode, whatever mode it is in: a model made in memory begins in training mode. Close the
-    generator: until then, its hooks stay in the model.
+    The model runs in evaluation mode, also if it was in training mode, as a model made in memory is. Close the
+    generator, since its hooks stay in the model until it ends.
     """
-    # a GPU computes the next batch while the last one is written; on a CPU that would only take memory
+    # a GPU computes the next batch while the previous batch is written; on a CPU that would only cost memory
     ahead = 1 if stack.device.type == "cuda" else 0
     flights: deque[Flight] = deque()
     with Passes(stack, sites) as passes:
@@ -87,7 +87,7 @@ def activations(
 
 
 class Passes:
-    """Run a model over batches of contexts, up to the deepest of some sites. Use in ``with``."""
+    """Run a model over batches of contexts, up to the deepest of several sites. Use it in a ``with`` statement."""
 
     _flight: "Flight"
 
@@ -96,7 +96,7 @@ class Passes:
         self._watch = Watch(stack, sites, lambda name, x_BTD: self._flight.take(name, x_BTD))
 
     def start(self, tokens: Tokens) -> "Flight":
-        """Run the model over contexts (B x T); their batch may still be on its way from the device."""
+        """Run the model over contexts (B x T). The returned batch may not have arrived from the device yet."""
         self._flight = Flight(tokens)
         self._watch.run(torch.from_numpy(tokens.token).long().to(self._stack.device))
         self._flight.depart()
@@ -123,7 +123,7 @@ def median_norms(batches: Iterable[Batch], separator: int, columns: Iterable[str
 
 
 class Flight:
-    """A batch on its way from the device."""
+    """A batch that is being copied from the device."""
 
     def __init__(self, tokens: Tokens) -> None:
         self._tokens = tokens
@@ -132,7 +132,7 @@ class Flight:
         self._arrival: torch.cuda.Event | None = None
 
     def take(self, name: str, x_BTD: Tensor) -> None:
-        """Copy the activations at a site, which the model may change in place as soon as this returns."""
+        """Copy the activations at a site. After this call, the model may change the activations in place."""
         x_ND = x_BTD.flatten(0, 1)
         norm_N = torch.linalg.vector_norm(x_ND, dim=1, dtype=torch.float32)
         # from a GPU into pinned memory, so that this returns at once
@@ -142,12 +142,12 @@ class Flight:
             self._arrival = torch.cuda.Event()
 
     def depart(self) -> None:
-        """Note that the pass has ended."""
+        """Mark the end of the pass."""
         if self._arrival is not None:
             self._arrival.record()
 
     def landed(self) -> Batch:
-        """Return the batch when it is there."""
+        """Wait for the batch and return it."""
         if self._arrival is not None:
             self._arrival.synchronize()
         values = {name: x.numpy() for name, x in self._values.items()}

@@ -1,7 +1,7 @@
-"""Convert GGUF files to folders that transformers loads, once.
+"""Convert GGUF files to folders that transformers loads, once for each file.
 
-The folder is named by the file's content, so checkouts with one cache share converted models. None of them replaces or
-removes another one's.
+The content of the file determines the folder's name. So checkouts with one cache share converted models, and never
+replace or remove a model of another checkout.
 """
 
 import logging
@@ -24,13 +24,13 @@ from sdlcore.text import listed
 log = logging.getLogger(__name__)
 
 CONVERSION = 1
-"""Part of a folder's name: another number where conversion comes to write something else."""
+"""Version in a folder's name; increase it if conversion writes something else."""
 
 
 def converted(gguf_path: str | Path, cache: str | Path) -> Path:
-    """Return the folder below ``cache`` with the model of a GGUF file, converted if it is not there yet.
+    """Return the folder below ``cache`` with the converted model of a GGUF file. Convert the file if needed.
 
-    Of several processes one converts, and the others wait.
+    If several processes call this at once, one converts, and the others wait.
 
     Raises
     ------
@@ -47,19 +47,19 @@ def converted(gguf_path: str | Path, cache: str | Path) -> Path:
 def convert_gguf(gguf_path: str | Path, out_dir: str | Path) -> None:
     """Convert a GGUF file to a folder with float32 safetensors and the tokenizer.
 
-    Needs the packages ``gguf`` and ``accelerate``. The folder appears whole or not at all. Other files in the GGUF
-    file's folder, code above all, have no part in it.
+    This needs the packages ``gguf`` and ``accelerate``. The folder appears whole or not at all. Other files beside the
+    GGUF file are ignored, above all code.
 
     Raises
     ------
     SourceError
-        If the file is no GGUF file, its architecture is unknown, or something other than an empty folder is at
-        ``out_dir``.
+        If the file is not a GGUF file, its architecture is unknown, or ``out_dir`` is neither missing nor an empty
+        folder.
     """
     gguf_path, out_dir = Path(gguf_path), Path(out_dir)
     _require_gguf(gguf_path)
     if out_dir.exists() and (not out_dir.is_dir() or any(out_dir.iterdir())):
-        raise SourceError(f"{out_dir}: already there; remove it to convert {gguf_path.name} again")
+        raise SourceError(f"{out_dir}: already exists; remove it to convert {gguf_path.name} again")
     with atomic_folder(out_dir) as part:
         model, tokenizer = _load(gguf_path)
         with undisturbed():
@@ -73,16 +73,16 @@ def _require_gguf(path: Path) -> None:
         raise SourceError(f"{path}: no such GGUF file")
     with path.open("rb") as file:
         if file.read(4) != b"GGUF":
-            raise SourceError(f"{path}: does not begin like a GGUF file; fetch it again")
+            raise SourceError(f"{path}: does not begin like a GGUF file; download it again")
 
 
 def _load(path: Path) -> tuple[Any, Any]:
-    """Return the model and the tokenizer of a GGUF file, out of a folder where nothing is beside it."""
+    """Load the model and the tokenizer of a GGUF file, from a folder that contains no other file."""
     with tempfile.TemporaryDirectory() as alone, parsing(path, "a GGUF file", f"fetch it again; {NO_CODE}"):
         check_header(path)
         (Path(alone) / path.name).symlink_to(path.resolve())
         where = {"gguf_file": path.name, "local_files_only": True, "trust_remote_code": False}
-        kind: Any = AutoModelForCausalLM  # whose annotations leave out what output_loading_info returns
+        kind: Any = AutoModelForCausalLM  # its annotations leave out the result with output_loading_info
         with undisturbed():
             # without dequantize the weights are dense as well, but save_pretrained refuses to write them
             model, loading = kind.from_pretrained(
@@ -93,6 +93,6 @@ def _load(path: Path) -> tuple[Any, Any]:
                 **where,
             )
             paths_of(model.config.to_dict(), None, str(path))
-            if loading["missing_keys"]:  # transformers would draw random weights instead
+            if loading["missing_keys"]:  # transformers would draw random weights in their place
                 raise SourceError(f"{path}: lacks the weights {listed(sorted(loading['missing_keys']))}")
             return model, AutoTokenizer.from_pretrained(alone, **where)

@@ -1,7 +1,7 @@
-"""Compare the header of a GGUF file with the file itself, before transformers reads it.
+"""Compare the header of a GGUF file with the file itself, before transformers reads the file.
 
-The libraries that read these files follow offsets before the data, let tensors share bytes, count up to 2^64 past the
-end of the file, and draw random weights for blocks that the file lacks.
+The libraries that read these files do not check them. They follow offsets in front of the data, let tensors share
+bytes, count up to 2^64 past the end of the file, and draw random weights for missing blocks.
 """
 
 import math
@@ -18,31 +18,31 @@ from sdlcore.text import shown
 VERSIONS = (2, 3)
 STRING, ARRAY = 8, 9
 SCALARS = dict(zip((0, 1, 2, 3, 4, 5, 6, 7, 10, 11, 12), "BbHhIif?Qqd", strict=True))
-"""Types of values, and how `struct` calls them."""
+"""Type of a value -> its format in `struct`."""
 MOST_DIMENSIONS = 4
 LONGEST_KEY = 2**16
 BLOCK = re.compile(r"blk\.(\d{1,9})\.")
 
 
 class Tensor(NamedTuple):
-    """A tensor as the header declares it."""
+    """A tensor, as declared by the header."""
 
     name: str
     shape: tuple[int, ...]
-    """The dimension that varies fastest comes first."""
+    """Dimensions; the one that varies fastest comes first."""
     kind: int
     offset: int
-    """From where the data begin."""
+    """Offset in bytes from the start of the data."""
 
 
 class Header(NamedTuple):
-    """What comes before the data of a GGUF file."""
+    """The part of a GGUF file before the data."""
 
     values: dict[str, str | int | float | bool]
-    """By key; of an array its length."""
+    """Key -> value; for an array, its length."""
     tensors: list[Tensor]
     end: int
-    """Where the header ends."""
+    """Offset in bytes of the header's end."""
 
 
 def check_header(path: Path) -> None:
@@ -51,8 +51,8 @@ def check_header(path: Path) -> None:
     Raises
     ------
     ValueError
-        If it cannot be read, tensors do not lie in the file one after the other, or their number or their shapes are
-        not those that its settings give.
+        If the header cannot be read, tensors do not follow each other in the file, or their number or shapes disagree
+        with the model's settings.
     """
     size = path.stat().st_size
     with path.open("rb") as file:
@@ -70,7 +70,7 @@ def _check_places(tensors: list[Tensor], start: int, alignment: int, size: int) 
     for tensor in sorted(tensors, key=lambda tensor: tensor.offset):
         name, first = shown(tensor.name), start + tensor.offset
         if tensor.kind not in list(GGMLQuantizationType):
-            raise ValueError(f"tensor {name} is of type {tensor.kind}, which is not known")
+            raise ValueError(f"tensor {name} has the unknown type {tensor.kind}")
         per_block, block_bytes = GGML_QUANT_SIZES[GGMLQuantizationType(tensor.kind)]
         if not tensor.shape or 0 in tensor.shape or tensor.shape[0] % per_block:
             raise ValueError(f"tensor {name} has shape {tensor.shape}, expected rows of {per_block}, or a multiple")
@@ -84,7 +84,7 @@ def _check_places(tensors: list[Tensor], start: int, alignment: int, size: int) 
 
 
 def _check_sizes(path: Path, header: Header) -> None:
-    """Check the sizes that a model is built by, which may be billions, with the tensors."""
+    """Compare the sizes in the model's settings, which could claim billions, with the tensors."""
     architecture = header.values.get("general.architecture")
     own = {key.removeprefix(f"{architecture}."): value for key, value in header.values.items()}
     settings = Settings(path, own)
@@ -103,7 +103,7 @@ def _check_sizes(path: Path, header: Header) -> None:
 
 
 class _Reader:
-    """Reads values one after the other, and none past the end of the file."""
+    """Reader of consecutive values that never reads past the end of the file."""
 
     def __init__(self, file: BinaryIO, size: int) -> None:
         self._file, self._left = file, size
@@ -113,13 +113,13 @@ class _Reader:
         self._take(4)
         version = self._number("I")
         if version not in VERSIONS:
-            raise ValueError(f"version {version} of GGUF is not read")
+            raise ValueError(f"version {version} of GGUF is not supported")
         n_tensors, n_values = self._number("Q"), self._number("Q")
         values, tensors = {}, []
         for _ in range(n_values):
             key = self._text()
             if key in values:
-                raise ValueError(f"the key {shown(key)} is there twice")
+                raise ValueError(f"the key {shown(key)} occurs twice")
             values[key] = self._value(self._number("I"))
         for _ in range(n_tensors):
             name, dimensions = self._text(), self._number("I")
@@ -135,7 +135,7 @@ class _Reader:
         if kind in SCALARS:
             return self._number(SCALARS[kind])
         if kind != ARRAY:
-            raise ValueError(f"a value is of type {kind}, which is not known")
+            raise ValueError(f"a value has the unknown type {kind}")
         kind, length = self._number("I"), self._number("Q")
         if kind == STRING:
             for _ in range(length):
@@ -143,7 +143,7 @@ class _Reader:
         elif kind in SCALARS:
             self._skip(length * struct.calcsize(f"<{SCALARS[kind]}"))
         else:
-            raise ValueError(f"an array holds values of type {kind}, which is not known here")
+            raise ValueError(f"an array contains values of the unknown type {kind}")
         return length
 
     def _text(self, longest: int | None = LONGEST_KEY) -> str:
@@ -166,4 +166,4 @@ class _Reader:
     def _count(self, length: int) -> None:
         self._left -= length
         if self._left < 0:
-            raise ValueError("the header goes on past the end of the file")
+            raise ValueError("the header is longer than the file")

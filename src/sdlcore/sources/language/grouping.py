@@ -1,4 +1,4 @@
-"""Several groups of sites, each with columns of its own, in one pass of a model."""
+"""Extract several groups of sites, each with its own columns, in one pass of a model."""
 
 from collections.abc import Mapping
 from typing import TypeVar
@@ -9,15 +9,15 @@ T = TypeVar("T")
 
 
 def in_one(groups: Mapping[int, Mapping[str, Site]]) -> dict[str, Site]:
-    """Return the sites of all groups, under names that tell the group."""
+    """Return the sites of all groups, under names that include the group."""
     return {named(key, column): site for key, sites in groups.items() for column, site in sites.items()}
 
 
 def named(key: int, column: str) -> str:
-    """Return the name of a group's column."""
+    """Return the name of a column of a group."""
     return f"{key}-{column}"
 
 
 def part_of(found: Mapping[str, T], key: int, columns: Mapping[str, object]) -> dict[str, T]:
-    """Select one group's columns."""
+    """Select the columns of one group."""
     return {column: found[at] for column in columns if (at := named(key, column)) in found}

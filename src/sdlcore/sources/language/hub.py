@@ -1,8 +1,8 @@
-"""Fetch models and data sets from the Hugging Face hub: files, commits and errors.
+"""Download models and data sets from the Hugging Face hub: files, commits and errors.
 
-Files come by the hub's own client, so that its variables hold: HF_TOKEN (access), HF_HOME (cache), HF_HUB_OFFLINE,
-HF_ENDPOINT (a mirror). Only configuration, tokenizer and safetensors are fetched; no code that comes with a model or a
-data set is run.
+The hub's own client downloads all files, so its environment variables apply: HF_TOKEN (access), HF_HOME (cache),
+HF_HUB_OFFLINE, HF_ENDPOINT (a mirror). Only configuration, tokenizer and safetensors are downloaded. Code in a model or
+a data set is never run.
 """
 
 import logging
@@ -32,15 +32,15 @@ log = logging.getLogger(__name__)
 
 
 def model_config(name: str, revision: str | None) -> dict:
-    """Return the configuration of a model of the hub, without fetching its weights."""
+    """Return the configuration of a model at the hub, without downloading its weights."""
     with _said_in_a_sentence(name, "model", revision):
         return read_object(Path(hf_hub_download(name, "config.json", revision=revision)))
 
 
 def model_snapshot(name: str, revision: str | None) -> Path:
-    """Return the folder of the hub's cache with a model's configuration, tokenizer and safetensors, fetched if need be.
+    """Return the folder in the hub's cache with a model's configuration, tokenizer and safetensors.
 
-    The folder's name is the commit.
+    Files are downloaded if needed. The folder's name is the commit.
     """
     log.info("%s: fetching missing files", name)
     disable_progress_bars()
@@ -49,15 +49,15 @@ def model_snapshot(name: str, revision: str | None) -> Path:
             name,
             revision=revision,
             allow_patterns=["*.json", "*.safetensors", "*.jinja", "*.txt", "tokenizer.model"],
-            ignore_patterns=["*/*"],  # the same weights in other formats
+            ignore_patterns=["*/*"],  # these are the same weights in other formats
         )
     return Path(folder)
 
 
 def dictionary_snapshot(name: str, revision: str | None, patterns: Sequence[str], advice: str) -> Path:
-    """Return the folder of the hub's cache with those files of a repository that patterns name, fetched if need be.
+    """Return the folder in the hub's cache with the files of a repository that match patterns.
 
-    ``advice`` says what to write where there is no such repository.
+    Files are downloaded if needed. ``advice`` ends the error for a repository that does not exist.
     """
     log.info("%s: fetching missing files", name)
     disable_progress_bars()
@@ -66,50 +66,50 @@ def dictionary_snapshot(name: str, revision: str | None, patterns: Sequence[str]
 
 
 def dataset_commit(name: str, revision: str | None) -> str:
-    """Return the commit that a revision of a data set is; of the newest one without a revision."""
+    """Return the commit of a data set's revision, or the newest commit if ``revision`` is None."""
     with _said_in_a_sentence(name, "data set", revision):
         commit = HfApi().dataset_info(name, revision=revision).sha
     if commit is None:
-        raise SourceError(f"{name}: the hub does not say which commit of the data set it has; set text_revision to one")
+        raise SourceError(f"{name}: the hub does not return the commit of the data set; set text_revision to a commit")
     return commit
 
 
 def dataset_texts(
     name: str, config: str | None, split: str, commit: str, column: str, buffer: int, seed: int
 ) -> Iterator[str]:
-    """Yield the texts of a data set as they stream in, shuffled as `datasets` does by a buffer and ``seed``.
+    """Stream the texts of a data set, shuffled by `datasets` with a buffer and ``seed``.
 
     Raises
     ------
     SourceError
-        If there is no such configuration, split or column, or the hub cannot be reached.
+        If the configuration, split or column does not exist, or the hub cannot be reached.
     """
-    import datasets  # only here: it takes seconds to load
+    import datasets  # imported here, since the import takes seconds
 
     datasets.disable_progress_bars()
     with _said_in_a_sentence(name, "data set", commit):
         try:
             rows = datasets.load_dataset(name, config, split=split, streaming=True, revision=commit)
-        except ValueError as error:  # names the configurations and splits that there are
+        except ValueError as error:  # the message lists the configurations and splits
             raise SourceError(f"{name}: {error}; set text_config and text_split") from error
         for row in rows.shuffle(seed=seed, buffer_size=buffer) if buffer > 1 else rows:
             if column not in row:
                 raise SourceError(f"{name}: has no column {column!r}, only {', '.join(sorted(row))}; set text_column")
             if not isinstance(row[column], str | None):
                 kind = type(row[column]).__name__
-                raise SourceError(f"{name}: column {column!r} holds {kind}, expected text; set text_column")
+                raise SourceError(f"{name}: column {column!r} contains {kind}, expected text; set text_column")
             yield row[column] or ""
 
 
 @contextmanager
 def _said_in_a_sentence(name: str, kind: str, revision: str | None, advice: str = "") -> Iterator[None]:
-    """Turn what goes wrong at the hub into one sentence that says what to do."""
+    """Turn errors of the hub's client into one sentence with a remedy."""
     folder = "datasets/" if kind == "data set" else ""
     try:
         yield
     except GatedRepoError as error:
         raise SourceError(
-            f"{name}: access to this {kind} must be granted: ask for it at https://huggingface.co/{folder}{name} and "
+            f"{name}: access to this {kind} must be requested at https://huggingface.co/{folder}{name} and "
             "set HF_TOKEN to a token of the account that has it"
         ) from error
     except RepositoryNotFoundError as error:
@@ -125,7 +125,7 @@ def _said_in_a_sentence(name: str, kind: str, revision: str | None, advice: str 
         raise SourceError(f"{name}: the hub's {kind} lacks a file that is needed ({error})") from error
     except (HfHubHTTPError, HFValidationError) as error:
         raise SourceError(f"{name}: the hub refuses this {kind} ({error})") from error
-    except HTTPError as error:  # of the HTTP client, where no answer came
+    except HTTPError as error:  # from the HTTP client, if the hub does not answer
         raise _unreachable(name) from error
     except SourceError:
         raise

@@ -1,6 +1,6 @@
-"""Tell names at the Hugging Face hub from paths.
+"""Distinguish names at the Hugging Face hub from paths.
 
-Kept apart, since the pipeline asks it before anything heavy is loaded.
+The module imports nothing heavy, so that checking a configuration is fast.
 """
 
 import re
@@ -12,12 +12,12 @@ _HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 
 
 def is_hub_model(reference: str) -> bool:
-    """Return whether ``reference`` reads OWNER/NAME and is no path on this machine."""
+    """Return whether ``reference`` has the form OWNER/NAME and is not a path on this machine."""
     return (
         _HUB_NAME.fullmatch(reference) is not None and not reference.endswith(".gguf") and not Path(reference).exists()
     )
 
 
 def is_hub_text(reference: str) -> bool:
-    """Return whether ``reference`` reads dataset:OWNER/NAME."""
+    """Return whether ``reference`` has the form dataset:OWNER/NAME."""
     return reference.startswith(DATASET)

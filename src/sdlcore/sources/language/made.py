@@ -1,4 +1,4 @@
-"""Read from a store's provenance how a language model's rows were made."""
+"""Read how a language model's rows were extracted, from the provenance of their store."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,26 +10,26 @@ from sdlcore.sources.language.settings import LanguageSource
 
 
 class Made(NamedTuple):
-    """How rows were made."""
+    """Settings that rows were extracted with."""
 
     source: LanguageSource
     model_commit: str | None
-    """Of a model of the hub."""
+    """Commit of a model at the hub; None for other models."""
     text_commit: str | None
-    """Of a data set of the hub."""
+    """Commit of a data set at the hub; None for other texts."""
     separator: int
     """Id of the separator token."""
     largest_norm: dict[str, float]
-    """Norm of a column's activations above which a row is an outlier."""
+    """Norm of a column's activations above which a row counts as an outlier."""
 
     @classmethod
     def read(cls, path: str | Path, provenance: Mapping[str, Json]) -> "Made":
-        """Read this from the provenance of a store or of a recipe.
+        """Read the settings of an extraction from the provenance of a store or of a recipe.
 
         Raises
         ------
         SourceError
-            Naming the file, if its provenance lacks any of it.
+            If the provenance lacks a setting; the message names the file.
         """
         facts: Any = provenance
         try:
@@ -41,7 +41,7 @@ class Made(NamedTuple):
                 largest_norm={column: float(limit) for column, limit in facts["largest_norm"].items()},
             )
         except (LookupError, TypeError, ValueError, AttributeError) as error:
-            raise SourceError(f"{path}: does not say how its rows were made ({error!r}); make it anew") from error
+            raise SourceError(f"{path}: its provenance lacks a setting ({error!r}); extract again") from error
 
 
 class Part(NamedTuple):
@@ -53,9 +53,11 @@ class Part(NamedTuple):
 
     @classmethod
     def read(cls, path: str | Path, provenance: Mapping[str, Json]) -> "Part":
-        """Read this from the provenance of a store; errors as `Made.read`."""
+        """Read the part from the provenance of a store. Raises as `Made.read` does."""
         facts: Any = provenance
         try:
             return cls(int(facts["first_place"]), int(facts["contexts"]))
         except (LookupError, TypeError, ValueError) as error:
-            raise SourceError(f"{path}: does not say where in its text it is from ({error!r}); make it anew") from error
+            raise SourceError(
+                f"{path}: its provenance lacks the part of the text ({error!r}); extract again"
+            ) from error

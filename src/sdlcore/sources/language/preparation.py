@@ -1,4 +1,4 @@
-"""Prepare extractions: load the model, open the text, and measure which rows are outliers."""
+"""Prepare extractions: load the model, open the text, and measure the norms that define outliers."""
 
 import logging
 import math
@@ -29,41 +29,41 @@ PIPELINE_LIMITS = "train_samples or test_samples"
 AS_GIVEN = "number of the document in the list"
 REST_OF_REFERENCES = "position: of the token in its document; token: its id"
 SCRIPT = Path(__file__).with_name("extraction.py")
-"""The module that writes stores. Its code, and all that it imports, identifies them."""
+"""The module that writes stores. Its code, with all that it imports, is part of the stores' provenance."""
 NEW_SETTINGS = ("target_site", "paths")
 SPLIT = "split the text into more documents (a .txt file at blank lines, others by entries, lines or rows)"
 
 
 class Model(NamedTuple):
-    """A language model to extract from."""
+    """A language model for extraction."""
 
     name: str
-    """For messages."""
+    """Name of the model, for messages."""
     tokenizer: Any
     facts: dict[str, Json]
-    """What identifies it, for provenance."""
+    """Provenance of the model."""
     stack: Callable[[int | None], Stack]
-    """Loads the model with at least as many blocks as its argument; None for all."""
+    """Function that loads the model with at least this number of blocks; None for all."""
 
 
 class Extraction(NamedTuple):
-    """A source with its model loaded and its text open."""
+    """A source with its model loaded and its text opened."""
 
     source: LanguageSource
     corpus: Text
     share: Share
-    """Documents that rows are made of."""
+    """Documents that this extraction reads."""
     rows: int
-    """Rows to extract, over all stores; 0 for the whole text."""
+    """Number of rows in all stores; 0 for the whole text."""
     tokenizer: Any
     stack: Any
-    """A `Stack`."""
+    """The loaded model."""
     widths: dict[str, int]
-    """Dimensions of each column's activations."""
+    """Dimension of each column's activations."""
     kinds: RowKinds
-    """Which rows are left out."""
+    """Kinds of rows to leave out."""
     facts: dict[str, Json]
-    """What identifies it, for provenance."""
+    """Provenance of the extraction."""
     limits: str
     """Settings to lower if the text is too short."""
 
@@ -76,7 +76,7 @@ class Extraction(NamedTuple):
     ) -> Generator[Batch, None, None]:
         """Yield activations of at most ``contexts`` contexts, from a token of the document at ``place`` on.
 
-        ``sites`` replace the source's.
+        ``sites`` replaces the sites of the source.
         """
         coming = islice(self.contexts(place, position), contexts)
         return activations(self.stack, sites or self.source.sites, coming, self.source.contexts_per_batch)
@@ -91,7 +91,7 @@ class Extraction(NamedTuple):
         return 2 * sum(self.widths.values()) + 12
 
     def require_disk(self, folder: Path, needed: int) -> None:
-        """Refuse stores that need more bytes than the disk has."""
+        """Raise an error if stores need more bytes than the disk has free."""
         free = shutil.disk_usage(folder).free
         log.info("%.3g GB to write, %.3g GB free", needed / 1e9, free / 1e9)
         if needed > free:
@@ -101,20 +101,20 @@ class Extraction(NamedTuple):
             )
 
     def require_length(self) -> None:
-        """Refuse a text that cannot have enough rows, before any model runs."""
+        """Raise an error if the text is known to be too short, before the model runs."""
         least = self._least_contexts()
         contexts = contexts_of(self.corpus.documents(share=self.share), self.tokenizer, self.source.context_length)
         if sum(1 for _ in islice(contexts, least)) < least:
             raise self.too_little(self.rows)
 
     def too_little(self, found_rows: int) -> SourceError:
-        """Return the error for a text that ended after ``found_rows`` rows."""
+        """Return the error for a text that provides only ``found_rows`` rows."""
         name, source, share, rows = self.corpus.name, self.source, self.share, self.rows
         lengths = [len(document.ids) for document in tokenise(self.corpus.documents(share=share), self.tokenizer)]
         found, longest = sum(lengths), max(lengths, default=0)
         if not rows:
             return SourceError(
-                f"{name}: has {found} tokens, none of which makes a row; take a longer text, or lower context_length "
+                f"{name}: has {found} tokens, but no token becomes a row; use a longer text, or lower context_length "
                 f"({source.context_length})"
             )
         least = self._least_contexts() * source.context_length
@@ -131,7 +131,7 @@ class Extraction(NamedTuple):
         )
 
     def _least_contexts(self) -> int:
-        """Return the number of contexts that are needed if nothing but position 0 is dropped."""
+        """Return the smallest possible number of contexts: if only the rows at position 0 are dropped."""
         return math.ceil(self.rows / (self.source.context_length - ("first_position" in self.source.drop)))
 
 
@@ -144,7 +144,7 @@ def prepare(
     threads: int = 1,
     device: torch.device | None = None,
 ) -> Extraction:
-    """Load a model and open a text to extract ``rows`` rows of a share of its documents; see `prepare_together`."""
+    """Load a model and open a text to extract ``rows`` rows from a share of its documents; see `prepare_together`."""
     return prepare_together([source], model, text, rows, share, threads, device)[0]
 
 
@@ -157,21 +157,21 @@ def prepare_together(
     threads: int = 1,
     device: torch.device | None = None,
 ) -> list[Extraction]:
-    """Load a model and open a text to extract ``rows`` rows of a share of its documents for each of several sources.
+    """Load a model and open a text, to extract ``rows`` rows from a share of its documents for each of several sources.
 
     Parameters
     ----------
     sources, model, text, threads, device
         As for `extraction.extract_together`.
     rows
-        Rows that are needed at least.
+        Smallest number of rows needed.
     share
-        Documents that they are made of.
+        The documents to read.
 
     Raises
     ------
     SourceError
-        If the model or the text cannot be used, contexts are longer than the model takes, or the text is known to have
+        If the model or the text cannot be used, contexts are longer than the model allows, or the text is known to have
         too few tokens.
     """
     torch.set_num_threads(threads)
@@ -187,14 +187,14 @@ def prepare_together(
 
 
 def open_model(sources: Sequence[LanguageSource], checkpoint: Checkpoint, device: torch.device) -> Model:
-    """Open the tokenizer of a checkpoint, for sources that differ in their sites alone.
+    """Open the tokenizer of a checkpoint, for sources that differ only in their sites. The model is loaded later.
 
-    Of most architectures, only the blocks that are needed will be loaded to the device.
+    For most architectures, only the necessary blocks will be loaded to the device.
 
     Raises
     ------
     SourceError
-        If it cannot be read, the model lacks a site, or contexts are longer than it takes.
+        If the tokenizer cannot be read, the model lacks a site, or contexts are longer than the model allows.
     """
     source = sources[0]
     for one in sources:
@@ -217,21 +217,21 @@ def prepared_together(
     share: Share = WHOLE,
     limits: str = PIPELINE_LIMITS,
 ) -> list[Extraction]:
-    """Return extractions of ``rows`` rows of a share of a text's documents from one loaded model.
+    """Return extractions of ``rows`` rows from a share of a text's documents, with one loaded model for all.
 
-    Outliers are measured by the median norms of the text's first contexts, whatever the share: some `MEDIAN_ROWS`
-    tokens, position 0 and separators left out.
+    Median norms define outliers. They are measured on the first contexts of the text, for any share: about
+    `MEDIAN_ROWS` tokens, without position 0 and separators.
 
     Parameters
     ----------
     sources
-        Settings, which differ in their sites alone. The model, the text and the numbers of samples are not read.
+        Settings, which differ only in their sites. Their model, text and numbers of samples are ignored.
     model, corpus
         The model and the text.
     rows
-        Rows that are needed at least.
+        Smallest number of rows needed.
     share
-        Documents that they are made of.
+        The documents to read.
     limits
         Settings to lower if the text is too short, for messages.
 
@@ -248,7 +248,7 @@ def prepared_together(
         ready.require_length()
     groups = dict(enumerate(one.sites for one in sources))
     sites = in_one(groups)
-    # a module that is looked up in the model may be in any block
+    # a module whose path starts at the model may be in any block
     needed = [site.block or None for site in sites.values()]
     stack = model.stack(None if None in needed else max(block for block in needed if block is not None))
     for site in sites.values():
@@ -273,7 +273,7 @@ def prepared_together(
 
 
 def _facts(work: Extraction, model: Model, opening: int | None, medians: Mapping[str, float]) -> dict[str, Json]:
-    """Return what identifies an extraction, for provenance."""
+    """Return the provenance of an extraction."""
     source, separator, tokenizer = work.source, work.kinds.separator, work.tokenizer
     return provenance(
         SCRIPT,
@@ -293,12 +293,12 @@ def _facts(work: Extraction, model: Model, opening: int | None, medians: Mapping
 
 
 def settings_of(source: LanguageSource) -> dict[str, Json]:
-    """Return the settings of a source for provenance. `NEW_SETTINGS` that are not given stay out, as in old stores."""
+    """Return the settings of a source for provenance. Unset `NEW_SETTINGS` are left out, so that old stores match."""
     return {name: value for name, value in source.to_dict().items() if value is not None or name not in NEW_SETTINGS}
 
 
 def _noting(batches: Iterable[Batch], widths: dict[str, int]) -> Iterator[Batch]:
-    """Yield batches, and note the width of each column."""
+    """Yield batches unchanged, and record the width of each column."""
     for batch in batches:
         widths.update({name: values.shape[1] for name, values in batch.values.items()})
         yield batch

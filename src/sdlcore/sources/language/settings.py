@@ -1,4 +1,4 @@
-"""Settings of a source of language model activations. Without torch: configurations are checked by them."""
+"""Settings of a language model source. The module does not import torch, so that checking a configuration is fast."""
 
 import re
 from collections.abc import Iterator
@@ -18,14 +18,14 @@ Block = Annotated[int, Ge(1), Le(1000)]
 Different = UniqueItems("two different blocks, counted from 1")
 Dropped = Literal["first_position", "separator", "outlier"]
 MODULE = re.compile(r"^[A-Za-z_]\w*(\.\w+)*:(input|output)\Z")
-"""A module by its path, and one of its sides."""
+"""Form of a module's path followed by its side, input or output."""
 
 
 class TextOptions(NamedTuple):
-    """How a text is read."""
+    """Options for reading a text."""
 
     column: str = "text"
-    """Of JSON lines, Parquet files and data sets."""
+    """Key of JSON lines, or column of Parquet files and data sets."""
     config: str | None = None
     """Configuration of a data set."""
     split: str = "train"
@@ -33,11 +33,11 @@ class TextOptions(NamedTuple):
     revision: str | None = None
     """Revision of a data set; None for the newest."""
     shuffle_buffer: int = 10_000
-    """Documents of the buffer that streamed texts are shuffled by; 1 leaves their order."""
+    """Number of documents in the buffer that shuffles streamed texts; 1 keeps their order."""
 
 
 class SiteName:
-    """The annotation of a text that names a site of a block, or a module and one of its sides."""
+    """Annotation of a string that names a site of a block, or a module and its side."""
 
     def __init__(self, ours: tuple[str, ...] = tuple(SITES)) -> None:
         self.ours = ours
@@ -49,7 +49,7 @@ class SiteName:
         return {**handler(schema), "anyOf": [{"enum": list(self.ours)}, {"pattern": MODULE.pattern}]}
 
     def _problem(self, value: str) -> str | None:
-        """Return what was expected instead of a text, or None if it names a site."""
+        """Return the expected form if a string does not name a site, otherwise None."""
         if value in self.ours or MODULE.fullmatch(value):
             return None
         return f"one of {', '.join(self.ours)}, or PATH:input or PATH:output of a module"
@@ -62,21 +62,21 @@ class SiteName:
 
 
 class Site(NamedTuple):
-    """A place in a language model where activations pass."""
+    """A place in a language model where activations are read or replaced."""
 
     block: int
-    """Counted from 1; 0 for a module that is looked up in the model instead of a block."""
+    """Block, counted from 1; 0 for a module whose path starts at the model."""
     part: str
     """A name of `SITES`, or PATH:input or PATH:output of a module."""
 
     @property
     def module(self) -> tuple[str, str] | None:
-        """Path and side of a module; None for a site with a name."""
+        """Path and side of a module; None for a named site."""
         path, colon, side = self.part.partition(":")
         return (path, side) if colon else None
 
     def describe(self, paths: Paths | None = None) -> str:
-        """Describe it in terms of transformers, by the model's paths if they are known."""
+        """Describe the site in terms of transformers, with module paths if they are known."""
         if self.part == "residual":
             return (
                 f"hidden_states[{self.block}]: the residual stream after {self.block} blocks, i.e. the input of block "
@@ -106,45 +106,45 @@ class LanguageSource(Settings):
     model_sha256: str | None = None
     """Checksum of the wheel."""
     revision: Text | None = None
-    """Commit, tag or branch of a model of the hub; None for the newest. Pin a commit to get the same weights always."""
+    """Commit, tag or branch of a model at the hub; None for the newest. Pin a commit to get the same weights always."""
     text_sha256: str | None = None
     """Checksum of the wheel."""
     text_column: Text = "text"
-    """Key of JSON lines, column of Parquet files and data sets, that holds the text."""
+    """Key of JSON lines, or column of Parquet files and data sets, that contains the text."""
     text_config: Text | None = None
-    """Configuration of a data set of the hub."""
+    """Configuration of a data set at the hub."""
     text_split: Text = "train"
-    """Split of a data set of the hub."""
+    """Split of a data set at the hub."""
     text_revision: Text | None = None
-    """Commit, tag or branch of a data set of the hub; None for the newest."""
+    """Commit, tag or branch of a data set at the hub; None for the newest."""
     shuffle_buffer: Batch = 10000
-    """Documents of the buffer that streamed texts (more than 64 MiB or from the hub) are shuffled by; 1 leaves their
-    order."""
+    """Number of documents in the buffer that shuffles streamed texts (larger than 64 MiB, or from the hub). 1 keeps
+    their order."""
     site: Annotated[str, SiteName((*SITES, "mlp"))] = "residual"
     """The site to read at block `layer`: residual_before, attention_output, residual_middle, mlp_input, mlp_output or
-    residual (the stream after the block); mlp: mlp_input as input and mlp_output as target, for transcoders; or what
-    enters or leaves a module, as block.PATH:input in the block, PATH:output in the model."""
+    residual (the stream after the block). Transcoders use mlp: mlp_input as input and mlp_output as target. For the
+    input or output of any module, write block.PATH:input (in the block) or PATH:output (in the model)."""
     target_site: Annotated[str, SiteName()] | None = None
-    """A second site at block `layer`, for transcoders: site is the input, this one the target."""
+    """A second site at block `layer`, the target of transcoders; site is the input."""
     layer: Block = 12
-    """A block, counted from 1; the residual stream after it is transformers' hidden_states[layer]."""
+    """A block, counted from 1. The residual stream after it is transformers' hidden_states[layer]."""
     layers: Annotated[tuple[Block, ...], Len(2, 2), FromList, AsList, Different] | None = None
-    """Two blocks in place of layer, for crosscoders: site of the first as input, of the second as target."""
+    """Two blocks instead of layer, for crosscoders: site at the first is the input, at the second the target."""
     paths: Paths | None = None
-    """Where the modules of a model are whose architecture sdlcore does not know."""
+    """Paths of the modules, for a model whose architecture sdlcore does not know."""
     context_length: Annotated[int, Ge(2), Le(10**9)] = 128
     """Tokens of one context."""
     contexts_per_batch: Batch = 16
-    """Contexts that run at once."""
+    """Number of contexts in one pass of the model."""
     train_samples: Total = 30000
-    """Rows (tokens) of the training store."""
+    """Number of rows (tokens) in the training store."""
     test_samples: Total = 5000
-    """Rows of the evaluation store; its contexts come after the training ones."""
+    """Number of rows in the evaluation store. Its contexts come after the training contexts."""
     drop: Annotated[tuple[Dropped, ...], FromList, AsList, Unique] = ("first_position", "separator", "outlier")
-    """Tokens that make no rows: at position 0 of a context, separators of documents, outliers in norm. Dropped ones are
-    counted."""
+    """Kinds of tokens to leave out: at position 0 of a context, separators between documents, outliers in norm. The
+    dropped tokens are counted."""
     outlier_norm: Annotated[float, Gt(1), AsGiven] = 10.0
-    """Outliers are rows with a norm above this multiple of the median."""
+    """Factor of the median norm above which a row counts as an outlier."""
     dtype: Precision = "float32"
     """Precision of the model's forward pass."""
 
@@ -154,12 +154,12 @@ class LanguageSource(Settings):
 
     @property
     def files(self) -> list[str]:
-        """The user's files and folders: not those that are fetched from the hub or out of wheels."""
+        """Local files and folders of the user, without downloads from the hub or wheels."""
         taken = [self.model] * (not is_hub_model(self.model)) + [self.text] * (not is_hub_text(self.text))
         return [reference for reference in taken if not reference.startswith(PREFIX)]
 
     def inconsistencies(self) -> Iterator[tuple[str, str]]:
-        """Yield the key and the problem of each setting that does not go with the others."""
+        """Yield the key and the problem of each setting that contradicts others."""
         if self.layers is not None and self.site == "mlp":
             yield "layers", "takes one site of two blocks, but mlp is two sites; leave one out"
         if self.target_site is not None and (self.layers is not None or self.site == "mlp"):
@@ -168,11 +168,11 @@ class LanguageSource(Settings):
                 f"is a second site, but {'layers' if self.layers else 'site: mlp'} has two; leave one out",
             )
         if self.target_site == self.site:
-            yield "target_site", f"is {self.site}, as site is; name another one"
+            yield "target_site", f"is {self.site}, as site is; choose another site"
 
     @property
     def sites(self) -> dict[str, Site]:
-        """Where activations are taken, by the store's column: input and, where there are two, target."""
+        """Column of the store -> site: input and, for two sites, target."""
         if self.layers is not None:
             return {"input": site_at(self.layers[0], self.site), "target": site_at(self.layers[1], self.site)}
         if self.site == "mlp":
@@ -186,7 +186,7 @@ class LanguageSource(Settings):
 
 
 def site_at(block: int, part: str) -> Site:
-    """Return a site of a block, or of the model if the path of a module does not begin with ``block.``."""
+    """Return a site of a block. A module path without the prefix ``block.`` gives a site of the model."""
     if part.startswith(BLOCK):
         return Site(block, part.removeprefix(BLOCK))
     return Site(0 if ":" in part else block, part)

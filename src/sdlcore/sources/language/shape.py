@@ -1,4 +1,4 @@
-"""Read the shape of a language model from its configuration, and check a source against it, without the model."""
+"""Read the shape of a language model from its configuration, and check a source against it without the model."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -14,29 +14,29 @@ BLOCKS, WIDTH, POSITIONS = (
     ("hidden_size", "n_embd"),
     ("max_position_embeddings", "n_positions"),
 )
-"""Keys of config.json, as Llama and most others call them, and as GPT-2 does."""
+"""Keys of config.json: the usual name, and GPT-2's."""
 
 
 class ModelShape(NamedTuple):
-    """How large a language model is."""
+    """The size of a language model."""
 
     blocks: int
     width: int
-    """Dimensions of its residual stream."""
+    """Dimension of the residual stream."""
     positions: int | None = None
-    """Tokens of the longest context that it takes; None if the configuration lacks it."""
+    """Largest number of tokens in a context; None if the configuration does not state it."""
 
 
 def model_shape(folder: str | Path) -> ModelShape | None:
-    """Return the shape of the model in a folder; None without a readable config.json that has it.
+    """Return the shape of the model in a folder; None if there is no config.json with a shape.
 
-    Opening the model then raises an error that names the problem.
+    In that case, opening the model raises an error that names the problem.
     """
     return _shape(_read(folder))
 
 
 def _read(folder: str | Path) -> dict[str, Any]:
-    """Return the configuration in a folder; empty if it cannot be read."""
+    """Return the configuration in a folder, or an empty dictionary if it cannot be read."""
     try:
         config = json.loads((Path(folder) / "config.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -45,7 +45,7 @@ def _read(folder: str | Path) -> dict[str, Any]:
 
 
 def _shape(config: Mapping[str, Any]) -> ModelShape | None:
-    # models that read pictures, too, have their language model's configuration in their own
+    # models that also read pictures have a nested configuration for the language model
     config = inner if isinstance(inner := config.get("text_config"), dict) else config
     blocks, width, positions = (
         next((config[key] for key in keys if isinstance(config.get(key), int)), None)
@@ -55,9 +55,9 @@ def _shape(config: Mapping[str, Any]) -> ModelShape | None:
 
 
 def problems_of(folder: str | Path, source: LanguageSource) -> Iterator[tuple[str, str]]:
-    """Yield the key and the problem of each setting of a source that does not go with the model in a folder.
+    """Yield the key and the problem of each setting of a source that does not suit the model in a folder.
 
-    It reads the model's configuration alone, so that a plan refuses what extraction would.
+    Only the model's configuration is read, so that a plan already raises the errors of an extraction.
     """
     config = _read(folder)
     if not config:
@@ -80,7 +80,7 @@ def problems_of(folder: str | Path, source: LanguageSource) -> Iterator[tuple[st
 
 
 def beyond_positions(shape: ModelShape | None, context_length: int) -> str | None:
-    """Return the problem of contexts that are longer than a model takes, as far as its shape is known."""
+    """Return the problem if contexts are longer than a model allows; None if they are not, or if it is unknown."""
     if shape is None or shape.positions is None or context_length <= shape.positions:
         return None
     return f"contexts of {context_length} tokens, but the model takes {shape.positions}; take at most that"

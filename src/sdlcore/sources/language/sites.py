@@ -1,7 +1,7 @@
-"""Read or replace activations at a place in a language model.
+"""Read or replace activations at a site in a language model.
 
-Blocks are counted from 1. The residual stream after block k is transformers' ``hidden_states[k]``, the input of the
-next block. For the last block, transformers gives the stream after the final norm; here it is that before.
+Blocks are counted from 1. The residual stream after block k is ``hidden_states[k]`` in transformers, the input of the
+next block. For the last block, transformers returns the stream after the final norm, but sdlcore reads it before.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -18,16 +18,16 @@ from sdlcore.sources.language.architectures import Paths, lacking, module_of, pa
 from sdlcore.sources.language.settings import Site
 
 See = Callable[[Tensor], Tensor | None]
-"""Takes B x T x D activations; returns their replacement, or None to leave them."""
+"""A function of B x T x D activations. It returns their replacement, or None to leave them unchanged."""
 
 
 class Stack(NamedTuple):
-    """A language model without its unembedding, and where its parts are."""
+    """A language model without its unembedding, and the paths of its modules."""
 
     model: Any
     paths: Paths
     name: str
-    """For messages."""
+    """Name of the model, for messages."""
 
     @property
     def blocks(self) -> nn.ModuleList:
@@ -35,7 +35,7 @@ class Stack(NamedTuple):
 
     @property
     def width(self) -> int:
-        """Dimensions of the residual stream."""
+        """Dimension of the residual stream."""
         return int(self.model.config.get_text_config().hidden_size)
 
     @property
@@ -49,7 +49,7 @@ class Stack(NamedTuple):
         Raises
         ------
         SourceError
-            If the architecture is unknown and no paths are given, or the model has no blocks where they should be.
+            If the architecture is unknown and no paths are given, or the paths lead to no list of blocks.
         """
         name = getattr(lm, "name_or_path", None) or type(lm).__name__
         config: Any = getattr(lm, "config", None)
@@ -60,20 +60,18 @@ class Stack(NamedTuple):
         try:
             blocks = found.blocks
         except AttributeError as error:
-            raise SourceError(
-                f"{name}: paths say that its blocks are in {own.blocks}, which does not exist; correct them"
-            ) from error
+            raise SourceError(f"{name}: paths.blocks is {own.blocks}, which does not exist; correct it") from error
         if not isinstance(blocks, nn.ModuleList) or not len(blocks):
             raise SourceError(f"{name}: {own.blocks} is {type(blocks).__name__}, expected a list of blocks")
         return found
 
     def require(self, site: Site) -> None:
-        """Refuse a site that the model does not have.
+        """Raise an error if the model lacks a site.
 
         Raises
         ------
         SourceError
-            Naming the site, and what to take instead.
+            With the name of the site and an alternative.
         """
         depth = len(self.blocks)
         if site.block > depth:
@@ -85,7 +83,7 @@ class Stack(NamedTuple):
     def watch(self, site: Site, see: See) -> ExitStack:
         """Call ``see`` with the activations at a site in every pass, until the returned stack is closed.
 
-        A module's activations may have lost the form of a batch, N x D for B x T x D: ``see`` gets that form, too.
+        Some modules flatten their activations from B x T x D to N x D. ``see`` always receives B x T x D.
         """
         module, side = self._module(site)
         hooks = ExitStack()
@@ -117,7 +115,7 @@ class Stack(NamedTuple):
         def after(_: Any, __: Any, output: Any) -> Any:
             if not isinstance(output, tuple):
                 return shown(output)
-            replaced = shown(output[0])  # attention and some blocks return more, behind the activations
+            replaced = shown(output[0])  # attention and some blocks return a tuple that starts with the activations
             return None if replaced is None else (replaced, *output[1:])
 
         root = self.blocks[site.block - 1] if site.block else self.model
@@ -129,7 +127,7 @@ class Stack(NamedTuple):
         return hooks
 
     def _module(self, site: Site) -> tuple[nn.Module, str]:
-        """Return the module whose input or output a site is."""
+        """Return the module at a site, and whether the site is the module's input or output."""
         block = self.blocks[site.block - 1] if site.block else None
         if block is not None and site.part in ("residual", "residual_before"):
             return block, "output" if site.part == "residual" else "input"
@@ -141,16 +139,16 @@ class Stack(NamedTuple):
             return root.get_submodule(path), side
         except AttributeError:
             prefix = f"{getattr(self.model, 'base_model_prefix', '')}."
-            if block is None and path.startswith(prefix):  # as the model with its unembedding names it
+            if block is None and path.startswith(prefix):  # the path may start at the model with its unembedding
                 return self._module(site._replace(part=f"{path.removeprefix(prefix)}:{side}"))
         names = [name for name, _ in root.named_modules() if name]
         close = get_close_matches(path, names, n=3) or names[:3]
         where = "the model" if block is None else f"block {site.block}"
-        raise SourceError(f"{self.name}: {where} has no module {path}; it has {', '.join(close)}, and others")
+        raise SourceError(f"{self.name}: {where} has no module {path}, but {', '.join(close)} and others")
 
 
 def _first(arguments: tuple[Any, ...], keywords: Mapping[str, Any]) -> tuple[str | None, Tensor]:
-    """Return the activations that a module is given, and the keyword that they have, if any."""
+    """Return the activations among a module's arguments, and their keyword if they have one."""
     if arguments and isinstance(arguments[0], Tensor):
         return None, arguments[0]
     tensors = [key for key, value in keywords.items() if isinstance(value, Tensor)]
@@ -159,21 +157,21 @@ def _first(arguments: tuple[Any, ...], keywords: Mapping[str, Any]) -> tuple[str
 
 
 class _Enough(Exception):
-    """The pass has reached the last site."""
+    """Signal that a pass has reached the last site and can stop."""
 
 
 class Watch:
-    """Read activations at several sites of a model, in passes that end behind the deepest one.
+    """Read activations at several sites of a model, in passes that stop at the deepest site.
 
     Parameters
     ----------
     stack
         The model.
     sites
-        By name.
+        Name -> site.
     see
         Called with the name and the activations (B x T x D) at each site, in every pass. The model may change them in
-        place when the call has returned.
+        place after the call.
     """
 
     def __init__(self, stack: Stack, sites: Mapping[str, Site], see: Callable[[str, Tensor], None]) -> None:
@@ -195,7 +193,7 @@ class Watch:
         Raises
         ------
         SourceError
-            If the pass does not come to a site.
+            If the pass never reaches one of the sites.
         """
         self._seen.clear()
         with torch.inference_mode(), without_dropout(self._stack.model):
@@ -205,7 +203,7 @@ class Watch:
                 return
         missing = ", ".join(sorted(self._names - self._seen))
         raise SourceError(
-            f"{self._stack.name}: no pass of the model comes to the module of {missing}; take another one"
+            f"{self._stack.name}: no pass of the model reaches the module of {missing}; choose another site"
         )
 
     def close(self) -> None:
@@ -221,7 +219,7 @@ class Watch:
 
 @contextmanager
 def without_dropout(model: Any) -> Iterator[None]:
-    """Put a model into evaluation mode, and put each module back into its own mode at the end."""
+    """Put a model into evaluation mode; at the end, restore the mode of every module."""
     training = [module for module in model.modules() if module.training]
     model.eval()
     try:

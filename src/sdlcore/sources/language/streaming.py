@@ -1,15 +1,16 @@
 """Stream activations: the language model runs while a dictionary is trained, and training rows are not stored.
 
-`write_recipe` writes an evaluation store from the first documents of the text, and a *recipe*: a small JSON file with
-the model, the text, and the document at which training begins. A training reads batches from a buffer of rows in random
-order. A used-up buffer is filled with the rows that follow in the text. At its end, the text begins anew.
+`write_recipe` writes an evaluation store from the first documents of the text, and a *recipe*. A recipe is a small JSON
+file with the model, the text, and the document at which training begins. A training reads batches from a buffer of
+rows, in random order. After a buffer is used up, the next rows of the text fill it. After the end of the text, the
+stream continues at its beginning.
 
-Several processes that train together run the model in turn over batches of contexts, and each gets all rows. The bits
-do not depend on the number of processes.
+If several processes train together, they take turns in running the model over batches of contexts. Each process gets
+all rows, and the rows are the same bits for any number of processes.
 
 A training that was interrupted resumes with the same bits. It finds its place in the text by *marks*, a small file
-beside its checkpoint with the beginning of each buffer. So the model repeats at most the buffer of the interruption,
-and the first buffer, which normalisation is fitted to.
+beside its checkpoint that records the beginning of each buffer. So the model repeats at most two buffers: the buffer at
+the interruption, and the first buffer, on which normalisation is fitted.
 """
 
 import json
@@ -43,20 +44,20 @@ VERSION = 1
 
 
 class Recipe(NamedTuple):
-    """Which rows a training makes."""
+    """The source of a training's streamed rows."""
 
     n_p: int
     n_r: int | None
-    """Dimensions of input and, where there is one, target."""
+    """Dimension of the input and, if there is one, of the target."""
     model: str
     text: str
-    """Where they are."""
+    """Paths or names of model and text."""
     first_place: int
     """Place of the document that training begins with."""
     buffer_rows: int
-    """Rows in memory that batches are drawn from."""
+    """Number of rows in memory, from which batches are drawn."""
     provenance: dict[str, Json]
-    """What makes the rows."""
+    """Provenance of the rows."""
 
 
 def write_recipe(
@@ -69,21 +70,21 @@ def write_recipe(
     threads: int = 1,
     device: torch.device | None = None,
 ) -> None:
-    """Write a source's evaluation store, and the recipe of the training rows that come after it in the text.
+    """Write a source's evaluation store, and the recipe of the training rows that follow in the text.
 
     Parameters
     ----------
     source, model, text, threads, device
-        As of `sdlcore.sources.language.extraction.extract`; ``train_samples`` is not read.
+        As for `sdlcore.sources.language.extraction.extract`; ``train_samples`` is ignored.
     recipe_path, test_path
-        Files to make or replace.
+        Files to write or replace.
     buffer_rows
-        Rows in memory that batches are drawn from.
+        Number of rows in memory, from which batches are drawn.
 
     Raises
     ------
     SourceError
-        If the model or the text does not serve, or the text has too few tokens for the evaluation store.
+        If the model or the text cannot be used, or the text has too few tokens for the evaluation store.
     """
     rows = source.test_samples
     work = prepare(source, model, text, rows, threads=threads, device=device)
@@ -106,7 +107,7 @@ class Rows(NamedTuple):
     """Rows in memory, with the interface of a store."""
 
     columns: dict[str, np.ndarray]
-    """N x D of input and, where there is one, target."""
+    """N x D for the input and, if there is one, the target."""
 
     @property
     def rows(self) -> int:
@@ -118,7 +119,7 @@ class Rows(NamedTuple):
 
 
 class _Mark(NamedTuple):
-    """Where a buffer begins: a pass over contexts from a token of a document on, some of whose rows are used up."""
+    """The beginning of a buffer: a token of a document, and the number of rows after it that are used up."""
 
     place: int
     position: int
@@ -126,10 +127,10 @@ class _Mark(NamedTuple):
 
 
 class StreamReader:
-    """Batches of (x_p, x_r) by step number, computed by a language model as they are needed.
+    """Batches of (x_p, x_r) by step number, computed by a language model when they are needed.
 
-    Buffer g holds the stream's rows g R to (g + 1) R - 1, with R a multiple of the batch size, permuted by the g-th
-    stream of ``order``. Reading the steps in their order costs one pass over the text; going back starts at a mark.
+    Buffer g contains the rows g R to (g + 1) R - 1 of the stream, permuted by the g-th random stream of ``order``. R is
+    a multiple of the batch size. Reading the steps in order takes one pass over the text. Going back starts at a mark.
 
     Parameters
     ----------
@@ -138,15 +139,15 @@ class StreamReader:
     first_place
         Place of the document that the stream begins with.
     buffer_rows
-        Rows of a buffer, at most; a batch at least.
+        Largest number of rows in a buffer; a buffer has at least one batch.
     pair
         sae, transcoder or crosscoder.
     batch_size
         Rows of a batch.
     order
-        Gives the stream that shuffles a buffer.
+        Returns the random stream that shuffles a buffer.
     marks
-        File that remembers where buffers began.
+        File that records the beginnings of buffers.
     identity
         Identifies the stream; marks of other streams are ignored.
     turns
@@ -189,7 +190,7 @@ class StreamReader:
         return make_pair(self._pair, parts["input"], parts.get("target"))
 
     def first_rows(self) -> Rows:
-        """Return the rows of the first buffer, in the order of the text. They are good until the next batch is read."""
+        """Return the rows of the first buffer in the order of the text, valid until the next batch is read."""
         self._load(0)
         return Rows(self._columns)
 
@@ -221,7 +222,7 @@ class StreamReader:
             self._drop(mark.used)
 
     def _fill(self) -> None:
-        """Fill the buffer with the rows that follow."""
+        """Fill the buffer with the next rows of the stream."""
         rows, filled = self._steps_per_buffer * self._batch_size, 0
         while filled < rows:
             if not len(self._left.get("input", ())):
@@ -240,7 +241,7 @@ class StreamReader:
         self._mark = self._mark._replace(used=self._mark.used + rows)
 
     def _advance(self) -> None:
-        """Run the model over the contexts that come next; where the text ends, from the beginning on."""
+        """Run the model over the next contexts. After the end of the text, continue at its beginning."""
         batch = next(self._batches, None)
         if batch is None:
             if not self._has_rows:
@@ -258,7 +259,7 @@ class StreamReader:
         self._left = {name: values[kept] for name, values in batch.values.items()}
 
     def _remember(self) -> None:
-        """Note where the buffer that is filled next begins."""
+        """Record the beginning of the next buffer."""
         mark = self._mark if self._left else self._next
         if self._marks.get(self._buffer) != mark:
             self._marks[self._buffer] = mark
@@ -280,12 +281,12 @@ class StreamReader:
 
 
 def load_recipe(path: str | Path) -> Recipe:
-    """Return a recipe.
+    """Read a recipe.
 
     Raises
     ------
     SourceError
-        If the file is no recipe of this version.
+        If the file is not a recipe of this version.
     """
     try:
         recipe = json.loads(Path(path).read_text())
@@ -303,23 +304,23 @@ def load_recipe(path: str | Path) -> Recipe:
 def open_stream(
     path: str | Path, pair: str, batch_size: int, order: Order, folder: Path, device: torch.device
 ) -> Iterator[TrainingRows]:
-    """Open the stream of a recipe for a training. Normalisation is fitted to the rows of the first buffer.
+    """Open the stream of a recipe for a training. Normalisation is fitted on the rows of the first buffer.
 
     Parameters
     ----------
     path
-        Recipe.
+        The recipe.
     pair, batch_size, order
         As for `StreamReader`.
     folder
-        Of the training, where marks are kept until it has ended.
+        Folder of the training, which stores the marks until the training ends.
     device
-        Where the language model runs.
+        Device of the language model.
 
     Raises
     ------
     SourceError
-        If there is no such recipe, or its model or text have changed.
+        If the recipe does not exist, or its model or text has changed.
     """
     recipe = load_recipe(path)
     made = Made.read(path, recipe.provenance)

@@ -1,7 +1,7 @@
 """Let several processes that train together run the language model in turn, and exchange the activations.
 
-Each process runs the model over one batch of contexts in as many as there are processes. All get all batches, in the
-order of the text: the bits of a stream do not depend on the number of processes.
+Of every n batches of contexts, each of the n processes runs the model over one. All processes receive all batches, in
+the order of the text, so a stream has the same bits for any number of processes.
 """
 
 from collections.abc import Generator, Iterator
@@ -19,21 +19,21 @@ from sdlcore.sources.language.preparation import Extraction
 from sdlcore.sources.language.tokens import Tokens
 
 PATIENCE = timedelta(minutes=10)
-"""How long a process waits for the others."""
+"""Time limit for waiting for other processes."""
 
 
 class Turns(NamedTuple):
-    """This process's rank among those that take turns."""
+    """The processes that take turns, and the rank of this process."""
 
     rank: int
     size: int
     group: dist.ProcessGroup
-    """Of their own: batches are read in a thread, while the training's own group works in another."""
+    """A separate process group: a thread reads batches while the training uses its own group."""
 
 
 @contextmanager
 def turns() -> Iterator[Turns | None]:
-    """Give this process's turns; None if it trains alone. All processes call this at the same time."""
+    """Yield this process's turns; None if it trains alone. All processes must call this function at the same time."""
     if not (dist.is_available() and dist.is_initialized()) or dist.get_world_size() == 1:
         yield None
         return
@@ -42,7 +42,7 @@ def turns() -> Iterator[Turns | None]:
 
 
 def batches_in_turn(work: Extraction, place: int, position: int, turns: Turns) -> Generator[Batch, None, None]:
-    """Yield what `Extraction.batches` yields. Every process has to read as far as the others."""
+    """Yield the batches of `Extraction.batches`. Every process must read the same number of batches."""
     coming = stack_batches(work.contexts(place, position), work.source.contexts_per_batch)
     with Passes(work.stack, work.source.sites) as passes:
         while several := list(islice(coming, turns.size)):
@@ -56,7 +56,7 @@ def batches_in_turn(work: Extraction, place: int, position: int, turns: Turns) -
 
 
 def _given(work: Extraction, tokens: Tokens, own: Batch | None, source: int, turns: Turns) -> Batch:
-    """Return the batch that process ``source`` has, which gives it as ``own``."""
+    """Return the batch of process ``source``, which passes it as ``own``."""
     rows = tokens.token.size
     values: dict[str, np.ndarray] = {}
     norms: dict[str, np.ndarray] = {}

@@ -1,4 +1,4 @@
-"""Read texts in files and folders, document by document."""
+"""Read texts from files and folders, document by document."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -11,18 +11,18 @@ from sdlcore.storage.parsing import describe_error, parsing
 from sdlcore.text import printable
 
 PARQUET_ROWS = 1024
-"""Rows of a Parquet file that are decoded at once."""
+"""Number of rows to decode at once from a Parquet file."""
 
 
 class TextFiles(NamedTuple):
-    """The files that a text consists of.
+    """The files of a text.
 
     Attributes
     ----------
     files
-        The file itself, or those of a folder and its subfolders, sorted.
+        The file itself, or the files of a folder and its subfolders, sorted.
     skipped
-        What is not taken of a folder though it looks like a text, and folders that were not looked into.
+        Files that look like texts but are not used, and folders that were not searched.
     """
 
     files: list[Path]
@@ -30,12 +30,12 @@ class TextFiles(NamedTuple):
 
 
 def list_texts(path: str | Path) -> TextFiles:
-    """Return the files of a text. Nothing is opened; `folders` says what becomes of links in a folder.
+    """List the files of a text, without opening them. `folders` handles links in a folder.
 
     Raises
     ------
     SourceError
-        If there is no such text, its format is not known, or a folder mixes formats.
+        If the text does not exist, its format is unknown, or a folder mixes formats.
     """
     path = Path(path)
     known = ", ".join(READERS)
@@ -64,22 +64,22 @@ def _is_called_text(path: str) -> bool:
 
 
 def _against(entry: Found) -> str | None:
-    """Return what speaks against a text or a folder."""
+    """Return why an entry of a folder is skipped, or None."""
     return "a link that leads nowhere" if entry.reason is None and entry.size < 0 else entry.reason
 
 
 def read_documents(path: str | Path, column: str = "text") -> Iterator[str]:
-    """Yield the documents of a text in file order, without holding more of it in memory than must be.
+    """Yield the documents of a text in file order, with as little of the text in memory as possible.
 
     A ``.txt`` file is split at blank lines, but in a folder every ``.txt`` file is one document. A ``.json`` file
-    holds an object of titles with ``{"extract": text}``, or a list of texts or of ``{"text": text}``, and is read
-    whole. A ``.jsonl`` file has a text or an object with ``column`` in every line, and a ``.parquet`` file a string
-    column of that name; null is an empty document.
+    contains an object of titles with ``{"extract": text}``, or a list of texts or of ``{"text": text}``, and is read
+    whole. Every line of a ``.jsonl`` file is a text, or an object with the key ``column``. A ``.parquet`` file contains
+    a string column of that name; null is an empty document.
 
     Raises
     ------
     SourceError
-        If there is no such text, a file cannot be read, is not UTF-8, or of none of these forms.
+        If the text does not exist, or a file cannot be read, is not UTF-8, or has another form.
     """
     folder = is_folder(path)
     for file in list_texts(path).files:
@@ -93,13 +93,13 @@ def read_documents(path: str | Path, column: str = "text") -> Iterator[str]:
 
 
 def _require_unicode(text: str, path: Path, number: int) -> None:
-    """Refuse halves of characters, which JSON can escape and no tokenizer takes."""
+    """Raise an error for unpaired surrogates, which JSON can escape but tokenizers refuse."""
     try:
         text.encode()
     except UnicodeEncodeError as error:
         half = text[error.start].encode("unicode_escape").decode()
         raise SourceError(
-            f"{printable(path)}: document {number} holds half of a character ({half}); mend or remove it"
+            f"{printable(path)}: document {number} contains half of a character ({half}); repair or remove it"
         ) from error
 
 
@@ -152,7 +152,7 @@ def _json_lines(path: Path, column: str) -> Iterator[str]:
 
 
 def _parquet(path: Path, column: str) -> Iterator[str]:
-    import pyarrow  # only here: other texts do not pay for loading it
+    import pyarrow  # imported here, since other texts do not need it
     import pyarrow.parquet
 
     with pyarrow.parquet.ParquetFile(path) as file:
@@ -163,7 +163,7 @@ def _parquet(path: Path, column: str) -> Iterator[str]:
             )
         kind = schema.field(column).type
         if not (pyarrow.types.is_string(kind) or pyarrow.types.is_large_string(kind)):
-            raise SourceError(f"{path}: column {column!r} holds {kind}, expected strings; set text_column")
+            raise SourceError(f"{path}: column {column!r} contains {kind}, expected strings; set text_column")
         for batch in file.iter_batches(PARQUET_ROWS, columns=[column]):
             for text in batch.column(0):
                 yield text.as_py() or ""

@@ -1,4 +1,4 @@
-"""Pack documents into contexts: tokens of one length, with a separator between documents."""
+"""Pack documents into contexts of equal length, with a separator token between documents."""
 
 from collections.abc import Iterable, Iterator
 from itertools import islice
@@ -11,7 +11,7 @@ from sdlcore.sources.language.corpus import Document
 
 SEPARATOR = "<|endoftext|>"
 DOCUMENTS_AT_ONCE = 64
-"""Documents given to a tokenizer at once, which it works on in parallel."""
+"""Number of documents for one call of a tokenizer, which processes them in parallel."""
 
 
 class Tokens(NamedTuple):
@@ -20,15 +20,15 @@ class Tokens(NamedTuple):
     token: np.ndarray
     """Token ids."""
     document: np.ndarray
-    """Number of the token's document in the text, -1 for tokens that packing adds."""
+    """Number of the token's document in the text; -1 for tokens that packing adds."""
     position: np.ndarray
-    """Index of the token in its document, -1 for tokens that packing adds."""
+    """Index of the token in its document; -1 for tokens that packing adds."""
     place: np.ndarray
-    """Place of the document in the order of the text; a separator has that of the document that it stands before."""
+    """Place of the token's document in the order of the text. A separator has the place of the document after it."""
 
 
 class TokenisedDocument(NamedTuple):
-    """One document, as `Document` counts it."""
+    """A document as token ids, with place and number as in `Document`."""
 
     place: int
     number: int
@@ -36,16 +36,16 @@ class TokenisedDocument(NamedTuple):
 
 
 def separator_of(tokenizer: Any) -> int:
-    """Return the id of the token between documents: ``<|endoftext|>`` where the vocabulary has it, else eos.
+    """Return the id of the token between documents: ``<|endoftext|>`` if the vocabulary contains it, otherwise eos.
 
-    Chat models name the end of a turn as their eos, but were pretrained with ``<|endoftext|>`` in between.
+    In chat models the eos token ends a turn, but pretraining separated documents by ``<|endoftext|>``.
 
     Raises
     ------
     SourceError
-        If the tokenizer has neither.
+        If the tokenizer has neither token.
     """
-    found = tokenizer.convert_tokens_to_ids(SEPARATOR)  # what it does not know is unk's id, or None
+    found = tokenizer.convert_tokens_to_ids(SEPARATOR)  # an unknown token gives unk's id, or None
     if found is None or tokenizer.convert_ids_to_tokens(found) != SEPARATOR:
         found = tokenizer.eos_token_id
     if found is None:
@@ -55,13 +55,13 @@ def separator_of(tokenizer: Any) -> int:
 
 
 def opening_of(tokenizer: Any) -> int | None:
-    """Return the id of the bos token if the tokenizer itself begins texts with it, else None."""
-    ids = tokenizer("a")["input_ids"]  # empty where the vocabulary lacks the letter and has no unknown token
+    """Return the id of the bos token if the tokenizer begins texts with it, otherwise None."""
+    ids = tokenizer("a")["input_ids"]  # empty if the vocabulary has neither the letter nor an unknown token
     return ids[0] if ids and ids[0] == tokenizer.bos_token_id else None
 
 
 def tokenise(documents: Iterable[Document], tokenizer: Any) -> Iterator[TokenisedDocument]:
-    """Yield the token ids, without special tokens, of each document."""
+    """Yield the token ids of each document, without special tokens."""
     coming = iter(documents)
     while part := list(islice(coming, DOCUMENTS_AT_ONCE)):
         ids = tokenizer([document.text for document in part], add_special_tokens=False)["input_ids"]
@@ -78,12 +78,12 @@ def pack(
 ) -> Iterator[Tokens]:
     """Yield contexts of ``context_length`` tokens, with ``separator`` between documents.
 
-    Documents go on over the borders of contexts, and a rest too short for a context is left out.
+    A document continues in the next context. A remainder that does not fill a context is dropped.
 
     Parameters
     ----------
     documents
-        Tokenised documents; empty ones are passed over.
+        Tokenised documents; empty ones are skipped.
     separator
         Id of the token between documents.
     context_length
@@ -91,8 +91,8 @@ def pack(
     bos
         Id of a token that every context begins with.
     position
-        Tokens of the first document that are left out, since contexts before this one have them: packing goes on
-        where a context ended whose last token had this `position` less one (see `following`).
+        Number of tokens of the first document to skip, because earlier contexts contain them. `following` returns it
+        for the context that comes next.
     """
     body = context_length - (bos is not None)
     waiting = np.empty((4, 0), dtype=np.int32)
@@ -113,13 +113,13 @@ def pack(
 
 
 def following(tokens: Tokens) -> tuple[int, int]:
-    """Return where the context after these begins: place of its document, and tokens of it that are gone by then."""
+    """Return where the next context begins: the place of its document, and the number of its tokens to skip."""
     return int(tokens.place.flat[-1]), int(tokens.position.flat[-1]) + 1
 
 
 def contexts_of(
     documents: Iterable[Document], tokenizer: Any, context_length: int, position: int = 0
 ) -> Iterator[Tokens]:
-    """Yield the contexts of documents as a model is shown them, by its own tokenizer; ``position`` as in `pack`."""
+    """Pack documents into contexts with a model's own tokenizer; ``position`` as in `pack`."""
     tokenised = tokenise(documents, tokenizer)
     return pack(tokenised, separator_of(tokenizer), context_length, opening_of(tokenizer), position)

@@ -1,1 +1,1 @@
-"""What a configuration means: its runs, their settings, what is wrong with it, what it costs."""
+"""Read, check and expand configurations, and estimate the cost of their runs."""

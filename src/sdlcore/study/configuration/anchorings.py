@@ -9,7 +9,7 @@ from sdlcore.study.settings.study import Discover, Study
 
 
 def unknown_in_anchorings(study: Study) -> Iterator[str]:
-    """Yield what is wrong with the names, and the numbers, of anchorings."""
+    """Yield the invalid names and numbers in the settings of anchorings."""
     solvers = [name for name, method in study.methods.items() if method.is_solver]
     for name, asked in study.anchorings.items():
         discover, n_anchors = asked.discover, asked.n_anchors
@@ -24,22 +24,22 @@ def unknown_in_anchorings(study: Study) -> Iterator[str]:
             path = f"anchorings.{name}.discover.method"
             yield from unknown(path, [discover.method], solvers, "a method that is a solver")
         elif n_anchors is None:
-            yield f"anchorings.{name}.n_anchors: expected a number; only discovered anchors can be all that there are"
+            yield f"anchorings.{name}.n_anchors: expected a number; null is for discovered anchors only"
 
 
 def unsound_anchors(study: Study, cell: Cell, anchoring: str, model: ModelConfig) -> Iterator[str]:
-    """Yield why a run cannot have an anchoring, or be judged by it, whose names are right.
+    """Yield why a run cannot train with an anchoring, or be evaluated by its anchors. Names were checked before.
 
     Parameters
     ----------
     study
-        What the run is of.
+        The study that contains the run.
     cell
         The run.
     anchoring
-        Its anchoring, or that which divides its features.
+        The run's anchoring or, for a run without anchors, the anchoring that divides its features.
     model
-        Its settings.
+        The run's model settings.
     """
     asked, features = study.anchorings[anchoring], study.source(cell.source).n_features
     limits: list[tuple[int, str]] = [(model.n_q, "latents")]
@@ -75,7 +75,7 @@ def _unsound_discovery(study: Study, cell: Cell, anchoring: str, discover: Disco
     elif found == "crosscoder" and not source.has_target:
         yield f"{path}: {method} is a crosscoder, but {cell.source} has no target; expected a solver with pair sae"
     elif found == "sae" and pair != "sae":
-        needed = f"{cell.method} is a {pair} and needs those of the target; expected a solver with pair crosscoder"
+        needed = f"{cell.method} is a {pair} and needs directions of the target; expected a solver with pair crosscoder"
         yield f"{path}: {method} finds directions of the input alone, but {needed}"
     if source.is_streamed:
         place = f"sources.{source.kind}.{cell.source}.stream"

@@ -1,4 +1,4 @@
-"""Estimate jobs, disk, memory and time of all stages, before any of them starts."""
+"""Estimate the jobs, disk, memory and time of all stages before the pipeline starts."""
 
 import json
 import math
@@ -18,65 +18,66 @@ from sdlcore.study.settings.files import Files
 from sdlcore.study.settings.runs import MADE_BY
 
 RATE = 8e10
-"""Weights x samples that a training passed in a second on one core (TopK, 768 x 16000, k = 64, float32), for where
-nothing was trained yet."""
+"""Weights x samples a second of a training on one core (TopK, 768 x 16000, k = 64, float32). The plan uses this speed
+until a run has finished on this machine."""
 METRICS_BYTES = 10_000
 MEMORY = (
-    "Memory a job is what it reserves on a cluster, more than it needs: 4 GB of a training's are for Python and its "
-    "libraries. `--set-resources train:mem_mb=8000` sets another. Memory a GPU is needed where one trains."
+    "Memory a job is the memory that a job reserves on a cluster, more than it needs: 4 GB of a training's memory are "
+    "for Python and its libraries. `--set-resources train:mem_mb=8000` reserves another amount. Memory a GPU is the "
+    "memory that a training needs on a GPU."
 )
 MOST_RUNS = 20_000
-"""Runs that a configuration may ask for; planning them takes Snakemake minutes."""
+"""Largest number of runs in a configuration. Snakemake needs minutes to plan so many."""
 
 
 class Stage(NamedTuple):
-    """What one kind of job takes, all jobs together unless said otherwise."""
+    """The resources of one kind of job, summed over all jobs except where a field is for the largest job."""
 
     name: str
     jobs: int
     disk: int | None
-    """Bytes left when all is done; None where it is not known."""
+    """Bytes on disk after all jobs; None if unknown."""
     memory: int | None = None
-    """Megabytes that the largest job asks for."""
+    """Megabytes that the largest job reserves."""
     gpu_memory: int | None = None
-    """Megabytes on each GPU of the largest job."""
+    """Megabytes that the largest job needs on each GPU."""
     seconds: float | None = None
-    """Of all jobs, one after the other."""
+    """Time of all jobs, one after the other."""
 
     @property
     def is_training(self) -> bool:
-        """Whether its jobs are runs: trainings, here or by other libraries, or solvers."""
+        """Whether the jobs are runs: trainings (by sdlcore or other libraries) or solvers."""
         return self.name.startswith(("trainings", "solvers"))
 
 
 def number_of_runs(config: Configuration) -> int:
-    """Return how many runs tables and figures ask for at most, counted without a list of them."""
+    """Return an upper bound on the runs that tables and figures need, computed without a list of the runs."""
     return sum(product.at_most(config) for product in config.asked().values())
 
 
 def weights(config: Configuration, cell: Cell, shapes: Shapes = NOTHING_FOUND) -> int | None:
-    """Return how many weights a run's dictionary has, None where its source's dimensions are known only later."""
+    """Return the number of weights in a run's dictionary, or None if its source's dimensions are not known yet."""
     n_p, n_r = shape(config, cell.source, shapes).widths
     if n_p is None:
         return None
     run = run_settings(config, cell)
-    assert isinstance(run, RunConfig | PeerConfig), "how many atoms a solver finds is not known before"
+    assert isinstance(run, RunConfig | PeerConfig), "the number of atoms is unknown before a solver has run"
     pair, n_q = (run.model.pair, run.model.n_q) if isinstance(run, RunConfig) else (run.pair, run.n_q)
     target = n_r or n_p
     return n_q * {"sae": 2 * n_p, "transcoder": n_p + target, "crosscoder": 2 * (n_p + target)}[pair]
 
 
 def samples(config: Configuration, cell: Cell) -> int:
-    """Return how many samples a run's training takes, each as often as it is taken."""
+    """Return the number of samples that a run trains on. A repeated sample counts each time."""
     training = trained_settings(config, cell).training
     return training.steps * training.batch_size
 
 
 def measured_rate(results: Path) -> tuple[float, int] | None:
-    """Return weights x samples a second, the median over runs that were trained here, and their number.
+    """Return the median speed of the runs trained on this machine, in weights x samples a second, and their number.
 
-    None where there are none. Solvers, other libraries and imported dictionaries are left out, which take other times.
-    Runs shared their machine with what ran beside them.
+    Return None if no run has finished. Solvers, other libraries and imported dictionaries are left out, since their
+    speed differs. Other jobs may have slowed the runs down.
     """
     rates = []
     for history in results.glob("*/runs/*/*/*/*/*/history.csv"):
@@ -97,20 +98,20 @@ def stages(
     missing: Callable[[str], bool] = lambda path: True,
     shapes: Shapes = NOTHING_FOUND,
 ) -> list[Stage]:
-    """Return what the stages of a valid configuration take: all of them, or those whose files are missing.
+    """Return the resources of the stages of a valid configuration, restricted to jobs with missing files.
 
     Parameters
     ----------
     config
         The configuration.
     memory, extraction_memory
-        Megabytes that the training of a run, and a job of a source's extraction, asks for.
+        Megabytes that the training of a run, and an extraction job of a source, reserve.
     rate
-        Weights x samples that a training passes in a second.
+        Speed of a training, in weights x samples a second.
     missing
-        Tells whether a file has to be made. The default plans everything, whether it is there or not.
+        Return whether a file is missing. The default plans all files, present or not.
     shapes
-        What files and models that are there say of sources.
+        Shapes of sources, as read from files and models that exist.
     """
     files = config.files()
     judged = [cell for cell in config.cells() if missing(files.metrics(cell))]
@@ -128,9 +129,9 @@ def stages(
         extracted += [_extraction(config, kind, stores, extraction_memory, shapes)] if stores else []
         if cells := [cell for cell in trained if kinds[cell.source] == kind]:
             passed.append(_training(config, kind, cells, memory, rate, shapes))
-    # how many atoms a solver finds is not known before
+    # the number of atoms, and with it the size, is unknown before a solver has run
     passed += [Stage("solvers", len(solved), None)] if solved else []
-    # nor how fast another library is
+    # the speed of other libraries is unknown
     passed += [Stage("trainings of other libraries", len(peers), _models(config, peers, shapes))] if peers else []
     passed += [Stage("imported dictionaries", len(imported), None)] if imported else []
     evaluations = Stage("evaluations", len(judged), METRICS_BYTES * len(judged))
@@ -144,9 +145,9 @@ def _extraction(
     memory: Callable[[str], int | None],
     shapes: Shapes,
 ) -> Stage:
-    """Return what the activations of some sources take, of each the share that is to be made."""
+    """Return the extraction stage of some sources, each with the share of its stores that is missing."""
     needs = {source: need(config, source, shapes) for source in stores}
-    # a stream's rows are made by each training
+    # streamed rows are made during each training, so their time counts there
     seconds = [
         found.seconds * share
         for found, share in zip(needs.values(), stores.values(), strict=True)
@@ -174,7 +175,7 @@ def _training(
 ) -> Stage:
     sizes = {cell: weights(config, cell, shapes) for cell in cells}
     known = {cell: size for cell, size in sizes.items() if size is not None}
-    # what one of several processes has: of the dictionary all or its latents, and its part of a batch's latents
+    # each process has its part of a batch's latents; with split latents, also only its part of the dictionary
     processes = config.processes
     parts = processes if config.split == "latents" else 1
     streamed = sum(
@@ -185,7 +186,7 @@ def _training(
         len(cells),
         _models(config, cells, shapes),
         max(map(memory, cells)),
-        # weights, gradients and two moments, and what a batch's latents take before and after sigma
+        # weights, gradients and two moments, and a batch's latents before and after sigma
         max(
             ((16 * size // parts + 8 * _batch(config, cell) // processes) // 10**6 for cell, size in known.items()),
             default=None,
@@ -197,22 +198,22 @@ def _training(
 
 
 def _models(config: Configuration, cells: list[Cell], shapes: Shapes) -> int | None:
-    """Return the bytes of the models of runs."""
+    """Return the total bytes of the models of some runs."""
     sizes = [weights(config, cell, shapes) for cell in cells]
     return _sum([None if size is None else 4 * size for size in sizes])
 
 
 def plan_lines(found: Iterable[Stage], left: Iterable[Stage], free: int, rate: float, runs: int) -> list[str]:
-    """Return the plan as text: how far it is, a line a stage, then where its numbers come from.
+    """Return the plan as lines of text: the progress, a table of stages, and the basis of the estimates.
 
     Parameters
     ----------
     found, left
-        What all stages take, and what those take whose files are missing.
+        The stages with all jobs, and the stages with the jobs whose files are missing.
     free
-        Bytes that are free where results lie.
+        Free bytes on the disk that stores the results.
     rate, runs
-        Weights x samples a second, and the number of runs that this was measured on, 0 where it was elsewhere.
+        Speed in weights x samples a second, and the number of runs measured here; 0 if measured on another machine.
     """
     rows = [("stage", "jobs", "left", "disk", "memory a job", "memory a GPU", "time", "time left")]
     found, waiting = list(found), {stage.name: stage for stage in left}
@@ -234,49 +235,49 @@ def plan_lines(found: Iterable[Stage], left: Iterable[Stage], free: int, rate: f
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
     basis = f", the median of the {runs} runs trained here."
     if not runs:
-        basis = ". One core of another machine was that fast; finish a run here, and the plan takes its speed."
+        basis = ", measured on one core of another machine. After the first finished run, the plan uses this machine's."
     known = sum(stage.disk or 0 for stage in waiting.values())
-    more = " and what is unknown" * any(stage.disk is None for stage in waiting.values())
+    more = " and an unknown amount more" * any(stage.disk is None for stage in waiting.values())
     return [
         _progress(found, list(waiting.values())),
         "",
         *lines,
         *[MEMORY] * any(stage.memory is not None for stage in found),
-        "Times are of jobs one after the other. That of a training is its dictionary's weights times the samples that "
-        f"it sees, divided by {_count(rate)} a second{basis}",
-        f"What is left to do needs {_size(known)} of disk{more}; {_size(free)} are free.",
-        "A run counts as finished where its files are; `snakemake -n` names those that a changed setting makes anew.",
+        "Times are for jobs one after the other. The time of a training is its dictionary's weights times its samples, "
+        f"divided by {_count(rate)} a second{basis}",
+        f"The jobs left need {_size(known)} of disk{more}; {_size(free)} are free.",
+        "A run counts as finished if its files exist; `snakemake -n` lists the runs that a changed setting repeats.",
     ]
 
 
 def _progress(found: list[Stage], left: list[Stage]) -> str:
-    """Return how many runs are finished and how long the others take, as a sentence."""
+    """Return a sentence with the number of finished runs and the time of the other runs."""
     jobs, waiting = (sum(stage.jobs for stage in part if stage.is_training) for part in (found, left))
     times = [stage.seconds for stage in left if stage.is_training]
     known = sum(seconds or 0 for seconds in times)
-    took = f"about {duration(known)} one after the other" if known else "how long is not known"
-    more = ", and more that is not known" if known and None in times else ""
+    took = f"about {duration(known)} one after the other" if known else "an unknown time"
+    more = ", and an unknown time for the rest" if known and None in times else ""
     if not waiting:
         return f"All {jobs:,} runs are finished."
     return f"{jobs - waiting:,} of {jobs:,} runs are finished, {waiting:,} left: {took}{more}."
 
 
 def too_large(found: Iterable[Stage], free: int) -> str | None:
-    """Return why what is known of a plan does not fit the disk, or None."""
+    """Return an error if the known part of a plan exceeds the free disk space, otherwise None."""
     known = sum(stage.disk or 0 for stage in found)
     if known <= free:
         return None
-    sizes = f"the plan needs {_size(known)}, but {_size(free)} are free where results lie"
-    return f"{sizes}; free some, or ask for less"
+    sizes = f"the plan needs {_size(known)}, but the disk of the results has only {_size(free)} free"
+    return f"{sizes}; free some space, or plan fewer runs"
 
 
 def _count(number: float) -> str:
-    """Return a large number as people say it."""
+    """Return a large number in words."""
     return f"{number / 1e9:,.2g} billion" if number >= 1e9 else f"{number / 1e6:,.2g} million"
 
 
 def _size(number: int) -> str:
-    """Return bytes as people say them."""
+    """Return bytes as text with a unit."""
     if number < 10**6:
         return "under 1 MB" if number else "0 MB"
     return f"{number / 1e6:,.0f} MB" if number < 10**9 else f"{number / 1e9:,.2f} GB"
@@ -287,13 +288,13 @@ def _time(seconds: float) -> str:
 
 
 def _jobs(config: Configuration, source: str) -> int:
-    """Return how many jobs make the stores of a source."""
+    """Return the number of jobs that make a source's stores."""
     found = config.source(source)
     return found.n_shards if found.n_features is None else len(config.bench_seeds(source))
 
 
 def _stores(config: Configuration, files: Files, source: str, missing: Callable[[str], bool]) -> Fraction:
-    """Return the share of a source's stores that is missing, by the seeds that a bench is drawn for."""
+    """Return the share of a source's stores that is missing. A bench has stores for each of its seeds."""
     seeds = config.bench_seeds(source) if config.source(source).n_features is not None else [0]
     left = [seed for seed in seeds if any(missing(files.store(source, seed, part)) for part in ("train", "test"))]
     return Fraction(len(left), len(seeds))
@@ -309,7 +310,7 @@ def _sum(sizes: list[int | None]) -> int | None:
 
 
 def _weights_of(model: Path) -> int:
-    """Return the number of weights of a safetensors file, which its header says."""
+    """Return the number of weights in a safetensors file, read from its header."""
     with safe_open(model, "np") as file:
         shapes = [file.get_slice(name).get_shape() for name in file.keys()]  # noqa: SIM118, not a dict
     return sum(math.prod(shape) for shape in shapes if len(shape) == 2)

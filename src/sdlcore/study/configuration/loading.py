@@ -1,8 +1,8 @@
 """Reading and validating configurations.
 
-A configuration is checked twice. Its models (`whole.Configuration` and what it is made of) say what each setting may be
-and supply defaults. Then comes what they cannot say: that names refer to something, and that settings go together.
-Either refuses with the path of every offending key and what was expected there.
+A configuration is checked twice. First the pydantic models (`whole.Configuration` and its parts) check each setting and
+fill in defaults. Then cross-field checks find names that refer to nothing and settings that exclude each other. An
+error lists every wrong key with the expected value.
 """
 
 from collections.abc import Iterable
@@ -36,16 +36,16 @@ from sdlcore.study.settings.trees import Tree, merge
 __all__ = ["ConfigError", "configure", "load_yaml", "read_given", "validate"]
 
 UNTRACKED = ("device", "processes", "split", "tensorboard", "wandb", "cache", "peers_python", "plugins")
-"""Keys that say where, how and by whose code runs are made, and alone change no result."""
+"""Keys that do not affect results: device, parallelism, logging, caches and plugins' code."""
 
 
 def read_given(paths: Iterable[str | Path], changes: Tree) -> dict[str, Json]:
-    """Return what is given beside the default: files, each laid over those before, and single changes over all.
+    """Merge configuration files in their order, then single changes. The default is not included.
 
     Raises
     ------
     ConfigError
-        Naming a file that is no configuration.
+        If a file is not a configuration. The error names the file.
     """
     given: dict[str, Json] = {}
     for path in paths:
@@ -56,7 +56,7 @@ def read_given(paths: Iterable[str | Path], changes: Tree) -> dict[str, Json]:
 
 
 def _with_located_plugins(given: Tree, folder: Path) -> dict[str, Json]:
-    """Return what a file of a folder gives, with the plugins beside it by the paths of their files."""
+    """Return the content of a file in ``folder`` with paths of plugins resolved against that folder."""
     plugins = given.get("plugins")
     if not isinstance(plugins, list):
         return dict(given)
@@ -64,12 +64,12 @@ def _with_located_plugins(given: Tree, folder: Path) -> dict[str, Json]:
 
 
 def configure(given: Tree, default: Tree) -> Configuration:
-    """Return the whole valid configuration that is given as what differs from the default (`own_sources.over_default`).
+    """Merge ``given`` over the default (`own_sources.over_default`), and return the valid configuration.
 
     Raises
     ------
     ConfigError
-        As `validate` does, and where results would go to the folder of the default's though they are others.
+        As `validate` does, and if changed results would overwrite the default's because the name is the same.
     """
     default, given = (with_each_layer(with_new_keys(one)) for one in (default, given))
     merged = merge(default, given)
@@ -80,21 +80,21 @@ def configure(given: Tree, default: Tree) -> Configuration:
     if name in (None, default.get("name")) and not adds_to_default and given.keys() - {"name", *UNTRACKED}:
         said, it = ("missing; without one", "it") if name is None else (f"{name} is the default's; so", "another")
         found.append(
-            f"name: {said}, results would take the place of the default's, results/{default.get('name')}. Set {it} in "
-            "a file that --configfile names, or by --config name=...; or name config/config.yaml among the files, to "
-            "add to its results"
+            f"name: {said}, results would replace the default's in results/{default.get('name')}. Set {it} in "
+            "a file that --configfile names, or by --config name=...; or, to add to the default's results, name "
+            "config/config.yaml among the files"
         )
     _refuse(found)
     return validate(over_default(default, given))
 
 
 def validate(config: Tree) -> Configuration:
-    """Return ``config`` with defaults filled in, or refuse it.
+    """Return ``config`` with defaults filled in. Refuse it if it is invalid.
 
     Raises
     ------
     ConfigError
-        Naming the path of each wrong key and what was expected.
+        With one line for each wrong key: its path and the expected value.
     """
     config = with_each_layer(with_new_keys(config))
     _refuse(unbounded(config))
@@ -103,11 +103,11 @@ def validate(config: Tree) -> Configuration:
     _refuse(misnamed_variants(config))
     typed = _without_null(_typed(without_like(config)))
     if (asked_for := number_of_runs(typed)) > MOST_RUNS:
-        _refuse([f"tables: {asked_for:,} runs, with those of figures, expected at most {MOST_RUNS:,}"])
+        _refuse([f"tables: {asked_for:,} runs in tables and figures, expected at most {MOST_RUNS:,}"])
     _refuse(inconsistencies(typed))
     _refuse(unsound_starts(typed))
     _refuse(line for path, product in typed.asked().items() for line in product.unsound_sweep(path, typed))
-    # variants are copies with one setting changed, which has to be in range
+    # a variant copies a source or method and changes one setting, so the new value needs a check
     filled = _typed(with_sweeps(typed).model_dump(warnings=False))
     _refuse(inconsistent_benches(filled))
     _refuse([*doubled_sources(filled), *inconsistent_runs(filled)])
@@ -115,7 +115,7 @@ def validate(config: Tree) -> Configuration:
 
 
 def _load_plugins(config: Tree) -> None:
-    """Import the plugins that a configuration names, whose settings may stand in it."""
+    """Import the plugins that a configuration names, since their settings may occur in it."""
     plugins = config.get("plugins")
     try:
         load_plugins([name for name in plugins if isinstance(name, str)] if isinstance(plugins, list) else [])
@@ -124,7 +124,7 @@ def _load_plugins(config: Tree) -> None:
 
 
 def _without_null(config: Configuration) -> Configuration:
-    """Leave out the tables that a configuration sets to null."""
+    """Remove the tables that a configuration sets to null."""
     tables = {name: table for name, table in config.tables.items() if table is not None}
     return config.model_copy(update={"tables": tables})
 

@@ -1,4 +1,4 @@
-"""Lay a configuration over the default, and leave out the default's tables where it brings activations of its own."""
+"""Merge a configuration over the default. Leave out the default's tables if it adds its own activations."""
 
 from collections.abc import Iterator
 
@@ -10,20 +10,20 @@ from sdlcore.study.settings.sources import Sources
 from sdlcore.study.settings.trees import Tree, branch, merge
 
 KINDS = tuple(kind for kind in Sources.model_fields if kind not in ("bench", "synth"))
-"""Kinds of sources that bring activations of one's own; one more bench is a variant of what the default asks for."""
+"""Kinds of sources that contain the user's own activations. A new bench is only a variant of the default's."""
 
 
 def over_default(default: Tree, given: Tree) -> dict[str, Json]:
-    """Return ``given`` laid over the default.
+    """Merge ``given`` over the default.
 
-    Where it has activations of its own, a source of one of `KINDS` that the default lacks, tables, figures and other
-    parts of the default that it does not name are left out. Those sources that nothing then asks for get a table of
-    their own as ``own`` says, and the first of them the figure of resampling.
+    If ``given`` adds its own activations (a source of one of `KINDS` that the default lacks), the result contains only
+    the tables, figures and other products that ``given`` names. Each new source that no product uses gets the table
+    that ``own`` describes. The first of these sources also gets the figure of resampling.
 
     Parameters
     ----------
     default, given
-        Of the right shape, once merged.
+        Two configurations that are valid in shape when merged.
     """
     merged = merge(default, given)
     own = [
@@ -60,7 +60,7 @@ def _asked(config: Tree) -> Iterator[str]:
 
 
 def _own_table(config: Tree, source: str) -> dict[str, Json]:
-    """Return the table of a source; where its samples have no classes, without anchors that are drawn from them."""
+    """Return the table of a source, without anchors drawn from classes if its samples have no classes."""
     spec, written = branch(config, "own"), without_like({"sources": config["sources"]})
     kind = next(kind for kind in KINDS if source in branch(written, "sources", kind))
     settings = branch(written, "sources", kind, source)

@@ -1,4 +1,4 @@
-"""Estimate what the activations of each source take on disk, in memory and in time."""
+"""Estimate the disk, memory and time that the activations of each source need."""
 
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -9,45 +9,45 @@ from typing import NamedTuple
 from sdlcore.study.configuration.whole import Configuration
 
 WORTH_TELLING = 10**9
-"""Bytes from which rows are worth a line before the work begins."""
+"""Smallest size in bytes that a plan reports before work begins."""
 
 
 class Shape(NamedTuple):
-    """How many samples a source has, and of how many dimensions."""
+    """The number and the dimensions of a source's samples."""
 
     rows: tuple[int | None, int | None]
-    """Samples for training and for evaluation; None where that is known only when they are read."""
+    """Samples for training and for evaluation; None if unknown until they are read."""
     widths: tuple[int | None, int]
-    """Dimensions of input, None where not known yet, and of target, 0 for none or not known."""
+    """Dimension of the input, None if not known yet, and of the target, 0 if there is none or it is unknown."""
 
 
 Shapes = Mapping[str, Shape]
-"""What files and models that are there say of sources, by name; the configuration says it of the others."""
+"""Shapes read from existing files and models, by source. Other sources take their shape from the configuration."""
 NOTHING_FOUND: Shapes = MappingProxyType({})
 
 
 def shape(config: Configuration, source: str, shapes: Shapes) -> Shape:
-    """Return the shape of a source: as found where it was looked for, else as configured."""
+    """Return the shape of a source: the one in ``shapes``, otherwise the configured one."""
     settings = config.source(source)
     return shapes.get(source) or Shape(settings.rows, settings.widths)
 
 
 class Need(NamedTuple):
-    """What the activations of one source take."""
+    """The resources that the activations of one source need."""
 
     source: str
     rows: int | None
-    """Samples of both stores, over all seeds that draw their own; None for as many as there are."""
+    """Samples in both stores, summed over the seeds if each seed draws its own; None if the number is unknown."""
     row_bytes: int | None
-    """Bytes of a sample; None where dimensions are known only once the model is there."""
+    """Bytes per sample; None if the dimensions are unknown until the model exists."""
     rate: float | None = None
-    """Samples extracted in a second; None where no throughput is configured."""
+    """Samples extracted in a second; None if no throughput is configured."""
     streamed: int | None = None
-    """Samples that each training makes and none stores; None where they are stored."""
+    """Samples that each training streams without storing them; None if all samples are stored."""
     parts: int = 1
-    """Jobs that extract side by side where there is room for them."""
+    """Number of extraction jobs that may run at the same time."""
     memory: int | None = None
-    """Megabytes that a job of the extraction asks for; None where no model runs."""
+    """Megabytes that an extraction job reserves; None if no model runs."""
 
     @property
     def bytes(self) -> int | None:
@@ -55,13 +55,13 @@ class Need(NamedTuple):
 
     @property
     def seconds(self) -> float | None:
-        """How long the model runs: for the stores, or for one training on a stream."""
+        """Seconds that the model runs: for the stores, or for one training on a stream."""
         rows = self.rows if self.streamed is None else self.streamed
         return rows / self.rate if rows and self.rate else None
 
 
 def need(config: Configuration, source: str, shapes: Shapes = NOTHING_FOUND) -> Need:
-    """Return what the activations of a source take."""
+    """Return the resources that the activations of a source need."""
     settings = config.source(source)
     (train, test), (n_p, n_r) = shape(config, source, shapes)
     drawings = len(config.bench_seeds(source)) if settings.n_features is not None else 1
@@ -77,11 +77,11 @@ def need(config: Configuration, source: str, shapes: Shapes = NOTHING_FOUND) -> 
 
 
 def describe(found: Need, free: int) -> str:
-    """Return one line on a need, with the bytes that are ``free``."""
+    """Describe the need of one source in one line, beside the ``free`` bytes."""
     if found.row_bytes is None:
-        size = "size unknown until the model is there (set n_p)"
+        size = "size unknown until the model exists (set n_p)"
     elif found.bytes is None:
-        size = f"{found.row_bytes / 1e3:.3g} kB a sample, as many as there are"
+        size = f"{found.row_bytes / 1e3:.3g} kB a sample, number of samples unknown"
     else:
         size = f"{_gigabytes(found.bytes)}"
         if found.bytes > free:
@@ -95,7 +95,7 @@ def describe(found: Need, free: int) -> str:
         )
         facts[0] += " for evaluation"
         facts.append(f"each training streams {found.streamed:,} samples{stored}")
-    if found.seconds is None and found.memory is not None:  # else no model runs, and it takes seconds
+    if found.seconds is None and found.memory is not None:  # otherwise no model runs, and the job takes seconds
         facts.append("time unknown (set samples_per_second)")
     if found.seconds is not None:
         parts = f", over {found.parts} jobs" if found.parts > 1 else ""
@@ -110,9 +110,9 @@ def lines(
     memory: Callable[[str], int | None] = lambda source: None,
     shapes: Shapes = NOTHING_FOUND,
 ) -> list[str]:
-    """Return what is to be told before work begins: a line for each source that is large, or may be.
+    """Return the lines to print before work begins: one for each source that is large, or may be.
 
-    Where the others are large together, there is one for them.
+    If the small sources are large together, one more line gives their sum.
 
     Parameters
     ----------
@@ -121,11 +121,11 @@ def lines(
     sources
         Names of sources.
     folder
-        Where stores will lie; free space is that of its nearest parent that exists.
+        The folder of the stores. Free space is measured at its nearest existing parent.
     memory
-        Gives the megabytes that a job of a source's extraction asks for.
+        Return the megabytes that an extraction job of a source reserves.
     shapes
-        What was found of sources.
+        Shapes of sources, as read from files and models that exist.
     """
     while not folder.exists():
         folder = folder.parent
@@ -134,7 +134,7 @@ def lines(
     told = [n for n in needs if _is_open(n) or _size(n) >= WORTH_TELLING]
     others = [n for n in needs if n not in told and n.bytes is not None]
     small = sum(n.bytes or 0 for n in others)
-    # the points of a sweep are small one by one
+    # the points of a sweep are small one by one, and large together
     rest = [f"activations of {len(others)} smaller sources: {_gigabytes(small)}; {free / 1e9:.3g} GB are free"]
     return [describe(n._replace(memory=memory(n.source)), free) for n in told] + rest * (small >= WORTH_TELLING)
 
@@ -144,7 +144,7 @@ def _size(found: Need) -> int:
 
 
 def _is_open(found: Need) -> bool:
-    """Tell whether a source's size hangs on what is not there yet, by its own settings."""
+    """Return whether a source's dimensions are known but not its number of samples."""
     return found.rows is None and found.row_bytes is not None
 
 
@@ -153,7 +153,7 @@ def _gigabytes(number: int) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Return a time as people say it."""
+    """Return a time in words."""
     if seconds < 90:
         return "a minute"
     if seconds < 5400:

@@ -1,4 +1,4 @@
-"""Turn the errors of models into a line for each key: what is wrong there, and what was expected."""
+"""Turn pydantic's errors into one line for each wrong key: the problem, and the expected value."""
 
 from collections.abc import Collection, Iterator
 from typing import Any
@@ -13,9 +13,9 @@ from sdlcore.study.configuration.yaml_files import key_path, number_as_text, sho
 from sdlcore.study.settings.runs import OF_PLUGINS, Method, Run, defined
 
 PARTS = {"Table": "tables.NAME", "Compared": "own", "Run": "a method, or run of a protocol or source"}
-"""Parts of the schema whose keys are looked for in the wrong places."""
+"""Parts of the schema whose keys users often write in a wrong place, with their right places."""
 MOST_COUNTED = 20
-"""Seeds that somebody may have counted, rather than named the last of them."""
+"""Largest integer given as seeds that is read as a number of seeds, instead of as one seed."""
 Path = tuple[str | int, ...]
 Part = JsonSchemaValue
 """A part of the JSON schema."""
@@ -28,13 +28,13 @@ LIMITS = {
 
 
 def problems(error: ValidationError, config: Any) -> list[str]:
-    """Return one line for every problem that models have with a configuration, each led by the path of the key."""
+    """Return one line for each validation error of a configuration. Each line begins with the path of the key."""
     found = error.errors(include_url=False)
     return sorted({line for one in found if not _is_inherited(one) for line in _explained(one, config)})
 
 
 def _is_inherited(error: ErrorDetails) -> bool:
-    """Tell whether a key is missing that a variant has from what it is like."""
+    """Return whether a missing key is in a variant, which inherits it from its ``like``."""
     return error["type"] == "missing" and isinstance(error["input"], dict) and error["input"].get("like") is not None
 
 
@@ -42,7 +42,7 @@ def _explained(error: ErrorDetails, config: Any) -> Iterator[str]:
     kind, path, value = error["type"], error["loc"], error["input"]
     if path and path[-1] == "[key]":
         part = _resolved(_at(path[:-2]).get("propertyNames", {}))
-        yield f"{key_path(path[:-1])}: not a name that can stand here; {_expected(kind, part, value, error['msg'])}"
+        yield f"{key_path(path[:-1])}: not a valid name here; {_expected(kind, part, value, error['msg'])}"
         return
     part, resolved = _at(path), _resolved(_at(path))
     where, hint = key_path(path), _hint(part)
@@ -63,7 +63,7 @@ def _explained(error: ErrorDetails, config: Any) -> Iterator[str]:
 
 
 def _expected(kind: str, part: Part, value: Any, otherwise: str) -> str:
-    """Return what is wrong with a value of the right type."""
+    """Describe the error in a value of the right type."""
     if kind in LIMITS:
         words, key = LIMITS[kind]
         return f"{shown(value)} {words} {part[key]}"
@@ -80,7 +80,7 @@ def _expected(kind: str, part: Part, value: Any, otherwise: str) -> str:
 
 
 def _known_keys(path: Path, config: Any) -> str:
-    """Return which keys fit where an unknown one stands, and which of them was meant."""
+    """List the keys that are valid in place of an unknown key, and suggest the closest."""
     part, parent = _resolved(_at(path[:-1])), config
     for key in path[:-1]:
         parent = parent[key]
@@ -97,14 +97,14 @@ def _known_keys(path: Path, config: Any) -> str:
 
 
 def _elsewhere(path: Path) -> str:
-    """Return where a key stands that is unknown where it was given."""
+    """Return a hint with the right place of a key that was given in a wrong place."""
     key = str(path[-1])
     found = [where for part, where in PARTS.items() if key in schema()["$defs"][part]["properties"]]
-    return f"; {key} stands under {' or '.join(found)}" if found and path[0] != "tables" else ""
+    return f"; {key} belongs under {' or '.join(found)}" if found and path[0] != "tables" else ""
 
 
 def _fit(method: Collection[str]) -> set[str]:
-    """Return the keys that a method may have: those of its kind, and those that make it one of another kind."""
+    """Return the keys that a method accepts: the settings of its kind, and the keys that change its kind."""
     kinds = {"solver": "solvers", "peer": "other libraries", "model": "imported dictionaries"}
     kind = next((kind for key, kind in kinds.items() if key in method), "trainings")
     fit = {name for _, _, name in defined(kind)} | {"like", *own_settings(*OF_PLUGINS.get(kind, ()))}
@@ -112,7 +112,7 @@ def _fit(method: Collection[str]) -> set[str]:
 
 
 def _at(path: Path) -> Part:
-    """Return the part of the JSON schema that says what stands at a path, empty where nothing is known of it."""
+    """Return the part of the JSON schema at a path, or an empty part if the path is unknown."""
     part: Part = schema()
     for key in path:
         part = _resolved(part)
@@ -122,7 +122,7 @@ def _at(path: Path) -> Part:
 
 
 def _resolved(part: Part) -> Part:
-    """Return a part without references, and without null where something else may stand there."""
+    """Resolve references, and drop null from a union with null."""
     if "$ref" in part:
         return schema()["$defs"][part["$ref"].rpartition("/")[-1]]
     return _resolved(part["anyOf"][0]) if "anyOf" in part else part
@@ -135,14 +135,14 @@ def _kinds(part: Part) -> list[str]:
 
 
 def _hint(part: Part) -> str:
-    """Return what stands at a place, in brackets."""
+    """Return the description of a key in brackets."""
     description = part.get("description") or _resolved(part).get("description", "")
     text = description.partition(" [Default: ")[0]
     return f" ({text})" if text else ""
 
 
 def _counted_seeds(value: Any) -> str:
-    """Return how to write so many seeds, where they may have been counted; larger numbers are a seed, most likely."""
+    """Return a hint on how to write a list of seeds. A large number most likely means one seed and gets no hint."""
     if not isinstance(value, int) or not 2 <= value <= MOST_COUNTED:
         return ""
     listed = list(range(value))
@@ -150,7 +150,7 @@ def _counted_seeds(value: Any) -> str:
 
 
 def _rewritten(part: Part, value: Any) -> str:
-    """Return how to write a number that was read as text, or a list of one thing that was given alone."""
+    """Return a hint for a number that was read as text, or for a single value where a list was expected."""
     if "array" in _kinds(part) and isinstance(value, str | int | float):
         return f"; write [{value}]"
     return number_as_text(value, "integer" in _kinds(part)) if isinstance(value, str) else ""

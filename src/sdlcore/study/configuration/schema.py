@@ -10,23 +10,24 @@ from sdlcore.study.configuration.whole import Configuration
 from sdlcore.study.settings.json_schema import Generator
 
 FILE = Path("config/schema/config.schema.yaml")
-"""Where editors and readers find it, below the checkout."""
+"""Path of the schema in the checkout, for editors and readers."""
 OPEN = ("sources", "methods", "protocols")
-"""Keys that hold settings which plugins add to."""
+"""Keys whose settings plugins extend."""
 HEAD = "# Written by `python -m sdlcore.study.configuration.schema` from the models of src/sdlcore/study.\n"
 
 
 @cache
 def schema() -> JsonSchemaValue:
-    """Return the JSON schema of a configuration. Only errors need it at run time."""
+    """Return the JSON schema of a configuration. At run time only error messages need it."""
     found = Configuration.model_json_schema(schema_generator=Generator)
     return {"$schema": GenerateJsonSchema.schema_dialect} | found
 
 
 def published() -> JsonSchemaValue:
-    """Return the schema for editors, which know no plugin.
+    """Return the schema for editors, which do not know the settings of plugins.
 
-    Where a configuration names one, they leave `OPEN` to us: plugins add names and settings there.
+    In a configuration that names a plugin, editors do not check the keys in `OPEN`, since plugins add names and
+    settings there. sdlcore checks those keys when it reads the configuration.
     """
     found = schema()
     inside = {key: found["properties"][key] for key in OPEN}
@@ -36,7 +37,7 @@ def published() -> JsonSchemaValue:
 
 
 def as_yaml() -> str:
-    """Return the schema as the text of its file."""
+    """Return the schema as YAML text."""
     return HEAD + yaml.safe_dump(published(), sort_keys=False, default_flow_style=None, allow_unicode=True, width=120)
 
 

@@ -1,4 +1,4 @@
-"""Suggest what was meant by a target that nothing makes: another rule, another path, or another configuration."""
+"""Explain unknown Snakemake targets: suggest another rule, path or configuration."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -8,46 +8,46 @@ from sdlcore.study.configuration.loading import ConfigError, configure, read_giv
 from sdlcore.study.settings.trees import branch
 
 PLAN = "plan_"
-"""What the rule of a table's plan is called before its name."""
+"""Prefix of the rule that plans a table."""
 
 
 def unknown_target(target: str, study: str, rules: Iterable[str], files: Iterable[str], folder: Path) -> str:
-    """Return why nothing makes a target, and what may have been meant, as a sentence or two.
+    """Explain in one or two sentences why no rule makes a target, and suggest a target.
 
     Parameters
     ----------
     target
-        What was asked for: the name of a table, a figure or a rule, or the path of a file.
+        The unknown target: the name of a table, a figure or a rule, or the path of a file.
     study
         Name of the configuration.
     rules, files
-        What can be asked for.
+        All targets that exist.
     folder
-        Where configurations are, ``config.yaml`` the default among them. Whatever is no configuration is passed over.
+        Folder of configurations, with ``config.yaml`` as the default. Files that are not configurations are skipped.
     """
     if "/" in target:
         return _unknown_path(target, study, files)
     if target.startswith(PLAN):
         product, rules = target.removeprefix(PLAN), set(rules)
         if product in rules:
-            return f"{product}: trains and judges nothing, so there is nothing to plan"
+            return f"{product}: needs no runs, so there is nothing to plan"
         planned = [rule.removeprefix(PLAN) for rule in rules if rule.startswith(PLAN)]
         return unknown_target(product, study, planned, files, folder)
     found = configurations_with(target, folder)
     if whole := [str(path) for path, is_whole in found.items() if is_whole]:
         who = f"{' and '.join(whole)} {'do' if len(whole) > 1 else 'does'}"
         return (
-            f"{target}: the configuration {study} does not ask for it; {who}. "
+            f"{target}: the configuration {study} does not include it; {who}. "
             f"Try: snakemake {target} --configfile {whole[0]}"
         )
     if found:
-        return f"{target}: the configuration {study} does not ask for it; the first lines of {min(found)} say how to"
+        return f"{target}: the configuration {study} does not include it; the first lines of {min(found)} say how to"
     hint = did_you_mean(target, rules) or did_you_mean(target, _default_products(folder))
     return f"{target}: no table, figure, rule or file of the configuration {study}{hint or '; see snakemake --list'}"
 
 
 def _default_products(folder: Path) -> Iterable[str]:
-    """Return the tables and figures of the default configuration, nothing where there is none."""
+    """Return the tables and figures of the default configuration, or nothing if there is none."""
     try:
         return configure({}, read_given([folder / "config.yaml"], {})).products()
     except ConfigError:
@@ -55,10 +55,10 @@ def _default_products(folder: Path) -> Iterable[str]:
 
 
 def configurations_with(product: str, folder: Path) -> dict[Path, bool]:
-    """Return the configuration files that ask for a table or figure by its name, the default first.
+    """Return the configuration files that produce a table or figure of this name, the default first.
 
-    Others are those that name it, and those that have it where the default does not. False stands beside one without a
-    ``name``, which is there to be laid over another.
+    Other files count if they name it, or if they produce it and the default does not. The value is False for a file
+    without a ``name``, which only works merged over another.
     """
     first = folder / "config.yaml"
     try:
@@ -80,7 +80,7 @@ def configurations_with(product: str, folder: Path) -> dict[Path, bool]:
 
 
 def _unknown_path(target: str, study: str, files: Iterable[str]) -> str:
-    """Say at which part of a path no file goes on, and which part was meant."""
+    """Find the first part of a path that does not exist, and suggest the part that was meant."""
     known = {tuple(file.split("/")) for file in files}
     parts = tuple(target.split("/"))
     for depth, part in enumerate(parts):
@@ -89,6 +89,6 @@ def _unknown_path(target: str, study: str, files: Iterable[str]) -> str:
             continue
         where = "/".join(parts[:depth]) or "the working directory"
         if parts[:depth] == ("results",):
-            return f"{target}: the configuration {study} makes results/{study} alone; name the other by --configfile"
+            return f"{target}: the configuration {study} writes only results/{study}; choose the other by --configfile"
         return f"{target}: nothing makes {part} in {where}{did_you_mean(part, here)}"
     return f"{target}: a folder, expected a file in it"

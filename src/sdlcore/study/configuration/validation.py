@@ -1,6 +1,6 @@
-"""What models cannot say of a configuration: that names refer to something, and that settings go together.
+"""Cross-field validation: names that refer to nothing, and settings that exclude each other.
 
-Each problem is one line, led by the path of the key.
+Each problem is one line that begins with the path of the key.
 """
 
 from collections.abc import Iterator, Mapping
@@ -23,16 +23,16 @@ from sdlcore.study.settings.sources import Language
 from sdlcore.study.settings.study import Study
 
 SHARED = set(LanguageSource.model_fields) - {"layer", "layers", "site", "target_site"}
-"""Settings that sources of one pass share."""
+"""Settings that are equal in all sources of one pass."""
 
 
 def inconsistencies(config: Configuration) -> Iterator[str]:
-    """Yield what is wrong with a configuration of the right shape before its sweeps are laid out: names, mostly."""
+    """Check a configuration of the right shape before its sweeps are expanded. Most problems are unknown names."""
     sources = config.sources
     yield from doubled_sources(config)
     for kind, group in sources:
         for name, source in group.items():
-            # variants of benches are still to be laid out
+            # benches are checked later, together with the variants that sweeps add
             if kind != "bench":
                 yield from (f"sources.{kind}.{name}.{key}: {problem}" for key, problem in source.inconsistencies())
     yield from unlike_in_one_pass(sources.language)
@@ -48,7 +48,7 @@ def inconsistencies(config: Configuration) -> Iterator[str]:
 
 
 def unlike_in_one_pass(sources: Mapping[str, Language]) -> Iterator[str]:
-    """Yield what keeps sources that name one pass from being extracted by it."""
+    """Yield the settings that prevent one pass from extracting all sources that name it."""
     first: dict[str, str] = {}
     for name, source in sources.items():
         if source.one_pass is None:
@@ -56,30 +56,30 @@ def unlike_in_one_pass(sources: Mapping[str, Language]) -> Iterator[str]:
         path, other = f"sources.language.{name}", first.setdefault(source.one_pass, name)
         if source.stream or source.shards > 1:
             key = "stream" if source.stream else "shards"
-            yield f"{path}.{key}: does not go with one_pass or each_layer; leave one out"
+            yield f"{path}.{key}: cannot be combined with one_pass or each_layer; leave one out"
         ours, theirs = (one.model_dump(include=SHARED) for one in (source, sources[other]))
         differing = [key for key in ours if ours[key] != theirs[key]]
         if differing:
             said = ", ".join(differing)
-            yield f"{path}.one_pass: differs from {other} in {said}; sources of one pass differ in their sites alone"
+            yield f"{path}.one_pass: differs from {other} in {said}; sources of one pass may differ only in their sites"
 
 
 def doubled_sources(study: Study) -> Iterator[str]:
-    """Yield the names of sources that stand under several kinds."""
+    """Yield an error for each name that sources of different kinds share."""
     names = [name for _, group in study.sources for name in group]
     for name in sorted({name for name in names if names.count(name) > 1}):
-        yield f"sources: {name} stands under two kinds; names of sources are unique"
+        yield f"sources: {name} is used under two kinds; names of sources are unique"
 
 
 def inconsistent_benches(study: Study) -> Iterator[str]:
-    """Yield what does not go together in the settings of benches."""
+    """Yield the settings of benches that exclude each other."""
     for name, bench in study.sources.bench.items():
         for key, problem in bench.inconsistencies():
             yield f"sources.bench.{name}.{key}: {problem}"
 
 
 def inconsistent_runs(config: Configuration) -> Iterator[str]:
-    """Check every run that a table or figure asks for, each combination once; their names are right."""
+    """Check the settings of every run in tables and figures, once per combination. Names were checked before."""
     judged = dict.fromkeys(cell for product in config.asked().values() for cell in product.cells(config))
     seen = set()
     for cell in dict.fromkeys([*config.cells(), *judged, *config.all_cells()]):
@@ -94,7 +94,7 @@ def inconsistent_runs(config: Configuration) -> Iterator[str]:
 
 
 def _unasked(config: Configuration, asked: set[str]) -> Iterator[str]:
-    """Check methods that nothing asks for and that name no activation, as one that is misspelt."""
+    """Check unused methods without an activation, since their name may be misspelt."""
     for name, method in config.methods.items():
         if name in asked or "activation" in method.model_fields_set:
             continue
@@ -102,11 +102,11 @@ def _unasked(config: Configuration, asked: set[str]) -> Iterator[str]:
             method_settings(method)
         except ValueError as error:
             meant = did_you_mean(name, [other for other in config.methods if other != name])
-            yield f"methods.{name}: {error}; nothing asks for it{meant}"
+            yield f"methods.{name}: {error}; no table or figure uses it{meant}"
 
 
 def _without_effect(config: Configuration) -> Iterator[str]:
-    """Yield settings of a source's runs that each of these has from its method instead."""
+    """Yield settings of a source's ``run`` that have no effect, because each of its methods overrides them."""
     cells = [cell for cell in dict.fromkeys(config.cells()) if not config.methods[cell.method].is_given]
     for kind, group in config.sources:
         for name, source in group.items():
@@ -114,11 +114,11 @@ def _without_effect(config: Configuration) -> Iterator[str]:
             for key in sorted(source.run.model_fields_set):
                 if here and all(sets_itself(config, cell, key) for cell in here):
                     say = f"methods: {{{here[0].method}: {{{key}: {getattr(source.run, key)}}}}}"
-                    yield f"sources.{kind}.{name}.run.{key}: each method that runs there sets it itself; say {say}"
+                    yield f"sources.{kind}.{name}.run.{key}: has no effect, since each method there sets it; use {say}"
 
 
 def _inconsistent_run(config: Configuration, cell: Cell, judged: bool) -> Iterator[str]:
-    """Check one run. Those that figures judge by themselves need no anchors that divide the features."""
+    """Check one run. If metrics of the run are needed (``judged``), its anchors must be valid too."""
     path, source = _path(config, cell), config.source(cell.source)
     try:
         run = run_settings(config, cell)
@@ -129,7 +129,7 @@ def _inconsistent_run(config: Configuration, cell: Cell, judged: bool) -> Iterat
         kinds = {SolverConfig: "a solver", PeerConfig: "another library", ImportConfig: "an imported dictionary"}
         what = kinds[type(run)]
         if cell.anchoring != "none":
-            yield f"{path}: {what} takes no anchors; ask for it where anchorings is [none]"
+            yield f"{path}: {what} takes no anchors; use it with anchorings: [none]"
         if source.is_streamed:
             yield f"{path}: {what} reads stores; set sources.{source.kind}.{cell.source}.stream to false"
     pair = run.model.pair if isinstance(run, RunConfig) else run.pair
@@ -146,7 +146,7 @@ def _inconsistent_run(config: Configuration, cell: Cell, judged: bool) -> Iterat
 
 
 def batches_beyond_rows(config: Configuration, source: str, rows: int, width: int) -> Iterator[str]:
-    """Yield the runs of a valid configuration whose batches are larger than a source, whose array was measured."""
+    """Yield the runs whose batches are larger than their source. ``rows`` and ``width`` come from its array."""
     turned = f"; rows are samples: transpose the array if it has {width}" if width > rows else ""
     for cell in {(cell.method, cell.protocol): cell for cell in config.all_cells() if cell.source == source}.values():
         for problem in _batch_beyond_rows(_path(config, cell), run_settings(config, cell), rows):

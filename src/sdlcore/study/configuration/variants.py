@@ -1,4 +1,4 @@
-"""Write out sources and methods that are like others, and lay out sweeps."""
+"""Write out sources and methods that are ``like`` others, and expand sweeps."""
 
 from collections.abc import Iterator, Mapping
 
@@ -8,13 +8,13 @@ from sdlcore.study.settings.study import Study
 from sdlcore.study.settings.trees import Tree, branch, merge
 
 Group = dict[str, dict[str, Json]]
-"""Names -> settings, of the sources of one kind or of methods."""
+"""Settings by name: the sources of one kind, or the methods."""
 LONGEST_CHAIN = 20
-"""How many sources or methods may be like each other, one after the other."""
+"""Longest chain of ``like`` from one source or method to the next."""
 
 
 def misnamed_variants(config: Tree) -> Iterator[str]:
-    """Yield what is wrong with the names that ``like`` gives, each led by the path of the key."""
+    """Yield the names in ``like`` that are unknown or circular, each with the path of the key."""
     for path, group in _groups(config).items():
         for name, settings in group.items():
             base = settings.get("like")
@@ -22,18 +22,18 @@ def misnamed_variants(config: Tree) -> Iterator[str]:
                 continue
             if base not in group:
                 known = [other for other in group if other != name]
-                choices = f" ({', '.join(known)})" if known else ", of which there is no other"
+                choices = f" ({', '.join(known)})" if known else f", and {path} has no other key"
                 elsewhere = [other for other, names in _groups(config).items() if base in names]
-                hint = f"; it is one of {elsewhere[0]}" if elsewhere else did_you_mean(base, known)
+                hint = f"; it is a key of {elsewhere[0]}" if elsewhere else did_you_mean(base, known)
                 yield f"{path}.{name}.like: {base} is not a key of {path}{choices}{hint}"
             elif name in (chain := _chain(group, base)):
-                yield f"{path}.{name}.like: goes round in a circle ({' -> '.join([name, *chain])})"
+                yield f"{path}.{name}.like: the chain is a circle ({' -> '.join([name, *chain])})"
             elif len(chain) > LONGEST_CHAIN:
-                yield f"{path}.{name}.like: goes over more than {LONGEST_CHAIN} others; expected fewer"
+                yield f"{path}.{name}.like: the chain has more than {LONGEST_CHAIN} links; expected fewer"
 
 
 def unsound_starts(study: Study) -> Iterator[str]:
-    """Yield what is wrong with the methods that others start from."""
+    """Yield the invalid names and settings of methods with a warm start."""
     methods = study.methods
     for method, settings in methods.items():
         path, chain = f"methods.{method}.warm_start", [method]
@@ -45,18 +45,18 @@ def unsound_starts(study: Study) -> Iterator[str]:
                 break
             chain.append(base)
             if base in chain[:-1]:
-                yield f"{path}: goes round in a circle ({' -> '.join(chain)})"
+                yield f"{path}: the chain is a circle ({' -> '.join(chain)})"
                 break
         if settings.warm_start is not None:
             for key in ("center", "init_l0"):
                 if getattr(settings, key):
-                    yield f"methods.{method}.{key}: has no meaning with warm_start, which sets what it would start"
+                    yield f"methods.{method}.{key}: has no meaning with warm_start, which sets the start itself"
 
 
 def without_like(config: Tree) -> dict[str, Json]:
-    """Return the configuration with every variant written out: the settings of what it is like, its own laid over.
+    """Return the configuration with every variant written out: its ``like`` with its own settings merged over it.
 
-    A method takes what protocols have for the method that it is like, too, but for what it says itself.
+    A method also inherits the protocols' settings for its ``like``, except for settings that the method gives itself.
     """
     filled, methods = dict(config), _group(config, "methods")
     written = {name: _laid_over(methods, _chain(methods, name)) for name in methods}
@@ -79,7 +79,7 @@ def without_like(config: Tree) -> dict[str, Json]:
 
 
 def with_each_layer(config: Tree) -> dict[str, Json]:
-    """Return the configuration with a source for each layer in the place of a language model's that lists several."""
+    """Expand each language model's source with ``each_layer`` into one source for each layer."""
     found: dict[str, Json] = {}
     for name, settings in branch(config, "sources", "language").items():
         layers = settings.get("each_layer") if isinstance(settings, Mapping) else None
@@ -94,9 +94,9 @@ def with_each_layer(config: Tree) -> dict[str, Json]:
 
 
 def with_sweeps(config: Configuration) -> Configuration:
-    """Return a configuration whose names are right with the variants that its tables and figures sweep over.
+    """Add the variants that tables and figures sweep over. All names must be valid.
 
-    One of the same name that is there already is left as it is: a value that needs more than the parameter.
+    A source or method with the name of a variant stays unchanged: its value may need more than the one parameter.
     """
     for product in config.asked().values():
         config = product.with_variants(config)
@@ -113,9 +113,9 @@ def _groups(config: Tree) -> dict[str, Group]:
 
 
 def _chain(group: Group, name: str) -> list[str]:
-    """Return a name, what it is like, what that is like, and so on, up to a name that is missing or came before.
+    """Follow ``like`` from a name, and return all names on the way.
 
-    It ends, too, where it is longer than any may be.
+    The chain ends before a name that is unknown or already in it, and once it is longer than allowed.
     """
     chain = [name]
     while True:
@@ -126,7 +126,7 @@ def _chain(group: Group, name: str) -> list[str]:
 
 
 def _protocol_layer(methods: Group, layers: Group, name: str) -> dict[str, Json]:
-    """Return what a protocol, whose settings of methods are ``layers``, has for a method and for what that is like."""
+    """Return one protocol's settings for a method, with those for its ``like``; ``layers`` maps methods to settings."""
     layer: dict[str, Json] = {}
     for above in reversed(_chain(methods, name)):
         layer = {key: value for key, value in layer.items() if key not in methods[above]} | layers.get(above, {})

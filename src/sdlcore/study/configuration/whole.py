@@ -1,4 +1,4 @@
-"""The whole configuration: a study, and the products that it asks for."""
+"""The whole configuration: a study and its products."""
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -22,7 +22,7 @@ from sdlcore.study.settings.sources import Clip, File, Plugin
 from sdlcore.study.settings.study import Study
 
 SETTINGS_TABLE = "table3"
-"""The table that shows settings of a bench; all others are made of runs."""
+"""The table of a bench's settings; all other tables show results of runs."""
 VERDICTS = "verdicts"
 TableName = TypeAliasType(
     "TableName",
@@ -38,7 +38,7 @@ _APART = TypeAdapter(dict[Literal["table3"], SettingsTable | None])
 
 
 class _SettingsApart:
-    """Has table3, which shows settings, checked by a model of its own."""
+    """Validate table3, which shows settings, by another model than the other tables."""
 
     def __get_pydantic_core_schema__(self, _: Any, handler: GetCoreSchemaHandler) -> core_schema.CoreSchema:
         others = handler.generate_schema(dict[TableName, Table | None])
@@ -58,7 +58,7 @@ class _SettingsApart:
 
 
 def _asked(part: str) -> dict[str, Any]:
-    """Return the fields for products that stand directly under a key of the configuration, by their names."""
+    """Return the fields of the products directly under a key of the configuration, by name."""
     found: dict[str, Any] = {}
     for key, cls in registered().items():
         above, _, name = key.rpartition(".")
@@ -68,7 +68,7 @@ def _asked(part: str) -> dict[str, Any]:
     return found
 
 
-# what stands directly under the configuration and under figures, products say
+# the products declare the fields directly under the configuration and under figures
 if TYPE_CHECKING:
 
     class _Figures(Settings): ...
@@ -80,25 +80,26 @@ else:
 
 
 class Figures(_Figures):
-    """Figures; null leaves one of the default out."""
+    """Figures of a configuration. Null removes a figure of the default configuration."""
 
 
 class Configuration(_Asking):
-    """Every configuration is config/config.yaml with the files given by --configfile merged over it, less what own
-    leaves out. Unknown keys are refused.
+    """A configuration is config/config.yaml with the files given by --configfile merged over it. If they add their own
+    activations, tables and figures of config/config.yaml are left out (see own). Unknown keys are refused.
     """
 
     own: Compared | None = None
-    """The table own_<source> of a source of kind clip, language or file that the default lacks and no table or figure
-    names. It leaves out anchors that are drawn from classes if the samples have no classes. Null for no such table."""
+    """The table own_<source> of each new source that no table or figure names. A source is new if the default lacks it
+    and its kind is neither bench nor synth. If the samples have no classes, the table leaves out anchors drawn from
+    classes. Null for no such tables."""
     tables: Annotated[dict[TableName, Table | SettingsTable | None], _SettingsApart()] = {}
-    """Tables of runs (table3 of settings), by the name of the paper's table that they stand beside
+    """Tables of runs (table3: of settings). A name is table1 to table7, as the paper's table to compare with
     (resources/paper/<name>.csv), or own_<name>; null leaves a table of the default out."""
     figures: Figures = Figures()
     """Figures of the paper, and of convergence."""
 
     def asked(self) -> dict[str, Product]:
-        """Return the products that are asked for, by the path of their key."""
+        """Return the products that the configuration names, by the path of their key."""
         found: dict[str, Product] = {
             f"tables.{name}": table for name, table in self.tables.items() if table is not None
         }
@@ -110,7 +111,7 @@ class Configuration(_Asking):
         return found
 
     def products(self) -> dict[str, Product]:
-        """Return the products by name, those that follow from others, too."""
+        """Return all products by name, including the products that follow from others."""
         asked = {path.rpartition(".")[-1]: product for path, product in self.asked().items()}
         found = dict(asked)
         for name, product in asked.items():
@@ -119,11 +120,11 @@ class Configuration(_Asking):
         return found if verdicts is None else found | {VERDICTS: verdicts}
 
     def whole(self) -> list[Product]:
-        """Return the products that are made together, without those that have to be asked for by name."""
+        """Return the products that a plain ``snakemake`` makes. Others must be requested by name."""
         return [product for product in self.asked().values() if not product.alone]
 
     def only(self, name: str) -> "Configuration":
-        """Return the configuration with one of the products that are asked for, and none of the others."""
+        """Return the configuration with a single one of its products."""
         others = {key: None for key in self.asked() if key.rpartition(".")[-1] != name}
         figures = {key.removeprefix("figures."): None for key in others if key.startswith("figures.")}
         tables = {key: table for key, table in self.tables.items() if f"tables.{key}" not in others}
@@ -131,20 +132,20 @@ class Configuration(_Asking):
         return self.model_copy(update={"tables": tables, "figures": self.figures.model_copy(update=figures), **alone})
 
     def cells(self) -> list[Cell]:
-        """Return every run whose metrics the whole takes, each once."""
+        """Return every run whose metrics `whole` needs, each once."""
         return list(dict.fromkeys(cell for product in self.whole() for cell in product.cells(self)))
 
     def all_cells(self) -> list[Cell]:
-        """Return every run of the whole, each once, those that need no metrics, too."""
+        """Return every run that `whole` needs, each once, including runs without metrics."""
         here = (cell for product in self.whole() for cell in product.judged_here(self))
         return list(dict.fromkeys([*self.cells(), *here]))
 
     def reference_anchoring(self, source: str) -> str | None:
-        """Return the anchoring whose anchors divide the features of a source's runs without anchors, or None.
+        """Return the anchoring that divides the features of a source's runs without anchors, or None.
 
-        It is the first that a table or figure asks for beside them. On a bench that none asks anything of, it is the
-        first of all; other sources may have fewer classes than that has anchors. A table divides them by its own
-        anchoring.
+        The first anchoring that a table or figure compares with such runs is chosen. A bench without any comparison
+        gets the first anchoring of the study. Other sources get None, since they may have too few classes for it.
+        A table divides features by its own anchoring.
         """
         asked = {name for product in self.asked().values() for name in product.anchorings_on(self, source)}
         candidates = [name for name in self.anchorings if name in asked]
@@ -153,7 +154,7 @@ class Configuration(_Asking):
         return next(iter(candidates), None)
 
     def class_means(self, source: str) -> ClassMeans:
-        """Return how the means of a labelled source's classes are taken, centred as its runs are."""
+        """Return the settings of a labelled source's class means. Unset ``centred`` follows the source's runs."""
         labelled = self.source(source)
         assert isinstance(labelled, Clip | File | Plugin), f"samples of {source} have no classes"
         asked = labelled.class_means
@@ -165,12 +166,12 @@ class Configuration(_Asking):
         return ClassMeans(centred=centred, min_class_size=asked.min_class_size)
 
     def bench_seeds(self, source: str) -> list[int]:
-        """Return the seeds that a bench is drawn for: those of what asks for it, or all where nothing does."""
+        """Return the seeds to draw a bench with: the seeds of its tables and figures, or all if none uses it."""
         drawn = (at for product in self.whole() for at in product.drawn(self))
         return sorted({seed for name, seed in drawn if name == source}) or list(self.seeds)
 
     def files(self, paper: str = "resources/paper") -> Files:
-        """Return where the files of the study lie."""
+        """Return the paths of the study's files."""
         divided = {source: self.reference_anchoring(source) for source in self.all_sources()}
         labelled = [name for name, source in self.all_sources().items() if source.is_labelled]
         centred = {name: self.class_means(name).centred for name in labelled}

@@ -1,6 +1,6 @@
-"""Read configuration files into trees of values, and refuse trees that are too large or hold unfit texts.
+"""Read configuration files into trees of values. Refuse trees that are too large or contain unusable text.
 
-Whatever a parser raises becomes one `ConfigError` that names the file, and the line if there is one.
+Any error of a parser becomes one `ConfigError` that names the file and, if known, the line.
 """
 
 import json
@@ -14,28 +14,28 @@ import yaml
 from sdlcore.pipeline import Json, printable
 
 LARGEST_FILE = 2**18
-"""Bytes of a configuration file; the largest that comes with the package has 2^14."""
+"""Largest configuration file in bytes; the largest in the package has 2^14."""
 MOST_VALUES = 20_000
-"""Values of a configuration. Those that an alias repeats count each time, so this also ends cycles of aliases."""
+"""Values in a configuration. Values repeated by an alias count each time, so the limit also ends cycles of aliases."""
 MOST_ITEMS = 1000
-"""Items of one list or mapping: some checks compare each item with all others."""
+"""Items in one list or mapping. Some checks compare each item with all others."""
 DEEPEST = 40
 """Levels of nesting."""
 LARGEST_NUMBER = 2**63
 LONGEST_TEXT = 1000
 LONGEST_NAME = 200
-"""Bytes of one part of a path: the 255 of file systems of today, less what logs and hidden files add to it."""
+"""Bytes in one part of a path: the usual limit of 255, less room for the endings of logs and hidden files."""
 LONGEST_SHOWN = 200
 
-# no text of a configuration needs more than a line; Python's surrogates can be given to no file system and no shell
+# no text in a configuration needs more than a line; no file system and no shell accepts Python's surrogates
 _UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
-# Snakemake puts values in their places in every path, those that functions return too
+# Snakemake replaces these in every path, also in the paths that functions return
 _PLACEHOLDER = re.compile("[{}]|<[a-z][a-z0-9_]*>")
 
 
 class ConfigError(ValueError):
-    """A configuration was refused; the message has one line for every problem, led by the path of the key. What takes
-    long to say, and an alias repeats, is said where it comes first."""
+    """A configuration was refused. The message has one line for each problem, which begins with the path of the key.
+    A long problem that an alias repeats is written out only once."""
 
     def __init__(self, problems: Iterable[str]) -> None:
         lines, first = [], dict[str, str]()
@@ -48,8 +48,8 @@ class ConfigError(ValueError):
 
 
 def number_as_text(text: str, whole: bool = False) -> str:
-    """Return how to write a number that YAML read as text, a ``whole`` one without exponent, to end a sentence with;
-    empty for other texts."""
+    """Return a hint, as the end of a sentence, on how to write a number that YAML read as text. Return an empty string
+    for other texts. A ``whole`` number is written without exponent."""
     try:
         number = float(text)
     except ValueError:
@@ -62,15 +62,15 @@ def number_as_text(text: str, whole: bool = False) -> str:
 
 
 def load_yaml(path: str | Path) -> Json:
-    """Read one YAML or JSON file, safely.
+    """Read one YAML or JSON file with a safe loader.
 
     Raises
     ------
     ConfigError
-        Naming the file, and the line of what is wrong in it where there is one.
+        If the file is not readable or not valid. The error names the file and, if known, the line.
     """
     try:
-        if Path(path).exists() and not Path(path).is_file():  # opening a pipe would wait for somebody to write
+        if Path(path).exists() and not Path(path).is_file():  # opening a pipe would wait for a writer
             raise ConfigError([f"{path}: cannot be read (no regular file)"])
         with Path(path).open("rb") as file:
             content = file.read(LARGEST_FILE + 1)
@@ -80,12 +80,12 @@ def load_yaml(path: str | Path) -> Json:
 
 
 def parse(content: str | bytes, name: str = "text") -> Json:
-    """Return what a YAML or JSON text says; ``name`` leads what an error says.
+    """Parse a YAML or JSON text. Error messages begin with ``name``.
 
     Raises
     ------
     ConfigError
-        If the text is neither, too large or too deep, or names a key twice.
+        If the text is neither YAML nor JSON, is too large or too deep, or repeats a key.
     """
     if len(content) > LARGEST_FILE:
         raise ConfigError([f"{name}: more than {LARGEST_FILE} bytes, expected a configuration"])
@@ -98,43 +98,43 @@ def parse(content: str | bytes, name: str = "text") -> Json:
         tree = _parse_json(text, name) if text.lstrip().startswith("{") else _parse_yaml(text, name)
     except ConfigError:
         raise
-    except Exception as error:  # PyYAML raises what Python's constructors do, from KeyError to RecursionError
+    except Exception as error:  # PyYAML lets errors of Python's constructors through, from KeyError to RecursionError
         line, said = _line_and_problem(error, text)
-        raise ConfigError([f"{name}: {line}not YAML that can be read ({' '.join(said.split())})"]) from error
+        raise ConfigError([f"{name}: {line}not readable as YAML ({' '.join(said.split())})"]) from error
     return tree
 
 
 def _line_and_problem(error: Exception, text: str) -> tuple[str, str]:
-    """Return the line that a parser complains of, empty where it does not say, and what it says."""
-    if isinstance(error, yaml.reader.ReaderError):  # a character that no YAML holds
+    """Return the line of a parser's error, empty if unknown, and the error's text."""
+    if isinstance(error, yaml.reader.ReaderError):  # a character that YAML does not allow
         return f"line {text.count(chr(10), 0, error.position) + 1}: ", f"{error.reason}: #x{error.character:04x}"
     mark, began = getattr(error, "problem_mark", None), getattr(error, "context_mark", None)
     said = getattr(error, "problem", None) or str(error) or type(error).__name__
-    # a bracket or a quote that is never closed is noticed lines after it was opened
+    # an unclosed bracket or quote is reported lines after its beginning, so name that line too
     if mark is not None and began is not None and began.line < mark.line:
         said = f"{said}, {error.context} from line {began.line + 1}"  # type: ignore[attr-defined]
     return "" if mark is None else f"line {mark.line + 1}: ", said
 
 
 def mapping(tree: Json, name: str) -> dict[str, Json]:
-    """Return the tree of a configuration file, or refuse it by ``name`` where it is no mapping or not `unbounded`."""
+    """Return the tree as a mapping. Refuse anything else, and trees with `unbounded` values; errors name the file."""
     if not isinstance(tree, Mapping):
         raise ConfigError([f"{name}: expected keys with values, found {shown(tree)}"])
     if "__use_yte__" in tree:
-        raise ConfigError([f"{name}: __use_yte__: has Snakemake run Python code that stands in the file; leave it out"])
+        raise ConfigError([f"{name}: __use_yte__: makes Snakemake run Python code in the file; leave it out"])
     if problems := list(unbounded(tree)):
         raise ConfigError(f"{name}: {problem}" for problem in problems)
     return dict(tree)
 
 
 def _parse_json(text: str, name: str) -> Json:
-    """Snakemake, too, takes JSON first; what begins like it and is none may be YAML."""
+    """Parse JSON first, as Snakemake does; a text that only begins like JSON may be YAML."""
 
     def each_key_once(pairs: list[tuple[str, Json]]) -> dict[str, Json]:
         found: dict[str, Json] = {}
         for key, value in pairs:
             if key in found:
-                raise ConfigError([f"{name}: the key {key} stands twice in one mapping; leave one out"])
+                raise ConfigError([f"{name}: the key {key} occurs twice in one mapping; leave one out"])
             found[key] = value
         return found
 
@@ -145,19 +145,19 @@ def _parse_json(text: str, name: str) -> Json:
 
 
 class _Loader(yaml.SafeLoader):
-    """PyYAML's safe loader, which also refuses a key that a mapping has twice."""
+    """PyYAML's safe loader, which also refuses repeated keys in a mapping."""
 
     def compose_mapping_node(self, anchor: Any) -> Any:
         node = super().compose_mapping_node(anchor)
         lines: dict[Any, int] = {}
         for key, _ in node.value:
             if not isinstance(key, yaml.ScalarNode):
-                continue  # no key of ours; the constructor refuses it
-            # 0.1 and 0.10, or yes and true, are one key
+                continue  # not a key of any configuration; the constructor refuses it
+            # 0.1 and 0.10 are the same key, as are yes and true
             read = key.value if key.tag.endswith(":merge") else self.construct_object(key)
             line, first = key.start_mark.line + 1, lines.get(read)
             if first is not None:
-                twice = f"line {line}: the key {key.value} stands twice, first in line {first}; leave one out"
+                twice = f"line {line}: the key {key.value} occurs twice, first in line {first}; leave one out"
                 raise ConfigError([f"{self.name}: {twice}"])
             lines[read] = line
         return node
@@ -182,33 +182,33 @@ def _parse_yaml(text: str, name: str) -> Json:
 
 
 def key_path(parts: Iterable[str | int]) -> str:
-    """Return the path of a key as errors show it: ``tables.table1.methods[0]``."""
+    """Return the path of a key for error messages: ``tables.table1.methods[0]``."""
     text = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in parts)
     return text.removeprefix(".") or "(top level)"
 
 
 def shown(value: Any) -> str:
-    """Return a value as an error shows it, shortened in its middle."""
+    """Return a value for error messages, with the middle of a long one left out."""
     try:
         text = repr(value)
-    except ValueError:  # a number of more digits than Python prints
+    except ValueError:  # an integer with more digits than Python prints
         text = f"{type(value).__name__} too long to print"
     return text if len(text) <= LONGEST_SHOWN else f"{text[: LONGEST_SHOWN // 2]} ... {text[-LONGEST_SHOWN // 2 :]}"
 
 
 def unbounded(tree: Any) -> Iterator[str]:
-    """Yield what is too large in a tree, or unfit for a path or a shell; each begins with its key."""
+    """Yield the values in a tree that are too large, or unsafe in a path or a shell, each with the path of its key."""
     values = 0
     left: list[tuple[tuple[Any, ...], Any]] = [((), tree)]
     while left:
         path, value = left.pop()
         values += 1
         if values > MOST_VALUES:
-            yield f"(top level): more than {MOST_VALUES:,} values, those that aliases repeat counted each time"
+            yield f"(top level): more than {MOST_VALUES:,} values, counting values repeated by an alias each time"
             return
         if len(path) > DEEPEST:
             within = key_path(path[:3])
-            yield f"{within}: nested more than {DEEPEST} deep; does an alias stand inside of what it names?"
+            yield f"{within}: nested more than {DEEPEST} deep; does an alias refer to a value that contains it?"
             return
         if isinstance(value, Mapping | list | tuple | set) and len(value) > MOST_ITEMS:
             yield f"{key_path(path)}: {len(value)} items, expected at most {MOST_ITEMS}"
@@ -230,15 +230,15 @@ def unbounded(tree: Any) -> Iterator[str]:
 
 
 def unfit_text(text: str) -> str | None:
-    """Return what a text should be to stand in a path or a command, None where it is."""
+    """Return how a text must change for use in a path or a command, or None if it is fit."""
     if _UNPRINTABLE.search(text):
-        return "of one line, without control characters"
+        return "on one line, without control characters"
     if len(text) > LONGEST_TEXT:
-        return f"of at most {LONGEST_TEXT} characters"
+        return f"with at most {LONGEST_TEXT} characters"
     if any(len(part.encode()) > LONGEST_NAME for part in text.split("/")):
         return f"whose parts between slashes have at most {LONGEST_NAME} bytes"
     if text.startswith("-"):
-        return "that begins with no dash, which commands would take for an option; write ./ before a path"
+        return "that does not begin with a dash, which commands would read as an option; write ./ before a path"
     if _PLACEHOLDER.search(text):
-        return "without braces and <name>, which Snakemake would put other values in place of"
+        return "without braces and <name>, which Snakemake would replace"
     return None

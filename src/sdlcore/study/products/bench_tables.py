@@ -54,9 +54,9 @@ class Encoders(BenchTable):
         **{name: METRICS[name].symbol for name in ("fvu", "l0")},
     }
     caption = (
-        "What encoders show of the features, and what that costs: means over seeds. Recovery is the share of true "
-        f"features within a cosine of {TAU:g} of some encoder row, of the pattern of some encoder row (the covariance "
-        "of inputs times the row) or of some decoder column; MIP is the mean best cosine."
+        "How well encoder rows show the features, and the reconstruction: means over seeds. Recovery is the share of "
+        f"true features whose best cosine exceeds {TAU:g}: with encoder rows, with the patterns of encoder rows (the "
+        "covariance of the inputs times the row), or with decoder columns. MIP is the mean best cosine."
     )
     finer = ("fvu",)
 
@@ -76,11 +76,11 @@ class Harder(BenchTable):
         **{name: METRICS[name].symbol for name in ("l0", "splitting", "shrinkage", "absorption")},
     }
     caption = (
-        "Benches that are harder than the paper's: means over seeds. Recovery is the share of true features within a "
-        f"cosine of {TAU:g} of some decoder column or encoder row. Of features that a decoder column matches, "
-        "splitting is the number of latents of each (1: not split), shrinkage how much of the coefficient is lost (0: "
-        f"nothing); absorption is the {METRICS['absorption'].caption}, where a bench has such and dictionaries as "
-        "many latents as features."
+        "Benches that are harder than the paper's: means over seeds. Recovery is the share of true features whose "
+        f"best cosine with decoder columns or encoder rows exceeds {TAU:g}. For features that decoder columns match, "
+        "splitting is the number of latents per feature (1: not split), and shrinkage is the share of the coefficient "
+        f"that is lost (0: none). Absorption is the {METRICS['absorption'].caption}, for benches with a hierarchy and "
+        "dictionaries with as many latents as features."
     )
 
 
@@ -99,10 +99,11 @@ class SynthSAEBench(BenchTable):
     }
     caption = (
         "SynthSAEBench's distribution: means over seeds ± half the width of their 95 % t intervals. F1, precision and "
-        "recall are means over latents as detectors of the features that their decoder columns are nearest to; MCC is "
-        "the mean |cosine| of the best one-to-one assignment, over as many pairs as there are; recovery is the share "
-        f"of all true features within a cosine of {TAU:g} of some decoder column, which narrow dictionaries cannot all "
-        "have. Seconds are by the clock of the machine that ran it, with whatever ran beside."
+        "recall are means over latents, each as a detector of the feature nearest to its decoder column. MCC is the "
+        "mean |cosine| of the best one-to-one assignment of latents to features, over as many pairs as possible. "
+        f"Recovery is the share of all true features whose best cosine with decoder columns exceeds {TAU:g}; a "
+        "dictionary with fewer latents than features cannot recover all. Seconds are wall-clock times on one machine, "
+        "where other jobs may have run at the same time."
     )
 
     def inputs(self, name: str, files: Files) -> list[str]:

@@ -15,7 +15,7 @@ PAPER_SETTINGS = {
     "table2": "CLIP-ViT-B/32 embeddings of ImageNet-1K, n_p = 768, n_q = 16384, n_anchors = 30, lambda_anchor = 1",
     "table4": "n_p = 768, n_q = 16000, n_anchors = 100, lambda_anchor = 0.1",
     "table5": "n = 1000, n_p = 768, n_anchors = 100",
-    "table6": "n = 1000, n_p = 768, n_anchors = 100, where its table calls S what its Assumption 2.3 calls 1 - S",
+    "table6": "n = 1000, n_p = 768, n_anchors = 100, where the table's S is 1 - S in Assumption 2.3",
     "table7": "n = 1000, n_p = 768, n_q = 16000, n_anchors = 100",
 }
 
@@ -68,38 +68,38 @@ def table_caption(table: RunTable, name: str, study: Study) -> str:
     beside = f"{_nulls(table)}{_imported(table, study)}"
     if name.startswith(OWN) and study.source(source).n_features is None and not labelled:
         return (
-            f"Reconstruction of {source}, which has no classes to judge directions by; protocol "
-            f"{protocols}; {spread}. {_reconstruction()} {beside}{scale}"
+            f"Reconstruction of {source}, whose samples have no classes to compare directions with; "
+            f"protocol {protocols}; {spread}. {_reconstruction()} {beside}{scale}"
         )
     if labelled:
-        what, reference = "Directions of classes", "normalised class means (eq. 23), which are no true features,"
+        what, reference = "Directions of classes", "normalised class means (eq. 23), which are not true features,"
         given = "classes"
         more = (
-            f"{METRICS['top_classes'].symbol}: how many classes share the {TOP_SAMPLES} held-out samples that a latent "
-            f"responds to most, the mean over latents that respond to {FEWEST_SAMPLES} or more, and those that match "
-            "the classes not given best. "
+            f"{METRICS['top_classes'].symbol}: number of classes among the {TOP_SAMPLES} held-out samples that a "
+            f"latent responds to most. The means are over latents that respond to {FEWEST_SAMPLES} or more samples, "
+            "and over the latents that match classes not given best. "
         )
     else:
         what, reference, given, more = (
             f"Feature recovery on {'the Linear Representation Bench' if study.bench(source) else source}",
             "ground-truth features",
             "features",
-            "Oracle: of the true features themselves as encoder and decoder (Theorem 3.3), with each method's sigma "
-            "and k. They recover all, but as encoder rows they also respond to features that interfere, so their FVU "
-            "may be above a trained dictionary's. ",
+            "Oracle: a dictionary with the true features as encoder rows and decoder columns (Theorem 3.3), with each "
+            "method's sigma and k. It recovers all features. Its rows also respond to features that interfere, so its "
+            "FVU may be higher than a trained dictionary's. ",
         )
     # only the paper's tables have columns of inner products
     products = (
-        f"Inner products: with encoder rows that are not normalised, at τ = {TAU_STRICT:g}, as the paper's formula and "
-        "its later revision say (Table 1's anchored rows: not given). "
+        f"Inner products: recovery by inner products with unnormalised encoder rows, as in the paper's formula, at "
+        f"τ = {TAU_STRICT:g}, as in its later revision (Table 1's anchored rows: not given). "
     ) * (not name.startswith(OWN))
     return (
         f"{what}{_swept(table)}; protocol {protocols}; {spread}. "
         f"{_measures(reference)} "
-        f"Encoder: {SIDES['encoder']}; decoder: {SIDES['decoder']}. {products}Not given: only the {given} that "
-        f"anchoring does not give away, also where nothing is anchored. {_reconstruction()} {more}{beside}Chance: the "
-        "same metric of as many random directions, as a range where rows differ. Anchors only: of the anchors alone, "
-        f"without any training. {scale}"
+        f"Encoder: {SIDES['encoder']}; decoder: {SIDES['decoder']}. {products}Not given: over the {given} "
+        f"that are not anchors, also for runs without anchors. {_reconstruction()} {more}{beside}Chance: the same "
+        "metric for as many random directions, as a range if rows differ. Anchors only: the same metric for the "
+        f"anchors alone, without training. {scale}"
     )
 
 
@@ -136,7 +136,7 @@ def _reconstruction() -> str:
     """Return a sentence that names the metrics of every run: L0, FVU and dead fraction."""
     l0, *others = (METRICS[name] for name in ("l0", "fvu", "dead_fraction"))
     named = " and ".join(f"{metric.symbol} ({metric.caption})" for metric in others)
-    return f"{l0.symbol}, {named} are of samples that training did not see."
+    return f"{l0.symbol}, {named} are measured on samples that training did not see."
 
 
 def _nulls(table: RunTable) -> str:
@@ -146,10 +146,10 @@ def _nulls(table: RunTable) -> str:
     from sdlcore.study.rendering.labels import label_method
 
     names = "; ".join(map(label_method, table.nulls))
-    under = f" and under {' and '.join(table.null_protocols)}" if table.null_protocols else ""
+    under = f", under the protocol {' and '.join(table.null_protocols)} only" if table.null_protocols else ""
     return (
-        f"Null baselines ({names}) run without anchors{under} alone and show what a score is worth: weights that are "
-        "frozen stay the random directions that they start as. "
+        f"Null baselines ({names}) run without anchors{under}. They are for comparison: frozen weights keep their "
+        "random start. "
     )
 
 
@@ -162,7 +162,7 @@ def _imported(table: RunTable, study: Study) -> str:
     if not found:
         return ""
     named = "; ".join(f"{label} ({file})" for label, file in found.items())
-    return f"Made elsewhere and opened here: {named}; config.json of each run has the checksums of its files. "
+    return f"Imported dictionaries: {named}; config.json of each run records the checksums of the files. "
 
 
 def _swept(table: RunTable) -> str:
@@ -172,9 +172,7 @@ def _swept(table: RunTable) -> str:
         return ""
     values, papers = ([f"{value:g}" for value in part] for part in (sweep.values, sweep.paper or sweep.values))
     text = f" over {symbol(sweep.parameter)} = {', '.join(values)}"
-    meant = (
-        " (which is 1 - S: the share of samples that a feature is active in)" if sweep.parameter == "sparsity" else ""
-    )
+    meant = " (there S is 1 - S: the share of samples that activate a feature)" if sweep.parameter == "sparsity" else ""
     return text if values == papers else f"{text}, beside the paper's {', '.join(papers)}{meant}"
 
 

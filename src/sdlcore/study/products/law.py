@@ -58,9 +58,9 @@ class Law(Picture):
     source: Identifier
     """A bench without noise."""
     n: Numbers
-    """Numbers of features for which the least-squares read-out of the true features is computed."""
+    """Numbers of features at which to compute the least-squares read-out of the true features."""
     noise: Numbers
-    """Amounts of noise for which the least-squares read-out of the true features is computed."""
+    """Amounts of noise at which to compute the least-squares read-out of the true features."""
     runs: Annotated[dict[Identifier, Where], MinLen(1)]
     """Autoencoders, trained or from solvers, each with the values that it runs at. Each value makes a variant of the
     bench, named after it (lrb_n_1400), except the value that the bench has already."""

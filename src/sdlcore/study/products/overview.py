@@ -20,7 +20,7 @@ class Overview(Picture):
 
     @classmethod
     def of(cls, name: str, table: RunTable, study: Study) -> "Overview | None":
-        """Return the figure for a table; None if its source is no bench, or if the table has no runs without
+        """Return the figure for a table; None if its source is not a bench, or without runs that have no
         anchors."""
         if study.bench(table.source) is None or "none" not in table.anchorings:
             return None

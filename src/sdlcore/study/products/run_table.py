@@ -41,8 +41,8 @@ class Compared(Product):
     seeds: Seeds | None = None
     """Some of the configuration's seeds; null for all of them."""
     nulls: Annotated[list[Identifier], Unique] = []
-    """Methods that run only without anchors, as null baselines: rows that show what a score is worth. Effects, verdicts
-    and claims leave them out."""
+    """Methods that run only without anchors, as null baselines: rows to compare scores with. Effects, verdicts and
+    claims leave them out."""
     null_protocols: Names | None = None
     """The protocols that null baselines run under; null for the protocols of the methods."""
 

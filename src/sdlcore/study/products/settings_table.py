@@ -33,7 +33,7 @@ class SettingsTable(Product):
     def caption(self, study: Study) -> str:
         """Return the caption, with the names of configuration and source."""
         return (
-            "Default parameters of the Linear Representation Bench: the paper's, and those of this run "
+            "Default parameters of the Linear Representation Bench: the paper's values, and this run's "
             f"(configuration {study.name}, source {self.source})."
         )
 

@@ -133,12 +133,13 @@ def map_text(table: pd.DataFrame) -> TextTable:
     heads = ["anchoring", *COLOURS, "worst end of an interval", f"regimes with {KEPT} % of the anchored", "fewest"]
     seeds, powered = int(table["seeds"].max()), int((table["verdict"] != POWERLESS).sum())
     caption = (
-        f"{finding(table)} Counts are cells of the map, {len(table)} in all, {seeds} seeds each. A cell judges the "
-        f"share of features that no anchor gives away which a decoder column recovers (cosine above {TAU_STRICT:g}), "
-        "or the share of absorbed pairs of parent and child: the difference to the same runs without anchors, paired "
-        "by seed, in points, with its 95 % t interval. It *helps* or *harms* where the interval leaves 0 out; there is "
-        "*no power* where every seed of both sides is at 0 or at 100 %. Nothing is corrected for the number of cells: "
-        f"of {powered} with power, about {0.05 * powered:.0f} would be said to help or harm if nothing did. "
+        f"{finding(table)} The table counts cells of the map, {len(table)} in all, with {seeds} seeds each. A cell is "
+        "about one measure: the share of features other than anchors that decoder columns recover (cosine above "
+        f"{TAU_STRICT:g}), or the share of absorbed pairs of parent and child. It shows the difference to the same "
+        "runs without anchors, paired by seed, in points, with its 95 % t interval. Anchoring *helps* or *harms* if "
+        "the interval excludes 0. The cell has *no power* if every seed of both sides is at 0 or at 100 %. Verdicts "
+        f"are not corrected for the number of cells: of {powered} with power, about {0.05 * powered:.0f} would help or "
+        "harm by chance if anchoring had no effect. "
         f"{_shared(table)}"
     )
     return TextTable(caption, pd.DataFrame(rows, columns=heads), 1)
@@ -150,7 +151,7 @@ def _shared(table: pd.DataFrame) -> str:
     helped, harmed = (len(table[table["verdict"] == which].groupby(group)) for which in (HELPS, HARMS))
     return (
         "Cells of one regime and measure are not independent, since they share the runs without anchors: of "
-        f"{len(table.groupby(group))} such groups, {helped} have a cell that helps and {harmed} one that harms."
+        f"{len(table.groupby(group))} such groups, {helped} contain a cell that helps and {harmed} a cell that harms."
     )
 
 

@@ -37,8 +37,8 @@ def discovery_table(runs: pd.DataFrame) -> pd.DataFrame:
     DataFrame
         One row for each source x method x protocol x anchoring: ``seeds``, means of `COUNTS` and `HEADS`, and for each
         metric the mean difference to the runs without anchors, paired by seed, with its 95 % t interval. Differences
-        are NaN for runs without anchors. Recovery and MIP are NaN if the source has no reference directions, or if none
-        of them is left to judge on.
+        are NaN for runs without anchors. Recovery and MIP are NaN if the source has no reference directions, or if no
+        feature is left to judge on.
     """
     rows = []
     for key, cell in runs.groupby(GROUP, sort=False):
@@ -64,11 +64,12 @@ def discovery_text(table: pd.DataFrame) -> TextTable:
     heads = [*GROUP, "seeds", *COUNTS.values(), *HEADS.values()]
     frame = pd.DataFrame(rows, columns=heads)
     caption = (
-        "Anchors that a solver found in the training data, beside given ones and none: means over seeds, in brackets "
-        "the difference to the same runs without anchors, paired by seed, and its 95 % interval. Recovery (cosine "
-        f"above {TAU:g}) and MIP are over the features that are *left*: no anchor of any anchoring of the source lies "
-        f"within {TAU:g} of them; an anchoring that takes all stable directions is judged on what it leaves of these. "
-        f"*Near* are the features that the row's anchors lie within {TAU:g} of. FVU is of all samples."
+        "Runs with anchors that a solver found in the training data, with given anchors and without anchors: means "
+        "over seeds. Brackets contain the difference to the same runs without anchors, paired by seed, and its 95 % "
+        f"interval. Recovery (cosine above {TAU:g}) and MIP are over the features that are *left*, i.e. whose cosine "
+        f"with every anchor of the source is at most {TAU:g}. For an anchoring of all stable directions, its own "
+        f"anchors remove further features. *Near* counts the features whose cosine with an anchor of the row exceeds "
+        f"{TAU:g}. FVU is over all samples."
     )
     return TextTable(caption, frame, 4)
 

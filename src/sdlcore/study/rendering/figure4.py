@@ -29,9 +29,10 @@ class Learned(NamedTuple):
 def least_recovering(solutions: Sequence[Solution]) -> int:
     """Return the index of the trained dictionary that figure 4 shows.
 
-    Among dictionaries with a loss near zero (`Solution.near_zero`), it is the one that recovers the fewest true
-    features. If several recover equally few, it is the one whose rows and columns match the features worst: the sum of
-    each feature's best cosines is smallest. If no loss is near zero, it is the dictionary with the smallest FVU.
+    Among dictionaries with a loss near zero (`Solution.near_zero`), the figure shows the dictionary that
+    recovers the fewest true features. If several recover equally few, it shows the dictionary whose rows and columns
+    match the features worst, by the sum of each feature's best cosines. If no loss is near zero, it shows the
+    dictionary with the smallest FVU.
 
     Raises
     ------

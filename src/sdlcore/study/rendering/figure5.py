@@ -35,9 +35,9 @@ def figure5(shown: Sequence[Shown]) -> Figure:
     -------
     Figure
         Left: cosines of the latents' decoder columns with the directions of parent and children. Right: mean responses
-        of the latents to samples in which a single child is active, and so the parent too. Cells of absorbed pairs are
-        outlined: on the right the parent's latent, which is silent or weak, on the left the child's latent, which
-        writes the parent's direction instead.
+        of the latents to samples with a single active child, which makes the parent active too. Cells of absorbed pairs
+        are outlined: on the right the parent's latent, which is silent or weak, and on the left the child's latent,
+        which writes the parent's direction instead.
     """
     children = len(shown[0].pairs)
     members = ["parent", *(f"child {i + 1}" for i in range(children))]
@@ -62,7 +62,7 @@ def figure5(shown: Sequence[Shown]) -> Figure:
         panels[-1, 0].set_xlabel("true direction", fontsize=8)
         panels[-1, 1].set_xlabel("the only active child (the parent is active, too)", fontsize=8)
         figure.colorbar(images[0][0], ax=panels[:, 0], location="bottom", shrink=0.7, aspect=35).set_label(
-            "what a latent writes: cosine of its decoder column and the true direction", fontsize=8
+            "cosine of a latent’s decoder column and the true direction", fontsize=8
         )
         figure.colorbar(images[0][1], ax=panels[:, 1], location="bottom", shrink=0.8, aspect=30).set_label(
             "its mean response (1: the child’s magnitude)", fontsize=8

@@ -236,5 +236,5 @@ def _never_fired(histories: Histories) -> str:
     if not silent:
         return ""
     whole = len(silent) == len(histories["with"])
-    rest = ", so nothing here shows what it does." if whole else "."
+    rest = ", so this figure does not show its effect." if whole else "."
     return f"\n{NEVER_FIRED.capitalize()} in {_names(silent)}{rest}"

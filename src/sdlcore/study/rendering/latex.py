@@ -20,7 +20,7 @@ _LATEX = {
     "~": r"\textasciitilde{}",
     "^": r"\textasciicircum{}",
     "|": r"\textbar{}",
-    # LaTeX would read one of these at the start of a row as an argument of the line break before
+    # at the start of a row, LaTeX would read these as an argument of the previous line break
     "[": "{[}",
     "*": "{*}",
     "<": r"\textless{}",
@@ -44,8 +44,8 @@ def latex_escape(text: str) -> str:
 def latex(table: pd.DataFrame, caption: str, label: str) -> str:
     """Return the readable table as a LaTeX ``table`` that needs only the package booktabs.
 
-    All columns side by side are wider than a page. So the table has two panels, recovery above the other metrics, each
-    with its own baselines.
+    The columns side by side would be wider than a page, so the table has two panels, recovery above the other metrics,
+    each with its own baselines.
     """
     content = readable(table)
     panels = [

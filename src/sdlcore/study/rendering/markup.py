@@ -134,7 +134,7 @@ def readable(table: pd.DataFrame) -> Readable:
 
 
 def known(table: pd.DataFrame, name: str) -> bool:
-    """Return whether a table has a column with at least one value."""
+    """Return whether a table contains a column, with at least one value."""
     return name in table and bool(table[name].notna().any())
 
 

@@ -22,7 +22,7 @@ def figure4_sentences(rows: pd.DataFrame) -> list[str]:
     )
     first = f"Of {len(rows)} seeds, {len(zero)} end with less than {NEAR_ZERO:g} of the variance unexplained. "
     if zero.empty:
-        return [f"{first}So no run has a zero loss; seed {shown['seed']} comes nearest, with loss {losses}."]
+        return [f"{first}So no loss is zero; seed {shown['seed']} comes nearest, with loss {losses}."]
     none = int(((zero["recovered_encoder"] == 0) & (zero["recovered_decoder"] == 0)).sum())
     first += f"{none} of these recover{'s' if none == 1 else ''} no feature at all, neither in encoder nor in decoder."
     means = [f"{zero[f'recovered_{side}'].mean():.1f} in the {side}" for side in ("encoder", "decoder")]
@@ -32,7 +32,8 @@ def figure4_sentences(rows: pd.DataFrame) -> list[str]:
         f"{shown['recovered_encoder']} and its decoder {shown['recovered_decoder']} of {n} features "
         f"(best |cosines| up to {_largest(shown, 'encoder'):.2f} and {_largest(shown, 'decoder'):.2f}).",
         f"On average, the dictionaries of zero loss recover {' and '.join(means)} of {n} features; as many random "
-        f"directions in three dimensions {shown['chance']:.1f}. The loss does not show which dictionaries do.",
+        f"directions in three dimensions recover {shown['chance']:.1f}. The loss does not show which dictionaries "
+        "recover features.",
     ]
 
 
@@ -54,9 +55,9 @@ def figure5_sentences(pairs: pd.DataFrame, bench: Bench) -> list[str]:
     assert hierarchy is not None, "a bench without hierarchy is refused before"
     sentences = [
         f"{hierarchy.parents} of the {bench.n} features are parents of {hierarchy.children} children each: a "
-        "parent is active whenever a child of it is. A pair of parent and child counts as absorbed where, while that "
-        f"child is the only active one, the parent’s latent writes less than {ABSORBED_SHARE:g} of the parent, and the "
-        f"child’s latent {ABSORBED_SHARE:g} of it or more; as lost, where neither does."
+        "parent is active whenever a child of it is. Pairs of parent and child are judged on samples where the "
+        f"child is the only active one. A pair is absorbed if the parent’s latent writes less than {ABSORBED_SHARE:g} "
+        f"of the parent, and the child’s latent {ABSORBED_SHARE:g} or more. It is lost if both write less."
     ]
     for method, runs in pairs.groupby("method", sort=False):
         scores = [absorption_score(run) for _, run in runs.groupby("seed", sort=False)]

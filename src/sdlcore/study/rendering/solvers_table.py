@@ -112,9 +112,9 @@ def solvers_text(table: pd.DataFrame) -> TextTable:
     heads = ["source", "solver", "n", "P(active)", "samples", "seeds", *(head for head, _ in READABLE.values())]
     frame = pd.DataFrame(rows, columns=[*heads, "recovery: decoder, least"])
     caption = (
-        "Solvers, which get neither a number of features nor a sparsity: medians over seeds. Recovery is the share of "
-        f"true features, or of class means for labelled samples, within a cosine of {TAU:g} of some decoder column or "
-        "encoder row; it is empty for other activations. Seconds depend on the machine that ran it."
+        "Solvers, which are given neither the number of features nor their sparsity: medians over seeds. Recovery is "
+        "the share of true features, or of class means for labelled samples, whose best cosine with decoder columns or "
+        f"encoder rows exceeds {TAU:g}; it is empty for other activations. Seconds depend on the machine."
     )
     return TextTable(caption, frame, 2)
 

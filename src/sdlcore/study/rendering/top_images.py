@@ -25,7 +25,7 @@ class ShownLatent(NamedTuple):
     latent: int
     """Index of the latent."""
     reference: str
-    """The class whose mean the latent's decoder column matches. Each row has another class and another latent."""
+    """The class whose mean the latent's decoder column matches. Rows differ in class and latent."""
     cosine: float
     """Cosine of the decoder column with the mean of the class."""
     tied: bool

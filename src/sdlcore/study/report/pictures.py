@@ -39,18 +39,17 @@ def caption(product: Product, study: Study) -> Caption:
                 "with and without anchors",
                 f"The share of all features recovered by cosines above τ = {TAU:g}, by the encoder above and by the "
                 "decoder below. Values are at equal distances; if the paper has another value, it is in brackets. "
-                "Hollow markers are the paper’s numbers, by inner products. Features that anchoring gives "
-                "away count: where the encoder’s curve with anchors equals their share of all features, it found no "
-                "other.",
+                "Hollow markers are the paper’s numbers, by inner products. Anchored features count "
+                "too: if the encoder’s curve with anchors equals their share of all features, it found no other.",
             )
         case Features():
             return Caption(
-                "Best cosine of each true feature with encoder rows over that with decoder columns, and its change by "
-                "anchoring, a column of panels for each method",
+                "Best cosines of each true feature with encoder rows and with decoder columns, and their change by "
+                "anchoring; a column of panels for each method",
                 f"Feature by feature, for seed {product.seed} and protocol {product.protocol}. Above, without anchors: "
                 "each dot is a true feature, with its best cosine with a column of the decoder (across) and with a row "
-                f"of the encoder (upwards); the dotted lines are τ = {TAU:g}. Below: how far the features that "
-                "anchoring does not give away move when others are given; black is the median.",
+                f"of the encoder (upwards); the dotted lines are τ = {TAU:g}. Below: the change for "
+                "features that are not anchors when other features are anchored; black is the median.",
             )
         case Figure4():
             return Caption(
@@ -107,9 +106,9 @@ def caption(product: Product, study: Study) -> Caption:
             return Caption(
                 "Rows of the images that activate a latent most, each with a histogram of their classes",
                 f"{label_method(product.method)}, {how}. The latents shown have the decoder columns that match the "
-                "first anchored classes best, one latent for each class, also if this run has no anchors: none is "
+                "first anchored classes best, one latent for each class, also for a run without anchors; no latent is "
                 "picked by eye. “Tied” is the latent that is anchored to the class, “nearest” is another latent that "
-                "matches it better. A row with fewer images belongs to a latent that fires on no more. Training did "
+                "matches it better. A row has fewer images if the latent fires on fewer. Training did "
                 "not see these images. They are ordered by descending activation; the histogram counts the classes of "
                 f"the {TOP_SAMPLES} that activate the latent most.",
             )

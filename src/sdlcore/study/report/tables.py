@@ -46,7 +46,7 @@ class Grid(NamedTuple):
     """Rows below the others, such as chance."""
 
     def css(self, column: int, shade: str = "") -> str | None:
-        """Return the CSS classes of a cell; None if it has none."""
+        """Return the CSS classes of a cell, or None."""
         starts = [self.names + sum(width for _, width in self.groups[:i]) for i in range(len(self.groups))]
         classes = {"text": column < self.names, "start": column in starts, "paper": self.heads[column] == "paper"}
         return " ".join([name for name, has in {**classes, shade: bool(shade)}.items() if has]) or None

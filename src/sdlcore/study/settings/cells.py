@@ -1,4 +1,4 @@
-"""Name a run (a cell), and merge its settings, the weight of its anchors among them."""
+"""Identify a run by a `Cell`, and merge its settings from protocol, source, method and anchoring."""
 
 import re
 from collections.abc import Iterator
@@ -10,7 +10,7 @@ from sdlcore.study.settings.runs import Layer, Method, RunSettings
 from sdlcore.study.settings.study import Study
 
 NAMES = ("warm_start", "like")
-"""Settings of methods that name other methods, and are not settings of runs."""
+"""Settings of methods that name other methods. They are not settings of runs."""
 
 
 @dataclass(frozen=True)
@@ -27,15 +27,14 @@ class Cell:
 def run_settings(study: Study, cell: Cell) -> RunSettings:
     """Return the settings of a run.
 
-    Its protocol's, then its source's, then its method's, then its protocol's for that method, over the defaults. A
-    solver has settings of its own, and takes none from protocols and sources but what a protocol has for it; another
-    library takes from them what batches it sees (`PeerConfig.shared`), an imported dictionary nothing.
-    How anchors hold a run is its anchoring's.
+    A training merges these layers over the defaults: the protocol, the source, the method, and the protocol's settings
+    for the method. Its anchoring adds the settings of anchors. A solver or an imported dictionary skips the protocol's
+    and the source's layer. Another library takes only the settings in `PeerConfig.shared` from these two.
 
     Raises
     ------
     ValueError
-        If settings do not go together.
+        If settings exclude each other.
     """
     kind, given = study.methods[cell.method].settings, dict(_given(study, cell.source, cell.method, cell.protocol))
     if kind is RunConfig and cell.anchoring != "none":
@@ -44,14 +43,14 @@ def run_settings(study: Study, cell: Cell) -> RunSettings:
 
 
 def trained_settings(study: Study, cell: Cell) -> RunConfig:
-    """Return the settings of a run that is trained here."""
+    """Return the settings of a run that sdlcore trains."""
     found = run_settings(study, cell)
     assert isinstance(found, RunConfig), f"{cell.method} is not trained here"
     return found
 
 
 def setting_of(study: Study, source: str, method: str, protocol: str, name: str) -> Any:
-    """Return one setting of a run as it is given, or its default, whether its settings go together or not.
+    """Return one setting of a run, as given or its default. The settings are not checked against each other.
 
     Raises
     ------
@@ -62,13 +61,13 @@ def setting_of(study: Study, source: str, method: str, protocol: str, name: str)
 
 
 def settings_as_given(study: Study, source: str, method: str, protocol: str) -> dict[str, Any]:
-    """Return all settings of a run as they are given, or their defaults, whether they go together or not."""
+    """Return all settings of a run, as given or their defaults, without checking them against each other."""
     default, given = study.methods[method].settings(), dict(_given(study, source, method, protocol))
     return default.to_dict() | _of_plugins(given) | given
 
 
 def _of_plugins(given: dict[str, Any]) -> dict[str, Any]:
-    """Return the defaults of the settings of a run's plugins, and zero as the weight of each loss term."""
+    """Return the defaults of the plugins' settings in a run, with weight zero for each loss term."""
     return {
         name: found.settings.model_fields[name].default
         for name, declared in own_settings("activation", "loss term", "solver").items()
@@ -78,20 +77,20 @@ def _of_plugins(given: dict[str, Any]) -> dict[str, Any]:
 
 
 def _given(study: Study, source: str, method: str, protocol: str) -> Iterator[tuple[str, Any]]:
-    """Yield the settings in the layers of a run; later layers override earlier ones."""
+    """Yield the settings of a run from all of its layers; later layers override earlier ones."""
     kind, layers = study.methods[method], study.protocols[protocol]
     if not kind.is_given:
         for layer in (layers.run, study.source(source).run):
             yield from ((name, value) for name, value in _own(layer) if not kind.is_peer or name in PeerConfig.shared)
     yield from _own(kind)
     if (kind.is_peer or kind.is_imported) and kind.warm_start is not None:
-        yield "warm_start", kind.warm_start  # to be refused: neither starts from anything of ours
+        yield "warm_start", kind.warm_start  # refused later: neither kind of run can start from another dictionary
     if method in layers.methods:
         yield from _own(layers.methods[method])
 
 
 def sets_itself(study: Study, cell: Cell, name: str) -> bool:
-    """Tell whether a run's method, or its protocol for that method, sets what else its source would."""
+    """Return whether a run's method, or its protocol for that method, overrides a setting of its source."""
     layers = (study.methods[cell.method], study.protocols[cell.protocol].methods.get(cell.method))
     return any(name == own for layer in layers if layer is not None for own, _ in _own(layer))
 
@@ -101,24 +100,24 @@ def _own(layer: Layer) -> Iterator[tuple[str, Any]]:
 
 
 def start_cell(study: Study, cell: Cell) -> Cell | None:
-    """Return the run that a run starts from, or None. It has no anchors, and otherwise the same name."""
+    """Return the run that a run starts from, or None. It is the same cell with the other method and no anchors."""
     method = study.methods[cell.method].warm_start
     return None if method is None else Cell(cell.source, method, cell.protocol, "none", cell.seed)
 
 
 def method_settings(method: Method) -> RunSettings:
-    """Return the settings of a method by itself, without what protocols and sources have for it.
+    """Return the settings of a method alone, without the settings in protocols and sources.
 
     Raises
     ------
     ValueError
-        If settings do not go together.
+        If settings exclude each other.
     """
     return method.settings.from_dict(dict(_own(method)))
 
 
 def solver_settings(method: Method) -> SolverConfig:
-    """Return those of a method that is a solver; errors as `method_settings`."""
+    """Return the settings of a method that is a solver. Raises as `method_settings` does."""
     found = method_settings(method)
     assert isinstance(found, SolverConfig), "not a solver"
     return found
@@ -130,19 +129,19 @@ def variant_name(name: str, parameter: str, value: float) -> str:
 
 
 class Discovering(NamedTuple):
-    """The solver that discovers an anchoring's directions."""
+    """A solver that discovers the directions of an anchoring."""
 
     solver: SolverConfig
     min_cosine: float
-    """Smallest cosine of directions that are found in both halves of the data."""
+    """Smallest cosine between a direction from one half of the data and its match from the other half."""
 
     def to_dict(self) -> dict[str, Json]:
-        """Return the settings as JSON can hold them."""
+        """Return the settings as JSON values."""
         return {"solver": self.solver.to_dict(), "min_cosine": self.min_cosine}
 
 
 def discovery_of(study: Study, anchoring: str) -> Discovering | None:
-    """Return the solver that discovers an anchoring's directions, or None for given directions."""
+    """Return the solver that discovers the directions of an anchoring; None if the anchoring does not use a solver."""
     discover = study.anchorings[anchoring].discover
     if discover is None:
         return None

@@ -1,4 +1,4 @@
-"""Types that several settings of a study share."""
+"""Field types that several settings of a study use."""
 
 from typing import Annotated, Any
 
@@ -13,7 +13,7 @@ __all__ = ["AnchoringName", "AsGiven", "Identifier", "Names", "Numbers", "Seeds"
 
 
 def left_out() -> Any:
-    """Return the default of a field that a written configuration leaves out unless it is given."""
+    """Return the default of a field that a written configuration omits unless it is set."""
     return Field(default=None, exclude_if=lambda value: value is None)
 
 
@@ -35,9 +35,9 @@ Numbers = Annotated[list[Annotated[float, AsGiven]], MinLen(1), Unique]
 
 def _no_none(name: str) -> str:
     if name == "none":
-        raise PydanticCustomError("none", "none is the name of what has no anchors")
+        raise PydanticCustomError("none", "none is reserved for runs without anchors")
     return name
 
 
 AnchoringName = Annotated[Identifier, AfterValidator(_no_none)]
-"""The name of an anchoring that is given; "none" exists always."""
+"""The name of an anchoring. The name "none" is reserved for runs without anchors."""

@@ -1,4 +1,4 @@
-"""How settings are written as JSON schema."""
+"""Write settings as a JSON schema."""
 
 from typing import Any
 
@@ -7,7 +7,7 @@ from pydantic_core import core_schema
 
 
 class Generator(GenerateJsonSchema):
-    """Without titles, which repeat the keys, and with null as one more type where there is one."""
+    """Generate a schema without titles, which would repeat the keys, and with null as one more type of a value."""
 
     def field_title_should_be_set(self, schema: Any) -> bool:
         return False
@@ -26,7 +26,7 @@ class Generator(GenerateJsonSchema):
         return super().nullable_schema(schema)
 
     def sort(self, value: Any, parent_key: str | None = None) -> Any:
-        """Leave keys in the order of the fields, the description first."""
+        """Keep keys in the order of the fields, and put the description first."""
         return _description_first(value)
 
 

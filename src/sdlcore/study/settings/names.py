@@ -9,13 +9,13 @@ PROTOCOL = "a key of protocols"
 ANCHORING = "none or a key of anchorings"
 BENCH = "a source under sources.bench"
 KNOWN = f"{BENCH} or sources.synth"
-"""What names are expected to be, in messages."""
+"""Descriptions of the expected names, for messages."""
 
 
 def unknown(path: str, used: Iterable[object], known: Iterable[object], expected: str) -> Iterator[str]:
-    """Yield the names used that are not known, each led by the path of the key."""
+    """Yield an error for each name in ``used`` that is not known. Each error begins with the path of the key."""
     known = list(known)
     for name in used:
         if name not in known:
-            choices = f" ({', '.join(map(str, known))})" if known else ", of which there is none"
+            choices = f" ({', '.join(map(str, known))})" if known else ", and the configuration has none"
             yield f"{path}: {name} is not {expected}{choices}{did_you_mean(str(name), map(str, known))}"

@@ -19,7 +19,7 @@ def with_new_keys(config: Tree, file: str | None = None) -> dict[str, Json]:
     Parameters
     ----------
     config
-        As it is written.
+        The configuration as written.
     file
         The file that the configuration was read from, for the notice.
     """

@@ -1,4 +1,4 @@
-"""Settings of protocols and methods, each checked by the library's class that declares it."""
+"""Settings of protocols and methods, each checked by the library class that declares it."""
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
@@ -32,21 +32,21 @@ USERS: dict[str, tuple[type[Settings], ...]] = {
     "other libraries": (PeerConfig,),
     "imported dictionaries": (ImportConfig,),
 }
-"""Kinds of runs, and the classes that declare their settings."""
+"""Kinds of runs -> the classes that declare their settings."""
 RunSettings = RunConfig | SolverConfig | PeerConfig | ImportConfig
 MADE_BY: dict[str, type[RunSettings]] = {"solver": SolverConfig, "peer": PeerConfig, "model": ImportConfig}
-"""The setting that makes a method one of another kind than a training, and what settings its runs then have."""
+"""The setting that makes a method something else than a training -> the class of its runs' settings."""
 AnySettings = TypeVar("AnySettings", bound=Settings)
 HOLDING = ("anchor_form", "anchor_until", "anchor_fall", "anchor_cosine")
-"""How anchors hold their rows, beside the weight."""
+"""Settings of anchors other than their weight."""
 NOT_GIVEN = ("pursuit", "lambda_anchor", *HOLDING)
-"""Settings that a run takes from its kind or its anchoring."""
+"""Settings that a method cannot give: a run takes them from its kind or its anchoring."""
 OF_PLUGINS: dict[str, tuple[Kind, ...]] = {"trainings": ("activation", "loss term"), "solvers": ("solver",)}
-"""The plugins that add settings to each kind of runs."""
+"""Kinds of runs -> the kinds of plugins that add settings to them."""
 
 
 def defined(*users: str) -> Iterator[tuple[str, type[Settings], str]]:
-    """Yield each setting of some kinds of runs: the kind, the class that declares it, and its name."""
+    """Yield each setting of some kinds of runs as its kind, the class that declares it, and its name."""
     for user in users:
         for cls in USERS[user]:
             yield from ((user, cls, name) for name in cls.model_fields if name not in NOT_GIVEN)
@@ -54,7 +54,7 @@ def defined(*users: str) -> Iterator[tuple[str, type[Settings], str]]:
 
 @cache
 def _declared_by(users: tuple[str, ...]) -> dict[str, type[Settings]]:
-    """Return the class that declares each setting; where kinds of runs share a name, the first kind's counts."""
+    """Return setting -> the class that declares it. If several kinds of runs share a name, the first kind counts."""
     found: dict[str, type[Settings]] = {}
     for _, cls, name in defined(*users):
         found.setdefault(name, cls)
@@ -69,11 +69,11 @@ class Layer(Settings):
 
     model_config = ConfigDict(extra="allow")
     users: ClassVar[tuple[str, ...]] = ()
-    """The kinds of runs whose settings the layer may hold."""
+    """The kinds of runs whose settings the layer may contain."""
 
     @classmethod
     def kinds_of_plugins(cls) -> tuple[Kind, ...]:
-        """Return the kinds of plugins that add settings."""
+        """Return the kinds of plugins whose settings the layer may contain."""
         return tuple(kind for user in cls.users for kind in OF_PLUGINS.get(user, ()))
 
     @model_validator(mode="after")
@@ -87,12 +87,12 @@ class Layer(Settings):
 
     @classmethod
     def __get_pydantic_json_schema__(cls, core: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
-        """Add the settings of the runs, with their meaning and default for each kind of runs."""
+        """Add the settings of the runs to the schema, with a description and a default for each kind of runs."""
         schema = handler.resolve_ref_schema(handler(core))
         texts: dict[str, dict[str, str]] = {}
         defaults: dict[str, list[str]] = {}
         for user, definition, name in defined(*cls.users):
-            # YAML says null
+            # None is null in YAML
             text, said = definition.text_of(name).replace("None", "null"), texts.setdefault(name, {})
             said.setdefault(text, f"For {user}: {text}" if said else text)
             default = definition.model_fields[name].default
@@ -106,12 +106,12 @@ class Layer(Settings):
 
 
 def with_extras(settings: AnySettings, ours: Mapping[str, type[Settings]], kinds: Sequence[Kind]) -> AnySettings:
-    """Check each setting that a model holds beside its fields, alone: as the class that declares it, or a plugin, does.
+    """Check each of a model's extra settings alone, by the library class or the plugin that declares it.
 
     Raises
     ------
     ValidationError
-        With an error for each that is unknown or does not fit.
+        With one error for each unknown or invalid setting.
     """
     given = settings.model_extra or {}
     of_plugins = own_settings(*kinds) if given.keys() - ours.keys() else {}
@@ -135,18 +135,18 @@ def with_extras(settings: AnySettings, ours: Mapping[str, type[Settings]], kinds
 
 
 def _at(name: str, error: ErrorDetails) -> InitErrorDetails:
-    """Return an error of one setting's value as one of the model that holds it."""
+    """Turn an error in the value of one setting into an error of the model that contains the setting."""
     kind, context = error["type"], error.get("ctx", {})
     known: Any = kind if kind in _KINDS else PydanticCustomError(kind, "{said}", {"said": error["msg"], **context})
     return InitErrorDetails(type=known, loc=(name, *error["loc"]), input=error["input"], ctx=context)
 
 
 _KINDS = set(get_args(core_schema.ErrorType))
-"""Kinds of pydantic's own errors."""
+"""The kinds of errors that pydantic defines itself."""
 
 
 def _misfit(plugins: Sequence[Extension], name: str, value: Any) -> InitErrorDetails | None:
-    """Return the error of a plugin's setting that fits none of the plugins that declare it, or None."""
+    """Return an error if a setting is invalid for every plugin that declares it, otherwise None."""
     problems = []
     for plugin in plugins:
         try:
@@ -160,47 +160,47 @@ def _misfit(plugins: Sequence[Extension], name: str, value: Any) -> InitErrorDet
 
 
 class Run(Layer):
-    """Settings of a run; those left out come from the layers below, at the bottom from sdlcore's own defaults."""
+    """Settings of a run. Missing settings come from the layers below; the lowest layer is sdlcore's defaults."""
 
     users = ("trainings",)
 
 
 class Method(Layer):
-    """A pair, a sigma and loss terms (section 2.4), or a solver, another library or a file, with settings of their
+    """A pair, a sigma and loss terms (section 2.4); or a solver, another library or a file, with the settings of its
     runs."""
 
     users = tuple(USERS)
 
     warm_start: Identifier | None = left_out()
-    """A method, solver or not, whose dictionary the first latents or all atoms start from: that of its run with the
-    same source, protocol and seed, without anchors."""
+    """Another method to start from. Its dictionary initialises the first latents, or all atoms of a solver. It is the
+    dictionary of the run with the same source, protocol and seed, without anchors."""
     like: Identifier | None = left_out()
-    """Another method, all of whose settings this one takes, those that protocols have for it too, with its own laid
-    over them."""
+    """Another method to inherit from. This method takes its settings, including settings in protocols, and overrides
+    them with its own."""
 
     @property
     def settings(self) -> type[RunSettings]:
-        """The class of its runs' settings: training, solver, other library or imported dictionary."""
+        """The class of the settings of its runs: training, solver, other library or imported dictionary."""
         return next((kind for name, kind in MADE_BY.items() if name in self.model_fields_set), RunConfig)
 
     @property
     def is_solver(self) -> bool:
-        """Whether it solves for its dictionary instead of training it by gradient descent."""
+        """Whether a solver makes the dictionary, instead of gradient descent."""
         return self.settings is SolverConfig
 
     @property
     def is_peer(self) -> bool:
-        """Whether another library trains it."""
+        """Whether another library trains the dictionary."""
         return self.settings is PeerConfig
 
     @property
     def is_imported(self) -> bool:
-        """Whether its dictionary is opened from a file."""
+        """Whether the dictionary is loaded from a file."""
         return self.settings is ImportConfig
 
     @property
     def is_given(self) -> bool:
-        """Whether nothing of a protocol or a source makes it: it is solved for, or opened from a file."""
+        """Whether settings in the ``run`` of protocols and sources do not apply: for solvers and imported files."""
         return self.is_solver or self.is_imported
 
 
@@ -209,4 +209,4 @@ class Protocol(Settings):
 
     run: Run = Run()
     methods: dict[str, Run] = {}
-    """Settings of single methods under this protocol."""
+    """Settings for single methods under this protocol."""

@@ -39,31 +39,31 @@ Array = TypeAliasType(
         str,
         pydantic.Field(
             pattern=r"^[^#]+\.(npy|npz|h5|hdf5|safetensors)(#.+)?\Z",
-            description="the path of an .npy, .npz, .h5, .hdf5 or .safetensors file, with #key where it holds several "
-            "arrays",
+            description="the path of an .npy, .npz, .h5, .hdf5 or .safetensors file, with #key if the file contains "
+            "several arrays",
         ),
     ],
 )
 
 
 class Source(Settings):
-    """What sources of all kinds have."""
+    """Settings and properties of all kinds of sources."""
 
     like: Identifier | None = left_out()
-    """Another source of the same kind, all of whose settings this one takes, with its own laid over them."""
+    """Another source of the same kind to inherit from. This source overrides inherited settings with its own."""
     run: Run = Run()
-    """Settings of all runs on this source, over those of their protocols."""
+    """Settings for all runs on this source. They override settings in protocols."""
     kind: ClassVar[str]
-    """The key of `Sources` that sources of this kind stand under."""
+    """The key of `Sources` for this kind of source."""
     how_target: ClassVar[str]
-    """How to give a source of this kind a second representation; {name} is replaced by its name."""
+    """Advice on how to add a target to a source of this kind; {name} is replaced by the source's name."""
 
     def check_together(self) -> None:
-        """Do nothing: the configuration reads `inconsistencies`, and names their keys."""
+        """Do nothing, since the configuration checks `inconsistencies` and adds the paths of keys."""
 
     def inconsistencies(self) -> Iterator[tuple[str, str]]:
-        """Yield the key and the problem of each setting that does not go with the others."""
-        # the library's class, the last base, may define some
+        """Yield the key and the problem of each setting that excludes another setting."""
+        # the library's settings class is the last base, and may define this method
         inherited = getattr(super(), "inconsistencies", None)
         yield from () if inherited is None else inherited()
 
@@ -74,59 +74,59 @@ class Source(Settings):
 
     @property
     def taken_from(self) -> list[str]:
-        """What others made that it is computed from or shows, as the configuration names it."""
+        """Names of the models and data sets of other authors that the source uses, as in the configuration."""
         return []
 
     @property
     def has_target(self) -> bool:
-        """Whether samples have a second representation."""
+        """Whether samples have a second representation, the target."""
         return False
 
     @property
     def is_labelled(self) -> bool:
-        """Whether samples have classes, whose means are taken."""
+        """Whether samples have classes, so that class means exist."""
         return False
 
     @property
     def is_streamed(self) -> bool:
-        """Whether rows are made while a dictionary is trained, and never stored."""
+        """Whether rows are made during each training, without being stored."""
         return False
 
-    # these five follow from settings of these names, in kinds of sources that have them
+    # the next properties read a setting that only some kinds of sources declare
 
     @property
     def n_features(self) -> int | None:
-        """True features, drawn anew with the samples for each seed; None where features are not known."""
+        """Number of true features, drawn anew with the samples for each seed; None if features are unknown."""
         return getattr(self, "n", None)
 
     @property
     def n_shards(self) -> int:
-        """Parts that the training store is extracted in."""
+        """Number of jobs that extract the training store."""
         return getattr(self, "shards", 1)
 
     @property
     def rows(self) -> tuple[int | None, int | None]:
-        """Samples for training and for evaluation; None where that is known only when they are read."""
+        """Samples for training and for evaluation; None if unknown until they are read."""
         return getattr(self, "train_samples", None), getattr(self, "test_samples", None)
 
     @property
     def widths(self) -> tuple[int | None, int]:
-        """Dimensions of input, None where not known yet, and of target, 0 for none or not known."""
+        """Dimension of the input, None if not known yet, and of the target, 0 if there is none or it is unknown."""
         return getattr(self, "n_p", None), getattr(self, "n_r", None) or 0
 
     @property
     def rate(self) -> float | None:
-        """Samples that a model makes in a second, as far as that is given."""
+        """Samples that the model processes in a second, if configured."""
         return getattr(self, "samples_per_second", None)
 
     @property
     def bytes_of_number(self) -> int:
-        """Bytes of a number in a store."""
+        """Bytes per number in a store."""
         return 4
 
 
 class Hierarchy(BenchHierarchy):
-    """Parents and their children among the features (Definition 3.9), a parent being active iff a child of it is."""
+    """Parents and their children among the features (Definition 3.9). A parent is active iff one of its children is."""
 
 
 class Bench(Source, BenchSource):
@@ -160,7 +160,7 @@ class Synth(Source, SynthSource):
 
 
 class Saelens(Source, SaelensSource):
-    """A synthetic model that SAELens saved, SynthSAEBench's for one (docs/benches.md)."""
+    """A synthetic model that SAELens saved, such as SynthSAEBench's (docs/benches.md)."""
 
     kind = "saelens"
     how_target = "synthetic models of SAELens have none"
@@ -175,29 +175,29 @@ class Saelens(Source, SaelensSource):
 
 
 class ClassMeans(LibraryClassMeans):
-    """Directions that dictionaries are judged against and anchored to (eq. 22 and 23)."""
+    """Directions that dictionaries are evaluated against and anchored to (eq. 22 and 23)."""
 
     centred: bool | None = None  # type: ignore[assignment]  # null until the runs are known
-    """Take the mean of all activations from those of the classes first: dictionaries of centred activations (normalise)
-    do not see it. Null for whether any run on the source normalises or whitens."""
+    """Subtract the mean of all activations from the class means. Dictionaries of centred activations (normalise) do not
+    see that mean. If null, class means are centred if any run on the source normalises or whitens."""
 
 
 class ClipTraining(LibraryClipTraining):
-    """How a CLIP is trained."""
+    """Training of a CLIP."""
 
 
 class Clip(Source, ClipSource):
     """Embeddings of images by a CLIP model."""
 
     workers: Annotated[int, Ge(0), Le(10**3)] = 2
-    """Processes that decode images, beside the one that runs the model; with 0, its own threads do. Not tracked."""
+    """Processes that decode images, beside the model's own process. 0: threads of that process decode. Not tracked."""
     shards: Shards = 1
-    """Parts that the training store is extracted in, each a job of its own; 1 for one job that writes both stores."""
+    """Number of jobs that extract the training store. If it is 1, one job writes both stores."""
     training: ClipTraining = ClipTraining()
-    """How the CLIP is trained, where pretrained is trained."""
+    """Training of the CLIP, if pretrained is trained."""
     class_means: ClassMeans = ClassMeans()
     samples_per_second: Positive | None = None
-    """Images that a machine like yours embeds in a second; lets a plan say how long it takes."""
+    """Images that your machine embeds in a second. A plan then estimates the time."""
 
     kind = "clip"
     how_target = "embeddings of images have none"
@@ -219,7 +219,7 @@ class Clip(Source, ClipSource):
         return {"float16": 2, "float32": 4}[self.store_dtype]
 
     def inconsistencies(self) -> Iterator[tuple[str, str]]:
-        """Yield the key and the problem of each setting that does not go with the others."""
+        """Yield the key and the problem of each setting that excludes another setting."""
         yield from super().inconsistencies()
         rows, batch = self.images_taken[0], self.training.batch_size
         if self.pretrained == TRAINED_HERE and rows is not None and batch > rows:
@@ -232,23 +232,23 @@ class Language(Source, LanguageSource):
     model_sha256: Checksum | None = None
     text_sha256: Checksum | None = None
     n_p: Annotated[int, Ge(1), Le(10**6)] | None = None
-    """Dimension of activations, where a plan should say what disk is needed before the model is there."""
+    """Dimension of activations. Set it for a plan of disk space before the model is downloaded."""
     shards: Shards = 1
-    """Parts that the training store is extracted in, each a job of its own, beside one for the evaluation store; 1 for
-    one job that writes both."""
+    """Number of jobs that extract the training store; another job extracts the evaluation store. If it is 1, one job
+    writes both stores."""
     stream: bool = False
-    """Whether training rows are made while a dictionary is trained, for every run anew, and never stored; train_samples
-    is then not read."""
+    """Make training rows during each training, anew for every run, without storing them. train_samples is then not
+    used."""
     buffer_rows: Batch = 65536
-    """Rows in memory that batches of a streamed source are drawn from; more mixes better."""
+    """Rows of a streamed source in memory, from which batches are drawn. More rows mix better."""
     each_layer: Annotated[list[Annotated[int, Ge(1), Le(1000)]], MinLen(1), Unique] | None = left_out()
-    """Several blocks in place of layer: a source for each, called NAME_layer4 and so on. One pass of the model fills
+    """Several blocks instead of layer. Each becomes a source, named NAME_layer4 and so on. One pass of the model fills
     the stores of all."""
     one_pass: Identifier | None = left_out()
-    """Sources of language models with the same name here are extracted by one pass of the model; they differ in layer,
-    layers, site and target_site alone."""
+    """Name of a shared pass. One pass of the model extracts all sources with the same name here. These sources may
+    differ only in layer, layers, site and target_site."""
     samples_per_second: Positive | None = None
-    """Tokens that a machine like yours extracts in a second; lets a plan say how long it takes."""
+    """Tokens that your machine extracts in a second. A plan then estimates the time."""
 
     kind = "language"
     how_target = "set sources.language.{name}.layers, or its site to mlp"
@@ -275,7 +275,7 @@ class Language(Source, LanguageSource):
 
 
 class File(Source, FileSource):
-    """Activations that lie in files."""
+    """Activations from files."""
 
     input: Array
     target: Array | None = None
@@ -302,7 +302,7 @@ class File(Source, FileSource):
 
 
 class Plugin(Source, PluginSource):
-    """Activations that a plugin gives."""
+    """Activations from a plugin."""
 
     class_means: ClassMeans = ClassMeans()
 
@@ -340,6 +340,6 @@ class Sources(Settings):
     language: dict[Identifier, Language] = {}
     """Activations of language models, shared by all seeds."""
     file: dict[Identifier, File] = {}
-    """Activations that lie in files already, shared by all seeds."""
+    """Activations from files, shared by all seeds."""
     plugin: dict[Identifier, Plugin] = {}
-    """Activations that plugins give (docs/extending.md), shared by all seeds."""
+    """Activations from plugins (docs/extending.md), shared by all seeds."""

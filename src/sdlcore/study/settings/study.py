@@ -14,39 +14,40 @@ class Discover(Settings):
     """Directions that a solver finds in both halves of the training data."""
 
     method: Identifier
-    """A method that is a solver: with pair sae for directions of the input, with pair crosscoder for those of input and
-    target."""
+    """A method that is a solver. Its pair sae finds directions of the input, and crosscoder directions of both input
+    and target."""
     min_cosine: Annotated[float, Gt(0), Le(1), AsGiven] = MIN_COSINE
-    """How near what it finds in one half must be to what it finds in the other."""
+    """Smallest cosine between a direction found in one half and its match in the other half."""
 
 
 class Anchoring(Settings):
     """A way of anchoring (section 4)."""
 
     n_anchors: Annotated[float, Gt(0), Le(10**8), AsGiven] | None
-    """Number of anchors, or, below 1, the share of the classes or features that are given away, one at least; of
-    discovered ones those of most energy, null for all that are stable."""
+    """Number of anchors. A number below 1 is the share of the classes or features, and gives at least one anchor.
+    Discovered anchors are taken by energy, the largest first; null takes all that are stable."""
     lambda_anchor: Positive = LAMBDA_ANCHOR
-    """Weight of eq. (25); of no meaning with anchor_cosine, which chooses it."""
+    """Weight of eq. (25). It has no meaning with anchor_cosine, which chooses it."""
     anchor_form: AnchorForm | None = left_out()
-    """frobenius: squared distance from rows to unit anchors (eq. 25), the default; matched: to anchors of the row's own
-    norm; cosine: 1 - cosine."""
+    """Distance between rows and anchors. frobenius: squared distance to unit anchors (eq. 25), the default; matched:
+    squared distance to anchors with the row's norm; cosine: 1 - cosine."""
     anchor_until: Annotated[float, Gt(0), Le(1), AsGiven] | None = left_out()
-    """Share of the steps after which anchors are released; null for never."""
+    """Share of the training steps after which anchors are released; null for never."""
     anchor_fall: Annotated[float, Gt(0), Le(1), AsGiven] | None = left_out()
-    """Share of the steps, the last that have anchors, over which their weight falls linearly to zero; null for none."""
+    """Share of the steps over which the weight of anchors falls linearly to zero. They are the last steps before
+    anchors are released. Null for a constant weight."""
     anchor_cosine: Annotated[float, Gt(0), Lt(1), AsGiven] | None = left_out()
-    """Choose lambda_anchor for each run by trial trainings: the smallest of a grid with which anchored decoder columns
-    come this near to their anchors (docs/anchors.md). Sees neither features nor classes."""
+    """Choose lambda_anchor for each run by trial trainings: the smallest weight of a grid with which anchored decoder
+    columns reach this cosine with their anchors (docs/anchors.md). The trials use neither features nor classes."""
     features: Literal["parents"] | None = left_out()
-    """Which features of a bench anchors are drawn from: the parents of its hierarchy; null for all."""
+    """Features of a bench that anchors are drawn from: the parents of its hierarchy; null for all features."""
     discover: Discover | None = left_out()
-    """Take directions that a solver finds in both halves of the training data, instead of true features or means of
-    classes (docs/anchors.md)."""
+    """Anchor to directions that a solver finds in both halves of the training data, instead of true features or class
+    means (docs/anchors.md)."""
 
     @property
     def of_runs(self) -> dict[str, Any]:
-        """Return the settings of a run that its anchoring gives."""
+        """Return the settings that the anchoring gives to its runs."""
         weight = {} if self.anchor_cosine else {"lambda_anchor": self.lambda_anchor}
         return weight | {name: getattr(self, name) for name in HOLDING if getattr(self, name) is not None}
 
@@ -55,52 +56,53 @@ class Study(Settings):
     """A configuration without its tables and figures."""
 
     name: Identifier
-    """Results go to results/<name>, logs to logs/<name>."""
+    """Name of the configuration. Results go to results/<name>, logs to logs/<name>."""
     seeds: Seeds
-    """A seed redraws matrices, samples, initialisation, order and anchors, each from a stream of its own."""
+    """Seeds. A seed determines matrices, samples, initialisation, order and anchors, by an independent random stream
+    for each."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    """Where to train. auto takes a GPU where torch sees one. Not tracked, a change retrains nothing."""
+    """Device of trainings. auto uses a GPU if torch finds one. Not tracked: a change retrains nothing."""
     processes: Annotated[int, Ge(1), Le(1000)] = 1
-    """Processes that train each dictionary together, on GPUs each on one of its own. Not tracked, a change retrains
-    nothing."""
+    """Number of processes that train each dictionary together, each on its own GPU if there are GPUs. Not tracked: a
+    change retrains nothing."""
     split: Split = "samples"
-    """What these processes divide among them: the samples of each batch (data parallel), or the latents of a dictionary
-    (tensor parallel) that is too large for one GPU. Not tracked."""
+    """How these processes divide the work: by the samples of each batch (data parallel), or by the latents of a
+    dictionary that is too large for one GPU (tensor parallel). Not tracked."""
     tensorboard: bool = True
-    """Write the history of each run as TensorBoard event files too, into tensorboard/ beside the model. Not tracked."""
+    """Also write the history of each run as TensorBoard event files, to tensorboard/ beside the model. Not tracked."""
     wandb: Text | None = None
-    """Project of Weights & Biases that the history of each run is sent to; null for none. Needs the package wandb. Not
+    """Project of Weights & Biases that receives the history of each run; null for none. Needs the package wandb. Not
     tracked."""
     cache: Text = "cache"
-    """Folder for what is downloaded once (wheels, models), relative to the working directory or absolute."""
+    """Folder for downloads (wheels, models), relative to the working directory or absolute."""
     peers_python: Text = "benchmarks/.venv/bin/python"
-    """Interpreter that has other libraries (docs/peers.md), relative to the checkout or absolute; without --use-conda,
-    runs of methods with peer take it. Not tracked."""
+    """Python interpreter with other libraries installed (docs/peers.md), relative to the checkout or absolute. Runs of
+    methods with peer use it unless Snakemake runs with --use-conda. Not tracked."""
     plugins: Annotated[list[Text], Unique] = []
-    """Modules with activations, loss terms, solvers, metrics and sources of your own (docs/extending.md): names of
-    modules beside this file, in the working directory or installed, or paths of .py files. They are imported, so name
-    only code that you trust. Adding one reruns nothing."""
+    """Modules with activations, loss terms, solvers, metrics and sources of your own (docs/extending.md). Give names of
+    modules (beside this file, in the working directory or installed) or paths of .py files. The modules are imported,
+    so name only code that you trust. Adding a module reruns nothing."""
     sources: Sources
-    """Where activations come from, by kind and name. Names are unique over kinds."""
+    """Sources of activations, by kind and name. Names are unique over all kinds."""
     methods: Annotated[dict[Identifier, Method], MinLen(1)]
-    """A method picks a pair, a sigma and loss terms (section 2.4); any run setting may stand here."""
+    """Methods: a pair, a sigma and loss terms (section 2.4). A method may contain any setting of a run."""
     protocols: Annotated[dict[Identifier, Protocol], MinLen(1)]
-    """Ways of training. A run's settings are its protocol's run, then its source's run, then its method, then what its
-    protocol has for that method."""
+    """Ways of training. The settings of a run merge, in this order: its protocol's run, its source's run, its method,
+    and its protocol's settings for that method. Later ones take precedence."""
     anchorings: dict[AnchoringName, Anchoring] = {}
-    """Named ways of anchoring (section 4); "none" exists always."""
+    """Ways of anchoring (section 4), by name. The name none is reserved for runs without anchors."""
 
     def all_sources(self) -> dict[str, Source]:
-        """Return the sources of all kinds by name."""
+        """Return the sources of all kinds, by name."""
         return {name: source for _, group in self.sources for name, source in group.items()}
 
     def source(self, name: str) -> Source:
-        """Return a source.
+        """Return the source of this name.
 
         Raises
         ------
         KeyError
-            If there is none of this name.
+            If no source has this name.
         """
         for _, group in self.sources:
             if name in group:
@@ -109,19 +111,19 @@ class Study(Settings):
         raise KeyError(name)
 
     def bench(self, name: str) -> Bench | None:
-        """Return a bench, or None where the name is not one of a bench."""
+        """Return a bench, or None if the source is of another kind."""
         return self.sources.bench.get(name)
 
     def clip(self, name: str) -> Clip | None:
-        """Return a source of images, or None."""
+        """Return a source of images, or None if the source is of another kind."""
         return self.sources.clip.get(name)
 
     def language(self, name: str) -> Language | None:
-        """Return a source of a language model's activations, or None."""
+        """Return a language model's source, or None if the source is of another kind."""
         return self.sources.language.get(name)
 
     def with_source(self, name: str, source: Source) -> Self:
-        """Return the study with one more source, or another in its place."""
+        """Return a copy of the study with a source added, or replaced if the name exists."""
         group = {**getattr(self.sources, source.kind), name: source}
         return self.model_copy(update={"sources": self.sources.model_copy(update={source.kind: group})})
 

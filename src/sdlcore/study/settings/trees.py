@@ -1,4 +1,4 @@
-"""Look into configurations and merge them as they are written, before any model has read them."""
+"""Read branches of configurations and merge them, before any model has checked them."""
 
 from collections.abc import Mapping
 
@@ -16,7 +16,7 @@ def branch(tree: Tree, *path: str) -> dict[str, Json]:
 
 
 def merge(base: Tree, over: Tree) -> dict[str, Json]:
-    """Return ``base`` with ``over`` laid on it; mappings merge key by key, anything else replaces."""
+    """Return ``base`` merged with ``over``. Mappings merge key by key; any other value of ``over`` replaces."""
     merged = dict(base)
     for key, value in over.items():
         below = merged.get(key)

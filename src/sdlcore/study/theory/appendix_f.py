@@ -61,8 +61,8 @@ def _attained() -> Claim:
         checked="Targets (1, 0), (-1, 0) and (0, 1), two latents, ReLU: columns (1, e) and (-1, e) with e = .1, .01 "
         "and .001.",
         false=[losses[0] > losses[1] > losses[2] > 0] * len(losses),
-        observed=f"Losses {', '.join(f'{loss:.1e}' for loss in losses)}: as small as one likes, by codes of 1 / (2 e). "
-        "No two columns reach zero, since they would have to be the first two targets.",
+        observed=f"Losses {', '.join(f'{loss:.1e}' for loss in losses)}: arbitrarily small, with codes of 1 / (2 e). "
+        "No two columns have zero loss, since they would have to be the first two targets.",
         counterexample=f"e = 0.001: L~ = {losses[2]:.1e}, and a smaller e loses less.",
         condition=f"Codes of bounded sum: lower bounds are then above zero ({', '.join(lowest)}).",
         false_then=[each.lower <= 0 for each in found],
@@ -101,12 +101,12 @@ def _top_1(rng: np.random.Generator, instances: int = 30, latents: int = 3) -> C
     return Claim(
         "Appendix F, certificate",
         BOTH,
-        says="Branch and bound proves global optimality: Top-1, seven features, three latents.",
+        says="Branch and bound proves global optimality, for Top-1 with seven features and three latents.",
         checked="Branching over which latent a feature activates, bounded by eigenvalues: whether the lower bound "
         "meets the loss of actual weights, and no trained dictionary is below it.",
         false=false,
         observed=f"Proved in {share([not wrong for wrong in false])} with {np.median(nodes):.0f} nodes (median; there "
-        f"are {(latents + 1) ** 7} patterns). The rank bound, which needs no search, is {np.median(ranks):.0%} of the "
+        f"are {(latents + 1) ** 7} patterns). The rank bound, without any search, is {np.median(ranks):.0%} of the "
         f"optimum (median). Of local minima with random patterns, {share(spurious)} are proved spurious; gradient "
         f"descent from a random start reached the optimum in {share(reached)}.",
     )
@@ -137,7 +137,8 @@ def _relu(rng: np.random.Generator, instances: int = 20, latents: int = 2) -> Cl
     return Claim(
         "Appendix F, certificate",
         BOTH,
-        says="Branch and bound proves global optimality to within 2 %: ReLU, five features in the plane, two latents.",
+        says="Branch and bound proves global optimality within 2 %, for ReLU with five features in the plane and two "
+        "latents.",
         checked="Branching over boxes of decoder columns, bounded by non-negative least squares on their corners; of "
         f"all encoders whose codes sum to {LARGEST:g} at most for columns with a largest entry of 1. Whether the gap "
         "closes with 2000 nodes, the upper bound is the loss of actual weights, and no trained dictionary is below the "

@@ -41,7 +41,7 @@ CAPTION = (
 
 @dataclass(frozen=True)
 class Claim:
-    """A claim, and the number of instances in which the claim was false.
+    """A claim, with the instances that were checked.
 
     Raises
     ------

@@ -116,7 +116,7 @@ def _stieltjes(ratio: float, t: float) -> tuple[float, float]:
     """Return m(-t) and sqrt(D) of the distribution of Marchenko and Pastur with ratio n_p / n, for t > 0."""
     b = 1 - ratio + t
     root = float(np.sqrt(b * b + 4 * ratio * t))
-    # two forms of the same root: for small t, one of them suffers from cancellation
+    # two forms of the same root, since one suffers from cancellation for small t
     return (2 / (b + root) if b > 0 else (root - b) / (2 * ratio * t)), root
 
 

@@ -162,7 +162,7 @@ def _hierarchy(rng: np.random.Generator, instances: int = 60) -> Claim:
     return Claim(
         "Theorem 3.1 with Definition 3.9",
         BOTH,
-        says="L~ approximates L in hierarchies, too, in which Theorem 3.10 explains absorption by minima of L~.",
+        says="L~ approximates L in hierarchies, too, where Theorem 3.10 explains absorption by minima of L~.",
         checked="The exponent with a parent that is active where a child is, among two to four children, under ReLU.",
         false=_not_quadratic(exponents),
         observed=f"Median exponent {np.median(exponents):.3f}. Neither a parent nor a child is ever active alone, so "

@@ -122,7 +122,7 @@ def directions(*degrees: float) -> np.ndarray:
 
 
 FOUR = directions(10, -10, -100, 100)
-"""ReLU can activate the first two of these together, and neither of them alone."""
+"""Directions of which ReLU can activate the first two together, but neither alone."""
 TWO_PARENTS = directions(0, 40, -40, 180, 140, 220)
 """Three children of each of two parents, whose latents have the rows (1, 0) and (-1, 0)."""
 
@@ -187,7 +187,7 @@ def _construction(drawn: Drawn, rng: np.random.Generator) -> Claim:
         checked="The construction exactly as in the proof, for random encoders; in every fifth instance two members "
         "tie for the weakest.",
         false=false,
-        observed=f"It has another pattern in {share(false)}: another latent loses a member whose activation lies below "
+        observed=f"It has another pattern in {share(false)}: another latent loses a member whose activation is below "
         f"the raised threshold in {sum(elsewhere)}, both of two tied members are lost in {sum(ties)}.",
         counterexample="Orthonormal children, c = 1. The first parent has (3, 4), the second (1.5, 5): the threshold "
         f"becomes {example.threshold:.3f}, and the second loses its child of 1.5. The first has (3, 3, 4): both "
@@ -235,10 +235,10 @@ def _any_threshold(drawn: Drawn, rng: np.random.Generator, trials: int = 200) ->
         checked="Whether a row exists that exactly the wanted features activate, by linear programs that also prove "
         "that there is none; four random directions in the plane under ReLU, and two constructed sets.",
         false=[*false, four, parents],
-        observed=f"Not for any member in {share(false)} of the random ones: scaling a row does not change which "
-        "features have a positive product with it.",
+        observed=f"P' is realizable for no member in {share(false)} of the random sets: scaling a row does not change "
+        "which features have a positive product with it.",
         counterexample="Directions at 10, -10, -100 and 100 degrees, ReLU: a row exists for the first two together, "
-        "and for neither of them alone, since each is a non-negative combination of the other one and a third feature. "
+        "and for neither alone, since each is a non-negative combination of the other and a third feature. "
         "Two parents, children of one at 0, 40 and -40 degrees, of the other opposite to them: the rows (1, 0) and "
         "(-1, 0) realise P, and no row activates a single child alone.",
         condition="A threshold c > 0 and different features (M < 1).",
@@ -247,7 +247,7 @@ def _any_threshold(drawn: Drawn, rng: np.random.Generator, trials: int = 200) ->
 
 
 def _hierarchy(drawn: Drawn, rng: np.random.Generator) -> Claim:
-    # none of these features is a child of anything: they are independent random directions
+    # these features have no hierarchy: they are independent random directions
     absorbed = [not fails for fails in _repaired_fails(drawn, rng)]
     return Claim(
         "Theorem 3.10, hypothesis",
@@ -255,7 +255,7 @@ def _hierarchy(drawn: Drawn, rng: np.random.Generator) -> Claim:
         says="It takes a hierarchy to make the absorbing pattern P' realizable.",
         checked="Features that are random directions, with no parent.",
         false=absorbed,
-        observed=f"It is realizable in {share(absorbed)} without any hierarchy. The proof never uses Definition 3.9. "
+        observed=f"P' is realizable in {share(absorbed)} without any hierarchy. The proof never uses Definition 3.9. "
         "It holds for any features that share a latent; and the definition contradicts independence (Assumption 2.4), "
         "which the later revision drops.",
         counterexample=f"Any of the {sum(absorbed)}.",
@@ -284,9 +284,9 @@ def _partial_minima(rng: np.random.Generator, instances: int = 100) -> Claim:
         checked="Groups of three to five features, half of them random directions, half with positive inner products; "
         "one member absorbed; the point of Theorem 3.7.",
         false=missing["random"] + missing["alike"],
-        observed=f"None in {share(missing['random'])} of the random groups. Where P and P' both have one, P' loses "
-        f"less in {share(better)}: absorption improves on one latent for all. For a group of two, P' is no absorption, "
-        "but a latent for each.",
+        observed=f"No point exists in {share(missing['random'])} of the random groups. If P and P' both have a point, "
+        f"P' loses less in {share(better)}: absorption improves on one latent for all. For a group of two, P' is no "
+        "absorption, but a latent for each.",
         counterexample="Groups without the eigenvector of Theorem 3.7; see there.",
         condition="Members whose features have positive inner products.",
         false_then=missing["alike"],

@@ -99,8 +99,7 @@ def _dependent(drawn: Drawn, rng: np.random.Generator) -> Claim:
         checked="Random dictionaries under ReLU, features of magnitude 1 that are always active together, 1 - S as "
         "above.",
         false=broken,
-        observed=f"Broken in {share(broken)}: no feature is ever active alone, so that L~ is 0, and L is of order 1 - "
-        "S.",
+        observed=f"Broken in {share(broken)}: no feature is ever active alone, so L~ is 0, and L has order 1 - S.",
         counterexample="Two orthonormal features that are active together with chance 0.01, a dictionary of zeros: |L "
         f"- L~| = {found:.3g} C, the bound is {bound:.3g} C.",
         condition="No two features are active together more often than independent ones; checked with features that "
@@ -111,7 +110,7 @@ def _dependent(drawn: Drawn, rng: np.random.Generator) -> Claim:
 
 def _several() -> Claim:
     grid = [(n, p) for n in (2, 3, 5, 10, 30, 100, 1000) for p in (0.3, 0.1, 0.01, 1e-3, 1e-4)]
-    # either all n features are active or none is
+    # either all n features are active, or no feature is
     false = [p > (n * p) ** 2 for n, p in grid]
     return Claim(
         "Theorem 3.1, proof",
@@ -144,7 +143,7 @@ def _condition(drawn: Drawn, rng: np.random.Generator) -> Claim:
         checked="n and S of Tables 1, 4, 5 and 6.",
         false=missed,
         observed=f"Missed at {share(missed)}; there the bound is {min(factors):.3g} C to {max(factors):.3g} C. A bound "
-        "of C or more says nothing, since L and L~ are means of squared errors (|L - L~| > C in "
+        "of C or more is trivial, since L and L~ are means of squared errors (|L - L~| > C in "
         f"{share([found > 1 + 1e-9 for found, _ in sides])}), and that begins at 1 - S = 1/n.",
         counterexample=f"n = 1000, S = .99, of Table 1: 1 - S = .01, 1/n = .001, the bound is {(1000 * 0.01) ** 2:.3g} "
         "C.",

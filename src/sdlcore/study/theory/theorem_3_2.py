@@ -214,10 +214,10 @@ def _one_threshold(rng: np.random.Generator, instances: int) -> Claim:
         VERSION_3,
         says="ReLU, JumpReLU, TopK and BatchTopK can all be written as z 1(z > c) with a threshold c, which Theorem "
         "3.2's regions are defined by.",
-        checked="Whether one c gives what TopK keeps of every single feature.",
+        checked="A common c that keeps the same latents as TopK for every single feature.",
         false=false,
-        observed=f"No c does in {share(false)}. Regions in which TopK keeps the same latents are convex nevertheless "
-        "(Theorem 3.2).",
+        observed=f"No such c exists in {share(false)}. Regions in which TopK keeps the same latents are convex "
+        "nevertheless (Theorem 3.2).",
         counterexample="Top-1 of the pre-activations (3, 2) and (1, 0) of two features keeps 3 and 1 but not 2.",
         condition="A separate threshold for each sample.",
         false_then=[common_threshold(weights, problem) is None for problem, weights in alone],

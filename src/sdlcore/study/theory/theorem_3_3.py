@@ -127,8 +127,8 @@ def _order(found: list[GroundTruth]) -> Claim:
         f"{SIZES[-1]}, n_p = {RATIO} n; it may double over this range and count as constant.",
         false=[constant > 2 * constants[0] for constant in constants[1:]],
         observed=f"It grows like n^{growth(constants):.2f}: {', '.join(f'{constant:.3g}' for constant in constants)}.",
-        counterexample=f"n = {SIZES[-1]}: {constants[-1]:.3g}, {constants[-1] / constants[0]:.0f} times that of n = "
-        f"{SIZES[0]}.",
+        counterexample=f"n = {SIZES[-1]}: {constants[-1]:.3g}, {constants[-1] / constants[0]:.0f} times the value at n "
+        f"= {SIZES[0]}.",
         condition="With the sum that the proof drops: L~ <= M^2 sum_d M_d (K_d - 1)^2 (eq. 64), where |w_r^d| = 1; so "
         "its constant is at most n (n - 1)^2 E[x_d^2].",
         false_then=[
@@ -196,7 +196,7 @@ def _error(rng: np.random.Generator, instances: int = 120) -> Claim:
         says="The error of a feature is at most M (K_d - 1) under Assumption 2.4 (eq. 60 to 63).",
         checked="Random features of input and target, the latter of norm .2 to 5, under ReLU, JumpReLU and TopK.",
         false=false,
-        observed=f"Assumption 2.4 gives columns of W_p norm 1, but says nothing of W_r. Broken in {share(false)}.",
+        observed=f"Assumption 2.4 gives columns of W_p norm 1, but does not restrict W_r. Broken in {share(false)}.",
         counterexample=f"Two features with inner product .6, targets of norm 10: error {example.errors[0]:.3g}, bound "
         f"{example.interference * (example.active[0] - 1):.3g}.",
         condition="Columns of W_r of norm 1, too (or the bound times the largest norm).",
@@ -243,10 +243,10 @@ def _global(rng: np.random.Generator, instances: int = 60) -> Claim:
         checked="Autoencoders under ReLU with n_q = 2 n_p >= n: L~ there, and of W_E = [A; -A], W_D = [A^-1, -A^-1] "
         "with random A, which returns every input.",
         false=better,
-        observed=f"L~ of the ground truth is {np.median(losses):.3g} (median) with all M_d = 1; the other loses less "
-        f"in {share(better)}.",
+        observed=f"L~ of the ground truth is {np.median(losses):.3g} (median) with all M_d = 1; the other dictionary "
+        f"loses less in {share(better)}.",
         counterexample=f"Two features with inner product .6: L~ = {at_ground_truth(example).loss:.3g} at the ground "
-        f"truth, {approximate_loss(basis_with_opposite(np.eye(2)), example):.3g} for the other.",
+        f"truth, {approximate_loss(basis_with_opposite(np.eye(2)), example):.3g} for the other dictionary.",
         condition="A threshold c with M <= c < 1.",
         false_then=lost,
     )

@@ -72,8 +72,8 @@ def _bound(rng: np.random.Generator, instances: int = 180) -> Claim:
         "orthonormal features under thresholds of 1 to 2.",
         false=long + silent,
         observed=f"Long targets break it in {share(long)}. Such thresholds silence a feature's own latent, and break "
-        f"it in {share(silent)}. It needs |w_r^d| = 1 and a sigma that lets a feature's own latent pass; neither is "
-        f"assumed. With both, L~ reaches {reached:.2g} of the bound at most.",
+        f"it in {share(silent)}. The bound needs |w_r^d| = 1 and a sigma that keeps a feature's own latent; the "
+        f"theorem assumes neither. With both, L~ reaches {reached:.2g} of the bound at most.",
         counterexample=f"Two features with inner product .6, targets of norm 10, M_d = 1: L~ = {loss:.3g}, the bound "
         f"is {bound(example):.3g}.",
         condition="Columns of W_r of norm 1, and features that activate their own latents.",
@@ -93,9 +93,9 @@ def _on_the_bench(bench: GroundTruth, rng: np.random.Generator, instances: int =
         says="Its bound is below sum_d M_d, which is the loss of a decoder of zeros.",
         checked="n and M of Tables 1, 4 and 5.",
         false=[factor >= 1 for factor in factors.values()],
-        observed=f"The bound is {min(factors.values()):,.0f} to {max(factors.values()):,.0f} times that. L~ of the "
-        f"ground truth itself is {bench.loss / len(bench.active):.2f} of it under ReLU with equal M_d (n = 1000, n_p = "
-        "768).",
+        observed=f"The bound is {min(factors.values()):,.0f} to {max(factors.values()):,.0f} times that loss. L~ of "
+        f"the ground truth itself is {bench.loss / len(bench.active):.2f} of it under ReLU with equal M_d (n = 1000, "
+        "n_p = 768).",
         counterexample=f"n = 1000, M = .1: n^2 M^2 = {factors[1000, 0.1]:,.0f}.",
         condition="n M < 1: features that are nearly orthonormal.",
         false_then=useless,

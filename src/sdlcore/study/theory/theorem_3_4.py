@@ -83,7 +83,7 @@ def _positive_weights() -> Claim:
         checked="M_d of a parent and two to five children, over all states.",
         false=[M.min() <= 0 for M in family],
         observed=f"All of them are 0 in {share([M.max() <= 0 for M in family])}: a parent is active if and only if a "
-        "child is, so that none of them is ever active alone. For features in a hierarchy, Theorems 3.1 to 3.10 are "
+        "child is, so no feature is ever active alone. For features in a hierarchy, Theorems 3.1 to 3.10 are "
         "about a loss that is zero for every dictionary.",
         counterexample="A parent and two children, S = .99: M = ("
         + ", ".join(f"{value:.3g}" for value in single_weights(hierarchy(2, 0.01)))
@@ -118,7 +118,7 @@ def _if_and_only_if(rng: np.random.Generator, instances: int = 120) -> Claim:
         checked="Both sides, for random dictionaries, for dictionaries of zero loss, and for dictionaries that only "
         "miss a feature which is never active alone.",
         false=false,
-        observed=f"Both sides differ in {share(false)}, all with an M_d = 0. Assumptions 2.3 and 2.4 allow for a "
+        observed=f"Both sides differ in {share(false)}, all with an M_d = 0. Assumptions 2.3 and 2.4 allow a "
         "feature that is never active, and a parent (Definition 3.9) is never active alone.",
         counterexample="Two orthonormal features, the first with M_d = 0 and no latent: L~ = "
         f"{approximate_loss(only, example):.3g}, its residual has norm "

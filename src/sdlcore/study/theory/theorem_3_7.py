@@ -131,9 +131,9 @@ def _exists(drawn: list[Drawn], rng: np.random.Generator) -> Claim:
         checked=f"Random partitions of {N} random features in {N_P} dimensions, ReLU and JumpReLU, random M_d. "
         "Independent features make every pattern realizable.",
         false=missing,
-        observed=f"None in {share(missing)}. Groups of m random directions with equal M_d have a point in {text}: one "
-        f"of m eigenvectors needs m equal signs. With {N_P + 4} features in {N_P} dimensions, {share(realized)} of "
-        "groups of two with a point have an encoder row for it that leaves others silent.",
+        observed=f"No such point exists in {share(missing)}. Groups of m random directions with equal M_d have a point "
+        f"in {text}: one of m eigenvectors needs m equal signs. With {N_P + 4} features in {N_P} dimensions, "
+        f"{share(realized)} of groups of two with a point have an encoder row for it that leaves others silent.",
         counterexample="Orthonormal features, M = (2, 1), pattern ({1, 2}, {}): eigenvectors are the features "
         f"themselves. Alternating minimisation from the encoder (1, 1) {left[0]} with c = 0, its second activation "
         f"halved in each round, and {left[1]} with c = .1.",

@@ -62,7 +62,7 @@ class Finding(NamedTuple):
 
 
 def judge(contrasts: Sequence[Contrast], band: Band, interval: Interval = paired_interval) -> Finding:
-    """Judge whether every contrast lies in the band of a claim.
+    """Judge a claim: whether every contrast is inside its band.
 
     Parameters
     ----------
@@ -78,7 +78,7 @@ def judge(contrasts: Sequence[Contrast], band: Band, interval: Interval = paired
     Returns
     -------
     Finding
-        The claim fails if an interval lies outside of the band. Otherwise the claim is not decided if one interval lies
+        The claim fails if an interval is outside of the band. Otherwise the claim is not decided if one interval is
         partly outside of the band. Otherwise the verdict is `BLIND` if a contrast is blind, or if a printed number
         outside of the band may have been inside before it was rounded. Otherwise the claim holds. The intervals are not
         corrected for multiple comparisons.

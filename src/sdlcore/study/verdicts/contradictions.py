@@ -24,9 +24,9 @@ KEEPS_K = ("TopK SAE", "Transcoder", "Crosscoder")
 
 GRANULARITY, SAME_SETTING, BOUNDS, L0_ABOVE_K = "granularity", "same setting", "recovery x tau", "L0 above k"
 WRONG = {
-    GRANULARITY: "a share that no whole number of features is, though an average over runs may be",
-    SAME_SETTING: "unlike the same setting’s in another table",
-    BOUNDS: "a recovery and an MIP that cannot be one row’s",
+    GRANULARITY: "a share that is not a whole number of features, although an average over runs may be",
+    SAME_SETTING: "different from the same setting in another table",
+    BOUNDS: "a recovery and an MIP that cannot belong to one row",
     L0_ABOVE_K: "an L0 above k",
 }
 """Kind of contradiction -> its description in the report."""
@@ -129,11 +129,11 @@ def _granularity(row: Any, reading: Reading) -> Iterator[Contradiction]:
     if is_share(percent, n):
         return
     runs = next((m for m in range(2, MOST_RUNS + 1) if is_share(percent, m * n)), None)
-    fewest = f"of {runs} at the fewest" if runs else "of very many"
+    fewest = f"over at least {runs} runs" if runs else "over very many runs"
     yield Contradiction(
         GRANULARITY,
-        f"{percent:g} % of {n} directions is no whole number ({percent * n / 100:g}), so not one run's recovery;"
-        f" if an average over runs, then {fewest}, and the paper tells of none",
+        f"{percent:g} % of {n} directions is not a whole number ({percent * n / 100:g}), so it is not the recovery"
+        f" of one run; it could be an average {fewest}, which the paper does not mention",
     )
 
 
@@ -147,18 +147,18 @@ def _bounds(pair: Pair, reading: Reading) -> Iterator[Contradiction]:
     tau, has = reading.tau, f"has a recovery of {pair.recovery:g} % and an MIP of {pair.mip:g}"
     if pair.mip_high < pair.recovery_low * tau - 1e-9:
         least = f"an MIP of at least {pair.recovery_low * tau:.3f}"
-        yield Contradiction(BOUNDS, f"the row {has}, but that recovery at tau = {tau:g} means {least}")
+        yield Contradiction(BOUNDS, f"the row {has}, but that recovery at tau = {tau:g} requires {least}")
     most = pair.recovery_high + (1 - pair.recovery_high) * tau
     if reading.mip == Similarity.COSINE and pair.mip_low > most + 1e-9:
         yield Contradiction(
-            BOUNDS, f"the row {has}, but that recovery at tau = {tau:g} means an MIP of at most {most:.3f}"
+            BOUNDS, f"the row {has}, but that recovery at tau = {tau:g} requires an MIP of at most {most:.3f}"
         )
 
 
 def _l0_above_k(row: Any, reading: Reading) -> Iterator[Contradiction]:
     """Check that L0 is at most k: TopK keeps k latents of a sample, or fewer if fewer pre-activations are positive."""
     if row["method"] in KEEPS_K and row["paper"] > reading.k:
-        yield Contradiction(L0_ABOVE_K, f"{row['paper']:g} active latents cannot come out of TopK with k = {reading.k}")
+        yield Contradiction(L0_ABOVE_K, f"{row['paper']:g} active latents are impossible for TopK with k = {reading.k}")
 
 
 def _same_setting(row: Any, reading: Reading, beside: Sequence[Any]) -> Iterator[Contradiction]:

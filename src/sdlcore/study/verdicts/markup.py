@@ -27,20 +27,20 @@ from sdlcore.study.verdicts.readings import JUDGED
 
 CAPTION = (
     "A verdict on each number of the paper's Tables 1, 2 and 4 to 7, under the reading that the later revision "
-    "states: rows of the encoder, inner products, tau = .95; Table 1's anchored rows on the 970 features that are "
-    "not among 30 anchors. Reproduced: the number lies in the 95 % prediction interval of our seeds, widened to at "
-    "least 2 points of recovery, .02 of MIP and 5 % of L0, at the paper's scale, under the protocol paper; of one "
-    "seed, the interval is that tolerance. Inconsistent in the paper: under every listed reading it contradicts "
-    "other numbers of the paper, or what it is defined as. Beside the reason: the other readings that reproduce a "
-    "number, of how many that were tried. Enough readings make anything reproducible."
+    "states: encoder rows, inner products, tau = .95. Table 1's anchored rows count the 970 features that are not "
+    "among 30 anchors. Reproduced: the number is in the 95 % prediction interval of our seeds, at the paper's scale, "
+    "under the protocol paper. The interval is widened to a tolerance of 2 points of recovery, .02 of MIP and 5 % of "
+    "L0; for one seed it is the tolerance alone. Inconsistent in the paper: under every listed reading, the number "
+    "contradicts other numbers of the paper or its own definition. After the reason: the other readings that "
+    "reproduce the number, and how many were tried. With enough readings, any number can be reproduced."
 )
 CLAIMS_CAPTION = (
-    "A verdict on claims that the paper makes in words. A claim holds where the 95 % t interval over seeds of all that "
-    "it speaks of lies where the claim says, and does not where one of them lies elsewhere, at the paper's scale, "
-    "under the protocol paper and the later revision's reading (inner products of encoder rows, tau = .95). It is "
-    "not decided where an interval lies on both sides, and where a difference has fewer than three seeds; a number "
-    "of fewer has the tolerance of verdicts on numbers. Runs cannot tell where both sides of a difference stand at 0 "
-    "or at 100 % in every seed. Beside it, whether the paper's own tables bear it out, as printed, which is no "
+    "A verdict on each claim that the paper makes in words, from runs at the paper's scale, under the protocol paper "
+    "and the later revision's reading (inner products of encoder rows, tau = .95). A claim holds if the 95 % t "
+    "interval over seeds of every quantity in it is inside the claimed range. It fails if one of these intervals is "
+    "outside. Otherwise it is not decided, as for a difference with fewer than three seeds; a number with fewer seeds "
+    "gets the tolerance of the verdicts on numbers. Runs cannot decide a difference if both sides are at 0 % or at "
+    "100 % in every seed. A separate column compares the claim with the paper's own printed tables, which is no "
     "replication."
 )
 
@@ -69,8 +69,8 @@ def counts_sentence(verdicts: pd.DataFrame) -> str:
     found = f"{wrong} of the paper’s {len(verdicts)} numbers are inconsistent under every reading{told and ': '}{told}."
     if verdicts["verdict"].eq(NOT_RUN).all():
         return (
-            f"{found} None was run at the paper’s scale here, so none is judged; the tables show the results of this "
-            "page’s runs beside the paper’s."
+            f"{found} No run here is at the paper’s scale, so no number is judged; the tables show this page’s results "
+            "beside the paper’s."
         )
     counted = dict(counts(verdicts))
     zeros = int((verdicts["verdict"].eq(REPRODUCED) & verdicts["paper"].eq(0)).sum())

@@ -44,7 +44,7 @@ class Observed(NamedTuple):
     def __sub__(self, other: "Observed") -> "Observed":
         """Return differences for the seeds on both sides. Runs of one seed share features, samples and their order."""
         lacking = tuple(dict.fromkeys([*self.lacking, *other.lacking]))
-        if self.order or other.order:  # a comparison of changes is void if one of them could not be seen
+        if self.order or other.order:  # a comparison of changes is void if a change could not be seen
             end = self.end if self.end is not None else other.end
         else:
             end = self.end if self.end == other.end else None
@@ -139,7 +139,7 @@ def papers_numbers(numbers: pd.DataFrame) -> Lookup:
     """Return a lookup of the paper's own numbers, as if each were one seed.
 
     The paper prints only metrics of the encoder. If a table's text scores anchored rows on the features that are not
-    anchors, the table has no numbers over all features for these rows.
+    anchors, the table lacks numbers over all features for these rows.
     """
     printed = dict(iter(numbers.groupby(["table", "method", "anchoring", "number"])))
 

@@ -20,7 +20,7 @@ SWEPT = {
 """Table with numbers to judge -> the parameter that it varies."""
 
 BENCH_DEFAULTS = {"n": 1000.0, "max_interference": 0.1, "sparsity": 0.99}
-"""Settings of the bench in Table 3; each table varies one of them."""
+"""Settings of the bench in Table 3; each table varies one setting."""
 DEFAULTS = BENCH_DEFAULTS | {"k": 64.0}
 """`BENCH_DEFAULTS` with k, which no version states for Table 1; the L0 of its BatchTopK, 65.0, suggests 64."""
 
@@ -77,7 +77,7 @@ def differences(
     settings
         The run's settings, as `run_settings` returns them.
     swept
-        The row's values of the parameter that its table varies. These values replace those in `BENCH_DEFAULTS`.
+        The row's values of the parameter that its table varies. They override `BENCH_DEFAULTS`.
     n_anchors, k
         The values that a reading assumes for the row, None if it assumes none.
 
@@ -90,7 +90,7 @@ def differences(
     source, expected = study.source(run.source), "clip" if table == "table2" else "bench"
     kind = source.kind
     if kind != expected:
-        return [f"{run.source} is a source of kind {kind}, the paper's would be of kind {expected}"]
+        return [f"{run.source} is a source of kind {kind}, the paper's is {expected}"]
     wanted: dict[str, float | None] = {"n_q": LATENTS[kind]}
     if kind == "bench":
         wanted |= {**BENCH, **BENCH_DEFAULTS, **({} if k is None else {"k": k}), **swept}
@@ -136,7 +136,7 @@ def figure6_differences(study: Study, asked: Resampling) -> list[str]:
     source = study.language(asked.source)
     if source is None:
         kind = study.source(asked.source).kind
-        return [f"{asked.source} is a source of kind {kind}, the paper's would be of kind language"]
+        return [f"{asked.source} is a source of kind {kind}, the paper's is language"]
     found = dict(source)
     said = [_said(name, found[name], value) for name, value in LANGUAGE.items() if found[name] != value]
     if "fineweb-edu" not in source.text.lower():
