@@ -31,7 +31,7 @@ def cell_of(wildcards):
 
 @cache
 def settings_of(source, method, protocol, anchoring):
-    """Return all settings of a run, which are equal for every seed: Snakemake asks several times for each job."""
+    """Return all settings of a run, which are equal for every seed. Snakemake calls this several times for each job."""
     return run_settings(study, Cell(source, method, protocol, anchoring, seed=0))
 
 
