@@ -1,4 +1,4 @@
-"""Deprecated: `sdlcore.data.resumable` under its old name."""
+"""A deprecated name of `sdlcore.data.resumable`."""
 
 from sdlcore.deprecation import moved_module
 

@@ -51,8 +51,8 @@ def readout_of(lm: Any, paths: Paths | None = None) -> Readout:
     head = lm.get_output_embeddings()
     if stack.paths.norm is None or head is None:
         raise TypeError(
-            f"{type(lm).__name__}: has no unembedding, or its paths no norm; load it by AutoModelForCausalLM, or add "
-            "norm to paths"
+            f"{type(lm).__name__}: the model has no unembedding, or paths names no final norm; load the model by "
+            "AutoModelForCausalLM, or add norm to paths"
         )
     return Readout(stack.model.get_submodule(stack.paths.norm), head.weight)
 

@@ -42,7 +42,7 @@ class TermInputs(NamedTuple):
 
     @property
     def held(self) -> tuple[Tensor, Tensor] | None:
-        """Deprecated: `anchored_rows` under its old name."""
+        """A deprecated name of `anchored_rows`."""
         warn_renamed("held of a loss term's inputs", "anchored_rows")
         return self.anchored_rows
 

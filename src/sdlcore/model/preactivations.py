@@ -1,4 +1,4 @@
-"""Deprecated: `sdlcore.sparse.preactivations` under its old name."""
+"""A deprecated name of `sdlcore.sparse.preactivations`."""
 
 from sdlcore.deprecation import moved_module
 

@@ -1,4 +1,4 @@
-"""Deprecated: `sdlcore.model.coder` under its old name."""
+"""A deprecated name of `sdlcore.model.coder`."""
 
 from sdlcore.deprecation import moved_module
 

@@ -1,4 +1,4 @@
-"""Deprecated: `sdlcore.sparse.support` under its old name."""
+"""A deprecated name of `sdlcore.sparse.support`."""
 
 from sdlcore.deprecation import moved_module
 

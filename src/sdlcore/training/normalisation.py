@@ -106,8 +106,10 @@ Scaling = Normalisation | Whitening
 
 
 def directions(normalisation: Scaling, w_p: Tensor, w_r: Tensor) -> tuple[Tensor, Tensor]:
-    """Return unit directions for rows of a model of normalised activations that `fold` turns into the directions
-    ``w_p`` and ``w_r`` of raw activations."""
+    """Convert directions ``w_p`` and ``w_r`` of raw activations to unit directions of normalised activations.
+
+    A model whose rows have the unit directions has rows along ``w_p`` and ``w_r`` after `fold`.
+    """
     row_p, row_r = normalisation.rows(w_p, w_r)
     return row_p / row_p.norm(dim=1, keepdim=True), row_r / row_r.norm(dim=1, keepdim=True)
 
