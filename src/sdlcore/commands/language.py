@@ -89,7 +89,7 @@ def probe(
 ) -> None:
     """Probe classes of documents by few latents, beside activations, their principal components and null baselines.
 
-    Each probe is a logistic regression that tells one class from all others. Held-out documents judge it.
+    Each probe is a logistic regression that separates one class from all others. Held-out documents judge it.
 
     Args:
         dictionaries: runs' folders, .safetensors files, or folders of SAELens, dictionary_learning or sparsify
