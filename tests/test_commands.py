@@ -9,6 +9,7 @@ import torch
 from safetensors.torch import save_file
 
 import sdlcore as sdl
+from sdlcore.commands import language
 from sdlcore.commands.arguments import read_bench
 from sdlcore.commands.help import settings_of
 from sdlcore.commands.main import COMMANDS, main
@@ -18,6 +19,7 @@ from sdlcore.data.writing import create_store
 from sdlcore.model.coder import SparseCoder
 from sdlcore.random_streams import torch_stream
 from sdlcore.run import MAIN, ModelConfig, RunConfig
+from sdlcore.sources.language.settings import TextOptions
 from tests.conftest import REPOSITORY
 from tests.sources.language.tiny_llama import SIZES, documents, save_tiny_llama
 
@@ -431,6 +433,10 @@ def test_two_files_make_a_transcoder_or_a_crosscoder(pair, tmp_path, folder):
         (["fit", "x.npy", "--out", "a", "--pair", "transcoder"], "a transcoder needs --target"),
         (["fit", "x.npy", "--out", "run.pt"], "run.pt: expected a folder"),
         (["solve", "x.npy", "--out", "run.safetensors"], "run.safetensors: expected a folder"),
+        (["compare"], "sdlcore: give a dictionary: a run's folder, a .safetensors file, or"),
+        (["compare", "run", "other"], "run: neither a file or folder on this machine"),
+        (["probe", "run", "--x", "x.h5"], "--labels"),
+        (["probe", "run", "--x", "x.h5", "--labels", "t.jsonl", "--k", "some"], "--k cannot be 'some'|--k must be"),
     ],
 )
 def test_what_is_wrong_is_said_in_a_line(arguments, message, tmp_path, monkeypatch, capsys):
@@ -555,6 +561,51 @@ def test_latents_are_read_in_a_language_model(tmp_path, capsys):
     main(["contexts", str(tmp_path / "run"), *where, "--latents", "3", "5", "--out", str(tmp_path / "pages")])
     assert "latent 3" in capsys.readouterr().out
     assert {path.name for path in (tmp_path / "pages").iterdir()} == {"index.html", "latent_3.html", "latent_5.html"}
+
+
+def test_dictionaries_are_judged_by_a_language_model(tmp_path, capsys):
+    save_tiny_llama(tmp_path / "lm")
+    texts = documents(60)
+    lines = [{"body": text, "length": "long" if len(text) > 120 else "short"} for text in texts]
+    (tmp_path / "text.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    runs = [str(tmp_path / f"seed{seed}") for seed in (0, 1)]
+    settings = {"n_q": 32, "activation": "topk", "k": 4, "steps": 5, "batch_size": 64, "device": "cpu"}
+    with sdl.extract(
+        str(tmp_path / "lm"), texts, layer=2, out=tmp_path / "x.h5", context_length=16, progress=False
+    ) as store:
+        for seed, run in enumerate(runs):
+            sdl.fit(store, out=run, seed=seed, progress=False, **settings)
+    capsys.readouterr()
+
+    reading = ["--model", str(tmp_path / "lm"), "--text", str(tmp_path / "text.jsonl"), "--text-column", "body"]
+    reading += ["--context-length", "16", "--contexts", "4"]
+    main(["language-scores", *runs, *reading, "--out", str(tmp_path / "scores.json")])
+    shown = capsys.readouterr().out.splitlines()
+    assert shown[0].split() == [*language.SHOWN]
+    assert [line.split()[0] for line in shown[1:]] == runs
+    scores = json.loads((tmp_path / "scores.json").read_text())
+    assert scores[runs[0]]["clean"] == scores[runs[1]]["clean"]
+    main(["language-scores", runs[1], *reading, "--out", str(tmp_path / "one.json")])
+    assert json.loads((tmp_path / "one.json").read_text()) == scores[runs[1]]
+    call = {"contexts": 4, "context_length": 16, "progress": False, "text_options": TextOptions(column="body")}
+    expected = sdl.language_scores(sdl.load(runs[1]), str(tmp_path / "lm"), tmp_path / "text.jsonl", **call)
+    assert scores[runs[1]] == expected._asdict()
+
+    given = ["--labels", str(tmp_path / "text.jsonl"), "--label-column", "length", "--k", "1", "all"]
+    main(["probe", *runs, "--x", str(tmp_path / "x.h5"), *given, "--no-nulls", "--out", str(tmp_path / "probes.csv")])
+    coders = {run: sdl.load(run) for run in runs}
+    labels = [line["length"] for line in lines]
+    probes = sdl.probe(coders, tmp_path / "x.h5", labels, k=[1, None], nulls=False)
+    assert (tmp_path / "probes.csv").read_text() == probes.to_frame().to_csv(index=False)
+    np.save(tmp_path / "labels.npy", np.array(labels))
+    main(["probe", *runs, "--x", str(tmp_path / "x.h5"), "--labels", str(tmp_path / "labels.npy"), "--no-nulls"])
+    with pytest.raises(SystemExit):
+        main(["probe", *runs, "--x", str(tmp_path / "x.h5"), *given, "--without", "short"])
+    assert "have 1 classes" in capsys.readouterr().err
+
+    main(["compare", *runs, "--out", str(tmp_path / "pairs.csv")])
+    assert "decoder_0.9" in capsys.readouterr().out
+    assert (tmp_path / "pairs.csv").read_text() == sdl.compare(coders).to_frame().to_csv(index=False)
 
 
 def test_a_plan_needs_a_workflow(tmp_path, monkeypatch, capsys):

@@ -88,6 +88,7 @@ from .sources.images.settings import TRAINED_HERE as TRAINED_HERE
 from .sources.images.settings import ClipSource as ClipSource
 from .sources.images.settings import ClipTraining as ClipTraining
 from .sources.language.settings import LanguageSource as LanguageSource
+from .sources.language.text import read_labels as read_labels
 from .sources.plugins.settings import PluginSource as PluginSource
 from .sources.plugins.settings import source_gives as source_gives
 from .sources.saelens.settings import SaelensSource as SaelensSource

@@ -198,3 +198,22 @@ def test_speeds_of_the_readme_are_those_of_their_processors():
         times = steps[wanted].set_index("library")["ms_per_step"]
         libraries = ("sdlcore", "sparsify", "dictionary_learning", "saelens")
         assert_says(README, " | ".join([f"| AMD EPYC with {processor}", *(f"{times[name]:.0f}" for name in libraries)]))
+
+
+def test_probes_and_stability_of_dictionaries_of_a_language_model():
+    page, probes, pairs = "docs/results/judged/README.md", kept("judged/probes"), kept("judged/stability")
+    names = {"topk_real": "TopK", "batchtopk_real": "BatchTopK", "relu_real": "ReLU", "raw": "raw activations"}
+    names |= {"pca": "principal components", "null: samples": "random samples", "null: directions": "random directions"}
+    for features, its in probes.groupby("features"):
+        cells = [
+            f"{short(one.auc, 3)} ({short(one.auc_low, 3)} to {short(one.auc_high, 3)})"
+            for one in its.itertuples(index=False)
+        ]
+        assert_says(page, f"| {names[features]} | {' | '.join(cells)} |")
+    assert (probes["beyond_low"].dropna() < 0).all()
+    assert (probes["beyond_high"].dropna() > 0).all()
+    for method, its in pairs.groupby("method"):
+        shares = [its[f"{side}_{tau}"] for side in ("decoder", "encoder") for tau in (0.7, 0.9)]
+        first, *others = (short(share.mean(), 3) for share in shares)
+        span = f"{short(shares[0].min(), 3)} to {short(shares[0].max(), 3)}"
+        assert_says(page, f"| {names[method]} | {first} ({span}) | {' | '.join(others)} |")

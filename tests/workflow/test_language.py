@@ -16,6 +16,7 @@ from sdlcore.run import RunConfig
 from sdlcore.sources.language.checkpoints import load_stack, open_checkpoint
 from sdlcore.sources.language.settings import LanguageSource
 from sdlcore.storage.files import sha256_of
+from sdlcore.study.results.tables import read_csv
 from sdlcore.training.run_training import Options
 from sdlcore.training.runner import Run
 from tests.conftest import script
@@ -119,6 +120,30 @@ def test_stores_outlive_their_text_and_a_stream_does_not(words: Checkout):
         assert "sources.language.streamed: no such file: words.json" in refused.stdout
     finally:
         after.rename(words.path / "words.json")
+
+
+@pytest.mark.slow
+def test_dictionaries_are_judged_by_the_model_by_probes_and_by_other_seeds(words: Checkout):
+    lines = [{"text": text, "topic": ["sea", "land"][number % 2]} for number, text in enumerate(documents(300))]
+    (words.path / "labelled.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    runs = {"judged": {"methods": ["topk"]}}
+    change = {
+        "seeds": [0, 1],
+        "sources": {"language": {"judged": {**WORDS, "text": "labelled.jsonl", "test_samples": 900}}},
+        "language_scores": {"runs": runs},
+        "stability": {"runs": runs},
+        "probes": {"runs": {"judged": {"methods": ["topk"], "label_column": "topic"}}, "k": [1]},
+    }
+    products = ("language_scores", "stability", "probes")
+    words.snakemake(*products, change=change)
+    assert words.plan(*products, change=change).jobs == []
+    scores, pairs, probes = (read_csv(words.path / f"results/tiny/tables/{name}.csv") for name in products)
+    assert scores["kl_recovered_mean"].lt(1).all()
+    assert scores["seed"].tolist() == [0, 1]
+    assert pairs["decoder_mean"].between(0, 1).all()
+    assert probes["features"].tolist() == ["raw", "topk", "null: directions", "null: samples", "pca"]
+    plan = words.plan("probes", change=change | {"probes": change["probes"] | {"k": [2]}})
+    assert plan.rules() == {"make_probes", "probes"}
 
 
 @pytest.mark.slow

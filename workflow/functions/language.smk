@@ -64,8 +64,7 @@ def language_model(wildcards):
 
 def language_text(wildcards):
     """Return the file or folder of a source's text, or its name on the hub."""
-    text = study.language(wildcards.source).text
-    return f"{CACHE}/wheels/{parse_reference(text).cached}" if text.startswith(PREFIX) else text
+    return study.language(wildcards.source).text_in(CACHE)
 
 
 def language_model_files(wildcards):

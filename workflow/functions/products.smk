@@ -34,8 +34,7 @@ def product_settings(name):
 
 def product_study(name):
     """Return the part of the study that a product depends on, so that other changes do not remake it."""
-    shared = {"name", "seeds", "sources", "methods", "protocols", "anchorings"}
-    return lambda wildcards: as_json(PRODUCTS[name].used(study).model_dump(include=shared))
+    return lambda wildcards: as_json(PRODUCTS[name].depends_on(study))
 
 
 def product_divided_by(name):

@@ -142,8 +142,8 @@ def probe(
         features = {RAW: raw, **{name: _pooled(pool, samples, coder) for name, coder in coders.items()}}
     features[PCA] = _components(raw, train)
     return Probes(
-        _fitted(name, few, label, values, classes == label, train)
-        for name, values in features.items()
+        _fitted(name, few, label, scaled, classes == label, train)
+        for name, scaled in ((name, _standardised(values, train)) for name, values in features.items())
         for few in several
         for label in kept
     )
@@ -220,15 +220,19 @@ def _components(x: np.ndarray, train: np.ndarray) -> np.ndarray:
     return np.asarray((x - mean) @ directions.T)
 
 
-def _fitted(name: str, k: int | None, label: str, values: np.ndarray, is_class: np.ndarray, train: np.ndarray) -> Probe:
+def _standardised(values: np.ndarray, train: np.ndarray) -> np.ndarray:
+    """Return features in standard deviations over the training documents, without features that are constant there."""
+    spread = values[train].std(0)
+    alive = np.flatnonzero(spread > 0)
+    return np.asarray((values[:, alive] - values[train][:, alive].mean(0)) / spread[alive])
+
+
+def _fitted(name: str, k: int | None, label: str, scaled: np.ndarray, is_class: np.ndarray, train: np.ndarray) -> Probe:
     from sklearn.linear_model import LogisticRegression  # only here: it takes a while to import
     from sklearn.metrics import balanced_accuracy_score, roc_auc_score
 
-    spread = values[train].std(0)
-    alive = np.flatnonzero(spread > 0)
-    if not len(alive):
+    if not scaled.shape[1]:
         return Probe(name, k, label, 0.5, 0.5)  # no feature differs between documents
-    scaled = (values[:, alive] - values[train][:, alive].mean(0)) / spread[alive]
     if k is not None:
         difference = scaled[train & is_class].mean(0) - scaled[train & ~is_class].mean(0)
         scaled = scaled[:, np.argsort(-np.abs(difference), kind="stable")[:k]]

@@ -1,5 +1,6 @@
 """Arguments that several commands take, and the files that they read."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -20,6 +21,9 @@ from sdlcore.storage.paths import user_path
 FEATURES, REFERENCES = "features.safetensors", "references.safetensors"
 """True features in a bench's folder, and means of classes in a run's."""
 InputPath = Annotated[Path, tyro.conf.Positional]
+_SEVERAL = tyro.conf.arg(metavar="PATH [PATH ...]", help_behavior_hint="(required)")
+InputPaths = Annotated[tuple[Path, ...], tyro.conf.Positional, _SEVERAL]
+"""One path or more."""
 
 
 def sites(x: Path, target: Path | None, pair: Pair) -> tuple[Any, Path | None, Pair]:
@@ -52,6 +56,13 @@ def opened(dictionary: Path) -> Dictionary:
     except UnsaidError as error:
         first = f"sdlcore import {dictionary} --activation topk --k 8 --out run"
         raise ValueError(f"{error}: first write it as a run with these options, such as `{first}`") from error
+
+
+def opened_all(dictionaries: Sequence[Path]) -> dict[Path, Dictionary]:
+    """Open dictionaries by their paths; ValueError as `opened`, or if there is none."""
+    if not dictionaries:
+        raise ValueError("give a dictionary: a run's folder, a .safetensors file, or a folder of another library")
+    return {path: opened(path) for path in dictionaries}
 
 
 def read_bench(name: str) -> Bench:

@@ -2,9 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
-
-import tyro
+from typing import Any
 
 from sdlcore.api.anchors import class_means
 from sdlcore.api.dictionary import Dictionary
@@ -12,17 +10,25 @@ from sdlcore.api.inputs import activations, array
 from sdlcore.api.inside import contexts as find_contexts
 from sdlcore.api.scoring import Scores
 from sdlcore.api.scoring import evaluate as evaluate_dictionary
-from sdlcore.commands.arguments import REFERENCES, InputPath, opened, read_anchors, read_bench, sites, with_values
+from sdlcore.commands.arguments import (
+    REFERENCES,
+    InputPath,
+    InputPaths,
+    opened,
+    opened_all,
+    read_anchors,
+    read_bench,
+    sites,
+    with_values,
+)
 from sdlcore.data.references import References, load_references
 from sdlcore.inside.hooks import Place
 from sdlcore.run import is_centred
 from sdlcore.storage.files import write_json
 
-SEVERAL = tyro.conf.arg(metavar="PATH [PATH ...]", help_behavior_hint="(required)")
-
 
 def evaluate(
-    dictionaries: Annotated[tuple[Path, ...], tyro.conf.Positional, SEVERAL],
+    dictionaries: InputPaths,
     bench: str | None = None,
     x: Path | None = None,
     target: Path | None = None,
@@ -51,8 +57,6 @@ def evaluate(
         seed: of everything random
         out: JSON file to write all metrics to, of several by their paths
     """
-    if not dictionaries:
-        raise ValueError("say what to evaluate: a run's folder, a .safetensors file, or a folder of another library")
     if bench is not None:
         for name in with_values(x=x, target=target, labels=labels, references=references):
             raise ValueError(f"--{name} goes without --bench, which has samples and true features of its own")
@@ -61,7 +65,7 @@ def evaluate(
     alone = len(dictionaries) == 1
     options: dict[str, Any] = {"seed": seed, "nulls": nulls and alone}
     options["anchors"] = None if anchors is None else read_anchors(anchors)
-    found = {path: opened(path) for path in dictionaries}  # all of them before the first is evaluated
+    found = opened_all(dictionaries)  # before the first is evaluated
     scores, means = dict[Path, Scores](), set[bytes]()
     if x is None:
         drawn = read_bench(str(bench))

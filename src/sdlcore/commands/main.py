@@ -15,6 +15,7 @@ from sdlcore.commands.exchange import export, import_
 from sdlcore.commands.fitting import bench, fit, fit_layers, fit_many, solve
 from sdlcore.commands.help import asked_help, showing
 from sdlcore.commands.judging import contexts, evaluate
+from sdlcore.commands.language import compare, language_scores, probe
 from sdlcore.commands.options import RULES, option_names, with_plugins
 from sdlcore.commands.planning import plan
 from sdlcore.suggestions import did_you_mean
@@ -23,7 +24,11 @@ from sdlcore.text import printable, printable_lines
 PROGRAM = "sdlcore"
 COMMANDS = {
     command.__name__.rstrip("_").replace("_", "-"): command
-    for command in (bench, fit, fit_many, fit_layers, solve, evaluate, export, import_, contexts, plan)
+    for command in (
+        *(bench, fit, fit_many, fit_layers, solve),
+        *(evaluate, language_scores, probe, compare),
+        *(export, import_, contexts, plan),
+    )
 }
 OPTIONS_ELSEWHERE = {"--solver": "solve"}
 """Option -> the command that has it, for whoever gives it to another one."""

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from sdlcore.errors import SourceError
 from sdlcore.sources.language.corpus import open_text
-from sdlcore.sources.language.text import list_texts, read_documents
+from sdlcore.sources.language.text import list_texts, read_documents, read_labels
 
 
 def write_parquet(path: Path, **columns: list) -> None:
@@ -39,6 +39,41 @@ def test_documents_of_every_form_are_read(name: str, content: str, expected: lis
 def test_parquet_files_are_read_by_column(tmp_path: Path):
     write_parquet(tmp_path / "a.parquet", id=[1, 2, 3], body=["one", None, "three"])
     assert list(read_documents(tmp_path / "a.parquet", "body")) == ["one", "", "three"]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "expected"),
+    [
+        ("a.json", '{"A": {"extract": "one", "topic": "x"}, "B": {"extract": "two"}}', ["x", None]),
+        ("a.json", '[{"text": "one", "topic": 3}, {"text": "two", "topic": null}]', [3, None]),
+        ("a.jsonl", '{"text": "one", "topic": "x"}\n\n"two"\n{"text": null, "topic": "y"}', ["x", None, "y"]),
+    ],
+)
+def test_each_document_has_its_class(name: str, content: str, expected: list, tmp_path: Path):
+    (tmp_path / name).write_text(content)
+    assert read_labels(tmp_path / name, "topic") == expected
+    assert len(list(read_documents(tmp_path / name))) == len(expected)
+
+
+def test_classes_of_a_folder_are_those_of_its_files_in_order(tmp_path: Path):
+    for name, topics in (("b", ["x", None]), ("a", ["y", "z"])):
+        write_parquet(tmp_path / f"{name}.parquet", text=["one", "two"], topic=topics)
+    assert read_labels(tmp_path, "topic") == ["y", "z", "x", None]
+
+
+def test_texts_without_classes_are_refused(tmp_path: Path):
+    (tmp_path / "a.jsonl").write_text('{"text": "one", "id": 1}')
+    with pytest.raises(SourceError, match=r"a.jsonl: no document has the key 'topic', found id, text"):
+        read_labels(tmp_path / "a.jsonl", "topic")
+    (tmp_path / "a.json").write_text('["one"]')
+    with pytest.raises(SourceError, match=r"a.json: no document has the key 'topic', found no keys"):
+        read_labels(tmp_path / "a.json", "topic")
+    write_parquet(tmp_path / "a.parquet", text=["one"])
+    with pytest.raises(SourceError, match=r"a.parquet: has no column 'topic', found text"):
+        read_labels(tmp_path / "a.parquet", "topic")
+    (tmp_path / "a.txt").write_text("one")
+    with pytest.raises(SourceError, match=r"a.txt: plain text has no classes; expected .json, .jsonl or .parquet with"):
+        read_labels(tmp_path / "a.txt", "topic")
 
 
 def test_a_folder_is_read_in_order_of_names_and_plain_files_are_documents(tmp_path: Path):

@@ -43,8 +43,6 @@ def alone(change: Mapping[str, Any]) -> Configuration:
 def make(config: Configuration, name: str, folder: Path) -> Files:
     """Make a product in a folder as the workflow does, only from its inputs, and return the paths of its files."""
     files, product = config.files(PAPER), config.products()[name]
-    shared = {"name", "seeds", "sources", "methods", "protocols", "anchorings"}
-    part = product.used(config).model_dump(include=shared)
     with chdir(folder):
         missing = [path for path in product.inputs(name, files) if not Path(path).is_file()]
         assert not missing
@@ -52,7 +50,7 @@ def make(config: Configuration, name: str, folder: Path) -> Files:
             name=name,
             product=f"{type(product).__module__}.{type(product).__name__}",
             settings=json.loads(json.dumps(product.model_dump())),
-            study=json.loads(json.dumps(part)),
+            study=json.loads(json.dumps(product.depends_on(config))),
             divided_by=dict(files.divided_by),
             paper=Path(PAPER),
         )

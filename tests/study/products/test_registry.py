@@ -16,7 +16,7 @@ def test_every_product_stands_under_its_keys_figures_by_number():
         *("anchoring_map", "discovery", "encoders", "explain"),
         *("figures.convergence", "figures.figure4", "figures.figure5", "figures.figure6", "figures.figure8"),
         *("figures.figure9", "figures.figure10"),
-        *("frontier", "harder", "law", "solvers", "synthsaebench"),
+        *("frontier", "harder", "language_scores", "law", "probes", "solvers", "stability", "synthsaebench"),
     ]
     assert found["figures.figure9"] is found["figures.figure10"] is TopImages
     for key, cls in found.items():

@@ -20,6 +20,7 @@ from sdlcore.data.writing import create_store
 from sdlcore.study.configuration.loading import configure, load_yaml, validate
 from sdlcore.study.configuration.whole import Figures
 from sdlcore.study.rendering import figures
+from sdlcore.study.rendering.language import SCORES
 from sdlcore.study.rendering.sentences import figure4_sentences
 from sdlcore.study.report.page import report, report_files
 from sdlcore.study.results.tables import read_csv
@@ -389,6 +390,16 @@ def test_licences_stand_only_where_such_data_is_shown(made, config):
     text = Page(report(only_bench, {}, {"figure8": (made / "figures/figure8.png").read_bytes()})).text
     assert "Licences" not in text
     assert "CC BY-SA" not in text
+
+
+def test_the_table_of_what_dictionaries_cost_a_model_names_the_model_and_its_licence():
+    config = products.configuration(None, "judged")
+    scores = dict.fromkeys(SCORES, 0.5) | {"source": "smollm2_topics", "method": "topk_real", "seed": 0}
+    text = " ".join(Page(report(config, {"language_scores": pd.DataFrame([scores])}, {})).text.split())
+    assert "KL recovered: zero" in text
+    assert "layer 12; 100000 training and 200000 held-out samples; 2048 latents" in text
+    assert "SmolLM2 language model" in text
+    assert "CC BY-SA" in text
 
 
 @pytest.mark.parametrize("labels", ["l.npy", None], ids=["classes", "no classes"])

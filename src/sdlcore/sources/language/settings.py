@@ -11,7 +11,7 @@ from sdlcore.errors import SourceError
 from sdlcore.settings import AsGiven, AsList, Batch, FromList, Precision, Settings, Text, Total, Unique, UniqueItems
 from sdlcore.sources.language.architectures import BLOCK, SITES, Paths, module_of
 from sdlcore.sources.language.hub_names import is_hub_model, is_hub_text
-from sdlcore.sources.wheels import PREFIX
+from sdlcore.sources.wheels import PREFIX, parse_reference
 from sdlcore.suggestions import did_you_mean
 
 Block = Annotated[int, Ge(1), Le(1000)]
@@ -179,6 +179,11 @@ class LanguageSource(Settings):
             return {"input": Site(self.layer, "mlp_input"), "target": Site(self.layer, "mlp_output")}
         found = {"input": site_at(self.layer, self.site)}
         return found if self.target_site is None else {**found, "target": site_at(self.layer, self.target_site)}
+
+    def text_in(self, cache: str) -> str:
+        """Return the file or folder of the text, below the folder ``cache`` if it is from a wheel; or its name at the
+        hub."""
+        return f"{cache}/wheels/{parse_reference(self.text).cached}" if self.text.startswith(PREFIX) else self.text
 
     @property
     def text_options(self) -> TextOptions:

@@ -92,6 +92,39 @@ def read_documents(path: str | Path, column: str = "text") -> Iterator[str]:
                 yield text
 
 
+def read_labels(path: str | Path, column: str) -> list[Any]:
+    """Return the class of each document of a labelled text, in the order of `read_documents`.
+
+    Parameters
+    ----------
+    path
+        A ``.json``, ``.jsonl`` or ``.parquet`` file, or a folder of such files.
+    column
+        Key or column that names the class of a document. Documents without it, or with null, have no class: None.
+
+    Raises
+    ------
+    SourceError
+        As `read_documents`; or if the text has no such column, or is plain text.
+    """
+    found: list[Any] = []
+    missing = object()
+    for file in list_texts(path).files:
+        if file.suffix == ".txt":
+            raise SourceError(f"{file}: plain text has no classes; expected .json, .jsonl or .parquet with {column!r}")
+        with parsing(file, f"a labelled {file.suffix[1:]}", "mend it or fetch it again"):
+            if file.suffix == ".parquet":
+                found += _parquet_column(file, column)
+                continue
+            entries = [entry for _, entry in (_entries if file.suffix == ".json" else _lines)(file)]
+            labels = [entry.get(column, missing) if isinstance(entry, dict) else missing for entry in entries]
+            if all(label is missing for label in labels):
+                keys = sorted({key for entry in entries if isinstance(entry, dict) for key in entry})
+                raise SourceError(f"{file}: no document has the key {column!r}, found {', '.join(keys) or 'no keys'}")
+            found += [None if label is missing else label for label in labels]
+    return found
+
+
 def _require_unicode(text: str, path: Path, number: int) -> None:
     """Raise an error for unpaired surrogates, which JSON can escape but tokenizers refuse."""
     try:
@@ -121,34 +154,53 @@ def _paragraphs(path: Path, _: str) -> Iterator[str]:
 
 
 def _json(path: Path, column: str) -> Iterator[str]:
-    found = json.loads(path.read_text(encoding="utf-8"))
-    if not isinstance(found, dict | list):
-        raise SourceError(f"{path}: expected an object or a list, found {type(found).__name__}")
-    entries, key = (found.items(), "extract") if isinstance(found, dict) else (enumerate(found), column)
-    for name, entry in entries:
-        text = entry.get(key) if isinstance(entry, dict) else entry if isinstance(found, list) else None
+    for name, entry in _entries(path):
+        key = column if isinstance(name, int) else "extract"
+        text = entry.get(key) if isinstance(entry, dict) else entry if isinstance(name, int) else None
         if not isinstance(text, str):
             raise SourceError(f'{path}: entry {name!r} has no text; expected an object with "{key}"')
         yield text
 
 
+def _entries(path: Path) -> Iterator[tuple[str | int, Any]]:
+    """Yield the entries of a JSON file: with their names from an object, with their numbers from a list."""
+    found = json.loads(path.read_text(encoding="utf-8"))
+    if not isinstance(found, dict | list):
+        raise SourceError(f"{path}: expected an object or a list, found {type(found).__name__}")
+    yield from found.items() if isinstance(found, dict) else enumerate(found)
+
+
 def _json_lines(path: Path, column: str) -> Iterator[str]:
+    for number, entry in _lines(path):
+        text = entry.get(column, 0) if isinstance(entry, dict) else entry
+        if text is not None and not isinstance(text, str):
+            columns = f", found {', '.join(sorted(entry))}" if isinstance(entry, dict) else ""
+            raise SourceError(
+                f'{path}: line {number} has no text; expected a string or an object with "{column}"{columns}; '
+                "set text_column"
+            )
+        yield text or ""
+
+
+def _lines(path: Path) -> Iterator[tuple[int, Any]]:
+    """Yield number and value of each line of JSON that is not blank."""
     with path.open(encoding="utf-8") as file:
         for number, line in enumerate(file, start=1):
             if not line.strip():
                 continue
             try:
-                entry: Any = json.loads(line)
+                yield number, json.loads(line)
             except (ValueError, RecursionError) as error:
                 raise SourceError(f"{path}: line {number} is not JSON ({describe_error(error)})") from error
-            text = entry.get(column, 0) if isinstance(entry, dict) else entry
-            if text is not None and not isinstance(text, str):
-                columns = f", found {', '.join(sorted(entry))}" if isinstance(entry, dict) else ""
-                raise SourceError(
-                    f'{path}: line {number} has no text; expected a string or an object with "{column}"{columns}; '
-                    "set text_column"
-                )
-            yield text or ""
+
+
+def _parquet_column(path: Path, column: str) -> list[Any]:
+    import pyarrow.parquet  # only here: other texts do not pay for loading it
+
+    with pyarrow.parquet.ParquetFile(path) as file:
+        if column not in file.schema_arrow.names:
+            raise SourceError(f"{path}: has no column {column!r}, found {', '.join(file.schema_arrow.names)}")
+        return list(file.read([column]).column(0).to_pylist())
 
 
 def _parquet(path: Path, column: str) -> Iterator[str]:

@@ -1,7 +1,7 @@
 """The base class of tables and figures: their runs, their files, and how each is made."""
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, ClassVar, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from sdlcore.study.settings.cells import Cell
 from sdlcore.study.settings.fields import Settings
@@ -35,6 +35,8 @@ class Product(Settings):
     """Memory of the job that makes the product, in megabytes."""
     minutes: ClassVar[int] = 5
     """Time limit of the job that makes the product."""
+    also_used: ClassVar[tuple[str, ...]] = ()
+    """More fields of the study that the product depends on, besides sources, methods and the like."""
 
     def describe(self, name: str) -> str:
         """Return a line that describes the product for `snakemake --list`."""
@@ -101,6 +103,11 @@ class Product(Settings):
         sources = {*(source for source, _ in self.drawn(study)), *(cell.source for cell in runs)}
         methods, protocols = {cell.method for cell in runs}, {cell.protocol for cell in runs}
         return partial_study(study, sources, methods, protocols, {cell.anchoring for cell in runs})
+
+    def depends_on(self, study: Study) -> dict[str, Any]:
+        """Return the settings of the study that the product depends on, for the job that makes it."""
+        shared = {"name", "seeds", "sources", "methods", "protocols", "anchorings", *self.also_used}
+        return self.used(study).model_dump(include=shared)
 
     def inputs(self, name: str, files: Files) -> list[str]:
         """Return the files that the product is made from."""

@@ -20,6 +20,8 @@ METHODS = {
     "ksvd": "K-SVD",
     "dbksvd": "Double-batch K-SVD",
     "odl": "Online dictionary learning",
+    # of config/judged.yaml
+    "relu_real": "ReLU SAE",
     # of config/encoders.yaml
     "acs_tied": "ACS, encoder tied",
     "acs_covariance": "ACS, encoder tied by the covariance",

@@ -11,6 +11,7 @@ import pandas as pd
 
 from sdlcore.pipeline import provenance, templates
 from sdlcore.study.configuration.whole import Configuration
+from sdlcore.study.products.bench_table import BenchTable
 from sdlcore.study.products.captions import table_numbers
 from sdlcore.study.products.features import Features
 from sdlcore.study.products.figure6 import Figure6
@@ -128,7 +129,7 @@ def report(config: Configuration, frames: Mapping[str, pd.DataFrame], images: Ma
         judged=_judged(frames["verdicts"], frames["claims"], here=True) if "verdicts" in frames else None,
         # runs of other data do not reproduce the paper, so kept runs do not concern them
         stored=_stored(frames) if {"verdicts", "published_verdicts"} <= frames.keys() else None,
-        licences=_licences(config, images),
+        licences=_licences(config, frames, images),
         provenance=json.dumps(provenance(__file__, rendered_with=_versions()), indent=2),
     )
 
@@ -229,8 +230,10 @@ def _stored(frames: Mapping[str, pd.DataFrame]) -> Judged:
 def _scale(config: Configuration) -> list[tuple[str, str]]:
     """Return name and readable settings of each source that a table or figure uses."""
     asked = [*config.tables.values(), *(product for _, product in config.figures)]
+    names = [product.source for product in asked if product is not None]
+    names += [name for product in config.products().values() for name in _sources_of(product)]
     scale = []
-    for name in dict.fromkeys(product.source for product in asked if product is not None):
+    for name in dict.fromkeys(names):
         source = config.source(name)
         latents = source.run.n_q
         samples = "{} training and {} held-out samples".format(*("all" if n is None else n for n in source.rows))
@@ -238,11 +241,22 @@ def _scale(config: Configuration) -> list[tuple[str, str]]:
     return scale
 
 
-def _licences(config: Configuration, images: Mapping[str, bytes]) -> list[tuple[str, str]]:
+def _sources_of(product: Product) -> Sequence[str]:
+    """Return the sources of a table that is not in the paper; empty for other products."""
+    return list(product.asked()) if isinstance(product, BenchTable) else []
+
+
+def _licences(
+    config: Configuration, frames: Mapping[str, pd.DataFrame], images: Mapping[str, bytes]
+) -> list[tuple[str, str]]:
     """Return the third-party data and models that the page uses, each with its licence."""
     figures = [product for name, product in config.figures if name in images and name != "figure8"]
     found: dict[str, str] = {}
-    for name in dict.fromkeys(product.source for product in (*config.tables.values(), *figures) if product is not None):
+    names = [product.source for product in (*config.tables.values(), *figures) if product is not None]
+    names += [
+        source for name, product in config.products().items() if name in frames for source in _sources_of(product)
+    ]
+    for name in dict.fromkeys(names):
         for part in config.source(name).taken_from:
             known = [licence for start, licence in LICENCES.items() if part.split("==")[0] == start]
             what, licence = known[0] if known else (part, "see where it was obtained from")

@@ -41,6 +41,10 @@ class Files:
         """Return the path of a run's metrics."""
         return f"{self.run(cell)}/{METRICS}"
 
+    def language(self, cell: Cell) -> str:
+        """Return the losses of the language model with a run's dictionary in it."""
+        return f"{self.run(cell)}/language.json"
+
     def history(self, cell: Cell) -> str:
         """Return the path of a run's history."""
         return f"{self.run(cell)}/history.csv"
@@ -88,6 +92,10 @@ class Files:
         folder = f"{source}/seed{seed}" if found.n_features is not None else source
         ending = "json" if part == "train" and found.is_streamed else "h5"
         return f"{self.results}/activations/{folder}/{part}.{ending}"
+
+    def text(self, source: str) -> str:
+        """Return the file or folder of a language source's text, or its name at the hub."""
+        return self.study.sources.language[source].text_in(self.study.cache)
 
     def images(self, source: str) -> tuple[str, str | None]:
         """Return the folders of a source's training and evaluation images.

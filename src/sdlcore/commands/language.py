@@ -1,0 +1,131 @@
+"""Judge dictionaries by a language model: its loss, probes of classes of documents, and latents that several share."""
+
+from pathlib import Path
+from typing import Literal
+
+from sdlcore.api.comparing import compare as compare_dictionaries
+from sdlcore.api.dictionary import coder_of
+from sdlcore.api.inputs import array
+from sdlcore.api.language_scoring import language_scores as score_dictionary
+from sdlcore.api.probing import probe as probe_dictionaries
+from sdlcore.commands.arguments import InputPaths, opened_all
+from sdlcore.inside.hooks import Place
+from sdlcore.inside.loss import LossRecovered
+from sdlcore.inside.reader import loaded
+from sdlcore.sources.language.settings import TextOptions
+from sdlcore.sources.language.text import read_labels
+from sdlcore.storage.files import write_json, write_text
+
+SHOWN = ("clean", "spliced", "recovered_zero", "recovered_mean", "kl_spliced", "kl_recovered_zero", "kl_recovered_mean")
+
+
+def language_scores(
+    dictionaries: InputPaths,
+    model: str,
+    text: str,
+    layer: int | None = None,
+    place: Place | None = None,
+    contexts: int = 64,
+    context_length: int | None = None,
+    text_column: str = "text",
+    out: Path | None = None,
+) -> None:
+    """Measure what dictionaries cost a language model: cross-entropy and KL divergence, in nats a token.
+
+    Shares recovered compare the reconstruction with zero ablation (activations set to zero) and mean ablation (set to
+    their mean): 1 for the clean model, 0 for the ablated one.
+
+    Args:
+        dictionaries: runs' folders, .safetensors files, or folders of SAELens, dictionary_learning or sparsify
+        model: a folder with a transformers model, or its name at the hub
+        text: documents that training did not see: a text file, JSON lines, Parquet, a folder of these, or
+            dataset:OWNER/NAME
+        layer: block that the dictionaries were fitted on, counted from 1. Runs of the pipeline, of `sdlcore fit` on a
+            language model's store, and of `sdlcore fit-layers` know it
+        place: a site (residual, residual_before, residual_middle, attention_output, mlp_input, mlp_output), mlp, or
+            PATH:input or PATH:output of a module; residual for an autoencoder, mlp for a transcoder if left out
+        contexts: so many contexts from the beginning of the text
+        context_length: tokens of a context; 128, or as many as the model takes, if left out
+        text_column: key of JSON lines, column of Parquet files and data sets, that contains the text
+        out: JSON file to write all numbers to, of several dictionaries by their paths
+    """
+    import pandas as pd
+
+    found = opened_all(dictionaries)
+    lm, tokenizer = loaded(model, None, coder_of(found[dictionaries[0]]).W_enc.device)
+    scores = dict[Path, LossRecovered]()
+    for path, one in found.items():
+        try:
+            scores[path] = score_dictionary(
+                one,
+                lm,
+                text,
+                layer=layer,
+                place=place,
+                contexts=contexts,
+                tokenizer=tokenizer,
+                context_length=context_length,
+                text_options=TextOptions(column=text_column),
+            )
+        except ValueError as error:
+            raise ValueError(f"{path}: {error}" if len(found) > 1 else f"{error}") from error
+    parts = {str(path): score._asdict() for path, score in scores.items()}
+    print(pd.DataFrame(parts).T[[*SHOWN]].to_string(float_format="{:.4g}".format, na_rep="-"))
+    if out is not None:
+        write_json(out, next(iter(parts.values())) if len(parts) == 1 else parts)
+
+
+def probe(
+    dictionaries: InputPaths,
+    x: Path,
+    labels: Path,
+    label_column: str = "label",
+    without: tuple[str, ...] = (),
+    k: tuple[int | Literal["all"], ...] = (1, 4, 16, "all"),
+    held_out: float = 0.3,
+    nulls: bool = True,
+    seed: int = 0,
+    out: Path | None = None,
+) -> None:
+    """Probe classes of documents by few latents, beside activations, their principal components and null baselines.
+
+    Each probe is a logistic regression that separates one class from all others. Held-out documents judge it.
+
+    Args:
+        dictionaries: runs' folders, .safetensors files, or folders of SAELens, dictionary_learning or sparsify
+        x: a language model's store (.h5), or an .npy file with a row for each document
+        labels: the text that the store was extracted from (.json, .jsonl, .parquet, or a folder of these), which names
+            a class for each document; or an .npy file with the class of each document of the text
+        label_column: key or column of the text that names the class; null there means no class
+        without: classes whose documents are left out
+        k: how many features a probe reads, or all
+        held_out: share of documents that judge
+        nulls: also probe dictionaries of the first one's size that nothing was learned for
+        seed: of the split and the null baselines
+        out: CSV file to write all probes to, a row each
+    """
+    found = {str(path): one for path, one in opened_all(dictionaries).items()}
+    read = array(labels, "labels").tolist() if labels.suffix == ".npy" else read_labels(labels, label_column)
+    kept = [None if str(label) in without else label for label in read]
+    several = [None if one == "all" else one for one in k]
+    probes = probe_dictionaries(found, x, kept, k=several, held_out=held_out, nulls=nulls, seed=seed)
+    print(probes)
+    if out is not None:
+        write_text(out, probes.to_frame().to_csv(index=False, lineterminator="\n"))
+
+
+def compare(dictionaries: InputPaths, out: Path | None = None) -> None:
+    """Match the latents of dictionaries of the same activations, and print how many of them each two share.
+
+    Decoder columns are matched one to one so that the sum of their cosines is largest, and encoder rows likewise. The
+    shares count matches with a cosine above .7 and .9.
+
+    Args:
+        dictionaries: two or more: runs' folders, .safetensors files, or folders of SAELens, dictionary_learning or
+            sparsify
+        out: CSV file to write the pairs to, a row each
+    """
+    found = compare_dictionaries({str(path): one for path, one in opened_all(dictionaries).items()})
+    print(found)
+    if out is not None:
+        write_text(out, found.to_frame().to_csv(index=False, lineterminator="\n"))

@@ -1,0 +1,57 @@
+"""The table of language scores: cross-entropy and KL divergence with dictionaries in a language model."""
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from sdlcore.study.products.bench_table import BenchTable
+from sdlcore.study.settings.cells import setting_of
+from sdlcore.study.settings.files import Files
+from sdlcore.study.settings.study import Study
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from sdlcore.study.rendering.text_table import TextTable
+
+
+class LanguageScores(BenchTable):
+    """Runs of the table of language scores (docs/language-models.md); null for none."""
+
+    keys = ("language_scores",)
+    title = "What dictionaries cost the language model"
+
+    def judged_on(self, study: Study) -> tuple[list[str], str]:
+        return list(study.sources.language), "a source under sources.language"
+
+    def unsound(self, path: str, study: Study) -> Iterator[str]:
+        for source, asked in self.asked().items():
+            for method in asked.methods:
+                # the pair of an imported dictionary is known only after it is opened
+                known = not study.methods[method].is_imported
+                if known and setting_of(study, source, method, self.protocol, "pair") == "crosscoder":
+                    yield (
+                        f"{path}.runs.{source}.methods: {method} is a crosscoder, which has two sites to write to; "
+                        "expected an autoencoder or a transcoder"
+                    )
+
+    def inputs(self, name: str, files: Files) -> list[str]:
+        return [file for cell in self.cells(files.study) for file in (files.metrics(cell), files.language(cell))]
+
+    def rows(self, name: str, files: Files) -> "pd.DataFrame":
+        """Return a row for each run: source, method, seed, L0, FVU, and the losses of its `language.json`."""
+        import json
+        from pathlib import Path
+
+        import pandas as pd
+
+        from sdlcore.study.results.runs import read_runs
+
+        cells = self.cells(files.study)
+        runs = read_runs(files.metrics(cell) for cell in cells)[["source", "method", "seed", "l0", "fvu"]]
+        losses = [json.loads(Path(files.language(cell)).read_text())["loss"] for cell in cells]
+        return runs.join(pd.DataFrame(losses))
+
+    def text_table(self, name: str, rows: "pd.DataFrame") -> "TextTable":
+        from sdlcore.study.rendering.language import scores_text
+
+        return scores_text(rows)
