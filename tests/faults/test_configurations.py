@@ -112,7 +112,7 @@ def test_no_name_leads_out_of_the_results(name: str, where: tuple):
 OFTEN = ("an object of Python's", "a wrong type", "an unknown key")
 """Configuration files in `make test`; Snakemake starts for each."""
 FILES = {
-    "not YAML": (b"name: [", "bad.yaml: line 1: not YAML"),
+    "not YAML": (b"name: [", "bad.yaml: line 1: not readable as YAML"),
     "a list": (b"- name: quick", "bad.yaml: expected keys with values"),
     "an object of Python's": (
         b"name: !!python/object/apply:os.system ['touch harm']",

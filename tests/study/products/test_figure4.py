@@ -59,4 +59,4 @@ def test_it_says_what_its_numbers_say(zero_loss):
     # without a zero loss, none is claimed
     none_found = " ".join(figure4_sentences(rows.assign(near_zero=False)))
     assert "0 end with less than" in none_found
-    assert "no run has a zero loss" in none_found
+    assert "no loss is zero" in none_found

@@ -144,7 +144,7 @@ def test_an_anchored_row_may_leave_its_anchors_out(hundredths):
 
 def test_the_fewest_runs_that_could_be_averaged_are_told():
     ((finding,),) = contradictions(frame(row(RECOVERY, 25.05))).values()
-    assert "of 2 at the fewest" in finding.reason
+    assert "over at least 2 runs" in finding.reason
 
 
 @given(st.lists(st.lists(st.floats(0, 1), min_size=10, max_size=10), min_size=1, max_size=4), st.sampled_from(TAUS))
