@@ -300,7 +300,7 @@ def test_an_unknown_architecture_is_extracted_from_by_ten_lines_of_yaml(folder, 
         behind = lm.transformer.ln_f(torch.from_numpy(x.astype(np.float32) + target))
         # both are rounded to float16, and the norm enlarges that by the reciprocal of the stream's scale
         np.testing.assert_allclose(behind.detach(), states[2].flatten(0, 1), atol=0.02)
-    with pytest.raises(SourceError, match=r"has no module attn; it has .*self_attention"):
+    with pytest.raises(SourceError, match=r"has no module attn, but .*self_attention"):
         sdl.extract(
             lm, place="attention_output", paths=paths | {"attention_output": "attn"}, out=tmp_path / "b.h5", **call
         )

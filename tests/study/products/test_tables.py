@@ -75,7 +75,9 @@ def test_null_baselines_may_run_under_protocols_of_their_own(tmp_path):
     _, files = made_of(tmp_path, "own_more", nulls=NULLS[:1], null_protocols=["paper"])
     rows = read_csv(tmp_path / files.table("own_more"))
     assert rows["protocol"].tolist() == ["best"] * 4 + ["paper"]
-    assert "run without anchors and under paper alone" in (tmp_path / files.table("own_more", "md")).read_text()
+    assert (
+        "run without anchors, under the protocol paper only" in (tmp_path / files.table("own_more", "md")).read_text()
+    )
 
 
 @pytest.mark.parametrize("picture", ["features", "overview"])
