@@ -61,6 +61,13 @@ def test_classes_of_a_folder_are_those_of_its_files_in_order(tmp_path: Path):
     assert read_labels(tmp_path, "topic") == ["y", "z", "x", None]
 
 
+def test_a_file_without_classes_is_read_beside_files_that_have_them(tmp_path: Path):
+    (tmp_path / "a.jsonl").write_text('{"text": "one"}')
+    (tmp_path / "b.jsonl").write_text('{"text": "two", "topic": "x"}')
+    (tmp_path / "c.jsonl").write_text("")
+    assert read_labels(tmp_path, "topic") == [None, "x"]
+
+
 def test_texts_without_classes_are_refused(tmp_path: Path):
     (tmp_path / "a.jsonl").write_text('{"text": "one", "id": 1}')
     with pytest.raises(SourceError, match=r"a.jsonl: no document has the key 'topic', found id, text"):

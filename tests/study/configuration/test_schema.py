@@ -33,6 +33,7 @@ def test_it_is_a_schema_by_which_others_judge_as_the_models_do():
         {"tables": {"table3": {"methods": ["topk"]}}},
         {"tables": {"table9": {"source": "lrb", "methods": ["topk"]}}},
         {"sources": {"bench": {"lrb": {"sparsity": 1}}}},
+        {"sources": {"language": {"mine": {"layer": 3}}}},
     ):
         assert not validator.is_valid(merge(BASE, wrong)), wrong
 

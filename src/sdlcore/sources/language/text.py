@@ -107,21 +107,22 @@ def read_labels(path: str | Path, column: str) -> list[Any]:
     SourceError
         As `read_documents`; or if the text has no such column, or is plain text.
     """
+    files = list_texts(path).files
+    if files[0].suffix == ".txt":
+        raise SourceError(f"{path}: plain text has no classes; expected .json, .jsonl or .parquet with {column!r}")
     found: list[Any] = []
-    missing = object()
-    for file in list_texts(path).files:
-        if file.suffix == ".txt":
-            raise SourceError(f"{file}: plain text has no classes; expected .json, .jsonl or .parquet with {column!r}")
+    keys: set[str] = set()
+    for file in files:
         with parsing(file, f"a labelled {file.suffix[1:]}", "mend it or fetch it again"):
             if file.suffix == ".parquet":
                 found += _parquet_column(file, column)
+                keys.add(column)
                 continue
-            entries = [entry for _, entry in (_entries if file.suffix == ".json" else _lines)(file)]
-            labels = [entry.get(column, missing) if isinstance(entry, dict) else missing for entry in entries]
-            if all(label is missing for label in labels):
-                keys = sorted({key for entry in entries if isinstance(entry, dict) for key in entry})
-                raise SourceError(f"{file}: no document has the key {column!r}, found {', '.join(keys) or 'no keys'}")
-            found += [None if label is missing else label for label in labels]
+            for _, entry in (_entries if file.suffix == ".json" else _lines)(file):
+                found.append(entry.get(column) if isinstance(entry, dict) else None)
+                keys |= set(entry) if isinstance(entry, dict) else set()
+    if column not in keys:
+        raise SourceError(f"{path}: no document has the key {column!r}, found {', '.join(sorted(keys)) or 'no keys'}")
     return found
 
 

@@ -5,7 +5,9 @@ from typing import Annotated, ClassVar, Self
 
 import pydantic
 from annotated_types import Ge, Le, MinLen
-from pydantic import model_validator
+from pydantic import GetJsonSchemaHandler, model_validator
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema
 from typing_extensions import TypeAliasType
 
 from sdlcore.pipeline import (
@@ -57,6 +59,14 @@ class Source(Settings):
     """The key of `Sources` for this kind of source."""
     how_target: ClassVar[str]
     """Advice on how to add a target to a source of this kind; {name} is replaced by the source's name."""
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, core: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        """Require no setting of a source that copies another one by ``like``."""
+        schema = handler.resolve_ref_schema(handler(core))
+        if required := schema.pop("required", None):
+            schema |= {"if": {"not": {"required": ["like"]}}, "then": {"required": required}}
+        return schema
 
     def check_together(self) -> None:
         """Do nothing, since the configuration checks `inconsistencies` and adds the paths of keys."""
