@@ -16,7 +16,7 @@ from sdlcore.data.reading import ActivationStore, open_checked
 from sdlcore.data.references import save_references
 from sdlcore.data.writing import create_store
 from sdlcore.model.coder import SparseCoder
-from sdlcore.random_streams import torch_stream
+from sdlcore.random_streams import stream, torch_stream
 from sdlcore.run import MAIN, ModelConfig, RunConfig
 from tests.conftest import REPOSITORY
 from tests.sources.language.tiny_llama import SIZES, documents, save_tiny_llama
@@ -555,6 +555,24 @@ def test_latents_are_read_in_a_language_model(tmp_path, capsys):
     main(["contexts", str(tmp_path / "run"), *where, "--latents", "3", "5", "--out", str(tmp_path / "pages")])
     assert "latent 3" in capsys.readouterr().out
     assert {path.name for path in (tmp_path / "pages").iterdir()} == {"index.html", "latent_3.html", "latent_5.html"}
+
+
+def test_a_dictionary_is_trained_further_in_its_language_model(tmp_path, capsys):
+    save_tiny_llama(tmp_path / "lm")
+    (tmp_path / "text.jsonl").write_text("\n".join(json.dumps(text) for text in documents(50)))
+    np.save(tmp_path / "x.npy", stream(0, "x").standard_normal((200, SIZES["hidden_size"]), dtype=np.float32))
+    fit = ["--activation", "topk", "--k", "4", "--n-q", "40", "--steps", "4", "--batch-size", "50", "--device", "cpu"]
+    main(["fit", str(tmp_path / "x.npy"), "--out", str(tmp_path / "run"), "--keep-state", *fit])
+    read = ["--model", str(tmp_path / "lm"), "--text", str(tmp_path / "text.jsonl"), "--context-length", "16"]
+    asked = ["--layer", "2", "--contexts-per-batch", "2", "--steps", "3", "--share", "1", "--device", "cpu"]
+    main(["finetune", str(tmp_path / "run"), *read, *asked, "--out", str(tmp_path / "tuned")])
+    assert str(tmp_path / "tuned") in capsys.readouterr().out
+    tuned = sdl.load(tmp_path / "tuned")
+    how = tuned.provenance["finetuned"]
+    assert (how["share"], how["from_step"], how["optimizer"]) == (1.0, 4, "continued")
+    assert "kl" in tuned.history[-1]
+    # the same command opens the finished training
+    main(["finetune", str(tmp_path / "run"), *read, *asked, "--out", str(tmp_path / "tuned")])
 
 
 def test_a_plan_needs_a_workflow(tmp_path, monkeypatch, capsys):

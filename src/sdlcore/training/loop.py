@@ -252,7 +252,7 @@ def train(
         if window.steps:  # the batches ended between two rows
             add_row(done)
         if checkpointing and checkpointing.final:
-            keep(history.rows[-1]["step"], checkpointing.final)
+            keep(int(history.rows[-1]["step"]), checkpointing.final)
     return history.rows
 
 
