@@ -119,7 +119,7 @@ def fit(
         Batches are compared by kind, type and number, not by content. A training on an iterator keeps no checkpoint.
     keep_state
         Also leave ``state.safetensors`` in ``out``, three times the size of the dictionary: weights, moments of the
-        optimiser and counts of dead latents after the last step. `finetune` continues from it.
+        optimiser and counts of dead latents after the last step. `finetune` continues this state.
     optimizer
         Makes a torch optimiser from the list of parameters, instead of Adam: ``lambda p: torch.optim.RAdam(p,
         lr=1e-3)``. It gets dense gradients, clipped by ``gradient_clip``. Without ``schedule``, ``lr_warmup`` and

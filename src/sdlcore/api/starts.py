@@ -31,7 +31,7 @@ class Start(NamedTuple):
     dictionary: Dictionary
     """In evaluation mode, for raw activations."""
     settings: dict[str, Any]
-    """Settings of its training; those of its model, if it was not trained here."""
+    """Settings of its training; only the model's settings, if it was not trained here."""
     steps: int
     samples: int
     tensors: dict[str, Tensor] | None
@@ -88,7 +88,7 @@ class Start(NamedTuple):
             if part in facts:
                 raise ValueError(
                     f"{path}: belongs to a training with its own {part}, which finetune cannot continue; give the "
-                    "finished dictionary (sdl.load) instead, for which Adam starts anew"
+                    "finished dictionary (sdl.load) instead, which continues with fresh moments of Adam"
                 )
         found = load_checkpoint(path, described.identity)
         assert found is not None, "described just before"
@@ -163,7 +163,7 @@ class Start(NamedTuple):
         return digest_of_arrays(*(np.atleast_1d(part.detach().cpu().numpy()) for part in parts))
 
     def scaling(self, sample: Callable[[], Readable]) -> Scaling:
-        """Return the scaling of the training, or one that gives activations the same size.
+        """Return the scaling of the training; if it is not known, a scaling to the same size.
 
         ``sample`` returns activations; it is called if the scaling is not known.
         """

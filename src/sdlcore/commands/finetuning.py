@@ -36,12 +36,12 @@ def finetune(
         model: a folder with a transformers model, or its name at the hub
         text: a text file, JSON lines, Parquet, a folder of these, or dataset:OWNER/NAME
         out: folder to write
-        steps: further steps; those that a stopped training has left, if left out
+        steps: further steps; if left out, the steps that a stopped training has left
         objective: kl, the divergence of the predictions, or cross_entropy, the loss of the model with the dictionary
         share: share of the objective in the loss; 0 continues on the reconstruction error alone
         lr: peak learning rate; the start's, if left out
-        layer: block that the dictionary was fitted on, counted from 1, unless the dictionary knows it
-        place: a site, as of `sdlcore contexts`
+        layer: block that the dictionary was fitted on, counted from 1; needed if the dictionary does not record it
+        place: a site, as in `sdlcore contexts`
         context_length: tokens that the model is shown at once; 128, or as many as it takes, if left out
         contexts_per_batch: contexts of a step
         device: where the model runs and the dictionary is trained

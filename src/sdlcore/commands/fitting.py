@@ -88,7 +88,7 @@ def fit(
         n_anchors: how many class means or discovered directions, or, below 1, which share of the class means; all if
             left out
         start: a dictionary whose latents the first latents start from
-        keep_state: also leave the optimiser's state, from which `sdlcore finetune` continues (state.safetensors)
+        keep_state: also write the optimiser's state (state.safetensors), so that `sdlcore finetune` can continue it
         seed: everything is drawn from it
         device: where to train
     """

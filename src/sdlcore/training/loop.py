@@ -47,7 +47,7 @@ class Checkpointing(NamedTuple):
     facts: Mapping[str, Any] = MappingProxyType({})
     """Facts about the training, stored in the checkpoint."""
     final: Path | None = None
-    """Path for the state after the last step, from which `sdlcore.finetune` continues; None to keep none."""
+    """Path for the state after the last step, which `sdlcore.finetune` can continue; None to keep none."""
 
 
 class Earlier(NamedTuple):
