@@ -17,7 +17,7 @@ from sdlcore.data.reading import ActivationStore, open_checked
 from sdlcore.data.references import save_references
 from sdlcore.data.writing import create_store
 from sdlcore.model.coder import SparseCoder
-from sdlcore.random_streams import torch_stream
+from sdlcore.random_streams import stream, torch_stream
 from sdlcore.run import MAIN, ModelConfig, RunConfig
 from sdlcore.sources.language.settings import TextOptions
 from tests.conftest import REPOSITORY
@@ -606,6 +606,24 @@ def test_dictionaries_are_judged_by_a_language_model(tmp_path, capsys):
     main(["compare", *runs, "--out", str(tmp_path / "pairs.csv")])
     assert "decoder_0.9" in capsys.readouterr().out
     assert (tmp_path / "pairs.csv").read_text() == sdl.compare(coders).to_frame().to_csv(index=False)
+
+
+def test_a_dictionary_is_trained_further_in_its_language_model(tmp_path, capsys):
+    save_tiny_llama(tmp_path / "lm")
+    (tmp_path / "text.jsonl").write_text("\n".join(json.dumps(text) for text in documents(50)))
+    np.save(tmp_path / "x.npy", stream(0, "x").standard_normal((200, SIZES["hidden_size"]), dtype=np.float32))
+    fit = ["--activation", "topk", "--k", "4", "--n-q", "40", "--steps", "4", "--batch-size", "50", "--device", "cpu"]
+    main(["fit", str(tmp_path / "x.npy"), "--out", str(tmp_path / "run"), "--keep-state", *fit])
+    read = ["--model", str(tmp_path / "lm"), "--text", str(tmp_path / "text.jsonl"), "--context-length", "16"]
+    asked = ["--layer", "2", "--contexts-per-batch", "2", "--steps", "3", "--share", "1", "--device", "cpu"]
+    main(["finetune", str(tmp_path / "run"), *read, *asked, "--out", str(tmp_path / "tuned")])
+    assert str(tmp_path / "tuned") in capsys.readouterr().out
+    tuned = sdl.load(tmp_path / "tuned")
+    how = tuned.provenance["finetuned"]
+    assert (how["share"], how["from_step"], how["optimizer"]) == (1.0, 4, "continued")
+    assert "kl" in tuned.history[-1]
+    # the same command opens the finished training
+    main(["finetune", str(tmp_path / "run"), *read, *asked, "--out", str(tmp_path / "tuned")])
 
 
 def test_a_plan_needs_a_workflow(tmp_path, monkeypatch, capsys):

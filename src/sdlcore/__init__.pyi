@@ -12,6 +12,7 @@ from .api.exporting import export as export
 from .api.exporting import export_set as export_set
 from .api.extracting import extract as extract
 from .api.extracting import extract_layers as extract_layers
+from .api.finetuning import finetune as finetune
 from .api.fitting import fit as fit
 from .api.inside import contexts as contexts
 from .api.inside import splice as splice

@@ -53,6 +53,7 @@ FIT = (
     "device",
     "progress",
     "out",
+    "keep_state",
     "optimizer",
     "schedule",
     "callbacks",

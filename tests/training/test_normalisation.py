@@ -1,3 +1,5 @@
+import copy
+
 import numpy as np
 import pytest
 import torch
@@ -9,7 +11,15 @@ from sdlcore.data.writing import create_store
 from sdlcore.model.coder import SparseCoder
 from sdlcore.random_streams import torch_stream
 from sdlcore.run import ModelConfig
-from sdlcore.training.normalisation import Normalisation, directions, fit, fit_whitening, no_scaling
+from sdlcore.training.normalisation import (
+    Normalisation,
+    directions,
+    fit,
+    fit_whitening,
+    no_scaling,
+    scaling_from,
+    state_of,
+)
 
 RNG = np.random.default_rng(0)
 INPUT = RNG.standard_normal((700, 8)) * 30 + RNG.standard_normal(8) * 100
@@ -79,12 +89,20 @@ def test_the_folded_model_does_to_raw_what_the_trained_one_does_to_normalised(st
     found = fit(store, pair)
     scaling = type(found)(*(value.double() for value in found))
     x_p, x_r = (torch.from_numpy(x) for x in make_pair(pair, INPUT, TARGET))
-    normalised = model(scaling(x_p, x_r)[0])
+    normalised, weights = model(scaling(x_p, x_r)[0]), copy.deepcopy(model.state_dict())
     scaling.fold(model)
     raw = model(x_p)
     # Sigma^1/2 and Sigma^-1/2 are stored in float32
     torch.testing.assert_close(raw.latents(), normalised.latents(), rtol=1e-4, atol=1e-4)
     torch.testing.assert_close(scaling(x_p, raw.x_hat)[1], normalised.x_hat, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(scaling.raw(normalised.x_hat), raw.x_hat, rtol=1e-4, atol=1e-4)
+    kept = scaling_from(state_of(scaling))
+    assert type(kept) is type(scaling)
+    assert all(torch.equal(one, other) for one, other in zip(kept, scaling, strict=True))
+    if isinstance(scaling, Normalisation):
+        scaling.unfold(model)
+        # some roundings of float64 in numbers of size one
+        torch.testing.assert_close(model.state_dict(), weights, rtol=1e-12, atol=1e-12)
 
 
 @pytest.mark.parametrize("fit", [fit, fit_whitening])

@@ -28,6 +28,7 @@ from sdlcore.api.own_parts import (
 )
 from sdlcore.api.run_folder import (
     HISTORY_PART,
+    STATE,
     alone,
     checkpointing,
     existing_run,
@@ -71,6 +72,7 @@ def fit(
     device: Device = "auto",
     progress: bool = True,
     out: str | Path | None = None,
+    keep_state: bool = False,
     optimizer: MakeOptimizer | None = None,
     schedule: MakeSchedule | None = None,
     callbacks: Sequence[Callback] = (),
@@ -115,6 +117,9 @@ def fit(
         and the same call resumes it. A finished run is opened if settings, seed and data agree; other versions of
         sdlcore, torch, numpy or numba, and another device, give one warning. A different run is never overwritten.
         Batches are compared by kind, type and number, not by content. A training on an iterator keeps no checkpoint.
+    keep_state
+        Also leave ``state.safetensors`` in ``out``, three times the size of the dictionary: weights, moments of the
+        optimiser and counts of dead latents after the last step. `finetune` continues this state.
     optimizer
         Makes a torch optimiser from the list of parameters, instead of Adam: ``lambda p: torch.optim.RAdam(p,
         lr=1e-3)``. It gets dense gradients, clipped by ``gradient_clip``. Without ``schedule``, ``lr_warmup`` and
@@ -144,7 +149,11 @@ def fit(
     refuse_unused(settings, batches, own)
     if batches is not None:
         settings["batch_size"] = batches.batch_size  # the first one's, which accumulate is checked against
-    asked = replace(Fit.of(settings, seed, anchors, start, watch, device_of(device)), own=own)
+    if keep_state and out is None:
+        raise ValueError("keep_state needs out, the folder that keeps the state")
+    asked = replace(Fit.of(settings, seed, anchors, start, watch, device_of(device)), own=own, keep_state=keep_state)
+    if keep_state and isinstance(asked.config, SolverConfig):
+        raise ValueError("keep_state has no meaning for a solver, which trains nothing")
     folder = None if out is None else run_folder(out)
     with nullcontext(batches) if batches is not None else stored(x, target) as source:
         facts = asked.facts(source)
@@ -166,6 +175,8 @@ class Fit:
     own: OwnParts = OwnParts()  # noqa: RUF009, a tuple
     name: str = ""
     """Its name among several runs."""
+    keep_state: bool = False
+    """Whether a training leaves the state of its last step in its folder."""
 
     @classmethod
     def of(
@@ -248,6 +259,11 @@ class Fit:
         found = existing_run(folder, facts)
         if found is not None and found.is_finished:
             check_stopped(folder, self.own)
+            if self.keep_state and not (folder / STATE).is_file():
+                raise ValueError(
+                    f"{folder}: contains this run, finished without keep_state; choose another folder, or leave "
+                    "keep_state out"
+                )
             if not source.recorded:
                 said = "opened the finished run; its batches were not compared with these, since no run records them"
                 warnings.warn(f"{folder}: {said}", stacklevel=3)
@@ -256,9 +272,11 @@ class Fit:
         with alone(folder):
             keep = None
             if isinstance(self.config, RunConfig) and source.restarts:
-                keep = checkpointing(folder, facts)
+                keep = checkpointing(folder, facts, folder / STATE if self.keep_state else None)
                 facts = dict(keep.facts)
             elif isinstance(self.config, RunConfig):
+                if self.keep_state:
+                    raise ValueError(f"keep_state needs batches that can begin anew, but x is an iterator; {ANEW}")
                 said = "keeps no checkpoint, since x is an iterator, which cannot begin anew to go on from one"
                 warnings.warn(f"{folder}: {said}; {ANEW}", stacklevel=3)
             made = self._find(source, facts, [*sinks, partial(csv_rows, folder / HISTORY_PART)], keep, stop)

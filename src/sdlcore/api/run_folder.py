@@ -19,6 +19,8 @@ CONFIG, HISTORY, ANCHORS = "config.json", "history.csv", "anchors.safetensors"
 CHECKPOINT = "checkpoint.safetensors"
 HISTORY_PART = "history.part.csv"
 """Files of an unfinished run."""
+STATE = "state.safetensors"
+"""The state after the last step of a finished training, a checkpoint; only if the call asked for it."""
 OTHER_FILES = (".bin", ".ckpt", ".h5", ".json", ".npy", ".npz", ".pkl", ".pt", ".pth")
 """Suffixes of data files; a path with such a suffix was not meant as a folder."""
 
@@ -117,8 +119,8 @@ def finished_run(folder: Path, facts: dict[str, Any]) -> ExistingRun | None:
     return ExistingRun(True, differences.environment)
 
 
-def checkpointing(folder: Path, facts: dict[str, Any]) -> Checkpointing:
-    """Return the path, identity and facts of a run's checkpoint.
+def checkpointing(folder: Path, facts: dict[str, Any], final: Path | None = None) -> Checkpointing:
+    """Return the path, identity and facts of a run's checkpoint, and where the state after the last step goes.
 
     If the run resumes with other code, packages or another device, the facts also list the earlier code, packages or
     device.
@@ -126,11 +128,11 @@ def checkpointing(folder: Path, facts: dict[str, Any]) -> Checkpointing:
     path = folder / CHECKPOINT
     found = describe_checkpoint(path)
     if found is None:
-        return Checkpointing(path, identity_of(facts), facts)
+        return Checkpointing(path, identity_of(facts), facts, final)
     earlier = found.facts.get(RESUMED, [])
     if compare(found.facts, facts).environment:
         earlier = [*earlier, {"until_step": found.step, **{name: found.facts.get(name) for name in ENVIRONMENT}}]
-    return Checkpointing(path, found.identity, facts | ({RESUMED: earlier} if earlier else {}))
+    return Checkpointing(path, found.identity, facts | ({RESUMED: earlier} if earlier else {}), final)
 
 
 def remove_unfinished(folder: Path) -> None:

@@ -64,6 +64,7 @@ def fit(
     anchors: str | None = None,
     n_anchors: float | None = None,
     start: Path | None = None,
+    keep_state: bool = False,
     seed: int = 0,
     device: Device = "auto",
     model: ModelConfig = ModelConfig(),
@@ -87,6 +88,7 @@ def fit(
         n_anchors: how many class means or discovered directions, or, below 1, which share of the class means; all if
             left out
         start: a dictionary whose latents the first latents start from
+        keep_state: also write the optimiser's state (state.safetensors), so that `sdlcore finetune` can continue it
         seed: everything is drawn from it
         device: where to train
     """
@@ -106,6 +108,7 @@ def fit(
         start=None if start is None else opened(start),
         device=device,
         out=out,
+        keep_state=keep_state,
         **settings,
     )
     if means is not None:

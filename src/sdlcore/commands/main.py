@@ -12,6 +12,7 @@ import tyro
 import sdlcore
 from sdlcore.command_line import called_later, errors_in_a_line, import_plugins
 from sdlcore.commands.exchange import export, import_
+from sdlcore.commands.finetuning import finetune
 from sdlcore.commands.fitting import bench, fit, fit_layers, fit_many, solve
 from sdlcore.commands.help import asked_help, showing
 from sdlcore.commands.judging import contexts, evaluate
@@ -25,7 +26,7 @@ PROGRAM = "sdlcore"
 COMMANDS = {
     command.__name__.rstrip("_").replace("_", "-"): command
     for command in (
-        *(bench, fit, fit_many, fit_layers, solve),
+        *(bench, fit, fit_many, fit_layers, finetune, solve),
         *(evaluate, language_scores, probe, compare),
         *(export, import_, contexts, plan),
     )

@@ -118,11 +118,11 @@ def loss_recovered(
             clean, norms = _clean(model, stack, ids_BT, sites)
             kept_N = kinds.of(tokens, norms) == KEPT
             kept_BT = torch.from_numpy(kept_N).to(device).reshape(ids_BT.shape)
-            losses["clean"] += clean.loss(ids_BT)
+            losses["clean"] += float(clean.loss(ids_BT))
             for name, change in changes.items():
                 changed = _changed(model, stack, ids_BT, read, write, kept_BT, change)
-                losses[name] += changed.loss(ids_BT)
-                divergences[name] += clean.divergence(changed)
+                losses[name] += float(changed.loss(ids_BT))
+                divergences[name] += float(clean.divergence(changed))
             predictions += ids_BT[:, 1:].numel()
             replaced += int(kept_N.sum())
             seen += ids_BT.numel()
@@ -146,31 +146,31 @@ def _recovered(ablated: float, spliced: float, clean: float) -> float | None:
     return (ablated - spliced) / (ablated - clean) if ablated != clean else None
 
 
-class _Predictions(NamedTuple):
-    """Next-token distributions of a model over B contexts."""
+class Predictions(NamedTuple):
+    """Next-token distributions of a model over B contexts of T tokens."""
 
     log_p: Tensor
     """Log probabilities, B x T - 1 x V. The last token of a context has no next token."""
 
     @classmethod
-    def of(cls, model: Any, ids_BT: Tensor) -> "_Predictions":
+    def of(cls, model: Any, ids_BT: Tensor) -> "Predictions":
         # computed by the model itself, since some models cap or scale their logits
         logits_BTV = model(ids_BT, use_cache=False).logits[:, :-1].float()
         return cls(logits_BTV.log_softmax(-1))
 
-    def loss(self, ids_BT: Tensor) -> float:
-        """Return the cross-entropy of the next tokens, summed over the contexts."""
-        return float(-self.log_p.gather(-1, ids_BT[:, 1:, None]).sum(dtype=torch.float64))
+    def loss(self, ids_BT: Tensor) -> Tensor:
+        """Return the cross-entropy of the next tokens, summed over the contexts (0-d, float64), with its graph."""
+        return -self.log_p.gather(-1, ids_BT[:, 1:, None]).sum(dtype=torch.float64)
 
-    def divergence(self, other: "_Predictions") -> float:
-        """Return the divergence KL(self || other), summed over the contexts."""
+    def divergence(self, other: "Predictions") -> Tensor:
+        """Return the divergence KL(self || other), summed over the contexts (0-d, float64), with its graph."""
         difference_BTV = torch.where(self.log_p.isneginf(), 0.0, self.log_p - other.log_p)
-        return float((self.log_p.exp() * difference_BTV).sum(dtype=torch.float64))
+        return (self.log_p.exp() * difference_BTV).sum(dtype=torch.float64)
 
 
 def _clean(
     model: Any, stack: Stack, ids_BT: Tensor, sites: Mapping[str, Site]
-) -> tuple[_Predictions, dict[str, np.ndarray]]:
+) -> tuple[Predictions, dict[str, np.ndarray]]:
     """Return the predictions of the unchanged model, and the norms (BT) of the activations at each site."""
     norms: dict[str, np.ndarray] = {}
 
@@ -183,12 +183,12 @@ def _clean(
     with ExitStack() as watches:
         for name, site in sites.items():
             watches.enter_context(stack.watch(site, measure(name)))
-        return _Predictions.of(model, ids_BT), norms
+        return Predictions.of(model, ids_BT), norms
 
 
 def _changed(
     model: Any, stack: Stack, ids_BT: Tensor, read: Site, write: Site, kept_BT: Tensor, reconstruct: Reconstruct
-) -> _Predictions:
+) -> Predictions:
     """Return the predictions of the model with the kept rows at ``write`` replaced, computed from those at ``read``."""
     with replacing(stack, read, write, lambda x_NP, _: reconstruct(x_NP), lambda _: kept_BT):
-        return _Predictions.of(model, ids_BT)
+        return Predictions.of(model, ids_BT)

@@ -1,5 +1,7 @@
 """The loss of a training: the reconstruction error and the configured terms (eq. 3)."""
 
+from collections.abc import Callable
+
 from torch import Tensor
 
 from sdlcore.losses.gate import gate
@@ -8,6 +10,10 @@ from sdlcore.losses.term import Term, TermInputs, term_of
 from sdlcore.model.coder import Forward, SparseCoder
 from sdlcore.model.old_plugins import old_loss
 from sdlcore.run import LossConfig
+
+Judge = Callable[[Tensor, Tensor], tuple[Tensor, dict[str, Tensor]]]
+"""Takes a reconstruction (B x n_r) and its error in the loss (0-d). Returns the summand that replaces the error, and
+further terms by name (`sdlcore.training.behaviour`)."""
 
 
 def needs_norms(config: LossConfig) -> bool:
@@ -26,6 +32,7 @@ def total_loss(
     anchoring: float = 1.0,
     step: int = 0,
     exponent: float = 1.0,
+    judge: Judge | None = None,
 ) -> dict[str, Tensor]:
     """Return the ``loss`` to minimise and its unweighted terms, by name.
 
@@ -53,6 +60,8 @@ def total_loss(
         Number of the step, for terms that draw at random.
     exponent
         Exponent of the latents in l1.
+    judge
+        Replaces the reconstruction error by a summand that also judges the reconstruction by a model's behaviour.
     """
     inputs = TermInputs(model, x_BR, out, config, anchors, anchored_rows, step, exponent)
     asked = [term_of(name) for name in config.terms]
@@ -63,6 +72,9 @@ def total_loss(
         if term.weight is None:
             loss = terms[term.name] = term.compute(inputs)
     loss = loss / divisor
+    if judge is not None:
+        loss, judged = judge(out.x_hat, loss)
+        terms |= judged
     for term in asked:
         if term.rises:
             terms[term.name] = term.compute(inputs)

@@ -15,13 +15,14 @@ from torch import Tensor
 from sdlcore.errors import DivergedError
 from sdlcore.model.coder import SparseCoder
 from sdlcore.run import RunConfig
+from sdlcore.training.behaviour import Behaviour
 from sdlcore.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from sdlcore.training.history import History, Sink, Watch
 from sdlcore.training.initialise import start_from_data
 from sdlcore.training.interruption import interruptible
-from sdlcore.training.normalisation import Scaling, directions
+from sdlcore.training.normalisation import Scaling, directions, state_of
 from sdlcore.training.own_parts import OwnParts, stops
-from sdlcore.training.read_ahead import Batches, ReadAhead
+from sdlcore.training.read_ahead import Batches, ReadAhead, in_turn
 from sdlcore.training.resampling import resample
 from sdlcore.training.step import TrainingStep
 from sdlcore.training.variance import total_variance
@@ -45,11 +46,23 @@ class Checkpointing(NamedTuple):
     identity: str
     facts: Mapping[str, Any] = MappingProxyType({})
     """Facts about the training, stored in the checkpoint."""
+    final: Path | None = None
+    """Path for the state after the last step, which `sdlcore.finetune` can continue; None to keep none."""
+
+
+class Earlier(NamedTuple):
+    """A training that another one continues, with the same model."""
+
+    steps: int
+    """Number of completed steps; the schedule goes on from there."""
+    samples: int = 0
+    tensors: Mapping[str, Tensor] | None = None
+    """The state in its checkpoint; None to begin with fresh moments of the optimiser and counts of dead latents."""
 
 
 def train(
     model: SparseCoder,
-    batches: Batches,
+    batches: Batches | Behaviour,
     config: RunConfig,
     generator: torch.Generator,
     normalisation: Scaling,
@@ -59,6 +72,7 @@ def train(
     watch: Watch | None = None,
     stop: Event | None = None,
     own: OwnParts = OwnParts(),  # noqa: B008, a tuple
+    earlier: Earlier | None = None,
 ) -> list[dict[str, float]]:
     """Train ``model`` in place, on its device, and return its history.
 
@@ -69,7 +83,8 @@ def train(
         If several processes train it, each calls this function with its part (`sdlcore.training.distributed.divide`).
     batches
         Returns x_p (B x n_p) and x_r (B x n_r), float32, of a step, counted from 0. It is called in a background
-        thread. If it raises `NoMoreBatchesError`, training ends early, without an error.
+        thread. If it raises `NoMoreBatchesError`, training ends early, without an error. A `Behaviour` is called in
+        this thread, and also judges reconstructions.
     config
         Settings of the run; the model's own settings (`config.model`) are not used.
     generator
@@ -89,6 +104,9 @@ def train(
         An event that interrupts the training from another thread.
     own
         The user's optimiser, schedule and callbacks. Callbacks first receive the rows of the checkpoint.
+    earlier
+        The training that this one continues: ``model`` is its result in normalised units, and ``steps`` of ``config``
+        counts its steps, too. The history contains only new rows.
 
     Returns
     -------
@@ -121,6 +139,12 @@ def train(
     take_step = TrainingStep(model, config, anchors, own)
     first_step, samples, earlier_seconds, rows = 0, 0, 0.0, []
     window = _Window()
+    if earlier is not None:
+        first_step, samples = earlier.steps, earlier.samples
+        if earlier.tensors is not None:
+            take_step.restore(dict(earlier.tensors))
+            generator.set_state(earlier.tensors["generator"])
+    resumed = False
     if checkpointing and (found := load_checkpoint(checkpointing.path, checkpointing.identity)):
         try:
             take_step.restore(found.tensors)
@@ -130,7 +154,7 @@ def train(
                 "Resume with the version that wrote it, or choose another folder."
             ) from error
         generator.set_state(found.tensors["generator"])
-        first_step, earlier_seconds, rows = found.step, found.seconds, found.history
+        first_step, earlier_seconds, rows, resumed = found.step, found.seconds, found.history, True
         # old checkpoints lack the number of samples; they date from when all batches had one size
         samples = int(found.tensors.get("samples", first_step * settings.batch_size))
         window = _Window(found.tensors, device)
@@ -139,27 +163,28 @@ def train(
         raise ValueError(
             f"processes found checkpoints of different steps, {sorted(steps)}; give all processes the same run folder"
         )
-    if not first_step:
+    judge = batches.judge if isinstance(batches, Behaviour) else None
+    if not isinstance(batches, Behaviour) and earlier is None and not first_step:
         with ReadAhead(batches, 0, 1, device) as first:
             _, x_p, x_r = next(first)
         start_from_data(model, *normalisation(x_p, x_r))
 
     saved_step = first_step
-    saved = f"of step {first_step} in {checkpointing.path}" if checkpointing and first_step else _NONE
+    saved = f"of step {first_step} in {checkpointing.path}" if checkpointing and resumed else _NONE
     last_row = first_step - window.steps
     started = time.perf_counter()
 
     def seconds() -> float:
         return earlier_seconds + time.perf_counter() - started
 
-    def keep(done: int) -> str:
+    def keep(done: int, path: Path) -> str:
         assert checkpointing is not None
         counted = {"generator": generator.get_state(), "samples": torch.tensor(samples)}
-        tensors = take_step.state() | counted | window.state()
+        tensors = take_step.state() | counted | window.state() | state_of(normalisation)
         if processes.all.rank == 0:
             checkpoint = Checkpoint(done, seconds(), history.rows, tensors)
-            save_checkpoint(checkpointing.path, checkpointing.identity, checkpoint, checkpointing.facts)
-        return f"of step {done} in {checkpointing.path}"
+            save_checkpoint(path, checkpointing.identity, checkpoint, checkpointing.facts)
+        return f"of step {done} in {path}"
 
     def add_row(done: int) -> bool:
         """Add a row for the steps since the last one; return whether the training must stop."""
@@ -183,7 +208,7 @@ def train(
         window, last_row = _Window(), done
         due = saved_step + settings.checkpoint_every <= done < settings.steps
         if checkpointing and (due or interrupted):
-            saved, saved_step = keep(done), done
+            saved, saved_step = keep(done, checkpointing.path), done
         if interrupted:
             raise interrupted.error(_interrupted(done, settings.steps, saved))
         answers = [callback(dict(row)) for callback in own.callbacks]
@@ -191,7 +216,11 @@ def train(
 
     with (
         History(rows, sinks) as history,
-        ReadAhead(batches, first_step, settings.steps, device, AHEAD) as ahead,
+        (
+            in_turn(batches.batch, first_step, settings.steps)
+            if isinstance(batches, Behaviour)
+            else ReadAhead(batches, first_step, settings.steps, device, AHEAD)
+        ) as ahead,
         interruptible(checkpointing is not None and processes.all.size == 1, stop) as interrupted,
     ):
         for row in rows:
@@ -200,7 +229,7 @@ def train(
         for step, x_p, x_r in ahead:
             x_BP, x_BR = normalisation(x_p, x_r)
             now = take_step.in_force(step)
-            window.add(take_step(x_BP, x_BR, now.lr, step), x_BP, x_BR)
+            window.add(take_step(x_BP, x_BR, now.lr, step, judge), x_BP, x_BR)
             done, samples = step + 1, samples + len(x_BP)
             every = settings.resample_every
             if every and done % every == 0 and done <= settings.resample_until * settings.steps:
@@ -218,10 +247,12 @@ def train(
             elif interrupted:
                 # keep the previous checkpoint if weights are no longer finite
                 if checkpointing and window.is_finite():
-                    saved = keep(done)
+                    saved = keep(done, checkpointing.path)
                 raise interrupted.error(_interrupted(done, settings.steps, saved))
         if window.steps:  # the batches ended between two rows
             add_row(done)
+        if checkpointing and checkpointing.final:
+            keep(int(history.rows[-1]["step"]), checkpointing.final)
     return history.rows
 
 

@@ -1,6 +1,6 @@
 """Centre, scale or whiten activations for training, and fold the scaling into the trained weights."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 import torch
@@ -56,6 +56,22 @@ class Normalisation(NamedTuple):
             model.W_skip.mul_(scale_p[:, None]).div_(scale_r)
             model.b_dec.sub_(mean_p @ model.W_skip)
 
+    @torch.no_grad()
+    def unfold(self, model: SparseCoder) -> None:
+        """Convert ``model`` in place from raw to normalised activations: the inverse of `fold`, up to rounding."""
+        mean_p, scale_p, mean_r, scale_r = self
+        if model.config.skip:
+            model.b_dec.add_(mean_p @ model.W_skip)
+            model.W_skip.div_(scale_p[:, None]).mul_(scale_r)
+        model.b_dec.sub_(mean_r).mul_(scale_r)
+        model.W_dec.mul_(scale_r)
+        model.b_enc.add_(model.W_enc @ mean_p)
+        model.W_enc.div_(scale_p)
+
+    def raw(self, x_r: Tensor) -> Tensor:
+        """Return normalised targets in raw units."""
+        return x_r / self.scale_r + self.mean_r
+
     def raw_rows(self, model: SparseCoder) -> dict[str, Tensor]:
         """Return the encoder and decoder rows that `fold` would produce, without changing the model."""
         return {"encoder": model.W_enc * self.scale_p, "decoder": model.W_dec / self.scale_r}
@@ -97,12 +113,29 @@ class Whitening(NamedTuple):
         model.W_dec.copy_(model.W_dec @ self.root_r)
         model.b_dec.copy_(model.b_dec @ self.root_r + self.mean_r)
 
+    def raw(self, x_r: Tensor) -> Tensor:
+        """Return whitened targets in raw units."""
+        return x_r @ self.root_r + self.mean_r
+
     def raw_rows(self, model: SparseCoder) -> dict[str, Tensor]:
         """Return the encoder and decoder rows that `fold` would produce, without changing the model."""
         return {"encoder": model.W_enc @ self.inverse_root_p, "decoder": model.W_dec @ self.root_r}
 
 
 Scaling = Normalisation | Whitening
+_KEPT = "scaling/"
+"""Prefix of a checkpoint's tensors that belong to the scaling."""
+
+
+def state_of(scaling: Scaling) -> dict[str, Tensor]:
+    """Return the tensors of a scaling for a checkpoint."""
+    return {f"{_KEPT}{name}": value.clone() for name, value in scaling._asdict().items()}
+
+
+def scaling_from(tensors: Mapping[str, Tensor]) -> Scaling:
+    """Return the scaling in a checkpoint; KeyError if the checkpoint was written before scalings were saved."""
+    kind = Whitening if f"{_KEPT}root_p" in tensors else Normalisation
+    return kind(*(tensors[f"{_KEPT}{name}"] for name in kind._fields))
 
 
 def directions(normalisation: Scaling, w_p: Tensor, w_r: Tensor) -> tuple[Tensor, Tensor]:

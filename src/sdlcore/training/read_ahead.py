@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from queue import SimpleQueue
 from typing import NamedTuple
 
@@ -111,6 +112,12 @@ class ReadAhead(Iterator[Batch]):
     def __del__(self) -> None:
         if hasattr(self, "_thread"):
             self.close()
+
+
+@contextmanager
+def in_turn(batch: Callable[[int], tuple[Tensor, Tensor]], first_step: int, steps: int) -> Iterator[Iterator[Batch]]:
+    """Yield an iterator over batches that are read in the caller's thread, each when the step before it is done."""
+    yield (Batch(step, *batch(step)) for step in range(first_step, steps))
 
 
 def _read(

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from sdlcore.losses.term import TermInputs, term_of
-from sdlcore.losses.total import needs_norms, total_loss
+from sdlcore.losses.total import Judge, needs_norms, total_loss
 from sdlcore.memory import in_large_pages, keep_freed_memory
 from sdlcore.model.activation import Selecting
 from sdlcore.model.coder import SparseCoder
@@ -105,7 +105,9 @@ class TrainingStep:
             shown["penalty_factor"] = float(self.penalty.used)
         return shown
 
-    def __call__(self, x_BP: Tensor, x_BR: Tensor, lr: float, step: int = 0) -> dict[str, Tensor]:
+    def __call__(
+        self, x_BP: Tensor, x_BR: Tensor, lr: float, step: int = 0, judge: Judge | None = None
+    ) -> dict[str, Tensor]:
         """Take one step and return 0-d tensors: the loss, its terms, ``l0`` (mean number of active latents) and
         ``gradient_norm`` (of the whole gradient, before it is clipped).
 
@@ -117,6 +119,8 @@ class TrainingStep:
             Learning rate.
         step
             Number of the step, from 0, which determines all other scheduled values.
+        judge
+            As in `total_loss`; it needs the whole batch at once, that is, ``accumulate = 1``.
         """
         loss, training = self.config.loss, self.config.training
         if loss.lambda_aux and (self._auxiliary is None or step % DEAD_EVERY == 0):
@@ -147,6 +151,7 @@ class TrainingStep:
                 anchoring=now.anchoring,
                 step=step,
                 exponent=now.exponent,
+                judge=judge,
             )
             if self.names:  # a frozen model may have no parameter left to train
                 (terms["loss"] / (training.accumulate * samples.size)).backward()
