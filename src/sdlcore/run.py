@@ -107,6 +107,12 @@ class ModelConfig(Extensible):
     are trained all the same."""
     decoder_norm: Literal["free", "unit"] = "free"
     """free, or unit: decoder rows are kept on the unit sphere, their gradients tangent to it."""
+    archetypes: Annotated[Latents | None, AddedLater()] = None
+    """Number of k-means centroids of the target that decoder rows are mixtures of, up to a relaxation (RA-SAE); None
+    for free rows. Memory and time of a step grow by n_q times their number."""
+    relaxation: Annotated[Weight, UsedBy("archetypes")] = 1.0
+    """Largest distance from a decoder row to the mixture of centroids, in units of the activations that training sees;
+    with normalise, these have a mean norm of sqrt(dimension)."""
     skip: bool = False
     """A transcoder's linear path W_skip x_p beside the latents (Paulo et al. 2025); it starts at zero."""
     pursuit: Annotated[int, Ge(0)] = 0
@@ -143,6 +149,12 @@ class ModelConfig(Extensible):
             raise ValueError("tied needs pair sae or crosscoder: a transcoder's encoder and decoder are of two spaces")
         if self.tied and self.frozen in ("encoder", "decoder"):
             raise ValueError(f"tied weights are one matrix: frozen must be none or both, found {self.frozen}")
+        if self.archetypes is not None:
+            without = {"tied": self.tied, "decoder_norm unit": self.decoder_norm == "unit"}
+            without |= {f"frozen {self.frozen}": self.frozen in ("decoder", "both")}
+            without |= {"initialisation samples": self.initialisation == "samples"}
+            if given := [name for name, found in without.items() if found]:
+                raise ValueError(f"archetypes compute the decoder's rows; leave out {given[0]}, which sets them too")
         if self.pursuit and (self.activation != "topk" or self.pair == "transcoder"):
             raise ValueError(f"pursuit needs activation topk and x_r = x_p, found {self.activation}, {self.pair}")
 
@@ -401,6 +413,9 @@ class RunConfig(Settings):
             raise ValueError(f"k_start needs an activation with k, such as topk, found {model.activation}")
         if k_start is not None and loss.hierarchical:
             raise ValueError("hierarchical trains every k up to k; leave k_start out")
+        if model.archetypes is not None and (loss.anchors or self.training.resample_every):
+            which = "lambda_anchor" if loss.anchors else "resample_every"
+            raise ValueError(f"archetypes compute the decoder's rows; leave out {which}, which moves them too")
         if k_start is not None and k_start > model.n_q:
             raise ValueError(f"k_start must be at most n_q = {model.n_q}, found {k_start}")
         if self.training.reorder_every and not loss.prefixes:

@@ -88,6 +88,7 @@ def test_dead_latents_take_part_in_the_auxiliary_loss_and_counts_are_no_part_of_
         ),
         ({"lambda_anchor": 0.1}, "lambda_anchor needs anchors, which sdl.fit does outside of the loss"),
         ({"bias": True, "center": True}, "center starts biases from a batch, which sdl.fit does outside of the loss"),
+        ({"archetypes": 4}, "archetypes needs centroids of the activations, which sdl.fit does outside of the loss"),
         ({"initialisation": "samples"}, "initialisation samples needs activations, which only sdl.fit reads"),
         ({"k": None}, "activation topk needs k"),
         ({"latents": 3}, "unknown run settings: latents"),

@@ -25,6 +25,7 @@ _OF_THE_LOOP = {
     "l1_exponent_end": "changes an exponent from step to step",
     "lambda_anchor": "needs anchors",
     "anchor_cosine": "needs anchors",
+    "archetypes": "needs centroids of the activations",
 }
 """Settings that `fit` handles outside of the loss."""
 
