@@ -110,3 +110,16 @@ def test_settings_of_fit_alone_are_refused(settings, said):
 def test_batches_of_another_shape_are_refused(batch, said):
     with pytest.raises(ValueError, match=said):
         sdl.SparseCoder(n_p=8, **TOPK).loss(batch)
+
+
+def test_contrast_compares_the_two_samples_of_each_pair():
+    coder = sdl.SparseCoder(n_p=8, contrast=0.5, **TOPK)
+    plain = sdl.SparseCoder(n_p=8, **TOPK)
+    pairs = X[:64].reshape(32, 2, 8)
+    latents = plain.encode(torch.as_tensor(X[:64])).detach()
+    unit = torch.nn.functional.normalize(latents).view(32, 2, -1)
+    logits, own = unit[:, 0] @ unit[:, 1].T, torch.arange(32)
+    contrast = sum(torch.nn.functional.cross_entropy(each, own) for each in (logits, logits.T)) / 2
+    torch.testing.assert_close(coder.loss(pairs), plain.loss(X[:64]) + 0.5 * contrast)
+    with pytest.raises(ValueError, match=r"batch has shape \(64, 8\), expected pairs of neighbours x 2 x dimensions"):
+        coder.loss(X[:64])

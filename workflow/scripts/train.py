@@ -8,7 +8,7 @@ from sdlcore.training.runner import Run
 
 
 def main(run: Run, training: Options, *, settings: RunConfig) -> None:
-    run_training(run, settings, training, __file__, lambda *where: open_store(*where[:4]))
+    run_training(run, settings, training, __file__, lambda *where: open_store(*where[:4], neighbours=where[-1]))
 
 
 if __name__ == "__main__":
