@@ -14,29 +14,29 @@ from sdlcore.training.distributed import divide
 from tests.api.test_fitting import QUIET
 from tests.parallel.threads import together
 
-D, Q, FIRST = 12, 40, 8
-DIRECTIONS = torch.nn.functional.normalize(torch.randn(24, D, generator=torch_stream(0, "directions")))
+D, Q, FIRST = 24, 64, 24
+DIRECTIONS = torch.nn.functional.normalize(torch.randn(48, D, generator=torch_stream(0, "directions")))
 
 
 def pairs(step):
-    """Return pairs with one feature in common (of the first twelve), and one each of their own."""
+    """Return pairs with two features in common, of the first 24, and two more each."""
     generator = torch_stream(1, "pairs", step)
-    common = DIRECTIONS[torch.randint(12, (128,), generator=generator)]
-    own = DIRECTIONS[12 + torch.randint(12, (128, 2), generator=generator)]
+    common = DIRECTIONS[torch.randint(24, (128, 2), generator=generator)].sum(1)
+    own = DIRECTIONS[24 + torch.randint(24, (128, 2, 2), generator=generator)].sum(2)
     return (common[:, None] + own).numpy()
 
 
 @pytest.mark.parametrize("similarity", ["cosine", "product"])
 def test_neighbours_get_more_similar_first_latents(similarity):
-    how = {"activation": "batchtopk", "k": 2, "n_q": Q, "prefixes": [FIRST, Q], "steps": 150, "lr": 3e-3, **QUIET}
+    how = {"activation": "batchtopk", "k": 6, "n_q": Q, "prefixes": [FIRST, Q], "steps": 120, "lr": 3e-3, **QUIET}
     plain = sdl.fit(lambda step: pairs(step).reshape(256, D), **how)
-    smooth = sdl.fit(pairs, contrast=1.0, contrast_similarity=similarity, **how)
+    smooth = sdl.fit(pairs, contrast=2.0, contrast_similarity=similarity, **how)
     similar = {}
     for name, sae in (("plain", plain), ("smooth", smooth)):
         latents = np.asarray(sae.encode(pairs(1000).reshape(256, D)))[:, :FIRST]
         unit = latents / np.maximum(np.linalg.norm(latents, axis=1, keepdims=True), 1e-9)
         similar[name] = (unit[::2] * unit[1::2]).sum(1).mean() - (unit[::2] @ unit[1::2].T).mean()
-    assert similar["smooth"] > similar["plain"] + 0.1
+    assert similar["smooth"] > similar["plain"] + 0.02
 
 
 def test_identical_neighbours_that_share_nothing_with_others_have_the_least_contrast():
@@ -53,11 +53,11 @@ def test_identical_neighbours_that_share_nothing_with_others_have_the_least_cont
 
 
 def test_processes_with_half_of_the_latents_each_find_the_same_contrast():
-    whole = SparseCoder(ModelConfig("sae", "topk", Q, 4), (D,), (D,), torch_stream(0, "x"))
+    whole = SparseCoder(ModelConfig("sae", "topk", Q, 6), (D,), (D,), torch_stream(0, "x"))
     x = torch.from_numpy(pairs(0)).flatten(0, 1)
 
     def loss_of(model):
-        loss = contrast(model, model(x), 30)
+        loss = contrast(model, model(x), 40)
         loss.backward()
         return float(loss), model.W_enc.grad
 

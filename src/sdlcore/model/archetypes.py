@@ -53,8 +53,8 @@ class Archetypes(nn.Module):
     def constrain(self) -> None:
         """Make the weights of each row a mixture again, and shorten its relaxation to delta.
 
-        As in the authors' code (KempnerInstitute/overcomplete), weights below zero become zero, and the others are
-        divided by their sum. A row without a weight above zero becomes the mean of all centroids.
+        As in the authors' code (KempnerInstitute/overcomplete), negative weights become zero, and the rest is divided
+        by its sum. A row without a positive weight becomes the mean of all centroids.
         """
         weights = self.weights.clamp_(min=0.0)
         total = weights.sum(dim=1, keepdim=True)
