@@ -36,7 +36,7 @@ def test_neighbours_get_more_similar_first_latents(similarity):
         latents = np.asarray(sae.encode(pairs(1000).reshape(256, D)))[:, :FIRST]
         unit = latents / np.maximum(np.linalg.norm(latents, axis=1, keepdims=True), 1e-9)
         similar[name] = (unit[::2] * unit[1::2]).sum(1).mean() - (unit[::2] @ unit[1::2].T).mean()
-    assert similar["smooth"] > similar["plain"] + 0.02
+    assert similar["smooth"] > similar["plain"] + 0.05
 
 
 def test_identical_neighbours_that_share_nothing_with_others_have_the_least_contrast():
