@@ -476,6 +476,9 @@ def test_help_knows_the_settings_that_depend_on_a_methods_own():
     }
     assert {"l1_scale", "l1_anneal_start", "l0_gain"} < settings_of("relu") == settings_of("gated")
     assert {"k_decay", "k_aux", "aux_target"} < settings_of("topk")
+    assert {"contrast", "contrast_similarity", "prefixes"} < settings_of("tsae")
+    assert settings_of("rasae") == {"archetypes", "relaxation"}
+    assert settings_of("ortsae") == {"orthogonality", "orthogonality_chunk"}
 
 
 def test_help_shows_what_matters_most_and_of_a_method_its_own(capsys):

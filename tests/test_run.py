@@ -54,6 +54,17 @@ def test_keys_are_unique_over_the_parts():
         ({"frozen": "both", "anchor_cosine": 0.9}, "moves both weights, but frozen is both"),
         ({"lambda_anchor": 1.0, "anchor_cosine": 0.9}, "anchor_cosine chooses lambda_anchor"),
         ({"anchor_form": "cosine"}, "anchor_form needs lambda_anchor or anchor_cosine"),
+        (
+            {"contrast": 0.1, "batch_size": 6, "accumulate": 2},
+            "batch_size 6 / accumulate 2 must be even",
+        ),
+        ({"contrast": 0.1, "batch_size": 2}, "contrast compares two or more pairs: batch_size 2 must be even and"),
+        ({"archetypes": 8, "tied": True}, "archetypes compute the decoder's rows; leave out tied, which sets them too"),
+        ({"archetypes": 8, "frozen": "both"}, "leave out frozen both"),
+        ({"archetypes": 8, "decoder_norm": "unit"}, "leave out decoder_norm unit"),
+        ({"archetypes": 8, "initialisation": "samples"}, "leave out initialisation samples"),
+        ({"archetypes": 8, "resample_every": 5}, "leave out resample_every, which moves them too"),
+        ({"archetypes": 8, "anchor_cosine": 0.9}, "leave out lambda_anchor, which moves them too"),
         ({"lr_decay_shape": "cosine", "lr_decay": 0}, "lr_decay_shape is cosine, but lr_decay is 0"),
         ({"anchor_until": 0.5}, "anchor_until needs lambda_anchor or anchor_cosine"),
         ({"lambda_anchor": 1.0, "anchor_until": 0.0}, "anchor_until must be above 0"),
@@ -70,7 +81,7 @@ def test_forms_of_the_l0_penalty_make_no_other_run_of_one_without_them():
     assert not RunConfig.from_dict({"activation": "jumprelu", "l0": 0.1}).used().keys() & {
         *("l0_form", "tanh_scale", "frequency", "frequency_scale", "ista_step", "ista_selects", "hierarchical"),
         *("k_start", "k_decay", "prefix_detached", "reorder_every", "orthogonality", "orthogonality_chunk"),
-        *("l1_exponent_end", "l1_anneal_start"),
+        *("l1_exponent_end", "l1_anneal_start", "contrast", "contrast_similarity", "archetypes", "relaxation"),
     }
     given = {"activation": "jumprelu", "l0": 0.1, "l0_form": "quadratic", "target_l0": 8.0, "frequency": 0.2}
     config = RunConfig.from_dict(given)
@@ -110,3 +121,9 @@ def test_the_scale_of_the_loss_and_the_shape_of_the_schedule_make_no_other_run_w
 def test_only_equal_parts_are_divided(processes, split, problem):
     config = RunConfig.from_dict({"n_q": 15, "batch_size": 40, "accumulate": 2})
     assert check_division(config, processes, split) == problem
+
+
+def test_processes_that_divide_samples_cannot_compare_them():
+    config = RunConfig.from_dict({"contrast": 0.1})
+    assert "contrast compares all samples of a batch" in (check_division(config, 2, "samples") or "")
+    assert check_division(config, 2, "latents") is None

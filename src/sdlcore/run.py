@@ -108,6 +108,12 @@ class ModelConfig(Extensible):
     are trained all the same."""
     decoder_norm: Literal["free", "unit"] = "free"
     """free, or unit: decoder rows are kept on the unit sphere, their gradients tangent to it."""
+    archetypes: Annotated[Latents | None, AddedLater()] = None
+    """Number of k-means centroids of the target that decoder rows are mixtures of, up to a relaxation (RA-SAE); None
+    for free rows. Memory and time of a step grow by n_q times their number."""
+    relaxation: Annotated[Weight, UsedBy("archetypes")] = 1.0
+    """Largest distance from a decoder row to the mixture of centroids, in units of the activations that training sees;
+    with normalise, these have a mean norm of sqrt(dimension)."""
     skip: bool = False
     """A transcoder's linear path W_skip x_p beside the latents (Paulo et al. 2025); it starts at zero."""
     pursuit: Annotated[int, Ge(0)] = 0
@@ -144,6 +150,12 @@ class ModelConfig(Extensible):
             raise ValueError("tied needs pair sae or crosscoder: a transcoder's encoder and decoder are of two spaces")
         if self.tied and self.frozen in ("encoder", "decoder"):
             raise ValueError(f"tied weights are one matrix: frozen must be none or both, found {self.frozen}")
+        if self.archetypes is not None:
+            without = {"tied": self.tied, "decoder_norm unit": self.decoder_norm == "unit"}
+            without |= {f"frozen {self.frozen}": self.frozen in ("decoder", "both")}
+            without |= {"initialisation samples": self.initialisation == "samples"}
+            if given := [name for name, found in without.items() if found]:
+                raise ValueError(f"archetypes compute the decoder's rows; leave out {given[0]}, which sets them too")
         if self.pursuit and (self.activation != "topk" or self.pair == "transcoder"):
             raise ValueError(f"pursuit needs activation topk and x_r = x_p, found {self.activation}, {self.pair}")
 
@@ -208,6 +220,11 @@ class LossConfig(Extensible):
     """Weight of OrtSAE's penalty on decoder columns of similar directions."""
     orthogonality_chunk: Annotated[Latents, UsedBy("orthogonality")] = 1024
     """Latents that are compared with each other; chunks are drawn anew in every step."""
+    contrast: Annotated[Weight, WeightOf("contrast")] = 0.0
+    """Weight of T-SAE's contrast: neighbouring tokens get similar latents, in the first prefix or, without prefixes,
+    in all latents. Training then reads pairs of neighbours: from a store of sdl.extract, a stream, or your batches."""
+    contrast_similarity: Annotated[Literal["cosine", "product"], UsedBy("contrast")] = "cosine"
+    """What contrast compares latents by: their cosine, or their inner product, as the authors' code does."""
     lambda_anchor: Annotated[Weight, WeightOf("anchor")] = 0.0
     """Weight of feature anchoring (eq. 24); 0.1 if anchors are given without a weight."""
     anchor_form: Annotated[AnchorForm, AddedLater()] = "frobenius"
@@ -397,6 +414,9 @@ class RunConfig(Settings):
             raise ValueError(f"lambda_anchor moves both weights, but frozen is {model.frozen}")
         if self.training.resample_every and model.frozen != "none":
             raise ValueError(f"resample_every redraws rows of both weights, but frozen is {model.frozen}")
+        if model.archetypes is not None and (loss.anchors or self.training.resample_every):
+            which = "lambda_anchor" if loss.anchors else "resample_every"
+            raise ValueError(f"archetypes compute the decoder's rows; leave out {which}, which moves them too")
         k_start = self.training.k_start
         if k_start is not None and not model.selects:
             raise ValueError(f"k_start needs an activation with k, such as topk, found {model.activation}")
@@ -408,6 +428,10 @@ class RunConfig(Settings):
             raise ValueError("reorder_every needs prefixes, which it sorts latents for")
         if self.training.reorder_every and loss.anchors:
             raise ValueError("reorder_every moves latents, but anchors hold the first ones; leave reorder_every out")
+        batch_size, accumulate = self.training.batch_size, self.training.accumulate
+        if loss.contrast and (batch_size // accumulate % 2 or batch_size // accumulate < 4):
+            part = f"batch_size {batch_size}" + (f" / accumulate {accumulate}" if accumulate > 1 else "")
+            raise ValueError(f"contrast compares two or more pairs: {part} must be even and at least 4")
         if model.pursuit:
             raise ValueError("pursuit is no setting of a training: no gradient passes through it")
         if self.training.whiten and (self.training.normalise or self.model.skip):
@@ -475,6 +499,8 @@ def check_division(config: RunConfig, processes: int, split: Split) -> str | Non
     training, n_q = config.training, config.model.n_q
     if split == "latents" and training.reorder_every:
         return "reorder_every sorts all latents, but processes divide them; divide samples instead"
+    if split == "samples" and config.loss.contrast:
+        return "contrast compares all samples of a batch, but processes divide them; divide latents instead"
     if split == "latents" and n_q % processes:
         return f"n_q = {n_q} must be a multiple of {processes} processes that divide latents"
     if split == "samples" and training.batch_size % (training.accumulate * processes):

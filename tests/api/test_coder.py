@@ -88,6 +88,7 @@ def test_dead_latents_take_part_in_the_auxiliary_loss_and_counts_are_no_part_of_
         ),
         ({"lambda_anchor": 0.1}, "lambda_anchor needs anchors, which sdl.fit does outside of the loss"),
         ({"bias": True, "center": True}, "center starts biases from a batch, which sdl.fit does outside of the loss"),
+        ({"archetypes": 4}, "archetypes needs centroids of the activations, which sdl.fit does outside of the loss"),
         ({"initialisation": "samples"}, "initialisation samples needs activations, which only sdl.fit reads"),
         ({"k": None}, "activation topk needs k"),
         ({"latents": 3}, "unknown run settings: latents"),
@@ -109,3 +110,16 @@ def test_settings_of_fit_alone_are_refused(settings, said):
 def test_batches_of_another_shape_are_refused(batch, said):
     with pytest.raises(ValueError, match=said):
         sdl.SparseCoder(n_p=8, **TOPK).loss(batch)
+
+
+def test_contrast_compares_the_two_samples_of_each_pair():
+    coder = sdl.SparseCoder(n_p=8, contrast=0.5, **TOPK)
+    plain = sdl.SparseCoder(n_p=8, **TOPK)
+    pairs = X[:64].reshape(32, 2, 8)
+    latents = plain.encode(torch.as_tensor(X[:64])).detach()
+    unit = torch.nn.functional.normalize(latents).view(32, 2, -1)
+    logits, own = unit[:, 0] @ unit[:, 1].T, torch.arange(32)
+    contrast = sum(torch.nn.functional.cross_entropy(each, own) for each in (logits, logits.T)) / 2
+    torch.testing.assert_close(coder.loss(pairs), plain.loss(X[:64]) + 0.5 * contrast)
+    with pytest.raises(ValueError, match=r"batch has shape \(64, 8\), expected pairs of neighbours x 2 x dimensions"):
+        coder.loss(X[:64])

@@ -234,3 +234,25 @@ def test_what_is_wrong_with_batches_is_named(x, settings, said):
 def test_what_needs_all_samples_refuses_batches():
     with pytest.raises(ValueError, match="x is a DataLoader, expected an array, a tensor or a path"):
         sdl.discover(loader())
+
+
+def test_batches_of_pairs_train_with_contrast_and_nothing_else():
+    how = {**SETTINGS, "contrast": 0.5}
+
+    def of_pairs(step):
+        return of_step(step).reshape(32, 2, 8)
+
+    found = sdl.fit(of_pairs, **how)
+    # at most log(pairs), which random codes have
+    assert 0 < found.history[-1]["contrast"] < np.log(32) + 0.1
+    assert not same(found, sdl.fit(of_step, **SETTINGS))
+    with pytest.raises(ValueError, match="do not say which samples are neighbours; give batches of pairs, B x 2 x n_p"):
+        sdl.fit(of_step, **how)
+    with pytest.raises(ValueError, match=r"x gives pairs of neighbours .* which only contrast uses"):
+        sdl.fit(of_pairs, **SETTINGS)
+    with pytest.raises(ValueError, match="there is no references/document to find neighbours by"):
+        sdl.fit(X, batch_size=64, **how)
+    with pytest.raises(ValueError, match="either all batches are pairs, or none"):
+        sdl.fit(lambda step: of_step(step) if step else of_pairs(step), **how)
+    runs = sdl.fit_many(of_pairs, {"one": {}, "two": {"seed": 1}}, **how)
+    assert same(runs["one"], found)

@@ -30,8 +30,9 @@ def test_what_is_taken_is_what_the_library_has(peer):
         assert 1 < what["l0"] < 40, method
 
 
-def test_penalties_and_matching_pursuit_are_those_of_saelens():
-    command = [str(PYTHON), "tests/baselines/penalties.py"]
+@pytest.mark.parametrize("script", ["penalties", "annealing"])
+def test_terms_and_matching_pursuit_are_those_of_the_library(script):
+    command = [str(PYTHON), f"tests/baselines/{script}.py"]
     done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     for form, found in json.loads(done.stdout.splitlines()[-1]).items():

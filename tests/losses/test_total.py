@@ -28,6 +28,8 @@ LOSSES = {
     "hierarchical": {"hierarchical": True},
     "detached": {"prefixes": (2, 5, N_Q), "prefix_detached": True},
     "orthogonality": {"orthogonality": 0.7, "orthogonality_chunk": 5},
+    "contrast": {"contrast": 0.7, "contrast_similarity": "product"},
+    "contrast of a prefix": {"contrast": 0.7, "prefixes": (4, N_Q), "lambda_aux": 0.3, "k_aux": 2},
     "prefixes": {"prefixes": (2, 5, N_Q)},
     "aux": {"lambda_aux": 0.3, "k_aux": 2},
     "aux_input": {"lambda_aux": 0.3, "k_aux": 2, "aux_target": "input"},
@@ -183,6 +185,27 @@ def reference(case):
                         tangent = (unit[other] - cosine * unit[one]) / W_D[one].norm()
                         gradients["W_dec"][one] += config.orthogonality * 2 * cosine * tangent / N_Q
     sets = active_sets(activation, z, theta, K)
+    if config.contrast:
+        first = config.prefixes[0] if config.prefixes else N_Q
+        codes = [torch.stack([latent(b, i)[0] * (i in sets[b]) for i in range(first)]) for b in range(B)]
+        pairs = list(itertools.product(range(B // 2), repeat=2))
+        cosine = config.contrast_similarity == "cosine"
+        # a token without high-level latents has no direction
+        norms = [code.norm() if cosine and code.any() else torch.ones(()) for code in codes]
+        S = torch.zeros(B // 2, B // 2, dtype=torch.float64)
+        for i, j in pairs:
+            S[i, j] = codes[2 * i] @ codes[2 * j + 1] / norms[2 * i] / norms[2 * j + 1]
+        rows, columns = S.exp() / S.exp().sum(1, keepdim=True), S.exp() / S.exp().sum(0)
+        for i in range(B // 2):
+            loss -= config.contrast * (rows[i, i].log() + columns[i, i].log()) / B
+        for i, j in pairs:
+            slope = config.contrast * (rows[i, j] + columns[i, j] - 2 * (i == j)) / B
+            for one, other in ((2 * i, 2 * j + 1), (2 * j + 1, 2 * i)):
+                along = codes[other] / norms[one] / norms[other]
+                if cosine and codes[one].any():
+                    along = along - S[i, j] * codes[one] / norms[one] ** 2
+                for latent_index in range(first):
+                    to_latent(one, latent_index, slope * along[latent_index], latent_index in sets[one])
     for b in range(B):
         for i in range(N_Q):
             fires = i in sets[b]

@@ -26,7 +26,7 @@ from sdlcore.run import RunConfig
 from sdlcore.sparse.kernels import int8
 from tests.forking import Forking
 from tests.int8 import with_int8
-from tests.training.together import BASE, SCRIPT, X, training
+from tests.training.together import BASE, SCRIPT, X, splits_of, training
 
 RESAMPLED = {"resample_every": 8, "dead_after": 200, "resample_until": 0.9}
 CASES = {
@@ -60,6 +60,8 @@ CASES = {
     "tied": {"activation": "topk", "k": 4, "tied": True, "weight_decay": 0.01, **RESAMPLED},
     "tied crosscoder": {"pair": "crosscoder", "activation": "relu", "l1": 0.1, "tied": True, "lambda_anchor": 0.5},
     "frozen": {"activation": "topk", "k": 4, "frozen": "encoder"},
+    "contrast": {"activation": "batchtopk", "k": 4, "prefixes": [30, 48], "contrast": 0.3},
+    "archetypes": {"activation": "topk", "k": 4, "archetypes": 10, "relaxation": 0.5},
     "bfloat16": {"activation": "topk", "k": 4, "precision": "bfloat16"},
     "int8": {"activation": "batchtopk", "k": 4, "precision": "int8"},
 }
@@ -128,7 +130,7 @@ def test_two_processes_train_what_one_does(trained, kernels, case):
         assert history[-1]["aux"] > 0, "it tests what it is there for"
     double = model.W_enc.dtype == torch.float64
     tolerance = {"rtol": 1e-9, "atol": 1e-9} if double else {"rtol": 1e-3, "atol": 1e-4}
-    for split in ("samples", "latents"):
+    for split in splits_of(settings):
         whole, rows = left(trained / f"{case}.{split}.0.safetensors", "whole")
         torch.testing.assert_close(whole, dict(model.state_dict()), **tolerance)
         for row, expected in zip(rows, history, strict=True):
@@ -140,11 +142,12 @@ def test_two_processes_train_what_one_does(trained, kernels, case):
 
 @pytest.mark.parametrize("case", with_int8(CASES))
 def test_what_all_processes_have_stays_the_same_and_the_rest_is_divided(trained, case):
-    for split in ("samples", "latents"):
+    by_latent = [*model_of(case).latent_names, "archetypes.weights", "archetypes.relaxation"]
+    for split in splits_of(CASES[case]):
         (first, _), (second, _) = (left(trained / f"{case}.{split}.{rank}.safetensors", "own") for rank in range(2))
         whole, _ = left(trained / f"{case}.{split}.0.safetensors", "whole")
         for name, tensor in whole.items():
-            divided = split == "latents" and name in model_of(case).latent_names
+            divided = split == "latents" and name in by_latent
             assert torch.equal(torch.cat([first[name], second[name]]) if divided else first[name], tensor)
             assert divided or torch.equal(second[name], tensor)
 

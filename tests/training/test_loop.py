@@ -54,6 +54,7 @@ METHODS = {
         "frequency": 0.1,
     },
     "hierarchical": {"activation": "topk", "k": 4, "hierarchical": True},
+    "contrast": {"activation": "batchtopk", "k": 4, "prefixes": [16, 64], "contrast": 0.3, "accumulate": 2},
 }
 
 

@@ -11,16 +11,19 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
+from typing import get_args
 
 import numba
 import numpy as np
 import torch
 from safetensors.torch import save_file
 
+from sdlcore.model.archetypes import Archetypes
 from sdlcore.model.coder import SparseCoder
 from sdlcore.parallel.groups import ALONE, Processes
 from sdlcore.random_streams import stream, torch_stream
-from sdlcore.run import RunConfig
+from sdlcore.run import RunConfig, check_division
+from sdlcore.settings import Split
 from sdlcore.sparse.kernels import choice, cpu, cpu_pursuit, cpu_round, cpu_rows, cpu_select  # noqa: F401, to be there before a fork
 from sdlcore.sparse.kernels.interface import Descent
 from sdlcore.sparse.kernels.torch_kernels import TorchKernels
@@ -93,6 +96,10 @@ def training(settings: dict, processes: Processes = ALONE, kernels: str = "numba
     config = RunConfig.from_dict({**BASE, **settings})
     sites = (D // 2, D // 2) if config.model.pair == "crosscoder" else (D,)
     model = SparseCoder(config.model, sites, sites, torch_stream(1, "initialisation")).to(dtype)
+    if config.model.archetypes is not None:
+        centroids = torch.from_numpy(x[: config.model.archetypes].copy())
+        model.archetypes = Archetypes(centroids, config.model.n_q, config.model.relaxation)
+        model.constrain()
     if processes.all.size > 1:
         divide(model, processes)
     anchors = (ANCHORS.to(dtype), ANCHORS.to(dtype)) if config.loss.lambda_anchor else None
@@ -104,11 +111,17 @@ def training(settings: dict, processes: Processes = ALONE, kernels: str = "numba
     return model, history, own
 
 
+def splits_of(settings: dict) -> list[Split]:
+    """Return the ways in which two processes can divide a training."""
+    config = RunConfig.from_dict({**BASE, **settings})
+    return [split for split in get_args(Split) if check_division(config, 2, split) is None]
+
+
 def train_cases(folder: Path, kernels: str) -> None:
     """Train every case of ``cases.json``, divided both ways, and write ``CASE.SPLIT.RANK.safetensors``."""
     with processes_of("samples", RunConfig.from_dict(BASE)) as (several, _):
         for case, settings in json.loads((folder / "cases.json").read_text()).items():
-            for split in ("samples", "latents"):
+            for split in splits_of(settings):
                 model, history, own = training(settings, Processes(**{split: several}), kernels)
                 tensors = {f"whole/{name}": tensor.clone() for name, tensor in model.state_dict().items()}
                 tensors |= {f"own/{name}": tensor for name, tensor in own.items()}

@@ -8,7 +8,12 @@ from sdlcore.training.runner import Run
 
 
 def main(run: Run, training: Options, *, settings: RunConfig) -> None:
-    run_training(run, settings, training, __file__, lambda *where: open_store(*where[:4]))
+    run_training(
+        *(run, settings, training, __file__),
+        lambda path, pair, batch_size, order, _folder, _device, neighbours: open_store(
+            path, pair, batch_size, order, neighbours
+        ),
+    )
 
 
 if __name__ == "__main__":

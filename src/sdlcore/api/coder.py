@@ -25,6 +25,7 @@ _OF_THE_LOOP = {
     "l1_exponent_end": "changes an exponent from step to step",
     "lambda_anchor": "needs anchors",
     "anchor_cosine": "needs anchors",
+    "archetypes": "needs centroids of the activations",
 }
 """Settings that `fit` handles outside of the loss."""
 
@@ -94,7 +95,8 @@ class SparseCoder(model_coder.SparseCoder):
         Parameters
         ----------
         batch
-            B x n_p activations: a tensor or an array, on any device; or a pair (x, target) from a data loader.
+            B x n_p activations: a tensor or an array, on any device; or a pair (x, target) from a data loader. With
+            ``contrast``, B x 2 x n_p: each token and its neighbour.
         target
             B x n_r target activations of a transcoder, unless they are in ``batch``.
 
@@ -129,6 +131,11 @@ class SparseCoder(model_coder.SparseCoder):
 
     def _tensor(self, values: Any, name: str) -> Tensor:
         found = values if isinstance(values, Tensor) else torch.from_numpy(floats(values, name))
+        if self.loss_config.contrast:
+            if found.ndim != 3 or found.shape[1] != 2:
+                expected = "expected pairs of neighbours x 2 x dimensions, which contrast compares"
+                raise ValueError(f"{name} has shape {tuple(found.shape)}, {expected}")
+            found = found.flatten(0, 1)
         if found.ndim != 2:
             raise ValueError(f"{name} has shape {tuple(found.shape)}, expected samples x dimensions")
         return found.to(self.W_enc)

@@ -106,6 +106,7 @@ class Share:
 
     def training_rows(self, config: RunConfig, seed: int) -> TrainingRows:
         stream = self._shared.stream
+        stream.check_pairs(config)
         sample = partial(stream.sample, config.training.steps, partial(self._shared.read, ahead=math.inf))
         batches = partial(self._batch, config.model.pair, config.training.accumulate)
         return TrainingRows(self.n_p, self.n_r, batches, sample)

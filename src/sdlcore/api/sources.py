@@ -12,6 +12,7 @@ import numpy as np
 from sdlcore.api.inputs import activations
 from sdlcore.data.batches import BatchReader, TrainingRows
 from sdlcore.data.memory import Activations, Arrays
+from sdlcore.data.neighbours import pairs_of
 from sdlcore.data.reading import ActivationStore, content_digest, is_of_language_model
 from sdlcore.random_streams import stream
 from sdlcore.run import RunConfig
@@ -97,7 +98,8 @@ class Stored:
 
     def training_rows(self, config: RunConfig, seed: int) -> TrainingRows:
         order = partial(stream, seed, "order")
-        reader = BatchReader(self.samples, config.model.pair, config.training.batch_size, order)
+        pairs = pairs_of(self.samples) if config.loss.contrast else None
+        reader = BatchReader(self.samples, config.model.pair, config.training.batch_size, order, pairs=pairs)
         return TrainingRows(self.n_p, self.n_r, reader, lambda: self.samples)
 
 

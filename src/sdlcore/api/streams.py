@@ -43,7 +43,8 @@ class Stream:
     ----------
     x
         A torch DataLoader or another iterable of batches, a generator function without arguments, or a function of the
-        step. A batch is an array or a tensor, B x n_p, or a pair of them: (x, target).
+        step. A batch is an array or a tensor, B x n_p, or a pair of them: (x, target). Batches of pairs of neighbouring
+        tokens, for ``contrast``, are B x 2 x n_p.
     target
         Must be None: the batches hold it.
 
@@ -65,6 +66,8 @@ class Stream:
             )
         self._x, self._reader = x, _reader_of(x)
         self._kept: dict[int, Arrays] = {}
+        self.paired = False
+        """Whether batches are B x 2 x n_p: 2 B samples, each with its neighbour beside it."""
         first = self._read(0)
         self.n_p, self.n_r, self.batch_size = first.n_p, first.n_r, first.rows
 
@@ -103,8 +106,19 @@ class Stream:
 
     def training_rows(self, config: RunConfig, seed: int) -> TrainingRows:
         """Return the batches and the sample for a training. ``seed`` is not used: batches keep their own order."""
+        self.check_pairs(config)
         batches = partial(self._batch, config.model.pair, config.training.accumulate)
         return TrainingRows(self.n_p, self.n_r, batches, partial(self.sample, config.training.steps))
+
+    def check_pairs(self, config: RunConfig) -> None:
+        """Raise `ValueError` unless batches are pairs of neighbours where the loss compares these, and only there."""
+        if config.loss.contrast and not self.paired:
+            raise ValueError(
+                "contrast compares neighbouring tokens, but batches of x do not say which samples are neighbours; give "
+                "batches of pairs, B x 2 x n_p"
+            )
+        if self.paired and not config.loss.contrast:
+            raise ValueError("x gives pairs of neighbours (B x 2 x n_p), which only contrast uses; give B x n_p")
 
     def read_once(self, step: int) -> "InPass":
         """Return a batch, which is not kept: steps must come in their order."""
@@ -154,6 +168,12 @@ class Stream:
 
     def _checked(self, batch: Any, step: int) -> Arrays:
         x, target = columns_of(batch, f"batch {step} of x")
+        paired = np.ndim(x) == 3 and np.shape(x)[1] == 2
+        if step and paired != self.paired:
+            raise ValueError(f"batch {step} of x has shape {tuple(x.shape)}; either all batches are pairs, or none")
+        self.paired = paired
+        if paired:
+            x, target = (None if part is None else part.reshape(-1, part.shape[-1]) for part in (x, target))
         try:
             found = Arrays(_copy(floats(x, "x")), None if target is None else _copy(floats(target, "target")))
         except ValueError as error:

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from sdlcore.data.memory import Activations
+from sdlcore.data.neighbours import pairs_of
 from sdlcore.data.pairs import make_pair
 from sdlcore.data.reading import open_checked
 
@@ -76,10 +77,16 @@ class TrainingRows(NamedTuple):
 
 
 @contextmanager
-def open_store(path: str | Path, pair: str, batch_size: int, order: Order) -> Iterator[TrainingRows]:
-    """Open a store for a training. Arguments as for `BatchReader`; normalisation is fitted to all rows."""
+def open_store(
+    path: str | Path, pair: str, batch_size: int, order: Order, neighbours: bool = False
+) -> Iterator[TrainingRows]:
+    """Open a store for a training. Arguments as for `BatchReader`; normalisation is fitted to all rows.
+
+    With ``neighbours``, batches consist of pairs of neighbouring tokens (`sdlcore.data.neighbours`).
+    """
     with open_checked(path) as store:
-        yield TrainingRows(store.n_p, store.n_r, BatchReader(store, pair, batch_size, order), lambda: store)
+        reader = BatchReader(store, pair, batch_size, order, pairs=pairs_of(store) if neighbours else None)
+        yield TrainingRows(store.n_p, store.n_r, reader, lambda: store)
 
 
 class BatchReader:
@@ -101,6 +108,9 @@ class BatchReader:
         Returns the random generator that shuffles an epoch, by the epoch's number.
     group_rows
         Rows in memory at once. More rows mix better.
+    pairs
+        Rows r (ascending) that form a pair with row r + 1 in the same block. A batch then consists of pairs: of its
+        rows 2 i and 2 i + 1, the second follows the first in the store. Other rows are not used. None for single rows.
     """
 
     def __init__(
@@ -110,10 +120,14 @@ class BatchReader:
         batch_size: int,
         order: Order,
         group_rows: int = 2**16,
+        pairs: np.ndarray | None = None,
     ) -> None:
-        if batch_size > store.rows:
-            raise ValueError(f"{store.path}: batch_size {batch_size} exceeds its {store.rows} rows; lower batch_size")
-        self.steps_per_epoch = store.rows // batch_size
+        rows = store.rows if pairs is None else 2 * len(pairs)
+        if batch_size > rows:
+            which = "rows" if pairs is None else "rows in pairs of neighbours"
+            raise ValueError(f"{store.path}: batch_size {batch_size} exceeds its {rows} {which}; lower batch_size")
+        self.steps_per_epoch = rows // batch_size
+        self._pairs = pairs
         self._store = store
         self._pair = pair
         self._batch_size = batch_size
@@ -157,12 +171,24 @@ class BatchReader:
         self._groups = []
         for i in range(0, len(blocks), self._blocks_per_group):
             group = blocks[i : i + self._blocks_per_group]
-            rows = [np.arange(b * self._block_rows, min((b + 1) * self._block_rows, self._store.rows)) for b in group]
-            self._groups.append(rng.permutation(np.concatenate(rows)))
+            self._groups.append(self._permuted(rng, np.concatenate([self._rows_of(block) for block in group])))
         lengths = [len(group) for group in self._groups]
         self._starts = np.concatenate([[0], np.cumsum(lengths)[:-1]]).astype(np.int64)
         self._epoch = epoch
         self._loaded = {}
+
+    def _rows_of(self, block: int) -> np.ndarray:
+        """Return the rows of a block, or the first rows of its pairs."""
+        start, stop = block * self._block_rows, min((block + 1) * self._block_rows, self._store.rows)
+        if self._pairs is None:
+            return np.arange(start, stop)
+        first, last = np.searchsorted(self._pairs, (start, stop))
+        return self._pairs[first:last]
+
+    def _permuted(self, rng: np.random.Generator, rows: np.ndarray) -> np.ndarray:
+        """Return rows in random order. Both rows of a pair stay together."""
+        permuted = rng.permutation(rows)
+        return permuted if self._pairs is None else np.stack([permuted, permuted + 1], axis=1).ravel()
 
     def _load(self, group: int) -> tuple[np.ndarray, np.ndarray]:
         if group not in self._loaded:
@@ -187,5 +213,7 @@ class BatchReader:
                 values = torch.from_numpy(values).float().numpy()
             if not found.size:
                 found = np.empty((len(rows), *values.shape[1:]), dtype=np.float32)
+            if len(values) > len(block):  # some rows in between are in no pair
+                values = values[rows[block] - rows[block[0]]]
             found[block] = values
         return found

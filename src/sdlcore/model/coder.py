@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from sdlcore.model.activation import Activation, Weights
 from sdlcore.model.activations.registry import make_sigma
+from sdlcore.model.archetypes import Archetypes
 from sdlcore.model.encoding import Auxiliary, Encoding, Scales
 from sdlcore.parallel.groups import ALONE, Processes
 from sdlcore.run import ModelConfig
@@ -94,6 +95,8 @@ class SparseCoder(nn.Module):
     W_enc, W_dec
         n_q x n_p, n_q x n_r. With ``tied``, `W_enc` and `W_dec` are one parameter during training. Afterwards `untie`
         splits it in two, because folding the normalisation of activations changes encoder and decoder differently.
+    archetypes
+        What training changes instead of `W_dec`, with ``archetypes``; None without, and after `untie`.
     processes
         The processes that share the latents, or the samples of a batch. Each process stores the weights of its own
         latents.
@@ -120,6 +123,7 @@ class SparseCoder(nn.Module):
         if config.skip:
             self.W_skip = nn.Parameter(torch.zeros(n_p, n_r, dtype=torch.float32))
         self.sigma: Activation = make_sigma(config)
+        self.archetypes: Archetypes | None = None
         if generator is not None:
             self._initialise(generator)
 
@@ -143,10 +147,15 @@ class SparseCoder(nn.Module):
     @property
     def latent_names(self) -> list[str]:
         """Names of the parameters that have one row or element per latent; other parameters are shared."""
-        return ["W_enc", "b_enc", "W_dec", *(f"sigma.{name}" for name, _ in self.sigma.named_parameters())]
+        parts = {"sigma": self.sigma, **({"archetypes": self.archetypes} if self.archetypes else {})}
+        others = (f"{part}.{name}" for part, module in parts.items() for name, _ in module.named_parameters())
+        return ["W_enc", "b_enc", "W_dec", *others]
 
     def untie(self) -> None:
-        """Give the decoder a matrix of its own, if it shares the encoder's matrix."""
+        """Give the decoder a matrix of its own, if it shares the encoder's matrix or consists of archetypes."""
+        if self.archetypes is not None:
+            self.W_dec = nn.Parameter(self.W_dec.detach().clone())  # without the hook that takes its gradients
+            self.archetypes = None
         if self.W_dec is self.W_enc:
             self.W_dec = nn.Parameter(self.W_enc.detach().clone(), requires_grad=self.W_enc.requires_grad)
 
@@ -221,7 +230,10 @@ class SparseCoder(nn.Module):
 
     @torch.no_grad()
     def constrain(self) -> None:
-        """Enforce constraints: unit decoder rows (if configured), non-negative thresholds."""
+        """Enforce constraints: unit decoder rows or archetypes (if configured), non-negative thresholds."""
         if self.config.decoder_norm == "unit":
             kernels_for(self.W_dec.device).normalise_rows(self.W_dec.detach())
+        if self.archetypes is not None:
+            self.archetypes.constrain()
+            self.W_dec.copy_(self.archetypes())
         self.sigma.constrain()

@@ -1,6 +1,6 @@
 """Initialise a model from random numbers, from the data, or from another model."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import torch
@@ -8,6 +8,7 @@ from torch import Tensor
 
 from sdlcore.data.batches import Readable, read_pair
 from sdlcore.data.pairs import pair_sites
+from sdlcore.model.archetypes import Archetypes
 from sdlcore.model.coder import SparseCoder
 from sdlcore.parallel.groups import Group
 from sdlcore.random_streams import stream, torch_stream
@@ -32,11 +33,18 @@ def initial_model(
     scaling
         Scaling of the model's activations.
     sample
-        Returns activations; called if ``initialisation`` is samples.
+        Returns activations; called if ``initialisation`` is samples, or for ``archetypes``.
     """
     model = SparseCoder(config, *pair_sites(config.pair, n_p, n_r), torch_stream(seed, "initialisation"))
     if config.initialisation == "samples":
         start_from_samples(model, sample(), scaling, stream(seed, "initialisation", "samples"))
+    if config.archetypes is not None:
+        rng = stream(seed, "initialisation", "archetypes")
+        centroids_CR = centroids(sample(), config.pair, config.archetypes, scaling, rng)
+        model.archetypes = Archetypes(centroids_CR, config.n_q, config.relaxation)
+        model.constrain()
+        if config.initialisation == "tied" and config.pair != "transcoder":
+            model.W_enc.detach().copy_(config.init_scale * _unit_rows(model.W_dec.detach()))
     return model
 
 
@@ -68,6 +76,47 @@ def _threshold(pre_BQ: Tensor, l0: float, latents: Group) -> Tensor:
 
 
 ROWS_AT_ONCE = 8192
+PER_CENTROID = 32
+"""Samples that k-means gets for each centroid."""
+
+
+def centroids(rows: Readable, pair: str, number: int, scaling: Scaling, rng: np.random.Generator) -> Tensor:
+    """Return centroids of the scaled targets (C x n_r), by mini-batch k-means on random samples.
+
+    Raises
+    ------
+    ValueError
+        If there are fewer samples than centroids.
+    """
+    from sklearn.cluster import MiniBatchKMeans  # only here: importing it is slow
+
+    if rows.rows < number:
+        raise ValueError(f"archetypes is {number}, but there are only {rows.rows} samples; lower archetypes")
+    chosen = np.sort(rng.choice(rows.rows, min(PER_CENTROID * number, rows.rows), replace=False))
+    x_NR = torch.cat([x_r for _, _, x_r in _drawn(rows, pair, chosen, scaling)]).numpy()
+    # without early stopping, which would depend on a rounded sum
+    learner = MiniBatchKMeans(
+        number,
+        batch_size=4096,
+        max_iter=10,
+        n_init=1,
+        init_size=min(3 * number, len(x_NR)),
+        tol=0.0,
+        max_no_improvement=None,
+        random_state=int(rng.integers(2**31)),
+    )
+    return torch.from_numpy(learner.fit(x_NR).cluster_centers_).float()
+
+
+def _drawn(rows: Readable, pair: str, chosen: np.ndarray, scaling: Scaling) -> Iterator[tuple[slice, Tensor, Tensor]]:
+    """Yield scaled x_p and x_r of chosen rows, in blocks, with the slice of ``chosen`` that each block covers."""
+    for start in range(0, rows.rows, ROWS_AT_ONCE):
+        first, last = np.searchsorted(chosen, (start, start + ROWS_AT_ONCE))
+        if first == last:
+            continue
+        here = chosen[first:last] - start
+        x = read_pair(rows, pair, start, start + ROWS_AT_ONCE)
+        yield slice(first, last), *scaling(*(torch.from_numpy(part[here].astype(np.float32)) for part in x))
 
 
 @torch.no_grad()
@@ -90,15 +139,9 @@ def start_from_samples(model: SparseCoder, rows: Readable, normalisation: Scalin
     config = model.config
     chosen = np.sort(rng.choice(rows.rows, config.n_q, replace=config.n_q > rows.rows))
     place = rng.permutation(config.n_q)
-    for start in range(0, rows.rows, ROWS_AT_ONCE):
-        first, last = np.searchsorted(chosen, (start, start + ROWS_AT_ONCE))
-        if first == last:
-            continue
-        here = chosen[first:last] - start
-        x = read_pair(rows, config.pair, start, start + ROWS_AT_ONCE)
-        x_p, x_r = normalisation(*(torch.from_numpy(part[here].astype(np.float32)) for part in x))
+    for block, x_p, x_r in _drawn(rows, config.pair, chosen, normalisation):
         some = x_p.any(1) & x_r.any(1)
-        latents = torch.from_numpy(place[first:last])[some]
+        latents = torch.from_numpy(place[block])[some]
         model.W_dec[latents] = _unit_rows(x_r[some])
         model.W_enc[latents] = config.init_scale * _unit_rows(x_p[some])
     model.constrain()
@@ -128,8 +171,10 @@ def start_from_model(model: SparseCoder, found: SparseCoder, normalisation: Scal
     Raises
     ------
     ValueError
-        If ``found`` has more latents, or other dimensions.
+        If ``found`` has more latents, or other dimensions, or the decoder of ``model`` consists of archetypes.
     """
+    if model.archetypes is not None:
+        raise ValueError("start gives decoder rows, but archetypes compute them; leave start or archetypes out")
     if found.W_enc.shape[1] != model.W_enc.shape[1] or found.W_dec.shape[1] != model.W_dec.shape[1]:
         shapes = [f"{m.W_enc.shape[1]} -> {m.W_dec.shape[1]}" for m in (found, model)]
         raise ValueError(f"the model to start from maps dimensions {shapes[0]}, this one {shapes[1]}")

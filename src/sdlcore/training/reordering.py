@@ -24,7 +24,7 @@ def reorder(model: SparseCoder, optimizer: Adam | TorchOptimizer, dead: DeadLate
         Number of samples that activated each latent.
     """
     order = torch.argsort(firings_Q, descending=True, stable=True)
-    parameters = {model.W_enc, model.W_dec, model.b_enc, *model.sigma.parameters()}  # tied weights once
+    parameters = {model.get_parameter(name) for name in model.latent_names}  # tied weights once
     for parameter in parameters:
         moments = optimizer.state.get(parameter, {}).values()
         for tensor in [parameter, *(m for m in moments if isinstance(m, Tensor) and m.shape == parameter.shape)]:

@@ -33,8 +33,9 @@ from sdlcore.training.loop import Checkpointing
 from sdlcore.training.runner import Run, leave_run
 from sdlcore.training.train_dictionary import train_dictionary
 
-Opening = Callable[[Path, str, int, Order, Path, torch.device], AbstractContextManager[TrainingRows]]
-"""Opens activations, given path, pair, batch size, order, the training's folder, and device."""
+Opening = Callable[[Path, str, int, Order, Path, torch.device, bool], AbstractContextManager[TrainingRows]]
+"""Opens activations, given path, pair, batch size, order, the training's folder, device, and whether batches consist of
+pairs of neighbouring tokens."""
 
 
 @dataclass(frozen=True)
@@ -103,7 +104,8 @@ def _train(
     leads = processes.all.rank == 0
     pair, folder = config.model.pair, run.model.parent
     order = partial(stream, run.seed, "order")
-    with open_activations(run.store, pair, config.training.batch_size, order, folder, device) as rows:
+    neighbours = bool(config.loss.contrast)
+    with open_activations(run.store, pair, config.training.batch_size, order, folder, device, neighbours) as rows:
         model, _ = train_dictionary(
             rows,
             config,

@@ -60,6 +60,8 @@ class TrainingStep:
         self.processes = model.processes
         here = self.processes.latents.part(model.config.n_q)
         self.anchors = None if anchors is None else (anchors[0][here], anchors[1][here])
+        if model.archetypes is not None:
+            model.archetypes.take_gradients(model.W_dec)
         self.names = {p: name for name, p in model.named_parameters() if p.requires_grad}
         on_sphere = [model.W_dec] if model.config.decoder_norm == "unit" else []
         of_all = [p for p, name in self.names.items() if name not in model.latent_names]
@@ -231,7 +233,10 @@ class TrainingStep:
                 self.kernels.give(weights.grad)
         for p in self.names:
             p.grad = None
-        self.model.sigma.constrain()
+        if self.model.archetypes is None:
+            self.model.sigma.constrain()  # the optimiser normalises unit rows
+        else:
+            self.model.constrain()
 
     def state(self) -> dict[str, Tensor]:
         """Return everything that the next step depends on, for all latents; only the first process gets all of it."""

@@ -15,6 +15,7 @@ import pytest
 import torch
 
 from sdlcore.data.batches import TrainingRows
+from sdlcore.data.neighbours import starts_of_pairs
 from sdlcore.data.reading import ActivationStore
 from sdlcore.errors import SourceError
 from sdlcore.random_streams import stream
@@ -94,6 +95,25 @@ def test_buffers_hold_the_rows_that_a_store_would_have(site: str, model: Path, t
             permuted = expected[200 * buffer : 200 * buffer + 200][ORDER(buffer).permutation(200)]
             np.testing.assert_array_equal(np.concatenate(x_p), permuted)
             np.testing.assert_array_equal(np.concatenate(x_r), permuted)
+
+
+def test_a_stream_of_pairs_holds_neighbours_and_goes_on_with_the_same_batches(
+    recipe: Path, model: Path, text: Path, tmp_path: Path
+):
+    def paired(folder: Path) -> Any:
+        return open_stream(recipe, "sae", BATCH, ORDER, folder, torch.device("cpu"), True)
+
+    with stored(model, text, tmp_path, SOURCE, 600) as store:
+        starts = starts_of_pairs(*(store.read(f"references/{name}") for name in ("document", "position")))
+        expected = store.read("input").astype(np.float32)[np.stack([starts, starts + 1], axis=1)]
+    with paired(tmp_path / "whole") as rows:
+        found = batches(rows, range(8))
+        assert rows.sample().rows == 200
+    for buffer in range(2):
+        pairs = expected[100 * buffer : 100 * buffer + 100][ORDER(buffer).permutation(100)]
+        np.testing.assert_array_equal(np.concatenate(found[4 * buffer : 4 * buffer + 4]), pairs.reshape(200, -1))
+    batches(paired(tmp_path / "again").__enter__(), range(6))
+    np.testing.assert_array_equal(batches(paired(tmp_path / "again").__enter__(), range(6, 8)), found[6:])
 
 
 def test_where_the_text_ends_it_begins_anew(model: Path, text: Path, tmp_path: Path):

@@ -72,6 +72,10 @@ def test_validation_fills_in_defaults_and_leaves_its_argument_alone():
         ({"device": "tpu"}, "device: 'tpu' is not one of"),
         ({"processes": 0}, "processes: 0 is less than the minimum of 1"),
         ({"processes": 3}, "methods.topk .*: batch_size = .* must be a multiple of 3 processes that divide samples"),
+        (
+            {"methods": {"topk": {"contrast": 0.1}}},
+            "methods.topk .*: contrast compares neighbouring tokens, which only",
+        ),
         ({"processes": 3, "split": "latents"}, "methods.topk .*: n_q = 2048 must be a multiple of 3 processes"),
         ({"protocols": {"best": {"run": {"steps": 250.0}}}}, "protocols.best.run.steps: expected integer"),
         ({"seeds": [0.0]}, r"seeds\[0\]: expected integer"),

@@ -24,6 +24,7 @@ import numpy as np
 import torch
 
 from sdlcore.data.batches import Order, TrainingRows
+from sdlcore.data.neighbours import starts_of_pairs
 from sdlcore.data.pairs import make_pair
 from sdlcore.data.resumable import resume_store
 from sdlcore.errors import SourceError
@@ -152,6 +153,9 @@ class StreamReader:
         Identifies the stream; marks of other streams are ignored.
     turns
         The processes that train together, if there are several. All read the same batches.
+    neighbours
+        Whether batches consist of pairs of neighbouring tokens, as for `sdlcore.data.batches.BatchReader`. Other tokens
+        are left out.
     """
 
     def __init__(
@@ -165,15 +169,16 @@ class StreamReader:
         marks: Path,
         identity: str,
         turns: Turns | None = None,
+        neighbours: bool = False,
     ) -> None:
-        self._work, self._turns = work, turns
+        self._work, self._turns, self._neighbours = work, turns, neighbours
         self._begin = _Mark(first_place, 0, 0)
         self._pair = pair
         self._batch_size = batch_size
         self._steps_per_buffer = max(1, buffer_rows // batch_size)
         self._order = order
         self._marks_path = marks
-        self._identity = f"{identity} {self._steps_per_buffer * batch_size}"
+        self._identity = f"{identity} {self._steps_per_buffer * batch_size}{' in pairs' if neighbours else ''}"
         self._marks = self._read_marks()
         self._buffer = -1
         self._columns: dict[str, np.ndarray] = {}
@@ -206,7 +211,11 @@ class StreamReader:
             self._remember()
             self._fill()
         rows = self._steps_per_buffer * self._batch_size
-        self._shuffled = self._order(buffer).permutation(rows)
+        if self._neighbours:
+            first = 2 * self._order(buffer).permutation(rows // 2)
+            self._shuffled = np.stack([first, first + 1], axis=1).ravel()
+        else:
+            self._shuffled = self._order(buffer).permutation(rows)
 
     def _seek(self, mark: _Mark) -> None:
         if self._turns is None:
@@ -255,6 +264,10 @@ class StreamReader:
         self._mark = self._next
         self._next = _Mark(*following(batch.tokens), 0)
         kept = np.flatnonzero(self._work.kinds.of(batch.tokens, batch.norms) == KEPT)
+        if self._neighbours:
+            document_N, position_N = (part.ravel()[kept] for part in (batch.tokens.document, batch.tokens.position))
+            starts = starts_of_pairs(document_N, position_N)
+            kept = kept[np.stack([starts, starts + 1], axis=1).ravel()]
         self._has_rows |= len(kept) > 0
         self._left = {name: values[kept] for name, values in batch.values.items()}
 
@@ -302,7 +315,13 @@ def load_recipe(path: str | Path) -> Recipe:
 
 @contextmanager
 def open_stream(
-    path: str | Path, pair: str, batch_size: int, order: Order, folder: Path, device: torch.device
+    path: str | Path,
+    pair: str,
+    batch_size: int,
+    order: Order,
+    folder: Path,
+    device: torch.device,
+    neighbours: bool = False,
 ) -> Iterator[TrainingRows]:
     """Open the stream of a recipe for a training. Normalisation is fitted on the rows of the first buffer.
 
@@ -310,7 +329,7 @@ def open_stream(
     ----------
     path
         The recipe.
-    pair, batch_size, order
+    pair, batch_size, order, neighbours
         As for `StreamReader`.
     folder
         Folder of the training, which stores the marks until the training ends.
@@ -334,7 +353,7 @@ def open_stream(
     marks = folder / "stream.json"
     arguments = (recipe.first_place, recipe.buffer_rows, pair, batch_size, order, marks, sha256_of(path))
     with turns() as several:
-        reader = StreamReader(work, *arguments, several)
+        reader = StreamReader(work, *arguments, several, neighbours)
         yield TrainingRows(recipe.n_p, recipe.n_r, reader, reader.first_rows)
         if several is None or not several.rank:
             marks.unlink(missing_ok=True)

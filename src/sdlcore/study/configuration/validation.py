@@ -135,6 +135,8 @@ def _inconsistent_run(config: Configuration, cell: Cell, judged: bool) -> Iterat
     pair = run.model.pair if isinstance(run, RunConfig) else run.pair
     if isinstance(run, RunConfig) and (problem := check_division(run, config.processes, config.split)):
         yield f"{path}: {problem}"
+    if isinstance(run, RunConfig) and run.loss.contrast and not source.has_neighbours:
+        yield f"{path}: contrast compares neighbouring tokens, which only sources of kind language have"
     if pair != "sae" and not source.has_target:
         yield f"{path}: pair {pair} needs a source with a target; {source.how_target.format(name=cell.source)}"
     clip = config.clip(cell.source)

@@ -93,6 +93,11 @@ class Source(Settings):
         return False
 
     @property
+    def has_neighbours(self) -> bool:
+        """Whether samples are tokens of documents, so that some are neighbours."""
+        return False
+
+    @property
     def is_labelled(self) -> bool:
         """Whether samples have classes, so that class means exist."""
         return False
@@ -270,6 +275,10 @@ class Language(Source, LanguageSource):
     @property
     def taken_from(self) -> list[str]:
         return [self.model, self.text]
+
+    @property
+    def has_neighbours(self) -> bool:
+        return True
 
     @property
     def has_target(self) -> bool:

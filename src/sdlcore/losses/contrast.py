@@ -1,0 +1,68 @@
+"""The contrast of T-SAE: neighbouring tokens have similar high-level latents, and other tokens have different ones."""
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+
+from sdlcore.losses.term import Term, TermInputs
+from sdlcore.model.coder import Forward, SparseCoder
+
+SMALLEST = 1e-12
+"""Squared norm below which latents have no direction."""
+
+
+def contrast(
+    model: SparseCoder, out: Forward, first: int, similarity: Literal["cosine", "product"] = "cosine"
+) -> Tensor:
+    """(H(S) + H(S^T)) / 2, where S_ij compares token i of the batch with the neighbour of token j.
+
+    S_ij is the cosine, or the inner product, of the first latents of both tokens, and H the cross-entropy of the rows'
+    softmax with the identity: each token should find its own neighbour among the batch's, and each neighbour its token
+    (Bhalla et al. 2025, arXiv 2511.05541; InfoNCE). The paper trains a Matryoshka BatchTopK with the prefixes n_q / 5
+    and n_q, and compares the first prefix. Here is what differs from the authors' code (AI4LIFE-GROUP/temporal-saes):
+
+    - The code compares by inner products, the paper is summarised as comparing by cosines. Neither has a temperature.
+    - The code takes a neighbour as the token before or, by default, as a random earlier token of the context. Here it
+      is always the token before.
+    - The code reconstructs only the later token, and lets BatchTopK choose latents in each half of the batch. Here both
+      tokens are rows of one batch, and no token is in two pairs of an epoch.
+    - The code weighs the prefixes' errors by .2 and .8 and averages them. Here `multi_scale` adds them.
+
+    Parameters
+    ----------
+    model, out
+        The model, and its pass over a batch. Row 2 i + 1 is the neighbour of row 2 i.
+    first
+        How many latents are compared.
+    similarity
+        cosine or product.
+    """
+    latents = model.processes.latents
+    support = out.support
+    here = min(max(first - latents.rank * support.n_q, 0), support.n_q)
+    inside_N = support.columns < here
+    place_N = support.rows // support.groups * here + support.columns
+    codes = out.values.new_zeros(support.n_samples * here).index_add(0, place_N[inside_N], out.values[inside_N])
+    tokens_CQ, neighbours_CQ = codes.view(-1, 2, here).unbind(1)
+    similarity_CC = latents.sum(tokens_CQ @ neighbours_CQ.T)
+    if similarity == "cosine":
+        token_C, neighbour_C = (_norms(latents.sum(part.square().sum(1))) for part in (tokens_CQ, neighbours_CQ))
+        similarity_CC = similarity_CC / (token_C[:, None] * neighbour_C)
+    own = torch.arange(len(similarity_CC), device=similarity_CC.device)
+    return (cross_entropy(similarity_CC, own) + cross_entropy(similarity_CC.T, own)) / 2
+
+
+def _norms(squares_C: Tensor) -> Tensor:
+    """Return square roots; 1 for latents without a direction, whose cosines are then 0."""
+    return torch.where(squares_C > SMALLEST, squares_C, 1.0).sqrt()
+
+
+def _compute(inputs: TermInputs) -> Tensor:
+    model, config = inputs.model, inputs.config
+    first = config.prefixes[0] if config.prefixes else model.config.n_q
+    return contrast(model, inputs.out, first, config.contrast_similarity)
+
+
+TERM = Term("contrast", _compute, "contrast")

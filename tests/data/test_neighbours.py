@@ -1,0 +1,79 @@
+"""Pairs of neighbouring tokens, and batches of them."""
+
+import numpy as np
+import pytest
+
+from sdlcore.data.batches import BatchReader, open_store
+from sdlcore.data.neighbours import pairs_of, starts_of_pairs
+from sdlcore.data.reading import ActivationStore
+from sdlcore.data.writing import create_store
+from sdlcore.random_streams import stream
+
+
+def order(epoch):
+    return stream(7, epoch)
+
+
+@pytest.mark.parametrize(
+    ("document", "position", "block", "starts"),
+    [
+        ([0, 0, 0, 0], [3, 4, 5, 6], None, [0, 2]),
+        ([0, 0, 0, 0, 0], [3, 4, 5, 6, 7], None, [0, 2]),
+        ([0, 0, 1, 1, 1], [3, 4, 5, 6, 7], None, [0, 2]),
+        ([0, 0, 0, 0], [3, 5, 6, 8], None, [1]),  # a dropped token parts its neighbours
+        ([0, 0, 0, 0, 0, 0], [0, 1, 2, 3, 4, 5], 3, [0, 3]),
+        ([-1, -1, 0, 1], [-1, -1, 0, 1], None, []),  # tokens that packing adds have no position
+        ([0], [0], None, []),
+    ],
+)
+def test_pairs_are_consecutive_tokens_of_one_document(document, position, block, starts):
+    assert starts_of_pairs(np.array(document), np.array(position), block).tolist() == starts
+
+
+@pytest.fixture(scope="module")
+def path(tmp_path_factory):
+    """A store of documents with gaps: input is (document, position)."""
+    path = tmp_path_factory.mktemp("neighbours") / "store.h5"
+    kept = np.random.default_rng(0).random(4000) < 0.9
+    document, position = np.repeat(np.arange(80), 50)[kept], np.tile(np.arange(50), 80)[kept]
+    with create_store(path, {}) as writer:
+        references = {"document": document.astype(np.int32), "position": position.astype(np.int32)}
+        writer.append(np.stack([document, position], axis=1), references=references)
+    return path
+
+
+def test_batches_hold_both_tokens_of_each_pair_and_every_pair_once_an_epoch(path):
+    with ActivationStore(path) as store:
+        pairs = pairs_of(store)
+    assert 1000 < len(pairs) < 2000
+    with open_store(path, "sae", 100, order, neighbours=True) as rows:
+        reader = rows.batches
+        epoch = np.concatenate([reader(step)[0] for step in range(reader.steps_per_epoch)])
+        again = reader(3)[0]
+        later = reader(reader.steps_per_epoch)[0]
+    first, second = epoch[::2], epoch[1::2]
+    np.testing.assert_array_equal(first[:, 0], second[:, 0])
+    np.testing.assert_array_equal(first[:, 1] + 1, second[:, 1])
+    assert reader.steps_per_epoch == 2 * len(pairs) // 100
+    assert len(np.unique(epoch, axis=0)) == len(epoch)
+    np.testing.assert_array_equal(again, epoch[300:400])
+    assert (later != epoch[:100]).any()
+
+
+def test_a_store_without_positions_and_a_batch_of_too_many_pairs_are_refused(path, tmp_path):
+    with create_store(tmp_path / "plain.h5", {}) as writer:
+        writer.append(np.zeros((10, 2)))
+    with (
+        ActivationStore(tmp_path / "plain.h5") as store,
+        pytest.raises(ValueError, match="there is no references/document to"),
+    ):
+        pairs_of(store)
+    with create_store(tmp_path / "alone.h5", {}) as writer:
+        writer.append(np.zeros((2, 2)), references={"document": np.arange(2), "position": np.arange(2)})
+    with ActivationStore(tmp_path / "alone.h5") as store, pytest.raises(ValueError, match="no two rows are neigh"):
+        pairs_of(store)
+    with (
+        ActivationStore(path) as store,
+        pytest.raises(ValueError, match=r"exceeds its \d+ rows in pairs"),
+    ):
+        BatchReader(store, "sae", 3900, order, pairs=pairs_of(store))
