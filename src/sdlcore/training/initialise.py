@@ -1,6 +1,6 @@
 """Initialise a model from random numbers, from the data, or from another model."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -17,7 +17,7 @@ from sdlcore.training.normalisation import Scaling
 
 
 def initial_model(
-    config: ModelConfig, n_p: int, n_r: int | None, seed: int, scaling: Scaling, sample: Callable[[], Readable]
+    config: ModelConfig, widths: Sequence[int], seed: int, scaling: Scaling, sample: Callable[[], Readable]
 ) -> SparseCoder:
     """Return the initial model of a training with this seed.
 
@@ -25,8 +25,8 @@ def initial_model(
     ----------
     config
         Settings of the model.
-    n_p, n_r
-        Dimensions of the activations and of their targets.
+    widths
+        Dimensions of the sites of the activations.
     seed
         Seed of the initial weights.
     scaling
@@ -34,7 +34,7 @@ def initial_model(
     sample
         Returns activations; called if ``initialisation`` is samples.
     """
-    model = SparseCoder(config, *pair_sites(config.pair, n_p, n_r), torch_stream(seed, "initialisation"))
+    model = SparseCoder(config, *pair_sites(config.pair, *widths), torch_stream(seed, "initialisation"))
     if config.initialisation == "samples":
         start_from_samples(model, sample(), scaling, stream(seed, "initialisation", "samples"))
     return model

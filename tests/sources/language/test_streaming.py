@@ -84,7 +84,7 @@ def test_buffers_hold_the_rows_that_a_store_would_have(site: str, model: Path, t
     with stored(model, text, tmp_path, source, 600) as store, opened(recipe, tmp_path, pair) as rows:
         columns = [store.read(name) for name in (("input",) if pair == "sae" else ("input", "target"))]
         expected = np.concatenate(columns, axis=1).astype(np.float32)
-        assert (rows.n_p, rows.n_r) == (store.n_p, store.n_r)
+        assert rows.widths == store.widths
         sample = rows.sample()
         assert sample.rows == 200
         np.testing.assert_array_equal(sample.read("input"), columns[0][:200])
