@@ -113,3 +113,75 @@ def test_stores_side_by_side_give_the_bits_of_arrays(planted, tmp_path):
     np.testing.assert_array_equal(found.encode(paths), arrays.encode(sites))
     with pytest.raises(ValueError, match=r"x is a list of a store, a ndarray; expected two or more stores"):
         sdl.fit([paths[0], sites[1]], **TOPK)
+
+
+def crosscoder_of(W_dec, widths):
+    """Return a crosscoder whose latents are the positive first entries of site 0, scaled by nothing."""
+    n_q = len(W_dec)
+    coder = sdl.SparseCoder(widths[0], widths[1:], pair="crosscoder", n_q=n_q, activation="relu")
+    with torch.no_grad():
+        coder.W_enc.zero_()
+        coder.W_enc[:, :n_q] = torch.eye(n_q)
+        coder.W_dec.copy_(torch.as_tensor(W_dec))
+    return sdl.Dictionary(coder)
+
+
+def test_classes_follow_from_relative_decoder_norms():
+    W_dec = np.zeros((6, 6))
+    W_dec[0, [0, 2, 4]] = 3, 2, 1  # everywhere
+    W_dec[1, [0, 2, 4]] = 1, 0.19, 0.1  # below the threshold of .2
+    W_dec[2, [2]] = 2
+    W_dec[3, [0, 4]] = 1, 0.5
+    W_dec[4, [4, 5]] = 3, 4
+    table = sdl.shared_and_dedicated(crosscoder_of(W_dec, (2, 2, 2)))
+    assert list(table["class"]) == ["shared", "site 0", "site 1", "sites 0, 2", "site 2", "dead"]
+    np.testing.assert_allclose(table.loc[0, ["norm_site0", "norm_site1", "norm_site2"]].astype(float), [3, 2, 1])
+    assert table.loc[4, "norm_site2"] == pytest.approx(5)
+    assert (table.loc[0, "relative_norm_site2"], table.loc[5, "relative_norm_site0"]) == (pytest.approx(1 / 3), 0)
+    lower = sdl.shared_and_dedicated(crosscoder_of(W_dec, (2, 2, 2)), threshold=0.05)
+    assert lower.loc[1, "class"] == "shared"
+    with pytest.raises(ValueError, match="threshold must be below 1, found 1"):
+        sdl.shared_and_dedicated(crosscoder_of(W_dec, (2, 2, 2)), threshold=1.0)
+    with pytest.raises(ValueError, match="dictionary has pair sae, expected a crosscoder"):
+        sdl.shared_and_dedicated(sdl.Dictionary(sdl.SparseCoder(4, n_q=2)))
+
+
+def test_samples_make_sites_of_other_scales_comparable(planted):
+    _, sites = planted
+    found = sdl.fit(sites, pair="crosscoder", normalise=True, **TOPK)
+    loud = [sites[0], 64 * sites[1], sites[2]]
+    louder = sdl.fit(loud, pair="crosscoder", normalise=True, **TOPK)
+    plain, scaled = sdl.shared_and_dedicated(found, sites), sdl.shared_and_dedicated(louder, loud)
+    # 64 is a power of two, so that both trainings take the same steps up to rounding in the fitted scales
+    np.testing.assert_allclose(scaled["relative_norm_site1"], plain["relative_norm_site1"], atol=1e-3)
+    np.testing.assert_allclose(plain["active"], (found.encode(sites) != 0).mean(axis=0))
+    with pytest.raises(ValueError, match=r"x has sites of \(10, 6\) dimensions, but the crosscoder \(10, 6, 8\)"):
+        sdl.shared_and_dedicated(found, sites[:2])
+
+
+def test_latent_scaling_shows_shrunken_and_decoupled_latents():
+    f = np.abs(np.random.default_rng(0).standard_normal((50, 2))).astype(np.float32)
+    d = np.array([0.0, 0.0, 1.0, 2.0], dtype=np.float32)
+    # latents 0 and 1 are entries 0 and 1 of site 0; only latent 0 writes to site 0
+    x0 = np.hstack([f, np.zeros((50, 2), np.float32)]) + f[:, :1] * d
+    shrunken = np.zeros((2, 8), np.float32)
+    shrunken[0, :4] = d
+    table = sdl.shared_and_dedicated(crosscoder_of(shrunken, (4, 4)), [x0, 0.3 * f[:, :1] * d])
+    # site 1 contains .3 f d, of which the crosscoder reconstructs nothing
+    assert table.loc[0, "class"] == "site 0"
+    assert table.loc[0, "scaling_error_site1"] == pytest.approx(0.3, rel=1e-5)
+    assert table.loc[0, "scaling_reconstruction_site1"] == 0
+    assert table.loc[1, "class"] == "dead"
+    same = np.repeat(f[:, :1], 2, axis=1)
+    x0 = np.hstack([same, np.zeros((50, 2), np.float32)]) + f[:, :1] * d
+    decoupled = np.zeros((2, 8), np.float32)
+    decoupled[0, :4] = decoupled[1, 4:] = d
+    table = sdl.shared_and_dedicated(crosscoder_of(decoupled, (4, 4)), [x0, f[:, :1] * d])
+    # latent 1 writes to site 1 what latent 0 writes to site 0
+    assert list(table["class"]) == ["site 0", "site 1"]
+    assert table.loc[0, "scaling_reconstruction_site1"] == pytest.approx(1, rel=1e-5)
+    assert table.loc[0, "scaling_error_site1"] == pytest.approx(0, abs=1e-5)
+    assert (table[["scaling_error_site0", "scaling_reconstruction_site0"]].loc[0] == 1).all()
+    wider = np.hstack([decoupled, np.zeros((2, 1), np.float32)])
+    table = sdl.shared_and_dedicated(crosscoder_of(wider, (4, 5)), [x0, np.hstack([f[:, :1] * d, f[:, :1]])])
+    assert table["scaling_error_site1"].isna()[0]
