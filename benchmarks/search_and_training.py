@@ -129,8 +129,8 @@ def training_course(store: Path, features: Path, seed: int, config: RunConfig, e
     """Train until a recovery of ``enough``; return seconds and recovery every ``log_every`` steps."""
     share, settings, found = found_by(features), config.training, list[Row]()
     with open_store(store, "sae", settings.batch_size, partial(stream, seed, "order")) as rows:
-        model = SparseCoder(config.model, (rows.n_p,), (rows.n_p,), torch_stream(seed, "initialisation"))
-        scaling = normalisation.no_scaling(rows.n_p, rows.n_p)
+        model = SparseCoder(config.model, rows.widths[:1], rows.widths[:1], torch_stream(seed, "initialisation"))
+        scaling = normalisation.no_scaling(rows.widths[0], rows.widths[0])
         clock = Clock()
 
         def look(weights: Mapping[str, Tensor]) -> Row:

@@ -59,9 +59,9 @@ def course(config: RunConfig, seed: int, start: SparseCoder | None) -> pd.DataFr
         open_checked(bench / "test.h5") as held_out,
         open_store(bench / "train.h5", "sae", config.training.batch_size, order) as rows,
     ):
-        sites = ((rows.n_p,), (rows.n_p,))
+        sites = (rows.widths[:1], rows.widths[:1])
         model = SparseCoder(config.model, *sites, torch_stream(seed, "initialisation"))
-        scaling = normalisation.no_scaling(rows.n_p, rows.n_p)
+        scaling = normalisation.no_scaling(rows.widths[0], rows.widths[0])
         if start is not None:
             start_from_model(model, start, scaling)
 

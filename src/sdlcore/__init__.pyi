@@ -6,6 +6,7 @@ from .api.bench import standard_bench as standard_bench
 from .api.coder import SparseCoder as SparseCoder
 from .api.codes import SparseCodes as SparseCodes
 from .api.comparing import compare as compare
+from .api.crosscoders import shared_and_dedicated as shared_and_dedicated
 from .api.dictionary import Dictionary as Dictionary
 from .api.dictionary import load as load
 from .api.exporting import export as export

@@ -71,7 +71,7 @@ class ModelConfig(Extensible):
     extended_by: ClassVar[Kind] = "activation"
 
     pair: Pair = "sae"
-    """sae: x_r = x_p; transcoder: input to target; crosscoder: input and target, concatenated, to themselves."""
+    """sae: x_r = x_p; transcoder: input to target; crosscoder: all sites, concatenated, to themselves."""
     activation: AnyActivation = "relu"
     """Activation function, sigma in Definition 2.5: relu, jumprelu, topk, batchtopk, gated, abstopk, lista,
     matching_pursuit, or one of a plugin."""

@@ -117,6 +117,25 @@ def test_a_dictionary_of_the_store_knows_its_place(lm, tmp_path):
         assert not torch.equal(known, lm(ids).logits)
 
 
+def test_several_layers_are_the_sites_of_one_store_or_stores_side_by_side(lm, tmp_path):
+    reading = READING | {"drop": ("first_position", "separator")}
+    crosscoder = {"n_q": 8, "activation": "topk", "k": 2, "batch_size": 64, "steps": 2, "progress": False}
+    layers = sdl.extract_layers(lm, documents(60), layers=[1, 2, 3], out=tmp_path / "layers", **reading)
+    with sdl.extract(lm, documents(60), layer=(1, 2, 3), out=tmp_path / "acts.h5", **reading) as store:
+        assert store.widths == (SIZES["hidden_size"],) * 3
+        for column, alone in zip(("input", "target", "site2"), layers, strict=True):
+            np.testing.assert_array_equal(store.read(column), alone.read("input"))
+        found = sdl.fit(store, pair="crosscoder", **crosscoder)
+        np.testing.assert_array_equal(found.W_dec, sdl.fit(layers, **crosscoder).W_dec)
+        np.testing.assert_array_equal(found.encode(store), found.encode(layers))
+    pages = sdl.contexts(found, lm, documents(60), latents=[0, 1], context_length=16)  # it knows its three layers
+    assert [feature.latent for feature in pages.features] == [0, 1]
+    with pytest.raises(ValueError, match="a crosscoder's reconstruction cannot be spliced in"):
+        sdl.splice(lm, dictionary=found).__enter__()
+    for one in layers:
+        one.close()
+
+
 def test_a_model_of_another_architecture_is_extracted_from(folder, tmp_path):
     torch.manual_seed(0)
     GPT2LMHeadModel(GPT2Config(vocab_size=400, n_embd=8, n_layer=2, n_head=2, n_positions=32)).save_pretrained(
@@ -199,8 +218,8 @@ def test_an_extraction_that_was_cut_off_resumes(folder, tmp_path, monkeypatch):
     [
         ({"out": "acts.npy"}, r"acts\.npy: expected the name of a store, which ends in \.h5"),
         ({"layer": 9}, "layer is 9, but the model has 4 blocks"),
-        ({"layer": (1, 1)}, "two different blocks"),
-        ({"layer": (1, 2), "place": "mlp"}, "takes one site of two blocks, but mlp is two"),
+        ({"layer": (1, 1)}, "different blocks, two or more"),
+        ({"layer": (1, 2), "place": "mlp"}, "takes one site of several blocks, but mlp is two"),
         (
             {"place": "attention"},
             "place must be one of residual_before, .*, mlp, or PATH:input or .*, found 'attention'",

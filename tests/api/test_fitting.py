@@ -551,7 +551,8 @@ def test_settings_of_parts_that_a_dictionary_does_not_have_are_warned_of(both):
             lambda x: sdl.fit(x, **ANCHORED, anchors=sdl.References(np.eye(8, dtype=np.float32))),
             r"anchors are 8 references, expected anchors; choose some or all of them by .choose\(8, seed\)",
         ),
-        (lambda x: sdl.fit([x, x, x]), "x has 3 parts, expected one array, or two"),
+        (lambda x: sdl.fit([x]), "x has 1 parts, expected one array, or two or more for a crosscoder and no target"),
+        (lambda x: sdl.fit([x, x], x), "x has 2 parts, expected one array, or two or"),
         (lambda x: sdl.fit(x, pair="transcoder"), r"call fit\(x, target\)"),
         (lambda x: sdl.fit(x.tolist()), r"x is a list of 200 rows or numbers, not an array; give np\.asarray\(x\)"),
         (lambda x: sdl.fit(x, sed=3), r"unknown run settings: sed; did you mean seed\?"),
@@ -583,7 +584,7 @@ def test_settings_of_parts_that_a_dictionary_does_not_have_are_warned_of(both):
         (lambda x: sdl.fit(x, x, **ANCHORED, anchors=np.eye(8)[:2]), "anchors are only for x, but pair transcoder"),
         (
             lambda x: sdl.fit([x, x], **ANCHORED, anchors=[np.eye(8)[:3], np.eye(8)[:2]]),
-            "there are 3 anchors for x, but 2 for the target",
+            "there are 3 and 2 anchors at the sites; expected the same number",
         ),
         (
             lambda x: sdl.fit(x, x, **ANCHORED, anchors=[np.eye(8)[:3], np.eye(5)[:3]]),

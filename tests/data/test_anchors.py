@@ -15,35 +15,37 @@ W_r /= np.linalg.norm(W_r, axis=0)
 
 @given(seed=st.integers(0, 99), k=st.integers(1, 9))
 def test_anchors_are_a_random_subset_of_true_features(seed, k):
-    anchors = random_anchors(W_p, W_r, k, stream(seed))
+    anchors = random_anchors([W_p, W_r], k, stream(seed))
     assert len(set(anchors.feature)) == k
     np.testing.assert_array_equal(anchors.w_p, W_p[:, anchors.feature].T)
     np.testing.assert_array_equal(anchors.w_r, W_r[:, anchors.feature].T)
-    more = random_anchors(W_p, None, 9, stream(seed))
+    more = random_anchors([W_p], 9, stream(seed))
     assert more.w_r is None
     np.testing.assert_array_equal(more.feature[:k], anchors.feature)
 
 
 def test_anchors_can_be_drawn_from_the_first_features_alone():
-    anchors = random_anchors(W_p, W_r, 3, stream(0), first=3)
+    anchors = random_anchors([W_p, W_r], 3, stream(0), first=3)
     assert set(anchors.feature) == {0, 1, 2}
     with pytest.raises(ValueError, match="between 1 and n = 3, found 4"):
-        random_anchors(W_p, W_r, 4, stream(0), first=3)
+        random_anchors([W_p, W_r], 4, stream(0), first=3)
 
 
 @pytest.mark.parametrize("k", [0, 10])
 def test_there_are_no_more_anchors_than_features(k):
     with pytest.raises(ValueError, match="between 1 and n = 9"):
-        random_anchors(W_p, W_r, k, stream(0))
+        random_anchors([W_p, W_r], k, stream(0))
 
 
-@pytest.mark.parametrize("target", [W_r, None])
-def test_files_keep_them(tmp_path, target):
-    anchors = random_anchors(W_p, target, 3, stream(0))
-    if target is None:  # discovered anchors belong to no known feature
+@pytest.mark.parametrize("sites", [[W_p], [W_p, W_r], [W_p, W_r, W_p[:, ::-1]]])
+def test_files_keep_them(tmp_path, sites):
+    anchors = random_anchors(sites, 3, stream(0))
+    if len(sites) == 1:  # discovered anchors belong to no known feature
         anchors = anchors._replace(feature=None)
     save_anchors(tmp_path / "a.safetensors", anchors, {"seed": 0})
-    for saved, made in zip(load_anchors(tmp_path / "a.safetensors"), anchors, strict=True):
+    found = load_anchors(tmp_path / "a.safetensors")
+    assert len(found.sites) == len(sites)
+    for saved, made in zip((*found.sites, found.feature), (*anchors.sites, anchors.feature), strict=True):
         assert (saved is made is None) or (saved == made).all()
 
 
@@ -63,7 +65,7 @@ def test_other_files_are_refused_by_name(tmp_path):
         ({"w_p": W_p[0]}, r"w_p is float32 of shape \(9,\)"),
         ({"w_p": W_p.T[:0]}, r"w_p is float32 of shape \(0, 5\)"),
         ({"w_p": np.eye(5, dtype=int)[:3]}, "w_p is int64"),
-        ({"w_p": np.eye(5)[:3] * [[1], [0], [1]]}, "row 1 of w_p has norm 0"),
+        ({"w_p": np.diag([1.0, 0, 1, 0, 0])[:3], "w_r": np.diag([1.0, 0, 1, 0])[:3]}, "row 1 is zero at every site"),
         ({"feature": np.arange(2)}, r"feature is int64 of shape \(2,\), expected 3 indices"),
         ({"feature": np.array([0, -1, 2])}, r"feature is int64 of shape \(3,\), expected 3 indices from 0 on"),
         ({"feature": np.ones(3)}, "feature is float64"),

@@ -6,7 +6,14 @@ from hypothesis import strategies as st
 
 from sdlcore.data.memory import Arrays
 from sdlcore.data.reading import ActivationStore
-from sdlcore.data.references import References, class_means, labels_by, load_references, save_references
+from sdlcore.data.references import (
+    References,
+    check_references,
+    class_means,
+    labels_by,
+    load_references,
+    save_references,
+)
 from sdlcore.data.writing import create_store
 from sdlcore.storage.checksums import write_with_checksum
 from sdlcore.training import normalisation
@@ -75,7 +82,7 @@ def test_files_keep_them_and_those_of_a_bench_are_read_alike(store, tmp_path):
     for saved, made in zip(load_references(tmp_path / "r.safetensors"), found, strict=True):
         assert (saved is made is None) or np.all(saved == made)
     write_with_checksum(tmp_path / "bench.safetensors", {"W_p": found.W_p}, {})
-    assert load_references(tmp_path / "bench.safetensors")[1:] == (None, None, None, None)
+    assert load_references(tmp_path / "bench.safetensors")[1:] == (None, None, None, None, ())
     write_with_checksum(tmp_path / "earlier.safetensors", {"W_p": found.W_p, "classes": found.classes}, {})
     assert load_references(tmp_path / "earlier.safetensors").class_names is None
 
@@ -123,7 +130,7 @@ def test_what_holds_none_is_refused_by_name(tmp_path):
     [
         ({"W_p": 2 * W}, "column 0 of W_p has norm 2, expected a unit vector"),
         ({"W_p": np.where(np.arange(4) == 3, np.nan, W)}, "column 3 of W_p has norm nan"),
-        ({"W_r": np.where(np.arange(4) == 1, 0, W)}, "column 1 of W_r has norm 0"),
+        (dict.fromkeys(("W_p", "W_r"), np.where(np.arange(4) == 1, 0, W)), "column 1 is zero at every site"),
         ({"W_r": W[:, :2]}, r"W_r is float64 of shape \(5, 2\), expected a unit vector in each column"),
         ({"W_p": W[0]}, r"W_p is float64 of shape \(4,\)"),
         ({"W_p": W.astype(int)}, "W_p is int64"),
@@ -160,3 +167,18 @@ def test_references_print_in_a_line():
     assert repr(References(two)) == "References(2 in 3 dimensions)"
     means = References(two, np.eye(2, dtype=np.float32), np.array([0, 4]))
     assert repr(means) == "References(2 in 3 and 2 dimensions, means of classes)"
+
+
+def test_directions_of_further_sites_are_kept_and_may_be_zero(tmp_path):
+    W = [np.eye(3, dtype=np.float32), np.diag([1, 0, 1]).astype(np.float32), np.diag([0, 1, 1]).astype(np.float32)]
+    references = References(W[0], W[1], more=(W[2],))
+    save_references(tmp_path / "r.safetensors", references, {})
+    found = load_references(tmp_path / "r.safetensors")
+    for saved, made in zip(found.sites, W, strict=True):
+        np.testing.assert_array_equal(saved, made)
+    assert [w.shape for w in found.choose(2).sites] == [(2, 3)] * 3
+    absent = References(np.diag([1, 0]).astype(np.float32), np.diag([1, 0]).astype(np.float32))
+    with pytest.raises(ValueError, match="bench: column 1 is zero at every site, expected a unit vector at one of"):
+        check_references("bench", absent)
+    with pytest.raises(ValueError, match="bench: column 1 of W_p has norm 0, expected a unit vector"):
+        check_references("bench", References(np.diag([1, 0]).astype(np.float32)))

@@ -10,7 +10,7 @@ import scipy.sparse
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from sdlcore.data.reading import ActivationStore
+from sdlcore.data.reading import ActivationStore, verify
 from sdlcore.data.writing import create_store
 from sdlcore.errors import StoreError
 
@@ -52,6 +52,22 @@ def test_what_is_written_block_by_block_is_read_back(tmp_path, sizes, dtype):
         assert list(store.read("references/path")) == paths
         expected = np.concatenate([part["features"].toarray() for part in blocks]).astype(np.float32)
         np.testing.assert_array_equal(store.features().toarray(), expected)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_a_store_may_have_any_number_of_sites(tmp_path, dtype):
+    sites = [np.random.default_rng(site).standard_normal((5, 2 + site)) for site in range(4)]
+    with create_store(tmp_path / "s.h5", {}, dtype) as writer:
+        for rows in (slice(0, 2), slice(2, 5)):
+            x, target, *more = (values[rows] for values in sites)
+            writer.append(x, target, more=more)
+    verify(tmp_path / "s.h5")
+    with ActivationStore(tmp_path / "s.h5") as store:
+        assert store.widths == (2, 3, 4, 5)
+        assert list(store.columns()) == ["input", "target", "site2", "site3"]
+        for column, values in zip(store.columns(), sites, strict=True):
+            # float16 keeps 11 binary digits, bfloat16 8: half a unit of the last is at most 2^-11 or 2^-8 of x
+            np.testing.assert_allclose(store.read(column), values, rtol=2.0 ** -(11 if dtype == "float16" else 8))
 
 
 def test_a_store_may_have_nothing_but_input(tmp_path):

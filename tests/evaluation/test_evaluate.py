@@ -298,7 +298,7 @@ def test_runs_measure_what_is_declared_for_them_and_nothing_else(store, classes)
 
 def test_a_metric_that_is_not_declared_is_refused(store, monkeypatch):
     fewer = {name: metric for name, metric in METRICS.items() if name != "fvu"}
-    monkeypatch.setattr("sdlcore.evaluation.evaluate.METRICS", fewer)
+    monkeypatch.setattr("sdlcore.evaluation.metrics.METRICS", fewer)
     with pytest.raises(ValueError, match=r"metric fvu is not declared, expected an entry in .*metrics\.py"):
         evaluate(ground_truth_model("sae"), store)
 

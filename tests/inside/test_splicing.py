@@ -289,7 +289,7 @@ def test_gradients_pass_through_a_splice(lm: Any, random: SparseCoder):
     [
         ({"layer": 0}, "layer must be between 1 and 4"),
         ({"layer": BLOCKS + 1}, "found 5"),
-        ({"layer": (1, 2)}, "two layers are for a transcoder or crosscoder"),
+        ({"layer": (1, 2)}, "several layers are for a crosscoder, and two for a transcoder"),
         ({"coder": SparseCoder(ModelConfig(n_q=8), (8,), (8,)).eval()}, "reads activations of width 8, but .* 24"),
         ({"coder": coder(pair="crosscoder"), "layer": (1, 2)}, "a crosscoder's reconstruction cannot be spliced in"),
         ({"coder": coder(pair="transcoder"), "layer": (3, 1)}, "reads after block 3 cannot be spliced in at block 1"),

@@ -123,9 +123,14 @@ class CircuitTracer:
     natives = ()
 
     def load(self, folder: Path) -> Any:
-        """Open a set from its cache, as for sets that are on no hub."""
-        from circuit_tracer.utils.hf_utils import load_transcoder_from_hub
+        """Open a set from its cache, as for sets that are on no hub; a TopK by the function that reads its k."""
+        import yaml
+        from circuit_tracer.utils.hf_utils import load_transcoder_from_hub, load_transcoders
 
+        config = yaml.safe_load((folder / "config.yaml").read_text())
+        if "activation" in config:
+            paths = [str(folder / f"layer_{layer}.safetensors") for layer in range(len(list(folder.glob("layer_*"))))]
+            return load_transcoders({**config, "transcoders": paths}, device=torch.device("cpu"))
         return load_transcoder_from_hub(folder.name, cache_dir=str(folder.parent), device=torch.device("cpu"))[0]
 
     def compute(self, transcoders: Any, x: Tensor) -> tuple[Tensor, Tensor]:

@@ -2,6 +2,8 @@
 
 import pytest
 import torch
+import yaml
+from safetensors.torch import load_file
 
 from sdlcore.errors import RefusedError
 from sdlcore.interop.export import export, export_set, refusal
@@ -33,7 +35,7 @@ REFUSALS = [
         "circuit_tracer",
         "circuit-tracer cannot express a relu autoencoder: it opens transcoders, from a layer's",
     ),
-    ("topk transcoder", "circuit-tracer", "its loaders know relu and jumprelu; train it with activation batchtopk"),
+    ("gated transcoder", "circuit-tracer", "its loaders know relu, jumprelu and topk; train it with activation batch"),
     ("relu transcoder to another width", "circuit_tracer", "must have one width, found 24 and 32"),
 ]
 
@@ -82,6 +84,17 @@ def test_unknown_formats_and_options_are_named(tmp_path):
         export(made("relu"), "dictionary_learning", tmp_path / "out", hook_name="x")
     with pytest.raises(ValueError, match="sparsify has no option k; it has none"):
         export(made("topk"), "sparsify", tmp_path / "out", k=3)
+
+
+def test_a_topk_set_says_its_k_and_which_loaders_read_it(tmp_path):
+    models = [made("topk transcoder"), made("topk transcoder", seed=1)]
+    with pytest.warns(UserWarning, match="circuit-tracer opens these TopK transcoders from a repository at the hub"):
+        folder = export_set(models, "circuit_tracer", tmp_path / "set", model_name="gpt2")
+    config = yaml.safe_load((folder / "config.yaml").read_text())
+    assert (config["activation"], config["k"], config["model_kind"]) == ("topk", models[0].config.k, "transcoder_set")
+    assert load_file(folder / "layer_0.safetensors").keys() == {"W_enc", "W_dec", "b_enc", "b_dec"}
+    with pytest.raises(ValueError, match=r"must share a TopK with one k, or none, found \[6, None\] by layer"):
+        export_set([models[0], made("relu transcoder")], "circuit_tracer", tmp_path / "other")
 
 
 def test_a_set_has_a_transcoder_for_each_layer_and_all_are_of_one_kind(tmp_path):

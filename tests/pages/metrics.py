@@ -6,7 +6,7 @@ from sdlcore.evaluation.metrics import EXPLAINED, METRICS
 
 COMPOSED = re.compile(
     r"(anchors_only_)?(gt_recovery|mip)_(encoder|decoder)"
-    r"(_raw|_pattern)?(_site\d)?(_anchored|_unanchored)?(_tau95)?"
+    r"(_raw|_pattern)?(_site\d+)?(_anchored|_unanchored)?(_tau95)?"
 )
 """Names of recovery and MIP, whose parts the page explains; all other metrics have a row each."""
 
@@ -49,7 +49,7 @@ the table, in this order. Not every combination exists.
 | `_encoder`, `_decoder` | encoder rows, decoder columns |
 | `_raw` | inner products, as in the paper's formula (section 5.1), instead of cosines |
 | `_pattern` | [patterns](solvers.md#what-rows-respond-to) of encoder rows instead of the rows |
-| `_site0`, `_site1` | one site of a crosscoder alone |
+| `_site0`, `_site1`, ... | one site of a crosscoder alone, over the features that occur there |
 | `_anchored`, `_unanchored` | features with or without an [anchor](anchors.md), in this or the compared run |
 | `_tau95` | threshold .95 instead of .9 |
 

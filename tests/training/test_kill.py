@@ -137,7 +137,7 @@ def trainings(tmp_path_factory):
     x = coefficients(1500, n, 0.85, stream(0, "x"))
     with create_store(folder / "store.h5", {}) as writer:
         writer.append(synthesise(x, W_p), target=synthesise(x, W_r))
-    save_anchors(folder / "anchors.safetensors", random_anchors(W_p, W_r, 5, stream(0, "anchors")), {})
+    save_anchors(folder / "anchors.safetensors", random_anchors([W_p, W_r], 5, stream(0, "anchors")), {})
     trainings = Trainings(folder / "store.h5", folder / "anchors.safetensors")
     yield trainings
     trainings.close()

@@ -37,7 +37,7 @@ def found_shapes():
     found = {name: shape for name in study.sources.file if (shape := arrays_shape(name))}
     for name, source in study.sources.language.items():
         if source.n_p is None and (model := shape_of_model(name)):
-            found[name] = Shape(source.rows, (model.width, model.width * source.has_target))
+            found[name] = Shape(source.rows, (model.width, model.width * (len(source.sites) - 1)))
     return found
 
 

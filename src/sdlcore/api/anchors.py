@@ -8,7 +8,7 @@ from annotated_types import Gt, Le
 
 from sdlcore.api.inputs import activations, floats, is_pair
 from sdlcore.data.anchors import Anchors, check_anchors
-from sdlcore.data.directions import check_directions
+from sdlcore.data.directions import check_directions, check_somewhere
 from sdlcore.data.recovery_rule import recovered
 from sdlcore.data.references import References, check_references
 from sdlcore.data.references import class_means as means_of_classes
@@ -97,7 +97,7 @@ def discover(
 
 
 def as_anchors(given: Any) -> Anchors:
-    """Convert an argument to anchors: anchors, an array of unit rows, or a pair of such arrays.
+    """Convert an argument to anchors: anchors, an array of unit rows, or a list with such an array for each site.
 
     Raises
     ------
@@ -110,13 +110,13 @@ def as_anchors(given: Any) -> Anchors:
             f"anchors are {number} references, expected anchors; choose some or all of them by .choose({number}, seed)"
         )
     if not isinstance(given, Anchors):
-        return Anchors(*_unit_rows(given, "anchors"), None)
+        return Anchors.of_sites(_unit_rows(given, "anchors"))
     check_anchors("anchors", given)
     return given
 
 
 def as_references(given: Any) -> References:
-    """Convert an argument to references: references, an array of unit rows, or a pair of such arrays.
+    """Convert an argument to references: references, an array of unit rows, or a list with one for each site.
 
     Raises
     ------
@@ -126,20 +126,20 @@ def as_references(given: Any) -> References:
     if isinstance(given, References):
         check_references("references", given)
         return given
-    w_p, w_r = _unit_rows(given, "references")
-    return References(w_p.T, None if w_r is None else w_r.T)
+    W_p, *rest = (w.T for w in _unit_rows(given, "references"))
+    return References(W_p, rest[0] if rest else None, more=tuple(rest[1:]))
 
 
-def _unit_rows(given: Any, name: str) -> tuple[np.ndarray, np.ndarray | None]:
+def _unit_rows(given: Any, name: str) -> list[np.ndarray]:
     rows = [floats(part, name) for part in (given if is_pair(given) else (given,))]
     for part in rows:
         if part.ndim == 2 and len(part) != part.shape[1] and np.allclose(np.linalg.norm(part, axis=0), 1, atol=1e-3):
             raise ValueError(f"{name}: columns of {part.shape} are unit vectors, expected rows; transpose the array")
-        check_directions(name, "rows", part, len(part))
-    if len(rows) not in (1, 2):
-        raise ValueError(f"{name} have {len(rows)} parts, expected one array of unit rows, or a pair")
-    if len(rows[0]) != len(rows[-1]):
-        found = f"there are {len(rows[0])} {name} for x, but {len(rows[-1])} for the target"
+        check_directions(name, "rows", part, len(part), zero=len(rows) > 1)
+    if not rows:
+        raise ValueError(f"{name} have 0 parts, expected one array of unit rows, or a list with one for each site")
+    if len({len(part) for part in rows}) > 1:
+        found = f"there are {' and '.join(str(len(part)) for part in rows)} {name} at the sites"
         raise ValueError(f"{found}; expected the same number")
-    w_p, *w_r = (part.astype(np.float32) for part in rows)
-    return w_p, w_r[0] if w_r else None
+    check_somewhere(name, rows)
+    return [part.astype(np.float32) for part in rows]

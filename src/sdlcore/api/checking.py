@@ -42,18 +42,19 @@ def check_inputs(
     ValueError
         If they do not; the message names the input or setting.
     """
-    if watch is not None and len(watch.W_p) != source.n_p:
-        raise ValueError(f"watch has {len(watch.W_p)} dimensions, but x has {source.n_p}")
+    if watch is not None and len(watch.W_p) != source.widths[0]:
+        raise ValueError(f"watch has {len(watch.W_p)} dimensions, but x has {source.widths[0]}")
     if isinstance(config, SolverConfig):
         source.stored(f"solver {config.solver} reads all samples several times")
-        _check_start(start, *pair_sites(config.pair, source.n_p, source.n_r))
+        _check_start(start, *pair_sites(config.pair, *source.widths))
         return
     pair, n_q, batch_size = config.model.pair, config.model.n_q, config.training.batch_size
-    _check_start(start, *pair_sites(pair, source.n_p, source.n_r), n_q)
+    _check_start(start, *pair_sites(pair, *source.widths), n_q)
     if start is not None and config.model.center and start.b_enc.any():
         raise ValueError("center would replace the encoder biases of start; leave center out")
     if source.rows is not None and batch_size > source.rows:
-        turned = f", or transpose x if x has {source.n_p} samples" if source.n_p > source.rows else ""
+        n_p = source.widths[0]
+        turned = f", or transpose x if x has {n_p} samples" if n_p > source.rows else ""
         raise ValueError(
             f"{source.path}: batch_size {batch_size} exceeds its {source.rows} rows; "
             f"set batch_size to {source.rows} or less{turned}"
@@ -73,9 +74,9 @@ def check_inputs(
 
 
 def _check_anchors(anchors: Anchors, source: Source, pair: str, n_q: int) -> None:
-    w_p, w_r, _ = anchors
-    if w_p.shape[1] != source.n_p:
-        raise ValueError(f"anchors have {w_p.shape[1]} dimensions, but x has {source.n_p}")
+    w_p, w_r = anchors.w_p, anchors.w_r
+    if w_p.shape[1] != source.widths[0]:
+        raise ValueError(f"anchors have {w_p.shape[1]} dimensions, but x has {source.widths[0]}")
     if len(w_p) > n_q:
         raise ValueError(f"there are {len(w_p)} anchors, but n_q is {n_q}; raise n_q, or give fewer")
     if pair == "sae":
@@ -84,8 +85,13 @@ def _check_anchors(anchors: Anchors, source: Source, pair: str, n_q: int) -> Non
         raise ValueError(f"anchors are only for x, but pair {pair} also needs anchors for the target; give both arrays")
     if len(w_r) != len(w_p):
         raise ValueError(f"there are {len(w_p)} anchors for x, but {len(w_r)} for the target; expected the same number")
-    if w_r.shape[1] != source.n_r:
-        raise ValueError(f"anchors for the target have {w_r.shape[1]} dimensions, but the target has {source.n_r}")
+    if w_r.shape[1] != source.widths[1]:
+        raise ValueError(
+            f"anchors for the target have {w_r.shape[1]} dimensions, but the target has {source.widths[1]}"
+        )
+    known = tuple(w.shape[1] for w in anchors.sites)
+    if pair == "crosscoder" and known != source.widths:
+        raise ValueError(f"anchors have sites of {known} dimensions, but x has sites of {source.widths}")
 
 
 def _check_start(

@@ -1,12 +1,13 @@
 """`sdl.SparseCoder`: the model that `fit` trains, for a training loop of your own."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from sdlcore.api.inputs import floats
-from sdlcore.api.streams import columns_of
+from sdlcore.api.streams import columns_of, refuse_more
 from sdlcore.data.pairs import pair_sites
 from sdlcore.losses.total import needs_norms, total_loss
 from sdlcore.model import coder as model_coder
@@ -43,7 +44,8 @@ class SparseCoder(model_coder.SparseCoder):
     n_p
         Dimension of the input (d_in).
     n_r
-        Dimension of the target (d_out) of a transcoder; None for an autoencoder.
+        Dimension of the target (d_out) of a transcoder; of a crosscoder, the dimensions of the sites after the first;
+        None for an autoencoder.
     seed
         Seed of the initial weights, which are the same as in `fit`.
     dead_after
@@ -63,7 +65,7 @@ class SparseCoder(model_coder.SparseCoder):
     def __init__(
         self,
         n_p: int,
-        n_r: int | None = None,
+        n_r: int | Sequence[int] | None = None,
         *,
         seed: int = 0,
         dead_after: int = TrainingConfig().dead_after,
@@ -81,7 +83,9 @@ class SparseCoder(model_coder.SparseCoder):
             raise ValueError(
                 "initialisation samples needs activations, which only sdl.fit reads; choose linear or tied"
             )
-        sites = pair_sites(config.model.pair, checked("n_p", Latents, n_p), n_r)
+        further = () if n_r is None else tuple(n_r) if isinstance(n_r, Sequence) else (n_r,)
+        widths = [checked("n_p", Latents, n_p), *(checked("n_r", Latents, width) for width in further)]
+        sites = pair_sites(config.model.pair, *widths)
         self.seed = checked("seed", Seed, seed)
         super().__init__(config.model, *sites, torch_stream(self.seed, "initialisation"))
         self.loss_config, self.dead_after = config.loss, checked("dead_after", Total, dead_after)
@@ -106,13 +110,16 @@ class SparseCoder(model_coder.SparseCoder):
             If the dimensions differ from the model's.
         """
         if target is None:
-            batch, target = columns_of(batch, "batch")
-        x_BP, target_BR = self._tensor(batch, "batch"), None if target is None else self._tensor(target, "target")
+            batch, *rest = columns_of(batch, "batch")
+            refuse_more(1 + len(rest), self.config.pair, "batch")
+        else:
+            rest = [target]
+        x_BP, further = self._tensor(batch, "batch"), [self._tensor(part, "target") for part in rest]
         pair, x_BR = self.config.pair, x_BP
-        if pair == "transcoder" and target_BR is not None:
-            x_BR = target_BR
-        elif pair == "crosscoder" and target_BR is not None:
-            x_BP = x_BR = torch.cat([x_BP, target_BR], dim=1)
+        if pair == "transcoder" and further:
+            x_BR = further[0]
+        elif pair == "crosscoder" and further:
+            x_BP = x_BR = torch.cat([x_BP, *further], dim=1)
         widths = self.W_enc.shape[1], self.W_dec.shape[1]
         if (x_BP.shape[-1], x_BR.shape[-1]) != widths or len(x_BP) != len(x_BR):
             found = " and ".join(" x ".join(map(str, one.shape)) for one in (x_BP, x_BR))

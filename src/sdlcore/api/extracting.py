@@ -35,7 +35,7 @@ def extract(
     lm: Any,
     texts: str | Path | Iterable[str],
     *,
-    layer: int | tuple[int, int],
+    layer: int | tuple[int, ...],
     out: str | Path,
     place: Place = "residual",
     tokens: int | None = None,
@@ -63,7 +63,7 @@ def extract(
     texts
         Documents; or a file, a folder or ``dataset:OWNER/NAME``. A file's documents are shuffled.
     layer
-        The block, counted from 1. Two blocks, (input, target), for a crosscoder.
+        The block, counted from 1. Several blocks for a crosscoder, which become the sites of one store, in this order.
     out
         The file to write (.h5).
     place
@@ -223,7 +223,7 @@ def _extracted(
     return [found[path] if path in found else open_checked(path) for path in where]
 
 
-def _place(layer: int | tuple[int, int], place: Place) -> dict[str, Any]:
+def _place(layer: int | tuple[int, ...], place: Place) -> dict[str, Any]:
     """Return the settings of a source for a place."""
     site, arrow, target = checked("place", Place, place).partition(ARROW)
     where: dict[str, Any] = {"site": site, "target_site": target if arrow else None}

@@ -217,16 +217,16 @@ class Fit:
         for name in unused_settings(source, self.own):
             del facts["settings"][name]
         if isinstance(self.config, RunConfig):
-            sites = pair_sites(self.config.model.pair, source.n_p, source.n_r)
+            sites = pair_sites(self.config.model.pair, *source.widths)
             facts |= provenance_of_parts(self.own, self.config, sites)
-        anchors = None if self.anchors is None else digest_of_arrays(*self.anchors[:2])
+        anchors = None if self.anchors is None else digest_of_arrays(*self.anchors[:2], *self.anchors.more)
         facts["inputs"] = {"store": source.digest, "anchors": anchors}
         if self.start is not None:
             b_enc = [self.start.b_enc] if self.start.b_enc.any() else []
             weights = (self.start.W_enc, self.start.W_dec, *b_enc)
             facts["inputs"]["start"] = digest_of_arrays(*(part.cpu().numpy() for part in weights))
         if self.watch is not None:  # which the rows of the history have columns of
-            facts["inputs"]["watch"] = digest_of_arrays(self.watch.W_p, self.watch.W_r)
+            facts["inputs"]["watch"] = digest_of_arrays(self.watch.W_p, self.watch.W_r, *self.watch.more)
         if (made := source.activations_made_by()) is not None:
             facts["activations"] = made
         return facts
@@ -299,7 +299,7 @@ class Fit:
         stop: Event | None,
     ) -> Dictionary:
         pair = self.config.pair if isinstance(self.config, SolverConfig) else self.config.model.pair
-        watch = None if self.watch is None else watch_directions(self.watch.W_p, self.watch.W_r, pair)
+        watch = None if self.watch is None else watch_directions(self.watch.sites, pair)
         if isinstance(self.config, SolverConfig):
             samples = source.stored(f"solver {self.config.solver} reads all samples several times")
             with History(sinks=sinks) as history:

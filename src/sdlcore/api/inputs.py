@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from numbers import Integral, Real
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ import torch
 
 from sdlcore.data.memory import Activations, Arrays, check_floats
 from sdlcore.data.reading import ActivationStore, open_checked
+from sdlcore.data.side_by_side import SideBySide
 from sdlcore.settings import Pair, checked
 from sdlcore.storage.npy import Numbers
 from sdlcore.storage.paths import user_path
@@ -108,7 +109,7 @@ def rows(values: Any, name: str) -> np.ndarray | Numbers:
 
 @contextmanager
 def activations(x: Any, target: Any = None, labels: Any = None) -> Iterator[Activations]:
-    """Open activations: ``x`` is a store or its path, an array, a tensor, an .npy file, or a list of two.
+    """Open activations: a store or its path, an array, a tensor or an .npy file, or a list of two or more of a kind.
 
     Raises
     ------
@@ -120,19 +121,41 @@ def activations(x: Any, target: Any = None, labels: Any = None) -> Iterator[Acti
             if given is not None:
                 where = x.path if isinstance(x, ActivationStore) else x
                 raise ValueError(f"{where}: a store contains its own {name}; leave {name} out")
-        with nullcontext(x) if isinstance(x, ActivationStore) else open_checked(user_path(x, "x")) as store:
+        with _opened(x) as store:
             yield store
+    elif is_pair(x) and any(map(is_store, x)):
+        with ExitStack() as opened:
+            yield _side_by_side(opened, x, target, labels)
     else:
+        more: Sequence[Any] = ()
         if is_pair(x):
             if any(isinstance(part, list | tuple | Real) for part in x):
                 found = f"x is a {type(x).__name__} of {len(x)} rows or numbers, not an array"
-                raise ValueError(f"{found}; give np.asarray(x), or two arrays for a crosscoder")
-            if target is not None or len(x) != 2:
-                raise ValueError(f"x has {len(x)} parts, expected one array, or two for a crosscoder and no target")
-            x, target = x
+                raise ValueError(f"{found}; give np.asarray(x), or an array for each site of a crosscoder")
+            if target is not None or len(x) < 2:
+                raise ValueError(
+                    f"x has {len(x)} parts, expected one array, or two or more for a crosscoder and no target"
+                )
+            x, target, *more = x
         target = None if target is None else float_rows(target, "target")
+        further = [float_rows(part, f"site {site} of x") for site, part in enumerate(more, start=2)]
         numbers, names = class_numbers(labels)
-        yield Arrays(float_rows(x, "x"), target, numbers, names)
+        yield Arrays(float_rows(x, "x"), target, numbers, names, more=further)
+
+
+def _opened(x: Any) -> AbstractContextManager[ActivationStore]:
+    return nullcontext(x) if isinstance(x, ActivationStore) else open_checked(user_path(x, "x"))
+
+
+def _side_by_side(opened: ExitStack, x: Sequence[Any], target: Any, labels: Any) -> SideBySide:
+    """Open a list of stores, which ``opened`` closes."""
+    for name, given in (("target", target), ("labels", labels)):
+        if given is not None:
+            raise ValueError(f"x is a list of stores, which contain their own {name}; leave {name} out")
+    if len(x) < 2 or not all(map(is_store, x)):
+        kinds = ", ".join("a store" if is_store(part) else f"a {type(part).__name__}" for part in x)
+        raise ValueError(f"x is a list of {kinds}; expected two or more stores, or an array for each site")
+    return SideBySide([opened.enter_context(_opened(part)) for part in x])
 
 
 def class_numbers(labels: Any) -> tuple[np.ndarray | None, Sequence[str] | None]:
@@ -230,7 +253,7 @@ def _remedy(labels: Any) -> str:
 
 
 def pair_of(x: Any, target: Any, asked: Pair | None) -> Pair:
-    """Return the pair that the inputs imply: one array, an array and a target, or a list of two.
+    """Return the pair that the inputs imply: one array, an array and a target, or a list with one for each site.
 
     Raises
     ------

@@ -16,7 +16,7 @@ from sdlcore.model.coder import SparseCoder
 from sdlcore.sources.language.architectures import Paths, read_paths
 from sdlcore.sources.language.made import Made
 
-Layer = int | tuple[int, int]
+Layer = int | tuple[int, ...]
 
 
 def splice(

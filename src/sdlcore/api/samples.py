@@ -1,7 +1,7 @@
 """Samples to encode, from arrays, tensors, files and stores, read in blocks."""
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,10 +9,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sdlcore.api.inputs import check_tensor, float_rows, is_pair, is_store
-from sdlcore.data.reading import ActivationStore, open_checked
+from sdlcore.api.inputs import activations, check_tensor, float_rows, is_pair, is_store
+from sdlcore.data.memory import Activations
+from sdlcore.data.pairs import site_column, wiring_of
 from sdlcore.settings import Pair
-from sdlcore.storage.paths import user_path
 
 
 @dataclass(frozen=True)
@@ -59,22 +59,23 @@ def samples_of(x: Any, pair: Pair) -> Iterator[Samples]:
     ValueError
         If ``x`` has another type, or its sites differ in length.
     """
-    if is_store(x):
-        with nullcontext(x) if isinstance(x, ActivationStore) else open_checked(user_path(x, "x")) as store:
-            yield _of_store(store, pair)
+    if is_store(x) or (is_pair(x) and any(map(is_store, x))):
+        with activations(x) as stored:
+            yield _of_store(stored, pair)
     else:
         yield beside([numbers(part, "x") for part in (x if is_pair(x) else (x,))])
 
 
-def _of_store(store: ActivationStore, pair: Pair) -> Samples:
-    columns = ("input", "target") if pair == "crosscoder" else ("input",)  # a transcoder encodes only its input
-    if pair == "crosscoder" and store.n_r is None:
+def _of_store(store: Activations, pair: Pair) -> Samples:
+    if pair == "crosscoder" and len(store.widths) < 2:
         raise ValueError(f"{store.path}: contains no target, which a crosscoder needs besides the input")
+    wiring = wiring_of(pair, len(store.widths)) if pair == "crosscoder" else wiring_of("sae", 1)
+    columns = [site_column(site) for site in wiring.reads]
 
     def read(start: int, stop: int) -> np.ndarray:
         return np.concatenate([store.read(column, start, stop) for column in columns], axis=1)
 
-    return Samples((store.rows, store.n_p + (store.n_r or 0) * (len(columns) - 1)), read)
+    return Samples((store.rows, sum(store.widths[site] for site in wiring.reads)), read)
 
 
 def beside(parts: Sequence[np.ndarray | Tensor]) -> Samples:

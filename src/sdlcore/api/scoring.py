@@ -19,7 +19,7 @@ from sdlcore.data.references import References
 from sdlcore.evaluation.evaluate import evaluate as evaluate_on
 from sdlcore.evaluation.ground_truth import GroundTruth
 from sdlcore.evaluation.metric_names import SIDES, FeatureSet, recovery_name
-from sdlcore.evaluation.metrics import EXPLAINED, METRICS
+from sdlcore.evaluation.metrics import EXPLAINED, METRICS, declared
 from sdlcore.model.coder import SparseCoder
 from sdlcore.model.finite import not_finite
 from sdlcore.random_streams import stream, torch_stream
@@ -75,7 +75,7 @@ class Scores(Mapping[str, float | None]):
         """
         import pandas as pd
 
-        known = [METRICS[name] for name in self.metrics]
+        known = [metric for name in self.metrics if (metric := declared(name)) is not None]
         rows = {
             "value": [self.metrics[metric.name] for metric in known],
             "chance": [self.chance.get(metric.name) for metric in known],
@@ -243,7 +243,11 @@ def evaluate(
 
 
 def _widths(coder: SparseCoder, samples: Activations) -> tuple[int | None, ...]:
-    return (samples.n_p,) if coder.config.pair == "sae" else (samples.n_p, samples.n_r)
+    if coder.config.pair == "crosscoder":
+        return samples.widths
+    if coder.config.pair == "sae":
+        return samples.widths[:1]
+    return samples.widths[:2] if len(samples.widths) > 1 else (*samples.widths, None)
 
 
 def _check_widths(coder: SparseCoder, samples: Activations) -> None:
@@ -258,8 +262,8 @@ def _check_anchors(anchors: Anchors | None, references: References, coder: Spars
         return
     if coder.config.pair != "sae" and anchors.w_r is None:
         raise ValueError(f"anchors are only for x, but pair {coder.config.pair} also needs anchors for the target")
-    for found, known in ((anchors.w_p, references.W_p), (anchors.w_r, references.W_r)):
-        if found is not None and known is not None and found.shape[1] != len(known):
+    for found, known in zip(anchors.sites, references.sites, strict=False):
+        if found.shape[1] != len(known):
             raise ValueError(f"anchors have {found.shape[1]} dimensions, but references have {len(known)}")
 
 
@@ -272,7 +276,7 @@ def _scored(
 ) -> Scores:
     widths = _widths(coder, samples)
     if truth is not None:
-        known = (truth.W_p, *(() if coder.config.pair == "sae" or truth.W_r is None else (truth.W_r,)))
+        known = truth.sites if coder.config.pair != "sae" else truth.sites[:1]
         if tuple(map(len, known)) != widths:
             raise ValueError(f"references have dimensions {tuple(map(len, known))}, but samples have {widths}")
     found = evaluate_on(deepcopy(coder).cpu().float().eval(), samples, truth, stream(seed, "chance"))

@@ -92,7 +92,7 @@ class Share:
     def __init__(self, shared: SharedStream, training: int) -> None:
         self._shared, self._training = shared, training
         stream = shared.stream
-        self.path, self.n_p, self.n_r, self.digest = stream.path, stream.n_p, stream.n_r, stream.digest
+        self.path, self.widths, self.digest = stream.path, stream.widths, stream.digest
         self.restarts = stream.restarts
 
     def activations_made_by(self) -> Json:
@@ -109,7 +109,7 @@ class Share:
         stream.check_pairs(config)
         sample = partial(stream.sample, config.training.steps, partial(self._shared.read, ahead=math.inf))
         batches = partial(self._batch, config.model.pair, config.training.accumulate)
-        return TrainingRows(self.n_p, self.n_r, batches, sample)
+        return TrainingRows(self.widths, batches, sample)
 
     def _batch(self, pair: Pair, accumulate: int, step: int) -> tuple[np.ndarray, np.ndarray]:
         self._shared.move(self._training, step)

@@ -14,6 +14,7 @@ from sdlcore.data.batches import BatchReader, TrainingRows
 from sdlcore.data.memory import Activations, Arrays
 from sdlcore.data.neighbours import pairs_of
 from sdlcore.data.reading import ActivationStore, content_digest, is_of_language_model
+from sdlcore.data.side_by_side import SideBySide
 from sdlcore.random_streams import stream
 from sdlcore.run import RunConfig
 from sdlcore.settings import Json
@@ -32,10 +33,8 @@ class Source(Protocol):
         """Number of samples; None if unknown."""
 
     @property
-    def n_p(self) -> int: ...
-
-    @property
-    def n_r(self) -> int | None: ...
+    def widths(self) -> tuple[int, ...]:
+        """Widths of the sites."""
 
     @property
     def unused(self) -> tuple[str, ...]:
@@ -74,15 +73,16 @@ class Stored:
 
     def __init__(self, samples: Activations) -> None:
         self.samples = samples
-        self.path, self.rows, self.n_p, self.n_r = samples.path, samples.rows, samples.n_p, samples.n_r
+        self.path, self.rows, self.widths = samples.path, samples.rows, samples.widths
 
     @cached_property
     def digest(self) -> str:
         """Hex SHA-256 of the samples."""
+        if isinstance(self.samples, SideBySide):
+            return self.samples.digest()
         if not isinstance(self.samples, Arrays):
             return content_digest(self.samples.path)
-        columns = ["input", *(["target"] if self.samples.has("target") else [])]
-        return digest_of_arrays(*(self.samples.column(name) for name in columns))
+        return digest_of_arrays(*self.samples.sites)
 
     def activations_made_by(self) -> Json:
         if not isinstance(self.samples, ActivationStore):
@@ -100,7 +100,7 @@ class Stored:
         order = partial(stream, seed, "order")
         pairs = pairs_of(self.samples) if config.loss.contrast else None
         reader = BatchReader(self.samples, config.model.pair, config.training.batch_size, order, pairs=pairs)
-        return TrainingRows(self.n_p, self.n_r, reader, lambda: self.samples)
+        return TrainingRows(self.widths, reader, lambda: self.samples)
 
 
 @contextmanager

@@ -1,7 +1,7 @@
 """A user's own stream of batches: a DataLoader, an iterable, or a function of the step."""
 
 import inspect
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
@@ -10,9 +10,9 @@ import numpy as np
 import torch
 
 from sdlcore.api.inputs import floats, is_pair
-from sdlcore.data.batches import TrainingRows
+from sdlcore.data.batches import TrainingRows, read_pair
 from sdlcore.data.memory import Activations, Arrays
-from sdlcore.data.pairs import make_pair
+from sdlcore.data.pairs import site_column, site_columns
 from sdlcore.data.reading import ActivationStore
 from sdlcore.run import RunConfig
 from sdlcore.settings import Json, Pair, checked
@@ -43,8 +43,8 @@ class Stream:
     ----------
     x
         A torch DataLoader or another iterable of batches, a generator function without arguments, or a function of the
-        step. A batch is an array or a tensor, B x n_p, or a pair of them: (x, target). Batches of pairs of neighbouring
-        tokens, for ``contrast``, are B x 2 x n_p.
+        step. A batch is an array or a tensor, B x n_p, or a list of them: (x, target), or one for each site. Batches of
+        pairs of neighbouring tokens, for ``contrast``, are B x 2 x n_p.
     target
         Must be None: the batches hold it.
 
@@ -69,7 +69,7 @@ class Stream:
         self.paired = False
         """Whether batches are B x 2 x n_p: 2 B samples, each with its neighbour beside it."""
         first = self._read(0)
-        self.n_p, self.n_r, self.batch_size = first.n_p, first.n_r, first.rows
+        self.widths, self.batch_size = first.widths, first.rows
 
     @property
     def restarts(self) -> bool:
@@ -78,7 +78,8 @@ class Stream:
 
     def pair_of(self, settings: Mapping[str, Any]) -> Pair:
         """Return the pair in the settings; without one, sae for single batches and transcoder for pairs."""
-        asked = settings.get("pair") or ("sae" if self.n_r is None else "transcoder")
+        asked = settings.get("pair") or ("sae" if len(self.widths) == 1 else "transcoder")
+        refuse_more(len(self.widths), asked, "batch 0 of x")
         return checked("pair", Pair, asked)
 
     @property
@@ -90,7 +91,9 @@ class Stream:
             known["dataset"] = qualified_name(dataset)
         if (length := _length(self._x)) is not None:
             known["batches"] = length
-        return {**known, "n_p": self.n_p, "n_r": self.n_r, "content": NOT_RECORDED}
+        n_p, n_r, *more = (*self.widths, None) if len(self.widths) == 1 else self.widths
+        further = {site_column(site): width for site, width in enumerate(more, start=2)}
+        return {**known, "n_p": n_p, "n_r": n_r, **further, "content": NOT_RECORDED}
 
     def activations_made_by(self) -> Json:
         """Return None: batches do not say what made them."""
@@ -108,7 +111,7 @@ class Stream:
         """Return the batches and the sample for a training. ``seed`` is not used: batches keep their own order."""
         self.check_pairs(config)
         batches = partial(self._batch, config.model.pair, config.training.accumulate)
-        return TrainingRows(self.n_p, self.n_r, batches, partial(self.sample, config.training.steps))
+        return TrainingRows(self.widths, batches, partial(self.sample, config.training.steps))
 
     def check_pairs(self, config: RunConfig) -> None:
         """Raise `ValueError` unless batches are pairs of neighbours where the loss compares these, and only there."""
@@ -135,7 +138,7 @@ class Stream:
         """Return x_p and x_r of a batch; ValueError if ``accumulate`` does not divide it."""
         if found.rows % accumulate:
             raise ValueError(f"batch {step} of x has {found.rows} samples, which accumulate = {accumulate} must divide")
-        return make_pair(pair, found.read("input"), found.read("target") if found.has("target") else None)
+        return read_pair(found, pair, 0, found.rows)
 
     def _read_in_pass(self, step: int) -> "InPass":
         return InPass(self._read(step), self._reader.passes)
@@ -155,8 +158,7 @@ class Stream:
             if passes or sum(one.rows for one in found) >= SAMPLE_ROWS:
                 break
             found.append(batch)
-        target = np.concatenate([one.read("target") for one in found]) if self.n_r is not None else None
-        return Arrays(np.concatenate([one.read("input") for one in found]), target)
+        return arrays_of([np.concatenate([one.read(name) for one in found]) for name in site_columns(len(self.widths))])
 
     def _read(self, step: int) -> Arrays:
         """Return a batch, and keep it until a later one is trained on."""
@@ -167,24 +169,24 @@ class Stream:
         return self._kept[step]
 
     def _checked(self, batch: Any, step: int) -> Arrays:
-        x, target = columns_of(batch, f"batch {step} of x")
+        x, *rest = columns_of(batch, f"batch {step} of x")
         paired = np.ndim(x) == 3 and np.shape(x)[1] == 2
         if step and paired != self.paired:
             raise ValueError(f"batch {step} of x has shape {tuple(x.shape)}; either all batches are pairs, or none")
         self.paired = paired
         if paired:
-            x, target = (None if part is None else part.reshape(-1, part.shape[-1]) for part in (x, target))
+            x, *rest = (part.reshape(-1, part.shape[-1]) for part in (x, *rest))
         try:
-            found = Arrays(_copy(floats(x, "x")), None if target is None else _copy(floats(target, "target")))
+            names = ("target", *(f"site {site}" for site in range(2, 1 + len(rest))))
+            further = [_copy(floats(part, name)) for part, name in zip(rest, names, strict=False)]
+            found = arrays_of([_copy(floats(x, "x")), *further])
         except ValueError as error:
             hint = ""
             if np.ndim(x) == 1:
                 hint = "; a DataLoader makes batches of single samples: torch.utils.data.DataLoader(x, batch_size=1024)"
             raise ValueError(f"batch {step}: {error}{hint}") from error
-        if step and (found.n_p, found.n_r) != (self.n_p, self.n_r):
-            shapes = [
-                f"{p}" if r is None else f"{p} and {r}" for p, r in ((found.n_p, found.n_r), (self.n_p, self.n_r))
-            ]
+        if step and found.widths != self.widths:
+            shapes = [" and ".join(map(str, widths)) for widths in (found.widths, self.widths)]
             raise ValueError(f"batch {step} of x has {shapes[0]} dimensions, but the first has {shapes[1]}")
         return found
 
@@ -256,13 +258,28 @@ def is_stream(x: Any) -> bool:
     return callable(x) or isinstance(x, Iterable | torch.utils.data.Dataset)
 
 
-def columns_of(batch: Any, name: str) -> tuple[Any, Any]:
-    """Return x and target, or None, of a batch as loaders give them: an array or a tensor, or a list of one or two."""
+def columns_of(batch: Any, name: str) -> Sequence[Any]:
+    """Return the sites of a batch as loaders give them: an array or a tensor, or a list of one for each site."""
     if not is_pair(batch):
-        return batch, None
-    if len(batch) not in (1, 2):
-        raise ValueError(f"{name} has {len(batch)} parts, expected an array or a tensor, or a pair (x, target)")
-    return batch[0], batch[1] if len(batch) == 2 else None
+        return (batch,)
+    if not batch:
+        raise ValueError(f"{name} has no parts, expected an array or a tensor, or a list with one for each site")
+    return tuple(batch)
+
+
+def refuse_more(n_sites: int, pair: str, name: str) -> None:
+    """Refuse three sites or more, unless the pair is crosscoder: a loader may also give labels or weights."""
+    if n_sites > 2 and pair != "crosscoder":
+        raise ValueError(
+            f"{name} has {n_sites} parts, expected an array or a tensor, or a pair (x, target); set pair to crosscoder "
+            "if each is a site"
+        )
+
+
+def arrays_of(sites: Sequence[np.ndarray]) -> Arrays:
+    """Return samples in memory from their sites."""
+    x, *rest = sites
+    return Arrays(x, rest[0] if rest else None, more=rest[1:])
 
 
 def qualified_name(one: Any) -> str:

@@ -50,7 +50,7 @@ def _train(run: Run, config: PeerConfig) -> SparseCoder:
         with History(sinks=[partial(csv_file, run.history)]) as history:
             rows = _Rows(reader, config, history, run.watching(config.pair))
             seed = torch_stream(run.seed, "initialisation").initial_seed()
-            return train(rows.batches(), store.n_p, config, seed, rows.note)
+            return train(rows.batches(), store.widths[0], config, seed, rows.note)
 
 
 class _Rows:

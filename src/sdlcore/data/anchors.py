@@ -1,12 +1,14 @@
 """Anchors: directions that some latents are tied to during training (section 4.1)."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from itertools import count, takewhile
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 import numpy as np
 
-from sdlcore.data.directions import check_directions
+from sdlcore.data.directions import check_directions, check_somewhere
+from sdlcore.data.pairs import present, site_column
 from sdlcore.settings import Json
 from sdlcore.storage.checksums import read_with_checksum, write_with_checksum
 
@@ -20,16 +22,29 @@ class Anchors(NamedTuple):
     """k x n_r unit vectors in the target representation, None if the source has no target."""
     feature: np.ndarray | None
     """k integers: index of the reference direction of each anchor; None if they were not drawn from references."""
+    more: tuple[np.ndarray, ...] = ()
+    """k x width at each further site, from site 2 on. An anchor is zero at the sites where it does not occur."""
 
     def __repr__(self) -> str:
         """Show the number of anchors, their dimensions and the features that they were drawn from."""
-        second = "" if self.w_r is None else f" and {self.w_r.shape[1]}"
+        widths = " and ".join(str(w.shape[1]) for w in self.sites)
         drawn = "" if self.feature is None else f", of features {', '.join(map(str, self.feature))}"
-        return f"Anchors({len(self.w_p)} in {self.w_p.shape[1]}{second} dimensions{drawn})"
+        return f"Anchors({len(self.w_p)} in {widths} dimensions{drawn})"
+
+    @property
+    def sites(self) -> tuple[np.ndarray, ...]:
+        """The anchors at each site (k x width)."""
+        return (*present((self.w_p, self.w_r)), *self.more)
+
+    @classmethod
+    def of_sites(cls, sites: Sequence[np.ndarray], feature: np.ndarray | None = None) -> Self:
+        """Return anchors from their directions at each site (k x width)."""
+        w_p, *rest = sites
+        return cls(w_p, rest[0] if rest else None, feature, tuple(rest[1:]))
 
 
 def random_anchors(
-    W_p: np.ndarray, W_r: np.ndarray | None, n_anchors: int, rng: np.random.Generator, first: int | None = None
+    sites: Sequence[np.ndarray], n_anchors: int, rng: np.random.Generator, first: int | None = None
 ) -> Anchors:
     """Draw a random subset of reference directions (eq. 21): ground-truth features, or means of classes.
 
@@ -38,18 +53,18 @@ def random_anchors(
 
     Parameters
     ----------
-    W_p, W_r
-        n_p x n and n_r x n unit directions.
+    sites
+        n unit directions at each site (width x n).
     n_anchors
         k, at most n.
     first
         Draw only from this many first directions, such as the parents of a hierarchy; None for all n.
     """
-    n = W_p.shape[1] if first is None else first
+    n = sites[0].shape[1] if first is None else first
     if not 1 <= n_anchors <= n:
         raise ValueError(f"n_anchors must be between 1 and n = {n}, found {n_anchors}")
     index = rng.permutation(n)[:n_anchors].astype(np.int64)
-    return Anchors(W_p.T[index], None if W_r is None else W_r.T[index], index)
+    return Anchors.of_sites([W.T[index] for W in sites], index)
 
 
 def number_of_anchors(asked: float, n: int) -> int:
@@ -68,7 +83,15 @@ def number_of_anchors(asked: float, n: int) -> int:
 
 def save_anchors(path: str | Path, anchors: Anchors, provenance: Mapping[str, Json]) -> None:
     """Write anchors as safetensors, with ``provenance`` in the metadata."""
-    write_with_checksum(path, {key: value for key, value in anchors._asdict().items() if value is not None}, provenance)
+    arrays = {key: value for key, value in anchors._asdict().items() if value is not None and key != "more"}
+    arrays |= {f"w_{site_column(site)}": w for site, w in enumerate(anchors.more, start=2)}
+    write_with_checksum(path, arrays, provenance)
+
+
+def further(tensors: Mapping[str, np.ndarray], prefix: str) -> tuple[np.ndarray, ...]:
+    """Return the tensors of the sites from 2 on: PREFIXsite2, PREFIXsite3, and so on."""
+    names = takewhile(tensors.__contains__, (f"{prefix}{site_column(site)}" for site in count(2)))
+    return tuple(tensors[name] for name in names)
 
 
 def load_anchors(path: str | Path) -> Anchors:
@@ -82,7 +105,7 @@ def load_anchors(path: str | Path) -> Anchors:
     _, tensors = read_with_checksum(path)
     if "w_p" not in tensors:
         raise ValueError(f"{path}: not an anchor file; expected a tensor w_p, found {sorted(tensors)}")
-    anchors = Anchors(tensors["w_p"], tensors.get("w_r"), tensors.get("feature"))
+    anchors = Anchors(tensors["w_p"], tensors.get("w_r"), tensors.get("feature"), further(tensors, "w_"))
     check_anchors(path, anchors)
     return anchors
 
@@ -95,12 +118,15 @@ def check_anchors(path: str | Path, anchors: Anchors) -> None:
     ValueError
         If they are not; the message begins with ``path``, the file or another origin of the anchors.
     """
-    for name, value in anchors._asdict().items():
+    several = {"w_p": anchors.w_p, "w_r": anchors.w_r}
+    several |= {f"w_{site_column(site)}": w for site, w in enumerate(anchors.more, start=2)}
+    for name, value in {**several, "feature": anchors.feature}.items():
         if not isinstance(value, np.ndarray) and (value is not None or name == "w_p"):
             raise ValueError(f"{path}: {name} is a {type(value).__name__}, expected an array")
     k, feature = len(anchors.w_p) if anchors.w_p.ndim else 0, anchors.feature
-    check_directions(path, "w_p", anchors.w_p, k)
-    if anchors.w_r is not None:
-        check_directions(path, "w_r", anchors.w_r, k)
+    for name, value in several.items():
+        if value is not None:
+            check_directions(path, name, value, k, zero=len(anchors.sites) > 1)
+    check_somewhere(path, anchors.sites)
     if feature is not None and (feature.dtype.kind not in "iu" or feature.shape != (k,) or feature.min() < 0):
         raise ValueError(f"{path}: feature is {feature.dtype} of shape {feature.shape}, expected {k} indices from 0 on")

@@ -10,7 +10,7 @@ import torch
 
 from sdlcore.data.memory import Activations
 from sdlcore.data.neighbours import pairs_of
-from sdlcore.data.pairs import make_pair
+from sdlcore.data.pairs import Wiring, site_column, wiring_of
 from sdlcore.data.reading import open_checked
 
 Order = Callable[[int], np.random.Generator]
@@ -23,13 +23,22 @@ class Readable(Protocol):
     @property
     def rows(self) -> int: ...
 
+    @property
+    def widths(self) -> tuple[int, ...]:
+        """Widths of the sites."""
+
     def read(self, column: str, start: int = 0, stop: int | None = None) -> np.ndarray: ...
 
 
 def read_pair(store: Readable, pair: str, start: int, stop: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return x_p and x_r of rows ``start:stop``. For an autoencoder the target is not read."""
-    target = None if pair == "sae" else store.read("target", start, stop)
-    return make_pair(pair, store.read("input", start, stop), target)
+    """Return x_p and x_r of rows ``start:stop``. Sites that the pair does not use are not read."""
+    return _read_sites(wiring_of(pair, len(store.widths)), lambda column: store.read(column, start, stop))
+
+
+def _read_sites(wiring: Wiring, read: Callable[[str], np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """Return x_p and x_r, with the columns of the sites that the wiring uses."""
+    found = {site: read(site_column(site)) for site in wiring.sites}
+    return wiring(found)
 
 
 class Chunked(Readable, Protocol):
@@ -54,6 +63,7 @@ class StorePart:
 
     def __init__(self, store: Activations, start: int, stop: int) -> None:
         self.path, self.chunk_rows, self.rows = store.path, store.chunk_rows, stop - start
+        self.widths = store.widths
         self._store, self._start, self._stop = store, start, stop
 
     def read(self, column: str, start: int = 0, stop: int | None = None) -> np.ndarray:
@@ -66,10 +76,8 @@ class StorePart:
 class TrainingRows(NamedTuple):
     """Access to the data of a training."""
 
-    n_p: int
-    """Dimension of the input."""
-    n_r: int | None
-    """Dimension of the target; None if there is no target."""
+    widths: tuple[int, ...]
+    """Widths of the sites."""
     batches: Callable[[int], tuple[np.ndarray, np.ndarray]]
     """Returns x_p and x_r of a step, by the step's number."""
     sample: Callable[[], Readable]
@@ -86,7 +94,7 @@ def open_store(
     """
     with open_checked(path) as store:
         reader = BatchReader(store, pair, batch_size, order, pairs=pairs_of(store) if neighbours else None)
-        yield TrainingRows(store.n_p, store.n_r, reader, lambda: store)
+        yield TrainingRows(store.widths, reader, lambda: store)
 
 
 class BatchReader:
@@ -129,7 +137,7 @@ class BatchReader:
         self.steps_per_epoch = rows // batch_size
         self._pairs = pairs
         self._store = store
-        self._pair = pair
+        self._wiring = wiring_of(pair, len(store.widths))
         self._batch_size = batch_size
         self._order = order
         self._block_rows = store.chunk_rows
@@ -193,9 +201,7 @@ class BatchReader:
     def _load(self, group: int) -> tuple[np.ndarray, np.ndarray]:
         if group not in self._loaded:
             rows = self._groups[group]
-            # an autoencoder does not use the target, so it is not read
-            target = None if self._pair == "sae" else self._read("target", rows)
-            self._loaded[group] = make_pair(self._pair, self._read("input", rows), target)
+            self._loaded[group] = _read_sites(self._wiring, lambda column: self._read(column, rows))
         return self._loaded[group]
 
     def _read(self, column: str, rows: np.ndarray) -> np.ndarray:

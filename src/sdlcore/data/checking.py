@@ -10,14 +10,12 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from sdlcore.data.layout import column_names, dtype_of
+from sdlcore.data.layout import column_names, dtype_of, site_names
 from sdlcore.errors import StoreError
 from sdlcore.storage.hdf5 import data_elsewhere, filters, never_written, short_chunk
 
 ENTRIES_AT_ONCE = 2**20
 GROUPS = ("features", "references", "checksums", "checksums/references", "checksums/features", "shards")
-SHAPES = {"input": "samples x dimension", "target": "samples x dimension", "labels": "samples"}
-KINDS = {"input": "f", "target": "f", "labels": "iu"}
 
 
 def check_tables(path: Path, file: h5py.File) -> None:
@@ -34,13 +32,15 @@ def check_tables(path: Path, file: h5py.File) -> None:
             raise _misfit(path, name, problem)
     united = file["shards/file"].asstr()[:].tolist() if "shards" in file else []
     rows = len(file["input"])
+    sites = site_names(file)
     for name in column_names(file):
-        dataset, shape = file[name], SHAPES.get(name, "samples")
+        dataset, shape = file[name], "samples x dimension" if name in sites else "samples"
         if len(dataset.shape) != (2 if "x" in shape else 1) or 0 in dataset.shape:
             raise _misfit(path, name, f"has shape {dataset.shape}, expected {shape}")
         bits = dtype_of(dataset) == "bfloat16"
         kind = "f" if bits else dataset.dtype.kind
-        if kind not in KINDS.get(name, kind) or (bits and dataset.dtype != np.uint16):
+        expected = "f" if name in sites else "iu" if name == "labels" else kind
+        if kind not in expected or (bits and dataset.dtype != np.uint16):
             raise _misfit(path, name, f"contains {dataset.dtype}, which contradicts its name or its attribute dtype")
         if len(dataset) != rows:
             raise _misfit(path, name, f"has {len(dataset)} rows, but input has {rows}")

@@ -3,7 +3,8 @@
 With N samples:
 
     input           N x n_p     the representation x_p
-        target          N x n_r     the representation x_r of the same samples; optional
+    target          N x n_r     the representation x_r of the same samples; optional
+    site2, site3... N x width   further representations of the same samples; optional
     labels          N           class index of each sample, -1 for no class; optional
     class_names     C           UTF-8 names of the classes; optional
     references/*    N           origin of each sample, one dataset per column (document, position, path, ...)
@@ -12,8 +13,8 @@ With N samples:
     checksums/*     B x 32      SHA-256 of every 1024 rows of each of these columns
 
 The attributes are `format`, `version`, `provenance` (JSON: configuration, seed, ...) and `checksum`, over all columns.
-input and target are float16, float32, or bfloat16, which is stored as uint16 with the attribute `dtype`. Rows are
-chunked, so reading whole chunks in random order is fast, and reading single random rows is slow.
+Sites (input, target, site2, ...) are float16, float32, or bfloat16, which is stored as uint16 with the attribute
+`dtype`. Rows are chunked, so reading whole chunks in random order is fast, and reading single random rows is slow.
 
 An index of shards contains the same columns as virtual datasets. `shards/file` lists the files that they read from,
 relative to the index; `shards/rows` and `shards/checksum` list the rows and checksum of each file.
@@ -21,11 +22,13 @@ relative to the index; `shards/rows` and `shards/checksum` list the rows and che
 
 import hashlib
 from collections.abc import Iterator, Sequence
+from itertools import count, takewhile
 from typing import Any, get_args
 
 import h5py
 import numpy as np
 
+from sdlcore.data.pairs import site_column
 from sdlcore.errors import StoreError
 from sdlcore.settings import StoredPrecision
 
@@ -97,9 +100,14 @@ def begin(file: h5py.File, class_names: Sequence[str] | None) -> None:
         file.create_dataset("class_names", data=list(class_names), dtype=h5py.string_dtype())
 
 
+def site_names(file: h5py.File) -> list[str]:
+    """Return the names of the columns of sites: input, target, site2, and so on, up to the first that is missing."""
+    return list(takewhile(file.__contains__, map(site_column, count())))
+
+
 def column_names(file: h5py.File) -> list[str]:
     """Return the names of the columns with a row for each sample."""
-    names = [name for name in ("input", "target", "labels") if name in file]
+    names = site_names(file) + (["labels"] if "labels" in file else [])
     return names + [f"references/{name}" for name in file.get("references", {})]
 
 

@@ -8,6 +8,7 @@ import numpy as np
 import scipy.sparse
 
 from sdlcore.data.layout import chunk_rows
+from sdlcore.data.pairs import site_column, site_columns
 from sdlcore.storage.npy import Numbers
 
 ROWS_AT_ONCE = 8192
@@ -20,6 +21,11 @@ class Activations(Protocol):
     rows: int
     n_p: int
     n_r: int | None
+    """Widths of sites 0 and 1."""
+
+    @property
+    def widths(self) -> tuple[int, ...]:
+        """Widths of all sites."""
 
     @property
     def chunk_rows(self) -> int: ...
@@ -48,6 +54,8 @@ class Arrays:
         Names of the classes.
     features
         N x n ground-truth coefficients.
+    more
+        N x width arrays: further representations of the same samples, from site 2 on.
 
     Raises
     ------
@@ -62,15 +70,17 @@ class Arrays:
         labels: np.ndarray | None = None,
         class_names: Sequence[str] | None = None,
         features: scipy.sparse.csr_array | None = None,
+        more: Sequence[np.ndarray | Numbers] = (),
     ) -> None:
         self.path = Path("x")
-        self._columns: dict[str, np.ndarray | Numbers] = {"input": _matrix("x", input)}
         self.rows: int = input.shape[0]
-        self.n_p: int = input.shape[1]
-        self.n_r: int | None = None
-        if target is not None:
-            self._columns["target"] = _matrix("target", target)
-            self.n_r = target.shape[1]
+        sites = [input, *([] if target is None else [target]), *more]
+        self._columns: dict[str, np.ndarray | Numbers] = {
+            site_column(site): _matrix(site_column(site) if site else "x", values) for site, values in enumerate(sites)
+        }
+        self.widths: tuple[int, ...] = tuple(values.shape[1] for values in sites)
+        self.n_p: int = self.widths[0]
+        self.n_r: int | None = self.widths[1] if len(self.widths) > 1 else None
         if labels is not None:
             if labels.ndim != 1 or labels.dtype.kind not in "iu":
                 found = f"labels are {labels.dtype} of shape {labels.shape}"
@@ -80,8 +90,12 @@ class Arrays:
             if len(values) != self.rows:
                 raise ValueError(f"{column} has {len(values)} rows, but x has {self.rows}")
         self._class_names, self._features = class_names, features
-        width = max(self.n_p, self.n_r or 0)
-        self.chunk_rows = chunk_rows(4 * width)
+        self.chunk_rows = chunk_rows(4 * max(self.widths))
+
+    @property
+    def sites(self) -> tuple["np.ndarray | Numbers", ...]:
+        """The sites without conversion."""
+        return tuple(self._columns[name] for name in site_columns(len(self.widths)))
 
     def has(self, column: str) -> bool:
         """Return whether the column exists."""

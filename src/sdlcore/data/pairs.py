@@ -1,36 +1,108 @@
-"""Pairs of input and target: x_p and x_r of an autoencoder, a transcoder or a crosscoder (section 2.4).
+"""Sites: the representations of a sample that a dictionary reads and writes (section 2.4).
 
-A source provides one or two representations of the same samples: its input, and optionally its target.
+A source provides one or more sites, representations of the same samples: layers of a model, or of several models. Sites
+are counted from 0. Site 0 is the input, site 1 the target. `Wiring` describes a dictionary by the sites that latents
+read and write; the names of pairs are shorthands for wirings.
 """
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 
-
-def pair_sites(pair: str, n_p: int, n_r: int | None) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """Return the widths of the sites in x_p and in x_r, for a source with dimensions n_p and n_r."""
-    if pair == "sae":
-        return (n_p,), (n_p,)
-    if n_r is None:
-        raise ValueError(f"pair {pair} needs a source with a target; this one has none")
-    return ((n_p,), (n_r,)) if pair == "transcoder" else ((n_p, n_r), (n_p, n_r))
+T = TypeVar("T")
 
 
-def make_pair(pair: str, input: np.ndarray, target: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
-    """Return x_p and x_r of B samples from B x n_p inputs and B x n_r targets; each is B x (sum of its sites)."""
-    if pair == "sae":
-        return input, input
-    if target is None:
-        raise ValueError(f"pair {pair} needs a source with a target; this one has none")
-    if pair == "transcoder":
-        return input, target
-    both = np.concatenate([input, target], axis=1)
-    return both, both
+class Wiring(NamedTuple):
+    """The sites that a group of latents reads, and the sites that it writes.
 
-
-def make_direction_pair(pair: str, w_p: np.ndarray, w_r: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
-    """Return the unit directions in x_p and x_r of k features with unit directions w_p (k x n_p) and w_r (k x n_r).
-
-    For a crosscoder, w_p and w_r are concatenated and renormalised.
+    x_p is the concatenation of the sites that are read, x_r the concatenation of the sites that are written.
     """
-    p, r = make_pair(pair, w_p, w_r)
-    return p / np.linalg.norm(p, axis=1, keepdims=True), r / np.linalg.norm(r, axis=1, keepdims=True)
+
+    reads: tuple[int, ...]
+    writes: tuple[int, ...]
+
+    def __call__(self, sites: Sequence[np.ndarray] | Mapping[int, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+        """Return x_p and x_r (B x the sum of widths) from the sites; one array if the wiring writes what it reads."""
+        x_p = _beside([sites[site] for site in self.reads])
+        return x_p, x_p if self.writes == self.reads else _beside([sites[site] for site in self.writes])
+
+    def widths(self, widths: Sequence[int]) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """Return the widths of the sites in x_p and in x_r, from the widths of all sites."""
+        return tuple(widths[site] for site in self.reads), tuple(widths[site] for site in self.writes)
+
+    @property
+    def sites(self) -> tuple[int, ...]:
+        """Every site that is read or written, in ascending order; other sites need not be loaded."""
+        return tuple(sorted({*self.reads, *self.writes}))
+
+
+def wiring_of(pair: str, n_sites: int) -> Wiring:
+    """Return the wiring that a pair is the shorthand of, for a source with this many sites.
+
+    An autoencoder reads and writes site 0. A transcoder reads site 0 and writes site 1. A crosscoder reads and writes
+    all sites.
+    """
+    if pair == "sae":
+        return Wiring((0,), (0,))
+    if n_sites < 2:
+        raise ValueError(f"pair {pair} needs a source with a target; this one has none")
+    if pair == "transcoder" and n_sites > 2:
+        raise ValueError(f"pair transcoder reads one site and writes another, but this source has {n_sites} sites")
+    return Wiring((0,), (1,)) if pair == "transcoder" else Wiring(tuple(range(n_sites)), tuple(range(n_sites)))
+
+
+def site_column(site: int) -> str:
+    """Return the name of a site's column in stores."""
+    return ("input", "target")[site] if site < 2 else f"site{site}"
+
+
+def is_site(column: str) -> bool:
+    """Return whether a column of a store is a site."""
+    return column in ("input", "target") or (column.startswith("site") and column[4:].isdigit())
+
+
+def site_columns(n_sites: int) -> tuple[str, ...]:
+    """Return the names of the columns of this many sites."""
+    return tuple(site_column(site) for site in range(n_sites))
+
+
+def in_order(columns: Mapping[str, T]) -> list[T]:
+    """Return the entries of sites from a mapping by column, in the order of sites."""
+    return [columns[name] for name in site_columns(sum(map(is_site, columns)))]
+
+
+def present(sites: Iterable[T | None]) -> list[T]:
+    """Return the sites that there are: without a target there is only one."""
+    return [site for site in sites if site is not None]
+
+
+def pair_sites(pair: str, *widths: int | None) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Return the widths of the sites in x_p and in x_r, for a source with sites of these widths; None for no site."""
+    known = present(widths)
+    return wiring_of(pair, len(known)).widths(known)
+
+
+def make_pair(pair: str, *sites: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
+    """Return x_p and x_r of B samples from their sites (each B x its width, None for no site)."""
+    known = present(sites)
+    return wiring_of(pair, len(known))(known)
+
+
+def make_direction_pair(pair: str, *directions: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
+    """Return the unit directions in x_p and x_r of k features, from their unit directions at each site (k x width).
+
+    For a crosscoder, directions are concatenated and renormalised. A feature that does not occur at a site is zero
+    there.
+    """
+    p, r = make_pair(pair, *directions)
+    norm_p, norm_r = (np.linalg.norm(rows, axis=1, keepdims=True) for rows in (p, r))
+    for norms in (norm_p, norm_r):
+        if not norms.all():
+            feature = int(np.argmin(norms))
+            raise ValueError(f"feature {feature} is zero at every site that pair {pair} reads or writes; leave it out")
+    return p / norm_p, r / norm_r
+
+
+def _beside(sites: Sequence[np.ndarray]) -> np.ndarray:
+    return sites[0] if len(sites) == 1 else np.concatenate(sites, axis=1)

@@ -23,6 +23,7 @@ from sdlcore.data.layout import (
     decode,
     dtype_of,
     read_stored,
+    site_names,
 )
 from sdlcore.errors import StoreError
 from sdlcore.settings import Json
@@ -41,6 +42,8 @@ class ActivationStore:
         Number of samples, N.
     n_p, n_r
         Dimensions of input and target; ``n_r`` is None without a target.
+    widths
+        Dimensions of all sites: input, target and further ones.
     provenance
         How the file was created: configuration, seed, versions and so on.
     checksum
@@ -77,8 +80,9 @@ class ActivationStore:
             )
         check_tables(self.path, self._file)
         self.rows: int = self._file["input"].shape[0]
-        self.n_p: int = self._file["input"].shape[1]
-        self.n_r: int | None = self._file["target"].shape[1] if "target" in self._file else None
+        self.widths: tuple[int, ...] = tuple(self._file[name].shape[1] for name in site_names(self._file))
+        self.n_p: int = self.widths[0]
+        self.n_r: int | None = self.widths[1] if len(self.widths) > 1 else None
         self.provenance: dict[str, Json] = json.loads(attributes["provenance"])
         self.checksum: str = attributes.get("checksum")
         if not isinstance(self.provenance, dict) or not isinstance(self.checksum, str):
@@ -108,7 +112,7 @@ class ActivationStore:
         return column in self._file
 
     def read(self, column: str, start: int = 0, stop: int | None = None) -> np.ndarray:
-        """Return rows ``start:stop`` of ``input``, ``target``, ``labels`` or ``references/<name>``.
+        """Return rows ``start:stop`` of ``input``, ``target``, ``site2``, ..., ``labels`` or ``references/<name>``.
 
         Numbers keep their stored precision, but bfloat16 is converted to float32.
         """

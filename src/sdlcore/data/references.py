@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from sdlcore.data.anchors import Anchors, number_of_anchors, random_anchors
-from sdlcore.data.directions import check_directions
+from sdlcore.data.anchors import Anchors, further, number_of_anchors, random_anchors
+from sdlcore.data.directions import check_directions, check_somewhere
 from sdlcore.data.memory import Activations
+from sdlcore.data.pairs import present, site_column, site_columns
 from sdlcore.random_streams import stream
 from sdlcore.settings import Json, Seed, checked
 from sdlcore.storage.checksums import read_with_checksum, write_with_checksum
@@ -37,12 +38,19 @@ class References(NamedTuple):
     """Names of all classes, including classes that were left out; None to use the class indices as names."""
     centred: bool | None = None
     """Whether the mean of all samples was subtracted from the class means; None for other directions or if unknown."""
+    more: tuple[np.ndarray, ...] = ()
+    """Width x n at each further site, from site 2 on. A direction is zero at the sites where it does not occur."""
 
     def __repr__(self) -> str:
         """Show the number of directions and their dimensions."""
-        second = "" if self.W_r is None else f" and {len(self.W_r)}"
+        widths = " and ".join(str(len(W)) for W in self.sites)
         means = "" if self.classes is None else ", means of classes"
-        return f"References({self.W_p.shape[1]} in {len(self.W_p)}{second} dimensions{means})"
+        return f"References({self.W_p.shape[1]} in {widths} dimensions{means})"
+
+    @property
+    def sites(self) -> tuple[np.ndarray, ...]:
+        """The directions at each site (width x n)."""
+        return (*present((self.W_p, self.W_r)), *self.more)
 
     @property
     def names(self) -> list[str]:
@@ -66,7 +74,7 @@ class References(NamedTuple):
         """
         number = number_of_anchors(n_anchors, first or self.W_p.shape[1])
         seed = checked("seed", Seed, seed)
-        return random_anchors(self.W_p, self.W_r, number, stream(seed, "anchors"), first)
+        return random_anchors(self.sites, number, stream(seed, "anchors"), first)
 
 
 def class_means(
@@ -105,8 +113,8 @@ def class_means(
     if names is None or not store.has("labels"):
         raise ValueError(f"{store.path}: has no labels with class names; class means need both")
     counts = np.zeros(len(names), dtype=np.int64)
-    columns = ["input", *(["target"] if store.n_r is not None else [])]
-    sums = {column: np.zeros((len(names), width)) for column, width in zip(columns, _widths(store), strict=True)}
+    columns = site_columns(len(store.widths))
+    sums = {column: np.zeros((len(names), width)) for column, width in zip(columns, store.widths, strict=True)}
     totals = {column: np.zeros(sums[column].shape[1]) for column in columns}
     for start in range(0, store.rows, rows_at_once):
         labels = store.read("labels", start, start + rows_at_once)
@@ -133,13 +141,9 @@ def class_means(
         found = f"{len(kept)} classes have at least {min_class_size} samples (min_class_size)"
         raise ValueError(f"{store.path}: {found}, expected two or more")
     directions = [(mean[kept] / np.linalg.norm(mean[kept], axis=1, keepdims=True)).T for mean in means.values()]
-    W_p, W_r = directions[0].astype(np.float32), directions[1].astype(np.float32) if directions[1:] else None
-    references = References(W_p, W_r, kept, names, centred)
+    W_p, *rest = (found.astype(np.float32) for found in directions)
+    references = References(W_p, rest[0] if rest else None, kept, names, centred, tuple(rest[1:]))
     return references, _described(names, counts, norms[0], references, left_out)
-
-
-def _widths(store: Activations) -> list[int]:
-    return [store.n_p] if store.n_r is None else [store.n_p, store.n_r]
 
 
 def _means(sums: np.ndarray, counts: np.ndarray, less: np.ndarray) -> np.ndarray:
@@ -203,7 +207,8 @@ def _names(names: Sequence[str] | None, numbers: np.ndarray) -> list[str]:
 
 def save_references(path: str | Path, references: References, provenance: Mapping[str, Json]) -> None:
     """Write references as safetensors, with ``provenance`` in the metadata."""
-    arrays = {key: value for key, value in references._asdict().items() if value is not None}
+    arrays = {key: value for key, value in references._asdict().items() if value is not None and key != "more"}
+    arrays |= {f"W_{site_column(site)}": W for site, W in enumerate(references.more, start=2)}
     if references.class_names is not None:
         names = json.dumps(list(references.class_names)).encode()
         arrays["class_names"] = np.frombuffer(names, dtype=np.uint8)
@@ -225,27 +230,30 @@ def load_references(path: str | Path) -> References:
         raise ValueError(f"{path}: contains no reference directions; expected a tensor W_p, found {sorted(tensors)}")
     names = json.loads(tensors["class_names"].tobytes()) if "class_names" in tensors else None
     centred = bool(tensors["centred"].all()) if "centred" in tensors else None
-    found = References(tensors["W_p"], tensors.get("W_r"), tensors.get("classes"), names, centred)
+    more = further(tensors, "W_")
+    found = References(tensors["W_p"], tensors.get("W_r"), tensors.get("classes"), names, centred, more)
     check_references(path, found)
     return found
 
 
 def check_references(path: str | Path, references: References) -> None:
-    """Check that references are n unit vectors, with n class indices or none.
+    """Check that references are n unit vectors at each site where they are not zero, with n class indices or none.
 
     Raises
     ------
     ValueError
         If they are not; the message begins with ``path``, the file or another origin of the references.
     """
-    W_p, W_r, classes, names, _ = references
-    for name, value in (("W_p", W_p), ("W_r", W_r), ("classes", classes)):
+    W_p, W_r, classes, names, _, more = references
+    further_W = {f"W_{site_column(site)}": W for site, W in enumerate(more, start=2)}
+    for name, value in (("W_p", W_p), ("W_r", W_r), ("classes", classes), *further_W.items()):
         if not isinstance(value, np.ndarray) and (value is not None or name == "W_p"):
             raise ValueError(f"{path}: {name} is a {type(value).__name__}, expected an array")
     n = W_p.shape[-1] if W_p.ndim else 0
-    for name, value in (("W_p", W_p), ("W_r", W_r)):
-        if value is not None:
-            check_directions(path, name, value.T, n, "column")
+    several = {"W_p": W_p, **({} if W_r is None else {"W_r": W_r}), **further_W}
+    for name, value in several.items():
+        check_directions(path, name, value.T, n, "column", zero=len(several) > 1)
+    check_somewhere(path, [value.T for value in several.values()], "column")
     if classes is not None and (classes.dtype.kind not in "iu" or classes.shape != (n,)):
         problem = f"classes is {classes.dtype} of shape {classes.shape}"
         raise ValueError(f"{path}: {problem}, expected a class index for each of {n} directions")

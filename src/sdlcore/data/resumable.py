@@ -211,7 +211,7 @@ def resume_store(
         Facts that determine the samples (configuration, checksums of inputs, code, versions), stored as JSON. If an
         unfinished store has other facts, its parts are not used.
     dtype
-        Precision of ``input`` and ``target``: float16, bfloat16 or float32.
+        Precision of all sites: float16, bfloat16 or float32.
     class_names
         Names of the classes; ``labels`` are indices into them.
 

@@ -98,7 +98,7 @@ def _check(shard: ActivationStore, first: ActivationStore) -> None:
         raise StoreError(f"{shard.path}: contains ground-truth features, which an index cannot combine")
     for what, found, expected in (
         ("columns", shard.columns(), first.columns()),
-        ("dimensions", (shard.n_p, shard.n_r), (first.n_p, first.n_r)),
+        ("dimensions", shard.widths, first.widths),
         ("class names", shard.class_names(), first.class_names()),
     ):
         if found != expected:

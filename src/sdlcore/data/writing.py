@@ -13,6 +13,7 @@ import scipy.sparse
 
 from sdlcore.data.checksums import append_checksums
 from sdlcore.data.layout import Checksum, begin, check_dtype, chunk_rows, decode, encode, write_checksums
+from sdlcore.data.pairs import is_site, site_column
 from sdlcore.data.underflow import Underflow, UnderflowError, described, vanishing_row
 from sdlcore.errors import StoreError
 from sdlcore.settings import Json
@@ -106,7 +107,7 @@ class Columns:
         dataset = self.file.create_dataset(
             name, (0, *kind.shape), kind.dtype, maxshape=(None, *kind.shape), chunks=chunks
         )
-        if name in ("input", "target") and self._dtype == "bfloat16":
+        if is_site(name) and self._dtype == "bfloat16":
             dataset.attrs["dtype"] = self._dtype
         return dataset
 
@@ -143,6 +144,8 @@ class BlockWriter:
         target: np.ndarray | None = None,
         labels: np.ndarray | None = None,
         references: References | None = None,
+        *,
+        more: Sequence[np.ndarray] = (),
     ) -> None:
         """Append B samples. Every block must contain the same columns as the first.
 
@@ -154,6 +157,8 @@ class BlockWriter:
             B integers, -1 for a sample without a class.
         references
             Columns of B numbers or strings.
+        more
+            B x width arrays of further sites, from site 2 on.
 
         Raises
         ------
@@ -161,7 +166,8 @@ class BlockWriter:
             If columns differ from the first block's, lengths differ, labels are not whole numbers, activations are not
             finite in the store's precision, or a nonzero row becomes zero in it.
         """
-        given = {"input": np.asarray(input)} | ({} if target is None else {"target": np.asarray(target)})
+        sites = [input, *([] if target is None else [target]), *more]
+        given = {site_column(site): np.asarray(values) for site, values in enumerate(sites)}
         columns = {name: encode(values, self._dtype) for name, values in given.items()}
         if labels is not None:
             columns["labels"] = _as_stored("labels", np.asarray(labels), np.dtype(np.int32))
@@ -242,13 +248,15 @@ class StoreWriter(BlockWriter):
         labels: np.ndarray | None = None,
         references: References | None = None,
         features: scipy.sparse.csr_array | None = None,
+        *,
+        more: Sequence[np.ndarray] = (),
     ) -> None:
         """Append B samples as in `BlockWriter.append`, optionally with their ground-truth coefficients (B x n)."""
         if features is not None and features.shape[0] != len(input):
             raise ValueError(f"columns of one block differ in length: input {len(input)}, features {features.shape[0]}")
         if self.rows and bool(self._features) != (features is not None):
             raise ValueError("features must be given for every block, or for none")
-        super().append(input, target, labels, references)
+        super().append(input, target, labels, references, more=more)
         if features is not None:
             self._features.append(scipy.sparse.csr_array(features, dtype=np.float32))
 
@@ -290,7 +298,7 @@ def create_store(
     provenance
         How the store is created (configuration, seed, versions), stored as JSON.
     dtype
-        Precision of ``input`` and ``target``: float16, bfloat16 or float32.
+        Precision of all sites: float16, bfloat16 or float32.
     class_names
         Names of the classes; ``labels`` are indices into them.
     """

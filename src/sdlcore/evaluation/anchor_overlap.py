@@ -21,16 +21,14 @@ class Best(NamedTuple):
 
 
 def near_anchors(anchors: Anchors, references: References, tau: float = TAU) -> np.ndarray:
-    """Mark the reference directions that have an anchor within ``tau``, in either representation.
+    """Mark the reference directions that have an anchor within ``tau``, at some site.
 
     Returns
     -------
     n booleans.
     """
-    near = recovered(best_match(anchors.w_p, references.W_p.T).similarity, tau)
-    if anchors.w_r is not None and references.W_r is not None:
-        near |= recovered(best_match(anchors.w_r, references.W_r.T).similarity, tau)
-    return near
+    sites = zip(anchors.sites, references.sites, strict=False)  # one of them may lack the further sites
+    return np.any([recovered(best_match(w, W.T).similarity, tau) for w, W in sites], axis=0)
 
 
 def anchored_features(anchors: Anchors, references: References) -> np.ndarray:
@@ -46,7 +44,6 @@ def anchored_features(anchors: Anchors, references: References) -> np.ndarray:
 
 def best_cosines(model: SparseCoder, references: References) -> Best:
     """Return each reference direction's best cosine with an encoder row, and with a decoder column."""
-    W_p, W_r, *_ = references
-    true_p, true_r = make_direction_pair(model.config.pair, W_p.T, None if W_r is None else W_r.T)
+    true_p, true_r = make_direction_pair(model.config.pair, *(W.T for W in references.sites))
     sides = ((model.W_enc, true_p), (model.W_dec, true_r))
     return Best(*(best_match(normalise_rows(W.detach().numpy()), true).similarity for W, true in sides))

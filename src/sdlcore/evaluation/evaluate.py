@@ -13,7 +13,7 @@ from sdlcore.data.pairs import make_direction_pair
 from sdlcore.data.recovery_rule import recovered
 from sdlcore.evaluation.ground_truth import GroundTruth
 from sdlcore.evaluation.metric_names import Baseline, FeatureSet, Matched, Similarity, mip_name, recovery_name
-from sdlcore.evaluation.metrics import METRICS, NORM_QUANTILES, norm_name
+from sdlcore.evaluation.metrics import NORM_QUANTILES, declared, norm_name
 from sdlcore.evaluation.oracle import oracle
 from sdlcore.evaluation.pattern import covariance, patterns
 from sdlcore.evaluation.plugin_metrics import metrics_of_plugins
@@ -100,7 +100,7 @@ def evaluate(
         raise ValueError(
             "evaluate: truth was given without chance; pass chance, the random generator of the chance level"
         )
-    true_p, true_r = make_direction_pair(model.config.pair, truth.W_p.T, None if truth.W_r is None else truth.W_r.T)
+    true_p, true_r = make_direction_pair(model.config.pair, *(W.T for W in truth.sites))
     W_enc, W_dec = model.W_enc.numpy(), model.W_dec.numpy()
     decoder = best_match(normalise_rows(W_dec), true_r)
     best = {
@@ -173,7 +173,7 @@ def _own(name: str, value: Any) -> float | None:
 
 def _declared(metrics: dict[str, float | None]) -> dict[str, float | None]:
     """Return the metrics unchanged, or fail on an undeclared metric, which tables would silently omit."""
-    if unknown := [name for name in metrics if name not in METRICS]:
+    if unknown := [name for name in metrics if declared(name) is None]:
         raise ValueError(f"metric {unknown[0]} is not declared, expected an entry in sdlcore/evaluation/metrics.py")
     return metrics
 
@@ -191,7 +191,7 @@ def _anchors_only(pair: str, truth: GroundTruth, true_p: np.ndarray, true_r: np.
     """
     anchors_p, anchors_r = true_p[truth.anchored], true_r[truth.anchored]
     if truth.anchors is not None:
-        anchors_p, anchors_r = make_direction_pair(pair, truth.anchors.w_p, truth.anchors.w_r)
+        anchors_p, anchors_r = make_direction_pair(pair, *truth.anchors.sites)
     metrics: dict[str, float | None] = {}
     if len(anchors_p):
         for side, anchors, true in (("encoder", anchors_p, true_p), ("decoder", anchors_r, true_r)):
@@ -208,7 +208,12 @@ def _anchors_only(pair: str, truth: GroundTruth, true_p: np.ndarray, true_r: np.
 
 def _by_site(model: SparseCoder, truth: GroundTruth) -> dict[str, float | None]:
     metrics: dict[str, float | None] = {}
-    for site, W in enumerate([truth.W_p] if truth.W_r is None else [truth.W_p, truth.W_r]):
+    for site, W in enumerate(truth.sites):
+        occurs = W.any(axis=0)
+        if not occurs.all():  # a feature that does not occur at a site cannot be recovered there
+            W = W[:, occurs]
+        if not W.size:
+            continue
         for side, weights, sites in (
             ("encoder", model.W_enc, model.input_sites),
             ("decoder", model.W_dec, model.target_sites),

@@ -6,6 +6,7 @@ from typing import NamedTuple
 import numpy as np
 
 from sdlcore.data.anchors import Anchors
+from sdlcore.data.pairs import present
 from sdlcore.data.references import References
 from sdlcore.evaluation.anchor_overlap import anchored_features
 from sdlcore.sources.bench.settings import Hierarchy
@@ -31,6 +32,13 @@ class GroundTruth(NamedTuple):
     """The anchors themselves, which need not be any of the features."""
     coefficients: bool = True
     """Whether it is known which features each sample contains, as F1 and similar metrics require."""
+    more: tuple[np.ndarray, ...] = ()
+    """Width x n at each further site, from site 2 on."""
+
+    @property
+    def sites(self) -> tuple[np.ndarray, ...]:
+        """The directions at each site (width x n); zero where a feature does not occur."""
+        return (*present((self.W_p, self.W_r)), *self.more)
 
     @classmethod
     def of(
@@ -38,5 +46,5 @@ class GroundTruth(NamedTuple):
     ) -> "GroundTruth":
         """Combine references and anchors; ``known`` is true if the samples' true coefficients or classes are known."""
         given = np.zeros(0, dtype=np.int64) if anchors is None else anchored_features(anchors, references)
-        W_p, W_r, classes, names, _ = references
-        return cls(W_p, W_r, given, classes, names, hierarchy, anchors, known)
+        W_p, W_r, classes, names, _, more = references
+        return cls(W_p, W_r, given, classes, names, hierarchy, anchors, known, more)

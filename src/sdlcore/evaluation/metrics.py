@@ -5,8 +5,9 @@ computed.
 metric, add an entry here and the code that computes it.
 """
 
+import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import partial
 from itertools import product
@@ -265,7 +266,22 @@ _DECLARED: list[Metric] = [
     ),
 ]
 METRICS = {metric.name: metric for metric in _DECLARED}
-"""Every metric by name, in the order of tables; metrics of plugins come last."""
+"""Every metric by name, in the order of tables; metrics of plugins come last. Of the metrics of single sites, the list
+contains sites 0 and 1; `declared` also finds those of further sites."""
+
+
+def declared(name: str) -> Metric | None:
+    """Return the metric with this name, or None. A crosscoder may have any number of sites."""
+    if (found := METRICS.get(name)) is not None:
+        return found
+    first = METRICS.get(_SITE.sub("_site0", name))
+    if first is None or first.matched is None:
+        return None
+    matched = replace(first.matched, site=int(_SITE.findall(name)[0]))
+    return replace(first, name=matched.name, caption=matched.caption, matched=matched)
+
+
+_SITE = re.compile(r"_site(\d+)")
 
 EXPLAINED = {
     recovery_name("encoder"): "The share of true features that some encoder row points along, with a cosine above .9. "

@@ -52,7 +52,7 @@ class Latents:
         elif truth.coefficients:
             true = _coefficients(store)
             self.detected = Detected(detectors, lambda start, stop: true[start:stop].toarray() > 0)
-            _, units = make_pair(model.config.pair, truth.W_p.T, None if truth.W_r is None else truth.W_r.T)
+            _, units = make_pair(model.config.pair, *(W.T for W in truth.sites))
             self.scores = CoefficientScores(model.W_dec.numpy(), units, true, truth.hierarchy, self._signed)
 
     def add(self, latents: scipy.sparse.csr_array) -> None:

@@ -8,7 +8,7 @@ import scipy.sparse
 import torch
 
 from sdlcore.data.batches import read_pair
-from sdlcore.data.pairs import make_pair
+from sdlcore.data.pairs import in_order, make_pair
 from sdlcore.data.reading import ActivationStore
 from sdlcore.model.activation import refuse_signed
 from sdlcore.model.coder import SparseCoder
@@ -97,7 +97,7 @@ def rows_of_model(
     for batch in activations(stack, sites, contexts, contexts_per_batch):
         kept = kinds.of(batch.tokens, batch.norms) == KEPT
         values = {name: x[kept] for name, x in batch.values.items()}
-        x_p, _ = make_pair(pair, values["input"], values.get("target"))
+        x_p, _ = make_pair(pair, *in_order(values))
         yield Rows(x_p.astype(np.float32), {name: getattr(batch.tokens, name).ravel()[kept] for name in WHERE})
 
 

@@ -10,6 +10,7 @@ from typing import Annotated, Any, NamedTuple, TypedDict
 
 from torch import Tensor, nn
 
+from sdlcore.data.pairs import site_column
 from sdlcore.model.coder import SparseCoder
 from sdlcore.settings import checked
 from sdlcore.sources.language.architectures import SITES, Paths
@@ -58,7 +59,7 @@ def readout_of(lm: Any, paths: Paths | None = None) -> Readout:
 
 
 def sites_of(
-    coder: SparseCoder, stack: Stack, layer: int | tuple[int, int], place: Place | None = None
+    coder: SparseCoder, stack: Stack, layer: int | tuple[int, ...], place: Place | None = None
 ) -> dict[str, Site]:
     """Return the sites that a dictionary reads (``input``) and, unless it is an autoencoder, writes (``target``).
 
@@ -69,7 +70,8 @@ def sites_of(
     stack
         The model.
     layer
-        Block, counted from 1. Two blocks, (reads, writes), for a transcoder or crosscoder between residual streams.
+        Block, counted from 1. Two blocks, (reads, writes), for a transcoder between residual streams; two or more for a
+        crosscoder.
     place
         None for the default: the residual stream for an autoencoder, from input to output of the MLP for a transcoder.
 
@@ -87,11 +89,11 @@ def sites_of(
     return sites
 
 
-def sites_at(pair: str, stack: Stack, layer: int | tuple[int, int], place: Place | None = None) -> dict[str, Site]:
+def sites_at(pair: str, stack: Stack, layer: int | tuple[int, ...], place: Place | None = None) -> dict[str, Site]:
     """Return the sites as `sites_of` does, for any dictionary of a pair, without a check of widths."""
     checked("place", Place | None, place)
     depth = len(stack.blocks)
-    two = isinstance(layer, tuple | list)
+    several = isinstance(layer, tuple | list)
     layers = [operator.index(block) for block in (layer if isinstance(layer, tuple | list) else [layer])]
     for block in layers:
         if not 1 <= block <= depth:
@@ -99,14 +101,18 @@ def sites_at(pair: str, stack: Stack, layer: int | tuple[int, int], place: Place
                 f"layer must be between 1 and {depth}, since blocks are counted from 1 and the model has {depth}; "
                 f"found {block}"
             )
-    if two and (len(layers) != 2 or pair == "sae" or place == "mlp"):
-        raise ValueError(f"two layers are for a transcoder or crosscoder of residual streams, found {layers}, {pair}")
+    few = len(layers) < 2 or (len(layers) > 2 and pair == "transcoder")
+    if several and (few or pair == "sae" or place == "mlp"):
+        raise ValueError(
+            "several layers are for a crosscoder, and two for a transcoder, of residual streams, found "
+            f"{layers}, {pair}"
+        )
     if pair == "sae":
         if place == "mlp":
             raise ValueError("place mlp is for transcoders; an sae takes residual, mlp_input or mlp_output")
         sites = {"input": site_at(layers[0], place or "residual")}
-    elif two:
-        sites = {"input": site_at(layers[0], place or "residual"), "target": site_at(layers[1], place or "residual")}
+    elif several:
+        sites = {site_column(number): site_at(block, place or "residual") for number, block in enumerate(layers)}
     elif place in (None, "mlp"):
         sites = {"input": Site(layers[0], "mlp_input"), "target": Site(layers[0], "mlp_output")}
     elif isinstance(place, str) and ARROW in place:
@@ -133,7 +139,7 @@ def _require_widths(coder: SparseCoder, width: int, sites: Mapping[str, Site]) -
 class Where(TypedDict):
     """Arguments of `splice` and `contexts` for the place of a dictionary."""
 
-    layer: int | tuple[int, int]
+    layer: int | tuple[int, ...]
     place: Place | None
 
 
@@ -146,7 +152,7 @@ def where_of(source: LanguageSource, pair: str) -> Where:
     if pair == "sae":
         return {"layer": source.sites["input"].block or source.layer, "place": "mlp_input" if part == "mlp" else part}
     if source.layers is not None:
-        return {"layer": (source.layers[0], source.layers[1]), "place": None if part == "residual" else part}
+        return {"layer": tuple(source.layers), "place": None if part == "residual" else part}
     return {
         "layer": source.layer,
         "place": part if source.target_site is None else f"{part}{ARROW}{source.target_site}",

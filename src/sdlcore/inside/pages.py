@@ -97,7 +97,7 @@ def contexts(
     texts: str | Path | Iterable[str],
     latents: Sequence[int],
     *,
-    layer: int | tuple[int, int],
+    layer: int | tuple[int, ...],
     place: Place | None = None,
     tokenizer: Any = None,
     number: int = 20,
@@ -199,7 +199,7 @@ def contexts_of_store(
     """
     require_latents(latents, coder.config.n_q)
     source = Made.read(store.path, store.provenance_of_rows()).source
-    written = source.sites["input" if coder.config.pair == "sae" else "target"]
+    written = source.sites["input"] if coder.config.pair == "sae" else list(source.sites.values())[-1]
     found = firings(coder, rows_of_store(store, coder.config.pair), latents)
     name = Path(source.model).name
     return _pages(coder, found, latents, text, tokenizer, lm, name, written, number, width, source.paths)

@@ -30,7 +30,7 @@ Rows = Callable[[Tensor], Tensor | None]
 @contextmanager
 def splice(
     lm: Any,
-    layer: int | tuple[int, int],
+    layer: int | tuple[int, ...],
     coder: SparseCoder,
     edit: Edit | None = None,
     *,

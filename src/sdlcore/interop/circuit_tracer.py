@@ -1,8 +1,11 @@
 """circuit-tracer format (0.5): a transcoder per layer, ``layer_0.safetensors`` and so on, and ``config.yaml``.
 
-circuit-tracer loads ReLU and JumpReLU. BatchTopK is written as JumpReLU with the same threshold for every latent.
+circuit-tracer tells ReLU and JumpReLU apart by their tensors. BatchTopK is written as JumpReLU with the same threshold
+for every latent. TopK needs ``activation`` and ``k`` in ``config.yaml``, which circuit-tracer's repository reads since
+v0.5.0 of April 2026 (`UNREAD` tells which of its loaders do not).
 """
 
+import warnings
 from collections.abc import Sequence
 
 import yaml
@@ -11,17 +14,24 @@ from sdlcore.interop.base import SAVE_OURS, Files, Format, safetensors_file
 from sdlcore.interop.formats import FILES
 from sdlcore.interop.weights import weights_of
 from sdlcore.model.coder import SparseCoder
+from sdlcore.settings import Json
 
 _FILES = FILES["circuit_tracer"]
+UNREAD = (
+    "circuit-tracer opens these TopK transcoders from a repository at the hub, or by load_transcoders, in v0.5.0 of "
+    "decoderesearch/circuit-tracer (April 2026) or later. Its local cache and the release on PyPI (0.5.0, a fork) "
+    "ignore the activation and open them as ReLU, without an error"
+)
+"""What a warning says about sets of TopK transcoders."""
 
 
 def refusal(model: SparseCoder) -> str | None:
     config = model.config
     if config.pair != "transcoder":
         return f"it opens transcoders, from a layer's MLP input to its output; fit these by fit_layers, or {SAVE_OURS}"
-    if config.activation not in ("relu", "jumprelu", "batchtopk"):
+    if config.activation not in ("relu", "jumprelu", "batchtopk", "topk"):
         remedy = "train it with activation batchtopk, whose threshold JumpReLU can hold"
-        return f"its loaders know relu and jumprelu; {remedy}, or {SAVE_OURS}"
+        return f"its loaders know relu, jumprelu and topk; {remedy}, or {SAVE_OURS}"
     n_p, n_r = sum(model.input_sites), sum(model.target_sites)
     if n_p != n_r:
         return f"inputs and targets must have one width, found {n_p} and {n_r}; {SAVE_OURS}"
@@ -53,19 +63,27 @@ def write(
         ("a width", [sum(model.input_sites) for model in models]),
         ("a number of latents", [model.config.n_q for model in models]),
         ("a skip connection or none", [model.config.skip for model in models]),
+        ("a TopK with one k, or none", [model.config.k if _is_topk(model) else None for model in models]),
     ):
         if len(set(found)) > 1:
             raise ValueError(f"the transcoders of a circuit-tracer set must share {what}, found {found} by layer")
     files = {f"layer_{layer}.safetensors": safetensors_file(_tensors(model)) for layer, model in enumerate(models)}
-    config = {
+    config: dict[str, Json] = {
         "model_name": model_name,
         "model_kind": "transcoder_set",
         "feature_input_hook": feature_input_hook,
         "feature_output_hook": feature_output_hook,
         "scan": scan or model_name,
     }
+    if _is_topk(models[0]):
+        config |= {"activation": "topk", "k": models[0].config.k}
+        warnings.warn(UNREAD, stacklevel=4)
     text = yaml.safe_dump(config, sort_keys=False)
     return {**files, _FILES[1]: lambda path: path.write_text(text, encoding="utf-8")}
+
+
+def _is_topk(model: SparseCoder) -> bool:
+    return model.config.activation == "topk"
 
 
 def _tensors(model: SparseCoder) -> dict:

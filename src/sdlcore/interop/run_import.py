@@ -65,7 +65,7 @@ def _opened(run: Run, found: Path, form: str) -> SparseCoder:
     model = load(found, form)
     pair = model.config.pair
     with open_checked(run.store) as store:
-        expected = pair_sites(pair, store.n_p, store.n_r)
+        expected = pair_sites(pair, *store.widths)
         widths = model.input_sites, model.target_sites
         if widths != expected:
             raise ValueError(f"{found}: is a {kind_of(model)} of widths {widths}, expected {expected} for {run.store}")

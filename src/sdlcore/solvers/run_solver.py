@@ -71,7 +71,7 @@ def solve_dictionary(
     ValueError
         If the initial atoms do not have the width of x_r, or the weights found are not finite.
     """
-    sites = pair_sites(config.pair, store.n_p, store.n_r)
+    sites = pair_sites(config.pair, *store.widths)
     reader = BatchReader(store, config.pair, min(config.batch_size, store.rows), partial(stream, seed, "order"))
     if config.normalise:
         scaling = normalisation.fit(store, config.pair)

@@ -28,7 +28,7 @@ class Half(NamedTuple):
     """Result of a search over one half of the samples."""
 
     sites: list[np.ndarray]
-    """K x n_p, and K x n_r if there are two representations: unit rows, or zero if an atom has no part there."""
+    """K x width at each site: unit rows, or zero if an atom has no part there."""
     energies: np.ndarray
     """K: mean squared code of each atom."""
 
@@ -91,8 +91,7 @@ def common(first: Half, second: Half, min_cosine: float) -> Stable:
     i, j = i[order], j[order]
     means = [_unit(a[i] + b[j]) for a, b in zip(first.sites, second.sites, strict=True)]
     atoms = (len(first.energies), len(second.energies))
-    anchors = Anchors(means[0], means[1] if means[1:] else None, None)
-    return Stable(anchors, cosines[i, j], energies[order], atoms)
+    return Stable(Anchors.of_sites(means), cosines[i, j], energies[order], atoms)
 
 
 def strongest(stable: Stable, n_anchors: int | None) -> Anchors:
@@ -110,13 +109,12 @@ def strongest(stable: Stable, n_anchors: int | None) -> Anchors:
             f"only {found} directions are stable, but n_anchors is {n_anchors or 'all'}; the halves of the data have "
             f"{atoms} atoms: lower n_anchors or min_cosine; where samples are noisy, set threshold to 1"
         )
-    w_p, w_r, _ = stable.anchors
-    return Anchors(w_p[:n_anchors], None if w_r is None else w_r[:n_anchors], None)
+    return Anchors.of_sites([w[:n_anchors] for w in stable.anchors.sites])
 
 
 def _search(store: Activations, config: SolverConfig, rows: slice, seed: int, number: int) -> Half:
     part = StorePart(store, rows.start, rows.stop)
-    sites = pair_sites(config.pair, store.n_p, store.n_r)[1]
+    sites = pair_sites(config.pair, *store.widths)[1]
     order = partial(stream, seed, "anchors", "order", number)
     reader = BatchReader(part, config.pair, min(config.batch_size, part.rows), order)
     scaling = normalisation.no_scaling(sum(sites), sum(sites))

@@ -1,6 +1,6 @@
 """Initialise a model from random numbers, from the data, or from another model."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import torch
@@ -18,7 +18,7 @@ from sdlcore.training.normalisation import Scaling
 
 
 def initial_model(
-    config: ModelConfig, n_p: int, n_r: int | None, seed: int, scaling: Scaling, sample: Callable[[], Readable]
+    config: ModelConfig, widths: Sequence[int], seed: int, scaling: Scaling, sample: Callable[[], Readable]
 ) -> SparseCoder:
     """Return the initial model of a training with this seed.
 
@@ -26,8 +26,8 @@ def initial_model(
     ----------
     config
         Settings of the model.
-    n_p, n_r
-        Dimensions of the activations and of their targets.
+    widths
+        Dimensions of the sites of the activations.
     seed
         Seed of the initial weights.
     scaling
@@ -35,7 +35,7 @@ def initial_model(
     sample
         Returns activations; called if ``initialisation`` is samples, or for ``archetypes``.
     """
-    model = SparseCoder(config, *pair_sites(config.pair, n_p, n_r), torch_stream(seed, "initialisation"))
+    model = SparseCoder(config, *pair_sites(config.pair, *widths), torch_stream(seed, "initialisation"))
     if config.initialisation == "samples":
         start_from_samples(model, sample(), scaling, stream(seed, "initialisation", "samples"))
     if config.archetypes is not None:

@@ -1,12 +1,13 @@
 """Centre, scale or whiten activations for training, and fold the scaling into the trained weights."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from sdlcore.data.batches import Readable
+from sdlcore.data.pairs import site_column, wiring_of
 from sdlcore.model.coder import SparseCoder
 
 RIDGE = 1e-3
@@ -156,20 +157,25 @@ def no_scaling(n_p: int, n_r: int) -> Normalisation:
 
 def fit(store: Readable, pair: str, rows_at_once: int = 8192) -> Normalisation:
     """Return the normalisation that gives each site of a pair zero mean and a mean norm of sqrt(dimension)."""
-    return Normalisation(*_of_pair(pair, lambda column: _scale(store, column, rows_at_once)))
+    return Normalisation(*_of_pair(store, pair, lambda column: _scale(store, column, rows_at_once)))
 
 
 def fit_whitening(store: Readable, pair: str, rows_at_once: int = 8192) -> Whitening:
     """Return the whitening of a pair; the sites of a crosscoder are whitened separately."""
-    return Whitening(*_of_pair(pair, lambda column: _whiten(store, column, rows_at_once)))
+    return Whitening(*_of_pair(store, pair, lambda column: _whiten(store, column, rows_at_once)))
 
 
-def _of_pair(pair: str, of_site: Callable[[str], tuple[Tensor, ...]]) -> tuple[Tensor, ...]:
-    """Return the statistics of x_p, then of x_r. A crosscoder uses both columns for each."""
-    sites = [of_site(column) for column in (("input",) if pair == "sae" else ("input", "target"))]
-    if pair == "crosscoder":
-        sites = [tuple(torch.cat(p) if p[0].ndim == 1 else torch.block_diag(*p) for p in zip(*sites, strict=True))]
-    return *sites[0], *sites[-1]
+def _of_pair(store: Readable, pair: str, of_site: Callable[[str], tuple[Tensor, ...]]) -> tuple[Tensor, ...]:
+    """Return the statistics of x_p, then of x_r, from the statistics of their sites."""
+    wiring = wiring_of(pair, len(store.widths))
+    found = {site: of_site(site_column(site)) for site in wiring.sites}
+
+    def beside(sites: Sequence[int]) -> tuple[Tensor, ...]:
+        parts = zip(*(found[site] for site in sites), strict=True)
+        return tuple(torch.cat(p) if p[0].ndim == 1 else torch.block_diag(*p) for p in parts)
+
+    x_p = beside(wiring.reads)
+    return *x_p, *(x_p if wiring.writes == wiring.reads else beside(wiring.writes))
 
 
 def _scale(store: Readable, column: str, rows_at_once: int) -> tuple[Tensor, Tensor]:

@@ -63,7 +63,7 @@ def train_dictionary(
         As in `sdlcore.training.loop.train`.
     """
     pair = config.model.pair
-    sites = pair_sites(pair, rows.n_p, rows.n_r)
+    sites = pair_sites(pair, *rows.widths)
     scaling: normalisation.Scaling
     if config.training.whiten:
         scaling = normalisation.fit_whitening(rows.sample(), pair)
@@ -73,7 +73,7 @@ def train_dictionary(
         scaling = normalisation.no_scaling(*(sum(widths) for widths in sites))
 
     def initial() -> SparseCoder:
-        model = initial_model(config.model, rows.n_p, rows.n_r, seed, scaling, rows.sample)
+        model = initial_model(config.model, rows.widths, seed, scaling, rows.sample)
         if start is not None:
             start_from_model(model, start, scaling)
         if processes.all.size > 1:
@@ -82,7 +82,7 @@ def train_dictionary(
 
     directions = None
     if anchors is not None:
-        w_p, w_r = make_direction_pair(pair, anchors.w_p, anchors.w_r)
+        w_p, w_r = make_direction_pair(pair, *anchors.sites)
         directions = (torch.from_numpy(w_p), torch.from_numpy(w_r))
     near = config.loss.anchor_cosine
     if near is not None:

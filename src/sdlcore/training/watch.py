@@ -4,7 +4,7 @@ The counts go only into the history and do not affect the dictionary. This modul
 `sdlcore.evaluation`, so that a change there does not force new trainings.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -28,13 +28,12 @@ def recovery_watch(references: str | Path, pair: str) -> Watch:
     pair
         Pair of the dictionary: sae, transcoder or crosscoder.
     """
-    W_p, W_r, *_ = load_references(references)
-    return watch_directions(W_p, W_r, pair)
+    return watch_directions(load_references(references).sites, pair)
 
 
-def watch_directions(W_p: np.ndarray, W_r: np.ndarray | None, pair: str) -> Watch:
-    """Return such a watch for directions in memory: unit columns, n_p x n and n_r x n."""
-    directions = make_direction_pair(pair, W_p.T, None if W_r is None else W_r.T)
+def watch_directions(sites: Sequence[np.ndarray], pair: str) -> Watch:
+    """Return such a watch for directions in memory: unit columns at each site, width x n."""
+    directions = make_direction_pair(pair, *(W.T for W in sites))
     true = {side: torch.from_numpy(rows) for side, rows in zip(("encoder", "decoder"), directions, strict=True)}
 
     @torch.no_grad()

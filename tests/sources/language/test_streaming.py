@@ -77,15 +77,15 @@ def test_the_evaluation_store_has_the_first_rows_of_the_text(model: Path, text: 
         assert found.provenance["split"] == "test"
 
 
-@pytest.mark.parametrize("site", ["residual", "mlp"])
-def test_buffers_hold_the_rows_that_a_store_would_have(site: str, model: Path, text: Path, tmp_path: Path):
-    source = SOURCE.changed(site=site)
-    recipe, pair = tmp_path / "train.json", "sae" if site == "residual" else "crosscoder"
+@pytest.mark.parametrize("sites", [{"site": "residual"}, {"site": "mlp"}, {"layers": (1, 2, 3)}], ids=str)
+def test_buffers_hold_the_rows_that_a_store_would_have(sites: dict, model: Path, text: Path, tmp_path: Path):
+    source = SOURCE.changed(**sites)
+    recipe, pair = tmp_path / "train.json", "sae" if len(source.sites) == 1 else "crosscoder"
     write_recipe(source, model, text, recipe, tmp_path / "test.h5", BUFFER)
     with stored(model, text, tmp_path, source, 600) as store, opened(recipe, tmp_path, pair) as rows:
-        columns = [store.read(name) for name in (("input",) if pair == "sae" else ("input", "target"))]
+        columns = [store.read(name) for name in source.sites]
         expected = np.concatenate(columns, axis=1).astype(np.float32)
-        assert (rows.n_p, rows.n_r) == (store.n_p, store.n_r)
+        assert rows.widths == store.widths
         sample = rows.sample()
         assert sample.rows == 200
         np.testing.assert_array_equal(sample.read("input"), columns[0][:200])

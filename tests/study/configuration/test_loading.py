@@ -103,9 +103,16 @@ def test_validation_fills_in_defaults_and_leaves_its_argument_alone():
         ({"methods": {"topk_real": {"pair": "transcoder"}}}, "set sources.language.smollm2.layers, or its site to mlp"),
         (
             {"sources": {"language": {"smollm2": {"site": "mlp", "layers": [1, 2]}}}},
-            "smollm2.layers: takes one site of two blocks, but mlp is two",
+            "smollm2.layers: takes one site of several blocks, but mlp is two",
         ),
-        ({"sources": {"language": {"smollm2": {"layers": [1, 2, 3]}}}}, "smollm2.layers: .*too long"),
+        ({"sources": {"language": {"smollm2": {"layers": [1]}}}}, "smollm2.layers: .*too short"),
+        (
+            {
+                "sources": {"language": {"smollm2": {"layers": [1, 2, 3]}}},
+                "methods": {"topk_real": {"pair": "transcoder"}},
+            },
+            "pair transcoder reads one site and writes another, but smollm2 has 3 sites; give it two layers",
+        ),
         (
             {"sources": {"language": {"smollm2": {"site": "attention"}}}},
             "smollm2.site: 'attention' is not one of res",

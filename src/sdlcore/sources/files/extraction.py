@@ -253,7 +253,7 @@ def _write(
             kept = np.flatnonzero(chosen(start, stop))
             if len(kept):
                 columns = {column: values[kept] for column, values in block.items()}
-                writer.append(**columns, references={"row": start + kept})
+                writer.append(columns["input"], columns.get("target"), columns.get("labels"), {"row": start + kept})
             writer.commit(Progress(next=stop))
             if start * 10 // rows < stop * 10 // rows:
                 log.info("%s: %d of %d rows read", facts["split"], stop, rows)

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from sdlcore.data.pairs import in_order
 from sdlcore.data.resumable import ResumableWriter
 from sdlcore.settings import Settings
 from sdlcore.sources.language.forward import KEPT, KINDS, Batch, RowKinds
@@ -128,7 +129,8 @@ class Filling:
         used = math.ceil(len(kind_N) / tokens.token.shape[1])
         references = {name: getattr(tokens, name).ravel()[kept] for name in ("document", "position", "token")}
         columns = {name: values[kept] for name, values in batch.values.items()}
-        self._writer.append(columns["input"], columns.get("target"), references=references)
+        x, *rest = in_order(columns)
+        self._writer.append(x, rest[0] if rest else None, references=references, more=rest[1:])
         counts = dict(zip(KINDS, np.bincount(kind_N, minlength=len(KINDS)).tolist(), strict=True))
         place, position = following(tokens)
         in_documents = tokens.document[:used] >= 0

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal, NamedTuple
 from annotated_types import Ge, Gt, Le, Len
 from pydantic_core import PydanticCustomError, core_schema
 
+from sdlcore.data.pairs import site_column
 from sdlcore.errors import SourceError
 from sdlcore.settings import AsGiven, AsList, Batch, FromList, Precision, Settings, Text, Total, Unique, UniqueItems
 from sdlcore.sources.language.architectures import BLOCK, SITES, Paths, module_of
@@ -15,7 +16,7 @@ from sdlcore.sources.wheels import PREFIX, parse_reference
 from sdlcore.suggestions import did_you_mean
 
 Block = Annotated[int, Ge(1), Le(1000)]
-Different = UniqueItems("two different blocks, counted from 1")
+Different = UniqueItems("different blocks, two or more, counted from 1")
 Dropped = Literal["first_position", "separator", "outlier"]
 MODULE = re.compile(r"^[A-Za-z_]\w*(\.\w+)*:(input|output)\Z")
 """Form of a module's path followed by its side, input or output."""
@@ -128,8 +129,9 @@ class LanguageSource(Settings):
     """A second site at block `layer`, the target of transcoders; site is the input."""
     layer: Block = 12
     """A block, counted from 1. The residual stream after it is transformers' hidden_states[layer]."""
-    layers: Annotated[tuple[Block, ...], Len(2, 2), FromList, AsList, Different] | None = None
-    """Two blocks instead of layer, for crosscoders: site at the first is the input, at the second the target."""
+    layers: Annotated[tuple[Block, ...], Len(2), FromList, AsList, Different] | None = None
+    """Several blocks instead of layer, for crosscoders, which read and write the site at each. With two, a transcoder
+    reads the first and writes the second."""
     paths: Paths | None = None
     """Paths of the modules, for a model whose architecture sdlcore does not know."""
     context_length: Annotated[int, Ge(2), Le(10**9)] = 128
@@ -161,7 +163,7 @@ class LanguageSource(Settings):
     def inconsistencies(self) -> Iterator[tuple[str, str]]:
         """Yield the key and the problem of each setting that contradicts others."""
         if self.layers is not None and self.site == "mlp":
-            yield "layers", "takes one site of two blocks, but mlp is two sites; leave one out"
+            yield "layers", "takes one site of several blocks, but mlp is two sites; leave one out"
         if self.target_site is not None and (self.layers is not None or self.site == "mlp"):
             yield (
                 "target_site",
@@ -172,9 +174,9 @@ class LanguageSource(Settings):
 
     @property
     def sites(self) -> dict[str, Site]:
-        """Column of the store -> site: input and, for two sites, target."""
+        """Column of the store -> site: input, target, site2, and so on."""
         if self.layers is not None:
-            return {"input": site_at(self.layers[0], self.site), "target": site_at(self.layers[1], self.site)}
+            return {site_column(number): site_at(block, self.site) for number, block in enumerate(self.layers)}
         if self.site == "mlp":
             return {"input": Site(self.layer, "mlp_input"), "target": Site(self.layer, "mlp_output")}
         found = {"input": site_at(self.layer, self.site)}

@@ -25,7 +25,7 @@ import torch
 
 from sdlcore.data.batches import Order, TrainingRows
 from sdlcore.data.neighbours import starts_of_pairs
-from sdlcore.data.pairs import make_pair
+from sdlcore.data.pairs import in_order, make_pair, present
 from sdlcore.data.resumable import resume_store
 from sdlcore.errors import SourceError
 from sdlcore.settings import Json
@@ -47,9 +47,8 @@ VERSION = 1
 class Recipe(NamedTuple):
     """The source of a training's streamed rows."""
 
-    n_p: int
-    n_r: int | None
-    """Dimension of the input and, if there is one, of the target."""
+    widths: tuple[int, ...]
+    """Dimensions of the sites."""
     model: str
     text: str
     """Paths or names of model and text."""
@@ -93,26 +92,32 @@ def write_recipe(
         work.require_disk(Path(test_path).parent, (2 * rows - test.rows) * work.bytes_of_row())
         last = fill_one(work, test, rows)
     recipe = Recipe(
-        n_p=work.widths["input"],
-        n_r=work.widths.get("target"),
+        widths=tuple(in_order(work.widths)),
         model=str(model),
         text=str(text),
         first_place=last + 1,
         buffer_rows=buffer_rows,
         provenance=work.facts,
     )
-    write_json(recipe_path, {"format": FORMAT, "version": VERSION, **recipe._asdict()})
+    n_p, *rest = recipe.widths
+    written = {"n_p": n_p, "n_r": rest[0] if rest else None, **({"more": rest[1:]} if rest[1:] else {})}
+    written |= {name: value for name, value in recipe._asdict().items() if name != "widths"}
+    write_json(recipe_path, {"format": FORMAT, "version": VERSION, **written})
 
 
 class Rows(NamedTuple):
     """Rows in memory, with the interface of a store."""
 
     columns: dict[str, np.ndarray]
-    """N x D for the input and, if there is one, the target."""
+    """N x D of each site."""
 
     @property
     def rows(self) -> int:
         return len(self.columns["input"])
+
+    @property
+    def widths(self) -> tuple[int, ...]:
+        return tuple(x.shape[1] for x in in_order(self.columns))
 
     def read(self, column: str, start: int = 0, stop: int | None = None) -> np.ndarray:
         """Return rows of a column."""
@@ -192,7 +197,7 @@ class StreamReader:
         self._load(buffer)
         rows = self._shuffled[place * self._batch_size : (place + 1) * self._batch_size]
         parts = {name: torch.from_numpy(values[rows]).float().numpy() for name, values in self._columns.items()}
-        return make_pair(self._pair, parts["input"], parts.get("target"))
+        return make_pair(self._pair, *in_order(parts))
 
     def first_rows(self) -> Rows:
         """Return the rows of the first buffer in the order of the text, valid until the next batch is read."""
@@ -308,7 +313,8 @@ def load_recipe(path: str | Path) -> Recipe:
     if not isinstance(recipe, dict) or recipe.get("format") != FORMAT or recipe.get("version") != VERSION:
         raise SourceError(f"{path}: not an {FORMAT} of version {VERSION}; make it anew")
     try:
-        return Recipe(**{name: recipe[name] for name in Recipe._fields})
+        widths = (*present((recipe["n_p"], recipe["n_r"])), *recipe.get("more", ()))
+        return Recipe(widths, *(recipe[name] for name in Recipe._fields[1:]))
     except KeyError as error:
         raise SourceError(f"{path}: its {error} is missing; make it anew") from error
 
@@ -354,6 +360,6 @@ def open_stream(
     arguments = (recipe.first_place, recipe.buffer_rows, pair, batch_size, order, marks, sha256_of(path))
     with turns() as several:
         reader = StreamReader(work, *arguments, several, neighbours)
-        yield TrainingRows(recipe.n_p, recipe.n_r, reader, reader.first_rows)
+        yield TrainingRows(recipe.widths, reader, reader.first_rows)
         if several is None or not several.rank:
             marks.unlink(missing_ok=True)

@@ -18,7 +18,8 @@ class Shape(NamedTuple):
     rows: tuple[int | None, int | None]
     """Samples for training and for evaluation; None if unknown until they are read."""
     widths: tuple[int | None, int]
-    """Dimension of the input, None if not known yet, and of the target, 0 if there is none or it is unknown."""
+    """Dimension of site 0, None if not known yet, and of all further sites together, 0 if there are none or it is
+    unknown."""
 
 
 Shapes = Mapping[str, Shape]

@@ -71,12 +71,17 @@ def _expected(kind: str, part: Part, value: Any, otherwise: str) -> str:
     return {
         "string_pattern_mismatch": f"expected {part.get('description')}",
         "literal_error": f"{shown(value)} is not one of {', '.join(choices)}{did_you_mean(str(value), choices)}",
-        "too_short": f"{shown(value)} should be non-empty",
+        "too_short": f"{shown(value)} {_too_short(part)}",
         "string_too_short": f"{shown(value)} should be non-empty",
         "too_long": f"{shown(value)} is too long; expected {part.get('maxItems')} items",
         "string_too_long": f"{shown(value)} is too long; expected at most {part.get('maxLength')} characters",
         "not_unique": f"{shown(value)} has non-unique elements; name each once",
     }.get(kind, otherwise)
+
+
+def _too_short(part: Part) -> str:
+    least = part.get("minItems", 1)
+    return "should be non-empty" if least == 1 else f"is too short; expected at least {least} items"
 
 
 def _known_keys(path: Path, config: Any) -> str:

@@ -139,6 +139,9 @@ def _inconsistent_run(config: Configuration, cell: Cell, judged: bool) -> Iterat
         yield f"{path}: contrast compares neighbouring tokens, which only sources of kind language have"
     if pair != "sae" and not source.has_target:
         yield f"{path}: pair {pair} needs a source with a target; {source.how_target.format(name=cell.source)}"
+    if pair == "transcoder" and source.n_sites > 2:
+        problem = f"pair transcoder reads one site and writes another, but {cell.source} has {source.n_sites} sites"
+        yield f"{path}: {problem}; give it two layers"
     clip = config.clip(cell.source)
     rows = source.rows[0] if clip is None else clip.images_taken[0]
     yield from _batch_beyond_rows(path, run, rows)

@@ -121,8 +121,11 @@ def looks(protocol: Protocol, method: str, scale: Scale, seed: int, anchored: bo
 
     scaling = no_scaling(x_p.shape[1], x_r.shape[1])
     model = initial_model(
-        *(config.model, scale.n_p, scale.n_p, seed, scaling),
-        sample=lambda: Arrays(first[: scale.samples], second[: scale.samples]),
+        config.model,
+        (scale.n_p, scale.n_p),
+        seed,
+        scaling,
+        lambda: Arrays(first[: scale.samples], second[: scale.samples]),
     )
     test_p, test_r = (torch.from_numpy(x[scale.samples :]) for x in (x_p, x_r))
     found: list[Look] = []

@@ -98,6 +98,11 @@ class Source(Settings):
         return False
 
     @property
+    def n_sites(self) -> int:
+        """Number of representations of each sample."""
+        return 1 + self.has_target
+
+    @property
     def is_labelled(self) -> bool:
         """Whether samples have classes, so that class means exist."""
         return False
@@ -282,7 +287,11 @@ class Language(Source, LanguageSource):
 
     @property
     def has_target(self) -> bool:
-        return "target" in self.sites
+        return self.n_sites > 1
+
+    @property
+    def n_sites(self) -> int:
+        return len(self.sites)
 
     @property
     def is_streamed(self) -> bool:
