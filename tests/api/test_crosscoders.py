@@ -9,7 +9,7 @@ from sdlcore.data.writing import create_store
 
 WIDTHS = (10, 6, 8)
 QUIET = {"progress": False, "device": "cpu"}
-TOPK = {"activation": "topk", "k": 2, "n_q": 24, "steps": 30, "batch_size": 64, **QUIET}
+TOPK = {"activation": "topk", "k": 2, "n_q": 24, "steps": 10, "batch_size": 64, **QUIET}
 
 
 def unit_rows(rows, width, seed):

@@ -45,7 +45,7 @@ def shared_and_dedicated(
         A crosscoder of two or more sites.
     x
         Samples, as in `fit`. The norms are then divided by the mean distance of the site's activations from their mean,
-        which makes sites with different scales and widths comparable. Without samples, norms are those of the weights.
+        which makes sites with different scales and widths comparable. Without samples, norms are not divided.
     threshold
         A latent is absent from a site if its norm there is at most this share of its largest norm.
 
@@ -61,7 +61,7 @@ def shared_and_dedicated(
     relative_norm_site0, relative_norm_site1, ...
         Decoder norms, divided by the latent's largest one.
     active
-        Share of the samples in which the latent is active; only with ``x``, as the following columns.
+        Share of the samples that activate the latent; only with ``x``, as the following columns.
     scaling_error_site0, ..., scaling_reconstruction_site0, ...
         Latent scaling; 1 at the latent's largest site, NaN at sites with another width and for dead latents.
 
@@ -79,7 +79,7 @@ def shared_and_dedicated(
     sites = [part.detach().cpu().double() for part in coder.W_dec.split(list(coder.target_sites), dim=1)]
     norms_QS = np.stack([part.norm(dim=1).numpy() for part in sites], axis=1)
     measured: dict[str, np.ndarray] = {}
-    alive_Q = norms_QS.any(axis=1)
+    alive_Q = np.asarray(norms_QS.any(axis=1))
     if x is not None:
         with activations(x) as store:
             if store.widths != coder.target_sites:
@@ -119,7 +119,7 @@ class Sums(NamedTuple):
 
     rows: int
     active: np.ndarray
-    """Number of samples in which each latent is active."""
+    """Number of samples that activate each latent."""
     squares: torch.Tensor
     """sum f^2 (Q)."""
     errors: list[torch.Tensor]

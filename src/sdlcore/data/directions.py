@@ -47,4 +47,4 @@ def check_somewhere(path: str | Path, sites: Sequence[np.ndarray], line: str = "
     absent = ~np.any([rows.any(axis=1) for rows in sites], axis=0)
     if absent.any():
         first = int(np.argmax(absent))
-        raise ValueError(f"{path}: {line} {first} is zero at every site, expected a unit vector at one of them")
+        raise ValueError(f"{path}: {line} {first} is zero at every site, expected a unit vector at one or more")

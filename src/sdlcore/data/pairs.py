@@ -23,7 +23,7 @@ class Wiring(NamedTuple):
     writes: tuple[int, ...]
 
     def __call__(self, sites: Sequence[np.ndarray] | Mapping[int, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-        """Return x_p and x_r (B x the sum of widths) from the sites; one array if the wiring writes what it reads."""
+        """Return x_p and x_r (B x the sum of widths) from the sites; the same array if reads and writes are equal."""
         x_p = _beside([sites[site] for site in self.reads])
         return x_p, x_p if self.writes == self.reads else _beside([sites[site] for site in self.writes])
 
@@ -46,7 +46,7 @@ def wiring_of(pair: str, n_sites: int) -> Wiring:
     if pair == "sae":
         return Wiring((0,), (0,))
     if n_sites < 2:
-        raise ValueError(f"pair {pair} needs a source with a target; this one has none")
+        raise ValueError(f"pair {pair} needs a source with a target, but this source has only an input")
     if pair == "transcoder" and n_sites > 2:
         raise ValueError(f"pair transcoder reads one site and writes another, but this source has {n_sites} sites")
     return Wiring((0,), (1,)) if pair == "transcoder" else Wiring(tuple(range(n_sites)), tuple(range(n_sites)))

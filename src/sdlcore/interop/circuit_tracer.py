@@ -1,8 +1,8 @@
 """circuit-tracer format (0.5): a transcoder per layer, ``layer_0.safetensors`` and so on, and ``config.yaml``.
 
-circuit-tracer tells ReLU and JumpReLU apart by their tensors. BatchTopK is written as JumpReLU with the same threshold
-for every latent. TopK needs ``activation`` and ``k`` in ``config.yaml``, which circuit-tracer's repository reads since
-v0.5.0 of April 2026 (`UNREAD` tells which of its loaders do not).
+circuit-tracer recognises JumpReLU by its thresholds, and takes all others for ReLU. BatchTopK is written as JumpReLU
+with the same threshold for every latent. TopK needs ``activation`` and ``k`` in ``config.yaml``, which circuit-tracer's
+repository reads since v0.5.0 of April 2026 (`UNREAD` names the loaders that ignore them).
 """
 
 import warnings
@@ -22,7 +22,7 @@ UNREAD = (
     "decoderesearch/circuit-tracer (April 2026) or later. Its local cache and the release on PyPI (0.5.0, a fork) "
     "ignore the activation and open them as ReLU, without an error"
 )
-"""What a warning says about sets of TopK transcoders."""
+"""Warning for sets of TopK transcoders."""
 
 
 def refusal(model: SparseCoder) -> str | None:
