@@ -483,11 +483,13 @@ def test_a_training_that_came_to_nothing_is_warned_of(both):
 def test_a_mean_that_samples_share_is_warned_of_where_nothing_takes_it_away(both):
     small = {"activation": "topk", "k": 2, "n_q": 8, "batch_size": 64, "steps": 2, **QUIET}
     far = both[0] + np.float32(3)
-    with pytest.warns(UserWarning, match=r"the mean of the samples is \S+ times as large as their spread; set normal"):
-        sdl.fit(far, **small)
+    for left in ({}, {"bias": True}, {"bias": True, "center": True}):
+        said = r"the mean of the samples is \S+ times as large as their spread, so many latents may die; set normalise"
+        with pytest.warns(UserWarning, match=said):
+            sdl.fit(far, **small, **left)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        for taken in ({"normalise": True}, {"bias": True, "center": True}):
+        for taken in ({"normalise": True}, {"whiten": True}):
             sdl.fit(far, **small, **taken)
         sdl.fit(both[0], **small)
 

@@ -24,6 +24,8 @@ SETTLED = 100
 LARGEST_FVU, LARGEST_FVU_OF_A_START = 1.05, 2.0
 """Fraction of variance unexplained (FVU) above which a training counts as failed: after `SETTLED` steps or more, and
 after fewer."""
+LARGEST_MEAN = 0.5
+"""Ratio of the mean's norm to the spread (root mean squared distance from the mean) above which fit warns."""
 LOOKED_AT = 1000
 """Number of samples to compare mean and spread."""
 
@@ -124,15 +126,19 @@ def warn_of_dense(config: RunConfig) -> None:
 
 
 def warn_of_a_mean(source: Source, config: RunConfig, name: str = "") -> None:
-    """Warn if samples have a large mean and neither normalisation nor biases remove it; ``name`` is the run's."""
-    if is_centred(config.to_dict()) or config.model.bias:
+    """Warn if samples have a large mean and no normalisation removes it; ``name`` is the run's.
+
+    The ratio of mean to spread predicts how many latents die (Simon, Adams and Zou 2026, arXiv 2605.31518). ``bias``
+    does not help, and ``center`` helps only in part (benchmarks/results/dead_by_mean.csv).
+    """
+    if is_centred(config.to_dict()):
         return
     first = source.first_samples(LOOKED_AT).astype(np.float64)
     mean, spread = np.linalg.norm(first.mean(0)), np.sqrt(first.var(0).sum())
-    if mean > spread > 0:
+    if mean > LARGEST_MEAN * spread > 0:
         warnings.warn(
-            f"{_in_run(name)}the mean of the samples is {mean / spread:.2f} times as large as their spread; "
-            "set normalise, which subtracts it",
+            f"{_in_run(name)}the mean of the samples is {mean / spread:.2f} times as large as their spread, so many "
+            "latents may die; set normalise, which subtracts it",
             stacklevel=5,
         )
 
