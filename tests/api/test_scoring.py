@@ -172,7 +172,7 @@ def test_a_dictionary_that_is_not_finite_is_not_scored(sae, bench):
         (lambda sae, bench, x: sdl.evaluate(sae, x, x), "references: row 0 of rows has norm"),
         (
             lambda sae, bench, x: sdl.evaluate(sae, [np.eye(8), np.eye(8)[:2]], x),
-            "there are 8 references for x, but 2 for",
+            "there are 8 and 2 references at the sites; expected",
         ),
         (lambda sae, bench, x: sdl.evaluate(sae, [np.eye(8)] * 3, x), "references have 3 parts, expected one array"),
         (lambda sae, bench, x: sdl.evaluate(sae, "bench/", x), "bench: expected an .npy file"),

@@ -276,6 +276,8 @@ def _scored(
 ) -> Scores:
     widths = _widths(coder, samples)
     if truth is not None:
+        if len(truth.sites) > 2 and coder.config.pair != "crosscoder":
+            raise ValueError(f"references have {len(truth.sites)} parts, expected one array of unit rows, or a pair")
         known = truth.sites if coder.config.pair != "sae" else truth.sites[:1]
         if tuple(map(len, known)) != widths:
             raise ValueError(f"references have dimensions {tuple(map(len, known))}, but samples have {widths}")
