@@ -74,7 +74,7 @@ def minima(table: pd.DataFrame) -> pd.DataFrame:
     rows = []
     for (bench, n_q, seed, true), part in table.groupby(["bench", "n_q", "seed", "true_l0"], sort=False):
         by_k = part.set_index("k")
-        least = {name: by_k[name].idxmin() for name in by_k if name.startswith(("projection", "cosine"))}
+        least = {name: by_k[name].idxmin() for name in map(str, by_k) if name.startswith(("projection", "cosine"))}
         best = by_k["decoder_mip"].idxmax()
         rows.append({"bench": bench, "n_q": n_q, "seed": seed, "true_l0": true, **least, "decoder_mip": best})
     return pd.DataFrame(rows)

@@ -12,7 +12,7 @@ import argparse
 import logging
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import pandas as pd
@@ -87,7 +87,8 @@ def result(n_sites: int, method: str, seed: int) -> dict[str, Any]:
     # features and latents are compared over all sites: a latent of one site alone is no match of a shared feature
     W, W_dec = unit(np.hstack(bench.directions)), unit(crosscoder.W_dec.numpy())
     cosines = np.where(alive[:, None], np.abs(W_dec @ W.T), 0)
-    shared, said = bench.occurs.all(axis=1), (table["class"] == "shared").to_numpy()
+    shared: np.ndarray = np.asarray(bench.occurs.all(axis=1))
+    said = (table["class"] == "shared").to_numpy()
     recovered, own = cosines.max(axis=0) > NEAR, cosines.argmax(axis=0)
     matched, feature = cosines.max(axis=1) > NEAR, cosines.argmax(axis=1)
     present = np.stack([table[f"relative_norm_site{site}"] > THRESHOLD for site in range(n_sites)], axis=1)
@@ -125,7 +126,8 @@ def page(rows: pd.DataFrame) -> str:
     """Return the page of results."""
     means = rows.groupby(["sites", "method"], sort=False)[[*SHARES, "l0", "fvu"]].agg(["mean", "min"])
     lines = []
-    for (n_sites, method), of in means.iterrows():
+    for key, of in means.iterrows():
+        n_sites, method = cast(tuple[int, str], key)
         cells = [f"{of[name, 'mean']:.3f} ({of[name, 'min']:.3f})" for name in SHARES]
         cells += [f"{of['l0', 'mean']:.1f}", f"{of['fvu', 'mean']:.3f}"]
         lines.append(f"| {n_sites} | {method} | {' | '.join(cells)} |")
