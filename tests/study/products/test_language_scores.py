@@ -37,7 +37,9 @@ def test_each_run_has_a_row_and_each_method_means_with_intervals(tmp_path):
 
 def test_only_dictionaries_that_can_be_spliced_in_are_scored():
     layers = {"sources": {"language": {"both": {"like": "smollm2", "layers": [6, 12]}}}}
-    with pytest.raises(ConfigError, match=r"language_scores.runs.both.methods: crosscoder is a crosscoder, which has"):
+    with pytest.raises(
+        ConfigError, match=r"runs.both.methods: crosscoder is a crosscoder, which writes at several sites"
+    ):
         made.alone(layers | {"language_scores": {"runs": {"both": {"methods": ["crosscoder"]}}}})
     with pytest.raises(ConfigError, match=r"language_scores.runs: lrb is not a source under sources.language"):
         made.alone({"language_scores": {"runs": {"lrb": {"methods": ["topk"]}}}})

@@ -30,7 +30,7 @@ class LanguageScores(BenchTable):
                 known = not study.methods[method].is_imported
                 if known and setting_of(study, source, method, self.protocol, "pair") == "crosscoder":
                     yield (
-                        f"{path}.runs.{source}.methods: {method} is a crosscoder, which has two sites to write to; "
+                        f"{path}.runs.{source}.methods: {method} is a crosscoder, which writes at several sites; "
                         "expected an autoencoder or a transcoder"
                     )
 
