@@ -144,9 +144,8 @@ def page(rows: pd.DataFrame) -> str:
 SHARES = ("recovery_shared", "recovery_dedicated", "f1_features_shared", "f1_latents_shared", "sites_right")
 PAGE = """# Do crosscoders find shared and dedicated features?
 
-TopK crosscoders of two and three sites recover at least {recovery:.1%} of the features that all sites share. Their
-decoder norms separate shared from dedicated features with an F1 of at least {f1:.3f}. Both numbers are the lowest of
-{seeds} seeds each.
+In the worst of {seeds} seeds, TopK crosscoders of two and three sites recover {recovery:.1%} of the features that all
+sites share. Their decoder norms separate shared from dedicated features with an F1 of {f1:.3f} in the worst seed.
 
 | sites | method | recovery, shared | recovery, dedicated | F1, features | F1, latents | sites right | L0 | FVU |
 |---|---|---|---|---|---|---|---|---|
@@ -163,11 +162,12 @@ Numbers are means over {seeds} seeds, with the lowest seed in brackets.
   [`sdl.shared_and_dedicated`](../../crosscoders.md); F1 is that of the class *shared*. **F1, latents** is the same over
   all latents that match a feature. **Sites right** is the share of features whose best latent is present at exactly the
   sites where the feature occurs.
-- **k bounds recovery.** A sample has 3.8 active features on average. With k = 16, TopK spends latents that no feature
-  needs on splitting features, and recovers about half of them, although its reconstruction is better.
+- **k bounds recovery.** A sample has 3.8 active features on average. `topk` keeps 6 latents of a sample, `batchtopk` 4
+  on average. With k = 16, TopK splits features over the latents that no feature needs. It recovers about half of the
+  features, although its error is smaller.
 - **The L1 crosscoder** (relu) holds the L0 of `topk` by `target_l0`. Here L1 has no artefacts, since a feature is as
   strong at one site as at another, or absent. Minder et al. found artefacts for features that are weak at a site.
-- **Settings** were chosen on seed 100. Seeds of the table are 0 to {last}.
+- **Settings** were chosen on seed 100. The table uses seeds 0 to {last}.
 
 ## How to repeat it
 
