@@ -169,9 +169,8 @@ def test_errors_of_the_store_come_through(tmp_path, path):
     with create_store(tmp_path / "input_only.h5", {}) as writer:
         writer.append(np.zeros((100, 3)))
     with ActivationStore(tmp_path / "input_only.h5") as store:
-        ahead = ReadAhead(reader(store, "transcoder", 10), 0, 5, "cpu")
-        with pytest.raises(StoreError, match=r"input_only\.h5: contains no target"), ahead:
-            next(ahead)
+        with pytest.raises(ValueError, match=r"input_only\.h5: pair transcoder needs a source with a target"):
+            reader(store, "transcoder", 10)
     store = ActivationStore(path)
     with ReadAhead(reader(store), 0, 100, "cpu", depth=1) as ahead:
         next(ahead)

@@ -137,7 +137,10 @@ class BatchReader:
         self.steps_per_epoch = rows // batch_size
         self._pairs = pairs
         self._store = store
-        self._wiring = wiring_of(pair, len(store.widths))
+        try:
+            self._wiring = wiring_of(pair, len(store.widths))
+        except ValueError as error:
+            raise ValueError(f"{store.path}: {error}") from None
         self._batch_size = batch_size
         self._order = order
         self._block_rows = store.chunk_rows
