@@ -168,9 +168,9 @@ def test_no_error_of_a_reader_looks_like_the_end_of_the_batches(error):
 def test_errors_of_the_store_come_through(tmp_path, path):
     with create_store(tmp_path / "input_only.h5", {}) as writer:
         writer.append(np.zeros((100, 3)))
-    with ActivationStore(tmp_path / "input_only.h5") as store:
-        with pytest.raises(ValueError, match=r"input_only\.h5: pair transcoder needs a source with a target"):
-            reader(store, "transcoder", 10)
+    message = r"input_only\.h5: pair transcoder needs a source with a target"
+    with ActivationStore(tmp_path / "input_only.h5") as store, pytest.raises(ValueError, match=message):
+        reader(store, "transcoder", 10)
     store = ActivationStore(path)
     with ReadAhead(reader(store), 0, 100, "cpu", depth=1) as ahead:
         next(ahead)
