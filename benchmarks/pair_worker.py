@@ -7,6 +7,7 @@ import json
 import resource
 import sys
 import time
+from inspect import signature
 from typing import Any
 
 import torch
@@ -43,7 +44,10 @@ def main(method: str, l0: int, repository: str) -> None:
         load_plugins([f"{repository}/examples/dense_method/squared_topk.py"])
     config = RunConfig.from_dict(settings(method, l0))
     nothing: Any = None  # weights are drawn, so neither samples nor their scaling are used
-    model = initial_model(config.model, [N_P], 0, nothing, nothing)
+    # versions before crosscoders of several widths take n_p and n_r
+    widths = [[N_P]] if "widths" in signature(initial_model).parameters else [N_P, None]
+    made: Any = initial_model
+    model = made(config.model, *widths, 0, nothing, nothing)
     generator = torch_stream(0, "pairs")
     samples = [torch.randn(BATCH, N_P, generator=generator) for _ in range(BATCHES)]
     start_from_data(model.train(), samples[0], samples[0])
