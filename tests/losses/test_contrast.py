@@ -52,12 +52,13 @@ def test_identical_neighbours_that_share_nothing_with_others_have_the_least_cont
     assert float(contrast(model, model(x), 1)) == pytest.approx(expected, abs=1e-6)
 
 
-def test_processes_with_half_of_the_latents_each_find_the_same_contrast():
+@pytest.mark.parametrize("first", [40, 16])  # behind the first process's 32 latents, and among them
+def test_processes_with_half_of_the_latents_each_find_the_same_contrast(first):
     whole = SparseCoder(ModelConfig("sae", "topk", Q, 6), (D,), (D,), torch_stream(0, "x"))
     x = torch.from_numpy(pairs(0)).flatten(0, 1)
 
     def loss_of(model):
-        loss = contrast(model, model(x), 40)
+        loss = contrast(model, model(x), first)
         loss.backward()
         return float(loss), model.W_enc.grad
 
@@ -67,6 +68,6 @@ def test_processes_with_half_of_the_latents_each_find_the_same_contrast():
         return loss_of(model)
 
     expected, gradient = loss_of(whole)
-    (first, upper), (second, lower) = together(2, work)
-    assert first == second == pytest.approx(expected, rel=1e-5)
+    (one, upper), (other, lower) = together(2, work)
+    assert one == other == pytest.approx(expected, rel=1e-5)
     torch.testing.assert_close(torch.cat([upper, lower]), gradient, rtol=1e-4, atol=1e-6)

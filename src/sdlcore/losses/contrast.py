@@ -23,7 +23,8 @@ def contrast(
     (Bhalla et al. 2025, arXiv 2511.05541; InfoNCE). The paper trains a Matryoshka BatchTopK with the prefixes n_q / 5
     and n_q, and compares the first prefix. Here is what differs from the authors' code (AI4LIFE-GROUP/temporal-saes):
 
-    - The code compares by inner products, the paper is summarised as comparing by cosines. Neither has a temperature.
+    - The code compares by inner products. Descriptions of the paper name cosines, the default here. Neither has a
+      temperature.
     - The code takes a neighbour as the token before or, by default, as a random earlier token of the context. Here it
       is always the token before.
     - The code reconstructs only the later token, and lets BatchTopK choose latents in each half of the batch. Here both
@@ -45,7 +46,7 @@ def contrast(
     inside_N = support.columns < here
     place_N = support.rows // support.groups * here + support.columns
     codes = out.values.new_zeros(support.n_samples * here).index_add(0, place_N[inside_N], out.values[inside_N])
-    tokens_CQ, neighbours_CQ = codes.view(-1, 2, here).unbind(1)
+    tokens_CQ, neighbours_CQ = codes.view(support.n_samples // 2, 2, here).unbind(1)
     similarity_CC = latents.sum(tokens_CQ @ neighbours_CQ.T)
     if similarity == "cosine":
         token_C, neighbour_C = (_norms(latents.sum(part.square().sum(1))) for part in (tokens_CQ, neighbours_CQ))
