@@ -60,6 +60,18 @@ def test_batches_hold_both_tokens_of_each_pair_and_every_pair_once_an_epoch(path
     assert (later != epoch[:100]).any()
 
 
+def test_blocks_without_pairs_are_skipped(path):
+    with ActivationStore(path) as store:
+        rows = store.chunk_rows
+        pairs = np.array([0, rows // 2, 2 * rows, 3 * rows])  # none in the second block
+        # one block in a group, in a new order in each epoch; all pairs in each batch
+        reader = BatchReader(store, "sae", 8, order, group_rows=1, pairs=pairs)
+        batches = [reader(step)[0] for step in range(8)]
+        expected = store.read("input")[np.concatenate([pairs, pairs + 1])]
+    for batch in batches:
+        np.testing.assert_array_equal(np.sort(batch, axis=0), np.sort(expected, axis=0))
+
+
 def test_a_store_without_positions_and_a_batch_of_too_many_pairs_are_refused(path, tmp_path):
     with create_store(tmp_path / "plain.h5", {}) as writer:
         writer.append(np.zeros((10, 2)))

@@ -182,7 +182,9 @@ class BatchReader:
         self._groups = []
         for i in range(0, len(blocks), self._blocks_per_group):
             group = blocks[i : i + self._blocks_per_group]
-            self._groups.append(self._permuted(rng, np.concatenate([self._rows_of(block) for block in group])))
+            rows = np.concatenate([self._rows_of(block) for block in group])
+            if len(rows):  # a group may contain no pair
+                self._groups.append(self._permuted(rng, rows))
         lengths = [len(group) for group in self._groups]
         self._starts = np.concatenate([[0], np.cumsum(lengths)[:-1]]).astype(np.int64)
         self._epoch = epoch

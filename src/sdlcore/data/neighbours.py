@@ -1,25 +1,11 @@
 """Pairs of neighbouring tokens, which the loss term ``contrast`` compares."""
 
-from typing import Protocol
-
 import numpy as np
+
+from sdlcore.data.memory import Activations
 
 DOCUMENT, POSITION = "references/document", "references/position"
 """Columns that say which rows are neighbours: the document of each token, and its position there."""
-
-
-class Located(Protocol):
-    """A store, whose rows may have a document and a position."""
-
-    @property
-    def path(self) -> object: ...
-
-    @property
-    def chunk_rows(self) -> int: ...
-
-    def has(self, column: str) -> bool: ...
-
-    def read(self, column: str, start: int = 0, stop: int | None = None) -> np.ndarray: ...
 
 
 def starts_of_pairs(document_N: np.ndarray, position_N: np.ndarray, block_rows: int | None = None) -> np.ndarray:
@@ -44,7 +30,7 @@ def starts_of_pairs(document_N: np.ndarray, position_N: np.ndarray, block_rows: 
     return row[follows & ((row - start) % 2 == 0)]
 
 
-def pairs_of(store: Located) -> np.ndarray:
+def pairs_of(store: Activations) -> np.ndarray:
     """Return `starts_of_pairs` of a store, within its chunks.
 
     Raises
