@@ -34,6 +34,12 @@ def test_it_measures_what_the_paper_defines():
     assert model.training
 
 
+def test_a_model_in_float64_measures_the_same():
+    expected = sdl.l0_guide([coder()], X, n=4)
+    # float32 products of six numbers below 4, rounded: some 1e-6
+    np.testing.assert_allclose(sdl.l0_guide([coder().double()], X, n=4), expected, atol=1e-5)
+
+
 def test_blocks_and_the_number_of_samples_are_means(monkeypatch):
     whole = sdl.l0_guide([coder(), coder(1)], X, n=4, n_samples=200)
     assert list(whole.index) == [0, 1]

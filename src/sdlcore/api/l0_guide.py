@@ -10,7 +10,7 @@ from torch.nn.functional import normalize
 from sdlcore.api.dictionary import Dictionary, coder_of
 from sdlcore.api.samples import Samples, samples_of
 from sdlcore.model.coder import SparseCoder
-from sdlcore.settings import Latents, checked
+from sdlcore.settings import Latents, Total, checked
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -63,7 +63,7 @@ def l0_guide(
     named = dictionaries if isinstance(dictionaries, Mapping) else dict(enumerate(dictionaries))
     if not named:
         raise ValueError("dictionaries are empty, expected one or more, trained with several k")
-    n_samples = checked("n_samples", Latents, n_samples)
+    n_samples = checked("n_samples", Total, n_samples)
     rows = {}
     for name, one in named.items():
         coder = coder_of(one)
@@ -80,8 +80,7 @@ def l0_guide(
 @torch.no_grad()
 def _measured(coder: SparseCoder, samples: Samples, nth: int, n_samples: int) -> tuple[float, float, float]:
     """Return l0, projection and cosine of a dictionary."""
-    columns = coder.W_dec[coder.W_dec.any(dim=1)]
-    columns = normalize(columns.float())
+    columns = normalize(coder.W_dec[coder.W_dec.any(dim=1)].float())
     number = min(n_samples, samples.shape[0])
     part = Samples((number, samples.shape[1]), lambda first, last: samples.read(first, min(last, number)))
     rows = max(1, PROJECTIONS_AT_ONCE // len(coder.W_dec))
@@ -90,7 +89,7 @@ def _measured(coder: SparseCoder, samples: Samples, nth: int, n_samples: int) ->
     coder.eval()
     for block in part.blocks(rows, coder.W_dec):
         active += float(coder(block).active().sum())
-        total += len(block) * nth_projection(block - coder.b_dec, columns, nth)
+        total += len(block) * nth_projection((block - coder.b_dec).float(), columns, nth)
     coder.train(training)
     return active / number, total / number, mean_cosine(columns)
 
