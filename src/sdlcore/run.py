@@ -151,10 +151,13 @@ class ModelConfig(Extensible):
         if self.tied and self.frozen in ("encoder", "decoder"):
             raise ValueError(f"tied weights are one matrix: frozen must be none or both, found {self.frozen}")
         if self.archetypes is not None:
-            without = {"tied": self.tied, "decoder_norm unit": self.decoder_norm == "unit"}
-            without |= {f"frozen {self.frozen}": self.frozen in ("decoder", "both")}
-            without |= {"initialisation samples": self.initialisation == "samples"}
-            if given := [name for name, found in without.items() if found]:
+            others = {
+                "tied": self.tied,
+                "decoder_norm unit": self.decoder_norm == "unit",
+                f"frozen {self.frozen}": self.frozen in ("decoder", "both"),
+                "initialisation samples": self.initialisation == "samples",
+            }
+            if given := [name for name, found in others.items() if found]:
                 raise ValueError(f"archetypes compute the decoder's rows; leave out {given[0]}, which sets them too")
         if self.pursuit and (self.activation != "topk" or self.pair == "transcoder"):
             raise ValueError(f"pursuit needs activation topk and x_r = x_p, found {self.activation}, {self.pair}")
@@ -257,11 +260,6 @@ class LossConfig(Extensible):
         return tuple(dict.fromkeys([*ours, *self.own_terms]))
 
     @property
-    def adjusted(self) -> bool:
-        """Whether weights of penalties are adjusted from step to step to hold ``target_l0``."""
-        return self.target_l0 is not None and self.l0_form != "quadratic"
-
-    @property
     def penalised(self) -> bool:
         """Whether a penalty keeps latents sparse: l1, l0, or a plugin's term that declares ``rises``."""
         return bool(self.l1 or self.l0 or self.own_penalties)
@@ -295,13 +293,13 @@ class LossConfig(Extensible):
             raise ValueError("hierarchical, multi_k and prefixes are three multi-scale losses; set only one")
         if self.target_l0 is not None and not self.penalised:
             raise ValueError("target_l0 needs l1, l0 or a plugin's penalty (rises=True), whose weight it adjusts")
-        if self.l1_exponent_end is not None and not self.l1:
-            raise ValueError("l1_exponent_end needs l1, whose exponent it anneals")
-        others = [name for name in ("l0", "frequency", *self.own_penalties) if getattr(self, name, True)]
-        if self.l1_exponent_end is not None and others:
-            raise ValueError(
-                f"l1_exponent_end adjusts the weights of all penalties to keep l1 as large; leave {others[0]} out"
-            )
+        if self.l1_exponent_end is not None:
+            if not self.l1:
+                raise ValueError("l1_exponent_end needs l1, whose exponent it anneals")
+            if others := [*(name for name in ("l0", "frequency") if getattr(self, name)), *self.own_penalties]:
+                raise ValueError(
+                    f"l1_exponent_end adjusts the weights of all penalties to keep l1 as large; leave {others[0]} out"
+                )
         if self.l0_form != "step" and not self.l0:
             raise ValueError(f"l0_form {self.l0_form} needs l0, the weight of that penalty")
         if self.l0_form == "quadratic" and self.target_l0 is None:

@@ -6,6 +6,7 @@ import torch
 from sdlcore.model.coder import SparseCoder
 from sdlcore.random_streams import torch_stream
 from sdlcore.run import RunConfig
+from sdlcore.training.penalty import PenaltyFactor
 from sdlcore.training.step import TrainingStep
 from tests.training.test_loop import METHODS, run
 
@@ -36,3 +37,11 @@ def test_a_smaller_exponent_leaves_the_penalty_as_large():
         found.append((float(terms["l1"]), float(terms["l1"]) * float(step.penalty.used)))
     assert found[-1][0] != pytest.approx(found[0][0], rel=0.1)
     assert [penalty for _, penalty in found] == pytest.approx([found[0][1]] * 5, rel=1e-5)
+
+
+@pytest.mark.parametrize(("form", "adjusted"), [("step", True), ("tanh", True), ("quadratic", False)])
+def test_a_target_that_the_penalty_itself_has_is_not_held_by_its_weight(form, adjusted):
+    config = RunConfig.from_dict({"activation": "jumprelu", "l0": 0.1, "l0_form": form, "target_l0": 8.0})
+    factor = PenaltyFactor(config.loss, torch.zeros(()))
+    factor.adjust({"l0": torch.tensor(16.0)})
+    assert factor.adjusted == adjusted == bool(factor.use(1.0) != 1.0)

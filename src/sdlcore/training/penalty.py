@@ -16,9 +16,9 @@ class PenaltyFactor:
     The adjustment starts at 1. With ``target_l0`` it is multiplied by (L0 / target_l0)^l0_gain after each step. With
     ``l1_exponent_end`` it is multiplied by the step's L1 penalty over the penalty of the same latents with the next
     exponent, so that the new exponent leaves the penalty as large (p-annealing, Karvonen et al. 2024, arXiv
-    2408.00113). They average this ratio over the last batches, and dictionary_learning lowers the exponent in a few
-    large steps. Here the exponent falls in every step, and each ratio comes from one batch: the noise of single batches
-    averages out over the steps.
+    2408.00113). The authors average this ratio over the last batches, and dictionary_learning lowers the exponent in a
+    few large steps. Here the exponent falls in every step, and each ratio comes from one batch: the noise of single
+    batches averages out over the steps.
 
     Parameters
     ----------
@@ -30,6 +30,8 @@ class PenaltyFactor:
 
     def __init__(self, loss: LossConfig, like: Tensor) -> None:
         self.loss = loss
+        self.target_l0 = None if loss.l0_form == "quadratic" else loss.target_l0
+        """The L0 that the adjustment holds; None if there is none, or if it is the target of the penalty itself."""
         self.log = like.new_zeros(())
         """Logarithm of the adjustment."""
         self.used: float | Tensor = 1.0
@@ -38,13 +40,13 @@ class PenaltyFactor:
     @property
     def adjusted(self) -> bool:
         """Whether the adjustment changes."""
-        return self.loss.adjusted or self.loss.l1_exponent_end is not None
+        return self.target_l0 is not None or self.loss.l1_exponent_end is not None
 
     @property
     def changes(self) -> bool:
         """Whether the factor changes from step to step."""
-        weights = any(term_of(name).rises for name in self.loss.terms)
-        return weights and bool(self.adjusted or self.loss.penalty_warmup)
+        changes = self.adjusted or self.loss.penalty_warmup > 0
+        return changes and any(term_of(name).rises for name in self.loss.terms)
 
     def use(self, share: float) -> float | Tensor:
         """Return the factor of the next step, for a share of the warm-up."""
@@ -56,5 +58,5 @@ class PenaltyFactor:
         """Adjust the factor after a step, given the step's terms; removes `NEXT_L1` from them."""
         if NEXT_L1 in terms:
             self.log += torch.log(terms["l1"] / terms.pop(NEXT_L1)).nan_to_num(0.0)
-        if self.loss.adjusted and self.loss.target_l0 is not None:
-            self.log += self.loss.l0_gain * torch.log(terms["l0"] / self.loss.target_l0).clamp(-2.0, 2.0)
+        if self.target_l0 is not None:
+            self.log += self.loss.l0_gain * torch.log(terms["l0"] / self.target_l0).clamp(-2.0, 2.0)
