@@ -147,17 +147,15 @@ class SparseCoder(nn.Module):
     @property
     def latent_names(self) -> list[str]:
         """Names of the parameters that have one row or element per latent; other parameters are shared."""
-        parts = {"sigma": self.sigma, **({"archetypes": self.archetypes} if self.archetypes else {})}
-        others = (f"{part}.{name}" for part, module in parts.items() for name, _ in module.named_parameters())
-        return ["W_enc", "b_enc", "W_dec", *others]
+        names = (name for name, _ in self.named_parameters())
+        return ["W_enc", "b_enc", "W_dec", *(name for name in names if name.startswith(("sigma.", "archetypes.")))]
 
     def untie(self) -> None:
         """Give the decoder a matrix of its own, if it shares the encoder's matrix or consists of archetypes."""
-        if self.archetypes is not None:
-            self.W_dec = nn.Parameter(self.W_dec.detach().clone())  # without the hook that takes its gradients
+        if self.W_dec is self.W_enc or self.archetypes is not None:
+            # a new parameter is also without the hook that takes the gradients for archetypes
+            self.W_dec = nn.Parameter(self.W_dec.detach().clone(), requires_grad=self.W_dec.requires_grad)
             self.archetypes = None
-        if self.W_dec is self.W_enc:
-            self.W_dec = nn.Parameter(self.W_enc.detach().clone(), requires_grad=self.W_enc.requires_grad)
 
     @property
     def decoder_is_unit(self) -> bool:

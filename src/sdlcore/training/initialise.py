@@ -162,6 +162,7 @@ def start_from_model(model: SparseCoder, found: SparseCoder, normalisation: Scal
 
     Parameters
     ----------
+    model
         A model of normalised activations. If it is without biases, the biases of ``found`` are not copied.
     found
         A model of raw activations, as saved. Only weights and encoder biases are copied, not its activation.
