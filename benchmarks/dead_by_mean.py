@@ -9,6 +9,7 @@ trainings that remove the mean in several ways, or do not:
 import argparse
 import warnings
 from collections.abc import Iterator
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +35,7 @@ CENTRING: dict[str, dict[str, Any]] = {
     "bias, center": {"bias": True, "center": True},
     "normalise": {"normalise": True},
 }
-HOW: dict[str, Any] = {"n_q": 512, "steps": 300, "batch_size": 512, "lr": 1e-3, "progress": False}
+HOW: dict[str, Any] = {"n_q": 512, "batch_size": 512, "lr": 1e-3, "progress": False}
 """Latents are dead that no sample of the last 20,000 activated (``dead_after``)."""
 
 
@@ -69,11 +70,10 @@ def main(argv: list[str] | None = None) -> None:
     rows: list[dict[str, Any]] = []
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # warnings of the mean are what is tested
-        for method in arguments.methods:
-            for seed in arguments.seeds:
-                for row in measure(method, seed, arguments.steps):
-                    rows.append(row)
-                    write_csv(arguments.csv, pd.DataFrame(rows))
+        for method, seed in product(arguments.methods, arguments.seeds):
+            for row in measure(method, seed, arguments.steps):
+                rows.append(row)
+                write_csv(arguments.csv, pd.DataFrame(rows))
     table = pd.DataFrame(rows)
     print(table.pivot_table(index=["method", "centring"], columns="ratio", values="dead_fraction", sort=False).round(3))
 

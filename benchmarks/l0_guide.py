@@ -8,6 +8,7 @@ of active features:
 
 import argparse
 import warnings
+from itertools import product
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -47,13 +48,13 @@ HOW: dict[str, Any] = {
 }
 
 
-def measure(name: str, width: int, seed: int, steps: int = 1000) -> list[dict[str, Any]]:
+def measure(name: str, width: int, seed: int, steps: int) -> list[dict[str, Any]]:
     """Return a row for each k of a case: the guide, and how well the dictionary recovers the true features."""
     case = CASES[name]
     bench = sdl.Bench.draw(n=128, n_p=96, sparsity=case.sparsity, max_interference=0.2, seed=seed, **case.more)
     x, held_out = bench.sample(50_000), bench.sample(5000, "test")
     runs = {k: {"k": k} for k in case.ks}
-    found = sdl.fit_many(x, runs, **HOW, k=1, n_q=width, seed=seed, steps=steps)
+    found = sdl.fit_many(x, runs, **HOW, n_q=width, seed=seed, steps=steps)
     guides = {at: sdl.l0_guide(found, held_out, n=round(share * width)) for at, share in NS.items()}
     rows = []
     for k, one in found.items():
@@ -91,11 +92,9 @@ def main(argv: list[str] | None = None) -> None:
     rows: list[dict[str, Any]] = []
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # a k far below L0 leaves much unexplained
-        for name in arguments.benches:
-            for width in arguments.widths:
-                for seed in arguments.seeds:
-                    rows += measure(name, width, seed, arguments.steps)
-                    write_csv(arguments.csv, pd.DataFrame(rows).round(4))
+        for name, width, seed in product(arguments.benches, arguments.widths, arguments.seeds):
+            rows += measure(name, width, seed, arguments.steps)
+            write_csv(arguments.csv, pd.DataFrame(rows).round(4))
     print(minima(pd.DataFrame(rows)).to_string(index=False))
 
 
