@@ -69,7 +69,7 @@ _NAMES: dict[str, dict[str, str]] = {
         _NO + "matching pursuit takes `k` steps (activation matching_pursuit)": (
             "residual_threshold max_iterations stop_on_duplicate_support"
         ),
-        _NO + "temporal SAEs are not trained here": (
+        _NO + "temporal SAEs with attention are not trained here": (
             "n_heads n_attn_layers bottleneck_factor sae_diff_type kval_topk activation_normalization_factor"
         ),
         "tied": "tied_weights",
