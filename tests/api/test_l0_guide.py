@@ -40,6 +40,14 @@ def test_a_model_in_float64_measures_the_same():
     np.testing.assert_allclose(sdl.l0_guide([coder().double()], X, n=4), expected, atol=1e-5)
 
 
+def test_samples_with_nan_are_refused_and_leave_a_model_in_training():
+    x, model = X.copy(), coder()
+    x[7] = np.nan
+    with pytest.raises(ValueError, match="row 7 contains NaN"):
+        sdl.l0_guide([model], x, n=4)
+    assert model.training
+
+
 def test_blocks_and_the_number_of_samples_are_means(monkeypatch):
     whole = sdl.l0_guide([coder(), coder(1)], X, n=4, n_samples=200)
     assert list(whole.index) == [0, 1]

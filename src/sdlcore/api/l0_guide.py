@@ -87,10 +87,12 @@ def _measured(coder: SparseCoder, samples: Samples, nth: int, n_samples: int) ->
     active, total = 0.0, 0.0
     training = coder.training
     coder.eval()
-    for block in part.blocks(rows, coder.W_dec):
-        active += float(coder(block).active().sum())
-        total += len(block) * nth_projection((block - coder.b_dec).float(), columns, nth)
-    coder.train(training)
+    try:
+        for block in part.blocks(rows, coder.W_dec):
+            active += float(coder(block).active().sum())
+            total += len(block) * nth_projection((block - coder.b_dec).float(), columns, nth)
+    finally:
+        coder.train(training)
     return active / number, total / number, mean_cosine(columns)
 
 
