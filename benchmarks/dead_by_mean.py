@@ -69,7 +69,7 @@ def main(argv: list[str] | None = None) -> None:
     arguments = parser.parse_args(argv)
     rows: list[dict[str, Any]] = []
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # warnings of the mean are what is tested
+        warnings.simplefilter("ignore")  # this benchmark tests the case that they warn of
         for method, seed in product(arguments.methods, arguments.seeds):
             for row in measure(method, seed, arguments.steps):
                 rows.append(row)

@@ -250,7 +250,7 @@ class Settings(BaseModel):
 
 
 def used(settings: Settings) -> dict[str, Json]:
-    """Return the settings that identify a run, by name: those that have an effect (`UsedBy`, `AddedLater`)."""
+    """Return the settings that identify a run, by name: all that have an effect (`UsedBy`, `AddedLater`)."""
     found = settings.to_dict()
     for name, condition in _conditions(type(settings)).items():
         if isinstance(condition, UsedBy):

@@ -32,7 +32,7 @@ COMMANDS = {
     )
 }
 OPTIONS_ELSEWHERE = {"--solver": "solve"}
-"""Option -> the command that has it, for whoever gives it to another one."""
+"""Option -> its command, which the error names if the option is given to another command."""
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -146,8 +146,8 @@ _NOTHING = Pieces([], [])
 def pieces_of(text: str, tokenizer: Any) -> Pieces:
     """Split a document into tokens, without special tokens, and return them with the part of the text of each.
 
-    A space belongs to the token after it. A character that several tokens share belongs to the first; the others are
-    empty. A slow tokenizer returns no offsets, so each of its tokens is decoded alone.
+    A space belongs to the token after it. A character that several tokens share belongs to the first of them, and the
+    text of the others is empty. A slow tokenizer returns no offsets, so each of its tokens is decoded alone.
     """
     if not getattr(tokenizer, "is_fast", False):
         ids = tokenizer(text, add_special_tokens=False)["input_ids"]

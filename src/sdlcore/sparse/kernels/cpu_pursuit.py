@@ -53,7 +53,7 @@ def pursue(
 
 @parallel
 def mirror(matrix: np.ndarray) -> None:
-    """Copy what is below the diagonal of a square matrix above it."""
+    """Copy the triangle below the diagonal of a square matrix to the triangle above it."""
     n = len(matrix)
     for block in prange(-(-n // _TILE)):
         first, end = block * _TILE, min((block + 1) * _TILE, n)
