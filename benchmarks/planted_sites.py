@@ -159,7 +159,8 @@ Numbers are means over {seeds} seeds, with the lowest seed in brackets.
 - **Recovery** is the share of features that some decoder column points along, with a cosine above .9 over all sites
   together. So two latents that each write a shared feature to one site do not recover it.
 - **F1, features**: each feature takes the class of its best latent by
-  [`sdl.shared_and_dedicated`](../../crosscoders.md); F1 is computed for the class *shared*. **F1, latents** is the same over
+  [`sdl.shared_and_dedicated`](../../crosscoders.md); F1 is computed for the class *shared*.
+  **F1, latents** is the same over
   all latents that match a feature. **Sites right** is the share of features whose best latent is present at exactly the
   sites where the feature occurs.
 - **k bounds recovery.** A sample has 3.8 active features on average. `topk` keeps 6 latents of a sample, `batchtopk` 4

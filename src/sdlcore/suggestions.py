@@ -38,8 +38,9 @@ def answers(name: str, known: set[str]) -> list[str]:
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """Return the end of an error message about a wrong name, such as "; did you mean topk?"; empty if no name is close.
 
-    For a setting of another library (`sdlcore.other_libraries`), it names the sdlcore setting; for a setting of trainings
-    among settings of a solver, the solver's. Otherwise it suggests the most similar known name, by its letters.
+    A setting of another library (`sdlcore.other_libraries`) brings the sdlcore setting. If a solver is named, a setting
+    of trainings brings the solver's setting. Otherwise the message suggests the known name with the most similar
+    letters.
     """
     names = {one.lower(): one for one in known}
     found = [quoted.sub(r"\1", answer) for answer in answers(name, set(names.values()))]
