@@ -160,9 +160,8 @@ Numbers are means over {seeds} seeds, with the lowest seed in brackets.
   together. So two latents that each write a shared feature to one site do not recover it.
 - **F1, features**: each feature takes the class of its best latent by
   [`sdl.shared_and_dedicated`](../../crosscoders.md); F1 is computed for the class *shared*.
-  **F1, latents** is the same over
-  all latents that match a feature. **Sites right** is the share of features whose best latent is present at exactly the
-  sites where the feature occurs.
+  **F1, latents** is the same over all latents that match a feature. **Sites right** is the share of features whose
+  best latent is present at exactly the sites where the feature occurs.
 - **k bounds recovery.** A sample has 3.8 active features on average. `topk` keeps 6 latents of a sample, `batchtopk` 4
   on average. With k = 16, TopK splits features over the latents that no feature needs. It recovers about half of the
   features, although its error is smaller.
