@@ -192,6 +192,18 @@ def test_starts_that_cannot_be_continued_are_refused(lm, sae, batches, tmp_path)
         sdl.finetune(relu, lm, documents(60), steps=1, **FURTHER)
 
 
+def test_neighbours_and_archetypes_are_not_continued(lm, batches, tmp_path):
+    call = {"steps": 2, "progress": False, "device": "cpu", **TOPK}
+    pairs = sdl.fit(lambda step: batches[step][:40].reshape(-1, 2, D), contrast=0.1, **call)
+    with pytest.raises(ValueError, match="pairs of neighbouring tokens, which finetune does not form; give contrast=0"):
+        sdl.finetune(pairs, lm, documents(60), steps=1, **FURTHER)
+    assert "contrast" not in sdl.finetune(pairs, lm, documents(60), steps=1, contrast=0, **FURTHER).history[-1]
+    rasae = sdl.fit(batches.__getitem__, archetypes=16, out=tmp_path / "rasae", keep_state=True, **call)
+    for start in (rasae, tmp_path / "rasae"):
+        with pytest.raises(ValueError, match="computes its decoder rows from archetypes"):
+            sdl.finetune(start, lm, documents(60), steps=1, **FURTHER)
+
+
 def test_keep_state_needs_a_folder_and_a_training(batches, tmp_path):
     call = {"progress": False, "device": "cpu", **TOPK}
     with pytest.raises(ValueError, match="keep_state needs out"):

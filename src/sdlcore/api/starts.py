@@ -68,6 +68,7 @@ class Start(NamedTuple):
         settings: dict[str, Any] = dictionary.coder.config.to_dict()
         if settings.pop("pursuit"):
             raise ValueError("start computes its latents by a pursuit, through which no gradient passes")
+        _refuse_archetypes(settings)
         known = {*RunConfig().to_dict(), *(own_settings("loss term") if made else {})}
         settings = {name: value for name, value in made.items() if name in known} | settings
         steps = int(settings.get("steps", 0))
@@ -90,6 +91,7 @@ class Start(NamedTuple):
                     f"{path}: belongs to a training with its own {part}, which finetune cannot continue; give the "
                     "finished dictionary (sdl.load) instead, which continues with fresh moments of Adam"
                 )
+        _refuse_archetypes(facts["settings"])
         found = load_checkpoint(path, described.identity)
         assert found is not None, "described just before"
         try:
@@ -122,7 +124,7 @@ class Start(NamedTuple):
         Raises
         ------
         ValueError
-            For settings of the model, for steps that are missing, and for anchors that are not known.
+            For settings of the model, for contrast, for steps that are missing, and for anchors that are not known.
         """
         if fixed := sorted(settings.keys() & {*ModelConfig.model_fields, *self.dictionary.coder.config.own}):
             raise ValueError(f"{fixed[0]} belongs to the dictionary, which finetune continues; leave it out")
@@ -138,6 +140,10 @@ class Start(NamedTuple):
         if config.loss.anchor_cosine is not None:
             raise ValueError(
                 "anchor_cosine chooses a weight by trial trainings; give anchor_cosine=None and lambda_anchor"
+            )
+        if config.loss.contrast:
+            raise ValueError(
+                "contrast compares pairs of neighbouring tokens, which finetune does not form; give contrast=0"
             )
         if config.loss.lambda_anchor and self.dictionary.anchors is None:
             raise ValueError(
@@ -200,3 +206,11 @@ class Start(NamedTuple):
             scaling.to(raw.W_enc.device).unfold(raw)
             model.load_state_dict(raw.state_dict())
         return model
+
+
+def _refuse_archetypes(settings: Mapping[str, Any]) -> None:
+    if settings.get("archetypes") is not None:
+        raise ValueError(
+            "start computes its decoder rows from archetypes, which finetune would not keep; give a dictionary that "
+            "was trained without archetypes"
+        )
