@@ -13,14 +13,7 @@ from sdlcore.api.bars import bar
 from sdlcore.api.dictionary import Dictionary, load
 from sdlcore.api.fitting import made_by
 from sdlcore.api.inside import Layer, where_in
-from sdlcore.api.run_folder import (
-    HISTORY_PART,
-    alone,
-    checkpointing,
-    existing_run,
-    remove_unfinished,
-    run_folder,
-)
+from sdlcore.api.run_folder import checkpointing, existing_run, remove_unfinished, run_folder, unfinished_run
 from sdlcore.api.run_identity import READERS, warn_of_environment
 from sdlcore.api.starts import Start
 from sdlcore.data.memory import Arrays
@@ -34,7 +27,7 @@ from sdlcore.settings import AsGiven, Batch, checked
 from sdlcore.sources.language.architectures import Paths, read_paths
 from sdlcore.sources.language.forward import KEPT, RowKinds, activations
 from sdlcore.sources.language.settings import Site, TextOptions
-from sdlcore.training.history import Sink, csv_rows
+from sdlcore.training.history import Sink
 from sdlcore.training.loop import Checkpointing, Earlier, train
 
 SCALING_TOKENS = 2**13
@@ -155,12 +148,10 @@ def finetune(
     if found is not None and found.is_finished:
         remove_unfinished(folder)
         return load(folder).to(reader.stack.device)
-    with alone(folder):
+    with unfinished_run(folder) as rows:
         keep = checkpointing(folder, facts)
-        sinks.append(partial(csv_rows, folder / HISTORY_PART))
-        made = _finetuned(begun, config, reader, sites, dict(keep.facts), sinks, keep)
+        made = _finetuned(begun, config, reader, sites, dict(keep.facts), [*sinks, rows], keep)
         made.save(folder)
-        remove_unfinished(folder)
     return made
 
 

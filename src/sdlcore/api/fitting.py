@@ -27,20 +27,15 @@ from sdlcore.api.own_parts import (
     unused_settings,
 )
 from sdlcore.api.run_folder import (
-    HISTORY_PART,
     STATE,
-    alone,
     checkpointing,
     existing_run,
     finished_run,
     remove_unfinished,
     run_folder,
+    unfinished_run,
 )
-from sdlcore.api.run_identity import (
-    packages_of,
-    versions_of,
-    warn_of_environment,
-)
+from sdlcore.api.run_identity import packages_of, versions_of, warn_of_environment
 from sdlcore.api.signatures import listing_settings
 from sdlcore.api.sources import Source, digest_of_arrays, stored
 from sdlcore.api.streams import ANEW, Stream, is_stream
@@ -52,8 +47,8 @@ from sdlcore.run import LAMBDA_ANCHOR, RunConfig
 from sdlcore.settings import Seed, checked
 from sdlcore.solvers.run_solver import solve_dictionary
 from sdlcore.solvers.settings import SolverConfig
-from sdlcore.storage.files import check_writable, provenance
-from sdlcore.training.history import History, Sink, csv_rows
+from sdlcore.storage.files import provenance
+from sdlcore.training.history import History, Sink
 from sdlcore.training.loop import Checkpointing
 from sdlcore.training.own_parts import Callback, MakeOptimizer, MakeSchedule, OwnParts
 from sdlcore.training.train_dictionary import train_dictionary
@@ -268,9 +263,8 @@ class Fit:
                 said = "opened the finished run; its batches were not compared with these, since no run records them"
                 warnings.warn(f"{folder}: {said}", stacklevel=3)
             return self.finished(folder)
-        check_writable(next(path for path in (folder, *folder.parents) if path.exists()))
-        with alone(folder):
-            keep = None
+        keep = None
+        with unfinished_run(folder) as rows:
             if isinstance(self.config, RunConfig) and source.restarts:
                 keep = checkpointing(folder, facts, folder / STATE if self.keep_state else None)
                 facts = dict(keep.facts)
@@ -279,10 +273,9 @@ class Fit:
                     raise ValueError(f"keep_state needs batches that can begin anew, but x is an iterator; {ANEW}")
                 said = "keeps no checkpoint, since x is an iterator, which cannot begin anew to go on from one"
                 warnings.warn(f"{folder}: {said}; {ANEW}", stacklevel=3)
-            made = self._find(source, facts, [*sinks, partial(csv_rows, folder / HISTORY_PART)], keep, stop)
+            made = self._find(source, facts, [*sinks, rows], keep, stop)
             if finished_run(folder, facts) is None:  # unless something else saved it meanwhile
                 made.save(folder)
-            remove_unfinished(folder)
         return made
 
     def finished(self, folder: Path) -> Dictionary:

@@ -5,13 +5,16 @@ import fcntl
 import json
 import os
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from sdlcore.api.run_identity import ENVIRONMENT, RESUMED, ExistingRun, compare, identity_of
+from sdlcore.storage.files import check_writable
 from sdlcore.storage.paths import user_path
 from sdlcore.storage.private import remove_leftovers
 from sdlcore.training.checkpoint import describe_checkpoint
+from sdlcore.training.history import Sink, csv_rows
 from sdlcore.training.loop import Checkpointing
 
 CONFIG, HISTORY, ANCHORS = "config.json", "history.csv", "anchors.safetensors"
@@ -117,6 +120,25 @@ def finished_run(folder: Path, facts: dict[str, Any]) -> ExistingRun | None:
             f"sdl.load({str(folder)!r}), or choose another folder."
         )
     return ExistingRun(True, differences.environment)
+
+
+@contextlib.contextmanager
+def unfinished_run(folder: Path) -> Iterator[Sink]:
+    """Lock a run's folder, and yield a sink for its history. Remove the files of the unfinished run at the end.
+
+    Files stay after an exception, so that the run can be resumed.
+
+    Raises
+    ------
+    ValueError
+        If another process or thread has locked the folder.
+    OSError
+        If the folder cannot be written.
+    """
+    check_writable(next(path for path in (folder, *folder.parents) if path.exists()))
+    with alone(folder):
+        yield partial(csv_rows, folder / HISTORY_PART)
+        remove_unfinished(folder)
 
 
 def checkpointing(folder: Path, facts: dict[str, Any], final: Path | None = None) -> Checkpointing:
