@@ -36,13 +36,12 @@ class BenchTable(Product):
     """Metrics that are printed with one more decimal than in other tables."""
     caption: ClassVar[str] = ""
 
-    runs: Annotated[dict[Identifier, OnSource | None], MinLen(1)]
-    """Source -> the methods that run on it; null leaves a source of the default out. Sources are benches; the table
-    solvers also takes other sources."""
+    runs: Annotated[Mapping[Identifier, OnSource | None], MinLen(1)]
+    """Source -> the methods that run on it; null leaves a source of the default out."""
     protocol: Identifier = "best"
     """The protocol of the trained methods."""
 
-    def asked(self) -> dict[str, OnSource]:
+    def asked(self) -> Mapping[str, OnSource]:
         """Return the sources that are not null, with the methods that run on each."""
         return {source: asked for source, asked in self.runs.items() if asked is not None}
 

@@ -1,7 +1,7 @@
 """The table of probes: how well few latents tell classes of documents, beside activations, PCA and null baselines."""
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from annotated_types import Ge, Le, MinLen
@@ -38,20 +38,19 @@ class Probes(DictionaryTable):
     minutes = 120
     also_used: ClassVar[tuple[str, ...]] = ("cache",)
 
-    runs: Annotated[dict[Identifier, Probed | None], MinLen(1)]  # type: ignore[assignment]
+    runs: Annotated[Mapping[Identifier, Probed | None], MinLen(1)]
     """Source of a language model -> the methods probed on it; null leaves a source of the default out."""
     k: Annotated[list[Annotated[int, Ge(1), Le(10**6)] | None], MinLen(1), Unique] = [1, 4, 16, None]
     """Numbers of features that a probe reads; null for all."""
 
-    def probed(self) -> dict[str, Probed]:
-        """Return the sources that are not null, with the methods probed on each."""
+    def asked(self) -> Mapping[str, Probed]:
         return {source: asked for source, asked in self.runs.items() if asked is not None}
 
     def judged_on(self, study: Study) -> tuple[list[str], str]:
         return list(study.sources.language), "a source under sources.language"
 
     def unsound(self, path: str, study: Study) -> Iterator[str]:
-        for source in self.probed():
+        for source in self.asked():
             text = study.sources.language[source].text
             if text.startswith("dataset:") or text.endswith(".txt"):
                 yield (
@@ -62,7 +61,7 @@ class Probes(DictionaryTable):
 
     def inputs(self, name: str, files: Files) -> list[str]:
         models = [files.model(cell) for cell in self.judged_here(files.study)]
-        return [*models, *(file for source in self.probed() for file in _judges(files, source))]
+        return [*models, *(file for source in self.asked() for file in _judges(files, source))]
 
     def outputs(self, name: str, files: Files) -> list[str]:
         return [files.table(name), files.table(f"{name}_runs"), files.table(name, "md")]
@@ -91,7 +90,7 @@ class Probes(DictionaryTable):
         from sdlcore.pipeline import load_model, open_checked, read_labels
 
         frames = []
-        for source, asked in self.probed().items():
+        for source, asked in self.asked().items():
             store, text = _judges(files, source)
             labels = [None if str(label) in asked.without else label for label in read_labels(text, asked.label_column)]
             with open_checked(store) as samples:

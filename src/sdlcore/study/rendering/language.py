@@ -58,7 +58,7 @@ def scores_text(table: pd.DataFrame) -> TextTable:
         "spliced) of the next-token distributions. Zero ablation replaces the activations by zero, mean ablation by "
         "their mean. Recovered: 1 for the clean model, 0 for the ablated one. Compare dictionaries of about equal L0."
     )
-    return _table(caption, rows, ["source", "method", "seeds", *(head for head, _ in SCORES.values())], 2)
+    return _table(caption, rows, ["source", "method", "seeds", *(head for head, _ in SCORES.values())])
 
 
 def stability_text(table: pd.DataFrame) -> TextTable:
@@ -75,7 +75,7 @@ def stability_text(table: pd.DataFrame) -> TextTable:
         "largest pair). Decoder columns are matched one to one so that the sum of their cosines is largest, and "
         "encoder rows likewise. The shares count matches with a cosine above .7 and .9 among all latents."
     )
-    return _table(caption, rows, ["source", "method", "pairs", *SHARES.values()], 2)
+    return _table(caption, rows, ["source", "method", "pairs", *SHARES.values()])
 
 
 def probes_table(runs: pd.DataFrame) -> pd.DataFrame:
@@ -140,11 +140,11 @@ def probes_text(table: pd.DataFrame) -> TextTable:
         "components, random directions or random samples, whichever has the best mean at this k, paired by class and "
         "seed."
     )
-    return _table(caption, rows, ["source", "features", *(f"k = {k}" if k != "all" else "all" for k in order)], 2)
+    return _table(caption, rows, ["source", "features", *(f"k = {k}" if k != "all" else "all" for k in order)])
 
 
-def _table(caption: str, rows: Sequence[Sequence[str]], heads: Sequence[str], names: int) -> TextTable:
-    return TextTable(caption, pd.DataFrame(rows, columns=list(heads)), names)
+def _table(caption: str, rows: Sequence[Sequence[str]], heads: Sequence[str]) -> TextTable:
+    return TextTable(caption, pd.DataFrame(rows, columns=list(heads)), 2)
 
 
 def _cell(row: pd.Series, name: str) -> str:
@@ -160,7 +160,11 @@ def _mean_and_range(values: pd.Series) -> str:
 def _resamples(seeds: int, classes: int) -> tuple[np.ndarray, np.ndarray]:
     """Return how much each seed and each class weighs in each resample."""
     rng = stream(0, "probes", "bootstrap")
-    return tuple(rng.multinomial(n, np.full(n, 1 / n), RESAMPLES) / n for n in (seeds, classes))  # type: ignore[return-value]
+
+    def weights(n: int) -> np.ndarray:
+        return rng.multinomial(n, np.full(n, 1 / n), RESAMPLES) / n
+
+    return weights(seeds), weights(classes)
 
 
 def _interval(values: np.ndarray, of_seeds: np.ndarray, of_classes: np.ndarray) -> tuple[float, float, float]:
