@@ -34,7 +34,8 @@ class ExportedSAE(BaseSAE):
         layer = re.match(r"blocks\.(\d+)\.", where["hook_name"])
         if layer is None or known["architecture"] not in ("standard", "topk", "abstopk", "jumprelu", "gated"):
             raise ValueError(
-                f"{folder}: SAEBench takes autoencoders of a block's activations, found {where['hook_name']}"
+                f"{folder}: SAEBench takes autoencoders of a block's activations, found the kind "
+                f"{known['architecture']} at {where['hook_name']}"
             )
         sae = SAE.load_from_disk(folder, device=device)
         n_p, n_q = sae.W_enc.shape
