@@ -1,8 +1,7 @@
 """Batches and losses for training a dictionary inside a language model (`sdlcore.training.behaviour`)."""
 
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
-from functools import partial
+from contextlib import contextmanager
 from itertools import islice
 from typing import Any, Literal
 
@@ -88,9 +87,7 @@ class LanguageBehaviour(Behaviour):
             seen[name] = x_BTD.flatten(0, 1).to(torch.float32, copy=True)  # the model may change its own in place
 
         if self._share:
-            with ExitStack() as watches:
-                for name, site in sites.items():
-                    watches.enter_context(stack.watch(site, partial(see, name)))
+            with stack.watch_all(sites, see):
                 self._clean = Predictions.of(self._reader.lm, self._ids_BT)
         else:
             with Watch(stack, sites, see) as watch:  # no pass beyond the deepest site

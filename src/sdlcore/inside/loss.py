@@ -11,7 +11,6 @@ trained on them. For the same reason position 0 stays clean in the ablations.
 """
 
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import ExitStack
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -174,15 +173,10 @@ def _clean(
     """Return the predictions of the unchanged model, and the norms (BT) of the activations at each site."""
     norms: dict[str, np.ndarray] = {}
 
-    def measure(name: str) -> Callable[[Tensor], None]:
-        def see(x_BTD: Tensor) -> None:
-            norms[name] = torch.linalg.vector_norm(x_BTD, dim=-1, dtype=torch.float32).flatten().cpu().numpy()
+    def measure(name: str, x_BTD: Tensor) -> None:
+        norms[name] = torch.linalg.vector_norm(x_BTD, dim=-1, dtype=torch.float32).flatten().cpu().numpy()
 
-        return see
-
-    with ExitStack() as watches:
-        for name, site in sites.items():
-            watches.enter_context(stack.watch(site, measure(name)))
+    with stack.watch_all(sites, measure):
         return Predictions.of(model, ids_BT), norms
 
 

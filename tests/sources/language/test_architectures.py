@@ -170,6 +170,14 @@ def test_a_site_that_an_architecture_does_not_have_is_refused_in_a_sentence(name
         Stack.of(make(name)).require(Site(1, "residual_middle"))
 
 
+def test_a_model_that_lacks_one_of_several_sites_keeps_no_hooks():
+    lm = make("phi")
+    before = hooks_of(lm)
+    with pytest.raises(SourceError, match="residual_middle"):
+        Watch(Stack.of(lm), {"a": Site(1, "residual"), "b": Site(1, "residual_middle")}, lambda *_: None)
+    assert hooks_of(lm) == before
+
+
 def test_an_unknown_architecture_is_refused_in_a_sentence():
     with pytest.raises(SourceError, match=r"^m: the model's architecture is 'mamba', but .* gpt_oss, .*set paths"):
         paths_of({"model_type": "mamba"}, None, "m")

@@ -126,6 +126,16 @@ class Stack(NamedTuple):
             hooks.callback(module.register_forward_hook(after).remove)
         return hooks
 
+    def watch_all(self, sites: Mapping[str, Site], see: Callable[[str, Tensor], None]) -> ExitStack:
+        """Call ``see`` with the name and the activations at each of several sites in every pass, as `watch` does.
+
+        If one site does not exist, no hook stays on the model.
+        """
+        with ExitStack() as hooks:
+            for name, site in sites.items():
+                hooks.enter_context(self.watch(site, partial(see, name)))
+            return hooks.pop_all()
+
     def _module(self, site: Site) -> tuple[nn.Module, str]:
         """Return the module at a site, and whether the site is the module's input or output."""
         block = self.blocks[site.block - 1] if site.block else None
@@ -177,9 +187,7 @@ class Watch:
     def __init__(self, stack: Stack, sites: Mapping[str, Site], see: Callable[[str, Tensor], None]) -> None:
         self._stack, self._see, self._names = stack, see, set(sites)
         self._seen: set[str] = set()
-        self._hooks = ExitStack()
-        for name, site in sites.items():
-            self._hooks.enter_context(stack.watch(site, partial(self._reached, name)))
+        self._hooks = stack.watch_all(sites, self._reached)
 
     def _reached(self, name: str, x_BTD: Tensor) -> None:
         self._see(name, x_BTD)
