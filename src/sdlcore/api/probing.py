@@ -134,7 +134,7 @@ def probe(
         pool = _pooling(known, numbers)
         if nulls:
             first = next(iter(coders.values()))
-            active = max(1, round(coders_l0(first, samples)))
+            active = max(1, round(_l0(first, samples)))
             coders |= {
                 f"null: {name}": one for name, one in null_dictionaries(first, samples, active, seed, False).items()
             }
@@ -149,7 +149,7 @@ def probe(
     )
 
 
-def coders_l0(coder: SparseCoder, samples: Activations) -> float:
+def _l0(coder: SparseCoder, samples: Activations) -> float:
     """Return the mean number of active latents over the first samples."""
     first = torch.from_numpy(samples.read("input", 0, ROWS_AT_ONCE).astype(np.float32))
     with torch.no_grad():

@@ -1,10 +1,9 @@
 """Continue the training of a dictionary inside its language model."""
 
 from pathlib import Path
-from typing import Any
 
 from sdlcore.api.finetuning import finetune as finetune_dictionary
-from sdlcore.commands.arguments import InputPath
+from sdlcore.commands.arguments import InputPath, with_values
 from sdlcore.device import Device
 from sdlcore.inside.behaviour import Objective
 from sdlcore.inside.hooks import Place
@@ -46,7 +45,6 @@ def finetune(
         contexts_per_batch: contexts of a step
         device: where the model runs and the dictionary is trained
     """
-    settings: dict[str, Any] = {} if lr is None else {"lr": lr}
     found = finetune_dictionary(
         start,
         model,
@@ -60,6 +58,6 @@ def finetune(
         contexts_per_batch=contexts_per_batch,
         device=device,
         out=out,
-        **settings,
+        **with_values(lr=lr),
     )
     print(f"{found}: {out}")

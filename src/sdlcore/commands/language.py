@@ -3,10 +3,12 @@
 from pathlib import Path
 from typing import Literal
 
+from sdlcore.api.comparing import Comparison
 from sdlcore.api.comparing import compare as compare_dictionaries
 from sdlcore.api.dictionary import coder_of
 from sdlcore.api.inputs import array
 from sdlcore.api.language_scoring import language_scores as score_dictionary
+from sdlcore.api.probing import Probes
 from sdlcore.api.probing import probe as probe_dictionaries
 from sdlcore.commands.arguments import InputPaths, opened_all
 from sdlcore.inside.hooks import Place
@@ -109,9 +111,7 @@ def probe(
     kept = [None if str(label) in without else label for label in read]
     several = [None if one == "all" else one for one in k]
     probes = probe_dictionaries(found, x, kept, k=several, held_out=held_out, nulls=nulls, seed=seed)
-    print(probes)
-    if out is not None:
-        write_text(out, probes.to_frame().to_csv(index=False, lineterminator="\n"))
+    _show(probes, out)
 
 
 def compare(dictionaries: InputPaths, out: Path | None = None) -> None:
@@ -126,6 +126,11 @@ def compare(dictionaries: InputPaths, out: Path | None = None) -> None:
         out: CSV file to write the pairs to, a row each
     """
     found = compare_dictionaries({str(path): one for path, one in opened_all(dictionaries).items()})
+    _show(found, out)
+
+
+def _show(found: Probes | Comparison, out: Path | None) -> None:
+    """Print a table, and write it as CSV if a file is named."""
     print(found)
     if out is not None:
         write_text(out, found.to_frame().to_csv(index=False, lineterminator="\n"))
