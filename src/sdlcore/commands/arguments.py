@@ -13,6 +13,7 @@ from sdlcore.api.inputs import array, is_store
 from sdlcore.data.anchors import Anchors, load_anchors
 from sdlcore.data.reading import open_checked
 from sdlcore.data.references import load_references
+from sdlcore.inside.hooks import Place
 from sdlcore.interop.tensors import UnsaidError
 from sdlcore.settings import Pair
 from sdlcore.sources.bench.settings import BenchSource
@@ -24,6 +25,28 @@ InputPath = Annotated[Path, tyro.conf.Positional]
 _SEVERAL = tyro.conf.arg(metavar="PATH [PATH ...]", help_behavior_hint="(required)")
 InputPaths = Annotated[tuple[Path, ...], tyro.conf.Positional, _SEVERAL]
 """One path or more."""
+LanguageModel = Annotated[str, tyro.conf.arg(help="a folder with a transformers model, or its name at the hub")]
+Documents = Annotated[
+    str, tyro.conf.arg(help="a text file, JSON lines, Parquet, a folder of these, or dataset:OWNER/NAME")
+]
+ContextLength = Annotated[
+    int | None,
+    tyro.conf.arg(help="tokens that the model is shown at once; 128, or as many as it takes, if left out"),
+]
+FittedLayer = Annotated[
+    int | None,
+    tyro.conf.arg(
+        help="block that the dictionary was fitted on, counted from 1. Runs of the pipeline, of `sdlcore fit` on a "
+        "language model's store, and of `sdlcore fit-layers` know it"
+    ),
+]
+FittedPlace = Annotated[
+    Place | None,
+    tyro.conf.arg(
+        help="a site (residual, residual_before, residual_middle, attention_output, mlp_input, mlp_output), mlp, or "
+        "PATH:input or PATH:output of a module; residual for an autoencoder, mlp for a transcoder if left out"
+    ),
+]
 
 
 def sites(x: Path, target: Path | None, pair: Pair) -> tuple[Any, Path | None, Pair]:

@@ -12,7 +12,18 @@ from sdlcore.api.layers import fit_layers as fit_every_layer
 from sdlcore.api.layers import folder_of
 from sdlcore.api.run_folder import run_folder
 from sdlcore.api.sweep import fit_many as fit_side_by_side
-from sdlcore.commands.arguments import FEATURES, REFERENCES, InputPath, opened, read_anchors, read_bench, sites
+from sdlcore.commands.arguments import (
+    FEATURES,
+    REFERENCES,
+    ContextLength,
+    Documents,
+    InputPath,
+    LanguageModel,
+    opened,
+    read_anchors,
+    read_bench,
+    sites,
+)
 from sdlcore.data.anchors import Anchors
 from sdlcore.data.references import References, save_references
 from sdlcore.data.writing import create_store
@@ -225,12 +236,12 @@ def fit_many(
 
 
 def fit_layers(
-    model: str,
-    text: str,
+    model: LanguageModel,
+    text: Documents,
     out: Path,
     layers: tuple[int, ...] = (),
     tokens: int = 200_000,
-    context_length: int | None = None,
+    context_length: ContextLength = None,
     to: SetFormat | None = None,
     model_name: str | None = None,
     seed: int = 0,
@@ -245,12 +256,9 @@ def fit_layers(
     interrupted layers, and opens finished ones.
 
     Args:
-        model: a folder with a transformers model, or its name at the hub
-        text: a text file, JSON lines, Parquet, a folder of these, or dataset:OWNER/NAME
         out: folder to write
         layers: blocks, counted from 1, e.g. 3 4; all if left out
         tokens: so many of the text are read, rounded up to whole contexts
-        context_length: tokens that the model is shown at once; 128, or as many as it takes, if left out
         to: library to write the set for, into a folder of its name beside the runs; refused before the training if the
             library cannot express it
         model_name: what that library is to call the language model; as given to --model if left out

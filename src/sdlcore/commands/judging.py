@@ -12,8 +12,12 @@ from sdlcore.api.scoring import Scores
 from sdlcore.api.scoring import evaluate as evaluate_dictionary
 from sdlcore.commands.arguments import (
     REFERENCES,
+    Documents,
+    FittedLayer,
+    FittedPlace,
     InputPath,
     InputPaths,
+    LanguageModel,
     opened,
     opened_all,
     read_anchors,
@@ -22,7 +26,6 @@ from sdlcore.commands.arguments import (
     with_values,
 )
 from sdlcore.data.references import References, load_references
-from sdlcore.inside.hooks import Place
 from sdlcore.run import is_centred
 from sdlcore.storage.files import write_json
 
@@ -111,12 +114,12 @@ def _side_by_side(scores: Mapping[Path, Scores]) -> str:
 
 def contexts(
     dictionary: InputPath,
-    model: str,
-    text: str,
+    model: LanguageModel,
+    text: Documents,
     latents: list[int],
     out: Path,
-    layer: int | None = None,
-    place: Place | None = None,
+    layer: FittedLayer = None,
+    place: FittedPlace = None,
     tokens: int = 200_000,
     number: int = 20,
 ) -> None:
@@ -124,14 +127,8 @@ def contexts(
 
     Args:
         dictionary: a run's folder, a .safetensors file, or a folder of SAELens, dictionary_learning or sparsify
-        model: a folder with a transformers model, or its name at the hub
-        text: a text file, JSON lines, Parquet, a folder of these, or dataset:OWNER/NAME
         latents: which, e.g. 724 31
         out: folder to write: index.html, and a page for each latent
-        layer: block that the dictionary was fitted on, counted from 1. Runs of the pipeline, of `sdlcore fit` on a
-            language model's store, and of `sdlcore fit-layers` know it
-        place: a site (residual, residual_before, residual_middle, attention_output, mlp_input, mlp_output), mlp, or
-            PATH:input or PATH:output of a module; residual for an autoencoder, mlp for a transcoder if left out
         tokens: so many of the text are read, rounded up to whole contexts
         number: contexts of each latent
     """

@@ -10,8 +10,14 @@ from sdlcore.api.inputs import array
 from sdlcore.api.language_scoring import language_scores as score_dictionary
 from sdlcore.api.probing import Probes
 from sdlcore.api.probing import probe as probe_dictionaries
-from sdlcore.commands.arguments import InputPaths, opened_all
-from sdlcore.inside.hooks import Place
+from sdlcore.commands.arguments import (
+    ContextLength,
+    FittedLayer,
+    FittedPlace,
+    InputPaths,
+    LanguageModel,
+    opened_all,
+)
 from sdlcore.inside.loss import LossRecovered
 from sdlcore.inside.reader import loaded
 from sdlcore.sources.language.settings import TextOptions
@@ -23,12 +29,12 @@ SHOWN = ("clean", "spliced", "recovered_zero", "recovered_mean", "kl_spliced", "
 
 def language_scores(
     dictionaries: InputPaths,
-    model: str,
+    model: LanguageModel,
     text: str,
-    layer: int | None = None,
-    place: Place | None = None,
+    layer: FittedLayer = None,
+    place: FittedPlace = None,
     contexts: int = 64,
-    context_length: int | None = None,
+    context_length: ContextLength = None,
     text_column: str = "text",
     out: Path | None = None,
 ) -> None:
@@ -39,15 +45,9 @@ def language_scores(
 
     Args:
         dictionaries: runs' folders, .safetensors files, or folders of SAELens, dictionary_learning or sparsify
-        model: a folder with a transformers model, or its name at the hub
         text: documents that training did not see: a text file, JSON lines, Parquet, a folder of these, or
             dataset:OWNER/NAME
-        layer: block that the dictionaries were fitted on, counted from 1. Runs of the pipeline, of `sdlcore fit` on a
-            language model's store, and of `sdlcore fit-layers` know it
-        place: a site (residual, residual_before, residual_middle, attention_output, mlp_input, mlp_output), mlp, or
-            PATH:input or PATH:output of a module; residual for an autoencoder, mlp for a transcoder if left out
         contexts: so many contexts from the beginning of the text
-        context_length: tokens of a context; 128, or as many as the model takes, if left out
         text_column: key of JSON lines, column of Parquet files and data sets, that contains the text
         out: JSON file to write all numbers to, of several dictionaries by their paths
     """
