@@ -121,7 +121,7 @@ def _anchors_of(dictionary: Dictionary) -> Anchors | None:
 
 def _warn_of_other_anchors(own: Anchors | None, given: Anchors) -> None:
     """Warn if the given anchors differ from the anchors of the dictionary's training."""
-    sites = () if own is None else zip(own.sites, given.sites, strict=False)  # one of them may lack the further sites
+    sites = () if own is None else zip(own.sites, given.sites, strict=False)  # either may lack further sites
     if not all(w.shape == v.shape and np.allclose(w, v, atol=1e-5) for w, v in sites):
         warnings.warn(
             "anchors differ from the anchors of the dictionary's training, so metrics of unanchored features count "
@@ -271,7 +271,7 @@ def _widths(coder: SparseCoder) -> tuple[int, ...]:
 
 
 def _used(widths: tuple[int, ...], coder: SparseCoder) -> tuple[int, ...]:
-    """Return those of the sites' widths that a dictionary uses; an autoencoder uses only the input."""
+    """Leave out the sites that a dictionary does not use; an autoencoder uses only the input."""
     return widths[:1] if coder.config.pair == "sae" else widths
 
 
