@@ -19,6 +19,8 @@ import pandas as pd
 import scipy.sparse
 
 import sdlcore as sdl
+from sdlcore.api.crosscoders import THRESHOLD
+from sdlcore.evaluation.recovery import normalise_rows
 
 log = logging.getLogger(__name__)
 
@@ -40,8 +42,6 @@ METHODS: dict[str, dict[str, Any]] = {
 KEYS = ["sites", "method", "seed"]
 NEAR = 0.9
 """Cosine above which a latent counts as a feature's."""
-THRESHOLD = 0.2
-"""Relative decoder norm above which a latent is present at a site, the default of `sdl.shared_and_dedicated`."""
 
 
 class Planted(NamedTuple):
@@ -85,7 +85,7 @@ def result(n_sites: int, method: str, seed: int) -> dict[str, Any]:
     table = sdl.shared_and_dedicated(crosscoder, bench.test)
     alive = (table["class"] != "dead").to_numpy()
     # features and latents are compared over all sites: a latent of one site alone is no match of a shared feature
-    W, W_dec = unit(np.hstack(bench.directions)), unit(crosscoder.W_dec.numpy())
+    W, W_dec = normalise_rows(np.hstack(bench.directions)), normalise_rows(crosscoder.W_dec.numpy())
     cosines = np.where(alive[:, None], np.abs(W_dec @ W.T), 0)
     shared: np.ndarray = np.asarray(bench.occurs.all(axis=1))
     said = (table["class"] == "shared").to_numpy()
@@ -109,12 +109,6 @@ def result(n_sites: int, method: str, seed: int) -> dict[str, Any]:
         "fvu": scores["fvu"],
     }
     return row | {f"recovery_site{site}": scores[f"gt_recovery_decoder_site{site}"] for site in range(n_sites)}
-
-
-def unit(rows: np.ndarray) -> np.ndarray:
-    """Return rows of norm one; rows of zeros stay zero."""
-    norms = np.linalg.norm(rows, axis=1, keepdims=True)
-    return rows / np.where(norms > 0, norms, 1)
 
 
 def f1(truth: np.ndarray, found: np.ndarray) -> float:

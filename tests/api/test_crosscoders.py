@@ -64,6 +64,8 @@ def test_recovery_is_measured_at_each_site_over_the_features_that_occur_there(pl
     assert frame.loc["mip_encoder_site2", "what"].endswith("rows of the encoder, site 2 alone")
     with pytest.raises(ValueError, match=r"references have dimensions \(10, 6\), but samples have \(10, 6, 8\)"):
         sdl.evaluate(found, [rows[:7] for rows in directions[:2]], sites, nulls=False)
+    with pytest.raises(ValueError, match="pair crosscoder needs anchors for 3 sites, found 2"):
+        sdl.evaluate(found, directions, sites, anchors=[rows[:2] for rows in directions[:2]], nulls=False)
 
 
 def test_anchors_have_a_part_at_every_site(planted):
@@ -74,6 +76,12 @@ def test_anchors_have_a_part_at_every_site(planted):
     assert cosines.min() > 0.99
     with pytest.raises(ValueError, match=r"anchors have sites of \(10, 6\) dimensions, but x has sites of \(10"):
         sdl.fit(sites, pair="crosscoder", anchors=[rows[:2] for rows in directions[:2]], **TOPK)
+    with pytest.raises(ValueError, match=r"watch has sites of \(10, 6\) dimensions, but x has sites of \(10, 6, 8\)"):
+        sdl.fit(sites, pair="crosscoder", watch=[rows[:2] for rows in directions[:2]], **TOPK)
+    with pytest.raises(
+        ValueError, match=r"anchors have sites of \(10, 6, 8\) dimensions, but x has sites of \(10, 6\)"
+    ):
+        sdl.fit(*sites[:2], anchors=[rows[:2] for rows in directions], **TOPK)
 
 
 def test_solvers_and_saved_files_know_every_site(planted, tmp_path):

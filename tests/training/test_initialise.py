@@ -111,7 +111,7 @@ def test_rows_start_as_samples_each_of_another(pair):
     config = ModelConfig(pair, "topk", n_q=400, k=3, initialisation="samples", init_scale=0.5)
     model = SparseCoder(config, *sites, torch_stream(0, "x"))
     start_from_samples(model, given, no_scaling(*map(sum, sites)), np.random.default_rng(1))
-    x_p, x_r = make_pair(pair, given.read("input"), None if pair == "sae" else given.read("target"))
+    x_p, x_r = make_pair(pair, given.read("input"), given.read("target"))
     unit_p, unit_r = (x / np.linalg.norm(x, axis=1, keepdims=True) for x in (x_p, x_r))
     nearest = (model.W_enc.detach().numpy() @ unit_p.T).argmax(1)
     assert len(set(nearest)) == 400

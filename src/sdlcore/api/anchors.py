@@ -9,6 +9,7 @@ from annotated_types import Gt, Le
 from sdlcore.api.inputs import activations, floats, is_pair
 from sdlcore.data.anchors import Anchors, check_anchors
 from sdlcore.data.directions import check_directions, check_somewhere
+from sdlcore.data.pairs import input_target_more
 from sdlcore.data.recovery_rule import recovered
 from sdlcore.data.references import References, check_references
 from sdlcore.data.references import class_means as means_of_classes
@@ -126,8 +127,8 @@ def as_references(given: Any) -> References:
     if isinstance(given, References):
         check_references("references", given)
         return given
-    W_p, *rest = (w.T for w in _unit_rows(given, "references"))
-    return References(W_p, rest[0] if rest else None, more=tuple(rest[1:]))
+    W_p, W_r, more = input_target_more(w.T for w in _unit_rows(given, "references"))
+    return References(W_p, W_r, more=more)
 
 
 def _unit_rows(given: Any, name: str) -> list[np.ndarray]:

@@ -44,14 +44,16 @@ def check_inputs(
     ValueError
         If they do not; the message names the input or setting.
     """
-    if watch is not None and len(watch.W_p) != source.widths[0]:
-        raise ValueError(f"watch has {len(watch.W_p)} dimensions, but x has {source.widths[0]}")
+    pair = config.pair if isinstance(config, SolverConfig) else config.model.pair
+    sites = pair_sites(pair, *source.widths)
+    if watch is not None:
+        _check_sites("watch", tuple(map(len, watch.sites)), source, pair)
     if isinstance(config, SolverConfig):
         source.stored(f"solver {config.solver} reads all samples several times")
-        _check_start(start, *pair_sites(config.pair, *source.widths))
+        _check_start(start, *sites)
         return
-    pair, n_q, batch_size = config.model.pair, config.model.n_q, config.training.batch_size
-    _check_start(start, *pair_sites(pair, *source.widths), n_q)
+    n_q, batch_size = config.model.n_q, config.training.batch_size
+    _check_start(start, *sites, n_q)
     if start is not None and config.model.center and start.b_enc.any():
         raise ValueError("center would replace the encoder biases of start; leave center out")
     if source.rows is not None and batch_size > source.rows:
@@ -72,28 +74,26 @@ def check_inputs(
             f"{name} is {weight}, but anchors are given; leave out {name} (for its default) or the anchors"
         )
     if anchors is not None:
-        _check_anchors(anchors, source, pair, n_q)
+        _check_sites("anchors", tuple(w.shape[1] for w in anchors.sites), source, pair)
+        if len(anchors.w_p) > n_q:
+            raise ValueError(f"there are {len(anchors.w_p)} anchors, but n_q is {n_q}; raise n_q, or give fewer")
 
 
-def _check_anchors(anchors: Anchors, source: Source, pair: str, n_q: int) -> None:
-    w_p, w_r = anchors.w_p, anchors.w_r
-    if w_p.shape[1] != source.widths[0]:
-        raise ValueError(f"anchors have {w_p.shape[1]} dimensions, but x has {source.widths[0]}")
-    if len(w_p) > n_q:
-        raise ValueError(f"there are {len(w_p)} anchors, but n_q is {n_q}; raise n_q, or give fewer")
+def _check_sites(name: str, widths: tuple[int, ...], source: Source, pair: str) -> None:
+    """Check that directions have the dimensions of the sites that a pair uses; ``name`` is the argument's name."""
+    have, are = ("has", "is") if name == "watch" else ("have", "are")
+    if widths[0] != source.widths[0]:
+        raise ValueError(f"{name} {have} {widths[0]} dimensions, but x has {source.widths[0]}")
     if pair == "sae":
         return
-    if w_r is None:
-        raise ValueError(f"anchors are only for x, but pair {pair} also needs anchors for the target; give both arrays")
-    if len(w_r) != len(w_p):
-        raise ValueError(f"there are {len(w_p)} anchors for x, but {len(w_r)} for the target; expected the same number")
-    if w_r.shape[1] != source.widths[1]:
+    if len(widths) < 2:
         raise ValueError(
-            f"anchors for the target have {w_r.shape[1]} dimensions, but the target has {source.widths[1]}"
+            f"{name} {are} only for x, but pair {pair} also needs directions for the target; give both arrays"
         )
-    known = tuple(w.shape[1] for w in anchors.sites)
-    if pair == "crosscoder" and known != source.widths:
-        raise ValueError(f"anchors have sites of {known} dimensions, but x has sites of {source.widths}")
+    if widths[1] != source.widths[1]:
+        raise ValueError(f"{name} for the target {have} {widths[1]} dimensions, but the target has {source.widths[1]}")
+    if widths != source.widths:
+        raise ValueError(f"{name} {have} sites of {widths} dimensions, but x has sites of {source.widths}")
 
 
 def _check_start(

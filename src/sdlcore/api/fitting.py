@@ -214,14 +214,14 @@ class Fit:
         if isinstance(self.config, RunConfig):
             sites = pair_sites(self.config.model.pair, *source.widths)
             facts |= provenance_of_parts(self.own, self.config, sites)
-        anchors = None if self.anchors is None else digest_of_arrays(*self.anchors[:2], *self.anchors.more)
+        anchors = None if self.anchors is None else digest_of_arrays(*self.anchors.sites)
         facts["inputs"] = {"store": source.digest, "anchors": anchors}
         if self.start is not None:
             b_enc = [self.start.b_enc] if self.start.b_enc.any() else []
             weights = (self.start.W_enc, self.start.W_dec, *b_enc)
             facts["inputs"]["start"] = digest_of_arrays(*(part.cpu().numpy() for part in weights))
         if self.watch is not None:  # which the rows of the history have columns of
-            facts["inputs"]["watch"] = digest_of_arrays(self.watch.W_p, self.watch.W_r, *self.watch.more)
+            facts["inputs"]["watch"] = digest_of_arrays(*self.watch.sites)
         if (made := source.activations_made_by()) is not None:
             facts["activations"] = made
         return facts

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from sdlcore.api.inputs import activations, check_tensor, float_rows, is_pair, is_store
 from sdlcore.data.memory import Activations
-from sdlcore.data.pairs import site_column, wiring_of
+from sdlcore.data.pairs import site_columns
 from sdlcore.settings import Pair
 
 
@@ -69,13 +69,13 @@ def samples_of(x: Any, pair: Pair) -> Iterator[Samples]:
 def _of_store(store: Activations, pair: Pair) -> Samples:
     if pair == "crosscoder" and len(store.widths) < 2:
         raise ValueError(f"{store.path}: contains no target, which a crosscoder needs besides the input")
-    wiring = wiring_of(pair, len(store.widths)) if pair == "crosscoder" else wiring_of("sae", 1)
-    columns = [site_column(site) for site in wiring.reads]
+    widths = store.widths if pair == "crosscoder" else store.widths[:1]
+    columns = site_columns(len(widths))
 
     def read(start: int, stop: int) -> np.ndarray:
         return np.concatenate([store.read(column, start, stop) for column in columns], axis=1)
 
-    return Samples((store.rows, sum(store.widths[site] for site in wiring.reads)), read)
+    return Samples((store.rows, sum(widths)), read)
 
 
 def beside(parts: Sequence[np.ndarray | Tensor]) -> Samples:

@@ -121,7 +121,8 @@ def _anchors_of(dictionary: Dictionary) -> Anchors | None:
 
 def _warn_of_other_anchors(own: Anchors | None, given: Anchors) -> None:
     """Warn if the given anchors differ from the anchors of the dictionary's training."""
-    if own is not None and not (own.w_p.shape == given.w_p.shape and np.allclose(own.w_p, given.w_p, atol=1e-5)):
+    sites = () if own is None else zip(own.sites, given.sites, strict=False)  # either may lack further sites
+    if not all(w.shape == v.shape and np.allclose(w, v, atol=1e-5) for w, v in sites):
         warnings.warn(
             "anchors differ from the anchors of the dictionary's training, so metrics of unanchored features count "
             "some anchored ones; leave anchors out, since they are stored with the dictionary",
@@ -212,8 +213,8 @@ def evaluate(
                 raise ValueError(f"a bench draws its own samples; leave {name} out, or pass bench.references")
         drawn = truth.samples(truth.settings.test_samples if n_samples is None else n_samples, "test")
         samples = Arrays(drawn.input, drawn.target, features=drawn.features)
-        _check_widths(coder, samples)
-        _check_anchors(anchors, truth.references, coder)
+        _check_samples(samples, coder)
+        _check_directions(truth.references, anchors, coder)
         judges = GroundTruth.of(truth.references, anchors, truth.settings.hierarchy)
         return _scored(coder, samples, judges, seed, baselines)
     if x is None:
@@ -230,7 +231,7 @@ def evaluate(
     if labels is not None and classes is None:
         raise ValueError("labels have no meaning without class means; pass sdl.class_means(x, labels) as truth")
     with activations(x, target, labels) as given:
-        _check_widths(coder, given)
+        _check_samples(given, coder)
         if references is None:
             return _scored(coder, given, None, seed, baselines)
         if classes is not None and not given.has("labels"):
@@ -238,33 +239,40 @@ def evaluate(
         coefficients = given.features()  # true coefficients belong to the true features only
         counted = coefficients is not None and coefficients.shape[1] == references.W_p.shape[1]
         known = classes is not None or counted
-        _check_anchors(anchors, references, coder)
+        _check_directions(references, anchors, coder)
         return _scored(coder, given, GroundTruth.of(references, anchors, known=known), seed, baselines)
 
 
-def _widths(coder: SparseCoder, samples: Activations) -> tuple[int | None, ...]:
-    if coder.config.pair == "crosscoder":
-        return samples.widths
-    if coder.config.pair == "sae":
-        return samples.widths[:1]
-    return samples.widths[:2] if len(samples.widths) > 1 else (*samples.widths, None)
+def _check_samples(samples: Activations, coder: SparseCoder) -> None:
+    found, expected = _used(samples.widths, coder), _widths(coder)
+    if found != expected:
+        raise ValueError(f"samples have dimensions {found}, but the dictionary expects {expected}")
 
 
-def _check_widths(coder: SparseCoder, samples: Activations) -> None:
-    widths = _widths(coder, samples)
-    wanted = coder.input_sites if coder.config.pair != "transcoder" else (*coder.input_sites, *coder.target_sites)
-    if widths != wanted:
-        raise ValueError(f"samples have dimensions {widths}, but the dictionary expects {wanted}")
-
-
-def _check_anchors(anchors: Anchors | None, references: References, coder: SparseCoder) -> None:
+def _check_directions(references: References, anchors: Anchors | None, coder: SparseCoder) -> None:
+    pair, sites = coder.config.pair, references.sites
+    if len(sites) > 2 and pair != "crosscoder":
+        raise ValueError(f"references have {len(sites)} parts, expected one array of unit rows, or a pair")
+    found, expected = _used(tuple(map(len, sites)), coder), _widths(coder)
+    if found != expected:
+        raise ValueError(f"references have dimensions {found}, but samples have {expected}")
     if anchors is None:
         return
-    if coder.config.pair != "sae" and anchors.w_r is None:
-        raise ValueError(f"anchors are only for x, but pair {coder.config.pair} also needs anchors for the target")
-    for found, known in zip(anchors.sites, references.sites, strict=False):
-        if found.shape[1] != len(known):
-            raise ValueError(f"anchors have {found.shape[1]} dimensions, but references have {len(known)}")
+    if pair != "sae" and len(anchors.sites) != len(sites):
+        raise ValueError(f"pair {pair} needs anchors for {len(sites)} sites, found {len(anchors.sites)}")
+    for own, known in zip(anchors.sites, sites, strict=False):
+        if own.shape[1] != len(known):
+            raise ValueError(f"anchors have {own.shape[1]} dimensions, but references have {len(known)}")
+
+
+def _widths(coder: SparseCoder) -> tuple[int, ...]:
+    """Return the widths of the sites that a dictionary reads or writes."""
+    return (*coder.input_sites, *coder.target_sites) if coder.config.pair == "transcoder" else coder.input_sites
+
+
+def _used(widths: tuple[int, ...], coder: SparseCoder) -> tuple[int, ...]:
+    """Leave out the sites that a dictionary does not use; an autoencoder uses only the input."""
+    return widths[:1] if coder.config.pair == "sae" else widths
 
 
 def _scored(
@@ -274,13 +282,6 @@ def _scored(
     seed: int,
     nulls: Callable[[SparseCoder, Activations, int], Mapping[str, SparseCoder]] | None,
 ) -> Scores:
-    widths = _widths(coder, samples)
-    if truth is not None:
-        if len(truth.sites) > 2 and coder.config.pair != "crosscoder":
-            raise ValueError(f"references have {len(truth.sites)} parts, expected one array of unit rows, or a pair")
-        known = truth.sites if coder.config.pair != "sae" else truth.sites[:1]
-        if tuple(map(len, known)) != widths:
-            raise ValueError(f"references have dimensions {tuple(map(len, known))}, but samples have {widths}")
     found = evaluate_on(deepcopy(coder).cpu().float().eval(), samples, truth, stream(seed, "chance"))
     baselines = {}
     if nulls is not None:

@@ -110,12 +110,11 @@ def stored(x: Any, target: Any = None) -> Iterator[Stored]:
         yield Stored(samples)
 
 
-def digest_of_arrays(*arrays: np.ndarray | Numbers | None) -> str:
+def digest_of_arrays(*arrays: np.ndarray | Numbers) -> str:
     """Return the hex SHA-256 of arrays: their types, shapes and numbers."""
     total = hashlib.sha256()
     for values in arrays:
-        if values is not None:
-            total.update(f"{values.dtype} {values.shape}".encode())
-            for start in range(0, len(values), 8192):
-                total.update(np.ascontiguousarray(values[start : start + 8192]).data)
+        total.update(f"{values.dtype} {values.shape}".encode())
+        for start in range(0, len(values), 8192):
+            total.update(np.ascontiguousarray(values[start : start + 8192]).data)
     return total.hexdigest()

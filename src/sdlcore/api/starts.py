@@ -159,7 +159,7 @@ class Start(NamedTuple):
         known = self.dictionary.anchors
         if not config.loss.lambda_anchor or known is None:
             return None
-        w_p, w_r = make_direction_pair(config.model.pair, known.w_p, known.w_r)
+        w_p, w_r = make_direction_pair(config.model.pair, *known.sites)
         return torch.from_numpy(w_p), torch.from_numpy(w_r)
 
     def digest(self) -> str:

@@ -12,7 +12,7 @@ import torch
 from sdlcore.api.inputs import floats, is_pair
 from sdlcore.data.batches import TrainingRows, read_pair
 from sdlcore.data.memory import Activations, Arrays
-from sdlcore.data.pairs import site_column, site_columns
+from sdlcore.data.pairs import input_target_more, site_column, site_columns
 from sdlcore.data.reading import ActivationStore
 from sdlcore.run import RunConfig
 from sdlcore.settings import Json, Pair, checked
@@ -91,7 +91,7 @@ class Stream:
             known["dataset"] = qualified_name(dataset)
         if (length := _length(self._x)) is not None:
             known["batches"] = length
-        n_p, n_r, *more = (*self.widths, None) if len(self.widths) == 1 else self.widths
+        n_p, n_r, more = input_target_more(self.widths)
         further = {site_column(site): width for site, width in enumerate(more, start=2)}
         return {**known, "n_p": n_p, "n_r": n_r, **further, "content": NOT_RECORDED}
 
@@ -278,8 +278,8 @@ def refuse_more(n_sites: int, pair: str, name: str) -> None:
 
 def arrays_of(sites: Sequence[np.ndarray]) -> Arrays:
     """Return samples in memory from their sites."""
-    x, *rest = sites
-    return Arrays(x, rest[0] if rest else None, more=rest[1:])
+    x, target, more = input_target_more(sites)
+    return Arrays(x, target, more=more)
 
 
 def qualified_name(one: Any) -> str:

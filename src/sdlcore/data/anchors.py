@@ -1,14 +1,13 @@
 """Anchors: directions that some latents are tied to during training (section 4.1)."""
 
 from collections.abc import Mapping, Sequence
-from itertools import count, takewhile
 from pathlib import Path
 from typing import NamedTuple, Self
 
 import numpy as np
 
 from sdlcore.data.directions import check_directions, check_somewhere
-from sdlcore.data.pairs import present, site_column
+from sdlcore.data.pairs import all_sites, input_target_more, site_tensors, sites_in
 from sdlcore.settings import Json
 from sdlcore.storage.checksums import read_with_checksum, write_with_checksum
 
@@ -34,13 +33,13 @@ class Anchors(NamedTuple):
     @property
     def sites(self) -> tuple[np.ndarray, ...]:
         """The anchors at each site (k x width)."""
-        return (*present((self.w_p, self.w_r)), *self.more)
+        return all_sites(self.w_p, self.w_r, self.more)
 
     @classmethod
     def of_sites(cls, sites: Sequence[np.ndarray], feature: np.ndarray | None = None) -> Self:
         """Return anchors from their directions at each site (k x width)."""
-        w_p, *rest = sites
-        return cls(w_p, rest[0] if rest else None, feature, tuple(rest[1:]))
+        w_p, w_r, more = input_target_more(sites)
+        return cls(w_p, w_r, feature, more)
 
 
 def random_anchors(
@@ -83,15 +82,10 @@ def number_of_anchors(asked: float, n: int) -> int:
 
 def save_anchors(path: str | Path, anchors: Anchors, provenance: Mapping[str, Json]) -> None:
     """Write anchors as safetensors, with ``provenance`` in the metadata."""
-    arrays = {key: value for key, value in anchors._asdict().items() if value is not None and key != "more"}
-    arrays |= {f"w_{site_column(site)}": w for site, w in enumerate(anchors.more, start=2)}
+    arrays = site_tensors("w_", anchors.sites)
+    if anchors.feature is not None:
+        arrays["feature"] = anchors.feature
     write_with_checksum(path, arrays, provenance)
-
-
-def further(tensors: Mapping[str, np.ndarray], prefix: str) -> tuple[np.ndarray, ...]:
-    """Return the tensors of the sites from 2 on: PREFIXsite2, PREFIXsite3, and so on."""
-    names = takewhile(tensors.__contains__, (f"{prefix}{site_column(site)}" for site in count(2)))
-    return tuple(tensors[name] for name in names)
 
 
 def load_anchors(path: str | Path) -> Anchors:
@@ -105,7 +99,7 @@ def load_anchors(path: str | Path) -> Anchors:
     _, tensors = read_with_checksum(path)
     if "w_p" not in tensors:
         raise ValueError(f"{path}: not an anchor file; expected a tensor w_p, found {sorted(tensors)}")
-    anchors = Anchors(tensors["w_p"], tensors.get("w_r"), tensors.get("feature"), further(tensors, "w_"))
+    anchors = Anchors.of_sites(sites_in(tensors, "w_"), tensors.get("feature"))
     check_anchors(path, anchors)
     return anchors
 
@@ -118,15 +112,13 @@ def check_anchors(path: str | Path, anchors: Anchors) -> None:
     ValueError
         If they are not; the message begins with ``path``, the file or another origin of the anchors.
     """
-    several = {"w_p": anchors.w_p, "w_r": anchors.w_r}
-    several |= {f"w_{site_column(site)}": w for site, w in enumerate(anchors.more, start=2)}
-    for name, value in {**several, "feature": anchors.feature}.items():
-        if not isinstance(value, np.ndarray) and (value is not None or name == "w_p"):
+    sites = site_tensors("w_", anchors.sites)
+    for name, value in {**sites, **({} if anchors.feature is None else {"feature": anchors.feature})}.items():
+        if not isinstance(value, np.ndarray):
             raise ValueError(f"{path}: {name} is a {type(value).__name__}, expected an array")
     k, feature = len(anchors.w_p) if anchors.w_p.ndim else 0, anchors.feature
-    for name, value in several.items():
-        if value is not None:
-            check_directions(path, name, value, k, zero=len(anchors.sites) > 1)
+    for name, value in sites.items():
+        check_directions(path, name, value, k, zero=len(sites) > 1)
     check_somewhere(path, anchors.sites)
     if feature is not None and (feature.dtype.kind not in "iu" or feature.shape != (k,) or feature.min() < 0):
         raise ValueError(f"{path}: feature is {feature.dtype} of shape {feature.shape}, expected {k} indices from 0 on")

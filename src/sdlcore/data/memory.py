@@ -8,7 +8,7 @@ import numpy as np
 import scipy.sparse
 
 from sdlcore.data.layout import chunk_rows
-from sdlcore.data.pairs import site_column, site_columns
+from sdlcore.data.pairs import all_sites, site_column, site_columns
 from sdlcore.storage.npy import Numbers
 
 ROWS_AT_ONCE = 8192
@@ -74,7 +74,7 @@ class Arrays:
     ) -> None:
         self.path = Path("x")
         self.rows: int = input.shape[0]
-        sites = [input, *([] if target is None else [target]), *more]
+        sites = all_sites(input, target, more)
         self._columns: dict[str, np.ndarray | Numbers] = {
             site_column(site): _matrix(site_column(site) if site else "x", values) for site, values in enumerate(sites)
         }

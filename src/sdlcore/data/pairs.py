@@ -6,6 +6,7 @@ read and write; the names of pairs are shorthands for wirings.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import count, takewhile
 from typing import NamedTuple, TypeVar
 
 import numpy as np
@@ -72,24 +73,43 @@ def in_order(columns: Mapping[str, T]) -> list[T]:
     return [columns[name] for name in site_columns(sum(map(is_site, columns)))]
 
 
-def present(sites: Iterable[T | None]) -> list[T]:
-    """Return the sites that there are: without a target there is only one."""
-    return [site for site in sites if site is not None]
+def all_sites(input: T, target: T | None, more: Iterable[T]) -> tuple[T, ...]:
+    """Return the sites in one tuple, from the input, the target if there is one, and the sites from 2 on."""
+    return (input, *more) if target is None else (input, target, *more)
 
 
-def pair_sites(pair: str, *widths: int | None) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """Return the widths of the sites in x_p and in x_r, for a source with sites of these widths; None for no site."""
-    known = present(widths)
-    return wiring_of(pair, len(known)).widths(known)
+def input_target_more(sites: Iterable[T]) -> tuple[T, T | None, tuple[T, ...]]:
+    """Return the input, the target or None, and the sites from 2 on: the inverse of `all_sites`."""
+    input, *rest = sites
+    return input, rest[0] if rest else None, tuple(rest[1:])
 
 
-def make_pair(pair: str, *sites: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
-    """Return x_p and x_r of B samples from their sites (each B x its width, None for no site)."""
-    known = present(sites)
-    return wiring_of(pair, len(known))(known)
+def site_tensors(prefix: str, sites: Iterable[T]) -> dict[str, T]:
+    """Name an array for each site as in files: PREFIXp, PREFIXr, PREFIXsite2, and so on."""
+    return {_tensor(prefix, site): values for site, values in enumerate(sites)}
 
 
-def make_direction_pair(pair: str, *directions: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
+def sites_in(tensors: Mapping[str, T], prefix: str) -> list[T]:
+    """Return the arrays that `site_tensors` named, in the order of sites."""
+    names = takewhile(tensors.__contains__, (_tensor(prefix, site) for site in count()))
+    return [tensors[name] for name in names]
+
+
+def _tensor(prefix: str, site: int) -> str:
+    return prefix + ("pr"[site] if site < 2 else site_column(site))
+
+
+def pair_sites(pair: str, *widths: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Return the widths of the sites in x_p and in x_r, for a source with sites of these widths."""
+    return wiring_of(pair, len(widths)).widths(widths)
+
+
+def make_pair(pair: str, *sites: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return x_p and x_r of B samples from their sites (each B x its width)."""
+    return wiring_of(pair, len(sites))(sites)
+
+
+def make_direction_pair(pair: str, *directions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return the unit directions in x_p and x_r of k features, from their unit directions at each site (k x width).
 
     For a crosscoder, directions are concatenated and renormalised. A feature that does not occur at a site is zero

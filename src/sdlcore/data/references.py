@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from sdlcore.data.anchors import Anchors, further, number_of_anchors, random_anchors
+from sdlcore.data.anchors import Anchors, number_of_anchors, random_anchors
 from sdlcore.data.directions import check_directions, check_somewhere
 from sdlcore.data.memory import Activations
-from sdlcore.data.pairs import present, site_column, site_columns
+from sdlcore.data.pairs import all_sites, input_target_more, site_columns, site_tensors, sites_in
 from sdlcore.random_streams import stream
 from sdlcore.settings import Json, Seed, checked
 from sdlcore.storage.checksums import read_with_checksum, write_with_checksum
@@ -50,7 +50,7 @@ class References(NamedTuple):
     @property
     def sites(self) -> tuple[np.ndarray, ...]:
         """The directions at each site (width x n)."""
-        return (*present((self.W_p, self.W_r)), *self.more)
+        return all_sites(self.W_p, self.W_r, self.more)
 
     @property
     def names(self) -> list[str]:
@@ -141,8 +141,8 @@ def class_means(
         found = f"{len(kept)} classes have at least {min_class_size} samples (min_class_size)"
         raise ValueError(f"{store.path}: {found}, expected two or more")
     directions = [(mean[kept] / np.linalg.norm(mean[kept], axis=1, keepdims=True)).T for mean in means.values()]
-    W_p, *rest = (found.astype(np.float32) for found in directions)
-    references = References(W_p, rest[0] if rest else None, kept, names, centred, tuple(rest[1:]))
+    W_p, W_r, more = input_target_more(found.astype(np.float32) for found in directions)
+    references = References(W_p, W_r, kept, names, centred, more)
     return references, _described(names, counts, norms[0], references, left_out)
 
 
@@ -207,8 +207,9 @@ def _names(names: Sequence[str] | None, numbers: np.ndarray) -> list[str]:
 
 def save_references(path: str | Path, references: References, provenance: Mapping[str, Json]) -> None:
     """Write references as safetensors, with ``provenance`` in the metadata."""
-    arrays = {key: value for key, value in references._asdict().items() if value is not None and key != "more"}
-    arrays |= {f"W_{site_column(site)}": W for site, W in enumerate(references.more, start=2)}
+    arrays = site_tensors("W_", references.sites)
+    if references.classes is not None:
+        arrays["classes"] = references.classes
     if references.class_names is not None:
         names = json.dumps(list(references.class_names)).encode()
         arrays["class_names"] = np.frombuffer(names, dtype=np.uint8)
@@ -230,8 +231,8 @@ def load_references(path: str | Path) -> References:
         raise ValueError(f"{path}: contains no reference directions; expected a tensor W_p, found {sorted(tensors)}")
     names = json.loads(tensors["class_names"].tobytes()) if "class_names" in tensors else None
     centred = bool(tensors["centred"].all()) if "centred" in tensors else None
-    more = further(tensors, "W_")
-    found = References(tensors["W_p"], tensors.get("W_r"), tensors.get("classes"), names, centred, more)
+    W_p, W_r, more = input_target_more(sites_in(tensors, "W_"))
+    found = References(W_p, W_r, tensors.get("classes"), names, centred, more)
     check_references(path, found)
     return found
 
@@ -244,16 +245,15 @@ def check_references(path: str | Path, references: References) -> None:
     ValueError
         If they are not; the message begins with ``path``, the file or another origin of the references.
     """
-    W_p, W_r, classes, names, _, more = references
-    further_W = {f"W_{site_column(site)}": W for site, W in enumerate(more, start=2)}
-    for name, value in (("W_p", W_p), ("W_r", W_r), ("classes", classes), *further_W.items()):
-        if not isinstance(value, np.ndarray) and (value is not None or name == "W_p"):
+    W_p, _, classes, names, *_ = references
+    sites = site_tensors("W_", references.sites)
+    for name, value in {**sites, **({} if classes is None else {"classes": classes})}.items():
+        if not isinstance(value, np.ndarray):
             raise ValueError(f"{path}: {name} is a {type(value).__name__}, expected an array")
     n = W_p.shape[-1] if W_p.ndim else 0
-    several = {"W_p": W_p, **({} if W_r is None else {"W_r": W_r}), **further_W}
-    for name, value in several.items():
-        check_directions(path, name, value.T, n, "column", zero=len(several) > 1)
-    check_somewhere(path, [value.T for value in several.values()], "column")
+    for name, value in sites.items():
+        check_directions(path, name, value.T, n, "column", zero=len(sites) > 1)
+    check_somewhere(path, [value.T for value in sites.values()], "column")
     if classes is not None and (classes.dtype.kind not in "iu" or classes.shape != (n,)):
         problem = f"classes is {classes.dtype} of shape {classes.shape}"
         raise ValueError(f"{path}: {problem}, expected a class index for each of {n} directions")

@@ -13,7 +13,7 @@ import scipy.sparse
 
 from sdlcore.data.checksums import append_checksums
 from sdlcore.data.layout import Checksum, begin, check_dtype, chunk_rows, decode, encode, write_checksums
-from sdlcore.data.pairs import is_site, site_column
+from sdlcore.data.pairs import all_sites, is_site, site_column
 from sdlcore.data.underflow import Underflow, UnderflowError, described, vanishing_row
 from sdlcore.errors import StoreError
 from sdlcore.settings import Json
@@ -166,7 +166,7 @@ class BlockWriter:
             If columns differ from the first block's, lengths differ, labels are not whole numbers, activations are not
             finite in the store's precision, or a nonzero row becomes zero in it.
         """
-        sites = [input, *([] if target is None else [target]), *more]
+        sites = all_sites(input, target, more)
         given = {site_column(site): np.asarray(values) for site, values in enumerate(sites)}
         columns = {name: encode(values, self._dtype) for name, values in given.items()}
         if labels is not None:

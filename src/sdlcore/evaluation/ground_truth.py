@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 
 from sdlcore.data.anchors import Anchors
-from sdlcore.data.pairs import present
+from sdlcore.data.pairs import all_sites
 from sdlcore.data.references import References
 from sdlcore.evaluation.anchor_overlap import anchored_features
 from sdlcore.sources.bench.settings import Hierarchy
@@ -38,7 +38,7 @@ class GroundTruth(NamedTuple):
     @property
     def sites(self) -> tuple[np.ndarray, ...]:
         """The directions at each site (width x n); zero where a feature does not occur."""
-        return (*present((self.W_p, self.W_r)), *self.more)
+        return all_sites(self.W_p, self.W_r, self.more)
 
     @classmethod
     def of(

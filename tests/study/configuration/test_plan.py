@@ -34,6 +34,13 @@ def test_a_bench_is_counted_for_each_seed():
     assert need(CONFIG, "lrb").bytes == 2 * 1000 * 150 * 4
 
 
+def test_every_site_of_a_language_model_is_counted():
+    three = LLAMA | {"layers": [1, 2, 3], "train_samples": 90, "test_samples": 10}
+    config = validate(GIVEN | {"sources": {"language": {"three": three}}})
+    assert need(config, "three").bytes == 100 * 3 * 4096 * 2
+    assert config.source("three").described == "activations of models/llama over texts, layers 1, 2, 3"
+
+
 def test_only_what_is_large_or_open_is_told(tmp_path):
     sources = ["lrb", "photos", "few", "large", "streamed"]
     told = lines(CONFIG, sources, tmp_path / "results" / "not there yet", {"large": 9000}.get)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from sdlcore.data.pairs import in_order
+from sdlcore.data.pairs import in_order, input_target_more
 from sdlcore.data.resumable import ResumableWriter
 from sdlcore.settings import Settings
 from sdlcore.sources.language.forward import KEPT, KINDS, Batch, RowKinds
@@ -129,8 +129,8 @@ class Filling:
         used = math.ceil(len(kind_N) / tokens.token.shape[1])
         references = {name: getattr(tokens, name).ravel()[kept] for name in ("document", "position", "token")}
         columns = {name: values[kept] for name, values in batch.values.items()}
-        x, *rest = in_order(columns)
-        self._writer.append(x, rest[0] if rest else None, references=references, more=rest[1:])
+        x, target, more = input_target_more(in_order(columns))
+        self._writer.append(x, target, references=references, more=more)
         counts = dict(zip(KINDS, np.bincount(kind_N, minlength=len(KINDS)).tolist(), strict=True))
         place, position = following(tokens)
         in_documents = tokens.document[:used] >= 0

@@ -1,9 +1,8 @@
 """Stream activations: the language model runs while a dictionary is trained, and training rows are not stored.
 
-`write_recipe` writes an evaluation store from the first documents of the text, and a *recipe*. A recipe is a small JSON
-file with the model, the text, and the document at which training begins. A training reads batches from a buffer of
-rows, in random order. After a buffer is used up, the next rows of the text fill it. After the end of the text, the
-stream continues at its beginning.
+`write_recipe` writes an evaluation store from the first documents of the text, and a recipe of the rows that follow
+(`sdlcore.sources.language.recipe`). A training reads batches from a buffer of rows, in random order. After a buffer is
+used up, the next rows of the text fill it. After the end of the text, the stream continues at its beginning.
 
 If several processes train together, they take turns in running the model over batches of contexts. Each process gets
 all rows, and the rows are the same bits for any number of processes.
@@ -25,39 +24,20 @@ import torch
 
 from sdlcore.data.batches import Order, TrainingRows
 from sdlcore.data.neighbours import starts_of_pairs
-from sdlcore.data.pairs import in_order, make_pair, present
+from sdlcore.data.pairs import in_order, make_pair
 from sdlcore.data.resumable import resume_store
 from sdlcore.errors import SourceError
-from sdlcore.settings import Json
 from sdlcore.sources.language.extraction import fill_one
 from sdlcore.sources.language.forward import KEPT
 from sdlcore.sources.language.made import Made
 from sdlcore.sources.language.preparation import Extraction, prepare
+from sdlcore.sources.language.recipe import Recipe, load_recipe, save_recipe
 from sdlcore.sources.language.settings import LanguageSource
 from sdlcore.sources.language.taking_turns import Turns, batches_in_turn, turns
 from sdlcore.sources.language.tokens import following
 from sdlcore.storage.files import sha256_of, write_json
 
 log = logging.getLogger(__name__)
-
-FORMAT = "sdlcore activation stream"
-VERSION = 1
-
-
-class Recipe(NamedTuple):
-    """The source of a training's streamed rows."""
-
-    widths: tuple[int, ...]
-    """Dimensions of the sites."""
-    model: str
-    text: str
-    """Paths or names of model and text."""
-    first_place: int
-    """Place of the document that training begins with."""
-    buffer_rows: int
-    """Number of rows in memory, from which batches are drawn."""
-    provenance: dict[str, Json]
-    """Provenance of the rows."""
 
 
 def write_recipe(
@@ -99,10 +79,7 @@ def write_recipe(
         buffer_rows=buffer_rows,
         provenance=work.facts,
     )
-    n_p, *rest = recipe.widths
-    written = {"n_p": n_p, "n_r": rest[0] if rest else None, **({"more": rest[1:]} if rest[1:] else {})}
-    written |= {name: value for name, value in recipe._asdict().items() if name != "widths"}
-    write_json(recipe_path, {"format": FORMAT, "version": VERSION, **written})
+    save_recipe(recipe_path, recipe)
 
 
 class Rows(NamedTuple):
@@ -296,27 +273,6 @@ class StreamReader:
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             log.warning("%s: not readable (%s); the stream is read from its beginning", self._marks_path, error)
         return {}
-
-
-def load_recipe(path: str | Path) -> Recipe:
-    """Read a recipe.
-
-    Raises
-    ------
-    SourceError
-        If the file is not a recipe of this version.
-    """
-    try:
-        recipe = json.loads(Path(path).read_text())
-    except (OSError, ValueError) as error:
-        raise SourceError(f"{path}: not a readable recipe of a stream ({error})") from error
-    if not isinstance(recipe, dict) or recipe.get("format") != FORMAT or recipe.get("version") != VERSION:
-        raise SourceError(f"{path}: not an {FORMAT} of version {VERSION}; make it anew")
-    try:
-        widths = (*present((recipe["n_p"], recipe["n_r"])), *recipe.get("more", ()))
-        return Recipe(widths, *(recipe[name] for name in Recipe._fields[1:]))
-    except KeyError as error:
-        raise SourceError(f"{path}: its {error} is missing; make it anew") from error
 
 
 @contextmanager

@@ -131,7 +131,8 @@ class Source(Settings):
 
     @property
     def widths(self) -> tuple[int | None, int]:
-        """Dimension of the input, None if not known yet, and of the target, 0 if there is none or it is unknown."""
+        """Dimension of site 0, None if not known yet, and of all further sites together, 0 if there are none or it is
+        unknown."""
         return getattr(self, "n_p", None), getattr(self, "n_r", None) or 0
 
     @property
@@ -275,7 +276,8 @@ class Language(Source, LanguageSource):
 
     @property
     def described(self) -> str:
-        return f"activations of {self.model} over {self.text}, layer {self.layer}"
+        layers = f"layer {self.layer}" if self.layers is None else f"layers {', '.join(map(str, self.layers))}"
+        return f"activations of {self.model} over {self.text}, {layers}"
 
     @property
     def taken_from(self) -> list[str]:
@@ -292,6 +294,10 @@ class Language(Source, LanguageSource):
     @property
     def n_sites(self) -> int:
         return len(self.sites)
+
+    @property
+    def widths(self) -> tuple[int | None, int]:
+        return self.n_p, (self.n_p or 0) * (self.n_sites - 1)
 
     @property
     def is_streamed(self) -> bool:
