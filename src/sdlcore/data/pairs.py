@@ -99,17 +99,24 @@ def _tensor(prefix: str, site: int) -> str:
     return prefix + ("pr"[site] if site < 2 else site_column(site))
 
 
-def pair_sites(pair: str, *widths: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """Return the widths of the sites in x_p and in x_r, for a source with sites of these widths."""
-    return wiring_of(pair, len(widths)).widths(widths)
+def _given(sites: Iterable[T | None]) -> list[T]:
+    """Return the sites without None, which callers may pass for a missing target."""
+    return [site for site in sites if site is not None]
 
 
-def make_pair(pair: str, *sites: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return x_p and x_r of B samples from their sites (each B x its width)."""
-    return wiring_of(pair, len(sites))(sites)
+def pair_sites(pair: str, *widths: int | None) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Return the widths of the sites in x_p and in x_r, for a source with sites of these widths; None for no target."""
+    known = _given(widths)
+    return wiring_of(pair, len(known)).widths(known)
 
 
-def make_direction_pair(pair: str, *directions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def make_pair(pair: str, *sites: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
+    """Return x_p and x_r of B samples from their sites (each B x its width; None for no target)."""
+    known = _given(sites)
+    return wiring_of(pair, len(known))(known)
+
+
+def make_direction_pair(pair: str, *directions: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
     """Return the unit directions in x_p and x_r of k features, from their unit directions at each site (k x width).
 
     For a crosscoder, directions are concatenated and renormalised. A feature that does not occur at a site is zero
