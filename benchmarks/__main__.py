@@ -123,8 +123,7 @@ def _measure(options: argparse.Namespace, folder: Path, record: "Record") -> Non
         states.save_dictionary(dictionary, rows)
         bound = cache(lambda batch, l0: states.bound_for(x[:batch], rows, l0))
         for group in groups(options.only, options.batch, options.libraries, machine.dtypes(record.facts)):
-            effort = timing.EFFORTS[group.batch]
-            effort = effort._replace(rounds=options.rounds or effort.rounds)
+            effort = timing.effort(group, options.rounds)
             found, team = timing.measure(
                 group, samples, dictionary, partial(bound, group.batch), effort, options.threads
             )

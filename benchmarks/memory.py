@@ -31,8 +31,9 @@ def _status(key: str) -> float:
 
 def parameters(method: str, dimension: int, latents: int) -> int:
     """Return the number of trained parameters of our methods: both matrices, the biases, and the method's own."""
-    per_latent = {"jumprelu": 2, "gated": 3}.get(method, 1)
-    return 2 * latents * dimension + per_latent * latents + dimension
+    matrices = 1 if method == "matching_pursuit" else 2
+    per_latent = {"jumprelu": 2, "gated": 3, "lista": 2}.get(method, 1)
+    return matrices * latents * dimension + per_latent * latents + dimension
 
 
 def budget(n_parameters: int, batch: int, dimension: int, latents: int, dtype: str) -> float:

@@ -114,6 +114,10 @@ def weights(W: Tensor, bound: Tensor, method: str) -> dict[str, Tensor]:
     biases = {
         "relu": {"b_enc": -high},
         "jumprelu": {"b_enc": zero, "threshold": high},
+        "p_annealing": {"b_enc": -high},
         "gated": {"b_gate": -high, "b_mag": zero, "r_mag": zero},
+        "matching_pursuit": {},
+        "lista": {"b_enc": zero, "sigma.log_step": zero},
     }.get(method, {"b_enc": zero})
-    return {"W_enc": W, "W_dec": W, "b_dec": torch.zeros(dimension), **biases}
+    encoder = {} if method == "matching_pursuit" else {"W_enc": W}
+    return {**encoder, "W_dec": W, "b_dec": torch.zeros(dimension), **biases}

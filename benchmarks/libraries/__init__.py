@@ -61,5 +61,5 @@ def fill(module: nn.Module, tensors: Mapping[str, Tensor]) -> None:
 
 
 def active(latents: Tensor) -> float:
-    """Return the mean number of positive latents per row."""
-    return float((latents > 0).sum(-1).double().mean())
+    """Return the mean number of active latents per row."""
+    return float((latents != 0).sum(-1).double().mean())

@@ -26,6 +26,7 @@ _NAMES = {
     "topk": {**_ROWS, "b_dec": "b_dec"},
     "batchtopk": {**_ROWS, "b_dec": "b_dec"},
     "relu": {**_ROWS, "b_dec": "bias"},
+    "p_annealing": {**_ROWS, "b_dec": "bias"},
     "gated": {
         "W_enc": "encoder.weight",
         "W_dec": "decoder.weight",
@@ -86,6 +87,9 @@ def _trainer(setting: Setting) -> Any:
         options["sparsity_warmup_steps"] = None
     else:
         options["k"] = setting.k
+    if setting.method == "p_annealing":
+        # with an exponent below 1, as after the first of its steps down
+        options |= {"sparsity_function": "Lp^p", "p_start": 0.9, "p_end": 0.2}
     if setting.method == "matryoshka":
         options["group_fractions"] = group_fractions(setting.prefixes)
     return make_trainer(setting.method, setting.dimension, setting.latents, **options)

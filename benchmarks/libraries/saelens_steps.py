@@ -57,6 +57,9 @@ class _SAELens:
 
 def _sae(setting: Setting) -> Any:
     options: dict[str, Any] = {"k": setting.k} if setting.method not in WITHOUT_K else {}
+    if setting.method == "matching_pursuit":
+        # as many steps for every sample as ours; by default, a small residual ends them
+        options = {"max_iterations": setting.k, "residual_threshold": 0.0, "stop_on_duplicate_support": False}
     if setting.method == "matryoshka":
         options["matryoshka_widths"] = list(setting.prefixes)
     return make_sae(setting.method, setting.dimension, setting.latents, **options)

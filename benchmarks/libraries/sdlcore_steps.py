@@ -10,7 +10,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from benchmarks.cases import Setting
+from benchmarks.cases import WITHOUT_K, Setting
 from benchmarks.libraries import State, Trainee, fill
 from sdlcore.model.coder import SparseCoder
 from sdlcore.random_streams import torch_stream
@@ -31,6 +31,13 @@ _METHODS: dict[str, dict[str, Json]] = {
     "relu": {"activation": "relu", "l1": 1.0},
     "jumprelu": {"activation": "jumprelu", "l0": 1.0, "decoder_norm": "unit"},
     "gated": {"activation": "gated", "l1": 1.0, "decoder_norm": "unit"},
+    # from the first step on with an exponent below 1, whose power takes longer
+    "p_annealing": {"activation": "relu", "l1": 1.0, "l1_anneal_start": 0.0, "l1_exponent_end": 0.2},
+    "abstopk": {"activation": "abstopk", "decoder_norm": "unit"},
+    "matching_pursuit": {"activation": "matching_pursuit", "tied": True, "decoder_norm": "unit"},
+    "hierarchical": {"activation": "topk", "hierarchical": True, "decoder_norm": "unit"},
+    "ortsae": {"activation": "batchtopk", "orthogonality": 0.25, "decoder_norm": "unit"},
+    "lista": {"activation": "lista", "decoder_norm": "unit"},
 }
 
 
@@ -50,7 +57,7 @@ def recommended(method: str) -> dict[str, Json]:
 class _Ours:
     def __init__(self, setting: Setting, weights: State | None) -> None:
         own: dict[str, Json] = {"n_q": setting.latents, "precision": setting.dtype}
-        if setting.method in ("topk", "batchtopk", "matryoshka"):
+        if setting.method not in WITHOUT_K:
             own["k"] = setting.k
         if setting.method == "matryoshka":
             own["prefixes"] = list(setting.prefixes)
@@ -62,8 +69,9 @@ class _Ours:
             config = RunConfig.from_dict({**_METHODS[setting.method], "bias": True, **own})
             self.schedule = (1, setting.lr, 0.0, 0.0)
         sites = (setting.dimension,)
-        # with given weights there is no need to draw them, which is slow for large dictionaries
-        generator = torch_stream(setting.seed, "initialisation") if weights is None else None
+        # with given weights there is no need to draw them, which is slow for large dictionaries; drawing also ties them
+        draws = weights is None or config.model.tied
+        generator = torch_stream(setting.seed, "initialisation") if draws else None
         self.model = SparseCoder(config.model, sites, sites, generator)
         if weights is not None:
             fill(self.model, _named(setting.method, weights))
@@ -96,6 +104,9 @@ def _kernels(name: str) -> Kernels:
 def _named(method: str, weights: State) -> dict[str, Tensor]:
     """Return the weights under our names. Our Gated stores the magnitude's bias as a difference from the gate's."""
     named = dict(weights)
+    if method == "matching_pursuit":
+        rows = named.pop("W_dec")
+        named |= {"W_enc": rows, "b_enc": rows.new_zeros(len(rows))}
     if method == "jumprelu":
         named["sigma.threshold"] = named.pop("threshold")
     if method == "gated":

@@ -28,6 +28,7 @@ from dictionary_learning.trainers.batch_top_k import BatchTopKTrainer  # noqa: E
 from dictionary_learning.trainers.gdm import GatedSAETrainer  # noqa: E402
 from dictionary_learning.trainers.jumprelu import JumpReluTrainer  # noqa: E402
 from dictionary_learning.trainers.matryoshka_batch_top_k import MatryoshkaBatchTopKTrainer  # noqa: E402
+from dictionary_learning.trainers.p_anneal import PAnnealTrainer  # noqa: E402
 from dictionary_learning.trainers.standard import StandardTrainerAprilUpdate  # noqa: E402
 from dictionary_learning.trainers.top_k import TopKTrainer  # noqa: E402
 
@@ -38,6 +39,7 @@ _CLASSES = {
     "relu": StandardTrainerAprilUpdate,
     "jumprelu": JumpReluTrainer,
     "gated": GatedSAETrainer,
+    "p_annealing": PAnnealTrainer,
 }
 
 
@@ -47,7 +49,7 @@ def make_trainer(method: str, dimension: int, latents: int, **options: Any) -> A
     Parameters
     ----------
     method
-        topk, batchtopk, matryoshka, relu, jumprelu or gated.
+        topk, batchtopk, matryoshka, relu, jumprelu, gated or p_annealing.
     dimension, latents
         Sizes of the dictionary.
     options

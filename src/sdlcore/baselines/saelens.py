@@ -10,12 +10,16 @@ from typing import Any
 
 import torch
 from sae_lens import (
+    AbsTopKTrainingSAE,
+    AbsTopKTrainingSAEConfig,
     BatchTopKTrainingSAE,
     BatchTopKTrainingSAEConfig,
     GatedTrainingSAE,
     GatedTrainingSAEConfig,
     JumpReLUTrainingSAE,
     JumpReLUTrainingSAEConfig,
+    MatchingPursuitTrainingSAE,
+    MatchingPursuitTrainingSAEConfig,
     MatryoshkaBatchTopKTrainingSAE,
     MatryoshkaBatchTopKTrainingSAEConfig,
     SAETrainer,
@@ -39,6 +43,8 @@ _CLASSES = {
     "relu": (StandardTrainingSAE, StandardTrainingSAEConfig),
     "jumprelu": (JumpReLUTrainingSAE, JumpReLUTrainingSAEConfig),
     "gated": (GatedTrainingSAE, GatedTrainingSAEConfig),
+    "abstopk": (AbsTopKTrainingSAE, AbsTopKTrainingSAEConfig),
+    "matching_pursuit": (MatchingPursuitTrainingSAE, MatchingPursuitTrainingSAEConfig),
 }
 
 
@@ -48,7 +54,7 @@ def make_sae(method: str, dimension: int, latents: int, **options: Any) -> Any:
     Parameters
     ----------
     method
-        topk, batchtopk, matryoshka, relu, jumprelu or gated.
+        topk, batchtopk, matryoshka, relu, jumprelu, gated, abstopk or matching_pursuit.
     dimension, latents
         Sizes of the dictionary.
     options
