@@ -16,10 +16,10 @@ from sdlcore.commands.main import COMMANDS, main
 from sdlcore.data.reading import ActivationStore, open_checked
 from sdlcore.data.references import save_references
 from sdlcore.data.writing import create_store
+from sdlcore.inside.pages import SHOWN
 from sdlcore.model.coder import SparseCoder
 from sdlcore.random_streams import stream, torch_stream
 from sdlcore.run import MAIN, ModelConfig, RunConfig
-from sdlcore.sources.language.settings import TextOptions
 from tests.conftest import REPOSITORY
 from tests.sources.language.tiny_llama import SIZES, documents, save_tiny_llama
 
@@ -488,6 +488,9 @@ def test_help_shows_what_matters_most_and_of_a_method_its_own(capsys):
     assert options_in_help(capsys, "jumprelu") - main_ones >= {"bandwidth", "init-threshold", "target-l0"}
     assert "bandwidth" not in options_in_help(capsys, "topk")
     assert options_in_help(capsys, command="solve") == options_in_help(capsys, "all", command="solve") > {"n-atoms"}
+    # a setting whose default the command changes
+    assert options_in_help(capsys, command="fit-layers") - main_ones >= {"pair", "text-column"}
+    assert "pair" not in main_ones
     with pytest.raises(SystemExit):
         main(["fit", "--help"])
     assert "--help METHOD also shows the settings of relu, jumprelu," in " ".join(capsys.readouterr().out.split())
@@ -556,14 +559,17 @@ def test_whoever_reads_may_have_enough():
 
 def test_latents_are_read_in_a_language_model(tmp_path, capsys):
     save_tiny_llama(tmp_path / "lm")
-    (tmp_path / "text.jsonl").write_text("\n".join(json.dumps(text) for text in documents(50)))
+    (tmp_path / "text.jsonl").write_text("\n".join(json.dumps({"body": text}) for text in documents(50)))
     width = (SIZES["hidden_size"],)
     coder = SparseCoder(ModelConfig(activation="topk", k=8, n_q=40), width, width, torch_stream(0, "coder"))
     sdl.Dictionary(coder).save(tmp_path / "run")
     where = ["--model", str(tmp_path / "lm"), "--text", str(tmp_path / "text.jsonl"), "--layer", "2"]
+    where += ["--text-column", "body"]
     main(["contexts", str(tmp_path / "run"), *where, "--latents", "3", "5", "--out", str(tmp_path / "pages")])
     assert "latent 3" in capsys.readouterr().out
     assert {path.name for path in (tmp_path / "pages").iterdir()} == {"index.html", "latent_3.html", "latent_5.html"}
+    main(["contexts", str(tmp_path / "run"), *where, "--out", str(tmp_path / "some")])
+    assert len(list((tmp_path / "some").glob("latent_*.html"))) == SHOWN
 
 
 def test_dictionaries_are_judged_by_a_language_model(tmp_path, capsys):
@@ -590,7 +596,7 @@ def test_dictionaries_are_judged_by_a_language_model(tmp_path, capsys):
     assert scores[runs[0]]["clean"] == scores[runs[1]]["clean"]
     main(["language-scores", runs[1], *reading, "--out", str(tmp_path / "one.json")])
     assert json.loads((tmp_path / "one.json").read_text()) == scores[runs[1]]
-    call = {"contexts": 4, "context_length": 16, "progress": False, "text_options": TextOptions(column="body")}
+    call = {"contexts": 4, "context_length": 16, "progress": False, "text_options": {"column": "body"}}
     expected = sdl.language_scores(sdl.load(runs[1]), str(tmp_path / "lm"), tmp_path / "text.jsonl", **call)
     assert scores[runs[1]] == expected._asdict()
 

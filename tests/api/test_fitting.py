@@ -660,6 +660,7 @@ def test_help_begins_with_the_settings_that_matter_and_lists_all_with_the_config
         shown = f"\n{name} = {default_of(part, name)!r}\n    {part.text_of(name)[:40]}"
         assert shown in all_of_them
         assert (shown in first[:1600]) == (name in MAIN)
+    assert "\npair = " not in inspect.getdoc(sdl.fit_layers)  # a parameter with a default of its own
 
 
 def test_class_means_are_unit_means_of_names_or_numbers(both):

@@ -7,6 +7,7 @@ import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
 import sdlcore as sdl
+from sdlcore.inside.pages import SHOWN
 from sdlcore.inside.splicing import splice
 from sdlcore.model.coder import SparseCoder
 from sdlcore.random_streams import torch_stream
@@ -83,6 +84,30 @@ def test_the_contexts_of_one_latent_are_those_of_several(tmp_path, sae):
     one, several = (sdl.contexts(sae, model, documents(20), latents, layer=2) for latents in (3, [3]))
     assert [feature.latent for feature in one.features] == [3]
     assert one.features[0].contexts == several.features[0].contexts
+
+
+def test_contexts_without_latents_show_some_from_the_most_to_the_least_frequent(tmp_path, sae):
+    model = save_tiny_llama(tmp_path / "lm")
+    every = sdl.contexts(sae, model, documents(20), range(sae.n_q), layer=2)
+    some = sdl.contexts(sae, model, documents(20), layer=2)
+    density = {feature.latent: feature.density for feature in every.features}
+    shown = [feature.density for feature in some.features]
+    assert shown == [density[feature.latent] for feature in some.features]
+    assert shown == sorted(shown, reverse=True)
+    assert len(shown) == min(SHOWN, sum(share > 0 for share in density.values()))
+    assert shown[0] == max(density.values())
+    assert shown[-1] == min(share for share in density.values() if share)
+    with torch.no_grad():
+        silent = sdl.Dictionary(SparseCoder(sae.coder.config, (D,), (D,), torch_stream(0, "silent")))
+        silent.coder.W_enc.zero_()
+    with pytest.raises(ValueError, match="no latent is active at the beginning of the text"):
+        sdl.contexts(silent, model, documents(20), layer=2)
+
+
+def test_options_of_texts_are_checked(tmp_path, sae):
+    model = save_tiny_llama(tmp_path / "lm")
+    with pytest.raises(ValueError, match=r"text_options has no 'text_column'; expected column, config, split"):
+        sdl.contexts(sae, model, documents(20), [1], layer=2, text_options={"text_column": "body"})
 
 
 def test_what_is_missing_is_named(lm, sae):

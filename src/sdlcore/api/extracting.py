@@ -17,7 +17,7 @@ from sdlcore.inside.hooks import ARROW, Place
 from sdlcore.inside.reader import DROP, OUTLIER_NORM, fitting_length, loaded, model_facts, opened_text, precision_of
 from sdlcore.settings import Precision, Total, checked
 from sdlcore.sources.language.architectures import Paths, read_paths
-from sdlcore.sources.language.settings import LanguageSource, TextOptions
+from sdlcore.sources.language.settings import LanguageSource, TextOptions, read_text_options
 from sdlcore.sources.language.shape import model_shape
 from sdlcore.sources.language.sites import Stack
 from sdlcore.storage.paths import user_path
@@ -47,7 +47,7 @@ def extract(
     contexts_per_batch: int = 16,
     drop: tuple[str, ...] = DROP,
     outlier_norm: float = OUTLIER_NORM,
-    text_options: TextOptions | None = None,
+    text_options: TextOptions | Mapping[str, Any] | None = None,
     paths: Paths | Mapping[str, str] | None = None,
 ) -> ActivationStore:
     """Write activations of a language model to a store, a row for each token, and open it.
@@ -171,7 +171,7 @@ class Reading(NamedTuple):
     contexts_per_batch: int = 16
     drop: tuple[str, ...] = DROP
     outlier_norm: float = OUTLIER_NORM
-    text_options: TextOptions | None = None
+    text_options: TextOptions | Mapping[str, Any] | None = None
     paths: Paths | Mapping[str, str] | None = None
 
 
@@ -194,7 +194,7 @@ def _extracted(
     if tokens is None and "dataset" in text.facts:
         raise ValueError(f"{text.name}: tokens is missing, the number of rows to extract from a streamed data set")
     common = {
-        **dict(zip(TEXT_SETTINGS, reading.text_options or TextOptions(), strict=True)),
+        **dict(zip(TEXT_SETTINGS, read_text_options(reading.text_options), strict=True)),
         "contexts_per_batch": reading.contexts_per_batch,
         "drop": tuple(reading.drop),
         "outlier_norm": float(reading.outlier_norm),

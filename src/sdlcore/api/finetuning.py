@@ -52,7 +52,7 @@ def finetune(
     context_length: int | None = None,
     contexts_per_batch: int = 8,
     drop: tuple[str, ...] = DROP,
-    text_options: TextOptions | None = None,
+    text_options: TextOptions | Mapping[str, Any] | None = None,
     **settings: Any,
 ) -> Dictionary:
     """Continue the training of a dictionary inside its language model, so that the model's predictions change less.

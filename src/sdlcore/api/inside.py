@@ -69,7 +69,7 @@ def contexts(
     dictionary: Dictionary | SparseCoder,
     lm: Any,
     texts: str | Path | Iterable[str],
-    latents: int | Iterable[int],
+    latents: int | Iterable[int] | None = None,
     *,
     layer: Layer | None = None,
     place: Place | None = None,
@@ -87,7 +87,8 @@ def contexts(
     texts
         Documents; or a file, a folder or ``dataset:OWNER/NAME``.
     latents
-        Which one, or several.
+        Which one, or several; None for 20 that are active in the first 10,000 tokens, from the most to the least
+        frequent.
     layer, place
         Where the dictionary was fitted, as for `splice`.
     paths
@@ -103,7 +104,7 @@ def contexts(
         If the dictionary and the place do not fit, or if no layer is given and the dictionary's provenance has none.
     """
     where = where_in(dictionary, lm, layer, place)
-    several = list(latents) if isinstance(latents, Iterable) else [latents]
+    several = [latents] if isinstance(latents, int) else None if latents is None else list(latents)
     return contexts_of(coder_of(dictionary), lm, texts, several, paths=read_paths(paths), **where, **options)
 
 

@@ -34,7 +34,7 @@ def language_scores(
     context_length: int | None = None,
     contexts_per_batch: int = 16,
     drop: tuple[str, ...] = DROP,
-    text_options: TextOptions | None = None,
+    text_options: TextOptions | Mapping[str, Any] | None = None,
     paths: Paths | Mapping[str, str] | None = None,
     progress: bool = True,
 ) -> LossRecovered:

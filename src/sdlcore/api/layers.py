@@ -39,7 +39,7 @@ def fit_layers(
     context_length: int | None = None,
     contexts_per_batch: int = 16,
     drop: tuple[str, ...] = DROP,
-    text_options: TextOptions | None = None,
+    text_options: TextOptions | Mapping[str, Any] | None = None,
     paths: Paths | Mapping[str, str] | None = None,
     **settings: Any,
 ) -> list[Dictionary]:

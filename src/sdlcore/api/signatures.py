@@ -14,7 +14,7 @@ WIDTH = 100
 
 
 def listing_settings(function: Fitting) -> Fitting:
-    """Have `help` begin with the settings that matter most, and end with all of them, by group."""
+    """Have `help` begin with the settings that matter most, and end with all that are no parameters, by group."""
     own = inspect.signature(function)
     *parameters, rest = (one.replace(annotation=one.empty) for one in own.parameters.values())
     by_place = [one for one in parameters if one.kind is not one.KEYWORD_ONLY]
@@ -26,9 +26,10 @@ def listing_settings(function: Fitting) -> Fitting:
     summary, _, details = inspect.cleandoc(function.__doc__ or "").partition("\n\n")
     parts = [summary, f"The {len(MAIN)} settings that matter most; all of them are at the end:"]
     parts += [_listed(MAIN), details]
+    left = [name for name in PART_OF if name in MAIN or name not in own.parameters]
     for group, part in PARTS.items():
         title = f"Settings of the {group}"
-        parts.append(f"{title}\n{'-' * len(title)}\n{_listed(name for name in part.model_fields if name in PART_OF)}")
+        parts.append(f"{title}\n{'-' * len(title)}\n{_listed(name for name in part.model_fields if name in left)}")
     function.__doc__ = "\n\n".join(parts)
     return function
 

@@ -29,6 +29,9 @@ LanguageModel = Annotated[str, tyro.conf.arg(help="a folder with a transformers 
 Documents = Annotated[
     str, tyro.conf.arg(help="a text file, JSON lines, Parquet, a folder of these, or dataset:OWNER/NAME")
 ]
+TextColumn = Annotated[
+    str, tyro.conf.arg(help="key of JSON lines, column of Parquet files and data sets, that contains the text")
+]
 ContextLength = Annotated[
     int | None,
     tyro.conf.arg(help="tokens that the model is shown at once; 128, or as many as it takes, if left out"),

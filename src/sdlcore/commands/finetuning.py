@@ -10,10 +10,12 @@ from sdlcore.commands.arguments import (
     FittedPlace,
     InputPath,
     LanguageModel,
+    TextColumn,
     with_values,
 )
 from sdlcore.device import Device
 from sdlcore.inside.behaviour import Objective
+from sdlcore.sources.language.settings import TextOptions
 
 
 def finetune(
@@ -28,6 +30,7 @@ def finetune(
     layer: FittedLayer = None,
     place: FittedPlace = None,
     context_length: ContextLength = None,
+    text_column: TextColumn = "text",
     contexts_per_batch: int = 8,
     device: Device = "auto",
 ) -> None:
@@ -57,6 +60,7 @@ def finetune(
         layer=layer,
         place=place,
         context_length=context_length,
+        text_options=TextOptions(column=text_column),
         contexts_per_batch=contexts_per_batch,
         device=device,
         out=out,

@@ -19,6 +19,7 @@ from sdlcore.commands.arguments import (
     Documents,
     InputPath,
     LanguageModel,
+    TextColumn,
     opened,
     read_anchors,
     read_bench,
@@ -33,6 +34,7 @@ from sdlcore.run import LossConfig, ModelConfig, RunConfig, TrainingConfig, flat
 from sdlcore.solvers.settings import SolverConfig
 from sdlcore.sources.bench import samples
 from sdlcore.sources.bench.settings import BenchSource
+from sdlcore.sources.language.settings import TextOptions
 from sdlcore.storage.files import provenance
 from sdlcore.storage.paths import user_path
 from sdlcore.study.configuration.yaml_files import load_yaml, number_as_text
@@ -242,6 +244,7 @@ def fit_layers(
     layers: tuple[int, ...] = (),
     tokens: int = 200_000,
     context_length: ContextLength = None,
+    text_column: TextColumn = "text",
     to: SetFormat | None = None,
     model_name: str | None = None,
     seed: int = 0,
@@ -250,7 +253,8 @@ def fit_layers(
     loss: LossConfig = LossConfig(),
     training: TrainingConfig = TrainingConfig(),
 ) -> None:
-    """Train a dictionary for each layer of a language model: transcoders of MLPs, or autoencoders of the stream.
+    """Train a dictionary for each layer of a language model: a transcoder of its MLP, or with --pair sae an autoencoder
+    of the residual stream.
 
     Writes a run's folder for each layer: layer_1, layer_2 and so on. The same command resumes
     interrupted layers, and opens finished ones.
@@ -279,6 +283,7 @@ def fit_layers(
         seed=seed,
         device=device,
         context_length=context_length,
+        text_options=TextOptions(column=text_column),
         **settings,
     )
     for one in found:

@@ -54,8 +54,9 @@ def asked_help(argv: list[str]) -> tuple[list[str], str | None]:
 
 
 def showing(function: Callable[..., None], asked: str, program: str) -> tuple[Callable[..., None], str]:
-    """Return a function whose help shows the most important settings and the settings of a method, and a sentence about
-    how to see the others.
+    """Return a function whose help shows few settings, and a sentence about how to see the others.
+
+    It shows the most important settings, settings whose default the function changes, and a method's settings.
 
     Parameters
     ----------
@@ -87,6 +88,8 @@ def showing(function: Callable[..., None], asked: str, program: str) -> tuple[Ca
     shown = {*MAIN, *known.get(asked, ())}
     for name, one in parameters.items():
         if is_settings(one.annotation):
+            # settings whose default the command changes
+            shown |= {setting for setting, value in dict(one.default).items() if value != _default(one, setting)}
             hiding = _hiding(one.annotation, shown)
             parameters[name] = one.replace(annotation=hiding, default=hiding(**dict(one.default)))
         elif name in of_plugins and name not in shown:
@@ -94,6 +97,10 @@ def showing(function: Callable[..., None], asked: str, program: str) -> tuple[Ca
     hint = f"These are the settings that matter most{f', and the settings of {asked}' if asked else ''}. "
     hint += f"--help METHOD also shows the settings of {', '.join(known)}; --help all shows every setting."
     return with_parameters(function, parameters.values()), hint
+
+
+def _default(one: inspect.Parameter, setting: str) -> Any:
+    return one.annotation.model_fields[setting].default
 
 
 def _hiding(cls: type[Settings], shown: Collection[str]) -> type[Settings]:

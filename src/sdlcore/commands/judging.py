@@ -18,6 +18,7 @@ from sdlcore.commands.arguments import (
     InputPath,
     InputPaths,
     LanguageModel,
+    TextColumn,
     opened,
     opened_all,
     read_anchors,
@@ -27,6 +28,7 @@ from sdlcore.commands.arguments import (
 )
 from sdlcore.data.references import References, load_references
 from sdlcore.run import is_centred
+from sdlcore.sources.language.settings import TextOptions
 from sdlcore.storage.files import write_json
 
 
@@ -116,24 +118,33 @@ def contexts(
     dictionary: InputPath,
     model: LanguageModel,
     text: Documents,
-    latents: list[int],
     out: Path,
+    latents: tuple[int, ...] = (),
     layer: FittedLayer = None,
     place: FittedPlace = None,
     tokens: int = 200_000,
     number: int = 20,
+    text_column: TextColumn = "text",
 ) -> None:
     """Show what single latents respond to and write in a language model, as pages of HTML.
 
     Args:
         dictionary: a run's folder, a .safetensors file, or a folder of SAELens, dictionary_learning or sparsify
-        latents: which, e.g. 724 31
+        latents: which, e.g. 724 31; if left out, 20 latents from the most to the least frequent
         out: folder to write: index.html, and a page for each latent
         tokens: so many of the text are read, rounded up to whole contexts
         number: contexts of each latent
     """
     pages = find_contexts(
-        opened(dictionary), model, text, latents, layer=layer, place=place, tokens=tokens, number=number
+        opened(dictionary),
+        model,
+        text,
+        latents or None,
+        layer=layer,
+        place=place,
+        tokens=tokens,
+        number=number,
+        text_options=TextOptions(column=text_column),
     )
     print(pages)
     print(pages.to_html(out))

@@ -16,6 +16,7 @@ from sdlcore.commands.arguments import (
     FittedPlace,
     InputPaths,
     LanguageModel,
+    TextColumn,
     opened_all,
 )
 from sdlcore.inside.loss import LossRecovered
@@ -35,7 +36,7 @@ def language_scores(
     place: FittedPlace = None,
     contexts: int = 64,
     context_length: ContextLength = None,
-    text_column: str = "text",
+    text_column: TextColumn = "text",
     out: Path | None = None,
 ) -> None:
     """Measure what dictionaries cost a language model: cross-entropy and KL divergence, in nats a token.
@@ -48,7 +49,6 @@ def language_scores(
         text: documents that training did not see: a text file, JSON lines, Parquet, a folder of these, or
             dataset:OWNER/NAME
         contexts: so many contexts from the beginning of the text
-        text_column: key of JSON lines, column of Parquet files and data sets, that contains the text
         out: JSON file to write all numbers to, of several dictionaries by their paths
     """
     import pandas as pd

@@ -1,6 +1,7 @@
 """Find the tokens at which latents are active, in a store or in a text that a language model reads."""
 
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from itertools import chain
 from typing import NamedTuple
 
 import numpy as np
@@ -18,6 +19,8 @@ from sdlcore.sources.language.sites import Stack
 from sdlcore.sources.language.tokens import Tokens
 
 ROWS_AT_ONCE = 1024
+DECIDING = 10_000
+"""Tokens of a text that decide which latents to show, if the user names no latents."""
 WHERE = ("document", "position", "token")
 
 
@@ -148,6 +151,24 @@ def latents_to_show(coder: SparseCoder, store: ActivationStore, number: int) -> 
     fired = np.zeros(coder.config.n_q, dtype=np.int64)
     for x_p, _ in rows_of_store(store, coder.config.pair):
         fired += np.bincount(active(coder, x_p).indices, minlength=len(fired))
+    return _evenly_spaced(fired, number)
+
+
+def chosen_from(coder: SparseCoder, rows: Iterable[Rows], number: int) -> tuple[list[int], Iterator[Rows]]:
+    """Return latents as `latents_to_show`, which the first rows decide (`DECIDING`), and all rows from the first on."""
+    fired, seen, first = np.zeros(coder.config.n_q, dtype=np.int64), 0, []
+    rest = iter(rows)
+    for one in rest:
+        first.append(one)
+        seen += len(one.x_p)
+        fired += np.bincount(active(coder, one.x_p).indices, minlength=len(fired))
+        if seen >= DECIDING:
+            break
+    return _evenly_spaced(fired, number), chain(first, rest)
+
+
+def _evenly_spaced(fired: np.ndarray, number: int) -> list[int]:
+    """Return ``number`` latents that fired, evenly spaced when sorted by how often (n_q) they did."""
     order = np.argsort(-fired, kind="stable")[: int((fired > 0).sum())]
     places = np.linspace(0, len(order) - 1, min(number, len(order))).round().astype(int)
     return [int(latent) for latent in order[places]]

@@ -3,7 +3,7 @@
 `contexts` runs a language model over texts, `contexts_of_store` reads a run's activation store; both return `Pages`.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,7 +14,7 @@ from sdlcore.data.reading import ActivationStore
 from sdlcore.inside.contexts import Context, Peak, between, in_text, top_activating
 from sdlcore.inside.edits import require_latents
 from sdlcore.inside.features import Feature, Features, Interval, histogram_of
-from sdlcore.inside.firing import Fired, Firings, firings, rows_of_model, rows_of_store
+from sdlcore.inside.firing import Fired, Firings, Rows, chosen_from, firings, rows_of_model, rows_of_store
 from sdlcore.inside.hooks import Place, readout_of, sites_of
 from sdlcore.inside.logits import Logits, logits_up_and_down, nearest
 from sdlcore.inside.reader import DROP, reader_of
@@ -33,6 +33,8 @@ FIFTHS = 5
 """Number of equal parts of a latent's range. The page shows examples from each part below the topmost."""
 IN_INTERVAL = 3
 """Number of examples from each part."""
+SHOWN = 20
+"""Number of latents to show if the user names no latents."""
 
 
 class Pages(Features):
@@ -95,7 +97,7 @@ def contexts(
     coder: SparseCoder,
     lm: Any,
     texts: str | Path | Iterable[str],
-    latents: Sequence[int],
+    latents: Sequence[int] | None,
     *,
     layer: int | tuple[int, ...],
     place: Place | None = None,
@@ -106,7 +108,7 @@ def contexts(
     contexts_per_batch: int = 16,
     tokens: int | None = 200_000,
     drop: tuple[str, ...] = DROP,
-    text_options: TextOptions | None = None,
+    text_options: TextOptions | Mapping[str, Any] | None = None,
     progress: bool = True,
     paths: Paths | None = None,
 ) -> Pages:
@@ -124,7 +126,8 @@ def contexts(
     texts
         Documents; or a file, a folder or ``dataset:OWNER/NAME``, as for `open_text`.
     latents
-        Numbers of the latents to show.
+        Numbers of the latents to show. None for `SHOWN` latents that are active in the first 10,000 tokens, from the
+        most to the least frequent.
     layer, place
         The place that the dictionary was trained on, as for `splice`.
     tokenizer
@@ -143,7 +146,7 @@ def contexts(
     drop
         Kinds of tokens to leave out: first_position, separator, outlier.
     text_options
-        How to read a file, e.g. ``TextOptions(column="body")``.
+        How to read a file, e.g. ``{"column": "body"}`` (`sdlcore.sources.language.settings.TextOptions`).
     progress
         Show a progress bar in a terminal or a notebook.
     paths
@@ -152,12 +155,12 @@ def contexts(
     Raises
     ------
     ValueError
-        If a latent, layer or place does not exist, widths differ, contexts are longer than the model allows, or there
-        is no text.
+        If a latent, layer or place does not exist, no latent is active, widths differ, contexts are longer than the
+        model allows, or there is no text.
     SourceError
         If a text or a model cannot be read.
     """
-    require_latents(latents, coder.config.n_q)
+    require_latents(latents or (), coder.config.n_q)
     device = coder.W_enc.device
     reader = reader_of(lm, texts, device, tokenizer, context_length, contexts_per_batch, drop, text_options, paths)
     sites = sites_of(coder, reader.stack, layer, place)
@@ -165,7 +168,12 @@ def contexts(
     shown = tqdm(reader.contexts(most), total=most, desc="contexts", unit="", disable=None if progress else True)
     kinds = reader.kinds(sites)
     with closing(rows_of_model(reader.stack, sites, coder.config.pair, shown, kinds, contexts_per_batch)) as rows:
-        found = firings(coder, rows, latents)
+        every: Iterable[Rows] = rows
+        if latents is None:
+            latents, every = chosen_from(coder, rows, SHOWN)
+            if not latents:
+                raise ValueError("no latent is active at the beginning of the text; name the latents to show")
+        found = firings(coder, every, latents)
     if not found.tokens:
         raise reader.too_short()
     written = list(sites.values())[-1]

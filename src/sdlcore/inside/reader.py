@@ -16,7 +16,7 @@ from sdlcore.sources.language.architectures import Paths
 from sdlcore.sources.language.corpus import Text, open_text
 from sdlcore.sources.language.forward import KEPT, MEDIAN_ROWS, RowKinds, activations, median_norms
 from sdlcore.sources.language.grouping import in_one, named, part_of
-from sdlcore.sources.language.settings import LanguageSource, Site, TextOptions
+from sdlcore.sources.language.settings import LanguageSource, Site, TextOptions, read_text_options
 from sdlcore.sources.language.sites import Stack
 from sdlcore.sources.language.tokens import Tokens, contexts_of, separator_of
 from sdlcore.storage.paths import user_path
@@ -154,7 +154,7 @@ def reader_of(
     context_length: int | None = None,
     contexts_per_batch: int = 16,
     drop: tuple[str, ...] = DROP,
-    text_options: TextOptions | None = None,
+    text_options: TextOptions | Mapping[str, Any] | None = None,
     paths: Paths | None = None,
 ) -> Reader:
     """Load a model and a text.
@@ -237,8 +237,12 @@ def loaded(lm: Any, tokenizer: Any, device: torch.device) -> tuple[Any, Any]:
     return lm, tokenizer or load_tokenizer(lm.name_or_path, local=False)
 
 
-def opened_text(texts: str | Path | Iterable[str], options: TextOptions | None) -> Text:
-    """Return documents as a text, or open the named text. Raise ValueError if documents are not strings."""
+def opened_text(texts: str | Path | Iterable[str], options: TextOptions | Mapping[str, Any] | None) -> Text:
+    """Return documents as a text, or open the named text.
+
+    Raise ValueError if documents are not strings, or options have an unknown name.
+    """
+    options = read_text_options(options)
     if isinstance(texts, str | Path):
         return open_text(user_path(texts, "texts"), options)
     documents = list(texts)

@@ -1,7 +1,7 @@
 """Settings of a language model source. The module does not import torch, so that checking a configuration is fast."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Literal, NamedTuple
 
 from annotated_types import Ge, Gt, Le, Len
@@ -35,6 +35,17 @@ class TextOptions(NamedTuple):
     """Revision of a data set; None for the newest."""
     shuffle_buffer: int = 10_000
     """Number of documents in the buffer that shuffles streamed texts; 1 keeps their order."""
+
+
+def read_text_options(options: TextOptions | Mapping[str, Any] | None) -> TextOptions:
+    """Return options for reading a text from the user's. Raise ValueError with the name of an invalid key."""
+    if not isinstance(options, Mapping):
+        return options or TextOptions()
+    unknown = [name for name in options if name not in TextOptions._fields]
+    if unknown:
+        meant = did_you_mean(unknown[0], TextOptions._fields) or f"; expected {', '.join(TextOptions._fields)}"
+        raise ValueError(f"text_options has no {unknown[0]!r}{meant}")
+    return TextOptions(**options)
 
 
 class SiteName:
