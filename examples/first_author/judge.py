@@ -36,6 +36,15 @@ READINGS = {
 """Columns of recovery and MIP, and tau. The first was fixed before the first run, "mixed" after TopK's run."""
 MIXED = {"transcoder": ("encoder_inner", 0.9), "crosscoder": ("encoder_inner", 0.9)}
 """The reading "mixed" for transcoders and crosscoders; for autoencoders it is in `READINGS`."""
+SEARCHED = {
+    "stage1a": (["topk", "transcoder"], 4),
+    "stage1c": (["topk", "transcoder"], 4),
+    "check": (["topk", "transcoder"], 1),
+    "stage2": (["topk", "transcoder", "crosscoder", "relu"], 4),
+}
+"""Stage of the search for a protocol -> methods that it trained, and factor of L0 (4 at a quarter of the scale)."""
+DRAWN = ("lr1e-3",)
+"""Candidates with a picture."""
 EVERY = 50
 """Distance in steps between compared looks."""
 
@@ -57,7 +66,7 @@ def looks(folder: Path) -> pd.DataFrame:
     """Return all looks, also from unfinished runs. A candidate's name is its files' name without the method."""
     parts = []
     for path in sorted([*folder.glob("*.csv"), *folder.glob("*.csv.part")]):
-        if path.name.startswith("reproduced") or not path.stat().st_size:
+        if path.name.split("_")[0] not in METHODS or not path.stat().st_size:
             continue
         rows = pd.read_csv(path)
         rows["candidate"] = path.name.split(".csv")[0].removeprefix(f"{rows.method[0]}_")
@@ -72,11 +81,11 @@ def interpolated(rows: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame({name: np.interp(steps, numbers.index, numbers[name]) for name in numbers}, index=steps)
 
 
-def errors(row: pd.Series, reading: str, wanted: pd.Series) -> pd.Series:
-    """Return the errors of a look's three numbers, in tolerances."""
+def errors(rows: pd.DataFrame, reading: str, wanted: pd.Series) -> pd.DataFrame:
+    """Return the errors of the three numbers of each look at a method, in tolerances."""
     column, tau = MIXED.get(str(wanted.name), READINGS[reading]) if reading == "mixed" else READINGS[reading]
-    found = pd.Series({"recovery": row[f"{column}_{tau:g}"], "mip": row[f"{column}_mip"], "l0": row["l0"]})
-    return (found - wanted).abs() / tolerances(wanted)
+    found = {"recovery": rows[f"{column}_{tau:g}"], "mip": rows[f"{column}_mip"], "l0": rows["l0"]}
+    return (pd.DataFrame(found) - wanted).abs() / tolerances(wanted)
 
 
 def reproduced(found: pd.DataFrame) -> pd.DataFrame:
@@ -85,18 +94,39 @@ def reproduced(found: pd.DataFrame) -> pd.DataFrame:
     for candidate, runs in found.groupby("candidate"):
         between = {method: interpolated(run) for method, run in runs.groupby("method")}
         present = sorted(between, key=list(METHODS).index)
-        common = set.intersection(*(set(run.index) for run in between.values()))
         for reading in READINGS:
-            best: dict[str, object] | None = None
-            for step in sorted(common):
-                by = {method: errors(between[method].loc[step], reading, table.loc[method]) for method in present}
-                distance = float(pd.concat(by).clip(upper=10).mean() / 10)
-                if best is None or distance < float(best["distance"]):
-                    names = [f"{method} {name}" for method in present for name, off in by[method].items() if off <= 1]
-                    best = {"step": step, "distance": round(distance, 3)}
-                    best |= {"reproduced": len(names), "of": 3 * len(present), "numbers": "; ".join(names)}
-            if best is not None:
-                rows.append({"candidate": candidate, "methods": " ".join(present), "reading": reading, **best})
+            by = {method: errors(between[method], reading, table.loc[method]) for method in present}
+            off = pd.concat(by, axis=1, join="inner")
+            distance = off.clip(upper=10).mean(axis=1) / 10
+            step = distance.idxmin()
+            names = [" ".join(name) for name, error in off.loc[step].items() if error <= 1]
+            best = {"step": step, "distance": round(float(distance[step]), 3), "reproduced": len(names)}
+            best |= {"of": off.shape[1], "numbers": "; ".join(names)}
+            rows.append({"candidate": candidate, "methods": " ".join(present), "reading": reading, **best})
+    return pd.DataFrame(rows)
+
+
+def random_protocols(folder: Path) -> pd.DataFrame:
+    """Count the protocols of the search by how many numbers they reproduce at their best step.
+
+    The freedom is that of `reproduced`: a step for each protocol and reading. The reading "any" is the best for each
+    protocol. Protocols of stage2 are the 40 that were nearest to Table 1 on TopK, transcoder and ReLU.
+    """
+    table, rows = paper(), []
+    for stage, (methods, factor) in SEARCHED.items():
+        looks = pd.read_csv(folder / f"explain_{stage}.csv")
+        looks = looks[~looks.anchored].assign(l0=factor * looks.l0_0).set_index(["number", "step"])
+        best = {}
+        for reading in READINGS:
+            by = {name: errors(looks[looks.method == name], reading, table.loc[name]) for name in methods}
+            given = (pd.concat(by, axis=1, join="inner") <= 1).sum(axis=1)
+            best[reading] = given.groupby("number").max()
+        together = pd.DataFrame(best)
+        together["any"] = together.max(axis=1)
+        for reading, numbers in together.items():
+            for given, count in numbers.value_counts().sort_index().items():
+                row = {"stage": stage, "of": 3 * len(methods), "reading": reading, "reproduced": given}
+                rows.append(row | {"protocols": count})
     return pd.DataFrame(rows)
 
 
@@ -120,7 +150,7 @@ def draw(found: pd.DataFrame, path: Path) -> None:
             axes.set_title(title, fontsize=9)
             axes.set_ylabel({"recovery": "features", "mip": "MIP", "l0": "L0"}[quantity])
         axes.set_yscale("log")
-        axes.set_xlabel("epochs of 3,125 steps; dashed: the paper's Table 1")
+        axes.set_xlabel("epochs of 100,000 samples; dashed: the paper's Table 1")
         axes.legend(fontsize=8)
     save_png(figure, path)
 
@@ -131,8 +161,9 @@ def main() -> None:
     table = reproduced(found)
     table.to_csv(folder / "reproduced.csv", index=False)
     print(table.to_string(index=False))
-    for candidate, rows in found.groupby("candidate"):
-        draw(rows, folder / f"{candidate}.png")
+    random_protocols(folder.parent).to_csv(folder / "random_protocols.csv", index=False)
+    for candidate in DRAWN:
+        draw(found[found.candidate == candidate], folder / f"{candidate}.png")
 
 
 if __name__ == "__main__":
