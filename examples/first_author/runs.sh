@@ -25,8 +25,8 @@ one topk_lr3e-4 --method topk --lr 3e-4 --epochs 3
 one transcoder_lr3e-4 --method transcoder --lr 3e-4 --epochs 3
 one crosscoder_lr3e-4 --method crosscoder --lr 3e-4 --epochs 3
 # a tied start with biases (candidate 3): protocol 56 of the search at a constant rate; ReLU's weight is .0001 of a summed loss
-tied="--start tied --init-scale 0.3 --batch 1024 --lr 3e-3 --beta 0 --clip 1e9 --every 40"
-one topk_tied --method topk $tied --l1 0 --epochs 7.22
-one transcoder_tied --method transcoder $tied --l1 0 --epochs 7.22
-one crosscoder_tied --method crosscoder $tied --l1 0 --epochs 7.22
-one relu_tied --method relu $tied --l1 0.00208 --epochs 7.22
+tied="--start tied --init-scale 0.3 --batch 1024 --lr 7e-3 --beta 0 --clip 1e9 --every 50"
+one topk_tied_7e-3 --method topk $tied --l1 0 --epochs 2.9
+one transcoder_tied_7e-3 --method transcoder $tied --l1 0 --epochs 2.9
+one crosscoder_tied_7e-3 --method crosscoder $tied --l1 0 --epochs 2.9
+one relu_tied_7e-3 --method relu $tied --l1 0.00208 --epochs 2.9
