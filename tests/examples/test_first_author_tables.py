@@ -1,0 +1,56 @@
+"""The tables of the first author's page: numbers that protocols reproduce, and the effect of anchors by weight."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from examples.first_author import dose, judge
+
+
+def looks(l0_of_paper: float) -> pd.DataFrame:
+    """Return two looks at each method: one that is wrong in everything, then one with the numbers of Table 1."""
+    rows = []
+    columns = [
+        name for reading in judge.READINGS.values() for name in (f"{reading[0]}_{reading[1]:g}", f"{reading[0]}_mip")
+    ]
+    for method, wanted in judge.paper().iterrows():
+        for step, right in ((50, False), (100, True)):
+            row = {"method": method, "number": 7, "step": step, "epoch": step / 100, "anchored": False}
+            for name in columns:
+                row[name] = (wanted.mip if name.endswith("mip") else wanted.recovery) if right else 0.5
+            rows.append(row | {"l0_0": l0_of_paper * wanted.l0 if right else 1.0})
+    return pd.DataFrame(rows)
+
+
+def test_a_run_with_the_papers_numbers_reproduces_all_at_its_step() -> None:
+    found = looks(1.0).rename(columns={"l0_0": "l0"}).assign(candidate="same")
+    table = judge.reproduced(found[found.method != "jumprelu"]).set_index("reading")
+    best = table.loc["decoder, cosines, .95"]
+    assert (best.step, best.distance, best.reproduced, best.of) == (100, 0, 12, 12)
+
+
+def test_random_protocols_are_counted_at_their_best_step_with_the_scales_l0(tmp_path: Path) -> None:
+    for stage, (methods, factor) in judge.SEARCHED.items():
+        found = looks(1 / factor)
+        found[found.method.isin(methods)].to_csv(tmp_path / f"explain_{stage}.csv", index=False)
+    table = judge.random_protocols(tmp_path)
+    assert (table.reproduced == table.of).all()
+    assert (table.protocols == 1).all()
+    assert set(table.reading) == {*judge.READINGS, "any"}
+
+
+def test_the_dose_is_the_paired_difference_at_each_weight() -> None:
+    same = {"source": "plain", "method": "topk", "given_recovered": 1.0, "fvu": 0.2, "fvu_none": 0.1}
+    rows = [
+        same | {"seed": seed, "lambda_anchor": weight, "recovery": base + gain + noise, "recovery_none": base}
+        for seed, (base, noise) in enumerate([(0.3, -0.01), (0.5, 0.0), (0.7, 0.01)])
+        for weight, gain in ((1.0, 0.1), (0.001, 0.0))
+    ]
+    table = dose.dose(pd.DataFrame(rows))
+    assert table.lambda_anchor.to_list() == [0.001, 1.0]
+    np.testing.assert_allclose(table.recovery, [0.0, 0.1], atol=1e-12)
+    np.testing.assert_allclose(table.recovery_none, 0.5)
+    # t(2, .975) = 4.303 standard errors, and the standard deviation of the differences is .01
+    assert table.recovery_high[1] - table.recovery[1] == pytest.approx(4.303 * 0.01 / 3**0.5, rel=1e-3)
