@@ -30,3 +30,9 @@ one topk_tied_7e-3 --method topk $tied --l1 0 --epochs 2.9
 one transcoder_tied_7e-3 --method transcoder $tied --l1 0 --epochs 2.9
 one crosscoder_tied_7e-3 --method crosscoder $tied --l1 0 --epochs 2.9
 one relu_tied_7e-3 --method relu $tied --l1 0.00208 --epochs 2.9
+# two more seeds of the winner, and a crosscoder that may keep more latents
+for seed in 1 2; do
+    one "topk_lr1e-3_seed$seed" --method topk --lr 1e-3 --epochs 0.8 --seed "$seed"
+    one "transcoder_lr1e-3_seed$seed" --method transcoder --lr 1e-3 --epochs 0.8 --seed "$seed"
+done
+one crosscoder_lr1e-3_k128 --method crosscoder --lr 1e-3 --k 128 --epochs 0.8
