@@ -18,8 +18,8 @@ from sdlcore.study.rendering.labels import label_method
 from sdlcore.study.results.tables import paired_interval, write_csv
 
 MEASURES = {
-    "recovery": ("features without anchors that are recovered\npoints more than without anchoring", 100),
-    "fvu": ("unexplained variance\ntimes 100, more than without anchoring", 100),
+    "recovery": ("recovery of features that are not anchored\n(points more than without anchoring)", 100),
+    "fvu": ("unexplained variance\n(points more than without anchoring)", 100),
 }
 """Column of the runs -> title of its panel, and factor."""
 PAPER = (0.1, 9.6)
@@ -53,7 +53,7 @@ def draw(table: pd.DataFrame) -> Figure:
             axes.axhline(0, color=GREY, linewidth=1)
             for weight in PAPER:
                 axes.axvline(weight, color=GREY, linestyle="--", linewidth=1)
-            axes.set(xscale="log", xlabel="lambda (dashed: .1, and .1 on a mean over 96 dimensions)")
+            axes.set(xscale="log", xlabel="lambda (dashed: .1 on a sum, and on a mean over 96 dimensions)")
             axes.set_title(title, fontsize=9)
         handles, labels = axes.get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside lower center", ncols=2, fontsize=8)

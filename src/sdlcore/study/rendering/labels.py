@@ -41,6 +41,9 @@ METHODS = {
     "relu_short_tied": "ReLU SAE, tied",
     "topk_few_tied": "TopK SAE, tied",
     "topk_real_tied": "TopK SAE, tied",
+    # of config/dose.yaml
+    "topk_unclipped": "TopK SAE, not clipped",
+    "relu_short_unclipped": "ReLU SAE, not clipped",
     # of config/peers.yaml
     "nested": "Matryoshka SAE by prefixes",
     "saelens_topk": "SAELens TopK",
