@@ -24,12 +24,12 @@ one relu_lr3e-4 --method relu --lr 3e-4 --epochs 1
 one topk_lr3e-4 --method topk --lr 3e-4 --epochs 3
 one transcoder_lr3e-4 --method transcoder --lr 3e-4 --epochs 3
 one crosscoder_lr3e-4 --method crosscoder --lr 3e-4 --epochs 3
-# a tied start with biases (candidate 3): protocol 56 of the search at a constant rate; ReLU's weight is .0001 of a summed loss
-tied="--start tied --init-scale 0.3 --batch 1024 --lr 7e-3 --beta 0 --clip 1e9 --every 50"
-one topk_tied_7e-3 --method topk $tied --l1 0 --epochs 2.9
-one transcoder_tied_7e-3 --method transcoder $tied --l1 0 --epochs 2.9
-one crosscoder_tied_7e-3 --method crosscoder $tied --l1 0 --epochs 2.9
-one relu_tied_7e-3 --method relu $tied --l1 0.00208 --epochs 2.9
+# a tied start with biases (candidate 3): protocol 56 of the search, at its own rate and at 3e-3
+tied="--start tied --init-scale 0.3 --batch 1024 --beta 0 --clip 1e9 --l1 0"
+for method in topk transcoder; do
+    one "${method}_tied_7e-3" --method $method $tied --lr 7e-3 --epochs 2.9 --every 50
+    one "${method}_tied_3e-3" --method $method $tied --lr 3e-3 --epochs 7 --every 220
+done
 # two more seeds of the winner, and a crosscoder that may keep more latents
 for seed in 1 2; do
     one "topk_lr1e-3_seed$seed" --method topk --lr 1e-3 --epochs 0.8 --seed "$seed"
