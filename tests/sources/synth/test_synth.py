@@ -96,6 +96,19 @@ def test_a_child_scales_with_its_parent():
     assert np.corrcoef(together.T)[0, 1] > 0.5
 
 
+def test_children_of_version_1_do_not_scale_with_their_parents():
+    source, distribution, x = drawn(version=1, deviation=0.4, deviation_spread=0.0)
+    child = source.levels[1].start
+    together = x[x[:, child] > 0][:, [0, child]]
+    n = len(together)
+    assert n > 1000
+    assert abs(together[:, 1].mean() - distribution.means[child]) < 5 * 0.4 / np.sqrt(n)
+    # the standard error of the correlation of n independent pairs is 1 / sqrt(n)
+    assert abs(np.corrcoef(together.T)[0, 1]) < 5 / np.sqrt(n)
+    # only magnitudes differ between versions
+    assert np.array_equal(x > 0, drawn(version=2, deviation=0.4, deviation_spread=0.0)[2] > 0)
+
+
 def test_factors_make_features_fire_together_and_apart():
     source, distribution, x = drawn(roots=0, correlation=0.15, max_frequency=0.3, min_frequency=0.3)
     shared = distribution.factors @ distribution.factors.T

@@ -76,8 +76,9 @@ def coefficients(
     """Draw coefficients (n_samples x n, float32). The stored entries of the result are the active features.
 
     Candidates are correlated by a Gaussian copula with the distribution's factors. A candidate is silenced if its
-    parent is silent, and one of several active siblings is kept at random. Magnitudes are normal, clipped at zero. A
-    child's magnitude is multiplied by its parent's magnitude divided by the parent's mean, generation by generation.
+    parent is silent, and one of several active siblings is kept at random. Magnitudes are normal, clipped at zero. In
+    version 2, a child's magnitude is multiplied by its parent's magnitude divided by the parent's mean, generation by
+    generation.
     """
     own = np.sqrt(1 - np.square(distribution.factors).sum(axis=1))
     numbers = rng.standard_normal((n_samples, source.n), dtype=np.float32) * own
@@ -92,6 +93,8 @@ def coefficients(
         children = x[:, below.start : below.stop].reshape(shape)
         lots = np.where(children > 0, rng.random(shape, dtype=np.float32), -1)
         chosen = lots.argmax(axis=2)[..., None] == np.arange(source.branching)
-        children = children * chosen * (x[:, parents] / distribution.means[parents])[..., None]
+        above_x = x[:, parents]
+        scale = above_x / distribution.means[parents] if source.version == 2 else above_x > 0
+        children = children * chosen * scale[..., None]
         x[:, below.start : below.stop] = children.reshape(n_samples, -1)
     return scipy.sparse.csr_array(x)

@@ -19,8 +19,7 @@ Probability = Annotated[float, Gt(0), Le(1), AsGiven]
 class SynthSource(Settings):
     """SynthSAEBench's distribution (Chanin and Garriga-Alonso 2026, arXiv 2602.14687).
 
-    The defaults reproduce SynthSAEBench-16k (version 2: children scale with their parents), except for the numbers of
-    samples.
+    The defaults reproduce SynthSAEBench-16k, version 2, except for the numbers of samples.
     """
 
     n: Size = 16384
@@ -63,6 +62,9 @@ class SynthSource(Settings):
     """Number of Adam steps that make random feature directions more orthogonal; 0 leaves them random."""
     orthogonal_rate: Positive = 3e-4
     """Learning rate of these steps."""
+    version: Annotated[int, Ge(1), Le(2)] = 2
+    """Version of SynthSAEBench. In version 2, a child's magnitude is multiplied by its parent's magnitude divided by
+    the parent's mean. In version 1, which was uploaded by mistake and is easier, children do not scale with parents."""
 
     @property
     def levels(self) -> list[range]:
