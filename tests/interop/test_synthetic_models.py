@@ -6,12 +6,13 @@ import numpy as np
 import pytest
 
 from sdlcore.random_streams import stream
-from sdlcore.sources.saelens.model import draw, read_model
+from sdlcore.sources.saelens.model import read_model
 from sdlcore.sources.saelens.settings import SaelensSource
+from sdlcore.sources.synth.sampler import Sampler
 from tests.conftest import REPOSITORY
 
 PYTHON = REPOSITORY / "cache/environments/saelens/bin/python"
-SAMPLES, BLOCK, FEWEST = 100_000, 10_000, 50
+SAMPLES, FEWEST = 100_000, 50
 
 
 @pytest.fixture(scope="module")
@@ -42,8 +43,7 @@ def test_our_samples_of_their_model_are_theirs(name, saved):
     assert np.array_equal(law.deviations, theirs["deviations"])
     assert theirs["features"] @ model.W_p.T + law.bias == pytest.approx(theirs["hidden"], abs=1e-4)
 
-    rng = stream(0, "samples")
-    x = np.concatenate([draw(BLOCK, model, rng).toarray() for _ in range(SAMPLES // BLOCK)])
+    x = Sampler(law, model.families, stream(0, "samples")).coefficients(0, SAMPLES).toarray()
     on = (x > 0).astype(np.float32)
     active, together = on.sum(axis=0), on.T @ on
     pairs = np.triu_indices(96, 1)

@@ -12,8 +12,9 @@ from sdlcore.data.reading import ActivationStore
 from sdlcore.data.references import load_references
 from sdlcore.errors import SourceError
 from sdlcore.random_streams import stream
-from sdlcore.sources.saelens.model import draw, read_model
+from sdlcore.sources.saelens.model import read_model
 from sdlcore.sources.saelens.settings import SaelensSource
+from sdlcore.sources.synth.sampler import Sampler
 from tests.conftest import script
 
 N, N_P, SAMPLES = 12, 8, 40000
@@ -68,9 +69,14 @@ def model(tmp_path_factory):
     return read_model(written(tmp_path_factory.mktemp("saved") / "model"))
 
 
+def draw(model):
+    """Return samples of a model (dense)."""
+    return Sampler(model.distribution, model.families, stream(0, "samples")).coefficients(0, SAMPLES).toarray()
+
+
 @pytest.fixture(scope="module")
 def x(model):
-    return draw(SAMPLES, model, stream(0, "samples")).toarray()
+    return draw(model)
 
 
 def test_a_child_is_active_only_with_its_parent_and_without_siblings_that_it_excludes(x):
@@ -93,9 +99,20 @@ def test_features_are_as_frequent_as_the_model_says_and_correlated_by_its_factor
 def test_siblings_that_exclude_each_other_have_equal_chances_where_both_are_candidates(tmp_path):
     even = np.full(N, 1.0)
     model = read_model(written(tmp_path, firing_probabilities=even))
-    active = draw(SAMPLES, model, stream(0, "samples")).toarray() > 0
+    active = draw(model) > 0
     assert (active[:, 1] ^ active[:, 2])[active[:, 0]].all()
     assert active[:, 1].mean() == pytest.approx(0.5, abs=0.02)
+
+
+def test_siblings_without_a_parent_may_exclude_each_other(tmp_path):
+    roots = [node(None, node(3), node(5, node(2)), node(7), exclusive=True, scaled=True)]
+    model = read_model(written(tmp_path, hierarchy={"roots": roots}, firing_probabilities=np.full(N, 0.5)))
+    active = draw(model) > 0
+    assert active[:, [3, 5, 7]].sum(axis=1).max() == 1
+    # some sibling is active unless none is a candidate: in 1/8 of samples if they were independent
+    assert active[:, [3, 5, 7]].any(axis=1).mean() == pytest.approx(0.875, abs=0.1)
+    assert not (active[:, 2] & ~active[:, 5]).any()
+    assert active[:, 2].any()
 
 
 def test_magnitudes_are_the_configurations_and_a_scaled_child_grows_with_its_parent(model, x):
@@ -131,7 +148,7 @@ def test_a_model_without_correlation_and_hierarchy(tmp_path):
     source = written(tmp_path, {"correlation": None, "hierarchy": None}, correlation_factor=None, correlation_diag=None)
     (tmp_path / "hierarchy.json").unlink()
     model = read_model(source)
-    active = draw(SAMPLES, model, stream(0, "samples")).toarray() > 0
+    active = draw(model) > 0
     wanted = model.distribution.frequencies
     assert (np.abs(active.mean(axis=0) - wanted) < 5 * np.sqrt(wanted * (1 - wanted) / SAMPLES)).all()
     assert np.abs(np.corrcoef(active.T)[np.triu_indices(N, 1)]).max() < 5 / np.sqrt(SAMPLES)

@@ -29,8 +29,10 @@ from scipy.stats import ks_2samp
 from sdlcore.evaluation.coefficient_scores import Detection
 from sdlcore.evaluation.recovery import hungarian
 from sdlcore.random_streams import stream
-from sdlcore.sources.synth.coefficients import Distribution, coefficients, draw_distribution
 from sdlcore.sources.synth.directions import directions
+from sdlcore.sources.synth.distribution import Distribution, draw_distribution
+from sdlcore.sources.synth.families import families
+from sdlcore.sources.synth.sampler import Sampler
 from sdlcore.sources.synth.settings import SynthSource
 
 SOURCE = SynthSource(n=256, n_p=96, roots=2)
@@ -51,7 +53,7 @@ def their_settings(source: SynthSource) -> SyntheticModelConfig:
             max_depth=source.depth,
             mutually_exclusive_portion=1.0,
             compensate_probabilities=True,
-            scale_children_by_parent=True,
+            scale_children_by_parent=source.version == 2,
         ),
         orthogonalization=OrthogonalizationConfig(source.orthogonal_steps, source.orthogonal_rate),
         correlation=LowRankCorrelationConfig(source.rank, source.correlation),
@@ -70,6 +72,8 @@ class Moments:
         self.active, self.sum, self.squares = (np.zeros(source.n) for _ in range(3))
         self.together = np.zeros((source.n, source.n))
         self.l0: list[np.ndarray] = []
+        # sums over the samples in which a child is active, by the child
+        self.products, self.squared_products = np.zeros(source.n), np.zeros(source.n)
 
     def add(self, x: np.ndarray) -> None:
         on = x > 0
@@ -84,6 +88,10 @@ class Moments:
             number = children.sum(axis=2)
             self.orphans += int(((number > 0) & ~on[:, above.start : above.stop]).sum())
             self.siblings += int((number > 1).sum())
+            parents = np.repeat(x[:, above.start : above.stop], self.source.branching, axis=1)
+            products = parents * x[:, below.start : below.stop]
+            self.products[below.start : below.stop] += products.sum(axis=0, dtype=float)
+            self.squared_products[below.start : below.stop] += np.square(products, dtype=float).sum(axis=0)
 
 
 def apart(first: np.ndarray, second: np.ndarray, samples: int) -> np.ndarray:
@@ -113,7 +121,11 @@ def compare() -> dict[str, float]:
     overlaps.append(_overlaps(drawn.feature_dict.feature_vectors.detach().numpy()))
     spread = np.sqrt(sum(found.var() / len(found) for found in overlaps))
     once |= {"overlap": overlaps[0].mean(), "overlap_apart": abs(overlaps[0].mean() - overlaps[1].mean()) / spread}
-    return {name: float(value) for name, value in (once | _samples(distribution) | _scores()).items()}
+    found = once | _scores()
+    for version in (1, 2):
+        samples = _samples(SOURCE.changed(version=version), distribution)
+        found |= {f"{name}_v{version}": value for name, value in samples.items()}
+    return {name: float(value) for name, value in found.items()}
 
 
 def _overlaps(W: np.ndarray) -> np.ndarray:
@@ -123,25 +135,35 @@ def _overlaps(W: np.ndarray) -> np.ndarray:
     return cosines.max(axis=1)
 
 
-def _samples(distribution: Distribution) -> dict[str, float]:
+def _samples(source: SynthSource, distribution: Distribution) -> dict[str, float]:
     factors = torch.from_numpy(distribution.factors)
     matrix = LowRankCorrelationMatrix(factors, 1 - factors.square().sum(1))
-    model = SyntheticModel(their_settings(SOURCE), correlation_matrix=matrix)
+    model = SyntheticModel(their_settings(source), correlation_matrix=matrix)
     model.activation_generator.std_firing_magnitudes = torch.from_numpy(distribution.deviations)
     torch.manual_seed(0)
-    rng, ours, theirs = stream(0, "samples"), Moments(SOURCE), Moments(SOURCE)
-    for _ in range(SAMPLES // BLOCK):
-        ours.add(coefficients(BLOCK, SOURCE, distribution, rng).toarray())
+    sampler = Sampler(distribution, families(source), stream(0, "samples"))
+    ours, theirs = Moments(source), Moments(source)
+    for first in range(0, SAMPLES, BLOCK):
+        ours.add(sampler.coefficients(first, BLOCK).toarray())
         theirs.add(model.activation_generator.sample(BLOCK).numpy())
     active = apart(ours.active / SAMPLES, theirs.active / SAMPLES, SAMPLES)
     pairs = np.triu_indices(SOURCE.n, 1)
     together = apart(ours.together[pairs] / SAMPLES, theirs.together[pairs] / SAMPLES, SAMPLES)
-    (mean, variance), (their_mean, their_variance) = (
-        (found.sum / found.active, found.squares / found.active - np.square(found.sum / found.active))
-        for found in (ours, theirs)
-    )
     often = (ours.active + theirs.active) / 2 > FEWEST
-    errors = np.sqrt(variance / ours.active + their_variance / theirs.active)
+
+    def compared(sums: str, squares: str) -> tuple[np.ndarray, np.ndarray]:
+        """Return the standard errors between means over active samples, and the ratio of the deviations."""
+        means, variances, active = [], [], []
+        for found in (ours, theirs):
+            active.append(found.active[often])
+            means.append(getattr(found, sums)[often] / active[-1])
+            variances.append(getattr(found, squares)[often] / active[-1] - np.square(means[-1]))
+        errors = np.sqrt(sum(variance / number for variance, number in zip(variances, active, strict=True)))
+        with np.errstate(invalid="ignore"):  # roots have no products
+            return np.abs(means[0] - means[1]) / errors, np.sqrt(variances[0] / variances[1])
+
+    magnitudes, ratios = compared("sum", "squares")
+    products, _ = compared("products", "squared_products")
     return {
         "active_largest": active.max(),
         "active_mean_square": np.square(active).mean(),
@@ -149,8 +171,10 @@ def _samples(distribution: Distribution) -> dict[str, float]:
         "together_largest": together.max(),
         "together_mean_square": np.square(together).mean(),
         "pairs": together.size,
-        "magnitudes_largest": (np.abs(mean - their_mean) / errors)[often].max(),
-        "deviations_ratio": float(np.median(np.sqrt(variance / their_variance)[often])),
+        "magnitudes_largest": magnitudes.max(),
+        "deviations_ratio": float(np.median(ratios)),
+        "products_largest": np.nanmax(products),
+        "children": int(np.isfinite(products).sum()),
         "l0": np.concatenate(ours.l0).mean(),
         "l0_p": ks_2samp(np.concatenate(ours.l0), np.concatenate(theirs.l0)).pvalue,
         "orphans": ours.orphans + theirs.orphans,

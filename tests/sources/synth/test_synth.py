@@ -6,8 +6,10 @@ import pytest
 from sdlcore.data.reading import ActivationStore
 from sdlcore.data.references import load_references
 from sdlcore.random_streams import stream
-from sdlcore.sources.synth.coefficients import candidacy, coefficients, draw_distribution, frequencies
 from sdlcore.sources.synth.directions import directions
+from sdlcore.sources.synth.distribution import candidacy, draw_distribution, frequencies
+from sdlcore.sources.synth.families import families
+from sdlcore.sources.synth.sampler import Sampler
 from sdlcore.sources.synth.settings import SynthSource
 from tests.conftest import script
 
@@ -20,7 +22,11 @@ def drawn(**changes):
     """Return settings, distribution and N samples (dense) of the small bench."""
     source = SMALL.changed(**changes)
     distribution = draw_distribution(source, stream(0, "law"))
-    return source, distribution, coefficients(N, source, distribution, stream(0, "samples")).toarray()
+    return source, distribution, sampler(source, distribution).coefficients(0, N).toarray()
+
+
+def sampler(source, distribution):
+    return Sampler(distribution, families(source), stream(0, "samples"))
 
 
 def parents_of(source):
@@ -40,9 +46,36 @@ def test_the_default_is_the_published_bench():
     assert wanted[[0, -1]] == pytest.approx([0.4, 5e-4])
     # its documentation says 34 active features a sample, 25 of them among the 4096 most frequent
     distribution = draw_distribution(published, stream(0, "law"))
-    active = coefficients(400, published, distribution, stream(0, "samples")).toarray() > 0
+    active = sampler(published, distribution).coefficients(0, 400).toarray() > 0
     assert active.sum(axis=1).mean() == pytest.approx(34, abs=1.5)
     assert active[:, :4096].sum(axis=1).mean() == pytest.approx(25, abs=1.5)
+
+
+def test_a_sample_does_not_depend_on_those_drawn_with_it():
+    source, distribution, x = drawn()
+    drawer = sampler(source, distribution)
+    assert np.array_equal(drawer.coefficients(70, 200).toarray(), x[70:270])
+    one_by_one = [drawer.coefficients(number, 1).toarray()[0] for number in range(20)]
+    assert np.array_equal(one_by_one, x[:20])
+    assert drawer.coefficients(5, 0).shape == (0, source.n)
+    # far numbers have samples of their own, whose counters need more than 32 bits
+    far = drawer.coefficients(2**32, 20).toarray()
+    assert not np.array_equal(far, x[:20])
+    other = Sampler(distribution, families(source), stream(1, "samples")).coefficients(0, 20).toarray()
+    assert not np.array_equal(other, x[:20])
+
+
+def test_indices_ascend_and_samples_with_many_active_features_are_whole():
+    # a factor of this weight makes half of the features active in some samples, and none in most
+    source, distribution, x = drawn(correlation=3.0, rank=1, roots=0, max_frequency=0.1, min_frequency=0.1)
+    active = (x > 0).sum(axis=1)
+    assert active.max() > 20  # more than thrice the mean
+    found = sampler(source, distribution).coefficients(0, N)
+    assert found.has_canonical_format
+    assert found.nnz == active.sum()
+    assert (found.data > 0).all()
+    error = np.sqrt(0.1 * 0.9 / N)
+    assert (np.abs((x > 0).mean(axis=0) - 0.1) < 5 * error).all()
 
 
 def test_features_on_their_own_are_as_frequent_as_wanted_with_and_without_factors():

@@ -1,38 +1,25 @@
-"""Feature hierarchies in SAELens' format, and their effect on coefficients."""
+"""Feature hierarchies in SAELens' format."""
 
-from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-import numpy as np
-
 from sdlcore.errors import SourceError
+from sdlcore.sources.synth.families import Family
 from sdlcore.text import shown
 
 KEYS = ("feature_index", "children", "mutually_exclusive_children", "scale_children_by_parent", "feature_id")
 
 
-class Generation(NamedTuple):
-    """The nodes at one depth of all trees: groups of mutually exclusive siblings, and parents of features."""
-
-    siblings: np.ndarray
-    """Mutually exclusive features, a row per group (groups x largest group), padded with -1."""
-    children: np.ndarray
-    """Features with a parent."""
-    parents: np.ndarray
-    """Parent of each child. It may be several generations above, because nodes without a feature are skipped."""
-    scaled: np.ndarray
-    """Whether each child is multiplied by its parent's magnitude divided by the parent's mean."""
-
-
 class _Node(NamedTuple):
     given: dict[str, Any]
-    parent: int
-    """Feature of the parent, -1 for none."""
-    scaled: bool
+    parent: int | None
+    """Feature of the parent, or of the nearest ancestor that has one."""
 
 
-def read_generations(hierarchy: Any, n: int) -> list[Generation]:
-    """Parse the trees in ``hierarchy.json``; return their generations, roots first.
+def read_families(hierarchy: Any, n: int) -> list[Family]:
+    """Parse the trees in ``hierarchy.json``; return their families of siblings, roots first.
+
+    A family's parent may be several generations above, because nodes without a feature are skipped. Siblings that have
+    no parent and do not exclude each other are no family.
 
     Parameters
     ----------
@@ -49,38 +36,22 @@ def read_generations(hierarchy: Any, n: int) -> list[Generation]:
     if not isinstance(hierarchy, dict) or not isinstance(hierarchy.get("roots"), list):
         raise SourceError("roots: missing, expected a list of trees")
     seen: set[int] = set()
-    level, found = [_Node(_checked(root, n, seen), -1, False) for root in hierarchy["roots"]], []
-    groups: list[list[int]] = []
+    level = [_Node(_checked(root, n, seen), None) for root in hierarchy["roots"]]
+    found: list[Family] = []
     while level:
-        placed = [(node.given["feature_index"], node.parent, node.scaled) for node in level if node.parent >= 0]
-        nested = [place for place in placed if place[0] is not None]
-        size = max(map(len, groups), default=0)
-        found.append(
-            Generation(
-                np.array([group + [-1] * (size - len(group)) for group in groups], dtype=np.int64).reshape(
-                    len(groups), size
-                ),
-                np.array([child for child, _, _ in nested], dtype=np.int64),
-                np.array([parent for _, parent, _ in nested], dtype=np.int64),
-                np.array([scaled for _, _, scaled in nested], dtype=bool),
-            )
-        )
-        level, groups = _below(level, n, seen)
+        below: list[_Node] = []
+        for node in level:
+            feature = node.given["feature_index"]
+            parent = node.parent if feature is None else feature
+            children = [_checked(child, n, seen) for child in node.given["children"]]
+            below += [_Node(child, parent) for child in children]
+            members = tuple(child["feature_index"] for child in children if child["feature_index"] is not None)
+            exclusive = node.given["mutually_exclusive_children"] and len(members) > 1
+            if members and (exclusive or parent is not None):
+                scaled = node.given["scale_children_by_parent"] and parent is not None
+                found.append(Family(parent, members, exclusive, scaled))
+        level = below
     return found
-
-
-def _below(level: list[_Node], n: int, seen: set[int]) -> tuple[list[_Node], list[list[int]]]:
-    """Return the children of a level's nodes, and the groups of mutually exclusive features among them."""
-    nodes, groups = [], []
-    for node in level:
-        feature = node.given["feature_index"]
-        children = [_checked(child, n, seen) for child in node.given["children"]]
-        parent = node.parent if feature is None else feature
-        nodes += [_Node(child, parent, node.given["scale_children_by_parent"]) for child in children]
-        features = [child["feature_index"] for child in children if child["feature_index"] is not None]
-        if node.given["mutually_exclusive_children"] and len(features) > 1:
-            groups.append(features)
-    return nodes, groups
 
 
 def _checked(node: Any, n: int, seen: set[int]) -> dict[str, Any]:
@@ -103,38 +74,3 @@ def _checked(node: Any, n: int, seen: set[int]) -> dict[str, Any]:
             raise SourceError(f"feature_index: {feature} is given to two nodes")
         seen.add(feature)
     return {"feature_index": feature, "children": children, **flags}
-
-
-def nest(x: np.ndarray, generations: list[Generation], means: np.ndarray, rng: np.random.Generator) -> None:
-    """Apply a hierarchy to coefficients, in place: parents and siblings silence candidates.
-
-    From the roots down, one of several active exclusive siblings is kept at random. A child is silenced if its parent
-    is silent; scaled children are multiplied by the parent's magnitude divided by the parent's mean.
-
-    Parameters
-    ----------
-    x
-        Magnitudes of candidates (N x n).
-    generations
-        Result of `read_generations`.
-    means
-        Mean magnitudes (n).
-    rng
-        Generator for the choice among siblings.
-    """
-    for siblings, children, parents, scaled in generations:
-        if siblings.size:
-            there = siblings >= 0
-            drawn = rng.random((len(x), *siblings.shape), dtype=np.float32)
-            lots = np.where((x[:, siblings] > 0) & there, drawn, -1)
-            taken = lots.argmax(axis=2)[..., None] == np.arange(siblings.shape[1])
-            x[:, siblings[there]] *= taken[:, there]
-        if children.size:
-            above = x[:, parents]
-            x[:, children] *= np.where(scaled, above / np.where(scaled, means[parents], 1), above > 0)
-
-
-def scaled_parents(generations: list[Generation]) -> Iterator[int]:
-    """Yield the parents of scaled children; their mean magnitudes must not be zero."""
-    for generation in generations:
-        yield from map(int, generation.parents[generation.scaled])

@@ -1,4 +1,4 @@
-"""Load a synthetic model that SAELens saved, and draw coefficients from it."""
+"""Load a synthetic model that SAELens saved."""
 
 import json
 from collections.abc import Iterator
@@ -8,15 +8,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from safetensors.numpy import load_file
-from scipy.sparse import csr_array
 
 from sdlcore.data.directions import check_directions
 from sdlcore.errors import SourceError
-from sdlcore.sources.saelens.hierarchy import Generation, nest, read_generations, scaled_parents
+from sdlcore.sources.saelens.hierarchy import read_families
 from sdlcore.sources.saelens.magnitudes import check_magnitudes, magnitudes
 from sdlcore.sources.saelens.settings import CONFIG, HIERARCHY, WEIGHTS, SaelensSource
-from sdlcore.sources.synth.coefficients import Distribution, coefficients
-from sdlcore.sources.synth.settings import SynthSource
+from sdlcore.sources.synth.distribution import Distribution
+from sdlcore.sources.synth.families import Family, scaled_parents
 from sdlcore.storage.foreign import Settings, read_object
 from sdlcore.storage.parsing import in_a_sentence, parsing
 from sdlcore.text import listed, shown
@@ -47,7 +46,7 @@ class SyntheticModel(NamedTuple):
     """n_p x n unit features, float32."""
     distribution: Distribution
     """Distribution of candidates and their magnitudes."""
-    generations: list[Generation]
+    families: list[Family]
     """The hierarchy of features; empty for none."""
 
 
@@ -103,30 +102,14 @@ def read_model(source: SaelensSource) -> SyntheticModel:
     means, deviations = (magnitudes(config, f"{side}_firing_magnitudes") for side in ("mean", "std"))
     if (deviations < 0).any():
         raise SourceError(f"{folder / CONFIG}: std_firing_magnitudes: expected no number below 0")
-    generations = _generations(folder, config, source.n)
-    if any(means[parent] <= 0 for parent in scaled_parents(generations)):
+    families = _families(folder, config, source.n)
+    if any(means[parent] <= 0 for parent in scaled_parents(families)):
         raise SourceError(
             f"{folder / CONFIG}: mean_firing_magnitudes: expected numbers above 0 "
             "for features that scale their children"
         )
     distribution = Distribution(frequencies, frequencies.astype(np.float64), factors, means, deviations, bias)
-    return SyntheticModel(np.ascontiguousarray(W.T), distribution, generations)
-
-
-def draw(n_samples: int, model: SyntheticModel, rng: np.random.Generator) -> csr_array:
-    """Draw coefficients (n_samples x n, float32). The stored entries of the result are the active features.
-
-    Candidates and magnitudes are drawn as in `sdlcore.sources.synth.coefficients`: candidates from a Gaussian copula,
-    and magnitudes from normal distributions, clipped at zero.
-    """
-    n_p, n = model.W_p.shape
-    flat = SynthSource(n=n, n_p=n_p, roots=0, rank=model.distribution.factors.shape[1])
-    found = coefficients(n_samples, flat, model.distribution, rng)
-    if not model.generations:
-        return found
-    x = found.toarray()
-    nest(x, model.generations, model.distribution.means, rng)
-    return csr_array(x)
+    return SyntheticModel(np.ascontiguousarray(W.T), distribution, families)
 
 
 @contextmanager
@@ -164,7 +147,7 @@ def _factors(tensors: dict[str, np.ndarray], config: dict[str, Any], n: int) -> 
     return factors
 
 
-def _generations(folder: Path, config: dict[str, Any], n: int) -> list[Generation]:
+def _families(folder: Path, config: dict[str, Any], n: int) -> list[Family]:
     path = folder / HIERARCHY
     if not path.exists():
         if config["hierarchy"] is not None:
@@ -173,4 +156,4 @@ def _generations(folder: Path, config: dict[str, Any], n: int) -> list[Generatio
     with parsing(path, "a hierarchy"):
         given = json.loads(path.read_text(encoding="utf-8"))
     with _naming(path):
-        return read_generations(given, n)
+        return read_families(given, n)

@@ -1,10 +1,8 @@
-"""Draw coefficients of features with uneven frequencies, correlations and a hierarchy (SynthSAEBench)."""
+"""Draw the distribution of features with uneven frequencies, correlations and a hierarchy (SynthSAEBench)."""
 
 from typing import NamedTuple
 
 import numpy as np
-import scipy.sparse
-import scipy.special
 
 from sdlcore.sources.synth.settings import SynthSource
 
@@ -68,33 +66,3 @@ def candidacy(wanted: np.ndarray, source: SynthSource) -> np.ndarray:
         share = wanted[below].reshape(len(above), source.branching) / wanted[above][:, None]
         found[below] = (share * (1 + share.sum(axis=1, keepdims=True) - share)).ravel()
     return np.minimum(found, 1)
-
-
-def coefficients(
-    n_samples: int, source: SynthSource, distribution: Distribution, rng: np.random.Generator
-) -> scipy.sparse.csr_array:
-    """Draw coefficients (n_samples x n, float32). The stored entries of the result are the active features.
-
-    Candidates are correlated by a Gaussian copula with the distribution's factors. A candidate is silenced if its
-    parent is silent, and one of several active siblings is kept at random. Magnitudes are normal, clipped at zero. In
-    version 2, a child's magnitude is multiplied by its parent's magnitude divided by the parent's mean, generation by
-    generation.
-    """
-    own = np.sqrt(1 - np.square(distribution.factors).sum(axis=1))
-    numbers = rng.standard_normal((n_samples, source.n), dtype=np.float32) * own
-    numbers += rng.standard_normal((n_samples, source.rank), dtype=np.float32) @ distribution.factors.T
-    rows, columns = np.nonzero(numbers > -scipy.special.ndtri(distribution.candidacy).astype(np.float32))
-    x = numbers
-    x[:] = 0
-    spread = rng.standard_normal(len(rows), dtype=np.float32)
-    x[rows, columns] = np.maximum(0, distribution.means[columns] + distribution.deviations[columns] * spread)
-    for above, below in zip(source.levels, source.levels[1:], strict=False):
-        parents, shape = slice(above.start, above.stop), (n_samples, len(above), source.branching)
-        children = x[:, below.start : below.stop].reshape(shape)
-        lots = np.where(children > 0, rng.random(shape, dtype=np.float32), -1)
-        chosen = lots.argmax(axis=2)[..., None] == np.arange(source.branching)
-        above_x = x[:, parents]
-        scale = above_x / distribution.means[parents] if source.version == 2 else above_x > 0
-        children = children * chosen * scale[..., None]
-        x[:, below.start : below.stop] = children.reshape(n_samples, -1)
-    return scipy.sparse.csr_array(x)
