@@ -24,6 +24,7 @@ from .api.probing import probe as probe
 from .api.scoring import Scores as Scores
 from .api.scoring import evaluate as evaluate
 from .api.sweep import fit_many as fit_many
+from .api.synth_bench import SynthBench as SynthBench
 from .data.activation_shards import import_activations as import_activations
 from .data.anchors import Anchors as Anchors
 from .data.reading import ActivationStore as ActivationStore

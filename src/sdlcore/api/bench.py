@@ -1,19 +1,17 @@
 """The Linear Representation Bench: draw true features, samples and anchors."""
 
-from typing import Any, Literal, Self
+from typing import Any, Self
 
 import numpy as np
 import scipy.sparse
 
-from sdlcore.data.anchors import Anchors
-from sdlcore.data.references import References
+from sdlcore.api.known_features import KnownFeatures, Part
 from sdlcore.interop.synthetic import Coefficients, FeatureVectors, for_saelens
 from sdlcore.settings import Seed, Total, checked
 from sdlcore.sources.bench.feature_matrix import draw_matrices
 from sdlcore.sources.bench.samples import Samples, draw_samples
-from sdlcore.sources.bench.settings import BenchSource
+from sdlcore.sources.bench.settings import BenchSource, Hierarchy
 
-Part = Literal["train", "test"]
 STANDARD: dict[str, dict[str, Any]] = {
     # an eighth of the paper's size, as in config/config.yaml
     "lrb-s": {"n": 128, "n_p": 96, "sparsity": 0.97, "max_interference": 0.2, "train_samples": 20_000},
@@ -29,7 +27,7 @@ SEED = 20251205
 TEST_SAMPLES = 10_000
 
 
-class Bench:
+class Bench(KnownFeatures):
     """Synthetic data with known true features (Appendix C of arXiv 2512.05534).
 
     There are n unit features, and the inner product of any two is at most M. Each feature is active in a share 1 - S of
@@ -51,7 +49,8 @@ class Bench:
     """
 
     def __init__(self, settings: BenchSource, seed: int, W_p: np.ndarray, W_r: np.ndarray | None = None) -> None:
-        self.settings, self.seed, self.W_p, self.W_r = settings, seed, W_p, W_r
+        super().__init__(settings, seed, W_p, W_r)
+        self.settings: BenchSource = settings
 
     @classmethod
     def draw(cls, *, seed: int = 0, **settings: Any) -> Self:
@@ -76,9 +75,9 @@ class Bench:
         return cls(source, seed, drawn["W_p"].W, drawn["W_r"].W if "W_r" in drawn else None)
 
     @property
-    def references(self) -> References:
-        """The true features as references for `evaluate`."""
-        return References(self.W_p, self.W_r, None)
+    def hierarchy(self) -> Hierarchy | None:
+        """Parents and children among the features, for the metric ``absorption``; None if there are none."""
+        return self.settings.hierarchy
 
     def samples(self, n_samples: int, part: Part = "train") -> Samples:
         """Return samples with their coefficients: ``input``, ``target`` and ``features``.
@@ -102,28 +101,6 @@ class Bench:
         target = None if self.W_r is None else np.concatenate([block.target for block in blocks])
         features = scipy.sparse.vstack([block.features for block in blocks], format="csr")
         return Samples(np.concatenate([block.input for block in blocks]), target, features)
-
-    def sample(self, n_samples: int | None = None, part: Part = "train") -> Any:
-        """Return samples without coefficients: an N x n_p array, or input and target if the bench has ``n_r``.
-
-        Parameters as in `samples`; the default number of samples is the setting ``train_samples``.
-        """
-        if n_samples is None:
-            n_samples = self.settings.train_samples
-        drawn = self.samples(n_samples, part)
-        return drawn.input if drawn.target is None else (drawn.input, drawn.target)
-
-    def anchors(self, n_anchors: float, seed: int | None = None) -> Anchors:
-        """Draw true features at random as anchors (eq. 21).
-
-        Parameters
-        ----------
-        n_anchors
-            Number of anchors, or a share of all features if below 1.
-        seed
-            Seed of the draw; None for the bench's seed.
-        """
-        return self.references.choose(n_anchors, self.seed if seed is None else seed)
 
     def to_saelens(self) -> tuple[FeatureVectors, Coefficients]:
         """Return the features and a sample generator for SAELens' ``eval_sae_on_synthetic_data``.

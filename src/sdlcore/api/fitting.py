@@ -14,10 +14,10 @@ import torch
 
 from sdlcore.api.anchors import as_anchors, as_references
 from sdlcore.api.bars import bar
-from sdlcore.api.bench import Bench
 from sdlcore.api.checking import check_inputs, warn_of_a_mean, warn_of_dense, warn_of_error, warn_of_unused
 from sdlcore.api.dictionary import Dictionary, load
 from sdlcore.api.inputs import pair_of
+from sdlcore.api.known_features import KnownFeatures
 from sdlcore.api.own_parts import (
     END_OF_BATCHES,
     check_stopped,
@@ -63,7 +63,7 @@ def fit(
     seed: int = 0,
     anchors: Anchors | np.ndarray | Sequence[np.ndarray] | None = None,
     start: Dictionary | str | Path | None = None,
-    watch: Bench | References | np.ndarray | Sequence[np.ndarray] | None = None,
+    watch: KnownFeatures | References | np.ndarray | Sequence[np.ndarray] | None = None,
     device: Device = "auto",
     progress: bool = True,
     out: str | Path | None = None,
@@ -196,7 +196,9 @@ class Fit:
         start = load(start) if isinstance(start, str | Path) else start
         if not isinstance(start, Dictionary | None):
             raise ValueError(f"start is a {type(start).__name__}, expected what sdl.fit or sdl.load returns, or a path")
-        watched = watch.references if isinstance(watch, Bench) else None if watch is None else as_references(watch)
+        watched = (
+            watch.references if isinstance(watch, KnownFeatures) else None if watch is None else as_references(watch)
+        )
         return cls(config, seed, anchors, start, watched, where)
 
     @property

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sdlcore.api.anchors import as_anchors, as_references
-from sdlcore.api.bench import Bench
 from sdlcore.api.dictionary import Dictionary, coder_of
 from sdlcore.api.inputs import activations
+from sdlcore.api.known_features import KnownFeatures
 from sdlcore.data.anchors import Anchors
 from sdlcore.data.memory import Activations, Arrays
 from sdlcore.data.references import References
@@ -148,7 +148,7 @@ def _brief(value: float | None) -> str:
 
 def evaluate(
     dictionary: Dictionary | SparseCoder,
-    truth: Bench | References | np.ndarray | Sequence[np.ndarray] | None = None,
+    truth: KnownFeatures | References | np.ndarray | Sequence[np.ndarray] | None = None,
     x: Any = None,
     target: Any = None,
     *,
@@ -207,7 +207,7 @@ def evaluate(
             _warn_of_other_anchors(dictionary.anchors, anchors)
     elif isinstance(dictionary, Dictionary):
         anchors = _anchors_of(dictionary)
-    if isinstance(truth, Bench):
+    if isinstance(truth, KnownFeatures):
         for name, unused in (("x", x), ("target", target), ("labels", labels)):
             if unused is not None:
                 raise ValueError(f"a bench draws its own samples; leave {name} out, or pass bench.references")
@@ -215,7 +215,7 @@ def evaluate(
         samples = Arrays(drawn.input, drawn.target, features=drawn.features)
         _check_samples(samples, coder)
         _check_directions(truth.references, anchors, coder)
-        judges = GroundTruth.of(truth.references, anchors, truth.settings.hierarchy)
+        judges = GroundTruth.of(truth.references, anchors, truth.hierarchy)
         return _scored(coder, samples, judges, seed, baselines)
     if x is None:
         raise ValueError(

@@ -13,10 +13,10 @@ import numpy as np
 import torch
 
 from sdlcore.api.bars import SweepBar
-from sdlcore.api.bench import Bench
 from sdlcore.api.dictionary import Dictionary
 from sdlcore.api.fitting import Fit
 from sdlcore.api.inputs import pair_of
+from sdlcore.api.known_features import KnownFeatures
 from sdlcore.api.own_parts import refuse_unused
 from sdlcore.api.run_folder import existing_run, run_folder
 from sdlcore.api.run_identity import ExistingRun, warn_of_environment
@@ -49,7 +49,7 @@ def fit_many(
     seed: int = 0,
     anchors: Anchors | np.ndarray | Sequence[np.ndarray] | None = None,
     start: Dictionary | str | Path | None = None,
-    watch: Bench | References | np.ndarray | Sequence[np.ndarray] | None = None,
+    watch: KnownFeatures | References | np.ndarray | Sequence[np.ndarray] | None = None,
     device: Device = "auto",
     progress: bool = True,
     **settings: Any,

@@ -4,10 +4,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 from sdlcore.api.anchors import class_means, discover
-from sdlcore.api.bench import Bench, Part
+from sdlcore.api.bench import Bench
 from sdlcore.api.exporting import export_set
 from sdlcore.api.fitting import fit as fit_dictionary
 from sdlcore.api.inputs import array, is_store
+from sdlcore.api.known_features import Part
 from sdlcore.api.layers import fit_layers as fit_every_layer
 from sdlcore.api.layers import folder_of
 from sdlcore.api.run_folder import run_folder

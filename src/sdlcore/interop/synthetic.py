@@ -5,13 +5,19 @@ activations_generator, ...)``. The classes provide only the attributes and metho
 not imported.
 """
 
+from collections.abc import Callable
+from itertools import count
+
+import numpy as np
+import scipy.sparse
 import torch
-from numpy import ndarray
+from scipy.sparse import csr_array
 from torch import Tensor
 
 from sdlcore.errors import RefusedError
 from sdlcore.sources.bench.samples import draw_samples
 from sdlcore.sources.bench.settings import BenchSource
+from sdlcore.sources.synth.world import World
 
 
 class FeatureVectors:
@@ -21,6 +27,8 @@ class FeatureVectors:
     ----------
     W
         n_p x n features.
+    bias
+        Vector that is added to every sample (n_p); None for zeros.
 
     Attributes
     ----------
@@ -28,39 +36,60 @@ class FeatureVectors:
         n x n_p tensor, float32.
     """
 
-    def __init__(self, W: ndarray) -> None:
-        self.feature_vectors = torch.from_numpy(W.T.copy())
+    def __init__(self, W: np.ndarray, bias: np.ndarray | None = None) -> None:
+        self._rows = np.ascontiguousarray(W.T)
+        self.feature_vectors = torch.from_numpy(self._rows)
+        self._bias = np.zeros(len(W), dtype=np.float32) if bias is None else bias
 
     def __call__(self, coefficients: Tensor) -> Tensor:
         """Return the samples (N x n_p) for coefficients (N x n)."""
-        return coefficients @ self.feature_vectors
+        # few of them are not zero, so a sparse product is faster
+        return torch.from_numpy(csr_array(coefficients.numpy()) @ self._rows + self._bias)
 
 
 class Coefficients:
     """Stand-in for SAELens' ``ActivationGenerator``: draws coefficients of a bench.
 
-    Each call draws from a stream named by the number of the call. So each call gives new samples, and two generators of
-    one bench give the same samples in the same order.
+    Each call gives new samples, and two generators of one bench give the same samples in the same order.
 
     Parameters
     ----------
-    bench, W_p, seed
-        Settings of the bench, its features (n_p x n), and its seed.
+    draw
+        Function that returns the coefficients of the next samples, as many as its argument says.
     """
 
-    def __init__(self, bench: BenchSource, W_p: ndarray, seed: int) -> None:
-        self.bench, self.W_p, self.seed, self.calls = bench, W_p, seed, 0
+    def __init__(self, draw: Callable[[int], csr_array]) -> None:
+        self._draw = draw
 
     def sample(self, batch_size: int) -> Tensor:
         """Return new coefficients (batch_size x n, float32, dense)."""
-        part = f"saelens {self.calls}"
-        self.calls += 1
-        blocks = draw_samples(self.bench, self.W_p, None, self.seed, part, batch_size)
-        return torch.cat([torch.from_numpy(block.features.toarray()) for block in blocks])
+        return torch.from_numpy(self._draw(batch_size).toarray())
 
 
-def for_saelens(bench: BenchSource, W_p: ndarray, seed: int) -> tuple[FeatureVectors, Coefficients]:
+class AnyEncoder:
+    """Stand-in for SAELens' ``SAE``, for dictionaries that no SAELens class can express, such as iterative encoders.
+
+    Parameters
+    ----------
+    W_dec
+        n_q x n_p decoder rows.
+    encode
+        Function from samples (N x n_p) to latents (N x n_q).
+    decode
+        Function from latents to reconstructions.
+    """
+
+    def __init__(self, W_dec: Tensor, encode: Callable[[Tensor], Tensor], decode: Callable[[Tensor], Tensor]) -> None:
+        self.W_dec, self.encode, self.decode = W_dec, encode, decode
+
+    def eval(self) -> None:
+        """Do nothing: there is only one mode."""
+
+
+def for_saelens(bench: BenchSource, W_p: np.ndarray, seed: int) -> tuple[FeatureVectors, Coefficients]:
     """Return a bench's features and a generator of its coefficients.
+
+    Each call of the generator draws from a stream named by the number of the call.
 
     Parameters
     ----------
@@ -82,4 +111,22 @@ def for_saelens(bench: BenchSource, W_p: ndarray, seed: int) -> tuple[FeatureVec
             f"n_r: SAELens cannot express a bench with a second representation (n_r={bench.n_r}), since it evaluates "
             "only autoencoders; draw the bench without n_r"
         )
-    return FeatureVectors(W_p), Coefficients(bench, W_p, seed)
+    calls = count()
+
+    def draw(batch_size: int) -> csr_array:
+        blocks = draw_samples(bench, W_p, None, seed, f"saelens {next(calls)}", batch_size)
+        return scipy.sparse.vstack([block.features for block in blocks], format="csr")
+
+    return FeatureVectors(W_p), Coefficients(draw)
+
+
+def synth_for_saelens(world: World) -> tuple[FeatureVectors, Coefficients]:
+    """Return the features and a generator of coefficients of a world with SynthSAEBench's distribution."""
+    sampler, drawn = world.sampler("saelens"), 0
+
+    def draw(batch_size: int) -> csr_array:
+        nonlocal drawn
+        drawn += batch_size
+        return sampler.coefficients(drawn - batch_size, batch_size)
+
+    return FeatureVectors(world.W_p, world.distribution.bias), Coefficients(draw)

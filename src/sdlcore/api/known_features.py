@@ -1,0 +1,69 @@
+"""Benches: synthetic data with known true features."""
+
+from abc import ABC, abstractmethod
+from typing import Any, Literal
+
+import numpy as np
+
+from sdlcore.data.anchors import Anchors
+from sdlcore.data.references import References
+from sdlcore.sources.bench.samples import Samples
+from sdlcore.sources.bench.settings import BenchSource, Hierarchy
+from sdlcore.sources.synth.settings import SynthSource
+
+Part = Literal["train", "test"]
+
+
+class KnownFeatures(ABC):
+    """A bench: true features, and samples of them.
+
+    Parameters
+    ----------
+    settings
+        Settings of features and samples.
+    seed
+        Seed of features and samples.
+    W_p, W_r
+        n_p x n and n_r x n features; ``W_r`` is None if there is only one representation.
+    """
+
+    def __init__(
+        self, settings: BenchSource | SynthSource, seed: int, W_p: np.ndarray, W_r: np.ndarray | None = None
+    ) -> None:
+        self.settings, self.seed, self.W_p, self.W_r = settings, seed, W_p, W_r
+
+    @property
+    def references(self) -> References:
+        """The true features as references for `evaluate`."""
+        return References(self.W_p, self.W_r, None)
+
+    @property
+    @abstractmethod
+    def hierarchy(self) -> Hierarchy | None:
+        """Parents and children among the features, for the metric ``absorption``; None if there are none."""
+
+    @abstractmethod
+    def samples(self, n_samples: int, part: Part = "train") -> Samples:
+        """Return samples with their coefficients."""
+
+    def sample(self, n_samples: int | None = None, part: Part = "train") -> Any:
+        """Return samples without coefficients: an N x n_p array, or input and target if the bench has ``n_r``.
+
+        Parameters as in `samples`; the default number of samples is the setting ``train_samples``.
+        """
+        if n_samples is None:
+            n_samples = self.settings.train_samples
+        drawn = self.samples(n_samples, part)
+        return drawn.input if drawn.target is None else (drawn.input, drawn.target)
+
+    def anchors(self, n_anchors: float, seed: int | None = None) -> Anchors:
+        """Draw true features at random as anchors (eq. 21).
+
+        Parameters
+        ----------
+        n_anchors
+            Number of anchors, or a share of all features if below 1.
+        seed
+            Seed of the draw; None for the bench's seed.
+        """
+        return self.references.choose(n_anchors, self.seed if seed is None else seed)
