@@ -55,7 +55,7 @@ class Coefficients:
     Parameters
     ----------
     draw
-        Function that returns the coefficients of the next samples, as many as its argument says.
+        Function from a number of samples to the coefficients of the next samples.
     """
 
     def __init__(self, draw: Callable[[int], csr_array]) -> None:

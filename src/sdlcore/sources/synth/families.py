@@ -14,7 +14,7 @@ class Family(NamedTuple):
     members: tuple[int, ...]
     """The siblings."""
     exclusive: bool
-    """Whether at most one of the siblings is active. If several could be, one is chosen at random."""
+    """Whether at most one of the siblings is active. Among several candidates, chance decides."""
     scaled: bool
     """Whether magnitudes are multiplied by the parent's magnitude, divided by the parent's mean."""
 

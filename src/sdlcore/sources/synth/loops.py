@@ -86,7 +86,7 @@ class Sample(NamedTuple):
 
 
 Word = Any
-"""An unsigned 64-bit integer, for which numpy and mypy have different types."""
+"""An unsigned 64-bit integer. mypy cannot express the types of numba."""
 
 
 @_compiled
@@ -179,22 +179,23 @@ def _draw_free(key: Word, number: int, sample: Sample, law: Law, free: Free) -> 
     bounds = sample.bounds
     for block in range(len(bounds)):
         chance = _above(_lowest(bounds, block))
-        if chance == 0:
+        u, v = _pair(key, number, sample.state)
+        # (1 - chance)^BLOCK, the probability that no number exceeds the bound, is at least this
+        if u <= 1 - BLOCK * chance:
             continue
-        # the gap between two numbers above the lowest bound has a geometric distribution
-        scale, place = math.log1p(-chance), -1
-        while True:
-            u, v = _pair(key, number, sample.state)
-            place += 1 + int(min(math.log(u) / scale, float(BLOCK)))
-            if place >= BLOCK:
-                break
+        # the gap between two numbers above the bound has a geometric distribution
+        scale = math.log1p(-chance)
+        place = int(min(math.log(u) / scale, float(BLOCK)))
+        while place < BLOCK:
             if v * chance < _above(bounds[block, place]):
                 _add(key, number, sample, law, free.features[block * BLOCK + place], 1.0)
+            u, v = _pair(key, number, sample.state)
+            place += 1 + int(min(math.log(u) / scale, float(BLOCK)))
 
 
 @_compiled
 def _draw_family(key: Word, number: int, sample: Sample, law: Law, nested: Nested, family: int, scale: float) -> None:
-    """Draw siblings below an active parent. Of several active siblings that exclude each other, one is kept."""
+    """Draw siblings below an active parent. Siblings that exclude each other compete for one place."""
     start, stop, exclusive = nested.offsets[family], nested.offsets[family + 1], nested.exclusive[family]
     before, rivals = sample.state[_ACTIVE], 0
     f, w = sample.factors, law.weights
