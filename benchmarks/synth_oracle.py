@@ -152,13 +152,13 @@ class Posterior:
         products = centred @ self.given.rows.T
         codes = np.zeros_like(products)
         energies = np.square(centred).sum(axis=1)
-        tables = (self.odds, self.shrink, self.levels)
-        search(products, energies, self.gram, *tables, *self.hierarchy, x.shape[1], codes)
+        given: Any = (products, energies, self.gram, self.odds, self.shrink, self.levels, *self.hierarchy)
+        search(*given, x.shape[1], codes)
         return torch.from_numpy(codes[:, : self.latents].copy())
 
 
 @_compiled
-def _child(inner: float, ratio: float, noise: float, prior: float, mean: float, variance: float) -> tuple[float, float]:
+def _child(inner: float, ratio: Any, noise: float, prior: float, mean: float, variance: float) -> tuple[float, float]:
     """Return the log odds and the conditional mean of a child, for its parent's code relative to the parent's mean."""
     m, s = mean * ratio, variance * ratio * ratio
     total = s + noise
@@ -318,7 +318,7 @@ def measure(bench: SynthBench, codes: str, tuning: int, samples: int, batch: int
     W_dec, bias = torch.from_numpy(rows.copy()), torch.from_numpy(bench.world.distribution.bias)
     judged = AnyEncoder(W_dec, encode, lambda latents: latents @ W_dec + bias)
     start = time.process_time()
-    found = eval_sae_on_synthetic_data(judged, *bench.to_saelens(), num_samples=samples, batch_size=batch)  # type: ignore[arg-type]
+    found = eval_sae_on_synthetic_data(judged, *bench.to_saelens(), num_samples=samples, batch_size=batch)
     return {
         **{"features": bench.settings.n, "version": bench.settings.version, "seed": bench.seed, "codes": codes},
         **{"f1": round(found.classification.f1_score, 4), "precision": round(found.classification.precision, 4)},
@@ -341,7 +341,7 @@ def main(argv: list[str] | None = None) -> None:
     arguments = parser.parse_args(argv)
     logging.disable()
     torch.set_num_threads(1)
-    rows = pd.read_csv(arguments.csv).to_dict("records") if arguments.csv.exists() else []
+    rows: list[Any] = pd.read_csv(arguments.csv).to_dict("records") if arguments.csv.exists() else []
     for n, seed in product(arguments.features, arguments.seeds):
         n_p, roots = SIZES[n]
         first = SynthBench.draw(seed=seed, n=n, n_p=n_p, roots=roots)
