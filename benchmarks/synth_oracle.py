@@ -152,8 +152,9 @@ class Posterior:
         products = centred @ self.given.rows.T
         codes = np.zeros_like(products)
         energies = np.square(centred).sum(axis=1)
-        given: Any = (products, energies, self.gram, self.odds, self.shrink, self.levels, *self.hierarchy)
-        search(*given, x.shape[1], codes)
+        tables = (self.odds, self.shrink, self.levels)
+        compiled: Any = search
+        compiled(products, energies, self.gram, *tables, *self.hierarchy, x.shape[1], codes)
         return torch.from_numpy(codes[:, : self.latents].copy())
 
 
