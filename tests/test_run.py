@@ -126,3 +126,11 @@ def test_processes_that_divide_samples_cannot_compare_them():
     config = RunConfig.from_dict({"contrast": 0.1})
     assert "contrast compares all samples of a batch" in (check_division(config, 2, "samples") or "")
     assert check_division(config, 2, "latents") is None
+
+
+@pytest.mark.parametrize(
+    ("settings", "split"),
+    [({"contrast": 0.1}, "samples"), ({"prefixes": [2, 15], "n_q": 15, "reorder_every": 5}, "latents")],
+)
+def test_one_process_divides_nothing(settings, split):
+    assert check_division(RunConfig.from_dict(settings), 1, split) is None

@@ -493,11 +493,11 @@ def flat(*parts: dict[str, Json]) -> dict[str, Json]:
 
 def check_division(config: RunConfig, processes: int, split: Split) -> str | None:
     """Return why a training cannot be divided among processes (each has its part of ``split``, samples or latents), or
-    None."""
+    None. One process divides nothing, so only its batches are checked."""
     training, n_q = config.training, config.model.n_q
-    if split == "latents" and training.reorder_every:
+    if processes > 1 and split == "latents" and training.reorder_every:
         return "reorder_every sorts all latents, but processes divide them; divide samples instead"
-    if split == "samples" and config.loss.contrast:
+    if processes > 1 and split == "samples" and config.loss.contrast:
         return "contrast compares all samples of a batch, but processes divide them; divide latents instead"
     if split == "latents" and n_q % processes:
         return f"n_q = {n_q} must be a multiple of {processes} processes that divide latents"
