@@ -73,14 +73,15 @@ def costs(folders: Iterable[str | Path]) -> pd.DataFrame:
 def interval_text(columns: Mapping[str, str], caption: str, table: pd.DataFrame) -> TextTable:
     """Return a table of means over seeds ± half the width of their 95 % t intervals, then means of costs.
 
-    Parameters are the same as for `bench_text`; ``table`` also has the columns `COSTS`.
+    Parameters are the same as for `bench_text`; ``table`` also has the columns `COSTS`. A column that is no metric gets
+    three decimals.
     """
 
     def cells(runs: pd.DataFrame) -> list[str]:
         found = []
         for metric in columns:
             mean, _, high = paired_interval(runs[metric].to_numpy())
-            digits = METRICS[metric].digits
+            digits = METRICS[metric].digits if metric in METRICS else 3
             found.append(number(mean, digits) + ("" if pd.isna(high) else f" ± {number(high - mean, digits)}"))
         return found + [number(float(runs[name].mean()), digits) for name, digits in COSTS.items()]
 

@@ -66,6 +66,20 @@ METHODS = {
     "batchtopk_m": "BatchTopK SAE",
     "nested_m": "Matryoshka SAE by prefixes",
     "saelens_nested_3e3_m": "SAELens Matryoshka at 3e-3",
+    # of config/methods.yaml
+    "p_annealing": "ReLU SAE, p-annealing",
+    "gated": "Gated SAE",
+    "jumprelu_tanh": "JumpReLU SAE, tanh penalty",
+    "jumprelu_quadratic": "JumpReLU SAE, quadratic penalty",
+    "topk_aux": "TopK SAE, auxiliary loss",
+    "abstopk": "AbsTopK SAE",
+    "lista": "LISTA after TopK",
+    "matching_pursuit": "Matching pursuit SAE",
+    "hierarchical": "HierarchicalTopK SAE",
+    "nested_detached": "Matryoshka SAE by prefixes, detached",
+    "ortsae": "OrtSAE",
+    "ra_sae": "RA-SAE",
+    "t_sae": "T-SAE",
 }
 ANCHORING_LABELS = {
     "none": "none",

@@ -1,0 +1,187 @@
+"""The comparison of methods at equal L0: one table for each source, and a picture of all of them."""
+
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Annotated
+
+from annotated_types import MinLen
+
+from sdlcore.pipeline import METRICS, mip_name, recovery_name
+from sdlcore.study.products.bench_table import BenchTable, OnSource
+from sdlcore.study.products.product import Picture, Product
+from sdlcore.study.settings.cells import Cell
+from sdlcore.study.settings.fields import Identifier, Unique
+from sdlcore.study.settings.files import Files
+from sdlcore.study.settings.names import METHOD, PROTOCOL, unknown
+from sdlcore.study.settings.study import Study
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from sdlcore.study.rendering.text_table import TextTable
+
+SHARED = "shared"
+"""Column of the share of decoder columns that runs with other seeds have too, at a cosine above `SHARED_ABOVE`."""
+SHARED_ABOVE = 0.7
+
+
+class Ground(OnSource):
+    """The methods that are compared on a source, how they train there, and what ranks them."""
+
+    protocol: Identifier | None = None
+    """The protocol of the source's trained methods, which sets their L0; null for the table's."""
+    score: Identifier | None = None
+    """The metric that ranks methods on this source (docs/metrics.md). Null for the decoder's MIP on benches, and for
+    FVU on other sources."""
+
+    def scored_by(self, known_features: bool) -> str:
+        """Return the metric that ranks methods on this source."""
+        return self.score or (mip_name("decoder") if known_features else "fvu")
+
+
+class OnGround(BenchTable):
+    """The table of methods on one source of a comparison, with all columns."""
+
+    title = "Methods at equal L0 on one source"
+    # two n_q x n_q matrices of cosines, and the dictionaries of all seeds
+    memory = 4000
+    minutes = 120
+    columns = {
+        recovery_name("decoder"): "recovery: decoder",
+        mip_name("decoder"): "MIP: decoder",
+        "detection_f1": "F1",
+        "mcc": "MCC",
+        "fvu": METRICS["fvu"].symbol,
+        "l0": METRICS["l0"].symbol,
+        "dead_fraction": METRICS["dead_fraction"].symbol,
+        SHARED: f"shared: decoder above {SHARED_ABOVE:g}",
+    }
+    caption = (
+        "Methods at about equal L0: means over seeds ± half the width of their 95 % t intervals. Recovery, MIP, F1 and "
+        "MCC need known features. F1 is the mean over latents as detectors of the feature nearest to their decoder "
+        "column, MCC the mean |cosine| of the best one-to-one assignment of latents to features. Shared is the share "
+        "of decoder columns that runs with other seeds have too, on sources whose samples all seeds share. Seconds "
+        "are wall-clock times on one machine, where other jobs may have run at the same time."
+    )
+
+    runs: Annotated[Mapping[Identifier, Ground | None], MinLen(1)]
+    """Source -> the methods that are compared on it; null leaves a source of the default out."""
+
+    def asked(self) -> Mapping[str, Ground]:
+        return {source: asked for source, asked in self.runs.items() if asked is not None}
+
+    def judged_on(self, study: Study) -> tuple[list[str], str]:
+        return list(study.all_sources()), "a source"
+
+    def cells(self, study: Study) -> list[Cell]:
+        return [
+            Cell(source, method, asked.protocol or self.protocol, "none", seed)
+            for source, asked in self.asked().items()
+            for method in asked.methods
+            for seed in asked.seeds or study.seeds
+        ]
+
+    def unknown_names(self, path: str, study: Study) -> Iterator[str]:
+        yield from super().unknown_names(path, study)
+        for source, asked in self.asked().items():
+            at = f"{path}.runs.{source}"
+            yield from unknown(f"{at}.protocol", [asked.protocol or self.protocol], study.protocols, PROTOCOL)
+            yield from unknown(f"{at}.score", [asked.score or "fvu"], METRICS, "a metric of docs/metrics.md")
+
+    def inputs(self, name: str, files: Files) -> list[str]:
+        cells = self.cells(files.study)
+        models = [files.model(cell) for cell in cells if _shared_by_seeds(files.study, cell.source)]
+        return [*(file for cell in cells for file in files.measured(cell)), *models]
+
+    def rows(self, name: str, files: Files) -> "pd.DataFrame":
+        """Return a row for each run: ground (its source), method, seed, `columns` and the columns of `costs`."""
+        from sdlcore.study.rendering.bench_tables import costs
+
+        cells = self.cells(files.study)
+        found = super().rows(name, files).join(costs(files.run(cell) for cell in cells))
+        shared = _shared_with_other_seeds(cells, files)
+        found[SHARED] = [shared.get(cell) for cell in cells]
+        return found.rename(columns={"source": "ground"})
+
+    def text_table(self, name: str, rows: "pd.DataFrame") -> "TextTable":
+        from sdlcore.study.rendering.bench_tables import interval_text
+
+        return interval_text(self.columns, self.caption, rows.rename(columns={"ground": "source"}))
+
+
+class Comparison(OnGround, Picture):
+    """Runs of the comparison of methods at equal L0 (docs/results/methods); null for none."""
+
+    keys = ("comparison",)
+    title = "Methods at equal L0"
+    memory = 1000
+    minutes = 5
+
+    nulls: Annotated[list[Identifier], Unique] = []
+    """Methods that are null baselines: they have no rank, and the picture shows them below the others."""
+
+    def companions(self, name: str, study: Study) -> dict[str, Product]:
+        return {
+            _table_of(name, source): OnGround(runs={source: asked}, protocol=self.protocol)
+            for source, asked in self.asked().items()
+        }
+
+    def unknown_names(self, path: str, study: Study) -> Iterator[str]:
+        yield from super().unknown_names(path, study)
+        yield from unknown(f"{path}.nulls", self.nulls, study.methods, METHOD)
+
+    def inputs(self, name: str, files: Files) -> list[str]:
+        return [files.table(_table_of(name, source)) for source in self.asked()]
+
+    def outputs(self, name: str, files: Files) -> list[str]:
+        pictures = [files.figure(name, ending) for ending in ("png", "pdf")]
+        return [files.table(name), files.table(f"{name}_runs"), files.table(name, "md"), *pictures]
+
+    def text_table(self, name: str, rows: "pd.DataFrame") -> "TextTable":
+        from sdlcore.study.rendering.comparison import comparison_text
+
+        return comparison_text(rows)
+
+    def make(self, name: str, files: Files) -> None:
+        import pandas as pd
+
+        from sdlcore.pipeline import write_text
+        from sdlcore.study.rendering.comparison import comparison_table, figure_comparison
+        from sdlcore.study.results.tables import read_csv, write_csv
+
+        scores = {
+            source: asked.scored_by(files.study.source(source).n_features is not None)
+            for source, asked in self.asked().items()
+        }
+        runs = pd.concat([read_csv(file) for file in self.inputs(name, files)])
+        table = comparison_table(runs, scores, self.nulls)
+        write_csv(files.table(f"{name}_runs"), runs)
+        write_text(files.table(name, "md"), self.text_table(name, table).markdown())
+        self.write(name, files, figure_comparison(table), table)
+
+
+def _table_of(name: str, source: str) -> str:
+    return f"{name}_{source}"
+
+
+def _shared_by_seeds(study: Study, source: str) -> bool:
+    """Return whether runs with different seeds see the same samples. Benches draw other features for each seed."""
+    return study.source(source).n_features is None
+
+
+def _shared_with_other_seeds(cells: list[Cell], files: Files) -> dict[Cell, float]:
+    """Return for each run the mean share of its decoder columns that runs with other seeds have too."""
+    from dataclasses import replace
+
+    from sdlcore import compare
+    from sdlcore.pipeline import load_model
+
+    found: dict[Cell, float] = {}
+    for first in dict.fromkeys(replace(cell, seed=0) for cell in cells):
+        seeds = [cell.seed for cell in cells if replace(cell, seed=0) == first]
+        if len(seeds) < 2 or not _shared_by_seeds(files.study, first.source):
+            continue
+        pairs = compare({seed: load_model(files.model(replace(first, seed=seed))) for seed in seeds})
+        for seed in seeds:
+            shares = [pair.shared("decoder", SHARED_ABOVE) for pair in pairs if seed in (pair.first, pair.second)]
+            found[replace(first, seed=seed)] = sum(shares) / len(shares)
+    return found

@@ -1,0 +1,107 @@
+"""Rank methods over several sources, and draw their scores, a panel for each source."""
+
+from collections.abc import Mapping, Sequence
+
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from sdlcore.pipeline import METRICS, Better
+from sdlcore.study.rendering.figures import GREY, PALETTE, style
+from sdlcore.study.rendering.labels import label_method
+from sdlcore.study.rendering.markup import number
+from sdlcore.study.rendering.text_table import TextTable
+from sdlcore.study.results.tables import paired_interval
+
+CAPTION = (
+    "Methods at about equal L0: the score of each ground, as mean over seeds ± half the width of its 95 % t interval. "
+    "Methods are sorted by their mean rank over the grounds on which they were run; null baselines have no rank."
+)
+
+
+def comparison_table(runs: pd.DataFrame, scores: Mapping[str, str], nulls: Sequence[str]) -> pd.DataFrame:
+    """Return the score of each method on each ground, and its rank there.
+
+    Parameters
+    ----------
+    runs
+        One row for each run: ground, method, seed and metrics.
+    scores
+        Ground -> the metric that ranks methods there.
+    nulls
+        Methods that are null baselines, which get no rank.
+
+    Returns
+    -------
+    DataFrame
+        One row for each method and ground: method, ground, score (the metric's name), seeds, mean, low and high (the
+        95 % t interval, NaN below 3 seeds), rank (1 is best) and mean_rank over the method's grounds.
+    """
+    rows = []
+    for (ground, method), group in runs.groupby(["ground", "method"], sort=False):
+        score = scores[str(ground)]
+        mean, low, high = paired_interval(group[score].to_numpy(float))
+        rows.append((method, ground, score, len(group), mean, low, high))
+    table = pd.DataFrame(rows, columns=["method", "ground", "score", "seeds", "mean", "low", "high"])
+    ranked = table[~table["method"].isin(nulls)]
+    lower = ranked["score"].map(lambda name: METRICS[name].better == Better.LOWER)
+    signed = ranked["mean"].where(lower, -ranked["mean"])
+    table["rank"] = signed.groupby(ranked["ground"]).rank(method="min")
+    table["mean_rank"] = table.groupby("method")["rank"].transform("mean")
+    order = {ground: place for place, ground in enumerate(scores)}
+    places = table["ground"].map(order)
+    return table.assign(place=places).sort_values(["place", "mean_rank"]).drop(columns="place").reset_index(drop=True)
+
+
+def _best_first(table: pd.DataFrame) -> list[str]:
+    """Return the methods by their mean rank, null baselines last."""
+    return list(dict.fromkeys(table.sort_values("mean_rank", kind="stable")["method"]))
+
+
+def comparison_text(table: pd.DataFrame) -> TextTable:
+    """Return the scores with a row for each method and a column for each ground."""
+    grounds = table.drop_duplicates("ground").set_index("ground")["score"]
+    rows = []
+    for method in _best_first(table):
+        cells = table[table["method"] == method].set_index("ground").reindex(grounds.index)
+        shown = [_score(cells.loc[ground], METRICS[score].digits) for ground, score in grounds.items()]
+        rows.append([label_method(method), number(float(cells["mean_rank"].mean()), 1), *shown])
+    heads = [f"{ground}: {METRICS[score].symbol}" for ground, score in grounds.items()]
+    return TextTable(CAPTION, pd.DataFrame(rows, columns=["method", "mean rank", *heads]), 1)
+
+
+def _score(cell: pd.Series, digits: int) -> str:
+    spread = "" if pd.isna(cell["high"]) else f" ± {number(cell['high'] - cell['mean'], digits)}"
+    return number(cell["mean"], digits) + spread
+
+
+def figure_comparison(table: pd.DataFrame) -> Figure:
+    """Draw the scores of `comparison_table`: a panel for each ground, a line for each method, the best at the top."""
+    methods, grounds = _best_first(table), list(dict.fromkeys(table["ground"]))
+    with style():
+        figure = Figure(figsize=(1.9 + 1.75 * len(grounds), 0.9 + 0.2 * len(methods)), layout="constrained")
+        panels = figure.subplots(1, len(grounds), sharey=True, squeeze=False)[0]
+        for panel, ground in zip(panels, grounds, strict=True):
+            _draw(panel, table[table["ground"] == ground], methods)
+        panels[0].set_yticks(range(len(methods)), [label_method(method) for method in methods], fontsize=8)
+        panels[0].set_ylim(len(methods) - 0.5, -0.5)
+    return figure
+
+
+def _draw(axes: Axes, cells: pd.DataFrame, methods: list[str]) -> None:
+    metric = METRICS[cells["score"].iloc[0]]
+    for cell in cells.itertuples():
+        null = pd.isna(cell.rank)
+        y, colour = methods.index(cell.method), GREY if null else PALETTE[0] if cell.rank > 1 else PALETTE[3]
+        if not pd.isna(cell.low):
+            axes.plot([cell.low, cell.high], [y, y], color=colour, linewidth=1.2)
+        axes.plot(cell.mean, y, color=colour, linestyle="none", marker="D" if null else "o", markersize=3.5)
+    ranked = cells[cells["rank"].notna()]
+    shown = ranked if len(ranked) else cells
+    # a null baseline far from all methods would squeeze the others together
+    low, high = shown["mean"].min(), shown["mean"].max()
+    margin = 0.25 * (high - low) or 0.1
+    axes.set_xlim(low - margin, high + margin)
+    axes.set_title(cells["ground"].iloc[0], fontsize=9)
+    axes.set_xlabel(f"{metric.symbol}\n({metric.better} is better)", fontsize=8)
+    axes.tick_params(axis="x", labelsize=7)
