@@ -9,6 +9,7 @@ import pytest
 from sdlcore.model.saving import save_model
 from sdlcore.study.configuration.loading import ConfigError
 from sdlcore.study.results.tables import read_csv
+from sdlcore.study.settings.cells import trained_settings
 from tests.coders import coder
 from tests.study.products import made
 
@@ -85,3 +86,23 @@ def test_wrong_names_are_refused():
         made.alone({"comparison": asked})
     for key in ("comparison.runs.lrb.protocol: bets", "comparison.runs.lrb.score: fuv", "comparison.nulls: tokp"):
         assert key in str(error.value)
+
+
+def test_the_configuration_of_methods_gives_each_method_the_l0_of_its_ground():
+    config = made.configuration(None, "methods")
+    asked = {"plain": 16, "zipf": 16, "noisy": 16, "nested": 16, "synth_s": 6, "smollm2_100k": 32}
+    assert list(config.comparison.runs) == list(asked)
+    for cell in config.comparison.cells(config):
+        if cell.method == "acs":  # a solver chooses its L0
+            continue
+        run = trained_settings(config, cell)
+        assert (run.model.k or run.loss.target_l0) == asked[cell.source], cell
+        assert run.model.n_q == config.source(cell.source).run.n_q
+
+
+def test_methods_are_tuned_on_seeds_that_their_comparison_leaves_out():
+    tuned, compared = made.configuration(None, "methods", "methods_tuning"), made.configuration(None, "methods")
+    assert not set(tuned.seeds) & set(compared.seeds)
+    tried = {method for table in tuned.tables.values() for method in table.methods}
+    untuned = {*compared.comparison.nulls, "acs"}
+    assert {cell.method for cell in compared.comparison.cells(compared)} - tried == untuned
