@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from annotated_types import MinLen
 
-from sdlcore.pipeline import METRICS, mip_name, recovery_name
+from sdlcore.pipeline import METRICS, Positive, mip_name, recovery_name
 from sdlcore.study.products.bench_table import BenchTable, OnSource
 from sdlcore.study.products.product import Picture, Product
 from sdlcore.study.settings.cells import Cell
@@ -29,6 +29,9 @@ class Ground(OnSource):
 
     protocol: Identifier | None = None
     """The protocol of the source's trained methods, which sets their L0; null for the table's."""
+    l0: Positive | None = None
+    """Active latents of a sample that methods should have here. A method whose mean is further away than a quarter has
+    no rank; null ranks all."""
     score: Identifier | None = None
     """The metric that ranks methods on this source (docs/metrics.md). Null for the decoder's MIP on benches, and for
     FVU on other sources."""
@@ -148,12 +151,13 @@ class Comparison(OnGround, Picture):
         from sdlcore.study.rendering.comparison import comparison_table, figure_comparison
         from sdlcore.study.results.tables import read_csv, write_csv
 
+        asked = self.asked()
         scores = {
-            source: asked.scored_by(files.study.source(source).n_features is not None)
-            for source, asked in self.asked().items()
+            source: own.scored_by(files.study.source(source).n_features is not None) for source, own in asked.items()
         }
+        l0 = {source: own.l0 for source, own in asked.items()}
         runs = pd.concat([read_csv(file) for file in self.inputs(name, files)])
-        table = comparison_table(runs, scores, self.nulls)
+        table = comparison_table(runs, scores, self.nulls, l0)
         write_csv(files.table(f"{name}_runs"), runs)
         write_text(files.table(name, "md"), self.text_table(name, table).markdown())
         self.write(name, files, figure_comparison(table), table)

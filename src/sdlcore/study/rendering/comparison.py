@@ -13,13 +13,18 @@ from sdlcore.study.rendering.markup import number
 from sdlcore.study.rendering.text_table import TextTable
 from sdlcore.study.results.tables import paired_interval
 
+L0_MISSED = 0.25
+"""A method whose mean L0 differs from the target by more than this share is not compared with the others."""
 CAPTION = (
     "Methods at about equal L0: the score of each ground, as mean over seeds ± half the width of its 95 % t interval. "
-    "Methods are sorted by their mean rank over the grounds on which they were run; null baselines have no rank."
+    "Methods are sorted by their mean rank over grounds. In brackets: without rank, because the method is a null baseline "
+    "or its L0 misses the target by more than a quarter."
 )
 
 
-def comparison_table(runs: pd.DataFrame, scores: Mapping[str, str], nulls: Sequence[str]) -> pd.DataFrame:
+def comparison_table(
+    runs: pd.DataFrame, scores: Mapping[str, str], nulls: Sequence[str], l0: Mapping[str, float | None]
+) -> pd.DataFrame:
     """Return the score of each method on each ground, and its rank there.
 
     Parameters
@@ -30,6 +35,8 @@ def comparison_table(runs: pd.DataFrame, scores: Mapping[str, str], nulls: Seque
         Ground -> the metric that ranks methods there.
     nulls
         Methods that are null baselines, which get no rank.
+    l0
+        Ground -> the L0 that methods should have there. Methods that miss it by more than `L0_MISSED` get no rank.
 
     Returns
     -------
@@ -41,16 +48,19 @@ def comparison_table(runs: pd.DataFrame, scores: Mapping[str, str], nulls: Seque
     for (ground, method), group in runs.groupby(["ground", "method"], sort=False):
         score = scores[str(ground)]
         mean, low, high = paired_interval(group[score].to_numpy(float))
-        rows.append((method, ground, score, len(group), mean, low, high))
-    table = pd.DataFrame(rows, columns=["method", "ground", "score", "seeds", "mean", "low", "high"])
-    ranked = table[~table["method"].isin(nulls)]
+        target, found = l0[str(ground)], float(group["l0"].mean())
+        fits = method not in nulls and (target is None or abs(found / target - 1) <= L0_MISSED)
+        rows.append((method, ground, score, len(group), mean, low, high, fits))
+    table = pd.DataFrame(rows, columns=["method", "ground", "score", "seeds", "mean", "low", "high", "fits"])
+    ranked = table[table["fits"]]
     lower = ranked["score"].map(lambda name: METRICS[name].better == Better.LOWER)
     signed = ranked["mean"].where(lower, -ranked["mean"])
     table["rank"] = signed.groupby(ranked["ground"]).rank(method="min")
     table["mean_rank"] = table.groupby("method")["rank"].transform("mean")
     order = {ground: place for place, ground in enumerate(scores)}
     places = table["ground"].map(order)
-    return table.assign(place=places).sort_values(["place", "mean_rank"]).drop(columns="place").reset_index(drop=True)
+    ordered = table.assign(place=places).sort_values(["place", "mean_rank"])
+    return ordered.drop(columns=["place", "fits"]).reset_index(drop=True)
 
 
 def _best_first(table: pd.DataFrame) -> list[str]:
@@ -72,7 +82,8 @@ def comparison_text(table: pd.DataFrame) -> TextTable:
 
 def _score(cell: pd.Series, digits: int) -> str:
     spread = "" if pd.isna(cell["high"]) else f" ± {number(cell['high'] - cell['mean'], digits)}"
-    return number(cell["mean"], digits) + spread
+    text = number(cell["mean"], digits) + spread
+    return f"({text})" if pd.isna(cell["rank"]) and not pd.isna(cell["mean"]) else text
 
 
 def figure_comparison(table: pd.DataFrame) -> Figure:
@@ -91,14 +102,14 @@ def figure_comparison(table: pd.DataFrame) -> Figure:
 def _draw(axes: Axes, cells: pd.DataFrame, methods: list[str]) -> None:
     metric = METRICS[cells["score"].iloc[0]]
     for cell in cells.itertuples():
-        null = pd.isna(cell.rank)
-        y, colour = methods.index(cell.method), GREY if null else PALETTE[0] if cell.rank > 1 else PALETTE[3]
+        unranked = pd.isna(cell.rank)
+        y, colour = methods.index(cell.method), GREY if unranked else PALETTE[0] if cell.rank > 1 else PALETTE[3]
         if not pd.isna(cell.low):
             axes.plot([cell.low, cell.high], [y, y], color=colour, linewidth=1.2)
-        axes.plot(cell.mean, y, color=colour, linestyle="none", marker="D" if null else "o", markersize=3.5)
+        axes.plot(cell.mean, y, color=colour, linestyle="none", marker="D" if unranked else "o", markersize=3.5)
     ranked = cells[cells["rank"].notna()]
     shown = ranked if len(ranked) else cells
-    # a null baseline far from all methods would squeeze the others together
+    # a baseline far from all methods would squeeze the others together
     low, high = shown["mean"].min(), shown["mean"].max()
     margin = 0.25 * (high - low) or 0.1
     axes.set_xlim(low - margin, high + margin)
