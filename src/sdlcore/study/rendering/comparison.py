@@ -17,8 +17,8 @@ L0_MISSED = 0.25
 """A method whose mean L0 differs from the target by more than this share is not compared with the others."""
 CAPTION = (
     "Methods at about equal L0: the score of each ground, as mean over seeds ± half the width of its 95 % t interval. "
-    "Methods are sorted by their mean rank over grounds. In brackets: without rank, because the method is a null baseline "
-    "or its L0 misses the target by more than a quarter."
+    "Methods are sorted by their mean rank over grounds. In brackets: no rank, as the method is a null baseline or its "
+    "L0 misses the target by more than a quarter."
 )
 
 
