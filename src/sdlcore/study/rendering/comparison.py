@@ -1,7 +1,9 @@
 """Rank methods over several sources, and draw their scores, a panel for each source."""
 
+import math
 from collections.abc import Mapping, Sequence
 
+import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -70,13 +72,14 @@ def _best_first(table: pd.DataFrame) -> list[str]:
 
 def comparison_text(table: pd.DataFrame) -> TextTable:
     """Return the scores with a row for each method and a column for each ground."""
-    grounds = table.drop_duplicates("ground").set_index("ground")["score"]
+    scores = table.drop_duplicates("ground").set_index("ground")["score"].to_dict()
     rows = []
     for method in _best_first(table):
-        cells = table[table["method"] == method].set_index("ground").reindex(grounds.index)
-        shown = [_score(cells.loc[ground], METRICS[score].digits) for ground, score in grounds.items()]
+        cells = table[table["method"] == method].set_index("ground").reindex(list(scores))
+        digits = [METRICS[score].digits for score in scores.values()]
+        shown = [_score(cell, own) for (_, cell), own in zip(cells.iterrows(), digits, strict=True)]
         rows.append([label_method(method), number(float(cells["mean_rank"].mean()), 1), *shown])
-    heads = [f"{ground}: {METRICS[score].symbol}" for ground, score in grounds.items()]
+    heads = [f"{ground}: {METRICS[score].symbol}" for ground, score in scores.items()]
     return TextTable(CAPTION, pd.DataFrame(rows, columns=["method", "mean rank", *heads]), 1)
 
 
@@ -101,18 +104,18 @@ def figure_comparison(table: pd.DataFrame) -> Figure:
 
 def _draw(axes: Axes, cells: pd.DataFrame, methods: list[str]) -> None:
     metric = METRICS[cells["score"].iloc[0]]
-    for cell in cells.itertuples():
-        unranked = pd.isna(cell.rank)
-        y, colour = methods.index(cell.method), GREY if unranked else PALETTE[0] if cell.rank > 1 else PALETTE[3]
-        if not pd.isna(cell.low):
-            axes.plot([cell.low, cell.high], [y, y], color=colour, linewidth=1.2)
-        axes.plot(cell.mean, y, color=colour, linestyle="none", marker="D" if unranked else "o", markersize=3.5)
-    ranked = cells[cells["rank"].notna()]
-    shown = ranked if len(ranked) else cells
+    for _, cell in cells.iterrows():
+        rank, mean, low, high = (float(cell[name]) for name in ("rank", "mean", "low", "high"))
+        ranked = not math.isnan(rank)
+        y, colour = methods.index(str(cell["method"])), GREY if not ranked else PALETTE[0] if rank > 1 else PALETTE[3]
+        if not math.isnan(low):
+            axes.plot([low, high], [y, y], color=colour, linewidth=1.2)
+        axes.plot(mean, y, color=colour, linestyle="none", marker="o" if ranked else "D", markersize=3.5)
     # a baseline far from all methods would squeeze the others together
-    low, high = shown["mean"].min(), shown["mean"].max()
-    margin = 0.25 * (high - low) or 0.1
-    axes.set_xlim(low - margin, high + margin)
+    means = cells["mean"][cells["rank"].notna()].to_numpy(float)
+    means = means if len(means) else cells["mean"].to_numpy(float)
+    margin = 0.25 * float(np.ptp(means)) or 0.1
+    axes.set_xlim(means.min() - margin, means.max() + margin)
     axes.set_title(cells["ground"].iloc[0], fontsize=9)
     axes.set_xlabel(f"{metric.symbol}\n({metric.better} is better)", fontsize=8)
     axes.tick_params(axis="x", labelsize=7)
