@@ -217,8 +217,8 @@ def references(found: Topics, x: np.ndarray) -> Iterator[tuple[int, str, np.ndar
     rng = np.random.default_rng(0)
     for each in range(len(found.names)):
         own = found.chooses & (found.topic == each)
-        yield each, REFERENCES[0], np.asarray(x[own].mean(0) - x[found.chooses & ~own].mean(0))
-        yield each, REFERENCES[1], rng.standard_normal(x.shape[1])
+        yield each, REFERENCES[0], np.subtract(x[own].mean(0), x[found.chooses & ~own].mean(0))
+        yield each, REFERENCES[1], rng.standard_normal((x.shape[1],))
 
 
 if __name__ == "__main__":

@@ -14,15 +14,17 @@ from matplotlib.figure import Figure
 from benchmarks.directions import OWN, REFERENCES
 from sdlcore.pipeline import write_text
 from sdlcore.study.rendering.figures import GREY, PALETTE, save_png, style
+from sdlcore.study.rendering.labels import label_method
 
 SHOWN = {"decoder": "decoder column", "readout": "read-out of the column", "shuffled": "read-out, shuffled latents"}
+WHERE = {"smollm2": "SmolLM2", "fashion_clip": "CLIP"}
 RESAMPLES = 4000
 MEASURES = ("auc", "words", "loss")
 
 
-def interval(table: pd.DataFrame, seed: int = 0) -> tuple[float, float, float]:
+def interval(values: np.ndarray, seed: int = 0) -> tuple[float, float, float]:
     """Return the mean of topics x dictionaries, and its 95 % interval: resamples draw topics and dictionaries."""
-    values, rng = table.to_numpy(float), np.random.default_rng(seed)
+    rng = np.random.default_rng(seed)
     rows, columns = (rng.integers(size, size=(RESAMPLES, size)) for size in values.shape)
     means = values[rows[:, :, None], columns[:, None, :]].mean((1, 2))
     low, high = np.quantile(means, (0.025, 0.975))
@@ -39,8 +41,9 @@ def summary(directions: pd.DataFrame) -> pd.DataFrame:
             for name, its in named.dropna(subset=[measure]).groupby("direction", sort=False)
         }
         for name, table in tables.items():
-            against = table.to_numpy() - tables["decoder"]  # one column of a reference is beside every dictionary
-            for of, values in (("value", table), ("minus decoder", against)):
+            own, decoder = table.to_numpy(float), tables["decoder"].to_numpy(float)
+            # the one column of a reference is compared with every dictionary
+            for of, values in (("value", own), ("minus decoder", own - decoder)):
                 mean, low, high = interval(values)
                 rows.append({"measure": measure, "direction": name, "of": of, "mean": mean, "low": low, "high": high})
     return pd.DataFrame(rows)
@@ -48,8 +51,10 @@ def summary(directions: pd.DataFrame) -> pd.DataFrame:
 
 def figure(law: pd.DataFrame, found: pd.DataFrame) -> Figure:
     """Draw the cosines of encoder rows for each dictionary, and how well directions detect and steer."""
-    names = law["activations"] + ": " + law["method"]
-    order = list(dict.fromkeys(names))
+    names = [
+        f"{WHERE.get(where, where)}, {label_method(method)}" for where, method in law[["activations", "method"]].values
+    ]
+    order = sorted(dict.fromkeys(names), key=lambda name: name.split(",")[0], reverse=True)
     with style():
         drawn = Figure(figsize=(10.4, 1.4 + 0.24 * max(len(order), 6)), layout="constrained")
         panels: Any = drawn.subplots(1, 3, width_ratios=(1.5, 1, 1))
@@ -61,7 +66,7 @@ def figure(law: pd.DataFrame, found: pd.DataFrame) -> Figure:
         panels[0].invert_yaxis()
         panels[0].set_xlim(-0.05, 1)
         panels[0].set_xlabel("cosine with the encoder row")
-        panels[0].legend(fontsize=7, loc="lower right")
+        panels[0].legend(fontsize=7, loc="center", bbox_to_anchor=(0.36, 0.5))
         for axes, measure, label in (
             (panels[1], "auc", "detection: AUC of a topic"),
             (panels[2], "words", "steering: log probability of\nthe topic's words, nats"),

@@ -62,12 +62,11 @@ def main() -> None:
             documents = store.read("references/document", 0, asked.rows)
         for seed in asked.seeds:
             its = {method: coder for (method, of), coder in coders.items() if of == seed}
-            table = sdl.probe(
-                its, x, dict(enumerate(labels)), documents=documents, k=K, nulls=False, seed=seed
-            ).to_frame()
-            for (features, k), area in table.groupby(["features", "k"])["auc"].mean().items():
-                if features in its:
-                    rows[features, seed][f"probe_{k}"] = area
+            call: dict[str, Any] = {"documents": documents, "k": K, "nulls": False, "seed": seed}
+            table = sdl.probe(its, x, dict(enumerate(labels)), **call).to_frame()
+            means = table.pivot_table("auc", "features", "k")
+            for method in its:
+                rows[method, seed] |= {f"probe_{k}": means.loc[method, k] for k in K}
     add(
         asked.csv,
         [{"method": method, "ground": asked.source, "seed": seed, **row} for (method, seed), row in rows.items()],

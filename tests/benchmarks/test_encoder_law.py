@@ -6,6 +6,7 @@ import pytest
 
 from benchmarks.directions import Topics, areas
 from benchmarks.encoder_law import Basis, add, covariance_of, measure
+from benchmarks.encoder_law_picture import summary
 
 N_P, N_Q = 24, 400
 
@@ -88,3 +89,21 @@ def test_a_row_replaces_the_row_of_the_same_name(tmp_path):
         add(tmp_path / "a.csv", [{"name": "a", "value": value}], ["name"])
     add(tmp_path / "a.csv", [{"name": "b", "value": 3.0}], ["name"])
     assert pd.read_csv(tmp_path / "a.csv").values.tolist() == [["a", 2.0], ["b", 3.0]]
+
+
+def test_directions_are_summarised_beside_the_decoder_column():
+    """The decoder detects and steers each topic better by .1; the reference has one row for all dictionaries."""
+    rows = [
+        {"method": method, "seed": 0, "topic": topic, "direction": direction, "auc": auc, "words": auc, "loss": 0.2}
+        for topic, easy in (("land", 0.5), ("sea", 0.7))
+        for method, directions in (("topk", {"encoder": 0, "decoder": 0.1}), ("relu", {"encoder": 0, "decoder": 0.1}))
+        for direction, auc in ((name, easy + more) for name, more in directions.items())
+    ]
+    rows += [{**row, "method": "none", "direction": "random"} for row in rows if row["method"] == "relu"][::2]
+    found = summary(pd.DataFrame(rows)).set_index(["measure", "direction", "of"])
+    assert found.loc[("auc", "encoder", "value"), "mean"] == pytest.approx(0.6)
+    assert found.loc[("auc", "decoder", "value"), ["low", "high"]].tolist() == pytest.approx([0.6, 0.8])
+    for direction in ("encoder", "random"):
+        against = found.loc[("words", direction, "minus decoder"), ["mean", "low", "high"]]
+        assert against.tolist() == pytest.approx([-0.1] * 3)
+    assert found.loc[("loss", "encoder", "minus decoder"), "high"] == 0
