@@ -17,7 +17,7 @@ from sdlcore.study.rendering.figures import GREY, PALETTE, save_png, style
 from sdlcore.study.rendering.labels import label_method
 
 SHOWN = {"decoder": "decoder column", "readout": "read-out of the column", "shuffled": "read-out, shuffled latents"}
-WHERE = {"smollm2": "SmolLM2", "fashion_clip": "CLIP"}
+NAMES = {"smollm2": "SmolLM2", "fashion_clip": "CLIP", "topk_1600_steps": "TopK SAE, 1600 steps"}
 RESAMPLES = 4000
 MEASURES = ("auc", "words", "loss")
 
@@ -51,9 +51,8 @@ def summary(directions: pd.DataFrame) -> pd.DataFrame:
 
 def figure(law: pd.DataFrame, found: pd.DataFrame) -> Figure:
     """Draw the cosines of encoder rows for each dictionary, and how well directions detect and steer."""
-    names = [
-        f"{WHERE.get(where, where)}, {label_method(method)}" for where, method in law[["activations", "method"]].values
-    ]
+    pairs = zip(law["activations"], law["method"], strict=True)
+    names = [f"{NAMES[where]}, {NAMES.get(method, label_method(method))}" for where, method in pairs]
     order = sorted(dict.fromkeys(names), key=lambda name: name.split(",")[0], reverse=True)
     with style():
         drawn = Figure(figsize=(10.4, 1.4 + 0.24 * max(len(order), 6)), layout="constrained")
