@@ -7,7 +7,8 @@ The table of runs has the columns method, ground and seed, and a column for each
 """
 
 import argparse
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import combinations
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,6 +23,7 @@ from sdlcore.study.rendering.figures import GREY, PALETTE, save_png, style
 RESAMPLES = 1000
 FEWEST = 4
 """Methods that two rankings must share: three can be ordered in six ways only."""
+L0_OFF = 0.25
 LOWER_IS_BETTER = ("fvu", "dead")
 NULLS = ("random_directions", "random_samples")
 
@@ -92,10 +94,13 @@ def kendall_tau(one: pd.DataFrame, other: pd.DataFrame, resamples: int = RESAMPL
 
 
 def noise_ceiling(scores: pd.DataFrame) -> float:
-    """Return the mean tau between the rankings by single seeds: how well a ranking agrees with itself."""
-    values = _filled(scores.dropna(how="all"))
-    pairs = [(i, j) for i in range(values.shape[1]) for j in range(i)]
-    return float(np.mean([_tau(values[:, i], values[:, j]) for i, j in pairs])) if pairs else np.nan
+    """Return the mean tau between rankings by single seeds: how well a ranking agrees with itself. NaN for one seed."""
+    found = []
+    for one, other in combinations(scores.columns, 2):
+        both = scores[[one, other]].dropna()
+        if len(both) >= FEWEST:
+            found.append(_tau(both[one].to_numpy(float), both[other].to_numpy(float)))
+    return float(np.mean(found)) if found else np.nan
 
 
 def _filled(scores: pd.DataFrame) -> np.ndarray:
@@ -105,6 +110,23 @@ def _filled(scores: pd.DataFrame) -> np.ndarray:
 
 def _tau(a: np.ndarray, b: np.ndarray) -> float:
     return float(scipy.stats.kendalltau(a, b).statistic)
+
+
+def at_equal_l0(runs: pd.DataFrame, l0: Mapping[str, float], off: float = L0_OFF) -> pd.DataFrame:
+    """Return the runs of methods whose mean L0 on each ground is near the ground's target.
+
+    Parameters
+    ----------
+    runs
+        Columns method, ground and l0.
+    l0
+        Ground -> target. Other grounds are not checked.
+    off
+        Largest difference, as a share of the target.
+    """
+    means = runs.groupby(["method", "ground"])["l0"].mean().reset_index()
+    target = means["ground"].map(l0)
+    return runs[~runs["method"].isin(means["method"][(means["l0"] - target).abs() > off * target])]
 
 
 def rankings(runs: pd.DataFrame, metrics: Sequence[str]) -> Iterator[Ranking]:
@@ -166,8 +188,9 @@ def figure_tau(table: pd.DataFrame) -> Figure:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("runs", type=Path, nargs="+", help="tables of runs, joined by method, ground and seed")
-    parser.add_argument("--real", default="smollm2_200k", help="ground of the real model")
+    parser.add_argument("--real", default="smollm2_100k", help="ground of the real model")
     parser.add_argument("--metrics", nargs="+", required=True, help="columns to rank by")
+    parser.add_argument("--l0", nargs="*", default=[], help="GROUND=L0: leave out methods more than a quarter from it")
     parser.add_argument("--nulls", action="store_true", help="rank untrained dictionaries, too")
     parser.add_argument("--csv", type=Path, required=True, help="table to write")
     parser.add_argument("--picture", type=Path, required=True, help="picture to write")
@@ -175,8 +198,11 @@ def main() -> None:
     runs = pd.read_csv(asked.runs[0])
     for path in asked.runs[1:]:
         runs = runs.merge(pd.read_csv(path), "outer", on=["method", "ground", "seed"])
+    if unknown := [name for name in (*asked.metrics, "l0") if name not in runs]:
+        parser.error(f"{asked.runs[0]}: no column {', '.join(unknown)}, found {', '.join(runs)}")
     if not asked.nulls:
         runs = runs[~runs["method"].isin(NULLS)]
+    runs = at_equal_l0(runs, {ground: float(l0) for ground, l0 in (each.rsplit("=", 1) for each in asked.l0)})
     table = agreements(runs, asked.metrics, asked.real)
     print(table.to_string(index=False, float_format="{:.2f}".format))
     write_text(asked.csv, table.to_csv(index=False, lineterminator="\n", float_format="%.4g"))

@@ -3,7 +3,7 @@
     python -m benchmarks.judged_runs results/methods smollm2_200k l0_32 --csv docs/results/bench-worth/model.csv
 
 The model and the text are those of the default pipeline. All dictionaries share the passes of the clean and the ablated
-model. Rows are added to the table; a row of the same method and seed is replaced.
+model. Rows are added to the table. Runs that are in it already are skipped, so a call that was cut off goes on.
 """
 
 import argparse
@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 
 import sdlcore as sdl
@@ -41,11 +42,14 @@ def main() -> None:
     asked = parser.parse_args()
     runs, stores = asked.results / "runs" / asked.source, asked.results / "activations" / asked.source
     methods = asked.methods or sorted(path.name for path in runs.iterdir())
+    known = set[tuple[str, int]]()
+    if asked.csv.exists():
+        known = set(pd.read_csv(asked.csv)[["method", "seed"]].itertuples(index=False, name=None))
     coders = {}
     for method in methods:
         for seed in asked.seeds:
             path = runs / method / asked.protocol / "none" / f"seed{seed}" / "model.safetensors"
-            if path.exists():
+            if path.exists() and (method, seed) not in known:
                 coders[method, seed] = load_model(path)
     rows = defaultdict[tuple[str, int], dict[str, Any]](dict)
     if asked.contexts:
@@ -62,6 +66,8 @@ def main() -> None:
             documents = store.read("references/document", 0, asked.rows)
         for seed in asked.seeds:
             its = {method: coder for (method, of), coder in coders.items() if of == seed}
+            if not its:
+                continue
             call: dict[str, Any] = {"documents": documents, "k": K, "nulls": False, "seed": seed}
             table = sdl.probe(its, x, dict(enumerate(labels)), **call).to_frame()
             means = table.pivot_table("auc", "features", "k")

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from benchmarks.bench_worth import agreements, figure_tau, kendall_tau, noise_ceiling
+from benchmarks.bench_worth import agreements, at_equal_l0, figure_tau, kendall_tau, noise_ceiling
 
 METHODS = [f"m{number}" for number in range(16)]
 
@@ -35,6 +35,7 @@ def test_the_interval_grows_with_the_noise_of_seeds_and_covers_unrelated_ranking
     assert unrelated.low < 0 < unrelated.high
     assert noise_ceiling(table(order, 0.1)) == pytest.approx(1)
     assert noise_ceiling(table(order, 8)) < 0.9
+    assert np.isnan(noise_ceiling(table(order, seeds=1)))
 
 
 def test_ties_count_neither_way():
@@ -51,6 +52,14 @@ def test_methods_that_a_table_lacks_are_left_out():
     assert kendall_tau(one, other, 50).methods == 4
     with pytest.raises(ValueError, match="share 3 methods, expected at least 4"):
         kendall_tau(one, other.drop("m1"), 50)
+
+
+def test_methods_far_from_the_l0_of_a_ground_are_left_out():
+    columns = ["method", "ground", "l0"]
+    rows = [("near", "bench", 14), ("near", "real", 32), ("far", "bench", 16), ("far", "real", 41)]
+    rows += [("mean", "bench", 10), ("mean", "bench", 20), ("unknown", "other", 1)]
+    found = at_equal_l0(pd.DataFrame(rows, columns=columns), {"bench": 16, "real": 32})
+    assert set(found["method"]) == {"near", "mean", "unknown"}
 
 
 def test_each_ranking_is_compared_with_the_real_models():
