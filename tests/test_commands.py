@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import save_file
 
 import sdlcore as sdl
-from sdlcore.commands import language
+from sdlcore.api.language_scoring import BRIEF
 from sdlcore.commands.arguments import read_bench
 from sdlcore.commands.help import settings_of
 from sdlcore.commands.main import COMMANDS, main
@@ -590,7 +590,7 @@ def test_dictionaries_are_judged_by_a_language_model(tmp_path, capsys):
     reading += ["--context-length", "16", "--contexts", "4"]
     main(["language-scores", *runs, *reading, "--out", str(tmp_path / "scores.json")])
     shown = capsys.readouterr().out.splitlines()
-    assert shown[0].split() == [*language.SHOWN]
+    assert shown[0].split() == [*BRIEF]
     assert [line.split()[0] for line in shown[1:]] == runs
     scores = json.loads((tmp_path / "scores.json").read_text())
     assert scores[runs[0]]["clean"] == scores[runs[1]]["clean"]

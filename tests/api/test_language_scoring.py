@@ -53,9 +53,31 @@ def test_the_mean_is_that_of_the_contexts(lm, tmp_path):
     assert found.kl_recovered_mean == pytest.approx(0, abs=1e-3)
 
 
+def test_several_dictionaries_are_scored_as_each_alone_also_of_several_sites(lm, tmp_path):
+    saes = {}
+    for name, place in (("early", "residual"), ("wide", "residual"), ("inner", "block.mlp.act_fn:output")):
+        saes[name] = fitted(lm, tmp_path, place, steps=2, seed=len(saes))
+        (tmp_path / "acts.h5").unlink()
+    passes = []
+    handle = lm.register_forward_hook(lambda *_: passes.append(1))
+    found = sdl.language_scores(saes, lm, documents(90)[60:], contexts=4, **READING)
+    handle.remove()
+    assert list(found) == list(saes)
+    # to the bit; 3 passes and one for each dictionary at each site, while passes that stop early call no hook
+    assert found == {
+        name: sdl.language_scores(sae, lm, documents(90)[60:], contexts=4, **READING) for name, sae in saes.items()
+    }
+    assert len(passes) == 4 * ((3 + 2) + (3 + 1))
+    assert [line.split()[0] for line in repr(found).splitlines()[1:]] == list(saes)
+
+
 def test_what_cannot_be_scored_is_refused(lm, tmp_path):
     sae = fitted(lm, tmp_path, "residual", steps=1)
     with pytest.raises(ValueError, match="too short for one context of 16 tokens"):
         sdl.language_scores(sae, lm, ["river"], **READING)
     with pytest.raises(ValueError, match="contexts must be at least 1"):
         sdl.language_scores(sae, lm, documents(9), contexts=0, **READING)
+    with pytest.raises(ValueError, match=r"^first: layer must be between 1 and"):
+        sdl.language_scores({"first": sae, "second": sae}, lm, documents(9), layer=99, **READING)
+    with pytest.raises(ValueError, match="an empty mapping"):
+        sdl.language_scores({}, lm, documents(9), **READING)

@@ -1,6 +1,7 @@
 """Losses of a tiny Llama with reconstructions spliced into it."""
 
 import copy
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from transformers import LlamaForCausalLM
 
 from sdlcore.data.reading import ActivationStore
 from sdlcore.data.writing import create_store
-from sdlcore.inside.loss import loss_recovered, mean_of
+from sdlcore.inside.loss import LossRecovered, losses_recovered, mean_of
 from sdlcore.model.coder import SparseCoder
 from sdlcore.random_streams import stream, torch_stream
 from sdlcore.run import ModelConfig
@@ -46,6 +47,10 @@ def contexts() -> list[Tokens]:
         ids[5] = SEPARATOR
         made.append(Tokens(ids, np.zeros(T, int), np.arange(T), np.zeros(T, int)))
     return made
+
+
+def loss_recovered(model: Any, reconstruct: Callable[[torch.Tensor], torch.Tensor], *given: Any) -> LossRecovered:
+    return losses_recovered(model, {"one": reconstruct}, *given)["one"]
 
 
 def sites(name: str) -> dict[str, Site]:
@@ -125,6 +130,18 @@ def test_a_transcoder_reads_the_input_and_writes_the_target(model: Any, contexts
     found = loss_recovered(model, mlp, contexts, sites("mlp"), "transcoder", ALL_DROPPED, torch.zeros(D))
     assert found.spliced == pytest.approx(found.clean, abs=1e-5)
     assert abs(found.zero - found.clean) > 1e-3
+
+
+def test_dictionaries_of_a_site_share_the_clean_and_the_ablated_passes(model: Any, contexts: list[Tokens]):
+    reading = (contexts, sites("residual"), "sae", ALL_DROPPED, torch.ones(D))
+    several = {"half": lambda x: x / 2, "shifted": lambda x: x + 1, "same": lambda x: x}
+    passes: list[int] = []
+    handle = model.register_forward_hook(lambda *_: passes.append(1))
+    found = losses_recovered(model, several, *reading)
+    handle.remove()
+    assert len(passes) == len(contexts) * (1 + 2 + len(several))  # clean, two ablations, and one for each dictionary
+    # the same passes in the same order, so the same bits
+    assert found == {name: loss_recovered(model, change, *reading) for name, change in several.items()}
 
 
 def test_dropped_rows_stay_clean(model: Any, contexts: list[Tokens]):

@@ -119,3 +119,13 @@ def language_minutes(wildcards):
     settings = study.language(wildcards.source)
     rows = settings.test_samples if settings.stream else settings.train_samples // settings.shards
     return max(120, rows // 20000)
+
+
+# sources whose dictionaries the table of language scores compares
+SCORED = study.language_scores.asked() if study.language_scores else {}
+
+
+def scored_dictionaries(wildcards):
+    """Return the dictionaries that the table of language scores compares on a source."""
+    asked = [cell for cell in study.language_scores.cells(study) if cell.source == wildcards.source]
+    return [FILES.model(cell) for cell in asked]

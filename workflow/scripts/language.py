@@ -1,7 +1,6 @@
 """Splice a trained dictionary into its language model, and show the contexts in which its latents are most active."""
 
 import logging
-from itertools import islice
 from pathlib import Path
 
 import torch
@@ -12,13 +11,8 @@ from sdlcore.device import Device, choose_device
 from sdlcore.inside.contexts import in_text, top_activating
 from sdlcore.inside.contexts import page as markdown_page
 from sdlcore.inside.firing import firings, latents_to_show, rows_of_store
-from sdlcore.inside.loss import loss_recovered, mean_of
+from sdlcore.inside.held_out import HeldOut
 from sdlcore.model.saving import load_model
-from sdlcore.sources.language.checkpoints import load_tokenizer, load_whole, open_checkpoint
-from sdlcore.sources.language.corpus import open_text
-from sdlcore.sources.language.forward import RowKinds
-from sdlcore.sources.language.made import Made, Part
-from sdlcore.sources.language.tokens import contexts_of
 from sdlcore.storage.files import provenance, sha256_of, write_json, write_text
 
 
@@ -52,30 +46,16 @@ def main(
     place = choose_device(device)
     coder = load_model(dictionary).to(place)
     with open_checked(store) as opened:
-        made, part = Made.read(store, opened.provenance), Part.read(store, opened.provenance)
-        source = made.source
-        checkpoint = open_checkpoint(model, made.model_commit, source.paths)
-        tokenizer = load_tokenizer(checkpoint.folder)
-        corpus = open_text(text, source.text_options._replace(revision=made.text_commit))
+        held_out = HeldOut.of(store, opened, model, text)
         chosen = latents_to_show(coder, opened, latents)
         found = firings(coder, rows_of_store(opened, coder.config.pair), chosen)
-        mean = mean_of(opened, "target" if coder.config.pair == "transcoder" else "input")
+        losses = None
+        if coder.config.pair != "crosscoder":
+            losses = held_out.losses(opened, {"run": coder}, contexts, place)["run"]
 
-    shown = in_text({latent: top_activating(found, latent) for latent in chosen}, found, corpus, tokenizer)
-    losses = None
-    if coder.config.pair != "crosscoder":
-        held_out = contexts_of(corpus.documents(part.first_place), tokenizer, source.context_length)
-        losses = loss_recovered(
-            load_whole(checkpoint.folder, source.dtype).to(place),
-            lambda x: coder(x).x_hat,
-            islice(held_out, min(contexts, part.contexts)),
-            source.sites,
-            coder.config.pair,
-            RowKinds(made.separator, made.largest_norm, source.drop),
-            torch.from_numpy(mean),
-            source.paths,
-        )
-        logging.info("%s", losses)
+    tops = {latent: top_activating(found, latent) for latent in chosen}
+    shown = in_text(tops, found, held_out.text, held_out.tokenizer)
+    logging.info("%s", losses)
 
     name, method, protocol, anchoring, seed = cell
     run = {"source": name, "method": method, "protocol": protocol, "anchoring": anchoring, "seed": seed}

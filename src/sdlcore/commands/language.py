@@ -7,7 +7,7 @@ from sdlcore.api.comparing import Comparison
 from sdlcore.api.comparing import compare as compare_dictionaries
 from sdlcore.api.dictionary import coder_of
 from sdlcore.api.inputs import array
-from sdlcore.api.language_scoring import language_scores as score_dictionary
+from sdlcore.api.language_scoring import language_scores as score_dictionaries
 from sdlcore.api.probing import Probes
 from sdlcore.api.probing import probe as probe_dictionaries
 from sdlcore.commands.arguments import (
@@ -19,13 +19,10 @@ from sdlcore.commands.arguments import (
     TextColumn,
     opened_all,
 )
-from sdlcore.inside.loss import LossRecovered
 from sdlcore.inside.reader import loaded
 from sdlcore.sources.language.settings import TextOptions
 from sdlcore.sources.language.text import read_labels
 from sdlcore.storage.files import write_json, write_text
-
-SHOWN = ("clean", "spliced", "recovered_zero", "recovered_mean", "kl_spliced", "kl_recovered_zero", "kl_recovered_mean")
 
 
 def language_scores(
@@ -51,29 +48,22 @@ def language_scores(
         contexts: so many contexts from the beginning of the text
         out: JSON file to write all numbers to, of several dictionaries by their paths
     """
-    import pandas as pd
-
     found = opened_all(dictionaries)
     lm, tokenizer = loaded(model, None, coder_of(found[dictionaries[0]]).W_enc.device)
-    scores = dict[Path, LossRecovered]()
-    for path, one in found.items():
-        try:
-            scores[path] = score_dictionary(
-                one,
-                lm,
-                text,
-                layer=layer,
-                place=place,
-                contexts=contexts,
-                tokenizer=tokenizer,
-                context_length=context_length,
-                text_options=TextOptions(column=text_column),
-            )
-        except ValueError as error:
-            raise ValueError(f"{path}: {error}" if len(found) > 1 else f"{error}") from error
-    parts = {str(path): score._asdict() for path, score in scores.items()}
-    print(pd.DataFrame(parts).T[[*SHOWN]].to_string(float_format="{:.4g}".format, na_rep="-"))
+    scores = score_dictionaries(
+        found,
+        lm,
+        text,
+        layer=layer,
+        place=place,
+        contexts=contexts,
+        tokenizer=tokenizer,
+        context_length=context_length,
+        text_options=TextOptions(column=text_column),
+    )
+    print(scores)
     if out is not None:
+        parts = {str(path): score._asdict() for path, score in scores.items()}
         write_json(out, next(iter(parts.values())) if len(parts) == 1 else parts)
 
 

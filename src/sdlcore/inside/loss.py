@@ -8,10 +8,13 @@ perfect reconstruction, and 0 for a reconstruction as bad as the ablation.
 
 Rows that extraction leaves out (the attention sink, separators, outliers) stay clean, since the dictionary was not
 trained on them. For the same reason position 0 stays clean in the ablations.
+
+The clean and the ablated model depend on the text and the site only. They run once for all dictionaries of a site.
 """
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -29,6 +32,7 @@ from sdlcore.sources.language.tokens import Tokens
 ROWS_AT_ONCE = 4096
 Reconstruct = Callable[[Tensor], Tensor]
 """A function from N x n_p activations at the site it reads to N x n_r activations that replace those it writes."""
+Name = TypeVar("Name")
 
 
 class LossRecovered(NamedTuple):
@@ -70,30 +74,31 @@ def mean_of(store: ActivationStore, column: str) -> np.ndarray:
 
 
 @torch.inference_mode()
-def loss_recovered(
+def losses_recovered(
     model: Any,
-    reconstruct: Reconstruct,
+    reconstruct: Mapping[Name, Reconstruct],
     contexts: Iterable[Tokens],
     sites: Mapping[str, Site],
     pair: str,
     kinds: RowKinds,
     mean_R: Tensor,
     paths: Paths | None = None,
-) -> LossRecovered:
-    """Return the losses of a language model, in evaluation mode, with and without a dictionary.
+) -> dict[Name, LossRecovered]:
+    """Return the losses of a language model, in evaluation mode, with and without each of several dictionaries.
 
     Parameters
     ----------
     model
         A whole causal language model.
     reconstruct
-        The dictionary, e.g. ``lambda x: coder(x).x_hat`` for a `SparseCoder`. Takes and returns float32.
+        The dictionaries by name, e.g. ``{"topk": lambda x: coder(x).x_hat}`` for a `SparseCoder`. Each takes and
+        returns float32.
     contexts
         Held-out contexts.
     sites
         Column of the store -> site, as in the source.
     pair
-        The pair of the dictionary.
+        The pair of all dictionaries.
     kinds
         Kinds of rows to leave out, as in extraction.
     mean_R
@@ -103,13 +108,13 @@ def loss_recovered(
     """
     stack = Stack.of(model, paths)
     read, write = read_and_write(sites, pair)
-    changes: dict[str, Reconstruct] = {
-        "spliced": reconstruct,
+    ablations: dict[str, Reconstruct] = {
         "zero": lambda x: x.new_zeros(len(x), len(mean_R)),
         "mean": lambda x: mean_R.to(x).expand(len(x), -1),
     }
-    losses, divergences = dict.fromkeys(["clean", *changes], 0.0), dict.fromkeys(changes, 0.0)
-    predictions, replaced, seen = 0, 0, 0
+    loss, predictions, replaced, seen = 0.0, 0, 0, 0
+    ablated = {name: _Change(change) for name, change in ablations.items()}
+    spliced = {name: _Change(change) for name, change in reconstruct.items()}
     device = next(model.parameters()).device
     with without_dropout(model):
         for tokens in stack_batches(contexts, 1):
@@ -117,27 +122,59 @@ def loss_recovered(
             clean, norms = _clean(model, stack, ids_BT, sites)
             kept_N = kinds.of(tokens, norms) == KEPT
             kept_BT = torch.from_numpy(kept_N).to(device).reshape(ids_BT.shape)
-            losses["clean"] += float(clean.loss(ids_BT))
-            for name, change in changes.items():
-                changed = _changed(model, stack, ids_BT, read, write, kept_BT, change)
-                losses[name] += float(changed.loss(ids_BT))
-                divergences[name] += float(clean.divergence(changed))
+            loss += float(clean.loss(ids_BT))
+            for change in (*ablated.values(), *spliced.values()):
+                changed = _changed(model, stack, ids_BT, read, write, kept_BT, change.function)
+                change.loss += float(changed.loss(ids_BT))
+                change.divergence += float(clean.divergence(changed))
             predictions += ids_BT[:, 1:].numel()
             replaced += int(kept_N.sum())
             seen += ids_BT.numel()
     if not predictions:
         raise ValueError("there is no context to evaluate a language model on")
-    mean = {name: loss / predictions for name, loss in losses.items()}
-    kl = {name: divergence / predictions for name, divergence in divergences.items()}
+    clean_loss = loss / predictions
+    means = {name: change.mean(predictions) for name, change in ablated.items()}
+    return {
+        name: _shares(clean_loss, change.mean(predictions), means, predictions, replaced / seen)
+        for name, change in spliced.items()
+    }
+
+
+class _Means(NamedTuple):
+    loss: float
+    divergence: float
+
+
+@dataclass
+class _Change:
+    """A function of the activations, with the loss and the divergence of the changed model, summed over tokens."""
+
+    function: Reconstruct
+    loss: float = 0.0
+    divergence: float = 0.0
+
+    def mean(self, predictions: int) -> _Means:
+        return _Means(self.loss / predictions, self.divergence / predictions)
+
+
+def _shares(
+    clean: float, spliced: _Means, ablated: Mapping[str, _Means], predictions: int, replaced: float
+) -> LossRecovered:
+    zero, mean = ablated["zero"], ablated["mean"]
     return LossRecovered(
-        **mean,
-        **{f"kl_{name}": value for name, value in kl.items()},
-        kl_recovered_zero=_recovered(kl["zero"], kl["spliced"], 0.0),
-        kl_recovered_mean=_recovered(kl["mean"], kl["spliced"], 0.0),
-        recovered_zero=_recovered(mean["zero"], mean["spliced"], mean["clean"]),
-        recovered_mean=_recovered(mean["mean"], mean["spliced"], mean["clean"]),
+        clean=clean,
+        spliced=spliced.loss,
+        zero=zero.loss,
+        mean=mean.loss,
+        recovered_zero=_recovered(zero.loss, spliced.loss, clean),
+        recovered_mean=_recovered(mean.loss, spliced.loss, clean),
+        kl_spliced=spliced.divergence,
+        kl_zero=zero.divergence,
+        kl_mean=mean.divergence,
+        kl_recovered_zero=_recovered(zero.divergence, spliced.divergence, 0.0),
+        kl_recovered_mean=_recovered(mean.divergence, spliced.divergence, 0.0),
         predictions=predictions,
-        replaced=replaced / seen,
+        replaced=replaced,
     )
 
 

@@ -15,13 +15,16 @@ ASKED = {"language_scores": {"runs": {"smollm2": {"methods": ["topk_real", "batc
 
 def test_each_run_has_a_row_and_each_method_means_with_intervals(tmp_path):
     config = made.alone({"seeds": [0, 1, 2], **ASKED})
-    files = config.files()
+    files, losses = config.files(), {}
     for cell in config.language_scores.cells(config):
         (tmp_path / files.run(cell)).mkdir(parents=True)
         metrics = {"run": asdict(cell), "metrics": {"l0": 8.0, "fvu": 0.25}, "chance": {}}
         (tmp_path / files.metrics(cell)).write_text(json.dumps(metrics))
         loss = LossRecovered(*range(13))._replace(kl_recovered_mean=cell.seed / 2, recovered_zero=None)
-        (tmp_path / files.language(cell)).write_text(json.dumps({"loss": loss._asdict()}))
+        losses[files.model(cell)] = loss._asdict()
+    path = tmp_path / files.language_losses("smollm2")
+    path.parent.mkdir()
+    path.write_text(json.dumps({"losses": losses}))
     files = made.make(config, "language_scores", tmp_path)
     rows = read_csv(tmp_path / files.table("language_scores"))
     assert list(rows) == ["source", "method", "seed", "l0", "fvu", *LossRecovered._fields]

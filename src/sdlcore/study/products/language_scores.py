@@ -1,7 +1,7 @@
 """The table of language scores: cross-entropy and KL divergence with dictionaries in a language model."""
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from sdlcore.study.products.bench_table import BenchTable
 from sdlcore.study.settings.cells import setting_of
@@ -35,10 +35,10 @@ class LanguageScores(BenchTable):
                     )
 
     def inputs(self, name: str, files: Files) -> list[str]:
-        return [file for cell in self.cells(files.study) for file in (files.metrics(cell), files.language(cell))]
+        return [*super().inputs(name, files), *(files.language_losses(source) for source in self.asked())]
 
     def rows(self, name: str, files: Files) -> "pd.DataFrame":
-        """Return a row for each run: source, method, seed, L0, FVU, and the losses of its `language.json`."""
+        """Return a row for each run: source, method, seed, L0, FVU, and the losses with its dictionary."""
         import json
         from pathlib import Path
 
@@ -48,8 +48,10 @@ class LanguageScores(BenchTable):
 
         cells = self.cells(files.study)
         runs = read_runs(files.metrics(cell) for cell in cells)[["source", "method", "seed", "l0", "fvu"]]
-        losses = [json.loads(Path(files.language(cell)).read_text())["loss"] for cell in cells]
-        return runs.join(pd.DataFrame(losses))
+        losses = dict[str, Any]()
+        for source in self.asked():
+            losses |= json.loads(Path(files.language_losses(source)).read_text())["losses"]
+        return runs.join(pd.DataFrame([losses[files.model(cell)] for cell in cells]))
 
     def text_table(self, name: str, rows: "pd.DataFrame") -> "TextTable":
         from sdlcore.study.rendering.language import scores_text

@@ -41,9 +41,9 @@ class Files:
         """Return the path of a run's metrics."""
         return f"{self.run(cell)}/{METRICS}"
 
-    def language(self, cell: Cell) -> str:
-        """Return the losses of the language model with a run's dictionary in it."""
-        return f"{self.run(cell)}/language.json"
+    def language_losses(self, source: str) -> str:
+        """Return the losses of a source's language model with each dictionary of the table of language scores."""
+        return f"{self.results}/language_losses/{source}.json"
 
     def history(self, cell: Cell) -> str:
         """Return the path of a run's history."""

@@ -1,0 +1,85 @@
+"""Kendall's tau between rankings of methods."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from benchmarks.bench_worth import agreements, at_equal_l0, figure_tau, kendall_tau, noise_ceiling
+
+METHODS = [f"m{number}" for number in range(16)]
+
+
+def table(means, spread=0.0, seeds=3, seed=0):
+    noise = np.random.default_rng(seed).normal(0, spread, (len(means), seeds))
+    return pd.DataFrame(np.asarray(means, float)[:, None] + noise, index=METHODS[: len(means)])
+
+
+def test_planted_rankings_are_found():
+    order = np.arange(16)
+    same, opposite = (kendall_tau(table(order), table(other), 40) for other in (order**3, -order))
+    assert same == pytest.approx((1, 1, 1, 16))
+    assert opposite == pytest.approx((-1, -1, -1, 16))
+    swapped = order.copy()
+    swapped[[0, 1]] = swapped[[1, 0]]  # one of 120 pairs disagrees
+    found = kendall_tau(table(order), table(swapped), 40)
+    assert found.tau == pytest.approx(1 - 2 / 120)
+    assert found.low < found.tau <= found.high <= 1 + 1e-9  # rounding
+
+
+def test_the_interval_grows_with_the_noise_of_seeds_and_covers_unrelated_rankings():
+    order = np.arange(16)
+    calm, noisy = (kendall_tau(table(order, spread), table(order, spread, seed=1), 60) for spread in (0.1, 8))
+    assert calm.tau == pytest.approx(1)
+    assert noisy.high - noisy.low > calm.high - calm.low
+    unrelated = kendall_tau(table(order), table(np.random.default_rng(2).permutation(16)), 60)
+    assert unrelated.low < 0 < unrelated.high
+    assert noise_ceiling(table(order, 0.1)) == pytest.approx(1)
+    assert noise_ceiling(table(order, 8)) < 0.9
+    assert np.isnan(noise_ceiling(table(order, seeds=1)))
+
+
+def test_ties_count_neither_way():
+    # of 6 pairs one ties in the first table: (5 - 0) / sqrt((6 - 1) * 6)
+    found = kendall_tau(table([1, 1, 2, 3]), table([1, 2, 3, 4]), 50)
+    assert found.tau == pytest.approx(5 / 30**0.5)
+    assert np.isnan(kendall_tau(table([1, 1, 1, 1]), table([1, 2, 3, 4]), 50).tau)
+
+
+def test_methods_that_a_table_lacks_are_left_out():
+    one = table(range(6))
+    other = table(range(6)).drop("m5")
+    other.loc["m0"] = np.nan
+    assert kendall_tau(one, other, 50).methods == 4
+    with pytest.raises(ValueError, match="share 3 methods, expected at least 4"):
+        kendall_tau(one, other.drop("m1"), 50)
+
+
+def test_methods_far_from_the_l0_of_a_ground_are_left_out():
+    columns = ["method", "ground", "l0"]
+    rows = [("near", "bench", 14), ("near", "real", 32), ("far", "bench", 16), ("far", "real", 41)]
+    rows += [("mean", "bench", 10), ("mean", "bench", 20), ("unknown", "other", 1)]
+    found = at_equal_l0(pd.DataFrame(rows, columns=columns), {"bench": 16, "real": 32})
+    assert set(found["method"]) == {"near", "mean", "unknown"}
+
+
+def test_each_ranking_is_compared_with_the_real_models():
+    rows = []
+    for ground, sign in (("bench", 1), ("real", 1), ("other", -1)):
+        for place, method in enumerate(METHODS[:6]):
+            for seed in (0, 1):
+                score = sign * (place + seed / 10)
+                rows.append({"method": method, "ground": ground, "seed": seed, "fvu": -score, "auc": score})
+    runs = pd.DataFrame(rows)
+    runs.loc[runs["ground"] != "real", "auc"] = np.nan
+    found = agreements(runs, ["fvu", "auc"], "real").set_index(["real", "ground", "metric"])["tau"]
+    # lower fvu is better, so both of the real model's rankings agree
+    expected = {
+        ("fvu", "bench", "fvu"): 1,
+        ("fvu", "real", "auc"): 1,
+        ("fvu", "other", "fvu"): -1,
+        ("auc", "bench", "fvu"): 1,
+        ("auc", "real", "fvu"): 1,
+        ("auc", "other", "fvu"): -1,
+    }
+    assert found.to_dict() == pytest.approx(expected)
+    assert len(figure_tau(agreements(runs, ["fvu", "auc"], "real")).axes) == 2

@@ -1,0 +1,50 @@
+"""Measure the losses of a language model with each of several dictionaries of one source spliced in."""
+
+from pathlib import Path
+
+import torch
+
+from sdlcore.command_line import cli
+from sdlcore.data.reading import content_digest, open_checked
+from sdlcore.device import Device, choose_device
+from sdlcore.inside.held_out import HeldOut
+from sdlcore.model.saving import load_model
+from sdlcore.storage.files import provenance, sha256_of, write_json
+
+
+def main(
+    *,
+    dictionaries: list[Path],
+    store: Path,
+    model: str,
+    text: str,
+    contexts: int = 64,
+    threads: int = 1,
+    device: Device = "auto",
+    output: Path,
+) -> None:
+    """
+    Args:
+        dictionaries: trained model.safetensors of each run
+        store: evaluation store that the source wrote
+        model: the source's language model
+        text: the source's text
+        contexts: number of held-out contexts
+        output: JSON file to write
+    """
+    torch.set_num_threads(threads)
+    place = choose_device(device)
+    coders = {str(path): load_model(path).to(place) for path in dictionaries}
+    with open_checked(store) as opened:
+        held_out = HeldOut.of(store, opened, model, text)
+        losses = held_out.losses(opened, coders, contexts, place)
+        inputs = {str(path): sha256_of(path) for path in dictionaries} | {"store": content_digest(store)}
+    content = {
+        "losses": {path: loss._asdict() for path, loss in losses.items()},
+        "provenance": provenance(__file__, inputs=inputs),
+    }
+    write_json(output, content)
+
+
+if __name__ == "__main__":
+    cli(main, log="%(message)s")
