@@ -199,7 +199,7 @@ def main() -> None:
     for path in asked.runs[1:]:
         runs = runs.merge(pd.read_csv(path), "outer", on=["method", "ground", "seed"])
     if unknown := [name for name in (*asked.metrics, "l0") if name not in runs]:
-        parser.error(f"{asked.runs[0]}: no column {', '.join(unknown)}, found {', '.join(runs)}")
+        parser.error(f"{asked.runs[0]}: no column {', '.join(unknown)}, found {', '.join(map(str, runs))}")
     if not asked.nulls:
         runs = runs[~runs["method"].isin(NULLS)]
     runs = at_equal_l0(runs, {ground: float(l0) for ground, l0 in (each.rsplit("=", 1) for each in asked.l0)})

@@ -1,10 +1,14 @@
 """Scores of dictionaries inside a tiny Llama."""
 
+import warnings
+
 import numpy as np
 import pytest
 import torch
 
 import sdlcore as sdl
+from sdlcore.api.language_scoring import warn_of_weak_ablation
+from sdlcore.inside.loss import LossRecovered
 from sdlcore.sources.language.checkpoints import load_whole
 from tests.sources.language.tiny_llama import documents, save_tiny_llama
 
@@ -51,6 +55,15 @@ def test_the_mean_is_that_of_the_contexts(lm, tmp_path):
     # the mean of float16 activations, in another order of summing
     assert found.spliced == pytest.approx(found.mean, rel=1e-5)
     assert found.kl_recovered_mean == pytest.approx(0, abs=1e-3)
+
+
+def test_an_ablation_that_hardly_costs_anything_is_warned_of():
+    scores = LossRecovered(10.84, 10.85, 12.0, 10.86, 0.99, 0.5, 0.005, 1.2, 0.04, 0.99, 0.9, 100, 1.0)
+    with pytest.warns(UserWarning, match=r"an ablation costs only 0\.02 nats a token.*; compare kl_recovered_zero"):
+        warn_of_weak_ablation(scores)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        warn_of_weak_ablation(scores._replace(mean=11.0))
 
 
 def test_several_dictionaries_are_scored_as_each_alone_also_of_several_sites(lm, tmp_path):

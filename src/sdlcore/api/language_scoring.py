@@ -1,5 +1,6 @@
 """Measure the loss of a language model with dictionaries in it."""
 
+import warnings
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 BRIEF = (
     "clean",
     "spliced",
+    "zero",
+    "mean",
     "recovered_zero",
     "recovered_mean",
     "kl_spliced",
@@ -35,6 +38,8 @@ BRIEF = (
     "kl_recovered_mean",
 )
 """Columns of the printed table."""
+LITTLE = 0.05
+"""Nats a token below which an ablation costs too little for shares of the cross-entropy."""
 
 
 class LanguageScores(dict[Any, LossRecovered]):
@@ -60,7 +65,7 @@ class Reading(TypedDict, total=False):
     context_length: int | None
     contexts_per_batch: int
     drop: tuple[str, ...]
-    text_options: TextOptions | None
+    text_options: TextOptions | Mapping[str, Any] | None
     paths: Paths | Mapping[str, str] | None
     progress: bool
 
@@ -157,7 +162,19 @@ def language_scores(
         shown = tqdm(several, desc="contexts", unit="", disable=None if progress else True)
         its = {name: _reconstruction(coders[name]) for name in names}
         found |= losses_recovered(reader.lm, its, shown, sites, group.pair, kinds, mean_R, own)
+        warn_of_weak_ablation(found[names[0]])
     return LanguageScores({name: found[name] for name in named}) if isinstance(dictionary, Mapping) else found[None]
+
+
+def warn_of_weak_ablation(scores: LossRecovered) -> None:
+    """Warn if an ablation hardly changes the cross-entropy, so that shares of it divide by a number near zero."""
+    cost = min(scores.zero, scores.mean) - scores.clean
+    if cost < LITTLE:
+        warnings.warn(
+            f"an ablation costs only {cost:.2g} nats a token, so recovered_zero or recovered_mean means little; "
+            "compare kl_recovered_zero and kl_recovered_mean",
+            stacklevel=3,
+        )
 
 
 class _Group(NamedTuple):
