@@ -94,6 +94,7 @@ def test_a_stopped_training_goes_on_with_its_optimiser_schedule_and_units_to_the
     assert not torch.equal(fresh.W_dec, whole.W_dec)
 
 
+@pytest.mark.usefixtures("interruptible")
 def test_an_interrupted_call_resumes_to_the_bit_and_a_finished_one_is_opened(lm, sae, tmp_path):
     call = {"steps": 6, **FURTHER}
     whole = sdl.finetune(sae, lm, documents(60), **call)
@@ -123,6 +124,7 @@ def test_an_interrupted_call_resumes_to_the_bit_and_a_finished_one_is_opened(lm,
         sdl.finetune(sae, lm, documents(60), **settings, lr=1e-4)
 
 
+@pytest.mark.usefixtures("interruptible")
 def test_an_interrupted_training_is_a_start(lm, batches, tmp_path):
     def interrupt(row):
         signal.raise_signal(signal.SIGINT)
