@@ -14,7 +14,7 @@ BASIC = ("topk", "batchtopk", "matryoshka", "relu", "jumprelu", "gated")
 """Methods that most libraries have."""
 METHODS = (*BASIC, "p_annealing", "abstopk", "matching_pursuit", "hierarchical", "ortsae", "lista")
 SLOW = ("matching_pursuit",)
-"""Methods whose step takes minutes in some library: timed at the smaller batch size, in two single steps."""
+"""Methods whose step takes ten seconds or more in a library: two steps are timed, at the smaller batch size."""
 WITHOUT_K = ("relu", "jumprelu", "gated", "p_annealing")
 """Methods whose number of active latents depends on their weights; their speed may depend on that number."""
 SPARSE, DENSE = 64, 1500

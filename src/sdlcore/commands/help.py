@@ -11,7 +11,7 @@ from sdlcore.command_line import with_parameters
 from sdlcore.commands.options import is_extensible, is_settings
 from sdlcore.plugins.plugin_settings import own_settings
 from sdlcore.run import MAIN, PART_OF
-from sdlcore.settings import Settings, UsedBy, marked, type_of
+from sdlcore.settings import Settings, UsedBy, default_of, marked, type_of
 from sdlcore.suggestions import did_you_mean
 from sdlcore.text import printable
 
@@ -89,7 +89,7 @@ def showing(function: Callable[..., None], asked: str, program: str) -> tuple[Ca
     for name, one in parameters.items():
         if is_settings(one.annotation):
             # settings whose default the command changes
-            shown |= {setting for setting, value in dict(one.default).items() if value != _default(one, setting)}
+            shown |= {setting for setting, value in dict(one.default).items() if value != default_of(one.annotation, setting)}
             hiding = _hiding(one.annotation, shown)
             parameters[name] = one.replace(annotation=hiding, default=hiding(**dict(one.default)))
         elif name in of_plugins and name not in shown:
@@ -97,10 +97,6 @@ def showing(function: Callable[..., None], asked: str, program: str) -> tuple[Ca
     hint = f"These are the settings that matter most{f', and the settings of {asked}' if asked else ''}. "
     hint += f"--help METHOD also shows the settings of {', '.join(known)}; --help all shows every setting."
     return with_parameters(function, parameters.values()), hint
-
-
-def _default(one: inspect.Parameter, setting: str) -> Any:
-    return one.annotation.model_fields[setting].default
 
 
 def _hiding(cls: type[Settings], shown: Collection[str]) -> type[Settings]:

@@ -155,7 +155,7 @@ def latents_to_show(coder: SparseCoder, store: ActivationStore, number: int) -> 
 
 
 def chosen_from(coder: SparseCoder, rows: Iterable[Rows], number: int) -> tuple[list[int], Iterator[Rows]]:
-    """Return latents as `latents_to_show`, which the first rows decide (`DECIDING`), and all rows from the first on."""
+    """Return latents that fire on the first rows (`DECIDING`), as `latents_to_show` does for a store; and all rows."""
     fired, seen, first = np.zeros(coder.config.n_q, dtype=np.int64), 0, []
     rest = iter(rows)
     for one in rest:
