@@ -89,7 +89,9 @@ def showing(function: Callable[..., None], asked: str, program: str) -> tuple[Ca
     for name, one in parameters.items():
         if is_settings(one.annotation):
             # settings whose default the command changes
-            shown |= {setting for setting, value in dict(one.default).items() if value != default_of(one.annotation, setting)}
+            shown |= {
+                setting for setting, value in dict(one.default).items() if value != default_of(one.annotation, setting)
+            }
             hiding = _hiding(one.annotation, shown)
             parameters[name] = one.replace(annotation=hiding, default=hiding(**dict(one.default)))
         elif name in of_plugins and name not in shown:
