@@ -88,6 +88,19 @@ def test_wrong_names_are_refused():
         assert key in str(error.value)
 
 
+@pytest.mark.parametrize(
+    ("source", "score"),
+    [
+        ("lrb", "gt_recovery_encoder"),  # no column of the tables
+        ("lrb", "l0"),  # neither high nor low is better
+        ("smollm2", "mip_decoder"),  # no features are known
+    ],
+)
+def test_a_score_that_cannot_rank_the_runs_of_a_source_is_refused(source, score):
+    with pytest.raises(ConfigError, match=rf"comparison\.runs\.{source}\.score: {score}.*\(.*fvu"):
+        made.alone({"comparison": {"runs": {source: {"methods": ["topk"], "score": score}}}})
+
+
 def test_the_configuration_of_methods_gives_each_method_the_l0_of_its_ground():
     config = made.configuration(None, "methods", "methods_full")
     asked = {ground: own.l0 for ground, own in config.comparison.runs.items()}

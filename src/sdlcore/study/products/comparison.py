@@ -12,6 +12,7 @@ from sdlcore.study.settings.cells import Cell
 from sdlcore.study.settings.fields import Identifier, Unique
 from sdlcore.study.settings.files import Files
 from sdlcore.study.settings.names import METHOD, PROTOCOL, unknown
+from sdlcore.study.settings.sources import Source
 from sdlcore.study.settings.study import Study
 
 if TYPE_CHECKING:
@@ -33,8 +34,8 @@ class Ground(OnSource):
     """Active latents of a sample that methods should have here. A method whose mean is further away than a quarter has
     no rank; null ranks all."""
     score: Identifier | None = None
-    """The metric that ranks methods on this source (docs/metrics.md). Null for the decoder's MIP on benches, and for
-    FVU on other sources."""
+    """The metric that ranks methods on this source: a column of the comparison's tables that is better if higher, or if
+    lower (docs/metrics.md). Null for the decoder's MIP on benches, and for FVU on other sources."""
 
     def scored_by(self, known_features: bool) -> str:
         """Return the metric that ranks methods on this source."""
@@ -88,7 +89,21 @@ class OnGround(BenchTable):
         for source, asked in self.asked().items():
             at = f"{path}.runs.{source}"
             yield from unknown(f"{at}.protocol", [asked.protocol or self.protocol], study.protocols, PROTOCOL)
-            yield from unknown(f"{at}.score", [asked.score or "fvu"], METRICS, "a metric of docs/metrics.md")
+            if source in study.all_sources():
+                scores = self.scores_on(study.source(source))
+                yield from unknown(f"{at}.score", [asked.score or "fvu"], scores, "a score of runs on this source")
+
+    def scores_on(self, source: Source) -> list[str]:
+        """Return the columns that can rank methods on a source."""
+        directed = [name for name in self.columns if name in METRICS and METRICS[name].better is not None]
+        if source.n_features is not None:
+            return directed
+        # class means are references of recovery and MIP, but no features to detect
+        return [
+            name
+            for name in directed
+            if name in ("fvu", "dead_fraction") or (source.is_labelled and METRICS[name].matched is not None)
+        ]
 
     def inputs(self, name: str, files: Files) -> list[str]:
         cells = self.cells(files.study)
