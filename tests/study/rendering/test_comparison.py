@@ -42,3 +42,10 @@ def test_each_ground_has_a_panel_that_its_ranked_methods_fill():
     assert 0 < low < 0.1
     assert 0.2 < high < 0.3
     assert [label.get_text() for label in panels[0].get_yticklabels()] == ["c", "a", "b", "d"]
+
+
+def test_panels_and_columns_have_the_readable_names_of_their_sources():
+    table = TABLE.replace({"ground": {"here": "plain", "there": "smollm2_100k"}})
+    names = ["the paper's bench", "SmolLM2"]
+    assert [panel.get_title() for panel in figure_comparison(table).axes] == names
+    assert list(comparison_text(table).frame)[2:] == [f"{name}: FVU" for name in names]

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from sdlcore.pipeline import METRICS, Better
 from sdlcore.study.rendering.figures import GREY, PALETTE, style
-from sdlcore.study.rendering.labels import label_method
+from sdlcore.study.rendering.labels import label_method, label_source
 from sdlcore.study.rendering.markup import number
 from sdlcore.study.rendering.text_table import TextTable
 from sdlcore.study.results.tables import paired_interval
@@ -18,8 +18,8 @@ from sdlcore.study.results.tables import paired_interval
 L0_MISSED = 0.25
 """A method whose mean L0 differs from the target by more than this share is not compared with the others."""
 CAPTION = (
-    "Methods at about equal L0: the score of each ground, as mean over seeds ± half the width of its 95 % t interval. "
-    "Methods are sorted by their mean rank over grounds. In brackets: no rank, as the method is a null baseline or its "
+    "Methods at about equal L0: the score on each source, as mean over seeds ± half the width of its 95 % t interval. "
+    "Methods are sorted by their mean rank over sources. In brackets: no rank, as the method is a null baseline or its "
     "L0 misses the target by more than a quarter."
 )
 
@@ -79,7 +79,7 @@ def comparison_text(table: pd.DataFrame) -> TextTable:
         digits = [METRICS[score].digits for score in scores.values()]
         shown = [_score(cell, own) for (_, cell), own in zip(cells.iterrows(), digits, strict=True)]
         rows.append([label_method(method), number(float(cells["mean_rank"].mean()), 1), *shown])
-    heads = [f"{ground}: {METRICS[score].symbol}" for ground, score in scores.items()]
+    heads = [f"{label_source(ground)}: {METRICS[score].symbol}" for ground, score in scores.items()]
     return TextTable(CAPTION, pd.DataFrame(rows, columns=["method", "mean rank", *heads]), 1)
 
 
@@ -116,6 +116,6 @@ def _draw(axes: Axes, cells: pd.DataFrame, methods: list[str]) -> None:
     means = means if len(means) else cells["mean"].to_numpy(float)
     margin = 0.25 * float(np.ptp(means)) or 0.1
     axes.set_xlim(means.min() - margin, means.max() + margin)
-    axes.set_title(cells["ground"].iloc[0], fontsize=9)
+    axes.set_title(label_source(cells["ground"].iloc[0]), fontsize=9)
     axes.set_xlabel(f"{metric.symbol}\n({metric.better} is better)", fontsize=8)
     axes.tick_params(axis="x", labelsize=7)

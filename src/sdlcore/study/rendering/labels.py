@@ -1,4 +1,4 @@
-"""Names of methods, anchorings and swept values, as tables and figures show them."""
+"""Names of methods, anchorings, sources and swept values, as tables and figures show them."""
 
 from sdlcore.study.results.tables import PAPER_METHODS
 
@@ -81,6 +81,11 @@ METHODS = {
     "ra_sae": "RA-SAE",
     "t_sae": "T-SAE",
 }
+SOURCES = {
+    "plain": "the paper's bench",
+    "denser": "a denser bench",
+    "smollm2_100k": "SmolLM2",
+}
 ANCHORING_LABELS = {
     "none": "none",
     "ground_truth": "ground truth",
@@ -98,6 +103,11 @@ def label_method(method: str) -> str:
 def label_anchoring(anchoring: str) -> str:
     """Return a readable name of an anchoring."""
     return ANCHORING_LABELS.get(anchoring, anchoring)
+
+
+def label_source(source: str) -> str:
+    """Return a readable name of a source."""
+    return SOURCES.get(source, source)
 
 
 def label_value(value: float, paper_value: float) -> str:
