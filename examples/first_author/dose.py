@@ -14,7 +14,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from sdlcore.study.rendering.figures import GREY, PALETTE, save_png, style
-from sdlcore.study.rendering.labels import label_method
+from sdlcore.study.rendering.labels import label_method, label_source
 from sdlcore.study.results.tables import paired_interval, write_csv
 
 MEASURES = {
@@ -23,7 +23,8 @@ MEASURES = {
 }
 """Column of the runs -> title of its panel, and factor."""
 PAPER = (0.1, 9.6)
-"""The paper's weight in a summed loss, and what it is there if the paper's loss is a mean over 96 dimensions."""
+"""Weights in our loss, a sum over dimensions, that equal the paper's .1: if its loss is a sum too, and if it is a mean
+over the 96 dimensions."""
 
 
 def dose(runs: pd.DataFrame) -> pd.DataFrame:
@@ -46,14 +47,18 @@ def draw(table: pd.DataFrame) -> Figure:
         figure = Figure(figsize=(9.6, 4.2), layout="constrained")
         for axes, (measure, (title, factor)) in zip(figure.subplots(1, 2), MEASURES.items(), strict=True):
             for colour, ((source, method), rows) in zip(PALETTE, table.groupby(["source", "method"]), strict=False):
-                label = f"{label_method(method)}, {source} ({100 * rows.recovery_none.mean():.0f} % without anchors)"
+                without = f"{100 * rows.recovery_none.mean():.0f} % without anchors"
+                label = f"{label_method(method)}, {label_source(source)} ({without})"
                 axes.plot(rows.lambda_anchor, factor * rows[measure], color=colour, marker=".", label=label)
                 low, high = factor * rows[f"{measure}_low"], factor * rows[f"{measure}_high"]
                 axes.fill_between(rows.lambda_anchor, low, high, color=colour, alpha=0.2, linewidth=0)
             axes.axhline(0, color=GREY, linewidth=1)
             for weight in PAPER:
                 axes.axvline(weight, color=GREY, linestyle="--", linewidth=1)
-            axes.set(xscale="log", xlabel="lambda (dashed: .1 on a sum, and on a mean over 96 dimensions)")
+            axes.set(
+                xscale="log",
+                xlabel="weight of anchors, lambda\n(dashed: the paper's .1, if its loss is a sum or a mean)",
+            )
             axes.set_title(title, fontsize=9)
         handles, labels = axes.get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside lower center", ncols=2, fontsize=8)

@@ -109,16 +109,16 @@ def reproduced(found: pd.DataFrame) -> pd.DataFrame:
 def random_protocols(folder: Path) -> pd.DataFrame:
     """Count the protocols of the search by how many numbers they reproduce at their best step.
 
-    The freedom is that of `reproduced`: a step for each protocol and reading. The reading "any" is the best for each
-    protocol. Protocols of stage2 are the 40 that were nearest to Table 1 on TopK, transcoder and ReLU.
+    As in `reproduced`, each protocol and reading may choose its step. The reading "any" is the best one of each
+    protocol. Stage 2 trained the 40 protocols that were nearest to Table 1 on TopK, transcoder and ReLU.
     """
     table, rows = paper(), []
     for stage, (methods, factor) in SEARCHED.items():
-        looks = pd.read_csv(folder / f"explain_{stage}.csv")
-        looks = looks[~looks.anchored].assign(l0=factor * looks.l0_0).set_index(["number", "step"])
+        found = pd.read_csv(folder / f"explain_{stage}.csv")
+        found = found[~found.anchored].assign(l0=factor * found.l0_0).set_index(["number", "step"])
         best = {}
         for reading in READINGS:
-            by = {name: errors(looks[looks.method == name], reading, table.loc[name]) for name in methods}
+            by = {name: errors(found[found.method == name], reading, table.loc[name]) for name in methods}
             given = (pd.concat(by, axis=1, join="inner") <= 1).sum(axis=1)
             best[reading] = given.groupby("number").max()
         together = pd.DataFrame(best)

@@ -2,9 +2,9 @@
 
     python -m examples.first_author.wrong_anchors docs/results/explain/first_author/wrong_anchors.csv
 
-The regimes and settings are those of config/dose.yaml, at lambda = 100. Random directions tell a training nothing about
-the features, so a gain with them comes from the training's steps. Predicted before the first run: with clipping, random
-anchors give most of the gain that true ones give; without it, neither gives any.
+This trains the methods of config/dose.yaml on the same benches, at an anchor weight of 100. Random directions tell a
+training nothing about the features, so a gain with them comes from the training's steps. Predicted before the first
+run: with clipping, random anchors bring most of the gain of true anchors; without clipping, neither brings a gain.
 """
 
 import sys
@@ -27,7 +27,7 @@ REGIMES = {
         {"activation": "relu", "bias": True, "init_l0": 16, "l1": 0.1, "target_l0": 16, "steps": 120},
     ),
 }
-"""Method -> sparsity of its bench, and settings of protocol `best`."""
+"""Method -> sparsity of its bench, and its settings in protocol `best`."""
 
 
 def recoveries(method: str, seed: int, clip: float | None) -> list[dict[str, object]]:
