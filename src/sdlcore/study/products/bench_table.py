@@ -47,11 +47,15 @@ class BenchTable(Product):
 
     def cells(self, study: Study) -> list[Cell]:
         return [
-            Cell(source, method, self.protocol, "none", seed)
+            Cell(source, method, self.protocol_on(source), "none", seed)
             for source, asked in self.asked().items()
             for method in asked.methods
             for seed in asked.seeds or study.seeds
         ]
+
+    def protocol_on(self, source: str) -> str:
+        """Return the protocol of the methods that are trained on a source."""
+        return self.protocol
 
     def at_most(self, study: Study) -> int:
         return sum(len(asked.methods) * len(asked.seeds or study.seeds) for asked in self.asked().values())

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from sdlcore.study.rendering.text_table import TextTable
 
 SHARED = "shared"
-"""Column of the share of decoder columns that runs with other seeds have too, at a cosine above `SHARED_ABOVE`."""
+"""Column of a run's share of decoder columns that match a column of a run with another seed, at a cosine above
+`SHARED_ABOVE`; the mean over other seeds."""
 SHARED_ABOVE = 0.7
 
 
@@ -31,8 +32,8 @@ class Ground(OnSource):
     protocol: Identifier | None = None
     """The protocol of the source's trained methods, which sets their L0; null for the table's."""
     l0: Positive | None = None
-    """Active latents of a sample that methods should have here. A method whose mean is further away than a quarter has
-    no rank; null ranks all."""
+    """The L0 that methods should have on this source. A method that misses it by more than a quarter gets no rank. Null
+    ranks all methods."""
     score: Identifier | None = None
     """The metric that ranks methods on this source: a column of the comparison's tables that is better if higher, or if
     lower (docs/metrics.md). Null for the decoder's MIP on benches, and for FVU on other sources."""
@@ -63,8 +64,8 @@ class OnGround(BenchTable):
         "Methods at about equal L0: means over seeds ± half the width of their 95 % t intervals. Recovery, MIP, F1 and "
         "MCC need known features. F1 is the mean over latents as detectors of the feature nearest to their decoder "
         "column, MCC the mean |cosine| of the best one-to-one assignment of latents to features. Shared is the share "
-        "of decoder columns that runs with other seeds have too, on sources whose samples all seeds share. Seconds "
-        "are wall-clock times on one machine, where other jobs may have run at the same time."
+        "of decoder columns that match a column of a run with another seed, on sources whose samples all seeds share. "
+        "Seconds are wall-clock times on one machine, where other jobs may have run at the same time."
     )
 
     runs: Annotated[Mapping[Identifier, Ground | None], MinLen(1)]
@@ -76,19 +77,14 @@ class OnGround(BenchTable):
     def judged_on(self, study: Study) -> tuple[list[str], str]:
         return list(study.all_sources()), "a source"
 
-    def cells(self, study: Study) -> list[Cell]:
-        return [
-            Cell(source, method, asked.protocol or self.protocol, "none", seed)
-            for source, asked in self.asked().items()
-            for method in asked.methods
-            for seed in asked.seeds or study.seeds
-        ]
+    def protocol_on(self, source: str) -> str:
+        return self.asked()[source].protocol or self.protocol
 
     def unknown_names(self, path: str, study: Study) -> Iterator[str]:
         yield from super().unknown_names(path, study)
         for source, asked in self.asked().items():
             at = f"{path}.runs.{source}"
-            yield from unknown(f"{at}.protocol", [asked.protocol or self.protocol], study.protocols, PROTOCOL)
+            yield from unknown(f"{at}.protocol", [self.protocol_on(source)], study.protocols, PROTOCOL)
             if source in study.all_sources():
                 scores = self.scores_on(study.source(source))
                 yield from unknown(f"{at}.score", [asked.score or "fvu"], scores, "a score of runs on this source")
@@ -135,7 +131,7 @@ class Comparison(OnGround, Picture):
     minutes = 5
 
     nulls: Annotated[list[Identifier], Unique] = []
-    """Methods that are null baselines: they have no rank, and the picture shows them below the others."""
+    """Methods that are null baselines. They get no rank, and the picture shows them below the others."""
 
     def companions(self, name: str, study: Study) -> dict[str, Product]:
         return {
@@ -188,19 +184,22 @@ def _shared_by_seeds(study: Study, source: str) -> bool:
 
 
 def _shared_with_other_seeds(cells: list[Cell], files: Files) -> dict[Cell, float]:
-    """Return for each run the mean share of its decoder columns that runs with other seeds have too."""
+    """Return the column `SHARED` of each run that has runs with other seeds and the same samples."""
     from dataclasses import replace
 
     from sdlcore import compare
     from sdlcore.pipeline import load_model
 
+    groups: dict[Cell, list[Cell]] = {}
+    for cell in cells:
+        if _shared_by_seeds(files.study, cell.source):
+            groups.setdefault(replace(cell, seed=0), []).append(cell)
     found: dict[Cell, float] = {}
-    for first in dict.fromkeys(replace(cell, seed=0) for cell in cells):
-        seeds = [cell.seed for cell in cells if replace(cell, seed=0) == first]
-        if len(seeds) < 2 or not _shared_by_seeds(files.study, first.source):
+    for group in groups.values():
+        if len(group) < 2:
             continue
-        pairs = compare({seed: load_model(files.model(replace(first, seed=seed))) for seed in seeds})
-        for seed in seeds:
-            shares = [pair.shared("decoder", SHARED_ABOVE) for pair in pairs if seed in (pair.first, pair.second)]
-            found[replace(first, seed=seed)] = sum(shares) / len(shares)
+        pairs = compare({cell.seed: load_model(files.model(cell)) for cell in group})
+        for cell in group:
+            shares = [pair.shared("decoder", SHARED_ABOVE) for pair in pairs if cell.seed in (pair.first, pair.second)]
+            found[cell] = sum(shares) / len(shares)
     return found

@@ -52,7 +52,7 @@ def text_by_method(
         [str(source), label_method(str(method)), str(len(runs)), *cells(runs)]
         for (source, method), runs in table.groupby(["source", "method"], sort=False)
     ]
-    return TextTable(caption, pd.DataFrame(rows, columns=["bench", "method", "seeds", *heads]), 2)
+    return TextTable(caption, pd.DataFrame(rows, columns=["source", "method", "seeds", *heads]), 2)
 
 
 def costs(folders: Iterable[str | Path]) -> pd.DataFrame:
@@ -73,8 +73,8 @@ def costs(folders: Iterable[str | Path]) -> pd.DataFrame:
 def interval_text(columns: Mapping[str, str], caption: str, table: pd.DataFrame) -> TextTable:
     """Return a table of means over seeds ± half the width of their 95 % t intervals, then means of costs.
 
-    Parameters are the same as for `bench_text`; ``table`` also has the columns `COSTS`. A column that is no metric gets
-    three decimals.
+    Parameters are the same as for `bench_text`; ``table`` also needs the columns `COSTS`. Columns that are not
+    metrics get three decimals.
     """
 
     def cells(runs: pd.DataFrame) -> list[str]:
