@@ -27,6 +27,7 @@ def test_keys_are_unique_over_the_parts():
         ({"multi_k": [2]}, "multi_k needs an activation with k, such as topk"),
         ({"activation": "topk", "k": 4, "multi_k": [2, 8]}, "must be k = 4"),
         ({"hierarchical": True}, "hierarchical needs an activation with k, such as topk, found relu"),
+        ({"activation": "topk", "k": 4, "multi_k": [4], "prefixes": [2, 8]}, "multi-scale losses; set only one"),
         ({"hierarchical": True, "prefixes": [2, 8]}, "hierarchical, multi_k and prefixes are three multi-scale losses"),
         ({"l0": 0.1}, "l0 needs activation jumprelu"),
         ({"l1_exponent_end": 0.2}, "l1_exponent_end needs l1, whose exponent it anneals"),

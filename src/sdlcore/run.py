@@ -285,11 +285,9 @@ class LossConfig(Extensible):
             sizes = getattr(self, name)
             if list(sizes) != sorted(set(sizes)):
                 raise ValueError(f"{name} must ascend, found {list(sizes)}")
-        if self.multi_k and self.prefixes:
-            raise ValueError("multi_k and prefixes are two multi-scale losses; set one of them")
         if self.prefix_detached and not self.prefixes:
             raise ValueError("prefix_detached needs prefixes, whose sums it detaches")
-        if self.hierarchical and (self.multi_k or self.prefixes):
+        if sum(map(bool, (self.hierarchical, self.multi_k, self.prefixes))) > 1:
             raise ValueError("hierarchical, multi_k and prefixes are three multi-scale losses; set only one")
         if self.target_l0 is not None and not self.penalised:
             raise ValueError("target_l0 needs l1, l0 or a plugin's penalty (rises=True), whose weight it adjusts")
