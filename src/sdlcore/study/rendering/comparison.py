@@ -27,24 +27,24 @@ CAPTION = (
 def comparison_table(
     runs: pd.DataFrame, scores: Mapping[str, str], nulls: Sequence[str], l0: Mapping[str, float | None]
 ) -> pd.DataFrame:
-    """Return the score of each method on each ground, and its rank there.
+    """Return the score of each method on each source, and its rank there.
 
     Parameters
     ----------
     runs
-        One row for each run: ground, method, seed and metrics.
+        One row for each run: ground (the source), method, seed and metrics.
     scores
-        Ground -> the metric that ranks methods there.
+        Source -> the metric that ranks methods there.
     nulls
         Methods that are null baselines, which get no rank.
     l0
-        Ground -> the L0 that methods should have there. Methods that miss it by more than `L0_MISSED` get no rank.
+        Source -> the L0 that methods should have there. Methods that miss it by more than `L0_MISSED` get no rank.
 
     Returns
     -------
     DataFrame
-        One row for each method and ground: method, ground, score (the metric's name), seeds, mean, low and high (the
-        95 % t interval, NaN below 3 seeds), rank (1 is best) and mean_rank over the method's grounds.
+        One row for each method and source: method, ground, score (the metric's name), seeds, mean, low and high (the
+        95 % t interval, NaN below 3 seeds), rank (1 is best) and mean_rank over the method's sources.
     """
     rows = []
     for (ground, method), group in runs.groupby(["ground", "method"], sort=False):
@@ -59,9 +59,8 @@ def comparison_table(
     signed = ranked["mean"].where(lower, -ranked["mean"])
     table["rank"] = signed.groupby(ranked["ground"]).rank(method="min")
     table["mean_rank"] = table.groupby("method")["rank"].transform("mean")
-    order = {ground: place for place, ground in enumerate(scores)}
-    places = table["ground"].map(order)
-    ordered = table.assign(place=places).sort_values(["place", "mean_rank"])
+    places = {ground: place for place, ground in enumerate(scores)}
+    ordered = table.assign(place=table["ground"].map(places)).sort_values(["place", "mean_rank"])
     return ordered.drop(columns=["place", "fits"]).reset_index(drop=True)
 
 
@@ -71,7 +70,7 @@ def _best_first(table: pd.DataFrame) -> list[str]:
 
 
 def comparison_text(table: pd.DataFrame) -> TextTable:
-    """Return the scores with a row for each method and a column for each ground."""
+    """Return the scores with a row for each method and a column for each source."""
     scores = table.drop_duplicates("ground").set_index("ground")["score"].to_dict()
     rows = []
     for method in _best_first(table):
@@ -79,7 +78,7 @@ def comparison_text(table: pd.DataFrame) -> TextTable:
         digits = [METRICS[score].digits for score in scores.values()]
         shown = [_score(cell, own) for (_, cell), own in zip(cells.iterrows(), digits, strict=True)]
         rows.append([label_method(method), number(float(cells["mean_rank"].mean()), 1), *shown])
-    heads = [f"{label_source(ground)}: {METRICS[score].symbol}" for ground, score in scores.items()]
+    heads = [f"{label_source(str(ground))}: {METRICS[score].symbol}" for ground, score in scores.items()]
     return TextTable(CAPTION, pd.DataFrame(rows, columns=["method", "mean rank", *heads]), 1)
 
 
@@ -90,7 +89,7 @@ def _score(cell: pd.Series, digits: int) -> str:
 
 
 def figure_comparison(table: pd.DataFrame) -> Figure:
-    """Draw the scores of `comparison_table`: a panel for each ground, a line for each method, the best at the top."""
+    """Draw the scores of `comparison_table`: a panel for each source, a line for each method, the best at the top."""
     methods, grounds = _best_first(table), list(dict.fromkeys(table["ground"]))
     with style():
         figure = Figure(figsize=(1.9 + 1.75 * len(grounds), 0.9 + 0.2 * len(methods)), layout="constrained")
