@@ -1,4 +1,4 @@
-"""Measure processor time per sample of SynthSAEBench's distribution, ours beside SAELens': `make peers`, then
+"""Compare the processor time that we and SAELens take for a sample of SynthSAEBench's distribution: `make peers`, then
 
     benchmarks/.venv/bin/python -m benchmarks.synth_sampling --csv benchmarks/results/synth_sampling.csv
 
@@ -22,6 +22,7 @@ from sae_lens.synthetic import (
     HierarchyConfig,
     LinearMagnitudeConfig,
     LowRankCorrelationConfig,
+    OrthogonalizationConfig,
     SyntheticModel,
     SyntheticModelConfig,
     ZipfianFiringProbabilityConfig,
@@ -37,9 +38,10 @@ SIZES = {1024: (192, 8), 4096: (384, 32), 16384: (768, 128)}
 """Dimensions and trees for each number of features."""
 
 
-def theirs(source: SynthSource) -> SyntheticModel:
-    """Return SAELens' model of the same distribution, whose directions are random."""
-    config = SyntheticModelConfig(
+def their_settings(source: SynthSource, seed: int) -> SyntheticModelConfig:
+    """Return SAELens' settings of the same distribution."""
+    steps, rate = source.orthogonal_steps, source.orthogonal_rate
+    return SyntheticModelConfig(
         num_features=source.n,
         hidden_dim=source.n_p,
         firing_probability=ZipfianFiringProbabilityConfig(source.exponent, source.max_frequency, source.min_frequency),
@@ -51,20 +53,20 @@ def theirs(source: SynthSource) -> SyntheticModel:
             compensate_probabilities=True,
             scale_children_by_parent=source.version == 2,
         ),
+        orthogonalization=OrthogonalizationConfig(steps, rate) if steps else None,
         correlation=LowRankCorrelationConfig(source.rank, source.correlation),
         mean_firing_magnitudes=LinearMagnitudeConfig(source.first_magnitude, source.last_magnitude),
         std_firing_magnitudes=FoldedNormalMagnitudeConfig(source.deviation, source.deviation_spread),
         bias=source.bias,
-        seed=0,
+        seed=seed,
     )
-    return SyntheticModel(config)
 
 
 def ways(source: SynthSource, batch: int) -> dict[tuple[str, str], Callable[[int], object]]:
-    """Return what is timed: a function of the round for each library and result."""
+    """Return the functions to time, by library and result; each takes the number of the round."""
     world = World.draw(source, seed=0)
     sampler, rows = world.sampler("train"), world.W_p.T.copy()
-    model = theirs(source)
+    model = SyntheticModel(their_settings(source, seed=0))
 
     def samples(number: int) -> np.ndarray:
         x = sampler.coefficients(number * batch, batch)
@@ -79,7 +81,7 @@ def ways(source: SynthSource, batch: int) -> dict[tuple[str, str], Callable[[int
 
 
 def measure(n: int, batch: int, rounds: int) -> list[dict[str, object]]:
-    """Return the rows of one number of features."""
+    """Return a row for each library and result."""
     n_p, roots = SIZES[n]
     timed = ways(SynthSource(n=n, n_p=n_p, roots=roots, orthogonal_steps=0), batch)
     taken: dict[tuple[str, str], list[float]] = {way: [] for way in timed}

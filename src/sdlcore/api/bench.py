@@ -49,8 +49,8 @@ class Bench(KnownFeatures):
     """
 
     def __init__(self, settings: BenchSource, seed: int, W_p: np.ndarray, W_r: np.ndarray | None = None) -> None:
-        super().__init__(settings, seed, W_p, W_r)
         self.settings: BenchSource = settings
+        self.seed, self.W_p, self.W_r = seed, W_p, W_r
 
     @classmethod
     def draw(cls, *, seed: int = 0, **settings: Any) -> Self:

@@ -15,22 +15,14 @@ Part = Literal["train", "test"]
 
 
 class KnownFeatures(ABC):
-    """A bench: true features, and samples of them.
+    """A bench: true features, and samples of them."""
 
-    Parameters
-    ----------
-    settings
-        Settings of features and samples.
-    seed
-        Seed of features and samples.
-    W_p, W_r
-        n_p x n and n_r x n features; ``W_r`` is None if there is only one representation.
-    """
-
-    def __init__(
-        self, settings: BenchSource | SynthSource, seed: int, W_p: np.ndarray, W_r: np.ndarray | None = None
-    ) -> None:
-        self.settings, self.seed, self.W_p, self.W_r = settings, seed, W_p, W_r
+    settings: BenchSource | SynthSource
+    seed: int
+    W_p: np.ndarray
+    """n_p x n features."""
+    W_r: np.ndarray | None
+    """n_r x n features; None if there is only one representation."""
 
     @property
     def references(self) -> References:

@@ -24,15 +24,15 @@ class SynthBench(KnownFeatures):
     """
 
     def __init__(self, world: World) -> None:
-        super().__init__(world.source, world.seed, world.W_p)
         self.settings: SynthSource = world.source
+        self.seed, self.W_p, self.W_r = world.seed, world.W_p, None
         self.world = world
         self._samplers = {part: world.sampler(part) for part in ("train", "test")}
         self._rows = world.W_p.T.copy()
 
     @property
     def hierarchy(self) -> None:
-        """None: the metric ``absorption`` is for the trees of the Linear Representation Bench."""
+        """None, since the metric ``absorption`` is defined for the Linear Representation Bench only."""
 
     @classmethod
     def draw(cls, *, seed: int = 0, **settings: Any) -> Self:

@@ -43,14 +43,14 @@ class FeatureVectors:
 
     def __call__(self, coefficients: Tensor) -> Tensor:
         """Return the samples (N x n_p) for coefficients (N x n)."""
-        # few of them are not zero, so a sparse product is faster
+        # most coefficients are zero, so a sparse product is faster
         return torch.from_numpy(csr_array(coefficients.numpy()) @ self._rows + self._bias)
 
 
 class Coefficients:
     """Stand-in for SAELens' ``ActivationGenerator``: draws coefficients of a bench.
 
-    Each call gives new samples, and two generators of one bench give the same samples in the same order.
+    Each call draws new samples. Two generators of the same bench draw the same samples in the same order.
 
     Parameters
     ----------
@@ -89,7 +89,7 @@ class AnyEncoder:
 def for_saelens(bench: BenchSource, W_p: np.ndarray, seed: int) -> tuple[FeatureVectors, Coefficients]:
     """Return a bench's features and a generator of its coefficients.
 
-    Each call of the generator draws from a stream named by the number of the call.
+    The number of a call of the generator determines its random stream.
 
     Parameters
     ----------

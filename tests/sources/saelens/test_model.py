@@ -216,6 +216,11 @@ def test_what_a_configuration_has_that_is_not_supported_is_named(config, message
         ({"correlation_factor": None}, "correlation_factor: missing, but"),
         ({"correlation_factor": np.zeros(N)}, r"correlation_factor: float32 of shape \(12,\), expected finite"),
         ({"correlation_diag": np.ones(N)}, "correlation_diag: expected numbers above 0"),
+        # within the tolerance of rounding, but no variance is left
+        (
+            {"correlation_factor": np.full((N, 1), 1.00002), "correlation_diag": np.full(N, 2e-5)},
+            "correlation_diag: expected numbers above 0",
+        ),
     ],
 )
 def test_what_tensors_are_not_supported_is_named(tensors, message, tmp_path):

@@ -1,9 +1,9 @@
-"""Run by the interpreter that has SAELens: draw from our generator and from theirs, and print how far they are apart.
+"""Compare samples from our generator and from SAELens' generator, with the interpreter that has SAELens.
 
-    python tests/sources/synth/saelens.py
+    python -m tests.sources.synth.saelens
 
-Prints JSON. A difference of two estimates is given in its standard errors, which follow from the numbers of samples, so
-that the largest of m is near sqrt(2 ln m) where both generators have one distribution.
+Prints JSON. Differences of estimates are in standard errors, which follow from the numbers of samples. If both
+generators draw from the same distribution, the largest of m differences is near sqrt(2 ln m).
 """
 
 import json
@@ -11,21 +11,12 @@ import logging
 
 import numpy as np
 import torch
-from sae_lens.synthetic import (
-    FoldedNormalMagnitudeConfig,
-    HierarchyConfig,
-    LinearMagnitudeConfig,
-    LowRankCorrelationConfig,
-    LowRankCorrelationMatrix,
-    OrthogonalizationConfig,
-    SyntheticModel,
-    SyntheticModelConfig,
-    ZipfianFiringProbabilityConfig,
-)
+from sae_lens.synthetic import LowRankCorrelationMatrix, SyntheticModel
 from sae_lens.synthetic.evals import compute_classification_metrics, feature_uniqueness, mean_correlation_coefficient
 from scipy.sparse import csr_array
 from scipy.stats import ks_2samp
 
+from benchmarks.synth_sampling import their_settings
 from sdlcore.evaluation.coefficient_scores import Detection
 from sdlcore.evaluation.recovery import hungarian
 from sdlcore.random_streams import stream
@@ -39,29 +30,6 @@ SOURCE = SynthSource(n=256, n_p=96, roots=2)
 SAMPLES, BLOCK = 200_000, 20_000
 FEWEST = 50
 """Number of samples from which a mean counts as normally distributed."""
-
-
-def their_settings(source: SynthSource) -> SyntheticModelConfig:
-    """Return our settings as theirs."""
-    return SyntheticModelConfig(
-        num_features=source.n,
-        hidden_dim=source.n_p,
-        firing_probability=ZipfianFiringProbabilityConfig(source.exponent, source.max_frequency, source.min_frequency),
-        hierarchy=HierarchyConfig(
-            total_root_nodes=source.roots,
-            branching_factor=source.branching,
-            max_depth=source.depth,
-            mutually_exclusive_portion=1.0,
-            compensate_probabilities=True,
-            scale_children_by_parent=source.version == 2,
-        ),
-        orthogonalization=OrthogonalizationConfig(source.orthogonal_steps, source.orthogonal_rate),
-        correlation=LowRankCorrelationConfig(source.rank, source.correlation),
-        mean_firing_magnitudes=LinearMagnitudeConfig(source.first_magnitude, source.last_magnitude),
-        std_firing_magnitudes=FoldedNormalMagnitudeConfig(source.deviation, source.deviation_spread),
-        bias=source.bias,
-        seed=1,
-    )
 
 
 class Moments:
@@ -95,8 +63,8 @@ class Moments:
 
 
 def apart(first: np.ndarray, second: np.ndarray, samples: int) -> np.ndarray:
-    """Return how many standard errors two shares of so many samples differ by, where either was seen often enough."""
-    # by their mean, which says nothing of their difference
+    """Return the differences of shares in standard errors, for features that are active often enough."""
+    # the mean of both shares decides, since it is independent of their difference
     often = (first + second) / 2 * samples > FEWEST
     share = (first[often] + second[often]) / 2
     return np.abs(first[often] - second[often]) / np.sqrt(2 * share * (1 - share) / samples)
@@ -104,15 +72,15 @@ def apart(first: np.ndarray, second: np.ndarray, samples: int) -> np.ndarray:
 
 def compare() -> dict[str, float]:
     distribution = draw_distribution(SOURCE, stream(0, "law"))
-    drawn = SyntheticModel(their_settings(SOURCE))
-    # what each draws by itself comes first; then theirs is given ours, so that features are compared one by one
+    drawn = SyntheticModel(their_settings(SOURCE, seed=1))
+    # each library draws a distribution of its own here; `_samples` gives ours to SAELens, to compare single features
     once = {
         "candidacy": np.abs(distribution.candidacy - drawn.activation_generator.firing_probabilities.numpy()).max(),
         "means": np.abs(distribution.means - drawn.activation_generator.mean_firing_magnitudes.numpy()).max(),
         "bias": abs(np.linalg.norm(distribution.bias) - float(drawn.feature_dict.bias.detach().norm())),
     }
     many = SynthSource()
-    ours, theirs = draw_distribution(many, stream(0, "many")), their_settings(many)
+    ours, theirs = draw_distribution(many, stream(0, "many")), their_settings(many, seed=1)
     deviations = theirs.std_firing_magnitudes.generate(many.n, seed=1)
     once["deviations_p"] = ks_2samp(ours.deviations, deviations.numpy()).pvalue
     factors = drawn.correlation_matrix.correlation_factor
@@ -138,7 +106,7 @@ def _overlaps(W: np.ndarray) -> np.ndarray:
 def _samples(source: SynthSource, distribution: Distribution) -> dict[str, float]:
     factors = torch.from_numpy(distribution.factors)
     matrix = LowRankCorrelationMatrix(factors, 1 - factors.square().sum(1))
-    model = SyntheticModel(their_settings(source), correlation_matrix=matrix)
+    model = SyntheticModel(their_settings(source, seed=1), correlation_matrix=matrix)
     model.activation_generator.std_firing_magnitudes = torch.from_numpy(distribution.deviations)
     torch.manual_seed(0)
     sampler = Sampler(distribution, families(source), stream(0, "samples"))
@@ -183,7 +151,7 @@ def _samples(source: SynthSource, distribution: Distribution) -> dict[str, float
 
 
 def _scores() -> dict[str, float]:
-    """Return how far our scores of a made-up dictionary, narrower than the features are many, are from theirs."""
+    """Return differences between our scores and SAELens' of a random dictionary with fewer latents than features."""
     rng, n, n_q, d = stream(0, "scores"), 40, 25, 16
     true, W_dec = (rng.standard_normal((rows, d)).astype(np.float32) for rows in (n, n_q))
     x, latents = (np.maximum(0, rng.standard_normal((500, columns)) - 1) for columns in (n, n_q))

@@ -1,27 +1,19 @@
-"""Our generator of SynthSAEBench's distribution agrees with SAELens' own, as far as 200,000 samples show."""
-
-import json
-import subprocess
+"""Samples from our generator of SynthSAEBench's distribution and from SAELens' differ by no more than chance."""
 
 import pytest
 
-from tests.conftest import REPOSITORY
-
-PYTHON = REPOSITORY / "benchmarks/.venv/bin/python"
+from tests.sources.synth.test_judge import printed
 
 
 @pytest.mark.peers
 def test_both_generators_have_one_distribution():
-    command = [str(PYTHON), "tests/sources/synth/saelens.py"]
-    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    found = json.loads(done.stdout.splitlines()[-1])
-    # no random numbers are in these
+    found = printed("-m", "tests.sources.synth.saelens")
+    # these do not depend on random numbers
     assert found["candidacy"] < 1e-6
     assert found["means"] < 1e-6
     assert found["bias"] < 1e-6
     assert found["overlap_apart"] < 5
-    # the scores of one dictionary
+    # both score the same dictionary
     for name in ("f1", "precision", "recall", "uniqueness", "mcc"):
         assert found[f"{name}_apart"] < 1e-6, name
     for name in ("deviations_p", "factors_p"):
@@ -34,7 +26,7 @@ def check_samples(found):
     """Check the statistics of samples of one version."""
     # a child without its parent, or two siblings, were never seen in either
     assert found["orphans"] == found["siblings"] == 0
-    # in standard errors: beyond 5 is one normal number in two million; 256 features and 2000 pairs are asked
+    # in standard errors: one normal number in two million exceeds 5, and there are 256 features and 2000 pairs
     assert found["features"] > 200
     assert found["pairs"] > 1500
     assert found["children"] > 80

@@ -24,7 +24,7 @@ class Recipe(NamedTuple):
     first_place: int
     """Place of the document that training begins with."""
     buffer_rows: int
-    """Number of rows in memory, from which batches are drawn."""
+    """Number of rows that are kept in memory. Batches are drawn from these rows."""
     provenance: dict[str, Json]
     """Provenance of the rows."""
 

@@ -59,7 +59,7 @@ def write_recipe(
     recipe_path, test_path
         Files to write or replace.
     buffer_rows
-        Number of rows in memory, from which batches are drawn.
+        Number of rows that are kept in memory. Batches are drawn from these rows.
 
     Raises
     ------

@@ -142,7 +142,8 @@ def _factors(tensors: dict[str, np.ndarray], config: dict[str, Any], n: int) -> 
     rank = tensors[name].shape[1] if tensors[name].ndim == 2 else 1
     factors = _tensor(tensors, name, n, rank)
     own = _tensor(tensors, "correlation_diag", n)
-    if (own <= 0).any() or (np.abs(np.square(factors).sum(axis=1) + own - 1) > UNSHARED).any():
+    shared = np.square(factors, dtype=float).sum(axis=1)  # samples are drawn from these alone, so they stay below 1
+    if (own <= 0).any() or (shared >= 1).any() or (np.abs(shared + own - 1) > UNSHARED).any():
         raise SourceError(f"correlation_diag: expected numbers above 0 that equal 1 minus the sum of squares of {name}")
     return factors
 

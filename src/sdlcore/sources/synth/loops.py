@@ -16,7 +16,7 @@ import numba
 import numpy as np
 
 _compiled = numba.njit(nogil=True, cache=True, error_model="numpy")
-# a minimum is the same in any order, and is fast only in another
+# a minimum does not depend on the order of comparisons, and reordering them makes it fast
 _in_any_order = numba.njit(nogil=True, cache=True, error_model="numpy", fastmath={"nnan", "nsz"})
 
 BLOCK = 64
@@ -48,7 +48,7 @@ class Free(NamedTuple):
     """Features that have neither a parent nor siblings, in blocks of `BLOCK`."""
 
     features: np.ndarray
-    """Their indices, of as many as there are."""
+    """Indices of these features."""
     bounds: np.ndarray
     """blocks x `BLOCK` bounds of `Law`; infinite beyond the last feature."""
     weights: np.ndarray
@@ -65,8 +65,8 @@ class Nested(NamedTuple):
     scaled: np.ndarray
     """Whether the magnitudes of a family are multiplied by the parent's, divided by the parent's mean."""
     under: np.ndarray
-    """The families below feature i are ``families[under[i]:under[i + 1]]``. Feature n, which does not exist, has the
-    families without a parent."""
+    """The families below feature i are ``families[under[i]:under[i + 1]]``. Families without a parent are listed
+    under n, one more than the last feature."""
     families: np.ndarray
 
 

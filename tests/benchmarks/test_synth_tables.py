@@ -1,0 +1,38 @@
+"""Benchmarks of SynthSAEBench's distribution write their tables, in the environment with SAELens."""
+
+import subprocess
+
+import pandas as pd
+import pytest
+
+from tests.conftest import REPOSITORY
+
+PYTHON = REPOSITORY / "benchmarks/.venv/bin/python"
+
+
+def measured(path, benchmark, *options):
+    """Return the table that a benchmark writes."""
+    command = [PYTHON, "-m", f"benchmarks.{benchmark}", "--csv", path, "--features", 1024, *options]
+    done = subprocess.run([*map(str, command)], cwd=REPOSITORY, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return pd.read_csv(path)
+
+
+@pytest.mark.peers
+def test_sampling_times_both_libraries(tmp_path):
+    found = measured(tmp_path / "sampling.csv", "synth_sampling", "--batch", 8, "--rounds", 1)
+    ways = [(library, result) for library in ("sdlcore", "saelens") for result in ("coefficients", "samples")]
+    assert list(zip(found["library"], found["result"], strict=True)) == ways
+    assert (found["microseconds"] > 0).all()
+
+
+@pytest.mark.peers
+def test_a_repeated_oracle_replaces_its_row(tmp_path):
+    key = {"features": 1024, "version": 2, "codes": "posterior"}
+    earlier = pd.DataFrame([{**key, "seed": seed, "tuning_samples": 7} for seed in (0, 1)])
+    earlier.to_csv(tmp_path / "oracle.csv", index=False)
+    few = ("--versions", 2, "--codes", "posterior", "--tuning", 1000, "--samples", 1000)
+    found = measured(tmp_path / "oracle.csv", "synth_oracle", *few).set_index("seed")
+    assert found["tuning_samples"].to_dict() == {1: 7, 0: 1000}
+    assert found["mcc"][0] == 1
+    assert found["f1"][0] > 0.9
