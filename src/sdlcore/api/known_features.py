@@ -26,7 +26,7 @@ class KnownFeatures(ABC):
 
     @property
     def references(self) -> References:
-        """The true features as references for `evaluate`."""
+        """The true features of input and target, in the form that `evaluate` takes."""
         return References(self.W_p, self.W_r, None)
 
     @property

@@ -36,8 +36,9 @@ class SynthBench(KnownFeatures):
 
     @classmethod
     def draw(cls, *, seed: int = 0, **settings: Any) -> Self:
-        """Draw the features of a bench. The pipeline draws the same features and samples for the same settings and
-        seed.
+        """Return a bench whose features are drawn now; `samples` draws its samples.
+
+        The pipeline draws the same features and samples for the same settings and seed.
 
         Parameters
         ----------

@@ -21,19 +21,19 @@ from sdlcore.sources.synth.world import World
 
 
 class FeatureVectors:
-    """Stand-in for SAELens' ``FeatureDictionary``: the true features, and samples from coefficients.
+    """True features in the form of SAELens' ``FeatureDictionary``. A call turns coefficients (N x n) into samples.
 
     Parameters
     ----------
     W
-        n_p x n features.
+        The n features, as columns of n_p dimensions.
     bias
         Vector that is added to every sample (n_p); None for zeros.
 
     Attributes
     ----------
     feature_vectors
-        n x n_p tensor, float32.
+        The features as rows: n x n_p, float32.
     """
 
     def __init__(self, W: np.ndarray, bias: np.ndarray | None = None) -> None:
@@ -121,7 +121,9 @@ def for_saelens(bench: BenchSource, W_p: np.ndarray, seed: int) -> tuple[Feature
 
 
 def synth_for_saelens(world: World) -> tuple[FeatureVectors, Coefficients]:
-    """Return the features and a generator of coefficients of a world with SynthSAEBench's distribution."""
+    """Return what SAELens' evaluation of a world of SynthSAEBench takes: its features, and a function that draws
+    coefficients, a new batch in each call.
+    """
     sampler, drawn = world.sampler("saelens"), 0
 
     def draw(batch_size: int) -> csr_array:

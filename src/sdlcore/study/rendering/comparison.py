@@ -70,7 +70,7 @@ def _best_first(table: pd.DataFrame) -> list[str]:
 
 
 def comparison_text(table: pd.DataFrame) -> TextTable:
-    """Return the scores with a row for each method and a column for each source."""
+    """Return the printed table of the scores that rank methods: a row for each method, a column for each source."""
     scores = table.drop_duplicates("ground").set_index("ground")["score"].to_dict()
     rows = []
     for method in _best_first(table):
