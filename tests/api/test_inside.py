@@ -2,6 +2,7 @@
 
 import re
 
+import numpy as np
 import pytest
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
@@ -81,7 +82,7 @@ def test_a_place_that_no_model_has_is_refused(place, meant, lm, sae):
 
 def test_the_contexts_of_one_latent_are_those_of_several(tmp_path, sae):
     model = save_tiny_llama(tmp_path / "lm")
-    one, several = (sdl.contexts(sae, model, documents(20), latents, layer=2) for latents in (3, [3]))
+    one, several = (sdl.contexts(sae, model, documents(20), latents, layer=2) for latents in (np.int64(3), [3]))
     assert [feature.latent for feature in one.features] == [3]
     assert one.features[0].contexts == several.features[0].contexts
 
@@ -102,6 +103,8 @@ def test_contexts_without_latents_show_some_from_the_most_to_the_least_frequent(
         silent.coder.W_enc.zero_()
     with pytest.raises(ValueError, match="no latent is active at the beginning of the text"):
         sdl.contexts(silent, model, documents(20), layer=2)
+    with pytest.raises(ValueError, match="too short for one context"):
+        sdl.contexts(sae, model, ["river"], layer=2)
 
 
 def test_options_of_texts_are_checked(tmp_path, sae):

@@ -104,7 +104,9 @@ def contexts(
         If the dictionary and the place do not fit, or if no layer is given and the dictionary's provenance has none.
     """
     where = where_in(dictionary, lm, layer, place)
-    several = [latents] if isinstance(latents, int) else None if latents is None else list(latents)
+    several = None
+    if latents is not None:
+        several = list(latents) if isinstance(latents, Iterable) else [latents]
     return contexts_of(coder_of(dictionary), lm, texts, several, paths=read_paths(paths), **where, **options)
 
 

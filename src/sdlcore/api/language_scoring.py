@@ -14,7 +14,7 @@ from tqdm.auto import tqdm
 from sdlcore.api.dictionary import Dictionary, coder_of
 from sdlcore.api.inside import Layer, where_in
 from sdlcore.inside.hooks import Place, read_and_write, sites_of
-from sdlcore.inside.loss import LossRecovered, Reconstruct, losses_recovered
+from sdlcore.inside.loss import LossRecovered, losses_recovered, reconstruction_by
 from sdlcore.inside.reader import DROP, Reader, reader_of
 from sdlcore.model.coder import SparseCoder
 from sdlcore.settings import Batch, checked
@@ -115,7 +115,7 @@ def language_scores(
     layer, place, paths
         Where the dictionary was fitted, as for `splice`.
     contexts
-        Contexts from the beginning of the texts. The mean that mean ablation writes is theirs, too.
+        Number of contexts from the beginning of the texts. Mean ablation writes their mean activations.
     tokenizer, context_length, contexts_per_batch, drop, text_options
         How the model reads the texts, as for `contexts`.
     progress
@@ -123,14 +123,14 @@ def language_scores(
 
     Returns
     -------
-    Cross-entropy ``clean``, ``spliced``, ``zero`` and ``mean``, the divergences ``kl_spliced``, ``kl_zero`` and
-    ``kl_mean``, and the shares recovered of both, in nats a token. Tokens that ``drop`` names stay clean in all. For
-    several dictionaries, these scores by name.
+    In nats a token, the cross-entropies ``clean``, ``spliced``, ``zero`` and ``mean``, and the divergences
+    ``kl_spliced``, ``kl_zero`` and ``kl_mean``; and the share of each that the dictionary recovers. Tokens that
+    ``drop`` lists stay clean. For several dictionaries, these scores by name.
 
     Raises
     ------
     ValueError
-        If a dictionary is a crosscoder, there is none, or the texts have no context; else as `splice`.
+        If a dictionary is a crosscoder, the mapping is empty, or the texts fill no context; else as `splice`.
     SourceError
         If a text or a model cannot be read.
     """
@@ -160,7 +160,7 @@ def language_scores(
         kinds = reader.kinds(sites)
         mean_R = _mean(reader, sites, several, kinds)
         shown = tqdm(several, desc="contexts", unit="", disable=None if progress else True)
-        its = {name: _reconstruction(coders[name]) for name in names}
+        its = {name: reconstruction_by(coders[name]) for name in names}
         found |= losses_recovered(reader.lm, its, shown, sites, group.pair, kinds, mean_R, own)
         warn_of_weak_ablation(found[names[0]])
     return LanguageScores({name: found[name] for name in named}) if isinstance(dictionary, Mapping) else found[None]
@@ -193,10 +193,6 @@ def _naming(name: Any) -> Iterator[None]:
         if name is None:
             raise
         raise ValueError(f"{name}: {error}") from error
-
-
-def _reconstruction(coder: SparseCoder) -> Reconstruct:
-    return lambda x_NP: coder(x_NP.to(coder.W_enc.device)).x_hat.to(x_NP.device)
 
 
 def _mean(reader: Reader, sites: Mapping[str, Site], contexts: Sequence[Tokens], kinds: RowKinds) -> Tensor:

@@ -14,7 +14,7 @@ WIDTH = 100
 
 
 def listing_settings(function: Fitting) -> Fitting:
-    """Have `help` begin with the settings that matter most, and end with all that are no parameters, by group."""
+    """Make `help` begin with the settings that matter most, and end with a list of all that are not parameters."""
     own = inspect.signature(function)
     *parameters, rest = (one.replace(annotation=one.empty) for one in own.parameters.values())
     by_place = [one for one in parameters if one.kind is not one.KEYWORD_ONLY]

@@ -34,13 +34,13 @@ TextColumn = Annotated[
 ]
 ContextLength = Annotated[
     int | None,
-    tyro.conf.arg(help="tokens that the model is shown at once; 128, or as many as it takes, if left out"),
+    tyro.conf.arg(help="tokens that the model reads at once; if left out, 128, or fewer if the model takes fewer"),
 ]
 FittedLayer = Annotated[
     int | None,
     tyro.conf.arg(
         help="block that the dictionary was fitted on, counted from 1. Runs of the pipeline, of `sdlcore fit` on a "
-        "language model's store, and of `sdlcore fit-layers` know it"
+        "language model's store, and of `sdlcore fit-layers` record it"
     ),
 ]
 FittedPlace = Annotated[

@@ -263,10 +263,10 @@ def fit_layers(
     Args:
         out: folder to write
         layers: blocks, counted from 1, e.g. 3 4; all if left out
-        tokens: so many of the text are read, rounded up to whole contexts
+        tokens: number of tokens to read, rounded up to whole contexts
         to: library to write the set for, into a folder of its name beside the runs; refused before the training if the
             library cannot express it
-        model_name: what that library is to call the language model; as given to --model if left out
+        model_name: name of the language model in that set; --model if left out
         seed: everything is drawn from it, the same for each layer
         device: where the model runs and dictionaries are trained
     """

@@ -30,7 +30,7 @@ _CHOSEN: dict[str, tuple[str, ...]] = {
     "crosscoder": ("pair",),
     "anchors": ("lambda_anchor", "anchor_form", "anchor_until", "anchor_fall", "anchor_cosine"),
 }
-"""Method -> the settings that choose its loss terms and variants. `settings_of` adds what depends on them."""
+"""Method -> the settings that choose its loss terms and variants. `settings_of` adds settings that depend on them."""
 
 
 def settings_of(method: str) -> set[str]:

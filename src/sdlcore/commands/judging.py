@@ -54,11 +54,11 @@ def evaluate(
         bench: lrb-s, lrb-m or lrb-l, or a folder that `sdlcore bench` wrote
         x: samples to evaluate on where there is no bench: an .npy file, or a store (.h5) with its target and labels
         target: the second representation of the same samples, as an .npy file
-        labels: class numbers or names of these samples, as an .npy file. The run's own means of classes are judged by,
-            or those of these samples where it has none
+        labels: class numbers or names of these samples, as an .npy file. The means of
+            these classes judge the dictionary, unless the run's folder contains means
         references: directions to judge by, instead of these: means of classes (.safetensors), or unit rows (.npy)
         anchors: anchors of the training, if the run's folder does not contain them (.safetensors, or unit rows as .npy)
-        nulls: score dictionaries of the same size beside it that nothing was learned for
+        nulls: also score untrained dictionaries of the same size
         seed: of everything random
         out: JSON file to write all metrics to, of several by their paths
     """
@@ -130,9 +130,9 @@ def contexts(
 
     Args:
         dictionary: a run's folder, a .safetensors file, or a folder of SAELens, dictionary_learning or sparsify
-        latents: which, e.g. 724 31; if left out, 20 latents from the most to the least frequent
+        latents: numbers of latents, e.g. 724 31; if left out, 20 latents from the most to the least frequent
         out: folder to write: index.html, and a page for each latent
-        tokens: so many of the text are read, rounded up to whole contexts
+        tokens: number of tokens to read, rounded up to whole contexts
         number: contexts of each latent
     """
     pages = find_contexts(

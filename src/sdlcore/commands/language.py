@@ -45,7 +45,7 @@ def language_scores(
         dictionaries: runs' folders, .safetensors files, or folders of SAELens, dictionary_learning or sparsify
         text: documents that training did not see: a text file, JSON lines, Parquet, a folder of these, or
             dataset:OWNER/NAME
-        contexts: so many contexts from the beginning of the text
+        contexts: number of contexts from the beginning of the text
         out: JSON file to write all numbers to, of several dictionaries by their paths
     """
     found = opened_all(dictionaries)
@@ -92,7 +92,7 @@ def probe(
         without: classes whose documents are left out
         k: how many features a probe reads, or all
         held_out: share of documents that judge
-        nulls: also probe dictionaries of the first one's size that nothing was learned for
+        nulls: also probe untrained dictionaries of the first one's size
         seed: of the split and the null baselines
         out: CSV file to write all probes to, a row each
     """

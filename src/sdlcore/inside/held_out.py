@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import torch
 
 from sdlcore.data.reading import ActivationStore
-from sdlcore.inside.loss import LossRecovered, Name, Reconstruct, losses_recovered, mean_of
+from sdlcore.inside.loss import LossRecovered, Name, losses_recovered, mean_of, reconstruction_by
 from sdlcore.model.coder import SparseCoder
 from sdlcore.sources.language.checkpoints import Checkpoint, load_tokenizer, load_whole, open_checkpoint
 from sdlcore.sources.language.corpus import Text, open_text
@@ -53,11 +53,7 @@ class HeldOut(NamedTuple):
         lm = load_whole(self.checkpoint.folder, source.dtype).to(device)
         found = dict[Name, LossRecovered]()
         for pair in dict.fromkeys(coder.config.pair for coder in coders.values()):
-            its = {name: _reconstruction(coder) for name, coder in coders.items() if coder.config.pair == pair}
+            its = {name: reconstruction_by(coder) for name, coder in coders.items() if coder.config.pair == pair}
             mean_R = torch.from_numpy(mean_of(store, "target" if pair == "transcoder" else "input"))
             found |= losses_recovered(lm, its, held_out, source.sites, pair, kinds, mean_R, source.paths)
         return found
-
-
-def _reconstruction(coder: SparseCoder) -> Reconstruct:
-    return lambda x_NP: coder(x_NP).x_hat

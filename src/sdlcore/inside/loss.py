@@ -23,6 +23,7 @@ from torch import Tensor
 from sdlcore.data.reading import ActivationStore
 from sdlcore.inside.hooks import read_and_write
 from sdlcore.inside.splicing import replacing
+from sdlcore.model.coder import SparseCoder
 from sdlcore.sources.language.architectures import Paths
 from sdlcore.sources.language.forward import KEPT, RowKinds, stack_batches
 from sdlcore.sources.language.settings import Site
@@ -33,6 +34,11 @@ ROWS_AT_ONCE = 4096
 Reconstruct = Callable[[Tensor], Tensor]
 """A function from N x n_p activations at the site it reads to N x n_r activations that replace those it writes."""
 Name = TypeVar("Name")
+
+
+def reconstruction_by(coder: SparseCoder) -> Reconstruct:
+    """Return the reconstruction of activations by a dictionary, which may be on another device."""
+    return lambda x_NP: coder(x_NP.to(coder.W_enc.device)).x_hat.to(x_NP.device)
 
 
 class LossRecovered(NamedTuple):
@@ -91,8 +97,7 @@ def losses_recovered(
     model
         A whole causal language model.
     reconstruct
-        The dictionaries by name, e.g. ``{"topk": lambda x: coder(x).x_hat}`` for a `SparseCoder`. Each takes and
-        returns float32.
+        The dictionaries by name, e.g. ``{"topk": reconstruction_by(coder)}``. Each takes and returns float32.
     contexts
         Held-out contexts.
     sites

@@ -171,7 +171,7 @@ def contexts(
         every: Iterable[Rows] = rows
         if latents is None:
             latents, every = chosen_from(coder, rows, SHOWN)
-            if not latents:
+            if not latents and any(len(one.x_p) for one in every):  # without rows, the text is too short, as below
                 raise ValueError("no latent is active at the beginning of the text; name the latents to show")
         found = firings(coder, every, latents)
     if not found.tokens:
