@@ -124,9 +124,10 @@ def finished_run(folder: Path, facts: dict[str, Any]) -> ExistingRun | None:
 
 @contextlib.contextmanager
 def unfinished_run(folder: Path) -> Iterator[Sink]:
-    """Lock a run's folder, and yield a sink for its history. Remove the files of the unfinished run at the end.
+    """Lock a run's folder during a training, and yield a function that writes the history so far.
 
-    Files stay after an exception, so that the run can be resumed.
+    At the end, remove the history and the checkpoint of the unfinished run; its results stay. After an exception, all
+    files stay, so that the run can be resumed.
 
     Raises
     ------

@@ -105,7 +105,10 @@ def _given(sites: Iterable[T | None]) -> list[T]:
 
 
 def pair_sites(pair: str, *widths: int | None) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """Return the widths of the sites in x_p and in x_r, for a source with sites of these widths; None for no target."""
+    """Return the widths of the sites that a dictionary reads (x_p) and of the sites that it writes (x_r).
+
+    ``widths`` lists the width of each site of a source, input first; None for a target that the source lacks.
+    """
     known = _given(widths)
     return wiring_of(pair, len(known)).widths(known)
 

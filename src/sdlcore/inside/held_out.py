@@ -28,7 +28,10 @@ class HeldOut(NamedTuple):
 
     @classmethod
     def of(cls, path: Path, store: ActivationStore, model: str, text: str) -> "HeldOut":
-        """Open the model and the text of a store, which is the file ``path``, at the same commits."""
+        """Open the model and the text from which an evaluation store was made.
+
+        ``path`` is the store's file. Models and texts of the hub are opened at the commits that the store records.
+        """
         made = Made.read(path, store.provenance)
         checkpoint = open_checkpoint(model, made.model_commit, made.source.paths)
         corpus = open_text(text, made.source.text_options._replace(revision=made.text_commit))

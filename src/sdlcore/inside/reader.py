@@ -80,12 +80,14 @@ class Reader(NamedTuple):
     def write_rows(
         self, sites: Mapping[int, Mapping[str, Site]], shown: Iterable[Tokens], folder: Path
     ) -> dict[int, "Rows"]:
-        """Write the activations of all kept rows to disk, in one pass over a text.
+        """Write the activations of the model at several sites to disk, in one pass over a text.
+
+        Tokens that `drop` names, such as the first of a context, are left out.
 
         Parameters
         ----------
         sites
-            Column -> site, as in a source, for each group of sites, such as a layer.
+            For each group of sites, such as a layer, its sites by their names (input, target).
         shown
             Contexts for the model to read.
         folder
@@ -93,7 +95,7 @@ class Reader(NamedTuple):
 
         Returns
         -------
-        The written activations of each group.
+        For each group, its files on disk, which can be read as arrays.
         """
         kinds, flat = self.kinds_of_each(sites), in_one(sites)
         widths: dict[str, int] = {}
