@@ -112,7 +112,8 @@ def constant(numbers: pd.DataFrame) -> pd.Series:
 def compared(folder: Path) -> pd.DataFrame:
     """Return the held-out numbers that the recipe has, beside the paper's, the searched protocols' and the baselines'.
 
-    A row is a number. ``constant`` is fitted on Table 1 without anchors; ``table1`` repeats the method's row there.
+    A row is a number. ``constant`` is fitted on all of Table 1's rows without anchors; ``table1`` repeats the method's
+    row there, and has no value where that is the row itself.
     """
     wanted, ours = paper(), recipe(folder / "first_author")
     means = ours.groupby(KEYS)[NUMBERS].mean()
@@ -122,7 +123,8 @@ def compared(folder: Path) -> pd.DataFrame:
     rows = []
     for key in wanted.index.intersection(means.index):
         table, _, method, anchoring = key
-        if table == FITTED[0] and anchoring == FITTED[1] and method in FITTED[2]:
+        itself = (table, anchoring) == FITTED[:2]
+        if itself and method in FITTED[2]:
             continue
         seeds = len(ours[(ours[KEYS] == list(key)).all(axis=1)])
         for name in NUMBERS:
@@ -130,7 +132,11 @@ def compared(folder: Path) -> pd.DataFrame:
             if pd.isna(value):
                 continue
             row = dict(zip(KEYS, key, strict=True)) | {"number": name, "seeds": seeds, "paper": value}
-            row |= {"recipe": means.loc[key, name], "constant": best[name], "table1": plain.loc[method, name]}
+            row |= {
+                "recipe": means.loc[key, name],
+                "constant": best[name],
+                "table1": np.nan if itself else plain.loc[method, name],
+            }
             row |= {"complete": 1.0 if name != "l0" else np.nan}
             row |= {other: found.loc[key, name] if key in found.index else np.nan for other, found in others.items()}
             rows.append(row)

@@ -3,7 +3,7 @@
     python -m examples.first_author.recipe --method topk --lr 1e-3 --epochs 2 --out looks.csv
 
 Each look is a row of the file. It follows two public repositories of the paper's first author
-(docs/results/explain/first-author.md): the mean squared error over samples and dimensions plus .01 times the mean of
+(docs/results/explain/README.md): the mean squared error over samples and dimensions plus .01 times the mean of
 all latents, batches of 32, biases, gradient norm clipped at 1, AdamW, nn.Linear's start. His weight decay of 1e-5 is
 left out: 1 - lr * 1e-5 rounds to 1 in float32 as long as lr is below .003.
 """
