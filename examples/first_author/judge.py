@@ -42,7 +42,8 @@ SEARCHED = {
     "check": (["topk", "transcoder"], 1),
     "stage2": (["topk", "transcoder", "crosscoder", "relu"], 4),
 }
-"""Stage of the search for a protocol -> methods that it trained, and factor of L0 (4 at a quarter of the scale)."""
+"""Stage of the earlier search, whose tables are kept -> methods that it trained, and factor of L0 (4 at a quarter of
+the scale)."""
 DRAWN = ("lr1e-3",)
 """Candidates with a picture."""
 EVERY = 50

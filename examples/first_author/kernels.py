@@ -62,18 +62,26 @@ def settle(W, M, V, since, step, lr):
 
 @njit(fastmath=_MATH, error_model="numpy", cache=True)
 def sparse_gradients(
-    X, Y, columns, values, W_dec, M_dec, V_dec, b_dec, since_dec, step, lr, l1, slots, G_enc, G_dec, g_b, active
-):
+    X, Y, columns, values, W_enc, W_dec, M_dec, V_dec, b_dec, since_dec, step, lr, l1, slots, G_enc, G_dec, g_b, active,
+    A_enc, A_dec, weight,
+):  # fmt: skip
     """Decode B samples and differentiate the mean squared error plus l1 times the sum of latents.
 
-    Returns the number of active latents; the gradient of the decoder's bias; the squared norm of all gradients; the
-    mean squared error. The active latents are listed in ``active``, and their gradients are the first rows of
-    ``G_enc``, ``G_dec`` and ``g_b``. All of ``slots`` (n_q) must be -1. Active decoder rows are brought to the step
-    before ``step``.
+    The loss also has ``weight`` times the squared distance of the first rows of ``W_enc`` and ``W_dec`` to the anchors
+    ``A_enc`` and ``A_dec``, and these latents count as active. Returns the number of active latents; the gradient of
+    the decoder's bias; the squared norm of all gradients; the mean squared error. The active latents are listed in
+    ``active``, and their gradients are the first rows of ``G_enc``, ``G_dec`` and ``g_b``. All of ``slots`` (n_q) must
+    be -1. Active decoder rows are brought to the step before ``step``.
     """
     B, k = columns.shape
     P, R = X.shape[1], Y.shape[1]
-    n = 0
+    n = len(A_enc)
+    for c in range(n):
+        slots[c] = c
+        active[c] = c
+        G_enc[c] = 2 * weight * (W_enc[c] - A_enc[c])
+        G_dec[c] = 2 * weight * (W_dec[c] - A_dec[c])
+        g_b[c] = 0
     for b in range(B):
         for i in range(k):
             c = columns[b, i]

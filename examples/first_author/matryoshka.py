@@ -13,9 +13,9 @@ from sdlcore.random_streams import torch_stream
 
 
 class MatryoshkaTraining(Training):
-    """A training whose loss is the weighted sum of all levels' mean squared errors, plus L1. Slow: all of it is dense.
+    """A training whose loss is the weighted sum of all levels' mean squared errors, plus L1 and anchors.
 
-    The levels' weights rise linearly, as his do (.1, .15, .2, .25, .3), and sum to one.
+    The levels' weights rise linearly, as his do (.1, .15, .2, .25, .3), and sum to one. All of it is dense and slow.
     """
 
     def __init__(self, recipe: Recipe) -> None:
@@ -54,7 +54,9 @@ class MatryoshkaTraining(Training):
         levels = zip(self.levels, self.decoders, strict=True)
         errors = [mse_loss(Z[:, :level] @ W + b, y) for level, (W, b) in levels]
         total = sum(share * error for share, error in zip(self.shares, errors, strict=True))
-        return total + self.recipe.l1 * Z.mean(), errors[-1]
+        pairs = zip((self.W_enc, self.W_dec), self.anchors, strict=True)
+        pull = sum((W[: len(A)] - A).square().sum() for W, A in pairs)
+        return total + self.recipe.l1 * Z.mean() + self.recipe.anchor_weight * pull, errors[-1]
 
     def take_step(self) -> float:
         rows = self._rows()

@@ -1,5 +1,5 @@
 #!/bin/sh
-# All runs of docs/results/explain/first-author.md, the most telling first; a finished run is skipped, an unfinished one
+# All runs of docs/results/explain/README.md, the most telling first; a finished run is skipped, an unfinished one
 # starts again. From the repository's root:  nice -n 19 sh examples/first_author/runs.sh
 out=docs/results/explain/first_author
 mkdir -p "$out"

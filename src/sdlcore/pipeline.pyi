@@ -1,9 +1,5 @@
 from .baselines.settings import PeerConfig as PeerConfig
-from .command_line import cli as cli
 from .data.anchors import load_anchors as load_anchors
-from .data.memory import Arrays as Arrays
-from .data.pairs import make_direction_pair as make_direction_pair
-from .data.pairs import make_pair as make_pair
 from .data.reading import open_checked as open_checked
 from .data.recovery_rule import TAU as TAU
 from .data.recovery_rule import TAU_STRICT as TAU_STRICT
@@ -54,7 +50,6 @@ from .plugins.plugin_settings import own_settings as own_settings
 from .plugins.registry import Extension as Extension
 from .plugins.registry import Kind as Kind
 from .random_streams import stream as stream
-from .random_streams import torch_stream as torch_stream
 from .run import LAMBDA_ANCHOR as LAMBDA_ANCHOR
 from .run import AnchorForm as AnchorForm
 from .run import LossConfig as LossConfig
@@ -72,13 +67,10 @@ from .settings import Seed as Seed
 from .settings import Settings as Settings
 from .settings import Split as Split
 from .settings import Text as Text
-from .settings import Total as Total
 from .settings import Unique as Unique
-from .settings import Weight as Weight
 from .solvers.settings import MIN_COSINE as MIN_COSINE
 from .solvers.settings import SolverConfig as SolverConfig
 from .sources.bench.feature_matrix import feature_matrix as feature_matrix
-from .sources.bench.samples import coefficients as coefficients
 from .sources.bench.settings import BenchSource as BenchSource
 from .sources.bench.settings import Hierarchy as Hierarchy
 from .sources.files.settings import FileSource as FileSource
@@ -105,6 +97,3 @@ from .text import in_figure as in_figure
 from .text import in_line as in_line
 from .text import printable as printable
 from .training.history import read_history as read_history
-from .training.initialise import initial_model as initial_model
-from .training.loop import train as train
-from .training.normalisation import no_scaling as no_scaling

@@ -24,12 +24,15 @@ def by_torch(recipe: Recipe) -> tuple[list[torch.Tensor], list[float]]:
         x, y = (torch.from_numpy(part[rows]).double() for part in (same.x, same.y))
         z = activation(x @ W_enc.T + b_enc, recipe)
         if not recipe.dense:
-            top = z.topk(recipe.k)
-            z = torch.zeros_like(z).scatter(1, top.indices, top.values)
+            whole = z.flatten(0) if recipe.method == "batchtopk" else z
+            top = whole.topk(recipe.k * (len(z) if recipe.method == "batchtopk" else 1))
+            z = torch.zeros_like(whole).scatter(-1, top.indices, top.values).view_as(z)
         error = mse_loss(z @ W_dec + b_dec, y)
+        tied = zip((W_enc, W_dec), same.anchors, strict=True)
+        pull = sum((W[: recipe.anchors] - A.double()).square().sum() for W, A in tied)
         optimiser.param_groups[0]["lr"] = recipe.rate(step * recipe.batch // recipe.samples)
         optimiser.zero_grad()
-        (error + recipe.l1 * z.abs().mean()).backward()
+        (error + recipe.l1 * z.abs().mean() + recipe.anchor_weight * pull).backward()
         torch.nn.utils.clip_grad_norm_(weights, recipe.clip)
         optimiser.step()
         errors.append(error.item())
@@ -37,10 +40,12 @@ def by_torch(recipe: Recipe) -> tuple[list[torch.Tensor], list[float]]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("method", ["topk", "relu", "jumprelu", "transcoder", "crosscoder"])
-@pytest.mark.parametrize(("clip", "cosine"), [(1.0, 0), (0.01, 0), (1.0, 6)])
-def test_a_step_is_that_of_torch(method: str, clip: float, cosine: int) -> None:
-    recipe = Recipe(method=method, lr=2e-3, batch=8, clip=clip, l1=0.5, gamma=0.2, cosine=cosine, **SMALL)
+@pytest.mark.parametrize("method", ["topk", "batchtopk", "relu", "jumprelu", "transcoder", "crosscoder"])
+@pytest.mark.parametrize(("clip", "cosine", "anchors"), [(1.0, 0, 0), (0.01, 0, 5), (1.0, 6, 5)])
+def test_a_step_is_that_of_torch(method: str, clip: float, cosine: int, anchors: int) -> None:
+    recipe = Recipe(
+        method=method, lr=2e-3, batch=8, clip=clip, l1=0.5, gamma=0.2, cosine=cosine, anchors=anchors, **SMALL
+    )
     training = Training(recipe)
     errors = [training.take_step() for _ in range(STEPS)]
     training.settle()
@@ -49,6 +54,36 @@ def test_a_step_is_that_of_torch(method: str, clip: float, cosine: int) -> None:
     for found, wanted in zip(training.weights, expected, strict=True):
         # float32 loses about 1e-6 of the way that a weight can go; a gradient that is nearly zero may lose its sign
         assert float((found.double() - wanted).abs().max()) < 1e-3 * recipe.lr * STEPS
+
+
+@pytest.mark.parametrize("method", ["topk", "relu"])
+def test_anchors_pull_the_first_latents_and_only_the_other_features_count(method: str) -> None:
+    settings = {"method": method, "lr": 1e-2, "batch": 8, "anchor_weight": 10.0, **SMALL}
+    anchored, free = Training(Recipe(anchors=5, **settings)), Training(Recipe(**settings))
+    for _ in range(STEPS):
+        anchored.take_step()
+        free.take_step()
+    others = np.mean([best_products(anchored)[5:]])
+    assert anchored.look()["encoder_inner_mip"] == pytest.approx(others, abs=1e-6)
+    for W, A in zip((anchored.W_enc, anchored.W_dec), anchored.anchors, strict=True):
+        assert float((W[:5] - A).norm(dim=1).max()) < 0.2
+    assert float((free.W_enc[:5] - anchored.anchors[0]).norm(dim=1).min()) > 0.5
+
+
+def best_products(training: Training) -> np.ndarray:
+    return (training.true[0] @ training.W_enc.T).abs().amax(1).numpy()
+
+
+def test_batchtopk_keeps_k_for_a_sample_on_average_and_evaluates_by_its_threshold() -> None:
+    training = Training(Recipe(method="batchtopk", lr=1e-9, batch=8, **SMALL))
+    Z = torch.rand(8, 96, generator=torch.Generator().manual_seed(0))
+    columns, values = training._kept_of_batch(Z)
+    kept = torch.zeros_like(Z).scatter_add_(1, torch.from_numpy(columns), torch.from_numpy(values))
+    smallest = float(Z.flatten().topk(24).values[-1])
+    torch.testing.assert_close(kept, Z * (smallest <= Z))
+    assert training.threshold == pytest.approx(smallest)
+    H = training.threshold + torch.tensor([[-1e-3, 0.0, 1e-3]])
+    torch.testing.assert_close(training.codes(H), H * torch.tensor([[0.0, 1.0, 1.0]]))
 
 
 def test_the_cosine_changes_the_rate_as_his_schedule_does() -> None:

@@ -6,7 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from examples.first_author import dose, judge
+from examples.first_author import dose, held_out, judge
+from tests.conftest import REPOSITORY
 
 
 def looks(l0_of_paper: float) -> pd.DataFrame:
@@ -54,3 +55,48 @@ def test_the_dose_is_the_paired_difference_at_each_weight() -> None:
     np.testing.assert_allclose(table.recovery_none, 0.5)
     # t(2, .975) = 4.303 standard errors, and the standard deviation of the differences is .01
     assert table.recovery_high[1] - table.recovery[1] == pytest.approx(4.303 * 0.01 / 3**0.5, rel=1e-3)
+
+
+EXPLAIN = REPOSITORY / "docs/results/explain"
+
+
+def test_a_constant_guess_reproduces_as_many_rows_as_one_number_can() -> None:
+    rows = pd.DataFrame({"recovery": [0.849, 0.84, 0.0], "mip": [0.98, 0.2, 0.19], "l0": [50.0, 54.0, 2000.0]})
+    found = held_out.constant(rows)
+    assert 0.829 <= found.recovery <= 0.86
+    assert 0.18 <= found.mip <= 0.21
+    assert 51.3 <= found.l0 <= 52.5
+
+
+def test_protocols_of_the_search_are_read_at_their_fixed_step_and_reading() -> None:
+    a, b = (held_out.searched(EXPLAIN, name) for name in "AB")
+    topk = ("table1", 0.0, "topk", "none")
+    assert a.loc[topk, "recovery"] == pytest.approx(0.8404)  # the former kept file of protocol A
+    assert a.loc[topk, "l0"] == pytest.approx(51.114)
+    assert b.loc[topk, "recovery"] == pytest.approx(0.864, abs=1e-3)
+    assert b.loc[("table7", 32.0, "topk", "none"), "recovery"] == pytest.approx(0.994)
+    assert "table4" in a.index.get_level_values("table")
+    assert "table4" not in b.index.get_level_values("table")
+
+
+def test_held_out_numbers_are_counted_beside_the_baselines_and_no_fitted_row_is_among_them() -> None:
+    numbers = held_out.compared(EXPLAIN)
+    fitted = numbers[(numbers.table == "table1") & (numbers.anchoring == "none")]
+    assert set(fitted.method) <= {"batchtopk", "jumprelu", "matryoshka"}
+    exact = numbers.assign(recipe=numbers.paper, constant=numbers.paper + 1)
+    exact.loc[exact.number == "l0", "constant"] *= 1.1
+    table = held_out.counts(exact)
+    assert (table.recipe == table.of).all()
+    assert (table.constant == 0).all()
+    assert table.of.sum() == len(numbers)
+
+
+def test_the_kept_tables_are_those_of_the_kept_runs() -> None:
+    numbers = held_out.compared(EXPLAIN)
+    kept = pd.read_csv(EXPLAIN / "first_author/held_out.csv")
+    pd.testing.assert_frame_equal(numbers.round(4), kept, check_exact=False, atol=1e-9)
+    shown = pd.read_csv(REPOSITORY / "resources/paper/nearest_protocol.csv")
+    pd.testing.assert_frame_equal(held_out.nearest(EXPLAIN), shown, check_exact=False, atol=1e-9)
+    assert shown.set_index(["method", "anchoring"]).gt_recovery_percent[("TopK SAE", "none")] == pytest.approx(
+        84.5, abs=1
+    )

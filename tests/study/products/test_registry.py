@@ -13,7 +13,7 @@ HEAVY = ("torch", "pandas", "matplotlib")
 def test_every_product_stands_under_its_keys_figures_by_number():
     found = registered()
     assert list(found) == [
-        *("anchoring_map", "comparison", "discovery", "encoders", "explain"),
+        *("anchoring_map", "comparison", "discovery", "encoders"),
         *("figures.convergence", "figures.figure4", "figures.figure5", "figures.figure6", "figures.figure8"),
         *("figures.figure9", "figures.figure10"),
         *("frontier", "harder", "language_scores", "law", "probes", "solvers", "stability", "synthsaebench"),

@@ -14,8 +14,8 @@ from sdlcore.study.results.tables import PAPER_METHODS
 COLUMNS = ["method", "protocol", "what", "recovery"]
 PAPER = "the paper"
 NEAREST = "nearest protocol"
-"""The protocol nearest to the paper, among the protocols of our search that ran on all tables at the paper's scale
-(protocol A of docs/results/explain)."""
+"""The way of training nearest to the paper's Table 1 that we know: the first author's recipe at ten times his learning
+rate (docs/results/explain). Matryoshka and JumpReLU were not trained with it, so they have no such mark."""
 NULL = "null baseline"
 SIDES = {"encoder": PALETTE[1], "decoder": PALETTE[0]}
 FILLS = ("full", "none")

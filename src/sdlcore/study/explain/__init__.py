@@ -1,1 +1,0 @@
-"""Search for the protocol behind the paper's numbers."""
