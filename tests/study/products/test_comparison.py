@@ -134,6 +134,7 @@ def test_a_score_that_cannot_rank_the_runs_of_a_source_is_refused(source, score)
             "methods_l0",
             {"plain_8": 8, "plain_16": 16, "plain_32": 32, "smollm2_16": 16, "smollm2_32": 32, "smollm2_64": 64},
         ),
+        ("methods_paper", {"paper_scale": 64}),
     ],
 )
 def test_the_configuration_of_methods_gives_each_method_the_l0_of_its_ground(more, asked):
