@@ -12,7 +12,11 @@ BATCHES = (1024, 4096)
 
 BASIC = ("topk", "batchtopk", "matryoshka", "relu", "jumprelu", "gated")
 """Methods that most libraries have."""
-METHODS = (*BASIC, "p_annealing", "abstopk", "matching_pursuit", "hierarchical", "ortsae", "lista")
+METHODS = (*BASIC, "p_annealing", "abstopk", "matching_pursuit", "hierarchical", "ortsae", "lista", "t_sae", "ra_sae")
+OF_T_SAE = (3200, 16_000)
+"""Prefixes of T-SAE: a fifth of the latents, and all."""
+ARCHETYPES = 512
+"""Centroids that RA-SAE's decoder rows are mixtures of."""
 SLOW = ("matching_pursuit",)
 """Methods whose step takes ten seconds or more in a library: two steps are timed, at the smaller batch size."""
 WITHOUT_K = ("relu", "jumprelu", "gated", "p_annealing")

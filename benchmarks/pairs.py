@@ -32,7 +32,7 @@ from sdlcore.study.results.tables import read_csv, write_csv
 
 log = logging.getLogger("benchmarks")
 HERE = Path(__file__).parent
-METHODS = ("relu", "jumprelu", "topk", "batchtopk", "gated", "matryoshka")
+METHODS = ("relu", "jumprelu", "topk", "batchtopk", "gated", "matryoshka", "abstopk")
 L0 = (64, 1500)
 PAIRS, STEPS, WARM_UP = 15, 3, 3
 """Pairs of each row, steps on each side of a pair, and steps before the first."""

@@ -10,8 +10,9 @@ from pathlib import Path
 
 from torch import Tensor
 
-from benchmarks.cases import WITHOUT_K, Setting
+from benchmarks.cases import ARCHETYPES, OF_T_SAE, WITHOUT_K, Setting
 from benchmarks.libraries import State, Trainee, fill
+from sdlcore.model.archetypes import Archetypes
 from sdlcore.model.coder import SparseCoder
 from sdlcore.random_streams import torch_stream
 from sdlcore.run import RunConfig
@@ -38,6 +39,10 @@ _METHODS: dict[str, dict[str, Json]] = {
     "hierarchical": {"activation": "topk", "hierarchical": True, "decoder_norm": "unit"},
     "ortsae": {"activation": "batchtopk", "orthogonality": 0.25, "decoder_norm": "unit"},
     "lista": {"activation": "lista", "decoder_norm": "unit"},
+    # rows 2 i and 2 i + 1 of a batch count as neighbours
+    "t_sae": {"activation": "batchtopk", "contrast": 0.1, "decoder_norm": "unit"},
+    # unit rows are at most 2 apart
+    "ra_sae": {"activation": "batchtopk", "archetypes": ARCHETYPES, "relaxation": 2.0},
 }
 
 
@@ -61,6 +66,8 @@ class _Ours:
             own["k"] = setting.k
         if setting.method == "matryoshka":
             own["prefixes"] = list(setting.prefixes)
+        if setting.method == "t_sae":
+            own["prefixes"] = [setting.latents * first // OF_T_SAE[-1] for first in OF_T_SAE]
         if setting.recommended:
             config = RunConfig.from_dict({**recommended(setting.method), **own})
             times = config.training
@@ -75,6 +82,12 @@ class _Ours:
         self.model = SparseCoder(config.model, sites, sites, generator)
         if weights is not None:
             fill(self.model, _named(setting.method, weights))
+        if config.model.archetypes is not None:
+            # the first rows are the centroids, and the relaxation makes the other rows what they were
+            rows = self.model.W_dec.detach()
+            found = Archetypes(rows[: config.model.archetypes].clone(), config.model.n_q, config.model.relaxation)
+            found.relaxation.data.copy_(rows - found())
+            self.model.archetypes = found
         self.model.train().to(setting.device)
         self.training = TrainingStep(self.model, config)
         if setting.kernels:

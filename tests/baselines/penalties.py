@@ -1,8 +1,9 @@
-"""Run by the interpreter that has SAELens: compare penalties and matching pursuit with SAELens' own on equal weights.
+"""Run by the interpreter that has SAELens: compare penalties, matching pursuit and AbsTopK with SAELens' own on equal
+weights.
 
     python tests/baselines/penalties.py
 
-Prints JSON: for each form of JumpReLU's penalty, and for matching pursuit, both numbers and the largest difference of
+Prints JSON: for each form of JumpReLU's penalty, and for the two encoders, both numbers and the largest difference of
 latents.
 """
 
@@ -11,6 +12,7 @@ from typing import Any
 
 import torch
 from sae_lens import JumpReLUTrainingSAE, JumpReLUTrainingSAEConfig
+from sae_lens.saes.abstopk_sae import AbsTopKSAE, AbsTopKSAEConfig
 from sae_lens.saes.matching_pursuit_sae import MatchingPursuitSAE, MatchingPursuitSAEConfig
 from sae_lens.saes.sae import TrainStepInput
 
@@ -72,6 +74,30 @@ def compare_pursuit(k: int = 6) -> dict[str, float]:
     }
 
 
+def compare_abstopk(k: int = 6) -> dict[str, float]:
+    """Compare AbsTopK: ours and theirs are mean squared norms of the reconstructions."""
+    config = ModelConfig(activation="abstopk", k=k, n_q=N_Q, bias=True)
+    model = SparseCoder(config, (N,), (N,), torch.Generator().manual_seed(0)).eval()
+    theirs = AbsTopKSAE(AbsTopKSAEConfig(d_in=N, d_sae=N_Q, k=k, apply_b_dec_to_input=False))
+    generator = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for bias in (model.b_enc, model.b_dec):
+            bias.copy_(0.4 * torch.randn(bias.shape, generator=generator))
+        theirs.W_enc.copy_(model.W_enc.T)
+        theirs.W_dec.copy_(model.W_dec)
+        theirs.b_enc.copy_(model.b_enc)
+        theirs.b_dec.copy_(model.b_dec)
+        x = torch.randn(100, N, generator=generator)
+        out, latents = model(x), theirs.encode(x)
+        x_hat = theirs.decode(latents)
+    assert float(latents.min()) < 0
+    return {
+        "ours": float(out.x_hat.square().sum(1).mean()),
+        "theirs": float(x_hat.square().sum(1).mean()),
+        "latents": float((out.latents() - latents).abs().max()),
+    }
+
+
 if __name__ == "__main__":
     found = {form: compare(form) for form in ("step", "tanh", "quadratic")}
-    print(json.dumps({**found, "matching pursuit": compare_pursuit()}))
+    print(json.dumps({**found, "matching pursuit": compare_pursuit(), "abstopk": compare_abstopk()}))

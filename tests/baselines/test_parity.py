@@ -31,7 +31,7 @@ def test_what_is_taken_is_what_the_library_has(peer):
 
 
 @pytest.mark.parametrize("script", ["penalties", "annealing"])
-def test_terms_and_matching_pursuit_are_those_of_the_library(script):
+def test_terms_and_encoders_are_those_of_the_library(script):
     command = [str(PYTHON), f"tests/baselines/{script}.py"]
     done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

@@ -95,6 +95,32 @@ def test_of_equal_ones_the_first_are_kept(dtype, case, levels, k):
 
 
 @pytest.mark.parametrize("dtype", with_int8(DTYPES))
+@given(seed=st.integers(0, 10_000), tile=st.integers(1, 60), k=st.integers(1, 60))
+def test_one_product_gives_the_largest_of_both_signs(dtype, seed, tile, k):
+    """Sums of small integers are exact in every type, so the order of additions changes no bit."""
+    generator = torch.Generator().manual_seed(seed)
+    sizes, of_type = [(7, 12), (50, 12), (50,)], torch.float64 if dtype == torch.float64 else torch.float32
+    x, W, b = (torch.randint(-3, 4, size, generator=generator).to(of_type) for size in sizes)
+    k, products = min(k, 50), []
+
+    class Counted(tiles.Tiles):
+        def __init__(self, *given):
+            super().__init__(*given)
+            products.append(self)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tiles, "TILE", tile)
+        expected = [Preactivations(sign * x, W, sign * b, dtype).largest(k) for sign in (1, -1)]
+        patch.setattr(tiles, "Tiles", Counted)
+        found = Preactivations(x, W, b, dtype).of_both_signs(k)
+    assert len(products) == 1
+    for (support, values), (same, equal) in zip(found, expected, strict=True):
+        assert torch.equal(support.offsets, same.offsets)
+        assert torch.equal(support.columns, same.columns)
+        assert torch.equal(values, equal)
+
+
+@pytest.mark.parametrize("dtype", with_int8(DTYPES))
 @given(case=cases(), shift=st.floats(-2, 2))
 def test_those_above_their_bounds_are_found(dtype, case, shift):
     with pytest.MonkeyPatch.context() as patch:
@@ -130,6 +156,11 @@ def test_what_gpus_do_finds_the_same(dtype, case, k):
     pre = Preactivations(x, W, b, dtype, kernels=TorchKernels())
     whole = torch.addmm(b.to(dtype), x.to(dtype), W.to(dtype).T).float()
     (some, kept), (more, above) = pre.largest(k), pre.above(bounds)
+    (same, equal), (below, negated) = pre.of_both_signs(k)
+    assert torch.equal(same.columns, some.columns)
+    assert torch.equal(equal, kept)
+    assert torch.equal(-negated, whole[below.rows, below.columns.long()])
+    assert torch.equal(negated.view(len(x), k).sort(dim=1, descending=True).values, (-whole).topk(k, dim=1).values)
     assert torch.equal(kept.view(len(x), k).sort(dim=1, descending=True).values, whole.topk(k, dim=1).values)
     assert torch.equal(more.rows, (whole > bounds.to(dtype)).nonzero()[:, 0])
     for support, values in ((some, kept), (more, above)):

@@ -13,16 +13,24 @@ seeds = st.integers(0, 10_000)
 
 
 @pytest.mark.parametrize(
-    "search", [Above(0.2), Above(torch.linspace(-1, 1, 10)), LargestPerSample(3), LargestPerBatch(2)]
+    "search",
+    [
+        Above(0.2),
+        Above(torch.linspace(-1, 1, 10)),
+        LargestPerSample(3),
+        LargestPerSample(3, signed=True),
+        LargestPerBatch(2),
+    ],
 )
 @given(seed=seeds, ties=st.booleans())
 def test_a_search_finds_what_its_mask_has(search, seed, ties):
     z = drawn(seed)
     z = z.round() if ties else z
     found, mask = search.find(given_as(z)), search.mask(z)
-    positive = torch.zeros_like(mask)
-    positive[found.support.rows, found.support.columns.long()] = True
-    assert torch.equal(positive & (z > 0), mask & (z > 0))
+    there = torch.zeros_like(mask)
+    there[found.support.rows, found.support.columns.long()] = True
+    matters = z != 0 if getattr(search, "signed", False) else z > 0
+    assert torch.equal(there & matters, mask & matters)
     assert torch.equal(found.pre, z[found.support.rows, found.support.columns.long()])
 
 

@@ -77,6 +77,14 @@ class Preactivations:
             return self._entries(screening.largest(self.product, k, self.kernels))
         return self._entries(self.kernels.largest(self.product, k))
 
+    def of_both_signs(self, k: int) -> tuple[Entries, Entries]:
+        """Return `largest` of the pre-activations, and of the pre-activations with opposite signs."""
+        if self.screened:
+            above, below = (screening.largest(each, k, self.kernels) for each in (self.product, self.product.negated()))
+        else:
+            above, below = self.kernels.of_both_signs(self.product, k)
+        return self._entries(above), self._entries(below)
+
     def above(self, bounds_Q: Tensor) -> Entries:
         """Return the entries above the bound of their latent.
 
@@ -90,11 +98,6 @@ class Preactivations:
         if self.screened:
             return self._entries(screening.above(self.product, bounds_Q, self.kernels))
         return self._entries(self.kernels.above(self.product, bounds_Q))
-
-    def negated(self) -> "Preactivations":
-        """Return the pre-activations with opposite signs, W_E (-x_p) - b_E, as something to search."""
-        x, W, b, dtype, *_ = self.product
-        return Preactivations(-x, W, -b, dtype, self.screened, self.kernels)
 
     def some(self, every: int) -> Tensor:
         """Return the pre-activations of every ``every``-th sample, in the type of the weights."""

@@ -87,7 +87,7 @@ class LargestPerSample(Search):
         k = min(round(slack * self.k), pre_BQ.shape[1])
         if not self.signed:
             return pre_BQ.largest(k)
-        return self._first(merged(pre_BQ.largest(k), pre_BQ.negated().largest(k)), k)
+        return self._first(merged(*pre_BQ.of_both_signs(k)), k)
 
     def _first(self, found: Entries, k: int) -> Entries:
         """Return the k entries of each sample that are largest in absolute value."""

@@ -80,12 +80,37 @@ def test_seeds_share_columns_where_they_share_samples(tmp_path):
     assert read_csv(tmp_path / files.table("comparison_lrb"))["shared"].isna().all()
 
 
+def test_grounds_that_share_a_source_are_ranked_apart(tmp_path):
+    few, many = ({"source": "lrb", "protocol": way, "methods": ["topk", "relu"]} for way in ("best", "paper"))
+    config = made.alone({"seeds": [0, 1], "comparison": {"runs": {"few": few, "many": {**many, "l0": 32}}}})
+    assert {(cell.source, cell.protocol) for cell in config.comparison.cells(config)} == {
+        ("lrb", "best"),
+        ("lrb", "paper"),
+    }
+    for cell in config.comparison.cells(config):
+        write_run(tmp_path, config.files(), cell)
+    for name in ("comparison_few", "comparison_many"):
+        made.make(config, name, tmp_path)
+    files = made.make(config, "comparison", tmp_path)
+    table = made.pictured(tmp_path, files, "comparison")
+    assert list(zip(table["ground"], table["method"], strict=True)) == [
+        ("few", "topk"),
+        ("few", "relu"),
+        ("many", "topk"),
+        ("many", "relu"),
+    ]
+    # the runs have an L0 of 16
+    assert table["rank"].tolist()[:2] == [1, 2]
+    assert table["rank"][2:].isna().all()
+
+
 def test_wrong_names_are_refused():
-    asked = {"runs": {"lrb": {"methods": ["topk"], "protocol": "bets", "score": "fuv"}}, "nulls": ["tokp"]}
+    wrong = {"methods": ["topk"], "protocol": "bets", "score": "fuv"}
+    asked = {"runs": {"lrb": wrong, "again": {"methods": ["topk"], "source": "lbr"}}, "nulls": ["tokp"]}
     with pytest.raises(ConfigError) as error:
         made.alone({"comparison": asked})
-    for key in ("comparison.runs.lrb.protocol: bets", "comparison.runs.lrb.score: fuv", "comparison.nulls: tokp"):
-        assert key in str(error.value)
+    for key in ("runs.lrb.protocol: bets", "runs.lrb.score: fuv", "nulls: tokp", "runs.again.source: lbr"):
+        assert f"comparison.{key}" in str(error.value)
 
 
 @pytest.mark.parametrize(
@@ -101,16 +126,27 @@ def test_a_score_that_cannot_rank_the_runs_of_a_source_is_refused(source, score)
         made.alone({"comparison": {"runs": {source: {"methods": ["topk"], "score": score}}}})
 
 
-def test_the_configuration_of_methods_gives_each_method_the_l0_of_its_ground():
-    config = made.configuration(None, "methods", "methods_full")
-    asked = {ground: own.l0 for ground, own in config.comparison.runs.items()}
-    assert asked == {"plain": 16, "smollm2_100k": 32, "zipf": 16, "noisy": 16, "nested": 16, "synth_s": 6}
-    for cell in config.comparison.cells(config):
-        if cell.method == "acs":  # a solver chooses its L0
-            continue
-        run = trained_settings(config, cell)
-        assert (run.model.k or run.loss.target_l0) == asked[cell.source], cell
-        assert run.model.n_q == config.source(cell.source).run.n_q
+@pytest.mark.parametrize(
+    ("more", "asked"),
+    [
+        ("methods_full", {"plain": 16, "smollm2_100k": 32, "zipf": 16, "noisy": 16, "nested": 16, "synth_s": 6}),
+        (
+            "methods_l0",
+            {"plain_8": 8, "plain_16": 16, "plain_32": 32, "smollm2_16": 16, "smollm2_32": 32, "smollm2_64": 64},
+        ),
+        ("methods_paper", {"paper_scale": 64}),
+    ],
+)
+def test_the_configuration_of_methods_gives_each_method_the_l0_of_its_ground(more, asked):
+    config = made.configuration(None, "methods", more)
+    assert {ground: own.l0 for ground, own in config.comparison.asked().items()} == asked
+    for ground in asked:
+        for cell in config.comparison.cells_on(ground, config):
+            if cell.method == "acs":  # a solver chooses its L0
+                continue
+            run = trained_settings(config, cell)
+            assert (run.model.k or run.loss.target_l0) == asked[ground], cell
+            assert run.model.n_q == config.source(cell.source).run.n_q
 
 
 def test_methods_are_tuned_on_seeds_that_their_comparison_leaves_out():

@@ -28,6 +28,16 @@ def test_a_method_that_misses_the_l0_and_a_null_baseline_have_no_rank():
     assert found["mean_rank"]["here"].to_dict() | {"d": None} == {"a": 1.5, "b": 2, "c": 1, "d": None}
 
 
+def test_a_method_with_a_rank_on_fewer_than_half_of_the_grounds_has_no_mean_rank():
+    more = pd.concat([RUNS, RUNS[RUNS["ground"] == "there"].replace({"ground": {"there": "elsewhere"}})])
+    scores = dict.fromkeys(("here", "there", "elsewhere"), "fvu")
+    table = comparison_table(more, scores, ["d"], dict.fromkeys(scores))
+    found = table.drop_duplicates("method").set_index("method")["mean_rank"]
+    assert found["a"] == (1 + 2 + 2) / 3
+    assert np.isnan(found["b"])  # only on the first ground
+    assert np.isnan(found["d"])
+
+
 def test_the_best_come_first_and_what_has_no_rank_is_in_brackets():
     frame = comparison_text(TABLE).frame
     assert frame["method"].tolist() == ["c", "a", "b", "d"]

@@ -30,6 +30,12 @@ class Product(NamedTuple):
     """Set only if an int8 product on a CPU must give upper bounds of float32 entries (`sdlcore.sparse.screening`): the
     norm of the vector that was subtracted from every row of x and added to b."""
 
+    def negated(self) -> "Product":
+        """Return the product with opposite signs, W_E (-x_p) - b_E."""
+        if self.upper is not None:
+            raise ValueError("an upper bound with opposite sign is a lower bound")
+        return self._replace(x=-self.x, b=-self.b)
+
 
 class SparseRows(NamedTuple):
     """A subset of the entries of a matrix, as compressed sparse rows."""
@@ -93,6 +99,9 @@ class Kernels(Protocol):
 
         Of equal entries at the edge, the smaller columns are kept; torch's operators may keep any of them.
         """
+
+    def of_both_signs(self, product: Product, k: int) -> tuple[SparseRows, SparseRows]:
+        """Return `largest` of a product and of the product with opposite signs."""
 
     def above(self, product: Product, bounds: Tensor) -> SparseRows:
         """Return the entries that exceed their column's bound."""

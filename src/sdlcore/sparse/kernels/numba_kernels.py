@@ -42,6 +42,9 @@ class NumbaKernels:
     def largest(self, product: Product, k: int) -> SparseRows:
         return tiles.largest(product, k, self.workspace or Workspace())
 
+    def of_both_signs(self, product: Product, k: int) -> tuple[SparseRows, SparseRows]:
+        return tiles.of_both_signs(product, k, self.workspace or Workspace())
+
     def above(self, product: Product, bounds: Tensor) -> SparseRows:
         return tiles.above(product, bounds, self.workspace or Workspace())
 

@@ -48,32 +48,75 @@ def largest(product: Product, k: int, workspace: Workspace) -> SparseRows:
     return found
 
 
+def of_both_signs(product: Product, k: int, workspace: Workspace) -> tuple[SparseRows, SparseRows]:
+    """Return `largest` of a product and of the product with opposite signs, and compute the product once."""
+    tiles = Tiles(product, workspace)
+    above = _Candidates(tiles, product.b, k, workspace)
+    below = _Candidates(tiles, -product.b, k, workspace)
+    for start, tile in tiles:
+        above.push(start, tile)
+        below.push(start, tile.neg_())
+    return above.settle(), below.settle()
+
+
 def _search(product: Product, k: int, workspace: Workspace, bounds: Tensor | None = None) -> SparseRows:
     """Return the k largest positive entries of each row above its bound, and raise the bound to the smallest one."""
-    cpu = searches()
-    n_rows = len(product.x)
-    # bfloat16 values are compared as they are and widened at the end
-    dtype = torch.bfloat16 if product.dtype == torch.bfloat16 else product.b.dtype
-    room, threads = ROOM * k + 16, torch.get_num_threads()
-    columns = workspace.take((n_rows, room), torch.int32)
-    values = workspace.take((n_rows, room), dtype)
-    counts = torch.zeros(n_rows, dtype=torch.int64)
-    as_integers = {torch.float64: torch.int64, torch.bfloat16: torch.int16}.get(dtype, torch.int32)
-    keys = values.view(torch.int16) if dtype == torch.bfloat16 else values
-    least = array(torch.zeros(n_rows, dtype=keys.dtype) if bounds is None else bounds)
-    candidates = [array(tensor) for tensor in (columns, keys, values.view(as_integers), counts)]
-    maxima = torch.empty(threads, max(1, _width(product) // 8), dtype=keys.dtype)
-    written = torch.empty(threads, _width(product), dtype=product.b.dtype)
-    scratch = [array(tensor) for tensor in (maxima, maxima.view(as_integers), written)]
     tiles = Tiles(product, workspace)
-    of_product = tiles.arrays()
+    candidates = _Candidates(tiles, product.b, k, workspace, bounds)
     for start, tile in tiles:
-        cpu.push_largest(_bits(tile), *of_product, start, k, threads, *candidates, least, *scratch)
-    cpu.settle_largest(k, *candidates, least)
-    offsets, found, kept = gathered(torch.arange(n_rows) * room, counts, columns.view(-1), keys.view(-1))
-    workspace.give(columns)
-    workspace.give(values)
-    return SparseRows(offsets, found, kept.view(dtype).to(product.b.dtype))
+        candidates.push(start, tile)
+    return candidates.settle()
+
+
+class _Candidates:
+    """The largest positive entries of each row, among the tiles that were pushed.
+
+    Parameters
+    ----------
+    tiles
+        The tiles of a product.
+    bias
+        To be added to each column; bfloat16 tiles include it already.
+    k
+        Number of entries of a row.
+    bounds
+        Entries of a row must exceed its bound, which rises to the smallest entry; None for zero.
+    """
+
+    def __init__(
+        self, tiles: "Tiles", bias: Tensor, k: int, workspace: Workspace, bounds: Tensor | None = None
+    ) -> None:
+        self._workspace, self._k, self._room, self._dtype = workspace, k, ROOM * k + 16, bias.dtype
+        n_rows, width, threads = len(tiles.product.x), _width(tiles.product), torch.get_num_threads()
+        # bfloat16 values are compared as they are and widened at the end
+        dtype = torch.bfloat16 if tiles.product.dtype == torch.bfloat16 else bias.dtype
+        self._columns = workspace.take((n_rows, self._room), torch.int32)
+        self._values = workspace.take((n_rows, self._room), dtype)
+        self._counts = torch.zeros(n_rows, dtype=torch.int64)
+        as_integers = {torch.float64: torch.int64, torch.bfloat16: torch.int16}.get(dtype, torch.int32)
+        self._keys = self._values.view(torch.int16) if dtype == torch.bfloat16 else self._values
+        least = torch.zeros(n_rows, dtype=self._keys.dtype) if bounds is None else bounds
+        kept = (self._columns, self._keys, self._values.view(as_integers), self._counts, least)
+        maxima = torch.empty(threads, max(1, width // 8), dtype=self._keys.dtype)
+        written = torch.empty(threads, width, dtype=bias.dtype)
+        self._of_product = [array(each) for each in (tiles.of_columns, bias, tiles.of_rows)]
+        self._kept = [array(each) for each in kept]
+        self._scratch = [array(each) for each in (maxima, maxima.view(as_integers), written)]
+
+    def push(self, start: int, tile: Tensor) -> None:
+        """Search a tile whose first column is ``start``."""
+        given = _bits(tile), *self._of_product, start, self._k, torch.get_num_threads()
+        searches().push_largest(*given, *self._kept, *self._scratch)
+
+    def settle(self) -> SparseRows:
+        """Return the entries, and give the buffers back."""
+        searches().settle_largest(self._k, *self._kept)
+        n_rows = len(self._counts)
+        starts = torch.arange(n_rows) * self._room
+        offsets, found, kept = gathered(starts, self._counts, self._columns.view(-1), self._keys.view(-1))
+        self._workspace.give(self._columns)
+        self._workspace.give(self._values)
+        return SparseRows(offsets, found, kept.view(self._values.dtype).to(self._dtype))
 
 
 def above(product: Product, bounds: Tensor, workspace: Workspace) -> SparseRows:

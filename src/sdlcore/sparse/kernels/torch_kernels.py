@@ -24,11 +24,11 @@ class TorchKernels:
         pass
 
     def largest(self, product: Product, k: int) -> SparseRows:
+        return _largest(_whole(product), k, product.b.dtype)
+
+    def of_both_signs(self, product: Product, k: int) -> tuple[SparseRows, SparseRows]:
         whole = _whole(product)
-        # always k, positive or not: to omit some, their number would have to travel from a GPU to the host
-        columns = whole.topk(k, dim=1, sorted=False).indices.sort(dim=1).values
-        offsets = torch.arange(len(whole) + 1, device=whole.device) * k
-        return _taken(whole, offsets, columns.flatten().int(), product.b.dtype)
+        return _largest(whole, k, product.b.dtype), _largest(-whole, k, product.b.dtype)
 
     def above(self, product: Product, bounds: Tensor) -> SparseRows:
         whole = _whole(product)
@@ -135,6 +135,13 @@ def _whole(product: Product) -> Tensor:
     if upper is not None:
         raise ValueError("upper bounds of a product are computed only on CPUs, in int8")
     return torch.addmm(b.to(dtype), x.to(dtype), W.to(dtype).T)
+
+
+def _largest(whole: Tensor, k: int, dtype: torch.dtype) -> SparseRows:
+    # always k, positive or not: to omit some, their number would have to travel from a GPU to the host
+    columns = whole.topk(k, dim=1, sorted=False).indices.sort(dim=1).values
+    offsets = torch.arange(len(whole) + 1, device=whole.device) * k
+    return _taken(whole, offsets, columns.flatten().int(), dtype)
 
 
 def _taken(whole: Tensor, offsets: Tensor, columns: Tensor, dtype: torch.dtype) -> SparseRows:

@@ -20,6 +20,9 @@ class TritonKernels(TorchKernels):
         search = triton_screening if triton_screening.pays(product) else triton_search
         return search.largest(product, k)
 
+    def of_both_signs(self, product: Product, k: int) -> tuple[SparseRows, SparseRows]:
+        return self.largest(product, k), self.largest(product.negated(), k)
+
     def above(self, product: Product, bounds: Tensor) -> SparseRows:
         if not _is_ours(product):
             return super().above(product, bounds)

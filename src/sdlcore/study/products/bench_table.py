@@ -46,15 +46,23 @@ class BenchTable(Product):
         return {source: asked for source, asked in self.runs.items() if asked is not None}
 
     def cells(self, study: Study) -> list[Cell]:
+        return [cell for name in self.asked() for cell in self.cells_on(name, study)]
+
+    def cells_on(self, name: str, study: Study) -> list[Cell]:
+        """Return the runs of an entry of `runs`."""
+        asked = self.asked()[name]
         return [
-            Cell(source, method, self.protocol_on(source), "none", seed)
-            for source, asked in self.asked().items()
+            Cell(self.source_of(name), method, self.protocol_on(name), "none", seed)
             for method in asked.methods
             for seed in asked.seeds or study.seeds
         ]
 
-    def protocol_on(self, source: str) -> str:
-        """Return the protocol of the methods that are trained on a source."""
+    def source_of(self, name: str) -> str:
+        """Return the source of an entry of `runs`."""
+        return name
+
+    def protocol_on(self, name: str) -> str:
+        """Return the protocol of the methods that are trained for an entry of `runs`."""
         return self.protocol
 
     def at_most(self, study: Study) -> int:
@@ -63,9 +71,10 @@ class BenchTable(Product):
     def unknown_names(self, path: str, study: Study) -> Iterator[str]:
         yield from unknown(f"{path}.protocol", [self.protocol], study.protocols, PROTOCOL)
         known, expected = self.judged_on(study)
-        for source, asked in self.asked().items():
-            yield from unknown(f"{path}.runs", [source], known, expected)
-            yield from unknown(f"{path}.runs.{source}.methods", asked.methods, study.methods, METHOD)
+        for name, asked in self.asked().items():
+            source, at = self.source_of(name), f"{path}.runs.{name}"
+            yield from unknown(f"{path}.runs" if source == name else f"{at}.source", [source], known, expected)
+            yield from unknown(f"{at}.methods", asked.methods, study.methods, METHOD)
 
     def judged_on(self, study: Study) -> tuple[list[str], str]:
         """Return the names of sources that the table accepts, and the requirement in words, for errors."""

@@ -1,4 +1,4 @@
-"""The comparison of methods at equal L0: one table for each source, and a picture of all of them."""
+"""The comparison of methods at equal L0: one table for each ground, and a picture of all of them."""
 
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Annotated
@@ -27,26 +27,29 @@ SHARED_ABOVE = 0.7
 
 
 class Ground(OnSource):
-    """The methods that are compared on a source, how they train there, and what ranks them."""
+    """The methods that are compared on a ground, how they train there, and what ranks them."""
 
+    source: Identifier | None = None
+    """The source of the ground's samples; null for the source with the ground's name. Several grounds may share a
+    source, each with its own L0."""
     protocol: Identifier | None = None
-    """The protocol of the source's trained methods, which sets their L0; null for the table's."""
+    """The protocol of the ground's trained methods, which sets their L0; null for the table's."""
     l0: Positive | None = None
-    """The L0 that methods should have on this source. A method that misses it by more than a quarter gets no rank. Null
+    """The L0 that methods should have on this ground. A method that misses it by more than a quarter gets no rank. Null
     ranks all methods."""
     score: Identifier | None = None
-    """The metric that ranks methods on this source: a column of the comparison's tables that is better if higher, or if
+    """The metric that ranks methods on this ground: a column of the comparison's tables that is better if higher, or if
     lower (docs/metrics.md). Null for the decoder's MIP on benches, and for FVU on other sources."""
 
     def scored_by(self, known_features: bool) -> str:
-        """Return the metric that ranks methods on this source."""
+        """Return the metric that ranks methods on this ground."""
         return self.score or (mip_name("decoder") if known_features else "fvu")
 
 
 class OnGround(BenchTable):
-    """The table of methods on one source of a comparison, with all columns."""
+    """The table of methods on one ground of a comparison, with all columns."""
 
-    title = "Methods at equal L0 on one source"
+    title = "Methods at equal L0 on one ground"
     # two n_q x n_q matrices of cosines, and the dictionaries of all seeds
     memory = 4000
     minutes = 120
@@ -69,7 +72,8 @@ class OnGround(BenchTable):
     )
 
     runs: Annotated[Mapping[Identifier, Ground | None], MinLen(1)]
-    """Source -> the methods that are compared on it; null leaves a source of the default out."""
+    """Ground -> the methods that are compared on it; null leaves a ground of another configuration file out. A ground
+    is a source, or a source at one of several L0s."""
 
     def asked(self) -> Mapping[str, Ground]:
         return {source: asked for source, asked in self.runs.items() if asked is not None}
@@ -77,16 +81,19 @@ class OnGround(BenchTable):
     def judged_on(self, study: Study) -> tuple[list[str], str]:
         return list(study.all_sources()), "a source"
 
-    def protocol_on(self, source: str) -> str:
-        return self.asked()[source].protocol or self.protocol
+    def source_of(self, name: str) -> str:
+        return self.asked()[name].source or name
+
+    def protocol_on(self, name: str) -> str:
+        return self.asked()[name].protocol or self.protocol
 
     def unknown_names(self, path: str, study: Study) -> Iterator[str]:
         yield from super().unknown_names(path, study)
-        for source, asked in self.asked().items():
-            at = f"{path}.runs.{source}"
-            yield from unknown(f"{at}.protocol", [self.protocol_on(source)], study.protocols, PROTOCOL)
-            if source in study.all_sources():
-                scores = self.scores_on(study.source(source))
+        for ground, asked in self.asked().items():
+            at = f"{path}.runs.{ground}"
+            yield from unknown(f"{at}.protocol", [self.protocol_on(ground)], study.protocols, PROTOCOL)
+            if self.source_of(ground) in study.all_sources():
+                scores = self.scores_on(study.source(self.source_of(ground)))
                 yield from unknown(f"{at}.score", [asked.score or "fvu"], scores, "a score of runs on this source")
 
     def scores_on(self, source: Source) -> list[str]:
@@ -107,13 +114,14 @@ class OnGround(BenchTable):
         return [*(file for cell in cells for file in files.measured(cell)), *models]
 
     def rows(self, name: str, files: Files) -> "pd.DataFrame":
-        """Return a row for each run: ground (its source), method, seed, `columns` and the columns of `costs`."""
+        """Return a row for each run: ground, method, seed, `columns` and the columns of `costs`."""
         from sdlcore.study.rendering.bench_tables import costs
 
         cells = self.cells(files.study)
         found = super().rows(name, files).join(costs(files.run(cell) for cell in cells))
         shared = _shared_with_other_seeds(cells, files)
         found[SHARED] = [shared.get(cell) for cell in cells]
+        found["source"] = [ground for ground in self.asked() for _ in self.cells_on(ground, files.study)]
         return found.rename(columns={"source": "ground"})
 
     def text_table(self, name: str, rows: "pd.DataFrame") -> "TextTable":
@@ -135,8 +143,8 @@ class Comparison(OnGround, Picture):
 
     def companions(self, name: str, study: Study) -> dict[str, Product]:
         return {
-            _table_of(name, source): OnGround(runs={source: asked}, protocol=self.protocol)
-            for source, asked in self.asked().items()
+            _table_of(name, ground): OnGround(runs={ground: asked}, protocol=self.protocol)
+            for ground, asked in self.asked().items()
         }
 
     def unknown_names(self, path: str, study: Study) -> Iterator[str]:
@@ -144,7 +152,7 @@ class Comparison(OnGround, Picture):
         yield from unknown(f"{path}.nulls", self.nulls, study.methods, METHOD)
 
     def inputs(self, name: str, files: Files) -> list[str]:
-        return [files.table(_table_of(name, source)) for source in self.asked()]
+        return [files.table(_table_of(name, ground)) for ground in self.asked()]
 
     def outputs(self, name: str, files: Files) -> list[str]:
         pictures = [files.figure(name, ending) for ending in ("png", "pdf")]
@@ -164,9 +172,10 @@ class Comparison(OnGround, Picture):
 
         asked = self.asked()
         scores = {
-            source: own.scored_by(files.study.source(source).n_features is not None) for source, own in asked.items()
+            ground: own.scored_by(files.study.source(self.source_of(ground)).n_features is not None)
+            for ground, own in asked.items()
         }
-        l0 = {source: own.l0 for source, own in asked.items()}
+        l0 = {ground: own.l0 for ground, own in asked.items()}
         runs = pd.concat([read_csv(file) for file in self.inputs(name, files)])
         table = comparison_table(runs, scores, self.nulls, l0)
         write_csv(files.table(f"{name}_runs"), runs)
@@ -174,8 +183,8 @@ class Comparison(OnGround, Picture):
         self.write(name, files, figure_comparison(table), table)
 
 
-def _table_of(name: str, source: str) -> str:
-    return f"{name}_{source}"
+def _table_of(name: str, ground: str) -> str:
+    return f"{name}_{ground}"
 
 
 def _shared_by_seeds(study: Study, source: str) -> bool:

@@ -19,8 +19,8 @@ L0_MISSED = 0.25
 """A method whose mean L0 differs from the target by more than this share is not compared with the others."""
 CAPTION = (
     "Methods at about equal L0: the score on each source, as mean over seeds ± half the width of its 95 % t interval. "
-    "Methods are sorted by their mean rank over sources. In brackets: no rank, as the method is a null baseline or its "
-    "L0 misses the target by more than a quarter."
+    "Methods are sorted by their mean rank over sources; methods with a rank on fewer than half of the sources come "
+    "last. In brackets: no rank, as the method is a null baseline or its L0 misses the target by more than a quarter."
 )
 
 
@@ -44,7 +44,8 @@ def comparison_table(
     -------
     DataFrame
         One row for each method and source: method, ground, score (the metric's name), seeds, mean, low and high (the
-        95 % t interval, NaN below 3 seeds), rank (1 is best) and mean_rank over the method's sources.
+        95 % t interval, NaN below 3 seeds), rank (1 is best) and mean_rank over the sources where the method has a
+        rank; NaN if these are fewer than half of the sources.
     """
     rows = []
     for (ground, method), group in runs.groupby(["ground", "method"], sort=False):
@@ -58,7 +59,8 @@ def comparison_table(
     lower = ranked["score"].map(lambda name: METRICS[name].better == Better.LOWER)
     signed = ranked["mean"].where(lower, -ranked["mean"])
     table["rank"] = signed.groupby(ranked["ground"]).rank(method="min")
-    table["mean_rank"] = table.groupby("method")["rank"].transform("mean")
+    of_method = table.groupby("method")["rank"]
+    table["mean_rank"] = of_method.transform("mean").where(2 * of_method.transform("count") >= len(scores))
     places = {ground: place for place, ground in enumerate(scores)}
     ordered = table.assign(place=table["ground"].map(places)).sort_values(["place", "mean_rank"])
     return ordered.drop(columns=["place", "fits"]).reset_index(drop=True)

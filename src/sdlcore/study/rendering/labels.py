@@ -84,7 +84,13 @@ METHODS = {
 SOURCES = {
     "plain": "the paper's bench",
     "denser": "a denser bench",
+    "zipf": "Zipf frequencies",
+    "noisy": "noise",
+    "nested": "nested features",
+    "synth_s": "SynthSAEBench",
     "smollm2_100k": "SmolLM2",
+    **{f"plain_{l0}": f"the paper's bench, L0 {l0}" for l0 in (8, 16, 32)},
+    **{f"smollm2_{l0}": f"SmolLM2, L0 {l0}" for l0 in (16, 32, 64)},
 }
 ANCHORING_LABELS = {
     "none": "none",
