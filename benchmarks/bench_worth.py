@@ -25,7 +25,7 @@ FEWEST = 4
 """Methods that two rankings must share: three can be ordered in six ways only."""
 L0_OFF = 0.25
 LOWER_IS_BETTER = ("fvu", "dead_fraction")
-PERMUTATIONS = 4000
+PERMUTATIONS = 10_000
 SURE = 0.05
 """Corrected p below which a mark is filled."""
 NULLS = ("random_directions", "random_samples")
@@ -184,37 +184,33 @@ def agreements(runs: pd.DataFrame, metrics: Sequence[str], real: str, judges: Se
 
     Returns
     -------
-    The columns ``p`` and ``p_corrected`` come from `corrected`; they exist for rankings on other grounds.
+    A row for each pair, with the fields of `Tau`, ``ceiling`` and ``real_ceiling`` from `noise_ceiling`, and ``p`` and
+    ``p_corrected`` from `corrected`.
     """
     found = list(rankings(runs, metrics))
     ceilings = {ranking.name: noise_ceiling(ranking.scores) for ranking in found}
     judging = [ranking for ranking in found if ranking.ground == real and (ranking.metric in judges or not judges)]
     rows = []
-    for judge in judging:
-        for ranking in found:
-            if ranking.name == judge.name:
-                continue
+    for ranking in found:
+        for judge in (judge for judge in judging if judge.name != ranking.name):
             row = {"real": judge.metric, "ground": ranking.ground, "metric": ranking.metric}
             row |= kendall_tau(ranking.scores, judge.scores)._asdict()
             rows.append(row | {"ceiling": ceilings[ranking.name], "real_ceiling": ceilings[judge.name]})
-    table = pd.DataFrame(rows)
-    benches = [ranking for ranking in found if ranking.ground != real]
-    return table.merge(corrected(judging, benches), "left", on=["real", "ground", "metric"]) if benches else table
+    return pd.DataFrame(rows).merge(corrected(judging, found), on=["real", "ground", "metric"])
 
 
 def corrected(
     judges: Sequence[Ranking], others: Sequence[Ranking], permutations: int = PERMUTATIONS, seed: int = 0
 ) -> pd.DataFrame:
-    """Test whether rankings are related, with a correction for the number of comparisons.
+    """Test whether rankings are related, with a correction for the number of rankings that each judge is compared with.
 
-    Each permutation gives the scores of the judges to other methods, the same for all judges. ``p`` is the share of
-    permutations in which the pair's tau is at least as large, in size. ``p_corrected`` is the share in which the
-    largest tau of all pairs is at least as large (Westfall and Young's single-step maxT).
+    Each permutation gives the judge's scores to other methods. ``p`` is the share of permutations in which the pair's
+    tau is at least as large, in size. ``p_corrected`` is p after Holm's correction over the pairs of the judge.
 
     Parameters
     ----------
     judges, others
-        Rankings; each judge is compared with each of the others.
+        Rankings. Each judge is compared with each of the others, except itself.
     permutations
         Number of permutations.
     seed
@@ -232,18 +228,16 @@ def corrected(
     def means(ranking: Ranking) -> np.ndarray:
         return np.asarray(pd.DataFrame(ranking.scores).mean(axis=1).reindex(methods), float)
 
-    sizes = {
-        (judge.metric, other.ground, other.metric): np.abs(taus(means(other), means(judge)[orders]))
-        for judge in judges
-        for other in others
-    }
-    largest = np.nanmax(list(sizes.values()), axis=0)
-    rows = []
-    for pair, size in sizes.items():
-        found = size[0] - 1e-12  # so that rounding does not split ties
-        p, p_corrected = (float((one >= found).mean()) for one in (size, largest))
-        rows.append([*pair, p, p_corrected])
-    return pd.DataFrame(rows, columns=["real", "ground", "metric", "p", "p_corrected"])
+    tables = []
+    for judge in judges:
+        rows = []
+        for other in (other for other in others if other.name != judge.name):
+            sizes = np.abs(taus(means(other), means(judge)[orders])).round(9)  # so that equal taus tie
+            rows.append((judge.metric, other.ground, other.metric, (sizes >= sizes[0]).mean()))
+        table = pd.DataFrame(rows, columns=["real", "ground", "metric", "p"])
+        p = table["p"].sort_values()
+        tables.append(table.assign(p_corrected=(p * np.arange(len(p), 0, -1)).cummax().clip(upper=1)))
+    return pd.concat(tables, ignore_index=True)
 
 
 def figure_tau(table: pd.DataFrame) -> Figure:
@@ -265,7 +259,7 @@ def figure_tau(table: pd.DataFrame) -> Figure:
             axes.axvline(0, color=GREY, linewidth=0.8)
             for row in table[table["real"] == judge].to_dict("records"):
                 at, colour = places[row["ground"], row["metric"]], PALETTE[grounds.index(row["ground"]) % 10]
-                sure = row.get("p_corrected", np.nan) < SURE
+                sure = row["p_corrected"] < SURE
                 axes.plot([row["low"], row["high"]], [at, at], color=colour, linewidth=1.2)
                 axes.plot([row["tau"]], [at], "o", color=colour, markersize=4.5, mfc=colour if sure else "white")
             axes.set_title(LABELS.get(judge, judge), fontsize=9)
@@ -291,9 +285,13 @@ def main() -> None:
     parser.add_argument("--csv", type=Path, required=True, help="table to write")
     parser.add_argument("--picture", type=Path, required=True, help="picture to write")
     asked = parser.parse_args()
-    runs = pd.read_csv(asked.runs[0])
-    for path in asked.runs[1:]:
-        runs = runs.merge(pd.read_csv(path), "outer", on=["method", "ground", "seed"])
+    runs, *others = (pd.read_csv(path) for path in asked.runs)
+    grounds = [*dict.fromkeys(runs["ground"]), asked.real]
+    for table in others:
+        runs = runs.merge(table, "outer", on=["method", "ground", "seed"])
+    # merging sorts; the real model comes last
+    places = {ground: place for place, ground in enumerate(grounds)}
+    runs = runs.sort_values("ground", key=lambda its: its.map(places), kind="stable")
     if unknown := [name for name in (*asked.metrics, "l0") if name not in runs]:
         parser.error(f"{asked.runs[0]}: no column {', '.join(unknown)}, found {', '.join(map(str, runs))}")
     if not asked.nulls:
