@@ -1,9 +1,10 @@
 """Do methods rank on benches as they rank on a language model? Kendall's tau between rankings, with intervals.
 
-    python -m benchmarks.bench_worth docs/results/methods/runs.csv --metrics recovery fvu \
+    python -m benchmarks.bench_worth docs/results/methods/runs.csv docs/results/bench-worth/model.csv \
+        --metrics mip_decoder fvu kl_recovered --judges kl_recovered \
         --csv docs/results/bench-worth/tau.csv --picture docs/results/bench-worth/tau.png
 
-The table of runs has the columns method, ground and seed, and a column for each metric.
+Tables of runs have the columns method, ground and seed, and a column for each metric. The first has the column l0.
 """
 
 import argparse
@@ -14,7 +15,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
-import scipy.stats
 from matplotlib.figure import Figure
 
 from sdlcore.pipeline import write_text
@@ -24,17 +24,28 @@ RESAMPLES = 1000
 FEWEST = 4
 """Methods that two rankings must share: three can be ordered in six ways only."""
 L0_OFF = 0.25
-LOWER_IS_BETTER = ("fvu", "dead")
+LOWER_IS_BETTER = ("fvu", "dead_fraction")
+PERMUTATIONS = 10_000
+SURE = 0.05
+"""Corrected p below which a mark is filled."""
 NULLS = ("random_directions", "random_samples")
 LABELS = {
+    "gt_recovery_decoder": "recovery",
+    "mip_decoder": "MIP",
+    "detection_f1": "F1",
     "fvu": "FVU",
-    "mip": "MIP",
-    "f1": "F1",
     "kl_recovered": "KL recovered",
     "probe_1": "probe, k = 1",
     "probe_16": "probe, k = 16",
+    "shared": "stability",
+    "plain": "paper's bench",
+    "zipf": "unequal frequencies",
+    "noisy": "noise",
+    "nested": "hierarchy",
+    "synth_s": "SynthSAEBench",
+    "smollm2_100k": "SmolLM2",
 }
-"""Metric -> its name in the picture, if it differs from the column's."""
+"""Metric or ground -> its name in the picture, if it differs from the column's or the source's."""
 
 
 class Ranking(NamedTuple):
@@ -92,14 +103,28 @@ def kendall_tau(one: pd.DataFrame, other: pd.DataFrame, resamples: int = RESAMPL
         raise ValueError(f"the rankings share {len(shared)} methods, expected at least {FEWEST}")
     a, b = (_filled(table.loc[shared]) for table in tables)
     rng = np.random.default_rng(seed)
-    found = []
-    for _ in range(resamples):
-        methods = rng.integers(len(shared), size=len(shared))
-        seeds = (rng.integers(scores.shape[1], size=scores.shape[1]) for scores in (a, b))
-        found.append(_tau(*(scores[methods][:, its].mean(1) for scores, its in zip((a, b), seeds, strict=True))))
-    known = [tau for tau in found if not np.isnan(tau)]
-    low, high = np.quantile(known, (0.025, 0.975)) if known else (np.nan, np.nan)
-    return Tau(_tau(a.mean(1), b.mean(1)), float(low), float(high), len(shared))
+    methods = rng.integers(len(shared), size=(resamples, len(shared)))
+    drawn = [_resampled(scores, methods, rng) for scores in (a, b)]
+    found = taus(*drawn)
+    known = found[~np.isnan(found)]
+    low, high = np.quantile(known, (0.025, 0.975)) if len(known) else (np.nan, np.nan)
+    return Tau(float(taus(a.mean(1), b.mean(1))), float(low), float(high), len(shared))
+
+
+def taus(one: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """Return Kendall's tau-b between scores of methods (... x methods). NaN scores are left out."""
+    a, b = (np.sign(scores[..., :, None] - scores[..., None, :]) for scores in (one, other))
+    both = ~(np.isnan(a) | np.isnan(b))
+    a, b = (np.where(both, signs, 0) for signs in (a, b))
+    agree, differ_a, differ_b = ((x * y).sum((-1, -2)) for x, y in ((a, b), (a, a), (b, b)))
+    with np.errstate(invalid="ignore"):  # NaN if all methods tie
+        return np.asarray(agree / np.sqrt(differ_a * differ_b))
+
+
+def _resampled(scores: np.ndarray, methods: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Return the mean scores (resamples x methods) of resampled methods, over seeds that are resampled each time."""
+    seeds = rng.integers(scores.shape[1], size=(len(methods), scores.shape[1]))
+    return np.asarray(scores[methods[:, :, None], seeds[:, None, :]].mean(2))
 
 
 def noise_ceiling(scores: pd.DataFrame) -> float:
@@ -108,7 +133,7 @@ def noise_ceiling(scores: pd.DataFrame) -> float:
     for one, other in combinations(scores.columns, 2):
         both = scores[[one, other]].dropna()
         if len(both) >= FEWEST:
-            found.append(_tau(both[one].to_numpy(float), both[other].to_numpy(float)))
+            found.append(taus(both[one].to_numpy(float), both[other].to_numpy(float)))
     return float(np.mean(found)) if found else np.nan
 
 
@@ -117,12 +142,8 @@ def _filled(scores: pd.DataFrame) -> np.ndarray:
     return scores.T.fillna(scores.mean(axis=1)).T.to_numpy(float)
 
 
-def _tau(a: np.ndarray, b: np.ndarray) -> float:
-    return float(scipy.stats.kendalltau(a, b).statistic)
-
-
 def at_equal_l0(runs: pd.DataFrame, l0: Mapping[str, float], off: float = L0_OFF) -> pd.DataFrame:
-    """Return the runs of methods whose mean L0 on each ground is near the ground's target.
+    """Return the runs of methods on the grounds where their mean L0 is near the ground's target.
 
     Parameters
     ----------
@@ -133,9 +154,9 @@ def at_equal_l0(runs: pd.DataFrame, l0: Mapping[str, float], off: float = L0_OFF
     off
         Largest difference, as a share of the target.
     """
-    means = runs.groupby(["method", "ground"])["l0"].mean().reset_index()
-    target = means["ground"].map(l0)
-    return runs[~runs["method"].isin(means["method"][(means["l0"] - target).abs() > off * target])]
+    means = runs.groupby(["method", "ground"])["l0"].transform("mean")
+    target = runs["ground"].map(l0)
+    return runs[~((means - target).abs() > off * target)]
 
 
 def rankings(runs: pd.DataFrame, metrics: Sequence[str]) -> Iterator[Ranking]:
@@ -147,7 +168,7 @@ def rankings(runs: pd.DataFrame, metrics: Sequence[str]) -> Iterator[Ranking]:
                 yield Ranking(str(ground), metric, -scores if metric in LOWER_IS_BETTER else scores)
 
 
-def agreements(runs: pd.DataFrame, metrics: Sequence[str], real: str) -> pd.DataFrame:
+def agreements(runs: pd.DataFrame, metrics: Sequence[str], real: str, judges: Sequence[str] = ()) -> pd.DataFrame:
     """Return tau between each ranking and each ranking on a real model.
 
     Parameters
@@ -158,39 +179,97 @@ def agreements(runs: pd.DataFrame, metrics: Sequence[str], real: str) -> pd.Data
         Names of the metrics to rank by.
     real
         The ground of the real model.
+    judges
+        Metrics of the real model to compare rankings with; all if left out.
+
+    Returns
+    -------
+    A row for each pair, with the fields of `Tau`, ``ceiling`` and ``real_ceiling`` from `noise_ceiling`, and ``p`` and
+    ``p_corrected`` from `corrected`.
     """
     found = list(rankings(runs, metrics))
     ceilings = {ranking.name: noise_ceiling(ranking.scores) for ranking in found}
+    judging = [ranking for ranking in found if ranking.ground == real and (ranking.metric in judges or not judges)]
     rows = []
-    for judge in (ranking for ranking in found if ranking.ground == real):
-        for ranking in found:
-            if ranking.name == judge.name:
-                continue
+    for ranking in found:
+        for judge in (judge for judge in judging if judge.name != ranking.name):
             row = {"real": judge.metric, "ground": ranking.ground, "metric": ranking.metric}
             row |= kendall_tau(ranking.scores, judge.scores)._asdict()
             rows.append(row | {"ceiling": ceilings[ranking.name], "real_ceiling": ceilings[judge.name]})
-    return pd.DataFrame(rows)
+    return pd.DataFrame(rows).merge(corrected(judging, found), on=["real", "ground", "metric"])
+
+
+def corrected(
+    judges: Sequence[Ranking], others: Sequence[Ranking], permutations: int = PERMUTATIONS, seed: int = 0
+) -> pd.DataFrame:
+    """Test whether rankings are related, with a correction for the number of rankings that each judge is compared with.
+
+    Each permutation gives the judge's scores to other methods. ``p`` is the share of permutations in which the pair's
+    tau is at least as large, in size. ``p_corrected`` is p after Holm's correction over the pairs of the judge.
+
+    Parameters
+    ----------
+    judges, others
+        Rankings. Each judge is compared with each of the others, except itself.
+    permutations
+        Number of permutations.
+    seed
+        Of the permutations.
+
+    Returns
+    -------
+    A row for each pair: real, ground, metric, p and p_corrected.
+    """
+    methods = sorted({method for ranking in judges for method in ranking.scores.index})
+    rng = np.random.default_rng(seed)
+    # the order that was found counts as one of the permutations
+    orders = np.stack([np.arange(len(methods)), *(rng.permutation(len(methods)) for _ in range(permutations - 1))])
+
+    def means(ranking: Ranking) -> np.ndarray:
+        return np.asarray(pd.DataFrame(ranking.scores).mean(axis=1).reindex(methods), float)
+
+    tables = []
+    for judge in judges:
+        rows = []
+        for other in (other for other in others if other.name != judge.name):
+            sizes = np.abs(taus(means(other), means(judge)[orders])).round(9)  # so that equal taus tie
+            rows.append((judge.metric, other.ground, other.metric, (sizes >= sizes[0]).mean()))
+        table = pd.DataFrame(rows, columns=["real", "ground", "metric", "p"])
+        p = table["p"].sort_values()
+        tables.append(table.assign(p_corrected=(p * np.arange(len(p), 0, -1)).cummax().clip(upper=1)))
+    return pd.concat(tables, ignore_index=True)
 
 
 def figure_tau(table: pd.DataFrame) -> Figure:
-    """Draw tau and its interval: a panel for each metric of the real model, a line for each other ranking."""
+    """Draw tau and its interval: a panel for each metric of the real model, a line for each other ranking.
+
+    Rankings are grouped by ground. A mark is filled if its corrected p is below `SURE`.
+    """
     judges = list(dict.fromkeys(table["real"]))
-    ranked = table["ground"] + ": " + table["metric"].map(lambda metric: LABELS.get(metric, metric))
-    names = list(dict.fromkeys(ranked))
-    grounds = list(dict.fromkeys(table["ground"]))
+    lines = table[["ground", "metric"]].drop_duplicates()
+    grounds = list(dict.fromkeys(lines["ground"]))
+    lines = lines.sort_values("ground", key=lambda its: its.map(grounds.index), kind="stable")
+    # a free line above each ground for its name
+    places = {key: at + 1 + grounds.index(key[0]) for at, key in enumerate(lines.itertuples(index=False, name=None))}
+    height = len(places) + len(grounds)
     with style():
-        figure = Figure(figsize=(2.2 + 1.9 * len(judges), 1.2 + 0.2 * len(names)), layout="constrained")
+        figure = Figure(figsize=(1.9 + 1.75 * len(judges), 0.8 + 0.19 * height), layout="constrained")
         panels: Any = figure.subplots(1, len(judges), sharex=True, sharey=True, squeeze=False)[0]
         for axes, judge in zip(panels, judges, strict=True):
             axes.axvline(0, color=GREY, linewidth=0.8)
-            for row in table.assign(name=ranked)[table["real"] == judge].itertuples():
-                at, colour = names.index(row.name), PALETTE[grounds.index(row.ground) % 10]
-                axes.plot([row.low, row.high], [at, at], color=colour, linewidth=1.4)
-                axes.plot([row.tau], [at], "o", color=colour, markersize=4)
-            axes.set_title(LABELS.get(judge, judge))
+            for row in table[table["real"] == judge].to_dict("records"):
+                at, colour = places[row["ground"], row["metric"]], PALETTE[grounds.index(row["ground"]) % 10]
+                sure = row["p_corrected"] < SURE
+                axes.plot([row["low"], row["high"]], [at, at], color=colour, linewidth=1.2)
+                axes.plot([row["tau"]], [at], "o", color=colour, markersize=4.5, mfc=colour if sure else "white")
+            axes.set_title(LABELS.get(judge, judge), fontsize=9)
             axes.set_xlim(-1.05, 1.05)
-        panels[0].set_yticks(range(len(names)), names, fontsize=7)
-        panels[0].invert_yaxis()
+            axes.tick_params(axis="y", length=0)
+        panels[0].set_yticks([*places.values()], [LABELS.get(metric, metric) for _, metric in places], fontsize=7)
+        for number, ground in enumerate(grounds):
+            at = min(place for (of, _), place in places.items() if of == ground) - 0.9
+            panels[0].text(-1.0, at, LABELS.get(ground, ground), color=PALETTE[number % 10], fontsize=8, va="center")
+        panels[0].set_ylim(height - 0.5, -0.5)
         figure.supxlabel("Kendall's tau with the ranking on the language model", fontsize=9)
     return figure
 
@@ -200,20 +279,25 @@ def main() -> None:
     parser.add_argument("runs", type=Path, nargs="+", help="tables of runs, joined by method, ground and seed")
     parser.add_argument("--real", default="smollm2_100k", help="ground of the real model")
     parser.add_argument("--metrics", nargs="+", required=True, help="columns to rank by")
+    parser.add_argument("--judges", nargs="*", default=[], help="metrics of the real model to compare with (all)")
     parser.add_argument("--l0", nargs="*", default=[], help="GROUND=L0: leave out methods more than a quarter from it")
     parser.add_argument("--nulls", action="store_true", help="rank untrained dictionaries, too")
     parser.add_argument("--csv", type=Path, required=True, help="table to write")
     parser.add_argument("--picture", type=Path, required=True, help="picture to write")
     asked = parser.parse_args()
-    runs = pd.read_csv(asked.runs[0])
-    for path in asked.runs[1:]:
-        runs = runs.merge(pd.read_csv(path), "outer", on=["method", "ground", "seed"])
+    runs, *others = (pd.read_csv(path) for path in asked.runs)
+    grounds = [*dict.fromkeys(runs["ground"]), asked.real]
+    for table in others:
+        runs = runs.merge(table, "outer", on=["method", "ground", "seed"])
+    # merging sorts; the real model comes last
+    places = {ground: place for place, ground in enumerate(grounds)}
+    runs = runs.sort_values("ground", key=lambda its: its.map(places), kind="stable")
     if unknown := [name for name in (*asked.metrics, "l0") if name not in runs]:
         parser.error(f"{asked.runs[0]}: no column {', '.join(unknown)}, found {', '.join(map(str, runs))}")
     if not asked.nulls:
         runs = runs[~runs["method"].isin(NULLS)]
     runs = at_equal_l0(runs, {ground: float(l0) for ground, l0 in (each.rsplit("=", 1) for each in asked.l0)})
-    table = agreements(runs, asked.metrics, asked.real)
+    table = agreements(runs, asked.metrics, asked.real, asked.judges)
     print(table.to_string(index=False, float_format="{:.2f}".format))
     write_text(asked.csv, table.to_csv(index=False, lineterminator="\n", float_format="%.4g"))
     save_png(figure_tau(table), asked.picture)

@@ -165,6 +165,14 @@ class Judge(NamedTuple):
             print(*(row[key] for row in rows[:1] for key in KEYS), flush=True)
 
 
+def held_out_read_outs(basis: Basis, W_enc: np.ndarray, W_dec: np.ndarray) -> np.ndarray:
+    """Return the read-out of each decoder column. Even latents choose the rho of odd ones, and odd latents of even."""
+    found = np.empty_like(W_dec)
+    for fit, judge in ((slice(0, None, 2), slice(1, None, 2)), (slice(1, None, 2), slice(0, None, 2))):
+        found[judge] = basis.read_outs(W_dec[judge], fitted_rho(basis, W_enc[fit], W_dec[fit]))
+    return found
+
+
 def references(found: Topics, x: np.ndarray) -> Iterator[tuple[int, str, np.ndarray]]:
     """Yield directions that need no dictionary, for each topic: the difference of means, and a random direction."""
     rng = np.random.default_rng(0)
@@ -208,7 +216,7 @@ def main() -> None:
             activity(sae, store, codes.append)
             latents = found.pool @ scipy.sparse.vstack(codes)
             W_enc, W_dec = (W.numpy().astype(np.float64) for W in (sae.W_enc, sae.W_dec))
-            readouts = basis.read_outs(W_dec, fitted_rho(basis, W_enc, W_dec))
+            readouts = held_out_read_outs(basis, W_enc, W_dec)
             for each in range(len(found.names)):
                 own = found.topic[found.chooses] == each
                 latent = int(areas(latents[found.chooses].toarray(), own).argmax())

@@ -1,26 +1,32 @@
 """Time one pass that fills the stores of several layers, beside one pass for each layer.
 
-Each measurement is a process of its own, so that its peak memory is its own. The stores are compared bit by bit:
+    python -m benchmarks.layers MODEL TEXT --layers 2 4 6 8 10 12 14 16 --tokens 200000 --csv results/layers.csv
 
-    python -m benchmarks.layers MODEL TEXT --layers 2 4 6 8 10 12 14 16 --tokens 200000
-
-MODEL is a folder with a transformers checkpoint, TEXT a text as `sdl.extract` takes it. It prints a Markdown table.
+MODEL is a folder with a transformers checkpoint, TEXT a text as `sdl.extract` takes it. Each measurement is a process
+of its own, so that its peak memory is its own. The stores are compared bit by bit. A measurement adds a row to the
+table at once; the same call skips rows that are there, so an interrupted call resumes. It prints a Markdown table.
 """
 
 import argparse
 import json
 import resource
+import shutil
 import subprocess
 import sys
-import tempfile
 import time
-from functools import partial
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 
 import sdlcore as sdl
+from sdlcore.pipeline import write_text
+
+KEYS = ["layers", "tokens", "threads"]
+"""Columns that identify a measurement."""
 
 
 def measured(model: str, text: str, layers: list[int], tokens: int, out: Path, threads: int) -> dict[str, float]:
@@ -63,21 +69,57 @@ def same(one: Path, other: Path) -> bool:
 
 
 def compare(options: argparse.Namespace) -> str:
-    """Measure both ways, and return the table."""
-    with tempfile.TemporaryDirectory(dir=options.out) as folder:
-        extracted = partial(measured, options.model, options.text, tokens=options.tokens, threads=options.threads)
-        together = extracted(layers=options.layers, out=Path(folder) / "together")
-        alone = {layer: extracted(layers=[layer], out=Path(folder) / "alone") for layer in options.layers}
-        stores = [f"layer_{layer}.h5" for layer in options.layers]
-        equal = all(same(Path(folder) / "together" / name, Path(folder) / "alone" / name) for name in stores)
-    deepest = alone[max(options.layers)]
-    for_each = {key: sum(one[key] for one in alone.values()) for key in ("seconds", "processor")}
-    for_each["peak_mb"] = max(one["peak_mb"] for one in alone.values())
-    rows = {
-        "one pass for all": together,
-        f"the deepest layer alone ({max(options.layers)})": deepest,
-        "a pass for each": for_each,
-    }
+    """Measure what the table lacks, and return it as Markdown."""
+    together, alone = (options.out / name for name in ("together", "alone"))
+    _measure(options, options.layers, together)
+    deepest = max(options.layers)
+    others = [] if options.deepest else sorted(set(options.layers) - {deepest})
+    for layer in (deepest, *others):
+        if _found(options, [layer]) is not None:
+            continue
+        if not together.exists():  # measured by an earlier call, whose stores are gone
+            work(argparse.Namespace(**{**vars(options), "out": together}))
+        _measure(options, [layer], alone, together)
+    return markdown(options)
+
+
+def _found(options: argparse.Namespace, layers: Sequence[int]) -> dict[str, Any] | None:
+    """Return the measurement of one pass for some layers, or None if the table lacks it."""
+    key = (" ".join(map(str, layers)), options.tokens, options.threads)
+    table = _table(options.csv).set_index(KEYS)
+    return dict(table.loc[key]) if key in table.index else None
+
+
+def _table(path: Path) -> pd.DataFrame:
+    return pd.read_csv(path, dtype={"layers": str}) if path.exists() else pd.DataFrame(columns=KEYS)
+
+
+def _measure(options: argparse.Namespace, layers: Sequence[int], out: Path, other: Path | None = None) -> None:
+    """Add the measurement of one pass to the table, and compare its stores with those in another folder."""
+    if _found(options, layers) is not None:
+        return
+    shutil.rmtree(out, ignore_errors=True)
+    row = {"layers": " ".join(map(str, layers)), "tokens": options.tokens, "threads": options.threads}
+    row |= measured(options.model, options.text, list(layers), options.tokens, out, options.threads)
+    if other is not None:
+        row["equal_bits"] = all(same(out / name, other / name) for name in (f"layer_{each}.h5" for each in layers))
+        shutil.rmtree(out)
+    options.csv.parent.mkdir(parents=True, exist_ok=True)
+    table = pd.DataFrame([*_table(options.csv).to_dict("records"), row])
+    write_text(options.csv, table.to_csv(index=False, lineterminator="\n", float_format="%.4g"))
+
+
+def markdown(options: argparse.Namespace) -> str:
+    """Return the measurements as a Markdown table."""
+    layers: list[int] = options.layers
+    alone = {layer: found for layer in layers if (found := _found(options, [layer])) is not None}
+    deepest = alone[max(layers)]
+    rows = {"one pass for all": _found(options, layers), f"the deepest layer alone ({max(layers)})": deepest}
+    if len(alone) == len(layers):
+        rows["a pass for each"] = {
+            **{key: sum(one[key] for one in alone.values()) for key in ("seconds", "processor")},
+            "peak_mb": max(one["peak_mb"] for one in alone.values()),
+        }
     lines = ["| way | seconds | processor seconds | processor, times the deepest layer alone | peak memory, MB |"]
     lines.append("|---|---|---|---|---|")
     for name, found in rows.items():
@@ -85,8 +127,8 @@ def compare(options: argparse.Namespace) -> str:
         lines.append(
             f"| {name} | {found['seconds']:.0f} | {found['processor']:.0f} | {times:.2f} | {found['peak_mb']:.0f} |"
         )
-    said = f"{len(options.layers)} layers ({', '.join(map(str, options.layers))}), {options.tokens} rows, "
-    said += f"{options.threads} threads. Equal bits: {'yes' if equal else 'NO'}."
+    said = f"{len(layers)} layers ({', '.join(map(str, layers))}), {options.tokens} rows, {options.threads} threads. "
+    said += f"Equal bits: {'yes' if all(one['equal_bits'] for one in alone.values()) else 'NO'}."
     return "\n".join([*lines, "", said])
 
 
@@ -97,7 +139,9 @@ def main() -> None:
     parser.add_argument("--layers", type=int, nargs="+", default=[2, 4, 6, 8, 10, 12, 14, 16])
     parser.add_argument("--tokens", type=int, default=200_000)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
-    parser.add_argument("--out", type=Path, default=None, help="a folder with room for twice the stores")
+    parser.add_argument("--out", type=Path, default=Path("results/layers"), help="folder of the stores")
+    parser.add_argument("--csv", type=Path, default=Path("results/layers.csv"), help="table to write or continue")
+    parser.add_argument("--deepest", action="store_true", help="of single layers, measure the deepest only")
     parser.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.worker:

@@ -1,9 +1,13 @@
 import ctypes
+from types import SimpleNamespace
 
 import pytest
 import torch
 
+import sdlcore as sdl
+from sdlcore.inside.reader import reader_of
 from sdlcore.memory import in_large_pages
+from tests.sources.language.tiny_llama import documents, save_tiny_llama
 
 
 @pytest.mark.parametrize("written", [True, False])
@@ -21,3 +25,15 @@ def test_a_tensor_in_large_pages_stays_where_it_is_with_what_it_holds(monkeypatc
     assert in_large_pages(inner, written) is inner
     assert inner.data_ptr() == place
     assert torch.equal(memory, torch.arange(number + 2, dtype=torch.float32))
+
+
+def test_passes_of_a_language_model_keep_freed_memory(monkeypatch, tmp_path):
+    options = []
+    libc = SimpleNamespace(mallopt=lambda option, value: options.append(option))
+    load = ctypes.CDLL
+    monkeypatch.setattr(ctypes, "CDLL", lambda name, *more, **how: load(name, *more, **how) if name else libc)
+    folder = save_tiny_llama(tmp_path / "lm")
+    sdl.extract(folder, documents(20), layer=1, tokens=60, context_length=8, out=tmp_path / "a.h5").close()
+    assert options == [-3, -1]  # M_MMAP_THRESHOLD and M_TRIM_THRESHOLD in glibc's malloc.h
+    reader_of(folder, documents(20), torch.device("cpu"))
+    assert options == [-3, -1] * 2

@@ -24,6 +24,7 @@ class Outer(Settings):
     side: Literal["input", "target"] | None = None
     blocks: Annotated[tuple[Annotated[int, Ge(1)], ...], FromList] | None = None
     inner: Inner | None = None
+    power: Literal[1, 2] = 1
 
 
 def test_json_becomes_settings_with_tuples_and_settings_within():
@@ -37,10 +38,14 @@ def test_json_becomes_settings_with_tuples_and_settings_within():
     ("settings", "said"),
     [
         ({}, "missing settings: name"),
-        ({"name": "a", "sides": 1}, "unknown settings: sides; expected some of name, share, side, blocks, inner"),
+        (
+            {"name": "a", "sides": 1},
+            "unknown settings: sides; expected some of name, share, side, blocks, inner, power",
+        ),
         ({"name": ""}, "name must be at least 1 characters long, found ''"),
         ({"name": "a", "share": 1}, "share must be below 1, found 1"),
         ({"name": "a", "side": "output"}, "side must be one of input, target, found 'output'"),
+        ({"name": "a", "power": 3}, "power must be one of 1, 2, found 3"),
         ({"name": "a", "blocks": [2, 0]}, r"blocks must be at least 1, found \[2, 0\]"),
         ({"name": "a", "inner": {"size": 0}}, "size must be at least 1, found 0"),
     ],

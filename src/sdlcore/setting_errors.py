@@ -36,7 +36,7 @@ def choices(error: ErrorDetails) -> Sequence[str]:
     context = error.get("ctx", {})
     if error["type"] != "literal_error":
         return list(context.get("known", ()))
-    return re.findall(r"'([^']*)'", context["expected"])
+    return [one.strip("'") for one in re.split(r", | or ", context["expected"])]
 
 
 def refusal(cls: type[BaseModel], given: Mapping[str, Any], errors: Sequence[ErrorDetails]) -> Exception:

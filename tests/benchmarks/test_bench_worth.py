@@ -1,10 +1,22 @@
 """Kendall's tau between rankings of methods."""
 
+import itertools
+
 import numpy as np
 import pandas as pd
 import pytest
+import scipy.stats
 
-from benchmarks.bench_worth import agreements, at_equal_l0, figure_tau, kendall_tau, noise_ceiling
+from benchmarks.bench_worth import (
+    Ranking,
+    agreements,
+    at_equal_l0,
+    corrected,
+    figure_tau,
+    kendall_tau,
+    noise_ceiling,
+    taus,
+)
 
 METHODS = [f"m{number}" for number in range(16)]
 
@@ -38,6 +50,13 @@ def test_the_interval_grows_with_the_noise_of_seeds_and_covers_unrelated_ranking
     assert np.isnan(noise_ceiling(table(order, seeds=1)))
 
 
+def test_tau_equals_scipys_with_ties_and_without_missing_scores():
+    one, other = np.random.default_rng(0).integers(6, size=(2, 20, 9)).astype(float)
+    one[:, 3] = np.nan
+    expected = [scipy.stats.kendalltau(a, b, nan_policy="omit").statistic for a, b in zip(one, other, strict=True)]
+    np.testing.assert_allclose(taus(one, other), expected, atol=1e-12)
+
+
 def test_ties_count_neither_way():
     # of 6 pairs one ties in the first table: (5 - 0) / sqrt((6 - 1) * 6)
     found = kendall_tau(table([1, 1, 2, 3]), table([1, 2, 3, 4]), 50)
@@ -54,12 +73,24 @@ def test_methods_that_a_table_lacks_are_left_out():
         kendall_tau(one, other.drop("m1"), 50)
 
 
-def test_methods_far_from_the_l0_of_a_ground_are_left_out():
+def test_methods_are_left_out_on_grounds_where_their_l0_is_far():
     columns = ["method", "ground", "l0"]
     rows = [("near", "bench", 14), ("near", "real", 32), ("far", "bench", 16), ("far", "real", 41)]
     rows += [("mean", "bench", 10), ("mean", "bench", 20), ("unknown", "other", 1)]
     found = at_equal_l0(pd.DataFrame(rows, columns=columns), {"bench": 16, "real": 32})
-    assert set(found["method"]) == {"near", "mean", "unknown"}
+    assert found.values.tolist() == [list(row) for row in rows if row != ("far", "real", 41)]
+
+
+def test_p_counts_permutations_and_is_corrected_for_the_number_of_pairs():
+    judge, drawn = table(range(5)), 4000
+    others = [table(range(5)), table([0, 2, 1, 4, 3])]
+    rankings = [Ranking("bench", metric, other) for metric, other in zip(("fvu", "auc"), others, strict=True)]
+    found = corrected([Ranking("real", "kl", judge)], rankings, drawn)
+    orders = itertools.permutations(range(5))
+    sizes = np.array([[abs(scipy.stats.kendalltau(order, other[0])[0]) for other in others] for order in orders])
+    p = (sizes >= np.array([1, 0.6]) - 1e-9).mean(0)  # 2 of 10 pairs of the second disagree
+    assert np.all(np.abs(found["p"] - p) < 4 * np.sqrt(p / drawn))  # standard errors
+    assert found["p_corrected"].tolist() == pytest.approx([2 * found["p"][0], found["p"][1]])
 
 
 def test_each_ranking_is_compared_with_the_real_models():
@@ -82,4 +113,10 @@ def test_each_ranking_is_compared_with_the_real_models():
         ("auc", "other", "fvu"): -1,
     }
     assert found.to_dict() == pytest.approx(expected)
-    assert len(figure_tau(agreements(runs, ["fvu", "auc"], "real")).axes) == 2
+    judged = agreements(runs, ["fvu", "auc"], "real", ["auc"])
+    assert judged["real"].tolist() == ["auc"] * 3
+    # 6 methods have 720 orders; tau is 1 in size with 2 of them
+    assert judged["p"].tolist() == pytest.approx([2 / 720] * 3, abs=4 * (2 / 720 / 10_000) ** 0.5)
+    figure = figure_tau(judged)
+    assert [axes.get_title() for axes in figure.axes] == ["auc"]
+    assert [text.get_text() for text in figure.axes[0].texts] == ["bench", "real", "other"]

@@ -5,19 +5,25 @@ import json
 
 import pytest
 
-from benchmarks.layers import compare
+from benchmarks import layers
 from tests.sources.language.tiny_llama import documents, save_tiny_llama
 
 
 @pytest.mark.slow
-def test_it_tells_seconds_memory_and_whether_bits_are_equal(tmp_path):
+def test_it_measures_seconds_and_memory_compares_bits_and_resumes(tmp_path, monkeypatch):
     save_tiny_llama(tmp_path / "lm")
     (tmp_path / "words.json").write_text(json.dumps(documents(60)))
-    options = {"layers": [1, 3], "tokens": 200, "threads": 1, "out": tmp_path}
-    found = compare(argparse.Namespace(model=str(tmp_path / "lm"), text=str(tmp_path / "words.json"), **options))
+    options = {"layers": [1, 3], "tokens": 200, "threads": 1, "out": tmp_path / "stores", "csv": tmp_path / "a.csv"}
+    asked = argparse.Namespace(model=str(tmp_path / "lm"), text=str(tmp_path / "words.json"), deepest=True, **options)
+    found = layers.compare(asked)
     assert "2 layers (1, 3), 200 rows, 1 threads. Equal bits: yes." in found
-    assert [line.split("|")[1].strip() for line in found.splitlines()[2:5]] == [
-        "one pass for all",
-        "the deepest layer alone (3)",
-        "a pass for each",
-    ]
+    ways = ["one pass for all", "the deepest layer alone (3)"]
+    assert [line.split("|")[1].strip() for line in found.splitlines()[2:4]] == ways
+    first = (tmp_path / "a.csv").read_text()
+
+    asked.deepest = False
+    found = layers.compare(asked)
+    assert [line.split("|")[1].strip() for line in found.splitlines()[2:5]] == [*ways, "a pass for each"]
+    assert (tmp_path / "a.csv").read_text().startswith(first)  # measured once
+    monkeypatch.setattr(layers, "measured", None)
+    assert layers.compare(asked) == found

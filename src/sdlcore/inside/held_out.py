@@ -9,6 +9,7 @@ import torch
 
 from sdlcore.data.reading import ActivationStore
 from sdlcore.inside.loss import LossRecovered, Name, losses_recovered, mean_of, reconstruction_by
+from sdlcore.memory import keep_freed_memory
 from sdlcore.model.coder import SparseCoder
 from sdlcore.sources.language.checkpoints import Checkpoint, load_tokenizer, load_whole, open_checkpoint
 from sdlcore.sources.language.corpus import Text, open_text
@@ -53,6 +54,7 @@ class HeldOut(NamedTuple):
         number = min(contexts, self.part.contexts)
         held_out = list(islice(contexts_of(documents, self.tokenizer, source.context_length), number))
         kinds = RowKinds(self.made.separator, self.made.largest_norm, source.drop)
+        keep_freed_memory()
         lm = load_whole(self.checkpoint.folder, source.dtype).to(device)
         found = dict[Name, LossRecovered]()
         for pair in dict.fromkeys(coder.config.pair for coder in coders.values()):

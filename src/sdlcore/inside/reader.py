@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
+from sdlcore.memory import keep_freed_memory
 from sdlcore.settings import Json, default_of
 from sdlcore.sources.language.architectures import Paths
 from sdlcore.sources.language.corpus import Text, open_text
@@ -187,6 +188,7 @@ def reader_of(
     SourceError
         If a text or a model cannot be read.
     """
+    keep_freed_memory()
     lm, tokenizer = loaded(lm, tokenizer, device)
     context_length = fitting_length(context_length, getattr(lm.config, "max_position_embeddings", None))
     stack = Stack.of(lm, paths)  # before the text, since this may refuse the model

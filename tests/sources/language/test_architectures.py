@@ -13,6 +13,7 @@ from sdlcore.sources.language.architectures import ARCHITECTURES, SITES, cuts, l
 from sdlcore.sources.language.checkpoints import load_stack, load_whole
 from sdlcore.sources.language.settings import Site
 from sdlcore.sources.language.sites import Stack, Watch
+from tests.conftest import REPOSITORY
 from tests.sources.language.tiny_models import CONFIGURATIONS, DEPTH, VOCABULARY, make
 
 IDS = torch.randint(3, VOCABULARY, (3, 12), generator=torch.Generator().manual_seed(0))
@@ -77,6 +78,23 @@ def _keep(seen: dict[Any, Tensor], key: Any, x: Tensor) -> None:
 
 def test_the_table_has_no_row_without_a_test():
     assert {config.model_type for config in CONFIGURATIONS.values()} | {"gemma4"} == ARCHITECTURES.keys()
+
+
+def test_the_page_shows_the_sites_of_every_architecture():
+    """The cells that the test below compares with the model are the page's, and no others."""
+    lines = (REPOSITORY / "docs/language-models.md").read_text(encoding="utf-8").splitlines()
+    rows = [[cell.strip() for cell in line.strip("| ").split("|")] for line in lines if line.startswith("| ")]
+    start = next(number for number, row in enumerate(rows) if row[0].startswith("architecture"))
+    shown = {}
+    for row in rows[start + 1 :]:
+        if len(row) != len(SITES) + 1:
+            break
+        shown |= {kind: dict(zip(rows[start][1:], row[1:], strict=True)) for kind in row[0].split(", ")}
+    expected = {}
+    for kind in ARCHITECTURES:
+        paths = paths_of({"model_type": kind}, None, kind)
+        expected[kind] = {part: "yes" if lacking(part, paths) is None else "not there" for part in SITES}
+    assert shown == expected
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=["float32", "bfloat16"])

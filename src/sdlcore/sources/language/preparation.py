@@ -175,7 +175,6 @@ def prepare_together(
         too few tokens.
     """
     torch.set_num_threads(threads)
-    keep_freed_memory()
     where = device or torch.device("cpu")
     opened = open_model(sources, open_checkpoint(model, sources[0].revision, sources[0].paths), where)
     corpus = open_text(text, sources[0].text_options)
@@ -250,6 +249,7 @@ def prepared_together(
     sites = in_one(groups)
     # a module whose path starts at the model may be in any block
     needed = [site.block or None for site in sites.values()]
+    keep_freed_memory()
     stack = model.stack(None if None in needed else max(block for block in needed if block is not None))
     for site in sites.values():
         stack.require(site)
