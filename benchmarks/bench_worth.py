@@ -267,8 +267,8 @@ def figure_tau(table: pd.DataFrame) -> Figure:
             axes.tick_params(axis="y", length=0)
         panels[0].set_yticks([*places.values()], [LABELS.get(metric, metric) for _, metric in places], fontsize=7)
         for number, ground in enumerate(grounds):
-            at = min(place for (of, _), place in places.items() if of == ground) - 0.9
-            panels[0].text(-1.0, at, LABELS.get(ground, ground), color=PALETTE[number % 10], fontsize=8, va="center")
+            above = min(place for (of, _), place in places.items() if of == ground) - 0.9
+            panels[0].text(-1.0, above, LABELS.get(ground, ground), color=PALETTE[number % 10], fontsize=8, va="center")
         panels[0].set_ylim(height - 0.5, -0.5)
         figure.supxlabel("Kendall's tau with the ranking on the language model", fontsize=9)
     return figure

@@ -85,9 +85,10 @@ def compare(options: argparse.Namespace) -> str:
 
 def _found(options: argparse.Namespace, layers: Sequence[int]) -> dict[str, Any] | None:
     """Return the measurement of one pass for some layers, or None if the table lacks it."""
-    key = (" ".join(map(str, layers)), options.tokens, options.threads)
-    table = _table(options.csv).set_index(KEYS)
-    return dict(table.loc[key]) if key in table.index else None
+    key = [" ".join(map(str, layers)), options.tokens, options.threads]
+    table = _table(options.csv)
+    rows = table[(table[KEYS] == key).all(axis=1)]
+    return None if rows.empty else dict(rows.iloc[0])
 
 
 def _table(path: Path) -> pd.DataFrame:
@@ -114,7 +115,9 @@ def markdown(options: argparse.Namespace) -> str:
     layers: list[int] = options.layers
     alone = {layer: found for layer in layers if (found := _found(options, [layer])) is not None}
     deepest = alone[max(layers)]
-    rows = {"one pass for all": _found(options, layers), f"the deepest layer alone ({max(layers)})": deepest}
+    together = _found(options, layers)
+    assert together is not None, "compare() measures it first"
+    rows = {"one pass for all": together, f"the deepest layer alone ({max(layers)})": deepest}
     if len(alone) == len(layers):
         rows["a pass for each"] = {
             **{key: sum(one[key] for one in alone.values()) for key in ("seconds", "processor")},
