@@ -131,7 +131,8 @@ class ModelConfig(Extensible):
         if self.selects and self.k is None:
             raise ValueError(f"activation {self.activation} needs k")
         if not self.selects and self.k is not None:
-            raise ValueError(f"k has no meaning for activation {self.activation}")
+            keep = ", ".join(SELECTING)
+            raise ValueError(f"k has no meaning for activation {self.activation}; those that keep k latents are {keep}")
         if self.k is not None and not 1 <= self.k <= self.n_q:
             raise ValueError(f"k must be between 1 and n_q = {self.n_q}, found {self.k}")
         if self.init_l0 is not None and self.selects:
