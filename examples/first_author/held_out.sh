@@ -22,13 +22,13 @@ one table6_topk_0.1_none_0 --method topk --sparsity 0.9
 one table7_topk_32_none_0 --method topk --k 32
 one table1_batchtopk_0_none_0 --method batchtopk
 one table5_topk_0.05_none_0 --method topk --max-interference 0.05
-# with 100 anchors; a whole epoch where Table 7 is compared after one
-one table7_topk_32_anchored_0 --method topk --k 32 --anchors 100 --epochs 1
+# with 100 anchors
+one table7_topk_32_anchored_0 --method topk --k 32 --anchors 100
 one table6_topk_0.005_anchored_0 --method topk --sparsity 0.995 --anchors 100
-one table7_topk_64_anchored_0 --method topk --anchors 100 --epochs 1
+one table7_topk_64_anchored_0 --method topk --anchors 100
 one table6_topk_0.1_anchored_0 --method topk --sparsity 0.9 --anchors 100
 one table1_batchtopk_0_anchored_0 --method batchtopk --anchors 30
-one table7_topk_128_anchored_0 --method topk --k 128 --anchors 100 --epochs 1
+one table7_topk_128_anchored_0 --method topk --k 128 --anchors 100
 one table5_topk_0.05_anchored_0 --method topk --max-interference 0.05 --anchors 100
 one table5_topk_0.2_none_0 --method topk --max-interference 0.2
 one table5_topk_0.2_anchored_0 --method topk --max-interference 0.2 --anchors 100
