@@ -36,3 +36,7 @@ for seed in 1 2; do
     one "transcoder_lr1e-3_seed$seed" --method transcoder --lr 1e-3 --epochs 0.8 --seed "$seed"
 done
 one crosscoder_lr1e-3_k128 --method crosscoder --lr 1e-3 --k 128 --epochs 0.8
+# at his own rate and schedule
+for method in topk transcoder; do
+    one "${method}_lr1e-4" --method $method --lr 1e-4 --cosine 10 --epochs 10 --every 625
+done
