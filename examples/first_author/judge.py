@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from sdlcore.study.rendering.figures import PALETTE, save_png, style
+from sdlcore.study.rendering.figures import GREY, PALETTE, save_png, style
 
 PAPER = Path(__file__).parents[2] / "resources/paper/table1.csv"
 METHODS = {
@@ -44,8 +44,8 @@ SEARCHED = {
 }
 """Stage of the earlier search, whose tables are kept -> methods that it trained, and factor of L0 (4 at a quarter of
 the scale)."""
-DRAWN = ("lr1e-3",)
-"""Candidates with a picture."""
+DRAWN = {"lr1e-3": 2350 / 3125}
+"""Candidates with a picture, and the epoch at which docs/results/explain/README.md reads them."""
 EVERY = 50
 """Distance in steps between compared looks."""
 
@@ -131,8 +131,11 @@ def random_protocols(folder: Path) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def draw(found: pd.DataFrame, path: Path) -> None:
-    """Draw recovery and MIP of encoder and decoder, and L0, over epochs; the paper's values are dashed lines."""
+def draw(found: pd.DataFrame, read_at: float, path: Path) -> None:
+    """Draw recovery and MIP of encoder and decoder, and L0, over epochs; the paper's values are dashed lines.
+
+    A dotted line marks the epoch ``read_at``.
+    """
     table = paper()
     panels = {
         "A": ("encoder rows, raw inner products above .9", "encoder_inner_0.9", "recovery"),
@@ -148,6 +151,8 @@ def draw(found: pd.DataFrame, path: Path) -> None:
             for method, rows in found.groupby("method"):
                 axes.plot(rows.epoch, rows[column], color=COLOURS[method], marker=".", label=METHODS[method])
                 axes.axhline(table.loc[method, quantity], color=COLOURS[method], linestyle="--", linewidth=1)
+            axes.axvline(read_at, color=GREY, linestyle=":", linewidth=1)
+            axes.tick_params(labelbottom=True)
             axes.set_title(title, fontsize=9)
             axes.set_ylabel({"recovery": "features", "mip": "MIP", "l0": "L0"}[quantity])
         axes.set_yscale("log")
@@ -163,8 +168,8 @@ def main() -> None:
     table.to_csv(folder / "reproduced.csv", index=False)
     print(table.to_string(index=False))
     random_protocols(folder.parent).to_csv(folder / "random_protocols.csv", index=False)
-    for candidate in DRAWN:
-        draw(found[found.candidate == candidate], folder / f"{candidate}.png")
+    for candidate, read_at in DRAWN.items():
+        draw(found[found.candidate == candidate], read_at, folder / f"{candidate}.png")
 
 
 if __name__ == "__main__":
