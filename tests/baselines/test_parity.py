@@ -30,7 +30,7 @@ def test_what_is_taken_is_what_the_library_has(peer):
         assert 1 < what["l0"] < 40, method
 
 
-@pytest.mark.parametrize("script", ["penalties", "annealing"])
+@pytest.mark.parametrize("script", ["penalties", "annealing", "archetypes"])
 def test_terms_and_encoders_are_those_of_the_library(script):
     command = [str(PYTHON), f"tests/baselines/{script}.py"]
     done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True)
