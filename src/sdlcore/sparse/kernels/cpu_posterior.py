@@ -34,9 +34,9 @@ def posterior(
 ) -> None:
     """Write the active latents of each row, their codes and their number.
 
-    ``products`` (B x n_q) are those of the samples, less the bias, with the unit rows of the dictionary; they become
-    those of the residuals. ``energies`` are the samples' squared norms. At noise level l, a latent whose product with
-    the residual of the others is a has the log odds constant[l] + slope[l] a + curvature[l] a^2. A round adds the
+    ``products`` (B x n_q) are inner products of the samples, less the bias, with the dictionary's unit rows. The search
+    replaces the samples by residuals there. ``energies`` are the samples' squared norms. At noise level l, a latent has
+    the log odds constant[l] + slope[l] a + curvature[l] a^2, where a is its product with the residual without it. A round adds the
     latents with the highest odds, sets all codes to their conditional means, and drops latents whose odds are 1 or
     less. The level follows the residual's energy. A row ends when nothing changes any more.
     """
