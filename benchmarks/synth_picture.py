@@ -31,7 +31,7 @@ def figure(scores: pd.DataFrame) -> Figure:
         for panel, size in zip(panels, sizes, strict=True):
             for number, (method, label) in enumerate(NAMES.items()):
                 for codes, (line, what) in CODES.items():
-                    chosen = (scores[["features", "method", "codes"]] == (size, method, codes)).all(axis=1)
+                    chosen = scores["features"].eq(size) & scores["method"].eq(method) & scores["codes"].eq(codes)
                     rows = scores[chosen].sort_values("samples")
                     drawing = {"marker": "o", "color": PALETTE[number], "label": f"{label}, {what}"}
                     if len(rows):
