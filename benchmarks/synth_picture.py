@@ -50,7 +50,7 @@ def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path, help="folder of posterior.csv, and of the picture")
     folder = parser.parse_args(argv).folder
-    save_png(figure(pd.read_csv(folder / "posterior.csv")), folder / "posterior.png")
+    save_png(figure(pd.read_csv(folder / "posterior.csv").query("seed == 100")), folder / "posterior.png")
 
 
 if __name__ == "__main__":
