@@ -2,13 +2,16 @@
 
     python examples/synthsaebench/score.py FOLDER --seed 0 --k 25
 
-FOLDER contains a SAELens dictionary; `sdl.export(dictionary, "saelens", FOLDER)` writes one. With ``--k``, BatchTopK
-keeps k latents a sample in each batch, as in SAELens' runner; without it, the dictionary's own thresholds count.
+FOLDER contains a dictionary of sdlcore (a run's folder, or one that `Dictionary.save` wrote), or a SAELens dictionary,
+which `sdl.export(dictionary, "saelens", FOLDER)` writes. With ``--k``, BatchTopK keeps k latents a sample in each batch
+of a SAELens dictionary, as in SAELens' runner; without it, the dictionary's own thresholds or codes count.
 It needs SAELens beside sdlcore: `make peers` makes such an environment.
 """
 
 import argparse
 import json
+from pathlib import Path
+from typing import Any
 
 import torch
 from sae_lens import SAE
@@ -16,6 +19,7 @@ from sae_lens.saes.batchtopk_sae import BatchTopK
 from sae_lens.synthetic import eval_sae_on_synthetic_data
 
 import sdlcore as sdl
+from sdlcore.interop.synthetic import AnyEncoder
 
 parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
 parser.add_argument("folder", help="folder of the dictionary")
@@ -26,7 +30,14 @@ parser.add_argument("--k", type=float, help="number of latents per sample that B
 arguments = parser.parse_args()
 
 bench = sdl.SynthBench.draw(seed=arguments.seed, **arguments.world)
-sae = SAE.load_from_disk(arguments.folder)
+sae: Any
+if (Path(arguments.folder) / "model.safetensors").is_file():
+    if arguments.k:
+        parser.error("--k needs a SAELens dictionary; export this one")
+    ours = sdl.load(arguments.folder)
+    sae = AnyEncoder(ours.W_dec, ours.encode, ours.decode)
+else:
+    sae = SAE.load_from_disk(arguments.folder)
 if arguments.k:
     sae.activation_fn = BatchTopK(arguments.k)
     sae.threshold.data = torch.zeros_like(sae.threshold)

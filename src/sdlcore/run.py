@@ -119,6 +119,9 @@ class ModelConfig(Extensible):
     pursuit: Annotated[int, Ge(0)] = 0
     """Sweeps of non-negative coordinate descent over a sample's k latents, which make the encoder iterative; of
     dictionaries that were solved for (`sdlcore.solvers`)."""
+    posterior: Annotated[int, Ge(0), Le(10**7), AddedLater()] = 0
+    """Replace the trained encoder by posterior codes, whose statistics are estimated from so many samples after
+    training (`sdlcore.model.posterior`). 0 keeps the encoder."""
 
     @property
     def chosen(self) -> tuple[str, ...]:
@@ -162,6 +165,13 @@ class ModelConfig(Extensible):
                 raise ValueError(f"archetypes compute the decoder's rows; leave out {given[0]}, which sets them too")
         if self.pursuit and (self.activation != "topk" or self.pair == "transcoder"):
             raise ValueError(f"pursuit needs activation topk and x_r = x_p, found {self.activation}, {self.pair}")
+        if self.posterior and (self.pair != "sae" or self.activation == "abstopk"):
+            raise ValueError(
+                "posterior needs pair sae and latents that are never negative, found pair "
+                f"{self.pair}, activation {self.activation}"
+            )
+        if self.posterior and self.pursuit:
+            raise ValueError("posterior and pursuit both replace the encoder; set only one")
 
     @property
     def by_plugin(self) -> bool:

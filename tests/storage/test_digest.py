@@ -136,7 +136,7 @@ def test_scripts_that_import_by_names_in_settings_are_those_whose_rules_name_the
     registries = {path for path in root.rglob("*.py") if 'import_module(f"sdlcore.' in path.read_text()}
     assert {path.stem for path in registries} == {"registry", "term", "run_peer"}
     for script in sorted(REPOSITORY.glob("workflow/scripts/*.py")):
-        named = f'code_digest("{script.stem}", *' in rules or script.stem in ("train", "train_streamed")
+        named = f'code_digest("{script.stem}", *' in rules or script.stem in ("train", "train_streamed", "train_drawn")
         if registries & set(imported_sources(script, root).values()):
             reads = "load_model(" in script.read_text() or script.stem in ("product", "report")
             assert named or reads, script.stem

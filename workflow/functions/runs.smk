@@ -84,12 +84,14 @@ def discover_code(wildcards):
 
 
 def train_script(wildcards):
+    if wildcards.source in SYNTH_STREAMED:
+        return "train_drawn"
     return "train_streamed" if wildcards.source in STREAMED else "train"
 
 
 def streamed_files(wildcards):
     """Return the model and text that a streamed source's rows are made from; empty for other sources."""
-    if wildcards.source not in STREAMED:
+    if wildcards.source not in LANGUAGE_STREAMED:
         return []
     return [file for file in (language_model_files(wildcards), language_text_files(wildcards)) if file]
 
@@ -147,7 +149,7 @@ def train_memory(wildcards):
     copies = 1 if processes == 1 else processes if study.split == "samples" else 1 + processes / 4
     needed = 4000 * processes + int(copies * 32 * n_q * ((n_p or 1024) + n_r)) // 10**6
     needed += 8 * latents_of_batch(settings) // 10**6
-    return needed + (language_memory(wildcards) if wildcards.source in STREAMED else 0)
+    return needed + (language_memory(wildcards) if wildcards.source in LANGUAGE_STREAMED else 0)
 
 
 def peer_memory(wildcards):

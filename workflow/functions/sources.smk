@@ -30,6 +30,8 @@ def references_file(wildcards):
 # sources whose training store is extracted in parts, and those whose training rows are never stored
 SHARDED = [name for name, source in study.all_sources().items() if source.n_shards > 1]
 STREAMED = [name for name, source in study.all_sources().items() if source.is_streamed]
+LANGUAGE_STREAMED = [name for name in STREAMED if name in study.sources.language]
+SYNTH_STREAMED = [name for name in STREAMED if name in study.sources.synth]
 # sources that are extracted together, by the name of their pass
 PASSES = {}
 for name, source in study.sources.language.items():

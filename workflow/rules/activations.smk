@@ -182,7 +182,7 @@ rule stream_recipe:
     benchmark:
         "<logs>/stream_recipe/{source}.tsv"
     wildcard_constraints:
-        source=pattern(STREAMED),
+        source=pattern(LANGUAGE_STREAMED),
     conda:
         ENVIRONMENT
     threads: 2

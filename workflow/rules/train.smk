@@ -25,7 +25,7 @@ rule train:
         gpu=lambda wildcards: study.processes * train_gpus(wildcards),
     params:
         settings=used_settings,
-        environment=lambda wildcards: language_environment(wildcards) if wildcards.source in STREAMED else "",
+        environment=lambda wildcards: language_environment(wildcards) if wildcards.source in LANGUAGE_STREAMED else "",
         script=train_script,
         code=lambda wildcards: code_digest(train_script(wildcards), *run_of(wildcards).parts),
     shell:

@@ -9,6 +9,7 @@ from sdlcore.command_line import cli
 from sdlcore.data.writing import create_store
 from sdlcore.sources.synth.sampler import synthesise
 from sdlcore.sources.synth.settings import SynthSource
+from sdlcore.sources.synth.streaming import save_recipe
 from sdlcore.sources.synth.world import World
 from sdlcore.storage.checksums import write_with_checksum
 from sdlcore.storage.files import provenance
@@ -21,13 +22,17 @@ def main(*, source: SynthSource, seed: int, feature_matrix: Path, train: Path, t
     Args:
         source: settings of the bench
         feature_matrix: file of the true features to write
-        train: store for training to write
+        train: store for training to write, or a .json file for the recipe of samples that trainings draw themselves
         test: store for evaluation to write
     """
     world = World.draw(source, seed)
     write_with_checksum(feature_matrix, {"W_p": world.W_p}, provenance(__file__, source=source.to_dict(), seed=seed))
     W_rows = np.ascontiguousarray(world.W_p.T)
-    for part, path, rows in (("train", train, source.train_samples), ("test", test, source.test_samples)):
+    stores = [("train", train, source.train_samples), ("test", test, source.test_samples)]
+    if train.suffix == ".json":
+        save_recipe(train, source, seed, provenance(__file__, source=source.to_dict(), seed=seed, part="train"))
+        del stores[0]
+    for part, path, rows in stores:
         sampler, active = world.sampler(part), 0
         with create_store(path, provenance(__file__, source=source.to_dict(), seed=seed, part=part)) as store:
             for start in range(0, rows, ROWS_AT_ONCE):

@@ -14,6 +14,7 @@ from sdlcore.evaluation.samples import Spread, batches
 from sdlcore.model.activation import Activation, Encoder, Weights
 from sdlcore.model.coder import SparseCoder
 from sdlcore.model.old_plugins import old_oracle
+from sdlcore.model.posterior import Posterior
 
 
 def oracle_codes(x_BP: np.ndarray, true_p: np.ndarray, sigma: Activation) -> np.ndarray:
@@ -21,9 +22,9 @@ def oracle_codes(x_BP: np.ndarray, true_p: np.ndarray, sigma: Activation) -> np.
 
     The pre-activations are the positive inner products with the features, or all of them if latents are signed. An
     activation without parameters is applied to these pre-activations as in training: TopK keeps the k largest of each
-    sample, BatchTopK as many on average over the B samples. JumpReLU and Gated learned their parameters for other
-    directions, so a threshold replaces them: the largest inner product of two features. A sample of a single feature
-    with magnitude 1 then activates no other feature.
+    sample, BatchTopK as many on average over the B samples. JumpReLU, Gated and posterior codes learned their
+    parameters for other directions, so a threshold replaces them: the largest inner product of two features. A sample
+    of a single feature with magnitude 1 then activates no other feature.
 
     Parameters
     ----------
@@ -39,7 +40,7 @@ def oracle_codes(x_BP: np.ndarray, true_p: np.ndarray, sigma: Activation) -> np.
         z_BN = np.maximum(z_BN, 0)
     if (own := old_oracle(sigma)) is not None:
         return own(z_BN, true_p)
-    if any(True for _ in sigma.parameters()):
+    if any(True for _ in sigma.parameters()) or isinstance(sigma, Posterior):
         inner = true_p @ true_p.T
         np.fill_diagonal(inner, -np.inf)
         return np.where(z_BN > inner.max(), z_BN, 0)

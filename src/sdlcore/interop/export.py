@@ -97,6 +97,11 @@ def _refusal(model: SparseCoder, to: Format) -> str | None:
             "its encoder takes several steps, and no library's does; solve for it again with another encoder than "
             f"pursuit, or {SAVE_OURS}"
         )
+    if model.config.posterior:
+        return (
+            "its encoder searches for the most probable latents, and no library's does; train it with posterior 0, or "
+            f"{SAVE_OURS}"
+        )
     state = model.state_dict()
     if model.config.activation == "batchtopk" and state["sigma.threshold"] < 0:
         return "it has no threshold before its first training batch; train it"

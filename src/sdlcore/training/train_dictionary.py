@@ -19,6 +19,7 @@ from sdlcore.training.history import Row, Sink, Watch
 from sdlcore.training.initialise import initial_model, start_from_model
 from sdlcore.training.loop import Checkpointing, train
 from sdlcore.training.own_parts import OwnParts
+from sdlcore.training.posterior import with_posterior_codes
 
 
 # even if a notebook has switched gradients off, as many that inspect models do
@@ -73,7 +74,7 @@ def train_dictionary(
         scaling = normalisation.no_scaling(*(sum(widths) for widths in sites))
 
     def initial() -> SparseCoder:
-        model = initial_model(config.model, rows.widths, seed, scaling, rows.sample)
+        model = initial_model(config.model.changed(posterior=0), rows.widths, seed, scaling, rows.sample)
         if start is not None:
             start_from_model(model, start, scaling)
         if processes.all.size > 1:
@@ -115,6 +116,8 @@ def train_dictionary(
     unite(model)
     if processes.all.rank == 0:
         scaling.to(model.W_enc.device).fold(model)
+        if config.model.posterior:
+            model = with_posterior_codes(model, rows.sample(), config.model.posterior)
     return model, history
 
 

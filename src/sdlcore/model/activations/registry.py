@@ -9,6 +9,7 @@ from sdlcore.model.activation import Activation, Selecting
 from sdlcore.model.derived import derived
 from sdlcore.model.old_plugins import OldMethods, adapted
 from sdlcore.model.plugin_checks import checked_methods
+from sdlcore.model.posterior import Posterior
 from sdlcore.plugins.plugin_settings import settings_class
 from sdlcore.plugins.registry import Extension, check_named, in_words, register, registered
 from sdlcore.run import TAKEN, ModelConfig, RunConfig
@@ -60,6 +61,8 @@ def make_sigma(config: ModelConfig) -> Activation:
     ValueError
         If ``of`` of a plugin's class does not return an instance of that class.
     """
+    if config.posterior:
+        return Posterior(config.n_q)
     own = registered("activation", config.activation)
     if own is None:
         cls = import_module(f"sdlcore.model.activations.{config.activation}").ACTIVATION

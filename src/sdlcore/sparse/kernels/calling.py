@@ -52,6 +52,14 @@ def pursuits() -> ModuleType:
     return cpu_pursuit
 
 
+def posteriors() -> ModuleType:
+    """Return `sdlcore.sparse.kernels.cpu_posterior`, as `loops` does."""
+    from sdlcore.sparse.kernels import cpu_posterior
+
+    set_numba_threads()
+    return cpu_posterior
+
+
 def roundings() -> ModuleType:
     """Return `sdlcore.sparse.kernels.cpu_round`, as `loops` does."""
     from sdlcore.sparse.kernels import cpu_round

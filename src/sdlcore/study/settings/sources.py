@@ -172,12 +172,20 @@ class Bench(Source, BenchSource):
 class Synth(Source, SynthSource):
     """A bench with the distribution of SynthSAEBench (docs/benches.md)."""
 
+    stream: bool = False
+    """Draw training samples during each training, without storing them. No sample repeats; train_samples is then not
+    used."""
+
     kind = "synth"
     how_target = "samples of SynthSAEBench have none"
 
     @property
     def described(self) -> str:
         return f"SynthSAEBench's distribution, n = {self.n}, n_p = {self.n_p}"
+
+    @property
+    def is_streamed(self) -> bool:
+        return self.stream
 
 
 class Saelens(Source, SaelensSource):

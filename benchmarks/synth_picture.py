@@ -1,0 +1,57 @@
+"""Draw F1 over samples on SynthSAEBench's distribution, with the published scores.
+
+python -m benchmarks.synth_picture docs/results/synthsaebench
+"""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from sdlcore.study.rendering.figures import GREY, PALETTE, save_png, style
+
+PUBLISHED = {"Matryoshka": 0.8793, "BatchTopK": 0.7316}
+"""F1 at L0 25 of SynthSAEBench-16k, version 2, after 200 million samples (its documentation)."""
+NAMES = {
+    "detached, most frequent first": "Matryoshka, detached and ordered",
+    "LISTA, detached, most frequent first": "the same with a LISTA step",
+    "nested": "Matryoshka by prefixes",
+}
+CODES = {"trained": ("--", "trained encoder"), "posterior": ("-", "posterior codes")}
+
+
+def figure(scores: pd.DataFrame) -> Figure:
+    """Draw a panel for each number of features, with a line for each method and kind of codes."""
+    sizes = sorted(scores["features"].unique())
+    with style():
+        drawn = Figure(figsize=(4.4 * len(sizes), 3.6), layout="constrained")
+        panels: Any = drawn.subplots(1, len(sizes), sharey=True, squeeze=False)[0]
+        for panel, size in zip(panels, sizes, strict=True):
+            for number, (method, label) in enumerate(NAMES.items()):
+                for codes, (line, what) in CODES.items():
+                    chosen = scores["features"].eq(size) & scores["method"].eq(method) & scores["codes"].eq(codes)
+                    rows = scores[chosen].sort_values("samples")
+                    drawing = {"marker": "o", "color": PALETTE[number], "label": f"{label}, {what}"}
+                    if len(rows):
+                        panel.plot(rows["samples"], rows["f1"], line, **drawing)
+            if size == 16384:
+                for name, f1 in PUBLISHED.items():
+                    panel.plot([2e8], [f1], "s", color=GREY)
+                    panel.annotate(f"published\n{name}", (2e8, f1), (-6, 0), textcoords="offset points", ha="right")
+            panel.set(xscale="log", xlabel="training samples", title=f"{size:,} features, {size // 4:,} latents")
+        panels[0].set_ylabel("F1")
+        panels[0].legend(fontsize=7)
+    return drawn
+
+
+def main(argv: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path, help="folder of posterior.csv, and of the picture")
+    folder = parser.parse_args(argv).folder
+    save_png(figure(pd.read_csv(folder / "posterior.csv").query("seed == 100")), folder / "posterior.png")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,70 @@
+"""Draw the training samples of a bench during each training, without storing them.
+
+A small file, the recipe, names the bench by its settings and seed. Sample i depends only on these and i, so a training
+that was interrupted resumes with the same bits.
+"""
+
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from sdlcore.data.batches import Order, TrainingRows
+from sdlcore.data.memory import Arrays
+from sdlcore.errors import SourceError
+from sdlcore.settings import Json
+from sdlcore.sources.synth.sampler import synthesise
+from sdlcore.sources.synth.settings import SynthSource
+from sdlcore.sources.synth.world import World
+from sdlcore.storage.files import write_json
+
+FORMAT = "an sdlcore stream of SynthSAEBench's distribution"
+FIRST_ROWS = 2**16
+"""The first samples, which normalisation and the statistics of posterior codes are fitted to."""
+
+
+def save_recipe(path: str | Path, source: SynthSource, seed: int, provenance: Mapping[str, Json]) -> None:
+    """Write the recipe of a bench's training samples to a file, or replace the file."""
+    recipe = {"format": FORMAT, "source": source.to_dict(), "seed": seed, "n_p": source.n_p, "n_r": None}
+    write_json(path, recipe | {"provenance": dict(provenance)})
+
+
+@contextmanager
+def open_recipe(
+    path: str | Path,
+    pair: str,
+    batch_size: int,
+    order: Order,
+    folder: Path,
+    device: torch.device,
+    neighbours: bool = False,
+) -> Iterator[TrainingRows]:
+    """Open the samples of a recipe for a training. Step s reads the samples from number s times the batch size on.
+
+    Only ``path`` and ``batch_size`` matter; samples are independent, so that they need no shuffling.
+
+    Raises
+    ------
+    SourceError
+        If the file is not a recipe.
+    """
+    try:
+        recipe = json.loads(Path(path).read_text(encoding="utf-8"))
+        if recipe["format"] != FORMAT:
+            raise ValueError(f"its format is {recipe['format']!r}")
+        world = World.draw(SynthSource.from_dict(recipe["source"]), recipe["seed"])
+    except (OSError, ValueError, LookupError, TypeError) as error:
+        raise SourceError(f"{path}: expected {FORMAT} ({error}); make it anew") from error
+    sampler, W_rows = world.sampler("train"), np.ascontiguousarray(world.W_p.T)
+
+    def samples(first: int, number: int) -> np.ndarray:
+        return synthesise(sampler.coefficients(first, number), W_rows, world.distribution.bias)
+
+    def batch(step: int) -> tuple[np.ndarray, np.ndarray]:
+        x = samples(step * batch_size, batch_size)
+        return x, x
+
+    yield TrainingRows((world.source.n_p,), batch, lambda: Arrays(samples(0, FIRST_ROWS)))

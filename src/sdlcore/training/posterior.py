@@ -1,0 +1,84 @@
+"""Replace the encoder of a trained dictionary by posterior codes (`sdlcore.model.posterior`)."""
+
+import torch
+from torch import Tensor
+
+from sdlcore.data.batches import Readable, read_pair
+from sdlcore.model.coder import SparseCoder
+from sdlcore.model.posterior import Statistics
+
+ROUNDS = 2
+"""Times that statistics are estimated: from the codes of the trained encoder, then from posterior codes."""
+FEWEST = 3
+"""A latent with fewer active samples keeps its row, but counts as having been active once, with the typical code."""
+ROWS = 4096
+"""Samples that are encoded at once."""
+
+
+@torch.no_grad()
+def with_posterior_codes(model: SparseCoder, samples: Readable, n_samples: int) -> SparseCoder:
+    """Return the dictionary with unit decoder rows and posterior codes, whose statistics come from samples.
+
+    Parameters
+    ----------
+    model
+        A trained dictionary of raw activations with x_r = x_p, and latents that are never negative. It is not changed.
+    samples
+        Raw activations.
+    n_samples
+        Number of samples that are used, at most all.
+    """
+    device = model.W_dec.device
+    norms_Q = model.W_dec.norm(dim=1)
+    rows_QR = torch.where(norms_Q[:, None] > 0, model.W_dec / norms_Q.clamp(min=1e-30)[:, None], 0.0)
+    config = model.config.changed(posterior=n_samples, bias=True)
+    found = SparseCoder(config, model.input_sites, model.target_sites).to(device).eval()
+    state = {"W_enc": rows_QR, "W_dec": rows_QR, "b_dec": model.b_dec}
+    found.load_state_dict(found.state_dict() | state)
+    was_training = model.training
+    model.eval()
+    for round_ in range(ROUNDS):
+        coder, units_Q = (model, norms_Q) if round_ == 0 else (found, torch.ones_like(norms_Q))
+        statistics, b_dec = _estimate(coder, units_Q, found, samples, min(n_samples, samples.rows))
+        estimated = {f"sigma.{name}": value for name, value in statistics._asdict().items()}
+        found.load_state_dict(found.state_dict() | estimated | {"b_dec": b_dec})
+    model.train(was_training)
+    return found
+
+
+def _estimate(
+    coder: SparseCoder, units_Q: Tensor, found: SparseCoder, samples: Readable, n_samples: int
+) -> tuple[Statistics, Tensor]:
+    """Return the statistics of codes, in units of unit rows, and the bias that centres the residuals."""
+    n_q, n_r = coder.W_dec.shape
+    counts, sums, squares = (torch.zeros(n_q, dtype=torch.float64) for _ in range(3))
+    residuals, energy = torch.zeros(n_r, dtype=torch.float64), torch.zeros(n_r, dtype=torch.float64)
+    device = coder.W_dec.device
+    for start in range(0, n_samples, ROWS):
+        x, _ = read_pair(samples, coder.config.pair, start, min(start + ROWS, n_samples))
+        x_BR = torch.from_numpy(x).float().to(device)
+        out = coder(x_BR)
+        columns, values = out.support.columns.long().cpu(), (out.values * units_Q[out.support.columns]).cpu().double()
+        fires = values > 0
+        counts.index_add_(0, columns[fires], torch.ones_like(values[fires]))
+        sums.index_add_(0, columns[fires], values[fires])
+        squares.index_add_(0, columns[fires], values[fires].square())
+        residual = (x_BR - out.x_hat).double().cpu()
+        residuals += residual.sum(0)
+        energy += residual.square().sum(0)
+    mean_residual = residuals / n_samples
+    noise = (energy / n_samples - mean_residual.square()).mean()
+    known = counts >= FEWEST
+    if not bool(known.any()):
+        raise ValueError("posterior_samples: no latent is active in the samples; train longer, or lower lr")
+    n = counts.clamp(min=1)
+    typical = (sums / n)[known].median()
+    means = torch.where(known, sums / n, typical)
+    variances = torch.where(known, squares / n - means.square(), (typical / 2).square())
+    # a deviation of a fiftieth of the mean at least, since few samples underestimate it
+    variances = torch.maximum(variances, (0.02 * means).square())
+    p = torch.where(known, counts, 1.0).clamp(max=n_samples - 0.5) / n_samples
+    least = torch.finfo(torch.float32).eps * float(means.square().mean())
+    statistics = Statistics((p / (1 - p)).log(), means, variances, noise.clamp(min=least))
+    b_dec = found.b_dec.double().cpu() + mean_residual
+    return Statistics(*(part.float() for part in statistics)), b_dec.float()

@@ -1,0 +1,107 @@
+"""Posterior codes are the most probable codes of samples that follow their model."""
+
+import numpy as np
+import pytest
+import torch
+
+from sdlcore.model.activation import Weights
+from sdlcore.model.coder import SparseCoder
+from sdlcore.model.posterior import QUIET, Statistics, codes
+from sdlcore.run import ModelConfig
+
+N_Q, N_R, NOISE = 12, 40, 0.05
+
+
+def statistics(p=0.1, mean=4.0, variance=0.25, noise=NOISE, n_q=N_Q):
+    odds = torch.full((n_q,), p / (1 - p)).log()
+    return Statistics(odds, torch.full((n_q,), mean), torch.full((n_q,), variance), torch.tensor(noise))
+
+
+def weights(rows, b_dec=None):
+    return Weights(rows, torch.zeros(len(rows)), rows, torch.zeros(rows.shape[1]) if b_dec is None else b_dec)
+
+
+def dense(x, given, known):
+    sample, latent, values = codes(x, given, known)
+    found = torch.zeros(len(x), len(given.W_dec))
+    found[sample, latent] = values
+    return found
+
+
+def test_latents_of_an_orthonormal_dictionary_are_decided_one_by_one():
+    rows, known = torch.eye(N_R)[:N_Q], statistics()
+    amounts = torch.linspace(0.0, 5.0, 200)
+    x = torch.zeros(200, N_R)
+    x[:, 3] = amounts
+    found = dense(x, weights(rows), known)
+    # nothing is left of these samples, so the last decision is at the lowest level
+    v, s, m = NOISE / QUIET, 0.25, 4.0
+    odds = np.log(0.1 / 0.9) - 0.5 * np.log((s + v) / v) - (amounts - m) ** 2 / (2 * (s + v)) + amounts**2 / (2 * v)
+    expected = torch.where(odds > 0, (s * amounts + m * v) / (s + v), 0.0)
+    # samples between the levels' decisions may end at another level; all others agree up to rounding
+    clear = (amounts < 0.3) | (amounts > 2.5)
+    torch.testing.assert_close(found[clear, 3], expected[clear].float(), rtol=1e-4, atol=1e-4)
+    assert not found[:, [i for i in range(N_Q) if i != 3]].any()
+
+
+def planted(B=400):
+    """Return samples of the model, their true codes, and rows with cosines of up to about .5."""
+    generator = torch.Generator().manual_seed(0)
+    rows = torch.nn.functional.normalize(torch.randn(N_Q, N_R, generator=generator))
+    true = torch.where(
+        torch.rand(B, N_Q, generator=generator) < 0.1, 4 + torch.randn(B, N_Q, generator=generator) / 2, 0
+    )
+    return true @ rows + 1.0 + NOISE**0.5 * torch.randn(B, N_R, generator=generator), true, rows
+
+
+def test_planted_latents_are_found():
+    x, true, rows = planted()
+    found = dense(x, weights(rows, torch.ones(N_R)), statistics())
+    # a code is 4 / sqrt(.05) = 18 deviations of the noise, so that chance makes no error in 4,800 decisions
+    assert torch.equal(found > 0, true > 0)
+    # given the others, the conditional mean is a deviation of the noise away: .22, and 5 of these at most here
+    torch.testing.assert_close(found, true, rtol=0, atol=5 * NOISE**0.5)
+
+
+def model(rows, known):
+    config = ModelConfig(activation="batchtopk", k=3, n_q=N_Q, bias=True, posterior=100)
+    made = SparseCoder(config, (N_R,), (N_R,)).eval()
+    state = {"W_enc": rows, "W_dec": rows, "b_dec": torch.ones(N_R)}
+    made.load_state_dict(
+        made.state_dict() | state | {f"sigma.{name}": value for name, value in known._asdict().items()}
+    )
+    return made
+
+
+def test_a_model_has_the_same_sparse_and_dense_codes():
+    x, true, rows = planted(50)
+    made = model(rows, statistics())
+    with torch.no_grad():
+        out = made(x)
+    torch.testing.assert_close(out.latents(), made.sigma.encode(x, made.weights), rtol=0, atol=0)
+    assert out.csr().nnz == (true > 0).sum()
+    torch.testing.assert_close(out.x_hat, made.decode(out.latents()).detach(), rtol=1e-5, atol=1e-5)
+
+
+def test_samples_that_are_not_finite_activate_nothing_and_disturb_no_other():
+    x, _, rows = planted(20)
+    expected = dense(x, weights(rows), statistics())
+    x[3, 0], x[5, 1] = torch.nan, torch.inf
+    found = dense(x, weights(rows), statistics())
+    assert not found[[3, 5]].any()
+    others = [i for i in range(20) if i not in (3, 5)]
+    # the loudest finite sample may be another one, which moves the levels, and with them the last rounding
+    torch.testing.assert_close(found[others], expected[others], rtol=1e-3, atol=1e-3)
+
+
+def test_no_samples_have_no_latents():
+    assert dense(torch.zeros(0, N_R), weights(torch.eye(N_R)[:N_Q]), statistics()).shape == (0, N_Q)
+
+
+@pytest.mark.parametrize(
+    ("settings", "problem"),
+    [({"pair": "crosscoder"}, "pair crosscoder"), ({"activation": "abstopk", "k": 2}, "activation abstopk")],
+)
+def test_dictionaries_without_posterior_codes_are_refused(settings, problem):
+    with pytest.raises(ValueError, match=f"^posterior needs pair sae .*{problem}"):
+        ModelConfig.from_dict({"posterior": 10, **settings})

@@ -1,0 +1,51 @@
+"""Trainings on a recipe read the same samples as `sdl.SynthBench` draws, and no sample twice."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+import sdlcore as sdl
+from sdlcore.errors import SourceError
+from sdlcore.sources.synth import streaming
+from sdlcore.sources.synth.settings import SynthSource
+from sdlcore.sources.synth.streaming import open_recipe, save_recipe
+
+SOURCE = SynthSource(n=128, n_p=16, roots=1)
+
+
+@pytest.fixture
+def recipe(tmp_path):
+    save_recipe(tmp_path / "train.json", SOURCE, 3, {"made": "here"})
+    return tmp_path / "train.json"
+
+
+def opened(path, batch_size=10):
+    return open_recipe(path, "sae", batch_size, np.random.default_rng, path.parent, torch.device("cpu"))
+
+
+def test_batches_are_the_samples_of_the_bench_in_their_order(recipe, monkeypatch):
+    monkeypatch.setattr(streaming, "FIRST_ROWS", 50)
+    x = sdl.SynthBench.draw(seed=3, n=128, n_p=16, roots=1).samples(50).input
+    with opened(recipe) as rows:
+        assert rows.widths == (16,)
+        found = [rows.batches(step) for step in (4, 0, 1, 2, 3)]  # a training may resume at any step
+        sample = rows.sample().read("input", 0, 50)
+    assert all(x_r is x_p for x_p, x_r in found)
+    np.testing.assert_array_equal(np.concatenate([x_p for x_p, _ in [*found[1:], found[0]]]), x)
+    np.testing.assert_array_equal(sample, x)
+
+
+def test_other_files_are_refused(recipe):
+    content = json.loads(recipe.read_text())
+    for text, problem in (
+        ("{", "delimiter|property name"),
+        (json.dumps(content | {"format": "x"}), "its format is 'x'"),
+    ):
+        recipe.write_text(text)
+        with (
+            pytest.raises(SourceError, match=f"train.json: expected an sdlcore stream .*({problem}).*make it anew"),
+            opened(recipe),
+        ):
+            pass
