@@ -1,5 +1,6 @@
 """Scores of dictionaries inside a tiny Llama."""
 
+import math
 import warnings
 
 import numpy as np
@@ -66,14 +67,18 @@ def test_an_ablation_that_hardly_costs_anything_is_warned_of():
         warn_of_weak_ablation(scores._replace(mean=11.0))
 
 
-def test_several_dictionaries_are_scored_as_each_alone_also_of_several_sites(lm, tmp_path):
+def test_several_dictionaries_are_scored_as_each_alone_also_of_several_sites(lm, tmp_path, monkeypatch):
     saes = {}
     for name, place in (("early", "residual"), ("wide", "residual"), ("inner", "block.mlp.act_fn:output")):
         saes[name] = fitted(lm, tmp_path, place, steps=2, seed=len(saes))
         (tmp_path / "acts.h5").unlink()
     passes = []
     handle = lm.register_forward_hook(lambda *_: passes.append(1))
-    found = sdl.language_scores(saes, lm, documents(90)[60:], contexts=4, **READING)
+    monkeypatch.setattr("sdlcore.api.language_scoring.LITTLE", math.inf)
+    with pytest.warns(UserWarning, match="an ablation costs") as warned:
+        found = sdl.language_scores(saes, lm, documents(90)[60:], contexts=4, **READING)
+    assert len(warned) == 1  # and not one for each site
+    monkeypatch.undo()
     handle.remove()
     assert list(found) == list(saes)
     # to the bit; 3 passes and one for each dictionary at each site, while passes that stop early call no hook

@@ -162,19 +162,25 @@ def language_scores(
         shown = tqdm(several, desc="contexts", unit="", disable=None if progress else True)
         its = {name: reconstruction_by(coders[name]) for name in names}
         found |= losses_recovered(reader.lm, its, shown, sites, group.pair, kinds, mean_R, own)
-        warn_of_weak_ablation(found[names[0]])
+    # once, also for dictionaries of many layers
+    warn_of_weak_ablation(min(found.values(), key=_cost_of_ablation))
     return LanguageScores({name: found[name] for name in named}) if isinstance(dictionary, Mapping) else found[None]
 
 
 def warn_of_weak_ablation(scores: LossRecovered) -> None:
     """Warn if an ablation hardly changes the cross-entropy, so that shares of it divide by a number near zero."""
-    cost = min(scores.zero, scores.mean) - scores.clean
+    cost = _cost_of_ablation(scores)
     if cost < LITTLE:
         warnings.warn(
             f"an ablation costs only {cost:.2g} nats a token, so recovered_zero or recovered_mean means little; "
             "compare kl_recovered_zero and kl_recovered_mean",
             stacklevel=3,
         )
+
+
+def _cost_of_ablation(scores: LossRecovered) -> float:
+    """Return the cross-entropy that the weaker ablation adds, in nats a token."""
+    return min(scores.zero, scores.mean) - scores.clean
 
 
 class _Group(NamedTuple):
