@@ -34,11 +34,12 @@ def posterior(
 ) -> None:
     """Write the active latents of each row, their codes and their number.
 
-    ``products`` (B x n_q) are inner products of the samples, less the bias, with the dictionary's unit rows. The search
-    replaces the samples by residuals there. ``energies`` are the samples' squared norms. At noise level l, a latent has
-    the log odds constant[l] + slope[l] a + curvature[l] a^2, where a is its product with the residual without it. A round adds the
-    latents with the highest odds, sets all codes to their conditional means, and drops latents whose odds are 1 or
-    less. The level follows the residual's energy. A row ends when nothing changes any more.
+    ``products`` (B x n_q) are inner products of the samples, less the bias, with the dictionary's unit rows. The
+    search replaces the samples by residuals there. ``energies`` are the samples' squared norms. At noise level l, a
+    latent has the log odds constant[l] + slope[l] a + curvature[l] a^2, where a is its product with the residual
+    without it. A round adds the latents with the highest odds, sets all codes to their conditional means, and drops
+    latents whose odds are 1 or less. The level follows the residual's energy. A row ends when nothing changes any
+    more.
     """
     n_q, most = len(gram), chosen.shape[1]
     unit = np.sqrt(levels[0])
