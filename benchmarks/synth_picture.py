@@ -26,14 +26,14 @@ def figure(scores: pd.DataFrame) -> Figure:
     """Draw a panel for each number of features, with a line for each method and kind of codes."""
     sizes = sorted(scores["features"].unique())
     with style():
-        drawn = Figure(figsize=(4.4 * len(sizes), 3.6), layout="constrained")
+        drawn = Figure(figsize=(max(6.4, 4.4 * len(sizes)), 4.2), layout="constrained")
         panels: Any = drawn.subplots(1, len(sizes), sharey=True, squeeze=False)[0]
         for panel, size in zip(panels, sizes, strict=True):
             for number, (method, label) in enumerate(NAMES.items()):
                 for codes, (line, what) in CODES.items():
                     chosen = scores["features"].eq(size) & scores["method"].eq(method) & scores["codes"].eq(codes)
                     rows = scores[chosen].sort_values("samples")
-                    drawing = {"marker": "o", "color": PALETTE[number], "label": f"{label}, {what}"}
+                    drawing = {"marker": "o", "markersize": 4, "color": PALETTE[number], "label": f"{label}, {what}"}
                     if len(rows):
                         panel.plot(rows["samples"], rows["f1"], line, **drawing)
             if size == 16384:
@@ -42,7 +42,8 @@ def figure(scores: pd.DataFrame) -> Figure:
                     panel.annotate(f"published\n{name}", (2e8, f1), (-6, 0), textcoords="offset points", ha="right")
             panel.set(xscale="log", xlabel="training samples", title=f"{size:,} features, {size // 4:,} latents")
         panels[0].set_ylabel("F1")
-        panels[0].legend(fontsize=7)
+        handles, labels = panels[0].get_legend_handles_labels()
+        drawn.legend(handles, labels, loc="outside lower center", ncols=2, fontsize=7, handlelength=4)
     return drawn
 
 

@@ -70,7 +70,9 @@ def _estimate(
     noise = (energy / n_samples - mean_residual.square()).mean()
     known = counts >= FEWEST
     if not bool(known.any()):
-        raise ValueError("posterior_samples: no latent is active in the samples; train longer, or lower lr")
+        raise ValueError(
+            f"posterior: no latent is active in the samples ({FEWEST} times); train longer, or lower lr"
+        )
     n = counts.clamp(min=1)
     typical = (sums / n)[known].median()
     means = torch.where(known, sums / n, typical)
