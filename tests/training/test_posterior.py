@@ -70,5 +70,20 @@ def test_statistics_are_those_of_the_samples():
 
 def test_a_dictionary_without_active_latents_is_refused():
     model = SparseCoder(ModelConfig(activation="relu", n_q=3, bias=True), (8,), (8,)).eval()
-    with pytest.raises(ValueError, match="no latent is active in the samples"):
+    with pytest.raises(ValueError, match="posterior: no latent is active in 3 of the samples"):
         with_posterior_codes(model, Arrays(np.ones((10, 8), dtype=np.float32)), 10)
+
+
+def test_a_dictionary_whose_latents_explain_too_little_is_kept():
+    """A latent of a random direction that is active in a few samples of pure noise has odds below 1 everywhere."""
+    model = SparseCoder(ModelConfig(activation="relu", n_q=3, bias=True), (8,), (8,)).eval()
+    rows = torch.eye(8)[:3]
+    state = {"W_enc": rows, "W_dec": rows, "b_enc": torch.full((3,), -2.2), "b_dec": torch.zeros(8)}
+    model.load_state_dict(model.state_dict() | state)
+    x = np.random.default_rng(0).standard_normal((1000, 8)).astype(np.float32)
+    with pytest.warns(UserWarning, match="posterior codes have no active latent"):
+        found = with_posterior_codes(model, Arrays(x), 1000)
+    assert (
+        found(torch.from_numpy(x)).csr().nnz <= 3 * 2
+    )  # each of the three latents is active in fewer than three samples
+    torch.testing.assert_close(found.W_dec, rows)

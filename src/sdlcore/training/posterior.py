@@ -1,5 +1,7 @@
 """Replace the encoder of a trained dictionary by posterior codes (`sdlcore.model.posterior`)."""
 
+from warnings import warn
+
 import torch
 from torch import Tensor
 
@@ -27,6 +29,11 @@ def with_posterior_codes(model: SparseCoder, samples: Readable, n_samples: int) 
         Raw activations.
     n_samples
         Number of samples that are used, at most all.
+
+    Raises
+    ------
+    ValueError
+        If no latent is active in `FEWEST` samples.
     """
     device = model.W_dec.device
     norms_Q = model.W_dec.norm(dim=1)
@@ -39,7 +46,16 @@ def with_posterior_codes(model: SparseCoder, samples: Readable, n_samples: int) 
     model.eval()
     for round_ in range(ROUNDS):
         coder, units_Q = (model, norms_Q) if round_ == 0 else (found, torch.ones_like(norms_Q))
-        statistics, b_dec = _estimate(coder, units_Q, found, samples, min(n_samples, samples.rows))
+        estimate = _estimate(coder, units_Q, found, samples, min(n_samples, samples.rows))
+        if estimate is None and round_ == 0:
+            raise ValueError(f"posterior: no latent is active in {FEWEST} of the samples; train longer, or lower lr")
+        if estimate is None:  # the dictionary is worth keeping, since it was trained
+            warn(
+                "the search for posterior codes finds no latent active: the dictionary explains too little",
+                stacklevel=2,
+            )
+            break
+        statistics, b_dec = estimate
         estimated = {f"sigma.{name}": value for name, value in statistics._asdict().items()}
         found.load_state_dict(found.state_dict() | estimated | {"b_dec": b_dec})
     model.train(was_training)
@@ -48,8 +64,11 @@ def with_posterior_codes(model: SparseCoder, samples: Readable, n_samples: int) 
 
 def _estimate(
     coder: SparseCoder, units_Q: Tensor, found: SparseCoder, samples: Readable, n_samples: int
-) -> tuple[Statistics, Tensor]:
-    """Return the statistics of codes, in units of unit rows, and the bias that centres the residuals."""
+) -> tuple[Statistics, Tensor] | None:
+    """Return the statistics of codes, in units of unit rows, and the bias that centres the residuals.
+
+    None if no latent is active in `FEWEST` samples.
+    """
     n_q, n_r = coder.W_dec.shape
     counts, sums, squares = (torch.zeros(n_q, dtype=torch.float64) for _ in range(3))
     residuals, energy = torch.zeros(n_r, dtype=torch.float64), torch.zeros(n_r, dtype=torch.float64)
@@ -70,9 +89,7 @@ def _estimate(
     noise = (energy / n_samples - mean_residual.square()).mean()
     known = counts >= FEWEST
     if not bool(known.any()):
-        raise ValueError(
-            f"posterior: no latent is active in the samples ({FEWEST} times); train longer, or lower lr"
-        )
+        return None
     n = counts.clamp(min=1)
     typical = (sums / n)[known].median()
     means = torch.where(known, sums / n, typical)
