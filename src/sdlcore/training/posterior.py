@@ -50,10 +50,7 @@ def with_posterior_codes(model: SparseCoder, samples: Readable, n_samples: int) 
         if estimate is None and round_ == 0:
             raise ValueError(f"posterior: no latent is active in {FEWEST} of the samples; train longer, or lower lr")
         if estimate is None:  # the dictionary is worth keeping, since it was trained
-            warn(
-                "the search for posterior codes finds no latent active: the dictionary explains too little",
-                stacklevel=2,
-            )
+            warn("posterior codes have no active latent: the dictionary explains too little", stacklevel=2)
             break
         statistics, b_dec = estimate
         estimated = {f"sigma.{name}": value for name, value in statistics._asdict().items()}
