@@ -1,6 +1,6 @@
 """Draw F1 over samples on SynthSAEBench's distribution, with the published scores.
 
-python -m benchmarks.synth_picture docs/results/synthsaebench
+python -m benchmarks.synth_picture docs/results/posterior
 """
 
 import argparse
