@@ -4,7 +4,10 @@
         --metrics mip_decoder fvu kl_recovered --judges kl_recovered \
         --csv docs/results/bench-worth/tau.csv --picture docs/results/bench-worth/tau.png
 
-Tables of runs have the columns method, ground and seed, and a column for each metric. The first has the column l0.
+The tables are joined by their columns method, ground (a source of samples) and seed, and have a column for each metric.
+One of them has the column l0. ``--metrics`` names all columns that rank methods, and ``--judges`` those of them that
+rankings on the language model's ground are compared with (all by default). Intervals are 95 %, from resampled methods
+and seeds.
 """
 
 import argparse
@@ -143,16 +146,16 @@ def _filled(scores: pd.DataFrame) -> np.ndarray:
 
 
 def at_equal_l0(runs: pd.DataFrame, l0: Mapping[str, float], off: float = L0_OFF) -> pd.DataFrame:
-    """Return the runs of methods on the grounds where their mean L0 is near the ground's target.
+    """Drop the runs of a method on a ground where its mean L0 over seeds misses the ground's target.
 
     Parameters
     ----------
     runs
-        Columns method, ground and l0.
+        Columns method, ground (a source of samples) and l0.
     l0
-        Ground -> target. Other grounds are not checked.
+        Ground -> target. Runs on other grounds stay.
     off
-        Largest difference, as a share of the target.
+        Largest difference of the mean from the target that is accepted, as a share of the target.
     """
     means = runs.groupby(["method", "ground"])["l0"].transform("mean")
     target = runs["ground"].map(l0)

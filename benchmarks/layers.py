@@ -69,7 +69,7 @@ def same(one: Path, other: Path) -> bool:
 
 
 def compare(options: argparse.Namespace) -> str:
-    """Measure what the table lacks, and return it as Markdown."""
+    """Time the passes that the file ``csv`` lacks, add each to the file, and return the table of all as Markdown."""
     together, alone = (options.out / name for name in ("together", "alone"))
     _measure(options, options.layers, together)
     deepest = max(options.layers)
@@ -96,7 +96,7 @@ def _table(path: Path) -> pd.DataFrame:
 
 
 def _measure(options: argparse.Namespace, layers: Sequence[int], out: Path, other: Path | None = None) -> None:
-    """Add the measurement of one pass to the table, and compare its stores with those in another folder."""
+    """Time one pass and add it to the file ``csv``. Compare its stores with the stores in another folder, if given."""
     if _found(options, layers) is not None:
         return
     shutil.rmtree(out, ignore_errors=True)

@@ -25,7 +25,7 @@ TRAININGS = [
     {"activation": "abstopk", "k": 4},
     {"activation": "lista", "k": 4},
     {"activation": "matching_pursuit", "k": 4, "tied": True, "decoder_norm": "unit"},
-    {"activation": "topk", "k": 4, "posterior": 600},
+    {"activation": "topk", "k": 4, "posterior_samples": 600},
 ]
 
 

@@ -119,9 +119,9 @@ class ModelConfig(Extensible):
     pursuit: Annotated[int, Ge(0)] = 0
     """Sweeps of non-negative coordinate descent over a sample's k latents, which make the encoder iterative; of
     dictionaries that were solved for (`sdlcore.solvers`)."""
-    posterior: Annotated[int, Ge(0), Le(10**7), AddedLater()] = 0
-    """Replace the trained encoder by posterior codes, whose statistics are estimated from so many samples after
-    training (`sdlcore.model.posterior`). 0 keeps the encoder."""
+    posterior_samples: Annotated[int, Ge(0), Le(10**7), AddedLater()] = 0
+    """After training, replace the encoder by a search for the most probable latents (`sdlcore.model.posterior`), which
+    takes the statistics of latents from this number of training samples. 0 keeps the trained encoder."""
 
     @property
     def chosen(self) -> tuple[str, ...]:
@@ -135,7 +135,9 @@ class ModelConfig(Extensible):
             raise ValueError(f"activation {self.activation} needs k")
         if not self.selects and self.k is not None:
             keep = ", ".join(SELECTING)
-            raise ValueError(f"k has no meaning for activation {self.activation}; those that keep k latents are {keep}")
+            raise ValueError(
+                f"k has no meaning for activation {self.activation}; activations that keep k latents: {keep}"
+            )
         if self.k is not None and not 1 <= self.k <= self.n_q:
             raise ValueError(f"k must be between 1 and n_q = {self.n_q}, found {self.k}")
         if self.init_l0 is not None and self.selects:
@@ -165,13 +167,13 @@ class ModelConfig(Extensible):
                 raise ValueError(f"archetypes compute the decoder's rows; leave out {given[0]}, which sets them too")
         if self.pursuit and (self.activation != "topk" or self.pair == "transcoder"):
             raise ValueError(f"pursuit needs activation topk and x_r = x_p, found {self.activation}, {self.pair}")
-        if self.posterior and (self.pair != "sae" or self.activation == "abstopk"):
+        if self.posterior_samples and (self.pair != "sae" or self.activation == "abstopk"):
             raise ValueError(
-                "posterior needs pair sae and latents that are never negative, found pair "
+                "posterior_samples needs pair sae and latents that are never negative, found pair "
                 f"{self.pair}, activation {self.activation}"
             )
-        if self.posterior and self.pursuit:
-            raise ValueError("posterior and pursuit both replace the encoder; set only one")
+        if self.posterior_samples and self.pursuit:
+            raise ValueError("posterior_samples and pursuit both replace the encoder; set only one")
 
     @property
     def by_plugin(self) -> bool:

@@ -64,7 +64,7 @@ def test_planted_latents_are_found():
 
 
 def model(rows, known):
-    config = ModelConfig(activation="batchtopk", k=3, n_q=N_Q, bias=True, posterior=100)
+    config = ModelConfig(activation="batchtopk", k=3, n_q=N_Q, bias=True, posterior_samples=100)
     made = SparseCoder(config, (N_R,), (N_R,)).eval()
     state = {"W_enc": rows, "W_dec": rows, "b_dec": torch.ones(N_R)}
     made.load_state_dict(
@@ -103,5 +103,5 @@ def test_no_samples_have_no_latents():
     [({"pair": "crosscoder"}, "pair crosscoder"), ({"activation": "abstopk", "k": 2}, "activation abstopk")],
 )
 def test_dictionaries_without_posterior_codes_are_refused(settings, problem):
-    with pytest.raises(ValueError, match=f"^posterior needs pair sae .*{problem}"):
-        ModelConfig.from_dict({"posterior": 10, **settings})
+    with pytest.raises(ValueError, match=f"^posterior_samples needs pair sae .*{problem}"):
+        ModelConfig.from_dict({"posterior_samples": 10, **settings})

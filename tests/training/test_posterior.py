@@ -24,7 +24,7 @@ def fitted(bench, tmp_path_factory):
     """Two dictionaries from the same training, with the trained encoder and with posterior codes."""
     x = bench.samples(20_000).input
     out = tmp_path_factory.mktemp("run") / "posterior"
-    return sdl.fit(x, steps=300, **SETTINGS), sdl.fit(x, steps=300, posterior=10_000, out=out, **SETTINGS), out
+    return sdl.fit(x, steps=300, **SETTINGS), sdl.fit(x, steps=300, posterior_samples=10_000, out=out, **SETTINGS), out
 
 
 def test_posterior_codes_keep_directions_and_detect_better(bench, fitted):
@@ -70,7 +70,7 @@ def test_statistics_are_those_of_the_samples():
 
 def test_a_dictionary_without_active_latents_is_refused():
     model = SparseCoder(ModelConfig(activation="relu", n_q=3, bias=True), (8,), (8,)).eval()
-    with pytest.raises(ValueError, match="posterior: no latent is active in 3 of the samples"):
+    with pytest.raises(ValueError, match="posterior_samples: no latent is active in 3 of the samples"):
         with_posterior_codes(model, Arrays(np.ones((10, 8), dtype=np.float32)), 10)
 
 

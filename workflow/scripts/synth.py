@@ -9,7 +9,7 @@ from sdlcore.command_line import cli
 from sdlcore.data.writing import create_store
 from sdlcore.sources.synth.sampler import synthesise
 from sdlcore.sources.synth.settings import SynthSource
-from sdlcore.sources.synth.streaming import save_recipe
+from sdlcore.sources.synth.streaming import write_recipe
 from sdlcore.sources.synth.world import World
 from sdlcore.storage.checksums import write_with_checksum
 from sdlcore.storage.files import provenance
@@ -30,7 +30,7 @@ def main(*, source: SynthSource, seed: int, feature_matrix: Path, train: Path, t
     W_rows = np.ascontiguousarray(world.W_p.T)
     stores = [("train", train, source.train_samples), ("test", test, source.test_samples)]
     if train.suffix == ".json":
-        save_recipe(train, source, seed, provenance(__file__, source=source.to_dict(), seed=seed, part="train"))
+        write_recipe(train, source, seed, provenance(__file__, source=source.to_dict(), seed=seed, part="train"))
         del stores[0]
     for part, path, rows in stores:
         sampler, active = world.sampler(part), 0

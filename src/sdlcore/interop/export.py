@@ -97,9 +97,10 @@ def _refusal(model: SparseCoder, to: Format) -> str | None:
             "its encoder takes several steps, and no library's does; solve for it again with another encoder than "
             f"pursuit, or {SAVE_OURS}"
         )
-    if model.config.posterior:
+    if model.config.posterior_samples:
         return (
-            "its encoder searches for the most probable latents, and no library's does; train it with posterior 0, or "
+            "its encoder searches for the most probable latents, and no library's does; train it with "
+            "posterior_samples 0, or "
             f"{SAVE_OURS}"
         )
     state = model.state_dict()

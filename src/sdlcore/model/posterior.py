@@ -39,12 +39,15 @@ class Statistics(NamedTuple):
 
 
 class Posterior(Encoder):
-    """The codes of a greedy search for the most probable latents.
+    """An encoder that searches greedily for the most probable latents of each sample.
 
-    The search adds the latents whose odds of being active are highest, given the residual, until no odds exceed 1.
-    After each addition, it sets the active codes to their conditional means, and drops latents whose odds are 1 or
-    less. Odds count the residual as noise, so the search is careful while latents are missing. No gradient passes.
-    Decoder rows have norm 1.
+    Each round adds one latent or a few: inactive ones with the highest odds of being active, given the residual. The
+    round then sets all active codes to their conditional means, and drops latents whose odds are 1 or less. The search
+    ends when a round changes nothing (`sdlcore.sparse.kernels.cpu_posterior`). Codes are positive.
+
+    The noise level of a round follows the mean square of the residual. So latents that are still missing count as
+    noise, and the first rounds add clear latents only. No gradient passes. Rows of the decoder must have norm 1, as
+    `sdlcore.training.posterior` leaves them; this is not checked.
     """
 
     def __init__(self, n_q: int) -> None:
@@ -74,7 +77,28 @@ class Posterior(Encoder):
 
 @torch.no_grad()
 def codes(x_BR: Tensor, weights: Weights, statistics: Statistics) -> tuple[Tensor, Tensor, Tensor]:
-    """Return sample, latent and code of each active latent. Everything is computed in float32 on the CPU."""
+    """Search the latents of B samples, in float32 on the CPU.
+
+    Parameters
+    ----------
+    x_BR
+        Samples, not yet centred (B x n_r). Samples that are not finite have no active latent.
+    weights
+        The dictionary's weights, of which the decoder's rows (norm 1) and bias are used.
+    statistics
+        Statistics of the n_q latents.
+
+    Returns
+    -------
+    sample, latent, code
+        An entry for each active latent, ordered by sample: the number of the sample, the number of the latent, and
+        the code.
+
+    Raises
+    ------
+    ValueError
+        If the numbers of rows and of statistics differ.
+    """
     if len(weights.W_dec) != len(statistics.means):
         raise ValueError(f"posterior: {len(weights.W_dec)} rows, but statistics of {len(statistics.means)} latents")
     W_dec, b_dec = weights.W_dec.detach().float().cpu(), weights.b_dec.detach().float().cpu()

@@ -78,7 +78,7 @@ class Preactivations:
         return self._entries(self.kernels.largest(self.product, k))
 
     def of_both_signs(self, k: int) -> tuple[Entries, Entries]:
-        """Return `largest` of the pre-activations, and of the pre-activations with opposite signs."""
+        """Return `largest` of the pre-activations and of their negatives."""
         if self.screened:
             above, below = (screening.largest(each, k, self.kernels) for each in (self.product, self.product.negated()))
         else:

@@ -19,26 +19,30 @@ ROWS = 4096
 
 @torch.no_grad()
 def with_posterior_codes(model: SparseCoder, samples: Readable, n_samples: int) -> SparseCoder:
-    """Return the dictionary with unit decoder rows and posterior codes, whose statistics come from samples.
+    """Return a copy of a trained autoencoder whose encoder is a search for the most probable latents.
+
+    The statistics of latents are estimated twice: from the codes of the trained encoder, and then from those of the
+    search. The copy's decoder rows are those of the model, scaled to norm 1, and its bias makes the mean residual zero.
 
     Parameters
     ----------
     model
-        A trained dictionary of raw activations with x_r = x_p, and latents that are never negative. It is not changed.
+        A trained autoencoder that takes activations without normalisation, with latents that are never negative. It is
+        not changed.
     samples
-        Raw activations.
+        Activations, without normalisation.
     n_samples
-        Number of samples that are used, at most all.
+        Number of samples to use, from the first on; all if there are fewer.
 
     Raises
     ------
     ValueError
-        If no latent is active in `FEWEST` samples.
+        If no latent of the model is active in at least `FEWEST` samples.
     """
     device = model.W_dec.device
     norms_Q = model.W_dec.norm(dim=1)
     rows_QR = torch.where(norms_Q[:, None] > 0, model.W_dec / norms_Q.clamp(min=1e-30)[:, None], 0.0)
-    config = model.config.changed(posterior=n_samples, bias=True)
+    config = model.config.changed(posterior_samples=n_samples, bias=True)
     found = SparseCoder(config, model.input_sites, model.target_sites).to(device).eval()
     state = {"W_enc": rows_QR, "W_dec": rows_QR, "b_dec": model.b_dec}
     found.load_state_dict(found.state_dict() | state)
@@ -48,7 +52,9 @@ def with_posterior_codes(model: SparseCoder, samples: Readable, n_samples: int) 
         coder, units_Q = (model, norms_Q) if round_ == 0 else (found, torch.ones_like(norms_Q))
         estimate = _estimate(coder, units_Q, found, samples, min(n_samples, samples.rows))
         if estimate is None and round_ == 0:
-            raise ValueError(f"posterior: no latent is active in {FEWEST} of the samples; train longer, or lower lr")
+            raise ValueError(
+                f"posterior_samples: no latent is active in {FEWEST} of the samples; train longer, or lower lr"
+            )
         if estimate is None:  # the dictionary is worth keeping, since it was trained
             warn("posterior codes have no active latent: the dictionary explains too little", stacklevel=2)
             break

@@ -74,7 +74,7 @@ def train_dictionary(
         scaling = normalisation.no_scaling(*(sum(widths) for widths in sites))
 
     def initial() -> SparseCoder:
-        model = initial_model(config.model.changed(posterior=0), rows.widths, seed, scaling, rows.sample)
+        model = initial_model(config.model.changed(posterior_samples=0), rows.widths, seed, scaling, rows.sample)
         if start is not None:
             start_from_model(model, start, scaling)
         if processes.all.size > 1:
@@ -116,8 +116,8 @@ def train_dictionary(
     unite(model)
     if processes.all.rank == 0:
         scaling.to(model.W_enc.device).fold(model)
-        if config.model.posterior:
-            model = with_posterior_codes(model, rows.sample(), config.model.posterior)
+        if config.model.posterior_samples:
+            model = with_posterior_codes(model, rows.sample(), config.model.posterior_samples)
     return model, history
 
 

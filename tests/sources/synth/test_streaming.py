@@ -10,19 +10,19 @@ import sdlcore as sdl
 from sdlcore.errors import SourceError
 from sdlcore.sources.synth import streaming
 from sdlcore.sources.synth.settings import SynthSource
-from sdlcore.sources.synth.streaming import open_recipe, save_recipe
+from sdlcore.sources.synth.streaming import open_stream, write_recipe
 
 SOURCE = SynthSource(n=128, n_p=16, roots=1)
 
 
 @pytest.fixture
 def recipe(tmp_path):
-    save_recipe(tmp_path / "train.json", SOURCE, 3, {"made": "here"})
+    write_recipe(tmp_path / "train.json", SOURCE, 3, {"made": "here"})
     return tmp_path / "train.json"
 
 
 def opened(path, batch_size=10):
-    return open_recipe(path, "sae", batch_size, np.random.default_rng, path.parent, torch.device("cpu"))
+    return open_stream(path, "sae", batch_size, np.random.default_rng, path.parent, torch.device("cpu"))
 
 
 def test_batches_are_the_samples_of_the_bench_in_their_order(recipe, monkeypatch):

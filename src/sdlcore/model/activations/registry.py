@@ -61,7 +61,7 @@ def make_sigma(config: ModelConfig) -> Activation:
     ValueError
         If ``of`` of a plugin's class does not return an instance of that class.
     """
-    if config.posterior:
+    if config.posterior_samples:
         return Posterior(config.n_q)
     own = registered("activation", config.activation)
     if own is None:

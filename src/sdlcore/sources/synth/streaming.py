@@ -1,7 +1,7 @@
-"""Draw the training samples of a bench during each training, without storing them.
+"""Draw the training samples of a bench with known features during each training, without storing them.
 
-A small file, the recipe, names the bench by its settings and seed. Sample i depends only on these and i, so a training
-that was interrupted resumes with the same bits.
+A small JSON file, the recipe, names the bench by its settings and seed. Sample i depends only on these and i, so a
+training that was interrupted resumes with the same bits.
 """
 
 import json
@@ -26,14 +26,14 @@ FIRST_ROWS = 2**16
 """The first samples, which normalisation and the statistics of posterior codes are fitted to."""
 
 
-def save_recipe(path: str | Path, source: SynthSource, seed: int, provenance: Mapping[str, Json]) -> None:
+def write_recipe(path: str | Path, source: SynthSource, seed: int, provenance: Mapping[str, Json]) -> None:
     """Write the recipe of a bench's training samples to a file, or replace the file."""
     recipe = {"format": FORMAT, "source": source.to_dict(), "seed": seed, "n_p": source.n_p, "n_r": None}
     write_json(path, recipe | {"provenance": dict(provenance)})
 
 
 @contextmanager
-def open_recipe(
+def open_stream(
     path: str | Path,
     pair: str,
     batch_size: int,
@@ -42,14 +42,15 @@ def open_recipe(
     device: torch.device,
     neighbours: bool = False,
 ) -> Iterator[TrainingRows]:
-    """Open the samples of a recipe for a training. Step s reads the samples from number s times the batch size on.
+    """Open the stream of a recipe for a training. With B samples in a batch, step s trains on samples s B to s B + B - 1.
 
-    Only ``path`` and ``batch_size`` matter; samples are independent, so that they need no shuffling.
+    The stream does not end. Samples are independent, so they need no shuffling, and the target is the input. The other
+    arguments are those of every function that opens training rows, and have no effect.
 
     Raises
     ------
     SourceError
-        If the file is not a recipe.
+        If the file cannot be read, or is not a recipe.
     """
     try:
         recipe = json.loads(Path(path).read_text(encoding="utf-8"))

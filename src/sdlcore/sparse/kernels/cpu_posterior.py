@@ -32,98 +32,121 @@ def posterior(
     amounts: np.ndarray,
     counts: np.ndarray,
 ) -> None:
-    """Write the active latents of each row, their codes and their number.
+    """Write the active latents of each of B samples, their codes and their number.
 
-    ``products`` (B x n_q) are inner products of the samples, less the bias, with the dictionary's unit rows. The
-    search replaces the samples by residuals there. ``energies`` are the samples' squared norms. At noise level l, a
-    latent has the log odds constant[l] + slope[l] a + curvature[l] a^2, where a is its product with the residual
-    without it. A round adds the latents with the highest odds, sets all codes to their conditional means, and drops
-    latents whose odds are 1 or less. The level follows the residual's energy. A row ends when nothing changes any
-    more.
+    A round adds the inactive latents with the highest log odds, up to `TOGETHER` nearly orthogonal ones. It then sets
+    all codes to their conditional means, and drops latents whose log odds are 0 or less. A sample ends when a round
+    changes nothing, or after `ROUNDS` rounds. At noise level l, the log odds of latent i are
+    constant[l, i] + slope[l, i] a + curvature[l, i] a^2, where a is its inner product with the residual of the others.
+
+    Parameters
+    ----------
+    products
+        Inner products of the samples, less the decoder's bias, with the dictionary's unit rows (B x n_q). On return,
+        they are nearly those of the residuals: small changes of codes are left out.
+    energies
+        Squared norms of the samples, less the bias (B).
+    gram
+        Cosines of the rows with each other (n_q x n_q).
+    constant, slope, curvature
+        Coefficients of the log odds (levels x n_q).
+    levels
+        Noise variances of a dimension, ascending. A round uses the first level that is not below the residual's mean
+        square, or the last one.
+    means, variances
+        Mean and variance of each latent's codes where it is active (n_q).
+    dimension
+        Number of dimensions of a sample.
+    chosen, amounts, counts
+        Outputs: the active latents, their codes (B x the most active latents) and their number (B).
     """
     n_q, most = len(gram), chosen.shape[1]
     unit = np.sqrt(levels[0])
     for r in prange(len(products)):
         a, energy, n = products[r], energies[r], 0
-        on = np.zeros(n_q, np.bool_)
-        # of each active latent: its code, the code in `products`, and its product with the sample
-        at, z = np.empty(most, np.int64), np.empty(most, np.float32)
-        told, whole = np.empty(most, np.float32), np.empty(most, np.float32)
-        near = np.empty((most, most), np.float32)
-        new = np.empty(TOGETHER, np.int64)
+        is_active = np.zeros(n_q, np.bool_)
+        # of each active latent: its code, the code that was subtracted from `products`, its product with the sample
+        active, z = np.empty(most, np.int64), np.empty(most, np.float32)
+        subtracted, with_sample = np.empty(most, np.float32), np.empty(most, np.float32)
+        cosines = np.empty((most, most), np.float32)
+        added_latents = np.empty(TOGETHER, np.int64)
         last = -1
         for _ in range(ROUNDS):
             level = 0
             while level + 1 < len(levels) and levels[level] * dimension < energy:
                 level += 1
             c0, c1, c2, noise = constant[level], slope[level], curvature[level], levels[level]
+            # find the latent of the highest log odds, and others whose rows are nearly orthogonal to those already found
             best, first = np.float32(0), -1
             for i in range(n_q):
-                odds = c0[i] + a[i] * (c1[i] + a[i] * c2[i])
-                if odds > best and a[i] > 0 and not on[i]:
-                    best, first = odds, i
+                log_odds = c0[i] + a[i] * (c1[i] + a[i] * c2[i])
+                if log_odds > best and a[i] > 0 and not is_active[i]:
+                    best, first = log_odds, i
             added = 0
             if first >= 0 and n < most:
-                new[0], added = first, 1
+                added_latents[0], added = first, 1
                 for i in range(n_q):
-                    odds = c0[i] + a[i] * (c1[i] + a[i] * c2[i])
-                    if odds > 0.5 * best and a[i] > 0 and not on[i] and i != first:
+                    log_odds = c0[i] + a[i] * (c1[i] + a[i] * c2[i])
+                    if log_odds > 0.5 * best and a[i] > 0 and not is_active[i] and i != first:
                         apart = added < min(TOGETHER, most - n)
                         for j in range(added):
-                            apart = apart and abs(gram[i, new[j]]) <= APART
+                            apart = apart and abs(gram[i, added_latents[j]]) <= APART
                         if apart:
-                            new[added] = i
+                            added_latents[added] = i
                             added += 1
             for t in range(added):
-                i = new[t]
+                i = added_latents[t]
                 own = a[i]
                 for j in range(n):
-                    near[n, j] = near[j, n] = gram[i, at[j]]
-                    own += near[n, j] * told[j]
-                near[n, n] = gram[i, i]
-                at[n], z[n], told[n], whole[n] = i, 0, 0, own
-                on[i] = True
+                    cosines[n, j] = cosines[j, n] = gram[i, active[j]]
+                    own += cosines[n, j] * subtracted[j]
+                cosines[n, n] = gram[i, i]
+                active[n], z[n], subtracted[n], with_sample[n] = i, 0, 0, own
+                is_active[i] = True
                 n += 1
+            # set codes to their conditional means
             change = np.float32(0)
             for _sweep in range(SWEEPS):
                 change = np.float32(0)
                 for j in range(n):
-                    i, inner = at[j], whole[j]
+                    i, inner = active[j], with_sample[j]
                     for k in range(n):
                         if k != j:
-                            inner -= near[j, k] * z[k]
+                            inner -= cosines[j, k] * z[k]
                     code = (variances[i] * inner + means[i] * noise) / (variances[i] + noise)
                     if c0[i] + inner * (c1[i] + inner * c2[i]) <= 0 or code <= 0 or inner <= 0:
                         code = np.float32(0)
                     change, z[j] = max(change, abs(code - z[j])), code
                 if change <= SETTLED * unit:
                     break
+            # update the products, and drop silent latents
             kept = 0
             for j in range(n):
-                moved = z[j] - told[j]
+                moved = z[j] - subtracted[j]
                 if abs(moved) > NEGLIGIBLE * unit or (z[j] == 0 and moved != 0):
-                    add_one(a, gram[at[j]], -moved)
-                    told[j] = z[j]
+                    add_one(a, gram[active[j]], -moved)
+                    subtracted[j] = z[j]
                 if z[j] == 0:
-                    on[at[j]] = False
+                    is_active[active[j]] = False
                     continue
                 if kept != j:
-                    at[kept], z[kept], told[kept], whole[kept] = at[j], z[j], told[j], whole[j]
+                    active[kept], z[kept] = active[j], z[j]
+                    subtracted[kept], with_sample[kept] = subtracted[j], with_sample[j]
                     for k in range(n):
-                        near[kept, k] = near[j, k]
+                        cosines[kept, k] = cosines[j, k]
                     for k in range(n):
-                        near[k, kept] = near[k, j]
+                        cosines[k, kept] = cosines[k, j]
                 kept += 1
             n = kept
             energy = energies[r]
             for j in range(n):
-                explained = 2 * whole[j]
+                explained = 2 * with_sample[j]
                 for k in range(n):
-                    explained -= near[j, k] * z[k]
+                    explained -= cosines[j, k] * z[k]
                 energy -= z[j] * explained
             if not added and change <= SETTLED * unit and level == last:
                 break
             last = level
         counts[r] = n
         for j in range(n):
-            chosen[r, j], amounts[r, j] = at[j], z[j]
+            chosen[r, j], amounts[r, j] = active[j], z[j]

@@ -31,7 +31,7 @@ class Product(NamedTuple):
     norm of the vector that was subtracted from every row of x and added to b."""
 
     def negated(self) -> "Product":
-        """Return the product with opposite signs, W_E (-x_p) - b_E."""
+        """Return the negative of the product, W_E (-x_p) - b_E."""
         if self.upper is not None:
             raise ValueError("an upper bound with opposite sign is a lower bound")
         return self._replace(x=-self.x, b=-self.b)
@@ -101,7 +101,10 @@ class Kernels(Protocol):
         """
 
     def of_both_signs(self, product: Product, k: int) -> tuple[SparseRows, SparseRows]:
-        """Return `largest` of a product and of the product with opposite signs."""
+        """Return the k largest positive entries of each row of the product, and those of its negative.
+
+        Two results of `largest`; the second has the negated values of the entries that are most negative.
+        """
 
     def above(self, product: Product, bounds: Tensor) -> SparseRows:
         """Return the entries that exceed their column's bound."""

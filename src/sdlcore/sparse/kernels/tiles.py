@@ -49,7 +49,7 @@ def largest(product: Product, k: int, workspace: Workspace) -> SparseRows:
 
 
 def of_both_signs(product: Product, k: int, workspace: Workspace) -> tuple[SparseRows, SparseRows]:
-    """Return `largest` of a product and of the product with opposite signs, and compute the product once."""
+    """Return `largest` of a product and of its negative, and compute the product once."""
     tiles = Tiles(product, workspace)
     above = _Candidates(tiles, product.b, k, workspace)
     below = _Candidates(tiles, -product.b, k, workspace)

@@ -27,7 +27,8 @@ SHARED_ABOVE = 0.7
 
 
 class Ground(OnSource):
-    """The methods that are compared on a ground, how they train there, and what ranks them."""
+    """A ground of the comparison is a source of samples, with an L0 that all methods should have there. The settings are
+    the methods, how they train, and what ranks them."""
 
     source: Identifier | None = None
     """The source of the ground's samples; null for the source with the ground's name. Several grounds may share a
@@ -121,6 +122,7 @@ class OnGround(BenchTable):
         found = super().rows(name, files).join(costs(files.run(cell) for cell in cells))
         shared = _shared_with_other_seeds(cells, files)
         found[SHARED] = [shared.get(cell) for cell in cells]
+        # a source may belong to several grounds
         found["source"] = [ground for ground in self.asked() for _ in self.cells_on(ground, files.study)]
         return found.rename(columns={"source": "ground"})
 
@@ -131,7 +133,8 @@ class OnGround(BenchTable):
 
 
 class Comparison(OnGround, Picture):
-    """Runs of the comparison of methods at equal L0 (docs/results/methods); null for none."""
+    """Which methods `snakemake comparison` compares at equal L0, and on which grounds (docs/results/methods). If this key
+    of the configuration is null, there is no comparison."""
 
     keys = ("comparison",)
     title = "Methods at equal L0"

@@ -18,8 +18,8 @@ from sdlcore.study.results.tables import paired_interval
 L0_MISSED = 0.25
 """A method whose mean L0 differs from the target by more than this share is not compared with the others."""
 CAPTION = (
-    "Methods at about equal L0: the score on each source, as mean over seeds ± half the width of its 95 % t interval. "
-    "Methods are sorted by their mean rank over sources; methods with a rank on fewer than half of the sources come "
+    "Methods at about equal L0: the score on each ground, as mean over seeds ± half the width of its 95 % t interval. "
+    "Methods are sorted by their mean rank over grounds; methods with a rank on fewer than half of the grounds come "
     "last. In brackets: no rank, as the method is a null baseline or its L0 misses the target by more than a quarter."
 )
 
@@ -32,7 +32,7 @@ def comparison_table(
     Parameters
     ----------
     runs
-        One row for each run: ground (the source), method, seed and metrics.
+        One row for each run: ground (a source of samples with an L0), method, seed and metrics.
     scores
         Source -> the metric that ranks methods there.
     nulls
@@ -43,9 +43,9 @@ def comparison_table(
     Returns
     -------
     DataFrame
-        One row for each method and source: method, ground, score (the metric's name), seeds, mean, low and high (the
-        95 % t interval, NaN below 3 seeds), rank (1 is best) and mean_rank over the sources where the method has a
-        rank; NaN if these are fewer than half of the sources.
+        One row for each method and ground: method, ground, score (the metric's name), seeds, mean, low and high (the
+        95 % t interval, NaN below 3 seeds), rank (1 is best) and mean_rank over the grounds where the method has a
+        rank; NaN if these are fewer than half of the grounds.
     """
     rows = []
     for (ground, method), group in runs.groupby(["ground", "method"], sort=False):
