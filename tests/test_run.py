@@ -22,7 +22,7 @@ def test_keys_are_unique_over_the_parts():
         ({"activation": "topk"}, "needs k"),
         (
             {"activation": "relu", "k": 4},
-            "k has no meaning for activation relu; activations that keep k latents: topk, batchtopk",
+            "k has no meaning for activation relu; k latents are kept by topk, batchtopk",
         ),
         ({"activation": "topk", "k": 2000, "n_q": 100}, "between 1 and n_q = 100"),
         ({"activation": "relu", "k": 3}, "no meaning"),

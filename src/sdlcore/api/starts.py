@@ -69,9 +69,7 @@ class Start(NamedTuple):
         if settings.pop("pursuit"):
             raise ValueError("start computes its latents by a pursuit, through which no gradient passes")
         if settings["posterior_samples"]:
-            raise ValueError(
-                "start has posterior codes, through which no gradient passes; set posterior_samples to 0"
-            )
+            raise ValueError("start has posterior codes, through which no gradient passes; set posterior_samples to 0")
         _refuse_archetypes(settings)
         known = {*RunConfig().to_dict(), *(own_settings("loss term") if made else {})}
         settings = {name: value for name, value in made.items() if name in known} | settings

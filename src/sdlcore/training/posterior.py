@@ -52,9 +52,7 @@ def with_posterior_codes(model: SparseCoder, samples: Readable, n_samples: int) 
         coder, units_Q = (model, norms_Q) if round_ == 0 else (found, torch.ones_like(norms_Q))
         estimate = _estimate(coder, units_Q, found, samples, min(n_samples, samples.rows))
         if estimate is None and round_ == 0:
-            raise ValueError(
-                f"posterior_samples: no latent is active in {FEWEST} of the samples; train longer, or lower lr"
-            )
+            raise ValueError(f"posterior_samples: no latent is active in {FEWEST} samples; train longer, or lower lr")
         if estimate is None:  # the dictionary is worth keeping, since it was trained
             warn("posterior codes have no active latent: the dictionary explains too little", stacklevel=2)
             break

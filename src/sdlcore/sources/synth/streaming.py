@@ -42,7 +42,7 @@ def open_stream(
     device: torch.device,
     neighbours: bool = False,
 ) -> Iterator[TrainingRows]:
-    """Open the stream of a recipe for a training. With B samples in a batch, step s trains on samples s B to s B + B - 1.
+    """Open the stream of a recipe for a training. With batches of B, step s trains on samples s B to s B + B - 1.
 
     The stream does not end. Samples are independent, so they need no shuffling, and the target is the input. The other
     arguments are those of every function that opens training rows, and have no effect.

@@ -76,7 +76,7 @@ def posterior(
             while level + 1 < len(levels) and levels[level] * dimension < energy:
                 level += 1
             c0, c1, c2, noise = constant[level], slope[level], curvature[level], levels[level]
-            # find the latent of the highest log odds, and others whose rows are nearly orthogonal to those already found
+            # find the latent with the highest log odds, and others with rows nearly orthogonal to it and to each other
             best, first = np.float32(0), -1
             for i in range(n_q):
                 log_odds = c0[i] + a[i] * (c1[i] + a[i] * c2[i])
