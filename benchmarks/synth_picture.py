@@ -18,8 +18,10 @@ NAMES = {
     "detached, most frequent first": "Matryoshka, detached and ordered",
     "LISTA, detached, most frequent first": "the same with a LISTA step",
     "nested": "Matryoshka by prefixes",
+    "BatchTopK, k from 19 to 6": "BatchTopK",
 }
-CODES = {"trained": ("--", "trained encoder"), "posterior": ("-", "posterior codes")}
+CODES = {"trained": ("--", "white", "trained encoder"), "posterior": ("-", None, "posterior codes")}
+"""Codes -> line, colour of the marks (None for the line's), and name."""
 
 
 def figure(scores: pd.DataFrame) -> Figure:
@@ -30,10 +32,16 @@ def figure(scores: pd.DataFrame) -> Figure:
         panels: Any = drawn.subplots(1, len(sizes), sharey=True, squeeze=False)[0]
         for panel, size in zip(panels, sizes, strict=True):
             for number, (method, label) in enumerate(NAMES.items()):
-                for codes, (line, what) in CODES.items():
+                for codes, (line, inside, what) in CODES.items():
                     chosen = scores["features"].eq(size) & scores["method"].eq(method) & scores["codes"].eq(codes)
                     rows = scores[chosen].sort_values("samples")
-                    drawing = {"marker": "o", "markersize": 4, "color": PALETTE[number], "label": f"{label}, {what}"}
+                    drawing = {
+                        "marker": "o",
+                        "markersize": 4,
+                        "mfc": inside or PALETTE[number],
+                        "color": PALETTE[number],
+                        "label": f"{label}, {what}",
+                    }
                     if len(rows):
                         panel.plot(rows["samples"], rows["f1"], line, **drawing)
             if size == 16384:

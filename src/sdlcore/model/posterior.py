@@ -84,7 +84,7 @@ def codes(x_BR: Tensor, weights: Weights, statistics: Statistics) -> tuple[Tenso
     x_BR
         Samples, not yet centred (B x n_r). Samples that are not finite have no active latent.
     weights
-        The dictionary's weights, of which the decoder's rows (norm 1) and bias are used.
+        The dictionary's weights. Only the decoder's rows (norm 1) and bias are used.
     statistics
         Statistics of the n_q latents.
 

@@ -21,8 +21,8 @@ ROWS = 4096
 def with_posterior_codes(model: SparseCoder, samples: Readable, n_samples: int) -> SparseCoder:
     """Return a copy of a trained autoencoder whose encoder is a search for the most probable latents.
 
-    The statistics of latents are estimated twice: from the codes of the trained encoder, and then from those of the
-    search. The copy's decoder rows are those of the model, scaled to norm 1, and its bias makes the mean residual zero.
+    The statistics of latents are estimated twice, first from the codes of the trained encoder, and then from codes that
+    the search finds. The copy has the model's decoder rows, scaled to norm 1. Its bias makes the mean residual zero.
 
     Parameters
     ----------

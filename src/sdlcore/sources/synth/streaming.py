@@ -44,8 +44,8 @@ def open_stream(
 ) -> Iterator[TrainingRows]:
     """Open the stream of a recipe for a training. With batches of B, step s trains on samples s B to s B + B - 1.
 
-    The stream does not end. Samples are independent, so they need no shuffling, and the target is the input. The other
-    arguments are those of every function that opens training rows, and have no effect.
+    The stream does not end. Samples are independent, so they need no shuffling, and the target is the input. Every
+    function that opens training rows takes the other arguments; here they have no effect.
 
     Raises
     ------

@@ -42,8 +42,8 @@ def posterior(
     Parameters
     ----------
     products
-        Inner products of the samples, less the decoder's bias, with the dictionary's unit rows (B x n_q). On return,
-        they are nearly those of the residuals: small changes of codes are left out.
+        Inner products of the samples, less the decoder's bias, with the dictionary's unit rows (B x n_q). On
+        return, nearly the residuals' inner products: small changes of codes are left out.
     energies
         Squared norms of the samples, less the bias (B).
     gram

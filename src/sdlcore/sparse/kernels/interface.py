@@ -101,7 +101,7 @@ class Kernels(Protocol):
         """
 
     def of_both_signs(self, product: Product, k: int) -> tuple[SparseRows, SparseRows]:
-        """Return the k largest positive entries of each row of the product, and those of its negative.
+        """Return the k largest positive entries of each row of the product, and of each row of its negative.
 
         Two results of `largest`; the second has the negated values of the entries that are most negative.
         """

@@ -27,8 +27,8 @@ SHARED_ABOVE = 0.7
 
 
 class Ground(OnSource):
-    """A source of samples with an L0 that all methods should have there. The settings are the methods that are compared,
-    how they train, and what ranks them."""
+    """A source of samples with an L0 that all methods should have there. The settings are the compared methods, how
+    they train, and what ranks them."""
 
     source: Identifier | None = None
     """The source of the ground's samples; null for the source with the ground's name. Several grounds may share a
@@ -133,8 +133,8 @@ class OnGround(BenchTable):
 
 
 class Comparison(OnGround, Picture):
-    """Which methods `snakemake comparison` compares at equal L0, and on which grounds (docs/results/methods); null for no
-    comparison."""
+    """Which methods `snakemake comparison` compares at equal L0, and on which grounds (docs/results/methods); null for
+    none."""
 
     keys = ("comparison",)
     title = "Methods at equal L0"
