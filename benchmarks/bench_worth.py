@@ -22,6 +22,7 @@ from matplotlib.figure import Figure
 
 from sdlcore.pipeline import write_text
 from sdlcore.study.rendering.figures import GREY, PALETTE, save_png, style
+from sdlcore.study.rendering.labels import label_source
 
 RESAMPLES = 1000
 FEWEST = 4
@@ -41,14 +42,8 @@ LABELS = {
     "probe_1": "probe, k = 1",
     "probe_16": "probe, k = 16",
     "shared": "stability",
-    "plain": "paper's bench",
-    "zipf": "unequal frequencies",
-    "noisy": "noise",
-    "nested": "hierarchy",
-    "synth_s": "SynthSAEBench",
-    "smollm2_100k": "SmolLM2",
 }
-"""Metric or ground -> its name in the picture, if it differs from the column's or the source's."""
+"""Metric -> its name in the picture, if it differs from the column's."""
 
 
 class Ranking(NamedTuple):
@@ -271,7 +266,7 @@ def figure_tau(table: pd.DataFrame) -> Figure:
         panels[0].set_yticks([*places.values()], [LABELS.get(metric, metric) for _, metric in places], fontsize=7)
         for number, ground in enumerate(grounds):
             above = min(place for (of, _), place in places.items() if of == ground) - 0.9
-            panels[0].text(-1.0, above, LABELS.get(ground, ground), color=PALETTE[number % 10], fontsize=8, va="center")
+            panels[0].text(-1.0, above, label_source(ground), color=PALETTE[number % 10], fontsize=8, va="center")
         panels[0].set_ylim(height - 0.5, -0.5)
         figure.supxlabel("Kendall's tau with the ranking on the language model", fontsize=9)
     return figure

@@ -5,7 +5,7 @@
 Learning rate, step and reading of the recipe were fitted on four rows of the paper's Table 1. The other rows were not:
 Table 1 with anchors, its BatchTopK, and Tables 4 to 7, as far as we trained them. The recipe's dictionaries are read
 at step 2,350: autoencoders by cosines of decoder columns, transcoders and crosscoders by inner products of encoder rows
-(`judge.MIXED`). Anchored features do not count. A number is reproduced within the tolerances of `judge.tolerances`.
+(`judge.MIXED`). Anchored features do not count. A number is reproduced within the tolerances of `judge.tolerance`.
 
 Writes ``first_author/held_out.csv`` (all numbers) and ``first_author/held_out_counts.csv`` (counts, beside guesses) in
 the given folder, and ``resources/paper/nearest_protocol.csv``, which the report shows beside the paper's numbers.
@@ -101,7 +101,7 @@ def constant(numbers: pd.DataFrame) -> pd.Series:
     """Return the recovery, MIP and L0 that reproduce most of the given rows; the middle of the widest such range."""
     found = {}
     for name in NUMBERS:
-        reach = 0.05 * numbers.l0 if name == "l0" else 0.02
+        reach = numbers[name].map(lambda value, name=name: judge.tolerance(name, value))
         low, high = numbers[name] - reach, numbers[name] + reach
         ranges = []
         for start in low:
@@ -151,7 +151,7 @@ CANDIDATES = ["recipe", "table1", "constant", "complete", *SEARCH]
 
 def counts(numbers: pd.DataFrame) -> pd.DataFrame:
     """Return, for each table and kind of number, how many each candidate reproduces; a missing number is not."""
-    reach = np.where(numbers.number == "l0", 0.05 * numbers.paper, 0.02) + 1e-9
+    reach = np.array([judge.tolerance(*each) for each in zip(numbers.number, numbers.paper, strict=True)]) + 1e-9
     given = numbers[CANDIDATES].sub(numbers.paper, axis=0).abs().le(reach, axis=0)
     given.insert(0, "of", 1)
     found = pd.concat([numbers[["table", "number"]], given], axis=1).groupby(["table", "number"]).sum()

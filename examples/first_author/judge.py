@@ -58,9 +58,14 @@ def paper() -> pd.DataFrame:
     return pd.DataFrame({"recovery": found.gt_recovery_percent / 100, "mip": found.mip, "l0": found.l0})
 
 
+def tolerance(number: str, paper: float) -> float:
+    """Return how far our recovery, mip or l0 may be from the paper's: 2 points, .02 and 5 %."""
+    return 0.05 * paper if number == "l0" else 0.02
+
+
 def tolerances(wanted: pd.Series) -> pd.Series:
-    """Return 2 points of recovery, .02 of MIP and 5 % of L0."""
-    return pd.Series({"recovery": 0.02, "mip": 0.02, "l0": 0.05 * wanted.l0})
+    """Return `tolerance` of each number of a row of the paper."""
+    return pd.Series({str(name): tolerance(str(name), value) for name, value in wanted.items()})
 
 
 def looks(folder: Path) -> pd.DataFrame:
