@@ -1,4 +1,8 @@
-"""Encoders that know SynthSAEBench's true features, for `benchmarks.synth_oracle`. They need no SAELens."""
+"""Encoders that know SynthSAEBench's true features, for `benchmarks.synth_oracle`. They need no SAELens.
+
+Without trees, `Posterior` is a plain form of the posterior codes of sdlcore (`sdlcore.model.posterior`), which a test
+compares. sdlcore's search knows no trees.
+"""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
