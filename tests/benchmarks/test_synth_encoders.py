@@ -67,5 +67,5 @@ def test_without_trees_the_library_finds_the_same_features(interpreted, monkeypa
     found = torch.zeros(50, n)
     found[sample, latent] = values
     assert torch.equal(found > 0, expected > 0)
-    # the plain search ends where codes change by less than .02; in a sample with a few active latents, such changes add up
+    # the plain search ends where codes change by less than .02, and such changes add up over a few active latents
     torch.testing.assert_close(found, expected, rtol=0, atol=0.1)
