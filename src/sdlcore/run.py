@@ -122,6 +122,9 @@ class ModelConfig(Extensible):
     posterior_samples: Annotated[int, Ge(0), Le(10**7), AddedLater()] = 0
     """After training, replace the encoder by a search for the most probable latents (`sdlcore.model.posterior`), which
     takes the statistics of latents from this number of training samples. 0 keeps the trained encoder."""
+    mean_shift_rounds: Annotated[int, Ge(0), Le(1000), UsedBy("posterior_samples"), AddedLater()] = 0
+    """Rounds after training that replace unused latents by features found in residuals, and then refit all rows
+    (`sdlcore.training.refinement`). Each round reads `posterior_samples` samples."""
 
     @property
     def chosen(self) -> tuple[str, ...]:
@@ -170,6 +173,8 @@ class ModelConfig(Extensible):
                 "posterior_samples needs pair sae and latents that are never negative, found pair "
                 f"{self.pair}, activation {self.activation}"
             )
+        if self.mean_shift_rounds and not self.posterior_samples:
+            raise ValueError("mean_shift_rounds needs posterior_samples, the number of samples of a round")
         if self.posterior_samples and self.pursuit:
             raise ValueError("posterior_samples and pursuit both replace the encoder; set only one")
 

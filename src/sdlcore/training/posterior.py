@@ -88,6 +88,26 @@ def _estimate(
         energy += residual.square().sum(0)
     mean_residual = residuals / n_samples
     noise = (energy / n_samples - mean_residual.square()).mean()
+    statistics = statistics_of(counts, sums, squares, noise, n_samples)
+    if statistics is None:
+        return None
+    b_dec = found.b_dec.double().cpu() + mean_residual
+    return statistics, b_dec.float()
+
+
+def statistics_of(counts: Tensor, sums: Tensor, squares: Tensor, noise: Tensor, n_samples: int) -> Statistics | None:
+    """Return the statistics of latents, or None if no latent is active in `FEWEST` samples.
+
+    Parameters
+    ----------
+    counts, sums, squares
+        Of each latent: the number of samples that activate it, and the sums of its codes and of their squares (n_q,
+        float64).
+    noise
+        Variance of the residuals in a dimension (0-d).
+    n_samples
+        Number of samples.
+    """
     known = counts >= FEWEST
     if not bool(known.any()):
         return None
@@ -99,6 +119,5 @@ def _estimate(
     variances = torch.maximum(variances, (0.02 * means).square())
     p = torch.where(known, counts, 1.0).clamp(max=n_samples - 0.5) / n_samples
     least = torch.finfo(torch.float32).eps * float(means.square().mean())
-    statistics = Statistics((p / (1 - p)).log(), means, variances, noise.clamp(min=least))
-    b_dec = found.b_dec.double().cpu() + mean_residual
-    return Statistics(*(part.float() for part in statistics)), b_dec.float()
+    found = Statistics((p / (1 - p)).log(), means, variances, noise.clamp(min=least))
+    return Statistics(*(part.float() for part in found))

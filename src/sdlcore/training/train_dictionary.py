@@ -20,6 +20,7 @@ from sdlcore.training.initialise import initial_model, start_from_model
 from sdlcore.training.loop import Checkpointing, train
 from sdlcore.training.own_parts import OwnParts
 from sdlcore.training.posterior import with_posterior_codes
+from sdlcore.training.refinement import Draw, refine
 
 
 # even if a notebook has switched gradients off, as many that inspect models do
@@ -73,8 +74,10 @@ def train_dictionary(
     else:
         scaling = normalisation.no_scaling(*(sum(widths) for widths in sites))
 
+    plain = config.model.changed(posterior_samples=0, mean_shift_rounds=0)
+
     def initial() -> SparseCoder:
-        model = initial_model(config.model.changed(posterior_samples=0), rows.widths, seed, scaling, rows.sample)
+        model = initial_model(plain, rows.widths, seed, scaling, rows.sample)
         if start is not None:
             start_from_model(model, start, scaling)
         if processes.all.size > 1:
@@ -118,7 +121,20 @@ def train_dictionary(
         scaling.to(model.W_enc.device).fold(model)
         if config.model.posterior_samples:
             model = with_posterior_codes(model, rows.sample(), config.model.posterior_samples)
+        if rounds := config.model.mean_shift_rounds:
+            model = refine(model, _later(rows, config), rounds, torch_stream(seed, "mean shift"))
     return model, history
+
+
+def _later(rows: TrainingRows, config: RunConfig) -> Draw:
+    """Return the samples of rounds after the training: those of the steps that would come next."""
+    steps = -(-config.model.posterior_samples // config.training.batch_size)
+
+    def draw(round_: int) -> torch.Tensor:
+        first = config.training.steps + round_ * steps
+        return torch.cat([torch.from_numpy(rows.batches(step)[0]).float() for step in range(first, first + steps)])
+
+    return draw
 
 
 def _telling(watch: Watch | None, weight: float) -> Watch:

@@ -1,0 +1,67 @@
+"""Find directions of features in residuals by mean shift (Fukunaga and Hostetler 1975).
+
+A feature without a latent leaves its code in the residual, in every sample that contains it. The projections of
+residuals on its direction are then noise in most samples, and far above the noise in some. Mean shift climbs to such
+directions: it starts from single residuals, and moves each direction to the weighted mean of the residuals that project
+far above the noise.
+"""
+
+import numpy as np
+import torch
+from torch import Tensor
+
+NEIGHBOURS = 40
+"""A start is the mean of this number of residuals, those with the largest inner products with one residual."""
+STEPS = 4
+"""Steps of mean shift."""
+LEVEL, CLEAR = 4.5, 5.0
+"""Projections count as signal above `LEVEL` deviations of the noise, and support a direction above `CLEAR`."""
+LEAST = 20
+"""Smallest number of residuals that support a direction."""
+APART = 0.5
+"""Largest cosine of two directions."""
+AT_ONCE = 512
+"""Directions whose projections are in memory at once."""
+
+
+def mean_shift(residuals_BR: Tensor, n: int, noise: float, generator: torch.Generator) -> Tensor:
+    """Return distinct unit directions of features, those with the most supporting residuals first (K x R, K <= n).
+
+    Parameters
+    ----------
+    residuals_BR
+        Residuals of B samples with mean zero, float32.
+    n
+        Number of residuals to start from, at most B.
+    noise
+        Variance of the residuals in a dimension.
+    generator
+        CPU random generator, which draws the starts.
+    """
+    starts = torch.randperm(len(residuals_BR), generator=generator)[:n]
+    found, support = [], []
+    for part in starts.split(AT_ONCE):
+        projections = residuals_BR[part] @ residuals_BR.T
+        nearest = projections.topk(min(NEIGHBOURS, len(residuals_BR)), dim=1).indices
+        directions = torch.stack([residuals_BR[rows].mean(0) for rows in nearest])
+        for _ in range(STEPS):
+            directions = torch.nn.functional.normalize(directions)
+            excess = (directions @ residuals_BR.T).sub_(LEVEL * noise**0.5).clamp_(min=0)
+            moved = excess @ residuals_BR
+            directions = torch.where(moved.norm(dim=1, keepdim=True) > 0, moved, directions)
+        directions = torch.nn.functional.normalize(directions)
+        found.append(directions)
+        support.append(((directions @ residuals_BR.T) > CLEAR * noise**0.5).sum(1))
+    directions, counts = torch.cat(found), torch.cat(support)
+    order = counts.argsort(descending=True, stable=True)
+    order = order[counts[order] >= LEAST]
+    return directions[order][_distinct(directions[order])]
+
+
+def _distinct(directions: Tensor) -> Tensor:
+    """Return the rows to keep, so that each is at most `APART` from earlier kept ones."""
+    close = (directions @ directions.T > APART).cpu().numpy()
+    kept = np.zeros(len(close), dtype=bool)
+    for i, near in enumerate(close):
+        kept[i] = not (near[:i] & kept[:i]).any()
+    return torch.from_numpy(kept.nonzero()[0])

@@ -1,0 +1,235 @@
+"""Improve the rows of a dictionary with posterior codes, after training: find missing features, and refit rows.
+
+Rounds of mean shift (`sdlcore.training.mean_shift`) add latents for features that the residuals of posterior codes
+contain. Young rows are refitted one by one. After the last round, the latents that are most often active stay. Then all
+rows are refitted together, by least squares on the supports that the search finds (the method of optimal directions,
+Engan et al. 1999).
+
+If a feature occurs only together with a more frequent one, as a child with its parent, least squares can move any share
+of the parent into the child's row without a larger error. So the refit removes from a row the directions of more
+frequent latents that are nearly always active with it. True features are nearly orthogonal in many dimensions.
+"""
+
+import logging
+import math
+from collections.abc import Callable
+from typing import NamedTuple, Self
+
+import numpy as np
+import torch
+from scipy.sparse import csr_array
+from torch import Tensor
+
+from sdlcore.model.coder import SparseCoder
+from sdlcore.model.encoding_tools import Weights
+from sdlcore.model.posterior import Statistics, codes
+from sdlcore.training.mean_shift import mean_shift
+from sdlcore.training.posterior import statistics_of
+
+log = logging.getLogger(__name__)
+
+ROOM = 2
+"""Largest number of latents during the rounds, as a multiple of the dictionary's."""
+STARTS = 3
+"""Each round starts mean shift from the dictionary's number of latents divided by this."""
+LAST = 3
+"""Number of last rounds that add no latent."""
+YOUNG = 3
+"""Rounds after its first in which a new latent's row is refitted."""
+SELDOM = 10
+"""A latent that fewer samples of a round activate makes room for a new one."""
+KNOWN = 0.8
+"""Largest cosine of a new latent with others."""
+RARE = 0.002
+"""First guess of the share of samples that activate a new latent."""
+REFITS, SHARE = 2, 3
+"""Number of refits of all rows, and the rounds' worth of samples that each reads."""
+RIDGE = 0.01
+"""Weight of the penalty on moving a row in a refit, as a share of the row's sum of squared codes."""
+TOGETHER, FREQUENT = 0.6, 1.2
+"""A latent is a parent of another if it is active in more than `TOGETHER` of the other's samples, and `FREQUENT` times
+as often."""
+LEANING = 0.03
+"""Largest cosine of a row with its parents."""
+PART = 4096
+"""Samples whose supports are solved for at once."""
+
+Draw = Callable[[int], Tensor]
+"""Returns the samples of a round (B x R, float32, on the CPU), with the same B for each."""
+
+
+class Latents(NamedTuple):
+    """Latents with posterior codes, on the CPU."""
+
+    rows: Tensor
+    """Unit decoder rows (Q x R)."""
+    b_dec: Tensor
+    """Decoder bias (R)."""
+    statistics: Statistics
+
+    def take(self, kept: Tensor) -> Self:
+        """Return the chosen latents."""
+        log_odds, means, variances, noise = self.statistics
+        statistics = Statistics(log_odds[kept], means[kept], variances[kept], noise)
+        return self._replace(rows=self.rows[kept], statistics=statistics)
+
+    def extend(self, rows: Tensor) -> Self:
+        """Return these latents and new ones, whose codes are guessed to be like those of the others."""
+        log_odds, means, variances, noise = self.statistics
+        new = torch.ones(len(rows))
+        statistics = Statistics(
+            torch.cat([log_odds, math.log(RARE / (1 - RARE)) * new]),
+            torch.cat([means, means.median() * new]),
+            torch.cat([variances, 2 * variances.median() * new]),
+            noise,
+        )
+        return self._replace(rows=torch.cat([self.rows, rows]), statistics=statistics)
+
+    def encode(self, x_BR: Tensor) -> csr_array:
+        """Return the codes of samples (B x Q)."""
+        nothing = torch.empty(0)
+        sample, latent, code = codes(x_BR, Weights(nothing, nothing, self.rows, self.b_dec), self.statistics)
+        shape = len(x_BR), len(self.rows)
+        return csr_array((code.numpy(), (sample.numpy(), latent.numpy())), shape=shape)
+
+
+@torch.no_grad()
+def refine(model: SparseCoder, draw: Draw, rounds: int, generator: torch.Generator) -> SparseCoder:
+    """Improve the decoder rows of a dictionary with posterior codes, in place, and return the dictionary.
+
+    The number of latents stays. After ``rounds`` rounds, `REFITS` refits follow, which read `SHARE` rounds' worth of
+    samples each.
+
+    Parameters
+    ----------
+    model
+        A dictionary that `sdlcore.training.posterior.with_posterior_codes` returned.
+    draw
+        Samples by the number of the round, from 0.
+    rounds
+        Number of rounds of mean shift; the last `LAST` add no latent.
+    generator
+        CPU random generator of mean shift's starts.
+    """
+    n_q = len(model.W_dec)
+    buffers = (model.sigma.get_buffer(name).cpu() for name in Statistics._fields)
+    latents = Latents(model.W_dec.cpu(), model.b_dec.cpu(), Statistics._make(buffers))
+    ages = torch.full((n_q,), YOUNG)
+    for round_ in range(rounds):
+        x_BR = draw(round_)
+        found = latents.encode(x_BR)
+        latents, residuals_BR, counts = _estimate(latents, x_BR, found)
+        young = torch.nonzero((ages < YOUNG) & (counts >= SELDOM)).squeeze(1)
+        latents = latents._replace(rows=_refit_each(latents.rows, found, residuals_BR, young))
+        ages += 1
+        if round_ < rounds - LAST:
+            noise = float(latents.statistics.noise)
+            new_KR = mean_shift(residuals_BR, -(-n_q // STARTS), noise, generator)
+            new_KR = new_KR[((new_KR @ latents.rows.T).amax(1) < KNOWN)]
+            # the number of latents never falls below n_q
+            order = counts.argsort(descending=True, stable=True)
+            kept = order[: max(int((counts >= SELDOM).sum()), n_q - len(new_KR))].sort().values
+            new_KR = new_KR[: max(0, ROOM * n_q - len(kept))]
+            latents, ages = latents.take(kept).extend(new_KR), torch.cat([ages[kept], torch.zeros(len(new_KR))])
+            log.info("mean shift, round %d: %d new latents, noise %.4g", round_ + 1, len(new_KR), noise)
+    if rounds:
+        x_BR = draw(rounds)
+        _, _, counts = _estimate(latents, x_BR, latents.encode(x_BR))
+        latents = latents.take(counts.argsort(descending=True, stable=True)[:n_q].sort().values)
+        for refit in range(REFITS):
+            first = rounds + 1 + refit * SHARE
+            latents = _refit_all(latents, draw, range(first, first + SHARE))
+        x_BR = draw(rounds + 1 + REFITS * SHARE)
+        for _ in range(2):
+            latents, _, _ = _estimate(latents, x_BR, latents.encode(x_BR))
+    rows, b_dec, statistics = latents
+    named = {f"sigma.{name}": value for name, value in statistics._asdict().items()}
+    model.load_state_dict(model.state_dict() | named | {"W_enc": rows, "W_dec": rows, "b_dec": b_dec})
+    return model
+
+
+def _estimate(latents: Latents, x_BR: Tensor, found: csr_array) -> tuple[Latents, Tensor, Tensor]:
+    """Return the latents with statistics and bias from their codes, the centred residuals, and active samples."""
+    residuals_BR = x_BR - latents.b_dec - torch.from_numpy(found @ latents.rows.numpy())
+    mean_R = residuals_BR.mean(0)
+    residuals_BR -= mean_R
+    counts = torch.from_numpy(np.bincount(found.indices, minlength=len(latents.rows)))
+    sums = torch.from_numpy(np.asarray(found.sum(axis=0, dtype=np.float64)).ravel())
+    squares = torch.from_numpy(np.asarray(found.power(2).sum(axis=0, dtype=np.float64)).ravel())
+    noise = residuals_BR.square().mean(dtype=torch.float64)
+    statistics = statistics_of(counts.double(), sums, squares, noise, len(x_BR))
+    if statistics is None:  # nothing is active, so keep the old ones
+        statistics = latents.statistics
+    return latents._replace(b_dec=latents.b_dec + mean_R, statistics=statistics), residuals_BR, counts
+
+
+def _refit_each(rows_QR: Tensor, found: csr_array, residuals_BR: Tensor, which: Tensor) -> Tensor:
+    """Refit some rows, each as if it were the only one, from residuals to which its own part is added back."""
+    codes_BK = found.tocsc()[:, which.numpy()]
+    own_K = torch.from_numpy(np.asarray(codes_BK.power(2).sum(axis=0), dtype=np.float32).ravel())
+    moved_KR = torch.from_numpy(codes_BK.T @ residuals_BR.numpy()) + own_K[:, None] * rows_QR[which]
+    rows_QR = rows_QR.clone()
+    rows_QR[which] = torch.nn.functional.normalize(moved_KR)
+    return rows_QR
+
+
+def _refit_all(latents: Latents, draw: Draw, numbers: range) -> Latents:
+    """Refit all rows together by least squares, and remove each row's parents from it."""
+    n_q = len(latents.rows)
+    squares_QQ, together_QQ = torch.zeros(n_q, n_q), torch.zeros(n_q, n_q)
+    products_QR = torch.zeros_like(latents.rows)
+    for number in numbers:
+        x_BR = draw(number)
+        found = latents.encode(x_BR)
+        latents, _, _ = _estimate(latents, x_BR, found)
+        centred_BR = x_BR - latents.b_dec
+        free = _least_squares(found, centred_BR, latents.rows)
+        products_QR += torch.from_numpy(free.T @ centred_BR.numpy())
+        squares_QQ += torch.from_numpy((free.T @ free).toarray())
+        active = (found > 0).astype(np.float32)
+        together_QQ += torch.from_numpy((active.T @ active).toarray())
+    counts_Q, ridge_Q = together_QQ.diagonal(), RIDGE * squares_QQ.diagonal().clamp(min=1e-3)
+    system_QQ = squares_QQ.double() + ridge_Q.double().diag()
+    rows_QR = torch.linalg.solve(system_QQ, (products_QR + ridge_Q[:, None] * latents.rows).double()).float()
+    seldom_Q = counts_Q < SELDOM
+    rows_QR = torch.where(seldom_Q[:, None], latents.rows, torch.nn.functional.normalize(rows_QR))
+    return latents._replace(rows=_without_parents(rows_QR, together_QQ))
+
+
+def _least_squares(found: csr_array, centred_BR: Tensor, rows_QR: Tensor) -> csr_array:
+    """Return the least-squares codes on the same supports. Negative ones become zero."""
+    gram_QQ, values = rows_QR @ rows_QR.T, np.empty_like(found.data)
+    for start in range(0, len(centred_BR), PART):
+        x_BR = centred_BR[start : start + PART]
+        offsets = found.indptr[start : start + len(x_BR) + 1]
+        counts = np.diff(offsets)
+        there = torch.from_numpy(np.arange(counts.max(initial=1)) < counts[:, None])
+        chosen_BS = torch.zeros(there.shape, dtype=torch.int64)
+        chosen_BS[there] = torch.from_numpy(found.indices[offsets[0] : offsets[-1]]).long()
+        systems_BSS = gram_QQ[chosen_BS[:, :, None], chosen_BS[:, None, :]]
+        systems_BSS *= there[:, :, None] & there[:, None, :]
+        systems_BSS.diagonal(dim1=1, dim2=2).add_(torch.where(there, RIDGE, 1.0))
+        inner_BS = torch.where(there, (x_BR @ rows_QR.T).gather(1, chosen_BS), 0.0)
+        solved_BS = torch.linalg.solve(systems_BSS, inner_BS)
+        values[offsets[0] : offsets[-1]] = solved_BS[there].clamp(min=0).numpy()
+    return csr_array((values, found.indices, found.indptr), shape=found.shape)
+
+
+def _without_parents(rows_QR: Tensor, together_QQ: Tensor) -> Tensor:
+    """Return unit rows without their parts along the rows of their parents, the most frequent latents first.
+
+    ``together_QQ`` counts the samples that activate two latents (Q x Q). Rows that would lose nearly all stay.
+    """
+    counts_Q = together_QQ.diagonal()
+    is_parent_QQ = (together_QQ > TOGETHER * counts_Q[:, None]) & (counts_Q > FREQUENT * counts_Q[:, None])
+    rows_QR = rows_QR.clone()
+    for i in counts_Q.argsort(descending=True, stable=True).tolist():
+        parents_KR = rows_QR[is_parent_QQ[i]]
+        parents_KR = parents_KR[(parents_KR @ rows_QR[i]).abs() > LEANING]
+        if not len(parents_KR):
+            continue
+        basis_RK = torch.linalg.qr(parents_KR.T).Q
+        rest_R = rows_QR[i] - basis_RK @ (basis_RK.T @ rows_QR[i])
+        if float(rest_R.norm()) > 0.3:
+            rows_QR[i] = rest_R / rest_R.norm()
+    return rows_QR

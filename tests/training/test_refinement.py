@@ -1,0 +1,114 @@
+"""Rounds after training find missing features, and refits separate children from their parents."""
+
+import numpy as np
+import pytest
+import torch
+from scipy.sparse import csr_array
+
+import sdlcore as sdl
+from sdlcore.data.memory import Arrays
+from sdlcore.model.coder import SparseCoder
+from sdlcore.run import ModelConfig
+from sdlcore.training.posterior import with_posterior_codes
+from sdlcore.training.refinement import _least_squares, _without_parents, refine
+
+N, DIMENSIONS, SAMPLES = 24, 48, 4000
+
+
+@pytest.fixture(scope="module")
+def features():
+    generator = torch.Generator().manual_seed(0)
+    return torch.linalg.qr(torch.randn(DIMENSIONS, N, generator=generator)).Q.T
+
+
+def draw_from(features, seed=1):
+    def draw(round_: int) -> torch.Tensor:
+        generator = torch.Generator().manual_seed(seed * 1000 + round_)
+        active = torch.rand(SAMPLES, len(features), generator=generator) < 0.05
+        sizes = 4 + 0.5 * torch.randn(SAMPLES, len(features), generator=generator)
+        return (active * sizes) @ features + 0.1 * torch.randn(SAMPLES, DIMENSIONS, generator=generator)
+
+    return draw
+
+
+def dictionary_of(rows, x):
+    """Return a dictionary with posterior codes of given rows."""
+    model = SparseCoder(ModelConfig(activation="relu", n_q=len(rows), bias=True), (DIMENSIONS,), (DIMENSIONS,)).eval()
+    state = {"W_enc": rows, "W_dec": rows, "b_enc": torch.full((len(rows),), -2.0), "b_dec": torch.zeros(DIMENSIONS)}
+    model.load_state_dict(model.state_dict() | state)
+    return with_posterior_codes(model, Arrays(x.numpy()), len(x))
+
+
+def test_missing_features_take_the_place_of_useless_latents(features):
+    draw = draw_from(features)
+    useless = torch.nn.functional.normalize(torch.randn(N - 10, DIMENSIONS, generator=torch.Generator().manual_seed(3)))
+    start = torch.cat([features[:10], useless])
+    before = dictionary_of(start, draw(99))
+    assert ((features @ before.W_dec.T).amax(1) > 0.97).sum() == 10
+    after = refine(dictionary_of(start, draw(99)), draw, 12, torch.Generator().manual_seed(4))
+    # 200 samples with a feature of length 4, and noise of .1 in each of 48 dimensions: cosines above .999
+    assert (features @ after.W_dec.T).amax(1).min() > 0.99
+    torch.testing.assert_close(after.W_dec.norm(dim=1), torch.ones(N))
+    x = draw(98)
+    with torch.no_grad():
+        error = [float((x - model(x).x_hat).square().mean()) for model in (before, after)]
+    # the rest is noise of variance .01, less the part that the codes explain
+    assert error[1] < 0.012 < error[0]
+
+
+def test_a_dictionary_with_more_latents_than_features_keeps_their_number(features):
+    draw = draw_from(features)
+    extra = torch.nn.functional.normalize(torch.randn(40, DIMENSIONS, generator=torch.Generator().manual_seed(3)))
+    model = dictionary_of(torch.cat([features, extra]), draw(99))
+    after = refine(model, draw, 5, torch.Generator().manual_seed(4))
+    assert after.W_dec.shape == (N + 40, DIMENSIONS)
+    assert (features @ after.W_dec.T).amax(1).min() > 0.99
+
+
+def test_equal_generators_give_equal_dictionaries(features):
+    draw = draw_from(features)
+    start = features[torch.arange(N) % 12]
+    one, two = (refine(dictionary_of(start, draw(9)), draw, 4, torch.Generator().manual_seed(5)) for _ in range(2))
+    torch.testing.assert_close(one.state_dict(), two.state_dict(), rtol=0, atol=0)
+
+
+def test_codes_solve_least_squares_on_their_supports(features):
+    rng = np.random.default_rng(6)
+    rows = torch.nn.functional.normalize(torch.from_numpy(rng.standard_normal((N, DIMENSIONS))).float())
+    support = rng.random((50, N)) < 0.1
+    truth = csr_array(np.where(support, rng.uniform(2, 4, support.shape), 0).astype(np.float32))
+    x = torch.from_numpy(truth @ rows.numpy())
+    got = _least_squares(truth, x, rows)
+    assert (got.indptr == truth.indptr).all()
+    for b in range(50):
+        chosen = rows.numpy()[truth.indices[truth.indptr[b] : truth.indptr[b + 1]]]
+        system = chosen @ chosen.T + 0.01 * np.eye(len(chosen))
+        expected = np.linalg.solve(system, chosen @ x[b].numpy()) if len(chosen) else []
+        np.testing.assert_allclose(got.data[got.indptr[b] : got.indptr[b + 1]], expected, rtol=1e-3)
+
+
+def test_a_row_loses_the_direction_of_its_parent():
+    rows = torch.eye(4)[:3].clone()
+    rows[1] = torch.tensor([0.6, 0.8, 0.0, 0.0])  # the child leans on its parent, row 0
+    rows[2] = torch.tensor([0.6, 0.0, 0.8, 0.0])  # this row leans on it, too, but is active without it
+    together = torch.tensor([[100.0, 40.0, 10.0], [40.0, 42.0, 0.0], [10.0, 0.0, 40.0]])
+    expected = rows.clone()
+    expected[1] = torch.tensor([0.0, 1.0, 0.0, 0.0])
+    torch.testing.assert_close(_without_parents(rows, together), expected)
+
+
+def test_rounds_after_a_training_find_more_features():
+    bench = sdl.SynthBench.draw(seed=0, n=128, n_p=64, roots=1)
+    x = bench.samples(20_000).input
+    settings = {"activation": "batchtopk", "k": 3, "n_q": 32, "bias": True, "lr": 3e-3, "steps": 100}
+    plain, refined = (
+        sdl.fit(x, posterior_samples=10_000, mean_shift_rounds=rounds, progress=False, **settings) for rounds in (0, 6)
+    )
+    before, after = (sdl.evaluate(one, bench, n_samples=5000, nulls=False) for one in (plain, refined))
+    assert after["fvu"] < before["fvu"]
+    assert after["detection_f1"] > before["detection_f1"] + 0.1
+
+
+def test_rounds_need_posterior_codes():
+    with pytest.raises(ValueError, match="mean_shift_rounds needs posterior_samples"):
+        ModelConfig.from_dict({"mean_shift_rounds": 3})
