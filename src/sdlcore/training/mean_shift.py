@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 NEIGHBOURS = 40
-"""A start is the mean of this number of residuals, those with the largest inner products with one residual."""
+"""Number of residuals whose mean is a start. They have the largest inner products with one residual."""
 STEPS = 4
 """Steps of mean shift."""
 LEVEL, CLEAR = 4.5, 5.0
@@ -25,7 +25,7 @@ AT_ONCE = 512
 
 
 def mean_shift(residuals_BR: Tensor, n: int, noise: float, generator: torch.Generator) -> Tensor:
-    """Return distinct unit directions of features, those with the most supporting residuals first (K x R, K <= n).
+    """Return distinct unit directions of features, sorted by the number of supporting residuals (K x R, K <= n).
 
     Parameters
     ----------

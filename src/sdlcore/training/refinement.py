@@ -35,7 +35,7 @@ STARTS = 3
 LAST = 3
 """Number of last rounds that add no latent."""
 YOUNG = 3
-"""Rounds after its first in which a new latent's row is refitted."""
+"""Number of rounds in which the row of a new latent is refitted."""
 SELDOM = 10
 """A latent that fewer samples of a round activate makes room for a new one."""
 KNOWN = 0.8
@@ -74,7 +74,7 @@ class Latents(NamedTuple):
         return self._replace(rows=self.rows[kept], statistics=statistics)
 
     def extend(self, rows: Tensor) -> Self:
-        """Return these latents and new ones, whose codes are guessed to be like those of the others."""
+        """Return these latents and new ones. Codes of new latents are guessed to be like the typical code."""
         log_odds, means, variances, noise = self.statistics
         new = torch.ones(len(rows))
         statistics = Statistics(
@@ -164,7 +164,7 @@ def _estimate(latents: Latents, x_BR: Tensor, found: csr_array) -> tuple[Latents
 
 
 def _refit_each(rows_QR: Tensor, found: csr_array, residuals_BR: Tensor, which: Tensor) -> Tensor:
-    """Refit some rows, each as if it were the only one, from residuals to which its own part is added back."""
+    """Refit some rows one by one. Each is fitted to the residuals after its own part was added back."""
     codes_BK = found.tocsc()[:, which.numpy()]
     own_K = torch.from_numpy(np.asarray(codes_BK.power(2).sum(axis=0), dtype=np.float32).ravel())
     moved_KR = torch.from_numpy(codes_BK.T @ residuals_BR.numpy()) + own_K[:, None] * rows_QR[which]

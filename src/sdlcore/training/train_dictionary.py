@@ -127,7 +127,7 @@ def train_dictionary(
 
 
 def _later(rows: TrainingRows, config: RunConfig) -> Draw:
-    """Return the samples of rounds after the training: those of the steps that would come next."""
+    """Return the samples of rounds after the training, which continue the batches of its steps."""
     steps = -(-config.model.posterior_samples // config.training.batch_size)
 
     def draw(round_: int) -> torch.Tensor:
