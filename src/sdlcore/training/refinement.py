@@ -42,8 +42,8 @@ KNOWN = 0.8
 """Largest cosine of a new latent with others."""
 RARE = 0.002
 """First guess of the share of samples that activate a new latent."""
-REFITS, SHARE = 2, 3
-"""Number of refits of all rows, and the rounds' worth of samples that each reads."""
+REFIT = 5
+"""Number of rounds' samples that the refit of all rows reads."""
 RIDGE = 0.01
 """Weight of the penalty on moving a row in a refit, as a share of the row's sum of squared codes."""
 TOGETHER, FREQUENT = 0.6, 1.2
@@ -97,8 +97,7 @@ class Latents(NamedTuple):
 def refine(model: SparseCoder, draw: Draw, rounds: int, generator: torch.Generator) -> SparseCoder:
     """Improve the decoder rows of a dictionary with posterior codes, in place, and return the dictionary.
 
-    The number of latents stays. After ``rounds`` rounds, `REFITS` refits follow, which read `SHARE` rounds' worth of
-    samples each.
+    The number of latents stays. After ``rounds`` rounds, all rows are refitted to the samples of `REFIT` more.
 
     Parameters
     ----------
@@ -136,10 +135,8 @@ def refine(model: SparseCoder, draw: Draw, rounds: int, generator: torch.Generat
         x_BR = draw(rounds)
         _, _, counts = _estimate(latents, x_BR, latents.encode(x_BR))
         latents = latents.take(counts.argsort(descending=True, stable=True)[:n_q].sort().values)
-        for refit in range(REFITS):
-            first = rounds + 1 + refit * SHARE
-            latents = _refit_all(latents, draw, range(first, first + SHARE))
-        x_BR = draw(rounds + 1 + REFITS * SHARE)
+        latents = _refit_all(latents, draw, range(rounds + 1, rounds + 1 + REFIT))
+        x_BR = draw(rounds + 1 + REFIT)
         for _ in range(2):
             latents, _, _ = _estimate(latents, x_BR, latents.encode(x_BR))
     rows, b_dec, statistics = latents
