@@ -19,7 +19,7 @@ import pandas as pd
 
 from examples.first_author import judge
 
-STEP, LR = 2350, 1e-3
+STEP, LR, K = 2350, 1e-3, 64
 METHODS = judge.METHODS | {"batchtopk": "BatchTopK SAE", "matryoshka": "Matryoshka SAE"}
 VARIED = {"table4": "n", "table5": "max_interference", "table6": "paper_S", "table7": "k"}
 """Table of the paper -> what it varies. Table 1 varies nothing; its value is 0 here."""
@@ -57,7 +57,10 @@ def read(row: pd.Series, method: str) -> list[float]:
 
 
 def recipe(folder: Path) -> pd.DataFrame:
-    """Return the recipe's numbers at its step, a row for each run; names of held-out files say the paper's row."""
+    """Return the recipe's numbers at its step, a row for each run; names of held-out files say the paper's row.
+
+    Of other runs, those with another k than Table 1's belong to Table 7.
+    """
     rows = []
     for path in sorted((folder / "held_out").glob("table*.csv")):
         table, method, value, anchoring, seed = path.stem.split("_")
@@ -67,12 +70,12 @@ def recipe(folder: Path) -> pd.DataFrame:
         method, _, rest = path.stem.partition("_")
         if method in METHODS and rest.split("_")[0] == "lr1e-3":
             run = pd.read_csv(path)
-            k128 = run.k[0] == 128
-            row = ["table7", 128.0] if k128 else ["table1", 0.0]
-            if not (k128 and method != "topk"):
-                look = judge.interpolated(run).loc[STEP]
+            look, k = judge.interpolated(run).loc[STEP], float(run.k[0])
+            row = ["table1", 0.0] if k == K else ["table7", k]
+            if k == K or method == "topk":
                 rows.append([*row, method, "none", int(run.seed[0]), *read(look, method)])
     found = pd.DataFrame(rows, columns=[*KEYS, "seed", *NUMBERS])
+    found = found.drop_duplicates([*KEYS, "seed"])  # a longer run of the same training, beside the held-out one
     again = []
     for (table, value), (of_table, of_value) in SAME.items():
         same = found[(found.table == of_table) & (found.value == of_value)]

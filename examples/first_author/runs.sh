@@ -19,6 +19,8 @@ one relu_lr1e-3 --method relu --lr 1e-3 --epochs 0.8
 one crosscoder_lr1e-3 --method crosscoder --lr 1e-3 --epochs 0.8
 # k = 128 (candidate 5)
 one topk_lr1e-3_k128 --method topk --lr 1e-3 --k 128 --epochs 2
+# Table 7's k = 32, to one epoch
+one topk_lr1e-3_k32 --method topk --lr 1e-3 --k 32 --epochs 1
 # at lr 3e-4
 one relu_lr3e-4 --method relu --lr 3e-4 --epochs 1
 one topk_lr3e-4 --method topk --lr 3e-4 --epochs 3

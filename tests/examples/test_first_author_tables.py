@@ -91,6 +91,15 @@ def test_held_out_numbers_are_counted_beside_the_baselines_and_no_fitted_row_is_
     assert table.of.sum() == len(numbers)
 
 
+def test_a_training_counts_once_and_another_k_belongs_to_table_7() -> None:
+    found = held_out.recipe(EXPLAIN / "first_author")
+    assert not found.duplicated([*held_out.KEYS, "seed"]).any()
+    topk = found[(found.method == "topk") & (found.anchoring == "none")]
+    assert topk.seed[topk.table == "table1"].to_list() == [0, 1, 2]
+    k32 = topk[(topk.table == "table7") & (topk.value == 32)]
+    assert k32.recovery.to_list() == [0.918]  # of the run to step 2,350, and no line between looks of the longer run
+
+
 def test_the_kept_tables_are_those_of_the_kept_runs() -> None:
     numbers = held_out.compared(EXPLAIN)
     kept = pd.read_csv(EXPLAIN / "first_author/held_out.csv")
