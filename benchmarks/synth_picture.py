@@ -24,8 +24,11 @@ CODES = {"trained": ("--", "white", "trained encoder"), "posterior": ("-", None,
 """Codes -> line, colour of the marks (None for the line's), and name."""
 
 
-def figure(scores: pd.DataFrame) -> Figure:
-    """Draw a panel for each number of features, with a line for each method and kind of codes."""
+def figure(scores: pd.DataFrame, full_size: pd.DataFrame) -> Figure:
+    """Draw a panel for each number of features, with a line for each method and kind of codes.
+
+    ``full_size`` has a row for each world that was scored at 16,384 features.
+    """
     sizes = sorted(scores["features"].unique())
     with style():
         drawn = Figure(figsize=(max(6.4, 4.4 * len(sizes)), 4.2), layout="constrained")
@@ -45,6 +48,9 @@ def figure(scores: pd.DataFrame) -> Figure:
                     if len(rows):
                         panel.plot(rows["samples"], rows["f1"], line, **drawing)
             if size == 16384:
+                panel.plot(full_size["samples"], full_size["f1"], "D", color="black", markersize=5, zorder=3)
+                at = float(full_size["samples"].mean()), float(full_size["f1"].min())
+                panel.annotate("mean shift, unseen worlds", at, (8, 0), textcoords="offset points", va="center")
                 for name, f1 in PUBLISHED.items():
                     panel.plot([2e8], [f1], "s", color=GREY)
                     panel.annotate(f"published\n{name}", (2e8, f1), (-6, 0), textcoords="offset points", ha="right")
@@ -57,9 +63,11 @@ def figure(scores: pd.DataFrame) -> Figure:
 
 def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folder", type=Path, help="folder of posterior.csv, and of the picture")
+    parser.add_argument("folder", type=Path, help="folder of posterior.csv and full_size.csv, and of the picture")
     folder = parser.parse_args(argv).folder
-    save_png(figure(pd.read_csv(folder / "posterior.csv").query("seed == 100")), folder / "posterior.png")
+    scores, full_size = (pd.read_csv(folder / name) for name in ("posterior.csv", "full_size.csv"))
+    unseen = full_size.query("seed < 100 and version == 2 and judge == 'SAELens'")
+    save_png(figure(scores.query("seed == 100"), unseen), folder / "posterior.png")
 
 
 if __name__ == "__main__":
