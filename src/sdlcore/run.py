@@ -124,7 +124,8 @@ class ModelConfig(Extensible):
     takes the statistics of latents from this number of training samples. 0 keeps the trained encoder."""
     mean_shift_rounds: Annotated[int, Ge(0), Le(1000), UsedBy("posterior_samples"), AddedLater()] = 0
     """Rounds after training that replace unused latents by features found in residuals, and then refit all rows
-    (`sdlcore.training.refinement`). Each round reads `posterior_samples` samples."""
+    (`sdlcore.training.refinement`). Each round reads `posterior_samples` samples. 0 for none, or at least 4, since the
+    last three add no latent."""
 
     @property
     def chosen(self) -> tuple[str, ...]:
@@ -175,6 +176,11 @@ class ModelConfig(Extensible):
             )
         if self.mean_shift_rounds and not self.posterior_samples:
             raise ValueError("mean_shift_rounds needs posterior_samples, the number of samples of a round")
+        if 0 < self.mean_shift_rounds < 4:
+            raise ValueError(
+                "mean_shift_rounds must be 0 or at least 4, since the last three rounds add no latent; "
+                f"found {self.mean_shift_rounds}"
+            )
         if self.posterior_samples and self.pursuit:
             raise ValueError("posterior_samples and pursuit both replace the encoder; set only one")
 

@@ -9,6 +9,7 @@ import sdlcore as sdl
 from sdlcore.data.memory import Arrays
 from sdlcore.model.coder import SparseCoder
 from sdlcore.run import ModelConfig
+from sdlcore.training import refinement
 from sdlcore.training.posterior import with_posterior_codes
 from sdlcore.training.refinement import _least_squares, _without_parents, refine
 
@@ -111,4 +112,10 @@ def test_rounds_after_a_training_find_more_features():
 
 def test_rounds_need_posterior_codes():
     with pytest.raises(ValueError, match="mean_shift_rounds needs posterior_samples"):
-        ModelConfig.from_dict({"mean_shift_rounds": 3})
+        ModelConfig.from_dict({"mean_shift_rounds": 4})
+
+
+def test_rounds_that_would_add_no_latent_are_refused():
+    with pytest.raises(ValueError, match=r"mean_shift_rounds must be 0 or at least 4, .* found 3"):
+        ModelConfig.from_dict({"mean_shift_rounds": 3, "posterior_samples": 100})
+    assert refinement.LAST == 3
