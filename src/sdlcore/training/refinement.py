@@ -45,14 +45,15 @@ RARE = 0.002
 REFIT = 5
 """Number of rounds' samples that the refit of all rows reads."""
 RIDGE = 0.01
-"""Weight of the penalty on moving a row in a refit, as a share of the row's sum of squared codes."""
+"""Ridge of least squares: of a refit, as a share of a row's sum of squared codes, which keeps rows from moving; and of
+the codes on a support, beside the rows' squared norms of 1."""
 TOGETHER, FREQUENT = 0.6, 1.2
 """A latent is a parent of another if it is active in more than `TOGETHER` of the other's samples, and `FREQUENT` times
 as often."""
-LEANING = 0.03
-"""Largest cosine of a row with its parents."""
+LEANING, OWN = 0.03, 0.3
+"""Rows of larger cosines with a parent lose its direction, unless the rest is shorter than `OWN`."""
 PART = 4096
-"""Samples whose supports are solved for at once."""
+"""Number of samples whose codes are solved for at once."""
 
 Draw = Callable[[int], Tensor]
 """Returns the samples of a round (B x R, float32, on the CPU), with the same B for each."""
@@ -106,7 +107,7 @@ def refine(model: SparseCoder, draw: Draw, rounds: int, generator: torch.Generat
     draw
         Samples by the number of the round, from 0.
     rounds
-        Number of rounds of mean shift; the last `LAST` add no latent.
+        Number of rounds of mean shift, more than `LAST`; the last `LAST` add no latent.
     generator
         CPU random generator of mean shift's starts.
     """
@@ -131,14 +132,13 @@ def refine(model: SparseCoder, draw: Draw, rounds: int, generator: torch.Generat
             new_KR = new_KR[: max(0, ROOM * n_q - len(kept))]
             latents, ages = latents.take(kept).extend(new_KR), torch.cat([ages[kept], torch.zeros(len(new_KR))])
             log.info("mean shift, round %d: %d new latents, noise %.4g", round_ + 1, len(new_KR), noise)
-    if rounds:
-        x_BR = draw(rounds)
-        _, _, counts = _estimate(latents, x_BR, latents.encode(x_BR))
-        latents = latents.take(counts.argsort(descending=True, stable=True)[:n_q].sort().values)
-        latents = _refit_all(latents, draw, range(rounds + 1, rounds + 1 + REFIT))
-        x_BR = draw(rounds + 1 + REFIT)
-        for _ in range(2):
-            latents, _, _ = _estimate(latents, x_BR, latents.encode(x_BR))
+    x_BR = draw(rounds)
+    _, _, counts = _estimate(latents, x_BR, latents.encode(x_BR))
+    latents = latents.take(counts.argsort(descending=True, stable=True)[:n_q].sort().values)
+    latents = _refit_all(latents, draw, range(rounds + 1, rounds + 1 + REFIT))
+    x_BR = draw(rounds + 1 + REFIT)
+    for _ in range(2):
+        latents, _, _ = _estimate(latents, x_BR, latents.encode(x_BR))
     rows, b_dec, statistics = latents
     named = {f"sigma.{name}": value for name, value in statistics._asdict().items()}
     model.load_state_dict(model.state_dict() | named | {"W_enc": rows, "W_dec": rows, "b_dec": b_dec})
@@ -227,6 +227,6 @@ def _without_parents(rows_QR: Tensor, together_QQ: Tensor) -> Tensor:
             continue
         basis_RK = torch.linalg.qr(parents_KR.T).Q
         rest_R = rows_QR[i] - basis_RK @ (basis_RK.T @ rows_QR[i])
-        if float(rest_R.norm()) > 0.3:
+        if float(rest_R.norm()) > OWN:
             rows_QR[i] = rest_R / rest_R.norm()
     return rows_QR
