@@ -7,7 +7,7 @@ Engan et al. 1999).
 
 If a feature occurs only together with a more frequent one, as a child with its parent, least squares can move any share
 of the parent into the child's row without a larger error. So the refit removes from a row the directions of more
-frequent latents that are nearly always active with it. True features are nearly orthogonal in many dimensions.
+frequent latents that are active in most of its samples. True features are nearly orthogonal in many dimensions.
 """
 
 import logging
@@ -51,7 +51,7 @@ TOGETHER, FREQUENT = 0.6, 1.2
 """A latent is a parent of another if it is active in more than `TOGETHER` of the other's samples, and `FREQUENT` times
 as often."""
 LEANING, OWN = 0.03, 0.3
-"""Rows of larger cosines with a parent lose its direction, unless the rest is shorter than `OWN`."""
+"""A row whose cosine with a parent is larger loses the parent's direction, unless less than `OWN` of its norm is left."""
 PART = 4096
 """Number of samples whose codes are solved for at once."""
 
