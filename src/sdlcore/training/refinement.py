@@ -51,7 +51,7 @@ TOGETHER, FREQUENT = 0.6, 1.2
 """A latent is a parent of another if it is active in more than `TOGETHER` of the other's samples, and `FREQUENT` times
 as often."""
 LEANING, OWN = 0.03, 0.3
-"""A row whose cosine with a parent is larger loses the parent's direction, unless less than `OWN` of its norm is left."""
+"""A row whose cosine with a parent is larger loses the parent's direction, unless less than `OWN` of it is left."""
 PART = 4096
 """Number of samples whose codes are solved for at once."""
 
