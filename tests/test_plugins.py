@@ -143,7 +143,6 @@ def own(**body):
         ({"shrink": 0.1}, r"shrink of activation own has no type; write shrink: float = 0.1"),
         ({"sizes": (1, 2)}, r"sizes of activation own has no type; write sizes: tuple\[int, ...\] = \(1, 2\)"),
         ({"__annotations__": {"values": int}}, "setting values of Own hides a method; rename it"),
-        ({"select": lambda self, pre_BQ: None}, "select of activation own must take pre_BQ, slack$"),
         ({"forward": lambda self, pre, support: pre}, "forward of activation own must take pre$"),
         ({"search": lambda self, pre: None}, "search of activation own must take no arguments$"),
     ],
@@ -178,13 +177,6 @@ def test_a_class_is_left_as_its_author_wrote_it():
     assert activation("own")(made) is made
     make_sigma(ModelConfig.from_dict({"activation": "own", "k": 1}))
     assert {**vars(TopK), **vars(made)} == before
-
-
-def test_an_activation_that_is_not_made_by_the_class_it_is_asked_of_is_refused():
-    """The class would have its defaults instead of a run's settings."""
-    own(of=classmethod(lambda cls, config: TopK(config.k)))
-    with pytest.raises(ValueError, match=r"activation own: of returned .*, expected cls\(\.\.\.\)"):
-        make_sigma(ModelConfig.from_dict({"activation": "own", "k": 1}))
 
 
 @pytest.mark.parametrize("name", [*FIT, "pursuit", "training"])

@@ -17,13 +17,13 @@ from torch import Tensor
 
 import sdlcore as sdl
 from sdlcore.data.pairs import pair_sites
-from sdlcore.model.preactivations import Entries, Preactivations
-from sdlcore.model.sigma import kept
-from sdlcore.model.sparse_coder import SparseCoder
-from sdlcore.model.support import Support
+from sdlcore.model.coder import SparseCoder
 from sdlcore.random_streams import torch_stream
 from sdlcore.run import ModelConfig
 from sdlcore.settings import Pair
+from sdlcore.sparse.preactivations import Entries, Preactivations
+from sdlcore.sparse.search import LargestPerSample, Search
+from sdlcore.sparse.support import Support, kept
 
 
 @sdl.activation("fixed_jump")
@@ -39,6 +39,24 @@ class FixedJump(sdl.ReLU):
         return torch.relu(pre) + self.beta * (pre > self.gamma)
 
 
+class LargestFrom(LargestPerSample):
+    """The k largest positive pre-activations of each sample among the latents from number ``first`` on."""
+
+    def __init__(self, k: int, first: int) -> None:
+        super().__init__(k)
+        self.first = first
+
+    def mask(self, pre: Tensor) -> Tensor:
+        silenced = pre.clone()
+        silenced[..., : self.first] = -torch.inf
+        return super().mask(silenced)
+
+    def find(self, pre_BQ: Preactivations, slack: float = 1.0) -> Entries:
+        entries = pre_BQ.largest(min(round(slack * self.k) + self.first, pre_BQ.shape[1]))
+        others = kept(entries, entries.support.columns >= self.first)
+        return others if slack > 1 else self.narrow(others)
+
+
 @sdl.activation("topk_of_jump")
 class TopKOfJump(sdl.TopK):
     """The k largest values of relu(z) + beta 1(z > gamma), which rises with z: they belong to the k largest z."""
@@ -50,12 +68,8 @@ class TopKOfJump(sdl.TopK):
     silent: Annotated[int, Ge(0)] = 0
     """The first latents, which never fire. Anchors tie the first latents, so this keeps them out of the competition."""
 
-    def select(self, pre: Preactivations, slack: float = 1.0) -> Entries:
-        if not self.silent:
-            return super().select(pre, slack)
-        found = pre.largest(min(round(slack * self.k) + self.silent, pre.shape[1]))
-        others = kept(found, found.support.columns >= self.silent)
-        return others if slack > 1 else super().narrow(others)
+    def search(self) -> Search:
+        return LargestFrom(self.k, self.silent) if self.silent else super().search()
 
     def values(self, pre: Tensor, support: Support) -> Tensor:
         return super().values(pre, support) + self.beta * (pre > self.gamma)

@@ -8,8 +8,6 @@ Every method is a choice of a pair (x_p, x_r), a sparsity-inducing sigma and los
 """
 
 import os
-from importlib import import_module
-from typing import Any
 
 import lazy_loader
 
@@ -18,13 +16,4 @@ from sdlcore.version import __version__ as __version__
 # Waiting OpenMP threads sleep instead of spinning. Spinning makes training on a busy machine ten times slower or worse.
 # OpenMP reads the variable when torch is loaded, so it is set before.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-_public, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
-_RENAMED = {"Given": "TermInputs", "Sigma": "Activation"}
-"""Deprecated public name -> new name."""
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _RENAMED:
-        return _public(name)
-    import_module("sdlcore.deprecation").warn_renamed(f"sdlcore.{name}", f"sdlcore.{_RENAMED[name]}")
-    return _public(_RENAMED[name])
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

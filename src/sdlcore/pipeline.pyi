@@ -6,7 +6,6 @@ from .data.recovery_rule import TAU_STRICT as TAU_STRICT
 from .data.recovery_rule import recovered as recovered
 from .data.references import load_references as load_references
 from .data.settings import ClassMeans as ClassMeans
-from .deprecation import deprecation_notice as deprecation_notice
 from .evaluation.absorption import ABSORBED_SHARE as ABSORBED_SHARE
 from .evaluation.absorption import Family as Family
 from .evaluation.absorption import absorption as absorption

@@ -29,8 +29,6 @@ from sdlcore.training.distributed import divide
 from tests.conftest import REPOSITORY
 from tests.parallel.threads import together
 
-# current plugins and plugins of earlier commits
-pytestmark = pytest.mark.filterwarnings("ignore:sdlcore.model:FutureWarning")
 OURS = get_args(Activation)
 PLUGINS = {
     "soft_topk": REPOSITORY / "examples/new_method/my_method.py",
@@ -38,7 +36,7 @@ PLUGINS = {
     "squared_topk": REPOSITORY / "examples/dense_method/squared_topk.py",
     "fast_squared_topk": REPOSITORY / "examples/dense_method/squared_topk.py",
     "topk_of_jump": REPOSITORY / "examples/first_author/plugins.py",
-    "near_largest": REPOSITORY / "tests/fixtures/447770949/plugins/near_largest.py",
+    "near_largest": REPOSITORY / "tests/model/near_largest.py",
 }
 SEARCHED = [*OURS, *(name for name in PLUGINS if name not in ("topk_ista", "squared_topk"))]
 """Methods that declare a search."""

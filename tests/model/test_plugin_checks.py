@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 import torch
 
-from sdlcore.evaluation.oracle import oracle_codes
 from sdlcore.model.activations.jumprelu import JumpReLU
 from sdlcore.model.activations.registry import activation
 from sdlcore.model.activations.relu import ReLU
@@ -12,7 +11,7 @@ from sdlcore.model.activations.topk import TopK
 from sdlcore.model.coder import SparseCoder
 from sdlcore.model.plugin_checks import checked_methods
 from sdlcore.run import ModelConfig
-from sdlcore.sparse.support import Entries
+from sdlcore.sparse.search import Above
 
 pytestmark = pytest.mark.usefixtures("registry")
 X = torch.randn(5, 6, generator=torch.Generator().manual_seed(0))
@@ -44,31 +43,16 @@ def test_values_are_an_entry_for_each_preactivation(base, changed, said):
         model(X)
 
 
-@pytest.mark.parametrize(
-    ("changed", "said"),
-    [
-        (lambda found: None, "None, expected a Support and its pre-activations"),
-        (lambda found: found.pre, "Tensor of shape .*, expected a Support and its pre-activations"),
-        (lambda found: Entries(found.support, found.pre[:1]), r"Tensor of shape \(1,\) .* for each of \d+ entries"),
-    ],
-)
-def test_a_search_returns_entries(changed, said):
-    model = coder(ReLU, select=lambda self, pre_BQ, slack: changed(pre_BQ.above(torch.zeros(8))))
-    with pytest.raises(ValueError, match=f"activation own: select returned {said}"):
+def test_a_method_that_declares_a_search_returns_a_search():
+    model = coder(ReLU, search=lambda self: 0.0)
+    with pytest.raises(ValueError, match=r"activation own: search returned 0\.0, expected a Search"):
         model(X)
 
 
 def test_a_search_needs_a_bound_for_each_latent():
-    model = coder(ReLU, select=lambda self, pre_BQ, slack: pre_BQ.above(torch.zeros(3)))
+    model = coder(ReLU, search=lambda self: Above(torch.zeros(3)))
     with pytest.raises(ValueError, match=r"bounds are Tensor of shape \(3,\) .*, expected one for each of 8 latents"):
         model(X)
-
-
-@pytest.mark.parametrize("changed", [lambda z: z[:2], torch.from_numpy, lambda z: None, lambda z: z - 1])
-def test_an_oracle_returns_codes(changed):
-    model = coder(TopK, oracle=lambda self, z, true_p: changed(z))
-    with pytest.raises(ValueError, match=r"activation own: oracle returned .*, expected"):
-        oracle_codes(X.numpy(), np.eye(6, dtype=np.float32), model.sigma)
 
 
 def test_what_is_as_it_should_be_passes_with_its_gradient():

@@ -73,9 +73,6 @@ def test_dictionaries_of_parts_and_of_streams_are_trained_and_judged(words: Chec
 def test_then_there_is_nothing_to_do_and_a_lost_part_is_extracted_alone(words: Checkout):
     targets = [f"{run}/metrics.json" for run in RUNS]
     assert words.plan(*targets, change=CHANGE).jobs == []
-    old = words.plan(*targets, change={"sources": {"llama": CHANGE["sources"]["language"]}})  # the deprecated kind
-    assert old.jobs == []
-    assert old.text.count("sources.llama is deprecated: write sources.language") == 1
     part = words.path / "results/tiny/activations/in_parts/train/part-00001.h5"
     saved = part.read_bytes()
     part.unlink()

@@ -281,13 +281,12 @@ def test_models_and_texts_of_ones_own_are_planned(checkout):
     (checkout.path / "texts/a.txt").write_text("a text")
     mine = {"model": "mine.gguf", "text": "texts", "site": "mlp", "run": {"n_q": 64}}
     hubs = mine | {"model": "somebody/llama"}
-    change = {"sources": {"language": {"mine": mine, "hubs": hubs}, "llama": {"old": hubs}}}
-    stores = [f"results/tiny/activations/{name}/test.h5" for name in ("mine", "hubs", "old")]
+    change = {"sources": {"language": {"mine": mine, "hubs": hubs, "again": hubs}}}
+    stores = [f"results/tiny/activations/{name}/test.h5" for name in ("mine", "hubs", "again")]
     plan = checkout.plan(*stores, change=change)
     assert plan.rules() == {"language_model", "activations"}
     assert len(plan.of("language_model")) == 1
     assert len(plan.of("activations")) == 3
-    assert plan.text.count("sources.llama is deprecated: write sources.language") == 1
 
 
 def test_what_a_model_does_not_have_is_refused_before_it_is_loaded(checkout):

@@ -1,6 +1,5 @@
 # Shared by all stages: the validated configuration, paths, and functions that track settings and code.
 import json
-import logging
 import sys
 from functools import cache
 
@@ -8,7 +7,6 @@ sys.path.insert(0, str(REPOSITORY / "src"))
 
 from sdlcore.study.configuration.loading import ConfigError, configure, load_yaml, read_given
 from sdlcore.study.configuration.yaml_files import unfit_text
-from sdlcore.study.settings import old_keys
 from sdlcore.storage.digest import source_digest
 
 SCRIPTS = REPOSITORY / "workflow/scripts"
@@ -18,8 +16,6 @@ PEERS_ENVIRONMENT = str(REPOSITORY / "workflow/envs/peers.yml")
 if problem := unfit_text(str(REPOSITORY)):
     raise WorkflowError(f"{str(REPOSITORY)!r}: expected a path of the checkout {problem}; move it")
 try:
-    # every job reads the configuration again, so only the main process warns about deprecated keys
-    logging.getLogger(old_keys.__name__).disabled = not workflow.is_main_process
     if workflow.modifier.skip_configfile:  # a module: the importing workflow passes all settings that are not defaults
         given = config
     else:  # read again, because Snakemake hides doubled keys and does not separate given settings from defaults

@@ -13,7 +13,6 @@ from sdlcore.evaluation.metric_names import Baseline, baseline_name
 from sdlcore.evaluation.samples import Spread, batches
 from sdlcore.model.activation import Activation, Encoder, Weights
 from sdlcore.model.coder import SparseCoder
-from sdlcore.model.old_plugins import old_oracle
 from sdlcore.model.posterior import Posterior
 
 
@@ -38,8 +37,6 @@ def oracle_codes(x_BP: np.ndarray, true_p: np.ndarray, sigma: Activation) -> np.
     z_BN = x_BP @ true_p.T
     if not sigma.signed:
         z_BN = np.maximum(z_BN, 0)
-    if (own := old_oracle(sigma)) is not None:
-        return own(z_BN, true_p)
     if any(True for _ in sigma.parameters()) or isinstance(sigma, Posterior):
         inner = true_p @ true_p.T
         np.fill_diagonal(inner, -np.inf)

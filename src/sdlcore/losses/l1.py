@@ -5,7 +5,6 @@ from torch import Tensor
 
 from sdlcore.losses.term import Term, TermInputs
 from sdlcore.model.coder import Forward, SparseCoder
-from sdlcore.model.old_plugins import old_penalised
 
 
 def l1(model: SparseCoder, out: Forward, scale: str = "decoder", exponent: float = 1.0) -> Tensor:
@@ -20,7 +19,7 @@ def l1(model: SparseCoder, out: Forward, scale: str = "decoder", exponent: float
     zero, and gradient_clip bounds it.
     """
     gates_N = model.sigma.gates(out.pre)
-    penalised_N = old_penalised(model.sigma, out.pre, out.values) if gates_N is None else gates_N
+    penalised_N = out.values if gates_N is None else gates_N
     if model.sigma.signed:
         penalised_N = penalised_N.abs()
     if scale == "decoder" and not model.decoder_is_unit:

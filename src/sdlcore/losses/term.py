@@ -3,11 +3,10 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
-from typing import TYPE_CHECKING, NamedTuple, TypeVar
+from typing import NamedTuple, TypeVar
 
 from torch import Tensor
 
-from sdlcore.deprecation import renamed_names, warn_renamed
 from sdlcore.model.coder import Forward, SparseCoder
 from sdlcore.plugins.plugin_settings import settings_class
 from sdlcore.plugins.registry import Extension, check_named, in_words, register, registered
@@ -39,12 +38,6 @@ class TermInputs(NamedTuple):
     """Number of the step, from 0; 0 in a training loop of the user's own."""
     exponent: float = 1.0
     """Exponent of the latents in l1, which falls with ``l1_exponent_end``."""
-
-    @property
-    def held(self) -> tuple[Tensor, Tensor] | None:
-        """A deprecated name of `anchored_rows`."""
-        warn_renamed("held of a loss term's inputs", "anchored_rows")
-        return self.anchored_rows
 
 
 @dataclass(frozen=True)
@@ -115,7 +108,3 @@ def _own(own: Extension, inputs: TermInputs) -> Tensor:
     if not isinstance(found, Tensor) or found.ndim:
         raise ValueError(f"loss term {own.name} returned {in_words(found)}, expected a tensor of shape ()")
     return found
-
-
-if not TYPE_CHECKING:  # with a __getattr__, mypy would accept any name of this module
-    __getattr__ = renamed_names(__name__, {"Given": ("sdlcore.TermInputs", TermInputs)})

@@ -8,7 +8,6 @@ from sdlcore.losses.gate import gate
 from sdlcore.losses.reconstruction import reconstruction
 from sdlcore.losses.term import Term, TermInputs, term_of
 from sdlcore.model.coder import Forward, SparseCoder
-from sdlcore.model.old_plugins import old_loss
 from sdlcore.run import LossConfig
 
 Judge = Callable[[Tensor, Tensor], tuple[Tensor, dict[str, Tensor]]]
@@ -85,9 +84,6 @@ def total_loss(
     if gates_N is not None:
         terms["gate"] = gate(model, left_BR, out, gates_N)
         loss = loss + terms["gate"] / divisor
-    for name, value in old_loss(model.sigma, left_BR, out.pre, out.support, model.W_dec, model.b_dec).items():
-        terms[name] = value
-        loss = loss + value / divisor
     for term in asked:
         if term.weight is not None and not term.rises:
             terms[term.name] = term.compute(inputs)

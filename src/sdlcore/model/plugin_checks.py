@@ -6,16 +6,12 @@ from functools import wraps
 from types import FunctionType
 from typing import Any
 
-import numpy as np
-import torch
 from torch import Tensor
 
 from sdlcore.errors import PluginError
 from sdlcore.model.activation import Activation
 from sdlcore.plugins.registry import in_words
-from sdlcore.sparse.preactivations import Preactivations
 from sdlcore.sparse.search import Search
-from sdlcore.sparse.support import Support
 
 
 def checked_methods(cls: type[Activation], called: str) -> dict[str, Callable[..., Any]]:
@@ -78,33 +74,6 @@ def _of_values(found: Any, pre_N: Tensor) -> str | None:
     )
 
 
-def _of_codes(found: Any, z_BN: np.ndarray) -> str | None:
-    if not isinstance(found, np.ndarray) or found.shape != z_BN.shape or found.dtype.kind != "f":
-        return f"{in_words(found)}, expected {in_words(z_BN)}, a code for each sample"
-    return None if (found >= 0).all() else f"{found.min():g}, expected none below zero"
-
-
-def _of_search(found: Any, searched: Any) -> str | None:
-    if not isinstance(found, tuple) or len(found) != 2 or not isinstance(found[0], Support):
-        return f"{in_words(found)}, expected a Support and its pre-activations"
-    support, pre_N = found
-    if not isinstance(pre_N, Tensor) or pre_N.shape != support.columns.shape:
-        return f"{in_words(pre_N)}, expected a pre-activation for each of {len(support)} entries"
-    rows, n_q = searched.shape if isinstance(searched, Preactivations) else (searched[0].n_rows, searched[0].n_q)
-    offsets, columns = support.offsets, support.columns
-    if (support.n_rows, support.n_q) != (rows, n_q) or offsets[0] != 0 or offsets[-1] != len(columns):
-        return f"entries of {support.n_rows} x {support.n_q} latents, expected {rows} x {n_q}"
-    if len(columns) and (bool((torch.diff(offsets) < 0).any()) or columns.min() < 0 or columns.max() >= n_q):
-        return f"latents {int(columns.min())} to {int(columns.max())}, expected 0 to {n_q - 1}, row by row"
-    return None
-
-
-def _of_loss(found: Any, _: Any) -> str | None:
-    if isinstance(found, dict) and all(isinstance(one, Tensor) and one.ndim == 0 for one in found.values()):
-        return None
-    return f"{in_words(found)}, expected names with a tensor of shape () each"
-
-
 def _of_declared(found: Any, _: Any) -> str | None:
     if found is None or isinstance(found, Search):
         return None
@@ -134,12 +103,6 @@ _CHECKS: dict[str, tuple[tuple[str, ...], Callable[[Any, Any], str | None]]] = {
     "values": (("pre", "support"), _of_values),
     "gates": (("pre",), _of_gates),
     "encode": (("x", "weights"), _of_latents),
-    # methods of older plugins (`sdlcore.model.old_plugins`)
-    "penalised": (("pre", "latents"), _of_entries),
-    "select": (("pre_BQ", "slack"), _of_search),
-    "narrow": (("found",), _of_search),
-    "oracle": (("z", "true_p"), _of_codes),
-    "loss": (("x", "pre", "support", "W_dec", "b_dec"), _of_loss),
 }
 """The arguments of each method, and the check of its result."""
 _SIGNED = {"forward": _of_entries, "values": _of_entries, "encode": _of_signed_latents}

@@ -14,7 +14,6 @@ import torch.distributed as dist
 from torch import Tensor
 
 from sdlcore.model.coder import SparseCoder
-from sdlcore.model.old_plugins import let_search_among
 from sdlcore.parallel.groups import ALONE, Group, Processes
 from sdlcore.run import RunConfig, check_division
 from sdlcore.settings import Split
@@ -158,7 +157,6 @@ def divide(model: SparseCoder, processes: Processes) -> None:
             parameter = model.get_parameter(name)
             parameter.data = tensor[processes.latents.part(len(tensor))].clone()
     model.processes = processes
-    let_search_among(model.sigma, processes)
 
 
 @torch.no_grad()
@@ -174,4 +172,3 @@ def unite(model: SparseCoder) -> None:
             parameter.data = latents.whole(parameter)
         model.cpu()
     model.processes = ALONE
-    let_search_among(model.sigma, ALONE)

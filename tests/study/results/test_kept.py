@@ -159,11 +159,3 @@ def test_what_is_there_or_says_something_else_is_not_restored(folders, monkeypat
     monkeypatch.chdir(again)
     assert restore(files("{methods: {topk: {k: 9}}}"), [CELL], kept) == []
     assert not list(again.iterdir())
-
-
-def test_a_run_that_was_kept_under_an_old_kind_of_source_still_agrees():
-    cell = Cell("smollm2", "topk_real", "best", "none", 0)
-    kept = settings_of(files(), cell)
-    kept["source"] = {"llama": kept["source"].pop("language")}
-    assert agrees(kept, files(), cell)
-    assert not agrees(kept, files("{sources: {language: {smollm2: {layer: 3}}}}"), cell)

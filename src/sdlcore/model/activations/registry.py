@@ -7,11 +7,10 @@ from typing import Any, TypeVar, get_args
 
 from sdlcore.model.activation import Activation, Selecting
 from sdlcore.model.derived import derived
-from sdlcore.model.old_plugins import OldMethods, adapted
 from sdlcore.model.plugin_checks import checked_methods
 from sdlcore.model.posterior import Posterior
 from sdlcore.plugins.plugin_settings import settings_class
-from sdlcore.plugins.registry import Extension, check_named, in_words, register, registered
+from sdlcore.plugins.registry import Extension, check_named, register, registered
 from sdlcore.run import TAKEN, ModelConfig, RunConfig
 from sdlcore.run import Activation as Names
 
@@ -58,8 +57,6 @@ def make_sigma(config: ModelConfig) -> Activation:
     ------
     TypeError
         If `sdlcore.run.SELECTING` contains the activation's name, but it is not a subclass of `Selecting`.
-    ValueError
-        If ``of`` of a plugin's class does not return an instance of that class.
     """
     if config.posterior_samples:
         return Posterior(config.n_q)
@@ -69,12 +66,9 @@ def make_sigma(config: ModelConfig) -> Activation:
         found: Activation = cls(**_arguments(cls, config))
     else:
         # settings become attributes of a subclass, because `__init__` may already read them
-        added = {**derived(own.made), **adapted(own.made)}
-        body = {**added, **own.facts["checked"], **config.own, "__module__": own.module}
-        made: Any = type(own.made.__name__, (own.made, OldMethods), body)
-        found = made.of(config) if hasattr(made, "of") else made(**_arguments(made, config))
-        if not isinstance(found, made):
-            raise ValueError(f"activation {own.name}: of returned {in_words(found)}, expected cls(...)")
+        body = {**derived(own.made), **own.facts["checked"], **config.own, "__module__": own.module}
+        made: Any = type(own.made.__name__, (own.made,), body)
+        found = made(**_arguments(made, config))
     if config.selects and not isinstance(found, Selecting):
         raise TypeError(f"{type(found).__name__}: expected a subclass of Selecting, since SELECTING has its name")
     return found

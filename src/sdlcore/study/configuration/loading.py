@@ -30,7 +30,6 @@ from sdlcore.study.configuration.variants import (
 )
 from sdlcore.study.configuration.whole import Configuration
 from sdlcore.study.configuration.yaml_files import ConfigError, load_yaml, mapping, unbounded
-from sdlcore.study.settings.old_keys import with_new_keys
 from sdlcore.study.settings.trees import Tree, merge
 
 __all__ = ["ConfigError", "configure", "load_yaml", "read_given", "validate"]
@@ -49,10 +48,10 @@ def read_given(paths: Iterable[str | Path], changes: Tree) -> dict[str, Json]:
     """
     given: dict[str, Json] = {}
     for path in paths:
-        found = with_new_keys(mapping(load_yaml(path), str(path)), str(path))
+        found = mapping(load_yaml(path), str(path))
         given = merge(given, _with_located_plugins(found, Path(path).parent))
     _refuse(unbounded(changes))
-    return merge(given, _with_located_plugins(with_new_keys(changes), Path()))
+    return merge(given, _with_located_plugins(changes, Path()))
 
 
 def _with_located_plugins(given: Tree, folder: Path) -> dict[str, Json]:
@@ -71,7 +70,7 @@ def configure(given: Tree, default: Tree) -> Configuration:
     ConfigError
         As `validate` does, and if changed results would overwrite the default's because the name is the same.
     """
-    default, given = (with_each_layer(with_new_keys(one)) for one in (default, given))
+    default, given = (with_each_layer(one) for one in (default, given))
     merged = merge(default, given)
     _refuse(unbounded(merged))
     _load_plugins(merged)
@@ -96,7 +95,7 @@ def validate(config: Tree) -> Configuration:
     ConfigError
         With one line for each wrong key: its path and the expected value.
     """
-    config = with_each_layer(with_new_keys(config))
+    config = with_each_layer(config)
     _refuse(unbounded(config))
     _load_plugins(config)
     _refuse(_misshapen(config))

@@ -12,7 +12,6 @@ from pathlib import Path
 from sdlcore.pipeline import Json, read_history, write_json
 from sdlcore.study.settings.cells import Cell, discovery_of, run_settings, start_cell
 from sdlcore.study.settings.files import Files
-from sdlcore.study.settings.old_keys import OLD_KEYS
 from sdlcore.study.settings.study import Study
 from sdlcore.study.settings.trees import Tree, branch
 
@@ -62,13 +61,9 @@ def _completed(kept: Tree, study: Study, cell: Cell) -> dict[str, Json]:
     fields = type(study.source(cell.source)).model_fields
     source = {name: field.get_default(call_default_factory=True) for name, field in fields.items() if name != "like"}
     defaults = type(run_settings(study, cell))().to_dict()
-    kinds = OLD_KEYS["sources"]
     completed: dict[str, Json] = {
         **kept,
-        "source": {
-            kinds.get(kind, kind): _without(source, PLANNING) | branch(kept, "source", kind)
-            for kind in branch(kept, "source")
-        },
+        "source": {kind: _without(source, PLANNING) | branch(kept, "source", kind) for kind in branch(kept, "source")},
         "run": _without(defaults, WATCHING) | _without(branch(kept, "run"), WATCHING),
     }
     start = start_cell(study, cell)
