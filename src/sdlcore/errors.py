@@ -18,7 +18,7 @@ class PluginError(ImportError):
 
 
 class DivergedError(RuntimeError):
-    """The loss is no longer a finite number. The message names the steps and the last checkpoint."""
+    """A loss or a weight is no longer a finite number. The message names the steps and the last checkpoint."""
 
 
 class RefusedError(ValueError):
