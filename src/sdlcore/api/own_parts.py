@@ -12,6 +12,7 @@ from torch import Tensor
 from sdlcore.api.run_folder import CONFIG, HISTORY
 from sdlcore.api.sources import Source
 from sdlcore.api.streams import qualified_name
+from sdlcore.errors import SourceError
 from sdlcore.model.coder import SparseCoder
 from sdlcore.run import RunConfig
 from sdlcore.settings import Json
@@ -110,7 +111,7 @@ def check_stopped(folder: Path, own: OwnParts) -> None:
         return
     given = {qualified_name(callback) for callback in own.callbacks}
     if not given.intersection(stopped["by"]):
-        raise ValueError(
+        raise SourceError(
             f"{folder}: contains a run that the callback {stopped['by'][0]} stopped at step {stopped['step']}; open it "
             "with sdl.load, give the callback again, or choose another folder"
         )

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from sdlcore.errors import DivergedError
+from sdlcore.errors import DivergedError, SourceError, printable_cause
 from sdlcore.model.coder import SparseCoder
 from sdlcore.model.finite import not_finite
 from sdlcore.run import RunConfig
@@ -156,8 +156,9 @@ def train(
                 f"{checkpointing.path}: this version of sdlcore cannot resume the checkpoint, which lacks {error}. "
                 "Resume with the version that wrote it, or choose another folder."
             ) from error
-        except ValueError as error:
-            raise ValueError(f"{checkpointing.path}: {error}") from error
+        except (ValueError, RuntimeError) as error:  # of the user's schedule; of tensors that do not fit the model
+            said = " ".join(str(error).split())
+            raise SourceError(f"{checkpointing.path}: {said}") from printable_cause(error)
         generator.set_state(found.tensors["generator"])
         first_step, earlier_seconds, rows, resumed = found.step, found.seconds, found.history, True
         # old checkpoints lack the number of samples; they date from when all batches had one size
