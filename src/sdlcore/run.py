@@ -32,6 +32,7 @@ from sdlcore.settings import (
     used,
 )
 from sdlcore.suggestions import hints
+from sdlcore.text import printable
 
 Activation = Literal["relu", "jumprelu", "topk", "batchtopk", "gated", "abstopk", "lista", "matching_pursuit"]
 """Each is a module in `sdlcore.model.activations`."""
@@ -472,7 +473,8 @@ class RunConfig(Settings):
             loss |= own_settings("loss term").keys()
         known = model | loss | training
         if unknown := sorted(settings.keys() - known):
-            raise ValueError(f"unknown {cls.called}: {', '.join(unknown)}{hints(unknown, (*sorted(known), 'seed'))}")
+            meant = hints(unknown, (*sorted(known), "seed"))
+            raise ValueError(printable(f"unknown {cls.called}: {', '.join(unknown)}{meant}"))
         return cls(
             model=ModelConfig.from_dict({name: value for name, value in settings.items() if name in model}),
             loss=LossConfig.from_dict({name: value for name, value in settings.items() if name in loss}),

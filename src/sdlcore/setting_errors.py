@@ -10,6 +10,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
 from sdlcore.suggestions import did_you_mean, hints
+from sdlcore.text import printable
 
 _EXPECTED = {
     "greater_than": "above {gt}",
@@ -66,7 +67,7 @@ def refusal(cls: type[BaseModel], given: Mapping[str, Any], errors: Sequence[Err
 def unknown_settings(called: str, unknown: Sequence[str], known: Sequence[str]) -> ValueError:
     """Return the error that names unknown settings, with suggestions."""
     expected = f"expected some of {', '.join(known)}{hints(unknown, known)}"
-    return ValueError(f"unknown {called}: {', '.join(unknown)}; {expected}")
+    return ValueError(printable(f"unknown {called}: {', '.join(unknown)}; {expected}"))
 
 
 def expectation(error: ErrorDetails) -> str:

@@ -207,6 +207,28 @@ def test_a_dictionary_goes_to_the_hub_and_back(sae, bench, both, tmp_path):
     assert "| k | `3` |" in card.text
 
 
+@pytest.mark.parametrize(
+    ("config", "said"),
+    [
+        ("", r"config\.json: cannot be read \(Expecting value"),
+        ("[]", r"model\.safetensors belongs to a different run: its provenance is .*, but config\.json has \[\]"),
+    ],
+)
+def test_a_damaged_config_is_named(sae, config, said, tmp_path):
+    sae.save_pretrained(tmp_path / "hub")
+    (tmp_path / "hub/config.json").write_text(config)
+    with pytest.raises(ValueError, match=said):
+        sdl.Dictionary.from_pretrained(tmp_path / "hub")
+
+
+@pytest.mark.parametrize("options", [{"foo": 1}, {"subfolder": ".."}])
+def test_an_unknown_argument_of_from_pretrained_is_refused(sae, options, tmp_path):
+    sae.save_pretrained(tmp_path / "hub")
+    said = f"unknown arguments of from_pretrained: {next(iter(options))}; expected some of revision, cache_dir"
+    with pytest.raises(ValueError, match=said):
+        sdl.Dictionary.from_pretrained(tmp_path / "hub", **options)
+
+
 def test_a_hub_id_is_looked_for_in_the_hubs_cache(sae, tmp_path):
     cached = tmp_path / "cache/models--owner--name"
     sae.save_pretrained(cached / "snapshots/abc")

@@ -6,11 +6,13 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
-from torch.optim import SGD, Adam, RAdam
-from torch.optim.lr_scheduler import CosineAnnealingLR, ReduceLROnPlateau
+from safetensors.torch import load_file
+from torch.optim import SGD, Adam, RAdam, SparseAdam
+from torch.optim.lr_scheduler import CosineAnnealingLR, LambdaLR, OneCycleLR, ReduceLROnPlateau
 
 import sdlcore as sdl
-from sdlcore.api.run_folder import CONFIG
+from sdlcore.api.run_folder import CHECKPOINT, CONFIG
+from sdlcore.training.checkpoint import describe_checkpoint
 from tests.api.test_fitting import QUIET, same
 from tests.api.test_streams import interrupt
 
@@ -23,6 +25,11 @@ def by_kind(parameters):
     """Two groups with different learning rates."""
     matrices, vectors = ([p for p in parameters if (p.ndim > 1) == wanted] for wanted in (True, False))
     return Adam([{"params": matrices, "lr": 1e-3}, {"params": vectors, "lr": 1e-2}])
+
+
+class Clearing(SGD):
+    def step(self, closure=None):
+        self.param_groups.clear()
 
 
 def cosine(optimizer):
@@ -109,6 +116,86 @@ def test_provenance_names_optimiser_and_schedule_and_another_one_is_another_run(
             sdl.fit(X, out=tmp_path / "run", **other, **SETTINGS)
 
 
+class Poisonous(SGD):
+    """Writes a NaN into one weight in its 16th step. No loss shows it: the latent of this row is never active again."""
+
+    steps = 0
+
+    def step(self, closure=None):
+        super().step(closure)
+        self.steps += 1
+        if self.steps == 16:
+            self.param_groups[0]["params"][0].detach()[3, 5] = torch.nan
+
+
+BROKEN = {
+    "optimizer": (
+        {"optimizer": partial(Poisonous, lr=0.01)},
+        r"in steps 11 to 20: W_enc\[3, 5\] is nan. Check your optimizer, lower lr from 0.01",
+    ),
+    "schedule": (
+        {"schedule": lambda optimizer: LambdaLR(optimizer, lambda step: torch.nan if step == 16 else 1.0)},
+        "in steps 11 to 17: the learning rate of step 17 is nan. Check your schedule, lower lr",
+    ),
+}
+
+
+@pytest.mark.parametrize("broken", BROKEN)
+def test_a_part_that_breaks_the_weights_ends_the_training_and_the_last_good_checkpoint_stays(broken, tmp_path):
+    parts, said = BROKEN[broken]
+    with pytest.raises(sdl.DivergedError, match=f"{said}.*Last good checkpoint: of step 10 in .*checkpoint") as error:
+        sdl.fit(X, out=tmp_path / "run", checkpoint_every=5, **parts, **SETTINGS)
+    assert "\n" not in str(error.value)
+    state = load_file(tmp_path / "run" / CHECKPOINT)
+    assert all(value.isfinite().all() for value in state.values())
+    assert describe_checkpoint(tmp_path / "run" / CHECKPOINT).step == 10
+
+
+@pytest.mark.usefixtures("interruptible")
+def test_an_interrupt_writes_no_checkpoint_of_broken_weights(tmp_path, monkeypatch):
+    parts = {"optimizer": partial(Poisonous, lr=0.01), "checkpoint_every": 5}
+    interrupt(monkeypatch, partial(sdl.fit, X, out=tmp_path / "run", **parts, **SETTINGS), 17)
+    assert describe_checkpoint(tmp_path / "run" / CHECKPOINT).step == 10
+
+
+def falling(power):
+    return lambda optimizer: LambdaLR(optimizer, lambda step: 1 / (1 + step) ** power)
+
+
+def dipping(optimizer):
+    """The schedule `falling(1)`, except in one step that no row of the history shows."""
+    return LambdaLR(optimizer, lambda step: 0.5 if step == 5 else 1 / (1 + step))
+
+
+@pytest.mark.parametrize("own", [{}, {"optimizer": by_kind}, {"optimizer": partial(SGD, lr=0.1, momentum=0.9)}])
+@pytest.mark.usefixtures("interruptible")
+def test_a_training_resumes_only_with_the_schedule_that_it_began_with(own, tmp_path, monkeypatch):
+    """Two `LambdaLR` have equal states."""
+    call = partial(sdl.fit, X, out=tmp_path / "run", **own, **SETTINGS)
+    interrupt(monkeypatch, partial(call, schedule=falling(1)), 13)
+    before = (tmp_path / "run" / CHECKPOINT).read_bytes()
+    for other, step in ((falling(2), 2), (dipping, 6)):
+        with pytest.raises(ValueError, match=rf"checkpoint.*: schedule gives .* in step {step}, but that step was"):
+            call(schedule=other)
+        assert (tmp_path / "run" / CHECKPOINT).read_bytes() == before
+    found = call(schedule=falling(1))
+    assert same(found, sdl.fit(X, schedule=falling(1), **own, **SETTINGS))
+    assert same(call(schedule=falling(1)), found)
+    with pytest.raises(ValueError, match=r"history.csv: schedule gives .* in step 10, but that step was taken with"):
+        call(schedule=falling(2))
+
+
+@pytest.mark.usefixtures("interruptible")
+def test_a_schedule_that_changes_momentum_resumes_to_the_same_bits(tmp_path, monkeypatch):
+    parts = {
+        "optimizer": partial(SGD, lr=0.1, momentum=0.9),
+        "schedule": lambda optimizer: OneCycleLR(optimizer, 0.1, total_steps=31),
+    }
+    call = partial(sdl.fit, X, out=tmp_path / "run", **parts, **SETTINGS)
+    interrupt(monkeypatch, call, 13)
+    assert same(call(), sdl.fit(X, **parts, **SETTINGS))
+
+
 def test_a_callback_receives_every_row_and_stops_the_training(tmp_path):
     rows = []
     found = sdl.fit(X, out=tmp_path / "run", callbacks=[late, rows.append], **SETTINGS)
@@ -146,6 +233,15 @@ def test_other_answers_than_true_stop_nothing_and_errors_end_the_training():
             {"schedule": ReduceLROnPlateau},
             "ReduceLROnPlateau, which needs a metric; choose a step-based schedule",
         ),
+        ({"callbacks": print}, "callbacks are a builtin_function_or_method, expected a list of functions"),
+        ({"callbacks": 3}, "callbacks are a int, expected a list of functions"),
+        ({"callbacks": [late, 3]}, r"callbacks\[1\] is 3, expected a function that takes a row of the history"),
+        (
+            {"optimizer": lambda p: SGD([{"params": p[:1], "lr": 0.0}, {"params": p[1:]}], lr=0.1)},
+            "optimizer gives its first parameter group a learning rate of 0, expected more than 0",
+        ),
+        ({"optimizer": partial(Clearing, lr=0.1)}, "optimizer has 0 parameter groups after a step, expected 1"),
+        ({"optimizer": SparseAdam}, "optimizer gives a SparseAdam, which needs sparse gradients"),
     ],
 )
 def test_what_is_wrong_with_own_parts_is_named(given, said):

@@ -93,7 +93,9 @@ def test_a_call_that_was_cut_off_goes_on_where_it_was(x, tmp_path, monkeypatch):
         assert not (tmp_path / name / "checkpoint.safetensors").exists()
 
 
-def test_an_interrupt_leaves_a_checkpoint_of_each_runs_last_step(x, interruptible, tmp_path, monkeypatch):
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.usefixtures("interruptible")
+def test_an_interrupt_leaves_a_checkpoint_of_each_runs_last_step(x, number, tmp_path, monkeypatch, caplog):
     runs = {"one": {}, "two": {"seed": 1}, "three": {"seed": 2}}
     whole = sdl.fit_many(x, runs, **TOPK, **QUIET)
     taken, once, ended = [], loop.TrainingStep.__call__, Event()
@@ -101,14 +103,19 @@ def test_an_interrupt_leaves_a_checkpoint_of_each_runs_last_step(x, interruptibl
     def counted(self, *args):
         taken.append(1)
         if len(taken) == 25:
-            os.kill(os.getpid(), signal.SIGINT)
+            os.kill(os.getpid(), number)
         if len(taken) >= 25:
             ended.wait(0.01)  # gives the main thread time to notice
         return once(self, *args)
 
     monkeypatch.setattr(loop.TrainingStep, "__call__", counted)
-    with pytest.raises(KeyboardInterrupt, match="interrupted; the same call resumes every run in"):
+    handler = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(KeyboardInterrupt if number == signal.SIGINT else SystemExit) as error:
         sdl.fit_many(x, runs, out=tmp_path, at_once=2, **TOPK, **QUIET)
+    said = str(error.value) if number == signal.SIGINT else caplog.text
+    assert f"interrupted; the same call resumes every run in {tmp_path}" in said
+    assert number == signal.SIGINT or error.value.code == 128 + signal.SIGTERM
+    assert signal.getsignal(signal.SIGTERM) == handler
     assert (tmp_path / "one" / "checkpoint.safetensors").exists()
     assert not (tmp_path / "three").exists()
     ended.set()

@@ -156,6 +156,14 @@ def test_another_configuration_takes_the_runs_that_are_the_same(finished):
         shutil.rmtree(finished.path / folder)
 
 
+@pytest.mark.slow
+def test_two_processes_train_one_dictionary(checkout):
+    checkout.snakemake(f"{RUN}/config.json", change={"processes": 2})
+    facts = json.loads((checkout.path / RUN / "config.json").read_text())
+    assert (facts["processes"], facts["split"]) == (2, "samples")
+    load_model(checkout.path / RUN / "model.safetensors")
+
+
 def test_a_methods_hyperparameter_reruns_its_runs_and_what_depends_on_them(another_lr):
     assert another_lr.rules() == {
         "train",

@@ -35,7 +35,8 @@ def begin_jobs(python, preparation=""):
     """Set the prefix of all shell commands: environment variables, and ``python`` as the command for short jobs."""
     train = python
     if study.processes > 1:  # several processes train one dictionary together
-        train = f"python -m torch.distributed.run --standalone --nproc-per-node {study.processes}"
+        # after "--", torchrun leaves our options alone; otherwise it takes --start for its own --start-method
+        train = f"python -m torch.distributed.run --standalone --nproc-per-node {study.processes} --"
     prefix = f"set -euo pipefail; export {exports} PYTHON={python} TRAIN={quote(train)}; {preparation}"
     # braces are escaped, because Snakemake formats the prefix and would replace braces from a configuration
     shell.prefix(prefix.replace("{", "{{").replace("}", "}}"))

@@ -23,6 +23,7 @@ from sdlcore.interop.load import load as load_coder
 from sdlcore.model.coder import SparseCoder
 from sdlcore.model.origin import check_beside
 from sdlcore.model.saving import check_finite, load_model, load_provenance, save_model
+from sdlcore.setting_errors import unknown_settings
 from sdlcore.settings import Json, Pair
 from sdlcore.storage.files import write_json
 from sdlcore.storage.paths import user_path
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 ROWS_AT_ONCE = 1024
+HUB_OPTIONS = ("revision", "cache_dir", "force_download", "local_files_only", "token")
+"""Options of `Dictionary.from_pretrained`."""
 
 
 class Dictionary(ModelHubMixin, library_name="sdlcore", tags=["sparse-autoencoder", "interpretability"]):
@@ -283,13 +286,31 @@ class Dictionary(ModelHubMixin, library_name="sdlcore", tags=["sparse-autoencode
     def _save_pretrained(self, save_directory: Path) -> None:
         self.save(save_directory)
 
+    # not _from_pretrained: before calling that, the mixin reads config.json, and passes unknown arguments on unchecked
     @classmethod
-    def _from_pretrained(cls, *, model_id: str, **options: Any) -> Self:
-        if not Path(model_id).is_dir():
-            taken = ("revision", "cache_dir", "force_download", "local_files_only", "token")
-            wanted = {name: options[name] for name in taken if name in options}
-            model_id = snapshot_download(model_id, allow_patterns=[OURS, CONFIG, HISTORY, ANCHORS], **wanted)
-        return cls.load(model_id)
+    def from_pretrained(cls, pretrained_model_name_or_path: str | Path, **options: Any) -> Self:
+        """Load a dictionary from the Hugging Face hub, or from a folder that `save_pretrained` wrote.
+
+        Parameters
+        ----------
+        pretrained_model_name_or_path
+            ``owner/name``, or a folder.
+        options
+            ``revision``, ``cache_dir``, ``force_download``, ``local_files_only`` and ``token``, as
+            `huggingface_hub.snapshot_download` takes them.
+
+        Raises
+        ------
+        ValueError
+            If an option is unknown, or a file is damaged or was not written by sdlcore; the message names it.
+        """
+        if unknown := sorted(options.keys() - set(HUB_OPTIONS)):
+            raise unknown_settings("arguments of from_pretrained", unknown, HUB_OPTIONS)
+        path = user_path(pretrained_model_name_or_path)
+        if path.is_dir():
+            return cls.load(path)
+        files = [OURS, CONFIG, HISTORY, ANCHORS]
+        return cls.load(snapshot_download(str(path), allow_patterns=files, **options))
 
     def generate_model_card(self, *_: Any, scores: Mapping[str, float | None] | None = None, **__: Any) -> ModelCard:
         """Build the model card: description, usage, metrics, settings and provenance."""

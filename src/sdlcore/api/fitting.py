@@ -20,6 +20,7 @@ from sdlcore.api.inputs import pair_of
 from sdlcore.api.known_features import KnownFeatures
 from sdlcore.api.own_parts import (
     END_OF_BATCHES,
+    check_rates,
     check_stopped,
     naming_who_stops,
     provenance_of_parts,
@@ -50,7 +51,7 @@ from sdlcore.solvers.settings import SolverConfig
 from sdlcore.storage.files import provenance
 from sdlcore.training.history import History, Sink
 from sdlcore.training.loop import Checkpointing
-from sdlcore.training.own_parts import Callback, MakeOptimizer, MakeSchedule, OwnParts
+from sdlcore.training.own_parts import Callback, MakeOptimizer, MakeSchedule, OwnParts, check_callbacks
 from sdlcore.training.train_dictionary import train_dictionary
 from sdlcore.training.watch import watch_directions
 
@@ -136,9 +137,9 @@ def fit(
     ValueError
         Naming the setting, or the input, that is wrong.
     DivergedError
-        If the loss becomes infinite; the message says what to change.
+        If a loss, a weight or a learning rate is not finite; the message says what to change.
     """
-    own = OwnParts(optimizer, schedule, tuple(callbacks))
+    own = OwnParts(optimizer, schedule, check_callbacks(callbacks))
     batches = Stream(x, target) if is_stream(x) else None
     settings["pair"] = pair_of(x, target, settings.get("pair")) if batches is None else batches.pair_of(settings)
     refuse_unused(settings, batches, own)
@@ -256,6 +257,8 @@ class Fit:
         found = existing_run(folder, facts)
         if found is not None and found.is_finished:
             check_stopped(folder, self.own)
+            if isinstance(self.config, RunConfig):
+                check_rates(folder, self.own, self.config, pair_sites(self.config.model.pair, *source.widths))
             if self.keep_state and not (folder / STATE).is_file():
                 raise ValueError(
                     f"{folder}: contains this run, finished without keep_state; choose another folder, or leave "

@@ -9,15 +9,18 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from sdlcore.api.run_folder import CONFIG
+from sdlcore.api.run_folder import CONFIG, HISTORY
 from sdlcore.api.sources import Source
 from sdlcore.api.streams import qualified_name
+from sdlcore.errors import SourceError
 from sdlcore.model.coder import SparseCoder
 from sdlcore.run import RunConfig
 from sdlcore.settings import Json
-from sdlcore.training.history import Row
-from sdlcore.training.own_parts import Callback, OwnParts, made_optimizer, made_schedule, stops
+from sdlcore.training.history import Row, read_history
+from sdlcore.training.own_parts import Callback, OwnParts, Schedule, made_optimizer, stops
 
+Sites = tuple[tuple[int, ...], tuple[int, ...]]
+"""Dimensions of the sites of x_p and of x_r."""
 END_OF_BATCHES = "the end of the batches"
 _REPLACED = {"optimizer": ("lr", "weight_decay"), "schedule": ("lr_warmup", "lr_decay", "lr_decay_shape")}
 """Argument with a user's own part -> the settings that it replaces."""
@@ -41,9 +44,7 @@ def refuse_unused(settings: Mapping[str, Any], source: Source | None, own: OwnPa
             raise ValueError(f"{name} has no meaning together with {instead}; leave it out")
 
 
-def provenance_of_parts(
-    own: OwnParts, config: RunConfig, sites: tuple[tuple[int, ...], tuple[int, ...]]
-) -> dict[str, Json]:
+def provenance_of_parts(own: OwnParts, config: RunConfig, sites: Sites) -> dict[str, Json]:
     """Describe an optimiser and a schedule for provenance.
 
     For this description, optimiser and schedule are created once more, with parameters on torch's device meta, which
@@ -58,13 +59,8 @@ def provenance_of_parts(
     if own.optimizer is None and own.schedule is None:
         return {}
     found: dict[str, Any] = {}
-    optimizer: torch.optim.Optimizer
-    if own.optimizer is None:
-        optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=config.training.lr)
-    else:
-        with torch.device("meta"):
-            model = SparseCoder(config.model, *sites)
-        optimizer = made_optimizer(own.optimizer, [p for p in model.parameters() if p.requires_grad])
+    optimizer = _optimizer_on_meta(own, config, sites)
+    if optimizer is not None:
         found["optimizer"] = {"type": qualified_name(type(optimizer)), "defaults": _plain(optimizer.defaults)}
         if len(optimizer.param_groups) > 1:
             groups = [
@@ -72,10 +68,18 @@ def provenance_of_parts(
             ]
             found["optimizer"]["groups"] = _plain(groups)
     if own.schedule is not None:
-        schedule = made_schedule(own.schedule, optimizer)
+        schedule = Schedule(own.schedule, optimizer, config.training.lr).scheduler
         state = {name: value for name, value in schedule.state_dict().items() if not name.startswith("_")}
         found["schedule"] = {"type": qualified_name(type(schedule)), "state": _plain(state)}
     return found
+
+
+def _optimizer_on_meta(own: OwnParts, config: RunConfig, sites: Sites) -> torch.optim.Optimizer | None:
+    if own.optimizer is None:
+        return None
+    with torch.device("meta"):
+        model = SparseCoder(config.model, *sites)
+    return made_optimizer(own.optimizer, [p for p in model.parameters() if p.requires_grad])
 
 
 def naming_who_stops(own: OwnParts) -> tuple[OwnParts, list[str]]:
@@ -107,10 +111,25 @@ def check_stopped(folder: Path, own: OwnParts) -> None:
         return
     given = {qualified_name(callback) for callback in own.callbacks}
     if not given.intersection(stopped["by"]):
-        raise ValueError(
+        raise SourceError(
             f"{folder}: contains a run that the callback {stopped['by'][0]} stopped at step {stopped['step']}; open it "
             "with sdl.load, give the callback again, or choose another folder"
         )
+
+
+def check_rates(folder: Path, own: OwnParts, config: RunConfig, sites: Sites) -> None:
+    """Raise `ValueError` for a finished run whose history shows other learning rates than the schedule gives.
+
+    Provenance cannot tell two ``LambdaLR`` apart, since their functions are not part of their state.
+    """
+    path = folder / HISTORY
+    if own.schedule is None or not path.is_file():
+        return
+    rates = ((int(row["step"]) - 1, [row["lr"]]) for row in read_history(path))
+    try:
+        Schedule(own.schedule, _optimizer_on_meta(own, config, sites), config.training.lr).follow(rates)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
 
 
 def _plain(value: Any) -> Json:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from sdlcore.api.run_identity import ENVIRONMENT, RESUMED, ExistingRun, compare, identity_of
+from sdlcore.errors import SourceError
 from sdlcore.storage.files import check_writable
 from sdlcore.storage.paths import user_path
 from sdlcore.storage.private import remove_leftovers
@@ -95,7 +96,7 @@ def existing_run(folder: Path, facts: dict[str, Any]) -> ExistingRun | None:
         )
     differences = compare(found.facts, facts)
     if differences.identity:
-        raise ValueError(
+        raise SourceError(
             f"{folder} contains {found.step} steps of a different run ({differences.listed()}). Resume it with its own "
             "settings and data, or choose another folder."
         )
@@ -115,7 +116,7 @@ def finished_run(folder: Path, facts: dict[str, Any]) -> ExistingRun | None:
         raise ValueError(f"{path} does not describe a run: expected a JSON object. Choose another folder.")
     differences = compare(saved, facts)
     if differences.identity:
-        raise ValueError(
+        raise SourceError(
             f"{folder} belongs to a different run ({differences.listed()}). Open it with "
             f"sdl.load({str(folder)!r}), or choose another folder."
         )

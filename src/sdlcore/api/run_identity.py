@@ -18,6 +18,7 @@ from sdlcore.run import RunConfig
 from sdlcore.settings import Json
 from sdlcore.solvers.registry import libraries_of
 from sdlcore.solvers.settings import SolverConfig
+from sdlcore.text import printable
 
 ENVIRONMENT = ("code", "versions", "device")
 """Facts about the code, packages and device that computed a run."""
@@ -115,7 +116,7 @@ def warn_of_environment(runs: Mapping[Path, ExistingRun | None]) -> None:
         said.append(f"{folders[0]}{several}: {does}, computed with {environment}")
     if said:
         warnings.warn(
-            f"{'; '.join(said)}. A new training can differ slightly; choose another folder to train again",
+            f"{printable('; '.join(said))}. A new training can differ slightly; choose another folder to train again",
             stacklevel=3,
         )
 

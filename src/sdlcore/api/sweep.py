@@ -1,5 +1,6 @@
 """`fit_many`: train several dictionaries on the same activations in parallel."""
 
+import logging
 import math
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
@@ -33,8 +34,10 @@ from sdlcore.solvers.settings import SolverConfig
 from sdlcore.sparse.kernels.calling import set_numba_threads
 from sdlcore.storage.paths import user_path
 from sdlcore.training.history import Row, Sink, Write
+from sdlcore.training.interruption import terminable
 from sdlcore.training.own_parts import OwnParts
 
+log = logging.getLogger(__name__)
 Name = TypeVar("Name", bound=Hashable)
 
 
@@ -69,8 +72,9 @@ def fit_many(
         Name of each run, a text or a number, and its own settings, which may include ``seed``, ``anchors`` and
         ``start``.
     out
-        Folder that gets a folder for each run, by its name. The same call resumes interrupted runs and opens finished
-        runs, as `fit` does. A different run is never overwritten.
+        Folder that gets a folder for each run, by its name. Ctrl-C and SIGTERM leave a checkpoint of each run's last
+        step there. The same call resumes interrupted runs and opens finished runs, as `fit` does. A different run is
+        never overwritten.
     at_once
         Number of runs in parallel, all in memory; None for one per core. On a GPU, or if numba has neither OpenMP nor
         TBB, None means one.
@@ -148,10 +152,14 @@ def fit_many(
             return dictionary
 
         try:
-            done, errors = _in_threads(find, asked, side_by_side)
+            with nullcontext() if out is None else terminable():
+                done, errors = _in_threads(find, asked, side_by_side)
         except KeyboardInterrupt:
             kept = "there are no checkpoints" if out is None else f"the same call resumes every run in {out}"
             raise KeyboardInterrupt(f"interrupted; {kept}") from None
+        except SystemExit:
+            log.warning("interrupted; the same call resumes every run in %s", out)
+            raise
         finally:
             torch.set_num_threads(cores)
     found = {name: done[name] for name in asked if name in done}

@@ -25,7 +25,7 @@ from sdlcore.data.layout import (
     read_stored,
     site_names,
 )
-from sdlcore.errors import StoreError
+from sdlcore.errors import StoreError, printable_cause
 from sdlcore.settings import Json
 from sdlcore.storage.files import sha256_of
 
@@ -59,7 +59,7 @@ class ActivationStore:
         try:
             self._file = h5py.File(self.path, "r")
         except OSError as error:
-            raise StoreError(f"{path}: not a readable HDF5 file ({error})") from error
+            raise StoreError(f"{path}: not a readable HDF5 file ({error})") from printable_cause(error)
         try:
             self._open()
         except DAMAGE as error:
@@ -68,7 +68,7 @@ class ActivationStore:
                 raise
             raise StoreError(
                 f"{path}: is damaged, its tables cannot be read ({error}); write the store again"
-            ) from error
+            ) from printable_cause(error)
 
     def _open(self) -> None:
         attributes = self._file.attrs
@@ -246,7 +246,9 @@ def _verify_columns(path: Path, file: h5py.File, checksum: str) -> None:
     except DAMAGE as error:
         if isinstance(error, StoreError):
             raise
-        raise StoreError(f"{path}: {name} is damaged and cannot be read ({error}); write the store again") from error
+        raise StoreError(
+            f"{path}: {name} is damaged and cannot be read ({error}); write the store again"
+        ) from printable_cause(error)
 
 
 def _found_shards(index: Path, group: h5py.Group) -> list[Path]:

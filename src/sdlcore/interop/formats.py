@@ -7,7 +7,7 @@ from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
 
-from sdlcore.errors import SourceError
+from sdlcore.errors import SourceError, printable_cause
 from sdlcore.sources.language.hub_names import is_hub_model
 from sdlcore.text import listed
 
@@ -111,7 +111,7 @@ def _format_of_file(path: Path) -> str:
         with safe_open(path, "np") as file:
             return "sdlcore" if "sdlcore" in (file.metadata() or {}) else "tensors"
     except (OSError, SafetensorError) as error:
-        raise SourceError(f"{path}: not a readable safetensors file ({error})") from error
+        raise SourceError(f"{path}: not a readable safetensors file ({error})") from printable_cause(error)
 
 
 def _formats_of(names: list[str]) -> list[str]:

@@ -5,6 +5,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from sdlcore.errors import SourceError, printable_cause
+
 SHOWN = 4
 """Number of differences that an error lists."""
 
@@ -25,10 +27,10 @@ def check_beside(model: str | Path, made: Any) -> None:
     try:
         beside = json.loads(config.read_text())
     except (OSError, ValueError, RecursionError) as error:
-        raise ValueError(
+        raise SourceError(
             f"{config}: cannot be read ({error}), so the run of {model} is unknown. Move the model "
             "to a folder of its own and open it there with sdl.load, or delete it to train the run again."
-        ) from error
+        ) from printable_cause(error)
     check_same(model, made, beside, "config.json has")
 
 
@@ -40,7 +42,7 @@ def check_same(model: str | Path, made: Any, expected: Any, said_by: str) -> Non
     if differences:
         more = f" (and {len(differences) - SHOWN} more)" if len(differences) > SHOWN else ""
         listed = "; ".join(differences[:SHOWN])
-        raise ValueError(
+        raise SourceError(
             f"{model} belongs to a different run: {listed}{more}. Move it to a folder of its own "
             "and open it there with sdl.load, or delete it to train this run again."
         )

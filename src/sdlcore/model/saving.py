@@ -9,6 +9,7 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 import torch
 from torch import Tensor
 
+from sdlcore.errors import SourceError, printable_cause
 from sdlcore.model.coder import SparseCoder
 from sdlcore.model.finite import not_finite
 from sdlcore.model.origin import check_beside
@@ -76,19 +77,21 @@ def load_model(path: str | Path) -> SparseCoder:
         with torch.device("meta"):  # only shapes, so that a wrong configuration cannot exhaust the memory
             expected = SparseCoder(config, input_sites, target_sites).state_dict()
     except (LookupError, TypeError, ValueError, RuntimeError, ArithmeticError) as error:
-        raise ValueError(f"{path}: its metadata do not describe a model ({error}); save it again") from error
+        raise SourceError(
+            f"{path}: its metadata do not describe a model ({error}); save it again"
+        ) from printable_cause(error)
     for name in sorted(expected.keys() | tensors.keys()):
         if name not in tensors or name not in expected:
             problem = f"has a tensor {name}" if name in tensors else f"lacks the tensor {name}"
-            raise ValueError(f"{path}: {problem}, contrary to the configuration in its metadata")
+            raise SourceError(f"{path}: {problem}, contrary to the configuration in its metadata")
         wanted, found = expected[name], tensors[name]
         if (found.shape, found.dtype) != (wanted.shape, wanted.dtype):
-            raise ValueError(
+            raise SourceError(
                 f"{path}: {name} is {found.dtype} of shape {tuple(found.shape)}, but the configuration in its metadata "
                 f"needs {wanted.dtype} of {tuple(wanted.shape)}"
             )
         if not found.isfinite().all():
-            raise ValueError(
+            raise SourceError(
                 f"{path}: {name} contains NaN or infinity; train again, with a lower lr if training diverged"
             )
     model = SparseCoder(config, input_sites, target_sites)
@@ -100,7 +103,7 @@ def load_provenance(path: str | Path) -> dict[str, Json]:
     """Return the provenance in a saved model; errors as in `load_model`, without checks of the weights."""
     found = read_with_checksum(path, ENTRY, "pt")[0].get("provenance")
     if not isinstance(found, dict):
-        raise ValueError(f"{path}: its metadata contain no provenance; save it again")
+        raise SourceError(f"{path}: its metadata contain no provenance; save it again")
     return found
 
 
@@ -109,7 +112,7 @@ def _check_plugin(path: str | Path, description: Mapping[str, Json]) -> None:
     settings, plugin = description.get("model"), description.get("plugin")
     name = settings.get("activation") if isinstance(settings, dict) else None
     if isinstance(plugin, str) and isinstance(name, str) and name not in extensions("activation"):
-        raise ValueError(
+        raise SourceError(
             f"{path}: its activation {name:.50} belongs to the plugin {plugin:.200}, which is not imported; import it, "
             "or list it under plugins in the configuration"
         )

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 import numpy as np
 from safetensors import SafetensorError, safe_open
 
+from sdlcore.errors import SourceError, printable_cause
 from sdlcore.settings import Json
 from sdlcore.storage.files import atomic_path
 
@@ -82,17 +83,17 @@ def read_with_checksum(
             text = (file.metadata() or {}).get(entry)
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, not a dict
     except (OSError, SafetensorError, LookupError, TypeError, ValueError, RuntimeError, AttributeError) as error:
-        raise ValueError(f"{path}: not a readable safetensors file ({error})") from error
+        raise SourceError(f"{path}: not a readable safetensors file ({error})") from printable_cause(error)
     try:
         description = json.loads(text or "")
         intact = description["crc32"] == with_checksum(description, _contents(tensors))["crc32"]
     except (ValueError, LookupError, AttributeError, TypeError, RecursionError) as error:
-        raise ValueError(
+        raise SourceError(
             f"{path}: a safetensors file that is damaged or was not written by sdlcore: its metadata ({entry}) lack a "
             "checksum"
-        ) from error
+        ) from printable_cause(error)
     if not intact:
-        raise ValueError(f"{path}: is damaged: its content does not match its checksum; create the file again")
+        raise SourceError(f"{path}: is damaged: its content does not match its checksum; create the file again")
     del description["crc32"]
     return description, tensors
 

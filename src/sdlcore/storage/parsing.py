@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
-from sdlcore.errors import SourceError
+from sdlcore.errors import SourceError, printable_cause
 from sdlcore.text import printable
 
 LONGEST = 300
@@ -44,7 +44,9 @@ def in_a_sentence(begin: str, path: str | Path = "", advice: str = "") -> Iterat
     except SourceError:
         raise
     except Exception as error:  # parsers raise nearly any exception for a broken file
-        raise SourceError(f"{begin} ({describe_error(error, path)}){advice and '; ' + advice}") from error
+        raise SourceError(f"{begin} ({describe_error(error, path)}){advice and '; ' + advice}") from printable_cause(
+            error
+        )
 
 
 def describe_error(error: BaseException, path: str | Path = "") -> str:

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from sdlcore.errors import SourceError, printable_cause
 from sdlcore.settings import Json
 from sdlcore.storage.checksums import read_with_checksum, write_with_checksum
 
@@ -92,10 +93,10 @@ def load_checkpoint(path: str | Path, identity: str) -> Checkpoint | None:
     try:
         found, tensors = read_with_checksum(path, ENTRY, "pt")
     except ValueError as error:
-        raise ValueError(
+        raise SourceError(
             f"{path}: damaged checkpoint ({error}). Neither a training nor sdl.load can open it; "
             "delete it to train from the beginning."
-        ) from error
+        ) from printable_cause(error)
     if found["identity"] != identity:
         log.warning("%s belongs to a training with other settings, data or code; starting afresh", path)
         return None

@@ -13,6 +13,8 @@ log = logging.getLogger(__name__)
 
 _TAKEN = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SIG_DFL}
 """Signals to handle, if they still have these default handlers; an application's own handlers stay."""
+TERMINATED = 128 + signal.SIGTERM
+"""A shell's status for a process that SIGTERM ended."""
 
 
 class Interruption:
@@ -42,7 +44,7 @@ class Interruption:
         if self.signal != signal.SIGTERM:
             return KeyboardInterrupt(message)
         log.warning(message)
-        return SystemExit(128 + signal.SIGTERM)
+        return SystemExit(TERMINATED)
 
 
 @contextmanager
@@ -69,6 +71,24 @@ def interruptible(take_signals: bool, stop: Event | None = None) -> Iterator[Int
         _give_back(before)
     if asked.signal is not None:  # the signal came after the last step
         signal.raise_signal(asked.signal)
+
+
+@contextmanager
+def terminable() -> Iterator[None]:
+    """Raise SystemExit in the main thread at SIGTERM, as Ctrl-C raises KeyboardInterrupt, so that a caller can end the
+    trainings in its threads. A second SIGTERM ends the process at once."""
+    before: dict[signal.Signals, Any] = {}
+
+    def end(number: int, frame: FrameType | None) -> None:
+        _give_back(before)
+        raise SystemExit(TERMINATED)
+
+    if threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGTERM) == signal.SIG_DFL:
+        before[signal.SIGTERM] = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        _give_back(before)
 
 
 def _give_back(handlers: dict[signal.Signals, Any]) -> None:

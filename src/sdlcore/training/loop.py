@@ -12,8 +12,9 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from sdlcore.errors import DivergedError
+from sdlcore.errors import DivergedError, SourceError, printable_cause
 from sdlcore.model.coder import SparseCoder
+from sdlcore.model.finite import not_finite
 from sdlcore.run import RunConfig
 from sdlcore.training.behaviour import Behaviour
 from sdlcore.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
@@ -119,12 +120,14 @@ def train(
     Raises
     ------
     DivergedError
-        At the first row with a loss that is not finite.
+        At the first row with a loss or a weight that is not finite, or at a learning rate that is not. The last
+        checkpoint stays.
     KeyboardInterrupt, SystemExit
         At the end of the step that Ctrl-C, SIGTERM or ``stop`` interrupted, once its checkpoint is written. Without
         checkpoints, or with several processes, signals are not handled.
     ValueError
-        If only one of ``anchors`` and ``lambda_anchor`` is given, or if processes read different checkpoints.
+        If only one of ``anchors`` and ``lambda_anchor`` is given, if processes read different checkpoints, or if a
+        schedule of the user gives other learning rates than the one that the checkpoint was trained with.
     """
     settings = config.training
     if (anchors is None) != (config.loss.lambda_anchor == 0):
@@ -153,6 +156,9 @@ def train(
                 f"{checkpointing.path}: this version of sdlcore cannot resume the checkpoint, which lacks {error}. "
                 "Resume with the version that wrote it, or choose another folder."
             ) from error
+        except (ValueError, RuntimeError) as error:  # of the user's schedule; of tensors that do not fit the model
+            said = " ".join(str(error).split())
+            raise SourceError(f"{checkpointing.path}: {said}") from printable_cause(error)
         generator.set_state(found.tensors["generator"])
         first_step, earlier_seconds, rows, resumed = found.step, found.seconds, found.history, True
         # old checkpoints lack the number of samples; they date from when all batches had one size
@@ -186,6 +192,15 @@ def train(
             save_checkpoint(path, checkpointing.identity, checkpoint, checkpointing.facts)
         return f"of step {done} in {path}"
 
+    def diverged(what: str, done: int) -> DivergedError:
+        return DivergedError(_diverged(what, last_row, done, take_step.peak, saved, own))
+
+    def broken_weight() -> str | None:
+        """Describe a weight that is not finite; the losses do not show it, since NaN activates no latent."""
+        broken = not_finite(model.state_dict())
+        elsewhere = any(processes.all.counts(int(broken is not None)))
+        return broken or ("a weight of another process is not finite" if elsewhere else None)
+
     def add_row(done: int) -> bool:
         """Add a row for the steps since the last one; return whether the training must stop."""
         nonlocal window, last_row, saved, saved_step, started
@@ -193,7 +208,9 @@ def train(
         # non-finite inputs activate no latent, so the loss stays finite and hides them; `input_norm` shows them
         if not all(math.isfinite(value) for name, value in means.items() if name != "fvu"):
             broken = ", ".join(f"{name} is {value}" for name, value in means.items() if not math.isfinite(value))
-            raise DivergedError(_diverged(broken, last_row, done, take_step.peak, saved))
+            raise diverged(broken, done)
+        if (weight := broken_weight()) is not None:
+            raise diverged(weight, done)
         del means["input_norm"]
         row = {"step": done, "samples": samples, **means}
         dead = processes.latents.mean(take_step.dead.mask().float().mean())
@@ -229,6 +246,8 @@ def train(
         for step, x_p, x_r in ahead:
             x_BP, x_BR = normalisation(x_p, x_r)
             now = take_step.in_force(step)
+            if not math.isfinite(now.lr):
+                raise diverged(f"the learning rate of step {step + 1} is {now.lr}", step + 1)
             window.add(take_step(x_BP, x_BR, now.lr, step, judge), x_BP, x_BR)
             done, samples = step + 1, samples + len(x_BP)
             every = settings.resample_every
@@ -238,7 +257,7 @@ def train(
                         model, take_step.optimizer, take_step.dead, x_BP, x_BR, generator, n_anchors
                     )
                 except FloatingPointError as error:
-                    raise DivergedError(_diverged(str(error), last_row, done, take_step.peak, saved)) from error
+                    raise diverged(str(error), done) from error
             if settings.reorder_every and done % settings.reorder_every == 0:
                 take_step.reorder()
             if done % settings.log_every == 0 or done == settings.steps:
@@ -246,7 +265,7 @@ def train(
                     break
             elif interrupted:
                 # keep the previous checkpoint if weights are no longer finite
-                if checkpointing and window.is_finite():
+                if checkpointing and window.is_finite() and broken_weight() is None:
                     saved = keep(done, checkpointing.path)
                 raise interrupted.error(_interrupted(done, settings.steps, saved))
         if window.steps:  # the batches ended between two rows
@@ -261,9 +280,11 @@ def _interrupted(done: int, steps: int, saved: str) -> str:
     return f"interrupted after step {done} of {steps}; {kept}"
 
 
-def _diverged(what: str, last_row: int, done: int, lr: float, saved: str) -> str:
+def _diverged(what: str, last_row: int, done: int, lr: float, saved: str, own: OwnParts) -> str:
+    parts = " and ".join(name for name in ("optimizer", "schedule") if getattr(own, name))
+    check = f"Check your {parts}, lower" if parts else "Lower"
     return (
-        f"training diverged in steps {last_row + 1} to {done}: {what}. Lower lr from {lr}, set normalise if "
+        f"training diverged in steps {last_row + 1} to {done}: {what}. {check} lr from {lr}, set normalise if "
         f"activations are huge, or look for activations that are not finite. Last good checkpoint: {saved}"
     )
 

@@ -1,5 +1,8 @@
 """A user's own optimiser, schedule and callbacks, in place of `Adam` and its schedule."""
 
+import math
+import warnings
+from array import array
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -13,6 +16,8 @@ from sdlcore.sparse.kernels.interface import Kernels
 from sdlcore.sparse.kernels.row_norms import RowNorms
 from sdlcore.training.history import Row
 
+SAME_RATE = 1e-6
+"""Largest difference of learning rates that counts as rounding, relative to the rate or to the initial rate."""
 MakeOptimizer = Callable[[list[nn.Parameter]], Optimizer]
 MakeSchedule = Callable[[Optimizer], LRScheduler]
 Callback = Callable[[Row], object]
@@ -79,6 +84,11 @@ class TorchOptimizer:
         self._on_sphere = {id(p) for p in on_sphere}
         self._rates = [float(group["lr"]) for group in self.optimizer.param_groups]
         self.peak = self._rates[0]
+        if not scheduled and not self.peak > 0:
+            raise ValueError(
+                f"optimizer gives its first parameter group a learning rate of {self.peak:g}, expected more than 0, "
+                "since the rates of the other groups follow the first; put another group first"
+            )
 
     @property
     def state(self) -> Mapping[Tensor, dict[str, Any]]:
@@ -116,6 +126,11 @@ class TorchOptimizer:
             for _, gradient in trained:
                 gradient.div_(scale)
         self.optimizer.step()
+        if len(self.optimizer.param_groups) != len(self._rates):
+            raise ValueError(
+                f"optimizer has {len(self.optimizer.param_groups)} parameter groups after a step, expected "
+                f"{len(self._rates)} as before; keep the groups throughout the training"
+            )
         for p, _ in trained:
             if id(p) in self._on_sphere:
                 self.kernels.normalise_rows(p.detach())
@@ -140,6 +155,9 @@ class Schedule:
         self._stand_in = None if optimizer else torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=lr)
         self.optimizer: Optimizer = optimizer or self._stand_in  # type: ignore[assignment]
         self.scheduler = made_schedule(make, self.optimizer)
+        self._largest = max(float(group["initial_lr"]) for group in self.optimizer.param_groups)
+        self._past = array("d")
+        """Learning rates of all parameter groups in each step so far, since a state has no lambda functions."""
 
     @property
     def lr(self) -> float:
@@ -148,19 +166,54 @@ class Schedule:
 
     def step(self) -> None:
         """Advance to the next step."""
+        self._past.extend(self._rates())
         if self._stand_in is not None:
             self._stand_in.step()  # torch warns if a schedule steps before its optimiser
         self.scheduler.step()
 
     def state(self) -> dict[str, Any]:
-        """Return the state that determines the next learning rate."""
-        return {"schedule": self.scheduler.state_dict(), "rates": [g["lr"] for g in self.optimizer.param_groups]}
+        """Return the state that determines the next learning rate, and the rates so far."""
+        rates, past = [group["lr"] for group in self.optimizer.param_groups], torch.tensor(self._past)
+        return {"schedule": self.scheduler.state_dict(), "rates": rates, "past": past}
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Restore a state that `state` returned."""
+        """Bring a fresh schedule to a state that `state` returned; ValueError if its rates so far differ (`follow`)."""
+        self.follow(enumerate(state["past"].view(-1, len(self.optimizer.param_groups)).tolist()))
         self.scheduler.load_state_dict(state["schedule"])
         for group, rate in zip(self.optimizer.param_groups, state["rates"], strict=True):
             group["lr"] = rate
+
+    def follow(self, expected: Iterable[tuple[int, Sequence[float]]]) -> None:
+        """Advance a fresh schedule past steps whose learning rates are known.
+
+        Parameters
+        ----------
+        expected
+            Steps, from 0, in ascending order, and the learning rates of the first parameter groups there.
+
+        Raises
+        ------
+        ValueError
+            If the schedule gives other learning rates, beyond rounding; the message names the first such step.
+        """
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch warns if a schedule steps without its optimiser
+            here = 0
+            for step, rates in expected:
+                for _ in range(here, step):
+                    self.step()
+                found = self._rates()[: len(rates)]
+                for rate, other in zip(found, rates, strict=True):
+                    if not math.isclose(rate, other, rel_tol=SAME_RATE, abs_tol=SAME_RATE * self._largest):
+                        raise ValueError(
+                            f"schedule gives a learning rate of {rate:g} in step {step + 1}, but that step was taken "
+                            f"with {other:g}; use the schedule that the run began with, or choose another folder"
+                        )
+                self.step()
+                here = step + 1
+
+    def _rates(self) -> list[float]:
+        return [float(group["lr"]) for group in self.optimizer.param_groups]
 
 
 def stops(answer: object) -> bool:
@@ -185,6 +238,23 @@ def made_optimizer(make: MakeOptimizer, parameters: list[nn.Parameter]) -> Optim
         )
     if isinstance(found, torch.optim.LBFGS):
         raise ValueError("optimizer gives an LBFGS, which evaluates the loss several times a step; choose another")
+    if isinstance(found, torch.optim.SparseAdam):
+        raise ValueError("optimizer gives a SparseAdam, which needs sparse gradients, but these are dense; choose Adam")
+    return found
+
+
+def check_callbacks(callbacks: object) -> tuple[Callback, ...]:
+    """Return callbacks as a tuple; ValueError if they are not a list of functions."""
+    if callable(callbacks) or not isinstance(callbacks, Iterable):
+        raise ValueError(
+            f"callbacks are a {type(callbacks).__name__}, expected a list of functions: callbacks=[lambda row: ...]"
+        )
+    found = tuple(callbacks)
+    for number, callback in enumerate(found):
+        if not callable(callback):
+            raise ValueError(
+                f"callbacks[{number}] is {callback!r:.60}, expected a function that takes a row of the history"
+            )
     return found
 
 

@@ -262,7 +262,7 @@ class TrainingStep:
         return tensors | {"auxiliary": tensors["auxiliary"].nonzero().squeeze(1)}
 
     def restore(self, tensors: dict[str, Tensor]) -> None:
-        """Restore a state that `state` returned."""
+        """Restore a state that `state` returned; ValueError if the user's schedule gave other rates so far."""
         device, part = self.model.W_enc.device, self.processes.latents.part(self.model.config.n_q)
         chosen_Q = torch.zeros(self.model.config.n_q, dtype=torch.bool)
         chosen_Q[tensors["auxiliary"]] = True
@@ -270,6 +270,8 @@ class TrainingStep:
         tensors = {name: value[part] if self._is_by_latent(name) else value for name, value in tensors.items()}
         weights = {k.removeprefix("model/"): v for k, v in tensors.items() if k.startswith("model/")}
         self.model.load_state_dict({"W_dec": weights["W_enc"], **weights})
+        if self.schedule is not None:  # before the optimiser, whose groups it changes while it catches up
+            self.schedule.restore(unpack("schedule", tensors))
         if isinstance(self.optimizer, TorchOptimizer):
             self.optimizer.optimizer.load_state_dict(unpack("optimizer", tensors))
         else:
@@ -278,8 +280,6 @@ class TrainingStep:
                 if state:
                     moments = {key: in_large_pages(value.to(device), written=True) for key, value in state.items()}
                     self.optimizer.state[p] = moments
-        if self.schedule is not None:
-            self.schedule.restore(unpack("schedule", tensors))
         self.dead.silent = tensors["silent"].to(device)
         self.penalty.log = tensors["log_penalty"].to(device)
         if len(self.firings):
