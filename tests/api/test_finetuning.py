@@ -1,6 +1,7 @@
 """Dictionaries of a tiny Llama, trained further on its predictions."""
 
 import copy
+import itertools
 import signal
 
 import pytest
@@ -122,6 +123,59 @@ def test_an_interrupted_call_resumes_to_the_bit_and_a_finished_one_is_opened(lm,
     assert torch.equal(opened.W_dec, whole.W_dec)
     with pytest.raises(ValueError, match="belongs to a different run"):
         sdl.finetune(sae, lm, documents(60), **settings, lr=1e-4)
+
+
+FINISHED = {"steps": 2, **FURTHER}
+UNFINISHED = {**FINISHED, "log_every": 1, "checkpoint_every": 1}
+
+
+@pytest.fixture(scope="module")
+def runs(lm, sae, tmp_path_factory):
+    """Return the folder of a finished fine-tuning, and of an interrupted one, with the same settings."""
+    folder = tmp_path_factory.mktemp("runs")
+    sdl.finetune(sae, lm, documents(60), out=folder / "finished", **FINISHED)
+
+    def fail(*_):
+        if next(passes) == 4:  # in the second step: each has a clean and a spliced pass
+            raise KeyboardInterrupt
+
+    passes = itertools.count(1)
+    handle = lm.lm_head.register_forward_pre_hook(fail)
+    with pytest.raises(KeyboardInterrupt):
+        sdl.finetune(sae, lm, documents(60), out=folder / "unfinished", **UNFINISHED)
+    handle.remove()
+    return folder
+
+
+OTHERS = [
+    ({"texts": documents(30)}, "other text"),
+    ({"layer": 1}, "layer 2, here 1"),
+    ({"place": "mlp_output"}, "place residual, here mlp_output"),
+    ({"drop": ()}, r"drop \['first_position', 'separator', 'outlier'\], here \[\]"),
+    ({"context_length": 8}, "context_length 16, here 8"),
+    ({"contexts_per_batch": 2}, "contexts_per_batch 4, here 2"),
+    ({"share": 0.25}, "share 0.5, here 0.25"),
+]
+
+
+@pytest.mark.parametrize(
+    ("folder", "call", "beginning"),
+    [
+        ("finished", FINISHED, "belongs to a different run"),
+        ("unfinished", UNFINISHED, "contains 11 steps of a different"),
+    ],
+)
+@pytest.mark.parametrize(("change", "message"), OTHERS)
+def test_a_folder_with_another_run_is_refused(change, message, folder, call, beginning, lm, sae, runs):
+    with pytest.raises(ValueError, match=f"{folder} {beginning}.*{message}"):
+        sdl.finetune(sae, lm, **{"texts": documents(60), "out": runs / folder, **call, **change})
+
+
+def test_a_folder_with_a_run_of_another_model_is_refused(lm, sae, runs):
+    other = copy.deepcopy(lm)
+    other.lm_head.weight.data[0] += 1
+    with pytest.raises(ValueError, match="belongs to a different run .other model"):
+        sdl.finetune(sae, other, documents(60), out=runs / "finished", **FINISHED)
 
 
 @pytest.mark.usefixtures("interruptible")

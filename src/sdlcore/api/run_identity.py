@@ -80,12 +80,12 @@ def identity_of(facts: Mapping[str, Any]) -> str:
 def compare(there: Mapping[str, Any], here: Mapping[str, Any]) -> Differences:
     """Compare the facts of a run in a folder with the facts of a requested run.
 
-    Data are compared by the digests of inputs. `fit_layers` compares before the language model runs, when there are no
-    digests yet. `fit_layers` compares the description of the activations instead. Packages are compared if
-    both runs name them.
+    The digest of a store identifies activations that were read from it. Where a language model computes the activations
+    during the training, as in `finetune`, or before their digest is known, as in `fit_layers`, their description
+    identifies them: text, model, place and settings. Packages are compared if both runs name them.
     """
     here = json.loads(json.dumps(here))
-    described = {"inputs"} if "inputs" not in here else {"activations"} if "inputs" in there else set()
+    described = {"inputs"} if "inputs" not in here else {"activations"} if "store" in here["inputs"] else set()
     names = [name for name in {**here, **there} if name not in {*ENVIRONMENT, RESUMED, STOPPED, *described}]
     identity = [said for name in names for said in _differences(name, there.get(name), here.get(name))]
     environment = [
@@ -132,7 +132,7 @@ def _differences(name: str, there: Any, here: Any) -> Iterator[str]:
         return
     if name == "settings" and isinstance(there, dict) and isinstance(here, dict):
         yield from _of_settings(there, here)
-    elif name in ("inputs", "activations", "source") and isinstance(there, dict) and isinstance(here, dict):
+    elif name in _PARTS and isinstance(there, dict) and isinstance(here, dict):
         for key in {**here, **there}:
             yield from _differences(_CALLED.get(key, key), there.get(key), here.get(key))
     elif name in _CALLED.values() or isinstance(there, dict) or isinstance(here, dict):
@@ -141,7 +141,9 @@ def _differences(name: str, there: Any, here: Any) -> Iterator[str]:
         yield f"{name} {_said(there)}, here {_said(here)}"
 
 
-_CALLED = {"store": "activations", "anchors": "anchors", "start": "start", "watch": "watch", "where": "layer or place"}
+_PARTS = ("inputs", "activations", "source", "finetuned", "where")
+"""Facts whose keys are compared one by one."""
+_CALLED = {"store": "activations", "anchors": "anchors", "start": "start", "watch": "watch"}
 """Inputs that are compared by digest, and what messages call them."""
 
 
