@@ -9,6 +9,7 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 import torch
 from torch import Tensor
 
+from sdlcore.model.activation import Activation
 from sdlcore.model.coder import SparseCoder
 from sdlcore.model.finite import not_finite
 from sdlcore.model.origin import check_beside
@@ -93,6 +94,12 @@ def load_model(path: str | Path) -> SparseCoder:
             )
     model = SparseCoder(config, input_sites, target_sites)
     model.load_state_dict(tensors)
+    for part in model.sigma.modules():
+        if isinstance(part, Activation):
+            try:
+                part.check_state()
+            except ValueError as error:
+                raise ValueError(f"{path}: {error}; train again, or save the dictionary again") from error
     return model.eval()
 
 
