@@ -17,7 +17,8 @@ FEWEST = 3
 ROWS = 4096
 """Samples that are encoded at once."""
 WORSE = 0.05
-"""Share of the variance. If posterior codes explain so much less than the trained encoder, `warn_of_worse_codes` warns."""
+"""Share of the variance. `warn_of_worse_codes` warns if posterior codes explain so much less than the trained encoder
+does."""
 
 
 @torch.no_grad()
