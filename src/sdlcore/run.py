@@ -62,6 +62,8 @@ FIT = (
 """Other arguments of `sdl.fit`."""
 TAKEN = (*FIT, "like", "warm_start", "solver", "peer", "model", "own", "pursuit", "training")
 """What no setting of a plugin may be called, beside the settings of runs: it would have another value."""
+MOST_SWEEPS = 1000
+"""Most sweeps of a pursuit, and of a solver. More would take very long, and change nothing."""
 LAMBDA_ANCHOR = 0.1
 """The weight of anchors that are given without one: the paper's on the bench."""
 
@@ -117,7 +119,7 @@ class ModelConfig(Extensible):
     with normalise, these have a mean norm of sqrt(dimension)."""
     skip: bool = False
     """A transcoder's linear path W_skip x_p beside the latents (Paulo et al. 2025); it starts at zero."""
-    pursuit: Annotated[int, Ge(0)] = 0
+    pursuit: Annotated[int, Ge(0), Le(MOST_SWEEPS)] = 0
     """Sweeps of non-negative coordinate descent over a sample's k latents, which make the encoder iterative; of
     dictionaries that were solved for (`sdlcore.solvers`)."""
     posterior_samples: Annotated[int, Ge(0), Le(10**7), AddedLater()] = 0
@@ -181,6 +183,12 @@ class ModelConfig(Extensible):
             raise ValueError(
                 "mean_shift_rounds must be 0 or at least 4, since the last three rounds add no latent; "
                 f"found {self.mean_shift_rounds}"
+            )
+        if self.mean_shift_rounds and (self.frozen in ("decoder", "both") or self.archetypes is not None):
+            name = "frozen" if self.archetypes is None else "archetypes"
+            raise ValueError(
+                f"mean_shift_rounds replaces decoder rows, but {name} is {getattr(self, name)}, which determines them; "
+                f"leave mean_shift_rounds or {name} out"
             )
         if self.posterior_samples and self.pursuit:
             raise ValueError("posterior_samples and pursuit both replace the encoder; set only one")

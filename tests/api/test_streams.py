@@ -256,3 +256,32 @@ def test_batches_of_pairs_train_with_contrast_and_nothing_else():
         sdl.fit(lambda step: of_step(step) if step else of_pairs(step), **how)
     runs = sdl.fit_many(of_pairs, {"one": {}, "two": {"seed": 1}}, **how)
     assert same(runs["one"], found)
+
+
+ROUNDS = {**SETTINGS, "posterior_samples": 128, "mean_shift_rounds": 4}
+
+
+def test_posterior_codes_of_an_iterator_use_samples_from_before_the_training():
+    codes = {**SETTINGS, "posterior_samples": 640}
+    of_array, of_iterator = sdl.fit(of_step, **codes), sdl.fit(map(of_step, range(30)), **codes)
+    assert same(of_array, of_iterator)
+
+
+def test_runs_that_share_a_stream_have_posterior_codes():
+    codes = {"posterior_samples": 640}
+    (shared,) = sdl.fit_many(of_step, {"a": codes}, **SETTINGS).values()
+    assert same(shared, sdl.fit(of_step, **codes, **SETTINGS))
+
+
+@pytest.mark.parametrize(
+    ("make", "problem"),
+    [
+        (lambda: map(of_step, range(1000)), "mean_shift_rounds reads batches after the training, but x is an iterator"),
+        # 30 steps, and then two batches for each of 11 draws
+        (lambda: lambda step: X[64 * step : 64 * step + 64] if step < 51 else [], r"up to 51, but x\(51\) fails"),
+    ],
+)
+def test_rounds_that_would_run_out_of_batches_are_refused_before_the_training(make, problem, monkeypatch):
+    monkeypatch.setattr(loop.TrainingStep, "__call__", lambda *_: pytest.fail("a step was taken"))
+    with pytest.raises(ValueError, match=problem):
+        sdl.fit(make(), **ROUNDS)

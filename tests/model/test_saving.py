@@ -58,6 +58,7 @@ def model(**changed):
         (model(n_q=10**8), r"W_dec is .* but the configuration in its metadata needs .* of \(100000000, 5\)"),
         (model(k=[2]), "model.k is"),
         (model(k=9), "k must be between"),
+        (model(pursuit=10**9), "pursuit must be at most 1000, found 1000000000"),
         (model(bias="no"), "model.bias is 'no'"),
         (model(pair=["sae"]), "model.pair is"),
         (model(activation="softmax"), "activation must be one of"),
@@ -154,6 +155,35 @@ def test_any_description_is_a_models_or_is_refused_by_the_name_of_the_file(tmp_p
             assert str(error).startswith(f"{path}: ")  # noqa: PT017, either may come of it
         else:
             assert isinstance(found, dict) or np.isfinite(found(torch.ones(3, 5)).x_hat.detach().numpy()).all()
+
+
+@pytest.mark.parametrize(
+    ("settings", "name", "value", "message"),
+    [
+        ({"posterior_samples": 10}, "noise", 0.0, "sigma.noise is 0, expected a positive number"),
+        ({"posterior_samples": 10}, "noise", -1.0, "sigma.noise is -1, expected a positive number"),
+        ({"posterior_samples": 10}, "scale", 0.0, "sigma.scale is 0, expected a positive number"),
+        ({"posterior_samples": 10}, "variances", -2.0, "sigma.variances contains -2, expected no negative number"),
+        ({"posterior_samples": 10}, "variances", float("nan"), "sigma.variances contains NaN or infinity"),
+        ({"posterior_samples": 10}, "means", float("inf"), "sigma.means contains NaN or infinity"),
+        ({"activation": "batchtopk"}, "threshold", -0.5, "the threshold of BatchTopK is -0.5, expected 0 or more"),
+        (
+            {"activation": "lista", "ista_selects": "batch"},
+            "selections.1.threshold",
+            -0.5,
+            "the threshold of BatchTopK is -0.5",
+        ),
+    ],
+)
+def test_values_that_no_training_leaves_are_refused_by_the_name_of_the_file(tmp_path, settings, name, value, message):
+    config = CONFIG.changed(**settings)
+    state = SparseCoder(config, (5,), (5,), torch_stream(0, "x")).state_dict()
+    state |= {key: torch.zeros(()) for key in state if key.endswith("threshold")}
+    path = write(tmp_path / "m.safetensors", {**DESCRIPTION, "model": config.to_dict()}, state)
+    load_model(path)
+    state[f"sigma.{name}"] = torch.full_like(state[f"sigma.{name}"], value)
+    with pytest.raises(ValueError, match=f"m.safetensors: {message}"):
+        load_model(write(path, {**DESCRIPTION, "model": config.to_dict()}, state))
 
 
 def test_what_a_model_was_made_from_can_be_read_alone(tmp_path):

@@ -10,6 +10,7 @@ from sdlcore.errors import RefusedError
 from sdlcore.model.coder import SparseCoder
 from sdlcore.run import ModelConfig
 from sdlcore.training.posterior import with_posterior_codes
+from sdlcore.training.train_dictionary import JUDGED
 
 SETTINGS = {"activation": "batchtopk", "k": 3, "n_q": 32, "bias": True, "lr": 3e-3, "progress": False}
 
@@ -36,6 +37,52 @@ def test_posterior_codes_keep_directions_and_detect_better(bench, fitted):
     # the oracle has other rows, so the statistics of this dictionary do not apply; a threshold needs no codes at all
     assert 0 < after["oracle_fvu"] < 10
     assert after["mcc"] == pytest.approx(before["mcc"], abs=1e-5)
+
+
+def test_the_last_row_of_the_history_is_true_of_the_dictionary(bench, fitted):
+    trained, posterior, out = fitted
+    x = bench.samples(20_000).input[:JUDGED]
+    rest = ((posterior.reconstruct(x) - x) ** 2).sum() / ((x - x.mean(0)) ** 2).sum()
+    assert posterior.history[-1]["fvu"] == pytest.approx(rest, rel=1e-4)
+    assert posterior.history[-1]["l0"] == pytest.approx((posterior.encode(x) > 0).sum(1).mean())
+    assert posterior.history[-1] == sdl.load(out).history[-1] != trained.history[-1]
+    assert [row["fvu"] for row in posterior.history[:-1]] == [row["fvu"] for row in trained.history[:-1]]
+
+
+def test_codes_that_ruin_a_dictionary_give_a_warning():
+    x = sdl.Bench.draw(seed=0, n=48, n_p=32, sparsity=0.9).sample(2000).astype(np.float32)[:, :1].copy()
+    settings = {"activation": "topk", "k": 2, "n_q": 4, "lr": 1e-2, "batch_size": 256, "progress": False}
+    with pytest.warns(UserWarning, match="fvu of the posterior codes is .* on 2000 samples, and .* with the trained"):
+        ruined = sdl.fit(x, steps=100, posterior_samples=2000, **settings)
+    assert ruined.history[-1]["fvu"] > 0.9
+
+
+@pytest.fixture(scope="module")
+def at_scale():
+    """Return a function that fits a dictionary with rounds of mean shift to scaled samples."""
+    x = sdl.Bench.draw(seed=0, n=48, n_p=32, sparsity=0.9).sample(4000).astype(np.float32)
+    settings = {"activation": "topk", "k": 5, "n_q": 32, "steps": 200, "lr": 3e-3, "batch_size": 256, "normalise": True}
+    after = {"posterior_samples": 4000, "mean_shift_rounds": 4}
+
+    def fit(scale):
+        scaled = x * np.float32(scale)
+        return sdl.fit(scaled, progress=False, **settings, **after), scaled
+
+    return fit
+
+
+@pytest.fixture(scope="module")
+def fvu(at_scale):
+    return at_scale(1.0)[0].history[-1]["fvu"]
+
+
+@pytest.mark.filterwarnings("ignore:fvu of the posterior codes")
+@pytest.mark.parametrize("scale", [1e-30, 1e-15, 1e15, 1e30])
+def test_activations_of_any_scale_have_posterior_codes(at_scale, fvu, scale):
+    found, x = at_scale(scale)
+    # scaled samples are rounded, which changes the training a little, and some decisions with it
+    assert found.history[-1]["fvu"] == pytest.approx(fvu, rel=0.05)
+    assert np.isfinite(found.reconstruct(x)).all()
 
 
 def test_a_saved_dictionary_has_the_same_codes(bench, fitted):

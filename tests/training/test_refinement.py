@@ -110,12 +110,30 @@ def test_rounds_after_a_training_find_more_features():
     assert after["detection_f1"] > before["detection_f1"] + 0.1
 
 
-def test_rounds_need_posterior_codes():
-    with pytest.raises(ValueError, match="mean_shift_rounds needs posterior_samples"):
-        ModelConfig.from_dict({"mean_shift_rounds": 4})
+FIXED = "mean_shift_rounds replaces decoder rows, but "
 
 
-def test_rounds_that_would_add_no_latent_are_refused():
-    with pytest.raises(ValueError, match=r"mean_shift_rounds must be 0 or at least 4, .* found 3"):
-        ModelConfig.from_dict({"mean_shift_rounds": 3, "posterior_samples": 100})
+@pytest.mark.parametrize(
+    ("settings", "problem"),
+    [
+        ({"posterior_samples": 0}, "mean_shift_rounds needs posterior_samples"),
+        ({"mean_shift_rounds": 3}, "mean_shift_rounds must be 0 or at least 4, .* found 3"),
+        ({"frozen": "decoder"}, f"{FIXED}frozen is decoder"),
+        ({"frozen": "both"}, f"{FIXED}frozen is both"),
+        ({"archetypes": 16}, f"{FIXED}archetypes is 16"),
+    ],
+)
+def test_rounds_that_other_settings_contradict_are_refused(settings, problem):
+    with pytest.raises(ValueError, match=problem):
+        ModelConfig.from_dict({"posterior_samples": 100, "mean_shift_rounds": 4, **settings})
     assert refinement.LAST == 3
+
+
+def test_a_refined_dictionary_does_not_claim_to_be_nested():
+    x = sdl.SynthBench.draw(seed=0, n=128, n_p=64, roots=1).samples(2000).input
+    settings = {"activation": "batchtopk", "k": 3, "n_q": 16, "bias": True, "steps": 20, "prefixes": [4, 16]}
+    more = {"prefix_detached": True, "posterior_samples": 2000, "progress": False}
+    plain, refined = (sdl.fit(x, mean_shift_rounds=rounds, **settings, **more) for rounds in (0, 4))
+    assert plain.settings["prefixes"] == [4, 16]
+    assert not {"prefixes", "prefix_detached"} & refined.settings.keys()
+    assert "prefixes" not in str(refined.generate_model_card())

@@ -79,9 +79,15 @@ class Dictionary(ModelHubMixin, library_name="sdlcore", tags=["sparse-autoencode
 
     @property
     def settings(self) -> dict[str, Any]:
-        """The settings of its training by name; for an imported dictionary, the settings of its model."""
+        """The settings of its training by name; for an imported dictionary, the settings of its model.
+
+        Without ``prefixes`` after rounds of mean shift, which leave no nested dictionaries.
+        """
         found = self.provenance.get("settings")
-        return dict(found) if isinstance(found, dict) else self.coder.config.to_dict()
+        if not isinstance(found, dict):
+            return self.coder.config.to_dict()
+        nested = ("prefixes", "prefix_detached") if self.coder.config.mean_shift_rounds else ()
+        return {name: value for name, value in found.items() if name not in nested}
 
     @property
     def pair(self) -> Pair:

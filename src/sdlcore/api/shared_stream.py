@@ -8,7 +8,7 @@ from threading import Condition
 
 import numpy as np
 
-from sdlcore.api.streams import InPass, Stream
+from sdlcore.api.streams import InPass, Stream, sample_of
 from sdlcore.data.batches import TrainingRows
 from sdlcore.data.memory import Activations
 from sdlcore.run import RunConfig
@@ -106,10 +106,10 @@ class Share:
 
     def training_rows(self, config: RunConfig, seed: int) -> TrainingRows:
         stream = self._shared.stream
-        stream.check_pairs(config)
+        stream.check_settings(config)
         sample = partial(stream.sample, config.training.steps, partial(self._shared.read, ahead=math.inf))
         batches = partial(self._batch, config.model.pair, config.training.accumulate)
-        return TrainingRows(self.widths, batches, sample)
+        return TrainingRows(self.widths, batches, sample_of(config, sample))
 
     def _batch(self, pair: Pair, accumulate: int, step: int) -> tuple[np.ndarray, np.ndarray]:
         self._shared.move(self._training, step)

@@ -17,6 +17,7 @@ from sdlcore.data.reading import ActivationStore
 from sdlcore.run import RunConfig
 from sdlcore.settings import Json, Pair, checked
 from sdlcore.training.read_ahead import NoMoreBatchesError
+from sdlcore.training.train_dictionary import last_step
 
 SAMPLE_ROWS = 2**16
 """Samples from the first batches that normalise, whiten and initialisation from samples use. The pipeline's streams of
@@ -109,12 +110,23 @@ class Stream:
 
     def training_rows(self, config: RunConfig, seed: int) -> TrainingRows:
         """Return the batches and the sample for a training. ``seed`` is not used: batches keep their own order."""
-        self.check_pairs(config)
+        self.check_settings(config)
         batches = partial(self._batch, config.model.pair, config.training.accumulate)
-        return TrainingRows(self.widths, batches, partial(self.sample, config.training.steps))
+        return TrainingRows(self.widths, batches, sample_of(config, partial(self.sample, config.training.steps)))
 
-    def check_pairs(self, config: RunConfig) -> None:
-        """Raise `ValueError` unless batches are pairs of neighbours where the loss compares these, and only there."""
+    def check_settings(self, config: RunConfig) -> None:
+        """Raise `ValueError` if a training with these settings would need other batches than there are.
+
+        Batches must be pairs of neighbours where the loss compares these, and only there. A function of the step must
+        also return the batches that rounds of mean shift read after the last step.
+        """
+        if config.model.mean_shift_rounds and isinstance(self._reader, _OfStep):
+            step = last_step(config)
+            try:
+                self._checked(self._reader(step), step)
+            except Exception as error:
+                said = f"mean_shift_rounds reads batches after the training, up to {step}, but x({step}) fails"
+                raise ValueError(f"{said}: {error}") from error
         if config.loss.contrast and not self.paired:
             raise ValueError(
                 "contrast compares neighbouring tokens, but batches of x do not say which samples are neighbours; give "
@@ -189,6 +201,17 @@ class Stream:
             shapes = [" and ".join(map(str, widths)) for widths in (found.widths, self.widths)]
             raise ValueError(f"batch {step} of x has {shapes[0]} dimensions, but the first has {shapes[1]}")
         return found
+
+
+def sample_of(config: RunConfig, sample: Callable[[], Arrays]) -> Callable[[], Arrays]:
+    """Return a function that returns the first samples, for a training.
+
+    Posterior codes need the samples after the training, when the batches are gone, so they are read now.
+    """
+    if not config.model.posterior_samples:
+        return sample
+    drawn = sample()
+    return lambda: drawn
 
 
 class InPass(NamedTuple):

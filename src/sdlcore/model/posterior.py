@@ -5,6 +5,7 @@ and then has a normal code of known mean and variance (a spike-and-slab prior). 
 noise. `sdlcore.training.posterior` estimates these statistics from samples.
 """
 
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -16,17 +17,20 @@ from sdlcore.model.encoding_tools import EncodingTools, SparseCode
 from sdlcore.sparse.kernels.calling import array, posteriors
 from sdlcore.sparse.search import Above, Search
 
-STAGES, QUIET = 12, 8
-"""Odds are tabulated at this number of noise levels. The lowest level is the noise divided by `QUIET`, since samples
-differ in how many features without a latent they contain. The highest is the mean square of the loudest sample."""
+QUIET, RATIO = 8, 1.1
+"""Odds are tabulated at noise levels. The lowest level is the noise divided by `QUIET`, since samples differ in how
+many features without a latent they contain. Each level is `RATIO` times the one below it, up to the mean square of a
+sample. So the levels of a sample depend on this sample and the statistics only."""
 MOST = 256
 """Most active latents of a sample."""
+LEVELS = 512
+"""Most noise levels."""
 AT_ONCE = 2**22
 """Products in memory at once."""
 
 
 class Statistics(NamedTuple):
-    """Statistics of latents with unit decoder rows."""
+    """Statistics of latents with unit decoder rows, in a unit of the activations in which nothing overflows."""
 
     log_odds: Tensor
     """Log odds of being active (n_q)."""
@@ -47,12 +51,19 @@ class Posterior(Encoder):
 
     The noise level of a round follows the mean square of the residual. So latents that are still missing count as
     noise, and the first rounds add clear latents only. No gradient passes. Rows of the decoder must have norm 1, as
-    `sdlcore.training.posterior` leaves them; this is not checked.
+    `sdlcore.training.posterior` leaves them; this is not checked. The codes of a sample depend on this sample only, and
+    not on the other samples of a call.
+
+    Statistics count activations in multiples of the buffer ``scale`` (0-d), because squares of huge or tiny activations
+    do not fit into float32.
     """
+
+    scale: Tensor
 
     def __init__(self, n_q: int) -> None:
         super().__init__()
-        for name, size in (("log_odds", (n_q,)), ("means", (n_q,)), ("variances", (n_q,)), ("noise", ())):
+        sizes = {"log_odds": (n_q,), "means": (n_q,), "variances": (n_q,), "noise": (), "scale": ()}
+        for name, size in sizes.items():
             self.register_buffer(name, torch.ones(size, dtype=torch.float32))
 
     @property
@@ -61,15 +72,29 @@ class Posterior(Encoder):
 
     def encode(self, x: Tensor, weights: Weights) -> Tensor:
         latents = torch.zeros(len(x), len(weights.W_dec), dtype=torch.float32)
-        sample, latent, values = codes(x, weights, self.statistics)
+        sample, latent, values = self.codes(x, weights)
         latents[sample, latent] = values
         return latents.to(x)
+
+    def codes(self, x: Tensor, weights: Weights) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the codes of samples (B x n_r) as the function `codes` does, in the unit of the samples."""
+        scale = self.scale.double().cpu()
+        x, b_dec = x.double().cpu() / scale, weights.b_dec.detach().double().cpu() / scale
+        sample, latent, values = codes(x, weights._replace(b_dec=b_dec), self.statistics)
+        return sample, latent, (values.double() * scale).float()
+
+    def check_state(self) -> None:
+        for name in ("noise", "scale"):
+            if not self.get_buffer(name) > 0:
+                raise ValueError(f"sigma.{name} is {float(self.get_buffer(name)):.4g}, expected a positive number")
+        if (least := float(self.statistics.variances.min())) < 0:
+            raise ValueError(f"sigma.variances contains {least:.4g}, expected no negative number")
 
     def search(self) -> Search:
         return Above(torch.zeros(()))
 
     def encode_at(self, x: Tensor, tools: EncodingTools) -> SparseCode:
-        sample, latent, values = (part.to(x.device) for part in codes(x, tools.weights, self.statistics))
+        sample, latent, values = (part.to(x.device) for part in self.codes(x, tools.weights))
         support, places = tools.entries(sample, latent, len(x))
         values = torch.empty_like(values).index_copy_(0, places, values).to(x.dtype)
         return SparseCode(support, values, values)
@@ -77,12 +102,13 @@ class Posterior(Encoder):
 
 @torch.no_grad()
 def codes(x_BR: Tensor, weights: Weights, statistics: Statistics) -> tuple[Tensor, Tensor, Tensor]:
-    """Search the latents of B samples, in float32 on the CPU.
+    """Search the latents of B samples on the CPU.
 
     Parameters
     ----------
     x_BR
-        Samples, not yet centred (B x n_r). Samples that are not finite have no active latent.
+        Samples in the unit of the statistics, not yet centred (B x n_r). Samples that are not finite have no active
+        latent.
     weights
         The dictionary's weights. Only the decoder's rows (norm 1) and bias are used.
     statistics
@@ -101,19 +127,22 @@ def codes(x_BR: Tensor, weights: Weights, statistics: Statistics) -> tuple[Tenso
     """
     if len(weights.W_dec) != len(statistics.means):
         raise ValueError(f"posterior: {len(weights.W_dec)} rows, but statistics of {len(statistics.means)} latents")
-    W_dec, b_dec = weights.W_dec.detach().float().cpu(), weights.b_dec.detach().float().cpu()
-    centred_BR = x_BR.float().cpu() - b_dec
+    W_dec, n_r = weights.W_dec.detach().cpu(), x_BR.shape[1]
+    # The last bits of a product depend on the number of samples in a call. Rounding from float64 to float32 removes
+    # these bits, so that the search makes the same decisions for any number.
+    wide_QR = W_dec.double()
+    centred_BR = x_BR.double().cpu() - weights.b_dec.detach().double().cpu()
+    energies_B = centred_BR.square().sum(1).float()
     # samples that are not finite activate no latent
-    centred_BR = torch.where(centred_BR.square().sum(1, keepdim=True).isfinite(), centred_BR, 0.0)
-    energies_B, n_r = centred_BR.square().sum(1), x_BR.shape[1]
+    centred_BR[~energies_B.isfinite()], energies_B[~energies_B.isfinite()] = 0.0, 0.0
     tables = _tables(statistics, float(energies_B.max()) / n_r if len(x_BR) else 0.0)
     means, variances = array(statistics.means.cpu()), array(statistics.variances.cpu())
-    gram = array(W_dec @ W_dec.T)
+    gram = array(W_dec.float() @ W_dec.float().T)
     most, rows = min(MOST, len(W_dec)), max(1, AT_ONCE // len(W_dec))
     found = []
     for start in range(0, len(x_BR), rows):
         part = slice(start, start + rows)
-        products = array(centred_BR[part] @ W_dec.T)
+        products = array((centred_BR[part] @ wide_QR.T).float())
         shape = len(products), most
         chosen, amounts = np.zeros(shape, np.int64), np.zeros(shape, np.float32)
         counts = np.zeros(len(products), np.int64)
@@ -129,10 +158,11 @@ def codes(x_BR: Tensor, weights: Weights, statistics: Statistics) -> tuple[Tenso
 
 
 def _tables(statistics: Statistics, loudest: float) -> tuple[np.ndarray, ...]:
-    """Return the coefficients of the log odds at each noise level (levels x n_q), and the levels."""
+    """Return the coefficients of the log odds at each noise level (levels x n_q), and the levels up to ``loudest``."""
     log_odds, m, s = (array(part.cpu()).astype(np.float64) for part in statistics[:3])
-    noise = float(statistics.noise)
-    levels = np.geomspace(noise / QUIET, max(loudest, 1.01 * noise), STAGES)
+    lowest = float(statistics.noise) / QUIET
+    number = 1 + math.ceil(math.log(max(loudest / lowest, 1.0), RATIO))
+    levels = lowest * RATIO ** np.arange(min(number, LEVELS))
     v = levels[:, None]
     constant = log_odds - 0.5 * np.log((s + v) / v) - m**2 / (2 * (s + v))
     table = constant, m / (s + v), 0.5 / v - 0.5 / (s + v), levels

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from sdlcore.errors import SourceError, printable_cause
+from sdlcore.model.activation import Activation
 from sdlcore.model.coder import SparseCoder
 from sdlcore.model.finite import not_finite
 from sdlcore.model.origin import check_beside
@@ -96,6 +97,12 @@ def load_model(path: str | Path) -> SparseCoder:
             )
     model = SparseCoder(config, input_sites, target_sites)
     model.load_state_dict(tensors)
+    for part in model.sigma.modules():
+        if isinstance(part, Activation):
+            try:
+                part.check_state()
+            except ValueError as error:
+                raise ValueError(f"{path}: {error}; train again, or save the dictionary again") from error
     return model.eval()
 
 

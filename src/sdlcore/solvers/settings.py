@@ -7,7 +7,7 @@ from annotated_types import Ge, Gt, Le, Lt
 from sdlcore.plugins.extensible import Extensible, parts_of
 from sdlcore.plugins.names import Name
 from sdlcore.plugins.registry import Kind, registered
-from sdlcore.run import Activation
+from sdlcore.run import MOST_SWEEPS, Activation
 from sdlcore.settings import AsGiven, Batch, Latents, Pair, Positive, Precision, Total, UsedBy, Weight
 
 Solver = Literal["acs", "ksvd", "odl", "kmeans", "dbksvd"]
@@ -38,7 +38,7 @@ class SolverConfig(Extensible):
     """Largest number of active atoms per sample, at the start. They are the atoms of largest correlation."""
     max_support: Annotated[Latents, UsedBy("solver", "acs")] = 64
     """Limit for the growth of `support`, which doubles while nearly all codes of a support are nonzero."""
-    sweeps: Batch = 8
+    sweeps: Annotated[int, Ge(1), Le(MOST_SWEEPS)] = 8
     """Passes of coordinate descent over a sample's support."""
     batch_size: Batch = 8192
     """Samples per step, at most the whole store."""

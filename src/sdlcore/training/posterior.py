@@ -1,5 +1,6 @@
 """Replace the encoder of a trained dictionary by posterior codes (`sdlcore.model.posterior`)."""
 
+import math
 from warnings import warn
 
 import torch
@@ -15,6 +16,9 @@ FEWEST = 3
 """A latent with fewer active samples keeps its row, but counts as having been active once, with the typical code."""
 ROWS = 4096
 """Samples that are encoded at once."""
+WORSE = 0.05
+"""Share of the variance. `warn_of_worse_codes` warns if posterior codes explain so much less than the trained encoder
+does."""
 
 
 @torch.no_grad()
@@ -23,6 +27,7 @@ def with_posterior_codes(model: SparseCoder, samples: Readable, n_samples: int) 
 
     The statistics of latents are estimated twice, first from the codes of the trained encoder, and then from codes that
     the search finds. The copy has the model's decoder rows, scaled to norm 1. Its bias makes the mean residual zero.
+    Statistics are in units of `Posterior.scale`, a power of two near the spread of the first samples.
 
     Parameters
     ----------
@@ -40,11 +45,13 @@ def with_posterior_codes(model: SparseCoder, samples: Readable, n_samples: int) 
         If no latent of the model is active in at least `FEWEST` samples.
     """
     device = model.W_dec.device
-    norms_Q = model.W_dec.norm(dim=1)
-    rows_QR = torch.where(norms_Q[:, None] > 0, model.W_dec / norms_Q.clamp(min=1e-30)[:, None], 0.0)
+    norms_Q = model.W_dec.double().norm(dim=1)  # squares of float32 overflow beyond 1e19
+    unit_QR = model.W_dec / torch.where(norms_Q > 0, norms_Q, 1.0)[:, None]
+    rows_QR = torch.where(norms_Q[:, None] > 0, unit_QR, 0.0).float()
     config = model.config.changed(posterior_samples=n_samples, bias=True)
     found = SparseCoder(config, model.input_sites, model.target_sites).to(device).eval()
-    state = {"W_enc": rows_QR, "W_dec": rows_QR, "b_dec": model.b_dec}
+    scale = torch.tensor(_scale(model, samples))
+    state = {"W_enc": rows_QR, "W_dec": rows_QR, "b_dec": model.b_dec, "sigma.scale": scale}
     found.load_state_dict(found.state_dict() | state)
     was_training = model.training
     model.eval()
@@ -63,13 +70,48 @@ def with_posterior_codes(model: SparseCoder, samples: Readable, n_samples: int) 
     return found
 
 
+def _scale(model: SparseCoder, samples: Readable) -> float:
+    """Return the power of two that is nearest to the root mean square of the first samples, less the bias."""
+    x, _ = read_pair(samples, model.config.pair, 0, min(ROWS, samples.rows))
+    square = float((torch.from_numpy(x).double() - model.b_dec.double().cpu()).square().mean())
+    return 2.0 ** min(max(round(math.log2(square) / 2), -100), 100) if 0 < square < math.inf else 1.0
+
+
+@torch.no_grad()
+def judge(model: SparseCoder, x_BR: Tensor) -> dict[str, float]:
+    """Return ``fvu`` and ``l0`` of an autoencoder in evaluation mode on samples (B x n_r), as history rows name them.
+
+    The FVU is NaN if all samples are equal.
+    """
+    unit = x_BR.abs().max().double().clamp(min=torch.finfo(torch.float32).tiny)
+    error, active = 0.0, 0.0
+    for part in x_BR.split(ROWS):
+        out = model(part.to(model.W_dec.device))
+        error += float(((part - out.x_hat.cpu()).double() / unit).square().sum())
+        active += float(out.active().sum())
+    wide = x_BR.double() / unit
+    variance = float((wide - wide.mean(0)).square().sum())
+    return {"fvu": error / variance if variance else math.nan, "l0": active / len(x_BR)}
+
+
+def warn_of_worse_codes(trained: float, final: float, n_samples: int) -> None:
+    """Warn if the FVU of posterior codes is higher than that of the trained encoder by more than `WORSE`."""
+    if final > trained + WORSE:
+        warn(
+            f"fvu of the posterior codes is {final:.3g} on {n_samples} samples, and {trained:.3g} with the trained "
+            "encoder: they do not suit this dictionary, so set posterior_samples to 0",
+            stacklevel=3,
+        )
+
+
 def _estimate(
     coder: SparseCoder, units_Q: Tensor, found: SparseCoder, samples: Readable, n_samples: int
 ) -> tuple[Statistics, Tensor] | None:
-    """Return the statistics of codes, in units of unit rows, and the bias that centres the residuals.
+    """Return the statistics of codes for unit rows, in the scale of ``found``, and the bias that centres the residuals.
 
     None if no latent is active in `FEWEST` samples.
     """
+    scale = found.sigma.get_buffer("scale").double().cpu()
     n_q, n_r = coder.W_dec.shape
     counts, sums, squares = (torch.zeros(n_q, dtype=torch.float64) for _ in range(3))
     residuals, energy = torch.zeros(n_r, dtype=torch.float64), torch.zeros(n_r, dtype=torch.float64)
@@ -78,12 +120,13 @@ def _estimate(
         x, _ = read_pair(samples, coder.config.pair, start, min(start + ROWS, n_samples))
         x_BR = torch.from_numpy(x).float().to(device)
         out = coder(x_BR)
-        columns, values = out.support.columns.long().cpu(), (out.values * units_Q[out.support.columns]).cpu().double()
+        columns = out.support.columns.long().cpu()
+        values = out.values.double().cpu() * units_Q.cpu()[columns] / scale
         fires = values > 0
         counts.index_add_(0, columns[fires], torch.ones_like(values[fires]))
         sums.index_add_(0, columns[fires], values[fires])
         squares.index_add_(0, columns[fires], values[fires].square())
-        residual = (x_BR - out.x_hat).double().cpu()
+        residual = (x_BR - out.x_hat).double().cpu() / scale
         residuals += residual.sum(0)
         energy += residual.square().sum(0)
     mean_residual = residuals / n_samples
@@ -91,7 +134,7 @@ def _estimate(
     statistics = statistics_of(counts, sums, squares, noise, n_samples)
     if statistics is None:
         return None
-    b_dec = found.b_dec.double().cpu() + mean_residual
+    b_dec = found.b_dec.double().cpu() + mean_residual * scale
     return statistics, b_dec.float()
 
 

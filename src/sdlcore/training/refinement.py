@@ -113,10 +113,15 @@ def refine(model: SparseCoder, draw: Draw, rounds: int, generator: torch.Generat
     """
     n_q = len(model.W_dec)
     buffers = (model.sigma.get_buffer(name).cpu() for name in Statistics._fields)
-    latents = Latents(model.W_dec.cpu(), model.b_dec.cpu(), Statistics._make(buffers))
+    scale = model.sigma.get_buffer("scale").cpu()
+    latents = Latents(model.W_dec.cpu(), model.b_dec.cpu() / scale, Statistics._make(buffers))
+
+    def scaled(round_: int) -> Tensor:
+        return draw(round_) / scale
+
     ages = torch.full((n_q,), YOUNG)
     for round_ in range(rounds):
-        x_BR = draw(round_)
+        x_BR = scaled(round_)
         found = latents.encode(x_BR)
         latents, residuals_BR, counts = _estimate(latents, x_BR, found)
         young = torch.nonzero((ages < YOUNG) & (counts >= SELDOM)).squeeze(1)
@@ -132,17 +137,22 @@ def refine(model: SparseCoder, draw: Draw, rounds: int, generator: torch.Generat
             new_KR = new_KR[: max(0, ROOM * n_q - len(kept))]
             latents, ages = latents.take(kept).extend(new_KR), torch.cat([ages[kept], torch.zeros(len(new_KR))])
             log.info("mean shift, round %d: %d new latents, noise %.4g", round_ + 1, len(new_KR), noise)
-    x_BR = draw(rounds)
+    x_BR = scaled(rounds)
     _, _, counts = _estimate(latents, x_BR, latents.encode(x_BR))
     latents = latents.take(counts.argsort(descending=True, stable=True)[:n_q].sort().values)
-    latents = _refit_all(latents, draw, range(rounds + 1, rounds + 1 + REFIT))
-    x_BR = draw(rounds + 1 + REFIT)
+    latents = _refit_all(latents, scaled, range(rounds + 1, rounds + 1 + REFIT))
+    x_BR = scaled(last_round(rounds))
     for _ in range(2):
         latents, _, _ = _estimate(latents, x_BR, latents.encode(x_BR))
     rows, b_dec, statistics = latents
     named = {f"sigma.{name}": value for name, value in statistics._asdict().items()}
-    model.load_state_dict(model.state_dict() | named | {"W_enc": rows, "W_dec": rows, "b_dec": b_dec})
+    model.load_state_dict(model.state_dict() | named | {"W_enc": rows, "W_dec": rows, "b_dec": b_dec * scale})
     return model
+
+
+def last_round(rounds: int) -> int:
+    """Return the number of the last samples that `refine` draws."""
+    return rounds + 1 + REFIT
 
 
 def _estimate(latents: Latents, x_BR: Tensor, found: csr_array) -> tuple[Latents, Tensor, Tensor]:

@@ -106,18 +106,22 @@ def _train(
     order = partial(stream, run.seed, "order")
     neighbours = bool(config.loss.contrast)
     with open_activations(run.store, pair, config.training.batch_size, order, folder, device, neighbours) as rows:
-        model, _ = train_dictionary(
+        sinks = _sinks(run, config, options, checkpoints.identity) if leads else []
+        model, history = train_dictionary(
             rows,
             config,
             run.seed,
             device,
             anchors=load_anchors(options.anchors) if options.anchors else None,
             start=load_model(options.start) if options.start else None,
-            sinks=_sinks(run, config, options, checkpoints.identity) if leads else [],
+            sinks=sinks,
             watch=run.watching(pair),
             checkpoints=checkpoints,
             processes=processes,
         )
+    if config.model.posterior_samples and leads:  # the last row has the values of the trained encoder so far
+        with History(history[:-1], sinks) as recorded:
+            recorded.add(history[-1])
     return model if leads else None
 
 

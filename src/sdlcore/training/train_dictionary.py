@@ -6,7 +6,7 @@ from threading import Event
 import torch
 
 from sdlcore.data.anchors import Anchors
-from sdlcore.data.batches import TrainingRows
+from sdlcore.data.batches import TrainingRows, read_pair
 from sdlcore.data.pairs import make_direction_pair, pair_sites
 from sdlcore.model.coder import SparseCoder
 from sdlcore.parallel.groups import ALONE, Processes
@@ -19,8 +19,11 @@ from sdlcore.training.history import Row, Sink, Watch
 from sdlcore.training.initialise import initial_model, start_from_model
 from sdlcore.training.loop import Checkpointing, train
 from sdlcore.training.own_parts import OwnParts
-from sdlcore.training.posterior import with_posterior_codes
-from sdlcore.training.refinement import Draw, refine
+from sdlcore.training.posterior import judge, warn_of_worse_codes, with_posterior_codes
+from sdlcore.training.refinement import Draw, last_round, refine
+
+JUDGED = 2**13
+"""Samples that measure posterior codes, at most."""
 
 
 # even if a notebook has switched gradients off, as many that inspect models do
@@ -41,6 +44,9 @@ def train_dictionary(
     own: OwnParts = OwnParts(),  # noqa: B008, a tuple
 ) -> tuple[SparseCoder, list[Row]]:
     """Train a dictionary of raw activations; return it with the history of its training.
+
+    ``fvu`` and ``l0`` of the last row are those of the returned dictionary. With posterior codes, the first `JUDGED`
+    samples measure them after the training; sinks have received the row with the values of the trained encoder.
 
     Parameters
     ----------
@@ -120,21 +126,49 @@ def train_dictionary(
     if processes.all.rank == 0:
         scaling.to(model.W_enc.device).fold(model)
         if config.model.posterior_samples:
-            model = with_posterior_codes(model, rows.sample(), config.model.posterior_samples)
-        if rounds := config.model.mean_shift_rounds:
-            model = refine(model, _later(rows, config), rounds, torch_stream(seed, "mean shift"))
+            model, measured = _with_posterior_codes(model, rows, config, seed)
+            history[-1] |= measured
     return model, history
+
+
+def _with_posterior_codes(
+    trained: SparseCoder, rows: TrainingRows, config: RunConfig, seed: int
+) -> tuple[SparseCoder, Row]:
+    """Return the dictionary with posterior codes, after the rounds of mean shift, and its FVU and L0."""
+    samples = rows.sample()
+    x, _ = read_pair(samples, config.model.pair, 0, min(JUDGED, samples.rows))
+    x_BR = torch.from_numpy(x).float().clone()  # a stream may overwrite the samples when it reads the next batch
+    before = judge(trained.eval(), x_BR)
+    model = with_posterior_codes(trained, samples, config.model.posterior_samples)
+    if rounds := config.model.mean_shift_rounds:
+        model.config = model.config.changed(mean_shift_rounds=rounds)
+        model = refine(model, _later(rows, config), rounds, torch_stream(seed, "mean shift"))
+    measured = judge(model, x_BR)
+    warn_of_worse_codes(before["fvu"], measured["fvu"], len(x_BR))
+    return model, measured
 
 
 def _later(rows: TrainingRows, config: RunConfig) -> Draw:
     """Return the samples of rounds after the training, which continue the batches of its steps."""
-    steps = -(-config.model.posterior_samples // config.training.batch_size)
 
     def draw(round_: int) -> torch.Tensor:
-        first = config.training.steps + round_ * steps
-        return torch.cat([torch.from_numpy(rows.batches(step)[0]).float() for step in range(first, first + steps)])
+        steps = steps_of_round(config, round_)
+        return torch.cat([torch.from_numpy(rows.batches(step)[0]).float() for step in steps])
 
     return draw
+
+
+def steps_of_round(config: RunConfig, round_: int) -> range:
+    """Return the steps whose batches a round of mean shift reads. They follow the steps of the training."""
+    steps = -(-config.model.posterior_samples // config.training.batch_size)
+    first = config.training.steps + round_ * steps
+    return range(first, first + steps)
+
+
+def last_step(config: RunConfig) -> int:
+    """Return the last step whose batch a training reads, with the rounds of mean shift after it."""
+    rounds = config.model.mean_shift_rounds
+    return steps_of_round(config, last_round(rounds))[-1] if rounds else config.training.steps - 1
 
 
 def _telling(watch: Watch | None, weight: float) -> Watch:
