@@ -226,8 +226,9 @@ class Fit:
         anchors = None if self.anchors is None else digest_of_arrays(*self.anchors.sites)
         facts["inputs"] = {"store": source.digest, "anchors": anchors}
         if self.start is not None:
-            weights = self.start.coder.state_dict().values()
-            facts["inputs"]["start"] = digest_of_arrays(*(np.atleast_1d(part.cpu().numpy()) for part in weights))
+            weights = self.start.coder.state_dict()
+            parts = [weights.pop("W_enc"), weights.pop("W_dec"), *(part for part in weights.values() if part.any())]
+            facts["inputs"]["start"] = digest_of_arrays(*(np.atleast_1d(part.cpu().numpy()) for part in parts))
         if self.watch is not None:  # which the rows of the history have columns of
             facts["inputs"]["watch"] = digest_of_arrays(*self.watch.sites)
         if (made := source.activations_made_by()) is not None:

@@ -1,7 +1,6 @@
 """Initialise a model from random numbers, from the data, or from another model."""
 
 from collections.abc import Callable, Iterator, Sequence
-from copy import deepcopy
 
 import numpy as np
 import torch
@@ -189,8 +188,11 @@ def start_from_model(model: SparseCoder, found: SparseCoder, normalisation: Scal
     n = len(found.W_enc)
     if n > len(model.W_enc):
         raise ValueError(f"the model to start from has {n} latents, but n_q is {len(model.W_enc)}; raise n_q")
-    # a copy; a dictionary trained on a GPU may still be there
-    found = deepcopy(found).to(model.W_enc.device)
+    # a dictionary trained on a GPU may still be there
+    with torch.device(model.W_enc.device):
+        copied = SparseCoder(found.config, found.input_sites, found.target_sites)
+    copied.load_state_dict(found.state_dict())
+    found = copied
     normalisation.unfold(found)
     _scale_latents(found, model.config)
     # the encoder rows last, because tied models start from them
