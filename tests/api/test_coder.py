@@ -123,3 +123,34 @@ def test_contrast_compares_the_two_samples_of_each_pair():
     torch.testing.assert_close(coder.loss(pairs), plain.loss(X[:64]) + 0.5 * contrast)
     with pytest.raises(ValueError, match=r"batch has shape \(64, 8\), expected pairs of neighbours x 2 x dimensions"):
         coder.loss(X[:64])
+
+
+def test_the_coder_of_a_loaded_dictionary_has_the_loss_of_its_training(tmp_path):
+    sparse = {"activation": "relu", "l1": 0.1, "n_q": 24, "bias": True, "loss_scale": "mean"}
+    anchored = {"anchors": np.eye(8, dtype=np.float32)[:2], "penalty_warmup": 0.5}
+    trained = sdl.fit(X.numpy(), steps=5, batch_size=64, **sparse, **anchored, **QUIET)
+    trained.save(tmp_path / "run")
+    for found in (trained, sdl.load(tmp_path / "run")):
+        assert type(found.coder) is sdl.SparseCoder
+        expected = total_loss(found.coder, X, found.coder(X, norms=True), LossConfig(l1=0.1, loss_scale="mean"))["loss"]
+        loss = found.coder.loss(X)
+        assert float(loss) == float(expected)
+        loss.backward()
+        assert found.coder.W_enc.grad.any()
+
+
+def test_the_coder_of_another_librarys_dictionary_trains_on(tmp_path):
+    sdl.export(sdl.Dictionary(sdl.SparseCoder(n_p=8, **TOPK)), "saelens", tmp_path, model_name="m", hook_name="h")
+    coder = sdl.load(tmp_path).coder
+    before = coder.W_dec.detach().clone()
+    optimizer = torch.optim.Adam(coder.parameters(), lr=1e-2)
+    coder.loss(X).backward()
+    optimizer.step()
+    assert not torch.equal(coder.W_dec, before)
+    assert sdl.Dictionary(coder).coder is coder
+
+
+def test_an_encoder_without_gradients_has_no_loss():
+    found = sdl.fit(X.numpy(), steps=5, batch_size=64, posterior_samples=640, **TOPK, **QUIET)
+    with pytest.raises(ValueError, match="no gradient passes through this encoder"):
+        found.coder.loss(X)

@@ -1,5 +1,6 @@
 import copy
 import json
+import math
 
 import numpy as np
 import pytest
@@ -81,7 +82,7 @@ def test_a_crosscoder_takes_its_sites_as_a_list_or_one_beside_the_other_in_a_fil
 
 
 def test_samples_of_another_dimension_are_refused(sae):
-    with pytest.raises(ValueError, match="expected N x 8 numbers, found 3 x 5"):
+    with pytest.raises(ValueError, match="expected 8 numbers in the last dimension, found 3 x 5"):
         sae.encode(np.zeros((3, 5)))
     with pytest.raises(ValueError, match="x is a int, expected an array, a tensor or a path"):
         sae.encode(3)
@@ -115,8 +116,46 @@ def test_sites_that_do_not_fit_each_other_are_named(both):
         crosscoder.encode([torch.from_numpy(x), target])
     with pytest.raises(ValueError, match="x is an empty list, expected an array"):
         crosscoder.encode([])
-    with pytest.raises(ValueError, match=r"the sites of x have shapes \(3, 8\) and \(2, 6\), expected matrices"):
+    with pytest.raises(ValueError, match=r"the sites of x have shapes \(3, 8\) and \(2, 6\), expected the same"):
         crosscoder.encode([x, target[:2]])
+
+
+@pytest.mark.parametrize("leading", [(), (1,), (6,), (2, 3), (2, 1, 3), (0, 4), (2, 0)])
+@pytest.mark.parametrize("convert", [np.asarray, torch.from_numpy], ids=["numpy", "torch"])
+def test_any_leading_dimensions_stay(sae, both, leading, convert):
+    rows = both[0][: max(1, math.prod(leading))]
+    x = convert(rows[: math.prod(leading)].reshape(*leading, 8))
+    calls = {"encode": sae.encode, "reconstruct": sae.reconstruct, "call": sae, "decode": sae.decode}
+    for name, call in calls.items():
+        part = calls["encode"](x) if name == "decode" else x
+        found = call(part)
+        assert type(found) is type(x)
+        assert tuple(found.shape) == (*leading, sae.n_q if name == "encode" else 8)
+        expected = call(part.reshape(-1, part.shape[-1])) if math.prod(leading) else found
+        assert np.array_equal(np.asarray(found.reshape(expected.shape).tolist()), np.asarray(expected.tolist()))
+
+
+def test_leading_dimensions_of_files_and_sites_stay(sae, both, tmp_path):
+    np.save(tmp_path / "x.npy", both[0][:6].reshape(2, 3, 8))
+    assert np.array_equal(sae.encode(tmp_path / "x.npy"), sae.encode(both[0][:6]).reshape(2, 3, -1))
+    crosscoder = sdl.fit(list(both), **TOPK, **QUIET)
+    sites = [torch.from_numpy(site[:6]).reshape(2, 3, -1) for site in both]
+    assert torch.equal(crosscoder(sites).reshape(6, -1), crosscoder([site[:6] for site in map(torch.from_numpy, both)]))
+
+
+def test_sparse_codes_of_batches_of_positions_say_how_to_flatten(sae, both):
+    x = both[0][:6].reshape(2, 3, 8)
+    with pytest.raises(ValueError, match=r"a row per sample, but x is 2 x 3 x 8; flatten it by x.reshape\(-1, 8\)"):
+        sae.encode(x, sparse=True)
+    assert len(sae.encode(x.reshape(-1, 8), sparse=True)) == 6
+
+
+def test_an_exported_and_imported_dictionary_takes_batches_of_positions(sae, both, tmp_path):
+    sdl.export(sae, "saelens", tmp_path, model_name="gpt2", hook_name="blocks.5.hook_resid_post")
+    loaded = sdl.load(tmp_path)
+    x = torch.from_numpy(both[0][:6]).reshape(2, 3, 8)
+    torch.testing.assert_close(loaded.encode(x), sae.encode(x), rtol=0, atol=1e-5)
+    torch.testing.assert_close(loaded(x), sae(x), rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize("broken", [np.nan, np.inf, 1e300])

@@ -594,7 +594,7 @@ def test_settings_of_parts_that_a_dictionary_does_not_have_are_warned_of(both):
         ),
         (
             lambda x: sdl.fit(x, **CENTRED, start=sdl.fit(x, **CENTRED)),
-            "center would replace the encoder biases of start",
+            "center would replace the biases of start",
         ),
         (lambda x: sdl.fit(x[:, :5], **SMALL, start=sdl.fit(x, **SMALL)), "start maps 8 to 8 dimensions, but .* 5"),
         (lambda x: sdl.fit(x, **SMALL | {"n_q": 3}, start=sdl.fit(x, **SMALL)), "start has 4 latents, but n_q is 3"),

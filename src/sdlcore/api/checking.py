@@ -15,7 +15,7 @@ from sdlcore.data.references import References
 from sdlcore.model.coder import SparseCoder
 from sdlcore.model.finite import not_finite
 from sdlcore.plugins.plugin_settings import own_settings
-from sdlcore.run import RunConfig, is_centred
+from sdlcore.run import ModelConfig, RunConfig, is_centred
 from sdlcore.settings import UsedBy, marked, used
 from sdlcore.solvers.settings import SolverConfig
 
@@ -50,12 +50,12 @@ def check_inputs(
         _check_sites("watch", tuple(map(len, watch.sites)), source, pair)
     if isinstance(config, SolverConfig):
         source.stored(f"solver {config.solver} reads all samples several times")
-        _check_start(start, *sites)
+        _check_start(start, pair, *sites)
         return
     n_q, batch_size = config.model.n_q, config.training.batch_size
-    _check_start(start, *sites, n_q)
-    if start is not None and config.model.center and start.b_enc.any():
-        raise ValueError("center would replace the encoder biases of start; leave center out")
+    _check_start(start, pair, *sites, n_q)
+    if start is not None:
+        _check_kept(start, config.model)
     if source.rows is not None and batch_size > source.rows:
         n_p = source.widths[0]
         turned = f", or transpose x if x has {n_p} samples" if n_p > source.rows else ""
@@ -101,13 +101,15 @@ def _check_sites(name: str, widths: tuple[int, ...], source: Source, pair: str) 
 
 
 def _check_start(
-    start: SparseCoder | None, sites_p: tuple[int, ...], sites_r: tuple[int, ...], n_q: int | None = None
+    start: SparseCoder | None, pair: str, sites_p: tuple[int, ...], sites_r: tuple[int, ...], n_q: int | None = None
 ) -> None:
     """Check the dictionary that a training (given ``n_q``) or a solver (``n_q`` None) starts from."""
     if start is None:
         return
     if broken := not_finite(start.state_dict()):
         raise ValueError(f"start: {broken}, expected finite weights; start from a dictionary whose training converged")
+    if n_q is not None and start.config.pair != pair:
+        raise ValueError(f"start is of pair {start.config.pair}, but the inputs are for pair {pair}")
     (n, found_p), found_r = start.W_enc.shape, start.W_dec.shape[1]
     if found_r != sum(sites_r) or (n_q is not None and found_p != sum(sites_p)):
         raise ValueError(
@@ -115,6 +117,17 @@ def _check_start(
         )
     if n_q is not None and n > n_q:
         raise ValueError(f"start has {n} latents, but n_q is {n_q}; raise n_q")
+
+
+def _check_kept(start: SparseCoder, config: ModelConfig) -> None:
+    """Check that no setting replaces the weights that a training takes from its start."""
+    if config.center and (start.b_enc.any() or start.b_dec.any()):
+        raise ValueError("center would replace the biases of start; leave center out")
+    if config.init_l0 is not None and config.activation == start.config.activation:
+        kept = "thresholds" if config.activation == "jumprelu" else "encoder biases"
+        raise ValueError(f"init_l0 would replace the {kept} of start; leave init_l0 out")
+    if start.config.skip and not config.skip and start.W_skip.any():
+        raise ValueError("skip is False, but start has a linear path (W_skip); leave skip out")
 
 
 def warn_of_dense(config: RunConfig) -> None:

@@ -1,7 +1,7 @@
 """`sdl.SparseCoder`: the model that `fit` trains, for a training loop of your own."""
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, Self
 
 import torch
 from torch import Tensor
@@ -12,8 +12,9 @@ from sdlcore.data.pairs import pair_sites
 from sdlcore.losses.total import needs_norms, total_loss
 from sdlcore.model import coder as model_coder
 from sdlcore.model.encoding import Auxiliary, Scales
+from sdlcore.plugins.plugin_settings import own_settings
 from sdlcore.random_streams import torch_stream
-from sdlcore.run import RunConfig, TrainingConfig
+from sdlcore.run import LossConfig, RunConfig, TrainingConfig
 from sdlcore.settings import Json, Latents, Seed, Total, checked
 from sdlcore.training.resampling import DeadLatents
 
@@ -29,6 +30,11 @@ _OF_THE_LOOP = {
     "archetypes": "needs centroids of the activations",
 }
 """Settings that `fit` handles outside of the loss."""
+_OF_ANCHORS_AND_SCHEDULES = {
+    *("lambda_anchor", "anchor_cosine", "anchor_form", "anchor_until", "anchor_fall"),
+    *("penalty_warmup", "l1_exponent_end", "l1_anneal_start", "target_l0", "l0_gain"),
+}
+"""Settings of a loss that a dictionary's own loss leaves out."""
 
 
 class SparseCoder(model_coder.SparseCoder):
@@ -37,7 +43,8 @@ class SparseCoder(model_coder.SparseCoder):
     `loss` returns the loss of a batch. The ``backward`` of this loss fills dense ``.grad`` tensors with sparse kernels:
     gradient rows of inactive latents are zero and cost no computation. Any torch optimiser can use these gradients.
     After each step, `constrain` normalises decoder rows if ``decoder_norm`` is unit. `Dictionary` wraps the trained
-    model.
+    model. `Dictionary.coder` is such a model, too; its `loss` has the settings of the dictionary's training, without
+    anchors and schedules.
 
     Parameters
     ----------
@@ -61,6 +68,7 @@ class SparseCoder(model_coder.SparseCoder):
     """
 
     silent: Tensor
+    seed: int | None
 
     def __init__(
         self,
@@ -88,10 +96,30 @@ class SparseCoder(model_coder.SparseCoder):
         sites = pair_sites(config.model.pair, *widths)
         self.seed = checked("seed", Seed, seed)
         super().__init__(config.model, *sites, torch_stream(self.seed, "initialisation"))
-        self.loss_config, self.dead_after = config.loss, checked("dead_after", Total, dead_after)
+        self._prepare_loss(config.loss, checked("dead_after", Total, dead_after))
+
+    def _prepare_loss(self, config: LossConfig, dead_after: int) -> None:
+        self.loss_config, self.dead_after = config, dead_after
         # not part of the state dict, since a saved dictionary does not need it
-        silent = DeadLatents(config.model.n_q, self.dead_after, self.W_enc.device).silent
+        silent = DeadLatents(self.config.n_q, dead_after, self.W_enc.device).silent
         self.register_buffer("silent", silent, persistent=False)
+
+    @classmethod
+    def of(cls, coder: model_coder.SparseCoder, provenance: Mapping[str, Any]) -> Self:
+        """Return the model of a dictionary with a `loss`: the same parameters, and the settings in its provenance."""
+        if isinstance(coder, cls):
+            return coder
+        found = cls.__new__(cls)
+        with torch.device("meta"):  # the parameters are replaced
+            model_coder.SparseCoder.__init__(found, coder.config, coder.input_sites, coder.target_sites)
+        for name, parameter in coder.named_parameters(recurse=False, remove_duplicate=False):
+            setattr(found, name, parameter)
+        found.sigma, found.archetypes, found.processes = coder.sigma, coder.archetypes, coder.processes
+        settings = provenance.get("settings")
+        settings = settings if isinstance(settings, dict) and "solver" not in settings else {}
+        found.seed = provenance.get("seed")
+        found._prepare_loss(_loss_of(settings), settings.get("dead_after", TrainingConfig().dead_after))
+        return found.train(coder.training)
 
     def loss(self, batch: Any, target: Any = None) -> Tensor:
         """Return the loss of a batch as a scalar tensor with its graph.
@@ -107,8 +135,11 @@ class SparseCoder(model_coder.SparseCoder):
         Raises
         ------
         ValueError
-            If the dimensions differ from the model's.
+            If the dimensions differ from the model's, or no gradient passes through the model's encoder.
         """
+        for name in ("pursuit", "posterior_samples"):
+            if getattr(self.config, name):
+                raise ValueError(f"no gradient passes through this encoder ({name}), so that it has no loss")
         if target is None:
             batch, *rest = columns_of(batch, "batch")
             refuse_more(1 + len(rest), self.config.pair, "batch")
@@ -148,10 +179,19 @@ class SparseCoder(model_coder.SparseCoder):
         return found.to(self.W_enc)
 
 
+def _loss_of(settings: Mapping[str, Any]) -> LossConfig:
+    """Return the loss among the settings of a training, without anchors and schedules."""
+    known = {*LossConfig.model_fields, *own_settings("loss term")} - _OF_ANCHORS_AND_SCHEDULES
+    if settings.get("l0_form") == "quadratic":  # whose penalty contains the target
+        known.add("target_l0")
+    return LossConfig.from_dict({name: value for name, value in settings.items() if name in known})
+
+
 def made_outside(coder: model_coder.SparseCoder) -> dict[str, Json]:
     """Return the provenance of a coder that was trained outside `fit`: its settings, and seed if known."""
     found: dict[str, Json] = {"training": OUTSIDE, "settings": coder.config.to_dict()}
     if isinstance(coder, SparseCoder):
         settings = coder.config.to_dict() | coder.loss_config.to_dict()
-        found |= {"settings": {**settings, "dead_after": coder.dead_after}, "seed": coder.seed}
+        found |= {"settings": {**settings, "dead_after": coder.dead_after}}
+        found |= {} if coder.seed is None else {"seed": coder.seed}
     return found

@@ -11,7 +11,7 @@ from huggingface_hub import ModelCard, ModelHubMixin, snapshot_download
 from torch import Tensor
 
 from sdlcore.api.card import card_of
-from sdlcore.api.coder import made_outside
+from sdlcore.api.coder import SparseCoder, made_outside
 from sdlcore.api.codes import SparseCodes
 from sdlcore.api.encoding import decoded, encoded
 from sdlcore.api.run_folder import ANCHORS, CHECKPOINT, CONFIG, HISTORY, run_folder
@@ -20,7 +20,7 @@ from sdlcore.data.anchors import Anchors, load_anchors, save_anchors
 from sdlcore.data.reading import ActivationStore
 from sdlcore.interop.formats import OURS, format_at, locate
 from sdlcore.interop.load import load as load_coder
-from sdlcore.model.coder import SparseCoder
+from sdlcore.model import coder as model_coder
 from sdlcore.model.origin import check_beside
 from sdlcore.model.saving import check_finite, load_model, load_provenance, save_model
 from sdlcore.setting_errors import unknown_settings
@@ -60,21 +60,21 @@ class Dictionary(ModelHubMixin, library_name="sdlcore", tags=["sparse-autoencode
     Attributes
     ----------
     coder
-        The underlying `torch.nn.Module`.
+        The underlying `torch.nn.Module`, an `sdlcore.SparseCoder`, which shares its parameters with the coder given.
     provenance, history, anchors
         As given.
     """
 
     def __init__(
         self,
-        coder: SparseCoder,
+        coder: model_coder.SparseCoder,
         provenance: Mapping[str, Json] | None = None,
         history: Sequence[Mapping[str, float]] = (),
         anchors: Anchors | None = None,
     ) -> None:
         self.anchors = anchors
-        self.coder = coder.eval()
         self.provenance: dict[str, Any] = dict(made_outside(coder) if provenance is None else provenance)
+        self.coder = SparseCoder.of(coder, self.provenance).eval()
         self.history = [dict(row) for row in history]
 
     @property
@@ -137,7 +137,7 @@ class Dictionary(ModelHubMixin, library_name="sdlcore", tags=["sparse-autoencode
     def encode(self, x: Any, sparse: Literal[True]) -> SparseCodes: ...
 
     def encode(self, x: Any, sparse: bool = False) -> Any:
-        """Encode samples x_p (N x n_p) to latents (N x n_q).
+        """Encode samples x_p (... x n_p) to latents (... x n_q), with any leading dimensions, such as batch x position.
 
         An array, a store, or the path of a store or an .npy file is processed in batches, without gradients, and
         returns an array. A tensor returns a tensor, with gradients. For a crosscoder, give the sites concatenated, as a
@@ -148,17 +148,23 @@ class Dictionary(ModelHubMixin, library_name="sdlcore", tags=["sparse-autoencode
         x
             The samples.
         sparse
-            Return `SparseCodes`, only the active latents, in NumPy arrays. Latents are computed in batches and without
-            gradients for every kind of ``x``. Neither the dense N x n_q latents nor a whole file is loaded into memory.
+            Return `SparseCodes`, only the active latents, in NumPy arrays, for N x n_p samples. Latents are computed in
+            batches and without gradients for every kind of ``x``. Neither the dense N x n_q latents nor a whole file is
+            loaded into memory.
 
         Raises
         ------
         ValueError
-            If samples are not floating-point numbers, do not have n_p columns, or contain NaN or infinity, which would
-            activate no latent.
+            If samples are not floating-point numbers, do not have n_p numbers in their last dimension, or contain NaN
+            or infinity, which would activate no latent; or if sparse codes of other than N x n_p samples are requested.
         """
         with samples_of(x, self.pair) as samples:
             _check_width(samples, self.coder.W_enc.shape[1])
+            if sparse and samples.leading is not None:
+                shape, n_p = " x ".join(map(str, (*samples.leading, samples.shape[1]))), samples.shape[1]
+                raise ValueError(
+                    f"sparse codes have a row per sample, but x is {shape}; flatten it by x.reshape(-1, {n_p})"
+                )
             return encoded(self.coder, samples, ROWS_AT_ONCE) if sparse else self._mapped(self.coder.encode, samples)
 
     @overload
@@ -168,9 +174,10 @@ class Dictionary(ModelHubMixin, library_name="sdlcore", tags=["sparse-autoencode
     def decode(self, latents: Tensor) -> Tensor: ...
 
     def decode(self, latents: Any) -> Any:
-        """Decode latents (N x n_q) to reconstructions of x_r (N x n_r), without the skip connection of a transcoder.
+        """Decode latents (... x n_q) to reconstructions of x_r (... x n_r).
 
-        `SparseCodes` return an array, without gradients.
+        The leading dimensions stay. The skip connection of a transcoder is not added. `SparseCodes` return an array,
+        without gradients.
         """
         if isinstance(latents, SparseCodes):
             return decoded(self.coder, latents, ROWS_AT_ONCE)
@@ -188,10 +195,23 @@ class Dictionary(ModelHubMixin, library_name="sdlcore", tags=["sparse-autoencode
     def reconstruct(self, x: Sequence[np.ndarray]) -> np.ndarray: ...
 
     def reconstruct(self, x: Any) -> Any:
-        """Reconstruct x_r (N x n_r) from samples x_p as in `encode`, including the skip connection of a transcoder."""
+        """Reconstruct x_r (... x n_r) from samples x_p as in `encode`, with the skip connection of a transcoder."""
         with samples_of(x, self.pair) as samples:
             _check_width(samples, self.coder.W_enc.shape[1])
             return self._mapped(lambda part: self.coder(part).x_hat, samples)
+
+    @overload
+    def __call__(self, x: np.ndarray | str | Path | ActivationStore) -> np.ndarray: ...
+
+    @overload
+    def __call__(self, x: Tensor) -> Tensor: ...
+
+    @overload
+    def __call__(self, x: Sequence[np.ndarray]) -> np.ndarray: ...
+
+    def __call__(self, x: Any) -> Any:
+        """Reconstruct x_r from samples x_p: `reconstruct`, as a call of SAELens' dictionaries does."""
+        return self.reconstruct(x)
 
     def _mapped(self, function: Callable[[Tensor], Tensor], samples: Samples) -> Any:
         """Apply a function to samples: to a tensor at once, with gradients; to other samples in batches, without."""
@@ -199,9 +219,10 @@ class Dictionary(ModelHubMixin, library_name="sdlcore", tags=["sparse-autoencode
         if samples.tensors:
             x = torch.as_tensor(samples.whole()).to(weights.dtype)
             require_finite(x)
-            return function(x)
+            return samples.shaped(function(x))
         with torch.no_grad():
-            return np.concatenate([function(part).cpu().numpy() for part in samples.blocks(ROWS_AT_ONCE, weights)])
+            parts = [function(part).cpu().numpy() for part in samples.blocks(ROWS_AT_ONCE, weights)]
+        return samples.shaped(np.concatenate(parts))
 
     def history_frame(self) -> "pd.DataFrame":
         """Return the training history as a table, with a row every ``log_every`` steps."""
@@ -373,12 +394,14 @@ def _check_neighbour(path: Path, provenance: Mapping[str, Json]) -> None:
 
 
 def _check_width(samples: Samples, width: int) -> None:
-    if len(samples.shape) != 2 or samples.shape[1] != width:
-        raise ValueError(f"expected N x {width} numbers, found {' x '.join(map(str, samples.shape))}")
+    if samples.shape[1] != width:
+        leading = samples.shape[:1] if samples.leading is None else samples.leading
+        found = " x ".join(map(str, (*leading, samples.shape[1])))
+        raise ValueError(f"expected {width} numbers in the last dimension, found {found}")
 
 
-def coder_of(dictionary: Dictionary | SparseCoder) -> SparseCoder:
+def coder_of(dictionary: Dictionary | model_coder.SparseCoder) -> model_coder.SparseCoder:
     """Return the model of a `Dictionary`, or a `SparseCoder` itself; ValueError for anything else."""
-    if not isinstance(dictionary, Dictionary | SparseCoder):
+    if not isinstance(dictionary, Dictionary | model_coder.SparseCoder):
         raise ValueError(f"dictionary is a {type(dictionary).__name__}, expected the result of sdl.fit or sdl.load")
     return dictionary.coder if isinstance(dictionary, Dictionary) else dictionary

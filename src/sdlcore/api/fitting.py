@@ -13,10 +13,11 @@ import numpy as np
 import torch
 
 from sdlcore.api.anchors import as_anchors, as_references
+from sdlcore.api.architecture import opened_start, with_architecture
 from sdlcore.api.bars import bar
 from sdlcore.api.checking import check_inputs, warn_of_a_mean, warn_of_dense, warn_of_error, warn_of_unused
 from sdlcore.api.dictionary import Dictionary, load
-from sdlcore.api.inputs import pair_of
+from sdlcore.api.inputs import is_store, pair_of
 from sdlcore.api.known_features import KnownFeatures
 from sdlcore.api.own_parts import (
     END_OF_BATCHES,
@@ -100,8 +101,12 @@ def fit(
         by ``anchor_cosine``. `Bench.anchors`, `References.choose` and `discover` give them; so does an array of unit
         rows, k x n_p, or a pair of arrays.
     start
-        A dictionary, or its path. The first latents start from its rows and encoder biases; thresholds, b_dec and the
-        linear path are not copied.
+        A dictionary to continue from, or its path, in any format of `load`. The training copies its weights, biases,
+        thresholds and linear path, and takes over its architecture: activation, ``k``, ``n_q``, ``bias``, ``normalise``
+        and all other settings of the model. Settings of this call win. With a larger ``n_q``, further latents start at
+        random. Other widths, another pair or a smaller ``n_q`` raise an error. ``bias=False`` drops its biases. The
+        loss, ``frozen``, ``archetypes``, a pursuit and posterior codes are not taken over. A solver starts from its
+        decoder columns alone.
     watch
         A bench or references, as in `evaluate`. The history then counts the recovered directions.
     device
@@ -140,7 +145,10 @@ def fit(
         If a loss, a weight or a learning rate is not finite; the message says what to change.
     """
     own = OwnParts(optimizer, schedule, check_callbacks(callbacks))
+    start = opened_start(start)
     batches = Stream(x, target) if is_stream(x) else None
+    if start is not None and (is_store(x) or batches is not None):  # which may contain a target for another pair
+        settings.setdefault("pair", start.pair)
     settings["pair"] = pair_of(x, target, settings.get("pair")) if batches is None else batches.pair_of(settings)
     refuse_unused(settings, batches, own)
     if batches is not None:
@@ -189,14 +197,13 @@ class Fit:
             raise ValueError("anchors has no meaning for a solver, which trains nothing")
         if anchors is not None and settings.get("anchor_cosine") is None:
             settings = {"lambda_anchor": LAMBDA_ANCHOR, **settings}
-        config, seed = config_of(settings), checked("seed", Seed, seed)
+        start = opened_start(start)
+        completed = settings if start is None or "solver" in settings else with_architecture(start, settings)
+        config, seed = config_of(completed), checked("seed", Seed, seed)
         if not isinstance(config, SolverConfig):
             warn_of_dense(config)
             warn_of_unused(config, settings)
         anchors = None if anchors is None else as_anchors(anchors)
-        start = load(start) if isinstance(start, str | Path) else start
-        if not isinstance(start, Dictionary | None):
-            raise ValueError(f"start is a {type(start).__name__}, expected what sdl.fit or sdl.load returns, or a path")
         watched = (
             watch.references if isinstance(watch, KnownFeatures) else None if watch is None else as_references(watch)
         )
@@ -220,9 +227,9 @@ class Fit:
         anchors = None if self.anchors is None else digest_of_arrays(*self.anchors.sites)
         facts["inputs"] = {"store": source.digest, "anchors": anchors}
         if self.start is not None:
-            b_enc = [self.start.b_enc] if self.start.b_enc.any() else []
-            weights = (self.start.W_enc, self.start.W_dec, *b_enc)
-            facts["inputs"]["start"] = digest_of_arrays(*(part.cpu().numpy() for part in weights))
+            weights = self.start.coder.state_dict()
+            parts = [weights.pop("W_enc"), weights.pop("W_dec"), *(part for part in weights.values() if part.any())]
+            facts["inputs"]["start"] = digest_of_arrays(*(np.atleast_1d(part.cpu().numpy()) for part in parts))
         if self.watch is not None:  # which the rows of the history have columns of
             facts["inputs"]["watch"] = digest_of_arrays(*self.watch.sites)
         if (made := source.activations_made_by()) is not None:

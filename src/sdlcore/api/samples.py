@@ -1,5 +1,6 @@
 """Samples to encode, from arrays, tensors, files and stores, read in blocks."""
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,12 +20,18 @@ from sdlcore.settings import Pair
 class Samples:
     """N samples of x_p, with the sites of a crosscoder concatenated."""
 
-    shape: tuple[int, ...]
+    shape: tuple[int, int]
     """N and the width of x_p."""
     read: Callable[[int, int], np.ndarray | Tensor]
     """Returns the rows from ``start`` to before ``stop``."""
     tensors: bool = False
     """Whether ``read`` returns tensors instead of arrays."""
+    leading: tuple[int, ...] | None = None
+    """Leading dimensions of the input, whose product is N, such as (batch, position); None for one, N."""
+
+    def shaped(self, rows: Any) -> Any:
+        """Give an array or tensor with a row per sample the leading dimensions of the input."""
+        return rows if self.leading is None else rows.reshape(*self.leading, rows.shape[-1])
 
     def whole(self) -> np.ndarray | Tensor:
         """Return all samples at once."""
@@ -79,24 +86,34 @@ def _of_store(store: Activations, pair: Pair) -> Samples:
 
 
 def beside(parts: Sequence[np.ndarray | Tensor]) -> Samples:
-    """Concatenate sites of the same samples."""
+    """Concatenate sites of the same samples, each an array or a tensor with any number of leading dimensions."""
     if not parts:
         raise ValueError("x is an empty list, expected an array, a tensor or a path, or a list with one for each site")
     tensors = sum(isinstance(part, Tensor) for part in parts)
     if tensors not in (0, len(parts)):
         raise ValueError("one site of x is a tensor and another is not; give both as tensors or both as arrays")
-    if len(parts) == 1:
-        (only,) = parts
-        return Samples(tuple(only.shape), lambda start, stop: only[start:stop], bool(tensors))
-    if any(part.ndim != 2 or len(part) != len(parts[0]) for part in parts):
+    leading = tuple(parts[0].shape[:-1])
+    if any(part.ndim < 1 or tuple(part.shape[:-1]) != leading for part in parts):
         shapes = " and ".join(str(tuple(part.shape)) for part in parts)
-        raise ValueError(f"the sites of x have shapes {shapes}, expected matrices with the same number of rows")
+        if len(parts) == 1:
+            raise ValueError(f"x is a single number of shape {shapes}, expected dimensions in its last axis")
+        raise ValueError(f"the sites of x have shapes {shapes}, expected the same shape up to the last dimension")
+    rows = [part if part.ndim == 2 else _flat(part) for part in parts]
 
     def read(start: int, stop: int) -> Any:
-        sites: list[Any] = [part[start:stop] for part in parts]
+        sites: list[Any] = [part[start:stop] for part in rows]
+        if len(sites) == 1:
+            return sites[0]
         return torch.cat(sites, dim=1) if tensors else np.concatenate(sites, axis=1)
 
-    return Samples((len(parts[0]), sum(part.shape[1] for part in parts)), read, bool(tensors))
+    shape = math.prod(leading), sum(part.shape[-1] for part in parts)
+    return Samples(shape, read, bool(tensors), None if len(leading) == 1 else leading)
+
+
+def _flat(values: Any) -> Any:
+    """Return rows of the last dimension; an .npy file of other than two dimensions is read as a whole."""
+    values = values if isinstance(values, Tensor) else np.asarray(values)
+    return values.reshape(math.prod(values.shape[:-1]), values.shape[-1])
 
 
 def numbers(values: Any, name: str) -> Any:

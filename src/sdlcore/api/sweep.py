@@ -13,10 +13,11 @@ from typing import Any, TypeVar
 import numpy as np
 import torch
 
+from sdlcore.api.architecture import opened_start
 from sdlcore.api.bars import SweepBar
 from sdlcore.api.dictionary import Dictionary
 from sdlcore.api.fitting import Fit
-from sdlcore.api.inputs import pair_of
+from sdlcore.api.inputs import is_store, pair_of
 from sdlcore.api.known_features import KnownFeatures
 from sdlcore.api.own_parts import refuse_unused
 from sdlcore.api.run_folder import existing_run, run_folder
@@ -100,7 +101,10 @@ def fit_many(
         raise ValueError("runs are empty, expected settings by name, such as {'wide': {'n_q': 4096}}")
     folder = None if out is None else user_path(out, "out")
     where = device_of(device)
+    start = opened_start(start)
     batches = Stream(x, target) if is_stream(x) else None
+    if start is not None and (is_store(x) or batches is not None):
+        settings.setdefault("pair", start.pair)
     settings["pair"] = pair_of(x, target, settings.get("pair")) if batches is None else batches.pair_of(settings)
     if batches is not None:
         for name, own in runs.items():

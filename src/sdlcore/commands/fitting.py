@@ -1,9 +1,11 @@
 """Draw a bench, and fit dictionaries."""
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any, Literal
 
 from sdlcore.api.anchors import class_means, discover
+from sdlcore.api.architecture import with_architecture
 from sdlcore.api.bench import Bench
 from sdlcore.api.exporting import export_set
 from sdlcore.api.fitting import fit as fit_dictionary
@@ -32,6 +34,7 @@ from sdlcore.data.writing import create_store
 from sdlcore.device import Device
 from sdlcore.interop.export import check_settings
 from sdlcore.run import LossConfig, ModelConfig, RunConfig, TrainingConfig, flat, is_centred
+from sdlcore.settings import Settings
 from sdlcore.solvers.settings import SolverConfig
 from sdlcore.sources.bench import samples
 from sdlcore.sources.bench.settings import BenchSource
@@ -70,6 +73,18 @@ def bench(out: Path, settings: BenchSource = BenchSource(), seed: int = 0) -> No
     print(f"{drawn}: {out / 'train.h5'}, {out / 'test.h5'}, {out / FEATURES}")
 
 
+class ModelOptions(ModelConfig):
+    """Settings of the model on a command line. `fit` checks them together with those of a start or of a run."""
+
+    def check_together(self) -> None: ...
+
+
+class LossOptions(LossConfig):
+    """Loss terms on a command line, and their weights. `fit` checks them together with those of a run."""
+
+    def check_together(self) -> None: ...
+
+
 def fit(
     x: InputPath,
     out: Path,
@@ -81,9 +96,10 @@ def fit(
     keep_state: bool = False,
     seed: int = 0,
     device: Device = "auto",
-    model: ModelConfig = ModelConfig(),
+    model: ModelOptions = ModelOptions(),
     loss: LossConfig = LossConfig(),
     training: TrainingConfig = TrainingConfig(),
+    named_options: Collection[str] = (),
 ) -> None:
     """Train a dictionary on activations.
 
@@ -101,25 +117,28 @@ def fit(
             Their weight, --lambda-anchor, is 0.1 if left out
         n_anchors: how many class means or discovered directions, or, below 1, which share of the class means; all if
             left out
-        start: a dictionary whose latents the first latents start from
+        start: a dictionary to continue from: its weights, and its architecture, unless options name another
         keep_state: also write the optimiser's state (state.safetensors), so that `sdlcore finetune` can continue it
         seed: everything is drawn from it
         device: where to train
     """
     run_folder(out)
-    settings: dict[str, Any] = RunConfig(model=model, loss=loss, training=training).to_dict()
-    first, second, settings["pair"] = sites(x, target, model.pair)
+    settings = _named_settings(named_options, model, loss, training)
+    opened_start = None if start is None else opened(start)
+    pair = model.pair if opened_start is None else settings.get("pair", opened_start.pair)
+    first, second, settings["pair"] = sites(x, target, pair)
     _check_anchors(anchors, n_anchors, labels is not None or is_store(x))
-    means = _means_of(labels, anchors, first, second, is_centred(settings))
+    completed = settings if opened_start is None else with_architecture(opened_start, settings)
+    means = _means_of(labels, anchors, first, second, is_centred(completed))
     given = _anchors_of(anchors, n_anchors, means, first, second, seed)
     if given is not None and not loss.anchors:
-        del settings["lambda_anchor"]  # so that anchored runs take the default weight, not zero
+        settings.pop("lambda_anchor", None)  # so that anchored runs take the default weight, not zero
     found = fit_dictionary(
         first,
         second,
         seed=seed,
         anchors=given,
-        start=None if start is None else opened(start),
+        start=opened_start,
         device=device,
         out=out,
         keep_state=keep_state,
@@ -128,6 +147,11 @@ def fit(
     if means is not None:
         save_references(out / REFERENCES, means, {})
     print(f"{found}: {out}")
+
+
+def _named_settings(named_options: Collection[str], *parts: Settings) -> dict[str, Any]:
+    """Return the settings that options name, so that a start determines the others."""
+    return {name: value for name, value in flat(*(part.to_dict() for part in parts)).items() if name in named_options}
 
 
 def _check_anchors(anchors: str | None, n_anchors: float | None, labelled: bool) -> None:
@@ -166,18 +190,6 @@ def _anchors_of(
     return read_anchors(user_path(anchors, "--anchors"))
 
 
-class SharedModel(ModelConfig):
-    """Settings of the model that all runs share. Each run checks them together with its own."""
-
-    def check_together(self) -> None: ...
-
-
-class SharedLoss(LossConfig):
-    """Loss terms that all runs share, and their weights. Each run checks them together with its own."""
-
-    def check_together(self) -> None: ...
-
-
 def fit_many(
     x: InputPath,
     runs: Path,
@@ -189,9 +201,10 @@ def fit_many(
     at_once: int | None = None,
     seed: int = 0,
     device: Device = "auto",
-    model: SharedModel = SharedModel(),
-    loss: SharedLoss = SharedLoss(),
+    model: ModelOptions = ModelOptions(),
+    loss: LossOptions = LossOptions(),
     training: TrainingConfig = TrainingConfig(),
+    named_options: Collection[str] = (),
 ) -> None:
     """Train several dictionaries on the same activations side by side: a sweep, or seeds.
 
@@ -201,7 +214,7 @@ def fit_many(
     Args:
         x: activations: an .npy file, samples x dimensions, or a store (.h5)
         runs: a YAML file with each run's name and own settings, such as "wide: {n_q: 4096, seed: 1}". A run
-            with "anchors: null" is not anchored
+            with "anchors: null" is not anchored; one with "start: PATH" continues from that dictionary
         out: folder to write
         target: activations that a transcoder writes, or a crosscoder's second site, as an .npy file
         labels: class numbers or names, a sample each, as for `sdlcore fit`
@@ -211,9 +224,9 @@ def fit_many(
         seed: everything is drawn from it, in runs without one of their own
         device: where to train
     """
-    settings: dict[str, Any] = flat(model.to_dict(), loss.to_dict(), training.to_dict())
+    settings = _named_settings(named_options, model, loss, training)
     if not loss.anchors:
-        del settings["lambda_anchor"]  # so that anchored runs take the default weight, not zero
+        settings.pop("lambda_anchor", None)  # so that anchored runs take the default weight, not zero
     first, second, settings["pair"] = sites(x, target, model.pair)
     own = load_yaml(runs)
     if not isinstance(own, dict) or not all(isinstance(one, dict) for one in own.values()):

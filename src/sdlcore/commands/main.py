@@ -17,7 +17,7 @@ from sdlcore.commands.fitting import bench, fit, fit_layers, fit_many, solve
 from sdlcore.commands.help import asked_help, showing
 from sdlcore.commands.judging import contexts, evaluate
 from sdlcore.commands.language import compare, language_scores, probe
-from sdlcore.commands.options import RULES, option_names, with_plugins
+from sdlcore.commands.options import RULES, option_names, with_named_options, with_plugins
 from sdlcore.commands.planning import plan
 from sdlcore.suggestions import did_you_mean
 from sdlcore.text import printable, printable_lines
@@ -56,11 +56,12 @@ def main(argv: list[str] | None = None) -> None:
         raise SystemExit(2)
     import_plugins(PROGRAM)
     warnings.showwarning = lambda message, *_, **__: print(f"{PROGRAM}: {printable_lines(message)}", file=sys.stderr)
-    made = {name: called_later(command, inspect.getdoc(command)) for name, command in COMMANDS.items()}
+    commands = {name: with_named_options(command, argv) for name, command in COMMANDS.items()}
+    made = {name: called_later(command, inspect.getdoc(COMMANDS[name])) for name, command in commands.items()}
     known = set[str]()
     if first in COMMANDS:
-        command, text = with_plugins(COMMANDS[first]), inspect.getdoc(COMMANDS[first])
-        known = option_names(COMMANDS[first])
+        command, text = with_plugins(commands[first]), inspect.getdoc(COMMANDS[first])
+        known = option_names(commands[first])
         argv, asked = asked_help(argv)
         if asked is not None:
             command, hint = showing(command, asked, PROGRAM)

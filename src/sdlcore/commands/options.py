@@ -2,6 +2,7 @@
 
 import inspect
 from collections.abc import Callable
+from functools import partial
 from inspect import Parameter
 from pathlib import Path
 from types import NoneType, UnionType
@@ -19,6 +20,8 @@ from sdlcore.storage.paths import user_path
 
 RULES = ConstructorRegistry()
 """Rules of tyro for commands: settings that may be None are one value of JSON; in a path, ``~`` is the home folder."""
+NAMED_OPTIONS = "named_options"
+"""Parameter of a command that gets the names of the options on the command line."""
 
 
 @RULES.primitive_rule
@@ -46,6 +49,20 @@ def option_names(function: Callable[..., None]) -> set[str]:
     for name, one in inspect.signature(function).parameters.items():
         found |= set(one.annotation.model_fields) if is_settings(one.annotation) else {name}
     return found
+
+
+def names_of_options(argv: list[str]) -> frozenset[str]:
+    """Return the Python names of the options on a command line."""
+    names = {one.lstrip("-").partition("=")[0].replace("-", "_") for one in argv if one.startswith("--")}
+    return frozenset(names | {name.removeprefix("no_") for name in names})
+
+
+def with_named_options(function: Callable[..., None], argv: list[str]) -> Callable[..., None]:
+    """Return a function without the parameter ``named_options``, which gets the names of the options in ``argv``."""
+    parameters = dict(inspect.signature(function).parameters)
+    if parameters.pop(NAMED_OPTIONS, None) is None:
+        return function
+    return with_parameters(partial(function, **{NAMED_OPTIONS: names_of_options(argv)}), parameters.values())
 
 
 def with_plugins(function: Callable[..., None]) -> Callable[..., None]:

@@ -75,6 +75,8 @@ def _threshold(pre_BQ: Tensor, l0: float, latents: Group) -> Tensor:
     return largest[-1]
 
 
+IN_UNITS_OF_LATENTS = ("threshold", "start", "offset")
+"""Parameters and buffers of built-in activations that are compared with, or added to, pre-activations."""
 ROWS_AT_ONCE = 8192
 PER_CENTROID = 32
 """Samples that k-means gets for each centroid."""
@@ -165,17 +167,21 @@ def start_from_model(model: SparseCoder, found: SparseCoder, normalisation: Scal
     model
         A model of normalised activations. If it is without biases, the biases of ``found`` are not copied.
     found
-        A model of raw activations, as saved. Only weights and encoder biases are copied, not its activation.
+        A model of raw activations, as saved. Thresholds and other parameters of its activation are copied if ``model``
+        has the same activation, and its linear path if ``model`` has one.
     normalisation
         The normalisation that ``model`` is trained with.
 
     Raises
     ------
     ValueError
-        If ``found`` has more latents, or other dimensions, or the decoder of ``model`` consists of archetypes.
+        If ``found`` has more latents, other dimensions or another pair, or the decoder of ``model`` consists of
+        archetypes.
     """
     if model.archetypes is not None:
         raise ValueError("start gives decoder rows, but archetypes compute them; leave start or archetypes out")
+    if found.config.pair != model.config.pair:
+        raise ValueError(f"the model to start from is a {found.config.pair}, this one a {model.config.pair}")
     if found.W_enc.shape[1] != model.W_enc.shape[1] or found.W_dec.shape[1] != model.W_dec.shape[1]:
         shapes = [f"{m.W_enc.shape[1]} -> {m.W_dec.shape[1]}" for m in (found, model)]
         raise ValueError(f"the model to start from maps dimensions {shapes[0]}, this one {shapes[1]}")
@@ -183,10 +189,44 @@ def start_from_model(model: SparseCoder, found: SparseCoder, normalisation: Scal
     if n > len(model.W_enc):
         raise ValueError(f"the model to start from has {n} latents, but n_q is {len(model.W_enc)}; raise n_q")
     # a dictionary trained on a GPU may still be there
-    W_enc, W_dec, b_enc = (part.to(model.W_enc.device) for part in (found.W_enc, found.W_dec, found.b_enc))
+    with torch.device(model.W_enc.device):
+        copied = SparseCoder(found.config, found.input_sites, found.target_sites)
+    copied.load_state_dict(found.state_dict())
+    found = copied
+    normalisation.unfold(found)
+    _scale_latents(found, model.config)
     # the encoder rows last, because tied models start from them
-    rows_p, model.W_dec[:n] = normalisation.rows(W_enc, W_dec)
-    model.W_enc[:n] = rows_p
+    model.W_dec[:n] = found.W_dec
+    model.W_enc[:n] = found.W_enc
     if model.config.bias:
-        model.b_enc[:n] = b_enc + W_enc @ normalisation.mean_p
+        model.b_enc[:n] = found.b_enc
+        model.b_dec.copy_(found.b_dec)
+    if model.config.skip and found.config.skip:
+        model.W_skip.copy_(found.W_skip)
+    if type(found.sigma) is type(model.sigma):
+        theirs = found.sigma.state_dict()
+        for name, value in model.sigma.state_dict().items():
+            (value[:n] if value.ndim else value).copy_(theirs[name])
     model.constrain()
+
+
+def _scale_latents(model: SparseCoder, wanted: ModelConfig) -> None:
+    """Change the units of latents in place: unit decoder rows if they will be constrained, equal rows if tied.
+
+    Encoder rows, biases and thresholds are multiplied by what decoder rows are divided by. So the model stays the same,
+    except that a selection of the largest latents changes if rows have different norms.
+    """
+    norms_Q = model.W_dec.norm(dim=1)
+    if wanted.decoder_norm == "unit":
+        units_Q = norms_Q
+    elif wanted.tied and model.config.tied:
+        units_Q = (norms_Q / model.W_enc.norm(dim=1)).sqrt()
+    else:
+        return
+    units_Q = torch.where(units_Q.isfinite() & (units_Q > 0), units_Q, 1.0)
+    model.W_dec.div_(units_Q[:, None])
+    model.W_enc.mul_(units_Q[:, None])
+    model.b_enc.mul_(units_Q)
+    for name, value in model.sigma.state_dict().items():
+        if name in IN_UNITS_OF_LATENTS:
+            value.mul_(units_Q if value.ndim else units_Q.mean())

@@ -114,6 +114,14 @@ class Whitening(NamedTuple):
         model.W_dec.copy_(model.W_dec @ self.root_r)
         model.b_dec.copy_(model.b_dec @ self.root_r + self.mean_r)
 
+    @torch.no_grad()
+    def unfold(self, model: SparseCoder) -> None:
+        """Convert ``model`` in place from raw to whitened activations: the inverse of `fold`, up to rounding."""
+        model.b_dec.copy_((model.b_dec - self.mean_r) @ self.inverse_root_r)
+        model.W_dec.copy_(model.W_dec @ self.inverse_root_r)
+        model.b_enc.add_(model.W_enc @ self.mean_p)
+        model.W_enc.copy_(model.W_enc @ self.root_p)
+
     def raw(self, x_r: Tensor) -> Tensor:
         """Return whitened targets in raw units."""
         return x_r @ self.root_r + self.mean_r

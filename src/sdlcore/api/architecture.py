@@ -1,0 +1,57 @@
+"""The architecture that a training takes over from the dictionary that it starts from."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from sdlcore.api.dictionary import Dictionary, load
+from sdlcore.run import ModelConfig
+
+NOT_TAKEN_OVER = (
+    *("pair", "center", "init_l0", "frozen", "archetypes", "relaxation"),
+    *("pursuit", "posterior_samples", "mean_shift_rounds"),
+)
+"""Settings of a model that a start does not determine: the pair follows from the inputs; others would replace the
+start's weights, or belong to a training; the last three replace the encoder after a training."""
+SCALINGS = ("normalise", "whiten")
+
+
+def opened_start(start: Any) -> Dictionary | None:
+    """Open the ``start`` of a training: None, a dictionary, or a path.
+
+    Raises
+    ------
+    ValueError
+        If it is something else, or cannot be opened.
+    """
+    start = load(start) if isinstance(start, str | Path) else start
+    if not isinstance(start, Dictionary | None):
+        raise ValueError(f"start is a {type(start).__name__}, expected what sdl.fit or sdl.load returns, or a path")
+    return start
+
+
+def with_architecture(start: Dictionary, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings of a training, completed by the architecture of its start.
+
+    Parameters
+    ----------
+    start
+        The dictionary that the training starts from.
+    settings
+        The settings that the call names. They win over the start's. If they name another activation, the start's k is
+        taken over only if this activation keeps k latents.
+    """
+    config = start.coder.config
+    taken = {name: value for name, value in config.to_dict().items() if name not in NOT_TAKEN_OVER}
+    activation = settings.get("activation", config.activation)
+    if activation != config.activation:
+        taken = {name: value for name, value in taken.items() if name not in config.own}
+        if not ModelConfig.model_construct(activation=activation).selects:
+            del taken["k"]
+    scalings = {name: bool(start.settings.get(name)) for name in SCALINGS}
+    if not scalings.keys() & settings.keys():
+        taken |= scalings
+    elif scalings != {name: bool(settings.get(name)) for name in SCALINGS}:
+        # the biases that the start's scaling was folded into are needed without this scaling
+        taken["bias"] = config.bias or bool(start.b_enc.any() or start.b_dec.any())
+    return {**taken, **settings}
