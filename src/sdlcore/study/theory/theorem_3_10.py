@@ -255,8 +255,8 @@ def _realizable(drawn: Drawn, rng: np.random.Generator, trials: int = 200) -> li
             "does not change which features have a positive product with it.",
             counterexample="Directions at 10, -10, -100 and 100 degrees, ReLU: a row exists for the first two "
             "together, and for neither alone, since each is a non-negative combination of the other and a third "
-            "feature. Two parents, children of one at 0, 40 and -40 degrees, of the other opposite to them: the rows (1, 0) and "
-            "(-1, 0) realise P, and no row activates a single child alone.",
+            "feature. Two parents, children of one at 0, 40 and -40 degrees, of the other opposite to them: the rows "
+            "(1, 0) and (-1, 0) realise P, and no row activates a single child alone.",
             condition="A threshold c > 0 and different features (M < 1).",
             false_then=with_threshold,
         ),
