@@ -7,8 +7,8 @@ The dictionary is the true directions of the n / 4 most frequent features of a w
 Frequencies, magnitudes and thresholds are estimated from samples with known coefficients (part ``train``); the judge
 draws other samples. The codes:
 
-- ``linear``: the best linear estimate of each coefficient, active above the threshold with the highest F1. No
-  encoder that thresholds one linear map detects much better.
+- ``linear``: the least-squares estimate of each coefficient, active above the threshold with the highest F1. A linear
+  map that is fitted to detect features instead may have a higher F1.
 - ``posterior``: `Posterior` over the rows of the dictionary. Rarer features are Gaussian noise.
 - ``posterior, trees``: the same with known trees.
 - ``posterior, all rows``: like ``posterior``, over the rows of all n features; latents of the n / 4 most frequent are

@@ -3,13 +3,24 @@
 import pandas as pd
 import pytest
 
-from sdlcore.study.theory.claims import BOTH, CONDITIONAL, FAILS, HOLDS, LATER, VERSION_3, Claim, by_place, page
+from sdlcore.study.theory.claims import (
+    BOTH,
+    CONDITIONAL,
+    FAILS,
+    HOLDS,
+    LATER,
+    PROJECT,
+    VERSION_3,
+    Claim,
+    by_place,
+    page,
+)
 
 FALSE, TRUE = [True], [False]
 MADE_UP = [
     Claim("Theorem 3.1", VERSION_3, "Up |is| down.", "All of it.", 5 * TRUE, "Nothing.", "not shown"),
     Claim("Theorem 3.1", LATER, "Left is right.", "Some.", 2 * FALSE + 2 * TRUE, "Half.", "x = 3", "x < 3", 4 * TRUE),
-    Claim("Example 3.8", BOTH, "One is two.", "Both.", FALSE, "No.", "1"),
+    Claim("Example 3.8", BOTH, "One is two.", "Both.", FALSE, "No.", "1", origin=PROJECT),
 ]
 
 
@@ -54,8 +65,9 @@ def test_claims_are_in_the_order_of_the_paper():
 
 def test_the_page_shows_what_was_counted():
     text = page(pd.DataFrame([claim.row() for claim in MADE_UP]))
-    assert "3 claims: 1 holds, 1 holds with a further condition, 1 fails as stated." in text
-    assert "1 of version 3 alone, 1 of the later revision alone, 1 of both versions." in text
+    assert "2 claims of the paper: 1 holds, 1 holds with a further condition, 0 fails as stated." in text
+    assert "1 claims of this project: 0 holds, 0 holds with a further condition, 1 fails as stated." in text
+    assert "Of all 3, 1 of version 3 alone, 1 of the later revision alone, 1 of both versions." in text
     assert "Of both versions (there Example 3.7)." in text
     assert "| Up \\|is\\| down. " in text
     assert text.count("## Theorem 3.1") == 1

@@ -15,7 +15,7 @@ of the others; without any loss, the columns would have to be the first two targ
 import numpy as np
 
 from sdlcore.study.theory.branch_and_bound import certify, certify_top_1, rank_bound, realise
-from sdlcore.study.theory.claims import BOTH, Claim, share
+from sdlcore.study.theory.claims import BOTH, PROJECT, Claim, share
 from sdlcore.study.theory.landscape import (
     Problem,
     Weights,
@@ -57,6 +57,7 @@ def _attained() -> Claim:
     return Claim(
         "Section 3.3, beyond the paper",
         BOTH,
+        origin=PROJECT,
         says="The approximate loss attains a least value for any number of latents (Theorem 3.3 has n_q >= n).",
         checked="Targets (1, 0), (-1, 0) and (0, 1), two latents, ReLU: columns (1, e) and (-1, e) with e = .1, .01 "
         "and .001.",
@@ -101,6 +102,7 @@ def _top_1(rng: np.random.Generator, instances: int = 30, latents: int = 3) -> C
     return Claim(
         "Appendix F, certificate",
         BOTH,
+        origin=PROJECT,
         says="Branch and bound proves global optimality, for Top-1 with seven features and three latents.",
         checked="Branching over which latent a feature activates, bounded by eigenvalues: whether the lower bound "
         "meets the loss of actual weights, and no trained dictionary is below it.",
@@ -137,6 +139,7 @@ def _relu(rng: np.random.Generator, instances: int = 20, latents: int = 2) -> Cl
     return Claim(
         "Appendix F, certificate",
         BOTH,
+        origin=PROJECT,
         says="Branch and bound proves global optimality within 2 %, for ReLU with five features in the plane and two "
         "latents.",
         checked="Branching over boxes of decoder columns, bounded by non-negative least squares on their corners; of "

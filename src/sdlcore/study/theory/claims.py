@@ -20,6 +20,9 @@ Version = Literal["3", "later", "both"]
 VERSION_3: Final = "3"
 LATER: Final = "later"
 BOTH: Final = "both"
+Origin = Literal["paper", "project"]
+PAPER: Final = "paper"
+PROJECT: Final = "project"
 PROSE = {VERSION_3: "version 3 alone", LATER: "the later revision alone", BOTH: "both versions"}
 RENUMBERED = {
     "Definition 3.6": "Definition 3.1",
@@ -32,7 +35,8 @@ RENUMBERED = {
 
 CAPTION = (
     "The claims of the paper's theorems and examples, each checked by computation in float64. “Version” is the version "
-    "of the paper that makes the claim: version 3, a later revision, or both. A claim holds if no instance contradicts "
+    "of the paper that the claim belongs to: version 3, a later revision, or both. “Origin” says who makes the claim: "
+    "the paper, or this project, which asks beyond the paper's statements. A claim holds if no instance contradicts "
     "it. It holds with a further condition if some instances contradict it, but none in the form under “Condition”. "
     "Otherwise it fails as stated. Instances are random problems of a few features with dictionaries for them, and "
     "constructed counterexamples. Verdicts follow from the counts."
@@ -65,6 +69,8 @@ class Claim:
     """A condition, or a changed form, with which the claim is true."""
     false_then: Sequence[bool] = ()
     """One value per instance that meets the condition: True if the claim is false even then."""
+    origin: Origin = PAPER
+    """Who makes the claim: the paper, or this project, which asks beyond the paper's statements."""
 
     def __post_init__(self) -> None:
         if not len(self.false):
@@ -89,6 +95,7 @@ class Claim:
         return {
             "statement": self.statement,
             "version": self.version,
+            "origin": self.origin,
             "later_statement": self.later_statement,
             "claim": self.says,
             "verdict": self.verdict,
@@ -119,10 +126,14 @@ def by_place(claims: list[Claim]) -> list[Claim]:
 
 
 def counts_sentence(table: pd.DataFrame) -> str:
-    """Return a sentence with the numbers of claims by verdict and by version of the paper."""
-    counts = [f"{(table['verdict'] == verdict).sum()} {verdict}" for verdict in VERDICTS]
+    """Return sentences with the numbers of claims by origin and verdict, and by version of the paper."""
+    counted = []
+    for origin, whose in {PAPER: "of the paper", PROJECT: "of this project"}.items():
+        rows = table[table["origin"] == origin]
+        counts = [f"{(rows['verdict'] == verdict).sum()} {verdict}" for verdict in VERDICTS]
+        counted.append(f"{len(rows)} claims {whose}: {', '.join(counts)}.")
     versions = [f"{(table['version'] == version).sum()} of {prose}" for version, prose in PROSE.items()]
-    return f"{len(table)} claims: {', '.join(counts)}. {', '.join(versions)}."
+    return f"{' '.join(counted)} Of all {len(table)}, {', '.join(versions)}."
 
 
 def page(table: pd.DataFrame) -> str:
@@ -131,6 +142,7 @@ def page(table: pd.DataFrame) -> str:
         {
             "Statement": table["statement"],
             "Version": table["version"],
+            "Origin": table["origin"],
             "Later revision": table["later_statement"],
             "Claim": table["claim"].str.replace("|", "\\|"),
             "Verdict": table["verdict"],

@@ -8,13 +8,15 @@ the threshold of all latents, and adds a row.
 **Check.** The proof's construction, exactly; linear programs that find a separating row or prove that there is none;
 the stationary points of P and P'.
 
-**What holds.** With a threshold c > 0 and different features: leave the threshold where it is, shrink the row until the
-weakest member falls below c, and turn it a little before if two members tie. No hierarchy is used.
+**What holds.** The statement names no threshold; its proof takes c > 0. With c > 0 and different features the
+statement is true: leave the threshold where it is, shrink the row until the weakest member falls below c, and turn it a
+little before if two members tie. No hierarchy is used.
 
 **Counterexamples.** At c = 1, activations (3, 4) of one parent and (1.5, 5) of another: the threshold rises to 2 and
-the second parent loses its child. Under ReLU (c = 0): two parents in the plane, children of one at 0, 40 and -40
-degrees, of the other opposite to them. No row activates the child at 0 alone, a non-negative combination of its
-siblings; a row for the child at 40 must be silent for 0 and 180 degrees, so upright, and then activates 140.
+the second parent loses its child. Under ReLU (c = 0), which the proof leaves out: two parents in the plane, children of
+one at 0, 40 and -40 degrees, of the other opposite to them. No row activates the child at 0 alone, a non-negative
+combination of its siblings; a row for the child at 40 must be silent for 0 and 180 degrees, so upright, and then
+activates 140.
 """
 
 from typing import NamedTuple
@@ -22,7 +24,7 @@ from typing import NamedTuple
 import numpy as np
 import scipy.optimize
 
-from sdlcore.study.theory.claims import BOTH, Claim, share
+from sdlcore.study.theory.claims import BOTH, PROJECT, Claim, share
 from sdlcore.study.theory.landscape import Problem, approximate_loss, autoencoder, pattern, unit_columns
 from sdlcore.study.theory.partial_minima import partial_minimum
 from sdlcore.study.theory.theorem_3_3 import interference
@@ -154,7 +156,7 @@ def claims(drawn: Drawn, rng: np.random.Generator) -> list[Claim]:
     return [
         _construction(drawn, rng),
         _any_epsilon(drawn, rng),
-        _any_threshold(drawn, rng),
+        *_realizable(drawn, rng),
         _hierarchy(drawn, rng),
         _partial_minima(rng),
     ]
@@ -218,32 +220,47 @@ def _any_epsilon(drawn: Drawn, rng: np.random.Generator) -> Claim:
     )
 
 
-def _any_threshold(drawn: Drawn, rng: np.random.Generator, trials: int = 200) -> Claim:
-    false = []
+def _realizable(drawn: Drawn, rng: np.random.Generator, trials: int = 200) -> list[Claim]:
+    """Check the theorem with the threshold c > 0 of its proof, and under ReLU, where c = 0."""
+    without_threshold = []
     for _ in range(trials):
         members: list[int] = []
         while len(members) < 2:
             W = unit_columns(2, 4, rng)
             members = np.flatnonzero(rng.standard_normal(2) @ W > 0).tolist()
-        false.append(not any(separable(W, members)))
+        without_threshold.append(not any(separable(W, members)))
     four = separating_row(FOUR, [0, 1]) is not None and not any(separable(FOUR, [0, 1]))
     parents = not any(separating_row(TWO_PARENTS, [child]) is not None for child in range(6))
-    return Claim(
-        "Theorem 3.10",
-        BOTH,
-        says="If P is realizable, so is P' for some member of any group, for every sigma (ReLU has c = 0).",
-        checked="Whether a row exists that exactly the wanted features activate, by linear programs that also prove "
-        "that there is none; four random directions in the plane under ReLU, and two constructed sets.",
-        false=[*false, four, parents],
-        observed=f"P' is realizable for no member in {share(false)} of the random sets: scaling a row does not change "
-        "which features have a positive product with it.",
-        counterexample="Directions at 10, -10, -100 and 100 degrees, ReLU: a row exists for the first two together, "
-        "and for neither alone, since each is a non-negative combination of the other and a third feature. "
-        "Two parents, children of one at 0, 40 and -40 degrees, of the other opposite to them: the rows (1, 0) and "
-        "(-1, 0) realise P, and no row activates a single child alone.",
-        condition="A threshold c > 0 and different features (M < 1).",
-        false_then=_repaired_fails(drawn, rng),
-    )
+    with_threshold = _repaired_fails(drawn, rng)
+    return [
+        Claim(
+            "Theorem 3.10",
+            BOTH,
+            says="If P is realizable with a threshold c > 0, so is P' for some member of any group.",
+            checked="Whether an encoder with pattern P' exists at the threshold of P, for random encoders; in every "
+            "fifth instance two members tie for the weakest.",
+            false=with_threshold,
+            observed="True with the threshold c > 0 that the proof takes, by another construction than the proof's. "
+            "Features must differ (M < 1), as the proof assumes.",
+        ),
+        Claim(
+            "Theorem 3.10, under ReLU",
+            BOTH,
+            origin=PROJECT,
+            says="The same is true under ReLU, where c = 0; the proof takes c > 0.",
+            checked="Whether a row exists that exactly the wanted features activate, by linear programs that also "
+            "prove that there is none; four random directions in the plane under ReLU, and two constructed sets.",
+            false=[*without_threshold, four, parents],
+            observed=f"P' is realizable for no member in {share(without_threshold)} of the random sets: scaling a row "
+            "does not change which features have a positive product with it.",
+            counterexample="Directions at 10, -10, -100 and 100 degrees, ReLU: a row exists for the first two "
+            "together, and for neither alone, since each is a non-negative combination of the other and a third "
+            "feature. Two parents, children of one at 0, 40 and -40 degrees, of the other opposite to them: the rows "
+            "(1, 0) and (-1, 0) realise P, and no row activates a single child alone.",
+            condition="A threshold c > 0 and different features (M < 1).",
+            false_then=with_threshold,
+        ),
+    ]
 
 
 def _hierarchy(drawn: Drawn, rng: np.random.Generator) -> Claim:
@@ -252,6 +269,7 @@ def _hierarchy(drawn: Drawn, rng: np.random.Generator) -> Claim:
     return Claim(
         "Theorem 3.10, hypothesis",
         BOTH,
+        origin=PROJECT,
         says="It takes a hierarchy to make the absorbing pattern P' realizable.",
         checked="Features that are random directions, with no parent.",
         false=absorbed,

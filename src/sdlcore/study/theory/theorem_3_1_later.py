@@ -16,7 +16,7 @@ infinite.
 
 import numpy as np
 
-from sdlcore.study.theory.claims import LATER, Claim, share
+from sdlcore.study.theory.claims import LATER, PROJECT, Claim, share
 from sdlcore.study.theory.exact_loss import (
     MAGNITUDES,
     ONE,
@@ -139,6 +139,7 @@ def _condition(drawn: Drawn, rng: np.random.Generator) -> Claim:
     return Claim(
         "Theorem 3.1, on the bench",
         LATER,
+        origin=PROJECT,
         says="The paper's bench meets the condition 1 - S <= 1/n.",
         checked="n and S of Tables 1, 4, 5 and 6.",
         false=missed,
@@ -169,6 +170,7 @@ def _supremum(drawn: Drawn, rng: np.random.Generator, far: float = 1e3) -> Claim
     return Claim(
         "Theorem 3.1, on the bench",
         LATER,
+        origin=PROJECT,
         says="C, the supremum of the squared error, is finite.",
         checked="The error of random dictionaries under ReLU and TopK at features drawn from the bench's exponential "
         f"distribution, and at {far:g} times these, which the distribution can give as well.",

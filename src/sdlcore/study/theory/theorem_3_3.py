@@ -10,8 +10,8 @@ with M the largest inner product of two features.
 from M to below 1, K_d = 1 and L~ = 0.
 
 **Counterexamples.** Under ReLU, K_d is about n/2 and the constant grows with n; sum_d M_d is not O(1 - S). Targets of
-norm 10 and thresholds of 1 or more break the bound. The encoder [A; -A] with the decoder [A^-1, -A^-1] loses nothing,
-so the ground truth is no global minimum.
+norm 10 and thresholds of 1 or more break the bound. With n_q >= 2 n_p latents, the encoder [A; -A] with the decoder
+[A^-1, -A^-1] loses nothing, so the ground truth is no global minimum there; the theorem assumes n_q >= n only.
 """
 
 from dataclasses import replace
@@ -244,7 +244,7 @@ def _global(rng: np.random.Generator, instances: int = 60) -> Claim:
         "with random A, which returns every input.",
         false=better,
         observed=f"L~ of the ground truth is {np.median(losses):.3g} (median) with all M_d = 1; the other dictionary "
-        f"loses less in {share(better)}.",
+        f"loses less in {share(better)}. It needs n_q >= 2 n_p; the theorem assumes n_q >= n only.",
         counterexample=f"Two features with inner product .6: L~ = {at_ground_truth(example).loss:.3g} at the ground "
         f"truth, {approximate_loss(basis_with_opposite(np.eye(2)), example):.3g} for the other dictionary.",
         condition="A threshold c with M <= c < 1.",

@@ -14,7 +14,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from sdlcore.study.theory.claims import LATER, Claim, share
+from sdlcore.study.theory.claims import LATER, PROJECT, Claim, share
 from sdlcore.study.theory.landscape import ACTIVATIONS, PAPER_BENCHES, Problem, autoencoder, random_problem
 from sdlcore.study.theory.theorem_3_3 import (
     PAIR,
@@ -90,6 +90,7 @@ def _on_the_bench(bench: GroundTruth, rng: np.random.Generator, instances: int =
     return Claim(
         "Theorem 3.3, on the bench",
         LATER,
+        origin=PROJECT,
         says="Its bound is below sum_d M_d, which is the loss of a decoder of zeros.",
         checked="n and M of Tables 1, 4 and 5.",
         false=[factor >= 1 for factor in factors.values()],

@@ -18,7 +18,7 @@ from dataclasses import replace
 import numpy as np
 
 from sdlcore.pipeline import TAU, recovered
-from sdlcore.study.theory.claims import BOTH, Claim, share
+from sdlcore.study.theory.claims import BOTH, PROJECT, Claim, share
 from sdlcore.study.theory.exact_loss import ONE, hierarchy, independent, single_weights
 from sdlcore.study.theory.landscape import (
     Problem,
@@ -181,6 +181,7 @@ def _own_latents(rng: np.random.Generator, instances: int = 60) -> Claim:
     return Claim(
         "Theorem 3.4, beyond the paper",
         BOTH,
+        origin=PROJECT,
         says="Where each feature has a latent that no other feature activates, zero loss determines the decoder.",
         checked="Random encoders with that pattern, the decoder of least loss for each: the loss, and the least cosine "
         "of a feature with its best decoder column and encoder row.",

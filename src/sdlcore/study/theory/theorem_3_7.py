@@ -21,7 +21,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from sdlcore.study.theory.claims import BOTH, Claim, share
+from sdlcore.study.theory.claims import BOTH, PROJECT, Claim, share
 from sdlcore.study.theory.landscape import (
     Problem,
     Weights,
@@ -163,6 +163,7 @@ def _instance(points: int = 999) -> Claim:
     return Claim(
         "Theorem 3.7",
         BOTH,
+        origin=PROJECT,
         says="Two orthonormal features with M = (2, 1) have a partial minimum with the pattern ({1, 2}, {}).",
         checked=f"The loss with the best decoder at {points} directions (a, b) of the row, a and b above 0. Its scale "
         "does not matter, as the decoder undoes it.",
@@ -187,6 +188,7 @@ def _necessary(rng: np.random.Generator, instances: int = 80) -> Claim:
     return Claim(
         "Theorem 3.7, beyond the paper",
         BOTH,
+        origin=PROJECT,
         says="That condition is necessary: a group without such an eigenvector has no stationary point.",
         checked="Nonlinear least squares on the gradient from ten starts each, which uses no eigenvectors, over "
         "activations that differ by a factor of at most e^6; groups without such an eigenvector.",
@@ -282,6 +284,7 @@ def _correlated(rng: np.random.Generator, instances: int = 200) -> Claim:
     return Claim(
         "Theorem 3.7, beyond the paper",
         BOTH,
+        origin=PROJECT,
         says="A group whose target features all have positive inner products has a partial minimum, which is a local "
         "minimum.",
         checked="Groups of two to seven such features with random M_d: their eigenvectors.",
