@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 from sdlcore.api.bars import SweepBar
+from sdlcore.api.checking import warn_of_no_folder
 from sdlcore.api.dictionary import Dictionary
 from sdlcore.api.fitting import Fit
 from sdlcore.api.inputs import pair_of
@@ -99,6 +100,8 @@ def fit_many(
     if not runs:
         raise ValueError("runs are empty, expected settings by name, such as {'wide': {'n_q': 4096}}")
     folder = None if out is None else user_path(out, "out")
+    if out is None:
+        warn_of_no_folder(settings, *runs.values())
     where = device_of(device)
     batches = Stream(x, target) if is_stream(x) else None
     settings["pair"] = pair_of(x, target, settings.get("pair")) if batches is None else batches.pair_of(settings)
