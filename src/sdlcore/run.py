@@ -3,7 +3,8 @@
 The keys are flat and unique over the three, so that a method is one line of configuration.
 """
 
-from collections.abc import Mapping
+import math
+from collections.abc import Collection, Mapping
 from typing import Annotated, ClassVar, Literal, Self, get_args
 
 from annotated_types import Ge, Gt, Le, Lt
@@ -28,6 +29,7 @@ from sdlcore.settings import (
     UsedBy,
     Weight,
     WeightOf,
+    default_of,
     marked,
     used,
 )
@@ -90,7 +92,7 @@ class ModelConfig(Extensible):
     initialisation: Literal["linear", "tied", "samples"] = "linear"
     """linear: uniform as nn.Linear; tied: unit decoder rows, encoder the same rows times init_scale; samples: as tied,
     but rows are random training samples, the decoder's those of the target."""
-    init_scale: Positive = 0.1
+    init_scale: Annotated[Positive, UsedBy("initialisation", "tied", "samples")] = 0.1
     """Scale of the encoder rows where they are tied or samples."""
     init_threshold: Annotated[Positive, UsedBy("activation", "jumprelu")] = 0.1
     """Threshold at which JumpReLU starts, unless ``init_l0`` sets it."""
@@ -271,8 +273,8 @@ class LossConfig(Extensible):
     anchor_cosine: Annotated[Annotated[float, Gt(0), Lt(1), AsGiven] | None, WeightOf("anchor")] = None
     """Choose lambda_anchor by trial trainings: the smallest of a grid with which anchored decoder columns come this
     near to their anchors (`sdlcore.training.anchor_weight`); None takes lambda_anchor as given."""
-    penalty_warmup: Share = 0.0
-    """Share of the steps over which l1 and l0 rise linearly from zero."""
+    penalty_warmup: Annotated[Share, UsedBy("penalties")] = 0.0
+    """Share of the steps over which l1, l0 and other penalties rise linearly from zero."""
     target_l0: Positive | None = None
     """Active latents of a sample that l1 and l0 are adjusted to hold, from the weights given; None: fixed weights. With
     l0_form quadratic, the target of the penalty itself, whose weight is fixed."""
@@ -294,6 +296,11 @@ class LossConfig(Extensible):
     def penalised(self) -> bool:
         """Whether a penalty keeps latents sparse: l1, l0, or a plugin's term that declares ``rises``."""
         return bool(self.l1 or self.l0 or self.own_penalties)
+
+    @property
+    def penalties(self) -> tuple[str, ...]:
+        """The weights of the run's penalties: l1, l0, frequency, and those of plugins' terms that declare ``rises``."""
+        return (*(name for name in ("l1", "l0", "frequency") if getattr(self, name)), *self.own_penalties)
 
     @property
     def own_penalties(self) -> tuple[str, ...]:
@@ -382,7 +389,7 @@ class TrainingConfig(Settings):
     """A latent is dead when it has been silent for this many samples."""
     resample_every: Total | None = None
     """Steps between resamplings of dead latents (Bricken et al. 2023; section 5.3); None for none."""
-    resample_until: Share = 0.8
+    resample_until: Annotated[Share, UsedBy("resample_every")] = 0.8
     """Share of the steps after which no resampling happens."""
     reorder_every: Annotated[Total | None, AddedLater()] = None
     """Steps after which the latents are sorted by how often they fired since, so that prefixes hold the most frequent;
@@ -496,6 +503,52 @@ class RunConfig(Settings):
     def used(self) -> dict[str, Json]:
         """Return the flat settings that have an effect, without e.g. the settings of other activations."""
         return flat(self.model.used(), self.loss.used(), used(self.training))
+
+    def without_effect(self, names: Collection[str]) -> list[str]:
+        """Return a sentence for each of these settings that has no effect on this run; none for defaults.
+
+        Settings of plugins are left out, because a run does not contain those of plugins that it does not use.
+        """
+        said = []
+        for part in (self.model, self.loss, self.training):
+            effective = used(part)
+            for name, field in type(part).model_fields.items():
+                mark = marked(field, UsedBy)
+                is_set = name in names and getattr(part, name) != field.default
+                if mark is not None and is_set and name not in effective:
+                    said.append(f"{name} has no effect without {mark.setting} {' or '.join(mark.values)}".strip())
+        model, loss, training = self.model, self.loss, self.training
+        last = math.floor(training.resample_until * training.steps)
+        late = training.resample_every is not None and training.resample_every > last
+        later = training.reorder_every is not None and training.reorder_every > training.steps
+        jumprelu = model.activation == "jumprelu"
+        replaced = (
+            jumprelu and model.init_l0 is not None and model.init_threshold != default_of(ModelConfig, "init_threshold")
+        )
+        fixed = loss.l0_form == "quadratic" and loss.l0_gain != default_of(LossConfig, "l0_gain")
+        exact = model.activation == "matching_pursuit" and training.precision != "float32"
+        others = {
+            "resample_every": (late, f"is {training.resample_every}, but no latent is resampled after step {last}"),
+            "reorder_every": (later, f"is {training.reorder_every}, but training ends after step {training.steps}"),
+            "init_threshold": (replaced, "has no effect with init_l0, which sets the thresholds"),
+            "l0_gain": (fixed, "has no effect with l0_form quadratic, whose weight is fixed"),
+            "precision": (exact, "has no effect on activation matching_pursuit, which searches in float32"),
+            "weight_decay": (
+                bool(training.weight_decay) and not self._decays,
+                "has no effect, since every matrix is frozen or has unit rows",
+            ),
+        }
+        return said + [f"{name} {why}" for name, (holds, why) in others.items() if holds and name in names]
+
+    @property
+    def _decays(self) -> bool:
+        """Whether a matrix of the model is trained without unit rows, and so can decay."""
+        model = self.model
+        if model.skip or model.archetypes is not None or model.by_plugin:
+            return True
+        unit = model.decoder_norm == "unit"
+        encoder = model.frozen not in ("encoder", "both") and not (model.tied and unit)
+        return encoder or (model.frozen not in ("decoder", "both") and not unit)
 
     @property
     def sigma_parts(self) -> tuple[str, ...]:

@@ -15,8 +15,8 @@ from sdlcore.data.references import References
 from sdlcore.model.coder import SparseCoder
 from sdlcore.model.finite import not_finite
 from sdlcore.plugins.plugin_settings import own_settings
-from sdlcore.run import ModelConfig, RunConfig, is_centred
-from sdlcore.settings import UsedBy, marked, used
+from sdlcore.run import ModelConfig, RunConfig, TrainingConfig, is_centred
+from sdlcore.settings import default_of
 from sdlcore.solvers.settings import SolverConfig
 
 SETTLED = 100
@@ -161,25 +161,21 @@ def warn_of_a_mean(source: Source, config: RunConfig, name: str = "") -> None:
 
 
 def warn_of_unused(config: RunConfig, given: Mapping[str, Any]) -> None:
-    """Warn about settings without effect, such as settings of other activations, and late resampling.
+    """Warn about settings without effect, such as settings of other activations, and late resampling or reordering.
 
     Such settings cause warnings, not errors, because loops over activations may pass the settings of all activations to
     each.
     """
-    said = []
-    for part in (config.model, config.loss, config.training):
-        for name, field in type(part).model_fields.items():
-            is_set = name in given and getattr(part, name) != field.default
-            mark = marked(field, UsedBy)
-            if mark is not None and is_set and name not in used(part):
-                said.append(f"{name} has no effect without {mark.setting} {' or '.join(mark.values)}".strip())
-    said += _unused_of_plugins(config, given)
-    training = config.training
-    last = math.floor(training.resample_until * training.steps)
-    if training.resample_every and training.resample_every > last:
-        said.append(f"resample_every is {training.resample_every}, but no latent is resampled after step {last}")
+    said = [*config.without_effect(given), *_unused_of_plugins(config, given)]
     if said:
         warnings.warn("; ".join(said), stacklevel=4)
+
+
+def warn_of_no_folder(*given: Mapping[str, Any]) -> None:
+    """Warn about settings of checkpoints in a call without ``out``, the folder that keeps them."""
+    usual = default_of(TrainingConfig, "checkpoint_every")
+    if any(settings.get("checkpoint_every", usual) != usual for settings in given):
+        warnings.warn("checkpoint_every has no effect without out, the folder of the checkpoints", stacklevel=3)
 
 
 def _unused_of_plugins(config: RunConfig, given: Mapping[str, Any]) -> Iterator[str]:

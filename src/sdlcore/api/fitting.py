@@ -15,7 +15,14 @@ import torch
 from sdlcore.api.anchors import as_anchors, as_references
 from sdlcore.api.architecture import opened_start, with_architecture
 from sdlcore.api.bars import bar
-from sdlcore.api.checking import check_inputs, warn_of_a_mean, warn_of_dense, warn_of_error, warn_of_unused
+from sdlcore.api.checking import (
+    check_inputs,
+    warn_of_a_mean,
+    warn_of_dense,
+    warn_of_error,
+    warn_of_no_folder,
+    warn_of_unused,
+)
 from sdlcore.api.dictionary import Dictionary, load
 from sdlcore.api.inputs import is_store, pair_of
 from sdlcore.api.known_features import KnownFeatures
@@ -153,6 +160,8 @@ def fit(
     refuse_unused(settings, batches, own)
     if batches is not None:
         settings["batch_size"] = batches.batch_size  # the first one's, which accumulate is checked against
+    if out is None:
+        warn_of_no_folder(settings)
     if keep_state and out is None:
         raise ValueError("keep_state needs out, the folder that keeps the state")
     asked = replace(Fit.of(settings, seed, anchors, start, watch, device_of(device)), own=own, keep_state=keep_state)

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from sdlcore.api.checking import warn_of_unused
 from sdlcore.api.dictionary import Dictionary, load
 from sdlcore.api.run_folder import CHECKPOINT, STATE
 from sdlcore.api.sources import digest_of_arrays
@@ -151,6 +152,7 @@ class Start(NamedTuple):
             raise ValueError(
                 "the start does not contain its anchors, as folders of finished trainings do; give lambda_anchor=0"
             )
+        warn_of_unused(config, settings)
         if not (config.model.selects or config.loss.penalised):
             said = f"activation {config.model.activation} without a penalty in the loss does not keep its L0"
             warnings.warn(f"{said}; give l1, or l0 for jumprelu", stacklevel=3)

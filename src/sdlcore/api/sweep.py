@@ -15,6 +15,7 @@ import torch
 
 from sdlcore.api.architecture import opened_start
 from sdlcore.api.bars import SweepBar
+from sdlcore.api.checking import warn_of_no_folder
 from sdlcore.api.dictionary import Dictionary
 from sdlcore.api.fitting import Fit
 from sdlcore.api.inputs import is_store, pair_of
@@ -100,6 +101,8 @@ def fit_many(
     if not runs:
         raise ValueError("runs are empty, expected settings by name, such as {'wide': {'n_q': 4096}}")
     folder = None if out is None else user_path(out, "out")
+    if out is None:
+        warn_of_no_folder(settings, *runs.values())
     where = device_of(device)
     start = opened_start(start)
     batches = Stream(x, target) if is_stream(x) else None

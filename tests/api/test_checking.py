@@ -1,0 +1,113 @@
+"""No setting is accepted and then ignored: it changes the dictionary or its history, or a message names it."""
+
+import warnings
+from functools import cache
+
+import numpy as np
+import pytest
+import torch
+
+import sdlcore as sdl
+from sdlcore.run import PART_OF
+from tests.api.test_fitting import QUIET
+
+X = np.random.default_rng(0).standard_normal((256, 8)).astype(np.float32)
+COMMON = {"n_q": 32, "steps": 8, "batch_size": 32, "log_every": 4, "lr": 1e-2, "dead_after": 32, **QUIET}
+BASES = {
+    "topk": {"activation": "topk", "k": 1},
+    "relu": {"activation": "relu", "l1": 0.1, "bias": True},
+    "batchtopk": {"activation": "batchtopk", "k": 3},
+    "abstopk": {"activation": "abstopk", "k": 3},
+    "gated": {"activation": "gated", "l1": 0.1, "bias": True},
+    "jumprelu": {"activation": "jumprelu", "l0": 0.1},
+    "started": {"activation": "jumprelu", "l0": 0.1, "init_l0": 3},
+    "quadratic": {"activation": "jumprelu", "l0": 0.1, "l0_form": "quadratic", "target_l0": 2.0},
+    "lista": {"activation": "lista", "k": 3},
+    "matching_pursuit": {"activation": "matching_pursuit", "k": 3, "tied": True, "decoder_norm": "unit"},
+    "frozen": {"activation": "topk", "k": 3, "bias": True, "frozen": "both"},
+}
+OTHER = {
+    **{"pair": "crosscoder", "activation": "relu", "n_q": 20, "k": 2, "bias": True, "center": True, "tied": True},
+    **{"initialisation": "tied", "init_scale": 0.5, "init_threshold": 0.3, "init_l0": 2, "bandwidth": 0.7},
+    **{"ista_step": 0.3, "ista_selects": "batch", "frozen": "decoder", "decoder_norm": "unit", "archetypes": 4},
+    **{"relaxation": 0.5, "skip": True, "posterior_samples": 128, "mean_shift_rounds": 4, "loss_scale": "mean"},
+    **{"l1": 0.2, "l1_scale": "none", "l1_exponent_end": 0.5, "l1_anneal_start": 0.5, "l0": 0.2, "l0_form": "tanh"},
+    **{"tanh_scale": 2.0, "frequency": 0.1, "frequency_scale": 0.5, "multi_k": [1, 3], "prefixes": [4, 32]},
+    **{"prefix_detached": True, "hierarchical": True, "lambda_aux": 0.1, "k_aux": 2, "aux_target": "input"},
+    **{"orthogonality": 0.1, "orthogonality_chunk": 4, "contrast": 0.1, "contrast_similarity": "product"},
+    **{"lambda_anchor": 0.1, "anchor_form": "cosine", "anchor_until": 0.5, "anchor_fall": 0.5, "anchor_cosine": 0.9},
+    **{"penalty_warmup": 0.5, "target_l0": 2.5, "l0_gain": 0.1, "steps": 9, "batch_size": 64, "lr": 3e-2},
+    **{"lr_warmup": 0.5, "lr_decay": 0.7, "lr_decay_shape": "cosine", "k_start": 5, "k_decay": 0.9, "accumulate": 2},
+    **{"precision": "bfloat16", "weight_decay": 0.1, "gradient_clip": 0.01, "normalise": True, "whiten": True},
+    **{"dead_after": 64, "resample_every": 2, "resample_until": 0.5, "reorder_every": 4, "log_every": 3},
+    **{"checkpoint_every": 4},
+}
+"""Each setting of a training, with a value that no base has."""
+DEPENDS_ON_DATA = ("dead_after", "resample_every")
+"""These act only where latents die, which they do in few steps with topk only."""
+
+
+@cache
+def trained(base):
+    return sdl.fit(X, **COMMON, **BASES[base])
+
+
+def alike(one, other):
+    states = [dictionary.coder.state_dict() for dictionary in (one, other)]
+    if states[0].keys() != states[1].keys() or not all(
+        torch.equal(value, states[1][k]) for k, value in states[0].items()
+    ):
+        return False
+    rows = [[{**row, "seconds": 0} for row in dictionary.history] for dictionary in (one, other)]
+    return rows[0] == rows[1]
+
+
+def effect(base, name):
+    """Return whether another value of a setting does something, or a message names it."""
+    if BASES[base].get(name) == OTHER[name]:
+        return True
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        try:
+            found = sdl.fit(X, **COMMON | BASES[base] | {name: OTHER[name]})
+        except ValueError as error:
+            return name in str(error)
+    return any(name in str(one.message) for one in said) or not alike(found, trained(base))
+
+
+@pytest.mark.parametrize("name", PART_OF)
+def test_every_setting_has_an_effect_or_is_named(name):
+    assert effect("topk", name)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("base", BASES)
+def test_every_setting_has_an_effect_or_is_named_with_every_activation(base):
+    names = [name for name in PART_OF if name not in DEPENDS_ON_DATA]
+    assert [name for name in names if not effect(base, name)] == []
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"penalty_warmup": 0.3}, "penalty_warmup has no effect without penalties"),
+        ({"resample_until": 0.5}, "resample_until has no effect without resample_every"),
+        ({"init_scale": 0.5}, "init_scale has no effect without initialisation tied or samples"),
+        (
+            {"prefixes": [4, 32], "reorder_every": 50},
+            "reorder_every is 50, but training ends after step 8",
+        ),
+        ({"resample_every": 7}, "resample_every is 7, but no latent is resampled after step 6"),
+        ({"checkpoint_every": 4}, "checkpoint_every has no effect without out"),
+        ({**BASES["matching_pursuit"], "precision": "int8"}, "precision has no effect on activation matching_pursuit"),
+        ({**BASES["matching_pursuit"], "weight_decay": 0.1}, "weight_decay has no effect, since every matrix"),
+        ({"frozen": "both", "weight_decay": 0.1}, "weight_decay has no effect, since every matrix is frozen"),
+        ({**BASES["started"], "k": None, "init_threshold": 0.3}, "init_threshold has no effect with init_l0"),
+        ({**BASES["quadratic"], "k": None, "l0_gain": 0.1}, "l0_gain has no effect with l0_form quadratic"),
+    ],
+)
+def test_a_setting_without_effect_is_named(given, said):
+    with pytest.warns(UserWarning, match=said):
+        sdl.fit(X, **COMMON | BASES["topk"] | given)
+    with pytest.warns(UserWarning, match=said):
+        sdl.fit_many(X, {"one": given}, **COMMON | BASES["topk"])
