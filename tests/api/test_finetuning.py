@@ -174,7 +174,7 @@ def test_a_folder_with_another_run_is_refused(change, message, folder, call, beg
 def test_a_folder_with_a_run_of_another_model_is_refused(lm, sae, runs):
     other = copy.deepcopy(lm)
     other.lm_head.weight.data[0] += 1
-    with pytest.raises(ValueError, match="belongs to a different run .other model"):
+    with pytest.raises(ValueError, match=r"belongs to a different run \(other model"):
         sdl.finetune(sae, other, documents(60), out=runs / "finished", **FINISHED)
 
 

@@ -18,9 +18,9 @@ from transformers import PreTrainedTokenizerFast
 import sdlcore as sdl
 from sdlcore.api.fitting import Fit
 from sdlcore.commands.main import main
+from sdlcore.inside.reader import opened_text
 from sdlcore.sources.language.checkpoints import load_tokenizer, load_whole
-from sdlcore.sources.language.corpus import Document
-from sdlcore.sources.language.tokens import contexts_of
+from sdlcore.sources.language.tokens import TokenisedText
 from sdlcore.storage import private
 from tests.sources.language.tiny_llama import BLOCKS, SIZES, documents, save_tiny_llama
 
@@ -85,7 +85,7 @@ def logits(lm):
 def test_each_layer_is_fitted_to_what_enters_and_leaves_its_mlp(lm):
     texts = documents(60)
     found = sdl.fit_layers(lm, texts, layers=[3], tokens=200, drop=(), contexts_per_batch=99, **READING, **TOPK)
-    packed = contexts_of((Document(i, i, text) for i, text in enumerate(texts)), load_tokenizer(lm.name_or_path), 16)
+    packed = TokenisedText(opened_text(texts, None), load_tokenizer(lm.name_or_path)).contexts(16)
     x, target = at_the_mlp(lm, 3, list(packed)[:13])
     expected = sdl.fit(x, target, progress=False, device="cpu", **TOPK)
     assert found[0].provenance["inputs"] == expected.provenance["inputs"]

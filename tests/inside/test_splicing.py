@@ -311,7 +311,7 @@ def test_what_cannot_be_spliced_is_refused_before_the_model_runs(
 
 def test_what_is_no_language_model_is_refused(random: SparseCoder):
     with (
-        pytest.raises(TypeError, match="Linear: expected a language model of transformers"),
+        pytest.raises(TypeError, match="lm is a Linear, expected a language model of transformers"),
         splice(nn.Linear(2, 2), 1, random),
     ):
         pass

@@ -74,9 +74,7 @@ def test_an_activation_that_no_library_knows_is_refused_by_all():
 
 
 def test_unknown_formats_and_options_are_named(tmp_path):
-    with pytest.raises(
-        ValueError, match="format must be one of saelens, dictionary_learning, sparsify, circuit_tracer"
-    ):
+    with pytest.raises(ValueError, match="to must be one of saelens, dictionary_learning, sparsify, circuit_tracer"):
         export(made("relu"), "prisma", tmp_path / "out")
     with pytest.raises(
         ValueError, match="dictionary_learning has no option hook_name; expected some of lm_name, layer"
