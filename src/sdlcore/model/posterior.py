@@ -30,7 +30,7 @@ AT_ONCE = 2**22
 
 
 class Statistics(NamedTuple):
-    """Statistics of latents with unit decoder rows, in a unit of the activations in which nothing overflows."""
+    """Statistics of latents with unit decoder rows."""
 
     log_odds: Tensor
     """Log odds of being active (n_q)."""
@@ -77,11 +77,8 @@ class Posterior(Encoder):
         return latents.to(x)
 
     def codes(self, x: Tensor, weights: Weights) -> tuple[Tensor, Tensor, Tensor]:
-        """Return the codes of samples (B x n_r) as the function `codes` does, in the unit of the samples."""
-        scale = self.scale.double().cpu()
-        x, b_dec = x.double().cpu() / scale, weights.b_dec.detach().double().cpu() / scale
-        sample, latent, values = codes(x, weights._replace(b_dec=b_dec), self.statistics)
-        return sample, latent, (values.double() * scale).float()
+        """Return the codes of samples as the function `codes` does."""
+        return codes(x, weights, self.statistics, float(self.scale))
 
     def check_state(self) -> None:
         for name in ("noise", "scale"):
@@ -101,24 +98,25 @@ class Posterior(Encoder):
 
 
 @torch.no_grad()
-def codes(x_BR: Tensor, weights: Weights, statistics: Statistics) -> tuple[Tensor, Tensor, Tensor]:
+def codes(x_BR: Tensor, weights: Weights, statistics: Statistics, scale: float = 1.0) -> tuple[Tensor, Tensor, Tensor]:
     """Search the latents of B samples on the CPU.
 
     Parameters
     ----------
     x_BR
-        Samples in the unit of the statistics, not yet centred (B x n_r). Samples that are not finite have no active
-        latent.
+        Samples, not yet centred (B x n_r). Samples that are not finite have no active latent.
     weights
         The dictionary's weights. Only the decoder's rows (norm 1) and bias are used.
     statistics
         Statistics of the n_q latents.
+    scale
+        The unit of the statistics, in the unit of the samples.
 
     Returns
     -------
     sample, latent, code
         An entry for each active latent, ordered by sample: the number of the sample, the number of the latent, and
-        the code.
+        the code in the unit of the samples.
 
     Raises
     ------
@@ -127,34 +125,30 @@ def codes(x_BR: Tensor, weights: Weights, statistics: Statistics) -> tuple[Tenso
     """
     if len(weights.W_dec) != len(statistics.means):
         raise ValueError(f"posterior: {len(weights.W_dec)} rows, but statistics of {len(statistics.means)} latents")
-    W_dec, n_r = weights.W_dec.detach().cpu(), x_BR.shape[1]
-    # The last bits of a product depend on the number of samples in a call. Rounding from float64 to float32 removes
-    # these bits, so that the search makes the same decisions for any number.
-    wide_QR = W_dec.double()
-    centred_BR = x_BR.double().cpu() - weights.b_dec.detach().double().cpu()
-    energies_B = centred_BR.square().sum(1).float()
-    # samples that are not finite activate no latent
-    centred_BR[~energies_B.isfinite()], energies_B[~energies_B.isfinite()] = 0.0, 0.0
-    tables = _tables(statistics, float(energies_B.max()) / n_r if len(x_BR) else 0.0)
+    W_dec, b_dec, n_r = weights.W_dec.detach().cpu(), weights.b_dec.detach().double().cpu(), x_BR.shape[1]
+    wide_RQ = W_dec.double().T
     means, variances = array(statistics.means.cpu()), array(statistics.variances.cpu())
     gram = array(W_dec.float() @ W_dec.float().T)
-    most, rows = min(MOST, len(W_dec)), max(1, AT_ONCE // len(W_dec))
-    found = []
+    most = min(MOST, len(W_dec))
+    found = [(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0, np.float32))]
+    rows = max(1, AT_ONCE // len(W_dec))
     for start in range(0, len(x_BR), rows):
-        part = slice(start, start + rows)
-        products = array((centred_BR[part] @ wide_QR.T).float())
+        centred_BR = (x_BR[start : start + rows].double().cpu() - b_dec) / scale
+        # The last bits of a product depend on the number of samples in a call. Rounding from float64 to float32 removes
+        # these bits, so that the search makes the same decisions for any number.
+        energies_B = centred_BR.square().sum(1).float()
+        silent_B = ~energies_B.isfinite()  # samples that are not finite activate no latent
+        centred_BR[silent_B], energies_B[silent_B] = 0.0, 0.0
+        products, energies = array((centred_BR @ wide_RQ).float()), array(energies_B)
+        tables = _tables(statistics, float(energies.max()) / n_r)
         shape = len(products), most
         chosen, amounts = np.zeros(shape, np.int64), np.zeros(shape, np.float32)
         counts = np.zeros(len(products), np.int64)
-        energies = array(energies_B[part])
         posteriors().posterior(products, energies, gram, *tables, means, variances, n_r, chosen, amounts, counts)
         there = np.arange(most) < counts[:, None]
         found.append((np.nonzero(there)[0] + start, chosen[there], amounts[there]))
-    if not found:
-        nothing = torch.zeros(0, dtype=torch.int64)
-        return nothing, nothing, nothing.float()
     sample, latent, values = (torch.from_numpy(np.concatenate(part)) for part in zip(*found, strict=True))
-    return sample, latent, values
+    return sample, latent, (values.double() * scale).float()
 
 
 def _tables(statistics: Statistics, loudest: float) -> tuple[np.ndarray, ...]:
