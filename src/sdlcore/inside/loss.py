@@ -42,7 +42,7 @@ def reconstruction_by(coder: SparseCoder) -> Reconstruct:
 
 
 class LossRecovered(NamedTuple):
-    """Losses in nats a token."""
+    """Losses in nats a token, of one dictionary; prints as a small table."""
 
     clean: float
     """Loss of the unchanged model."""
@@ -70,6 +70,25 @@ class LossRecovered(NamedTuple):
     """Number of predicted tokens."""
     replaced: float
     """Share of the contexts' tokens whose activations were replaced."""
+
+    def __repr__(self) -> str:
+        """Return losses, divergences and shares recovered as a text table."""
+        rows: list[tuple[str, float | None, float | None]] = [
+            ("clean model", self.clean, 0.0),
+            ("with the dictionary", self.spliced, self.kl_spliced),
+            ("zero ablation", self.zero, self.kl_zero),
+            ("mean ablation", self.mean, self.kl_mean),
+            ("recovered from zero", self.recovered_zero, self.kl_recovered_zero),
+            ("recovered from mean", self.recovered_mean, self.kl_recovered_mean),
+        ]
+        lines = [f"{'':<19}  cross-entropy       KL"]
+        for name, *values in rows:
+            loss, divergence = ("-" if value is None else f"{value:.4g}" for value in values)
+            lines.append(f"{name:<19}  {loss:>13}  {divergence:>7}")
+        lines.append(
+            f"in nats a token, over {self.predictions} tokens; {self.replaced:.1%} of the activations replaced"
+        )
+        return "\n".join(lines)
 
 
 def mean_of(store: ActivationStore, column: str) -> np.ndarray:

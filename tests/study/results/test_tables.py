@@ -181,11 +181,11 @@ def test_one_seed_has_no_spread_and_the_file_says_so_by_an_empty_field(tmp_path)
 
 def test_a_seed_without_a_value_leaves_mean_and_spread_empty(tmp_path):
     paths = write_grid(tmp_path)
-    write_metrics(tmp_path, 1, "topk", "none", f1=None)
+    write_metrics(tmp_path, 1, "topk", "none", macro_f1=None)
     table = table1(read_runs(paths), read_paper(PAPER))
-    assert np.isnan(table.loc[0, "f1_mean"])
-    assert np.isnan(table.loc[0, "f1_std"])
-    assert np.isfinite(table.loc[1, "f1_mean"])
+    assert np.isnan(table.loc[0, "macro_f1_mean"])
+    assert np.isnan(table.loc[0, "macro_f1_std"])
+    assert np.isfinite(table.loc[1, "macro_f1_mean"])
 
 
 def test_missing_run_is_refused(tmp_path):

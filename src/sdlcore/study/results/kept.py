@@ -8,6 +8,7 @@ provenance in the metrics records the code; a change of the code does not invali
 import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 from sdlcore.pipeline import Json, read_history, write_json
 from sdlcore.study.settings.cells import Cell, discovery_of, run_settings, start_cell
@@ -22,6 +23,10 @@ settings already."""
 WATCHING = ("log_every", "checkpoint_every", "lambda_anchor")
 """Settings of a run that do not affect its metrics; and ``lambda_anchor``, which is among the anchoring's settings
 already."""
+
+
+OLD_METRICS = {"f1": "macro_f1"}
+"""Name of a metric in kept runs -> its name today."""
 
 
 def settings_of(files: Files, cell: Cell) -> dict[str, Json]:
@@ -81,6 +86,13 @@ def _without(settings: Tree, names: tuple[str, ...]) -> dict[str, Json]:
     return {name: value for name, value in settings.items() if name not in names}
 
 
+def read_kept(path: Path) -> Any:
+    """Read a kept run. Metrics that were renamed since have their new names."""
+    content = json.loads(path.read_text())
+    content["metrics"] = {OLD_METRICS.get(name, name): value for name, value in content["metrics"].items()}
+    return content
+
+
 def publish(files: Files, cells: Iterable[Cell], folder: Path) -> list[Path]:
     """Copy the metrics of finished runs, with their settings and seconds of training, into ``folder``.
 
@@ -99,7 +111,7 @@ def publish(files: Files, cells: Iterable[Cell], folder: Path) -> list[Path]:
         content["training_seconds"] = read_history(history)[-1]["seconds"] if history.is_file() else None
         path = folder / file_name(cell)
         if path.is_file():
-            before = json.loads(path.read_text())
+            before = read_kept(path)
             if content["training_seconds"] is None and _measured(before) == _measured(content):  # restored from here
                 continue
             if before == content:
@@ -126,7 +138,7 @@ def restore(files: Files, cells: Iterable[Cell], folder: Path) -> list[Path]:
         published, path = folder / file_name(cell), Path(files.metrics(cell))
         if path.exists() or not published.is_file():
             continue
-        content = json.loads(published.read_text())
+        content = read_kept(published)
         if not agrees(content.pop("settings"), files, cell):
             continue
         del content["training_seconds"]
