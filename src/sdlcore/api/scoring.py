@@ -108,15 +108,17 @@ class Scores(Mapping[str, float | None]):
         """Return the main metrics with chance levels as a text table, with a legend."""
         shown = self.main_metrics()
         columns: dict[str, Mapping[str, float | None]] = {"value": self.metrics, "chance": self.chance, **self.nulls}
-        width = max(map(len, shown), default=0)
-        lines = ["  ".join([f"{'metric':<{width}}", *(f"{head:>6}" for head in columns)])]
+        rows = [["metric", *columns]]
         for name in shown:
-            cells = []
-            for head, column in columns.items():
-                value = column.get(name)
-                worse_than_mean = head in self.nulls and name == "fvu" and value is not None and value > 1
-                cells.append(f"{'> 1' if worse_than_mean else _brief(value):>{max(6, len(head))}}")
-            lines.append("  ".join([f"{name:<{width}}", *cells]).rstrip())
+            cells = {head: _brief(column.get(name)) for head, column in columns.items()}
+            # the value of a baseline whose latents overlap would distract: 17.9 and 76 mean the same
+            above_one = {head: "> 1" for head, null in self.nulls.items() if name == "fvu" and (null["fvu"] or 0) > 1}
+            rows.append([name, *(cells | above_one).values()])
+        widths = [max(6, *map(len, column)) for column in zip(*rows, strict=True)]
+        lines = []
+        for name, *cells in rows:
+            placed = (f"{cell:>{width}}" for cell, width in zip(cells, widths[1:], strict=True))
+            lines.append("  ".join([f"{name:<{widths[0]}}", *placed]).rstrip())
         more = len(self.metrics) - len(shown)
         return "\n".join([*lines, *self._legend(shown), *([f"({more} more metrics in to_frame())"] if more else [])])
 
@@ -124,7 +126,7 @@ class Scores(Mapping[str, float | None]):
         """Return lines that explain the metrics and columns of the printed table."""
         said = []
         if any(name.startswith(GT_RECOVERY.name) for name in shown):
-            said.append(f"gt_recovery: share of features whose best cosine exceeds {self.tau:g}")
+            said.append(f"{GT_RECOVERY.name}: share of features whose best cosine exceeds {self.tau:g}")
         if any(name.startswith(MIP.name) for name in shown):
             said.append("mip: maximum inner product, the mean best cosine of a feature")
         if "mcc" in shown:
@@ -227,8 +229,8 @@ def evaluate(
         ``fvu`` together. With False, one dictionary is evaluated instead of three, which is faster.
     tau
         Threshold of recovery, between 0 and 1: a feature is recovered if its best cosine exceeds tau. The thresholds .9
-        and .95 are always computed. Another one adds metrics such as ``gt_recovery_decoder_tau80`` for 0.8, which are
-        printed.
+        and .95 are always computed. Another one adds recovery metrics, whose names end in ``_tau80`` for 0.8. The
+        recovery at tau is printed.
 
     Raises
     ------

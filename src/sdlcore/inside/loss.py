@@ -85,9 +85,7 @@ class LossRecovered(NamedTuple):
         for name, *values in rows:
             loss, divergence = ("-" if value is None else f"{value:.4g}" for value in values)
             lines.append(f"{name:<19}  {loss:>13}  {divergence:>7}")
-        lines.append(
-            f"in nats a token, over {self.predictions} tokens; {self.replaced:.1%} of the activations replaced"
-        )
+        lines.append(f"in nats a token, over {self.predictions} predictions; {self.replaced:.1%} of tokens replaced")
         return "\n".join(lines)
 
 

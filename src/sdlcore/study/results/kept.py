@@ -8,9 +8,8 @@ provenance in the metrics records the code; a change of the code does not invali
 import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
 
-from sdlcore.pipeline import Json, read_history, write_json
+from sdlcore.pipeline import Json, read_history, with_checksum, write_json
 from sdlcore.study.settings.cells import Cell, discovery_of, run_settings, start_cell
 from sdlcore.study.settings.files import Files
 from sdlcore.study.settings.old_keys import OLD_KEYS
@@ -27,6 +26,8 @@ already."""
 
 OLD_METRICS = {"f1": "macro_f1"}
 """Name of a metric in kept runs -> its name today."""
+ADDED = ("settings", "training_seconds")
+"""What `publish` adds to the content of a metrics file."""
 
 
 def settings_of(files: Files, cell: Cell) -> dict[str, Json]:
@@ -86,11 +87,16 @@ def _without(settings: Tree, names: tuple[str, ...]) -> dict[str, Json]:
     return {name: value for name, value in settings.items() if name not in names}
 
 
-def read_kept(path: Path) -> Any:
-    """Read a kept run. Metrics that were renamed since have their new names."""
-    content = json.loads(path.read_text())
-    content["metrics"] = {OLD_METRICS.get(name, name): value for name, value in content["metrics"].items()}
-    return content
+def read_kept(path: Path) -> dict[str, Json]:
+    """Read a kept run. Metrics that were renamed since get their new names, and an intact file its new checksum."""
+    content: dict[str, Json] = json.loads(path.read_text())
+    metrics = content["metrics"]
+    if not isinstance(metrics, dict) or not OLD_METRICS.keys() & metrics.keys():
+        return content
+    added = {name: content.pop(name) for name in ADDED if name in content}
+    has_checksum = "crc32" in content and content == with_checksum(content)
+    content["metrics"] = {OLD_METRICS.get(name, name): value for name, value in metrics.items()}
+    return (with_checksum(content) if has_checksum else content) | added
 
 
 def publish(files: Files, cells: Iterable[Cell], folder: Path) -> list[Path]:
@@ -123,7 +129,7 @@ def publish(files: Files, cells: Iterable[Cell], folder: Path) -> list[Path]:
 
 def _measured(content: Mapping[str, Json]) -> dict[str, Json]:
     """Return the content of a run's metrics file, without the settings and seconds that `publish` added."""
-    return {name: value for name, value in content.items() if name not in ("settings", "training_seconds")}
+    return {name: value for name, value in content.items() if name not in ADDED}
 
 
 def restore(files: Files, cells: Iterable[Cell], folder: Path) -> list[Path]:
@@ -139,10 +145,9 @@ def restore(files: Files, cells: Iterable[Cell], folder: Path) -> list[Path]:
         if path.exists() or not published.is_file():
             continue
         content = read_kept(published)
-        if not agrees(content.pop("settings"), files, cell):
+        if not agrees(branch(content, "settings"), files, cell):
             continue
-        del content["training_seconds"]
-        write_json(path, content)
+        write_json(path, _measured(content))
         written.append(path)
     return written
 
