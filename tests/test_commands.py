@@ -147,7 +147,7 @@ def test_a_labelled_store_is_judged_by_the_runs_own_means_and_by_rows(tmp_path, 
         scores[name] = json.loads((tmp_path / "scores.json").read_text())["metrics"]
     sae = sdl.load(tmp_path / "run")
     expected = sdl.evaluate(sae, sdl.class_means(x, labels), x[kept], labels=labels[kept])
-    assert scores["means"]["f1"] == pytest.approx(expected["f1"])
+    assert scores["means"]["macro_f1"] == pytest.approx(expected["macro_f1"])
     assert scores["rows"]["mip_decoder"] == pytest.approx(sdl.evaluate(sae, np.eye(16), x)["mip_decoder"])
 
 

@@ -30,12 +30,14 @@ from .evaluation.metric_names import recovery_name as recovery_name
 from .evaluation.metrics import METRICS as METRICS
 from .evaluation.metrics import Better as Better
 from .evaluation.metrics import Metric as Metric
+from .evaluation.metrics import declared as declared
 from .evaluation.recovery import NEAR_ZERO as NEAR_ZERO
 from .evaluation.recovery import Match as Match
 from .evaluation.recovery import chance_recovery as chance_recovery
 from .evaluation.recovery import metrics_by_anchors as metrics_by_anchors
 from .evaluation.recovery import normalise_rows as normalise_rows
 from .evaluation.recovery import one_to_one as one_to_one
+from .evaluation.recovery import recovery_at as recovery_at
 from .evaluation.samples import find_top_samples as find_top_samples
 from .evaluation.top_samples import FEWEST_SAMPLES as FEWEST_SAMPLES
 from .evaluation.top_samples import TOP_SAMPLES as TOP_SAMPLES

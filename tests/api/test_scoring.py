@@ -1,4 +1,5 @@
 import copy
+import re
 import warnings
 
 import numpy as np
@@ -8,6 +9,8 @@ import torch
 import sdlcore as sdl
 from sdlcore.data.references import References
 from sdlcore.data.writing import create_store
+from sdlcore.evaluation.recovery import chance_recovery
+from sdlcore.model.coder import SparseCoder
 
 QUIET = {"progress": False, "device": "cpu"}
 TOPK = {"activation": "topk", "k": 3, "n_q": 24, "batch_size": 64, "steps": 20, "log_every": 10}
@@ -31,7 +34,7 @@ def sae(x):
 @pytest.fixture(scope="module")
 def true(bench, sae):
     """A dictionary whose rows are the true features."""
-    dictionary = sdl.Dictionary(type(sae.coder)(sae.coder.config, (8,), (8,)))
+    dictionary = sdl.Dictionary(SparseCoder(sae.coder.config, (8,), (8,)))
     weights = {name: torch.zeros_like(tensor) for name, tensor in dictionary.coder.state_dict().items()}
     weights["W_enc"][:12] = weights["W_dec"][:12] = torch.from_numpy(bench.W_p.T.copy())
     dictionary.coder.load_state_dict(weights)
@@ -42,8 +45,62 @@ def test_true_features_are_recovered_whole_and_print_so(true, bench):
     scores = sdl.evaluate(true, bench, n_samples=100)
     assert scores["gt_recovery_encoder"] == scores["gt_recovery_decoder"] == 1
     assert scores["mip_decoder"] == pytest.approx(1, abs=1e-5)
-    assert "gt_recovery_decoder       1" in repr(scores)
-    assert "more metrics)" in repr(scores)
+    assert re.search(r"^gt_recovery_decoder +1 ", repr(scores), re.MULTILINE)
+    assert "more metrics in to_frame())" in repr(scores)
+
+
+def test_the_table_explains_its_metrics(true, bench, x):
+    lines = repr(sdl.evaluate(true, bench, n_samples=100)).splitlines()
+    names = [line.split()[0] for line in lines]
+    assert names.index("mcc") < names.index("detection_f1") < names.index("macro_f1") < names.index("l0")
+    said = "\n".join(lines[names.index("fvu") + 1 :])
+    for text in ("gt_recovery: share of", "exceeds 0.9", "mip: maximum inner product", "mcc: mean correlation"):
+        assert text in said
+    assert "untrained dictionaries" in said
+    alone = repr(sdl.evaluate(true, x=x, nulls=False)).splitlines()
+    assert [line.split()[0] for line in alone] == ["metric", "l0", "fvu", "(1"]
+
+
+def test_a_baseline_that_is_worse_than_the_mean_says_only_this(sae, x):
+    scores = sdl.evaluate(sae, x=x)
+    assert 1 < scores.nulls["samples"]["fvu"] == scores.to_frame().loc["fvu", "samples"]
+    assert repr(scores).splitlines()[2].endswith("> 1")
+    assert "fvu > 1 is worse than predicting the mean" in repr(scores)
+
+
+@pytest.mark.parametrize(("tau", "end"), [(0.5, "_tau50"), (0.875, "_tau875"), (0.05, "_tau05"), (0.95, "_tau95")])
+def test_recovery_is_computed_at_any_threshold(tau, end, sae, bench):
+    scores = sdl.evaluate(sae, bench, anchors=bench.anchors(3, seed=0), tau=tau, n_samples=200)
+    best, anchored = np.array(scores.features["decoder"]), scores.features["anchored"]
+    others = np.delete(best, anchored)
+    name = f"gt_recovery_decoder{end}"
+    assert scores[name] == (best > tau).mean()
+    assert scores[f"gt_recovery_decoder_unanchored{end}"] == (others > tau).mean()
+    assert scores.chance[name] == pytest.approx(chance_recovery(sae.n_q, 8, tau), abs=0.3)
+    assert 0 <= scores.nulls["directions"][name] <= 1
+    assert f"best absolute cosine exceeds τ = {tau:g}" in scores.to_frame().loc[name, "what"]
+    assert re.search(rf"^{name} ", repr(scores), re.MULTILINE)
+    assert not re.search(r"^gt_recovery_decoder ", repr(scores), re.MULTILINE)
+    assert f"exceeds {tau:g}" in repr(scores)
+
+
+@pytest.mark.parametrize("tau", [0, 1, -0.5, "high"])
+def test_thresholds_outside_of_cosines_are_refused(tau, sae, bench):
+    with pytest.raises(ValueError, match="tau must be"):
+        sdl.evaluate(sae, bench, tau=tau)
+
+
+@pytest.mark.usefixtures("registry")
+def test_metrics_of_plugins_are_printed_and_in_the_frame(sae, bench, x):
+    @sdl.metric("decoder_norm", "Norm", "norm of the decoder")
+    def decoder_norm(judged):
+        return judged.model.W_dec.norm()
+
+    for scores in (sdl.evaluate(sae, bench, n_samples=100), sdl.evaluate(sae, x=x)):
+        value = float(sae.W_dec.norm())
+        assert scores["decoder_norm"] == pytest.approx(value)
+        assert scores.to_frame().loc["decoder_norm", "value"] == scores["decoder_norm"]
+        assert re.search(rf"^decoder_norm +{value:.4g} ", repr(scores), re.MULTILINE)
 
 
 def test_a_single_sample_has_no_variance_to_explain(sae, bench):
@@ -60,8 +117,8 @@ def test_coefficients_of_other_features_than_the_references_score_nothing(sae, b
         sdl.evaluate(sae, bench.W_p.T[:n], tmp_path / "test.h5", nulls=False) for n in (5, bench.W_p.shape[1])
     )
     assert some["mip_decoder"] == pytest.approx(np.mean(every.features["decoder"][:5]), abs=1e-6)
-    assert "f1" in every
-    assert "f1" not in some
+    assert "macro_f1" in every
+    assert "macro_f1" not in some
 
 
 def test_scores_become_a_table_that_says_what_each_is(sae, bench):
@@ -93,7 +150,7 @@ def test_classes_judge_by_their_labels(sae, x):
     means = sdl.class_means(x, labels)
     scores = sdl.evaluate(sae, means, x, labels=labels)
     assert 0 <= scores["gt_recovery_decoder"] <= 1
-    assert "f1" in scores
+    assert "macro_f1" in scores
     assert "detection_f1" not in scores
     with pytest.raises(ValueError, match="labels are missing"):
         sdl.evaluate(sae, means, x)
@@ -104,7 +161,7 @@ def test_classes_keep_their_names_where_test_samples_lack_one(sae, x):
     means, some = sdl.class_means(x, labels), labels != "bee"
     kept = References(means.W_p[:, [0, 2]], classes=np.arange(2), class_names=["ant", "cow"])
     scores = sdl.evaluate(sae, means, x[some], labels=labels[some])
-    assert scores["f1"] == sdl.evaluate(sae, kept, x[some], labels=labels[some])["f1"]
+    assert scores["macro_f1"] == sdl.evaluate(sae, kept, x[some], labels=labels[some])["macro_f1"]
     with pytest.raises(ValueError, match=r"x: label bee matches none of the reference classes: ant, cow"):
         sdl.evaluate(sae, kept, x, labels=labels)
 
@@ -112,7 +169,7 @@ def test_classes_keep_their_names_where_test_samples_lack_one(sae, x):
 def test_directions_of_ones_own_judge_without_labels(sae, x, bench):
     scores = sdl.evaluate(sae, References(bench.W_p, None, None), x)
     assert scores["gt_recovery_decoder"] == sdl.evaluate(sae, bench, n_samples=100)["gt_recovery_decoder"]
-    assert "f1" not in scores
+    assert "macro_f1" not in scores
 
 
 def test_an_anchored_dictionary_of_another_width_is_refused_by_a_sentence(bench):

@@ -120,7 +120,7 @@ def test_f1_asks_whether_the_matched_latent_fires_when_the_feature_does(store):
     both = (fires & x).sum(0)
     expected = (2 * both / (fires.sum(0) + x.sum(0))).mean()
     metrics, *_ = evaluate(model, store, TRUTH, stream(0, "chance"))
-    assert metrics["f1"] == pytest.approx(expected)
+    assert metrics["macro_f1"] == pytest.approx(expected)
     # latents beyond the features have random directions
     assert metrics["mcc"] == pytest.approx(metrics["hungarian_decoder"] * N / min(N, model.config.n_q))
 
@@ -154,7 +154,7 @@ def test_means_of_classes_are_judged_by_labels_and_beside_the_anchors_alone(clas
     model = coder(truth.W_p.T, truth.W_p.T, activation="topk", k=1)
     metrics, *_ = evaluate(model, store, truth, stream(0, "chance"))
     assert metrics["gt_recovery_decoder"] == 1
-    assert metrics["f1"] > 0.99
+    assert metrics["macro_f1"] > 0.99
     assert metrics["top_classes"] == pytest.approx(1, abs=0.2)
     assert metrics["top_purity_unanchored"] > 0.98
     # classes 0 and 1 are a close pair: their two directions recover no other class
@@ -181,8 +181,8 @@ def test_classes_are_known_by_name_and_without_a_labelled_sample_there_is_no_f1(
         kept = np.full(len(x), -1) if chosen is None else labels[chosen] - (labels[chosen] > 1)
         samples = Arrays(part, labels=kept, class_names=list("acdefgh"))
         scores[name] = evaluate(model, samples, truth, stream(0, "chance")).metrics
-    assert scores["without b"]["f1"] > 0.99
-    assert scores["unlabelled"]["f1"] is None
+    assert scores["without b"]["macro_f1"] > 0.99
+    assert scores["unlabelled"]["macro_f1"] is None
 
 
 def test_labels_are_needed_for_means_of_classes(store):
@@ -316,7 +316,7 @@ def test_signed_latents_are_judged_by_what_is_defined_for_them(store):
         for weights in (twin.W_enc, twin.W_dec):
             weights.copy_(torch.from_numpy(W_p.T))
     expected, *_ = evaluate(twin, store, TRUTH, stream(0, "chance"))
-    for name in ("gt_recovery_decoder", "mcc", "l0", "f1", "detection_f1", "oracle_fvu", "fvu"):
+    for name in ("gt_recovery_decoder", "mcc", "l0", "macro_f1", "detection_f1", "oracle_fvu", "fvu"):
         assert metrics[name] == pytest.approx(expected[name], abs=0.02), name
     assert metrics["detection_f1"] > 0.5
     assert (metrics["splitting"], metrics["shrinkage"]) == (None, None)

@@ -31,7 +31,7 @@ def test_memory_does_not_grow_by_a_number_for_each_sample_and_class():
         on_samples(model, store, seen)
         peak = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
-    assert seen.detected.f1() > 0
+    assert seen.detected.macro_f1() > 0
     assert peak < N_SAMPLES * N_CLASSES  # one byte per sample and class
 
 
@@ -45,7 +45,7 @@ def test_detectors_are_judged_by_all_batches():
         found.add(scipy.sparse.csr_array(latents[rows].astype(np.float32)))
     fires = latents[:, detectors]
     scores = 2 * (fires & present).sum(0) / np.maximum(1, fires.sum(0) + present.sum(0))
-    assert found.f1() == np.delete(scores, 2).mean()
+    assert found.macro_f1() == np.delete(scores, 2).mean()
     nothing = Detected(detectors, lambda start, stop: np.zeros((stop - start, 4), dtype=bool))
     nothing.add(scipy.sparse.csr_array((3, 6), dtype=np.float32))
-    assert nothing.f1() is None
+    assert nothing.macro_f1() is None

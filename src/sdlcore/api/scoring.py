@@ -15,16 +15,20 @@ from sdlcore.api.inputs import activations
 from sdlcore.api.known_features import KnownFeatures
 from sdlcore.data.anchors import Anchors
 from sdlcore.data.memory import Activations, Arrays
+from sdlcore.data.recovery_rule import TAU, TAUS
 from sdlcore.data.references import References
+from sdlcore.evaluation.evaluate import Evaluation
 from sdlcore.evaluation.evaluate import evaluate as evaluate_on
 from sdlcore.evaluation.ground_truth import GroundTruth
-from sdlcore.evaluation.metric_names import SIDES, FeatureSet, recovery_name
+from sdlcore.evaluation.metric_names import GT_RECOVERY, MIP, SIDES, FeatureSet, recovery_name
 from sdlcore.evaluation.metrics import EXPLAINED, METRICS, declared
+from sdlcore.evaluation.recovery import chance_recovery, recovery_at
 from sdlcore.model.coder import SparseCoder
 from sdlcore.model.finite import not_finite
+from sdlcore.plugins.registry import extensions
 from sdlcore.random_streams import stream, torch_stream
 from sdlcore.run import ModelConfig, is_centred
-from sdlcore.settings import Seed, checked
+from sdlcore.settings import Seed, Threshold, checked
 from sdlcore.suggestions import did_you_mean
 from sdlcore.training.initialise import start_from_samples
 from sdlcore.training.normalisation import fit as normalisation_of
@@ -51,6 +55,8 @@ class Scores(Mapping[str, float | None]):
 
     nulls: dict[str, dict[str, float | None]] = field(default_factory=dict)
     """Metrics of untrained dictionaries of the same size, by name; empty unless requested."""
+    tau: float = TAU
+    """Threshold of the recovery that is printed: a feature is recovered if its best cosine exceeds tau."""
 
     def __getitem__(self, name: str) -> float | None:
         if name not in self.metrics:
@@ -86,25 +92,57 @@ class Scores(Mapping[str, float | None]):
         return pd.DataFrame(rows, index=pd.Index([metric.name for metric in known], name="metric"))
 
     def main_metrics(self) -> list[str]:
-        """Return the names of the main metrics; with anchors, also the metrics of unanchored features."""
-        kept = {recovery_name(side, features=FeatureSet.UNANCHORED): recovery_name(side) for side in SIDES}
-        given = {of_all: name for name, of_all in kept.items()} if self.features.get("anchored") else {}
-        names = [found for name in EXPLAINED for found in (name, given.get(name))]
-        return [name for name in names if name in self.metrics]
+        """Return the names of the main metrics and of plugins' metrics; with anchors, also of unanchored features."""
+        names: list[str] = []
+        for name in EXPLAINED:
+            names.append(self._at_tau(name))
+            if self.features.get("anchored") and name in _RECOVERY:
+                names.append(self._at_tau(name, FeatureSet.UNANCHORED))
+        return [name for name in (*names, *extensions("metric")) if name in self.metrics]
+
+    def _at_tau(self, name: str, features: str = FeatureSet.ALL) -> str:
+        """Return the name of a recovery metric at the threshold of these scores, and any other name unchanged."""
+        return recovery_name(_RECOVERY[name], features=features, tau=self.tau) if name in _RECOVERY else name
 
     def __repr__(self) -> str:
-        """Return the main metrics with chance levels as a text table."""
+        """Return the main metrics with chance levels as a text table, with a legend."""
         shown = self.main_metrics()
         columns: dict[str, Mapping[str, float | None]] = {"value": self.metrics, "chance": self.chance, **self.nulls}
-        width = max(map(len, shown), default=0)
-        lines = ["  ".join([f"{'metric':<{width}}", *(f"{head:>6}" for head in columns)])]
+        rows = [["metric", *columns]]
         for name in shown:
-            cells = [f"{_brief(column.get(name)):>{max(6, len(head))}}" for head, column in columns.items()]
-            lines.append("  ".join([f"{name:<{width}}", *cells]).rstrip())
+            cells = {head: _brief(column.get(name)) for head, column in columns.items()}
+            # the value of a baseline whose latents overlap would distract: 17.9 and 76 mean the same
+            above_one = {head: "> 1" for head, null in self.nulls.items() if name == "fvu" and (null["fvu"] or 0) > 1}
+            rows.append([name, *(cells | above_one).values()])
+        widths = [max(6, *map(len, column)) for column in zip(*rows, strict=True)]
+        lines = []
+        for name, *cells in rows:
+            placed = (f"{cell:>{width}}" for cell, width in zip(cells, widths[1:], strict=True))
+            lines.append("  ".join([f"{name:<{widths[0]}}", *placed]).rstrip())
         more = len(self.metrics) - len(shown)
+        return "\n".join([*lines, *self._legend(shown), *([f"({more} more metrics in to_frame())"] if more else [])])
+
+    def _legend(self, shown: Sequence[str]) -> list[str]:
+        """Return lines that explain the metrics and columns of the printed table."""
+        said = []
+        if any(name.startswith(GT_RECOVERY.name) for name in shown):
+            said.append(f"{GT_RECOVERY.name}: share of features whose best cosine exceeds {self.tau:g}")
+        if any(name.startswith(MIP.name) for name in shown):
+            said.append("mip: maximum inner product, the mean best cosine of a feature")
+        if "mcc" in shown:
+            said.append("mcc: mean correlation coefficient, the mean cosine of features and decoder columns in pairs")
+        if "detection_f1" in shown:
+            said.append("detection_f1: F1 of detecting features, a mean over latents; macro_f1: a mean over features")
+        elif "macro_f1" in shown:
+            said.append("macro_f1: F1 of detecting classes, a mean over classes")
         if self.features.get("anchored"):
-            lines.append("unanchored: features without an anchor")
-        return "\n".join([*lines, f"({more} more metrics)"] if more else lines)
+            said.append("unanchored: features without an anchor")
+        if self.nulls:
+            said.append("directions, samples: untrained dictionaries; fvu > 1 is worse than predicting the mean")
+        return said
+
+
+_RECOVERY = {recovery_name(side): side for side in SIDES}
 
 
 def _anchors_of(dictionary: Dictionary) -> Anchors | None:
@@ -157,6 +195,7 @@ def evaluate(
     seed: int = 0,
     n_samples: int | None = None,
     nulls: bool = True,
+    tau: float = TAU,
 ) -> Scores:
     """Evaluate a dictionary: feature recovery, reconstruction and sparsity.
 
@@ -188,13 +227,17 @@ def evaluate(
         (``directions``) or random samples (``samples``), centred if the dictionary was trained on centred activations.
         Rows that are samples of sparse data recover most features but reconstruct badly, so compare recovery and
         ``fvu`` together. With False, one dictionary is evaluated instead of three, which is faster.
+    tau
+        Threshold of recovery, between 0 and 1: a feature is recovered if its best cosine exceeds tau. The thresholds .9
+        and .95 are always computed. Another one adds recovery metrics, whose names end in ``_tau80`` for 0.8. The
+        recovery at tau is printed.
 
     Raises
     ------
     ValueError
         If samples or labels are missing or not needed, or do not match the dictionary or the references.
     """
-    coder, seed = coder_of(dictionary), checked("seed", Seed, seed)
+    coder, seed, tau = coder_of(dictionary), checked("seed", Seed, seed), checked("tau", Threshold, tau)
     if broken := not_finite(coder.state_dict()):
         raise ValueError(
             f"dictionary: {broken}, expected finite weights; train it again, with a lower lr if it diverged"
@@ -216,7 +259,7 @@ def evaluate(
         _check_samples(samples, coder)
         _check_directions(truth.references, anchors, coder)
         judges = GroundTruth.of(truth.references, anchors, truth.hierarchy)
-        return _scored(coder, samples, judges, seed, baselines)
+        return _scored(coder, samples, judges, seed, baselines, tau)
     if x is None:
         raise ValueError(
             "x is missing: without a bench, evaluate needs samples; give them as x=..., "
@@ -233,14 +276,14 @@ def evaluate(
     with activations(x, target, labels) as given:
         _check_samples(given, coder)
         if references is None:
-            return _scored(coder, given, None, seed, baselines)
+            return _scored(coder, given, None, seed, baselines, tau)
         if classes is not None and not given.has("labels"):
             raise ValueError("labels are missing, which the evaluation of class means needs")
         coefficients = given.features()  # true coefficients belong to the true features only
         counted = coefficients is not None and coefficients.shape[1] == references.W_p.shape[1]
         known = classes is not None or counted
         _check_directions(references, anchors, coder)
-        return _scored(coder, given, GroundTruth.of(references, anchors, known=known), seed, baselines)
+        return _scored(coder, given, GroundTruth.of(references, anchors, known=known), seed, baselines, tau)
 
 
 def _check_samples(samples: Activations, coder: SparseCoder) -> None:
@@ -281,14 +324,29 @@ def _scored(
     truth: GroundTruth | None,
     seed: int,
     nulls: Callable[[SparseCoder, Activations, int], Mapping[str, SparseCoder]] | None,
+    tau: float,
 ) -> Scores:
     found = evaluate_on(deepcopy(coder).cpu().float().eval(), samples, truth, stream(seed, "chance"))
-    baselines = {}
+    baselines, chance = {}, found.chance
     if nulls is not None:
         k = min(max(1, round(found.metrics["l0"] or 0)), coder.config.n_q)
         for name, null in nulls(coder, samples, k).items():
-            baselines[name] = evaluate_on(null, samples, truth, stream(seed, "chance")).metrics
-    return Scores(found.metrics, found.chance, found.features, baselines)
+            of_null = evaluate_on(null, samples, truth, stream(seed, "chance"))
+            baselines[name] = of_null.metrics | _recovery_at(tau, of_null)
+    if truth is not None and tau not in TAUS:
+        widths = {"encoder": coder.W_enc.shape[1], "decoder": coder.W_dec.shape[1]}
+        of_side = {
+            recovery_name(side, tau=tau): chance_recovery(coder.config.n_q, n, tau) for side, n in widths.items()
+        }
+        chance = chance | of_side
+    return Scores(found.metrics | _recovery_at(tau, found), chance, found.features, baselines, tau)
+
+
+def _recovery_at(tau: float, found: Evaluation) -> dict[str, float | None]:
+    """Return recovery at a threshold that `evaluate_on` does not compute."""
+    if tau in TAUS or not found.features:
+        return {}
+    return recovery_at(tau, found.features, np.array(found.features["anchored"], dtype=int))
 
 
 def null_dictionaries(

@@ -26,6 +26,7 @@ from sdlcore.commands.arguments import (
     sites,
     with_values,
 )
+from sdlcore.data.recovery_rule import TAU
 from sdlcore.data.references import References, load_references
 from sdlcore.run import is_centred
 from sdlcore.sources.language.settings import TextOptions
@@ -41,6 +42,7 @@ def evaluate(
     references: Path | None = None,
     anchors: Path | None = None,
     nulls: bool = True,
+    tau: float = TAU,
     seed: int = 0,
     out: Path | None = None,
 ) -> None:
@@ -59,6 +61,7 @@ def evaluate(
         references: directions to judge by, instead of these: means of classes (.safetensors), or unit rows (.npy)
         anchors: anchors of the training, if the run's folder does not contain them (.safetensors, or unit rows as .npy)
         nulls: also score untrained dictionaries of the same size
+        tau: threshold of recovery; a feature is recovered if its best cosine exceeds it
         seed: of everything random
         out: JSON file to write all metrics to, of several by their paths
     """
@@ -68,7 +71,7 @@ def evaluate(
     elif x is None:
         raise ValueError("say what to evaluate on: --bench, or --x")
     alone = len(dictionaries) == 1
-    options: dict[str, Any] = {"seed": seed, "nulls": nulls and alone}
+    options: dict[str, Any] = {"seed": seed, "nulls": nulls and alone, "tau": tau}
     options["anchors"] = None if anchors is None else read_anchors(anchors)
     found = opened_all(dictionaries)  # before the first is evaluated
     scores, means = dict[Path, Scores](), set[bytes]()

@@ -122,7 +122,7 @@ def evaluate(
     if len(model.target_sites) > 1:
         metrics |= _by_site(model, truth)
     if seen.detected is not None:
-        metrics["f1"] = seen.detected.f1()
+        metrics["macro_f1"] = seen.detected.macro_f1()
     metrics |= _anchors_only(model.config.pair, truth, true_p, true_r)
     if seen.scores is not None:
         metrics |= oracle(model, store, true_p, true_r) | seen.scores.metrics()

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, NamedTuple
 
-from sdlcore.data.recovery_rule import TAU, TAU_STRICT
+from sdlcore.data.recovery_rule import TAU
 
 SIDES = {"encoder": "rows of the encoder", "decoder": "columns of the decoder"}
 """The two sides of a dictionary, and the names of their directions."""
@@ -46,7 +46,11 @@ _FEATURES: dict[str, str] = {
     FeatureSet.UNANCHORED: "_unanchored",
     FeatureSet.RAREST: "_rarest",
 }
-_TAU = {TAU: "", TAU_STRICT: "_tau95"}
+
+
+def tau_suffix(tau: float) -> str:
+    """Return the end of the name of a recovery metric at a threshold: its decimals, or nothing for the usual one."""
+    return "" if tau == TAU else f"_tau{f'{tau:.6f}'.removeprefix('0.').rstrip('0'):0<2}"
 
 
 class Measure(NamedTuple):
@@ -85,7 +89,7 @@ class Matched:
     def name(self) -> str:
         """Return the metric's name."""
         site = "" if self.site is None else f"_site{self.site}"
-        tau = _TAU[self.tau] if self.measure == GT_RECOVERY else ""
+        tau = tau_suffix(self.tau) if self.measure == GT_RECOVERY else ""
         name = f"{self.measure.name}_{self.directions}{site}{_FEATURES[self.features]}{tau}"
         return name if self.baseline is None else baseline_name(self.baseline, name)
 

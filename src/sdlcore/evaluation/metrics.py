@@ -27,6 +27,7 @@ from sdlcore.evaluation.metric_names import (
     mip_name,
     part_name,
     recovery_name,
+    tau_suffix,
 )
 
 
@@ -163,7 +164,11 @@ _DECLARED: list[Metric] = [
         for side, rows in SIDES.items()
     ),
     Metric(
-        "f1", "F1", "mean F1 of latents as detectors of the features that their decoder columns match", Better.HIGHER
+        "macro_f1",
+        "Macro F1",
+        "F1 of the latent that matches a feature best by its decoder column, as its detector, macro-averaged: the mean "
+        "over features",
+        Better.HIGHER,
     ),
     *(
         metric
@@ -267,32 +272,38 @@ _DECLARED: list[Metric] = [
 ]
 METRICS = {metric.name: metric for metric in _DECLARED}
 """Every metric by name, in the order of tables; metrics of plugins come last. Of the metrics of single sites, the list
-contains sites 0 and 1; `declared` also finds those of further sites."""
+contains sites 0 and 1; `declared` also finds those of further sites, and recovery at other thresholds."""
 
 
 def declared(name: str) -> Metric | None:
-    """Return the metric with this name, or None. A crosscoder may have any number of sites."""
+    """Return the metric with this name, or None. A crosscoder may have any number of sites, recovery any threshold."""
     if (found := METRICS.get(name)) is not None:
         return found
-    first = METRICS.get(_SITE.sub("_site0", name))
+    first = METRICS.get(_TAU.sub(tau_suffix(TAU_STRICT), _SITE.sub("_site0", name)))
     if first is None or first.matched is None:
         return None
-    matched = replace(first.matched, site=int(_SITE.findall(name)[0]))
+    sites, taus = _SITE.findall(name), _TAU.findall(name)
+    site = int(sites[0]) if sites else first.matched.site
+    matched = replace(first.matched, site=site, tau=float(f"0.{taus[0]}") if taus else first.matched.tau)
     return replace(first, name=matched.name, caption=matched.caption, matched=matched)
 
 
-_SITE = re.compile(r"_site(\d+)")
+_SITE, _TAU = re.compile(r"_site(\d+)"), re.compile(r"_tau(\d{2,6})$")
 
 EXPLAINED = {
     recovery_name("encoder"): "The share of true features that some encoder row points along, with a cosine above .9. "
     "This share stays low even where every feature is found ([why](reading-latents.md)).",
     recovery_name("decoder"): "The share of true features that some decoder column "
     "points along, with a cosine above .9. At 1 all features are found.",
-    mip_name("encoder"): "The best cosine of a feature with encoder rows, on average over features. This mean "
-    "needs no threshold.",
-    mip_name("decoder"): "The best cosine of a feature with decoder columns, on average over features.",
-    "mcc": "The cosine of features and decoder columns in pairs, on average. Each column matches at most one feature.",
-    "f1": "How well the latent that matches a feature detects it: F1, on average over features.",
+    mip_name("encoder"): "Maximum inner product: the best cosine of a feature with encoder rows, on average over "
+    "features. This mean needs no threshold.",
+    mip_name("decoder"): "Maximum inner product: the best cosine of a feature with decoder columns, on average over "
+    "features.",
+    "mcc": "Mean correlation coefficient: the cosine of features and decoder columns in pairs, on average. Each column "
+    "matches at most one feature.",
+    "detection_f1": "How well latents detect the features that they are nearest to: F1, on average over latents. A "
+    "dead latent counts as 0.",
+    "macro_f1": "How well the latent that matches a feature detects it: F1, on average over features (macro-averaged).",
     "l0": "How many latents are active in a sample, on average. Compare dictionaries of about equal L0.",
     "fvu": "The fraction of variance unexplained. 0 is exact; predicting the mean gives 1.",
 }

@@ -137,6 +137,38 @@ def metrics_by_anchors(best: Mapping[str, Sequence[float]], anchored: np.ndarray
     return metrics
 
 
+def recovery_at(
+    tau: float, best: Mapping[str, Sequence[float]], anchored: np.ndarray | None = None
+) -> dict[str, float | None]:
+    """Return recovery by cosines at another threshold, from the best matches in a metrics file.
+
+    Parameters
+    ----------
+    tau
+        The threshold.
+    best
+        Best match of each feature: ``encoder`` and ``decoder``. Other keys are ignored.
+    anchored
+        Indices of the features that anchors reveal. None leaves out the metrics that depend on them.
+
+    Returns
+    -------
+    dict
+        Recovery over all features, over anchored features and over the others, by name; None if the set is empty.
+    """
+    shares: dict[str, float | None] = {}
+    for side in SIDES.keys() & best.keys():
+        hits = recovered(np.array(best[side]), tau)
+        parts: dict[str, np.ndarray] = {FeatureSet.ALL: hits}
+        if anchored is not None:
+            given = np.isin(np.arange(len(hits)), anchored)
+            parts |= {FeatureSet.ANCHORED: hits[given], FeatureSet.UNANCHORED: hits[~given]}
+        for part, chosen in parts.items():
+            name = Matched(side, features=part, tau=tau).name
+            shares[name] = float(chosen.mean()) if len(chosen) else None
+    return shares
+
+
 def hungarian(learned: np.ndarray, true: np.ndarray) -> float:
     """Mean |cosine| of the best one-to-one assignment of learned rows to true ones, over the n true features.
 

@@ -83,7 +83,7 @@ class Detected:
         self._active += active.sum(axis=0)
         self._rows = stop
 
-    def f1(self) -> float | None:
+    def macro_f1(self) -> float | None:
         """Return the mean F1 over features that occur in some sample; None if there are none."""
         scores = f1_scores(self._both, self._fires, self._active)
         return None if np.isnan(scores).all() else float(np.nanmean(scores))

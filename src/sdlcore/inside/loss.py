@@ -47,7 +47,7 @@ def reconstruction_by(coder: SparseCoder) -> Reconstruct:
 
 
 class LossRecovered(NamedTuple):
-    """Losses in nats a token."""
+    """Losses in nats a token, of one dictionary; prints as a small table."""
 
     clean: float
     """Loss of the unchanged model."""
@@ -77,17 +77,20 @@ class LossRecovered(NamedTuple):
     """Share of the contexts' tokens whose activations were replaced."""
 
     def __repr__(self) -> str:
-        """Return the losses as a small table."""
-        rows = {
-            "cross-entropy": (self.clean, self.spliced, self.zero, self.mean),
-            "divergence": (0.0, self.kl_spliced, self.kl_zero, self.kl_mean),
-            "share recovered": (None, None, self.recovered_zero, self.recovered_mean),
-            "of the divergence": (None, None, self.kl_recovered_zero, self.kl_recovered_mean),
-        }
-        lines = [f"{'nats a token':18}{'clean':>10}{'spliced':>10}{'zero':>10}{'mean':>10}"]
-        for name, values in rows.items():
-            cells = ("-" if value is None else f"{value:.4g}" for value in values)
-            lines.append(f"{name:18}" + "".join(f"{cell:>10}" for cell in cells))
+        """Return losses, divergences and shares recovered as a text table."""
+        rows: list[tuple[str, float | None, float | None]] = [
+            ("clean model", self.clean, 0.0),
+            ("with the dictionary", self.spliced, self.kl_spliced),
+            ("zero ablation", self.zero, self.kl_zero),
+            ("mean ablation", self.mean, self.kl_mean),
+            ("recovered from zero", self.recovered_zero, self.kl_recovered_zero),
+            ("recovered from mean", self.recovered_mean, self.kl_recovered_mean),
+        ]
+        lines = [f"{'':<19}  cross-entropy       KL"]
+        for name, *values in rows:
+            loss, divergence = ("-" if value is None else f"{value:.4g}" for value in values)
+            lines.append(f"{name:<19}  {loss:>13}  {divergence:>7}")
+        lines.append(f"in nats a token, over {self.predictions} predictions; {self.replaced:.1%} of tokens replaced")
         return "\n".join(lines)
 
 

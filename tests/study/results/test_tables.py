@@ -28,6 +28,7 @@ from sdlcore.study.results.tables import (
     anchoring_effect,
     chance_metrics,
     effect_metrics,
+    no_paper,
     paired_interval,
     read_csv,
     read_paper,
@@ -181,11 +182,11 @@ def test_one_seed_has_no_spread_and_the_file_says_so_by_an_empty_field(tmp_path)
 
 def test_a_seed_without_a_value_leaves_mean_and_spread_empty(tmp_path):
     paths = write_grid(tmp_path)
-    write_metrics(tmp_path, 1, "topk", "none", f1=None)
+    write_metrics(tmp_path, 1, "topk", "none", macro_f1=None)
     table = table1(read_runs(paths), read_paper(PAPER))
-    assert np.isnan(table.loc[0, "f1_mean"])
-    assert np.isnan(table.loc[0, "f1_std"])
-    assert np.isfinite(table.loc[1, "f1_mean"])
+    assert np.isnan(table.loc[0, "macro_f1_mean"])
+    assert np.isnan(table.loc[0, "macro_f1_std"])
+    assert np.isfinite(table.loc[1, "macro_f1_mean"])
 
 
 def test_missing_run_is_refused(tmp_path):
@@ -214,9 +215,28 @@ def test_metrics_of_which_a_bit_is_flipped_or_an_end_is_missing_are_refused_or_t
             except RunsError as error:
                 refused.append(str(error))
             else:
-                assert all(found[part] == whole[part] for part in ("run", "metrics", "chance"))
+                assert all(getattr(found, part) == getattr(whole, part) for part in ("cell", "metrics", "chance"))
     assert len(refused) > 350
     assert all(str(path) in message for message in refused)
+
+
+def test_tables_show_recovery_at_a_further_threshold(tmp_path):
+    best = [0.5, 0.85, 0.99, 0.99]
+    paths = [
+        with_features(path, [3], encoder=best, decoder=best)
+        for path in write_grid(tmp_path, anchorings=("none", "ground_truth"))
+    ]
+    runs = read_runs(paths, tau=0.8)
+    assert set(runs["gt_recovery_decoder_tau80"]) == {0.75}
+    assert np.allclose(runs["gt_recovery_decoder_unanchored_tau80"], 2 / 3)
+    table = table1(runs, no_paper())
+    assert set(table["gt_recovery_encoder_tau80_mean"]) == {0.75}
+    assert "GT recovery: decoder, cosine > 0.8" in markdown(table, "caption")
+    usual = table1(read_runs(paths), no_paper())
+    assert set(table.columns) - set(usual.columns) == {
+        f"{name}_{part}" for name in set(runs.columns) - set(read_runs(paths).columns) for part in ("mean", "std")
+    }
+    assert "cosine > 0.8" not in markdown(usual, "caption")
 
 
 def test_other_seeds_are_refused(tmp_path):

@@ -56,7 +56,7 @@ class Table(RunTable):
         from sdlcore.study.results.tables import no_paper, read_paper, write_csv
 
         layout = self.layout(files.study)
-        runs = read_runs(files.metrics(cell) for cell in self.cells(files.study))
+        runs = read_runs((files.metrics(cell) for cell in self.cells(files.study)), files.study.tau)
         if name.startswith(OWN):  # a user's own source may have no classes
             paper, runs = no_paper(), unjudged(runs)
         else:

@@ -7,6 +7,7 @@ from typing import NamedTuple
 import pandas as pd
 
 from sdlcore.pipeline import (
+    GT_RECOVERY,
     METRICS,
     MIP,
     TAU_STRICT,
@@ -15,6 +16,7 @@ from sdlcore.pipeline import (
     Matched,
     Similarity,
     baseline_name,
+    declared,
     mip_name,
     part_name,
     recovery_name,
@@ -116,6 +118,7 @@ def readable(table: pd.DataFrame) -> Readable:
         and (papers or not _of_inner_products(column))
     ]
     columns += [column for column in CLASS_COLUMNS if known(table, f"{column.name}_mean")]
+    columns += _at_tau(table)
     rows = []
     for _, row in table.iterrows():
         names = [label_method(row["method"]), label_anchoring(row["anchoring"]), row["protocol"]][: len(labels)]
@@ -131,6 +134,17 @@ def readable(table: pd.DataFrame) -> Readable:
     if known(table, f"{baseline_name(Baseline.ORACLE, 'fvu')}_mean"):
         baselines.append(("Oracle", [_baseline(table, column, Baseline.ORACLE) for column in columns]))
     return Readable(swept + labels, columns, rows, baselines)
+
+
+def _at_tau(table: pd.DataFrame) -> list[Column]:
+    """Return the columns of recovery over all features at the threshold ``tau`` of a configuration."""
+    names = [str(name).removesuffix("_mean") for name in table.columns if known(table, str(name))]
+    found = [metric for name in names if name not in METRICS and (metric := declared(name)) is not None]
+    return [
+        Column(metric.symbol, f"{metric.matched.side}, cosine > {metric.matched.tau:g}", metric.name, metric.digits)
+        for metric in found
+        if metric.matched and metric.matched.measure == GT_RECOVERY and metric.matched.features == FeatureSet.ALL
+    ]
 
 
 def known(table: pd.DataFrame, name: str) -> bool:

@@ -10,6 +10,7 @@ from sdlcore.study.results.tables import (
     EFFECT_COLUMNS,
     PAPER_METHODS,
     anchoring_effect,
+    further_recovery,
     table1,
     table_columns,
 )
@@ -48,7 +49,7 @@ def table_over(runs: pd.DataFrame, paper: pd.DataFrame, layout: Layout) -> pd.Da
             chosen, published, layout.methods, layout.anchorings, layout.protocols, layout.seeds, layout.nulls
         )
         rows += [_place(layout, point) | row for row in part.to_dict("records")]
-    return pd.DataFrame(rows, columns=[*SWEEP_COLUMNS, *table_columns()])
+    return pd.DataFrame(rows, columns=[*SWEEP_COLUMNS, *table_columns(further_recovery(runs))])
 
 
 def effects_over(runs: pd.DataFrame, layout: Layout) -> pd.DataFrame:

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from sdlcore.pipeline import METRICS, Baseline, baseline_name, metrics_by_anchors, with_checksum
+from sdlcore.pipeline import METRICS, Baseline, baseline_name, metrics_by_anchors, recovery_at, with_checksum
 from sdlcore.study.settings.cells import Cell
 
 KEY = ["source", "method", "protocol", "anchoring", "seed"]
@@ -58,13 +58,20 @@ def read_metrics(path: str | Path) -> RunMetrics:
     return RunMetrics(cell, content["metrics"], content["chance"], content.get("features") or {})
 
 
-def read_runs(paths: Iterable[str | Path]) -> pd.DataFrame:
+def read_runs(paths: Iterable[str | Path], tau: float | None = None) -> pd.DataFrame:
     """Read metrics files into a frame with one row for each run.
 
     A run without anchors is scored on the same features as the anchored runs that it is compared with. If the files
     have a single anchoring for its source and seed, metrics that depend on anchors are computed again for the features
     that this anchoring gives away. These metrics are NaN if they cannot be computed again, or if there are several
     anchorings.
+
+    Parameters
+    ----------
+    paths
+        The metrics files.
+    tau
+        A further threshold: recovery by cosines above it is computed from the best matches of single features.
 
     Returns
     -------
@@ -93,6 +100,8 @@ def read_runs(paths: Iterable[str | Path]) -> pd.DataFrame:
     rows = []
     for cell, found in read.items():
         metrics = found.metrics | _scored_beside(files[cell], found, given)
+        if tau is not None and found.features:
+            metrics |= recovery_at(tau, found.features, _anchored(found, given))
         values = metrics | {baseline_name(Baseline.CHANCE, name): value for name, value in found.chance.items()}
         rows.append(asdict(cell) | {name: np.nan if value is None else value for name, value in values.items()})
     runs = pd.DataFrame(rows)
@@ -131,6 +140,14 @@ def _scored_beside(
         anchored = np.array(next(iter(anchorings)), dtype=np.int64)
         metrics |= metrics_by_anchors(found.features, anchored)
     return metrics
+
+
+def _anchored(found: RunMetrics, given: dict[tuple[str, int], set[tuple[float, ...]]]) -> np.ndarray | None:
+    """Return the indices of the features that count as given away; None if several anchorings differ in them."""
+    anchorings = given.get((found.cell.source, found.cell.seed), set())
+    if found.cell.anchoring != "none" or not anchorings:
+        return np.array(found.features["anchored"], dtype=np.int64)
+    return np.array(next(iter(anchorings)), dtype=np.int64) if len(anchorings) == 1 else None
 
 
 def _by_anchors(name: str) -> bool:

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import scipy.special
 
-from sdlcore.pipeline import METRICS, Baseline, Metric, atomic_path, baseline_name
+from sdlcore.pipeline import METRICS, Baseline, Metric, atomic_path, baseline_name, declared
 from sdlcore.study.results.runs import RunsError, check_runs
 
 CLASSES = ("class", "reference")
@@ -22,6 +22,12 @@ CLASSES = ("class", "reference")
 def table_metrics() -> list[str]:
     """Return the metrics that tables over seeds summarise."""
     return [metric.name for metric in METRICS.values() if metric.in_tables]
+
+
+def further_recovery(runs: pd.DataFrame) -> list[str]:
+    """Return the recovery metrics of runs at the threshold ``tau`` of a configuration."""
+    found = {name: declared(name) for name in runs.columns if name not in METRICS}
+    return [name for name, metric in found.items() if metric is not None and metric.matched and metric.in_tables]
 
 
 def chance_metrics() -> list[str]:
@@ -39,14 +45,14 @@ def effect_metrics() -> list[str]:
     return [metric.name for metric in sorted(METRICS.values(), key=place) if metric.effect]
 
 
-def table_columns() -> list[str]:
-    """Return the columns of a table over seeds."""
+def table_columns(further: Sequence[str] = ()) -> list[str]:
+    """Return the columns of a table over seeds; ``further`` are metrics beside `table_metrics`."""
     return [
         "method",
         "anchoring",
         "protocol",
         "seeds",
-        *(f"{name}_{part}" for name in table_metrics() for part in ("mean", "std")),
+        *(f"{name}_{part}" for name in (*table_metrics(), *further) for part in ("mean", "std")),
         *(f"{baseline_name(Baseline.CHANCE, name)}_mean" for name in chance_metrics()),
         "paper_gt_recovery",
         "paper_mip",
@@ -159,6 +165,7 @@ def table1(
     """
     axes = check_runs(runs, methods, anchorings, protocols, seeds, nulls)
     published = {(row.method, row.anchoring): row for row in paper.itertuples(index=False)}
+    further = further_recovery(runs)
     places = list(product(axes["method"], axes["anchoring"], axes["protocol"]))
     rows = []
     for method, anchoring, protocol in [*places, *((null, "none", protocol) for null, protocol in nulls)]:
@@ -169,7 +176,7 @@ def table1(
             "protocol": protocol,
             "seeds": len(cell),
         }
-        for name in table_metrics():
+        for name in (*table_metrics(), *further):
             values = _values(cell, name)
             row[f"{name}_mean"] = values.mean()
             row[f"{name}_std"] = values.std(ddof=1) if len(values) > 1 else np.nan
@@ -181,7 +188,7 @@ def table1(
             row["paper_gt_recovery"] = round(numbers.gt_recovery_percent / 100, 8)
             row["paper_mip"], row["paper_l0"] = numbers.mip, numbers.l0
         rows.append(row)
-    return pd.DataFrame(rows, columns=table_columns())
+    return pd.DataFrame(rows, columns=table_columns(further))
 
 
 def _cell(runs: pd.DataFrame, method: str, anchoring: str, protocol: str) -> pd.DataFrame:
