@@ -83,8 +83,8 @@ def test_many_methods_are_told_by_a_range():
     [
         (
             {"not reproduced": 39, "inconsistent in the paper": 3},
-            "Table 1 of the paper does not hold. Of 42 numbers, these runs reproduce none: 39 are not reproduced, and 3 "
-            "contradict the paper itself.",
+            "Table 1 of the paper does not hold. Of 42 numbers, these runs reproduce none: 39 are not reproduced, and "
+            "3 contradict the paper itself.",
         ),
         ({"reproduced": 2}, "Table 1 of the paper holds. Of 2 numbers, these runs reproduce all."),
         (
