@@ -78,6 +78,8 @@ class Metric:
     """Whether it depends on which features the anchors reveal."""
     matched: Matched | None = None
     """Comparison behind a recovery or MIP metric; None for other metrics."""
+    of_plugin: bool = False
+    """Whether a plugin registered it. Tables then show it without being told."""
 
 
 def norm_name(side: str, quantile: str) -> str:

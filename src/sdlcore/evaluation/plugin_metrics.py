@@ -45,7 +45,7 @@ def metric(
     check_named(name, "metric")
 
     def add(measure: AnyMeasure) -> AnyMeasure:
-        found = Metric(name, symbol, caption, better, runs, digits, in_tables, effect)
+        found = Metric(name, symbol, caption, better, runs, digits, in_tables, effect, of_plugin=True)
         if runs not in (EVERY_RUN, JUDGED, BENCH):
             raise PluginError(f"metric {name}: runs must be one of EVERY_RUN, JUDGED, BENCH, found {runs!r}")
         register(Extension("metric", name, measure, settings_class(measure, f"metric {name}"), {"runs": runs}), _OURS)

@@ -23,7 +23,7 @@ def table1():
                     "protocol": protocol,
                 }
                 row |= {f"chance_{name}_mean": 0.15 for name in chance_metrics()}
-                row |= {"gt_recovery_decoder_tau95_mean": 0.5 if anchoring == "none" else 1.0}
+                row |= {"gt_recovery_decoder_mean": 0.5 if anchoring == "none" else 1.0}
                 row |= {"paper_gt_recovery": 0.849} if method == "topk" else {}
                 rows.append(row)
     return pd.DataFrame(rows)
@@ -32,8 +32,8 @@ def table1():
 def with_nulls():
     """Table 1 with two null baselines, which have the names of methods here."""
     plain = {"anchoring": "none", "protocol": "best"}
-    weak = plain | {"method": "weak", "gt_recovery_decoder_tau95_mean": 0.25, "gt_recovery_encoder_tau95_mean": 0.0}
-    strong = plain | {"method": "strong", "gt_recovery_decoder_tau95_mean": 0.0, "gt_recovery_encoder_tau95_mean": 0.5}
+    weak = plain | {"method": "weak", "gt_recovery_decoder_mean": 0.25, "gt_recovery_encoder_mean": 0.0}
+    strong = plain | {"method": "strong", "gt_recovery_decoder_mean": 0.0, "gt_recovery_encoder_mean": 0.5}
     return pd.concat([table1(), pd.DataFrame([weak, strong])], ignore_index=True)
 
 

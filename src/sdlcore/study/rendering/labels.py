@@ -106,6 +106,11 @@ def label_method(method: str) -> str:
     return PAPER_METHODS.get(method) or METHODS.get(method, method)
 
 
+def without_label(method: str) -> bool:
+    """Return whether only the configuration names this method: it is the reader's own."""
+    return method not in PAPER_METHODS and method not in METHODS
+
+
 def label_anchoring(anchoring: str) -> str:
     """Return a readable name of an anchoring."""
     return ANCHORING_LABELS.get(anchoring, anchoring)

@@ -71,6 +71,16 @@ CLASS_COLUMNS = [
 ]
 
 
+SHORT = (recovery_name("encoder"), recovery_name("decoder"), "l0", "fvu", "dead_fraction")
+"""Metrics of the short table, which also shows the metrics of plugins."""
+
+
+def plugin_columns(table: pd.DataFrame) -> list[Column]:
+    """Return a column for each plugin's metric that the table contains."""
+    metrics = [metric for metric in METRICS.values() if metric.of_plugin and known(table, f"{metric.name}_mean")]
+    return [_ours("ours", metric.name) for metric in metrics]
+
+
 def _of_inner_products(column: Column) -> bool:
     """Return whether a column uses inner products, as the paper does. It is shown only beside the paper's numbers."""
     matched = METRICS[column.name].matched if column.name in METRICS else None
@@ -104,8 +114,12 @@ def number(value: float, digits: int) -> str:
     return text.removeprefix("-") if float(text) == 0 else text
 
 
-def readable(table: pd.DataFrame) -> Readable:
-    """Format the columns of a table that fit a page; protocols are named only if there are several."""
+def readable(table: pd.DataFrame, short: bool = False) -> Readable:
+    """Format the columns of a table that fit a page; protocols are named only if there are several.
+
+    With ``short``, only the columns of `SHORT` and of plugins are left, in runs without anchors.
+    """
+    table = table[table["anchoring"] == "none"] if short else table
     labels = ["Method", "Anchoring"] + (["Protocol"] if table["protocol"].nunique() > 1 else [])
     swept = [symbol(table["parameter"].iloc[0])] if known(table, "value") else []
     # skip columns without numbers: tables lack the paper's L0 or all of its numbers, unlabelled sources lack recovery
@@ -118,7 +132,8 @@ def readable(table: pd.DataFrame) -> Readable:
         and (papers or not _of_inner_products(column))
     ]
     columns += [column for column in CLASS_COLUMNS if known(table, f"{column.name}_mean")]
-    columns += _at_tau(table)
+    columns = [column for column in columns if not short or column.name in SHORT]
+    columns += [*_at_tau(table), *plugin_columns(table)]
     rows = []
     for _, row in table.iterrows():
         names = [label_method(row["method"]), label_anchoring(row["anchoring"]), row["protocol"]][: len(labels)]

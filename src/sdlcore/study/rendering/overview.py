@@ -6,7 +6,7 @@ from typing import Any
 import pandas as pd
 from matplotlib.figure import Figure
 
-from sdlcore.pipeline import TAU_STRICT, Baseline, baseline_name, recovery_name
+from sdlcore.pipeline import TAU, Baseline, baseline_name, recovery_name
 from sdlcore.study.rendering.figures import GREY, PALETTE, style
 from sdlcore.study.rendering.labels import label_method
 from sdlcore.study.results.tables import PAPER_METHODS
@@ -33,7 +33,7 @@ WIDTH = 6.2
 def overview_rows(
     table: pd.DataFrame, nearest: pd.DataFrame, methods: Sequence[str], nulls: Sequence[str] = ()
 ) -> pd.DataFrame:
-    """Return the numbers of the figure: recovery at tau = .95 without anchors, by cosines, means over seeds.
+    """Return the numbers of the figure: recovery at tau = .9 without anchors, by cosines, means over seeds.
 
     Parameters
     ----------
@@ -66,7 +66,7 @@ def overview_rows(
                 {"method": method, "protocol": row["protocol"], "what": side, "recovery": row[_recovery(side)]}
                 for side in SIDES
             ]
-        level = f"{baseline_name(Baseline.CHANCE, recovery_name('decoder', tau=TAU_STRICT))}_mean"
+        level = f"{baseline_name(Baseline.CHANCE, recovery_name('decoder'))}_mean"
         rows.append({"method": method, "what": Baseline.CHANCE, "recovery": first[level]})
     found = strongest_null(plain, nulls)
     if found is not None:
@@ -75,7 +75,7 @@ def overview_rows(
 
 
 def strongest_null(table: pd.DataFrame, nulls: Sequence[str]) -> tuple[str, float] | None:
-    """Return the null baseline with the highest recovery at tau = .95, in encoder or decoder, and its recovery.
+    """Return the null baseline with the highest recovery at tau = .9, in encoder or decoder, and its recovery.
 
     None if no null baseline ran.
     """
@@ -88,7 +88,7 @@ def strongest_null(table: pd.DataFrame, nulls: Sequence[str]) -> tuple[str, floa
 
 
 def _recovery(side: str) -> str:
-    return f"{recovery_name(side, tau=TAU_STRICT)}_mean"
+    return f"{recovery_name(side)}_mean"
 
 
 def figure_overview(rows: pd.DataFrame) -> Figure:
@@ -118,7 +118,7 @@ def figure_overview(rows: pd.DataFrame) -> Figure:
                 axes.plot(chosen["recovery"], at, "o", color=colour, fillstyle=fill, markersize=6, clip_on=False)
         axes.set_xlim(-0.02, 1.02)
         axes.xaxis.set_major_formatter("{x:.0%}")
-        axes.set_xlabel(f"features recovered (cosine above {TAU_STRICT:g})")
+        axes.set_xlabel(f"features recovered (cosine above {TAU:g})")
         axes.set_yticks(range(len(methods)), [label_method(method) for method in methods])
         axes.set_ylim(len(methods) - 0.5, -0.5)
         handles = [axes.plot([], [], label=what, **ALONE[what])[0] for what in (PAPER, NEAREST)]

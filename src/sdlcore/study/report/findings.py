@@ -5,16 +5,19 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from sdlcore.pipeline import TAU, TAU_STRICT, Baseline, FeatureSet, baseline_name, recovery_name
-from sdlcore.study.rendering.labels import label_method
+from sdlcore.pipeline import TAU, Baseline, FeatureSet, baseline_name, recovery_name
+from sdlcore.study.rendering.labels import label_method, without_label
 from sdlcore.study.rendering.markup import known
 from sdlcore.study.rendering.overview import strongest_null
+from sdlcore.study.verdicts.judging import INCONSISTENT, NOT_REPRODUCED, REPRODUCED, UNDECIDED
 
 UNIT = "\N{NO-BREAK SPACE}%"
 FEWEST = 3
 """Fewest seeds for an interval."""
 NAMED = 2
 """Largest number of methods that a sentence lists by name."""
+COMPARED = 5
+"""Largest number of methods whose numbers a sentence lists."""
 ANCHORS_ALONE = f"{recovery_name('decoder', features=FeatureSet.UNANCHORED, baseline=Baseline.ANCHORS_ONLY)}_mean"
 """Column with the share of the other features that the anchors alone match, without any training."""
 CLASSES = ("class means", "match")
@@ -22,9 +25,15 @@ FEATURES = ("features", "recover")
 
 
 def opening(
-    table: pd.DataFrame, effects: pd.DataFrame | None = None, nulls: Sequence[str] = (), classes: bool = False
+    table: pd.DataFrame,
+    effects: pd.DataFrame | None = None,
+    nulls: Sequence[str] = (),
+    classes: bool = False,
+    answer: str = "",
 ) -> list[str]:
     """Return the three findings at the top of a report, each in one sentence or a few.
+
+    Recovery counts cosines above `TAU` in all of them, as in the tables.
 
     Parameters
     ----------
@@ -36,39 +45,44 @@ def opening(
         Names of the null baselines.
     classes
         Whether recovery counts means of classes instead of true features.
+    answer
+        The answer of `table1_answer`, which comes first; empty for tables that are not the paper's.
     """
     plain = _plain(table, nulls)
     if not known(table, f"{recovery_name('decoder')}_mean") or plain.empty:
-        return [_unexplained(table), *_activity(table)]
+        return [_unexplained(plain if len(plain) else table), *_activity(table)]
     # anchors alone match other classes, so only classes that are not given show an effect of training
     side_names = {
-        side: recovery_name(side, features=FeatureSet.UNANCHORED) if classes else recovery_name(side, tau=TAU_STRICT)
+        side: recovery_name(side, features=FeatureSet.UNANCHORED if classes else FeatureSet.ALL)
         for side in ("decoder", "encoder")
     }
     what, verb = CLASSES if classes else FEATURES
     protocols = list(plain["protocol"].unique())
     said: list[str] = []
+    told = [answer] if answer else []
     for protocol in protocols:
         rows = plain[plain["protocol"] == protocol]
         decoders, encoders = (rows[f"{name}_mean"] for name in side_names.values())
         under = f" under protocol {protocol}" * (len(protocols) > 1)
         who = f"Under protocol {protocol}" if said else f"{_several(rows['method'].nunique(), 'method')}{under}"
-        of = f" of the {what}{' not given' * classes} at cosines above {TAU if classes else TAU_STRICT:g}" * (not said)
+        of = f" of the {what}{' not given' * classes} at cosines above {TAU:g}" * (not said)
         said.append(f"{who}: decoders {verb} {_median(decoders, 'median; ')}{of}, encoders {_median(encoders)}.")
         failed = list(rows["method"][decoders == 0])
         if 0 < len(failed) < len(rows):
             whose = " and ".join(map(label_method, failed)) if len(failed) <= NAMED else f"{len(failed)} methods"
             said.append(f"Decoders of {whose} {verb} none.")
+        own = zip(rows["method"], decoders, strict=True)
+        matches = f"{verb}{'es' if classes else 's'}"
+        said += [f"The decoder of {name} {matches} {percent(share)}." for name, share in own if without_label(name)]
     anchored = None if effects is None else _anchoring(effects, what)
-    return [" ".join(said), _baselines(table, plain, nulls, classes), anchored or _unexplained(plain)]
+    return [" ".join([*told, *said]), _baselines(table, plain, nulls, classes), anchored or _unexplained(plain)]
 
 
 def _baselines(table: pd.DataFrame, plain: pd.DataFrame, nulls: Sequence[str], classes: bool) -> str:
     """Compare with anchors alone, chance, null baselines, and the paper."""
     if classes and known(table, ANCHORS_ALONE):
         return f"The anchors alone, without any training, match {_range(table[ANCHORS_ALONE])} of these class means."
-    tau = TAU if classes else TAU_STRICT
-    level = f"{baseline_name(Baseline.CHANCE, recovery_name('decoder', tau=tau))}_mean"
+    level = f"{baseline_name(Baseline.CHANCE, recovery_name('decoder'))}_mean"
     chance = _range(plain[level])
     null = None if classes else strongest_null(table[table["anchoring"] == "none"], nulls)
     said = (
@@ -77,13 +91,13 @@ def _baselines(table: pd.DataFrame, plain: pd.DataFrame, nulls: Sequence[str], c
         else f"The strongest null baseline ({label_method(null[0])}) recovers {percent(null[1])}, chance {chance}"
     )
     if known(plain, "paper_gt_recovery"):
-        said += f"; the paper reports {_range(plain['paper_gt_recovery'])} at its own scale"
+        said += f"; the paper reports {_range(plain['paper_gt_recovery'])} at its own scale, by inner products"
     return f"{said}.{'' if null is None else _proves_little(table, plain, *null)}"
 
 
 def _proves_little(table: pd.DataFrame, plain: pd.DataFrame, null: str, recovered: float) -> str:
     """Warn if a null baseline recovers at least as much as half of the decoders."""
-    decoders = plain[f"{recovery_name('decoder', tau=TAU_STRICT)}_mean"]
+    decoders = plain[f"{recovery_name('decoder')}_mean"]
     below = int((decoders <= recovered).sum())
     if recovered == 0 or 2 * below < len(decoders):
         return ""
@@ -104,9 +118,7 @@ def _anchoring(effects: pd.DataFrame, what: str) -> str | None:
     low, high = _points(rows["difference_mean"].min()), _points(rows["difference_mean"].max())
     by = low if low == high else f"{low} to {high}"
     seeds = int(rows["seeds"].iloc[0])
-    said = (
-        f"Anchoring changes decoder recovery of {what} not given by {by} points (cosines above {TAU:g}, as in tables)"
-    )
+    said = f"Anchoring changes decoder recovery of {what} not given by {by} points"
     if seeds < FEWEST:
         return f"{said}. {_several(seeds, 'seed')} cannot show that it helps."
     beyond = _beyond(rows)
@@ -122,7 +134,34 @@ def _plain(table: pd.DataFrame, nulls: Sequence[str]) -> pd.DataFrame:
     return table[(table["anchoring"] == "none") & ~table["method"].isin(list(nulls))]
 
 
+def table1_answer(verdicts: pd.DataFrame, where: str) -> str:
+    """Say whether the paper's Table 1 holds; empty if runs decide none of its numbers.
+
+    Parameters
+    ----------
+    verdicts
+        As `sdlcore.study.verdicts.judging.verdicts` returns them.
+    where
+        The runs that were judged, such as "the stored runs at the paper's scale".
+    """
+    judged = verdicts[verdicts["table"].eq("table1") & ~verdicts["verdict"].isin(UNDECIDED)]["verdict"]
+    if judged.empty:
+        return ""
+    good, failed, odd = (int(judged.eq(verdict).sum()) for verdict in (REPRODUCED, NOT_REPRODUCED, INCONSISTENT))
+    holds = "does not hold" if not good else "holds" if good == len(judged) else "holds in part"
+    reproduced = "none" if not good else "all" if good == len(judged) else str(good)
+    contradict = f", and {odd} contradict{'s' * (odd == 1)} the paper itself" if odd else ""
+    rest = f": {failed} {'is' if failed == 1 else 'are'} not reproduced{contradict}" if good < len(judged) else ""
+    return f"Table 1 of the paper {holds}. Of {len(judged)} numbers, {where} reproduce {reproduced}{rest}."
+
+
 def _unexplained(table: pd.DataFrame) -> str:
+    """Compare the methods by the variance that they leave unexplained, the best first."""
+    unexplained = table.groupby("method", sort=False)["fvu_mean"].mean().dropna().sort_values(kind="stable")
+    if 1 < len(unexplained) <= COMPARED:
+        (best, least), *others = unexplained.items()
+        rest = ", ".join(f"{label_method(str(method))} {percent(fvu)}" for method, fvu in others)
+        return f"{label_method(str(best))} leaves {percent(least)} of the held-out variance unexplained, {rest}."
     return f"Reconstructions leave {_range(table['fvu_mean'])} of the held-out variance unexplained."
 
 

@@ -22,10 +22,20 @@ from sdlcore.study.products.settings_table import SettingsTable
 from sdlcore.study.products.tables import WITH_FEATURES
 from sdlcore.study.products.verdicts import Verdicts
 from sdlcore.study.rendering.figures import base64_of, png_bytes
+from sdlcore.study.rendering.labels import without_label
+from sdlcore.study.rendering.markup import plugin_columns
 from sdlcore.study.rendering.overview import figure_overview, overview_rows
-from sdlcore.study.report.findings import opening
+from sdlcore.study.report.findings import opening, table1_answer
 from sdlcore.study.report.pictures import Caption, caption, sentences
-from sdlcore.study.report.tables import Grid, effect_grid, run_grid, settings_grid, summary_grid, text_grid
+from sdlcore.study.report.tables import (
+    Grid,
+    effect_grid,
+    run_grid,
+    settings_grid,
+    short_grid,
+    summary_grid,
+    text_grid,
+)
 from sdlcore.study.results.tables import PAPER_METHODS
 from sdlcore.study.settings.files import Files
 from sdlcore.study.verdicts import markup
@@ -51,7 +61,7 @@ LICENCES = {
 
 
 class Section(NamedTuple):
-    """The section of a product on the page: its picture, sentences below, and folded tables."""
+    """The section of a product on the page: its picture, sentences, a table in the open, and folded tables."""
 
     name: str
     title: str
@@ -60,7 +70,9 @@ class Section(NamedTuple):
     caption: Caption = Caption("")
     sentences: Sequence[str] = ()
     grids: Mapping[str, Grid] = {}
-    """Tables, by the HTML id of each; an empty id means that the table gets none."""
+    """Folded tables, by the HTML id of each; an empty id means that the table gets none."""
+    shown: Grid | None = None
+    """A table in the open."""
 
 
 class Judged(NamedTuple):
@@ -143,7 +155,16 @@ def _run_tables(config: Configuration) -> list[tuple[str, RunTable]]:
 def _opening(config: Configuration, name: str, frames: Mapping[str, pd.DataFrame]) -> list[str]:
     table = dict(_run_tables(config))[name]
     labelled = config.source(table.source).is_labelled
-    return opening(frames[name], frames.get(f"{name}_effects"), table.nulls, labelled)
+    effects, answer = frames.get(f"{name}_effects"), _answer(frames) if name == "table1" else ""
+    return opening(frames[name], effects, table.nulls, labelled, answer)
+
+
+def _answer(frames: Mapping[str, pd.DataFrame]) -> str:
+    """Say whether Table 1 holds: by this run if it is at the paper's scale, else by the runs kept with the code."""
+    for name, where in (("verdicts", "this run's methods"), ("published_verdicts", "runs stored with the code")):
+        if name in frames and (answer := table1_answer(frames[name], where)):
+            return answer
+    return ""
 
 
 def _sections(
@@ -198,10 +219,17 @@ def _table(
         grids[f"{name}-anchoring"] = effect_grid(f"{short}: what anchoring changes", effects)
     if f"{name}_sweep" in images:
         return Section(name, title, images[f"{name}_sweep"], caption(table, config), grids=grids)
+    shown = _shown(name, table, frames[name])
     features = config.products().get("features")
     if name == WITH_FEATURES and "features" in images and features is not None:
-        return Section(name, title, images["features"], caption(features, config), grids=grids)
-    return Section(name, title, grids=grids)
+        return Section(name, title, images["features"], caption(features, config), grids=grids, shown=shown)
+    return Section(name, title, grids=grids, shown=shown)
+
+
+def _shown(name: str, table: RunTable, frame: pd.DataFrame) -> Grid | None:
+    """Return the short table of methods if the reader brought activations, a method or a metric; else None."""
+    own = name.startswith(OWN) or any(map(without_label, table.methods)) or bool(plugin_columns(frame))
+    return short_grid(frame) if own and frame["anchoring"].eq("none").any() else None
 
 
 def _judged(verdicts: pd.DataFrame, claims: pd.DataFrame, here: bool = False) -> Judged:

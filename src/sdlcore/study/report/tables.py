@@ -7,9 +7,9 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from sdlcore.pipeline import METRICS, Better, FeatureSet
+from sdlcore.pipeline import METRICS, TAU, Better, FeatureSet, recovery_name
 from sdlcore.study.rendering.labels import label_anchoring, label_method, label_value
-from sdlcore.study.rendering.markup import number, readable
+from sdlcore.study.rendering.markup import known, number, readable
 from sdlcore.study.rendering.settings_table import setting_text
 from sdlcore.study.rendering.symbols import symbol
 from sdlcore.study.rendering.text_table import TextTable
@@ -52,9 +52,19 @@ class Grid(NamedTuple):
         return " ".join([name for name, has in {**classes, shade: bool(shade)}.items() if has]) or None
 
 
-def run_grid(title: str, table: pd.DataFrame, caption: str) -> Grid:
-    """Return a table of runs beside the paper's numbers, with baselines below."""
-    content = readable(table)
+def short_grid(table: pd.DataFrame) -> Grid:
+    """Return the few columns that compare methods, and the metrics of plugins, of runs without anchors."""
+    seeds = int(table["seeds"].max())
+    spread = f"Means ± standard deviation over {seeds} seeds" if seeds > 1 else "One seed"
+    judged = known(table, f"{recovery_name('decoder')}_mean")
+    recovery = f". Recovery counts cosines above {TAU:g}" if judged else ""
+    caption = f"{spread}, without anchors{recovery}. Compare methods of about equal L0."
+    return run_grid("Methods side by side", table, caption, short=True)
+
+
+def run_grid(title: str, table: pd.DataFrame, caption: str, short: bool = False) -> Grid:
+    """Return a table of runs beside the paper's numbers, with baselines below; ``short`` as in `readable`."""
+    content = readable(table, short)
 
     def line(names: Sequence[str], cells: Sequence[tuple[str, str]]) -> list[Cell]:
         return [*map(Cell, names), *(Cell(value, spread and f"± {spread}") for value, spread in cells)]
