@@ -444,12 +444,13 @@ class RunConfig(Settings):
             raise ValueError(f"frequency needs activation jumprelu, found {model.activation}")
         if loss.target_l0 is not None and loss.target_l0 > model.n_q:
             raise ValueError(f"target_l0 must be at most n_q = {model.n_q}, found {loss.target_l0:g}")
+        anchoring = "anchor_cosine" if loss.anchor_cosine else "lambda_anchor"
         if loss.anchors and model.frozen != "none":
-            raise ValueError(f"lambda_anchor moves both weights, but frozen is {model.frozen}")
+            raise ValueError(f"{anchoring} moves both weights, but frozen is {model.frozen}")
         if self.training.resample_every and model.frozen != "none":
             raise ValueError(f"resample_every redraws rows of both weights, but frozen is {model.frozen}")
         if model.archetypes is not None and (loss.anchors or self.training.resample_every):
-            which = "lambda_anchor" if loss.anchors else "resample_every"
+            which = anchoring if loss.anchors else "resample_every"
             raise ValueError(f"archetypes compute the decoder's rows; leave out {which}, which moves them too")
         k_start = self.training.k_start
         if k_start is not None and not model.selects:

@@ -31,7 +31,8 @@ def power(registry):
 def test_it_is_weighted_and_told_by_its_name():
     config = RunConfig.from_dict({**SETTINGS, "power": 0.5, "exponent": 3})
     assert config.loss.terms == ("power",)
-    assert config.used() == {**RunConfig.from_dict(SETTINGS).used(), "power": 0.5, "exponent": 3}
+    more = {"power": 0.5, "exponent": 3, "penalty_warmup": 0.0}  # the term rises, as penalties do
+    assert config.used() == {**RunConfig.from_dict(SETTINGS).used(), **more}
     assert RunConfig.from_dict(config.to_dict()) == config
     assert needs_norms(config.loss)
     model = SparseCoder(config.model, (5,), (5,), torch.Generator().manual_seed(0))

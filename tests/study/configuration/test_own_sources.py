@@ -103,6 +103,27 @@ def test_a_setting_of_a_source_that_every_method_has_itself_is_refused():
     assert configure(given, BASE).methods["topk_real"].k == 3
 
 
+@pytest.mark.parametrize(
+    ("part", "said"),
+    [
+        (
+            {"methods": {"topk_real": {"penalty_warmup": 0.3}}},
+            "methods.topk_real.penalty_warmup: has no effect without penalties",
+        ),
+        (
+            {"protocols": {"best": {"methods": {"topk_real": {"bandwidth": 0.3}}}}},
+            "protocols.best.methods.topk_real.bandwidth: has no effect without activation jumprelu",
+        ),
+    ],
+)
+def test_a_setting_of_one_method_without_effect_on_its_runs_is_refused(part, said):
+    given = {"name": "mine", "sources": {"file": {"mine": MINE}}}
+    with pytest.raises(ConfigError, match=said):
+        configure(given | part, BASE)
+    shared = {"protocols": {"best": {"run": {"penalty_warmup": 0.3}}}}  # for methods with a penalty
+    assert configure(given | shared, BASE).protocols["best"].run.penalty_warmup == 0.3
+
+
 def test_a_misspelt_method_that_nothing_asks_for_is_refused():
     given = {"name": "mine", "sources": {"file": {"mine": MINE}}, "methods": {"topk_reel": {"k": 2}}}
     with pytest.raises(ConfigError, match=r"methods.topk_reel: k has no meaning .* did you mean topk_real\?"):

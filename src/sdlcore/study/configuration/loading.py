@@ -17,6 +17,7 @@ from sdlcore.study.configuration.own_sources import over_default
 from sdlcore.study.configuration.refusals import problems
 from sdlcore.study.configuration.validation import (
     doubled_sources,
+    ignored_settings,
     inconsistencies,
     inconsistent_benches,
     inconsistent_runs,
@@ -110,6 +111,7 @@ def validate(config: Tree) -> Configuration:
     filled = _typed(with_sweeps(typed).model_dump(warnings=False))
     _refuse(inconsistent_benches(filled))
     _refuse([*doubled_sources(filled), *inconsistent_runs(filled)])
+    _refuse(ignored_settings(filled, config))
     return filled
 
 

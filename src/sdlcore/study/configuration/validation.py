@@ -4,6 +4,7 @@ Each problem is one line that begins with the path of the key.
 """
 
 from collections.abc import Iterator, Mapping
+from typing import Any
 
 from sdlcore.pipeline import (
     ImportConfig,
@@ -21,9 +22,13 @@ from sdlcore.study.settings.names import METHOD, unknown
 from sdlcore.study.settings.runs import RunSettings
 from sdlcore.study.settings.sources import Language
 from sdlcore.study.settings.study import Study
+from sdlcore.study.settings.trees import Tree, branch
 
 SHARED = set(LanguageSource.model_fields) - {"layer", "layers", "site", "target_site"}
 """Settings that are equal in all sources of one pass."""
+
+DEPENDENT_ON_STEPS = {"resample_every", "reorder_every"}
+"""Settings that few steps leave without effect; a trial of a configuration with few steps is no mistake."""
 
 
 def inconsistencies(config: Configuration) -> Iterator[str]:
@@ -115,6 +120,34 @@ def _without_effect(config: Configuration) -> Iterator[str]:
                 if here and all(sets_itself(config, cell, key) for cell in here):
                     say = f"methods: {{{here[0].method}: {{{key}: {getattr(source.run, key)}}}}}"
                     yield f"sources.{kind}.{name}.run.{key}: has no effect, since each method there sets it; use {say}"
+
+
+def ignored_settings(config: Configuration, written: Tree) -> Iterator[str]:
+    """Yield settings of methods that have no effect on any run, such as settings of other activations.
+
+    Only a method's own settings in ``written`` count, and those of a protocol for one method. Settings that a method
+    inherits by ``like``, or shares with others through a protocol or a source, need not fit each method.
+    """
+    runs: dict[str, list[tuple[str, RunConfig]]] = {}
+    for cell in dict.fromkeys(config.cells()):
+        run = run_settings(config, cell)
+        if isinstance(run, RunConfig):
+            runs.setdefault(cell.method, []).append((cell.protocol, run))
+    methods, protocols = branch(written, "methods"), branch(written, "protocols")
+    for method, its in runs.items():
+        yield from _ignored(f"methods.{method}", methods.get(method), [run for _, run in its])
+        for protocol in protocols:
+            names = branch(written, "protocols", protocol, "methods").get(method)
+            path = f"protocols.{protocol}.methods.{method}"
+            yield from _ignored(path, names, [run for of, run in its if of == protocol])
+
+
+def _ignored(path: str, names: Any, runs: list[RunConfig]) -> Iterator[str]:
+    """Yield the settings under a path that have no effect on any of these runs."""
+    names = set(names or ()) - DEPENDENT_ON_STEPS
+    if names and runs:
+        in_all = set.intersection(*(set(run.without_effect(names)) for run in runs))
+        yield from (f"{path}.{sentence.replace(' ', ': ', 1)}" for sentence in sorted(in_all))
 
 
 def _inconsistent_run(config: Configuration, cell: Cell, judged: bool) -> Iterator[str]:
