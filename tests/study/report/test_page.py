@@ -15,6 +15,7 @@ import pandas as pd
 import pytest
 from matplotlib.image import imread, imsave
 
+import sdlcore as sdl
 from sdlcore.data.anchors import Anchors, save_anchors
 from sdlcore.data.writing import create_store
 from sdlcore.study.configuration.loading import configure, load_yaml, validate
@@ -428,6 +429,42 @@ def test_the_table_of_ones_own_source_stands_without_the_papers(tmp_path, labels
     assert "paper" not in heads
     assert ("GT recovery: decoder, not given" in heads) == (labels is not None)
     assert "FVU: ours" in heads
+
+
+def test_a_readers_own_method_and_metric_are_compared_outside_folded_sections(tmp_path, registry):
+    sdl.metric("kurtosis", "Kurtosis", "kurtosis of active latents", digits=1)(lambda judged: 0.0)
+    given = {
+        "name": "mine",
+        "sources": {"file": {"mine": {"input": "x.npy"}}},
+        "methods": {"soft": {"like": "topk_real", "k": 4}},
+        "own": {"methods": ["topk_real", "soft"]},
+    }
+    config = configure(given, load_yaml(REPOSITORY / "config/config.yaml"))
+    files = config.files()
+    for number, cell in enumerate(config.tables["own_mine"].cells(config)):
+        run = (cell.seed, cell.method, cell.anchoring)
+        path = test_tables.write_metrics(tmp_path / files.results / "runs", *run, source="mine")
+        content = json.loads(path.read_text())
+        content["metrics"] = {name: content["metrics"][name] for name in ("l0", "fvu", "dead_fraction")}
+        path.write_text(
+            json.dumps(content | {"chance": {}, "metrics": content["metrics"] | {"kurtosis": 40.0 + number}})
+        )
+    products.make(config, "own_mine", tmp_path)
+    page = report(config, {"own_mine": read_csv(tmp_path / files.table("own_mine"))}, {})
+    unfolded = text_of(re.sub(r"<details.*?</details>", "", dict(sections(page))["own_mine"], flags=re.DOTALL))
+    assert "Methods side by side L0 FVU Dead Kurtosis" in unfolded
+    assert re.search(r"TopK SAE none .* 41\.0 ± 1\.0 soft none .* 44\.0 ± 1\.0 Means", unfolded)
+    assert "Kurtosis: ours" in (tmp_path / files.table("own_mine", "md")).read_text()
+    assert "TopK SAE leaves" in text_of(dict(sections(page))["header"])
+    assert '<a href="#own_mine">Activations of mine</a>' in page
+
+
+def test_the_report_says_first_whether_table_1_holds(with_stored, page):
+    first, *_ = re.findall(r"<li>(.*?)</li>", dict(sections(with_stored))["header"])
+    assert first.startswith(
+        "Table 1 of the paper does not hold. Of 42 numbers, runs stored with the code reproduce none:"
+    )
+    assert "Table 1 of the paper" not in dict(sections(page))["header"]
 
 
 def test_configuration_is_escaped(config):
