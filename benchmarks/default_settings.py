@@ -4,9 +4,9 @@ Each candidate trains each method on four data sets, with equal steps: SmolLM2-1
 default study, the bench of README.md and the bench of config/config.yaml. Dictionaries are scored on held-out samples.
 The pipeline makes the activations of SmolLM2 and CLIP:
 
-    snakemake results/real/activations/{smollm2,fashion_clip}/{train,test}.h5 --cores all --configfile \
-        benchmarks/real_activations.yaml
-    python -m benchmarks.default_settings --stores results/real/activations
+    snakemake results/defaults/activations/{smollm2,fashion_clip}/{train,test}.h5 --cores all --configfile \
+        benchmarks/default_settings.yaml
+    python -m benchmarks.default_settings --stores results/defaults/activations
 
 Rows are written one by one to a CSV file, and rows that exist are not measured again. At the end docs/training.md shows
 their means over methods and seeds.
