@@ -29,11 +29,11 @@ METHODS: dict[str, dict[str, Any]] = {
     "relu": {"activation": "relu", "l1": 0.02},
 }
 CENTRING: dict[str, dict[str, Any]] = {
-    "none": {},
-    "bias": {"bias": True},
-    "bias, auxiliary loss": {"bias": True, "lambda_aux": 1 / 32, "k_aux": 48},
-    "bias, center": {"bias": True, "center": True},
-    "normalise": {"normalise": True},
+    "none": {"normalise": False, "bias": False},
+    "bias": {"normalise": False},
+    "bias, auxiliary loss": {"normalise": False, "lambda_aux": 1 / 32, "k_aux": 48},
+    "bias, center": {"normalise": False, "center": True},
+    "normalise": {"bias": False},
 }
 HOW: dict[str, Any] = {"n_q": 512, "batch_size": 512, "lr": 1e-3, "progress": False}
 """Latents are dead that no sample of the last 20,000 activated (``dead_after``)."""

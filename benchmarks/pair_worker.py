@@ -29,6 +29,7 @@ def settings(method: str, l0: int) -> dict[str, Any]:
         "steps": 100_000,
         "lr": 1e-6,
         "lr_warmup": 0,
+        "bias": False,
         "decoder_norm": "unit",
     }
     if method == "matryoshka":

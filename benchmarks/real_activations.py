@@ -24,12 +24,14 @@ CSV = Path(__file__).parent / "results/real_activations.csv"
 PAGE = Path(__file__).parents[1] / "docs/training.md"
 BEGINS = "<!-- made by python -m benchmarks.real_activations -->"
 COMMON: dict[str, Any] = {"activation": "topk", "k": 32, "n_q": 4608, "batch_size": 1024, "steps": 2000}
+OLD: dict[str, Any] = {"normalise": False, "bias": False}
+"""The defaults until November 2026."""
 SCALED: dict[str, Any] = {"normalise": True, "bias": True}
 AUXILIARY: dict[str, Any] = SCALED | {"lambda_aux": 1 / 32}
 UNIT: dict[str, Any] = {"decoder_norm": "unit", "initialisation": "tied"}
 WAYS: tuple[dict[str, Any], ...] = (
-    {},
-    {"normalise": True},
+    OLD,
+    {"normalise": True, "bias": False},
     SCALED,
     SCALED | {"lr": 3e-4},
     SCALED | {"lr": 3e-3},
@@ -43,7 +45,7 @@ WAYS: tuple[dict[str, Any], ...] = (
 
 def label(way: dict[str, Any]) -> str:
     """Return settings in the notation of configurations."""
-    return ", ".join(f"`{key}: {str(value).lower()}`" for key, value in way.items()) or "defaults"
+    return ", ".join(f"`{key}: {str(value).lower()}`" for key, value in way.items())
 
 
 def table(rows: pd.DataFrame) -> str:

@@ -336,7 +336,7 @@ def test_a_sweep_trains_what_single_commands_do(tmp_path, folder, capsys):
     assert len(sdl.load(tmp_path / "means/anchored").anchors.w_p) == 2
     assert sdl.load(tmp_path / "means/plain").anchors is None
     assert (tmp_path / "means/plain/references.safetensors").is_file()
-    (tmp_path / "runs.yaml").write_text("anchored: {}\nplain: {normalise: true}\n")
+    (tmp_path / "runs.yaml").write_text("anchored: {}\nplain: {normalise: false}\n")
     with pytest.raises(SystemExit):
         main([*many, *classes])
     assert "runs.yaml: runs differ in normalise or whiten" in capsys.readouterr().err

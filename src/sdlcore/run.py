@@ -85,7 +85,7 @@ class ModelConfig(Extensible):
     k: Latents | None = None
     """Active latents of a sample (topk, abstopk, lista), steps of matching_pursuit, or active latents on average over a
     batch (batchtopk)."""
-    bias: bool = False
+    bias: bool = True
     """Train b_E and b_D; the paper's model has none."""
     center: bool = False
     """Start b_D at the geometric median of targets, b_E where inputs at their median give zero; needs bias."""
@@ -380,11 +380,11 @@ class TrainingConfig(Settings):
     and rows on the unit sphere do not decay."""
     gradient_clip: Positive | None = 1.0
     """Largest norm of the whole gradient; None leaves it as it is."""
-    normalise: bool = False
+    normalise: bool = True
     """Centre activations and scale them to a mean norm of sqrt(dimension); folded into the saved weights."""
     whiten: bool = False
     """Give activations zero mean and unit covariance, and so every direction the same weight; folded into the
-    saved weights."""
+    saved weights. Replaces normalise."""
     dead_after: Total = 20_000
     """A latent is dead when it has been silent for this many samples."""
     resample_every: Total | None = None
@@ -469,10 +469,8 @@ class RunConfig(Settings):
             raise ValueError(f"contrast compares two or more pairs: {part} must be even and at least 4")
         if model.pursuit:
             raise ValueError("pursuit is no setting of a training: no gradient passes through it")
-        if self.training.whiten and (self.training.normalise or self.model.skip):
-            raise ValueError(
-                "whiten centres and scales by itself, and knows no linear path: leave out normalise and skip"
-            )
+        if self.training.whiten and self.model.skip:
+            raise ValueError("skip needs activations that are not whitened; leave out whiten or skip")
 
     @classmethod
     def from_dict(cls, settings: Mapping[str, Json]) -> Self:

@@ -26,7 +26,7 @@ def test_twelve_lines_train_to_the_weights_of_fit(tmp_path):
         optimizer.step()
         coder.constrain()
     sae = sdl.Dictionary(coder)
-    plain = {"lr": 1e-3, "lr_warmup": 0.0, "lr_decay": 0.0, "gradient_clip": None}
+    plain = {"lr": 1e-3, "lr_warmup": 0.0, "lr_decay": 0.0, "gradient_clip": None, "normalise": False}
     expected = sdl.fit(lambda step: batches[step], steps=len(batches), **plain, **TOPK, **QUIET)
     torch.testing.assert_close(sae.W_enc, expected.W_enc, rtol=0, atol=1e-6)
     torch.testing.assert_close(sae.W_dec, expected.W_dec, rtol=0, atol=1e-6)

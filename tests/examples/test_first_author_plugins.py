@@ -64,6 +64,7 @@ def test_a_start_has_the_biases_of_linear_layers(linear_start):
     found = linear_start(N_P, N_P, 500)
     assert 0.9 / N_P**0.5 < found.coder.b_enc.abs().max() <= 1 / N_P**0.5
     settings = {"activation": "topk", "k": 500, "bias": True, "steps": 1, "batch_size": 2, "lr": 1e-9}
+    settings |= {"normalise": False}
     x = np.eye(N_P, dtype=np.float32)
     with pytest.warns(UserWarning, match="fvu is"):  # one step explains nothing
         sae = sdl.fit(x, start=found, n_q=500, progress=False, **settings)

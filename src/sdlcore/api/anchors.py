@@ -39,7 +39,7 @@ def class_means(
         N class numbers, below zero for no class, or N names, empty or missing for no class; None for a store, which
         contains its own.
     centred
-        Subtract the mean of all activations first; for training with ``normalise``.
+        Subtract the mean of all activations first, as training with ``normalise`` does.
     min_class_size
         Classes with fewer samples are left out.
 
@@ -55,7 +55,7 @@ def class_means(
     if recovered(nearest):
         warnings.warn(
             f"class means are nearly parallel (median cosine with the nearest other class: {nearest:.3f}), so a latent "
-            "that matches one matches others; train with normalise and set centred=True, or --normalise in commands",
+            "that matches one matches others; leave centred and normalise at True",
             stacklevel=2,
         )
     return means

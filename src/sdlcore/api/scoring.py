@@ -359,7 +359,13 @@ def null_dictionaries(
     """
     sites = coder.input_sites, coder.target_sites
     config = ModelConfig(
-        pair=coder.config.pair, activation="topk", n_q=coder.config.n_q, k=k, initialisation="tied", init_scale=1.0
+        pair=coder.config.pair,
+        activation="topk",
+        n_q=coder.config.n_q,
+        k=k,
+        bias=False,
+        initialisation="tied",
+        init_scale=1.0,
     )
     directions, rows = (SparseCoder(config, *sites, torch_stream(seed, "nulls")).eval() for _ in range(2))
     normalisation = normalisation_of(samples, config.pair) if centred else no_scaling(*map(sum, sites))

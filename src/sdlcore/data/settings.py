@@ -6,7 +6,7 @@ from sdlcore.settings import Settings, Total
 class ClassMeans(Settings):
     """Class means, which dictionaries are evaluated against and anchored to (eq. 22 and 23)."""
 
-    centred: bool = False
-    """Subtract the mean of all activations from the class means; for training on centred activations (normalise)."""
+    centred: bool = True
+    """Subtract the mean of all activations from the class means, as training with normalise does."""
     min_class_size: Total = 10
     """Classes with fewer training samples are left out."""
