@@ -113,7 +113,10 @@ def main() -> None:
         for row in measure(data, options.methods, chosen, seed, options.stores, done):
             rows.append(row)
             write_csv(options.csv, pd.DataFrame(rows))
-            print({name: row[name] for name in ("data", "method", "settings", "seconds", "fvu", "dead_fraction")}, flush=True)
+            print(
+                {name: row[name] for name in ("data", "method", "settings", "seconds", "fvu", "dead_fraction")},
+                flush=True,
+            )
 
 
 if __name__ == "__main__":

@@ -116,9 +116,9 @@ class Scores(Mapping[str, float | None]):
             rows.append([name, *(cells | above_one).values()])
         widths = [max(6, *map(len, column)) for column in zip(*rows, strict=True)]
         lines = []
-        for name, *cells in rows:
-            placed = (f"{cell:>{width}}" for cell, width in zip(cells, widths[1:], strict=True))
-            lines.append("  ".join([f"{name:<{widths[0]}}", *placed]).rstrip())
+        for head, *texts in rows:
+            placed = (f"{text:>{width}}" for text, width in zip(texts, widths[1:], strict=True))
+            lines.append("  ".join([f"{head:<{widths[0]}}", *placed]).rstrip())
         more = len(self.metrics) - len(shown)
         return "\n".join([*lines, *self._legend(shown), *([f"({more} more metrics in to_frame())"] if more else [])])
 

@@ -5,10 +5,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from sdlcore.storage.checksums import with_checksum
 from sdlcore.study.configuration.loading import load_yaml, validate
-from sdlcore.study.results.kept import agrees, file_name, publish, read_kept, restore, settings_of
-from sdlcore.study.results.runs import RunsError, read_metrics
+from sdlcore.study.results.kept import agrees, file_name, publish, restore, settings_of
 from sdlcore.study.settings.cells import Cell
 from sdlcore.study.settings.files import Files
 from sdlcore.study.settings.trees import merge
@@ -151,34 +149,6 @@ def test_metrics_go_there_and_back(folders, monkeypatch):
     older["metrics"]["fvu"] = 0.5
     path.write_text(json.dumps(older))
     assert publish(files(), cells, kept) == [path]
-
-
-def test_a_metric_that_was_renamed_since_is_restored_under_its_new_name(folders, monkeypatch):
-    kept, again = folders
-    cell = Cell("lrb", "topk", "best", "none", 0)
-    content = with_checksum({"run": dataclasses.asdict(cell), "metrics": {"f1": 0.5, "l0": 3}, "chance": {}})
-    path = Path(files().metrics(cell))
-    path.parent.mkdir(parents=True)
-    path.write_text(json.dumps(content))
-    (published,) = publish(files(), [cell], kept)
-    before = published.read_bytes()
-    monkeypatch.chdir(again)
-    assert restore(files(), [cell], kept) == [path]
-    assert read_metrics(path).metrics == {"macro_f1": 0.5, "l0": 3}
-    assert publish(files(), [cell], kept) == []
-    assert published.read_bytes() == before, "kept files stay as they are"
-    published.write_bytes(before.replace(b'"f1": 0.5', b'"f1": 0.6'))
-    path.unlink()
-    restore(files(), [cell], kept)
-    with pytest.raises(RunsError, match="is damaged"):
-        read_metrics(path)
-
-
-def test_kept_runs_of_the_paper_are_read_under_the_new_name():
-    path = next(iter(sorted((REPOSITORY / "docs/results/paper/runs").glob("lrb.topk.*.json"))))
-    metrics = read_kept(path)["metrics"]
-    assert metrics["macro_f1"] == json.loads(path.read_text())["metrics"].get("f1", metrics["macro_f1"])
-    assert "f1" not in metrics
 
 
 def test_what_is_there_or_says_something_else_is_not_restored(folders, monkeypatch):

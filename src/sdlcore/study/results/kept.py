@@ -9,7 +9,7 @@ import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from sdlcore.pipeline import Json, read_history, with_checksum, write_json
+from sdlcore.pipeline import Json, read_history, write_json
 from sdlcore.study.settings.cells import Cell, discovery_of, run_settings, start_cell
 from sdlcore.study.settings.files import Files
 from sdlcore.study.settings.study import Study
@@ -21,10 +21,6 @@ settings already."""
 WATCHING = ("log_every", "checkpoint_every", "lambda_anchor")
 """Settings of a run that do not affect its metrics; and ``lambda_anchor``, which is among the anchoring's settings
 already."""
-
-
-OLD_METRICS = {"f1": "macro_f1"}
-"""Name of a metric in kept runs -> its name today."""
 ADDED = ("settings", "training_seconds")
 """What `publish` adds to the content of a metrics file."""
 
@@ -82,18 +78,6 @@ def _without(settings: Tree, names: tuple[str, ...]) -> dict[str, Json]:
     return {name: value for name, value in settings.items() if name not in names}
 
 
-def read_kept(path: Path) -> dict[str, Json]:
-    """Read a kept run. Metrics that were renamed since get their new names, and an intact file its new checksum."""
-    content: dict[str, Json] = json.loads(path.read_text())
-    metrics = content["metrics"]
-    if not isinstance(metrics, dict) or not OLD_METRICS.keys() & metrics.keys():
-        return content
-    added = {name: content.pop(name) for name in ADDED if name in content}
-    has_checksum = "crc32" in content and content == with_checksum(content)
-    content["metrics"] = {OLD_METRICS.get(name, name): value for name, value in metrics.items()}
-    return (with_checksum(content) if has_checksum else content) | added
-
-
 def publish(files: Files, cells: Iterable[Cell], folder: Path) -> list[Path]:
     """Copy the metrics of finished runs, with their settings and seconds of training, into ``folder``.
 
@@ -112,7 +96,7 @@ def publish(files: Files, cells: Iterable[Cell], folder: Path) -> list[Path]:
         content["training_seconds"] = read_history(history)[-1]["seconds"] if history.is_file() else None
         path = folder / file_name(cell)
         if path.is_file():
-            before = read_kept(path)
+            before = json.loads(path.read_text())
             if content["training_seconds"] is None and _measured(before) == _measured(content):  # restored from here
                 continue
             if before == content:
@@ -139,8 +123,8 @@ def restore(files: Files, cells: Iterable[Cell], folder: Path) -> list[Path]:
         published, path = folder / file_name(cell), Path(files.metrics(cell))
         if path.exists() or not published.is_file():
             continue
-        content = read_kept(published)
-        if not agrees(branch(content, "settings"), files, cell):
+        content = json.loads(published.read_text())
+        if not agrees(content["settings"], files, cell):
             continue
         write_json(path, _measured(content))
         written.append(path)
