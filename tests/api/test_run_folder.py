@@ -46,7 +46,7 @@ def changed(folder, **facts):
 
 
 @pytest.mark.parametrize(("name", "settings"), [("finished", SETTINGS), ("solved", SOLVED)])
-def test_a_run_of_an_earlier_version_opens_with_one_warning(runs, x, name, settings):
+def test_a_run_of_other_code_opens_with_one_warning(runs, x, name, settings):
     with pytest.warns(UserWarning, match=r"opened a finished run, computed with .*other code of sdlcore") as said:
         found = sdl.fit(x, out=runs / name, **settings)
     assert len(said) == 1
@@ -54,9 +54,9 @@ def test_a_run_of_an_earlier_version_opens_with_one_warning(runs, x, name, setti
     assert np.array_equal(found.W_dec, sdl.load(RUNS / name).W_dec)
 
 
-def test_an_unfinished_run_of_an_earlier_version_is_left_alone(runs, x):
+def test_a_checkpoint_without_settings_is_left_alone(runs, x):
     before = (runs / "unfinished" / CHECKPOINT).read_bytes()
-    with pytest.raises(ValueError, match=r"unfinished run \(10 steps\) of an earlier version .* choose another folder"):
+    with pytest.raises(ValueError, match=r"unfinished run \(10 steps\) of a pipeline, .* choose another folder"):
         sdl.fit(x, out=runs / "unfinished", **SETTINGS)
     assert (runs / "unfinished" / CHECKPOINT).read_bytes() == before
 

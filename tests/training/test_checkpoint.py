@@ -1,8 +1,7 @@
 import pytest
 import torch
 
-from sdlcore.storage.checksums import write_with_checksum
-from sdlcore.training.checkpoint import ENTRY, Checkpoint, describe_checkpoint, load_checkpoint, save_checkpoint
+from sdlcore.training.checkpoint import Checkpoint, describe_checkpoint, load_checkpoint, save_checkpoint
 
 CHECKPOINT = Checkpoint(7, 0.1, [{"step": 5, "loss": 0.25}], {"a": torch.arange(30)})
 
@@ -26,9 +25,3 @@ def test_a_damaged_checkpoint_is_named(tmp_path):
     with pytest.raises(ValueError, match=r"checkpoint\.safetensors: damaged checkpoint .* delete it"):
         load_checkpoint(path, "me")
     assert describe_checkpoint(path) is None
-
-
-def test_facts_under_their_name_of_november_2026_are_read(tmp_path):
-    path = tmp_path / "checkpoint.safetensors"
-    write_with_checksum(path, CHECKPOINT.tensors, {"identity": "me", "state": {"step": 7}, "made": {"seed": 1}}, ENTRY)
-    assert describe_checkpoint(path) == ("me", 7, {"seed": 1})

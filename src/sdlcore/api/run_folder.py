@@ -91,8 +91,8 @@ def existing_run(folder: Path, facts: dict[str, Any]) -> ExistingRun | None:
         return None
     if not found.facts:
         raise ValueError(
-            f"{folder} contains an unfinished run ({found.step} steps) of an earlier version of sdlcore, which did not "
-            "save its settings. Resume it with that version, or choose another folder."
+            f"{folder} contains an unfinished run ({found.step} steps) of a pipeline, whose checkpoint has no settings. "
+            "Resume it with snakemake, or choose another folder."
         )
     differences = compare(found.facts, facts)
     if differences.identity:

@@ -84,8 +84,8 @@ class Start(NamedTuple):
         described = describe_checkpoint(path)
         if described is None or not described.facts:
             raise ValueError(
-                f"{path}: is damaged, or was written by a pipeline or an earlier version, without settings; give the "
-                "finished dictionary (sdl.load) instead"
+                f"{path}: is damaged, or was written by a pipeline, without settings; give the finished dictionary "
+                "(sdl.load) instead"
             )
         facts = described.facts
         for part in ("optimizer", "schedule"):
@@ -97,13 +97,7 @@ class Start(NamedTuple):
         _refuse_archetypes(facts["settings"])
         found = load_checkpoint(path, described.identity)
         assert found is not None, "described just before"
-        try:
-            scaling, samples = scaling_from(found.tensors), int(found.tensors["samples"])
-        except LookupError as error:
-            raise ValueError(
-                f"{path}: was written by an earlier version of sdlcore, without {error}; give the finished dictionary "
-                "(sdl.load) instead"
-            ) from error
+        scaling, samples = scaling_from(found.tensors), int(found.tensors["samples"])
         weights = {name.removeprefix("model/"): t for name, t in found.tensors.items() if name.startswith("model/")}
         weights = {"W_dec": weights["W_enc"], **weights}
         sites: tuple[Any, Any] = ((weights["W_enc"].shape[1],), (weights["W_dec"].shape[1],))

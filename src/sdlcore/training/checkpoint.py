@@ -38,7 +38,7 @@ class Description(NamedTuple):
     step: int
     """Number of completed steps."""
     facts: dict[str, Any]
-    """Facts about the training; empty in checkpoints of pipelines and of earlier versions."""
+    """Facts about the training; empty in checkpoints of pipelines."""
 
 
 def save_checkpoint(
@@ -74,8 +74,7 @@ def describe_checkpoint(path: str | Path) -> Description | None:
     try:
         with safe_open(path, "pt") as file:
             found = json.loads(file.metadata()[ENTRY])
-        facts = found.get("facts", found.get("made", {}))  # "made" until 28 November 2026
-        return Description(str(found["identity"]), int(found["state"]["step"]), dict(facts))
+        return Description(str(found["identity"]), int(found["state"]["step"]), dict(found.get("facts", {})))
     except (OSError, SafetensorError, LookupError, TypeError, ValueError, AttributeError, RecursionError):
         return None
 
