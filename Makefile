@@ -21,8 +21,10 @@ PIP_INSTALL = $(BIN)/python -m pip install --quiet --constraint constraints.txt 
 # PYTHONPATH for `make gpu-test`: the working tree, and pure Python wheels in $(PACKAGES), which work without unpacking
 NOTHING :=
 SPACE := $(NOTHING) $(NOTHING)
-ON_GPU = PYTHONPATH="$(subst $(SPACE),:,$(strip $(CURDIR)/src $(CURDIR) $(wildcard $(CURDIR)/$(PACKAGES)/*-none-any.whl)))" $(PYTHON)
+ON_GPU = PYTHONPATH="$(subst $(SPACE),:,$(strip $(CURDIR)/src $(CURDIR)/workflow $(CURDIR) $(wildcard $(CURDIR)/$(PACKAGES)/*-none-any.whl)))" $(PYTHON)
 export PATH := $(CURDIR)/$(BIN):$(PATH)
+# the package sdlstudy, which is not installed
+export PYTHONPATH := $(CURDIR)/workflow
 # tests start many processes, and each would compile the package again without cached bytecode
 unexport PYTHONDONTWRITEBYTECODE
 export OMP_WAIT_POLICY ?= PASSIVE

@@ -16,10 +16,10 @@ from sdlcore.data.reading import open_checked
 from sdlcore.data.references import load_references
 from sdlcore.evaluation.absorption import absorption, match_latents
 from sdlcore.model.saving import load_model
-from sdlcore.study.configuration.loading import read_given, validate
-from sdlcore.study.results.tables import write_csv
-from sdlcore.study.settings.cells import Cell
-from sdlcore.study.settings.files import Files
+from sdlstudy.configuration.loading import read_given, validate
+from sdlstudy.results.tables import write_csv
+from sdlstudy.settings.cells import Cell
+from sdlstudy.settings.files import Files
 
 SOURCE = "lrb_hierarchy"
 

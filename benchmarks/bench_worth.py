@@ -21,8 +21,8 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from sdlcore.pipeline import write_text
-from sdlcore.study.rendering.figures import GREY, PALETTE, save_png, style
-from sdlcore.study.rendering.labels import label_source
+from sdlstudy.rendering.figures import GREY, PALETTE, save_png, style
+from sdlstudy.rendering.labels import label_source
 
 RESAMPLES = 1000
 FEWEST = 4

@@ -30,9 +30,9 @@ from sdlcore.solvers.dbksvd import matching_pursuit
 from sdlcore.solvers.registry import solver_of
 from sdlcore.solvers.settings import SolverConfig
 from sdlcore.solvers.solve import compile_loops
-from sdlcore.study.rendering.text_table import TextTable
-from sdlcore.study.results.tables import write_csv
 from sdlcore.training import normalisation
+from sdlstudy.rendering.text_table import TextTable
+from sdlstudy.results.tables import write_csv
 
 MEASURED = {
     "gt_recovery_decoder": "recovery at .9",

@@ -38,9 +38,9 @@ from sdlcore.random_streams import stream
 from sdlcore.sources.bench.feature_matrix import feature_matrix
 from sdlcore.sources.bench.samples import draw_samples
 from sdlcore.sources.bench.settings import BenchSource
-from sdlcore.study.rendering.figures import PALETTE, save_png, style
-from sdlcore.study.rendering.text_table import TextTable
-from sdlcore.study.results.tables import write_csv
+from sdlstudy.rendering.figures import PALETTE, save_png, style
+from sdlstudy.rendering.text_table import TextTable
+from sdlstudy.results.tables import write_csv
 
 log = logging.getLogger("benchmarks")
 

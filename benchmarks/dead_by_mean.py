@@ -18,7 +18,7 @@ import pandas as pd
 
 import sdlcore as sdl
 from sdlcore.random_streams import stream
-from sdlcore.study.results.tables import write_csv
+from sdlstudy.results.tables import write_csv
 
 RATIOS = (0.0, 0.5, 1.0, 2.0, 4.0, 8.0)
 """Norms of the mean, as a multiple of the root mean squared distance from it."""

@@ -24,7 +24,6 @@ import pandas as pd
 import torch
 
 from benchmarks.real_activations import label
-from benchmarks.shown import show
 
 CSV = Path(__file__).parent / "results/default_settings.csv"
 PAGE = Path(__file__).parents[1] / "docs/training.md"
@@ -102,7 +101,7 @@ def main() -> None:
     parser.add_argument("--candidates", type=int, nargs="+", default=list(range(len(CANDIDATES))))
     parser.add_argument("--csv", type=Path, default=CSV, help="another file, which no page shows")
     options = parser.parse_args()
-    from sdlcore.study.results.tables import read_csv, write_csv
+    from sdlstudy.results.tables import read_csv, write_csv
 
     warnings.simplefilter("ignore")  # some candidates cause the failures that warnings announce
     torch.set_num_threads(1)

@@ -13,8 +13,8 @@ from matplotlib.figure import Figure
 
 from benchmarks.directions import OWN, REFERENCES
 from sdlcore.pipeline import write_text
-from sdlcore.study.rendering.figures import GREY, PALETTE, save_png, style
-from sdlcore.study.rendering.labels import label_method
+from sdlstudy.rendering.figures import GREY, PALETTE, save_png, style
+from sdlstudy.rendering.labels import label_method
 
 SHOWN = {"decoder": "decoder column", "readout": "read-out of the column", "shuffled": "read-out, shuffled latents"}
 NAMES = {"smollm2": "SmolLM2", "fashion_clip": "CLIP", "topk_1600_steps": "TopK SAE, 1600 steps"}

@@ -24,8 +24,8 @@ import sdlcore as sdl
 from sdlcore.inside.behaviour import LanguageBehaviour, frozen
 from sdlcore.inside.hooks import sites_of
 from sdlcore.inside.reader import reader_of
-from sdlcore.study.results.tables import write_csv
 from sdlcore.training.normalisation import no_scaling
+from sdlstudy.results.tables import write_csv
 
 LAYER, CONTEXT = 12, 128
 SETTINGS: dict[str, Any] = {

@@ -151,7 +151,9 @@ def timed_case(way: Way, size: Size, device: str, seconds: float) -> dict[str, A
     setting = Setting("topk", dtype, size.dimension, size.latents, size.k, device=device, kernels=way.kernels)
     request = json.dumps({"library": way.library, "tf32": tf32, "setting": {**asdict(setting), "batch": size.batch}})
     environment = {**os.environ, "HF_HUB_OFFLINE": "1", "WANDB_MODE": "disabled"}
-    environment["PYTHONPATH"] = os.pathsep.join([str(ROOT), str(ROOT / "src"), os.environ.get("PYTHONPATH", "")])
+    environment["PYTHONPATH"] = os.pathsep.join(
+        [str(ROOT), str(ROOT / "src"), str(ROOT / "workflow"), os.environ.get("PYTHONPATH", "")]
+    )
     if device == "cpu":
         environment["TRITON_INTERPRET"] = "1"
     command = [sys.executable, "-m", "benchmarks.gpu_case", request]

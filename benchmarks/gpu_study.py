@@ -144,7 +144,9 @@ def run(step: Step, folder: Path, options: argparse.Namespace, seconds: float) -
     filled = {"folder": str(folder), "device": options.device, "seconds": str(max(1.0, seconds - 10))}
     arguments = [part.format(**filled) for part in (*step.command, *(step.tiny if options.tiny else ()))]
     environment = {**os.environ, "HF_HUB_OFFLINE": "1", "WANDB_MODE": "disabled"}
-    environment["PYTHONPATH"] = os.pathsep.join([str(ROOT), str(ROOT / "src"), os.environ.get("PYTHONPATH", "")])
+    environment["PYTHONPATH"] = os.pathsep.join(
+        [str(ROOT), str(ROOT / "src"), str(ROOT / "workflow"), os.environ.get("PYTHONPATH", "")]
+    )
     if options.device == "cpu":
         environment["TRITON_INTERPRET"] = "1"
     started = time.monotonic()

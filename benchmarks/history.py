@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 from benchmarks.machine import processor
 from benchmarks.results import PEERS, Row, read, to_csv
 from sdlcore.storage.files import atomic_path
-from sdlcore.study.rendering.figures import PALETTE, save_png, style
+from sdlstudy.rendering.figures import PALETTE, save_png, style
 
 RESULTS = Path(__file__).parent / "results"
 HISTORY, PICTURE = RESULTS / "history.csv", RESULTS.parents[1] / "docs/images/speed-history.png"

@@ -16,7 +16,7 @@ import pandas as pd
 
 import sdlcore as sdl
 from sdlcore.evaluation.recovery import best_match, mip, normalise_rows
-from sdlcore.study.results.tables import write_csv
+from sdlstudy.results.tables import write_csv
 
 
 class Case(NamedTuple):

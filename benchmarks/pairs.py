@@ -28,7 +28,7 @@ import pandas as pd
 from scipy.stats import t
 
 from benchmarks import machine
-from sdlcore.study.results.tables import read_csv, write_csv
+from sdlstudy.results.tables import read_csv, write_csv
 
 log = logging.getLogger("benchmarks")
 HERE = Path(__file__).parent
@@ -49,7 +49,7 @@ class Worker:
     """A process that takes training steps on request."""
 
     def __init__(self, side: Side, l0: int) -> None:
-        path = os.pathsep.join(map(str, (side.checkout / "src", side.checkout)))
+        path = os.pathsep.join(map(str, (side.checkout / "src", side.checkout / "workflow", side.checkout)))
         command = [sys.executable, str(HERE / "pair_worker.py"), side.method, str(l0), str(HERE.parent)]
         environment = os.environ | {"PYTHONPATH": path}
         self.process = subprocess.Popen(

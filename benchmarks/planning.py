@@ -37,8 +37,8 @@ import sys
 from importlib import import_module
 from pathlib import Path
 
-from sdlcore.study.settings.files import Files
-from sdlcore.study.settings.study import Part
+from sdlstudy.settings.files import Files
+from sdlstudy.settings.study import Part
 
 given = dict(zip(sys.argv[1::2], sys.argv[2::2], strict=True))
 module, _, kind = given["--product"].rpartition(".")

@@ -65,7 +65,7 @@ def main() -> None:
     parser.add_argument("--csv", type=Path, default=CSV, help="another file, which no page shows")
     options = parser.parse_args()
     import sdlcore as sdl
-    from sdlcore.study.results.tables import read_csv, write_csv
+    from sdlstudy.results.tables import read_csv, write_csv
 
     torch.set_num_threads(options.threads)
     rows: list[Any] = read_csv(options.csv).to_dict("records") if options.csv.exists() else []

@@ -42,10 +42,10 @@ from sdlcore.random_streams import stream, torch_stream
 from sdlcore.run import RunConfig
 from sdlcore.solvers.settings import SolverConfig
 from sdlcore.solvers.solve import compile_loops, find
-from sdlcore.study.rendering.figures import PALETTE, save_png, style
-from sdlcore.study.results.tables import read_csv, write_csv
 from sdlcore.training import normalisation
 from sdlcore.training.loop import train
+from sdlstudy.rendering.figures import PALETTE, save_png, style
+from sdlstudy.results.tables import read_csv, write_csv
 
 log = logging.getLogger("benchmarks")
 

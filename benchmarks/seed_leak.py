@@ -17,7 +17,7 @@ import torch
 
 import sdlcore as sdl
 from benchmarks.shown import show
-from sdlcore.study.results.tables import write_csv
+from sdlstudy.results.tables import write_csv
 
 HERE = Path(__file__).parent
 CSV = HERE.parent / "docs/results/quick/seed_leak.csv"

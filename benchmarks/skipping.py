@@ -25,7 +25,7 @@ from sdlcore.sparse import screening
 from sdlcore.sparse.kernels import tiles
 from sdlcore.sparse.kernels.interface import Product
 from sdlcore.sparse.kernels.workspace import Workspace
-from sdlcore.study.results.tables import write_csv
+from sdlstudy.results.tables import write_csv
 
 SAMPLES = 512
 GROUP = 16

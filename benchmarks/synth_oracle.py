@@ -29,7 +29,7 @@ from benchmarks.synth_encoders import CODES, encoder
 from benchmarks.synth_sampling import SIZES
 from sdlcore.api.synth_bench import SynthBench
 from sdlcore.interop.synthetic import AnyEncoder
-from sdlcore.study.results.tables import write_csv
+from sdlstudy.results.tables import write_csv
 
 KEYS = ["features", "version", "seed", "codes"]
 """Columns that identify an oracle. A repeated measurement replaces the row of the same oracle."""

@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 from matplotlib.figure import Figure
 
-from sdlcore.study.rendering.figures import GREY, PALETTE, save_png, style
+from sdlstudy.rendering.figures import GREY, PALETTE, save_png, style
 
 PUBLISHED = {"Matryoshka": 0.8793, "BatchTopK": 0.7316}
 """F1 at L0 25 of SynthSAEBench-16k, version 2, after 200 million samples (its documentation)."""

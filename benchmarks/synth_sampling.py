@@ -32,7 +32,7 @@ from benchmarks.timing import turns
 from sdlcore.sources.synth.sampler import synthesise
 from sdlcore.sources.synth.settings import SynthSource
 from sdlcore.sources.synth.world import World
-from sdlcore.study.results.tables import write_csv
+from sdlstudy.results.tables import write_csv
 
 SIZES = {1024: (192, 8), 4096: (384, 32), 16384: (768, 128)}
 """Dimensions and trees for each number of features."""

@@ -27,14 +27,14 @@ from sdlcore.model.coder import SparseCoder
 from sdlcore.model.saving import load_model
 from sdlcore.random_streams import stream, torch_stream
 from sdlcore.run import RunConfig
-from sdlcore.study.configuration.loading import read_given, validate
-from sdlcore.study.results.tables import write_csv
-from sdlcore.study.settings.cells import Cell, trained_settings
 from sdlcore.training import normalisation
 from sdlcore.training.history import Row
 from sdlcore.training.initialise import start_from_model
 from sdlcore.training.loop import train
 from sdlcore.training.watch import recovery_watch
+from sdlstudy.configuration.loading import read_given, validate
+from sdlstudy.results.tables import write_csv
+from sdlstudy.settings.cells import Cell, trained_settings
 
 SHARE = 3
 """The short warm training has one over this share of the cold training's steps."""

@@ -31,7 +31,7 @@ hypothesis.settings.load_profile("sdlcore")
 # the tests' computations are too small for a second thread, which a parallel test can use instead
 torch.set_num_threads(1)
 # processes started by tests find the package as the pipeline's jobs do
-os.environ["PYTHONPATH"] = str(REPOSITORY / "src")
+os.environ["PYTHONPATH"] = os.pathsep.join(str(REPOSITORY / folder) for folder in ("src", "workflow"))
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -85,4 +85,6 @@ def registry(monkeypatch):
 def _is_foreign(module):
     """Return whether a module belongs neither to sdlcore nor to an installed library."""
     file = getattr(module, "__file__", None) or ""
-    return file.endswith(".py") and not file.startswith((str(REPOSITORY / "src"), sys.prefix, sys.base_prefix))
+    return file.endswith(".py") and not file.startswith(
+        (*os.environ["PYTHONPATH"].split(os.pathsep), sys.prefix, sys.base_prefix)
+    )

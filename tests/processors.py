@@ -81,7 +81,11 @@ def environment(variant: dict[str, str]) -> dict[str, str]:
     """Return the environment of a variant, without the variables of other variants."""
     others = {key for other in VARIANTS for key in other}
     kept = {key: value for key, value in os.environ.items() if key not in others}
-    return kept | {"PYTHONPATH": os.pathsep.join([str(REPOSITORY / "src"), str(REPOSITORY)])} | variant
+    return (
+        kept
+        | {"PYTHONPATH": os.pathsep.join([str(REPOSITORY / "src"), str(REPOSITORY), str(REPOSITORY / "workflow")])}
+        | variant
+    )
 
 
 def facts(variant: dict[str, str]) -> dict[str, str]:

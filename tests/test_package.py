@@ -73,7 +73,7 @@ import json, sys
 from pathlib import Path
 
 from sdlcore.evaluation.metrics import METRICS
-from sdlcore.study.configuration.loading import load_yaml, validate
+from sdlstudy.configuration.loading import load_yaml, validate
 
 config = validate(load_yaml(CONFIG) | {"name": "trial", "seeds": [0]})
 products, files = config.products(), config.files(PAPER)

@@ -75,7 +75,8 @@ def test_the_wheel_trains_outside_of_the_checkout(built, tmp_path):
     wheel = built / f"{RELEASE}-py3-none-any.whl"
     run(sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", "site", wheel, where=tmp_path)
     site = tmp_path / "site"
-    assert (site / "sdlcore/study/report/page.html.j2").exists()
+    assert (site / "sdlcore/inside").glob("*.j2")
+    assert sorted(path.name for path in site.iterdir() if path.suffix != ".dist-info") == ["bin", "sdlcore"]
     said = run(sys.executable, "-c", TRAIN, where=tmp_path, PYTHONPATH=str(site))
     assert said.splitlines()[-1] == str(site / "sdlcore/__init__.py")
     help_text = run(sys.executable, site / "bin/sdlcore", "--help", where=tmp_path, PYTHONPATH=str(site))

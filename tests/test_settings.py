@@ -110,12 +110,12 @@ def every_class_of_settings(cls: type[Settings] = Settings) -> set[type[Settings
 
 
 def test_every_number_stays_as_it_was_written_since_digests_depend_on_it():
-    import_module("sdlcore.study.configuration.whole")
+    import_module("sdlstudy.configuration.whole")
     # classes that are written in the package: plugins' classes are made from theirs, and other tests define some
     found = every_class_of_settings()
     classes = [cls for cls in found if vars(sys.modules[cls.__module__]).get(cls.__qualname__) is cls]
     # the paper's claims in claims.yaml are no settings, and no digest contains them
-    claims = "sdlcore.study.verdicts."
+    claims = "sdlstudy.verdicts."
     classes = [cls for cls in classes if cls.__module__.startswith("sdlcore.") and claims not in cls.__module__ + "."]
     assert RunConfig in classes
     floats = 0

@@ -9,7 +9,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 
-from sdlcore.study.configuration.yaml_files import ConfigError, load_yaml, mapping
+from sdlcore.pipeline import ConfigError, load_yaml, mapping
 
 
 def named(words: list[str]) -> list[str]:

@@ -130,7 +130,9 @@ def _load(modules: list[str]) -> Loaded:
     if "numba" in modules and (numba := sys.modules.get("numba")):
         numba.njit(lambda: None)()  # the first compilation takes a fifth of a second more than later ones
     if digest := sys.modules.get("sdlcore.storage.digest"):
-        for module in [module for module in modules if module.startswith("sdlcore.") and module in sys.modules]:
+        for module in [
+            module for module in modules if module.startswith(("sdlcore.", "sdlstudy.")) and module in sys.modules
+        ]:
             digest.source_digest(
                 Path(str(sys.modules[module].__file__)), digest.HOME
             )  # the digest caches all files that it parsed

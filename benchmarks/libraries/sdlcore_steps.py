@@ -52,8 +52,8 @@ def make(setting: Setting, weights: State | None) -> Trainee:
 
 def recommended(method: str) -> dict[str, Json]:
     """Return a method's settings at the paper's scale, from the pipeline's configuration."""
-    from sdlcore.study.configuration.loading import read_given, validate
-    from sdlcore.study.settings.cells import Cell, trained_settings
+    from sdlstudy.configuration.loading import read_given, validate
+    from sdlstudy.settings.cells import Cell, trained_settings
 
     study = validate(read_given([CONFIG / "config.yaml", CONFIG / "paper.yaml"], {}))
     return trained_settings(study, Cell("lrb", method, "best", "none", seed=0)).to_dict()

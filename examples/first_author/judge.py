@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from sdlcore.study.rendering.figures import GREY, PALETTE, save_png, style
+from sdlstudy.rendering.figures import GREY, PALETTE, save_png, style
 
 PAPER = Path(__file__).parents[2] / "resources/paper/table1.csv"
 METHODS = {

@@ -15,7 +15,7 @@ import pandas as pd
 
 import sdlcore as sdl
 from sdlcore.data.recovery_rule import recovered
-from sdlcore.study.results.tables import write_csv
+from sdlstudy.results.tables import write_csv
 
 ANCHORED, WEIGHT, TAU = 13, 100.0, 0.95
 SEEDS = range(40, 45)

@@ -1,6 +1,6 @@
 """Names for pipeline stages that notebooks do not need: settings, files between stages, metrics, parts of methods.
 
-`sdlcore.study` uses only the names of this module and of `sdlcore`, as another package would. `pipeline.pyi` lists
+`sdlstudy` uses only the names of this module and of `sdlcore`, as another package would. `pipeline.pyi` lists
 them. Each name is imported at its first use, so planning a pipeline loads neither torch nor HDF5.
 """
 

@@ -4,7 +4,7 @@ import jinja2
 
 
 def templates(room: str) -> jinja2.Environment:
-    """Return a Jinja environment for the templates of a package, such as ``sdlcore.study.report``."""
+    """Return a Jinja environment for the templates of a package, such as ``sdlstudy.report``."""
     return jinja2.Environment(
         loader=jinja2.PackageLoader(room, "."),
         autoescape=True,

@@ -5,7 +5,7 @@ import pandas as pd
 from benchmarks import real_activations as benchmark
 from benchmarks.shown import ENDS
 from sdlcore.run import RunConfig
-from sdlcore.study.results.tables import read_csv
+from sdlstudy.results.tables import read_csv
 
 
 def test_the_table_has_means_and_half_the_range_over_seeds():

@@ -8,7 +8,7 @@ from benchmarks import search_and_training as benchmark
 from benchmarks.convex_search import DEVELOPMENT_SEEDS, Case, draw
 from benchmarks.shown import ENDS
 from sdlcore.solvers.settings import SolverConfig
-from sdlcore.study.results.tables import read_csv
+from sdlstudy.results.tables import read_csv
 
 FACTS = {"cpu": "a processor", "load": 0.5}
 

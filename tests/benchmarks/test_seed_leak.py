@@ -4,7 +4,7 @@ import pandas as pd
 
 from benchmarks import seed_leak as benchmark
 from benchmarks.shown import ENDS
-from sdlcore.study.results.tables import read_csv
+from sdlstudy.results.tables import read_csv
 
 
 def test_the_table_has_means_over_seeds_and_the_start_by_itself():

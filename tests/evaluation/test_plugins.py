@@ -18,7 +18,7 @@ from sdlcore.model.coder import SparseCoder
 from sdlcore.plugins import registry as plugins
 from sdlcore.plugins.importing import load_plugins
 from sdlcore.run import ModelConfig
-from sdlcore.study.results.tables import effect_metrics, table_columns
+from sdlstudy.results.tables import effect_metrics, table_columns
 
 pytestmark = pytest.mark.usefixtures("registry")
 

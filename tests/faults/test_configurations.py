@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sdlcore.study.configuration.loading import ConfigError, load_yaml, validate
-from sdlcore.study.settings.cells import run_settings
-from sdlcore.study.settings.trees import merge
+from sdlstudy.configuration.loading import ConfigError, load_yaml, validate
+from sdlstudy.settings.cells import run_settings
+from sdlstudy.settings.trees import merge
 from tests.conftest import REPOSITORY
 from tests.workflow.conftest import snakemake
 

@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 import yaml
 
-from sdlcore.study.configuration.loading import ConfigError, configure, load_yaml, validate
-from sdlcore.study.configuration.yaml_files import mapping, parse
-from sdlcore.study.settings.cells import run_settings
+from sdlcore.storage.yaml_files import mapping, parse
+from sdlstudy.configuration.loading import ConfigError, configure, load_yaml, validate
+from sdlstudy.settings.cells import run_settings
 from tests.conftest import REPOSITORY
 from tests.fuzz.cases import ACCEPTED, Case, Fault, choose, refusal
 

@@ -19,7 +19,7 @@ from sdlcore.model.coder import SparseCoder
 from sdlcore.model.saving import save_model
 from sdlcore.random_streams import torch_stream
 from sdlcore.run import ModelConfig
-from sdlcore.study.configuration.loading import configure, load_yaml
+from sdlstudy.configuration.loading import configure, load_yaml
 from tests.conftest import REPOSITORY
 from tests.pages.blocks import Block
 from tests.workflow.conftest import COMMAND, loaded
@@ -133,7 +133,7 @@ class Session:
     def shell(self, code: str, where: str) -> str:
         """Execute commands and return their output."""
         paths = {"PATH": f"{sysconfig.get_path('scripts')}{os.pathsep}{os.environ['PATH']}"}
-        paths["PYTHONPATH"] = str(REPOSITORY / "src")
+        paths["PYTHONPATH"] = os.pathsep.join(str(REPOSITORY / folder) for folder in ("src", "workflow"))
         command = ["bash", "-euo", "pipefail", "-c", code]
         done = subprocess.run(command, cwd=self.folder, env=os.environ | paths, capture_output=True, text=True)
         assert done.returncode == 0, f"{where}:\n{done.stdout}\n{done.stderr}"

@@ -10,7 +10,7 @@ import re
 from typing import Any
 
 from sdlcore.settings import Settings
-from sdlcore.study.settings.json_schema import Generator
+from sdlstudy.settings.json_schema import Generator
 from tests.pages.python_names import PAGE, text_of
 
 FULL = PAGE.with_name("python-in-full.md")

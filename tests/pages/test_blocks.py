@@ -5,7 +5,7 @@ import subprocess
 
 import pytest
 
-from sdlcore.study.configuration.loading import configure, load_yaml
+from sdlstudy.configuration.loading import configure, load_yaml
 from tests.pages import python_in_full
 from tests.pages.blocks import NEEDS, NOT_EXECUTED, all_blocks, blocks, count
 from tests.pages.command_line import page as command_line

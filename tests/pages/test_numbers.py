@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from sdlcore.study.results.tables import read_csv
+from sdlstudy.results.tables import read_csv
 from tests.conftest import REPOSITORY
 
 README, FINDINGS, SOLVERS, VERDICTS = "README.md", "docs/findings.md", "docs/solvers.md", "docs/verdicts.md"

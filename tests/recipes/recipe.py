@@ -22,8 +22,8 @@ from functools import cache
 from pathlib import Path
 
 from sdlcore.storage.digest import source_digest
-from sdlcore.study.configuration.loading import configure, load_yaml
-from sdlcore.study.settings.cells import run_settings
+from sdlstudy.configuration.loading import configure, load_yaml
+from sdlstudy.settings.cells import run_settings
 
 
 @cache
@@ -53,7 +53,8 @@ class Copy:
         self.touched: set[str] = set()
         # with compiled files, which saves seconds, except files that another process is compiling
         ignored = shutil.ignore_patterns("*.pyc.*", "*.tmp.*")
-        shutil.copytree(REPOSITORY / "src/sdlcore", path / "src/sdlcore", ignore=ignored)
+        for package in ("src/sdlcore", "workflow/sdlstudy"):
+            shutil.copytree(REPOSITORY / package, path / package, ignore=ignored)
         (path / "config/schema").mkdir(parents=True)
 
     def add(self, name: str, text: str) -> None:
@@ -73,7 +74,7 @@ class Copy:
 
     def run(self, *arguments: object) -> str:
         """Run Python with arguments in the copy, and return its output."""
-        path = os.pathsep.join([str(self.path / "src"), str(SCRIPTS)])
+        path = os.pathsep.join([str(self.path / "src"), str(self.path / "workflow"), str(SCRIPTS)])
         command = [sys.executable, *map(str, arguments)]
         environment = os.environ | {"PYTHONPATH": path}
         done = subprocess.run(command, cwd=self.path, env=environment, capture_output=True, text=True)
@@ -88,7 +89,7 @@ class Copy:
 
     def schema(self) -> str:
         """Regenerate the schema, as docs/extending.md describes, and return it."""
-        self.run("-m", "sdlcore.study.configuration.schema")
+        self.run("-m", "sdlstudy.configuration.schema")
         return (self.path / "config/schema/config.schema.yaml").read_text()
 
     def leave_run(self, script: str, settings: dict[str, Any]) -> Path:

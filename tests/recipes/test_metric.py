@@ -37,9 +37,9 @@ from sdlcore.evaluation.ground_truth import GroundTruth
 from sdlcore.model.coder import SparseCoder
 from sdlcore.random_streams import stream
 from sdlcore.run import ModelConfig
-from sdlcore.study.configuration.loading import validate
-from sdlcore.study.report.tables import effect_grid
-from sdlcore.study.results.tables import read_csv
+from sdlstudy.configuration.loading import validate
+from sdlstudy.report.tables import effect_grid
+from sdlstudy.results.tables import read_csv
 from tests.pages.metrics import markdown
 
 x = np.abs(stream(0, "x").standard_normal((50, 6)))
@@ -86,7 +86,7 @@ def test_a_metric_of_two_lines_in_two_files_is_in_metrics_tables_effects_the_rep
         (package / name).write_text(text.replace(after, after + line))
     code = EVALUATE.replace("PAPER", repr(str(REPOSITORY / "resources/paper")))
     # the package is the copy's, the page generator the repository's
-    path = os.pathsep.join([str(tmp_path / "src"), str(REPOSITORY)])
+    path = os.pathsep.join([str(tmp_path / "src"), str(REPOSITORY), str(REPOSITORY / "workflow")])
     environment, command = os.environ | {"PYTHONPATH": path}, [sys.executable, "-c", code]
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

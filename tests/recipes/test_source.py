@@ -72,7 +72,7 @@ from sdlcore.sources.noise import NoiseSource
 """,
 }
 """New files, and their content."""
-KINDS = "src/sdlcore/study/settings/sources.py"
+KINDS = "workflow/sdlstudy/settings/sources.py"
 RECIPE = {
     "class Sources(Settings):": '''class Noise(Source, NoiseSource):
     """Gaussian noise."""
@@ -93,7 +93,7 @@ RECIPE = {
     "    file: dict[Identifier, File] = {}": '''    noise: dict[Identifier, Noise] = {}
     """Gaussian noise."""
 ''',
-    "from sdlcore.study.settings.fields import": "from sdlcore.pipeline import NoiseSource\n",
+    "from sdlstudy.settings.fields import": "from sdlcore.pipeline import NoiseSource\n",
 }
 """Text in the file of kinds -> the text to insert before it."""
 PUBLIC = "src/sdlcore/pipeline.pyi"

@@ -11,9 +11,9 @@ import pytest
 from tests.workflow.conftest import Checkout
 
 RECIPE = {
-    "src/sdlcore/study/products/rare.py": '''"""The table of features that are rarely active."""
+    "workflow/sdlstudy/products/rare.py": '''"""The table of features that are rarely active."""
 
-from sdlcore.study.products.bench_table import BenchTable
+from sdlstudy.products.bench_table import BenchTable
 
 
 class Rare(BenchTable):
@@ -32,11 +32,11 @@ MAKE = """
 import json
 from pathlib import Path
 
-from sdlcore.study.configuration.cost import RATE, stages
-from sdlcore.study.configuration.loading import configure, load_yaml
-from sdlcore.study.configuration.schema import schema
-from sdlcore.study.report.page import report, report_files
-from sdlcore.study.results.tables import read_csv
+from sdlstudy.configuration.cost import RATE, stages
+from sdlstudy.configuration.loading import configure, load_yaml
+from sdlstudy.configuration.schema import schema
+from sdlstudy.report.page import report, report_files
+from sdlstudy.results.tables import read_csv
 
 
 def jobs(config):
@@ -66,7 +66,9 @@ def test_a_table_of_one_file_is_planned_made_reported_and_described(tmp_path):
     for name, text in RECIPE.items():
         assert not (checkout.path / name).exists(), f"{name} is there: the recipe no longer fits"
         (checkout.path / name).write_text(text)
-    environment = os.environ | {"PYTHONPATH": str(checkout.path / "src")}
+    environment = os.environ | {
+        "PYTHONPATH": os.pathsep.join(str(checkout.path / folder) for folder in ("src", "workflow"))
+    }
     command = [sys.executable, "-c", MAKE]
     done = subprocess.run(command, cwd=checkout.path, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

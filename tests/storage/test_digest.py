@@ -199,7 +199,7 @@ def test_a_plugins_file_counts_with_what_it_imports_of_ours_and_from_beside_it(t
     before = digest()
     assert before != source_digest(tmp_path / "script.py", root)
     found = imported_sources(tmp_path / "script.py", root, [str(own / "plugin.py")])
-    assert list(found) == ["other.py", "part.py", "plugin helper.py", "plugin plugin.py", "script.py"]
+    assert list(found) == ["beside: helper.py", "beside: plugin.py", "other.py", "part.py", "script.py"]
     (own / "alone.py").write_text("x = 2\n")
     assert digest() == before
     for path in (own / "helper.py", own / "plugin.py", root / "other.py"):
@@ -209,6 +209,20 @@ def test_a_plugins_file_counts_with_what_it_imports_of_ours_and_from_beside_it(t
     earlier = digest()
     own = own.rename(tmp_path / "moved")
     assert digest() == earlier
+
+
+def test_a_script_of_a_workflow_counts_with_the_packages_of_the_workflow(tmp_path):
+    (root := tmp_path / "src").mkdir()
+    (root / "part.py").write_text("x = 1\n")
+    for folder in ("scripts", "study"):
+        (tmp_path / "workflow" / folder).mkdir(parents=True)
+    script, module = tmp_path / "workflow/scripts/make.py", tmp_path / "workflow/study/table.py"
+    script.write_text("from study.table import x\n")
+    module.write_text("from part import x\n")
+    assert list(imported_sources(script, root)) == ["beside: scripts/make.py", "beside: study/table.py", "part.py"]
+    before = source_digest(script, root)
+    module.write_text("from part import x\ny = 1\n")
+    assert source_digest(script, root) != before
 
 
 def test_an_installed_plugin_counts_without_the_libraries_beside_it(tmp_path):
@@ -221,7 +235,7 @@ def test_an_installed_plugin_counts_without_the_libraries_beside_it(tmp_path):
     (installed / "own/helper.py").touch()
     (installed / "own/plugin.py").write_text("import library\nfrom own import helper\n")
     found = imported_sources(tmp_path / "script.py", root, [str(installed / "own/plugin.py")])
-    assert list(found) == ["plugin own/__init__.py", "plugin own/helper.py", "plugin own/plugin.py", "script.py"]
+    assert list(found) == ["beside: own/__init__.py", "beside: own/helper.py", "beside: own/plugin.py", "script.py"]
 
 
 def test_libraries_beside_an_installed_package_do_not_count(tmp_path, monkeypatch):

@@ -68,16 +68,16 @@ def test_the_environment_holds_what_every_stage_imports_and_the_package_comes_fr
         import importlib, pathlib, pkgutil, runpy, sys
         for script in sorted(pathlib.Path("workflow/scripts").glob("*.py")):
             runpy.run_path(str(script), run_name="imported")
-        import sdlcore.study.rendering
-        for module in pkgutil.iter_modules(sdlcore.study.rendering.__path__):
-            importlib.import_module(f"sdlcore.study.rendering.{module.name}")
+        import sdlstudy.rendering
+        for module in pkgutil.iter_modules(sdlstudy.rendering.__path__):
+            importlib.import_module(f"sdlstudy.rendering.{module.name}")
         for module in ["accelerate", "datasets", "gguf", "open_clip", "pyarrow", "torchvision", "transformers"]:
             importlib.import_module(module)
         import sdlcore
         print(sys.prefix, sdlcore.__file__, sep="\\n")
     """
     command = [str(environment / "bin/python"), "-c", code]
-    path = str(checkout.path / "src")
+    path = os.pathsep.join(str(checkout.path / folder) for folder in ("src", "workflow"))
     done = subprocess.run(
         command, cwd=checkout.path, env={**os.environ, "PYTHONPATH": path}, capture_output=True, text=True
     )

@@ -16,9 +16,9 @@ from sdlcore.run import RunConfig
 from sdlcore.sources.language.checkpoints import load_stack, open_checkpoint
 from sdlcore.sources.language.settings import LanguageSource
 from sdlcore.storage.files import sha256_of
-from sdlcore.study.results.tables import read_csv
 from sdlcore.training.run_training import Options
 from sdlcore.training.runner import Run
+from sdlstudy.results.tables import read_csv
 from tests.conftest import script
 from tests.sources.language.tiny_llama import documents, save_tiny_gguf, save_tiny_llama
 from tests.workflow.conftest import Checkout

@@ -195,27 +195,31 @@ def test_training_settings_do_not_redraw_the_bench(finished):
 @pytest.mark.parametrize(
     ("module", "first", "untouched"),
     [
-        ("sources/bench/samples.py", "samples", {"feature_matrix", "anchors"}),
-        ("model/activations/topk.py", "train", {"feature_matrix", "samples", "anchors"}),
-        ("evaluation/recovery.py", "evaluate", {"feature_matrix", "samples", "anchors", "train"}),
+        ("src/sdlcore/sources/bench/samples.py", "samples", {"feature_matrix", "anchors"}),
+        ("src/sdlcore/model/activations/topk.py", "train", {"feature_matrix", "samples", "anchors"}),
+        ("src/sdlcore/evaluation/recovery.py", "evaluate", {"feature_matrix", "samples", "anchors", "train"}),
         *(
             pytest.param(*case, marks=pytest.mark.slow)
             for case in (
-                ("sources/bench/feature_matrix.py", "feature_matrix", set()),
-                ("losses/total.py", "train", {"feature_matrix", "samples", "anchors"}),
-                ("model/activation.py", "train", {"feature_matrix", "samples", "anchors"}),
+                ("src/sdlcore/sources/bench/feature_matrix.py", "feature_matrix", set()),
+                ("src/sdlcore/losses/total.py", "train", {"feature_matrix", "samples", "anchors"}),
+                ("src/sdlcore/model/activation.py", "train", {"feature_matrix", "samples", "anchors"}),
                 (
-                    "study/results/tables.py",
+                    "workflow/sdlstudy/results/tables.py",
                     "make_table1",
                     {"feature_matrix", "samples", "anchors", "train", "evaluate"},
                 ),
-                ("study/verdicts/claim_rule.py", "make_verdicts", {"train", "evaluate", "make_table1", "make_figure6"}),
+                (
+                    "workflow/sdlstudy/verdicts/claim_rule.py",
+                    "make_verdicts",
+                    {"train", "evaluate", "make_table1", "make_figure6"},
+                ),
             )
         ),
     ],
 )
 def test_editing_a_module_reruns_the_stages_that_import_it(finished, module, first, untouched):
-    with edited(finished.path / "src/sdlcore" / module, "\nEDIT = 1\n"):
+    with edited(finished.path / module, "\nEDIT = 1\n"):
         plan = finished.plan()
     assert first in plan.rules()
     assert "report" in plan.rules()
@@ -228,7 +232,7 @@ def test_editing_a_script_reruns_its_stage(finished):
 
 
 def test_editing_a_product_remakes_it_alone(finished):
-    with edited(finished.path / "src/sdlcore/study/products/figure8.py", "\nEDIT = 1\n"):
+    with edited(finished.path / "workflow/sdlstudy/products/figure8.py", "\nEDIT = 1\n"):
         assert finished.plan().rules() == {"make_figure8", "report"}
 
 

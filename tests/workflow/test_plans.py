@@ -11,9 +11,9 @@ import pytest
 
 from sdlcore.command_line import cli
 from sdlcore.data.reading import ActivationStore
-from sdlcore.study.configuration.loading import load_yaml, validate
-from sdlcore.study.products.tables import Table
-from sdlcore.study.settings.trees import merge
+from sdlstudy.configuration.loading import load_yaml, validate
+from sdlstudy.products.tables import Table
+from sdlstudy.settings.trees import merge
 from tests.conftest import REPOSITORY, script
 
 BASE = load_yaml(REPOSITORY / "config/config.yaml")

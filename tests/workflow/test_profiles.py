@@ -4,7 +4,7 @@ import re
 
 import yaml
 
-from sdlcore.study.configuration.loading import load_yaml, validate
+from sdlstudy.configuration.loading import load_yaml, validate
 from tests.conftest import REPOSITORY
 
 SLURM = yaml.safe_load((REPOSITORY / "workflow/profiles/slurm/profile.yaml").read_text())

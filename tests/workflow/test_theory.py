@@ -4,7 +4,7 @@ import csv
 
 import pytest
 
-from sdlcore.study.theory.claims import CONDITIONAL, FAILS, HOLDS, LATER, VERSION_3
+from sdlstudy.theory.claims import CONDITIONAL, FAILS, HOLDS, LATER, VERSION_3
 from tests.workflow.conftest import Checkout
 
 pytestmark = pytest.mark.slow

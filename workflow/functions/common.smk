@@ -3,10 +3,10 @@ import json
 import sys
 from functools import cache
 
-sys.path.insert(0, str(REPOSITORY / "src"))
+sys.path[:0] = [str(REPOSITORY / folder) for folder in ("src", "workflow")]
 
-from sdlcore.study.configuration.loading import ConfigError, configure, load_yaml, read_given
-from sdlcore.study.configuration.yaml_files import unfit_text
+from sdlstudy.configuration.loading import ConfigError, configure, load_yaml, read_given
+from sdlcore.pipeline import unfit_text
 from sdlcore.storage.digest import source_digest
 
 SCRIPTS = REPOSITORY / "workflow/scripts"

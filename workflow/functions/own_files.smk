@@ -6,8 +6,8 @@ from sdlcore.errors import SourceError
 from sdlcore.sources.files.settings import FileSource
 from sdlcore.sources.language.settings import LanguageSource
 from sdlcore.sources.saelens.settings import SaelensSource
-from sdlcore.study.configuration.plan import Shape
-from sdlcore.study.configuration.validation import batches_beyond_rows
+from sdlstudy.configuration.plan import Shape
+from sdlstudy.configuration.validation import batches_beyond_rows
 
 
 def own_files(name):

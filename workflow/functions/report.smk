@@ -1,9 +1,9 @@
 # The plan of a configuration, its report, and the runs that are kept with the code.
 import shutil
 
-from sdlcore.study.configuration.cost import RATE, measured_rate, plan_lines, stages, too_large
-from sdlcore.study.configuration.plan import lines as large_activations
-from sdlcore.study.results.kept import publish, restore
+from sdlstudy.configuration.cost import RATE, measured_rate, plan_lines, stages, too_large
+from sdlstudy.configuration.plan import lines as large_activations
+from sdlstudy.results.kept import publish, restore
 
 PUBLISHED = REPOSITORY / "docs/results" / study.name / "runs"
 

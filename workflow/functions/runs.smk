@@ -5,7 +5,7 @@ from functools import cache
 from sdlcore.evaluation.plugin_metrics import parts_of_metrics
 from sdlcore.interop.formats import dictionary_files, format_at, locate
 from sdlcore.run import RunConfig
-from sdlcore.study.settings.cells import (
+from sdlstudy.settings.cells import (
     Cell,
     discovery_of,
     run_settings,

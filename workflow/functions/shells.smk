@@ -6,12 +6,13 @@ from shlex import quote
 
 from snakemake.settings.types import DeploymentMethod
 
-# Environment variables of every job. PYTHONPATH makes the package importable, so environments of rules need not have it.
+# Environment variables of every job. PYTHONPATH makes sdlcore and sdlstudy importable, so environments of rules need not
+# have them.
 # OMP_WAIT_POLICY=PASSIVE keeps jobs that share cores from spinning against each other, and costs nothing on idle cores.
 # DEVICE, TENSORBOARD, WANDB and SPLIT are variables instead of params, so that changing them does not train again.
 # FINISHED matches the folders of finished runs of all configurations: a run that is the same is copied from there.
 variables = {
-    "PYTHONPATH": REPOSITORY / "src",
+    "PYTHONPATH": os.pathsep.join(str(REPOSITORY / folder) for folder in ("src", "workflow")),
     "SCRIPTS": REPOSITORY / "workflow/scripts",
     "DEVICE": study.device,
     "TENSORBOARD": "tensorboard" if study.tensorboard else "",
@@ -50,7 +51,7 @@ LIBRARIES = """
 torch numba h5py safetensors.torch scipy.sparse scipy.optimize tyro typeguard
 matplotlib.pyplot pydantic
 sdlcore.training.run_training sdlcore.evaluation.evaluate sdlcore.evaluation.finished sdlcore.solvers.run_solver
-sdlcore.study.products.run_table
+sdlstudy.products.run_table
 """.split()
 servers = []  # keeps references, because a server ends when its standard input is closed
 

@@ -1,7 +1,7 @@
 # Targets: errors for unknown ones, and the files that were made for them.
 from snakemake.cli import get_argument_parser
 
-from sdlcore.study.configuration.targets import unknown_target
+from sdlstudy.configuration.targets import unknown_target
 
 
 def asked_targets():

@@ -6,7 +6,7 @@ rule report:
     input:
         parts=report_inputs(),
         # an input, because code_digest covers only imported Python modules
-        template=in_checkout("src/sdlcore/study/report/page.html.j2"),
+        template=in_checkout("workflow/sdlstudy/report/page.html.j2"),
     output:
         "<results>/report.html",
     log:

@@ -8,7 +8,7 @@ from sdlcore.data.reading import content_digest, open_checked
 from sdlcore.data.references import class_means, save_references
 from sdlcore.data.settings import ClassMeans
 from sdlcore.storage.files import provenance
-from sdlcore.study.results.tables import write_csv
+from sdlstudy.results.tables import write_csv
 
 
 def main(*, settings: ClassMeans, store: Path, references: Path, classes: Path) -> None:

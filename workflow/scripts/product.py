@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import Any
 
 from sdlcore.command_line import cli
-from sdlcore.study.products.product import Product
-from sdlcore.study.settings.files import Files
-from sdlcore.study.settings.study import PartialStudy
+from sdlstudy.products.product import Product
+from sdlstudy.settings.files import Files
+from sdlstudy.settings.study import PartialStudy
 
 
 def main(

@@ -6,9 +6,9 @@ from typing import Any
 
 from sdlcore.command_line import cli
 from sdlcore.storage.files import write_text
-from sdlcore.study.configuration.whole import Configuration
-from sdlcore.study.report.page import report, report_files
-from sdlcore.study.results.tables import read_csv
+from sdlstudy.configuration.whole import Configuration
+from sdlstudy.report.page import report, report_files
+from sdlstudy.results.tables import read_csv
 
 
 def main(*, config: dict[str, Any], kept: list[Path], output: Path) -> None:

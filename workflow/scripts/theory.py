@@ -7,9 +7,9 @@ import pandas as pd
 
 from sdlcore.command_line import cli
 from sdlcore.storage.files import write_text
-from sdlcore.study.results.tables import write_csv
-from sdlcore.study.theory.check import check
-from sdlcore.study.theory.claims import counts_sentence, page
+from sdlstudy.results.tables import write_csv
+from sdlstudy.theory.check import check
+from sdlstudy.theory.claims import counts_sentence, page
 
 
 def main(*, csv: Path, markdown: Path) -> None:

@@ -41,7 +41,7 @@ from sdlcore.sources.bench.settings import BenchSource
 from sdlcore.sources.language.settings import TextOptions
 from sdlcore.storage.files import provenance
 from sdlcore.storage.paths import user_path
-from sdlcore.study.configuration.yaml_files import load_yaml, number_as_text
+from sdlcore.storage.yaml_files import load_yaml, number_as_text
 from sdlcore.suggestions import did_you_mean
 
 CLASS_MEANS, DISCOVER = "class-means", "discover"

@@ -45,7 +45,8 @@ def source_digest(script: Path, root: Path, parts: Iterable[str] = ()) -> str:
     Parameters
     ----------
     script
-        A Python file.
+        A Python file. A script in a folder called scripts also imports the packages beside that folder, such as
+        ``sdlstudy`` of the pipeline.
     root
         The folder to import packages from, e.g. ``src``.
     parts
@@ -70,7 +71,7 @@ def imported_sources(script: Path, root: Path, parts: Iterable[str] = ()) -> dic
     """
     declarations = {root / name for name in DECLARATIONS}
     found: dict[Path, Path] = {}
-    waiting = [(script, root)]
+    waiting = [(script, script.parents[1] if script.parent.name == "scripts" else root)]
     for part in parts:
         if part.endswith(".py"):
             waiting.append((Path(part).resolve(), _folder_of(Path(part).resolve())))
@@ -97,7 +98,7 @@ def imported_sources(script: Path, root: Path, parts: Iterable[str] = ()) -> dic
 def _name(path: Path, beside: Path, root: Path) -> str:
     """Return a file's name in a digest, which does not depend on where checkouts and plugins are."""
     if beside != root:
-        return f"plugin {path.relative_to(beside).as_posix()}"
+        return f"beside: {path.relative_to(beside).as_posix()}"
     return (path.relative_to(root) if path.is_relative_to(root) else Path(path.name)).as_posix()
 
 

@@ -1,0 +1,141 @@
+"""The parts of the default that a user's configuration inherits."""
+
+import pytest
+
+from sdlstudy.configuration.loading import ConfigError, configure, load_yaml
+from sdlstudy.configuration.own_sources import over_default
+from sdlstudy.configuration.validation import batches_beyond_rows
+from sdlstudy.settings.trees import merge
+
+BASE = load_yaml("config/config.yaml")
+MINE = {"input": "x.npy", "labels": "l.npy"}
+
+
+def runs(given):
+    config = configure(given, BASE)
+    asked = config.asked().values()
+    return config, {cell for part in asked for cell in (*part.cells(config), *part.judged_here(config))}
+
+
+def test_a_source_of_ones_own_is_all_that_is_trained_on():
+    config, cells = runs({"name": "mine", "sources": {"file": {"mine": MINE}}})
+    assert {cell.source for cell in cells} == {"mine"}
+    assert len(cells) == 2 * 2 * 3 + 3  # methods, with and without anchors, over seeds; and resampling
+    assert config.tables["own_mine"].anchorings == ["none", "half_of_classes"]
+    assert config.figures.model_dump().keys() == {"figure6"}
+    assert all(
+        getattr(config, part) is None
+        for part in ("solvers", "harder", "encoders", "frontier", "discovery", "anchoring_map")
+    )
+
+
+@pytest.mark.parametrize(
+    ("sources", "anchorings"),
+    [
+        ({"file": {"mine": {"input": "x.npy"}}}, ["none"]),
+        ({"file": {"mine": {"input": "x.npy", "labels": None}}}, ["none"]),
+        ({"language": {"mine": {"model": "models/mine", "text": "texts"}}}, ["none"]),
+        ({"clip": {"mine": {"like": "fashion_clip", "test_samples": 50}}}, ["none", "half_of_classes"]),
+        ({"file": {"base": MINE, "mine": {"like": "base", "input": "y.npy"}}}, ["none", "half_of_classes"]),
+    ],
+)
+def test_classes_are_anchored_to_where_samples_have_them(sources, anchorings):
+    config, _ = runs({"name": "mine", "sources": sources})
+    assert config.tables["own_mine"].anchorings == anchorings
+
+
+def test_means_of_classes_are_centred_where_runs_are():
+    assert not configure({}, BASE).class_means("fashion_clip").centred  # Table 2: raw activations
+    given = {"name": "mine", "sources": {"file": {"mine": MINE}}}
+    assert configure(given, BASE).class_means("mine").centred  # `own` has methods that normalise
+    raw = {"tables": {"table1": {"source": "mine", "methods": ["topk"]}}}
+    assert not configure(given | raw, BASE).class_means("mine").centred
+    table = {"source": "mine", "methods": ["white"]}
+    whitened = {"methods": {"white": {"like": "topk", "whiten": True}}, "tables": {"table1": table}}
+    assert configure(merge(given, whitened), BASE).class_means("mine").centred
+    said = {"sources": {"file": {"mine": {"class_means": {"centred": False}}}}}
+    assert not configure(merge(given, said), BASE).class_means("mine").centred
+
+
+def test_what_the_configuration_names_itself_stays():
+    figure6 = {"figures": {"figure6": {"source": "mine"}}}
+    config, cells = runs({"name": "mine", "sources": {"file": {"mine": MINE}}} | figure6)
+    assert {cell.source for cell in cells} == {"mine"}
+    assert (config.tables, list(config.figures.model_dump())) == ({}, ["figure6"])
+    table = {"tables": {"table2": {"source": "mine"}, "table1": {}}}
+    config, cells = runs({"name": "mine", "sources": {"file": {"mine": MINE}}} | table)
+    assert config.tables.keys() == {"table1", "table2"}
+    assert {cell.source for cell in cells} == {"mine", "lrb"}
+
+
+def test_the_table_itself_can_be_said():
+    own = {"methods": ["relu"], "anchorings": ["none", "discovered"], "seeds": [1]}
+    given = {"name": "mine", "sources": {"file": {"mine": {"input": "x.npy"}}}, "own": own}
+    config, _ = runs(given)
+    defaults = {"protocols": ["best"], "nulls": [], "null_protocols": None, "sweep": None}
+    assert config.tables["own_mine"].model_dump() == {**own, "source": "mine", **defaults}
+    assert runs(given | {"own": None})[0].tables == {}
+
+
+@pytest.mark.parametrize("given", [{}, {"sources": {"bench": {"more": {"like": "lrb", "n": 99}}}}, {"seeds": [4]}])
+def test_without_activations_of_its_own_a_configuration_is_the_default_with_a_change(given):
+    assert over_default(BASE, given) == merge(BASE, given)
+
+
+@pytest.mark.parametrize("name", ["paper", "tiny", "harder", "peers", "anchoring"])
+def test_the_configurations_that_come_with_it_ask_for_what_they_did(name):
+    given = load_yaml(f"config/{name}.yaml")
+    merged = merge(BASE, given)
+    for part in ("tables", "figures", "solvers", "harder", "encoders", "frontier", "discovery", "anchoring_map"):
+        assert over_default(BASE, given).get(part) == merged.get(part)
+    assert not any(table.startswith("own_") for table in configure(given, BASE).tables)
+
+
+def test_a_setting_of_a_source_that_every_method_has_itself_is_refused():
+    given = {"name": "mine", "sources": {"file": {"mine": MINE | {"run": {"n_q": 64, "k": 3}}}}}
+    with pytest.raises(
+        ConfigError, match=r"sources.file.mine.run.k: has no effect.* use methods: \{topk_real: \{k: 3\}\}$"
+    ):
+        configure(given, BASE)
+    given["sources"]["file"]["mine"]["run"] = {"n_q": 64}
+    assert configure(given, BASE).sources.file["mine"].run.n_q == 64
+    given["methods"] = {"topk_real": {"k": 3}}
+    assert configure(given, BASE).methods["topk_real"].k == 3
+
+
+@pytest.mark.parametrize(
+    ("part", "said"),
+    [
+        (
+            {"methods": {"topk_real": {"penalty_warmup": 0.3}}},
+            "methods.topk_real.penalty_warmup: has no effect without penalties",
+        ),
+        (
+            {"protocols": {"best": {"methods": {"topk_real": {"bandwidth": 0.3}}}}},
+            "protocols.best.methods.topk_real.bandwidth: has no effect without activation jumprelu",
+        ),
+    ],
+)
+def test_a_setting_of_one_method_without_effect_on_its_runs_is_refused(part, said):
+    given = {"name": "mine", "sources": {"file": {"mine": MINE}}}
+    with pytest.raises(ConfigError, match=said):
+        configure(given | part, BASE)
+    shared = {"protocols": {"best": {"run": {"penalty_warmup": 0.3}}}}  # for methods with a penalty
+    assert configure(given | shared, BASE).protocols["best"].run.penalty_warmup == 0.3
+
+
+def test_a_misspelt_method_that_nothing_asks_for_is_refused():
+    given = {"name": "mine", "sources": {"file": {"mine": MINE}}, "methods": {"topk_reel": {"k": 2}}}
+    with pytest.raises(ConfigError, match=r"methods.topk_reel: k has no meaning .* did you mean topk_real\?"):
+        configure(given, BASE)
+    given["methods"] = {"spare": {"activation": "topk", "k": 2}}  # to be trained by its path
+    assert configure(given, BASE).methods["spare"].k == 2
+
+
+def test_an_array_that_is_smaller_than_a_batch_may_be_transposed():
+    config, _ = runs({"name": "mine", "sources": {"file": {"mine": MINE}}})
+    batch = "batch_size 512 exceeds the source's 87 train_samples"
+    (wide, *_), (narrow, *_) = (list(batches_beyond_rows(config, "mine", 87, width)) for width in (5000, 64))
+    assert wide.endswith(f"{batch}; rows are samples: transpose the array if it has 5000")
+    assert narrow.endswith(batch)
+    assert list(batches_beyond_rows(config, "mine", 5000, 6000)) == []

@@ -1,0 +1,157 @@
+"""The comparison of methods at equal L0."""
+
+import json
+from dataclasses import asdict
+
+import numpy as np
+import pytest
+
+from sdlcore.model.saving import save_model
+from sdlstudy.configuration.loading import ConfigError
+from sdlstudy.results.tables import read_csv
+from sdlstudy.settings.cells import trained_settings
+from tests.coders import coder
+from tests.sdlstudy.products import made
+
+W = np.eye(4, dtype=np.float32)
+ASKED = {
+    "runs": {
+        "lrb": {"methods": ["topk", "relu", "random_samples"]},
+        "smollm2": {"methods": ["topk", "topk_real", "random_samples"], "protocol": "paper"},
+    },
+    "nulls": ["random_samples"],
+}
+
+
+def write_run(folder, files, cell):
+    """Write a run with a score that depends on its method and seed; half of seed 2's decoder columns are its own."""
+    score = {"topk": 0.9, "relu": 0.8, "topk_real": 0.7, "random_samples": 0.1}[cell.method] + cell.seed / 100
+    metrics = {"mip_decoder": score, "gt_recovery_decoder": score, "fvu": score, "l0": 16.0, "dead_fraction": 0.0}
+    path = folder / files.run(cell)
+    path.mkdir(parents=True)
+    (path / "metrics.json").write_text(json.dumps({"run": asdict(cell), "metrics": metrics, "chance": {}}))
+    (path / "history.csv").write_text("step,samples,seconds\n10,500,60.0\n")
+    decoder = W if cell.seed < 2 else np.vstack([W[:2], -W[2:]])
+    settings = {"settings": {"n_q": 4}}
+    save_model(path / "model.safetensors", coder(W, decoder), settings)
+    (path / "config.json").write_text(json.dumps(settings))
+
+
+def test_methods_are_ranked_on_each_ground_by_its_score(tmp_path):
+    config = made.alone({"seeds": [0, 1, 2], "comparison": ASKED})
+    for cell in config.comparison.cells(config):
+        write_run(tmp_path, config.files(), cell)
+    for name in ("comparison_lrb", "comparison_smollm2"):
+        made.make(config, name, tmp_path)
+    files = made.make(config, "comparison", tmp_path)
+    table = made.pictured(tmp_path, files, "comparison").set_index(["ground", "method"])
+    # a high MIP is good on a bench, a low FVU on activations
+    assert table["score"].unique().tolist() == ["mip_decoder", "fvu"]
+    assert table["rank"].dropna().to_dict() == {
+        ("lrb", "topk"): 1,
+        ("lrb", "relu"): 2,
+        ("smollm2", "topk_real"): 1,
+        ("smollm2", "topk"): 2,
+    }
+    assert table.loc[("smollm2", "topk"), "mean_rank"] == 1.5
+    assert table["mean"]["lrb", "topk"] == pytest.approx(0.91)
+    # the t interval of three seeds is 4.303 standard errors to either side
+    assert table["high"]["lrb", "topk"] == pytest.approx(0.91 + 4.3027 * 0.01 / 3**0.5, abs=1e-6)
+    runs = read_csv(tmp_path / files.table("comparison_runs"))
+    assert list(runs)[:3] == ["ground", "method", "seed"]
+    assert len(runs) == 3 * 6
+    text = (tmp_path / files.table("comparison", "md")).read_text()
+    cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines()[-4:]]
+    assert [row[0] for row in cells] == ["TopK SAE", "TopK SAE", "ReLU SAE", "Random samples"]
+    assert cells[-1][1:] == ["–", "(0.110 ± 0.025)", "(0.110 ± 0.025)"]
+    assert cells[-2][1:] == ["2.0", "0.810 ± 0.025", "–"]
+
+
+def test_seeds_share_columns_where_they_share_samples(tmp_path):
+    config = made.alone({"seeds": [0, 1, 2], "comparison": ASKED})
+    for cell in config.comparison.cells(config):
+        write_run(tmp_path, config.files(), cell)
+    files = config.files()
+    for name in ("comparison_lrb", "comparison_smollm2"):
+        made.make(config, name, tmp_path)
+    shared = read_csv(tmp_path / files.table("comparison_smollm2")).set_index(["method", "seed"])["shared"]
+    # seeds 0 and 1 agree; each shares half of its columns with seed 2
+    assert shared["topk"].to_dict() == {0: 0.75, 1: 0.75, 2: 0.5}
+    assert read_csv(tmp_path / files.table("comparison_lrb"))["shared"].isna().all()
+
+
+def test_grounds_that_share_a_source_are_ranked_apart(tmp_path):
+    few, many = ({"source": "lrb", "protocol": way, "methods": ["topk", "relu"]} for way in ("best", "paper"))
+    config = made.alone({"seeds": [0, 1], "comparison": {"runs": {"few": few, "many": {**many, "l0": 32}}}})
+    assert {(cell.source, cell.protocol) for cell in config.comparison.cells(config)} == {
+        ("lrb", "best"),
+        ("lrb", "paper"),
+    }
+    for cell in config.comparison.cells(config):
+        write_run(tmp_path, config.files(), cell)
+    for name in ("comparison_few", "comparison_many"):
+        made.make(config, name, tmp_path)
+    files = made.make(config, "comparison", tmp_path)
+    table = made.pictured(tmp_path, files, "comparison")
+    assert list(zip(table["ground"], table["method"], strict=True)) == [
+        ("few", "topk"),
+        ("few", "relu"),
+        ("many", "topk"),
+        ("many", "relu"),
+    ]
+    # the runs have an L0 of 16
+    assert table["rank"].tolist()[:2] == [1, 2]
+    assert table["rank"][2:].isna().all()
+
+
+def test_wrong_names_are_refused():
+    wrong = {"methods": ["topk"], "protocol": "bets", "score": "fuv"}
+    asked = {"runs": {"lrb": wrong, "again": {"methods": ["topk"], "source": "lbr"}}, "nulls": ["tokp"]}
+    with pytest.raises(ConfigError) as error:
+        made.alone({"comparison": asked})
+    for key in ("runs.lrb.protocol: bets", "runs.lrb.score: fuv", "nulls: tokp", "runs.again.source: lbr"):
+        assert f"comparison.{key}" in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("source", "score"),
+    [
+        ("lrb", "gt_recovery_encoder"),  # no column of the tables
+        ("lrb", "l0"),  # neither high nor low is better
+        ("smollm2", "mip_decoder"),  # no features are known
+    ],
+)
+def test_a_score_that_cannot_rank_the_runs_of_a_source_is_refused(source, score):
+    with pytest.raises(ConfigError, match=rf"comparison\.runs\.{source}\.score: {score}.*\(.*fvu"):
+        made.alone({"comparison": {"runs": {source: {"methods": ["topk"], "score": score}}}})
+
+
+@pytest.mark.parametrize(
+    ("more", "asked"),
+    [
+        ("methods_full", {"plain": 16, "smollm2_100k": 32, "zipf": 16, "noisy": 16, "nested": 16, "synth_s": 6}),
+        (
+            "methods_l0",
+            {"plain_8": 8, "plain_16": 16, "plain_32": 32, "smollm2_16": 16, "smollm2_32": 32, "smollm2_64": 64},
+        ),
+        ("methods_paper", {"paper_scale": 64}),
+    ],
+)
+def test_the_configuration_of_methods_gives_each_method_the_l0_of_its_ground(more, asked):
+    config = made.configuration(None, "methods", more)
+    assert {ground: own.l0 for ground, own in config.comparison.asked().items()} == asked
+    for ground in asked:
+        for cell in config.comparison.cells_on(ground, config):
+            if cell.method == "acs":  # a solver chooses its L0
+                continue
+            run = trained_settings(config, cell)
+            assert (run.model.k or run.loss.target_l0) == asked[ground], cell
+            assert run.model.n_q == config.source(cell.source).run.n_q
+
+
+def test_methods_are_tuned_on_seeds_that_their_comparison_leaves_out():
+    tuned, compared = made.configuration(None, "methods", "methods_tuning"), made.configuration(None, "methods")
+    assert not set(tuned.seeds) & set(compared.seeds)
+    tried = {method for table in tuned.tables.values() for method in table.methods}
+    untuned = {*compared.comparison.nulls, "acs", "t_sae"}  # t_sae takes the settings of batchtopk
+    assert {cell.method for cell in compared.comparison.cells(compared)} - tried == untuned

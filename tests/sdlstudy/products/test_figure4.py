@@ -1,0 +1,62 @@
+"""Figure 4, made from files on disk."""
+
+import numpy as np
+import pytest
+
+from sdlcore.random_streams import stream
+from sdlcore.sources.bench.samples import coefficients
+from sdlstudy.rendering.sentences import figure4_sentences
+from tests.sdlstudy.products import made
+
+CONFIG = made.alone({"seeds": [3, 4, 5, 6], "figures": {"figure4": {"source": "lrb_3d", "method": "topk_3d"}}})
+
+
+def spurious(seed):
+    """Return four features, samples, and an autoencoder of three axes, turned at random, with zero loss."""
+    W = (np.array([[1, 1, 1], [1, -1, -1], [-1, 1, -1], [-1, -1, 1]]) / np.sqrt(3)).T.astype(np.float32)
+    A = np.linalg.qr(stream(seed, "A").standard_normal((3, 3)))[0].astype(np.float32)
+    return W, coefficients(300, 4, 0.5, stream(seed, "x")), np.vstack([A, -A])
+
+
+def write_runs(folder):
+    """Write three runs with zero loss, and one with some loss that recovers every feature."""
+    for cell in CONFIG.figures.figure4.judged_here(CONFIG):
+        W, x, both = spurious(cell.seed)
+        made.write_run(folder, CONFIG.files(), cell, W, (W.T, W.T) if cell.seed == 6 else (both, both), x)
+
+
+@pytest.fixture(scope="module")
+def zero_loss(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("figure4")
+    write_runs(folder)
+    return made.pictured(folder, made.make(CONFIG, "figure4", folder), "figure4")
+
+
+def test_it_lists_every_seed_and_shows_the_one_that_recovers_fewest(zero_loss):
+    rows = zero_loss
+    assert rows["seed"].tolist() == [3, 4, 5, 6]
+    assert rows["near_zero"].tolist() == [True, True, True, False]
+    assert rows["recovered_decoder"].tolist()[-1] == 4
+    recovered = (rows["recovered_encoder"] + rows["recovered_decoder"])[rows["near_zero"]]
+    assert rows["shown"].sum() == 1
+    assert recovered[rows["shown"]].item() == recovered.min()
+    for seed in (3, 4, 5):
+        W, _, both = spurious(seed)
+        row = rows[rows["seed"] == seed].iloc[0]
+        assert [row[f"encoder_w{d}"] for d in range(1, 5)] == pytest.approx(np.abs(both @ W).max(axis=0), abs=1e-5)
+
+
+def test_it_says_what_its_numbers_say(zero_loss):
+    rows = zero_loss
+    said = " ".join(figure4_sentences(rows))
+    shown, zero = rows[rows["shown"]].iloc[0], rows[rows["near_zero"]]
+    assert "Of 4 seeds, 3 end with less than 0.001 of the variance unexplained." in said
+    none = ((zero["recovered_encoder"] == 0) & (zero["recovered_decoder"] == 0)).sum()
+    assert f" {none} of these recover" in said
+    assert f"Seed {shown['seed']} is shown" in said
+    assert f"{shown['loss']:.1e} ({shown['fvu']:.1e} of the variance)" in said
+    assert f"{zero['recovered_decoder'].mean():.1f} in the decoder" in said
+    # without a zero loss, none is claimed
+    none_found = " ".join(figure4_sentences(rows.assign(near_zero=False)))
+    assert "0 end with less than" in none_found
+    assert "no loss is zero" in none_found

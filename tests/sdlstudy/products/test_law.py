@@ -1,0 +1,131 @@
+"""The figure of the law of encoder rows, made from files on disk."""
+
+import pytest
+
+from sdlcore.random_streams import stream
+from sdlstudy.settings.cells import Cell, run_settings
+from sdlstudy.theory.landscape import unit_columns
+from sdlstudy.theory.readout import law, own_cosines, own_products, read_outs
+from tests.sdlstudy.products import made
+
+LAW = {
+    "source": "lrb",
+    "n": [120, 128],
+    "noise": [0.0, 0.5],
+    "runs": {"acs": {"n": [120, 128], "noise": [0.5]}, "topk": {"n": [128], "noise": [0.0], "seeds": [3]}},
+}
+
+
+def asked(**changes):
+    return made.alone({"seeds": [0, 3], "law": LAW | changes})
+
+
+def features(source, seed):
+    n = 120 if source == "lrb_n_120" else 128
+    return unit_columns(96, n, stream(seed, source))
+
+
+def write(folder, config):
+    """Write true features, and runs with these as columns and their read-outs, thrice as long, as rows."""
+    files, product = config.files(), config.law
+    for point, seed in product.matrices(config):
+        made.write_matrix(folder / files.feature_matrix(point.source, seed), features(point.source, seed))
+    for cell in product.judged_here(config):
+        W = features(cell.source, cell.seed)
+        made.write_matrix(folder / files.feature_matrix(cell.source, cell.seed), W)
+        made.write_dictionary(folder / files.model(cell), 3 * read_outs(W), 2 * W.T)
+
+
+@pytest.fixture(scope="module")
+def rows(tmp_path_factory):
+    folder, config = tmp_path_factory.mktemp("law"), asked()
+    write(folder, config)
+    return made.pictured(folder, made.make(config, "law", folder), "law")
+
+
+def test_it_has_a_row_for_each_read_out_of_true_features_and_each_run_at_each_point(rows):
+    assert rows[["method", "parameter", "value", "seed"]].to_numpy().tolist() == [
+        *(
+            ["least squares", parameter, value, seed]
+            for parameter, values in (("n", (120, 128)), ("noise", (0, 0.5)))
+            for value in values
+            for seed in (0, 3)
+        ),
+        *(["acs", *point, seed] for point in (("n", 120), ("n", 128), ("noise", 0.5)) for seed in (0, 3)),
+        ["topk", "n", 128, 3],
+        ["topk", "noise", 0, 3],
+    ]
+
+
+def test_the_law_stands_beside_each_and_noise_is_squared(rows):
+    noise = rows.loc[rows["parameter"] == "noise", "value"].tolist()
+    said = [law(n, 96) for n in rows.loc[rows["parameter"] == "n", "value"]] + [
+        law(128, 96, value**2) for value in noise
+    ]
+    found = [*rows.loc[rows["parameter"] == "n", "law"], *rows.loc[rows["parameter"] == "noise", "law"]]
+    assert found == pytest.approx(said)
+    assert rows["deviation"].to_numpy() == pytest.approx((rows["cosine"] - rows["law"]).to_numpy())
+
+
+def test_numbers_are_those_of_the_features_and_of_the_dictionaries(rows):
+    exact = rows[rows["method"] == "least squares"].set_index(["parameter", "value", "seed"])["cosine"]
+    W = features("lrb_n_120", 3)
+    assert exact["n", 120, 3] == pytest.approx(own_cosines(read_outs(W), W).mean(), abs=1e-6)
+    W = features("lrb", 0)
+    assert exact["noise", 0.5, 0] == pytest.approx(own_cosines(read_outs(W, 0.25), W).mean(), abs=1e-6)
+    run = rows[(rows["method"] == "acs") & (rows["parameter"] == "n") & (rows["value"] == 128)].iloc[0]
+    assert run["cosine"] == pytest.approx(exact["n", 128, 0], abs=1e-5)
+    products = own_products(read_outs(W), W).mean()
+    assert run["inner_product"] == pytest.approx(3 * products, rel=1e-5)
+    assert run["gain"] == pytest.approx(6 * products, rel=1e-5)
+    assert run["explained"] == pytest.approx(1, abs=0.03)
+    assert run["gain_together"] == pytest.approx(run["gain"])
+    assert run["decoder_recovers"] == run["latents"] == 1
+
+
+def test_the_configuration_asks_for_methods_that_differ_by_what_their_names_say():
+    config = made.configuration(None, "paper", "law")
+    settings = {
+        method: run_settings(config, Cell("lrb_sae", method, "best", "none", 0)).to_dict() for method in config.law.runs
+    }
+
+    def differs(one, other):
+        return {name for name, value in settings[one].items() if value != settings[other][name]}
+
+    assert differs("acs", "acs_bare") == {"encoder_ridge"}
+    assert differs("topk", "topk_white") == {"whiten"}
+    assert differs("topk", "topk_tied") == {"tied", "initialisation"}
+    assert {cell.protocol for cell in config.law.judged_here(config)} == {"best"}
+
+
+def test_a_run_that_stands_at_several_points_is_made_once():
+    config = asked(runs={"topk": {"n": [128], "noise": [0.0]}})
+    assert len(config.law.laid_out(config)) == 4
+    assert len(config.law.judged_here(config)) == config.law.at_most(config) / 2 == 2
+
+
+def test_true_features_alone_need_no_samples():
+    config = asked()
+    stores = [path for path in config.law.inputs("law", config.files()) if "activations" in path]
+    assert stores == []
+    assert "lrb_n_120" in config.law.used(config).sources.bench
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"source": "nowhere"}, "law.source"),
+        ({"protocol": "worst"}, "law.protocol"),
+        ({"runs": {"nothing": {"n": [128]}}}, "law.runs"),
+        ({"runs": {"transcoder": {"n": [128]}}}, "transcoder is a transcoder, expected an autoencoder"),
+    ],
+)
+def test_what_cannot_be_drawn_is_refused(change, message):
+    with pytest.raises(ValueError, match=message):
+        asked(**change)
+
+
+def test_a_noisy_bench_is_refused():
+    noisy = {"sources": {"bench": {"lrb": {"noise": 0.5}}}, "law": LAW}
+    with pytest.raises(ValueError, match="expected a bench without"):
+        made.alone(noisy)

@@ -1,0 +1,72 @@
+"""Common properties of all products in the repository's configurations."""
+
+import json
+from functools import cache
+
+import pytest
+
+from sdlstudy.settings.files import Files
+from sdlstudy.settings.study import PartialStudy
+from tests.sdlstudy.products import made
+
+SHARED = {"name", "seeds", "sources", "methods", "protocols", "anchorings"}
+CONFIGURATIONS = ("config", "paper", "harder", "encoders", "tiny")
+
+
+@cache
+def configuration(name):
+    return made.configuration(None, *([] if name == "config" else [name]))
+
+
+@pytest.mark.parametrize("name", CONFIGURATIONS)
+def test_what_is_made_is_the_same_of_the_part_that_a_product_hangs_on(name):
+    """The workflow passes a product its settings and its part of the study, as JSON."""
+    config = configuration(name)
+    whole = config.files()
+    for key, product in config.products().items():
+        part = PartialStudy.model_validate(json.loads(json.dumps(product.used(config).model_dump(include=SHARED))))
+        again = type(product).model_validate(json.loads(json.dumps(product.model_dump())))
+        assert again == product
+        files = Files(part, whole.divided_by)
+        for paths in ("inputs", "outputs", "beside"):
+            assert getattr(again, paths)(key, files) == getattr(product, paths)(key, whole), key
+        assert again.cells(part) == product.cells(config)
+        assert again.judged_here(part) == product.judged_here(config)
+
+
+@pytest.mark.parametrize("name", CONFIGURATIONS)
+def test_every_product_says_what_it_shows_and_writes_files_of_its_own(name):
+    config, outputs = configuration(name), []
+    for key, product in config.products().items():
+        assert product.describe(key)
+        found = product.outputs(key, config.files())
+        assert found
+        outputs += found
+    assert len(set(outputs)) == len(outputs)
+
+
+def test_a_change_elsewhere_changes_nothing_that_a_product_hangs_on():
+    config = configuration("config")
+    changed = made.configuration(
+        {
+            "sources": {"bench": {"lrb_hierarchy": {"sparsity": 0.9}}},
+            "methods": {"topk_few": {"k": 3}},
+            "protocols": {"best": {"methods": {"topk_few": {"lr": 0.5}}}},
+            "anchorings": {"class_means": {"n_anchors": 20}},
+        }
+    )
+    differ = {
+        name
+        for name, product in config.products().items()
+        if product.used(config).model_dump(include=SHARED)
+        != changed.products()[name].used(changed).model_dump(include=SHARED)
+    }
+    assert differ == {"figure5", "table2", "figure9", "figure10", "discovery", "verdicts"}
+
+
+def test_no_product_asks_for_more_runs_than_it_counts():
+    for name in CONFIGURATIONS:
+        config = configuration(name)
+        for key, product in config.asked().items():
+            asked = {*product.cells(config), *product.judged_here(config)}
+            assert len(asked) <= product.at_most(config), key

@@ -1,0 +1,29 @@
+"""Table 3, made from a configuration."""
+
+import pandas as pd
+
+from tests.sdlstudy.products import made
+
+
+def test_the_settings_of_a_bench_stand_beside_the_papers(tmp_path):
+    config = made.alone({"name": "trial", "tables": {"table3": {"source": "lrb"}}})
+    files = made.make(config, "table3", tmp_path)
+    table = pd.read_csv(tmp_path / files.table("table3"), dtype=str)
+    assert table.to_numpy().tolist() == [
+        ["Number of features", "n", "1000", "128"],
+        ["Representation dimension", "n_p", "768", "96"],
+        ["Superposition ratio", "n/n_p", "1.3", "1.333"],
+        ["Number of samples", "N", "100000", "20000"],
+        ["Sparsity level", "S", "0.99", "0.97"],
+        ["Maximum interference", "M", "0.1", "0.2"],
+    ]
+    caption = config.tables["table3"].caption(config)
+    assert "configuration trial, source lrb" in caption
+    assert (tmp_path / files.table("table3", "md")).read_text().startswith(caption)
+    assert r"\label{tab:table3}" in (tmp_path / files.table("table3", "tex")).read_text()
+
+
+def test_it_needs_no_run():
+    config = made.alone({"tables": {"table3": {"source": "lrb"}}})
+    assert config.all_cells() == []
+    assert config.tables["table3"].inputs("table3", config.files("paper")) == ["paper/table3.csv"]

@@ -1,0 +1,171 @@
+"""Tables of runs, made from files on disk."""
+
+import pandas as pd
+import pytest
+
+from sdlstudy.products.captions import table_caption
+from sdlstudy.results.runs import RunsError
+from sdlstudy.results.tables import read_csv
+from sdlstudy.settings.files import Files
+from sdlstudy.settings.study import PartialStudy
+from sdlstudy.verdicts.evidence import Evidence
+from tests.sdlstudy.products import made
+from tests.sdlstudy.results.test_tables import write_metrics
+
+TABLE = {"source": "lrb", "methods": ["topk", "relu"], "anchorings": ["none", "ground_truth"]}
+
+
+def write_runs(folder, config, name):
+    runs = folder / config.files().results / "runs"
+    for cell in config.tables[name].cells(config):
+        write_metrics(runs, cell.seed, cell.method, cell.anchoring, cell.protocol, cell.source)
+
+
+def made_of(folder, name, **table):
+    config = made.alone({"tables": {name: TABLE | table}})
+    write_runs(folder, config, name)
+    return config, made.make(config, name, folder)
+
+
+def test_it_is_a_table_for_people_and_for_programs_beside_the_papers(tmp_path):
+    config, files = made_of(tmp_path, "table1")
+    rows, runs, effects = (pd.read_csv(tmp_path / files.table(f"table1{end}")) for end in ("", "_runs", "_effects"))
+    assert rows["method"].tolist() == ["topk", "topk", "relu", "relu"]
+    assert rows["paper_gt_recovery"].notna().all()
+    assert len(runs) == 4 * len(config.seeds)
+    assert set(effects["method"]) == {"topk", "relu"}
+    caption = table_caption(config.tables["table1"], "table1", config)
+    markdown, latex = ((tmp_path / files.table("table1", ending)).read_text() for ending in ("md", "tex"))
+    assert markdown.startswith(f"{caption}\n\n| Method")
+    assert r"\label{tab:table1}" in latex
+    assert not (tmp_path / files.figure("table1")).exists()
+
+
+NULLS = ["topk_frozen_decoder", "random_directions"]
+
+
+def test_null_baselines_are_rows_without_anchors_and_in_no_effect(tmp_path):
+    config, files = made_of(tmp_path, "table1", nulls=NULLS, protocols=["best", "paper"])
+    rows, runs, effects = (read_csv(tmp_path / files.table(f"table1{end}")) for end in ("", "_runs", "_effects"))
+    trained, nulls = rows[~rows["method"].isin(NULLS)], rows[-4:]
+    assert list(zip(nulls["method"], nulls["anchoring"], nulls["protocol"], strict=True)) == [
+        (method, "none", protocol) for method in NULLS for protocol in ("best", "paper")
+    ]
+    assert nulls[["paper_gt_recovery", "paper_mip", "paper_l0"]].isna().all(axis=None)
+    assert nulls["fvu_mean"].notna().all()
+    of_nulls = runs["method"].isin(NULLS)
+    assert of_nulls.sum() == 4 * len(config.seeds)
+    assert runs["paper_method"].isna().tolist() == of_nulls.tolist()
+    # text about the trained methods does not change without them
+    _, without = made_of(tmp_path / "without", "table1", protocols=["best", "paper"])
+    alone, changes = (read_csv(tmp_path / "without" / without.table(f"table1{end}")) for end in ("", "_effects"))
+    pd.testing.assert_frame_equal(trained, alone)
+    pd.testing.assert_frame_equal(effects, changes)
+    assert "| TopK SAE, decoder frozen " in (tmp_path / files.table("table1", "md")).read_text()
+
+
+def test_a_null_baseline_is_none_of_the_papers_methods_whatever_it_is_called(tmp_path):
+    config, files = made_of(tmp_path, "table1", methods=["relu"], nulls=["topk"])
+    rows, runs = (read_csv(tmp_path / files.table(f"table1{end}")) for end in ("", "_runs"))
+    assert rows.set_index("method")["paper_l0"].notna().to_dict() == {"relu": True, "topk": False}
+    assert {method for method, _ in Evidence(config, {"table1": runs}).groups} == {"ReLU SAE"}
+
+
+def test_null_baselines_may_run_under_protocols_of_their_own(tmp_path):
+    _, files = made_of(tmp_path, "own_more", nulls=NULLS[:1], null_protocols=["paper"])
+    rows = read_csv(tmp_path / files.table("own_more"))
+    assert rows["protocol"].tolist() == ["best"] * 4 + ["paper"]
+    assert (
+        "run without anchors, under the protocol paper only" in (tmp_path / files.table("own_more", "md")).read_text()
+    )
+
+
+@pytest.mark.parametrize("picture", ["features", "overview"])
+def test_pictures_of_table_1_leave_null_baselines_out(picture):
+    config = made.alone({"tables": {"table1": TABLE | {"nulls": NULLS}}})
+    assert config.products()[picture].methods == ["topk", "relu"]
+
+
+def test_null_baselines_are_swept_as_methods_are(tmp_path):
+    sweep = {"parameter": "k", "values": [8, 16]}
+    config, files = made_of(tmp_path, "own_more", methods=["topk"], nulls=NULLS[:1], sweep=sweep)
+    rows = read_csv(tmp_path / files.table("own_more"))
+    assert rows["method"].tolist() == ["topk", "topk", "topk_frozen_decoder"] * 2
+    assert config.methods["topk_frozen_decoder_k_8"].frozen == "decoder"
+
+
+def test_a_sweep_has_a_picture_and_rows_at_each_value(tmp_path):
+    _, files = made_of(
+        tmp_path, "table7", methods=["topk"], sweep={"parameter": "k", "values": [8, 16], "paper": [32, 64]}
+    )
+    rows = made.pictured(tmp_path, files, "table7")
+    assert rows["value"].tolist() == [8, 8, 16, 16]
+    runs = pd.read_csv(tmp_path / files.table("table7_runs"))
+    assert runs["method"].unique().tolist() == ["topk_k_8", "topk"]
+
+
+@pytest.mark.parametrize(
+    ("parameter", "values"), [("n", [100, 110]), ("k", [8, 9])], ids=["of the source", "of the method"]
+)
+def test_a_sweep_need_not_have_the_value_of_what_it_varies(tmp_path, parameter, values):
+    _, files = made_of(tmp_path, "own_more", methods=["topk"], sweep={"parameter": parameter, "values": values})
+    assert pd.read_csv(tmp_path / files.table("own_more"))["value"].unique().tolist() == values
+
+
+def test_a_table_that_the_paper_lacks_takes_no_file_of_it(tmp_path):
+    config, files = made_of(tmp_path, "own_more")
+    rows = pd.read_csv(tmp_path / files.table("own_more"))
+    assert rows[["paper_gt_recovery", "paper_mip", "paper_l0"]].isna().all(axis=None)
+    assert not any(path.startswith(made.PAPER) for path in config.tables["own_more"].inputs("own_more", files))
+
+
+def test_its_inputs_are_metrics_and_the_papers_table_and_its_outputs_what_it_writes():
+    config = made.alone({"seeds": [4], "tables": {"table1": TABLE | {"methods": ["topk"]}}})
+    table, files = config.tables["table1"], config.files("paper")
+    assert table.inputs("table1", files) == [
+        "results/quick/runs/lrb/topk/best/none/seed4/metrics.json",
+        "results/quick/runs/lrb/topk/best/ground_truth/seed4/metrics.json",
+        "paper/table1.csv",
+    ]
+    assert table.outputs("table1", files) == [
+        *(f"results/quick/tables/table1.{ending}" for ending in ("csv", "md", "tex")),
+        *(f"results/quick/tables/table1_{part}.csv" for part in ("effects", "runs")),
+    ]
+    run = "results/quick/runs/lrb/topk/best/none/seed4"
+    assert table.beside("table1", files)[:4] == [
+        f"{run}/{name}" for name in ("model.safetensors", "config.json", "history.csv", "metrics.json")
+    ]
+
+
+def test_beside_a_table_of_images_stands_what_its_source_leaves():
+    table = {"source": "fashion_clip", "methods": ["topk"], "anchorings": ["none", "class_means"]}
+    config = made.alone({"tables": {"table2": table}})
+    assert config.tables["table2"].beside("table2", config.files())[-4:] == [
+        "results/quick/tables/fashion_clip_classes.csv",
+        "results/quick/activations/fashion_clip/skipped.csv",
+        "results/quick/clip/fashion_clip/model.safetensors",
+        "results/quick/clip/fashion_clip/metrics.json",
+    ]
+
+
+@pytest.mark.parametrize("name", ["table1", "table4", "table5", "table6", "table7"])
+def test_the_part_of_a_study_that_it_hangs_on_says_the_same_of_it(name):
+    config = made.configuration()
+    table = config.tables[name]
+    part = PartialStudy.model_validate(
+        table.used(config).model_dump(include=set(PartialStudy.model_fields) - {"device", "cache"})
+    )
+    assert table.cells(part) == table.cells(config)
+    assert table_caption(table, name, part) == table_caption(table, name, config)
+    assert table.inputs(name, Files(part)) == table.inputs(name, Files(config))
+    assert len(part.methods) < len(config.methods)
+
+
+def test_a_run_that_is_missing_is_named(tmp_path):
+    config = made.alone({"tables": {"own_more": TABLE}})
+    write_runs(tmp_path, config, "own_more")
+    cell = config.tables["own_more"].cells(config)[1]
+    path = tmp_path / config.files().metrics(cell)
+    path.write_text("{}")
+    with pytest.raises(RunsError, match=r"seed1/metrics\.json: run is missing"):
+        made.make(config, "own_more", tmp_path)

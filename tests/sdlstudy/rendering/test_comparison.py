@@ -1,0 +1,61 @@
+"""Ranks of methods over several grounds."""
+
+import numpy as np
+import pandas as pd
+
+from sdlstudy.rendering.comparison import comparison_table, comparison_text, figure_comparison
+
+RUNS = pd.DataFrame(
+    [
+        *[
+            ("here", method, seed, 0.1 * (n + 1), l0)
+            for n, (method, l0) in enumerate([("a", 16), ("b", 20), ("c", 21), ("d", 16)])
+            for seed in range(3)
+        ],
+        *[("there", method, seed, 0.5 - 0.1 * n, 4) for n, method in enumerate(["a", "c", "d"]) for seed in range(3)],
+    ],
+    columns=["ground", "method", "seed", "fvu", "l0"],
+)
+TABLE = comparison_table(RUNS, {"here": "fvu", "there": "fvu"}, ["d"], {"here": 16, "there": None})
+
+
+def test_a_method_that_misses_the_l0_and_a_null_baseline_have_no_rank():
+    """On the first ground c misses the target, an L0 of 16, by more than a quarter; the second has no target."""
+    found = TABLE.set_index(["ground", "method"])
+    ranks = found["rank"].to_dict()
+    assert np.isnan([ranks.pop(("here", "c")), ranks.pop(("here", "d")), ranks.pop(("there", "d"))]).all()
+    assert ranks == {("here", "a"): 1, ("here", "b"): 2, ("there", "a"): 2, ("there", "c"): 1}
+    assert found["mean_rank"]["here"].to_dict() | {"d": None} == {"a": 1.5, "b": 2, "c": 1, "d": None}
+
+
+def test_a_method_with_a_rank_on_fewer_than_half_of_the_grounds_has_no_mean_rank():
+    more = pd.concat([RUNS, RUNS[RUNS["ground"] == "there"].replace({"ground": {"there": "elsewhere"}})])
+    scores = dict.fromkeys(("here", "there", "elsewhere"), "fvu")
+    table = comparison_table(more, scores, ["d"], dict.fromkeys(scores))
+    found = table.drop_duplicates("method").set_index("method")["mean_rank"]
+    assert found["a"] == (1 + 2 + 2) / 3
+    assert np.isnan(found["b"])  # only on the first ground
+    assert np.isnan(found["d"])
+
+
+def test_the_best_come_first_and_what_has_no_rank_is_in_brackets():
+    frame = comparison_text(TABLE).frame
+    assert frame["method"].tolist() == ["c", "a", "b", "d"]
+    assert frame.iloc[:, 2].tolist() == ["(0.300 ± 0.000)", "0.100 ± 0.000", "0.200 ± 0.000", "(0.400 ± 0.000)"]
+    assert frame.iloc[2, 3] == "–"
+
+
+def test_each_ground_has_a_panel_that_its_ranked_methods_fill():
+    panels = figure_comparison(TABLE).axes
+    assert [panel.get_title() for panel in panels] == ["here", "there"]
+    low, high = panels[0].get_xlim()
+    assert 0 < low < 0.1
+    assert 0.2 < high < 0.3
+    assert [label.get_text() for label in panels[0].get_yticklabels()] == ["c", "a", "b", "d"]
+
+
+def test_panels_and_columns_have_the_readable_names_of_their_sources():
+    table = TABLE.replace({"ground": {"here": "plain", "there": "smollm2_100k"}})
+    names = ["the paper's bench", "SmolLM2"]
+    assert [panel.get_title() for panel in figure_comparison(table).axes] == names
+    assert list(comparison_text(table).frame)[2:] == [f"{name}: FVU" for name in names]

@@ -1,0 +1,129 @@
+"""The certificates of Appendix F."""
+
+import itertools
+
+import numpy as np
+import pytest
+import scipy.optimize
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from sdlcore.random_streams import stream
+from sdlstudy.theory.appendix_f import nearly_opposite
+from sdlstudy.theory.branch_and_bound import certify, certify_top_1, rank_bound, realise
+from sdlstudy.theory.example_3_5 import example_3_5
+from sdlstudy.theory.landscape import (
+    Problem,
+    Weights,
+    approximate_loss,
+    descend,
+    pattern,
+    unit_columns,
+    with_best_decoder,
+)
+from sdlstudy.theory.partial_minima import group_points
+
+seeds = st.integers(0, 10_000)
+
+
+def problem_of(seed, n, n_r, **settings):
+    rng = stream(seed, "problem")
+    return Problem(unit_columns(n + 1, n, rng), unit_columns(n_r, n, rng), rng.uniform(0.2, 2, n), **settings), rng
+
+
+def brute_force(problem, n_q):
+    """Return the least loss over all assignments of features to latents or none, by enumeration."""
+    whole = problem.M @ np.square(problem.W_r).sum(axis=0)
+    best = whole
+    for labels in itertools.product(range(-1, n_q), repeat=problem.n):
+        gained = 0.0
+        for i in range(n_q):
+            members = [d for d, label in enumerate(labels) if label == i]
+            points = group_points(problem.W_r[:, members], problem.M[members]) if members else []
+            gained += max((point.eigenvalue for point in points), default=0.0)
+        best = min(best, whole - gained)
+    return best
+
+
+@settings(max_examples=10)
+@given(seeds, st.integers(1, 3))
+def test_top_1_the_search_finds_what_trying_every_pattern_finds(seed, n_q):
+    problem, _ = problem_of(seed, 4, 4, k=1)
+    found = certify_top_1(problem, n_q)
+    assert found.gap < 1e-8
+    assert found.upper == pytest.approx(brute_force(problem, n_q), abs=1e-9)
+    weights = realise(found, problem)
+    assert approximate_loss(weights, problem) == pytest.approx(found.upper, abs=1e-9)
+    assert (pattern(weights.W_enc, problem).sum(axis=0) <= 1).all()
+
+
+@settings(max_examples=10)
+@given(seeds)
+@example(1177)  # its descent leaves the range of floating-point numbers with steps of the usual size
+def test_top_1_no_dictionary_is_below_the_bound(seed):
+    problem, rng = problem_of(seed, 6, 3, k=1)
+    lower = certify_top_1(problem, 2).lower
+    for _ in range(20):
+        weights = with_best_decoder(rng.standard_normal((2, 7)), problem)
+        assert approximate_loss(weights, problem) >= lower - 1e-9
+    start = Weights(rng.standard_normal((2, 7)), rng.standard_normal((2, 3)))
+    assert approximate_loss(descend(start, problem, 500, lr=0.01), problem) >= lower - 1e-9
+
+
+def test_a_search_that_is_cut_short_has_a_gap_and_a_lower_bound_that_is_true():
+    problem, _ = problem_of(0, 8, 8, k=1)
+    whole, short = certify_top_1(problem, 3), certify_top_1(problem, 3, most_nodes=20)
+    assert short.gap > 0
+    assert short.lower <= whole.lower + 1e-9
+    assert short.upper >= whole.upper - 1e-9
+
+
+def test_example_3_5_is_proved_spurious():
+    problem, weights = example_3_5()
+    found = certify_top_1(problem, 2)
+    assert (found.lower, found.upper) == pytest.approx((0, 0), abs=1e-12)
+    assert approximate_loss(weights, problem) == 1
+    # with a single latent this is the optimum
+    assert certify_top_1(problem, 1).lower == pytest.approx(1)
+
+
+@given(seeds, st.integers(1, 4))
+def test_the_bound_of_rank_is_below_every_dictionary_and_reached_by_linear_codes(seed, n_q):
+    problem, rng = problem_of(seed, 5, 4)
+    bound = rank_bound(problem, n_q)
+    weights = with_best_decoder(rng.standard_normal((n_q, 6)), problem)
+    assert approximate_loss(weights, problem) >= bound - 1e-9
+    U, _, _ = np.linalg.svd(problem.W_r * np.sqrt(problem.M))
+    left = problem.W_r - U[:, :n_q] @ U[:, :n_q].T @ problem.W_r
+    assert bound == pytest.approx(problem.M @ np.square(left).sum(axis=0))
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_relu_the_gap_closes_in_the_plane_and_no_dictionary_is_below_the_bound(seed):
+    problem, rng = problem_of(seed, 5, 2)
+    gap = 0.03 * problem.M.sum()
+    found = certify(problem, 2, gap)
+    assert 0 <= found.gap <= gap
+    assert approximate_loss(realise(found, problem), problem) == pytest.approx(found.upper, abs=1e-9)
+    for _ in range(300):
+        rows = rng.uniform(-1, 1, (2, 2))
+        rows /= np.abs(rows).max(axis=1, keepdims=True)
+        z, distances = zip(*(scipy.optimize.nnls(rows.T, w) for w in problem.W_r.T), strict=True)
+        if np.sum(z, axis=1).max() <= 5:
+            assert problem.M @ np.square(distances) >= found.lower - 1e-9
+
+
+def test_relu_may_have_no_least_loss_but_has_one_for_codes_of_bounded_sum():
+    for slant in (0.1, 0.01):
+        problem, weights = nearly_opposite(slant)
+        # for either of two targets, the part orthogonal to its column is lost
+        assert approximate_loss(weights, problem) == pytest.approx(2 * slant**2 / (1 + slant**2))
+    narrow, wide = certify(problem, 2, 0.05, largest=2.0), certify(problem, 2, 0.05, largest=5.0)
+    assert narrow.lower > wide.upper > wide.lower > 0
+
+
+def test_relu_three_latents_span_the_plane_and_lose_nothing():
+    problem, _ = problem_of(0, 5, 2)
+    found = certify(problem, 3, 1e-6)
+    assert found.upper < 1e-12
+    assert found.lower == 0

@@ -1,0 +1,76 @@
+"""Verdicts and the page, with constructed claims; tests/workflow/test_theory.py tests the real ones."""
+
+import pandas as pd
+import pytest
+
+from sdlstudy.theory.claims import (
+    BOTH,
+    CONDITIONAL,
+    FAILS,
+    HOLDS,
+    LATER,
+    PROJECT,
+    VERSION_3,
+    Claim,
+    by_place,
+    page,
+)
+
+FALSE, TRUE = [True], [False]
+MADE_UP = [
+    Claim("Theorem 3.1", VERSION_3, "Up |is| down.", "All of it.", 5 * TRUE, "Nothing.", "not shown"),
+    Claim("Theorem 3.1", LATER, "Left is right.", "Some.", 2 * FALSE + 2 * TRUE, "Half.", "x = 3", "x < 3", 4 * TRUE),
+    Claim("Example 3.8", BOTH, "One is two.", "Both.", FALSE, "No.", "1", origin=PROJECT),
+]
+
+
+@pytest.mark.parametrize(
+    ("false", "false_then", "verdict"),
+    [
+        (TRUE, [], HOLDS),
+        (TRUE, FALSE, HOLDS),
+        (FALSE, TRUE, CONDITIONAL),
+        (FALSE, FALSE + TRUE, FAILS),
+        (FALSE, [], FAILS),
+    ],
+)
+def test_a_verdict_follows_from_counts(false, false_then, verdict):
+    assert Claim("T", BOTH, "says", "checked", false, "seen", "", "if", false_then).verdict == verdict
+
+
+def test_a_claim_without_instances_is_refused():
+    with pytest.raises(ValueError, match="no instance"):
+        Claim("T", BOTH, "says", "checked", [], "seen")
+
+
+@pytest.mark.parametrize(
+    ("statement", "version", "there"),
+    [
+        ("Theorem 3.7, proof", BOTH, "Theorem 3.6, proof"),
+        ("Theorem 3.1 with Definition 3.9", BOTH, "Theorem 3.1 with Definition 3.2"),
+        ("Theorem 3.4", BOTH, "Theorem 3.4"),
+        ("Theorem 3.1", LATER, "Theorem 3.1"),
+        ("Section 2.4", VERSION_3, ""),
+    ],
+)
+def test_a_claim_has_the_later_revisions_number(statement, version, there):
+    assert Claim(statement, version, "says", "checked", TRUE, "seen").later_statement == there
+
+
+def test_claims_are_in_the_order_of_the_paper():
+    statements = ["Section 2.4", "Theorem 3.2", "Example 3.5", "Theorem 3.10, proof", "Appendix F, certificate"]
+    mixed = [Claim(statements[i], BOTH, "says", "checked", TRUE, "seen") for i in (3, 0, 4, 2, 1)]
+    assert [claim.statement for claim in by_place(mixed)] == statements
+
+
+def test_the_page_shows_what_was_counted():
+    text = page(pd.DataFrame([claim.row() for claim in MADE_UP]))
+    assert "2 claims of the paper: 1 holds, 1 holds with a further condition, 0 fails as stated." in text
+    assert "1 claims of this project: 0 holds, 0 holds with a further condition, 1 fails as stated." in text
+    assert "Of all 3, 1 of version 3 alone, 1 of the later revision alone, 1 of both versions." in text
+    assert "Of both versions (there Example 3.7)." in text
+    assert "| Up \\|is\\| down. " in text
+    assert text.count("## Theorem 3.1") == 1
+    assert "Violated in 2 of 4 instances." in text
+    assert "- Condition: x < 3 Violated in 0 of 4 instances." in text
+    assert text.count("Counterexample") == 2

@@ -1,0 +1,108 @@
+import numpy as np
+import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+
+from sdlcore.random_streams import stream
+from sdlstudy.theory.landscape import (
+    alternate,
+    approximate_loss,
+    autoencoder,
+    codes,
+    gradient_norm,
+    gradients,
+    pattern,
+    unit_columns,
+    with_best_decoder,
+)
+from sdlstudy.theory.partial_minima import (
+    expected_share,
+    group_points,
+    groups_to_pattern,
+    partial_minimum,
+    random_groups,
+    search_points,
+    share_with_point,
+)
+
+seeds = st.integers(0, 10_000)
+
+
+@given(seeds, st.integers(2, 5))
+def test_points_of_a_group_are_eigenvectors_with_positive_products(seed, members):
+    rng = stream(seed, "group")
+    W, M = unit_columns(8, members, rng), rng.uniform(0.2, 2, members)
+    for point in group_points(W, M):
+        G = (W * M) @ W.T
+        np.testing.assert_allclose(G @ point.column, point.eigenvalue * point.column, atol=1e-9)
+        np.testing.assert_allclose(point.column @ W, point.activations, atol=1e-9)
+        assert (point.activations > 0).all()
+        assert np.linalg.norm(point.column) == pytest.approx(1)
+        assert point.largest == (point.eigenvalue > np.linalg.eigvalsh(G)[-1] - 1e-9)
+
+
+# each case solves six linear programs
+@settings(max_examples=20)
+@given(seeds, st.integers(2, 5), st.sampled_from([0.0, 0.3]))
+def test_the_point_has_no_gradient_the_pattern_and_the_loss_of_the_eigenvalue(seed, members, threshold):
+    rng = stream(seed, "point")
+    problem = autoencoder(unit_columns(8, 6, rng), rng.uniform(0.2, 2, 6), threshold)
+    groups = [list(range(members)), *([d] for d in range(members, 6)), *([] for _ in range(members - 1))]
+    found = partial_minimum(groups, problem)
+    points = group_points(problem.W_r[:, :members], problem.M[:members])
+    assert (found is None) == (not points)
+    assume(found is not None)
+    weights, local = found
+    # the decoder's gradient grows with activations, which a threshold makes large if they differ much
+    assert gradient_norm(weights, problem) < 1e-9 * max(1, codes(weights.W_enc, problem).max())
+    np.testing.assert_array_equal(pattern(weights.W_enc, problem), groups_to_pattern(groups, 6))
+    expected = problem.M[:members].sum() - points[0].eigenvalue
+    assert approximate_loss(weights, problem) == pytest.approx(expected)
+    assert expected > 0
+    assert local == points[0].largest
+    assert alternate(weights, problem, 3).losses[-1] == pytest.approx(expected, abs=1e-7)
+
+
+@given(seeds, st.integers(2, 6))
+def test_members_that_are_all_positively_correlated_have_a_local_minimum(seed, members):
+    rng = stream(seed, "positive")
+    W = np.abs(rng.standard_normal((members + 1, members)))
+    (point,) = group_points(W / np.linalg.norm(W, axis=0), rng.uniform(0.2, 2, members))
+    assert point.largest
+
+
+@pytest.mark.parametrize("members", [2, 3, 6])
+def test_random_groups_have_a_point_as_often_as_signs_are_equal(members):
+    some, local = share_with_point(members, 64, 600, stream(0, "share"))
+    # three standard deviations of a share of 600
+    assert some == pytest.approx(expected_share(members), abs=0.06)
+    assert local == pytest.approx(expected_share(members, largest=True), abs=0.06)
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_a_search_that_knows_no_eigenvectors_finds_no_point_where_there_is_none(seed):
+    rng = stream(seed, "search")
+    W, M = unit_columns(8, 3, rng), rng.uniform(0.2, 2, 3)
+    nearest, points = search_points(W, M, rng, starts=10), group_points(W, M)
+    if not points:
+        assert nearest > 1e-5
+    elif max(point.activations.max() / point.activations.min() for point in points) < np.exp(4):
+        assert nearest < 1e-7
+
+
+@given(seeds)
+def test_the_search_minimises_the_factors_of_the_encoders_gradient(seed):
+    rng = stream(seed, "gradient")
+    problem = autoencoder(unit_columns(5, 3, rng), rng.uniform(0.2, 2, 3))
+    a = rng.uniform(0.5, 2, 3)
+    weights = with_best_decoder((a @ np.linalg.pinv(problem.W_p))[None], problem)
+    v = weights.W_dec[0]
+    inner = -2 * problem.M * (v @ problem.W_r - v @ v * a)
+    np.testing.assert_allclose(gradients(weights, problem).W_enc[0], problem.W_p @ inner, atol=1e-9)
+
+
+@given(st.integers(0, 1000))
+def test_random_groups_are_a_partition_with_a_polysemantic_latent(seed):
+    groups = random_groups(5, 5, stream(seed, "groups"))
+    assert sorted(d for members in groups for d in members) == list(range(5))
+    assert max(map(len, groups)) > 1

@@ -1,0 +1,169 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sdlcore.random_streams import stream
+from sdlcore.sources.bench.feature_matrix import feature_matrix
+from sdlcore.sources.bench.settings import FeatureMatrixConfig
+from sdlstudy.theory.landscape import unit_columns
+from sdlstudy.theory.readout import gain, law, nearest_ridge, own_cosines, own_products, read_outs
+
+N_P = 160
+noises = st.floats(1e-6, 100)
+
+
+def random_features(n, n_p=N_P):
+    return unit_columns(n_p, n, stream(n, "readout"))
+
+
+@pytest.mark.parametrize("n", [80, 120, 200, 260, 400, 640])
+def test_the_law_is_the_cosine_of_least_squares_read_outs_of_random_features(n):
+    W = random_features(n)
+    assert own_cosines(read_outs(W), W).mean() == pytest.approx(law(n, N_P), abs=0.015)
+    assert own_products(read_outs(W), W).mean() == pytest.approx(gain(n, N_P), abs=1e-6)
+
+
+@pytest.mark.parametrize("n", [100, 160, 200, 320])
+@pytest.mark.parametrize("noise", [0.05, 0.5, 4.0])
+def test_with_noise_it_is_so_too_and_at_n_equal_to_n_p(n, noise):
+    W = random_features(n)
+    rows = read_outs(W, noise)
+    assert own_cosines(rows, W).mean() == pytest.approx(law(n, N_P, noise), abs=0.01)
+    assert own_products(rows, W).mean() == pytest.approx(gain(n, N_P, noise), abs=0.01)
+
+
+def test_read_outs_are_what_regression_finds_in_samples():
+    rng = stream(0, "samples")
+    n, n_p, noise = 30, 20, 0.3
+    W = unit_columns(n_p, n, rng)
+    x = rng.exponential(size=(200_000, n)) * (rng.random((200_000, n)) < 0.3)
+    y = x @ W.T
+    y += np.sqrt(noise * y.var(axis=0).mean()) * rng.standard_normal(y.shape)
+    y, x = y - y.mean(axis=0), x - x.mean(axis=0)
+    found = np.linalg.lstsq(y, x, rcond=None)[0].T
+    np.testing.assert_allclose(found, read_outs(W, noise), atol=0.02)
+
+
+@pytest.mark.parametrize(("n", "noise"), [(130, 0.0), (130, 0.2), (200, 0.0), (80, 0.5), (200, 1.0)])
+@pytest.mark.parametrize("samples", [300, 2000])
+def test_a_regression_on_few_samples_turns_rows_away_from_their_features(n, noise, samples):
+    rng = stream(n, "regression")
+    W = unit_columns(100, n, rng)
+    x = rng.standard_normal((samples, n))
+    y = x @ W.T + np.sqrt(noise * n / 100) * rng.standard_normal((samples, 100))
+    rows = np.linalg.lstsq(y, x, rcond=None)[0].T
+    assert own_cosines(rows, W).mean() == pytest.approx(law(n, 100, noise, samples), abs=0.02)
+
+
+def test_a_row_that_is_fitted_where_its_feature_is_active_is_longer_and_not_turned():
+    n, active = 260, 0.02
+    W = random_features(n)
+    share = np.eye(n)
+    # the first feature's second moment, if active, is 1 / P(active) times the other features'
+    share[0, 0] = 1 / active
+    row = np.linalg.solve(W @ share @ W.T, W[:, 0] / active)
+    all_samples = read_outs(W)[0]
+    assert row @ all_samples / np.linalg.norm(row) / np.linalg.norm(all_samples) == pytest.approx(1)
+    assert row @ W[:, 0] == pytest.approx(gain(n, N_P, 0.0, active), abs=0.005)
+    assert row @ W[:, 0] > 0.98
+
+
+def test_a_ridge_is_noise():
+    W = random_features(200)
+    covariance = W @ W.T
+    ridge = 0.01 * np.trace(covariance) / N_P
+    row = np.linalg.solve(covariance + ridge * np.eye(N_P), W[:, 0])
+    np.testing.assert_allclose(row, read_outs(W, 0.01)[0], rtol=1e-6)
+
+
+@given(st.floats(1, 5000), st.floats(1, 5000), noises)
+def test_cosine_and_gain_are_shares_and_noise_turns_rows_to_their_features(n, n_p, noise):
+    assert 0 <= law(n, n_p) <= law(n, n_p, noise) + 1e-6 <= 1 + 2e-6
+    assert law(n, n_p, noise) <= law(n, n_p, 2 * noise) + 1e-9
+    assert 0 < gain(n, n_p, noise) <= gain(n, n_p, noise, active=0.01) <= 1
+    assert gain(n, n_p, 2 * noise) <= gain(n, n_p, noise) <= gain(n, n_p) + 1e-9
+
+
+@given(st.floats(1.02, 50), st.booleans())
+def test_without_noise_it_is_the_limit_of_little_noise_and_the_same_above_and_below_n_p(ratio, above):
+    n, n_p = (768 * ratio, 768) if above else (768, 768 * ratio)
+    assert law(n, n_p) == pytest.approx(np.sqrt(1 - 1 / ratio))
+    assert law(n, n_p, 1e-9) == pytest.approx(law(n, n_p), abs=1e-4)
+    assert gain(n, n_p, 1e-9) == pytest.approx(gain(n, n_p), abs=1e-4)
+
+
+@pytest.mark.parametrize("noise", [0.01, 0.1, 1.0, 10.0])
+def test_the_nearest_ridge_is_that_of_the_read_outs_whatever_their_lengths_and_signs(noise):
+    W = random_features(260)
+    lengths = stream(0, "lengths").standard_normal(260)[:, None]
+    found, explained = nearest_ridge(lengths * read_outs(W, noise), W)
+    assert found == pytest.approx(noise, rel=0.1, abs=0.004)
+    assert explained > 0.99
+
+
+def test_of_some_features_it_is_the_same_and_rows_at_random_have_none():
+    W = random_features(260)
+    chosen = np.arange(260) % 3 == 0
+    found, explained = nearest_ridge(read_outs(W, 0.05)[chosen], W, chosen)
+    assert found == pytest.approx(0.05, rel=0.05)
+    assert explained > 0.99
+    assert nearest_ridge(stream(0, "rows").standard_normal((260, N_P)), W)[1] < 0.05
+
+
+def test_at_the_paper_s_bench_it_is_48_hundredths():
+    assert law(1000, 768) == pytest.approx(0.4817, abs=1e-4)
+    assert gain(1000, 768) == pytest.approx(0.768)
+    assert gain(1000, 768, active=0.01) == pytest.approx(0.997, abs=1e-3)
+
+
+def test_features_that_are_pushed_apart_look_a_little_more_like_themselves():
+    W = feature_matrix(96, 128, stream(0, "bench"), FeatureMatrixConfig(max_interference=0.2)).W.astype(float)
+    assert law(128, 96) < own_cosines(read_outs(W), W).mean() < law(128, 96) + 0.04
+
+
+def together(n, correlation, size=8):
+    """Return the covariance of groups of features that are active together."""
+    group = np.arange(n) // size
+    return np.where(group[:, None] == group, correlation, 0.0) + (1 - correlation) * np.eye(n)
+
+
+def test_correlated_activity_matters_only_under_noise():
+    W = random_features(200)
+    correlated = together(200, 0.9)
+    assert own_cosines(read_outs(W, covariance=correlated), W).mean() == pytest.approx(law(200, N_P), abs=0.015)
+    assert own_cosines(read_outs(W, 1.0, correlated), W).mean() < law(200, N_P, 1.0) - 0.3
+
+
+def test_unequal_frequencies_matter_only_under_noise():
+    W, frequencies = random_features(200), np.diag(1 / (1 + np.arange(200.0)))
+    assert own_cosines(read_outs(W, covariance=frequencies), W).mean() == pytest.approx(law(200, N_P), abs=0.015)
+    assert own_cosines(read_outs(W, 0.1, frequencies), W).mean() > law(200, N_P, 0.1) + 0.05
+
+
+def test_directions_that_cluster_look_less_like_themselves():
+    W = random_features(200) + random_features(25).repeat(8, axis=1)
+    W /= np.linalg.norm(W, axis=0)
+    assert own_cosines(read_outs(W), W).mean() < law(200, N_P) - 0.05
+
+
+def test_a_row_of_zeros_has_no_cosine():
+    assert own_cosines(np.zeros((2, 3)), np.eye(3)[:, :2]).tolist() == [0, 0]
+
+
+@pytest.mark.parametrize("numbers", [(0, 1, 0), (1, 0, 0), (1, 1, -0.1)])
+def test_numbers_out_of_range_are_refused(numbers):
+    with pytest.raises(ValueError, match="must be above 0"):
+        law(*numbers)
+    with pytest.raises(ValueError, match="must be above 0"):
+        gain(*numbers)
+
+
+def test_too_few_samples_for_a_regression_are_refused():
+    with pytest.raises(ValueError, match="needs more samples"):
+        law(200, 100, samples=100)
+
+
+def test_a_probability_out_of_range_is_refused():
+    with pytest.raises(ValueError, match="at most 1"):
+        gain(2, 1, active=0)

@@ -1,0 +1,316 @@
+"""Estimate the jobs, disk, memory and time of all stages before the pipeline starts."""
+
+import json
+import math
+import statistics
+from collections.abc import Callable, Iterable, Mapping
+from fractions import Fraction
+from pathlib import Path
+from typing import NamedTuple
+
+from safetensors import safe_open
+
+from sdlcore.pipeline import ImportConfig, PeerConfig, RunConfig, SolverConfig, read_history
+from sdlstudy.configuration.plan import NOTHING_FOUND, Shapes, duration, need, shape
+from sdlstudy.configuration.whole import Configuration
+from sdlstudy.settings.cells import Cell, run_settings, trained_settings
+from sdlstudy.settings.files import Files
+from sdlstudy.settings.runs import MADE_BY
+
+RATE = 8e10
+"""Weights x samples a second of a training on one core (TopK, 768 x 16000, k = 64, float32). The plan uses this speed
+until a run has finished on this machine."""
+METRICS_BYTES = 10_000
+MEMORY = (
+    "Memory a job is the memory that a job reserves on a cluster, more than it needs: 4 GB of a training's memory are "
+    "for Python and its libraries. `--set-resources train:mem_mb=8000` reserves another amount. Memory a GPU is the "
+    "memory that a training needs on a GPU."
+)
+MOST_RUNS = 20_000
+"""Largest number of runs in a configuration. Snakemake needs minutes to plan so many."""
+
+
+class Stage(NamedTuple):
+    """The resources of one kind of job, summed over all jobs except where a field is for the largest job."""
+
+    name: str
+    jobs: int
+    disk: int | None
+    """Bytes on disk after all jobs; None if unknown."""
+    memory: int | None = None
+    """Megabytes that the largest job reserves."""
+    gpu_memory: int | None = None
+    """Megabytes that the largest job needs on each GPU."""
+    seconds: float | None = None
+    """Time of all jobs, one after the other."""
+
+    @property
+    def is_training(self) -> bool:
+        """Whether the jobs are runs: trainings (by sdlcore or other libraries) or solvers."""
+        return self.name.startswith(("trainings", "solvers"))
+
+
+def number_of_runs(config: Configuration) -> int:
+    """Return an upper bound on the runs that tables and figures need, computed without a list of the runs."""
+    return sum(product.at_most(config) for product in config.asked().values())
+
+
+def weights(config: Configuration, cell: Cell, shapes: Shapes = NOTHING_FOUND) -> int | None:
+    """Return the number of weights in a run's dictionary, or None if its source's dimensions are not known yet."""
+    n_p, n_r = shape(config, cell.source, shapes).widths
+    if n_p is None:
+        return None
+    run = run_settings(config, cell)
+    assert isinstance(run, RunConfig | PeerConfig), "the number of atoms is unknown before a solver has run"
+    pair, n_q = (run.model.pair, run.model.n_q) if isinstance(run, RunConfig) else (run.pair, run.n_q)
+    target = n_r or n_p
+    return n_q * {"sae": 2 * n_p, "transcoder": n_p + target, "crosscoder": 2 * (n_p + target)}[pair]
+
+
+def samples(config: Configuration, cell: Cell) -> int:
+    """Return the number of samples that a run trains on. A repeated sample counts each time."""
+    training = trained_settings(config, cell).training
+    return training.steps * training.batch_size
+
+
+def measured_rate(results: Path) -> tuple[float, int] | None:
+    """Return the median speed of the runs trained on this machine, in weights x samples a second, and their number.
+
+    Return None if no run has finished. Solvers, other libraries and imported dictionaries are left out, since their
+    speed differs. Other jobs may have slowed the runs down.
+    """
+    rates = []
+    for history in results.glob("*/runs/*/*/*/*/*/history.csv"):
+        model, config = history.with_name("model.safetensors"), history.with_name("config.json")
+        if not config.is_file() or json.loads(config.read_text())["settings"].keys() & MADE_BY.keys():
+            continue
+        rows = read_history(history)
+        if rows and model.is_file() and rows[-1]["seconds"] > 0:
+            rates.append(_weights_of(model) * rows[-1]["samples"] / rows[-1]["seconds"])
+    return (statistics.median(rates), len(rates)) if rates else None
+
+
+def stages(
+    config: Configuration,
+    memory: Callable[[Cell], int],
+    extraction_memory: Callable[[str], int | None],
+    rate: float,
+    missing: Callable[[str], bool] = lambda path: True,
+    shapes: Shapes = NOTHING_FOUND,
+) -> list[Stage]:
+    """Return the resources of the stages of a valid configuration, restricted to jobs with missing files.
+
+    Parameters
+    ----------
+    config
+        The configuration.
+    memory, extraction_memory
+        Megabytes that the training of a run, and an extraction job of a source, reserve.
+    rate
+        Speed of a training, in weights x samples a second.
+    missing
+        Return whether a file is missing. The default plans all files, present or not.
+    shapes
+        Shapes of sources, as read from files and models that exist.
+    """
+    files = config.files()
+    judged = [cell for cell in config.cells() if missing(files.metrics(cell))]
+    trained = [cell for cell in config.all_cells() if any(missing(path) for path in files.all_of(cell)[:-1])]
+    kinds = {cell.source: config.source(cell.source).kind for cell in (*trained, *judged)}
+    solved, peers, imported, trained = (
+        [cell for cell in trained if config.methods[cell.method].settings is made]
+        for made in (SolverConfig, PeerConfig, ImportConfig, RunConfig)
+    )
+    extracted = []
+    passed = []
+    for kind in dict.fromkeys(kinds.values()):
+        stores = {source: _stores(config, files, source, missing) for source in kinds if kinds[source] == kind}
+        stores = {source: parts for source, parts in stores.items() if parts}
+        extracted += [_extraction(config, kind, stores, extraction_memory, shapes)] if stores else []
+        if cells := [cell for cell in trained if kinds[cell.source] == kind]:
+            passed.append(_training(config, kind, cells, memory, rate, shapes))
+    # the number of atoms, and with it the size, is unknown before a solver has run
+    passed += [Stage("solvers", len(solved), None)] if solved else []
+    # the speed of other libraries is unknown
+    passed += [Stage("trainings of other libraries", len(peers), _models(config, peers, shapes))] if peers else []
+    passed += [Stage("imported dictionaries", len(imported), None)] if imported else []
+    evaluations = Stage("evaluations", len(judged), METRICS_BYTES * len(judged))
+    return [*extracted, *passed, *([evaluations] if judged else [])]
+
+
+def _extraction(
+    config: Configuration,
+    kind: str,
+    stores: Mapping[str, Fraction],
+    memory: Callable[[str], int | None],
+    shapes: Shapes,
+) -> Stage:
+    """Return the extraction stage of some sources, each with the share of its stores that is missing."""
+    needs = {source: need(config, source, shapes) for source in stores}
+    # streamed rows are made during each training, so their time counts there
+    seconds = [
+        found.seconds * share
+        for found, share in zip(needs.values(), stores.values(), strict=True)
+        if found.seconds is not None and found.streamed is None
+    ]
+    sizes = [
+        None if needs[source].bytes is None else int((needs[source].bytes or 0) * stores[source]) for source in stores
+    ]
+    return Stage(
+        f"activations of {kind}",
+        sum(int(share * _jobs(config, source)) for source, share in stores.items()),
+        _sum(sizes),
+        max((megabytes for source in stores if (megabytes := memory(source)) is not None), default=None),
+        seconds=float(sum(seconds)) if seconds else None,
+    )
+
+
+def _training(
+    config: Configuration,
+    kind: str,
+    cells: list[Cell],
+    memory: Callable[[Cell], int],
+    rate: float,
+    shapes: Shapes,
+) -> Stage:
+    sizes = {cell: weights(config, cell, shapes) for cell in cells}
+    known = {cell: size for cell, size in sizes.items() if size is not None}
+    # each process has its part of a batch's latents; with split latents, also only its part of the dictionary
+    processes = config.processes
+    parts = processes if config.split == "latents" else 1
+    streamed = sum(
+        need(config, cell.source, shapes).seconds or 0 for cell in cells if config.source(cell.source).is_streamed
+    )
+    return Stage(
+        f"trainings on {kind}",
+        len(cells),
+        _models(config, cells, shapes),
+        max(map(memory, cells)),
+        # weights, gradients and two moments, and a batch's latents before and after sigma
+        max(
+            ((16 * size // parts + 8 * _batch(config, cell) // processes) // 10**6 for cell, size in known.items()),
+            default=None,
+        ),
+        None
+        if len(known) < len(cells)
+        else streamed + sum(size * samples(config, cell) for cell, size in known.items()) / rate,
+    )
+
+
+def _models(config: Configuration, cells: list[Cell], shapes: Shapes) -> int | None:
+    """Return the total bytes of the models of some runs."""
+    sizes = [weights(config, cell, shapes) for cell in cells]
+    return _sum([None if size is None else 4 * size for size in sizes])
+
+
+def plan_lines(found: Iterable[Stage], left: Iterable[Stage], free: int, rate: float, runs: int) -> list[str]:
+    """Return the plan as lines of text: the progress, a table of stages, and the basis of the estimates.
+
+    Parameters
+    ----------
+    found, left
+        The stages with all jobs, and the stages with the jobs whose files are missing.
+    free
+        Free bytes on the disk that stores the results.
+    rate, runs
+        Speed in weights x samples a second, and the number of runs measured here; 0 if measured on another machine.
+    """
+    rows = [("stage", "jobs", "left", "disk", "memory a job", "memory a GPU", "time", "time left")]
+    found, waiting = list(found), {stage.name: stage for stage in left}
+    for stage in found:
+        rest = waiting.get(stage.name)
+        rows.append(
+            (
+                stage.name,
+                f"{stage.jobs:,}",
+                f"{rest.jobs if rest else 0:,}",
+                "unknown" if stage.disk is None else _size(stage.disk),
+                "" if stage.memory is None else _size(stage.memory * 10**6),
+                "" if stage.gpu_memory is None else _size(stage.gpu_memory * 10**6),
+                "" if stage.seconds is None else _time(stage.seconds),
+                "" if rest is None or rest.seconds is None else _time(rest.seconds),
+            )
+        )
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    basis = f", the median of the {runs} runs trained here."
+    if not runs:
+        basis = ", measured on one core of another machine. After the first finished run, the plan uses this machine's."
+    known = sum(stage.disk or 0 for stage in waiting.values())
+    more = " and an unknown amount more" * any(stage.disk is None for stage in waiting.values())
+    return [
+        _progress(found, list(waiting.values())),
+        "",
+        *lines,
+        *[MEMORY] * any(stage.memory is not None for stage in found),
+        "Times are for jobs one after the other. The time of a training is its dictionary's weights times its samples, "
+        f"divided by {_count(rate)} a second{basis}",
+        f"The jobs left need {_size(known)} of disk{more}; {_size(free)} are free.",
+        "A run counts as finished if its files exist; `snakemake -n` lists the runs that a changed setting repeats.",
+    ]
+
+
+def _progress(found: list[Stage], left: list[Stage]) -> str:
+    """Return a sentence with the number of finished runs and the time of the other runs."""
+    jobs, waiting = (sum(stage.jobs for stage in part if stage.is_training) for part in (found, left))
+    times = [stage.seconds for stage in left if stage.is_training]
+    known = sum(seconds or 0 for seconds in times)
+    took = f"about {duration(known)} one after the other" if known else "an unknown time"
+    more = ", and an unknown time for the rest" if known and None in times else ""
+    if not waiting:
+        return f"All {jobs:,} runs are finished."
+    return f"{jobs - waiting:,} of {jobs:,} runs are finished, {waiting:,} left: {took}{more}."
+
+
+def too_large(found: Iterable[Stage], free: int) -> str | None:
+    """Return an error if the known part of a plan exceeds the free disk space, otherwise None."""
+    known = sum(stage.disk or 0 for stage in found)
+    if known <= free:
+        return None
+    sizes = f"the plan needs {_size(known)}, but the disk of the results has only {_size(free)} free"
+    return f"{sizes}; free some space, or plan fewer runs"
+
+
+def _count(number: float) -> str:
+    """Return a large number in words."""
+    return f"{number / 1e9:,.2g} billion" if number >= 1e9 else f"{number / 1e6:,.2g} million"
+
+
+def _size(number: int) -> str:
+    """Return bytes as text with a unit."""
+    if number < 10**6:
+        return "under 1 MB" if number else "0 MB"
+    return f"{number / 1e6:,.0f} MB" if number < 10**9 else f"{number / 1e9:,.2f} GB"
+
+
+def _time(seconds: float) -> str:
+    return "under a minute" if seconds < 60 else duration(seconds)
+
+
+def _jobs(config: Configuration, source: str) -> int:
+    """Return the number of jobs that make a source's stores."""
+    found = config.source(source)
+    return found.n_shards if found.n_features is None else len(config.bench_seeds(source))
+
+
+def _stores(config: Configuration, files: Files, source: str, missing: Callable[[str], bool]) -> Fraction:
+    """Return the share of a source's stores that is missing. A bench has stores for each of its seeds."""
+    seeds = config.bench_seeds(source) if config.source(source).n_features is not None else [0]
+    left = [seed for seed in seeds if any(missing(files.store(source, seed, part)) for part in ("train", "test"))]
+    return Fraction(len(left), len(seeds))
+
+
+def _batch(config: Configuration, cell: Cell) -> int:
+    run = trained_settings(config, cell)
+    return run.model.n_q * run.training.batch_size // run.training.accumulate
+
+
+def _sum(sizes: list[int | None]) -> int | None:
+    return None if None in sizes else sum(size or 0 for size in sizes)
+
+
+def _weights_of(model: Path) -> int:
+    """Return the number of weights in a safetensors file, read from its header."""
+    with safe_open(model, "np") as file:
+        shapes = [file.get_slice(name).get_shape() for name in file.keys()]  # noqa: SIM118, not a dict
+    return sum(math.prod(shape) for shape in shapes if len(shape) == 2)

@@ -1,0 +1,150 @@
+"""Reading and validating configurations.
+
+A configuration is checked twice. First the pydantic models (`whole.Configuration` and its parts) check each setting and
+fill in defaults. Then cross-field checks find names that refer to nothing and settings that exclude each other. An
+error lists every wrong key with the expected value.
+"""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from sdlcore import PluginError
+from sdlcore.pipeline import ConfigError, Json, load_plugins, load_yaml, locate_plugin, mapping, unbounded
+from sdlstudy.configuration.cost import MOST_RUNS, number_of_runs
+from sdlstudy.configuration.own_sources import over_default
+from sdlstudy.configuration.refusals import problems
+from sdlstudy.configuration.validation import (
+    doubled_sources,
+    ignored_settings,
+    inconsistencies,
+    inconsistent_benches,
+    inconsistent_runs,
+)
+from sdlstudy.configuration.variants import (
+    misnamed_variants,
+    unsound_starts,
+    with_each_layer,
+    with_sweeps,
+    without_like,
+)
+from sdlstudy.configuration.whole import Configuration
+from sdlstudy.settings.trees import Tree, merge
+
+__all__ = ["ConfigError", "configure", "load_yaml", "read_given", "validate"]
+
+UNTRACKED = ("device", "processes", "split", "tensorboard", "wandb", "cache", "peers_python", "plugins")
+"""Keys that do not affect results: device, parallelism, logging, caches and plugins' code."""
+
+
+def read_given(paths: Iterable[str | Path], changes: Tree) -> dict[str, Json]:
+    """Merge configuration files in their order, then single changes. The default is not included.
+
+    Raises
+    ------
+    ConfigError
+        If a file is not a configuration. The error names the file.
+    """
+    given: dict[str, Json] = {}
+    for path in paths:
+        found = mapping(load_yaml(path), str(path))
+        given = merge(given, _with_located_plugins(found, Path(path).parent))
+    _refuse(unbounded(changes))
+    return merge(given, _with_located_plugins(changes, Path()))
+
+
+def _with_located_plugins(given: Tree, folder: Path) -> dict[str, Json]:
+    """Return the content of a file in ``folder`` with paths of plugins resolved against that folder."""
+    plugins = given.get("plugins")
+    if not isinstance(plugins, list):
+        return dict(given)
+    return {**given, "plugins": [locate_plugin(one, folder) if isinstance(one, str) else one for one in plugins]}
+
+
+def configure(given: Tree, default: Tree) -> Configuration:
+    """Merge ``given`` over the default (`own_sources.over_default`), and return the valid configuration.
+
+    Raises
+    ------
+    ConfigError
+        As `validate` does, and if changed results would overwrite the default's because the name is the same.
+    """
+    default, given = (with_each_layer(one) for one in (default, given))
+    merged = merge(default, given)
+    _refuse(unbounded(merged))
+    _load_plugins(merged)
+    found = _misshapen(merged)
+    name, adds_to_default = given.get("name"), default.keys() <= given.keys()
+    if name in (None, default.get("name")) and not adds_to_default and given.keys() - {"name", *UNTRACKED}:
+        said, it = ("missing; without one", "it") if name is None else (f"{name} is the default's; so", "another")
+        found.append(
+            f"name: {said}, results would replace the default's in results/{default.get('name')}. Set {it} in "
+            "a file that --configfile names, or by --config name=...; or, to add to the default's results, name "
+            "config/config.yaml among the files"
+        )
+    _refuse(found)
+    return validate(over_default(default, given))
+
+
+def validate(config: Tree) -> Configuration:
+    """Return ``config`` with defaults filled in. Refuse it if it is invalid.
+
+    Raises
+    ------
+    ConfigError
+        With one line for each wrong key: its path and the expected value.
+    """
+    config = with_each_layer(config)
+    _refuse(unbounded(config))
+    _load_plugins(config)
+    _refuse(_misshapen(config))
+    _refuse(misnamed_variants(config))
+    typed = _without_null(_typed(without_like(config)))
+    if (asked_for := number_of_runs(typed)) > MOST_RUNS:
+        _refuse([f"tables: {asked_for:,} runs in tables and figures, expected at most {MOST_RUNS:,}"])
+    _refuse(inconsistencies(typed))
+    _refuse(unsound_starts(typed))
+    _refuse(line for path, product in typed.asked().items() for line in product.unsound_sweep(path, typed))
+    # a variant copies a source or method and changes one setting, so the new value needs a check
+    filled = _typed(with_sweeps(typed).model_dump(warnings=False))
+    _refuse(inconsistent_benches(filled))
+    _refuse([*doubled_sources(filled), *inconsistent_runs(filled)])
+    _refuse(ignored_settings(filled, config))
+    return filled
+
+
+def _load_plugins(config: Tree) -> None:
+    """Import the plugins that a configuration names, since their settings may occur in it."""
+    plugins = config.get("plugins")
+    try:
+        load_plugins([name for name in plugins if isinstance(name, str)] if isinstance(plugins, list) else [])
+    except PluginError as error:
+        raise ConfigError([f"plugins: {error}"]) from error
+
+
+def _without_null(config: Configuration) -> Configuration:
+    """Remove the tables that a configuration sets to null."""
+    tables = {name: table for name, table in config.tables.items() if table is not None}
+    return config.model_copy(update={"tables": tables})
+
+
+def _refuse(problems: Iterable[str]) -> None:
+    found = list(dict.fromkeys(problems))
+    if found:
+        raise ConfigError(found)
+
+
+def _typed(config: Tree) -> Configuration:
+    try:
+        return Configuration.model_validate(config)
+    except ValidationError as error:
+        raise ConfigError(problems(error, config)) from error
+
+
+def _misshapen(config: Tree) -> list[str]:
+    try:
+        Configuration.model_validate(config)
+    except ValidationError as error:
+        return problems(error, config)
+    return []

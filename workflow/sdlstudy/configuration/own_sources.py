@@ -1,0 +1,71 @@
+"""Merge a configuration over the default. Leave out the default's tables if it adds its own activations."""
+
+from collections.abc import Iterator
+
+from sdlcore.pipeline import Json, source_gives
+from sdlstudy.configuration.variants import without_like
+from sdlstudy.products.registry import registered
+from sdlstudy.products.run_table import OWN
+from sdlstudy.settings.sources import Sources
+from sdlstudy.settings.trees import Tree, branch, merge
+
+KINDS = tuple(kind for kind in Sources.model_fields if kind not in ("bench", "synth"))
+"""Kinds of sources that contain the user's own activations. A new bench is only a variant of the default's."""
+
+
+def over_default(default: Tree, given: Tree) -> dict[str, Json]:
+    """Merge ``given`` over the default.
+
+    If ``given`` adds its own activations (a source of one of `KINDS` that the default lacks), the result contains only
+    the tables, figures and other products that ``given`` names. Each new source that no product uses gets the table
+    that ``own`` describes. The first of these sources also gets the figure of resampling.
+
+    Parameters
+    ----------
+    default, given
+        Two configurations that are valid in shape when merged.
+    """
+    merged = merge(default, given)
+    own = [
+        source
+        for kind in KINDS
+        for source in branch(given, "sources", kind)
+        if source not in branch(default, "sources", kind)
+    ]
+    if not own:
+        return merged
+    tables, figures = (
+        {name: spec for name, spec in branch(merged, key).items() if name in branch(given, key)}
+        for key in ("tables", "figures")
+    )
+    merged |= {"tables": tables, "figures": figures}
+    merged |= dict.fromkeys(key for key in registered() if "." not in key and key not in given)
+    asked = set(_asked(merged))
+    alone = [source for source in own if source not in asked]
+    if merged.get("own") is not None:
+        merged["tables"] = tables | {f"{OWN}{source}": _own_table(merged, source) for source in alone}
+    figure6 = branch(default, "figures", "figure6")
+    if alone and figure6 and "figure6" not in figures:
+        merged["figures"] = figures | {"figure6": figure6 | {"source": alone[0]}}
+    return merged
+
+
+def _asked(config: Tree) -> Iterator[str]:
+    """Yield the sources that tables and figures name."""
+    places = [(group, name) for group in ("tables", "figures") for name in branch(config, group)]
+    for place in [*places, *((key,) for key in registered() if "." not in key)]:
+        spec = branch(config, *place)
+        source = spec.get("source")
+        yield from [source] if isinstance(source, str) else branch(spec, "runs")
+
+
+def _own_table(config: Tree, source: str) -> dict[str, Json]:
+    """Return the table of a source, without anchors drawn from classes if its samples have no classes."""
+    spec, written = branch(config, "own"), without_like({"sources": config["sources"]})
+    kind = next(kind for kind in KINDS if source in branch(written, "sources", kind))
+    settings = branch(written, "sources", kind, source)
+    labelled = kind == "clip" or settings.get("labels") is not None or source_gives(settings.get("source"), "labels")
+    asked = spec.get("anchorings")
+    names = [name for name in asked if isinstance(name, str)] if isinstance(asked, list) else []
+    kept = [n for n in names if labelled or n == "none" or "discover" in branch(config, "anchorings", n)]
+    return spec | {"source": source, "anchorings": kept or ["none"]}

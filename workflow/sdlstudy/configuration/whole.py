@@ -1,0 +1,178 @@
+"""The whole configuration: a study and its products."""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from pydantic import Field, GetCoreSchemaHandler, GetJsonSchemaHandler, TypeAdapter, create_model
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import core_schema
+from typing_extensions import TypeAliasType
+
+from sdlcore.pipeline import ClassMeans, is_centred
+from sdlstudy.products.product import Product
+from sdlstudy.products.registry import registered
+from sdlstudy.products.run_table import Compared
+from sdlstudy.products.settings_table import SettingsTable
+from sdlstudy.products.tables import Table
+from sdlstudy.products.verdicts import Verdicts
+from sdlstudy.settings.cells import Cell, settings_as_given
+from sdlstudy.settings.fields import Settings, left_out
+from sdlstudy.settings.files import Files
+from sdlstudy.settings.sources import Clip, File, Plugin
+from sdlstudy.settings.study import Study
+
+SETTINGS_TABLE = "table3"
+"""The table of a bench's settings; all other tables show results of runs."""
+VERDICTS = "verdicts"
+TableName = TypeAliasType(
+    "TableName",
+    Annotated[
+        str,
+        Field(
+            pattern=r"^(table[1-7]|own_[a-z][a-z0-9_]*)\Z",
+            description="table1 to table7, or own_<name>, which has no counterpart in the paper",
+        ),
+    ],
+)
+_APART = TypeAdapter(dict[Literal["table3"], SettingsTable | None])
+
+
+class _SettingsApart:
+    """Validate table3, which shows settings, by another model than the other tables."""
+
+    def __get_pydantic_core_schema__(self, _: Any, handler: GetCoreSchemaHandler) -> core_schema.CoreSchema:
+        others = handler.generate_schema(dict[TableName, Table | None])
+        return core_schema.no_info_wrap_validator_function(self.check, others)
+
+    def __get_pydantic_json_schema__(self, schema: Any, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        apart = handler(_APART.core_schema)
+        return handler(schema) | {"properties": {"table3": apart["additionalProperties"]}}
+
+    @staticmethod
+    def check(given: Any, others: Callable[[Any], Any]) -> Any:
+        if not isinstance(given, dict) or "table3" not in given:
+            return others(given)
+        tables = others({name: spec for name, spec in given.items() if name != "table3"})
+        tables |= _APART.validate_python({"table3": given["table3"]}, strict=True)
+        return {name: tables[name] for name in given}
+
+
+def _asked(part: str) -> dict[str, Any]:
+    """Return the fields of the products directly under a key of the configuration, by name."""
+    found: dict[str, Any] = {}
+    for key, cls in registered().items():
+        above, _, name = key.rpartition(".")
+        if above == part:
+            text = " ".join((cls.__doc__ or "").split())
+            found[name] = (cls | None, left_out() if part else Field(default=None, description=text))
+    return found
+
+
+# the products declare the fields directly under the configuration and under figures
+if TYPE_CHECKING:
+
+    class _Figures(Settings): ...
+
+    class _Asking(Study): ...
+else:
+    _Figures = create_model("_Figures", __base__=Settings, **_asked("figures"))
+    _Asking = create_model("_Asking", __base__=Study, **_asked(""))
+
+
+class Figures(_Figures):
+    """Figures of a configuration. Null removes a figure of the default configuration."""
+
+
+class Configuration(_Asking):
+    """A configuration is config/config.yaml with the files given by --configfile merged over it. If they add their own
+    activations, tables and figures of config/config.yaml are left out (see own). Unknown keys are refused.
+    """
+
+    own: Compared | None = None
+    """The table own_<source> of each new source that no table or figure names. A source is new if the default lacks it
+    and its kind is neither bench nor synth. If the samples have no classes, the table leaves out anchors drawn from
+    classes. Null for no such tables."""
+    tables: Annotated[dict[TableName, Table | SettingsTable | None], _SettingsApart()] = {}
+    """Tables of runs (table3: of settings). A name is table1 to table7, as the paper's table to compare with
+    (resources/paper/<name>.csv), or own_<name>; null leaves a table of the default out."""
+    figures: Figures = Figures()
+    """Figures of the paper, and of convergence."""
+
+    def asked(self) -> dict[str, Product]:
+        """Return the products that the configuration names, by the path of their key."""
+        found: dict[str, Product] = {
+            f"tables.{name}": table for name, table in self.tables.items() if table is not None
+        }
+        for key in registered():
+            above, _, name = key.rpartition(".")
+            product = getattr(self.figures if above else self, name)
+            if product is not None:
+                found[key] = product
+        return found
+
+    def products(self) -> dict[str, Product]:
+        """Return all products by name, including the products that follow from others."""
+        asked = {path.rpartition(".")[-1]: product for path, product in self.asked().items()}
+        found = dict(asked)
+        for name, product in asked.items():
+            found |= product.companions(name, self)
+        verdicts = Verdicts.of(asked)
+        return found if verdicts is None else found | {VERDICTS: verdicts}
+
+    def whole(self) -> list[Product]:
+        """Return the products that a plain ``snakemake`` makes. Others must be requested by name."""
+        return [product for product in self.asked().values() if not product.alone]
+
+    def only(self, name: str) -> "Configuration":
+        """Return the configuration with a single one of its products."""
+        others = {key: None for key in self.asked() if key.rpartition(".")[-1] != name}
+        figures = {key.removeprefix("figures."): None for key in others if key.startswith("figures.")}
+        tables = {key: table for key, table in self.tables.items() if f"tables.{key}" not in others}
+        alone = {key: None for key in others if "." not in key}
+        return self.model_copy(update={"tables": tables, "figures": self.figures.model_copy(update=figures), **alone})
+
+    def cells(self) -> list[Cell]:
+        """Return every run whose metrics `whole` needs, each once."""
+        return list(dict.fromkeys(cell for product in self.whole() for cell in product.cells(self)))
+
+    def all_cells(self) -> list[Cell]:
+        """Return every run that `whole` needs, each once, including runs without metrics."""
+        here = (cell for product in self.whole() for cell in product.judged_here(self))
+        return list(dict.fromkeys([*self.cells(), *here]))
+
+    def reference_anchoring(self, source: str) -> str | None:
+        """Return the anchoring that divides the features of a source's runs without anchors, or None.
+
+        The first anchoring that a table or figure compares with such runs is chosen. A bench without any comparison
+        gets the first anchoring of the study. Other sources get None, since they may have too few classes for it.
+        A table divides features by its own anchoring.
+        """
+        asked = {name for product in self.asked().values() for name in product.anchorings_on(self, source)}
+        candidates = [name for name in self.anchorings if name in asked]
+        if not candidates and self.source(source).n_features is not None:
+            candidates = list(self.anchorings)
+        return next(iter(candidates), None)
+
+    def class_means(self, source: str) -> ClassMeans:
+        """Return the settings of a labelled source's class means. Unset ``centred`` follows the source's runs."""
+        labelled = self.source(source)
+        assert isinstance(labelled, Clip | File | Plugin), f"samples of {source} have no classes"
+        asked = labelled.class_means
+        centred = asked.centred
+        if centred is None:
+            cells = [cell for product in self.asked().values() for cell in product.cells(self) if cell.source == source]
+            runs = {(cell.method, cell.protocol) for cell in cells}
+            centred = any(is_centred(settings_as_given(self, source, *run)) for run in runs)
+        return ClassMeans(centred=centred, min_class_size=asked.min_class_size)
+
+    def bench_seeds(self, source: str) -> list[int]:
+        """Return the seeds to draw a bench with: the seeds of its tables and figures, or all if none uses it."""
+        drawn = (at for product in self.whole() for at in product.drawn(self))
+        return sorted({seed for name, seed in drawn if name == source}) or list(self.seeds)
+
+    def files(self, paper: str = "resources/paper") -> Files:
+        """Return the paths of the study's files."""
+        divided = {source: self.reference_anchoring(source) for source in self.all_sources()}
+        labelled = [name for name, source in self.all_sources().items() if source.is_labelled]
+        centred = {name: self.class_means(name).centred for name in labelled}
+        return Files(self, {source: name for source, name in divided.items() if name is not None}, paper, centred)

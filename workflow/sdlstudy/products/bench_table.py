@@ -1,0 +1,105 @@
+"""The base class of tables that are not in the paper. A subclass defines columns and a caption."""
+
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Annotated, ClassVar
+
+from annotated_types import MinLen
+
+from sdlstudy.products.product import Product
+from sdlstudy.settings.cells import Cell
+from sdlstudy.settings.fields import Identifier, Names, Seeds, Settings
+from sdlstudy.settings.files import Files
+from sdlstudy.settings.names import KNOWN, METHOD, PROTOCOL, unknown
+from sdlstudy.settings.study import Study
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from sdlstudy.rendering.text_table import TextTable
+
+
+class OnSource(Settings):
+    """The methods that run on a source, for a table that is not in the paper."""
+
+    methods: Names
+    """Solvers, and trained methods to compare them with."""
+    seeds: Seeds | None = None
+    """Seeds; null for the configuration's."""
+
+
+class BenchTable(Product):
+    """A table that is not in the paper, of methods without anchors."""
+
+    columns: ClassVar[Mapping[str, str]] = {}
+    """Metric -> head of its column."""
+    finer: ClassVar[tuple[str, ...]] = ()
+    """Metrics that are printed with one more decimal than in other tables."""
+    caption: ClassVar[str] = ""
+
+    runs: Annotated[Mapping[Identifier, OnSource | None], MinLen(1)]
+    """Source -> the methods that run on it; null leaves a source of the default out."""
+    protocol: Identifier = "best"
+    """The protocol of the trained methods."""
+
+    def asked(self) -> Mapping[str, OnSource]:
+        """Return the sources that are not null, with the methods that run on each."""
+        return {source: asked for source, asked in self.runs.items() if asked is not None}
+
+    def cells(self, study: Study) -> list[Cell]:
+        return [cell for name in self.asked() for cell in self.cells_on(name, study)]
+
+    def cells_on(self, name: str, study: Study) -> list[Cell]:
+        """Return the runs of an entry of `runs`."""
+        asked = self.asked()[name]
+        return [
+            Cell(self.source_of(name), method, self.protocol_on(name), "none", seed)
+            for method in asked.methods
+            for seed in asked.seeds or study.seeds
+        ]
+
+    def source_of(self, name: str) -> str:
+        """Return the source of an entry of `runs`."""
+        return name
+
+    def protocol_on(self, name: str) -> str:
+        """Return the protocol of the methods that are trained for an entry of `runs`."""
+        return self.protocol
+
+    def at_most(self, study: Study) -> int:
+        return sum(len(asked.methods) * len(asked.seeds or study.seeds) for asked in self.asked().values())
+
+    def unknown_names(self, path: str, study: Study) -> Iterator[str]:
+        yield from unknown(f"{path}.protocol", [self.protocol], study.protocols, PROTOCOL)
+        known, expected = self.judged_on(study)
+        for name, asked in self.asked().items():
+            source, at = self.source_of(name), f"{path}.runs.{name}"
+            yield from unknown(f"{path}.runs" if source == name else f"{at}.source", [source], known, expected)
+            yield from unknown(f"{at}.methods", asked.methods, study.methods, METHOD)
+
+    def judged_on(self, study: Study) -> tuple[list[str], str]:
+        """Return the names of sources that the table accepts, and the requirement in words, for errors."""
+        known = [name for name, source in study.all_sources().items() if source.n_features is not None]
+        return known, KNOWN
+
+    def outputs(self, name: str, files: Files) -> list[str]:
+        return [files.table(name, ending) for ending in ("csv", "md")]
+
+    def rows(self, name: str, files: Files) -> "pd.DataFrame":
+        """Return a row for each run: source, method, seed and `columns`; NaN for metrics that an older run lacks."""
+        from sdlstudy.results.runs import read_runs
+
+        runs = read_runs(files.metrics(cell) for cell in self.cells(files.study))
+        return runs.reindex(columns=["source", "method", "seed", *self.columns])
+
+    def text_table(self, name: str, rows: "pd.DataFrame") -> "TextTable":
+        from sdlstudy.rendering.bench_tables import bench_text
+
+        return bench_text(self.columns, self.caption, rows, self.finer)
+
+    def make(self, name: str, files: Files) -> None:
+        from sdlcore.pipeline import write_text
+        from sdlstudy.results.tables import write_csv
+
+        rows = self.rows(name, files)
+        write_csv(files.table(name), rows)
+        write_text(files.table(name, "md"), self.text_table(name, rows).markdown())

@@ -1,0 +1,64 @@
+"""The figure of loss and recovery over seconds, for gradient training and solvers."""
+
+import logging
+from collections.abc import Iterator
+
+from sdlstudy.products.product import Picture
+from sdlstudy.settings.cells import Cell
+from sdlstudy.settings.fields import Identifier, Names, Seeds
+from sdlstudy.settings.files import Files
+from sdlstudy.settings.names import BENCH, METHOD, PROTOCOL, unknown
+from sdlstudy.settings.study import Study
+
+
+class Convergence(Picture):
+    """Loss and recovery over seconds, of trained methods and solvers without anchors.
+
+    These runs write their recovery into each row of their histories.
+    """
+
+    keys = ("figures.convergence",)
+    title = "Loss and recovery over seconds"
+
+    source: Identifier
+    """A bench."""
+    methods: Names
+    protocols: Names = ["best"]
+    seeds: Seeds | None = None
+    """Seeds; null for the first seed of the configuration."""
+
+    def judged_here(self, study: Study) -> list[Cell]:
+        # solvers and imported dictionaries take no settings from protocols, so one protocol is enough for them
+        cells = [
+            Cell(self.source, method, self.protocols[0] if study.methods[method].is_given else way, "none", seed)
+            for method in self.methods
+            for way in self.protocols
+            for seed in self.seeds or study.seeds[:1]
+        ]
+        return list(dict.fromkeys(cells))
+
+    def watched(self, study: Study) -> list[Cell]:
+        return self.judged_here(study)
+
+    def at_most(self, study: Study) -> int:
+        return len(self.methods) * len(self.protocols) * len(self.seeds or study.seeds)
+
+    def unknown_names(self, path: str, study: Study) -> Iterator[str]:
+        yield from unknown(f"{path}.source", [self.source], study.sources.bench, BENCH)
+        yield from unknown(f"{path}.methods", self.methods, study.methods, METHOD)
+        yield from unknown(f"{path}.protocols", self.protocols, study.protocols, PROTOCOL)
+
+    def inputs(self, name: str, files: Files) -> list[str]:
+        return [files.history(cell) for cell in self.judged_here(files.study)]
+
+    def make(self, name: str, files: Files) -> None:
+        from sdlstudy.rendering.convergence import Course, course, figure_convergence
+        from sdlstudy.results.tables import read_csv
+
+        courses = []
+        for cell in self.judged_here(files.study):
+            protocol = None if files.study.methods[cell.method].is_given else cell.protocol
+            courses.append(Course(cell.method, protocol, cell.seed, read_csv(files.history(cell))))
+        found = course(courses)
+        self.write(name, files, figure_convergence(found), found)
+        logging.info("%d runs", len(courses))

@@ -1,0 +1,15 @@
+"""The base class of tables that read dictionaries of runs instead of their metrics."""
+
+from sdlstudy.products.bench_table import BenchTable
+from sdlstudy.settings.cells import Cell
+from sdlstudy.settings.study import Study
+
+
+class DictionaryTable(BenchTable):
+    """A table of dictionaries without anchors."""
+
+    def cells(self, study: Study) -> list[Cell]:
+        return []
+
+    def judged_here(self, study: Study) -> list[Cell]:
+        return super().cells(study)

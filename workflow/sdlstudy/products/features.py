@@ -1,0 +1,90 @@
+"""Compare Table 1's dictionaries feature by feature, without and with anchors."""
+
+from typing import NamedTuple
+
+from sdlcore.pipeline import Seed
+from sdlstudy.products.product import Picture
+from sdlstudy.products.run_table import RunTable
+from sdlstudy.settings.cells import Cell
+from sdlstudy.settings.fields import Identifier, Names
+from sdlstudy.settings.files import Files
+from sdlstudy.settings.study import Study
+
+
+class Pair(NamedTuple):
+    """The two runs of one method that are compared."""
+
+    plain: Cell
+    anchored: Cell
+
+
+class Features(Picture):
+    """Figure of a table's dictionaries without and with anchors, for its first protocol and seed."""
+
+    title = "Table 1's dictionaries feature by feature, without and with anchors"
+    memory = 4000
+    minutes = 15
+
+    source: Identifier
+    methods: Names
+    protocol: Identifier
+    anchoring: Identifier
+    seed: Seed
+
+    @classmethod
+    def of(cls, table: RunTable, study: Study) -> "Features | None":
+        """Return the figure for a table; None if its source is no bench, or if it does not compare runs with anchors
+        and without."""
+        anchored = [name for name in table.anchorings if name != "none"]
+        if study.bench(table.source) is None or "none" not in table.anchorings or not anchored:
+            return None
+        return cls(
+            source=table.source,
+            methods=table.methods,
+            protocol=table.protocols[0],
+            anchoring=anchored[0],
+            seed=table.seeds_of(study)[0],
+        )
+
+    def pairs(self) -> list[Pair]:
+        """Return the runs that are compared, one pair for each method."""
+        return [
+            Pair(
+                Cell(self.source, method, self.protocol, "none", self.seed),
+                Cell(self.source, method, self.protocol, self.anchoring, self.seed),
+            )
+            for method in self.methods
+        ]
+
+    def judged_here(self, study: Study) -> list[Cell]:
+        return [cell for pair in self.pairs() for cell in pair]
+
+    def inputs(self, name: str, files: Files) -> list[str]:
+        models = [files.model(cell) for cell in self.judged_here(files.study)]
+        return [*models, *self._judges(files)]
+
+    def _judges(self, files: Files) -> tuple[str, str]:
+        """Return the files of the true features and of the anchors."""
+        anchors = files.anchors(self.source, self.anchoring, self.seed)
+        return files.feature_matrix(self.source, self.seed), anchors
+
+    def make(self, name: str, files: Files) -> None:
+        import numpy as np
+        import pandas as pd
+
+        from sdlcore.pipeline import anchored_features, best_cosines, load_anchors, load_model, load_references
+        from sdlstudy.rendering.features import FEATURE_COLUMNS, figure_features
+
+        features, anchors = self._judges(files)
+        references = load_references(features)
+        given = anchored_features(load_anchors(anchors), references)
+        frames = []
+        for pair in self.pairs():
+            number = np.arange(references.W_p.shape[1])
+            frame = pd.DataFrame({"method": pair.plain.method, "feature": number, "given": np.isin(number, given)})
+            for cell, suffix in ((pair.plain, ""), (pair.anchored, "_anchored")):
+                encoder, decoder = best_cosines(load_model(files.model(cell)), references)
+                frame[f"encoder{suffix}"], frame[f"decoder{suffix}"] = encoder, decoder
+            frames.append(frame[FEATURE_COLUMNS])
+        found = pd.concat(frames)
+        self.write(name, files, figure_features(found), found)

@@ -1,0 +1,199 @@
+"""The figure of the cosine between encoder rows and features, beside the law sqrt(1 - n_p / n) for it."""
+
+import logging
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Annotated, NamedTuple
+
+from annotated_types import MinLen
+
+from sdlstudy.products.bench_points import bench_with, missed, with_benches
+from sdlstudy.products.product import AnyStudy, Picture
+from sdlstudy.settings.cells import Cell, setting_of
+from sdlstudy.settings.fields import AsGiven, Identifier, Numbers, Seeds, Settings, Unique
+from sdlstudy.settings.files import Files
+from sdlstudy.settings.names import BENCH, METHOD, PROTOCOL, unknown
+from sdlstudy.settings.study import Study
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Some = Annotated[list[Annotated[float, AsGiven]], Unique]
+N, NOISE = "n", "noise"
+
+
+class Where(Settings):
+    """The values of n and of noise that a method runs at."""
+
+    n: Some = []
+    """Numbers of features, at the bench's own noise."""
+    noise: Some = []
+    """Amounts of noise, at the bench's own number of features."""
+    seeds: Seeds | None = None
+    """Seeds; null for the configuration's."""
+
+
+class LawPoint(NamedTuple):
+    """A value of n or of noise, and the bench with that value."""
+
+    parameter: str
+    value: float
+    source: str
+
+
+class LawRun(NamedTuple):
+    """A run, and its point in the figure."""
+
+    point: LawPoint
+    cell: Cell
+
+
+class Law(Picture):
+    """Figure of the cosine between encoder rows and their features, over n and over noise (docs/reading-latents.md)."""
+
+    keys = ("law",)
+    title = "How much an encoder row looks like its feature"
+    memory = 2000
+    minutes = 15
+
+    source: Identifier
+    """A bench without noise."""
+    n: Numbers
+    """Numbers of features at which to compute the least-squares read-out of the true features."""
+    noise: Numbers
+    """Amounts of noise at which to compute the least-squares read-out of the true features."""
+    runs: Annotated[dict[Identifier, Where], MinLen(1)]
+    """Autoencoders, trained or from solvers, each with the values that it runs at. Each value makes a variant of the
+    bench, named after it (lrb_n_1400), except the value that the bench has already."""
+    protocol: Identifier = "best"
+    """The protocol of the trained methods."""
+
+    def point(self, study: Study, parameter: str, value: float) -> LawPoint:
+        """Return the point of a parameter's value, with the bench of that value."""
+        return LawPoint(parameter, value, bench_with(study, self.source, parameter, value))
+
+    def matrices(self, study: Study) -> list[tuple[LawPoint, int]]:
+        """Return the points and seeds whose true features are read out. Noise changes no features, so all points of
+        noise share the bench's features."""
+        points = [self.point(study, N, value) for value in self.n]
+        points += [LawPoint(NOISE, value, self.source) for value in self.noise]
+        return [(point, seed) for point in points for seed in study.seeds]
+
+    def laid_out(self, study: Study) -> list[LawRun]:
+        """Return the runs, point by point. A run that belongs to several points is listed at each."""
+        return [
+            LawRun(point, Cell(point.source, method, self.protocol, "none", seed))
+            for method, where in self.runs.items()
+            for parameter, values in ((N, where.n), (NOISE, where.noise))
+            for point in (self.point(study, parameter, value) for value in values)
+            for seed in where.seeds or study.seeds
+        ]
+
+    def judged_here(self, study: Study) -> list[Cell]:
+        return list(dict.fromkeys(run.cell for run in self.laid_out(study)))
+
+    def used(self, study: Study) -> Study:
+        part = super().used(study).with_source(self.source, study.source(self.source))
+        for point, _ in self.matrices(study):
+            part = part.with_source(point.source, study.source(point.source))
+        return part
+
+    def at_most(self, study: Study) -> int:
+        return sum((len(where.n) + len(where.noise)) * len(where.seeds or study.seeds) for where in self.runs.values())
+
+    def with_variants(self, study: AnyStudy) -> AnyStudy:
+        points = [point for point, _ in self.matrices(study)] + [run.point for run in self.laid_out(study)]
+        return with_benches(study, self.source, points)
+
+    def unknown_names(self, path: str, study: Study) -> Iterator[str]:
+        yield from unknown(f"{path}.source", [self.source], study.sources.bench, BENCH)
+        yield from unknown(f"{path}.protocol", [self.protocol], study.protocols, PROTOCOL)
+        yield from unknown(f"{path}.runs", self.runs, study.methods, METHOD)
+
+    def unsound(self, path: str, study: Study) -> Iterator[str]:
+        if noise := study.sources.bench[self.source].noise:
+            yield f"{path}.source: {self.source} has noise {noise:g}, expected a bench without"
+        for point, wrong in missed(study, dict.fromkeys(run.point for run in self.laid_out(study))):
+            yield f"{path}.runs: {point.parameter} {wrong}"
+        for method in self.runs:
+            if study.methods[method].is_imported:
+                yield f"{path}.runs: {method} is imported, expected a method that is trained or solved for here"
+                continue
+            pair = setting_of(study, self.source, method, self.protocol, "pair")
+            if pair != "sae":
+                yield f"{path}.runs: {method} is a {pair}, expected an autoencoder (pair: sae)"
+
+    def inputs(self, name: str, files: Files) -> list[str]:
+        study = files.study
+        found = [files.feature_matrix(point.source, seed) for point, seed in self.matrices(study)]
+        for run in self.laid_out(study):
+            found += [files.model(run.cell), files.feature_matrix(run.cell.source, run.cell.seed)]
+        return list(dict.fromkeys(found))
+
+    def make(self, name: str, files: Files) -> None:
+        from sdlstudy.rendering.law import figure_law, law_sentences
+
+        rows = self._rows(files)
+        self.write(name, files, figure_law(rows, self._curves(files.study)), rows)
+        for sentence in law_sentences(rows):
+            logging.info("%s", sentence)
+
+    def _rows(self, files: Files) -> "pd.DataFrame":
+        """Return the rows of `figure_law`: one for each read-out of true features and one for each run."""
+        import numpy as np
+        import pandas as pd
+
+        from sdlcore.pipeline import load_model, load_references
+        from sdlstudy.rendering.law import COLUMNS, EXACT
+        from sdlstudy.theory.reading import Read, read
+        from sdlstudy.theory.readout import law, nearest_ridge, own_cosines, own_products, read_outs
+
+        study, rows = files.study, []
+        bench = study.sources.bench[self.source]
+
+        def add(point: LawPoint, method: str, seed: int, found: Read) -> None:
+            n, noise = (point.value, 0.0) if point.parameter == N else (bench.n, point.value)
+            said = law(n, bench.n_p, noise**2)
+            rows.append((point.parameter, point.value, method, seed, said, found.cosine - said, *found))
+
+        for point, seed in self.matrices(study):
+            W = load_references(files.feature_matrix(point.source, seed)).W_p.astype(np.float64)
+            readers = read_outs(W, point.value**2 if point.parameter == NOISE else 0.0)
+            cosine, product = (float(of(readers, W).mean()) for of in (own_cosines, own_products))
+            ridge, explained = nearest_ridge(readers, W)
+            alone = Read(
+                cosine=cosine,
+                inner_product=product,
+                gain=product,
+                latents=1.0,
+                cosine_together=cosine,
+                gain_together=product,
+                ridge=ridge,
+                explained=explained,
+                decoder_recovers=1.0,
+            )
+            add(point, EXACT, seed, alone)
+        for point, cell in self.laid_out(study):
+            W = load_references(files.feature_matrix(cell.source, cell.seed)).W_p.astype(np.float64)
+            model = load_model(files.model(cell))
+            found = read(model.W_enc.detach().numpy(), model.W_dec.detach().numpy(), W)
+            add(point, cell.method, cell.seed, found)
+        return pd.DataFrame(rows, columns=[*COLUMNS, *Read._fields])
+
+    def _curves(self, study: Study) -> "pd.DataFrame":
+        """Return the law over n and over noise, with the columns `sdlstudy.rendering.law.CURVES`."""
+        import numpy as np
+        import pandas as pd
+
+        from sdlstudy.rendering.law import CURVES
+        from sdlstudy.theory.readout import gain, law
+
+        bench = study.sources.bench[self.source]
+        # the curve starts where n exceeds n_p, since the benches are overcomplete
+        sizes = np.arange(bench.n_p + 2, max(self.n) + 1)
+        noises = np.linspace(min(self.noise), max(self.noise), 201)
+        places = [(N, n, float(n), 0.0) for n in sizes] + [(NOISE, t, float(bench.n), float(t) ** 2) for t in noises]
+        rows = [
+            (parameter, value, law(n, bench.n_p, t), gain(n, bench.n_p, t), gain(n, bench.n_p, t, 1 - bench.sparsity))
+            for parameter, value, n, t in places
+        ]
+        return pd.DataFrame(rows, columns=CURVES)

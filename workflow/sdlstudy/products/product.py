@@ -1,0 +1,172 @@
+"""The base class of tables and figures: their runs, their files, and how each is made."""
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+
+from sdlstudy.settings.cells import Cell
+from sdlstudy.settings.fields import Settings
+from sdlstudy.settings.files import Files
+from sdlstudy.settings.study import Study
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.figure import Figure
+
+    from sdlstudy.rendering.text_table import TextTable
+
+AnyStudy = TypeVar("AnyStudy", bound=Study)
+
+
+class Product(Settings):
+    """A table or figure of the pipeline. The fields of a product are its settings in a configuration.
+
+    To add a product, write a module of this package with a subclass that sets ``keys``. The configuration, the workflow
+    and the report find products in this package. A product that is made together with another product (`companions`)
+    has no keys.
+    """
+
+    keys: ClassVar[tuple[str, ...]] = ()
+    """Paths of its keys in a configuration, ``solvers`` or ``figures.figure4``; the last part is the product's name."""
+    title: ClassVar[str] = ""
+    """Title for `snakemake --list` and for the product's section of the report."""
+    alone: ClassVar[bool] = False
+    """Whether the product is made only if a user names it as a target, because it takes hours."""
+    memory: ClassVar[int] = 1000
+    """Memory of the job that makes the product, in megabytes."""
+    minutes: ClassVar[int] = 5
+    """Time limit of the job that makes the product."""
+    also_used: ClassVar[tuple[str, ...]] = ()
+    """More fields of the study that the product depends on, besides sources, methods and the like."""
+
+    def describe(self, name: str) -> str:
+        """Return a line that describes the product for `snakemake --list`."""
+        return self.title
+
+    # the runs that the product needs
+
+    def cells(self, study: Study) -> list[Cell]:
+        """Return the runs whose metrics the product reads, each once."""
+        return []
+
+    def judged_here(self, study: Study) -> list[Cell]:
+        """Return the runs whose dictionaries or histories the product reads. They need no metrics file."""
+        return []
+
+    def watched(self, study: Study) -> list[Cell]:
+        """Return the runs that must write recovery into each row of their histories."""
+        return []
+
+    def drawn(self, study: Study) -> Iterator[tuple[str, int]]:
+        """Yield the sources and seeds whose samples the product needs."""
+        yield from ((cell.source, cell.seed) for cell in (*self.cells(study), *self.judged_here(study)))
+
+    def anchorings_on(self, study: Study, source: str) -> set[str]:
+        """Return the anchorings that runs without anchors on a source are compared with.
+
+        Such runs are also scored on the features that the anchors do not give away.
+        """
+        return set()
+
+    def at_most(self, study: Study) -> int:
+        """Return an upper bound of the number of runs, computed without listing them."""
+        return 0
+
+    def with_variants(self, study: AnyStudy) -> AnyStudy:
+        """Add the variants of sources and methods that the product sweeps over to a study."""
+        return study
+
+    def companions(self, name: str, study: Study) -> dict[str, "Product"]:
+        """Return further products, by name, that are always made together with this one."""
+        return {}
+
+    # checks of the product's settings; each error is a line that begins with the path of the key
+
+    def unknown_names(self, path: str, study: Study) -> Iterator[str]:
+        """Yield errors about names. This method is called before variants are added to the study."""
+        yield from ()
+
+    def unsound_sweep(self, path: str, study: Study) -> Iterator[str]:
+        """Yield errors about sweeps. This method is called if all names are known, before variants are added to the
+        study."""
+        yield from ()
+
+    def unsound(self, path: str, study: Study) -> Iterator[str]:
+        """Yield all other errors. This method is called after variants were added to the study."""
+        yield from ()
+
+    # how the product is made
+
+    def used(self, study: Study) -> Study:
+        """Return the part of the study that the product depends on. Changes of other parts of the study do not remake
+        the product."""
+        runs = [*self.cells(study), *self.judged_here(study)]
+        sources = {*(source for source, _ in self.drawn(study)), *(cell.source for cell in runs)}
+        methods, protocols = {cell.method for cell in runs}, {cell.protocol for cell in runs}
+        return partial_study(study, sources, methods, protocols, {cell.anchoring for cell in runs})
+
+    def depends_on(self, study: Study) -> dict[str, Any]:
+        """Return the settings of the study that the product depends on, for the job that makes it."""
+        shared = {"name", "seeds", "sources", "methods", "protocols", "anchorings", *self.also_used}
+        return self.used(study).model_dump(include=shared)
+
+    def inputs(self, name: str, files: Files) -> list[str]:
+        """Return the files that the product is made from."""
+        return [files.metrics(cell) for cell in self.cells(files.study)]
+
+    def outputs(self, name: str, files: Files) -> list[str]:
+        """Return the files that `make` writes."""
+        raise NotImplementedError
+
+    def beside(self, name: str, files: Files) -> list[str]:
+        """Return files of the product's runs that are targets too, so that Snakemake replaces deleted ones."""
+        runs = [file for cell in self.cells(files.study) for file in files.all_of(cell)]
+        others = [file for cell in self.judged_here(files.study) for file in files.all_of(cell)[:-1]]
+        return list(dict.fromkeys([*runs, *others]))
+
+    def make(self, name: str, files: Files) -> None:
+        """Write the files of `outputs`."""
+        raise NotImplementedError
+
+    def text_table(self, name: str, rows: "pd.DataFrame") -> "TextTable | None":
+        """Format the rows of the product's CSV file as a table for readers; None if the product is only a picture.
+
+        The product's section of the report shows this table and the picture, if there is one.
+        """
+        return None
+
+
+class Picture(Product):
+    """A product that consists of a picture and a CSV file with its numbers."""
+
+    def outputs(self, name: str, files: Files) -> list[str]:
+        return [files.figure(name), files.figure(name, "pdf"), files.table(name)]
+
+    def write(self, name: str, files: Files, figure: "Figure", rows: "pd.DataFrame") -> None:
+        """Write the picture as PNG and PDF, and its numbers as CSV."""
+        from sdlstudy.rendering.figures import save_figure
+        from sdlstudy.results.tables import write_csv
+
+        save_figure(figure, files.figure(name), files.figure(name, "pdf"))
+        write_csv(files.table(name), rows)
+
+
+def partial_study(
+    study: Study, sources: set[str], methods: set[str], protocols: set[str], anchorings: set[str]
+) -> Study:
+    """Return a study reduced to the named sources, methods, protocols and anchorings."""
+    kinds = {
+        kind: {name: settings for name, settings in group.items() if name in sources} for kind, group in study.sources
+    }
+    ways = {
+        name: way.model_copy(update={"methods": {m: own for m, own in way.methods.items() if m in methods}})
+        for name, way in study.protocols.items()
+        if name in protocols
+    }
+    return study.model_copy(
+        update={
+            "sources": study.sources.model_copy(update=kinds),
+            "methods": {name: method for name, method in study.methods.items() if name in methods},
+            "protocols": ways,
+            "anchorings": {name: way for name, way in study.anchorings.items() if name in anchorings},
+        }
+    )

@@ -1,0 +1,57 @@
+"""Table 3: the settings of a bench beside the paper's settings."""
+
+from collections.abc import Iterator
+
+from sdlcore.pipeline import write_text
+from sdlstudy.products.product import Product, partial_study
+from sdlstudy.settings.fields import Identifier
+from sdlstudy.settings.files import Files
+from sdlstudy.settings.names import BENCH, unknown
+from sdlstudy.settings.study import Study
+
+
+class SettingsTable(Product):
+    """The settings of a bench beside the paper's Table 3."""
+
+    title = "The settings of a bench beside the paper's"
+
+    source: Identifier
+    """A bench."""
+
+    def unknown_names(self, path: str, study: Study) -> Iterator[str]:
+        yield from unknown(f"{path}.source", [self.source], study.sources.bench, BENCH)
+
+    def used(self, study: Study) -> Study:
+        return partial_study(study, {self.source}, set(), set(), set())
+
+    def inputs(self, name: str, files: Files) -> list[str]:
+        return [files.of_paper(name)]
+
+    def outputs(self, name: str, files: Files) -> list[str]:
+        return [files.table(name, ending) for ending in ("csv", "md", "tex")]
+
+    def caption(self, study: Study) -> str:
+        """Return the caption, with the names of configuration and source."""
+        return (
+            "Default parameters of the Linear Representation Bench: the paper's values, and this run's "
+            f"(configuration {study.name}, source {self.source})."
+        )
+
+    def make(self, name: str, files: Files) -> None:
+        from sdlstudy.rendering.settings_table import settings_latex, settings_table
+        from sdlstudy.rendering.text_table import TextTable
+        from sdlstudy.results.tables import write_csv
+
+        bench = files.study.sources.bench[self.source]
+        ours = {
+            "n": bench.n,
+            "n_p": bench.n_p,
+            "n/n_p": bench.n / bench.n_p,
+            "N": bench.train_samples,
+            "S": bench.sparsity,
+            "M": bench.max_interference,
+        }
+        table, caption = settings_table(ours, files.of_paper(name)), self.caption(files.study)
+        write_csv(files.table(name), table)
+        write_text(files.table(name, "md"), TextTable(caption, table, 2).markdown())
+        write_text(files.table(name, "tex"), settings_latex(table, caption, f"tab:{name}"))

@@ -1,0 +1,75 @@
+"""Make Tables 1, 2 and 4 to 7, our runs beside the paper's numbers, and tables of a user's own sources."""
+
+from collections.abc import Iterator
+
+from sdlcore.pipeline import write_text
+from sdlstudy.products.features import Features
+from sdlstudy.products.overview import Overview
+from sdlstudy.products.product import Product
+from sdlstudy.products.run_table import OWN, RunTable
+from sdlstudy.settings.files import Files
+from sdlstudy.settings.study import Study
+
+WITH_FEATURES = "table1"
+"""The table with two further figures: its overview, and its dictionaries compared feature by feature."""
+
+
+class Table(RunTable):
+    """A table of runs on one source, beside the paper's numbers."""
+
+    def describe(self, name: str) -> str:
+        swept = f" over {self.sweep.parameter}" if self.sweep else ""
+        return f"{' and '.join(self.protocols)} runs on {self.source}{swept}: ours beside the paper's numbers"
+
+    def companions(self, name: str, study: Study) -> dict[str, Product]:
+        if name != WITH_FEATURES:
+            return {}
+        found = {"overview": Overview.of(name, self, study), "features": Features.of(self, study)}
+        return {beside: product for beside, product in found.items() if product is not None}
+
+    def inputs(self, name: str, files: Files) -> list[str]:
+        metrics = [files.metrics(cell) for cell in self.cells(files.study)]
+        return metrics if name.startswith(OWN) else [*metrics, files.of_paper(name)]
+
+    def outputs(self, name: str, files: Files) -> list[str]:
+        made = [files.table(name, ending) for ending in ("csv", "md", "tex")]
+        made += [files.table(f"{name}_{part}") for part in ("effects", "runs")]
+        return made + ([files.figure(name, ending) for ending in ("png", "pdf")] if self.sweep else [])
+
+    def beside(self, name: str, files: Files) -> list[str]:
+        return [*super().beside(name, files), *self._of_sources(files)]
+
+    def _of_sources(self, files: Files) -> Iterator[str]:
+        """Yield the files that the table's sources write beside their stores."""
+        for source in dict.fromkeys(self.sources(files.study)):
+            if files.study.source(source).is_labelled:
+                yield files.table(f"{source}_classes")
+            if files.study.clip(source) is not None:
+                yield from files.beside_images(source)
+
+    def make(self, name: str, files: Files) -> None:
+        from sdlstudy.products.captions import table_caption
+        from sdlstudy.rendering.latex import latex
+        from sdlstudy.rendering.markup import markdown
+        from sdlstudy.rendering.sweeps import effects_over, runs_over, table_over
+        from sdlstudy.results.runs import read_runs, unjudged
+        from sdlstudy.results.tables import no_paper, read_paper, write_csv
+
+        layout = self.layout(files.study)
+        runs = read_runs((files.metrics(cell) for cell in self.cells(files.study)), files.study.tau)
+        if name.startswith(OWN):  # a user's own source may have no classes
+            paper, runs = no_paper(), unjudged(runs)
+        else:
+            paper = read_paper(files.of_paper(name))
+        rows = table_over(runs, paper, layout)
+        caption = table_caption(self, name, files.study)
+        write_csv(files.table(name), rows)
+        write_csv(files.table(f"{name}_runs"), runs_over(runs, layout))
+        write_csv(files.table(f"{name}_effects"), effects_over(runs, layout))
+        write_text(files.table(name, "md"), markdown(rows, caption))
+        write_text(files.table(name, "tex"), latex(rows, caption, f"tab:{name}"))
+        if self.sweep:
+            from sdlstudy.rendering.figures import save_figure
+            from sdlstudy.rendering.sweep_figure import figure_sweep
+
+            save_figure(figure_sweep(rows), files.figure(name), files.figure(name, "pdf"))

@@ -1,0 +1,122 @@
+"""Rank methods over several sources, and draw their scores, a panel for each source."""
+
+import math
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from sdlcore.pipeline import METRICS, Better
+from sdlstudy.rendering.figures import GREY, PALETTE, style
+from sdlstudy.rendering.labels import label_method, label_source
+from sdlstudy.rendering.markup import number
+from sdlstudy.rendering.text_table import TextTable
+from sdlstudy.results.tables import paired_interval
+
+L0_MISSED = 0.25
+"""A method whose mean L0 differs from the target by more than this share is not compared with the others."""
+CAPTION = (
+    "Methods at about equal L0: the score on each ground, as mean over seeds ± half the width of its 95 % t interval. "
+    "Methods are sorted by their mean rank over grounds; methods with a rank on fewer than half of the grounds come "
+    "last. In brackets: no rank, as the method is a null baseline or its L0 misses the target by more than a quarter."
+)
+
+
+def comparison_table(
+    runs: pd.DataFrame, scores: Mapping[str, str], nulls: Sequence[str], l0: Mapping[str, float | None]
+) -> pd.DataFrame:
+    """Return the score of each method on each source, and its rank there.
+
+    Parameters
+    ----------
+    runs
+        One row for each run: ground (a source of samples with an L0), method, seed and metrics.
+    scores
+        Source -> the metric that ranks methods there.
+    nulls
+        Methods that are null baselines, which get no rank.
+    l0
+        Source -> the L0 that methods should have there. Methods that miss it by more than `L0_MISSED` get no rank.
+
+    Returns
+    -------
+    DataFrame
+        One row for each method and ground: method, ground, score (the metric's name), seeds, mean, low and high (the
+        95 % t interval, NaN below 3 seeds), rank (1 is best) and mean_rank over the grounds where the method has a
+        rank; NaN if these are fewer than half of the grounds.
+    """
+    rows = []
+    for (ground, method), group in runs.groupby(["ground", "method"], sort=False):
+        score = scores[str(ground)]
+        mean, low, high = paired_interval(group[score].to_numpy(float))
+        target, found = l0[str(ground)], float(group["l0"].mean())
+        fits = method not in nulls and (target is None or abs(found / target - 1) <= L0_MISSED)
+        rows.append((method, ground, score, len(group), mean, low, high, fits))
+    table = pd.DataFrame(rows, columns=["method", "ground", "score", "seeds", "mean", "low", "high", "fits"])
+    ranked = table[table["fits"]]
+    lower = ranked["score"].map(lambda name: METRICS[name].better == Better.LOWER)
+    signed = ranked["mean"].where(lower, -ranked["mean"])
+    table["rank"] = signed.groupby(ranked["ground"]).rank(method="min")
+    of_method = table.groupby("method")["rank"]
+    table["mean_rank"] = of_method.transform("mean").where(2 * of_method.transform("count") >= len(scores))
+    places = {ground: place for place, ground in enumerate(scores)}
+    ordered = table.assign(place=table["ground"].map(places)).sort_values(["place", "mean_rank"])
+    return ordered.drop(columns=["place", "fits"]).reset_index(drop=True)
+
+
+def _best_first(table: pd.DataFrame) -> list[str]:
+    """Return the methods by their mean rank, null baselines last."""
+    return list(dict.fromkeys(table.sort_values("mean_rank", kind="stable")["method"]))
+
+
+def comparison_text(table: pd.DataFrame) -> TextTable:
+    """Return the printed table of the scores that rank methods: a row for each method, a column for each source."""
+    scores = table.drop_duplicates("ground").set_index("ground")["score"].to_dict()
+    rows = []
+    for method in _best_first(table):
+        cells = table[table["method"] == method].set_index("ground").reindex(list(scores))
+        digits = [METRICS[score].digits for score in scores.values()]
+        shown = [_score(cell, own) for (_, cell), own in zip(cells.iterrows(), digits, strict=True)]
+        rows.append([label_method(method), number(float(cells["mean_rank"].mean()), 1), *shown])
+    heads = [f"{label_source(str(ground))}: {METRICS[score].symbol}" for ground, score in scores.items()]
+    return TextTable(CAPTION, pd.DataFrame(rows, columns=["method", "mean rank", *heads]), 1)
+
+
+def _score(cell: pd.Series, digits: int) -> str:
+    spread = "" if pd.isna(cell["high"]) else f" ± {number(cell['high'] - cell['mean'], digits)}"
+    text = number(cell["mean"], digits) + spread
+    return f"({text})" if pd.isna(cell["rank"]) and not pd.isna(cell["mean"]) else text
+
+
+def figure_comparison(table: pd.DataFrame) -> Figure:
+    """Draw the scores of `comparison_table`: a panel for each source, a line for each method, the best at the top."""
+    methods, grounds = _best_first(table), list(dict.fromkeys(table["ground"]))
+    with style():
+        figure = Figure(figsize=(1.9 + 1.75 * len(grounds), 0.9 + 0.2 * len(methods)), layout="constrained")
+        panels = figure.subplots(1, len(grounds), sharey=True, squeeze=False)[0]
+        for panel, ground in zip(panels, grounds, strict=True):
+            _draw(panel, table[table["ground"] == ground], methods)
+        panels[0].set_yticks(range(len(methods)), [label_method(method) for method in methods], fontsize=8)
+        panels[0].set_ylim(len(methods) - 0.5, -0.5)
+    return figure
+
+
+def _draw(axes: Axes, cells: pd.DataFrame, methods: list[str]) -> None:
+    metric = METRICS[cells["score"].iloc[0]]
+    for _, cell in cells.iterrows():
+        rank, mean, low, high = (float(cell[name]) for name in ("rank", "mean", "low", "high"))
+        ranked = not math.isnan(rank)
+        y, colour = methods.index(str(cell["method"])), GREY if not ranked else PALETTE[0] if rank > 1 else PALETTE[3]
+        if not math.isnan(low):
+            axes.plot([low, high], [y, y], color=colour, linewidth=1.2)
+        axes.plot(mean, y, color=colour, linestyle="none", marker="o" if ranked else "D", markersize=3.5)
+    # a baseline far from all methods would squeeze the others together
+    means = cells["mean"][cells["rank"].notna()].to_numpy(float)
+    means = means if len(means) else cells["mean"].to_numpy(float)
+    margin = 0.25 * float(np.ptp(means)) or 0.1
+    axes.set_xlim(means.min() - margin, means.max() + margin)
+    axes.set_title(label_source(cells["ground"].iloc[0]), fontsize=9)
+    axes.set_xlabel(f"{metric.symbol}\n({metric.better} is better)", fontsize=8)
+    axes.tick_params(axis="x", labelsize=7)

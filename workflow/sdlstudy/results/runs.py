@@ -1,0 +1,215 @@
+"""Read metrics files into one data frame, and check that they are exactly the runs of a table."""
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict
+from itertools import product
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from sdlcore.pipeline import METRICS, Baseline, baseline_name, metrics_by_anchors, recovery_at, with_checksum
+from sdlstudy.settings.cells import Cell
+
+KEY = ["source", "method", "protocol", "anchoring", "seed"]
+
+NEEDED_METRICS = [metric.name for metric in METRICS.values() if metric.needed]
+"""Metrics that every table needs. Runs without reference directions lack some of them (`unjudged`)."""
+
+
+class RunsError(ValueError):
+    """Files of runs are unreadable, or runs do not fit the requested table. The message names the file or run."""
+
+
+class RunMetrics(NamedTuple):
+    """The content of a run's metrics file, without its provenance."""
+
+    cell: Cell
+    metrics: dict[str, float | None]
+    chance: dict[str, float | None]
+    features: dict[str, list[float]]
+    """Best match of every reference direction, by side and similarity; and ``anchored``, the indices of directions that
+    anchors give away. Empty for sources without reference directions, and for runs of an earlier version."""
+
+
+def read_metrics(path: str | Path) -> RunMetrics:
+    """Read one metrics file.
+
+    Raises
+    ------
+    RunsError
+        If the file is not JSON, lacks a part or a key of ``run``, or has a checksum that does not match.
+    """
+    try:
+        content = json.loads(Path(path).read_text())
+    except (OSError, ValueError) as error:
+        raise RunsError(f"{path}: not a readable metrics file ({error})") from error
+    for part, keys in {"run": KEY, "metrics": [], "chance": []}.items():
+        if not isinstance(content, dict) or not isinstance(content.get(part), dict):
+            raise RunsError(f"{path}: {part} is missing, expected an object with run, metrics and chance")
+        for key in keys:
+            if key not in content[part]:
+                raise RunsError(f"{path}: run.{key} is missing, expected {', '.join(KEY)}")
+    if "crc32" in content and content != with_checksum(content):
+        raise RunsError(f"{path}: is damaged, its checksum does not match its numbers; delete it and evaluate again")
+    cell = Cell(*(content["run"][key] for key in KEY))
+    return RunMetrics(cell, content["metrics"], content["chance"], content.get("features") or {})
+
+
+def read_runs(paths: Iterable[str | Path], tau: float | None = None) -> pd.DataFrame:
+    """Read metrics files into a frame with one row for each run.
+
+    A run without anchors is scored on the same features as the anchored runs that it is compared with. If the files
+    have a single anchoring for its source and seed, metrics that depend on anchors are computed again for the features
+    that this anchoring gives away. These metrics are NaN if they cannot be computed again, or if there are several
+    anchorings.
+
+    Parameters
+    ----------
+    paths
+        The metrics files.
+    tau
+        A further threshold: recovery by cosines above it is computed from the best matches of single features.
+
+    Returns
+    -------
+    DataFrame
+        Columns source, method, protocol, anchoring, seed, then every metric under its name in the files, and every
+        chance level as ``chance_<metric>``. Values are fractions, not percentages; NaN for null and for metrics that a
+        run lacks.
+
+    Raises
+    ------
+    RunsError
+        If a file is unreadable, two files contain the same run, there is no file, or a run without anchors lacks the
+        best matches of single features although anchored runs have them.
+    """
+    files: dict[Cell, str | Path] = {}
+    read: dict[Cell, RunMetrics] = {}
+    for path in paths:
+        found = read_metrics(path)
+        cell = found.cell
+        if cell in files:
+            raise RunsError(f"{path}: the same run as {files[cell]} ({_describe(cell)}), expected each run once")
+        files[cell], read[cell] = path, found
+    if not read:
+        raise RunsError("no metrics file was given, expected at least one")
+    given = _given_away(read.values())
+    rows = []
+    for cell, found in read.items():
+        metrics = found.metrics | _scored_beside(files[cell], found, given)
+        if tau is not None and found.features:
+            metrics |= recovery_at(tau, found.features, _anchored(found, given))
+        values = metrics | {baseline_name(Baseline.CHANCE, name): value for name, value in found.chance.items()}
+        rows.append(asdict(cell) | {name: np.nan if value is None else value for name, value in values.items()})
+    runs = pd.DataFrame(rows)
+    return runs[[*KEY, *(name for name in runs.columns if name not in KEY)]]
+
+
+def unjudged(runs: pd.DataFrame) -> pd.DataFrame:
+    """Add columns of NaN for missing `NEEDED_METRICS`. Runs lack these metrics if their source has no reference
+    directions."""
+    return runs.reindex(columns=[*runs.columns, *(name for name in NEEDED_METRICS if name not in runs)])
+
+
+def _given_away(read: Iterable[RunMetrics]) -> dict[tuple[str, int], set[tuple[float, ...]]]:
+    """Return source and seed -> the sets of features that anchors give away, one set for each anchoring."""
+    given: dict[tuple[str, int], set[tuple[float, ...]]] = {}
+    for found in read:
+        cell = found.cell
+        if cell.anchoring != "none" and found.features:
+            given.setdefault((cell.source, cell.seed), set()).add(tuple(found.features["anchored"]))
+    return given
+
+
+def _scored_beside(
+    path: str | Path, found: RunMetrics, given: dict[tuple[str, int], set[tuple[float, ...]]]
+) -> dict[str, float | None]:
+    """Return the metrics of a run without anchors that depend on anchors, for the anchors of the runs beside it."""
+    anchorings = given.get((found.cell.source, found.cell.seed), set())
+    if found.cell.anchoring != "none" or not anchorings:
+        return {}
+    if not found.features:
+        raise RunsError(f"{path}: features is missing, but anchored runs of its table have it; evaluate the run again")
+    if anchorings == {tuple(found.features["anchored"])}:
+        return {}
+    metrics: dict[str, float | None] = dict.fromkeys(name for name in found.metrics if _by_anchors(name))
+    if len(anchorings) == 1:
+        anchored = np.array(next(iter(anchorings)), dtype=np.int64)
+        metrics |= metrics_by_anchors(found.features, anchored)
+    return metrics
+
+
+def _anchored(found: RunMetrics, given: dict[tuple[str, int], set[tuple[float, ...]]]) -> np.ndarray | None:
+    """Return the indices of the features that count as given away; None if several anchorings differ in them."""
+    anchorings = given.get((found.cell.source, found.cell.seed), set())
+    if found.cell.anchoring != "none" or not anchorings:
+        return np.array(found.features["anchored"], dtype=np.int64)
+    return np.array(next(iter(anchorings)), dtype=np.int64) if len(anchorings) == 1 else None
+
+
+def _by_anchors(name: str) -> bool:
+    """Return whether a metric depends on anchors. Files of other versions may contain metrics that are not declared."""
+    return name in METRICS and METRICS[name].by_anchors
+
+
+def _describe(cell: Cell) -> str:
+    return f"method {cell.method}, protocol {cell.protocol}, anchoring {cell.anchoring}, seed {cell.seed}"
+
+
+def check_runs(
+    runs: pd.DataFrame,
+    methods: Sequence[str] | None = None,
+    anchorings: Sequence[str] | None = None,
+    protocols: Sequence[str] | None = None,
+    seeds: Sequence[int] | None = None,
+    nulls: Sequence[tuple[str, str]] = (),
+) -> dict[str, list[Any]]:
+    """Check that ``runs`` contains one run for each combination of method, anchoring, protocol and seed.
+
+    All runs must belong to one source. If one of the four lists is None, it becomes the values that occur in ``runs``,
+    in their order. ``nulls`` lists null baselines, as pairs of a method and a protocol: for these, only runs without
+    anchors are expected, one for each seed.
+
+    Returns
+    -------
+    dict
+        The values of method, anchoring, protocol and seed, in the order of the given lists.
+
+    Raises
+    ------
+    RunsError
+        If a run is missing, occurs twice or is none of the expected runs, or if there are several sources.
+    """
+    sources = list(runs["source"].unique())
+    if len(sources) != 1:
+        raise RunsError(f"runs come from the sources {', '.join(map(str, sources))}, expected one source")
+    asked = {"method": methods, "anchoring": anchorings, "protocol": protocols, "seed": seeds}
+    trained = runs[~runs["method"].isin([null for null, _ in nulls])]
+    axes = {name: list(trained[name].unique() if given is None else given) for name, given in asked.items()}
+    order = ["method", "protocol", "anchoring", "seed"]
+    expected = set(product(*(axes[name] for name in order)))
+    expected |= {(null, protocol, "none", seed) for (null, protocol), seed in product(nulls, axes["seed"])}
+    found = [tuple(row) for row in runs[order].itertuples(index=False)]
+    doubled = [cell for cell in dict.fromkeys(found) if found.count(cell) > 1]
+    missing = sorted(expected - set(found), key=str)
+    foreign = sorted(set(found) - expected, key=str)
+    for what, cells in {
+        "is doubled": doubled,
+        "is missing": missing,
+        "does not belong to this table": foreign,
+    }.items():
+        if cells:
+            run = _describe(Cell(sources[0], *cells[0]))
+            raise RunsError(
+                f"the run {run} {what}, expected every method x anchoring x protocol once "
+                f"on each of the seeds {', '.join(map(str, axes['seed']))}"
+            )
+    for name in NEEDED_METRICS:
+        if name not in runs:
+            raise RunsError(
+                f"metric {name} is missing from every run, expected the metrics of a bench with ground truth"
+            )
+    return axes

@@ -1,0 +1,387 @@
+"""Settings of sources of activations, by kind."""
+
+from collections.abc import Iterator
+from typing import Annotated, ClassVar, Self
+
+import pydantic
+from annotated_types import Ge, Le, MinLen
+from pydantic import GetJsonSchemaHandler, model_validator
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema
+from typing_extensions import TypeAliasType
+
+from sdlcore.pipeline import (
+    TRAINED_HERE,
+    Batch,
+    BenchSource,
+    ClipSource,
+    FileSource,
+    LanguageSource,
+    PluginSource,
+    Positive,
+    SaelensSource,
+    SynthSource,
+    Unique,
+    source_gives,
+)
+from sdlcore.pipeline import ClassMeans as LibraryClassMeans
+from sdlcore.pipeline import ClipTraining as LibraryClipTraining
+from sdlcore.pipeline import Hierarchy as BenchHierarchy
+from sdlstudy.settings.fields import Identifier, Settings, left_out
+from sdlstudy.settings.runs import Run, with_extras
+
+Shards = Annotated[int, Ge(1), Le(10**4)]
+Checksum = TypeAliasType(
+    "Checksum",
+    Annotated[str, pydantic.Field(pattern=r"^[0-9a-f]{64}\Z", description="64 digits of a SHA-256, in lower case")],
+)
+Array = TypeAliasType(
+    "Array",
+    Annotated[
+        str,
+        pydantic.Field(
+            pattern=r"^[^#]+\.(npy|npz|h5|hdf5|safetensors)(#.+)?\Z",
+            description="the path of an .npy, .npz, .h5, .hdf5 or .safetensors file, with #key if the file contains "
+            "several arrays",
+        ),
+    ],
+)
+
+
+class Source(Settings):
+    """Settings and properties of all kinds of sources."""
+
+    like: Identifier | None = left_out()
+    """Another source of the same kind to inherit from. This source overrides inherited settings with its own."""
+    run: Run = Run()
+    """Settings for all runs on this source. They override settings in protocols."""
+    kind: ClassVar[str]
+    """The key of `Sources` for this kind of source."""
+    how_target: ClassVar[str]
+    """Advice on how to add a target to a source of this kind; {name} is replaced by the source's name."""
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, core: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        """Require no setting of a source that copies another one by ``like``."""
+        schema = handler.resolve_ref_schema(handler(core))
+        if required := schema.pop("required", None):
+            schema |= {"if": {"not": {"required": ["like"]}}, "then": {"required": required}}
+        return schema
+
+    def check_together(self) -> None:
+        """Do nothing, since the configuration checks `inconsistencies` and adds the paths of keys."""
+
+    def inconsistencies(self) -> Iterator[tuple[str, str]]:
+        """Yield the key and the problem of each setting that excludes another setting."""
+        # the library's settings class is the last base, and may define this method
+        inherited = getattr(super(), "inconsistencies", None)
+        yield from () if inherited is None else inherited()
+
+    @property
+    def described(self) -> str:
+        """A description of the samples."""
+        raise NotImplementedError
+
+    @property
+    def taken_from(self) -> list[str]:
+        """Names of the models and data sets of other authors that the source uses, as in the configuration."""
+        return []
+
+    @property
+    def has_target(self) -> bool:
+        """Whether samples have a second representation, the target."""
+        return False
+
+    @property
+    def has_neighbours(self) -> bool:
+        """Whether samples are tokens of documents, so that some are neighbours."""
+        return False
+
+    @property
+    def n_sites(self) -> int:
+        """Number of representations of each sample."""
+        return 1 + self.has_target
+
+    @property
+    def is_labelled(self) -> bool:
+        """Whether samples have classes, so that class means exist."""
+        return False
+
+    @property
+    def is_streamed(self) -> bool:
+        """Whether rows are made during each training, without being stored."""
+        return False
+
+    # the next properties read a setting that only some kinds of sources declare
+
+    @property
+    def n_features(self) -> int | None:
+        """Number of true features, drawn anew with the samples for each seed; None if features are unknown."""
+        return getattr(self, "n", None)
+
+    @property
+    def n_shards(self) -> int:
+        """Number of jobs that extract the training store."""
+        return getattr(self, "shards", 1)
+
+    @property
+    def rows(self) -> tuple[int | None, int | None]:
+        """Samples for training and for evaluation; None if unknown until they are read."""
+        return getattr(self, "train_samples", None), getattr(self, "test_samples", None)
+
+    @property
+    def widths(self) -> tuple[int | None, int]:
+        """Dimension of site 0, None if not known yet, and of all further sites together, 0 if there are none or it is
+        unknown."""
+        return getattr(self, "n_p", None), getattr(self, "n_r", None) or 0
+
+    @property
+    def rate(self) -> float | None:
+        """Samples that the model processes in a second, if configured."""
+        return getattr(self, "samples_per_second", None)
+
+    @property
+    def bytes_of_number(self) -> int:
+        """Bytes per number in a store."""
+        return 4
+
+
+class Hierarchy(BenchHierarchy):
+    """Parents and their children among the features (Definition 3.9). A parent is active iff one of its children is."""
+
+
+class Bench(Source, BenchSource):
+    """A variant of the Linear Representation Bench (Appendix C)."""
+
+    hierarchy: Hierarchy | None = None
+
+    kind = "bench"
+    how_target = "set sources.bench.{name}.n_r"
+
+    @property
+    def described(self) -> str:
+        symbols = {"n": self.n, "n_p": self.n_p, "n_r": self.n_r, "S": self.sparsity, "M": self.max_interference}
+        said = [f"{symbol} = {value}" for symbol, value in symbols.items() if value is not None]
+        return f"Linear Representation Bench, {', '.join(said)}"
+
+    @property
+    def has_target(self) -> bool:
+        return self.n_r is not None
+
+
+class Synth(Source, SynthSource):
+    """A bench with the distribution of SynthSAEBench (docs/benches.md)."""
+
+    stream: bool = False
+    """Draw training samples during each training, without storing them. No sample repeats; train_samples is then not
+    used."""
+
+    kind = "synth"
+    how_target = "samples of SynthSAEBench have none"
+
+    @property
+    def described(self) -> str:
+        return f"SynthSAEBench's distribution, n = {self.n}, n_p = {self.n_p}"
+
+    @property
+    def is_streamed(self) -> bool:
+        return self.stream
+
+
+class Saelens(Source, SaelensSource):
+    """A synthetic model that SAELens saved, such as SynthSAEBench's (docs/benches.md)."""
+
+    kind = "saelens"
+    how_target = "synthetic models of SAELens have none"
+
+    @property
+    def described(self) -> str:
+        return f"the synthetic model {self.model}, n = {self.n}, n_p = {self.n_p}"
+
+    @property
+    def taken_from(self) -> list[str]:
+        return [self.model]
+
+
+class ClassMeans(LibraryClassMeans):
+    """Directions that dictionaries are evaluated against and anchored to (eq. 22 and 23)."""
+
+    centred: bool | None = None  # type: ignore[assignment]  # null until the runs are known
+    """Subtract the mean of all activations from the class means. Dictionaries of centred activations (normalise) do not
+    see that mean. If null, class means are centred if any run on the source normalises or whitens."""
+
+
+class ClipTraining(LibraryClipTraining):
+    """Training of a CLIP."""
+
+
+class Clip(Source, ClipSource):
+    """Embeddings of images by a CLIP model."""
+
+    workers: Annotated[int, Ge(0), Le(10**3)] = 2
+    """Processes that decode images, beside the model's own process. 0: threads of that process decode. Not tracked."""
+    shards: Shards = 1
+    """Number of jobs that extract the training store. If it is 1, one job writes both stores."""
+    training: ClipTraining = ClipTraining()
+    """Training of the CLIP, if pretrained is trained."""
+    class_means: ClassMeans = ClassMeans()
+    samples_per_second: Positive | None = None
+    """Images that your machine embeds in a second. A plan then estimates the time."""
+
+    kind = "clip"
+    how_target = "embeddings of images have none"
+
+    @property
+    def described(self) -> str:
+        return f"embeddings of {self.model} ({self.pretrained}) of the images {self.images}"
+
+    @property
+    def taken_from(self) -> list[str]:
+        return [self.images] if self.pretrained == TRAINED_HERE else [self.model, self.images]
+
+    @property
+    def is_labelled(self) -> bool:
+        return True
+
+    @property
+    def bytes_of_number(self) -> int:
+        return {"float16": 2, "float32": 4}[self.store_dtype]
+
+    def inconsistencies(self) -> Iterator[tuple[str, str]]:
+        """Yield the key and the problem of each setting that excludes another setting."""
+        yield from super().inconsistencies()
+        rows, batch = self.images_taken[0], self.training.batch_size
+        if self.pretrained == TRAINED_HERE and rows is not None and batch > rows:
+            yield "training.batch_size", f"{batch} exceeds the source's {rows} train_samples"
+
+
+class Language(Source, LanguageSource):
+    """Activations of a language model; docs/language-models.md has examples of every kind of model and text."""
+
+    model_sha256: Checksum | None = None
+    text_sha256: Checksum | None = None
+    n_p: Annotated[int, Ge(1), Le(10**6)] | None = None
+    """Dimension of activations. Set it for a plan of disk space before the model is downloaded."""
+    shards: Shards = 1
+    """Number of jobs that extract the training store; another job extracts the evaluation store. If it is 1, one job
+    writes both stores."""
+    stream: bool = False
+    """Make training rows during each training, anew for every run, without storing them. train_samples is then not
+    used."""
+    buffer_rows: Batch = 65536
+    """Rows of a streamed source in memory, from which batches are drawn. More rows mix better."""
+    each_layer: Annotated[list[Annotated[int, Ge(1), Le(1000)]], MinLen(1), Unique] | None = left_out()
+    """Several blocks instead of layer. Each becomes a source, named NAME_layer4 and so on. One pass of the model fills
+    the stores of all."""
+    one_pass: Identifier | None = left_out()
+    """Name of a shared pass. One pass of the model extracts all sources with the same name here. These sources may
+    differ only in layer, layers, site and target_site."""
+    samples_per_second: Positive | None = None
+    """Tokens that your machine extracts in a second. A plan then estimates the time."""
+
+    kind = "language"
+    how_target = "set sources.language.{name}.layers, or its site to mlp"
+
+    @property
+    def described(self) -> str:
+        layers = f"layer {self.layer}" if self.layers is None else f"layers {', '.join(map(str, self.layers))}"
+        return f"activations of {self.model} over {self.text}, {layers}"
+
+    @property
+    def taken_from(self) -> list[str]:
+        return [self.model, self.text]
+
+    @property
+    def has_neighbours(self) -> bool:
+        return True
+
+    @property
+    def has_target(self) -> bool:
+        return self.n_sites > 1
+
+    @property
+    def n_sites(self) -> int:
+        return len(self.sites)
+
+    @property
+    def widths(self) -> tuple[int | None, int]:
+        return self.n_p, (self.n_p or 0) * (self.n_sites - 1)
+
+    @property
+    def is_streamed(self) -> bool:
+        return self.stream
+
+    @property
+    def bytes_of_number(self) -> int:
+        return 2
+
+
+class File(Source, FileSource):
+    """Activations from files."""
+
+    input: Array
+    target: Array | None = None
+    labels: Array | None = None
+    test_input: Array | None = None
+    test_target: Array | None = None
+    test_labels: Array | None = None
+    class_means: ClassMeans = ClassMeans()
+
+    kind = "file"
+    how_target = "set sources.file.{name}.target"
+
+    @property
+    def described(self) -> str:
+        return f"activations in {self.input}"
+
+    @property
+    def has_target(self) -> bool:
+        return self.target is not None
+
+    @property
+    def is_labelled(self) -> bool:
+        return self.labels is not None
+
+
+class Plugin(Source, PluginSource):
+    """Activations from a plugin."""
+
+    class_means: ClassMeans = ClassMeans()
+
+    kind = "plugin"
+    how_target = "its plugin declares none; see docs/extending.md"
+
+    @model_validator(mode="after")
+    def _each_fits(self) -> Self:
+        return with_extras(self, {}, ("source",))
+
+    @property
+    def described(self) -> str:
+        return f"activations of the source {self.source}"
+
+    @property
+    def has_target(self) -> bool:
+        return source_gives(self.source, "target")
+
+    @property
+    def is_labelled(self) -> bool:
+        return source_gives(self.source, "labels")
+
+
+class Sources(Settings):
+    """Sources by kind and name."""
+
+    bench: dict[Identifier, Bench] = {}
+    """Variants of the Linear Representation Bench (Appendix C), drawn anew for each seed."""
+    synth: dict[Identifier, Synth] = {}
+    """Benches with the distribution of SynthSAEBench, drawn anew for each seed."""
+    saelens: dict[Identifier, Saelens] = {}
+    """Synthetic models that SAELens saved, sampled anew for each seed."""
+    clip: dict[Identifier, Clip] = {}
+    """Image embeddings of CLIP models, shared by all seeds."""
+    language: dict[Identifier, Language] = {}
+    """Activations of language models, shared by all seeds."""
+    file: dict[Identifier, File] = {}
+    """Activations from files, shared by all seeds."""
+    plugin: dict[Identifier, Plugin] = {}
+    """Activations from plugins (docs/extending.md), shared by all seeds."""

@@ -1,0 +1,68 @@
+"""Example 3.5: a spurious partial minimum.
+
+**Statement.** Two orthogonal features, Top-1, M_1 = M_2 = 1. One latent with W_E = (1, 1) and W_D = (1/2, 1/2) for both
+features, and a dead latent, are a partial minimum with L~ = 1, in which training is stuck.
+
+**Check.** The loss, both gradients, alternating minimisation, and gradient descent from perturbed starts.
+
+**What holds.** The whole statement, under Top-1 and with equal M_d. Under ReLU without Top-1 the slightest noise wakes
+the dead latent, which takes one of the features.
+"""
+
+import numpy as np
+
+from sdlstudy.theory.claims import BOTH, Claim, share
+from sdlstudy.theory.landscape import (
+    Problem,
+    Weights,
+    alternate,
+    approximate_loss,
+    autoencoder,
+    descend,
+    gradient_norm,
+    perturbed,
+)
+
+
+def example_3_5(dead: float = 0.0, k: int | None = 1) -> tuple[Problem, Weights]:
+    """Return Example 3.5; the dead latent has pre-activations ``dead`` for both features."""
+    half = np.array([[0.5, 0.5], [0.0, 0.0]])
+    return autoencoder(np.eye(2), k=k), Weights(np.array([[1.0, 1.0], [dead, dead]]), half)
+
+
+def claims(rng: np.random.Generator) -> list[Claim]:
+    """Check Example 3.5."""
+    return [_is_partial_minimum(), _traps(rng)]
+
+
+def _is_partial_minimum() -> Claim:
+    problem, weights = example_3_5()
+    loss, slope = approximate_loss(weights, problem), gradient_norm(weights, problem)
+    return Claim(
+        "Example 3.5",
+        BOTH,
+        says="One latent for two orthogonal features under Top-1 is a partial minimum with loss 1.",
+        checked="The loss, both gradients, and ten rounds of alternating minimisation from there.",
+        false=[abs(loss - 1) > 1e-12 or slope > 1e-9 or alternate(weights, problem, 10).left_after is not None],
+        observed=f"Loss {loss:.3g}, largest entry of the gradients {slope:.3g}. The two M_d have to be equal: with "
+        "others, no point has this pattern (Theorem 3.7 below).",
+    )
+
+
+def _traps(rng: np.random.Generator, starts: int = 30) -> Claim:
+    def escaped(dead: float, k: int | None) -> list[bool]:
+        problem, weights = example_3_5(dead, k)
+        ends = [approximate_loss(descend(perturbed(weights, rng), problem, 2000), problem) for _ in range(starts)]
+        return [abs(end - 1) > 1e-3 for end in ends]
+
+    top_1, relu, relu_dead = escaped(0.0, 1), escaped(0.0, None), escaped(-0.5, None)
+    return Claim(
+        "Example 3.5",
+        BOTH,
+        says="Gradient descent is trapped at this point.",
+        checked="Gradient descent under Top-1 from starts that are perturbed by noise of standard deviation .001.",
+        false=top_1,
+        observed=f"{share(top_1)} escaped from loss 1. Gradients vanish under ReLU without Top-1, too, but there the "
+        "dead latent's row of zeros is on the border of its region: noise makes it fire, and it takes one of the "
+        f"features: {share(relu)} escaped. With a dead latent whose pre-activations are -.5, {share(relu_dead)} did.",
+    )

@@ -1,0 +1,311 @@
+"""Theorem 3.10 (3.8 of the later revision): absorption is realizable.
+
+**Statement.** Parents have two or more sub-concepts each (Definition 3.9), and a pattern P with a latent for the
+sub-concepts of each parent is realizable. Then for each latent one of its features can get a latent of its own: the
+resulting pattern P' (eq. 20) is realizable. Such patterns manifest as partial minima. The proof shrinks one row, raises
+the threshold of all latents, and adds a row.
+
+**Check.** The proof's construction, exactly; linear programs that find a separating row or prove that there is none;
+the stationary points of P and P'.
+
+**What holds.** The statement names no threshold; its proof takes c > 0. With c > 0 and different features the
+statement is true: leave the threshold where it is, shrink the row until the weakest member falls below c, and turn it a
+little before if two members tie. No hierarchy is used.
+
+**Counterexamples.** At c = 1, activations (3, 4) of one parent and (1.5, 5) of another: the threshold rises to 2 and
+the second parent loses its child. Under ReLU (c = 0), which the proof leaves out: two parents in the plane, children of
+one at 0, 40 and -40 degrees, of the other opposite to them. No row activates the child at 0 alone, a non-negative
+combination of its siblings; a row for the child at 40 must be silent for 0 and 180 degrees, so upright, and then
+activates 140.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+import scipy.optimize
+
+from sdlstudy.theory.claims import BOTH, PROJECT, Claim, share
+from sdlstudy.theory.landscape import Problem, approximate_loss, autoencoder, pattern, unit_columns
+from sdlstudy.theory.partial_minima import partial_minimum
+from sdlstudy.theory.theorem_3_3 import interference
+
+
+class Absorption(NamedTuple):
+    """A dictionary in which one member of a group got a latent of its own."""
+
+    W_enc: np.ndarray
+    """(n_q + 1) x n_p, the new latent last."""
+    threshold: float
+    absorbed: int
+    """The feature that was separated."""
+
+
+def paper_absorption(W_enc: np.ndarray, problem: Problem, latent: int) -> Absorption:
+    """Return the dictionary that the proof constructs (eq. 93 to 107): one row shrunk, the threshold raised for all.
+
+    The infinitesimal of eq. (100) is a thousandth, half of the distance to the next member if that is less, and a
+    billionth if the two tie.
+    """
+    W_p, threshold = problem.W_p, problem.threshold
+    activations = W_enc[latent] @ W_p
+    members = np.flatnonzero(activations > threshold)
+    order = members[np.argsort(activations[members], kind="stable")]
+    least, following = activations[order[0]], activations[order[1]]
+    raised = (threshold + least) / 2
+    shrink = raised / least
+    gap = shrink * following - raised
+    raised += min(gap / 2, 1e-3 * raised) if gap > 1e-9 * raised else 1e-9 * raised
+    rows = W_enc.copy()
+    rows[latent] *= shrink
+    new = 2 * raised / (1 + interference(W_p)) * W_p[:, order[0]]
+    return Absorption(np.vstack([rows, new]), float(raised), int(order[0]))
+
+
+def repaired_absorption(W_enc: np.ndarray, problem: Problem, latent: int, rng: np.random.Generator) -> Absorption:
+    """Return an encoder with the pattern P' at an unchanged threshold c > 0.
+
+    The first shrinking activates no other feature and makes room for the turn, which breaks ties between members.
+    """
+    W_p, threshold = problem.W_p, problem.threshold
+    row = W_enc[latent].copy()
+    members = np.flatnonzero(row @ W_p > threshold)
+    least = (row @ W_p)[members].min()
+    row *= (1 + threshold / least) / 2
+    if np.diff(np.sort(row @ W_p[:, members])[:2])[0] < 1e-6 * least:
+        room = np.abs(row @ W_p - threshold).min()
+        turn = rng.standard_normal(len(row))
+        row += 0.5 * room / np.linalg.norm(turn) * turn
+    activations = row @ W_p
+    order = members[np.argsort(activations[members])]
+    # a scale that silences the weakest member, but not the next one
+    row *= threshold * 2 / (activations[order[0]] + activations[order[1]])
+    rows = W_enc.copy()
+    rows[latent] = row
+    new = 2 * threshold / (1 + interference(W_p)) * W_p[:, order[0]]
+    return Absorption(np.vstack([rows, new]), threshold, int(order[0]))
+
+
+def wrong_entries(found: Absorption, W_enc: np.ndarray, problem: Problem, latent: int) -> np.ndarray:
+    """Return a mask of the entries in which a construction's pattern differs from P' of eq. (20), (n_q + 1) x n."""
+    wanted = np.vstack([pattern(W_enc, problem), np.arange(problem.n) == found.absorbed])
+    wanted[latent, found.absorbed] = False
+    return pattern(found.W_enc, autoencoder(problem.W_p, threshold=found.threshold)) != wanted
+
+
+def separating_row(W_p: np.ndarray, members: list[int], threshold: float = 0.0) -> np.ndarray | None:
+    """Return an encoder row (n_p) that exactly the members activate, sigma(z) = z 1(z > c); None if there is none.
+
+    By a linear program, which also proves that there is none: the largest t with <u, w_p^d> >= c + t for members and
+    <= c for all others is then zero.
+    """
+    n_p, n = W_p.shape
+    others = [d for d in range(n) if d not in set(members)]
+    inside = np.hstack([-W_p[:, members].T, np.ones((len(members), 1))])
+    outside = np.hstack([W_p[:, others].T, np.zeros((len(others), 1))])
+    found = scipy.optimize.linprog(
+        np.r_[np.zeros(n_p), -1.0],
+        A_ub=np.vstack([inside, outside]),
+        b_ub=np.r_[np.full(len(members), -threshold), np.full(len(others), threshold)],
+        bounds=[(-1e4, 1e4)] * n_p + [(None, 1.0)],
+    )
+    return found.x[:n_p] if found.status == 0 and found.x[-1] > 1e-7 else None
+
+
+def separable(W_p: np.ndarray, members: list[int]) -> list[bool]:
+    """Return for each member whether ReLU has a row that only it activates, and a row that only the others activate."""
+    splits = [([d for d in members if d != feature], [feature]) for feature in members]
+    return [all(separating_row(W_p, group) is not None for group in split) for split in splits]
+
+
+def directions(*degrees: float) -> np.ndarray:
+    """Return unit vectors of the plane, 2 x n."""
+    angles = np.radians(degrees)
+    return np.array([np.cos(angles), np.sin(angles)])
+
+
+FOUR = directions(10, -10, -100, 100)
+"""Directions of which ReLU can activate the first two together, but neither alone."""
+TWO_PARENTS = directions(0, 40, -40, 180, 140, 220)
+"""Three children of each of two parents, whose latents have the rows (1, 0) and (-1, 0)."""
+
+
+Drawn = list[tuple[Problem, np.ndarray, int]]
+"""Random features without any hierarchy, an encoder, and one of its latents that several features activate."""
+
+
+def draw(rng: np.random.Generator, instances: int = 240) -> Drawn:
+    """Return random instances; in every fifth, two members share the least activation, as siblings may."""
+    drawn: Drawn = []
+    while len(drawn) < instances:
+        tie = len(drawn) % 5 == 0
+        problem = autoencoder(unit_columns(6, 6, rng), threshold=float(rng.uniform(0.05, 0.3)))
+        W_enc = rng.standard_normal((3, 6))
+        if tie:
+            z = W_enc @ problem.W_p
+            weakest = np.argsort(np.where(z[0] > problem.threshold, z[0], np.inf))[:2]
+            z[0, weakest[1]] = z[0, weakest[0]]
+            W_enc = z @ np.linalg.inv(problem.W_p)
+        several = np.flatnonzero(pattern(W_enc, problem).sum(axis=1) >= 2)
+        if len(several) and (not tie or several[0] == 0):
+            drawn.append((problem, W_enc, int(several[0])))
+    return drawn
+
+
+def claims(drawn: Drawn, rng: np.random.Generator) -> list[Claim]:
+    """Check Theorem 3.10, its hypothesis, its proof and its consequence."""
+    return [
+        _construction(drawn, rng),
+        _any_epsilon(drawn, rng),
+        *_realizable(drawn, rng),
+        _hierarchy(drawn, rng),
+        _partial_minima(rng),
+    ]
+
+
+def _repaired_fails(drawn: Drawn, rng: np.random.Generator) -> list[bool]:
+    return [
+        bool(wrong_entries(repaired_absorption(W_enc, problem, latent, rng), W_enc, problem, latent).any())
+        for problem, W_enc, latent in drawn
+    ]
+
+
+def _construction(drawn: Drawn, rng: np.random.Generator) -> Claim:
+    wrong = [
+        wrong_entries(paper_absorption(W_enc, problem, latent), W_enc, problem, latent)
+        for problem, W_enc, latent in drawn
+    ]
+    false = [bool(each.any()) for each in wrong]
+    latents = [latent for _, _, latent in drawn]
+    elsewhere = [np.delete(each, latent, axis=0).any() for each, latent in zip(wrong, latents, strict=True)]
+    ties = [each[latent].any() for each, latent in zip(wrong, latents, strict=True)]
+    children = autoencoder(np.eye(4), threshold=1.0)
+    parents = np.array([[3.0, 4.0, 0.0, 0.0], [0.0, 0.0, 1.5, 5.0]])
+    siblings = np.array([[3.0, 3.0, 4.0, 0.0], [0.0, 0.0, 0.0, 5.0]])
+    example, tie = (paper_absorption(rows, children, 0) for rows in (parents, siblings))
+    return Claim(
+        "Theorem 3.10, proof",
+        BOTH,
+        says="The construction (one row shrunk, the threshold raised for all, a new row) has the pattern P'.",
+        checked="The construction exactly as in the proof, for random encoders; in every fifth instance two members "
+        "tie for the weakest.",
+        false=false,
+        observed=f"It has another pattern in {share(false)}: another latent loses a member whose activation is below "
+        f"the raised threshold in {sum(elsewhere)}, both of two tied members are lost in {sum(ties)}.",
+        counterexample="Orthonormal children, c = 1. The first parent has (3, 4), the second (1.5, 5): the threshold "
+        f"becomes {example.threshold:.3f}, and the second loses its child of 1.5. The first has (3, 3, 4): both "
+        f"children of 3 fall below {tie.threshold:.3f}.",
+        condition="The threshold stays: the row is shrunk until its weakest member falls below c, and turned a little "
+        "before that if two tie.",
+        false_then=_repaired_fails(drawn, rng),
+    )
+
+
+def _any_epsilon(drawn: Drawn, rng: np.random.Generator) -> Claim:
+    false, large = [], []
+    for problem, W_enc, latent in drawn:
+        c, activations = problem.threshold, W_enc[latent] @ problem.W_p
+        least = float(activations[activations > c].min())
+        false.append((c + least) / 2 >= c + float(10 ** rng.uniform(-9, -3)) * (least - c))
+        large.append((c + least) / 2 >= c + float(rng.uniform(0.51, 2)) * (least - c))
+    return Claim(
+        "Theorem 3.10, proof",
+        BOTH,
+        says="(c + a_min) / 2 < c + eps for any small eps > 0 (after eq. 98).",
+        checked="The weakest members of the same encoders, eps between 1e-9 and .001 of a_min - c.",
+        false=false,
+        observed=f"False in {share(false)}. The proof does not need it, since the threshold is raised afterwards.",
+        counterexample="c = 1, a_min = 3, eps = .1: 2 is not below 1.1.",
+        condition="eps > (a_min - c) / 2.",
+        false_then=large,
+    )
+
+
+def _realizable(drawn: Drawn, rng: np.random.Generator, trials: int = 200) -> list[Claim]:
+    """Check the theorem with the threshold c > 0 of its proof, and under ReLU, where c = 0."""
+    without_threshold = []
+    for _ in range(trials):
+        members: list[int] = []
+        while len(members) < 2:
+            W = unit_columns(2, 4, rng)
+            members = np.flatnonzero(rng.standard_normal(2) @ W > 0).tolist()
+        without_threshold.append(not any(separable(W, members)))
+    four = separating_row(FOUR, [0, 1]) is not None and not any(separable(FOUR, [0, 1]))
+    parents = not any(separating_row(TWO_PARENTS, [child]) is not None for child in range(6))
+    with_threshold = _repaired_fails(drawn, rng)
+    return [
+        Claim(
+            "Theorem 3.10",
+            BOTH,
+            says="If P is realizable with a threshold c > 0, so is P' for some member of any group.",
+            checked="Whether an encoder with pattern P' exists at the threshold of P, for random encoders; in every "
+            "fifth instance two members tie for the weakest.",
+            false=with_threshold,
+            observed="True with the threshold c > 0 that the proof takes, by another construction than the proof's. "
+            "Features must differ (M < 1), as the proof assumes.",
+        ),
+        Claim(
+            "Theorem 3.10, under ReLU",
+            BOTH,
+            origin=PROJECT,
+            says="The same is true under ReLU, where c = 0; the proof takes c > 0.",
+            checked="Whether a row exists that exactly the wanted features activate, by linear programs that also "
+            "prove that there is none; four random directions in the plane under ReLU, and two constructed sets.",
+            false=[*without_threshold, four, parents],
+            observed=f"P' is realizable for no member in {share(without_threshold)} of the random sets: scaling a row "
+            "does not change which features have a positive product with it.",
+            counterexample="Directions at 10, -10, -100 and 100 degrees, ReLU: a row exists for the first two "
+            "together, and for neither alone, since each is a non-negative combination of the other and a third "
+            "feature. Two parents, children of one at 0, 40 and -40 degrees, of the other opposite to them: the rows "
+            "(1, 0) and (-1, 0) realise P, and no row activates a single child alone.",
+            condition="A threshold c > 0 and different features (M < 1).",
+            false_then=with_threshold,
+        ),
+    ]
+
+
+def _hierarchy(drawn: Drawn, rng: np.random.Generator) -> Claim:
+    # these features have no hierarchy: they are independent random directions
+    absorbed = [not fails for fails in _repaired_fails(drawn, rng)]
+    return Claim(
+        "Theorem 3.10, hypothesis",
+        BOTH,
+        origin=PROJECT,
+        says="It takes a hierarchy to make the absorbing pattern P' realizable.",
+        checked="Features that are random directions, with no parent.",
+        false=absorbed,
+        observed=f"P' is realizable in {share(absorbed)} without any hierarchy. The proof never uses Definition 3.9. "
+        "It holds for any features that share a latent; and the definition contradicts independence (Assumption 2.4), "
+        "which the later revision drops.",
+        counterexample=f"Any of the {sum(absorbed)}.",
+    )
+
+
+def _partial_minima(rng: np.random.Generator, instances: int = 100) -> Claim:
+    missing: dict[str, list[bool]] = {"random": [], "alike": []}
+    better = []
+    for kind, none in missing.items():
+        for _ in range(instances):
+            members = int(rng.integers(3, 6))
+            W = rng.standard_normal((8, 6))
+            W = np.abs(W) if kind == "alike" else W
+            problem = autoencoder(W / np.linalg.norm(W, axis=0), rng.uniform(0.2, 2, 6), 0.1)
+            rest = [[d] for d in range(members, 6)]
+            before = partial_minimum([list(range(members)), *rest], problem)
+            after = partial_minimum([list(range(1, members)), *rest, [0]], problem)
+            none.append(after is None)
+            if before and after:
+                better.append(approximate_loss(after[0], problem) < approximate_loss(before[0], problem))
+    return Claim(
+        "Theorem 3.10, consequence",
+        BOTH,
+        says="The patterns P' manifest as partial minima.",
+        checked="Groups of three to five features, half of them random directions, half with positive inner products; "
+        "one member absorbed; the point of Theorem 3.7.",
+        false=missing["random"] + missing["alike"],
+        observed=f"No point exists in {share(missing['random'])} of the random groups. If P and P' both have a point, "
+        f"P' loses less in {share(better)}: absorption improves on one latent for all. For a group of two, P' is no "
+        "absorption, but a latent for each.",
+        counterexample="Groups without the eigenvector of Theorem 3.7; see there.",
+        condition="Members whose features have positive inner products.",
+        false_then=missing["alike"],
+    )

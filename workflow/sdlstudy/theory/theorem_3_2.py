@@ -1,0 +1,252 @@
+"""Theorem 3.2: the approximate loss is biconvex where the activation pattern is fixed.
+
+**Statement.** In the region of encoders with one activation pattern, L~ is convex in W_D for fixed W_E, and in W_E for
+fixed W_D. Section 2.4 defines regions by one threshold c, with sigma(z) = z 1(z > c).
+
+**Check.** Eigenvalues of both Hessians, and values of L~ at the middle of segments within a region.
+
+**What holds.** The theorem. The Hessian in W_E is 2 sum_d M_d (V_d V_d^T) kron (w_p^d w_p^d^T), where row i of V_d is
+the decoder column of latent i if feature d activates it and zero if not. That is positive semidefinite.
+
+**Counterexamples.** The proof's Hessian (eq. 50) has only diagonal blocks, but one feature that activates two latents
+with equal columns has the Hessian [[2, 2], [2, 2]]. TopK has no single threshold. The loss L is not biconvex in these
+regions.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+from sdlstudy.theory.claims import BOTH, VERSION_3, Claim, share
+from sdlstudy.theory.exact_loss import ONE, States, independent, state_errors
+from sdlstudy.theory.landscape import (
+    ACTIVATIONS,
+    Problem,
+    Weights,
+    activate,
+    approximate_loss,
+    autoencoder,
+    pattern,
+    random_problem,
+)
+from sdlstudy.theory.theorem_3_1 import Drawn
+
+TOLERANCE = 1e-8
+
+
+class Curvature(NamedTuple):
+    """Second derivatives of L~ at a point, its pattern held fixed, by automatic differentiation."""
+
+    least_decoder: float
+    """Least eigenvalue of the Hessian in W_D."""
+    least_encoder: float
+    """Least eigenvalue of the Hessian in W_E."""
+    least_joint: float
+    """Least eigenvalue of the Hessian in both."""
+    encoder: np.ndarray
+    """The Hessian in W_E, n_q n_p x n_q n_p."""
+
+    def coupling(self, n_q: int) -> float:
+        """Return the largest entry, in absolute value, of the Hessian in W_E between rows of two latents."""
+        n_p = len(self.encoder) // n_q
+        blocks = np.abs(self.encoder.reshape(n_q, n_p, n_q, n_p)).max(axis=(1, 3))
+        np.fill_diagonal(blocks, 0.0)
+        return float(blocks.max())
+
+
+def curvature(weights: Weights, problem: Problem) -> Curvature:
+    """Differentiate L~ with the pattern of a dictionary held fixed."""
+    active = torch.from_numpy(pattern(weights.W_enc, problem).astype(float))
+    W_p, W_r, M = map(torch.from_numpy, (problem.W_p, problem.W_r, problem.M))
+    shape, size = weights.W_enc.shape, weights.W_enc.size
+
+    def loss(flat: torch.Tensor) -> torch.Tensor:
+        W_enc, W_dec = flat[:size].view(shape), flat[size:].view(len(active), -1)
+        return M @ (W_r - W_dec.T @ (active * (W_enc @ W_p))).square().sum(0)
+
+    flat = torch.from_numpy(np.concatenate([weights.W_enc.ravel(), weights.W_dec.ravel()]))
+    joint = torch.autograd.functional.hessian(loss, flat).numpy()
+    encoder = joint[:size, :size]
+    least = [float(np.linalg.eigvalsh(part)[0]) for part in (joint[size:, size:], encoder, joint)]
+    return Curvature(least[0], least[1], least[2], encoder)
+
+
+def encoder_hessian(weights: Weights, problem: Problem) -> np.ndarray:
+    """Return the Hessian in W_E by the formula above, n_q n_p x n_q n_p."""
+    active, size = pattern(weights.W_enc, problem), weights.W_enc.size
+    total = np.zeros((size, size))
+    for d in range(problem.n):
+        V, w = weights.W_dec * active[:, [d]], problem.W_p[:, d]
+        total += 2 * problem.M[d] * np.kron(V @ V.T, np.outer(w, w))
+    return total
+
+
+def _half(one: Weights, other: Weights) -> Weights:
+    return Weights((one.W_enc + other.W_enc) / 2, (one.W_dec + other.W_dec) / 2)
+
+
+def largest_bend(weights: Weights, problem: Problem, rng: np.random.Generator, tries: int = 20) -> float:
+    """Return the largest excess of L~ at the middle of a segment over the mean of its ends, among random segments.
+
+    A segment changes one block, W_D or W_E. The pattern of active latents may change along a segment. Segments whose
+    other end is in another region are left out. Regions are convex, so a middle in another region would contradict the
+    theorem: the result is then infinite.
+    """
+    active = pattern(weights.W_enc, problem)
+    worst = -np.inf
+    for _ in range(tries):
+        others = [Weights(weights.W_enc, weights.W_dec + rng.standard_normal(weights.W_dec.shape))]
+        W_enc = weights.W_enc + rng.exponential(0.3) * rng.standard_normal(weights.W_enc.shape)
+        if (pattern(W_enc, problem) == active).all():
+            others.append(Weights(W_enc, weights.W_dec))
+        for other in others:
+            middle = _half(weights, other)
+            if (pattern(middle.W_enc, problem) != active).any():
+                return np.inf
+            ends = approximate_loss(weights, problem) + approximate_loss(other, problem)
+            worst = max(worst, approximate_loss(middle, problem) - ends / 2)
+    return float(worst)
+
+
+def exact_bend(one: Weights, other: Weights, problem: Problem, states: States) -> tuple[float, bool]:
+    """Return the excess of the loss L (eq. 3) at the middle of a segment over the mean of its ends.
+
+    Also return whether no latent changes its activity in any state along the segment.
+    """
+    values, active = [], []
+    for weights in (one, other, _half(one, other)):
+        values.append(float(states.chance @ state_errors(weights, problem, states)))
+        active.append(activate(weights.W_enc @ problem.W_p @ states.x.T, problem) > 0)
+    same = bool((active[0] == active[1]).all() and (active[0] == active[2]).all())
+    return values[2] - (values[0] + values[1]) / 2, same
+
+
+def common_threshold(weights: Weights, problem: Problem) -> float | None:
+    """Return a c >= 0 with sigma(z) = z 1(z > c) for every single feature; None if there is none."""
+    z_QD, kept = weights.W_enc @ problem.W_p, pattern(weights.W_enc, problem)
+    low = max(float(z_QD[~kept].max(initial=0.0)), 0.0)
+    return low if low < z_QD[kept].min(initial=np.inf) else None
+
+
+def claims(rng: np.random.Generator, instances: int = 150) -> list[Claim]:
+    """Check Theorem 3.2, its proof, and section 2.4, over random dictionaries with ReLU, JumpReLU and TopK."""
+    drawn = [random_problem(rng, ACTIVATIONS[i % 3]) for i in range(instances)]
+    found = [curvature(weights, problem) for problem, weights in drawn]
+    bends = [largest_bend(weights, problem, rng) for problem, weights in drawn]
+    # rounding errors scale with the size of the Hessians, which this bounds
+    rounding = [TOLERANCE * float(p.M.sum() * max(np.abs(part).max() for part in w) ** 2) for p, w in drawn]
+    return [
+        _biconvex(found, bends, rounding),
+        _block_diagonal(drawn, found, rng),
+        _semidefinite(drawn, found, rounding),
+        _one_threshold(rng, instances),
+    ]
+
+
+def _biconvex(found: list[Curvature], bends: list[float], rounding: list[float]) -> Claim:
+    least = [min(each.least_decoder, each.least_encoder) for each in found]
+    joint = [each.least_joint < -error for each, error in zip(found, rounding, strict=True)]
+    return Claim(
+        "Theorem 3.2",
+        BOTH,
+        says="Where the activation pattern of single features is fixed, the approximate loss is convex in W_D and in "
+        "W_E, each with the other fixed.",
+        checked="Least eigenvalues of both Hessians by automatic differentiation; values of the loss itself at the "
+        "middle of segments within a region; ReLU, JumpReLU and TopK, whose regions are convex too.",
+        false=[low < -error or bend > error for low, bend, error in zip(least, bends, rounding, strict=True)],
+        observed=f"Least eigenvalue {min(least):.0e}, largest value at a middle above the mean of the ends "
+        f"{max(bends):.0e}. In both blocks at once the loss is not convex: a negative eigenvalue in {share(joint)}.",
+    )
+
+
+def _block_diagonal(drawn: list[tuple[Problem, Weights]], found: list[Curvature], rng: np.random.Generator) -> Claim:
+    def coupled(each: Curvature, weights: Weights) -> bool:
+        return each.coupling(len(weights.W_enc)) > TOLERANCE
+
+    false = [coupled(each, weights) for each, (_, weights) in zip(found, drawn, strict=True)]
+    single = [random_problem(rng, "topk", k=1) for _ in range(len(drawn) // 3)]
+    example = Weights(np.ones((2, 1)), np.ones((2, 1)))
+    return Claim(
+        "Theorem 3.2, proof",
+        VERSION_3,
+        says="The Hessian in W_E is block-diagonal over latents (after eq. 50).",
+        checked="Entries of the Hessian between rows of two latents.",
+        false=false,
+        observed=f"Blocks between latents are not zero in {share(false)}.",
+        counterexample="One feature, two latents that it activates, equal decoder columns of norm 1, M = 1: the "
+        f"Hessian is [[2, 2], [2, 2]], {curvature(example, autoencoder(np.ones((1, 1)))).coupling(2):.3g} off the "
+        "diagonal.",
+        condition="No feature activates two latents whose decoder columns are not orthogonal; Top-1 ensures that.",
+        false_then=[coupled(curvature(weights, problem), weights) for problem, weights in single],
+    )
+
+
+def _semidefinite(drawn: list[tuple[Problem, Weights]], found: list[Curvature], rounding: list[float]) -> Claim:
+    off = [
+        float(np.abs(encoder_hessian(weights, problem) - each.encoder).max())
+        for (problem, weights), each in zip(drawn, found, strict=True)
+    ]
+    return Claim(
+        "Theorem 3.2, proof",
+        BOTH,
+        says="The Hessian in W_E is positive semidefinite nevertheless.",
+        checked="Its formula with the blocks that the proof leaves out, 2 sum_d M_d (V_d V_d^T) kron (w_p^d w_p^d^T), "
+        "V_d the decoder columns that d activates, against automatic differentiation; its least eigenvalue.",
+        false=[
+            difference > error or each.least_encoder < -error
+            for difference, each, error in zip(off, found, rounding, strict=True)
+        ],
+        observed=f"Formula and automatic differentiation differ by {max(off):.0e} at most.",
+    )
+
+
+def _one_threshold(rng: np.random.Generator, instances: int) -> Claim:
+    drawn = [random_problem(rng, "topk") for _ in range(instances)]
+    false = [common_threshold(weights, problem) is None for problem, weights in drawn]
+    alone = [
+        (Problem(problem.W_p[:, [d]], problem.W_r[:, [d]], problem.M[[d]], k=problem.k), weights)
+        for problem, weights in drawn
+        for d in range(problem.n)
+    ]
+    return Claim(
+        "Section 2.4",
+        VERSION_3,
+        says="ReLU, JumpReLU, TopK and BatchTopK can all be written as z 1(z > c) with a threshold c, which Theorem "
+        "3.2's regions are defined by.",
+        checked="A common c that keeps the same latents as TopK for every single feature.",
+        false=false,
+        observed=f"No such c exists in {share(false)}. Regions in which TopK keeps the same latents are convex "
+        "nevertheless (Theorem 3.2).",
+        counterexample="Top-1 of the pre-activations (3, 2) and (1, 0) of two features keeps 3 and 1 but not 2.",
+        condition="A separate threshold for each sample.",
+        false_then=[common_threshold(weights, problem) is None for problem, weights in alone],
+    )
+
+
+def exact_loss_claims(drawn: Drawn, rng: np.random.Generator) -> list[Claim]:
+    """Check whether the loss L is biconvex too, on the same dictionaries as Theorem 3.1."""
+    bends: list[bool] = []
+    kept: list[bool] = []
+    for name, problem, weights in drawn:
+        for _ in range(10 if name == "relu" else 0):
+            W_enc = weights.W_enc + rng.exponential(0.3) * rng.standard_normal(weights.W_enc.shape)
+            if (pattern(W_enc, problem) == pattern(weights.W_enc, problem)).all():
+                states = independent(problem.n, 0.5, ONE, ONE)
+                bend, same = exact_bend(weights, Weights(W_enc, weights.W_dec), problem, states)
+                (kept if same else bends).append(bend > 1e-9)
+    ends = [Weights(np.array([[1.0, other]]), np.ones((1, 2))) for other in (-2.0, -0.1)]
+    example, _ = exact_bend(ends[0], ends[1], autoencoder(np.eye(2)), independent(2, 0.5, ONE, ONE))
+    claim = Claim(
+        "Theorem 3.2, consequence",
+        BOTH,
+        says="SDL itself, the loss L, is biconvex in the regions that single features define.",
+        checked="L over all states (S = .5) at the middle of segments in W_E within a region, under ReLU.",
+        false=bends + kept,
+        observed=f"Not convex on {share(bends)} of the segments where a latent changes its activity in some state.",
+        counterexample="Two orthonormal features, one latent with W_D = (1, 1): on the way from W_E = (1, -2) to (1, "
+        f"-.1) the region stays the same, and L at the middle is {example:.3g} above the mean of the ends (S = .5).",
+        condition="No latent changes its activity in any state.",
+        false_then=kept,
+    )
+    return [claim]
