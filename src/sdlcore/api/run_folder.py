@@ -91,7 +91,7 @@ def existing_run(folder: Path, facts: dict[str, Any]) -> ExistingRun | None:
         return None
     if not found.facts:
         raise ValueError(
-            f"{folder} contains an unfinished run ({found.step} steps) of a pipeline, whose checkpoint has no settings. "
+            f"{folder} contains an unfinished run ({found.step} steps) of a pipeline, whose checkpoint lacks settings. "
             "Resume it with snakemake, or choose another folder."
         )
     differences = compare(found.facts, facts)
