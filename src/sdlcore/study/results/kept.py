@@ -95,7 +95,7 @@ def read_kept(path: Path) -> dict[str, Json]:
         return content
     added = {name: content.pop(name) for name in ADDED if name in content}
     has_checksum = "crc32" in content and content == with_checksum(content)
-    content["metrics"] = {OLD_METRICS.get(name, name): value for name, value in metrics.items()}
+    content["metrics"] = {OLD_METRICS.get(str(name), str(name)): value for name, value in metrics.items()}
     return (with_checksum(content) if has_checksum else content) | added
 
 
