@@ -120,7 +120,7 @@ def test_thirty_anchors_have_no_room_for_a_gain():
     assert (rows["gt_recovery_encoder_unanchored_mean"] == 0).all()
     others = rows["gt_recovery_decoder_unanchored_mean"]
     said = f"{percent(others.min())} to {percent(others.max())} %"
-    assert_says(README, f"Encoder rows recover none of these with or without anchors, and decoders {said}")
+    assert_says(README, f"Encoder rows recover 0 % of them with or without anchors, and decoders {said}")
     assert_says(FINDINGS, f"decoders recover {said} of the 970 features with and without anchors")
 
 
