@@ -40,22 +40,20 @@ DATA: dict[str, dict[str, Any]] = {
     "bench of README": {"k": 8, "n_q": 512, "steps": 500, "batch_size": 1024},
     "bench of config.yaml": {"k": 16, "n_q": 2048, "steps": 250, "batch_size": 512},
 }
-OLD: dict[str, Any] = {"normalise": False, "bias": False, "lambda_aux": 0, "lr": 1e-3}
+OLD: dict[str, Any] = {"normalise": False, "bias": False, "resample_every": None}
+"""The defaults until November 2026."""
 SCALED: dict[str, Any] = OLD | {"normalise": True, "bias": True}
-AUXILIARY: dict[str, Any] = SCALED | {"lambda_aux": 1 / 32}
+RESAMPLED: dict[str, Any] = SCALED | {"resample_every": 50, "resample_until": 0.5}
 CANDIDATES: tuple[dict[str, Any], ...] = (
     OLD,
-    OLD | {"normalise": True},
     SCALED,
-    AUXILIARY,
-    SCALED | {"lr": 3e-3},
-    AUXILIARY | {"lr": 3e-3},
-    SCALED | {"center": True},
-    SCALED | {"resample_every": 100},
-    AUXILIARY | {"decoder_norm": "unit", "initialisation": "tied"},
+    RESAMPLED,
+    SCALED | {"lambda_aux": 1 / 32},
+    SCALED | {"initialisation": "samples", "init_scale": 1},
+    SCALED | {"initialisation": "tied", "init_scale": 1},
 )
 METHODS = ("topk", "batchtopk", "matryoshka", "relu", "jumprelu", "gated")
-SCORES = ("fvu", "l0", "dead_fraction", "mip_decoder", "gt_recovery_decoder")
+SCORES = ("fvu", "l0", "dead_fraction", "mip_encoder", "mip_decoder")
 
 
 def method_settings(method: str, k: int, candidate: dict[str, Any]) -> dict[str, Any]:
@@ -86,7 +84,9 @@ def measure(
         if tuple(row.values()) in done:
             continue
         started = time.perf_counter()
-        sae = sdl.fit(x, seed=seed, progress=False, **how, **(candidate | method_settings(method, k, candidate)))
+        sae = sdl.fit(
+            x, seed=seed, lr=1e-3, progress=False, **how, **(candidate | method_settings(method, k, candidate))
+        )
         row["seconds"] = round(time.perf_counter() - started, 1)
         test = {"x": stores / STORES[data] / "test.h5"} if bench is None else {"truth": bench}
         scores = sdl.evaluate(sae, nulls=False, **test).to_dict()
@@ -113,7 +113,10 @@ def main() -> None:
         for row in measure(data, options.methods, chosen, seed, options.stores, done):
             rows.append(row)
             write_csv(options.csv, pd.DataFrame(rows))
-            print({name: row[name] for name in ("data", "method", "settings", "seconds", "fvu", "dead_fraction")}, flush=True)
+            print(
+                {name: row[name] for name in ("data", "method", "settings", "seconds", "fvu", "dead_fraction")},
+                flush=True,
+            )
 
 
 if __name__ == "__main__":

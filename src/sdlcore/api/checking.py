@@ -159,7 +159,8 @@ def warn_of_unused(config: RunConfig, given: Mapping[str, Any]) -> None:
     said += _unused_of_plugins(config, given)
     training = config.training
     last = math.floor(training.resample_until * training.steps)
-    if training.resample_every and training.resample_every > last:
+    usual = type(training).model_fields["resample_every"].default
+    if training.resample_every not in (None, usual) and training.resample_every > last:
         said.append(f"resample_every is {training.resample_every}, but no latent is resampled after step {last}")
     if said:
         warnings.warn("; ".join(said), stacklevel=4)
