@@ -1,7 +1,7 @@
 """Compare candidates for the default settings of a training: `python -m benchmarks.default_settings`.
 
-Each candidate trains each method on four data sets, with equal steps: SmolLM2-135M after layer 12, the small CLIP of the
-default study, the bench of README.md and the bench of config/config.yaml. Dictionaries are scored on held-out samples.
+Each candidate trains each method on four data sets, with equal steps: SmolLM2-135M after layer 12, the default study's
+small CLIP, the bench of README.md and the bench of config/config.yaml. Dictionaries are scored on held-out samples.
 The pipeline makes the activations of SmolLM2 and CLIP:
 
     snakemake results/defaults/activations/{smollm2,fashion_clip}/{train,test}.h5 --cores all --configfile \
@@ -63,9 +63,9 @@ def method_settings(method: str, k: int, candidate: dict[str, Any]) -> dict[str,
         "topk": {"activation": "topk", "k": k},
         "batchtopk": {"activation": "batchtopk", "k": k},
         "matryoshka": {"activation": "topk", "k": k, "multi_k": [k // 4, k // 2, k]},
-        "relu": {"activation": "relu", "l1": 0.1, "target_l0": k, **start},
-        "jumprelu": {"activation": "jumprelu", "l0": 0.03, "target_l0": k, "bandwidth": 1.5, **start},
-        "gated": {"activation": "gated", "l1": 0.1, "target_l0": k, "bias": True, **start},
+        "relu": {"activation": "relu", "l1": 0.1, "l0_gain": 0.1, "target_l0": k, **start},
+        "jumprelu": {"activation": "jumprelu", "l0": 0.03, "l0_gain": 0.1, "target_l0": k, "bandwidth": 1.5, **start},
+        "gated": {"activation": "gated", "l1": 0.1, "l0_gain": 0.1, "target_l0": k, "bias": True, **start},
     }[method]
 
 
@@ -93,6 +93,17 @@ def measure(
         yield row | {name: scores.get(name) for name in SCORES}
 
 
+def table(rows: pd.DataFrame) -> str:
+    """Return a table of FVU and dead latents: a row for each data set and method, a column for each candidate."""
+    shown = [label(candidate) for candidate in (OLD, SCALED, RESAMPLED)]
+    lines = ["| data, method (seeds) | old defaults | `normalise`, `bias` | and resampling |", "|---|---|---|---|"]
+    for (data, method), its in rows[rows["settings"].isin(shown)].groupby(["data", "method"]):
+        groups = [its[its["settings"] == candidate] for candidate in shown]
+        cells = [f"{g['fvu'].mean():.3f}, {g['dead_fraction'].mean():.0%}" if len(g) else "" for g in groups]
+        lines.append(f"| {data}, {method} ({its['seed'].nunique()}) | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--stores", type=Path, required=True, help="folder with smollm2 and fashion_clip")
@@ -113,10 +124,9 @@ def main() -> None:
         for row in measure(data, options.methods, chosen, seed, options.stores, done):
             rows.append(row)
             write_csv(options.csv, pd.DataFrame(rows))
-            print(
-                {name: row[name] for name in ("data", "method", "settings", "seconds", "fvu", "dead_fraction")},
-                flush=True,
-            )
+            print(*(row[name] for name in ("data", "method", "settings", "fvu", "dead_fraction")), flush=True)
+    if options.csv == CSV:
+        show(PAGE, BEGINS, table(pd.DataFrame(rows)))
 
 
 if __name__ == "__main__":
