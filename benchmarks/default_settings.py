@@ -1,7 +1,7 @@
 """Compare candidates for the default settings of a training: `python -m benchmarks.default_settings`.
 
-Each candidate trains each method on four data sets, with equal steps: SmolLM2-135M after layer 12, the small CLIP of the
-default study, the bench of README.md and the bench of config/config.yaml. Dictionaries are scored on held-out samples.
+Each candidate trains each method on four data sets, with equal steps: SmolLM2-135M after layer 12, the default study's
+small CLIP, the bench of README.md and the bench of config/config.yaml. Dictionaries are scored on held-out samples.
 The pipeline makes the activations of SmolLM2 and CLIP:
 
     snakemake results/defaults/activations/{smollm2,fashion_clip}/{train,test}.h5 --cores all --configfile \
@@ -39,22 +39,20 @@ DATA: dict[str, dict[str, Any]] = {
     "bench of README": {"k": 8, "n_q": 512, "steps": 500, "batch_size": 1024},
     "bench of config.yaml": {"k": 16, "n_q": 2048, "steps": 250, "batch_size": 512},
 }
-OLD: dict[str, Any] = {"normalise": False, "bias": False, "lambda_aux": 0, "lr": 1e-3}
+OLD: dict[str, Any] = {"normalise": False, "bias": False, "resample_every": None}
+"""The defaults until November 2026."""
 SCALED: dict[str, Any] = OLD | {"normalise": True, "bias": True}
-AUXILIARY: dict[str, Any] = SCALED | {"lambda_aux": 1 / 32}
+RESAMPLED: dict[str, Any] = SCALED | {"resample_every": 50, "resample_until": 0.5}
 CANDIDATES: tuple[dict[str, Any], ...] = (
     OLD,
-    OLD | {"normalise": True},
     SCALED,
-    AUXILIARY,
-    SCALED | {"lr": 3e-3},
-    AUXILIARY | {"lr": 3e-3},
-    SCALED | {"center": True},
-    SCALED | {"resample_every": 100},
-    AUXILIARY | {"decoder_norm": "unit", "initialisation": "tied"},
+    RESAMPLED,
+    SCALED | {"lambda_aux": 1 / 32},
+    SCALED | {"initialisation": "samples", "init_scale": 1},
+    SCALED | {"initialisation": "tied", "init_scale": 1},
 )
 METHODS = ("topk", "batchtopk", "matryoshka", "relu", "jumprelu", "gated")
-SCORES = ("fvu", "l0", "dead_fraction", "mip_decoder", "gt_recovery_decoder")
+SCORES = ("fvu", "l0", "dead_fraction", "mip_encoder", "mip_decoder")
 
 
 def method_settings(method: str, k: int, candidate: dict[str, Any]) -> dict[str, Any]:
@@ -64,9 +62,9 @@ def method_settings(method: str, k: int, candidate: dict[str, Any]) -> dict[str,
         "topk": {"activation": "topk", "k": k},
         "batchtopk": {"activation": "batchtopk", "k": k},
         "matryoshka": {"activation": "topk", "k": k, "multi_k": [k // 4, k // 2, k]},
-        "relu": {"activation": "relu", "l1": 0.1, "target_l0": k, **start},
-        "jumprelu": {"activation": "jumprelu", "l0": 0.03, "target_l0": k, "bandwidth": 1.5, **start},
-        "gated": {"activation": "gated", "l1": 0.1, "target_l0": k, "bias": True, **start},
+        "relu": {"activation": "relu", "l1": 0.1, "l0_gain": 0.1, "target_l0": k, **start},
+        "jumprelu": {"activation": "jumprelu", "l0": 0.03, "l0_gain": 0.1, "target_l0": k, "bandwidth": 1.5, **start},
+        "gated": {"activation": "gated", "l1": 0.1, "l0_gain": 0.1, "target_l0": k, "bias": True, **start},
     }[method]
 
 
@@ -85,11 +83,24 @@ def measure(
         if tuple(row.values()) in done:
             continue
         started = time.perf_counter()
-        sae = sdl.fit(x, seed=seed, progress=False, **how, **(candidate | method_settings(method, k, candidate)))
+        sae = sdl.fit(
+            x, seed=seed, lr=1e-3, progress=False, **how, **(candidate | method_settings(method, k, candidate))
+        )
         row["seconds"] = round(time.perf_counter() - started, 1)
         test = {"x": stores / STORES[data] / "test.h5"} if bench is None else {"truth": bench}
         scores = sdl.evaluate(sae, nulls=False, **test).to_dict()
         yield row | {name: scores.get(name) for name in SCORES}
+
+
+def table(rows: pd.DataFrame) -> str:
+    """Return a table of FVU and dead latents: a row for each data set and method, a column for each candidate."""
+    shown = [label(candidate) for candidate in (OLD, SCALED, RESAMPLED)]
+    lines = ["| data, method (seeds) | old defaults | `normalise`, `bias` | and resampling |", "|---|---|---|---|"]
+    for (data, method), its in rows[rows["settings"].isin(shown)].groupby(["data", "method"]):
+        groups = [its[its["settings"] == candidate] for candidate in shown]
+        cells = [f"{g['fvu'].mean():.3f}, {g['dead_fraction'].mean():.0%}" if len(g) else "" for g in groups]
+        lines.append(f"| {data}, {method} ({its['seed'].nunique()}) | {' | '.join(cells)} |")
+    return "\n".join(lines)
 
 
 def main() -> None:
@@ -112,10 +123,9 @@ def main() -> None:
         for row in measure(data, options.methods, chosen, seed, options.stores, done):
             rows.append(row)
             write_csv(options.csv, pd.DataFrame(rows))
-            print(
-                {name: row[name] for name in ("data", "method", "settings", "seconds", "fvu", "dead_fraction")},
-                flush=True,
-            )
+            print(*(row[name] for name in ("data", "method", "settings", "fvu", "dead_fraction")), flush=True)
+    if options.csv == CSV:
+        show(PAGE, BEGINS, table(pd.DataFrame(rows)))
 
 
 if __name__ == "__main__":

@@ -82,6 +82,18 @@ def test_settings_that_do_not_go_together_are_refused(settings, message):
         RunConfig.from_dict(settings)
 
 
+@pytest.mark.parametrize("fixed", [{"frozen": "encoder"}, {"frozen": "both"}, {"archetypes": 8}])
+def test_rows_that_cannot_be_redrawn_are_not_resampled_by_default(fixed):
+    assert RunConfig.from_dict({}).training.resample_every
+    assert RunConfig.from_dict(fixed).training.resample_every is None
+
+
+def test_whitening_replaces_normalisation_but_knows_no_linear_path():
+    assert RunConfig.from_dict({"whiten": True}).training.whiten
+    with pytest.raises(ValueError, match="skip needs activations that are not whitened"):
+        RunConfig.from_dict({"whiten": True, "skip": True, "pair": "transcoder"})
+
+
 def test_forms_of_the_l0_penalty_make_no_other_run_of_one_without_them():
     assert not RunConfig.from_dict({"activation": "jumprelu", "l0": 0.1}).used().keys() & {
         *("l0_form", "tanh_scale", "frequency", "frequency_scale", "ista_step", "ista_selects", "hierarchical"),

@@ -387,9 +387,10 @@ class TrainingConfig(Settings):
     saved weights. Replaces normalise."""
     dead_after: Total = 20_000
     """A latent is dead when it has been silent for this many samples."""
-    resample_every: Total | None = None
-    """Steps between resamplings of dead latents (Bricken et al. 2023; section 5.3); None for none."""
-    resample_until: Annotated[Share, UsedBy("resample_every")] = 0.8
+    resample_every: Total | None = 50
+    """Steps between resamplings of dead latents (Bricken et al. 2023; section 5.3); None for none. With frozen or
+    archetypes, the default is None."""
+    resample_until: Annotated[Share, UsedBy("resample_every")] = 0.5
     """Share of the steps after which no resampling happens."""
     reorder_every: Annotated[Total | None, AddedLater()] = None
     """Steps after which the latents are sorted by how often they fired since, so that prefixes hold the most frequent;
@@ -481,6 +482,8 @@ class RunConfig(Settings):
         ValueError
             For an unknown key or settings that do not go together.
         """
+        if settings.get("frozen", "none") != "none" or settings.get("archetypes") is not None:
+            settings = {"resample_every": None, **settings}  # rows that cannot be redrawn
         model, loss, training = (set(part.model_fields) for part in (ModelConfig, LossConfig, TrainingConfig))
         if settings.keys() - model - loss - training:  # most runs use no plugins, and need not import any
             model |= own_settings("activation").keys()

@@ -153,7 +153,7 @@ def test_samples_that_do_not_fit_are_refused():
     broken[200, 1] = np.nan
     with pytest.raises(ValueError, match="row 200 contains NaN, infinity or a number"):
         sae.encode(broken, sparse=True)
-    with pytest.raises(ValueError, match="expected N x 6 numbers, found 300 x 5"):
+    with pytest.raises(ValueError, match="expected 6 numbers in the last dimension, found 300 x 5"):
         sae.encode(TARGET, sparse=True)
 
 

@@ -110,10 +110,10 @@ class Scores(Mapping[str, float | None]):
         columns: dict[str, Mapping[str, float | None]] = {"value": self.metrics, "chance": self.chance, **self.nulls}
         rows = [["metric", *columns]]
         for name in shown:
-            cells = {head: _brief(column.get(name)) for head, column in columns.items()}
+            found = {head: _brief(column.get(name)) for head, column in columns.items()}
             # the value of a baseline whose latents overlap would distract: 17.9 and 76 mean the same
             above_one = {head: "> 1" for head, null in self.nulls.items() if name == "fvu" and (null["fvu"] or 0) > 1}
-            rows.append([name, *(cells | above_one).values()])
+            rows.append([name, *(found | above_one).values()])
         widths = [max(6, *map(len, column)) for column in zip(*rows, strict=True)]
         lines = []
         for head, *texts in rows:

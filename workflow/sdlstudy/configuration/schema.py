@@ -1,4 +1,4 @@
-"""The JSON schema of configurations, generated from their models: `python -m sdlstudy.configuration.schema`."""
+"""The JSON schema of configurations, generated from their models: `PYTHONPATH=workflow python -m sdlstudy.configuration.schema`."""
 
 from functools import cache
 from pathlib import Path
@@ -13,7 +13,9 @@ FILE = Path("config/schema/config.schema.yaml")
 """Path of the schema in the checkout, for editors and readers."""
 OPEN = ("sources", "methods", "protocols")
 """Keys whose settings plugins extend."""
-HEAD = "# Written by `python -m sdlstudy.configuration.schema` from the models of src/sdlcore/study.\n"
+HEAD = (
+    "# Written by `PYTHONPATH=workflow python -m sdlstudy.configuration.schema` from the models of workflow/sdlstudy.\n"
+)
 
 
 @cache

@@ -1,6 +1,7 @@
 """Make Tables 1, 2 and 4 to 7, our runs beside the paper's numbers, and tables of a user's own sources."""
 
 from collections.abc import Iterator
+from typing import ClassVar
 
 from sdlcore.pipeline import write_text
 from sdlstudy.products.features import Features
@@ -16,6 +17,8 @@ WITH_FEATURES = "table1"
 
 class Table(RunTable):
     """A table of runs on one source, beside the paper's numbers."""
+
+    also_used: ClassVar[tuple[str, ...]] = ("tau",)
 
     def describe(self, name: str) -> str:
         swept = f" over {self.sweep.parameter}" if self.sweep else ""

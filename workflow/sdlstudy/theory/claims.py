@@ -35,8 +35,8 @@ RENUMBERED = {
 
 CAPTION = (
     "The claims of the paper's theorems and examples, each checked by computation in float64. “Version” is the version "
-    "of the paper that the claim belongs to: version 3, a later revision, or both. “Origin” says who makes the claim: "
-    "the paper, or this project, which asks beyond the paper's statements. A claim holds if no instance contradicts "
+    "of the paper that the claim belongs to: version 3, a later revision, or both. “Origin” is “project” for questions "
+    "of this project that go beyond the paper's statements, else “paper”. A claim holds if no instance contradicts "
     "it. It holds with a further condition if some instances contradict it, but none in the form under “Condition”. "
     "Otherwise it fails as stated. Instances are random problems of a few features with dictionaries for them, and "
     "constructed counterexamples. Verdicts follow from the counts."
@@ -70,7 +70,7 @@ class Claim:
     false_then: Sequence[bool] = ()
     """One value per instance that meets the condition: True if the claim is false even then."""
     origin: Origin = PAPER
-    """Who makes the claim: the paper, or this project, which asks beyond the paper's statements."""
+    """`PAPER`, or `PROJECT` for a question of this project that goes beyond the paper's statements."""
 
     def __post_init__(self) -> None:
         if not len(self.false):
