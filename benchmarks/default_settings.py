@@ -24,6 +24,7 @@ import pandas as pd
 import torch
 
 from benchmarks.real_activations import label
+from benchmarks.shown import show
 
 CSV = Path(__file__).parent / "results/default_settings.csv"
 PAGE = Path(__file__).parents[1] / "docs/training.md"

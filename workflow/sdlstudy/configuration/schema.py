@@ -1,4 +1,7 @@
-"""The JSON schema of configurations, generated from their models: `PYTHONPATH=workflow python -m sdlstudy.configuration.schema`."""
+"""The JSON schema of configurations, generated from their models.
+
+`PYTHONPATH=workflow python -m sdlstudy.configuration.schema` writes the schema for editors.
+"""
 
 from functools import cache
 from pathlib import Path
