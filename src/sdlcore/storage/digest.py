@@ -56,7 +56,7 @@ def source_digest(script: Path, root: Path, parts: Iterable[str] = ()) -> str:
     Raises
     ------
     ModuleNotFoundError
-        If one of ``parts`` is not a module below ``root``.
+        If one of ``parts`` is not a module below ``root``, nor beside the folder of the script.
     """
     digest = hashlib.sha256()
     for name, path in imported_sources(script, root, parts).items():
@@ -71,14 +71,16 @@ def imported_sources(script: Path, root: Path, parts: Iterable[str] = ()) -> dic
     """
     declarations = {root / name for name in DECLARATIONS}
     found: dict[Path, Path] = {}
-    waiting = [(script, script.parents[1] if script.parent.name == "scripts" else root)]
+    own = script.parents[1] if script.parent.name == "scripts" else root
+    waiting = [(script, own)]
     for part in parts:
         if part.endswith(".py"):
             waiting.append((Path(part).resolve(), _folder_of(Path(part).resolve())))
             continue
-        if not root.joinpath(*part.split(".")).with_suffix(".py").is_file():
+        home = next((home for home in (root, own) if home.joinpath(*part.split(".")).with_suffix(".py").is_file()), None)
+        if home is None:
             raise ModuleNotFoundError(f"{part}: no such module below {root}", name=part)
-        waiting += [(path, root) for path in _files(part, root)]
+        waiting += [(path, home) for path in _files(part, home)]
     while waiting:
         path, beside = waiting.pop()
         if path in found:
