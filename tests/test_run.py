@@ -69,7 +69,7 @@ def test_keys_are_unique_over_the_parts():
         ({"archetypes": 8, "decoder_norm": "unit"}, "leave out decoder_norm unit"),
         ({"archetypes": 8, "initialisation": "samples"}, "leave out initialisation samples"),
         ({"archetypes": 8, "resample_every": 5}, "leave out resample_every, which moves them too"),
-        ({"archetypes": 8, "anchor_cosine": 0.9}, "leave out lambda_anchor, which moves them too"),
+        ({"archetypes": 8, "anchor_cosine": 0.9}, "leave out anchor_cosine, which moves them too"),
         ({"lr_decay_shape": "cosine", "lr_decay": 0}, "lr_decay_shape is cosine, but lr_decay is 0"),
         ({"anchor_until": 0.5}, "anchor_until needs lambda_anchor or anchor_cosine"),
         ({"lambda_anchor": 1.0, "anchor_until": 0.0}, "anchor_until must be above 0"),

@@ -173,7 +173,8 @@ class Schedule:
 
     def state(self) -> dict[str, Any]:
         """Return the state that determines the next learning rate, and the rates so far."""
-        rates, past = [group["lr"] for group in self.optimizer.param_groups], torch.tensor(self._past)
+        rates = [group["lr"] for group in self.optimizer.param_groups]
+        past = torch.tensor(self._past, dtype=torch.float64)
         return {"schedule": self.scheduler.state_dict(), "rates": rates, "past": past}
 
     def restore(self, state: Mapping[str, Any]) -> None:
