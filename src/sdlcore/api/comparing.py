@@ -8,7 +8,7 @@ import numpy as np
 import scipy.optimize
 import torch
 
-from sdlcore.api.dictionary import Dictionary, coder_of
+from sdlcore.api.dictionary import Dictionary, coders_of
 from sdlcore.data.recovery_rule import recovered
 from sdlcore.model.coder import SparseCoder
 
@@ -75,12 +75,12 @@ def compare(dictionaries: Sequence[Dictionary | SparseCoder] | Mapping[Any, Dict
     Raises
     ------
     ValueError
-        If there are fewer than two, or dimensions differ.
+        If there are fewer than two, one contains NaN, or dimensions differ.
     """
-    named = dictionaries if isinstance(dictionaries, Mapping) else dict(enumerate(dictionaries))
-    if len(named) < 2:
-        raise ValueError(f"found {len(named)} dictionaries, expected two or more to compare")
-    directions = {name: _directions(coder_of(one)) for name, one in named.items()}
+    coders = coders_of(dictionaries)
+    if len(coders) < 2:
+        raise ValueError(f"found {len(coders)} dictionaries, expected two or more to compare")
+    directions = {name: _directions(coder) for name, coder in coders.items()}
     widths = {name: [side.shape[1] for side in sides] for name, sides in directions.items()}
     first = next(iter(widths))
     for name, its in widths.items():

@@ -1,7 +1,7 @@
 """`Dictionary`: encode, decode, save, load and share a trained dictionary."""
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self, overload
 
@@ -21,6 +21,7 @@ from sdlcore.data.reading import ActivationStore
 from sdlcore.interop.formats import OURS, format_at, locate
 from sdlcore.interop.load import load as load_coder
 from sdlcore.model.coder import SparseCoder
+from sdlcore.model.finite import not_finite
 from sdlcore.model.origin import check_beside
 from sdlcore.model.saving import check_finite, load_model, load_provenance, save_model
 from sdlcore.settings import Json, Pair
@@ -355,3 +356,39 @@ def coder_of(dictionary: Dictionary | SparseCoder) -> SparseCoder:
     if not isinstance(dictionary, Dictionary | SparseCoder):
         raise ValueError(f"dictionary is a {type(dictionary).__name__}, expected the result of sdl.fit or sdl.load")
     return dictionary.coder if isinstance(dictionary, Dictionary) else dictionary
+
+
+ONLY = "dictionary"
+"""Name of the only dictionary, where a function also takes several by name."""
+
+
+def coders_of(dictionaries: Any) -> dict[Any, SparseCoder]:
+    """Return the models of several dictionaries, by name or numbered from 0.
+
+    Raises
+    ------
+    ValueError
+        If one is not a dictionary, or contains NaN or infinity.
+    """
+    if isinstance(dictionaries, Dictionary | SparseCoder) or not isinstance(dictionaries, Iterable):
+        raise ValueError(f"dictionaries is a {type(dictionaries).__name__}, expected a list or dict of dictionaries")
+    named = dictionaries if isinstance(dictionaries, Mapping) else dict(enumerate(dictionaries))
+    coders = {name: coder_of(one) for name, one in named.items()}
+    for name, coder in coders.items():
+        if broken := not_finite(coder.state_dict()):
+            raise ValueError(f"{_called(name)}: {broken}; train it again, with a lower lr if training diverged")
+    return coders
+
+
+def _called(name: Any) -> str:
+    return "the dictionary" if name == ONLY else f"dictionary {name}"
+
+
+def require_width(name: Any, coder: SparseCoder, shape: Sequence[int]) -> None:
+    """Raise ValueError unless samples of this shape are N x n_p, with N above 0, for a dictionary."""
+    expected = f"N x {coder.W_enc.shape[1]}" + (", its sites side by side" if len(coder.input_sites) > 1 else "")
+    if len(shape) != 2 or shape[1] != coder.W_enc.shape[1]:
+        found = " x ".join(map(str, shape))
+        raise ValueError(f"x has the shape {found}, but {_called(name)} reads {expected}")
+    if not shape[0]:
+        raise ValueError("x contains no samples, expected one or more")

@@ -1,6 +1,6 @@
 """Export dictionaries to other libraries' formats."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +20,13 @@ def export(dictionary: Dictionary | SparseCoder, to: str, folder: str | Path, **
     return export_coder(coder_of(dictionary), to, folder, **options)
 
 
-def export_set(dictionaries: Sequence[Dictionary | SparseCoder], to: str, folder: str | Path, **options: Any) -> Path:
+def export_set(dictionaries: Iterable[Dictionary | SparseCoder], to: str, folder: str | Path, **options: Any) -> Path:
     """Export dictionaries for all layers of a language model to the format of circuit_tracer; return the folder.
 
     Parameters and errors as in `sdlcore.interop.export.export_set`. Dictionaries from `fit_layers`, whose layers are
     recorded, must be in the order of the layers, from layer 1 on.
     """
+    dictionaries = list(dictionaries)
     layers = [layer_of(dictionary) for dictionary in dictionaries]
     if None not in layers and layers != list(range(1, len(layers) + 1)):
         said = ", ".join(map(str, layers))

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from sdlcore.api.dictionary import Dictionary, coder_of
+from sdlcore.api.dictionary import Dictionary, coders_of, require_width
 from sdlcore.api.samples import Samples, samples_of
 from sdlcore.model.coder import SparseCoder
 from sdlcore.settings import Latents, Total, checked
@@ -55,24 +55,24 @@ def l0_guide(
     Raises
     ------
     ValueError
-        If there is no dictionary, n is not below a dictionary's number of latents, or a dictionary is a transcoder,
-        whose decoder columns are in another space than ``x``.
+        If there is no dictionary, one contains NaN or has another width than ``x``, n is not below a dictionary's
+        number of latents, or a dictionary is a transcoder, whose decoder columns are in another space than ``x``.
     """
     import pandas as pd
 
-    named = dictionaries if isinstance(dictionaries, Mapping) else dict(enumerate(dictionaries))
-    if not named:
+    coders = coders_of(dictionaries)
+    if not coders:
         raise ValueError("dictionaries are empty, expected one or more, trained with several k")
     n_samples = checked("n_samples", Total, n_samples)
     rows = {}
-    for name, one in named.items():
-        coder = coder_of(one)
+    for name, coder in coders.items():
         if coder.config.pair == "transcoder":
             raise ValueError(f"dictionary {name} is a transcoder, whose decoder columns do not lie in the space of x")
         nth = max(1, round(SHARE * len(coder.W_dec))) if n is None else checked("n", Latents, n)
         if nth >= (latents := int(coder.W_dec.any(dim=1).sum())):
             raise ValueError(f"n is {nth}, but dictionary {name} has {latents} latents with a direction; lower n")
         with samples_of(x, coder.config.pair) as samples:
+            require_width(name, coder, samples.shape)
             rows[name] = _measured(coder, samples, nth, n_samples)
     return pd.DataFrame.from_dict(rows, orient="index", columns=["l0", "projection", "cosine"])
 

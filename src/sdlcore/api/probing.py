@@ -8,13 +8,13 @@ import numpy as np
 import scipy.sparse
 import torch
 
-from sdlcore.api.dictionary import Dictionary, coder_of
+from sdlcore.api.dictionary import ONLY, Dictionary, coders_of, require_width
 from sdlcore.api.inputs import activations, class_numbers
 from sdlcore.api.scoring import null_dictionaries
 from sdlcore.data.memory import Activations
 from sdlcore.model.coder import SparseCoder
 from sdlcore.random_streams import stream
-from sdlcore.settings import Share, checked
+from sdlcore.settings import Latents, Share, checked
 from sdlcore.text import shown
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ def probe(
     labels: Sequence[Any] | Mapping[int, Any],
     *,
     documents: Sequence[int] | np.ndarray | None = None,
-    k: Iterable[int | None] = (1, 4, 16, None),
+    k: int | Iterable[int | None] = (1, 4, 16, None),
     held_out: float = 0.3,
     seed: int = 0,
     nulls: bool = True,
@@ -103,16 +103,15 @@ def probe(
     Raises
     ------
     ValueError
-        If there are fewer than two classes, every class has fewer than ten documents, a document lacks a label, or
-        ``held_out`` leaves no document to fit or to judge.
+        If a dictionary contains NaN or has another width than ``x``, there are fewer than two classes, every class has
+        fewer than ten documents, a document lacks a label, or ``held_out`` leaves no document to fit or to judge.
     """
     checked("held_out", Share, held_out)
-    several = tuple(k)
-    coders = {
-        name: coder_of(one)
-        for name, one in (dictionaries if isinstance(dictionaries, Mapping) else {"dictionary": dictionaries}).items()
-    }
+    several = [checked("k", Latents | None, few) for few in (k if isinstance(k, Iterable) else [k])]
+    coders = coders_of(dictionaries if isinstance(dictionaries, Mapping) else {ONLY: dictionaries})
     with activations(x) as samples:
+        for name, coder in coders.items():
+            require_width(name, coder, (samples.rows, samples.widths[0]))
         known = _documents(samples, documents)
         by_number = _classes(labels, known)
         numbers = [number for number in np.unique(known).tolist() if number in by_number]

@@ -29,6 +29,9 @@ from sdlcore.errors import StoreError
 from sdlcore.settings import Json
 from sdlcore.storage.files import sha256_of
 
+REFERENCES = "references/"
+"""Beginning of the names of columns with the origin of each sample."""
+
 
 class ActivationStore:
     """An activation store, or an index of shards, opened for reading. Open a store as a context manager, or `close` it
@@ -109,10 +112,10 @@ class ActivationStore:
 
     def has(self, column: str) -> bool:
         """Return whether the column exists."""
-        return column in self._file
+        return self._place(column) in self._file
 
     def read(self, column: str, start: int = 0, stop: int | None = None) -> np.ndarray:
-        """Return rows ``start:stop`` of ``input``, ``target``, ``site2``, ..., ``labels`` or ``references/<name>``.
+        """Return rows ``start:stop`` of ``input``, ``target``, ``site2``, ..., ``labels`` or a reference as ``token``.
 
         Numbers keep their stored precision, but bfloat16 is converted to float32.
         """
@@ -121,9 +124,14 @@ class ActivationStore:
 
     def dataset(self, column: str) -> h5py.Dataset:
         """Return a column as an HDF5 dataset, for reading parts of it without conversion."""
-        if column not in self._file:
-            raise StoreError(f"{self.path}: contains no {column}")
-        return self._file[column]
+        if (place := self._place(column)) not in self._file:
+            names = ", ".join(name.removeprefix(REFERENCES) for name in column_names(self._file))
+            raise StoreError(f"{self.path}: contains no column {column!r}; its columns are {names}")
+        return self._file[place]
+
+    def _place(self, column: str) -> str:
+        """Return where the file contains a column. A reference may be named without the folder of references."""
+        return REFERENCES + column if column not in self._file and REFERENCES + column in self._file else column
 
     def references(self) -> list[str]:
         """Return the names of the columns with the origin of each sample."""
@@ -147,6 +155,16 @@ class ActivationStore:
             return self.provenance
         with ActivationStore(self.shards[0]) as shard:
             return shard.provenance
+
+    def __repr__(self) -> str:
+        """Return the name, the sizes of the sites, the precision, the other columns and the origin on one line."""
+        if not self._file:
+            return f"ActivationStore({self.path.name}, closed)"
+        columns = self.columns()
+        sites = [f"{name} {self.rows:,} x {width}" for name, width in zip(columns, self.widths, strict=False)]
+        others = [name.removeprefix(REFERENCES) for name in list(columns)[len(sites) :]]
+        parts = [self.path.name, *sites, columns["input"], *([f"with {', '.join(others)}"] if others else [])]
+        return f"ActivationStore({', '.join(parts)})"
 
     def close(self) -> None:
         self._file.close()

@@ -11,15 +11,17 @@ FORMATS: dict[str, Format] = {
 }
 
 
-def format_of(name: str) -> tuple[str, Format]:
+def format_of(name: str, argument: str = "format") -> tuple[str, Format]:
     """Look up a format by name; return its canonical name and the format. Case and hyphens do not matter.
+
+    ``argument`` is what the message calls the name.
 
     Raises
     ------
     ValueError
         If the format is unknown; the message lists the known ones.
     """
-    own = name.lower().replace("-", "_")
+    own = str(name).lower().replace("-", "_")
     if own not in FORMATS:
-        raise ValueError(f"format must be one of {', '.join(FORMATS)}, found {name!r}")
+        raise ValueError(f"{argument} must be one of {', '.join(FORMATS)}, found {name!r}")
     return own, FORMATS[own]
