@@ -34,7 +34,6 @@ from sdlcore.sources.language import preparation
 from sdlcore.sources.language.extraction import fill_one
 from sdlcore.sources.language.forward import KEPT, stack_batches
 from sdlcore.sources.language.settings import LanguageSource
-from sdlcore.sources.language.tokens import contexts_of
 from sdlcore.sources.wheels import parse_reference
 
 PRECISIONS: tuple[Precision, ...] = ("float32", "bfloat16")
@@ -73,8 +72,7 @@ def language(model: Path, text: Path, layer: int, dtype: Precision, folder: Path
             fill_one(work, writer, rows)
         path.unlink()
 
-    coming = contexts_of(work.corpus.documents(), work.tokenizer, source.context_length)
-    few = (context for _, context in zip(range(contexts), coming, strict=False))
+    few = (context for _, context in zip(range(contexts), work.contexts(), strict=False))
     batches = [torch.from_numpy(tokens.token).long() for tokens in stack_batches(few, source.contexts_per_batch)]
 
     def forward() -> None:

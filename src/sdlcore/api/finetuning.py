@@ -51,6 +51,7 @@ def finetune(
     tokenizer: Any = None,
     context_length: int | None = None,
     contexts_per_batch: int = 8,
+    bos: bool | None = None,
     drop: tuple[str, ...] = DROP,
     text_options: TextOptions | Mapping[str, Any] | None = None,
     **settings: Any,
@@ -70,9 +71,9 @@ def finetune(
         a file or another folder contains only weights: Adam starts with fresh moments. The schedule of the learning
         rate goes on from the step that the training had reached, as if the training had been longer by ``steps``.
     lm
-        A decoder-only transformers model, a folder with one, or its name at the hub.
+        A decoder-only transformers model, or a name as of `extract`.
     texts
-        Documents; or a file, a folder or ``dataset:OWNER/NAME``. The contexts are read in order, and again from the
+        As of `extract`. The contexts are read in order, and again from the
         first when the text ends.
     steps
         Number of further steps; None for the steps that a stopped or interrupted training has left.
@@ -91,7 +92,7 @@ def finetune(
     out
         A folder for the dictionary, as in `fit`: the same call resumes an interrupted training, and opens a finished
         one.
-    tokenizer, context_length, contexts_per_batch, drop, text_options
+    tokenizer, context_length, contexts_per_batch, bos, drop, text_options
         How the model reads the text, as in `contexts`. A step trains on the tokens of ``contexts_per_batch`` contexts.
         Tokens that ``drop`` names keep their activations.
     **settings
@@ -122,7 +123,7 @@ def finetune(
         where["place"] = where["place"] or "residual"
     own = read_paths(paths)
     reader = reader_of(
-        lm, texts, device_of(device), tokenizer, context_length, contexts_per_batch, drop, text_options, own
+        lm, texts, device_of(device), tokenizer, context_length, contexts_per_batch, drop, text_options, own, bos
     )
     begun.dictionary.coder.to(reader.stack.device)
     sites = sites_of(begun.dictionary.coder, reader.stack, **where)

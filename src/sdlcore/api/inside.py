@@ -11,10 +11,13 @@ from sdlcore.inside.edits import Edit
 from sdlcore.inside.hooks import Place, where_of
 from sdlcore.inside.pages import Pages
 from sdlcore.inside.pages import contexts as contexts_of
+from sdlcore.inside.reader import loaded
 from sdlcore.inside.splicing import splice as splice_coder
 from sdlcore.model.coder import SparseCoder
+from sdlcore.settings import checked
 from sdlcore.sources.language.architectures import Paths, read_paths
 from sdlcore.sources.language.made import Made
+from sdlcore.sources.language.references import local_model
 
 Layer = int | tuple[int, ...]
 
@@ -28,13 +31,16 @@ def splice(
     place: Place | None = None,
     paths: Paths | Mapping[str, str] | None = None,
     **options: Any,
-) -> AbstractContextManager[None]:
+) -> AbstractContextManager[Any]:
     """Run a language model with a dictionary in it: ``with sdl.splice(lm, 12, sae, sdl.steer(724, by=25.0)): ...``.
+
+    The ``with`` statement gives the model: ``with sdl.splice("models/my-llama.gguf", 12, sae) as lm: ...``.
 
     Parameters
     ----------
     lm
-        A decoder-only transformers model.
+        A decoder-only transformers model, or a name as of `extract`. A named model is loaded to the dictionary's
+        device; ``AutoTokenizer.from_pretrained(lm.name_or_path)`` loads its tokenizer.
     layer
         Block, counted from 1; two of them for a transcoder between residual streams. None for the layer in the
         dictionary's provenance, which `fit` records for a language model's store, and `fit_layers` and the pipeline
@@ -61,6 +67,8 @@ def splice(
         raise ValueError("layer is a dictionary; call splice(lm, layer, dictionary) or splice(lm, dictionary=...)")
     if dictionary is None:
         raise ValueError("dictionary is missing: what to splice in")
+    if isinstance(lm, str | Path):
+        lm, _ = loaded(lm, None, coder_of(dictionary).W_enc.device)
     where = where_in(dictionary, lm, layer, place)
     return splice_coder(lm, coder=coder_of(dictionary), edit=edit, paths=read_paths(paths), **where, **options)
 
@@ -83,9 +91,9 @@ def contexts(
     dictionary
         The dictionary.
     lm
-        A transformers model, a folder with one, or its name at the hub.
+        A transformers model, or a name as of `extract`.
     texts
-        Documents; or a file, a folder or ``dataset:OWNER/NAME``.
+        As of `extract`.
     latents
         Which one, or several; None for 20 that are active in the first 10,000 tokens, from the most to the least
         frequent.
@@ -95,7 +103,7 @@ def contexts(
         As for `splice`.
     **options
         ``tokenizer`` (of a model made in memory), ``number`` of contexts, ``width`` in tokens, ``context_length`` (128;
-        lower it for short texts), ``tokens`` to read (rounded up to whole contexts), ``drop`` and
+        lower it for short texts), ``tokens`` to read (rounded up to whole contexts), ``drop``, ``bos`` and
         more (`sdlcore.inside.pages.contexts`).
 
     Raises
@@ -106,7 +114,7 @@ def contexts(
     where = where_in(dictionary, lm, layer, place)
     several = None
     if latents is not None:
-        several = list(latents) if isinstance(latents, Iterable) else [latents]
+        several = [checked("latent", int, one) for one in (latents if isinstance(latents, Iterable) else [latents])]
     return contexts_of(coder_of(dictionary), lm, texts, several, paths=read_paths(paths), **where, **options)
 
 
@@ -135,7 +143,7 @@ def _warn_of_another_model(dictionary: Dictionary | SparseCoder, lm: Any) -> Non
     """Warn if the language model has another name than the one whose activations `fit_layers` took."""
     made = _made_from(dictionary)
     own = made.get("model", {}).get("name") if "where" in made else None
-    here = lm if isinstance(lm, str | Path) else lm.name_or_path or type(lm).__name__
+    here = local_model(lm) if isinstance(lm, str | Path) else getattr(lm, "name_or_path", "") or type(lm).__name__
     if own is not None and Path(own).name != Path(here).name:
         warnings.warn(f"the dictionary was fitted on {own}, and the language model is {here}", stacklevel=4)
 

@@ -64,6 +64,7 @@ class Reading(TypedDict, total=False):
     tokenizer: Any
     context_length: int | None
     contexts_per_batch: int
+    bos: bool | None
     drop: tuple[str, ...]
     text_options: TextOptions | Mapping[str, Any] | None
     paths: Paths | Mapping[str, str] | None
@@ -96,6 +97,7 @@ def language_scores(
     tokenizer: Any = None,
     context_length: int | None = None,
     contexts_per_batch: int = 16,
+    bos: bool | None = None,
     drop: tuple[str, ...] = DROP,
     text_options: TextOptions | Mapping[str, Any] | None = None,
     paths: Paths | Mapping[str, str] | None = None,
@@ -109,14 +111,14 @@ def language_scores(
         An autoencoder or transcoder; or several, by name. The clean model and the ablations run once for all
         dictionaries of a site, so three dictionaries need six passes over the text and not twelve.
     lm
-        A decoder-only transformers model, a folder with one, or its name at the hub.
+        A decoder-only transformers model, or a name as of `extract`.
     texts
-        Documents that training did not see; or a file, a folder or ``dataset:OWNER/NAME``.
+        Documents that training did not see, as of `extract`.
     layer, place, paths
         Where the dictionary was fitted, as for `splice`.
     contexts
         Number of contexts from the beginning of the texts. Mean ablation writes their mean activations.
-    tokenizer, context_length, contexts_per_batch, drop, text_options
+    tokenizer, context_length, contexts_per_batch, bos, drop, text_options
         How the model reads the texts, as for `contexts`.
     progress
         Show a bar.
@@ -144,7 +146,7 @@ def language_scores(
             coders[name], where[name] = coder_of(one), where_in(one, lm, layer, place)
     own = read_paths(paths)
     device = next(iter(coders.values())).W_enc.device
-    reader = reader_of(lm, texts, device, tokenizer, context_length, contexts_per_batch, drop, text_options, own)
+    reader = reader_of(lm, texts, device, tokenizer, context_length, contexts_per_batch, drop, text_options, own, bos)
     groups = defaultdict[_Group, list[Any]](list)
     for name, coder in coders.items():
         with _naming(name):

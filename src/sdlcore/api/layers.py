@@ -3,41 +3,48 @@
 import shutil
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Literal
 
+import torch
 from tqdm.auto import tqdm
 
 from sdlcore.api.dictionary import Dictionary
 from sdlcore.api.fitting import Fit, made_by
+from sdlcore.api.inputs import is_store
 from sdlcore.api.run_folder import existing_run
 from sdlcore.api.run_identity import READERS, warn_of_environment
 from sdlcore.api.signatures import listing_settings
-from sdlcore.api.sources import stored
+from sdlcore.api.sources import Stored, stored
 from sdlcore.device import Device, device_of
 from sdlcore.inside.hooks import Place, sites_at
 from sdlcore.inside.reader import DROP, reader_of
 from sdlcore.sources.language.architectures import Paths, read_paths
+from sdlcore.sources.language.made import Made
 from sdlcore.sources.language.settings import Site, TextOptions
 from sdlcore.storage.paths import user_path
 from sdlcore.storage.private import private_folder
+
+TOKENS, CONTEXTS_PER_BATCH = 200_000, 16
 
 
 @listing_settings
 def fit_layers(
     lm: Any,
-    texts: str | Path | Iterable[str],
+    texts: str | Path | Iterable[str] | None = None,
     *,
     layers: int | Sequence[int] | None = None,
-    pair: Literal["transcoder", "sae"] = "transcoder",
-    tokens: int | None = 200_000,
+    pair: Literal["transcoder", "sae"] | None = None,
+    tokens: int | None = TOKENS,
     out: str | Path | None = None,
     seed: int = 0,
     device: Device = "auto",
     progress: bool = True,
     tokenizer: Any = None,
     context_length: int | None = None,
-    contexts_per_batch: int = 16,
+    contexts_per_batch: int = CONTEXTS_PER_BATCH,
+    bos: bool | None = None,
     drop: tuple[str, ...] = DROP,
     text_options: TextOptions | Mapping[str, Any] | None = None,
     paths: Paths | Mapping[str, str] | None = None,
@@ -53,13 +60,15 @@ def fit_layers(
     Parameters
     ----------
     lm
-        A decoder-only transformers model, a folder with one, or its name at the hub.
+        A decoder-only transformers model, or a name as of `extract`. Or the stores that `extract_layers` wrote, opened
+        or as paths; then no model runs, and all arguments about layers and text are left out.
     texts
-        Documents; or a file, a folder or ``dataset:OWNER/NAME``.
+        As of `extract`.
     layers
         Which block, or several, counted from 1; None for all.
     pair
-        transcoder: from the input of a block's MLP to its output; sae: the residual stream after a block.
+        transcoder: from the input of a block's MLP to its output; sae: the residual stream after a block. None for a
+        transcoder; for stores without a target, an sae.
     tokens
         Tokens from the beginning of the text to run the model over, rounded up to whole contexts: 300 are three
         contexts of 128. Tokens in ``drop`` are not trained on. None for the whole text.
@@ -69,7 +78,7 @@ def fit_layers(
         other versions of sdlcore, torch, numpy, numba or transformers give one warning. It is never overwritten.
     seed, device, progress
         As of `fit`, for every layer.
-    tokenizer, context_length, contexts_per_batch, drop, text_options
+    tokenizer, context_length, contexts_per_batch, bos, drop, text_options
         How the model reads the text, as for `contexts`.
     paths
         Where the modules of an unknown architecture are (`sdlcore.sources.language.architectures.Paths`).
@@ -83,13 +92,33 @@ def fit_layers(
     SourceError
         If a text or a model cannot be read.
     """
-    if pair not in ("transcoder", "sae"):
+    if pair not in ("transcoder", "sae", None):
         raise ValueError(f"pair must be transcoder or sae, since each dictionary has one layer; found {pair}")
     out = None if out is None else user_path(out, "out")
     where = device_of(device)
+    if isinstance(lm, list | tuple):
+        reading = {
+            "texts": (texts, None),
+            "layers": (layers, None),
+            "tokens": (tokens, TOKENS),
+            "tokenizer": (tokenizer, None),
+            "context_length": (context_length, None),
+            "contexts_per_batch": (contexts_per_batch, CONTEXTS_PER_BATCH),
+            "bos": (bos, None),
+            "drop": (drop, DROP),
+            "text_options": (text_options, None),
+            "paths": (paths, None),
+        }
+        for name, (value, default) in reading.items():
+            if value is not default and value != default:
+                raise ValueError(f"{name} belongs to the extraction of stores, which is finished; leave it out")
+        return _of_stores(lm, pair, seed, where, progress, out, settings)
+    if texts is None:
+        raise ValueError("texts is missing: the documents for the model to read")
+    pair = pair or "transcoder"
     asked = Fit.of(settings | {"pair": pair}, seed, None, None, None, where)
     own = read_paths(paths)
-    reader = reader_of(lm, texts, where, tokenizer, context_length, contexts_per_batch, drop, text_options, own)
+    reader = reader_of(lm, texts, where, tokenizer, context_length, contexts_per_batch, drop, text_options, own, bos)
     several = [layers] if isinstance(layers, int) else layers
     wanted = range(1, len(reader.stack.blocks) + 1) if several is None else several
     sites = {layer: sites_at(pair, reader.stack, layer) for layer in wanted}
@@ -121,6 +150,41 @@ def fit_layers(
             found.append(_of_rows(asked, rows[layer].read(), made | text[layer], progress, to))
             rows[layer].remove()
     return found
+
+
+def _of_stores(
+    stores: Sequence[Any],
+    pair: Literal["transcoder", "sae"] | None,
+    seed: int,
+    where: torch.device,
+    progress: bool,
+    out: Path | None,
+    settings: dict[str, Any],
+) -> list[Dictionary]:
+    """Return a dictionary for each store of `extract_layers`, in the order of the stores."""
+    if not stores or not all(map(is_store, stores)):
+        raise ValueError("lm is a list, expected a language model, or one or more stores that extract_layers wrote")
+    with ExitStack() as opened:
+        sources = [opened.enter_context(stored(store)) for store in stores]
+        layers = [_layer_of(source) for source in sources]
+        if len(set(layers)) < len(layers):
+            raise ValueError(f"lm has stores of the layers {', '.join(map(str, layers))}, expected one store a layer")
+        pairs = [pair or ("sae" if len(source.widths) == 1 else "transcoder") for source in sources]
+        every = [Fit.of(settings | {"pair": its}, seed, None, None, None, where) for its in pairs]
+        facts = [asked.facts(source) for asked, source in zip(every, sources, strict=True)]
+        folders = [None if out is None else out / folder_of(layer) for layer in layers]
+        warn_of_environment({to: existing_run(to, its) for to, its in zip(folders, facts, strict=True) if to})
+        return [
+            asked.find(source, its, asked.sinks(progress), to)
+            for asked, source, its, to in zip(every, sources, facts, folders, strict=True)
+        ]
+
+
+def _layer_of(source: Stored) -> int:
+    made: Any = source.activations_made_by()
+    if made is None:
+        raise ValueError(f"{source.path}: does not contain activations of a language model; write it by extract_layers")
+    return Made.read(source.path, made).source.layer
 
 
 def _of_rows(asked: Fit, rows: Sequence[Any], known: dict[str, Any], progress: bool, folder: Path | None) -> Dictionary:

@@ -79,7 +79,7 @@ class LanguageBehaviour(Behaviour):
         tokens = next(self._batches)
         self._next = step + 1
         stack = self._reader.stack
-        self._ids_BT = torch.from_numpy(tokens.token).long().to(stack.device)
+        self._ids_BT = stack.ids(tokens.token)
         seen: dict[str, Tensor] = {}
         sites = {"input": self._read} | ({} if self._write == self._read else {"target": self._write})
 

@@ -11,6 +11,7 @@ import torch
 from sdlcore.data.batches import read_pair
 from sdlcore.data.pairs import in_order, make_pair
 from sdlcore.data.reading import ActivationStore
+from sdlcore.inside.hooks import require_width
 from sdlcore.model.activation import refuse_signed
 from sdlcore.model.coder import SparseCoder
 from sdlcore.sources.language.forward import KEPT, RowKinds, activations
@@ -106,6 +107,7 @@ def rows_of_model(
 
 def active(coder: SparseCoder, x_p: np.ndarray) -> scipy.sparse.csr_array:
     """Return the latents of B samples (B x n_p) as a sparse matrix, B x n_q."""
+    require_width(coder, x_p)
     with torch.inference_mode():
         return coder(torch.from_numpy(x_p).to(coder.W_enc.device)).csr()
 

@@ -15,7 +15,7 @@ from sdlcore.sources.language.checkpoints import Checkpoint, load_tokenizer, loa
 from sdlcore.sources.language.corpus import Text, open_text
 from sdlcore.sources.language.forward import RowKinds
 from sdlcore.sources.language.made import Made, Part
-from sdlcore.sources.language.tokens import contexts_of
+from sdlcore.sources.language.tokens import TokenisedText
 
 
 class HeldOut(NamedTuple):
@@ -50,9 +50,9 @@ class HeldOut(NamedTuple):
             If a dictionary is a crosscoder.
         """
         source = self.made.source
-        documents = self.text.documents(self.part.first_place)
+        text = TokenisedText(self.text, self.tokenizer, source.bos)
         number = min(contexts, self.part.contexts)
-        held_out = list(islice(contexts_of(documents, self.tokenizer, source.context_length), number))
+        held_out = list(islice(text.contexts(source.context_length, self.part.first_place), number))
         kinds = RowKinds(self.made.separator, self.made.largest_norm, source.drop)
         keep_freed_memory()
         lm = load_whole(self.checkpoint.folder, source.dtype).to(device)

@@ -8,6 +8,7 @@ import operator
 from collections.abc import Mapping
 from typing import Annotated, Any, NamedTuple, TypedDict
 
+import numpy as np
 from torch import Tensor, nn
 
 from sdlcore.data.pairs import site_column
@@ -134,6 +135,15 @@ def _require_widths(coder: SparseCoder, width: int, sites: Mapping[str, Site]) -
                     f"the dictionary {verb} activations of width {found}, but the model's ({where}) have width "
                     f"{width}; use the model and the place that it was trained on"
                 )
+
+
+def require_width(coder: SparseCoder, x_NP: Tensor | np.ndarray) -> None:
+    """Raise ValueError if a dictionary does not read activations of this width, which a module may have."""
+    if x_NP.shape[1] != coder.W_enc.shape[1]:
+        raise ValueError(
+            f"the dictionary reads activations of width {coder.W_enc.shape[1]}, but the activations at this place have "
+            f"width {x_NP.shape[1]}; use the place that it was trained on"
+        )
 
 
 class Where(TypedDict):

@@ -21,11 +21,11 @@ import torch
 from torch import Tensor
 
 from sdlcore.data.reading import ActivationStore
-from sdlcore.inside.hooks import read_and_write
+from sdlcore.inside.hooks import read_and_write, require_width
 from sdlcore.inside.splicing import replacing
 from sdlcore.model.coder import SparseCoder
 from sdlcore.sources.language.architectures import Paths
-from sdlcore.sources.language.forward import KEPT, RowKinds, stack_batches
+from sdlcore.sources.language.forward import KEPT, RowKinds, norms_of, stack_batches
 from sdlcore.sources.language.settings import Site
 from sdlcore.sources.language.sites import Stack, without_dropout
 from sdlcore.sources.language.tokens import Tokens
@@ -38,7 +38,12 @@ Name = TypeVar("Name")
 
 def reconstruction_by(coder: SparseCoder) -> Reconstruct:
     """Return the reconstruction of activations by a dictionary, which may be on another device."""
-    return lambda x_NP: coder(x_NP.to(coder.W_enc.device)).x_hat.to(x_NP.device)
+
+    def reconstruct(x_NP: Tensor) -> Tensor:
+        require_width(coder, x_NP)
+        return coder(x_NP.to(coder.W_enc.device)).x_hat.to(x_NP.device)
+
+    return reconstruct
 
 
 class LossRecovered(NamedTuple):
@@ -70,6 +75,20 @@ class LossRecovered(NamedTuple):
     """Number of predicted tokens."""
     replaced: float
     """Share of the contexts' tokens whose activations were replaced."""
+
+    def __repr__(self) -> str:
+        """Return the losses as a small table."""
+        rows = {
+            "cross-entropy": (self.clean, self.spliced, self.zero, self.mean),
+            "divergence": (0.0, self.kl_spliced, self.kl_zero, self.kl_mean),
+            "share recovered": (None, None, self.recovered_zero, self.recovered_mean),
+            "of the divergence": (None, None, self.kl_recovered_zero, self.kl_recovered_mean),
+        }
+        lines = [f"{'nats a token':18}{'clean':>10}{'spliced':>10}{'zero':>10}{'mean':>10}"]
+        for name, values in rows.items():
+            cells = ("-" if value is None else f"{value:.4g}" for value in values)
+            lines.append(f"{name:18}" + "".join(f"{cell:>10}" for cell in cells))
+        return "\n".join(lines)
 
 
 def mean_of(store: ActivationStore, column: str) -> np.ndarray:
@@ -120,13 +139,12 @@ def losses_recovered(
     loss, predictions, replaced, seen = 0.0, 0, 0, 0
     ablated = {name: _Change(change) for name, change in ablations.items()}
     spliced = {name: _Change(change) for name, change in reconstruct.items()}
-    device = next(model.parameters()).device
     with without_dropout(model):
         for tokens in stack_batches(contexts, 1):
-            ids_BT = torch.from_numpy(tokens.token).long().to(device)
+            ids_BT = stack.ids(tokens.token)
             clean, norms = _clean(model, stack, ids_BT, sites)
             kept_N = kinds.of(tokens, norms) == KEPT
-            kept_BT = torch.from_numpy(kept_N).to(device).reshape(ids_BT.shape)
+            kept_BT = torch.from_numpy(kept_N).to(ids_BT.device).reshape(ids_BT.shape)
             loss += float(clean.loss(ids_BT))
             for change in (*ablated.values(), *spliced.values()):
                 changed = _changed(model, stack, ids_BT, read, write, kept_BT, change.function)
@@ -216,7 +234,7 @@ def _clean(
     norms: dict[str, np.ndarray] = {}
 
     def measure(name: str, x_BTD: Tensor) -> None:
-        norms[name] = torch.linalg.vector_norm(x_BTD, dim=-1, dtype=torch.float32).flatten().cpu().numpy()
+        norms[name] = norms_of(x_BTD).flatten().cpu().numpy()
 
     with stack.watch_all(sites, measure):
         return Predictions.of(model, ids_BT), norms

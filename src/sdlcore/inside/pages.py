@@ -6,8 +6,9 @@
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
+from annotated_types import Ge
 from tqdm.auto import tqdm
 
 from sdlcore.data.reading import ActivationStore
@@ -19,7 +20,7 @@ from sdlcore.inside.hooks import Place, readout_of, sites_of
 from sdlcore.inside.logits import Logits, logits_up_and_down, nearest
 from sdlcore.inside.reader import DROP, reader_of
 from sdlcore.model.coder import SparseCoder
-from sdlcore.settings import Json
+from sdlcore.settings import Batch, Json, Total, checked
 from sdlcore.sources.language.architectures import SITES, Paths
 from sdlcore.sources.language.corpus import Text
 from sdlcore.sources.language.made import Made
@@ -106,6 +107,7 @@ def contexts(
     width: int = 24,
     context_length: int | None = None,
     contexts_per_batch: int = 16,
+    bos: bool | None = None,
     tokens: int | None = 200_000,
     drop: tuple[str, ...] = DROP,
     text_options: TextOptions | Mapping[str, Any] | None = None,
@@ -140,6 +142,8 @@ def contexts(
         Tokens that the model reads at once; None for 128, or the model's maximum if it is lower.
     contexts_per_batch
         Number of contexts in one pass of the model.
+    bos
+        Whether contexts begin with the bos token; None if they do where the tokenizer begins texts with it.
     tokens
         Number of tokens to read from the beginning of the text, rounded up to whole contexts: 300 are three contexts of
         128. Tokens that ``drop`` leaves out do not count. None for the whole text.
@@ -160,9 +164,11 @@ def contexts(
     SourceError
         If a text or a model cannot be read.
     """
+    number, width = checked("number", Batch, number), checked("width", Annotated[int, Ge(0)], width)
+    tokens = checked("tokens", Total | None, tokens)
     require_latents(latents or (), coder.config.n_q)
     device = coder.W_enc.device
-    reader = reader_of(lm, texts, device, tokenizer, context_length, contexts_per_batch, drop, text_options, paths)
+    reader = reader_of(lm, texts, device, tokenizer, context_length, contexts_per_batch, drop, text_options, paths, bos)
     sites = sites_of(coder, reader.stack, layer, place)
     most = reader.number(tokens)
     shown = tqdm(reader.contexts(most), total=most, desc="contexts", unit="", disable=None if progress else True)
@@ -178,7 +184,17 @@ def contexts(
         raise reader.too_short()
     written = list(sites.values())[-1]
     return _pages(
-        coder, found, latents, reader.text, reader.tokenizer, reader.lm, reader.name, written, number, width, paths
+        coder,
+        found,
+        latents,
+        reader.text.text,
+        reader.text.tokenizer,
+        reader.lm,
+        reader.name,
+        written,
+        number,
+        width,
+        paths,
     )
 
 

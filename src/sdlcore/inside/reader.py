@@ -12,15 +12,15 @@ import numpy as np
 import torch
 
 from sdlcore.memory import keep_freed_memory
-from sdlcore.settings import Json, default_of
+from sdlcore.settings import Batch, Json, checked, default_of
 from sdlcore.sources.language.architectures import Paths
 from sdlcore.sources.language.corpus import Text, open_text
 from sdlcore.sources.language.forward import KEPT, MEDIAN_ROWS, RowKinds, activations, median_norms
 from sdlcore.sources.language.grouping import in_one, named, part_of
-from sdlcore.sources.language.settings import LanguageSource, Site, TextOptions, read_text_options
-from sdlcore.sources.language.sites import Stack
-from sdlcore.sources.language.tokens import Tokens, contexts_of, separator_of
-from sdlcore.storage.paths import user_path
+from sdlcore.sources.language.references import local_model, local_text
+from sdlcore.sources.language.settings import Drop, LanguageSource, Site, TextOptions, read_text_options
+from sdlcore.sources.language.sites import Stack, require_model
+from sdlcore.sources.language.tokens import TokenisedText, Tokens
 
 CONTEXT_LENGTH = default_of(LanguageSource, "context_length")
 DROP: tuple[str, ...] = default_of(LanguageSource, "drop")
@@ -32,10 +32,7 @@ class Reader(NamedTuple):
     """A language model and a text for it to read. Documents are packed as in the extraction of activations."""
 
     lm: Any
-    tokenizer: Any
-    text: Text
-    separator: int
-    """Id of the token that separates documents."""
+    text: TokenisedText
     context_length: int
     """Tokens that the model reads at once."""
     contexts_per_batch: int
@@ -55,7 +52,7 @@ class Reader(NamedTuple):
 
     def contexts(self, number: int | None) -> Iterator[Tokens]:
         """Yield the first contexts of the text; None for all."""
-        return islice(contexts_of(self.text.documents(), self.tokenizer, self.context_length), number)
+        return islice(self.text.contexts(self.context_length), number)
 
     def kinds(self, sites: Mapping[str, Site]) -> RowKinds:
         """Return the kinds of rows to leave out. Outliers are found by median norms over the text's first contexts."""
@@ -68,10 +65,10 @@ class Reader(NamedTuple):
             first = self.contexts(math.ceil(MEDIAN_ROWS / self.context_length))
             flat = in_one(sites)
             batches = activations(self.stack, flat, first, self.contexts_per_batch)
-            medians = median_norms(batches, self.separator, flat) or {}
+            medians = median_norms(batches, self.text.separator, flat) or {}
         return {
             key: RowKinds(
-                self.separator,
+                self.text.separator,
                 {name: OUTLIER_NORM * median for name, median in part_of(medians, key, its).items()},
                 self.drop,
             )
@@ -125,8 +122,10 @@ class Reader(NamedTuple):
         """Return the provenance of activations, except for their place. Reads all weights of the model."""
         return {
             "model": model_facts(self.lm),
-            "text": self.text.facts,
+            "text": self.text.text.facts,
+            "tokenizer": self.text.vocabulary,
             "context_length": self.context_length,
+            "opening": self.text.opening,
             "drop": list(self.drop),
             "outlier_norm": OUTLIER_NORM,
             "precision": {"forward": precision_of(self.lm), "stored": "float16"},
@@ -159,6 +158,7 @@ def reader_of(
     drop: tuple[str, ...] = DROP,
     text_options: TextOptions | Mapping[str, Any] | None = None,
     paths: Paths | None = None,
+    bos: bool | None = None,
 ) -> Reader:
     """Load a model and a text.
 
@@ -180,20 +180,24 @@ def reader_of(
         How to read a file.
     paths
         Paths of the modules, for a model of an unknown architecture.
+    bos
+        Whether contexts begin with the bos token; None if they do where the tokenizer begins texts with it.
 
     Raises
     ------
     ValueError
-        If contexts are longer than the model allows, or texts are not strings.
+        If contexts are longer than the model allows, texts are not strings, or another argument is wrong.
     SourceError
         If a text or a model cannot be read.
     """
+    contexts_per_batch = checked("contexts_per_batch", Batch, contexts_per_batch)
+    drop, bos = checked("drop", Drop, drop), checked("bos", bool | None, bos)
     keep_freed_memory()
     lm, tokenizer = loaded(lm, tokenizer, device)
     context_length = fitting_length(context_length, getattr(lm.config, "max_position_embeddings", None))
     stack = Stack.of(lm, paths)  # before the text, since this may refuse the model
-    text = opened_text(texts, text_options)
-    return Reader(lm, tokenizer, text, separator_of(tokenizer), context_length, contexts_per_batch, drop, stack)
+    text = TokenisedText(opened_text(texts, text_options), tokenizer, bos)
+    return Reader(lm, text, context_length, contexts_per_batch, drop, stack)
 
 
 def fitting_length(context_length: int | None, positions: int | None) -> int:
@@ -202,8 +206,9 @@ def fitting_length(context_length: int | None, positions: int | None) -> int:
     Raises
     ------
     ValueError
-        If the model does not take as many.
+        If it is not a number, or the model does not take as many.
     """
+    context_length = checked("context_length", int | None, context_length)
     positions = positions or 10**9
     found = min(CONTEXT_LENGTH, positions) if context_length is None else context_length
     if not 2 <= found <= positions:
@@ -234,8 +239,14 @@ def loaded(lm: Any, tokenizer: Any, device: torch.device) -> tuple[Any, Any]:
     # imported here, since a store needs no transformers
     from sdlcore.sources.language.checkpoints import load_any, load_tokenizer
 
+    if tokenizer is not None and not hasattr(tokenizer, "convert_tokens_to_ids"):
+        said = repr(tokenizer) if isinstance(tokenizer, str) else type(tokenizer).__name__
+        raise ValueError(
+            f"tokenizer is {said}, expected a tokenizer of transformers, as AutoTokenizer.from_pretrained returns it"
+        )
     if isinstance(lm, str | Path):
-        lm = load_any(str(user_path(lm, "lm"))).to(device)
+        lm = load_any(str(local_model(lm))).to(device)
+    require_model(lm)
     if tokenizer is None and not lm.name_or_path:
         raise ValueError(f"{type(lm).__name__}: the model does not record where it was loaded from; give its tokenizer")
     return lm, tokenizer or load_tokenizer(lm.name_or_path, local=False)
@@ -248,11 +259,15 @@ def opened_text(texts: str | Path | Iterable[str], options: TextOptions | Mappin
     """
     options = read_text_options(options)
     if isinstance(texts, str | Path):
-        return open_text(user_path(texts, "texts"), options)
-    documents = list(texts)
+        return open_text(local_text(texts), options)
+    documents = list(texts) if isinstance(texts, Iterable) else [texts]
     if not all(isinstance(document, str) for document in documents):
         raise ValueError("texts must be strings, one a document, or the name of a file, a folder or a data set")
     total = hashlib.sha256()
-    for document in documents:
-        total.update(hashlib.sha256(document.encode("utf-8", "surrogatepass")).digest())
+    for number, document in enumerate(documents):
+        try:
+            total.update(hashlib.sha256(document.encode()).digest())
+        except UnicodeEncodeError as error:
+            half = document[error.start].encode("unicode_escape").decode()
+            raise ValueError(f"texts[{number}] contains half of a character ({half}); repair or remove it") from error
     return Text("the texts", {"sha256": total.hexdigest()}, True, lambda: enumerate(documents))

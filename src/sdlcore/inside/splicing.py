@@ -11,8 +11,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from sdlcore.errors import SourceError
 from sdlcore.inside.edits import Edit, require_latents
-from sdlcore.inside.hooks import Place, read_and_write, sites_of
+from sdlcore.inside.hooks import Place, read_and_write, require_width, sites_of
 from sdlcore.model.coder import SparseCoder
 from sdlcore.sources.language.architectures import Paths
 from sdlcore.sources.language.settings import Site
@@ -38,11 +39,12 @@ def splice(
     keep_error: bool | None = None,
     first_position: bool = False,
     paths: Paths | None = None,
-) -> Iterator[None]:
+) -> Iterator[Any]:
     """Run a language model with a dictionary in it: ``with splice(lm, 12, coder, steer(724, by=25.0)): ...``.
 
     Inside the block, every pass of the model goes through the dictionary, including the passes of ``lm.generate`` with
-    their cache. The end of the block, or an exception in it, restores the model. Splices at several layers nest.
+    their cache. The end of the block, or an exception in it, restores the model. Splices at several layers nest. The
+    ``with`` statement gives the model.
 
     Parameters
     ----------
@@ -74,6 +76,8 @@ def splice(
     ValueError
         If the layer or a latent does not exist, widths differ, the dictionary is a crosscoder or in training mode, or
         an edit is not a function or returns another shape.
+    SourceError
+        In a pass of the model that does not reach the place.
     """
     if edit is not None and not callable(edit):
         raise ValueError(f"edit is {edit!r}, expected steer(latent, by=...), ablate(latents) or a function of latents")
@@ -90,7 +94,7 @@ def splice(
     with ExitStack() as hooks:
         rows: Rows = _every if first_position else hooks.enter_context(_all_but_the_first(stack.model))
         hooks.enter_context(replacing(stack, read, write, change, rows))
-        yield
+        yield lm
 
 
 def edited(coder: SparseCoder, x_NP: Tensor, x_NR: Tensor, edit: Edit | None, keep_error: bool) -> Tensor:
@@ -105,6 +109,7 @@ def edited(coder: SparseCoder, x_NP: Tensor, x_NR: Tensor, edit: Edit | None, ke
     edit, keep_error
         As for `splice`.
     """
+    require_width(coder, x_NP)
     parts = []
     for read_NP, written_NR in zip(x_NP.split(ROWS_AT_ONCE), x_NR.split(ROWS_AT_ONCE), strict=True):
         out = coder(read_NP)
@@ -138,13 +143,32 @@ def replacing(stack: Stack, read: Site, write: Site, change: Change, rows: Rows)
         The function. Its arguments and result are float32 in a model of any precision.
     rows
         The tokens to change. Other tokens stay unchanged.
+
+    Raises
+    ------
+    SourceError
+        In a pass that ends without calling the module at ``write``.
     """
     was_read: list[Tensor] = []
+    is_replaced = False
 
     def look(x_BTP: Tensor) -> None:
         was_read[:] = [x_BTP]
 
+    def start(*_: Any) -> None:
+        nonlocal is_replaced
+        is_replaced = False
+
+    def finish(*_: Any) -> None:
+        if not is_replaced:
+            raise SourceError(
+                f"{stack.name}: this pass of the model did not reach {write.part}, so nothing was replaced; choose "
+                "another place"
+            )
+
     def replace(x_BTR: Tensor) -> Tensor | None:
+        nonlocal is_replaced
+        is_replaced = True
         if read != write and not was_read:
             raise ValueError(
                 f"a transcoder that reads at {read.part} cannot be spliced in at {write.part}, which runs first"
@@ -154,14 +178,22 @@ def replacing(stack: Stack, read: Site, write: Site, change: Change, rows: Rows)
         if which_BT is None:
             which_BT = torch.ones(x_BTR.shape[:2], dtype=torch.bool, device=x_BTR.device)
         source_NP, x_NR = source.to(x_BTR.device)[which_BT], x_BTR[which_BT]
+        replaced_NR = change(source_NP.float(), x_NR.float())
+        if replaced_NR.shape != x_NR.shape:
+            raise ValueError(
+                f"the dictionary writes activations of width {replaced_NR.shape[1]}, but the activations at "
+                f"{write.part} have width {x_NR.shape[1]}; use the place that it was trained on"
+            )
         changed = x_BTR.clone()
-        changed[which_BT] = change(source_NP.float(), x_NR.float()).to(x_BTR.dtype)
+        changed[which_BT] = replaced_NR.to(x_BTR.dtype)
         return changed
 
     with ExitStack() as watches:
         if read != write:
             watches.enter_context(stack.watch(read, look))
         watches.enter_context(stack.watch(write, replace))
+        watches.callback(stack.model.register_forward_pre_hook(start).remove)
+        watches.callback(stack.model.register_forward_hook(finish).remove)
         yield
 
 

@@ -14,3 +14,11 @@ def user_path(path: str | os.PathLike[str], name: str = "the path") -> Path:
     if not text:
         raise ValueError(f"{name} is empty, expected a path; the working folder is '.'")
     return Path(os.path.expanduser(text))  # noqa: PTH111, pathlib's expanduser raises if the user does not exist
+
+
+def cache_folder() -> Path:
+    """Return the user's folder for downloads and converted files, ``~/.cache/sdlcore``.
+
+    As usual, ``XDG_CACHE_HOME`` replaces ``~/.cache``.
+    """
+    return user_path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "sdlcore"

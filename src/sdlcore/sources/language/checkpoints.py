@@ -68,7 +68,9 @@ def open_checkpoint(reference: str | Path, revision: str | None = None, paths: P
         folder = model_snapshot(name, revision)
         return Checkpoint(name, folder, folder.name)
     _require_checkpoint(folder)
-    paths_of(read_object(folder / "config.json"), paths, name)
+    with parsing(folder / "config.json", "a model's configuration in JSON", "fetch the checkpoint again"):
+        config = read_object(folder / "config.json")
+    paths_of(config, paths, name)
     return Checkpoint(name, folder, None)
 
 

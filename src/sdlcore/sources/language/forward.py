@@ -98,7 +98,7 @@ class Passes:
     def start(self, tokens: Tokens) -> "Flight":
         """Run the model over contexts (B x T). The returned batch may not have arrived from the device yet."""
         self._flight = Flight(tokens)
-        self._watch.run(torch.from_numpy(tokens.token).long().to(self._stack.device))
+        self._watch.run(self._stack.ids(tokens.token))
         self._flight.depart()
         return self._flight
 
@@ -122,6 +122,11 @@ def median_norms(batches: Iterable[Batch], separator: int, columns: Iterable[str
     return {name: float(np.median(np.concatenate(parts))) for name, parts in norms.items()}
 
 
+def norms_of(x: Tensor) -> Tensor:
+    """Return the norms of rows, in float32. Torch computes norms of float64 in no lower precision."""
+    return torch.linalg.vector_norm(x, dim=-1, dtype=torch.promote_types(x.dtype, torch.float32)).float()
+
+
 class Flight:
     """A batch that is being copied from the device."""
 
@@ -134,7 +139,7 @@ class Flight:
     def take(self, name: str, x_BTD: Tensor) -> None:
         """Copy the activations at a site. After this call, the model may change the activations in place."""
         x_ND = x_BTD.flatten(0, 1)
-        norm_N = torch.linalg.vector_norm(x_ND, dim=1, dtype=torch.float32)
+        norm_N = norms_of(x_ND)
         # from a GPU into pinned memory, so that this returns at once
         self._values[name] = x_ND.to(torch.float16, copy=True).to("cpu", non_blocking=True)
         self._norms[name] = norm_N.to("cpu", non_blocking=True)

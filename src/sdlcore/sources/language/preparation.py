@@ -3,6 +3,7 @@
 import logging
 import math
 import shutil
+from collections import Counter
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
@@ -20,7 +21,7 @@ from sdlcore.sources.language.grouping import in_one, part_of
 from sdlcore.sources.language.settings import LanguageSource, Site
 from sdlcore.sources.language.shape import problems_of
 from sdlcore.sources.language.sites import Stack
-from sdlcore.sources.language.tokens import Tokens, contexts_of, opening_of, separator_of, tokenise
+from sdlcore.sources.language.tokens import TokenisedText, Tokens
 from sdlcore.storage.files import provenance
 
 log = logging.getLogger(__name__)
@@ -30,7 +31,7 @@ AS_GIVEN = "number of the document in the list"
 REST_OF_REFERENCES = "position: of the token in its document; token: its id"
 SCRIPT = Path(__file__).with_name("extraction.py")
 """The module that writes stores. Its code, with all that it imports, is part of the stores' provenance."""
-NEW_SETTINGS = ("target_site", "paths")
+NEW_SETTINGS = ("target_site", "paths", "bos")
 SPLIT = "split the text into more documents (a .txt file at blank lines, others by entries, lines or rows)"
 
 
@@ -50,12 +51,11 @@ class Extraction(NamedTuple):
     """A source with its model loaded and its text opened."""
 
     source: LanguageSource
-    corpus: Text
+    text: TokenisedText
     share: Share
     """Documents that this extraction reads."""
     rows: int
     """Number of rows in all stores; 0 for the whole text."""
-    tokenizer: Any
     stack: Any
     """The loaded model."""
     widths: dict[str, int]
@@ -83,8 +83,7 @@ class Extraction(NamedTuple):
 
     def contexts(self, place: int = 0, position: int = 0) -> Iterator[Tokens]:
         """Yield contexts, from a token of the document at ``place`` on."""
-        documents = self.corpus.documents(place, self.share)
-        return contexts_of(documents, self.tokenizer, self.source.context_length, position)
+        return self.text.contexts(self.source.context_length, place, self.share, position)
 
     def bytes_of_row(self) -> int:
         """Return the size of a row on the disk: activations in float16, and three references."""
@@ -103,15 +102,16 @@ class Extraction(NamedTuple):
     def require_length(self) -> None:
         """Raise an error if the text is known to be too short, before the model runs."""
         least = self._least_contexts()
-        contexts = contexts_of(self.corpus.documents(share=self.share), self.tokenizer, self.source.context_length)
-        if sum(1 for _ in islice(contexts, least)) < least:
+        if sum(1 for _ in islice(self.contexts(), least)) < least:
             raise self.too_little(self.rows)
 
     def too_little(self, found_rows: int) -> SourceError:
         """Return the error for a text that provides only ``found_rows`` rows."""
-        name, source, share, rows = self.corpus.name, self.source, self.share, self.rows
-        lengths = [len(document.ids) for document in tokenise(self.corpus.documents(share=share), self.tokenizer)]
-        found, longest = sum(lengths), max(lengths, default=0)
+        name, source, share, rows = self.text.name, self.source, self.share, self.rows
+        lengths = Counter[int]()
+        for document in self.text.documents(share=share):
+            lengths[document.place] += len(document.ids)
+        found, longest = lengths.total(), max(lengths.values(), default=0)
         if not rows:
             return SourceError(
                 f"{name}: has {found} tokens, but no token becomes a row; use a longer text, or lower context_length "
@@ -239,10 +239,10 @@ def prepared_together(
     SourceError
         If the model lacks a site, or the text is known to have too few tokens.
     """
-    tokenizer, source = model.tokenizer, sources[0]
-    separator, opening = separator_of(tokenizer), opening_of(tokenizer)
-    kinds = RowKinds(separator, {}, source.drop)
-    ready = Extraction(source, corpus, share, rows, tokenizer, None, {}, kinds, {}, limits)
+    source = sources[0]
+    tokenised = TokenisedText(corpus, model.tokenizer, source.bos)
+    kinds = RowKinds(tokenised.separator, {}, source.drop)
+    ready = Extraction(source, tokenised, share, rows, None, {}, kinds, {}, limits)
     if corpus.whole:
         ready.require_length()
     groups = dict(enumerate(one.sites for one in sources))
@@ -257,14 +257,14 @@ def prepared_together(
     contexts = math.ceil(MEDIAN_ROWS / source.context_length)
     widths: dict[str, int] = {}
     first = ready._replace(share=WHOLE).batches(contexts=contexts, sites=sites)
-    medians = median_norms(_noting(first, widths), separator, sites)
+    medians = median_norms(_noting(first, widths), tokenised.separator, sites)
     if medians is None:
         raise ready.too_little(0)
     return [
         ready._replace(
             source=one,
             kinds=kinds._replace(largest_norm={name: one.outlier_norm * norm for name, norm in norms.items()}),
-            facts=_facts(ready._replace(source=one), model, opening, norms),
+            facts=_facts(ready._replace(source=one), model, norms),
             widths=part_of(widths, key, one.sites),
         )
         for key, one in enumerate(sources)
@@ -272,18 +272,20 @@ def prepared_together(
     ]
 
 
-def _facts(work: Extraction, model: Model, opening: int | None, medians: Mapping[str, float]) -> dict[str, Json]:
+def _facts(work: Extraction, model: Model, medians: Mapping[str, float]) -> dict[str, Json]:
     """Return the provenance of an extraction."""
-    source, separator, tokenizer = work.source, work.kinds.separator, work.tokenizer
+    source, text = work.source, work.text
+    token = text.tokenizer.convert_ids_to_tokens
     return provenance(
         SCRIPT,
         source=settings_of(source),
         **{column: site.describe(work.stack.paths) for column, site in source.sites.items()},
-        references=f"document: {work.corpus.facts.get('document', AS_GIVEN)}; {REST_OF_REFERENCES}",
+        references=f"document: {text.text.facts.get('document', AS_GIVEN)}; {REST_OF_REFERENCES}",
         model=model.facts,
-        text=work.corpus.facts,
-        separator={"token": tokenizer.convert_ids_to_tokens(separator), "id": separator},
-        opening=None if opening is None else tokenizer.convert_ids_to_tokens(opening),
+        text=text.text.facts,
+        tokenizer=text.vocabulary,
+        separator={"token": token(text.separator), "id": text.separator},
+        opening=None if text.opening is None else token(text.opening),
         median_norm=dict(medians),
         largest_norm={column: source.outlier_norm * median for column, median in medians.items()},
         precision={"forward": source.dtype, "stored": "float16"},

@@ -15,9 +15,10 @@ from sdlcore.sources.language.hub_names import is_hub_model, is_hub_text
 from sdlcore.sources.wheels import PREFIX, parse_reference
 from sdlcore.suggestions import did_you_mean
 
+ContextLength = Annotated[int, Ge(2), Le(10**9)]
 Block = Annotated[int, Ge(1), Le(1000)]
 Different = UniqueItems("different blocks, two or more, counted from 1")
-Dropped = Literal["first_position", "separator", "outlier"]
+Drop = Annotated[tuple[Literal["first_position", "separator", "outlier"], ...], FromList, AsList, Unique]
 MODULE = re.compile(r"^[A-Za-z_]\w*(\.\w+)*:(input|output)\Z")
 """Form of a module's path followed by its side, input or output."""
 
@@ -145,15 +146,18 @@ class LanguageSource(Settings):
     reads the first and writes the second."""
     paths: Paths | None = None
     """Paths of the modules, for a model whose architecture sdlcore does not know."""
-    context_length: Annotated[int, Ge(2), Le(10**9)] = 128
+    context_length: ContextLength = 128
     """Tokens of one context."""
+    bos: bool | None = None
+    """Whether contexts begin with the bos token of the model; null if they do where its tokenizer begins texts with
+    it."""
     contexts_per_batch: Batch = 16
     """Number of contexts in one pass of the model."""
     train_samples: Total = 30000
     """Number of rows (tokens) in the training store."""
     test_samples: Total = 5000
     """Number of rows in the evaluation store. Its contexts come after the training contexts."""
-    drop: Annotated[tuple[Dropped, ...], FromList, AsList, Unique] = ("first_position", "separator", "outlier")
+    drop: Drop = ("first_position", "separator", "outlier")
     """Kinds of tokens to leave out: at position 0 of a context, separators between documents, outliers in norm. The
     dropped tokens are counted."""
     outlier_norm: Annotated[float, Gt(1), AsGiven] = 10.0

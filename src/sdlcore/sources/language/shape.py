@@ -39,7 +39,7 @@ def _read(folder: str | Path) -> dict[str, Any]:
     """Return the configuration in a folder, or an empty dictionary if it cannot be read."""
     try:
         config = json.loads((Path(folder) / "config.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
     return config if isinstance(config, dict) else {}
 

@@ -10,6 +10,7 @@ from difflib import get_close_matches
 from functools import partial
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -51,11 +52,9 @@ class Stack(NamedTuple):
         SourceError
             If the architecture is unknown and no paths are given, or the paths lead to no list of blocks.
         """
-        name = getattr(lm, "name_or_path", None) or type(lm).__name__
-        config: Any = getattr(lm, "config", None)
-        if not hasattr(config, "to_dict"):
-            raise TypeError(f"{name}: expected a language model of transformers")
-        own = paths_of(config.to_dict(), paths, name)
+        require_model(lm)
+        name = lm.name_or_path or type(lm).__name__
+        own = paths_of(lm.config.to_dict(), paths, name)
         found = cls(getattr(lm, "base_model", lm), own, name)
         try:
             blocks = found.blocks
@@ -93,7 +92,7 @@ class Stack(NamedTuple):
             shape[:] = _first(arguments, keywords)[1].shape[:2]
 
         def shown(x: Tensor) -> Tensor | None:
-            if x.ndim == 3:
+            if x.ndim == 3 and shape in ([], list(x.shape[:2])):
                 return see(x)
             if not shape or x.ndim != 2 or len(x) != shape[0] * shape[1]:
                 raise SourceError(
@@ -126,6 +125,22 @@ class Stack(NamedTuple):
             hooks.callback(module.register_forward_hook(after).remove)
         return hooks
 
+    def ids(self, token: np.ndarray) -> Tensor:
+        """Return token ids (B x T) for the model, on its device.
+
+        Raises
+        ------
+        SourceError
+            If the model does not know a token.
+        """
+        known = self.model.get_input_embeddings().weight.shape[0]
+        if (largest := int(token.max(initial=0))) >= known:
+            raise SourceError(
+                f"{self.name}: the tokenizer returns the token {largest}, but the model knows {known} tokens; take "
+                "the tokenizer of this model"
+            )
+        return torch.from_numpy(token).long().to(self.device)
+
     def watch_all(self, sites: Mapping[str, Site], see: Callable[[str, Tensor], None]) -> ExitStack:
         """Call ``see`` with the name and the activations at each of several sites in every pass, as `watch` does.
 
@@ -155,6 +170,12 @@ class Stack(NamedTuple):
         close = get_close_matches(path, names, n=3) or names[:3]
         where = "the model" if block is None else f"block {site.block}"
         raise SourceError(f"{self.name}: {where} has no module {path}, but {', '.join(close)} and others")
+
+
+def require_model(lm: Any) -> None:
+    """Raise TypeError unless ``lm`` is a language model of transformers."""
+    if not hasattr(getattr(lm, "config", None), "to_dict") or not hasattr(lm, "name_or_path"):
+        raise TypeError(f"lm is a {type(lm).__name__}, expected a language model of transformers")
 
 
 def _first(arguments: tuple[Any, ...], keywords: Mapping[str, Any]) -> tuple[str | None, Tensor]:

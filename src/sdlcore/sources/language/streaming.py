@@ -237,7 +237,7 @@ class StreamReader:
         if batch is None:
             if not self._has_rows:
                 raise SourceError(
-                    f"{self._work.corpus.name}: has no rows behind the evaluation store's; take a longer "
+                    f"{self._work.text.name}: has no rows behind the evaluation store's; take a longer "
                     "text, or lower test_samples"
                 )
             log.info("the text ended; it begins anew")
