@@ -107,7 +107,7 @@ def fit(
         device: where to train
     """
     run_folder(out)
-    settings: dict[str, Any] = RunConfig(model=model, loss=loss, training=training).to_dict()
+    settings: dict[str, Any] = RunConfig.from_dict(_settings_of(model, loss, training)).to_dict()
     first, second, settings["pair"] = sites(x, target, model.pair)
     _check_anchors(anchors, n_anchors, labels is not None or is_store(x))
     means = _means_of(labels, anchors, first, second, is_centred(settings))
@@ -128,6 +128,14 @@ def fit(
     if means is not None:
         save_references(out / REFERENCES, means, {})
     print(f"{found}: {out}")
+
+
+def _settings_of(model: ModelConfig, loss: LossConfig, training: TrainingConfig) -> dict[str, Any]:
+    """Return flat settings. Resampling at its default is left out, since the default depends on other settings."""
+    settings: dict[str, Any] = flat(model.to_dict(), loss.to_dict(), training.to_dict())
+    if training.resample_every == TrainingConfig().resample_every:
+        del settings["resample_every"]
+    return settings
 
 
 def _check_anchors(anchors: str | None, n_anchors: float | None, labelled: bool) -> None:
@@ -211,7 +219,7 @@ def fit_many(
         seed: everything is drawn from it, in runs without one of their own
         device: where to train
     """
-    settings: dict[str, Any] = flat(model.to_dict(), loss.to_dict(), training.to_dict())
+    settings = _settings_of(model, loss, training)
     if not loss.anchors:
         del settings["lambda_anchor"]  # so that anchored runs take the default weight, not zero
     first, second, settings["pair"] = sites(x, target, model.pair)
@@ -274,7 +282,7 @@ def fit_layers(
         check_settings(dictionary, to)
         if layers:
             raise ValueError(f"--layers goes without --to {to}: a set has all layers of the language model")
-    settings: dict[str, Any] = RunConfig(model=dictionary, loss=loss, training=training).to_dict()
+    settings: dict[str, Any] = RunConfig.from_dict(_settings_of(dictionary, loss, training)).to_dict()
     found = fit_every_layer(
         model,
         text,
