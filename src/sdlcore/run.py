@@ -388,15 +388,9 @@ class TrainingConfig(Settings):
     dead_after: Total = 20_000
     """A latent is dead when it has been silent for this many samples."""
     resample_every: Total | None = 50
-<<<<<<< HEAD
-    """Steps between resamplings of dead latents (Bricken et al. 2023; section 5.3); None for none. With frozen or
-    archetypes, the default is None."""
-    resample_until: Annotated[Share, UsedBy("resample_every")] = 0.5
-=======
     """Steps between resamplings of dead latents (Bricken et al. 2023; section 5.3); None for none. The default is None
     for activations without k, frozen weights and archetypes."""
-    resample_until: Share = 0.5
->>>>>>> defaults
+    resample_until: Annotated[Share, UsedBy("resample_every")] = 0.5
     """Share of the steps after which no resampling happens."""
     reorder_every: Annotated[Total | None, AddedLater()] = None
     """Steps after which the latents are sorted by how often they fired since, so that prefixes hold the most frequent;
@@ -494,15 +488,11 @@ class RunConfig(Settings):
             loss |= own_settings("loss term").keys()
         known = model | loss | training
         if unknown := sorted(settings.keys() - known):
-<<<<<<< HEAD
             meant = hints(unknown, (*sorted(known), "seed"))
             raise ValueError(printable(f"unknown {cls.called}: {', '.join(unknown)}{meant}"))
-=======
-            raise ValueError(f"unknown {cls.called}: {', '.join(unknown)}{hints(unknown, (*sorted(known), 'seed'))}")
         chosen = ModelConfig.from_dict({name: value for name, value in settings.items() if name in model})
         if not chosen.selects or chosen.frozen != "none" or chosen.archetypes is not None:
             settings = {"resample_every": None, **settings}
->>>>>>> defaults
         return cls(
             model=chosen,
             loss=LossConfig.from_dict({name: value for name, value in settings.items() if name in loss}),

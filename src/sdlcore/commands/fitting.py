@@ -33,7 +33,7 @@ from sdlcore.data.references import References, save_references
 from sdlcore.data.writing import create_store
 from sdlcore.device import Device
 from sdlcore.interop.export import check_settings
-from sdlcore.run import LossConfig, ModelConfig, RunConfig, TrainingConfig, flat, is_centred
+from sdlcore.run import LossConfig, ModelConfig, TrainingConfig, flat, is_centred
 from sdlcore.settings import Settings
 from sdlcore.solvers.settings import SolverConfig
 from sdlcore.sources.bench import samples
@@ -123,15 +123,10 @@ def fit(
         device: where to train
     """
     run_folder(out)
-<<<<<<< HEAD
     settings = _named_settings(named_options, model, loss, training)
     opened_start = None if start is None else opened(start)
     pair = model.pair if opened_start is None else settings.get("pair", opened_start.pair)
     first, second, settings["pair"] = sites(x, target, pair)
-=======
-    settings: dict[str, Any] = RunConfig.from_dict(_settings_of(model, loss, training)).to_dict()
-    first, second, settings["pair"] = sites(x, target, model.pair)
->>>>>>> defaults
     _check_anchors(anchors, n_anchors, labels is not None or is_store(x))
     completed = settings if opened_start is None else with_architecture(opened_start, settings)
     means = _means_of(labels, anchors, first, second, is_centred(completed))
@@ -154,18 +149,9 @@ def fit(
     print(f"{found}: {out}")
 
 
-<<<<<<< HEAD
 def _named_settings(named_options: Collection[str], *parts: Settings) -> dict[str, Any]:
     """Return the settings that options name, so that a start determines the others."""
     return {name: value for name, value in flat(*(part.to_dict() for part in parts)).items() if name in named_options}
-=======
-def _settings_of(model: ModelConfig, loss: LossConfig, training: TrainingConfig) -> dict[str, Any]:
-    """Return flat settings. Resampling at its default is left out, since the default depends on other settings."""
-    settings: dict[str, Any] = flat(model.to_dict(), loss.to_dict(), training.to_dict())
-    if training.resample_every == TrainingConfig().resample_every:
-        del settings["resample_every"]
-    return settings
->>>>>>> defaults
 
 
 def _check_anchors(anchors: str | None, n_anchors: float | None, labelled: bool) -> None:
@@ -238,11 +224,7 @@ def fit_many(
         seed: everything is drawn from it, in runs without one of their own
         device: where to train
     """
-<<<<<<< HEAD
     settings = _named_settings(named_options, model, loss, training)
-=======
-    settings = _settings_of(model, loss, training)
->>>>>>> defaults
     if not loss.anchors:
         settings.pop("lambda_anchor", None)  # so that anchored runs take the default weight, not zero
     first, second, settings["pair"] = sites(x, target, model.pair)
@@ -284,6 +266,7 @@ def fit_layers(
     dictionary: ModelConfig = ModelConfig(pair="transcoder"),
     loss: LossConfig = LossConfig(),
     training: TrainingConfig = TrainingConfig(),
+    named_options: Collection[str] = (),
 ) -> None:
     """Train a dictionary for each layer of a language model: a transcoder of its MLP, or with --pair sae an autoencoder
     of the residual stream.
@@ -305,7 +288,7 @@ def fit_layers(
         check_settings(dictionary, to)
         if layers:
             raise ValueError(f"--layers goes without --to {to}: a set has all layers of the language model")
-    settings: dict[str, Any] = RunConfig.from_dict(_settings_of(dictionary, loss, training)).to_dict()
+    settings = {"pair": dictionary.pair, **_named_settings(named_options, dictionary, loss, training)}
     found = fit_every_layer(
         model,
         text,
