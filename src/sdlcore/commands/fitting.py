@@ -129,7 +129,7 @@ def fit(
     first, second, settings["pair"] = sites(x, target, pair)
     _check_anchors(anchors, n_anchors, labels is not None or is_store(x))
     completed = settings if opened_start is None else with_architecture(opened_start, settings)
-    means = _means_of(labels, anchors, first, second, is_centred(completed))
+    means = _means_of(labels, anchors, first, second, is_centred({**TrainingConfig().to_dict(), **completed}))
     given = _anchors_of(anchors, n_anchors, means, first, second, seed)
     if given is not None and not loss.anchors:
         settings.pop("lambda_anchor", None)  # so that anchored runs take the default weight, not zero
@@ -236,7 +236,7 @@ def fit_many(
             if isinstance(value, str) and (remedy := number_as_text(value)):
                 raise ValueError(f"{runs}: {name}.{key}: found {value!r}{remedy}")
     _check_anchors(anchors, n_anchors, labels is not None or is_store(x))
-    centred = {is_centred({**settings, **one}) for one in own.values()}
+    centred = {is_centred({**TrainingConfig().to_dict(), **settings, **one}) for one in own.values()}
     if len(centred) > 1 and (labels is not None or anchors is not None):
         raise ValueError(
             f"{runs}: runs differ in normalise or whiten, so that means of classes do not serve all of them"
