@@ -101,7 +101,10 @@ def test_every_setting_has_an_effect_or_is_named_with_every_activation(base):
         ({"checkpoint_every": 4}, "checkpoint_every has no effect without out"),
         ({**BASES["matching_pursuit"], "precision": "int8"}, "precision has no effect on activation matching_pursuit"),
         ({**BASES["matching_pursuit"], "weight_decay": 0.1}, "weight_decay has no effect, since every matrix"),
-        ({"frozen": "both", "weight_decay": 0.1}, "weight_decay has no effect, since every matrix is frozen"),
+        (
+            {"frozen": "both", "weight_decay": 0.1, "resample_every": None},
+            "weight_decay has no effect, since every matrix is frozen",
+        ),
         ({**BASES["started"], "k": None, "init_threshold": 0.3}, "init_threshold has no effect with init_l0"),
         ({**BASES["quadratic"], "k": None, "l0_gain": 0.1}, "l0_gain has no effect with l0_form quadratic"),
     ],
