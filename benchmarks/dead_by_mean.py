@@ -35,7 +35,7 @@ CENTRING: dict[str, dict[str, Any]] = {
     "bias, center": {"normalise": False, "center": True},
     "normalise": {"bias": False},
 }
-HOW: dict[str, Any] = {"n_q": 512, "batch_size": 512, "lr": 1e-3, "progress": False}
+HOW: dict[str, Any] = {"n_q": 512, "batch_size": 512, "lr": 1e-3, "resample_every": None, "progress": False}
 """Latents are dead that no sample of the last 20,000 activated (``dead_after``)."""
 
 

@@ -34,6 +34,7 @@ SETTINGS: dict[str, Any] = {
     "n_q": 2304,
     "normalise": True,
     "bias": True,
+    "resample_every": None,
     "decoder_norm": "unit",
     "initialisation": "tied",
     "steps": 400,

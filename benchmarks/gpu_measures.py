@@ -86,6 +86,7 @@ def equality(folder: Path, device: Device, tiny: bool) -> None:
         for where in ("cpu", device):
             started = time.perf_counter()
             how: dict[str, Any] = {"n_q": 512, "steps": steps, "batch_size": 256, "log_every": 1, "normalise": False}
+            how["resample_every"] = None
             trained = sdl.fit(x, device=where, progress=False, **how, **settings)
             seconds.append(time.perf_counter() - started)
             losses.append([row["loss"] for row in trained.history])
@@ -119,7 +120,7 @@ def table1(folder: Path, device: Device, tiny: bool) -> None:
     """Train the TopK row of Table 1 at the paper's scale, three seeds, with the settings of config/paper.yaml."""
     bench = sdl.standard_bench("lrb-s" if tiny else "lrb-m")
     sizes: dict[str, Any] = {"n_q": 512, "k": 8, "steps": 20} if tiny else {"n_q": 16_000, "k": 64, "steps": 784}
-    sizes |= {"normalise": False, "bias": False}
+    sizes |= {"normalise": False, "bias": False, "resample_every": None}
     columns = ("gt_recovery_encoder_tau95", "gt_recovery_decoder_tau95", "mip_encoder", "mip_decoder", "fvu", "l0")
     table = Table(folder / "table1.csv", ("method", "seed"), (*columns, "seconds"))
     x, _ = bench.sample(4_000 if tiny else None)

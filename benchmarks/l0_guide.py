@@ -44,7 +44,7 @@ NS = {"eighth": 1 / 8, "three_eighths": 3 / 8}
 """Names and shares of n_q of the n in the projection: the default of `sdl.l0_guide`, and about what its authors use."""
 HOW: dict[str, Any] = {
     **{"activation": "batchtopk", "normalise": False, "decoder_norm": "unit", "initialisation": "tied"},
-    **{"batch_size": 512, "lr": 3e-3, "progress": False},
+    **{"batch_size": 512, "lr": 3e-3, "resample_every": None, "progress": False},
 }
 
 

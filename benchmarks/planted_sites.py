@@ -33,7 +33,7 @@ DEDICATED: dict[int, tuple[tuple[int, ...], ...]] = {2: ((0,), (1,)), 3: ((0,), 
 TRAIN, TEST = 40_000, 10_000
 """Samples."""
 TRAINING: dict[str, Any] = {"n_q": 256, "steps": 2000, "batch_size": 512, "lr": 3e-3, "initialisation": "tied"}
-TRAINING |= {"normalise": False, "bias": False}
+TRAINING |= {"normalise": False, "bias": False, "resample_every": None}
 METHODS: dict[str, dict[str, Any]] = {
     "topk": {"activation": "topk", "k": 6},
     "topk, k = 16": {"activation": "topk", "k": 16},

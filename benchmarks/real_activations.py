@@ -24,6 +24,7 @@ CSV = Path(__file__).parent / "results/real_activations.csv"
 PAGE = Path(__file__).parents[1] / "docs/training.md"
 BEGINS = "<!-- made by python -m benchmarks.real_activations -->"
 COMMON: dict[str, Any] = {"activation": "topk", "k": 32, "n_q": 4608, "batch_size": 1024, "steps": 2000}
+COMMON |= {"resample_every": None, "resample_until": 0.8}
 OLD: dict[str, Any] = {"normalise": False, "bias": False}
 """The defaults until November 2026."""
 SCALED: dict[str, Any] = {"normalise": True, "bias": True}

@@ -82,10 +82,13 @@ def test_settings_that_do_not_go_together_are_refused(settings, message):
         RunConfig.from_dict(settings)
 
 
-@pytest.mark.parametrize("fixed", [{"frozen": "encoder"}, {"frozen": "both"}, {"archetypes": 8}])
-def test_rows_that_cannot_be_redrawn_are_not_resampled_by_default(fixed):
-    assert RunConfig.from_dict({}).training.resample_every
-    assert RunConfig.from_dict(fixed).training.resample_every is None
+@pytest.mark.parametrize(
+    "other", [{"frozen": "encoder"}, {"frozen": "both"}, {"archetypes": 8}, {"activation": "relu", "k": None}]
+)
+def test_only_activations_with_k_and_rows_that_can_be_redrawn_are_resampled_by_default(other):
+    topk = {"activation": "topk", "k": 2}
+    assert RunConfig.from_dict(topk).training.resample_every == 50
+    assert RunConfig.from_dict({**topk, **other}).training.resample_every is None
 
 
 def test_whitening_replaces_normalisation_but_knows_no_linear_path():

@@ -19,7 +19,7 @@ from sdlstudy.results.tables import write_csv
 
 ANCHORED, WEIGHT, TAU = 13, 100.0, 0.95
 SEEDS = range(40, 45)
-COMMON = {"n_q": 512, "batch_size": 512, "lr": 3e-3, "normalise": False, "bias": False}
+COMMON = {"n_q": 512, "batch_size": 512, "lr": 3e-3, "normalise": False, "bias": False, "resample_every": None}
 REGIMES = {
     "topk": (0.97, {"activation": "topk", "k": 16, "steps": 250}),
     "relu_short": (

@@ -388,8 +388,8 @@ class TrainingConfig(Settings):
     dead_after: Total = 20_000
     """A latent is dead when it has been silent for this many samples."""
     resample_every: Total | None = 50
-    """Steps between resamplings of dead latents (Bricken et al. 2023; section 5.3); None for none. With frozen or
-    archetypes, the default is None."""
+    """Steps between resamplings of dead latents (Bricken et al. 2023; section 5.3); None for none. The default is None
+    for activations without k, frozen weights and archetypes."""
     resample_until: Annotated[Share, UsedBy("resample_every")] = 0.5
     """Share of the steps after which no resampling happens."""
     reorder_every: Annotated[Total | None, AddedLater()] = None
@@ -482,8 +482,6 @@ class RunConfig(Settings):
         ValueError
             For an unknown key or settings that do not go together.
         """
-        if settings.get("frozen", "none") != "none" or settings.get("archetypes") is not None:
-            settings = {"resample_every": None, **settings}  # rows that cannot be redrawn
         model, loss, training = (set(part.model_fields) for part in (ModelConfig, LossConfig, TrainingConfig))
         if settings.keys() - model - loss - training:  # most runs use no plugins, and need not import any
             model |= own_settings("activation").keys()
@@ -492,8 +490,11 @@ class RunConfig(Settings):
         if unknown := sorted(settings.keys() - known):
             meant = hints(unknown, (*sorted(known), "seed"))
             raise ValueError(printable(f"unknown {cls.called}: {', '.join(unknown)}{meant}"))
+        chosen = ModelConfig.from_dict({name: value for name, value in settings.items() if name in model})
+        if not chosen.selects or chosen.frozen != "none" or chosen.archetypes is not None:
+            settings = {"resample_every": None, **settings}
         return cls(
-            model=ModelConfig.from_dict({name: value for name, value in settings.items() if name in model}),
+            model=chosen,
             loss=LossConfig.from_dict({name: value for name, value in settings.items() if name in loss}),
             training=TrainingConfig.from_dict({name: value for name, value in settings.items() if name in training}),
         )

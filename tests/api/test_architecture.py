@@ -57,7 +57,7 @@ def test_a_training_begins_at_the_fvu_of_its_start(method, x):
     start = sdl.fit(x, **settings, **MADE)
     found = sdl.fit(x, start=start, **losses(settings), **NOTHING)
     assert found.coder.config.changed(init_l0=None) == start.coder.config.changed(init_l0=None)
-    assert found.settings["normalise"] == settings.get("normalise", False)
+    assert found.settings["normalise"] == start.settings["normalise"]
     assert fvu(found, x) == pytest.approx(fvu(start, x), rel=1e-4)
     np.testing.assert_allclose(found.encode(x[:50]), start.encode(x[:50]), atol=1e-3)
 
@@ -93,7 +93,7 @@ def test_settings_that_the_call_names_win(x):
 
 
 def test_a_start_without_biases_keeps_none(x):
-    start = sdl.fit(x, activation="relu", l1=0.1, bias=True, **MADE)
+    start = sdl.fit(x, activation="relu", l1=0.1, bias=True, normalise=False, **MADE)
     assert start.b_enc.any()
     assert not sdl.fit(x, start=start, bias=False, l1=0.1, **NOTHING).b_enc.any()
 

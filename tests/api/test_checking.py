@@ -14,7 +14,7 @@ from tests.api.test_fitting import QUIET
 X = np.random.default_rng(0).standard_normal((256, 8)).astype(np.float32)
 COMMON = {"n_q": 32, "steps": 8, "batch_size": 32, "log_every": 4, "lr": 1e-2, "dead_after": 32, **QUIET}
 BASES = {
-    "topk": {"activation": "topk", "k": 1},
+    "topk": {"activation": "topk", "k": 1, "resample_every": 2},
     "relu": {"activation": "relu", "l1": 0.1, "bias": True},
     "batchtopk": {"activation": "batchtopk", "k": 3},
     "abstopk": {"activation": "abstopk", "k": 3},
@@ -27,7 +27,7 @@ BASES = {
     "frozen": {"activation": "topk", "k": 3, "bias": True, "frozen": "both"},
 }
 OTHER = {
-    **{"pair": "crosscoder", "activation": "relu", "n_q": 20, "k": 2, "bias": True, "center": True, "tied": True},
+    **{"pair": "crosscoder", "activation": "relu", "n_q": 20, "k": 2, "bias": False, "center": True, "tied": True},
     **{"initialisation": "tied", "init_scale": 0.5, "init_threshold": 0.3, "init_l0": 2, "bandwidth": 0.7},
     **{"ista_step": 0.3, "ista_selects": "batch", "frozen": "decoder", "decoder_norm": "unit", "archetypes": 4},
     **{"relaxation": 0.5, "skip": True, "posterior_samples": 128, "mean_shift_rounds": 4, "loss_scale": "mean"},
@@ -38,8 +38,8 @@ OTHER = {
     **{"lambda_anchor": 0.1, "anchor_form": "cosine", "anchor_until": 0.5, "anchor_fall": 0.5, "anchor_cosine": 0.9},
     **{"penalty_warmup": 0.5, "target_l0": 2.5, "l0_gain": 0.1, "steps": 9, "batch_size": 64, "lr": 3e-2},
     **{"lr_warmup": 0.5, "lr_decay": 0.7, "lr_decay_shape": "cosine", "k_start": 5, "k_decay": 0.9, "accumulate": 2},
-    **{"precision": "bfloat16", "weight_decay": 0.1, "gradient_clip": 0.01, "normalise": True, "whiten": True},
-    **{"dead_after": 64, "resample_every": 2, "resample_until": 0.5, "reorder_every": 4, "log_every": 3},
+    **{"precision": "bfloat16", "weight_decay": 0.1, "gradient_clip": 0.01, "normalise": False, "whiten": True},
+    **{"dead_after": 64, "resample_every": 3, "resample_until": 0.3, "reorder_every": 4, "log_every": 3},
     **{"checkpoint_every": 4},
 }
 """Each setting of a training, with a value that no base has."""
@@ -91,17 +91,20 @@ def test_every_setting_has_an_effect_or_is_named_with_every_activation(base):
     ("given", "said"),
     [
         ({"penalty_warmup": 0.3}, "penalty_warmup has no effect without penalties"),
-        ({"resample_until": 0.5}, "resample_until has no effect without resample_every"),
+        ({"resample_until": 0.3, "resample_every": None}, "resample_until has no effect without resample_every"),
         ({"init_scale": 0.5}, "init_scale has no effect without initialisation tied or samples"),
         (
             {"prefixes": [4, 32], "reorder_every": 50},
             "reorder_every is 50, but training ends after step 8",
         ),
-        ({"resample_every": 7}, "resample_every is 7, but no latent is resampled after step 6"),
+        ({"resample_every": 7}, "resample_every is 7, but no latent is resampled after step 4"),
         ({"checkpoint_every": 4}, "checkpoint_every has no effect without out"),
         ({**BASES["matching_pursuit"], "precision": "int8"}, "precision has no effect on activation matching_pursuit"),
         ({**BASES["matching_pursuit"], "weight_decay": 0.1}, "weight_decay has no effect, since every matrix"),
-        ({"frozen": "both", "weight_decay": 0.1}, "weight_decay has no effect, since every matrix is frozen"),
+        (
+            {"frozen": "both", "weight_decay": 0.1, "resample_every": None},
+            "weight_decay has no effect, since every matrix is frozen",
+        ),
         ({**BASES["started"], "k": None, "init_threshold": 0.3}, "init_threshold has no effect with init_l0"),
         ({**BASES["quadratic"], "k": None, "l0_gain": 0.1}, "l0_gain has no effect with l0_form quadratic"),
     ],

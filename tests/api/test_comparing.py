@@ -54,3 +54,12 @@ def test_widths_of_dictionaries_may_differ_but_not_dimensions():
         sdl.compare([coder(0), coder(0, d=8)])
     with pytest.raises(ValueError, match="found 1 dictionaries, expected two or more"):
         sdl.compare([coder(0)])
+
+
+def test_what_is_no_list_of_dictionaries_is_refused():
+    with pytest.raises(ValueError, match="dictionaries is a NoneType, expected a list or dict of dictionaries"):
+        sdl.compare(None)
+    broken = coder(1)
+    broken.W_dec.data[3, 3] = float("nan")
+    with pytest.raises(ValueError, match=r"dictionary 1: W_dec\[3, 3\] is nan; train it again"):
+        sdl.compare(one for one in [coder(0), broken])

@@ -1,6 +1,9 @@
 """Activations of a tiny Llama as a store, as the pipeline's script writes them."""
 
+import copy
 import json
+import shutil
+import zipfile
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -9,7 +12,16 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from transformers import BloomConfig, BloomForCausalLM, GPT2Config, GPT2LMHeadModel
+from tokenizers import Tokenizer
+from transformers import (
+    BloomConfig,
+    BloomForCausalLM,
+    GPT2Config,
+    GPT2LMHeadModel,
+    LlamaConfig,
+    LlamaForCausalLM,
+    PreTrainedTokenizerFast,
+)
 
 import sdlcore as sdl
 from sdlcore.errors import SourceError
@@ -17,7 +29,7 @@ from sdlcore.sources.language import filling, preparation
 from sdlcore.sources.language.checkpoints import load_tokenizer, load_whole
 from sdlcore.sources.language.settings import LanguageSource
 from tests.conftest import script
-from tests.sources.language.tiny_llama import BLOCKS, SIZES, documents, save_tiny_llama
+from tests.sources.language.tiny_llama import BLOCKS, SIZES, documents, save_tiny_gguf, save_tiny_llama
 
 READING: dict[str, Any] = {"context_length": 16, "contexts_per_batch": 3, "device": "cpu", "progress": False}
 TOKENS = 300
@@ -225,6 +237,18 @@ def test_an_extraction_that_was_cut_off_resumes(folder, tmp_path, monkeypatch):
             "place must be one of residual_before, .*, mlp, or PATH:input or .*, found 'attention'",
         ),
         ({"context_length": 99}, "context_length must be between 2 and the model's 64, found 99"),
+        ({"context_length": "16"}, "context_length must be a whole number, found '16'"),
+        ({"drop": "separator"}, "drop must be a list, found 'separator'"),
+        (
+            {"drop": ("first_positon",)},
+            "must be one of first_position, separator, outlier, found .*first_positon",
+        ),
+        ({"bos": True}, "bos is True, but the tokenizer has no bos token"),
+        ({"bos": "yes"}, "bos must be"),
+        ({"place": "rotary_emb:output"}, "rotary_emb:output has the shape .*, expected one row for each token"),
+        ({"tokenizer": "gpt2"}, "tokenizer is 'gpt2', expected a tokenizer of transformers"),
+        ({"texts": ["river", "\ud800 stone"]}, r"texts\[1\] contains half of a character"),
+        ({"texts": 3}, "texts must be strings, one a document, or the name of a file"),
         ({"tokens": 10**6}, "1000000 rows need about [0-9]+; take a longer text, or lower tokens"),
         ({"tokens": 0}, "tokens must be"),
         ({"texts": ["river"]}, "has 1 tokens, but no token becomes a row; use a longer text, or lower context_length"),
@@ -235,6 +259,89 @@ def test_what_cannot_be_extracted_is_refused_in_a_sentence(folder, tmp_path, opt
     with pytest.raises((ValueError, SourceError), match=message):
         sdl.extract(folder, **call)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("content", [b"", b"\xff\xfe", b"[" * 100_000, b"[]"])
+def test_a_damaged_configuration_of_a_model_is_named(folder, tmp_path, content):
+    shutil.copytree(folder, tmp_path / "lm")
+    (tmp_path / "lm/config.json").write_bytes(content)
+    with pytest.raises(SourceError, match=r"lm/config\.json: "):
+        sdl.extract(tmp_path / "lm", documents(20), layer=2, out=tmp_path / "acts.h5", **READING)
+
+
+def test_a_tokenizer_of_another_model_is_refused(lm, tmp_path):
+    few = LlamaForCausalLM(LlamaConfig(vocab_size=100, **SIZES))
+    with pytest.raises(SourceError, match=r"the tokenizer returns the token [0-9]+, but the model knows 100 tokens"):
+        sdl.extract(
+            few, documents(20), tokenizer=load_tokenizer(lm.name_or_path), layer=2, out=tmp_path / "a.h5", **READING
+        )
+
+
+def test_a_model_in_float64_gives_the_same_rows(lm, tmp_path):
+    call = {"texts": documents(20), "layer": 2, "tokens": 50, **READING}
+    double = copy.deepcopy(lm).double()
+    with sdl.extract(lm, out=tmp_path / "a.h5", **call) as a, sdl.extract(double, out=tmp_path / "b.h5", **call) as b:
+        # two roundings to float16, 2^-11 each, of numbers that differ by rounding in float32
+        np.testing.assert_allclose(a.read("input"), b.read("input"), rtol=2**-9, atol=2**-9)
+
+
+@pytest.fixture(scope="module")
+def wheel(folder, tmp_path_factory):
+    """Return the user's cache with a wheel that contains a GGUF file and a text."""
+    cache = tmp_path_factory.mktemp("cache")
+    (cache / "sdlcore/wheels").mkdir(parents=True)
+    model = save_tiny_gguf(folder, cache / "tiny.gguf")
+    with zipfile.ZipFile(cache / "sdlcore/wheels/tiny-1.0-py3-none-any.whl", "w") as archive:
+        archive.write(model, "tiny/tiny.gguf")
+        archive.writestr("tiny/words.json", json.dumps(documents(60)))
+    return cache
+
+
+def test_models_and_texts_in_wheels_and_gguf_files_are_read(folder, wheel, tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(wheel))
+    text, model = "wheel:tiny==1.0#tiny/words.json", "wheel:tiny==1.0#tiny/tiny.gguf"
+    call = {"layer": 2, "tokens": TOKENS, **READING}
+    (tmp_path / "words.json").write_text(json.dumps(documents(60)))
+    with sdl.extract(folder, tmp_path / "words.json", out=tmp_path / "folder.h5", **call) as store:
+        expected = store.checksum
+    for name, lm in {"wheel": model, "gguf": wheel / "tiny.gguf"}.items():
+        with sdl.extract(lm, text, out=tmp_path / f"{name}.h5", **call) as store:
+            assert store.checksum == expected
+            sae = sdl.fit(store, activation="topk", k=4, n_q=32, steps=5, batch_size=64, device="cpu", progress=False)
+    reading = {"context_length": 16, "progress": False}
+    assert sdl.contexts(sae, model, text, [3], tokens=100, **reading).features[0].latent == 3
+    assert sdl.language_scores(sae, model, text, contexts=2, **reading).predictions == 30
+    assert sdl.finetune(sae, model, text, steps=1, **reading).provenance["activations"]["where"]["layer"] == 2
+    assert len(sdl.fit_layers(model, text, layers=2, tokens=100, steps=2, n_q=32, batch_size=32, **reading)) == 1
+    with sdl.splice(model, dictionary=sae) as lm:
+        spliced = lm(torch.ones(1, 4, dtype=torch.long)).logits
+    assert not torch.equal(spliced, lm(torch.ones(1, 4, dtype=torch.long)).logits)
+
+
+@pytest.mark.parametrize(("bos", "begins"), [(True, True), (False, False), (None, False)])
+def test_contexts_begin_with_the_bos_token_as_the_user_says(lm, tmp_path, bos, begins):
+    tokenizer = load_tokenizer(lm.name_or_path)
+    tokenizer.bos_token = "<|im_end|>"
+    call = {"layer": 2, "tokens": 64, "drop": (), "tokenizer": tokenizer, **READING}
+    with sdl.extract(lm, documents(60), out=tmp_path / "acts.h5", bos=bos, **call) as store:
+        firsts = store.read("token")[::16]
+        assert (firsts == tokenizer.bos_token_id).all() == begins
+        assert (store.provenance["opening"] is None) != begins
+    if bos is not None:
+        with pytest.raises(ValueError, match=r"holds other activations .*bos"):
+            sdl.extract(lm, documents(60), out=tmp_path / "acts.h5", bos=not bos, **call)
+
+
+def test_a_store_of_another_tokenizer_is_not_opened(lm, tmp_path):
+    call = {"layer": 2, "tokens": 50, "out": tmp_path / "acts.h5", **READING}
+    sdl.extract(lm, documents(60), **call).close()
+    other = load_tokenizer(lm.name_or_path)
+    words = json.loads(other.backend_tokenizer.to_str())
+    vocabulary = words["model"]["vocab"]
+    vocabulary["a"], vocabulary["b"] = vocabulary["b"], vocabulary["a"]
+    other = PreTrainedTokenizerFast(tokenizer_object=Tokenizer.from_str(json.dumps(words)), eos_token="<|im_end|>")
+    with pytest.raises(ValueError, match=r"holds other activations \(other tokenizer\)"):
+        sdl.extract(lm, documents(60), tokenizer=other, **call)
 
 
 def test_a_loaded_model_has_a_precision_of_its_own(lm, tmp_path):

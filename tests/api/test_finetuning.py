@@ -217,6 +217,7 @@ REFUSED = [
     ({"batch_size": 64}, "contexts_per_batch determines the batch"),
     ({"context_length": 65}, "context_length must be between 2 and the model's 64"),
     ({"layer": None}, "layer is missing"),
+    ({"drop": ("separators",)}, "must be one of first_position, separator, outlier, found .*separators"),
     ({"objective": "loss"}, "objective"),
     ({"texts": ["river"]}, "too short for one context of 16 tokens"),
     ({"stepz": 3}, "unknown run settings: stepz"),

@@ -472,7 +472,7 @@ def test_a_training_that_came_to_nothing_is_warned_of(both):
     small = {"activation": "topk", "k": 2, "n_q": 8, "batch_size": 64, **QUIET}
     with pytest.warns(UserWarning, match=r"fvu is \S+ at the end of training, .* lower lr"):
         sdl.fit(both[0], lr=1000.0, steps=20, **small)
-    with pytest.warns(UserWarning, match=r"fvu is 1\.\d+ at the end of training, .* set normalise"):
+    with pytest.warns(UserWarning, match=r"fvu is \S+ at the end of training, .* set normalise"):
         sdl.fit(both[0] * np.float32(1e-6), steps=100, normalise=False, **small)
     with pytest.warns(UserWarning, match="the variance of the samples is zero in float32.*1e-19, set normalise"):
         sdl.fit(np.ones((100, 4), dtype=np.float32), steps=2, **small)
@@ -669,7 +669,7 @@ def test_class_means_are_unit_means_of_names_or_numbers(both):
     numbers = np.arange(len(x)) % 3
     x = x + 3 * np.eye(8, dtype=np.float32)[numbers]
     found = sdl.class_means(x, numbers)
-    mean = x[numbers == 1].mean(0)
+    mean = x[numbers == 1].mean(0) - x.mean(0)
     assert np.allclose(found.W_p[:, 1], mean / np.linalg.norm(mean), atol=1e-5)
     names = np.array(["a", "b", "c"])[numbers]
     assert np.array_equal(found.W_p, sdl.class_means(x, names).W_p)

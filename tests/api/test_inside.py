@@ -27,6 +27,11 @@ def lm():
     return model.eval()
 
 
+@pytest.fixture(scope="module")
+def model_folder(tmp_path_factory):
+    return save_tiny_llama(tmp_path_factory.mktemp("lm"))
+
+
 @pytest.fixture
 def sae():
     config = ModelConfig(activation="topk", k=4, n_q=40)
@@ -111,6 +116,23 @@ def test_options_of_texts_are_checked(tmp_path, sae):
     model = save_tiny_llama(tmp_path / "lm")
     with pytest.raises(ValueError, match=r"text_options has no 'text_column'; expected column, config, split"):
         sdl.contexts(sae, model, documents(20), [1], layer=2, text_options={"text_column": "body"})
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"drop": "separator"}, "drop must be a list, found 'separator'"),
+        ({"drop": ("first_positon",)}, "must be one of first_position, separator, outlier, found .*first_positon"),
+        ({"latents": [1.5]}, "latent must be a whole number, found 1.5"),
+        ({"tokens": 0}, "tokens must be at least 1"),
+        ({"number": 0}, "number must be at least 1"),
+        ({"contexts_per_batch": 0}, "contexts_per_batch must be at least 1"),
+        ({"place": "block.mlp.up_proj:output"}, "reads activations of width 24, but .* have width 48"),
+    ],
+)
+def test_arguments_of_pages_are_checked(sae, model_folder, change, message):
+    with pytest.raises(ValueError, match=message):
+        sdl.contexts(sae, model_folder, documents(20), **{"latents": [1], "layer": 2, "context_length": 16, **change})
 
 
 def test_what_is_missing_is_named(lm, sae):

@@ -17,6 +17,12 @@ def coder(seed=0, k=3, **more):
     return SparseCoder(ModelConfig("sae", "topk", Q, k, **more), (D,), (D,), torch_stream(seed, "x"))
 
 
+def broken():
+    found = coder()
+    found.W_dec.data[3, 3] = float("nan")
+    return found
+
+
 def test_it_measures_what_the_paper_defines():
     model = coder(bias=True)
     with torch.no_grad():
@@ -79,8 +85,18 @@ def test_orthogonal_columns_project_least():
             {},
             "dictionary 0 is a transcoder",
         ),
+        (coder(), {}, "dictionaries is a SparseCoder, expected a list or dict"),
+        ({"broken": broken()}, {}, r"dictionary broken: W_dec\[3, 3\] is nan; train it again"),
+        ([coder()], {"x": X[:, 1:]}, f"x has the shape {len(X)} x {D - 1}, but dictionary 0 reads N x {D}"),
+        ([coder()], {"x": X[0]}, f"x has the shape {D}, but dictionary 0 reads N x {D}"),
+        ([coder()], {"x": X[:0]}, "x contains no samples, expected one or more"),
+        (
+            [SparseCoder(ModelConfig("crosscoder", "topk", Q, 2), (D, D), (D, D), torch_stream(0, "x"))],
+            {},
+            f"but dictionary 0 reads N x {2 * D}, its sites side by side",
+        ),
     ],
 )
 def test_what_cannot_be_measured_is_refused(dictionaries, how, said):
     with pytest.raises(ValueError, match=said):
-        sdl.l0_guide(dictionaries, X, **how)
+        sdl.l0_guide(dictionaries, **{"x": X, **how})

@@ -103,6 +103,8 @@ def test_what_cannot_be_scored_is_refused(lm, tmp_path):
     sae = fitted(lm, tmp_path, "residual", steps=1)
     with pytest.raises(ValueError, match="too short for one context of 16 tokens"):
         sdl.language_scores(sae, lm, ["river"], **READING)
+    with pytest.raises(ValueError, match=r"must be one of first_position, separator, outlier, found .*separators"):
+        sdl.language_scores(sae, lm, documents(9), drop=("separators",), **READING)
     with pytest.raises(ValueError, match="contexts must be at least 1"):
         sdl.language_scores(sae, lm, documents(9), contexts=0, **READING)
     with pytest.raises(ValueError, match=r"^first: layer must be between 1 and"):

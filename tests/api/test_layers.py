@@ -92,6 +92,47 @@ def test_each_layer_is_fitted_to_what_enters_and_leaves_its_mlp(lm):
     assert torch.equal(found[0].W_dec, expected.W_dec)
 
 
+@pytest.mark.parametrize(("place", "pair"), [("residual", "sae"), ("mlp", "transcoder")])
+def test_stores_of_the_layers_are_fitted_without_the_model(lm, tmp_path, place, pair):
+    reading = {"context_length": 16, "progress": False}
+    stores = sdl.extract_layers(lm, documents(60), layers=[1, 3], place=place, out=tmp_path / "acts", **reading)
+    call = {"out": tmp_path / "runs", "device": "cpu", "progress": False, **TOPK}
+    found = sdl.fit_layers(stores, **call)
+    for store in stores:
+        store.close()
+    for number, one in enumerate(found):
+        expected = sdl.fit(store_path(stores[number]), pair=pair, progress=False, device="cpu", **TOPK)
+        assert torch.equal(one.W_dec, expected.W_dec)
+        with sdl.splice(lm, dictionary=one):  # it knows its layer
+            lm(torch.ones(1, 4, dtype=torch.long))
+    assert sorted(path.name for path in (tmp_path / "runs").iterdir()) == ["layer_1", "layer_3"]
+    again = sdl.fit_layers([store_path(store) for store in stores], **call)
+    assert torch.equal(again[1].W_dec, found[1].W_dec)
+
+
+def store_path(store):
+    return store.path
+
+
+STORES = [
+    ({"lm": []}, "lm is a list, expected a language model, or one or more stores"),
+    ({"lm": [3]}, "lm is a list, expected a language model, or one or more stores"),
+    ({"texts": ["river"]}, "texts belongs to the extraction of stores"),
+    ({"tokens": 99}, "tokens belongs to the extraction of stores"),
+    ({"drop": ()}, "drop belongs to the extraction of stores"),
+    ({"twice": True}, "lm has stores of the layers 2, 2, expected one store a layer"),
+]
+
+
+@pytest.mark.parametrize(("change", "message"), STORES)
+def test_stores_are_refused_with_arguments_of_an_extraction(lm, tmp_path, change, message):
+    call = {"context_length": 16, "device": "cpu", "progress": False}
+    with sdl.extract(lm, documents(60), layer=2, out=tmp_path / "a.h5", tokens=50, **call) as store:
+        stores = [store, store] if change.pop("twice", False) else [store]
+        with pytest.raises(ValueError, match=message):
+            sdl.fit_layers(**{"lm": stores, **TOPK, **change})
+
+
 def test_autoencoders_are_fitted_to_the_residual_stream(lm):
     (found,) = sdl.fit_layers(lm, documents(60), layers=2, pair="sae", **READING, **TOPK)
     assert found.provenance["activations"]["where"] == {"layer": 2, "place": "residual"}

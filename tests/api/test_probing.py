@@ -88,6 +88,11 @@ def test_latents_that_are_never_active_tell_nothing(x, coder):
 
 
 def test_what_cannot_be_probed_is_refused(x, coder):
+    for k in (0, (-1,), "all"):
+        with pytest.raises(ValueError, match="k must be"):
+            sdl.probe(coder, x, LABELS, documents=NUMBERS, k=k)
+    with pytest.raises(ValueError, match=r"x has the shape 300 x [0-9]+, but the dictionary reads N x [0-9]+"):
+        sdl.probe(coder, x[:, 1:], LABELS, documents=NUMBERS)
     with pytest.raises(ValueError, match="have 1 classes, of which 1 have 10 documents; expected two classes"):
         sdl.probe(coder, x, ["sea"] * DOCUMENTS, documents=NUMBERS)
     with pytest.raises(ValueError, match="labels has 50 entries, but x has a document 59; give a label for each"):

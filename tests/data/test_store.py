@@ -80,8 +80,23 @@ def test_a_store_may_have_nothing_but_input(tmp_path):
             None,
             [],
         )
-        with pytest.raises(StoreError, match=r"s\.h5: contains no labels"):
+        with pytest.raises(StoreError, match=r"s\.h5: contains no column 'labels'; its columns are input"):
             store.read("labels")
+
+
+def test_a_store_is_described_on_a_line_and_its_references_are_read_by_name(tmp_path):
+    with create_store(tmp_path / "s.h5", {}) as writer:
+        writer.append(
+            np.ones((3, 2)), np.ones((3, 4)), references={"token": np.arange(3), "document": np.zeros(3, int)}
+        )
+    with ActivationStore(tmp_path / "s.h5") as store:
+        np.testing.assert_array_equal(store.read("token", 1), store.read("references/token", 1, 3))
+        assert store.has("token")
+        assert not store.has("references/tokens")
+        assert repr(store) == "ActivationStore(s.h5, input 3 x 2, target 3 x 4, float32, with document, token)"
+        with pytest.raises(StoreError, match="no column 'tokens'; its columns are input, target, document, token"):
+            store.read("tokens")
+    assert repr(store) == "ActivationStore(s.h5, closed)"
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM
 
+from sdlcore.errors import SourceError
 from sdlcore.inside.edits import Ablate, ablate, steer
 from sdlcore.inside.splicing import ROWS_AT_ONCE, splice
 from sdlcore.model.coder import SparseCoder
@@ -309,12 +310,38 @@ def test_what_cannot_be_spliced_is_refused_before_the_model_runs(
     assert hooks(lm) == before
 
 
-def test_what_is_no_language_model_is_refused(random: SparseCoder):
+@pytest.mark.parametrize(("lm", "said"), [(nn.Linear(2, 2), "Linear"), (None, "NoneType")])
+def test_what_is_no_language_model_is_refused(lm: Any, said: str, random: SparseCoder):
     with (
-        pytest.raises(TypeError, match="lm is a Linear, expected a language model of transformers"),
-        splice(nn.Linear(2, 2), 1, random),
+        pytest.raises(TypeError, match=f"lm is a {said}, expected a language model of transformers"),
+        splice(lm, 1, random),
     ):
         pass
+
+
+@pytest.mark.parametrize(
+    ("places", "error", "message"),
+    [
+        (
+            {"llama": "layers:output", "gpt2": "h:output"},
+            SourceError,
+            "this pass of the model did not reach [a-z]+:output, so nothing was replaced",
+        ),
+        (
+            {"llama": "block.mlp.up_proj:output", "gpt2": "block.mlp.c_fc:output"},
+            ValueError,
+            "reads activations of width 24, but the activations at this place have width [0-9]+; use the place",
+        ),
+    ],
+)
+def test_a_place_that_a_pass_cannot_change_ends_the_pass(
+    lm: Any, random: SparseCoder, places: dict[str, Any], error: type[Exception], message: str
+):
+    before = hooks(lm)
+    place = places[lm.config.model_type]
+    with splice(lm, 2, random, place=place) as spliced, pytest.raises(error, match=message):
+        spliced(IDS)
+    assert hooks(lm) == before
 
 
 def test_latents_of_numpy_and_single_ones_are_taken():

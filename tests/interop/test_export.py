@@ -5,6 +5,7 @@ import torch
 import yaml
 from safetensors.torch import load_file
 
+import sdlcore as sdl
 from sdlcore.errors import RefusedError
 from sdlcore.interop.export import export, export_set, refusal
 from sdlcore.interop.registry import FORMATS
@@ -73,7 +74,14 @@ def test_an_activation_that_no_library_knows_is_refused_by_all():
         assert refusal(model, name), name
 
 
+def test_a_set_may_come_from_a_generator(tmp_path):
+    with pytest.raises(RefusedError, match="layer 0: circuit-tracer cannot express a relu autoencoder"):
+        sdl.export_set((one for one in [sdl.Dictionary(made("relu"))]), "circuit_tracer", tmp_path / "out")
+
+
 def test_unknown_formats_and_options_are_named(tmp_path):
+    with pytest.raises(ValueError, match=r"to must be one of saelens, .*, found None"):
+        sdl.export(made("relu"), None, tmp_path / "out")
     with pytest.raises(ValueError, match="to must be one of saelens, dictionary_learning, sparsify, circuit_tracer"):
         export(made("relu"), "prisma", tmp_path / "out")
     with pytest.raises(

@@ -290,7 +290,7 @@ def _existing(path: Path, facts: Mapping[str, Any]) -> ActivationStore:
 
 def _compared(facts: Mapping[str, Any]) -> dict[str, Any]:
     """Return the facts that say which activations a store holds, and what computed them."""
-    found = {name: facts.get(name) for name in ("model", "text", "tokens", *ENVIRONMENT)}
+    found = {name: facts.get(name) for name in ("model", "text", "tokenizer", "tokens", *ENVIRONMENT)}
     # names of model and text may change: other facts identify their content
     found["source"] = {name: value for name, value in (facts.get("source") or {}).items() if name not in found}
     return {**found, "precision": (facts.get("precision") or {}).get("forward")}

@@ -143,7 +143,7 @@ def _differences(name: str, there: Any, here: Any) -> Iterator[str]:
 
 _PARTS = ("inputs", "activations", "source", "finetuned", "where")
 """Facts whose keys are compared one by one."""
-_CALLED = {"store": "activations", "anchors": "anchors", "start": "start", "watch": "watch"}
+_CALLED = {"store": "activations", "anchors": "anchors", "start": "start", "watch": "watch", "tokenizer": "tokenizer"}
 """Inputs that are compared by digest, and what messages call them."""
 
 

@@ -33,7 +33,7 @@ from sdlcore.data.references import References, save_references
 from sdlcore.data.writing import create_store
 from sdlcore.device import Device
 from sdlcore.interop.export import check_settings
-from sdlcore.run import LossConfig, ModelConfig, RunConfig, TrainingConfig, flat, is_centred
+from sdlcore.run import LossConfig, ModelConfig, TrainingConfig, flat, is_centred
 from sdlcore.settings import Settings
 from sdlcore.solvers.settings import SolverConfig
 from sdlcore.sources.bench import samples
@@ -129,7 +129,7 @@ def fit(
     first, second, settings["pair"] = sites(x, target, pair)
     _check_anchors(anchors, n_anchors, labels is not None or is_store(x))
     completed = settings if opened_start is None else with_architecture(opened_start, settings)
-    means = _means_of(labels, anchors, first, second, is_centred(completed))
+    means = _means_of(labels, anchors, first, second, is_centred({**TrainingConfig().to_dict(), **completed}))
     given = _anchors_of(anchors, n_anchors, means, first, second, seed)
     if given is not None and not loss.anchors:
         settings.pop("lambda_anchor", None)  # so that anchored runs take the default weight, not zero
@@ -236,7 +236,7 @@ def fit_many(
             if isinstance(value, str) and (remedy := number_as_text(value)):
                 raise ValueError(f"{runs}: {name}.{key}: found {value!r}{remedy}")
     _check_anchors(anchors, n_anchors, labels is not None or is_store(x))
-    centred = {is_centred({**settings, **one}) for one in own.values()}
+    centred = {is_centred({**TrainingConfig().to_dict(), **settings, **one}) for one in own.values()}
     if len(centred) > 1 and (labels is not None or anchors is not None):
         raise ValueError(
             f"{runs}: runs differ in normalise or whiten, so that means of classes do not serve all of them"
@@ -266,6 +266,7 @@ def fit_layers(
     dictionary: ModelConfig = ModelConfig(pair="transcoder"),
     loss: LossConfig = LossConfig(),
     training: TrainingConfig = TrainingConfig(),
+    named_options: Collection[str] = (),
 ) -> None:
     """Train a dictionary for each layer of a language model: a transcoder of its MLP, or with --pair sae an autoencoder
     of the residual stream.
@@ -287,7 +288,7 @@ def fit_layers(
         check_settings(dictionary, to)
         if layers:
             raise ValueError(f"--layers goes without --to {to}: a set has all layers of the language model")
-    settings: dict[str, Any] = RunConfig(model=dictionary, loss=loss, training=training).to_dict()
+    settings = {"pair": dictionary.pair, **_named_settings(named_options, dictionary, loss, training)}
     found = fit_every_layer(
         model,
         text,

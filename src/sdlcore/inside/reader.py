@@ -122,7 +122,8 @@ class Reader(NamedTuple):
         """Return the provenance of activations, except for their place. Reads all weights of the model."""
         return {
             "model": model_facts(self.lm),
-            "text": self.text.facts,
+            "text": self.text.text.facts,
+            "tokenizer": self.text.vocabulary,
             "context_length": self.context_length,
             "opening": self.text.opening,
             "drop": list(self.drop),

@@ -164,7 +164,11 @@ def _download(wanted: WheelReference, folder: Path, scratch: Path) -> Path:
 def _check_digest(wheel: Path, sha256: str | None) -> None:
     found = sha256_of(wheel)
     if sha256 is None:
-        log.warning("%s has SHA-256 %s, which is not pinned; pin it in the configuration", wheel.name, found)
+        log.warning(
+            "%s has SHA-256 %s, which is not pinned; a configuration pins it by model_sha256 or text_sha256",
+            wheel.name,
+            found,
+        )
     elif found != sha256:
         raise WheelError(
             f"{wheel}: SHA-256 is {found}, but {sha256} is pinned; "

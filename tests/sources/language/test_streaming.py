@@ -6,6 +6,7 @@ import shutil
 import socket
 import subprocess
 import sys
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,10 +20,11 @@ from sdlcore.data.neighbours import starts_of_pairs
 from sdlcore.data.reading import ActivationStore
 from sdlcore.errors import SourceError
 from sdlcore.random_streams import stream
-from sdlcore.sources.language import tokens
+from sdlcore.sources.language.corpus import Document
 from sdlcore.sources.language.extraction import extract
 from sdlcore.sources.language.settings import LanguageSource
 from sdlcore.sources.language.streaming import open_stream, write_recipe
+from sdlcore.sources.language.tokens import TokenisedText
 from tests.sources.language.tiny_llama import WORDS, documents, save_tiny_llama
 
 SOURCE = LanguageSource("tiny", "words", layer=2, context_length=16, contexts_per_batch=3, test_samples=100)
@@ -154,12 +156,14 @@ def test_marks_save_the_model_what_it_has_seen(recipe: Path, tmp_path: Path, mon
         of = type(work).batches
         monkeypatch.setattr(type(work), "batches", lambda self, *at, **how: seen.append(at) or of(self, *at, **how))
         tokenised: list[int] = []
-        once = tokens.tokenise
-        monkeypatch.setattr(
-            tokens,
-            "tokenise",
-            lambda documents, *how: once((tokenised.append(one.place) or one for one in documents), *how),
-        )
+        once = TokenisedText._tokenised
+
+        def noting(self: TokenisedText, several: Sequence[Document]) -> Any:
+            tokenised.extend(document.place for document in several)
+            return once(self, several)
+
+        monkeypatch.setattr(TokenisedText, "_tokenised", noting)
+        work.text._parts.clear()  # of the pass that measures norms
         rows.batches(14)
         marks = json.loads((tmp_path / "stream.json").read_text())["marks"]
     assert seen == [tuple(marks["3"][:2])]

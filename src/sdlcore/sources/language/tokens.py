@@ -1,5 +1,7 @@
 """Pack documents into contexts of equal length, with a separator token between documents."""
 
+import hashlib
+import json
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import count
 from typing import Any, NamedTuple, Self
@@ -7,7 +9,6 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 
 from sdlcore.errors import SourceError
-from sdlcore.settings import Json
 from sdlcore.sources.language.corpus import WHOLE, Document, Share, Text
 
 SEPARATOR = "<|endoftext|>"
@@ -117,9 +118,9 @@ class TokenisedText:
         return self.text.name
 
     @property
-    def facts(self) -> dict[str, Json]:
-        """Provenance of the text."""
-        return self.text.facts
+    def vocabulary(self) -> str:
+        """Hex SHA-256 of the tokenizer's tokens and ids."""
+        return hashlib.sha256(json.dumps(self.tokenizer.get_vocab(), sort_keys=True).encode()).hexdigest()
 
     def contexts(
         self, context_length: int, start: int = 0, share: Share = WHOLE, position: int = 0
@@ -144,7 +145,7 @@ class TokenisedText:
 
     def _tokenised(self, documents: Sequence[Document]) -> list[Iterable[np.ndarray]]:
         if len(documents) == 1:
-            return [_Parts(ids_of(documents[0].text, self.tokenizer))]
+            return [_Parts(ids_of(documents[0].text, self.tokenizer, CHARACTERS_AT_ONCE))]
         return [(ids,) for ids in _ids([document.text for document in documents], self.tokenizer)]
 
 
@@ -185,7 +186,7 @@ def _ids(texts: Sequence[str], tokenizer: Any) -> list[np.ndarray]:
     return [np.asarray(ids, dtype=np.int32) for ids in found]
 
 
-def ids_of(text: str, tokenizer: Any, characters: int = CHARACTERS_AT_ONCE) -> Iterator[np.ndarray]:
+def ids_of(text: str, tokenizer: Any, characters: int) -> Iterator[np.ndarray]:
     """Yield the token ids of a document in parts, so that memory does not grow with its length.
 
     The tokenizer reads overlapping windows of ``characters``. Two windows are joined in the middle of their overlap,
