@@ -5,7 +5,7 @@ import pandas as pd
 from benchmarks import default_settings as benchmark
 from benchmarks.shown import ENDS
 from sdlcore.run import RunConfig
-from sdlcore.study.results.tables import read_csv
+from sdlstudy.results.tables import read_csv
 
 
 def test_the_chosen_candidate_is_the_default():
