@@ -89,7 +89,8 @@ def test_an_old_run_opens_and_its_folder_is_taken_as_finished(tmp_path):
         x = store.read("input", 0, store.rows)
     model = (tmp_path / "run/model.safetensors").read_bytes()
     settings = {"n_q": 12, "steps": 6, "batch_size": 16, "log_every": 3, "progress": False, "device": "cpu"}
-    settings |= {"normalise": False, "bias": False}  # the defaults of that commit
+    # the defaults of that commit
+    settings |= {"normalise": False, "bias": False, "resample_every": None, "resample_until": 0.8}
     again = sdl.fit(x, activation="topk", k=3, out=tmp_path / "run", **settings)
     assert (tmp_path / "run/model.safetensors").read_bytes() == model
     np.testing.assert_array_equal(again.W_enc, opened.W_enc)
@@ -133,6 +134,8 @@ def test_old_configurations_are_valid(path):
 
 def test_an_old_default_is_valid_under_its_own_files():
     default = load_yaml(OLD / "configurations/config.yaml")
+    for protocol in default["protocols"].values():
+        protocol["run"]["resample_every"] = None  # the default of that commit, which figure6 needs
     assert configure({}, default).name == "quick"
 
 
