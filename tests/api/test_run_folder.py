@@ -15,7 +15,7 @@ from sdlcore.training.checkpoint import describe_checkpoint, load_checkpoint, sa
 RUNS = Path(__file__).parent / "runs"
 QUIET = {"device": "cpu", "progress": False}
 SETTINGS = {"activation": "topk", "k": 2, "n_q": 8, "batch_size": 32, "steps": 20, "log_every": 5, **QUIET}
-SETTINGS |= {"normalise": False, "bias": False}
+SETTINGS |= {"normalise": False, "bias": False, "resample_every": None, "resample_until": 0.8}
 SOLVED = {"solver": "kmeans", "n_atoms": 4, "support": 2, **QUIET}
 """The code that wrote `RUNS`, before run folders were opened by settings, seed and data alone."""
 

@@ -68,7 +68,7 @@ def test_the_gradient_is_that_of_the_dense_definition(accumulate):
 
 
 def test_a_trained_dictionary_lies_in_the_hull_and_is_saved_as_any_other(tmp_path):
-    sae = sdl.fit(X, archetypes=C, relaxation=0.0, out=tmp_path / "run", **HOW)
+    sae = sdl.fit(X, archetypes=C, relaxation=0.0, normalise=False, out=tmp_path / "run", **HOW)
     rng = stream(0, "initialisation", "archetypes")
     found = centroids(Arrays(X), "sae", C, no_scaling(D, D), rng).double().numpy()
     # a mixture has weights that add up to one: nonnegative least squares with a row of ones
