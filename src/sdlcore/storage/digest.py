@@ -77,7 +77,9 @@ def imported_sources(script: Path, root: Path, parts: Iterable[str] = ()) -> dic
         if part.endswith(".py"):
             waiting.append((Path(part).resolve(), _folder_of(Path(part).resolve())))
             continue
-        home = next((home for home in (root, own) if home.joinpath(*part.split(".")).with_suffix(".py").is_file()), None)
+        home = next(
+            (home for home in (root, own) if home.joinpath(*part.split(".")).with_suffix(".py").is_file()), None
+        )
         if home is None:
             raise ModuleNotFoundError(f"{part}: no such module below {root}", name=part)
         waiting += [(path, home) for path in _files(part, home)]
