@@ -84,7 +84,7 @@ def test_the_loss_falls_and_the_history_says_how(method):
 
 
 def test_one_step_with_nothing_to_train_leaves_a_history_and_the_weights_that_were_drawn():
-    settings = {**METHODS["frozen"], "frozen": "both", "steps": 1}
+    settings = {**METHODS["frozen"], "frozen": "both", "bias": False, "steps": 1}
     model, (row,) = run(settings)
     assert (row["step"], row["gradient_norm"]) == (1, 0)
     assert np.isfinite(row["fvu"])

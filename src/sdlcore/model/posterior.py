@@ -17,7 +17,7 @@ from sdlcore.model.encoding_tools import EncodingTools, SparseCode
 from sdlcore.sparse.kernels.calling import array, posteriors
 from sdlcore.sparse.search import Above, Search
 
-QUIET, RATIO = 8, 1.1
+QUIET, RATIO = 8, 1.2
 """Odds are tabulated at noise levels. The lowest level is the noise divided by `QUIET`, since samples differ in how
 many features without a latent they contain. Each level is `RATIO` times the one below it, up to the mean square of a
 sample. So the levels of a sample depend on this sample and the statistics only."""
