@@ -98,6 +98,11 @@ def trees(bench: SynthBench, chosen: np.ndarray, frequencies: np.ndarray, known_
     )
 
 
+def noise_levels(noise: float, loudest: float) -> np.ndarray:
+    """Return the noise levels of a search, ascending."""
+    return np.geomspace(noise / QUIET, max(loudest, 1.01 * noise), STAGES).astype(np.float32)
+
+
 class Posterior:
     """Codes by a greedy search for the most probable features of a sample.
 
@@ -114,7 +119,7 @@ class Posterior:
     def __init__(self, given: Known, hierarchy: Trees, latents: int, loudest: float, offset: float) -> None:
         self.given, self.latents = given, latents
         self.hierarchy = hierarchy._replace(prior=hierarchy.prior + np.float32(offset))
-        self.levels = np.geomspace(given.noise / QUIET, max(loudest, 1.01 * given.noise), STAGES).astype(np.float32)
+        self.levels = noise_levels(given.noise, loudest)
         v, s = self.levels[:, None].astype(float), given.variances[None]
         m, p = given.means[None], np.clip(given.frequencies[None], 1e-6, 1 - 1e-6)
         constant = np.log(p / (1 - p)) - 0.5 * np.log((s + v) / v) - m**2 / (2 * (s + v))

@@ -7,7 +7,7 @@ import torch
 import sdlcore as sdl
 from benchmarks import synth_encoders
 from sdlcore.model.activation import Weights
-from sdlcore.model.posterior import STAGES, Statistics, codes
+from sdlcore.model.posterior import QUIET, RATIO, Statistics, codes
 
 
 @pytest.fixture
@@ -47,7 +47,8 @@ def test_a_child_needs_its_parent(interpreted):
 
 def test_without_trees_the_library_finds_the_same_features(interpreted, monkeypatch):
     """Posterior codes of sdlcore add several latents at once; the noise levels are made the same here."""
-    monkeypatch.setattr(synth_encoders, "STAGES", STAGES)
+    levels = 0.04 / QUIET * RATIO ** np.arange(60, dtype=np.float32)
+    monkeypatch.setattr(synth_encoders, "noise_levels", lambda noise, loudest: levels[: 1 + (levels < loudest).sum()])
     rng, n, n_p = np.random.default_rng(0), 12, 40
     rows = rng.standard_normal((n, n_p)).astype(np.float32)
     rows /= np.linalg.norm(rows, axis=1, keepdims=True)

@@ -18,7 +18,7 @@ def own_rule(path):
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Assign) and {"TAU", "TAU_STRICT"} & {ast.unparse(name) for name in node.targets}:
             return True
-        if isinstance(node, ast.Compare):
+        if isinstance(node, ast.Compare) and isinstance(node.ops[0], ast.Lt | ast.LtE | ast.Gt | ast.GtE):
             compared = [ast.unparse(value).split(".")[-1] for value in (node.left, *node.comparators)]
             if {"TAU", "TAU_STRICT", "tau"} & set(compared):
                 return True

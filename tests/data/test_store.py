@@ -169,7 +169,7 @@ def test_a_writer_that_the_system_lets_write_no_more_ends_with_an_error_and_leav
     tmp_path, create, kilobytes
 ):
     """HDF5 itself would end the process, without a message about the missing file."""
-    module = {"create_store": "writing", "resume_store": "parts"}[create]
+    module = {"create_store": "writing", "resume_store": "resumable"}[create]
     code = f"""
 import resource, sys
 import numpy as np

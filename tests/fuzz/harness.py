@@ -12,6 +12,7 @@ from typing import NamedTuple
 from tests.conftest import REPOSITORY
 
 KINDS = ("arrays", "texts", "images", "configurations", "dictionaries")
+PATHS = os.pathsep.join(str(REPOSITORY / folder) for folder in ("src", "workflow", "."))
 LIMIT = 10.0
 """Time limit for reading an input, in seconds."""
 MAKING = 120.0
@@ -80,7 +81,11 @@ class Worker:
         self._process = subprocess.Popen(
             [sys.executable, "-m", self.module],
             cwd=REPOSITORY,
-            env={**os.environ, "PYTHONPATH": f"{REPOSITORY / 'src'}{os.pathsep}{REPOSITORY}", "HF_HUB_OFFLINE": "1"},
+            env={
+                **os.environ,
+                "PYTHONPATH": PATHS,
+                "HF_HUB_OFFLINE": "1",
+            },
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._errors,

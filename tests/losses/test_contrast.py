@@ -28,7 +28,8 @@ def pairs(step):
 
 @pytest.mark.parametrize("similarity", ["cosine", "product"])
 def test_neighbours_get_more_similar_first_latents(similarity):
-    how = {"activation": "batchtopk", "k": 6, "n_q": Q, "prefixes": [FIRST, Q], "steps": 120, "lr": 3e-3, **QUIET}
+    how = {"activation": "batchtopk", "k": 6, "n_q": Q, "prefixes": [FIRST, Q], "steps": 120, "lr": 3e-3}
+    how |= {"normalise": False, "bias": False, "resample_every": None, **QUIET}
     plain = sdl.fit(lambda step: pairs(step).reshape(256, D), **how)
     smooth = sdl.fit(pairs, contrast=2.0, contrast_similarity=similarity, **how)
     similar = {}

@@ -52,6 +52,7 @@ def test_the_last_row_of_the_history_is_true_of_the_dictionary(bench, fitted):
 def test_codes_that_ruin_a_dictionary_give_a_warning():
     x = sdl.Bench.draw(seed=0, n=48, n_p=32, sparsity=0.9).sample(2000).astype(np.float32)[:, :1].copy()
     settings = {"activation": "topk", "k": 2, "n_q": 4, "lr": 1e-2, "batch_size": 256, "progress": False}
+    settings |= {"normalise": False, "bias": False, "resample_every": None}
     with pytest.warns(UserWarning, match="fvu of the posterior codes is .* on 2000 samples, and .* with the trained"):
         ruined = sdl.fit(x, steps=100, posterior_samples=2000, **settings)
     assert ruined.history[-1]["fvu"] > 0.9

@@ -175,7 +175,7 @@ def test_errors_of_the_store_come_through(tmp_path, path):
     with ReadAhead(reader(store), 0, 100, "cpu", depth=1) as ahead:
         next(ahead)
         store.close()
-        with pytest.raises(StoreError, match=r"store\.h5: contains no input"):
+        with pytest.raises(StoreError, match=r"store\.h5: contains no column 'input'"):
             list(ahead)
 
 

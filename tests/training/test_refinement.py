@@ -102,6 +102,7 @@ def test_rounds_after_a_training_find_more_features():
     bench = sdl.SynthBench.draw(seed=0, n=128, n_p=64, roots=1)
     x = bench.samples(20_000).input
     settings = {"activation": "batchtopk", "k": 3, "n_q": 32, "bias": True, "lr": 3e-3, "steps": 100}
+    settings |= {"normalise": False, "resample_every": None}
     plain, refined = (
         sdl.fit(x, posterior_samples=10_000, mean_shift_rounds=rounds, progress=False, **settings) for rounds in (0, 6)
     )

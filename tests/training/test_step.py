@@ -169,7 +169,15 @@ def test_buffers_do_not_grow_from_step_to_step(method):
 @pytest.mark.parametrize("pair", ["sae", "crosscoder"])
 def test_tied_weights_take_the_steps_of_one_matrix(pair):
     """Compare with a plain float64 reference: W relu(top_k(W^T x)) with torch's autograd and AdamW."""
-    settings = {"activation": "topk", "k": 4, "tied": True, "weight_decay": 0.1, "gradient_clip": None, "pair": pair}
+    settings = {
+        "activation": "topk",
+        "k": 4,
+        "bias": False,
+        "tied": True,
+        "weight_decay": 0.1,
+        "gradient_clip": None,
+        "pair": pair,
+    }
     config = RunConfig.from_dict({"n_q": 60, "batch_size": 64, "steps": 9, **settings})
     sites = (16,) if pair == "sae" else (10, 6)
     model = SparseCoder(config.model, sites, sites, torch_stream(1, "initialisation")).double()

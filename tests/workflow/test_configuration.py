@@ -152,13 +152,16 @@ def test_a_configuration_needs_a_name_unless_it_is_added_to_one(checkout):
 
 def test_all_that_is_trained_is_on_the_users_own_source(checkout):
     """The README's own configuration; laid over the default it would plan 366 jobs, none of which touches it."""
-    shown = re.findall(r"```yaml\n(.*?)```", (REPOSITORY / "README.md").read_text(), flags=re.DOTALL)
+    readme = (REPOSITORY / "README.md").read_text()
+    shown = re.findall(r"```yaml\n(.*?)```", readme, flags=re.DOTALL)
     (mine,) = [text for text in shown if "file:" in text]
     (checkout.path / "config/layer5.yaml").write_text(mine)
+    (method,) = [code for code in re.findall(r"```python\n(.*?)```", readme, flags=re.DOTALL) if "my_method.py" in code]
+    (checkout.path / "config/my_method.py").write_text(method)
     np.save(checkout.path / "layer5.npy", np.ones((1000, 3), dtype=np.float32))
     np.save(checkout.path / "labels.npy", np.arange(1000) % 2)
     plan = checkout.plan(base="layer5")
-    assert len(plan.of("train")) == 15
+    assert len(plan.of("train")) == 21
     assert all(wildcards.startswith("source=layer5,") for rule in ("train", "evaluate") for wildcards in plan.of(rule))
     made = {"file_activations", "class_means", "anchors", "train", "evaluate"}
     assert plan.rules() == made | {"make_own_layer5", "make_figure6", "report"}

@@ -72,7 +72,8 @@ def l0_guide(
         if nth >= (latents := int(coder.W_dec.any(dim=1).sum())):
             raise ValueError(f"n is {nth}, but dictionary {name} has {latents} latents with a direction; lower n")
         with samples_of(x, coder.config.pair) as samples:
-            require_width(name, coder, samples.shape)
+            leading = samples.shape[:1] if samples.leading is None else samples.leading
+            require_width(name, coder, (*leading, samples.shape[1]))
             rows[name] = _measured(coder, samples, nth, n_samples)
     return pd.DataFrame.from_dict(rows, orient="index", columns=["l0", "projection", "cosine"])
 

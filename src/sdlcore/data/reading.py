@@ -126,7 +126,7 @@ class ActivationStore:
         """Return a column as an HDF5 dataset, for reading parts of it without conversion."""
         if (place := self._place(column)) not in self._file:
             names = ", ".join(name.removeprefix(REFERENCES) for name in column_names(self._file))
-            raise StoreError(f"{self.path}: contains no column {column!r}; its columns are {names}")
+            raise StoreError(f"{self.path}: contains no column {column!r}; its columns are {names or 'none'}")
         return self._file[place]
 
     def _place(self, column: str) -> str:
