@@ -113,8 +113,6 @@ check: $(INSTALLED) ## run linters, formatters, type checks and import rules
 	mypy
 	mypy benchmarks
 	lint-imports
-	python -m tests.sentences
-	python -m tests.dialect
 	snakemake --lint
 	snakemake --lint --configfile config/tiny.yaml
 

@@ -1,4 +1,4 @@
-"""Measure the lengths of sentences in pages: `python -m tests.sentences`, part of `make check`.
+"""Measure the lengths of sentences in pages: `python -m tests.sentences`.
 
 25 words are the aim of a sentence, 35 the limit, and 18 the mean. Tables of results are left out: the study renders
 them, with captions of its own.
