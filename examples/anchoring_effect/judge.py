@@ -54,21 +54,32 @@ def conditions() -> pd.DataFrame:
     ).drop_duplicates()
 
 
-def of_kind(runs: pd.DataFrame, condition: dict[Any, Any], kind: str, measure: str) -> pd.Series:
-    """Return a measure by seed, of the runs of one kind of anchors in a condition."""
-    start = int(measure.split(" - ")[0] in STARTS)
-    keep = (runs.anchors == kind) & (runs.start == start)
-    for name in SETTING if kind == "none" else CONDITION:
-        keep &= runs[name] == condition[name]
-    rows = runs[keep].set_index("seed")
-    left, *right = measure.split(" - ")
-    return rows[left] - rows[right[0]] if right else rows[left]
+class Values:
+    """Measures of the finished runs, by condition, kind of anchors and seed."""
+
+    def __init__(self, runs: pd.DataFrame) -> None:
+        self._rows: dict[tuple[Any, ...], dict[str, float]] = {}
+        for row in runs.to_dict("records"):
+            number, weight = (0, 0.0) if row["anchors"] == "none" else (row["number"], row["weight"])
+            at = (*(row[name] for name in SETTING), number, weight, row["anchors"], row["start"], row["seed"])
+            self._rows[at] = row
+
+    def of_kind(self, condition: dict[Any, Any], kind: str, measure: str) -> dict[int, float]:
+        """Return a measure by seed, of the runs of one kind of anchors in a condition."""
+        left, *right = measure.split(" - ")
+        number, weight = (0, 0.0) if kind == "none" else (condition["number"], condition["weight"])
+        found = {}
+        for seed in SEEDS:
+            at = (*(condition[name] for name in SETTING), number, weight, kind, int(left in STARTS), seed)
+            if (row := self._rows.get(at)) is not None:
+                found[seed] = row[left] - row[right[0]] if right else row[left]
+        return found
 
 
-def differences(runs: pd.DataFrame, condition: dict[Any, Any], contrast: str, measure: str) -> pd.Series:
+def differences(runs: Values, condition: dict[Any, Any], contrast: str, measure: str) -> pd.Series:
     """Return the differences of a contrast by seed, for the seeds that have both runs."""
-    left, right = (of_kind(runs, condition, kind, measure) for kind in contrast.split(" - "))
-    return (left - right).dropna()
+    left, right = (runs.of_kind(condition, kind, measure) for kind in contrast.split(" - "))
+    return pd.Series({seed: left[seed] - right[seed] for seed in left if seed in right}, dtype=float).dropna()
 
 
 def summary(found: np.ndarray) -> dict[str, float]:
@@ -98,7 +109,7 @@ def made(contrast: str, planned: pd.DataFrame) -> bool:
     return set(contrast.split(" - ")) <= {*planned.anchors, "none"}
 
 
-def effects(runs: pd.DataFrame) -> pd.DataFrame:
+def effects(runs: Values) -> pd.DataFrame:
     """Return a row for each condition, contrast and measure."""
     planned = conditions()
     rows = []
@@ -113,7 +124,7 @@ def effects(runs: pd.DataFrame) -> pd.DataFrame:
     return corrected(pd.DataFrame(rows))
 
 
-def settings(runs: pd.DataFrame) -> pd.DataFrame:
+def settings(runs: Values) -> pd.DataFrame:
     """Return a row for each setting, contrast and measure: differences averaged over the setting's conditions.
 
     A seed counts if all conditions of the setting have it.
@@ -161,7 +172,7 @@ def verdicts(table: pd.DataFrame, names: list[str]) -> pd.DataFrame:
     return table.assign(verdict=[found[key] for key in keys])
 
 
-def outcomes(runs: pd.DataFrame, predictions: pd.DataFrame) -> pd.DataFrame:
+def outcomes(runs: Values, predictions: pd.DataFrame) -> pd.DataFrame:
     """Return the predictions with what was found: the difference averaged over the weights that each names.
 
     A `positive` prediction is right if the whole 95 % interval is above 0, and wrong if the whole is below it or the
@@ -191,7 +202,7 @@ def outcome(prediction: dict[Any, Any], found: dict[str, float]) -> str:
 
 
 def tables(folder: Path) -> Iterator[tuple[str, pd.DataFrame]]:
-    runs = read_runs(folder / "runs.csv")
+    runs = Values(read_runs(folder / "runs.csv"))
     yield "effects", verdicts(effects(runs), CONDITION)
     yield "settings", verdicts(settings(runs), SETTING)
     yield "outcomes", outcomes(runs, pd.read_csv(folder / "predictions.csv"))
