@@ -44,7 +44,11 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "words": {"k": 32, "n_q": 2048, "steps": 800, "batch_size": 512},
 }
 """Those of config/config.yaml (topk_real) and config/judged.yaml."""
-COMMON = {"activation": "topk", "bias": True, "normalise": True, "lr": 3e-3}
+COMMON: dict[str, Any] = {
+    **{"activation": "topk", "bias": True, "center": False, "initialisation": "linear", "decoder_norm": "free"},
+    **{"loss_scale": "sum", "lr": 3e-3, "lr_warmup": 0.05, "lr_decay": 0.2, "lr_decay_shape": "linear"},
+    **{"weight_decay": 0.0, "normalise": True, "whiten": False, "precision": "float32"},
+}
 
 
 @dataclass(frozen=True)
@@ -144,7 +148,7 @@ def measured(run: Run, known: Data) -> dict[str, Any]:
     if run.anchors != "none":
         true = known.means[anchored]
         anchors = true if run.anchors == "true" else random_directions(len(true), known.train, run.seed)
-        tied = {"anchors": anchors, "lambda_anchor": run.weight}
+        tied = {"anchors": anchors, "lambda_anchor": run.weight, "anchor_form": "frobenius"}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)
         found = sdl.fit(

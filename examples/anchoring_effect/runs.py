@@ -64,13 +64,24 @@ SOURCES: dict[str, dict[str, Any]] = {
 """`split` has the paper's features in other samples (`split_coefficients`)."""
 METHODS: dict[str, dict[str, Any]] = {
     "topk": {"activation": "topk", "k": 64},
-    "relu": {"activation": "relu", "bias": True, "init_l0": 64, "target_l0": 64, "l1": 0.1},
-    "jumprelu": {"activation": "jumprelu", "init_l0": 64, "target_l0": 64, "l0": 0.003, "bandwidth": 0.4},
+    "relu": {
+        **{"activation": "relu", "bias": True, "init_l0": 64},
+        **{"l1": 0.1, "l1_scale": "decoder", "target_l0": 64},
+    },
+    "jumprelu": {
+        **{"activation": "jumprelu", "init_l0": 64, "bandwidth": 0.4},
+        **{"l0": 0.003, "l0_form": "step", "target_l0": 64},
+    },
     "batchtopk": {"activation": "batchtopk", "k": 64},
     "transcoder": {"pair": "transcoder", "activation": "topk", "k": 64},
     "crosscoder": {"pair": "crosscoder", "activation": "topk", "k": 64},
 }
-COMMON: dict[str, Any] = {"n_q": 16_000, "batch_size": 1024, "lr": 1e-3}
+COMMON: dict[str, Any] = {
+    **{"n_q": 16_000, "bias": False, "initialisation": "linear", "decoder_norm": "free", "loss_scale": "sum"},
+    **{"batch_size": 1024, "lr": 1e-3, "lr_warmup": 0.05, "lr_decay": 0.2, "lr_decay_shape": "linear"},
+    **{"weight_decay": 0.0, "normalise": False, "whiten": False, "precision": "float32"},
+}
+"""All settings that matter, so that other defaults cannot change the runs."""
 PILOT: dict[tuple[str, str], tuple[int, ...]] = {
     ("paper", "topk"): (80,),
     ("paper", "relu"): (75,),
@@ -265,8 +276,9 @@ def train(run: Run) -> tuple[sdl.Dictionary, Data]:
     anchors = anchors_of(run, known)
     tied: dict[str, Any] = {}
     if anchors is not None:
-        tied = {"anchors": anchors if len(anchors) > 1 else anchors[0], "lambda_anchor": run.weight}
-    settings = {key: value for key, value in METHODS[run.method].items() if key != "pair"}
+        tied = {"anchors": anchors if len(anchors) > 1 else anchors[0]}
+        tied |= {"lambda_anchor": run.weight, "anchor_form": "frobenius"}
+    settings = COMMON | {key: value for key, value in METHODS[run.method].items() if key != "pair"}
     x: Any = known.train if run.pair == "crosscoder" else known.train[0]
     target = known.train[1] if run.pair == "transcoder" else None
     seed = run.seed + SECOND_START * run.start
@@ -280,7 +292,6 @@ def train(run: Run) -> tuple[sdl.Dictionary, Data]:
             progress=False,
             steps=run.steps,
             gradient_clip=1.0 if run.clip else None,
-            **COMMON,
             **settings,
             **tied,
         )

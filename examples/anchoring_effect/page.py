@@ -1,0 +1,473 @@
+"""Write the page on the effect of anchors, and its picture, from the tables of finished runs.
+
+    python -m examples.anchoring_effect.judge docs/results/anchoring-effect
+    python -m examples.anchoring_effect.page docs/results/anchoring-effect
+
+Every number of the page comes from the CSV files of that folder, so the page changes with them.
+"""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from examples.anchoring_effect.judge import CONDITION, MAIN, SETTING, summary
+from examples.anchoring_effect.runs import SEEDS, STEPS, scored_runs
+from sdlcore.study.rendering.figures import GREY, PALETTE, save_png, style
+
+METHODS = {
+    "topk": "TopK",
+    "relu": "ReLU",
+    "jumprelu": "JumpReLU",
+    "batchtopk": "BatchTopK",
+    "transcoder": "transcoder",
+    "crosscoder": "crosscoder",
+}
+BENCHES = {"paper": "", "denser": ", S = .95", "more": ", n = 1,400", "split": ", split samples"}
+
+
+def setting_name(row: pd.Series) -> str:
+    clipped = "clipped" if row["clip"] else "not clipped"
+    return f"{METHODS[row['method']]}{BENCHES[row['source']]}, {clipped}"
+
+
+def points(value: float, sign: bool = True) -> str:
+    """Return a share in points as the pages write it, ".5" without the nought."""
+    rounded = round(100 * value, 1)
+    text = f"{abs(rounded):g}".removeprefix("0") if 0 < abs(rounded) < 1 else f"{abs(rounded):g}"
+    return ("+" if rounded > 0 and sign else "-" if rounded < 0 else "") + text
+
+
+def interval(row: pd.Series, sign: bool = True) -> str:
+    """Return a mean difference in points with its 95 % interval; the number of seeds if that is missing."""
+    if not row["seeds"]:
+        return ""
+    if not np.isfinite(row["low"]):
+        return f"{points(row['mean'], sign)} ({row['seeds']:g} seed{'s' if row['seeds'] > 1 else ''})"
+    return f"{points(row['mean'], sign)} ({points(row['low'])} to {points(row['high'])})"
+
+
+def p_value(p: float) -> str:
+    if not np.isfinite(p):
+        return ""
+    return "below .001" if p < 0.001 else f"{p:.3f}".removeprefix("0") if p < 1 else "1"
+
+
+def weight_name(weight: float) -> str:
+    return f"{weight:g}".removeprefix("0")
+
+
+class Tables:
+    """The tables of a folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.runs = pd.read_csv(folder / "runs.csv", keep_default_na=False, na_values=[""])
+        self.pilot = pd.read_csv(folder / "pilot.csv", keep_default_na=False, na_values=[""])
+        self.effects = pd.read_csv(folder / "effects.csv", keep_default_na=False, na_values=[""])
+        self.settings = pd.read_csv(folder / "settings.csv", keep_default_na=False, na_values=[""])
+        self.outcomes = pd.read_csv(folder / "outcomes.csv", keep_default_na=False, na_values=[""])
+        real = folder / "real.csv"
+        self.real = pd.read_csv(real, keep_default_na=False, na_values=[""]) if real.exists() else None
+
+    @property
+    def main(self) -> pd.DataFrame:
+        """One row for each condition of the main measure: contrasts as columns of rows."""
+        return self.effects[self.effects.measure == MAIN]
+
+    def effect(self, condition: dict[str, object], contrast: str, measure: str = MAIN) -> pd.Series:
+        keep = (self.effects.contrast == contrast) & (self.effects.measure == measure)
+        for name, value in condition.items():
+            keep &= self.effects[name] == value
+        return self.effects[keep].iloc[0]
+
+    def without(self, condition: dict[str, object]) -> pd.Series:
+        """Return the recovery without anchors, by seed."""
+        keep = (self.runs.anchors == "none") & (self.runs.start == 0)
+        for name in SETTING:
+            keep &= self.runs[name] == condition[name]
+        return self.runs[keep].set_index("seed")[MAIN]
+
+    def conditions(self) -> list[dict[str, object]]:
+        """Return the conditions with runs, in the order of the plan."""
+        there = self.main[(self.main.contrast == "true - none") & (self.main.seeds > 0)]
+        return there[CONDITION].to_dict("records")
+
+
+def conditions_table(tables: Tables) -> str:
+    """Return the table of the main measure."""
+    lines = [
+        "| setting | anchors, weight | without anchors | true - none | random - none | true - random | verdict |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for condition in tables.conditions():
+        rows = {
+            contrast: tables.effect(condition, contrast)
+            for contrast in ("true - none", "random - none", "true - random")
+        }
+        none = tables.without(condition)
+        cells = [
+            setting_name(pd.Series(condition)),
+            f"{condition['number']}, {weight_name(float(str(condition['weight'])))}",
+            f"{points(none.mean(), sign=False)} %",
+            *(interval(row) for row in rows.values()),
+            rows["true - none"]["verdict"],
+        ]
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def shuffled_table(tables: Tables) -> str:
+    """Return the differences to shuffled pairs, or nothing without such runs."""
+    rows = tables.main[(tables.main.contrast == "true - shuffled") & (tables.main.seeds > 0)]
+    if rows.empty:
+        return "No run with shuffled pairs is finished yet."
+    lines = ["| setting | weight | true - shuffled | corrected p |", "|---|---|---|---|"]
+    for _, row in rows.iterrows():
+        cells = (setting_name(row), weight_name(row["weight"]), interval(row), p_value(row["p_holm"]))
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def measures_table(tables: Tables) -> str:
+    """Return the difference between true and random anchors by other measures, averaged over a setting's weights."""
+    measures = {
+        "recovery_80": "above .8",
+        "recovery_90": "above .9",
+        "recovery_95": "above .95",
+        "raw_encoder_95": "the paper's rule",
+        "fvu": "variance unexplained",
+    }
+    rows = tables.settings[(tables.settings.contrast == "true - random") & (tables.settings.seeds > 0)]
+    if rows.empty:
+        return "No setting has a seed with all of its runs yet."
+    lines = ["| setting | seeds | " + " | ".join(measures.values()) + " |", "|---" * (len(measures) + 2) + "|"]
+    for values, group in rows.groupby(SETTING, sort=False):
+        by_measure = group.set_index("measure")
+        cells = [setting_name(pd.Series(dict(zip(SETTING, values, strict=True)))), f"{group.seeds.max():g}"]
+        cells += [interval(by_measure.loc[measure]) for measure in measures]
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def predictions_table(tables: Tables) -> str:
+    """Return the predictions with their outcomes."""
+    lines = ["| | predicted before the first scored run | found | outcome |", "|---|---|---|---|"]
+    for _, row in tables.outcomes.iterrows():
+        if str(row["measure"]).startswith("start_"):
+            found = "" if not row["seeds"] else f"{row['mean']:.3f}"
+            if row["seeds"] and np.isfinite(row["low"]):
+                found += f" ({row['low']:.3f} to {row['high']:.3f})"
+        else:
+            found = interval(row)
+        lines.append(f"| {row['number']} | {row['statement']} | {found} | {row['outcome']} |")
+    return "\n".join(lines)
+
+
+def pilot_table(tables: Tables) -> str:
+    """Return the recoveries of the pilot at the steps that were chosen."""
+    lines = ["| bench and method | steps | recovery without anchors |", "|---|---|---|"]
+    for (source, method), steps in STEPS.items():
+        pilot = tables.pilot
+        rows = pilot[(pilot.source == source) & (pilot.method == method) & (pilot.steps == steps)][MAIN]
+        found = ", ".join(points(value, sign=False) for value in rows) + " %" if len(rows) else "as `paper`, not tried"
+        lines.append(f"| {METHODS[method]}{BENCHES[source]} | {steps} | {found} |")
+    return "\n".join(lines)
+
+
+def split_table(tables: Tables) -> str:
+    """Return the effects on features beside anchored ones and apart from them, on split samples."""
+    found = tables.effects[(tables.effects.source == "split") & (tables.effects.seeds > 0)]
+    if found.empty:
+        return "No run on split samples is finished yet."
+    lines = [
+        "| method, weight | contrast | features beside anchored ones | features apart from them |",
+        "|---|---|---|---|",
+    ]
+    for values, group in found.groupby(CONDITION, sort=False):
+        condition = dict(zip(CONDITION, values, strict=True))
+        for contrast in ("true - none", "random - none", "true - random"):
+            rows = group[group.contrast == contrast].set_index("measure")
+            name = f"{METHODS[str(condition['method'])]}, {weight_name(float(str(condition['weight'])))}"
+            cells = (name, contrast, *(interval(rows.loc[f"recovery_{part}_90"]) for part in ("beside", "apart")))
+            lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def starts_table(tables: Tables) -> str:
+    """Return how much two starts agree, by kind of anchors."""
+    second = tables.runs[tables.runs.start == 1]
+    if second.empty:
+        return "No run from a second start is finished yet."
+    measures = {
+        "start_feature_cosine": "columns of a feature",
+        "start_recovered_both": "features recovered by both",
+        "start_column_cosine": "all active columns",
+    }
+    lines = ["| setting | anchors, weight | seeds | " + " | ".join(measures.values()) + " |", "|---" * 6 + "|"]
+    for (source, method, clip, kind, weight), rows in second.groupby(
+        ["source", "method", "clip", "anchors", "weight"], sort=False
+    ):
+        name = setting_name(pd.Series({"source": source, "method": method, "clip": clip}))
+        given = "none" if kind == "none" else f"{kind}, {weight_name(weight)}"
+        cells = [
+            name,
+            given,
+            str(len(rows)),
+            *(f"{rows[measure].mean():.3f}".removeprefix("0") for measure in measures),
+        ]
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def real_table(tables: Tables) -> str:
+    """Return the effects on the other classes of real activations."""
+    if tables.real is None or tables.real.empty:
+        return "No run on real activations is finished yet."
+    lines = [
+        "| source | weight | measure | without anchors | true - none | true - random |",
+        "|---|---|---|---|---|---|",
+    ]
+    names = {"clip": "CLIP", "words": "SmolLM2, tokens"}
+    measures = {"f1": "best F1 of a latent", "mip": "cosine of the class mean"}
+    for (source, clip), rows in tables.real.groupby(["source", "clip"], sort=False):
+        at = rows.set_index(["anchors", "weight", "seed"]).sort_index()
+        for weight in sorted(set(rows.weight) - {0}):
+            for measure, what in measures.items():
+                none, true, random = (
+                    at.loc[(kind, given), measure] if (kind, given) in at.index.droplevel(2) else pd.Series(dtype=float)
+                    for kind, given in (("none", 0.0), ("true", weight), ("random", weight))
+                )
+                cells = (
+                    f"{names[source]}, {'clipped' if clip else 'not clipped'}",
+                    weight_name(weight),
+                    what,
+                    f"{none.mean():.3f}".removeprefix("0"),
+                    decimals(true - none),
+                    decimals(true - random),
+                )
+                lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def decimals(found: pd.Series) -> str:
+    row = summary(found.dropna().to_numpy())
+    if not row["seeds"]:
+        return ""
+    if not np.isfinite(row["low"]):
+        return f"{row['mean']:+.3f} ({row['seeds']:g} seeds)"
+    return f"{row['mean']:+.3f} ({row['low']:+.3f} to {row['high']:+.3f})"
+
+
+def draw(tables: Tables) -> Figure:
+    """Draw the effect of true and of random anchors over their weight, for TopK and ReLU, clipped and not."""
+    with style():
+        figure = Figure(figsize=(9.6, 5.6), layout="constrained")
+        panels = figure.subplots(2, 2, sharex=True, sharey=True)
+        for axes, (method, clip) in zip(
+            panels.flat, [(method, clip) for method in ("topk", "relu") for clip in (False, True)], strict=True
+        ):
+            for colour, kind in zip(PALETTE, ("true", "random"), strict=False):
+                rows = tables.main[
+                    (tables.main.source == "paper")
+                    & (tables.main.method == method)
+                    & (tables.main["clip"] == clip)
+                    & (tables.main.contrast == f"{kind} - none")
+                    & (tables.main.seeds > 0)
+                ].sort_values("weight")
+                for number, line in ((100, "-"), (30, "--")):
+                    part = rows[rows.number == number]
+                    label = f"{kind} directions, {number} anchors"
+                    shift = 0.94 if kind == "true" else 1.06
+                    at = part.weight * shift
+                    axes.plot(at, 100 * part["mean"], line, color=colour, marker="o", markersize=4, label=label)
+                    axes.vlines(at, 100 * part["low"], 100 * part["high"], color=colour, linewidth=1)
+            axes.axhline(0, color=GREY, linewidth=1)
+            axes.set_xscale("log")
+            axes.set_title(f"{METHODS[method]}, gradients {'clipped at norm 1' if clip else 'not clipped'}", fontsize=9)
+        for axes in panels[1]:
+            axes.set_xlabel("weight of anchors")
+        figure.supylabel("recovery of features without an anchor\n(points more than without anchors)", fontsize=9)
+        handles, labels = panels[0][0].get_legend_handles_labels()
+        figure.legend(handles, labels, loc="outside lower center", ncols=2, fontsize=8)
+    return figure
+
+
+def status(tables: Tables) -> str:
+    planned = scored_runs()
+    keys = {run.key for run in planned}
+    names = ["source", "method", "clip", "steps", "anchors", "number", "weight", "seed", "start"]
+    done = sum(tuple(str(row[name]) for name in names) in keys for row in tables.runs[names].to_dict("records"))
+    spent = tables.runs.core_seconds.sum() / 3600
+    cost = f"{tables.runs.core_seconds.median():.0f} core-seconds a run, {spent:.1f} core-hours together"
+    if done < len(planned):
+        return f"**The experiment is not complete: {done} of {len(planned)} planned runs are in** ({cost})."
+    return f"All {len(planned)} planned runs are in ({cost})."
+
+
+def answer(tables: Tables) -> str:
+    """Return the first two sentences: counts of verdicts, and the largest effects."""
+    rows = tables.main[tables.main.contrast == "true - none"]
+    complete = rows[rows.verdict != "not complete"]
+    if complete.empty:
+        return "**No comparison has all of its five seeds yet, so this page answers nothing.**"
+    counts = complete.verdict.value_counts()
+    helps, loses, any_direction = (int(counts.get(name, 0)) for name in ("helps", "harms", "any direction helps"))
+    first = (
+        f"**In {helps} of the {len(complete)} complete comparisons, true anchors are shown to help features without an "
+        "anchor: they beat no anchors, and they beat random directions.** "
+    )
+    second = (
+        f"In {any_direction}, true anchors beat no anchors but are not shown to beat random directions; in {loses} "
+        f"they are shown to harm, and in {int(counts.get('not shown', 0))} no effect is shown."
+    )
+    return first + second
+
+
+def by_verdict(tables: Tables) -> str:
+    """Return a list of the complete comparisons by verdict."""
+    rows = tables.main[tables.main.contrast == "true - none"]
+    words = {
+        "helps": "True anchors help",
+        "any direction helps": "Any direction helps",
+        "harms": "True anchors harm",
+        "not shown": "No effect is shown",
+    }
+    lines = []
+    for verdict, text in words.items():
+        group = rows[rows.verdict == verdict]
+        if len(group):
+            parts = []
+            for values, part in group.groupby(SETTING, sort=False):
+                name = setting_name(pd.Series(dict(zip(SETTING, values, strict=True))))
+                at = ", ".join(f"{row.number} of weight {weight_name(row.weight)}" for row in part.itertuples())
+                parts.append(f"{name} ({at})")
+            lines.append(f"- **{text}:** {'; '.join(parts)}.")
+    return "\n".join(lines)
+
+
+TEMPLATE = """# Does anchoring help?
+
+<!-- made by python -m examples.anchoring_effect.page -->
+
+{answer}
+{status}
+
+![Recovery of features without an anchor over the weight of anchors, true beside random](anchoring_effect.png)
+
+*Recovery counts features without an anchor that a decoder column matches by a cosine above .9. Differences are paired
+by seed; bars are 95 % intervals over at most five seeds, and a point without a bar has fewer than three.*
+
+{by_verdict}
+
+## Every comparison
+
+The table has the recovery without anchors, and differences in points with 95 % t intervals over seeds. True anchors
+*help* if they beat no anchors and random directions, both with a corrected p below .05 (Holm, over all planned
+comparisons). *Any direction helps* if they beat no anchors only. They *harm* if they are worse than none.
+
+{conditions}
+
+All measures, with p values: [effects.csv](effects.csv) by comparison, [settings.csv](settings.csv) averaged over the
+weights of a setting, [runs.csv](runs.csv) by run.
+
+### Pairs of sites
+
+{shuffled}
+
+### Other measures
+
+The table has the difference between true and random anchors, averaged over the weights and numbers of anchors of a
+setting. Only seeds with all of these runs count. The paper's rule counts features whose inner product with an encoder
+row, which is not normalised, exceeds .95.
+
+{measures}
+
+## Why
+
+Two explanations of a gain were to be measured.
+
+**Do anchors explain the samples away that anchored features share with others?** On split samples, half of the other
+features occur only beside anchored features, and half only without them. All are active in 1 % of the samples. If
+anchors explain samples away, the first half gains more.
+
+{split}
+
+**Do anchors lead different starts to the same minimum?** Each run is compared with a run of the same data and another
+start. *Columns of a feature* is the mean cosine between the two columns that match a feature best. *Features recovered
+by both* is a share of those that either run recovers. *All active columns* is the mean largest cosine of a column that
+is not anchored with such a column of the other run.
+
+{starts}
+
+## Real activations
+
+Half of the classes' means are anchors, and the other half is judged: 90 classes of the default's CLIP, and the 200 most
+frequent tokens of SmolLM2 in layer 12. Random anchors have the covariance of the activations.
+
+{real}
+
+## Predictions
+
+Predictions, test and list of runs were committed before the first scored run. A prediction of no effect is right if the
+whole interval lies within its margin. It is wrong if the mean lies outside.
+
+{predictions}
+
+## Protocol
+
+- **Bench.** The paper's: n = 1000 features in 768 dimensions, S = .99, M = .1, 100,000 samples, 16,000 latents. The
+  first 100 features are the true anchors. All runs of a seed are judged on the features after these 100.
+- **Training.** Protocol `best` at this scale: Adam, lr 1e-3, batches of 1,024, warm-up over the first 5 % of the steps,
+  decay over the last 20 %. TopK has k = 64, and ReLU and JumpReLU hold an L0 of 64. Clipping is at norm 1.
+- **Random anchors** are features of another bench, drawn by the same rule from another seed. A pair of sites also has
+  *shuffled* anchors: the true input direction of one feature with the target direction of another.
+- **Steps.** Longer trainings recover every feature, so trainings end early. The pilot chose the number of steps on
+  seeds 900 and 901, which are not scored ([pilot.csv](pilot.csv)). Its recoveries:
+
+{pilot}
+
+So the experiment measures how anchors change the way to the features, and not the end of a long training.
+
+## Commands
+
+<!-- needs: hours -->
+```sh
+python -m examples.anchoring_effect.runs scored docs/results/anchoring-effect/runs.csv
+python -m examples.anchoring_effect.judge docs/results/anchoring-effect
+python -m examples.anchoring_effect.page docs/results/anchoring-effect
+```
+
+The first command skips finished runs. Every row of `runs.csv` has its commit, versions, processor and core-seconds.
+`examples/anchoring_effect/real.py` names the commands for real activations.
+"""
+
+
+def text(tables: Tables) -> str:
+    """Return the page."""
+    return TEMPLATE.format(
+        answer=answer(tables),
+        status=status(tables),
+        by_verdict=by_verdict(tables),
+        conditions=conditions_table(tables),
+        shuffled=shuffled_table(tables),
+        measures=measures_table(tables),
+        split=split_table(tables),
+        starts=starts_table(tables),
+        real=real_table(tables),
+        predictions=predictions_table(tables),
+        pilot=pilot_table(tables),
+    )
+
+
+def main() -> None:
+    folder = Path(sys.argv[1])
+    tables = Tables(folder)
+    (folder / "README.md").write_text(text(tables))
+    save_png(draw(tables), folder / "anchoring_effect.png")
+    print(f"{len(SEEDS)} seeds, {len(tables.runs)} runs: {folder / 'README.md'}")
+
+
+if __name__ == "__main__":
+    main()
