@@ -58,7 +58,7 @@ class Values:
     """Measures of the finished runs, by condition, kind of anchors and seed."""
 
     def __init__(self, runs: pd.DataFrame) -> None:
-        self._rows: dict[tuple[Any, ...], dict[str, float]] = {}
+        self._rows: dict[tuple[Any, ...], dict[Any, Any]] = {}
         for row in runs.to_dict("records"):
             number, weight = (0, 0.0) if row["anchors"] == "none" else (row["number"], row["weight"])
             at = (*(row[name] for name in SETTING), number, weight, row["anchors"], row["start"], row["seed"])

@@ -7,7 +7,9 @@ Every number of the page comes from the CSV files of that folder, so the page ch
 """
 
 import sys
+import textwrap
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -25,6 +27,8 @@ METHODS = {
     "transcoder": "transcoder",
     "crosscoder": "crosscoder",
 }
+WIDTH = 120
+"""Of a line of the page."""
 BENCHES = {"paper": "", "denser": ", S = .95", "more": ", n = 1,400", "split": ", split samples"}
 
 
@@ -40,7 +44,7 @@ def points(value: float, sign: bool = True) -> str:
     return ("+" if rounded > 0 and sign else "-" if rounded < 0 else "") + text
 
 
-def interval(row: pd.Series, sign: bool = True) -> str:
+def interval(row: Any, sign: bool = True) -> str:
     """Return a mean difference in points with its 95 % interval; the number of seeds if that is missing."""
     if not row["seeds"]:
         return ""
@@ -55,7 +59,7 @@ def p_value(p: float) -> str:
     return "below .001" if p < 0.001 else f"{p:.3f}".removeprefix("0") if p < 1 else "1"
 
 
-def weight_name(weight: float) -> str:
+def weight_name(weight: Any) -> str:
     return f"{weight:g}".removeprefix("0")
 
 
@@ -76,20 +80,20 @@ class Tables:
         """One row for each condition of the main measure: contrasts as columns of rows."""
         return self.effects[self.effects.measure == MAIN]
 
-    def effect(self, condition: dict[str, object], contrast: str, measure: str = MAIN) -> pd.Series:
+    def effect(self, condition: dict[Any, Any], contrast: str, measure: str = MAIN) -> pd.Series:
         keep = (self.effects.contrast == contrast) & (self.effects.measure == measure)
         for name, value in condition.items():
             keep &= self.effects[name] == value
         return self.effects[keep].iloc[0]
 
-    def without(self, condition: dict[str, object]) -> pd.Series:
+    def without(self, condition: dict[Any, Any]) -> pd.Series:
         """Return the recovery without anchors, by seed."""
         keep = (self.runs.anchors == "none") & (self.runs.start == 0)
         for name in SETTING:
             keep &= self.runs[name] == condition[name]
         return self.runs[keep].set_index("seed")[MAIN]
 
-    def conditions(self) -> list[dict[str, object]]:
+    def conditions(self) -> list[dict[Any, Any]]:
         """Return the conditions with runs, in the order of the plan."""
         there = self.main[(self.main.contrast == "true - none") & (self.main.seeds > 0)]
         return there[CONDITION].to_dict("records")
@@ -109,7 +113,7 @@ def conditions_table(tables: Tables) -> str:
         none = tables.without(condition)
         cells = [
             setting_name(pd.Series(condition)),
-            f"{condition['number']}, {weight_name(float(str(condition['weight'])))}",
+            f"{condition['number']}, {weight_name(condition['weight'])}",
             f"{points(none.mean(), sign=False)} %",
             *(interval(row) for row in rows.values()),
             rows["true - none"]["verdict"],
@@ -189,7 +193,7 @@ def split_table(tables: Tables) -> str:
         condition = dict(zip(CONDITION, values, strict=True))
         for contrast in ("true - none", "random - none", "true - random"):
             rows = group[group.contrast == contrast].set_index("measure")
-            name = f"{METHODS[str(condition['method'])]}, {weight_name(float(str(condition['weight'])))}"
+            name = f"{METHODS[condition['method']]}, {weight_name(condition['weight'])}"
             cells = (name, contrast, *(interval(rows.loc[f"recovery_{part}_90"]) for part in ("beside", "apart")))
             lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines)
@@ -229,8 +233,13 @@ def real_table(tables: Tables) -> str:
         "| source | weight | measure | without anchors | true - none | true - random |",
         "|---|---|---|---|---|---|",
     ]
-    names = {"clip": "CLIP", "words": "SmolLM2, tokens"}
-    measures = {"f1": "best F1 of a latent", "mip": "cosine of the class mean"}
+    names: dict[Any, str] = {"clip": "CLIP", "words": "SmolLM2, tokens"}
+    measures = {
+        "f1": "best F1",
+        "f1_free": "best F1, latents without an anchor",
+        "mip": "cosine",
+        "mip_free": "cosine, latents without an anchor",
+    }
     for (source, clip), rows in tables.real.groupby(["source", "clip"], sort=False):
         at = rows.set_index(["anchors", "weight", "seed"]).sort_index()
         for weight in sorted(set(rows.weight) - {0}):
@@ -306,44 +315,65 @@ def status(tables: Tables) -> str:
     return f"All {len(planned)} planned runs are in ({cost})."
 
 
+def complete(tables: Tables) -> pd.DataFrame:
+    """Return the rows of complete comparisons."""
+    return tables.main[tables.main.verdict != "not complete"]
+
+
+def span(rows: pd.DataFrame) -> str:
+    """Return the range of mean differences in points."""
+    low, high = points(rows["mean"].min()), points(rows["mean"].max())
+    return low if low == high else f"{low} to {high}"
+
+
 def answer(tables: Tables) -> str:
-    """Return the first two sentences: counts of verdicts, and the largest effects."""
-    rows = tables.main[tables.main.contrast == "true - none"]
-    complete = rows[rows.verdict != "not complete"]
-    if complete.empty:
-        return "**No comparison has all of its five seeds yet, so this page answers nothing.**"
-    counts = complete.verdict.value_counts()
-    helps, loses, any_direction = (int(counts.get(name, 0)) for name in ("helps", "harms", "any direction helps"))
-    first = (
-        f"**In {helps} of the {len(complete)} complete comparisons, true anchors are shown to help features without an "
-        "anchor: they beat no anchors, and they beat random directions.** "
+    """Return the first two sentences: the effects with and without clipping, over all complete comparisons."""
+    found = []
+    for clip, start in ((False, "Without gradient clipping"), (True, "With gradients clipped at norm 1")):
+        rows = complete(tables)[complete(tables)["clip"] == clip]
+        true, random = (rows[rows.contrast == f"{kind} - none"] for kind in ("true", "random"))
+        if true.empty:
+            found.append(f"**{start}, no comparison has all of its five seeds yet.**")
+            continue
+        number = f"{len(true)} comparison{'s' if len(true) > 1 else ''} with five seeds"
+        found.append(
+            f"**{start}, true anchors change the recovery of the other features by {span(true)} points, and random "
+            f"directions by {span(random)} (means of {number}).**"
+        )
+    return " ".join(found)
+
+
+def counts(tables: Tables) -> str:
+    """Return the number of comparisons by verdict."""
+    rows = complete(tables)
+    by_verdict = rows[rows.contrast == "true - none"].verdict.value_counts()
+    if by_verdict.empty:
+        return "No comparison is complete, so none has a verdict."
+    helps, direction, harms, nothing = (
+        int(by_verdict.get(name, 0)) for name in ("helps", "any direction helps", "harms", "not shown")
     )
-    second = (
-        f"In {any_direction}, true anchors beat no anchors but are not shown to beat random directions; in {loses} "
-        f"they are shown to harm, and in {int(counts.get('not shown', 0))} no effect is shown."
+    return (
+        f"True anchors are shown to beat both no anchors and random directions in {helps} of {by_verdict.sum()} "
+        f"complete comparisons. In {direction} they beat no anchors, but are not shown to beat random directions. "
+        f"In {harms} they are shown to harm. In {nothing} no effect is shown."
     )
-    return first + second
 
 
 def by_verdict(tables: Tables) -> str:
-    """Return a list of the complete comparisons by verdict."""
-    rows = tables.main[tables.main.contrast == "true - none"]
-    words = {
-        "helps": "True anchors help",
-        "any direction helps": "Any direction helps",
-        "harms": "True anchors harm",
-        "not shown": "No effect is shown",
-    }
-    lines = []
-    for verdict, text in words.items():
-        group = rows[rows.verdict == verdict]
-        if len(group):
-            parts = []
-            for values, part in group.groupby(SETTING, sort=False):
-                name = setting_name(pd.Series(dict(zip(SETTING, values, strict=True))))
-                at = ", ".join(f"{row.number} of weight {weight_name(row.weight)}" for row in part.itertuples())
-                parts.append(f"{name} ({at})")
-            lines.append(f"- **{text}:** {'; '.join(parts)}.")
+    """Return a table of the complete comparisons by verdict."""
+    rows = complete(tables)
+    rows = rows[rows.contrast == "true - none"].sort_values(["number", "weight"], ascending=[False, True])
+    if rows.empty:
+        return ""
+    lines = ["| verdict | setting | anchors: weights |", "|---|---|---|"]
+    for verdict in ("helps", "any direction helps", "harms", "not shown"):
+        for values, part in rows[rows.verdict == verdict].groupby(SETTING, sort=False):
+            name = setting_name(pd.Series(dict(zip(SETTING, values, strict=True))))
+            weights = [
+                f"{number}: {', '.join(map(weight_name, of_number.weight))}"
+                for number, of_number in part.groupby("number", sort=False)
+            ]
+            lines.append(f"| {verdict} | {name} | {'; '.join(weights)} |")
     return "\n".join(lines)
 
 
@@ -352,7 +382,8 @@ TEMPLATE = """# Does anchoring help?
 <!-- made by python -m examples.anchoring_effect.page -->
 
 {answer}
-{status}
+
+{status} {counts}
 
 ![Recovery of features without an anchor over the weight of anchors, true beside random](anchoring_effect.png)
 
@@ -446,9 +477,10 @@ The first command skips finished runs. Every row of `runs.csv` has its commit, v
 
 def text(tables: Tables) -> str:
     """Return the page."""
-    return TEMPLATE.format(
+    page = TEMPLATE.format(
         answer=answer(tables),
         status=status(tables),
+        counts=counts(tables),
         by_verdict=by_verdict(tables),
         conditions=conditions_table(tables),
         shuffled=shuffled_table(tables),
@@ -458,6 +490,16 @@ def text(tables: Tables) -> str:
         real=real_table(tables),
         predictions=predictions_table(tables),
         pilot=pilot_table(tables),
+    )
+    return "\n".join(filled(line) for line in page.splitlines()) + "\n"
+
+
+def filled(line: str) -> str:
+    """Break a generated line of prose; tables, pictures and headings stay on a line."""
+    if len(line) <= WIDTH or line.startswith(("|", "!", "#")):
+        return line
+    return textwrap.fill(
+        line, WIDTH, subsequent_indent="  " * line.startswith("- "), break_long_words=False, break_on_hyphens=False
     )
 
 

@@ -14,11 +14,11 @@ The command resumes, as `examples.anchoring_effect.runs` does. Sources are
 Classes have their mean, less the mean of all activations, as a direction. A seed draws half of the classes, whose means
 are true anchors. Random anchors are as many Gaussian directions, coloured by the covariance of the activations, so that
 they lie where activations do. The other half is judged: by the cosine of its means with decoder columns, and by the
-best F1 with which the activity of a latent tells the class on held-out samples.
+best F1 with which the activity of a latent tells the class on held-out samples. `mip_free` and `f1_free` leave out the
+anchored latents: a mean of one class is close to means of others, so an anchor alone matches other classes.
 
 Predictions, written before the first run: on neither source do true anchors raise the F1 of the other classes over
-random anchors by more than .02, and they raise the cosine of their means (class means are correlated, so an anchored
-latent is close to means of other classes).
+random anchors by more than .02, and they raise the cosine of their means (by the anchored latents themselves).
 """
 
 import argparse
@@ -68,8 +68,8 @@ class Run:
 
 COLUMNS = [field.name for field in fields(Run)]
 MEASURES = [
-    *("mip", "recovery_70", "recovery_80", "recovery_90", "f1"),
-    *("mip_anchored", "f1_anchored", "anchors_held", "mip_of_anchors", "fvu", "l0", "dead_fraction"),
+    *("mip", "recovery_70", "recovery_80", "recovery_90", "f1", "mip_free", "f1_free"),
+    *("mip_anchored", "f1_anchored", "anchors_held", "mip_of_anchors", "fvu", "l0", "dead_fraction", "store"),
 ]
 
 
@@ -94,15 +94,18 @@ class Data:
     """Class of each held-out sample, -1 for none."""
     means: np.ndarray
     """Unit rows: class means, less the mean of all activations."""
+    store: str
+    """Begin of the training store's checksum."""
 
 
 def read(source: str, folder: Path) -> Data:
     """Read the stores of a source."""
-    parts = []
+    parts, checksums = [], []
     for name in ("train", "test"):
         with sdl.ActivationStore(folder / f"{name}.h5") as store:
             kept = "references/token" if source == "words" else "labels"
             parts.append((store.read("input").astype(np.float32), store.read(kept).astype(np.int64)))
+            checksums.append(store.checksum[:10])
     (train, classes), (test, labels) = parts
     if source == "words":
         names, counts = np.unique(classes, return_counts=True)
@@ -113,7 +116,7 @@ def read(source: str, folder: Path) -> Data:
     labels = np.array([numbers.get(int(label), -1) for label in labels])
     mean = train.mean(0)
     means = np.stack([train[classes == name].mean(0) - mean for name in names])
-    return Data(train, test, labels, unit(means).astype(np.float32))
+    return Data(train, test, labels, unit(means).astype(np.float32), checksums[0])
 
 
 def half(seed: int, classes: int) -> tuple[np.ndarray, np.ndarray]:
@@ -130,14 +133,14 @@ def random_directions(number: int, x: np.ndarray, seed: int) -> np.ndarray:
     return unit(mixed).astype(np.float32)
 
 
-def best_f1(codes: sdl.SparseCodes, labels: np.ndarray, classes: int) -> np.ndarray:
-    """Return, for each class, the best F1 with which the activity of one latent tells it."""
+def f1_scores(codes: sdl.SparseCodes, labels: np.ndarray, classes: int) -> np.ndarray:
+    """Return the F1 with which the activity of each latent tells each class, latents x classes."""
     active = csr_array(codes.to_csr() > 0, dtype=np.float32)
     known = np.flatnonzero(labels >= 0)
     of_class = csr_array((np.ones(len(known), np.float32), (known, labels[known])), shape=(len(labels), classes))
     both = np.asarray((active.T @ of_class).todense())
     fires, there = np.asarray(active.sum(0)).ravel(), np.asarray(of_class.sum(0)).ravel()
-    return (2 * both / np.maximum(fires[:, None] + there[None], 1)).max(0)
+    return 2 * both / np.maximum(fires[:, None] + there[None], 1)
 
 
 def measured(run: Run, known: Data) -> dict[str, Any]:
@@ -162,17 +165,21 @@ def measured(run: Run, known: Data) -> dict[str, Any]:
             **tied,
         )
     columns = unit(found.W_dec.numpy())
-    cosine = np.abs(known.means @ columns.T).max(1)
-    f1 = best_f1(found.encode(known.test, sparse=True), known.labels, len(known.means))
+    cosines = np.abs(known.means @ columns.T)
+    scores = f1_scores(found.encode(known.test, sparse=True), known.labels, len(known.means))
+    cosine, f1 = cosines.max(1), scores.max(0)
+    free = len(anchored) if tied else 0
     row: dict[str, Any] = asdict(run) | {f"recovery_{name}": share(cosine[others] > tau) for name, tau in TAUS.items()}
     row |= {"mip": float(cosine[others].mean()), "f1": float(f1[others].mean())}
+    row["mip_free"] = float(cosines[others, free:].max(1).mean())
+    row["f1_free"] = float(scores[free:, others].max(0).mean())
     row |= {"mip_anchored": float(cosine[anchored].mean()), "f1_anchored": float(f1[anchored].mean())}
     if tied:
         held = (columns[: len(anchored)] * tied["anchors"]).sum(1)
         row["anchors_held"] = share(held > 0.9)
         row["mip_of_anchors"] = float(np.abs(known.means[others] @ tied["anchors"].T).max(1).mean())
-    scores = sdl.evaluate(found, x=known.test, nulls=False)
-    row |= {name: float(scores[name] or 0) for name in ("fvu", "l0", "dead_fraction")}
+    all_scores = sdl.evaluate(found, x=known.test, nulls=False)
+    row |= {name: float(all_scores[name] or 0) for name in ("fvu", "l0", "dead_fraction")} | {"store": known.store}
     row["core_seconds"] = round(time.process_time() - began, 1)
     row["wall_seconds"] = round(time.time() - clock, 1)
     return row | made_with()
@@ -191,14 +198,21 @@ def main() -> None:
         parser.error("give --clip, --words or both")
     table = Table(options.table, COLUMNS, [*MEASURES, *MADE])
     known = {name: read(name, folder) for name, folder in folders.items()}
+    for row in table.rows:
+        source = row["source"]
+        if source in known and row["store"] != known[source].store:
+            parser.error(
+                f"{options.table} has runs on another store of {source} ({row['store']}, here {known[source].store}); "
+                "choose another table, since runs on different stores cannot be compared"
+            )
     for run in planned_runs(list(folders)):
         if run.key in table.keys:
             continue
         if options.stop and time.strftime("%H:%M") >= options.stop:
             break
-        row = measured(run, known[run.source])
-        table.add(row)
-        print(*run.key, row["mip"], row["f1"], f"{row['core_seconds']} s", flush=True)
+        made = measured(run, known[run.source])
+        table.add(made)
+        print(*run.key, made["mip"], made["f1"], f"{made['core_seconds']} s", flush=True)
 
 
 if __name__ == "__main__":
