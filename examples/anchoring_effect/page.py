@@ -22,6 +22,7 @@ from sdlcore.study.rendering.figures import GREY, PALETTE, save_png, style
 METHODS = {
     "topk": "TopK",
     "relu": "ReLU",
+    "relu_paper": "ReLU of protocol `paper`",
     "jumprelu": "JumpReLU",
     "batchtopk": "BatchTopK",
     "transcoder": "transcoder",
@@ -157,7 +158,7 @@ def measures_table(tables: Tables) -> str:
 
 def predictions_table(tables: Tables) -> str:
     """Return the predictions with their outcomes."""
-    lines = ["| | predicted before the first scored run | found | outcome |", "|---|---|---|---|"]
+    lines = ["| | predicted | found | outcome |", "|---|---|---|---|"]
     for _, row in tables.outcomes.iterrows():
         if str(row["measure"]).startswith("start_"):
             found = "" if not row["seeds"] else f"{row['mean']:.3f}"
@@ -175,7 +176,7 @@ def pilot_table(tables: Tables) -> str:
     for (source, method), steps in STEPS.items():
         pilot = tables.pilot
         rows = pilot[(pilot.source == source) & (pilot.method == method) & (pilot.steps == steps)][MAIN]
-        found = ", ".join(points(value, sign=False) for value in rows) + " %" if len(rows) else "as `paper`, not tried"
+        found = ", ".join(points(value, sign=False) for value in rows) + " %" if len(rows) else "not in the pilot"
         lines.append(f"| {METHODS[method]}{BENCHES[source]} | {steps} | {found} |")
     return "\n".join(lines)
 
@@ -441,8 +442,9 @@ frequent tokens of SmolLM2 in layer 12. Random anchors have the covariance of th
 
 ## Predictions
 
-Predictions, test and list of runs were committed before the first scored run. A prediction of no effect is right if the
-whole interval lies within its margin. It is wrong if the mean lies outside.
+Predictions, test and list of runs were committed before the first scored run. ReLU of protocol `paper` was added later,
+with its two predictions, before its own first run. A prediction of no effect is right if the whole interval lies within
+its margin. It is wrong if the mean lies outside.
 
 {predictions}
 
