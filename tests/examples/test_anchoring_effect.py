@@ -7,7 +7,8 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from examples.anchoring_effect import judge, runs
+from examples.anchoring_effect import judge, page, runs
+from tests.conftest import REPOSITORY
 
 
 def test_every_anchored_run_comes_after_its_run_without_anchors() -> None:
@@ -100,3 +101,11 @@ def test_verdicts(none: tuple[float, float], random: tuple[float, float], expect
 def test_outcomes(prediction: dict[str, object], found: tuple[float, float, float], expected: str) -> None:
     mean, low, high = found
     assert judge.outcome(prediction, {"seeds": 5, "mean": mean, "low": low, "high": high}) == expected
+
+
+def test_the_page_and_its_tables_follow_from_the_runs() -> None:
+    folder = REPOSITORY / "docs/results/anchoring-effect"
+    for name, table in judge.tables(folder):
+        kept = pd.read_csv(folder / f"{name}.csv", keep_default_na=False, na_values=[""])
+        pd.testing.assert_frame_equal(table.round(6), kept, check_dtype=False, atol=2e-6)
+    assert page.text(page.Tables(folder)) == (folder / "README.md").read_text()
