@@ -8,6 +8,7 @@ Every number of the page comes from the CSV files of that folder, so the page ch
 
 import sys
 import textwrap
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from examples.anchoring_effect.judge import CONDITION, MAIN, SETTING, summary
-from examples.anchoring_effect.runs import SEEDS, STEPS, scored_runs
+from examples.anchoring_effect.runs import SEEDS, STEPS, Run, scored_runs
 from sdlcore.study.rendering.figures import GREY, PALETTE, save_png, style
 
 METHODS = {
@@ -70,6 +71,9 @@ class Tables:
     """The tables of a folder."""
 
     def __init__(self, folder: Path) -> None:
+        results = Path(__file__).resolve().parents[2] / "docs/results"
+        self.dose = pd.read_csv(results / "explain/first_author/anchoring_dose_paper_runs.csv")
+        self.relu = pd.read_csv(results / "paper/relu_effects.csv")
         self.runs = pd.read_csv(folder / "runs.csv", keep_default_na=False, na_values=[""])
         self.pilot = pd.read_csv(folder / "pilot.csv", keep_default_na=False, na_values=[""])
         self.effects = pd.read_csv(folder / "effects.csv", keep_default_na=False, na_values=[""])
@@ -228,6 +232,32 @@ def starts_table(tables: Tables) -> str:
     return "\n".join(lines)
 
 
+def replaced_table(tables: Tables) -> str:
+    """Return the kept runs with an effect of anchors on other features, and what they lack."""
+    dose = tables.dose.assign(effect=tables.dose.recovery - tables.dose.recovery_none)
+    lines = ["| kept runs | effect in points | what they lack |", "|---|---|---|"]
+    link = "[30 anchors, cosines above .95](../explain/first_author/anchoring_dose_paper_runs.csv)"
+    for method, name in (("topk_short", "TopK, clipped"), ("topk_short_unclipped", "TopK, not clipped")):
+        rows = dose[dose.method == method]
+        found = ", ".join(
+            f"{points(effect)} (weight {weight_name(weight)})"
+            for weight, effect in rows.groupby("lambda_anchor").effect.mean().items()
+        )
+        without = points(rows.recovery_none.mean(), sign=False)
+        lines.append(f"| {link}: {name} | {found} | random directions; {without} % are recovered without anchors |")
+    relu = tables.relu
+    kept = relu[(relu.parameter == "sparsity") & (relu.value == 0.95) & (relu.method == "relu")]
+    row: Any = kept[(kept.metric == "gt_recovery_decoder_unanchored") & (kept.protocol == "paper")].iloc[0]
+    link = "[100 anchors, S = .95](../paper/relu_effects.csv)"
+    lines.append(
+        f"| {link}: ReLU of protocol `paper`, not clipped | {points(row.difference_mean)} (weight .1) | random "
+        "directions; two seeds were run because the first looked good |"
+    )
+    link = "[Table 1](../paper/README.md#what-30-anchors-change)"
+    lines.append(f"| {link} | not shown | room for a gain: decoders recover nearly all features, encoder rows few |")
+    return "\n".join(lines)
+
+
 def fast_table(tables: Tables) -> str:
     """Return the gain of twice the learning rate without anchors, beside those of clipped anchors of weight 10."""
     lines = [
@@ -338,16 +368,38 @@ def draw(tables: Tables) -> Figure:
     return figure
 
 
+def finished(tables: Tables) -> set[tuple[str, ...]]:
+    """Return the keys of the planned runs that are finished."""
+    names = [field.name for field in fields(Run)]
+    done = {tuple(str(row[name]) for name in names) for row in tables.runs[names].to_dict("records")}
+    return done & {run.key for run in scored_runs()}
+
+
 def status(tables: Tables) -> str:
-    planned = scored_runs()
-    keys = {run.key for run in planned}
-    names = ["source", "method", "clip", "steps", "anchors", "number", "weight", "seed", "start"]
-    done = sum(tuple(str(row[name]) for name in names) in keys for row in tables.runs[names].to_dict("records"))
+    planned, done = scored_runs(), finished(tables)
     spent = tables.runs.core_seconds.sum() / 3600
     cost = f"{tables.runs.core_seconds.median():.0f} core-seconds a run, {spent:.1f} core-hours together"
-    if done < len(planned):
-        return f"**The experiment is not complete: {done} of {len(planned)} planned runs are in** ({cost})."
+    if len(done) < len(planned):
+        return f"**The experiment is not complete: {len(done)} of {len(planned)} planned runs are in** ({cost})."
     return f"All {len(planned)} planned runs are in ({cost})."
+
+
+def missing(tables: Tables) -> str:
+    """Return what is not finished yet."""
+    done = finished(tables)
+    groups: dict[str, list[bool]] = {}
+    for run in scored_runs():
+        name = setting_name(pd.Series(asdict(run))) + (", second start" if run.start else "")
+        groups.setdefault(name, []).append(run.key in done)
+    left = {name: found for name, found in groups.items() if not all(found)}
+    lines = ["| setting | finished runs | planned |", "|---|---|---|"]
+    lines += [f"| {name} | {sum(found)} | {len(found)} |" for name, found in left.items()]
+    words = "Real activations of SmolLM2 have no run yet." if "words" not in set(real_sources(tables)) else ""
+    return "\n".join(lines) + f"\n\n{words}" if left else words or "Nothing that was planned is missing."
+
+
+def real_sources(tables: Tables) -> list[str]:
+    return [] if tables.real is None else list(tables.real.source.unique())
 
 
 def complete(tables: Tables) -> pd.DataFrame:
@@ -505,6 +557,19 @@ its margin. It is wrong if the mean lies outside.
 
 So the experiment measures how anchors change the way to the features, and not the end of a long training.
 
+## What is missing
+
+{missing}
+
+Not planned are other forms of anchoring, and trainings that end where recovery no longer grows.
+
+## Which kept runs this replaces
+
+Earlier pages disagree, because their runs differ in clipping and weight, and in room for a gain. They stay as records.
+For the question of this page, the runs here replace them as far as they are complete:
+
+{replaced}
+
 ## Commands
 
 <!-- needs: hours -->
@@ -536,6 +601,8 @@ def text(tables: Tables) -> str:
         real=real_table(tables),
         predictions=predictions_table(tables),
         pilot=pilot_table(tables),
+        replaced=replaced_table(tables),
+        missing=missing(tables),
     )
     return "\n".join(filled(line) for line in page.splitlines()) + "\n"
 
