@@ -101,9 +101,13 @@ class Tables:
         return self.runs[keep].set_index("seed")[MAIN]
 
     def conditions(self) -> list[dict[Any, Any]]:
-        """Return the conditions with runs, in the order of the plan."""
-        there = self.main[(self.main.contrast == "true - none") & (self.main.seeds > 0)]
-        return there[CONDITION].to_dict("records")
+        """Return the conditions with runs, setting by setting."""
+        there = self.main[(self.main.contrast == "true - none") & (self.main.seeds > 0)][CONDITION].to_dict("records")
+        settings = list(dict.fromkeys(tuple(row[name] for name in SETTING) for row in there))
+        return sorted(
+            there,
+            key=lambda row: (settings.index(tuple(row[name] for name in SETTING)), -row["number"], row["weight"]),
+        )
 
 
 def conditions_table(tables: Tables) -> str:
@@ -352,6 +356,8 @@ def draw(tables: Tables) -> Figure:
                 ].sort_values("weight")
                 for number, line in ((100, "-"), (30, "--")):
                     part = rows[rows.number == number]
+                    if part.empty:
+                        continue
                     label = f"{kind} directions, {number} anchors"
                     shift = 0.94 if kind == "true" else 1.06
                     at = part.weight * shift

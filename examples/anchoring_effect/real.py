@@ -1,9 +1,10 @@
 """Train on real activations with half of the classes' means as anchors, and judge the other classes.
 
     snakemake results/quick/activations/fashion_clip/{train,test}.h5 --cores all --configfile config/config.yaml
-    snakemake results/judged/activations/smollm2_topics/{train,test}.h5 --cores all --configfile config/judged.yaml
+    snakemake results/anchoring_words/activations/smollm2/{train,test}.h5 --cores all \
+        --configfile examples/anchoring_effect/words.yaml
     python -m examples.anchoring_effect.real --clip results/quick/activations/fashion_clip \
-        --words results/judged/activations/smollm2_topics docs/results/anchoring-effect/real.csv
+        --words results/anchoring_words/activations/smollm2 docs/results/anchoring-effect/real.csv
 
 The command resumes, as `examples.anchoring_effect.runs` does. Sources are
 
@@ -22,6 +23,7 @@ random anchors by more than .02, and they raise the cosine of their means (by th
 """
 
 import argparse
+import hashlib
 import time
 import warnings
 from collections.abc import Iterator
@@ -95,7 +97,8 @@ class Data:
     means: np.ndarray
     """Unit rows: class means, less the mean of all activations."""
     store: str
-    """Begin of the training store's checksum."""
+    """What identifies the stores: the training store's checksum, or that of the tokens. Another processor computes nearly
+    the same activations of the same tokens, but trains another CLIP."""
 
 
 def read(source: str, folder: Path) -> Data:
@@ -116,7 +119,9 @@ def read(source: str, folder: Path) -> Data:
     labels = np.array([numbers.get(int(label), -1) for label in labels])
     mean = train.mean(0)
     means = np.stack([train[classes == name].mean(0) - mean for name in names])
-    return Data(train, test, labels, unit(means).astype(np.float32), checksums[0])
+    tokens = hashlib.sha256(np.concatenate([parts[0][1], parts[1][1]]).tobytes()).hexdigest()[:10]
+    store = tokens if source == "words" else checksums[0]
+    return Data(train, test, labels, unit(means).astype(np.float32), store)
 
 
 def half(seed: int, classes: int) -> tuple[np.ndarray, np.ndarray]:
