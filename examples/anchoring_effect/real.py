@@ -97,8 +97,8 @@ class Data:
     means: np.ndarray
     """Unit rows: class means, less the mean of all activations."""
     store: str
-    """What identifies the stores: the training store's checksum, or that of the tokens. Another processor computes nearly
-    the same activations of the same tokens, but trains another CLIP."""
+    """What identifies the stores: the training store's checksum, or that of the tokens. Another processor computes
+    nearly the same activations of the same tokens, but trains another CLIP."""
 
 
 def read(source: str, folder: Path) -> Data:

@@ -109,3 +109,44 @@ def test_the_page_and_its_tables_follow_from_the_runs() -> None:
         kept = pd.read_csv(folder / f"{name}.csv", keep_default_na=False, na_values=[""])
         pd.testing.assert_frame_equal(table.round(6), kept, check_dtype=False, atol=2e-6)
     assert page.text(page.Tables(folder)) == (folder / "README.md").read_text()
+
+
+def test_other_pages_repeat_the_effects_at_weight_10() -> None:
+    tables = page.Tables(REPOSITORY / "docs/results/anchoring-effect")
+
+    def effect(method: str, clip: bool, kind: str) -> pd.Series:
+        condition = {"source": "paper", "method": method, "clip": clip, "number": 100, "weight": 10.0}
+        return tables.effect(condition, f"{kind} - none")
+
+    def bounds(row: pd.Series) -> str:
+        return f"({page.points(row['low'])} to {page.points(row['high'])})"
+
+    relu, topk = effect("relu", False, "true"), effect("topk", False, "true")
+    random = {page.points(effect(method, False, "random")["mean"]) for method in ("relu", "topk")}
+    clipped = [
+        page.points(effect(method, True, kind)["mean"], sign=False)
+        for kind in ("random", "true")
+        for method in ("relu", "topk")
+    ]
+    assert random == {"-.6"}
+    own = (f"{page.points(relu['mean'])} points {bounds(relu)} in ReLU", f"{page.points(topk['mean'])} {bounds(topk)}")
+    said = {
+        "docs/anchors.md": (
+            *own,
+            "Random directions change it by -.6",
+            "{} and {} points, and true anchors {} and {}:".format(*clipped),
+        ),
+        "docs/findings.md": (
+            f"help ReLU by {page.points(relu['mean'], sign=False)} points** {bounds(relu)}",
+            f"TopK by {page.points(topk['mean'])} {bounds(topk)}",
+            f"random directions bring {clipped[1]} points with clipping, and true anchors {clipped[3]}",
+        ),
+        "README.md": (
+            f"add {page.points(relu['mean'], sign=False)} points to ReLU's decoder {bounds(relu)}",
+            "random directions take .6 away",
+        ),
+    }
+    for name, texts in said.items():
+        words = " ".join((REPOSITORY / name).read_text().split())
+        for text in texts:
+            assert text in words, f"{name}: {text}"
