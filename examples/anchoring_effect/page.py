@@ -235,8 +235,10 @@ def starts_table(tables: Tables) -> str:
         "start_column_cosine": "all active columns",
     }
     lines = ["| setting | anchors, weight | seeds | " + " | ".join(measures.values()) + " |", "|---" * 6 + "|"]
-    for (source, method, clip, kind, weight), rows in second.groupby(
-        ["source", "method", "clip", "anchors", "weight"], sort=False
+    second = second.assign(order=second.anchors.map({"none": 0, "true": 1, "random": 2}))
+    second = second.sort_values(["method", "clip", "weight", "order"], ascending=[False, True, True, True])
+    for (source, method, clip, weight, kind), rows in second.groupby(
+        ["source", "method", "clip", "weight", "anchors"], sort=False
     ):
         name = setting_name(pd.Series({"source": source, "method": method, "clip": clip}))
         given = "none" if kind == "none" else f"{kind}, {weight_name(weight)}"

@@ -130,6 +130,10 @@ def test_other_pages_repeat_the_effects_at_weight_10() -> None:
     ]
     assert random == {"-.6"}
     own = (f"{page.points(relu['mean'])} points {bounds(relu)} in ReLU", f"{page.points(topk['mean'])} {bounds(topk)}")
+    split = {"source": "split", "method": "relu", "clip": False, "number": 100, "weight": 1.0}
+    beside, apart = (tables.effect(split, "true - none", f"recovery_{part}_90") for part in ("beside", "apart"))
+    assert page.faster(tables, "topk")["low"] > effect("topk", True, "true")["high"]
+    assert page.faster(tables, "relu")["low"] > effect("relu", True, "true")["high"]
     said = {
         "docs/anchors.md": (
             *own,
@@ -139,6 +143,8 @@ def test_other_pages_repeat_the_effects_at_weight_10() -> None:
         "docs/findings.md": (
             f"help ReLU by {page.points(relu['mean'], sign=False)} points** {bounds(relu)}",
             f"TopK by {page.points(topk['mean'])} {bounds(topk)}",
+            f"beside anchored ones: {page.points(beside['mean'])} points {bounds(beside)}, against "
+            f"{page.points(apart['mean'])} {bounds(apart)} at features that never do",
             f"random directions bring {clipped[1]} points with clipping, and true anchors {clipped[3]}",
         ),
         "README.md": (
