@@ -125,12 +125,8 @@ def test_thirty_anchors_have_no_room_for_a_gain():
     assert_says(FINDINGS, f"decoders recover {said} of the 970 features with and without anchors")
 
 
-def test_short_trainings_gain_from_anchors_if_gradients_are_clipped():
+def test_short_trainings_recover_too_little_to_judge_anchors():
     runs = kept("explain/first_author/anchoring_dose_paper_runs")
-    gains = 100 * (runs["recovery"] - runs["recovery_none"])
-    clipped = ~runs["method"].str.endswith("_unclipped")
-    means = gains[clipped].groupby([runs["method"], runs["anchoring"]]).mean()
-    assert_says(README, f"gain {np.floor(means.min()):.0f} to {means.max():.0f} points")
     levels = 100 * runs.groupby("method")["recovery_none"].mean()
     assert_says(
         "docs/results/explain/README.md",
