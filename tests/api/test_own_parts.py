@@ -214,7 +214,9 @@ def test_other_answers_than_true_stop_nothing_and_errors_end_the_training():
     found = sdl.fit(X, callbacks=[lambda row: next(answers), lambda row: row.clear()], **SETTINGS)
     assert found.history[-1]["step"] == 30
     assert "stopped" not in found.provenance
-    assert sdl.fit(X, callbacks=[lambda row: np.bool_(row["step"] == 10)], **SETTINGS).history[-1]["step"] == 10
+    for kind in (np.bool_, torch.tensor):
+        stopped = sdl.fit(X, callbacks=[lambda row, kind=kind: kind(row["step"] == 10)], **SETTINGS)
+        assert stopped.history[-1]["step"] == 10
     with pytest.raises(ZeroDivisionError):
         sdl.fit(X, callbacks=[lambda row: 1 / 0], **SETTINGS)
 

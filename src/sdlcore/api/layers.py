@@ -114,7 +114,9 @@ def fit_layers(
                 raise ValueError(f"{name} belongs to the extraction of stores, which is finished; leave it out")
         return _of_stores(lm, pair, seed, where, progress, out, settings)
     if texts is None:
-        raise ValueError("texts is missing: the documents for the model to read")
+        raise ValueError(
+            "texts is missing: the documents for the model to read; stores are given as a list instead of a model"
+        )
     pair = pair or "transcoder"
     asked = Fit.of(settings | {"pair": pair}, seed, None, None, None, where)
     own = read_paths(paths)

@@ -267,6 +267,10 @@ def evaluate(
         )
     if n_samples is not None:
         raise ValueError("n_samples has no meaning without a bench; all samples of x are evaluated")
+    if truth is None and tau != TAU:
+        raise ValueError(
+            "tau has no meaning without known features; pass a bench or references as truth, or leave it out"
+        )
     references = None if truth is None else as_references(truth)
     classes = None if references is None else references.classes
     if isinstance(dictionary, Dictionary) and references is not None:

@@ -220,6 +220,8 @@ class Schedule:
 def stops(answer: object) -> bool:
     """Return whether a callback's answer stops the training. Only True does, not other objects such as the number that
     ``csv.writer(...).writerow`` returns."""
+    if isinstance(answer, torch.Tensor) and answer.dtype == torch.bool and answer.numel() == 1:
+        return bool(answer)
     return isinstance(answer, bool | np.bool_) and bool(answer)
 
 
