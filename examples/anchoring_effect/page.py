@@ -17,6 +17,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from examples.anchoring_effect.judge import CONDITION, MAIN, SETTING, Values, differences, summary
+from examples.anchoring_effect.real import planned_runs
 from examples.anchoring_effect.runs import SEEDS, STEPS, Run, scored_runs
 from sdlstudy.rendering.figures import GREY, PALETTE, save_png, style
 
@@ -31,6 +32,8 @@ METHODS = {
     "transcoder": "transcoder",
     "crosscoder": "crosscoder",
 }
+REAL: dict[Any, str] = {"clip": "CLIP", "words": "SmolLM2, tokens"}
+"""Sources of real activations."""
 WIDTH = 120
 """Of a line of the page."""
 BENCHES = {"paper": "", "denser": ", S = .95", "more": ", n = 1,400", "split": ", split samples"}
@@ -330,7 +333,6 @@ def real_table(tables: Tables) -> str:
         "| source | weight | latents | F1 without anchors | true - none | true - random |",
         "|---|---|---|---|---|---|",
     ]
-    names: dict[Any, str] = {"clip": "CLIP", "words": "SmolLM2, tokens"}
     measures = {"f1": "all", "f1_free": "without an anchor"}
     for (source, clip), rows in tables.real.groupby(["source", "clip"], sort=False):
         at = rows.set_index(["anchors", "weight", "seed"]).sort_index()
@@ -341,7 +343,7 @@ def real_table(tables: Tables) -> str:
                     for kind, given in (("none", 0.0), ("true", weight), ("random", weight))
                 )
                 cells = (
-                    f"{names[source]}, {'clipped' if clip else 'not clipped'}",
+                    f"{REAL[source]}, {'clipped' if clip else 'not clipped'}",
                     weight_name(weight),
                     what,
                     f"{none.mean():.3f}".removeprefix("0"),
@@ -441,12 +443,12 @@ def missing(tables: Tables) -> str:
     left = {name: found for name, found in groups.items() if not all(found)}
     lines = ["| setting | finished runs | planned |", "|---|---|---|"]
     lines += [f"| {name} | {sum(found)} | {len(found)} |" for name, found in left.items()]
-    words = "Real activations of SmolLM2 have no run yet." if "words" not in set(real_sources(tables)) else ""
-    return "\n".join(lines) + f"\n\n{words}" if left else words or "Nothing that was planned is missing."
-
-
-def real_sources(tables: Tables) -> list[str]:
-    return [] if tables.real is None else list(tables.real.source.unique())
+    for source, name in REAL.items():
+        number = 0 if tables.real is None else int((tables.real.source == source).sum())
+        planned = len(list(planned_runs([source])))
+        if number < planned:
+            lines.append(f"| {name} | {number} | {planned} |")
+    return "\n".join(lines) if len(lines) > 2 else "Nothing that was planned is missing."
 
 
 def complete(tables: Tables) -> pd.DataFrame:
@@ -535,6 +537,8 @@ TEMPLATE = """# Does anchoring help?
 by seed; bars are 95 % intervals over at most five seeds, and a point without a bar has fewer than three.*
 
 {by_verdict}
+
+Comparisons of one setting share their runs without anchors, so they are not independent.
 
 ## Every comparison
 
