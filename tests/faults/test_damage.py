@@ -57,7 +57,7 @@ def test_all_files_of_a_stage_that_are_damaged_are_refused_or_made_anew(
     passing = [name for name in whole.found if name.startswith(("bench/", "activations/", "anchors/"))]
     while (invocation := finished.start()).process.wait():
         # follow the errors as a user would: each job names the first of its files that is damaged
-        errors = "\n".join(line for line in invocation.said().splitlines() if re.match(r"\S*Error: ", line))
+        errors = "\n".join(line for line in invocation.said().splitlines() if re.match(r"\S*Error: |\w+\.py: ", line))
         named = {file for file in waiting if str(file.relative_to(finished.path)) in errors}
         assert named, f"FAULTS_SEED={SEED}: no damaged file is named:\n{invocation.said()}"
         for file in named:
