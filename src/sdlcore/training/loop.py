@@ -161,8 +161,7 @@ def train(
             raise SourceError(f"{checkpointing.path}: {said}") from printable_cause(error)
         generator.set_state(found.tensors["generator"])
         first_step, earlier_seconds, rows, resumed = found.step, found.seconds, found.history, True
-        # old checkpoints lack the number of samples; they date from when all batches had one size
-        samples = int(found.tensors.get("samples", first_step * settings.batch_size))
+        samples = int(found.tensors["samples"])
         window = _Window(found.tensors, device)
         log.info("resuming from step %d of %d", first_step, settings.steps)
     if len(steps := set(processes.all.counts(first_step))) > 1:
