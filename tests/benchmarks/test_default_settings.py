@@ -16,7 +16,8 @@ def test_the_chosen_candidate_is_the_default():
 def test_candidates_and_methods_are_settings_of_a_run():
     for method in benchmark.METHODS:
         for candidate in benchmark.CANDIDATES:
-            RunConfig.from_dict(candidate | benchmark.method_settings(method, 16, candidate))
+            settings = candidate | benchmark.method_settings(method, 16, candidate)
+            assert settings == {name: RunConfig.from_dict(settings).to_dict()[name] for name in settings}
 
 
 def test_the_table_has_a_mean_for_each_candidate():
