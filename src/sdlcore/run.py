@@ -492,6 +492,7 @@ class RunConfig(Settings):
             raise ValueError(printable(f"unknown {cls.called}: {', '.join(unknown)}{meant}"))
         chosen = ModelConfig.from_dict({name: value for name, value in settings.items() if name in model})
         if not chosen.selects or chosen.frozen != "none" or chosen.archetypes is not None:
+            # resampled rows start without the thresholds of JumpReLU, and frozen rows or archetypes cannot be redrawn
             settings = {"resample_every": None, **settings}
         return cls(
             model=chosen,

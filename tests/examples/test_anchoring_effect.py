@@ -37,7 +37,7 @@ def test_features_of_split_samples_are_equally_frequent_and_apart() -> None:
 def test_shuffled_anchors_pair_different_features() -> None:
     eye = np.eye(8, dtype=np.float32)
     known = runs.Data(eye, eye, None, None, np.zeros(8))
-    left, right = runs.anchors_of(runs.Run("paper", "transcoder", False, 1, "shuffled", 4), known)  # type: ignore[misc]
+    left, right = runs.anchors_of(runs.Run("paper", "transcoder", False, 1, "shuffled", 4), known)
     assert (left == eye[:4]).all()
     assert sorted(right.argmax(1)) == [0, 1, 2, 3]
     assert not (left * right).any()

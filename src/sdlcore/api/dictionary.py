@@ -434,7 +434,7 @@ def _called(name: Any) -> str:
     return "the dictionary" if name == ONLY else f"dictionary {name}"
 
 
-def require_width(name: Any, coder: model_coder.SparseCoder, shape: Sequence[int]) -> None:
+def check_sample_shape(name: Any, coder: model_coder.SparseCoder, shape: Sequence[int]) -> None:
     """Raise ValueError unless samples of this shape are N x n_p, with N above 0, for a dictionary."""
     expected = f"N x {coder.W_enc.shape[1]}" + (", its sites side by side" if len(coder.input_sites) > 1 else "")
     if len(shape) != 2 or shape[1] != coder.W_enc.shape[1]:

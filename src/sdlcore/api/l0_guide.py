@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from sdlcore.api.dictionary import Dictionary, coders_of, require_width
+from sdlcore.api.dictionary import Dictionary, check_sample_shape, coders_of
 from sdlcore.api.samples import Samples, samples_of
 from sdlcore.model.coder import SparseCoder
 from sdlcore.settings import Latents, Total, checked
@@ -73,7 +73,7 @@ def l0_guide(
             raise ValueError(f"n is {nth}, but dictionary {name} has {latents} latents with a direction; lower n")
         with samples_of(x, coder.config.pair) as samples:
             leading = samples.shape[:1] if samples.leading is None else samples.leading
-            require_width(name, coder, (*leading, samples.shape[1]))
+            check_sample_shape(name, coder, (*leading, samples.shape[1]))
             rows[name] = _measured(coder, samples, nth, n_samples)
     return pd.DataFrame.from_dict(rows, orient="index", columns=["l0", "projection", "cosine"])
 

@@ -8,7 +8,7 @@ import numpy as np
 import scipy.sparse
 import torch
 
-from sdlcore.api.dictionary import ONLY, Dictionary, coders_of, require_width
+from sdlcore.api.dictionary import ONLY, Dictionary, check_sample_shape, coders_of
 from sdlcore.api.inputs import activations, class_numbers
 from sdlcore.api.scoring import null_dictionaries
 from sdlcore.data.memory import Activations
@@ -111,7 +111,7 @@ def probe(
     coders = coders_of(dictionaries if isinstance(dictionaries, Mapping) else {ONLY: dictionaries})
     with activations(x) as samples:
         for name, coder in coders.items():
-            require_width(name, coder, (samples.rows, samples.widths[0]))
+            check_sample_shape(name, coder, (samples.rows, samples.widths[0]))
         known = _documents(samples, documents)
         by_number = _classes(labels, known)
         numbers = [number for number in np.unique(known).tolist() if number in by_number]
