@@ -48,6 +48,7 @@ assert codes.shape == (512, 32) and (codes != 0).any() and ((codes != 0).sum(axi
 assert np.array_equal(codes, fitted.encode(x))
 sdl.export(loaded, "saelens", "exported", model_name="gpt2", hook_name="blocks.5.hook_resid_post")
 assert json.loads(Path("exported/cfg.json").read_text())["d_sae"] == 32
+sdl.plot.loss(fitted).figure.savefig("loss.png")
 command = [Path(sysconfig.get_path("scripts")) / "sdlcore", "--version"]
 said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
 assert said == f"sdlcore {sdl.__version__}\\n", said
@@ -103,7 +104,7 @@ def attempt(package: Path, python: str, torch: str, version: str) -> dict[str, s
         folder = Path(name)
         run(python, "-m", "venv", "environment", folder=folder)
         inside = folder / "environment/bin/python"
-        run(inside, "-m", "pip", "install", "--quiet", package, torch, folder=folder)
+        run(inside, "-m", "pip", "install", "--quiet", f"{package}[plot]", torch, folder=folder)
         (folder / "empty").mkdir()
         said = run(inside, "-c", USE, folder=folder / "empty").splitlines()
     # libraries may print after it, at the interpreter's end

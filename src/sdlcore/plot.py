@@ -10,6 +10,7 @@ from sdlcore.api.inputs import float_rows, is_pair
 from sdlcore.api.scoring import Scores
 from sdlcore.data.recovery_rule import TAU
 from sdlcore.evaluation.metric_names import mip_name
+from sdlcore.extras import extra
 from sdlcore.settings import checked
 from sdlcore.text import in_figure
 
@@ -170,6 +171,7 @@ def _features(scores: Scores) -> Mapping[str, list[float]]:
 def _axes(ax: "Axes | None") -> "Axes":
     if ax is not None:
         return ax
-    from matplotlib import pyplot
+    with extra("plot"):
+        from matplotlib import pyplot
 
     return pyplot.subplots(figsize=(5, 3.5), layout="constrained")[1]

@@ -1,6 +1,9 @@
 """Jinja templates for HTML pages. Values inserted into a template are escaped, and an undefined name is an error."""
 
-import jinja2
+from sdlcore.extras import extra
+
+with extra("pages"):
+    import jinja2
 
 
 def templates(room: str) -> jinja2.Environment:

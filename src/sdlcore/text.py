@@ -1,7 +1,8 @@
 """Format foreign text, such as names of classes and files, for messages and figures."""
 
+import math
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 LONGEST_NAME = 60
 """Longest name or value that a message repeats, in characters."""
@@ -47,3 +48,25 @@ def in_figure(text: object, longest: int = LONGEST_NAME) -> str:
     """
     line = in_line(text, longest).replace("$", r"\$")
     return f" {line}" if line.startswith("_") else line
+
+
+def table(rows: Iterable[Sequence[str]], smallest: int = 1) -> str:
+    """Return rows of cells as text: the first column aligned left, the others right.
+
+    Parameters
+    ----------
+    rows
+        Cells by row, the head first; all rows have the same number of cells.
+    smallest
+        Smallest width of a column.
+    """
+    lines = [*rows]
+    widths = [max(smallest, *map(len, column)) for column in zip(*lines, strict=True)]
+    return "\n".join(
+        "  ".join([f"{first:<{widths[0]}}", *map(str.rjust, others, widths[1:])]).rstrip() for first, *others in lines
+    )
+
+
+def number(value: float | None) -> str:
+    """Return a number with four digits for a table; "-" for a missing one."""
+    return "-" if value is None or math.isnan(value) else f"{value:.4g}"

@@ -1,4 +1,5 @@
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from hypothesis import given
@@ -42,7 +43,8 @@ def store(request, tmp_path_factory):
 @pytest.mark.parametrize("centred", [pytest.param(False, marks=pytest.mark.slow), True])
 @given(rows=st.integers(1, 400), fewest=st.integers(1, 2))
 def test_they_are_the_normalised_means_however_the_store_is_read(store, centred, rows, fewest):
-    found, classes = class_means(store, centred, fewest, rows)
+    found, columns = class_means(store, centred, fewest, rows)
+    classes = pd.DataFrame(columns)
     labels = store.read("labels")
     assert list(found.classes) == ([0, 1, 3, 4] if fewest == 1 else [0, 1, 3])
     assert (found.W_r is None) == (store.n_r is None)

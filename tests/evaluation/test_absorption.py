@@ -7,7 +7,8 @@ import scipy.sparse
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sdlcore.evaluation.absorption import absorption, absorption_score, families, match_latents
+from sdlcore.evaluation import absorption as module
+from sdlcore.evaluation.absorption import absorption_score, families, match_latents
 from sdlcore.evaluation.recovery import normalise_rows
 from sdlcore.random_streams import stream
 from sdlcore.sources.bench.samples import coefficients
@@ -15,6 +16,11 @@ from sdlcore.sources.bench.settings import Hierarchy
 
 HIERARCHY = Hierarchy(3, 4)
 N, N_R = 18, 24
+
+
+def absorption(*arguments):
+    """The pairs as a data frame."""
+    return pd.DataFrame(module.absorption(*arguments))
 
 
 def truth(seed=0, sparsity=0.95):

@@ -293,12 +293,12 @@ def test_rows_before_tracking_was_asked_for_are_sent_too(service, tmp_path):
     ("package", "sink", "requirement"),
     [
         ("wandb", sent_to_service(Path("nowhere")), r"sdlcore\[wandb\]"),
-        ("tensorboardX", partial(tensorboard, "nowhere"), "tensorboardX"),
+        ("tensorboardX", partial(tensorboard, "nowhere"), r"sdlcore\[tensorboard\]"),
     ],
 )
 def test_a_package_that_is_not_there_is_named_with_how_to_get_it(monkeypatch, package, sink, requirement):
     monkeypatch.setitem(sys.modules, package, None)
-    with pytest.raises(ModuleNotFoundError, match=f"{package} is needed .* pip install '{requirement}'"):
+    with pytest.raises(ModuleNotFoundError, match=f"needs {package}, .* pip install '{requirement}'"):
         record([sink])
 
 

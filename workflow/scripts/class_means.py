@@ -3,6 +3,8 @@
 import logging
 from pathlib import Path
 
+import pandas as pd
+
 from sdlcore.command_line import cli
 from sdlcore.data.reading import content_digest, open_checked
 from sdlcore.data.references import class_means, save_references
@@ -20,7 +22,8 @@ def main(*, settings: ClassMeans, store: Path, references: Path, classes: Path) 
         classes: CSV file to write: one row for each class
     """
     with open_checked(store) as opened:
-        means, listed = class_means(opened, settings.centred, settings.min_class_size)
+        means, columns = class_means(opened, settings.centred, settings.min_class_size)
+    listed = pd.DataFrame(columns)
     facts = provenance(__file__, settings=settings.to_dict(), inputs={"store": content_digest(store)})
     save_references(references, means, facts)
     write_csv(classes, listed)

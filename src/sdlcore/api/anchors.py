@@ -51,7 +51,7 @@ def class_means(
     asked = ClassMeans.from_dict({"centred": centred, "min_class_size": min_class_size})
     with activations(x, target, labels) as samples:
         means, listed = means_of_classes(samples, asked.centred, asked.min_class_size)
-    nearest = float(listed["cosine"].median())
+    nearest = float(np.nanmedian(listed["cosine"]))
     if recovered(nearest):
         warnings.warn(
             f"class means are nearly parallel (median cosine with the nearest other class: {nearest:.3f}), so a latent "

@@ -10,7 +10,9 @@ import torch
 
 from sdlcore.api.dictionary import Dictionary, coders_of
 from sdlcore.data.recovery_rule import recovered
+from sdlcore.extras import extra
 from sdlcore.model.coder import SparseCoder
+from sdlcore.text import table
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -40,19 +42,23 @@ class Comparison(list[Pairing]):
 
     def to_frame(self) -> "pd.DataFrame":
         """Return a table, a row a pair: shares of decoder columns and encoder rows at each tau, and mean cosines."""
-        import pandas as pd
+        with extra("tables"):
+            import pandas as pd
 
-        rows = []
-        for one in self:
-            row: dict[str, Any] = {"first": one.first, "second": one.second}
-            for side in ("decoder", "encoder"):
-                row |= {f"{side}_{tau}": one.shared(side, tau) for tau in TAUS}
-                row[f"{side}_mean"] = float(getattr(one, side).mean())
-            rows.append(row)
-        return pd.DataFrame(rows)
+        return pd.DataFrame([{"first": one.first, "second": one.second, **self._columns(one)} for one in self])
 
     def __repr__(self) -> str:
-        return str(self.to_frame().to_string(index=False, float_format=lambda value: f"{value:.3f}"))
+        head = ["first", "second", *self._columns(self[0])] if self else ["first", "second"]
+        rows = [[str(one.first), str(one.second), *(f"{x:.3f}" for x in self._columns(one).values())] for one in self]
+        return table([head, *rows])
+
+    @staticmethod
+    def _columns(one: Pairing) -> dict[str, float]:
+        columns: dict[str, float] = {}
+        for side in ("decoder", "encoder"):
+            columns |= {f"{side}_{tau}": one.shared(side, tau) for tau in TAUS}
+            columns[f"{side}_mean"] = float(getattr(one, side).mean())
+        return columns
 
 
 def compare(dictionaries: Sequence[Dictionary | SparseCoder] | Mapping[Any, Dictionary | SparseCoder]) -> Comparison:

@@ -10,6 +10,7 @@ from sdlcore.api.dictionary import Dictionary, coder_of
 from sdlcore.api.inputs import activations
 from sdlcore.data.memory import Activations
 from sdlcore.evaluation.samples import batches
+from sdlcore.extras import extra
 from sdlcore.model.coder import SparseCoder
 from sdlcore.settings import checked
 from sdlcore.training.normalisation import fit as normalisation_of
@@ -70,7 +71,8 @@ def shared_and_dedicated(
     ValueError
         If the dictionary is not a crosscoder, or the samples have other dimensions.
     """
-    import pandas as pd
+    with extra("tables"):
+        import pandas as pd
 
     coder = coder_of(crosscoder)
     threshold = checked("threshold", Annotated[float, Gt(0), Lt(1)], threshold)

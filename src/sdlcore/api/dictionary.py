@@ -18,6 +18,7 @@ from sdlcore.api.run_folder import ANCHORS, CHECKPOINT, CONFIG, HISTORY, run_fol
 from sdlcore.api.samples import Samples, beside, numbers, require_finite, samples_of
 from sdlcore.data.anchors import Anchors, load_anchors, save_anchors
 from sdlcore.data.reading import ActivationStore
+from sdlcore.extras import extra
 from sdlcore.interop.formats import OURS, format_at, locate
 from sdlcore.interop.load import load as load_coder
 from sdlcore.model import coder as model_coder
@@ -227,7 +228,8 @@ class Dictionary(ModelHubMixin, library_name="sdlcore", tags=["sparse-autoencode
 
     def history_frame(self) -> "pd.DataFrame":
         """Return the training history as a table, with a row every ``log_every`` steps."""
-        import pandas as pd
+        with extra("tables"):
+            import pandas as pd
 
         return pd.DataFrame(self.history)
 

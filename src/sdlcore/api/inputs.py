@@ -171,24 +171,21 @@ def class_numbers(labels: Any) -> tuple[np.ndarray | None, Sequence[str] | None]
     """
     if labels is None:
         return None, None
-    import pandas as pd  # imported here, since few calls have labels
-
     values = array(labels, "labels") if isinstance(labels, torch.Tensor) else labels
     if isinstance(values, list | tuple):
-        # as objects: if some labels are missing, pandas would round large whole numbers
-        values = pd.Series([*values], dtype=object).to_numpy()
+        # as objects: if some labels are missing, numpy would round large whole numbers
+        values = np.fromiter(values, dtype=object, count=len(values))
     elif isinstance(values, np.ndarray) and values.dtype.kind == "U":
         values = values.astype(object)
     elif np.ndim(values) == 1:
-        series = pd.Series(values)
-        values = series.to_numpy(object if pd.api.types.is_extension_array_dtype(series.dtype) else None)
+        values = np.asarray(values, None if isinstance(getattr(values, "dtype", None), np.dtype) else object)
     if np.ndim(values) != 1 or values.dtype.kind not in "iuO":
         kind = getattr(values, "dtype", type(values).__name__)
         expected = "expected whole numbers or names, one per sample"
         raise ValueError(f"labels are {kind} of shape {np.shape(values)}, {expected}{_remedy(labels)}")
     if values.dtype.kind == "O":
         # also covers whole numbers with missing values
-        missing = np.array([pd.api.types.is_scalar(value) and bool(pd.isna(value)) for value in values], dtype=bool)
+        missing = np.array([*map(_is_missing, values)], dtype=bool)
         _check_labels(values, missing)
         missing |= np.array([isinstance(value, Integral) and value < 0 for value in values], dtype=bool)
         values = np.array([None if gone else _name(value) for value, gone in zip(values, missing, strict=True)], object)
@@ -199,6 +196,12 @@ def class_numbers(labels: Any) -> tuple[np.ndarray | None, Sequence[str] | None]
     found = np.full(len(values), -1)
     found[named] = numbers
     return found, [str(name) for name in classes]
+
+
+def _is_missing(value: Any) -> bool:
+    """Return whether a label is None, NaN, or a missing value of pandas."""
+    missing = value is None or type(value).__name__ in ("NAType", "NaTType")
+    return missing or (isinstance(value, float | np.floating) and bool(np.isnan(value)))
 
 
 def _name(value: Any) -> str:

@@ -9,6 +9,7 @@ from torch.nn.functional import normalize
 
 from sdlcore.api.dictionary import Dictionary, check_sample_shape, coders_of
 from sdlcore.api.samples import Samples, samples_of
+from sdlcore.extras import extra
 from sdlcore.model.coder import SparseCoder
 from sdlcore.settings import Latents, Total, checked
 
@@ -58,7 +59,8 @@ def l0_guide(
         If there is no dictionary, one contains NaN or has another width than ``x``, n is not below a dictionary's
         number of latents, or a dictionary is a transcoder, whose decoder columns are in another space than ``x``.
     """
-    import pandas as pd
+    with extra("tables"):
+        import pandas as pd
 
     coders = coders_of(dictionaries)
     if not coders:

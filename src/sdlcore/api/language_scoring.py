@@ -13,6 +13,7 @@ from tqdm.auto import tqdm
 
 from sdlcore.api.dictionary import Dictionary, coder_of
 from sdlcore.api.inside import Layer, where_in
+from sdlcore.extras import extra
 from sdlcore.inside.hooks import Place, read_and_write, sites_of
 from sdlcore.inside.loss import LossRecovered, losses_recovered, reconstruction_by
 from sdlcore.inside.reader import DROP, Reader, reader_of
@@ -22,6 +23,7 @@ from sdlcore.sources.language.architectures import Paths, read_paths
 from sdlcore.sources.language.forward import KEPT, RowKinds, activations
 from sdlcore.sources.language.settings import Site, TextOptions
 from sdlcore.sources.language.tokens import Tokens
+from sdlcore.text import number, table
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -47,12 +49,15 @@ class LanguageScores(dict[Any, LossRecovered]):
 
     def to_frame(self) -> "pd.DataFrame":
         """Return a table, a row a dictionary."""
-        import pandas as pd
+        with extra("tables"):
+            import pandas as pd
 
         return pd.DataFrame(self.values(), index=[str(name) for name in self], columns=LossRecovered._fields)
 
     def __repr__(self) -> str:
-        return str(self.to_frame()[[*BRIEF]].to_string(float_format="{:.4g}".format, na_rep="-"))
+        values = {str(name): [getattr(scores, column) for column in BRIEF] for name, scores in self.items()}
+        rows = [[name, *(number(value) for value in row)] for name, row in values.items()]
+        return table([["", *BRIEF], *rows])
 
 
 class Reading(TypedDict, total=False):

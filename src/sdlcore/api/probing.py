@@ -12,10 +12,11 @@ from sdlcore.api.dictionary import ONLY, Dictionary, check_sample_shape, coders_
 from sdlcore.api.inputs import activations, class_numbers
 from sdlcore.api.scoring import null_dictionaries
 from sdlcore.data.memory import Activations
+from sdlcore.extras import extra
 from sdlcore.model.coder import SparseCoder
 from sdlcore.random_streams import stream
 from sdlcore.settings import Latents, Share, checked
-from sdlcore.text import shown
+from sdlcore.text import shown, table
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -46,17 +47,18 @@ class Probes(list[Probe]):
 
     def to_frame(self) -> "pd.DataFrame":
         """Return a table, a row a classifier."""
-        import pandas as pd
+        with extra("tables"):
+            import pandas as pd
 
         return pd.DataFrame(self, columns=Probe._fields)
 
     def __repr__(self) -> str:
-        table = self.to_frame()
-        table["k"] = ["all" if one.k is None else one.k for one in self]
-        means = table.pivot_table("auc", "features", "k", sort=False)
-        return (
-            f"AUC, mean over {table['label'].nunique()} classes\n{means.to_string(float_format=lambda x: f'{x:.3f}')}"
-        )
+        features, sizes = (dict.fromkeys(getattr(one, field) for one in self) for field in ("features", "k"))
+        rows = [["features", *("k=all" if k is None else f"k={k}" for k in sizes)]]
+        for name in features:
+            values = [[one.auc for one in self if (one.features, one.k) == (name, k)] for k in sizes]
+            rows.append([name, *(f"{np.mean(aucs):.3f}" if aucs else "-" for aucs in values)])
+        return f"AUC, mean over {len({one.label for one in self})} classes\n{table(rows)}"
 
 
 def probe(
@@ -227,8 +229,9 @@ def _standardised(values: np.ndarray, train: np.ndarray) -> np.ndarray:
 
 
 def _fitted(name: str, k: int | None, label: str, scaled: np.ndarray, is_class: np.ndarray, train: np.ndarray) -> Probe:
-    from sklearn.linear_model import LogisticRegression  # only here: it takes a while to import
-    from sklearn.metrics import balanced_accuracy_score, roc_auc_score
+    with extra("sklearn"):
+        from sklearn.linear_model import LogisticRegression  # only here: it takes a while to import
+        from sklearn.metrics import balanced_accuracy_score, roc_auc_score
 
     if not scaled.shape[1]:
         return Probe(name, k, label, 0.5, 0.5)  # no feature differs between documents

@@ -23,6 +23,7 @@ from sdlcore.evaluation.ground_truth import GroundTruth
 from sdlcore.evaluation.metric_names import GT_RECOVERY, MIP, SIDES, FeatureSet, recovery_name
 from sdlcore.evaluation.metrics import EXPLAINED, METRICS, declared
 from sdlcore.evaluation.recovery import chance_recovery, recovery_at
+from sdlcore.extras import extra
 from sdlcore.model.coder import SparseCoder
 from sdlcore.model.finite import not_finite
 from sdlcore.plugins.registry import extensions
@@ -30,6 +31,7 @@ from sdlcore.random_streams import stream, torch_stream
 from sdlcore.run import ModelConfig, is_centred
 from sdlcore.settings import Seed, Threshold, checked
 from sdlcore.suggestions import did_you_mean
+from sdlcore.text import table
 from sdlcore.training.initialise import start_from_samples
 from sdlcore.training.normalisation import fit as normalisation_of
 from sdlcore.training.normalisation import no_scaling
@@ -79,7 +81,8 @@ class Scores(Mapping[str, float | None]):
 
         There is an additional column for each null baseline, if requested.
         """
-        import pandas as pd
+        with extra("tables"):
+            import pandas as pd
 
         known = [metric for name in self.metrics if (metric := declared(name)) is not None]
         rows = {
@@ -114,13 +117,9 @@ class Scores(Mapping[str, float | None]):
             # the value of a baseline whose latents overlap would distract: 17.9 and 76 mean the same
             above_one = {head: "> 1" for head, null in self.nulls.items() if name == "fvu" and (null["fvu"] or 0) > 1}
             rows.append([name, *(found | above_one).values()])
-        widths = [max(6, *map(len, column)) for column in zip(*rows, strict=True)]
-        lines = []
-        for head, *texts in rows:
-            placed = (f"{text:>{width}}" for text, width in zip(texts, widths[1:], strict=True))
-            lines.append("  ".join([f"{head:<{widths[0]}}", *placed]).rstrip())
         more = len(self.metrics) - len(shown)
-        return "\n".join([*lines, *self._legend(shown), *([f"({more} more metrics in to_frame())"] if more else [])])
+        legend = self._legend(shown)
+        return "\n".join([table(rows, 6), *legend, *([f"({more} more metrics in to_frame())"] if more else [])])
 
     def _legend(self, shown: Sequence[str]) -> list[str]:
         """Return lines that explain the metrics and columns of the printed table."""

@@ -31,6 +31,7 @@ from sdlcore.data.references import References, load_references
 from sdlcore.run import is_centred
 from sdlcore.sources.language.settings import TextOptions
 from sdlcore.storage.files import write_json
+from sdlcore.text import number, table
 
 
 def evaluate(
@@ -109,12 +110,10 @@ def _judges(
 
 def _side_by_side(scores: Mapping[Path, Scores]) -> str:
     """Return the metrics that matter most as a table, a row a dictionary."""
-    import pandas as pd
-
     listed = sorted((found.main_metrics() for found in scores.values()), key=len, reverse=True)
     shown = list(dict.fromkeys(name for names in listed for name in names))
-    rows = [[found.metrics.get(name) for name in shown] for found in scores.values()]
-    return pd.DataFrame(rows, index=list(map(str, scores)), columns=shown).to_string(float_format="{:.4g}".format)
+    rows = [[str(path), *(number(one.metrics.get(name)) for name in shown)] for path, one in scores.items()]
+    return table([["", *shown], *rows])
 
 
 def contexts(

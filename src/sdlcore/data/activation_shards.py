@@ -13,6 +13,7 @@ import numpy as np
 from sdlcore.data.reading import ActivationStore, open_checked
 from sdlcore.data.resumable import Progress, resume_store
 from sdlcore.errors import SourceError
+from sdlcore.extras import extra
 from sdlcore.settings import Json
 from sdlcore.storage.files import provenance, sha256_of
 from sdlcore.storage.foreign import Settings, read_object
@@ -174,7 +175,8 @@ def _of_safetensors(path: Path, columns: tuple[str, ...]) -> Iterator[dict[str, 
 
 
 def _of_parquet(path: Path, columns: tuple[str, ...]) -> Iterator[dict[str, np.ndarray]]:
-    import pyarrow.parquet  # only here: other shards do not pay for loading it
+    with extra("language"):
+        import pyarrow.parquet  # only here: other shards do not pay for loading it
 
     with pyarrow.parquet.ParquetFile(path) as file:
         for batch in file.iter_batches(ROWS_AT_ONCE, columns=list(columns)):

@@ -22,7 +22,7 @@ from sdlcore.storage.checksums import read_with_checksum, write_with_checksum
 from sdlcore.text import listed, shown
 
 if TYPE_CHECKING:
-    import pandas as pd
+    pass
 
 
 class References(NamedTuple):
@@ -79,7 +79,7 @@ class References(NamedTuple):
 
 def class_means(
     store: Activations, centred: bool = False, min_class_size: int = 1, rows_at_once: int = 8192
-) -> tuple[References, "pd.DataFrame"]:
+) -> tuple[References, dict[str, np.ndarray]]:
     """Compute the normalised class means of a store (eq. 22 and 23), in one pass.
 
     Parameters
@@ -100,9 +100,9 @@ def class_means(
     references
         The means of the classes that are not left out, in the order of the classes.
     classes
-        Table with a row per class: ``class``, ``name``, ``samples``, ``norm`` of its mean (NaN without samples),
-        ``nearest`` (name of the class whose mean has the largest cosine with this mean), ``cosine`` (that cosine),
-        ``left_out`` (the reason, empty if the class is used).
+        Columns of a table with a row per class: ``class``, ``name``, ``samples``, ``norm`` of its mean (NaN without
+        samples), ``nearest`` (name of the class whose mean has the largest cosine with this mean), ``cosine`` (that
+        cosine), ``left_out`` (the reason, empty if the class is used).
 
     Raises
     ------
@@ -152,19 +152,24 @@ def _means(sums: np.ndarray, counts: np.ndarray, less: np.ndarray) -> np.ndarray
 
 def _described(
     names: list[str], counts: np.ndarray, norms: np.ndarray, found: References, left_out: np.ndarray
-) -> "pd.DataFrame":
-    import pandas as pd  # imported here, since every training and evaluation reads references but needs no table
-
+) -> dict[str, np.ndarray]:
     assert found.classes is not None
     cosines = found.W_p.T @ found.W_p
     np.fill_diagonal(cosines, -np.inf)
     nearest = cosines.argmax(1)
-    frame = pd.DataFrame({"class": np.arange(len(names)), "name": names, "samples": counts})
-    frame["norm"] = np.where(counts > 0, norms, np.nan)
-    frame["nearest"] = pd.Series([names[found.classes[i]] for i in nearest], index=found.classes)
-    frame["cosine"] = pd.Series(cosines.max(1), index=found.classes)
-    frame["left_out"] = left_out
-    return frame
+    nearest_names = np.full(len(names), None, dtype=object)
+    nearest_names[found.classes] = [names[found.classes[i]] for i in nearest]
+    largest = np.full(len(names), np.nan)
+    largest[found.classes] = cosines.max(1)
+    return {
+        "class": np.arange(len(names)),
+        "name": np.array(names, dtype=object),
+        "samples": counts,
+        "norm": np.where(counts > 0, norms, np.nan),
+        "nearest": nearest_names,
+        "cosine": largest,
+        "left_out": left_out,
+    }
 
 
 def labels_by(store: Activations, classes: np.ndarray, class_names: Sequence[str] | None) -> np.ndarray:

@@ -7,6 +7,7 @@ This module instead reaches a verdict for each pair of a parent and its child. T
 which this child is the only active child of its family, because single magnitudes scatter.
 """
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -96,7 +97,7 @@ def absorption(
     W_dec: np.ndarray,
     W: np.ndarray,
     hierarchy: Hierarchy,
-) -> "pd.DataFrame":
+) -> dict[str, np.ndarray]:
     """Return for each pair of parent and child whether the child's latent absorbs the parent.
 
     Parameters
@@ -106,19 +107,18 @@ def absorption(
 
     Returns
     -------
-    DataFrame
-        One row per pair, over samples with that child as the only active one of its family: ``parent`` and ``child``
-        (features), ``samples`` (their number), ``fires`` (share of samples that activate the parent's latent), ``own``
-        and ``carried`` (contributions of the parent's and the child's latent in the parent's direction, as a share of
-        the parent's magnitudes), ``absorbed`` (own below a half, carried at least a half), ``lost`` (both below a half:
-        the dictionary misses the parent). Without samples, the numbers are NaN and both verdicts False.
+    dict of arrays
+        An array for each column of a table with one row per pair, over samples with that child as the only active one
+        of its family: ``parent`` and ``child`` (features), ``samples`` (their number), ``fires`` (share of samples that
+        activate the parent's latent), ``own`` and ``carried`` (contributions of the parent's and the child's latent in
+        the parent's direction, as a share of the parent's magnitudes), ``absorbed`` (own below a half, carried at least
+        a half), ``lost`` (both below a half: the dictionary misses the parent). Without samples, the numbers are NaN
+        and both verdicts False.
     """
     if latents.shape[0] and latents.min() < 0:
         raise ValueError("absorption is defined for latents that are never below zero")
-    import pandas as pd  # only here: evaluations without a hierarchy need not load pandas
-
     written = np.einsum("dr,rp->dp", W_dec, W[:, : hierarchy.parents])
-    rows = []
+    rows: list[dict[str, float]] = []
     for parent in range(hierarchy.parents):
         magnitude = x[:, [parent]].toarray()[:, 0]
         own = _column(latents, parent)
@@ -134,13 +134,13 @@ def absorption(
             missing, stands_in = numbers["own"] < ABSORBED_SHARE, numbers["carried"] >= ABSORBED_SHARE
             verdicts = {"absorbed": missing and stands_in, "lost": missing and not stands_in}
             rows.append({"parent": parent, "child": child, "samples": len(alone), **numbers, **verdicts})
-    return pd.DataFrame(rows)
+    return {name: np.array([row[name] for row in rows]) for name in rows[0]}
 
 
-def absorption_score(pairs: "pd.DataFrame") -> float:
-    """Return the share of absorbed pairs among pairs with samples; NaN without any."""
-    known = pairs[pairs["samples"] > 0]
-    return float(known["absorbed"].mean()) if len(known) else np.nan
+def absorption_score(pairs: "Mapping[str, np.ndarray] | pd.DataFrame") -> float:
+    """Return the share of absorbed pairs among pairs with samples; NaN without any. ``pairs`` as from `absorption`."""
+    absorbed = np.asarray(pairs["absorbed"])[np.asarray(pairs["samples"]) > 0]
+    return float(absorbed.mean()) if len(absorbed) else np.nan
 
 
 def _column(latents: np.ndarray | scipy.sparse.csc_array, latent: int) -> np.ndarray:

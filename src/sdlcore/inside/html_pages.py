@@ -3,11 +3,13 @@
 from pathlib import Path
 from typing import NamedTuple
 
-import jinja2
-
+from sdlcore.extras import extra
 from sdlcore.inside.features import Feature, Features, Histogram
 from sdlcore.storage.files import write_text
 from sdlcore.templates import templates
+
+with extra("pages"):
+    import jinja2
 
 WIDTH, HEIGHT = 400, 110
 """Width and height of the histogram, in units of its drawing."""

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from sdlcore.extras import extra
 from sdlcore.solvers.search import Batches, Row, initial_atoms, learnt, read_batch
 from sdlcore.solvers.settings import SolverConfig
 
@@ -32,7 +33,8 @@ def kmeans(
     ValueError
         If a batch has fewer samples than there are atoms.
     """
-    from sklearn.cluster import MiniBatchKMeans  # only here: importing it is slow
+    with extra("sklearn"):
+        from sklearn.cluster import MiniBatchKMeans  # only here: importing it is slow
 
     first = read_batch(batches, 0)
     atoms = initial_atoms(first, config.n_atoms, generator, start)

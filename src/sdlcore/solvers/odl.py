@@ -10,6 +10,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
+from sdlcore.extras import extra
 from sdlcore.solvers.search import Batches, Row, initial_atoms, learnt, read_batch
 from sdlcore.solvers.settings import SolverConfig
 
@@ -34,8 +35,9 @@ def online_dictionary_learning(
         If ``l1`` is so large that all codes are zero.
     """
     # only here: importing them is slow
-    from sklearn.decomposition import MiniBatchDictionaryLearning
-    from sklearn.exceptions import ConvergenceWarning
+    with extra("sklearn"):
+        from sklearn.decomposition import MiniBatchDictionaryLearning
+        from sklearn.exceptions import ConvergenceWarning
 
     first = read_batch(batches, 0)
     atoms = initial_atoms(first, config.n_atoms, generator, start)

@@ -6,7 +6,6 @@ process wrote, so a resumed training shows what an uninterrupted one would have.
 """
 
 import csv
-import importlib
 import logging
 import os
 import time
@@ -17,6 +16,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sdlcore.extras import extra
 from sdlcore.run import RunConfig
 from sdlcore.sparse.kernels.compiling import announcing
 from sdlcore.storage.files import naming_a_full_disk
@@ -186,11 +186,13 @@ def tensorboard(folder: str | Path, rows: Sequence[Row]) -> Iterator[Write]:
     ModuleNotFoundError
         If tensorboardX is not installed.
     """
-    summary = _package("tensorboardX", "tensorboardX")
+    with extra("tensorboard"):
+        from tensorboardX import SummaryWriter
+
     began = time.time() - (rows[-1]["seconds"] if rows else 0.0)
     # Purge and rewrite everything from earlier processes: some of it belongs to steps after the checkpoint, some may
     # have been lost with its process, and all of it is outdated if settings have changed since.
-    writer = summary.SummaryWriter(str(folder), purge_step=0, flush_secs=10)
+    writer = SummaryWriter(str(folder), purge_step=0, flush_secs=10)
 
     def write(row: Row) -> None:
         for name, value in row.items():
@@ -231,7 +233,9 @@ def weights_and_biases(
     ModuleNotFoundError
         If wandb is not installed.
     """
-    wandb = _package("wandb", "sdlcore[wandb]")
+    with extra("wandb"):
+        import wandb
+
     settings = config.to_dict() | {"seed": seed}
     with wandb.init(resume="allow", project=project, id=identity, dir=str(folder), config=settings) as run:
         # wandb accepts each step once, in ascending order. Steps between the checkpoint and the end of the earlier
@@ -245,15 +249,3 @@ def weights_and_biases(
         for row in rows:
             write(row)
         yield write
-
-
-def _package(name: str, requirement: str) -> Any:
-    """Import an optional package, or say how to install it."""
-    try:
-        return importlib.import_module(name)
-    except ModuleNotFoundError as error:
-        if error.name != name:
-            raise
-        raise ModuleNotFoundError(
-            f"{name} is needed but not installed; install it with: pip install '{requirement}'", name=name
-        ) from error

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from sdlcore.data.batches import Readable, read_pair
 from sdlcore.data.pairs import pair_sites
+from sdlcore.extras import extra
 from sdlcore.model.archetypes import Archetypes
 from sdlcore.model.coder import SparseCoder
 from sdlcore.parallel.groups import Group
@@ -90,7 +91,8 @@ def centroids(rows: Readable, pair: str, number: int, scaling: Scaling, rng: np.
     ValueError
         If there are fewer samples than centroids.
     """
-    from sklearn.cluster import MiniBatchKMeans  # only here: importing it is slow
+    with extra("sklearn"):
+        from sklearn.cluster import MiniBatchKMeans  # only here: importing it is slow
 
     if rows.rows < number:
         raise ValueError(f"archetypes is {number}, but there are only {rows.rows} samples; lower archetypes")

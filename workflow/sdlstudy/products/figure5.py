@@ -58,7 +58,7 @@ class Figure5(BenchFigure):
             own = match_latents(decoder, W)
             of_run = families(latents[:, own], coefficients, decoder[own], W, hierarchy)
             found.append([family._replace(latents=own[family.latents]) for family in of_run])
-            pairs.append(absorption(latents[:, own], coefficients, decoder[own], W, hierarchy))
+            pairs.append(pd.DataFrame(absorption(latents[:, own], coefficients, decoder[own], W, hierarchy)))
         # show the family with most absorbed pairs in the first run, for all runs of that seed
         seed, parent = cells[0].seed, family_of(pairs[0])
         shown = [

@@ -9,14 +9,17 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import open_clip
 import torch
 from huggingface_hub import hf_hub_download
-from PIL import Image
 
 from sdlcore.errors import SourceError
+from sdlcore.extras import extra
 from sdlcore.sources.folders import NO_FILE
 from sdlcore.storage.parsing import NO_CODE, describe_error, nothing_to_read, parsing
+
+with extra("clip"):
+    import open_clip
+    from PIL import Image
 
 HUB = "hf-hub:"
 WEIGHTS = (".safetensors", ".bin", ".pt", ".pth", ".ckpt")

@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
 import numpy as np
-import open_clip
 import torch
 
 from sdlcore.data.resumable import ResumableWriter, resume_store
 from sdlcore.device import choose_device
 from sdlcore.errors import SourceError
+from sdlcore.extras import extra
 from sdlcore.memory import keep_freed_memory
 from sdlcore.settings import FromList, Json, Settings
 from sdlcore.sources.folders import Skipped
@@ -24,6 +24,9 @@ from sdlcore.sources.images.listing import MOST_NAMED, Batch, decoded
 from sdlcore.sources.images.settings import ClipSource
 from sdlcore.sources.images.splits import Split, splits_of
 from sdlcore.storage.files import provenance, write_rows
+
+with extra("clip"):
+    import open_clip
 
 log = logging.getLogger(__name__)
 

@@ -16,13 +16,16 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 
 from sdlcore.errors import SourceError
+from sdlcore.extras import extra
 from sdlcore.sources.folders import Found, Skipped, is_folder, sort_out, walk
 from sdlcore.sources.images.pictures import open_picture
 from sdlcore.storage.parsing import describe_error, parsing
+
+with extra("clip"):
+    from PIL import Image
 
 log = logging.getLogger(__name__)
 

@@ -6,9 +6,12 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageFile
 
+from sdlcore.extras import extra
 from sdlcore.sources.folders import NO_FILE
+
+with extra("clip"):
+    from PIL import Image, ImageFile
 
 FORMATS = ("BMP", "GIF", "JPEG", "PNG", "TIFF", "WEBP")
 """Allowed formats, detected by content. Pillow supports dozens, and starts external programs for some."""

@@ -9,10 +9,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, AutoTokenizer
-from transformers.utils import logging as transformers_logging
 
 from sdlcore.errors import SourceError
+from sdlcore.extras import extra
 from sdlcore.settings import Json
 from sdlcore.sources.folders import NO_FILE
 from sdlcore.sources.language.architectures import Paths, cuts, paths_of
@@ -23,6 +22,10 @@ from sdlcore.storage.files import sha256_of
 from sdlcore.storage.foreign import Settings, read_object
 from sdlcore.storage.parsing import NO_CODE, nothing_to_read, parsing
 from sdlcore.text import shown
+
+with extra("language"):
+    from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, AutoTokenizer
+    from transformers.utils import logging as transformers_logging
 
 
 class Checkpoint(NamedTuple):

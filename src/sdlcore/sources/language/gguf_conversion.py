@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 
 from sdlcore.errors import SourceError
+from sdlcore.extras import extra
 from sdlcore.sources.language.architectures import paths_of
 from sdlcore.sources.language.checkpoints import undisturbed
 from sdlcore.sources.language.gguf_header import check_header
@@ -20,6 +20,9 @@ from sdlcore.storage.files import atomic_folder, sha256_of
 from sdlcore.storage.parsing import NO_CODE, parsing
 from sdlcore.storage.sharing import made_once
 from sdlcore.text import listed
+
+with extra("language"):
+    from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 
 log = logging.getLogger(__name__)
 

@@ -10,10 +10,12 @@ import struct
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
-from gguf import GGML_QUANT_SIZES, GGMLQuantizationType
-
+from sdlcore.extras import extra
 from sdlcore.storage.foreign import Settings
 from sdlcore.text import shown
+
+with extra("language"):
+    from gguf import GGML_QUANT_SIZES, GGMLQuantizationType
 
 VERSIONS = (2, 3)
 STRING, ARRAY = 8, 9

@@ -25,6 +25,7 @@ from huggingface_hub.errors import (
 from huggingface_hub.utils import disable_progress_bars
 
 from sdlcore.errors import SourceError
+from sdlcore.extras import extra
 from sdlcore.storage.foreign import read_object
 from sdlcore.storage.parsing import describe_error
 
@@ -84,7 +85,8 @@ def dataset_texts(
     SourceError
         If the configuration, split or column does not exist, or the hub cannot be reached.
     """
-    import datasets  # imported here, since the import takes seconds
+    with extra("language"):
+        import datasets  # imported here, since the import takes seconds
 
     datasets.disable_progress_bars()
     with _said_in_a_sentence(name, "data set", commit):

@@ -6,6 +6,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
 from sdlcore.errors import SourceError
+from sdlcore.extras import extra
 from sdlcore.sources.folders import Found, Skipped, is_folder, is_regular, sort_out, walk
 from sdlcore.storage.parsing import describe_error, parsing
 from sdlcore.text import printable
@@ -196,7 +197,8 @@ def _lines(path: Path) -> Iterator[tuple[int, Any]]:
 
 
 def _parquet_column(path: Path, column: str) -> list[Any]:
-    import pyarrow.parquet  # only here: other texts do not pay for loading it
+    with extra("language"):
+        import pyarrow.parquet  # only here: other texts do not pay for loading it
 
     with pyarrow.parquet.ParquetFile(path) as file:
         if column not in file.schema_arrow.names:
@@ -205,8 +207,9 @@ def _parquet_column(path: Path, column: str) -> list[Any]:
 
 
 def _parquet(path: Path, column: str) -> Iterator[str]:
-    import pyarrow  # imported here, since other texts do not need it
-    import pyarrow.parquet
+    with extra("language"):
+        import pyarrow  # imported here, since other texts do not need it
+        import pyarrow.parquet
 
     with pyarrow.parquet.ParquetFile(path) as file:
         schema = file.schema_arrow
