@@ -15,8 +15,8 @@ import yaml
 import sdlcore as sdl
 from tests.conftest import REPOSITORY
 from tests.pages.blocks import blocks as blocks_of
+from tests.pages.blocks import pages
 from tests.pages.execution import MODEL, RUN, TEXT
-from tests.sentences import pages
 
 PAGES = [str(page.relative_to(REPOSITORY)) for page in pages()]
 

@@ -10,7 +10,7 @@ from collections import Counter
 from pathlib import Path
 from typing import NamedTuple
 
-from tests.sentences import REPOSITORY, pages
+from tests.conftest import REPOSITORY
 
 NEEDS = {
     "conda": "conda, and a channel",
@@ -25,6 +25,14 @@ NEEDS = {
     "snakedeploy": "snakedeploy, a program of its own",
 }
 """Needs of blocks that are not executed, by marker."""
+
+
+def pages() -> list[Path]:
+    """Return every page for readers, rendered ones included."""
+    names = [REPOSITORY / name for name in ("README.md", "CONTRIBUTING.md", "benchmarks/README.md")]
+    names += sorted((REPOSITORY / "docs").rglob("*.md"))
+    optional = [REPOSITORY / name for name in ("config/README.md", "CHANGELOG.md", "SECURITY.md")]
+    return [*names, *filter(Path.is_file, optional), *sorted(REPOSITORY.glob("examples/*/README.md"))]
 
 
 NOT_EXECUTED = ("text", "snakemake")

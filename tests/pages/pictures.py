@@ -6,9 +6,9 @@ from pathlib import Path
 
 import matplotlib
 
+from tests.conftest import REPOSITORY
 from tests.pages.blocks import blocks
 from tests.pages.execution import Session
-from tests.sentences import REPOSITORY
 
 PAGES = ("first-dictionary", "your-activations")
 DOTS_PER_INCH = 90

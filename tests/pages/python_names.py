@@ -10,7 +10,7 @@ import re
 from itertools import pairwise
 
 import sdlcore as sdl
-from tests.sentences import REPOSITORY
+from tests.conftest import REPOSITORY
 
 PAGE = REPOSITORY / "docs/reference/python.md"
 PAGES = (PAGE, REPOSITORY / "docs/reference/pipeline.md")

@@ -6,12 +6,12 @@ import subprocess
 import pytest
 
 from sdlstudy.configuration.loading import configure, load_yaml
+from tests.conftest import REPOSITORY
 from tests.pages import python_in_full
-from tests.pages.blocks import NEEDS, NOT_EXECUTED, all_blocks, blocks, count
+from tests.pages.blocks import NEEDS, NOT_EXECUTED, all_blocks, blocks, count, pages
 from tests.pages.command_line import page as command_line
 from tests.pages.execution import configuration
 from tests.pages.python_names import PAGE, PAGES, with_table
-from tests.sentences import REPOSITORY, pages
 
 BLOCKS = all_blocks()
 
