@@ -1,12 +1,13 @@
 """`sdl.SparseCoder`: the model that `fit` trains, for a training loop of your own."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Self
+from typing import Any, Self, Unpack, cast
 
 import torch
 from torch import Tensor
 
 from sdlcore.api.inputs import floats
+from sdlcore.api.setting_types import CoderSettings
 from sdlcore.api.streams import columns_of, refuse_more
 from sdlcore.data.pairs import pair_sites
 from sdlcore.losses.total import needs_norms, total_loss
@@ -77,13 +78,14 @@ class SparseCoder(model_coder.SparseCoder):
         *,
         seed: int = 0,
         dead_after: int = TrainingConfig().dead_after,
-        **settings: Any,
+        **settings: Unpack[CoderSettings],
     ) -> None:
         if others := sorted(settings.keys() & TrainingConfig().to_dict().keys()):
             raise ValueError(
                 f"{', '.join(others)}: your own training loop replaces these settings of sdl.fit; leave them out"
             )
-        config = RunConfig.from_dict({"pair": "sae" if n_r is None else "transcoder", **settings})
+        pair = "sae" if n_r is None else "transcoder"
+        config = RunConfig.from_dict(cast(dict[str, Json], {"pair": pair, **settings}))
         for name, work in _OF_THE_LOOP.items():
             if config.to_dict()[name]:
                 raise ValueError(f"{name} {work}, which sdl.fit does outside of the loss; leave {name} out")

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Unpack
 
 import numpy as np
 import torch
@@ -15,6 +15,7 @@ from sdlcore.api.fitting import made_by
 from sdlcore.api.inside import Layer, where_in
 from sdlcore.api.run_folder import checkpointing, existing_run, remove_unfinished, run_folder, unfinished_run
 from sdlcore.api.run_identity import READERS, warn_of_environment
+from sdlcore.api.setting_types import FinetuneSettings
 from sdlcore.api.starts import Start
 from sdlcore.data.memory import Arrays
 from sdlcore.device import Device, device_of
@@ -54,7 +55,7 @@ def finetune(
     bos: bool | None = None,
     drop: tuple[str, ...] = DROP,
     text_options: TextOptions | Mapping[str, Any] | None = None,
-    **settings: Any,
+    **settings: Unpack[FinetuneSettings],
 ) -> Dictionary:
     """Continue the training of a dictionary inside its language model, so that the model's predictions change less.
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from threading import Event
-from typing import Any, Self
+from typing import Any, Self, Unpack
 
 import numpy as np
 import torch
@@ -45,6 +45,7 @@ from sdlcore.api.run_folder import (
     unfinished_run,
 )
 from sdlcore.api.run_identity import packages_of, versions_of, warn_of_environment
+from sdlcore.api.setting_types import FitSettings
 from sdlcore.api.signatures import listing_settings
 from sdlcore.api.sources import Source, digest_of_arrays, stored
 from sdlcore.api.streams import ANEW, Stream, is_stream
@@ -80,7 +81,7 @@ def fit(
     optimizer: MakeOptimizer | None = None,
     schedule: MakeSchedule | None = None,
     callbacks: Sequence[Callback] = (),
-    **settings: Any,
+    **settings: Unpack[FitSettings],
 ) -> Dictionary:
     """Find a dictionary of activations, and return it ready for raw activations.
 

@@ -5,7 +5,7 @@ import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Unpack, cast
 
 import torch
 from tqdm.auto import tqdm
@@ -15,6 +15,7 @@ from sdlcore.api.fitting import Fit, made_by
 from sdlcore.api.inputs import is_store
 from sdlcore.api.run_folder import existing_run
 from sdlcore.api.run_identity import READERS, warn_of_environment
+from sdlcore.api.setting_types import LayerSettings
 from sdlcore.api.signatures import listing_settings
 from sdlcore.api.sources import Stored, stored
 from sdlcore.device import Device, device_of
@@ -48,7 +49,7 @@ def fit_layers(
     drop: tuple[str, ...] = DROP,
     text_options: TextOptions | Mapping[str, Any] | None = None,
     paths: Paths | Mapping[str, str] | None = None,
-    **settings: Any,
+    **settings: Unpack[LayerSettings],
 ) -> list[Dictionary]:
     """Find a dictionary for each layer of a language model, by `fit`, in the order of layers.
 
@@ -112,7 +113,7 @@ def fit_layers(
         for name, (value, default) in reading.items():
             if value is not default and value != default:
                 raise ValueError(f"{name} belongs to the extraction of stores, which is finished; leave it out")
-        return _of_stores(lm, pair, seed, where, progress, out, settings)
+        return _of_stores(lm, pair, seed, where, progress, out, cast(dict[str, Any], settings))
     if texts is None:
         raise ValueError(
             "texts is missing: the documents for the model to read; stores are given as a list instead of a model"

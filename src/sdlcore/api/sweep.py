@@ -8,7 +8,7 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from threading import Event
-from typing import Any, TypeVar
+from typing import Any, TypeVar, Unpack
 
 import numpy as np
 import torch
@@ -23,6 +23,7 @@ from sdlcore.api.known_features import KnownFeatures
 from sdlcore.api.own_parts import refuse_unused
 from sdlcore.api.run_folder import existing_run, run_folder
 from sdlcore.api.run_identity import ExistingRun, warn_of_environment
+from sdlcore.api.setting_types import FitSettings
 from sdlcore.api.shared_stream import SharedStream
 from sdlcore.api.signatures import listing_settings
 from sdlcore.api.sources import Source, stored
@@ -57,7 +58,7 @@ def fit_many(
     watch: KnownFeatures | References | np.ndarray | Sequence[np.ndarray] | None = None,
     device: Device = "auto",
     progress: bool = True,
-    **settings: Any,
+    **settings: Unpack[FitSettings],
 ) -> dict[Name, Dictionary]:
     """Train several dictionaries on the same activations in parallel, such as a sweep or several seeds.
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Collection
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from sdlcore.api.anchors import class_means, discover
 from sdlcore.api.architecture import with_architecture
@@ -14,6 +14,7 @@ from sdlcore.api.known_features import Part
 from sdlcore.api.layers import fit_layers as fit_every_layer
 from sdlcore.api.layers import folder_of
 from sdlcore.api.run_folder import run_folder
+from sdlcore.api.setting_types import BenchSettings
 from sdlcore.api.sweep import fit_many as fit_side_by_side
 from sdlcore.commands.arguments import (
     FEATURES,
@@ -57,7 +58,7 @@ def bench(out: Path, settings: BenchSource = BenchSource(), seed: int = 0) -> No
         out: folder to write
         seed: everything is drawn from it
     """
-    drawn = Bench.draw(seed=seed, **settings.to_dict())
+    drawn = Bench.draw(seed=seed, **cast(BenchSettings, settings.to_dict()))
     facts = provenance(samples.__file__, bench=settings.to_dict(), seed=seed)
     if (out / FEATURES).exists():
         there = read_bench(str(out))

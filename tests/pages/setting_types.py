@@ -1,0 +1,89 @@
+"""The types of settings that functions take by name, so that editors complete and check them.
+
+`python -m tests.pages.setting_types` writes `sdlcore.api.setting_types` anew from the settings.
+"""
+
+from types import NoneType, UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
+
+from sdlcore.plugins.names import Name
+from sdlcore.run import PART_OF, PARTS
+from sdlcore.settings import Settings
+from sdlcore.solvers.settings import SolverConfig
+from sdlcore.sources.bench.settings import BenchSource
+from sdlcore.sources.synth.settings import SynthSource
+from tests.conftest import REPOSITORY
+
+PATH = REPOSITORY / "src/sdlcore/api/setting_types.py"
+HEAD = '''"""Types of the settings that functions take by name: `sdlcore.fit` takes `FitSettings`.
+
+Made by ``python -m tests.pages.setting_types`` from the settings' classes, which document each setting. A setting of a
+plugin is not listed; a type checker accepts it in a ``dict[str, Any]``, as in ``fit(x, **settings)``.
+"""
+
+from collections.abc import Sequence
+from typing import Any, Literal, TypedDict
+
+from sdlcore.sources.bench.settings import Hierarchy
+'''
+
+
+def text_of(annotation: Any) -> str:
+    """Return a type as source, without its limits."""
+    origin, arguments = get_origin(annotation), get_args(annotation)
+    if origin is Annotated:
+        return text_of(arguments[0])
+    if origin is Literal:
+        return f"Literal[{', '.join(map(repr, arguments)).replace(chr(39), chr(34))}]"
+    if origin in (Union, UnionType):
+        return " | ".join(text_of(argument) for argument in arguments)
+    if origin is tuple:
+        return f"Sequence[{text_of(arguments[0])}]"
+    if annotation is NoneType:
+        return "None"
+    return f"{annotation.__name__} | dict[str, Any]" if annotation.__name__ == "Hierarchy" else annotation.__name__
+
+
+def types_of(*parts: type[Settings], without: str = "") -> dict[str, str]:
+    """Return the types of the settings of several classes by name; a name of two classes has both types.
+
+    ``without`` is a setting to leave out, since a function has a parameter of this name.
+    """
+    types: dict[str, list[str]] = {}
+    for part in parts:
+        for name, field in part.model_fields.items():
+            if name == without or (part is PARTS["model"] and name not in PART_OF):
+                continue
+            text = text_of(field.annotation)
+            for name_of_plugin in (one for one in field.metadata if isinstance(one, Name)):
+                text = f"{text_of(Literal[name_of_plugin.ours])} | {text}"  # a plugin can add names
+            types.setdefault(name, []).extend([text] if text not in types.get(name, []) else [])
+    return {name: " | ".join(texts) for name, texts in types.items()}
+
+
+def source() -> str:
+    """Return the source of the module."""
+    classes = {
+        ("FitSettings", "Settings of a training by gradient descent or of a solver."): types_of(
+            *PARTS.values(), SolverConfig
+        ),
+        ("LayerSettings", "Settings of a training or of a solver; the pair is a parameter."): types_of(
+            *PARTS.values(), SolverConfig, without="pair"
+        ),
+        ("CoderSettings", "Settings of a model and of its loss."): types_of(PARTS["model"], PARTS["loss"]),
+        ("FinetuneSettings", "Settings of a loss and a training."): types_of(
+            PARTS["loss"], PARTS["training"], without="steps"
+        ),
+        ("SolverSettings", "Settings of a solver."): types_of(SolverConfig),
+        ("BenchSettings", "Settings of a Linear Representation Bench."): types_of(BenchSource),
+        ("SynthSettings", "Settings of a bench with SynthSAEBench's distribution."): types_of(SynthSource),
+    }
+    blocks = []
+    for (name, text), types in classes.items():
+        keys = "\n".join(f"    {key}: {kind}" for key, kind in types.items())
+        blocks.append(f'class {name}(TypedDict, total=False):\n    """{text}"""\n\n{keys}')
+    return HEAD + "\n\n" + "\n\n\n".join(blocks) + "\n"
+
+
+if __name__ == "__main__":
+    PATH.write_text(source())
