@@ -94,6 +94,7 @@ pages-test: $(INSTALLED) ## execute every code block of every page; blocks that 
 
 pages-made: $(INSTALLED) ## write the generated parts of pages: tutorial pictures, Python and command-line references, metrics
 	python -m tests.pages.pictures
+	python -m tests.pages.architecture
 	python -m tests.pages.command_line > docs/reference/command-line.md
 	python -m tests.pages.setting_types
 	python -m tests.pages.python_names
