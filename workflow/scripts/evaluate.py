@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from sdlcore.baselines.settings import PeerConfig
+from peers.settings import PeerConfig
 from sdlcore.command_line import cli
 from sdlcore.data.anchors import load_anchors
 from sdlcore.data.reading import content_digest, open_checked

@@ -30,7 +30,7 @@ from sdlcore.data.writing import BlockWriter
 from sdlcore.errors import SourceError
 from sdlcore.random_streams import stream
 from sdlcore.sources.images import embedding as clip_module
-from sdlcore.sources.images.checkpoints import embedder, load_clip, register_architecture, tokenizer_of
+from sdlcore.sources.images.checkpoints import embedder, load_clip, new_clip, register_architecture
 from sdlcore.sources.images.embedding import prepare
 from sdlcore.sources.images.settings import ClipSource
 from tests.conftest import REPOSITORY, script
@@ -468,9 +468,8 @@ def test_code_of_text_towers_and_tokenizers_is_not_run(code: Path, clip_files: C
     tower = architecture(tmp_path / "a-tower-with-code.json", hf_model_name=str(code))
     with pytest.raises(SourceError, match="do not load"):
         load_clip(tower, clip_files.weights)
-    words = register_architecture(architecture(tmp_path / "words-with-code.json", hf_tokenizer_name=str(code)))
     with pytest.raises(SourceError, match="words-with-code: not readable as an architecture with a tokenizer"):
-        tokenizer_of(words)
+        new_clip(architecture(tmp_path / "words-with-code.json", hf_tokenizer_name=str(code)))
     assert not (tmp_path / "ran").exists()
 
 
