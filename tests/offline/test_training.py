@@ -16,7 +16,7 @@ from offline.training import train_clip
 from sdlcore.data.reading import ActivationStore
 from sdlcore.errors import SourceError
 from sdlcore.random_streams import stream
-from sdlcore.sources.images.embedding import ClipSource, prepare
+from sdlcore.sources.images.embedding import ClipSource, clip_extraction
 from tests.sources.conftest import ClipFiles
 
 COLOURS = {"red_square": (200, 30, 30), "green_square": (30, 200, 30), "blue_circle": (30, 30, 200)}
@@ -82,7 +82,7 @@ def test_the_same_call_loads_it_as_any_other_weights(
         assert torch.equal(model.state_dict()[name], value)
     source = ClipSource("colours", clip_files.architecture, weights)
     paths = [tmp_path / name for name in ("train.h5", "test.h5", "skipped.csv")]
-    prepare(source, *colours).write(*paths)
+    clip_extraction(source, *colours).write(*paths)
     with ActivationStore(paths[1]) as store:
         x, labels = store.read("input").astype(float), store.read("labels")
         assert store.class_names() == ["blue circle", "empty class", "green square", "red square"]

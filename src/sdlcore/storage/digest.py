@@ -26,8 +26,8 @@ DECLARATIONS = (
     "sdlcore/version.py",
     "peers/settings.py",
 )
-"""Modules that only declare settings of runs, answers to unknown settings, or the version, below the package's folder or
-beside a pipeline's scripts. Modules that declare settings of sources are not listed, because they also read references."""
+"""Modules that only declare settings of runs, answers to unknown settings, or the version: below ``root``, or beside
+the folder of scripts. Modules that declare settings of sources are not listed, because they also read references."""
 
 
 HOME, PACKAGE = Path(__file__).parents[2], Path(__file__).parents[1].name

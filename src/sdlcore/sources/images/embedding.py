@@ -109,7 +109,7 @@ class Extraction(NamedTuple):
             _write_skipped(skipped_path, {split: work.fill(writer, split)})
 
 
-def prepare(
+def clip_extraction(
     source: ClipSource,
     images: str | Path,
     test_images: str | Path | None = None,
