@@ -23,7 +23,7 @@ NOTHING :=
 SPACE := $(NOTHING) $(NOTHING)
 ON_GPU = PYTHONPATH="$(subst $(SPACE),:,$(strip $(CURDIR)/src $(CURDIR)/workflow $(CURDIR) $(wildcard $(CURDIR)/$(PACKAGES)/*-none-any.whl)))" $(PYTHON)
 export PATH := $(CURDIR)/$(BIN):$(PATH)
-# the package sdlstudy, which is not installed
+# the packages sdlstudy, offline and peers, which are not installed
 export PYTHONPATH := $(CURDIR)/workflow
 # tests start many processes, and each would compile the package again without cached bytecode
 unexport PYTHONDONTWRITEBYTECODE
