@@ -146,13 +146,8 @@ from .storage.parsing import describe_error as describe_error
 from .storage.sharing import link as link
 from .storage.sharing import made_once as made_once
 from .storage.yaml_files import ConfigError as ConfigError
-from .storage.yaml_files import key_path as key_path
 from .storage.yaml_files import load_yaml as load_yaml
-from .storage.yaml_files import mapping as mapping
 from .storage.yaml_files import number_as_text as number_as_text
-from .storage.yaml_files import shown as shown
-from .storage.yaml_files import unbounded as unbounded
-from .storage.yaml_files import unfit_text as unfit_text
 from .suggestions import did_you_mean as did_you_mean
 from .templates import templates as templates
 from .text import in_figure as in_figure
