@@ -162,7 +162,7 @@ def prepare_together(
     Parameters
     ----------
     sources, model, text, threads, device
-        As for `extraction.extract_together`.
+        As for `extraction.write_language_stores`.
     rows
         Smallest number of rows needed.
     share
