@@ -19,7 +19,7 @@ PUBLIC = {
     "sdlcore.pipeline": set(dir(pipeline)),
     "sdlcore.theory": {name for name in vars(theory) if not name.startswith("_")},
 }
-MOST_NAMES = {"sdlstudy": 120, "": 170}
+MOST_NAMES = {"sdlstudy": 105, "": 165}
 """Part of the workflow -> the most names that it may import from sdlcore and sdlcore.pipeline together."""
 WRITING_RUNS = {
     *("scripts/train.py", "scripts/train_drawn.py", "scripts/train_streamed.py"),
