@@ -23,7 +23,7 @@ NOTHING :=
 SPACE := $(NOTHING) $(NOTHING)
 ON_GPU = PYTHONPATH="$(subst $(SPACE),:,$(strip $(CURDIR)/src $(CURDIR)/workflow $(CURDIR) $(wildcard $(CURDIR)/$(PACKAGES)/*-none-any.whl)))" $(PYTHON)
 export PATH := $(CURDIR)/$(BIN):$(PATH)
-# the package sdlstudy, which is not installed
+# the packages sdlstudy, offline and peers, which are not installed
 export PYTHONPATH := $(CURDIR)/workflow
 # tests start many processes, and each would compile the package again without cached bytecode
 unexport PYTHONDONTWRITEBYTECODE
@@ -77,7 +77,7 @@ fuzz: $(INSTALLED) ## read odd arrays, texts, images, configurations and diction
 peers: $(BENCHMARK_INSTALLED) ## install other libraries, for methods that train with them (docs/peers.md)
 
 peers-test: $(INSTALLED) $(BENCHMARK_INSTALLED) ## test adapters and re-implementations of other libraries against the libraries themselves
-	pytest -m peers tests/baselines tests/sources/synth $(ARGS)
+	pytest -m peers tests/peers tests/sources/synth $(ARGS)
 
 neuronpedia-test: $(INSTALLED) $(NEURONPEDIA_VENV)/.installed ## upload latents with Neuronpedia's client to a server on this machine (port 3000)
 	pytest -m peers tests/inside $(ARGS)

@@ -103,7 +103,7 @@ def images(dtype: Precision, threads: int, workers: int, weights: Path, folder: 
         images="benchmark", model=model, pretrained="random", dtype=dtype, batch_size=IMAGE_BATCH, test_samples=1
     )
     before = torch.get_num_threads()
-    work = clip.prepare(source, folder, model=model, pretrained=str(weights), workers=workers, threads=threads)
+    work = clip.clip_extraction(source, folder, model=model, pretrained=str(weights), workers=workers, threads=threads)
     path = folder.parent / "embeddings.h5"
 
     def extract() -> None:

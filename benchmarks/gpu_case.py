@@ -16,7 +16,7 @@ from benchmarks import memory
 from benchmarks.cases import Setting
 from benchmarks.libraries import load
 from benchmarks.states import weights
-from sdlcore.baselines.settings import DISTRIBUTIONS
+from peers.settings import DISTRIBUTIONS
 
 WARMUP, STEPS = 3, 20
 SECONDS = 6.0

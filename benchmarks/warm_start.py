@@ -22,7 +22,7 @@ from torch import Tensor
 
 from sdlcore.data.batches import open_store
 from sdlcore.data.reading import ActivationStore, open_checked
-from sdlcore.evaluation.evaluate import evaluate
+from sdlcore.evaluation.evaluate import evaluate_coder
 from sdlcore.model.coder import SparseCoder
 from sdlcore.model.saving import load_model
 from sdlcore.random_streams import stream, torch_stream
@@ -78,7 +78,7 @@ def course(config: RunConfig, seed: int, start: SparseCoder | None) -> pd.DataFr
 
 def _held_out(model: SparseCoder, store: ActivationStore) -> dict[str, Any]:
     model.eval()
-    metrics, *_ = evaluate(model, store)
+    metrics, *_ = evaluate_coder(model, store)
     model.train()
     return {name: metrics[name] for name in ("fvu", "l0")}
 

@@ -24,9 +24,9 @@ from benchmarks import memory
 from benchmarks.cases import Setting
 from benchmarks.libraries import Make, Trainee, load
 from benchmarks.states import bound_for, dictionary, load_state, weights
-from sdlcore.baselines import settings as peers
+from peers.settings import DISTRIBUTIONS as PEERS
 
-DISTRIBUTIONS = {"sdlcore": "sdlcore", **peers.DISTRIBUTIONS}
+DISTRIBUTIONS = {"sdlcore": "sdlcore", **PEERS}
 
 
 class Session:

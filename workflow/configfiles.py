@@ -7,9 +7,10 @@ may take very long to expand repeated YAML aliases, and reports errors without t
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
+sys.path[:0] = [str(Path(__file__).resolve().parents[1] / folder) for folder in ("src", "workflow")]
 
-from sdlcore.pipeline import ConfigError, load_yaml, mapping
+from sdlcore.pipeline import ConfigError, load_yaml  # noqa: E402
+from sdlstudy.configuration.limits import mapping  # noqa: E402
 
 
 def named(words: list[str]) -> list[str]:

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from benchmarks.cases import WITHOUT_K, Setting
 from benchmarks.libraries import State, Trainee, active, fill
-from sdlcore.baselines.dictionary_learning import group_fractions, make_trainer
+from peers.dictionary_learning import group_fractions, make_trainer
 
 STEPS = 100_000
 """Length of a training that is longer than any here, so that no schedule ends."""

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from benchmarks.cases import WITHOUT_K, Setting
 from benchmarks.libraries import State, Trainee, active, fill
-from sdlcore.baselines.saelens import make_sae
+from peers.saelens import make_sae
 
 STEPS = 100_000
 """Length of a training that is longer than any here, so that no schedule ends."""

@@ -13,9 +13,10 @@ from pathlib import Path
 import pandas as pd
 from matplotlib.figure import Figure
 
+from sdlcore import paired_interval
 from sdlstudy.rendering.figures import GREY, PALETTE, save_png, style
 from sdlstudy.rendering.labels import label_method, label_source
-from sdlstudy.results.tables import paired_interval, write_csv
+from sdlstudy.results.tables import write_csv
 
 MEASURES = {
     "recovery": ("recovery of features that are not anchored\n(points more than without anchoring)", 100),

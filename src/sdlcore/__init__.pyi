@@ -1,4 +1,5 @@
 from . import plot as plot
+from . import theory as theory
 from .api.anchors import class_means as class_means
 from .api.anchors import discover as discover
 from .api.bench import Bench as Bench
@@ -36,6 +37,7 @@ from .errors import RefusedError as RefusedError
 from .errors import SourceError as SourceError
 from .errors import StoreError as StoreError
 from .evaluation.evaluate import Judged as Judged
+from .evaluation.intervals import paired_interval as paired_interval
 from .evaluation.metrics import BENCH as BENCH
 from .evaluation.metrics import EVERY_RUN as EVERY_RUN
 from .evaluation.metrics import JUDGED as JUDGED

@@ -10,9 +10,9 @@ from sdlcore.data.reading import ActivationStore
 from sdlcore.data.references import (
     References,
     check_references,
-    class_means,
     labels_by,
     load_references,
+    means_of_classes,
     save_references,
 )
 from sdlcore.data.writing import create_store
@@ -43,7 +43,7 @@ def store(request, tmp_path_factory):
 @pytest.mark.parametrize("centred", [pytest.param(False, marks=pytest.mark.slow), True])
 @given(rows=st.integers(1, 400), fewest=st.integers(1, 2))
 def test_they_are_the_normalised_means_however_the_store_is_read(store, centred, rows, fewest):
-    found, columns = class_means(store, centred, fewest, rows)
+    found, columns = means_of_classes(store, centred, fewest, rows)
     classes = pd.DataFrame(columns)
     labels = store.read("labels")
     assert list(found.classes) == ([0, 1, 3, 4] if fewest == 1 else [0, 1, 3])
@@ -68,7 +68,7 @@ def test_they_are_the_normalised_means_however_the_store_is_read(store, centred,
 
 @pytest.mark.parametrize("centred", [False, True])
 def test_an_anchored_latent_of_normalised_training_lies_along_the_mean_in_raw_activations(store, centred):
-    found, _ = class_means(store, centred)
+    found, _ = means_of_classes(store, centred)
     scaling = normalisation.fit(store, "sae")
     W = torch.from_numpy(found.W_p.T.copy())
     tied_p, tied_r = normalisation.directions(scaling, W, W)
@@ -79,7 +79,7 @@ def test_an_anchored_latent_of_normalised_training_lies_along_the_mean_in_raw_ac
 
 
 def test_files_keep_them_and_those_of_a_bench_are_read_alike(store, tmp_path):
-    found, _ = class_means(store)
+    found, _ = means_of_classes(store)
     save_references(tmp_path / "r.safetensors", found, {"seed": 0})
     for saved, made in zip(load_references(tmp_path / "r.safetensors"), found, strict=True):
         assert (saved is made is None) or np.all(saved == made)
@@ -90,7 +90,7 @@ def test_files_keep_them_and_those_of_a_bench_are_read_alike(store, tmp_path):
 
 
 def test_labels_are_found_by_the_names_of_their_classes(store):
-    found, _ = class_means(store)
+    found, _ = means_of_classes(store)
     samples = Arrays(np.ones((4, 5), np.float32), labels=np.array([1, -1, 0, 1]), class_names=["owl", "cat"])
     assert labels_by(samples, found.classes, found.class_names).tolist() == [0, -1, 3, 0]
     # files of earlier versions have no names, and a class number is its own
@@ -101,7 +101,7 @@ def test_labels_are_found_by_the_names_of_their_classes(store):
 def test_two_of_the_same_classes_may_share_a_name():
     names = ["sunglasses", "cat", "sunglasses"]  # ImageNet-1K has two such, and two named missile
     samples = Arrays(np.eye(4, 5, dtype=np.float32), labels=np.array([0, 2, 1, -1]), class_names=names)
-    found, _ = class_means(samples)
+    found, _ = means_of_classes(samples)
     assert labels_by(samples, found.classes, found.class_names).tolist() == [0, 2, 1, -1]
 
 
@@ -161,7 +161,7 @@ def test_stores_that_have_no_class_means_are_refused_by_name(tmp_path, labels, n
     with create_store(tmp_path / "s.h5", {}, class_names=names) as writer:
         writer.append(np.ones((3, 2)), labels=None if labels is None else np.array(labels))
     with ActivationStore(tmp_path / "s.h5") as bare, pytest.raises(ValueError, match=rf"s\.h5: {message}"):
-        class_means(bare)
+        means_of_classes(bare)
 
 
 def test_references_print_in_a_line():

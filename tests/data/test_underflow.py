@@ -10,7 +10,7 @@ from sdlcore.data.reading import ActivationStore
 from sdlcore.data.resumable import Progress, resume_store
 from sdlcore.data.writing import create_store
 from sdlcore.errors import SourceError, StoreError
-from sdlcore.sources.files.extraction import write_stores
+from sdlcore.sources.files.extraction import write_file_stores
 from sdlcore.sources.files.settings import FileSource
 
 X = np.random.default_rng(0).standard_normal((500, 6)).astype(np.float32)
@@ -102,7 +102,7 @@ def test_an_interruption_changes_nothing_of_what_is_told(tmp_path, caplog):
 def test_a_file_whose_numbers_vanish_is_named(tmp_path, caplog, x, message):
     np.save(tmp_path / "x.npy", x)
     with pytest.raises(SourceError, match=message):
-        write_stores(FileSource(f"{tmp_path}/x.npy", dtype="float16"), tmp_path / "train.h5", tmp_path / "test.h5")
+        write_file_stores(FileSource(f"{tmp_path}/x.npy", dtype="float16"), tmp_path / "train.h5", tmp_path / "test.h5")
     with caplog.at_level(logging.WARNING):
-        write_stores(FileSource(f"{tmp_path}/x.npy"), tmp_path / "train.h5", tmp_path / "test.h5")
+        write_file_stores(FileSource(f"{tmp_path}/x.npy"), tmp_path / "train.h5", tmp_path / "test.h5")
     assert "too small" not in caplog.text

@@ -11,7 +11,7 @@ from sdlcore.data.reading import ActivationStore
 from sdlcore.data.writing import create_store
 from sdlcore.evaluation.absorption import absorption
 from sdlcore.evaluation.coefficient_scores import Splitting
-from sdlcore.evaluation.evaluate import evaluate
+from sdlcore.evaluation.evaluate import evaluate_coder
 from sdlcore.evaluation.ground_truth import GroundTruth
 from sdlcore.evaluation.metric_names import SIDES, Matched, Similarity
 from sdlcore.evaluation.metrics import BENCH, CLASSES, CROSSCODERS, EVERY_RUN, HIERARCHY, JUDGED, METRICS, WITH_ANCHORS
@@ -56,7 +56,7 @@ def ground_truth_model(pair, extra=5):
 
 @pytest.mark.parametrize("pair", ["sae", "transcoder", "crosscoder"])
 def test_the_true_dictionary_is_recovered_whole_against_the_right_matrices(store, pair):
-    metrics, chance, *_ = evaluate(ground_truth_model(pair), store, TRUTH, stream(0, "chance"))
+    metrics, chance, *_ = evaluate_coder(ground_truth_model(pair), store, TRUTH, stream(0, "chance"))
     for side in ("encoder", "decoder"):
         for suffix in ("", "_anchored", "_unanchored"):
             assert metrics[f"gt_recovery_{side}{suffix}"] == 1
@@ -75,12 +75,12 @@ def test_recovery_is_split_by_the_anchored_features(store):
     with torch.no_grad():
         model.W_dec[:N] = torch.roll(model.W_dec[:N], 1, dims=1)  # all decoder rows are wrong ...
         model.W_dec[ANCHORED] = torch.from_numpy(W_p.T[ANCHORED])  # ... except the anchored ones
-    metrics, *_ = evaluate(model, store, TRUTH, stream(0, "chance"))
+    metrics, *_ = evaluate_coder(model, store, TRUTH, stream(0, "chance"))
     assert metrics["gt_recovery_decoder_anchored"] == 1
     assert metrics["gt_recovery_decoder_unanchored"] == 0
     assert metrics["gt_recovery_decoder"] == pytest.approx(3 / N)
     assert metrics["gt_recovery_encoder"] == 1
-    none, *_ = evaluate(model, store, TRUTH._replace(anchored=np.zeros(0, int)), stream(0, "chance"))
+    none, *_ = evaluate_coder(model, store, TRUTH._replace(anchored=np.zeros(0, int)), stream(0, "chance"))
     assert none["gt_recovery_decoder_anchored"] is None
     assert none["gt_recovery_decoder_unanchored"] == none["gt_recovery_decoder"]
 
@@ -88,7 +88,7 @@ def test_recovery_is_split_by_the_anchored_features(store):
 @pytest.mark.parametrize("pair", ["sae", "transcoder", "crosscoder"])
 def test_sample_metrics_equal_their_definitions(store, pair):
     model = SparseCoder(ModelConfig(pair, "topk", 40, 3), *pair_sites(pair, N_P, N_R), torch_stream(0, "i")).eval()
-    metrics, chance, *_ = evaluate(model, store)
+    metrics, chance, *_ = evaluate_coder(model, store)
     x_p, x_r = make_pair(pair, store.read("input"), store.read("target"))
     with torch.no_grad():
         out = model(torch.from_numpy(x_p))
@@ -106,7 +106,7 @@ def test_an_encoder_of_best_read_outs_is_not_the_features_but_its_patterns_are(s
     model = ground_truth_model("sae")
     with torch.no_grad():
         model.W_enc[:N] = torch.from_numpy(np.linalg.solve(np.cov(x.T), W_p).T)
-    metrics, chance, *_ = evaluate(model, store, TRUTH, stream(0, "chance"))
+    metrics, chance, *_ = evaluate_coder(model, store, TRUTH, stream(0, "chance"))
     assert metrics["mip_encoder_pattern"] > max(0.999, metrics["mip_encoder"])
     assert metrics["gt_recovery_encoder_pattern"] == metrics["gt_recovery_encoder_pattern_unanchored"] == 1
     assert 0 < chance["mip_encoder_pattern"] < 1
@@ -119,7 +119,7 @@ def test_f1_asks_whether_the_matched_latent_fires_when_the_feature_does(store):
         fires = (model.encode(torch.from_numpy(store.read("input")))[:, :N] > 0).numpy()
     both = (fires & x).sum(0)
     expected = (2 * both / (fires.sum(0) + x.sum(0))).mean()
-    metrics, *_ = evaluate(model, store, TRUTH, stream(0, "chance"))
+    metrics, *_ = evaluate_coder(model, store, TRUTH, stream(0, "chance"))
     assert metrics["macro_f1"] == pytest.approx(expected)
     # latents beyond the features have random directions
     assert metrics["mcc"] == pytest.approx(metrics["hungarian_decoder"] * N / min(N, model.config.n_q))
@@ -132,7 +132,7 @@ def test_a_ground_truth_without_coefficients_is_refused(tmp_path):
         ActivationStore(tmp_path / "bare.h5") as bare,
         pytest.raises(ValueError, match=r"bare\.h5: no true coefficients"),
     ):
-        evaluate(ground_truth_model("sae"), bare, TRUTH, stream(0, "chance"))
+        evaluate_coder(ground_truth_model("sae"), bare, TRUTH, stream(0, "chance"))
 
 
 @pytest.fixture(scope="module")
@@ -152,7 +152,7 @@ def classes(tmp_path_factory):
 def test_means_of_classes_are_judged_by_labels_and_beside_the_anchors_alone(classes):
     store, truth = classes
     model = coder(truth.W_p.T, truth.W_p.T, activation="topk", k=1)
-    metrics, *_ = evaluate(model, store, truth, stream(0, "chance"))
+    metrics, *_ = evaluate_coder(model, store, truth, stream(0, "chance"))
     assert metrics["gt_recovery_decoder"] == 1
     assert metrics["macro_f1"] > 0.99
     assert metrics["top_classes"] == pytest.approx(1, abs=0.2)
@@ -161,11 +161,11 @@ def test_means_of_classes_are_judged_by_labels_and_beside_the_anchors_alone(clas
     assert metrics["anchors_only_gt_recovery_decoder"] == 2 / 8
     assert metrics["anchors_only_gt_recovery_decoder_unanchored"] == 0
     # one of each pair recovers all classes
-    spread, *_ = evaluate(model, store, truth._replace(anchored=np.array([0, 2, 4, 6])), stream(0, "chance"))
+    spread, *_ = evaluate_coder(model, store, truth._replace(anchored=np.array([0, 2, 4, 6])), stream(0, "chance"))
     assert spread["anchors_only_gt_recovery_encoder"] == 1
     # anchors that are no class means are judged by their own directions
     own = Anchors(truth.W_p.T[[0, 2, 4]], None, None)
-    found, *_ = evaluate(model, store, truth._replace(anchors=own, anchored=np.arange(6)), stream(0, "chance"))
+    found, *_ = evaluate_coder(model, store, truth._replace(anchors=own, anchored=np.arange(6)), stream(0, "chance"))
     assert found["anchors_only_gt_recovery_decoder"] == 6 / 8
     assert found["anchors_only_gt_recovery_decoder_unanchored"] == 0
     assert spread["anchors_only_gt_recovery_encoder_unanchored"] == 1
@@ -180,7 +180,7 @@ def test_classes_are_known_by_name_and_without_a_labelled_sample_there_is_no_f1(
         part = x if chosen is None else x[chosen]
         kept = np.full(len(x), -1) if chosen is None else labels[chosen] - (labels[chosen] > 1)
         samples = Arrays(part, labels=kept, class_names=list("acdefgh"))
-        scores[name] = evaluate(model, samples, truth, stream(0, "chance")).metrics
+        scores[name] = evaluate_coder(model, samples, truth, stream(0, "chance")).metrics
     assert scores["without b"]["macro_f1"] > 0.99
     assert scores["unlabelled"]["macro_f1"] is None
 
@@ -188,7 +188,7 @@ def test_classes_are_known_by_name_and_without_a_labelled_sample_there_is_no_f1(
 def test_labels_are_needed_for_means_of_classes(store):
     truth = TRUTH._replace(classes=np.arange(N))
     with pytest.raises(ValueError, match="has no labels"):
-        evaluate(ground_truth_model("sae"), store, truth, stream(0, "chance"))
+        evaluate_coder(ground_truth_model("sae"), store, truth, stream(0, "chance"))
 
 
 @pytest.mark.parametrize("pair", ["sae", "transcoder", "crosscoder"])
@@ -207,12 +207,12 @@ def test_a_dictionary_of_what_orthogonal_features_are_is_not_split_shrunk_or_abs
         model.W_dec[n:] = model.W_dec[:n]  # dead copies
     truth = GroundTruth(W[0], W[1], np.zeros(0, int), hierarchy=hierarchy)
     with ActivationStore(tmp_path / "store.h5") as store:
-        whole, *_ = evaluate(model, store, truth, stream(0, "chance"))
-        plain, *_ = evaluate(model, store, truth._replace(hierarchy=None), stream(0, "chance"))
+        whole, *_ = evaluate_coder(model, store, truth, stream(0, "chance"))
+        plain, *_ = evaluate_coder(model, store, truth._replace(hierarchy=None), stream(0, "chance"))
         with torch.no_grad():
             model.W_enc[: n // 2] = 0
             model.W_enc[n : n + n // 2] = torch.from_numpy(inputs[: n // 2]) / np.square(inputs).sum(1)[0] / 4
-        shrunk, *_ = evaluate(model, store, truth, stream(0, "chance"))
+        shrunk, *_ = evaluate_coder(model, store, truth, stream(0, "chance"))
     assert (whole["splitting"], whole["absorption"]) == (1, 0)
     assert whole["shrinkage"] == pytest.approx(0, abs=1e-5)
     assert "absorption" not in plain
@@ -226,14 +226,14 @@ def test_the_rarest_quarter_is_judged_by_itself(store):
     model = ground_truth_model("sae")
     with torch.no_grad():
         model.W_dec[rarest[0]] = -model.W_dec[:N].mean(0)  # one of five is lost
-    metrics, *_ = evaluate(model, store, TRUTH, stream(0, "chance"))
+    metrics, *_ = evaluate_coder(model, store, TRUTH, stream(0, "chance"))
     assert metrics["gt_recovery_decoder_rarest"] == 0.8
     assert metrics["gt_recovery_decoder"] == pytest.approx(1 - 1 / N)
 
 
 def test_fewer_latents_than_features_leave_absorption_open(store):
     model = SparseCoder(ModelConfig("sae", "relu", N - 1), *pair_sites("sae", N_P, N_R), torch_stream(0, "i")).eval()
-    metrics, *_ = evaluate(model, store, TRUTH._replace(hierarchy=Hierarchy(2, 3)), stream(0, "chance"))
+    metrics, *_ = evaluate_coder(model, store, TRUTH._replace(hierarchy=Hierarchy(2, 3)), stream(0, "chance"))
     assert metrics["absorption"] is None
     assert (metrics["splitting"], metrics["shrinkage"]) == (None, None)
 
@@ -243,7 +243,7 @@ def test_inner_products_follow_the_rows_norms_and_cosines_do_not(store, scale):
     model = ground_truth_model("sae", extra=0)
     with torch.no_grad():
         model.W_enc *= scale
-    metrics, _, features = evaluate(model, store, TRUTH, stream(0, "chance"))
+    metrics, _, features = evaluate_coder(model, store, TRUTH, stream(0, "chance"))
     assert metrics["gt_recovery_encoder"] == metrics["gt_recovery_encoder_tau95"] == 1
     for part in ("", "_anchored", "_unanchored"):
         assert (
@@ -262,7 +262,7 @@ def test_best_matches_feature_by_feature_give_the_metrics(store):
     model = ground_truth_model("sae")
     with torch.no_grad():
         model.W_enc += 0.1 * torch.randn(model.W_enc.shape, generator=torch_stream(0, "noise"))
-    metrics, _, features = evaluate(model, store, TRUTH, stream(0, "chance"))
+    metrics, _, features = evaluate_coder(model, store, TRUTH, stream(0, "chance"))
     anchored = np.array(features["anchored"])
     for side, how in product(SIDES, (Similarity.COSINE, Similarity.INNER)):
         matched = Matched(side, how)
@@ -280,18 +280,18 @@ def declared(*runs):
 @pytest.mark.filterwarnings("ignore:divide by zero")  # these samples have no parents
 def test_runs_measure_what_is_declared_for_them_and_nothing_else(store, classes):
     chance = stream(0, "chance")
-    plain, *_ = evaluate(ground_truth_model("sae"), store)
+    plain, *_ = evaluate_coder(ground_truth_model("sae"), store)
     assert plain.keys() == declared(EVERY_RUN)
-    alone, *_ = evaluate(ground_truth_model("sae"), store, TRUTH._replace(anchored=np.zeros(0, int)), chance)
+    alone, *_ = evaluate_coder(ground_truth_model("sae"), store, TRUTH._replace(anchored=np.zeros(0, int)), chance)
     assert alone.keys() == declared(EVERY_RUN, JUDGED, BENCH)
-    crosscoder, levels, _ = evaluate(
+    crosscoder, levels, _ = evaluate_coder(
         ground_truth_model("crosscoder"), store, TRUTH._replace(hierarchy=Hierarchy(2, 3)), chance
     )
     assert crosscoder.keys() == declared(EVERY_RUN, JUDGED, BENCH, WITH_ANCHORS, HIERARCHY, CROSSCODERS)
     assert levels.keys() >= {name for name, metric in METRICS.items() if metric.chance}
     pictures, truth = classes
     model = SparseCoder(ModelConfig("sae", "topk", 8, 1), (N_P,), (N_P,)).eval()
-    labelled, *_ = evaluate(model, pictures, truth, chance)
+    labelled, *_ = evaluate_coder(model, pictures, truth, chance)
     assert labelled.keys() == declared(EVERY_RUN, JUDGED, WITH_ANCHORS, CLASSES)
     assert METRICS.keys() == crosscoder.keys() | labelled.keys()
 
@@ -300,7 +300,7 @@ def test_a_metric_that_is_not_declared_is_refused(store, monkeypatch):
     fewer = {name: metric for name, metric in METRICS.items() if name != "fvu"}
     monkeypatch.setattr("sdlcore.evaluation.metrics.METRICS", fewer)
     with pytest.raises(ValueError, match=r"metric fvu is not declared, expected an entry in .*metrics\.py"):
-        evaluate(ground_truth_model("sae"), store)
+        evaluate_coder(ground_truth_model("sae"), store)
 
 
 def test_signed_latents_are_judged_by_what_is_defined_for_them(store):
@@ -310,12 +310,12 @@ def test_signed_latents_are_judged_by_what_is_defined_for_them(store):
         for weights in (model.W_enc, model.W_dec):
             weights.copy_(torch.from_numpy(W_p.T))
             weights[::2] *= -1
-    metrics, *_ = evaluate(model, store, TRUTH, stream(0, "chance"))
+    metrics, *_ = evaluate_coder(model, store, TRUTH, stream(0, "chance"))
     twin = SparseCoder(ModelConfig("sae", "topk", N, k=1), (N_P,), (N_P,)).eval()
     with torch.no_grad():
         for weights in (twin.W_enc, twin.W_dec):
             weights.copy_(torch.from_numpy(W_p.T))
-    expected, *_ = evaluate(twin, store, TRUTH, stream(0, "chance"))
+    expected, *_ = evaluate_coder(twin, store, TRUTH, stream(0, "chance"))
     for name in ("gt_recovery_decoder", "mcc", "l0", "macro_f1", "detection_f1", "oracle_fvu", "fvu"):
         assert metrics[name] == pytest.approx(expected[name], abs=0.02), name
     assert metrics["detection_f1"] > 0.5
@@ -345,5 +345,5 @@ def test_measures_of_non_negative_latents_refuse_signed_ones(store):
 def test_signed_latents_have_no_classes_at_their_top(classes):
     store, truth = classes
     model = SparseCoder(ModelConfig("sae", "abstopk", 12, k=2), (16,), (16,), torch_stream(0, "signed")).eval()
-    metrics, *_ = evaluate(model, store, truth, stream(0, "chance"))
+    metrics, *_ = evaluate_coder(model, store, truth, stream(0, "chance"))
     assert metrics["top_classes"] is metrics["top_purity"] is None

@@ -10,7 +10,7 @@ import torch
 from sdlcore.data.reading import ActivationStore
 from sdlcore.data.writing import create_store
 from sdlcore.errors import PluginError
-from sdlcore.evaluation.evaluate import evaluate
+from sdlcore.evaluation.evaluate import evaluate_coder
 from sdlcore.evaluation.ground_truth import GroundTruth
 from sdlcore.evaluation.metrics import BENCH, EVERY_RUN, METRICS
 from sdlcore.evaluation.plugin_metrics import metric, parts_of_metrics
@@ -48,9 +48,9 @@ TRUTH = GroundTruth(np.eye(6, dtype=np.float32), None, np.zeros(0, np.int64))
 
 
 def test_runs_have_the_metrics_that_are_declared_for_them(declared, store):
-    judged = evaluate(MODEL, store, TRUTH, np.random.default_rng(0)).metrics
+    judged = evaluate_coder(MODEL, store, TRUTH, np.random.default_rng(0)).metrics
     assert (judged["bias_norm"], judged["rows"]) == (0.0, 50.0)
-    alone = evaluate(MODEL, store).metrics
+    alone = evaluate_coder(MODEL, store).metrics
     assert "bias_norm" in alone
     assert "rows" not in alone
 
@@ -62,9 +62,9 @@ def test_tables_and_effects_have_them_as_they_are_declared(declared):
 
 
 def test_other_metrics_are_what_they_were(store, registry):
-    before = evaluate(MODEL, store, TRUTH, np.random.default_rng(0)).metrics
+    before = evaluate_coder(MODEL, store, TRUTH, np.random.default_rng(0)).metrics
     metric("bias_norm", "Bias", "norm of the decoder's bias", runs=EVERY_RUN)(lambda judged: 1.0)
-    after = evaluate(MODEL, store, TRUTH, np.random.default_rng(0)).metrics
+    after = evaluate_coder(MODEL, store, TRUTH, np.random.default_rng(0)).metrics
     assert after == before | {"bias_norm": 1.0}
 
 
@@ -96,11 +96,11 @@ def test_what_cannot_be_a_metric_is_refused(store):
     assert "own" not in METRICS
     metric("own", "Own", "own", runs=EVERY_RUN)(lambda judged: float("nan"))
     with pytest.raises(ValueError, match="metric own is nan; return None"):
-        evaluate(MODEL, store)
+        evaluate_coder(MODEL, store)
 
 
 @pytest.mark.parametrize("given", [[1.0], "1", np.ones(2)])
 def test_a_metric_is_a_number(store, given):
     metric("own", "Own", "own", runs=EVERY_RUN)(lambda judged: given)
     with pytest.raises(ValueError, match=r"metric own returned .*, expected a number or None"):
-        evaluate(MODEL, store)
+        evaluate_coder(MODEL, store)

@@ -12,7 +12,7 @@ import torch
 
 from sdlcore.data.reading import ActivationStore
 from sdlcore.errors import SourceError, StoreError
-from sdlcore.sources.files.extraction import write_stores
+from sdlcore.sources.files.extraction import write_file_stores
 from sdlcore.sources.files.settings import FileSource
 from tests.fuzz import array_files
 from tests.fuzz.cases import ACCEPTED, Case, Fault, choose, damage, refusal
@@ -56,7 +56,7 @@ def make(rng: np.random.Generator, folder: Path) -> Case:
 def _check(settings: dict[str, str | float], made: Made, folder: Path) -> str:
     paths = folder / "stores" / "train.h5", folder / "stores" / "test.h5"
     try:
-        write_stores(FileSource(**settings), *paths)  # type: ignore[arg-type]
+        write_file_stores(FileSource(**settings), *paths)  # type: ignore[arg-type]
     except (SourceError, StoreError) as error:
         names = [Path(str(settings[key])).name.split("#")[0] for key in settings if key not in ("dtype", "test_share")]
         if made.plain_is_fine and "labels" not in settings and _fits(made, str(settings["dtype"])):

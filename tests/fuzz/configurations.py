@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 import yaml
 
-from sdlcore.storage.yaml_files import mapping, parse
+from sdlcore.storage.yaml_files import parse
+from sdlstudy.configuration.limits import mapping
 from sdlstudy.configuration.loading import ConfigError, configure, load_yaml, validate
 from sdlstudy.settings.cells import run_settings
 from tests.conftest import REPOSITORY

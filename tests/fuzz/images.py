@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 
 from sdlcore.errors import SourceError
-from sdlcore.sources.images.listing import decoded, list_images
+from sdlcore.sources.images.listing import decoded_images, list_images
 from tests.fuzz.cases import ACCEPTED, REFUSED, Case, Fault, choose, damage, put
 from tests.fuzz.image_files import KINDS, PLAIN, picture, save
 
@@ -68,7 +68,7 @@ def _check(root: Path, made: list[Made]) -> str:
         raise Fault(f"a folder with images is refused: {error}") from error
     pixels: dict[str, torch.Tensor] = {}
     skipped = list(folder.skipped)
-    for batch in decoded(folder, np.arange(len(folder.paths)), transform, batch_size=3):
+    for batch in decoded_images(folder, np.arange(len(folder.paths)), transform, batch_size=3):
         skipped += batch.skipped
         if batch.images is not None:
             pixels |= {folder.paths[index]: image for index, image in zip(batch.indices, batch.images, strict=True)}

@@ -16,7 +16,16 @@ from sdlcore.data.reading import ActivationStore
 from sdlcore.data.writing import create_store
 from sdlcore.errors import SourceError
 from sdlcore.inside import firing
-from sdlcore.inside.contexts import Context, Peak, as_markdown, in_text, page, pieces_of, token_text, top_activating
+from sdlcore.inside.contexts import (
+    Context,
+    Peak,
+    as_markdown,
+    contexts_page,
+    in_text,
+    pieces_of,
+    token_text,
+    top_activating,
+)
 from sdlcore.inside.firing import firings, latents_to_show, rows_of_store
 from sdlcore.model.coder import SparseCoder
 from sdlcore.random_streams import stream, torch_stream
@@ -162,7 +171,7 @@ def context_of(before: str, token: str, after: str) -> Context:
 def test_contexts_are_escaped():
     context = context_of("<script>alert(1)</script> *", "_a\nb_", " & `c`")
     assert as_markdown(context) == r"&lt;script&gt;alert\(1\)&lt;/script&gt; \*<b>\_a ⏎ b\_</b> &amp; \`c\`"
-    shown = page("A title", {4: [context]})
+    shown = contexts_page("A title", {4: [context]})
     assert shown.startswith("# A title\n\n## Latent 4\n\n- 2.5: &lt;script")
 
 

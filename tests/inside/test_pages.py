@@ -25,7 +25,7 @@ from sdlcore.sources.language import architectures
 from sdlcore.sources.language.architectures import LLAMA, Paths
 from sdlcore.sources.language.checkpoints import load_tokenizer, load_whole
 from sdlcore.sources.language.corpus import open_text
-from sdlcore.sources.language.extraction import extract
+from sdlcore.sources.language.extraction import write_language_stores
 from sdlcore.sources.language.settings import LanguageSource
 from tests.sources.language.tiny_llama import documents, randomise, save_tiny_llama
 
@@ -122,7 +122,7 @@ def test_a_store_of_the_same_tokens_gives_the_same_pages(
     path.write_text(json.dumps(documents(120)))
     reading = {"context_length": 16, "contexts_per_batch": 3, "train_samples": 600, "test_samples": 50}
     source = LanguageSource.from_dict({"model": str(folder), "text": str(path), "layer": 2, "paths": paths, **reading})
-    extract(source, folder, path, tmp_path / "train.h5", tmp_path / "test.h5")
+    write_language_stores([source], folder, path, [(tmp_path / "train.h5", tmp_path / "test.h5")])
     text, tokenizer = open_text(path), load_tokenizer(folder)
     with ActivationStore(tmp_path / "train.h5") as store:
         stored = contexts_of_store(coder, store, text, tokenizer, LATENTS, lm, number=4, width=3)

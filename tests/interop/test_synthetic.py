@@ -12,7 +12,7 @@ from scipy.sparse import csr_array
 import sdlcore as sdl
 from sdlcore.data.memory import Arrays
 from sdlcore.errors import RefusedError
-from sdlcore.evaluation.evaluate import evaluate
+from sdlcore.evaluation.evaluate import evaluate_coder
 from sdlcore.evaluation.ground_truth import GroundTruth
 from sdlcore.interop.export import export
 from sdlcore.model.coder import SparseCoder
@@ -85,7 +85,7 @@ def ours(bench, coder):
     x = torch.cat([generator.sample(BATCH) for _ in range(SAMPLES // BATCH)])
     samples = Arrays(features(x).numpy(), features=csr_array(x.numpy()))
     truth = GroundTruth(bench.W_p, None, np.zeros(0, dtype=np.int64))
-    return evaluate(coder, samples, truth, np.random.default_rng(0)).metrics
+    return evaluate_coder(coder, samples, truth, np.random.default_rng(0)).metrics
 
 
 @pytest.mark.interop

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from sdlcore.random_streams import stream
-from sdlcore.sources.saelens.model import read_model
+from sdlcore.sources.saelens.model import read_synthetic_model
 from sdlcore.sources.saelens.settings import SaelensSource
 from sdlcore.sources.synth.sampler import Sampler
 from tests.conftest import REPOSITORY
@@ -36,7 +36,7 @@ def apart(ours, theirs):
 @pytest.mark.parametrize("name", ["synthsaebench", "other", "flat"])
 def test_our_samples_of_their_model_are_theirs(name, saved):
     theirs = np.load(saved / name / "statistics.npz")
-    model = read_model(SaelensSource(str(saved / name), n=96, n_p=48))
+    model = read_synthetic_model(SaelensSource(str(saved / name), n=96, n_p=48))
     # these statistics involve no random numbers
     law = model.distribution
     assert law.means == pytest.approx(theirs["means"], rel=1e-6)

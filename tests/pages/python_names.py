@@ -39,7 +39,8 @@ def with_table(page: str) -> str:
 def _shown(path: str) -> str:
     module, name = path.rsplit(".", 1)
     found = pkgutil.resolve_name(path)
-    prefix = "sdl.plot." if module == "sdlcore.plot" else "sdl." if name in dir(sdl) else ""
+    parts = {"sdlcore.plot": "sdl.plot.", "sdlcore.theory": "sdl.theory."}
+    prefix = parts.get(module, "sdl." if name in dir(sdl) else "")
     words = text_of(path) or (found if isinstance(found, str) else inspect.getdoc(found) or "")
     words = " ".join(words.partition("\n\n")[0].split())
     sentence = re.split(r"(?<!eq\.)(?<!al\.)(?<!i\.e\.)(?<!\.\.\.)(?<=\.)\s", words)[0]

@@ -32,7 +32,7 @@ import scipy.sparse
 
 from sdlcore.data.reading import ActivationStore
 from sdlcore.data.writing import create_store
-from sdlcore.evaluation.evaluate import evaluate
+from sdlcore.evaluation.evaluate import evaluate_coder
 from sdlcore.evaluation.ground_truth import GroundTruth
 from sdlcore.model.coder import SparseCoder
 from sdlcore.random_streams import stream
@@ -63,7 +63,8 @@ config = validate(spec)
 table, files = config.tables["table1"], config.files(PAPER)
 with ActivationStore("store.h5") as store:
     for cell in table.cells(config):
-        found = evaluate(SparseCoder(ModelConfig("sae", "relu", 8), (6,), (6,)).eval(), store, truth, stream(0, "c"))
+        model = SparseCoder(ModelConfig("sae", "relu", 8), (6,), (6,)).eval()
+        found = evaluate_coder(model, store, truth, stream(0, "c"))
         path = Path(files.metrics(cell))
         path.parent.mkdir(parents=True)
         path.write_text(json.dumps({"run": vars(cell), **found._asdict()}))

@@ -27,7 +27,7 @@ class NoiseSource(Settings):
     """Samples of the training store."""
 
 
-def write_stores(source: NoiseSource, train: Path, test: Path) -> None:
+def write_noise_stores(source: NoiseSource, train: Path, test: Path) -> None:
     """Write a training store, and a tenth of its samples as evaluation store."""
     for path, rows in ((train, source.train_samples), (test, source.train_samples // 10)):
         with resume_store(path, {"kind": "noise"}, "float32") as writer:
@@ -39,12 +39,11 @@ def write_stores(source: NoiseSource, train: Path, test: Path) -> None:
 
 from pathlib import Path
 
-from sdlcore.command_line import cli
-from sdlcore.sources.noise import NoiseSource, write_stores
+from sdlcore.pipeline import NoiseSource, cli, write_noise_stores
 
 
 def main(*, source: NoiseSource, train: Path, test: Path) -> None:
-    write_stores(source, train, test)
+    write_noise_stores(source, train, test)
 
 
 if __name__ == "__main__":
@@ -68,7 +67,7 @@ if __name__ == "__main__":
         " > {log:q} 2>&1"
 
 
-from sdlcore.sources.noise import NoiseSource
+from sdlcore.pipeline import NoiseSource
 """,
 }
 """New files, and their content."""
@@ -118,7 +117,8 @@ def test_a_source_of_five_files_is_checked_planned_extracted_trained_on_and_show
         kinds = kinds.replace(place, text + place)
     (checkout.path / KINDS).write_text(kinds)
     with (checkout.path / PUBLIC).open("a") as file:
-        file.write("from .sources.noise import NoiseSource as NoiseSource\n")
+        for name in ("NoiseSource", "write_noise_stores"):
+            file.write(f"from .sources.noise import {name} as {name}\n")
     assert _training(checkout) == before  # trainings on other sources stay valid
 
     (checkout.path / "config/trial.yaml").write_text(yaml.safe_dump(MINE))

@@ -13,7 +13,7 @@ from sdlcore.data.references import References, save_references
 from sdlcore.data.resumable import Progress, resume_store
 from sdlcore.data.writing import create_store
 from sdlcore.errors import StoreError
-from sdlcore.evaluation.evaluate import evaluate
+from sdlcore.evaluation.evaluate import evaluate_coder
 from sdlcore.model.saving import load_model
 from sdlcore.solvers.run_solver import run_solver
 from sdlcore.solvers.settings import Encoder, SolverConfig
@@ -40,7 +40,7 @@ def solve(store, folder, settings=None, watch=None, start=None):
 
 def fvu(model, store):
     with ActivationStore(store) as opened:
-        return evaluate(model, opened).metrics["fvu"]
+        return evaluate_coder(model, opened).metrics["fvu"]
 
 
 def test_a_run_has_the_files_of_any_run(bench, store, tmp_path):

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from sdlcore.data.reading import ActivationStore
 from sdlcore.data.writing import create_store
 from sdlcore.solvers.settings import SolverConfig
-from sdlcore.solvers.stable import Half, Stable, common, stable_directions, strongest
+from sdlcore.solvers.stable import Half, Stable, common, stable_directions
 
 CONFIG = {"n_atoms": 100, "support": 6, "batch_size": 2048}
 
@@ -89,16 +89,16 @@ def test_opposite_directions_are_not_the_same_and_a_site_without_a_part_has_none
 def test_the_strongest_are_taken_and_too_few_are_refused():
     a, b, _ = halves(0, 6, 3, 4)
     found = common(a, b, 0.95)
-    np.testing.assert_array_equal(strongest(found, 2).w_p, found.anchors.w_p[:2])
-    assert len(strongest(found, None).w_p) == 6
+    np.testing.assert_array_equal(found.strongest(2).w_p, found.anchors.w_p[:2])
+    assert len(found.strongest(None).w_p) == 6
     with pytest.raises(
         ValueError,
         match=r"only 6 directions are stable, but n_anchors is 7; the .* 9 and 10 atoms: lower n_anchors or min_",
     ):
-        strongest(found, 7)
+        found.strongest(7)
     none = Stable(found.anchors, found.cosines[:0], found.energies[:0], (3, 3))
     with pytest.raises(ValueError, match="only 0 directions are stable, but n_anchors is all"):
-        strongest(none, None)
+        none.strongest(None)
 
 
 def test_a_store_of_a_row_cannot_be_halved(tmp_path):

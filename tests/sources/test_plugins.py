@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from sdlcore.data.reading import ActivationStore
-from sdlcore.data.references import class_means
+from sdlcore.data.references import means_of_classes
 from sdlcore.errors import PluginError, SourceError
-from sdlcore.sources.plugins.filling import Rows, write_stores
+from sdlcore.sources.plugins.filling import Rows, write_plugin_stores
 from sdlcore.sources.plugins.settings import PluginSource, source
 
 pytestmark = pytest.mark.usefixtures("registry")
@@ -33,7 +33,7 @@ def classes():
 
 def stores(tmp_path, **settings):
     paths = [tmp_path / "train.h5", tmp_path / "test.h5"]
-    write_stores(PluginSource.from_dict(settings), *paths, __file__)
+    write_plugin_stores(PluginSource.from_dict(settings), *paths, __file__)
     return [ActivationStore(path) for path in paths]
 
 
@@ -59,7 +59,7 @@ def test_classes_have_means_by_the_names_that_are_declared_or_their_numbers(clas
 
     for name, expected in (("classes", ["0", "1"]), ("named", ["cat", "dog", "owl"])):
         train, _ = stores(tmp_path, source=name)
-        references, described = class_means(train)
+        references, described = means_of_classes(train)
         assert references.class_names == list(described["name"]) == expected
         assert references.classes.tolist() == [0, 1]
 

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from sdlcore.sources.wheels import WheelError, WheelReference, fetch, parse_reference
+from sdlcore.errors import SourceError
+from sdlcore.sources.wheels import WheelReference, fetch_wheel_file, parse_reference
 from sdlcore.storage.files import sha256_of
 
 REFERENCE = "wheel:Some-Text==1.2#some_text/data/words.txt"
@@ -55,15 +56,15 @@ def test_reference_is_taken_apart():
     ],
 )
 def test_malformed_reference_is_refused(reference: str):
-    with pytest.raises(WheelError, match="is not a wheel reference: write wheel:<distribution>==<version>#"):
+    with pytest.raises(SourceError, match="is not a wheel reference: write wheel:<distribution>==<version>#"):
         parse_reference(reference)
 
 
 @pytest.mark.parametrize("member", ["../outside.txt", "a/../../b", "/etc/passwd", "a//b", "a/", "..", "a\\..\\b"])
 def test_member_that_leads_elsewhere_is_refused(member: str, tmp_path: Path):
     make_wheel(tmp_path / "wheels")
-    with pytest.raises(WheelError, match="is not a plain path inside a wheel"):
-        fetch(f"wheel:some-text==1.2#{member}", None, tmp_path / "wheels")
+    with pytest.raises(SourceError, match="is not a plain path inside a wheel"):
+        fetch_wheel_file(f"wheel:some-text==1.2#{member}", None, tmp_path / "wheels")
     assert files_below(tmp_path) == ["wheels/some_text-1.2-py3-none-any.whl"]
 
 
@@ -72,7 +73,7 @@ def test_member_that_leads_elsewhere_is_refused(member: str, tmp_path: Path):
 def test_wheel_put_by_hand_is_used_and_only_the_member_copied(name: str, tmp_path: Path):
     folder = tmp_path / "wheels"
     wheel = make_wheel(folder, name)
-    path = fetch(REFERENCE, sha256_of(wheel), folder)
+    path = fetch_wheel_file(REFERENCE, sha256_of(wheel), folder)
     assert path == folder / "Some-Text-1.2/words.txt"
     assert path.read_bytes() == WORDS
     assert files_below(tmp_path) == sorted([f"wheels/{name}", "wheels/Some-Text-1.2/words.txt"])
@@ -82,15 +83,15 @@ def test_wheel_put_by_hand_is_used_and_only_the_member_copied(name: str, tmp_pat
 def test_output_goes_where_it_is_told(tmp_path: Path):
     wheel = make_wheel(tmp_path / "wheels")
     output = tmp_path / "elsewhere/words.txt"
-    assert fetch(REFERENCE, sha256_of(wheel), tmp_path / "wheels", output) == output
+    assert fetch_wheel_file(REFERENCE, sha256_of(wheel), tmp_path / "wheels", output) == output
     assert output.read_bytes() == WORDS
 
 
 @pytest.mark.usefixtures("no_registry")
 def test_wrong_checksum_is_an_error_and_leaves_nothing(tmp_path: Path):
     wheel = make_wheel(tmp_path)
-    with pytest.raises(WheelError, match=rf"SHA-256 is {sha256_of(wheel)}, but {'0' * 64} is pinned"):
-        fetch(REFERENCE, "0" * 64, tmp_path)
+    with pytest.raises(SourceError, match=rf"SHA-256 is {sha256_of(wheel)}, but {'0' * 64} is pinned"):
+        fetch_wheel_file(REFERENCE, "0" * 64, tmp_path)
     assert files_below(tmp_path) == [wheel.name]
 
 
@@ -98,23 +99,23 @@ def test_wrong_checksum_is_an_error_and_leaves_nothing(tmp_path: Path):
 def test_unpinned_wheel_is_accepted_and_its_digest_logged(tmp_path: Path, caplog: pytest.LogCaptureFixture):
     wheel = make_wheel(tmp_path)
     with caplog.at_level(logging.WARNING):
-        assert fetch(REFERENCE, None, tmp_path).read_bytes() == WORDS
+        assert fetch_wheel_file(REFERENCE, None, tmp_path).read_bytes() == WORDS
     assert f"{wheel.name} has SHA-256 {sha256_of(wheel)}, which is not pinned" in caplog.text
 
 
 @pytest.mark.usefixtures("no_registry")
 def test_missing_member_is_named_with_those_there_are(tmp_path: Path):
     wheel = make_wheel(tmp_path)
-    with pytest.raises(WheelError, match=r"has no member 'some_text/wrong\.txt'.*some_text/data/words\.txt"):
-        fetch("wheel:some-text==1.2#some_text/wrong.txt", sha256_of(wheel), tmp_path)
+    with pytest.raises(SourceError, match=r"has no member 'some_text/wrong\.txt'.*some_text/data/words\.txt"):
+        fetch_wheel_file("wheel:some-text==1.2#some_text/wrong.txt", sha256_of(wheel), tmp_path)
     assert files_below(tmp_path) == [wheel.name]
 
 
 @pytest.mark.usefixtures("no_registry")
 def test_broken_wheel_is_named(tmp_path: Path):
     (tmp_path / "some_text-1.2-py3-none-any.whl").write_bytes(b"no archive")
-    with pytest.raises(WheelError, match=r"some_text-1\.2-py3-none-any\.whl: not a readable wheel"):
-        fetch(REFERENCE, None, tmp_path)
+    with pytest.raises(SourceError, match=r"some_text-1\.2-py3-none-any\.whl: not a readable wheel"):
+        fetch_wheel_file(REFERENCE, None, tmp_path)
 
 
 @pytest.mark.usefixtures("no_registry")
@@ -133,8 +134,8 @@ def test_a_member_that_is_damaged_is_one_sentence_with_the_wheel(compression: in
     with zipfile.ZipFile(wheel, "w", compression) as archive:
         archive.writestr("some_text/data/words.txt", words)
     wheel.write_bytes(flip(wheel.read_bytes(), after=b"some_text/data/words.txt", at=at))
-    with pytest.raises(WheelError, match=r"some_text-1\.2-py3-none-any\.whl: not a readable wheel"):
-        fetch(REFERENCE, None, folder)
+    with pytest.raises(SourceError, match=r"some_text-1\.2-py3-none-any\.whl: not a readable wheel"):
+        fetch_wheel_file(REFERENCE, None, folder)
     assert files_below(tmp_path) == [f"wheels/{wheel.name}"]
 
 
@@ -147,30 +148,30 @@ def test_a_member_that_asks_for_more_than_there_is_is_one_sentence(at: int, bits
         place = content.index(header, content.index(header) + 1)
         content = content[:place] + flip(content[place:], after=header, at=offset - 4, bits=bits)
     wheel.write_bytes(content)
-    with pytest.raises(WheelError, match="not a readable wheel"):
-        fetch(REFERENCE, None, tmp_path / "wheels")
+    with pytest.raises(SourceError, match="not a readable wheel"):
+        fetch_wheel_file(REFERENCE, None, tmp_path / "wheels")
 
 
 @pytest.mark.usefixtures("no_registry")
 def test_a_pipe_that_is_called_like_the_wheel_is_not_waited_for(tmp_path: Path):
     os.mkfifo(tmp_path / "some_text-1.2-py3-none-any.whl")
-    with pytest.raises(WheelError, match="could not be downloaded"):
-        fetch(REFERENCE, None, tmp_path)
+    with pytest.raises(SourceError, match="could not be downloaded"):
+        fetch_wheel_file(REFERENCE, None, tmp_path)
 
 
 def test_two_wheels_by_hand_are_ambiguous(tmp_path: Path):
     make_wheel(tmp_path)
     make_wheel(tmp_path, "some_text-1.2-py2-none-any.whl")
-    with pytest.raises(WheelError, match="several wheels match"):
-        fetch(REFERENCE, None, tmp_path)
+    with pytest.raises(SourceError, match="several wheels match"):
+        fetch_wheel_file(REFERENCE, None, tmp_path)
 
 
 @pytest.mark.usefixtures("no_registry")
 def test_without_a_registry_the_error_says_which_file_to_put_where(tmp_path: Path):
     folder = tmp_path / "wheels"
     make_wheel(folder, "some_text-1.3-py3-none-any.whl")  # another version is no substitute
-    with pytest.raises(WheelError, match=r"Some-Text==1\.2 could not be downloaded") as error:
-        fetch(REFERENCE, None, folder)
+    with pytest.raises(SourceError, match=r"Some-Text==1\.2 could not be downloaded") as error:
+        fetch_wheel_file(REFERENCE, None, folder)
     assert f"put the wheel file some_text-1.2-*.whl into {folder} by hand" in str(error.value)
     assert files_below(tmp_path) == ["wheels/some_text-1.3-py3-none-any.whl"]
 
@@ -187,8 +188,8 @@ def test_downloaded_wheel_is_checked_and_removed(tmp_path: Path, monkeypatch: py
         archive.writestr("some_text-1.2.dist-info/RECORD", "")
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     monkeypatch.setenv("PIP_FIND_LINKS", str(shop))
-    with pytest.raises(WheelError, match="is pinned"):
-        fetch(REFERENCE, "0" * 64, tmp_path / "wheels")
+    with pytest.raises(SourceError, match="is pinned"):
+        fetch_wheel_file(REFERENCE, "0" * 64, tmp_path / "wheels")
     assert files_below(tmp_path / "wheels") == []
-    fetch(REFERENCE, sha256_of(wheel), tmp_path / "wheels")
+    fetch_wheel_file(REFERENCE, sha256_of(wheel), tmp_path / "wheels")
     assert files_below(tmp_path / "wheels") == ["Some-Text-1.2/words.txt"]

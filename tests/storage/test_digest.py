@@ -1,4 +1,5 @@
 import os
+import re
 import subprocess
 import sys
 
@@ -100,7 +101,8 @@ def test_a_name_that_a_stub_lists_counts_as_the_module_that_it_comes_from(tree, 
 
 
 def test_declarations_of_settings_are_files():
-    assert all((REPOSITORY / "src" / name).is_file() for name in DECLARATIONS)
+    folders = [REPOSITORY / "src", REPOSITORY / "workflow"]
+    assert all(any((folder / name).is_file() for folder in folders) for name in DECLARATIONS)
 
 
 @pytest.mark.parametrize("name", ["pkg/settings.py", "pkg/run.py"])
@@ -133,7 +135,8 @@ def test_a_release_that_changes_no_code_reruns_no_stage(tmp_path):
 def test_scripts_that_import_by_names_in_settings_are_those_whose_rules_name_the_parts():
     """Other scripts only read dictionaries, which are recomputed if their parts change. Products do, too."""
     root, rules = REPOSITORY / "src", "".join(path.read_text() for path in REPOSITORY.glob("workflow/*/*.smk"))
-    registries = {path for path in root.rglob("*.py") if 'import_module(f"sdlcore.' in path.read_text()}
+    modules = [*root.rglob("*.py"), *(REPOSITORY / "workflow/peers").glob("*.py")]
+    registries = {path for path in modules if re.search(r'import_module\(f"(sdlcore|peers)\.', path.read_text())}
     assert {path.stem for path in registries} == {"registry", "term", "run_peer"}
     for script in sorted(REPOSITORY.glob("workflow/scripts/*.py")):
         named = f'code_digest("{script.stem}", *' in rules or script.stem in ("train", "train_streamed", "train_drawn")
@@ -211,7 +214,7 @@ def test_a_plugins_file_counts_with_what_it_imports_of_ours_and_from_beside_it(t
     assert digest() == earlier
 
 
-def test_a_script_of_a_workflow_counts_with_the_packages_of_the_workflow(tmp_path):
+def test_a_script_of_a_workflow_counts_with_the_packages_of_the_workflow(tmp_path, monkeypatch):
     (root := tmp_path / "src").mkdir()
     (root / "part.py").write_text("x = 1\n")
     for folder in ("scripts", "study"):
@@ -223,6 +226,8 @@ def test_a_script_of_a_workflow_counts_with_the_packages_of_the_workflow(tmp_pat
     before = source_digest(script, root)
     module.write_text("from part import x\ny = 1\n")
     assert source_digest(script, root) != before
+    monkeypatch.setattr(digest, "DECLARATIONS", ("study/table.py",))
+    assert list(imported_sources(script, root)) == ["beside: scripts/make.py"]
 
 
 def test_an_installed_plugin_counts_without_the_libraries_beside_it(tmp_path):

@@ -1,5 +1,5 @@
 # Files and settings of CLIP models and of their images.
-from sdlcore.sources.images.settings import FASHION_MNIST, TRAINED_HERE
+from offline.settings import FASHION_MNIST, TRAINED_HERE
 
 
 def clip_source(wildcards):

@@ -1,9 +1,8 @@
 # Language models and texts: from the user's files, from the hub, or from wheels.
 import hashlib
 
-from sdlcore.sources.language.hub_names import is_hub_model, is_hub_text
-from sdlcore.sources.language.shape import model_shape, problems_of
-from sdlcore.sources.wheels import PREFIX, WheelError, parse_reference
+from sdlcore import SourceError
+from sdlcore.pipeline import is_hub_model, is_hub_text, model_problems, model_shape, wheel_path
 
 
 def wheel_files():
@@ -11,12 +10,12 @@ def wheel_files():
     found = {}
     for name, settings in study.sources.language.items():
         for key in ("model", "text"):
-            if not getattr(settings, key).startswith(PREFIX):
-                continue
             try:
-                path = parse_reference(getattr(settings, key)).cached
-            except WheelError as error:
+                path = wheel_path(getattr(settings, key))
+            except SourceError as error:
                 raise WorkflowError(f"sources.language.{name}.{key}: {error}")
+            if path is None:
+                continue
             file = {
                 "reference": getattr(settings, key),
                 "sha256": getattr(settings, f"{key}_sha256") or "",
@@ -44,7 +43,7 @@ def local_gguf(model):
 GGUF_FILES = {
     local_gguf(settings.model): settings.model
     for settings in study.sources.language.values()
-    if settings.model.endswith(".gguf") and not settings.model.startswith(PREFIX)
+    if settings.model.endswith(".gguf") and wheel_path(settings.model) is None
 }
 
 
@@ -57,8 +56,8 @@ def gguf_file(wildcards):
 def language_model(wildcards):
     """Return the folder of a source's model, or its name on the hub."""
     model = study.language(wildcards.source).model
-    if model.startswith(PREFIX):
-        return f"{RESULTS}/models/{parse_reference(model).cached}"
+    if path := wheel_path(model):
+        return f"{RESULTS}/models/{path}"
     return f"{RESULTS}/models/{local_gguf(model)}" if model.endswith(".gguf") else model
 
 
@@ -88,7 +87,7 @@ def check_model(name):
     """Refuse settings that do not fit the model early, by its configuration, because the extraction would fail only late."""
     model = language_model(SimpleNamespace(source=name))
     if not is_hub_model(model):
-        for key, problem in problems_of(model, study.language(name)):
+        for key, problem in model_problems(model, study.language(name)):
             raise WorkflowError(f"sources.language.{name}.{key}: {problem}")
 
 

@@ -2,9 +2,7 @@
 import shutil
 from functools import cache
 
-from sdlcore.evaluation.plugin_metrics import parts_of_metrics
-from sdlcore.interop.formats import dictionary_files, format_at, locate
-from sdlcore.run import RunConfig
+from sdlcore.pipeline import RunConfig, locate_files, parts_of_metrics
 from sdlstudy.settings.cells import (
     Cell,
     discovery_of,
@@ -114,8 +112,7 @@ def imported_files(wildcards):
     if is_hub_model(settings.model):
         return []
     try:
-        found = locate(settings.model, settings.subfolder)
-        return [str(file) for file in dictionary_files(found, settings.format or format_at(found))]
+        return [str(file) for file in locate_files(settings.model, settings.subfolder, settings.format)]
     except ValueError as error:
         raise WorkflowError(f"methods.{wildcards.method}: {error}") from error
 

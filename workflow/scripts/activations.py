@@ -2,11 +2,15 @@
 
 from pathlib import Path
 
-from sdlcore.command_line import cli
-from sdlcore.device import Device, choose_device
-from sdlcore.sources.language.extraction import extract, extract_shard, extract_together
-from sdlcore.sources.language.settings import LanguageSource
-from sdlcore.sources.language.streaming import write_recipe
+from sdlcore.pipeline import (
+    Device,
+    LanguageSource,
+    choose_device,
+    cli,
+    write_language_recipe,
+    write_language_shard,
+    write_language_stores,
+)
 
 
 def main(
@@ -44,16 +48,16 @@ def main(
     place = choose_device(device)
     if sources:
         stores = list(zip(trains, tests, strict=True))
-        return extract_together(sources, model, text, stores, threads=threads, device=place)
+        return write_language_stores(sources, model, text, stores, threads=threads, device=place)
     if source is None:
         raise ValueError("expected --source or --sources")
     where = (source, model, text)
     if shard and output:
-        extract_shard(*where, output, *shard, threads=threads, device=place)
+        write_language_shard(*where, output, *shard, threads=threads, device=place)
     elif recipe and test and buffer_rows:
-        write_recipe(*where, recipe, test, buffer_rows, threads=threads, device=place)
+        write_language_recipe(*where, recipe, test, buffer_rows, threads=threads, device=place)
     elif train and test:
-        extract(*where, train, test, threads=threads, device=place)
+        write_language_stores([source], model, text, [(train, test)], threads=threads, device=place)
     else:
         raise ValueError("expected --train and --test, or --shard and --output, or --recipe, --test and --buffer-rows")
 

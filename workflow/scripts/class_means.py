@@ -5,11 +5,15 @@ from pathlib import Path
 
 import pandas as pd
 
-from sdlcore.command_line import cli
-from sdlcore.data.reading import content_digest, open_checked
-from sdlcore.data.references import class_means, save_references
-from sdlcore.data.settings import ClassMeans
-from sdlcore.storage.files import provenance
+from sdlcore.pipeline import (
+    ClassMeans,
+    cli,
+    content_digest,
+    means_of_classes,
+    open_checked,
+    provenance,
+    save_references,
+)
 from sdlstudy.results.tables import write_csv
 
 
@@ -22,7 +26,7 @@ def main(*, settings: ClassMeans, store: Path, references: Path, classes: Path) 
         classes: CSV file to write: one row for each class
     """
     with open_checked(store) as opened:
-        means, columns = class_means(opened, settings.centred, settings.min_class_size)
+        means, columns = means_of_classes(opened, settings.centred, settings.min_class_size)
     listed = pd.DataFrame(columns)
     facts = provenance(__file__, settings=settings.to_dict(), inputs={"store": content_digest(store)})
     save_references(references, means, facts)

@@ -2,10 +2,7 @@
 
 from pathlib import Path
 
-from sdlcore.command_line import cli
-from sdlcore.device import Device
-from sdlcore.sources.images.embedding import prepare
-from sdlcore.sources.images.settings import ClipSource
+from sdlcore.pipeline import ClipSource, Device, cli, clip_extraction
 
 
 def main(
@@ -40,7 +37,7 @@ def main(
     """
     if not (shard and output) and not (train and test):
         raise ValueError("expected --train and --test, or --shard and --output")
-    work = prepare(
+    work = clip_extraction(
         source,
         images,
         test_images,

@@ -6,12 +6,16 @@ from typing import Any
 
 import torch
 
-from sdlcore.command_line import cli
-from sdlcore.data.anchors import save_anchors
-from sdlcore.data.reading import content_digest, open_checked
-from sdlcore.solvers.settings import SolverConfig
-from sdlcore.solvers.stable import stable_directions, strongest
-from sdlcore.storage.files import provenance, write_json
+from sdlcore.pipeline import (
+    SolverConfig,
+    cli,
+    content_digest,
+    open_checked,
+    provenance,
+    save_anchors,
+    stable_directions,
+    write_json,
+)
 
 
 def main(
@@ -35,7 +39,7 @@ def main(
     config = SolverConfig.from_dict(settings["solver"])
     with open_checked(store) as opened:
         stable = stable_directions(opened, config, settings["min_cosine"], seed)
-    anchors = strongest(stable, n_anchors)
+    anchors = stable.strongest(n_anchors)
     facts = provenance(__file__, config.parts[1:], kind="discovered", settings=settings, n_anchors=n_anchors, seed=seed)
     facts["inputs"] = {"store": content_digest(store)}
     save_anchors(output, anchors, facts)

@@ -6,25 +6,29 @@ from typing import Any
 
 import torch
 
-from sdlcore.baselines.settings import PeerConfig
-from sdlcore.command_line import cli
-from sdlcore.data.anchors import load_anchors
-from sdlcore.data.reading import content_digest, open_checked
-from sdlcore.data.references import load_references
-from sdlcore.evaluation.evaluate import evaluate
-from sdlcore.evaluation.finished import finished_metrics
-from sdlcore.evaluation.ground_truth import GroundTruth
-from sdlcore.evaluation.origin import check_origin
-from sdlcore.evaluation.plugin_metrics import parts_of_metrics
-from sdlcore.interop.settings import ImportConfig
-from sdlcore.model.saving import load_model
-from sdlcore.random_streams import stream
-from sdlcore.run import RunConfig
-from sdlcore.settings import Json
-from sdlcore.solvers.settings import SolverConfig
-from sdlcore.sources.bench.settings import Hierarchy
-from sdlcore.storage.checksums import with_checksum
-from sdlcore.storage.files import provenance, sha256_of, write_json
+from peers.settings import PeerConfig
+from sdlcore.pipeline import (
+    GroundTruth,
+    Hierarchy,
+    ImportConfig,
+    Json,
+    RunConfig,
+    SolverConfig,
+    check_origin,
+    cli,
+    content_digest,
+    evaluate_coder,
+    finished_metrics,
+    load_anchors,
+    load_model,
+    load_references,
+    open_checked,
+    parts_of_metrics,
+    provenance,
+    stream,
+    with_checksum,
+    write_json,
+)
 
 
 def main(
@@ -58,9 +62,9 @@ def main(
     config = kind.from_dict(settings)
     check_origin(model, config.to_dict(), seed, trained_on)
     run: dict[str, Json] = dict(zip(("source", "method", "protocol", "anchoring", "seed"), cell, strict=True))
-    inputs: dict[str, Json] = {"model": sha256_of(model), "store": content_digest(store)}
+    inputs: dict[str, Json] = {"model": content_digest(model), "store": content_digest(store)}
     given_files = {"references": references, "anchors": anchors}
-    inputs |= {name: sha256_of(path) if path else None for name, path in given_files.items()}
+    inputs |= {name: content_digest(path) if path else None for name, path in given_files.items()}
     judged_by = hierarchy and hierarchy.to_dict()
     judges = load_references(references) if references else None
     own = parts_of_metrics(judges is not None, judges is not None and judges.classes is None)
@@ -70,7 +74,7 @@ def main(
         return
     truth = GroundTruth.of(judges, load_anchors(anchors) if anchors else None, hierarchy) if judges else None
     with open_checked(store) as opened:
-        found = evaluate(load_model(model), opened, truth, stream(seed, "chance"))
+        found = evaluate_coder(load_model(model), opened, truth, stream(seed, "chance"))
     content: dict[str, Json] = {
         "run": run,
         "metrics": found.metrics,

@@ -2,9 +2,8 @@
 
 from pathlib import Path
 
-from sdlcore.command_line import cli
-from sdlcore.sources.images.fashion_mnist import make_tree, tree_name
-from sdlcore.storage.sharing import link, made_once
+from offline.fashion_mnist import make_tree, tree_name
+from sdlcore.pipeline import cli, link, made_once
 
 
 def main(*, train_images: int, test_images: int, by_hand: Path, cache: Path, output: Path) -> None:
@@ -18,7 +17,7 @@ def main(*, train_images: int, test_images: int, by_hand: Path, cache: Path, out
     """
     images = train_images, test_images
     folder = cache / tree_name(*images)
-    made_once(folder, lambda path: make_tree(path, by_hand, *images))
+    made_once(folder, lambda path: make_tree(path, by_hand, *images, script=__file__))
     link(folder, output)
 
 

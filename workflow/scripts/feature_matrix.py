@@ -3,11 +3,8 @@
 import logging
 from pathlib import Path
 
-from sdlcore.command_line import cli
-from sdlcore.sources.bench.feature_matrix import draw_matrices
-from sdlcore.sources.bench.settings import BenchFeatures
-from sdlcore.storage.checksums import write_with_checksum
-from sdlcore.storage.files import provenance
+from sdlcore import References
+from sdlcore.pipeline import BenchFeatures, cli, draw_matrices, provenance, save_references
 
 
 def main(*, bench: BenchFeatures, seed: int, output: Path) -> None:
@@ -15,9 +12,8 @@ def main(*, bench: BenchFeatures, seed: int, output: Path) -> None:
     Args:
         bench: settings of the bench
     """
-    tensors, reached = {}, {}
-    for name, found in draw_matrices(bench, seed).items():
-        tensors[name] = found.W
+    drawn, reached = draw_matrices(bench, seed), {}
+    for name, found in drawn.items():
         reached[name] = {
             "max_signed": found.max_signed,
             "max_absolute": found.max_absolute,
@@ -26,7 +22,7 @@ def main(*, bench: BenchFeatures, seed: int, output: Path) -> None:
         dimension = len(found.W)
         logging.info("%s: %d features in %d dimensions, %s", name, bench.n, dimension, reached[name])
     facts = provenance(__file__, bench=bench.to_dict(), seed=seed, reached=reached)
-    write_with_checksum(output, tensors, facts)
+    save_references(output, References(drawn["W_p"].W, drawn["W_r"].W if "W_r" in drawn else None), facts)
 
 
 if __name__ == "__main__":

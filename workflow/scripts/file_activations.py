@@ -2,9 +2,7 @@
 
 from pathlib import Path
 
-from sdlcore.command_line import cli
-from sdlcore.sources.files.extraction import write_stores
-from sdlcore.sources.files.settings import FileSource
+from sdlcore.pipeline import FileSource, cli, write_file_stores
 
 
 def main(*, source: FileSource, train: Path, test: Path) -> None:
@@ -14,7 +12,7 @@ def main(*, source: FileSource, train: Path, test: Path) -> None:
         train: training store to write
         test: evaluation store to write
     """
-    write_stores(source, train, test)
+    write_file_stores(source, train, test)
 
 
 if __name__ == "__main__":

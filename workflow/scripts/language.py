@@ -5,15 +5,19 @@ from pathlib import Path
 
 import torch
 
-from sdlcore.command_line import cli
-from sdlcore.data.reading import content_digest, open_checked
-from sdlcore.device import Device, choose_device
-from sdlcore.inside.contexts import in_text, top_activating
-from sdlcore.inside.contexts import page as markdown_page
-from sdlcore.inside.firing import firings, latents_to_show, rows_of_store
-from sdlcore.inside.held_out import HeldOut
-from sdlcore.model.saving import load_model
-from sdlcore.storage.files import provenance, sha256_of, write_json, write_text
+from sdlcore.pipeline import (
+    Device,
+    HeldOut,
+    choose_device,
+    cli,
+    content_digest,
+    contexts_page,
+    load_model,
+    open_checked,
+    provenance,
+    write_json,
+    write_text,
+)
 
 
 def main(
@@ -47,14 +51,10 @@ def main(
     coder = load_model(dictionary).to(place)
     with open_checked(store) as opened:
         held_out = HeldOut.of(store, opened, model, text)
-        chosen = latents_to_show(coder, opened, latents)
-        found = firings(coder, rows_of_store(opened, coder.config.pair), chosen)
+        shown = held_out.contexts(opened, coder, latents)
         losses = None
         if coder.config.pair != "crosscoder":
             losses = held_out.losses(opened, {"run": coder}, contexts, place)["run"]
-
-    tops = {latent: top_activating(found, latent) for latent in chosen}
-    shown = in_text(tops, found, held_out.text, held_out.tokenizer)
     logging.info("%s", losses)
 
     name, method, protocol, anchoring, seed = cell
@@ -64,10 +64,10 @@ def main(
         "loss": None if losses is None else losses._asdict(),
         "latents": {latent: [context.to_dict() for context in its] for latent, its in shown.items()},
         "provenance": provenance(
-            __file__, inputs={"dictionary": sha256_of(dictionary), "store": content_digest(store)}
+            __file__, inputs={"dictionary": content_digest(dictionary), "store": content_digest(store)}
         ),
     }
-    write_text(page, markdown_page(f"{name}, {method}, {anchoring}, seed {seed}: most active tokens", shown))
+    write_text(page, contexts_page(f"{name}, {method}, {anchoring}, seed {seed}: most active tokens", shown))
     write_json(output, content)
 
 

@@ -4,12 +4,17 @@ from pathlib import Path
 
 import torch
 
-from sdlcore.command_line import cli
-from sdlcore.data.reading import content_digest, open_checked
-from sdlcore.device import Device, choose_device
-from sdlcore.inside.held_out import HeldOut
-from sdlcore.model.saving import load_model
-from sdlcore.storage.files import provenance, sha256_of, write_json
+from sdlcore.pipeline import (
+    Device,
+    HeldOut,
+    choose_device,
+    cli,
+    content_digest,
+    load_model,
+    open_checked,
+    provenance,
+    write_json,
+)
 
 
 def main(
@@ -38,7 +43,7 @@ def main(
     with open_checked(store) as opened:
         held_out = HeldOut.of(store, opened, model, text)
         losses = held_out.losses(opened, coders, contexts, place)
-        inputs = {str(path): sha256_of(path) for path in dictionaries} | {"store": content_digest(store)}
+        inputs = {str(path): content_digest(path) for path in dictionaries} | {"store": content_digest(store)}
     content = {
         "losses": {path: loss._asdict() for path, loss in losses.items()},
         "provenance": provenance(__file__, inputs=inputs),

@@ -2,9 +2,7 @@
 
 from pathlib import Path
 
-from sdlcore.command_line import cli
-from sdlcore.sources.language.gguf_conversion import converted
-from sdlcore.storage.sharing import link
+from sdlcore.pipeline import cli, converted_gguf, link
 
 
 def main(*, gguf: Path, cache: Path, output: Path) -> None:
@@ -14,7 +12,7 @@ def main(*, gguf: Path, cache: Path, output: Path) -> None:
         cache: folder of converted models
         output: link to make
     """
-    link(converted(gguf, cache), output)
+    link(converted_gguf(gguf, cache), output)
 
 
 if __name__ == "__main__":

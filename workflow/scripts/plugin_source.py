@@ -2,9 +2,7 @@
 
 from pathlib import Path
 
-from sdlcore.command_line import cli
-from sdlcore.sources.plugins.filling import write_stores
-from sdlcore.sources.plugins.settings import PluginSource
+from sdlcore.pipeline import PluginSource, cli, write_plugin_stores
 
 
 def main(*, source: PluginSource, train: Path, test: Path) -> None:
@@ -14,7 +12,7 @@ def main(*, source: PluginSource, train: Path, test: Path) -> None:
         train: training store to write
         test: evaluation store to write
     """
-    write_stores(source, train, test, __file__)
+    write_plugin_stores(source, train, test, __file__)
 
 
 if __name__ == "__main__":

@@ -3,12 +3,7 @@
 import logging
 from pathlib import Path
 
-from sdlcore.command_line import cli
-from sdlcore.data.references import load_references
-from sdlcore.data.writing import create_store
-from sdlcore.sources.bench.samples import draw_samples
-from sdlcore.sources.bench.settings import BenchSamples
-from sdlcore.storage.files import provenance
+from sdlcore.pipeline import BenchSamples, cli, create_store, draw_samples, load_references, provenance
 
 
 def main(*, bench: BenchSamples, seed: int, feature_matrix: Path, train: Path, test: Path) -> None:

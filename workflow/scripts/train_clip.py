@@ -2,11 +2,10 @@
 
 from pathlib import Path
 
-from sdlcore.command_line import cli
-from sdlcore.device import Device
-from sdlcore.sources.images.fashion_mnist import garment_of
-from sdlcore.sources.images.settings import ClipTraining
-from sdlcore.sources.images.training import train_clip
+from offline.fashion_mnist import garment_of
+from offline.settings import ClipTraining
+from offline.training import train_clip
+from sdlcore.pipeline import Device, cli
 
 
 def main(
@@ -40,6 +39,7 @@ def main(
         test_images,
         weights,
         metrics,
+        __file__,
         group_of=garment_of if garments else None,
         workers=workers,
         device=device,

@@ -1,7 +1,7 @@
 """Train one dictionary on an activation store with another library, in the environment of other libraries."""
 
-from sdlcore.baselines.run_peer import run_peer
-from sdlcore.baselines.settings import PeerConfig
+from peers.run_peer import run_peer
+from peers.settings import PeerConfig
 from sdlcore.command_line import cli
 from sdlcore.training.runner import Run
 

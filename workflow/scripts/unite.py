@@ -3,9 +3,7 @@
 import logging
 from pathlib import Path
 
-from sdlcore.command_line import cli
-from sdlcore.data.shards import unite
-from sdlcore.storage.files import provenance
+from sdlcore.pipeline import cli, provenance, unite
 
 
 def main(*, shards: list[Path], index: Path) -> None:

@@ -2,8 +2,7 @@
 
 from pathlib import Path
 
-from sdlcore.command_line import cli
-from sdlcore.storage.files import read_rows, write_rows
+from sdlcore.pipeline import cli, write_text
 
 
 def main(*, tables: list[Path], output: Path) -> None:
@@ -12,8 +11,8 @@ def main(*, tables: list[Path], output: Path) -> None:
         tables: CSV files, in order
         output: CSV file to write
     """
-    read = [read_rows(path) for path in tables]
-    write_rows(output, [read[0][0], *(row for table in read for row in table[1:])])
+    read = [path.read_bytes().decode().partition("\n") for path in tables]  # bytes keep line breaks within cells
+    write_text(output, read[0][0] + "\n" + "".join(rows for _, _, rows in read))
 
 
 if __name__ == "__main__":

@@ -12,12 +12,11 @@ from sdlcore.data.anchors import Anchors, check_anchors
 from sdlcore.data.directions import check_directions, check_somewhere
 from sdlcore.data.pairs import input_target_more
 from sdlcore.data.recovery_rule import recovered
-from sdlcore.data.references import References, check_references
-from sdlcore.data.references import class_means as means_of_classes
+from sdlcore.data.references import References, check_references, means_of_classes
 from sdlcore.data.settings import ClassMeans
 from sdlcore.settings import Latents, Seed, checked, default_of
 from sdlcore.solvers.settings import MIN_COSINE, SolverConfig
-from sdlcore.solvers.stable import stable_directions, strongest
+from sdlcore.solvers.stable import stable_directions
 
 Cosine = Annotated[float, Gt(0), Le(1)]
 
@@ -95,7 +94,7 @@ def discover(
     n_anchors, min_cosine = checked("n_anchors", Latents | None, n_anchors), checked("min_cosine", Cosine, min_cosine)
     config = SolverConfig.from_dict({"pair": "crosscoder" if both else "sae", **settings})
     with activations(x, target) as samples:
-        return strongest(stable_directions(samples, config, min_cosine, seed), n_anchors)
+        return stable_directions(samples, config, min_cosine, seed).strongest(n_anchors)
 
 
 def as_anchors(given: Any) -> Anchors:

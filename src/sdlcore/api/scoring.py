@@ -18,7 +18,7 @@ from sdlcore.data.memory import Activations, Arrays
 from sdlcore.data.recovery_rule import TAU, TAUS
 from sdlcore.data.references import References
 from sdlcore.evaluation.evaluate import Evaluation
-from sdlcore.evaluation.evaluate import evaluate as evaluate_on
+from sdlcore.evaluation.evaluate import evaluate_coder as evaluate_on
 from sdlcore.evaluation.ground_truth import GroundTruth
 from sdlcore.evaluation.metric_names import GT_RECOVERY, MIP, SIDES, FeatureSet, recovery_name
 from sdlcore.evaluation.metrics import EXPLAINED, METRICS, declared

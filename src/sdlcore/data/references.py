@@ -77,7 +77,7 @@ class References(NamedTuple):
         return random_anchors(self.sites, number, stream(seed, "anchors"), first)
 
 
-def class_means(
+def means_of_classes(
     store: Activations, centred: bool = False, min_class_size: int = 1, rows_at_once: int = 8192
 ) -> tuple[References, dict[str, np.ndarray]]:
     """Compute the normalised class means of a store (eq. 22 and 23), in one pass.

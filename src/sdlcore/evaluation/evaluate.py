@@ -54,7 +54,7 @@ class Judged(NamedTuple):
 
 
 class Evaluation(NamedTuple):
-    """Result of `evaluate`."""
+    """Result of `evaluate_coder`."""
 
     metrics: dict[str, float | None]
     chance: dict[str, float]
@@ -66,7 +66,7 @@ class Evaluation(NamedTuple):
 
 
 @torch.no_grad()
-def evaluate(
+def evaluate_coder(
     model: SparseCoder,
     store: Activations,
     truth: GroundTruth | None = None,

@@ -174,7 +174,7 @@ def as_markdown(context: Context) -> str:
     return f"{before}<b>{token}</b>{after}"
 
 
-def page(title: str, by_latent: Mapping[int, Iterable[Context]]) -> str:
+def contexts_page(title: str, by_latent: Mapping[int, Iterable[Context]]) -> str:
     """Return a Markdown page with the contexts of each latent, most active first."""
     lines = [f"# {title}", ""]
     for latent, its in by_latent.items():

@@ -8,6 +8,8 @@ from typing import Any, NamedTuple
 import torch
 
 from sdlcore.data.reading import ActivationStore
+from sdlcore.inside.contexts import Context, in_text, top_activating
+from sdlcore.inside.firing import firings, latents_to_show, rows_of_store
 from sdlcore.inside.loss import LossRecovered, Name, losses_recovered, mean_of, reconstruction_by
 from sdlcore.memory import keep_freed_memory
 from sdlcore.model.coder import SparseCoder
@@ -38,6 +40,13 @@ class HeldOut(NamedTuple):
         corpus = open_text(text, made.source.text_options._replace(revision=made.text_commit))
         part = Part.read(path, store.provenance)
         return cls(made, part, checkpoint, load_tokenizer(checkpoint.folder), corpus)
+
+    def contexts(self, store: ActivationStore, coder: SparseCoder, number: int) -> dict[int, list[Context]]:
+        """Return the contexts in which each of ``number`` latents is most active, among the rows of the store."""
+        latents = latents_to_show(coder, store, number)
+        found = firings(coder, rows_of_store(store, coder.config.pair), latents)
+        tops = {latent: top_activating(found, latent) for latent in latents}
+        return in_text(tops, found, self.text, self.tokenizer)
 
     def losses(
         self, store: ActivationStore, coders: Mapping[Name, SparseCoder], contexts: int, device: torch.device

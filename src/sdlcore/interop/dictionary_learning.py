@@ -191,10 +191,12 @@ def read(folder: Path) -> SparseCoder:
             raise SourceError(f"{weights}: group_sizes add up to {total}, expected dict_size = {len(state['b_enc'])}")
         if beside and k is None and "k" not in state:
             raise SourceError(f"{file}: lacks trainer.k, a whole number of at least 1")
-        return from_state({"k": torch.tensor(k or 0), **state}, dict_class, normalise=dict_class == "AutoEncoder")
+        return from_dictionary_learning(
+            {"k": torch.tensor(k or 0), **state}, dict_class, normalise=dict_class == "AutoEncoder"
+        )
 
 
-def from_state(state: Mapping[str, Any], dict_class: str, normalise: bool = False) -> SparseCoder:
+def from_dictionary_learning(state: Mapping[str, Any], dict_class: str, normalise: bool = False) -> SparseCoder:
     """Build a dictionary from a state dict of dictionary_learning.
 
     Parameters

@@ -96,6 +96,18 @@ def dictionary_files(path: Path, format: str) -> list[Path]:
     return [path / OURS if path.is_dir() else path]
 
 
+def locate_files(path: str | Path, subfolder: str = "", format: str | None = None) -> list[Path]:
+    """Return the files that contain the dictionary at a path; arguments as for `load`.
+
+    Raises
+    ------
+    ValueError
+        If nothing is there, or it has no known format or several.
+    """
+    found = locate(path, subfolder)
+    return dictionary_files(found, format or format_at(found))
+
+
 def _format_of_file(path: Path) -> str:
     if path.suffix not in (*PLAIN, ".pt", ".json"):
         raise SourceError(f"{path}: expected a folder, or a file that ends in {' or '.join(PLAIN)}")

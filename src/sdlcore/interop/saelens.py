@@ -175,7 +175,7 @@ def _shapes(architecture: str) -> dict[str, SHAPE]:
     return shapes
 
 
-def from_state(state: Mapping[str, Tensor], cfg: Mapping[str, Any]) -> SparseCoder:
+def from_saelens(state: Mapping[str, Tensor], cfg: Mapping[str, Any]) -> SparseCoder:
     """Build a dictionary from SAELens weights by name and a configuration, which may be a training's."""
     return _opened(state, Settings("SAELens' configuration", cfg))
 

@@ -89,10 +89,10 @@ def read(folder: Path) -> SparseCoder:
         check_names(weights, state, set(shapes))
         check_shapes(weights, state, shapes, {"d_in": d_in, "num_latents": num_latents}, file.name)
         check_values(weights, state)
-        return from_state(state, cfg.count("k", 32), cfg.flag("transcode", False))
+        return from_sparsify(state, cfg.count("k", 32), cfg.flag("transcode", False))
 
 
-def from_state(state: Mapping[str, Tensor], k: int | None, transcode: bool = False) -> SparseCoder:
+def from_sparsify(state: Mapping[str, Tensor], k: int | None, transcode: bool = False) -> SparseCoder:
     """Build a dictionary from sparsify weights by name. A transcoder is recognised by its configuration or by
     ``W_skip``."""
     weights = Weights(

@@ -45,6 +45,23 @@ class Stable(NamedTuple):
     atoms: tuple[int, int]
     """Numbers of atoms found in the two halves."""
 
+    def strongest(self, n_anchors: int | None) -> Anchors:
+        """Return the ``n_anchors`` directions with the most energy, or all if ``n_anchors`` is None.
+
+        Raises
+        ------
+        ValueError
+            If fewer directions were found.
+        """
+        found = len(self.cosines)
+        if found < (n_anchors or 1):
+            atoms = " and ".join(map(str, self.atoms))
+            raise ValueError(
+                f"only {found} directions are stable, but n_anchors is {n_anchors or 'all'}; the halves of the data "
+                f"have {atoms} atoms: lower n_anchors or min_cosine; where samples are noisy, set threshold to 1"
+            )
+        return Anchors.of_sites([w[:n_anchors] for w in self.anchors.sites])
+
 
 def stable_directions(store: Activations, config: SolverConfig, min_cosine: float, seed: int) -> Stable:
     """Search both halves of a store, and return the directions found in both.
@@ -92,24 +109,6 @@ def common(first: Half, second: Half, min_cosine: float) -> Stable:
     means = [_unit(a[i] + b[j]) for a, b in zip(first.sites, second.sites, strict=True)]
     atoms = (len(first.energies), len(second.energies))
     return Stable(Anchors.of_sites(means), cosines[i, j], energies[order], atoms)
-
-
-def strongest(stable: Stable, n_anchors: int | None) -> Anchors:
-    """Return the ``n_anchors`` stable directions with the most energy, or all if ``n_anchors`` is None.
-
-    Raises
-    ------
-    ValueError
-        If fewer directions were found.
-    """
-    found = len(stable.cosines)
-    if found < (n_anchors or 1):
-        atoms = " and ".join(map(str, stable.atoms))
-        raise ValueError(
-            f"only {found} directions are stable, but n_anchors is {n_anchors or 'all'}; the halves of the data have "
-            f"{atoms} atoms: lower n_anchors or min_cosine; where samples are noisy, set threshold to 1"
-        )
-    return Anchors.of_sites([w[:n_anchors] for w in stable.anchors.sites])
 
 
 def _search(store: Activations, config: SolverConfig, rows: slice, seed: int, number: int) -> Half:

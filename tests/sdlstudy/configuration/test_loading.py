@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sdlcore.baselines.settings import ARCHITECTURES
+from peers.settings import ARCHITECTURES
 from sdlcore.interop.settings import ImportConfig
 from sdlstudy.configuration.loading import ConfigError, load_yaml, validate
 from sdlstudy.settings.cells import Cell, run_settings, trained_settings

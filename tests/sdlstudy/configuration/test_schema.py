@@ -2,7 +2,7 @@
 
 import jsonschema
 
-from sdlcore.baselines.settings import PeerConfig
+from peers.settings import PeerConfig
 from sdlcore.interop.settings import ImportConfig
 from sdlcore.run import RunConfig
 from sdlcore.solvers.settings import SolverConfig

@@ -3,9 +3,9 @@
 import pytest
 
 from sdlcore.random_streams import stream
+from sdlcore.theory import law, own_cosines, own_products, read_outs
 from sdlstudy.settings.cells import Cell, run_settings
 from sdlstudy.theory.landscape import unit_columns
-from sdlstudy.theory.readout import law, own_cosines, own_products, read_outs
 from tests.sdlstudy.products import made
 
 LAW = {

@@ -2,8 +2,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from sdlcore import paired_interval
 from sdlstudy.rendering.discovery_table import HEADS, RUN_COLUMNS, discovery_table, discovery_text
-from sdlstudy.results.tables import paired_interval
 
 SEEDS = range(4)
 

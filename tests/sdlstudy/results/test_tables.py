@@ -16,6 +16,7 @@ import scipy.stats
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sdlcore import paired_interval
 from sdlcore.storage.checksums import with_checksum
 from sdlcore.storage.files import write_json
 from sdlstudy.configuration.loading import validate
@@ -29,7 +30,6 @@ from sdlstudy.results.tables import (
     chance_metrics,
     effect_metrics,
     no_paper,
-    paired_interval,
     read_csv,
     read_paper,
     table1,

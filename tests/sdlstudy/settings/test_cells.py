@@ -1,6 +1,6 @@
 """The settings of runs in a study."""
 
-from sdlcore.baselines.settings import PeerConfig
+from peers.settings import PeerConfig
 from sdlcore.solvers.settings import SolverConfig
 from sdlstudy.configuration.loading import load_yaml, validate
 from sdlstudy.settings.cells import Cell, run_settings

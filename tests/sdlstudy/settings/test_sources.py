@@ -2,10 +2,10 @@
 
 import pytest
 
+from offline.settings import ClipTraining
 from sdlcore.sources.bench.settings import BenchSource
 from sdlcore.sources.files.extraction import FileSource
 from sdlcore.sources.images.settings import ClipSource
-from sdlcore.sources.images.training import ClipTraining
 from sdlcore.sources.language.settings import LanguageSource
 from sdlstudy.configuration.schema import schema
 

@@ -10,19 +10,8 @@ from sdlcore.losses.reconstruction import reconstruction
 from sdlcore.model.coder import SparseCoder
 from sdlcore.random_streams import stream
 from sdlcore.run import ModelConfig
-from sdlstudy.theory.landscape import (
-    ACTIVATIONS,
-    Weights,
-    alternate,
-    approximate_loss,
-    autoencoder,
-    best_encoder,
-    codes,
-    gradients,
-    pattern,
-    random_problem,
-    with_best_decoder,
-)
+from sdlcore.theory import Weights, approximate_loss, autoencoder, codes, gradients
+from sdlstudy.theory.landscape import ACTIVATIONS, alternate, best_encoder, pattern, random_problem, with_best_decoder
 
 instances = st.tuples(st.integers(0, 10_000), st.sampled_from(ACTIVATIONS))
 

@@ -1,7 +1,16 @@
 import numpy as np
 import pytest
 
-from sdlstudy.theory.reading import read
+from sdlcore.random_streams import stream
+from sdlcore.theory import read_outs
+from sdlstudy.theory.landscape import unit_columns
+from sdlstudy.theory.reading import nearest_ridge, read
+
+N_P = 160
+
+
+def random_features(n):
+    return unit_columns(N_P, n, stream(n, "readout"))
 
 
 def test_a_feature_has_the_latent_that_decodes_it_whichever_way_round():
@@ -25,3 +34,21 @@ def test_a_dictionary_without_any_feature_has_no_numbers():
     found = read(np.array([[1.0, 0.0]]), np.array([[1.0, 1.0]]), np.eye(2))
     assert np.isnan(found[:-1]).all()
     assert found.decoder_recovers == 0
+
+
+@pytest.mark.parametrize("noise", [0.01, 0.1, 1.0, 10.0])
+def test_the_nearest_ridge_is_that_of_the_read_outs_whatever_their_lengths_and_signs(noise):
+    W = random_features(260)
+    lengths = stream(0, "lengths").standard_normal(260)[:, None]
+    found, explained = nearest_ridge(lengths * read_outs(W, noise), W)
+    assert found == pytest.approx(noise, rel=0.1, abs=0.004)
+    assert explained > 0.99
+
+
+def test_of_some_features_it_is_the_same_and_rows_at_random_have_none():
+    W = random_features(260)
+    chosen = np.arange(260) % 3 == 0
+    found, explained = nearest_ridge(read_outs(W, 0.05)[chosen], W, chosen)
+    assert found == pytest.approx(0.05, rel=0.05)
+    assert explained > 0.99
+    assert nearest_ridge(stream(0, "rows").standard_normal((260, N_P)), W)[1] < 0.05

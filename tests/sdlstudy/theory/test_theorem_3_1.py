@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from sdlcore.random_streams import stream
 from sdlcore.sources.bench.samples import coefficients
+from sdlcore.theory import Problem, Weights, autoencoder
 from sdlstudy.theory.exact_loss import (
     CHANCES,
     MAGNITUDES,
@@ -27,7 +28,7 @@ from sdlstudy.theory.exact_loss import (
     state_errors,
     together,
 )
-from sdlstudy.theory.landscape import Problem, Weights, autoencoder, random_problem
+from sdlstudy.theory.landscape import random_problem
 
 seeds = st.integers(0, 10_000)
 homogeneous = st.sampled_from(["relu", "topk"])

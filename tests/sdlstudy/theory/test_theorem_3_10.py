@@ -6,16 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sdlcore.random_streams import stream
+from sdlcore.theory import approximate_loss, autoencoder
 from sdlstudy.theory.example_3_8 import ABSORBED, WHOLE, dogs
-from sdlstudy.theory.landscape import (
-    approximate_loss,
-    autoencoder,
-    descend,
-    gradient_norm,
-    pattern,
-    perturbed,
-    unit_columns,
-)
+from sdlstudy.theory.landscape import descend, gradient_norm, pattern, perturbed, unit_columns
 from sdlstudy.theory.partial_minima import groups_to_pattern, partial_minimum
 from sdlstudy.theory.theorem_3_10 import (
     FOUR,

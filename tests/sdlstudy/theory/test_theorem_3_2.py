@@ -4,8 +4,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sdlcore.random_streams import stream
+from sdlcore.theory import Weights, activate, autoencoder
 from sdlstudy.theory.exact_loss import ONE, independent
-from sdlstudy.theory.landscape import ACTIVATIONS, Weights, activate, autoencoder, pattern, random_problem
+from sdlstudy.theory.landscape import ACTIVATIONS, pattern, random_problem
 from sdlstudy.theory.theorem_3_2 import (
     common_threshold,
     curvature,

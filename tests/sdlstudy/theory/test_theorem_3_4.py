@@ -4,17 +4,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sdlcore.random_streams import stream
-from sdlstudy.theory.landscape import (
-    Problem,
-    Weights,
-    approximate_loss,
-    autoencoder,
-    best_decoder,
-    pattern,
-    random_problem,
-    residuals,
-    unit_columns,
-)
+from sdlcore.theory import Problem, Weights, approximate_loss, autoencoder, residuals
+from sdlstudy.theory.landscape import best_decoder, pattern, random_problem, unit_columns
 from sdlstudy.theory.theorem_3_3 import basis_with_opposite, ground_truth
 from sdlstudy.theory.theorem_3_4 import cosines, freedom, own_latents
 

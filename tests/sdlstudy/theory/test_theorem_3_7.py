@@ -8,17 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sdlcore.random_streams import stream
+from sdlcore.theory import approximate_loss, autoencoder, gradients
 from sdlstudy.theory.example_3_5 import example_3_5
-from sdlstudy.theory.landscape import (
-    alternate,
-    approximate_loss,
-    autoencoder,
-    descend,
-    gradient_norm,
-    gradients,
-    perturbed,
-    with_best_decoder,
-)
+from sdlstudy.theory.landscape import alternate, descend, gradient_norm, perturbed, with_best_decoder
 from sdlstudy.theory.partial_minima import group_points, partial_minimum
 from sdlstudy.theory.theorem_3_2 import curvature
 from sdlstudy.theory.theorem_3_7 import counterexample, escapes

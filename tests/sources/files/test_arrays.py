@@ -21,7 +21,7 @@ from safetensors.numpy import save_file
 from sdlcore.data.reading import ActivationStore
 from sdlcore.errors import SourceError
 from sdlcore.sources.files.arrays import open_array
-from sdlcore.sources.files.extraction import write_stores
+from sdlcore.sources.files.extraction import write_file_stores
 from sdlcore.sources.files.settings import FileSource
 
 X = np.random.default_rng(0).standard_normal((500, 6)).astype(np.float32)
@@ -193,7 +193,7 @@ def assert_refused(path, message, key=""):
     """Check that a source rejects a file quickly, by name, without much memory and without writing a store."""
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     with pytest.raises(SourceError, match=rf"(?s){path.name}.*({message})") as caught:
-        write_stores(FileSource(f"{path}{key}"), path.with_name("train.h5"), path.with_name("test.h5"))
+        write_file_stores(FileSource(f"{path}{key}"), path.with_name("train.h5"), path.with_name("test.h5"))
     assert "allow_pickle" not in str(caught.value)
     assert len(str(caught.value)) < 1000
     assert "\n" not in str(caught.value)
@@ -343,7 +343,7 @@ def test_files_that_hold_little_take_no_memory(tmp_path, suffix):
         np.save(path, empty) if suffix == "npy" else save_file({"x": empty}, path)
         message = r"has shape \(1000000000, 0\), but input needs samples x dimension"
     with pytest.raises(SourceError, match=rf"x\.{suffix}: .*{message}"):
-        write_stores(FileSource(str(path)), tmp_path / "train.h5", tmp_path / "test.h5")
+        write_file_stores(FileSource(str(path)), tmp_path / "train.h5", tmp_path / "test.h5")
 
 
 def test_a_wide_array_is_taken_for_one_that_lies_the_other_way(tmp_path):
@@ -380,7 +380,7 @@ def test_whatever_bytes_are_changed_there_are_all_rows_or_a_sentence(folder, nam
     path.write_bytes(content)
     stores = folder / "train.h5", folder / "test.h5"
     try:
-        write_stores(FileSource(str(path), dtype="float32"), *stores)
+        write_file_stores(FileSource(str(path), dtype="float32"), *stores)
     except SourceError as error:
         assert path.name in str(error)  # noqa: PT017, either may come of it
         return

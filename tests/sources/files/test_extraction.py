@@ -12,14 +12,21 @@ from safetensors.numpy import save_file
 from safetensors.torch import save_file as save_torch
 
 from sdlcore.data.reading import ActivationStore
-from sdlcore.data.references import class_means
+from sdlcore.data.references import means_of_classes
 from sdlcore.data.writing import create_store
 from sdlcore.errors import SourceError
-from sdlcore.evaluation.evaluate import evaluate
+from sdlcore.evaluation.evaluate import evaluate_coder
 from sdlcore.evaluation.ground_truth import GroundTruth
 from sdlcore.random_streams import stream
 from sdlcore.sources.files.arrays import open_array
-from sdlcore.sources.files.extraction import BLOCK_ROWS, count_classes, held_out, read_class_names, shapes, write_stores
+from sdlcore.sources.files.extraction import (
+    BLOCK_ROWS,
+    count_classes,
+    file_shapes,
+    held_out,
+    read_class_names,
+    write_file_stores,
+)
 from sdlcore.sources.files.settings import FileSource
 from tests.coders import coder
 
@@ -116,7 +123,7 @@ def test_a_file_that_is_cut_off_is_named(folder, tmp_path, name, share):
     content = (folder / file).read_bytes()
     (tmp_path / file).write_bytes(content[: int(share * len(content))])
     with pytest.raises(SourceError, match=f"{file}.*cannot be read"):
-        write_stores(FileSource(f"{tmp_path}/{name}"), tmp_path / "train.h5", tmp_path / "test.h5")
+        write_file_stores(FileSource(f"{tmp_path}/{name}"), tmp_path / "train.h5", tmp_path / "test.h5")
     assert not (tmp_path / "train.h5").exists()
 
 
@@ -145,7 +152,7 @@ def test_a_held_out_share_and_the_rest_are_all_rows_in_order(folder, tmp_path, s
         test_share=0.13,
         dtype="float16",
     )
-    write_stores(source, tmp_path / "train.h5", tmp_path / "test.h5")
+    write_file_stores(source, tmp_path / "train.h5", tmp_path / "test.h5")
     rows = []
     for split in ("train", "test"):
         with ActivationStore(tmp_path / f"{split}.h5") as store:
@@ -178,7 +185,7 @@ def test_evaluation_may_have_files_of_its_own(folder, tmp_path):
         test_input=f"{tmp_path}/x.npy",
         test_labels=f"{tmp_path}/labels.npy",
     )
-    write_stores(source, tmp_path / "train.h5", tmp_path / "test.h5")
+    write_file_stores(source, tmp_path / "train.h5", tmp_path / "test.h5")
     with ActivationStore(tmp_path / "train.h5") as train, ActivationStore(tmp_path / "test.h5") as test:
         assert (train.rows, test.rows) == (ROWS, 50)
         np.testing.assert_array_equal(test.read("labels"), own)
@@ -195,7 +202,7 @@ def test_labels_may_be_names(suffix, tmp_path):
     np.save(tmp_path / "labels.npy", names) if suffix == "npy" else np.savez(tmp_path / "labels.npz", names)
     source = FileSource(f"{tmp_path}/x.npy", labels=f"{tmp_path}/labels.{suffix}")
     assert count_classes(source) == 3
-    write_stores(source, tmp_path / "train.h5", tmp_path / "test.h5")
+    write_file_stores(source, tmp_path / "train.h5", tmp_path / "test.h5")
     for split in ("train", "test"):
         with ActivationStore(tmp_path / f"{split}.h5") as store:
             assert store.class_names() == ["ant", "dog", "elephant"]
@@ -208,14 +215,14 @@ def test_labels_may_be_names(suffix, tmp_path):
         test_input=f"{tmp_path}/negative.npy",
         test_labels=f"{tmp_path}/labels.{suffix}",
     )
-    write_stores(source, tmp_path / "all.h5", tmp_path / "again.h5")
+    write_file_stores(source, tmp_path / "all.h5", tmp_path / "again.h5")
     with ActivationStore(tmp_path / "all.h5") as train, ActivationStore(tmp_path / "again.h5") as test:
         np.testing.assert_array_equal(train.read("labels"), test.read("labels"))
     np.save(tmp_path / "x50.npy", X[:50])
     source = FileSource(
         source.input, labels=source.labels, test_input=f"{tmp_path}/x50.npy", test_labels=f"{tmp_path}/few.npy"
     )
-    write_stores(source, tmp_path / "one.h5", tmp_path / "other.h5")
+    write_file_stores(source, tmp_path / "one.h5", tmp_path / "other.h5")
     with ActivationStore(tmp_path / "one.h5") as train, ActivationStore(tmp_path / "other.h5") as test:
         assert train.class_names() == test.class_names() == ["ant", "dog", "elep", "elephant"]
 
@@ -233,7 +240,7 @@ def test_labels_that_are_names_go_without_other_names_or_numbers(folder, tmp_pat
     np.save(tmp_path / "x.npy", np.ones((2**16 + 1, 2)))
     source = FileSource(f"{tmp_path}/x.npy", labels=f"{tmp_path}/each.npy")
     with pytest.raises(SourceError, match=r"each\.npy: contains more than 65536 classes"):
-        write_stores(source, tmp_path / "train.h5", tmp_path / "test.h5")
+        write_file_stores(source, tmp_path / "train.h5", tmp_path / "test.h5")
 
 
 def test_classes_without_names_are_called_by_their_labels_and_judged_by(tmp_path):
@@ -246,17 +253,17 @@ def test_classes_without_names_are_called_by_their_labels_and_judged_by(tmp_path
     np.save(tmp_path / "x.npy", x)
     np.save(tmp_path / "labels.npy", labels)
     source = FileSource(f"{tmp_path}/x.npy", labels=f"{tmp_path}/labels.npy")
-    write_stores(source, tmp_path / "train.h5", tmp_path / "test.h5")
+    write_file_stores(source, tmp_path / "train.h5", tmp_path / "test.h5")
     with ActivationStore(tmp_path / "train.h5") as train, ActivationStore(tmp_path / "test.h5") as test:
         assert train.class_names() == test.class_names() == ["0", "1", "2", "3", "4"]
-        references, described = class_means(train)
+        references, described = means_of_classes(train)
         assert described["name"].tolist() == train.class_names()
         assert described["left_out"].tolist() == ["", "no sample", "", "", ""]
         truth = GroundTruth(
             references.W_p, None, np.zeros(0, dtype=np.int64), references.classes, references.class_names
         )
         model = coder(np.eye(6), np.eye(6), activation="topk", k=1)
-        metrics = evaluate(model, test, truth, stream(0, "chance")).metrics
+        metrics = evaluate_coder(model, test, truth, stream(0, "chance")).metrics
     assert metrics["gt_recovery_decoder"] == 1.0
     assert metrics["macro_f1"] > 0.8
 
@@ -303,7 +310,7 @@ def test_arrays_that_do_not_serve_are_named(tmp_path, arrays, message):
         np.save(tmp_path / f"{name}.npy", values)
         references[name] = f"{tmp_path}/{name}.npy"
     with pytest.raises(SourceError, match=message):
-        write_stores(FileSource(**references, dtype="float16"), tmp_path / "train.h5", tmp_path / "test.h5")
+        write_file_stores(FileSource(**references, dtype="float16"), tmp_path / "train.h5", tmp_path / "test.h5")
     assert not (tmp_path / "train.h5").exists()
 
 
@@ -312,10 +319,10 @@ def test_a_copy_of_the_samples_of_training_is_no_evaluation(tmp_path):
     for path in names.values():
         np.save(path, X)
     with pytest.raises(SourceError, match=r"test_input\.npy: contains the same samples as .*; leave test_input"):
-        write_stores(FileSource(**names), tmp_path / "train.h5", tmp_path / "test.h5")
+        write_file_stores(FileSource(**names), tmp_path / "train.h5", tmp_path / "test.h5")
     np.savez(tmp_path / "both.npz", a=X, b=X[::-1])
     keyed = {name: f"{tmp_path}/both.npz#{key}" for name, key in zip(names, "ab", strict=True)}
-    write_stores(FileSource(**keyed), tmp_path / "train.h5", tmp_path / "test.h5")
+    write_file_stores(FileSource(**keyed), tmp_path / "train.h5", tmp_path / "test.h5")
     assert (tmp_path / "test.h5").is_file()
 
 
@@ -343,7 +350,7 @@ def test_classes_without_a_name_are_refused(folder, tmp_path):
     with pytest.raises(
         SourceError, match=r"labels\.npy: row \d+ contains 2, expected a class from 0 to 1 as in class_names"
     ):
-        write_stores(source, tmp_path / "train.h5", tmp_path / "test.h5")
+        write_file_stores(source, tmp_path / "train.h5", tmp_path / "test.h5")
     for content in ("{}", "[1]", "[", ""):
         (tmp_path / "names.json").write_text(content)
         with pytest.raises(SourceError, match=r"names\.json: (class names cannot|expected class names)"):
@@ -374,7 +381,7 @@ def test_a_name_ends_with_its_line(tmp_path):
 def test_a_share_that_leaves_one_side_empty_is_refused(tmp_path):
     np.save(tmp_path / "x.npy", X[:3])
     with pytest.raises(SourceError, match=r"test_share 0\.1 of 3 rows leaves no row to train"):
-        write_stores(FileSource(f"{tmp_path}/x.npy"), tmp_path / "a.h5", tmp_path / "b.h5")
+        write_file_stores(FileSource(f"{tmp_path}/x.npy"), tmp_path / "a.h5", tmp_path / "b.h5")
 
 
 def test_an_interrupted_reading_goes_on_unless_a_file_has_changed(tmp_path, caplog):
@@ -383,7 +390,7 @@ def test_an_interrupted_reading_goes_on_unless_a_file_has_changed(tmp_path, capl
     source = FileSource(f"{tmp_path}/x.npy")
 
     def write():
-        write_stores(source, tmp_path / "train.h5", tmp_path / "test.h5")
+        write_file_stores(source, tmp_path / "train.h5", tmp_path / "test.h5")
 
     for _ in range(2):
         with pytest.raises(SourceError, match="NaN"), caplog.at_level(logging.INFO):
@@ -414,6 +421,6 @@ def test_shapes_are_those_of_the_stores(given, tmp_path):
         target=f"{tmp_path}/x.npy",
         **{key: value if key == "test_share" else f"{tmp_path}/{value}" for key, value in given.items()},
     )
-    write_stores(source, tmp_path / "train.h5", tmp_path / "test.h5")
+    write_file_stores(source, tmp_path / "train.h5", tmp_path / "test.h5")
     with ActivationStore(tmp_path / "train.h5") as train, ActivationStore(tmp_path / "test.h5") as test:
-        assert shapes(source) == ((train.rows, test.rows), (X.shape[1], X.shape[1]))
+        assert file_shapes(source) == ((train.rows, test.rows), (X.shape[1], X.shape[1]))

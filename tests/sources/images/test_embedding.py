@@ -30,8 +30,8 @@ from sdlcore.data.writing import BlockWriter
 from sdlcore.errors import SourceError
 from sdlcore.random_streams import stream
 from sdlcore.sources.images import embedding as clip_module
-from sdlcore.sources.images.checkpoints import embedder, load_clip, register_architecture, tokenizer_of
-from sdlcore.sources.images.embedding import prepare
+from sdlcore.sources.images.checkpoints import embedder, load_clip, new_clip, register_architecture
+from sdlcore.sources.images.embedding import clip_extraction
 from sdlcore.sources.images.settings import ClipSource
 from tests.conftest import REPOSITORY, script
 from tests.sources.conftest import ARCHITECTURE, DAMAGED, ClipFiles, picture
@@ -43,7 +43,7 @@ def run(folder: Path, files: ClipFiles, out: Path, test_folder: Path | None = No
     settings = {"test_samples": 3} | changes
     options = {key: settings.pop(key) for key in ("workers", "threads") if key in settings}
     source = ClipSource("images", files.architecture, files.weights, **settings)
-    prepare(source, folder, test_folder, **options).write(*(out / name for name in NAMES))
+    clip_extraction(source, folder, test_folder, **options).write(*(out / name for name in NAMES))
 
 
 def read(path: Path) -> dict[str, Any]:
@@ -170,7 +170,7 @@ def test_the_list_of_what_was_skipped_survives_any_name_also_when_parts_are_unit
         pass  # this file system takes UTF-8 names only
     source = ClipSource(images=str(root), model="m", pretrained="p", test_samples=3, max_unreadable=1.0)
     where = {"model": clip_files.architecture, "pretrained": clip_files.weights}
-    tables, work = [tmp_path / f"{number}.csv" for number in range(2)], prepare(source, root, **where)
+    tables, work = [tmp_path / f"{number}.csv" for number in range(2)], clip_extraction(source, root, **where)
     for number, table in enumerate(tables):
         work.write_part("train", number, 2, tmp_path / f"{number}.h5", table)
     work.write_part("test", 0, 1, tmp_path / "test.h5", tmp_path / "test.csv")
@@ -419,7 +419,7 @@ def test_parts_of_a_store_are_together_the_whole(damaged: Path, clip_files: Clip
     run(damaged, clip_files, tmp_path / "whole", **settings)
     source = ClipSource(images=str(damaged), model="m", pretrained="p", **settings)
     where = {"model": clip_files.architecture, "pretrained": str(clip_files.weights)}
-    skipped, work = [], prepare(source, damaged, **where)
+    skipped, work = [], clip_extraction(source, damaged, **where)
     for number in range(3):
         table = tmp_path / f"{number}.csv"
         work.write_part("train", number, 3, tmp_path / f"{number}.h5", table)
@@ -468,9 +468,8 @@ def test_code_of_text_towers_and_tokenizers_is_not_run(code: Path, clip_files: C
     tower = architecture(tmp_path / "a-tower-with-code.json", hf_model_name=str(code))
     with pytest.raises(SourceError, match="do not load"):
         load_clip(tower, clip_files.weights)
-    words = register_architecture(architecture(tmp_path / "words-with-code.json", hf_tokenizer_name=str(code)))
     with pytest.raises(SourceError, match="words-with-code: not readable as an architecture with a tokenizer"):
-        tokenizer_of(words)
+        new_clip(architecture(tmp_path / "words-with-code.json", hf_tokenizer_name=str(code)))
     assert not (tmp_path / "ran").exists()
 
 
@@ -499,4 +498,4 @@ def test_a_broken_description_beside_weights_is_one_sentence(content: str, clip_
 def test_a_gpu_that_is_not_there_is_not_replaced_in_silence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(ValueError, match="torch sees no GPU"):
-        prepare(ClipSource("images", "ViT-B-32", "weights"), tmp_path, device="cuda")
+        clip_extraction(ClipSource("images", "ViT-B-32", "weights"), tmp_path, device="cuda")

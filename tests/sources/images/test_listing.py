@@ -15,7 +15,7 @@ from torchvision.transforms.functional import pil_to_tensor
 
 from sdlcore.errors import SourceError
 from sdlcore.sources.folders import Skipped
-from sdlcore.sources.images.listing import SUFFIXES, decoded, list_images
+from sdlcore.sources.images.listing import SUFFIXES, decoded_images, list_images
 from tests.sources.conftest import DAMAGED, DEEP, picture
 
 PATHS = [
@@ -54,7 +54,7 @@ def test_the_digest_knows_a_changed_image_and_not_a_moved_folder(folder: Path, t
 def test_every_format_that_counts_is_read(suffix: str, tmp_path: Path):
     (tmp_path / "class").mkdir()
     picture("any").save(tmp_path / f"class/image{suffix}")
-    (batch,) = decoded(list_images(tmp_path), np.arange(1), shrink, batch_size=4)
+    (batch,) = decoded_images(list_images(tmp_path), np.arange(1), shrink, batch_size=4)
     assert batch.images is not None
     assert batch.images.shape == (1, 3, 8, 8)
 
@@ -63,7 +63,7 @@ def test_every_format_that_counts_is_read(suffix: str, tmp_path: Path):
 def test_what_cannot_be_read_is_skipped_with_its_reason(workers: int, threads: int, damaged: Path):
     found = list_images(damaged)
     order = np.arange(len(found.paths))[::-1]
-    batches = list(decoded(found, order, shrink, batch_size=5, workers=workers, threads=threads))
+    batches = list(decoded_images(found, order, shrink, batch_size=5, workers=workers, threads=threads))
     skipped = {entry.path: entry.reason for batch in batches for entry in batch.skipped}
     assert skipped.keys() == DAMAGED.keys()
     for path, reason in DAMAGED.items():
@@ -80,7 +80,7 @@ def test_a_batch_without_a_readable_image_has_none(tmp_path: Path):
     (tmp_path / "class").mkdir()
     for index in range(3):
         (tmp_path / f"class/{index}.jpg").write_text("words")
-    (batch,) = decoded(list_images(tmp_path), np.arange(3), shrink, batch_size=4)
+    (batch,) = decoded_images(list_images(tmp_path), np.arange(3), shrink, batch_size=4)
     assert batch.images is None
     assert batch.indices == []
     assert len(batch.skipped) == 3
@@ -91,12 +91,12 @@ def test_a_batch_without_a_readable_image_has_none(tmp_path: Path):
 def test_batches_hold_the_order_and_can_start_later(batch_size: int, start: int, damaged: Path):
     found = list_images(damaged)
     order = np.random.default_rng(0).permutation(len(found.paths))
-    batches = list(decoded(found, order, shrink, batch_size))
+    batches = list(decoded_images(found, order, shrink, batch_size))
     places = [[found.paths[i] for i in batch.indices] + [entry.path for entry in batch.skipped] for batch in batches]
     expected = [found.paths[index] for index in order]
     for number, paths in enumerate(places):
         assert sorted(paths) == sorted(expected[number * batch_size : (number + 1) * batch_size])
-    later = list(decoded(found, order, shrink, batch_size, start=min(start * batch_size, len(order))))
+    later = list(decoded_images(found, order, shrink, batch_size, start=min(start * batch_size, len(order))))
     assert [batch.indices for batch in later] == [batch.indices for batch in batches[start:]]
 
 
@@ -104,7 +104,7 @@ def test_a_picture_too_large_to_be_honest_is_skipped(folder: Path, monkeypatch: 
     assert Image.MAX_IMAGE_PIXELS is not None
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)  # Pillow rejects images above twice this number
     found = list_images(folder)
-    batches = list(decoded(found, np.arange(len(found.paths)), shrink, batch_size=4))
+    batches = list(decoded_images(found, np.arange(len(found.paths)), shrink, batch_size=4))
     assert [index for batch in batches for index in batch.indices] == [2]
     assert all("DecompressionBombError" in entry.reason for batch in batches for entry in batch.skipped)
 
@@ -128,7 +128,7 @@ def test_links_stay_inside(tmp_path: Path):
         Skipped("class/out.png", "a link that leads out of the image folder"),
         Skipped("linked_class", "a link to a folder"),
     ]
-    (batch,) = decoded(found, np.arange(4), shrink, batch_size=4)
+    (batch,) = decoded_images(found, np.arange(4), shrink, batch_size=4)
     assert [entry.path for entry in batch.skipped] == ["class/nothing.png"]
     assert "FileNotFoundError" in batch.skipped[0].reason
 
@@ -144,7 +144,7 @@ def test_links_out_to_folders_are_listed_and_loops_are_skipped(tmp_path: Path):
     found = list_images(root)
     assert found.classes == ["class"]
     assert found.skipped == [Skipped("class/out", "a link that leads out of the image folder")]
-    (batch,) = decoded(found, np.arange(3), shrink, batch_size=4)
+    (batch,) = decoded_images(found, np.arange(3), shrink, batch_size=4)
     assert [entry.path for entry in batch.skipped] == ["class/a.png", "class/b.png"]
     assert all("Too many levels of symbolic links" in entry.reason for entry in batch.skipped)
 
@@ -164,7 +164,7 @@ def test_an_image_that_a_pipe_has_replaced_is_skipped(tmp_path: Path):
     found = list_images(tmp_path)
     (tmp_path / "class/image.png").unlink()
     os.mkfifo(tmp_path / "class/image.png")
-    (batch,) = decoded(found, np.arange(1), shrink, batch_size=1)
+    (batch,) = decoded_images(found, np.arange(1), shrink, batch_size=1)
     assert batch.skipped == [Skipped("class/image.png", "PictureError: not a regular file")]
 
 
@@ -180,7 +180,7 @@ def test_folders_called_like_images_are_looked_into(tmp_path: Path):
 def test_images_1200_folders_deep_are_found(deep: Path):
     found = list_images(deep)
     assert found.paths == [f"class/{DEEP}/image.png"]
-    (batch,) = decoded(found, np.arange(1), shrink, batch_size=1)
+    (batch,) = decoded_images(found, np.arange(1), shrink, batch_size=1)
     assert batch.skipped == []
 
 

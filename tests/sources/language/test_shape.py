@@ -6,7 +6,7 @@ import pytest
 
 from sdlcore.sources.language.architectures import Paths
 from sdlcore.sources.language.settings import LanguageSource
-from sdlcore.sources.language.shape import ModelShape, beyond_positions, model_shape, problems_of
+from sdlcore.sources.language.shape import ModelShape, beyond_positions, model_problems, model_shape
 
 
 @pytest.mark.parametrize(
@@ -75,6 +75,6 @@ def test_a_source_is_checked_against_the_configuration_alone(config, settings, e
         nested = {"model_type": config["model_type"], "text_config": sizes}
         written = nested if config["model_type"] == "llama" else config | sizes
         (tmp_path / "config.json").write_text(json.dumps(written))
-    found = list(problems_of(tmp_path, LanguageSource("m", "t", **settings)))
+    found = list(model_problems(tmp_path, LanguageSource("m", "t", **settings)))
     assert [key for key, _ in found] == [key for key, _ in expected]
     assert all(problem.startswith(start) for (_, problem), (_, start) in zip(found, expected, strict=True))

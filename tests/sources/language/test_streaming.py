@@ -21,9 +21,9 @@ from sdlcore.data.reading import ActivationStore
 from sdlcore.errors import SourceError
 from sdlcore.random_streams import stream
 from sdlcore.sources.language.corpus import Document
-from sdlcore.sources.language.extraction import extract
+from sdlcore.sources.language.extraction import write_language_stores
 from sdlcore.sources.language.settings import LanguageSource
-from sdlcore.sources.language.streaming import open_stream, write_recipe
+from sdlcore.sources.language.streaming import open_stream, write_language_recipe
 from sdlcore.sources.language.tokens import TokenisedText
 from tests.sources.language.tiny_llama import WORDS, documents, save_tiny_llama
 
@@ -47,7 +47,7 @@ def text(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def recipe(model: Path, text: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("recipe")
-    write_recipe(SOURCE, model, text, folder / "train.json", folder / "test.h5", BUFFER)
+    write_language_recipe(SOURCE, model, text, folder / "train.json", folder / "test.h5", BUFFER)
     return folder / "train.json"
 
 
@@ -67,12 +67,14 @@ def batches(rows: TrainingRows, steps: range) -> list[np.ndarray]:
 def stored(model: Path, text: Path, folder: Path, source: LanguageSource, rows: int) -> ActivationStore:
     """Return a store of the first rows behind the evaluation store's documents."""
     asked = source.changed(train_samples=source.test_samples, test_samples=rows)
-    extract(asked, model, text, folder / "before.h5", folder / "rows.h5")
+    write_language_stores([asked], model, text, [(folder / "before.h5", folder / "rows.h5")])
     return ActivationStore(folder / "rows.h5")
 
 
 def test_the_evaluation_store_has_the_first_rows_of_the_text(model: Path, text: Path, recipe: Path, tmp_path: Path):
-    extract(SOURCE.changed(train_samples=100), model, text, tmp_path / "train.h5", tmp_path / "test.h5")
+    write_language_stores(
+        [SOURCE.changed(train_samples=100)], model, text, [(tmp_path / "train.h5", tmp_path / "test.h5")]
+    )
     with ActivationStore(tmp_path / "train.h5") as first, ActivationStore(recipe.with_name("test.h5")) as found:
         assert found.rows == 100
         np.testing.assert_array_equal(found.read("input"), first.read("input"))
@@ -83,7 +85,7 @@ def test_the_evaluation_store_has_the_first_rows_of_the_text(model: Path, text: 
 def test_buffers_hold_the_rows_that_a_store_would_have(sites: dict, model: Path, text: Path, tmp_path: Path):
     source = SOURCE.changed(**sites)
     recipe, pair = tmp_path / "train.json", "sae" if len(source.sites) == 1 else "crosscoder"
-    write_recipe(source, model, text, recipe, tmp_path / "test.h5", BUFFER)
+    write_language_recipe(source, model, text, recipe, tmp_path / "test.h5", BUFFER)
     with stored(model, text, tmp_path, source, 600) as store, opened(recipe, tmp_path, pair) as rows:
         columns = [store.read(name) for name in source.sites]
         expected = np.concatenate(columns, axis=1).astype(np.float32)
@@ -121,7 +123,7 @@ def test_a_stream_of_pairs_holds_neighbours_and_goes_on_with_the_same_batches(
 def test_where_the_text_ends_it_begins_anew(model: Path, text: Path, tmp_path: Path):
     short = tmp_path / "short.json"
     short.write_text(json.dumps(documents(14)))
-    write_recipe(SOURCE, model, short, tmp_path / "train.json", tmp_path / "test.h5", 1)
+    write_language_recipe(SOURCE, model, short, tmp_path / "train.json", tmp_path / "test.h5", 1)
     with opened(tmp_path / "train.json", tmp_path, batch=1) as rows:
         found = np.concatenate(batches(rows, range(400)))
     period = next(n for n in range(1, 400) if (found[n:] == found[:-n]).all())
@@ -174,7 +176,7 @@ def test_a_text_without_rows_behind_the_evaluation_store_is_refused(model: Path,
     short = tmp_path / "short.json"
     short.write_text(json.dumps([" ".join(documents(9)), WORDS[0]]))
     source = SOURCE.changed(test_samples=20)
-    write_recipe(source, model, short, tmp_path / "train.json", tmp_path / "test.h5", BUFFER)
+    write_language_recipe(source, model, short, tmp_path / "train.json", tmp_path / "test.h5", BUFFER)
     message = r"short\.json: has no rows behind the evaluation store's; take a longer text"
     with pytest.raises(SourceError, match=message), opened(tmp_path / "train.json", tmp_path) as rows:
         rows.batches(0)
@@ -183,7 +185,7 @@ def test_a_text_without_rows_behind_the_evaluation_store_is_refused(model: Path,
 def test_a_model_that_is_not_what_it_was_is_refused(model: Path, text: Path, tmp_path: Path):
     copied = tmp_path / "model"
     shutil.copytree(model, copied)
-    write_recipe(SOURCE, copied, text, tmp_path / "train.json", tmp_path / "test.h5", BUFFER)
+    write_language_recipe(SOURCE, copied, text, tmp_path / "train.json", tmp_path / "test.h5", BUFFER)
     weights = (copied / "model.safetensors").read_bytes()
     (copied / "model.safetensors").write_bytes(weights[:-4] + b"\0\0\0\0")
     with pytest.raises(SourceError, match=r"train\.json: its model has changed"):

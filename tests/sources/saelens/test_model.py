@@ -12,7 +12,7 @@ from sdlcore.data.reading import ActivationStore
 from sdlcore.data.references import load_references
 from sdlcore.errors import SourceError
 from sdlcore.random_streams import stream
-from sdlcore.sources.saelens.model import read_model
+from sdlcore.sources.saelens.model import read_synthetic_model
 from sdlcore.sources.saelens.settings import SaelensSource
 from sdlcore.sources.synth.sampler import Sampler
 from tests.conftest import script
@@ -66,7 +66,7 @@ def written(folder, config=None, hierarchy=None, **tensors):
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):
-    return read_model(written(tmp_path_factory.mktemp("saved") / "model"))
+    return read_synthetic_model(written(tmp_path_factory.mktemp("saved") / "model"))
 
 
 def draw(model):
@@ -98,7 +98,7 @@ def test_features_are_as_frequent_as_the_model_says_and_correlated_by_its_factor
 
 def test_siblings_that_exclude_each_other_have_equal_chances_where_both_are_candidates(tmp_path):
     even = np.full(N, 1.0)
-    model = read_model(written(tmp_path, firing_probabilities=even))
+    model = read_synthetic_model(written(tmp_path, firing_probabilities=even))
     active = draw(model) > 0
     assert (active[:, 1] ^ active[:, 2])[active[:, 0]].all()
     assert active[:, 1].mean() == pytest.approx(0.5, abs=0.02)
@@ -106,7 +106,7 @@ def test_siblings_that_exclude_each_other_have_equal_chances_where_both_are_cand
 
 def test_siblings_without_a_parent_may_exclude_each_other(tmp_path):
     roots = [node(None, node(3), node(5, node(2)), node(7), exclusive=True, scaled=True)]
-    model = read_model(written(tmp_path, hierarchy={"roots": roots}, firing_probabilities=np.full(N, 0.5)))
+    model = read_synthetic_model(written(tmp_path, hierarchy={"roots": roots}, firing_probabilities=np.full(N, 0.5)))
     active = draw(model) > 0
     assert active[:, [3, 5, 7]].sum(axis=1).max() == 1
     # some sibling is active unless none is a candidate: in 1/8 of samples if they were independent
@@ -139,7 +139,7 @@ def test_magnitudes_are_the_configurations_and_a_scaled_child_grows_with_its_par
     ],
 )
 def test_other_magnitudes(given, first, last, tmp_path):
-    means = read_model(written(tmp_path, {"mean_firing_magnitudes": given})).distribution.means
+    means = read_synthetic_model(written(tmp_path, {"mean_firing_magnitudes": given})).distribution.means
     assert means[[0, -1]] == pytest.approx([first, last])
     assert means[1] / means[0] == pytest.approx((last / first) ** (1 / (N - 1)))
 
@@ -147,7 +147,7 @@ def test_other_magnitudes(given, first, last, tmp_path):
 def test_a_model_without_correlation_and_hierarchy(tmp_path):
     source = written(tmp_path, {"correlation": None, "hierarchy": None}, correlation_factor=None, correlation_diag=None)
     (tmp_path / "hierarchy.json").unlink()
-    model = read_model(source)
+    model = read_synthetic_model(source)
     active = draw(model) > 0
     wanted = model.distribution.frequencies
     assert (np.abs(active.mean(axis=0) - wanted) < 5 * np.sqrt(wanted * (1 - wanted) / SAMPLES)).all()
@@ -160,7 +160,7 @@ def test_stores_hold_features_times_directions_plus_bias_and_seeds_differ_in_sam
     for seed in (3, 4):
         paths = {name: tmp_path / f"{name}{seed}.h5" for name in ("train", "test")}
         script("saelens")(source=source, seed=seed, feature_matrix=tmp_path / f"W{seed}.safetensors", **paths)
-        W, model = load_references(tmp_path / f"W{seed}.safetensors").W_p, read_model(source)
+        W, model = load_references(tmp_path / f"W{seed}.safetensors").W_p, read_synthetic_model(source)
         assert np.array_equal(W, model.W_p)
         for part, rows in (("train", 9000), ("test", 50)):
             with ActivationStore(paths[part]) as store:
@@ -203,7 +203,7 @@ FOLDED = {"generator_name": "folded_normal"}
 )
 def test_what_a_configuration_has_that_is_not_supported_is_named(config, message, tmp_path):
     with pytest.raises(SourceError, match=f"synthetic_model_config.json: .*{message}"):
-        read_model(written(tmp_path, config))
+        read_synthetic_model(written(tmp_path, config))
 
 
 @pytest.mark.parametrize(
@@ -225,7 +225,7 @@ def test_what_a_configuration_has_that_is_not_supported_is_named(config, message
 )
 def test_what_tensors_are_not_supported_is_named(tensors, message, tmp_path):
     with pytest.raises(SourceError, match=f"synthetic_model.safetensors: {message}"):
-        read_model(written(tmp_path, **tensors))
+        read_synthetic_model(written(tmp_path, **tensors))
 
 
 @pytest.mark.parametrize(
@@ -240,18 +240,18 @@ def test_what_tensors_are_not_supported_is_named(tensors, message, tmp_path):
 )
 def test_what_a_hierarchy_has_that_is_not_supported_is_named(hierarchy, message, tmp_path):
     with pytest.raises(SourceError, match=f"hierarchy.json: {message}"):
-        read_model(written(tmp_path, hierarchy=hierarchy))
+        read_synthetic_model(written(tmp_path, hierarchy=hierarchy))
 
 
 def test_missing_and_broken_files_are_named(tmp_path):
     source = written(tmp_path)
     (tmp_path / "hierarchy.json").unlink()
     with pytest.raises(SourceError, match=r"hierarchy.json: missing, but synthetic_model_config.json specifies"):
-        read_model(source)
+        read_synthetic_model(source)
     for name in ("synthetic_model.safetensors", "synthetic_model_config.json"):
         (tmp_path / name).write_text("{")
         with pytest.raises(SourceError, match=f"{name}: not readable as"):
-            read_model(source)
+            read_synthetic_model(source)
         (tmp_path / name).unlink()
         with pytest.raises(SourceError, match=f"{name}: not readable as"):
-            read_model(source)
+            read_synthetic_model(source)

@@ -19,7 +19,7 @@ from sae_lens.synthetic import eval_sae_on_synthetic_data
 
 import sdlcore as sdl
 from sdlcore.data.memory import Arrays
-from sdlcore.evaluation.evaluate import evaluate
+from sdlcore.evaluation.evaluate import evaluate_coder
 from sdlcore.evaluation.ground_truth import GroundTruth
 from sdlcore.interop.synthetic import AnyEncoder
 
@@ -48,7 +48,7 @@ def ours(coder, bench):
     assert np.array_equal(x.toarray(), drawn)
     samples = Arrays(x @ bench.W_p.T + bench.world.distribution.bias, features=x)
     truth = GroundTruth(bench.W_p, None, np.zeros(0, dtype=np.int64))
-    return evaluate(coder, samples, truth, np.random.default_rng(0)).metrics
+    return evaluate_coder(coder, samples, truth, np.random.default_rng(0)).metrics
 
 
 def main(folder: Path) -> None:

@@ -10,14 +10,14 @@ import sdlcore as sdl
 from sdlcore.errors import SourceError
 from sdlcore.sources.synth import streaming
 from sdlcore.sources.synth.settings import SynthSource
-from sdlcore.sources.synth.streaming import open_stream, write_recipe
+from sdlcore.sources.synth.streaming import open_stream, write_synth_recipe
 
 SOURCE = SynthSource(n=128, n_p=16, roots=1)
 
 
 @pytest.fixture
 def recipe(tmp_path):
-    write_recipe(tmp_path / "train.json", SOURCE, 3, {"made": "here"})
+    write_synth_recipe(tmp_path / "train.json", SOURCE, 3, {"made": "here"})
     return tmp_path / "train.json"
 
 

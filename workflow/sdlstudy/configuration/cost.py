@@ -10,7 +10,8 @@ from typing import NamedTuple
 
 from safetensors import safe_open
 
-from sdlcore.pipeline import ImportConfig, PeerConfig, RunConfig, SolverConfig, read_history
+from peers.settings import PeerConfig
+from sdlcore.pipeline import ImportConfig, RunConfig, SolverConfig, read_history
 from sdlstudy.configuration.plan import NOTHING_FOUND, Shapes, duration, need, shape
 from sdlstudy.configuration.whole import Configuration
 from sdlstudy.settings.cells import Cell, run_settings, trained_settings

@@ -11,8 +11,9 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from sdlcore import PluginError
-from sdlcore.pipeline import ConfigError, Json, load_plugins, load_yaml, locate_plugin, mapping, unbounded
+from sdlcore.pipeline import ConfigError, Json, load_plugins, load_yaml, locate_plugin
 from sdlstudy.configuration.cost import MOST_RUNS, number_of_runs
+from sdlstudy.configuration.limits import mapping, unbounded
 from sdlstudy.configuration.own_sources import over_default
 from sdlstudy.configuration.refusals import problems
 from sdlstudy.configuration.validation import (

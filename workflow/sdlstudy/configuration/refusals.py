@@ -7,7 +7,8 @@ from pydantic import ValidationError
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import ErrorDetails
 
-from sdlcore.pipeline import did_you_mean, key_path, number_as_text, own_settings, shown
+from sdlcore.pipeline import did_you_mean, number_as_text, own_settings
+from sdlstudy.configuration.limits import key_path, shown
 from sdlstudy.configuration.schema import schema
 from sdlstudy.settings.runs import OF_PLUGINS, Method, Run, defined
 

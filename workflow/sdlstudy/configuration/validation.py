@@ -6,10 +6,10 @@ Each problem is one line that begins with the path of the key.
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from peers.settings import PeerConfig
 from sdlcore.pipeline import (
     ImportConfig,
     LanguageSource,
-    PeerConfig,
     RunConfig,
     SolverConfig,
     check_division,

@@ -4,7 +4,8 @@ from collections.abc import Iterator
 from itertools import product
 from typing import Annotated
 
-from sdlcore.pipeline import PeerConfig, RunConfig, own_settings
+from peers.settings import PeerConfig
+from sdlcore.pipeline import RunConfig, own_settings
 from sdlstudy.products.product import AnyStudy, Product, partial_study
 from sdlstudy.rendering.layout import Layout, Point
 from sdlstudy.settings.cells import Cell, setting_of, variant_name

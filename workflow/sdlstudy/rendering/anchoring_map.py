@@ -5,11 +5,11 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch, Rectangle
 
+from sdlcore import paired_interval
 from sdlcore.pipeline import TAU_STRICT
 from sdlstudy.rendering.figures import GREY, PALETTE, style
 from sdlstudy.rendering.labels import label_method
 from sdlstudy.rendering.text_table import TextTable
-from sdlstudy.results.tables import paired_interval
 
 RUN_COLUMNS = [
     *("source", "method", "protocol", "anchoring", "seed", "lambda_anchor", "judged", "given"),

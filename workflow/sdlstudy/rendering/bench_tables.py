@@ -5,12 +5,12 @@ from pathlib import Path
 
 import pandas as pd
 
+from sdlcore import paired_interval
 from sdlcore.pipeline import METRICS
 from sdlstudy.rendering.labels import label_method
 from sdlstudy.rendering.markup import number
 from sdlstudy.rendering.solvers_table import last_row, latents_of
 from sdlstudy.rendering.text_table import TextTable
-from sdlstudy.results.tables import paired_interval
 
 COSTS = {"latents": 0, "samples": 0, "seconds": 1}
 """Column of `costs` -> decimals of its mean."""

@@ -8,12 +8,12 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from sdlcore import paired_interval
 from sdlcore.pipeline import METRICS, Better
 from sdlstudy.rendering.figures import GREY, PALETTE, style
 from sdlstudy.rendering.labels import label_method, label_source
 from sdlstudy.rendering.markup import number
 from sdlstudy.rendering.text_table import TextTable
-from sdlstudy.results.tables import paired_interval
 
 L0_MISSED = 0.25
 """A method whose mean L0 differs from the target by more than this share is not compared with the others."""

@@ -3,11 +3,11 @@
 import numpy as np
 import pandas as pd
 
+from sdlcore import paired_interval
 from sdlcore.pipeline import METRICS, TAU, mip_name, recovery_name
 from sdlstudy.rendering.labels import label_anchoring, label_method
 from sdlstudy.rendering.markup import number
 from sdlstudy.rendering.text_table import TextTable
-from sdlstudy.results.tables import paired_interval
 
 GROUP = ["source", "method", "protocol", "anchoring"]
 HEADS = {

@@ -5,11 +5,12 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
+from sdlcore import paired_interval
 from sdlcore.pipeline import METRICS, stream
 from sdlstudy.rendering.labels import label_method
 from sdlstudy.rendering.markup import number
 from sdlstudy.rendering.text_table import TextTable
-from sdlstudy.results.tables import LEVEL, paired_interval
+from sdlstudy.results.tables import LEVEL
 
 SCORES = {
     "l0": ("L0", 1),

@@ -5,10 +5,10 @@ import math
 import numpy as np
 import pandas as pd
 
+from sdlcore import paired_interval
 from sdlcore.pipeline import ABSORBED_SHARE, NEAR_ZERO, absorption_score, in_line
 from sdlstudy.rendering.figure6 import NEVER_FIRED
 from sdlstudy.rendering.labels import label_anchoring, label_method
-from sdlstudy.results.tables import paired_interval
 from sdlstudy.settings.sources import Bench
 
 

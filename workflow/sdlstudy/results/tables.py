@@ -8,8 +8,8 @@ from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
-import scipy.special
 
+from sdlcore import paired_interval
 from sdlcore.pipeline import METRICS, Baseline, Metric, atomic_path, baseline_name, declared
 from sdlstudy.results.runs import RunsError, check_runs
 
@@ -200,17 +200,6 @@ def _cell(runs: pd.DataFrame, method: str, anchoring: str, protocol: str) -> pd.
 def _values(cell: pd.DataFrame, name: str) -> np.ndarray:
     """Return a metric of each run (float64); NaN for runs that lack it."""
     return cell[name].to_numpy(float) if name in cell else np.full(len(cell), np.nan)
-
-
-def paired_interval(differences: np.ndarray) -> tuple[float, float, float]:
-    """Return the mean of paired differences and the ends of its 95 % t interval, which are NaN below 3 pairs."""
-    differences = np.asarray(differences, float)
-    mean = float(differences.mean())
-    if len(differences) < 3:
-        return mean, float("nan"), float("nan")
-    error = differences.std(ddof=1) / np.sqrt(len(differences))
-    reach = float(scipy.special.stdtrit(len(differences) - 1, (1 + LEVEL) / 2) * error)
-    return mean, mean - reach, mean + reach
 
 
 def anchoring_effect(runs: pd.DataFrame) -> pd.DataFrame:

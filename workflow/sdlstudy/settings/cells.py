@@ -5,7 +5,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from sdlcore.pipeline import Json, PeerConfig, RunConfig, SolverConfig, own_settings
+from peers.settings import PeerConfig
+from sdlcore.pipeline import Json, RunConfig, SolverConfig, own_settings
 from sdlstudy.settings.runs import Layer, Method, RunSettings
 from sdlstudy.settings.study import Study
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from sdlcore.pipeline import FASHION_MNIST, TRAINED_HERE
+from offline.settings import FASHION_MNIST, TRAINED_HERE
 from sdlstudy.settings.cells import Cell
 from sdlstudy.settings.study import Study
 

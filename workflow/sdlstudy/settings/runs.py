@@ -9,13 +9,13 @@ from pydantic import ConfigDict, GetJsonSchemaHandler, ValidationError, model_va
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, ErrorDetails, InitErrorDetails, PydanticCustomError, core_schema
 
+from peers.settings import PeerConfig
 from sdlcore.pipeline import (
     Extension,
     ImportConfig,
     Kind,
     LossConfig,
     ModelConfig,
-    PeerConfig,
     RunConfig,
     Settings,
     SolverConfig,

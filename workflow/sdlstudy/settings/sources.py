@@ -10,11 +10,10 @@ from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 from typing_extensions import TypeAliasType
 
+from offline.settings import TRAINED_HERE, OfflineClip
 from sdlcore.pipeline import (
-    TRAINED_HERE,
     Batch,
     BenchSource,
-    ClipSource,
     FileSource,
     LanguageSource,
     PluginSource,
@@ -25,7 +24,6 @@ from sdlcore.pipeline import (
     source_gives,
 )
 from sdlcore.pipeline import ClassMeans as LibraryClassMeans
-from sdlcore.pipeline import ClipTraining as LibraryClipTraining
 from sdlcore.pipeline import Hierarchy as BenchHierarchy
 from sdlstudy.settings.fields import Identifier, Settings, left_out
 from sdlstudy.settings.runs import Run, with_extras
@@ -211,19 +209,13 @@ class ClassMeans(LibraryClassMeans):
     see that mean. If null, class means are centred if any run on the source normalises or whitens."""
 
 
-class ClipTraining(LibraryClipTraining):
-    """Training of a CLIP."""
-
-
-class Clip(Source, ClipSource):
+class Clip(Source, OfflineClip):
     """Embeddings of images by a CLIP model."""
 
     workers: Annotated[int, Ge(0), Le(10**3)] = 2
     """Processes that decode images, beside the model's own process. 0: threads of that process decode. Not tracked."""
     shards: Shards = 1
     """Number of jobs that extract the training store. If it is 1, one job writes both stores."""
-    training: ClipTraining = ClipTraining()
-    """Training of the CLIP, if pretrained is trained."""
     class_means: ClassMeans = ClassMeans()
     samples_per_second: Positive | None = None
     """Images that your machine embeds in a second. A plan then estimates the time."""
@@ -246,13 +238,6 @@ class Clip(Source, ClipSource):
     @property
     def bytes_of_number(self) -> int:
         return {"float16": 2, "float32": 4}[self.store_dtype]
-
-    def inconsistencies(self) -> Iterator[tuple[str, str]]:
-        """Yield the key and the problem of each setting that excludes another setting."""
-        yield from super().inconsistencies()
-        rows, batch = self.images_taken[0], self.training.batch_size
-        if self.pretrained == TRAINED_HERE and rows is not None and batch > rows:
-            yield "training.batch_size", f"{batch} exceeds the source's {rows} train_samples"
 
 
 class Language(Source, LanguageSource):

@@ -14,17 +14,10 @@ of the others; without any loss, the columns would have to be the first two targ
 
 import numpy as np
 
-from sdlstudy.theory.branch_and_bound import certify, certify_top_1, rank_bound, realise
+from sdlcore.theory import Problem, Weights, approximate_loss, autoencoder, certify_top_1, codes
+from sdlstudy.theory.branch_and_bound import certify, rank_bound, realise
 from sdlstudy.theory.claims import BOTH, PROJECT, Claim, share
-from sdlstudy.theory.landscape import (
-    Problem,
-    Weights,
-    approximate_loss,
-    autoencoder,
-    codes,
-    descend,
-    unit_columns,
-)
+from sdlstudy.theory.landscape import descend, unit_columns
 from sdlstudy.theory.partial_minima import partial_minimum, random_groups
 
 EXACT = 1e-8

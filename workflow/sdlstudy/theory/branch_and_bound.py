@@ -1,7 +1,8 @@
 """Certificates of global optimality for small problems, by branch and bound in the spirit of GOP.
 
 GOP (Floudas and Visweswaran 1990) branches on one block of variables of a biconvex problem, and bounds the loss by
-optimising the other block. This module has two such searches for the least L~ (eq. 11), and a bound without any search.
+optimising the other block. This module has such a search for the least L~ (eq. 11) if any latents may be active
+together, and a bound without any search. `sdlcore.theory.certify_top_1` is the search for Top-1.
 The bounds only assume nonnegative codes, so they bound the loss of every encoder: ReLU, JumpReLU, TopK, and encoders
 that are not linear. If the w_p^d are linearly independent, some W_E has the codes of the optimum, so the bound is
 reached. Computations are in float64 without control of rounding: accurate to about 1e-9, but no proof in exact
@@ -10,36 +11,14 @@ arithmetic.
 
 import heapq
 import itertools
-from typing import NamedTuple
 
 import numpy as np
 import scipy.optimize
 
-from sdlstudy.theory.landscape import Problem, Weights
+from sdlcore.theory import Certificate, Problem, Weights
 
-ROUNDING = 1e-9
 MULTIPLIERS = (0.0, 1e-3, 1e-2, 1e-1)
 """Lagrange multipliers of the bound on the sum of codes."""
-
-
-class Certificate(NamedTuple):
-    """The result of a search: bounds of the least loss, and a dictionary that attains the upper bound."""
-
-    lower: float
-    """Lower bound: no dictionary with n_q latents loses less."""
-    upper: float
-    """Upper bound: the loss of `codes` and `W_dec`."""
-    codes: np.ndarray
-    """n_q x n, non-negative."""
-    W_dec: np.ndarray
-    """n_q x n_r."""
-    nodes: int
-    """Number of nodes of the search tree that were bounded."""
-
-    @property
-    def gap(self) -> float:
-        """Difference of the bounds."""
-        return self.upper - self.lower
 
 
 def rank_bound(problem: Problem, n_q: int) -> float:
@@ -52,54 +31,6 @@ def realise(certificate: Certificate, problem: Problem) -> Weights:
     """Return weights that have the certificate's codes under ReLU or TopK, for linearly independent input features."""
     z = np.where(certificate.codes > 0, certificate.codes, -1.0)
     return Weights(z @ np.linalg.pinv(problem.W_p), certificate.W_dec)
-
-
-def certify_top_1(problem: Problem, n_q: int, most_nodes: int = 100_000) -> Certificate:
-    """Find the least L~ if each feature activates at most one latent, with a lower bound that proves it.
-
-    Branching: assign a latent, or none, to one feature after the other. Bound of a node: the features of a latent lose
-    at least trace(G) minus the largest eigenvalue of G (see `partial_minima`), whichever features join them later, and
-    features without a latent lose everything. A leaf is attained if that eigenvector has positive products with all
-    members; otherwise some member is better left without a latent, which is another leaf. The least bound of the open
-    nodes is a lower bound at any time, so stopping at ``most_nodes`` may leave a gap, but no wrong bound.
-    """
-    order = np.argsort(-problem.M * np.square(problem.W_r).sum(axis=0))
-    W = (problem.W_r * np.sqrt(problem.M))[:, order]
-    total, counter = np.square(W).sum(axis=0), itertools.count()
-    losses: dict[tuple[int, ...], tuple[float, bool]] = {(): (0.0, True)}
-
-    def group(members: tuple[int, ...]) -> tuple[float, bool]:
-        """Return the least loss of a latent's features, and whether a latent attains it."""
-        if members not in losses:
-            part = W[:, members]
-            values, vectors = np.linalg.eigh(part.T @ part)
-            top = vectors[:, -1] * np.sign(vectors[:, -1].sum())
-            losses[members] = float(total[list(members)].sum() - values[-1]), bool((top > 1e-12).all())
-        return losses[members]
-
-    best, best_labels = float(total.sum()), (-1,) * problem.n
-    heap: list[tuple[float, int, tuple[int, ...]]] = [(0.0, next(counter), ())]
-    nodes = 0
-    while heap and heap[0][0] < best - ROUNDING and nodes < most_nodes:
-        _, _, labels = heapq.heappop(heap)
-        # latents without features are interchangeable, so only the first of them is tried
-        for label in range(-1, min(max(labels, default=-1) + 2, n_q)):
-            nodes += 1
-            longer = (*labels, label)
-            groups = [group(tuple(d for d, own in enumerate(longer) if own == i)) for i in range(n_q)]
-            bound = sum(lost for lost, _ in groups) + sum(float(total[d]) for d, own in enumerate(longer) if own == -1)
-            if len(longer) < problem.n:
-                if bound < best - ROUNDING:
-                    heapq.heappush(heap, (bound, next(counter), longer))
-            elif bound < best and all(attained for _, attained in groups):
-                best, best_labels = bound, longer
-    codes, columns = np.zeros((n_q, problem.n)), np.zeros((n_q, len(W)))
-    for i in set(best_labels) - {-1}:
-        members = np.flatnonzero(np.array(best_labels) == i)
-        columns[i] = np.linalg.svd(W[:, members])[0][:, 0]
-        columns[i] *= np.sign((columns[i] @ W[:, members]).sum())
-        codes[i, order[members]] = columns[i] @ problem.W_r[:, order[members]]
-    return Certificate(min(best, heap[0][0] if heap else best), best, codes, columns, nodes)
 
 
 Column = tuple[np.ndarray, np.ndarray]

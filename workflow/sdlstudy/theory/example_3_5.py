@@ -11,17 +11,9 @@ the dead latent, which takes one of the features.
 
 import numpy as np
 
+from sdlcore.theory import Problem, Weights, approximate_loss, autoencoder
 from sdlstudy.theory.claims import BOTH, Claim, share
-from sdlstudy.theory.landscape import (
-    Problem,
-    Weights,
-    alternate,
-    approximate_loss,
-    autoencoder,
-    descend,
-    gradient_norm,
-    perturbed,
-)
+from sdlstudy.theory.landscape import alternate, descend, gradient_norm, perturbed
 
 
 def example_3_5(dead: float = 0.0, k: int | None = 1) -> tuple[Problem, Weights]:

@@ -11,16 +11,9 @@ a step from one latent towards a latent for each breed, which loses nothing.
 
 import numpy as np
 
+from sdlcore.theory import Problem, approximate_loss, autoencoder
 from sdlstudy.theory.claims import BOTH, Claim, share
-from sdlstudy.theory.landscape import (
-    Problem,
-    approximate_loss,
-    autoencoder,
-    descend,
-    gradient_norm,
-    pattern,
-    perturbed,
-)
+from sdlstudy.theory.landscape import descend, gradient_norm, pattern, perturbed
 from sdlstudy.theory.partial_minima import Groups, groups_to_pattern, partial_minimum
 
 WHOLE: Groups = [[0, 1, 2, 3], [4], [5], [6], [], [], []]

@@ -1,14 +1,10 @@
-"""The approximate loss (eq. 11 and 13): patterns, gradients, descent, and the random problems that checks use.
+"""Patterns and descent of the approximate loss (`sdlcore.theory`), and the random problems that checks use."""
 
-All computations are small and in float64. Features are columns, as in the paper: W_p is n_p x n and W_r is n_r x n.
-Weights are stored by latent, as in the package's models: W_enc is n_q x n_p and W_dec is n_q x n_r (the paper's W_D
-transposed).
-"""
-
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
+
+from sdlcore.theory import Problem, Weights, approximate_loss, codes, gradients, residuals
 
 ACTIVATIONS = ("relu", "jumprelu", "topk")
 PAPER_BENCHES = [
@@ -18,41 +14,6 @@ PAPER_BENCHES = [
     *((1000, S, 0.1) for S in (0.995, 0.95, 0.9)),
 ]
 """n, S and M of the paper's Table 1, and then of its Tables 4, 5 and 6."""
-
-
-@dataclass(frozen=True)
-class Problem:
-    """Features and their weights: everything that the approximate loss depends on besides the dictionary."""
-
-    W_p: np.ndarray
-    """n_p x n features of the input."""
-    W_r: np.ndarray
-    """n_r x n features of the target."""
-    M: np.ndarray
-    """n weights: M_d = Pr(d alone is active) E[x_d^2 | d is active]."""
-    threshold: float = 0.0
-    """c: sigma(z) = z 1(z > c)."""
-    k: int | None = None
-    """Largest number of positive latents that TopK keeps; None keeps all."""
-
-    @property
-    def n(self) -> int:
-        """Number of features."""
-        return self.W_p.shape[1]
-
-
-class Weights(NamedTuple):
-    """A dictionary without biases."""
-
-    W_enc: np.ndarray
-    """n_q x n_p."""
-    W_dec: np.ndarray
-    """n_q x n_r."""
-
-
-def autoencoder(W: np.ndarray, M: np.ndarray | None = None, threshold: float = 0.0, k: int | None = None) -> Problem:
-    """Return the problem of an autoencoder, W_r = W_p; each M_d is 1 if left out."""
-    return Problem(W, W, np.ones(W.shape[1]) if M is None else M, threshold, k)
 
 
 def unit_columns(dimension: int, n: int, rng: np.random.Generator) -> np.ndarray:
@@ -83,41 +44,9 @@ def random_problem(
             return problem, weights
 
 
-def activate(z_QB: np.ndarray, problem: Problem) -> np.ndarray:
-    """Return sigma of pre-activations (n_q x B). Among equal pre-activations, TopK keeps the first."""
-    if problem.k is not None and problem.k < len(z_QB):
-        order = np.argsort(-z_QB, axis=0, kind="stable")[: problem.k]
-        kept = np.zeros(z_QB.shape, bool)
-        np.put_along_axis(kept, order, True, axis=0)
-        z_QB = np.where(kept, z_QB, 0.0)
-    return np.where(z_QB > problem.threshold, z_QB, 0.0)
-
-
-def codes(W_enc: np.ndarray, problem: Problem) -> np.ndarray:
-    """Return z_d = sigma(W_E w_p^d) of each feature alone, n_q x n."""
-    return activate(W_enc @ problem.W_p, problem)
-
-
 def pattern(W_enc: np.ndarray, problem: Problem) -> np.ndarray:
     """Return which latents each feature alone activates (Definition 3.6), n_q x n booleans."""
     return codes(W_enc, problem) > 0
-
-
-def residuals(weights: Weights, problem: Problem) -> np.ndarray:
-    """Return w_r^d - W_D sigma(W_E w_p^d), n_r x n."""
-    return problem.W_r - weights.W_dec.T @ codes(weights.W_enc, problem)
-
-
-def approximate_loss(weights: Weights, problem: Problem) -> float:
-    """Return L~ = sum_d M_d || w_r^d - W_D sigma(W_E w_p^d) ||^2 (eq. 11)."""
-    return float(problem.M @ np.square(residuals(weights, problem)).sum(axis=0))
-
-
-def gradients(weights: Weights, problem: Problem) -> Weights:
-    """Return the gradients of eq. (11), by eq. (45) and (49)."""
-    z_QD = codes(weights.W_enc, problem)
-    weighted = -2 * problem.M * residuals(weights, problem)
-    return Weights(((weights.W_dec @ weighted) * (z_QD > 0)) @ problem.W_p.T, z_QD @ weighted.T)
 
 
 def gradient_norm(weights: Weights, problem: Problem) -> float:

@@ -16,7 +16,8 @@ from typing import NamedTuple
 import numpy as np
 import scipy.optimize
 
-from sdlstudy.theory.landscape import Problem, Weights, unit_columns
+from sdlcore.theory import Problem, Weights
+from sdlstudy.theory.landscape import unit_columns
 
 TOLERANCE = 1e-9
 Groups = Sequence[Sequence[int]]

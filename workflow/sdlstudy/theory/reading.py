@@ -3,9 +3,10 @@
 from typing import NamedTuple
 
 import numpy as np
+import scipy.optimize
 
 from sdlcore.pipeline import normalise_rows, recovered
-from sdlstudy.theory.readout import nearest_ridge, own_cosines, own_products
+from sdlcore.theory import own_cosines, own_products
 
 
 class Read(NamedTuple):
@@ -67,3 +68,40 @@ def read(W_enc: np.ndarray, W_dec: np.ndarray, W: np.ndarray) -> Read:
         explained=explained,
         decoder_recovers=float(near.mean()),
     )
+
+
+def nearest_ridge(rows: np.ndarray, W: np.ndarray, chosen: np.ndarray | None = None) -> tuple[float, float]:
+    """Return the noise, or ridge, whose read-outs are nearest to given rows, and the share that they explain.
+
+    Parameters
+    ----------
+    rows
+        m x n_p rows. The lengths and signs of the rows do not matter.
+    W
+        n_p x n features.
+    chosen
+        Mask of the m features that the rows belong to, n booleans; all features if left out.
+
+    Returns
+    -------
+    noise
+        See `sdlcore.theory.law`; between 1e-9 and 1e6.
+    explained
+        Share of the squared length of the rows, scaled to norm 1, that a common multiple of the read-outs explains.
+    """
+    n_p, n = W.shape
+    own = W if chosen is None else W[:, chosen]
+    rows = normalise_rows(rows)
+    rows = rows * np.sign(own_products(rows, own))[:, None]
+    values, vectors = np.linalg.eigh(W @ W.T)
+    along, features = vectors.T @ rows.T, vectors.T @ own
+    shared, lengths = (along * features).sum(axis=1), np.square(features).sum(axis=1)
+
+    def explained(logarithm: float) -> float:
+        shrunk = 1 / (values + np.exp(logarithm) * n / n_p)
+        return float((shared @ shrunk) ** 2 / (lengths @ shrunk**2) / len(rows))
+
+    found = scipy.optimize.minimize_scalar(
+        lambda logarithm: -explained(logarithm), bounds=(np.log(1e-9), np.log(1e6)), method="bounded"
+    )
+    return float(np.exp(found.x)), explained(found.x)

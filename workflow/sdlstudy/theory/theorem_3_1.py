@@ -18,6 +18,7 @@ no feature is ever active alone. The probability of two active features is not a
 
 import numpy as np
 
+from sdlcore.theory import Problem, Weights, autoencoder
 from sdlstudy.theory.claims import BOTH, VERSION_3, Claim, share
 from sdlstudy.theory.exact_loss import (
     ONE,
@@ -32,7 +33,7 @@ from sdlstudy.theory.exact_loss import (
     rate,
     several_chance,
 )
-from sdlstudy.theory.landscape import ACTIVATIONS, Problem, Weights, autoencoder, random_problem
+from sdlstudy.theory.landscape import ACTIVATIONS, random_problem
 
 Drawn = list[tuple[str, Problem, Weights]]
 """Activations, each with a problem and a dictionary."""

@@ -24,8 +24,9 @@ from typing import NamedTuple
 import numpy as np
 import scipy.optimize
 
+from sdlcore.theory import Problem, approximate_loss, autoencoder
 from sdlstudy.theory.claims import BOTH, PROJECT, Claim, share
-from sdlstudy.theory.landscape import Problem, approximate_loss, autoencoder, pattern, unit_columns
+from sdlstudy.theory.landscape import pattern, unit_columns
 from sdlstudy.theory.partial_minima import partial_minimum
 from sdlstudy.theory.theorem_3_3 import interference
 

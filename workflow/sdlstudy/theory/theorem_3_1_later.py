@@ -16,6 +16,7 @@ infinite.
 
 import numpy as np
 
+from sdlcore.theory import Problem, Weights, autoencoder
 from sdlstudy.theory.claims import LATER, PROJECT, Claim, share
 from sdlstudy.theory.exact_loss import (
     MAGNITUDES,
@@ -29,7 +30,7 @@ from sdlstudy.theory.exact_loss import (
     state_errors,
     together,
 )
-from sdlstudy.theory.landscape import ACTIVATIONS, PAPER_BENCHES, Problem, Weights, autoencoder
+from sdlstudy.theory.landscape import ACTIVATIONS, PAPER_BENCHES
 from sdlstudy.theory.theorem_3_1 import Drawn
 
 

@@ -18,18 +18,10 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
+from sdlcore.theory import Problem, Weights, activate, approximate_loss, autoencoder
 from sdlstudy.theory.claims import BOTH, VERSION_3, Claim, share
 from sdlstudy.theory.exact_loss import ONE, States, independent, state_errors
-from sdlstudy.theory.landscape import (
-    ACTIVATIONS,
-    Problem,
-    Weights,
-    activate,
-    approximate_loss,
-    autoencoder,
-    pattern,
-    random_problem,
-)
+from sdlstudy.theory.landscape import ACTIVATIONS, pattern, random_problem
 from sdlstudy.theory.theorem_3_1 import Drawn
 
 TOLERANCE = 1e-8

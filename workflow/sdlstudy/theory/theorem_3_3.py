@@ -20,18 +20,9 @@ from typing import NamedTuple
 import numpy as np
 
 from sdlcore.pipeline import feature_matrix
+from sdlcore.theory import Problem, Weights, approximate_loss, autoencoder, residuals
 from sdlstudy.theory.claims import BOTH, VERSION_3, Claim, share
-from sdlstudy.theory.landscape import (
-    ACTIVATIONS,
-    Problem,
-    Weights,
-    approximate_loss,
-    autoencoder,
-    pattern,
-    random_problem,
-    residuals,
-    unit_columns,
-)
+from sdlstudy.theory.landscape import ACTIVATIONS, pattern, random_problem, unit_columns
 
 NEARLY_ZERO = 1e-12
 """Losses below this count as zero."""

@@ -21,16 +21,12 @@ from typing import NamedTuple
 
 import numpy as np
 
+from sdlcore.theory import Problem, Weights, approximate_loss, autoencoder, gradients
 from sdlstudy.theory.claims import BOTH, PROJECT, Claim, share
 from sdlstudy.theory.landscape import (
-    Problem,
-    Weights,
     alternate,
-    approximate_loss,
-    autoencoder,
     descend,
     gradient_norm,
-    gradients,
     pattern,
     perturbed,
     unit_columns,

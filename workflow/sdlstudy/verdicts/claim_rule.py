@@ -8,8 +8,8 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
+from sdlcore import paired_interval
 from sdlcore.pipeline import Similarity
-from sdlstudy.results.tables import paired_interval
 from sdlstudy.verdicts.claims import Band, Claim, Contrast
 from sdlstudy.verdicts.contradictions import TOLERANCE
 from sdlstudy.verdicts.evidence import MISSING, PROTOCOL, Evidence

@@ -31,7 +31,7 @@ MOST_NUMBERS = 2**30
 """Largest block in memory, in numbers; wider arrays are probably dimension x samples."""
 
 
-def write_stores(source: FileSource, train_path: str | Path, test_path: str | Path) -> None:
+def write_file_stores(source: FileSource, train_path: str | Path, test_path: str | Path) -> None:
     """Write the arrays of a source to a training and an evaluation store, in blocks; repeat the call to resume.
 
     The reference ``row`` is the index of a sample in its file.
@@ -92,7 +92,7 @@ def _check_apart(source: FileSource, files: Mapping[str, str]) -> None:
 def count_classes(source: FileSource) -> int | None:
     """Count the classes among the labels of a source's training arrays; None without labels.
 
-    The arrays are also checked as in `write_stores`, so that a plan fails before its jobs do.
+    The arrays are also checked as in `write_file_stores`, so that a plan fails before its jobs do.
 
     Raises
     ------
@@ -109,7 +109,7 @@ def count_classes(source: FileSource) -> int | None:
         return len(found - {-1, ""})
 
 
-def shapes(source: FileSource) -> tuple[tuple[int, int], tuple[int, int]]:
+def file_shapes(source: FileSource) -> tuple[tuple[int, int], tuple[int, int]]:
     """Return a source's numbers of training and evaluation samples, and the dimensions of input and target.
 
     The target's dimension is 0 if there is no target. Only headers are read.

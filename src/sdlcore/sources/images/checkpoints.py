@@ -44,6 +44,47 @@ class LoadedClip(NamedTuple):
     architecture: str
 
 
+class NewClip(NamedTuple):
+    """An untrained CLIP model in training mode.
+
+    Attributes
+    ----------
+    model
+        The open_clip model.
+    preprocess
+        Converts a picture to a tensor.
+    tokenizer
+        Converts captions to tokens (N x context length).
+    architecture
+        Its name in open_clip.
+    """
+
+    model: Any
+    preprocess: Callable[[Image.Image], torch.Tensor]
+    tokenizer: Callable[[list[str]], torch.Tensor]
+    architecture: str
+
+
+def new_clip(model: str) -> NewClip:
+    """Return a CLIP model with new weights, which are drawn from torch's global generator.
+
+    Parameters
+    ----------
+    model
+        Name of an open_clip architecture, or path of a JSON file that describes one.
+
+    Raises
+    ------
+    SourceError
+        If the architecture is unknown, has no tokenizer, or would have to run its own code.
+    """
+    name = register_architecture(model)
+    with parsing(name, "an architecture", NO_CODE), nothing_to_read():
+        clip, _, preprocess = open_clip.create_model_and_transforms(name)
+    with parsing(name, "an architecture with a tokenizer", NO_CODE), nothing_to_read():
+        return NewClip(clip, preprocess, open_clip.get_tokenizer(name), name)
+
+
 def load_clip(model: str, pretrained: str, dtype: str = "float32", device: str = "cpu") -> LoadedClip:
     """Load a CLIP model with its weights.
 
@@ -226,15 +267,3 @@ def _require_same_activation(trained: bool, name: str, what: str) -> None:
         f"{what} was trained with {kinds[trained]}, but model {name} uses {kinds[built]}, which changes embeddings; "
         f"set model to {f'{base}-quickgelu' if trained else base}"
     )
-
-
-def tokenizer_of(name: str) -> Any:
-    """Return the tokenizer of an open_clip architecture.
-
-    Raises
-    ------
-    SourceError
-        If there is none, or it would have to run its own code.
-    """
-    with parsing(name, "an architecture with a tokenizer", NO_CODE), nothing_to_read():
-        return open_clip.get_tokenizer(name)

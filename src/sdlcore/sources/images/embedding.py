@@ -20,7 +20,7 @@ from sdlcore.memory import keep_freed_memory
 from sdlcore.settings import FromList, Json, Settings
 from sdlcore.sources.folders import Skipped
 from sdlcore.sources.images.checkpoints import embedder, load_clip, weights_digest
-from sdlcore.sources.images.listing import MOST_NAMED, Batch, decoded
+from sdlcore.sources.images.listing import MOST_NAMED, Batch, decoded_images
 from sdlcore.sources.images.settings import ClipSource
 from sdlcore.sources.images.splits import Split, splits_of
 from sdlcore.storage.files import provenance, write_rows
@@ -112,7 +112,7 @@ class Extraction(NamedTuple):
             _write_skipped(skipped_path, {split: work.fill(writer, split)})
 
 
-def prepare(
+def clip_extraction(
     source: ClipSource,
     images: str | Path,
     test_images: str | Path | None = None,
@@ -169,7 +169,7 @@ def prepare(
 
     def batches(split: Split, start: int) -> EmbeddedBatches:
         pinned = device == "cuda"
-        pictures = decoded(
+        pictures = decoded_images(
             split.folder, split.order, clip.preprocess, source.batch_size, start, workers, threads, pin_memory=pinned
         )
         return _embedded(pictures, embed, device, getattr(torch, source.dtype))

@@ -147,7 +147,7 @@ def name_classes(folders: list[str]) -> list[str]:
     return [folder.replace("_", " ").encode(errors="backslashreplace").decode() for folder in folders]
 
 
-def decoded(
+def decoded_images(
     folder: ImageFolder,
     order: np.ndarray,
     transform: Callable[[Image.Image], torch.Tensor],

@@ -23,33 +23,32 @@ from sdlcore.sources.language.settings import LanguageSource
 from sdlcore.sources.language.tokens import following
 
 
-def extract(
-    source: LanguageSource,
+def write_language_stores(
+    sources: Sequence[LanguageSource],
     model: str | Path,
     text: str | Path,
-    train_path: str | Path,
-    test_path: str | Path,
+    stores: Sequence[tuple[str | Path, str | Path]],
     threads: int = 1,
     device: torch.device | None = None,
 ) -> None:
-    """Write activations of ``source`` to a training and an evaluation store, in float16.
+    """Write activations to a training and an evaluation store for each source, in one pass of the model over the text.
 
-    The stores have exactly ``train_samples`` and ``test_samples`` rows. References are ``document``, ``position`` (in
-    the document) and ``token``. Documents are read in the order of `corpus`. Evaluation begins with the first document
-    that no training context contains. If anything fails, no file appears. If the process is killed, the next call with
-    equal settings continues from the last `filling.COMMIT_BATCHES` batches. With the same number of threads, it writes
-    the same stores.
+    The stores are in float16, and have exactly ``train_samples`` and ``test_samples`` rows. References are
+    ``document``, ``position`` (in the document) and ``token``. Documents are read in the order of `corpus`. Evaluation
+    begins with the first document that no training context contains. If anything fails, no file appears. If the process
+    is killed, the next call with equal settings continues from the last `filling.COMMIT_BATCHES` batches. With the same
+    number of threads, it writes the same stores. A source's stores do not depend on the other sources.
 
     Parameters
     ----------
-    source
-        Settings.
+    sources
+        Settings, which differ only in their sites.
     model
         Folder with a transformers checkpoint and its tokenizer, or name of a model at the hub.
     text
         A text, as for `open_text`.
-    train_path, test_path
-        Stores to write or replace.
+    stores
+        Training and evaluation store of each source, to write or replace.
     threads
         Number of torch threads, from now on for the whole process.
     device
@@ -59,33 +58,6 @@ def extract(
     ------
     SourceError
         If the model or the text cannot be used, or the text has too few tokens.
-    """
-    extract_together([source], model, text, [(train_path, test_path)], threads, device)
-
-
-def extract_together(
-    sources: Sequence[LanguageSource],
-    model: str | Path,
-    text: str | Path,
-    stores: Sequence[tuple[str | Path, str | Path]],
-    threads: int = 1,
-    device: torch.device | None = None,
-) -> None:
-    """Write the stores of several sources in one pass of the model over the text. The stores equal those of `extract`.
-
-    Parameters
-    ----------
-    sources
-        Settings, which differ only in their sites.
-    model, text, threads, device
-        As for `extract`.
-    stores
-        Training and evaluation store of each source.
-
-    Raises
-    ------
-    SourceError
-        As `extract`.
     """
     first = sources[0]
     works = prepare_together(sources, model, text, first.train_samples + first.test_samples, WHOLE, threads, device)
@@ -186,7 +158,7 @@ def fill_one(work: Extraction, writer: ResumableWriter, rows: int) -> int:
     return filling.last_place
 
 
-def extract_shard(
+def write_language_shard(
     source: LanguageSource,
     model: str | Path,
     text: str | Path,
@@ -201,13 +173,13 @@ def extract_shard(
     Jobs take documents in turn: job i takes documents i, i + ``parts`` + 1 and so on, and packs its own contexts. The
     first ``parts`` jobs write nearly equal parts of the training rows, and the last job writes the evaluation store. So
     no document is in both. `shards.unite` joins the parts. The joined rows come from about the same part of the text as
-    the rows of `extract`, but from other contexts. Every job reads a streamed text completely, but tokenises only its
-    own documents.
+    the rows of `write_language_stores`, but from other contexts. Every job reads a streamed text completely, but
+    tokenises only its own documents.
 
     Parameters
     ----------
     source, model, text, threads, device
-        As for `extract`.
+        As for `write_language_stores`.
     path
         Store to write or replace.
     number
@@ -218,7 +190,7 @@ def extract_shard(
     Raises
     ------
     SourceError
-        As `extract`.
+        As `write_language_stores`.
     """
     split, rows = "test", source.test_samples
     if number < parts:

@@ -30,7 +30,7 @@ CONVERSION = 1
 """Version in a folder's name; increase it if conversion writes something else."""
 
 
-def converted(gguf_path: str | Path, cache: str | Path) -> Path:
+def converted_gguf(gguf_path: str | Path, cache: str | Path) -> Path:
     """Return the folder below ``cache`` with the converted model of a GGUF file. Convert the file if needed.
 
     If several processes call this at once, one converts, and the others wait.

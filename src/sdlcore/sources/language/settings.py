@@ -12,7 +12,7 @@ from sdlcore.errors import SourceError
 from sdlcore.settings import AsGiven, AsList, Batch, FromList, Precision, Settings, Text, Total, Unique, UniqueItems
 from sdlcore.sources.language.architectures import BLOCK, SITES, Paths, module_of
 from sdlcore.sources.language.hub_names import is_hub_model, is_hub_text
-from sdlcore.sources.wheels import PREFIX, parse_reference
+from sdlcore.sources.wheels import wheel_path
 from sdlcore.suggestions import did_you_mean
 
 ContextLength = Annotated[int, Ge(2), Le(10**9)]
@@ -173,7 +173,7 @@ class LanguageSource(Settings):
     def files(self) -> list[str]:
         """Local files and folders of the user, without downloads from the hub or wheels."""
         taken = [self.model] * (not is_hub_model(self.model)) + [self.text] * (not is_hub_text(self.text))
-        return [reference for reference in taken if not reference.startswith(PREFIX)]
+        return [reference for reference in taken if wheel_path(reference) is None]
 
     def inconsistencies(self) -> Iterator[tuple[str, str]]:
         """Yield the key and the problem of each setting that contradicts others."""
@@ -200,7 +200,8 @@ class LanguageSource(Settings):
     def text_in(self, cache: str) -> str:
         """Return the file or folder of the text, below the folder ``cache`` if it is from a wheel; or its name at the
         hub."""
-        return f"{cache}/wheels/{parse_reference(self.text).cached}" if self.text.startswith(PREFIX) else self.text
+        inside = wheel_path(self.text)
+        return self.text if inside is None else f"{cache}/wheels/{inside}"
 
     @property
     def text_options(self) -> TextOptions:

@@ -54,7 +54,7 @@ def _shape(config: Mapping[str, Any]) -> ModelShape | None:
     return None if blocks is None or width is None else ModelShape(blocks, width, positions)
 
 
-def problems_of(folder: str | Path, source: LanguageSource) -> Iterator[tuple[str, str]]:
+def model_problems(folder: str | Path, source: LanguageSource) -> Iterator[tuple[str, str]]:
     """Yield the key and the problem of each setting of a source that does not suit the model in a folder.
 
     Only the model's configuration is read, so that a plan already raises the errors of an extraction.

@@ -1,8 +1,8 @@
 """Stream activations: the language model runs while a dictionary is trained, and training rows are not stored.
 
-`write_recipe` writes an evaluation store from the first documents of the text, and a recipe of the rows that follow
-(`sdlcore.sources.language.recipe`). A training reads batches from a buffer of rows, in random order. After a buffer is
-used up, the next rows of the text fill it. After the end of the text, the stream continues at its beginning.
+`write_language_recipe` writes an evaluation store from the first documents of the text, and a recipe of the rows that
+follow (`sdlcore.sources.language.recipe`). A training reads batches from a buffer of rows, in random order. After a
+buffer is used up, the next rows of the text fill it. After the end of the text, the stream continues at its beginning.
 
 If several processes train together, they take turns in running the model over batches of contexts. Each process gets
 all rows, and the rows are the same bits for any number of processes.
@@ -40,7 +40,7 @@ from sdlcore.storage.files import sha256_of, write_json
 log = logging.getLogger(__name__)
 
 
-def write_recipe(
+def write_language_recipe(
     source: LanguageSource,
     model: str | Path,
     text: str | Path,
@@ -55,7 +55,7 @@ def write_recipe(
     Parameters
     ----------
     source, model, text, threads, device
-        As for `sdlcore.sources.language.extraction.extract`; ``train_samples`` is ignored.
+        As for `sdlcore.sources.language.extraction.write_language_stores`; ``train_samples`` is ignored.
     recipe_path, test_path
         Files to write or replace.
     buffer_rows

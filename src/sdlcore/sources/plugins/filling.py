@@ -30,7 +30,7 @@ class Rows(NamedTuple):
         return Rows(self.input[:rows], target, None if self.labels is None else self.labels[:rows])
 
 
-def write_stores(source: PluginSource, train: Path, test: Path, script: str) -> None:
+def write_plugin_stores(source: PluginSource, train: Path, test: Path, script: str) -> None:
     """Write the training and the evaluation store of a plugin's source.
 
     Parameters

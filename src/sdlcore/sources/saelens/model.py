@@ -11,11 +11,14 @@ from safetensors.numpy import load_file
 
 from sdlcore.data.directions import check_directions
 from sdlcore.errors import SourceError
+from sdlcore.random_streams import stream
+from sdlcore.sources.bench.samples import Samples
 from sdlcore.sources.saelens.hierarchy import read_families
 from sdlcore.sources.saelens.magnitudes import check_magnitudes, magnitudes
 from sdlcore.sources.saelens.settings import CONFIG, HIERARCHY, WEIGHTS, SaelensSource
 from sdlcore.sources.synth.distribution import Distribution
 from sdlcore.sources.synth.families import Family, scaled_parents
+from sdlcore.sources.synth.sampler import Sampler, draw_samples
 from sdlcore.storage.foreign import Settings, read_object
 from sdlcore.storage.parsing import in_a_sentence, parsing
 from sdlcore.text import listed, shown
@@ -49,8 +52,13 @@ class SyntheticModel(NamedTuple):
     families: list[Family]
     """The hierarchy of features; empty for none."""
 
+    def draw_samples(self, seed: int, part: str, n_samples: int) -> Iterator[Samples]:
+        """Yield the first samples of a part in blocks."""
+        sampler = Sampler(self.distribution, self.families, stream(seed, "saelens", part))
+        return draw_samples(sampler, self.W_p, self.distribution.bias, n_samples)
 
-def read_config(source: SaelensSource) -> dict[str, Any]:
+
+def read_synthetic_config(source: SaelensSource) -> dict[str, Any]:
     """Read a model's configuration and add defaults.
 
     Raises
@@ -79,7 +87,7 @@ def read_config(source: SaelensSource) -> dict[str, Any]:
     return config
 
 
-def read_model(source: SaelensSource) -> SyntheticModel:
+def read_synthetic_model(source: SaelensSource) -> SyntheticModel:
     """Load a model.
 
     Raises
@@ -87,7 +95,7 @@ def read_model(source: SaelensSource) -> SyntheticModel:
     SourceError
         If something is missing, damaged or not supported; the message names the file and the key or tensor.
     """
-    config, folder = read_config(source), Path(source.model)
+    config, folder = read_synthetic_config(source), Path(source.model)
     with parsing(folder / WEIGHTS, "safetensors"):
         tensors = load_file(folder / WEIGHTS)
     with _naming(folder / WEIGHTS):

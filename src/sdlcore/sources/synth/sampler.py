@@ -1,13 +1,16 @@
 """Draw coefficients of features with uneven frequencies, correlations and a hierarchy (SynthSAEBench)."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 import scipy.special
 from scipy.sparse import csr_array
 
+from sdlcore.sources.bench.samples import Samples
 from sdlcore.sources.synth.distribution import Distribution
 from sdlcore.sources.synth.families import Family
+
+ROWS_AT_ONCE = 4096
 
 
 class Sampler:
@@ -80,6 +83,14 @@ class Sampler:
         there = np.arange(self._capacity) < counts[:, None]
         offsets = np.concatenate([[0], np.cumsum(counts)])
         return csr_array((values[there], columns[there], offsets), shape=(n_samples, len(self._law.means)))
+
+
+def draw_samples(sampler: Sampler, W_p: np.ndarray, bias: np.ndarray, n_samples: int) -> Iterator[Samples]:
+    """Yield the first samples of a sampler in blocks of `ROWS_AT_ONCE`, for features ``W_p`` (n_p x n) and a bias."""
+    W_rows = np.ascontiguousarray(W_p.T)
+    for start in range(0, n_samples, ROWS_AT_ONCE):
+        x = sampler.coefficients(start, min(ROWS_AT_ONCE, n_samples - start))
+        yield Samples(synthesise(x, W_rows, bias), None, x)
 
 
 def synthesise(x: csr_array, W_rows: np.ndarray, bias: np.ndarray) -> np.ndarray:

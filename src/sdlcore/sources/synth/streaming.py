@@ -26,7 +26,7 @@ FIRST_ROWS = 2**16
 """The first samples, which normalisation and the statistics of posterior codes are fitted to."""
 
 
-def write_recipe(path: str | Path, source: SynthSource, seed: int, provenance: Mapping[str, Json]) -> None:
+def write_synth_recipe(path: str | Path, source: SynthSource, seed: int, provenance: Mapping[str, Json]) -> None:
     """Write the recipe of a bench's training samples to a file, or replace the file."""
     recipe = {"format": FORMAT, "source": source.to_dict(), "seed": seed, "n_p": source.n_p, "n_r": None}
     write_json(path, recipe | {"provenance": dict(provenance)})

@@ -1,14 +1,16 @@
 """Draw the features and the distribution of a source from its seed."""
 
+from collections.abc import Iterator
 from typing import NamedTuple, Self
 
 import numpy as np
 
 from sdlcore.random_streams import stream
+from sdlcore.sources.bench.samples import Samples
 from sdlcore.sources.synth.directions import directions
 from sdlcore.sources.synth.distribution import Distribution, draw_distribution
 from sdlcore.sources.synth.families import families
-from sdlcore.sources.synth.sampler import Sampler
+from sdlcore.sources.synth.sampler import Sampler, draw_samples
 from sdlcore.sources.synth.settings import SynthSource
 
 
@@ -31,3 +33,7 @@ class World(NamedTuple):
     def sampler(self, part: str) -> Sampler:
         """Return the sampler of a part; the pipeline uses the parts ``train`` and ``test``."""
         return Sampler(self.distribution, families(self.source), stream(self.seed, "synth", part))
+
+    def draw_samples(self, part: str, n_samples: int) -> Iterator[Samples]:
+        """Yield the first samples of a part in blocks."""
+        return draw_samples(self.sampler(part), self.W_p, self.distribution.bias, n_samples)

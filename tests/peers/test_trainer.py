@@ -1,7 +1,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sdlcore.baselines.trainer import LONGEST, pace
+from peers.trainer import LONGEST, pace
 
 
 @given(st.integers(1, 10**6), st.integers(1, 10**4))

@@ -1,6 +1,6 @@
 """Run by the interpreter with other libraries: train a little, and compare the imported dictionary with the library's.
 
-    python tests/baselines/parity.py LIBRARY
+    python tests/peers/parity.py LIBRARY
 
 Prints JSON: for each method the largest difference of latents and of reconstructions on samples that were not trained
 on, and what shows that there was something to compare.
@@ -16,8 +16,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from sdlcore.baselines import run_peer
-from sdlcore.baselines.settings import ARCHITECTURES, PeerConfig
+from peers import run_peer
+from peers.settings import ARCHITECTURES, PeerConfig
 from sdlcore.model.coder import SparseCoder
 
 DIMENSION, LATENTS, BATCH, STEPS = 24, 64, 128, 60

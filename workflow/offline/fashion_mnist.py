@@ -23,8 +23,8 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from sdlcore.errors import SourceError
-from sdlcore.storage.files import atomic_folder, provenance, write_json
+from sdlcore import SourceError
+from sdlcore.pipeline import atomic_folder, provenance, write_json
 
 log = logging.getLogger(__name__)
 
@@ -70,7 +70,9 @@ def tree_name(train_images: int, test_images: int) -> str:
     return f"fashion_mnist_{train_images}_{test_images}-{TREE}"
 
 
-def make_tree(out_dir: str | Path, by_hand: str | Path, train_images: int = 20000, test_images: int = 4000) -> None:
+def make_tree(
+    out_dir: str | Path, by_hand: str | Path, train_images: int = 20000, test_images: int = 4000, *, script: str
+) -> None:
     """Write Fashion-MNIST as PNG files, ``<out_dir>/{train,test}/<class>/<index>.png``, atomically.
 
     All 90 classes have a folder in both parts, which may be empty. ``provenance.json`` beside them records the origin
@@ -84,6 +86,8 @@ def make_tree(out_dir: str | Path, by_hand: str | Path, train_images: int = 2000
         Folder to search first for the four files, for machines without downloads.
     train_images, test_images
         Number of images, from the start of the files.
+    script
+        The calling script; the provenance has a digest of its code.
 
     Raises
     ------
@@ -108,7 +112,7 @@ def make_tree(out_dir: str | Path, by_hand: str | Path, train_images: int = 2000
         for split, pictures in data.items():
             _write_pictures(part / split, pictures, class_folders(pictures, terciles))
         facts = provenance(
-            __file__,
+            script,
             data=where,
             sha256=SHA256,
             images=wanted,

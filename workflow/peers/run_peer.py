@@ -10,8 +10,8 @@ from importlib import import_module
 import torch
 from torch import Tensor
 
-from sdlcore.baselines.settings import DISTRIBUTIONS, PeerConfig
-from sdlcore.baselines.trainer import Train
+from peers.settings import DISTRIBUTIONS, PeerConfig
+from peers.trainer import Train
 from sdlcore.data.batches import BatchReader
 from sdlcore.data.reading import open_checked
 from sdlcore.errors import DivergedError
@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 
 def trainer_of(peer: str) -> Train:
     """Import the adapter of another library and return its training function; needs that library's environment."""
-    train: Train = import_module(f"sdlcore.baselines.{peer}").train
+    train: Train = import_module(f"peers.{peer}").train
     return train
 
 

@@ -14,10 +14,8 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 from PIL import Image
 
-from sdlcore.errors import SourceError
-from sdlcore.random_streams import stream
-from sdlcore.sources.images import fashion_mnist
-from sdlcore.sources.images.fashion_mnist import (
+from offline import fashion_mnist
+from offline.fashion_mnist import (
     GARMENTS,
     SHA256,
     Pictures,
@@ -33,6 +31,8 @@ from sdlcore.sources.images.fashion_mnist import (
     read_idx,
     read_pictures,
 )
+from sdlcore.errors import SourceError
+from sdlcore.random_streams import stream
 from sdlcore.sources.images.listing import list_images
 from tests.conftest import script
 
@@ -133,7 +133,7 @@ def test_adjectives_cut_each_garment_into_thirds(number: int):
 
 
 def test_the_tree_is_an_image_folder_of_90_classes(by_hand: Path, tmp_path: Path):
-    make_tree(tmp_path / "tree", by_hand, 250, 50)
+    make_tree(tmp_path / "tree", by_hand, 250, 50, script=__file__)
     data = read_pictures(by_hand, "train")
     found = {split: list_images(tmp_path / "tree" / split) for split in ("train", "test")}
     assert [len(folder.paths) for folder in found.values()] == [250, 50]
@@ -157,12 +157,12 @@ def test_a_tree_that_is_there_is_left_alone(by_hand: Path, tmp_path: Path):
     (tmp_path / "tree").mkdir()
     (tmp_path / "tree/file").touch()
     with pytest.raises(SourceError, match="this folder already exists; remove the folder"):
-        make_tree(tmp_path / "tree", by_hand, 10, 10)
+        make_tree(tmp_path / "tree", by_hand, 10, 10, script=__file__)
 
 
 def test_more_images_than_there_are_is_an_error_and_leaves_nothing(by_hand: Path, tmp_path: Path):
     with pytest.raises(SourceError, match="Fashion-MNIST has 50 images for test, but 51 were requested"):
-        make_tree(tmp_path / "out/tree", by_hand, 10, 51)
+        make_tree(tmp_path / "out/tree", by_hand, 10, 51, script=__file__)
     assert not (tmp_path / "out").exists()
 
 
@@ -184,7 +184,7 @@ def test_a_failure_halfway_leaves_nothing(by_hand: Path, tmp_path: Path, monkeyp
 
     monkeypatch.setattr(fashion_mnist, "write_json", fails)
     with pytest.raises(OSError, match="disk full"):
-        make_tree(tmp_path / "out/tree", by_hand, 10, 10)
+        make_tree(tmp_path / "out/tree", by_hand, 10, 10, script=__file__)
     assert list((tmp_path / "out").iterdir()) == []
 
 

@@ -1,6 +1,6 @@
 """Run by the interpreter that has overcomplete, of RA-SAE's authors: compare decoders of archetypes on equal weights.
 
-    python tests/baselines/archetypes.py
+    python tests/peers/archetypes.py
 
 Prints JSON: for three values of delta the norms of both dictionaries after their constraints, and the largest
 difference of decoder rows and of gradients ("latents", as in the other scripts).

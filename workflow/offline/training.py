@@ -16,15 +16,18 @@ import open_clip
 import torch
 from safetensors.torch import save_file
 
-from sdlcore.device import choose_device
-from sdlcore.errors import SourceError
-from sdlcore.random_streams import stream
-from sdlcore.sources.folders import Skipped
-from sdlcore.sources.images.checkpoints import register_architecture, tokenizer_of
-from sdlcore.sources.images.listing import ImageFolder, decoded, list_images
-from sdlcore.sources.images.settings import ClipTraining
-from sdlcore.storage.files import atomic_path, provenance, write_json
-from sdlcore.storage.parsing import NO_CODE, nothing_to_read, parsing
+from offline.settings import ClipTraining
+from sdlcore import SourceError
+from sdlcore.pipeline import (
+    atomic_path,
+    choose_device,
+    decoded_images,
+    list_images,
+    new_clip,
+    provenance,
+    stream,
+    write_json,
+)
 
 log = logging.getLogger(__name__)
 
@@ -53,7 +56,7 @@ class Loaded(NamedTuple):
 
     images: torch.Tensor
     labels: torch.Tensor
-    skipped: list[Skipped]
+    skipped: list[Any]
 
 
 class Accuracy(NamedTuple):
@@ -76,6 +79,7 @@ def train_clip(
     test_images: str | Path,
     model_path: str | Path,
     metrics_path: str | Path,
+    script: str,
     *,
     group_of: Callable[[str], str] | None = None,
     workers: int = 0,
@@ -91,17 +95,19 @@ def train_clip(
     training
         Settings.
     model
-        Architecture, as in `register_architecture`.
+        Architecture: a name in open_clip, or a JSON file that describes one.
     images, test_images
         Folders in ImageFolder layout with the same classes.
     model_path
         Safetensors file to write, which ``open_clip.create_model_and_transforms(model, pretrained=model_path)`` loads.
     metrics_path
         JSON file to write.
+    script
+        The calling script; the provenance has a digest of its code.
     group_of
         Function from a class name to the name of its coarser class; the model is also evaluated on coarser classes.
     workers, device, threads
-        As in `sdlcore.sources.images.embedding.prepare`.
+        Processes that decode images; cpu, cuda or auto; torch threads.
 
     Raises
     ------
@@ -110,26 +116,27 @@ def train_clip(
     """
     torch.set_num_threads(threads)
     device = choose_device(device).type
-    name = register_architecture(model)
     folder, test_folder = list_images(images), list_images(test_images, "test_images")
     if folder.classes != test_folder.classes:
         different = sorted(set(folder.classes) ^ set(test_folder.classes))
         raise SourceError(
             f"{test_images}: its class folders differ from {images}; {different[0]} is in only one of the two"
         )
-    clip, preprocess = _initialised(name, training.seed)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(int(stream(training.seed, "clip", "initialisation").integers(2**63)))
+        clip, preprocess, tokenizer, name = new_clip(model)
     clip.to(device)
     data = _load(folder, preprocess, workers)
     if len(data.images) < training.batch_size:
         raise SourceError(
             f"{images}: has {len(data.images)} readable images, fewer than training.batch_size {training.batch_size}"
         )
-    tokens = tokenizer_of(name)([CAPTION.format(name) for name in folder.class_names]).to(device)
+    tokens = tokenizer([CAPTION.format(name) for name in folder.class_names]).to(device)
     groups = None if group_of is None else [group_of(name) for name in folder.class_names]
     losses = _train(clip, data, tokens, training, device)
     test = _load(test_folder, preprocess, workers)
     facts = provenance(
-        __file__,
+        script,
         training=training.to_dict(),
         architecture=open_clip.get_model_config(name),
         caption=CAPTION,
@@ -154,17 +161,9 @@ def train_clip(
     write_json(metrics_path, metrics)
 
 
-def _initialised(name: str, seed: int) -> tuple[Any, Any]:
-    with torch.random.fork_rng(devices=[]):  # open_clip draws from the global generator
-        torch.manual_seed(int(stream(seed, "clip", "initialisation").integers(2**63)))
-        with parsing(name, "an architecture", NO_CODE), nothing_to_read():
-            clip, _, preprocess = open_clip.create_model_and_transforms(name)
-    return clip, preprocess
-
-
-def _load(folder: ImageFolder, preprocess: Any, workers: int) -> Loaded:
+def _load(folder: Any, preprocess: Any, workers: int) -> Loaded:
     images, indices, skipped = [], [], list(folder.skipped)
-    for batch in decoded(folder, np.arange(len(folder.paths)), preprocess, EVALUATION_BATCH, workers=workers):
+    for batch in decoded_images(folder, np.arange(len(folder.paths)), preprocess, EVALUATION_BATCH, workers=workers):
         if batch.images is not None:
             images.append(batch.images)
         indices += batch.indices

@@ -1,6 +1,6 @@
 """Run by the interpreter that has dictionary_learning: compare p-annealing with its PAnnealTrainer on equal weights.
 
-    python tests/baselines/annealing.py
+    python tests/peers/annealing.py
 
 Prints JSON: for each exponent the penalty of both, and the largest difference of latents; for the change of the weight
 from one exponent to the next, both factors.
@@ -10,7 +10,7 @@ import json
 
 import torch
 
-import sdlcore.baselines.dictionary_learning  # noqa: F401, lets the library import without nnsight
+import peers.dictionary_learning  # noqa: F401, lets the library import without nnsight
 from sdlcore.losses.l1 import l1
 from sdlcore.model.coder import SparseCoder
 from sdlcore.run import ModelConfig

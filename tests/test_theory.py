@@ -6,11 +6,26 @@ from hypothesis import strategies as st
 from sdlcore.random_streams import stream
 from sdlcore.sources.bench.feature_matrix import feature_matrix
 from sdlcore.sources.bench.settings import FeatureMatrixConfig
-from sdlstudy.theory.landscape import unit_columns
-from sdlstudy.theory.readout import gain, law, nearest_ridge, own_cosines, own_products, read_outs
+from sdlcore.theory import (
+    Weights,
+    approximate_loss,
+    autoencoder,
+    certify_top_1,
+    gain,
+    gradients,
+    law,
+    own_cosines,
+    own_products,
+    read_outs,
+)
 
 N_P = 160
 noises = st.floats(1e-6, 100)
+
+
+def unit_columns(dimension, n, rng):
+    W = rng.standard_normal((dimension, n))
+    return W / np.linalg.norm(W, axis=0)
 
 
 def random_features(n, n_p=N_P):
@@ -93,24 +108,6 @@ def test_without_noise_it_is_the_limit_of_little_noise_and_the_same_above_and_be
     assert gain(n, n_p, 1e-9) == pytest.approx(gain(n, n_p), abs=1e-4)
 
 
-@pytest.mark.parametrize("noise", [0.01, 0.1, 1.0, 10.0])
-def test_the_nearest_ridge_is_that_of_the_read_outs_whatever_their_lengths_and_signs(noise):
-    W = random_features(260)
-    lengths = stream(0, "lengths").standard_normal(260)[:, None]
-    found, explained = nearest_ridge(lengths * read_outs(W, noise), W)
-    assert found == pytest.approx(noise, rel=0.1, abs=0.004)
-    assert explained > 0.99
-
-
-def test_of_some_features_it_is_the_same_and_rows_at_random_have_none():
-    W = random_features(260)
-    chosen = np.arange(260) % 3 == 0
-    found, explained = nearest_ridge(read_outs(W, 0.05)[chosen], W, chosen)
-    assert found == pytest.approx(0.05, rel=0.05)
-    assert explained > 0.99
-    assert nearest_ridge(stream(0, "rows").standard_normal((260, N_P)), W)[1] < 0.05
-
-
 def test_at_the_paper_s_bench_it_is_48_hundredths():
     assert law(1000, 768) == pytest.approx(0.4817, abs=1e-4)
     assert gain(1000, 768) == pytest.approx(0.768)
@@ -167,3 +164,14 @@ def test_too_few_samples_for_a_regression_are_refused():
 def test_a_probability_out_of_range_is_refused():
     with pytest.raises(ValueError, match="at most 1"):
         gain(2, 1, active=0)
+
+
+def test_one_latent_for_two_orthogonal_features_is_stationary_and_not_the_best_of_two_latents():
+    """Example 3.5 of the paper."""
+    problem = autoencoder(np.eye(2), k=1)
+    weights = Weights(np.array([[1.0, 1.0], [0.0, 0.0]]), np.array([[0.5, 0.5], [0.0, 0.0]]))
+    assert approximate_loss(weights, problem) == 1
+    assert not any(part.any() for part in gradients(weights, problem))
+    for n_q, least in ((1, 1), (2, 0)):
+        found = certify_top_1(problem, n_q)
+        assert (found.lower, found.upper, found.gap) == pytest.approx((least, least, 0), abs=1e-12)

@@ -14,16 +14,15 @@ from sparsify import SparseCoderConfig, TrainConfig, Trainer
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from sdlcore.baselines.settings import PeerConfig
-from sdlcore.baselines.trainer import Note
-from sdlcore.interop.sparsify import from_state
-from sdlcore.model.coder import SparseCoder
+from peers.settings import PeerConfig
+from peers.trainer import Note
+from sdlcore.pipeline import from_sparsify
 
 LAYER = "rows"
 
 
-def train(batches: Iterator[Tensor], dimension: int, config: PeerConfig, seed: int, note: Note) -> SparseCoder:
-    """Train with sparsify; see `sdlcore.baselines.trainer.Train`."""
+def train(batches: Iterator[Tensor], dimension: int, config: PeerConfig, seed: int, note: Note) -> Any:
+    """Train with sparsify; see `peers.trainer.Train`."""
     with TemporaryDirectory() as folder:
         settings = TrainConfig(
             SparseCoderConfig(num_latents=config.n_q, k=config.k),
@@ -90,13 +89,13 @@ class _Rows(nn.Module):
 
 
 @torch.no_grad()
-def convert(trainer: Trainer, config: PeerConfig) -> SparseCoder:
+def convert(trainer: Trainer, config: PeerConfig) -> Any:
     """Return the dictionary that a trainer would save."""
     (optimizer,), coder = trainer.optimizers, trainer.saes[LAYER]
     # eval() and train() change parameters by rounding errors, so they are restored to keep the training unchanged
     kept = [parameter.clone() for parameter in coder.parameters()]
     optimizer.eval()
-    taken = from_state(coder.state_dict(), config.k)
+    taken = from_sparsify(coder.state_dict(), config.k)
     optimizer.train()
     for parameter, value in zip(coder.parameters(), kept, strict=True):
         parameter.copy_(value)

@@ -1,7 +1,7 @@
 """Train with SAELens: ``SAETrainer.fit`` on a ``TrainingSAE``.
 
 All defaults are the library's, including the learning rate of 3e-4, except for numbers of steps
-(`sdlcore.baselines.trainer.pace`). TopK, BatchTopK and Matryoshka rescale latents by decoder norms. For inference,
+(`peers.trainer.pace`). TopK, BatchTopK and Matryoshka rescale latents by decoder norms. For inference,
 BatchTopK uses a threshold that is updated during training.
 """
 
@@ -31,10 +31,9 @@ from sae_lens import (
 from sae_lens.config import SAETrainerConfig
 from torch import Tensor
 
-from sdlcore.baselines.settings import PeerConfig
-from sdlcore.baselines.trainer import Note, pace
-from sdlcore.interop.saelens import from_state
-from sdlcore.model.coder import SparseCoder
+from peers.settings import PeerConfig
+from peers.trainer import Note, pace
+from sdlcore.pipeline import from_saelens
 
 _CLASSES = {
     "topk": (TopKTrainingSAE, TopKTrainingSAEConfig),
@@ -64,8 +63,8 @@ def make_sae(method: str, dimension: int, latents: int, **options: Any) -> Any:
     return model(config(d_in=dimension, d_sae=latents, device="cpu", dtype="float32", **options))
 
 
-def train(batches: Iterator[Tensor], dimension: int, config: PeerConfig, seed: int, note: Note) -> SparseCoder:
-    """Train with SAELens; see `sdlcore.baselines.trainer.Train`."""
+def train(batches: Iterator[Tensor], dimension: int, config: PeerConfig, seed: int, note: Note) -> Any:
+    """Train with SAELens; see `peers.trainer.Train`."""
     torch.manual_seed(seed)
     options: dict[str, float | list[int]] = {}
     if config.k is not None:
@@ -106,6 +105,6 @@ class _Noted(SAETrainer):
         return output
 
 
-def convert(sae: Any, config: PeerConfig) -> SparseCoder:
-    """Convert a ``TrainingSAE`` to a `SparseCoder`, as SAELens would save it for inference."""
-    return from_state({name: tensor.detach() for name, tensor in sae.state_dict().items()}, sae.cfg.to_dict())
+def convert(sae: Any, config: PeerConfig) -> Any:
+    """Convert a ``TrainingSAE`` to a model, as `load_model` returns it, as SAELens would save it for inference."""
+    return from_saelens({name: tensor.detach() for name, tensor in sae.state_dict().items()}, sae.cfg.to_dict())

@@ -1,7 +1,7 @@
 """Run by the interpreter that has SAELens: compare penalties, matching pursuit and AbsTopK with SAELens' own on equal
 weights.
 
-    python tests/baselines/penalties.py
+    python tests/peers/penalties.py
 
 Prints JSON: for each form of JumpReLU's penalty, and for the two encoders, both numbers and the largest difference of
 latents.

@@ -8,8 +8,8 @@ from importlib.metadata import version
 import pytest
 import torch
 
-from sdlcore.baselines import run_peer
-from sdlcore.baselines.settings import PeerConfig
+from peers import run_peer
+from peers.settings import PeerConfig
 from sdlcore.data.batches import BatchReader
 from sdlcore.data.reading import ActivationStore
 from sdlcore.data.references import References, save_references
@@ -19,6 +19,7 @@ from sdlcore.interop.weights import Weights, sparse_coder
 from sdlcore.model.saving import load_model
 from sdlcore.random_streams import stream
 from sdlcore.training.runner import Run
+from tests.conftest import REPOSITORY
 
 SETTINGS = {"peer": "sparsify", "activation": "topk", "k": 2, "n_q": 10, "steps": 7, "batch_size": 16, "log_every": 3}
 
@@ -50,7 +51,7 @@ def run(store, folder, monkeypatch, losses, watch=None):
     monkeypatch.setitem(run_peer.DISTRIBUTIONS, "sparsify", "torch")
     names = (("model", "model.safetensors"), ("config", "config.json"), ("history", "history.csv"))
     given = Run(seed=5, store=store, watch=watch, **{name: folder / file for name, file in names})
-    run_peer.run_peer(given, PeerConfig.from_dict(SETTINGS), __file__)
+    run_peer.run_peer(given, PeerConfig.from_dict(SETTINGS), str(REPOSITORY / "workflow/scripts/train_peer.py"))
     return seen, seeds[0]
 
 

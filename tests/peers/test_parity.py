@@ -5,7 +5,7 @@ import subprocess
 
 import pytest
 
-from sdlcore.baselines.settings import ARCHITECTURES
+from peers.settings import ARCHITECTURES
 from tests.conftest import REPOSITORY
 
 pytestmark = pytest.mark.peers
@@ -15,7 +15,7 @@ PYTHON = REPOSITORY / "benchmarks/.venv/bin/python"
 
 @pytest.mark.parametrize("peer", ARCHITECTURES)
 def test_what_is_taken_is_what_the_library_has(peer):
-    command = [str(PYTHON), "tests/baselines/parity.py", peer]
+    command = [str(PYTHON), "tests/peers/parity.py", peer]
     done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout.splitlines()[-1])
@@ -32,7 +32,7 @@ def test_what_is_taken_is_what_the_library_has(peer):
 
 @pytest.mark.parametrize("script", ["penalties", "annealing", "archetypes"])
 def test_terms_and_encoders_are_those_of_the_library(script):
-    command = [str(PYTHON), f"tests/baselines/{script}.py"]
+    command = [str(PYTHON), f"tests/peers/{script}.py"]
     done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     for form, found in json.loads(done.stdout.splitlines()[-1]).items():

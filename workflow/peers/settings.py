@@ -1,11 +1,11 @@
-"""Settings of a run that another library trains: one flat, frozen dataclass as in `sdlcore.run`."""
+"""Settings of a run that another library trains."""
 
 from typing import ClassVar, Literal
 
-from sdlcore.run import Activation
-from sdlcore.settings import Batch, Json, Latents, Pair, Positive, Settings, Sizes, Total, Weight
+from sdlcore.pipeline import Batch, Json, Latents, Positive, Settings, Sizes, Total, Weight
 
 Peer = Literal["saelens", "dictionary_learning", "sparsify"]
+Activation = Literal["relu", "jumprelu", "topk", "batchtopk", "gated"]
 ARCHITECTURES: dict[Peer, tuple[Activation, ...]] = {
     "saelens": ("relu", "jumprelu", "topk", "batchtopk", "gated"),
     "dictionary_learning": ("relu", "jumprelu", "topk", "batchtopk", "gated"),
@@ -34,8 +34,8 @@ class PeerConfig(Settings):
 
     peer: Peer = "saelens"
     """Library that trains, with its recommended settings (docs/peers.md): saelens, dictionary_learning or sparsify."""
-    pair: Pair = "sae"
-    """Must be sae."""
+    pair: Literal["sae"] = "sae"
+    """Must be sae, since other libraries train autoencoders here."""
     activation: Activation = "relu"
     """relu, jumprelu, topk, batchtopk or gated."""
     n_q: Latents = 1024
@@ -60,8 +60,6 @@ class PeerConfig(Settings):
     """Steps between rows of the history."""
 
     def check_together(self) -> None:
-        if self.pair != "sae":
-            raise ValueError(f"pair must be sae, since other libraries train autoencoders here, found {self.pair!r}")
         known = ARCHITECTURES[self.peer]
         if self.activation not in known:
             raise ValueError(
@@ -87,7 +85,7 @@ class PeerConfig(Settings):
     @property
     def parts(self) -> tuple[str, ...]:
         """The modules that the run imports by names in its settings: the activation's, then the library's adapter."""
-        return (*self.sigma_parts, f"sdlcore.baselines.{self.peer}")
+        return (*self.sigma_parts, f"peers.{self.peer}")
 
     @property
     def method(self) -> str:

@@ -1,15 +1,15 @@
 """The interface of other libraries' trainers, and the scaling of their schedules to short runs."""
 
 from collections.abc import Callable, Iterator
+from typing import Any
 
 from torch import Tensor
 
-from sdlcore.baselines.settings import PeerConfig
-from sdlcore.model.coder import SparseCoder
+from peers.settings import PeerConfig
 
-Note = Callable[[Tensor, Callable[[], SparseCoder]], None]
+Note = Callable[[Tensor, Callable[[], Any]], None]
 """Called after each step with the loss and a function that returns the current dictionary."""
-Train = Callable[[Iterator[Tensor], int, PeerConfig, int, Note], SparseCoder]
+Train = Callable[[Iterator[Tensor], int, PeerConfig, int, Note], Any]
 """Trains on batches (B x n), with n, settings and a seed; calls `Note` after each step and returns the dictionary."""
 
 LONGEST = 0.05

@@ -11,12 +11,12 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
+from offline.settings import ClipTraining
+from offline.training import train_clip
 from sdlcore.data.reading import ActivationStore
 from sdlcore.errors import SourceError
 from sdlcore.random_streams import stream
-from sdlcore.sources.images.embedding import ClipSource, prepare
-from sdlcore.sources.images.settings import ClipTraining
-from sdlcore.sources.images.training import train_clip
+from sdlcore.sources.images.embedding import ClipSource, clip_extraction
 from tests.sources.conftest import ClipFiles
 
 COLOURS = {"red_square": (200, 30, 30), "green_square": (30, 200, 30), "blue_circle": (30, 30, 200)}
@@ -44,7 +44,7 @@ def train(colours: tuple[Path, Path], files: ClipFiles, out: Path, training: Cli
         return name.split()[-1]
 
     weights, metrics = out / "model.safetensors", out / "metrics.json"
-    train_clip(training, files.architecture, *colours, weights, metrics, group_of=shape, threads=2)
+    train_clip(training, files.architecture, *colours, weights, metrics, __file__, group_of=shape, threads=2)
     found: dict[str, Any] = json.loads(metrics.read_text())
     return found
 
@@ -82,7 +82,7 @@ def test_the_same_call_loads_it_as_any_other_weights(
         assert torch.equal(model.state_dict()[name], value)
     source = ClipSource("colours", clip_files.architecture, weights)
     paths = [tmp_path / name for name in ("train.h5", "test.h5", "skipped.csv")]
-    prepare(source, *colours).write(*paths)
+    clip_extraction(source, *colours).write(*paths)
     with ActivationStore(paths[1]) as store:
         x, labels = store.read("input").astype(float), store.read("labels")
         assert store.class_names() == ["blue circle", "empty class", "green square", "red square"]
@@ -127,4 +127,4 @@ def test_wrong_settings_are_refused(change: dict[str, Any], message: str):
 def test_a_gpu_that_is_not_there_is_not_replaced_in_silence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(ValueError, match="torch sees no GPU"):
-        train_clip(TRAINING, "ViT-B-32", *(tmp_path,) * 4, device="cuda")
+        train_clip(TRAINING, "ViT-B-32", *(tmp_path,) * 4, __file__, device="cuda")

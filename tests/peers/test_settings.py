@@ -1,6 +1,6 @@
 import pytest
 
-from sdlcore.baselines.settings import ARCHITECTURES, PeerConfig
+from peers.settings import ARCHITECTURES, PeerConfig
 
 
 @pytest.mark.parametrize("peer", ARCHITECTURES)
@@ -20,7 +20,7 @@ def test_prefixes_make_batchtopk_a_matryoshka():
     ("settings", "message"),
     [
         ({"peer": "magic"}, "peer must be one of saelens, dictionary_learning, sparsify, found 'magic'"),
-        ({"pair": "crosscoder"}, "pair must be sae, .* found 'crosscoder'"),
+        ({"pair": "crosscoder"}, "pair must be one of sae, found 'crosscoder'"),
         ({"peer": "sparsify"}, "activation of peer sparsify must be one of topk, found 'relu'"),
         ({"activation": "topk"}, "activation topk needs k"),
         ({"activation": "topk", "k": 9, "n_q": 8}, "k must be between 1 and n_q = 8, found 9"),

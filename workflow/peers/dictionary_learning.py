@@ -1,7 +1,7 @@
 """Train with dictionary_learning: call ``trainer.update(step, x)`` as its ``trainSAE`` does.
 
 For ReLU this uses ``StandardTrainerAprilUpdate``, whose loss is the same as sdlcore's and SAELens'. All defaults are
-the library's, except for numbers of steps (`sdlcore.baselines.trainer.pace`). The library's learning rates are 2e-4 /
+the library's, except for numbers of steps (`peers.trainer.pace`). The library's learning rates are 2e-4 /
 sqrt(n_q / 2^14) for TopK, BatchTopK and Matryoshka, 1e-3 for ReLU, 7e-5 for JumpReLU, 5e-5 for Gated.
 """
 
@@ -13,10 +13,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from sdlcore.baselines.settings import PeerConfig
-from sdlcore.baselines.trainer import Note, pace
-from sdlcore.interop.dictionary_learning import from_state
-from sdlcore.model.coder import SparseCoder
+from peers.settings import PeerConfig
+from peers.trainer import Note, pace
+from sdlcore.pipeline import from_dictionary_learning
 
 # dictionary_learning imports nnsight for its buffer of language-model activations, which is not used here. The version
 # that it requires (< 0.4) has many old dependencies, so an empty module replaces it.
@@ -65,8 +64,8 @@ def group_fractions(prefixes: Sequence[int]) -> list[float]:
     return [(b - a) / prefixes[-1] for a, b in zip((0, *prefixes), prefixes, strict=False)]
 
 
-def train(batches: Iterator[Tensor], dimension: int, config: PeerConfig, seed: int, note: Note) -> SparseCoder:
-    """Train with dictionary_learning; see `sdlcore.baselines.trainer.Train`."""
+def train(batches: Iterator[Tensor], dimension: int, config: PeerConfig, seed: int, note: Note) -> Any:
+    """Train with dictionary_learning; see `peers.trainer.Train`."""
     torch.manual_seed(seed)  # the JumpReLU trainer ignores its seed
     thousand, two_thousand = pace(config.steps, 1000), pace(config.steps, 2000)
     options: dict[str, float | list[float]] = {"steps": config.steps, "warmup_steps": thousand, "seed": seed}
@@ -95,6 +94,8 @@ def train(batches: Iterator[Tensor], dimension: int, config: PeerConfig, seed: i
     return convert(trainer.ae, config)
 
 
-def convert(ae: Any, config: PeerConfig) -> SparseCoder:
-    """Convert a dictionary of dictionary_learning to a `SparseCoder`."""
-    return from_state({name: tensor.detach() for name, tensor in ae.state_dict().items()}, type(ae).__name__)
+def convert(ae: Any, config: PeerConfig) -> Any:
+    """Convert a dictionary of dictionary_learning to a model, as `load_model` returns it."""
+    return from_dictionary_learning(
+        {name: tensor.detach() for name, tensor in ae.state_dict().items()}, type(ae).__name__
+    )

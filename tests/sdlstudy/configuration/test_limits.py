@@ -1,0 +1,168 @@
+"""Invalid configuration files: any parser error becomes a message with the file, and nothing grows without bound."""
+
+import time
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sdlcore.storage.yaml_files import LARGEST_FILE, ConfigError, load_yaml, parse
+from sdlstudy.configuration.limits import DEEPEST, MOST_ITEMS, mapping, unbounded
+
+LISTS = "a0: &a0 [x, x, x, x, x, x, x, x, x]\n" + "".join(
+    f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 9)}]\n" for i in range(1, 12)
+)
+MAPPINGS = "a0: &a0 {p: x, q: x}\n" + "".join(f"a{i}: &a{i} {{p: *a{i - 1}, q: *a{i - 1}}}\n" for i in range(1, 30))
+MERGES = "a0: &a0 {p0: x, q0: x}\n" + "".join(
+    f"a{i}: &a{i} {{<<: [{', '.join([f'*a{i - 1}'] * 9)}], p{i}: x}}\n" for i in range(1, 12)
+)
+
+REFUSED = {
+    "a key twice": ("name: x\nseeds: [0]\nname: y\n", "line 3: the key name occurs twice, first in line 1"),
+    "a key twice within": ("methods:\n  a: {k: 1,\n    k: 2}\n", "line 3: the key k occurs twice, first in line 2"),
+    "a key twice, quoted once": ('a: 1\n"a": 2\n', "line 2: the key a occurs twice"),
+    "a number twice, spelt apart": ("0.1: a\n0.10: b\n", "line 2: the key 0.10 occurs twice, first in line 1"),
+    "a key of JSON twice": ('{"name": "x", "seeds": {"a": 1, "a": 2}}', "the key a occurs twice"),
+    "lists of lists by aliases": (LISTS, "more than 20,000 values"),
+    "mappings of mappings by aliases": (MAPPINGS, "more than 20,000 values"),
+    "a list that holds itself": ("seeds: &a [*a]", r"seeds[0][0]: nested more than 40 deep; does an alias"),
+    "a mapping that holds itself": ("methods: &a {topk: *a}", "methods.topk.topk: nested more than 40 deep"),
+    "many brackets": ("seeds: " + "[" * 100_000, "text: not readable as YAML (maximum recursion depth"),
+    "many braces": ("{a: " * 50_000, "text: not readable as YAML (maximum recursion depth"),
+    "many brackets of JSON": ('{"a": ' * 40_000, "text: "),
+    "deep JSON": ('{"a": ' * 50 + "1" + "}" * 50, "nested more than 40 deep"),
+    "Latin-1": ("name: x\nwandb: café\n".encode("latin-1"), "line 2: not UTF-8"),
+    "UTF-16": ("name: x\n".encode("utf-16"), "line 1: not UTF-8"),
+    "a null byte": (
+        b"name: x\nwandb: \0",
+        "line 2: not readable as YAML (special characters are not allowed",
+    ),
+    "more digits than Python reads": ("seeds: [" + "9" * 5000 + "]", "line 1: not readable as YAML"),
+    "a month that is none": ("name: x\nwandb: 2020-13-45\n", "line 2: not readable as YAML (month must be"),
+    "a timestamp that is none": ("wandb: !!timestamp x", "line 1: not readable as YAML"),
+    "an integer that is none": ("wandb: !!int ''", "line 1: not readable as YAML"),
+    "a truth that is none": ("wandb: !!bool x", "line 1: not readable as YAML"),
+    "a number in base 60 that is too large": ("wandb: " + "1:" * 2000 + "1.0", "line 1: not readable as YAML"),
+    "a tuple of Python's": ("seeds: !!python/tuple [0]", "line 1: not readable as YAML"),
+    "an object of Python's": ("name: !!python/object/apply:os.system ['x']", "line 1: not readable as YAML"),
+    "a tag of somebody's own": (
+        "name: x\nwandb: !mine {a: 1}",
+        "line 2: not readable as YAML (could not determine a constructor for the tag '!mine')",
+    ),
+    "a key with a tag": ("name: x\n? !mine a\n: 1", "line 2: not readable as YAML"),
+    "a whole file with a tag": ("!!python/object:os.x {}", "line 1: not readable as YAML"),
+    "a tag behind a prefix": (
+        "%TAG !y! tag:yaml.org,2002:python/\n---\nname: !y!name:os.system ''",
+        "line 3: not readable as YAML (could not determine a constructor for the tag 'tag:yaml.org,2002:python/",
+    ),
+    "a tag that a terminal would obey": ("name: !\x1b[2J x", "line 1: not readable as YAML (special characters"),
+    "a key that is a list": ("? [a, b]\n: 1\n", "line 1: not readable as YAML (found unhashable key)"),
+    "a key that is a number": ("methods: {1: {}}", "methods: expected keys that are text, found 1"),
+    "two documents": ("a: 1\n---\nb: 1\n", "line 2: not readable as YAML"),
+    "tabs": ("a:\n\tb: 1\n", "line 2: not readable as YAML"),
+    "an end in the middle": ("name: [", "line 1: not readable as YAML"),
+    "a bracket that is never closed": (
+        "name: x\nseeds: [0, 1\nmethods: {}\n",
+        "line 3: not readable as YAML (expected ',' or ']', but got ':', while parsing a flow sequence from line 2)",
+    ),
+    "a quote that is never closed": (
+        "name: x\nwandb: 'mine\nseeds: [0]\n",
+        "line 4: not readable as YAML (found unexpected end of stream, while scanning a quoted scalar from line 2)",
+    ),
+    "a key without a colon": (
+        "name: x\nmethods\nseeds: [0]\n",
+        "line 3: not readable as YAML (could not find expected ':', while scanning a simple key from line 2)",
+    ),
+    "broken JSON": ('{"name": "x",\n "seeds" [0]}', "line 2: not readable as YAML"),
+    "a list": ("- name: quick", "expected keys with values"),
+    "nothing": ("", "expected keys with values, found None"),
+    "code for Snakemake": ("__use_yte__: true\nname: ?1", "__use_yte__: makes Snakemake run Python code"),
+    "more than a configuration": ("#" * (LARGEST_FILE + 1), f"more than {LARGEST_FILE} bytes"),
+    "deep YAML": ("seeds: " + "[" * 50 + "]" * 50, "nested more than 40 deep"),
+    "a list of too many": (f"seeds: {list(range(MOST_ITEMS + 1))}", "seeds: 1001 items, expected at most 1000"),
+}
+
+
+@pytest.mark.parametrize("what", REFUSED)
+def test_a_file_that_is_no_configuration_is_refused_by_its_name_and_at_once(what):
+    content, sentence = REFUSED[what]
+    start = time.monotonic()
+    with pytest.raises(ConfigError) as refused:
+        mapping(parse(content, "text"), "text")
+    assert time.monotonic() - start < 8  # some take 0.5 s on an idle machine, none grows
+    assert str(refused.value).startswith("configuration refused:\n  text: ")
+    assert sentence in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "content", ["a: &x {b: 1}\nc: {<<: *x, b: 2}\n", '{"a":\t{"b": 1},\n"c": {"b": 2}}', "{a: {b: 1}, c: {b: 2}}"]
+)
+def test_yaml_with_merges_and_json_with_tabs_are_read(content):
+    assert mapping(parse(content), "text") == {"a": {"b": 1}, "c": {"b": 2}}
+
+
+def test_merges_of_merges_are_no_more_than_their_keys():
+    assert len(mapping(parse(MERGES), "text")["a11"]) == 13
+
+
+@given(st.one_of(st.binary(max_size=60), st.text(max_size=60), st.text("{}[]&*a:!<>'\"-?|\n 01.e", max_size=40)))
+def test_any_text_is_read_or_refused_by_its_name(content):
+    refused = ""
+    try:
+        tree = mapping(parse(content, "some.yaml"), "some.yaml")
+    except ConfigError as error:
+        refused = str(error)
+    assert "some.yaml: " in refused or list(unbounded(tree)) == []
+
+
+@pytest.mark.parametrize(
+    ("value", "sentence"),
+    [
+        ("a\nb", "expected text on one line"),
+        ("a\x00", "expected text on one line"),
+        ("a\x1b[2J", "expected text on one line"),
+        ("\ud800", "expected text on one line"),
+        ("x" * 1001, "expected text with at most 1000 characters"),
+        ("d/" + "é" * 101, "expected text whose parts between slashes have at most 200 bytes"),
+        ("-rf", "expected text that does not begin with a dash"),
+        ("{config[wandb]}", "expected text without braces"),
+        ("a}", "expected text without braces"),
+        ("data/<results>", "expected text without braces and <name>"),
+        (10**30, r"expected a number below 2\^63"),
+        (-(10**30), r"expected a number below 2\^63"),
+        (10**5000, r"expected a number below 2\^63"),
+    ],
+    ids=lambda value: f"{value:.30}".encode(errors="replace").decode() if isinstance(value, str) else "number",
+)
+def test_what_no_path_shell_or_loop_should_be_given_is_refused_by_its_key(value, sentence):
+    with pytest.raises(ConfigError, match=rf"f: a\.b\[0\]: {sentence}"):
+        mapping({"a": {"b": [value]}}, "f")
+    if isinstance(value, str):
+        with pytest.raises(ConfigError, match="f: .*expected a key " + sentence.removeprefix("expected text ")):
+            mapping({value: 1}, "f")
+
+
+@pytest.mark.parametrize(
+    "value", ["my data/x.npy", "it's", '"', "$(x)", "`x`", "a;b|c&d", "é#1", "~", "a < b > 2", True, 0]
+)
+def test_what_quoting_takes_care_of_is_let_be(value):
+    assert list(unbounded({"a": value})) == []
+
+
+def test_what_is_said_of_a_long_value_is_short():
+    with pytest.raises(ConfigError) as refused:
+        mapping(parse(str(list(range(900)))), "text")
+    assert len(str(refused.value)) < 400
+
+
+def test_configurations_are_far_from_the_bounds():
+    for path in Path("config").glob("*.yaml"):
+        assert path.stat().st_size < LARGEST_FILE / 8
+        tree = mapping(load_yaml(path), str(path))
+
+        def depth(node):
+            children = node.values() if isinstance(node, dict) else node if isinstance(node, list) else ()
+            return 1 + max(map(depth, children), default=0)
+
+        assert depth(tree) < DEEPEST / 2
