@@ -16,6 +16,7 @@ from sdlcore.sources.bench.settings import FeatureMatrixConfig
 from sdlcore.training.history import csv_file
 from sdlcore.training.loop import Checkpointing, train
 from sdlcore.training.normalisation import no_scaling
+from sdlcore.training.own_parts import OwnParts
 from tests.int8 import with_int8
 
 D, N = 16, 20
@@ -186,6 +187,14 @@ def test_k_follows_its_schedule_and_the_history_shows_it(method):
     _, rows = run({**METHODS["relu_held"], "penalty_warmup": 0.5})
     assert "k" not in rows[0]
     assert rows[0]["penalty_factor"] < rows[4]["penalty_factor"]
+
+
+def test_a_training_that_stops_early_has_the_k_of_its_settings():
+    own = OwnParts(callbacks=[lambda row: True])
+    model, (row,) = run({**METHODS["batch_lista"], "k_start": 20, "k_decay": 1}, own=own)
+    first, second = model.sigma.both()
+    assert row["k"] > 4
+    assert {model.sigma.k, first.k, second.k} == {4}
 
 
 def test_batchtopks_saved_threshold_keeps_k_latents_on_average():

@@ -28,12 +28,13 @@ def test_the_history_shows_the_factor_of_its_step(settings, column):
 
 def test_a_smaller_exponent_leaves_the_penalty_as_large():
     settings = {"activation": "relu", "l1": 0.1, "n_q": 32, "steps": 5, "l1_exponent_end": 0.2, "accumulate": 2}
+    settings["lr"] = 1e-30
     config = RunConfig.from_dict({**settings, "batch_size": 40})
     step = TrainingStep(SparseCoder(config.model, (6,), (6,), torch_stream(1, "initialisation")), config)
     x = torch.randn(40, 6, generator=torch_stream(2, "samples"))
     found = []
     for number in range(5):
-        terms = step(x, x, lr=0.0, step=number)
+        terms = step(x, x, number)
         found.append((float(terms["l1"]), float(terms["l1"]) * float(step.penalty.used)))
     assert found[-1][0] != pytest.approx(found[0][0], rel=0.1)
     assert [penalty for _, penalty in found] == pytest.approx([found[0][1]] * 5, rel=1e-5)

@@ -11,7 +11,7 @@ from tests.training.test_loop import METHODS, X, run
 
 
 def step_of(settings):
-    config = RunConfig.from_dict({"n_q": 32, "batch_size": 40, "steps": 9, **settings})
+    config = RunConfig.from_dict({"n_q": 32, "batch_size": 40, "steps": 9, "lr": 1e-2, **settings})
     model = SparseCoder(config.model, (6,), (6,), torch_stream(1, "initialisation"))
     return TrainingStep(model, config), torch.randn(40, 6, generator=torch_stream(2, "samples"))
 
@@ -20,7 +20,7 @@ def test_the_latents_move_with_their_weights_moments_and_silence():
     prefixes = {"prefixes": [8, 32], "reorder_every": 2, "lambda_aux": 0.1, "k_aux": 2, "dead_after": 40}
     step, x = step_of({"activation": "jumprelu", "init_threshold": 0.3, "bias": True, **prefixes})
     for number in range(2):
-        step(x, x, 1e-2, step=number)
+        step(x, x, number)
     model = step.model.eval()
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     moments = {p: {k: v.clone() for k, v in step.optimizer.state[p].items()} for p in step.names}

@@ -1,5 +1,7 @@
 """One optimiser step: forward, backward, clipping, Adam, constraints."""
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -19,7 +21,7 @@ from sdlcore.training.packing import pack, unpack
 from sdlcore.training.penalty import NEXT_L1, PenaltyFactor
 from sdlcore.training.reordering import reorder
 from sdlcore.training.resampling import DeadLatents
-from sdlcore.training.schedules import InForce, in_force
+from sdlcore.training.schedules import scheduled
 
 DEAD_EVERY = 10
 """Steps between updates of the set of dead latents, because every update makes a GPU wait."""
@@ -73,12 +75,15 @@ class TrainingStep:
         self.optimizer: Adam | TorchOptimizer
         if own.optimizer is None:
             self.optimizer = Adam(self.names, lr, clip, on_sphere, latents, of_all, self.kernels, decay)
-            self.peak, theirs = lr, None
+            self.peak, torch_optimizer = lr, None
         else:
-            scheduled = own.schedule is not None
-            self.optimizer = TorchOptimizer(own.optimizer, self.names, clip, on_sphere, self.kernels, scheduled)
-            self.peak, theirs = self.optimizer.peak, self.optimizer.optimizer
-        self.schedule = None if own.schedule is None else Schedule(own.schedule, theirs, lr)
+            self.optimizer = TorchOptimizer(
+                own.optimizer, self.names, clip, on_sphere, self.kernels, own.schedule is not None
+            )
+            self.peak, torch_optimizer = self.optimizer.peak, self.optimizer.optimizer
+        self.schedule = None if own.schedule is None else Schedule(own.schedule, torch_optimizer, lr)
+        self.now = scheduled(config, 0, self.peak)
+        """Scheduled values of the last step."""
         keep_freed_memory()
         for p in model.parameters():
             in_large_pages(p.detach(), written=True)
@@ -91,25 +96,18 @@ class TrainingStep:
         self._precision = _TYPES[config.training.precision]
         self._auxiliary: Auxiliary | None = None
 
-    def in_force(self, step: int) -> InForce:
-        """Return the scheduled values of step ``step``, the next one, counted from 0."""
-        found = in_force(self.config, step, self.peak)
-        return found if self.schedule is None else found._replace(lr=self.schedule.lr)
-
-    def scheduled(self, now: InForce) -> dict[str, float]:
-        """Return columns of the history: the values of the last step, with ``now``, that change in this run."""
-        shown = {"lr": now.lr}
-        if self.config.training.k_start is not None and now.k is not None:
-            shown["k"] = now.k
+    def columns(self) -> dict[str, float]:
+        """Return columns of the history: the scheduled values of the last step that change in this run."""
+        shown = {"lr": self.now.lr}
+        if self.now.k is not None:
+            shown["k"] = self.now.k
         if self.config.loss.l1_exponent_end is not None:
-            shown["l1_exponent"] = now.exponent
+            shown["l1_exponent"] = self.now.exponent
         if self.penalty.changes:
             shown["penalty_factor"] = float(self.penalty.used)
         return shown
 
-    def __call__(
-        self, x_BP: Tensor, x_BR: Tensor, lr: float, step: int = 0, judge: Judge | None = None
-    ) -> dict[str, Tensor]:
+    def __call__(self, x_BP: Tensor, x_BR: Tensor, step: int = 0, judge: Judge | None = None) -> dict[str, Tensor]:
         """Take one step and return 0-d tensors: the loss, its terms, ``l0`` (mean number of active latents) and
         ``gradient_norm`` (of the whole gradient, before it is clipped).
 
@@ -117,18 +115,25 @@ class TrainingStep:
         ----------
         x_BP, x_BR
             The batch.
-        lr
-            Learning rate.
         step
-            Number of the step, from 0, which determines all other scheduled values.
+            Number of the step, from 0, which determines its scheduled values.
         judge
             As in `total_loss`; it needs the whole batch at once, that is, ``accumulate = 1``.
+
+        Raises
+        ------
+        FloatingPointError
+            If the learning rate of the user's schedule is not finite.
         """
+        now = scheduled(self.config, step, self.peak)
+        if self.schedule is not None:
+            now = now._replace(lr=self.schedule.lr)
+        self.now = now
+        if not math.isfinite(now.lr):
+            raise FloatingPointError(f"the learning rate of step {step + 1} is {now.lr}")
         loss, training = self.config.loss, self.config.training
         if loss.lambda_aux and (self._auxiliary is None or step % DEAD_EVERY == 0):
             self._auxiliary = Auxiliary(self.dead.mask().nonzero().squeeze(1), loss.k_aux)
-        now = in_force(self.config, step, self.peak)
-        next_exponent = in_force(self.config, step + 1, self.peak).exponent
         penalty = self.penalty.use(now.penalty)
         sums: dict[str, Tensor] = {}
         firings_Q = torch.zeros_like(self.dead.silent, dtype=torch.int32)
@@ -136,7 +141,7 @@ class TrainingStep:
         part = len(x_BP) // training.accumulate
         size = part // samples.size
         anchored_rows = self._anchored_rows()
-        if isinstance(self.model.sigma, Selecting) and now.k is not None:
+        if now.k is not None and isinstance(self.model.sigma, Selecting):
             self.model.sigma.keep(now.k)
         row_norms = RowNorms()
         # this process's samples of each part
@@ -158,16 +163,14 @@ class TrainingStep:
             if self.names:  # a frozen model may have no parameter left to train
                 (terms["loss"] / (training.accumulate * samples.size)).backward()
             with torch.no_grad():
-                if next_exponent != now.exponent:
-                    inputs = TermInputs(self.model, part_r, out, loss, exponent=next_exponent)
+                if now.next_exponent != now.exponent:
+                    inputs = TermInputs(self.model, part_r, out, loss, exponent=now.next_exponent)
                     terms[NEXT_L1] = term_of("l1").compute(inputs)
                 fires_N = out.fires()
                 firings_Q.index_add_(0, out.support.columns, fires_N.int())
                 terms["l0"] = self.processes.latents.sum(fires_N.sum()).to(part_p.dtype) / size
                 for name, value in terms.items():
                     sums[name] = sums.get(name, 0.0) + value.detach() / training.accumulate
-        if isinstance(self.model.sigma, Selecting) and self.config.model.k is not None:
-            self.model.sigma.keep(self.config.model.k)
         if anchored_rows is not None:
             self._add_gradients(anchored_rows, row_norms)
         if len(self.firings):
@@ -179,7 +182,7 @@ class TrainingStep:
             means = samples.mean(torch.stack([value.double() for value in sums.values()]))
             sums = dict(zip(sums, means, strict=True))
             fired_Q = samples.any(fired_Q)
-        self._descend(lr, row_norms)
+        self._descend(now.lr, row_norms)
         sums["gradient_norm"] = self.optimizer.gradient_norm
         self.dead.update(fired_Q, len(x_BP))
         self.penalty.adjust(sums)
