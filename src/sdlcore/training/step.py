@@ -18,10 +18,8 @@ from sdlcore.sparse.kernels.workspace import Workspace
 from sdlcore.training.adam import Adam
 from sdlcore.training.own_parts import OwnParts, Schedule, TorchOptimizer
 from sdlcore.training.packing import pack, unpack
-from sdlcore.training.penalty import NEXT_L1, PenaltyFactor
-from sdlcore.training.reordering import reorder
 from sdlcore.training.resampling import DeadLatents
-from sdlcore.training.schedules import scheduled
+from sdlcore.training.schedules import NEXT_L1, PenaltyFactor, scheduled
 
 DEAD_EVERY = 10
 """Steps between updates of the set of dead latents, because every update makes a GPU wait."""
@@ -188,10 +186,21 @@ class TrainingStep:
         self.penalty.adjust(sums)
         return sums
 
+    @torch.no_grad()
     def reorder(self) -> None:
-        """Sort the latents by how often they fired since the last time."""
-        order = reorder(self.model, self.optimizer, self.dead, self.firings)
+        """Sort the latents by how often they fired since the last time, so that prefixes contain the most frequent.
+
+        Latents that fired equally often keep their order. The rows of weights, of the activation's parameters and of
+        the optimiser's moments move with them.
+        """
+        order = torch.argsort(self.firings, descending=True, stable=True)
         self.firings.zero_()
+        parameters = {self.model.get_parameter(name) for name in self.model.latent_names}  # tied weights once
+        for parameter in parameters:
+            moments = self.optimizer.state.get(parameter, {}).values()
+            for tensor in [parameter, *(m for m in moments if isinstance(m, Tensor) and m.shape == parameter.shape)]:
+                tensor.copy_(tensor[order])
+        self.dead.silent = self.dead.silent[order]
         if self._auxiliary is not None:
             places = torch.empty_like(order).scatter_(0, order, torch.arange(len(order), device=order.device))
             self._auxiliary = self._auxiliary._replace(dead=places[self._auxiliary.dead].sort().values)
