@@ -15,7 +15,6 @@ import torch
 from torch import Tensor
 
 from sdlcore.errors import DivergedError, SourceError, printable_cause
-from sdlcore.model.activation import Selecting
 from sdlcore.model.coder import SparseCoder
 from sdlcore.model.finite import not_finite
 from sdlcore.run import RunConfig
@@ -177,8 +176,7 @@ def train(
             training.add_row(interrupted)
         if checkpointing and checkpointing.final:
             training.save(checkpointing.final)
-    if config.model.k is not None and isinstance(model.sigma, Selecting):
-        model.sigma.keep(config.model.k)  # a training that ends early has not reached it from k_start
+    take_step.finish()
     return history.rows
 
 

@@ -60,7 +60,7 @@ def scheduled(config: RunConfig, step: int, peak: float) -> Scheduled:
     if training.lr_decay_shape == "cosine":
         down = (1 - math.cos(math.pi * down)) / 2
     k = None
-    if model.k is not None and training.k_start is not None:
+    if training.k_start is not None and model.k is not None:
         k = round(model.k + (training.k_start - model.k) * fall(step, steps, training.k_decay, training.k_decay))
     every, last = training.resample_every, training.resample_until * steps
     return Scheduled(

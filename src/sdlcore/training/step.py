@@ -90,7 +90,7 @@ class TrainingStep:
         self.firings = torch.zeros(len(model.W_enc) if config.training.reorder_every else 0, device=device)
         """Number of samples that activated each latent since the last reordering; empty without ``reorder_every``."""
         self._norms = needs_norms(config.loss)
-        self._scales = Scales.asked(config.loss, config.model.k)
+        self._scales = Scales.asked(config.loss, config.model)
         self._precision = _TYPES[config.training.precision]
         self._auxiliary: Auxiliary | None = None
 
@@ -204,6 +204,11 @@ class TrainingStep:
         if self._auxiliary is not None:
             places = torch.empty_like(order).scatter_(0, order, torch.arange(len(order), device=order.device))
             self._auxiliary = self._auxiliary._replace(dead=places[self._auxiliary.dead].sort().values)
+
+    def finish(self) -> None:
+        """Give the model its final k, which a training that ends early has not reached."""
+        if self.config.model.k is not None and isinstance(self.model.sigma, Selecting):
+            self.model.sigma.keep(self.config.model.k)
 
     def _anchored_rows(self) -> tuple[Tensor, Tensor] | None:
         """Return the anchored rows, detached from the weights.
