@@ -72,7 +72,7 @@ class TrainingStep:
         lr, decay = config.training.lr, config.training.weight_decay
         self.optimizer: Adam | TorchOptimizer
         if own.optimizer is None:
-            self.optimizer = Adam(self.names, lr, clip, on_sphere, latents, of_all, self.kernels, decay)
+            self.optimizer = Adam(self.names, clip, on_sphere, latents, of_all, self.kernels, decay)
             self.peak, torch_optimizer = lr, None
         else:
             self.optimizer = TorchOptimizer(
@@ -240,8 +240,7 @@ class TrainingStep:
 
     @torch.no_grad()
     def _descend(self, lr: float, row_norms: RowNorms) -> None:
-        self.optimizer.lr = lr
-        self.optimizer.step(row_norms)
+        self.optimizer.step(lr, row_norms)
         if self.schedule is not None:
             self.schedule.step()
         # return the two gradients made by kernels to the workspace; the rest is not reused
