@@ -79,7 +79,7 @@ def work(method: str, batch: int, threads: int, split: Split) -> None:
         for line in sys.stdin:
             started = time.perf_counter()
             for _ in range(int(line)):
-                step(x, x, config.training.lr)
+                step(x, x)
             print(time.perf_counter() - started, flush=True)
 
 

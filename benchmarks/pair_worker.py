@@ -52,14 +52,16 @@ def main(method: str, l0: int, repository: str) -> None:
     generator = torch_stream(0, "pairs")
     samples = [torch.randn(BATCH, N_P, generator=generator) for _ in range(BATCHES)]
     start_from_data(model.train(), samples[0], samples[0])
-    step = TrainingStep(model, config)
+    step: Any = TrainingStep(model, config)
+    # versions before one place computed the schedule take the learning rate
+    rate = {"lr": config.training.lr} if "lr" in signature(TrainingStep.__call__).parameters else {}
     taken = 0
     for line in sys.stdin:
         seconds = []
         for _ in range(int(line)):
             x = samples[taken % BATCHES]
             begun = time.perf_counter()
-            found = step(x, x, 1e-6, step=taken)
+            found = step(x, x, step=taken, **rate)
             seconds.append(time.perf_counter() - begun)
             taken += 1
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

@@ -470,9 +470,9 @@ def options_in_help(capsys, *asked: str, command: str = "fit") -> set[str]:
 
 
 def test_help_knows_the_settings_that_depend_on_a_methods_own():
-    assert settings_of("lista") - settings_of("topk") == {"ista_step", "ista_selects"}
+    assert settings_of("lista") - settings_of("topk") == {"ista_step"}
     assert settings_of("jumprelu") - settings_of("relu") == {
-        *("l0", "l0_form", "tanh_scale", "frequency", "frequency_scale", "init_threshold", "bandwidth"),
+        *("l0", "l0_form", "frequency", "init_threshold", "bandwidth"),
     }
     assert {"l1_scale", "l1_anneal_start", "l0_gain"} < settings_of("relu") == settings_of("gated")
     assert {"k_decay", "k_aux", "aux_target"} < settings_of("topk")

@@ -99,7 +99,7 @@ def test_whitening_replaces_normalisation_but_knows_no_linear_path():
 
 def test_forms_of_the_l0_penalty_make_no_other_run_of_one_without_them():
     assert not RunConfig.from_dict({"activation": "jumprelu", "l0": 0.1}).used().keys() & {
-        *("l0_form", "tanh_scale", "frequency", "frequency_scale", "ista_step", "ista_selects", "hierarchical"),
+        *("l0_form", "frequency", "ista_step", "hierarchical"),
         *("k_start", "k_decay", "prefix_detached", "reorder_every", "orthogonality", "orthogonality_chunk"),
         *("l1_exponent_end", "l1_anneal_start", "contrast", "contrast_similarity", "archetypes", "relaxation"),
     }

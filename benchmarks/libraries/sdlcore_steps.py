@@ -19,7 +19,6 @@ from sdlcore.run import RunConfig
 from sdlcore.settings import Json
 from sdlcore.sparse.kernels.interface import Kernels
 from sdlcore.sparse.kernels.torch_kernels import TorchKernels
-from sdlcore.training.schedules import learning_rate
 from sdlcore.training.step import TrainingStep
 
 CONFIG = Path(__file__).parents[2] / "config"
@@ -61,7 +60,7 @@ def recommended(method: str) -> dict[str, Json]:
 
 class _Ours:
     def __init__(self, setting: Setting, weights: State | None) -> None:
-        own: dict[str, Json] = {"n_q": setting.latents, "precision": setting.dtype}
+        own: dict[str, Json] = {"n_q": setting.latents, "precision": setting.dtype, "lr": setting.lr}
         if setting.method not in WITHOUT_K:
             own["k"] = setting.k
         if setting.method == "matryoshka":
@@ -70,11 +69,10 @@ class _Ours:
             own["prefixes"] = [setting.latents * first // OF_T_SAE[-1] for first in OF_T_SAE]
         if setting.recommended:
             config = RunConfig.from_dict({**recommended(setting.method), **own})
-            times = config.training
-            self.schedule = (times.steps, setting.lr, times.lr_warmup, times.lr_decay)
         else:
-            config = RunConfig.from_dict({**_METHODS[setting.method], "bias": True, **own})
-            self.schedule = (1, setting.lr, 0.0, 0.0)
+            config = RunConfig.from_dict(
+                {**_METHODS[setting.method], "bias": True, "lr_warmup": 0, "lr_decay": 0, **own}
+            )
         sites = (setting.dimension,)
         # with given weights there is no need to draw them, which is slow for large dictionaries; drawing also ties them
         draws = weights is None or config.model.tied
@@ -95,8 +93,7 @@ class _Ours:
         self.done = 0
 
     def step(self, x: Tensor) -> None:
-        lr = learning_rate(self.done, *self.schedule)
-        self.terms = self.training(x, x, lr=max(lr, 0.0), step=self.done)
+        self.terms = self.training(x, x, self.done)
         self.done += 1
 
     def l0(self, x: Tensor) -> float:

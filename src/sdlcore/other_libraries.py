@@ -57,7 +57,7 @@ _NAMES: dict[str, dict[str, str]] = {
         "init_threshold": "jumprelu_init_threshold",
         "set `bandwidth`, a share of the threshold at the start": "jumprelu_bandwidth",
         "l0_form": "jumprelu_sparsity_loss_mode",
-        "tanh_scale": "jumprelu_tanh_scale",
+        _NO + "`l0_form` tanh has the factor 4, SAELens' default": "jumprelu_tanh_scale",
         _NO + "`l0` weighs a penalty, whose straight-through kernel is `bandwidth` wide": "jumprelu_ste_to_input",
         _NO + "`lambda_aux` or `resample_every` revives dead latents": "pre_act_loss_coefficient",
         "lambda_aux": "aux_loss_coefficient",

@@ -103,8 +103,6 @@ class ModelConfig(Extensible):
     """Width of JumpReLU's straight-through kernel, as a share of the threshold at the start."""
     ista_step: Annotated[Positive, UsedBy("activation", "lista")] = 0.1
     """Step size of LISTA's step at the start; a factor of each latent's step is trained."""
-    ista_selects: Annotated[Literal["sample", "batch"], UsedBy("activation", "lista")] = "sample"
-    """sample: LISTA keeps k latents of each sample, as topk; batch: k of a sample on average, as batchtopk."""
     tied: bool = False
     """One matrix for encoder and decoder, W_D = W_E^T, throughout training; needs x_r = x_p. Both start as the encoder
     does."""
@@ -229,13 +227,9 @@ class LossConfig(Extensible):
     l0_form: Annotated[L0Form, AddedLater()] = "step"
     """step: the number of active latents, through the smoothed step; tanh: a sum of tanh of latents times their decoder
     norms; quadratic: the squared distance of L0 from target_l0, as a share of it, in each sample."""
-    tanh_scale: Annotated[Positive, UsedBy("l0_form", "tanh")] = 4.0
-    """Factor in the tanh of l0_form tanh."""
     frequency: Annotated[Weight, WeightOf("frequency")] = 0.0
     """Weight of JumpReLU's penalty on latents that are active too often; with the value of l0, both make the
     quadratic-frequency penalty."""
-    frequency_scale: Annotated[Annotated[float, Gt(0), Le(1), AsGiven], UsedBy("frequency")] = 0.1
-    """Share of a batch's samples: a latent that is active in more of them is active too often."""
     multi_k: Annotated[Sizes, WeightOf("multi_scale")] = ()
     """The k_i of the multi-scale loss (eq. 9), which takes the place of the reconstruction; empty for none."""
     prefixes: Annotated[Sizes, WeightOf("multi_scale")] = ()

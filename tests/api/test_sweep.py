@@ -127,10 +127,10 @@ def test_an_interrupt_leaves_a_checkpoint_of_each_runs_last_step(x, number, tmp_
 def test_a_run_that_dies_is_named_and_leaves_nothing_half_written(x, tmp_path, monkeypatch):
     once, settings = loop.TrainingStep.__call__, TOPK | {"checkpoint_every": 10}
 
-    def dying(self, x_p, x_r, lr, step, *args):
+    def dying(self, x_p, x_r, step, *args):
         if self.model.config.k == 4 and step == 25:
             raise MemoryError
-        return once(self, x_p, x_r, lr, step, *args)
+        return once(self, x_p, x_r, step, *args)
 
     with monkeypatch.context() as patch:
         patch.setattr(loop.TrainingStep, "__call__", dying)

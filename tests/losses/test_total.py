@@ -6,6 +6,8 @@ import pytest
 import torch
 
 from sdlcore.data.pairs import pair_sites
+from sdlcore.losses.frequency import TOO_OFTEN
+from sdlcore.losses.l0 import TANH_SCALE
 from sdlcore.losses.l1 import l1
 from sdlcore.losses.orthogonality import drawn_chunks
 from sdlcore.losses.total import needs_norms, total_loss
@@ -21,9 +23,9 @@ LOSSES = {
     "l1": {"l1": 0.7},
     "annealed": {"l1": 0.7, "l1_exponent_end": 0.4},
     "l0": {"l0": 0.3},
-    "tanh": {"l0": 0.3, "l0_form": "tanh", "tanh_scale": 0.5},
+    "tanh": {"l0": 0.3, "l0_form": "tanh"},
     "quadratic": {"l0": 0.3, "l0_form": "quadratic", "target_l0": 2.0},
-    "frequency": {"l0": 0.3, "frequency": 0.4, "frequency_scale": 0.2},
+    "frequency": {"l0": 0.3, "frequency": 0.4},
     "multi_k": {"multi_k": (1, 2, K)},
     "hierarchical": {"hierarchical": True},
     "detached": {"prefixes": (2, 5, N_Q), "prefix_detached": True},
@@ -88,7 +90,7 @@ class Case:
     def forward(self):
         auxiliary = Auxiliary(DEAD, self.config.k_aux) if self.config.lambda_aux else None
         return self.model(
-            self.x_p, Scales.asked(self.config, self.model.config.k), auxiliary, norms=needs_norms(self.config)
+            self.x_p, Scales.asked(self.config, self.model.config), auxiliary, norms=needs_norms(self.config)
         )
 
 
@@ -225,8 +227,8 @@ def reference(case):
             if config.l0 and config.l0_form == "tanh":
                 parts = [W_D[i, first:last] for first, last in itertools.pairwise(edges)]
                 norm = sum(part.norm() for part in parts)
-                value = (config.tanh_scale * z[b, i] * fires * norm).tanh()
-                slope = config.l0 * config.tanh_scale * (1 - value**2) / B
+                value = (TANH_SCALE * z[b, i] * fires * norm).tanh()
+                slope = config.l0 * TANH_SCALE * (1 - value**2) / B
                 loss += config.l0 * value / B
                 to_latent(b, i, slope * norm, fires)
                 if fires:
@@ -242,8 +244,8 @@ def reference(case):
                 gradients["sigma.threshold"][i] += -config.l0 * slope * kernel(b, i) / B
             if config.frequency:
                 often = sum(i in each for each in sets) / B
-                loss += config.frequency * often * float(fires) / B / config.frequency_scale
-                to_share = 2 * config.frequency * often / config.frequency_scale
+                loss += config.frequency * often * float(fires) / B / TOO_OFTEN
+                to_share = 2 * config.frequency * often / TOO_OFTEN
                 gradients["sigma.threshold"][i] += -to_share * kernel(b, i) / B
         if activation == "gated":
             error = beside(b) - case.x_r[b] + sum(z[b, i] * W_D[i] for i in sets[b])

@@ -94,7 +94,7 @@ def test_the_latents_move_with_their_archetypes():
     model.constrain()
     step = TrainingStep(model, config)
     x = torch.from_numpy(X[:100])
-    step(x, x, 1e-2)
+    step(x, x)
     x_hat = model.eval()(x).x_hat
     step.reorder()
     torch.testing.assert_close(model(x).x_hat, x_hat)
@@ -104,11 +104,11 @@ def test_the_latents_move_with_their_archetypes():
     other = TrainingStep(restored, config)
     other.restore({name: tensor.clone() for name, tensor in step.state().items()})
     for one in (step, other):
-        one(x, x, 1e-2, step=1)
+        one(x, x, 1)
     assert torch.equal(model.W_dec, restored.W_dec)
 
 
-SORTED = {"reorder_every": 5, "batch_size": 100}
+SORTED = {"reorder_every": 5, "batch_size": 100, "lr": 1e-2, "lr_warmup": 0}
 
 
 def test_what_cannot_go_with_archetypes_is_refused():

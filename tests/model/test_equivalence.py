@@ -42,10 +42,7 @@ SEARCHED = [*OURS, *(name for name in PLUGINS if name not in ("topk_ista", "squa
 """Methods that declare a search."""
 N_Q, K = 12, 3
 BATCHES = ["random", "ties", "nothing positive", "all positive", "one sample", "all latents"]
-VARIANTS = {"batch lista": {"activation": "lista", "ista_selects": "batch"}}
-"""Methods whose settings select another search."""
-SEARCHED += VARIANTS
-WHOLE = ("near_largest", "lista", "batch lista", "matching_pursuit")
+WHOLE = ("near_largest", "lista", "matching_pursuit")
 """Methods that compare or decode the latents of a sample, of which a process would have a part."""
 WITHOUT_K = ("relu", "jumprelu", "gated", "near_largest")
 
@@ -76,7 +73,6 @@ def pre_activations(batch: str) -> torch.Tensor:
 
 def settings(name: str, batch: str) -> RunConfig:
     given = {"activation": name, "n_q": N_Q, "bias": True, "init_threshold": 0.3, "bandwidth": 2.0, "ista_step": 0.3}
-    given |= VARIANTS.get(name, {})
     if name == "matching_pursuit":
         given |= {"tied": True, "decoder_norm": "unit"}
     if name not in WITHOUT_K:

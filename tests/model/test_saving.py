@@ -167,12 +167,6 @@ def test_any_description_is_a_models_or_is_refused_by_the_name_of_the_file(tmp_p
         ({"posterior_samples": 10}, "variances", float("nan"), "sigma.variances contains NaN or infinity"),
         ({"posterior_samples": 10}, "means", float("inf"), "sigma.means contains NaN or infinity"),
         ({"activation": "batchtopk"}, "threshold", -0.5, "the threshold of BatchTopK is -0.5, expected 0 or more"),
-        (
-            {"activation": "lista", "ista_selects": "batch"},
-            "selections.1.threshold",
-            -0.5,
-            "the threshold of BatchTopK is -0.5",
-        ),
     ],
 )
 def test_values_that_no_training_leaves_are_refused_by_the_name_of_the_file(tmp_path, settings, name, value, message):

@@ -354,7 +354,7 @@ TRAININGS = {
 
 @pytest.mark.parametrize("method", some_and_all(["topk"], [(name,) for name in TRAININGS if name != "topk"]))
 def test_a_dictionary_is_trained_as_by_the_torch_backend(method):
-    config = RunConfig.from_dict({"n_q": 40, "steps": 3, "batch_size": 8, **TRAININGS[method]})
+    config = RunConfig.from_dict({"n_q": 40, "steps": 3, "batch_size": 8, "lr": 1e-3, **TRAININGS[method]})
     directions = torch.nn.functional.normalize(numbers(3, 5, 12))
     x = numbers(4, 3, 8, 12)
     trained = []
@@ -362,7 +362,7 @@ def test_a_dictionary_is_trained_as_by_the_torch_backend(method):
         model = SparseCoder(config.model, (12,), (12,), torch_stream(1, "initialisation")).to(DEVICE)
         step = TrainingStep(model, config, (directions, directions) if config.loss.lambda_anchor else None)
         step.kernels = step.optimizer.kernels = kernels
-        losses = torch.stack([step(batch, batch, 1e-3, step=i)["loss"] for i, batch in enumerate(x)])
+        losses = torch.stack([step(batch, batch, i)["loss"] for i, batch in enumerate(x)])
         trained.append({"losses": losses, **model.state_dict()})
     torch.testing.assert_close(*trained, rtol=1e-4, atol=1e-5)
 

@@ -31,7 +31,7 @@ def test_steps_are_those_of_torchs_adam_with_clipping(kernels, dtype, seed, step
     if sphere:
         starts[1] = torch.nn.functional.normalize(starts[1])
     ours, theirs = ([torch.nn.Parameter(start.clone()) for start in starts] for _ in range(2))
-    adam = Adam(ours, lr, clip, ours[1:] if sphere else (), kernels=kernels(), weight_decay=decay)
+    adam = Adam(ours, clip, ours[1:] if sphere else (), kernels=kernels(), weight_decay=decay)
     # neither vectors nor unit rows decay
     matrices = [p for p in theirs if p.ndim > 1 and not (sphere and p is theirs[1])]
     vectors = [p for p in theirs if not any(p is matrix for matrix in matrices)]
@@ -48,7 +48,7 @@ def test_steps_are_those_of_torchs_adam_with_clipping(kernels, dtype, seed, step
         norm = torch.stack([p.grad.norm() for p in theirs]).norm()
         for p in theirs:
             p.grad /= max(norm / clip, 1.0) if clip is not None else 1.0
-        adam.step()
+        adam.step(lr)
         torch.testing.assert_close(adam.gradient_norm, norm, rtol=1e-5, atol=0)
         reference.step()
         if sphere:
@@ -62,7 +62,7 @@ def test_steps_are_those_of_torchs_adam_with_clipping(kernels, dtype, seed, step
 
 def test_parameters_without_gradient_stay():
     p = torch.nn.Parameter(torch.ones(3))
-    adam = Adam([p], 1.0)
-    adam.step()
+    adam = Adam([p])
+    adam.step(1.0)
     assert torch.equal(p.detach(), torch.ones(3))
     assert not adam.state[p]

@@ -34,7 +34,7 @@ CASES = {
     "jumprelu": {"activation": "jumprelu", "l0": 0.01, "init_l0": 8, "target_l0": 6},
     "jumprelu drawn to an l0": {
         **{"activation": "jumprelu", "l0": 0.1, "l0_form": "quadratic", "target_l0": 6},
-        **{"frequency": 0.1, "frequency_scale": 0.05},
+        **{"frequency": 0.2},
     },
     "jumprelu tanh": {"activation": "jumprelu", "l0": 0.01, "l0_form": "tanh", "init_l0": 8, "target_l0": 6},
     "resampled jumprelu": {"activation": "jumprelu", "l0": 1.0, "init_threshold": 2.0, **RESAMPLED},

@@ -16,6 +16,7 @@ from sdlcore.sources.bench.settings import FeatureMatrixConfig
 from sdlcore.training.history import csv_file
 from sdlcore.training.loop import Checkpointing, train
 from sdlcore.training.normalisation import no_scaling
+from sdlcore.training.own_parts import OwnParts
 from tests.int8 import with_int8
 
 D, N = 16, 20
@@ -39,7 +40,7 @@ METHODS = {
     "multi_k": {"activation": "topk", "k": 4, "multi_k": [2, 4], "decoder_norm": "unit"},
     "abstopk": {"activation": "abstopk", "k": 3, "n_q": 512, "lambda_aux": 0.03, "k_aux": 8, "dead_after": 600},
     "lista": {"activation": "lista", "k": 4, "prefixes": [16, 64], "lambda_aux": 0.03, "k_aux": 8, "dead_after": 600},
-    "batch_lista": {"activation": "lista", "k": 4, "ista_selects": "batch", "multi_k": [2, 4]},
+    "lista_scales": {"activation": "lista", "k": 4, "multi_k": [2, 4]},
     "pursuit": {"activation": "matching_pursuit", "k": 4, "tied": True, "decoder_norm": "unit", "bias": True},
     "annealed": {"activation": "relu", "l1": 0.1, "bias": True, "l1_exponent_end": 0.3, "l1_anneal_start": 0.2},
     "reordered": {
@@ -167,7 +168,7 @@ def test_anchors_and_their_weight_come_together():
         run({**METHODS["topk"], "lambda_anchor": 0.5})
 
 
-@pytest.mark.parametrize("method", ["topk", "batchtopk", "abstopk", "batch_lista", "pursuit"])
+@pytest.mark.parametrize("method", ["topk", "batchtopk", "abstopk", "lista_scales", "pursuit"])
 def test_k_follows_its_schedule_and_the_history_shows_it(method):
     last = METHODS[method]["k"]
     model, rows = run({**METHODS[method], "k_start": 20, "k_decay": 0.5, "resample_every": None})
@@ -186,6 +187,13 @@ def test_k_follows_its_schedule_and_the_history_shows_it(method):
     _, rows = run({**METHODS["relu_held"], "penalty_warmup": 0.5})
     assert "k" not in rows[0]
     assert rows[0]["penalty_factor"] < rows[4]["penalty_factor"]
+
+
+def test_a_training_that_stops_early_has_the_k_of_its_settings():
+    own = OwnParts(callbacks=[lambda row: True])
+    model, (row,) = run({**METHODS["lista_scales"], "k_start": 20, "k_decay": 1}, own=own)
+    assert row["k"] > 4
+    assert model.sigma.k == 4
 
 
 def test_batchtopks_saved_threshold_keeps_k_latents_on_average():

@@ -24,10 +24,10 @@ def trained(request):
     """Return a model after one step; the last four of its ten latents are dead."""
     config = ModelConfig(activation=request.param, n_q=10, k=4 if request.param == "batchtopk" else None, bias=True)
     model = SparseCoder(config, (6,), (5,), torch_stream(0, "init"))
-    optimizer = Adam(model.parameters(), lr=0.1)
+    optimizer = Adam(model.parameters())
     x_p, x_r = torch.randn(50, 6), torch.randn(50, 5)
     (model(x_p).x_hat - x_r).square().sum().backward()
-    optimizer.step()
+    optimizer.step(0.1)
     dead = DeadLatents(10, 8, torch.device("cpu"))
     dead.silent[6:] = 100
     return model, optimizer, dead, x_p, x_r
@@ -58,7 +58,7 @@ def test_a_linear_path_leaves_less_to_point_at():
     dead.silent[3] = 100
     with torch.no_grad():
         model.W_skip += torch.randn(6, 5)
-        resample(model, Adam(model.parameters(), lr=0.1), dead, x_p, x_r, torch_stream(1, "r"))
+        resample(model, Adam(model.parameters()), dead, x_p, x_r, torch_stream(1, "r"))
         left = torch.nn.functional.normalize(x_r - x_p @ model.W_skip)
         assert (torch.nn.functional.normalize(model.W_dec[3:]) @ left.T).max().item() == pytest.approx(1, abs=1e-5)
 

@@ -5,23 +5,37 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sdlcore.model.coder import SparseCoder
+from sdlcore.random_streams import torch_stream
 from sdlcore.run import RunConfig
-from sdlcore.training.schedules import in_force, learning_rate, rise, scheduled_k
+from sdlcore.training.schedules import PenaltyFactor, rise, scheduled
+from sdlcore.training.step import TrainingStep
+from tests.training.test_loop import METHODS, run
 
 shares = st.floats(0, 1)
 
 
-@given(steps=st.integers(1, 500), warmup=shares, decay=shares, shape=st.sampled_from(["linear", "cosine"]))
-def test_the_learning_rate_is_positive_and_never_above_its_peak(steps, warmup, decay, shape):
-    rates = [learning_rate(step, steps, 0.3, warmup, decay, shape) for step in range(steps)]
-    assert all(0 < rate <= 0.3 for rate in rates)
+def values(name, steps=100, peak=1.0, **settings):
+    """Return a scheduled value in each step."""
+    config = RunConfig.from_dict({"steps": steps, **settings})
+    return [getattr(scheduled(config, step, peak), name) for step in range(steps)]
+
+
+def rates(steps, peak, warmup, decay, shape="linear"):
+    return values("lr", steps, peak, lr_warmup=warmup, lr_decay=decay, lr_decay_shape=shape)
+
+
+@given(steps=st.integers(1, 500), warmup=shares, decay=shares, cosine=st.booleans())
+def test_the_learning_rate_is_positive_and_never_above_its_peak(steps, warmup, decay, cosine):
+    shape = "cosine" if decay and cosine else "linear"
+    assert all(0 < rate <= 0.3 for rate in rates(steps, 0.3, warmup, decay, shape))
 
 
 def test_it_rises_holds_and_falls():
-    rates = [learning_rate(step, 100, 1.0, 0.1, 0.2) for step in range(100)]
-    assert rates[:10] == pytest.approx([0.1 * i for i in range(1, 11)])
-    assert set(rates[10:80]) == {1.0}
-    assert rates[80:] == pytest.approx([1 - 0.05 * i for i in range(20)])
+    found = rates(100, 1.0, 0.1, 0.2)
+    assert found[:10] == pytest.approx([0.1 * i for i in range(1, 11)])
+    assert set(found[10:80]) == {1.0}
+    assert found[80:] == pytest.approx([1 - 0.05 * i for i in range(20)])
 
 
 def test_a_cosine_falls_as_torchs():
@@ -33,8 +47,7 @@ def test_a_cosine_falls_as_torchs():
         expected.append(optimiser.param_groups[0]["lr"])
         optimiser.step()
         schedule.step()
-    rates = [learning_rate(step, 100, 0.3, 0.0, 0.8, "cosine") for step in range(100)]
-    assert rates == pytest.approx(expected)
+    assert rates(100, 0.3, 0.0, 0.8, "cosine") == pytest.approx(expected)
 
 
 @given(steps=st.integers(1, 500), warmup=shares)
@@ -45,22 +58,20 @@ def test_penalties_rise_to_their_full_weight(steps, warmup):
     assert rise(0, steps, 0.0) == 1.0
 
 
-def anchoring(step, steps, until, falling):
-    anchors = {"lambda_anchor": 0.1, "anchor_until": until, "anchor_fall": falling}
-    return in_force(RunConfig.from_dict({"steps": steps, **anchors}), step, 1.0).anchoring
+def anchoring(steps, until, falling):
+    return values("anchoring", steps, lambda_anchor=0.1, anchor_until=until, anchor_fall=falling)
 
 
 @given(steps=st.integers(1, 50), until=st.none() | st.floats(0.01, 1), falling=shares)
 def test_the_weight_of_anchors_never_rises(steps, until, falling):
-    held = [anchoring(step, steps, until, falling) for step in range(steps)]
+    held = anchoring(steps, until, falling)
     assert held == sorted(held, reverse=True)
     assert all(0 <= share <= 1 for share in held)
 
 
 def test_anchors_stay_fall_or_are_released():
     kept, fallen, released, both = (
-        [anchoring(step, 100, *when) for step in range(100)]
-        for when in ((None, 0.0), (None, 1.0), (0.5, 0.0), (0.5, 0.25))
+        anchoring(100, *when) for when in ((None, 0.0), (None, 1.0), (0.5, 0.0), (0.5, 0.25))
     )
     assert set(kept) == {1.0}
     assert fallen == pytest.approx([1 - 0.01 * i for i in range(100)])
@@ -72,17 +83,73 @@ def test_anchors_stay_fall_or_are_released():
 
 @given(steps=st.integers(2, 300), k=st.integers(1, 50), start=st.integers(1, 50), share=shares)
 def test_k_goes_from_its_start_to_its_end_and_stays_there(steps, k, start, share):
-    ks = [scheduled_k(step, steps, k, start, share) for step in range(steps)]
+    ks = values("k", steps, activation="topk", k=k, k_start=start, k_decay=share)
     assert ks == sorted(ks, reverse=start > k)
     assert set(ks[math.ceil(share * steps) :]) <= {k}
     assert ks[0] == (start if share else k)
 
 
-def test_values_in_force_are_those_of_the_step():
+def test_a_constant_k_is_not_scheduled():
+    assert values("k", steps=2, activation="topk", k=4) == [None, None]
+
+
+def test_dead_latents_are_resampled_in_the_first_part_of_the_training():
+    due = values("resample", activation="topk", k=4, resample_every=20, resample_until=0.5)
+    assert [step for step, resample in enumerate(due) if resample] == [19, 39]
+    assert not any(values("resample", activation="relu"))
+
+
+def test_rows_and_sorted_latents_come_at_regular_steps_and_the_last_step_has_a_row():
+    prefixes = {"n_q": 8, "prefixes": [4, 8], "reorder_every": 4, "log_every": 4}
+    found = values("row", 10, activation="topk", k=2, **prefixes)
+    assert [step for step, row in enumerate(found) if row] == [3, 7, 9]
+    found = values("reorder", 10, activation="topk", k=2, **prefixes)
+    assert [step for step, reorder in enumerate(found) if reorder] == [3, 7]
+
+
+def test_values_are_those_of_the_step():
     run = {"activation": "topk", "k": 4, "k_start": 12, "k_decay": 0.5, "l1": 0.1, "penalty_warmup": 0.2, "steps": 100}
     config = RunConfig.from_dict({**run, "lr_warmup": 0.1, "lr_decay": 0.5})
-    found = {step: in_force(config, step, 0.2) for step in (0, 25, 50, 99)}
+    found = {step: scheduled(config, step, 0.2) for step in (0, 25, 50, 99)}
     assert [now.k for now in found.values()] == [12, 8, 4, 4]
     assert [now.lr for now in found.values()] == pytest.approx([0.02, 0.2, 0.2, 0.004])
     assert [now.penalty for now in found.values()] == pytest.approx([0.05, 1.0, 1.0, 1.0])
     assert {now.anchoring for now in found.values()} == {1.0}
+
+
+FREQUENCY = {"activation": "jumprelu", "frequency": 0.5, "penalty_warmup": 0.9}
+
+
+@pytest.mark.parametrize(
+    ("settings", "column"),
+    [(METHODS["relu_held"], "l1"), (METHODS["annealed"], "l1"), (FREQUENCY, "frequency")],
+    ids=["held", "annealed", "warm-up of the frequency penalty"],
+)
+def test_the_history_shows_the_factor_of_its_step(settings, column):
+    _, rows = run({**settings, "steps": 30, "log_every": 1})
+    assert len({row["penalty_factor"] for row in rows}) > 20
+    for row in rows:
+        penalty = row["penalty_factor"] * settings[column] * row[column]
+        assert row["loss"] == pytest.approx(row["reconstruction"] + penalty, rel=1e-5)
+
+
+def test_a_smaller_exponent_leaves_the_penalty_as_large():
+    settings = {"activation": "relu", "l1": 0.1, "n_q": 32, "steps": 5, "l1_exponent_end": 0.2, "accumulate": 2}
+    settings["lr"] = 1e-30
+    config = RunConfig.from_dict({**settings, "batch_size": 40})
+    step = TrainingStep(SparseCoder(config.model, (6,), (6,), torch_stream(1, "initialisation")), config)
+    x = torch.randn(40, 6, generator=torch_stream(2, "samples"))
+    found = []
+    for number in range(5):
+        terms = step(x, x, number)
+        found.append((float(terms["l1"]), float(terms["l1"]) * float(step.penalty.used)))
+    assert found[-1][0] != pytest.approx(found[0][0], rel=0.1)
+    assert [penalty for _, penalty in found] == pytest.approx([found[0][1]] * 5, rel=1e-5)
+
+
+@pytest.mark.parametrize(("form", "adjusted"), [("step", True), ("tanh", True), ("quadratic", False)])
+def test_a_target_that_the_penalty_itself_has_is_not_held_by_its_weight(form, adjusted):
+    config = RunConfig.from_dict({"activation": "jumprelu", "l0": 0.1, "l0_form": form, "target_l0": 8.0})
+    factor = PenaltyFactor(config.loss, torch.zeros(()))
+    factor.adjust({"l0": torch.tensor(16.0)})
+    assert factor.adjusted == adjusted == bool(factor.use(1.0) != 1.0)

@@ -7,7 +7,9 @@ from sdlcore.run import RunConfig
 from sdlcore.sparse import products
 from sdlcore.sparse.kernels.row_norms import RowNorms
 from sdlcore.sparse.kernels.torch_kernels import TorchKernels
+from sdlcore.sparse.products import decode_at
 from sdlcore.training.step import TrainingStep
+from tests.training import test_loop as loop
 
 METHODS = {
     "sphere": {"activation": "topk", "k": 4, "decoder_norm": "unit"},
@@ -31,24 +33,26 @@ def _dense_from_two_fifths_on(monkeypatch):
 
 
 def gradient_norms(settings, steps=3):
-    config = RunConfig.from_dict({"n_q": 200, "steps": steps, "batch_size": 64, "gradient_clip": 0.1, **settings})
+    config = RunConfig.from_dict(
+        {"n_q": 200, "steps": steps, "batch_size": 64, "gradient_clip": 0.1, "lr": 1e-3, **settings}
+    )
     model = SparseCoder(config.model, (16,), (16,), torch_stream(1, "initialisation"))
     generator = torch_stream(2, "samples")
     directions = torch.nn.functional.normalize(torch.randn(5, 16, generator=generator))
     step = TrainingStep(model, config, (directions, directions) if config.loss.lambda_anchor else None)
     batches = [torch.randn(64, 16, generator=generator) for _ in range(steps)]
-    return torch.stack([step(x, x, 1e-3)["gradient_norm"] for x in batches])
+    return torch.stack([step(x, x)["gradient_norm"] for x in batches])
 
 
 @pytest.mark.parametrize(("target_l0", "change"), [(0.25, -1), (0.75, 1)])
 def test_an_l0_below_one_is_held_from_either_side(target_l0, change):
-    settings = {"activation": "jumprelu", "n_q": 2, "l0": 0.1, "target_l0": target_l0}
+    settings = {"activation": "jumprelu", "n_q": 2, "l0": 0.1, "target_l0": target_l0, "lr": 1e-30}
     model = SparseCoder(RunConfig.from_dict(settings).model, (2,), (2,))
     step = TrainingStep(model, RunConfig.from_dict(settings))
     with torch.no_grad():
         model.W_enc.copy_(torch.eye(2))
     x = torch.tensor([[1.0, 0.0], [0.0, 0.0]])
-    step(x, x, lr=0.0)
+    step(x, x)
     assert change * step.penalty.log < 0
 
 
@@ -83,7 +87,9 @@ ANCHORED = ("anchored", "matched", "cosine", "dense", "accumulated", "free", "ti
 def test_the_anchors_gradient_is_autograds(settings, monkeypatch):
     """Although it is added to the weights' gradient by hand. Equal to the bit, unless products with decoder rows, or
     the gradients of two sides of one matrix, are summed in another order."""
-    config = RunConfig.from_dict({"n_q": 200, "steps": 3, "batch_size": 64, "lambda_anchor": 0.5} | settings)
+    config = RunConfig.from_dict(
+        {"n_q": 200, "steps": 3, "batch_size": 64, "lr": 1e-2, "lambda_anchor": 0.5} | settings
+    )
     directions = torch.nn.functional.normalize(torch.randn(5, 16, generator=torch_stream(2, "samples")))
 
     def trained():
@@ -91,7 +97,7 @@ def test_the_anchors_gradient_is_autograds(settings, monkeypatch):
         generator = torch_stream(3, "samples")
         # other directions for the decoder, but not opposite ones, which would leave tied rows nothing to gain
         step = TrainingStep(model, config, (directions, directions.flip(1)))
-        anchor = [step(x, x, 1e-2)["anchor"] for x in torch.randn(3, 64, 16, generator=generator)]
+        anchor = [step(x, x)["anchor"] for x in torch.randn(3, 64, 16, generator=generator)]
         return torch.stack(anchor), model.state_dict()
 
     anchor, weights = trained()
@@ -106,7 +112,7 @@ def test_the_anchors_gradient_is_autograds(settings, monkeypatch):
 
 def stepping(settings, kernels=None):
     """Yield the step's object and the weights after each step."""
-    config = RunConfig.from_dict({"n_q": 200, "batch_size": 64, "steps": 9, **settings})
+    config = RunConfig.from_dict({"n_q": 200, "batch_size": 64, "steps": 9, "lr": 1e-3, **settings})
     model = SparseCoder(config.model, (16,), (16,), torch_stream(1, "initialisation"))
     generator = torch_stream(2, "samples")
     directions = torch.nn.functional.normalize(torch.randn(5, 16, generator=generator))
@@ -115,7 +121,7 @@ def stepping(settings, kernels=None):
         step.kernels = step.optimizer.kernels = kernels
     while True:
         x = torch.randn(64, 16, generator=generator)
-        step(x, x.flip(1) if config.model.pair == "transcoder" else x, 1e-3)
+        step(x, x.flip(1) if config.model.pair == "transcoder" else x)
         yield step, {name: tensor.clone() for name, tensor in model.state_dict().items()}
 
 
@@ -176,6 +182,7 @@ def test_tied_weights_take_the_steps_of_one_matrix(pair):
         "tied": True,
         "weight_decay": 0.1,
         "gradient_clip": None,
+        "lr": 1e-2,
         "pair": pair,
     }
     config = RunConfig.from_dict({"n_q": 60, "batch_size": 64, "steps": 9, **settings})
@@ -193,7 +200,7 @@ def test_tied_weights_take_the_steps_of_one_matrix(pair):
         reference.zero_grad()
         loss.backward()
         reference.step()
-        torch.testing.assert_close(step(x, x, 1e-2)["loss"], loss)
+        torch.testing.assert_close(step(x, x)["loss"], loss)
         assert model.W_dec is model.W_enc
         torch.testing.assert_close(model.W_enc.data, W.data, rtol=1e-7, atol=1e-9)
 
@@ -218,3 +225,51 @@ def test_frozen_weights_stay_as_they_were_drawn(frozen, tied, stays):
     drawn = SparseCoder(step.model.config, (16,), (16,), torch_stream(1, "initialisation")).state_dict()
     after = weights_after(3, trained)
     assert {name for name in ("W_enc", "W_dec") if torch.equal(after[name], drawn[name])} == stays
+
+
+def step_of(settings):
+    config = RunConfig.from_dict({"n_q": 32, "batch_size": 40, "steps": 9, "lr": 1e-2, **settings})
+    model = SparseCoder(config.model, (6,), (6,), torch_stream(1, "initialisation"))
+    return TrainingStep(model, config), torch.randn(40, 6, generator=torch_stream(2, "samples"))
+
+
+def test_the_latents_move_with_their_weights_moments_and_silence():
+    prefixes = {"prefixes": [8, 32], "reorder_every": 2, "lambda_aux": 0.1, "k_aux": 2, "dead_after": 40}
+    step, x = step_of({"activation": "jumprelu", "init_threshold": 0.3, "bias": True, **prefixes})
+    for number in range(2):
+        step(x, x, number)
+    model = step.model.eval()
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    moments = {p: {k: v.clone() for k, v in step.optimizer.state[p].items()} for p in step.names}
+    fired, silent, x_hat = step.firings.clone(), step.dead.silent.clone(), model(x).x_hat
+    step.reorder()
+    order = torch.argsort(fired, descending=True, stable=True)
+    assert order.tolist() != sorted(order.tolist())
+    for name in model.latent_names:
+        assert torch.equal(model.state_dict()[name], before[name][order])
+    for p, old in moments.items():
+        moved = step.names[p] in model.latent_names
+        for key, value in old.items():
+            assert torch.equal(step.optimizer.state[p][key], value[order] if moved and value.ndim else value)
+    assert torch.equal(step.dead.silent, silent[order])
+    assert not step.firings.any()
+    torch.testing.assert_close(model(x).x_hat, x_hat)
+
+
+def test_training_leaves_the_most_frequent_latents_in_the_smallest_prefix():
+    model, _ = loop.run({**loop.METHODS["prefixes"], "reorder_every": 30})
+    with torch.no_grad():
+        fires = (model.eval().encode(torch.from_numpy(loop.X)) > 0).float().mean(0)
+    assert fires[:16].mean() > 2 * fires[16:].mean()
+
+
+def test_a_detached_sum_passes_its_gradient_to_its_own_part_alone():
+    step, x = step_of({"activation": "topk", "k": 4, "prefixes": [8, 32]})
+    support = step.model(x, step._scales).support
+    values = torch.rand(len(support), generator=torch_stream(3, "values"), requires_grad=True)
+    for detached in (False, True):
+        rows = decode_at(values, support, step.model.W_dec, (), 2, detached=detached).rows
+        (gradient,) = torch.autograd.grad(rows[:, 1].sum(), values)
+        earlier = support.rows % 2 == 0
+        assert gradient[~earlier].abs().min() > 0
+        assert bool((gradient[earlier] == 0).all()) == detached

@@ -25,7 +25,6 @@ class FitSettings(TypedDict, total=False):
     init_l0: float | None
     bandwidth: float
     ista_step: float
-    ista_selects: Literal["sample", "batch"]
     tied: bool
     frozen: Literal["none", "encoder", "decoder", "both"]
     decoder_norm: Literal["free", "unit"]
@@ -41,9 +40,7 @@ class FitSettings(TypedDict, total=False):
     l1_anneal_start: float
     l0: float
     l0_form: Literal["step", "tanh", "quadratic"]
-    tanh_scale: float
     frequency: float
-    frequency_scale: float
     multi_k: Sequence[int]
     prefixes: Sequence[int]
     prefix_detached: bool
@@ -119,7 +116,6 @@ class LayerSettings(TypedDict, total=False):
     init_l0: float | None
     bandwidth: float
     ista_step: float
-    ista_selects: Literal["sample", "batch"]
     tied: bool
     frozen: Literal["none", "encoder", "decoder", "both"]
     decoder_norm: Literal["free", "unit"]
@@ -135,9 +131,7 @@ class LayerSettings(TypedDict, total=False):
     l1_anneal_start: float
     l0: float
     l0_form: Literal["step", "tanh", "quadratic"]
-    tanh_scale: float
     frequency: float
-    frequency_scale: float
     multi_k: Sequence[int]
     prefixes: Sequence[int]
     prefix_detached: bool
@@ -214,7 +208,6 @@ class CoderSettings(TypedDict, total=False):
     init_l0: float | None
     bandwidth: float
     ista_step: float
-    ista_selects: Literal["sample", "batch"]
     tied: bool
     frozen: Literal["none", "encoder", "decoder", "both"]
     decoder_norm: Literal["free", "unit"]
@@ -230,9 +223,7 @@ class CoderSettings(TypedDict, total=False):
     l1_anneal_start: float
     l0: float
     l0_form: Literal["step", "tanh", "quadratic"]
-    tanh_scale: float
     frequency: float
-    frequency_scale: float
     multi_k: Sequence[int]
     prefixes: Sequence[int]
     prefix_detached: bool
@@ -264,9 +255,7 @@ class FinetuneSettings(TypedDict, total=False):
     l1_anneal_start: float
     l0: float
     l0_form: Literal["step", "tanh", "quadratic"]
-    tanh_scale: float
     frequency: float
-    frequency_scale: float
     multi_k: Sequence[int]
     prefixes: Sequence[int]
     prefix_detached: bool

@@ -4,22 +4,18 @@ from torch import Tensor
 
 from sdlcore.losses.reconstruction import reconstruction
 from sdlcore.losses.term import Term, TermInputs
-from sdlcore.model.coder import Forward
 
 
-def auxiliary(x_BR: Tensor, out: Forward, target: str) -> Tensor:
+def auxiliary(inputs: TermInputs) -> Tensor:
     """E || e - W_D sigma_Top-k_aux(W_E x_p) ||^2 over dead latents (eq. 8).
 
-    The paper's form is ``target`` "input": e = x_r. The usual form is "residual": e is the error of the living latents,
-    without its gradient (Gao et al. 2024). The loss is zero while no latent is dead.
+    The paper's form is ``aux_target`` "input": e = x_r. The usual form is "residual": e is the error of the living
+    latents, without its gradient (Gao et al. 2024). The loss is zero while no latent is dead.
     """
+    x_BR, out = inputs.target, inputs.out
     if out.aux is None:
         return x_BR.new_zeros(())
-    return reconstruction(x_BR if target == "input" else (x_BR - out.x_hat).detach(), out.aux)
+    return reconstruction(x_BR if inputs.config.aux_target == "input" else (x_BR - out.x_hat).detach(), out.aux)
 
 
-def _compute(inputs: TermInputs) -> Tensor:
-    return auxiliary(inputs.target, inputs.out, inputs.config.aux_target)
-
-
-TERM = Term("aux", _compute, "lambda_aux", error=True)
+TERM = Term("aux", auxiliary, "lambda_aux", error=True)

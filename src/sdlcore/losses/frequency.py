@@ -4,27 +4,26 @@ from torch import Tensor
 
 from sdlcore.losses.l0 import smoothed
 from sdlcore.losses.term import Term, TermInputs
-from sdlcore.model.coder import Forward, SparseCoder
+
+TOO_OFTEN = 0.1
+"""Share of a batch's samples: latents that are active in fewer of them hardly feel the penalty."""
 
 
-def frequency(model: SparseCoder, out: Forward, scale: float) -> Tensor:
-    """Return sum_i p_i^2 / scale, where p_i is the share of a batch's samples that activate latent i.
+def frequency(inputs: TermInputs) -> Tensor:
+    """Return sum_i p_i^2 / `TOO_OFTEN`, where p_i is the share of a batch's samples that activate latent i.
 
-    With the same weight as the L0 penalty, both add up to the quadratic-frequency penalty sum_i p_i (1 + p_i / scale)
-    of JumpReLU (Smith, Rajamanoharan et al. 2025, progress update 2 of Google DeepMind's interpretability team; Gemma
-    Scope 2 trains with such a penalty). Latents that are active in fewer samples than ``scale`` hardly feel it. Its
-    gradient goes through JumpReLU's smoothed step.
+    With the same weight as the L0 penalty, both add up to the quadratic-frequency penalty sum_i p_i (1 + p_i / p_0) of
+    JumpReLU (Smith, Rajamanoharan et al. 2025, progress update 2 of Google DeepMind's interpretability team; Gemma
+    Scope 2 trains with such a penalty), with p_0 = `TOO_OFTEN`. For another p_0, multiply the weight by `TOO_OFTEN` /
+    p_0. The gradient goes through JumpReLU's smoothed step.
     """
+    model, out = inputs.model, inputs.out
     samples = model.processes.samples
     active_N = smoothed(model, out, "frequency")
     here_Q = active_N.new_zeros(out.support.n_q).index_add(0, out.support.columns, active_N) / out.support.n_samples
     # the square of the mean over processes, whose gradient each process has for its own samples
     all_Q = samples.mean(here_Q.detach())
-    return model.processes.latents.sum((2 * all_Q * here_Q - all_Q.square()).sum()) / scale
+    return model.processes.latents.sum((2 * all_Q * here_Q - all_Q.square()).sum()) / TOO_OFTEN
 
 
-def _compute(inputs: TermInputs) -> Tensor:
-    return frequency(inputs.model, inputs.out, inputs.config.frequency_scale)
-
-
-TERM = Term("frequency", _compute, "frequency", rises=True)
+TERM = Term("frequency", frequency, "frequency", rises=True)

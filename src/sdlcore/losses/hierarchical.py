@@ -6,17 +6,13 @@ from sdlcore.losses.multi_scale import multi_scale
 from sdlcore.losses.term import Term, TermInputs
 
 
-def hierarchical(x_BR: Tensor, scales_BSR: Tensor) -> Tensor:
+def hierarchical(inputs: TermInputs) -> Tensor:
     """1 / k sum_j=1..k E || x_r - W_D sigma_j(W_E x_p) - b_D ||^2 (Balagansky et al. 2025, arXiv 2505.24473).
 
     sigma_j keeps the j largest of the latents that sigma chose, so that one dictionary serves every sparsity up to k.
     This is the multi-scale loss of all these k, divided by their number.
     """
-    return multi_scale(x_BR, scales_BSR) / scales_BSR.shape[1]
+    return multi_scale(inputs) / inputs.out.scales.shape[1]
 
 
-def _compute(inputs: TermInputs) -> Tensor:
-    return hierarchical(inputs.target, inputs.out.scales)
-
-
-TERM = Term("hierarchical", _compute, None)
+TERM = Term("hierarchical", hierarchical, None)

@@ -8,22 +8,23 @@ from sdlcore.model.activations.jumprelu import JumpReLU, step
 from sdlcore.model.coder import Forward, SparseCoder
 from sdlcore.run import L0Form
 
+TANH_SCALE = 4.0
+"""Factor in the tanh, Anthropic's choice."""
 
-def l0(
-    model: SparseCoder, out: Forward, form: L0Form = "step", target: float | None = None, scale: float = 4.0
-) -> Tensor:
+
+def l0(model: SparseCoder, out: Forward, form: L0Form = "step", target: float | None = None) -> Tensor:
     """Return the penalty that ``form`` names.
 
     step: E ||x_q||_0 through the smoothed step H (Rajamanoharan et al. 2024b, section 4).
     quadratic: E (||x_q||_0 / target - 1)^2, through the same step (the same paper, for training to a fixed L0; Gemma
     Scope 2). It draws each sample to the target, as SAELens' does; dictionary_learning squares the batch's mean.
-    tanh: E sum_i tanh(scale x_q,i w_i), where w_i is the norm of decoder row i (Anthropic, January 2025). For a
+    tanh: E sum_i tanh(4 x_q,i w_i), where w_i is the norm of decoder row i (Anthropic, January 2025). For a
     crosscoder w_i is the sum of the sites' norms, as in the L1 penalty. It counts latents that are well above zero, and
     its gradient reaches the small ones.
     """
     sum_over_latents = model.processes.latents.sum
     if form == "tanh":
-        return sum_over_latents(torch.tanh(scale * weighted_by_decoder(model, out)).sum()) / out.support.n_samples
+        return sum_over_latents(torch.tanh(TANH_SCALE * weighted_by_decoder(model, out)).sum()) / out.support.n_samples
     active_N = smoothed(model, out, "l0")
     if form == "step":
         return sum_over_latents(active_N.sum()) / out.support.n_samples
@@ -51,8 +52,7 @@ def weighted_by_decoder(model: SparseCoder, out: Forward) -> Tensor:
 
 
 def _compute(inputs: TermInputs) -> Tensor:
-    config = inputs.config
-    return l0(inputs.model, inputs.out, config.l0_form, config.target_l0, config.tanh_scale)
+    return l0(inputs.model, inputs.out, inputs.config.l0_form, inputs.config.target_l0)
 
 
 TERM = Term("l0_penalty", _compute, "l0", rises=True, norms=lambda config: config.l0_form == "tanh")

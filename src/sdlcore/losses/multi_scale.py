@@ -6,24 +6,14 @@ from torch.nn.functional import mse_loss
 from sdlcore.losses.term import Term, TermInputs
 
 
-def multi_scale(x_BR: Tensor, scales_BSR: Tensor) -> Tensor:
+def multi_scale(inputs: TermInputs) -> Tensor:
     """sum_i E || x_r - W_D sigma_i(W_E x_p) - b_D ||^2 (eq. 9, with lambda_i = 1).
 
     sigma_i keeps a part of the latents that sigma chose for a sample; parts grow with i. A part contains the k_i
     largest (``multi_k``), or the latents with an index below m_i (``prefixes``: Matryoshka, Bussmann et al. 2025).
-
-    Parameters
-    ----------
-    x_BR
-        The target, B x n_r.
-    scales_BSR
-        Reconstructions from each part, B x scales x n_r (`sdlcore.model.coder.Forward.scales`).
     """
+    x_BR, scales_BSR = inputs.target, inputs.out.scales
     return mse_loss(scales_BSR, x_BR[:, None].expand_as(scales_BSR), reduction="sum") / len(x_BR)
 
 
-def _compute(inputs: TermInputs) -> Tensor:
-    return multi_scale(inputs.target, inputs.out.scales)
-
-
-TERM = Term("multi_scale", _compute, None)
+TERM = Term("multi_scale", multi_scale, None)

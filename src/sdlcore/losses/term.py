@@ -51,7 +51,7 @@ class Term:
     weight: str | None
     """Name of the setting that multiplies it; None for a term that replaces the reconstruction error."""
     rises: bool = False
-    """Whether it is a penalty, whose weight rises in a warm-up and is adjusted (`sdlcore.training.penalty`)."""
+    """Whether it is a penalty, whose weight rises in a warm-up and is adjusted (`sdlcore.training.schedules`)."""
     norms: Callable[[LossConfig], bool] = lambda config: False
     """Whether it needs the norms of decoder rows from the forward pass."""
     falls: bool = False

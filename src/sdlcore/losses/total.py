@@ -3,12 +3,13 @@
 from collections.abc import Callable
 
 from torch import Tensor
+from torch.nn.functional import mse_loss
 
-from sdlcore.losses.gate import gate
 from sdlcore.losses.reconstruction import reconstruction
 from sdlcore.losses.term import Term, TermInputs, term_of
 from sdlcore.model.coder import Forward, SparseCoder
 from sdlcore.run import LossConfig
+from sdlcore.sparse.products import decode_at
 
 Judge = Callable[[Tensor, Tensor], tuple[Tensor, dict[str, Tensor]]]
 """Takes a reconstruction (B x n_r) and its error in the loss (0-d). Returns the summand that replaces the error, and
@@ -49,7 +50,7 @@ def total_loss(
     anchors
         k x n_p and k x n_r anchor directions for the model's first k latents; required with ``lambda_anchor``.
     penalty
-        Factor on the weights of terms that rise, such as l1 and l0 (`sdlcore.training.penalty`).
+        Factor on the weights of terms that rise, such as l1 and l0 (`sdlcore.training.schedules`).
     anchored_rows
         k x n_p and k x n_r rows of encoder and decoder that the anchor term reads, and that receive its gradient; None
         for the model's own rows.
@@ -95,3 +96,15 @@ def total_loss(
 def _weight(term: Term, config: LossConfig) -> float:
     name = term.weight or ""
     return config.own[name] if name in config.own else getattr(config, name)
+
+
+def gate(model: SparseCoder, x_BR: Tensor, out: Forward, gates_N: Tensor) -> Tensor:
+    """E || x_r - W_D gates - b_D ||^2, through which gates learn; with a fixed decoder (Rajamanoharan et al. 2024a).
+
+    The error is summed over dimensions and averaged over samples. ``x_BR`` is the target without a transcoder's linear
+    path, and ``gates_N`` are the gates from `Activation.gates`.
+    """
+    # each scale's entries form a row, which holds only the increment to the scale before, so rows are summed
+    decoded_BR = decode_at(gates_N, out.support, model.W_dec.detach()).rows.sum(1)
+    x_hat_BR = model.processes.latents.sum(decoded_BR) + model.b_dec.detach()
+    return mse_loss(x_hat_BR, x_BR, reduction="sum") / len(x_BR)

@@ -44,11 +44,10 @@ class Scales(NamedTuple):
     """Whether a part's reconstruction passes no gradient to the latents of the parts before it."""
 
     @classmethod
-    def asked(cls, loss: LossConfig, k: int | None) -> "Scales":
-        """Return the parts that a loss needs, for an activation that keeps ``k`` latents."""
-        return cls(
-            tuple(range(1, (k or 0) + 1)) if loss.hierarchical else loss.multi_k, loss.prefixes, loss.prefix_detached
-        )
+    def asked(cls, loss: LossConfig, model: ModelConfig) -> "Scales":
+        """Return the parts that a loss needs."""
+        multi_k = tuple(range(1, (model.k or 0) + 1)) if loss.hierarchical else loss.multi_k
+        return cls(multi_k, loss.prefixes, loss.prefix_detached)
 
     @property
     def number(self) -> int:

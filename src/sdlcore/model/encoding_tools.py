@@ -14,7 +14,7 @@ from sdlcore.parallel.groups import Processes
 from sdlcore.parallel.search import divided
 from sdlcore.sparse.kernels.interface import Kernels
 from sdlcore.sparse.products import decode_at, encode_at
-from sdlcore.sparse.search import Above, Search
+from sdlcore.sparse.search import LargestPerSample, Search
 from sdlcore.sparse.support import Entries, Support, keep
 
 
@@ -65,11 +65,6 @@ class EncodingTools:
         """Return W_D x_q + b_D of latents (B x n_r), differentiably."""
         return decode_at(values_N, support, self.weights.W_dec).rows.squeeze(1) + self.weights.b_dec
 
-    def shared(self, support: Support) -> Support:
-        """Let the statistics of a support cover the batch of all processes, and return it."""
-        support.least_of_all = self.processes.all.least
-        return support
-
     def entries(self, sample_N: Tensor, latent_N: Tensor, B: int) -> tuple[Support, Tensor]:
         """Return the support of entries that may come several times, and the place of each."""
         n_q = len(self.weights.W_enc)
@@ -79,11 +74,6 @@ class EncodingTools:
         return Support(offsets, (keys % n_q).int(), n_q, self.kernels), places
 
     @torch.no_grad()
-    def narrow(self, search: Search, support: Support, pre_N: Tensor) -> tuple[Support, Tensor]:
+    def narrow(self, search: LargestPerSample, support: Support, pre_N: Tensor) -> tuple[Support, Tensor]:
         """Return those entries that a search finds among known ones and that are above zero, and their places."""
-        if isinstance(search, Above):
-            bounds = torch.as_tensor(search.bounds, dtype=pre_N.dtype, device=pre_N.device)
-            chosen_N = pre_N > (bounds if bounds.ndim == 0 else support.per_latent(bounds))
-        else:
-            chosen_N = divided(search, self.processes).ranks(pre_N, support) < search.k  # type: ignore[attr-defined]
-        return keep(support, chosen_N & (pre_N > 0))
+        return keep(support, (search.ranks(pre_N, support) < search.k) & (pre_N > 0))

@@ -1,4 +1,9 @@
-"""Check the results of a plugin's activation; without checks, kernels would read beyond the end of short tensors."""
+"""Check the results of a plugin's activation, and derive the methods that it leaves out.
+
+Without checks, kernels would read beyond the end of short tensors. A class that extends a built-in one may override
+`Activation.forward` alone, or `Activation.values` alone. Such a class inherits the other method, which would then
+compute different latents.
+"""
 
 import inspect
 from collections.abc import Callable
@@ -6,12 +11,15 @@ from functools import wraps
 from types import FunctionType
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from sdlcore.errors import PluginError
 from sdlcore.model.activation import Activation
 from sdlcore.plugins.registry import in_words
+from sdlcore.sparse.kernels.choice import kernels_for
 from sdlcore.sparse.search import Search
+from sdlcore.sparse.support import Support
 
 
 def checked_methods(cls: type[Activation], called: str) -> dict[str, Callable[..., Any]]:
@@ -107,3 +115,41 @@ _CHECKS: dict[str, tuple[tuple[str, ...], Callable[[Any, Any], str | None]]] = {
 """The arguments of each method, and the check of its result."""
 _SIGNED = {"forward": _of_entries, "values": _of_entries, "encode": _of_signed_latents}
 """The checks of a class whose latents may be below zero (`Activation.signed`)."""
+
+
+def derived(cls: type[Activation]) -> dict[str, Any]:
+    """Return methods to add to a class, by name.
+
+    A class that overrides only ``values`` gets a ``forward`` derived from it. A class that overrides only ``forward``
+    gets a ``search`` that returns None, so it is computed densely.
+    """
+    if overrides(cls, "values", "forward"):
+        return {"forward": _forward_by_values}
+    if overrides(cls, "forward", "values") and overrides(cls, "forward", "search"):
+        return {"search": _no_search}
+    return {}
+
+
+def overrides(cls: type, name: str, other: str) -> bool:
+    """Return whether the first method is overridden further down the class hierarchy than the second."""
+    return _place(cls, name) < _place(cls, other)
+
+
+def _place(cls: type, name: str) -> int:
+    """Return the position in the method resolution order of the first class that defines a method."""
+    return next((place for place, base in enumerate(cls.__mro__) if name in vars(base)), len(cls.__mro__))
+
+
+def _no_search(self: Activation) -> None:
+    """Return None: every latent is computed."""
+
+
+def _forward_by_values(self: Activation, pre: Tensor) -> Tensor:
+    """Return the latents (B x n_q), from the values at the entries of the search."""
+    search = type(self).search(self)
+    if search is None:
+        raise TypeError(f"{type(self).__name__} has values but no search; write forward(pre) instead")
+    mask = search.mask(pre)
+    offsets = torch.nn.functional.pad(mask.sum(1).cumsum(0), (1, 0))
+    support = Support(offsets, mask.nonzero()[:, 1].int(), pre.shape[1], kernels_for(pre.device))
+    return support.dense(self.values(pre[mask], support))

@@ -27,8 +27,6 @@ class Adam:
     ----------
     parameters
         Parameters to train.
-    lr
-        Learning rate, which may be changed between steps.
     clip
         Largest norm of the whole gradient; None for no limit.
     on_sphere
@@ -53,7 +51,6 @@ class Adam:
     def __init__(
         self,
         parameters: Iterable[nn.Parameter],
-        lr: float,
         clip: float | None = None,
         on_sphere: Iterable[Tensor] = (),
         group: Group | None = None,
@@ -63,7 +60,6 @@ class Adam:
     ) -> None:
         self.parameters = list(parameters)
         self.kernels = kernels or kernels_for(self.parameters[0].device)
-        self.lr = lr
         self.clip = clip
         self.weight_decay = weight_decay
         self.state: defaultdict[Tensor, dict[str, Tensor]] = defaultdict(dict)
@@ -73,8 +69,8 @@ class Adam:
         self._counted_elsewhere = {id(p) for p in shared} if self._group.rank else set()
 
     @torch.no_grad()
-    def step(self, row_norms: RowNorms | None = None) -> None:
-        """Take a step along the gradients of all parameters that have one.
+    def step(self, lr: float, row_norms: RowNorms | None = None) -> None:
+        """Take a step with a learning rate along the gradients of all parameters that have one.
 
         ``row_norms`` holds known norms of these gradients' rows, which saves reading the gradients again.
         """
@@ -102,7 +98,7 @@ class Adam:
                 self.state[p] = {"step": torch.zeros((), dtype=torch.float32, device=p.device), **moments}
             state = self.state[p]
             if self.weight_decay and p.ndim > 1 and id(p) not in self._on_sphere:
-                p.mul_(1 - self.lr * self.weight_decay)
+                p.mul_(1 - lr * self.weight_decay)
             descents.append(Descent(p, gradient, state["exp_avg"], state["exp_avg_sq"], state["step"], along))
             if id(p) in self._counted_elsewhere:
                 squares[-1].zero_()
@@ -111,4 +107,4 @@ class Adam:
             return
         self.gradient_norm = self._group.sum(torch.stack(squares).sum()).sqrt()
         scale = None if self.clip is None else (self.gradient_norm / self.clip).clamp(min=1.0)
-        self.kernels.adam(descents, self.lr, BETAS, EPS, scale)
+        self.kernels.adam(descents, lr, BETAS, EPS, scale)

@@ -3,7 +3,9 @@
 import logging
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from pathlib import Path
 from threading import Event
 from types import MappingProxyType
@@ -18,12 +20,12 @@ from sdlcore.model.finite import not_finite
 from sdlcore.run import RunConfig
 from sdlcore.training.behaviour import Behaviour
 from sdlcore.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
-from sdlcore.training.history import History, Sink, Watch
+from sdlcore.training.history import History, Row, Sink, Watch
 from sdlcore.training.initialise import start_from_data
-from sdlcore.training.interruption import interruptible
+from sdlcore.training.interruption import Interruption, interruptible
 from sdlcore.training.normalisation import Scaling, directions, state_of
 from sdlcore.training.own_parts import OwnParts, stops
-from sdlcore.training.read_ahead import Batches, ReadAhead, in_turn
+from sdlcore.training.read_ahead import Batch, Batches, ReadAhead, in_turn
 from sdlcore.training.resampling import resample
 from sdlcore.training.step import TrainingStep
 from sdlcore.training.variance import total_variance
@@ -35,7 +37,6 @@ AHEAD = 32
 """Number of batches read ahead, so that training does not wait while rows for one batch are read and shuffled."""
 
 
-_NONE = "none yet"
 _KEPT = "window/"
 """Prefix of a checkpoint's tensors that belong to the sums since the last history row."""
 
@@ -129,163 +130,209 @@ def train(
         If only one of ``anchors`` and ``lambda_anchor`` is given, if processes read different checkpoints, or if a
         schedule of the user gives other learning rates than the one that the checkpoint was trained with.
     """
-    settings = config.training
     if (anchors is None) != (config.loss.lambda_anchor == 0):
         given = "none are" if anchors is None else "anchors are"
         raise ValueError(f"lambda_anchor is {config.loss.lambda_anchor}, but {given} given; set both or neither")
-    device, processes = model.W_enc.device, model.processes
+    settings, device = config.training, model.W_enc.device
     model.train()
     normalisation = normalisation.to(device)
     if anchors is not None:
         anchors = directions(normalisation, anchors[0].to(device), anchors[1].to(device))
     n_anchors = 0 if anchors is None else len(anchors[0])
     take_step = TrainingStep(model, config, anchors, own)
-    first_step, samples, earlier_seconds, rows = 0, 0, 0.0, []
-    window = _Window()
-    if earlier is not None:
-        first_step, samples = earlier.steps, earlier.samples
-        if earlier.tensors is not None:
-            take_step.restore(dict(earlier.tensors))
-            generator.set_state(earlier.tensors["generator"])
-    resumed = False
-    if checkpointing and (found := load_checkpoint(checkpointing.path, checkpointing.identity)):
+    training = _Training(take_step, generator, normalisation, checkpointing, own, watch, History(sinks=sinks))
+    training.resume(earlier)
+    judge = batches.judge if isinstance(batches, Behaviour) else None
+    if not isinstance(batches, Behaviour) and earlier is None and not training.done:
+        with ReadAhead(batches, 0, 1, device) as first:
+            _, x_p, x_r = next(first)
+        start_from_data(model, *normalisation(x_p, x_r))
+    training.started += time.perf_counter()
+    with (
+        training.history as history,
+        _in_order(batches, training.done, settings.steps, device) as ahead,
+        interruptible(checkpointing is not None and model.processes.all.size == 1, stop) as interrupted,
+    ):
+        for row in history.rows:
+            training.call_back(row)
+        for step, x_p, x_r in ahead:
+            x_BP, x_BR = normalisation(x_p, x_r)
+            try:
+                training.add(take_step(x_BP, x_BR, step, judge), x_BP, x_BR)
+                if take_step.now.resample:
+                    training.window.resampled += resample(
+                        model, take_step.optimizer, take_step.dead, x_BP, x_BR, generator, n_anchors
+                    )
+            except FloatingPointError as error:
+                raise training.diverged(str(error), step + 1) from error
+            if take_step.now.reorder:
+                take_step.reorder()
+            if take_step.now.row:
+                if training.add_row(interrupted):
+                    break
+            elif interrupted:
+                raise training.interruption(interrupted)
+        if training.window.steps:  # the batches ended between two rows
+            training.add_row(interrupted)
+        if checkpointing and checkpointing.final:
+            training.save(checkpointing.final)
+    take_step.finish()
+    return history.rows
+
+
+def _in_order(
+    batches: Batches | Behaviour, first_step: int, steps: int, device: torch.device
+) -> AbstractContextManager[Iterator[Batch]]:
+    if isinstance(batches, Behaviour):
+        return in_turn(batches.batch, first_step, steps)
+    return ReadAhead(batches, first_step, steps, device, AHEAD)
+
+
+@dataclass
+class _Training:
+    """A training between two steps: its progress, its history, the sums for its next row, and its checkpoint."""
+
+    take_step: TrainingStep
+    generator: torch.Generator
+    normalisation: Scaling
+    checkpointing: Checkpointing | None
+    own: OwnParts
+    watch: Watch | None
+    history: History
+    done: int = 0
+    """Number of completed steps."""
+    samples: int = 0
+    """Number of samples that these steps saw."""
+    saved: int | None = None
+    """Step of the last checkpoint; None if there is none."""
+    started: float = 0.0
+    """Time of the start on the clock of `time.perf_counter`, less the time of earlier sessions."""
+
+    def __post_init__(self) -> None:
+        self.model, self.processes = self.take_step.model, self.take_step.processes
+        self.settings = self.take_step.config.training
+        self.window = _Window()
+
+    def resume(self, earlier: Earlier | None) -> None:
+        """Continue an earlier training, and then the checkpoint of this one, if there is one."""
+        if earlier is not None:
+            self.done, self.samples = earlier.steps, earlier.samples
+            if earlier.tensors is not None:
+                self.take_step.restore(dict(earlier.tensors))
+                self.generator.set_state(earlier.tensors["generator"])
+        if self.checkpointing and (found := load_checkpoint(self.checkpointing.path, self.checkpointing.identity)):
+            self._restore(found, self.checkpointing.path)
+        if len(steps := set(self.processes.all.counts(self.done))) > 1:
+            raise ValueError(
+                f"processes found checkpoints of different steps, {sorted(steps)}; give all processes the same run "
+                "folder"
+            )
+        self._next_checkpoint = self.done + self.settings.checkpoint_every
+
+    def _restore(self, found: Checkpoint, path: Path) -> None:
         try:
-            take_step.restore(found.tensors)
+            self.take_step.restore(found.tensors)
         except LookupError as error:  # `fit` resumes checkpoints of other versions, which may hold other tensors
             raise ValueError(
-                f"{checkpointing.path}: this version of sdlcore cannot resume the checkpoint, which lacks {error}. "
+                f"{path}: this version of sdlcore cannot resume the checkpoint, which lacks {error}. "
                 "Resume with the version that wrote it, or choose another folder."
             ) from error
         except (ValueError, RuntimeError) as error:  # of the user's schedule; of tensors that do not fit the model
             said = " ".join(str(error).split())
-            raise SourceError(f"{checkpointing.path}: {said}") from printable_cause(error)
-        generator.set_state(found.tensors["generator"])
-        first_step, earlier_seconds, rows, resumed = found.step, found.seconds, found.history, True
-        samples = int(found.tensors["samples"])
-        window = _Window(found.tensors, device)
-        log.info("resuming from step %d of %d", first_step, settings.steps)
-    if len(steps := set(processes.all.counts(first_step))) > 1:
-        raise ValueError(
-            f"processes found checkpoints of different steps, {sorted(steps)}; give all processes the same run folder"
-        )
-    judge = batches.judge if isinstance(batches, Behaviour) else None
-    if not isinstance(batches, Behaviour) and earlier is None and not first_step:
-        with ReadAhead(batches, 0, 1, device) as first:
-            _, x_p, x_r = next(first)
-        start_from_data(model, *normalisation(x_p, x_r))
+            raise SourceError(f"{path}: {said}") from printable_cause(error)
+        self.generator.set_state(found.tensors["generator"])
+        self.done, self.samples = found.step, int(found.tensors["samples"])
+        self.history.rows = found.history
+        self.window = _Window(found.tensors, self.model.W_enc.device)
+        self.saved, self.started = found.step, -found.seconds
+        log.info("resuming from step %d of %d", found.step, self.settings.steps)
 
-    saved_step = first_step
-    saved = f"of step {first_step} in {checkpointing.path}" if checkpointing and resumed else _NONE
-    last_row = first_step - window.steps
-    started = time.perf_counter()
+    def seconds(self) -> float:
+        """Return the time of the training so far, with earlier sessions."""
+        return time.perf_counter() - self.started
 
-    def seconds() -> float:
-        return earlier_seconds + time.perf_counter() - started
+    def add(self, terms: dict[str, Tensor], x_BP: Tensor, x_BR: Tensor) -> None:
+        """Count a step."""
+        self.window.add(terms, x_BP, x_BR)
+        self.done += 1
+        self.samples += len(x_BP)
 
-    def keep(done: int, path: Path) -> str:
-        assert checkpointing is not None
-        counted = {"generator": generator.get_state(), "samples": torch.tensor(samples)}
-        tensors = take_step.state() | counted | window.state() | state_of(normalisation)
-        if processes.all.rank == 0:
-            checkpoint = Checkpoint(done, seconds(), history.rows, tensors)
-            save_checkpoint(path, checkpointing.identity, checkpoint, checkpointing.facts)
-        return f"of step {done} in {path}"
+    def add_row(self, interrupted: Interruption) -> bool:
+        """Add a row for the steps since the last one, and save a checkpoint if one is due.
 
-    def diverged(what: str, done: int) -> DivergedError:
-        return DivergedError(_diverged(what, last_row, done, take_step.peak, saved, own))
-
-    def broken_weight() -> str | None:
-        """Describe a weight that is not finite; the losses do not show it, since NaN activates no latent."""
-        broken = not_finite(model.state_dict())
-        elsewhere = any(processes.all.counts(int(broken is not None)))
-        return broken or ("a weight of another process is not finite" if elsewhere else None)
-
-    def add_row(done: int) -> bool:
-        """Add a row for the steps since the last one; return whether the training must stop."""
-        nonlocal window, last_row, saved, saved_step, started
-        means = window.means()
-        # non-finite inputs activate no latent, so the loss stays finite and hides them; `input_norm` shows them
-        if not all(math.isfinite(value) for name, value in means.items() if name != "fvu"):
-            broken = ", ".join(f"{name} is {value}" for name, value in means.items() if not math.isfinite(value))
-            raise diverged(broken, done)
-        if (weight := broken_weight()) is not None:
-            raise diverged(weight, done)
-        del means["input_norm"]
-        row = {"step": done, "samples": samples, **means}
-        dead = processes.latents.mean(take_step.dead.mask().float().mean())
-        row |= {"dead_fraction": float(dead), **take_step.scheduled(now)}
-        row |= {"resampled": window.resampled, "seconds": round(seconds(), 3)}
-        if watch:
-            began = time.perf_counter()
-            rows_of = {side: processes.latents.whole(W) for side, W in normalisation.raw_rows(model).items()}
-            row |= watch(rows_of) if processes.all.rank == 0 else {}
-            started += time.perf_counter() - began
-        history.add(row)
-        window, last_row = _Window(), done
-        due = saved_step + settings.checkpoint_every <= done < settings.steps
-        if checkpointing and (due or interrupted):
-            saved, saved_step = keep(done, checkpointing.path), done
+        Return whether a callback stops the training.
+        """
+        row = self._row()
+        self.history.add(row)
+        self.window = _Window()
         if interrupted:
-            raise interrupted.error(_interrupted(done, settings.steps, saved))
-        answers = [callback(dict(row)) for callback in own.callbacks]
-        return any(map(stops, answers))
+            raise self.interruption(interrupted)
+        if self.checkpointing and self._next_checkpoint <= self.done < self.settings.steps:
+            self.save(self.checkpointing.path)
+        return self.call_back(row)
 
-    with (
-        History(rows, sinks) as history,
-        (
-            in_turn(batches.batch, first_step, settings.steps)
-            if isinstance(batches, Behaviour)
-            else ReadAhead(batches, first_step, settings.steps, device, AHEAD)
-        ) as ahead,
-        interruptible(checkpointing is not None and processes.all.size == 1, stop) as interrupted,
-    ):
-        for row in rows:
-            for callback in own.callbacks:
-                callback(dict(row))
-        for step, x_p, x_r in ahead:
-            x_BP, x_BR = normalisation(x_p, x_r)
-            now = take_step.in_force(step)
-            if not math.isfinite(now.lr):
-                raise diverged(f"the learning rate of step {step + 1} is {now.lr}", step + 1)
-            window.add(take_step(x_BP, x_BR, now.lr, step, judge), x_BP, x_BR)
-            done, samples = step + 1, samples + len(x_BP)
-            every = settings.resample_every
-            if every and done % every == 0 and done <= settings.resample_until * settings.steps:
-                try:
-                    window.resampled += resample(
-                        model, take_step.optimizer, take_step.dead, x_BP, x_BR, generator, n_anchors
-                    )
-                except FloatingPointError as error:
-                    raise diverged(str(error), done) from error
-            if settings.reorder_every and done % settings.reorder_every == 0:
-                take_step.reorder()
-            if done % settings.log_every == 0 or done == settings.steps:
-                if add_row(done):
-                    break
-            elif interrupted:
-                # keep the previous checkpoint if weights are no longer finite
-                if checkpointing and window.is_finite() and broken_weight() is None:
-                    saved = keep(done, checkpointing.path)
-                raise interrupted.error(_interrupted(done, settings.steps, saved))
-        if window.steps:  # the batches ended between two rows
-            add_row(done)
-        if checkpointing and checkpointing.final:
-            keep(int(history.rows[-1]["step"]), checkpointing.final)
-    return history.rows
+    def _row(self) -> Row:
+        means = self.window.means()
+        # non-finite inputs activate no latent, so the loss stays finite and hides them; `input_norm` shows them
+        broken = {name: f"{name} is {mean}" for name, mean in means.items() if not math.isfinite(mean)}
+        if broken.keys() - {"fvu"}:
+            raise self.diverged(", ".join(broken.values()), self.done)
+        if (weight := self._broken_weight()) is not None:
+            raise self.diverged(weight, self.done)
+        del means["input_norm"]
+        dead = self.processes.latents.mean(self.take_step.dead.mask().float().mean())
+        row = {"step": self.done, "samples": self.samples, **means, "dead_fraction": float(dead)}
+        row |= self.take_step.columns()
+        row |= {"resampled": self.window.resampled, "seconds": round(self.seconds(), 3)}
+        if self.watch:
+            began = time.perf_counter()
+            rows_of = self.normalisation.raw_rows(self.model)
+            rows_of = {side: self.processes.latents.whole(W) for side, W in rows_of.items()}
+            row |= self.watch(rows_of) if self.processes.all.rank == 0 else {}
+            self.started += time.perf_counter() - began
+        return row
 
+    def call_back(self, row: Row) -> bool:
+        """Call the user's callbacks; return whether one of them stops the training."""
+        return any([stops(callback(dict(row))) for callback in self.own.callbacks])  # noqa: C419, calls all of them
 
-def _interrupted(done: int, steps: int, saved: str) -> str:
-    kept = "there is no checkpoint" if saved == _NONE else f"the same call resumes from the checkpoint {saved}"
-    return f"interrupted after step {done} of {steps}; {kept}"
+    def save(self, path: Path) -> None:
+        """Write a checkpoint."""
+        assert self.checkpointing is not None
+        counted = {"generator": self.generator.get_state(), "samples": torch.tensor(self.samples)}
+        tensors = self.take_step.state() | counted | self.window.state() | state_of(self.normalisation)
+        if self.processes.all.rank == 0:
+            checkpoint = Checkpoint(self.done, self.seconds(), self.history.rows, tensors)
+            save_checkpoint(path, self.checkpointing.identity, checkpoint, self.checkpointing.facts)
+        self.saved, self._next_checkpoint = self.done, self.done + self.settings.checkpoint_every
 
+    def interruption(self, interrupted: Interruption) -> BaseException:
+        """Write a checkpoint, and return the exception that ends the training."""
+        # keep the previous checkpoint if weights are no longer finite
+        if self.checkpointing and self.window.is_finite() and self._broken_weight() is None:
+            self.save(self.checkpointing.path)
+        kept = self._last_checkpoint()
+        kept = f"the same call resumes from the checkpoint {kept}" if kept else "there is no checkpoint"
+        return interrupted.error(f"interrupted after step {self.done} of {self.settings.steps}; {kept}")
 
-def _diverged(what: str, last_row: int, done: int, lr: float, saved: str, own: OwnParts) -> str:
-    parts = " and ".join(name for name in ("optimizer", "schedule") if getattr(own, name))
-    check = f"Check your {parts}, lower" if parts else "Lower"
-    return (
-        f"training diverged in steps {last_row + 1} to {done}: {what}. {check} lr from {lr}, set normalise if "
-        f"activations are huge, or look for activations that are not finite. Last good checkpoint: {saved}"
-    )
+    def diverged(self, what: str, step: int) -> DivergedError:
+        """Return the error of a training that diverged in a step or since the last row."""
+        parts = " and ".join(name for name in ("optimizer", "schedule") if getattr(self.own, name))
+        check = f"Check your {parts}, lower" if parts else "Lower"
+        return DivergedError(
+            f"training diverged in steps {self.done - self.window.steps + 1} to {step}: {what}. {check} lr from "
+            f"{self.take_step.peak}, set normalise if activations are huge, or look for activations that are not "
+            f"finite. Last good checkpoint: {self._last_checkpoint() or 'none yet'}"
+        )
+
+    def _last_checkpoint(self) -> str | None:
+        return f"of step {self.saved} in {self.checkpointing.path}" if self.checkpointing and self.saved else None
+
+    def _broken_weight(self) -> str | None:
+        """Describe a weight that is not finite; the losses do not show it, since NaN activates no latent."""
+        broken = not_finite(self.model.state_dict())
+        elsewhere = any(self.processes.all.counts(int(broken is not None)))
+        return broken or ("a weight of another process is not finite" if elsewhere else None)
 
 
 class _Window:

@@ -54,7 +54,7 @@ class TorchOptimizer:
     kernels
         Kernels to compute with.
     scheduled
-        Whether the user's schedule sets the learning rates. If so, setting ``lr`` has no effect.
+        Whether the user's schedule sets the learning rates.
 
     Attributes
     ----------
@@ -95,22 +95,17 @@ class TorchOptimizer:
         """The state of each parameter, as torch stores it."""
         return self.optimizer.state
 
-    @property
-    def lr(self) -> float:
-        """The learning rate of the first parameter group. Setting it scales the other groups by the same factor."""
-        return float(self.optimizer.param_groups[0]["lr"])
-
-    @lr.setter
-    def lr(self, lr: float) -> None:
-        if self._scheduled:
-            return
-        for group, rate in zip(self.optimizer.param_groups, self._rates, strict=True):
-            # equal rates are set without a quotient, so that they stay equal to the bit
-            group["lr"] = lr if rate == self.peak else lr * (rate / self.peak)
-
     @torch.no_grad()
-    def step(self, row_norms: RowNorms | None = None) -> None:
-        """Take a step along the gradients of all parameters that have one; ``row_norms`` is ignored."""
+    def step(self, lr: float, row_norms: RowNorms | None = None) -> None:
+        """Take a step along the gradients of all parameters that have one; ``row_norms`` is ignored.
+
+        The first parameter group has the learning rate ``lr``, which scales the other groups by the same factor. The
+        rates of a user's schedule stay.
+        """
+        if not self._scheduled:
+            for group, rate in zip(self.optimizer.param_groups, self._rates, strict=True):
+                # equal rates are set without a quotient, so that they stay equal to the bit
+                group["lr"] = lr if rate == self.peak else lr * (rate / self.peak)
         trained = [(p, p.grad) for p in self.parameters if p.grad is not None]
         if not trained:
             self.gradient_norm = torch.zeros((), dtype=torch.float32)

@@ -1,12 +1,20 @@
-"""Schedules of learning rate, penalties, anchors and k: every value that changes with the step, by two ramps.
+"""Everything that a training schedules: values that change with the step, and what is done after some steps only.
 
-Steps are counted from 0. `in_force` returns all values of a step; training uses these, and its history shows them.
+Steps are counted from 0. `scheduled` returns all of it. Only `PenaltyFactor` also depends on the steps before. The
+history shows what changes.
 """
 
 import math
 from typing import NamedTuple
 
-from sdlcore.run import RunConfig
+import torch
+from torch import Tensor
+
+from sdlcore.losses.term import term_of
+from sdlcore.run import LossConfig, RunConfig
+
+NEXT_L1 = "l1 of the next exponent"
+"""Key of the L1 penalty of a step's latents with the exponent of the step after it."""
 
 
 def rise(step: int, steps: int, share: float) -> float:
@@ -22,46 +30,106 @@ def fall(step: int, steps: int, share: float, end: float = 1.0) -> float:
     return min(1.0, left / (share * steps)) if share else 1.0
 
 
-def learning_rate(step: int, steps: int, peak: float, warmup: float, decay: float, shape: str = "linear") -> float:
-    """Rise linearly over the first ``warmup`` share of the steps, fall to zero over the last ``decay``.
-
-    The fall is linear, or half a period of a cosine where ``shape`` is cosine.
-    """
-    down = fall(step, steps, decay)
-    if shape == "cosine":
-        down = (1 - math.cos(math.pi * down)) / 2
-    return peak * min(rise(step, steps, warmup), down)
-
-
-def scheduled_k(step: int, steps: int, k: int, start: int | None, share: float) -> int:
-    """Return k, or on the way to it from ``start``, which it reaches after the first ``share`` of the steps."""
-    return k if start is None else round(k + (start - k) * fall(step, steps, share, share))
-
-
-class InForce(NamedTuple):
-    """The scheduled values of a step."""
+class Scheduled(NamedTuple):
+    """The scheduled values of a step, and what is due after it."""
 
     lr: float
     k: int | None
-    """Active latents of a sample; None for an activation without k."""
+    """Active latents of a sample; None if their number does not change."""
     penalty: float
     """Factor of the weights of penalties such as l1 and l0."""
     anchoring: float
     """Factor of lambda_anchor."""
     exponent: float
     """Exponent of the latents in l1."""
+    next_exponent: float
+    """Exponent in the next step."""
+    resample: bool
+    """Whether dead latents are resampled after the step."""
+    reorder: bool
+    """Whether the latents are sorted after the step."""
+    row: bool
+    """Whether the history gets a row after the step."""
 
 
-def in_force(config: RunConfig, step: int, peak: float) -> InForce:
+def scheduled(config: RunConfig, step: int, peak: float) -> Scheduled:
     """Return the values of a step, for a run whose peak learning rate is ``peak``."""
-    training, loss, k = config.training, config.loss, config.model.k
-    steps = training.steps
-    end = loss.l1_exponent_end
-    until = 1.0 if loss.anchor_until is None else loss.anchor_until
-    return InForce(
-        lr=learning_rate(step, steps, peak, training.lr_warmup, training.lr_decay, training.lr_decay_shape),
-        k=None if k is None else scheduled_k(step, steps, k, training.k_start, training.k_decay),
+    model, loss, training = config.model, config.loss, config.training
+    steps, done = training.steps, step + 1
+    down = fall(step, steps, training.lr_decay)
+    if training.lr_decay_shape == "cosine":
+        down = (1 - math.cos(math.pi * down)) / 2
+    k = None
+    if training.k_start is not None and model.k is not None:
+        k = round(model.k + (training.k_start - model.k) * fall(step, steps, training.k_decay, training.k_decay))
+    every, last = training.resample_every, training.resample_until * steps
+    return Scheduled(
+        lr=peak * min(rise(step, steps, training.lr_warmup), down),
+        k=k,
         penalty=rise(step, steps, loss.penalty_warmup),
-        anchoring=fall(step, steps, loss.anchor_fall, until),
-        exponent=1.0 if end is None else 1 - (1 - end) * (1 - fall(step, steps, 1 - loss.l1_anneal_start)),
+        anchoring=fall(step, steps, loss.anchor_fall, 1.0 if loss.anchor_until is None else loss.anchor_until),
+        exponent=_exponent(config, step),
+        next_exponent=_exponent(config, done),
+        resample=every is not None and done % every == 0 and done <= last,
+        reorder=training.reorder_every is not None and done % training.reorder_every == 0,
+        row=done % training.log_every == 0 or done == steps,
     )
+
+
+def _exponent(config: RunConfig, step: int) -> float:
+    end = config.loss.l1_exponent_end
+    if end is None:
+        return 1.0
+    return 1 - (1 - end) * (1 - fall(step, config.training.steps, 1 - config.loss.l1_anneal_start))
+
+
+class PenaltyFactor:
+    """The factor on the weights of l1, l0 and other penalties: the share of their warm-up times an adjustment.
+
+    The adjustment starts at 1. With ``target_l0`` it is multiplied by (L0 / target_l0)^l0_gain after each step. With
+    ``l1_exponent_end`` it is multiplied by the step's L1 penalty over the penalty of the same latents with the next
+    exponent, so that the new exponent leaves the penalty as large (p-annealing, Karvonen et al. 2024, arXiv
+    2408.00113). The authors average this ratio over the last batches, and dictionary_learning lowers the exponent in a
+    few large steps. Here the exponent falls in every step, and each ratio comes from one batch: the noise of single
+    batches averages out over the steps.
+
+    Parameters
+    ----------
+    loss
+        The settings of the loss.
+    like
+        A tensor with the device and the type of the adjustment.
+    """
+
+    def __init__(self, loss: LossConfig, like: Tensor) -> None:
+        self.loss = loss
+        self.target_l0 = None if loss.l0_form == "quadratic" else loss.target_l0
+        """The L0 that the adjustment holds; None if there is none, or if it is the target of the penalty itself."""
+        self.log = like.new_zeros(())
+        """Logarithm of the adjustment."""
+        self.used: float | Tensor = 1.0
+        """The factor in the last step."""
+
+    @property
+    def adjusted(self) -> bool:
+        """Whether the adjustment changes."""
+        return self.target_l0 is not None or self.loss.l1_exponent_end is not None
+
+    @property
+    def changes(self) -> bool:
+        """Whether the factor changes from step to step."""
+        changes = self.adjusted or self.loss.penalty_warmup > 0
+        return changes and any(term_of(name).rises for name in self.loss.terms)
+
+    def use(self, share: float) -> float | Tensor:
+        """Return the factor of the next step, for a share of the warm-up."""
+        self.used = share * self.log.exp() if self.adjusted else share
+        return self.used
+
+    @torch.no_grad()
+    def adjust(self, terms: dict[str, Tensor]) -> None:
+        """Adjust the factor after a step, given the step's terms; removes `NEXT_L1` from them."""
+        if NEXT_L1 in terms:
+            self.log += torch.log(terms["l1"] / terms.pop(NEXT_L1)).nan_to_num(0.0)
+        if self.target_l0 is not None:
+            self.log += self.loss.l0_gain * torch.log(terms["l0"] / self.target_l0).clamp(-2.0, 2.0)

@@ -1,5 +1,7 @@
 """One optimiser step: forward, backward, clipping, Adam, constraints."""
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -16,10 +18,8 @@ from sdlcore.sparse.kernels.workspace import Workspace
 from sdlcore.training.adam import Adam
 from sdlcore.training.own_parts import OwnParts, Schedule, TorchOptimizer
 from sdlcore.training.packing import pack, unpack
-from sdlcore.training.penalty import NEXT_L1, PenaltyFactor
-from sdlcore.training.reordering import reorder
 from sdlcore.training.resampling import DeadLatents
-from sdlcore.training.schedules import InForce, in_force
+from sdlcore.training.schedules import NEXT_L1, PenaltyFactor, scheduled
 
 DEAD_EVERY = 10
 """Steps between updates of the set of dead latents, because every update makes a GPU wait."""
@@ -72,13 +72,16 @@ class TrainingStep:
         lr, decay = config.training.lr, config.training.weight_decay
         self.optimizer: Adam | TorchOptimizer
         if own.optimizer is None:
-            self.optimizer = Adam(self.names, lr, clip, on_sphere, latents, of_all, self.kernels, decay)
-            self.peak, theirs = lr, None
+            self.optimizer = Adam(self.names, clip, on_sphere, latents, of_all, self.kernels, decay)
+            self.peak, torch_optimizer = lr, None
         else:
-            scheduled = own.schedule is not None
-            self.optimizer = TorchOptimizer(own.optimizer, self.names, clip, on_sphere, self.kernels, scheduled)
-            self.peak, theirs = self.optimizer.peak, self.optimizer.optimizer
-        self.schedule = None if own.schedule is None else Schedule(own.schedule, theirs, lr)
+            self.optimizer = TorchOptimizer(
+                own.optimizer, self.names, clip, on_sphere, self.kernels, own.schedule is not None
+            )
+            self.peak, torch_optimizer = self.optimizer.peak, self.optimizer.optimizer
+        self.schedule = None if own.schedule is None else Schedule(own.schedule, torch_optimizer, lr)
+        self.now = scheduled(config, 0, self.peak)
+        """Scheduled values of the last step."""
         keep_freed_memory()
         for p in model.parameters():
             in_large_pages(p.detach(), written=True)
@@ -87,29 +90,22 @@ class TrainingStep:
         self.firings = torch.zeros(len(model.W_enc) if config.training.reorder_every else 0, device=device)
         """Number of samples that activated each latent since the last reordering; empty without ``reorder_every``."""
         self._norms = needs_norms(config.loss)
-        self._scales = Scales.asked(config.loss, config.model.k)
+        self._scales = Scales.asked(config.loss, config.model)
         self._precision = _TYPES[config.training.precision]
         self._auxiliary: Auxiliary | None = None
 
-    def in_force(self, step: int) -> InForce:
-        """Return the scheduled values of step ``step``, the next one, counted from 0."""
-        found = in_force(self.config, step, self.peak)
-        return found if self.schedule is None else found._replace(lr=self.schedule.lr)
-
-    def scheduled(self, now: InForce) -> dict[str, float]:
-        """Return columns of the history: the values of the last step, with ``now``, that change in this run."""
-        shown = {"lr": now.lr}
-        if self.config.training.k_start is not None and now.k is not None:
-            shown["k"] = now.k
+    def columns(self) -> dict[str, float]:
+        """Return columns of the history: the scheduled values of the last step that change in this run."""
+        shown = {"lr": self.now.lr}
+        if self.now.k is not None:
+            shown["k"] = self.now.k
         if self.config.loss.l1_exponent_end is not None:
-            shown["l1_exponent"] = now.exponent
+            shown["l1_exponent"] = self.now.exponent
         if self.penalty.changes:
             shown["penalty_factor"] = float(self.penalty.used)
         return shown
 
-    def __call__(
-        self, x_BP: Tensor, x_BR: Tensor, lr: float, step: int = 0, judge: Judge | None = None
-    ) -> dict[str, Tensor]:
+    def __call__(self, x_BP: Tensor, x_BR: Tensor, step: int = 0, judge: Judge | None = None) -> dict[str, Tensor]:
         """Take one step and return 0-d tensors: the loss, its terms, ``l0`` (mean number of active latents) and
         ``gradient_norm`` (of the whole gradient, before it is clipped).
 
@@ -117,18 +113,25 @@ class TrainingStep:
         ----------
         x_BP, x_BR
             The batch.
-        lr
-            Learning rate.
         step
-            Number of the step, from 0, which determines all other scheduled values.
+            Number of the step, from 0, which determines its scheduled values.
         judge
             As in `total_loss`; it needs the whole batch at once, that is, ``accumulate = 1``.
+
+        Raises
+        ------
+        FloatingPointError
+            If the learning rate of the user's schedule is not finite.
         """
+        now = scheduled(self.config, step, self.peak)
+        if self.schedule is not None:
+            now = now._replace(lr=self.schedule.lr)
+        self.now = now
+        if not math.isfinite(now.lr):
+            raise FloatingPointError(f"the learning rate of step {step + 1} is {now.lr}")
         loss, training = self.config.loss, self.config.training
         if loss.lambda_aux and (self._auxiliary is None or step % DEAD_EVERY == 0):
             self._auxiliary = Auxiliary(self.dead.mask().nonzero().squeeze(1), loss.k_aux)
-        now = in_force(self.config, step, self.peak)
-        next_exponent = in_force(self.config, step + 1, self.peak).exponent
         penalty = self.penalty.use(now.penalty)
         sums: dict[str, Tensor] = {}
         firings_Q = torch.zeros_like(self.dead.silent, dtype=torch.int32)
@@ -136,7 +139,7 @@ class TrainingStep:
         part = len(x_BP) // training.accumulate
         size = part // samples.size
         anchored_rows = self._anchored_rows()
-        if isinstance(self.model.sigma, Selecting) and now.k is not None:
+        if now.k is not None and isinstance(self.model.sigma, Selecting):
             self.model.sigma.keep(now.k)
         row_norms = RowNorms()
         # this process's samples of each part
@@ -158,16 +161,14 @@ class TrainingStep:
             if self.names:  # a frozen model may have no parameter left to train
                 (terms["loss"] / (training.accumulate * samples.size)).backward()
             with torch.no_grad():
-                if next_exponent != now.exponent:
-                    inputs = TermInputs(self.model, part_r, out, loss, exponent=next_exponent)
+                if now.next_exponent != now.exponent:
+                    inputs = TermInputs(self.model, part_r, out, loss, exponent=now.next_exponent)
                     terms[NEXT_L1] = term_of("l1").compute(inputs)
                 fires_N = out.fires()
                 firings_Q.index_add_(0, out.support.columns, fires_N.int())
                 terms["l0"] = self.processes.latents.sum(fires_N.sum()).to(part_p.dtype) / size
                 for name, value in terms.items():
                     sums[name] = sums.get(name, 0.0) + value.detach() / training.accumulate
-        if isinstance(self.model.sigma, Selecting) and self.config.model.k is not None:
-            self.model.sigma.keep(self.config.model.k)
         if anchored_rows is not None:
             self._add_gradients(anchored_rows, row_norms)
         if len(self.firings):
@@ -179,19 +180,35 @@ class TrainingStep:
             means = samples.mean(torch.stack([value.double() for value in sums.values()]))
             sums = dict(zip(sums, means, strict=True))
             fired_Q = samples.any(fired_Q)
-        self._descend(lr, row_norms)
+        self._descend(now.lr, row_norms)
         sums["gradient_norm"] = self.optimizer.gradient_norm
         self.dead.update(fired_Q, len(x_BP))
         self.penalty.adjust(sums)
         return sums
 
+    @torch.no_grad()
     def reorder(self) -> None:
-        """Sort the latents by how often they fired since the last time."""
-        order = reorder(self.model, self.optimizer, self.dead, self.firings)
+        """Sort the latents by how often they fired since the last time, so that prefixes contain the most frequent.
+
+        Latents that fired equally often keep their order. The rows of weights, of the activation's parameters and of
+        the optimiser's moments move with them.
+        """
+        order = torch.argsort(self.firings, descending=True, stable=True)
         self.firings.zero_()
+        parameters = {self.model.get_parameter(name) for name in self.model.latent_names}  # tied weights once
+        for parameter in parameters:
+            moments = self.optimizer.state.get(parameter, {}).values()
+            for tensor in [parameter, *(m for m in moments if isinstance(m, Tensor) and m.shape == parameter.shape)]:
+                tensor.copy_(tensor[order])
+        self.dead.silent = self.dead.silent[order]
         if self._auxiliary is not None:
             places = torch.empty_like(order).scatter_(0, order, torch.arange(len(order), device=order.device))
             self._auxiliary = self._auxiliary._replace(dead=places[self._auxiliary.dead].sort().values)
+
+    def finish(self) -> None:
+        """Give the model its final k, which a training that ends early has not reached."""
+        if self.config.model.k is not None and isinstance(self.model.sigma, Selecting):
+            self.model.sigma.keep(self.config.model.k)
 
     def _anchored_rows(self) -> tuple[Tensor, Tensor] | None:
         """Return the anchored rows, detached from the weights.
@@ -223,8 +240,7 @@ class TrainingStep:
 
     @torch.no_grad()
     def _descend(self, lr: float, row_norms: RowNorms) -> None:
-        self.optimizer.lr = lr
-        self.optimizer.step(row_norms)
+        self.optimizer.step(lr, row_norms)
         if self.schedule is not None:
             self.schedule.step()
         # return the two gradients made by kernels to the workspace; the rest is not reused

@@ -6,8 +6,7 @@ from importlib import import_module
 from typing import Any, TypeVar, get_args
 
 from sdlcore.model.activation import Activation, Selecting
-from sdlcore.model.derived import derived
-from sdlcore.model.plugin_checks import checked_methods
+from sdlcore.model.plugin_checks import checked_methods, derived
 from sdlcore.model.posterior import Posterior
 from sdlcore.plugins.plugin_settings import settings_class
 from sdlcore.plugins.registry import Extension, check_named, register, registered

@@ -2,7 +2,7 @@ import numpy as np
 
 from sdlcore.data.anchors import Anchors
 from sdlcore.data.references import References
-from sdlcore.evaluation.anchor_overlap import anchored_features, best_cosines, near_anchors
+from sdlcore.evaluation.ground_truth import anchored_features, best_cosines, near_anchors
 from tests.coders import coder
 
 REFERENCES = References(np.eye(6, dtype=np.float32), np.eye(5, 6, dtype=np.float32) + 1e-3, None)
