@@ -12,8 +12,8 @@ from sdlcore.data.anchors import load_anchors
 from sdlcore.data.reading import content_digest, open_checked
 from sdlcore.data.references import load_references
 from sdlcore.evaluation.evaluate import evaluate
-from sdlcore.evaluation.finished import finished_metrics
 from sdlcore.evaluation.ground_truth import GroundTruth
+from sdlcore.evaluation.metric_cache import finished_metrics
 from sdlcore.evaluation.origin import check_origin
 from sdlcore.evaluation.plugin_metrics import parts_of_metrics
 from sdlcore.interop.settings import ImportConfig

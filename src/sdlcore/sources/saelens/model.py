@@ -16,7 +16,7 @@ from sdlcore.sources.saelens.magnitudes import check_magnitudes, magnitudes
 from sdlcore.sources.saelens.settings import CONFIG, HIERARCHY, WEIGHTS, SaelensSource
 from sdlcore.sources.synth.distribution import Distribution
 from sdlcore.sources.synth.families import Family, scaled_parents
-from sdlcore.storage.foreign import Settings, read_object
+from sdlcore.storage.external_json import Settings, read_object
 from sdlcore.storage.parsing import in_a_sentence, parsing
 from sdlcore.text import listed, shown
 
