@@ -96,8 +96,8 @@ def imported_sources(script: Path, root: Path, parts: Iterable[str] = ()) -> dic
                 continue
             ours = [module for one in (name, *_behind(name, root)) for module in _files(one, root)]
             waiting += [(module, root) for module in ours if module not in declarations]
-    named = {_name(path, beside, root): path for path, beside in folders.items()}
-    return dict(sorted(named.items()))
+    names = {_name(path, beside, root): path for path, beside in folders.items()}
+    return dict(sorted(names.items()))
 
 
 def _name(path: Path, beside: Path, root: Path) -> str:
