@@ -23,7 +23,7 @@ from sdlcore.run import ModelConfig
 from sdlcore.settings import Pair
 from sdlcore.sparse.preactivations import Entries, Preactivations
 from sdlcore.sparse.search import LargestPerSample, Search
-from sdlcore.sparse.support import Support, kept
+from sdlcore.sparse.support import Support, select_entries
 
 
 @sdl.activation("fixed_jump")
@@ -53,7 +53,7 @@ class LargestFrom(LargestPerSample):
 
     def find(self, pre_BQ: Preactivations, slack: float = 1.0) -> Entries:
         entries = pre_BQ.largest(min(round(slack * self.k) + self.first, pre_BQ.shape[1]))
-        others = kept(entries, entries.support.columns >= self.first)
+        others = select_entries(entries, entries.support.columns >= self.first)
         return others if slack > 1 else self.narrow(others)
 
 

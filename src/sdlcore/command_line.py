@@ -91,8 +91,8 @@ def import_plugins(program: str) -> None:
 def with_parameters(function: Callable[..., Any], parameters: Iterable[Parameter]) -> Callable[..., Any]:
     """Return a function with the given signature that passes its arguments on to another one."""
 
-    def call(**given: Any) -> Any:
-        return function(**given)
+    def call(**arguments: Any) -> Any:
+        return function(**arguments)
 
     signature = inspect.Signature(list(parameters))
     call.__signature__ = signature  # type: ignore[attr-defined]
@@ -112,7 +112,7 @@ def called_later(function: Callable[..., None], text: str | None) -> Callable[..
 
 @contextlib.contextmanager
 def errors_in_a_line(
-    program: str, elsewhere: Mapping[str, str] | None = None, known: Collection[str] = ()
+    program: str, elsewhere: Mapping[str, str] | None = None, names: Collection[str] = ()
 ) -> Iterator[None]:
     """Print tyro's error about wrong arguments in one line.
 
@@ -122,47 +122,47 @@ def errors_in_a_line(
         Name that the line begins with.
     elsewhere
         Option -> another command that has it.
-    known
+    names
         Python names of the options, for answers to settings of other libraries.
     """
-    said = io.StringIO()
+    stderr = io.StringIO()
     try:
-        with contextlib.redirect_stderr(said):
+        with contextlib.redirect_stderr(stderr):
             yield
     except SystemExit as end:
         if end.code:
-            print(f"{program}: {printable(_one_line(said.getvalue(), elsewhere or {}, known))}", file=sys.stderr)
+            print(f"{program}: {printable(_one_line(stderr.getvalue(), elsewhere or {}, names))}", file=sys.stderr)
         raise
 
 
-def _one_line(box: str, elsewhere: Mapping[str, str], known: Collection[str]) -> str:
+def _one_line(box: str, elsewhere: Mapping[str, str], names: Collection[str]) -> str:
     """Return the error message in a box that tyro draws, without the title, on one line."""
     below = re.sub("[╭╮╰╯│]", " ", box).partition("\n")[2]
     parts = [" ".join(part.split()) for part in re.split(r"(?m)^\s*[─-]{8,}\s*$", below)]
     line = next(filter(None, parts), "")
     if unread := _UNREAD.search(line):
-        option, allowed, kind, given = unread.groups()
+        option, allowed, kind, value = unread.groups()
         number = "a whole number" if "int" in kind else "a number"
-        return f"{option} must be {number}{' or None' if 'None' in allowed else ''}, found {given}"
+        return f"{option} must be {number}{' or None' if 'None' in allowed else ''}, found {value}"
     # of settings that do not go together tyro names a parameter of its own
-    found = re.search(r"Error parsing __tyro[\w.-]*: (.*)", line)
+    match = re.search(r"Error parsing __tyro[\w.-]*: (.*)", line)
     if of_another := re.search(r"misplaced options: (--[\w-]+) \(applied to [\w-]+ ([\w-]+)\)", line):
         option, command = of_another[1], of_another[2]
         return f"{command} has no option {option}" + (f"; {elsewhere[option]} has" if option in elsewhere else "")
     if unread := re.search(r"Error parsing (--[\w-]+): Could not find valid parse for arguments: \[(.*)\]", line):
         return f"{unread[1]} cannot be {unread[2]}; --help says what it takes"
-    if line.startswith("Unrecognized options: ") and (hint := _of_other_libraries(line, known)):
+    if line.startswith("Unrecognized options: ") and (hint := _of_other_libraries(line, names)):
         return f"{line}; {hint}"
     meant = re.search(r"Perhaps you meant:\W*?(--[\w-]+)", below)
-    return (found[1] if found else line) + (f"; did you mean {meant[1]}?" if meant else "")
+    return (match[1] if match else line) + (f"; did you mean {meant[1]}?" if meant else "")
 
 
-def _of_other_libraries(line: str, known: Collection[str]) -> str:
+def _of_other_libraries(line: str, names: Collection[str]) -> str:
     """Return the answers to settings of other libraries among unrecognised options."""
-    asked = re.findall(r"--([\w-]+)", line)
-    found = {option: "; ".join(answers(option.replace("-", "_"), set(known))) for option in asked}
-    said = "; ".join(f"--{one}: {answer}" if len(asked) > 1 else answer for one, answer in found.items() if answer)
-    return quoted.sub(lambda name: f"--{name[1].replace('_', '-')}" if name[1] in known else name[1], said)
+    options = re.findall(r"--([\w-]+)", line)
+    advice = {option: "; ".join(answers(option.replace("-", "_"), set(names))) for option in options}
+    text = "; ".join(f"--{one}: {answer}" if len(options) > 1 else answer for one, answer in advice.items() if answer)
+    return quoted.sub(lambda name: f"--{name[1].replace('_', '-')}" if name[1] in names else name[1], text)
 
 
 _UNREAD = re.compile(r"Error parsing (--[\w-]+): (.*?)(literal for int\(\) with base 10|string to float): ('.*?')")
@@ -180,14 +180,14 @@ def read_json(text: str, kind: type[Settings] | None = None) -> Any:
         If the text is no JSON, or the settings do not fit.
     """
     try:
-        found = json.loads(text)
+        value = json.loads(text)
     except json.JSONDecodeError as error:
         raise ValueError(f"expected JSON: {error}") from None
-    if kind is None or found is None:
-        return found
-    if not isinstance(found, dict):
+    if kind is None or value is None:
+        return value
+    if not isinstance(value, dict):
         raise ValueError(f"expected a mapping of {', '.join(kind.model_fields)}, found {text}")
-    return kind.from_dict(found)
+    return kind.from_dict(value)
 
 
 @RULES.primitive_rule

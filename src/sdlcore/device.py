@@ -31,9 +31,9 @@ def choose_device(name: str) -> torch.device:
     return torch.device("cuda")
 
 
-def device_of(asked: Device) -> torch.device:
+def device_of(device: Device) -> torch.device:
     """Check a device name and return the torch device; ValueError for names outside `Device`, such as ``cuda:1``.
 
     `choose_device` does not check the name, because scripts and commands check their options when they read them.
     """
-    return choose_device(checked("device", Device, asked))
+    return choose_device(checked("device", Device, device))

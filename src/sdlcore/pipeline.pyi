@@ -21,11 +21,11 @@ from .evaluation.absorption import absorption_score as absorption_score
 from .evaluation.absorption import families as families
 from .evaluation.absorption import match_latents as match_latents
 from .evaluation.evaluate import evaluate_coder as evaluate_coder
-from .evaluation.finished import finished_metrics as finished_metrics
 from .evaluation.ground_truth import GroundTruth as GroundTruth
 from .evaluation.ground_truth import anchored_features as anchored_features
 from .evaluation.ground_truth import best_cosines as best_cosines
 from .evaluation.ground_truth import near_anchors as near_anchors
+from .evaluation.metric_cache import finished_metrics as finished_metrics
 from .evaluation.metric_names import GT_RECOVERY as GT_RECOVERY
 from .evaluation.metric_names import MIP as MIP
 from .evaluation.metric_names import SIDES as SIDES

@@ -41,7 +41,7 @@ def recovery(scores: Scores | Mapping[str, Scores], ax: "Axes | None" = None) ->
     ax = _axes(ax)
     taus = np.linspace(0, 1, 201)
     if isinstance(scores, Mapping) and not isinstance(scores, Scores):
-        curves = {name: _features(found)["decoder"] for name, found in scores.items()}
+        curves = {name: _features(result)["decoder"] for name, result in scores.items()}
     else:
         curves = {side: _features(scores)[side] for side in COLOURS}
         for side, colour in COLOURS.items():
@@ -77,11 +77,11 @@ def loss(dictionary: Dictionary | Mapping[str, Dictionary], value: str = "loss",
     """
     ax = _axes(ax)
     several = {"": dictionary} if isinstance(dictionary, Dictionary) else dictionary
-    for name, found in several.items():
-        rows = found.history
+    for name, each in several.items():
+        rows = each.history
         if not rows or value not in rows[0]:
-            known = ", ".join(rows[0]) if rows else "none, since the dictionary was not trained here"
-            raise ValueError(f"the history has no column {value}; its columns are {known}")
+            columns = ", ".join(rows[0]) if rows else "none, since the dictionary was not trained here"
+            raise ValueError(f"the history has no column {value}; its columns are {columns}")
         ax.plot([row["step"] for row in rows], [row[value] for row in rows], label=in_figure(name) or None)
     ax.set(xlabel="step", ylabel=value)
     if value in ("loss", "fvu"):
@@ -108,8 +108,8 @@ def features(scores: Scores, ax: "Axes | None" = None) -> "Axes":
     """
     ax = _axes(ax)
     best = {name: np.asarray(values) for name, values in _features(scores).items()}
-    given = np.isin(np.arange(len(best["encoder"])), best["anchored"].astype(int))
-    for chosen, colour, label in ((~given, "C0", "feature"), (given, "C3", "anchored feature")):
+    is_anchored = np.isin(np.arange(len(best["encoder"])), best["anchored"].astype(int))
+    for chosen, colour, label in ((~is_anchored, "C0", "feature"), (is_anchored, "C3", "anchored feature")):
         if chosen.any():
             dots = ax.scatter(best["encoder"][chosen], best["decoder"][chosen], s=12, color=colour, label=label)
             dots.set(alpha=0.6, linewidths=0)

@@ -168,8 +168,10 @@ class ModelConfig(Extensible):
                 f"frozen {self.frozen}": self.frozen in ("decoder", "both"),
                 "initialisation samples": self.initialisation == "samples",
             }
-            if given := [name for name, found in others.items() if found]:
-                raise ValueError(f"archetypes compute the decoder's rows; leave out {given[0]}, which sets them too")
+            if conflicts := [name for name, is_set in others.items() if is_set]:
+                raise ValueError(
+                    f"archetypes compute the decoder's rows; leave out {conflicts[0]}, which sets them too"
+                )
         if self.pursuit and (self.activation != "topk" or self.pair == "transcoder"):
             raise ValueError(f"pursuit needs activation topk and x_r = x_p, found {self.activation}, {self.pair}")
         if self.posterior_samples and (self.pair != "sae" or self.activation == "abstopk"):
@@ -200,8 +202,8 @@ class ModelConfig(Extensible):
     @property
     def selects(self) -> bool:
         """Whether sigma keeps a given number of latents."""
-        own = registered("activation", self.activation)
-        return self.activation in SELECTING if own is None else bool(own.facts["selects"])
+        plugin = registered("activation", self.activation)
+        return self.activation in SELECTING if plugin is None else bool(plugin.facts["selects"])
 
 
 class LossConfig(Extensible):
@@ -299,8 +301,8 @@ class LossConfig(Extensible):
     @property
     def own_penalties(self) -> tuple[str, ...]:
         """Loss terms of plugins that declare ``rises``."""
-        own = ((name, registered("loss term", name)) for name in self.own_terms)
-        return tuple(name for name, term in own if term is not None and term.facts["rises"])
+        terms = ((name, registered("loss term", name)) for name in self.own_terms)
+        return tuple(name for name, term in terms if term is not None and term.facts["rises"])
 
     @property
     def own_terms(self) -> tuple[str, ...]:
@@ -480,9 +482,9 @@ class RunConfig(Settings):
         if settings.keys() - model - loss - training:  # most runs use no plugins, and need not import any
             model |= own_settings("activation").keys()
             loss |= own_settings("loss term").keys()
-        known = model | loss | training
-        if unknown := sorted(settings.keys() - known):
-            meant = hints(unknown, (*sorted(known), "seed"))
+        names = model | loss | training
+        if unknown := sorted(settings.keys() - names):
+            meant = hints(unknown, (*sorted(names), "seed"))
             raise ValueError(printable(f"unknown {cls.called}: {', '.join(unknown)}{meant}"))
         chosen = ModelConfig.from_dict({name: value for name, value in settings.items() if name in model})
         if not chosen.selects or chosen.frozen != "none" or chosen.archetypes is not None:
@@ -507,14 +509,14 @@ class RunConfig(Settings):
 
         Settings of plugins are left out, because a run does not contain those of plugins that it does not use.
         """
-        said = []
+        sentences = []
         for part in (self.model, self.loss, self.training):
             effective = used(part)
             for name, field in type(part).model_fields.items():
                 mark = marked(field, UsedBy)
                 is_set = name in names and getattr(part, name) != field.default
                 if mark is not None and is_set and name not in effective:
-                    said.append(f"{name} has no effect without {mark.setting} {' or '.join(mark.values)}".strip())
+                    sentences.append(f"{name} has no effect without {mark.setting} {' or '.join(mark.values)}".strip())
         model, loss, training = self.model, self.loss, self.training
         last = math.floor(training.resample_until * training.steps)
         late = training.resample_every is not None and training.resample_every > last
@@ -536,7 +538,7 @@ class RunConfig(Settings):
                 "has no effect, since every matrix is frozen or has unit rows",
             ),
         }
-        return said + [f"{name} {why}" for name, (holds, why) in others.items() if holds and name in names]
+        return sentences + [f"{name} {why}" for name, (holds, why) in others.items() if holds and name in names]
 
     @property
     def _decays(self) -> bool:

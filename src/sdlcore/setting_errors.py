@@ -40,7 +40,7 @@ def choices(error: ErrorDetails) -> Sequence[str]:
     return [one.strip("'") for one in re.split(r", | or ", context["expected"])]
 
 
-def refusal(cls: type[BaseModel], given: Mapping[str, Any], errors: Sequence[ErrorDetails]) -> Exception:
+def refusal(cls: type[BaseModel], settings: Mapping[str, Any], errors: Sequence[ErrorDetails]) -> Exception:
     """Return the error of a user's settings as one sentence with key, value and expectation.
 
     Unknown and missing keys come first, then the first value that does not fit.
@@ -55,7 +55,7 @@ def refusal(cls: type[BaseModel], given: Mapping[str, Any], errors: Sequence[Err
         raised: Exception = first["ctx"]["error"]
         return raised
     name = str(first["loc"][0])
-    inner, value = _settings_in(cls.model_fields[name]), plain(given.get(name))
+    inner, value = _settings_in(cls.model_fields[name]), plain(settings.get(name))
     if inner is not None and isinstance(value, dict):
         within: Any = [{**one, "loc": one["loc"][1:]} for one in errors if one["loc"][0] == name]
         return refusal(inner, value, within)
@@ -64,9 +64,9 @@ def refusal(cls: type[BaseModel], given: Mapping[str, Any], errors: Sequence[Err
     return misfit(name, value, first)
 
 
-def unknown_settings(called: str, unknown: Sequence[str], known: Sequence[str]) -> ValueError:
+def unknown_settings(called: str, unknown: Sequence[str], names: Sequence[str]) -> ValueError:
     """Return the error that names unknown settings, with suggestions."""
-    expected = f"expected some of {', '.join(known)}{hints(unknown, known)}"
+    expected = f"expected some of {', '.join(names)}{hints(unknown, names)}"
     return ValueError(printable(f"unknown {called}: {', '.join(unknown)}; {expected}"))
 
 

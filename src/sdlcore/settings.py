@@ -194,24 +194,24 @@ class Settings(BaseModel):
     called: ClassVar[str] = "settings"
     """What errors call them."""
 
-    def __init__(self, /, *values: Any, **given: Any) -> None:
+    def __init__(self, /, *values: Any, **settings: Any) -> None:
         names = list(type(self).model_fields)[: len(values)]
-        if len(names) < len(values) or given.keys() & names:
+        if len(names) < len(values) or settings.keys() & names:
             raise TypeError(f"{type(self).__name__} takes {', '.join(type(self).model_fields)}, each once")
-        given |= zip(names, values, strict=True)
+        settings |= zip(names, values, strict=True)
         try:
-            super().__init__(**given)
+            super().__init__(**settings)
         except ValidationError as error:
-            raise refusal(type(self), given, error.errors(include_url=False)) from None
+            raise refusal(type(self), settings, error.errors(include_url=False)) from None
 
     # pydantic then validates nested settings itself, and errors contain the whole path
     __init__.__pydantic_base_init__ = True  # type: ignore[attr-defined]
 
     @model_validator(mode="before")
     @classmethod
-    def _of_python(cls, given: Any) -> Any:
+    def _of_python(cls, settings: Any) -> Any:
         """Turn NumPy's numbers into Python's."""
-        return {name: plain(value) for name, value in given.items()} if isinstance(given, dict) else given
+        return {name: plain(value) for name, value in settings.items()} if isinstance(settings, dict) else settings
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -253,7 +253,7 @@ class Settings(BaseModel):
 
 def used(settings: Settings) -> dict[str, Json]:
     """Return the settings that identify a run, by name: all that have an effect (`UsedBy`, `AddedLater`)."""
-    found = settings.to_dict()
+    values = settings.to_dict()
     for name, condition in _conditions(type(settings)).items():
         if isinstance(condition, UsedBy):
             other = getattr(settings, condition.setting)
@@ -261,8 +261,8 @@ def used(settings: Settings) -> dict[str, Json]:
         else:
             has_effect = getattr(settings, name) != default_of(type(settings), name)
         if not has_effect:
-            del found[name]
-    return found
+            del values[name]
+    return values
 
 
 @cache

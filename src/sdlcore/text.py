@@ -15,7 +15,7 @@ Lone surrogates are included, since they cannot be encoded."""
 
 def printable(text: object) -> str:
     """Return text on one line, with control characters escaped."""
-    return _UNSHOWN.sub(lambda found: found[0].encode("unicode_escape").decode(), str(text))
+    return _UNSHOWN.sub(lambda match: match[0].encode("unicode_escape").decode(), str(text))
 
 
 def printable_lines(text: object) -> str:
@@ -31,8 +31,8 @@ def shown(text: object, longest: int = LONGEST_NAME) -> str:
 
 def listed(names: Iterable[object]) -> str:
     """Return the first `MOST_NAMES` names as a list for a message, or "none"."""
-    found = [*names]
-    return ", ".join([*map(shown, found[:MOST_NAMES]), *(["..."] if found[MOST_NAMES:] else [])]) or "none"
+    texts = [*names]
+    return ", ".join([*map(shown, texts[:MOST_NAMES]), *(["..."] if texts[MOST_NAMES:] else [])]) or "none"
 
 
 def in_line(text: object, longest: int = LONGEST_NAME) -> str:

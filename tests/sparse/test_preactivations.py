@@ -139,7 +139,7 @@ def test_those_above_their_bounds_are_found(dtype, case, shift):
 @given(case=cases(), every=st.integers(1, 5))
 def test_some_are_those_of_each_so_manyth_sample(case, every):
     x, W, b, _ = case
-    assert_near(Preactivations(x, W, b).some(every), (x @ W.T + b)[::every], torch.float32, case)
+    assert_near(Preactivations(x, W, b).sample_rows(every), (x @ W.T + b)[::every], torch.float32, case)
 
 
 def test_int8_refuses_what_it_cannot_do():

@@ -15,8 +15,8 @@ from sdlcore.data.resumable import Progress, resume_store
 from sdlcore.errors import SourceError
 from sdlcore.extras import extra
 from sdlcore.settings import Json
+from sdlcore.storage.external_json import Settings, read_object
 from sdlcore.storage.files import provenance, sha256_of
-from sdlcore.storage.foreign import Settings, read_object
 from sdlcore.storage.parsing import parsing
 from sdlcore.storage.paths import user_path
 from sdlcore.text import shown
@@ -79,18 +79,20 @@ class Manifest:
         shards = content.values.get("shards")
         if not isinstance(shards, list) or not shards or not all(isinstance(one, dict) for one in shards):
             raise content.refused("shards", "a list of objects with file and rows")
-        found = tuple(_shard(folder, Settings(path, one, f"shards[{number}].")) for number, one in enumerate(shards))
+        shard_files = tuple(
+            _shard(folder, Settings(path, one, f"shards[{number}].")) for number, one in enumerate(shards)
+        )
         widths = {name: site.count("width") for name, site in sites.items()}
-        return cls(path, dtypes.pop(), widths, tuple(numbers), found, content.values.get("made_by"))
+        return cls(path, dtypes.pop(), widths, tuple(numbers), shard_files, content.values.get("made_by"))
 
 
-def _shard(folder: Path, said: Settings) -> Shard:
-    name = said.text("file")
+def _shard(folder: Path, entry: Settings) -> Shard:
+    name = entry.text("file")
     if Path(name).name != name or not name.endswith(ENDINGS):  # nothing outside the folder is read
-        raise said.refused("file", f"the name of a file in the folder that ends in {' or '.join(ENDINGS)}")
+        raise entry.refused("file", f"the name of a file in the folder that ends in {' or '.join(ENDINGS)}")
     if not (folder / name).is_file():
-        raise SourceError(f"{said.where}: {said.within}file is {name}, which is not in the folder; fetch it again")
-    return Shard(folder / name, said.count("rows"), said.text("sha256") if "sha256" in said else None)
+        raise SourceError(f"{entry.where}: {entry.within}file is {name}, which is not in the folder; fetch it again")
+    return Shard(folder / name, entry.count("rows"), entry.text("sha256") if "sha256" in entry else None)
 
 
 def import_activations(folder: str | Path, out: str | Path) -> ActivationStore:
@@ -148,10 +150,10 @@ def import_activations(folder: str | Path, out: str | Path) -> ActivationStore:
 def _blocks(shard: Shard, manifest: Manifest) -> Iterator[dict[str, np.ndarray]]:
     """Yield the columns of a shard by blocks of rows, in numpy's numbers; bfloat16 as float32."""
     read = _of_safetensors if shard.path.suffix == ".safetensors" else _of_parquet
-    wanted, rows = {**manifest.widths, **dict.fromkeys(manifest.numbers)}, 0
+    widths, rows = {**manifest.widths, **dict.fromkeys(manifest.numbers)}, 0
     with parsing(shard.path, "a shard of activations"):
-        for block in read(shard.path, tuple(wanted)):
-            for name, width in wanted.items():
+        for block in read(shard.path, tuple(widths)):
+            for name, width in widths.items():
                 shape = block[name].shape
                 if shape[1:] != (() if width is None else (width,)):
                     each = "one number" if width is None else f"{width} numbers"
@@ -170,8 +172,8 @@ def _of_safetensors(path: Path, columns: tuple[str, ...]) -> Iterator[dict[str, 
         tensors: dict[str, Any] = {name: file.get_slice(name) for name in columns}
         rows = min(tensor.get_shape()[0] for tensor in tensors.values())
         for start in range(0, rows, ROWS_AT_ONCE):
-            found = {name: tensor[start : min(start + ROWS_AT_ONCE, rows)] for name, tensor in tensors.items()}
-            yield {name: (x.float() if x.dtype == torch.bfloat16 else x).numpy() for name, x in found.items()}
+            slices = {name: tensor[start : min(start + ROWS_AT_ONCE, rows)] for name, tensor in tensors.items()}
+            yield {name: (x.float() if x.dtype == torch.bfloat16 else x).numpy() for name, x in slices.items()}
 
 
 def _of_parquet(path: Path, columns: tuple[str, ...]) -> Iterator[dict[str, np.ndarray]]:
@@ -180,12 +182,12 @@ def _of_parquet(path: Path, columns: tuple[str, ...]) -> Iterator[dict[str, np.n
 
     with pyarrow.parquet.ParquetFile(path) as file:
         for batch in file.iter_batches(ROWS_AT_ONCE, columns=list(columns)):
-            found = {}
+            block = {}
             for name in columns:
                 values = batch.column(name)
                 if pyarrow.types.is_fixed_size_list(values.type):
                     width = values.type.list_size
-                    found[name] = values.flatten().to_numpy(zero_copy_only=False).reshape(-1, width)
+                    block[name] = values.flatten().to_numpy(zero_copy_only=False).reshape(-1, width)
                 else:
-                    found[name] = values.to_numpy(zero_copy_only=False)
-            yield found
+                    block[name] = values.to_numpy(zero_copy_only=False)
+            yield block

@@ -66,18 +66,18 @@ def random_anchors(
     return Anchors.of_sites([W.T[index] for W in sites], index)
 
 
-def number_of_anchors(asked: float, n: int) -> int:
-    """Return the number of anchors among n directions: ``asked``, or that share of n if below 1, at least one.
+def number_of_anchors(n_anchors: float, n: int) -> int:
+    """Return the number of anchors among n directions: ``n_anchors``, or that share of n if below 1, at least one.
 
     Raises
     ------
     ValueError
-        If ``asked`` is neither a whole number from 1 on nor a share.
+        If ``n_anchors`` is neither a whole number from 1 on nor a share.
     """
-    if not (0 < asked < 1 or (asked >= 1 and float(asked).is_integer())):
-        raise ValueError(f"n_anchors must be a whole number from 1 on, or a share between 0 and 1, found {asked}")
+    if not (0 < n_anchors < 1 or (n_anchors >= 1 and float(n_anchors).is_integer())):
+        raise ValueError(f"n_anchors must be a whole number from 1 on, or a share between 0 and 1, found {n_anchors}")
     # rounded first, since int(.29 * 100) is 28
-    return max(1, int(round(asked * n, 9))) if asked < 1 else int(asked)
+    return max(1, int(round(n_anchors * n, 9))) if n_anchors < 1 else int(n_anchors)
 
 
 def save_anchors(path: str | Path, anchors: Anchors, provenance: Mapping[str, Json]) -> None:

@@ -37,8 +37,8 @@ def read_pair(store: Readable, pair: str, start: int, stop: int) -> tuple[np.nda
 
 def _read_sites(wiring: Wiring, read: Callable[[str], np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
     """Return x_p and x_r, with the columns of the sites that the wiring uses."""
-    found = {site: read(site_column(site)) for site in wiring.sites}
-    return wiring(found)
+    arrays = {site: read(site_column(site)) for site in wiring.sites}
+    return wiring(arrays)
 
 
 class Chunked(Readable, Protocol):
@@ -216,15 +216,15 @@ class BatchReader:
         is needed.
         """
         places = np.argsort(rows, kind="stable")
-        found = np.empty(0, dtype=np.float32)
+        out = np.empty(0, dtype=np.float32)
         for block in np.split(places, np.flatnonzero(np.diff(rows[places] // self._block_rows)) + 1):
             values = self._store.read(column, int(rows[block[0]]), int(rows[block[-1]]) + 1)
             if values.dtype == np.float16:
                 # torch gives the same bits as numpy, several times faster
                 values = torch.from_numpy(values).float().numpy()
-            if not found.size:
-                found = np.empty((len(rows), *values.shape[1:]), dtype=np.float32)
+            if not out.size:
+                out = np.empty((len(rows), *values.shape[1:]), dtype=np.float32)
             if len(values) > len(block):  # some rows in between are in no pair
                 values = values[rows[block] - rows[block[0]]]
-            found[block] = values
-        return found
+            out[block] = values
+        return out

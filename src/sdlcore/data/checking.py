@@ -26,9 +26,9 @@ def check_tables(path: Path, file: h5py.File) -> None:
     StoreError
         If a check fails; the message names the file, the dataset and the problem.
     """
-    for name, found in _tables(path, file):
-        packed = filters(found)
-        if problem := f"is packed by {packed[0][1]}" if packed else short_chunk(found):
+    for name, table in _tables(path, file):
+        packed = filters(table)
+        if problem := f"is packed by {packed[0][1]}" if packed else short_chunk(table):
             raise _misfit(path, name, problem)
     united = file["shards/file"].asstr()[:].tolist() if "shards" in file else []
     rows = len(file["input"])
@@ -63,9 +63,9 @@ def _tables(path: Path, file: h5py.File) -> Iterator[tuple[str, h5py.Dataset]]:
             name = f"{above}{name}"
             if not isinstance(file.get(name, getlink=True), h5py.HardLink):
                 raise _misfit(path, name, "is a link")
-            found = file[name]
-            if isinstance(found, h5py.Dataset):
-                yield name, found
+            member = file[name]
+            if isinstance(member, h5py.Dataset):
+                yield name, member
             elif name not in GROUPS:
                 raise _misfit(path, name, "is an unknown group")
 

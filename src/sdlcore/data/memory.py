@@ -83,8 +83,8 @@ class Arrays:
         self.n_r: int | None = self.widths[1] if len(self.widths) > 1 else None
         if labels is not None:
             if labels.ndim != 1 or labels.dtype.kind not in "iu":
-                found = f"labels are {labels.dtype} of shape {labels.shape}"
-                raise ValueError(f"{found}, expected a whole number per sample")
+                problem = f"labels are {labels.dtype} of shape {labels.shape}"
+                raise ValueError(f"{problem}, expected a whole number per sample")
             self._columns["labels"] = labels
         for column, values in self._columns.items():
             if len(values) != self.rows:
@@ -109,9 +109,9 @@ class Arrays:
 
     def read(self, column: str, start: int = 0, stop: int | None = None) -> np.ndarray:
         """Return rows ``start:stop`` of ``input``, ``target`` or ``labels``; float64 is converted to float32."""
-        found = self.column(column)[start:stop]
+        rows = self.column(column)[start:stop]
         # copies arrays that torch does not accept: reversed ones, and read-only ones from files
-        return np.require(found, np.float32 if found.dtype == np.float64 else None, ["C", "W", "E"])
+        return np.require(rows, np.float32 if rows.dtype == np.float64 else None, ["C", "W", "E"])
 
     def class_names(self) -> list[str] | None:
         """Return the names of the classes, or None."""
@@ -136,10 +136,10 @@ def check_floats(name: str, values: np.ndarray | Numbers) -> None:
 def _matrix(name: str, values: np.ndarray | Numbers) -> np.ndarray | Numbers:
     check_floats(name, values)
     if values.ndim != 2 or 0 in values.shape:
-        found, how = f"{name} is {values.dtype} of shape {values.shape}", ""
+        problem, how = f"{name} is {values.dtype} of shape {values.shape}", ""
         if values.ndim > 2 and values.size:
             how = f"; {name}.reshape(-1, {values.shape[-1]}) makes every position a sample"
-        raise ValueError(f"{found}, expected a matrix of floating-point numbers with a row per sample{how}")
+        raise ValueError(f"{problem}, expected a matrix of floating-point numbers with a row per sample{how}")
     for start in range(0, len(values), ROWS_AT_ONCE):
         with np.errstate(over="ignore"):  # numbers too large for float32 become infinite, and are refused below
             finite = np.isfinite(values[start : start + ROWS_AT_ONCE].astype(np.float32, copy=False)).all(axis=1)

@@ -99,7 +99,7 @@ def _tensor(prefix: str, site: int) -> str:
     return prefix + ("pr"[site] if site < 2 else site_column(site))
 
 
-def _given(sites: Iterable[T | None]) -> list[T]:
+def _without_none(sites: Iterable[T | None]) -> list[T]:
     """Return the sites without None, which callers may pass for a missing target."""
     return [site for site in sites if site is not None]
 
@@ -109,14 +109,14 @@ def pair_sites(pair: str, *widths: int | None) -> tuple[tuple[int, ...], tuple[i
 
     ``widths`` lists the width of each site of a source, input first; None for a target that the source lacks.
     """
-    known = _given(widths)
-    return wiring_of(pair, len(known)).widths(known)
+    site_widths = _without_none(widths)
+    return wiring_of(pair, len(site_widths)).widths(site_widths)
 
 
 def make_pair(pair: str, *sites: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
     """Return x_p and x_r of B samples from their sites (each B x its width; None for no target)."""
-    known = _given(sites)
-    return wiring_of(pair, len(known))(known)
+    arrays = _without_none(sites)
+    return wiring_of(pair, len(arrays))(arrays)
 
 
 def make_direction_pair(pair: str, *directions: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:

@@ -94,7 +94,7 @@ class ActivationStore:
         if "shards" in self._file:
             if self._is_shard:
                 raise StoreError(f"{self.path}: is an index of shards itself, and cannot be a shard of another index")
-            self.shards = _found_shards(self.path, self._file["shards"])
+            self.shards = _checked_shards(self.path, self._file["shards"])
         if self.chunk_rows < 1:
             raise StoreError(
                 f"{self.path}: its chunks have {self.chunk_rows} rows, expected 1 or more; write the store again"
@@ -219,9 +219,9 @@ def content_digest(path: str | Path) -> str:
         return store.checksum
 
 
-def is_of_language_model(made: Mapping[str, Json]) -> bool:
+def is_of_language_model(provenance: Mapping[str, Json]) -> bool:
     """Return whether rows with this provenance are activations from a language model."""
-    return "separator" in made
+    return "separator" in provenance
 
 
 def provenance_of_rows(path: str | Path) -> Mapping[str, Json]:
@@ -269,9 +269,9 @@ def _verify_columns(path: Path, file: h5py.File, checksum: str) -> None:
         ) from printable_cause(error)
 
 
-def _found_shards(index: Path, group: h5py.Group) -> list[Path]:
+def _checked_shards(index: Path, group: h5py.Group) -> list[Path]:
     """Check and return the shards of an index. HDF5 would read a missing shard as fill values."""
-    found = []
+    paths = []
     names, rows, checksums = (group[name][:] for name in ("file", "rows", "checksum"))
     for name, expected_rows, expected_checksum in zip(names, rows, checksums, strict=True):
         shard = index.parent / name.decode()
@@ -285,5 +285,5 @@ def _found_shards(index: Path, group: h5py.Group) -> list[Path]:
                 f"{index}: its shard {shard} has {found_rows} rows with checksum {str(found_checksum)[:12]}, expected "
                 f"{expected_rows} with {expected_checksum.decode()[:12]}; write the index again"
             )
-        found.append(shard)
-    return found
+        paths.append(shard)
+    return paths

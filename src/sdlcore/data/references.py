@@ -133,16 +133,16 @@ def means_of_classes(
         ["no sample", f"fewer than {min_class_size} samples", "the mean is zero"],
         "",
     )
-    kept = np.flatnonzero(left_out == "")
+    classes = np.flatnonzero(left_out == "")
     if (counts > 0).sum() == 1:
         only = shown(names[int(counts.argmax())])
         raise ValueError(f"{store.path}: all labels are of one class, {only}; class means need two classes or more")
-    if len(kept) < 2:
-        found = f"{len(kept)} classes have at least {min_class_size} samples (min_class_size)"
-        raise ValueError(f"{store.path}: {found}, expected two or more")
-    directions = [(mean[kept] / np.linalg.norm(mean[kept], axis=1, keepdims=True)).T for mean in means.values()]
-    W_p, W_r, more = input_target_more(found.astype(np.float32) for found in directions)
-    references = References(W_p, W_r, kept, names, centred, more)
+    if len(classes) < 2:
+        problem = f"{len(classes)} classes have at least {min_class_size} samples (min_class_size)"
+        raise ValueError(f"{store.path}: {problem}, expected two or more")
+    directions = [(mean[classes] / np.linalg.norm(mean[classes], axis=1, keepdims=True)).T for mean in means.values()]
+    W_p, W_r, more = input_target_more(matrix.astype(np.float32) for matrix in directions)
+    references = References(W_p, W_r, classes, names, centred, more)
     return references, _described(names, counts, norms[0], references, left_out)
 
 
@@ -151,16 +151,16 @@ def _means(sums: np.ndarray, counts: np.ndarray, less: np.ndarray) -> np.ndarray
 
 
 def _described(
-    names: list[str], counts: np.ndarray, norms: np.ndarray, found: References, left_out: np.ndarray
+    names: list[str], counts: np.ndarray, norms: np.ndarray, references: References, left_out: np.ndarray
 ) -> dict[str, np.ndarray]:
-    assert found.classes is not None
-    cosines = found.W_p.T @ found.W_p
+    assert references.classes is not None
+    cosines = references.W_p.T @ references.W_p
     np.fill_diagonal(cosines, -np.inf)
     nearest = cosines.argmax(1)
     nearest_names = np.full(len(names), None, dtype=object)
-    nearest_names[found.classes] = [names[found.classes[i]] for i in nearest]
+    nearest_names[references.classes] = [names[references.classes[i]] for i in nearest]
     largest = np.full(len(names), np.nan)
-    largest[found.classes] = cosines.max(1)
+    largest[references.classes] = cosines.max(1)
     return {
         "class": np.arange(len(names)),
         "name": np.array(names, dtype=object),
@@ -189,19 +189,19 @@ def labels_by(store: Activations, classes: np.ndarray, class_names: Sequence[str
     """
     if not store.has("labels"):
         raise ValueError(f"{store.path}: has no labels, which the evaluation of class means needs")
-    labels, own = store.read("labels"), store.class_names()
-    if own == (None if class_names is None else list(class_names)):
+    labels, store_names = store.read("labels"), store.class_names()
+    if store_names == (None if class_names is None else list(class_names)):
         # equal classes need no conversion by name, which fails if two classes share a name, as in ImageNet-1K
         return labels
-    known, names = _names(class_names, classes), _names(own, labels)
+    reference_names, names = _names(class_names, classes), _names(store_names, labels)
     numbers = np.full(len(names) + 1, -1)  # label -1, no class, indexes the last entry
     for label in np.unique(labels[labels >= 0]):
-        if known.count(names[label]) != 1:
-            expected = listed(known)
-            several = f"{known.count(names[label])} of" if names[label] in known else "none of"
-            found = f"label {shown(names[label])} matches {several} the reference classes"
-            raise ValueError(f"{store.path}: {found}: {expected}")
-        numbers[label] = known.index(names[label])
+        if reference_names.count(names[label]) != 1:
+            expected = listed(reference_names)
+            several = f"{reference_names.count(names[label])} of" if names[label] in reference_names else "none of"
+            problem = f"label {shown(names[label])} matches {several} the reference classes"
+            raise ValueError(f"{store.path}: {problem}: {expected}")
+        numbers[label] = reference_names.index(names[label])
     return numbers[labels]
 
 
@@ -237,9 +237,9 @@ def load_references(path: str | Path) -> References:
     names = json.loads(tensors["class_names"].tobytes()) if "class_names" in tensors else None
     centred = bool(tensors["centred"].all()) if "centred" in tensors else None
     W_p, W_r, more = input_target_more(sites_in(tensors, "W_"))
-    found = References(W_p, W_r, tensors.get("classes"), names, centred, more)
-    check_references(path, found)
-    return found
+    references = References(W_p, W_r, tensors.get("classes"), names, centred, more)
+    check_references(path, references)
+    return references
 
 
 def check_references(path: str | Path, references: References) -> None:
@@ -263,5 +263,5 @@ def check_references(path: str | Path, references: References) -> None:
         problem = f"classes is {classes.dtype} of shape {classes.shape}"
         raise ValueError(f"{path}: {problem}, expected a class index for each of {n} directions")
     if classes is not None and names is not None and (classes.min() < 0 or classes.max() >= len(names)):
-        found = f"classes are {classes.min()} to {classes.max()}"
-        raise ValueError(f"{path}: {found}, but there are {len(names)} class_names; give a name for each, from 0 on")
+        problem = f"classes are {classes.min()} to {classes.max()}"
+        raise ValueError(f"{path}: {problem}, but there are {len(names)} class_names; give a name for each, from 0 on")

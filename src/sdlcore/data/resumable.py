@@ -142,16 +142,16 @@ class ResumableWriter(BlockWriter):
                 except StoreError as error:
                     raise StoreError(f"{error}; repeat the command to write the damaged part again") from error
             if store.rows != self.rows:  # the caller ignored an error of a commit
-                found = f"{self._path}: its parts contain {store.rows} rows"
-                raise StoreError(f"{found}, expected {self.rows}; repeat the command")
+                problem = f"{self._path}: its parts contain {store.rows} rows"
+                raise StoreError(f"{problem}, expected {self.rows}; repeat the command")
         self._parts = 0
 
     def remove_uncommitted(self) -> None:
         """Remove everything from the folder but the committed parts."""
-        kept = {self._path_of(number) for number in range(self._parts)}
-        for found in list(self._folder.iterdir()):
-            if found not in kept:
-                shutil.rmtree(found) if found.is_dir() and not found.is_symlink() else found.unlink()
+        part_files = {self._path_of(number) for number in range(self._parts)}
+        for path in list(self._folder.iterdir()):
+            if path not in part_files:
+                shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
 
     def _path_of(self, number: int) -> Path:
         return self._folder / f"{number:05}.h5"
@@ -164,7 +164,7 @@ class ResumableWriter(BlockWriter):
 
     def _end_part(self, state: str) -> None:
         """Finish the open part with its record; if none is open, write a part without rows."""
-        underflow = {name: found.to_json() for name, found in self._underflow.items()}
+        underflow = {name: counts.to_json() for name, counts in self._underflow.items()}
         record = Record(self._identity, self.rows, state, underflow)
         # a dataset, since an attribute has at most 64 KiB
         self._begun_part().file.create_dataset(RECORD, data=json.dumps(record._asdict()))
@@ -174,18 +174,18 @@ class ResumableWriter(BlockWriter):
     @contextmanager
     def _opened(self, path: Path, before: int) -> Iterator[tuple[h5py.File, Record]]:
         """Open a part after ``before`` rows, with its record; StoreError if it is damaged or from another store."""
-        shown = hidden(self._path, ".parts") / path.name
+        name = hidden(self._path, ".parts") / path.name
         try:
             damage = find_damage(path)
         except LookupError:
             damage = "it does not end with its checksums"
         if damage is not None:
-            raise StoreError(f"{shown}: is damaged: {damage}")
+            raise StoreError(f"{name}: is damaged: {damage}")
         with h5py.File(path, "r") as file:
             record = Record(**json.loads(file[RECORD].asstr()[()])) if RECORD in file else None
             rows = before + (len(file["input"]) if "input" in file else 0)
             if record is None or (record.identity, record.rows) != (self._identity, rows):
-                raise StoreError(f"{shown}: this part of the store was written with other settings, inputs or code")
+                raise StoreError(f"{name}: this part of the store was written with other settings, inputs or code")
             yield file, record
 
 

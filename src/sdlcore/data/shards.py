@@ -96,13 +96,13 @@ def _check(shard: ActivationStore, first: ActivationStore) -> None:
         raise StoreError(f"{shard.path}: is an index of shards itself; give its shards instead")
     if shard.features() is not None:
         raise StoreError(f"{shard.path}: contains ground-truth features, which an index cannot combine")
-    for what, found, expected in (
+    for what, value, expected in (
         ("columns", shard.columns(), first.columns()),
         ("dimensions", shard.widths, first.widths),
         ("class names", shard.class_names(), first.class_names()),
     ):
-        if found != expected:
-            raise StoreError(f"{shard.path}: its {what} are {found}, expected {expected} as in {first.path}")
+        if value != expected:
+            raise StoreError(f"{shard.path}: its {what} are {value}, expected {expected} as in {first.path}")
 
 
 def _unite_column(file: h5py.File, column: str, shards: Sequence[ActivationStore], names: Sequence[str]) -> None:

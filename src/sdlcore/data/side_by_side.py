@@ -56,8 +56,8 @@ class SideBySide:
 
     def read(self, column: str, start: int = 0, stop: int | None = None) -> np.ndarray:
         """Return rows ``start:stop`` of a site, or of another column of the first store."""
-        store, own = self._places.get(column, (self.stores[0], column))
-        return store.read(own, start, stop)
+        store, stored_column = self._places.get(column, (self.stores[0], column))
+        return store.read(stored_column, start, stop)
 
     def class_names(self) -> list[str] | None:
         """Return the names of the first store's classes, or None."""

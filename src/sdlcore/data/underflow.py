@@ -57,20 +57,25 @@ class Underflow:
 
     def __init__(self) -> None:
         self._numbers = self._lost = 0
-        self._given = self._kept = np.zeros(0, dtype=bool)  # dimensions that are nonzero in the data, and in the store
+        self._in_data = self._in_store = np.zeros(
+            0, dtype=bool
+        )  # dimensions that are nonzero in the data, and in the store
 
     def update(self, values: np.ndarray, stored: np.ndarray) -> None:
         """Count a block: B x dimension numbers, and the same numbers as they would be read from the store."""
-        given, kept = values != 0, stored != 0
-        if not self._given.size:
-            self._given = self._kept = np.zeros(values.shape[1], dtype=bool)
-        self._given, self._kept = self._given | given.any(axis=0), self._kept | kept.any(axis=0)
-        self._numbers += int(given.sum())
-        self._lost += int((given & ~kept).sum())
+        is_nonzero, stays_nonzero = values != 0, stored != 0
+        if not self._in_data.size:
+            self._in_data = self._in_store = np.zeros(values.shape[1], dtype=bool)
+        self._in_data, self._in_store = (
+            self._in_data | is_nonzero.any(axis=0),
+            self._in_store | stays_nonzero.any(axis=0),
+        )
+        self._numbers += int(is_nonzero.sum())
+        self._lost += int((is_nonzero & ~stays_nonzero).sum())
 
     def check(self, path: Path, column: str, dtype: str) -> None:
         """Warn if more than `LEAST_SHARE` of the numbers were lost; UnderflowError if a dimension was lost."""
-        lost = np.flatnonzero(self._given & ~self._kept)
+        lost = np.flatnonzero(self._in_data & ~self._in_store)
         if len(lost):
             more = f" and {len(lost) - 1} more" if len(lost) > 1 else ""
             problem = f"dimension {lost[0]}{more}: nonzero, but too small for {dtype} in every row; {remedy(dtype)}"
@@ -82,15 +87,15 @@ class Underflow:
 
     def to_json(self) -> list[Json]:
         """Return the counts as JSON; dimensions are bit masks in hexadecimal."""
-        bits = [np.packbits(values).tobytes().hex() for values in (self._given, self._kept)]
-        return [self._given.size, self._numbers, self._lost, *bits]
+        bits = [np.packbits(values).tobytes().hex() for values in (self._in_data, self._in_store)]
+        return [self._in_data.size, self._numbers, self._lost, *bits]
 
     @classmethod
     def from_json(cls, saved: list[Any]) -> "Underflow":
         """Restore the counts that `to_json` returned."""
-        found = cls()
-        width, found._numbers, found._lost, *bits = saved
-        found._given, found._kept = (
+        underflow = cls()
+        width, underflow._numbers, underflow._lost, *bits = saved
+        underflow._in_data, underflow._in_store = (
             np.unpackbits(np.frombuffer(bytes.fromhex(text), np.uint8), count=width).astype(bool) for text in bits
         )
-        return found
+        return underflow

@@ -32,18 +32,18 @@ class NewFile(io.FileIO):
 
     def write(self, content: Any) -> int:
         view = memoryview(content).cast("B")
-        left = view
+        rest = view
         try:
-            while left and self._failure is None:
-                left = left[super().write(left) :]
+            while rest and self._failure is None:
+                rest = rest[super().write(rest) :]
         except OSError as error:
             self._failure = error
         return len(view)
 
     def readinto(self, buffer: Any) -> int:
         view = memoryview(buffer).cast("B")
-        found = super().readinto(view) or 0
-        view[found:] = bytes(len(view) - found)
+        n_bytes = super().readinto(view) or 0
+        view[n_bytes:] = bytes(len(view) - n_bytes)
         return len(view)
 
     def truncate(self, size: int | None = None) -> int:
@@ -78,7 +78,7 @@ class Kind(NamedTuple):
     shape: tuple[int, ...]
 
     @classmethod
-    def of(cls, values: np.ndarray) -> "Kind":
+    def from_values(cls, values: np.ndarray) -> "Kind":
         return cls(h5py.string_dtype() if values.dtype.kind in "UO" else values.dtype, values.shape[1:])
 
 
@@ -95,7 +95,7 @@ class Columns:
         """Append rows; every call must pass the same columns."""
         for name, values in columns.items():
             if name not in self._datasets:
-                self._datasets[name] = self._create(name, Kind.of(values))
+                self._datasets[name] = self._create(name, Kind.from_values(values))
             dataset = self._datasets[name]
             before = len(dataset)
             dataset.resize(before + len(values), axis=0)
@@ -167,8 +167,8 @@ class BlockWriter:
             finite in the store's precision, or a nonzero row becomes zero in it.
         """
         sites = all_sites(input, target, more)
-        given = {site_column(site): np.asarray(values) for site, values in enumerate(sites)}
-        columns = {name: encode(values, self._dtype) for name, values in given.items()}
+        site_values = {site_column(site): np.asarray(values) for site, values in enumerate(sites)}
+        columns = {name: encode(values, self._dtype) for name, values in site_values.items()}
         if labels is not None:
             columns["labels"] = _as_stored("labels", np.asarray(labels), np.dtype(np.int32))
         for name, values in (references or {}).items():
@@ -177,8 +177,8 @@ class BlockWriter:
         lengths = {name: len(values) for name, values in columns.items()}
         if len(set(lengths.values())) != 1:
             raise ValueError(f"columns of one block differ in length: {lengths}")
-        as_read = {name: decode(columns[name], self._dtype) for name in given}
-        for name, values in given.items():
+        as_read = {name: decode(columns[name], self._dtype) for name in site_values}
+        for name, values in site_values.items():
             if values.ndim != 2:
                 raise ValueError(f"{name} has shape {values.shape}, expected samples x dimension")
             if not np.isfinite(as_read[name]).all():
@@ -188,13 +188,13 @@ class BlockWriter:
         if self._kinds and self._kinds.keys() != columns.keys():
             raise ValueError(f"block has columns {sorted(columns)}, expected {sorted(self._kinds)} as in the store")
         for name, values in columns.items():
-            kind = self._kinds.get(name, Kind.of(values))
+            kind = self._kinds.get(name, Kind.from_values(values))
             if kind.shape != values.shape[1:]:
                 raise ValueError(f"block has rows of shape {values.shape[1:]} in {name}, expected {kind.shape}")
-            columns[name] = values if name in given else _as_stored(name, values, kind.dtype)
-        self._kinds = self._kinds or {name: Kind.of(values) for name, values in columns.items()}
+            columns[name] = values if name in site_values else _as_stored(name, values, kind.dtype)
+        self._kinds = self._kinds or {name: Kind.from_values(values) for name, values in columns.items()}
         self.append_stored(columns)
-        for name, values in given.items():
+        for name, values in site_values.items():
             self._underflow.setdefault(name, Underflow()).update(values, as_read[name])
 
     def append_stored(self, columns: Mapping[str, np.ndarray]) -> None:

@@ -79,7 +79,7 @@ def families(
         Which features are parents and children.
     """
     norms, cosines = np.linalg.norm(W_dec, axis=1), normalise_rows(W_dec) @ W
-    found = []
+    groups = []
     for parent in range(hierarchy.parents):
         members = np.array([parent, *hierarchy.family(parent)])
         response = np.full((len(members), hierarchy.children), np.nan)
@@ -87,8 +87,8 @@ def families(
             if len(rows):
                 magnitude = x[:, [members[1 + column]]].toarray()[rows].mean()
                 response[:, column] = latents[np.ix_(rows, members)].mean(axis=0) * norms[members] / magnitude
-        found.append(Family(members, cosines[np.ix_(members, members)], response))
-    return found
+        groups.append(Family(members, cosines[np.ix_(members, members)], response))
+    return groups
 
 
 def absorption(
@@ -121,14 +121,14 @@ def absorption(
     rows: list[dict[str, float]] = []
     for parent in range(hierarchy.parents):
         magnitude = x[:, [parent]].toarray()[:, 0]
-        own = _column(latents, parent)
+        parent_latent = _column(latents, parent)
         for child, alone in zip(hierarchy.family(parent), _alone(x, hierarchy, parent), strict=True):
             numbers = dict.fromkeys(("fires", "own", "carried"), np.nan)
             if len(alone):
                 total = magnitude[alone].sum()
                 numbers = {
-                    "fires": float((own[alone] > 0).mean()),
-                    "own": float(own[alone].sum() * written[parent, parent] / total),
+                    "fires": float((parent_latent[alone] > 0).mean()),
+                    "own": float(parent_latent[alone].sum() * written[parent, parent] / total),
                     "carried": float(_column(latents, child)[alone].sum() * written[child, parent] / total),
                 }
             missing, stands_in = numbers["own"] < ABSORBED_SHARE, numbers["carried"] >= ABSORBED_SHARE

@@ -42,21 +42,21 @@ class CoefficientScores:
         # an inner product with these is a number of units of the feature
         self._units = (true / squares[:, None]).T
         judged = hierarchy is not None and len(W_dec) >= len(true) and not signed
-        self._own = match_latents(W_dec, (true / np.sqrt(squares)[:, None]).T) if judged else None
-        self._W_dec = W_dec[self._own] if judged else None
+        self._feature_latents = match_latents(W_dec, (true / np.sqrt(squares)[:, None]).T) if judged else None
+        self._W_dec = W_dec[self._feature_latents] if judged else None
         self._latents: list[scipy.sparse.csr_array] = []
-        self._seen = 0
+        self._n_samples = 0
 
     def add(self, latents: scipy.sparse.csr_array) -> None:
         """Add the latents (B x n_q) of the next B samples."""
-        stop = self._seen + latents.shape[0]
-        x = self._x[self._seen : stop]
+        stop = self._n_samples + latents.shape[0]
+        x = self._x[self._n_samples : stop]
         if self._splitting is not None:
             self._splitting.add(latents, x)
         self._detection.add(latents, x)
-        if self._own is not None:
-            self._latents.append(latents[:, self._own])
-        self._seen = stop
+        if self._feature_latents is not None:
+            self._latents.append(latents[:, self._feature_latents])
+        self._n_samples = stop
 
     def rarest(self) -> np.ndarray:
         """Return the quarter of features, one at least, that are active in fewest samples."""
@@ -176,8 +176,8 @@ class Splitting:
         The fitted line goes through the origin because an L1 penalty subtracts about the same amount from large and
         small coefficients; a line with an intercept would hide that.
         """
-        known = (self.latents > 0) & (self._squares > 0)
-        return np.divide(self._written, self._squares, out=np.full(len(known), np.nan), where=known)
+        is_defined = (self.latents > 0) & (self._squares > 0)
+        return np.divide(self._written, self._squares, out=np.full(len(is_defined), np.nan), where=is_defined)
 
     def metrics(self) -> dict[str, float | None]:
         """Return ``splitting`` and ``shrinkage`` over the features that have a latent; None if no feature has one.
@@ -185,7 +185,10 @@ class Splitting:
         ``splitting`` is the mean number of latents per feature, 1 if none is split. ``shrinkage`` is 1 minus the median
         slope, 0 if contributions are as large as coefficients.
         """
-        found = self.latents > 0
-        if not found.any():
+        has_latent = self.latents > 0
+        if not has_latent.any():
             return {"splitting": None, "shrinkage": None}
-        return {"splitting": float(self.latents[found].mean()), "shrinkage": float(1 - np.median(self.slopes[found]))}
+        return {
+            "splitting": float(self.latents[has_latent].mean()),
+            "shrinkage": float(1 - np.median(self.slopes[has_latent])),
+        }

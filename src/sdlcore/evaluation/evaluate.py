@@ -109,8 +109,8 @@ def evaluate_coder(
         Matched("encoder", Similarity.INNER): best_match(W_enc, true_p).similarity,
         Matched("decoder", Similarity.INNER): best_match(W_dec, true_r).similarity,
     }
-    seen = Latents(model, store, truth, decoder.latent)
-    metrics = on_samples(model, store, seen) | _of_plugins(Judged(model, store, truth))
+    latents = Latents(model, store, truth, decoder.latent)
+    metrics = on_samples(model, store, latents) | _of_plugins(Judged(model, store, truth))
     for matched, similarity in best.items():
         metrics |= recovery_metrics(matched, similarity, truth.anchored)
     metrics |= _norms("encoder", W_enc) | _norms("decoder", W_dec)
@@ -121,19 +121,21 @@ def evaluate_coder(
     metrics |= {"hungarian_encoder": hungarian(W_enc, true_p), "hungarian_decoder": assigned}
     if len(model.target_sites) > 1:
         metrics |= _by_site(model, truth)
-    if seen.detected is not None:
-        metrics["macro_f1"] = seen.detected.macro_f1()
+    if latents.detected is not None:
+        metrics["macro_f1"] = latents.detected.macro_f1()
     metrics |= _anchors_only(model.config.pair, truth, true_p, true_r)
-    if seen.scores is not None:
-        metrics |= oracle(model, store, true_p, true_r) | seen.scores.metrics()
+    if latents.scores is not None:
+        metrics |= oracle(model, store, true_p, true_r) | latents.scores.metrics()
         # the same assignment, averaged over its pairs instead of over all features
         metrics["mcc"] = assigned * len(true_r) / min(len(true_r), model.config.n_q)
-        rarest = decoder.similarity[seen.scores.rarest()]
+        rarest = decoder.similarity[latents.scores.rarest()]
         metrics[recovery_name("decoder", features=FeatureSet.RAREST)] = float(recovered(rarest).mean())
-    if seen.top is not None:
+    if latents.top is not None:
         anchored = np.isin(np.arange(len(true_r)), truth.anchored)
-        metrics |= sharing_metrics(class_sharing(seen.top, store.read("labels")), decoder.latent, anchored)
-    features = {what.directions: [round(float(value), DIGITS) for value in found] for what, found in best.items()}
+        metrics |= sharing_metrics(class_sharing(latents.top, store.read("labels")), decoder.latent, anchored)
+    features = {
+        what.directions: [round(float(value), DIGITS) for value in similarities] for what, similarities in best.items()
+    }
     levels = _chance_levels(model.config.n_q, true_p, true_r, spread, chance)
     return Evaluation(_declared(metrics), levels, {"anchored": [int(index) for index in truth.anchored], **features})
 
@@ -156,11 +158,11 @@ def _chance_levels(
 def _of_plugins(judged: Judged) -> dict[str, float | None]:
     """Compute the metrics that plugins define for this kind of run."""
     truth = judged.truth
-    own = metrics_of_plugins(truth is not None, truth is not None and truth.classes is None)
-    return {name: _own(name, found.made(judged)) for name, found in own.items()}
+    extensions = metrics_of_plugins(truth is not None, truth is not None and truth.classes is None)
+    return {name: _finite_or_none(name, extension.made(judged)) for name, extension in extensions.items()}
 
 
-def _own(name: str, value: Any) -> float | None:
+def _finite_or_none(name: str, value: Any) -> float | None:
     """Return a plugin's value as a finite float or None."""
     if value is None:
         return None

@@ -50,9 +50,9 @@ class GroundTruth(NamedTuple):
         cls, references: References, anchors: Anchors | None, hierarchy: Hierarchy | None = None, known: bool = True
     ) -> "GroundTruth":
         """Combine references and anchors; ``known`` is true if the samples' true coefficients or classes are known."""
-        given = np.zeros(0, dtype=np.int64) if anchors is None else anchored_features(anchors, references)
+        anchored = np.zeros(0, dtype=np.int64) if anchors is None else anchored_features(anchors, references)
         W_p, W_r, classes, names, _, more = references
-        return cls(W_p, W_r, given, classes, names, hierarchy, anchors, known, more)
+        return cls(W_p, W_r, anchored, classes, names, hierarchy, anchors, known, more)
 
 
 class Best(NamedTuple):

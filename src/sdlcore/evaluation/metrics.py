@@ -104,19 +104,20 @@ def _matches(
     declared = [Matched(side, measure=measure, **matched) for side in sides]
     return [
         Metric(
-            found.name,
+            comparison.name,
             measure.symbol,
-            found.caption,
-            Better.HIGHER if found.baseline is None else None,
+            comparison.caption,
+            Better.HIGHER if comparison.baseline is None else None,
             runs,
             in_tables=in_tables,
             effect=effect,
             chance=chance,
             needed=needed,
-            by_anchors=found.features in (FeatureSet.ANCHORED, FeatureSet.UNANCHORED) or found.baseline is not None,
-            matched=found,
+            by_anchors=comparison.features in (FeatureSet.ANCHORED, FeatureSet.UNANCHORED)
+            or comparison.baseline is not None,
+            matched=comparison,
         )
-        for found in declared
+        for comparison in declared
     ]
 
 
@@ -279,8 +280,8 @@ contains sites 0 and 1; `declared` also finds those of further sites, and recove
 
 def declared(name: str) -> Metric | None:
     """Return the metric with this name, or None. A crosscoder may have any number of sites, recovery any threshold."""
-    if (found := METRICS.get(name)) is not None:
-        return found
+    if (metric := METRICS.get(name)) is not None:
+        return metric
     first = METRICS.get(_TAU.sub(tau_suffix(TAU_STRICT), _SITE.sub("_site0", name)))
     if first is None or first.matched is None:
         return None

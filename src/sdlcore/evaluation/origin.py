@@ -27,12 +27,19 @@ def check_origin(model: str | Path, settings: Mapping[str, Json], seed: int, sto
     ValueError
         If they differ; the message names the model and the difference.
     """
-    made = load_provenance(model)
-    own = made.get("settings")
-    asked = {"settings": {key: settings.get(key) for key in own} if isinstance(own, dict) else settings, "seed": seed}
-    check_same(model, {key: made.get(key) for key in asked}, json.loads(json.dumps(asked)), "this run is to have")
+    provenance = load_provenance(model)
+    stored_settings = provenance.get("settings")
+    expected = {
+        "settings": {key: settings.get(key) for key in stored_settings}
+        if isinstance(stored_settings, dict)
+        else settings,
+        "seed": seed,
+    }
+    check_same(
+        model, {key: provenance.get(key) for key in expected}, json.loads(json.dumps(expected)), "this run is to have"
+    )
     if not Path(store).is_file():
         return
-    inputs = made.get("inputs")
+    inputs = provenance.get("inputs")
     trained_on = inputs.get("store") if isinstance(inputs, dict) else None
     check_same(model, {"inputs.store": trained_on}, {"inputs.store": content_digest(store)}, f"{store} has")

@@ -20,20 +20,20 @@ def covariance(blocks: Iterable[np.ndarray]) -> np.ndarray:
     ValueError
         If there is no sample.
     """
-    seen, mean, total = 0, np.zeros(0), np.zeros((0, 0))
+    n_samples, mean, total = 0, np.zeros(0), np.zeros((0, 0))
     for block in blocks:
         x = block.astype(np.float64)
-        own = x.mean(0)
-        centred = x - own
-        if not seen:
-            mean, total = np.zeros_like(own), np.zeros((len(own), len(own)))
-        shift, whole = own - mean, seen + len(x)
-        total += centred.T @ centred + np.outer(shift, shift) * (seen * len(x) / whole)
+        block_mean = x.mean(0)
+        centred = x - block_mean
+        if not n_samples:
+            mean, total = np.zeros_like(block_mean), np.zeros((len(block_mean), len(block_mean)))
+        shift, whole = block_mean - mean, n_samples + len(x)
+        total += centred.T @ centred + np.outer(shift, shift) * (n_samples * len(x) / whole)
         mean += shift * len(x) / whole
-        seen = whole
-    if not seen:
+        n_samples = whole
+    if not n_samples:
         raise ValueError("the covariance of activations needs one sample or more, found none")
-    return total / seen
+    return total / n_samples
 
 
 def patterns(W_enc_QP: np.ndarray, covariance_PP: np.ndarray) -> np.ndarray:

@@ -45,11 +45,11 @@ def metric(
     check_named(name, "metric")
 
     def add(measure: AnyMeasure) -> AnyMeasure:
-        found = Metric(name, symbol, caption, better, runs, digits, in_tables, effect, of_plugin=True)
+        entry = Metric(name, symbol, caption, better, runs, digits, in_tables, effect, of_plugin=True)
         if runs not in (EVERY_RUN, JUDGED, BENCH):
             raise PluginError(f"metric {name}: runs must be one of EVERY_RUN, JUDGED, BENCH, found {runs!r}")
         register(Extension("metric", name, measure, settings_class(measure, f"metric {name}"), {"runs": runs}), _OURS)
-        METRICS[name] = found
+        METRICS[name] = entry
         return measure
 
     return add
@@ -58,9 +58,11 @@ def metric(
 def metrics_of_plugins(judged: bool, bench: bool) -> dict[str, Extension]:
     """Return the plugins' metrics for runs with or without reference directions (``judged``), on a bench or not."""
     having = {EVERY_RUN, *([JUDGED] if judged else []), *([BENCH] if bench else [])}
-    return {name: found for name, found in extensions("metric").items() if found.facts["runs"] in having}
+    return {name: extension for name, extension in extensions("metric").items() if extension.facts["runs"] in having}
 
 
 def parts_of_metrics(judged: bool, bench: bool) -> tuple[str, ...]:
     """Return the source files of the plugins' metrics for such a run."""
-    return tuple(dict.fromkeys(part for found in metrics_of_plugins(judged, bench).values() for part in found.parts))
+    return tuple(
+        dict.fromkeys(part for extension in metrics_of_plugins(judged, bench).values() for part in extension.parts)
+    )

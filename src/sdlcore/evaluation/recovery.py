@@ -98,17 +98,17 @@ def recovery_metrics(
     dict
         The metrics of `match_metrics` for each set; None if the set is empty.
     """
-    given = np.isin(np.arange(len(best)), anchored)
-    taken: dict[str, np.ndarray] = {
+    is_anchored = np.isin(np.arange(len(best)), anchored)
+    subsets: dict[str, np.ndarray] = {
         FeatureSet.ALL: best,
-        FeatureSet.ANCHORED: best[given],
-        FeatureSet.UNANCHORED: best[~given],
+        FeatureSet.ANCHORED: best[is_anchored],
+        FeatureSet.UNANCHORED: best[~is_anchored],
     }
     metrics: dict[str, float | None] = {}
     for part in parts:
-        chosen = taken[part]
-        found = match_metrics(replace(matched, features=part), chosen if len(chosen) else np.zeros(1))
-        metrics |= found if len(chosen) else dict.fromkeys(found)
+        chosen = subsets[part]
+        part_metrics = match_metrics(replace(matched, features=part), chosen if len(chosen) else np.zeros(1))
+        metrics |= part_metrics if len(chosen) else dict.fromkeys(part_metrics)
     return metrics
 
 
@@ -161,8 +161,8 @@ def recovery_at(
         hits = recovered(np.array(best[side]), tau)
         parts: dict[str, np.ndarray] = {FeatureSet.ALL: hits}
         if anchored is not None:
-            given = np.isin(np.arange(len(hits)), anchored)
-            parts |= {FeatureSet.ANCHORED: hits[given], FeatureSet.UNANCHORED: hits[~given]}
+            is_anchored = np.isin(np.arange(len(hits)), anchored)
+            parts |= {FeatureSet.ANCHORED: hits[is_anchored], FeatureSet.UNANCHORED: hits[~is_anchored]}
         for part, chosen in parts.items():
             name = Matched(side, features=part, tau=tau).name
             shares[name] = float(chosen.mean()) if len(chosen) else None

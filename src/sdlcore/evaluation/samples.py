@@ -89,8 +89,8 @@ class Detected:
         return None if np.isnan(scores).all() else float(np.nanmean(scores))
 
 
-def on_samples(model: SparseCoder, store: Activations, seen: Latents | None = None) -> dict[str, float | None]:
-    """Return l0, fvu and dead_fraction, and add all latents to ``seen``.
+def on_samples(model: SparseCoder, store: Activations, latents: Latents | None = None) -> dict[str, float | None]:
+    """Return l0, fvu and dead_fraction, and add every batch to ``latents``.
 
     ``fvu`` is sum |x_r - x_r_hat|^2 over sum |x_r - mean|^2, with the mean of the whole store; None if all samples are
     equal.
@@ -102,8 +102,8 @@ def on_samples(model: SparseCoder, store: Activations, seen: Latents | None = No
         on = out.fires()
         active += int(on.sum())
         fired[out.support.columns[on]] = True
-        if seen is not None:
-            seen.add(out.csr())
+        if latents is not None:
+            latents.add(out.csr())
         error += float(np.square(x_r.astype(np.float64) - out.x_hat.numpy()).sum())
         spread.add(x_r)
     return {
@@ -126,16 +126,16 @@ class Spread:
     def __init__(self, dimension: int) -> None:
         self.total = 0.0
         self._mean = np.zeros(dimension)
-        self._seen = 0
+        self._n_samples = 0
 
     def add(self, block: np.ndarray) -> None:
         """Add B x d samples."""
         block = block.astype(np.float64)
         shift = block.mean(0) - self._mean
-        whole = self._seen + len(block)
+        whole = self._n_samples + len(block)
         self.total += float(np.square(block - block.mean(0)).sum())
-        self.total += float(np.square(shift).sum()) * self._seen * len(block) / whole
-        self._seen = whole
+        self.total += float(np.square(shift).sum()) * self._n_samples * len(block) / whole
+        self._n_samples = whole
         self._mean += shift * len(block) / whole
 
 

@@ -37,15 +37,15 @@ class TopSamples(NamedTuple):
         changed, firsts, line = np.unique(latent, return_index=True, return_inverse=True)
         place, top = np.arange(len(latent)) - firsts[line], self.values.shape[1]
         values, samples = np.zeros((len(changed), top), value.dtype), np.full((len(changed), top), -1)
-        kept = place < top
-        values[line[kept], place[kept]], samples[line[kept], place[kept]] = value[kept], sample[kept]
+        in_top = place < top
+        values[line[in_top], place[in_top]], samples[line[in_top], place[in_top]] = value[in_top], sample[in_top]
         values = np.concatenate([self.values[changed], values], axis=1)
         samples = np.concatenate([self.samples[changed], samples], axis=1)
         best = np.argsort(-values, axis=1, kind="stable")[:, :top]
-        found = TopSamples(self.values.copy(), self.samples.copy())
-        found.values[changed] = np.take_along_axis(values, best, 1)
-        found.samples[changed] = np.take_along_axis(samples, best, 1)
-        return found
+        result = TopSamples(self.values.copy(), self.samples.copy())
+        result.values[changed] = np.take_along_axis(values, best, 1)
+        result.samples[changed] = np.take_along_axis(samples, best, 1)
+        return result
 
     def class_histogram(self, labels: np.ndarray, latent: int) -> list[tuple[int, int]]:
         """Return class and count of the labelled top samples of one latent, most frequent first.
@@ -53,10 +53,10 @@ class TopSamples(NamedTuple):
         ``labels`` are the store's N labels, -1 for none.
         """
         samples = self.samples[latent]
-        known = labels[samples[samples >= 0]]
-        found, counts = np.unique(known[known >= 0], return_counts=True)
+        sample_labels = labels[samples[samples >= 0]]
+        classes, counts = np.unique(sample_labels[sample_labels >= 0], return_counts=True)
         order = np.argsort(-counts, kind="stable")
-        return [(int(found[i]), int(counts[i])) for i in order]
+        return [(int(classes[i]), int(counts[i])) for i in order]
 
 
 class Sharing(NamedTuple):
@@ -108,6 +108,6 @@ def sharing_metrics(sharing: Sharing, matched: np.ndarray, anchored: np.ndarray)
     metrics: dict[str, float | None] = {}
     for part, latents in groups.items():
         for name, values in (("top_classes", sharing.classes[latents]), ("top_purity", sharing.purity[latents])):
-            known = values[~np.isnan(values)]
-            metrics[part_name(name, part)] = float(known.mean()) if len(known) else None
+            finite = values[~np.isnan(values)]
+            metrics[part_name(name, part)] = float(finite.mean()) if len(finite) else None
     return metrics

@@ -21,7 +21,7 @@ from sdlcore.interop.weights import Weights, sparse_coder, weights_of
 from sdlcore.model.coder import SparseCoder
 from sdlcore.run import Activation
 from sdlcore.settings import Json
-from sdlcore.storage.foreign import Settings, read_object
+from sdlcore.storage.external_json import Settings, read_object
 from sdlcore.storage.parsing import parsing
 
 _FILES = FILES["dictionary_learning"]

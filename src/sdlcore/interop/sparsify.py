@@ -15,7 +15,7 @@ from sdlcore.interop.formats import FILES
 from sdlcore.interop.tensor_files import SHAPE, check_names, check_shapes, check_values, read_safetensors
 from sdlcore.interop.weights import Weights, sparse_coder, weights_of
 from sdlcore.model.coder import SparseCoder
-from sdlcore.storage.foreign import Settings, read_object
+from sdlcore.storage.external_json import Settings, read_object
 from sdlcore.storage.parsing import parsing
 from sdlcore.text import listed
 

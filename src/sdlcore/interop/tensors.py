@@ -22,7 +22,7 @@ from sdlcore.interop.tensor_files import (
 from sdlcore.interop.weights import Weights, sparse_coder
 from sdlcore.model.coder import SparseCoder
 from sdlcore.run import SELECTING, Activation
-from sdlcore.storage.foreign import Settings
+from sdlcore.storage.external_json import Settings
 from sdlcore.storage.parsing import parsing
 from sdlcore.text import listed
 

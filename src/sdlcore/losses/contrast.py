@@ -51,8 +51,8 @@ def contrast(
     if similarity == "cosine":
         token_C, neighbour_C = (_norms(latents.sum(part.square().sum(1))) for part in (tokens_CQ, neighbours_CQ))
         similarity_CC = similarity_CC / (token_C[:, None] * neighbour_C)
-    own = torch.arange(len(similarity_CC), device=similarity_CC.device)
-    return (cross_entropy(similarity_CC, own) + cross_entropy(similarity_CC.T, own)) / 2
+    diagonal = torch.arange(len(similarity_CC), device=similarity_CC.device)
+    return (cross_entropy(similarity_CC, diagonal) + cross_entropy(similarity_CC.T, diagonal)) / 2
 
 
 def _norms(squares_C: Tensor) -> Tensor:

@@ -93,18 +93,24 @@ def loss_term(name: str, *, rises: bool = False, norms: bool = False) -> Callabl
 
 def term_of(name: str) -> Term:
     """Return a loss term by name, importing only its module or taking it from a plugin."""
-    own = registered("loss term", name)
-    if own is not None:
-        return Term(name, lambda inputs: _own(own, inputs), name, own.facts["rises"], lambda _: own.facts["norms"])
-    found: Term = import_module(f"sdlcore.losses.{name}").TERM
-    return found
+    plugin = registered("loss term", name)
+    if plugin is not None:
+        return Term(
+            name,
+            lambda inputs: _compute_plugin(plugin, inputs),
+            name,
+            plugin.facts["rises"],
+            lambda _: plugin.facts["norms"],
+        )
+    term: Term = import_module(f"sdlcore.losses.{name}").TERM
+    return term
 
 
-def _own(own: Extension, inputs: TermInputs) -> Tensor:
+def _compute_plugin(plugin: Extension, inputs: TermInputs) -> Tensor:
     """Compute a plugin's term with its settings; raise ValueError, naming it, if the result is not a 0-d tensor."""
-    names = [name for name in own.settings.model_fields if name != own.name]
+    names = [name for name in plugin.settings.model_fields if name != plugin.name]
     settings = {name: inputs.config.own[name] for name in names}
-    found = own.made(inputs, **settings)
-    if not isinstance(found, Tensor) or found.ndim:
-        raise ValueError(f"loss term {own.name} returned {in_words(found)}, expected a tensor of shape ()")
-    return found
+    value = plugin.made(inputs, **settings)
+    if not isinstance(value, Tensor) or value.ndim:
+        raise ValueError(f"loss term {plugin.name} returned {in_words(value)}, expected a tensor of shape ()")
+    return value

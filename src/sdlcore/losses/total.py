@@ -64,18 +64,18 @@ def total_loss(
         Replaces the reconstruction error by a summand that also judges the reconstruction by a model's behaviour.
     """
     inputs = TermInputs(model, x_BR, out, config, anchors, anchored_rows, step, exponent)
-    asked = [term_of(name) for name in config.terms]
+    extra_terms = [term_of(name) for name in config.terms]
     divisor = x_BR.shape[1] if config.loss_scale == "mean" else 1
     terms = {"reconstruction": reconstruction(x_BR, out.x_hat)}
     loss = terms["reconstruction"]
-    for term in asked:
+    for term in extra_terms:
         if term.weight is None:
             loss = terms[term.name] = term.compute(inputs)
     loss = loss / divisor
     if judge is not None:
         loss, judged = judge(out.x_hat, loss)
         terms |= judged
-    for term in asked:
+    for term in extra_terms:
         if term.rises:
             terms[term.name] = term.compute(inputs)
             loss = loss + penalty * _weight(term, config) * terms[term.name]
@@ -85,7 +85,7 @@ def total_loss(
     if gates_N is not None:
         terms["gate"] = gate(model, left_BR, out, gates_N)
         loss = loss + terms["gate"] / divisor
-    for term in asked:
+    for term in extra_terms:
         if term.weight is not None and not term.rises:
             terms[term.name] = term.compute(inputs)
             weight = (anchoring if term.falls else 1.0) * _weight(term, config) / (divisor if term.error else 1)

@@ -7,7 +7,7 @@ from sdlcore.parallel.groups import Group, Processes
 from sdlcore.sparse.kernels.interface import Kernels
 from sdlcore.sparse.preactivations import Entries, Preactivations
 from sdlcore.sparse.search import LargestPerBatch, LargestPerSample, Search
-from sdlcore.sparse.support import Support, kept
+from sdlcore.sparse.support import Support, select_entries
 
 
 def divided(search: Search, processes: Processes) -> Search:
@@ -41,11 +41,11 @@ class _LargestPerSample(LargestPerSample):
         self.latents = latents
 
     def find(self, pre_BQ: Preactivations, slack: float = 1.0) -> Entries:
-        found = super().find(pre_BQ, slack)
-        return kept(found, self.ranks(found.pre, found.support) < round(slack * self.k))
+        entries = super().find(pre_BQ, slack)
+        return select_entries(entries, self.ranks(entries.pre, entries.support) < round(slack * self.k))
 
-    def narrow(self, found: Entries) -> Entries:
-        return kept(found, self.ranks(found.pre, found.support) < self.k)
+    def narrow(self, entries: Entries) -> Entries:
+        return select_entries(entries, self.ranks(entries.pre, entries.support) < self.k)
 
     def ranks(self, pre_N: Tensor, support: Support) -> Tensor:
         width = int(torch.diff(support.offsets).max())

@@ -45,19 +45,19 @@ class Extensible(Settings):
         ValueError
             Naming settings that no plugin has, or the first that does not fit.
         """
-        given = self.own
-        of_plugins = own_settings(self.extended_by) if given else {}
-        if unknown := sorted(given.keys() - of_plugins.keys()):
+        settings = self.own
+        of_plugins = own_settings(self.extended_by) if settings else {}
+        if unknown := sorted(settings.keys() - of_plugins.keys()):
             raise unknown_settings(self.called, unknown, [*type(self).model_fields, *of_plugins])
-        own: dict[str, Any] = {}
+        checked: dict[str, Any] = {}
         for name in self.chosen:
-            if (found := registered(self.extended_by, name)) is not None:
-                theirs = {key: value for key, value in given.items() if key in found.settings.model_fields}
-                own |= dict(found.settings.from_dict(theirs))
-        object.__setattr__(self, "__pydantic_extra__", own)  # frozen, but not yet handed out
+            if (extension := registered(self.extended_by, name)) is not None:
+                theirs = {key: value for key, value in settings.items() if key in extension.settings.model_fields}
+                checked |= dict(extension.settings.from_dict(theirs))
+        object.__setattr__(self, "__pydantic_extra__", checked)  # frozen, but not yet handed out
 
 
 def parts_of(kind: Kind, name: str, room: str) -> tuple[str, ...]:
     """Return the modules behind a name in settings: a built-in one in the folder of its kind, or a plugin's."""
-    found = registered(kind, name)
-    return (f"{room}.{name}",) if found is None else found.parts
+    extension = registered(kind, name)
+    return (f"{room}.{name}",) if extension is None else extension.parts

@@ -8,7 +8,7 @@ from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 
 from sdlcore.errors import PluginError
-from sdlcore.plugins.registry import named, said
+from sdlcore.plugins.registry import error_text, mark_requested
 
 VARIABLE = "SDLCORE_PLUGINS"
 """The environment variable that hands the plugins of a configuration on to its jobs."""
@@ -25,8 +25,8 @@ def locate_plugin(plugin: str, folder: Path) -> str:
     else:
         name = Path(*plugin.split("."))
         places = [path for at in (folder, ".") for path in (Path(at, f"{name}.py"), Path(at, name, "__init__.py"))]
-    found = next((path for path in places if path.is_file()), None)
-    return plugin if found is None else os.path.relpath(found)
+    file = next((path for path in places if path.is_file()), None)
+    return plugin if file is None else os.path.relpath(file)
 
 
 def load_plugins(plugins: Iterable[str]) -> None:
@@ -39,17 +39,17 @@ def load_plugins(plugins: Iterable[str]) -> None:
     """
     for plugin in plugins:
         try:
-            named(_import(plugin))
+            mark_requested(_import(plugin))
         except ModuleNotFoundError as error:
             if error.name != plugin.partition(".")[0]:
-                raise PluginError(f"{plugin} cannot be imported ({said(error)})") from error
+                raise PluginError(f"{plugin} cannot be imported ({error_text(error)})") from error
             raise PluginError(
                 f"{plugin}: no such module beside the configuration file, in {Path.cwd()} or among installed packages"
             ) from error
         except PluginError:
             raise
         except (Exception, SystemExit) as error:
-            raise PluginError(f"{plugin} cannot be imported ({said(error)})") from error
+            raise PluginError(f"{plugin} cannot be imported ({error_text(error)})") from error
 
 
 def load_for_jobs() -> None:
@@ -75,9 +75,9 @@ def _import(plugin: str) -> str:
         raise PluginError(f"{plugin}: no such file")
     package = path.name == "__init__.py"
     name = path.parent.name if package else path.stem
-    there = sys.modules.get(name)
-    if there is not None:
-        if Path(getattr(there, "__file__", None) or "").resolve() == path:
+    namesake = sys.modules.get(name)
+    if namesake is not None:
+        if Path(getattr(namesake, "__file__", None) or "").resolve() == path:
             return name
         raise PluginError(f"{plugin}: a module called {name} is imported already; rename yours")
     spec = spec_from_file_location(name, path)

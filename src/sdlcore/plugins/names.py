@@ -17,8 +17,8 @@ class Name:
     kind: Kind
     ours: tuple[str, ...]
 
-    def known(self) -> tuple[str, ...]:
-        """Return the names that there are."""
+    def all_names(self) -> tuple[str, ...]:
+        """Return the built-in names and those of plugins."""
         return (*self.ours, *extensions(self.kind))
 
     def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> core_schema.CoreSchema:
@@ -30,9 +30,9 @@ class Name:
     def _checked(self, value: str) -> str:
         if value in self.ours or value in extensions(self.kind):
             return value
-        known = self.known()
-        listed = [f"one of {', '.join(known)}"] if known else []
+        names = self.all_names()
+        listed = [f"one of {', '.join(names)}"] if names else []
         theirs = f"of a plugin (named in {VARIABLE}, or under plugins in a configuration)"
         expected = ", or ".join(listed if extensions(self.kind) else [*listed, theirs])
-        said = f"{value!r} is not {expected}{did_you_mean(value, known)}"
-        raise PydanticCustomError("name", "{said}", {"said": said, "expected": expected, "known": known})
+        message = f"{value!r} is not {expected}{did_you_mean(value, names)}"
+        raise PydanticCustomError("name", "{message}", {"message": message, "expected": expected, "known": names})

@@ -16,7 +16,7 @@ _PLAIN = (bool, int, float, str)
 
 
 def settings_class(
-    made: Any, called: str, more: Mapping[str, tuple[Any, Any]] | None = None, takes: Sequence[str] = ()
+    implementation: Any, called: str, more: Mapping[str, tuple[Any, Any]] | None = None, takes: Sequence[str] = ()
 ) -> type[Settings]:
     """Return a model of the settings that a class or a function declares.
 
@@ -25,7 +25,7 @@ def settings_class(
 
     Parameters
     ----------
-    made
+    implementation
         The class or function.
     called
         What errors call it, such as ``activation soft_topk``.
@@ -41,21 +41,24 @@ def settings_class(
         has other parameters.
     """
     if takes:
-        _check_takes(made, called, takes)
-    declared = {**(more or {}), **(_of_class(made) if isinstance(made, type) else _of_function(made))}
+        _check_takes(implementation, called, takes)
+    declared = {
+        **(more or {}),
+        **(_of_class(implementation) if isinstance(implementation, type) else _of_function(implementation)),
+    }
     for name, (kind, default) in declared.items():
         if kind is None:
             written = f"{name}: {_type_of(default)}" + ("" if default is MISSING else f" = {default!r}")
-            raise PluginError(f"{made.__module__}: {name} of {called} has no type; write {written}")
+            raise PluginError(f"{implementation.__module__}: {name} of {called} has no type; write {written}")
         if not _is_plain(kind):
             raise PluginError(
-                f"{made.__module__}: {name} of {called}: {kind!r} is no type of a setting; expected bool, int, float, "
-                "str, Literal, a tuple of one of these, or one of them as Annotated with a range"
+                f"{implementation.__module__}: {name} of {called}: {kind!r} is no type of a setting; expected bool, "
+                "int, float, str, Literal, a tuple of one of these, or one of them as Annotated with a range"
             )
-    given: dict[str, Any] = {
+    fields: dict[str, Any] = {
         name: (_as_setting(kind), ... if default is MISSING else default) for name, (kind, default) in declared.items()
     }
-    made_of = create_model("Settings", __base__=Settings, **given)
+    made_of = create_model("Settings", __base__=Settings, **fields)
     made_of.called = f"settings of {called}"
     return made_of
 
@@ -75,7 +78,7 @@ def _as_setting(annotation: Any) -> Any:
 
 
 def _of_class(cls: type) -> dict[str, tuple[Any, Any]]:
-    found: dict[str, tuple[Any, Any]] = {}
+    settings: dict[str, tuple[Any, Any]] = {}
     for base in reversed(cls.__mro__):
         if base.__module__.partition(".")[0] in ("sdlcore", "torch", "builtins"):
             continue
@@ -86,15 +89,15 @@ def _of_class(cls: type) -> dict[str, tuple[Any, Any]]:
             if get_origin(types[name]) is not ClassVar and "Tensor" not in getattr(types[name], "__name__", ""):
                 if callable(hidden := getattr(super(base, base), name, None)) or isinstance(hidden, property):
                     raise PluginError(f"{base.__module__}: setting {name} of {base.__name__} hides a method; rename it")
-                found[name] = (types[name], vars(base).get(name, MISSING))
+                settings[name] = (types[name], vars(base).get(name, MISSING))
         for name, value in vars(base).items():
             if name in annotated or name.startswith("_") or name.isupper() or not isinstance(value, (*_PLAIN, tuple)):
                 continue
-            if name in found:  # another default
-                found[name] = (found[name][0], value)
+            if name in settings:  # another default
+                settings[name] = (settings[name][0], value)
             elif not hasattr(super(base, base), name):
-                found[name] = (None, value)
-    return found
+                settings[name] = (None, value)
+    return settings
 
 
 def _type_of(value: Any) -> str:
@@ -135,9 +138,9 @@ def _is_plain(annotation: Any) -> bool:
 
 def own_settings(*of: Kind) -> dict[str, list[Extension]]:
     """Return the settings that plugins add, by name, with the plugins that declare each."""
-    found: dict[str, list[Extension]] = {}
+    settings: dict[str, list[Extension]] = {}
     for kind in of:
         for one in extensions(kind).values():
             for name in one.settings.model_fields:
-                found.setdefault(name, []).append(one)
-    return found
+                settings.setdefault(name, []).append(one)
+    return settings

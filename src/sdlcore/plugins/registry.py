@@ -67,16 +67,16 @@ def check_named(name: Any, decorator: str) -> None:
         raise PluginError(f'{where} has no name; write @sdl.{decorator}("name")')
 
 
-def register(found: Extension, ours: Iterable[str], taken: Iterable[str] = ()) -> None:
+def register(extension: Extension, ours: Iterable[str], setting_names: Iterable[str] = ()) -> None:
     """Add an extension. It replaces an earlier extension with this name from the same module.
 
     Parameters
     ----------
-    found
+    extension
         The extension.
     ours
         Names that we have of its kind.
-    taken
+    setting_names
         Names of our settings, which its own must not have.
 
     Raises
@@ -84,16 +84,16 @@ def register(found: Extension, ours: Iterable[str], taken: Iterable[str] = ()) -
     PluginError
         If its name or the name of a setting is taken or not allowed in a configuration.
     """
-    what = f"{found.module}: {found.kind} {found.name}"
-    if not re.fullmatch("[a-z][a-z0-9_]{0,49}", found.name):
+    what = f"{extension.module}: {extension.kind} {extension.name}"
+    if not re.fullmatch("[a-z][a-z0-9_]{0,49}", extension.name):
         raise PluginError(f"{what}: expected lower-case letters, digits and underscores, beginning with a letter")
-    before = _REGISTERED.get((found.kind, found.name))
-    if found.name in ours or (before is not None and before.module != found.module):
+    before = _REGISTERED.get((extension.kind, extension.name))
+    if extension.name in ours or (before is not None and before.module != extension.module):
         owner = "sdlcore" if before is None else before.module
         raise PluginError(f"{what}: {owner} has one of this name; choose another")
-    if doubled := sorted(set(taken) & found.settings.model_fields.keys()):
+    if doubled := sorted(set(setting_names) & extension.settings.model_fields.keys()):
         raise PluginError(f"{what}: sdlcore has a setting {doubled[0]}; choose another name for yours")
-    _REGISTERED[found.kind, found.name] = found
+    _REGISTERED[extension.kind, extension.name] = extension
 
 
 def extensions(kind: Kind) -> dict[str, Extension]:
@@ -102,8 +102,10 @@ def extensions(kind: Kind) -> dict[str, Extension]:
     No run asks for metrics, so metrics of a package that is merely installed are left out.
     """
     _import_installed()
-    named = {name: found for (of, name), found in _REGISTERED.items() if of == kind}
-    return {name: found for name, found in named.items() if kind != "metric" or found.module not in _UNNAMED}
+    of_kind = {name: extension for (of, name), extension in _REGISTERED.items() if of == kind}
+    return {
+        name: extension for name, extension in of_kind.items() if kind != "metric" or extension.module not in _UNNAMED
+    }
 
 
 def registered(kind: Kind, name: str) -> Extension | None:
@@ -120,15 +122,15 @@ def _import_installed() -> None:
             point.load()
             _UNNAMED.update(_REGISTERED[key].module for key in _REGISTERED.keys() - before)
         except Exception as error:
-            warnings.warn(f"the plugin {point.value} cannot be imported ({said(error)})", stacklevel=2)
+            warnings.warn(f"the plugin {point.value} cannot be imported ({error_text(error)})", stacklevel=2)
 
 
-def named(module: str) -> None:
+def mark_requested(module: str) -> None:
     """Take note that somebody named a module, or the package that holds it: its metrics count."""
     _UNNAMED.difference_update([one for one in _UNNAMED if f"{one}.".startswith(f"{module}.")])
 
 
-def said(error: BaseException) -> str:
+def error_text(error: BaseException) -> str:
     """Return an error on one line, with the line of the plugin that it comes from."""
     text = " ".join(str(error).split())
     trace = error.__traceback__

@@ -112,11 +112,11 @@ def alternating_convex_search(
             gram[new] = atoms[new] @ atoms.T
             gram[:, new] = gram[new].T
         else:
-            kept = (~(duplicate | weak)).nonzero().squeeze(1)
-            row["pruned"] = len(atoms) - len(kept)
+            indices = (~(duplicate | weak)).nonzero().squeeze(1)
+            row["pruned"] = len(atoms) - len(indices)
             if row["pruned"]:
-                atoms, gram = atoms[kept], gram[kept].index_select(1, kept)
-                equations.keep(kept)
+                atoms, gram = atoms[indices], gram[indices].index_select(1, indices)
+                equations.keep(indices)
         row |= {"atoms": len(atoms), "seconds": round(time.perf_counter() - started, 3)}
         paused = time.perf_counter()
         yield atoms, row

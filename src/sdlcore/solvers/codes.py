@@ -162,20 +162,20 @@ def denoised_codes(
     """
     (B, R), K = x_BR.shape, len(atoms_KR)
 
-    def limit(found: Codes) -> float:
-        return share * math.sqrt(2 * math.log(K) * float(found.errors.mean()) / R)
+    def limit(solution: Codes) -> float:
+        return share * math.sqrt(2 * math.log(K) * float(solution.errors.mean()) / R)
 
     residuals = x_BR - codes.reconstruct(atoms_KR)
     bounds = atoms_KR.new_full((K,), limit(codes))
     missed = largest_correlations(residuals, atoms_KR, s, precision)
     strong = (residuals[missed.rows] * atoms_KR[missed.columns]).sum(1) > bounds[missed.columns]
-    kept = codes.values > bounds[codes.support.columns]
-    rows = torch.cat([codes.support.rows[kept], missed.rows[strong]]).long()
-    columns = torch.cat([codes.support.columns[kept], missed.columns[strong]]).long()
+    exceeds = codes.values > bounds[codes.support.columns]
+    rows = torch.cat([codes.support.rows[exceeds], missed.rows[strong]]).long()
+    columns = torch.cat([codes.support.columns[exceeds], missed.columns[strong]]).long()
     # unique, because a kept atom joins a second time if the sweeps were too few for its code
     entries = torch.unique(rows * K + columns)
     shape, group = (B, 1, K), torch.zeros_like(entries)
     support, _ = assemble(entries // K, (entries % K).int(), group, shape, codes.support.kernels)
-    found = nonnegative_codes(x_BR, atoms_KR, gram_KK, support, sweeps)
-    support, places = keep(support, found.values > limit(found))
-    return nonnegative_codes(x_BR, atoms_KR, gram_KK, support, sweeps, found.values[places])
+    joint_codes = nonnegative_codes(x_BR, atoms_KR, gram_KK, support, sweeps)
+    support, places = keep(support, joint_codes.values > limit(joint_codes))
+    return nonnegative_codes(x_BR, atoms_KR, gram_KK, support, sweeps, joint_codes.values[places])

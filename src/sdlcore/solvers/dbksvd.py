@@ -103,10 +103,13 @@ def matching_pursuit(x_BR: Tensor, atoms_KR: Tensor, support: int, signed: bool 
             errors[part].numpy(),
         )
     offsets = torch.nn.functional.pad(counts.cumsum(0), (1, 0))
-    kept = torch.arange(s) < counts[:, None]
+    is_entry = torch.arange(s) < counts[:, None]
     kernels = kernels_for(atoms_KR.device)
     return Codes(
-        Support(offsets, columns[kept], K, kernels), values[kept], x_BR.new_zeros(int(offsets[-1])), errors.clamp(min=0)
+        Support(offsets, columns[is_entry], K, kernels),
+        values[is_entry],
+        x_BR.new_zeros(int(offsets[-1])),
+        errors.clamp(min=0),
     )
 
 
@@ -160,9 +163,9 @@ def replace_unused(x_BR: Tensor, atoms_KR: Tensor, codes: Codes, values_N: Tenso
     unused = (~used).nonzero().squeeze(1)
     worst = codes.errors.topk(min(len(unused), len(x_BR))).indices
     residuals = (x_BR - codes.reconstruct(atoms_KR))[worst]
-    kept = residuals.norm(dim=1) > 0
-    unused = unused[: len(worst)][kept]
-    atoms_KR[unused] = torch.nn.functional.normalize(residuals[kept])
+    nonzero = residuals.norm(dim=1) > 0
+    unused = unused[: len(worst)][nonzero]
+    atoms_KR[unused] = torch.nn.functional.normalize(residuals[nonzero])
     return len(unused)
 
 

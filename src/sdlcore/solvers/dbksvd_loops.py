@@ -105,18 +105,18 @@ def pursue(
             errors[r] -= change * (2 * p[at] - change)
             row = gram[at]
         # sort by atom, and drop codes that have become zero
-        kept = 0
+        n_nonzero = 0
         for i in range(n):
             atom, code = atoms[i], codes[i]
             if code == 0:
                 continue
-            j = kept
+            j = n_nonzero
             while j > 0 and atoms[j - 1] > atom:
                 atoms[j], codes[j] = atoms[j - 1], codes[j - 1]
                 j -= 1
             atoms[j], codes[j] = atom, code
-            kept += 1
-        counts[r] = kept
+            n_nonzero += 1
+        counts[r] = n_nonzero
 
 
 @serial

@@ -129,9 +129,9 @@ def _gate(z_BK: Tensor, c_BK: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     least = 1e-12 * (z_BK.square() * above).sum(0)  # keeps the division finite if all read-outs are equal
     gain = ((z_BK - mean_z) * (c_BK - mean_c) * above).sum(0) / torch.maximum(spread, least)
     # too few samples, or a read-out that is unrelated to the code, do not determine a line
-    known = (above.sum(0) >= 8) & (gain > 0.1) & (gain < 10)
-    gain = torch.where(known, gain, 1.0)
-    offset = torch.where(known, mean_c - gain * mean_z, 0.0)
+    is_determined = (above.sum(0) >= 8) & (gain > 0.1) & (gain < 10)
+    gain = torch.where(is_determined, gain, 1.0)
+    offset = torch.where(is_determined, mean_c - gain * mean_z, 0.0)
     return gain, offset, best_thresholds(gain * z_BK + offset, c_BK).clamp(min=0)
 
 

@@ -43,8 +43,8 @@ def solver(name: str, *, libraries: tuple[str, ...] = ()) -> Callable[[AnySearch
 
     def add(search: AnySearch) -> AnySearch:
         settings = settings_class(search, f"solver {name}", takes=("batches", "config", "generator", "start"))
-        found = Extension("solver", name, search, settings, {"libraries": libraries})
-        register(found, get_args(Solver), [*SolverConfig().to_dict(), *TAKEN])
+        extension = Extension("solver", name, search, settings, {"libraries": libraries})
+        register(extension, get_args(Solver), [*SolverConfig().to_dict(), *TAKEN])
         return search
 
     return add
@@ -52,15 +52,15 @@ def solver(name: str, *, libraries: tuple[str, ...] = ()) -> Callable[[AnySearch
 
 def solver_of(name: str) -> Search:
     """Return a solver by name, importing only its module or taking it from a plugin."""
-    own = registered("solver", name)
-    if own is not None:
-        return partial(_own, own)
-    found: Search = import_module(f"sdlcore.solvers.{name}").SOLVER
-    return found
+    plugin = registered("solver", name)
+    if plugin is not None:
+        return partial(_run_plugin, plugin)
+    search: Search = import_module(f"sdlcore.solvers.{name}").SOLVER
+    return search
 
 
-def _own(
-    own: Extension, batches: Batches, config: SolverConfig, generator: torch.Generator, start: Tensor | None
+def _run_plugin(
+    plugin: Extension, batches: Batches, config: SolverConfig, generator: torch.Generator, start: Tensor | None
 ) -> Iterator[tuple[Tensor, Row]]:
     """Run a plugin's solver and check each dictionary; raise ValueError, naming the solver, if it is invalid."""
     width: int | None = None
@@ -71,13 +71,13 @@ def _own(
         width = x_BR.shape[1]
         return x_BR
 
-    steps, yielded = own.made(read, config, generator, start, **config.own), None
+    steps, yielded = plugin.made(read, config, generator, start, **config.own), None
     for yielded in steps if isinstance(steps, Iterable) else ():
         if problem := _problem(yielded, width):
-            raise ValueError(f"solver {own.name} yielded {problem}")
+            raise ValueError(f"solver {plugin.name} yielded {problem}")
         yield yielded
     if yielded is None:
-        raise ValueError(f"solver {own.name} yielded nothing, expected atoms and a history row for each step")
+        raise ValueError(f"solver {plugin.name} yielded nothing, expected atoms and a history row for each step")
 
 
 def _problem(yielded: Any, width: int | None) -> str | None:
@@ -98,8 +98,8 @@ def _problem(yielded: Any, width: int | None) -> str | None:
 
 def libraries_of(name: str) -> tuple[str, ...]:
     """Return the distributions that a solver uses, beyond those recorded for every run."""
-    own = registered("solver", name)
-    if own is not None:
-        found: tuple[str, ...] = own.facts["libraries"]
-        return found
+    plugin = registered("solver", name)
+    if plugin is not None:
+        libraries: tuple[str, ...] = plugin.facts["libraries"]
+        return libraries
     return getattr(import_module(f"sdlcore.solvers.{name}"), "LIBRARIES", ())

@@ -40,14 +40,14 @@ class Settled:
 
     def __init__(self, tolerance: float, patience: int) -> None:
         self.tolerance, self.patience = tolerance, patience
-        self._seen: list[tuple[float, int]] = []
+        self._history: list[tuple[float, int]] = []
 
     def __call__(self, fvu: float, atoms: int) -> bool:
         """Add a step's error and number of atoms; return whether the search has settled."""
-        self._seen.append((fvu, atoms))
-        if len(self._seen) <= self.patience:
+        self._history.append((fvu, atoms))
+        if len(self._history) <= self.patience:
             return False
-        past = self._seen[-self.patience - 1 : -1]
+        past = self._history[-self.patience - 1 : -1]
         best = min(error for error, _ in past)
         few = max(1.0, self.tolerance / 10 * atoms)
         return fvu >= (1 - self.tolerance) * best and all(abs(number - atoms) <= few for _, number in past)
@@ -97,8 +97,8 @@ def stepped(
     for step in range(config.max_steps):
         x = read_batch(batches, step)
         samples += len(x)
-        atoms, told = step_of(x, atoms)
-        row = {"step": step + 1, "samples": samples, **told, "pruned": 0}
+        atoms, step_row = step_of(x, atoms)
+        row = {"step": step + 1, "samples": samples, **step_row, "pruned": 0}
         paused = time.perf_counter()
         yield atoms, row | {"seconds": round(paused - began, 3)}
         began += time.perf_counter() - paused
@@ -122,12 +122,12 @@ def learnt(
         nonlocal seconds
         codes = codes_of(x, atoms, config.support, config)
         began = time.perf_counter()
-        found = learn(x).to(torch.float32, copy=True)
+        new_atoms = learn(x).to(torch.float32, copy=True)
         seconds += time.perf_counter() - began
         # learned atoms may be shorter than 1, and an unused atom may be zero
-        norms = found.norm(dim=1, keepdim=True)
-        atoms = torch.where(norms > 1e-6, found / norms.clamp(min=1e-6), atoms).contiguous()
+        norms = new_atoms.norm(dim=1, keepdim=True)
+        atoms = torch.where(norms > 1e-6, new_atoms / norms.clamp(min=1e-6), atoms).contiguous()
         return atoms, fit_of(codes, x) | {"support": config.support, "atoms": len(atoms), "replaced": 0}
 
-    for found, row in stepped(batches, config, atoms, 0.0, step):
-        yield found, row | {"seconds": round(seconds, 3)}
+    for unit_atoms, row in stepped(batches, config, atoms, 0.0, step):
+        yield unit_atoms, row | {"seconds": round(seconds, 3)}

@@ -32,7 +32,7 @@ Pairs = Callable[[int], tuple[Tensor, Tensor]]
 """Returns x_p (B x n_p) and x_r (B x n_r) of a step, float32."""
 
 
-class Found(NamedTuple):
+class SolverResult(NamedTuple):
     """The result of a solver."""
 
     atoms: Tensor
@@ -53,11 +53,11 @@ def find(
     generator: torch.Generator,
     start: Tensor | None = None,
     keep: Callable[[Tensor, Row], None] | None = None,
-) -> Found:
+) -> SolverResult:
     """Run the configured solver until it ends; ``keep`` is called with each step's atoms and row."""
     rows: list[Row] = []
     # a plugin's solver may have settings in units of the activations
-    read = _InUnit(batches, known=config.by_plugin)
+    read = _InUnit(batches, has_unit=config.by_plugin)
     if config.solver == "odl":  # l1 is in units of the activations; odl's clock does not count reading
         read(0)
         config = config.changed(l1=config.l1 / read.unit)
@@ -66,21 +66,21 @@ def find(
         rows.append(row)
         if keep is not None:
             keep(atoms, row)
-        told = (row["step"], row["fvu"], row["l0"], len(atoms), row["seconds"])
-        log.info("step %d  fvu %.4f  l0 %.1f  atoms %d  %.1f s", *told)
-    return Found(atoms, rows, read.unit)
+        numbers = (row["step"], row["fvu"], row["l0"], len(atoms), row["seconds"])
+        log.info("step %d  fvu %.4f  l0 %.1f  atoms %d  %.1f s", *numbers)
+    return SolverResult(atoms, rows, read.unit)
 
 
 class _InUnit:
     """Divide batches by the first batch's unit. Reading lazily keeps the time of reading in the search's seconds."""
 
-    def __init__(self, batches: Batches, known: bool) -> None:
-        self._batches, self._known, self.unit = batches, known, 1.0
+    def __init__(self, batches: Batches, has_unit: bool) -> None:
+        self._batches, self._has_unit, self.unit = batches, has_unit, 1.0
 
     def __call__(self, step: int) -> Tensor:
         x = self._batches(step)
-        if not self._known:
-            self._known, self.unit = True, unit_of(x)
+        if not self._has_unit:
+            self._has_unit, self.unit = True, unit_of(x)
         return in_unit(x, self.unit)
 
 
@@ -141,11 +141,11 @@ def solve(
     def keep(atoms: Tensor, row: Row) -> None:
         history.add(row | watch({"decoder": atoms / normalisation.scale_r}) if watch else row)
 
-    found = find(lambda step: batch(step)[1], config, generator, start, keep)
-    atoms, step = found.atoms, int(found.rows[-1]["step"])
+    result = find(lambda step: batch(step)[1], config, generator, start, keep)
+    atoms, step = result.atoms, int(result.rows[-1]["step"])
     began = time.perf_counter()
     fit, loss, fvu, l0 = EncoderFit(len(atoms), sum(sites[0]), config.encoder_ridge), 0.0, 0.0, 0.0
-    unit_p = unit_r = found.unit
+    unit_p = unit_r = result.unit
     if config.pair == "transcoder" and not config.by_plugin:
         unit_p = unit_of(batch(0)[0])
         if not MOST_APART[0] <= unit_r / unit_p <= MOST_APART[1]:
@@ -156,12 +156,12 @@ def solve(
     for later in range(step, step + ENCODER_STEPS):
         x_p, x_r = batch(later)
         x_p, x_r = in_unit(x_p, unit_p), in_unit(x_r, unit_r)
-        codes = found.codes(x_r, config)
+        codes = result.codes(x_r, config)
         if config.encoder != "pursuit":
             fit.add(x_p, codes)
         loss, l0 = float(codes.errors.mean()), codes.l0
         fvu = loss / max(float(x_r.var(dim=0, correction=0).sum()), 1e-30)
-    model = _coder(found, fit, config, sites, unit_p)
+    model = _coder(result, fit, config, sites, unit_p)
     seconds = float(history.rows[-1]["seconds"]) + time.perf_counter() - began
     # the last row describes the finished dictionary: the error of its codes, and the time including the encoder
     row = {**history.rows[-1], "step": step + 1, "loss": loss * unit_r**2, "fvu": fvu, "l0": l0}
@@ -172,12 +172,16 @@ def solve(
 
 
 def _coder(
-    found: Found, fit: EncoderFit, config: SolverConfig, sites: tuple[tuple[int, ...], tuple[int, ...]], unit_p: float
+    result: SolverResult,
+    fit: EncoderFit,
+    config: SolverConfig,
+    sites: tuple[tuple[int, ...], tuple[int, ...]],
+    unit_p: float,
 ) -> SparseCoder:
     """Return the model for the activations themselves, from an encoder that was fitted to x_p in ``unit_p``."""
-    atoms, unit_r = found.atoms, found.unit
+    atoms, unit_r = result.atoms, result.unit
     if config.encoder == "pursuit":
-        k = min(int(found.rows[-1]["support"]), len(atoms))
+        k = min(int(result.rows[-1]["support"]), len(atoms))
         model_config = ModelConfig(
             pair=config.pair, activation=config.activation, n_q=len(atoms), k=k, bias=True, pursuit=config.sweeps
         )
@@ -203,4 +207,4 @@ def compile_loops(config: SolverConfig) -> None:
     )
     x = torch.rand(32, 8, generator=torch.Generator().manual_seed(0), dtype=torch.float32)
     atoms, row = next(solver_of(config.solver)(lambda step: x, tiny, torch.Generator().manual_seed(0), None))
-    Found(atoms, [row]).codes(x, tiny)
+    SolverResult(atoms, [row]).codes(x, tiny)

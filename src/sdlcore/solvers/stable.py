@@ -124,16 +124,16 @@ def _search(store: Activations, config: SolverConfig, rows: slice, seed: int, nu
         x = torch.from_numpy(reader(step)[0])
         return scaling(x, x)[1]
 
-    found = find(batch, config, torch_stream(seed, "anchors", "initialisation", number))
-    energies, step = torch.zeros(len(found.atoms), dtype=torch.float32), int(found.rows[-1]["step"])
+    result = find(batch, config, torch_stream(seed, "anchors", "initialisation", number))
+    energies, step = torch.zeros(len(result.atoms), dtype=torch.float32), int(result.rows[-1]["step"])
     for later in range(step, step + ENCODER_STEPS):
-        codes = found.codes(in_unit(batch(later), found.unit), config)
+        codes = result.codes(in_unit(batch(later), result.unit), config)
         energies.index_add_(0, codes.support.columns, codes.values.square() / codes.support.n_samples)
     log.info("rows %d to %d: %d atoms", rows.start, rows.stop - 1, len(energies))
-    parts = found.atoms.split(list(sites), dim=1)  # scaling is one number per site, so directions do not change
+    parts = result.atoms.split(list(sites), dim=1)  # scaling is one number per site, so directions do not change
     mean = (energies / ENCODER_STEPS).numpy()
-    if found.unit != 1:  # in float64: squares may exceed float32
-        mean = mean.astype(np.float64) * found.unit**2
+    if result.unit != 1:  # in float64: squares may exceed float32
+        mean = mean.astype(np.float64) * result.unit**2
     return Half([_unit(part.numpy()) for part in parts], mean)
 
 

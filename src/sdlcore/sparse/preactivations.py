@@ -99,10 +99,10 @@ class Preactivations:
             return self._entries(screening.above(self.product, bounds_Q, self.kernels))
         return self._entries(self.kernels.above(self.product, bounds_Q))
 
-    def some(self, every: int) -> Tensor:
+    def sample_rows(self, every: int) -> Tensor:
         """Return the pre-activations of every ``every``-th sample, in the type of the weights."""
         x, W, b, *_ = self.product
         return torch.addmm(b, x[::every], W.T)
 
-    def _entries(self, found: SparseRows) -> Entries:
-        return Entries(Support(found.offsets, found.columns, self.shape[1], self.kernels), found.values)
+    def _entries(self, rows: SparseRows) -> Entries:
+        return Entries(Support(rows.offsets, rows.columns, self.shape[1], self.kernels), rows.values)

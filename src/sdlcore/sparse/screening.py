@@ -34,8 +34,8 @@ _SAMPLES, _LATENTS = 8, 16
 def pays() -> bool:
     """Return whether this CPU has fast int8 products: AVX512-VNNI or AMX, as torch reports them."""
     tell = getattr(torch.cpu, "get_capabilities", None)
-    known = tell() if tell is not None else {}
-    return bool(known.get("avx512_vnni") or known.get("amx_int8"))
+    capabilities = tell() if tell is not None else {}
+    return bool(capabilities.get("avx512_vnni") or capabilities.get("amx_int8"))
 
 
 def largest(product: Product, k: int, kernels: Kernels) -> SparseRows:
@@ -45,23 +45,23 @@ def largest(product: Product, k: int, kernels: Kernels) -> SparseRows:
     if few > n_q // 4:
         return kernels.largest(product, k)
     proposed = kernels.largest(upper(product), few)
-    found = kernels.narrow(_computed(product, proposed, kernels), k)
+    entries = kernels.narrow(_computed(product, proposed, kernels), k)
     # an entry that was not proposed is at most the smallest proposed one
     certain_B = torch.diff(proposed.offsets) < few
-    certain_B |= (torch.diff(found.offsets) == k) & (_least(found) > _least(proposed))
+    certain_B |= (torch.diff(entries.offsets) == k) & (_least(entries) > _least(proposed))
     if certain_B.all():
-        return found
+        return entries
     others = (~certain_B).nonzero().squeeze(1)
     searched = product._replace(x=product.x[others])
     keeping_nothing = type(kernels)()  # no workspace, because the number of these samples differs from step to step
     # summed in the same order as the others, so that bits do not depend on which samples were certain
-    return tiles.replaced(found, others, _computed(searched, keeping_nothing.largest(searched, k), keeping_nothing))
+    return tiles.replaced(entries, others, _computed(searched, keeping_nothing.largest(searched, k), keeping_nothing))
 
 
 def above(product: Product, bounds_Q: Tensor, kernels: Kernels) -> SparseRows:
     """Return the entries of a float32 product that exceed their column's bound."""
-    some = product.x[::_SAMPLES] @ product.W[::_LATENTS].T + product.b[::_LATENTS]
-    if (some > bounds_Q[::_LATENTS]).float().mean() > _DENSE:
+    sample = product.x[::_SAMPLES] @ product.W[::_LATENTS].T + product.b[::_LATENTS]
+    if (sample > bounds_Q[::_LATENTS]).float().mean() > _DENSE:
         return kernels.above(product, bounds_Q)
     candidates = kernels.above(upper(product), bounds_Q)
     return tiles.exceeding(_computed(product, candidates, kernels), bounds_Q)

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from sdlcore.sparse.kernels.interface import SparseRows
 from sdlcore.sparse.preactivations import Entries, Preactivations
-from sdlcore.sparse.support import Support, in_order, kept
+from sdlcore.sparse.support import Support, in_order, select_entries
 
 
 class Search:
@@ -35,9 +35,9 @@ class Search:
         """
         raise NotImplementedError
 
-    def narrow(self, found: Entries) -> Entries:
+    def narrow(self, entries: Entries) -> Entries:
         """Return the selected entries among entries that were found with slack."""
-        return found
+        return entries
 
     def ranks(self, pre_N: Tensor, support: Support) -> Tensor:
         """Return the rank of each entry (N), from 0: a search for the k largest finds the entries of rank below k."""
@@ -89,14 +89,14 @@ class LargestPerSample(Search):
             return pre_BQ.largest(k)
         return self._first(merged(*pre_BQ.of_both_signs(k)), k)
 
-    def _first(self, found: Entries, k: int) -> Entries:
+    def _first(self, entries: Entries, k: int) -> Entries:
         """Return the k entries of each sample that are largest in absolute value."""
-        return kept(found, found.support.kernels.ranks(found.support.offsets, found.pre.abs()) < k)
+        return select_entries(entries, entries.support.kernels.ranks(entries.support.offsets, entries.pre.abs()) < k)
 
-    def narrow(self, found: Entries) -> Entries:
+    def narrow(self, entries: Entries) -> Entries:
         if self.signed:
-            return self._first(found, self.k)
-        support, pre_N = found
+            return self._first(entries, self.k)
+        support, pre_N = entries
         offsets, columns, values = support.kernels.narrow(SparseRows(support.offsets, support.columns, pre_N), self.k)
         return Entries(Support(offsets, columns, support.n_q, support.kernels), values)
 
@@ -136,36 +136,36 @@ class LargestPerBatch(Search):
 
     def find(self, pre_BQ: Preactivations, slack: float = 1.0) -> Entries:
         B, n_q = pre_BQ.shape
-        wanted = min(round(slack * self.k * B * self.sample_groups), B * n_q * self.processes)
-        for bound in self._bounds(pre_BQ, wanted):
-            found = pre_BQ.above(bound.expand(n_q))
-            number = self._total(len(found.pre))
-            if number >= wanted:
+        n_entries = min(round(slack * self.k * B * self.sample_groups), B * n_q * self.processes)
+        for bound in self._bounds(pre_BQ, n_entries):
+            entries = pre_BQ.above(bound.expand(n_q))
+            number = self._total(len(entries.pre))
+            if number >= n_entries:
                 break
         self.edge = None
-        if number < wanted:
-            return found
-        self.edge, mask_N = self._largest(found.pre, wanted)
-        return kept(found, mask_N)
+        if number < n_entries:
+            return entries
+        self.edge, mask_N = self._largest(entries.pre, n_entries)
+        return select_entries(entries, mask_N)
 
-    def narrow(self, found: Entries) -> Entries:
-        batch = found.support.n_samples * self.sample_groups
-        wanted = min(self.k * batch, self._total(len(found.pre)))
-        return kept(found, self._largest(found.pre, wanted)[1]) if wanted else found
+    def narrow(self, entries: Entries) -> Entries:
+        batch = entries.support.n_samples * self.sample_groups
+        n_entries = min(self.k * batch, self._total(len(entries.pre)))
+        return select_entries(entries, self._largest(entries.pre, n_entries)[1]) if n_entries else entries
 
     def ranks(self, pre_N: Tensor, support: Support) -> Tensor:
         order = torch.argsort(pre_N, descending=True, stable=True)
         places = torch.arange(len(order), device=order.device) // support.n_samples
         return torch.empty_like(order).scatter_(0, order, places)
 
-    def _bounds(self, pre_BQ: Preactivations, wanted: int) -> Iterator[Tensor]:
-        """Yield bounds that should let the ``wanted`` largest pass, ever lower, down to zero."""
+    def _bounds(self, pre_BQ: Preactivations, n_entries: int) -> Iterator[Tensor]:
+        """Yield bounds that should let the ``n_entries`` largest pass, ever lower, down to zero."""
         B = pre_BQ.shape[0]
         if self.edge is not None:
             yield self._MARGIN * self.edge
-        some = pre_BQ.some(max(1, B // self._SAMPLES))
-        place = min(some.numel(), int(1.5 * wanted / self.processes * len(some) / B) + 4)
-        guess = self._least(some.flatten().topk(place).values[-1])
+        sample = pre_BQ.sample_rows(max(1, B // self._SAMPLES))
+        place = min(sample.numel(), int(1.5 * n_entries / self.processes * len(sample) / B) + 4)
+        guess = self._least(sample.flatten().topk(place).values[-1])
         if guess > 0:
             yield guess
         yield pre_BQ.product.b.new_zeros(())
@@ -192,7 +192,7 @@ def merged(above: Entries, below: Entries) -> Entries:
 
     A GPU's search may return entries that are not positive; these are left out, so that no entry comes twice.
     """
-    above, below = (kept(found, found.pre > 0) for found in (above, below))
+    above, below = (select_entries(entries, entries.pre > 0) for entries in (above, below))
     pre_N = torch.cat([above.pre, -below.pre])
     latent_N = torch.cat([above.support.columns, below.support.columns])
     sample_N = torch.cat([above.support.rows, below.support.rows])

@@ -120,7 +120,7 @@ def in_order(sample_N: Tensor, latent_N: Tensor, like: Support) -> tuple[Support
 
 def together(first: Support, second: Support) -> tuple[Support, Tensor]:
     """Return the union of two supports of the same samples, and the positions in it of the first support's entries."""
-    keys, others = (found.rows * found.n_q + found.columns for found in (first, second))
+    keys, others = (each.rows * each.n_q + each.columns for each in (first, second))
     place = torch.searchsorted(keys, others)
     new = torch.ones_like(others, dtype=torch.bool)
     if len(keys):
@@ -139,10 +139,10 @@ def keep(support: Support, mask_N: Tensor) -> tuple[Support, Tensor]:
     return Support(offsets, columns, support.n_q, support.kernels, support.groups), places
 
 
-def kept(found: Entries, mask_N: Tensor) -> Entries:
+def select_entries(entries: Entries, mask_N: Tensor) -> Entries:
     """Return the entries selected by a mask (N)."""
-    support, places = keep(found.support, mask_N)
-    return Entries(support, found.pre[places])
+    support, places = keep(entries.support, mask_N)
+    return Entries(support, entries.pre[places])
 
 
 def everything(B: int, n_q: int, kernels: Kernels, device: torch.device) -> Support:

@@ -55,17 +55,17 @@ def write_with_checksum(
     entry
         Name of the metadata entry.
     """
-    kept: dict[str, Any] = {
+    contiguous: dict[str, Any] = {
         name: np.ascontiguousarray(values) if isinstance(values, np.ndarray) else values
         for name, values in tensors.items()
     }
-    arrays = all(isinstance(values, np.ndarray) for values in kept.values())
+    arrays = all(isinstance(values, np.ndarray) for values in contiguous.values())
     # torch is imported only for torch tensors, since importing it takes a second
     save_file = import_module(f"safetensors.{'numpy' if arrays else 'torch'}").save_file
     # the checksum covers the description as it will be read: JSON turns numeric keys into text
-    described = with_checksum(json.loads(json.dumps(description)), _contents(kept))
+    described = with_checksum(json.loads(json.dumps(description)), _contents(contiguous))
     with atomic_path(path) as part:
-        save_file(kept, part, metadata={entry: json.dumps(described, sort_keys=True)})
+        save_file(contiguous, part, metadata={entry: json.dumps(described, sort_keys=True)})
 
 
 def read_with_checksum(

@@ -69,25 +69,26 @@ def imported_sources(script: Path, root: Path, parts: Iterable[str] = ()) -> dic
 
     Files of plugins and their imports are included. Keys are the files' names in a digest, sorted.
     """
-    found: dict[Path, Path] = {}
-    own = script.parents[1] if script.parent.name == "scripts" else root
-    declarations = {folder / name for folder in (root, own) for name in DECLARATIONS}
-    waiting = [(script, own)]
+    folders: dict[Path, Path] = {}
+    script_folder = script.parents[1] if script.parent.name == "scripts" else root
+    declarations = {folder / name for folder in (root, script_folder) for name in DECLARATIONS}
+    waiting = [(script, script_folder)]
     for part in parts:
         if part.endswith(".py"):
             waiting.append((Path(part).resolve(), _folder_of(Path(part).resolve())))
             continue
         home = next(
-            (home for home in (root, own) if home.joinpath(*part.split(".")).with_suffix(".py").is_file()), None
+            (home for home in (root, script_folder) if home.joinpath(*part.split(".")).with_suffix(".py").is_file()),
+            None,
         )
         if home is None:
             raise ModuleNotFoundError(f"{part}: no such module below {root}", name=part)
         waiting += [(path, home) for path in _files(part, home)]
     while waiting:
         path, beside = waiting.pop()
-        if path in found:
+        if path in folders:
             continue
-        found[path] = beside
+        folders[path] = beside
         for name in _imports(path, beside):
             if beside != root and not _is_installed_apart(name, path, beside):
                 waiting += [(module, beside) for module in _files(name, beside) if module not in declarations]
@@ -95,8 +96,8 @@ def imported_sources(script: Path, root: Path, parts: Iterable[str] = ()) -> dic
                 continue
             ours = [module for one in (name, *_behind(name, root)) for module in _files(one, root)]
             waiting += [(module, root) for module in ours if module not in declarations]
-    named = {_name(path, beside, root): path for path, beside in found.items()}
-    return dict(sorted(named.items()))
+    names = {_name(path, beside, root): path for path, beside in folders.items()}
+    return dict(sorted(names.items()))
 
 
 def _name(path: Path, beside: Path, root: Path) -> str:
@@ -116,8 +117,8 @@ def _folder_of(path: Path) -> Path:
 
 def _is_installed_apart(name: str, path: Path, beside: Path) -> bool:
     """Return whether an installed plugin imports from another package, which is then a library with its own version."""
-    own = path.relative_to(beside).parts[0].removesuffix(".py")
-    return beside.name in ("site-packages", "dist-packages") and name.partition(".")[0] != own
+    package = path.relative_to(beside).parts[0].removesuffix(".py")
+    return beside.name in ("site-packages", "dist-packages") and name.partition(".")[0] != package
 
 
 def _imports(path: Path, root: Path) -> Iterator[str]:
@@ -189,7 +190,7 @@ def _behind(name: str, root: Path) -> list[str]:
     module, _, attribute = name.rpartition(".")
     base = root.joinpath(*module.split("."))
     stubs = [stub for stub in (base / "__init__.pyi", base.with_suffix(".pyi")) if stub.is_file()] if module else []
-    return [found for stub in stubs for found in _imports(stub, root) if found.rpartition(".")[2] == attribute]
+    return [origin for stub in stubs for origin in _imports(stub, root) if origin.rpartition(".")[2] == attribute]
 
 
 # Cached because a plan looks up the same names dozens of times, and modules do not change while one process plans.

@@ -86,8 +86,8 @@ def naming_a_full_disk(path: str | Path) -> Iterator[None]:
         yield
     except Exception as error:
         # the messages of safetensors and HDF5
-        said = re.search(r"\(os error (\d+)\)|\berrno = (\d+)", str(error))
-        code = getattr(error, "errno", None) or (said and int(said[1] or said[2]))
+        match = re.search(r"\(os error (\d+)\)|\berrno = (\d+)", str(error))
+        code = getattr(error, "errno", None) or (match and int(match[1] or match[2]))
         if code not in (errno.ENOSPC, errno.EDQUOT) or getattr(error, "filename", None) not in (None, str(path)):
             raise
         raise OSError(code, f"{os.strerror(code)}: make room, and run this again", str(path)) from error

@@ -42,11 +42,11 @@ def never_written(dataset: h5py.Dataset) -> str | None:
     if dataset.chunks is None:
         whole = dataset.id.get_storage_size() >= dataset.size * dataset.dtype.itemsize
         return None if whole else "was never written: it would be read as zeros"
-    there = dataset.id.get_num_chunks()
+    n_chunks = dataset.id.get_num_chunks()
     expected = math.prod(-(-size // chunk) for size, chunk in zip(dataset.shape, dataset.chunks, strict=True))
-    if there >= expected:
+    if n_chunks >= expected:
         return None
-    return f"has {there} of its {expected} chunks; the others were never written and would be read as zeros"
+    return f"has {n_chunks} of its {expected} chunks; the others were never written and would be read as zeros"
 
 
 def short_chunk(dataset: h5py.Dataset) -> str | None:
@@ -75,35 +75,35 @@ def short_packed_chunk(dataset: h5py.Dataset, start: int, stop: int) -> str | No
     rows = range(start - start % first, min(stop, len(dataset)), first)
     for place in product(rows, *map(range, [0] * len(others), dataset.shape[1:], others)):
         skipped, packed = dataset.id.read_direct_chunk(place)
-        found = len(packed)
+        size = len(packed)
         for number, (code, _) in reversed(list(enumerate(packing))):
             if skipped >> number & 1:
                 continue
             if code == FLETCHER32:
-                packed, found = packed[:-4], found - 4
+                packed, size = packed[:-4], size - 4
             elif code == DEFLATE:
                 packed = zlib.decompressobj().decompress(packed, expected + 4)
-                found = len(packed)
+                size = len(packed)
             elif code == LZF:
-                found = _lzf_bytes(packed)
-        if found != expected:
-            return f"has a chunk that unpacks to {found} bytes, expected {expected}"
+                size = _lzf_bytes(packed)
+        if size != expected:
+            return f"has a chunk that unpacks to {size} bytes, expected {expected}"
     return None
 
 
 def _lzf_bytes(packed: bytes) -> int:
     """Return how many bytes a block in the LZF format unpacks to."""
-    at = found = 0
+    at = size = 0
     while at < len(packed):
         control, at = packed[at], at + 1
         if control < 32:  # control + 1 bytes follow uncompressed
-            found, at = found + control + 1, at + control + 1
+            size, at = size + control + 1, at + control + 1
             continue
         length = control >> 5
         if length == 7 and at < len(packed):
             length, at = length + packed[at], at + 1
-        found, at = found + length + 2, at + 1  # a repetition of earlier bytes
-    return found
+        size, at = size + length + 2, at + 1  # a repetition of earlier bytes
+    return size
 
 
 def _chunk_bytes(dataset: h5py.Dataset) -> int:
@@ -116,9 +116,9 @@ def _chunk_bytes(dataset: h5py.Dataset) -> int:
 
 def filters(dataset: h5py.Dataset) -> list[tuple[int, str]]:
     """Return the number and name of each filter that packs a dataset's chunks, in the order of packing."""
-    made = dataset.id.get_create_plist()
-    found = [made.get_filter(number) for number in range(made.get_nfilters())]
-    return [(code, name.decode(errors="replace")) for code, _, _, name in found]
+    properties = dataset.id.get_create_plist()
+    entries = [properties.get_filter(number) for number in range(properties.get_nfilters())]
+    return [(code, name.decode(errors="replace")) for code, _, _, name in entries]
 
 
 def datasets(file: h5py.File) -> Iterator[str]:
@@ -127,22 +127,22 @@ def datasets(file: h5py.File) -> Iterator[str]:
     h5py's own visitors take time quadratic in the depth.
     """
     waiting: list[tuple[str, h5py.Group]] = [("", file)]
-    seen = {_address(file)}
+    addresses = {_address(file)}
     while waiting:
         above, group = waiting.pop()
         for name in group:
             if not isinstance(group.get(name, getlink=True), h5py.HardLink):
                 continue
-            found = group[name]
-            if _address(found) in seen:
+            member = group[name]
+            if _address(member) in addresses:
                 continue
-            seen.add(_address(found))
-            if isinstance(found, h5py.Group):
-                waiting.append((f"{above}{name}/", found))
-            elif isinstance(found, h5py.Dataset):
+            addresses.add(_address(member))
+            if isinstance(member, h5py.Group):
+                waiting.append((f"{above}{name}/", member))
+            elif isinstance(member, h5py.Dataset):
                 yield f"{above}{name}"
 
 
-def _address(found: Any) -> tuple[int, int]:
-    about = h5py.h5o.get_info(found.id)
+def _address(member: Any) -> tuple[int, int]:
+    about = h5py.h5o.get_info(member.id)
     return about.fileno, about.addr

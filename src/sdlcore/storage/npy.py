@@ -39,10 +39,10 @@ def read_header(stream: IO[bytes], size: int) -> Header:
         raise ValueError("it contains Python objects, which are not loaded; save numbers, or names by .astype(str)")
     if header.dtype.subdtype or not header.dtype.itemsize or min(header.shape, default=0) < 0:
         raise ValueError(f"its header declares {header.dtype} of shape {header.shape}, which is no array of numbers")
-    expected, found = math.prod(header.shape) * header.dtype.itemsize, size - stream.tell()
-    if found != expected:
+    expected, n_bytes = math.prod(header.shape) * header.dtype.itemsize, size - stream.tell()
+    if n_bytes != expected:
         raise ValueError(
-            f"its header declares {header.shape} of {header.dtype}, {expected} bytes, but {found} bytes follow"
+            f"its header declares {header.shape} of {header.dtype}, {expected} bytes, but {n_bytes} bytes follow"
         )
     return header
 
@@ -93,16 +93,16 @@ class Numbers:
         start, stop, step = rows.indices(len(self))
         if step != 1:
             return np.asarray(self[:][rows])
-        found = np.empty((max(0, stop - start), *self.shape[1:]), self.dtype, "F" if self._by_columns else "C")
+        values = np.empty((max(0, stop - start), *self.shape[1:]), self.dtype, "F" if self._by_columns else "C")
         if self._by_columns:
-            columns = found.reshape(len(found), -1, order="F") if found.size else found.reshape(0, 0)
+            columns = values.reshape(len(values), -1, order="F") if values.size else values.reshape(0, 0)
             for number in range(columns.shape[1]):
                 self._fill(columns[:, number], number * len(self) + start)
         else:
-            self._fill(found.reshape(-1), start * math.prod(self.shape[1:]))
+            self._fill(values.reshape(-1), start * math.prod(self.shape[1:]))
         if self._now() != self._state:
             self._refuse()
-        return found
+        return values
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         whole = self[:] if self.shape else self._only()
@@ -112,19 +112,19 @@ class Numbers:
         self._close()
 
     def _only(self) -> np.ndarray:
-        found = np.empty(1, self.dtype)
-        self._fill(found, 0)
-        return found.reshape(())
+        values = np.empty(1, self.dtype)
+        self._fill(values, 0)
+        return values.reshape(())
 
-    def _fill(self, found: np.ndarray, place: int) -> None:
-        content: Any = found.view(np.uint8)
-        left = memoryview(content)
+    def _fill(self, values: np.ndarray, place: int) -> None:
+        content: Any = values.view(np.uint8)
+        rest = memoryview(content)
         at = self._start + place * self.dtype.itemsize
-        while left:
-            count = os.preadv(self._descriptor, [left], at)
+        while rest:
+            count = os.preadv(self._descriptor, [rest], at)
             if not count:
                 self._refuse()
-            left, at = left[count:], at + count
+            rest, at = rest[count:], at + count
 
     def _now(self) -> tuple[int, int]:
         status = os.fstat(self._descriptor)

@@ -53,7 +53,7 @@ def private_folder(beside: Path) -> Iterator[Private]:
     try:
         beside.parent.mkdir(parents=True, exist_ok=True)
         remove_leftovers(beside)
-        folder, descriptor = _made(beside)
+        folder, descriptor = _create_locked(beside)
     except OSError as error:
         error.filename = str(beside) if error.filename else None
         raise
@@ -74,11 +74,11 @@ def remove_leftovers(path: Path) -> None:
     folders from another machine, or from before a reboot, stay.
     """
     name = re.compile(rf"{re.escape(_prefix(path))}[a-z0-9_]+\.part")
-    for found in path.parent.iterdir():
-        if not name.fullmatch(found.name):
+    for folder in path.parent.iterdir():
+        if not name.fullmatch(folder.name):
             continue
         try:
-            descriptor = os.open(found, _FOLDER)
+            descriptor = os.open(folder, _FOLDER)
         except OSError:  # another user's folder, or a link
             continue
         try:
@@ -87,7 +87,7 @@ def remove_leftovers(path: Path) -> None:
             if status.st_uid == os.geteuid() and not status.st_mode & 0o077:
                 if MARK in _names(descriptor):
                     _empty(descriptor)
-                found.rmdir()
+                folder.rmdir()
         except OSError:  # its writer is still running
             continue
         finally:
@@ -156,7 +156,7 @@ def open_lock(path: Path) -> int:
     return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o666)
 
 
-def _made(beside: Path) -> tuple[Path, int]:
+def _create_locked(beside: Path) -> tuple[Path, int]:
     """Create a private folder and return its path and its open, locked descriptor."""
     while True:
         folder = Path(tempfile.mkdtemp(".part", _prefix(beside), beside.parent))
@@ -193,8 +193,8 @@ def _marked(descriptor: int, path: Path) -> int:
         os.close(file)
     if status.st_uid != os.fstat(descriptor).st_uid:
         os.unlink(MARK, dir_fd=descriptor)
-        said = "its folder for unfinished files belongs to another user; remove that, or write elsewhere"
-        raise PermissionError(errno.EACCES, said, str(path))
+        problem = "its folder for unfinished files belongs to another user; remove that, or write elsewhere"
+        raise PermissionError(errno.EACCES, problem, str(path))
     return stat.S_IMODE(status.st_mode) & 0o777
 
 

@@ -85,8 +85,8 @@ def parse(content: str | bytes, name: str = "text") -> Json:
     except ConfigError:
         raise
     except Exception as error:  # PyYAML lets errors of Python's constructors through, from KeyError to RecursionError
-        line, said = _line_and_problem(error, text)
-        raise ConfigError([f"{name}: {line}not readable as YAML ({' '.join(said.split())})"]) from error
+        line, message = _line_and_problem(error, text)
+        raise ConfigError([f"{name}: {line}not readable as YAML ({' '.join(message.split())})"]) from error
     return tree
 
 
@@ -95,23 +95,23 @@ def _line_and_problem(error: Exception, text: str) -> tuple[str, str]:
     if isinstance(error, yaml.reader.ReaderError):  # a character that YAML does not allow
         return f"line {text.count(chr(10), 0, error.position) + 1}: ", f"{error.reason}: #x{error.character:04x}"
     mark, began = getattr(error, "problem_mark", None), getattr(error, "context_mark", None)
-    said = getattr(error, "problem", None) or str(error) or type(error).__name__
+    message = getattr(error, "problem", None) or str(error) or type(error).__name__
     # an unclosed bracket or quote is reported lines after its beginning, so name that line too
     if mark is not None and began is not None and began.line < mark.line:
-        said = f"{said}, {error.context} from line {began.line + 1}"  # type: ignore[attr-defined]
-    return "" if mark is None else f"line {mark.line + 1}: ", said
+        message = f"{message}, {error.context} from line {began.line + 1}"  # type: ignore[attr-defined]
+    return "" if mark is None else f"line {mark.line + 1}: ", message
 
 
 def _parse_json(text: str, name: str) -> Json:
     """Parse JSON first, as Snakemake does; a text that only begins like JSON may be YAML."""
 
     def each_key_once(pairs: list[tuple[str, Json]]) -> dict[str, Json]:
-        found: dict[str, Json] = {}
+        values: dict[str, Json] = {}
         for key, value in pairs:
-            if key in found:
+            if key in values:
                 raise ConfigError([f"{name}: the key {key} occurs twice in one mapping; leave one out"])
-            found[key] = value
-        return found
+            values[key] = value
+        return values
 
     try:
         return json.loads(text, object_pairs_hook=each_key_once)
@@ -143,8 +143,8 @@ class _Loader(yaml.SafeLoader):
         except yaml.YAMLError:
             raise
         except Exception as error:
-            said = str(error) or type(error).__name__
-            raise yaml.constructor.ConstructorError(None, None, said, node.start_mark) from error
+            message = str(error) or type(error).__name__
+            raise yaml.constructor.ConstructorError(None, None, message, node.start_mark) from error
 
 
 def _parse_yaml(text: str, name: str) -> Json:

@@ -168,9 +168,9 @@ def draw_samples(
     n, sparsity, c_min, beta = W_p.shape[1], bench.sparsity, bench.c_min, bench.beta
 
     def represent(x: csr_array, W: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        made = synthesise(x, W)
+        activations = synthesise(x, W)
         deviation = noise_deviation(bench.noise, n, len(W), sparsity, c_min, beta)
-        return noisy(made, deviation, rng) if deviation else made
+        return noisy(activations, deviation, rng) if deviation else activations
 
     # separate streams, so that the draws from one do not depend on whether another is used
     rng, groups_rng = stream(seed, "samples", part), stream(seed, "samples", part, "groups")

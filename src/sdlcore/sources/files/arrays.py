@@ -155,8 +155,8 @@ def _hdf5(path: str, key: str | None) -> Iterator[Array]:
         if problem := data_elsewhere(dataset) or never_written(dataset) or short_chunk(dataset):
             raise SourceError(f"{path}#{name}: {problem}; copy the whole array to a new file")
         if problem := unknown_packing(dataset):
-            known = ", ".join(FILTERS.values())
-            raise SourceError(f"{path}#{name}: {problem}; write it again with {known} or without compression")
+            names = ", ".join(FILTERS.values())
+            raise SourceError(f"{path}#{name}: {problem}; write it again with {names} or without compression")
         # activation stores save bfloat16 as its bits
         is_bits = dataset.dtype == np.uint16 and str(dataset.attrs.get("dtype")) == "bfloat16"
         dtype, kind = ("bfloat16", "f") if is_bits else (dataset.dtype.name, dataset.dtype.kind)

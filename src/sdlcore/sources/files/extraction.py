@@ -43,27 +43,29 @@ def write_file_stores(source: FileSource, train_path: str | Path, test_path: str
     """
     names = None if source.class_names is None else read_class_names(source.class_names)
     with ExitStack() as stack:
-        given, tested = _open_both(stack, source)
-        if "labels" in given:
-            both = [arrays["labels"] for arrays in (given, tested)]
+        train_arrays, test_arrays = _open_both(stack, source)
+        if "labels" in train_arrays:
+            both = [arrays["labels"] for arrays in (train_arrays, test_arrays)]
             if both[0].kind == "U":
                 names = _names(both)
-                given, tested = ({**arrays, "labels": _numbers(arrays["labels"], names)} for arrays in (given, tested))
+                train_arrays, test_arrays = (
+                    {**arrays, "labels": _numbers(arrays["labels"], names)} for arrays in (train_arrays, test_arrays)
+                )
             elif names is None:
                 names = _numbered(both)
         parts: list[tuple[str, str | Path, Mapping[str, Array], Callable[[int, int], np.ndarray]]]
         if source.test_input is None:
-            rows, share = given["input"].shape[0], source.test_share
+            rows, share = train_arrays["input"].shape[0], source.test_share
             if not 0 < int(share * rows) < rows:
                 raise SourceError(
                     f"{source.input}: test_share {share} of {rows} rows leaves no row to train or to test on"
                 )
             parts = [
-                ("train", train_path, given, lambda start, stop: ~held_out(start, stop, share)),
-                ("test", test_path, given, lambda start, stop: held_out(start, stop, share)),
+                ("train", train_path, train_arrays, lambda start, stop: ~held_out(start, stop, share)),
+                ("test", test_path, train_arrays, lambda start, stop: held_out(start, stop, share)),
             ]
         else:
-            parts = [("train", train_path, given, _all), ("test", test_path, tested, _all)]
+            parts = [("train", train_path, train_arrays, _all), ("test", test_path, test_arrays, _all)]
         files = {path: sha256_of(path) for path in source.files}
         _check_apart(source, files)
         for split, path, arrays, chosen in parts:
@@ -100,13 +102,13 @@ def count_classes(source: FileSource) -> int | None:
         If an array is missing, or has a wrong rank, type or length; the message names file and array.
     """
     with ExitStack() as stack:
-        given, _ = _open_both(stack, source)
-        if "labels" not in given:
+        train_arrays, _ = _open_both(stack, source)
+        if "labels" not in train_arrays:
             return None
-        labels, found = given["labels"], set[int | str]()
+        labels, label_values = train_arrays["labels"], set[int | str]()
         for start in range(0, labels.shape[0], COUNTED_ROWS):
-            found.update(np.unique(labels.read(start, min(start + COUNTED_ROWS, labels.shape[0]))).tolist())
-        return len(found - {-1, ""})
+            label_values.update(np.unique(labels.read(start, min(start + COUNTED_ROWS, labels.shape[0]))).tolist())
+        return len(label_values - {-1, ""})
 
 
 def file_shapes(source: FileSource) -> tuple[tuple[int, int], tuple[int, int]]:
@@ -120,10 +122,11 @@ def file_shapes(source: FileSource) -> tuple[tuple[int, int], tuple[int, int]]:
         As in `count_classes`.
     """
     with ExitStack() as stack:
-        given, tested = _open_both(stack, source)
-        rows, width = given["input"].shape
-        test = int(source.test_share * rows) if source.test_input is None else tested["input"].shape[0]
-        return (rows - test * (tested is given), test), (width, given["target"].shape[1] if "target" in given else 0)
+        train_arrays, test_arrays = _open_both(stack, source)
+        rows, width = train_arrays["input"].shape
+        test = int(source.test_share * rows) if source.test_input is None else test_arrays["input"].shape[0]
+        target_width = train_arrays["target"].shape[1] if "target" in train_arrays else 0
+        return (rows - test * (test_arrays is train_arrays), test), (width, target_width)
 
 
 def held_out(start: int, stop: int, share: float) -> np.ndarray:
@@ -162,14 +165,14 @@ def _numbered(labels: list[Array]) -> list[str]:
 
 def _names(labels: list[Array]) -> list[str]:
     """Return the sorted names among labels; an empty name means no class."""
-    found = set[str]()
+    names = set[str]()
     for array in labels:
         for start in range(0, array.shape[0], BLOCK_ROWS):
-            found.update(np.unique(array.read(start, min(start + BLOCK_ROWS, array.shape[0]))).tolist())
-        if len(found) > MOST_UNNAMED:
+            names.update(np.unique(array.read(start, min(start + BLOCK_ROWS, array.shape[0]))).tolist())
+        if len(names) > MOST_UNNAMED:
             many = f"contains more than {MOST_UNNAMED} classes"
             raise SourceError(f"{array.name}: {many}; expected class names, not a name for each sample")
-    return sorted(found - {""})
+    return sorted(names - {""})
 
 
 def _numbers(labels: Array, names: list[str]) -> Array:
@@ -188,21 +191,21 @@ def _all(start: int, stop: int) -> np.ndarray:
 
 def _open_both(stack: ExitStack, source: FileSource) -> tuple[dict[str, Array], dict[str, Array]]:
     """Return a source's training and evaluation arrays, which are the same arrays if rows are held out."""
-    given = _open(stack, source, "")
-    tested = given if source.test_input is None else _open(stack, source, "test_")
-    if source.class_names is not None and "labels" in given and given["labels"].kind == "U":
-        raise SourceError(f"{given['labels'].name}: contains names, so leave out class_names, which is for numbers")
-    for column, array in tested.items():
-        if column == "labels" and (array.kind == "U") != (given[column].kind == "U"):
+    train_arrays = _open(stack, source, "")
+    test_arrays = train_arrays if source.test_input is None else _open(stack, source, "test_")
+    if source.class_names is not None and "labels" in train_arrays and train_arrays["labels"].kind == "U":
+        raise SourceError(
+            f"{train_arrays['labels'].name}: contains names, so leave out class_names, which is for numbers"
+        )
+    for column, array in test_arrays.items():
+        train = train_arrays[column]
+        if column == "labels" and (array.kind == "U") != (train.kind == "U"):
+            raise SourceError(f"{array.name}: contains {array.dtype}, but {train.name} contains {train.dtype}")
+        if array.shape[1:] != train.shape[1:]:
             raise SourceError(
-                f"{array.name}: contains {array.dtype}, but {given[column].name} contains {given[column].dtype}"
+                f"{array.name}: has rows of shape {array.shape[1:]}, but {train.name} has {train.shape[1:]}"
             )
-        if array.shape[1:] != given[column].shape[1:]:
-            raise SourceError(
-                f"{array.name}: has rows of shape {array.shape[1:]}, but {given[column].name} has "
-                f"{given[column].shape[1:]}"
-            )
-    return given, tested
+    return train_arrays, test_arrays
 
 
 def _open(stack: ExitStack, source: FileSource, prefix: str) -> dict[str, Array]:
@@ -212,9 +215,9 @@ def _open(stack: ExitStack, source: FileSource, prefix: str) -> dict[str, Array]
         if reference is None:
             continue
         array = stack.enter_context(open_array(reference))
-        wanted, rank = ("integers or texts", 1) if column == "labels" else ("floating-point numbers", 2)
+        expected, rank = ("integers or texts", 1) if column == "labels" else ("floating-point numbers", 2)
         if array.kind not in ("iuU" if column == "labels" else "f"):
-            raise SourceError(f"{reference}: contains {array.dtype}, but {column} needs {wanted}; convert it")
+            raise SourceError(f"{reference}: contains {array.dtype}, but {column} needs {expected}; convert it")
         if len(array.shape) != rank or 0 in array.shape:
             needed = "samples x dimension" if rank == 2 else "one for each sample"
             column_of_one = rank == 1 and array.shape[1:] == (1,)
@@ -250,10 +253,10 @@ def _write(
                     _check_labels(arrays[column], values, class_names, start)
                 else:
                     _check_activations(arrays[column], values, dtype, start)
-            kept = np.flatnonzero(chosen(start, stop))
-            if len(kept):
-                columns = {column: values[kept] for column, values in block.items()}
-                writer.append(columns["input"], columns.get("target"), columns.get("labels"), {"row": start + kept})
+            places = np.flatnonzero(chosen(start, stop))
+            if len(places):
+                columns = {column: values[places] for column, values in block.items()}
+                writer.append(columns["input"], columns.get("target"), columns.get("labels"), {"row": start + places})
             writer.commit(Progress(next=stop))
             if start * 10 // rows < stop * 10 // rows:
                 log.info("%s: %d of %d rows read", facts["split"], stop, rows)

@@ -68,17 +68,17 @@ class FileSource(Settings):
 
     def inconsistencies(self) -> Iterator[tuple[str, str]]:
         """Yield the key and the problem of each setting that contradicts others."""
-        given = self.arrays
-        for key, reference in given.items():
+        arrays = self.arrays
+        for key, reference in arrays.items():
             if not parse_array(reference).path.endswith(FORMATS):
                 yield key, f"{reference}: expected a file of type {', '.join(FORMATS)}, with #key if needed"
         if self.test_input == self.input:
             yield "test_input", "is the same as input; leave it out and set test_share to hold out samples"
         for key in ("target", "labels"):
-            if "test_input" in given and (key in given) != (f"test_{key}" in given):
-                missing = f"test_{key}" if key in given else key
+            if "test_input" in arrays and (key in arrays) != (f"test_{key}" in arrays):
+                missing = f"test_{key}" if key in arrays else key
                 yield missing, f"missing; with test_input, {key} needs test_{key} and the reverse"
-            elif f"test_{key}" in given and "test_input" not in given:
+            elif f"test_{key}" in arrays and "test_input" not in arrays:
                 yield f"test_{key}", "has no meaning without test_input"
         if self.class_names is not None and self.labels is None:
             yield "class_names", "has no meaning without labels"

@@ -18,8 +18,8 @@ from sdlcore.sources.language.architectures import Paths, cuts, paths_of
 from sdlcore.sources.language.hub import model_config, model_snapshot
 from sdlcore.sources.language.hub_names import is_hub_model
 from sdlcore.sources.language.sites import Stack
+from sdlcore.storage.external_json import Settings, read_object
 from sdlcore.storage.files import sha256_of
-from sdlcore.storage.foreign import Settings, read_object
 from sdlcore.storage.parsing import NO_CODE, nothing_to_read, parsing
 from sdlcore.text import shown
 

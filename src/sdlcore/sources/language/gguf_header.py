@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
 from sdlcore.extras import extra
-from sdlcore.storage.foreign import Settings
+from sdlcore.storage.external_json import Settings
 from sdlcore.text import shown
 
 with extra("language"):

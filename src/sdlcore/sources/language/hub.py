@@ -26,7 +26,7 @@ from huggingface_hub.utils import disable_progress_bars
 
 from sdlcore.errors import SourceError
 from sdlcore.extras import extra
-from sdlcore.storage.foreign import read_object
+from sdlcore.storage.external_json import read_object
 from sdlcore.storage.parsing import describe_error
 
 log = logging.getLogger(__name__)

@@ -10,7 +10,7 @@ KEYS = ("feature_index", "children", "mutually_exclusive_children", "scale_child
 
 
 class _Node(NamedTuple):
-    given: dict[str, Any]
+    settings: dict[str, Any]
     parent: int | None
     """Feature of the parent, or of the nearest ancestor that has one."""
 
@@ -35,27 +35,27 @@ def read_families(hierarchy: Any, n: int) -> list[Family]:
     """
     if not isinstance(hierarchy, dict) or not isinstance(hierarchy.get("roots"), list):
         raise SourceError("roots: missing, expected a list of trees")
-    seen: set[int] = set()
-    level = [_Node(_checked(root, n, seen), None) for root in hierarchy["roots"]]
-    found: list[Family] = []
+    features: set[int] = set()
+    level = [_Node(_checked(root, n, features), None) for root in hierarchy["roots"]]
+    families: list[Family] = []
     while level:
         below: list[_Node] = []
         for node in level:
-            feature = node.given["feature_index"]
+            feature = node.settings["feature_index"]
             parent = node.parent if feature is None else feature
-            children = [_checked(child, n, seen) for child in node.given["children"]]
+            children = [_checked(child, n, features) for child in node.settings["children"]]
             below += [_Node(child, parent) for child in children]
             members = tuple(child["feature_index"] for child in children if child["feature_index"] is not None)
-            exclusive = node.given["mutually_exclusive_children"] and len(members) > 1
+            exclusive = node.settings["mutually_exclusive_children"] and len(members) > 1
             if members and (exclusive or parent is not None):
-                scaled = node.given["scale_children_by_parent"] and parent is not None
-                found.append(Family(parent, members, exclusive, scaled))
+                scaled = node.settings["scale_children_by_parent"] and parent is not None
+                families.append(Family(parent, members, exclusive, scaled))
         level = below
-    return found
+    return families
 
 
-def _checked(node: Any, n: int, seen: set[int]) -> dict[str, Any]:
-    """Check a node and add defaults. Features are added to ``seen``, since each may have only one node."""
+def _checked(node: Any, n: int, features: set[int]) -> dict[str, Any]:
+    """Check a node and add defaults. Features are added to ``features``, since each may have only one node."""
     if not isinstance(node, dict):
         raise SourceError(f"children: {node!r} is not a node, expected a mapping")
     if unknown := sorted(node.keys() - set(KEYS)):
@@ -70,7 +70,7 @@ def _checked(node: Any, n: int, seen: set[int]) -> dict[str, Any]:
     if feature is not None:
         if not isinstance(feature, int) or isinstance(feature, bool) or not 0 <= feature < n:
             raise SourceError(f"feature_index: {feature!r}, expected null or one of 0 to {n - 1}")
-        if feature in seen:
+        if feature in features:
             raise SourceError(f"feature_index: {feature} is given to two nodes")
-        seen.add(feature)
+        features.add(feature)
     return {"feature_index": feature, "children": children, **flags}

@@ -28,23 +28,23 @@ def check_magnitudes(config: dict[str, Any], key: str) -> None:
     SourceError
         If not; the message names the key and the value.
     """
-    given = config[key]
-    if not isinstance(given, dict):
-        if not _is_number(given):
-            raise SourceError(f"{key}: {given!r:.60}, expected a number or the settings of a generator")
+    entry = config[key]
+    if not isinstance(entry, dict):
+        if not _is_number(entry):
+            raise SourceError(f"{key}: {entry!r:.60}, expected a number or the settings of a generator")
         return
-    name = given.get("generator_name")
+    name = entry.get("generator_name")
     if not isinstance(name, str) or name not in KINDS:
         raise SourceError(f"{key}.generator_name: {name!r} is not supported; expected one of {', '.join(KINDS)}")
     expected = KINDS[name]
-    if unknown := sorted(given.keys() - {"generator_name", *expected}):
+    if unknown := sorted(entry.keys() - {"generator_name", *expected}):
         raise SourceError(f"{key}.{shown(unknown[0])}: unknown for {name}; expected some of {', '.join(expected)}")
     for setting in expected:
-        value = given.get(setting, DEFAULTS.get(setting))
+        value = entry.get(setting, DEFAULTS.get(setting))
         if not _is_number(value) and not (value is None and setting in ("min_value", "max_value")):
             raise SourceError(f"{key}.{setting}: {value!r:.60}, expected a number")
-    if name == "exponential" and min(given["start"], given["end"]) <= 0:
-        raise SourceError(f"{key}: exponential from {given['start']} to {given['end']}, expected numbers above 0")
+    if name == "exponential" and min(entry["start"], entry["end"]) <= 0:
+        raise SourceError(f"{key}: exponential from {entry['start']} to {entry['end']}, expected numbers above 0")
     if name == "folded_normal" and config["seed"] is None:
         raise SourceError(
             f"seed: null, but {key} of {name} are drawn from it and not saved, so SAELens itself draws others each "
@@ -56,8 +56,8 @@ def magnitudes(config: dict[str, Any], key: str) -> np.ndarray:
     """Draw the magnitudes (n, float32) for ``key`` of a checked configuration, as SAELens does."""
     import torch  # imported here, since few models need it
 
-    given, n = config[key], config["num_features"]
-    settings = {"generator_name": "constant", "value": given} if not isinstance(given, dict) else DEFAULTS | given
+    entry, n = config[key], config["num_features"]
+    settings = {"generator_name": "constant", "value": entry} if not isinstance(entry, dict) else DEFAULTS | entry
     kind = settings["generator_name"]
     if kind == "constant":
         return np.full(n, settings["value"], dtype=np.float32)

@@ -19,7 +19,7 @@ from sdlcore.sources.saelens.settings import CONFIG, HIERARCHY, WEIGHTS, Saelens
 from sdlcore.sources.synth.distribution import Distribution
 from sdlcore.sources.synth.families import Family, scaled_parents
 from sdlcore.sources.synth.sampler import Sampler, draw_samples
-from sdlcore.storage.foreign import Settings, read_object
+from sdlcore.storage.external_json import Settings, read_object
 from sdlcore.storage.parsing import in_a_sentence, parsing
 from sdlcore.text import listed, shown
 
@@ -68,15 +68,15 @@ def read_synthetic_config(source: SaelensSource) -> dict[str, Any]:
     """
     path = Path(source.model) / CONFIG
     with parsing(path, "the configuration of a synthetic model", "SyntheticModel.save of SAELens writes it"):
-        given = read_object(path)
+        content = read_object(path)
     for key, ours in SIZES.items():
-        if Settings(path, given).count(key) != getattr(source, ours):
-            raise SourceError(f"{path}: {key}: {given[key]}, but the source has {ours}: {getattr(source, ours)}")
+        if Settings(path, content).count(key) != getattr(source, ours):
+            raise SourceError(f"{path}: {key}: {content[key]}, but the source has {ours}: {getattr(source, ours)}")
     with _naming(path):
-        known = [*SIZES, *KNOWN]
-        if unknown := sorted(given.keys() - set(known)):
-            raise SourceError(f"{shown(unknown[0])}: unsupported key; expected some of {', '.join(known)}")
-        config = KNOWN | given | {key: getattr(source, ours) for key, ours in SIZES.items()}
+        keys = [*SIZES, *KNOWN]
+        if unknown := sorted(content.keys() - set(keys)):
+            raise SourceError(f"{shown(unknown[0])}: unsupported key; expected some of {', '.join(keys)}")
+        config = KNOWN | content | {key: getattr(source, ours) for key, ours in SIZES.items()}
         if config["dtype"] != "float32":
             raise SourceError(f"dtype: {config['dtype']!r} is not supported; expected 'float32'")
         seed = config["seed"]
@@ -132,12 +132,12 @@ def _naming(path: Path) -> Iterator[None]:
 def _tensor(tensors: dict[str, np.ndarray], name: str, *shape: int) -> np.ndarray:
     if name not in tensors:
         raise SourceError(f"{name}: missing, found {listed(sorted(tensors))}")
-    found = tensors[name]
+    tensor = tensors[name]
     with np.errstate(over="ignore"):  # numbers too large for float32 become infinite, and are refused
-        finite = found.dtype.kind == "f" and np.isfinite(found.astype(np.float32)).all()
-    if found.shape != shape or not finite:
-        raise SourceError(f"{name}: {found.dtype} of shape {found.shape}, expected finite numbers of shape {shape}")
-    return found.astype(np.float32)
+        finite = tensor.dtype.kind == "f" and np.isfinite(tensor.astype(np.float32)).all()
+    if tensor.shape != shape or not finite:
+        raise SourceError(f"{name}: {tensor.dtype} of shape {tensor.shape}, expected finite numbers of shape {shape}")
+    return tensor.astype(np.float32)
 
 
 def _factors(tensors: dict[str, np.ndarray], config: dict[str, Any], n: int) -> np.ndarray:
@@ -149,9 +149,9 @@ def _factors(tensors: dict[str, np.ndarray], config: dict[str, Any], n: int) -> 
         return np.zeros((n, 0), dtype=np.float32)
     rank = tensors[name].shape[1] if tensors[name].ndim == 2 else 1
     factors = _tensor(tensors, name, n, rank)
-    own = _tensor(tensors, "correlation_diag", n)
+    diagonal = _tensor(tensors, "correlation_diag", n)
     shared = np.square(factors, dtype=float).sum(axis=1)  # samples are drawn from these alone, so they stay below 1
-    if (own <= 0).any() or (shared >= 1).any() or (np.abs(shared + own - 1) > UNSHARED).any():
+    if (diagonal <= 0).any() or (shared >= 1).any() or (np.abs(shared + diagonal - 1) > UNSHARED).any():
         raise SourceError(f"correlation_diag: expected numbers above 0 that equal 1 minus the sum of squares of {name}")
     return factors
 
@@ -163,6 +163,6 @@ def _families(folder: Path, config: dict[str, Any], n: int) -> list[Family]:
             raise SourceError(f"{path}: missing, but {CONFIG} specifies a hierarchy")
         return []
     with parsing(path, "a hierarchy"):
-        given = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8"))
     with _naming(path):
-        return read_families(given, n)
+        return read_families(content, n)

@@ -30,5 +30,5 @@ def directions(n: int, dimension: int, steps: int, rate: float, rng: np.random.G
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
-    found = W.detach().numpy()
-    return (found / np.linalg.norm(found, axis=1, keepdims=True)).T.astype(np.float32)
+    directions = W.detach().numpy()
+    return (directions / np.linalg.norm(directions, axis=1, keepdims=True)).T.astype(np.float32)

@@ -29,15 +29,15 @@ class Distribution(NamedTuple):
 
 def draw_distribution(source: SynthSource, rng: np.random.Generator) -> Distribution:
     """Draw the distribution of a bench's samples."""
-    wanted = frequencies(source)
+    target_frequencies = frequencies(source)
     factors = source.correlation * rng.standard_normal((source.n, source.rank))
     # every feature keeps a share of independent variance
     factors /= np.maximum(1, np.linalg.norm(factors, axis=1, keepdims=True) / np.sqrt(1 - LEAST_OWN))
     deviations = np.abs(rng.normal(source.deviation, source.deviation_spread, source.n))
     bias = rng.standard_normal(source.n_p)
     return Distribution(
-        wanted,
-        candidacy(wanted, source),
+        target_frequencies,
+        candidacy(target_frequencies, source),
         factors.astype(np.float32),
         np.linspace(source.first_magnitude, source.last_magnitude, source.n, dtype=np.float32),
         deviations.astype(np.float32),
@@ -53,7 +53,7 @@ def frequencies(source: SynthSource) -> np.ndarray:
     return np.asarray(source.min_frequency + (source.max_frequency - source.min_frequency) * share)
 
 
-def candidacy(wanted: np.ndarray, source: SynthSource) -> np.ndarray:
+def candidacy(target_frequencies: np.ndarray, source: SynthSource) -> np.ndarray:
     """Return the probability (at most 1) of being a candidate that makes features active about as often as intended.
 
     A child is active only if its parent is, so its frequency is divided by its parent's. If k siblings are candidates,
@@ -61,8 +61,8 @@ def candidacy(wanted: np.ndarray, source: SynthSource) -> np.ndarray:
     candidates. Both corrections are SynthSAEBench's. The second correction is rough, and neither helps if siblings
     together are intended to be more frequent than their parent. So nested features are rarer than intended.
     """
-    found = wanted.copy()
+    probabilities = target_frequencies.copy()
     for above, below in zip(source.levels, source.levels[1:], strict=False):
-        share = wanted[below].reshape(len(above), source.branching) / wanted[above][:, None]
-        found[below] = (share * (1 + share.sum(axis=1, keepdims=True) - share)).ravel()
-    return np.minimum(found, 1)
+        share = target_frequencies[below].reshape(len(above), source.branching) / target_frequencies[above][:, None]
+        probabilities[below] = (share * (1 + share.sum(axis=1, keepdims=True) - share)).ravel()
+    return np.minimum(probabilities, 1)

@@ -108,9 +108,9 @@ def philox(a: Word, b: Word, c: Word, d: Word, first: Word, second: Word) -> tup
 def _words(key: Word, number: int, state: np.ndarray) -> tuple[Word, Word, Word, Word]:
     """Return the sample's next four random words."""
     low, high, shift = np.uint64(number) & _MASK, np.uint64(number) >> np.uint64(32), np.uint64(32)
-    found = philox(low, high, np.uint64(state[_DRAWN]), np.uint64(0), key & _MASK, key >> shift)
+    words = philox(low, high, np.uint64(state[_DRAWN]), np.uint64(0), key & _MASK, key >> shift)
     state[_DRAWN] += 1
-    return found
+    return words
 
 
 @_compiled
@@ -159,18 +159,18 @@ def _lowest(bounds: np.ndarray, block: int) -> Any:
 
 
 @_compiled
-def _lower(free: Free, block: int, factors: np.ndarray, found: np.ndarray, g: int) -> None:
-    """Write a block's bounds for the factors of sample g to ``found`` (samples x blocks x `BLOCK`)."""
+def _lower(free: Free, block: int, factors: np.ndarray, out: np.ndarray, g: int) -> None:
+    """Write a block's bounds for the factors of sample g to ``out`` (samples x blocks x `BLOCK`)."""
     # rows are indexed and never sliced, since each slice would count references
     bounds, w = free.bounds, free.weights
     for j in range(BLOCK):
-        found[g, block, j] = bounds[block, j]
+        out[g, block, j] = bounds[block, j]
     for k in range(0, factors.shape[1], TOGETHER):
         p, q, r, s, t = factors[g, k], factors[g, k + 1], factors[g, k + 2], factors[g, k + 3], factors[g, k + 4]
         for j in range(BLOCK):
             first = p * w[block, k, j] + q * w[block, k + 1, j]
             second = r * w[block, k + 2, j] + s * w[block, k + 3, j]
-            found[g, block, j] -= first + second + t * w[block, k + 4, j]
+            out[g, block, j] -= first + second + t * w[block, k + 4, j]
 
 
 @_compiled

@@ -36,10 +36,12 @@ class Sampler:
         from sdlcore.sources.synth.loops import BLOCK, TOGETHER, Free, Law, Nested
 
         self._key = rng.integers(2**64, dtype=np.uint64)
-        own = np.sqrt(1 - np.square(distribution.factors, dtype=float).sum(axis=1))
-        bounds = (-scipy.special.ndtri(distribution.candidacy) / own).astype(np.float32)
+        independent_scale = np.sqrt(1 - np.square(distribution.factors, dtype=float).sum(axis=1))
+        bounds = (-scipy.special.ndtri(distribution.candidacy) / independent_scale).astype(np.float32)
         self._rank = distribution.factors.shape[1]
-        weights = np.pad(distribution.factors / own[:, None], ((0, 0), (0, -self._rank % TOGETHER))).astype(np.float32)
+        weights = np.pad(
+            distribution.factors / independent_scale[:, None], ((0, 0), (0, -self._rank % TOGETHER))
+        ).astype(np.float32)
         self._law = Law(bounds, weights, distribution.means, distribution.deviations)
         (n, padded_rank), nested = weights.shape, list(nested)
 
@@ -80,9 +82,9 @@ class Sampler:
             if most <= self._capacity:
                 break
             self._capacity = most  # some sample was cut off, so draw all of them again
-        there = np.arange(self._capacity) < counts[:, None]
+        is_entry = np.arange(self._capacity) < counts[:, None]
         offsets = np.concatenate([[0], np.cumsum(counts)])
-        return csr_array((values[there], columns[there], offsets), shape=(n_samples, len(self._law.means)))
+        return csr_array((values[is_entry], columns[is_entry], offsets), shape=(n_samples, len(self._law.means)))
 
 
 def draw_samples(sampler: Sampler, W_p: np.ndarray, bias: np.ndarray, n_samples: int) -> Iterator[Samples]:

@@ -87,19 +87,19 @@ def exceeding(
     columns: np.ndarray,
     values: np.ndarray,
     bounds: np.ndarray,
-    kept: np.ndarray,
-    into: np.ndarray,
+    to_columns: np.ndarray,
+    to_values: np.ndarray,
     counts: np.ndarray,
 ) -> None:
     """Write each row's entries above their column's bound, from the row's offset on, and write their ``counts``."""
     for r in prange(len(offsets) - 1):
-        found = offsets[r]
+        to = offsets[r]
         for i in range(offsets[r], offsets[r + 1]):
             if values[i] > bounds[columns[i]]:
-                kept[found] = columns[i]
-                into[found] = values[i]
-                found += 1
-        counts[r] = found - offsets[r]
+                to_columns[to] = columns[i]
+                to_values[to] = values[i]
+                to += 1
+        counts[r] = to - offsets[r]
 
 
 @serial

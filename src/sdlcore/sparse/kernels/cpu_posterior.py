@@ -96,12 +96,12 @@ def posterior(
                             added += 1
             for t in range(added):
                 i = added_latents[t]
-                own = a[i]
+                product = a[i]
                 for j in range(n):
                     cosines[n, j] = cosines[j, n] = gram[i, active[j]]
-                    own += cosines[n, j] * subtracted[j]
+                    product += cosines[n, j] * subtracted[j]
                 cosines[n, n] = gram[i, i]
-                active[n], z[n], subtracted[n], with_sample[n] = i, 0, 0, own
+                active[n], z[n], subtracted[n], with_sample[n] = i, 0, 0, product
                 is_active[i] = True
                 n += 1
             # set codes to their conditional means
@@ -120,7 +120,7 @@ def posterior(
                 if change <= SETTLED * unit:
                     break
             # update the products, and drop silent latents
-            kept = 0
+            n_active = 0
             for j in range(n):
                 moved = z[j] - subtracted[j]
                 if abs(moved) > NEGLIGIBLE * unit or (z[j] == 0 and moved != 0):
@@ -129,15 +129,15 @@ def posterior(
                 if z[j] == 0:
                     is_active[active[j]] = False
                     continue
-                if kept != j:
-                    active[kept], z[kept] = active[j], z[j]
-                    subtracted[kept], with_sample[kept] = subtracted[j], with_sample[j]
+                if n_active != j:
+                    active[n_active], z[n_active] = active[j], z[j]
+                    subtracted[n_active], with_sample[n_active] = subtracted[j], with_sample[j]
                     for k in range(n):
-                        cosines[kept, k] = cosines[j, k]
+                        cosines[n_active, k] = cosines[j, k]
                     for k in range(n):
-                        cosines[k, kept] = cosines[k, j]
-                kept += 1
-            n = kept
+                        cosines[k, n_active] = cosines[k, j]
+                n_active += 1
+            n = n_active
             energy = energies[r]
             for j in range(n):
                 explained = 2 * with_sample[j]

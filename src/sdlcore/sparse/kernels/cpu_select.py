@@ -146,20 +146,20 @@ def _divide(bits: np.ndarray, k: int) -> Any:
 
 
 @serial
-def _prune(columns: np.ndarray, values: np.ndarray, bits: np.ndarray, found: int, k: int) -> Any:
-    """Keep the k largest of ``found`` > k positive entries, in their order; of equal ones, the first.
+def _prune(columns: np.ndarray, values: np.ndarray, bits: np.ndarray, n: int, k: int) -> Any:
+    """Keep the k largest of ``n`` > k positive entries, in their order; of equal ones, the first.
 
     Return a bound: the smallest entry kept, or a number that exactly the k entries exceed. ``bits`` are ``values``
     viewed as integers, which have the same order; both have more room than entries.
     """
-    _, edge, exceed = _divide(bits[:found], k)
+    _, edge, exceed = _divide(bits[:n], k)
     equal = k - exceed
-    kept: Any = 0
-    for i in range(found):
+    to: Any = 0
+    for i in range(n):
         at_edge = bits[i] == edge and equal > 0
-        columns[kept] = columns[i]
-        values[kept] = values[i]
-        kept += np.int64(at_edge or bits[i] > edge)
+        columns[to] = columns[i]
+        values[to] = values[i]
+        to += np.int64(at_edge or bits[i] > edge)
         equal -= np.int64(at_edge)
     bits[-1] = edge
     return values[-1]
@@ -217,29 +217,29 @@ def push_largest(
     of_columns, of_bias = (scale[0, start:stop], scale[1, start:stop], scale[2, start:stop]), bias[start:stop]
     for chunk in prange(chunks):
         for r in range(rows * chunk // chunks, rows * (chunk + 1) // chunks):
-            mine, kept = columns[r], values[r]
+            row_columns, row_values = columns[r], values[r]
             keys = _keys(pre[r], of_columns, of_bias, factor[r], written[chunk, :n])
-            bound, found = bounds[r], counts[r]
+            bound, count = bounds[r], counts[r]
             if start == 0:
                 bound = max(bound, _first_bound(keys, k, maxima[chunk], maxima_bits[chunk]))
             for first in range(0, whole, _BLOCK):
                 fetch_line(pre[r], n + first)  # of the next row
                 hits = _exceeding(keys, first, bound)
-                if hits and found + _BLOCK > room:
-                    bound = _prune(mine, kept, bits[r], found, k)
-                    found = k
+                if hits and count + _BLOCK > room:
+                    bound = _prune(row_columns, row_values, bits[r], count, k)
+                    count = k
                     hits = _exceeding(keys, first, bound)
-                found = _append(hits, first, start, keys, mine, kept, found)
+                count = _append(hits, first, start, keys, row_columns, row_values, count)
             if whole < n:
-                if found + _BLOCK > room:
-                    bound = _prune(mine, kept, bits[r], found, k)
-                    found = k
+                if count + _BLOCK > room:
+                    bound = _prune(row_columns, row_values, bits[r], count, k)
+                    count = k
                 for j in range(whole, n):
                     if keys[j] > bound:
-                        mine[found] = start + j
-                        kept[found] = keys[j]
-                        found += 1
-            bounds[r], counts[r] = bound, found
+                        row_columns[count] = start + j
+                        row_values[count] = keys[j]
+                        count += 1
+            bounds[r], counts[r] = bound, count
 
 
 @parallel
@@ -261,14 +261,14 @@ def push_above(
     factor: np.ndarray,
     bounds: np.ndarray,
     start: int,
-    found: int,
+    n_entries: int,
     columns: np.ndarray,
     values: np.ndarray,
     starts: np.ndarray,
     counts: np.ndarray,
     written: np.ndarray,
 ) -> int:
-    """Append the entries of a tile that exceed their column's bound to the ``found`` earlier ones; return the new
+    """Append the entries of a tile that exceed their column's bound to the ``n_entries`` earlier ones; return the new
     number of entries.
 
     Row r gets ``counts[r]`` entries, in column order, from ``starts[r]`` on in ``columns`` and ``values``, which have
@@ -281,7 +281,7 @@ def push_above(
     of_columns, of_bias = (scale[0, start:stop], scale[1, start:stop], scale[2, start:stop]), bias[start:stop]
     least = bounds[start:stop]
     for chunk in prange(chunks):
-        at = found + rows * chunk // chunks * n
+        at = n_entries + rows * chunk // chunks * n
         for r in range(rows * chunk // chunks, rows * (chunk + 1) // chunks):
             row = _values(pre[r], of_columns, of_bias, factor[r], written[chunk, :n])
             starts[r] = at
@@ -298,11 +298,11 @@ def push_above(
     # close the gaps between chunks, which reserved room for all of their entries
     for r in range(rows):
         for i in range(counts[r]):
-            columns[found + i] = columns[starts[r] + i]
-            values[found + i] = values[starts[r] + i]
-        starts[r] = found
-        found += counts[r]
-    return found
+            columns[n_entries + i] = columns[starts[r] + i]
+            values[n_entries + i] = values[starts[r] + i]
+        starts[r] = n_entries
+        n_entries += counts[r]
+    return n_entries
 
 
 @parallel
@@ -310,24 +310,24 @@ def narrow(
     offsets: np.ndarray,
     columns: np.ndarray,
     values: np.ndarray,
-    kept: np.ndarray,
-    into: np.ndarray,
+    to_columns: np.ndarray,
+    to_values: np.ndarray,
     bits: np.ndarray,
     counts: np.ndarray,
     k: int,
 ) -> None:
     """Write the positive ones of each row's k largest entries, from the row's offset on, and their ``counts``.
 
-    ``bits`` are ``into`` viewed as integers.
+    ``bits`` are ``to_values`` viewed as integers.
     """
     for r in prange(len(offsets) - 1):
         start, stop = offsets[r], offsets[r + 1]
-        found: Any = 0
+        count: Any = 0
         for i in range(start, stop):
-            kept[start + found] = columns[i]
-            into[start + found] = values[i]
-            found += np.int64(values[i] > 0)
-        if found > k:
-            _prune(kept[start:stop], into[start:stop], bits[start:stop], found, k)
-            found = k
-        counts[r] = found
+            to_columns[start + count] = columns[i]
+            to_values[start + count] = values[i]
+            count += np.int64(values[i] > 0)
+        if count > k:
+            _prune(to_columns[start:stop], to_values[start:stop], bits[start:stop], count, k)
+            count = k
+        counts[r] = count

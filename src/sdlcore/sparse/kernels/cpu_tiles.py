@@ -91,8 +91,8 @@ def _through(sums_rows: bool, multiplies: bool) -> Callable[..., Any]:
         def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
             body = _Body(context, builder, tile.dtype)
             *arrays, ahead_by = arguments
-            given = [body.array(of, value) for of, value in zip(signature.args, arrays, strict=False)]
-            tile_at, rows_at, values_at, to_at, w_at, products_at = (each.data for each in given)
+            views = [body.array(of, value) for of, value in zip(signature.args, arrays, strict=False)]
+            tile_at, rows_at, values_at, to_at, w_at, products_at = (each.data for each in views)
             numbers = range(_VECTORS)
             factors = [body.load(w_at, k) for k in numbers] if multiplies else []
             if multiplies:
@@ -101,7 +101,7 @@ def _through(sums_rows: bool, multiplies: bool) -> Callable[..., Any]:
                 body.fetch(builder.gep(to_at, [ahead_by]), to_write=True)
             # stack variables, which LLVM keeps in registers
             sums = [cgutils.alloca_once_value(builder, body.load(to_at, k)) for k in numbers if sums_rows]
-            with cgutils.for_range(builder, builder.extract_value(given[1].shape, 0)) as loop:
+            with cgutils.for_range(builder, builder.extract_value(views[1].shape, 0)) as loop:
                 row = builder.sext(builder.load(builder.gep(rows_at, [loop.index])), _INDEX)
                 start = builder.gep(tile_at, [builder.mul(row, _INDEX(_VECTORS * body.lanes))])
                 value = body.spread(builder.load(builder.gep(values_at, [loop.index]))) if sums_rows else None
@@ -160,23 +160,23 @@ add_and_multiply_rows = _through(sums_rows=True, multiplies=True)
 @serial
 def _piece(row: np.ndarray, at: int, spare: np.ndarray) -> np.ndarray:
     """Return a piece of a row; if the row ends within the piece, return a copy in ``spare``, padded with zeros."""
-    left = len(row) - at
-    if left >= len(spare):
+    remaining = len(row) - at
+    if remaining >= len(spare):
         return row[at : at + len(spare)]
-    spare[:left] = row[at:]
+    spare[:remaining] = row[at:]
     return spare
 
 
 @serial
 def _put(row: np.ndarray, at: int, piece: np.ndarray) -> None:
     """Write a piece back to its row if the piece is a copy."""
-    left = len(row) - at
-    if left < len(piece):
-        row[at:] = piece[:left]
+    remaining = len(row) - at
+    if remaining < len(piece):
+        row[at:] = piece[:remaining]
 
 
 @serial
-def _taken(values: np.ndarray, places: np.ndarray) -> np.ndarray:
+def _gather(values: np.ndarray, places: np.ndarray) -> np.ndarray:
     out = np.empty(len(places), values.dtype)
     for i in range(len(places)):
         out[i] = values[places[i]]
@@ -279,7 +279,7 @@ def scatter_sum(
     for chunk in prange(len(edges) - 1):
         first, last = edges[chunk], edges[chunk + 1]
         base = column_offsets[first]
-        weights = _taken(values, order[base : column_offsets[last]])
+        weights = _gather(values, order[base : column_offsets[last]])
         spare, unused = np.zeros(width, out.dtype), np.zeros(width, out.dtype)
         squares[first:last] = 0
         for t in range(len(tiles)):
@@ -313,7 +313,7 @@ def decode_backward(
     for chunk in prange(len(edges) - 1):
         first, last = edges[chunk], edges[chunk + 1]
         base, end = column_offsets[first], column_offsets[last]
-        weights = _taken(values, order[base:end])
+        weights = _gather(values, order[base:end])
         slopes = np.zeros(end - base, W.dtype)
         spare_to, spare_w = np.zeros(width, W.dtype), np.zeros(width, W.dtype)
         squares[first:last] = 0

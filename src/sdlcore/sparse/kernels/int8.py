@@ -45,9 +45,9 @@ def agrees_with_integers(product: Multiply) -> bool:
         any_numbers = torch.randint(-LARGEST, LARGEST + 1, (rows + columns, inner), generator=generator)
         for numbers in (LARGEST * signs, any_numbers):
             samples, latents = numbers.to(torch.int8).split([rows, columns])
-            found = torch.empty(rows, columns, dtype=torch.int32)
-            product(samples, latents, found)
+            products = torch.empty(rows, columns, dtype=torch.int32)
+            product(samples, latents, products)
             # float64 represents these integers exactly
-            if not torch.equal(found.double(), samples.double() @ latents.double().T):
+            if not torch.equal(products.double(), samples.double() @ latents.double().T):
                 return False
     return True

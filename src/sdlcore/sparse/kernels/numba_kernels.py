@@ -64,9 +64,9 @@ class NumbaKernels:
 
     def gather_sum(self, offsets: Tensor, columns: Tensor, values: Tensor, W: Tensor) -> Tensor:
         out = self.take((len(offsets) - 1, W.shape[1]), W)
-        given = [array(tensor) for tensor in (offsets, columns, values, W)]
+        inputs = [array(tensor) for tensor in (offsets, columns, values, W)]
         if len(columns) * BLOCK < FULL * len(out) * len(W):
-            loops().gather_sum(*given, array(out))
+            loops().gather_sum(*inputs, array(out))
             return out
         threads, width = torch.get_num_threads(), tiled_loops().PIECE // W.itemsize
         pieces, blocks = -(-W.shape[1] // width), -(-len(W) // BLOCK)
@@ -74,7 +74,7 @@ class NumbaKernels:
         parts = threads // math.gcd(threads, pieces)
         tiles = self.take((pieces * parts, BLOCK, width), W)
         spare = np.empty(len(columns), np.int32), np.empty((len(out), blocks + 1), np.int64)
-        tiled_loops().gather_sum(*given, array(tiles), parts, *spare, array(out))
+        tiled_loops().gather_sum(*inputs, array(tiles), parts, *spare, array(out))
         self.give(tiles)
         return out
 
@@ -83,12 +83,12 @@ class NumbaKernels:
     ) -> Tensor:
         values = W.new_empty(len(rows))
         if not _are_many(rows, W):
-            given = [array(tensor) for tensor in (column_offsets, rows, order, W, x)]
-            loops().dots(*given, groups, array(values))
+            inputs = [array(tensor) for tensor in (column_offsets, rows, order, W, x)]
+            loops().dots(*inputs, groups, array(values))
             return values
         tiles = self._tiles(x)
-        given = [array(tensor) for tensor in (column_offsets, _samples(rows, groups), order, W, tiles)]
-        tiled_loops().dots(*given, _edges_of_chunks(column_offsets), array(values))
+        inputs = [array(tensor) for tensor in (column_offsets, _samples(rows, groups), order, W, tiles)]
+        tiled_loops().dots(*inputs, _edges_of_chunks(column_offsets), array(values))
         self.give(tiles)
         return values
 
@@ -98,12 +98,12 @@ class NumbaKernels:
         out = self.take((len(column_offsets) - 1, x.shape[1]), x)
         squares = x.new_empty(len(out))
         if not _are_many(rows, out):
-            given = [array(tensor) for tensor in (column_offsets, rows, order, values, x)]
-            loops().scatter_sum(*given, groups, array(out), array(squares))
+            inputs = [array(tensor) for tensor in (column_offsets, rows, order, values, x)]
+            loops().scatter_sum(*inputs, groups, array(out), array(squares))
             return out, squares
         tiles = self._tiles(x)
-        given = [array(tensor) for tensor in (column_offsets, _samples(rows, groups), order, values, tiles)]
-        tiled_loops().scatter_sum(*given, _edges_of_chunks(column_offsets), array(out), array(squares))
+        inputs = [array(tensor) for tensor in (column_offsets, _samples(rows, groups), order, values, tiles)]
+        tiled_loops().scatter_sum(*inputs, _edges_of_chunks(column_offsets), array(out), array(squares))
         self.give(tiles)
         return out, squares
 
@@ -112,13 +112,13 @@ class NumbaKernels:
     ) -> Backward:
         to_W = self.take(tuple(W.shape), W)
         out = Backward(torch.empty_like(values), to_W, W.new_empty(len(W)), W.new_empty(len(W)))
-        given = [array(tensor) for tensor in (column_offsets, rows, order, values, W)]
+        inputs = [array(tensor) for tensor in (column_offsets, rows, order, values, W)]
         results = [array(tensor) for tensor in out]
         if not _are_many(rows, W):
-            loops().decode_backward(*given, array(gradient), *results)
+            loops().decode_backward(*inputs, array(gradient), *results)
             return out
         tiles = self._tiles(gradient)
-        tiled_loops().decode_backward(*given, array(tiles), _edges_of_chunks(column_offsets), *results)
+        tiled_loops().decode_backward(*inputs, array(tiles), _edges_of_chunks(column_offsets), *results)
         self.give(tiles)
         return out
 
@@ -187,8 +187,8 @@ def _samples(rows: Tensor, groups: int) -> Tensor:
 def _edges_of_chunks(column_offsets: Tensor) -> np.ndarray:
     """Divide columns among threads, with similar numbers of entries for each."""
     chunks = torch.get_num_threads()
-    wanted = int(column_offsets[-1]) * np.arange(chunks + 1) // chunks
-    edges = np.searchsorted(array(column_offsets), wanted)
+    entry_edges = int(column_offsets[-1]) * np.arange(chunks + 1) // chunks
+    edges = np.searchsorted(array(column_offsets), entry_edges)
     edges[-1] = len(column_offsets) - 1
     return edges
 

@@ -29,14 +29,14 @@ class RowNorms:
 
     def __init__(self) -> None:
         # weak references, because autograd copies a gradient that somebody else holds
-        self._known: dict[StorageWeakRef, tuple[int, RowProducts]] = {}
+        self._products: dict[StorageWeakRef, tuple[int, RowProducts]] = {}
 
     def note(self, gradient: Tensor, squares: Tensor, products: Tensor | None = None) -> None:
         """Record products of the rows of ``gradient`` in its current version."""
         memory = StorageWeakRef(gradient.untyped_storage())
-        self._known[memory] = gradient._version, RowProducts(squares, products)
+        self._products[memory] = gradient._version, RowProducts(squares, products)
 
     def of(self, gradient: Tensor) -> RowProducts | None:
         """Return the record of ``gradient``, or None if torch has written to it since, for example to accumulate."""
-        version, known = self._known.get(StorageWeakRef(gradient.untyped_storage()), (None, None))
-        return known if version == gradient._version else None
+        version, products = self._products.get(StorageWeakRef(gradient.untyped_storage()), (None, None))
+        return products if version == gradient._version else None

@@ -39,13 +39,13 @@ def largest(product: Product, k: int, workspace: Workspace) -> SparseRows:
     kind, norms = (k, product.upper is None), product.x.norm(dim=1)
     begun = workspace.begin.pop(kind, 0.0)
     bounds = begun * norms
-    found = _search(product, k, workspace, bounds)
-    short = (torch.diff(found.offsets) < k).nonzero().squeeze(1)
+    entries = _search(product, k, workspace, bounds)
+    short = (torch.diff(entries.offsets) < k).nonzero().squeeze(1)
     if not len(short):
         workspace.begin[kind] = CAUTION * float((bounds / norms.clamp(min=VANISHED)).min())
     elif begun:
-        found = replaced(found, short, _search(product._replace(x=product.x[short]), k, Workspace()))
-    return found
+        entries = replaced(entries, short, _search(product._replace(x=product.x[short]), k, Workspace()))
+    return entries
 
 
 def of_both_signs(product: Product, k: int, workspace: Workspace) -> tuple[SparseRows, SparseRows]:
@@ -96,27 +96,27 @@ class _Candidates:
         as_integers = {torch.float64: torch.int64, torch.bfloat16: torch.int16}.get(dtype, torch.int32)
         self._keys = self._values.view(torch.int16) if dtype == torch.bfloat16 else self._values
         least = torch.zeros(n_rows, dtype=self._keys.dtype) if bounds is None else bounds
-        kept = (self._columns, self._keys, self._values.view(as_integers), self._counts, least)
+        state = (self._columns, self._keys, self._values.view(as_integers), self._counts, least)
         maxima = torch.empty(threads, max(1, width // 8), dtype=self._keys.dtype)
         written = torch.empty(threads, width, dtype=bias.dtype)
         self._of_product = [array(each) for each in (tiles.of_columns, bias, tiles.of_rows)]
-        self._kept = [array(each) for each in kept]
+        self._state = [array(each) for each in state]
         self._scratch = [array(each) for each in (maxima, maxima.view(as_integers), written)]
 
     def push(self, start: int, tile: Tensor) -> None:
         """Search a tile whose first column is ``start``."""
-        given = _bits(tile), *self._of_product, start, self._k, torch.get_num_threads()
-        searches().push_largest(*given, *self._kept, *self._scratch)
+        inputs = _bits(tile), *self._of_product, start, self._k, torch.get_num_threads()
+        searches().push_largest(*inputs, *self._state, *self._scratch)
 
     def settle(self) -> SparseRows:
         """Return the entries, and give the buffers back."""
-        searches().settle_largest(self._k, *self._kept)
+        searches().settle_largest(self._k, *self._state)
         n_rows = len(self._counts)
         starts = torch.arange(n_rows) * self._room
-        offsets, found, kept = gathered(starts, self._counts, self._columns.view(-1), self._keys.view(-1))
+        offsets, columns, keys = gathered(starts, self._counts, self._columns.view(-1), self._keys.view(-1))
         self._workspace.give(self._columns)
         self._workspace.give(self._values)
-        return SparseRows(offsets, found, kept.view(self._values.dtype).to(self._dtype))
+        return SparseRows(offsets, columns, keys.view(self._values.dtype).to(self._dtype))
 
 
 def above(product: Product, bounds: Tensor, workspace: Workspace) -> SparseRows:
@@ -130,12 +130,12 @@ def above(product: Product, bounds: Tensor, workspace: Workspace) -> SparseRows:
     columns = workspace.take((2 * n_rows * width,), torch.int32)
     values = workspace.take((2 * n_rows * width,), bounds.dtype)
     tiles = Tiles(product, workspace)
-    given, found = [*tiles.arrays(), array(bounds)], 0
+    inputs, n_entries = [*tiles.arrays(), array(bounds)], 0
     for i, (start, tile) in enumerate(tiles):
-        if found + n_rows * width > len(columns):
+        if n_entries + n_rows * width > len(columns):
             columns, values = (_doubled(each, workspace) for each in (columns, values))
         into = [array(tensor) for tensor in (columns, values, starts[i], counts[i])]
-        found = cpu.push_above(_bits(tile), *given, start, found, *into, written)
+        n_entries = cpu.push_above(_bits(tile), *inputs, start, n_entries, *into, written)
     # reorder from tile and row to row and tile
     offsets, few_columns, few_values = gathered(starts.T.flatten(), counts.T.flatten(), columns, values)
     workspace.give(columns)
@@ -154,22 +154,22 @@ def _doubled(full: Tensor, workspace: Workspace) -> Tensor:
 def narrow(entries: SparseRows, k: int) -> SparseRows:
     """Return the k largest positive entries of each row. Of equal entries at the edge, the first are kept."""
     offsets, columns, values = entries
-    kept, into = torch.empty_like(columns), torch.empty_like(values)
+    to_columns, to_values = torch.empty_like(columns), torch.empty_like(values)
     counts = torch.empty(len(offsets) - 1, dtype=torch.int64)
-    bits = into.view(torch.int64 if values.dtype == torch.float64 else torch.int32)
-    arrays = [array(tensor) for tensor in (offsets, columns, values, kept, into, bits, counts)]
+    bits = to_values.view(torch.int64 if values.dtype == torch.float64 else torch.int32)
+    arrays = [array(tensor) for tensor in (offsets, columns, values, to_columns, to_values, bits, counts)]
     searches().narrow(*arrays, k)
-    return gathered(offsets[:-1], counts, kept, into)
+    return gathered(offsets[:-1], counts, to_columns, to_values)
 
 
 def exceeding(entries: SparseRows, bounds: Tensor) -> SparseRows:
     """Return the entries that exceed their column's bound."""
     offsets, columns, values = entries
-    kept, into = torch.empty_like(columns), torch.empty_like(values)
+    to_columns, to_values = torch.empty_like(columns), torch.empty_like(values)
     counts = torch.empty(len(offsets) - 1, dtype=torch.int64)
-    arrays = [array(tensor) for tensor in (offsets, columns, values, bounds, kept, into, counts)]
+    arrays = [array(tensor) for tensor in (offsets, columns, values, bounds, to_columns, to_values, counts)]
     loops().exceeding(*arrays)
-    return gathered(offsets[:-1], counts, kept, into)
+    return gathered(offsets[:-1], counts, to_columns, to_values)
 
 
 def gathered(starts: Tensor, counts: Tensor, columns: Tensor, values: Tensor) -> SparseRows:
@@ -264,8 +264,8 @@ def _width(product: Product) -> int:
 def _one_dnn() -> bool:
     """Return whether to multiply with oneDNN, if 512-bit vectors exist. torch's default, MKL, uses 256 bits on
     processors of other makers than Intel, and takes twice the time."""
-    there = torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
-    return there and torch.backends.cpu.get_cpu_capability() == "AVX512"
+    is_available = torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
+    return is_available and torch.backends.cpu.get_cpu_capability() == "AVX512"
 
 
 def _of_rows(numbers: Tensor, n_p: int, upper: float | None) -> Tensor:

@@ -34,7 +34,7 @@ class TorchKernels:
         whole = _whole(product)
         exceeds = whole > bounds.to(whole.dtype)
         offsets = functional.pad(exceeds.sum(1).cumsum(0), (1, 0))
-        return _taken(whole, offsets, exceeds.nonzero()[:, 1].int(), product.b.dtype)
+        return _entries_at(whole, offsets, exceeds.nonzero()[:, 1].int(), product.b.dtype)
 
     def narrow(self, entries: SparseRows, k: int) -> SparseRows:
         return entries.where(self.ranks(entries.offsets, entries.values) < k)
@@ -141,10 +141,10 @@ def _largest(whole: Tensor, k: int, dtype: torch.dtype) -> SparseRows:
     # always k, positive or not: to omit some, their number would have to travel from a GPU to the host
     columns = whole.topk(k, dim=1, sorted=False).indices.sort(dim=1).values
     offsets = torch.arange(len(whole) + 1, device=whole.device) * k
-    return _taken(whole, offsets, columns.flatten().int(), dtype)
+    return _entries_at(whole, offsets, columns.flatten().int(), dtype)
 
 
-def _taken(whole: Tensor, offsets: Tensor, columns: Tensor, dtype: torch.dtype) -> SparseRows:
+def _entries_at(whole: Tensor, offsets: Tensor, columns: Tensor, dtype: torch.dtype) -> SparseRows:
     return SparseRows(offsets, columns, whole[_rows_of(offsets, len(columns)), columns].to(dtype))
 
 

@@ -63,10 +63,12 @@ def adam(
     steps = [each.step for each in descents]
     torch._foreach_add_(steps, 1)
     # in double precision: 1 - beta^step is small at first
-    taken = torch.stack(steps).double()
-    factors = torch.ones_like(taken) if scale is None else (1 / scale.double()).expand_as(taken)
-    numbers = torch.stack([factors, lr / (1 - betas[0] ** taken), (1 - betas[1] ** taken) ** -0.5], 1)
-    for (p, gradient, mean, square, _, along), own in zip(descents, numbers.to(descents[0].p.dtype), strict=True):
+    step_numbers = torch.stack(steps).double()
+    factors = torch.ones_like(step_numbers) if scale is None else (1 / scale.double()).expand_as(step_numbers)
+    numbers = torch.stack([factors, lr / (1 - betas[0] ** step_numbers), (1 - betas[1] ** step_numbers) ** -0.5], 1)
+    for (p, gradient, mean, square, _, along), descent_numbers in zip(
+        descents, numbers.to(descents[0].p.dtype), strict=True
+    ):
         on_sphere = along is not None
         width = p.shape[1] if on_sphere else _BLOCK
         block = triton.next_power_of_2(width)
@@ -74,7 +76,7 @@ def adam(
         _adam[(triton.cdiv(p.numel(), width),)](
             *flat,
             along,
-            own,
+            descent_numbers,
             p.numel(),
             width,
             BETA1=betas[0],

@@ -35,14 +35,14 @@ class TritonKernels(TorchKernels):
     def dots(
         self, column_offsets: Tensor, rows: Tensor, order: Tensor, W: Tensor, x: Tensor, groups: int = 1
     ) -> Tensor:
-        found = sums(column_offsets, rows, None, x, W, groups).dots
-        return torch.empty_like(found).index_copy_(0, order.long(), found)
+        dots = sums(column_offsets, rows, None, x, W, groups).dots
+        return torch.empty_like(dots).index_copy_(0, order.long(), dots)
 
     def scatter_sum(
         self, column_offsets: Tensor, rows: Tensor, order: Tensor, values: Tensor, x: Tensor, groups: int = 1
     ) -> tuple[Tensor, Tensor]:
-        found = sums(column_offsets, rows, values[order], x, groups=groups)
-        return found.sums, found.squares
+        line_sums = sums(column_offsets, rows, values[order], x, groups=groups)
+        return line_sums.sums, line_sums.squares
 
     def decode_backward(
         self, column_offsets: Tensor, rows: Tensor, order: Tensor, values: Tensor, W: Tensor, gradient: Tensor

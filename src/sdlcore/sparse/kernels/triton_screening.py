@@ -61,8 +61,8 @@ def _round(x, halves, numbers, width, BLOCK: tl.constexpr):
 def pays(product: Product) -> bool:
     """Return whether screening is faster than the float32 product: for large products on NVIDIA's tensor cores."""
     x, W, *_ = product
-    known = x.is_cuda and torch.version.hip is None
-    return known and product.dtype == torch.float32 and x.numel() * len(W) >= LEAST
+    is_nvidia = x.is_cuda and torch.version.hip is None
+    return is_nvidia and product.dtype == torch.float32 and x.numel() * len(W) >= LEAST
 
 
 def largest(product: Product, k: int) -> SparseRows:
@@ -84,7 +84,7 @@ def largest(product: Product, k: int) -> SparseRows:
     entries = _computed(product, offsets, proposed.columns[places])
     keys = torch.full((n_rows * few,), torch.iinfo(torch.int64).min, device=columns.device)
     keys[places] = triton_search.packed(entries.columns, entries.values)
-    found = triton_search.rows_of(keys.view(n_rows, few).topk(k, dim=1, sorted=False).values)
+    largest_entries = triton_search.rows_of(keys.view(n_rows, few).topk(k, dim=1, sorted=False).values)
     # entries that were not proposed are at most the smallest proposed one; if that is excluded, so are they
     others = is_open.all(1).nonzero().squeeze(1)
     if len(others):
@@ -92,9 +92,9 @@ def largest(product: Product, k: int) -> SparseRows:
         # summed in the same order as the others, so that bits do not depend on which samples were certain
         more = triton_search.largest(searched, k)
         more = _computed(searched, more.offsets, more.columns)
-        found.columns.view(n_rows, k)[others] = more.columns.view(-1, k)
-        found.values.view(n_rows, k)[others] = more.values.view(-1, k)
-    return found
+        largest_entries.columns.view(n_rows, k)[others] = more.columns.view(-1, k)
+        largest_entries.values.view(n_rows, k)[others] = more.values.view(-1, k)
+    return largest_entries
 
 
 def above(product: Product, bounds: Tensor) -> SparseRows:

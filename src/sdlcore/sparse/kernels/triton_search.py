@@ -166,15 +166,15 @@ def above(product: Product, bounds: Tensor, upper: Upper | None = None) -> Spars
     keys = product.b.new_empty((n_rows, _width(product)), dtype=torch.int64)
     counts = product.b.new_zeros(n_rows, dtype=torch.int32)
     bounds = bounds.to(product.b.dtype).contiguous()
-    rows, found = [], []
+    rows, key_parts = [], []
     for _ in _collected(product, upper, bounds, keys, counts, by_row=False):
         most = int(counts.max())
         places = torch.arange(most, device=keys.device) < counts[:, None]
         rows.append(places.nonzero()[:, 0])
-        found.append(keys[:, :most][places])
+        key_parts.append(keys[:, :most][places])
         counts.zero_()
     row_N = torch.cat(rows)
-    columns, values = _unpacked(torch.cat(found))
+    columns, values = _unpacked(torch.cat(key_parts))
     order = (row_N * n_q + columns).argsort()
     offsets = functional.pad(torch.bincount(row_N, minlength=n_rows).cumsum(0), (1, 0))
     return SparseRows(offsets, columns[order], values[order])

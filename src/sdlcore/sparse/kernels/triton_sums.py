@@ -94,19 +94,19 @@ def sums(
     parts = triton.cdiv(width, block)
     summed, multiplied = values is not None, W is not None
 
-    def wanted(where: bool, *shape: int) -> Tensor:
+    def buffer(where: bool, *shape: int) -> Tensor:
         return x.new_empty(shape if where else (0,) * len(shape))
 
-    found = Sums(
-        wanted(summed, n_lines, width),
-        wanted(summed, parts, n_lines),
-        wanted(summed and multiplied, parts, n_lines),
-        wanted(multiplied, parts, n_entries),
+    results = Sums(
+        buffer(summed, n_lines, width),
+        buffer(summed, parts, n_lines),
+        buffer(summed and multiplied, parts, n_lines),
+        buffer(multiplied, parts, n_entries),
     )
-    given = [None if tensor is None else tensor.contiguous() for tensor in (offsets, indices, values, x, W)]
+    inputs = [None if tensor is None else tensor.contiguous() for tensor in (offsets, indices, values, x, W)]
     _sums[(n_lines, parts)](
-        *given,
-        *found,
+        *inputs,
+        *results,
         n_lines,
         n_entries,
         width,
@@ -117,4 +117,4 @@ def sums(
         WIDTH=block,
         num_warps=4,
     )
-    return Sums(found.sums, *(of_parts.sum(0) for of_parts in found[1:]))
+    return Sums(results.sums, *(of_parts.sum(0) for of_parts in results[1:]))

@@ -28,12 +28,12 @@ def read_object(path: Path) -> dict[str, Any]:
         raise FileNotFoundError(f"{path.name}: no such file")
 
     def each_key_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        found = dict(pairs)
-        if len(found) < len(pairs):
+        values = dict(pairs)
+        if len(values) < len(pairs):
             names = [name for name, _ in pairs]
             twice = next(name for name in names if names.count(name) > 1)
             raise SourceError(f"{path}: contains the key {shown(twice)} twice in one object; remove one")
-        return found
+        return values
 
     content = json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=each_key_once)
     if not isinstance(content, dict):
@@ -71,8 +71,8 @@ class Settings:
     def choice(self, key: str, choices: Iterable[str], default: str) -> str:
         """Return one of several strings."""
         value = self.values.get(key, default)
-        if value not in (known := list(choices)):
-            raise self.refused(key, f"one of {', '.join(known)}")
+        if value not in (names := list(choices)):
+            raise self.refused(key, f"one of {', '.join(names)}")
         return str(value)
 
     def flag(self, key: str, default: bool) -> bool:

@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from sdlcore.evaluation.finished import finished_metrics
+from sdlcore.evaluation.metric_cache import finished_metrics
 from sdlcore.storage.checksums import with_checksum
 from sdlcore.storage.files import write_json
 

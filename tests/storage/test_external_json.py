@@ -6,7 +6,7 @@ import re
 import pytest
 
 from sdlcore.errors import SourceError
-from sdlcore.storage.foreign import Settings, read_object
+from sdlcore.storage.external_json import Settings, read_object
 
 
 @pytest.mark.parametrize("value", [2.9, True, "3", None, math.nan, math.inf, 0, -1, [3], {}])
