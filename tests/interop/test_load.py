@@ -191,8 +191,8 @@ def test_damaged_folders_are_refused_with_their_name(name, damage, tmp_path):
     [
         (
             "saelens",
-            {"architecture": "matching_pursuit"},
-            "architecture 'matching_pursuit' is not supported; expected",
+            {"architecture": "temporal"},
+            "architecture 'temporal' is not supported; expected",
         ),
         ("saelens", {"normalize_activations": "layer_norm"}, "is 'layer_norm': it normalises each input separately"),
         ("saelens", {"architecture": "jumprelu"}, "lacks the tensors threshold"),

@@ -135,6 +135,21 @@ def test_what_the_library_makes_and_saves_computes_here_what_it_does_there(libra
 
 
 @pytest.mark.interop
+def test_saelens_runs_encoders_that_it_does_not_have_in_a_language_model(tmp_path):
+    kinds = ["topk", "topk with a pursuit", "relu with posterior codes", "lista"]
+    folders = [tmp_path / kind for kind in kinds]
+    for kind, folder in zip(kinds, folders, strict=True):
+        export(made(kind), "saelens", folder, hook_name="blocks.0.hook_resid_post")
+    python, script = ENVIRONMENTS / "saelens/bin/python", REPOSITORY / "tests/interop/hooked.py"
+    command = [str(python), str(script), *map(str, folders)]
+    done = subprocess.run(command, cwd=tmp_path, env={"HF_HUB_OFFLINE": "1"}, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-3000:]
+    for kind, errors in json.loads(done.stdout.splitlines()[-1]).items():
+        assert errors.pop("change") > 0.1, kind  # the dictionary was in the model
+        assert max(errors.values()) < LIMIT, kind
+
+
+@pytest.mark.interop
 def test_the_table_of_all_pairs_is_written():
     if FOUND.keys() != FORMATS.keys():
         pytest.skip("the table needs all libraries")
@@ -169,6 +184,8 @@ def page(pairs: list[Pair]) -> str:
         "A number is the largest relative error of an output; 0 means equal bits. A bold number counts samples with",
         f"equal active sets where these are not all {SAMPLES}. Weights are random, {LATENTS} latents each.",
         "A trained Matryoshka is a topk or a batchtopk. SAELens and circuit-tracer hold a batchtopk as JumpReLU.",
+        "`import sdlcore.saelens` registers a class in SAELens, which opens lista, a pursuit, posterior codes, and",
+        "transcoders other than relu, jumprelu and batchtopk. The others open in SAELens' own classes.",
         "The release of circuit-tracer on PyPI opens TopK as ReLU. Its numbers for topk transcoders come from the",
         "repository decoderesearch/circuit-tracer at v0.5.0, opened by load_transcoders.",
         "",

@@ -87,7 +87,11 @@ def sparse_coder(weights: Weights, activation: Activation, k: int | None, pair: 
     """
     n_q, n_p = weights.W_enc.shape
     skip = weights.W_skip is not None
-    config = ModelConfig(pair=pair, activation=activation, n_q=n_q, k=k, bias=True, skip=skip)
+    tied = activation == "matching_pursuit"  # which has one matrix, of unit rows where sdlcore trains it
+    norm = "unit" if tied else "free"
+    config = ModelConfig(
+        pair=pair, activation=activation, n_q=n_q, k=k, bias=True, skip=skip, tied=tied, decoder_norm=norm
+    )
     model = SparseCoder(config, (n_p,), tuple(weights.b_dec.shape))
     plain = weights.shifted(None)
     state = {"W_enc": weights.W_enc, "b_enc": plain.b_enc, "W_dec": weights.W_dec, "b_dec": weights.b_dec}
