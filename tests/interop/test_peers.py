@@ -16,9 +16,11 @@ from sdlcore.interop.base import SAVE_OURS
 from sdlcore.interop.export import export, export_set, refusal
 from sdlcore.interop.load import load
 from sdlcore.interop.registry import FORMATS
+from sdlcore.sources.language.checkpoints import load_tokenizer
 from sdlcore.storage.files import read_rows, write_rows, write_text
 from tests.conftest import REPOSITORY
 from tests.interop.models import KINDS, agreement, made, samples
+from tests.sources.language.tiny_llama import documents, save_tiny_llama
 
 ENVIRONMENTS = REPOSITORY / "cache/environments"
 RESULTS = REPOSITORY / "docs/results/interop"
@@ -147,6 +149,18 @@ def test_saelens_runs_encoders_that_it_does_not_have_in_a_language_model(tmp_pat
     for kind, errors in json.loads(done.stdout.splitlines()[-1]).items():
         assert errors.pop("change") > 0.1, kind  # the dictionary was in the model
         assert max(errors.values()) < LIMIT, kind
+
+
+@pytest.mark.interop
+def test_activations_of_a_hooked_transformer_are_those_of_its_cache(tmp_path):
+    load_tokenizer(save_tiny_llama(tmp_path / "tiny")).save_pretrained(tmp_path)
+    (tmp_path / "texts.json").write_text(json.dumps(documents(40)))
+    command = [str(ENVIRONMENTS / "saelens/bin/python"), str(REPOSITORY / "tests/interop/extractor.py"), str(tmp_path)]
+    done = subprocess.run(command, cwd=tmp_path, env={"HF_HUB_OFFLINE": "1"}, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-3000:]
+    errors = json.loads(done.stdout.splitlines()[-1])
+    assert len(errors) == 6
+    assert max(errors.values()) < 2**-10  # stored in float16
 
 
 @pytest.mark.interop

@@ -22,13 +22,14 @@ from sdlcore.data.anchors import Anchors, load_anchors, save_anchors
 from sdlcore.data.reading import ActivationStore
 from sdlcore.interop.formats import OURS, format_at, locate
 from sdlcore.interop.load import load as load_coder
+from sdlcore.interop.releases import Release, load_release, may_be_release
 from sdlcore.model import coder as model_coder
 from sdlcore.model.finite import not_finite
 from sdlcore.model.origin import check_beside
 from sdlcore.model.saving import check_finite, load_model, load_provenance, save_model
 from sdlcore.setting_errors import unknown_settings
 from sdlcore.settings import Json, Pair
-from sdlcore.sources.language.places import described
+from sdlcore.sources.language.places import described, located
 from sdlcore.storage.files import write_json
 from sdlcore.storage.paths import user_path
 from sdlcore.training.history import csv_file, read_history
@@ -402,11 +403,13 @@ def load(
     Parameters
     ----------
     path
-        A file, a folder, or OWNER/NAME at the Hugging Face hub.
+        A file, a folder, OWNER/NAME at the Hugging Face hub, or the name of a release in SAELens' list, such as
+        ``gpt2-small-res-jb``. The latter needs sae-lens, whose loaders download and convert the files.
     format
         sdlcore, saelens, dictionary_learning, sparsify or tensors; None to detect it by file names.
     subfolder, revision
-        Folder of the dictionary inside ``path``, and the hub's branch, tag or commit.
+        Folder of the dictionary inside ``path``, and the hub's branch, tag or commit. Of a release, the id of the
+        dictionary, such as ``blocks.8.hook_resid_pre``; releases have no revisions.
     **options
         Options for plain tensors (W_enc, W_dec, b_enc, b_dec), which do not describe how they are used:
         ``activation``, ``k``, ``threshold``, ``pair``, ``layout`` and ``apply_b_dec_to_input``
@@ -420,12 +423,26 @@ def load(
     path = user_path(path)
     if (path / CHECKPOINT).is_file() and not (path / OURS).exists():
         raise ValueError(f"{path} contains an unfinished training. Repeat the call that started it to resume it.")
+    if format is None and not options and may_be_release(path):
+        if revision is not None:
+            raise ValueError(f"{path}: SAELens names no revisions of releases; leave out revision")
+        release = load_release(str(path), subfolder)
+        return Dictionary(release.coder, {"imported": release.facts, **_where_of(release)})
     if format in (None, "sdlcore") and not options:  # load_coder raises the error for options
         found = locate(path, subfolder, revision)
         if format == "sdlcore" or format_at(found) == "sdlcore":
             return Dictionary.load(found)
     coder = load_coder(path, format, subfolder=subfolder, revision=revision, **options)
     return Dictionary(coder, {"imported": {"path": str(path), "format": format}})
+
+
+def _where_of(release: Release) -> dict[str, Any]:
+    """Return the provenance of a released dictionary's place, if sdlcore reads that place."""
+    try:
+        layer, place = located(release.facts["hook_name"], None)
+    except ValueError:
+        return {}
+    return {"activations": {"where": {"layer": layer, "place": place}}} if layer else {}
 
 
 def _check_neighbour(path: Path, provenance: Mapping[str, Json]) -> None:

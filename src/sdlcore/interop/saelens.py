@@ -4,7 +4,7 @@ BatchTopK is written as JumpReLU with the same threshold for every latent, as SA
 that no class of SAELens computes are written for the class that `sdlcore.saelens` registers.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -185,29 +185,38 @@ def read(folder: Path) -> SparseCoder:
     """Load a folder that `save_model` or `save_inference_model` wrote, or a training checkpoint."""
     weights, file = folder / _FILES[0], folder / _FILES[1]
     with parsing(folder, "a SAELens dictionary"):
-        cfg = _current(Settings(file, read_object(file)))
-        architecture = cfg.text("architecture")
-        if architecture == ARCHITECTURE:
+        cfg = Settings(file, read_object(file))
+        if cfg.values.get("architecture") == ARCHITECTURE:
             tensors = {name.removeprefix(_PREFIX): tensor for name, tensor in read_safetensors(weights).items()}
             return restored(folder, cfg.section(_DESCRIPTION).values, tensors)
-        if architecture not in _READ:
-            known = ", ".join((*_READ, ARCHITECTURE))
-            raise SourceError(f"{file}: architecture {architecture!r} is not supported; expected one of {known}")
-        normalisation = cfg.choice("normalize_activations", _NORMALISATIONS, "none")
-        if reason := _NORMALISATIONS[normalisation]:
-            raise SourceError(f"{file}: normalize_activations is {normalisation!r}: {reason}")
-        # hook_z concatenates the heads of an attention layer, which is the layout of inputs here too
-        cfg.choice("reshape_activations", ("none", "hook_z"), "none")
-        state = read_safetensors(weights)
-        shapes = _shapes(architecture)
-        check_names(weights, state, set(shapes), frozenset({_SCALE}))
-        sizes = {"d_in": cfg.count("d_in"), **cfg.counts("d_sae", "d_out")}
-        shapes |= {_SCALE: ("d_sae",)} if _SCALE in state else {}
-        check_shapes(weights, state, shapes, sizes, file.name)
-        check_values(weights, state)
-        if _SCALE in state and not (state.pop(_SCALE) == 1).all():
-            raise SourceError(f"{weights}: {_SCALE} contains numbers other than 1; scaled latents are not supported")
-        return _opened(state, cfg)
+        return read_state(weights, cfg, lambda: read_safetensors(weights))
+
+
+def read_state(where: Path, cfg: Settings, state_of: Callable[[], dict[str, Tensor]]) -> SparseCoder:
+    """Build a dictionary from a configuration and the weights that belong to it, after checking both.
+
+    ``where`` is what errors about weights name. The weights are read after the configuration was checked.
+    """
+    cfg = _current(cfg)
+    architecture = cfg.text("architecture")
+    if architecture not in _READ:
+        known = ", ".join((*_READ, ARCHITECTURE))
+        raise SourceError(f"{cfg.where}: architecture {architecture!r} is not supported; expected one of {known}")
+    normalisation = cfg.choice("normalize_activations", _NORMALISATIONS, "none")
+    if reason := _NORMALISATIONS[normalisation]:
+        raise SourceError(f"{cfg.where}: normalize_activations is {normalisation!r}: {reason}")
+    # hook_z concatenates the heads of an attention layer, which is the layout of inputs here too
+    cfg.choice("reshape_activations", ("none", "hook_z"), "none")
+    state = state_of()
+    shapes = _shapes(architecture)
+    check_names(where, state, set(shapes), frozenset({_SCALE}))
+    sizes = {"d_in": cfg.count("d_in"), **cfg.counts("d_sae", "d_out")}
+    shapes |= {_SCALE: ("d_sae",)} if _SCALE in state else {}
+    check_shapes(where, state, shapes, sizes, Path(cfg.where).name)
+    check_values(where, state)
+    if _SCALE in state and not (state.pop(_SCALE) == 1).all():
+        raise SourceError(f"{where}: {_SCALE} contains numbers other than 1; scaled latents are not supported")
+    return _opened(state, cfg)
 
 
 def _shapes(architecture: str) -> dict[str, SHAPE]:
