@@ -1,6 +1,7 @@
 """Convert weights between other libraries and `SparseCoder`, with the same latents and reconstructions."""
 
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -88,7 +89,7 @@ def sparse_coder(weights: Weights, activation: Activation, k: int | None, pair: 
     n_q, n_p = weights.W_enc.shape
     skip = weights.W_skip is not None
     tied = activation == "matching_pursuit"  # which has one matrix, of unit rows where sdlcore trains it
-    norm = "unit" if tied else "free"
+    norm: Literal["free", "unit"] = "unit" if tied else "free"
     config = ModelConfig(
         pair=pair, activation=activation, n_q=n_q, k=k, bias=True, skip=skip, tied=tied, decoder_norm=norm
     )
