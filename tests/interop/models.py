@@ -31,6 +31,8 @@ KINDS: dict[str, dict] = {
     "topk transcoder to another width": {"activation": "topk", "pair": "transcoder"},
     "relu crosscoder": {"activation": "relu", "pair": "crosscoder"},
     "topk crosscoder": {"activation": "topk", "pair": "crosscoder"},
+    "relu crosscoder of one width": {"activation": "relu", "pair": "crosscoder"},
+    "batchtopk crosscoder of one width": {"activation": "batchtopk", "pair": "crosscoder"},
 }
 """Settings of a model of each kind. A Matryoshka differs only in its loss, so it is topk or batchtopk here, and so does
 HierarchicalTopK, which is topk."""
@@ -39,7 +41,7 @@ HierarchicalTopK, which is topk."""
 def sites(kind: str) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """Return the widths of inputs and targets of a kind."""
     if "crosscoder" in kind:
-        return (N, WIDER), (N, WIDER)
+        return ((N, N),) * 2 if "one width" in kind else ((N, WIDER),) * 2
     return (N,), (WIDER if "another width" in kind else N,)
 
 
