@@ -1,5 +1,7 @@
 """config.json of a pretrained folder names architecture, model and hooks as the field does."""
 
+import json
+
 import pytest
 
 import sdlcore as sdl
@@ -40,6 +42,15 @@ def test_hooks_are_those_of_the_recorded_place(kind, where, hooks):
     assert (config["hook_name"], config["hook_name_out"], config["model_name"]) == (*hooks, "gpt2")
     shown = [hook for hook in ([hooks[0]] if isinstance(hooks[0], str) else hooks[0] or []) if hook]
     assert all(hook in repr(sdl.Dictionary(made(kind), provenance)) for hook in shown)
+
+
+def test_an_export_to_saelens_has_the_hook_of_the_provenance(tmp_path):
+    provenance = {"activations": {"where": {"layer": 9, "place": "mlp"}}}
+    folder = sdl.export(sdl.Dictionary(made("relu transcoder"), provenance), "saelens", tmp_path)
+    told = json.loads((folder / "cfg.json").read_text())["metadata"]
+    assert (told["hook_name"], told["hook_name_out"]) == ("blocks.8.mlp.hook_in", "blocks.8.hook_mlp_out")
+    sdl.export(sdl.Dictionary(made("relu transcoder"), provenance), "saelens", tmp_path, hook_name="mine")
+    assert json.loads((folder / "cfg.json").read_text())["metadata"]["hook_name"] == "mine"
 
 
 def test_activations_that_are_no_language_models_have_no_hook():
