@@ -59,7 +59,7 @@ def load_release(name: str, dictionary: str, force_download: bool = False) -> Re
     if find_spec("sae_lens") is None:
         raise SourceError(
             f"{name}: neither a file or folder on this machine nor OWNER/NAME at the hub; to load a release of "
-            "SAELens' list by its name, install sae-lens"
+            "SAELens' list by its name, install sae-lens (pip install 'sdlcore[saelens]')"
         )
     from sae_lens.loading import pretrained_sae_loaders as loaders
     from sae_lens.loading import pretrained_saes_directory as directory
