@@ -186,6 +186,7 @@ def test_the_table_of_all_pairs_is_written():
 def page(pairs: list[Pair]) -> str:
     """Return the table as a page."""
     expressed = [pair for pair in pairs if not pair.refused]
+    formulas = sum("crosscoder" in pair.kind for pair in expressed)
     worst = max(pair.error for pair in expressed)
     titles = [f"{found.title} {VERSIONS[name]}" for name, found in FORMATS.items()]
     reasons = {(FORMATS[pair.library].title, short(pair.refused)) for pair in pairs if pair.refused}
@@ -193,7 +194,8 @@ def page(pairs: list[Pair]) -> str:
     lines = [
         "# What each library opens",
         "",
-        f"The libraries open {len(expressed)} of {len(pairs)} pairs of dictionary and library by their own loaders.",
+        f"The libraries open {len(expressed) - formulas} of {len(pairs)} pairs of dictionary and library by their own "
+        f"loaders; a fork's formulas compute {formulas}.",
         f"On {SAMPLES} samples, each has the active sets that ours has, and outputs within {worst:.0e} of ours.",
         "The other pairs are refused: the library cannot compute what the dictionary does.",
         "",
