@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Literal
 
-Extra = Literal["clip", "language", "pages", "plot", "sklearn", "tables", "tensorboard", "wandb"]
+Extra = Literal["clip", "language", "pages", "plot", "saelens", "sklearn", "tables", "tensorboard", "wandb"]
 
 
 @contextmanager

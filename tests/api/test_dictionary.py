@@ -247,23 +247,23 @@ def test_a_dictionary_goes_to_the_hub_and_back(sae, bench, both, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("config", "said"),
+    ("file", "said"),
     [
-        ("", r"config\.json: cannot be read \(Expecting value"),
-        ("[]", r"model\.safetensors belongs to a different run: its provenance is .*, but config\.json has \[\]"),
+        ("", r"provenance\.json: cannot be read \(Expecting value"),
+        ("[]", r"model\.safetensors belongs to a different run: its provenance is .*, but provenance\.json has \[\]"),
     ],
 )
-def test_a_damaged_config_is_named(sae, config, said, tmp_path):
+def test_a_damaged_provenance_is_named(sae, file, said, tmp_path):
     sae.save_pretrained(tmp_path / "hub")
-    (tmp_path / "hub/config.json").write_text(config)
+    (tmp_path / "hub/provenance.json").write_text(file)
     with pytest.raises(ValueError, match=said):
         sdl.Dictionary.from_pretrained(tmp_path / "hub")
 
 
-@pytest.mark.parametrize("options", [{"foo": 1}, {"subfolder": ".."}])
+@pytest.mark.parametrize("options", [{"foo": 1}, {"proxies": {}}])
 def test_an_unknown_argument_of_from_pretrained_is_refused(sae, options, tmp_path):
     sae.save_pretrained(tmp_path / "hub")
-    said = f"unknown arguments of from_pretrained: {next(iter(options))}; expected some of revision, cache_dir"
+    said = f"unknown arguments of from_pretrained: {next(iter(options))}; expected some of revision, subfolder, "
     with pytest.raises(ValueError, match=said):
         sdl.Dictionary.from_pretrained(tmp_path / "hub", **options)
 
@@ -276,6 +276,44 @@ def test_a_hub_id_is_looked_for_in_the_hubs_cache(sae, tmp_path):
     found = sdl.Dictionary.from_pretrained("owner/name", cache_dir=tmp_path / "cache", local_files_only=True)
     assert torch.equal(found.W_enc, sae.W_enc)
     assert found.history == sae.history
+
+
+def test_a_pretrained_folder_states_its_architecture_in_the_words_of_the_field(sae, tmp_path):
+    sae.save_pretrained(tmp_path / "hub")
+    config = json.loads((tmp_path / "hub/config.json").read_text())
+    shown = ("library_name", "architecture", "d_in", "d_out", "d_sae", "k", "hook_name", "normalize_activations")
+    assert [config[name] for name in shown] == ["sdlcore", "topk", 8, 8, 24, 3, None, "none"]
+    assert config["training_normalisation"] == "normalise"
+    assert json.loads((tmp_path / "hub/provenance.json").read_text()) == json.loads(json.dumps(sae.provenance))
+    (tmp_path / "hub/provenance.json").unlink()  # a download may lack it
+    assert torch.equal(sdl.load(tmp_path / "hub").W_dec, sae.W_dec)
+
+
+def test_from_pretrained_takes_a_folder_inside_a_type_and_a_device(sae, tmp_path):
+    sae.save_pretrained(tmp_path / "layers/layer_1")
+    found = sdl.Dictionary.from_pretrained(tmp_path / "layers", subfolder="layer_1", dtype="float64", device="cpu")
+    assert found.W_dec.dtype == torch.float64
+    assert torch.equal(found.W_dec.float(), sae.W_dec)
+    x = np.random.default_rng(0).standard_normal((5, 8)).astype("float32")
+    assert np.allclose(found(x), sae(x), atol=1e-5)
+    for dtype in ("int8", "float33", None):
+        with pytest.raises(ValueError, match=f"dtype is {dtype!r}, expected a floating-point type of torch"):
+            sdl.Dictionary.from_pretrained(tmp_path / "layers/layer_1", dtype=dtype)
+    with pytest.raises(ValueError, match="layers/other: neither a file or folder on this machine"):
+        sdl.Dictionary.from_pretrained(tmp_path / "layers", subfolder="other")
+    with pytest.raises(ValueError, match="is a path on this machine, which has no revisions"):
+        sdl.Dictionary.from_pretrained(tmp_path / "layers/layer_1", revision="main")
+
+
+def test_a_run_keeps_its_folder_and_a_pretrained_folder_can_become_a_run(sae, tmp_path):
+    sae.save(tmp_path / "run")
+    with pytest.raises(ValueError, match=r"run: contains the config\.json of a run; choose another folder"):
+        sae.save_pretrained(tmp_path / "run")
+    sae.save_pretrained(tmp_path / "hub")
+    sae.save_pretrained(tmp_path / "hub")
+    sae.save(tmp_path / "hub")
+    assert not (tmp_path / "hub/provenance.json").exists()
+    assert sdl.load(tmp_path / "hub").history == sae.history
 
 
 def test_provenance_says_what_made_it(sae, tmp_path):

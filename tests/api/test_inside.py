@@ -65,14 +65,19 @@ def test_a_dictionary_of_a_language_models_store_knows_its_layer(lm, sae):
 
 @pytest.mark.parametrize(
     ("asked", "said"),
-    [({"layer": 1}, "layer 1, residual"), ({"layer": 2, "place": "mlp_output"}, "layer 2, mlp_output")],
+    [
+        ({"layer": 1}, "layer 1 .blocks.0.hook_resid_post"),
+        ({"layer": "model.layers.0"}, "layer 1 .blocks.0.hook_resid_post"),
+        ({"layer": "blocks.1.hook_mlp_out"}, "layer 2, mlp_output .blocks.1.hook_mlp_out"),
+        ({"layer": 2, "place": "mlp_output"}, "layer 2, mlp_output .blocks.1.hook_mlp_out"),
+    ],
 )
 def test_a_dictionary_elsewhere_than_where_it_was_fitted_brings_a_warning(asked, said, lm, sae, recwarn):
     knowing = sdl.Dictionary(sae.coder, {"activations": {"where": {"layer": 2, "place": "residual"}}})
     with sdl.splice(lm, 2, knowing):
         assert not recwarn.list
     with (
-        pytest.warns(UserWarning, match=f"fitted at layer 2, residual, and is put at {said}"),
+        pytest.warns(UserWarning, match=f"fitted at layer 2 .blocks.1.hook_resid_post., and is put at {said}"),
         sdl.splice(lm, dictionary=knowing, **asked),
     ):
         pass

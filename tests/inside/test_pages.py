@@ -85,7 +85,7 @@ def test_activations_are_the_models_at_the_tokens_that_are_marked(coder: SparseC
 def test_pages_have_what_the_latents_respond_to(pages: Pages, coder: SparseCoder):
     assert pages.block == 2
     assert pages.n_q == Q
-    assert pages.title.endswith("residual stream after block 2")
+    assert pages.title.endswith("residual stream after block 2 (blocks.1.hook_resid_post)")
     assert [feature.latent for feature in pages.features] == LATENTS
     for feature in pages.features:
         assert feature.histogram is not None
@@ -140,9 +140,9 @@ def test_a_store_of_the_same_tokens_gives_the_same_pages(
 
 def test_a_transcoder_and_a_crosscoder_have_pages_too(lm: Any):
     mlp = contexts(made_coder("transcoder"), lm, documents(30), LATENTS, layer=3, **SETTINGS)
-    assert mlp.title.endswith("output of the MLP of block 3")
+    assert mlp.title.endswith("output of the MLP of block 3 (blocks.2.hook_mlp_out)")
     two = contexts(made_coder("crosscoder"), lm, documents(30), LATENTS, layer=(1, 3), **SETTINGS)
-    assert two.title.endswith("residual stream after block 3")
+    assert two.title.endswith("residual stream after block 3 (blocks.2.hook_resid_post)")
     assert two.features[0].logits is not None
     entering = contexts(made_coder(), lm, documents(30), [0], layer=3, place="mlp_input", **SETTINGS)
     assert entering.features[0].logits is None

@@ -289,7 +289,7 @@ def test_gradients_pass_through_a_splice(lm: Any, random: SparseCoder):
     ("change", "message"),
     [
         ({"layer": 0}, "layer must be between 1 and 4"),
-        ({"layer": BLOCKS + 1}, "found 5"),
+        ({"layer": BLOCKS + 1}, "found layer 5 .blocks.4.hook_resid_post"),
         ({"layer": (1, 2)}, "several layers are for a crosscoder, and two for a transcoder"),
         ({"coder": SparseCoder(ModelConfig(n_q=8), (8,), (8,)).eval()}, "reads activations of width 8, but .* 24"),
         ({"coder": coder(pair="crosscoder"), "layer": (1, 2)}, "a crosscoder's reconstruction cannot be spliced in"),

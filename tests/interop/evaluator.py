@@ -1,6 +1,6 @@
 """Run by the interpreter with SAELens: let SAELens evaluate a dictionary exported by sdlcore on one of its benches.
 
-    PYTHONPATH=src python tests/interop/evaluator.py FOLDER
+    python tests/interop/evaluator.py FOLDER
 
 The folder holds ``bench.json`` and the export in ``exported``. Prints the result as JSON.
 """
@@ -14,6 +14,7 @@ from sae_lens import SAE
 from sae_lens.synthetic import eval_sae_on_synthetic_data
 
 import sdlcore as sdl
+import sdlcore.saelens  # registers the class of encoders that SAELens does not have
 
 
 def main(folder: Path) -> None:

@@ -15,6 +15,9 @@ KINDS: dict[str, dict] = {
     "topk without biases": {"activation": "topk", "bias": False},
     "topk with unit decoder rows": {"activation": "topk", "decoder_norm": "unit"},
     "topk with a pursuit": {"activation": "topk", "pursuit": 4},
+    "relu with posterior codes": {"activation": "relu", "posterior_samples": 1000, "decoder_norm": "unit"},
+    "lista": {"activation": "lista", "ista_step": 0.1},
+    "matching pursuit": {"activation": "matching_pursuit", "tied": True, "decoder_norm": "unit"},
     **{f"{activation} transcoder": {"activation": activation, "pair": "transcoder"} for activation in AUTOENCODERS},
     **{
         f"{activation} transcoder with a skip connection": {
@@ -28,14 +31,17 @@ KINDS: dict[str, dict] = {
     "topk transcoder to another width": {"activation": "topk", "pair": "transcoder"},
     "relu crosscoder": {"activation": "relu", "pair": "crosscoder"},
     "topk crosscoder": {"activation": "topk", "pair": "crosscoder"},
+    "relu crosscoder of one width": {"activation": "relu", "pair": "crosscoder"},
+    "batchtopk crosscoder of one width": {"activation": "batchtopk", "pair": "crosscoder"},
 }
-"""Settings of a model of each kind. A Matryoshka differs only in its loss, so it is topk or batchtopk here."""
+"""Settings of a model of each kind. A Matryoshka differs only in its loss, so it is topk or batchtopk here, and so does
+HierarchicalTopK, which is topk."""
 
 
 def sites(kind: str) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """Return the widths of inputs and targets of a kind."""
     if "crosscoder" in kind:
-        return (N, WIDER), (N, WIDER)
+        return ((N, N),) * 2 if "one width" in kind else ((N, WIDER),) * 2
     return (N,), (WIDER if "another width" in kind else N,)
 
 
@@ -66,6 +72,12 @@ def made(kind: str, seed: int = 0, n_q: int = N_Q) -> SparseCoder:
     elif settings["activation"] == "gated":
         own["sigma.log_scale"].copy_(0.3 * normal(own["sigma.log_scale"]))
         own["sigma.offset"].copy_(0.3 * normal(own["sigma.offset"]))
+    elif settings["activation"] == "lista":
+        own["sigma.log_step"].copy_(0.3 * normal(own["sigma.log_step"]))
+    if settings.get("posterior_samples"):
+        own["sigma.log_odds"].copy_(-1 - normal(own["sigma.log_odds"]).abs())
+        own["sigma.means"].fill_(3.0)
+        own["sigma.noise"].fill_(0.1)
     return model.eval()
 
 

@@ -5,7 +5,7 @@
 Each folder holds ``samples.pt`` and the export in ``exported``. The script writes ``computed.pt`` there, latents and
 outputs of the samples, and the dictionary in ``saved``, as the library itself saves it. It fills an empty folder: a
 subfolder with these files for each of the library's own architectures, with random weights and the library's defaults.
-It prints the library's version. It knows nothing of sdlcore.
+It prints the library's version. It knows nothing of sdlcore, except that SAELens opens some exports by sdlcore.saelens.
 """
 
 import json
@@ -36,6 +36,7 @@ class SAELens:
         ("jumprelu", {}),
         ("gated", {}),
         ("abstopk", {"k": K}),
+        ("matching_pursuit", {"max_iterations": K, "residual_threshold": 0.0, "stop_on_duplicate_support": False}),
         ("transcoder", {"d_out": 32, "apply_b_dec_to_input": False}),
         ("skip_transcoder", {"d_out": 32, "apply_b_dec_to_input": False}),
         ("jumprelu_transcoder", {"d_out": 32, "apply_b_dec_to_input": False}),
@@ -44,6 +45,8 @@ class SAELens:
 
     def load(self, folder: Path) -> Any:
         from sae_lens import SAE
+
+        import sdlcore.saelens  # noqa: F401
 
         return SAE.load_from_disk(folder)
 

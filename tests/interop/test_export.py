@@ -1,5 +1,7 @@
 """Dictionaries that a library cannot express are rejected by name, and no partial files remain."""
 
+import json
+
 import pytest
 import torch
 import yaml
@@ -8,25 +10,26 @@ from safetensors.torch import load_file
 import sdlcore as sdl
 from sdlcore.errors import RefusedError
 from sdlcore.interop.export import export, export_set, refusal
+from sdlcore.interop.load import load
 from sdlcore.interop.registry import FORMATS
 from sdlcore.storage import files
 from sdlcore.storage.files import naming_a_full_disk
-from tests.interop.models import KINDS, made
+from tests.interop.models import KINDS, made, samples
 
 REFUSALS = [
     (
-        "topk transcoder",
+        "topk transcoder with a skip connection",
         "saelens",
-        "SAELens cannot express a topk transcoder: its transcoders are relu or jumprelu; train",
+        "SAELens cannot express a topk transcoder with a skip connection: its transcoders with a skip connection are",
     ),
-    ("gated transcoder", "saelens", "SAELens cannot express a gated transcoder"),
     (
         "topk crosscoder",
         "saelens",
         "SAELens cannot express a topk crosscoder: it has no class for crosscoders; save it",
     ),
     ("relu transcoder", "dictionary_learning", "express a relu transcoder: it has no class for a transcoder; save it"),
-    ("relu crosscoder", "dictionary_learning", "it has no class for a crosscoder; save it as sdlcore does"),
+    ("topk crosscoder", "dictionary_learning", "its fork's crosscoders are relu or batchtopk; train it with activatio"),
+    ("relu crosscoder", "dictionary_learning", "crosscoders have sites of one width, found 24, 32; save"),
     ("gated", "sparsify", "sparsify cannot express a gated autoencoder: its dictionaries keep the k largest latents"),
     ("batchtopk", "sparsify", "train it with activation topk, or save it"),
     ("topk crosscoder", "sparsify", "it has no class for crosscoders"),
@@ -48,12 +51,53 @@ def test_a_refusal_names_dictionary_library_and_what_to_do(kind, name, message, 
     assert not any(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("name", FORMATS)
-def test_a_pursuit_is_refused_everywhere(name, tmp_path):
-    with pytest.raises(
-        RefusedError, match="cannot express a topk autoencoder with a pursuit: its encoder takes several"
-    ):
-        export(made("topk with a pursuit"), name, tmp_path / "out")
+@pytest.mark.parametrize("name", [name for name in FORMATS if name != "saelens"])
+@pytest.mark.parametrize(
+    ("kind", "message"),
+    [
+        (
+            "topk with a pursuit",
+            "express a topk autoencoder with a pursuit: its encoder takes several steps; export it",
+        ),
+        ("relu with posterior codes", "with posterior codes: its encoder searches for the most probable latents; exp"),
+        ("lista", "cannot express a lista autoencoder"),
+    ],
+)
+def test_an_encoder_of_several_steps_is_refused_everywhere_but_in_saelens(kind, message, name, tmp_path):
+    with pytest.raises(RefusedError, match=message):
+        export(made(kind), name, tmp_path / "out")
+
+
+def test_the_class_of_sdlcore_is_written_only_where_saelens_has_none(tmp_path):
+    def architecture(kind):
+        return json.loads((export(made(kind), "saelens", tmp_path / kind) / "cfg.json").read_text())["architecture"]
+
+    ours = ("topk with a pursuit", "relu with posterior codes", "lista", "topk transcoder")
+    assert {architecture(kind) for kind in ours} == {"sdlcore.saelens"}
+    assert {architecture(kind) for kind in ("topk", "batchtopk", "relu transcoder", "matching pursuit")} == {
+        "topk",
+        "jumprelu",
+        "transcoder",
+        "matching_pursuit",
+    }
+
+
+def test_a_matching_pursuit_that_normalisation_scaled_is_exported_with_one_matrix(tmp_path):
+    model, x = made("matching pursuit"), samples("matching pursuit")
+    model.untie()
+    with torch.no_grad():
+        model.W_enc.div_(3)
+        model.W_dec.mul_(3)
+    out = model(x)
+    other = load(export(model, "saelens", tmp_path / "one"))(x)
+    assert torch.equal(other.latents() > 0, out.latents() > 0)
+    torch.testing.assert_close(other.latents(), 3 * out.latents())
+    torch.testing.assert_close(other.x_hat, out.x_hat)
+    with torch.no_grad():
+        model.W_enc[0] *= 1.01  # two matrices, as whitening leaves
+    cfg = json.loads((export(model, "saelens", tmp_path / "two") / "cfg.json").read_text())
+    assert cfg["architecture"] == "sdlcore.saelens"
+    assert torch.equal(load(tmp_path / "two")(x).x_hat, model(x).x_hat)
 
 
 def test_a_batchtopk_that_was_never_trained_and_weights_that_are_not_finite_are_refused(tmp_path):
@@ -67,11 +111,10 @@ def test_a_batchtopk_that_was_never_trained_and_weights_that_are_not_finite_are_
         export(model, "saelens", tmp_path / "out")
 
 
-def test_an_activation_that_no_library_knows_is_refused_by_all():
+def test_an_activation_that_no_library_knows_is_refused_by_all_but_saelens():
     model = made("relu")
     object.__setattr__(model.config, "activation", "soft_threshold")
-    for name in FORMATS:
-        assert refusal(model, name), name
+    assert [name for name in FORMATS if not refusal(model, name)] == ["saelens"]
 
 
 def test_a_set_may_come_from_a_generator(tmp_path):

@@ -191,8 +191,8 @@ def test_damaged_folders_are_refused_with_their_name(name, damage, tmp_path):
     [
         (
             "saelens",
-            {"architecture": "matching_pursuit"},
-            "architecture 'matching_pursuit' is not supported; expected",
+            {"architecture": "temporal"},
+            "architecture 'temporal' is not supported; expected",
         ),
         ("saelens", {"normalize_activations": "layer_norm"}, "is 'layer_norm': it normalises each input separately"),
         ("saelens", {"architecture": "jumprelu"}, "lacks the tensors threshold"),
@@ -324,5 +324,5 @@ def test_a_dictionary_comes_from_the_hub_with_none_of_the_repositorys_other_file
     )
     assert top.startswith("someone/scope: the hub's repository has no dictionary in its top folder (")
     assert unknown.startswith("gpt2-small-res-jb/blocks.5: neither a path on this machine nor a model of the hub; ")
-    for error in (unknown, release):
-        assert 'load("OWNER/NAME", subfolder="FOLDER"), which the library\'s pretrained_saes.yaml lists' in error
+    assert 'for a release of SAELens, write its name and the id of the dictionary, load("RELEASE", sub' in unknown
+    assert release == "gpt2-small-res-jb/blocks.5: neither a file or folder on this machine nor OWNER/NAME at the hub"

@@ -16,9 +16,12 @@ from sdlcore.interop.base import SAVE_OURS
 from sdlcore.interop.export import export, export_set, refusal
 from sdlcore.interop.load import load
 from sdlcore.interop.registry import FORMATS
+from sdlcore.sources.language.checkpoints import load_tokenizer
 from sdlcore.storage.files import read_rows, write_rows, write_text
 from tests.conftest import REPOSITORY
+from tests.interop.crosscoder_fork import computed
 from tests.interop.models import KINDS, agreement, made, samples
+from tests.sources.language.tiny_llama import documents, save_tiny_llama
 
 ENVIRONMENTS = REPOSITORY / "cache/environments"
 RESULTS = REPOSITORY / "docs/results/interop"
@@ -82,6 +85,7 @@ def compared(model, folder: Path) -> tuple[int, float]:
     return agreement((out.latents(), out.x_hat), (theirs["latents"], theirs["outputs"]))
 
 
+@torch.no_grad()
 @pytest.mark.interop
 @pytest.mark.parametrize("library", FORMATS)
 def test_every_export_computes_there_what_it_does_here_and_comes_back(library, tmp_path):
@@ -93,6 +97,10 @@ def test_every_export_computes_there_what_it_does_here_and_comes_back(library, t
             continue
         if is_unreleased(kind, library):
             pairs.append(kept_pair(kind, library))
+            continue
+        if "crosscoder" in kind:  # a fork opens them, which is on no index
+            x, out = samples(kind, SAMPLES), computed(export(model, library, tmp_path / kind), samples(kind, SAMPLES))
+            pairs.append(Pair(kind, library, "", *agreement((model.encode(x), model(x).x_hat), out)))
             continue
         folder = folders[kind] = tmp_path / kind
         folder.mkdir()
@@ -135,6 +143,33 @@ def test_what_the_library_makes_and_saves_computes_here_what_it_does_there(libra
 
 
 @pytest.mark.interop
+def test_saelens_runs_encoders_that_it_does_not_have_in_a_language_model(tmp_path):
+    kinds = ["topk", "topk with a pursuit", "relu with posterior codes", "lista"]
+    folders = [tmp_path / kind for kind in kinds]
+    for kind, folder in zip(kinds, folders, strict=True):
+        export(made(kind), "saelens", folder, hook_name="blocks.0.hook_resid_post")
+    python, script = ENVIRONMENTS / "saelens/bin/python", REPOSITORY / "tests/interop/hooked.py"
+    command = [str(python), str(script), *map(str, folders)]
+    done = subprocess.run(command, cwd=tmp_path, env={"HF_HUB_OFFLINE": "1"}, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-3000:]
+    for kind, errors in json.loads(done.stdout.splitlines()[-1]).items():
+        assert errors.pop("change") > 0.1, kind  # the dictionary was in the model
+        assert max(errors.values()) < LIMIT, kind
+
+
+@pytest.mark.interop
+def test_activations_of_a_hooked_transformer_are_those_of_its_cache(tmp_path):
+    load_tokenizer(save_tiny_llama(tmp_path / "tiny")).save_pretrained(tmp_path)
+    (tmp_path / "texts.json").write_text(json.dumps(documents(40)))
+    command = [str(ENVIRONMENTS / "saelens/bin/python"), str(REPOSITORY / "tests/interop/extractor.py"), str(tmp_path)]
+    done = subprocess.run(command, cwd=tmp_path, env={"HF_HUB_OFFLINE": "1"}, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-3000:]
+    errors = json.loads(done.stdout.splitlines()[-1])
+    assert len(errors) == 6
+    assert max(errors.values()) < 2**-10  # stored in float16
+
+
+@pytest.mark.interop
 def test_the_table_of_all_pairs_is_written():
     if FOUND.keys() != FORMATS.keys():
         pytest.skip("the table needs all libraries")
@@ -151,6 +186,7 @@ def test_the_table_of_all_pairs_is_written():
 def page(pairs: list[Pair]) -> str:
     """Return the table as a page."""
     expressed = [pair for pair in pairs if not pair.refused]
+    formulas = sum("crosscoder" in pair.kind for pair in expressed)
     worst = max(pair.error for pair in expressed)
     titles = [f"{found.title} {VERSIONS[name]}" for name, found in FORMATS.items()]
     reasons = {(FORMATS[pair.library].title, short(pair.refused)) for pair in pairs if pair.refused}
@@ -158,7 +194,8 @@ def page(pairs: list[Pair]) -> str:
     lines = [
         "# What each library opens",
         "",
-        f"The libraries open {len(expressed)} of {len(pairs)} pairs of dictionary and library by their own loaders.",
+        f"The libraries open {len(expressed) - formulas} of {len(pairs)} pairs of dictionary and library by their own "
+        f"loaders; a fork's formulas compute {formulas}.",
         f"On {SAMPLES} samples, each has the active sets that ours has, and outputs within {worst:.0e} of ours.",
         "The other pairs are refused: the library cannot compute what the dictionary does.",
         "",
@@ -169,6 +206,10 @@ def page(pairs: list[Pair]) -> str:
         "A number is the largest relative error of an output; 0 means equal bits. A bold number counts samples with",
         f"equal active sets where these are not all {SAMPLES}. Weights are random, {LATENTS} latents each.",
         "A trained Matryoshka is a topk or a batchtopk. SAELens and circuit-tracer hold a batchtopk as JumpReLU.",
+        "`import sdlcore.saelens` registers a class in SAELens, which opens lista, a pursuit, posterior codes, and",
+        "transcoders other than relu, jumprelu and batchtopk. The others open in SAELens' own classes.",
+        "Crosscoders are those of dictionary_learning's fork for model diffing, which is on no index: its formulas,",
+        "written out in tests/interop/crosscoder_fork.py, compute them.",
         "The release of circuit-tracer on PyPI opens TopK as ReLU. Its numbers for topk transcoders come from the",
         "repository decoderesearch/circuit-tracer at v0.5.0, opened by load_transcoders.",
         "",

@@ -63,17 +63,13 @@ def true_dictionary(bench):
 
 
 def theirs(bench, coder, folder):
-    """Return SAELens' evaluation of an exported dictionary on `bench.to_saelens()`.
-
-    Its environment has SAELens and, beside it, h5py and lazy_loader, which `sdl.Bench` imports. sdlcore itself is not
-    installed there: ``src`` is put on its path.
-    """
+    """Return SAELens' evaluation of an exported dictionary on `bench.to_saelens()`."""
     assert PYTHON.exists(), f"{PYTHON} is missing: make interop-test sets it up"
     export(coder, "saelens", folder / "exported")
     drawn = {"seed": bench.seed, "settings": SETTINGS, "samples": SAMPLES, "batch": BATCH}
     (folder / "bench.json").write_text(json.dumps(drawn))
     command = [str(PYTHON), str(REPOSITORY / "tests/interop/evaluator.py"), str(folder)]
-    env = {"HF_HUB_OFFLINE": "1", "PYTHONPATH": str(REPOSITORY / "src"), "PATH": os.environ["PATH"]}
+    env = {"HF_HUB_OFFLINE": "1", "PATH": os.environ["PATH"]}
     done = subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-3000:]
     return json.loads(done.stdout.splitlines()[-1])
@@ -100,10 +96,18 @@ def test_saelens_finds_the_true_features_to_be_the_true_features(tmp_path):
 
 
 @pytest.mark.interop
-@pytest.mark.parametrize(("activation", "n_q"), [("topk", 24), ("batchtopk", 64)])
-def test_saelens_and_we_agree_on_a_trained_dictionary(activation, n_q, tmp_path):
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"activation": "topk", "n_q": 24},
+        {"activation": "batchtopk", "n_q": 64},
+        {"activation": "lista", "n_q": 24},
+        {"activation": "topk", "n_q": 40, "posterior_samples": 4000},
+    ],
+)
+def test_saelens_and_we_agree_on_a_trained_dictionary(settings, tmp_path):
     bench = sdl.Bench.draw(seed=0, **SETTINGS)
-    trained = sdl.fit(bench.sample(4000), activation=activation, n_q=n_q, k=2, steps=150, progress=False)
+    trained = sdl.fit(bench.sample(4000), **settings, k=2, steps=150, progress=False)
     coder = trained.coder.eval()
     their, our = theirs(bench, coder, tmp_path), ours(bench, coder)
     pairs = {

@@ -7,26 +7,30 @@ from typing import TYPE_CHECKING, Any, Literal, Self, overload
 
 import numpy as np
 import torch
-from huggingface_hub import ModelCard, ModelHubMixin, snapshot_download
+from huggingface_hub import ModelCard, ModelHubMixin
 from torch import Tensor
 
 from sdlcore.api.card import card_of
 from sdlcore.api.coder import SparseCoder, made_outside
 from sdlcore.api.codes import SparseCodes
 from sdlcore.api.encoding import decoded, encoded
-from sdlcore.api.run_folder import ANCHORS, CHECKPOINT, CONFIG, HISTORY, run_folder
+from sdlcore.api.fitted_place import known_place
+from sdlcore.api.pretrained import config_of
+from sdlcore.api.run_folder import ANCHORS, CHECKPOINT, CONFIG, HISTORY, PROVENANCE, run_folder
 from sdlcore.api.samples import Samples, beside, numbers, require_finite, samples_of
 from sdlcore.data.anchors import Anchors, load_anchors, save_anchors
 from sdlcore.data.reading import ActivationStore
 from sdlcore.extras import extra
 from sdlcore.interop.formats import OURS, format_at, locate
 from sdlcore.interop.load import load as load_coder
+from sdlcore.interop.releases import Release, load_release, may_be_release
 from sdlcore.model import coder as model_coder
 from sdlcore.model.finite import not_finite
 from sdlcore.model.origin import check_beside
 from sdlcore.model.saving import check_finite, load_model, load_provenance, save_model
 from sdlcore.setting_errors import unknown_settings
 from sdlcore.settings import Json, Pair
+from sdlcore.sources.language.places import described, located
 from sdlcore.storage.files import write_json
 from sdlcore.storage.paths import user_path
 from sdlcore.training.history import csv_file, read_history
@@ -35,8 +39,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 ROWS_AT_ONCE = 1024
-HUB_OPTIONS = ("revision", "cache_dir", "force_download", "local_files_only", "token")
-"""Options of `Dictionary.from_pretrained`."""
+HUB_OPTIONS = ("cache_dir", "force_download", "local_files_only", "token")
+"""Further options of `Dictionary.from_pretrained`."""
 
 
 class Dictionary(ModelHubMixin, library_name="sdlcore", tags=["sparse-autoencoder", "interpretability"]):
@@ -252,8 +256,13 @@ class Dictionary(ModelHubMixin, library_name="sdlcore", tags=["sparse-autoencode
             _check_neighbour(path, self.provenance)
             save_model(path, self.coder, self.provenance)
             return
+        self._write(path, {CONFIG: self.provenance})
+
+    def _write(self, path: Path, last: Mapping[str, Json]) -> None:
+        """Write the files of a folder; ``last`` are JSON files by name, of which the last makes the folder whole."""
         run_folder(path).mkdir(parents=True, exist_ok=True)
-        (path / CONFIG).unlink(missing_ok=True)  # first, since a folder without it does not count as a finished run
+        for name in (CONFIG, PROVENANCE):  # first, since a folder without them does not count as a finished run
+            (path / name).unlink(missing_ok=True)
         save_model(path / OURS, self.coder, self.provenance)
         (path / HISTORY).unlink(missing_ok=True)
         if self.history:
@@ -262,11 +271,12 @@ class Dictionary(ModelHubMixin, library_name="sdlcore", tags=["sparse-autoencode
         (path / ANCHORS).unlink(missing_ok=True)
         if self.anchors is not None:
             save_anchors(path / ANCHORS, self.anchors, {})
-        write_json(path / CONFIG, self.provenance)
+        for name, content in last.items():
+            write_json(path / name, content)
 
     @classmethod
     def load(cls, path: str | Path) -> Self:
-        """Load a dictionary that `save` or the pipeline wrote: a file, or a run's folder.
+        """Load a dictionary that `save`, `save_pretrained` or the pipeline wrote: a file, or a folder.
 
         Raises
         ------
@@ -288,6 +298,9 @@ class Dictionary(ModelHubMixin, library_name="sdlcore", tags=["sparse-autoencode
     ) -> str | None:
         """Save to a folder in the form of the Hugging Face hub, with a model card.
 
+        ``config.json`` states the architecture in the field's words: architecture, d_in, d_sae, model and hook name.
+        ``provenance.json`` contains how the dictionary was made. `load` and `from_pretrained` read the folder.
+
         Parameters
         ----------
         save_directory
@@ -296,7 +309,16 @@ class Dictionary(ModelHubMixin, library_name="sdlcore", tags=["sparse-autoencode
             Result of `evaluate`, for the card.
         options
             Options of `huggingface_hub.ModelHubMixin.save_pretrained`.
+
+        Raises
+        ------
+        ValueError
+            If weights are not finite, or the folder is a run's, whose ``config.json`` `fit` needs.
         """
+        folder = user_path(save_directory)
+        if (folder / CONFIG).exists() and not (folder / PROVENANCE).exists():
+            raise ValueError(f"{folder}: contains the {CONFIG} of a run; choose another folder for save_pretrained")
+        check_finite(folder, self.coder.state_dict())  # before an existing file is removed
         return super().save_pretrained(save_directory, model_card_kwargs={"scores": scores}, **options)
 
     def push_to_hub(self, repo_id: str, *, scores: Mapping[str, float | None] | None = None, **options: Any) -> str:
@@ -314,44 +336,65 @@ class Dictionary(ModelHubMixin, library_name="sdlcore", tags=["sparse-autoencode
         return super().push_to_hub(repo_id, model_card_kwargs={"scores": scores}, **options)
 
     def _save_pretrained(self, save_directory: Path) -> None:
-        self.save(save_directory)
+        config = config_of(self.coder, self.provenance)
+        self._write(save_directory, {PROVENANCE: self.provenance, CONFIG: config})
 
     # not _from_pretrained: before calling that, the mixin reads config.json, and passes unknown arguments on unchecked
     @classmethod
-    def from_pretrained(cls, pretrained_model_name_or_path: str | Path, **options: Any) -> Self:
-        """Load a dictionary from the Hugging Face hub, or from a folder that `save_pretrained` wrote.
+    def from_pretrained(  # type: ignore[override]
+        cls,
+        path_or_repo: str | Path,
+        *,
+        subfolder: str = "",
+        device: str | torch.device = "cpu",
+        dtype: str | torch.dtype = torch.float32,
+        revision: str | None = None,
+        **options: Any,
+    ) -> Self:
+        """Load a dictionary from the Hugging Face hub, or from a folder that `save_pretrained` or `save` wrote.
 
         Parameters
         ----------
-        pretrained_model_name_or_path
-            ``owner/name``, or a folder.
+        path_or_repo
+            A folder, or ``owner/name`` at the hub.
+        subfolder
+            Folder of the dictionary inside ``path_or_repo``.
+        device, dtype
+            Where the weights go, and their type, such as ``"float64"``. A CPU computes in float32 or float64.
+        revision
+            The hub's branch, tag or commit.
         options
-            ``revision``, ``cache_dir``, ``force_download``, ``local_files_only`` and ``token``, as
+            ``cache_dir``, ``force_download``, ``local_files_only`` and ``token``, as
             `huggingface_hub.snapshot_download` takes them.
 
         Raises
         ------
         ValueError
-            If an option is unknown, or a file is damaged or was not written by sdlcore; the message names it.
+            If an option is unknown, or a file is missing, damaged or was not written by sdlcore; the message names it.
         """
         if unknown := sorted(options.keys() - set(HUB_OPTIONS)):
-            raise unknown_settings("arguments of from_pretrained", unknown, HUB_OPTIONS)
-        path = user_path(pretrained_model_name_or_path)
-        if path.is_dir():
-            return cls.load(path)
-        files = [OURS, CONFIG, HISTORY, ANCHORS]
-        return cls.load(snapshot_download(str(path), allow_patterns=files, **options))
+            raise unknown_settings("arguments of from_pretrained", unknown, ("revision", "subfolder", *HUB_OPTIONS))
+        number_type = getattr(torch, dtype, None) if isinstance(dtype, str) else dtype
+        if not isinstance(number_type, torch.dtype) or not number_type.is_floating_point:
+            raise ValueError(
+                f"dtype is {dtype!r}, expected a floating-point type of torch, such as float32 or bfloat16"
+            )
+        found = cls.load(locate(user_path(path_or_repo), subfolder, revision, **options))
+        found.coder.to(device, number_type)
+        return found
 
     def generate_model_card(self, *_: Any, scores: Mapping[str, float | None] | None = None, **__: Any) -> ModelCard:
         """Build the model card: description, usage, metrics, settings and provenance."""
         return card_of(self.coder, self.provenance, self.settings, scores)
 
     def __repr__(self) -> str:
-        """Return pair, activation and sizes on one line."""
+        """Return pair, activation and sizes on one line, and the place in the language model if it is known."""
         config = self.coder.config
         k = f", k={config.k}" if config.k else ""
         widths = f"n_p={self.coder.W_enc.shape[1]}, n_q={config.n_q}, n_r={self.coder.W_dec.shape[1]}"
-        return f"Dictionary({config.pair}, {config.activation}{k}, {widths})"
+        where = known_place(self.provenance, config.pair)
+        place = "" if where is None else f", {described(where['layer'], where['place'], config.pair)}"
+        return f"Dictionary({config.pair}, {config.activation}{k}, {widths}{place})"
 
 
 def load(
@@ -362,11 +405,13 @@ def load(
     Parameters
     ----------
     path
-        A file, a folder, or OWNER/NAME at the Hugging Face hub.
+        A file, a folder, OWNER/NAME at the Hugging Face hub, or the name of a release in SAELens' list, such as
+        ``gpt2-small-res-jb``. The latter needs sae-lens, whose loaders download and convert the files.
     format
         sdlcore, saelens, dictionary_learning, sparsify or tensors; None to detect it by file names.
     subfolder, revision
-        Folder of the dictionary inside ``path``, and the hub's branch, tag or commit.
+        Folder of the dictionary inside ``path``, and the hub's branch, tag or commit. Of a release, the id of the
+        dictionary, such as ``blocks.8.hook_resid_pre``; releases have no revisions.
     **options
         Options for plain tensors (W_enc, W_dec, b_enc, b_dec), which do not describe how they are used:
         ``activation``, ``k``, ``threshold``, ``pair``, ``layout`` and ``apply_b_dec_to_input``
@@ -380,12 +425,26 @@ def load(
     path = user_path(path)
     if (path / CHECKPOINT).is_file() and not (path / OURS).exists():
         raise ValueError(f"{path} contains an unfinished training. Repeat the call that started it to resume it.")
+    if format is None and not options and may_be_release(path):
+        if revision is not None:
+            raise ValueError(f"{path}: SAELens names no revisions of releases; leave out revision")
+        release = load_release(str(path), subfolder)
+        return Dictionary(release.coder, {"imported": release.facts, **_where_of(release)})
     if format in (None, "sdlcore") and not options:  # load_coder raises the error for options
         found = locate(path, subfolder, revision)
         if format == "sdlcore" or format_at(found) == "sdlcore":
             return Dictionary.load(found)
     coder = load_coder(path, format, subfolder=subfolder, revision=revision, **options)
     return Dictionary(coder, {"imported": {"path": str(path), "format": format}})
+
+
+def _where_of(release: Release) -> dict[str, Any]:
+    """Return the provenance of a released dictionary's place, if sdlcore reads that place."""
+    try:
+        layer, place = located(release.facts["hook_name"], None)
+    except ValueError:
+        return {}
+    return {"activations": {"where": {"layer": layer, "place": place}}} if layer else {}
 
 
 def _check_neighbour(path: Path, provenance: Mapping[str, Json]) -> None:

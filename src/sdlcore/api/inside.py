@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from sdlcore.api.dictionary import Dictionary, coder_of
+from sdlcore.api.fitted_place import fitted_place
 from sdlcore.inside.edits import Edit
-from sdlcore.inside.hooks import Place, where_of
+from sdlcore.inside.hooks import Place
 from sdlcore.inside.pages import Pages
 from sdlcore.inside.pages import contexts as contexts_of
 from sdlcore.inside.reader import loaded
@@ -16,10 +17,11 @@ from sdlcore.inside.splicing import splice as splice_coder
 from sdlcore.model.coder import SparseCoder
 from sdlcore.settings import checked
 from sdlcore.sources.language.architectures import Paths, read_paths
-from sdlcore.sources.language.made import Made
+from sdlcore.sources.language.places import described, located
 from sdlcore.sources.language.references import local_model
 
-Layer = int | tuple[int, ...]
+Layer = int | str | tuple[int | str, ...]
+"""A block, counted from 1; or a name of its place, blocks.11.hook_resid_post or model.layers.11; or several."""
 
 
 def splice(
@@ -42,9 +44,10 @@ def splice(
         A decoder-only transformers model, or a name as of `extract`. A named model is loaded to the dictionary's
         device; ``AutoTokenizer.from_pretrained(lm.name_or_path)`` loads its tokenizer.
     layer
-        Block, counted from 1; two of them for a transcoder between residual streams. None for the layer in the
-        dictionary's provenance, which `fit` records for a language model's store, and `fit_layers` and the pipeline
-        record too. A layer or place that differs from the recorded one brings a warning.
+        Block, counted from 1, or a name of its place: ``blocks.11.hook_resid_post`` (TransformerLens) and
+        ``model.layers.11`` (transformers) are layer 12. Two of them for a transcoder between residual streams. None for
+        the layer in the dictionary's provenance, which `fit` records for a language model's store, and `fit_layers` and
+        the pipeline record too. A layer or place that differs from the recorded one brings a warning.
     dictionary
         An autoencoder or transcoder.
     edit
@@ -132,11 +135,8 @@ def _made_from(dictionary: Dictionary | SparseCoder) -> dict[str, Any]:
 
 def _own_place(dictionary: Dictionary | SparseCoder) -> dict[str, Any] | None:
     """Return layer and place at which a dictionary was fitted; None if its provenance contains none."""
-    made = _made_from(dictionary)
-    if not made:
-        return None
-    where = made.get("where")  # by `fit_layers`
-    return dict(where or where_of(Made.read("the dictionary", made).source, coder_of(dictionary).config.pair))
+    known = dictionary.provenance if isinstance(dictionary, Dictionary) else {}
+    return fitted_place(known, coder_of(dictionary).config.pair)
 
 
 def _warn_of_another_model(dictionary: Dictionary | SparseCoder, lm: Any) -> None:
@@ -154,7 +154,7 @@ def where_in(dictionary: Dictionary | SparseCoder, lm: Any, layer: Layer | None,
     It warns if that is another model or place than the one where the dictionary was fitted.
     """
     _warn_of_another_model(dictionary, lm)
-    return _where(dictionary, layer, place)
+    return _where(dictionary, *located(layer, place))
 
 
 def _where(dictionary: Dictionary | SparseCoder, layer: Layer | None, place: Place | None) -> dict[str, Any]:
@@ -166,11 +166,9 @@ def _where(dictionary: Dictionary | SparseCoder, layer: Layer | None, place: Pla
     if layer is None:
         return own if place is None else {**own, "place": place}
     asked = {"layer": layer, "place": place}
-    place = place or ("residual" if coder_of(dictionary).config.pair == "sae" else own["place"])
+    pair = coder_of(dictionary).config.pair
+    place = place or ("residual" if pair == "sae" else own["place"])
     if (layer, place) != (own["layer"], own["place"]):
-        warnings.warn(f"the dictionary was fitted at {_said(**own)}, and is put at {_said(layer, place)}", stacklevel=4)
+        there, here = described(**own, pair=pair), described(layer, place, pair)
+        warnings.warn(f"the dictionary was fitted at {there}, and is put at {here}", stacklevel=4)
     return asked
-
-
-def _said(layer: Layer, place: Place | None) -> str:
-    return f"layer {layer}" if place is None else f"layer {layer}, {place}"

@@ -23,6 +23,7 @@ from sdlcore.inside.hooks import Place, sites_at
 from sdlcore.inside.reader import DROP, reader_of
 from sdlcore.sources.language.architectures import Paths, read_paths
 from sdlcore.sources.language.made import Made
+from sdlcore.sources.language.places import described, located
 from sdlcore.sources.language.settings import Site, TextOptions
 from sdlcore.storage.paths import user_path
 from sdlcore.storage.private import private_folder
@@ -35,7 +36,7 @@ def fit_layers(
     lm: Any,
     texts: str | Path | Iterable[str] | None = None,
     *,
-    layers: int | Sequence[int] | None = None,
+    layers: int | str | Sequence[int | str] | None = None,
     pair: Literal["transcoder", "sae"] | None = None,
     tokens: int | None = TOKENS,
     out: str | Path | None = None,
@@ -66,7 +67,7 @@ def fit_layers(
     texts
         As of `extract`.
     layers
-        Which block, or several, counted from 1; None for all.
+        Which block, or several, counted from 1, or names of them as of `extract`; None for all.
     pair
         transcoder: from the input of a block's MLP to its output; sae: the residual stream after a block. None for a
         transcoder; for stores without a target, an sae.
@@ -122,8 +123,8 @@ def fit_layers(
     asked = Fit.of(settings | {"pair": pair}, seed, None, None, None, where)
     own = read_paths(paths)
     reader = reader_of(lm, texts, where, tokenizer, context_length, contexts_per_batch, drop, text_options, own, bos)
-    several = [layers] if isinstance(layers, int) else layers
-    wanted = range(1, len(reader.stack.blocks) + 1) if several is None else several
+    several = [layers] if isinstance(layers, int | str) else layers
+    wanted = range(1, len(reader.stack.blocks) + 1) if several is None else [_block(one, pair) for one in several]
     sites = {layer: sites_at(pair, reader.stack, layer) for layer in wanted}
     contexts = list(reader.contexts(reader.number(tokens)))
     if not contexts:
@@ -181,6 +182,14 @@ def _of_stores(
             asked.find(source, its, asked.sinks(progress), to)
             for asked, source, its, to in zip(every, sources, facts, folders, strict=True)
         ]
+
+
+def _block(layer: int | str, pair: str) -> int:
+    """Return a block, counted from 1; ValueError for the name of a place that dictionaries of the pair do not read."""
+    block, place = located(layer, None)
+    if place not in ((None, "residual") if pair == "sae" else (None, "mlp_input", "mlp_output")):
+        raise ValueError(f"layers: {layer} is no place of a {pair}, which is {described(block, None, pair)}")
+    return int(block)
 
 
 def _layer_of(source: Stored) -> int:

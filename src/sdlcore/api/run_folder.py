@@ -20,6 +20,8 @@ from sdlcore.training.loop import Checkpointing
 
 CONFIG, HISTORY, ANCHORS = "config.json", "history.csv", "anchors.safetensors"
 """Files of a run's folder, beside the model. The configuration is written last."""
+PROVENANCE = "provenance.json"
+"""The provenance in a folder of `Dictionary.save_pretrained`, whose config.json describes the architecture."""
 CHECKPOINT = "checkpoint.safetensors"
 HISTORY_PART = "history.part.csv"
 """Files of an unfinished run."""

@@ -37,9 +37,10 @@ ContextLength = Annotated[
     tyro.conf.arg(help="tokens that the model reads at once; if left out, 128, or fewer if the model takes fewer"),
 ]
 FittedLayer = Annotated[
-    int | None,
+    int | str | None,
     tyro.conf.arg(
-        help="block that the dictionary was fitted on, counted from 1. Runs of the pipeline, of `sdlcore fit` on a "
+        help="block that the dictionary was fitted on, counted from 1, or blocks.11.hook_resid_post or model.layers.11 "
+        "for block 12. Runs of the pipeline, of `sdlcore fit` on a "
         "language model's store, and of `sdlcore fit-layers` record it"
     ),
 ]

@@ -256,7 +256,7 @@ def fit_layers(
     model: LanguageModel,
     text: Documents,
     out: Path,
-    layers: tuple[int, ...] = (),
+    layers: tuple[int | str, ...] = (),
     tokens: int = 200_000,
     context_length: ContextLength = None,
     text_column: TextColumn = "text",
@@ -277,7 +277,7 @@ def fit_layers(
 
     Args:
         out: folder to write
-        layers: blocks, counted from 1, e.g. 3 4; all if left out
+        layers: blocks, counted from 1, e.g. 3 4, or names such as model.layers.2; all if left out
         tokens: number of tokens to read, rounded up to whole contexts
         to: library to write the set for, into a folder of its name beside the runs; refused before the training if the
             library cannot express it

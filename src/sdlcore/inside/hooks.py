@@ -15,6 +15,7 @@ from sdlcore.data.pairs import site_column
 from sdlcore.model.coder import SparseCoder
 from sdlcore.settings import checked
 from sdlcore.sources.language.architectures import SITES, Paths
+from sdlcore.sources.language.places import described
 from sdlcore.sources.language.settings import LanguageSource, Site, SiteName, site_at
 from sdlcore.sources.language.sites import Stack
 
@@ -100,7 +101,7 @@ def sites_at(pair: str, stack: Stack, layer: int | tuple[int, ...], place: Place
         if not 1 <= block <= depth:
             raise ValueError(
                 f"layer must be between 1 and {depth}, since blocks are counted from 1 and the model has {depth}; "
-                f"found {block}"
+                f"found {described(block)}"
             )
     few = len(layers) < 2 or (len(layers) > 2 and pair == "transcoder")
     if several and (few or pair == "sae" or place == "mlp"):

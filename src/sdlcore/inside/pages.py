@@ -294,7 +294,7 @@ def _named(site: Site) -> str:
         "mlp_input": "input of the MLP of block",
         "mlp_output": "output of the MLP of block",
     }
-    return f"{where[site.part]} {site.block}"
+    return f"{where[site.part]} {site.block} ({site.hook})"
 
 
 def _neuronpedia_feature(feature: Feature) -> dict[str, Json]:

@@ -34,6 +34,8 @@ class Format:
     """Loads a dictionary from a folder; None if the format can only be written."""
     is_set: bool = False
     """Whether a folder contains a dictionary for each layer."""
+    any_encoder: bool = False
+    """Whether dictionaries that replace sigma's encoder can be written, such as posterior codes."""
 
 
 def kind_of(model: SparseCoder) -> str:

@@ -3,6 +3,10 @@
 All but two of the library's classes subtract the decoder bias from inputs; the exported encoder bias compensates for
 this. ReLU is written as AutoEncoderNew, one of the two, because AutoEncoder's loader would rescale latents by the norms
 of decoder rows.
+
+Crosscoders have the form of the fork science-of-finetuning/dictionary_learning, which papers on model diffing use: the
+tensors have a dimension for the sites. Its BatchTopK compares latents times a norm of their decoder rows with the
+threshold (``code_normalization``); sdlcore writes NONE, a norm of one, since its own compares the latents.
 """
 
 import io
@@ -14,7 +18,7 @@ import torch
 from torch import Tensor
 
 from sdlcore.errors import SourceError
-from sdlcore.interop.base import SAVE_OURS, Files, Format, json_file
+from sdlcore.interop.base import SAVE_OURS, Files, Format, json_file, kind_of
 from sdlcore.interop.formats import FILES
 from sdlcore.interop.tensor_files import SHAPE, check_names, check_shapes, check_values, read_pickle
 from sdlcore.interop.weights import Weights, sparse_coder, weights_of
@@ -23,6 +27,7 @@ from sdlcore.run import Activation
 from sdlcore.settings import Json
 from sdlcore.storage.external_json import Settings, read_object
 from sdlcore.storage.parsing import parsing
+from sdlcore.text import listed
 
 _FILES = FILES["dictionary_learning"]
 _CLASSES: dict[str, tuple[str, str]] = {
@@ -33,6 +38,13 @@ _CLASSES: dict[str, tuple[str, str]] = {
     "gated": ("GatedAutoEncoder", "GatedSAETrainer"),
 }
 """Activation -> the class that loads the dictionary, and the trainer that config.json names."""
+_CROSSCODERS: dict[str, tuple[str, str]] = {
+    "relu": ("CrossCoder", "CrossCoderTrainer"),
+    "batchtopk": ("BatchTopKCrossCoder", "BatchTopKCrossCoderTrainer"),
+}
+"""Activation of a crosscoder -> class and trainer of the fork."""
+_NORMS = ("CROSSCODER", "SAE", "MIXED", "NONE", "DECOUPLED")
+"""Values of ``code_normalization``, numbered from 1."""
 _NESTED = ("MatryoshkaBatchTopKSAE", "MatryoshkaBatchTopKTrainer")
 _READ: dict[str, Activation] = {
     "AutoEncoder": "relu",
@@ -42,6 +54,8 @@ _READ: dict[str, Activation] = {
     "BatchTopKSAE": "batchtopk",
     "MatryoshkaBatchTopKSAE": "batchtopk",
     "GatedAutoEncoder": "gated",
+    "CrossCoder": "relu",
+    "BatchTopKCrossCoder": "batchtopk",
 }
 _UNSHIFTED = ("AutoEncoderNew", "JumpReluAutoEncoder")
 """Classes that do not subtract the decoder bias from inputs."""
@@ -56,6 +70,12 @@ _BY_INPUT: dict[str, SHAPE] = {
     "W_dec": ("dict_size", "activation_dim"),
     "b_dec": ("activation_dim",),
 }
+_BY_SITE: dict[str, SHAPE] = {
+    "encoder.weight": ("num_encoder_layers", "activation_dim", "dict_size"),
+    "encoder.bias": ("dict_size",),
+    "decoder.weight": ("num_encoder_layers", "dict_size", "activation_dim"),
+    "decoder.bias": ("num_encoder_layers", "activation_dim"),
+}
 _TOPK: dict[str, SHAPE] = {**_BIASED, "b_dec": ("activation_dim",)}
 _TENSORS: dict[str, dict[str, SHAPE]] = {
     "AutoEncoder": {**_BIASED, "bias": ("activation_dim",)},
@@ -64,6 +84,8 @@ _TENSORS: dict[str, dict[str, SHAPE]] = {
     "AutoEncoderTopK": _TOPK,
     "BatchTopKSAE": {**_TOPK, "threshold": ()},
     "MatryoshkaBatchTopKSAE": {**_BY_INPUT, "threshold": (), "group_sizes": ("groups",)},
+    "CrossCoder": _BY_SITE,
+    "BatchTopKCrossCoder": {**_BY_SITE, "threshold": (), "k": ()},
     "GatedAutoEncoder": {
         **_LINEAR,
         "decoder_bias": ("activation_dim",),
@@ -73,11 +95,18 @@ _TENSORS: dict[str, dict[str, SHAPE]] = {
 """Class -> tensor names -> names of the dimensions."""
 _BESIDE: dict[str, SHAPE] = {"k": (), "threshold": ()}
 """Optional tensors of classes with a k, which only later releases save."""
-_COUNTS = ("k", "group_sizes")
+_NORM = "code_normalization_id"
+_COUNTS = ("k", "group_sizes", _NORM)
 
 
 def refusal(model: SparseCoder) -> str | None:
     config = model.config
+    if config.pair == "crosscoder":
+        if config.activation not in _CROSSCODERS:
+            return f"its fork's crosscoders are relu or batchtopk; train it with activation batchtopk, or {SAVE_OURS}"
+        if len(set(model.input_sites)) > 1:
+            return f"its fork's crosscoders have sites of one width, found {listed(model.input_sites)}; {SAVE_OURS}"
+        return None
     if config.pair != "sae":
         return f"it has no class for a {config.pair}; {SAVE_OURS}"
     return None if config.activation in _CLASSES else f"it has no class for activation {config.activation}; {SAVE_OURS}"
@@ -105,19 +134,20 @@ def write(
         library's Matryoshka class.
     """
     config, weights = model.config, weights_of(model)
-    dict_class, trainer_class = _CLASSES[config.activation]
+    is_crosscoder = config.pair == "crosscoder"
+    dict_class, trainer_class = (_CROSSCODERS if is_crosscoder else _CLASSES)[config.activation]
     if prefixes:
-        if config.activation != "batchtopk":
-            raise ValueError(f"prefixes need activation batchtopk, found {config.activation}")
+        if config.activation != "batchtopk" or is_crosscoder:
+            raise ValueError(f"prefixes need an autoencoder with activation batchtopk, found {kind_of(model)}")
         if list(prefixes) != sorted(set(prefixes)) or prefixes[0] < 1 or prefixes[-1] != config.n_q:
             raise ValueError(f"prefixes must ascend to n_q = {config.n_q}, found {list(prefixes)}")
         dict_class, trainer_class = _NESTED
-    if dict_class not in _UNSHIFTED:
+    if dict_class not in _UNSHIFTED and not is_crosscoder:
         weights = weights.shifted(weights.b_dec)
     trainer: dict[str, Json] = {
         "trainer_class": trainer_class,
         "dict_class": dict_class,
-        "activation_dim": weights.W_enc.shape[1],
+        "activation_dim": model.input_sites[0],
         "dict_size": config.n_q,
         "lm_name": lm_name,
         "layer": layer,
@@ -127,7 +157,11 @@ def write(
     }
     if config.k is not None:
         trainer["k"] = config.k
-    state = _state(dict_class, weights, config.k, prefixes)
+    if is_crosscoder:
+        trainer |= {"num_encoder_layers": len(model.input_sites), "code_normalization": "NONE"}
+        state = _crosscoder_state(weights, config.k, len(model.input_sites))
+    else:
+        state = _state(dict_class, weights, config.k, prefixes)
     whole = {name: value.contiguous() for name, value in state.items()}
     return {
         _FILES[0]: lambda path: _save(whole, path),
@@ -164,6 +198,19 @@ def _state(dict_class: str, w: Weights, k: int | None, prefixes: Sequence[int]) 
     return {**linear, "encoder.bias": w.b_enc, "b_dec": w.b_dec, **counts}
 
 
+def _crosscoder_state(w: Weights, k: int | None, sites: int) -> dict[str, Tensor]:
+    state = {
+        "encoder.weight": w.W_enc.unflatten(1, (sites, -1)).permute(1, 2, 0),
+        "encoder.bias": w.b_enc,
+        "decoder.weight": w.W_dec.unflatten(1, (sites, -1)).permute(1, 0, 2),
+        "decoder.bias": w.b_dec.unflatten(0, (sites, -1)),
+        _NORM: torch.tensor(1 + _NORMS.index("NONE")),
+    }
+    if w.threshold is not None:
+        state |= {"k": torch.tensor(k, dtype=torch.int32), "threshold": w.threshold}
+    return state
+
+
 def read(folder: Path) -> SparseCoder:
     """Load a folder that dictionary_learning wrote. Only tensors are read from ``ae.pt``; no code in it is run.
 
@@ -177,10 +224,13 @@ def read(folder: Path) -> SparseCoder:
             known = ", ".join(_READ)
             raise SourceError(f"{file}: class {dict_class!r} is not supported; expected one of {known}")
         k = trainer.count("k") if "k" in trainer else None
-        sizes = {"activation_dim": trainer.count("activation_dim"), **trainer.counts("dict_size")}
+        sizes = {"activation_dim": trainer.count("activation_dim")}
+        sizes |= trainer.counts("dict_size", "num_encoder_layers")
         state = read_pickle(weights)
         shapes = _TENSORS[dict_class]
+        is_crosscoder = dict_class in dict(_CROSSCODERS.values())
         beside = _BESIDE if _READ[dict_class] in ("topk", "batchtopk") else {}
+        beside = {**beside, _NORM: ()} if is_crosscoder else beside
         check_names(weights, state, set(shapes), frozenset(beside))
         shapes = shapes | {name: shape for name, shape in beside.items() if name in state}
         check_shapes(weights, state, shapes, sizes, file.name)
@@ -189,6 +239,8 @@ def read(folder: Path) -> SparseCoder:
             raise SourceError(f"{file}: k is {k}, but k is {found} in {weights.name}")
         if "group_sizes" in state and (total := int(state["group_sizes"].sum())) != len(state["b_enc"]):
             raise SourceError(f"{weights}: group_sizes add up to {total}, expected dict_size = {len(state['b_enc'])}")
+        if is_crosscoder:
+            return _crosscoder(state, trainer.choice("code_normalization", _NORMS, "CROSSCODER"), file)
         if beside and k is None and "k" not in state:
             raise SourceError(f"{file}: lacks trainer.k, a whole number of at least 1")
         return from_dictionary_learning(
@@ -221,6 +273,29 @@ def from_dictionary_learning(state: Mapping[str, Any], dict_class: str, normalis
     )
     k = int(state["k"]) if activation in ("topk", "batchtopk") else None
     return sparse_coder(weights.by_decoder_norms() if normalise else weights, activation, k)
+
+
+def _crosscoder(state: Mapping[str, Tensor], norm: str, file: Path) -> SparseCoder:
+    """Build a crosscoder. BatchTopK with decoder norms is JumpReLU with the threshold divided by each latent's norm."""
+    norms_LQ, threshold = state["decoder.weight"].double().norm(dim=2), state.get("threshold")
+    activation: Activation = "relu"
+    if threshold is not None:
+        if float(threshold) < 0:
+            raise SourceError(f"{file.with_name(_FILES[0])}: has no threshold before its first training batch")
+        if norm not in ("CROSSCODER", "SAE", "NONE"):
+            raise SourceError(f"{file}: code_normalization {norm} is not supported; expected CROSSCODER, SAE or NONE")
+        activation = "batchtopk" if norm == "NONE" else "jumprelu"
+        if norm != "NONE":
+            threshold = (threshold / (norms_LQ.sum(0) if norm == "CROSSCODER" else norms_LQ.norm(dim=0))).float()
+    weights = Weights(
+        W_enc=state["encoder.weight"].permute(2, 0, 1).flatten(1),
+        b_enc=state["encoder.bias"],
+        W_dec=state["decoder.weight"].permute(1, 0, 2).flatten(1),
+        b_dec=state["decoder.bias"].flatten(),
+        threshold=threshold,
+    )
+    k = int(state["k"]) if activation == "batchtopk" else None
+    return sparse_coder(weights, activation, k, "crosscoder", len(norms_LQ))
 
 
 def _decoder_bias(state: Mapping[str, Any]) -> Tensor:

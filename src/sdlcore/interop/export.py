@@ -92,16 +92,15 @@ def _refused(model: SparseCoder, to: Format, reason: str, where: str = "") -> Re
 
 
 def _refusal(model: SparseCoder, to: Format) -> str | None:
-    if model.config.pursuit:
+    if model.config.pursuit and not to.any_encoder:
         return (
-            "its encoder takes several steps, and no library's does; solve for it again with another encoder than "
+            "its encoder takes several steps; export it to saelens, solve for it again with another encoder than "
             f"pursuit, or {SAVE_OURS}"
         )
-    if model.config.posterior_samples:
+    if model.config.posterior_samples and not to.any_encoder:
         return (
-            "its encoder searches for the most probable latents, and no library's does; train it with "
-            "posterior_samples 0, or "
-            f"{SAVE_OURS}"
+            "its encoder searches for the most probable latents; export it to saelens, train it with posterior_samples "
+            f"0, or {SAVE_OURS}"
         )
     state = model.state_dict()
     if model.config.activation == "batchtopk" and state["sigma.threshold"] < 0:

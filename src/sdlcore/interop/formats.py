@@ -4,6 +4,7 @@ A separate module, since the pipeline needs it before torch is loaded.
 """
 
 from pathlib import Path
+from typing import Any
 
 from safetensors import SafetensorError, safe_open
 
@@ -22,22 +23,24 @@ READ = ("saelens", "dictionary_learning", "sparsify")
 """Formats of other libraries that can be loaded."""
 OURS = "model.safetensors"
 """File name of the dictionary in a run's folder."""
+BESIDE = ("provenance.json", "history.csv", "anchors.safetensors")
+"""Further files of a folder that `Dictionary.save_pretrained` wrote."""
 PLAIN = (".safetensors", ".npz")
 """Suffixes of files of plain tensors."""
-RELEASE = (
-    'if it is a SAELens release, write its repository and folder, load("OWNER/NAME", subfolder="FOLDER"), which the '
-    "library's pretrained_saes.yaml lists as repo_id and path"
-)
-"""Advice for a name from SAELens' own list, such as gpt2-small-res-jb."""
+RELEASE = 'for a release of SAELens, write its name and the id of the dictionary, load("RELEASE", subfolder="ID")'
+"""Advice for a name that the hub does not know."""
 
 
-def locate(path: str | Path, subfolder: str = "", revision: str | None = None) -> Path:
-    """Return the local path of a dictionary, after fetching it from the hub if needed; arguments as for `load`."""
+def locate(path: str | Path, subfolder: str = "", revision: str | None = None, **hub: Any) -> Path:
+    """Return the local path of a dictionary, after fetching it from the hub if needed; arguments as for `load`.
+
+    ``hub`` are options of `huggingface_hub.snapshot_download`.
+    """
     if is_hub_model(str(path)):
         from sdlcore.sources.language.hub import dictionary_snapshot  # takes an optional library
 
         name = str(path)
-        path = dictionary_snapshot(name, revision, _patterns(subfolder), RELEASE)
+        path = dictionary_snapshot(name, revision, _patterns(subfolder), RELEASE, **hub)
         if not (found := path / subfolder).exists() or (found.is_dir() and not any(found.iterdir())):
             raise SourceError(
                 f"{name}: the hub's repository has no dictionary in {subfolder or 'its top folder'} ({_expected()}); "
@@ -48,8 +51,7 @@ def locate(path: str | Path, subfolder: str = "", revision: str | None = None) -
         raise ValueError(f"{path}: is a path on this machine, which has no revisions; leave out revision")
     found = Path(path) / subfolder
     if not found.exists():
-        advice = f"; {RELEASE}" if "/" not in str(path) else ""
-        raise SourceError(f"{found}: neither a file or folder on this machine nor OWNER/NAME at the hub{advice}")
+        raise SourceError(f"{found}: neither a file or folder on this machine nor OWNER/NAME at the hub")
     return found
 
 
@@ -57,7 +59,7 @@ def _patterns(subfolder: str) -> list[str]:
     """Return the files to fetch from a repository: all known file names in a folder, or the one file given."""
     if subfolder.endswith(PLAIN):
         return [subfolder]
-    names = {name for found in READ for name in FILES[found]} | {OURS}
+    names = {name for found in READ for name in FILES[found]} | {OURS, *BESIDE}
     return [f"{subfolder}/{name}" if subfolder else name for name in sorted(names)]
 
 

@@ -22,7 +22,8 @@ def load(
     Parameters
     ----------
     path
-        A file, a folder, or OWNER/NAME at the Hugging Face hub if no such local path exists.
+        A file, a folder, or OWNER/NAME at the Hugging Face hub if no such local path exists. `sdlcore.load` also takes
+        the name of a release.
     format
         sdlcore, saelens, dictionary_learning, sparsify or tensors; None to detect it by file names.
     subfolder, revision

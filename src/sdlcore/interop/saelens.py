@@ -1,12 +1,14 @@
 """SAELens format (6.x): a folder with ``cfg.json`` and ``sae_weights.safetensors`` for `SAE.load_from_disk`.
 
-BatchTopK is written as JumpReLU with the same threshold for every latent, as SAELens does for inference.
+BatchTopK is written as JumpReLU with the same threshold for every latent, as SAELens does for inference. Dictionaries
+that no class of SAELens computes are written for the class that `sdlcore.saelens` registers.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from sdlcore import __version__
@@ -16,6 +18,7 @@ from sdlcore.interop.formats import FILES
 from sdlcore.interop.tensor_files import SHAPE, check_names, check_shapes, check_values, read_safetensors
 from sdlcore.interop.weights import Weights, sparse_coder, weights_of
 from sdlcore.model.coder import SparseCoder
+from sdlcore.model.saving import description_of, restored, tensors_of
 from sdlcore.run import SELECTING, Activation
 from sdlcore.settings import Json
 from sdlcore.storage.external_json import Settings, read_object
@@ -24,6 +27,12 @@ from sdlcore.storage.parsing import parsing
 _FILES = FILES["saelens"]
 VERSION = "6.0.0"
 """The first SAELens release that uses this form of configuration."""
+ARCHITECTURE = "sdlcore.saelens"
+"""Architecture of the class in the module of this name. SAELens' error names it if the module is not imported."""
+_PREFIX = "coder."
+"""Begins the names of that class's tensors: it holds a `SparseCoder` of this name."""
+_DESCRIPTION = "dictionary"
+"""Key of cfg.json that describes the `SparseCoder`."""
 _WRITTEN = {
     ("sae", "relu"): "standard",
     ("sae", "topk"): "topk",
@@ -31,6 +40,7 @@ _WRITTEN = {
     ("sae", "jumprelu"): "jumprelu",
     ("sae", "gated"): "gated",
     ("sae", "abstopk"): "abstopk",
+    ("sae", "matching_pursuit"): "matching_pursuit",
     ("transcoder", "relu"): "transcoder",
     ("transcoder", "batchtopk"): "jumprelu_transcoder",
     ("transcoder", "jumprelu"): "jumprelu_transcoder",
@@ -41,6 +51,7 @@ _READ: dict[str, Activation] = {
     "jumprelu": "jumprelu",
     "gated": "gated",
     "abstopk": "abstopk",
+    "matching_pursuit": "matching_pursuit",
     "transcoder": "relu",
     "skip_transcoder": "relu",
     "jumprelu_transcoder": "jumprelu",
@@ -49,6 +60,8 @@ _READ: dict[str, Activation] = {
     "batchtopk": "batchtopk",
     "matryoshka_batchtopk": "batchtopk",
 }
+_ROUNDING = 1e-6
+"""Largest difference, as a share of the largest weight, between two copies of a matrix that were scaled in float32."""
 _SCALE = "scaling_factor"
 """Tensor with a factor for each latent, saved by releases before 4.0; all ones unless it was fitted afterwards."""
 _NORMALISATIONS = {
@@ -64,15 +77,31 @@ _NORMALISATIONS = {
 
 
 def refusal(model: SparseCoder) -> str | None:
-    config = model.config
-    if (config.pair, config.activation) in _WRITTEN:
-        return None
-    if config.pair == "transcoder":
-        remedy = "train it with activation batchtopk, whose threshold a jumprelu_transcoder can hold"
-        return f"its transcoders are relu or jumprelu; {remedy}, or {SAVE_OURS}"
-    if config.pair == "crosscoder":
+    if model.config.pair == "crosscoder":
         return f"it has no class for crosscoders; {SAVE_OURS}"
-    return f"it has no such architecture; {SAVE_OURS}"
+    if model.config.skip and _native(model) is None:
+        remedy = "train it with activation batchtopk, whose threshold a jumprelu_skip_transcoder can hold"
+        return f"its transcoders with a skip connection are relu or jumprelu; {remedy}, or {SAVE_OURS}"
+    return None
+
+
+def _native(model: SparseCoder) -> str | None:
+    """Return the architecture of SAELens that computes a dictionary's latents; None if there is none."""
+    config = model.config
+    if config.pursuit or config.posterior_samples:
+        return None
+    if config.activation == "matching_pursuit" and _tied_scale(model) is None:
+        return None
+    architecture = _WRITTEN.get((config.pair, config.activation))
+    return architecture and (architecture.replace("transcoder", "skip_transcoder") if config.skip else architecture)
+
+
+def _tied_scale(model: SparseCoder) -> float | None:
+    """Return the s with s W_enc = W_dec / s, which normalisation folds into a tied matrix; None if there is none."""
+    W_enc, W_dec = model.W_enc.detach().double(), model.W_dec.detach().double()
+    scale = float((W_dec.norm() / W_enc.norm()).sqrt())
+    error = (W_enc * scale - W_dec / scale).abs().max()
+    return scale if error < _ROUNDING * W_dec.abs().max() / scale else None
 
 
 def write(
@@ -83,7 +112,11 @@ def write(
     hook_name_out: str = "",
     metadata: Mapping[str, Json] | None = None,
 ) -> Files:
-    """Return the files for a dictionary.
+    """Return the files for a dictionary: for a class of SAELens if one computes its latents, otherwise for the class of
+    `sdlcore.saelens`, which has to be imported before SAELens opens the folder.
+
+    SAELens' matching pursuit has one matrix for encoder and decoder. If normalisation has scaled the two differently,
+    its latents are ours times one factor; active latents and outputs are the same.
 
     Parameters
     ----------
@@ -95,28 +128,16 @@ def write(
     metadata
         Additional SAELens metadata, such as ``neuronpedia_id``.
     """
-    config, weights = model.config, weights_of(model)
-    architecture = _WRITTEN[config.pair, config.activation]
-    tensors = {"W_enc": weights.W_enc.T, "W_dec": weights.W_dec, "b_dec": weights.b_dec}
-    if weights.log_scale is not None and weights.b_magnitude is not None:
-        tensors |= {"b_gate": weights.b_enc, "b_mag": weights.b_magnitude, "r_mag": weights.log_scale}
-    else:
-        tensors["b_enc"] = weights.b_enc
-    if weights.threshold is not None:
-        tensors["threshold"] = weights.threshold.expand(config.n_q)
-    if weights.W_skip is not None:
-        architecture = architecture.replace("transcoder", "skip_transcoder")
-        tensors["W_skip"] = weights.W_skip.T
-    n_q, n_p = weights.W_enc.shape
+    config, architecture = model.config, _native(model)
     told = {"model_name": model_name, "hook_name": hook_name, "hook_name_out": hook_name_out, **(metadata or {})}
     cfg: dict[str, Json] = {
-        "architecture": architecture,
-        "d_in": n_p,
-        "d_sae": n_q,
+        "architecture": architecture or ARCHITECTURE,
+        "d_in": model.W_enc.shape[1],
+        "d_sae": config.n_q,
         "dtype": "float32",
         "device": "cpu",
-        # sdlcore's encoder does not subtract the decoder bias
-        "apply_b_dec_to_input": False,
+        # sdlcore's encoder does not subtract the decoder bias, except in matching pursuit
+        "apply_b_dec_to_input": architecture == "matching_pursuit",
         "normalize_activations": "none",
         "reshape_activations": "none",
         "metadata": {
@@ -129,41 +150,81 @@ def write(
     }
     if architecture in ("topk", "abstopk"):
         cfg |= {"k": config.k, "rescale_acts_by_decoder_norm": False}
+    if architecture == "matching_pursuit":
+        cfg |= {"max_iterations": config.k, "residual_threshold": 0.0, "stop_on_duplicate_support": False}
     if config.pair == "transcoder":
-        cfg["d_out"] = len(weights.b_dec)
+        cfg["d_out"] = len(model.b_dec)
+    if architecture is None:
+        cfg[_DESCRIPTION] = description_of(model)
+        tensors = {_PREFIX + name: tensor for name, tensor in tensors_of(model).items()}
+    else:
+        tensors = _native_tensors(model)
     return {_FILES[0]: safetensors_file(tensors), _FILES[1]: json_file(cfg)}
+
+
+def _native_tensors(model: SparseCoder) -> dict[str, Tensor]:
+    """Return the tensors of SAELens' own class."""
+    weights = weights_of(model)
+    if model.config.activation == "matching_pursuit":
+        scale = _tied_scale(model)
+        assert scale is not None
+        return {"W_dec": (weights.W_dec.double() / scale).float(), "b_dec": weights.b_dec}
+    tensors = {"W_enc": weights.W_enc.T, "W_dec": weights.W_dec, "b_dec": weights.b_dec}
+    if weights.log_scale is not None and weights.b_magnitude is not None:
+        tensors |= {"b_gate": weights.b_enc, "b_mag": weights.b_magnitude, "r_mag": weights.log_scale}
+    else:
+        tensors["b_enc"] = weights.b_enc
+    if weights.threshold is not None:
+        tensors["threshold"] = weights.threshold.expand(model.config.n_q)
+    if weights.W_skip is not None:
+        tensors["W_skip"] = weights.W_skip.T
+    return tensors
 
 
 def read(folder: Path) -> SparseCoder:
     """Load a folder that `save_model` or `save_inference_model` wrote, or a training checkpoint."""
     weights, file = folder / _FILES[0], folder / _FILES[1]
     with parsing(folder, "a SAELens dictionary"):
-        cfg = _current(Settings(file, read_object(file)))
-        architecture = cfg.text("architecture")
-        if architecture not in _READ:
-            known = ", ".join(_READ)
-            raise SourceError(f"{file}: architecture {architecture!r} is not supported; expected one of {known}")
-        normalisation = cfg.choice("normalize_activations", _NORMALISATIONS, "none")
-        if reason := _NORMALISATIONS[normalisation]:
-            raise SourceError(f"{file}: normalize_activations is {normalisation!r}: {reason}")
-        # hook_z concatenates the heads of an attention layer, which is the layout of inputs here too
-        cfg.choice("reshape_activations", ("none", "hook_z"), "none")
-        state = read_safetensors(weights)
-        shapes = _shapes(architecture)
-        check_names(weights, state, set(shapes), frozenset({_SCALE}))
-        sizes = {"d_in": cfg.count("d_in"), **cfg.counts("d_sae", "d_out")}
-        shapes |= {_SCALE: ("d_sae",)} if _SCALE in state else {}
-        check_shapes(weights, state, shapes, sizes, file.name)
-        check_values(weights, state)
-        if _SCALE in state and not (state.pop(_SCALE) == 1).all():
-            raise SourceError(f"{weights}: {_SCALE} contains numbers other than 1; scaled latents are not supported")
-        return _opened(state, cfg)
+        cfg = Settings(file, read_object(file))
+        if cfg.values.get("architecture") == ARCHITECTURE:
+            tensors = {name.removeprefix(_PREFIX): tensor for name, tensor in read_safetensors(weights).items()}
+            return restored(folder, cfg.section(_DESCRIPTION).values, tensors)
+        return read_state(weights, cfg, lambda: read_safetensors(weights))
+
+
+def read_state(where: Path, cfg: Settings, state_of: Callable[[], dict[str, Tensor]]) -> SparseCoder:
+    """Build a dictionary from a configuration and the weights that belong to it, after checking both.
+
+    ``where`` is what errors about weights name. The weights are read after the configuration was checked.
+    """
+    cfg = _current(cfg)
+    architecture = cfg.text("architecture")
+    if architecture not in _READ:
+        known = ", ".join((*_READ, ARCHITECTURE))
+        raise SourceError(f"{cfg.where}: architecture {architecture!r} is not supported; expected one of {known}")
+    normalisation = cfg.choice("normalize_activations", _NORMALISATIONS, "none")
+    if reason := _NORMALISATIONS[normalisation]:
+        raise SourceError(f"{cfg.where}: normalize_activations is {normalisation!r}: {reason}")
+    # hook_z concatenates the heads of an attention layer, which is the layout of inputs here too
+    cfg.choice("reshape_activations", ("none", "hook_z"), "none")
+    state = state_of()
+    shapes = _shapes(architecture)
+    check_names(where, state, set(shapes), frozenset({_SCALE}))
+    sizes = {"d_in": cfg.count("d_in"), **cfg.counts("d_sae", "d_out")}
+    shapes |= {_SCALE: ("d_sae",)} if _SCALE in state else {}
+    check_shapes(where, state, shapes, sizes, Path(cfg.where).name)
+    check_values(where, state)
+    if _SCALE in state and not (state.pop(_SCALE) == 1).all():
+        raise SourceError(f"{where}: {_SCALE} contains numbers other than 1; scaled latents are not supported")
+    return _opened(state, cfg)
 
 
 def _shapes(architecture: str) -> dict[str, SHAPE]:
     """Return the tensor names of an architecture with the names of their dimensions."""
     d_out = "d_out" if "transcoder" in architecture else "d_in"
     shapes: dict[str, SHAPE] = {"W_enc": ("d_in", "d_sae"), "W_dec": ("d_sae", d_out), "b_dec": (d_out,)}
+    if architecture == "matching_pursuit":
+        return {name: shapes[name] for name in ("W_dec", "b_dec")}
     biases = ("b_gate", "b_mag", "r_mag") if architecture == "gated" else ("b_enc",)
     shapes |= dict.fromkeys(biases, ("d_sae",))
     if _READ[architecture] == "jumprelu":
@@ -183,6 +244,8 @@ def from_saelens(state: Mapping[str, Tensor], cfg: Mapping[str, Any]) -> SparseC
 def _opened(state: Mapping[str, Tensor], cfg: Settings) -> SparseCoder:
     architecture = cfg.text("architecture")
     activation = _READ[architecture]
+    if activation == "matching_pursuit":
+        return _matching_pursuit(state, cfg)
     transcoder = "transcoder" in architecture
     subtracts = cfg.flag("apply_b_dec_to_input", True) and not transcoder
     weights = Weights(
@@ -200,6 +263,22 @@ def _opened(state: Mapping[str, Tensor], cfg: Settings) -> SparseCoder:
         weights = weights.by_decoder_norms()
     k = cfg.count("k") if activation in SELECTING else None
     return sparse_coder(weights, activation, k, "transcoder" if transcoder else "sae")
+
+
+def _matching_pursuit(state: Mapping[str, Tensor], cfg: Settings) -> SparseCoder:
+    threshold = cfg.number("residual_threshold") if "residual_threshold" in cfg else 0.01
+    if threshold > 0 or cfg.flag("stop_on_duplicate_support", True):
+        raise SourceError(
+            f"{cfg.where}: its matching pursuit stops early (residual_threshold, stop_on_duplicate_support), and here "
+            "it takes max_iterations steps; set residual_threshold to 0 and stop_on_duplicate_support to false to open "
+            "it with other latents"
+        )
+    W_dec, b_dec = state["W_dec"], state["b_dec"]
+    if not cfg.flag("apply_b_dec_to_input", True):  # SAELens then does not add it to outputs, either
+        b_dec = torch.zeros_like(b_dec)
+    steps = cfg.count("max_iterations") if "max_iterations" in cfg else W_dec.shape[1]
+    weights = Weights(W_dec, torch.zeros(len(W_dec)), W_dec, b_dec)
+    return sparse_coder(weights, "matching_pursuit", steps)
 
 
 def _current(cfg: Settings) -> Settings:
@@ -221,4 +300,4 @@ def _current(cfg: Settings) -> Settings:
     return Settings(cfg.where, values)
 
 
-FORMAT: Format = Format("SAELens", _FILES, refusal, write, read)
+FORMAT: Format = Format("SAELens", _FILES, refusal, write, read, any_encoder=True)

@@ -1,6 +1,7 @@
 """Convert weights between other libraries and `SparseCoder`, with the same latents and reconstructions."""
 
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -68,7 +69,9 @@ class Weights:
 
 
 @torch.no_grad()
-def sparse_coder(weights: Weights, activation: Activation, k: int | None, pair: Pair = "sae") -> SparseCoder:
+def sparse_coder(
+    weights: Weights, activation: Activation, k: int | None, pair: Pair = "sae", sites: int = 1
+) -> SparseCoder:
     """Build a `SparseCoder` from weights, in evaluation mode.
 
     Parameters
@@ -77,8 +80,8 @@ def sparse_coder(weights: Weights, activation: Activation, k: int | None, pair: 
         The weights; they are copied.
     activation, k
         The activation, and its number of active latents for topk and batchtopk.
-    pair
-        sae or transcoder.
+    pair, sites
+        Kind of dictionary, and a crosscoder's number of sites, which have one width.
 
     Raises
     ------
@@ -87,8 +90,12 @@ def sparse_coder(weights: Weights, activation: Activation, k: int | None, pair: 
     """
     n_q, n_p = weights.W_enc.shape
     skip = weights.W_skip is not None
-    config = ModelConfig(pair=pair, activation=activation, n_q=n_q, k=k, bias=True, skip=skip)
-    model = SparseCoder(config, (n_p,), tuple(weights.b_dec.shape))
+    tied = activation == "matching_pursuit"  # which has one matrix, of unit rows where sdlcore trains it
+    norm: Literal["free", "unit"] = "unit" if tied else "free"
+    config = ModelConfig(
+        pair=pair, activation=activation, n_q=n_q, k=k, bias=True, skip=skip, tied=tied, decoder_norm=norm
+    )
+    model = SparseCoder(config, (n_p // sites,) * sites, (len(weights.b_dec) // sites,) * sites)
     plain = weights.shifted(None)
     state = {"W_enc": weights.W_enc, "b_enc": plain.b_enc, "W_dec": weights.W_dec, "b_dec": weights.b_dec}
     if weights.W_skip is not None:

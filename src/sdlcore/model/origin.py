@@ -1,4 +1,4 @@
-"""Check that a model belongs to the run whose config.json is in the same folder."""
+"""Check that a model belongs to the run whose provenance is in the same folder: config.json, or provenance.json."""
 
 import json
 from collections.abc import Iterator
@@ -12,16 +12,18 @@ SHOWN = 4
 
 
 def check_beside(model: str | Path, made: Any) -> None:
-    """Compare a model's provenance with the ``config.json`` that the same training wrote beside it.
+    """Compare a model's provenance with the file that was written beside it.
 
-    Only files called model.safetensors are checked, as in run folders, and only if there is a ``config.json``.
+    Only files called model.safetensors are checked, and only if there is such a file: ``provenance.json`` of
+    `Dictionary.save_pretrained`, or the ``config.json`` of a run.
 
     Raises
     ------
     ValueError
-        If they differ (`check_same`), or if ``config.json`` cannot be read.
+        If they differ (`check_same`), or if the file cannot be read.
     """
-    config = Path(model).with_name("config.json")
+    config = Path(model).with_name("provenance.json")
+    config = config if config.exists() else config.with_name("config.json")
     if Path(model).name != "model.safetensors" or not config.exists():
         return
     try:
@@ -31,7 +33,9 @@ def check_beside(model: str | Path, made: Any) -> None:
             f"{config}: cannot be read ({error}), so the run of {model} is unknown. Move the model "
             "to a folder of its own and open it there with sdl.load, or delete it to train the run again."
         ) from printable_cause(error)
-    check_same(model, made, beside, "config.json has")
+    if config.name == "config.json" and isinstance(beside, dict) and "library_name" in beside:
+        return  # of save_pretrained, without its provenance.json
+    check_same(model, made, beside, f"{config.name} has")
 
 
 def check_same(model: str | Path, made: Any, expected: Any, said_by: str) -> None:

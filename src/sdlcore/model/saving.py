@@ -32,26 +32,37 @@ def save_model(path: str | Path, model: SparseCoder, provenance: Mapping[str, Js
     ValueError
         If a weight is not finite, because `load_model` would refuse the file.
     """
+    description = description_of(model)
+    if description.get("plugin") == "__main__":
+        warnings.warn(
+            f"{path}: activation {model.config.activation} is defined only in this notebook or script, so nothing else "
+            "can open the file; move it to a module of its own",
+            stacklevel=3,
+        )
+    tensors = tensors_of(model)
+    check_finite(path, tensors)
+    write_with_checksum(path, tensors, {**description, "provenance": provenance}, ENTRY)
+
+
+def description_of(model: SparseCoder) -> dict[str, Json]:
+    """Return what `restored` needs beside the weights: settings, widths of the sites, the plugin of the activation."""
     description: dict[str, Json] = {
         "model": model.config.to_dict(),
         "input_sites": model.input_sites,
         "target_sites": model.target_sites,
-        "provenance": provenance,
     }
     if own := registered("activation", model.config.activation):
         description["plugin"] = own.module
-        if own.module == "__main__":
-            warnings.warn(
-                f"{path}: activation {own.name} is defined only in this notebook or script, so nothing else can open "
-                "the file; move it to a module of its own",
-                stacklevel=3,
-            )
+    return description
+
+
+def tensors_of(model: SparseCoder) -> dict[str, Tensor]:
+    """Return the weights by name, in float32 on the CPU; no two share memory, which safetensors would refuse."""
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
     tensors = {name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in tensors.items()}
-    check_finite(path, tensors)
-    if model.W_dec is model.W_enc:  # safetensors does not write shared memory twice
+    if model.W_dec is model.W_enc:
         tensors["W_dec"] = tensors["W_enc"].clone()
-    write_with_checksum(path, tensors, description, ENTRY)
+    return tensors
 
 
 def check_finite(path: str | Path, weights: Mapping[str, Tensor]) -> None:
@@ -72,11 +83,15 @@ def load_model(path: str | Path) -> SparseCoder:
     """
     description, tensors = read_with_checksum(path, ENTRY, "pt")
     check_beside(path, description.get("provenance"))
+    return restored(path, description, tensors)
+
+
+def restored(path: str | Path, description: Mapping[str, Json], tensors: Mapping[str, Tensor]) -> SparseCoder:
+    """Build a model from its description (`description_of`) and weights; result and errors as in `load_model`."""
     _check_plugin(path, description)
     try:
-        config, input_sites, target_sites = _described(description)
         with torch.device("meta"):  # only shapes, so that a wrong configuration cannot exhaust the memory
-            expected = SparseCoder(config, input_sites, target_sites).state_dict()
+            expected = described(description).state_dict()
     except (LookupError, TypeError, ValueError, RuntimeError, ArithmeticError) as error:
         raise SourceError(
             f"{path}: its metadata do not describe a model ({error}); save it again"
@@ -95,7 +110,7 @@ def load_model(path: str | Path) -> SparseCoder:
             raise SourceError(
                 f"{path}: {name} contains NaN or infinity; train again, with a lower lr if training diverged"
             )
-    model = SparseCoder(config, input_sites, target_sites)
+    model = described(description)
     model.load_state_dict(tensors)
     for part in model.sigma.modules():
         if isinstance(part, Activation):
@@ -125,8 +140,8 @@ def _check_plugin(path: str | Path, description: Mapping[str, Json]) -> None:
         )
 
 
-def _described(description: Mapping[str, Json]) -> tuple[ModelConfig, tuple[int, ...], tuple[int, ...]]:
-    """Return the configuration and the sites of x_p and x_r; errors name the wrong entry."""
+def described(description: Mapping[str, Json]) -> SparseCoder:
+    """Return a model as described, with weights of zero; errors name the wrong entry."""
     settings = description["model"]
     if not isinstance(settings, dict):
         raise TypeError(f"model is {type(settings).__name__}, expected an object")
@@ -143,7 +158,7 @@ def _described(description: Mapping[str, Json]) -> tuple[ModelConfig, tuple[int,
         if not isinstance(widths, list) or not all(_is_of(width, (int,)) and width > 0 for width in widths):
             raise TypeError(f"{name} is {widths!r:.60}, expected widths")
         sites.append(tuple(widths))
-    return config, sites[0], sites[1]
+    return SparseCoder(config, sites[0], sites[1])
 
 
 def _is_of(value: Any, kinds: tuple[type, ...]) -> bool:

@@ -9,6 +9,7 @@ import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from huggingface_hub import HfApi, hf_hub_download, snapshot_download
 from huggingface_hub.errors import (
@@ -34,7 +35,7 @@ log = logging.getLogger(__name__)
 
 def model_config(name: str, revision: str | None) -> dict:
     """Return the configuration of a model at the hub, without downloading its weights."""
-    with _said_in_a_sentence(name, "model", revision):
+    with said_in_a_sentence(name, "model", revision):
         return read_object(Path(hf_hub_download(name, "config.json", revision=revision)))
 
 
@@ -45,7 +46,7 @@ def model_snapshot(name: str, revision: str | None) -> Path:
     """
     log.info("%s: fetching missing files", name)
     disable_progress_bars()
-    with _said_in_a_sentence(name, "model", revision):
+    with said_in_a_sentence(name, "model", revision):
         folder = snapshot_download(
             name,
             revision=revision,
@@ -55,20 +56,21 @@ def model_snapshot(name: str, revision: str | None) -> Path:
     return Path(folder)
 
 
-def dictionary_snapshot(name: str, revision: str | None, patterns: Sequence[str], advice: str) -> Path:
+def dictionary_snapshot(name: str, revision: str | None, patterns: Sequence[str], advice: str, **options: Any) -> Path:
     """Return the folder in the hub's cache with the files of a repository that match patterns.
 
-    Files are downloaded if needed. ``advice`` ends the error for a repository that does not exist.
+    Files are downloaded if needed. ``advice`` ends the error for a repository that does not exist. ``options`` are
+    those of `huggingface_hub.snapshot_download`.
     """
     log.info("%s: fetching missing files", name)
     disable_progress_bars()
-    with _said_in_a_sentence(name, "model", revision, advice):
-        return Path(snapshot_download(name, revision=revision, allow_patterns=list(patterns)))
+    with said_in_a_sentence(name, "model", revision, advice):
+        return Path(snapshot_download(name, revision=revision, allow_patterns=list(patterns), **options))
 
 
 def dataset_commit(name: str, revision: str | None) -> str:
     """Return the commit of a data set's revision, or the newest commit if ``revision`` is None."""
-    with _said_in_a_sentence(name, "data set", revision):
+    with said_in_a_sentence(name, "data set", revision):
         commit = HfApi().dataset_info(name, revision=revision).sha
     if commit is None:
         raise SourceError(f"{name}: the hub does not return the commit of the data set; set text_revision to a commit")
@@ -89,7 +91,7 @@ def dataset_texts(
         import datasets  # imported here, since the import takes seconds
 
     datasets.disable_progress_bars()
-    with _said_in_a_sentence(name, "data set", commit):
+    with said_in_a_sentence(name, "data set", commit):
         try:
             rows = datasets.load_dataset(name, config, split=split, streaming=True, revision=commit)
         except ValueError as error:  # the message lists the configurations and splits
@@ -104,7 +106,7 @@ def dataset_texts(
 
 
 @contextmanager
-def _said_in_a_sentence(name: str, kind: str, revision: str | None, advice: str = "") -> Iterator[None]:
+def said_in_a_sentence(name: str, kind: str, revision: str | None, advice: str = "") -> Iterator[None]:
     """Turn errors of the hub's client into one sentence with a remedy."""
     folder = "datasets/" if kind == "data set" else ""
     try:

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Literal, NamedTuple
 
 from annotated_types import Ge, Gt, Le, Len
+from pydantic import model_validator
 from pydantic_core import PydanticCustomError, core_schema
 
 from sdlcore.data.pairs import site_column
@@ -12,11 +13,21 @@ from sdlcore.errors import SourceError
 from sdlcore.settings import AsGiven, AsList, Batch, FromList, Precision, Settings, Text, Total, Unique, UniqueItems
 from sdlcore.sources.language.architectures import BLOCK, SITES, Paths, module_of
 from sdlcore.sources.language.hub_names import is_hub_model, is_hub_text
+from sdlcore.sources.language.places import NAME, hook_names, located
 from sdlcore.sources.wheels import wheel_path
 from sdlcore.suggestions import did_you_mean
 
 ContextLength = Annotated[int, Ge(2), Le(10**9)]
-Block = Annotated[int, Ge(1), Le(1000)]
+
+
+class _Named:
+    """Annotation of a block for which configurations may also write a name (`sdlcore.sources.language.places`)."""
+
+    def __get_pydantic_json_schema__(self, schema: Any, handler: Any) -> dict[str, Any]:
+        return {"anyOf": [handler(schema), {"type": "string", "pattern": NAME}]}
+
+
+Block = Annotated[int, Ge(1), Le(1000), _Named()]
 Different = UniqueItems("different blocks, two or more, counted from 1")
 Drop = Annotated[tuple[Literal["first_position", "separator", "outlier"], ...], FromList, AsList, Unique]
 MODULE = re.compile(r"^[A-Za-z_]\w*(\.\w+)*:(input|output)\Z")
@@ -88,12 +99,17 @@ class Site(NamedTuple):
         path, colon, side = self.part.partition(":")
         return (path, side) if colon else None
 
+    @property
+    def hook(self) -> str | None:
+        """TransformerLens' name of the site; None if it has no hook there."""
+        return hook_names(self.block, self.part)[0]
+
     def describe(self, paths: Paths | None = None) -> str:
         """Describe the site in terms of transformers, with module paths if they are known."""
         if self.part == "residual":
             return (
                 f"hidden_states[{self.block}]: the residual stream after {self.block} blocks, i.e. the input of block "
-                f"index {self.block} (the first block has index 0), before any final norm"
+                f"index {self.block} (the first block has index 0), before any final norm; TransformerLens: {self.hook}"
             )
         if self.module is not None:
             path, side = self.module
@@ -140,7 +156,8 @@ class LanguageSource(Settings):
     target_site: Annotated[str, SiteName()] | None = None
     """A second site at block `layer`, the target of transcoders; site is the input."""
     layer: Block = 12
-    """A block, counted from 1. The residual stream after it is transformers' hidden_states[layer]."""
+    """A block, counted from 1. The residual stream after it is transformers' hidden_states[layer]. Or a name in place
+    of layer and site: blocks.11.hook_resid_post (TransformerLens) and model.layers.11 are layer 12."""
     layers: Annotated[tuple[Block, ...], Len(2), FromList, AsList, Different] | None = None
     """Several blocks instead of layer, for crosscoders, which read and write the site at each. With two, a transcoder
     reads the first and writes the second."""
@@ -164,6 +181,21 @@ class LanguageSource(Settings):
     """Factor of the median norm above which a row counts as an outlier."""
     dtype: Precision = "float32"
     """Precision of the model's forward pass."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_names(cls, given: Any) -> Any:
+        """Replace names of places by blocks and sites."""
+        if not isinstance(given, dict):
+            return given
+        key = "layer" if given.get("layers") is None else "layers"
+        block, site = located(given.get(key), given.get("site"))
+        if site == given.get("site"):  # there was no name, or it is the same place
+            return given | ({key: block} if key in given else {})
+        site, arrow, target = site.partition("->")
+        found = {name: value for name, value in given.items() if name not in ("layer", "layers")} | {"site": site}
+        found |= {"layers": block} if isinstance(block, tuple) else {"layer": block}
+        return found | ({"target_site": target} if arrow else {})
 
     def check_together(self) -> None:
         for key, problem in self.inconsistencies():

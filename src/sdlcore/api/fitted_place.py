@@ -1,0 +1,32 @@
+"""Where in a language model a dictionary was fitted, from its provenance."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from sdlcore.errors import SourceError
+from sdlcore.inside.hooks import where_of
+from sdlcore.settings import Pair
+from sdlcore.sources.language.made import Made
+
+
+def fitted_place(provenance: Mapping[str, Any], pair: Pair) -> dict[str, Any] | None:
+    """Return layer and place, as `splice` takes them; None if the provenance contains none.
+
+    Raises
+    ------
+    SourceError
+        If the activations are not a language model's, or their provenance lacks a setting.
+    """
+    made = provenance.get("activations")
+    if not made:
+        return None
+    where = made.get("where")  # by `fit_layers`
+    return dict(where or where_of(Made.read("the dictionary", made).source, pair))
+
+
+def known_place(provenance: Mapping[str, Any], pair: Pair) -> dict[str, Any] | None:
+    """Return layer and place as `fitted_place` does, or None where it raises an error."""
+    try:
+        return fitted_place(provenance, pair)
+    except SourceError:
+        return None

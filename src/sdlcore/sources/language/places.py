@@ -1,0 +1,102 @@
+"""Names of places in a language model as TransformerLens and transformers write them.
+
+`blocks.11.hook_resid_post` (TransformerLens) and `model.layers.11` (the output of a module in transformers) both name
+the residual stream after the twelfth block: their indices begin at 0, and sdlcore counts blocks from 1. The module does
+not import torch, so that checking a configuration is fast.
+"""
+
+import re
+from collections.abc import Iterable
+from typing import Any
+
+HOOKS = {
+    "residual": "hook_resid_post",
+    "residual_before": "hook_resid_pre",
+    "residual_middle": "hook_resid_mid",
+    "attention_output": "hook_attn_out",
+    # HookedSAETransformer and circuit-tracer add this hook; ln2.hook_normalized lacks an RMS norm's weights
+    "mlp_input": "mlp.hook_in",
+    "mlp_output": "hook_mlp_out",
+}
+"""Site -> the name of its hook in a block of TransformerLens."""
+# the list of blocks, an index from 0, and perhaps a path in the block
+_MODULE = re.compile(r"(?:[A-Za-z_]\w*\.)*(?:layers|h)\.(\d{1,4})(?:\.([A-Za-z_][\w.]*))?")
+_HOOK = re.compile(r"blocks\.(\d{1,4})\.(.+)")
+NAME = rf"^(?:{_MODULE.pattern}|{_HOOK.pattern})\Z"
+"""Form of all names."""
+_PLACES = {hook: site for site, hook in HOOKS.items()}
+
+
+def read_name(name: str) -> tuple[int, str]:
+    """Return the block, counted from 1, and the place that a name stands for.
+
+    Raises
+    ------
+    ValueError
+        If it is no name of a place that sdlcore reads.
+    """
+    if (found := _HOOK.fullmatch(name)) and found[2] in _PLACES:
+        return int(found[1]) + 1, _PLACES[found[2]]
+    if found := _MODULE.fullmatch(name):
+        return int(found[1]) + 1, "residual" if found[2] is None else f"block.{found[2]}:output"
+    raise ValueError(
+        f"layer is {name!r}, expected a block, counted from 1; a name of TransformerLens, blocks.INDEX. with one of "
+        f"{', '.join(_PLACES)}; or a module of transformers, such as model.layers.11"
+    )
+
+
+def located(layer: Any, place: str | None, default: str | None = None) -> tuple[Any, Any]:
+    """Return layer and place, with names replaced by blocks, counted from 1, and the place that they name.
+
+    Parameters
+    ----------
+    layer
+        A block, a name, several of these, or None.
+    place
+        The place that was given beside it.
+    default
+        The place where none was given.
+
+    Raises
+    ------
+    ValueError
+        If a name is unknown, names another place than ``place``, or several name different places in different blocks.
+    """
+    several = list(layer) if isinstance(layer, Iterable) and not isinstance(layer, str) else [layer]
+    if not any(isinstance(one, str) for one in several):
+        return layer, place
+    read = [read_name(one) if isinstance(one, str) else (one, "residual") for one in several]
+    blocks, places = [block for block, _ in read], list(dict.fromkeys(part for _, part in read))
+    if len(places) == 2 == len(read) and len(set(blocks)) == 1:  # a transcoder's
+        named, blocks = "mlp" if places == ["mlp_input", "mlp_output"] else "->".join(places), blocks[:1]
+    elif len(places) > 1:
+        raise ValueError(f"layer names different places in different blocks ({', '.join(map(str, several))})")
+    else:
+        named = places[0]
+    if place not in (None, default, named):
+        raise ValueError(f"layer is {layer}, which names the place {named}, but the place is {place}; name it once")
+    return blocks[0] if len(blocks) == 1 else tuple(blocks), named
+
+
+def hook_names(layer: Any, place: str | None = None, pair: str = "sae") -> list[str | None]:
+    """Return TransformerLens' name of each place that a dictionary reads and writes; None where it has no hook.
+
+    ``layer`` and ``place`` are as for `sdlcore.inside.hooks.sites_at`, and so are defaults of ``place``.
+    """
+    blocks = list(layer) if isinstance(layer, tuple | list) else [layer]
+    if place == "mlp" or (place is None and pair == "transcoder" and len(blocks) == 1):
+        places = ["mlp_input", "mlp_output"]
+    else:
+        places = (place or "residual").split("->")
+    number = max(len(blocks), len(places))
+    pairs = zip(blocks * (number // len(blocks)), places * (number // len(places)), strict=True)
+    return [f"blocks.{block - 1}.{HOOKS[part]}" if part in HOOKS else None for block, part in pairs]
+
+
+def described(layer: Any, place: str | None = None, pair: str = "sae") -> str:
+    """Return both names of a place, such as ``layer 12 (blocks.11.hook_resid_post)``."""
+    several = isinstance(layer, tuple | list)
+    said = f"layers {', '.join(map(str, layer))}" if several else f"layer {layer}"
+    said += "" if place in (None, "residual") else f", {place}"
+    hooks = [hook for hook in hook_names(layer, place, pair) if hook]
+    return f"{said} ({', '.join(hooks)})" if hooks else said

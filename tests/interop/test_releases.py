@@ -1,0 +1,144 @@
+"""Released dictionaries open by the names of SAELens' list, through SAELens' loaders."""
+
+import json
+import os
+import subprocess
+import sys
+from importlib.machinery import ModuleSpec
+from types import ModuleType, SimpleNamespace
+
+import pytest
+import torch
+from huggingface_hub.errors import LocalEntryNotFoundError
+
+import sdlcore as sdl
+from sdlcore.interop.export import export
+from sdlcore.interop.saelens import write
+from tests.conftest import REPOSITORY
+from tests.interop.models import made, samples
+from tests.interop.test_load import fake_hub
+
+PYTHON = REPOSITORY / "cache/environments/saelens/bin/python"
+NAME, DICTIONARY = "some-release-res", "blocks.2.hook_resid_post"
+
+
+@pytest.fixture
+def saelens(monkeypatch):
+    """A stand-in of SAELens with a release, whose loader returns what ``loaded`` holds, or raises it."""
+    release = SimpleNamespace(saes_map={DICTIONARY: "layer_2"})
+    modules = {name: ModuleType(name) for name in ("sae_lens", "sae_lens.loading")}
+    modules["sae_lens"].__spec__ = ModuleSpec("sae_lens", None)
+    loaders, directory = SimpleNamespace(), SimpleNamespace()
+    modules["sae_lens.loading"].pretrained_sae_loaders = loaders
+    modules["sae_lens.loading"].pretrained_saes_directory = directory
+    here = SimpleNamespace(loaded=None, factor=None, calls=[])
+
+    def load(**options):
+        here.calls.append(options)
+        if isinstance(here.loaded, Exception):
+            raise here.loaded
+        return *here.loaded, None
+
+    loaders.NAMED_PRETRAINED_SAE_LOADERS = {"plain": load}
+    loaders.get_conversion_loader_name = lambda name: "plain"
+    loaders.handle_config_defaulting = lambda cfg: cfg
+    directory.get_pretrained_saes_directory = lambda: {NAME: release}
+    directory.get_repo_id_and_folder_name = lambda name, dictionary: ("owner/saes", release.saes_map[dictionary])
+    directory.get_config_overrides = lambda name, dictionary: {}
+    directory.get_norm_scaling_factor = lambda name, dictionary: here.factor
+    for name, module in modules.items():
+        monkeypatch.setitem(sys.modules, name, module)
+    return here
+
+
+def files_of(model, folder):
+    """Return the configuration and the weights of a SAELens folder, as a loader does."""
+    from safetensors.torch import load_file
+
+    files = write(model, model_name="gpt2", hook_name=DICTIONARY)
+    for name, one in files.items():
+        one(folder / name)
+    return json.loads((folder / "cfg.json").read_text()), load_file(folder / "sae_weights.safetensors")
+
+
+def test_a_release_opens_by_name_with_its_place(saelens, tmp_path):
+    model, x = made("jumprelu"), samples("jumprelu")
+    saelens.loaded = files_of(model, tmp_path)
+    found = sdl.load(NAME, subfolder=DICTIONARY)
+    assert torch.equal(found(x), model(x).x_hat)
+    assert found.provenance["imported"] == {
+        **{"release": NAME, "dictionary": DICTIONARY, "repository": "owner/saes", "folder": "layer_2"},
+        **{"model_name": "gpt2", "hook_name": DICTIONARY, "neuronpedia_id": None},
+    }
+    assert "layer 3 (blocks.2.hook_resid_post)" in repr(found)
+    (call,) = saelens.calls
+    assert (call["repo_id"], call["folder_name"], call["cfg_overrides"]["dtype"]) == (
+        "owner/saes",
+        "layer_2",
+        "float32",
+    )
+
+
+def test_a_factor_of_saelens_list_is_folded_into_the_weights(saelens, tmp_path):
+    model, x = made("relu"), samples("relu")
+    cfg, state = files_of(model, tmp_path)
+    saelens.loaded, saelens.factor = (cfg | {"normalize_activations": "expected_average_only_in"}, state), 2.5
+    found, expected = sdl.load(NAME, subfolder=DICTIONARY), model(2.5 * x)
+    torch.testing.assert_close(found.encode(x), expected.latents(), atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(found(x), expected.x_hat / 2.5, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("name", "dictionary", "loaded", "message"),
+    [
+        (
+            "some-release-ress",
+            DICTIONARY,
+            None,
+            "OWNER/NAME at the hub, nor a release that SAELens lists; did you mean",
+        ),
+        (NAME, "", None, f"subfolder must be a dictionary of this release .{DICTIONARY}., found nothing"),
+        (NAME, DICTIONARY, LocalEntryNotFoundError("no"), f"{NAME} .owner/saes.: .* the hub cannot be reached"),
+        (NAME, DICTIONARY, ({"architecture": "temporal", "d_in": 24}, {}), "architecture 'temporal' is not supported"),
+        (NAME, DICTIONARY, ({"architecture": "standard", "d_in": 24}, {}), "lacks the tensors"),
+    ],
+)
+def test_a_release_that_cannot_be_opened_is_one_sentence(saelens, name, dictionary, loaded, message):
+    saelens.loaded = loaded
+    with pytest.raises(ValueError, match=message):
+        sdl.load(name, subfolder=dictionary)
+
+
+def test_without_saelens_a_name_says_what_to_install(monkeypatch):
+    monkeypatch.setattr("sdlcore.interop.releases.find_spec", lambda name: None)
+    with pytest.raises(
+        ValueError, match=r"gpt2-small-res-jb: neither a file or folder .* by its name, install sae-lens"
+    ):
+        sdl.load("gpt2-small-res-jb", subfolder="blocks.8.hook_resid_pre")
+    with pytest.raises(ValueError, match="SAELens names no revisions of releases; leave out revision"):
+        sdl.load("gpt2-small-res-jb", subfolder="blocks.8.hook_resid_pre", revision="main")
+
+
+@pytest.mark.interop
+def test_releases_compute_here_what_they_do_in_saelens(tmp_path):
+    hub = tmp_path / "hub/models"
+    export(made("relu"), "saelens", hub / "jbloom/GPT2-Small-SAEs-Reformatted/blocks.8.hook_resid_pre")
+    scaled = hub / "tommmcgrath/gpt2-small-mlp-out-saes/sae_group_gpt2_blocks.1.hook_mlp_out_24576:v0"
+    export(made("relu"), "saelens", scaled, hook_name="blocks.1.hook_mlp_out")
+    cfg = json.loads((scaled / "cfg.json").read_text())
+    (scaled / "cfg.json").write_text(json.dumps(cfg | {"normalize_activations": "expected_average_only_in"}))
+    environment = {"HF_HOME": str(tmp_path / "cache"), "PATH": os.environ["PATH"]}
+    with fake_hub(tmp_path / "hub") as address:
+        command = [str(PYTHON), str(REPOSITORY / "tests/interop/releases.py")]
+        done = subprocess.run(command, env=environment | {"HF_ENDPOINT": address}, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-3000:]
+    told = json.loads(done.stdout.splitlines()[-1])
+    assert len(told["found"]) == 2
+    for name, its in told["found"].items():
+        assert its["active"] > 1, name
+        assert max(its["latents"], its["outputs"]) < 1e-4, name
+    assert "blocks.1.hook_mlp_out" in told["found"]["gpt2-small-mlp-tm"]["repr"]
+    unknown, dictionary, missing = told["errors"]
+    assert "nor a release that SAELens lists; did you mean gpt2-small-res-jb?" in unknown
+    assert "subfolder must be a dictionary of this release (blocks.0.hook_resid_pre, " in dictionary
+    assert missing.startswith("gpt2-small-attn-out-v5-32k: subfolder must be")
