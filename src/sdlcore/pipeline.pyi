@@ -1,3 +1,5 @@
+from .api.fitting import describe_fit as describe_fit
+from .api.run_folder import unfinished_run as unfinished_run
 from .baselines.settings import PeerConfig as PeerConfig
 from .data.anchors import load_anchors as load_anchors
 from .data.reading import open_checked as open_checked
@@ -43,6 +45,7 @@ from .evaluation.top_samples import FEWEST_SAMPLES as FEWEST_SAMPLES
 from .evaluation.top_samples import TOP_SAMPLES as TOP_SAMPLES
 from .evaluation.top_samples import TopSamples as TopSamples
 from .evaluation.zero_loss import Solution as Solution
+from .interop.run_import import import_dictionary as import_dictionary
 from .interop.settings import ImportConfig as ImportConfig
 from .model.saving import load_model as load_model
 from .plugins.importing import load_plugins as load_plugins
@@ -105,4 +108,6 @@ from .templates import templates as templates
 from .text import in_figure as in_figure
 from .text import in_line as in_line
 from .text import printable as printable
+from .training.checkpoint import describe_checkpoint as describe_checkpoint
+from .training.distributed import processes_of as processes_of
 from .training.history import read_history as read_history

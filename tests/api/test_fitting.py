@@ -12,6 +12,8 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from sdlcore.training.run_training import Options
+from sdlcore.training.runner import Run
 
 import sdlcore as sdl
 from sdlcore.api.bars import bar
@@ -26,8 +28,6 @@ from sdlcore.settings import default_of
 from sdlcore.storage import private
 from sdlcore.training import loop
 from sdlcore.training.history import read_history
-from sdlcore.training.run_training import Options
-from sdlcore.training.runner import Run
 from tests.conftest import script
 
 QUIET = {"progress": False, "device": "cpu"}

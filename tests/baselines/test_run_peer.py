@@ -8,8 +8,9 @@ from importlib.metadata import version
 import pytest
 import torch
 
+from runs.folder import Run
 from sdlcore.baselines import run_peer
-from sdlcore.baselines.settings import PeerConfig
+from sdlcore.baselines.settings import DISTRIBUTIONS, PeerConfig
 from sdlcore.data.batches import BatchReader
 from sdlcore.data.reading import ActivationStore
 from sdlcore.data.references import References, save_references
@@ -18,7 +19,7 @@ from sdlcore.errors import DivergedError
 from sdlcore.interop.weights import Weights, sparse_coder
 from sdlcore.model.saving import load_model
 from sdlcore.random_streams import stream
-from sdlcore.training.runner import Run
+from tests.conftest import script
 
 SETTINGS = {"peer": "sparsify", "activation": "topk", "k": 2, "n_q": 10, "steps": 7, "batch_size": 16, "log_every": 3}
 
@@ -47,10 +48,8 @@ def run(store, folder, monkeypatch, losses, watch=None):
         return model
 
     monkeypatch.setattr(run_peer, "trainer_of", lambda peer: train)
-    monkeypatch.setitem(run_peer.DISTRIBUTIONS, "sparsify", "torch")
-    names = (("model", "model.safetensors"), ("config", "config.json"), ("history", "history.csv"))
-    given = Run(seed=5, store=store, watch=watch, **{name: folder / file for name, file in names})
-    run_peer.run_peer(given, PeerConfig.from_dict(SETTINGS), __file__)
+    monkeypatch.setitem(DISTRIBUTIONS, "sparsify", "torch")
+    script("train_peer")(Run(5, store, folder, watch=watch), settings=PeerConfig.from_dict(SETTINGS))
     return seen, seeds[0]
 
 

@@ -1,14 +1,21 @@
 """Train one dictionary on samples of a bench that are drawn during training."""
 
+from runs.folder import Run
+from runs.training import Training, train
+from sdlcore.api.recipes import Recipe
 from sdlcore.command_line import cli
-from sdlcore.run import RunConfig
+from sdlcore.device import choose_device
+from sdlcore.pipeline import RunConfig, processes_of
 from sdlcore.sources.synth.streaming import open_stream
-from sdlcore.training.run_training import Options, run_training
-from sdlcore.training.runner import Run
 
 
-def main(run: Run, training: Options, *, settings: RunConfig) -> None:
-    run_training(run, settings, training, __file__, open_stream)
+def main(run: Run, training: Training, *, settings: RunConfig) -> None:
+    device = choose_device(training.device)
+    with (
+        processes_of(training.split, settings) as processes,
+        Recipe(run.store, open_stream, run.out, device) as samples,
+    ):
+        train(samples, run, training, settings, processes)
 
 
 if __name__ == "__main__":
