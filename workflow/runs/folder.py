@@ -104,7 +104,7 @@ def begin(run: Run, facts: Mapping[str, Any]) -> bool:
     if described is not None and not _is_same(described.facts, facts):
         log.warning("%s belongs to a training with other settings, data or code; starting afresh", checkpoint)
         checkpoint.unlink()
-    if _is_same(_read(config), facts):
+    if (run.out / MODEL).is_file() and _is_same(_read(config), facts):
         return True
     config.unlink(missing_ok=True)  # so that the folder does not look finished
     return bool(run.finished) and copy_finished(run.finished, run.out, facts)
