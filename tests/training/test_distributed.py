@@ -199,6 +199,9 @@ def test_trainings_that_are_killed_go_on_to_the_same_bits(together, store, tmp_p
     assert {path.name for path in killed.iterdir()} == {"model.safetensors", "config.json", "history.csv"}
     facts = json.loads((whole / "config.json").read_text())
     assert (facts["processes"], facts["split"]) == (2, split)
+    together.train(log, command=command(store, killed, split))  # finished: all processes open it
+    assert together.end() == [0, 0], log.read_text()
+    assert (killed / "model.safetensors").read_bytes() == (whole / "model.safetensors").read_bytes()
 
 
 @pytest.mark.slow
