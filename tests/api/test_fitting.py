@@ -14,6 +14,8 @@ import pytest
 import torch
 
 import sdlcore as sdl
+from runs.folder import Run
+from runs.training import Training
 from sdlcore.api.bars import bar
 from sdlcore.api.fitting import Fit
 from sdlcore.api.run_folder import CHECKPOINT, HISTORY_PART
@@ -26,8 +28,6 @@ from sdlcore.settings import default_of
 from sdlcore.storage import private
 from sdlcore.training import loop
 from sdlcore.training.history import read_history
-from sdlcore.training.run_training import Options
-from sdlcore.training.runner import Run
 from tests.conftest import script
 
 QUIET = {"progress": False, "device": "cpu"}
@@ -78,11 +78,9 @@ def test_arrays_train_to_the_pipelines_bits(pair, both, store, tmp_path, bench):
     found = sdl.fit(*given, seed=5, anchors=anchors, **settings, **QUIET)
 
     save_anchors(tmp_path / "anchors.safetensors", anchors, {})
-    paths = (tmp_path / "run" / name for name in ("model.safetensors", "config.json", "history.csv"))
-    run = Run(5, store, *paths)
-    options = Options(anchors=tmp_path / "anchors.safetensors", device="cpu")
-    script("train")(run, options, settings=RunConfig.from_dict(settings | {"pair": pair}))
-    expected = load_model(run.model).state_dict()
+    options = Training(anchors=tmp_path / "anchors.safetensors", device="cpu")
+    script("train")(Run(5, store, tmp_path / "run"), options, settings=RunConfig.from_dict(settings | {"pair": pair}))
+    expected = load_model(tmp_path / "run/model.safetensors").state_dict()
     assert all(torch.equal(tensor, expected[name]) for name, tensor in weights(found).items())
     loaded = sdl.load(tmp_path / "run")
     assert [row["loss"] for row in loaded.history] == pytest.approx([row["loss"] for row in found.history])

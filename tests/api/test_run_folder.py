@@ -1,5 +1,7 @@
 """A run folder opens for a call with the same settings, seed and data, for any version of code and packages."""
 
+import errno
+import json
 import shutil
 import warnings
 from pathlib import Path
@@ -8,6 +10,8 @@ import numpy as np
 import pytest
 
 import sdlcore as sdl
+import sdlcore.pipeline
+from sdlcore.api import run_folder
 from sdlcore.api.run_folder import CHECKPOINT, CONFIG
 from sdlcore.training import loop
 from sdlcore.training.checkpoint import describe_checkpoint, load_checkpoint, save_checkpoint
@@ -57,7 +61,7 @@ def test_a_run_of_other_code_opens_with_one_warning(runs, x, name, settings):
 
 def test_a_checkpoint_without_settings_is_left_alone(runs, x):
     before = (runs / "unfinished" / CHECKPOINT).read_bytes()
-    with pytest.raises(ValueError, match=r"unfinished run \(10 steps\) of a pipeline, .* choose another folder"):
+    with pytest.raises(ValueError, match=r"10 steps of a different run \(.*settings.*\)\. .* choose another folder"):
         sdl.fit(x, out=runs / "unfinished", **SETTINGS)
     assert (runs / "unfinished" / CHECKPOINT).read_bytes() == before
 
@@ -155,6 +159,23 @@ def test_a_checkpoint_that_this_version_cannot_read_is_refused(x, tmp_path, monk
     rewritten(folder / CHECKPOINT, drop="silent")
     with pytest.raises(ValueError, match=r"safetensors: this version of sdlcore cannot resume .* lacks 'silent'\. Res"):
         sdl.fit(x, out=folder, checkpoint_every=5, **SETTINGS)
+
+
+@pytest.mark.parametrize("number", [errno.EBADF, errno.ENOLCK])
+def test_a_file_system_that_cannot_lock_folders_leaves_them_unlocked(x, tmp_path, monkeypatch, number):
+    def flock(file, operation):
+        raise OSError(number, "a network file system")
+
+    monkeypatch.setattr(run_folder.fcntl, "flock", flock)
+    assert fitted(x, tmp_path / "run")[0].n_q == 8
+
+
+@pytest.mark.parametrize("settings", [SETTINGS, SOLVED], ids=["training", "solver"])
+def test_the_provenance_is_known_before_the_run(x, tmp_path, settings):
+    quiet = {name: value for name, value in settings.items() if name != "progress"}
+    described = sdlcore.pipeline.describe_fit(x, seed=3, **quiet)
+    found = sdl.fit(x, seed=3, out=tmp_path / "run", **settings)
+    assert described == json.loads(json.dumps(found.provenance))
 
 
 def test_a_configuration_that_describes_no_run_is_refused(x, tmp_path):

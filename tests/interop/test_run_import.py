@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 import torch
 
+from runs.folder import Run
 from sdlcore.data.references import References, save_references
 from sdlcore.data.writing import create_store
 from sdlcore.interop.export import export
-from sdlcore.interop.run_import import run_import
 from sdlcore.interop.settings import ImportConfig
 from sdlcore.model.saving import load_model, save_model
-from sdlcore.training.runner import Run
+from tests.conftest import script
 from tests.interop.models import WIDER, N, made, samples
 
 
@@ -27,9 +27,7 @@ def store(tmp_path):
 
 
 def run(tmp_path, store, watch=None, **settings):
-    names = (("model", "model.safetensors"), ("config", "config.json"), ("history", "history.csv"))
-    paths = {name: tmp_path / "run" / file for name, file in names}
-    run_import(Run(seed=0, store=store, watch=watch, **paths), ImportConfig.from_dict(settings), __file__)
+    script("import_dictionary")(Run(0, store, tmp_path / "run", watch=watch), settings=ImportConfig.from_dict(settings))
     return tmp_path / "run"
 
 

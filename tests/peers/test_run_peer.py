@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from peers import run_peer
-from peers.settings import PeerConfig
+from peers.settings import DISTRIBUTIONS, PeerConfig
+from runs.folder import Run
 from sdlcore.data.batches import BatchReader
 from sdlcore.data.reading import ActivationStore
 from sdlcore.data.references import References, save_references
@@ -18,8 +19,7 @@ from sdlcore.errors import DivergedError
 from sdlcore.interop.weights import Weights, sparse_coder
 from sdlcore.model.saving import load_model
 from sdlcore.random_streams import stream
-from sdlcore.training.runner import Run
-from tests.conftest import REPOSITORY
+from tests.conftest import script
 
 SETTINGS = {"peer": "sparsify", "activation": "topk", "k": 2, "n_q": 10, "steps": 7, "batch_size": 16, "log_every": 3}
 
@@ -48,10 +48,8 @@ def run(store, folder, monkeypatch, losses, watch=None):
         return model
 
     monkeypatch.setattr(run_peer, "trainer_of", lambda peer: train)
-    monkeypatch.setitem(run_peer.DISTRIBUTIONS, "sparsify", "torch")
-    names = (("model", "model.safetensors"), ("config", "config.json"), ("history", "history.csv"))
-    given = Run(seed=5, store=store, watch=watch, **{name: folder / file for name, file in names})
-    run_peer.run_peer(given, PeerConfig.from_dict(SETTINGS), str(REPOSITORY / "workflow/scripts/train_peer.py"))
+    monkeypatch.setitem(DISTRIBUTIONS, "sparsify", "torch")
+    script("train_peer")(Run(5, store, folder, watch=watch), settings=PeerConfig.from_dict(SETTINGS))
     return seen, seeds[0]
 
 

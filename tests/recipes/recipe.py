@@ -53,7 +53,7 @@ class Copy:
         self.touched: set[str] = set()
         # with compiled files, which saves seconds, except files that another process is compiling
         ignored = shutil.ignore_patterns("*.pyc.*", "*.tmp.*")
-        for package in ("src/sdlcore", "workflow/sdlstudy", "workflow/offline", "workflow/peers"):
+        for package in ("src/sdlcore", *(f"workflow/{name}" for name in ("sdlstudy", "offline", "peers", "runs"))):
             shutil.copytree(REPOSITORY / package, path / package, ignore=ignored)
         (path / "config/schema").mkdir(parents=True)
 
@@ -100,10 +100,9 @@ class Copy:
             with create_store(self.path / f"{part}.h5", {}) as writer:
                 writer.append(x.astype(np.float32), features=scipy.sparse.csr_array(x))
         save_references(self.path / "references.safetensors", References(features, None, None), {})
-        files = ["--model", "run/model.safetensors", "--config", "run/config.json", "--history", "run/history.csv"]
-        given = ["--settings", json.dumps(settings)]
-        self.run(SCRIPTS / f"{script}.py", *given, "--seed", 0, "--store", "train.h5", *files)
-        judged = ["--cell", "trial", "trial", "best", "none", 0, *files[:2], "--trained-on", "train.h5"]
+        given, model = ["--settings", json.dumps(settings)], ["--model", "run/model.safetensors"]
+        self.run(SCRIPTS / f"{script}.py", *given, "--seed", 0, "--store", "train.h5", "--out", "run")
+        judged = ["--cell", "trial", "trial", "best", "none", 0, *model, "--trained-on", "train.h5"]
         judged += ["--store", "test.h5", "--references", "references.safetensors", "--output", "run/metrics.json"]
         self.run(SCRIPTS / "evaluate.py", *given, *judged)
         return self.path / "run"

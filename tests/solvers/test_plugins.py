@@ -7,16 +7,15 @@ import pytest
 import torch
 from annotated_types import Ge
 
+import sdlcore as sdl
 from sdlcore.data.writing import create_store
 from sdlcore.errors import PluginError
 from sdlcore.model.saving import load_model
 from sdlcore.solvers.codes import largest_correlations, nonnegative_codes
 from sdlcore.solvers.registry import libraries_of, solver
-from sdlcore.solvers.run_solver import run_solver
 from sdlcore.solvers.search import fit_of, initial_atoms, read_batch
 from sdlcore.solvers.settings import SolverConfig
 from sdlcore.solvers.solve import find
-from sdlcore.training.runner import Run
 
 SETTINGS = {"solver": "samples", "n_atoms": 12, "support": 3, "batch_size": 64}
 
@@ -39,14 +38,11 @@ def test_it_leaves_a_run_with_its_settings(tmp_path):
     x = torch.rand(300, 6, generator=torch.Generator().manual_seed(0)).numpy()
     with create_store(tmp_path / "train.h5", {}) as writer:
         writer.append(x)
-    run = Run(
-        0, tmp_path / "train.h5", *(tmp_path / name for name in ("model.safetensors", "config.json", "history.csv"))
-    )
     config = SolverConfig.from_dict({**SETTINGS, "taken_from": 2})
-    run_solver(run, config, __file__)
-    model = load_model(tmp_path / "model.safetensors")
+    sdl.fit(tmp_path / "train.h5", out=tmp_path / "run", progress=False, **config.to_dict())
+    model = load_model(tmp_path / "run/model.safetensors")
     torch.testing.assert_close(model.W_dec.norm(dim=1), torch.ones(12))
-    left = json.loads((tmp_path / "config.json").read_text())
+    left = json.loads((tmp_path / "run/config.json").read_text())
     assert left["settings"] == config.to_dict()
     assert left["settings"]["taken_from"] == 2
     assert "scipy" in left["versions"]

@@ -8,18 +8,17 @@ import numpy as np
 import pytest
 import torch
 
+import sdlcore as sdl
 from sdlcore.data.reading import ActivationStore
-from sdlcore.data.references import References, save_references
+from sdlcore.data.references import References
 from sdlcore.data.resumable import Progress, resume_store
 from sdlcore.data.writing import create_store
 from sdlcore.errors import StoreError
 from sdlcore.evaluation.evaluate import evaluate_coder
 from sdlcore.model.saving import load_model
-from sdlcore.solvers.run_solver import run_solver
-from sdlcore.solvers.settings import Encoder, SolverConfig
-from sdlcore.training.runner import Run
+from sdlcore.solvers.settings import Encoder
 
-FILES = {"model": "model.safetensors", "config": "config.json", "history": "history.csv"}
+FILES = ("model.safetensors", "config.json", "history.csv")
 SETTINGS = {"solver": "acs", "n_atoms": 100, "support": 6, "batch_size": 2048}
 
 
@@ -32,9 +31,7 @@ def store(bench, tmp_path):
 
 
 def solve(store, folder, settings=None, watch=None, start=None):
-    files = {name: folder / file for name, file in FILES.items()}
-    run = Run(seed=0, store=store, watch=watch, **files)
-    run_solver(run, SolverConfig.from_dict(SETTINGS | (settings or {})), __file__, start)
+    sdl.fit(store, out=folder, watch=watch, start=start, progress=False, **SETTINGS | (settings or {}))
     return load_model(folder / "model.safetensors")
 
 
@@ -90,8 +87,7 @@ def test_encoders_of_the_same_atoms_trade_what_their_rows_show_against_error(ben
 def test_watching_tells_of_recovery_and_changes_nothing(bench, store, tmp_path, solver):
     settings = {"solver": solver, "max_steps": 8}
     alone = solve(store, tmp_path / "alone", settings)
-    save_references(tmp_path / "references.safetensors", References(bench.features.numpy().T, None, None), {})
-    watched = solve(store, tmp_path / "watched", settings, tmp_path / "references.safetensors")
+    watched = solve(store, tmp_path / "watched", settings, References(bench.features.numpy().T, None, None))
     assert torch.equal(alone.W_dec, watched.W_dec)
     with (tmp_path / "watched/history.csv").open() as file:
         told = [float(row["gt_recovery_decoder"]) for row in csv.DictReader(file)]
@@ -105,7 +101,7 @@ def test_a_damaged_store_is_refused_by_its_name_and_leaves_no_run(store, tmp_pat
     store.write_bytes(content)
     with pytest.raises(StoreError, match=r"train\.h5: is damaged: bytes"):
         solve(store, tmp_path / "run")
-    assert not any((tmp_path / "run" / file).exists() for file in FILES.values())
+    assert not any((tmp_path / "run" / file).exists() for file in FILES)
 
 
 def test_the_same_run_gives_the_same_file(store, tmp_path):
@@ -138,5 +134,5 @@ def test_a_solver_starts_from_another_ones_dictionary(bench, store, tmp_path):
     other = Path(tmp_path / "other.h5")
     with create_store(other, {}) as writer:
         writer.append(torch.randn(100, 8).numpy())
-    with pytest.raises(ValueError, match="atoms of 32 dimensions, but x_r has 8"):
+    with pytest.raises(ValueError, match="start maps 32 to 32 dimensions, but the inputs have 8 and 8"):
         solve(other, tmp_path / "wrong", start=tmp_path / "first/model.safetensors")

@@ -1,25 +1,18 @@
 """Trial trainings choose the weight of anchors from training data and anchors alone."""
 
-import csv
 import inspect
-import json
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from sdlcore.data.anchors import Anchors, save_anchors
-from sdlcore.data.batches import open_store
-from sdlcore.data.writing import create_store
+import sdlcore as sdl
+from sdlcore.data.anchors import Anchors
 from sdlcore.model.coder import SparseCoder
-from sdlcore.model.saving import load_model
 from sdlcore.parallel.groups import Group, Processes
 from sdlcore.random_streams import stream, torch_stream
 from sdlcore.run import ModelConfig, RunConfig
 from sdlcore.training.anchor_weight import WEIGHTS, anchored_share, choose_weight
-from sdlcore.training.run_training import Options, run_training
-from sdlcore.training.runner import Run
 
 SETTINGS = {"activation": "topk", "k": 3, "n_q": 48, "batch_size": 64, "lr": 1e-2, "anchor_cosine": 0.95}
 
@@ -80,30 +73,22 @@ def test_processes_that_divide_latents_count_together():
     assert anchored_share(model, torch.eye(3), 0.95) == 1.0
 
 
-def test_a_training_takes_the_chosen_weight_and_says_so(tmp_path: Path):
+def test_a_training_takes_the_chosen_weight_and_says_so():
     rng = stream(0, "anchored")
     features = np.linalg.qr(rng.standard_normal((12, 12)))[0].astype(np.float32)
     x = (rng.random((1500, 12)) * (rng.random((1500, 12)) < 0.15)).astype(np.float32) @ features
-    with create_store(tmp_path / "train.h5", {}) as writer:
-        writer.append(x)
-    save_anchors(tmp_path / "anchors.safetensors", Anchors(features[:4], None, None), {})
 
-    def trained(name, settings):
-        files = {part: tmp_path / name / part for part in ("model", "config", "history")}
-        run = Run(seed=3, store=tmp_path / "train.h5", **files)
-        options = Options(anchors=tmp_path / "anchors.safetensors", device="cpu")
-        config = RunConfig.from_dict(settings | {"steps": 120})
-        run_training(run, config, options, __file__, lambda *where: open_store(*where[:4]))
-        with run.history.open() as file:
-            *_, last = csv.DictReader(file)
-        return load_model(run.model), last, json.loads(run.config.read_text())["settings"]
+    def trained(settings):
+        anchors = Anchors(features[:4], None, None)
+        found = sdl.fit(x, seed=3, anchors=anchors, steps=120, device="cpu", progress=False, **settings)
+        return found.coder, found.history[-1], found.settings
 
-    model, last, settings = trained("chosen", SETTINGS)
-    weight = float(last["lambda_anchor"])
+    model, last, settings = trained(SETTINGS)
+    weight = last["lambda_anchor"]
     assert weight in WEIGHTS
     assert anchored_share(model, torch.from_numpy(features[:4]), 0.95) == 1.0
     assert (settings["anchor_cosine"], settings["lambda_anchor"]) == (0.95, 0.0)
     given = {name: value for name, value in SETTINGS.items() if name != "anchor_cosine"}
-    same, last, _ = trained("given", given | {"lambda_anchor": weight})
+    same, last, _ = trained(given | {"lambda_anchor": weight})
     assert torch.equal(model.W_dec, same.W_dec)
     assert "lambda_anchor" not in last

@@ -15,7 +15,7 @@ def test_a_checkpoint_is_given_only_to_the_training_that_wrote_it(tmp_path):
     assert torch.equal(found.tensors["a"], torch.arange(30))
     assert (found.step, found.seconds, found.history) == (7, 0.1, [{"step": 5, "loss": 0.25}])
     assert load_checkpoint(path, "someone else") is None
-    assert describe_checkpoint(path) == ("me", 7, {"seed": 1})
+    assert describe_checkpoint(path) == ("me", 7, 0.1, {"seed": 1})
 
 
 def test_a_damaged_checkpoint_is_named(tmp_path):

@@ -164,10 +164,8 @@ def store(tmp_path_factory):
 
 
 def command(store: Path, folder: Path, split: str, **settings) -> list[str]:
-    files = {"model": "model.safetensors", "config": "config.json", "history": "history.csv"}
     words = ["--settings", json.dumps({**RUN, **settings}), "--seed", "3", "--device", "cpu", "--store", str(store)]
-    words += [word for name, file in files.items() for word in (f"--{name}", str(folder / file))]
-    return [str(SCRIPT), *words, "--split", split, "--threads", "2"]
+    return [str(SCRIPT), *words, "--out", str(folder), "--split", split, "--threads", "2"]
 
 
 def history(folder: Path) -> list[dict]:
@@ -200,7 +198,10 @@ def test_trainings_that_are_killed_go_on_to_the_same_bits(together, store, tmp_p
     assert history(killed) == history(whole)
     assert {path.name for path in killed.iterdir()} == {"model.safetensors", "config.json", "history.csv"}
     facts = json.loads((whole / "config.json").read_text())
-    assert (facts["processes"], facts["split"], facts["threads"]) == (2, split, 1)
+    assert (facts["processes"], facts["split"]) == (2, split)
+    together.train(log, command=command(store, killed, split))  # finished: all processes open it
+    assert together.end() == [0, 0], log.read_text()
+    assert (killed / "model.safetensors").read_bytes() == (whole / "model.safetensors").read_bytes()
 
 
 @pytest.mark.slow

@@ -11,13 +11,13 @@ import torch
 from transformers import AutoModelForCausalLM
 
 import sdlcore as sdl
+from runs.folder import Run
+from runs.training import Training
 from sdlcore.data.reading import ActivationStore
 from sdlcore.run import RunConfig
 from sdlcore.sources.language.checkpoints import load_stack, open_checkpoint
 from sdlcore.sources.language.settings import LanguageSource
 from sdlcore.storage.files import sha256_of
-from sdlcore.training.run_training import Options
-from sdlcore.training.runner import Run
 from sdlstudy.results.tables import read_csv
 from tests.conftest import script
 from tests.sources.language.tiny_llama import documents, save_tiny_gguf, save_tiny_llama
@@ -181,12 +181,10 @@ def test_a_dictionary_is_trained_spliced_in_and_shown(source: dict, method: dict
     given = {"model": str(model), "text": str(text), "threads": 2, "device": "cpu"}
     script("activations")(source=LanguageSource.from_dict(settings), **given, **stores)
     training = RunConfig.from_dict({**method, "n_q": 48, "steps": 40, "batch_size": 64, "normalise": True})
-    names = {"model": "model.safetensors", "config": "config.json", "history": "history.csv"}
-    files = {name: tmp_path / "run" / file for name, file in names.items()}
-    script("train")(Run(seed=0, store=stores["train"], **files), Options(device="cpu"), settings=training)
+    script("train")(Run(0, stores["train"], tmp_path / "run"), Training(device="cpu"), settings=training)
     script("language")(
         cell=("tiny", "topk", "best", "none", 0),
-        dictionary=files["model"],
+        dictionary=tmp_path / "run/model.safetensors",
         store=stores["test"],
         latents=4,
         output=tmp_path / "language.json",

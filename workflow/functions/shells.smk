@@ -50,7 +50,7 @@ begin_jobs("python")
 LIBRARIES = """
 torch numba h5py safetensors.torch scipy.sparse scipy.optimize tyro typeguard
 matplotlib.pyplot pydantic
-sdlcore.training.run_training sdlcore.evaluation.evaluate sdlcore.evaluation.metric_cache sdlcore.solvers.run_solver
+runs.training sdlcore.api.fitting sdlcore.evaluation.evaluate sdlcore.evaluation.metric_cache sdlcore.solvers.solve
 sdlstudy.products.run_table
 """.split()
 servers = []  # keeps references, because a server ends when its standard input is closed

@@ -1,25 +1,32 @@
-"""Train one dictionary with another library, and write the files of a run."""
+"""Train one dictionary with another library."""
 
 import logging
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from importlib import import_module
+from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from peers.settings import DISTRIBUTIONS, PeerConfig
+from peers.settings import PeerConfig
 from peers.trainer import Train
-from sdlcore.data.batches import BatchReader
-from sdlcore.data.reading import open_checked
-from sdlcore.errors import DivergedError
-from sdlcore.model.coder import SparseCoder
-from sdlcore.random_streams import stream, torch_stream
-from sdlcore.training.history import History, Row, Watch, csv_file
-from sdlcore.training.runner import Run, leave_run
-from sdlcore.training.variance import batch_scores
+from sdlcore import DivergedError
+from sdlcore.pipeline import (
+    BatchReader,
+    History,
+    Row,
+    Sink,
+    Watch,
+    batch_scores,
+    open_checked,
+    recovery_watch,
+    stream,
+    torch_stream,
+)
 
 log = logging.getLogger(__name__)
 
@@ -30,27 +37,29 @@ def trainer_of(peer: str) -> Train:
     return train
 
 
-def run_peer(run: Run, config: PeerConfig, script: str) -> None:
-    """Train one dictionary with another library, in that library's environment, and write the files of the run.
+def run_peer(
+    store: Path, config: PeerConfig, seed: int, watch: Path | None = None, sinks: Sequence[Sink] = ()
+) -> tuple[Any, list[Row]]:
+    """Train one dictionary with another library, in that library's environment; return it with its history.
 
     Parameters
     ----------
-    run, config
-        Files and seed of the run, and its settings.
-    script
-        The calling script; its code counts as the run's.
+    store
+        Activations to train on.
+    config, seed
+        Settings, and the seed of the order of samples and of the library.
+    watch
+        References; the history counts how many of these directions the dictionary recovers.
+    sinks
+        Receivers of history rows during the training.
     """
-    leave_run(run, config, lambda _: _train(run, config), script, libraries=[DISTRIBUTIONS[config.peer]])
-
-
-def _train(run: Run, config: PeerConfig) -> SparseCoder:
     train = trainer_of(config.peer)
-    with open_checked(run.store) as store:
-        reader = BatchReader(store, config.pair, config.batch_size, partial(stream, run.seed, "order"))
-        with History(sinks=[partial(csv_file, run.history)]) as history:
-            rows = _Rows(reader, config, history, run.watching(config.pair))
-            seed = torch_stream(run.seed, "initialisation").initial_seed()
-            return train(rows.batches(), store.widths[0], config, seed, rows.note)
+    count = recovery_watch(watch, config.pair) if watch else None
+    with open_checked(store) as samples, History(sinks=sinks) as history:
+        reader = BatchReader(samples, config.pair, config.batch_size, partial(stream, seed, "order"))
+        rows = _Rows(reader, config, history, count)
+        own_seed = torch_stream(seed, "initialisation").initial_seed()
+        return train(rows.batches(), samples.widths[0], config, own_seed, rows.note), history.rows
 
 
 class _Rows:
@@ -71,7 +80,7 @@ class _Rows:
             # a copy, since a library may change its batch in place, and the reader's rows are read again
             yield self._x.clone()
 
-    def note(self, loss: Tensor, dictionary: Callable[[], SparseCoder]) -> None:
+    def note(self, loss: Tensor, dictionary: Callable[[], Any]) -> None:
         self._step += 1
         self._row_steps += 1
         self._losses = self._losses + loss

@@ -28,4 +28,4 @@ rule import_dictionary:
     shell:
         '$PYTHON "$SCRIPTS"/import_dictionary.py --settings {params.settings:q} --seed {wildcards.seed} --threads {threads}'
         " --store {input.store} --watch {input.watch}"
-        ' --finished "$FINISHED" --model {output.model} --config {output.config} --history {output.history} > {log} 2>&1'
+        ' --out "$(dirname {output.model:q})" > {log} 2>&1'

@@ -29,4 +29,4 @@ rule train_peer:
         ' libraries: make peers, or set peers_python" | tee {log} >&2; exit 1; }}; "$PEERS_PYTHON" "$SCRIPTS"/train_peer.py'
         " --settings {params.settings:q} --seed {wildcards.seed} --threads {threads} --store {input.store}"
         " --watch {input.watch}"
-        ' --finished "$FINISHED" --model {output.model} --config {output.config} --history {output.history} > {log} 2>&1'
+        ' --finished "$FINISHED" --out "$(dirname {output.model:q})" > {log} 2>&1'

@@ -27,4 +27,4 @@ rule solve:
     shell:
         '$PYTHON "$SCRIPTS"/solve.py --settings {params.settings:q} --seed {wildcards.seed} --threads {threads}'
         " --store {input.store} --start {input.start} --watch {input.watch}"
-        ' --finished "$FINISHED" --model {output.model} --config {output.config} --history {output.history} > {log} 2>&1'
+        ' --finished "$FINISHED" --out "$(dirname {output.model:q})" > {log} 2>&1'

@@ -31,6 +31,6 @@ rule train:
     shell:
         '{params.environment} $TRAIN "$SCRIPTS"/{params.script}.py --settings {params.settings:q} --seed {wildcards.seed} --device $DEVICE'
         " --split $SPLIT --threads {threads} --store {input.store} --anchors {input.anchors} --start {input.start} --watch {input.watch}"
-        ' --finished "$FINISHED" --model {output.model} --config {output.config} --history {output.history}'
+        ' --finished "$FINISHED" --out "$(dirname {output.model:q})"'
         ' ${{TENSORBOARD:+--tensorboard "$(dirname {output.model:q})/$TENSORBOARD"}} ${{WANDB:+--wandb "$WANDB"}}'
         " > {log} 2>&1"

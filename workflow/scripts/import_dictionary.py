@@ -1,13 +1,15 @@
 """Import one dictionary that other software trained, as a run."""
 
-from sdlcore.command_line import cli
-from sdlcore.interop.run_import import run_import
-from sdlcore.interop.settings import ImportConfig
-from sdlcore.training.runner import Run
+from runs.folder import Run, describe
+from sdlcore import Dictionary
+from sdlcore.pipeline import ImportConfig, cli, import_dictionary
 
 
 def main(run: Run, *, settings: ImportConfig) -> None:
-    run_import(run, settings, __file__)
+    run.limit_threads()
+    found = import_dictionary(settings, run.store, run.watch)
+    provenance = describe(run, settings, __file__, settings.parts, found.files) | {"imported": found.description}
+    Dictionary(found.coder, provenance, [found.row]).save(run.out)
 
 
 if __name__ == "__main__":

@@ -2,10 +2,9 @@
 
 from pathlib import Path
 
-from sdlcore.command_line import cli
-from sdlcore.solvers.run_solver import run_solver
-from sdlcore.solvers.settings import SolverConfig
-from sdlcore.training.runner import Run
+from runs.folder import Run
+from runs.training import Training, train
+from sdlcore.pipeline import SolverConfig, cli, open_checked
 
 
 def main(run: Run, *, settings: SolverConfig, start: Path | None = None) -> None:
@@ -13,7 +12,8 @@ def main(run: Run, *, settings: SolverConfig, start: Path | None = None) -> None
     Args:
         start: model with the dictionary that the solver starts from
     """
-    run_solver(run, settings, __file__, start)
+    with open_checked(run.store) as store:
+        train(store, run, Training(start=start, device="cpu"), settings)
 
 
 if __name__ == "__main__":

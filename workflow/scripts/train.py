@@ -1,19 +1,13 @@
 """Train one dictionary on an activation store."""
 
-from sdlcore.command_line import cli
-from sdlcore.data.batches import open_store
-from sdlcore.run import RunConfig
-from sdlcore.training.run_training import Options, run_training
-from sdlcore.training.runner import Run
+from runs.folder import Run
+from runs.training import Training, train
+from sdlcore.pipeline import RunConfig, cli, open_checked, processes_of
 
 
-def main(run: Run, training: Options, *, settings: RunConfig) -> None:
-    run_training(
-        *(run, settings, training, __file__),
-        lambda path, pair, batch_size, order, _folder, _device, neighbours: open_store(
-            path, pair, batch_size, order, neighbours
-        ),
-    )
+def main(run: Run, training: Training, *, settings: RunConfig) -> None:
+    with processes_of(training.split, settings) as processes, open_checked(run.store) as store:
+        train(store, run, training, settings, leads=processes.all.rank == 0)
 
 
 if __name__ == "__main__":

@@ -1,14 +1,16 @@
 """Train one dictionary on samples of a bench that are drawn during training."""
 
-from sdlcore.command_line import cli
-from sdlcore.run import RunConfig
-from sdlcore.sources.synth.streaming import open_stream
-from sdlcore.training.run_training import Options, run_training
-from sdlcore.training.runner import Run
+from runs.folder import Run
+from runs.training import Training, train
+from sdlcore.pipeline import Recipe, RunConfig, cli, open_synth_stream, processes_of
 
 
-def main(run: Run, training: Options, *, settings: RunConfig) -> None:
-    run_training(run, settings, training, __file__, open_stream)
+def main(run: Run, training: Training, *, settings: RunConfig) -> None:
+    with (
+        processes_of(training.split, settings) as processes,
+        Recipe(run.store, open_synth_stream, run.out, training.device) as samples,
+    ):
+        train(samples, run, training, settings, leads=processes.all.rank == 0)
 
 
 if __name__ == "__main__":

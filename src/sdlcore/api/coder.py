@@ -38,6 +38,12 @@ _OF_ANCHORS_AND_SCHEDULES = {
 """Settings of a loss that a dictionary's own loss leaves out."""
 
 
+def settings_of_training(provenance: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings of the training that made a dictionary; none for a solver or another library's trainer."""
+    settings = provenance.get("settings")
+    return settings if isinstance(settings, dict) and not settings.keys() & {"solver", "peer"} else {}
+
+
 class SparseCoder(model_coder.SparseCoder):
     """The model that `fit` trains, as a `torch.nn.Module` for your own training loop.
 
@@ -117,8 +123,7 @@ class SparseCoder(model_coder.SparseCoder):
         for name, parameter in coder.named_parameters(recurse=False, remove_duplicate=False):
             setattr(found, name, parameter)
         found.sigma, found.archetypes, found.processes = coder.sigma, coder.archetypes, coder.processes
-        settings = provenance.get("settings")
-        settings = settings if isinstance(settings, dict) and "solver" not in settings else {}
+        settings = settings_of_training(provenance)
         found.seed = provenance.get("seed")
         found._prepare_loss(_loss_of(settings), settings.get("dead_after", TrainingConfig().dead_after))
         return found.train(coder.training)

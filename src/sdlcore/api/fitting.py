@@ -1,13 +1,14 @@
 """Find a dictionary of activations in memory or in a store: by gradient descent, or by a solver."""
 
+import json
 import warnings
 from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from threading import Event
-from typing import Any, Self, Unpack
+from typing import Any, Self, Unpack, cast
 
 import numpy as np
 import torch
@@ -35,6 +36,7 @@ from sdlcore.api.own_parts import (
     refuse_unused,
     unused_settings,
 )
+from sdlcore.api.recipes import Recipe
 from sdlcore.api.run_folder import (
     STATE,
     checkpointing,
@@ -53,6 +55,7 @@ from sdlcore.data.anchors import Anchors
 from sdlcore.data.pairs import pair_sites
 from sdlcore.data.references import References
 from sdlcore.device import Device, device_of
+from sdlcore.parallel.groups import current_processes
 from sdlcore.run import LAMBDA_ANCHOR, RunConfig
 from sdlcore.settings import Seed, checked
 from sdlcore.solvers.run_solver import solve_dictionary
@@ -154,13 +157,7 @@ def fit(
     """
     own = OwnParts(optimizer, schedule, check_callbacks(callbacks))
     start = opened_start(start)
-    batches = Stream(x, target) if is_stream(x) else None
-    if start is not None and (is_store(x) or batches is not None):  # which may contain a target for another pair
-        settings.setdefault("pair", start.pair)
-    settings["pair"] = pair_of(x, target, settings.get("pair")) if batches is None else batches.pair_of(settings)
-    refuse_unused(settings, batches, own)
-    if batches is not None:
-        settings["batch_size"] = batches.batch_size  # the first one's, which accumulate is checked against
+    batches = batches_of(x, target, start, cast(dict[str, Any], settings), own)
     if out is None:
         warn_of_no_folder(settings)
     if keep_state and out is None:
@@ -171,9 +168,46 @@ def fit(
     folder = None if out is None else run_folder(out)
     with nullcontext(batches) if batches is not None else stored(x, target) as source:
         facts = asked.facts(source)
-        if folder is not None:
+        if folder is not None and not current_processes().all.rank:
             warn_of_environment({folder: existing_run(folder, facts)})
         return asked.find(source, facts, asked.sinks(progress), folder)
+
+
+def batches_of(
+    x: Any, target: Any, start: Dictionary | None, settings: dict[str, Any], own: OwnParts
+) -> Stream | Recipe | None:
+    """Return the batches that ``x`` gives, None for samples; put the pair, and a stream's batch size, into settings."""
+    batches = x if isinstance(x, Recipe) else Stream(x, target) if is_stream(x) else None
+    if start is not None and (is_store(x) or batches is not None):  # which may contain a target for another pair
+        settings.setdefault("pair", start.pair)
+    settings["pair"] = pair_of(x, target, settings.get("pair")) if batches is None else batches.pair_of(settings)
+    refuse_unused(settings, batches, own)
+    if isinstance(batches, Stream):
+        settings["batch_size"] = batches.batch_size  # the first one's, which accumulate is checked against
+    return batches
+
+
+def describe_fit(
+    x: Any,
+    *,
+    seed: int = 0,
+    anchors: Anchors | None = None,
+    start: Dictionary | None = None,
+    watch: References | None = None,
+    device: Device = "auto",
+    **settings: Any,
+) -> dict[str, Any]:
+    """Return the provenance that `fit` records for the same arguments: settings, seed, data, code, versions, device.
+
+    It is known before the training, so a caller can look for a run of the same code (`fit` compares settings, seed and
+    data only). Warnings are left to `fit`.
+    """
+    batches = batches_of(x, None, start, settings, OwnParts())
+    with nullcontext(batches) if batches is not None else stored(x) as source, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        facts = Fit.of(settings, seed, anchors, start, watch, device_of(device)).facts(source)
+    found: dict[str, Any] = json.loads(json.dumps(facts))
+    return found
 
 
 @dataclass(frozen=True)
@@ -228,7 +262,8 @@ class Fit:
         """Return the facts that determine the dictionary; ValueError if inputs do not fit together (`check_inputs`)."""
         start = None if self.start is None else self.start.coder
         check_inputs(source, self.config, self.anchors, start, self.watch)
-        facts = made_by(self.config, self.seed, self.device)
+        of_source = (source.packages, source.parts) if isinstance(source, Recipe) else ()
+        facts = made_by(self.config, self.seed, self.device, *of_source)
         for name in unused_settings(source, self.own):
             del facts["settings"][name]
         if isinstance(self.config, RunConfig):
@@ -271,8 +306,10 @@ class Fit:
         """
         if folder is None:
             return self._find(source, facts, sinks, None, stop)
-        found = existing_run(folder, facts)
-        if found is not None and found.is_finished:
+        processes = current_processes().all
+        leads = processes.rank == 0  # the first process alone writes the folder; the others read its checkpoint
+        found = existing_run(folder, facts) if leads else None
+        if processes.counts(int(found is not None and found.is_finished))[0]:
             check_stopped(folder, self.own)
             if isinstance(self.config, RunConfig):
                 check_rates(folder, self.own, self.config, pair_sites(self.config.model.pair, *source.widths))
@@ -286,7 +323,8 @@ class Fit:
                 warnings.warn(f"{folder}: {said}", stacklevel=3)
             return self.finished(folder)
         keep = None
-        with unfinished_run(folder) as rows:
+        history: AbstractContextManager[Sink | None] = unfinished_run(folder) if leads else nullcontext()
+        with history as rows:
             if isinstance(self.config, RunConfig) and source.restarts:
                 keep = checkpointing(folder, facts, folder / STATE if self.keep_state else None)
                 facts = dict(keep.facts)
@@ -295,8 +333,8 @@ class Fit:
                     raise ValueError(f"keep_state needs batches that can begin anew, but x is an iterator; {ANEW}")
                 said = "keeps no checkpoint, since x is an iterator, which cannot begin anew to go on from one"
                 warnings.warn(f"{folder}: {said}; {ANEW}", stacklevel=3)
-            made = self._find(source, facts, [*sinks, rows], keep, stop)
-            if finished_run(folder, facts) is None:  # unless something else saved it meanwhile
+            made = self._find(source, facts, [*sinks, rows] if rows else [], keep, stop)
+            if leads and finished_run(folder, facts) is None:  # unless something else saved it meanwhile
                 made.save(folder)
         return made
 
@@ -321,10 +359,11 @@ class Fit:
                 atoms = None if self.start is None else self.start.W_dec.cpu()
                 model = solve_dictionary(samples, self.config, self.seed, history, atoms, watch)
             return Dictionary(model, facts, history.rows)
+        training_rows, processes = source.training_rows(self.config, self.seed), current_processes()
         warn_of_a_mean(source, self.config, self.name)
         own, stopped_by = naming_who_stops(self.own)
         model, rows = train_dictionary(
-            source.training_rows(self.config, self.seed),
+            training_rows,
             self.config,
             self.seed,
             self.device,
@@ -333,10 +372,14 @@ class Fit:
             sinks=sinks,
             watch=watch,
             checkpoints=checkpoints,
+            processes=processes,
             stop=stop,
             own=own,
         )
         steps = int(rows[-1]["step"])
+        if processes.all.size > 1:
+            split = "samples" if processes.samples.size > 1 else "latents"
+            facts = facts | {"processes": processes.all.size, "split": split}
         if stopped_by:
             facts = facts | {"stopped": {"step": steps, "by": stopped_by}}
         elif steps < self.steps:
@@ -353,14 +396,18 @@ def config_of(settings: Mapping[str, Any]) -> RunConfig | SolverConfig:
 
 
 def made_by(
-    config: RunConfig | SolverConfig, seed: int, device: torch.device, packages: Sequence[str] = ()
+    config: RunConfig | SolverConfig,
+    seed: int,
+    device: torch.device,
+    packages: Sequence[str] = (),
+    parts: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Return the facts about a dictionary that do not depend on its data.
 
-    ``packages`` compute the data, if the same call does that.
+    ``packages`` and modules (``parts``) compute the data, if the same call does that.
     """
     # solvers compute on the CPU, whatever the machine has
     where = "cpu" if isinstance(config, SolverConfig) else device.type
-    facts = provenance(__file__, config.parts, settings=config.to_dict(), seed=seed, device=where)
+    facts = provenance(__file__, (*config.parts, *parts), settings=config.to_dict(), seed=seed, device=where)
     facts["versions"] = {"python": facts["versions"]["python"], **versions_of((*packages_of(config, where), *packages))}
     return facts

@@ -1,6 +1,7 @@
 """The folder of a run: its files, its lock, and the comparison with an existing run."""
 
 import contextlib
+import errno
 import fcntl
 import json
 import os
@@ -45,6 +46,8 @@ def run_folder(path: str | Path) -> Path:
 def alone(folder: Path) -> Iterator[None]:
     """Lock a run's folder, creating it if it is missing. The system releases the lock when the process ends.
 
+    A file system that cannot lock folders, such as some network file systems, leaves the folder unlocked.
+
     Raises
     ------
     ValueError
@@ -59,6 +62,9 @@ def alone(folder: Path) -> Iterator[None]:
             raise ValueError(
                 f"{folder}: another process is training in this folder. Wait until it ends, or choose another folder."
             ) from None
+        except OSError as error:
+            if error.errno not in (errno.EBADF, errno.EINVAL, errno.ENOLCK, errno.ENOTSUP):
+                raise
         try:
             yield
         finally:
@@ -91,11 +97,6 @@ def existing_run(folder: Path, facts: dict[str, Any]) -> ExistingRun | None:
         found = describe_checkpoint(folder / CHECKPOINT)
     if found is None:  # damaged; the training reports it
         return None
-    if not found.facts:
-        raise ValueError(
-            f"{folder} contains an unfinished run ({found.step} steps) of a pipeline, whose checkpoint lacks settings. "
-            "Resume it with snakemake, or choose another folder."
-        )
     differences = compare(found.facts, facts)
     if differences.identity:
         raise SourceError(

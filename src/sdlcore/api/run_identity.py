@@ -26,6 +26,8 @@ RESUMED = "resumed"
 """Key of provenance: the code, packages and device of the steps before a run was resumed with others."""
 STOPPED = "stopped"
 """Key of provenance: the step at which a run ended early, and who stopped it: callbacks, or the end of the batches."""
+RECORDED = (*ENVIRONMENT, RESUMED, STOPPED, "processes", "split")
+"""Keys of provenance that do not identify a run."""
 READERS = ("numpy", "transformers", "tokenizers")
 """Packages besides torch that compute activations from a text."""
 LISTED = 4
@@ -73,7 +75,7 @@ def versions_of(packages: tuple[str, ...]) -> dict[str, Json]:
 
 def identity_of(facts: Mapping[str, Any]) -> str:
     """Return a digest of a run's settings, seed and data."""
-    kept = {name: value for name, value in facts.items() if name not in {*ENVIRONMENT, RESUMED, STOPPED}}
+    kept = {name: value for name, value in facts.items() if name not in RECORDED}
     return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()
 
 
@@ -86,7 +88,7 @@ def compare(there: Mapping[str, Any], here: Mapping[str, Any]) -> Differences:
     """
     here = json.loads(json.dumps(here))
     described = {"inputs"} if "inputs" not in here else {"activations"} if "store" in here["inputs"] else set()
-    names = [name for name in {**here, **there} if name not in {*ENVIRONMENT, RESUMED, STOPPED, *described}]
+    names = [name for name in {**here, **there} if name not in {*RECORDED, *described}]
     identity = [said for name in names for said in _differences(name, there.get(name), here.get(name))]
     environment = [
         f"{package} {found} (here {here['versions'][package]})"

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from sdlcore.api.checking import warn_of_unused
+from sdlcore.api.coder import settings_of_training
 from sdlcore.api.dictionary import Dictionary, load
 from sdlcore.api.run_folder import CHECKPOINT, STATE
 from sdlcore.api.sources import digest_of_arrays
@@ -63,9 +64,7 @@ class Start(NamedTuple):
 
     @classmethod
     def _of_weights(cls, dictionary: Dictionary) -> "Start":
-        made = dictionary.provenance.get("settings")
-        if not isinstance(made, dict) or "solver" in made:
-            made = {}
+        made = settings_of_training(dictionary.provenance)
         settings: dict[str, Any] = dictionary.coder.config.to_dict()
         if settings.pop("pursuit"):
             raise ValueError("start computes its latents by a pursuit, through which no gradient passes")
@@ -82,11 +81,8 @@ class Start(NamedTuple):
     @classmethod
     def _of_state(cls, path: Path, finished: Dictionary | None) -> "Start":
         described = describe_checkpoint(path)
-        if described is None or not described.facts:
-            raise ValueError(
-                f"{path}: is damaged, or was written by a pipeline, without settings; give the finished dictionary "
-                "(sdl.load) instead"
-            )
+        if described is None or "settings" not in described.facts:
+            raise ValueError(f"{path}: is damaged; give the finished dictionary (sdl.load) instead")
         facts = described.facts
         for part in ("optimizer", "schedule"):
             if part in facts:

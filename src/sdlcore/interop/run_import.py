@@ -1,9 +1,9 @@
-"""Import a dictionary from a file as a run."""
+"""Import a dictionary from a file, with what a run records of it."""
 
 import json
 import logging
-from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 
@@ -17,38 +17,63 @@ from sdlcore.interop.settings import ImportConfig
 from sdlcore.model.coder import SparseCoder
 from sdlcore.model.saving import load_provenance
 from sdlcore.settings import Json
+from sdlcore.storage.files import sha256_of
 from sdlcore.storage.parsing import parsing
-from sdlcore.training.history import History, csv_file
-from sdlcore.training.runner import Run, leave_run
+from sdlcore.training.history import Row
 from sdlcore.training.variance import batch_scores
+from sdlcore.training.watch import recovery_watch
 
 log = logging.getLogger(__name__)
 ROWS = 1024
 """Number of samples from the start of the store on which the history's single row is computed."""
 
 
-def run_import(run: Run, config: ImportConfig, script: str) -> None:
-    """Load a dictionary and write it as a run, with the checksums and the metadata of its files.
+class Imported(NamedTuple):
+    """An imported dictionary."""
+
+    coder: SparseCoder
+    row: Row
+    """Its history: one row, with its scores on the first `ROWS` samples of the store."""
+    files: dict[str, str]
+    """Hex SHA-256 of its files, by name."""
+    description: dict[str, Json]
+    """Origin, format, files, and the metadata that its files contain."""
+
+
+def import_dictionary(config: ImportConfig, store: Path, watch: Path | None = None) -> Imported:
+    """Load a dictionary and compute its scores.
 
     Parameters
     ----------
-    run, config
-        Paths of the run's files, and the location of the dictionary.
-    script
-        The calling script; its code counts as the run's.
+    config
+        Location of the dictionary.
+    store
+        Activations that it belongs to.
+    watch
+        References; the row then counts how many of these directions the dictionary recovers.
 
     Raises
     ------
     ValueError
-        If the dictionary cannot be loaded, or its dimensions differ from the source's.
+        If the dictionary cannot be loaded, or its dimensions differ from the store's.
     """
     found = locate(config.model, config.subfolder, config.revision)
     form = config.format or format_at(found)
-    files: dict[str, Path | None] = {file.name: file for file in dictionary_files(found, form)}
-    about: dict[str, Json] = {"from": config.model, "format": form, "files": sorted(files), "says": _says(found, form)}
-    noted: dict[str, Json] = {"imported": about}
     log.info("%s: a dictionary in the format of %s", found, form)
-    leave_run(run, config, lambda _: _opened(run, found, form), script, files, noted=noted)
+    files = {file.name: sha256_of(file) for file in dictionary_files(found, form)}
+    about: dict[str, Json] = {"from": config.model, "format": form, "files": sorted(files), "says": _says(found, form)}
+    model = load(found, form)
+    pair = model.config.pair
+    with open_checked(store) as samples:
+        expected = pair_sites(pair, *samples.widths)
+        widths = model.input_sites, model.target_sites
+        if widths != expected:
+            raise ValueError(f"{found}: is a {kind_of(model)} of widths {widths}, expected {expected} for {store}")
+        x_p, x_r = (torch.from_numpy(x) for x in read_pair(samples, pair, 0, ROWS))
+    row = {"step": 0, "samples": 0, **batch_scores(model, x_p, x_r), "seconds": 0}
+    if watch is not None:
+        row |= recovery_watch(watch, pair)({"encoder": model.W_enc, "decoder": model.W_dec})
+    return Imported(model, row, files, about)
 
 
 def _says(found: Path, form: str) -> Json:
@@ -59,19 +84,3 @@ def _says(found: Path, form: str) -> Json:
     with parsing(last, "JSON"):
         said: Json = json.loads(last.read_text(encoding="utf-8"), parse_constant=lambda _: None)
         return said
-
-
-def _opened(run: Run, found: Path, form: str) -> SparseCoder:
-    model = load(found, form)
-    pair = model.config.pair
-    with open_checked(run.store) as store:
-        expected = pair_sites(pair, *store.widths)
-        widths = model.input_sites, model.target_sites
-        if widths != expected:
-            raise ValueError(f"{found}: is a {kind_of(model)} of widths {widths}, expected {expected} for {run.store}")
-        x_p, x_r = (torch.from_numpy(x) for x in read_pair(store, pair, 0, ROWS))
-    with History(sinks=[partial(csv_file, run.history)]) as history:
-        row = {"step": 0, "samples": 0, **batch_scores(model, x_p, x_r), "seconds": 0}
-        watch = run.watching(pair)
-        history.add(row | (watch({"encoder": model.W_enc, "decoder": model.W_dec}) if watch else {}))
-    return model

@@ -4,7 +4,9 @@
 several processes. All processes of a group must call each method, in the same order.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import NamedTuple
 
 from torch import Tensor
@@ -76,3 +78,19 @@ class Processes(NamedTuple):
 
 
 ALONE = Processes()
+_CURRENT = ContextVar("processes", default=ALONE)
+
+
+def current_processes() -> Processes:
+    """Return the processes of the surrounding `together`; outside of one, `ALONE`."""
+    return _CURRENT.get()
+
+
+@contextmanager
+def together(processes: Processes) -> Iterator[Processes]:
+    """Let these processes train each dictionary of the block together."""
+    before = _CURRENT.set(processes)
+    try:
+        yield processes
+    finally:
+        _CURRENT.reset(before)

@@ -37,8 +37,10 @@ class Description(NamedTuple):
     identity: str
     step: int
     """Number of completed steps."""
+    seconds: float
+    """Time that these steps took."""
     facts: dict[str, Any]
-    """Facts about the training; empty in checkpoints of pipelines."""
+    """Facts about the training."""
 
 
 def save_checkpoint(
@@ -74,7 +76,8 @@ def describe_checkpoint(path: str | Path) -> Description | None:
     try:
         with safe_open(path, "pt") as file:
             found = json.loads(file.metadata()[ENTRY])
-        return Description(str(found["identity"]), int(found["state"]["step"]), dict(found.get("facts", {})))
+        state, facts = found["state"], dict(found.get("facts", {}))
+        return Description(str(found["identity"]), int(state["step"]), float(state["seconds"]), facts)
     except (OSError, SafetensorError, LookupError, TypeError, ValueError, AttributeError, RecursionError):
         return None
 

@@ -14,7 +14,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from sdlcore.model.coder import SparseCoder
-from sdlcore.parallel.groups import ALONE, Group, Processes
+from sdlcore.parallel.groups import ALONE, Group, Processes, together
 from sdlcore.run import RunConfig, check_division
 from sdlcore.settings import Split
 
@@ -93,6 +93,9 @@ class _Sum(torch.autograd.Function):
 def processes_of(split: Split, config: RunConfig) -> Iterator[Processes]:
     """Join the processes that torchrun started, from its environment variables; without them, yield `ALONE`.
 
+    In the block, `fit` trains each dictionary by all processes together. Only the first process writes the run's folder
+    and gets the whole dictionary.
+
     Parameters
     ----------
     split
@@ -116,7 +119,8 @@ def processes_of(split: Split, config: RunConfig) -> Iterator[Processes]:
     _end_with_parent()
     dist.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo", timeout=PATIENCE)
     try:
-        yield Processes(samples=Several()) if split == "samples" else Processes(latents=Several())
+        with together(Processes(samples=Several()) if split == "samples" else Processes(latents=Several())) as several:
+            yield several
     except RuntimeError as error:
         raise _in_words(error, size) from error
     finally:

@@ -23,7 +23,7 @@ from sdlcore.random_streams import stream
 from sdlcore.sources.language.corpus import Document
 from sdlcore.sources.language.extraction import write_language_stores
 from sdlcore.sources.language.settings import LanguageSource
-from sdlcore.sources.language.streaming import open_stream, write_language_recipe
+from sdlcore.sources.language.streaming import open_language_stream, write_language_recipe
 from sdlcore.sources.language.tokens import TokenisedText
 from tests.sources.language.tiny_llama import WORDS, documents, save_tiny_llama
 
@@ -52,7 +52,7 @@ def recipe(model: Path, text: Path, tmp_path_factory: pytest.TempPathFactory) ->
 
 
 def opened(recipe: Path, folder: Path, pair: str = "sae", batch: int = BATCH) -> Any:
-    return open_stream(recipe, pair, batch, ORDER, folder, torch.device("cpu"))
+    return open_language_stream(recipe, pair, batch, ORDER, folder, torch.device("cpu"))
 
 
 def interrupted(recipe: Path, folder: Path) -> TrainingRows:
@@ -105,7 +105,7 @@ def test_a_stream_of_pairs_holds_neighbours_and_goes_on_with_the_same_batches(
     recipe: Path, model: Path, text: Path, tmp_path: Path
 ):
     def paired(folder: Path) -> Any:
-        return open_stream(recipe, "sae", BATCH, ORDER, folder, torch.device("cpu"), True)
+        return open_language_stream(recipe, "sae", BATCH, ORDER, folder, torch.device("cpu"), True)
 
     with stored(model, text, tmp_path, SOURCE, 600) as store:
         starts = starts_of_pairs(*(store.read(f"references/{name}") for name in ("document", "position")))

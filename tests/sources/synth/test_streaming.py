@@ -10,7 +10,7 @@ import sdlcore as sdl
 from sdlcore.errors import SourceError
 from sdlcore.sources.synth import streaming
 from sdlcore.sources.synth.settings import SynthSource
-from sdlcore.sources.synth.streaming import open_stream, write_synth_recipe
+from sdlcore.sources.synth.streaming import open_synth_stream, write_synth_recipe
 
 SOURCE = SynthSource(n=128, n_p=16, roots=1)
 
@@ -22,7 +22,7 @@ def recipe(tmp_path):
 
 
 def opened(path, batch_size=10):
-    return open_stream(path, "sae", batch_size, np.random.default_rng, path.parent, torch.device("cpu"))
+    return open_synth_stream(path, "sae", batch_size, np.random.default_rng, path.parent, torch.device("cpu"))
 
 
 def test_batches_are_the_samples_of_the_bench_in_their_order(recipe, monkeypatch):

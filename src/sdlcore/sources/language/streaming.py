@@ -276,7 +276,7 @@ class StreamReader:
 
 
 @contextmanager
-def open_stream(
+def open_language_stream(
     path: str | Path,
     pair: str,
     batch_size: int,

@@ -33,7 +33,7 @@ def write_synth_recipe(path: str | Path, source: SynthSource, seed: int, provena
 
 
 @contextmanager
-def open_stream(
+def open_synth_stream(
     path: str | Path,
     pair: str,
     batch_size: int,

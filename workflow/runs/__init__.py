@@ -1,0 +1,1 @@
+"""Runs of the workflow, whose folders `sdlcore.fit` writes."""

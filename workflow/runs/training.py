@@ -1,0 +1,99 @@
+"""Find the dictionary of a run by `sdlcore.fit`."""
+
+import hashlib
+import json
+import logging
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from runs.folder import CHECKPOINT, Run, begin
+from runs.recording import Callback, Row, progress, tensorboard, weights_and_biases
+from sdlcore import fit, load
+from sdlcore.pipeline import Device, RunConfig, SolverConfig, Split, describe_checkpoint, describe_fit, load_anchors
+
+
+@dataclass(frozen=True)
+class Training:
+    """Options of a training run, beyond the common ones of `Run`."""
+
+    anchors: Path | None = None
+    """directions that latents are anchored to"""
+    start: Path | None = None
+    """a model whose latents initialise the first latents"""
+    device: Device = "auto"
+    split: Split = "samples"
+    """whether processes started by torchrun divide samples or latents"""
+    tensorboard: Path | None = None
+    """folder for TensorBoard event files of the history"""
+    wandb: str | None = None
+    """Weights & Biases project that receives the history"""
+
+
+def train(x: Any, run: Run, training: Training, settings: RunConfig | SolverConfig, leads: bool = True) -> None:
+    """Train one dictionary, or find it with a solver, and write its folder.
+
+    Parameters
+    ----------
+    x
+        Activations, as `sdlcore.fit` takes them.
+    run, training, settings
+        Folder, options and settings of the run.
+    leads
+        Whether this process is the first of several that train together. Only the first one writes.
+    """
+    run.limit_threads()
+    arguments: dict[str, Any] = {
+        **settings.to_dict(),
+        "seed": run.seed,
+        "anchors": load_anchors(training.anchors) if training.anchors else None,
+        "start": load(training.start) if training.start else None,
+        "watch": run.references(),
+        "device": training.device,
+    }
+    if not leads:
+        logging.getLogger().setLevel(logging.WARNING)
+        fit(x, out=run.out, progress=False, **arguments)
+        return
+    provenance = describe_fit(x, **arguments)
+    begin(run, provenance)
+    if isinstance(settings, SolverConfig):
+        fit(x, out=run.out, progress=False, **arguments)
+        return
+    told: list[Row] = []
+    with _recording(run, training, settings, provenance) as callbacks:
+        found = fit(x, out=run.out, progress=False, callbacks=[*callbacks, told.append], **arguments)
+    if told != found.history:  # the run was finished, or posterior codes replaced the trained encoder
+        with _others(run, training, provenance) as callbacks:
+            for row in found.history:
+                for callback in callbacks:
+                    callback(row)
+
+
+@contextmanager
+def _recording(
+    run: Run, training: Training, settings: RunConfig, provenance: Mapping[str, Any]
+) -> Iterator[list[Callback]]:
+    described = describe_checkpoint(run.out / CHECKPOINT)
+    step, seconds = (described.step, described.seconds) if described else (0, 0.0)
+    with progress(settings.training.steps, step) as log, _others(run, training, provenance, seconds) as others:
+        yield [log, *others]
+
+
+@contextmanager
+def _others(
+    run: Run, training: Training, provenance: Mapping[str, Any], seconds: float = 0.0
+) -> Iterator[list[Callback]]:
+    """Yield the callbacks of TensorBoard and Weights & Biases, if they are configured."""
+    with ExitStack() as opened:
+        callbacks = []
+        if training.tensorboard:
+            callbacks.append(opened.enter_context(tensorboard(training.tensorboard, seconds)))
+        if training.wandb:
+            # the identity is the run's id, so that a resumed training continues the same run
+            identity = hashlib.sha256(json.dumps(provenance, sort_keys=True).encode()).hexdigest()[:32]
+            shown = {**provenance["settings"], "seed": run.seed}
+            callbacks.append(opened.enter_context(weights_and_biases(training.wandb, identity, run.out, shown)))
+        yield callbacks
