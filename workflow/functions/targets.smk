@@ -34,15 +34,15 @@ def refuse_unknown_targets():
     """Refuse unknown targets with a suggestion, which Snakemake's own error lacks."""
     for target in asked_targets():
         if not is_made(target):
-            known = [file for name in PRODUCTS for file in product_files(name)] + [f"{RESULTS}/report.html"]
+            known_files = [file for name in PRODUCTS for file in product_files(name)] + [f"{RESULTS}/report.html"]
             rules = [rule.name for rule in workflow.rules if not rule.has_wildcards()]
-            raise WorkflowError(unknown_target(target, study.name, rules, known, Path(in_checkout("config"))))
+            raise WorkflowError(unknown_target(target, study.name, rules, known_files, Path(in_checkout("config"))))
 
 
 def made_files():
     """Yield the files of the targets. A table or figure counts only its own files, not the files of its runs."""
     yield from map(str, workflow.dag.targetfiles)
-    asked = {found.name for found in workflow.dag.targetrules} - {"all"}  # the report shows the files of all
+    names = {rule.name for rule in workflow.dag.targetrules} - {"all"}  # the report shows the files of all
     for job in workflow.dag.targetjobs:
-        if (name := job.rule.name) in asked:
+        if (name := job.rule.name) in names:
             yield from PRODUCTS[name].outputs(name, FILES) if name in PRODUCTS else map(str, job.output)

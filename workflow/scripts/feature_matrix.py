@@ -16,14 +16,14 @@ def main(*, bench: BenchFeatures, seed: int, output: Path) -> None:
         bench: settings of the bench
     """
     tensors, reached = {}, {}
-    for name, found in draw_matrices(bench, seed).items():
-        tensors[name] = found.W
+    for name, matrix in draw_matrices(bench, seed).items():
+        tensors[name] = matrix.W
         reached[name] = {
-            "max_signed": found.max_signed,
-            "max_absolute": found.max_absolute,
-            "iterations": found.iterations,
+            "max_signed": matrix.max_signed,
+            "max_absolute": matrix.max_absolute,
+            "iterations": matrix.iterations,
         }
-        dimension = len(found.W)
+        dimension = len(matrix.W)
         logging.info("%s: %d features in %d dimensions, %s", name, bench.n, dimension, reached[name])
     facts = provenance(__file__, bench=bench.to_dict(), seed=seed, reached=reached)
     write_with_checksum(output, tensors, facts)

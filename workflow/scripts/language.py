@@ -48,13 +48,13 @@ def main(
     with open_checked(store) as opened:
         held_out = HeldOut.of(store, opened, model, text)
         chosen = latents_to_show(coder, opened, latents)
-        found = firings(coder, rows_of_store(opened, coder.config.pair), chosen)
+        active_tokens = firings(coder, rows_of_store(opened, coder.config.pair), chosen)
         losses = None
         if coder.config.pair != "crosscoder":
             losses = held_out.losses(opened, {"run": coder}, contexts, place)["run"]
 
-    tops = {latent: top_activating(found, latent) for latent in chosen}
-    shown = in_text(tops, found, held_out.text, held_out.tokenizer)
+    tops = {latent: top_activating(active_tokens, latent) for latent in chosen}
+    latent_contexts = in_text(tops, active_tokens, held_out.text, held_out.tokenizer)
     logging.info("%s", losses)
 
     name, method, protocol, anchoring, seed = cell
@@ -62,12 +62,12 @@ def main(
     content = {
         "run": run,
         "loss": None if losses is None else losses._asdict(),
-        "latents": {latent: [context.to_dict() for context in its] for latent, its in shown.items()},
+        "latents": {latent: [context.to_dict() for context in its] for latent, its in latent_contexts.items()},
         "provenance": provenance(
             __file__, inputs={"dictionary": sha256_of(dictionary), "store": content_digest(store)}
         ),
     }
-    write_text(page, markdown_page(f"{name}, {method}, {anchoring}, seed {seed}: most active tokens", shown))
+    write_text(page, markdown_page(f"{name}, {method}, {anchoring}, seed {seed}: most active tokens", latent_contexts))
     write_json(output, content)
 
 

@@ -47,7 +47,7 @@ def inconsistencies(config: Configuration) -> Iterator[str]:
             yield f"{path}.stream: stores no rows, but shards is {source.shards}; leave one out"
     for protocol, way in config.protocols.items():
         yield from unknown(f"protocols.{protocol}.methods", way.methods, config.methods, METHOD)
-    for path, product in config.asked().items():
+    for path, product in config.products_by_path().items():
         yield from product.unknown_names(path, config)
     yield from unknown_in_anchorings(config)
 
@@ -62,11 +62,11 @@ def unlike_in_one_pass(sources: Mapping[str, Language]) -> Iterator[str]:
         if source.stream or source.shards > 1:
             key = "stream" if source.stream else "shards"
             yield f"{path}.{key}: cannot be combined with one_pass or each_layer; leave one out"
-        ours, theirs = (one.model_dump(include=SHARED) for one in (source, sources[other]))
+        ours, theirs = (settings.model_dump(include=SHARED) for settings in (source, sources[other]))
         differing = [key for key in ours if ours[key] != theirs[key]]
         if differing:
-            said = ", ".join(differing)
-            yield f"{path}.one_pass: differs from {other} in {said}; sources of one pass may differ only in their sites"
+            keys = ", ".join(differing)
+            yield f"{path}.one_pass: differs from {other} in {keys}; sources of one pass may differ only in their sites"
 
 
 def doubled_sources(study: Study) -> Iterator[str]:
@@ -85,23 +85,23 @@ def inconsistent_benches(study: Study) -> Iterator[str]:
 
 def inconsistent_runs(config: Configuration) -> Iterator[str]:
     """Check the settings of every run in tables and figures, once per combination. Names were checked before."""
-    judged = dict.fromkeys(cell for product in config.asked().values() for cell in product.cells(config))
-    seen = set()
+    judged = dict.fromkeys(cell for product in config.products_by_path().values() for cell in product.cells(config))
+    combinations = set()
     for cell in dict.fromkeys([*config.cells(), *judged, *config.all_cells()]):
         combination = (cell.source, cell.method, cell.protocol, cell.anchoring)
-        if combination not in seen:
-            seen.add(combination)
+        if combination not in combinations:
+            combinations.add(combination)
             yield from _inconsistent_run(config, cell, cell in judged)
-    yield from _unasked(config, {method for _, method, *_ in seen})
+    yield from _unused_methods(config, {method for _, method, *_ in combinations})
     yield from _without_effect(config)
-    for path, product in config.asked().items():
+    for path, product in config.products_by_path().items():
         yield from product.unsound(path, config)
 
 
-def _unasked(config: Configuration, asked: set[str]) -> Iterator[str]:
+def _unused_methods(config: Configuration, used_methods: set[str]) -> Iterator[str]:
     """Check unused methods without an activation, since their name may be misspelt."""
     for name, method in config.methods.items():
-        if name in asked or "activation" in method.model_fields_set:
+        if name in used_methods or "activation" in method.model_fields_set:
             continue
         try:
             method_settings(method)
@@ -115,10 +115,10 @@ def _without_effect(config: Configuration) -> Iterator[str]:
     cells = [cell for cell in dict.fromkeys(config.cells()) if not config.methods[cell.method].is_given]
     for kind, group in config.sources:
         for name, source in group.items():
-            here = [cell for cell in cells if cell.source == name]
+            source_cells = [cell for cell in cells if cell.source == name]
             for key in sorted(source.run.model_fields_set):
-                if here and all(sets_itself(config, cell, key) for cell in here):
-                    say = f"methods: {{{here[0].method}: {{{key}: {getattr(source.run, key)}}}}}"
+                if source_cells and all(sets_itself(config, cell, key) for cell in source_cells):
+                    say = f"methods: {{{source_cells[0].method}: {{{key}: {getattr(source.run, key)}}}}}"
                     yield f"sources.{kind}.{name}.run.{key}: has no effect, since each method there sets it; use {say}"
 
 

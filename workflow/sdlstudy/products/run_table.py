@@ -86,8 +86,10 @@ class RunTable(Compared):
         parameter, values = self.sweep.parameter, self.sweep.values
         if not self.sweeps_source(study):
             return [self.source] * len(values)
-        own = getattr(study.source(self.source), parameter)
-        return [self.source if value == own else variant_name(self.source, parameter, value) for value in values]
+        source_value = getattr(study.source(self.source), parameter)
+        return [
+            self.source if value == source_value else variant_name(self.source, parameter, value) for value in values
+        ]
 
     def points(self, study: Study) -> list[Point]:
         """Return the points of the table's sweep, in its order; one point without a value if it sweeps nothing.
@@ -104,7 +106,7 @@ class RunTable(Compared):
             if not self.sweeps_source(study):
                 for method in self.all_methods:
                     ways = [setting_of(study, source, method, way, parameter) for way in self.all_protocols]
-                    if any(found != value for found in ways):
+                    if any(way_value != value for way_value in ways):
                         swept[method] = variant_name(method, parameter, value)
             points.append(Point(value, printed, source, swept))
         return points
@@ -156,8 +158,8 @@ class RunTable(Compared):
                 ways = dict(study.protocols)
                 for name, way in ways.items():
                     if method in way.methods and variant not in way.methods:
-                        own = way.methods | {variant: way.methods[method].model_copy(update=parameter)}
-                        ways[name] = way.model_copy(update={"methods": own})
+                        variants = way.methods | {variant: way.methods[method].model_copy(update=parameter)}
+                        ways[name] = way.model_copy(update={"methods": variants})
                 study = study.model_copy(update={"methods": methods, "protocols": ways})
         return study
 
@@ -183,11 +185,11 @@ class RunTable(Compared):
             return
         parameter, path = self.sweep.parameter, f"{path}.sweep"
         if not self.sweeps_source(study):
-            own = own_settings("activation", "loss term")
-            if parameter not in RunConfig().to_dict() | own:
+            plugin_settings = own_settings("activation", "loss term")
+            if parameter not in RunConfig().to_dict() | plugin_settings:
                 kind = f"sources.{study.source(self.source).kind}"
                 yield f"{path}.parameter: {parameter} is a setting neither of {kind} nor of methods"
-            if parameter in own:
+            if parameter in plugin_settings:
                 yield from self._without_own(path, study)
             for method in self.all_methods:
                 if study.methods[method].is_solver:
@@ -198,9 +200,9 @@ class RunTable(Compared):
                 if study.methods[method].is_peer and parameter not in PeerConfig().to_dict():
                     yield f"{path}.parameter: {parameter} is no setting of the peer {method}"
         if self.sweep.paper is not None and len(self.sweep.paper) != len(self.sweep.values):
-            given, ours = len(self.sweep.paper), len(self.sweep.values)
+            printed, ours = len(self.sweep.paper), len(self.sweep.values)
             yield (
-                f"{path}.paper: {given} values of the paper for {ours} of ours, expected one for each; or write "
+                f"{path}.paper: {printed} values of the paper for {ours} of ours, expected one for each; or write "
                 "paper: null, to show the paper's numbers only beside equal values"
             )
 
@@ -220,22 +222,22 @@ class RunTable(Compared):
                 continue
             parameter = self.sweep.parameter
             if self.sweeps_source(study):
-                found = {f"sources.{point.source}": getattr(study.source(point.source), parameter)}
+                values = {f"sources.{point.source}": getattr(study.source(point.source), parameter)}
             else:
-                found = {
+                values = {
                     f"methods.{method} under protocols.{way}": setting_of(study, point.source, method, way, parameter)
                     for method in point.methods.values()
                     for way in self.all_protocols
                 }
-            for where, value in found.items():
+            for where, value in values.items():
                 if value != point.value:
                     yield f"{path}.sweep.values: {point.value}, but {where} has {value}"
 
     def unsound(self, path: str, study: Study) -> Iterator[str]:
         yield from self._missed_values(path, study)
-        given = len(set(self.anchorings) - {"none"})
-        if given > 1 and ("none" in self.anchorings or self.nulls):
+        n_anchored = len(set(self.anchorings) - {"none"})
+        if n_anchored > 1 and ("none" in self.anchorings or self.nulls):
             yield (
                 f"{path}.anchorings: runs without anchors are compared on the features that anchors do not give"
-                f" away; expected one anchoring beside none, found {given}"
+                f" away; expected one anchoring beside none, found {n_anchored}"
             )

@@ -59,11 +59,11 @@ class Verdicts(Product):
 
         numbers = read_numbers({table: Path(files.of_paper(table)) for table in SWEPT})
         tables = {table: read_csv(files.table(f"{table}_runs")) for table in self.tables}
-        asked, summary = None, None
+        resampling, summary = None, None
         if self.figure6:
-            asked = Resampling(self.figure6.source, self.figure6.sides(), self.figure6.protocol)
+            resampling = Resampling(self.figure6.source, self.figure6.sides(), self.figure6.protocol)
             summary = read_csv(files.table(FIGURE6))
-        evidence = Evidence(files.study, tables, asked, summary)
+        evidence = Evidence(files.study, tables, resampling, summary)
         judged, claimed = (
             judging.verdicts(numbers, evidence),
             claim_rule.claims(numbers, evidence, read_claims(files.claims)),

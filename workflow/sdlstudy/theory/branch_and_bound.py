@@ -86,8 +86,10 @@ def certify_top_1(problem: Problem, n_q: int, most_nodes: int = 100_000) -> Cert
         for label in range(-1, min(max(labels, default=-1) + 2, n_q)):
             nodes += 1
             longer = (*labels, label)
-            groups = [group(tuple(d for d, own in enumerate(longer) if own == i)) for i in range(n_q)]
-            bound = sum(lost for lost, _ in groups) + sum(float(total[d]) for d, own in enumerate(longer) if own == -1)
+            groups = [group(tuple(d for d, latent in enumerate(longer) if latent == i)) for i in range(n_q)]
+            bound = sum(lost for lost, _ in groups) + sum(
+                float(total[d]) for d, latent in enumerate(longer) if latent == -1
+            )
             if len(longer) < problem.n:
                 if bound < best - ROUNDING:
                     heapq.heappush(heap, (bound, next(counter), longer))

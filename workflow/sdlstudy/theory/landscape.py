@@ -87,9 +87,9 @@ def activate(z_QB: np.ndarray, problem: Problem) -> np.ndarray:
     """Return sigma of pre-activations (n_q x B). Among equal pre-activations, TopK keeps the first."""
     if problem.k is not None and problem.k < len(z_QB):
         order = np.argsort(-z_QB, axis=0, kind="stable")[: problem.k]
-        kept = np.zeros(z_QB.shape, bool)
-        np.put_along_axis(kept, order, True, axis=0)
-        z_QB = np.where(kept, z_QB, 0.0)
+        top_k = np.zeros(z_QB.shape, bool)
+        np.put_along_axis(top_k, order, True, axis=0)
+        z_QB = np.where(top_k, z_QB, 0.0)
     return np.where(z_QB > problem.threshold, z_QB, 0.0)
 
 

@@ -144,8 +144,8 @@ def read_outs(W: np.ndarray, noise: float = 0.0, covariance: np.ndarray | None =
     n_p, n = W.shape
     C = np.eye(n) if covariance is None else covariance
     s = noise * np.trace(C) / n_p
-    both = W @ C
-    return np.linalg.lstsq(both @ W.T + s * np.eye(n_p), both, rcond=None)[0].T
+    weighted = W @ C
+    return np.linalg.lstsq(weighted @ W.T + s * np.eye(n_p), weighted, rcond=None)[0].T
 
 
 def own_products(rows: np.ndarray, W: np.ndarray) -> np.ndarray:
@@ -178,18 +178,18 @@ def nearest_ridge(rows: np.ndarray, W: np.ndarray, chosen: np.ndarray | None = N
         Share of the squared length of the rows, scaled to norm 1, that a common multiple of the read-outs explains.
     """
     n_p, n = W.shape
-    own = W if chosen is None else W[:, chosen]
+    chosen_features = W if chosen is None else W[:, chosen]
     rows = normalise_rows(rows)
-    rows = rows * np.sign(own_products(rows, own))[:, None]
+    rows = rows * np.sign(own_products(rows, chosen_features))[:, None]
     values, vectors = np.linalg.eigh(W @ W.T)
-    along, features = vectors.T @ rows.T, vectors.T @ own
+    along, features = vectors.T @ rows.T, vectors.T @ chosen_features
     shared, lengths = (along * features).sum(axis=1), np.square(features).sum(axis=1)
 
     def explained(logarithm: float) -> float:
         shrunk = 1 / (values + np.exp(logarithm) * n / n_p)
         return float((shared @ shrunk) ** 2 / (lengths @ shrunk**2) / len(rows))
 
-    found = scipy.optimize.minimize_scalar(
+    optimum = scipy.optimize.minimize_scalar(
         lambda logarithm: -explained(logarithm), bounds=(np.log(1e-9), np.log(1e6)), method="bounded"
     )
-    return float(np.exp(found.x)), explained(found.x)
+    return float(np.exp(optimum.x)), explained(optimum.x)
