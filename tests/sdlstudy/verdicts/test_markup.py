@@ -120,7 +120,7 @@ def statements(groups):
 
 def test_claims_are_grouped_by_their_words_with_every_verdict_seed_and_number():
     _, claimed = made_of_table_1(seeds_differ=True)
-    groups = claim_groups(claimed, here=True)
+    groups = claim_groups(claimed, any_scale=True)
     assert [(group.quote, group.section) for group in groups] == list(
         dict.fromkeys(zip(claimed["quote"], claimed["section"], strict=True))
     )
@@ -145,7 +145,7 @@ def test_claims_are_grouped_by_their_words_with_every_verdict_seed_and_number():
 
 def test_a_claim_has_the_verdict_of_its_statements_or_is_mixed():
     _, some = made_of_table_1()
-    groups = claim_groups(some, here=True)
+    groups = claim_groups(some, any_scale=True)
     for group in groups:
         for verdict, shown in (
             (group.verdict, {row.verdict_text.partition(" (")[0] for row in group.statements}),
@@ -158,7 +158,7 @@ def test_a_claim_has_the_verdict_of_its_statements_or_is_mixed():
 
 def test_another_protocol_than_the_papers_is_named():
     _, judged = made({"table1": papers_runs()["table1"].assign(protocol="best")})
-    shown = {row.verdict_text for row in statements(claim_groups(judged, here=True)).values()} - {
+    shown = {row.verdict_text for row in statements(claim_groups(judged, any_scale=True)).values()} - {
         "not run",
         "partly run",
     }

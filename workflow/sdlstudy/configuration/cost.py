@@ -114,28 +114,32 @@ def stages(
         Shapes of sources, as read from files and models that exist.
     """
     files = config.files()
-    judged = [cell for cell in config.cells() if missing(files.metrics(cell))]
-    trained = [cell for cell in config.all_cells() if any(missing(path) for path in files.all_of(cell)[:-1])]
-    kinds = {cell.source: config.source(cell.source).kind for cell in (*trained, *judged)}
-    solved, peers, imported, trained = (
-        [cell for cell in trained if config.methods[cell.method].settings is settings_class]
+    evaluated_cells = [cell for cell in config.cells() if missing(files.metrics(cell))]
+    trained_cells = [cell for cell in config.all_cells() if any(missing(path) for path in files.all_of(cell)[:-1])]
+    kinds = {cell.source: config.source(cell.source).kind for cell in (*trained_cells, *evaluated_cells)}
+    solver_cells, peer_cells, imported_cells, trained_cells = (
+        [cell for cell in trained_cells if config.methods[cell.method].settings is settings_class]
         for settings_class in (SolverConfig, PeerConfig, ImportConfig, RunConfig)
     )
-    extracted = []
-    passed = []
+    extraction_stages = []
+    run_stages = []
     for kind in dict.fromkeys(kinds.values()):
         stores = {source: _stores(config, files, source, missing) for source in kinds if kinds[source] == kind}
         stores = {source: parts for source, parts in stores.items() if parts}
-        extracted += [_extraction(config, kind, stores, extraction_memory, shapes)] if stores else []
-        if cells := [cell for cell in trained if kinds[cell.source] == kind]:
-            passed.append(_training(config, kind, cells, memory, rate, shapes))
+        extraction_stages += [_extraction(config, kind, stores, extraction_memory, shapes)] if stores else []
+        if cells := [cell for cell in trained_cells if kinds[cell.source] == kind]:
+            run_stages.append(_training(config, kind, cells, memory, rate, shapes))
     # the number of atoms, and with it the size, is unknown before a solver has run
-    passed += [Stage("solvers", len(solved), None)] if solved else []
+    run_stages += [Stage("solvers", len(solver_cells), None)] if solver_cells else []
     # the speed of other libraries is unknown
-    passed += [Stage("trainings of other libraries", len(peers), _models(config, peers, shapes))] if peers else []
-    passed += [Stage("imported dictionaries", len(imported), None)] if imported else []
-    evaluations = Stage("evaluations", len(judged), METRICS_BYTES * len(judged))
-    return [*extracted, *passed, *([evaluations] if judged else [])]
+    run_stages += (
+        [Stage("trainings of other libraries", len(peer_cells), _models(config, peer_cells, shapes))]
+        if peer_cells
+        else []
+    )
+    run_stages += [Stage("imported dictionaries", len(imported_cells), None)] if imported_cells else []
+    evaluations = Stage("evaluations", len(evaluated_cells), METRICS_BYTES * len(evaluated_cells))
+    return [*extraction_stages, *run_stages, *([evaluations] if evaluated_cells else [])]
 
 
 def _extraction(
@@ -242,7 +246,7 @@ def plan_lines(
     if not runs:
         basis = ", measured on one core of another machine. After the first finished run, the plan uses this machine's."
     known_bytes = sum(stage.disk or 0 for stage in remaining.values())
-    more = " and an unknown amount more" * any(stage.disk is None for stage in remaining.values())
+    unknown_size = " and an unknown amount more" * any(stage.disk is None for stage in remaining.values())
     return [
         _progress(all_stages, list(remaining.values())),
         "",
@@ -250,21 +254,23 @@ def plan_lines(
         *[MEMORY] * any(stage.memory is not None for stage in all_stages),
         "Times are for jobs one after the other. The time of a training is its dictionary's weights times its samples, "
         f"divided by {_count(rate)} a second{basis}",
-        f"The jobs left need {_size(known_bytes)} of disk{more}; {_size(free)} are free.",
+        f"The jobs left need {_size(known_bytes)} of disk{unknown_size}; {_size(free)} are free.",
         "A run counts as finished if its files exist; `snakemake -n` lists the runs that a changed setting repeats.",
     ]
 
 
 def _progress(all_stages: list[Stage], remaining_stages: list[Stage]) -> str:
     """Return a sentence with the number of finished runs and the time of the other runs."""
-    jobs, waiting = (sum(stage.jobs for stage in part if stage.is_training) for part in (all_stages, remaining_stages))
+    jobs, remaining_jobs = (
+        sum(stage.jobs for stage in part if stage.is_training) for part in (all_stages, remaining_stages)
+    )
     times = [stage.seconds for stage in remaining_stages if stage.is_training]
     known_seconds = sum(seconds or 0 for seconds in times)
     took = f"about {duration(known_seconds)} one after the other" if known_seconds else "an unknown time"
-    more = ", and an unknown time for the rest" if known_seconds and None in times else ""
-    if not waiting:
+    unknown_time = ", and an unknown time for the rest" if known_seconds and None in times else ""
+    if not remaining_jobs:
         return f"All {jobs:,} runs are finished."
-    return f"{jobs - waiting:,} of {jobs:,} runs are finished, {waiting:,} left: {took}{more}."
+    return f"{jobs - remaining_jobs:,} of {jobs:,} runs are finished, {remaining_jobs:,} left: {took}{unknown_time}."
 
 
 def too_large(all_stages: Iterable[Stage], free: int) -> str | None:

@@ -90,9 +90,9 @@ def _known_keys(path: Path, config: Any) -> str:
         parent = parent[key]
     valid_keys = set(part.get("properties", {}))
     kinds = {"Method": Method.kinds_of_plugins(), "Run": Run.kinds_of_plugins(), "Plugin": ("source",)}
-    for name, of in kinds.items():
+    for name, plugin_kinds in kinds.items():
         if part is schema()["$defs"][name]:
-            valid_keys |= own_settings(*of).keys()
+            valid_keys |= own_settings(*plugin_kinds).keys()
     close = did_you_mean(str(path[-1]), valid_keys) or _elsewhere(path)
     if part is schema()["$defs"]["Method"] and "like" not in parent:
         valid_keys = _fit(parent)

@@ -45,8 +45,8 @@ def inconsistencies(config: Configuration) -> Iterator[str]:
         path = f"sources.language.{name}"
         if source.stream and source.shards > 1:
             yield f"{path}.stream: stores no rows, but shards is {source.shards}; leave one out"
-    for protocol, way in config.protocols.items():
-        yield from unknown(f"protocols.{protocol}.methods", way.methods, config.methods, METHOD)
+    for protocol, settings in config.protocols.items():
+        yield from unknown(f"protocols.{protocol}.methods", settings.methods, config.methods, METHOD)
     for path, product in config.products_by_path().items():
         yield from product.unknown_names(path, config)
     yield from unknown_in_anchorings(config)
@@ -85,13 +85,15 @@ def inconsistent_benches(study: Study) -> Iterator[str]:
 
 def inconsistent_runs(config: Configuration) -> Iterator[str]:
     """Check the settings of every run in tables and figures, once per combination. Names were checked before."""
-    judged = dict.fromkeys(cell for product in config.products_by_path().values() for cell in product.cells(config))
+    evaluated_cells = dict.fromkeys(
+        cell for product in config.products_by_path().values() for cell in product.cells(config)
+    )
     combinations = set()
-    for cell in dict.fromkeys([*config.cells(), *judged, *config.all_cells()]):
+    for cell in dict.fromkeys([*config.cells(), *evaluated_cells, *config.all_cells()]):
         combination = (cell.source, cell.method, cell.protocol, cell.anchoring)
         if combination not in combinations:
             combinations.add(combination)
-            yield from _inconsistent_run(config, cell, cell in judged)
+            yield from _inconsistent_run(config, cell, cell in evaluated_cells)
     yield from _unused_methods(config, {method for _, method, *_ in combinations})
     yield from _without_effect(config)
     for path, product in config.products_by_path().items():
@@ -106,8 +108,8 @@ def _unused_methods(config: Configuration, used_methods: set[str]) -> Iterator[s
         try:
             method_settings(method)
         except ValueError as error:
-            meant = did_you_mean(name, [other for other in config.methods if other != name])
-            yield f"methods.{name}: {error}; no table or figure uses it{meant}"
+            hint = did_you_mean(name, [other for other in config.methods if other != name])
+            yield f"methods.{name}: {error}; no table or figure uses it{hint}"
 
 
 def _without_effect(config: Configuration) -> Iterator[str]:
@@ -134,12 +136,12 @@ def ignored_settings(config: Configuration, written: Tree) -> Iterator[str]:
         if isinstance(run, RunConfig):
             runs.setdefault(cell.method, []).append((cell.protocol, run))
     methods, protocols = branch(written, "methods"), branch(written, "protocols")
-    for method, its in runs.items():
-        yield from _ignored(f"methods.{method}", methods.get(method), [run for _, run in its])
+    for method, protocol_runs in runs.items():
+        yield from _ignored(f"methods.{method}", methods.get(method), [run for _, run in protocol_runs])
         for protocol in protocols:
             names = branch(written, "protocols", protocol, "methods").get(method)
             path = f"protocols.{protocol}.methods.{method}"
-            yield from _ignored(path, names, [run for of, run in its if of == protocol])
+            yield from _ignored(path, names, [run for run_protocol, run in protocol_runs if run_protocol == protocol])
 
 
 def _ignored(path: str, names: Any, runs: list[RunConfig]) -> Iterator[str]:
@@ -150,8 +152,8 @@ def _ignored(path: str, names: Any, runs: list[RunConfig]) -> Iterator[str]:
         yield from (f"{path}.{sentence.replace(' ', ': ', 1)}" for sentence in sorted(in_all))
 
 
-def _inconsistent_run(config: Configuration, cell: Cell, judged: bool) -> Iterator[str]:
-    """Check one run. If metrics of the run are needed (``judged``), its anchors must be valid too."""
+def _inconsistent_run(config: Configuration, cell: Cell, is_evaluated: bool) -> Iterator[str]:
+    """Check one run. If metrics of the run are needed (``is_evaluated``), its anchors must be valid too."""
     path, source = _path(config, cell), config.source(cell.source)
     try:
         run = run_settings(config, cell)
@@ -160,11 +162,11 @@ def _inconsistent_run(config: Configuration, cell: Cell, judged: bool) -> Iterat
         return
     if not isinstance(run, RunConfig):
         kinds = {SolverConfig: "a solver", PeerConfig: "another library", ImportConfig: "an imported dictionary"}
-        what = kinds[type(run)]
+        kind = kinds[type(run)]
         if cell.anchoring != "none":
-            yield f"{path}: {what} takes no anchors; use it with anchorings: [none]"
+            yield f"{path}: {kind} takes no anchors; use it with anchorings: [none]"
         if source.is_streamed:
-            yield f"{path}: {what} reads stores; set sources.{source.kind}.{cell.source}.stream to false"
+            yield f"{path}: {kind} reads stores; set sources.{source.kind}.{cell.source}.stream to false"
     pair = run.model.pair if isinstance(run, RunConfig) else run.pair
     if isinstance(run, RunConfig) and (problem := check_division(run, config.processes, config.split)):
         yield f"{path}: {problem}"
@@ -179,7 +181,7 @@ def _inconsistent_run(config: Configuration, cell: Cell, judged: bool) -> Iterat
     rows = source.rows[0] if clip is None else clip.images_taken[0]
     yield from _batch_beyond_rows(path, run, rows)
     anchoring = config.reference_anchoring(cell.source) if cell.anchoring == "none" else cell.anchoring
-    if judged and anchoring is not None and isinstance(run, RunConfig):
+    if is_evaluated and anchoring is not None and isinstance(run, RunConfig):
         yield from unsound_anchors(config, cell, anchoring, run.model)
 
 

@@ -61,13 +61,13 @@ def without_like(config: Tree) -> dict[str, Json]:
     filled, methods = dict(config), _group(config, "methods")
     written = {name: _laid_over(methods, _chain(methods, name)) for name in methods}
     if "protocols" in config:
-        ways = {}
+        protocols = {}
         for protocol in branch(config, "protocols"):
             layers = _group(config, "protocols", protocol, "methods")
             inherited = {name: _protocol_layer(methods, layers, name) for name in methods}
             all_layers = layers | {name: layer for name, layer in inherited.items() if layer}
-            ways[protocol] = branch(config, "protocols", protocol) | {"methods": all_layers}
-        filled["protocols"] = ways
+            protocols[protocol] = branch(config, "protocols", protocol) | {"methods": all_layers}
+        filled["protocols"] = protocols
     if "methods" in config:
         filled["methods"] = written
     if "sources" in config:

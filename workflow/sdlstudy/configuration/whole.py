@@ -15,7 +15,7 @@ from sdlstudy.products.run_table import Compared
 from sdlstudy.products.settings_table import SettingsTable
 from sdlstudy.products.tables import Table
 from sdlstudy.products.verdicts import Verdicts
-from sdlstudy.settings.cells import Cell, settings_as_given
+from sdlstudy.settings.cells import Cell, unchecked_settings
 from sdlstudy.settings.fields import Settings, left_out
 from sdlstudy.settings.files import Files
 from sdlstudy.settings.sources import Clip, File, Plugin
@@ -73,17 +73,17 @@ if TYPE_CHECKING:
 
     class _Figures(Settings): ...
 
-    class _Asking(Study): ...
+    class _StudyWithProducts(Study): ...
 else:
     _Figures = create_model("_Figures", __base__=Settings, **_product_fields("figures"))
-    _Asking = create_model("_Asking", __base__=Study, **_product_fields(""))
+    _StudyWithProducts = create_model("_StudyWithProducts", __base__=Study, **_product_fields(""))
 
 
 class Figures(_Figures):
     """Figures of a configuration. Null removes a figure of the default configuration."""
 
 
-class Configuration(_Asking):
+class Configuration(_StudyWithProducts):
     """A configuration is config/config.yaml with the files given by --configfile merged over it. If they add their own
     activations, tables and figures of config/config.yaml are left out (see own). Unknown keys are refused.
     """
@@ -128,8 +128,10 @@ class Configuration(_Asking):
         other_products = {key: None for key in self.products_by_path() if key.rpartition(".")[-1] != name}
         figures = {key.removeprefix("figures."): None for key in other_products if key.startswith("figures.")}
         tables = {key: table for key, table in self.tables.items() if f"tables.{key}" not in other_products}
-        alone = {key: None for key in other_products if "." not in key}
-        return self.model_copy(update={"tables": tables, "figures": self.figures.model_copy(update=figures), **alone})
+        root_products = {key: None for key in other_products if "." not in key}
+        return self.model_copy(
+            update={"tables": tables, "figures": self.figures.model_copy(update=figures), **root_products}
+        )
 
     def cells(self) -> list[Cell]:
         """Return every run whose metrics `whole` needs, each once."""
@@ -167,13 +169,13 @@ class Configuration(_Asking):
                 if cell.source == source
             ]
             runs = {(cell.method, cell.protocol) for cell in cells}
-            centred = any(is_centred(settings_as_given(self, source, *run)) for run in runs)
+            centred = any(is_centred(unchecked_settings(self, source, *run)) for run in runs)
         return ClassMeans(centred=centred, min_class_size=settings.min_class_size)
 
     def bench_seeds(self, source: str) -> list[int]:
         """Return the seeds to draw a bench with: the seeds of its tables and figures, or all if none uses it."""
-        drawn = (at for product in self.whole() for at in product.drawn(self))
-        return sorted({seed for name, seed in drawn if name == source}) or list(self.seeds)
+        source_seeds = (source_seed for product in self.whole() for source_seed in product.drawn(self))
+        return sorted({seed for name, seed in source_seeds if name == source}) or list(self.seeds)
 
     def files(self, paper: str = "resources/paper") -> Files:
         """Return the paths of the study's files."""

@@ -30,9 +30,9 @@ class Convergence(Picture):
     def cells_without_metrics(self, study: Study) -> list[Cell]:
         # solvers and imported dictionaries take no settings from protocols, so one protocol is enough for them
         cells = [
-            Cell(self.source, method, self.protocols[0] if study.methods[method].is_given else way, "none", seed)
+            Cell(self.source, method, self.protocols[0] if study.methods[method].is_given else protocol, "none", seed)
             for method in self.methods
-            for way in self.protocols
+            for protocol in self.protocols
             for seed in self.seeds or study.seeds[:1]
         ]
         return list(dict.fromkeys(cells))

@@ -96,8 +96,8 @@ class Discovery(Product):
 
         cells = self.cells(files.study)
         rows: dict[Cell, dict[str, str | float | None]] = {}
-        for at in dict.fromkeys((cell.source, cell.seed) for cell in cells):
-            rows |= _judged([cell for cell in cells if (cell.source, cell.seed) == at], files)
+        for source_seed in dict.fromkeys((cell.source, cell.seed) for cell in cells):
+            rows |= _judged([cell for cell in cells if (cell.source, cell.seed) == source_seed], files)
         runs = pd.DataFrame([rows[cell] for cell in cells]).reindex(columns=RUN_COLUMNS)
         table = discovery_table(runs)
         write_csv(files.table(f"{name}_runs"), runs)
@@ -107,7 +107,7 @@ class Discovery(Product):
 
 
 def _judged(cells: list[Cell], files: Files) -> dict[Cell, dict[str, str | float | None]]:
-    """Score runs of one source and seed on the features that are not near any anchor (`left_over`); one row a run."""
+    """Score runs of one source and seed on their `unanchored_features`, those not near any anchor; one row a run."""
     from dataclasses import asdict, replace
 
     from sdlcore.pipeline import (
@@ -117,7 +117,7 @@ def _judged(cells: list[Cell], files: Files) -> dict[Cell, dict[str, str | float
         load_references,
         near_anchors,
     )
-    from sdlstudy.results.discovered import left_over, recovery_over
+    from sdlstudy.results.discovered import recovery_over, unanchored_features
     from sdlstudy.results.runs import read_metrics
 
     source, seed = cells[0].source, cells[0].seed
@@ -126,7 +126,7 @@ def _judged(cells: list[Cell], files: Files) -> dict[Cell, dict[str, str | float
     all_stable = sorted(name for name in names if files.study.anchorings[name].n_anchors is None)
     judge = files.references(source, seed)
     references = load_references(judge) if judge else None
-    masks = left_over(anchors, references, all_stable) if references else {}
+    masks = unanchored_features(anchors, references, all_stable) if references else {}
     metrics = {cell: read_metrics(files.metrics(cell)).metrics for cell in cells}
     rows = {}
     for cell in cells:

@@ -158,7 +158,7 @@ class Law(Picture):
         for point, seed in self.matrices(study):
             W = load_references(files.feature_matrix(point.source, seed)).W_p.astype(np.float64)
             readers = read_outs(W, point.value**2 if point.parameter == NOISE else 0.0)
-            cosine, product = (float(of(readers, W).mean()) for of in (own_cosines, own_products))
+            cosine, product = (float(measure(readers, W).mean()) for measure in (own_cosines, own_products))
             ridge, explained = nearest_ridge(readers, W)
             alone = Read(
                 cosine=cosine,

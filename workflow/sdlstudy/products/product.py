@@ -157,16 +157,18 @@ def partial_study(
     kinds = {
         kind: {name: settings for name, settings in group.items() if name in sources} for kind, group in study.sources
     }
-    ways = {
-        name: way.model_copy(update={"methods": {m: settings for m, settings in way.methods.items() if m in methods}})
-        for name, way in study.protocols.items()
+    protocols_by_name = {
+        name: protocol.model_copy(
+            update={"methods": {m: settings for m, settings in protocol.methods.items() if m in methods}}
+        )
+        for name, protocol in study.protocols.items()
         if name in protocols
     }
     return study.model_copy(
         update={
             "sources": study.sources.model_copy(update=kinds),
             "methods": {name: method for name, method in study.methods.items() if name in methods},
-            "protocols": ways,
-            "anchorings": {name: way for name, way in study.anchorings.items() if name in anchorings},
+            "protocols": protocols_by_name,
+            "anchorings": {name: anchoring for name, anchoring in study.anchorings.items() if name in anchorings},
         }
     )

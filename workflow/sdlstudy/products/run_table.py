@@ -105,8 +105,10 @@ class RunTable(Compared):
             swept = {method: method for method in self.all_methods}
             if not self.sweeps_source(study):
                 for method in self.all_methods:
-                    ways = [setting_of(study, source, method, way, parameter) for way in self.all_protocols]
-                    if any(way_value != value for way_value in ways):
+                    protocol_values = [
+                        setting_of(study, source, method, protocol, parameter) for protocol in self.all_protocols
+                    ]
+                    if any(protocol_value != value for protocol_value in protocol_values):
                         swept[method] = variant_name(method, parameter, value)
             points.append(Point(value, printed, source, swept))
         return points
@@ -168,8 +170,8 @@ class RunTable(Compared):
         if path.rpartition(".")[-1].startswith(OWN):
             yield from unknown(f"{path}.source", [self.source], every, "a source")
         else:
-            judged = [name for name, source in every.items() if source.n_features is not None or source.is_labelled]
-            yield from unknown(f"{path}.source", [self.source], judged, "a bench or a source with class_means")
+            labelled = [name for name, source in every.items() if source.n_features is not None or source.is_labelled]
+            yield from unknown(f"{path}.source", [self.source], labelled, "a bench or a source with class_means")
         yield from unknown(f"{path}.methods", self.methods, study.methods, METHOD)
         yield from unknown(f"{path}.nulls", self.nulls, study.methods, METHOD)
         for null in self.nulls:
@@ -211,8 +213,8 @@ class RunTable(Compared):
         assert self.sweep is not None
         for method in self.all_methods:
             try:
-                for way in self.all_protocols:
-                    setting_of(study, self.source, method, way, self.sweep.parameter)
+                for protocol in self.all_protocols:
+                    setting_of(study, self.source, method, protocol, self.sweep.parameter)
             except KeyError:
                 yield f"{path}.parameter: {self.sweep.parameter} is no setting of the method {method}; leave it out"
 
@@ -225,9 +227,11 @@ class RunTable(Compared):
                 values = {f"sources.{point.source}": getattr(study.source(point.source), parameter)}
             else:
                 values = {
-                    f"methods.{method} under protocols.{way}": setting_of(study, point.source, method, way, parameter)
+                    f"methods.{method} under protocols.{protocol}": setting_of(
+                        study, point.source, method, protocol, parameter
+                    )
                     for method in point.methods.values()
-                    for way in self.all_protocols
+                    for protocol in self.all_protocols
                 }
             for where, value in values.items():
                 if value != point.value:

@@ -28,7 +28,7 @@ class Table(RunTable):
         if name != WITH_FEATURES:
             return {}
         products = {"overview": Overview.of(name, self, study), "features": Features.of(self, study)}
-        return {beside: product for beside, product in products.items() if product is not None}
+        return {companion: product for companion, product in products.items() if product is not None}
 
     def inputs(self, name: str, files: Files) -> list[str]:
         metrics = [files.metrics(cell) for cell in self.cells(files.study)]

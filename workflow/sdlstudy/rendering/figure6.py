@@ -235,6 +235,6 @@ def _never_fired(histories: Histories) -> str:
     silent = [seed for seed, (history, _) in histories["with"].items() if history["resampled"].sum() == 0]
     if not silent:
         return ""
-    whole = len(silent) == len(histories["with"])
-    consequence = ", so this figure does not show its effect." if whole else "."
+    all_silent = len(silent) == len(histories["with"])
+    consequence = ", so this figure does not show its effect." if all_silent else "."
     return f"\n{NEVER_FIRED.capitalize()} in {_names(silent)}{consequence}"

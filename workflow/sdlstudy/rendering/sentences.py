@@ -114,10 +114,10 @@ def top_images_sentence(name: str, method: str, anchoring: str, summary: pd.Data
     run = "without anchors" if anchoring == "none" else f"anchored to {label_anchoring(anchoring)}"
     parts = []
     for (latent, reference), group in summary.groupby(["latent", "reference"], sort=False):
-        most = group["class"].value_counts()
+        class_counts = group["class"].value_counts()
         parts.append(
-            f"{len(most)} classes share the top {len(group)} of latent {latent} (matched to {in_line(reference)}), "
-            f"of which {most.iloc[0]} are {in_line(most.index[0])}"
+            f"{len(class_counts)} classes share the top {len(group)} of latent {latent} (matched to "
+            f"{in_line(reference)}), of which {class_counts.iloc[0]} are {in_line(class_counts.index[0])}"
         )
     number_of = name.removeprefix("figure")
     text = "; ".join(parts) or "no latent shown responds to any image"

@@ -81,8 +81,8 @@ def solvers_table(metrics: Iterable[str | Path], benches: Mapping[str, BenchFact
     """
     rows = []
     for path in metrics:
-        read = read_metrics(path)
-        run, values = read.cell, read.metrics
+        run_metrics = read_metrics(path)
+        run, values = run_metrics.cell, run_metrics.metrics
         history = last_row(Path(path).parent)
         bench = benches[run.source]
         latents = latents_of(Path(path).parent)

@@ -128,8 +128,8 @@ def _anchoring(effects: pd.DataFrame, what: str) -> str | None:
     if seeds < FEWEST:
         return f"{sentence}. {_several(seeds, 'seed')} cannot show that it helps."
     beyond = _beyond(rows)
-    several = [name for name in ("method", "anchoring", "protocol") if name in rows and rows[name].nunique() > 1]
-    each = f"one for each {' and '.join(several)}, " * (len(several) > 0)
+    varied = [name for name in ("method", "anchoring", "protocol") if name in rows and rows[name].nunique() > 1]
+    each = f"one for each {' and '.join(varied)}, " * (len(varied) > 0)
     return (
         f"{sentence}. {beyond or 'None'} of {len(rows)} intervals ({each}over {seeds} seeds) "
         f"exclude{'s' * (beyond <= 1)} zero{', so no change is shown' * (not beyond)}."

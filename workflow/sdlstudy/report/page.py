@@ -138,7 +138,7 @@ def report(config: Configuration, frames: Mapping[str, pd.DataFrame], images: Ma
         scale=_scale(config),
         sections=list(_sections(config, frames, encoded)),
         claims_caption=markup.CLAIMS_CAPTION,
-        judged=_judged(frames["verdicts"], frames["claims"], here=True) if "verdicts" in frames else None,
+        judged=_judged(frames["verdicts"], frames["claims"], any_scale=True) if "verdicts" in frames else None,
         # runs of other data do not reproduce the paper, so kept runs do not concern them
         stored=_stored(frames) if {"verdicts", "published_verdicts"} <= frames.keys() else None,
         licences=_licences(config, frames, images),
@@ -232,10 +232,10 @@ def _methods_grid(name: str, table: RunTable, frame: pd.DataFrame) -> Grid | Non
     return short_grid(frame) if is_users and frame["anchoring"].eq("none").any() else None
 
 
-def _judged(verdicts: pd.DataFrame, claims: pd.DataFrame, here: bool = False) -> Judged:
-    """Prepare verdicts for the page; ``here`` shows the verdicts on claims at the runs' own scale."""
+def _judged(verdicts: pd.DataFrame, claims: pd.DataFrame, any_scale: bool = False) -> Judged:
+    """Prepare verdicts for the page; ``any_scale`` shows the verdicts on claims at the runs' own scale."""
     decided = not verdicts["verdict"].isin(UNDECIDED).all()
-    groups = markup.claim_groups(claims, here)
+    groups = markup.claim_groups(claims, any_scale)
     # claims with missing runs come last
     groups.sort(key=lambda group: group.verdict in (markup.WITHOUT_RUNS, markup.PARTLY))
     numbers = text_grid("All numbers", markup.verdict_table(verdicts))._replace(before=markup.CAPTION, caption="")

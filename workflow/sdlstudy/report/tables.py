@@ -56,8 +56,8 @@ def short_grid(table: pd.DataFrame) -> Grid:
     """Return the few columns that compare methods, and the metrics of plugins, of runs without anchors."""
     seeds = int(table["seeds"].max())
     spread = f"Means ± standard deviation over {seeds} seeds" if seeds > 1 else "One seed"
-    judged = has_values(table, f"{recovery_name('decoder')}_mean")
-    recovery = f". Recovery counts cosines above {TAU:g}" if judged else ""
+    has_recovery = has_values(table, f"{recovery_name('decoder')}_mean")
+    recovery = f". Recovery counts cosines above {TAU:g}" if has_recovery else ""
     caption = f"{spread}, without anchors{recovery}. Compare methods of about equal L0."
     return run_grid("Methods side by side", table, caption, short=True)
 

@@ -8,7 +8,7 @@ from sdlcore import Anchors, References
 from sdlcore.pipeline import mip_name, near_anchors, recovered, recovery_name
 
 
-def left_over(
+def unanchored_features(
     anchors: Mapping[str, Anchors], references: References, all_stable: Collection[str] = ()
 ) -> dict[str, np.ndarray]:
     """Return the features that no anchoring gives away, on which runs with several anchorings are compared.

@@ -87,18 +87,18 @@ def read_runs(paths: Iterable[str | Path], tau: float | None = None) -> pd.DataF
         best matches of single features although anchored runs have them.
     """
     files: dict[Cell, str | Path] = {}
-    read: dict[Cell, RunMetrics] = {}
+    by_cell: dict[Cell, RunMetrics] = {}
     for path in paths:
         run = read_metrics(path)
         cell = run.cell
         if cell in files:
             raise RunsError(f"{path}: the same run as {files[cell]} ({_describe(cell)}), expected each run once")
-        files[cell], read[cell] = path, run
-    if not read:
+        files[cell], by_cell[cell] = path, run
+    if not by_cell:
         raise RunsError("no metrics file was given, expected at least one")
-    anchor_sets = _anchor_sets(read.values())
+    anchor_sets = _anchor_sets(by_cell.values())
     rows = []
-    for cell, run in read.items():
+    for cell, run in by_cell.items():
         metrics = run.metrics | _scored_beside(files[cell], run, anchor_sets)
         if tau is not None and run.features:
             metrics |= recovery_at(tau, run.features, _anchored(run, anchor_sets))
@@ -114,10 +114,10 @@ def unjudged(runs: pd.DataFrame) -> pd.DataFrame:
     return runs.reindex(columns=[*runs.columns, *(name for name in NEEDED_METRICS if name not in runs)])
 
 
-def _anchor_sets(read: Iterable[RunMetrics]) -> dict[tuple[str, int], set[tuple[float, ...]]]:
+def _anchor_sets(runs: Iterable[RunMetrics]) -> dict[tuple[str, int], set[tuple[float, ...]]]:
     """Return source and seed -> the sets of features that anchors give away, one set for each anchoring."""
     anchor_sets: dict[tuple[str, int], set[tuple[float, ...]]] = {}
-    for run in read:
+    for run in runs:
         cell = run.cell
         if cell.anchoring != "none" and run.features:
             anchor_sets.setdefault((cell.source, cell.seed), set()).add(tuple(run.features["anchored"]))

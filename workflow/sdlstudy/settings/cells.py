@@ -58,10 +58,10 @@ def setting_of(study: Study, source: str, method: str, protocol: str, name: str)
     KeyError
         If the run has no such setting.
     """
-    return settings_as_given(study, source, method, protocol)[name]
+    return unchecked_settings(study, source, method, protocol)[name]
 
 
-def settings_as_given(study: Study, source: str, method: str, protocol: str) -> dict[str, Any]:
+def unchecked_settings(study: Study, source: str, method: str, protocol: str) -> dict[str, Any]:
     """Return all settings of a run, as given or their defaults, without checking them against each other."""
     default, settings = study.methods[method].settings(), dict(_layered_settings(study, source, method, protocol))
     return default.to_dict() | _plugin_defaults(settings) | settings

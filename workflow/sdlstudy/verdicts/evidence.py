@@ -194,6 +194,6 @@ def _papers_values(runs: pd.DataFrame) -> pd.Series:
     values = runs["value"].astype(float)
     if "paper_value" not in runs:
         return values
-    printed = runs["paper_value"].astype(float)
-    meant = [papers_value(*pair) for pair in zip(runs["parameter"], printed, strict=True)]
-    return pd.Series(meant, index=runs.index).where(printed.notna() & (printed != values), values)
+    papers_values = runs["paper_value"].astype(float)
+    our_values = [papers_value(*pair) for pair in zip(runs["parameter"], papers_values, strict=True)]
+    return pd.Series(our_values, index=runs.index).where(papers_values.notna() & (papers_values != values), values)

@@ -84,14 +84,14 @@ def verdicts(numbers: pd.DataFrame, evidence: Evidence) -> pd.DataFrame:
           the paper's scale. Readings that give the number the same meaning count once.
         - ``contradiction``: the kinds of contradiction, if the number is inconsistent under every reading.
     """
-    accused = accusations(numbers)
+    contradictions = accusations(numbers)
     rows = []
     for index, row in zip(numbers.index, numbers.to_dict("records"), strict=True):
         # always the same NaN object, so that rows without a value are equal as keys of the cache
         value = row["value"] if row["parameter"] else math.nan
         place = Place(row["table"], row["method"], row["anchoring"], row["parameter"], value)
         by_reading = {reading: cells(evidence, place, ask.n_anchors, ask.k) for ask, reading in questions(row).items()}
-        rows.append(_judged(row, place, accused.get(int(str(index)), Accusation([], "")), by_reading))
+        rows.append(_judged(row, place, contradictions.get(int(str(index)), Accusation([], "")), by_reading))
     return pd.DataFrame(rows, columns=VERDICT_COLUMNS)
 
 

@@ -160,14 +160,14 @@ class ClaimGroup(NamedTuple):
         return _together(statement.papers_verdict for statement in self.statements)
 
 
-def claim_groups(claims: pd.DataFrame, here: bool = False) -> list[ClaimGroup]:
+def claim_groups(claims: pd.DataFrame, any_scale: bool = False) -> list[ClaimGroup]:
     """Group claims by the paper's words, in their order.
 
     Parameters
     ----------
     claims
         As `claim_rule.claims` returns them, or read from their file.
-    here
+    any_scale
         Whether `Statement.verdict_text` is the verdict by runs at any scale instead of runs at the paper's scale.
     """
     groups: dict[tuple[str, str], ClaimGroup] = {}
@@ -184,7 +184,7 @@ def claim_groups(claims: pd.DataFrame, here: bool = False) -> list[ClaimGroup]:
         statement = Statement(
             what=row["measured"],
             verdict=row["verdict"],
-            verdict_text=_verdict_text(row, "here" if here else "verdict"),
+            verdict_text=_verdict_text(row, "here" if any_scale else "verdict"),
             ours=ours,
             papers_verdict=OWN[str(row["paper"]).partition(":")[0]],
             paper=Explanation(first, details),

@@ -97,10 +97,10 @@ def differences(
         if settings["pair"] == "sae":
             del papers_settings["n_r"]
     our_settings = {**dict(source), **{name: settings[name] for name in ("n_q", "k")}}
-    way = study.anchorings.get(run.anchoring)
-    if way is not None:
+    anchoring = study.anchorings.get(run.anchoring)
+    if anchoring is not None:
         papers_settings |= {"n_anchors": n_anchors, "lambda_anchor": LAMBDA_ANCHOR[kind]}
-        our_settings |= dict(way)
+        our_settings |= dict(anchoring)
     reasons = [
         _difference(name, our_settings[name], value)
         for name, value in papers_settings.items()
@@ -111,11 +111,11 @@ def differences(
         for name in OPTIONS
         if our_settings.get(name)
     ]
-    if way is not None and way.of_runs.keys() != {"lambda_anchor"}:
+    if anchoring is not None and anchoring.of_runs.keys() != {"lambda_anchor"}:
         reasons.append("anchors hold by another rule than eq. (25)")
-    if way is not None and way.features is not None:
-        reasons.append(f"anchors are drawn from {way.features} alone, the paper's from all features")
-    if way is not None and way.discover is not None:
+    if anchoring is not None and anchoring.features is not None:
+        reasons.append(f"anchors are drawn from {anchoring.features} alone, the paper's from all features")
+    if anchoring is not None and anchoring.discover is not None:
         reasons.append("anchors are discovered, the paper's are given")
     return [*_other_images(source), *reasons] if isinstance(source, Clip) else reasons
 
