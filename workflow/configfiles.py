@@ -16,14 +16,14 @@ from sdlstudy.configuration.limits import mapping  # noqa: E402
 def named(words: list[str]) -> list[str]:
     """Return the files after the last --configfile in Snakemake's command line."""
     files: list[str] = []
-    taken = False  # whether the next word, if it is no option, is one more file
+    expects_file = False  # whether the next word, if it is no option, is one more file
     for word in words:
         option, equals, value = word.partition("=")
         if option in ("--configfile", "--configfiles"):
-            files, taken = [value] if equals else [], not equals
+            files, expects_file = [value] if equals else [], not equals
         elif word.startswith("-"):
-            taken = False
-        elif taken:
+            expects_file = False
+        elif expects_file:
             files.append(word)
     return files
 

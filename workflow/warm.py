@@ -137,8 +137,8 @@ def _load(modules: list[str]) -> Loaded:
                 Path(str(sys.modules[module].__file__)), digest.HOME
             )  # the digest caches all files that it parsed
     gc.freeze()
-    given = os.environ.get("PYTHONPATH", "").split(os.pathsep)
-    folders = tuple(f"{Path(folder).absolute()}{os.sep}" for folder in given if folder)
+    entries = os.environ.get("PYTHONPATH", "").split(os.pathsep)
+    folders = tuple(f"{Path(folder).absolute()}{os.sep}" for folder in entries if folder)
     files = {name: getattr(module, "__file__", None) or "" for name, module in sys.modules.items()}
     return {name: (file, _stamp(file)) for name, file in files.items() if file.startswith(folders)}
 
@@ -146,10 +146,10 @@ def _load(modules: list[str]) -> Loaded:
 def _stamp(file: str) -> tuple[int, ...] | None:
     """Return a stamp of a file that changes if the file is edited or replaced; None if the file is gone."""
     try:
-        found = Path(file).stat()
+        status = Path(file).stat()
     except OSError:
         return None
-    return found.st_ino, found.st_size, found.st_mtime_ns
+    return status.st_ino, status.st_size, status.st_mtime_ns
 
 
 def _forget_edited(loaded: Loaded, since: float) -> None:

@@ -291,8 +291,8 @@ def read_outs(W: np.ndarray, noise: float = 0.0, covariance: np.ndarray | None =
     n_p, n = W.shape
     C = np.eye(n) if covariance is None else covariance
     s = noise * np.trace(C) / n_p
-    both = W @ C
-    return np.linalg.lstsq(both @ W.T + s * np.eye(n_p), both, rcond=None)[0].T
+    weighted = W @ C
+    return np.linalg.lstsq(weighted @ W.T + s * np.eye(n_p), weighted, rcond=None)[0].T
 
 
 def own_products(rows: np.ndarray, W: np.ndarray) -> np.ndarray:

@@ -17,11 +17,11 @@ if problem := unfit_text(str(REPOSITORY)):
     raise WorkflowError(f"{str(REPOSITORY)!r}: expected a path of the checkout {problem}; move it")
 try:
     if workflow.modifier.skip_configfile:  # a module: the importing workflow passes all settings that are not defaults
-        given = config
+        user_config = config
     else:  # read again, because Snakemake hides doubled keys and does not separate given settings from defaults
-        given = read_given(workflow.overwrite_configfiles, workflow.config_settings.config)
+        user_config = read_given(workflow.overwrite_configfiles, workflow.config_settings.config)
     default = load_yaml(REPOSITORY / "config/config.yaml")
-    study = configure(given, default)
+    study = configure(user_config, default)
 except ConfigError as error:
     raise WorkflowError(str(error))
 FILES = study.files(paper=os.path.relpath(REPOSITORY / "resources/paper"))

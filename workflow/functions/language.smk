@@ -7,7 +7,7 @@ from sdlcore.pipeline import is_hub_model, is_hub_text, model_problems, model_sh
 
 def wheel_files():
     """Return the files that sources need from wheels: path below the cache's folder of wheels -> reference, checksum."""
-    found = {}
+    files = {}
     for name, settings in study.sources.language.items():
         for key in ("model", "text"):
             try:
@@ -20,12 +20,12 @@ def wheel_files():
                 "reference": getattr(settings, key),
                 "sha256": getattr(settings, f"{key}_sha256") or "",
             }
-            if found.setdefault(path, file) != file:
+            if files.setdefault(path, file) != file:
                 raise WorkflowError(
                     f"sources.language.{name}.{key}: another source reads the same file of the same wheel as"
-                    f" {found[path]}, here it is {file}; make the two agree"
+                    f" {files[path]}, here it is {file}; make the two agree"
                 )
-    return found
+    return files
 
 
 WHEEL_FILES = wheel_files()
@@ -121,10 +121,10 @@ def language_minutes(wildcards):
 
 
 # sources whose dictionaries the table of language scores compares
-SCORED = study.language_scores.asked() if study.language_scores else {}
+SCORED = study.language_scores.entries() if study.language_scores else {}
 
 
 def scored_dictionaries(wildcards):
     """Return the dictionaries that the table of language scores compares on a source."""
-    asked = [cell for cell in study.language_scores.cells(study) if cell.source == wildcards.source]
-    return [FILES.model(cell) for cell in asked]
+    cells = [cell for cell in study.language_scores.cells(study) if cell.source == wildcards.source]
+    return [FILES.model(cell) for cell in cells]

@@ -18,27 +18,29 @@ def say(log, paths):
 def report_inputs():
     """Return the files that the report shows: files of products, and files that are kept with the code."""
     files = [file for name in WHOLE for file in PRODUCTS[name].outputs(name, FILES)]
-    return [file for file in files if file.endswith((".csv", ".png")) and not file.endswith("_runs.csv")] + KEPT
+    return [file for file in files if file.endswith((".csv", ".png")) and not file.endswith("_runs.csv")] + PUBLISHED_FILES
 
 
 # results at the paper's scale, which are kept with the code; the report shows them too, if the checkout includes docs/
-KEPT = [f"docs/results/paper/{name}.csv" for name in ("verdicts", "claims", "table1")]
-KEPT = [in_checkout(path) for path in KEPT if study.name != "paper" and (REPOSITORY / path).exists()]
-KEPT += [FILES.nearest_protocol] * bool(KEPT)
+PUBLISHED_FILES = [f"docs/results/paper/{name}.csv" for name in ("verdicts", "claims", "table1")]
+PUBLISHED_FILES = [
+    in_checkout(path) for path in PUBLISHED_FILES if study.name != "paper" and (REPOSITORY / path).exists()
+]
+PUBLISHED_FILES += [FILES.nearest_protocol] * bool(PUBLISHED_FILES)
 
 
 # products with a plan of their own
-ASKED = {path.rpartition(".")[-1]: product for path, product in study.asked().items() if not product.alone}
-PLANNED = [name for name, product in ASKED.items() if product.cells(study) or product.judged_here(study)]
+NAMED_PRODUCTS = {path.rpartition(".")[-1]: product for path, product in study.products_by_path().items() if not product.alone}
+PLANNED = [name for name, product in NAMED_PRODUCTS.items() if product.cells(study) or product.cells_without_metrics(study)]
 
 
-def found_shapes():
+def source_shapes():
     """Return the shapes of sources whose dimensions are not in the configuration, as far as files and models exist."""
-    found = {name: shape for name in study.sources.file if (shape := arrays_shape(name))}
+    shapes = {name: shape for name in study.sources.file if (shape := arrays_shape(name))}
     for name, source in study.sources.language.items():
         if source.n_p is None and (model := shape_of_model(name)):
-            found[name] = Shape(source.rows, (model.width, model.width * (len(source.sites) - 1)))
-    return found
+            shapes[name] = Shape(source.rows, (model.width, model.width * (len(source.sites) - 1)))
+    return shapes
 
 
 def say_plan(log, name=None):
@@ -46,25 +48,25 @@ def say_plan(log, name=None):
     folder = Path(RESULTS).absolute()
     free = shutil.disk_usage(next(path for path in [folder, *folder.parents] if path.exists())).free
     rate, runs = measured_rate(folder.parent) or (RATE, 0)
-    asked = study.only(name) if name else study
-    shapes = found_shapes()
-    found, left = (
-        stages(asked, train_memory, extraction_memory, rate, missing, shapes)
+    config = study.only(name) if name else study
+    shapes = source_shapes()
+    all_stages, remaining_stages = (
+        stages(config, train_memory, extraction_memory, rate, missing, shapes)
         for missing in (lambda path: True, lambda path: not Path(path).exists())
     )
-    lines = plan_lines(found, left, free, rate, runs)
-    absent = {f"{source.kind}.{name}": missing_files(name) for name, source in asked.all_sources().items()}
+    lines = plan_lines(all_stages, remaining_stages, free, rate, runs)
+    absent = {f"{source.kind}.{name}": missing_files(name) for name, source in config.all_sources().items()}
     lines += [f"sources.{name}: no such file: {', '.join(files)}" for name, files in absent.items() if files]
     text = "\n".join(lines)
     Path(log).write_text(f"{text}\n")
     print(text)
-    if refused := too_large(left, free):
+    if refused := too_large(remaining_stages, free):
         raise WorkflowError(refused)
 
 
 # warn before anything runs, in dry runs too
 if workflow.is_main_process:
     for line in large_activations(
-        study, study.all_sources(), Path(RESULTS).absolute(), extraction_memory, found_shapes()
+        study, study.all_sources(), Path(RESULTS).absolute(), extraction_memory, source_shapes()
     ):
         print(line, file=sys.stderr)

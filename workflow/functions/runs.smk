@@ -55,7 +55,7 @@ def solver_memory(settings):
 
 
 # anchorings whose directions a solver finds, and anchorings that are drawn from true features or class means
-DISCOVERED = [name for name, asked in study.anchorings.items() if asked.discover]
+DISCOVERED = [name for name, anchoring in study.anchorings.items() if anchoring.discover]
 GIVEN = [name for name in study.anchorings if name not in DISCOVERED]
 
 
@@ -72,8 +72,8 @@ def discovering(wildcards):
 
 def discover_settings(wildcards):
     """Return the settings for finding anchors as JSON, without solver settings that do not apply."""
-    found = discovering(wildcards)
-    return as_json({"solver": found.solver.used(), "min_cosine": found.min_cosine})
+    discovery = discovering(wildcards)
+    return as_json({"solver": discovery.solver.used(), "min_cosine": discovery.min_cosine})
 
 
 def discover_code(wildcards):
@@ -140,8 +140,8 @@ def train_memory(wildcards):
     """
     settings = run_of(wildcards)
     n_q = settings.model.n_q if isinstance(settings, RunConfig) else settings.n_q
-    found = arrays_shape(wildcards.source)
-    n_p, n_r = found.widths if found else study.source(wildcards.source).widths
+    shape = arrays_shape(wildcards.source)
+    n_p, n_r = shape.widths if shape else study.source(wildcards.source).widths
     processes = study.processes
     copies = 1 if processes == 1 else processes if study.split == "samples" else 1 + processes / 4
     needed = 4000 * processes + int(copies * 32 * n_q * ((n_p or 1024) + n_r)) // 10**6
@@ -163,7 +163,7 @@ def train_gpus(wildcards):
 
 
 # runs that write recovery into their histories
-WATCHED = {cell for product in study.asked().values() for cell in product.watched(study)}
+WATCHED = {cell for product in study.products_by_path().values() for cell in product.watched(study)}
 
 
 def watch_references(wildcards):

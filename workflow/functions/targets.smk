@@ -4,7 +4,7 @@ from snakemake.cli import get_argument_parser
 from sdlstudy.configuration.targets import unknown_target
 
 
-def asked_targets():
+def requested_targets():
     """Return the targets on Snakemake's command line; empty if another program runs Snakemake."""
     program = Path(sys.argv[0])
     if "snakemake" not in (program.name, program.parent.name):  # python -m snakemake
@@ -21,7 +21,7 @@ def only_plans(targets):
     return bool(targets) and plans.issuperset(targets)
 
 
-if workflow.is_main_process and not only_plans(asked_targets()):
+if workflow.is_main_process and not only_plans(requested_targets()):
     refuse_missing_files()
 
 
@@ -32,17 +32,17 @@ def is_made(target):
 
 def refuse_unknown_targets():
     """Refuse unknown targets with a suggestion, which Snakemake's own error lacks."""
-    for target in asked_targets():
+    for target in requested_targets():
         if not is_made(target):
-            known = [file for name in PRODUCTS for file in product_files(name)] + [f"{RESULTS}/report.html"]
+            known_files = [file for name in PRODUCTS for file in product_files(name)] + [f"{RESULTS}/report.html"]
             rules = [rule.name for rule in workflow.rules if not rule.has_wildcards()]
-            raise WorkflowError(unknown_target(target, study.name, rules, known, Path(in_checkout("config"))))
+            raise WorkflowError(unknown_target(target, study.name, rules, known_files, Path(in_checkout("config"))))
 
 
 def made_files():
     """Yield the files of the targets. A table or figure counts only its own files, not the files of its runs."""
     yield from map(str, workflow.dag.targetfiles)
-    asked = {found.name for found in workflow.dag.targetrules} - {"all"}  # the report shows the files of all
+    names = {rule.name for rule in workflow.dag.targetrules} - {"all"}  # the report shows the files of all
     for job in workflow.dag.targetjobs:
-        if (name := job.rule.name) in asked:
+        if (name := job.rule.name) in names:
             yield from PRODUCTS[name].outputs(name, FILES) if name in PRODUCTS else map(str, job.output)

@@ -4,7 +4,7 @@ rule discover_anchors:
         store("train"),
     output:
         anchors="<results>/anchors/{source}/{anchoring}/seed{seed}.safetensors",
-        found="<results>/anchors/{source}/{anchoring}/seed{seed}.json",
+        summary="<results>/anchors/{source}/{anchoring}/seed{seed}.json",
     log:
         "<logs>/anchors/{source}.{anchoring}.seed{seed}.log",
     benchmark:
@@ -23,4 +23,4 @@ rule discover_anchors:
         code=discover_code,
     shell:
         'python "$SCRIPTS"/discover_anchors.py --settings {params.settings:q} --n-anchors {params.n_anchors} --seed {wildcards.seed}'
-        " --threads {threads} --store {input:q} --output {output.anchors:q} --found {output.found:q} > {log:q} 2>&1"
+        " --threads {threads} --store {input:q} --output {output.anchors:q} --summary {output.summary:q} > {log:q} 2>&1"

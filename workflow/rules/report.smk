@@ -21,7 +21,7 @@ rule report:
         runtime=5,
     params:
         config=lambda wildcards: as_json(study.model_dump()),
-        kept=KEPT,
+        published=PUBLISHED_FILES,
         code=lambda wildcards: code_digest("report"),
     shell:
-        'python "$SCRIPTS"/report.py --config {params.config:q} --kept {params.kept:q} --output {output:q} > {log:q} 2>&1'
+        'python "$SCRIPTS"/report.py --config {params.config:q} --published {params.published:q} --output {output:q} > {log:q} 2>&1'

@@ -26,14 +26,14 @@ def main(
     threads: int = 1,
     store: Path,
     output: Path,
-    found: Path,
+    summary: Path,
 ) -> None:
     """
     Args:
         settings: solver (its settings) and min_cosine
         n_anchors: number of anchors; without a number, all stable directions
         output: file of anchors to write
-        found: JSON file to write: numbers of atoms, cosines between the halves, and energies
+        summary: JSON file to write: numbers of atoms, cosines between the halves, and energies
     """
     torch.set_num_threads(threads)
     config = SolverConfig.from_dict(settings["solver"])
@@ -45,7 +45,7 @@ def main(
     save_anchors(output, anchors, facts)
     shared: dict[str, Any] = {"atoms": list(stable.atoms), "stable": len(stable.cosines), "anchors": len(anchors.w_p)}
     shared |= {name: [round(float(x), 6) for x in getattr(stable, name)] for name in ("cosines", "energies")}
-    write_json(found, shared)
+    write_json(summary, shared)
     logging.info("%d of %d and %d atoms are stable", shared["stable"], *stable.atoms)
 
 

@@ -67,23 +67,23 @@ def main(
     inputs |= {name: content_digest(path) if path else None for name, path in given_files.items()}
     judged_by = hierarchy and hierarchy.to_dict()
     judges = load_references(references) if references else None
-    own = parts_of_metrics(judges is not None, judges is not None and judges.classes is None)
-    facts = provenance(__file__, [*config.sigma_parts, *own], inputs=inputs, hierarchy=judged_by)
-    if there := finished_metrics(finished, output.name, facts, seed):
-        write_json(output, with_checksum(there | {"run": run}))
+    metric_parts = parts_of_metrics(judges is not None, judges is not None and judges.classes is None)
+    facts = provenance(__file__, [*config.sigma_parts, *metric_parts], inputs=inputs, hierarchy=judged_by)
+    if stored_metrics := finished_metrics(finished, output.name, facts, seed):
+        write_json(output, with_checksum(stored_metrics | {"run": run}))
         return
     truth = GroundTruth.of(judges, load_anchors(anchors) if anchors else None, hierarchy) if judges else None
     with open_checked(store) as opened:
-        found = evaluate_coder(load_model(model), opened, truth, stream(seed, "chance"))
+        evaluation = evaluate_coder(load_model(model), opened, truth, stream(seed, "chance"))
     content: dict[str, Json] = {
         "run": run,
-        "metrics": found.metrics,
-        "chance": found.chance,
-        "features": found.features,
+        "metrics": evaluation.metrics,
+        "chance": evaluation.chance,
+        "features": evaluation.features,
         "provenance": facts,
     }
     write_json(output, with_checksum(content))
-    for name, value in found.metrics.items():
+    for name, value in evaluation.metrics.items():
         logging.info("%s %s", name, value)
 
 

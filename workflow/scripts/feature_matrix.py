@@ -13,13 +13,13 @@ def main(*, bench: BenchFeatures, seed: int, output: Path) -> None:
         bench: settings of the bench
     """
     drawn, reached = draw_matrices(bench, seed), {}
-    for name, found in drawn.items():
+    for name, matrix in drawn.items():
         reached[name] = {
-            "max_signed": found.max_signed,
-            "max_absolute": found.max_absolute,
-            "iterations": found.iterations,
+            "max_signed": matrix.max_signed,
+            "max_absolute": matrix.max_absolute,
+            "iterations": matrix.iterations,
         }
-        dimension = len(found.W)
+        dimension = len(matrix.W)
         logging.info("%s: %d features in %d dimensions, %s", name, bench.n, dimension, reached[name])
     facts = provenance(__file__, bench=bench.to_dict(), seed=seed, reached=reached)
     save_references(output, References(drawn["W_p"].W, drawn["W_r"].W if "W_r" in drawn else None), facts)

@@ -51,7 +51,7 @@ def main(
     coder = load_model(dictionary).to(place)
     with open_checked(store) as opened:
         held_out = HeldOut.of(store, opened, model, text)
-        shown = held_out.contexts(opened, coder, latents)
+        latent_contexts = held_out.contexts(opened, coder, latents)
         losses = None
         if coder.config.pair != "crosscoder":
             losses = held_out.losses(opened, {"run": coder}, contexts, place)["run"]
@@ -62,12 +62,12 @@ def main(
     content = {
         "run": run,
         "loss": None if losses is None else losses._asdict(),
-        "latents": {latent: [context.to_dict() for context in its] for latent, its in shown.items()},
+        "latents": {latent: [context.to_dict() for context in its] for latent, its in latent_contexts.items()},
         "provenance": provenance(
             __file__, inputs={"dictionary": content_digest(dictionary), "store": content_digest(store)}
         ),
     }
-    write_text(page, contexts_page(f"{name}, {method}, {anchoring}, seed {seed}: most active tokens", shown))
+    write_text(page, contexts_page(f"{name}, {method}, {anchoring}, seed {seed}: most active tokens", latent_contexts))
     write_json(output, content)
 
 

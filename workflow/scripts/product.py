@@ -23,10 +23,10 @@ def main(
         paper: folder with the paper's own tables
     """
     module, _, kind = product.rpartition(".")
-    found = getattr(import_module(module), kind).model_validate(settings)
-    if not isinstance(found, Product):
+    instance = getattr(import_module(module), kind).model_validate(settings)
+    if not isinstance(instance, Product):
         raise ValueError(f"{product}: not a product")
-    found.make(name, Files(PartialStudy.model_validate(study), divided_by, str(paper)))
+    instance.make(name, Files(PartialStudy.model_validate(study), divided_by, str(paper)))
 
 
 if __name__ == "__main__":

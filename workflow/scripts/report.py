@@ -10,16 +10,16 @@ from sdlstudy.report.page import report, report_files
 from sdlstudy.results.tables import read_csv
 
 
-def main(*, config: dict[str, Any], kept: list[Path], output: Path) -> None:
+def main(*, config: dict[str, Any], published: list[Path], output: Path) -> None:
     """
     Args:
         config: the whole configuration
-        kept: CSV files that are kept with the code: verdicts, claims, Table 1, and the nearest protocol
+        published: CSV files that are kept with the code: verdicts, claims, Table 1, and the nearest protocol
         output: HTML file to write
     """
     configuration = Configuration.model_validate(config)
     paths = {name: Path(path) for name, path in report_files(configuration, configuration.files()).items()}
-    paths |= {f"published_{path.stem}": path for path in kept}
+    paths |= {f"published_{path.stem}": path for path in published}
     frames = {name: read_csv(path) for name, path in paths.items() if path.suffix == ".csv"}
     images = {name: path.read_bytes() for name, path in paths.items() if path.suffix == ".png"}
     page = report(configuration, frames, images)

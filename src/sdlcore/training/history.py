@@ -18,8 +18,10 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 Row = dict[str, float]
+"""A row of a history: values by name."""
 Write = Callable[[Row], None]
 Sink = Callable[[Sequence[Row]], AbstractContextManager[Write]]
+"""Receives the rows so far, and returns a context manager of a function that receives each new row."""
 Watch = Callable[[Mapping[str, "Tensor"]], Row]
 """Takes ``encoder`` and ``decoder`` rows for raw activations; returns further entries for a history row."""
 

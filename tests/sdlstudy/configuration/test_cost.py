@@ -156,9 +156,9 @@ def test_what_is_left_is_what_has_no_files(config):
 def test_one_table_is_planned_by_itself(config):
     table = config.only("table1")
     assert table.cells() == config.tables["table1"].cells(config)
-    assert set(table.asked()) == {"tables.table1"}
-    assert set(config.only("figure4").asked()) == {"figures.figure4"}
-    assert set(config.only("solvers").asked()) == {"solvers"}
+    assert set(table.products_by_path()) == {"tables.table1"}
+    assert set(config.only("figure4").products_by_path()) == {"figures.figure4"}
+    assert set(config.only("solvers").products_by_path()) == {"solvers"}
     assert table.bench_seeds("lrb") == config.seeds
 
 

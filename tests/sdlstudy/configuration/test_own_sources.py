@@ -13,8 +13,8 @@ MINE = {"input": "x.npy", "labels": "l.npy"}
 
 def runs(given):
     config = configure(given, BASE)
-    asked = config.asked().values()
-    return config, {cell for part in asked for cell in (*part.cells(config), *part.judged_here(config))}
+    asked = config.products_by_path().values()
+    return config, {cell for part in asked for cell in (*part.cells(config), *part.cells_without_metrics(config))}
 
 
 def test_a_source_of_ones_own_is_all_that_is_trained_on():

@@ -139,7 +139,7 @@ def test_a_score_that_cannot_rank_the_runs_of_a_source_is_refused(source, score)
 )
 def test_the_configuration_of_methods_gives_each_method_the_l0_of_its_ground(more, asked):
     config = made.configuration(None, "methods", more)
-    assert {ground: own.l0 for ground, own in config.comparison.asked().items()} == asked
+    assert {ground: own.l0 for ground, own in config.comparison.entries().items()} == asked
     for ground in asked:
         for cell in config.comparison.cells_on(ground, config):
             if cell.method == "acs":  # a solver chooses its L0

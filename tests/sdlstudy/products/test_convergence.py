@@ -13,7 +13,7 @@ def asked(**changes):
 
 def test_it_has_the_course_of_each_run_and_a_solvers_once(tmp_path):
     config = asked()
-    cells = config.figures.convergence.judged_here(config)
+    cells = config.figures.convergence.cells_without_metrics(config)
     for number, cell in enumerate(cells):
         path = tmp_path / config.files().history(cell)
         path.parent.mkdir(parents=True)
@@ -35,7 +35,7 @@ def test_it_has_the_course_of_each_run_and_a_solvers_once(tmp_path):
 def test_its_runs_are_watched_and_need_no_metrics():
     config = asked(seeds=None)
     convergence = config.figures.convergence
-    assert convergence.watched(config) == convergence.judged_here(config) == config.all_cells()
+    assert convergence.watched(config) == convergence.cells_without_metrics(config) == config.all_cells()
     assert config.cells() == []
     assert {cell.seed for cell in config.all_cells()} == {config.seeds[0]}
     assert not any(path.endswith("metrics.json") for path in convergence.beside("convergence", config.files()))

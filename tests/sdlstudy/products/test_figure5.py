@@ -32,7 +32,7 @@ def hierarchical(seed):
 
 def write_runs(folder):
     """Two methods, two seeds: true features; and silent children, or children that carry their silent parent."""
-    for cell in CONFIG.figures.figure5.judged_here(CONFIG):
+    for cell in CONFIG.figures.figure5.cells_without_metrics(CONFIG):
         W, x = hierarchical(cell.seed)
         W_enc, W_dec = W.T.copy(), W.T.copy()
         if cell.method == "absorbing":

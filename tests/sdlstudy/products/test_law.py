@@ -30,7 +30,7 @@ def write(folder, config):
     files, product = config.files(), config.law
     for point, seed in product.matrices(config):
         made.write_matrix(folder / files.feature_matrix(point.source, seed), features(point.source, seed))
-    for cell in product.judged_here(config):
+    for cell in product.cells_without_metrics(config):
         W = features(cell.source, cell.seed)
         made.write_matrix(folder / files.feature_matrix(cell.source, cell.seed), W)
         made.write_dictionary(folder / files.model(cell), 3 * read_outs(W), 2 * W.T)
@@ -95,13 +95,13 @@ def test_the_configuration_asks_for_methods_that_differ_by_what_their_names_say(
     assert differs("acs", "acs_bare") == {"encoder_ridge"}
     assert differs("topk", "topk_white") == {"whiten"}
     assert differs("topk", "topk_tied") == {"tied", "initialisation"}
-    assert {cell.protocol for cell in config.law.judged_here(config)} == {"best"}
+    assert {cell.protocol for cell in config.law.cells_without_metrics(config)} == {"best"}
 
 
 def test_a_run_that_stands_at_several_points_is_made_once():
     config = asked(runs={"topk": {"n": [128], "noise": [0.0]}})
     assert len(config.law.laid_out(config)) == 4
-    assert len(config.law.judged_here(config)) == config.law.at_most(config) / 2 == 2
+    assert len(config.law.cells_without_metrics(config)) == config.law.at_most(config) / 2 == 2
 
 
 def test_true_features_alone_need_no_samples():

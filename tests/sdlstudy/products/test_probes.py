@@ -32,7 +32,7 @@ def tables(tmp_path_factory):
     (folder / "words.jsonl").write_text("\n".join(json.dumps({"text": "a", "topic": label}) for label in LABELS))
     x = np.abs(np.random.default_rng(0).standard_normal((DOCUMENTS, D))).astype(np.float32)
     x[::4, 3] += 3
-    for cell in config.probes.judged_here(config):
+    for cell in config.probes.cells_without_metrics(config):
         made.write_dictionary(folder / files.model(cell), np.eye(D), np.eye(D))
     with create_store(folder / files.store("words", 0, "test"), {}) as store:
         store.append(x, references={"document": np.arange(DOCUMENTS)})

@@ -31,7 +31,7 @@ def test_what_is_made_is_the_same_of_the_part_that_a_product_hangs_on(name):
         for paths in ("inputs", "outputs", "beside"):
             assert getattr(again, paths)(key, files) == getattr(product, paths)(key, whole), key
         assert again.cells(part) == product.cells(config)
-        assert again.judged_here(part) == product.judged_here(config)
+        assert again.cells_without_metrics(part) == product.cells_without_metrics(config)
 
 
 @pytest.mark.parametrize("name", CONFIGURATIONS)
@@ -67,6 +67,6 @@ def test_a_change_elsewhere_changes_nothing_that_a_product_hangs_on():
 def test_no_product_asks_for_more_runs_than_it_counts():
     for name in CONFIGURATIONS:
         config = configuration(name)
-        for key, product in config.asked().items():
-            asked = {*product.cells(config), *product.judged_here(config)}
+        for key, product in config.products_by_path().items():
+            asked = {*product.cells(config), *product.cells_without_metrics(config)}
             assert len(asked) <= product.at_most(config), key

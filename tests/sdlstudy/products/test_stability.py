@@ -14,7 +14,7 @@ def test_pairs_of_seeds_have_rows_and_methods_their_means(tmp_path):
     """Two seeds agree; the third has two of four decoder columns of its own."""
     config = made.alone({"seeds": [0, 1, 2], "stability": {"runs": {"smollm2": {"methods": ["topk_real"]}}}})
     files = config.files()
-    for cell in config.stability.judged_here(config):
+    for cell in config.stability.cells_without_metrics(config):
         decoder = W if cell.seed < 2 else np.vstack([W[:2], -W[2:]])
         made.write_dictionary(tmp_path / files.model(cell), W, decoder)
     files = made.make(config, "stability", tmp_path)

@@ -1,6 +1,7 @@
 """Figures 4 and 5 show the given numbers."""
 
 import numpy as np
+import pandas as pd
 import pytest
 from matplotlib.text import Text
 
@@ -40,7 +41,7 @@ def test_figure5_outlines_absorbed_pairs_on_both_sides():
     for child in list(HIERARCHY.family(1))[:2]:
         decoder[child] += W[:, 1]
         latents[latents[:, child] > 0, 1] = 0
-    pairs = absorption(latents, x, decoder, W, HIERARCHY)
+    pairs = pd.DataFrame(absorption(latents, x, decoder, W, HIERARCHY))
     assert family_of(pairs) == 1
     family = families(latents, x, decoder, W, HIERARCHY)[1]
     figure = figure5([Shown("mine, seed 0", family, pairs[pairs["parent"] == 1], 1 / 3)])
@@ -62,7 +63,7 @@ def test_a_family_without_samples_is_drawn_empty():
     W, x = hierarchical(0)
     empty = type(x)((0, x.shape[1]), dtype=np.float32)
     latents = empty.toarray()
-    pairs = absorption(latents, empty, W.T, W, HIERARCHY)
+    pairs = pd.DataFrame(absorption(latents, empty, W.T, W, HIERARCHY))
     family = families(latents, empty, W.T, W, HIERARCHY)[0]
     figure = figure5([Shown("mine", family, pairs[pairs["parent"] == 0], np.nan)])
     figure.canvas.draw()

@@ -150,7 +150,7 @@ def made(tmp_path_factory, config):
     products.write_matrix(folder / files.feature_matrix("lrb", 0), eye)
     anchors = Anchors(eye[[2, 5]], None, np.array([2, 5]))
     save_anchors(folder / files.anchors("lrb", "ground_truth", 0), anchors, {})
-    for cell in config.products()["features"].judged_here(config):
+    for cell in config.products()["features"].cells_without_metrics(config):
         products.write_dictionary(folder / files.model(cell), eye, eye)
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(figures, "save_figure", saved)
@@ -162,7 +162,7 @@ def made(tmp_path_factory, config):
 @pytest.fixture(scope="module")
 def page(made, config):
     with chdir(made.parents[1]):
-        script("report")(config=json.loads(json.dumps(config.model_dump())), kept=[], output=made / "report.html")
+        script("report")(config=json.loads(json.dumps(config.model_dump())), published=[], output=made / "report.html")
     return (made / "report.html").read_text(encoding="utf-8")
 
 
@@ -172,7 +172,9 @@ def with_stored(made, config):
     kept = [REPOSITORY / f"docs/results/paper/{name}.csv" for name in ("verdicts", "claims", "table1")]
     kept.append(REPOSITORY / "resources/paper/nearest_protocol.csv")
     with chdir(made.parents[1]):
-        script("report")(config=json.loads(json.dumps(config.model_dump())), kept=kept, output=made / "stored.html")
+        script("report")(
+            config=json.loads(json.dumps(config.model_dump())), published=kept, output=made / "stored.html"
+        )
     return (made / "stored.html").read_text(encoding="utf-8")
 
 

@@ -1,7 +1,7 @@
 import numpy as np
 
 from sdlcore import Anchors, References
-from sdlstudy.results.discovered import left_over, recovery_over
+from sdlstudy.results.discovered import recovery_over, unanchored_features
 
 REFERENCES = References(np.eye(6, dtype=np.float32), None, None)
 
@@ -11,10 +11,12 @@ def anchors(*features):
 
 
 def test_anchorings_are_compared_on_what_none_of_them_gives_away():
-    left = left_over({"a": anchors(0, 1), "b": anchors(1, 2), "all": anchors(0, 1, 2, 3, 4)}, REFERENCES, ["all"])
+    left = unanchored_features(
+        {"a": anchors(0, 1), "b": anchors(1, 2), "all": anchors(0, 1, 2, 3, 4)}, REFERENCES, ["all"]
+    )
     assert left["none"].tolist() == left["a"].tolist() == left["b"].tolist() == [False] * 3 + [True] * 3
     assert left["all"].tolist() == [False] * 5 + [True]
-    assert left_over({}, REFERENCES)["none"].all()
+    assert unanchored_features({}, REFERENCES)["none"].all()
 
 
 def test_recovery_is_over_what_is_left_and_of_nothing_there_is_none():

@@ -120,7 +120,7 @@ def statements(groups):
 
 def test_claims_are_grouped_by_their_words_with_every_verdict_seed_and_number():
     _, claimed = made_of_table_1(seeds_differ=True)
-    groups = claim_groups(claimed, here=True)
+    groups = claim_groups(claimed, any_scale=True)
     assert [(group.quote, group.section) for group in groups] == list(
         dict.fromkeys(zip(claimed["quote"], claimed["section"], strict=True))
     )
@@ -131,25 +131,25 @@ def test_claims_are_grouped_by_their_words_with_every_verdict_seed_and_number():
         key = claim["quote"], claim["measured"]
         row = rows[key]
         assert row.verdict == claim["verdict"]
-        assert row.shown.startswith(claim["here"] or "not run")
+        assert row.verdict_text.startswith(claim["here"] or "not run")
         by = f"; {claim['seeds']} seed{'s' if claim['seeds'] > 1 else ''}"
-        assert (by in row.shown) == (claim["here"] not in ("", "partly run"))
-        assert at_scale[key].shown == row.shown.replace("partly run", "not run")
-        assert claim["paper"].startswith(own.get(row.own, row.own))
+        assert (by in row.verdict_text) == (claim["here"] not in ("", "partly run"))
+        assert at_scale[key].verdict_text == row.verdict_text.replace("partly run", "not run")
+        assert claim["paper"].startswith(own.get(row.papers_verdict, row.papers_verdict))
         for part in (claim["evidence"], claim["paper"]):
             assert all(piece in " ".join([*row.ours, *row.paper]) for piece in part.split(". ") if part)
-    assert {row.shown for row in rows.values()} >= {"not run", "partly run"}
+    assert {row.verdict_text for row in rows.values()} >= {"not run", "partly run"}
     _, nothing = made({})
-    assert {row.shown for row in statements(claim_groups(nothing)).values()} == {"not run"}
+    assert {row.verdict_text for row in statements(claim_groups(nothing)).values()} == {"not run"}
 
 
 def test_a_claim_has_the_verdict_of_its_statements_or_is_mixed():
     _, some = made_of_table_1()
-    groups = claim_groups(some, here=True)
+    groups = claim_groups(some, any_scale=True)
     for group in groups:
         for verdict, shown in (
-            (group.verdict, {row.shown.partition(" (")[0] for row in group.statements}),
-            (group.own, {row.own for row in group.statements}),
+            (group.verdict, {row.verdict_text.partition(" (")[0] for row in group.statements}),
+            (group.papers_verdict, {row.papers_verdict for row in group.statements}),
         ):
             assert verdict == (shown.pop() if len(shown) == 1 else "mixed")
         assert group.verdict in CLAIM_VERDICTS
@@ -158,7 +158,10 @@ def test_a_claim_has_the_verdict_of_its_statements_or_is_mixed():
 
 def test_another_protocol_than_the_papers_is_named():
     _, judged = made({"table1": papers_runs()["table1"].assign(protocol="best")})
-    shown = {row.shown for row in statements(claim_groups(judged, here=True)).values()} - {"not run", "partly run"}
+    shown = {row.verdict_text for row in statements(claim_groups(judged, any_scale=True)).values()} - {
+        "not run",
+        "partly run",
+    }
     assert shown
     assert all("; best" in text for text in shown)
 

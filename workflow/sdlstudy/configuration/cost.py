@@ -53,7 +53,7 @@ class Stage(NamedTuple):
 
 def number_of_runs(config: Configuration) -> int:
     """Return an upper bound on the runs that tables and figures need, computed without a list of the runs."""
-    return sum(product.at_most(config) for product in config.asked().values())
+    return sum(product.at_most(config) for product in config.products_by_path().values())
 
 
 def weights(config: Configuration, cell: Cell, shapes: Shapes = NOTHING_FOUND) -> int | None:
@@ -115,28 +115,32 @@ def stages(
         Shapes of sources, as read from files and models that exist.
     """
     files = config.files()
-    judged = [cell for cell in config.cells() if missing(files.metrics(cell))]
-    trained = [cell for cell in config.all_cells() if any(missing(path) for path in files.all_of(cell)[:-1])]
-    kinds = {cell.source: config.source(cell.source).kind for cell in (*trained, *judged)}
-    solved, peers, imported, trained = (
-        [cell for cell in trained if config.methods[cell.method].settings is made]
-        for made in (SolverConfig, PeerConfig, ImportConfig, RunConfig)
+    evaluated_cells = [cell for cell in config.cells() if missing(files.metrics(cell))]
+    trained_cells = [cell for cell in config.all_cells() if any(missing(path) for path in files.all_of(cell)[:-1])]
+    kinds = {cell.source: config.source(cell.source).kind for cell in (*trained_cells, *evaluated_cells)}
+    solver_cells, peer_cells, imported_cells, trained_cells = (
+        [cell for cell in trained_cells if config.methods[cell.method].settings is settings_class]
+        for settings_class in (SolverConfig, PeerConfig, ImportConfig, RunConfig)
     )
-    extracted = []
-    passed = []
+    extraction_stages = []
+    run_stages = []
     for kind in dict.fromkeys(kinds.values()):
         stores = {source: _stores(config, files, source, missing) for source in kinds if kinds[source] == kind}
         stores = {source: parts for source, parts in stores.items() if parts}
-        extracted += [_extraction(config, kind, stores, extraction_memory, shapes)] if stores else []
-        if cells := [cell for cell in trained if kinds[cell.source] == kind]:
-            passed.append(_training(config, kind, cells, memory, rate, shapes))
+        extraction_stages += [_extraction(config, kind, stores, extraction_memory, shapes)] if stores else []
+        if cells := [cell for cell in trained_cells if kinds[cell.source] == kind]:
+            run_stages.append(_training(config, kind, cells, memory, rate, shapes))
     # the number of atoms, and with it the size, is unknown before a solver has run
-    passed += [Stage("solvers", len(solved), None)] if solved else []
+    run_stages += [Stage("solvers", len(solver_cells), None)] if solver_cells else []
     # the speed of other libraries is unknown
-    passed += [Stage("trainings of other libraries", len(peers), _models(config, peers, shapes))] if peers else []
-    passed += [Stage("imported dictionaries", len(imported), None)] if imported else []
-    evaluations = Stage("evaluations", len(judged), METRICS_BYTES * len(judged))
-    return [*extracted, *passed, *([evaluations] if judged else [])]
+    run_stages += (
+        [Stage("trainings of other libraries", len(peer_cells), _models(config, peer_cells, shapes))]
+        if peer_cells
+        else []
+    )
+    run_stages += [Stage("imported dictionaries", len(imported_cells), None)] if imported_cells else []
+    evaluations = Stage("evaluations", len(evaluated_cells), METRICS_BYTES * len(evaluated_cells))
+    return [*extraction_stages, *run_stages, *([evaluations] if evaluated_cells else [])]
 
 
 def _extraction(
@@ -150,9 +154,9 @@ def _extraction(
     needs = {source: need(config, source, shapes) for source in stores}
     # streamed rows are made during each training, so their time counts there
     seconds = [
-        found.seconds * share
-        for found, share in zip(needs.values(), stores.values(), strict=True)
-        if found.seconds is not None and found.streamed is None
+        source_need.seconds * share
+        for source_need, share in zip(needs.values(), stores.values(), strict=True)
+        if source_need.seconds is not None and source_need.streamed is None
     ]
     sizes = [
         None if needs[source].bytes is None else int((needs[source].bytes or 0) * stores[source]) for source in stores
@@ -175,7 +179,7 @@ def _training(
     shapes: Shapes,
 ) -> Stage:
     sizes = {cell: weights(config, cell, shapes) for cell in cells}
-    known = {cell: size for cell, size in sizes.items() if size is not None}
+    known_sizes = {cell: size for cell, size in sizes.items() if size is not None}
     # each process has its part of a batch's latents; with split latents, also only its part of the dictionary
     processes = config.processes
     parts = processes if config.split == "latents" else 1
@@ -189,12 +193,15 @@ def _training(
         max(map(memory, cells)),
         # weights, gradients and two moments, and a batch's latents before and after sigma
         max(
-            ((16 * size // parts + 8 * _batch(config, cell) // processes) // 10**6 for cell, size in known.items()),
+            (
+                (16 * size // parts + 8 * _batch(config, cell) // processes) // 10**6
+                for cell, size in known_sizes.items()
+            ),
             default=None,
         ),
         None
-        if len(known) < len(cells)
-        else streamed + sum(size * samples(config, cell) for cell, size in known.items()) / rate,
+        if len(known_sizes) < len(cells)
+        else streamed + sum(size * samples(config, cell) for cell, size in known_sizes.items()) / rate,
     )
 
 
@@ -204,12 +211,14 @@ def _models(config: Configuration, cells: list[Cell], shapes: Shapes) -> int | N
     return _sum([None if size is None else 4 * size for size in sizes])
 
 
-def plan_lines(found: Iterable[Stage], left: Iterable[Stage], free: int, rate: float, runs: int) -> list[str]:
+def plan_lines(
+    all_stages: Iterable[Stage], remaining_stages: Iterable[Stage], free: int, rate: float, runs: int
+) -> list[str]:
     """Return the plan as lines of text: the progress, a table of stages, and the basis of the estimates.
 
     Parameters
     ----------
-    found, left
+    all_stages, remaining_stages
         The stages with all jobs, and the stages with the jobs whose files are missing.
     free
         Free bytes on the disk that stores the results.
@@ -217,19 +226,19 @@ def plan_lines(found: Iterable[Stage], left: Iterable[Stage], free: int, rate: f
         Speed in weights x samples a second, and the number of runs measured here; 0 if measured on another machine.
     """
     rows = [("stage", "jobs", "left", "disk", "memory a job", "memory a GPU", "time", "time left")]
-    found, waiting = list(found), {stage.name: stage for stage in left}
-    for stage in found:
-        rest = waiting.get(stage.name)
+    all_stages, remaining = list(all_stages), {stage.name: stage for stage in remaining_stages}
+    for stage in all_stages:
+        remainder = remaining.get(stage.name)
         rows.append(
             (
                 stage.name,
                 f"{stage.jobs:,}",
-                f"{rest.jobs if rest else 0:,}",
+                f"{remainder.jobs if remainder else 0:,}",
                 "unknown" if stage.disk is None else _size(stage.disk),
                 "" if stage.memory is None else _size(stage.memory * 10**6),
                 "" if stage.gpu_memory is None else _size(stage.gpu_memory * 10**6),
                 "" if stage.seconds is None else _time(stage.seconds),
-                "" if rest is None or rest.seconds is None else _time(rest.seconds),
+                "" if remainder is None or remainder.seconds is None else _time(remainder.seconds),
             )
         )
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
@@ -237,38 +246,40 @@ def plan_lines(found: Iterable[Stage], left: Iterable[Stage], free: int, rate: f
     basis = f", the median of the {runs} runs trained here."
     if not runs:
         basis = ", measured on one core of another machine. After the first finished run, the plan uses this machine's."
-    known = sum(stage.disk or 0 for stage in waiting.values())
-    more = " and an unknown amount more" * any(stage.disk is None for stage in waiting.values())
+    known_bytes = sum(stage.disk or 0 for stage in remaining.values())
+    unknown_size = " and an unknown amount more" * any(stage.disk is None for stage in remaining.values())
     return [
-        _progress(found, list(waiting.values())),
+        _progress(all_stages, list(remaining.values())),
         "",
         *lines,
-        *[MEMORY] * any(stage.memory is not None for stage in found),
+        *[MEMORY] * any(stage.memory is not None for stage in all_stages),
         "Times are for jobs one after the other. The time of a training is its dictionary's weights times its samples, "
         f"divided by {_count(rate)} a second{basis}",
-        f"The jobs left need {_size(known)} of disk{more}; {_size(free)} are free.",
+        f"The jobs left need {_size(known_bytes)} of disk{unknown_size}; {_size(free)} are free.",
         "A run counts as finished if its files exist; `snakemake -n` lists the runs that a changed setting repeats.",
     ]
 
 
-def _progress(found: list[Stage], left: list[Stage]) -> str:
+def _progress(all_stages: list[Stage], remaining_stages: list[Stage]) -> str:
     """Return a sentence with the number of finished runs and the time of the other runs."""
-    jobs, waiting = (sum(stage.jobs for stage in part if stage.is_training) for part in (found, left))
-    times = [stage.seconds for stage in left if stage.is_training]
-    known = sum(seconds or 0 for seconds in times)
-    took = f"about {duration(known)} one after the other" if known else "an unknown time"
-    more = ", and an unknown time for the rest" if known and None in times else ""
-    if not waiting:
+    jobs, remaining_jobs = (
+        sum(stage.jobs for stage in part if stage.is_training) for part in (all_stages, remaining_stages)
+    )
+    times = [stage.seconds for stage in remaining_stages if stage.is_training]
+    known_seconds = sum(seconds or 0 for seconds in times)
+    took = f"about {duration(known_seconds)} one after the other" if known_seconds else "an unknown time"
+    unknown_time = ", and an unknown time for the rest" if known_seconds and None in times else ""
+    if not remaining_jobs:
         return f"All {jobs:,} runs are finished."
-    return f"{jobs - waiting:,} of {jobs:,} runs are finished, {waiting:,} left: {took}{more}."
+    return f"{jobs - remaining_jobs:,} of {jobs:,} runs are finished, {remaining_jobs:,} left: {took}{unknown_time}."
 
 
-def too_large(found: Iterable[Stage], free: int) -> str | None:
+def too_large(all_stages: Iterable[Stage], free: int) -> str | None:
     """Return an error if the known part of a plan exceeds the free disk space, otherwise None."""
-    known = sum(stage.disk or 0 for stage in found)
-    if known <= free:
+    known_bytes = sum(stage.disk or 0 for stage in all_stages)
+    if known_bytes <= free:
         return None
-    sizes = f"the plan needs {_size(known)}, but the disk of the results has only {_size(free)} free"
+    sizes = f"the plan needs {_size(known_bytes)}, but the disk of the results has only {_size(free)} free"
     return f"{sizes}; free some space, or plan fewer runs"
 
 
@@ -290,15 +301,17 @@ def _time(seconds: float) -> str:
 
 def _jobs(config: Configuration, source: str) -> int:
     """Return the number of jobs that make a source's stores."""
-    found = config.source(source)
-    return found.n_shards if found.n_features is None else len(config.bench_seeds(source))
+    settings = config.source(source)
+    return settings.n_shards if settings.n_features is None else len(config.bench_seeds(source))
 
 
 def _stores(config: Configuration, files: Files, source: str, missing: Callable[[str], bool]) -> Fraction:
     """Return the share of a source's stores that is missing. A bench has stores for each of its seeds."""
     seeds = config.bench_seeds(source) if config.source(source).n_features is not None else [0]
-    left = [seed for seed in seeds if any(missing(files.store(source, seed, part)) for part in ("train", "test"))]
-    return Fraction(len(left), len(seeds))
+    missing_seeds = [
+        seed for seed in seeds if any(missing(files.store(source, seed, part)) for part in ("train", "test"))
+    ]
+    return Fraction(len(missing_seeds), len(seeds))
 
 
 def _batch(config: Configuration, cell: Cell) -> int:

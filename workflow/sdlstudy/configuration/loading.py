@@ -47,45 +47,50 @@ def read_given(paths: Iterable[str | Path], changes: Tree) -> dict[str, Json]:
     ConfigError
         If a file is not a configuration. The error names the file.
     """
-    given: dict[str, Json] = {}
+    merged: dict[str, Json] = {}
     for path in paths:
-        found = mapping(load_yaml(path), str(path))
-        given = merge(given, _with_located_plugins(found, Path(path).parent))
+        content = mapping(load_yaml(path), str(path))
+        merged = merge(merged, _with_located_plugins(content, Path(path).parent))
     _refuse(unbounded(changes))
-    return merge(given, _with_located_plugins(changes, Path()))
+    return merge(merged, _with_located_plugins(changes, Path()))
 
 
-def _with_located_plugins(given: Tree, folder: Path) -> dict[str, Json]:
+def _with_located_plugins(content: Tree, folder: Path) -> dict[str, Json]:
     """Return the content of a file in ``folder`` with paths of plugins resolved against that folder."""
-    plugins = given.get("plugins")
+    plugins = content.get("plugins")
     if not isinstance(plugins, list):
-        return dict(given)
-    return {**given, "plugins": [locate_plugin(one, folder) if isinstance(one, str) else one for one in plugins]}
+        return dict(content)
+    return {
+        **content,
+        "plugins": [locate_plugin(plugin, folder) if isinstance(plugin, str) else plugin for plugin in plugins],
+    }
 
 
-def configure(given: Tree, default: Tree) -> Configuration:
-    """Merge ``given`` over the default (`own_sources.over_default`), and return the valid configuration.
+def configure(config: Tree, default: Tree) -> Configuration:
+    """Merge ``config`` over the default (`own_sources.over_default`), and return the valid configuration.
 
     Raises
     ------
     ConfigError
         As `validate` does, and if changed results would overwrite the default's because the name is the same.
     """
-    default, given = (with_each_layer(one) for one in (default, given))
-    merged = merge(default, given)
+    default, config = (with_each_layer(tree) for tree in (default, config))
+    merged = merge(default, config)
     _refuse(unbounded(merged))
     _load_plugins(merged)
-    found = _misshapen(merged)
-    name, adds_to_default = given.get("name"), default.keys() <= given.keys()
-    if name in (None, default.get("name")) and not adds_to_default and given.keys() - {"name", *UNTRACKED}:
-        said, it = ("missing; without one", "it") if name is None else (f"{name} is the default's; so", "another")
-        found.append(
-            f"name: {said}, results would replace the default's in results/{default.get('name')}. Set {it} in "
+    errors = _misshapen(merged)
+    name, adds_to_default = config.get("name"), default.keys() <= config.keys()
+    if name in (None, default.get("name")) and not adds_to_default and config.keys() - {"name", *UNTRACKED}:
+        problem, choice = (
+            ("missing; without one", "it") if name is None else (f"{name} is the default's; so", "another")
+        )
+        errors.append(
+            f"name: {problem}, results would replace the default's in results/{default.get('name')}. Set {choice} in "
             "a file that --configfile names, or by --config name=...; or, to add to the default's results, name "
             "config/config.yaml among the files"
         )
-    _refuse(found)
-    return validate(over_default(default, given))
+    _refuse(errors)
+    return validate(over_default(default, config))
 
 
 def validate(config: Tree) -> Configuration:
@@ -106,7 +111,7 @@ def validate(config: Tree) -> Configuration:
         _refuse([f"tables: {asked_for:,} runs in tables and figures, expected at most {MOST_RUNS:,}"])
     _refuse(inconsistencies(typed))
     _refuse(unsound_starts(typed))
-    _refuse(line for path, product in typed.asked().items() for line in product.unsound_sweep(path, typed))
+    _refuse(line for path, product in typed.products_by_path().items() for line in product.unsound_sweep(path, typed))
     # a variant copies a source or method and changes one setting, so the new value needs a check
     filled = _typed(with_sweeps(typed).model_dump(warnings=False))
     _refuse(inconsistent_benches(filled))
@@ -131,9 +136,9 @@ def _without_null(config: Configuration) -> Configuration:
 
 
 def _refuse(problems: Iterable[str]) -> None:
-    found = list(dict.fromkeys(problems))
-    if found:
-        raise ConfigError(found)
+    errors = list(dict.fromkeys(problems))
+    if errors:
+        raise ConfigError(errors)
 
 
 def _typed(config: Tree) -> Configuration:

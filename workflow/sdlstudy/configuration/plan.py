@@ -71,37 +71,39 @@ def need(config: Configuration, source: str, shapes: Shapes = NOTHING_FOUND) -> 
         run = settings.run
         streamed = (run.steps or 0) * (run.batch_size or 0) or train
         parts = [test]
-    known = [rows for rows in parts if rows is not None]
-    rows = sum(known) * drawings if len(known) == len(parts) else None
+    known_rows = [rows for rows in parts if rows is not None]
+    rows = sum(known_rows) * drawings if len(known_rows) == len(parts) else None
     row_bytes = None if n_p is None else (n_p + n_r) * settings.bytes_of_number
     return Need(source, rows, row_bytes, settings.rate, streamed, settings.n_shards)
 
 
-def describe(found: Need, free: int) -> str:
+def describe(resources: Need, free: int) -> str:
     """Describe the need of one source in one line, beside the ``free`` bytes."""
-    if found.row_bytes is None:
+    if resources.row_bytes is None:
         size = "size unknown until the model exists (set n_p)"
-    elif found.bytes is None:
-        size = f"{found.row_bytes / 1e3:.3g} kB a sample, number of samples unknown"
+    elif resources.bytes is None:
+        size = f"{resources.row_bytes / 1e3:.3g} kB a sample, number of samples unknown"
     else:
-        size = f"{_gigabytes(found.bytes)}"
-        if found.bytes > free:
+        size = f"{_gigabytes(resources.bytes)}"
+        if resources.bytes > free:
             size += ", which does not fit"
     facts = [size, f"{free / 1e9:.3g} GB are free"]
-    if found.memory is not None:
-        facts.append(f"{found.memory / 1e3:.3g} GB of memory a job")
-    if found.streamed is not None:
+    if resources.memory is not None:
+        facts.append(f"{resources.memory / 1e3:.3g} GB of memory a job")
+    if resources.streamed is not None:
         stored = (
-            "" if found.row_bytes is None else f", {_gigabytes(found.streamed * found.row_bytes)} if it stored them"
+            ""
+            if resources.row_bytes is None
+            else f", {_gigabytes(resources.streamed * resources.row_bytes)} if it stored them"
         )
         facts[0] += " for evaluation"
-        facts.append(f"each training streams {found.streamed:,} samples{stored}")
-    if found.seconds is None and found.memory is not None:  # otherwise no model runs, and the job takes seconds
+        facts.append(f"each training streams {resources.streamed:,} samples{stored}")
+    if resources.seconds is None and resources.memory is not None:  # otherwise no model runs, and the job takes seconds
         facts.append("time unknown (set samples_per_second)")
-    if found.seconds is not None:
-        parts = f", over {found.parts} jobs" if found.parts > 1 else ""
-        facts.append(f"about {duration(found.seconds)} at {found.rate:,g} samples a second{parts}")
-    return f"activations of {found.source}: {'; '.join(facts)}"
+    if resources.seconds is not None:
+        parts = f", over {resources.parts} jobs" if resources.parts > 1 else ""
+        facts.append(f"about {duration(resources.seconds)} at {resources.rate:,g} samples a second{parts}")
+    return f"activations of {resources.source}: {'; '.join(facts)}"
 
 
 def lines(
@@ -132,21 +134,25 @@ def lines(
         folder = folder.parent
     free = disk_usage(folder).free
     needs = [need(config, source, shapes) for source in sources]
-    told = [n for n in needs if _is_open(n) or _size(n) >= WORTH_TELLING]
-    others = [n for n in needs if n not in told and n.bytes is not None]
-    small = sum(n.bytes or 0 for n in others)
+    large_needs = [n for n in needs if _is_open(n) or _size(n) >= WORTH_TELLING]
+    small_needs = [n for n in needs if n not in large_needs and n.bytes is not None]
+    small_bytes = sum(n.bytes or 0 for n in small_needs)
     # the points of a sweep are small one by one, and large together
-    rest = [f"activations of {len(others)} smaller sources: {_gigabytes(small)}; {free / 1e9:.3g} GB are free"]
-    return [describe(n._replace(memory=memory(n.source)), free) for n in told] + rest * (small >= WORTH_TELLING)
+    summary = [
+        f"activations of {len(small_needs)} smaller sources: {_gigabytes(small_bytes)}; {free / 1e9:.3g} GB are free"
+    ]
+    return [describe(n._replace(memory=memory(n.source)), free) for n in large_needs] + summary * (
+        small_bytes >= WORTH_TELLING
+    )
 
 
-def _size(found: Need) -> int:
-    return max(found.bytes or 0, (found.streamed or 0) * (found.row_bytes or 0))
+def _size(resources: Need) -> int:
+    return max(resources.bytes or 0, (resources.streamed or 0) * (resources.row_bytes or 0))
 
 
-def _is_open(found: Need) -> bool:
+def _is_open(resources: Need) -> bool:
     """Return whether a source's dimensions are known but not its number of samples."""
-    return found.rows is None and found.row_bytes is not None
+    return resources.rows is None and resources.row_bytes is not None
 
 
 def _gigabytes(number: int) -> str:

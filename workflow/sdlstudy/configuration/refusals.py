@@ -29,8 +29,8 @@ LIMITS = {
 
 def problems(error: ValidationError, config: Any) -> list[str]:
     """Return one line for each validation error of a configuration. Each line begins with the path of the key."""
-    found = error.errors(include_url=False)
-    return sorted({line for one in found if not _is_inherited(one) for line in _explained(one, config)})
+    details = error.errors(include_url=False)
+    return sorted({line for detail in details if not _is_inherited(detail) for line in _explained(detail, config)})
 
 
 def _is_inherited(error: ErrorDetails) -> bool:
@@ -56,8 +56,8 @@ def _explained(error: ErrorDetails, config: Any) -> Iterator[str]:
         yield f"{where}: expected a finite number, found {value}"
     elif kind.endswith("_type"):
         remedy = _counted_seeds(value) if path[-1] == "seeds" else ""
-        found = f"found {shown(value)}{remedy or _rewritten(part, value)}"
-        yield f"{where}: expected {' or '.join(_kinds(part))}{hint}, {found}"
+        actual = f"found {shown(value)}{remedy or _rewritten(part, value)}"
+        yield f"{where}: expected {' or '.join(_kinds(part))}{hint}, {actual}"
     else:
         yield f"{where}: {_expected(kind, resolved, value, error['msg'])}{hint}"
 
@@ -89,23 +89,23 @@ def _known_keys(path: Path, config: Any) -> str:
     part, parent = _resolved(_at(path[:-1])), config
     for key in path[:-1]:
         parent = parent[key]
-    known = set(part.get("properties", {}))
+    valid_keys = set(part.get("properties", {}))
     kinds = {"Method": Method.kinds_of_plugins(), "Run": Run.kinds_of_plugins(), "Plugin": ("source",)}
-    for name, of in kinds.items():
+    for name, plugin_kinds in kinds.items():
         if part is schema()["$defs"][name]:
-            known |= own_settings(*of).keys()
-    close = did_you_mean(str(path[-1]), known) or _elsewhere(path)
+            valid_keys |= own_settings(*plugin_kinds).keys()
+    close = did_you_mean(str(path[-1]), valid_keys) or _elsewhere(path)
     if part is schema()["$defs"]["Method"] and "like" not in parent:
-        known = _fit(parent)
-    expected = f"xpected one of {', '.join(sorted(known))}"
+        valid_keys = _fit(parent)
+    expected = f"xpected one of {', '.join(sorted(valid_keys))}"
     return f"{close}{'' if close.endswith('?') else '.'} E{expected}" if close else f"; e{expected}"
 
 
 def _elsewhere(path: Path) -> str:
     """Return a hint with the right place of a key that was given in a wrong place."""
     key = str(path[-1])
-    found = [where for part, where in PARTS.items() if key in schema()["$defs"][part]["properties"]]
-    return f"; {key} belongs under {' or '.join(found)}" if found and path[0] != "tables" else ""
+    places = [where for part, where in PARTS.items() if key in schema()["$defs"][part]["properties"]]
+    return f"; {key} belongs under {' or '.join(places)}" if places and path[0] != "tables" else ""
 
 
 def _fit(method: Collection[str]) -> set[str]:

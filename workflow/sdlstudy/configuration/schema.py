@@ -24,8 +24,8 @@ HEAD = (
 @cache
 def schema() -> JsonSchemaValue:
     """Return the JSON schema of a configuration. At run time only error messages need it."""
-    found = Configuration.model_json_schema(schema_generator=Generator)
-    return {"$schema": GenerateJsonSchema.schema_dialect} | found
+    definition = Configuration.model_json_schema(schema_generator=Generator)
+    return {"$schema": GenerateJsonSchema.schema_dialect} | definition
 
 
 def published() -> JsonSchemaValue:
@@ -34,11 +34,16 @@ def published() -> JsonSchemaValue:
     In a configuration that names a plugin, editors do not check the keys in `OPEN`, since plugins add names and
     settings there. sdlcore checks those keys when it reads the configuration.
     """
-    found = schema()
-    inside = {key: found["properties"][key] for key in OPEN}
+    definition = schema()
+    inside = {key: definition["properties"][key] for key in OPEN}
     outside = {key: {"description": part["description"], "type": "object"} for key, part in inside.items()}
     without_plugins = {"properties": {"plugins": {"maxItems": 0}}}
-    return {**found, "properties": found["properties"] | outside, "if": without_plugins, "then": {"properties": inside}}
+    return {
+        **definition,
+        "properties": definition["properties"] | outside,
+        "if": without_plugins,
+        "then": {"properties": inside},
+    }
 
 
 def as_yaml() -> str:

@@ -33,15 +33,16 @@ def unknown_target(target: str, study: str, rules: Iterable[str], files: Iterabl
             return f"{product}: needs no runs, so there is nothing to plan"
         planned = [rule.removeprefix(PLAN) for rule in rules if rule.startswith(PLAN)]
         return unknown_target(product, study, planned, files, folder)
-    found = configurations_with(target, folder)
-    if whole := [str(path) for path, is_whole in found.items() if is_whole]:
+    configurations = configurations_with(target, folder)
+    if whole := [str(path) for path, is_whole in configurations.items() if is_whole]:
         who = f"{' and '.join(whole)} {'do' if len(whole) > 1 else 'does'}"
         return (
             f"{target}: the configuration {study} does not include it; {who}. "
             f"Try: snakemake {target} --configfile {whole[0]}"
         )
-    if found:
-        return f"{target}: the configuration {study} does not include it; the first lines of {min(found)} say how to"
+    if configurations:
+        first = min(configurations)
+        return f"{target}: the configuration {study} does not include it; the first lines of {first} say how to"
     hint = did_you_mean(target, rules) or did_you_mean(target, _default_products(folder))
     return f"{target}: no table, figure, rule or file of the configuration {study}{hint or '; see snakemake --list'}"
 
@@ -63,32 +64,32 @@ def configurations_with(product: str, folder: Path) -> dict[Path, bool]:
     first = folder / "config.yaml"
     try:
         default = read_given([first], {})
-        found = {first: True} if product in configure({}, default).products() else {}
+        configurations = {first: True} if product in configure({}, default).products() else {}
     except ConfigError:
         return {}
-    for path in sorted(other for other in folder.glob("*.yaml") if other != first):
+    for path in sorted(file for file in folder.glob("*.yaml") if file != first):
         try:
-            given = read_given([path], {})
-            is_named = product in {*given, *branch(given, "tables"), *branch(given, "figures")}
-            if "name" not in given:
-                found |= {path: False} if is_named else {}
-            elif (is_named or first not in found) and product in configure(given, default).products():
-                found[path] = True
+            config = read_given([path], {})
+            is_named = product in {*config, *branch(config, "tables"), *branch(config, "figures")}
+            if "name" not in config:
+                configurations |= {path: False} if is_named else {}
+            elif (is_named or first not in configurations) and product in configure(config, default).products():
+                configurations[path] = True
         except ConfigError:
             continue
-    return found
+    return configurations
 
 
 def _unknown_path(target: str, study: str, files: Iterable[str]) -> str:
     """Find the first part of a path that does not exist, and suggest the part that was meant."""
-    known = {tuple(file.split("/")) for file in files}
+    paths = {tuple(file.split("/")) for file in files}
     parts = tuple(target.split("/"))
     for depth, part in enumerate(parts):
-        here = {path[depth] for path in known if len(path) > depth and path[:depth] == parts[:depth]}
-        if part in here:
+        siblings = {path[depth] for path in paths if len(path) > depth and path[:depth] == parts[:depth]}
+        if part in siblings:
             continue
         where = "/".join(parts[:depth]) or "the working directory"
         if parts[:depth] == ("results",):
             return f"{target}: the configuration {study} writes only results/{study}; choose the other by --configfile"
-        return f"{target}: nothing makes {part} in {where}{did_you_mean(part, here)}"
+        return f"{target}: nothing makes {part} in {where}{did_you_mean(part, siblings)}"
     return f"{target}: a folder, expected a file in it"

@@ -45,9 +45,9 @@ def inconsistencies(config: Configuration) -> Iterator[str]:
         path = f"sources.language.{name}"
         if source.stream and source.shards > 1:
             yield f"{path}.stream: stores no rows, but shards is {source.shards}; leave one out"
-    for protocol, way in config.protocols.items():
-        yield from unknown(f"protocols.{protocol}.methods", way.methods, config.methods, METHOD)
-    for path, product in config.asked().items():
+    for protocol, settings in config.protocols.items():
+        yield from unknown(f"protocols.{protocol}.methods", settings.methods, config.methods, METHOD)
+    for path, product in config.products_by_path().items():
         yield from product.unknown_names(path, config)
     yield from unknown_in_anchorings(config)
 
@@ -62,11 +62,11 @@ def unlike_in_one_pass(sources: Mapping[str, Language]) -> Iterator[str]:
         if source.stream or source.shards > 1:
             key = "stream" if source.stream else "shards"
             yield f"{path}.{key}: cannot be combined with one_pass or each_layer; leave one out"
-        ours, theirs = (one.model_dump(include=SHARED) for one in (source, sources[other]))
+        ours, theirs = (settings.model_dump(include=SHARED) for settings in (source, sources[other]))
         differing = [key for key in ours if ours[key] != theirs[key]]
         if differing:
-            said = ", ".join(differing)
-            yield f"{path}.one_pass: differs from {other} in {said}; sources of one pass may differ only in their sites"
+            keys = ", ".join(differing)
+            yield f"{path}.one_pass: differs from {other} in {keys}; sources of one pass may differ only in their sites"
 
 
 def doubled_sources(study: Study) -> Iterator[str]:
@@ -85,29 +85,31 @@ def inconsistent_benches(study: Study) -> Iterator[str]:
 
 def inconsistent_runs(config: Configuration) -> Iterator[str]:
     """Check the settings of every run in tables and figures, once per combination. Names were checked before."""
-    judged = dict.fromkeys(cell for product in config.asked().values() for cell in product.cells(config))
-    seen = set()
-    for cell in dict.fromkeys([*config.cells(), *judged, *config.all_cells()]):
+    evaluated_cells = dict.fromkeys(
+        cell for product in config.products_by_path().values() for cell in product.cells(config)
+    )
+    combinations = set()
+    for cell in dict.fromkeys([*config.cells(), *evaluated_cells, *config.all_cells()]):
         combination = (cell.source, cell.method, cell.protocol, cell.anchoring)
-        if combination not in seen:
-            seen.add(combination)
-            yield from _inconsistent_run(config, cell, cell in judged)
-    yield from _unasked(config, {method for _, method, *_ in seen})
+        if combination not in combinations:
+            combinations.add(combination)
+            yield from _inconsistent_run(config, cell, cell in evaluated_cells)
+    yield from _unused_methods(config, {method for _, method, *_ in combinations})
     yield from _without_effect(config)
-    for path, product in config.asked().items():
+    for path, product in config.products_by_path().items():
         yield from product.unsound(path, config)
 
 
-def _unasked(config: Configuration, asked: set[str]) -> Iterator[str]:
+def _unused_methods(config: Configuration, used_methods: set[str]) -> Iterator[str]:
     """Check unused methods without an activation, since their name may be misspelt."""
     for name, method in config.methods.items():
-        if name in asked or "activation" in method.model_fields_set:
+        if name in used_methods or "activation" in method.model_fields_set:
             continue
         try:
             method_settings(method)
         except ValueError as error:
-            meant = did_you_mean(name, [other for other in config.methods if other != name])
-            yield f"methods.{name}: {error}; no table or figure uses it{meant}"
+            hint = did_you_mean(name, [other for other in config.methods if other != name])
+            yield f"methods.{name}: {error}; no table or figure uses it{hint}"
 
 
 def _without_effect(config: Configuration) -> Iterator[str]:
@@ -115,10 +117,10 @@ def _without_effect(config: Configuration) -> Iterator[str]:
     cells = [cell for cell in dict.fromkeys(config.cells()) if not config.methods[cell.method].is_given]
     for kind, group in config.sources:
         for name, source in group.items():
-            here = [cell for cell in cells if cell.source == name]
+            source_cells = [cell for cell in cells if cell.source == name]
             for key in sorted(source.run.model_fields_set):
-                if here and all(sets_itself(config, cell, key) for cell in here):
-                    say = f"methods: {{{here[0].method}: {{{key}: {getattr(source.run, key)}}}}}"
+                if source_cells and all(sets_itself(config, cell, key) for cell in source_cells):
+                    say = f"methods: {{{source_cells[0].method}: {{{key}: {getattr(source.run, key)}}}}}"
                     yield f"sources.{kind}.{name}.run.{key}: has no effect, since each method there sets it; use {say}"
 
 
@@ -134,12 +136,12 @@ def ignored_settings(config: Configuration, written: Tree) -> Iterator[str]:
         if isinstance(run, RunConfig):
             runs.setdefault(cell.method, []).append((cell.protocol, run))
     methods, protocols = branch(written, "methods"), branch(written, "protocols")
-    for method, its in runs.items():
-        yield from _ignored(f"methods.{method}", methods.get(method), [run for _, run in its])
+    for method, protocol_runs in runs.items():
+        yield from _ignored(f"methods.{method}", methods.get(method), [run for _, run in protocol_runs])
         for protocol in protocols:
             names = branch(written, "protocols", protocol, "methods").get(method)
             path = f"protocols.{protocol}.methods.{method}"
-            yield from _ignored(path, names, [run for of, run in its if of == protocol])
+            yield from _ignored(path, names, [run for run_protocol, run in protocol_runs if run_protocol == protocol])
 
 
 def _ignored(path: str, names: Any, runs: list[RunConfig]) -> Iterator[str]:
@@ -150,8 +152,8 @@ def _ignored(path: str, names: Any, runs: list[RunConfig]) -> Iterator[str]:
         yield from (f"{path}.{sentence.replace(' ', ': ', 1)}" for sentence in sorted(in_all))
 
 
-def _inconsistent_run(config: Configuration, cell: Cell, judged: bool) -> Iterator[str]:
-    """Check one run. If metrics of the run are needed (``judged``), its anchors must be valid too."""
+def _inconsistent_run(config: Configuration, cell: Cell, is_evaluated: bool) -> Iterator[str]:
+    """Check one run. If metrics of the run are needed (``is_evaluated``), its anchors must be valid too."""
     path, source = _path(config, cell), config.source(cell.source)
     try:
         run = run_settings(config, cell)
@@ -160,11 +162,11 @@ def _inconsistent_run(config: Configuration, cell: Cell, judged: bool) -> Iterat
         return
     if not isinstance(run, RunConfig):
         kinds = {SolverConfig: "a solver", PeerConfig: "another library", ImportConfig: "an imported dictionary"}
-        what = kinds[type(run)]
+        kind = kinds[type(run)]
         if cell.anchoring != "none":
-            yield f"{path}: {what} takes no anchors; use it with anchorings: [none]"
+            yield f"{path}: {kind} takes no anchors; use it with anchorings: [none]"
         if source.is_streamed:
-            yield f"{path}: {what} reads stores; set sources.{source.kind}.{cell.source}.stream to false"
+            yield f"{path}: {kind} reads stores; set sources.{source.kind}.{cell.source}.stream to false"
     pair = run.model.pair if isinstance(run, RunConfig) else run.pair
     if isinstance(run, RunConfig) and (problem := check_division(run, config.processes, config.split)):
         yield f"{path}: {problem}"
@@ -179,7 +181,7 @@ def _inconsistent_run(config: Configuration, cell: Cell, judged: bool) -> Iterat
     rows = source.rows[0] if clip is None else clip.images_taken[0]
     yield from _batch_beyond_rows(path, run, rows)
     anchoring = config.reference_anchoring(cell.source) if cell.anchoring == "none" else cell.anchoring
-    if judged and anchoring is not None and isinstance(run, RunConfig):
+    if is_evaluated and anchoring is not None and isinstance(run, RunConfig):
         yield from unsound_anchors(config, cell, anchoring, run.model)
 
 

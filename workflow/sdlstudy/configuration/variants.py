@@ -21,10 +21,10 @@ def misnamed_variants(config: Tree) -> Iterator[str]:
             if not isinstance(base, str):
                 continue
             if base not in group:
-                known = [other for other in group if other != name]
-                choices = f" ({', '.join(known)})" if known else f", and {path} has no other key"
+                keys = [other for other in group if other != name]
+                choices = f" ({', '.join(keys)})" if keys else f", and {path} has no other key"
                 elsewhere = [other for other, names in _groups(config).items() if base in names]
-                hint = f"; it is a key of {elsewhere[0]}" if elsewhere else did_you_mean(base, known)
+                hint = f"; it is a key of {elsewhere[0]}" if elsewhere else did_you_mean(base, keys)
                 yield f"{path}.{name}.like: {base} is not a key of {path}{choices}{hint}"
             elif name in (chain := _chain(group, base)):
                 yield f"{path}.{name}.like: the chain is a circle ({' -> '.join([name, *chain])})"
@@ -61,13 +61,13 @@ def without_like(config: Tree) -> dict[str, Json]:
     filled, methods = dict(config), _group(config, "methods")
     written = {name: _laid_over(methods, _chain(methods, name)) for name in methods}
     if "protocols" in config:
-        ways = {}
+        protocols = {}
         for protocol in branch(config, "protocols"):
             layers = _group(config, "protocols", protocol, "methods")
             inherited = {name: _protocol_layer(methods, layers, name) for name in methods}
-            own = layers | {name: layer for name, layer in inherited.items() if layer}
-            ways[protocol] = branch(config, "protocols", protocol) | {"methods": own}
-        filled["protocols"] = ways
+            all_layers = layers | {name: layer for name, layer in inherited.items() if layer}
+            protocols[protocol] = branch(config, "protocols", protocol) | {"methods": all_layers}
+        filled["protocols"] = protocols
     if "methods" in config:
         filled["methods"] = written
     if "sources" in config:
@@ -80,17 +80,17 @@ def without_like(config: Tree) -> dict[str, Json]:
 
 def with_each_layer(config: Tree) -> dict[str, Json]:
     """Expand each language model's source with ``each_layer`` into one source for each layer."""
-    found: dict[str, Json] = {}
+    sources: dict[str, Json] = {}
     for name, settings in branch(config, "sources", "language").items():
         layers = settings.get("each_layer") if isinstance(settings, Mapping) else None
         if not isinstance(settings, Mapping) or not (isinstance(layers, list) and layers):  # else refused later
-            found[name] = settings
+            sources[name] = settings
             continue
         common = {key: value for key, value in settings.items() if key not in ("each_layer", "layer")}
-        found |= {f"{name}_layer{layer}": {"one_pass": name, **common, "layer": layer} for layer in layers}
-    if not found:
+        sources |= {f"{name}_layer{layer}": {"one_pass": name, **common, "layer": layer} for layer in layers}
+    if not sources:
         return dict(config)
-    return {**config, "sources": {**branch(config, "sources"), "language": found}}
+    return {**config, "sources": {**branch(config, "sources"), "language": sources}}
 
 
 def with_sweeps(config: Configuration) -> Configuration:
@@ -98,7 +98,7 @@ def with_sweeps(config: Configuration) -> Configuration:
 
     A source or method with the name of a variant stays unchanged: its value may need more than the one parameter.
     """
-    for product in config.asked().values():
+    for product in config.products_by_path().values():
         config = product.with_variants(config)
     return config
 

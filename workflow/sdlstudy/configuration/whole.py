@@ -15,7 +15,7 @@ from sdlstudy.products.run_table import Compared
 from sdlstudy.products.settings_table import SettingsTable
 from sdlstudy.products.tables import Table
 from sdlstudy.products.verdicts import Verdicts
-from sdlstudy.settings.cells import Cell, settings_as_given
+from sdlstudy.settings.cells import Cell, unchecked_settings
 from sdlstudy.settings.fields import Settings, left_out
 from sdlstudy.settings.files import Files
 from sdlstudy.settings.sources import Clip, File, Plugin
@@ -41,31 +41,31 @@ class _SettingsApart:
     """Validate table3, which shows settings, by another model than the other tables."""
 
     def __get_pydantic_core_schema__(self, _: Any, handler: GetCoreSchemaHandler) -> core_schema.CoreSchema:
-        others = handler.generate_schema(dict[TableName, Table | None])
-        return core_schema.no_info_wrap_validator_function(self.check, others)
+        tables_schema = handler.generate_schema(dict[TableName, Table | None])
+        return core_schema.no_info_wrap_validator_function(self.check, tables_schema)
 
     def __get_pydantic_json_schema__(self, schema: Any, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
         apart = handler(_APART.core_schema)
         return handler(schema) | {"properties": {"table3": apart["additionalProperties"]}}
 
     @staticmethod
-    def check(given: Any, others: Callable[[Any], Any]) -> Any:
-        if not isinstance(given, dict) or "table3" not in given:
-            return others(given)
-        tables = others({name: spec for name, spec in given.items() if name != "table3"})
-        tables |= _APART.validate_python({"table3": given["table3"]}, strict=True)
-        return {name: tables[name] for name in given}
+    def check(value: Any, validate_tables: Callable[[Any], Any]) -> Any:
+        if not isinstance(value, dict) or "table3" not in value:
+            return validate_tables(value)
+        tables = validate_tables({name: spec for name, spec in value.items() if name != "table3"})
+        tables |= _APART.validate_python({"table3": value["table3"]}, strict=True)
+        return {name: tables[name] for name in value}
 
 
-def _asked(part: str) -> dict[str, Any]:
+def _product_fields(part: str) -> dict[str, Any]:
     """Return the fields of the products directly under a key of the configuration, by name."""
-    found: dict[str, Any] = {}
+    fields: dict[str, Any] = {}
     for key, cls in registered().items():
         above, _, name = key.rpartition(".")
         if above == part:
             text = " ".join((cls.__doc__ or "").split())
-            found[name] = (cls | None, left_out() if part else Field(default=None, description=text))
-    return found
+            fields[name] = (cls | None, left_out() if part else Field(default=None, description=text))
+    return fields
 
 
 # the products declare the fields directly under the configuration and under figures
@@ -73,17 +73,17 @@ if TYPE_CHECKING:
 
     class _Figures(Settings): ...
 
-    class _Asking(Study): ...
+    class _StudyWithProducts(Study): ...
 else:
-    _Figures = create_model("_Figures", __base__=Settings, **_asked("figures"))
-    _Asking = create_model("_Asking", __base__=Study, **_asked(""))
+    _Figures = create_model("_Figures", __base__=Settings, **_product_fields("figures"))
+    _StudyWithProducts = create_model("_StudyWithProducts", __base__=Study, **_product_fields(""))
 
 
 class Figures(_Figures):
     """Figures of a configuration. Null removes a figure of the default configuration."""
 
 
-class Configuration(_Asking):
+class Configuration(_StudyWithProducts):
     """A configuration is config/config.yaml with the files given by --configfile merged over it. If they add their own
     activations, tables and figures of config/config.yaml are left out (see own). Unknown keys are refused.
     """
@@ -98,38 +98,40 @@ class Configuration(_Asking):
     figures: Figures = Figures()
     """Figures of the paper, and of convergence."""
 
-    def asked(self) -> dict[str, Product]:
+    def products_by_path(self) -> dict[str, Product]:
         """Return the products that the configuration names, by the path of their key."""
-        found: dict[str, Product] = {
+        products: dict[str, Product] = {
             f"tables.{name}": table for name, table in self.tables.items() if table is not None
         }
         for key in registered():
             above, _, name = key.rpartition(".")
             product = getattr(self.figures if above else self, name)
             if product is not None:
-                found[key] = product
-        return found
+                products[key] = product
+        return products
 
     def products(self) -> dict[str, Product]:
         """Return all products by name, including the products that follow from others."""
-        asked = {path.rpartition(".")[-1]: product for path, product in self.asked().items()}
-        found = dict(asked)
-        for name, product in asked.items():
-            found |= product.companions(name, self)
-        verdicts = Verdicts.of(asked)
-        return found if verdicts is None else found | {VERDICTS: verdicts}
+        by_name = {path.rpartition(".")[-1]: product for path, product in self.products_by_path().items()}
+        products = dict(by_name)
+        for name, product in by_name.items():
+            products |= product.companions(name, self)
+        verdicts = Verdicts.of(by_name)
+        return products if verdicts is None else products | {VERDICTS: verdicts}
 
     def whole(self) -> list[Product]:
         """Return the products that a plain ``snakemake`` makes. Others must be requested by name."""
-        return [product for product in self.asked().values() if not product.alone]
+        return [product for product in self.products_by_path().values() if not product.alone]
 
     def only(self, name: str) -> "Configuration":
         """Return the configuration with a single one of its products."""
-        others = {key: None for key in self.asked() if key.rpartition(".")[-1] != name}
-        figures = {key.removeprefix("figures."): None for key in others if key.startswith("figures.")}
-        tables = {key: table for key, table in self.tables.items() if f"tables.{key}" not in others}
-        alone = {key: None for key in others if "." not in key}
-        return self.model_copy(update={"tables": tables, "figures": self.figures.model_copy(update=figures), **alone})
+        other_products = {key: None for key in self.products_by_path() if key.rpartition(".")[-1] != name}
+        figures = {key.removeprefix("figures."): None for key in other_products if key.startswith("figures.")}
+        tables = {key: table for key, table in self.tables.items() if f"tables.{key}" not in other_products}
+        root_products = {key: None for key in other_products if "." not in key}
+        return self.model_copy(
+            update={"tables": tables, "figures": self.figures.model_copy(update=figures), **root_products}
+        )
 
     def cells(self) -> list[Cell]:
         """Return every run whose metrics `whole` needs, each once."""
@@ -137,8 +139,8 @@ class Configuration(_Asking):
 
     def all_cells(self) -> list[Cell]:
         """Return every run that `whole` needs, each once, including runs without metrics."""
-        here = (cell for product in self.whole() for cell in product.judged_here(self))
-        return list(dict.fromkeys([*self.cells(), *here]))
+        without_metrics = (cell for product in self.whole() for cell in product.cells_without_metrics(self))
+        return list(dict.fromkeys([*self.cells(), *without_metrics]))
 
     def reference_anchoring(self, source: str) -> str | None:
         """Return the anchoring that divides the features of a source's runs without anchors, or None.
@@ -147,8 +149,8 @@ class Configuration(_Asking):
         gets the first anchoring of the study. Other sources get None, since they may have too few classes for it.
         A table divides features by its own anchoring.
         """
-        asked = {name for product in self.asked().values() for name in product.anchorings_on(self, source)}
-        candidates = [name for name in self.anchorings if name in asked]
+        names = {name for product in self.products_by_path().values() for name in product.anchorings_on(self, source)}
+        candidates = [name for name in self.anchorings if name in names]
         if not candidates and self.source(source).n_features is not None:
             candidates = list(self.anchorings)
         return next(iter(candidates), None)
@@ -157,18 +159,23 @@ class Configuration(_Asking):
         """Return the settings of a labelled source's class means. Unset ``centred`` follows the source's runs."""
         labelled = self.source(source)
         assert isinstance(labelled, Clip | File | Plugin), f"samples of {source} have no classes"
-        asked = labelled.class_means
-        centred = asked.centred
+        settings = labelled.class_means
+        centred = settings.centred
         if centred is None:
-            cells = [cell for product in self.asked().values() for cell in product.cells(self) if cell.source == source]
+            cells = [
+                cell
+                for product in self.products_by_path().values()
+                for cell in product.cells(self)
+                if cell.source == source
+            ]
             runs = {(cell.method, cell.protocol) for cell in cells}
-            centred = any(is_centred(settings_as_given(self, source, *run)) for run in runs)
-        return ClassMeans(centred=centred, min_class_size=asked.min_class_size)
+            centred = any(is_centred(unchecked_settings(self, source, *run)) for run in runs)
+        return ClassMeans(centred=centred, min_class_size=settings.min_class_size)
 
     def bench_seeds(self, source: str) -> list[int]:
         """Return the seeds to draw a bench with: the seeds of its tables and figures, or all if none uses it."""
-        drawn = (at for product in self.whole() for at in product.drawn(self))
-        return sorted({seed for name, seed in drawn if name == source}) or list(self.seeds)
+        source_seeds = (source_seed for product in self.whole() for source_seed in product.drawn(self))
+        return sorted({seed for name, seed in source_seeds if name == source}) or list(self.seeds)
 
     def files(self, paper: str = "resources/paper") -> Files:
         """Return the paths of the study's files."""

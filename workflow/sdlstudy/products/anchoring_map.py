@@ -55,20 +55,20 @@ class AnchoringMap(Picture):
     seeds: Seeds | None = None
     """Seeds; null for the configuration's."""
 
-    def asked(self) -> dict[str, Regimes]:
+    def entries(self) -> dict[str, Regimes]:
         """Return the sources that are not null, with the methods trained on each."""
-        return {source: asked for source, asked in self.runs.items() if asked is not None}
+        return {source: entry for source, entry in self.runs.items() if entry is not None}
 
     def pairs(self, study: Study) -> list[AnchoredPair]:
         """Return each run with anchors beside the same run without, in the order of the map's rows."""
         return [
             AnchoredPair(
                 column,
-                Cell(source, method, asked.protocol, asked.instead.get(column, column), seed),
-                Cell(source, method, asked.protocol, "none", seed),
+                Cell(source, method, entry.protocol, entry.instead.get(column, column), seed),
+                Cell(source, method, entry.protocol, "none", seed),
             )
-            for source, asked in self.asked().items()
-            for method in asked.methods
+            for source, entry in self.entries().items()
+            for method in entry.methods
             for column in self.anchorings
             for seed in self.seeds or study.seeds
         ]
@@ -77,11 +77,11 @@ class AnchoringMap(Picture):
         return list(dict.fromkeys(cell for pair in self.pairs(study) for cell in (pair.plain, pair.anchored)))
 
     def at_most(self, study: Study) -> int:
-        methods = sum(len(asked.methods) for asked in self.asked().values())
+        methods = sum(len(entry.methods) for entry in self.entries().values())
         return methods * (1 + len(self.anchorings)) * len(self.seeds or study.seeds)
 
     def unsound(self, path: str, study: Study) -> Iterator[str]:
-        for source in self.asked():
+        for source in self.entries():
             if study.bench(source) is None and not study.source(source).is_labelled:
                 yield (
                     f"{path}.runs: {source} has neither true features nor classes to score runs on; set it to null to"
@@ -91,22 +91,22 @@ class AnchoringMap(Picture):
     def unknown_names(self, path: str, study: Study) -> Iterator[str]:
         expected = "a key of anchorings"
         yield from unknown(f"{path}.anchorings", self.anchorings, study.anchorings, expected)
-        yield from unknown(f"{path}.runs", self.asked(), study.all_sources(), "a source")
-        for source, asked in self.asked().items():
+        yield from unknown(f"{path}.runs", self.entries(), study.all_sources(), "a source")
+        for source, entry in self.entries().items():
             at = f"{path}.runs.{source}"
-            yield from unknown(f"{at}.methods", asked.methods, study.methods, METHOD)
-            yield from unknown(f"{at}.protocol", [asked.protocol], study.protocols, PROTOCOL)
-            yield from unknown(f"{at}.instead", asked.instead, self.anchorings, f"one of {path}.anchorings")
-            yield from unknown(f"{at}.instead", asked.instead.values(), study.anchorings, expected)
+            yield from unknown(f"{at}.methods", entry.methods, study.methods, METHOD)
+            yield from unknown(f"{at}.protocol", [entry.protocol], study.protocols, PROTOCOL)
+            yield from unknown(f"{at}.instead", entry.instead, self.anchorings, f"one of {path}.anchorings")
+            yield from unknown(f"{at}.instead", entry.instead.values(), study.anchorings, expected)
 
     def inputs(self, name: str, files: Files) -> list[str]:
-        found = []
+        paths = []
         for _, cell, plain in self.pairs(files.study):
-            found += [files.metrics(plain), files.metrics(cell), files.history(cell)]
-            found += [files.anchors(cell.source, cell.anchoring, cell.seed)]
+            paths += [files.metrics(plain), files.metrics(cell), files.history(cell)]
+            paths += [files.anchors(cell.source, cell.anchoring, cell.seed)]
             if references := files.references(cell.source, cell.seed):
-                found.append(references)
-        return list(dict.fromkeys(found))
+                paths.append(references)
+        return list(dict.fromkeys(paths))
 
     def outputs(self, name: str, files: Files) -> list[str]:
         return [*super().outputs(name, files), files.table(f"{name}_runs"), files.table(name, "md")]
@@ -150,24 +150,26 @@ class AnchoringMap(Picture):
         judge = files.references(source, seed)
         assert judge is not None, f"{source} has neither true features nor classes"
         references = load_references(judge)
-        beside = {self.asked()[source].instead.get(column, column) for column in self.anchorings}
+        beside = {self.entries()[source].instead.get(column, column) for column in self.anchorings}
         near = [
             near_anchors(load_anchors(files.anchors(source, name, seed)), references, TAU_STRICT) for name in beside
         ]
-        left = ~np.any(near, axis=0)
-        given = anchored_features(load_anchors(files.anchors(source, pair.anchored.anchoring, seed)), references)
+        remaining = ~np.any(near, axis=0)
+        anchored = anchored_features(load_anchors(files.anchors(source, pair.anchored.anchoring, seed)), references)
         row: dict[str, str | float | None] = {
             **{"source": source, "method": pair.anchored.method, "protocol": pair.anchored.protocol},
-            **{"anchoring": pair.column, "seed": seed, "judged": int(left.sum()), "given": len(given)},
+            **{"anchoring": pair.column, "seed": seed, "judged": int(remaining.sum()), "given": len(anchored)},
         }
         for cell, suffix in ((pair.anchored, ""), (pair.plain, "_none")):
-            found = read_metrics(files.metrics(cell))
-            hits = recovered(np.array(found.features["decoder"]), TAU_STRICT)
-            row |= {f"recovery{suffix}": hits[left].mean(), f"given_recovered{suffix}": hits[given].mean()}
-            row |= {f"{name}{suffix}": found.metrics.get(name) for name in ("absorption", "fvu")}
-        told = read_csv(files.history(pair.anchored))
-        chosen = "lambda_anchor" in told
+            run = read_metrics(files.metrics(cell))
+            hits = recovered(np.array(run.features["decoder"]), TAU_STRICT)
+            row |= {f"recovery{suffix}": hits[remaining].mean(), f"given_recovered{suffix}": hits[anchored].mean()}
+            row |= {f"{name}{suffix}": run.metrics.get(name) for name in ("absorption", "fvu")}
+        history = read_csv(files.history(pair.anchored))
+        chosen = "lambda_anchor" in history
         row["lambda_anchor"] = (
-            told["lambda_anchor"].iloc[-1] if chosen else files.study.anchorings[pair.anchored.anchoring].lambda_anchor
+            history["lambda_anchor"].iloc[-1]
+            if chosen
+            else files.study.anchorings[pair.anchored.anchoring].lambda_anchor
         )
         return row

@@ -30,7 +30,7 @@ class BenchFigure(Picture):
         """Return the figure's results in sentences, from the rows of its table."""
         raise NotImplementedError
 
-    def judged_here(self, study: Study) -> list[Cell]:
+    def cells_without_metrics(self, study: Study) -> list[Cell]:
         source, _, methods, protocol = self.asks()
         return [Cell(source, method, protocol, "none", seed) for method in methods for seed in study.seeds]
 
@@ -59,11 +59,11 @@ class BenchFigure(Picture):
                 yield f"{path}.{key}: {few}, expected as many or more; raise n_q"
 
     def inputs(self, name: str, files: Files) -> list[str]:
-        found = []
-        for cell in self.judged_here(files.study):
+        paths = []
+        for cell in self.cells_without_metrics(files.study):
             features = files.feature_matrix(cell.source, cell.seed)
-            found += [files.model(cell), files.store(cell.source, cell.seed, "test"), features]
-        return list(dict.fromkeys(found))
+            paths += [files.model(cell), files.store(cell.source, cell.seed, "test"), features]
+        return list(dict.fromkeys(paths))
 
 
 def read_bench(store: str) -> tuple[np.ndarray, np.ndarray]:

@@ -23,8 +23,8 @@ class BenchPoint(Protocol):
 
 def bench_with(study: Study, bench: str, parameter: str, value: float) -> str:
     """Return the name of the variant of a bench with a value, or of the bench itself if it already has the value."""
-    own = getattr(study.sources.bench[bench], parameter)
-    return bench if value == own else variant_name(bench, parameter, value)
+    bench_value = getattr(study.sources.bench[bench], parameter)
+    return bench if value == bench_value else variant_name(bench, parameter, value)
 
 
 def with_benches(study: AnyStudy, bench: str, points: Iterable[BenchPoint]) -> AnyStudy:

@@ -41,20 +41,20 @@ class BenchTable(Product):
     protocol: Identifier = "best"
     """The protocol of the trained methods."""
 
-    def asked(self) -> Mapping[str, OnSource]:
+    def entries(self) -> Mapping[str, OnSource]:
         """Return the sources that are not null, with the methods that run on each."""
-        return {source: asked for source, asked in self.runs.items() if asked is not None}
+        return {source: entry for source, entry in self.runs.items() if entry is not None}
 
     def cells(self, study: Study) -> list[Cell]:
-        return [cell for name in self.asked() for cell in self.cells_on(name, study)]
+        return [cell for name in self.entries() for cell in self.cells_on(name, study)]
 
     def cells_on(self, name: str, study: Study) -> list[Cell]:
         """Return the runs of an entry of `runs`."""
-        asked = self.asked()[name]
+        entry = self.entries()[name]
         return [
             Cell(self.source_of(name), method, self.protocol_on(name), "none", seed)
-            for method in asked.methods
-            for seed in asked.seeds or study.seeds
+            for method in entry.methods
+            for seed in entry.seeds or study.seeds
         ]
 
     def source_of(self, name: str) -> str:
@@ -66,20 +66,20 @@ class BenchTable(Product):
         return self.protocol
 
     def at_most(self, study: Study) -> int:
-        return sum(len(asked.methods) * len(asked.seeds or study.seeds) for asked in self.asked().values())
+        return sum(len(entry.methods) * len(entry.seeds or study.seeds) for entry in self.entries().values())
 
     def unknown_names(self, path: str, study: Study) -> Iterator[str]:
         yield from unknown(f"{path}.protocol", [self.protocol], study.protocols, PROTOCOL)
-        known, expected = self.judged_on(study)
-        for name, asked in self.asked().items():
+        sources, expected = self.judged_on(study)
+        for name, entry in self.entries().items():
             source, at = self.source_of(name), f"{path}.runs.{name}"
-            yield from unknown(f"{path}.runs" if source == name else f"{at}.source", [source], known, expected)
-            yield from unknown(f"{at}.methods", asked.methods, study.methods, METHOD)
+            yield from unknown(f"{path}.runs" if source == name else f"{at}.source", [source], sources, expected)
+            yield from unknown(f"{at}.methods", entry.methods, study.methods, METHOD)
 
     def judged_on(self, study: Study) -> tuple[list[str], str]:
         """Return the names of sources that the table accepts, and the requirement in words, for errors."""
-        known = [name for name, source in study.all_sources().items() if source.n_features is not None]
-        return known, KNOWN
+        sources = [name for name, source in study.all_sources().items() if source.n_features is not None]
+        return sources, KNOWN
 
     def outputs(self, name: str, files: Files) -> list[str]:
         return [files.table(name, ending) for ending in ("csv", "md")]

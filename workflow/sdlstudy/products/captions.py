@@ -41,8 +41,8 @@ def table_settings(table: RunTable, study: Study) -> dict[str, str]:
     swept = [table.sweep.parameter] if table.sweep else []
     for name in ("n_q", *(name for name in swept if name in runs[0]), "steps", "batch_size"):
         # solvers have no settings for the number of latents and of steps
-        if told := [run[name] for run in runs if name in run]:
-            settings[name] = _several(told)
+        if values := [run[name] for run in runs if name in run]:
+            settings[name] = _several(values)
     for way in (study.anchorings[anchoring] for anchoring in table.anchorings if anchoring != "none"):
         for name in ("lambda_anchor", "n_anchors"):
             value = "chosen" if name not in way.of_runs and name == "lambda_anchor" else getattr(way, name)
@@ -73,14 +73,14 @@ def table_caption(table: RunTable, name: str, study: Study) -> str:
         )
     if labelled:
         what, reference = "Directions of classes", "normalised class means (eq. 23), which are not true features,"
-        given = "classes"
+        noun = "classes"
         more = (
             f"{METRICS['top_classes'].symbol}: number of classes among the {TOP_SAMPLES} held-out samples that a "
             f"latent responds to most. The means are over latents that respond to {FEWEST_SAMPLES} or more samples, "
             "and over the latents that match classes not given best. "
         )
     else:
-        what, reference, given, more = (
+        what, reference, noun, more = (
             f"Feature recovery on {'the Linear Representation Bench' if study.bench(source) else source}",
             "ground-truth features",
             "features",
@@ -96,7 +96,7 @@ def table_caption(table: RunTable, name: str, study: Study) -> str:
     return (
         f"{what}{_swept(table)}; protocol {protocols}; {spread}. "
         f"{_measures(reference)} "
-        f"Encoder: {SIDES['encoder']}; decoder: {SIDES['decoder']}. {products}Not given: over the {given} "
+        f"Encoder: {SIDES['encoder']}; decoder: {SIDES['decoder']}. {products}Not given: over the {noun} "
         f"that are not anchors, also for runs without anchors. {_reconstruction()} {more}{beside}Chance: the same "
         "metric for as many random directions, as a range if rows differ. Anchors only: the same metric for the "
         f"anchors alone, without training. {scale}"
@@ -115,8 +115,8 @@ def table_numbers(table: RunTable, name: str, study: Study) -> str:
 def table_scale(table: RunTable, name: str, study: Study) -> str:
     """Return the settings of a table's runs in a sentence, after the paper's if the table is in the paper."""
     ours = ", ".join(f"{setting} = {value}" for setting, value in table_settings(table, study).items())
-    here = f"his run (configuration {study.name}, source {table.source}) is at {ours}."
-    return f"T{here}" if name.startswith(OWN) else f"The paper's numbers are at {PAPER_SETTINGS[name]}; t{here}"
+    sentence = f"his run (configuration {study.name}, source {table.source}) is at {ours}."
+    return f"T{sentence}" if name.startswith(OWN) else f"The paper's numbers are at {PAPER_SETTINGS[name]}; t{sentence}"
 
 
 def _spread(table: RunTable, study: Study) -> str:
@@ -128,14 +128,14 @@ def _spread(table: RunTable, study: Study) -> str:
 
 def _measures(features: str) -> str:
     """Return a sentence that defines recovery and MIP."""
-    said = (f"{measure.symbol}: {measure.caption}" for measure in (GT_RECOVERY, MIP))
-    return "; ".join(said).format(features=features, similarity="cosine", tau=TAU) + "."
+    definitions = (f"{measure.symbol}: {measure.caption}" for measure in (GT_RECOVERY, MIP))
+    return "; ".join(definitions).format(features=features, similarity="cosine", tau=TAU) + "."
 
 
 def _reconstruction() -> str:
     """Return a sentence that names the metrics of every run: L0, FVU and dead fraction."""
-    l0, *others = (METRICS[name] for name in ("l0", "fvu", "dead_fraction"))
-    named = " and ".join(f"{metric.symbol} ({metric.caption})" for metric in others)
+    l0, *further_metrics = (METRICS[name] for name in ("l0", "fvu", "dead_fraction"))
+    named = " and ".join(f"{metric.symbol} ({metric.caption})" for metric in further_metrics)
     return f"{l0.symbol}, {named} are measured on samples that training did not see."
 
 
@@ -158,10 +158,10 @@ def _imported(table: RunTable, study: Study) -> str:
     from sdlstudy.rendering.labels import label_method
 
     methods = {name: study.methods[name] for name in table.all_methods}
-    found = {label_method(name): method.model for name, method in methods.items() if method.is_imported}
-    if not found:
+    files = {label_method(name): method.model for name, method in methods.items() if method.is_imported}
+    if not files:
         return ""
-    named = "; ".join(f"{label} ({file})" for label, file in found.items())
+    named = "; ".join(f"{label} ({file})" for label, file in files.items())
     return f"Imported dictionaries: {named}; config.json of each run records the checksums of the files. "
 
 

@@ -76,26 +76,26 @@ class OnGround(BenchTable):
     """Ground -> the methods that are compared on it; null leaves a ground of another configuration file out. A ground
     is a source, or a source at one of several L0s."""
 
-    def asked(self) -> Mapping[str, Ground]:
-        return {source: asked for source, asked in self.runs.items() if asked is not None}
+    def entries(self) -> Mapping[str, Ground]:
+        return {source: entry for source, entry in self.runs.items() if entry is not None}
 
     def judged_on(self, study: Study) -> tuple[list[str], str]:
         return list(study.all_sources()), "a source"
 
     def source_of(self, name: str) -> str:
-        return self.asked()[name].source or name
+        return self.entries()[name].source or name
 
     def protocol_on(self, name: str) -> str:
-        return self.asked()[name].protocol or self.protocol
+        return self.entries()[name].protocol or self.protocol
 
     def unknown_names(self, path: str, study: Study) -> Iterator[str]:
         yield from super().unknown_names(path, study)
-        for ground, asked in self.asked().items():
+        for ground, entry in self.entries().items():
             at = f"{path}.runs.{ground}"
             yield from unknown(f"{at}.protocol", [self.protocol_on(ground)], study.protocols, PROTOCOL)
             if self.source_of(ground) in study.all_sources():
                 scores = self.scores_on(study.source(self.source_of(ground)))
-                yield from unknown(f"{at}.score", [asked.score or "fvu"], scores, "a score of runs on this source")
+                yield from unknown(f"{at}.score", [entry.score or "fvu"], scores, "a score of runs on this source")
 
     def scores_on(self, source: Source) -> list[str]:
         """Return the columns that can rank methods on a source."""
@@ -119,12 +119,12 @@ class OnGround(BenchTable):
         from sdlstudy.rendering.bench_tables import costs
 
         cells = self.cells(files.study)
-        found = super().rows(name, files).join(costs(files.run(cell) for cell in cells))
+        rows = super().rows(name, files).join(costs(files.run(cell) for cell in cells))
         shared = _shared_with_other_seeds(cells, files)
-        found[SHARED] = [shared.get(cell) for cell in cells]
+        rows[SHARED] = [shared.get(cell) for cell in cells]
         # a source may belong to several grounds
-        found["source"] = [ground for ground in self.asked() for _ in self.cells_on(ground, files.study)]
-        return found.rename(columns={"source": "ground"})
+        rows["source"] = [ground for ground in self.entries() for _ in self.cells_on(ground, files.study)]
+        return rows.rename(columns={"source": "ground"})
 
     def text_table(self, name: str, rows: "pd.DataFrame") -> "TextTable":
         from sdlstudy.rendering.bench_tables import interval_text
@@ -146,8 +146,8 @@ class Comparison(OnGround, Picture):
 
     def companions(self, name: str, study: Study) -> dict[str, Product]:
         return {
-            _table_of(name, ground): OnGround(runs={ground: asked}, protocol=self.protocol)
-            for ground, asked in self.asked().items()
+            _table_of(name, ground): OnGround(runs={ground: entry}, protocol=self.protocol)
+            for ground, entry in self.entries().items()
         }
 
     def unknown_names(self, path: str, study: Study) -> Iterator[str]:
@@ -155,7 +155,7 @@ class Comparison(OnGround, Picture):
         yield from unknown(f"{path}.nulls", self.nulls, study.methods, METHOD)
 
     def inputs(self, name: str, files: Files) -> list[str]:
-        return [files.table(_table_of(name, ground)) for ground in self.asked()]
+        return [files.table(_table_of(name, ground)) for ground in self.entries()]
 
     def outputs(self, name: str, files: Files) -> list[str]:
         pictures = [files.figure(name, ending) for ending in ("png", "pdf")]
@@ -173,12 +173,12 @@ class Comparison(OnGround, Picture):
         from sdlstudy.rendering.comparison import comparison_table, figure_comparison
         from sdlstudy.results.tables import read_csv, write_csv
 
-        asked = self.asked()
+        entries = self.entries()
         scores = {
-            ground: own.scored_by(files.study.source(self.source_of(ground)).n_features is not None)
-            for ground, own in asked.items()
+            ground: entry.scored_by(files.study.source(self.source_of(ground)).n_features is not None)
+            for ground, entry in entries.items()
         }
-        l0 = {ground: own.l0 for ground, own in asked.items()}
+        l0 = {ground: entry.l0 for ground, entry in entries.items()}
         runs = pd.concat([read_csv(file) for file in self.inputs(name, files)])
         table = comparison_table(runs, scores, self.nulls, l0)
         write_csv(files.table(f"{name}_runs"), runs)
@@ -206,12 +206,12 @@ def _shared_with_other_seeds(cells: list[Cell], files: Files) -> dict[Cell, floa
     for cell in cells:
         if _shared_by_seeds(files.study, cell.source):
             groups.setdefault(replace(cell, seed=0), []).append(cell)
-    found: dict[Cell, float] = {}
+    mean_shares: dict[Cell, float] = {}
     for group in groups.values():
         if len(group) < 2:
             continue
         pairs = compare({cell.seed: load_model(files.model(cell)) for cell in group})
         for cell in group:
             shares = [pair.shared("decoder", SHARED_ABOVE) for pair in pairs if cell.seed in (pair.first, pair.second)]
-            found[cell] = sum(shares) / len(shares)
-    return found
+            mean_shares[cell] = sum(shares) / len(shares)
+    return mean_shares

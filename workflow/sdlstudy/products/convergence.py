@@ -27,18 +27,18 @@ class Convergence(Picture):
     seeds: Seeds | None = None
     """Seeds; null for the first seed of the configuration."""
 
-    def judged_here(self, study: Study) -> list[Cell]:
+    def cells_without_metrics(self, study: Study) -> list[Cell]:
         # solvers and imported dictionaries take no settings from protocols, so one protocol is enough for them
         cells = [
-            Cell(self.source, method, self.protocols[0] if study.methods[method].is_given else way, "none", seed)
+            Cell(self.source, method, self.protocols[0] if study.methods[method].is_given else protocol, "none", seed)
             for method in self.methods
-            for way in self.protocols
+            for protocol in self.protocols
             for seed in self.seeds or study.seeds[:1]
         ]
         return list(dict.fromkeys(cells))
 
     def watched(self, study: Study) -> list[Cell]:
-        return self.judged_here(study)
+        return self.cells_without_metrics(study)
 
     def at_most(self, study: Study) -> int:
         return len(self.methods) * len(self.protocols) * len(self.seeds or study.seeds)
@@ -49,16 +49,16 @@ class Convergence(Picture):
         yield from unknown(f"{path}.protocols", self.protocols, study.protocols, PROTOCOL)
 
     def inputs(self, name: str, files: Files) -> list[str]:
-        return [files.history(cell) for cell in self.judged_here(files.study)]
+        return [files.history(cell) for cell in self.cells_without_metrics(files.study)]
 
     def make(self, name: str, files: Files) -> None:
         from sdlstudy.rendering.convergence import Course, course, figure_convergence
         from sdlstudy.results.tables import read_csv
 
         courses = []
-        for cell in self.judged_here(files.study):
+        for cell in self.cells_without_metrics(files.study):
             protocol = None if files.study.methods[cell.method].is_given else cell.protocol
             courses.append(Course(cell.method, protocol, cell.seed, read_csv(files.history(cell))))
-        found = course(courses)
-        self.write(name, files, figure_convergence(found), found)
+        rows = course(courses)
+        self.write(name, files, figure_convergence(rows), rows)
         logging.info("%d runs", len(courses))

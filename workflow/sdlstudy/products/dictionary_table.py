@@ -11,5 +11,5 @@ class DictionaryTable(BenchTable):
     def cells(self, study: Study) -> list[Cell]:
         return []
 
-    def judged_here(self, study: Study) -> list[Cell]:
+    def cells_without_metrics(self, study: Study) -> list[Cell]:
         return super().cells(study)

@@ -44,41 +44,41 @@ class Discovery(Product):
     seeds: Seeds | None = None
     """Seeds; null for the configuration's."""
 
-    def asked(self) -> dict[str, Discovered]:
+    def entries(self) -> dict[str, Discovered]:
         """Return the sources that are not null, with the methods and anchorings of each."""
-        return {source: asked for source, asked in self.runs.items() if asked is not None}
+        return {source: entry for source, entry in self.runs.items() if entry is not None}
 
     def cells(self, study: Study) -> list[Cell]:
         return [
             Cell(source, method, protocol, anchoring, seed)
-            for source, asked in self.asked().items()
-            for method in asked.methods
-            for protocol in asked.protocols
-            for anchoring in ("none", *asked.anchorings)
+            for source, entry in self.entries().items()
+            for method in entry.methods
+            for protocol in entry.protocols
+            for anchoring in ("none", *entry.anchorings)
             for seed in self.seeds or study.seeds
         ]
 
     def at_most(self, study: Study) -> int:
-        sides = [len(a.methods) * len(a.protocols) * (1 + len(a.anchorings)) for a in self.asked().values()]
+        sides = [len(a.methods) * len(a.protocols) * (1 + len(a.anchorings)) for a in self.entries().values()]
         return sum(sides) * len(self.seeds or study.seeds)
 
     def unknown_names(self, path: str, study: Study) -> Iterator[str]:
-        yield from unknown(f"{path}.runs", self.asked(), study.all_sources(), "a source")
-        for source, asked in self.asked().items():
+        yield from unknown(f"{path}.runs", self.entries(), study.all_sources(), "a source")
+        for source, entry in self.entries().items():
             at = f"{path}.runs.{source}"
-            yield from unknown(f"{at}.methods", asked.methods, study.methods, METHOD)
-            yield from unknown(f"{at}.protocols", asked.protocols, study.protocols, PROTOCOL)
-            yield from unknown(f"{at}.anchorings", asked.anchorings, study.anchorings, "a key of anchorings")
+            yield from unknown(f"{at}.methods", entry.methods, study.methods, METHOD)
+            yield from unknown(f"{at}.protocols", entry.protocols, study.protocols, PROTOCOL)
+            yield from unknown(f"{at}.anchorings", entry.anchorings, study.anchorings, "a key of anchorings")
 
     def inputs(self, name: str, files: Files) -> list[str]:
-        found = []
+        paths = []
         for cell in self.cells(files.study):
-            found += [files.model(cell), files.metrics(cell)]
+            paths += [files.model(cell), files.metrics(cell)]
             if cell.anchoring != "none":
-                found.append(files.anchors(cell.source, cell.anchoring, cell.seed))
+                paths.append(files.anchors(cell.source, cell.anchoring, cell.seed))
             if references := files.references(cell.source, cell.seed):
-                found.append(references)
-        return list(dict.fromkeys(found))
+                paths.append(references)
+        return list(dict.fromkeys(paths))
 
     def outputs(self, name: str, files: Files) -> list[str]:
         return [files.table(name), files.table(f"{name}_runs"), files.table(name, "md")]
@@ -96,8 +96,8 @@ class Discovery(Product):
 
         cells = self.cells(files.study)
         rows: dict[Cell, dict[str, str | float | None]] = {}
-        for at in dict.fromkeys((cell.source, cell.seed) for cell in cells):
-            rows |= _judged([cell for cell in cells if (cell.source, cell.seed) == at], files)
+        for source_seed in dict.fromkeys((cell.source, cell.seed) for cell in cells):
+            rows |= _judged([cell for cell in cells if (cell.source, cell.seed) == source_seed], files)
         runs = pd.DataFrame([rows[cell] for cell in cells]).reindex(columns=RUN_COLUMNS)
         table = discovery_table(runs)
         write_csv(files.table(f"{name}_runs"), runs)
@@ -107,7 +107,7 @@ class Discovery(Product):
 
 
 def _judged(cells: list[Cell], files: Files) -> dict[Cell, dict[str, str | float | None]]:
-    """Score runs of one source and seed on the features that are not near any anchor (`left_over`); one row a run."""
+    """Score runs of one source and seed on their `unanchored_features`, those not near any anchor; one row a run."""
     from dataclasses import asdict, replace
 
     from sdlcore.pipeline import (
@@ -117,7 +117,7 @@ def _judged(cells: list[Cell], files: Files) -> dict[Cell, dict[str, str | float
         load_references,
         near_anchors,
     )
-    from sdlstudy.results.discovered import left_over, recovery_over
+    from sdlstudy.results.discovered import recovery_over, unanchored_features
     from sdlstudy.results.runs import read_metrics
 
     source, seed = cells[0].source, cells[0].seed
@@ -126,20 +126,20 @@ def _judged(cells: list[Cell], files: Files) -> dict[Cell, dict[str, str | float
     all_stable = sorted(name for name in names if files.study.anchorings[name].n_anchors is None)
     judge = files.references(source, seed)
     references = load_references(judge) if judge else None
-    left = left_over(anchors, references, all_stable) if references else {}
+    masks = unanchored_features(anchors, references, all_stable) if references else {}
     metrics = {cell: read_metrics(files.metrics(cell)).metrics for cell in cells}
     rows = {}
     for cell in cells:
         plain = replace(cell, anchoring="none")
-        found, own = metrics[cell], anchors.get(cell.anchoring)
-        row = asdict(cell) | {name: found[name] for name in ("fvu", "l0", "dead_fraction")}
-        row |= {"fvu_none": metrics[plain]["fvu"], "anchors": 0 if own is None else len(own.w_p)}
+        values, run_anchors = metrics[cell], anchors.get(cell.anchoring)
+        row = asdict(cell) | {name: values[name] for name in ("fvu", "l0", "dead_fraction")}
+        row |= {"fvu_none": metrics[plain]["fvu"], "anchors": 0 if run_anchors is None else len(run_anchors.w_p)}
         if references:
-            row["near"] = 0 if own is None else int(near_anchors(own, references).sum())
-            row["left"] = int(left[cell.anchoring].sum())
+            row["near"] = 0 if run_anchors is None else int(near_anchors(run_anchors, references).sum())
+            row["left"] = int(masks[cell.anchoring].sum())
             for run, suffix in ((cell, ""), (plain, "_none")):
                 cosines = best_cosines(load_model(files.model(run)), references)
-                scores = recovery_over(left[cell.anchoring], *cosines)
+                scores = recovery_over(masks[cell.anchoring], *cosines)
                 row |= {f"{name}{suffix}": score for name, score in scores.items()}
         rows[cell] = row
     return rows

@@ -56,11 +56,11 @@ class Features(Picture):
             for method in self.methods
         ]
 
-    def judged_here(self, study: Study) -> list[Cell]:
+    def cells_without_metrics(self, study: Study) -> list[Cell]:
         return [cell for pair in self.pairs() for cell in pair]
 
     def inputs(self, name: str, files: Files) -> list[str]:
-        models = [files.model(cell) for cell in self.judged_here(files.study)]
+        models = [files.model(cell) for cell in self.cells_without_metrics(files.study)]
         return [*models, *self._judges(files)]
 
     def _judges(self, files: Files) -> tuple[str, str]:
@@ -77,14 +77,14 @@ class Features(Picture):
 
         features, anchors = self._judges(files)
         references = load_references(features)
-        given = anchored_features(load_anchors(anchors), references)
+        anchored = anchored_features(load_anchors(anchors), references)
         frames = []
         for pair in self.pairs():
             number = np.arange(references.W_p.shape[1])
-            frame = pd.DataFrame({"method": pair.plain.method, "feature": number, "given": np.isin(number, given)})
+            frame = pd.DataFrame({"method": pair.plain.method, "feature": number, "given": np.isin(number, anchored)})
             for cell, suffix in ((pair.plain, ""), (pair.anchored, "_anchored")):
                 encoder, decoder = best_cosines(load_model(files.model(cell)), references)
                 frame[f"encoder{suffix}"], frame[f"decoder{suffix}"] = encoder, decoder
             frames.append(frame[FEATURE_COLUMNS])
-        found = pd.concat(frames)
-        self.write(name, files, figure_features(found), found)
+        table = pd.concat(frames)
+        self.write(name, files, figure_features(table), table)

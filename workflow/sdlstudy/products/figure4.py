@@ -43,7 +43,7 @@ class Figure4(BenchFigure):
         from sdlstudy.rendering.labels import label_method
 
         torch.set_num_threads(1)
-        cells = self.judged_here(files.study)
+        cells = self.cells_without_metrics(files.study)
         features = [load_references(files.feature_matrix(cell.source, cell.seed)).W_p for cell in cells]
         solutions = []
         for cell, W in zip(cells, features, strict=True):
@@ -54,7 +54,7 @@ class Figure4(BenchFigure):
         learned = Learned(model.W_enc.detach().numpy(), model.W_dec.detach().numpy())
         title = f"{label_method(self.method)}, on {self.source}, seed {seed}"
         figure = figure4(features[best], learned, solutions[best], title)
-        rows = figure4_rows({cell.seed: found for cell, found in zip(cells, solutions, strict=True)}, seed)
+        rows = figure4_rows({cell.seed: solution for cell, solution in zip(cells, solutions, strict=True)}, seed)
         self.write(name, files, figure, rows)
         for sentence in self.sentences(rows, files.study):
             logging.info("%s", sentence)

@@ -46,8 +46,8 @@ class Figure5(BenchFigure):
         torch.set_num_threads(1)
         hierarchy = files.study.sources.bench[self.source].hierarchy
         assert hierarchy is not None, "a bench without hierarchy is refused before"
-        cells = self.judged_here(files.study)
-        pairs, found = [], []
+        cells = self.cells_without_metrics(files.study)
+        pairs, families_of_runs = [], []
         for cell in cells:
             W = load_references(files.feature_matrix(cell.source, cell.seed)).W_p
             inputs, coefficients = read_bench(files.store(cell.source, cell.seed, "test"))
@@ -55,26 +55,26 @@ class Figure5(BenchFigure):
             with torch.no_grad():
                 latents = model.encode(torch.from_numpy(inputs)).numpy()
             decoder = model.W_dec.detach().numpy()
-            own = match_latents(decoder, W)
-            of_run = families(latents[:, own], coefficients, decoder[own], W, hierarchy)
-            found.append([family._replace(latents=own[family.latents]) for family in of_run])
-            pairs.append(pd.DataFrame(absorption(latents[:, own], coefficients, decoder[own], W, hierarchy)))
+            matched = match_latents(decoder, W)
+            run_families = families(latents[:, matched], coefficients, decoder[matched], W, hierarchy)
+            families_of_runs.append([family._replace(latents=matched[family.latents]) for family in run_families])
+            pairs.append(pd.DataFrame(absorption(latents[:, matched], coefficients, decoder[matched], W, hierarchy)))
         # show the family with most absorbed pairs in the first run, for all runs of that seed
         seed, parent = cells[0].seed, family_of(pairs[0])
-        shown = [
+        dictionaries = [
             Shown(
                 name=f"{label_method(cell.method)}, seed {seed}",
-                family=of_run[parent],
+                family=run_families[parent],
                 pairs=rows[rows["parent"] == parent],
                 score=absorption_score(rows),
             )
-            for cell, of_run, rows in zip(cells, found, pairs, strict=True)
+            for cell, run_families, rows in zip(cells, families_of_runs, pairs, strict=True)
             if cell.seed == seed
         ]
         frames = [
             rows.assign(method=cell.method, seed=cell.seed)[["method", "seed", *rows.columns]]
             for cell, rows in zip(cells, pairs, strict=True)
         ]
-        self.write(name, files, figure5(shown), pd.concat(frames))
+        self.write(name, files, figure5(dictionaries), pd.concat(frames))
         for cell, rows in zip(cells, pairs, strict=True):
             logging.info("%s, seed %s: absorption %.3f", cell.method, cell.seed, absorption_score(rows))

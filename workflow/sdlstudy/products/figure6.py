@@ -57,8 +57,8 @@ class Figure6(Picture):
             except ValueError:  # settings that exclude each other, which another check reports
                 continue
             if (every is not None) != (side == "with"):
-                wanted = "set" if side == "with" else "null"
-                yield f"{path}.{side}: method {method} must have resample_every {wanted}"
+                expected = "set" if side == "with" else "null"
+                yield f"{path}.{side}: method {method} must have resample_every {expected}"
 
     def inputs(self, name: str, files: Files) -> list[str]:
         runs = self.cells(files.study)

@@ -24,18 +24,18 @@ class LanguageScores(BenchTable):
         return list(study.sources.language), "a source under sources.language"
 
     def unsound(self, path: str, study: Study) -> Iterator[str]:
-        for source, asked in self.asked().items():
-            for method in asked.methods:
+        for source, entry in self.entries().items():
+            for method in entry.methods:
                 # the pair of an imported dictionary is known only after it is opened
-                known = not study.methods[method].is_imported
-                if known and setting_of(study, source, method, self.protocol, "pair") == "crosscoder":
+                has_known_pair = not study.methods[method].is_imported
+                if has_known_pair and setting_of(study, source, method, self.protocol, "pair") == "crosscoder":
                     yield (
                         f"{path}.runs.{source}.methods: {method} is a crosscoder, which writes at several sites; "
                         "expected an autoencoder or a transcoder"
                     )
 
     def inputs(self, name: str, files: Files) -> list[str]:
-        return [*super().inputs(name, files), *(files.language_losses(source) for source in self.asked())]
+        return [*super().inputs(name, files), *(files.language_losses(source) for source in self.entries())]
 
     def rows(self, name: str, files: Files) -> "pd.DataFrame":
         """Return a row for each run: source, method, seed, L0, FVU, and the losses with its dictionary."""
@@ -49,7 +49,7 @@ class LanguageScores(BenchTable):
         cells = self.cells(files.study)
         runs = read_runs(files.metrics(cell) for cell in cells)[["source", "method", "seed", "l0", "fvu"]]
         losses = dict[str, Any]()
-        for source in self.asked():
+        for source in self.entries():
             losses |= json.loads(Path(files.language_losses(source)).read_text())["losses"]
         return runs.join(pd.DataFrame([losses[files.model(cell)] for cell in cells]))
 

@@ -88,7 +88,7 @@ class Law(Picture):
             for seed in where.seeds or study.seeds
         ]
 
-    def judged_here(self, study: Study) -> list[Cell]:
+    def cells_without_metrics(self, study: Study) -> list[Cell]:
         return list(dict.fromkeys(run.cell for run in self.laid_out(study)))
 
     def used(self, study: Study) -> Study:
@@ -124,10 +124,10 @@ class Law(Picture):
 
     def inputs(self, name: str, files: Files) -> list[str]:
         study = files.study
-        found = [files.feature_matrix(point.source, seed) for point, seed in self.matrices(study)]
+        paths = [files.feature_matrix(point.source, seed) for point, seed in self.matrices(study)]
         for run in self.laid_out(study):
-            found += [files.model(run.cell), files.feature_matrix(run.cell.source, run.cell.seed)]
-        return list(dict.fromkeys(found))
+            paths += [files.model(run.cell), files.feature_matrix(run.cell.source, run.cell.seed)]
+        return list(dict.fromkeys(paths))
 
     def make(self, name: str, files: Files) -> None:
         from sdlstudy.rendering.law import figure_law, law_sentences
@@ -150,15 +150,15 @@ class Law(Picture):
         study, rows = files.study, []
         bench = study.sources.bench[self.source]
 
-        def add(point: LawPoint, method: str, seed: int, found: Read) -> None:
+        def add(point: LawPoint, method: str, seed: int, read_out: Read) -> None:
             n, noise = (point.value, 0.0) if point.parameter == N else (bench.n, point.value)
-            said = law(n, bench.n_p, noise**2)
-            rows.append((point.parameter, point.value, method, seed, said, found.cosine - said, *found))
+            law_value = law(n, bench.n_p, noise**2)
+            rows.append((point.parameter, point.value, method, seed, law_value, read_out.cosine - law_value, *read_out))
 
         for point, seed in self.matrices(study):
             W = load_references(files.feature_matrix(point.source, seed)).W_p.astype(np.float64)
             readers = read_outs(W, point.value**2 if point.parameter == NOISE else 0.0)
-            cosine, product = (float(of(readers, W).mean()) for of in (own_cosines, own_products))
+            cosine, product = (float(measure(readers, W).mean()) for measure in (own_cosines, own_products))
             ridge, explained = nearest_ridge(readers, W)
             alone = Read(
                 cosine=cosine,
@@ -175,8 +175,8 @@ class Law(Picture):
         for point, cell in self.laid_out(study):
             W = load_references(files.feature_matrix(cell.source, cell.seed)).W_p.astype(np.float64)
             model = load_model(files.model(cell))
-            found = read(model.W_enc.detach().numpy(), model.W_dec.detach().numpy(), W)
-            add(point, cell.method, cell.seed, found)
+            read_out = read(model.W_enc.detach().numpy(), model.W_dec.detach().numpy(), W)
+            add(point, cell.method, cell.seed, read_out)
         return pd.DataFrame(rows, columns=[*COLUMNS, *Read._fields])
 
     def _curves(self, study: Study) -> "pd.DataFrame":

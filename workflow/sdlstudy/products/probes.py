@@ -43,14 +43,14 @@ class Probes(DictionaryTable):
     k: Annotated[list[Annotated[int, Ge(1), Le(10**6)] | None], MinLen(1), Unique] = [1, 4, 16, None]
     """Numbers of features that a probe reads; null for all."""
 
-    def asked(self) -> Mapping[str, Probed]:
-        return {source: asked for source, asked in self.runs.items() if asked is not None}
+    def entries(self) -> Mapping[str, Probed]:
+        return {source: entry for source, entry in self.runs.items() if entry is not None}
 
     def judged_on(self, study: Study) -> tuple[list[str], str]:
         return list(study.sources.language), "a source under sources.language"
 
     def unsound(self, path: str, study: Study) -> Iterator[str]:
-        for source in self.asked():
+        for source in self.entries():
             text = study.sources.language[source].text
             if text.startswith("dataset:") or text.endswith(".txt"):
                 yield (
@@ -60,8 +60,8 @@ class Probes(DictionaryTable):
                 )
 
     def inputs(self, name: str, files: Files) -> list[str]:
-        models = [files.model(cell) for cell in self.judged_here(files.study)]
-        return [*models, *(file for source in self.asked() for file in _judges(files, source))]
+        models = [files.model(cell) for cell in self.cells_without_metrics(files.study)]
+        return [*models, *(file for source in self.entries() for file in _judges(files, source))]
 
     def outputs(self, name: str, files: Files) -> list[str]:
         return [files.table(name), files.table(f"{name}_runs"), files.table(name, "md")]
@@ -90,15 +90,17 @@ class Probes(DictionaryTable):
         from sdlcore.pipeline import load_model, open_checked, read_labels
 
         frames = []
-        for source, asked in self.asked().items():
+        for source, entry in self.entries().items():
             store, text = _judges(files, source)
-            labels = [None if str(label) in asked.without else label for label in read_labels(text, asked.label_column)]
+            labels = [None if str(label) in entry.without else label for label in read_labels(text, entry.label_column)]
             with open_checked(store) as samples:
-                for seed in asked.seeds or files.study.seeds:
-                    cells = {method: Cell(source, method, self.protocol, "none", seed) for method in asked.methods}
+                for seed in entry.seeds or files.study.seeds:
+                    cells = {method: Cell(source, method, self.protocol, "none", seed) for method in entry.methods}
                     dictionaries = {method: load_model(files.model(cell)) for method, cell in cells.items()}
-                    found = probe(dictionaries, samples, labels, k=self.k, seed=seed)
-                    rows = [one._asdict() | {"k": "all" if one.k is None else str(one.k)} for one in found]
+                    results = probe(dictionaries, samples, labels, k=self.k, seed=seed)
+                    rows = [
+                        result._asdict() | {"k": "all" if result.k is None else str(result.k)} for result in results
+                    ]
                     frames.append(pd.DataFrame([{"source": source, "seed": seed} | row for row in rows]))
         return pd.concat(frames)
 

@@ -48,7 +48,7 @@ class Product(Settings):
         """Return the runs whose metrics the product reads, each once."""
         return []
 
-    def judged_here(self, study: Study) -> list[Cell]:
+    def cells_without_metrics(self, study: Study) -> list[Cell]:
         """Return the runs whose dictionaries or histories the product reads. They need no metrics file."""
         return []
 
@@ -58,7 +58,7 @@ class Product(Settings):
 
     def drawn(self, study: Study) -> Iterator[tuple[str, int]]:
         """Yield the sources and seeds whose samples the product needs."""
-        yield from ((cell.source, cell.seed) for cell in (*self.cells(study), *self.judged_here(study)))
+        yield from ((cell.source, cell.seed) for cell in (*self.cells(study), *self.cells_without_metrics(study)))
 
     def anchorings_on(self, study: Study, source: str) -> set[str]:
         """Return the anchorings that runs without anchors on a source are compared with.
@@ -99,7 +99,7 @@ class Product(Settings):
     def used(self, study: Study) -> Study:
         """Return the part of the study that the product depends on. Changes of other parts of the study do not remake
         the product."""
-        runs = [*self.cells(study), *self.judged_here(study)]
+        runs = [*self.cells(study), *self.cells_without_metrics(study)]
         sources = {*(source for source, _ in self.drawn(study)), *(cell.source for cell in runs)}
         methods, protocols = {cell.method for cell in runs}, {cell.protocol for cell in runs}
         return partial_study(study, sources, methods, protocols, {cell.anchoring for cell in runs})
@@ -120,8 +120,8 @@ class Product(Settings):
     def beside(self, name: str, files: Files) -> list[str]:
         """Return files of the product's runs that are targets too, so that Snakemake replaces deleted ones."""
         runs = [file for cell in self.cells(files.study) for file in files.all_of(cell)]
-        others = [file for cell in self.judged_here(files.study) for file in files.all_of(cell)[:-1]]
-        return list(dict.fromkeys([*runs, *others]))
+        other_files = [file for cell in self.cells_without_metrics(files.study) for file in files.all_of(cell)[:-1]]
+        return list(dict.fromkeys([*runs, *other_files]))
 
     def make(self, name: str, files: Files) -> None:
         """Write the files of `outputs`."""
@@ -157,16 +157,18 @@ def partial_study(
     kinds = {
         kind: {name: settings for name, settings in group.items() if name in sources} for kind, group in study.sources
     }
-    ways = {
-        name: way.model_copy(update={"methods": {m: own for m, own in way.methods.items() if m in methods}})
-        for name, way in study.protocols.items()
+    protocols_by_name = {
+        name: protocol.model_copy(
+            update={"methods": {m: settings for m, settings in protocol.methods.items() if m in methods}}
+        )
+        for name, protocol in study.protocols.items()
         if name in protocols
     }
     return study.model_copy(
         update={
             "sources": study.sources.model_copy(update=kinds),
             "methods": {name: method for name, method in study.methods.items() if name in methods},
-            "protocols": ways,
-            "anchorings": {name: way for name, way in study.anchorings.items() if name in anchorings},
+            "protocols": protocols_by_name,
+            "anchorings": {name: anchoring for name, anchoring in study.anchorings.items() if name in anchorings},
         }
     )

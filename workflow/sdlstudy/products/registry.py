@@ -14,12 +14,12 @@ def registered() -> dict[str, type[Product]]:
     """Return the classes of products by their keys in a configuration, such as ``figures.figure4``, in order."""
     for module in iter_modules(products.__path__):
         import_module(f"{products.__name__}.{module.name}")
-    found = {key: cls for cls in _below(Product) for key in vars(cls).get("keys", ())}
-    return dict(sorted(found.items(), key=lambda item: _by_number(item[0])))
+    classes = {key: cls for cls in _below(Product) for key in vars(cls).get("keys", ())}
+    return dict(sorted(classes.items(), key=lambda item: _by_number(item[0])))
 
 
 def _below(cls: type[Product]) -> list[type[Product]]:
-    return [found for child in cls.__subclasses__() for found in (child, *_below(child))]
+    return [subclass for child in cls.__subclasses__() for subclass in (child, *_below(child))]
 
 
 def _by_number(key: str) -> list[tuple[str, int]]:

@@ -87,8 +87,10 @@ class RunTable(Compared):
         parameter, values = self.sweep.parameter, self.sweep.values
         if not self.sweeps_source(study):
             return [self.source] * len(values)
-        own = getattr(study.source(self.source), parameter)
-        return [self.source if value == own else variant_name(self.source, parameter, value) for value in values]
+        source_value = getattr(study.source(self.source), parameter)
+        return [
+            self.source if value == source_value else variant_name(self.source, parameter, value) for value in values
+        ]
 
     def points(self, study: Study) -> list[Point]:
         """Return the points of the table's sweep, in its order; one point without a value if it sweeps nothing.
@@ -104,8 +106,10 @@ class RunTable(Compared):
             swept = {method: method for method in self.all_methods}
             if not self.sweeps_source(study):
                 for method in self.all_methods:
-                    ways = [setting_of(study, source, method, way, parameter) for way in self.all_protocols]
-                    if any(found != value for found in ways):
+                    protocol_values = [
+                        setting_of(study, source, method, protocol, parameter) for protocol in self.all_protocols
+                    ]
+                    if any(protocol_value != value for protocol_value in protocol_values):
                         swept[method] = variant_name(method, parameter, value)
             points.append(Point(value, printed, source, swept))
         return points
@@ -157,8 +161,8 @@ class RunTable(Compared):
                 ways = dict(study.protocols)
                 for name, way in ways.items():
                     if method in way.methods and variant not in way.methods:
-                        own = way.methods | {variant: way.methods[method].model_copy(update=parameter)}
-                        ways[name] = way.model_copy(update={"methods": own})
+                        variants = way.methods | {variant: way.methods[method].model_copy(update=parameter)}
+                        ways[name] = way.model_copy(update={"methods": variants})
                 study = study.model_copy(update={"methods": methods, "protocols": ways})
         return study
 
@@ -167,8 +171,8 @@ class RunTable(Compared):
         if path.rpartition(".")[-1].startswith(OWN):
             yield from unknown(f"{path}.source", [self.source], every, "a source")
         else:
-            judged = [name for name, source in every.items() if source.n_features is not None or source.is_labelled]
-            yield from unknown(f"{path}.source", [self.source], judged, "a bench or a source with class_means")
+            labelled = [name for name, source in every.items() if source.n_features is not None or source.is_labelled]
+            yield from unknown(f"{path}.source", [self.source], labelled, "a bench or a source with class_means")
         yield from unknown(f"{path}.methods", self.methods, study.methods, METHOD)
         yield from unknown(f"{path}.nulls", self.nulls, study.methods, METHOD)
         for null in self.nulls:
@@ -184,11 +188,11 @@ class RunTable(Compared):
             return
         parameter, path = self.sweep.parameter, f"{path}.sweep"
         if not self.sweeps_source(study):
-            own = own_settings("activation", "loss term")
-            if parameter not in RunConfig().to_dict() | own:
+            plugin_settings = own_settings("activation", "loss term")
+            if parameter not in RunConfig().to_dict() | plugin_settings:
                 kind = f"sources.{study.source(self.source).kind}"
                 yield f"{path}.parameter: {parameter} is a setting neither of {kind} nor of methods"
-            if parameter in own:
+            if parameter in plugin_settings:
                 yield from self._without_own(path, study)
             for method in self.all_methods:
                 if study.methods[method].is_solver:
@@ -199,9 +203,9 @@ class RunTable(Compared):
                 if study.methods[method].is_peer and parameter not in PeerConfig().to_dict():
                     yield f"{path}.parameter: {parameter} is no setting of the peer {method}"
         if self.sweep.paper is not None and len(self.sweep.paper) != len(self.sweep.values):
-            given, ours = len(self.sweep.paper), len(self.sweep.values)
+            printed, ours = len(self.sweep.paper), len(self.sweep.values)
             yield (
-                f"{path}.paper: {given} values of the paper for {ours} of ours, expected one for each; or write "
+                f"{path}.paper: {printed} values of the paper for {ours} of ours, expected one for each; or write "
                 "paper: null, to show the paper's numbers only beside equal values"
             )
 
@@ -210,8 +214,8 @@ class RunTable(Compared):
         assert self.sweep is not None
         for method in self.all_methods:
             try:
-                for way in self.all_protocols:
-                    setting_of(study, self.source, method, way, self.sweep.parameter)
+                for protocol in self.all_protocols:
+                    setting_of(study, self.source, method, protocol, self.sweep.parameter)
             except KeyError:
                 yield f"{path}.parameter: {self.sweep.parameter} is no setting of the method {method}; leave it out"
 
@@ -221,22 +225,24 @@ class RunTable(Compared):
                 continue
             parameter = self.sweep.parameter
             if self.sweeps_source(study):
-                found = {f"sources.{point.source}": getattr(study.source(point.source), parameter)}
+                values = {f"sources.{point.source}": getattr(study.source(point.source), parameter)}
             else:
-                found = {
-                    f"methods.{method} under protocols.{way}": setting_of(study, point.source, method, way, parameter)
+                values = {
+                    f"methods.{method} under protocols.{protocol}": setting_of(
+                        study, point.source, method, protocol, parameter
+                    )
                     for method in point.methods.values()
-                    for way in self.all_protocols
+                    for protocol in self.all_protocols
                 }
-            for where, value in found.items():
+            for where, value in values.items():
                 if value != point.value:
                     yield f"{path}.sweep.values: {point.value}, but {where} has {value}"
 
     def unsound(self, path: str, study: Study) -> Iterator[str]:
         yield from self._missed_values(path, study)
-        given = len(set(self.anchorings) - {"none"})
-        if given > 1 and ("none" in self.anchorings or self.nulls):
+        n_anchored = len(set(self.anchorings) - {"none"})
+        if n_anchored > 1 and ("none" in self.anchorings or self.nulls):
             yield (
                 f"{path}.anchorings: runs without anchors are compared on the features that anchors do not give"
-                f" away; expected one anchoring beside none, found {given}"
+                f" away; expected one anchoring beside none, found {n_anchored}"
             )

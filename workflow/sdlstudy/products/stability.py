@@ -25,17 +25,17 @@ class Stability(DictionaryTable):
 
     def judged_on(self, study: Study) -> tuple[list[str], str]:
         # benches draw other features for each seed, so their dictionaries share nothing
-        known = [name for name, source in study.all_sources().items() if source.n_features is None]
-        return known, "a source whose samples all seeds share"
+        sources = [name for name, source in study.all_sources().items() if source.n_features is None]
+        return sources, "a source whose samples all seeds share"
 
     def unsound(self, path: str, study: Study) -> Iterator[str]:
-        for source, asked in self.asked().items():
-            seeds = asked.seeds or study.seeds
+        for source, entry in self.entries().items():
+            seeds = entry.seeds or study.seeds
             if len(seeds) < 2:
                 yield f"{path}.runs.{source}: one seed ({seeds[0]}), expected two or more to compare"
 
     def inputs(self, name: str, files: Files) -> list[str]:
-        return [files.model(cell) for cell in self.judged_here(files.study)]
+        return [files.model(cell) for cell in self.cells_without_metrics(files.study)]
 
     def rows(self, name: str, files: Files) -> "pd.DataFrame":
         """Return a row for each pair of seeds of a source and method, with the columns of `sdlcore.compare`."""
@@ -45,9 +45,9 @@ class Stability(DictionaryTable):
         from sdlcore.pipeline import load_model
 
         frames = []
-        for source, asked in self.asked().items():
-            for method in asked.methods:
-                cells = [Cell(source, method, self.protocol, "none", s) for s in asked.seeds or files.study.seeds]
+        for source, entry in self.entries().items():
+            for method in entry.methods:
+                cells = [Cell(source, method, self.protocol, "none", s) for s in entry.seeds or files.study.seeds]
                 pairs = compare({cell.seed: load_model(files.model(cell)) for cell in cells}).to_frame()
                 pairs.insert(0, "source", source)
                 pairs.insert(1, "method", method)

@@ -27,17 +27,17 @@ class Table(RunTable):
     def companions(self, name: str, study: Study) -> dict[str, Product]:
         if name != WITH_FEATURES:
             return {}
-        found = {"overview": Overview.of(name, self, study), "features": Features.of(self, study)}
-        return {beside: product for beside, product in found.items() if product is not None}
+        products = {"overview": Overview.of(name, self, study), "features": Features.of(self, study)}
+        return {companion: product for companion, product in products.items() if product is not None}
 
     def inputs(self, name: str, files: Files) -> list[str]:
         metrics = [files.metrics(cell) for cell in self.cells(files.study)]
         return metrics if name.startswith(OWN) else [*metrics, files.of_paper(name)]
 
     def outputs(self, name: str, files: Files) -> list[str]:
-        made = [files.table(name, ending) for ending in ("csv", "md", "tex")]
-        made += [files.table(f"{name}_{part}") for part in ("effects", "runs")]
-        return made + ([files.figure(name, ending) for ending in ("png", "pdf")] if self.sweep else [])
+        paths = [files.table(name, ending) for ending in ("csv", "md", "tex")]
+        paths += [files.table(f"{name}_{part}") for part in ("effects", "runs")]
+        return paths + ([files.figure(name, ending) for ending in ("png", "pdf")] if self.sweep else [])
 
     def beside(self, name: str, files: Files) -> list[str]:
         return [*super().beside(name, files), *self._of_sources(files)]

@@ -58,9 +58,9 @@ class TopImages(Picture):
         yield from unknown(f"{path}.source", [self.source], study.sources.clip, "a source under sources.clip")
         yield from unknown(f"{path}.method", [self.method], study.methods, METHOD)
         yield from unknown(f"{path}.protocol", [self.protocol], study.protocols, PROTOCOL)
-        given = [name for name, way in study.anchorings.items() if way.discover is None]
+        from_classes = [name for name, anchoring in study.anchorings.items() if anchoring.discover is None]
         expected = "none or an anchoring that is drawn from classes"
-        yield from unknown(f"{path}.anchoring", [self.anchoring], ["none", *given], expected)
+        yield from unknown(f"{path}.anchoring", [self.anchoring], ["none", *from_classes], expected)
         if not study.anchorings:
             yield f"{path}: there are no anchorings, whose classes the figure shows; set anchorings, or {path} to null"
 

@@ -59,17 +59,17 @@ class Verdicts(Product):
 
         numbers = read_numbers({table: Path(files.of_paper(table)) for table in SWEPT})
         tables = {table: read_csv(files.table(f"{table}_runs")) for table in self.tables}
-        asked, summary = None, None
+        resampling, summary = None, None
         if self.figure6:
-            asked = Resampling(self.figure6.source, self.figure6.sides(), self.figure6.protocol)
+            resampling = Resampling(self.figure6.source, self.figure6.sides(), self.figure6.protocol)
             summary = read_csv(files.table(FIGURE6))
-        evidence = Evidence(files.study, tables, asked, summary)
-        judged, claimed = (
+        evidence = Evidence(files.study, tables, resampling, summary)
+        number_verdicts, claim_verdicts = (
             judging.verdicts(numbers, evidence),
             claim_rule.claims(numbers, evidence, read_claims(files.claims)),
         )
-        write_csv(files.table("verdicts"), judged)
-        write_csv(files.table("claims"), claimed)
-        write_text(files.table("verdicts", "md"), markup.verdicts_markdown(judged))
-        write_text(files.table("claims", "md"), markup.claims_markdown(claimed))
-        logging.info("%s %d claims", markup.counts_sentence(judged), len(claimed))
+        write_csv(files.table("verdicts"), number_verdicts)
+        write_csv(files.table("claims"), claim_verdicts)
+        write_text(files.table("verdicts", "md"), markup.verdicts_markdown(number_verdicts))
+        write_text(files.table("claims", "md"), markup.claims_markdown(claim_verdicts))
+        logging.info("%s %d claims", markup.counts_sentence(number_verdicts), len(claim_verdicts))

@@ -75,8 +75,8 @@ def verdict(with_: np.ndarray, without: np.ndarray, better: int = 1) -> str:
     the other side. The verdict is "no power" if all values on both sides are 0, or all are 100, so that no difference
     could show. Otherwise it is "cannot tell".
     """
-    both = np.concatenate([with_, without])
-    if (both == 0).all() or (both == 100).all():
+    values = np.concatenate([with_, without])
+    if (values == 0).all() or (values == 100).all():
         return POWERLESS
     _, low, high = paired_interval(better * (with_ - without))
     return HELPS if low > 0 else HARMS if high < 0 else UNTOLD
@@ -92,15 +92,17 @@ def finding(table: pd.DataFrame) -> str:
             good.append(_name(str(anchoring)))
         elif not (cells["verdict"] == HARMS).any():
             unshown[_name(str(anchoring))] = lowest
-    wanted = (
+    criterion = (
         f"keeps every interval above {NO_HARM:g} points and recovers {KEPT} % of the anchored features in every regime"
     )
     tried = table["anchoring"].nunique()
-    said = [f"{', '.join(good)} of {tried} anchorings {wanted}." if good else f"None of {tried} anchorings {wanted}."]
+    sentences = [
+        f"{', '.join(good)} of {tried} anchorings {criterion}." if good else f"None of {tried} anchorings {criterion}."
+    ]
     if unshown:
         reach = ", ".join(f"{name} (lowest end {lowest:.1f})" for name, lowest in unshown.items())
-        said.append(f"Not shown to harm anywhere, though it may: {reach}.")
-    return " ".join(said)
+        sentences.append(f"Not shown to harm anywhere, though it may: {reach}.")
+    return " ".join(sentences)
 
 
 def _lowest(cells: pd.DataFrame) -> float:
@@ -108,8 +110,8 @@ def _lowest(cells: pd.DataFrame) -> float:
 
     NaN if a cell has no interval, 0 if no cell has power.
     """
-    told = cells[cells["verdict"] != POWERLESS]
-    ends = [row["low"] if MEASURES[row["measure"]] > 0 else -row["high"] for _, row in told.iterrows()]
+    powered = cells[cells["verdict"] != POWERLESS]
+    ends = [row["low"] if MEASURES[row["measure"]] > 0 else -row["high"] for _, row in powered.iterrows()]
     return float(np.min(ends)) if ends else 0.0
 
 
@@ -173,13 +175,13 @@ def figure_map(table: pd.DataFrame) -> Figure:
             x, y = columns.index(row["anchoring"]), places.index((row["source"], row["method"], row["measure"]))
             colour, ink = COLOURS[row["verdict"]], "white" if row["verdict"] in (HELPS, HARMS) else "black"
             axes.add_patch(Rectangle((x, y), 1, 1, facecolor=colour, edgecolor="white", linewidth=1.5))
-            said = f"{row['difference']:+.1f}\n{row['low']:+.1f} to {row['high']:+.1f}"
+            text = f"{row['difference']:+.1f}\n{row['low']:+.1f} to {row['high']:+.1f}"
             if row["verdict"] == POWERLESS:
-                said = f"both {row['none']:.0f} %"
-            axes.text(x + 0.5, y + 0.36, said, ha="center", va="center", fontsize=6.5, color=ink)
+                text = f"both {row['none']:.0f} %"
+            axes.text(x + 0.5, y + 0.36, text, ha="center", va="center", fontsize=6.5, color=ink)
             if row["measure"] == "recovery":
-                kept = f"anchored: {row['given_recovered']:.0f} %"
-                axes.text(x + 0.5, y + 0.82, kept, ha="center", va="center", fontsize=5.5, color=ink)
+                anchored_text = f"anchored: {row['given_recovered']:.0f} %"
+                axes.text(x + 0.5, y + 0.82, anchored_text, ha="center", va="center", fontsize=5.5, color=ink)
         first = table.drop_duplicates(["source", "method", "measure"])
         labels = [f"{_regime(row)}\n{row['measure']} without: {row['none']:.0f} %" for _, row in first.iterrows()]
         axes.set(xlim=(0, len(columns)), ylim=(len(places), 0))

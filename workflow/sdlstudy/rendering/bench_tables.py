@@ -78,11 +78,11 @@ def interval_text(columns: Mapping[str, str], caption: str, table: pd.DataFrame)
     """
 
     def cells(runs: pd.DataFrame) -> list[str]:
-        found = []
+        texts = []
         for metric in columns:
             mean, _, high = paired_interval(runs[metric].to_numpy())
             digits = METRICS[metric].digits if metric in METRICS else 3
-            found.append(number(mean, digits) + ("" if pd.isna(high) else f" ± {number(high - mean, digits)}"))
-        return found + [number(float(runs[name].mean()), digits) for name, digits in COSTS.items()]
+            texts.append(number(mean, digits) + ("" if pd.isna(high) else f" ± {number(high - mean, digits)}"))
+        return texts + [number(float(runs[name].mean()), digits) for name, digits in COSTS.items()]
 
     return text_by_method([*columns.values(), *COSTS], caption, table, cells)

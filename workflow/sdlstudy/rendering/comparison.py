@@ -51,8 +51,8 @@ def comparison_table(
     for (ground, method), group in runs.groupby(["ground", "method"], sort=False):
         score = scores[str(ground)]
         mean, low, high = paired_interval(group[score].to_numpy(float))
-        target, found = l0[str(ground)], float(group["l0"].mean())
-        fits = method not in nulls and (target is None or abs(found / target - 1) <= L0_MISSED)
+        target, mean_l0 = l0[str(ground)], float(group["l0"].mean())
+        fits = method not in nulls and (target is None or abs(mean_l0 / target - 1) <= L0_MISSED)
         rows.append((method, ground, score, len(group), mean, low, high, fits))
     table = pd.DataFrame(rows, columns=["method", "ground", "score", "seeds", "mean", "low", "high", "fits"])
     ranked = table[table["fits"]]
@@ -78,8 +78,10 @@ def comparison_text(table: pd.DataFrame) -> TextTable:
     for method in _best_first(table):
         cells = table[table["method"] == method].set_index("ground").reindex(list(scores))
         digits = [METRICS[score].digits for score in scores.values()]
-        shown = [_score(cell, own) for (_, cell), own in zip(cells.iterrows(), digits, strict=True)]
-        rows.append([label_method(method), number(float(cells["mean_rank"].mean()), 1), *shown])
+        score_texts = [
+            _score(cell, score_digits) for (_, cell), score_digits in zip(cells.iterrows(), digits, strict=True)
+        ]
+        rows.append([label_method(method), number(float(cells["mean_rank"].mean()), 1), *score_texts])
     heads = [f"{label_source(str(ground))}: {METRICS[score].symbol}" for ground, score in scores.items()]
     return TextTable(CAPTION, pd.DataFrame(rows, columns=["method", "mean rank", *heads]), 1)
 

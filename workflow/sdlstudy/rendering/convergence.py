@@ -59,26 +59,26 @@ def seconds_to_recovery(rows: pd.DataFrame) -> dict[tuple[str, str | None], list
     -------
     Seconds of each seed, by method and protocol (None for a solver).
     """
-    found: dict[tuple[str, str | None], list[float | None]] = {}
+    seconds: dict[tuple[str, str | None], list[float | None]] = {}
     for _, run in rows.groupby(["method", "protocol", "seed"], sort=False, dropna=False):
-        there = run.loc[run[DECODER] >= RECOVERED, "seconds"]
+        times = run.loc[run[DECODER] >= RECOVERED, "seconds"]
         protocol = None if run["protocol"].isna().all() else str(run["protocol"].iloc[0])
         key = str(run["method"].iloc[0]), protocol
-        found.setdefault(key, []).append(None if there.empty else float(there.iloc[0]))
-    return found
+        seconds.setdefault(key, []).append(None if times.empty else float(times.iloc[0]))
+    return seconds
 
 
 def convergence_sentence(rows: pd.DataFrame) -> str:
     """Return a sentence with the median seconds until the decoders recover nearly all features."""
     several = rows["protocol"].nunique() > 1
-    said = []
+    parts = []
     for (method, protocol), seconds in seconds_to_recovery(rows).items():
         name = f"{label_method(method)} ({protocol})" if several and protocol is not None else label_method(method)
         reached = [value for value in seconds if value is not None]
         text = f"{median(reached):.3g} s" if reached else "never"
         some = f" in {len(reached)} of {len(seconds)} seeds" if 0 < len(reached) < len(seconds) else ""
-        said.append(f"{name} {text}{some}")
-    return f"Until the decoder recovers {RECOVERED:.0%} of the features: {'; '.join(said)}."
+        parts.append(f"{name} {text}{some}")
+    return f"Until the decoder recovers {RECOVERED:.0%} of the features: {'; '.join(parts)}."
 
 
 def figure_convergence(rows: pd.DataFrame) -> Figure:
@@ -97,8 +97,8 @@ def figure_convergence(rows: pd.DataFrame) -> Figure:
         figure = Figure(figsize=(10.4, 2.4 * len(protocols) + 0.5), layout="constrained")
         panels: Any = figure.subplots(len(protocols), len(MEASURES), squeeze=False, sharex=True)
         for line, protocol in zip(panels, protocols, strict=True):
-            here = rows[rows["protocol"].isna() | (rows["protocol"] == protocol)]
-            for (method, _), run in here.groupby(["method", "seed"], sort=False):
+            row_runs = rows[rows["protocol"].isna() | (rows["protocol"] == protocol)]
+            for (method, _), run in row_runs.groupby(["method", "seed"], sort=False):
                 stroke = "--" if run["protocol"].isna().all() else "-"
                 for axes, measure in zip(line, MEASURES, strict=True):
                     axes.plot(run["seconds"], run[measure], stroke, color=colours[method], linewidth=1.1)

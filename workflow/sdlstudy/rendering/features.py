@@ -41,9 +41,9 @@ def figure_features(features: pd.DataFrame) -> Figure:
             above.plot(rows["decoder"], rows["encoder"], ".", markersize=3, color=PALETTE[0], alpha=0.5)
             above.set_title(label_method(method), fontsize=9)
             above.set_xlabel("decoder", fontsize=8)
-            left = rows[~rows["given"]]
+            others = rows[~rows["given"]]
             below.axhline(0, color=GREY, linewidth=0.8)
-            changes = [(left[f"{side}_anchored"] - left[side]).to_numpy() for side in SIDES]
+            changes = [(others[f"{side}_anchored"] - others[side]).to_numpy() for side in SIDES]
             parts = below.violinplot(changes, showmedians=True, showextrema=False, widths=0.8)
             for body, colour in zip(parts["bodies"], SIDES.values(), strict=True):
                 body.set_facecolor(colour)

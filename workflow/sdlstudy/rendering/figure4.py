@@ -39,18 +39,18 @@ def least_recovering(solutions: Sequence[Solution]) -> int:
     ValueError
         If there are no dictionaries.
     """
-    candidates = [i for i, found in enumerate(solutions) if found.near_zero]
+    candidates = [i for i, solution in enumerate(solutions) if solution.near_zero]
     if not candidates:
         return min(range(len(solutions)), key=lambda i: solutions[i].fvu)
 
     def aligned(i: int) -> tuple[int, float]:
-        found = solutions[i]
-        return sum(found.recovered), float(found.encoder.similarity.sum() + found.decoder.similarity.sum())
+        solution = solutions[i]
+        return sum(solution.recovered), float(solution.encoder.similarity.sum() + solution.decoder.similarity.sum())
 
     return min(candidates, key=aligned)
 
 
-def figure4(features: np.ndarray, learned: Learned, found: Solution, title: str) -> Figure:
+def figure4(features: np.ndarray, learned: Learned, solution: Solution, title: str) -> Figure:
     """Draw true features beside the directions that an autoencoder learned (the paper's figure 4).
 
     Parameters
@@ -59,7 +59,7 @@ def figure4(features: np.ndarray, learned: Learned, found: Solution, title: str)
         W_p, 3 x n, unit columns.
     learned
         The autoencoder's encoder rows and decoder columns.
-    found
+    solution
         The autoencoder's loss and recovered features.
     title
         First line of the title: method, source and seed.
@@ -87,14 +87,14 @@ def figure4(features: np.ndarray, learned: Learned, found: Solution, title: str)
             draw_sphere(axes)
         draw_features(panels[0], features, colours)
         frame(panels[0], corners, f"Ground-truth features ($n$ = {n})", view)
-        _caption(panels[0], f"dashed in the other panels\n{_activity(found)}")
-        sides = ("Encoder rows", unit.encoder, found.encoder), ("Decoder columns", unit.decoder, found.decoder)
+        _caption(panels[0], f"dashed in the other panels\n{_activity(solution)}")
+        sides = ("Encoder rows", unit.encoder, solution.encoder), ("Decoder columns", unit.decoder, solution.decoder)
         for axes, (name, directions, match) in zip(panels[1:], sides, strict=True):
-            _draw_learned(axes, directions, found.silent)
+            _draw_learned(axes, directions, solution.silent)
             _draw_faintly(axes, features, colours)
             frame(axes, corners, f"{name} ($n_q$ = {len(directions)}), by number", view)
             _caption(axes, _cosines(match))
-        figure.suptitle(f"{title}\n{_losses(found)}", fontsize=10, x=0.02, ha="left")
+        figure.suptitle(f"{title}\n{_losses(solution)}", fontsize=10, x=0.02, ha="left")
     return figure
 
 
@@ -116,25 +116,25 @@ def _caption(axes: Any, text: str) -> None:
     axes.text2D(0.5, -0.12, text, transform=axes.transAxes, ha="center", va="top", fontsize=8)
 
 
-def _losses(found: Solution) -> str:
+def _losses(solution: Solution) -> str:
     return (
-        f"loss {found.loss:.1e}, {found.fvu:.1e} of the variance; "
-        f"of features one by one (eq. 13) {found.approximate_loss:.1e}"
+        f"loss {solution.loss:.1e}, {solution.fvu:.1e} of the variance; "
+        f"of features one by one (eq. 13) {solution.approximate_loss:.1e}"
     )
 
 
 def _cosines(match: Match) -> str:
     best = ", ".join(f"$w_{{{d + 1}}}$ {value:.2f}" for d, value in enumerate(match.similarity))
-    found = int(recovered(match.similarity).sum())
-    return f"best |cosine|: {best}\n{found} of {len(match.similarity)} recovered (above {TAU:g})"
+    n_recovered = int(recovered(match.similarity).sum())
+    return f"best |cosine|: {best}\n{n_recovered} of {len(match.similarity)} recovered (above {TAU:g})"
 
 
-def _activity(found: Solution) -> str:
-    silent = f", {found.silent.sum()} never (grey)" if found.silent.any() else ""
-    return f"{found.l0:.1f} latents are active in a sample{silent}"
+def _activity(solution: Solution) -> str:
+    silent = f", {solution.silent.sum()} never (grey)" if solution.silent.any() else ""
+    return f"{solution.l0:.1f} latents are active in a sample{silent}"
 
 
-def figure4_rows(solutions: Mapping[int, Solution], shown: int) -> pd.DataFrame:
+def figure4_rows(solutions: Mapping[int, Solution], shown_seed: int) -> pd.DataFrame:
     """Return the numbers of figure 4, one row for each seed.
 
     Returns
@@ -145,14 +145,14 @@ def figure4_rows(solutions: Mapping[int, Solution], shown: int) -> pd.DataFrame:
         recover on average), and each feature's best |cosine|, encoder_w1 and so on.
     """
     rows = []
-    for seed, found in solutions.items():
-        encoder, decoder = found.recovered
-        n = len(found.encoder.similarity)
-        row: dict[str, float] = {"seed": seed, "shown": seed == shown, "loss": found.loss, "fvu": found.fvu}
-        row |= {"approximate_loss": found.approximate_loss, "l0": found.l0, "near_zero": found.near_zero}
+    for seed, solution in solutions.items():
+        encoder, decoder = solution.recovered
+        n = len(solution.encoder.similarity)
+        row: dict[str, float] = {"seed": seed, "shown": seed == shown_seed, "loss": solution.loss, "fvu": solution.fvu}
+        row |= {"approximate_loss": solution.approximate_loss, "l0": solution.l0, "near_zero": solution.near_zero}
         row |= {"features": n, "recovered_encoder": encoder, "recovered_decoder": decoder}
-        row["chance"] = n * chance_recovery(len(found.silent), 3, TAU)
-        for side, match in (("encoder", found.encoder), ("decoder", found.decoder)):
+        row["chance"] = n * chance_recovery(len(solution.silent), 3, TAU)
+        for side, match in (("encoder", solution.encoder), ("decoder", solution.decoder)):
             row |= {f"{side}_w{d + 1}": value for d, value in enumerate(match.similarity)}
         rows.append(row)
     return pd.DataFrame(rows)

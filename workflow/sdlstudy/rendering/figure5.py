@@ -28,7 +28,7 @@ class Shown(NamedTuple):
     """The dictionary's absorption score over all families."""
 
 
-def figure5(shown: Sequence[Shown]) -> Figure:
+def figure5(dictionaries: Sequence[Shown]) -> Figure:
     """Draw how dictionaries represent one family of features (the paper's figure 5, measured), a row of panels each.
 
     Returns
@@ -39,26 +39,27 @@ def figure5(shown: Sequence[Shown]) -> Figure:
         are outlined: on the right the parent's latent, which is silent or weak, and on the left the child's latent,
         which writes the parent's direction instead.
     """
-    children = len(shown[0].pairs)
+    children = len(dictionaries[0].pairs)
     members = ["parent", *(f"child {i + 1}" for i in range(children))]
-    highest = max(float(np.nanmax(one.family.response, initial=0)) for one in shown)
+    highest = max(float(np.nanmax(dictionary.family.response, initial=0)) for dictionary in dictionaries)
     with style():
-        figure = Figure(figsize=(8.8, 0.9 + (0.42 * (1 + children) + 1.2) * len(shown)), layout="constrained")
-        panels: Any = figure.subplots(len(shown), 2, squeeze=False, width_ratios=[1 + children, children + 0.6])
+        figure = Figure(figsize=(8.8, 0.9 + (0.42 * (1 + children) + 1.2) * len(dictionaries)), layout="constrained")
+        panels: Any = figure.subplots(len(dictionaries), 2, squeeze=False, width_ratios=[1 + children, children + 0.6])
         images = []
-        for (left, right), one in zip(panels, shown, strict=True):
+        for (left, right), dictionary in zip(panels, dictionaries, strict=True):
             owners = [
-                f"latent {latent} ({member}’s)" for latent, member in zip(one.family.latents, members, strict=True)
+                f"latent {latent} ({member}’s)"
+                for latent, member in zip(dictionary.family.latents, members, strict=True)
             ]
-            directions = _heat_map(left, one.family.directions, COSINES, (-1, 1), members, owners)
-            responses = _heat_map(right, one.family.response, RESPONSES, (0, highest), members[1:])
+            directions = _heat_map(left, dictionary.family.directions, COSINES, (-1, 1), members, owners)
+            responses = _heat_map(right, dictionary.family.response, RESPONSES, (0, highest), members[1:])
             images.append((directions, responses))
-            absorbed = np.flatnonzero(one.pairs["absorbed"].to_numpy())
+            absorbed = np.flatnonzero(dictionary.pairs["absorbed"].to_numpy())
             for child in map(int, absorbed):
                 _outline(left, 1 + child, 0)
                 _outline(right, 0, child)
-            left.set_title(f"{one.name}\n{len(absorbed)} of {children} pairs absorbed (outlined)", loc="left")
-            right.set_title(f"\nover all families: {one.score:.2f} of the pairs", loc="left")
+            left.set_title(f"{dictionary.name}\n{len(absorbed)} of {children} pairs absorbed (outlined)", loc="left")
+            right.set_title(f"\nover all families: {dictionary.score:.2f} of the pairs", loc="left")
         panels[-1, 0].set_xlabel("true direction", fontsize=8)
         panels[-1, 1].set_xlabel("the only active child (the parent is active, too)", fontsize=8)
         figure.colorbar(images[0][0], ax=panels[:, 0], location="bottom", shrink=0.7, aspect=35).set_label(

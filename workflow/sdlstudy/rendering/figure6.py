@@ -61,12 +61,12 @@ def read_histories(directories: Sequence[str | Path]) -> dict[int, Trained]:
     """
     runs: dict[int, Trained] = {}
     for directory in map(Path, directories):
-        found = read_metrics(directory / "metrics.json")
-        seed = found.cell.seed
+        run = read_metrics(directory / "metrics.json")
+        seed = run.cell.seed
         if seed in runs:
             raise RunsError(f"{directory}: a second run with seed {seed}, expected each seed once for a variant")
         for name in ("fvu", "dead_fraction"):
-            if name not in found.metrics:
+            if name not in run.metrics:
                 raise RunsError(f"{directory / 'metrics.json'}: metrics.{name} is missing, expected a number")
         history = pd.read_csv(directory / "history.csv")
         for column in HISTORY_COLUMNS:
@@ -74,7 +74,7 @@ def read_histories(directories: Sequence[str | Path]) -> dict[int, Trained]:
                 raise RunsError(f"{directory / 'history.csv'}: column {column} is missing")
         if history.empty:
             raise RunsError(f"{directory / 'history.csv'}: no rows, expected at least one")
-        runs[seed] = Trained(history, found.metrics)
+        runs[seed] = Trained(history, run.metrics)
     if not runs:
         raise RunsError("no run directory was given for a variant, expected at least one")
     return dict(sorted(runs.items()))
@@ -235,6 +235,6 @@ def _never_fired(histories: Histories) -> str:
     silent = [seed for seed, (history, _) in histories["with"].items() if history["resampled"].sum() == 0]
     if not silent:
         return ""
-    whole = len(silent) == len(histories["with"])
-    rest = ", so this figure does not show its effect." if whole else "."
-    return f"\n{NEVER_FIRED.capitalize()} in {_names(silent)}{rest}"
+    all_silent = len(silent) == len(histories["with"])
+    consequence = ", so this figure does not show its effect." if all_silent else "."
+    return f"\n{NEVER_FIRED.capitalize()} in {_names(silent)}{consequence}"

@@ -49,21 +49,21 @@ def figure8(features: np.ndarray, samples: np.ndarray, coefficients: scipy.spars
     n = features.shape[1]
     colours = PALETTE if n <= len(PALETTE) else seaborn.color_palette("viridis", n)
     dense = coefficients[:SHOWN_SAMPLES].toarray()
-    shown = samples[:SHOWN_SAMPLES]
-    norms = np.linalg.norm(shown, axis=1)
+    points = samples[:SHOWN_SAMPLES]
+    norms = np.linalg.norm(points, axis=1)
     limit = np.quantile(norms, NORM_QUANTILE)
     inside, active = norms <= limit, dense.max(axis=1) > 0
     with style():
         figure = Figure(figsize=(8.6, 4.5))
         # Any, since matplotlib's type stubs lack three-dimensional axes
-        left: Any = figure.add_axes((0.0, 0.1, 0.5, 0.82), projection="3d")
-        right: Any = figure.add_axes((0.5, 0.1, 0.5, 0.82), projection="3d")
-        draw_sphere(left)
-        draw_features(left, features, colours)
+        left_axes: Any = figure.add_axes((0.0, 0.1, 0.5, 0.82), projection="3d")
+        right_axes: Any = figure.add_axes((0.5, 0.1, 0.5, 0.82), projection="3d")
+        draw_sphere(left_axes)
+        draw_features(left_axes, features, colours)
         chosen = inside & active
         dominant = dense.argmax(axis=1)
-        right.scatter(
-            *shown[chosen].T,
+        right_axes.scatter(
+            *points[chosen].T,
             c=[colours[d] for d in dominant[chosen]],
             s=7,
             alpha=0.55,
@@ -72,10 +72,10 @@ def figure8(features: np.ndarray, samples: np.ndarray, coefficients: scipy.spars
             zorder=2,
         )
         silent = inside & ~active
-        right.scatter(*shown[silent].T, color=GREY, s=14, linewidths=0, depthshade=False, zorder=2)
-        draw_arrows(right, features, colours, float(limit))
-        frame(left, np.array([[-1.0] * 3, [1.0] * 3]), f"Ground-truth features ($n$ = {n})")
-        frame(right, np.vstack([shown[inside], limit * features.T]), f"Data samples ({inside.sum()} shown)")
+        right_axes.scatter(*points[silent].T, color=GREY, s=14, linewidths=0, depthshade=False, zorder=2)
+        draw_arrows(right_axes, features, colours, float(limit))
+        frame(left_axes, np.array([[-1.0] * 3, [1.0] * 3]), f"Ground-truth features ($n$ = {n})")
+        frame(right_axes, np.vstack([points[inside], limit * features.T]), f"Data samples ({inside.sum()} shown)")
         handles: list[Any] = [
             Line2D(
                 [],

@@ -125,8 +125,8 @@ def probes_text(table: pd.DataFrame) -> TextTable:
     """
     order = list(dict.fromkeys(table["k"]))
     rows = []
-    for (source, features), found in table.groupby(["source", "features"], sort=False):
-        by_k = found.set_index("k")
+    for (source, features), group in table.groupby(["source", "features"], sort=False):
+        by_k = group.set_index("k")
         name = BASELINES.get(str(features)) or label_method(str(features))
         rows.append([str(source), name, *(_cell(by_k.loc[k], "auc") for k in order)])
         if features not in BASELINES:

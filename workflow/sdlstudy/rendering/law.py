@@ -22,8 +22,8 @@ MARKERS = "osD^vP"
 
 def law_sentences(rows: pd.DataFrame) -> Iterator[str]:
     """Yield a sentence for each method and parameter: how far its cosines are from the law."""
-    for (method, parameter), found in rows.groupby(["method", "parameter"], sort=False):
-        near = found.dropna(subset=["deviation"])
+    for (method, parameter), group in rows.groupby(["method", "parameter"], sort=False):
+        near = group.dropna(subset=["deviation"])
         name = "The least-squares read-out" if method == EXACT else label_method(str(method))
         if near.empty:
             yield f"{name}, over {parameter}: no feature was found."
@@ -54,12 +54,12 @@ def figure_law(rows: pd.DataFrame, curves: pd.DataFrame) -> Figure:
         for axes, parameter, quantity in zip(
             panels, ("n", "n", "noise"), ("cosine", "gain_together", "cosine"), strict=True
         ):
-            curve, here = (frame[frame["parameter"] == parameter] for frame in (curves, rows))
+            curve, points = (frame[frame["parameter"] == parameter] for frame in (curves, rows))
             axes.plot(curve["value"], curve["cosine" if quantity == "cosine" else "gain"], color=INK, linewidth=1.4)
             if quantity == "gain_together":
                 axes.plot(curve["value"], curve["gain_active"], color=INK, linewidth=1.2, linestyle=":")
             for method, look in looks.items():
-                _draw(axes, here[here["method"] == method], quantity, look)
+                _draw(axes, points[points["method"] == method], quantity, look)
             axes.set_xlabel("features, $n$" if parameter == "n" else "noise, relative to a sample's size")
             axes.set_ylim(0, None)
         panels[0].set_ylabel("cosine of encoder row and feature")

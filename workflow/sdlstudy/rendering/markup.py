@@ -77,7 +77,7 @@ SHORT = (recovery_name("encoder"), recovery_name("decoder"), "l0", "fvu", "dead_
 
 def plugin_columns(table: pd.DataFrame) -> list[Column]:
     """Return a column for each plugin's metric that the table contains."""
-    metrics = [metric for metric in METRICS.values() if metric.of_plugin and known(table, f"{metric.name}_mean")]
+    metrics = [metric for metric in METRICS.values() if metric.of_plugin and has_values(table, f"{metric.name}_mean")]
     return [_ours("ours", metric.name) for metric in metrics]
 
 
@@ -121,17 +121,17 @@ def readable(table: pd.DataFrame, short: bool = False) -> Readable:
     """
     table = table[table["anchoring"] == "none"] if short else table
     labels = ["Method", "Anchoring"] + (["Protocol"] if table["protocol"].nunique() > 1 else [])
-    swept = [symbol(table["parameter"].iloc[0])] if known(table, "value") else []
+    swept = [symbol(table["parameter"].iloc[0])] if has_values(table, "value") else []
     # skip columns without numbers: tables lack the paper's L0 or all of its numbers, unlabelled sources lack recovery
-    measured = {column.group for column in COLUMNS if known(table, f"{column.name}_mean")}
-    papers = {column.name for column in COLUMNS if column.name.startswith("paper_") and known(table, column.name)}
+    measured = {column.group for column in COLUMNS if has_values(table, f"{column.name}_mean")}
+    papers = {column.name for column in COLUMNS if column.name.startswith("paper_") and has_values(table, column.name)}
     columns = [
         column
         for column in COLUMNS
         if (column.name in papers if column.name.startswith("paper_") else column.group in measured)
         and (papers or not _of_inner_products(column))
     ]
-    columns += [column for column in CLASS_COLUMNS if known(table, f"{column.name}_mean")]
+    columns += [column for column in CLASS_COLUMNS if has_values(table, f"{column.name}_mean")]
     columns = [column for column in columns if not short or column.name in SHORT]
     columns += [*_at_tau(table), *plugin_columns(table)]
     rows = []
@@ -144,25 +144,25 @@ def readable(table: pd.DataFrame, short: bool = False) -> Readable:
         if MIP.symbol in measured
         else []
     )
-    if known(table, f"{mip_name('decoder', baseline=Baseline.ANCHORS_ONLY)}_mean"):
+    if has_values(table, f"{mip_name('decoder', baseline=Baseline.ANCHORS_ONLY)}_mean"):
         baselines.append(("Anchors only", [_baseline(table, column, Baseline.ANCHORS_ONLY) for column in columns]))
-    if known(table, f"{baseline_name(Baseline.ORACLE, 'fvu')}_mean"):
+    if has_values(table, f"{baseline_name(Baseline.ORACLE, 'fvu')}_mean"):
         baselines.append(("Oracle", [_baseline(table, column, Baseline.ORACLE) for column in columns]))
     return Readable(swept + labels, columns, rows, baselines)
 
 
 def _at_tau(table: pd.DataFrame) -> list[Column]:
     """Return the columns of recovery over all features at the threshold ``tau`` of a configuration."""
-    names = [str(name).removesuffix("_mean") for name in table.columns if known(table, str(name))]
-    found = [metric for name in names if name not in METRICS and (metric := declared(name)) is not None]
+    names = [str(name).removesuffix("_mean") for name in table.columns if has_values(table, str(name))]
+    metrics = [metric for name in names if name not in METRICS and (metric := declared(name)) is not None]
     return [
         Column(metric.symbol, f"{metric.matched.side}, cosine > {metric.matched.tau:g}", metric.name, metric.digits)
-        for metric in found
+        for metric in metrics
         if metric.matched and metric.matched.measure == GT_RECOVERY and metric.matched.features == FeatureSet.ALL
     ]
 
 
-def known(table: pd.DataFrame, name: str) -> bool:
+def has_values(table: pd.DataFrame, name: str) -> bool:
     """Return whether a table contains a column, with at least one value."""
     return name in table and bool(table[name].notna().any())
 
@@ -180,7 +180,7 @@ def _cell(row: pd.Series, column: Column) -> Cell:
 def _baseline(table: pd.DataFrame, column: Column, kind: str) -> Cell:
     """Return a level as one number, or as a range if rows differ, for example in their number of dimensions."""
     name = f"{baseline_name(kind, column.name)}_mean"
-    if not known(table, name):
+    if not has_values(table, name):
         return Cell("–")
     levels = table[name]
     low, high = number(levels.min(), column.digits), number(levels.max(), column.digits)

@@ -57,20 +57,20 @@ def overview_rows(
     plain = table[table["anchoring"] == "none"]
     searched = nearest[nearest["anchoring"] == "none"].set_index("method")["gt_recovery_percent"] / 100
     for method in methods:
-        own = plain[plain["method"] == method]
-        first = own.iloc[0]
+        method_rows = plain[plain["method"] == method]
+        first = method_rows.iloc[0]
         rows.append({"method": method, "what": PAPER, "recovery": first["paper_gt_recovery"]})
         rows.append({"method": method, "what": NEAREST, "recovery": searched.get(PAPER_METHODS.get(method))})
-        for row in own.to_dict("records"):
+        for row in method_rows.to_dict("records"):
             rows += [
                 {"method": method, "protocol": row["protocol"], "what": side, "recovery": row[_recovery(side)]}
                 for side in SIDES
             ]
         level = f"{baseline_name(Baseline.CHANCE, recovery_name('decoder'))}_mean"
         rows.append({"method": method, "what": Baseline.CHANCE, "recovery": first[level]})
-    found = strongest_null(plain, nulls)
-    if found is not None:
-        rows.append({"method": found[0], "what": NULL, "recovery": found[1]})
+    null = strongest_null(plain, nulls)
+    if null is not None:
+        rows.append({"method": null[0], "what": NULL, "recovery": null[1]})
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
@@ -106,13 +106,13 @@ def figure_overview(rows: pd.DataFrame) -> Figure:
         figure = Figure(figsize=(WIDTH, 0.36 * len(methods) + 1.5), layout="constrained")
         axes: Any = figure.subplots()
         for place, method in enumerate(methods):
-            own = rows[rows["method"] == method]
+            method_rows = rows[rows["method"] == method]
             for what, look in ALONE.items():
-                axes.plot(own.loc[own["what"] == what, "recovery"], [place], clip_on=False, **look)
+                axes.plot(method_rows.loc[method_rows["what"] == what, "recovery"], [place], clip_on=False, **look)
             # marks are shifted, so that equal values do not hide each other
             marks = [(side, *mark) for mark in zip(FILLS, protocols, strict=False) for side in SIDES]
             for number, (side, fill, protocol) in enumerate(marks):
-                chosen = own[(own["what"] == side) & (own["protocol"] == protocol)]
+                chosen = method_rows[(method_rows["what"] == side) & (method_rows["protocol"] == protocol)]
                 at = [place + 0.16 * (number - (len(marks) - 1) / 2)] * len(chosen)
                 colour = SIDES[side]
                 axes.plot(chosen["recovery"], at, "o", color=colour, fillstyle=fill, markersize=6, clip_on=False)

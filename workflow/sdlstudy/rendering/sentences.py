@@ -14,25 +14,24 @@ from sdlstudy.settings.sources import Bench
 
 def figure4_sentences(rows: pd.DataFrame) -> list[str]:
     """Return the results of figure 4 in sentences, from the numbers of `figure4_rows` alone."""
-    shown = rows[rows["shown"]].iloc[0]
+    solution = rows[rows["shown"]].iloc[0]
     zero = rows[rows["near_zero"]]
-    n = int(shown["features"])
-    losses = (
-        f"{shown['loss']:.1e} ({shown['fvu']:.1e} of the variance), of single features {shown['approximate_loss']:.1e}"
-    )
+    n = int(solution["features"])
+    approximate = f"of single features {solution['approximate_loss']:.1e}"
+    losses = f"{solution['loss']:.1e} ({solution['fvu']:.1e} of the variance), {approximate}"
     first = f"Of {len(rows)} seeds, {len(zero)} end with less than {NEAR_ZERO:g} of the variance unexplained. "
     if zero.empty:
-        return [f"{first}So no loss is zero; seed {shown['seed']} comes nearest, with loss {losses}."]
+        return [f"{first}So no loss is zero; seed {solution['seed']} comes nearest, with loss {losses}."]
     none = int(((zero["recovered_encoder"] == 0) & (zero["recovered_decoder"] == 0)).sum())
     first += f"{none} of these recover{'s' if none == 1 else ''} no feature at all, neither in encoder nor in decoder."
     means = [f"{zero[f'recovered_{side}'].mean():.1f} in the {side}" for side in ("encoder", "decoder")]
     return [
         first,
-        f"Seed {shown['seed']} is shown, which recovers fewest: its loss is {losses}, its encoder recovers "
-        f"{shown['recovered_encoder']} and its decoder {shown['recovered_decoder']} of {n} features "
-        f"(best |cosines| up to {_largest(shown, 'encoder'):.2f} and {_largest(shown, 'decoder'):.2f}).",
+        f"Seed {solution['seed']} is shown, which recovers fewest: its loss is {losses}, its encoder recovers "
+        f"{solution['recovered_encoder']} and its decoder {solution['recovered_decoder']} of {n} features "
+        f"(best |cosines| up to {_largest(solution, 'encoder'):.2f} and {_largest(solution, 'decoder'):.2f}).",
         f"On average, the dictionaries of zero loss recover {' and '.join(means)} of {n} features; as many random "
-        f"directions in three dimensions recover {shown['chance']:.1f}. The loss does not show which dictionaries "
+        f"directions in three dimensions recover {solution['chance']:.1f}. The loss does not show which dictionaries "
         "recover features.",
     ]
 
@@ -61,14 +60,14 @@ def figure5_sentences(pairs: pd.DataFrame, bench: Bench) -> list[str]:
     ]
     for method, runs in pairs.groupby("method", sort=False):
         scores = [absorption_score(run) for _, run in runs.groupby("seed", sort=False)]
-        known = runs[runs["samples"] > 0]
+        observed = runs[runs["samples"] > 0]
         score = f"{np.mean(scores):.2f}"
         if len(scores) > 1:
-            score += f" (by seed {', '.join(f'{one:.2f}' for one in scores)})"
+            score += f" (by seed {', '.join(f'{value:.2f}' for value in scores)})"
         sentences.append(
-            f"{label_method(str(method))}: absorption {score}; {known['lost'].mean():.2f} of the pairs are lost. "
-            f"Parents’ latents fire in {known['fires'].mean():.2f} of the samples in which they should and write "
-            f"{known['own'].mean():.2f} of the parent, children’s latents {known['carried'].mean():.2f} of it."
+            f"{label_method(str(method))}: absorption {score}; {observed['lost'].mean():.2f} of the pairs are lost. "
+            f"Parents’ latents fire in {observed['fires'].mean():.2f} of the samples in which they should and write "
+            f"{observed['own'].mean():.2f} of the parent, children’s latents {observed['carried'].mean():.2f} of it."
         )
     return sentences
 
@@ -113,13 +112,13 @@ def _compare(with_: pd.Series, without: pd.Series, what: str) -> str:
 def top_images_sentence(name: str, method: str, anchoring: str, summary: pd.DataFrame) -> str:
     """Return the results of a figure of top images in a sentence: how many classes share each latent's top samples."""
     run = "without anchors" if anchoring == "none" else f"anchored to {label_anchoring(anchoring)}"
-    shown = []
+    parts = []
     for (latent, reference), group in summary.groupby(["latent", "reference"], sort=False):
-        most = group["class"].value_counts()
-        shown.append(
-            f"{len(most)} classes share the top {len(group)} of latent {latent} (matched to {in_line(reference)}), "
-            f"of which {most.iloc[0]} are {in_line(most.index[0])}"
+        class_counts = group["class"].value_counts()
+        parts.append(
+            f"{len(class_counts)} classes share the top {len(group)} of latent {latent} (matched to "
+            f"{in_line(reference)}), of which {class_counts.iloc[0]} are {in_line(class_counts.index[0])}"
         )
     number_of = name.removeprefix("figure")
-    said = "; ".join(shown) or "no latent shown responds to any image"
-    return f"Figure {number_of}, {label_method(method)}, {run}: {said}."
+    text = "; ".join(parts) or "no latent shown responds to any image"
+    return f"Figure {number_of}, {label_method(method)}, {run}: {text}."

@@ -49,11 +49,11 @@ class BenchFacts(NamedTuple):
 
 def bench_facts(study: Study, sources: Iterable[str]) -> dict[str, BenchFacts]:
     """Return the facts on sources that the table states."""
-    found = {}
+    facts = {}
     for source in dict.fromkeys(sources):
         bench, rows = study.bench(source), study.source(source).rows[0]
-        found[source] = BenchFacts(bench.n, bench.sparsity, rows) if bench else BenchFacts(None, None, rows)
-    return found
+        facts[source] = BenchFacts(bench.n, bench.sparsity, rows) if bench else BenchFacts(None, None, rows)
+    return facts
 
 
 def solvers_table(metrics: Iterable[str | Path], benches: Mapping[str, BenchFacts]) -> pd.DataFrame:
@@ -81,18 +81,18 @@ def solvers_table(metrics: Iterable[str | Path], benches: Mapping[str, BenchFact
     """
     rows = []
     for path in metrics:
-        read = read_metrics(path)
-        run, found = read.cell, read.metrics
+        run_metrics = read_metrics(path)
+        run, values = run_metrics.cell, run_metrics.metrics
         history = last_row(Path(path).parent)
         bench = benches[run.source]
         latents = latents_of(Path(path).parent)
-        atoms = history.get("atoms", latents * (1 - (found["dead_fraction"] or 0)))
+        atoms = history.get("atoms", latents * (1 - (values["dead_fraction"] or 0)))
         row = {"solver": run.method, "source": run.source, "seed": run.seed, "seconds": history["seconds"]}
         if bench.sparsity is not None:
             row |= {"n": bench.n, "activation_probability": round(1 - bench.sparsity, 12)}
         row |= {"train_samples": bench.train_samples, "features_found": round(atoms)}
-        recovery = {name: found.get(name) for name in (DECODER, ENCODER)}
-        rows.append(row | recovery | {name: found[name] for name in ("fvu", "l0")})
+        recovery = {name: values.get(name) for name in (DECODER, ENCODER)}
+        rows.append(row | recovery | {name: values[name] for name in ("fvu", "l0")})
     table = pd.DataFrame(rows, columns=COLUMNS)
     return table.astype({"n": "Int64", DECODER: float, ENCODER: float})
 

@@ -71,12 +71,12 @@ def runs_over(runs: pd.DataFrame, layout: Layout) -> pd.DataFrame:
     The columns are `runs.KEY`, ``paper_method`` (empty for null baselines and methods that the paper lacks),
     `SWEEP_COLUMNS`, then every metric.
     """
-    found = {}
+    columns_of = {}
     for point in layout.points:
         for method, variant in point.methods.items():
             named = None if layout.is_null(method) else PAPER_METHODS.get(method)
-            found[point.source, variant] = {"paper_method": named, **_place(layout, point)}
-    places = [found[source, method] for source, method in zip(runs["source"], runs["method"], strict=True)]
+            columns_of[point.source, variant] = {"paper_method": named, **_place(layout, point)}
+    places = [columns_of[source, method] for source, method in zip(runs["source"], runs["method"], strict=True)]
     columns = pd.DataFrame(places, index=runs.index, columns=["paper_method", *SWEEP_COLUMNS])
     return pd.concat([runs[KEY], columns, runs.drop(columns=KEY)], axis=1)
 
@@ -87,17 +87,17 @@ def _place(layout: Layout, point: Point) -> dict[str, str | float | None]:
 
 def _by_point(runs: pd.DataFrame, layout: Layout) -> Iterator[tuple[Point, pd.DataFrame]]:
     """Yield each point with its runs, whose methods get the table's names instead of the names of variants."""
-    left = pd.Series(True, index=runs.index)
+    unassigned = pd.Series(True, index=runs.index)
     for point in layout.points:
         names = {variant: method for method, variant in point.methods.items()}
-        here = (runs["source"] == point.source) & runs["method"].isin(list(names))
-        left &= ~here
-        if not here.any():
+        at_point = (runs["source"] == point.source) & runs["method"].isin(list(names))
+        unassigned &= ~at_point
+        if not at_point.any():
             raise RunsError(
                 f"no run with {layout.parameter} = {point.value} was given, expected runs on source {point.source} "
                 f"with method {' or '.join(names)}"
             )
-        yield point, runs[here].assign(method=runs.loc[here, "method"].map(names))
-    if left.any():
-        source, method = runs.loc[left, ["source", "method"]].iloc[0]
+        yield point, runs[at_point].assign(method=runs.loc[at_point, "method"].map(names))
+    if unassigned.any():
+        source, method = runs.loc[unassigned, ["source", "method"]].iloc[0]
         raise RunsError(f"a run on source {source} with method {method} does not belong to this table")

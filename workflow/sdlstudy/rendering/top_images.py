@@ -105,16 +105,16 @@ def records(
 
 
 def _draw_histogram(axes: Axes, row: ShownLatent) -> None:
-    shown = list(row.histogram[:CLASSES_SHOWN])
-    rest = sum(count for _, count in row.histogram[CLASSES_SHOWN:])
-    if rest:
-        shown.append((f"{len(row.histogram) - CLASSES_SHOWN} more classes", rest))
-    places = np.arange(len(shown))[::-1]
-    colours = [PALETTE[3] if name == row.reference else PALETTE[0] for name, _ in shown]
-    if rest:
+    bars = list(row.histogram[:CLASSES_SHOWN])
+    other_count = sum(count for _, count in row.histogram[CLASSES_SHOWN:])
+    if other_count:
+        bars.append((f"{len(row.histogram) - CLASSES_SHOWN} more classes", other_count))
+    places = np.arange(len(bars))[::-1]
+    colours = [PALETTE[3] if name == row.reference else PALETTE[0] for name, _ in bars]
+    if other_count:
         colours[-1] = GREY
-    axes.barh(places, [count for _, count in shown], color=colours, height=0.7)
-    axes.set_yticks(places, [in_figure(name, LONGEST_NAME) for name, _ in shown], fontsize=6)
+    axes.barh(places, [count for _, count in bars], color=colours, height=0.7)
+    axes.set_yticks(places, [in_figure(name, LONGEST_NAME) for name, _ in bars], fontsize=6)
     axes.tick_params(axis="x", labelsize=6)
     axes.grid(visible=False, axis="y")
     total, classes = sum(count for _, count in row.histogram), len(row.histogram)

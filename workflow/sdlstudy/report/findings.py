@@ -7,7 +7,7 @@ import pandas as pd
 
 from sdlcore.pipeline import TAU, Baseline, FeatureSet, baseline_name, recovery_name
 from sdlstudy.rendering.labels import label_method, without_label
-from sdlstudy.rendering.markup import known
+from sdlstudy.rendering.markup import has_values
 from sdlstudy.rendering.overview import strongest_null
 from sdlstudy.verdicts.judging import INCONSISTENT, NOT_REPRODUCED, REPRODUCED, UNDECIDED
 
@@ -49,7 +49,7 @@ def opening(
         The answer of `table1_answer`, which comes first; empty for tables that are not the paper's.
     """
     plain = _plain(table, nulls)
-    if not known(table, f"{recovery_name('decoder')}_mean") or plain.empty:
+    if not has_values(table, f"{recovery_name('decoder')}_mean") or plain.empty:
         return [_unexplained(plain if len(plain) else table), *_activity(table)]
     # anchors alone match other classes, so only classes that are not given show an effect of training
     side_names = {
@@ -58,41 +58,47 @@ def opening(
     }
     what, verb = CLASSES if classes else FEATURES
     protocols = list(plain["protocol"].unique())
-    said: list[str] = []
-    told = [answer] if answer else []
+    sentences: list[str] = []
+    first_sentences = [answer] if answer else []
     for protocol in protocols:
         rows = plain[plain["protocol"] == protocol]
         decoders, encoders = (rows[f"{name}_mean"] for name in side_names.values())
         under = f" under protocol {protocol}" * (len(protocols) > 1)
-        who = f"Under protocol {protocol}" if said else f"{_several(rows['method'].nunique(), 'method')}{under}"
-        of = f" of the {what}{' not given' * classes} at cosines above {TAU:g}" * (not said)
-        said.append(f"{who}: decoders {verb} {_median(decoders, 'median; ')}{of}, encoders {_median(encoders)}.")
+        who = f"Under protocol {protocol}" if sentences else f"{_several(rows['method'].nunique(), 'method')}{under}"
+        of = f" of the {what}{' not given' * classes} at cosines above {TAU:g}" * (not sentences)
+        sentences.append(f"{who}: decoders {verb} {_median(decoders, 'median; ')}{of}, encoders {_median(encoders)}.")
         failed = list(rows["method"][decoders == 0])
         if 0 < len(failed) < len(rows):
             whose = " and ".join(map(label_method, failed)) if len(failed) <= NAMED else f"{len(failed)} methods"
-            said.append(f"Decoders of {whose} {verb} none.")
-        own = zip(rows["method"], decoders, strict=True)
+            sentences.append(f"Decoders of {whose} {verb} none.")
+        shares = zip(rows["method"], decoders, strict=True)
         matches = f"{verb}{'es' if classes else 's'}"
-        said += [f"The decoder of {name} {matches} {percent(share)}." for name, share in own if without_label(name)]
+        sentences += [
+            f"The decoder of {name} {matches} {percent(share)}." for name, share in shares if without_label(name)
+        ]
     anchored = None if effects is None else _anchoring(effects, what)
-    return [" ".join([*told, *said]), _baselines(table, plain, nulls, classes), anchored or _unexplained(plain)]
+    return [
+        " ".join([*first_sentences, *sentences]),
+        _baselines(table, plain, nulls, classes),
+        anchored or _unexplained(plain),
+    ]
 
 
 def _baselines(table: pd.DataFrame, plain: pd.DataFrame, nulls: Sequence[str], classes: bool) -> str:
     """Compare with anchors alone, chance, null baselines, and the paper."""
-    if classes and known(table, ANCHORS_ALONE):
+    if classes and has_values(table, ANCHORS_ALONE):
         return f"The anchors alone, without any training, match {_range(table[ANCHORS_ALONE])} of these class means."
     level = f"{baseline_name(Baseline.CHANCE, recovery_name('decoder'))}_mean"
     chance = _range(plain[level])
     null = None if classes else strongest_null(table[table["anchoring"] == "none"], nulls)
-    said = (
+    sentence = (
         f"Chance alone {'matches' if classes else 'recovers'} {chance}"
         if null is None
         else f"The strongest null baseline ({label_method(null[0])}) recovers {percent(null[1])}, chance {chance}"
     )
-    if known(plain, "paper_gt_recovery"):
-        said += f"; the paper reports {_range(plain['paper_gt_recovery'])} at its own scale, by inner products"
-    return f"{said}.{'' if null is None else _proves_little(table, plain, *null)}"
+    if has_values(plain, "paper_gt_recovery"):
+        sentence += f"; the paper reports {_range(plain['paper_gt_recovery'])} at its own scale, by inner products"
+    return f"{sentence}.{'' if null is None else _proves_little(table, plain, *null)}"
 
 
 def _proves_little(table: pd.DataFrame, plain: pd.DataFrame, null: str, recovered: float) -> str:
@@ -116,17 +122,17 @@ def _anchoring(effects: pd.DataFrame, what: str) -> str | None:
     if rows.empty:
         return None
     low, high = _points(rows["difference_mean"].min()), _points(rows["difference_mean"].max())
-    by = low if low == high else f"{low} to {high}"
+    change = low if low == high else f"{low} to {high}"
     seeds = int(rows["seeds"].iloc[0])
-    said = f"Anchoring changes decoder recovery of {what} not given by {by} points"
+    sentence = f"Anchoring changes decoder recovery of {what} not given by {change} points"
     if seeds < FEWEST:
-        return f"{said}. {_several(seeds, 'seed')} cannot show that it helps."
+        return f"{sentence}. {_several(seeds, 'seed')} cannot show that it helps."
     beyond = _beyond(rows)
-    several = [name for name in ("method", "anchoring", "protocol") if name in rows and rows[name].nunique() > 1]
-    each = f"one for each {' and '.join(several)}, " * (len(several) > 0)
+    varied = [name for name in ("method", "anchoring", "protocol") if name in rows and rows[name].nunique() > 1]
+    each = f"one for each {' and '.join(varied)}, " * (len(varied) > 0)
     return (
-        f"{said}. {beyond or 'None'} of {len(rows)} intervals ({each}over {seeds} seeds) exclude{'s' * (beyond <= 1)} "
-        f"zero{', so no change is shown' * (not beyond)}."
+        f"{sentence}. {beyond or 'None'} of {len(rows)} intervals ({each}over {seeds} seeds) "
+        f"exclude{'s' * (beyond <= 1)} zero{', so no change is shown' * (not beyond)}."
     )
 
 
@@ -151,8 +157,8 @@ def table1_answer(verdicts: pd.DataFrame, where: str) -> str:
     holds = "does not hold" if not good else "holds" if good == len(judged) else "holds in part"
     reproduced = "none" if not good else "all" if good == len(judged) else str(good)
     contradict = f", and {odd} contradict{'s' * (odd == 1)} the paper itself" if odd else ""
-    rest = f": {failed} {'is' if failed == 1 else 'are'} not reproduced{contradict}" if good < len(judged) else ""
-    return f"Table 1 of the paper {holds}. Of {len(judged)} numbers, {where} reproduce {reproduced}{rest}."
+    remainder = f": {failed} {'is' if failed == 1 else 'are'} not reproduced{contradict}" if good < len(judged) else ""
+    return f"Table 1 of the paper {holds}. Of {len(judged)} numbers, {where} reproduce {reproduced}{remainder}."
 
 
 def _unexplained(table: pd.DataFrame) -> str:
@@ -160,14 +166,16 @@ def _unexplained(table: pd.DataFrame) -> str:
     unexplained = table.groupby("method", sort=False)["fvu_mean"].mean().dropna().sort_values(kind="stable")
     if 1 < len(unexplained) <= COMPARED:
         (best, least), *others = unexplained.items()
-        rest = ", ".join(f"{label_method(str(method))} {percent(fvu)}" for method, fvu in others)
-        return f"{label_method(str(best))} leaves {percent(least)} of the held-out variance unexplained, {rest}."
+        other_methods = ", ".join(f"{label_method(str(method))} {percent(fvu)}" for method, fvu in others)
+        return (
+            f"{label_method(str(best))} leaves {percent(least)} of the held-out variance unexplained, {other_methods}."
+        )
     return f"Reconstructions leave {_range(table['fvu_mean'])} of the held-out variance unexplained."
 
 
 def _activity(table: pd.DataFrame) -> list[str]:
-    known = table["l0_mean"].dropna()
-    low, high = f"{known.min():.3g}", f"{known.max():.3g}"
+    l0 = table["l0_mean"].dropna()
+    low, high = f"{l0.min():.3g}", f"{l0.max():.3g}"
     return [
         f"A sample activates {low if low == high else f'{low} to {high}'} latents.",
         f"{_range(table['dead_fraction_mean'])} of the latents are dead: no held-out sample activates them.",
@@ -207,8 +215,8 @@ def _median(values: pd.Series, word: str = "") -> str:
 
 def _range(values: pd.Series) -> str:
     """Return the smallest and the largest share, or one number if they are equal."""
-    known = values.dropna()
-    if known.empty:
+    numbers = values.dropna()
+    if numbers.empty:
         return percent(math.nan)
-    low, high = percent(float(known.min())), percent(float(known.max()))
+    low, high = percent(float(numbers.min())), percent(float(numbers.max()))
     return low if low == high else f"{low.removesuffix(UNIT)} to {high}"

@@ -71,7 +71,7 @@ class Section(NamedTuple):
     sentences: Sequence[str] = ()
     grids: Mapping[str, Grid] = {}
     """Folded tables, by the HTML id of each; an empty id means that the table gets none."""
-    shown: Grid | None = None
+    open_table: Grid | None = None
     """A table in the open."""
 
 
@@ -97,7 +97,7 @@ class Judged(NamedTuple):
 
 def report_files(config: Configuration, files: Files) -> dict[str, str]:
     """Return the files of products that the page shows, by the names that `report` expects."""
-    found = {}
+    paths = {}
     for name, product in config.products().items():
         if product.alone:
             continue
@@ -105,10 +105,10 @@ def report_files(config: Configuration, files: Files) -> dict[str, str]:
         pictured = any(path.suffix == ".png" for path in outputs) and not isinstance(product, RunTable)
         for path in outputs:
             if path.suffix == ".csv" and not path.stem.endswith("_runs"):
-                found[f"{path.stem}_summary" if pictured else path.stem] = str(path)
+                paths[f"{path.stem}_summary" if pictured else path.stem] = str(path)
             elif path.suffix == ".png":
-                found[f"{path.stem}_sweep" if isinstance(product, RunTable) else path.stem] = str(path)
-    return found
+                paths[f"{path.stem}_sweep" if isinstance(product, RunTable) else path.stem] = str(path)
+    return paths
 
 
 def report(config: Configuration, frames: Mapping[str, pd.DataFrame], images: Mapping[str, bytes]) -> str:
@@ -127,18 +127,18 @@ def report(config: Configuration, frames: Mapping[str, pd.DataFrame], images: Ma
     A product without a table and without a picture gets no section in the report.
     """
     encoded = {name: base64_of(image) for name, image in images.items()}
-    shown = [name for name, table in _run_tables(config) if name in frames]
+    table_names = [name for name, table in _run_tables(config) if name in frames]
     page = templates("sdlstudy.report").get_template("page.html.j2")
     return page.render(
         config=config,
         configuration=json.dumps(config.model_dump(), indent=2, ensure_ascii=False),
         overview=encoded.get("overview"),
         protocols=list(dict.fromkeys(cell.protocol for cell in config.cells())),
-        opening=_opening(config, shown[0], frames) if shown else [],
+        opening=_opening(config, table_names[0], frames) if table_names else [],
         scale=_scale(config),
         sections=list(_sections(config, frames, encoded)),
         claims_caption=markup.CLAIMS_CAPTION,
-        judged=_judged(frames["verdicts"], frames["claims"], here=True) if "verdicts" in frames else None,
+        judged=_judged(frames["verdicts"], frames["claims"], any_scale=True) if "verdicts" in frames else None,
         # runs of other data do not reproduce the paper, so kept runs do not concern them
         stored=_stored(frames) if {"verdicts", "published_verdicts"} <= frames.keys() else None,
         licences=_licences(config, frames, images),
@@ -179,9 +179,9 @@ def _sections(
         if isinstance(product, (RunTable, *ELSEWHERE)) or not {name, f"{name}_summary"} & {*frames, *images}:
             continue
         rows, summary = frames.get(name), frames.get(f"{name}_summary")
-        said = [] if summary is None else sentences(name, product, summary, config)
+        texts = [] if summary is None else sentences(name, product, summary, config)
         grids = _grids(config, name, product, rows, summary)
-        yield Section(name, _title(name, product), images.get(name), caption(product, config), said, grids)
+        yield Section(name, _title(name, product), images.get(name), caption(product, config), texts, grids)
 
 
 def _title(name: str, product: Product) -> str:
@@ -219,23 +219,23 @@ def _table(
         grids[f"{name}-anchoring"] = effect_grid(f"{short}: what anchoring changes", effects)
     if f"{name}_sweep" in images:
         return Section(name, title, images[f"{name}_sweep"], caption(table, config), grids=grids)
-    shown = _shown(name, table, frames[name])
+    methods = _methods_grid(name, table, frames[name])
     features = config.products().get("features")
     if name == WITH_FEATURES and "features" in images and features is not None:
-        return Section(name, title, images["features"], caption(features, config), grids=grids, shown=shown)
-    return Section(name, title, grids=grids, shown=shown)
+        return Section(name, title, images["features"], caption(features, config), grids=grids, open_table=methods)
+    return Section(name, title, grids=grids, open_table=methods)
 
 
-def _shown(name: str, table: RunTable, frame: pd.DataFrame) -> Grid | None:
+def _methods_grid(name: str, table: RunTable, frame: pd.DataFrame) -> Grid | None:
     """Return the short table of methods if the reader brought activations, a method or a metric; else None."""
-    own = name.startswith(OWN) or any(map(without_label, table.methods)) or bool(plugin_columns(frame))
-    return short_grid(frame) if own and frame["anchoring"].eq("none").any() else None
+    is_users = name.startswith(OWN) or any(map(without_label, table.methods)) or bool(plugin_columns(frame))
+    return short_grid(frame) if is_users and frame["anchoring"].eq("none").any() else None
 
 
-def _judged(verdicts: pd.DataFrame, claims: pd.DataFrame, here: bool = False) -> Judged:
-    """Prepare verdicts for the page; ``here`` shows the verdicts on claims at the runs' own scale."""
+def _judged(verdicts: pd.DataFrame, claims: pd.DataFrame, any_scale: bool = False) -> Judged:
+    """Prepare verdicts for the page; ``any_scale`` shows the verdicts on claims at the runs' own scale."""
     decided = not verdicts["verdict"].isin(UNDECIDED).all()
-    groups = markup.claim_groups(claims, here)
+    groups = markup.claim_groups(claims, any_scale)
     # claims with missing runs come last
     groups.sort(key=lambda group: group.verdict in (markup.WITHOUT_RUNS, markup.PARTLY))
     numbers = text_grid("All numbers", markup.verdict_table(verdicts))._replace(before=markup.CAPTION, caption="")
@@ -246,19 +246,19 @@ def _stored(frames: Mapping[str, pd.DataFrame]) -> Judged:
     """Prepare the verdicts from the runs that are kept with the code."""
     verdicts, claims = (frames[f"published_{name}"] for name in ("verdicts", "claims"))
     table = frames.get("published_table1")
-    found = _judged(verdicts, claims)._replace(sentences=markup.in_short(verdicts, claims))
+    judged = _judged(verdicts, claims)._replace(sentences=markup.in_short(verdicts, claims))
     if table is None:
-        return found
+        return judged
     named = list(table["method"].unique())
-    papers, nulls = ([name for name in named if (name in PAPER_METHODS) == own] for own in (True, False))
+    papers, nulls = ([name for name in named if (name in PAPER_METHODS) == in_paper] for in_paper in (True, False))
     rows = overview_rows(table, frames["published_nearest_protocol"], papers, nulls)
-    return found._replace(image=base64_of(png_bytes(figure_overview(rows))))
+    return judged._replace(image=base64_of(png_bytes(figure_overview(rows))))
 
 
 def _scale(config: Configuration) -> list[tuple[str, str]]:
     """Return name and readable settings of each source that a table or figure uses."""
-    asked = [*config.tables.values(), *(product for _, product in config.figures)]
-    names = [product.source for product in asked if product is not None]
+    products = [*config.tables.values(), *(product for _, product in config.figures)]
+    names = [product.source for product in products if product is not None]
     names += [name for product in config.products().values() for name in _sources_of(product)]
     scale = []
     for name in dict.fromkeys(names):
@@ -271,7 +271,7 @@ def _scale(config: Configuration) -> list[tuple[str, str]]:
 
 def _sources_of(product: Product) -> Sequence[str]:
     """Return the sources of a table that is not in the paper; empty for other products."""
-    return list(product.asked()) if isinstance(product, BenchTable) else []
+    return list(product.entries()) if isinstance(product, BenchTable) else []
 
 
 def _licences(
@@ -279,23 +279,23 @@ def _licences(
 ) -> list[tuple[str, str]]:
     """Return the third-party data and models that the page uses, each with its licence."""
     figures = [product for name, product in config.figures if name in images and name != "figure8"]
-    found: dict[str, str] = {}
+    licences: dict[str, str] = {}
     names = [product.source for product in (*config.tables.values(), *figures) if product is not None]
     names += [
         source for name, product in config.products().items() if name in frames for source in _sources_of(product)
     ]
     for name in dict.fromkeys(names):
         for part in config.source(name).taken_from:
-            known = [licence for start, licence in LICENCES.items() if part.split("==")[0] == start]
-            what, licence = known[0] if known else (part, "see where it was obtained from")
-            found[what] = licence
-    return list(found.items())
+            matches = [licence for start, licence in LICENCES.items() if part.split("==")[0] == start]
+            what, licence = matches[0] if matches else (part, "see where it was obtained from")
+            licences[what] = licence
+    return list(licences.items())
 
 
 def _versions() -> dict[str, str]:
     """Return the versions of the libraries that draw figures and lay out the page."""
-    found = {}
+    versions = {}
     for library in ("jinja2", "matplotlib", "pandas", "scipy", "seaborn", "snakemake"):
         with suppress(PackageNotFoundError):
-            found[library] = version(library)
-    return found
+            versions[library] = version(library)
+    return versions

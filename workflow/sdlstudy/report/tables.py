@@ -9,7 +9,7 @@ import pandas as pd
 
 from sdlcore.pipeline import METRICS, TAU, Better, FeatureSet, recovery_name
 from sdlstudy.rendering.labels import label_anchoring, label_method, label_value
-from sdlstudy.rendering.markup import known, number, readable
+from sdlstudy.rendering.markup import has_values, number, readable
 from sdlstudy.rendering.settings_table import setting_text
 from sdlstudy.rendering.symbols import symbol
 from sdlstudy.rendering.text_table import TextTable
@@ -56,8 +56,8 @@ def short_grid(table: pd.DataFrame) -> Grid:
     """Return the few columns that compare methods, and the metrics of plugins, of runs without anchors."""
     seeds = int(table["seeds"].max())
     spread = f"Means ± standard deviation over {seeds} seeds" if seeds > 1 else "One seed"
-    judged = known(table, f"{recovery_name('decoder')}_mean")
-    recovery = f". Recovery counts cosines above {TAU:g}" if judged else ""
+    has_recovery = has_values(table, f"{recovery_name('decoder')}_mean")
+    recovery = f". Recovery counts cosines above {TAU:g}" if has_recovery else ""
     caption = f"{spread}, without anchors{recovery}. Compare methods of about equal L0."
     return run_grid("Methods side by side", table, caption, short=True)
 
@@ -93,16 +93,16 @@ def effect_grid(title: str, effects: pd.DataFrame) -> Grid:
     """
     bounds = ["difference_mean", "difference_low", "difference_high"]
     swept = effects["value"].notna().any()
-    shown = [swept, True, effects["anchoring"].nunique() > 1, effects["protocol"].nunique() > 1]
+    visible = [swept, True, effects["anchoring"].nunique() > 1, effects["protocol"].nunique() > 1]
     heads = [symbol(effects["parameter"].iloc[0]) if swept else "", "Method", "Anchoring", "Protocol"]
     metrics = [METRICS[name] for name in effect_metrics()]
     rows = []
-    by = ["value", "method", "anchoring", "protocol"]
-    for (_, method, anchoring, protocol), group in effects.groupby(by, sort=False, dropna=False):
+    keys = ["value", "method", "anchoring", "protocol"]
+    for (_, method, anchoring, protocol), group in effects.groupby(keys, sort=False, dropna=False):
         by_metric = group.set_index("metric")
         point = label_value(*by_metric[["value", "paper_value"]].iloc[0]) if swept else ""
         names = [point, label_method(str(method)), label_anchoring(str(anchoring)), str(protocol)]
-        cells = [Cell(name) for name, several in zip(names, shown, strict=True) if several]
+        cells = [Cell(name) for name, several in zip(names, visible, strict=True) if several]
         for metric, name in zip(metrics, effect_metrics(), strict=True):
             mean, low, high = (float(value) for value in by_metric[bounds].loc[name].to_numpy())
             # 1 or -1 if the interval excludes zero; whether a positive difference is good depends on the metric
@@ -116,7 +116,7 @@ def effect_grid(title: str, effects: pd.DataFrame) -> Grid:
         else (f"{metric.symbol}, {metric.matched.side}", FEATURES[metric.matched.features])
         for metric in metrics
     ]
-    labels = [name for name, several in zip(heads, shown, strict=True) if several]
+    labels = [name for name, several in zip(heads, visible, strict=True) if several]
     seeds, lower = int(effects["seeds"].iloc[0]), [metric.symbol for metric in metrics if metric.better == Better.LOWER]
     enough = (
         " and its 95 % t interval. Shaded where the interval excludes zero: green for better, red for worse (for "

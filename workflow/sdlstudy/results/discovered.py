@@ -8,7 +8,7 @@ from sdlcore import Anchors, References
 from sdlcore.pipeline import mip_name, near_anchors, recovered, recovery_name
 
 
-def left_over(
+def unanchored_features(
     anchors: Mapping[str, Anchors], references: References, all_stable: Collection[str] = ()
 ) -> dict[str, np.ndarray]:
     """Return the features that no anchoring gives away, on which runs with several anchorings are compared.
@@ -27,25 +27,25 @@ def left_over(
     -------
     Name of the anchoring, and "none" -> mask of n booleans.
     """
-    near = {name: near_anchors(found, references) for name, found in anchors.items()}
-    given = [near[name] for name in near if name not in all_stable]
-    left = ~np.any([np.zeros(references.W_p.shape[1], dtype=bool), *given], axis=0)
-    return {"none": left} | {name: left & ~near[name] for name in near}
+    near = {name: near_anchors(directions, references) for name, directions in anchors.items()}
+    masks = [near[name] for name in near if name not in all_stable]
+    remaining = ~np.any([np.zeros(references.W_p.shape[1], dtype=bool), *masks], axis=0)
+    return {"none": remaining} | {name: remaining & ~near[name] for name in near}
 
 
-def recovery_over(left: np.ndarray, encoder: np.ndarray, decoder: np.ndarray) -> dict[str, float]:
+def recovery_over(mask: np.ndarray, encoder: np.ndarray, decoder: np.ndarray) -> dict[str, float]:
     """Return recovery and MIP of encoder and decoder over some of n directions; NaN if there are none.
 
     Parameters
     ----------
-    left
+    mask
         Mask of n booleans: the directions to count.
     encoder, decoder
         Best cosine of each direction with an encoder row, and with a decoder column.
     """
     metrics = {}
     for side, similarity in (("encoder", encoder), ("decoder", decoder)):
-        match = similarity[left]
+        match = similarity[mask]
         metrics[recovery_name(side)] = float(recovered(match).mean()) if len(match) else float("nan")
         metrics[mip_name(side)] = float(match.mean()) if len(match) else float("nan")
     return metrics

@@ -49,28 +49,31 @@ def settings_of(files: Files, cell: Cell) -> dict[str, Json]:
     return settings
 
 
-def agrees(kept: Tree, files: Files, cell: Cell) -> bool:
-    """Return whether the settings of a kept run equal the settings that the study gives the run.
+def agrees(stored_run: Tree, files: Files, cell: Cell) -> bool:
+    """Return whether the settings of a stored run equal the settings that the study gives the run.
 
-    A setting that the kept run lacks was added to the package after the run. The study must use its default, which
+    A setting that the stored run lacks was added to the package after the run. The study must use its default, which
     keeps the old behaviour.
     """
-    return bool(_completed(kept, files.study, cell) == settings_of(files, cell))
+    return bool(_completed(stored_run, files.study, cell) == settings_of(files, cell))
 
 
-def _completed(kept: Tree, study: Study, cell: Cell) -> dict[str, Json]:
-    """Return the settings of a kept run, with defaults for settings that it lacks."""
+def _completed(stored_run: Tree, study: Study, cell: Cell) -> dict[str, Json]:
+    """Return the settings of a stored run, with defaults for settings that it lacks."""
     fields = type(study.source(cell.source)).model_fields
     source = {name: field.get_default(call_default_factory=True) for name, field in fields.items() if name != "like"}
     defaults = type(run_settings(study, cell))().to_dict()
     completed: dict[str, Json] = {
-        **kept,
-        "source": {kind: _without(source, PLANNING) | branch(kept, "source", kind) for kind in branch(kept, "source")},
-        "run": _without(defaults, WATCHING) | _without(branch(kept, "run"), WATCHING),
+        **stored_run,
+        "source": {
+            kind: _without(source, PLANNING) | branch(stored_run, "source", kind)
+            for kind in branch(stored_run, "source")
+        },
+        "run": _without(defaults, WATCHING) | _without(branch(stored_run, "run"), WATCHING),
     }
     start = start_cell(study, cell)
-    if start is not None and "start" in kept:
-        completed["start"] = _completed(branch(kept, "start"), study, start)
+    if start is not None and "start" in stored_run:
+        completed["start"] = _completed(branch(stored_run, "start"), study, start)
     return completed
 
 

@@ -87,22 +87,22 @@ def read_runs(paths: Iterable[str | Path], tau: float | None = None) -> pd.DataF
         best matches of single features although anchored runs have them.
     """
     files: dict[Cell, str | Path] = {}
-    read: dict[Cell, RunMetrics] = {}
+    by_cell: dict[Cell, RunMetrics] = {}
     for path in paths:
-        found = read_metrics(path)
-        cell = found.cell
+        run = read_metrics(path)
+        cell = run.cell
         if cell in files:
             raise RunsError(f"{path}: the same run as {files[cell]} ({_describe(cell)}), expected each run once")
-        files[cell], read[cell] = path, found
-    if not read:
+        files[cell], by_cell[cell] = path, run
+    if not by_cell:
         raise RunsError("no metrics file was given, expected at least one")
-    given = _given_away(read.values())
+    anchor_sets = _anchor_sets(by_cell.values())
     rows = []
-    for cell, found in read.items():
-        metrics = found.metrics | _scored_beside(files[cell], found, given)
-        if tau is not None and found.features:
-            metrics |= recovery_at(tau, found.features, _anchored(found, given))
-        values = metrics | {baseline_name(Baseline.CHANCE, name): value for name, value in found.chance.items()}
+    for cell, run in by_cell.items():
+        metrics = run.metrics | _scored_beside(files[cell], run, anchor_sets)
+        if tau is not None and run.features:
+            metrics |= recovery_at(tau, run.features, _anchored(run, anchor_sets))
+        values = metrics | {baseline_name(Baseline.CHANCE, name): value for name, value in run.chance.items()}
         rows.append(asdict(cell) | {name: np.nan if value is None else value for name, value in values.items()})
     runs = pd.DataFrame(rows)
     return runs[[*KEY, *(name for name in runs.columns if name not in KEY)]]
@@ -114,39 +114,39 @@ def unjudged(runs: pd.DataFrame) -> pd.DataFrame:
     return runs.reindex(columns=[*runs.columns, *(name for name in NEEDED_METRICS if name not in runs)])
 
 
-def _given_away(read: Iterable[RunMetrics]) -> dict[tuple[str, int], set[tuple[float, ...]]]:
+def _anchor_sets(runs: Iterable[RunMetrics]) -> dict[tuple[str, int], set[tuple[float, ...]]]:
     """Return source and seed -> the sets of features that anchors give away, one set for each anchoring."""
-    given: dict[tuple[str, int], set[tuple[float, ...]]] = {}
-    for found in read:
-        cell = found.cell
-        if cell.anchoring != "none" and found.features:
-            given.setdefault((cell.source, cell.seed), set()).add(tuple(found.features["anchored"]))
-    return given
+    anchor_sets: dict[tuple[str, int], set[tuple[float, ...]]] = {}
+    for run in runs:
+        cell = run.cell
+        if cell.anchoring != "none" and run.features:
+            anchor_sets.setdefault((cell.source, cell.seed), set()).add(tuple(run.features["anchored"]))
+    return anchor_sets
 
 
 def _scored_beside(
-    path: str | Path, found: RunMetrics, given: dict[tuple[str, int], set[tuple[float, ...]]]
+    path: str | Path, run: RunMetrics, anchor_sets: dict[tuple[str, int], set[tuple[float, ...]]]
 ) -> dict[str, float | None]:
     """Return the metrics of a run without anchors that depend on anchors, for the anchors of the runs beside it."""
-    anchorings = given.get((found.cell.source, found.cell.seed), set())
-    if found.cell.anchoring != "none" or not anchorings:
+    anchorings = anchor_sets.get((run.cell.source, run.cell.seed), set())
+    if run.cell.anchoring != "none" or not anchorings:
         return {}
-    if not found.features:
+    if not run.features:
         raise RunsError(f"{path}: features is missing, but anchored runs of its table have it; evaluate the run again")
-    if anchorings == {tuple(found.features["anchored"])}:
+    if anchorings == {tuple(run.features["anchored"])}:
         return {}
-    metrics: dict[str, float | None] = dict.fromkeys(name for name in found.metrics if _by_anchors(name))
+    metrics: dict[str, float | None] = dict.fromkeys(name for name in run.metrics if _by_anchors(name))
     if len(anchorings) == 1:
         anchored = np.array(next(iter(anchorings)), dtype=np.int64)
-        metrics |= metrics_by_anchors(found.features, anchored)
+        metrics |= metrics_by_anchors(run.features, anchored)
     return metrics
 
 
-def _anchored(found: RunMetrics, given: dict[tuple[str, int], set[tuple[float, ...]]]) -> np.ndarray | None:
+def _anchored(run: RunMetrics, anchor_sets: dict[tuple[str, int], set[tuple[float, ...]]]) -> np.ndarray | None:
     """Return the indices of the features that count as given away; None if several anchorings differ in them."""
-    anchorings = given.get((found.cell.source, found.cell.seed), set())
-    if found.cell.anchoring != "none" or not anchorings:
-        return np.array(found.features["anchored"], dtype=np.int64)
+    anchorings = anchor_sets.get((run.cell.source, run.cell.seed), set())
+    if run.cell.anchoring != "none" or not anchorings:
+        return np.array(run.features["anchored"], dtype=np.int64)
     return np.array(next(iter(anchorings)), dtype=np.int64) if len(anchorings) == 1 else None
 
 
@@ -186,16 +186,18 @@ def check_runs(
     sources = list(runs["source"].unique())
     if len(sources) != 1:
         raise RunsError(f"runs come from the sources {', '.join(map(str, sources))}, expected one source")
-    asked = {"method": methods, "anchoring": anchorings, "protocol": protocols, "seed": seeds}
+    requested_values = {"method": methods, "anchoring": anchorings, "protocol": protocols, "seed": seeds}
     trained = runs[~runs["method"].isin([null for null, _ in nulls])]
-    axes = {name: list(trained[name].unique() if given is None else given) for name, given in asked.items()}
+    axes = {
+        name: list(trained[name].unique() if values is None else values) for name, values in requested_values.items()
+    }
     order = ["method", "protocol", "anchoring", "seed"]
     expected = set(product(*(axes[name] for name in order)))
     expected |= {(null, protocol, "none", seed) for (null, protocol), seed in product(nulls, axes["seed"])}
-    found = [tuple(row) for row in runs[order].itertuples(index=False)]
-    doubled = [cell for cell in dict.fromkeys(found) if found.count(cell) > 1]
-    missing = sorted(expected - set(found), key=str)
-    foreign = sorted(set(found) - expected, key=str)
+    rows = [tuple(row) for row in runs[order].itertuples(index=False)]
+    doubled = [cell for cell in dict.fromkeys(rows) if rows.count(cell) > 1]
+    missing = sorted(expected - set(rows), key=str)
+    foreign = sorted(set(rows) - expected, key=str)
     for what, cells in {
         "is doubled": doubled,
         "is missing": missing,

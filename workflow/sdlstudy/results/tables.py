@@ -26,8 +26,8 @@ def table_metrics() -> list[str]:
 
 def further_recovery(runs: pd.DataFrame) -> list[str]:
     """Return the recovery metrics of runs at the threshold ``tau`` of a configuration."""
-    found = {name: declared(name) for name in runs.columns if name not in METRICS}
-    return [name for name, metric in found.items() if metric is not None and metric.matched and metric.in_tables]
+    metrics = {name: declared(name) for name in runs.columns if name not in METRICS}
+    return [name for name, metric in metrics.items() if metric is not None and metric.matched and metric.in_tables]
 
 
 def chance_metrics() -> list[str]:

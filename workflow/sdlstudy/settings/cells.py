@@ -37,17 +37,18 @@ def run_settings(study: Study, cell: Cell) -> RunSettings:
     ValueError
         If settings exclude each other.
     """
-    kind, given = study.methods[cell.method].settings, dict(_given(study, cell.source, cell.method, cell.protocol))
+    kind = study.methods[cell.method].settings
+    settings = dict(_layered_settings(study, cell.source, cell.method, cell.protocol))
     if kind is RunConfig and cell.anchoring != "none":
-        given |= study.anchorings[cell.anchoring].of_runs
-    return kind.from_dict(given)
+        settings |= study.anchorings[cell.anchoring].of_runs
+    return kind.from_dict(settings)
 
 
 def trained_settings(study: Study, cell: Cell) -> RunConfig:
     """Return the settings of a run that sdlcore trains."""
-    found = run_settings(study, cell)
-    assert isinstance(found, RunConfig), f"{cell.method} is not trained here"
-    return found
+    settings = run_settings(study, cell)
+    assert isinstance(settings, RunConfig), f"{cell.method} is not trained here"
+    return settings
 
 
 def setting_of(study: Study, source: str, method: str, protocol: str, name: str) -> Any:
@@ -58,45 +59,49 @@ def setting_of(study: Study, source: str, method: str, protocol: str, name: str)
     KeyError
         If the run has no such setting.
     """
-    return settings_as_given(study, source, method, protocol)[name]
+    return unchecked_settings(study, source, method, protocol)[name]
 
 
-def settings_as_given(study: Study, source: str, method: str, protocol: str) -> dict[str, Any]:
+def unchecked_settings(study: Study, source: str, method: str, protocol: str) -> dict[str, Any]:
     """Return all settings of a run, as given or their defaults, without checking them against each other."""
-    default, given = study.methods[method].settings(), dict(_given(study, source, method, protocol))
-    return default.to_dict() | _of_plugins(given) | given
+    default, settings = study.methods[method].settings(), dict(_layered_settings(study, source, method, protocol))
+    return default.to_dict() | _plugin_defaults(settings) | settings
 
 
-def _of_plugins(given: dict[str, Any]) -> dict[str, Any]:
+def _plugin_defaults(settings: dict[str, Any]) -> dict[str, Any]:
     """Return the defaults of the plugins' settings in a run, with weight zero for each loss term."""
     return {
-        name: found.settings.model_fields[name].default
+        name: plugin.settings.model_fields[name].default
         for name, declared in own_settings("activation", "loss term", "solver").items()
-        for found in declared
-        if (found.name in (given.get("activation"), given.get("solver"), name) or given.get(found.name))
+        for plugin in declared
+        if (plugin.name in (settings.get("activation"), settings.get("solver"), name) or settings.get(plugin.name))
     }
 
 
-def _given(study: Study, source: str, method: str, protocol: str) -> Iterator[tuple[str, Any]]:
+def _layered_settings(study: Study, source: str, method: str, protocol: str) -> Iterator[tuple[str, Any]]:
     """Yield the settings of a run from all of its layers; later layers override earlier ones."""
     kind, layers = study.methods[method], study.protocols[protocol]
     if not kind.is_given:
         for layer in (layers.run, study.source(source).run):
-            yield from ((name, value) for name, value in _own(layer) if not kind.is_peer or name in PeerConfig.shared)
-    yield from _own(kind)
+            yield from (
+                (name, value)
+                for name, value in _explicit_settings(layer)
+                if not kind.is_peer or name in PeerConfig.shared
+            )
+    yield from _explicit_settings(kind)
     if (kind.is_peer or kind.is_imported) and kind.warm_start is not None:
         yield "warm_start", kind.warm_start  # refused later: neither kind of run can start from another dictionary
     if method in layers.methods:
-        yield from _own(layers.methods[method])
+        yield from _explicit_settings(layers.methods[method])
 
 
 def sets_itself(study: Study, cell: Cell, name: str) -> bool:
     """Return whether a run's method, or its protocol for that method, overrides a setting of its source."""
     layers = (study.methods[cell.method], study.protocols[cell.protocol].methods.get(cell.method))
-    return any(name == own for layer in layers if layer is not None for own, _ in _own(layer))
+    return any(name == key for layer in layers if layer is not None for key, _ in _explicit_settings(layer))
 
 
-def _own(layer: Layer) -> Iterator[tuple[str, Any]]:
+def _explicit_settings(layer: Layer) -> Iterator[tuple[str, Any]]:
     yield from ((name, value) for name, value in layer if name in layer.model_fields_set and name not in NAMES)
 
 
@@ -114,14 +119,14 @@ def method_settings(method: Method) -> RunSettings:
     ValueError
         If settings exclude each other.
     """
-    return method.settings.from_dict(dict(_own(method)))
+    return method.settings.from_dict(dict(_explicit_settings(method)))
 
 
 def solver_settings(method: Method) -> SolverConfig:
     """Return the settings of a method that is a solver. Raises as `method_settings` does."""
-    found = method_settings(method)
-    assert isinstance(found, SolverConfig), "not a solver"
-    return found
+    settings = method_settings(method)
+    assert isinstance(settings, SolverConfig), "not a solver"
+    return settings
 
 
 def variant_name(name: str, parameter: str, value: float) -> str:

@@ -88,9 +88,9 @@ class Files:
         A source with known features has one store for each seed. For streamed training rows, the path leads to the
         recipe that makes the rows.
         """
-        found = self.study.source(source)
-        folder = f"{source}/seed{seed}" if found.n_features is not None else source
-        ending = "json" if part == "train" and found.is_streamed else "h5"
+        settings = self.study.source(source)
+        folder = f"{source}/seed{seed}" if settings.n_features is not None else source
+        ending = "json" if part == "train" and settings.is_streamed else "h5"
         return f"{self.results}/activations/{folder}/{part}.{ending}"
 
     def text(self, source: str) -> str:
@@ -116,10 +116,10 @@ class Files:
 
     def beside_images(self, source: str) -> list[str]:
         """Return the files of an image source beside its stores: skipped files, and a CLIP trained on the images."""
-        left = [f"{self.results}/activations/{source}/skipped.csv"]
+        paths = [f"{self.results}/activations/{source}/skipped.csv"]
         if self.study.sources.clip[source].pretrained == TRAINED_HERE:
-            left += [f"{self.results}/clip/{source}/{name}" for name in ("model.safetensors", METRICS)]
-        return left
+            paths += [f"{self.results}/clip/{source}/{name}" for name in ("model.safetensors", METRICS)]
+        return paths
 
     def table(self, name: str, ending: str = "csv") -> str:
         """Return the path of a file in the folder of tables."""

@@ -13,11 +13,11 @@ class Generator(GenerateJsonSchema):
         return False
 
     def model_schema(self, schema: core_schema.ModelSchema) -> JsonSchemaValue:
-        found = super().model_schema(schema)
-        found.pop("title", None)
-        if "description" in found:
-            found["description"] = " ".join(found["description"].split())
-        return found
+        json_schema = super().model_schema(schema)
+        json_schema.pop("title", None)
+        if "description" in json_schema:
+            json_schema["description"] = " ".join(json_schema["description"].split())
+        return json_schema
 
     def nullable_schema(self, schema: core_schema.NullableSchema) -> JsonSchemaValue:
         inner = self.generate_inner(schema["schema"])

@@ -12,10 +12,10 @@ KNOWN = f"{BENCH} or sources.synth"
 """Descriptions of the expected names, for messages."""
 
 
-def unknown(path: str, used: Iterable[object], known: Iterable[object], expected: str) -> Iterator[str]:
-    """Yield an error for each name in ``used`` that is not known. Each error begins with the path of the key."""
-    known = list(known)
+def unknown(path: str, used: Iterable[object], names: Iterable[object], expected: str) -> Iterator[str]:
+    """Yield an error for each name in ``used`` that is not in ``names``. Each error begins with the path of the key."""
+    names = list(names)
     for name in used:
-        if name not in known:
-            choices = f" ({', '.join(map(str, known))})" if known else ", and the configuration has none"
-            yield f"{path}: {name} is not {expected}{choices}{did_you_mean(str(name), map(str, known))}"
+        if name not in names:
+            choices = f" ({', '.join(map(str, names))})" if names else ", and the configuration has none"
+            yield f"{path}: {name} is not {expected}{choices}{did_you_mean(str(name), map(str, names))}"

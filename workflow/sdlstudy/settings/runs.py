@@ -55,10 +55,10 @@ def defined(*users: str) -> Iterator[tuple[str, type[Settings], str]]:
 @cache
 def _declared_by(users: tuple[str, ...]) -> dict[str, type[Settings]]:
     """Return setting -> the class that declares it. If several kinds of runs share a name, the first kind counts."""
-    found: dict[str, type[Settings]] = {}
+    classes: dict[str, type[Settings]] = {}
     for _, cls, name in defined(*users):
-        found.setdefault(name, cls)
-    return found
+        classes.setdefault(name, cls)
+    return classes
 
 
 class Layer(Settings):
@@ -93,8 +93,8 @@ class Layer(Settings):
         defaults: dict[str, list[str]] = {}
         for user, definition, name in defined(*cls.users):
             # None is null in YAML
-            text, said = definition.text_of(name).replace("None", "null"), texts.setdefault(name, {})
-            said.setdefault(text, f"For {user}: {text}" if said else text)
+            text, phrases = definition.text_of(name).replace("None", "null"), texts.setdefault(name, {})
+            phrases.setdefault(text, f"For {user}: {text}" if phrases else text)
             default = definition.model_fields[name].default
             defaults.setdefault(name, []).append(f"{json.dumps(default)} for {user}")
         settings: dict[str, JsonSchemaValue] = {}
@@ -113,32 +113,34 @@ def with_extras(settings: AnySettings, ours: Mapping[str, type[Settings]], kinds
     ValidationError
         With one error for each unknown or invalid setting.
     """
-    given = settings.model_extra or {}
-    of_plugins = own_settings(*kinds) if given.keys() - ours.keys() else {}
-    found, errors = dict[str, Any](), list[InitErrorDetails]()
-    for name in [*(name for name in ours if name in given), *(name for name in given if name not in ours)]:
+    extra = settings.model_extra or {}
+    of_plugins = own_settings(*kinds) if extra.keys() - ours.keys() else {}
+    values, errors = dict[str, Any](), list[InitErrorDetails]()
+    for name in [*(name for name in ours if name in extra), *(name for name in extra if name not in ours)]:
         if name in of_plugins and name not in ours:
-            problem = _misfit(of_plugins[name], name, given[name])
+            problem = _misfit(of_plugins[name], name, extra[name])
             errors += [] if problem is None else [problem]
-            found[name] = given[name]
+            values[name] = extra[name]
         elif name not in ours:
-            errors.append(InitErrorDetails(type="extra_forbidden", loc=(name,), input=given[name]))
+            errors.append(InitErrorDetails(type="extra_forbidden", loc=(name,), input=extra[name]))
         else:
             try:
-                found[name] = ours[name].adapter_of(name).validate_python(given[name])
+                values[name] = ours[name].adapter_of(name).validate_python(extra[name])
             except ValidationError as error:
-                errors += [_at(name, one) for one in error.errors(include_url=False)]
+                errors += [_at(name, detail) for detail in error.errors(include_url=False)]
     if errors:
         raise ValidationError.from_exception_data(type(settings).__name__, errors)
-    object.__setattr__(settings, "__pydantic_extra__", found)  # frozen, but not yet handed out
+    object.__setattr__(settings, "__pydantic_extra__", values)  # frozen, but not yet handed out
     return settings
 
 
 def _at(name: str, error: ErrorDetails) -> InitErrorDetails:
     """Turn an error in the value of one setting into an error of the model that contains the setting."""
     kind, context = error["type"], error.get("ctx", {})
-    known: Any = kind if kind in _KINDS else PydanticCustomError(kind, "{said}", {"said": error["msg"], **context})
-    return InitErrorDetails(type=known, loc=(name, *error["loc"]), input=error["input"], ctx=context)
+    error_type: Any = (
+        kind if kind in _KINDS else PydanticCustomError(kind, "{message}", {"message": error["msg"], **context})
+    )
+    return InitErrorDetails(type=error_type, loc=(name, *error["loc"]), input=error["input"], ctx=context)
 
 
 _KINDS = set(get_args(core_schema.ErrorType))
@@ -155,8 +157,10 @@ def _misfit(plugins: Sequence[Extension], name: str, value: Any) -> InitErrorDet
         except ValidationError as error:
             problems.append(expectation(error.errors(include_url=False)[0]))
     text = next(filter(None, (plugin.text_of(name) for plugin in plugins)), "")
-    said = f"expected {problems[0]}{f' ({text})' if text else ''}, found {value!r}"
-    return InitErrorDetails(type=PydanticCustomError("own", "{said}", {"said": said}), loc=(name,), input=value)
+    message = f"expected {problems[0]}{f' ({text})' if text else ''}, found {value!r}"
+    return InitErrorDetails(
+        type=PydanticCustomError("own", "{message}", {"message": message}), loc=(name,), input=value
+    )
 
 
 class Run(Layer):

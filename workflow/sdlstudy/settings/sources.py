@@ -159,8 +159,8 @@ class Bench(Source, BenchSource):
     @property
     def described(self) -> str:
         symbols = {"n": self.n, "n_p": self.n_p, "n_r": self.n_r, "S": self.sparsity, "M": self.max_interference}
-        said = [f"{symbol} = {value}" for symbol, value in symbols.items() if value is not None]
-        return f"Linear Representation Bench, {', '.join(said)}"
+        parts = [f"{symbol} = {value}" for symbol, value in symbols.items() if value is not None]
+        return f"Linear Representation Bench, {', '.join(parts)}"
 
     @property
     def has_target(self) -> bool:

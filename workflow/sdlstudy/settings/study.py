@@ -109,8 +109,8 @@ class Study(Settings):
         """
         for _, group in self.sources:
             if name in group:
-                found: Source = group[name]
-                return found
+                source: Source = group[name]
+                return source
         raise KeyError(name)
 
     def bench(self, name: str) -> Bench | None:

@@ -32,8 +32,10 @@ LARGEST = 5.0
 def nearly_opposite(slant: float) -> tuple[Problem, Weights]:
     """Return the counterexample with e = ``slant``, under ReLU and with orthonormal input features."""
     problem = Problem(np.eye(3), np.array([[1.0, -1.0, 0.0], [0.0, 0.0, 1.0]]), np.ones(3))
-    alone, both = 1 / (1 + slant**2), 1 / (2 * slant)
-    return problem, Weights(np.array([[alone, -1.0, both], [-1.0, alone, both]]), np.array([[1, slant], [-1, slant]]))
+    own_code, shared_code = 1 / (1 + slant**2), 1 / (2 * slant)
+    return problem, Weights(
+        np.array([[own_code, -1.0, shared_code], [-1.0, own_code, shared_code]]), np.array([[1, slant], [-1, slant]])
+    )
 
 
 def claims(rng: np.random.Generator) -> list[Claim]:
@@ -45,8 +47,10 @@ def _attained() -> Claim:
     examples = [nearly_opposite(slant) for slant in (0.1, 0.01, 0.001)]
     losses = [approximate_loss(weights, problem) for problem, weights in examples]
     bounds = (2.0, 5.0, 10.0)
-    found = [certify(examples[0][0], 2, 0.005, largest) for largest in bounds]
-    lowest = [f"{each.lower:.3f} of {each.upper:.3f} for {bound:g}" for each, bound in zip(found, bounds, strict=True)]
+    certificates = [certify(examples[0][0], 2, 0.005, largest) for largest in bounds]
+    lowest = [
+        f"{each.lower:.3f} of {each.upper:.3f} for {bound:g}" for each, bound in zip(certificates, bounds, strict=True)
+    ]
     return Claim(
         "Section 3.3, beyond the paper",
         BOTH,
@@ -59,7 +63,7 @@ def _attained() -> Claim:
         "No two columns have zero loss, since they would have to be the first two targets.",
         counterexample=f"e = 0.001: L~ = {losses[2]:.1e}, and a smaller e loses less.",
         condition=f"Codes of bounded sum: lower bounds are then above zero ({', '.join(lowest)}).",
-        false_then=[each.lower <= 0 for each in found],
+        false_then=[each.lower <= 0 for each in certificates],
     )
 
 
@@ -79,19 +83,19 @@ def _top_1(rng: np.random.Generator, instances: int = 30, latents: int = 3) -> C
     unproved, below, nodes, ranks, spurious, reached = [], [], [], [], [], []
     for _ in range(instances):
         problem = autoencoder(unit_columns(8, 7, rng), rng.uniform(0.2, 2, 7), k=1)
-        found = certify_top_1(problem, latents)
-        attained = approximate_loss(realise(found, problem), problem)
-        unproved.append(found.gap > EXACT or abs(attained - found.upper) > EXACT)
-        nodes.append(found.nodes)
-        ranks.append(rank_bound(problem, latents) / found.lower)
+        certificate = certify_top_1(problem, latents)
+        attained = approximate_loss(realise(certificate, problem), problem)
+        unproved.append(certificate.gap > EXACT or abs(attained - certificate.upper) > EXACT)
+        nodes.append(certificate.nodes)
+        ranks.append(rank_bound(problem, latents) / certificate.lower)
         for _ in range(20):
             point = partial_minimum(random_groups(7, latents, rng), problem)
             if point and point[1]:
-                spurious.append(approximate_loss(point[0], problem) > found.upper + EXACT)
+                spurious.append(approximate_loss(point[0], problem) > certificate.upper + EXACT)
         end = approximate_loss(_trained(problem, latents, rng), problem)
-        below.append(end < found.lower - EXACT)
-        reached.append(end < found.upper + REACHED * _nothing(problem))
-    false = [one or other for one, other in zip(unproved, below, strict=True)]
+        below.append(end < certificate.lower - EXACT)
+        reached.append(end < certificate.upper + REACHED * _nothing(problem))
+    false = [is_unproved or is_below for is_unproved, is_below in zip(unproved, below, strict=True)]
     return Claim(
         "Appendix F, certificate",
         BOTH,
@@ -113,22 +117,22 @@ def _relu(rng: np.random.Generator, instances: int = 20, latents: int = 2) -> Cl
         dimension = 3 if i % 4 == 3 else 2
         problem = Problem(unit_columns(6, 5, rng), unit_columns(dimension, 5, rng), rng.uniform(0.2, 2, 5))
         scale = _nothing(problem)
-        found = certify(problem, latents, RELATIVE_GAP * scale, LARGEST, most_nodes=2000)
+        certificate = certify(problem, latents, RELATIVE_GAP * scale, LARGEST, most_nodes=2000)
         weights = _trained(problem, latents, rng)
         end = approximate_loss(weights, problem)
         z = codes(weights.W_enc, problem) * np.abs(weights.W_dec).max(axis=1)[:, None]
-        below = z.sum(axis=0).max() <= LARGEST and end < found.lower - EXACT
-        unreal = abs(approximate_loss(realise(found, problem), problem) - found.upper) > EXACT
-        reached.append(end < found.upper + REACHED * scale)
+        below = z.sum(axis=0).max() <= LARGEST and end < certificate.lower - EXACT
+        unreal = abs(approximate_loss(realise(certificate, problem), problem) - certificate.upper) > EXACT
+        reached.append(end < certificate.upper + REACHED * scale)
         if dimension == 3:
-            solid.append(found.gap / scale)
+            solid.append(certificate.gap / scale)
             false.append(bool(below) or unreal)
         else:
-            gaps.append(found.gap / scale)
-            nodes.append(found.nodes)
+            gaps.append(certificate.gap / scale)
+            nodes.append(certificate.nodes)
             false.append(bool(below) or unreal or gaps[-1] > RELATIVE_GAP + EXACT)
             wider = certify(problem, latents, RELATIVE_GAP * scale, 4 * LARGEST, most_nodes=2000)
-            larger.append(wider.upper < found.lower - EXACT)
+            larger.append(wider.upper < certificate.lower - EXACT)
     return Claim(
         "Appendix F, certificate",
         BOTH,

@@ -23,28 +23,28 @@ def check() -> list[Claim]:
 
     Claims that share a random stream draw from it one after the other, so their order here decides their instances.
     """
-    found = []
+    claims = []
     rng = stream(0, "theory", "approximation")
     drawn = theorem_3_1.draw(rng)
-    found += theorem_3_1.claims(drawn, rng)
-    found += theorem_3_2.exact_loss_claims(drawn, rng)
-    found += theorem_3_1_later.claims(drawn, rng)
-    found += theorem_3_2.claims(stream(0, "theory", "biconvexity"))
+    claims += theorem_3_1.claims(drawn, rng)
+    claims += theorem_3_2.exact_loss_claims(drawn, rng)
+    claims += theorem_3_1_later.claims(drawn, rng)
+    claims += theorem_3_2.claims(stream(0, "theory", "biconvexity"))
 
     rng = stream(0, "theory", "minima")
     growing, bench = theorem_3_3.growing(rng), theorem_3_3.paper_bench(stream(0, "theory", "bench"))
-    found += theorem_3_3.claims(growing, bench, rng)
-    found += theorem_3_4.claims(rng)
-    found += theorem_3_3_later.claims(bench, rng)
+    claims += theorem_3_3.claims(growing, bench, rng)
+    claims += theorem_3_4.claims(rng)
+    claims += theorem_3_3_later.claims(bench, rng)
 
     rng = stream(0, "theory", "spurious")
     points = theorem_3_7.draw(rng)
-    found += example_3_5.claims(rng)
-    found += theorem_3_7.claims(points, rng)
+    claims += example_3_5.claims(rng)
+    claims += theorem_3_7.claims(points, rng)
 
     rng = stream(0, "theory", "absorption")
     groups = theorem_3_10.draw(rng)
-    found += example_3_8.claims(rng)
-    found += theorem_3_10.claims(groups, rng)
-    found += appendix_f.claims(stream(0, "theory", "certificate"))
-    return by_place(found)
+    claims += example_3_8.claims(rng)
+    claims += theorem_3_10.claims(groups, rng)
+    claims += appendix_f.claims(stream(0, "theory", "certificate"))
+    return by_place(claims)

@@ -156,7 +156,7 @@ def page(table: pd.DataFrame) -> str:
 
 
 def _section(row: pd.Series) -> str:
-    there = f" (there {row['later_statement']})" if row["later_statement"] not in ("", row["statement"]) else ""
+    later = f" (there {row['later_statement']})" if row["later_statement"] not in ("", row["statement"]) else ""
     lines = [
         f"- Checked: {row['checked']} Violated in {row['violations']} of {row['instances']} instances.",
         f"- Observed: {row['observed']}",
@@ -166,5 +166,5 @@ def _section(row: pd.Series) -> str:
     if row["condition"]:
         violated = f"Violated in {row['condition_violations']} of {row['condition_instances']} instances."
         lines.append(f"- Condition: {row['condition']} {violated}")
-    heading = f"**{row['claim']}** *{row['verdict'].capitalize()}.* Of {PROSE[row['version']]}{there}."
+    heading = f"**{row['claim']}** *{row['verdict'].capitalize()}.* Of {PROSE[row['version']]}{later}."
     return f"{heading}\n\n" + "\n".join(lines)

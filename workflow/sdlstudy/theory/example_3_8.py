@@ -42,18 +42,22 @@ def dogs(rng: np.random.Generator) -> Problem:
 
 def claims(rng: np.random.Generator, instances: int = 20) -> list[Claim]:
     """Check Example 3.8."""
-    false, losses, wanted = [], [], groups_to_pattern(ABSORBED, 7)
+    false, losses, target_pattern = [], [], groups_to_pattern(ABSORBED, 7)
     for _ in range(instances):
         problem = dogs(rng)
-        found, whole = (partial_minimum(groups, problem) for groups in (ABSORBED, WHOLE))
-        if found is None or whole is None:
+        solution, whole = (partial_minimum(groups, problem) for groups in (ABSORBED, WHOLE))
+        if solution is None or whole is None:
             false.append(True)
             continue
-        weights, local = found
+        weights, local = solution
         end = descend(perturbed(weights, rng), problem)
         loss = approximate_loss(weights, problem)
-        stays = (pattern(end.W_enc, problem) == wanted).all() and abs(approximate_loss(end, problem) - loss) < 1e-3
-        stationary = gradient_norm(weights, problem) < 1e-9 and (pattern(weights.W_enc, problem) == wanted).all()
+        stays = (pattern(end.W_enc, problem) == target_pattern).all() and abs(
+            approximate_loss(end, problem) - loss
+        ) < 1e-3
+        stationary = (
+            gradient_norm(weights, problem) < 1e-9 and (pattern(weights.W_enc, problem) == target_pattern).all()
+        )
         false.append(not (local and stationary and stays and loss > 0))
         losses.append((loss, approximate_loss(whole[0], problem)))
     absorbed, together = np.median(losses, axis=0)
@@ -66,7 +70,7 @@ def claims(rng: np.random.Generator, instances: int = 20) -> list[Claim]:
         false=false,
         observed=f"Stuck at a loss of {absorbed:.3g} (median) in {share([not wrong for wrong in false])}. One latent "
         f"for all four breeds, which the paper calls ideal, loses {together:.3g}: more in "
-        f"{share([one < other for one, other in losses])}. Absorption is a step from there towards one latent for each "
-        "breed, whose loss is zero.",
+        f"{share([split < whole for split, whole in losses])}. Absorption is a step from there towards one latent for "
+        "each breed, whose loss is zero.",
     )
     return [claim]

@@ -96,7 +96,7 @@ def encoder_row(
     # unknown: u, scale of the activations, distance of the others from the threshold
     equal = np.hstack([W_p[:, members].T, -np.asarray(activations)[:, None], np.zeros((len(members), 1))])
     below = np.hstack([W_p[:, others].T, np.zeros((len(others), 1)), np.ones((len(others), 1))])
-    found = scipy.optimize.linprog(
+    solution = scipy.optimize.linprog(
         np.r_[np.zeros(n_p + 1), -1.0],
         A_ub=below if others else None,
         b_ub=np.full(len(others), threshold) if others else None,
@@ -104,7 +104,7 @@ def encoder_row(
         b_eq=np.zeros(len(members)) if len(members) else None,
         bounds=[(-reach, reach)] * n_p + [(low, 10 * low), (0.0, 0.5 * low)],
     )
-    return found.x[:n_p] if found.status == 0 else None
+    return solution.x[:n_p] if solution.status == 0 else None
 
 
 def partial_minimum(groups: Groups, problem: Problem) -> tuple[Weights, bool] | None:
@@ -155,9 +155,9 @@ def expected_share(members: int, largest: bool = False) -> float:
 
 def share_with_point(members: int, dimension: int, trials: int, rng: np.random.Generator) -> tuple[float, float]:
     """Return the shares of random groups (unit vectors, M = 1) with a stationary point, and with a local minimum."""
-    found = [group_points(unit_columns(dimension, members, rng), np.ones(members)) for _ in range(trials)]
-    local = [any(point.largest for point in points) for points in found]
-    return sum(map(bool, found)) / trials, sum(local) / trials
+    points_of_groups = [group_points(unit_columns(dimension, members, rng), np.ones(members)) for _ in range(trials)]
+    local = [any(point.largest for point in points) for points in points_of_groups]
+    return sum(map(bool, points_of_groups)) / trials, sum(local) / trials
 
 
 def search_points(W_r: np.ndarray, M: np.ndarray, rng: np.random.Generator, starts: int) -> float:
@@ -177,6 +177,6 @@ def search_points(W_r: np.ndarray, M: np.ndarray, rng: np.random.Generator, star
     best = np.inf
     for _ in range(starts):
         start = rng.uniform(-3, 3, len(M) - 1)
-        found = scipy.optimize.least_squares(slope, start, bounds=(-6, 6), xtol=1e-15, ftol=1e-15, gtol=1e-15)
-        best = min(best, float(np.linalg.norm(found.fun)))
+        fit = scipy.optimize.least_squares(slope, start, bounds=(-6, 6), xtol=1e-15, ftol=1e-15, gtol=1e-15)
+        best = min(best, float(np.linalg.norm(fit.fun)))
     return best

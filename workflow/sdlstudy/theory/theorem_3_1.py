@@ -65,8 +65,8 @@ def _rate(drawn: Drawn) -> Claim:
             limits.append(smaller.difference / SPARSE[1] ** 2 / limit)
             constants.append(limit / (problem.n * (problem.n - 1) / 2))
     jumprelu, homogeneous = exponents["jumprelu"], exponents["relu"] + exponents["topk"]
-    one = np.ones((1, 1))
-    example = losses(Weights(one, one), Problem(one, one, ONE, 0.7), independent(1, 0.01))
+    unit = np.ones((1, 1))
+    example = losses(Weights(unit, unit), Problem(unit, unit, ONE, 0.7), independent(1, 0.01))
     return Claim(
         "Theorem 3.1",
         VERSION_3,
@@ -90,8 +90,8 @@ def _constant(drawn: Drawn, rng: np.random.Generator) -> Claim:
     ratios = []
     for name, problem, weights in drawn:
         q = float(10 ** rng.uniform(-3, 0))
-        found = losses(weights, problem, independent(problem.n, q))
-        beyond = found.several if name == "jumprelu" else found.difference
+        loss = losses(weights, problem, independent(problem.n, q))
+        beyond = loss.several if name == "jumprelu" else loss.difference
         C = problem.n * (problem.n - 1) * SECOND_MOMENT * error_norm(weights, problem) ** 2
         ratios.append(beyond / q**2 / C)
     return Claim(
@@ -127,8 +127,8 @@ def _definition(drawn: Drawn) -> Claim:
     homogeneous = [(problem, weights) for name, problem, weights in drawn if name != "jumprelu"]
     exponents = {}
     for literal in (True, False):
-        both = [at_sparse(weights, problem, literal=literal) for problem, weights in homogeneous]
-        exponents[literal] = [rate(larger.difference, smaller.difference) for larger, smaller in both]
+        loss_pairs = [at_sparse(weights, problem, literal=literal) for problem, weights in homogeneous]
+        exponents[literal] = [rate(larger.difference, smaller.difference) for larger, smaller in loss_pairs]
     zero = np.zeros((1, 1))
     example = losses(Weights(zero, zero), autoencoder(np.ones((1, 1))), independent(1, 0.01, ONE, ONE), literal=True)
     return Claim(
@@ -157,8 +157,8 @@ def _hierarchy(rng: np.random.Generator, instances: int = 60) -> Claim:
                 break
         family = at_sparse(weights, problem, lambda n, q: hierarchy(n - 1, q))
         alone = at_sparse(weights, problem, lambda n, q: independent(n, q, ONE, ONE))
-        for found, (larger, smaller) in ((exponents, family), (apart, alone)):
-            found.append(rate(larger.difference, smaller.difference))
+        for values, (larger, smaller) in ((exponents, family), (apart, alone)):
+            values.append(rate(larger.difference, smaller.difference))
     example = losses(Weights(np.eye(3)[1:], np.eye(3)[1:]), autoencoder(np.eye(3)), hierarchy(2, 0.01))
     return Claim(
         "Theorem 3.1 with Definition 3.9",

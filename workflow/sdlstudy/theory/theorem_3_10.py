@@ -86,11 +86,11 @@ def repaired_absorption(W_enc: np.ndarray, problem: Problem, latent: int, rng: n
     return Absorption(np.vstack([rows, new]), threshold, int(order[0]))
 
 
-def wrong_entries(found: Absorption, W_enc: np.ndarray, problem: Problem, latent: int) -> np.ndarray:
+def wrong_entries(absorption: Absorption, W_enc: np.ndarray, problem: Problem, latent: int) -> np.ndarray:
     """Return a mask of the entries in which a construction's pattern differs from P' of eq. (20), (n_q + 1) x n."""
-    wanted = np.vstack([pattern(W_enc, problem), np.arange(problem.n) == found.absorbed])
-    wanted[latent, found.absorbed] = False
-    return pattern(found.W_enc, autoencoder(problem.W_p, threshold=found.threshold)) != wanted
+    expected = np.vstack([pattern(W_enc, problem), np.arange(problem.n) == absorption.absorbed])
+    expected[latent, absorption.absorbed] = False
+    return pattern(absorption.W_enc, autoencoder(problem.W_p, threshold=absorption.threshold)) != expected
 
 
 def separating_row(W_p: np.ndarray, members: list[int], threshold: float = 0.0) -> np.ndarray | None:
@@ -103,13 +103,13 @@ def separating_row(W_p: np.ndarray, members: list[int], threshold: float = 0.0) 
     others = [d for d in range(n) if d not in set(members)]
     inside = np.hstack([-W_p[:, members].T, np.ones((len(members), 1))])
     outside = np.hstack([W_p[:, others].T, np.zeros((len(others), 1))])
-    found = scipy.optimize.linprog(
+    solution = scipy.optimize.linprog(
         np.r_[np.zeros(n_p), -1.0],
         A_ub=np.vstack([inside, outside]),
         b_ub=np.r_[np.full(len(members), -threshold), np.full(len(others), threshold)],
         bounds=[(-1e4, 1e4)] * n_p + [(None, 1.0)],
     )
-    return found.x[:n_p] if found.status == 0 and found.x[-1] > 1e-7 else None
+    return solution.x[:n_p] if solution.status == 0 and solution.x[-1] > 1e-7 else None
 
 
 def separable(W_p: np.ndarray, members: list[int]) -> list[bool]:
@@ -290,9 +290,9 @@ def _partial_minima(rng: np.random.Generator, instances: int = 100) -> Claim:
             W = rng.standard_normal((8, 6))
             W = np.abs(W) if kind == "alike" else W
             problem = autoencoder(W / np.linalg.norm(W, axis=0), rng.uniform(0.2, 2, 6), 0.1)
-            rest = [[d] for d in range(members, 6)]
-            before = partial_minimum([list(range(members)), *rest], problem)
-            after = partial_minimum([list(range(1, members)), *rest, [0]], problem)
+            singletons = [[d] for d in range(members, 6)]
+            before = partial_minimum([list(range(members)), *singletons], problem)
+            after = partial_minimum([list(range(1, members)), *singletons, [0]], problem)
             none.append(after is None)
             if before and after:
                 better.append(approximate_loss(after[0], problem) < approximate_loss(before[0], problem))

@@ -47,8 +47,8 @@ def _sides(weights: Weights, problem: Problem, states: States, q: float) -> tupl
 
 def _reached(weights: Weights, problem: Problem, states: States, q: float) -> float:
     """Return |L - L~| as a share of its bound."""
-    found, bound = _sides(weights, problem, states, q)
-    return found / bound
+    error, bound = _sides(weights, problem, states, q)
+    return error / bound
 
 
 def _exceeded(reached: list[float]) -> list[bool]:
@@ -66,8 +66,8 @@ def _union_bound(drawn: Drawn, rng: np.random.Generator) -> Claim:
         q = _sparse_enough(problem, rng)
         reached[name].append(_reached(weights, problem, independent(problem.n, q), q))
     homogeneous = reached["relu"] + reached["topk"]
-    one = np.ones((1, 1))
-    found, bound = _sides(Weights(one, one), Problem(one, one, ONE, 0.7), independent(1, 0.01), 0.01)
+    unit = np.ones((1, 1))
+    error, bound = _sides(Weights(unit, unit), Problem(unit, unit, ONE, 0.7), independent(1, 0.01), 0.01)
     return Claim(
         "Theorem 3.1",
         LATER,
@@ -77,7 +77,7 @@ def _union_bound(drawn: Drawn, rng: np.random.Generator) -> Claim:
         false=_exceeded(homogeneous + reached["jumprelu"]),
         observed=f"ReLU and TopK reach {max(homogeneous):.2g} of it at most: n(n-1)/2 suffices in place of n^2.",
         counterexample=f"JumpReLU in {share(_exceeded(reached['jumprelu']))}: the term with one active feature needs "
-        f"sigma(t z) = t sigma(z). One feature, c = .7, W_E = W_D = 1, S = .99: |L - L~| = {found:.3g} C, the bound is "
+        f"sigma(t z) = t sigma(z). One feature, c = .7, W_E = W_D = 1, S = .99: |L - L~| = {error:.3g} C, the bound is "
         f"{bound:.3g} C.",
         condition="sigma(t z) = t sigma(z) for t > 0, as for ReLU and TopK, and independent features.",
         false_then=_exceeded(homogeneous),
@@ -92,7 +92,7 @@ def _dependent(drawn: Drawn, rng: np.random.Generator) -> Claim:
             always.append(_reached(weights, problem, together(problem.n, q), q))
             never.append(_reached(weights, problem, exclusive(problem.n, q), q))
     broken, zero = _exceeded(always), np.zeros((1, 2))
-    found, bound = _sides(Weights(zero, zero), autoencoder(np.eye(2)), together(2, 0.01), 0.01)
+    error, bound = _sides(Weights(zero, zero), autoencoder(np.eye(2)), together(2, 0.01), 0.01)
     return Claim(
         "Theorem 3.1",
         LATER,
@@ -102,7 +102,7 @@ def _dependent(drawn: Drawn, rng: np.random.Generator) -> Claim:
         false=broken,
         observed=f"Broken in {share(broken)}: no feature is ever active alone, so L~ is 0, and L has order 1 - S.",
         counterexample="Two orthonormal features that are active together with chance 0.01, a dictionary of zeros: |L "
-        f"- L~| = {found:.3g} C, the bound is {bound:.3g} C.",
+        f"- L~| = {error:.3g} C, the bound is {bound:.3g} C.",
         condition="No two features are active together more often than independent ones; checked with features that "
         "exclude each other.",
         false_then=_exceeded(never),
@@ -146,12 +146,12 @@ def _condition(drawn: Drawn, rng: np.random.Generator) -> Claim:
         false=missed,
         observed=f"Missed at {share(missed)}; there the bound is {min(factors):.3g} C to {max(factors):.3g} C. A bound "
         "of C or more is trivial, since L and L~ are means of squared errors (|L - L~| > C in "
-        f"{share([found > 1 + 1e-9 for found, _ in sides])}), and that begins at 1 - S = 1/n.",
+        f"{share([error > 1 + 1e-9 for error, _ in sides])}), and that begins at 1 - S = 1/n.",
         counterexample=f"n = 1000, S = .99, of Table 1: 1 - S = .01, 1/n = .001, the bound is {(1000 * 0.01) ** 2:.3g} "
         "C.",
         condition="Without the condition, which the proof does not use, the bound is true as well (ReLU and TopK, 1 - "
         "S above 1/n).",
-        false_then=[found > bound for found, bound in sides],
+        false_then=[error > bound for error, bound in sides],
     )
 
 

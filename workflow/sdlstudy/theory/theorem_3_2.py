@@ -74,8 +74,8 @@ def encoder_hessian(weights: Weights, problem: Problem) -> np.ndarray:
     return total
 
 
-def _half(one: Weights, other: Weights) -> Weights:
-    return Weights((one.W_enc + other.W_enc) / 2, (one.W_dec + other.W_dec) / 2)
+def _half(first: Weights, second: Weights) -> Weights:
+    return Weights((first.W_enc + second.W_enc) / 2, (first.W_dec + second.W_dec) / 2)
 
 
 def largest_bend(weights: Weights, problem: Problem, rng: np.random.Generator, tries: int = 20) -> float:
@@ -101,13 +101,13 @@ def largest_bend(weights: Weights, problem: Problem, rng: np.random.Generator, t
     return float(worst)
 
 
-def exact_bend(one: Weights, other: Weights, problem: Problem, states: States) -> tuple[float, bool]:
+def exact_bend(first: Weights, second: Weights, problem: Problem, states: States) -> tuple[float, bool]:
     """Return the excess of the loss L (eq. 3) at the middle of a segment over the mean of its ends.
 
     Also return whether no latent changes its activity in any state along the segment.
     """
     values, active = [], []
-    for weights in (one, other, _half(one, other)):
+    for weights in (first, second, _half(first, second)):
         values.append(float(states.chance @ state_errors(weights, problem, states)))
         active.append(activate(weights.W_enc @ problem.W_p @ states.x.T, problem) > 0)
     same = bool((active[0] == active[1]).all() and (active[0] == active[2]).all())
@@ -116,29 +116,29 @@ def exact_bend(one: Weights, other: Weights, problem: Problem, states: States) -
 
 def common_threshold(weights: Weights, problem: Problem) -> float | None:
     """Return a c >= 0 with sigma(z) = z 1(z > c) for every single feature; None if there is none."""
-    z_QD, kept = weights.W_enc @ problem.W_p, pattern(weights.W_enc, problem)
-    low = max(float(z_QD[~kept].max(initial=0.0)), 0.0)
-    return low if low < z_QD[kept].min(initial=np.inf) else None
+    z_QD, active = weights.W_enc @ problem.W_p, pattern(weights.W_enc, problem)
+    low = max(float(z_QD[~active].max(initial=0.0)), 0.0)
+    return low if low < z_QD[active].min(initial=np.inf) else None
 
 
 def claims(rng: np.random.Generator, instances: int = 150) -> list[Claim]:
     """Check Theorem 3.2, its proof, and section 2.4, over random dictionaries with ReLU, JumpReLU and TopK."""
     drawn = [random_problem(rng, ACTIVATIONS[i % 3]) for i in range(instances)]
-    found = [curvature(weights, problem) for problem, weights in drawn]
+    curvatures = [curvature(weights, problem) for problem, weights in drawn]
     bends = [largest_bend(weights, problem, rng) for problem, weights in drawn]
     # rounding errors scale with the size of the Hessians, which this bounds
     rounding = [TOLERANCE * float(p.M.sum() * max(np.abs(part).max() for part in w) ** 2) for p, w in drawn]
     return [
-        _biconvex(found, bends, rounding),
-        _block_diagonal(drawn, found, rng),
-        _semidefinite(drawn, found, rounding),
+        _biconvex(curvatures, bends, rounding),
+        _block_diagonal(drawn, curvatures, rng),
+        _semidefinite(drawn, curvatures, rounding),
         _one_threshold(rng, instances),
     ]
 
 
-def _biconvex(found: list[Curvature], bends: list[float], rounding: list[float]) -> Claim:
-    least = [min(each.least_decoder, each.least_encoder) for each in found]
-    joint = [each.least_joint < -error for each, error in zip(found, rounding, strict=True)]
+def _biconvex(curvatures: list[Curvature], bends: list[float], rounding: list[float]) -> Claim:
+    least = [min(each.least_decoder, each.least_encoder) for each in curvatures]
+    joint = [each.least_joint < -error for each, error in zip(curvatures, rounding, strict=True)]
     return Claim(
         "Theorem 3.2",
         BOTH,
@@ -152,11 +152,13 @@ def _biconvex(found: list[Curvature], bends: list[float], rounding: list[float])
     )
 
 
-def _block_diagonal(drawn: list[tuple[Problem, Weights]], found: list[Curvature], rng: np.random.Generator) -> Claim:
+def _block_diagonal(
+    drawn: list[tuple[Problem, Weights]], curvatures: list[Curvature], rng: np.random.Generator
+) -> Claim:
     def coupled(each: Curvature, weights: Weights) -> bool:
         return each.coupling(len(weights.W_enc)) > TOLERANCE
 
-    false = [coupled(each, weights) for each, (_, weights) in zip(found, drawn, strict=True)]
+    false = [coupled(each, weights) for each, (_, weights) in zip(curvatures, drawn, strict=True)]
     single = [random_problem(rng, "topk", k=1) for _ in range(len(drawn) // 3)]
     example = Weights(np.ones((2, 1)), np.ones((2, 1)))
     return Claim(
@@ -174,10 +176,10 @@ def _block_diagonal(drawn: list[tuple[Problem, Weights]], found: list[Curvature]
     )
 
 
-def _semidefinite(drawn: list[tuple[Problem, Weights]], found: list[Curvature], rounding: list[float]) -> Claim:
+def _semidefinite(drawn: list[tuple[Problem, Weights]], curvatures: list[Curvature], rounding: list[float]) -> Claim:
     off = [
         float(np.abs(encoder_hessian(weights, problem) - each.encoder).max())
-        for (problem, weights), each in zip(drawn, found, strict=True)
+        for (problem, weights), each in zip(drawn, curvatures, strict=True)
     ]
     return Claim(
         "Theorem 3.2, proof",
@@ -187,7 +189,7 @@ def _semidefinite(drawn: list[tuple[Problem, Weights]], found: list[Curvature], 
         "V_d the decoder columns that d activates, against automatic differentiation; its least eigenvalue.",
         false=[
             difference > error or each.least_encoder < -error
-            for difference, each, error in zip(off, found, rounding, strict=True)
+            for difference, each, error in zip(off, curvatures, rounding, strict=True)
         ],
         observed=f"Formula and automatic differentiation differ by {max(off):.0e} at most.",
     )
@@ -218,15 +220,15 @@ def _one_threshold(rng: np.random.Generator, instances: int) -> Claim:
 
 def exact_loss_claims(drawn: Drawn, rng: np.random.Generator) -> list[Claim]:
     """Check whether the loss L is biconvex too, on the same dictionaries as Theorem 3.1."""
-    bends: list[bool] = []
-    kept: list[bool] = []
+    changing_activity: list[bool] = []
+    fixed_activity: list[bool] = []
     for name, problem, weights in drawn:
         for _ in range(10 if name == "relu" else 0):
             W_enc = weights.W_enc + rng.exponential(0.3) * rng.standard_normal(weights.W_enc.shape)
             if (pattern(W_enc, problem) == pattern(weights.W_enc, problem)).all():
                 states = independent(problem.n, 0.5, ONE, ONE)
                 bend, same = exact_bend(weights, Weights(W_enc, weights.W_dec), problem, states)
-                (kept if same else bends).append(bend > 1e-9)
+                (fixed_activity if same else changing_activity).append(bend > 1e-9)
     ends = [Weights(np.array([[1.0, other]]), np.ones((1, 2))) for other in (-2.0, -0.1)]
     example, _ = exact_bend(ends[0], ends[1], autoencoder(np.eye(2)), independent(2, 0.5, ONE, ONE))
     claim = Claim(
@@ -234,11 +236,12 @@ def exact_loss_claims(drawn: Drawn, rng: np.random.Generator) -> list[Claim]:
         BOTH,
         says="SDL itself, the loss L, is biconvex in the regions that single features define.",
         checked="L over all states (S = .5) at the middle of segments in W_E within a region, under ReLU.",
-        false=bends + kept,
-        observed=f"Not convex on {share(bends)} of the segments where a latent changes its activity in some state.",
+        false=changing_activity + fixed_activity,
+        observed=f"Not convex on {share(changing_activity)} of the segments where a latent changes its activity in "
+        "some state.",
         counterexample="Two orthonormal features, one latent with W_D = (1, 1): on the way from W_E = (1, -2) to (1, "
         f"-.1) the region stays the same, and L at the middle is {example:.3g} above the mean of the ends (S = .5).",
         condition="No latent changes its activity in any state.",
-        false_then=kept,
+        false_then=fixed_activity,
     )
     return [claim]

@@ -80,8 +80,8 @@ def at_ground_truth(problem: Problem) -> GroundTruth:
 
 def own_latents_active(problem: Problem) -> bool:
     """Return whether each feature activates its own latent of the ground truth, and M is not negative."""
-    own = np.diag(pattern(problem.W_p.T, problem)).all()
-    return bool(own) and interference(problem.W_p) >= 0
+    active = np.diag(pattern(problem.W_p.T, problem)).all()
+    return bool(active) and interference(problem.W_p) >= 0
 
 
 def growth(values: list[float]) -> float:
@@ -97,9 +97,9 @@ def growing(rng: np.random.Generator) -> list[GroundTruth]:
     return [at_ground_truth(autoencoder(unit_columns(round(RATIO * n), n, rng))) for n in SIZES]
 
 
-def claims(found: list[GroundTruth], bench: GroundTruth, rng: np.random.Generator) -> list[Claim]:
+def claims(truths: list[GroundTruth], bench: GroundTruth, rng: np.random.Generator) -> list[Claim]:
     """Check Theorem 3.3 of version 3 and its proof."""
-    return [_order(found), _active(found, bench, rng), _weights(), _error(rng), _any_sigma(rng), _global(rng)]
+    return [_order(truths), _active(truths, bench, rng), _weights(), _error(rng), _any_sigma(rng), _global(rng)]
 
 
 def paper_bench(rng: np.random.Generator) -> GroundTruth:
@@ -107,9 +107,9 @@ def paper_bench(rng: np.random.Generator) -> GroundTruth:
     return at_ground_truth(autoencoder(feature_matrix(768, 1000, rng).W.astype(float)))
 
 
-def _order(found: list[GroundTruth]) -> Claim:
-    constants = [each.loss / each.interference**2 for each in found]
-    limits = [each.bound / each.interference**2 for each in found]
+def _order(truths: list[GroundTruth]) -> Claim:
+    constants = [each.loss / each.interference**2 for each in truths]
+    limits = [each.bound / each.interference**2 for each in truths]
     return Claim(
         "Theorem 3.3",
         VERSION_3,
@@ -124,13 +124,13 @@ def _order(found: list[GroundTruth]) -> Claim:
         "its constant is at most n (n - 1)^2 E[x_d^2].",
         false_then=[
             each.loss > each.bound or limit > n * (n - 1) ** 2
-            for n, each, limit in zip(SIZES, found, limits, strict=True)
+            for n, each, limit in zip(SIZES, truths, limits, strict=True)
         ],
     )
 
 
-def _active(found: list[GroundTruth], bench: GroundTruth, rng: np.random.Generator) -> Claim:
-    mean = [float(each.active.mean() - 1) for each in found]
+def _active(truths: list[GroundTruth], bench: GroundTruth, rng: np.random.Generator) -> Claim:
+    mean = [float(each.active.mean() - 1) for each in truths]
     silent = []
     for _ in range(60):
         each = at_ground_truth(thresholded(autoencoder(unit_columns(int(rng.integers(4, 12)), 12, rng))))
@@ -168,10 +168,10 @@ def _weights() -> Claim:
 
 def _error(rng: np.random.Generator, instances: int = 120) -> Claim:
     def broken(problem: Problem, W_r: np.ndarray) -> bool:
-        found = at_ground_truth(replace(problem, W_r=W_r))
+        truth = at_ground_truth(replace(problem, W_r=W_r))
         # eq. (57) to (59) assume that each feature activates its own latent
         return own_latents_active(problem) and bool(
-            (found.errors > found.interference * (found.active - 1) + 1e-9).any()
+            (truth.errors > truth.interference * (truth.active - 1) + 1e-9).any()
         )
 
     false, unit = [], []

@@ -37,9 +37,9 @@ def own_latents(problem: Problem, rng: np.random.Generator) -> Weights:
     of each column; encoder rows are free as long as they keep other features silent.
     """
     z = -rng.exponential(size=(problem.n, problem.n))
-    own = problem.threshold + rng.exponential(size=problem.n) + 0.1
-    np.fill_diagonal(z, own)
-    return Weights(z @ np.linalg.pinv(problem.W_p), problem.W_r.T / own[:, None])
+    pre_activations = problem.threshold + rng.exponential(size=problem.n) + 0.1
+    np.fill_diagonal(z, pre_activations)
+    return Weights(z @ np.linalg.pinv(problem.W_p), problem.W_r.T / pre_activations[:, None])
 
 
 def freedom(weights: Weights, problem: Problem) -> tuple[int, int]:
@@ -144,12 +144,12 @@ def _without_recovery(rng: np.random.Generator, instances: int = 60) -> Claim:
     best = []
     for _ in range(instances):
         problem = autoencoder(unit_columns(16, 20, rng))
-        found: list[float] = []
-        while len(found) < 20 and (not found or recovered(found[-1])):
+        best_cosines: list[float] = []
+        while len(best_cosines) < 20 and (not best_cosines or recovered(best_cosines[-1])):
             weights = basis_with_opposite(rng.standard_normal((16, 16)))
             lost = approximate_loss(weights, problem) > NEARLY_ZERO
-            found.append(1.0 if lost else max(float(cosines(part, problem.W_p).max()) for part in weights))
-        best.append(found[-1])
+            best_cosines.append(1.0 if lost else max(float(cosines(part, problem.W_p).max()) for part in weights))
+        best.append(best_cosines[-1])
     return Claim(
         "Theorem 3.4, consequence",
         BOTH,

@@ -60,7 +60,7 @@ class Drawn(NamedTuple):
 
     problem: Problem
     groups: Groups
-    found: tuple[Weights, bool] | None
+    point: tuple[Weights, bool] | None
 
 
 def draw(rng: np.random.Generator, instances: int = 240) -> list[Drawn]:
@@ -114,12 +114,12 @@ def _is_partial_minimum(problem: Problem, groups: Groups, weights: Weights) -> b
 
 
 def _exists(drawn: list[Drawn], rng: np.random.Generator) -> Claim:
-    missing = [found is None for _, _, found in drawn]
+    missing = [point is None for _, _, point in drawn]
     shares = {m: share_with_point(m, 32, 1000, rng)[0] for m in SIZES}
     text = ", ".join(f"{shares[m]:.0%} for {m} (m 2^(1-m) = {expected_share(m):.0%})" for m in SIZES)
     superposed = [autoencoder(unit_columns(N_P, N_P + 4, rng)) for _ in range(100)]
     realized = [partial_minimum([[0, 1]], problem) is not None for problem in superposed]
-    left = [_rounds(*counterexample(c)) for c in (0.0, 0.1)]
+    rounds = [_rounds(*counterexample(c)) for c in (0.0, 0.1)]
     return Claim(
         "Theorem 3.7",
         BOTH,
@@ -131,11 +131,11 @@ def _exists(drawn: list[Drawn], rng: np.random.Generator) -> Claim:
         f"in {text}: one of m eigenvectors needs m equal signs. With {N_P + 4} features in {N_P} dimensions, "
         f"{share(realized)} of groups of two with a point have an encoder row for it that leaves others silent.",
         counterexample="Orthonormal features, M = (2, 1), pattern ({1, 2}, {}): eigenvectors are the features "
-        f"themselves. Alternating minimisation from the encoder (1, 1) {left[0]} with c = 0, its second activation "
-        f"halved in each round, and {left[1]} with c = .1.",
+        f"themselves. Alternating minimisation from the encoder (1, 1) {rounds[0]} with c = 0, its second activation "
+        f"halved in each round, and {rounds[1]} with c = .1.",
         condition="Each group has an eigenvector of sum_{d in F} M_d w_r^d w_r^d^T with a positive product with every "
         "member (w_p^d independent). Checked: gradients, pattern, loss, and that alternating minimisation stays.",
-        false_then=[not _is_partial_minimum(problem, groups, found[0]) for problem, groups, found in drawn if found],
+        false_then=[not _is_partial_minimum(problem, groups, point[0]) for problem, groups, point in drawn if point],
     )
 
 
@@ -153,8 +153,8 @@ def _instance(points: int = 999) -> Claim:
         problem = autoencoder(np.eye(2), np.array(M))
         return np.array([approximate_loss(with_best_decoder(row, problem), problem) for row in rows])
 
-    found = profiled(2.0, 1.0)
-    rise, flat = np.diff(found), np.abs(np.diff(profiled(1.0, 1.0)))
+    losses = profiled(2.0, 1.0)
+    rise, flat = np.diff(losses), np.abs(np.diff(profiled(1.0, 1.0)))
     closed = np.array([3 - (4 * a**2 + b**2) / (2 * a**2 + b**2) for ((a, b),) in rows])
     return Claim(
         "Theorem 3.7",
@@ -164,10 +164,10 @@ def _instance(points: int = 999) -> Claim:
         checked=f"The loss with the best decoder at {points} directions (a, b) of the row, a and b above 0. Its scale "
         "does not matter, as the decoder undoes it.",
         false=[bool((rise > 0).all())],
-        observed=f"The loss is 3 - (4 a^2 + b^2) / (2 a^2 + b^2), to {np.abs(found - closed).max():.0e}. It rises in b "
-        f"/ a throughout, from {found[0]:.3f} to {found[-1]:.3f}: no row is stationary, and descent runs to the border "
-        "b = 0.",
-        counterexample=f"At a = b the loss is {found[middle]:.3f}, and rises with the angle by "
+        observed=f"The loss is 3 - (4 a^2 + b^2) / (2 a^2 + b^2), to {np.abs(losses - closed).max():.0e}. It rises in "
+        f"b / a throughout, from {losses[0]:.3f} to {losses[-1]:.3f}: no row is stationary, and descent runs to the "
+        "border b = 0.",
+        counterexample=f"At a = b the loss is {losses[middle]:.3f}, and rises with the angle by "
         f"{rise[middle] / step:.3f} per radian.",
         condition="Equal M_d, as in Example 3.5: the loss is the same in all directions.",
         false_then=[bool(flat.max() > 1e-12)],
@@ -175,12 +175,12 @@ def _instance(points: int = 999) -> Claim:
 
 
 def _necessary(rng: np.random.Generator, instances: int = 80) -> Claim:
-    found: list[float] = []
-    apart: list[float] = []
+    with_eigenvector: list[float] = []
+    without_eigenvector: list[float] = []
     for _ in range(instances):
         members = int(rng.integers(2, 5))
         W, M = unit_columns(N_P, members, rng), rng.uniform(0.2, 2, members)
-        (found if group_points(W, M) else apart).append(search_points(W, M, rng, 10))
+        (with_eigenvector if group_points(W, M) else without_eigenvector).append(search_points(W, M, rng, 10))
     return Claim(
         "Theorem 3.7, beyond the paper",
         BOTH,
@@ -188,9 +188,9 @@ def _necessary(rng: np.random.Generator, instances: int = 80) -> Claim:
         says="That condition is necessary: a group without such an eigenvector has no stationary point.",
         checked="Nonlinear least squares on the gradient from ten starts each, which uses no eigenvectors, over "
         "activations that differ by a factor of at most e^6; groups without such an eigenvector.",
-        false=[nearest < NEAR for nearest in apart],
-        observed=f"In groups without it, the gradient stays above {min(apart):.1e} (relative to M). In groups with it, "
-        f"the search finds a point in {share([nearest < NEAR for nearest in found])}.",
+        false=[nearest < NEAR for nearest in without_eigenvector],
+        observed=f"In groups without it, the gradient stays above {min(without_eigenvector):.1e} (relative to M). In "
+        f"groups with it, the search finds a point in {share([nearest < NEAR for nearest in with_eigenvector])}.",
     )
 
 
@@ -213,17 +213,17 @@ def _proof(drawn: list[Drawn]) -> Claim:
         counterexample="Orthonormal features, M = (2, 1), encoder row (1, 1), decoder column (2/3, 1/3): the gradient "
         f"is ({row[0]:.3f}, {row[1]:.3f}).",
         condition="Activations proportional to products with the eigenvector.",
-        false_then=[gradient_norm(found[0], problem) > GRADIENT for problem, _, found in drawn if found],
+        false_then=[gradient_norm(point[0], problem) > GRADIENT for problem, _, point in drawn if point],
     )
 
 
 def _traps(drawn: list[Drawn], rng: np.random.Generator, most: int = 20) -> Claim:
-    left: dict[bool, list[bool]] = {True: [], False: []}
+    escaped: dict[bool, list[bool]] = {True: [], False: []}
     bent: dict[bool, list[bool]] = {True: [], False: []}
-    for problem, _, found in drawn:
-        if found and not problem.threshold and len(left[found[1]]) < most:
-            weights, local = found
-            left[local].append(escapes(weights, problem, rng))
+    for problem, _, point in drawn:
+        if point and not problem.threshold and len(escaped[point[1]]) < most:
+            weights, local = point
+            escaped[local].append(escapes(weights, problem, rng))
             bent[local].append(curvature(weights, problem).least_joint < -1e-6)
     pair = autoencoder(np.array([[1.0, -0.4], [0.0, np.sqrt(1 - 0.4**2)]]))
     saddle = with_best_decoder(np.linalg.solve(pair.W_p.T, APART.T).T, pair)
@@ -235,15 +235,15 @@ def _traps(drawn: list[Drawn], rng: np.random.Generator, most: int = 20) -> Clai
         says="Gradient descent can become trapped at each of these points.",
         checked="Gradient descent under ReLU from starts that are perturbed by a hundredth of the least activation, "
         ".001 at most; the Hessian in both blocks.",
-        false=left[True] + left[False],
-        observed=f"It escaped in {share(left[False])} where some group's eigenvalue is not its largest, and in "
-        f"{share(left[True])} where all are the largest; a negative eigenvalue of the Hessian in {share(bent[False])} "
-        f"and {share(bent[True])}. Of m random directions the largest eigenvector has equal signs with chance 2^(1-m): "
-        f"{text}.",
+        false=escaped[True] + escaped[False],
+        observed=f"It escaped in {share(escaped[False])} where some group's eigenvalue is not its largest, and in "
+        f"{share(escaped[True])} where all are the largest; a negative eigenvalue of the Hessian in "
+        f"{share(bent[False])} and {share(bent[True])}. Of m random directions the largest eigenvector has equal signs "
+        f"with chance 2^(1-m): {text}.",
         counterexample="Two features with inner product -.4, one latent for both: both gradients are zero at a loss of "
         f"{approximate_loss(saddle, pair):.3g}, and descent from nearby ends at {end:.3g}.",
         condition="The eigenvalue is the largest of its group, for every group.",
-        false_then=left[True],
+        false_then=escaped[True],
     )
 
 

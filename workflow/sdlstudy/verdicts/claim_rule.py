@@ -37,12 +37,12 @@ OWN = {HOLDS: "borne out", FAILS: "not borne out", OPEN: "not borne out"}
 nothing."""
 
 
-def _taken(similarity: str, tau: float, table: str) -> Reading:
+def _reading(similarity: str, tau: float, table: str) -> Reading:
     return judged_reading(table)._replace(tau=tau, recovery=similarity, mip=similarity)
 
 
 OTHER_READINGS: dict[str, Under] = {
-    f"{similarity}, tau = {tau:g}": partial(_taken, similarity, tau)
+    f"{similarity}, tau = {tau:g}": partial(_reading, similarity, tau)
     for similarity in (Similarity.COSINE, Similarity.INNER)
     for tau in TAUS
 }
@@ -97,13 +97,13 @@ def judge(contrasts: Sequence[Contrast], band: Band, interval: Interval = paired
         inside, outside = band.low <= low and high <= band.high, high < band.low or low > band.high
         near = outside and band.low <= high + observed.rounding and low - observed.rounding <= band.high
         unknown |= math.isnan(low) and not contrast.blind
-        told = f"{mean:.4g}" + (f" ({low:.4g} to {high:.4g})" if low < high else "")
+        range_text = f"{mean:.4g}" + (f" ({low:.4g} to {high:.4g})" if low < high else "")
         if contrast.blind:
-            told = f"(both sides{' of a change' if observed.order > 1 else ''} {observed.end:g} % in every seed)"
+            range_text = f"(both sides{' of a change' if observed.order > 1 else ''} {observed.end:g} % in every seed)"
         elif near:
-            told += " (by rounded numbers)"
+            range_text += " (by rounded numbers)"
         side = BLIND if contrast.blind or near else HOLDS if inside else FAILS if outside else OPEN
-        sides[side].append(f"{label} {told}")
+        sides[side].append(f"{label} {range_text}")
         means.append(mean)
     verdict = next((side for side in (FAILS, OPEN, BLIND) if sides[side]), HOLDS)
     spread = span(means)
@@ -154,9 +154,9 @@ def claims(numbers: pd.DataFrame, evidence: Evidence, listed: Iterable[Claim]) -
         - ``other_readings``: verdicts under other similarities and thresholds, if their numbers differ.
         - ``note``: verdicts by runs of other protocols.
     """
-    ours, own = runs_of(evidence), papers_numbers(numbers)
+    ours, papers = runs_of(evidence), papers_numbers(numbers)
     protocols = dict.fromkeys(name for runs in evidence.runs.values() for name in runs["protocol"] if name != PROTOCOL)
-    others = {protocol: runs_of(evidence, protocol=protocol) for protocol in protocols}
+    other_protocols = {protocol: runs_of(evidence, protocol=protocol) for protocol in protocols}
     readings = {label: runs_of(evidence, reading) for label, reading in OTHER_READINGS.items()}
     rows = []
     for claim in listed:
@@ -167,17 +167,18 @@ def claims(numbers: pd.DataFrame, evidence: Evidence, listed: Iterable[Claim]) -
         finding = Finding(partly, "", "") if empty else judge(contrasts, claim.test.band)
         if empty and not lacking:
             lacking = f"its runs have no value of {empty[0].label}"
-        verdict, said = finding.verdict, finding.sentence
+        verdict, sentence = finding.verdict, finding.sentence
         elsewhere = list(_under(claim, contrasts, readings))
         if lacking:
             verdict = NOT_READ if elsewhere else NOT_RUN
-            said = f"by the runs that there are: {finding.verdict}, {said}" if said else ""
+            sentence = f"by the runs that there are: {finding.verdict}, {sentence}" if sentence else ""
         seeds = min(len(contrast.observed.values) for contrast in contrasts)
         names = {contrast.observed.protocol for contrast in contrasts}
         protocol = names.pop() if len(names) == 1 else ""
-        told = said, lacking, _own(claim, own), "; ".join(elsewhere), "; ".join(_notes(claim, others))
+        notes = "; ".join(_notes(claim, other_protocols))
+        texts = sentence, lacking, _papers_verdict(claim, papers), "; ".join(elsewhere), notes
         what = claim.name, claim.section, claim.quote, claim.measured
-        rows.append((*what, JUDGED, verdict, finding.verdict, seeds, protocol, finding.means, *told))
+        rows.append((*what, JUDGED, verdict, finding.verdict, seeds, protocol, finding.means, *texts))
     return pd.DataFrame(rows, columns=CLAIM_COLUMNS)
 
 
@@ -188,38 +189,38 @@ def _reasons(contrasts: Sequence[Contrast]) -> str:
 
 
 def _first(parts: Sequence[str], most: int) -> str:
-    rest = len(parts) - most
-    return "; ".join([*parts[:most], *([f"and {rest} more"] if rest > 0 else [])])
+    n_more = len(parts) - most
+    return "; ".join([*parts[:most], *([f"and {n_more} more"] if n_more > 0 else [])])
 
 
-def _own(claim: Claim, read: Lookup) -> str:
+def _papers_verdict(claim: Claim, read: Lookup) -> str:
     """Return in words whether the paper's own tables bear a claim out."""
     contrasts = claim.test.contrasts(read)
     if any(contrast.observed.values.empty for contrast in contrasts):
         return "no number"
-    found = judge(contrasts, claim.test.band, lambda values: (float(values[0]),) * 3)
-    return f"{OWN.get(found.verdict, found.verdict)}: {found.sentence}"
+    finding = judge(contrasts, claim.test.band, lambda values: (float(values[0]),) * 3)
+    return f"{OWN.get(finding.verdict, finding.verdict)}: {finding.sentence}"
 
 
 def _under(claim: Claim, judged: Sequence[Contrast], readings: Mapping[str, Lookup]) -> Iterator[str]:
     """Yield the verdict under each other reading whose numbers differ from the numbers of all readings before."""
-    seen = [[contrast.observed.values.tolist() for contrast in judged]]
+    earlier_values = [[contrast.observed.values.tolist() for contrast in judged]]
     for label, read in readings.items():
         contrasts = claim.test.contrasts(read)
         values = [contrast.observed.values.tolist() for contrast in contrasts]
-        if _complete(contrasts) and values not in seen:
-            seen.append(values)
-            found = judge(contrasts, claim.test.band)
-            yield f"{label}: {found.verdict}, means {found.means}"
+        if _complete(contrasts) and values not in earlier_values:
+            earlier_values.append(values)
+            finding = judge(contrasts, claim.test.band)
+            yield f"{label}: {finding.verdict}, means {finding.means}"
 
 
-def _notes(claim: Claim, others: Mapping[str, Lookup]) -> Iterator[str]:
+def _notes(claim: Claim, other_protocols: Mapping[str, Lookup]) -> Iterator[str]:
     """Yield the verdict under each other protocol whose runs are complete and at the paper's scale."""
-    for protocol, read in others.items():
+    for protocol, read in other_protocols.items():
         contrasts = claim.test.contrasts(read)
         if _complete(contrasts):
-            found = judge(contrasts, claim.test.band)
-            yield f"protocol {protocol}: {found.verdict}, {found.sentence}"
+            finding = judge(contrasts, claim.test.band)
+            yield f"protocol {protocol}: {finding.verdict}, {finding.sentence}"
 
 
 def _complete(contrasts: Sequence[Contrast]) -> bool:

@@ -76,15 +76,15 @@ class Comparison(Settings):
 
     def contrasts(self, read: Lookup) -> list[Contrast]:
         """Look up, with ``read``, the quantities that the claim compares with the band."""
-        found = []
+        contrasts = []
         for first, second in self._places():
             observed, label, number = self._observed(read, first), name(first), ""
             if second is not None:
                 observed, label = observed - self._observed(read, second), f"{label} minus {name(second)}"
             elif self.level:
                 number = number_of(self.level)
-            found.append(Contrast(label, observed, number))
-        return found
+            contrasts.append(Contrast(label, observed, number))
+        return contrasts
 
     def _observed(self, read: Lookup, place: Place) -> Observed:
         if self.level:

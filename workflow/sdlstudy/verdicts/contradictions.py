@@ -74,7 +74,7 @@ def accusations(numbers: pd.DataFrame) -> dict[int, Accusation]:
     """
     # plain dictionaries, because access to a row of a data frame takes microseconds
     rows = dict(zip((int(str(index)) for index in numbers.index), numbers.to_dict("records"), strict=True))
-    pairs, found = _pairs(rows), {}
+    pairs, by_index = _pairs(rows), {}
     alike: dict[tuple[Any, ...], list[Any]] = {}
     for row in rows.values():
         alike.setdefault(_compared(row), []).append(row)
@@ -85,8 +85,8 @@ def accusations(numbers: pd.DataFrame) -> dict[int, Accusation]:
         if findings := list(wrong(judged)):
             nearest = sorted(readings(row["table"]), key=partial(_changes, judged))
             excuse = next((reading for reading in nearest if not any(wrong(reading))), None)
-            found[index] = Accusation(findings, "" if excuse is None else _named(row, judged, excuse))
-    return found
+            by_index[index] = Accusation(findings, "" if excuse is None else _named(row, judged, excuse))
+    return by_index
 
 
 def _compared(row: Any) -> tuple[Any, ...]:
@@ -167,20 +167,20 @@ def _same_setting(row: Any, reading: Reading, beside: Sequence[Any]) -> Iterator
     Similarity and side are one choice for the whole paper; each table may choose the rest. A number of another table
     contradicts this one only if every reading of that table with this similarity and side gives it the same setting.
     """
-    here, apart = bench_setting(row, reading), []
+    row_setting, apart = bench_setting(row, reading), []
     for other in beside:
         if abs(other["paper"] - row["paper"]) <= TOLERANCE[row["number"]] + 1e-9:
             continue
         possible = [r for r in readings(other["table"]) if r.of_the_paper == reading.of_the_paper]
-        if all(bench_setting(other, r) == here for r in possible):
+        if all(bench_setting(other, r) == row_setting for r in possible):
             apart.append(other)
     if apart:
-        told = ", ".join(f"{other['paper']:g} in {_where(other)}" for other in [row, *apart])
+        places = ", ".join(f"{other['paper']:g} in {_where(other)}" for other in [row, *apart])
         values = [row["paper"], *(other["paper"] for other in apart)]
         yield Contradiction(
             SAME_SETTING,
             f"{row['method']} {anchored(row['anchoring'])}, the same setting, has the {MEASURES[row['number']].label}"
-            f" {told}: {max(values) - min(values):.3g} apart, while runs may differ by {TOLERANCE[row['number']]:g}",
+            f" {places}: {max(values) - min(values):.3g} apart, while runs may differ by {TOLERANCE[row['number']]:g}",
         )
 
 
@@ -224,15 +224,17 @@ def _where(row: Any) -> str:
 
 def _pairs(rows: Mapping[int, Any]) -> dict[int, Pair]:
     """Return recovery and MIP of each row with both, under the indices of the two numbers."""
-    found: dict[tuple[str, ...], dict[str, int]] = {}
+    indices: dict[tuple[str, ...], dict[str, int]] = {}
     for index, row in rows.items():
         if row["number"] != "l0":
-            found.setdefault(tuple(str(row[name]) for name in KEY[:-1]), {})[row["number"]] = index
+            indices.setdefault(tuple(str(row[name]) for name in KEY[:-1]), {})[row["number"]] = index
     pairs: dict[int, Pair] = {}
-    for both in found.values():
-        if len(both) == 2:
-            pair = Pair(*_rounded(rows[both["gt_recovery_percent"]], 100.0), *_rounded(rows[both["mip"]], 1.0))
-            pairs |= dict.fromkeys(both.values(), pair)
+    for by_number in indices.values():
+        if len(by_number) == 2:
+            pair = Pair(
+                *_rounded(rows[by_number["gt_recovery_percent"]], 100.0), *_rounded(rows[by_number["mip"]], 1.0)
+            )
+            pairs |= dict.fromkeys(by_number.values(), pair)
     return pairs
 
 

@@ -49,8 +49,8 @@ class Runs:
         """Return a metric by seed; empty if any run lacks it, since the mean over the others would mislead."""
         # cached, because verdicts read the same few metrics thousands of times
         if metric not in self._values:
-            found = self.table[metric].astype(float) if metric in self.table else NOTHING
-            self._values[metric] = NOTHING if np.isnan(found.to_numpy()).any() else found
+            values = self.table[metric].astype(float) if metric in self.table else NOTHING
+            self._values[metric] = NOTHING if np.isnan(values.to_numpy()).any() else values
         return self._values[metric]
 
 
@@ -97,17 +97,17 @@ class Evidence:
     """The runs that Figure 6 compares; None if it was not made."""
     figure6: pd.DataFrame | None = None
     """The rows of ``figure6.csv``, with the columns variant (without, with), seed, final_loss and resampled."""
-    found: dict[tuple[Place, int | None, int | None], dict[str, Cell]] = field(default_factory=dict, init=False)
+    cells_of_rows: dict[tuple[Place, int | None, int | None], dict[str, Cell]] = field(default_factory=dict, init=False)
     """Cache of `cells`, which is called many times with the same arguments."""
 
     @cached_property
     def groups(self) -> dict[tuple[str, str], list[Group]]:
         """The groups of runs by the paper's names of method and anchoring, in the order of the tables."""
-        found: dict[tuple[str, str], list[Group]] = {}
+        groups: dict[tuple[str, str], list[Group]] = {}
         for table, runs in self.runs.items():
             swept = runs.assign(parameter="", value=math.nan) if "value" not in runs else runs
             swept = swept.assign(at=_papers_values(swept))
-            given = runs[runs["anchoring"] != "none"].groupby("source")["anchoring"].unique()
+            anchorings = runs[runs["anchoring"] != "none"].groupby("source")["anchoring"].unique()
             for _, group in swept.groupby([*KEY[:-1], "parameter", "at"], sort=False, dropna=False):
                 first = group.iloc[0]
                 method = first["paper_method"] if "paper_method" in group else PAPER_METHODS.get(first["method"])
@@ -115,18 +115,18 @@ class Evidence:
                 if not isinstance(method, str) or anchoring is None:
                     continue
                 run = Named(**{name: str(first[name]) for name in KEY[:-1]}, seed=int(first["seed"]))
-                found.setdefault((method, anchoring), []).append(
+                groups.setdefault((method, anchoring), []).append(
                     Group(
                         table=table,
                         run=run,
                         parameter=first["parameter"] if isinstance(first["parameter"], str) else "",
                         value=float(first["at"]),
                         runs=Runs(group.set_index("seed").sort_index()),
-                        beside=tuple(given.get(run.source, ())),
+                        beside=tuple(anchorings.get(run.source, ())),
                         settings=run_settings(self.study, run).to_dict(),
                     )
                 )
-        return found
+        return groups
 
 
 def cells(evidence: Evidence, place: Place, n_anchors: int | None, k: int | None) -> dict[str, Cell]:
@@ -147,37 +147,39 @@ def cells(evidence: Evidence, place: Place, n_anchors: int | None, k: int | None
         The values that a reading assumes, None if it assumes none. For a row without anchors, ``n_anchors`` is the
         number of anchors of the rows that it is compared with, if the score separates given features from others.
     """
-    asked = (place, n_anchors, k)
-    if asked in evidence.found:
-        return evidence.found[asked]
-    found: dict[str, tuple[tuple[bool, int, bool], Cell]] = {}
+    key = (place, n_anchors, k)
+    if key in evidence.cells_of_rows:
+        return evidence.cells_of_rows[key]
+    candidates: dict[str, tuple[tuple[bool, int, bool], Cell]] = {}
     swept = {place.parameter: place.value} if place.parameter else {}
     method = None
     for group in evidence.groups.get((place.method, place.anchoring), []):
-        own = group.table == place.table and _is_at(group, place)
-        if not own and "table2" in (group.table, place.table):
+        in_own_table = group.table == place.table and _is_at(group, place)
+        if not in_own_table and "table2" in (group.table, place.table):
             continue
         # several of our methods may have the same name in the paper; only the first one in the table is used
-        method = group.run.method if own and method is None else method
+        method = group.run.method if in_own_table and method is None else method
         lacking = differences(evidence.study, place.table, group.run, group.settings, swept, n_anchors, k)
         if place.anchoring == "none" and n_anchors is not None:
             lacking += beside_differences(evidence.study, group.beside, n_anchors)
-        if lacking and not (own and group.run.method == method):
+        if lacking and not (in_own_table and group.run.method == method):
             continue
-        rank, protocol = (not lacking, len(group.runs), own), group.run.protocol
-        if protocol not in found or rank > found[protocol][0]:
-            found[protocol] = rank, Cell(group.runs, protocol, lacking)
-    first = [PROTOCOL] if PROTOCOL in found else []
-    evidence.found[asked] = {protocol: found[protocol][1] for protocol in dict.fromkeys([*first, *found])}
-    return evidence.found[asked]
+        rank, protocol = (not lacking, len(group.runs), in_own_table), group.run.protocol
+        if protocol not in candidates or rank > candidates[protocol][0]:
+            candidates[protocol] = rank, Cell(group.runs, protocol, lacking)
+    first = [PROTOCOL] if PROTOCOL in candidates else []
+    evidence.cells_of_rows[key] = {
+        protocol: candidates[protocol][1] for protocol in dict.fromkeys([*first, *candidates])
+    }
+    return evidence.cells_of_rows[key]
 
 
-def shortfall(found: Mapping[str, Cell], place: Place) -> list[str]:
-    """Return the reasons why the cells found for a row of the paper cannot judge it; empty if they can."""
-    if not found:
+def shortfall(by_protocol: Mapping[str, Cell], place: Place) -> list[str]:
+    """Return the reasons why the cells of a row of the paper cannot judge it; empty if they can."""
+    if not by_protocol:
         who = f"{place.method} {anchored(place.anchoring)} in {title(place.table)}"
         return [f"{MISSING} {who}" + (f" at {setting(place.parameter, place.value)}" if place.parameter else "")]
-    cell = next(iter(found.values()))
+    cell = next(iter(by_protocol.values()))
     missing = [] if cell.protocol == PROTOCOL else [f"no run under the protocol {PROTOCOL}"]
     return [*cell.differences, *missing]
 
@@ -189,9 +191,9 @@ def _is_at(group: Group, place: Place) -> bool:
 
 def _papers_values(runs: pd.DataFrame) -> pd.Series:
     """Return the paper's value that each run corresponds to, in our terms; its own value if the paper prints none."""
-    own = runs["value"].astype(float)
+    values = runs["value"].astype(float)
     if "paper_value" not in runs:
-        return own
-    printed = runs["paper_value"].astype(float)
-    meant = [papers_value(*pair) for pair in zip(runs["parameter"], printed, strict=True)]
-    return pd.Series(meant, index=runs.index).where(printed.notna() & (printed != own), own)
+        return values
+    papers_values = runs["paper_value"].astype(float)
+    our_values = [papers_value(*pair) for pair in zip(runs["parameter"], papers_values, strict=True)]
+    return pd.Series(our_values, index=runs.index).where(papers_values.notna() & (papers_values != values), values)

@@ -46,12 +46,12 @@ def prediction_interval(values: Sequence[float] | np.ndarray, number: str) -> tu
         Mean -+ the larger of t s sqrt(1 + 1/m), the 95 % prediction interval over m runs, and the tolerance: 2 points
         of recovery, .02 of MIP, 5 % of our mean L0. A single run gives no spread, so only the tolerance counts.
     """
-    found = np.asarray(values, float)
-    m, mean = len(found), float(found.mean())
+    array = np.asarray(values, float)
+    m, mean = len(array), float(array.mean())
     reach = TOLERANCE.get(number, L0_TOLERANCE * abs(mean))
     if m > 1:
         quantile = float(scipy.special.stdtrit(m - 1, (1 + LEVEL) / 2))
-        reach = max(reach, quantile * float(found.std(ddof=1)) * math.sqrt(1 + 1 / m))
+        reach = max(reach, quantile * float(array.std(ddof=1)) * math.sqrt(1 + 1 / m))
     return mean - reach, mean + reach
 
 
@@ -84,29 +84,29 @@ def verdicts(numbers: pd.DataFrame, evidence: Evidence) -> pd.DataFrame:
           the paper's scale. Readings that give the number the same meaning count once.
         - ``contradiction``: the kinds of contradiction, if the number is inconsistent under every reading.
     """
-    accused = accusations(numbers)
+    contradictions = accusations(numbers)
     rows = []
     for index, row in zip(numbers.index, numbers.to_dict("records"), strict=True):
         # always the same NaN object, so that rows without a value are equal as keys of the cache
         value = row["value"] if row["parameter"] else math.nan
         place = Place(row["table"], row["method"], row["anchoring"], row["parameter"], value)
-        found = {reading: cells(evidence, place, ask.n_anchors, ask.k) for ask, reading in questions(row).items()}
-        rows.append(_judged(row, place, accused.get(int(str(index)), Accusation([], "")), found))
+        by_reading = {reading: cells(evidence, place, ask.n_anchors, ask.k) for ask, reading in questions(row).items()}
+        rows.append(_judged(row, place, contradictions.get(int(str(index)), Accusation([], "")), by_reading))
     return pd.DataFrame(rows, columns=VERDICT_COLUMNS)
 
 
 def _judged(
-    row: Any, place: Place, accusation: Accusation, found: Mapping[Reading, Mapping[str, Cell]]
+    row: Any, place: Place, accusation: Accusation, by_reading: Mapping[Reading, Mapping[str, Cell]]
 ) -> dict[str, str | float]:
     """Return a number's row of the table of verdicts.
 
-    ``found`` maps each reading, the judged one first, to the runs by protocol.
+    ``by_reading`` maps each reading, the judged one first, to the runs by protocol.
     """
     wrong = "; ".join(finding.reason for finding in accusation.findings)
     inconsistent = bool(wrong) and not accusation.excuse
     kinds = dict.fromkeys(finding.kind for finding in accusation.findings) if inconsistent else {}
-    under = dict(_reproduced(row, found))
-    readings = sum(bool(len(_judgeable(row, reading, runs))) for reading, runs in found.items())
+    under = dict(_reproduced(row, by_reading))
+    readings = sum(bool(len(_judgeable(row, reading, runs))) for reading, runs in by_reading.items())
     judged: dict[str, str | float] = {
         **{name: row[name] for name in NUMBER_COLUMNS},
         **dict.fromkeys(["ours", "low", "high"], math.nan),
@@ -114,7 +114,7 @@ def _judged(
         "reproduced_under": "; ".join(under.pop(PROTOCOL, [])),
         "contradiction": ", ".join(kinds),
     }
-    reading, runs = next(iter(found.items()))
+    reading, runs = next(iter(by_reading.items()))
     values = np.array([])
     if runs:
         cell = next(iter(runs.values()))
@@ -140,8 +140,8 @@ def _judged(
         reason = f"{row['paper']:g} lies {within} {judged['low']:.4g} to {judged['high']:.4g}"
         reason += " (one seed: our value and the tolerance)" if len(values) == 1 else ""
     excused = f"under the text's reading, {wrong}; not so with {accusation.excuse}" if accusation.excuse else ""
-    others = [f"holds under protocol {name}: {'; '.join(told)}" for name, told in under.items()]
-    note = "; ".join(text for text in (first, excused, remark(row), *others) if text)
+    other_protocols = [f"holds under protocol {name}: {'; '.join(names)}" for name, names in under.items()]
+    note = "; ".join(text for text in (first, excused, remark(row), *other_protocols) if text)
     return judged | {"verdict": verdict, "reason": reason, "note": note}
 
 
@@ -156,11 +156,11 @@ def _judgeable(row: Any, reading: Reading, runs: Mapping[str, Cell], protocol: s
     return np.array([]) if cell is None or cell.differences else _values(cell, row, reading)
 
 
-def _reproduced(row: Any, found: Mapping[Reading, Mapping[str, Cell]]) -> Iterator[tuple[str, list[str]]]:
+def _reproduced(row: Any, by_reading: Mapping[Reading, Mapping[str, Cell]]) -> Iterator[tuple[str, list[str]]]:
     """Yield each protocol whose runs reproduce a number, with the readings, in words, under which they do."""
-    for protocol in dict.fromkeys(name for runs in found.values() for name in runs):
+    for protocol in dict.fromkeys(name for runs in by_reading.values() for name in runs):
         under = []
-        for reading, runs in found.items():
+        for reading, runs in by_reading.items():
             values = _judgeable(row, reading, runs, protocol)
             if len(values) and matches(row["paper"], values, row["number"]):
                 under.append(describe(row, reading))

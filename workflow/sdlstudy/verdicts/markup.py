@@ -63,31 +63,32 @@ def counts(verdicts: pd.DataFrame) -> list[tuple[str, int]]:
 
 def counts_sentence(verdicts: pd.DataFrame) -> str:
     """Return the counts of verdicts in sentences, with the number of readings that were tried."""
-    wrong = int(_given(verdicts["contradiction"]).sum())
+    wrong = int(_nonempty(verdicts["contradiction"]).sum())
     kinds = Counter(kind for text in verdicts["contradiction"].fillna("") for kind in text.split(", ") if kind)
-    told = ", ".join(f"{count} {WRONG[kind]}" for kind, count in kinds.items())
-    found = f"{wrong} of the paper’s {len(verdicts)} numbers are inconsistent under every reading{told and ': '}{told}."
+    kinds_text = ", ".join(f"{count} {WRONG[kind]}" for kind, count in kinds.items())
+    opening = f"{wrong} of the paper’s {len(verdicts)} numbers are inconsistent under every reading"
+    opening += f": {kinds_text}." if kinds_text else "."
     if verdicts["verdict"].eq(NOT_RUN).all():
         return (
-            f"{found} No run here is at the paper’s scale, so no number is judged; the tables show this page’s results "
-            "beside the paper’s."
+            f"{opening} No run here is at the paper’s scale, so no number is judged; the tables show this page’s "
+            "results beside the paper’s."
         )
     counted = dict(counts(verdicts))
     zeros = int((verdicts["verdict"].eq(REPRODUCED) & verdicts["paper"].eq(0)).sum())
     noughts = {REPRODUCED: f" ({zeros} of them a 0)"} if zeros else {}
     parts = (f"{count} {verdict}{noughts.get(verdict, '')}" for verdict, count in counted.items())
-    said = f"{found} By runs, under the reading of the {JUDGED}: {', '.join(parts)}."
+    text = f"{opening} By runs, under the reading of the {JUDGED}: {', '.join(parts)}."
     if 0 < (judged := counted[INCONSISTENT]) < wrong:
-        said += f" Of the {wrong} that are inconsistent, {wrong - judged} were not run."
-    others = verdicts[verdicts["verdict"].isin([NOT_REPRODUCED, NOT_READ])]
-    if len(others):
-        elsewhere = others[_given(others["reproduced_under"])]
-        said += (
-            f" Of the {len(others)} that are not reproduced or not run under this reading, {len(elsewhere)} are "
-            f"reproduced under another one, of up to {int(others['readings'].max())} readings tried for each"
+        text += f" Of the {wrong} that are inconsistent, {wrong - judged} were not run."
+    unreproduced = verdicts[verdicts["verdict"].isin([NOT_REPRODUCED, NOT_READ])]
+    if len(unreproduced):
+        elsewhere = unreproduced[_nonempty(unreproduced["reproduced_under"])]
+        text += (
+            f" Of the {len(unreproduced)} that are not reproduced or not run under this reading, {len(elsewhere)} are "
+            f"reproduced under another one, of up to {int(unreproduced['readings'].max())} readings tried for each"
             f"{': ' if len(elsewhere) else ''}{_kinds(elsewhere)}."
         )
-    return said
+    return text
 
 
 def _kinds(numbers: pd.DataFrame) -> str:
@@ -120,7 +121,7 @@ def verdict_table(verdicts: pd.DataFrame) -> TextTable:
     return TextTable(CAPTION, pd.DataFrame(rows, columns=heads), len(heads))
 
 
-class Told(NamedTuple):
+class Explanation(NamedTuple):
     """Evidence on a claim in words: the first sentence, and the rest."""
 
     short: str
@@ -133,12 +134,12 @@ class Statement(NamedTuple):
     what: str
     verdict: str
     """Verdict by the runs at the paper's scale."""
-    shown: str
+    verdict_text: str
     """Verdict at the scale that `claim_groups` was called for, with means and seeds in brackets."""
-    ours: Told
-    own: str
+    ours: Explanation
+    papers_verdict: str
     """Verdict by the paper's own tables, a value of `OWN`."""
-    paper: Told
+    paper: Explanation
 
 
 class ClaimGroup(NamedTuple):
@@ -151,42 +152,49 @@ class ClaimGroup(NamedTuple):
     @property
     def verdict(self) -> str:
         """The verdict that all statements share, or `MIXED`."""
-        return _together(statement.shown for statement in self.statements)
+        return _together(statement.verdict_text for statement in self.statements)
 
     @property
-    def own(self) -> str:
+    def papers_verdict(self) -> str:
         """The verdict by the paper's own tables that all statements share, or `MIXED`."""
-        return _together(statement.own for statement in self.statements)
+        return _together(statement.papers_verdict for statement in self.statements)
 
 
-def claim_groups(claims: pd.DataFrame, here: bool = False) -> list[ClaimGroup]:
+def claim_groups(claims: pd.DataFrame, any_scale: bool = False) -> list[ClaimGroup]:
     """Group claims by the paper's words, in their order.
 
     Parameters
     ----------
     claims
         As `claim_rule.claims` returns them, or read from their file.
-    here
-        Whether `Statement.shown` is the verdict by runs at any scale instead of runs at the paper's scale.
+    any_scale
+        Whether `Statement.verdict_text` is the verdict by runs at any scale instead of runs at the paper's scale.
     """
     groups: dict[tuple[str, str], ClaimGroup] = {}
     for row in claims.to_dict("records"):
         evidence, reason, notes = (_joined(row[name]) for name in ("evidence", "reason", "note"))
         short, _, more = evidence.partition(". ")
         # "protocol best: holds, 7 of 7 above 0, ..." without its numbers
-        others = [note.split(",")[0] for note in notes.split("; ") if note.startswith("protocol ")]
+        other_protocols = [note.split(",")[0] for note in notes.split("; ") if note.startswith("protocol ")]
         readings = _joined(row["other_readings"])
         under = f"other readings: {readings}" if readings else ""
-        ours = Told(_joined(short, *others), _joined(more, f"not judged: {reason}" if reason else "", under, notes))
-        own, (first, _, rest) = OWN[str(row["paper"]).partition(":")[0]], str(row["paper"]).partition(". ")
-        shown = _shown(row, "here" if here else "verdict")
-        statement = Statement(row["measured"], row["verdict"], shown, ours, own, Told(first, rest))
+        not_judged = f"not judged: {reason}" if reason else ""
+        ours = Explanation(_joined(short, *other_protocols), _joined(more, not_judged, under, notes))
+        first, _, details = str(row["paper"]).partition(". ")
+        statement = Statement(
+            what=row["measured"],
+            verdict=row["verdict"],
+            verdict_text=_verdict_text(row, "here" if any_scale else "verdict"),
+            ours=ours,
+            papers_verdict=OWN[str(row["paper"]).partition(":")[0]],
+            paper=Explanation(first, details),
+        )
         key = row["quote"], row["section"]
         groups.setdefault(key, ClaimGroup(*key, [])).statements.append(statement)
     return list(groups.values())
 
 
-def _shown(row: Any, column: str) -> str:
+def _verdict_text(row: Any, column: str) -> str:
     """Return a verdict with means, number of seeds, and the protocol unless it is `PROTOCOL`."""
     verdict = row[column]
     if not isinstance(verdict, str) or verdict in ("", *UNDECIDED, PARTLY):
@@ -211,9 +219,9 @@ def in_short(verdicts: pd.DataFrame, claims: pd.DataFrame) -> list[str]:
     judged = claims[~claims["verdict"].isin(UNDECIDED)].set_index("claim")["means"].map(_text)
     plain = verdicts[verdicts["anchoring"].eq("none")]
     recovery = plain[plain["verdict"].isin(RAN) & plain["number"].eq("gt_recovery_percent")]
-    told = []
+    sentences = []
     if len(recovery):
-        told.append(
+        sentences.append(
             f"By the paper’s own measure, our encoders recover {span(recovery['ours'])} % of the features without "
             f"anchors; the paper reports {span(recovery['paper'])} %."
         )
@@ -222,26 +230,29 @@ def in_short(verdicts: pd.DataFrame, claims: pd.DataFrame) -> list[str]:
         l0 = plain[plain["table"].eq("table1") & plain["number"].eq("l0") & plain["method"].isin(PENALISED)]
         l0 = l0.dropna(subset=["ours"])
         at = f" (our L0: {span(l0['ours'])}; the paper’s: {span(l0['paper'])})" if len(l0) else ""
-        told.append(
+        sentences.append(
             f"Decoders recover {judged['penalised_fail_decoder']} % of the features even for ReLU and JumpReLU, which "
             f"fail in the paper{at}."
         )
     failed = verdicts[verdicts["verdict"].eq(NOT_REPRODUCED)]
     if len(failed):
-        found = failed[failed["reproduced_under"].fillna("").str.contains(f"decoder, {Similarity.COSINE}")]
-        mip = int(found["number"].eq("mip").sum())
-        told.append(
-            f"{len(found)} of the numbers that we could not reproduce match our decoders instead of our "
+        matches = failed[failed["reproduced_under"].fillna("").str.contains(f"decoder, {Similarity.COSINE}")]
+        mip = int(matches["number"].eq("mip").sum())
+        sentences.append(
+            f"{len(matches)} of the numbers that we could not reproduce match our decoders instead of our "
             f"encoders, under one reading or another{f'; {mip} of these are MIPs' if mip else ''}."
         )
     beside = [f"anchoring_recovery_{side}not_given" for side in ("", "decoder_")]
     if set(beside) <= set(judged.index):
         encoder, decoder = judged[beside]
-        told.append(
+        sentences.append(
             f"Anchoring some features changes the recovery of the others by {encoder} points in the encoder and "
             f"{decoder} points in the decoder."
         )
-    return [re.sub(r"-?\d+\.\d+", lambda text: f"{float(text[0]):.3g}".replace("-", "−"), said) for said in told]
+    return [
+        re.sub(r"-?\d+\.\d+", lambda text: f"{float(text[0]):.3g}".replace("-", "−"), sentence)
+        for sentence in sentences
+    ]
 
 
 def verdicts_markdown(verdicts: pd.DataFrame) -> str:
@@ -255,7 +266,10 @@ def claims_markdown(claims: pd.DataFrame) -> str:
     parts = [f"{CLAIMS_CAPTION} The CSV file beside has the numbers of each method.\n"]
     heads = ["Measured", "Verdict", "Our runs", "The paper's tables"]
     for quote, section, statements in claim_groups(claims):
-        rows = [[said.what, f"**{said.verdict}**", said.ours.short, said.paper.short] for said in statements]
+        rows = [
+            [statement.what, f"**{statement.verdict}**", statement.ours.short, statement.paper.short]
+            for statement in statements
+        ]
         table = TextTable(f"### “{quote}” ({section})", pd.DataFrame(rows, columns=heads), len(heads))
         parts.append(table.markdown())
     return "\n".join(parts)
@@ -266,7 +280,7 @@ def _text(means: object) -> str:
     return means if isinstance(means, str) else f"{means:.4g}"
 
 
-def _given(texts: pd.Series) -> pd.Series:
+def _nonempty(texts: pd.Series) -> pd.Series:
     """Return a mask of the texts that are not empty. Empty texts are read from a file as NaN."""
     return texts.fillna("").ne("")
 

@@ -107,14 +107,14 @@ def runs_of(evidence: Evidence, readings: Under = judged_reading, protocol: str 
         reading = readings(place.table)
         n_anchors = reading.n_anchors if METRICS[metric].by_anchors or place.anchoring != "none" else None
         k = None if place.parameter == "k" or place.method not in WITH_K else reading.k
-        found = cells(evidence, place, n_anchors, k)
+        by_protocol = cells(evidence, place, n_anchors, k)
         if protocol is not None:
-            cell = found.get(protocol)
+            cell = by_protocol.get(protocol)
             return Observed(NOTHING) if cell is None else _observed(cell, under(metric, reading), cell.differences)
-        lacking = shortfall(found, place)
-        if not found:
+        lacking = shortfall(by_protocol, place)
+        if not by_protocol:
             return Observed(NOTHING, tuple(lacking))
-        return _observed(next(iter(found.values())), under(metric, reading), lacking)
+        return _observed(next(iter(by_protocol.values())), under(metric, reading), lacking)
 
     return read
 
@@ -125,14 +125,14 @@ def _observed(cell: Cell, metric: str, lacking: Sequence[str]) -> Observed:
 
 
 def _figure6(evidence: Evidence, variant: str) -> Observed:
-    summary, asked = evidence.figure6, evidence.resampling
-    if summary is None or asked is None:
+    summary, resampling = evidence.figure6, evidence.resampling
+    if summary is None or resampling is None:
         return Observed(NOTHING, ("no runs of Figure 6",))
     runs = summary[summary["variant"] == variant].set_index("seed")
-    lacking = figure6_differences(evidence.study, asked)
+    lacking = figure6_differences(evidence.study, resampling)
     if variant == "with" and not runs["resampled"].any():
         lacking.append(NEVER_FIRED)
-    return Observed(runs["final_loss"].astype(float), tuple(lacking), asked.protocol)
+    return Observed(runs["final_loss"].astype(float), tuple(lacking), resampling.protocol)
 
 
 def papers_numbers(numbers: pd.DataFrame) -> Lookup:
@@ -155,9 +155,9 @@ def papers_numbers(numbers: pd.DataFrame) -> Lookup:
             # tables differ in their anchors, so also in the features that are not anchors
             if rows is None or not _scores(table, place.anchoring, of_others) or (of_others and table != place.table):
                 continue
-            found = rows[np.isclose(rows["value"], value, equal_nan=True)]
-            if len(found):
-                paper = float(found["paper"].iloc[0])
+            matches = rows[np.isclose(rows["value"], value, equal_nan=True)]
+            if len(matches):
+                paper = float(matches["paper"].iloc[0])
                 values = pd.Series([paper])
                 return Observed(values, end=_end(values, metric), rounding=half_unit(paper, number))
         return Observed(NOTHING)
@@ -170,8 +170,8 @@ def _scores(table: str, anchoring: str, of_others: bool) -> bool:
 
     Rows without anchors are scored on all features, and compared with either score.
     """
-    others = judged_reading(table).scored == FeatureSet.UNANCHORED
-    return others if of_others else not others or anchoring == "none"
+    unanchored_only = judged_reading(table).scored == FeatureSet.UNANCHORED
+    return unanchored_only if of_others else not unanchored_only or anchoring == "none"
 
 
 def _same_rows(place: Place) -> Iterator[tuple[str, float]]:

@@ -98,8 +98,8 @@ def bench_setting(row: Any, reading: Reading) -> tuple[Any, ...] | None:
         values["k"] = float(reading.k)
     if row["method"] not in WITH_K:
         del values["k"]
-    asked = question(row, reading)
-    return row["method"], row["anchoring"], row["number"], asked.metric, asked.n_anchors, *values.items()
+    meaning = question(row, reading)
+    return row["method"], row["anchoring"], row["number"], meaning.metric, meaning.n_anchors, *values.items()
 
 
 def features(row: Any) -> int:

@@ -133,10 +133,10 @@ def question(row: Any, reading: Reading) -> Question:
 
 def questions(row: Any) -> dict[Question, Reading]:
     """Return the possible meanings of a row's number, each with its first reading; the judged meaning comes first."""
-    asked: dict[Question, Reading] = {}
+    meanings: dict[Question, Reading] = {}
     for reading in readings(row["table"]):
-        asked.setdefault(question(row, reading), reading)
-    return asked
+        meanings.setdefault(question(row, reading), reading)
+    return meanings
 
 
 def describe(row: Any, reading: Reading) -> str:

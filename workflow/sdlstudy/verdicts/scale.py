@@ -91,25 +91,33 @@ def differences(
     kind = source.kind
     if kind != expected:
         return [f"{run.source} is a source of kind {kind}, the paper's is {expected}"]
-    wanted: dict[str, float | None] = {"n_q": LATENTS[kind]}
+    papers_settings: dict[str, float | None] = {"n_q": LATENTS[kind]}
     if kind == "bench":
-        wanted |= {**BENCH, **BENCH_DEFAULTS, **({} if k is None else {"k": k}), **swept}
+        papers_settings |= {**BENCH, **BENCH_DEFAULTS, **({} if k is None else {"k": k}), **swept}
         if settings["pair"] == "sae":
-            del wanted["n_r"]
-    found = {**dict(source), **{name: settings[name] for name in ("n_q", "k")}}
-    way = study.anchorings.get(run.anchoring)
-    if way is not None:
-        wanted |= {"n_anchors": n_anchors, "lambda_anchor": LAMBDA_ANCHOR[kind]}
-        found |= dict(way)
-    said = [_said(name, found[name], value) for name, value in wanted.items() if not _equal(found[name], value)]
-    said += [f"{name} is {_written(found[name])}, the paper's bench has none" for name in OPTIONS if found.get(name)]
-    if way is not None and way.of_runs.keys() != {"lambda_anchor"}:
-        said.append("anchors hold by another rule than eq. (25)")
-    if way is not None and way.features is not None:
-        said.append(f"anchors are drawn from {way.features} alone, the paper's from all features")
-    if way is not None and way.discover is not None:
-        said.append("anchors are discovered, the paper's are given")
-    return [*_other_images(source), *said] if isinstance(source, Clip) else said
+            del papers_settings["n_r"]
+    our_settings = {**dict(source), **{name: settings[name] for name in ("n_q", "k")}}
+    anchoring = study.anchorings.get(run.anchoring)
+    if anchoring is not None:
+        papers_settings |= {"n_anchors": n_anchors, "lambda_anchor": LAMBDA_ANCHOR[kind]}
+        our_settings |= dict(anchoring)
+    reasons = [
+        _difference(name, our_settings[name], value)
+        for name, value in papers_settings.items()
+        if not _equal(our_settings[name], value)
+    ]
+    reasons += [
+        f"{name} is {_written(our_settings[name])}, the paper's bench has none"
+        for name in OPTIONS
+        if our_settings.get(name)
+    ]
+    if anchoring is not None and anchoring.of_runs.keys() != {"lambda_anchor"}:
+        reasons.append("anchors hold by another rule than eq. (25)")
+    if anchoring is not None and anchoring.features is not None:
+        reasons.append(f"anchors are drawn from {anchoring.features} alone, the paper's from all features")
+    if anchoring is not None and anchoring.discover is not None:
+        reasons.append("anchors are discovered, the paper's are given")
+    return [*_other_images(source), *reasons] if isinstance(source, Clip) else reasons
 
 
 def beside_differences(study: Study, anchorings: Sequence[str], n_anchors: int) -> list[str]:
@@ -127,29 +135,35 @@ def beside_differences(study: Study, anchorings: Sequence[str], n_anchors: int) 
     """
     if len(anchorings) != 1:
         return [f"runs without anchors are compared with {len(anchorings)} anchorings, expected one"]
-    found = study.anchorings[anchorings[0]].n_anchors
-    return [] if _equal(found, n_anchors) else [_said("n_anchors", found, n_anchors)]
+    our_number = study.anchorings[anchorings[0]].n_anchors
+    return [] if _equal(our_number, n_anchors) else [_difference("n_anchors", our_number, n_anchors)]
 
 
-def figure6_differences(study: Study, asked: Resampling) -> list[str]:
+def figure6_differences(study: Study, resampling: Resampling) -> list[str]:
     """Return how the settings of Figure 6's runs differ from the paper's section 5.3; empty at the paper's scale."""
-    source = study.language(asked.source)
+    source = study.language(resampling.source)
     if source is None:
-        kind = study.source(asked.source).kind
-        return [f"{asked.source} is a source of kind {kind}, the paper's is language"]
-    found = dict(source)
-    said = [_said(name, found[name], value) for name, value in LANGUAGE.items() if found[name] != value]
+        kind = study.source(resampling.source).kind
+        return [f"{resampling.source} is a source of kind {kind}, the paper's is language"]
+    our_settings = dict(source)
+    reasons = [
+        _difference(name, our_settings[name], value) for name, value in LANGUAGE.items() if our_settings[name] != value
+    ]
     if "fineweb-edu" not in source.text.lower():
-        said.append(f"text is {source.text}, the paper's FineWeb-Edu")
+        reasons.append(f"text is {source.text}, the paper's FineWeb-Edu")
     runs = {
-        side: trained_settings(study, Cell(asked.source, asked.methods[side], asked.protocol, "none", study.seeds[0]))
+        side: trained_settings(
+            study, Cell(resampling.source, resampling.methods[side], resampling.protocol, "none", study.seeds[0])
+        )
         for side in SIDES
     }
     for name, value in LANGUAGE_RUN.items():
         settings = [run.to_dict()[name] for run in runs.values()]
-        said += [_said(name, own, value) for own in settings if own != value]
+        reasons += [_difference(name, our_value, value) for our_value in settings if our_value != value]
     every = runs["with"].training.resample_every
-    return list(dict.fromkeys([*said, *([] if every == RESAMPLE_EVERY else [_said("resample_every", every, 5000)])]))
+    return list(
+        dict.fromkeys([*reasons, *([] if every == RESAMPLE_EVERY else [_difference("resample_every", every, 5000)])])
+    )
 
 
 def _other_images(source: Clip) -> Iterator[str]:
@@ -163,7 +177,7 @@ def _other_images(source: Clip) -> Iterator[str]:
     rows = source.train_samples
     held_out = 0 if source.test_images else source.test_samples or 0
     if rows is not None and rows + held_out != IMAGES:
-        yield _said("train_samples", rows, IMAGES)
+        yield _difference("train_samples", rows, IMAGES)
 
 
 def _written(value: Any) -> Any:
@@ -175,7 +189,7 @@ def _equal(ours: Any, papers: float | None) -> bool:
     return ours is not None and papers is not None and abs(ours - papers) <= 1e-9
 
 
-def _said(name: str, ours: Any, papers: Any) -> str:
+def _difference(name: str, ours: Any, papers: Any) -> str:
     return f"{symbol(name)} is {_short(ours)}, the paper's {_short(papers)}"
 
 
