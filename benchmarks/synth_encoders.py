@@ -1,6 +1,6 @@
 """Encoders that know SynthSAEBench's true features, for `benchmarks.synth_oracle`. They need no SAELens.
 
-Without trees, `Posterior` is a plain form of the posterior codes of sdlcore (`sdlcore.model.posterior`), which a test
+Without trees, `Posterior` is a plain form of the posterior codes of sdlcore (`sdlcore.model.activations.posterior`), which a test
 compares. sdlcore's search knows no trees.
 """
 

@@ -4,7 +4,7 @@ import inspect
 from collections.abc import Sequence
 from fnmatch import fnmatch
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import torch
 
@@ -13,7 +13,7 @@ from sdlcore.interop.base import SAVE_OURS, Files, Format, kind_of
 from sdlcore.interop.formats import OURS
 from sdlcore.interop.registry import FORMATS, format_of
 from sdlcore.model.coder import SparseCoder
-from sdlcore.run import ModelConfig
+from sdlcore.run import ModelConfig, Searched
 from sdlcore.storage.files import atomic_path
 from sdlcore.storage.paths import user_path
 
@@ -97,12 +97,8 @@ def _refusal(model: SparseCoder, to: Format) -> str | None:
             "its encoder takes several steps, and no library's does; solve for it again with another encoder than "
             f"pursuit, or {SAVE_OURS}"
         )
-    if model.config.posterior_samples:
-        return (
-            "its encoder searches for the most probable latents, and no library's does; train it with "
-            "posterior_samples 0, or "
-            f"{SAVE_OURS}"
-        )
+    if model.config.activation in get_args(Searched):
+        return f"its codes come from a search, and no library has it; sdl.reencode fits an encoder, or {SAVE_OURS}"
     state = model.state_dict()
     if model.config.activation == "batchtopk" and state["sigma.threshold"] < 0:
         return "it has no threshold before its first training batch; train it"

@@ -16,6 +16,8 @@ class Name:
 
     kind: Kind
     ours: tuple[str, ...]
+    unlisted: tuple[str, ...] = ()
+    """Further built-in names, which no configuration names."""
 
     def known(self) -> tuple[str, ...]:
         """Return the names that there are."""
@@ -28,7 +30,7 @@ class Name:
         return {**handler(schema), **({"enum": list(self.ours)} if self.ours else {})}
 
     def _checked(self, value: str) -> str:
-        if value in self.ours or value in extensions(self.kind):
+        if value in (*self.ours, *self.unlisted) or value in extensions(self.kind):
             return value
         known = self.known()
         listed = [f"one of {', '.join(known)}"] if known else []

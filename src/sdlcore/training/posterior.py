@@ -1,4 +1,4 @@
-"""Replace the encoder of a trained dictionary by posterior codes (`sdlcore.model.posterior`)."""
+"""Replace the encoder of a trained dictionary by posterior codes (`sdlcore.model.activations.posterior`)."""
 
 import math
 from warnings import warn
@@ -7,8 +7,9 @@ import torch
 from torch import Tensor
 
 from sdlcore.data.batches import Readable, read_pair
+from sdlcore.model.activations.posterior import Statistics
 from sdlcore.model.coder import SparseCoder
-from sdlcore.model.posterior import Statistics
+from sdlcore.run import ModelConfig
 
 ROUNDS = 2
 """Times that statistics are estimated: from the codes of the trained encoder, then from posterior codes."""
@@ -48,7 +49,7 @@ def with_posterior_codes(model: SparseCoder, samples: Readable, n_samples: int) 
     norms_Q = model.W_dec.double().norm(dim=1)  # squares of float32 overflow beyond 1e19
     unit_QR = model.W_dec / torch.where(norms_Q > 0, norms_Q, 1.0)[:, None]
     rows_QR = torch.where(norms_Q[:, None] > 0, unit_QR, 0.0).float()
-    config = model.config.changed(posterior_samples=n_samples, bias=True)
+    config = ModelConfig(activation="posterior", n_q=model.config.n_q)
     found = SparseCoder(config, model.input_sites, model.target_sites).to(device).eval()
     scale = torch.tensor(_scale(model, samples))
     state = {"W_enc": rows_QR, "W_dec": rows_QR, "b_dec": model.b_dec, "sigma.scale": scale}

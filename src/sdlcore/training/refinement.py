@@ -20,9 +20,9 @@ import torch
 from scipy.sparse import csr_array
 from torch import Tensor
 
+from sdlcore.model.activations.posterior import Statistics, codes
 from sdlcore.model.coder import SparseCoder
 from sdlcore.model.encoding_tools import Weights
-from sdlcore.model.posterior import Statistics, codes
 from sdlcore.training.mean_shift import mean_shift
 from sdlcore.training.posterior import statistics_of
 

@@ -119,7 +119,7 @@ def _train(
             checkpoints=checkpoints,
             processes=processes,
         )
-    if config.model.posterior_samples and leads:  # the last row has the values of the trained encoder so far
+    if config.training.posterior_samples and leads:  # the last row has the values of the trained encoder so far
         with History(history[:-1], sinks) as recorded:
             recorded.add(history[-1])
     return model if leads else None
