@@ -127,8 +127,8 @@ class ModelConfig(Extensible):
     skip: bool = False
     """A transcoder's linear path W_skip x_p beside the latents (Paulo et al. 2025); it starts at zero."""
     pursuit: Annotated[int, Ge(0), Le(MOST_SWEEPS)] = 0
-    """Sweeps of non-negative coordinate descent over a sample's k latents, which make the encoder iterative; of
-    dictionaries that were solved for (`sdlcore.solvers`)."""
+    """Sweeps of non-negative coordinate descent over a sample's active latents, which make the encoder iterative; of
+    dictionaries that were solved for (`sdlcore.solvers`), or whose codes are non-negative least squares (`search`)."""
 
     @property
     def chosen(self) -> tuple[str, ...]:
@@ -170,8 +170,12 @@ class ModelConfig(Extensible):
             }
             if given := [name for name, found in others.items() if found]:
                 raise ValueError(f"archetypes compute the decoder's rows; leave out {given[0]}, which sets them too")
-        if self.pursuit and (self.activation != "topk" or self.pair == "transcoder"):
-            raise ValueError(f"pursuit needs activation topk and x_r = x_p, found {self.activation}, {self.pair}")
+        encoders = ("abstopk", "lista", "matching_pursuit", *get_args(Searched))
+        if self.pursuit and (self.activation in encoders or self.pair == "transcoder"):
+            raise ValueError(
+                "pursuit needs x_r = x_p and latents that are never negative, chosen by an encoder, found "
+                f"{self.activation}, {self.pair}"
+            )
 
     @property
     def by_plugin(self) -> bool:
