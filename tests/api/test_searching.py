@@ -103,6 +103,17 @@ def test_non_negative_least_squares_keeps_the_support_of_any_encoder(activation,
     np.testing.assert_allclose(codes, expected.detach(), rtol=0, atol=1e-5)
 
 
+def test_refined_rows_are_those_of_a_training_that_ends_with_rounds(x):
+    batches, settings = np.split(x, 50), {**SETTINGS, "steps": 20, **QUIET}
+    rounds = {"posterior_samples": 2000, "mean_shift_rounds": 4}
+    expected = sdl.fit(lambda step: batches[step % 50], **settings, **rounds)
+    trained = sdl.fit(lambda step: batches[step % 50], **settings)
+    posterior = sdl.search(trained, x[:2000], n_samples=2000, **QUIET)
+    found = sdl.refine(posterior, lambda step: batches[(20 + step) % 50], 4, n_samples=2000, **QUIET)
+    np.testing.assert_array_equal(found.W_dec, expected.W_dec)
+    np.testing.assert_array_equal(found.encode(x[:500]), expected.encode(x[:500]))
+
+
 def test_refined_rows_detect_more_features(trained, refined_rows, bench):
     before, after = scores(trained, bench), scores(refined_rows, bench)
     assert after["detection_f1"] > before["detection_f1"] + 0.1

@@ -134,7 +134,8 @@ def refine(
     Parameters
     ----------
     dictionary
-        An autoencoder, or its path in any format of `load`. It is not changed.
+        An autoencoder, or its path in any format of `load`. It is not changed. If it has no posterior codes, it gets
+        them first.
     x
         Activations or batches, as in `fit`. Arrays and stores are read in random order, and again after their end.
     rounds
@@ -165,7 +166,8 @@ def refine(
             return torch.cat([_read(rows, step) for step in range(round_ * number, (round_ + 1) * number)])
 
         def make(facts: dict[str, Any], keep: Checkpointing | None) -> Dictionary:
-            coder = _posterior(start.coder, rows, n_samples, progress)
+            is_posterior = start.coder.config.activation == "posterior"
+            coder = copy.deepcopy(start.coder) if is_posterior else _posterior(start.coder, rows, n_samples, progress)
             with tqdm(total=last_round(rounds) + 1, unit="round", disable=not progress) as bar:
                 found = refine_rows(coder, draw, rounds, torch_stream(seed, "mean shift"), _to(bar), keep)
             return Dictionary(found, facts)
