@@ -237,6 +237,8 @@ def test_codes_by_search_are_not_exported_and_not_trained(trained, x, tmp_path):
         (lambda d, x: sdl.reencode(d, x, "relu"), "activation must be one of jumprelu, topk, batchtopk"),
         (lambda d, x: sdl.reencode(d, x, "topk", 2.5), "topk needs l0, a whole number"),
         (lambda d, x: sdl.reencode(d, x, l0=-1.0), "l0 must be above 0, found -1"),
+        (lambda d, x: sdl.reencode(d, x, l0=33), "l0 must be at most n_q = 32, found 33"),
+        (lambda d, x: sdl.reencode(sdl.search(d, method="omp"), x[:1]), "x has 1 samples, but thresholds need"),
     ],
 )
 def test_wrong_arguments_are_refused(call, problem, trained, x):

@@ -23,7 +23,7 @@ from sdlcore.device import Device, device_of
 from sdlcore.model.activation import refuse_signed
 from sdlcore.model.coder import SparseCoder
 from sdlcore.random_streams import torch_stream
-from sdlcore.run import MOST_SWEEPS, ModelConfig, RunConfig, Searched
+from sdlcore.run import MOST_SWEEPS, RunConfig, Searched
 from sdlcore.settings import Latents, Positive, Seed, Total, checked
 from sdlcore.storage.files import provenance
 from sdlcore.training.logistic import linear_encoder
@@ -225,18 +225,19 @@ def reencode(
     checked("activation", Encoder, activation)
     checked("steps", Total, steps)
     done = {"activation": activation, "l0": l0, "steps": steps, "seed": checked("seed", Seed, seed)}
-    if l0 is not None:
-        checked("l0", Positive, l0)
+    if l0 is not None and checked("l0", Positive, l0) > start.n_q:
+        raise ValueError(f"l0 must be at most n_q = {start.n_q}, found {l0:g}")
     if activation != "jumprelu":
         k = start.coder.config.k if l0 is None else l0
         if k is None or k != int(k):
             raise ValueError(f"{activation} needs l0, a whole number of latents that it keeps, found {k}")
-        tied = Dictionary(_tied(start.coder, activation, int(k)), {})
+        tied = on_unit_rows(start.coder, activation, int(k))
+        tied.load_state_dict(tied.state_dict() | {"b_enc": -(tied.W_enc @ tied.b_dec)})
         settings: dict[str, Any] = {"steps": steps, "frozen": "decoder", "normalise": True}
         if not is_stream(x):
             with stored(x) as samples:
                 settings["batch_size"] = _batch_size(samples.samples.rows)
-        return fit(x, start=tied, seed=seed, device=device, progress=progress, out=out, **settings)
+        return fit(x, start=Dictionary(tied, {}), seed=seed, device=device, progress=progress, out=out, **settings)
     with _rows(x, start.coder, seed) as (source, rows):
 
         def make(facts: dict[str, Any], keep: Checkpointing | None) -> Dictionary:
@@ -262,17 +263,6 @@ def _opened(dictionary: Dictionary | str | Path) -> Dictionary:
         )
     refuse_signed(found.coder.sigma, "a search for codes")
     return found
-
-
-def _tied(coder: SparseCoder, activation: Encoder, k: int) -> SparseCoder:
-    """Return an autoencoder with the unit rows of another one, whose encoder is their transpose."""
-    rows = on_unit_rows(coder, "omp", 1)
-    found = SparseCoder(
-        ModelConfig(activation=activation, n_q=rows.config.n_q, k=k), rows.input_sites, rows.target_sites
-    )
-    state = {name: value for name, value in rows.state_dict().items() if name in ("W_enc", "W_dec", "b_dec")}
-    found.load_state_dict(found.state_dict() | state | {"b_enc": -(rows.W_enc @ rows.b_dec)})
-    return found.eval()
 
 
 @contextmanager
@@ -317,9 +307,10 @@ def _divided(source: Source, rows: TrainingRows) -> tuple[Tensor, Callable[[int]
     """Return samples that are held out, a function that returns the samples of a step, and the steps in a pass."""
     size, in_pass = _size(source, rows)
     number = max(1, MOST_HELD_OUT // size) if in_pass is None else max(1, min(MOST_HELD_OUT // size, in_pass // SHARE))
-    held_out = torch.cat([_read(rows, step) for step in range(number)])
-
     further = None if in_pass is None else in_pass - number
+    if further == 0:
+        raise ValueError(f"x has {source.rows} samples, but thresholds need samples that no step reads; give more")
+    held_out = torch.cat([_read(rows, step) for step in range(number)])
 
     def draw(step: int) -> Tensor:
         # always the first pass, whose first batches are held out
@@ -344,6 +335,8 @@ def _made(
     weights = [np.atleast_1d(part.cpu().numpy()) for part in start.coder.state_dict().values()]
     facts = {**start.provenance, **provenance(__file__), **done}
     facts["inputs"] = {"store": source.digest, "start": digest_of_arrays(*weights)}
+    if (made := source.activations_made_by()) is not None:
+        facts["activations"] = made
     if out is None:
         return make(facts, None)
     folder = run_folder(out)

@@ -10,7 +10,7 @@ from torch import Tensor
 from sdlcore.data.batches import Readable, read_pair
 from sdlcore.model.activations.posterior import Statistics
 from sdlcore.model.coder import SparseCoder
-from sdlcore.run import ModelConfig, Searched
+from sdlcore.run import Activation, ModelConfig, Searched
 
 ROUNDS = 2
 """Times that statistics are estimated: from the codes of the trained encoder, then from posterior codes."""
@@ -23,8 +23,11 @@ WORSE = 0.05
 does."""
 
 
-def on_unit_rows(model: SparseCoder, activation: Searched, k: int | None = None) -> SparseCoder:
-    """Return a dictionary with the bias and the decoder rows of another one, scaled to norm 1, and codes by search."""
+def on_unit_rows(model: SparseCoder, activation: Activation | Searched, k: int | None = None) -> SparseCoder:
+    """Return an autoencoder with the decoder bias and rows of another one, as rows of its encoder, too.
+
+    Rows are scaled to norm 1. Encoder biases are zero.
+    """
     norms_Q = model.W_dec.detach().double().norm(dim=1)  # squares of float32 overflow beyond 1e19
     unit_QR = model.W_dec.detach() / torch.where(norms_Q > 0, norms_Q, 1.0)[:, None]
     rows_QR = torch.where(norms_Q[:, None] > 0, unit_QR, 0.0).float()
