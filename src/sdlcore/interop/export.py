@@ -94,8 +94,8 @@ def _refused(model: SparseCoder, to: Format, reason: str, where: str = "") -> Re
 def _refusal(model: SparseCoder, to: Format) -> str | None:
     if model.config.pursuit:
         return (
-            "its encoder takes several steps, and no library's does; solve for it again with another encoder than "
-            f"pursuit, or {SAVE_OURS}"
+            "its encoder takes several steps, and no library's does; sdl.reencode fits another, a solver's setting "
+            f"encoder chooses one, or {SAVE_OURS}"
         )
     if model.config.activation in get_args(Searched):
         return f"its codes come from a search, and no library has it; sdl.reencode fits an encoder, or {SAVE_OURS}"
