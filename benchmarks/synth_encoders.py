@@ -1,7 +1,7 @@
 """Encoders that know SynthSAEBench's true features, for `benchmarks.synth_oracle`. They need no SAELens.
 
-Without trees, `Posterior` is a plain form of the posterior codes of sdlcore (`sdlcore.model.posterior`), which a test
-compares. sdlcore's search knows no trees.
+Without trees, `Posterior` is a plain form of the posterior codes of `sdlcore.model.activations.posterior`, which a test
+compares. The search of sdlcore knows no trees.
 """
 
 from collections.abc import Callable

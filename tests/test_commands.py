@@ -669,3 +669,20 @@ def test_an_option_expands_a_tilde_that_the_shell_leaves_and_takes_no_empty_path
         main(["fit", str(folder / "bench/train.h5"), "--out", "", *small])
     assert "is empty, expected a path" in capsys.readouterr().err
     assert [path.name for path in tmp_path.iterdir()] == ["run"]
+
+
+def test_rows_are_refined_given_a_new_encoder_and_exported(folder, capsys, tmp_path):
+    x, better, encoder = str(folder / "bench/train.h5"), str(tmp_path / "better"), str(tmp_path / "encoder")
+    main(["refine", str(folder / "run"), "--x", x, "--rounds", "4", "--n-samples", "1000", "--out", better])
+    main(["reencode", better, "--x", x, "--l0", "2.5", "--steps", "20", "--out", encoder])
+    main(["export", encoder, "--to", "saelens", "--out", str(tmp_path / "exported")])
+    assert "Dictionary(sae, jumprelu, n_p=16, n_q=64, n_r=16)" in capsys.readouterr().out
+    np.testing.assert_allclose(sdl.load(tmp_path / "exported").W_dec, sdl.load(better).W_dec, rtol=0, atol=0)
+
+
+def test_codes_by_search_are_written(folder, capsys, tmp_path):
+    main(["search", str(folder / "run"), "--method", "omp", "--k", "2", "--out", str(tmp_path / "omp")])
+    assert "Dictionary(sae, omp, k=2, n_p=16, n_q=64, n_r=16)" in capsys.readouterr().out
+    with pytest.raises(SystemExit):
+        main(["search", str(folder / "run"), "--out", str(tmp_path / "posterior")])
+    assert "posterior needs x, samples" in capsys.readouterr().err

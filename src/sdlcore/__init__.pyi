@@ -24,6 +24,9 @@ from .api.layers import fit_layers as fit_layers
 from .api.probing import probe as probe
 from .api.scoring import Scores as Scores
 from .api.scoring import evaluate as evaluate
+from .api.searching import reencode as reencode
+from .api.searching import refine as refine
+from .api.searching import search as search
 from .api.sweep import fit_many as fit_many
 from .api.synth_bench import SynthBench as SynthBench
 from .data.activation_shards import import_activations as import_activations

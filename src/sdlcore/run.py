@@ -38,10 +38,15 @@ from sdlcore.text import printable
 
 Activation = Literal["relu", "jumprelu", "topk", "batchtopk", "gated", "abstopk", "lista", "matching_pursuit"]
 """Each is a module in `sdlcore.model.activations`."""
-AnyActivation = Annotated[str, Name("activation", get_args(Activation))]
+Searched = Literal["posterior", "omp", "gradient_pursuit"]
+"""Codes by search on known decoder rows, by `sdl.search`: also modules in `sdlcore.model.activations`. They are not
+trained."""
+AnyActivation = Annotated[str, Name("activation", get_args(Activation), get_args(Searched))]
 """One of these, or of a plugin."""
 SELECTING: tuple[Activation, ...] = ("topk", "batchtopk", "abstopk", "lista", "matching_pursuit")
 """Built-in activations that keep a given number of latents, and so need k."""
+PURSUITS: tuple[Searched, ...] = ("omp", "gradient_pursuit")
+"""Searches that need k, too."""
 AnchorForm = Literal["frobenius", "matched", "cosine"]
 """The distance between rows and their anchors that the loss measures (`sdlcore.losses.anchor`)."""
 L0Form = Literal["step", "tanh", "quadratic"]
@@ -120,15 +125,8 @@ class ModelConfig(Extensible):
     skip: bool = False
     """A transcoder's linear path W_skip x_p beside the latents (Paulo et al. 2025); it starts at zero."""
     pursuit: Annotated[int, Ge(0), Le(MOST_SWEEPS)] = 0
-    """Sweeps of non-negative coordinate descent over a sample's k latents, which make the encoder iterative; of
-    dictionaries that were solved for (`sdlcore.solvers`)."""
-    posterior_samples: Annotated[int, Ge(0), Le(10**7), AddedLater()] = 0
-    """After training, replace the encoder by a search for the most probable latents (`sdlcore.model.posterior`), which
-    takes the statistics of latents from this number of training samples. 0 keeps the trained encoder."""
-    mean_shift_rounds: Annotated[int, Ge(0), Le(1000), UsedBy("posterior_samples"), AddedLater()] = 0
-    """Rounds after training that replace unused latents by features found in residuals, and then refit all rows
-    (`sdlcore.training.refinement`). Each round reads `posterior_samples` samples. 0 for none, or at least 4, since the
-    last three add no latent."""
+    """Sweeps of non-negative coordinate descent over a sample's active latents, which make the encoder iterative; of
+    dictionaries that were solved for (`sdlcore.solvers`), or whose codes are non-negative least squares (`search`)."""
 
     @property
     def chosen(self) -> tuple[str, ...]:
@@ -172,28 +170,12 @@ class ModelConfig(Extensible):
                 raise ValueError(
                     f"archetypes compute the decoder's rows; leave out {conflicts[0]}, which sets them too"
                 )
-        if self.pursuit and (self.activation != "topk" or self.pair == "transcoder"):
-            raise ValueError(f"pursuit needs activation topk and x_r = x_p, found {self.activation}, {self.pair}")
-        if self.posterior_samples and (self.pair != "sae" or self.activation == "abstopk"):
+        encoders = ("abstopk", "lista", "matching_pursuit", *get_args(Searched))
+        if self.pursuit and (self.activation in encoders or self.pair == "transcoder"):
             raise ValueError(
-                "posterior_samples needs pair sae and latents that are never negative, found pair "
-                f"{self.pair}, activation {self.activation}"
+                "pursuit needs x_r = x_p and latents that are never negative, chosen by an encoder, found "
+                f"{self.activation}, {self.pair}"
             )
-        if self.mean_shift_rounds and not self.posterior_samples:
-            raise ValueError("mean_shift_rounds needs posterior_samples, the number of samples of a round")
-        if 0 < self.mean_shift_rounds < 4:
-            raise ValueError(
-                "mean_shift_rounds must be 0 or at least 4, since the last three rounds add no latent; "
-                f"found {self.mean_shift_rounds}"
-            )
-        if self.mean_shift_rounds and (self.frozen in ("decoder", "both") or self.archetypes is not None):
-            name = "frozen" if self.archetypes is None else "archetypes"
-            raise ValueError(
-                f"mean_shift_rounds replaces decoder rows, but {name} is {getattr(self, name)}, which determines them; "
-                f"leave mean_shift_rounds or {name} out"
-            )
-        if self.posterior_samples and self.pursuit:
-            raise ValueError("posterior_samples and pursuit both replace the encoder; set only one")
 
     @property
     def by_plugin(self) -> bool:
@@ -203,7 +185,7 @@ class ModelConfig(Extensible):
     def selects(self) -> bool:
         """Whether sigma keeps a given number of latents."""
         plugin = registered("activation", self.activation)
-        return self.activation in SELECTING if plugin is None else bool(plugin.facts["selects"])
+        return self.activation in (*SELECTING, *PURSUITS) if plugin is None else bool(plugin.facts["selects"])
 
 
 class LossConfig(Extensible):
@@ -395,8 +377,22 @@ class TrainingConfig(Settings):
     """Steps between rows of history.csv."""
     checkpoint_every: Total = 100
     """Steps between checkpoints, rounded up to a row of the history."""
+    posterior_samples: Annotated[int, Ge(0), Le(10**7), AddedLater()] = 0
+    """After training, replace the encoder by posterior codes, as `sdl.search` does, with the statistics of this number
+    of training samples. 0 keeps the trained encoder."""
+    mean_shift_rounds: Annotated[int, Ge(0), Le(1000), UsedBy("posterior_samples"), AddedLater()] = 0
+    """Rounds after training that replace unused latents by features found in residuals, and then refit all rows, as
+    `sdl.refine` does. Each round reads `posterior_samples` samples. 0 for none, or at least 4, since the last three add
+    no latent."""
 
     def check_together(self) -> None:
+        if self.mean_shift_rounds and not self.posterior_samples:
+            raise ValueError("mean_shift_rounds needs posterior_samples, the number of samples of a round")
+        if 0 < self.mean_shift_rounds < 4:
+            raise ValueError(
+                "mean_shift_rounds must be 0 or at least 4, since the last three rounds add no latent; "
+                f"found {self.mean_shift_rounds}"
+            )
         if self.batch_size % self.accumulate:
             raise ValueError(f"accumulate = {self.accumulate} must divide batch_size = {self.batch_size}")
         if self.lr_decay_shape != "linear" and not self.lr_decay:
@@ -464,8 +460,25 @@ class RunConfig(Settings):
         if loss.contrast and (batch_size // accumulate % 2 or batch_size // accumulate < 4):
             part = f"batch_size {batch_size}" + (f" / accumulate {accumulate}" if accumulate > 1 else "")
             raise ValueError(f"contrast compares two or more pairs: {part} must be even and at least 4")
+        rounds = self.training.mean_shift_rounds
+        if self.training.posterior_samples and (model.pair != "sae" or model.activation == "abstopk"):
+            raise ValueError(
+                "posterior_samples needs pair sae and latents that are never negative, found pair "
+                f"{model.pair}, activation {model.activation}"
+            )
+        if rounds and (model.frozen in ("decoder", "both") or model.archetypes is not None):
+            name = "frozen" if model.archetypes is None else "archetypes"
+            raise ValueError(
+                f"mean_shift_rounds replaces decoder rows, but {name} is {getattr(model, name)}, which determines "
+                f"them; leave mean_shift_rounds or {name} out"
+            )
         if model.pursuit:
             raise ValueError("pursuit is no setting of a training: no gradient passes through it")
+        if model.activation in get_args(Searched):
+            raise ValueError(
+                f"activation {model.activation} searches on rows that are known; train with another, such as topk, and "
+                "call sdl.search"
+            )
         if self.training.whiten and self.model.skip:
             raise ValueError("skip needs activations that are not whitened; leave out whiten or skip")
 

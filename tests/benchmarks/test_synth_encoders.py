@@ -7,7 +7,7 @@ import torch
 import sdlcore as sdl
 from benchmarks import synth_encoders
 from sdlcore.model.activation import Weights
-from sdlcore.model.posterior import QUIET, RATIO, Statistics, codes
+from sdlcore.model.activations.posterior import QUIET, RATIO, Statistics, codes
 
 
 @pytest.fixture

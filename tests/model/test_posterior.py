@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sdlcore.model.activation import Weights
+from sdlcore.model.activations.posterior import QUIET, Statistics, codes
 from sdlcore.model.coder import SparseCoder
-from sdlcore.model.posterior import QUIET, Statistics, codes
-from sdlcore.run import ModelConfig
+from sdlcore.run import ModelConfig, RunConfig
 
 N_Q, N_R, NOISE = 12, 40, 0.05
 
@@ -67,7 +67,7 @@ def test_planted_latents_are_found():
 
 def model(rows, known, b_dec=torch.ones(N_R)):  # noqa: B008
     n_q, n_r = rows.shape
-    config = ModelConfig(activation="batchtopk", k=3, n_q=n_q, bias=True, posterior_samples=100)
+    config = ModelConfig(activation="posterior", n_q=n_q)
     made = SparseCoder(config, (n_r,), (n_r,)).eval()
     state = {"W_enc": rows, "W_dec": rows, "b_dec": b_dec}
     made.load_state_dict(
@@ -155,4 +155,4 @@ def test_no_samples_have_no_latents():
 )
 def test_dictionaries_without_posterior_codes_are_refused(settings, problem):
     with pytest.raises(ValueError, match=f"^posterior_samples needs pair sae .*{problem}"):
-        ModelConfig.from_dict({"posterior_samples": 10, **settings})
+        RunConfig.from_dict({"posterior_samples": 10, **settings})

@@ -71,5 +71,5 @@ def test_a_model_with_a_pursuit_keeps_the_latents_of_one_without_and_reconstruct
 def test_a_training_refuses_it():
     with pytest.raises(ValueError, match="pursuit is no setting of a training"):
         RunConfig.from_dict({"activation": "topk", "k": 3, "pursuit": 4})
-    with pytest.raises(ValueError, match="pursuit needs activation topk"):
-        ModelConfig(activation="relu", pursuit=4)
+    with pytest.raises(ValueError, match="pursuit needs x_r = x_p and latents that are never negative"):
+        ModelConfig(activation="abstopk", k=2, pursuit=4)

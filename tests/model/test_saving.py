@@ -19,6 +19,7 @@ from sdlcore.run import ModelConfig
 from sdlcore.storage.checksums import write_with_checksum
 
 CONFIG = ModelConfig(activation="topk", k=2, n_q=8)
+POSTERIOR = {"activation": "posterior", "k": None}
 MODEL = SparseCoder(CONFIG, (5,), (5,), torch_stream(0, "x")).eval()
 TENSORS = {name: tensor.detach().clone() for name, tensor in MODEL.state_dict().items()}
 DESCRIPTION = {"model": CONFIG.to_dict(), "input_sites": [5], "target_sites": [5], "provenance": {"made": "here"}}
@@ -160,12 +161,12 @@ def test_any_description_is_a_models_or_is_refused_by_the_name_of_the_file(tmp_p
 @pytest.mark.parametrize(
     ("settings", "name", "value", "message"),
     [
-        ({"posterior_samples": 10}, "noise", 0.0, "sigma.noise is 0, expected a positive number"),
-        ({"posterior_samples": 10}, "noise", -1.0, "sigma.noise is -1, expected a positive number"),
-        ({"posterior_samples": 10}, "scale", 0.0, "sigma.scale is 0, expected a positive number"),
-        ({"posterior_samples": 10}, "variances", -2.0, "sigma.variances contains -2, expected no negative number"),
-        ({"posterior_samples": 10}, "variances", float("nan"), "sigma.variances contains NaN or infinity"),
-        ({"posterior_samples": 10}, "means", float("inf"), "sigma.means contains NaN or infinity"),
+        (POSTERIOR, "noise", 0.0, "sigma.noise is 0, expected a positive number"),
+        (POSTERIOR, "noise", -1.0, "sigma.noise is -1, expected a positive number"),
+        (POSTERIOR, "scale", 0.0, "sigma.scale is 0, expected a positive number"),
+        (POSTERIOR, "variances", -2.0, "sigma.variances contains -2, expected no negative number"),
+        (POSTERIOR, "variances", float("nan"), "sigma.variances contains NaN or infinity"),
+        (POSTERIOR, "means", float("inf"), "sigma.means contains NaN or infinity"),
         ({"activation": "batchtopk"}, "threshold", -0.5, "the threshold of BatchTopK is -0.5, expected 0 or more"),
     ],
 )

@@ -94,7 +94,7 @@ def test_a_saved_dictionary_has_the_same_codes(bench, fitted):
 
 def test_other_libraries_and_further_training_are_refused(bench, fitted, tmp_path):
     _, posterior, _ = fitted
-    with pytest.raises(RefusedError, match="with posterior codes: its encoder searches for the most probable latents"):
+    with pytest.raises(RefusedError, match="posterior autoencoder: its codes come from a search"):
         sdl.export(posterior, "saelens", tmp_path / "exported")
 
 
@@ -118,7 +118,7 @@ def test_statistics_are_those_of_the_samples():
 
 def test_a_dictionary_without_active_latents_is_refused():
     model = SparseCoder(ModelConfig(activation="relu", n_q=3, bias=True), (8,), (8,)).eval()
-    with pytest.raises(ValueError, match="posterior_samples: no latent is active in 3 samples"):
+    with pytest.raises(ValueError, match="posterior codes: no latent is active in 3 samples"):
         with_posterior_codes(model, Arrays(np.ones((10, 8), dtype=np.float32)), 10)
 
 

@@ -8,7 +8,7 @@ from scipy.sparse import csr_array
 import sdlcore as sdl
 from sdlcore.data.memory import Arrays
 from sdlcore.model.coder import SparseCoder
-from sdlcore.run import ModelConfig
+from sdlcore.run import ModelConfig, RunConfig
 from sdlcore.training import refinement
 from sdlcore.training.posterior import with_posterior_codes
 from sdlcore.training.refinement import _least_squares, _without_parents, refine
@@ -126,7 +126,7 @@ FIXED = "mean_shift_rounds replaces decoder rows, but "
 )
 def test_rounds_that_other_settings_contradict_are_refused(settings, problem):
     with pytest.raises(ValueError, match=problem):
-        ModelConfig.from_dict({"posterior_samples": 100, "mean_shift_rounds": 4, **settings})
+        RunConfig.from_dict({"posterior_samples": 100, "mean_shift_rounds": 4, **settings})
     assert refinement.LAST == 3
 
 

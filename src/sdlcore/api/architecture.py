@@ -2,17 +2,17 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from sdlcore.api.dictionary import Dictionary, load
-from sdlcore.run import ModelConfig
+from sdlcore.run import ModelConfig, RunConfig, Searched
 
 NOT_TAKEN_OVER = (
     *("pair", "center", "init_l0", "frozen", "archetypes", "relaxation"),
-    *("pursuit", "posterior_samples", "mean_shift_rounds"),
+    "pursuit",
 )
 """Settings of a model that a start does not determine: the pair follows from the inputs; others would replace the
-start's weights, or belong to a training; the last three replace the encoder after a training."""
+start's weights, or belong to a training; a pursuit replaces the encoder."""
 SCALINGS = ("normalise", "whiten")
 
 
@@ -42,6 +42,9 @@ def with_architecture(start: Dictionary, settings: Mapping[str, Any]) -> dict[st
         taken over only if this activation keeps k latents.
     """
     config = start.coder.config
+    if config.activation in get_args(Searched) and isinstance(start.provenance.get("settings"), dict):
+        # the architecture that was trained before the search
+        config = RunConfig.from_dict(start.settings).model
     taken = {name: value for name, value in config.to_dict().items() if name not in NOT_TAKEN_OVER}
     activation = settings.get("activation", config.activation)
     if activation != config.activation:

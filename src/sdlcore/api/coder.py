@@ -1,7 +1,7 @@
 """`sdl.SparseCoder`: the model that `fit` trains, for a training loop of your own."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Self, Unpack, cast
+from typing import Any, Self, Unpack, cast, get_args
 
 import torch
 from torch import Tensor
@@ -15,7 +15,7 @@ from sdlcore.model import coder as model_coder
 from sdlcore.model.encoding import Auxiliary, Scales
 from sdlcore.plugins.plugin_settings import own_settings
 from sdlcore.random_streams import torch_stream
-from sdlcore.run import LossConfig, RunConfig, TrainingConfig
+from sdlcore.run import LossConfig, RunConfig, Searched, TrainingConfig
 from sdlcore.settings import Json, Latents, Seed, Total, checked
 from sdlcore.training.resampling import DeadLatents
 
@@ -144,9 +144,10 @@ class SparseCoder(model_coder.SparseCoder):
         ValueError
             If the dimensions differ from the model's, or no gradient passes through the model's encoder.
         """
-        for name in ("pursuit", "posterior_samples"):
-            if getattr(self.config, name):
-                raise ValueError(f"no gradient passes through this encoder ({name}), so that it has no loss")
+        searched = self.config.activation in get_args(Searched)
+        if searched or self.config.pursuit:
+            name = self.config.activation if searched else "pursuit"
+            raise ValueError(f"no gradient passes through this encoder ({name}), so that it has no loss")
         if target is None:
             batch, *rest = columns_of(batch, "batch")
             refuse_more(1 + len(rest), self.config.pair, "batch")

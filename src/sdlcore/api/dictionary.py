@@ -92,7 +92,9 @@ class Dictionary(ModelHubMixin, library_name="sdlcore", tags=["sparse-autoencode
         found = self.provenance.get("settings")
         if not isinstance(found, dict):
             return self.coder.config.to_dict()
-        nested = ("prefixes", "prefix_detached") if self.coder.config.mean_shift_rounds else ()
+        nested = (
+            ("prefixes", "prefix_detached") if found.get("mean_shift_rounds") or "refined" in self.provenance else ()
+        )
         return {name: value for name, value in found.items() if name not in nested}
 
     @property

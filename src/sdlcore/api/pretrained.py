@@ -14,7 +14,7 @@ LIBRARY = "sdlcore"
 def architecture_of(coder: SparseCoder) -> str:
     """Return the architecture in one word, such as topk, posterior, jumprelu_transcoder or relu_crosscoder."""
     config = coder.config
-    encoder = "posterior" if config.posterior_samples else "pursuit" if config.pursuit else config.activation
+    encoder = "pursuit" if config.pursuit else config.activation
     kind = {"sae": "", "transcoder": "_skip_transcoder" if config.skip else "_transcoder", "crosscoder": "_crosscoder"}
     return encoder + kind[config.pair]
 

@@ -31,8 +31,6 @@ class FitSettings(TypedDict, total=False):
     archetypes: int | None
     relaxation: float
     skip: bool
-    posterior_samples: int
-    mean_shift_rounds: int
     loss_scale: Literal["sum", "mean"]
     l1: float
     l1_scale: Literal["decoder", "none"]
@@ -80,6 +78,8 @@ class FitSettings(TypedDict, total=False):
     reorder_every: int | None
     log_every: int
     checkpoint_every: int
+    posterior_samples: int
+    mean_shift_rounds: int
     solver: Literal["acs", "ksvd", "odl", "kmeans", "dbksvd"] | str
     n_atoms: int
     support: int
@@ -122,8 +122,6 @@ class LayerSettings(TypedDict, total=False):
     archetypes: int | None
     relaxation: float
     skip: bool
-    posterior_samples: int
-    mean_shift_rounds: int
     loss_scale: Literal["sum", "mean"]
     l1: float
     l1_scale: Literal["decoder", "none"]
@@ -171,6 +169,8 @@ class LayerSettings(TypedDict, total=False):
     reorder_every: int | None
     log_every: int
     checkpoint_every: int
+    posterior_samples: int
+    mean_shift_rounds: int
     solver: Literal["acs", "ksvd", "odl", "kmeans", "dbksvd"] | str
     n_atoms: int
     support: int
@@ -214,8 +214,6 @@ class CoderSettings(TypedDict, total=False):
     archetypes: int | None
     relaxation: float
     skip: bool
-    posterior_samples: int
-    mean_shift_rounds: int
     loss_scale: Literal["sum", "mean"]
     l1: float
     l1_scale: Literal["decoder", "none"]
@@ -294,6 +292,8 @@ class FinetuneSettings(TypedDict, total=False):
     reorder_every: int | None
     log_every: int
     checkpoint_every: int
+    posterior_samples: int
+    mean_shift_rounds: int
 
 
 class SolverSettings(TypedDict, total=False):

@@ -4,7 +4,7 @@ import copy
 import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_args
 
 import numpy as np
 import torch
@@ -20,7 +20,7 @@ from sdlcore.data.pairs import make_direction_pair
 from sdlcore.model.coder import SparseCoder
 from sdlcore.plugins.plugin_settings import own_settings
 from sdlcore.random_streams import torch_stream
-from sdlcore.run import ModelConfig, RunConfig
+from sdlcore.run import ModelConfig, RunConfig, Searched
 from sdlcore.settings import Total, checked
 from sdlcore.storage.paths import user_path
 from sdlcore.training.checkpoint import describe_checkpoint, load_checkpoint
@@ -68,8 +68,8 @@ class Start(NamedTuple):
         settings: dict[str, Any] = dictionary.coder.config.to_dict()
         if settings.pop("pursuit"):
             raise ValueError("start computes its latents by a pursuit, through which no gradient passes")
-        if settings["posterior_samples"]:
-            raise ValueError("start has posterior codes, through which no gradient passes; set posterior_samples to 0")
+        if settings["activation"] in get_args(Searched):
+            raise ValueError(f"start has codes by search ({settings['activation']}), through which no gradient passes")
         _refuse_archetypes(settings)
         known = {*RunConfig().to_dict(), *(own_settings("loss term") if made else {})}
         settings = {name: value for name, value in made.items() if name in known} | settings

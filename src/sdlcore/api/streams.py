@@ -120,7 +120,7 @@ class Stream:
         Batches must be pairs of neighbours where the loss compares these, and only there. A function of the step must
         also return the batches that rounds of mean shift read after the last step.
         """
-        if config.model.mean_shift_rounds and isinstance(self._reader, _OfStep):
+        if config.training.mean_shift_rounds and isinstance(self._reader, _OfStep):
             step = last_step(config)
             try:
                 self._checked(self._reader(step), step)
@@ -208,7 +208,7 @@ def sample_of(config: RunConfig, sample: Callable[[], Arrays]) -> Callable[[], A
 
     Posterior codes need the samples after the training, when the batches are gone, so they are read now.
     """
-    if not config.model.posterior_samples:
+    if not config.training.posterior_samples:
         return sample
     drawn = sample()
     return lambda: drawn

@@ -19,6 +19,7 @@ from sdlcore.commands.judging import contexts, evaluate
 from sdlcore.commands.language import compare, language_scores, probe
 from sdlcore.commands.options import RULES, option_names, with_named_options, with_plugins
 from sdlcore.commands.planning import plan
+from sdlcore.commands.searching import reencode, refine, search
 from sdlcore.suggestions import did_you_mean
 from sdlcore.text import printable, printable_lines
 
@@ -27,6 +28,7 @@ COMMANDS = {
     command.__name__.rstrip("_").replace("_", "-"): command
     for command in (
         *(bench, fit, fit_many, fit_layers, finetune, solve),
+        *(search, refine, reencode),
         *(evaluate, language_scores, probe, compare),
         *(export, import_, contexts, plan),
     )

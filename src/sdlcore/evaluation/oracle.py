@@ -12,8 +12,8 @@ from sdlcore.data.memory import Activations
 from sdlcore.evaluation.metric_names import Baseline, baseline_name
 from sdlcore.evaluation.samples import Spread, batches
 from sdlcore.model.activation import Activation, Encoder, Weights
+from sdlcore.model.activations.posterior import Posterior
 from sdlcore.model.coder import SparseCoder
-from sdlcore.model.posterior import Posterior
 
 
 def oracle_codes(x_BP: np.ndarray, true_p: np.ndarray, sigma: Activation) -> np.ndarray:

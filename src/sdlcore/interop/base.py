@@ -43,7 +43,6 @@ def kind_of(model: SparseCoder) -> str:
     config = model.config
     noun = {"sae": "autoencoder"}.get(config.pair, config.pair)
     beside = " with a skip connection" if config.skip else " with a pursuit" if config.pursuit else ""
-    beside += " with posterior codes" if config.posterior_samples else ""
     return f"{config.activation} {noun}{beside}"
 
 

@@ -4,7 +4,7 @@ import inspect
 from collections.abc import Sequence
 from fnmatch import fnmatch
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import torch
 
@@ -13,7 +13,7 @@ from sdlcore.interop.base import SAVE_OURS, Files, Format, kind_of
 from sdlcore.interop.formats import OURS
 from sdlcore.interop.registry import FORMATS, format_of
 from sdlcore.model.coder import SparseCoder
-from sdlcore.run import ModelConfig
+from sdlcore.run import ModelConfig, Searched
 from sdlcore.storage.files import atomic_path
 from sdlcore.storage.paths import user_path
 
@@ -94,14 +94,11 @@ def _refused(model: SparseCoder, to: Format, reason: str, where: str = "") -> Re
 def _refusal(model: SparseCoder, to: Format) -> str | None:
     if model.config.pursuit and not to.any_encoder:
         return (
-            "its encoder takes several steps; export it to saelens, solve for it again with another encoder than "
-            f"pursuit, or {SAVE_OURS}"
+            "its encoder takes several steps; export it to saelens, fit another encoder with sdl.reencode, or "
+            f"{SAVE_OURS}"
         )
-    if model.config.posterior_samples and not to.any_encoder:
-        return (
-            "its encoder searches for the most probable latents; export it to saelens, train it with posterior_samples "
-            f"0, or {SAVE_OURS}"
-        )
+    if model.config.activation in get_args(Searched) and not to.any_encoder:
+        return f"its codes come from a search; export it to saelens, fit an encoder with sdl.reencode, or {SAVE_OURS}"
     state = model.state_dict()
     if model.config.activation == "batchtopk" and state["sigma.threshold"] < 0:
         return "it has no threshold before its first training batch; train it"

@@ -88,7 +88,7 @@ def refusal(model: SparseCoder) -> str | None:
 def _native(model: SparseCoder) -> str | None:
     """Return the architecture of SAELens that computes a dictionary's latents; None if there is none."""
     config = model.config
-    if config.pursuit or config.posterior_samples:
+    if config.pursuit:
         return None
     if config.activation == "matching_pursuit" and _tied_scale(model) is None:
         return None

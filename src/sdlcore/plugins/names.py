@@ -16,6 +16,8 @@ class Name:
 
     kind: Kind
     ours: tuple[str, ...]
+    unlisted: tuple[str, ...] = ()
+    """Further built-in names, which no configuration names."""
 
     def all_names(self) -> tuple[str, ...]:
         """Return the built-in names and those of plugins."""
@@ -28,7 +30,7 @@ class Name:
         return {**handler(schema), **({"enum": list(self.ours)} if self.ours else {})}
 
     def _checked(self, value: str) -> str:
-        if value in self.ours or value in extensions(self.kind):
+        if value in (*self.ours, *self.unlisted) or value in extensions(self.kind):
             return value
         names = self.all_names()
         listed = [f"one of {', '.join(names)}"] if names else []

@@ -1,14 +1,16 @@
-"""Replace the encoder of a trained dictionary by posterior codes (`sdlcore.model.posterior`)."""
+"""Replace the encoder of a trained dictionary by posterior codes (`sdlcore.model.activations.posterior`)."""
 
 import math
+from collections.abc import Callable
 from warnings import warn
 
 import torch
 from torch import Tensor
 
 from sdlcore.data.batches import Readable, read_pair
+from sdlcore.model.activations.posterior import Statistics
 from sdlcore.model.coder import SparseCoder
-from sdlcore.model.posterior import Statistics
+from sdlcore.run import Activation, ModelConfig, Searched
 
 ROUNDS = 2
 """Times that statistics are estimated: from the codes of the trained encoder, then from posterior codes."""
@@ -21,8 +23,24 @@ WORSE = 0.05
 does."""
 
 
+def on_unit_rows(model: SparseCoder, activation: Activation | Searched, k: int | None = None) -> SparseCoder:
+    """Return an autoencoder with the decoder bias and rows of another one, as rows of its encoder, too.
+
+    Rows are scaled to norm 1. Encoder biases are zero.
+    """
+    norms_Q = model.W_dec.detach().double().norm(dim=1)  # squares of float32 overflow beyond 1e19
+    unit_QR = model.W_dec.detach() / torch.where(norms_Q > 0, norms_Q, 1.0)[:, None]
+    rows_QR = torch.where(norms_Q[:, None] > 0, unit_QR, 0.0).float()
+    config = ModelConfig(activation=activation, n_q=model.config.n_q, k=k)
+    found = SparseCoder(config, model.input_sites, model.target_sites).to(rows_QR.device).eval()
+    found.load_state_dict(found.state_dict() | {"W_enc": rows_QR, "W_dec": rows_QR, "b_dec": model.b_dec})
+    return found
+
+
 @torch.no_grad()
-def with_posterior_codes(model: SparseCoder, samples: Readable, n_samples: int) -> SparseCoder:
+def with_posterior_codes(
+    model: SparseCoder, samples: Readable, n_samples: int, done: Callable[[int], object] = lambda n: None
+) -> SparseCoder:
     """Return a copy of a trained autoencoder whose encoder is a search for the most probable latents.
 
     The statistics of latents are estimated twice, first from the codes of the trained encoder, and then from codes that
@@ -38,28 +56,24 @@ def with_posterior_codes(model: SparseCoder, samples: Readable, n_samples: int) 
         Activations, without normalisation.
     n_samples
         Number of samples to use, from the first on; all if there are fewer.
+    done
+        Called with numbers of samples that were encoded, whose total is `ROUNDS` times ``n_samples``.
 
     Raises
     ------
     ValueError
         If no latent of the model is active in at least `FEWEST` samples.
     """
-    device = model.W_dec.device
-    norms_Q = model.W_dec.double().norm(dim=1)  # squares of float32 overflow beyond 1e19
-    unit_QR = model.W_dec / torch.where(norms_Q > 0, norms_Q, 1.0)[:, None]
-    rows_QR = torch.where(norms_Q[:, None] > 0, unit_QR, 0.0).float()
-    config = model.config.changed(posterior_samples=n_samples, bias=True)
-    found = SparseCoder(config, model.input_sites, model.target_sites).to(device).eval()
-    scale = torch.tensor(_scale(model, samples))
-    state = {"W_enc": rows_QR, "W_dec": rows_QR, "b_dec": model.b_dec, "sigma.scale": scale}
-    found.load_state_dict(found.state_dict() | state)
+    norms_Q = model.W_dec.double().norm(dim=1)
+    found = on_unit_rows(model, "posterior")
+    found.load_state_dict(found.state_dict() | {"sigma.scale": torch.tensor(_scale(model, samples))})
     was_training = model.training
     model.eval()
     for round_ in range(ROUNDS):
         coder, units_Q = (model, norms_Q) if round_ == 0 else (found, torch.ones_like(norms_Q))
-        estimate = _estimate(coder, units_Q, found, samples, min(n_samples, samples.rows))
+        estimate = _estimate(coder, units_Q, found, samples, min(n_samples, samples.rows), done)
         if estimate is None and round_ == 0:
-            raise ValueError(f"posterior_samples: no latent is active in {FEWEST} samples; train longer, or lower lr")
+            raise ValueError(f"posterior codes: no latent is active in {FEWEST} samples; train longer, or lower lr")
         if estimate is None:  # the dictionary is worth keeping, since it was trained
             warn("posterior codes have no active latent: the dictionary explains too little", stacklevel=2)
             break
@@ -105,7 +119,12 @@ def warn_of_worse_codes(trained: float, final: float, n_samples: int) -> None:
 
 
 def _estimate(
-    coder: SparseCoder, units_Q: Tensor, found: SparseCoder, samples: Readable, n_samples: int
+    coder: SparseCoder,
+    units_Q: Tensor,
+    found: SparseCoder,
+    samples: Readable,
+    n_samples: int,
+    done: Callable[[int], object],
 ) -> tuple[Statistics, Tensor] | None:
     """Return the statistics of codes for unit rows, in the scale of ``found``, and the bias that centres the residuals.
 
@@ -129,6 +148,7 @@ def _estimate(
         residual = (x_BR - out.x_hat).double().cpu() / scale
         residuals += residual.sum(0)
         energy += residual.square().sum(0)
+        done(len(x_BR))
     mean_residual = residuals / n_samples
     noise = (energy / n_samples - mean_residual.square()).mean()
     statistics = statistics_of(counts, sums, squares, noise, n_samples)

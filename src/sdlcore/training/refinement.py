@@ -20,9 +20,11 @@ import torch
 from scipy.sparse import csr_array
 from torch import Tensor
 
+from sdlcore.model.activations.posterior import Statistics, codes
 from sdlcore.model.coder import SparseCoder
 from sdlcore.model.encoding_tools import Weights
-from sdlcore.model.posterior import Statistics, codes
+from sdlcore.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from sdlcore.training.loop import Checkpointing
 from sdlcore.training.mean_shift import mean_shift
 from sdlcore.training.posterior import statistics_of
 
@@ -95,7 +97,14 @@ class Latents(NamedTuple):
 
 
 @torch.no_grad()
-def refine(model: SparseCoder, draw: Draw, rounds: int, generator: torch.Generator) -> SparseCoder:
+def refine(
+    model: SparseCoder,
+    draw: Draw,
+    rounds: int,
+    generator: torch.Generator,
+    done: Callable[[int], object] = lambda number: None,
+    checkpoints: Checkpointing | None = None,
+) -> SparseCoder:
     """Improve the decoder rows of a dictionary with posterior codes, in place, and return the dictionary.
 
     The number of latents stays. After ``rounds`` rounds, all rows are refitted to the samples of `REFIT` more.
@@ -110,6 +119,10 @@ def refine(model: SparseCoder, draw: Draw, rounds: int, generator: torch.Generat
         Number of rounds of mean shift, more than `LAST`; the last `LAST` add no latent.
     generator
         CPU random generator of mean shift's starts.
+    done
+        Called with the number of rounds whose samples were used.
+    checkpoints
+        Where the state after each round of mean shift is kept; a state there is continued.
     """
     n_q = len(model.W_dec)
     buffers = (model.sigma.get_buffer(name).cpu() for name in Statistics._fields)
@@ -119,8 +132,14 @@ def refine(model: SparseCoder, draw: Draw, rounds: int, generator: torch.Generat
     def scaled(round_: int) -> Tensor:
         return draw(round_) / scale
 
-    ages = torch.full((n_q,), YOUNG)
-    for round_ in range(rounds):
+    ages, begun = torch.full((n_q,), YOUNG), 0
+    saved = None if checkpoints is None else load_checkpoint(checkpoints.path, checkpoints.identity)
+    if saved is not None:
+        kept_statistics = Statistics(*(saved.tensors[name] for name in Statistics._fields))
+        latents = Latents(saved.tensors["rows"], saved.tensors["b_dec"], kept_statistics)
+        ages, begun = saved.tensors["ages"], saved.step
+        generator.set_state(saved.tensors["generator"])
+    for round_ in range(begun, rounds):
         x_BR = scaled(round_)
         found = latents.encode(x_BR)
         latents, residuals_BR, counts = _estimate(latents, x_BR, found)
@@ -137,13 +156,20 @@ def refine(model: SparseCoder, draw: Draw, rounds: int, generator: torch.Generat
             new_KR = new_KR[: max(0, ROOM * n_q - len(kept))]
             latents, ages = latents.take(kept).extend(new_KR), torch.cat([ages[kept], torch.zeros(len(new_KR))])
             log.info("mean shift, round %d: %d new latents, noise %.4g", round_ + 1, len(new_KR), noise)
+        if checkpoints is not None:
+            state = {"rows": latents.rows, "b_dec": latents.b_dec, **latents.statistics._asdict(), "ages": ages}
+            state = {name: tensor.clone() for name, tensor in state.items()} | {"generator": generator.get_state()}
+            kept_state = Checkpoint(round_ + 1, 0.0, [], state)
+            save_checkpoint(checkpoints.path, checkpoints.identity, kept_state, checkpoints.facts)
+        done(round_ + 1)
     x_BR = scaled(rounds)
     _, _, counts = _estimate(latents, x_BR, latents.encode(x_BR))
     latents = latents.take(counts.argsort(descending=True, stable=True)[:n_q].sort().values)
-    latents = _refit_all(latents, scaled, range(rounds + 1, rounds + 1 + REFIT))
+    latents = _refit_all(latents, scaled, range(rounds + 1, rounds + 1 + REFIT), done)
     x_BR = scaled(last_round(rounds))
     for _ in range(2):
         latents, _, _ = _estimate(latents, x_BR, latents.encode(x_BR))
+    done(last_round(rounds) + 1)
     rows, b_dec, statistics = latents
     named = {f"sigma.{name}": value for name, value in statistics._asdict().items()}
     model.load_state_dict(model.state_dict() | named | {"W_enc": rows, "W_dec": rows, "b_dec": b_dec * scale})
@@ -180,7 +206,7 @@ def _refit_each(rows_QR: Tensor, found: csr_array, residuals_BR: Tensor, which: 
     return rows_QR
 
 
-def _refit_all(latents: Latents, draw: Draw, numbers: range) -> Latents:
+def _refit_all(latents: Latents, draw: Draw, numbers: range, done: Callable[[int], object]) -> Latents:
     """Refit all rows together by least squares, and remove each row's parents from it."""
     n_q = len(latents.rows)
     squares_QQ, together_QQ = torch.zeros(n_q, n_q), torch.zeros(n_q, n_q)
@@ -195,6 +221,7 @@ def _refit_all(latents: Latents, draw: Draw, numbers: range) -> Latents:
         squares_QQ += torch.from_numpy((free.T @ free).toarray())
         active = (found > 0).astype(np.float32)
         together_QQ += torch.from_numpy((active.T @ active).toarray())
+        done(number + 1)
     counts_Q, ridge_Q = together_QQ.diagonal(), RIDGE * squares_QQ.diagonal().clamp(min=1e-3)
     system_QQ = squares_QQ.double() + ridge_Q.double().diag()
     rows_QR = torch.linalg.solve(system_QQ, (products_QR + ridge_Q[:, None] * latents.rows).double()).float()

@@ -80,10 +80,8 @@ def train_dictionary(
     else:
         scaling = normalisation.no_scaling(*(sum(widths) for widths in sites))
 
-    plain = config.model.changed(posterior_samples=0, mean_shift_rounds=0)
-
     def initial() -> SparseCoder:
-        model = initial_model(plain, rows.widths, seed, scaling, rows.sample)
+        model = initial_model(config.model, rows.widths, seed, scaling, rows.sample)
         if start is not None:
             start_from_model(model, start, scaling)
         if processes.all.size > 1:
@@ -125,7 +123,7 @@ def train_dictionary(
     unite(model)
     if processes.all.rank == 0:
         scaling.to(model.W_enc.device).fold(model)
-        if config.model.posterior_samples:
+        if config.training.posterior_samples:
             model, measured = _with_posterior_codes(model, rows, config, seed)
             history[-1] |= measured
     return model, history
@@ -139,9 +137,8 @@ def _with_posterior_codes(
     x, _ = read_pair(samples, config.model.pair, 0, min(JUDGED, samples.rows))
     x_BR = torch.from_numpy(x).float().clone()  # a stream may overwrite the samples when it reads the next batch
     before = judge(trained.eval(), x_BR)
-    model = with_posterior_codes(trained, samples, config.model.posterior_samples)
-    if rounds := config.model.mean_shift_rounds:
-        model.config = model.config.changed(mean_shift_rounds=rounds)
+    model = with_posterior_codes(trained, samples, config.training.posterior_samples)
+    if rounds := config.training.mean_shift_rounds:
         model = refine(model, _later(rows, config), rounds, torch_stream(seed, "mean shift"))
     measured = judge(model, x_BR)
     warn_of_worse_codes(before["fvu"], measured["fvu"], len(x_BR))
@@ -160,14 +157,14 @@ def _later(rows: TrainingRows, config: RunConfig) -> Draw:
 
 def steps_of_round(config: RunConfig, round_: int) -> range:
     """Return the steps whose batches a round of mean shift reads. They follow the steps of the training."""
-    steps = -(-config.model.posterior_samples // config.training.batch_size)
+    steps = -(-config.training.posterior_samples // config.training.batch_size)
     first = config.training.steps + round_ * steps
     return range(first, first + steps)
 
 
 def last_step(config: RunConfig) -> int:
     """Return the last step whose batch a training reads, with the rounds of mean shift after it."""
-    rounds = config.model.mean_shift_rounds
+    rounds = config.training.mean_shift_rounds
     return steps_of_round(config, last_round(rounds))[-1] if rounds else config.training.steps - 1
 
 

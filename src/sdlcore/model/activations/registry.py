@@ -7,10 +7,9 @@ from typing import Any, TypeVar, get_args
 
 from sdlcore.model.activation import Activation, Selecting
 from sdlcore.model.plugin_checks import checked_methods, derived
-from sdlcore.model.posterior import Posterior
 from sdlcore.plugins.plugin_settings import settings_class
 from sdlcore.plugins.registry import Extension, check_named, register, registered
-from sdlcore.run import TAKEN, ModelConfig, RunConfig
+from sdlcore.run import TAKEN, ModelConfig, RunConfig, Searched
 from sdlcore.run import Activation as Names
 
 AnyActivation = TypeVar("AnyActivation", bound=type[Activation])
@@ -43,7 +42,7 @@ def activation(name: str) -> Callable[[AnyActivation], AnyActivation]:
         settings = settings_class(cls, f"activation {name}")
         facts = {"selects": issubclass(cls, Selecting), "checked": checked_methods(cls, f"activation {name}")}
         taken = [*RunConfig().to_dict(), *TAKEN]
-        register(Extension("activation", name, cls, settings, facts), get_args(Names), taken)
+        register(Extension("activation", name, cls, settings, facts), (*get_args(Names), *get_args(Searched)), taken)
         return cls
 
     return add
@@ -57,8 +56,6 @@ def make_sigma(config: ModelConfig) -> Activation:
     TypeError
         If `sdlcore.run.SELECTING` contains the activation's name, but it is not a subclass of `Selecting`.
     """
-    if config.posterior_samples:
-        return Posterior(config.n_q)
     own = registered("activation", config.activation)
     if own is None:
         cls = import_module(f"sdlcore.model.activations.{config.activation}").ACTIVATION

@@ -161,3 +161,6 @@ def _tables(statistics: Statistics, loudest: float) -> tuple[np.ndarray, ...]:
     constant = log_odds - 0.5 * np.log((s + v) / v) - m**2 / (2 * (s + v))
     table = constant, m / (s + v), 0.5 / v - 0.5 / (s + v), levels
     return tuple(np.ascontiguousarray(part, dtype=np.float32) for part in table)
+
+
+ACTIVATION = Posterior

@@ -1,0 +1,352 @@
+"""Better codes for known decoder rows, and better rows: `search`, `refine` and `reencode` take any autoencoder."""
+
+import copy
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args
+
+import numpy as np
+import torch
+from annotated_types import Ge, Le
+from torch import Tensor
+from tqdm import tqdm
+
+from sdlcore.api.dictionary import Dictionary, load
+from sdlcore.api.fitting import fit
+from sdlcore.api.run_folder import checkpointing, existing_run, remove_unfinished, run_folder, unfinished_run
+from sdlcore.api.run_identity import warn_of_environment
+from sdlcore.api.sources import Source, Stored, digest_of_arrays, stored
+from sdlcore.api.streams import ANEW, Stream, is_stream
+from sdlcore.data.batches import TrainingRows
+from sdlcore.device import Device, device_of
+from sdlcore.model.activation import refuse_signed
+from sdlcore.model.coder import SparseCoder
+from sdlcore.random_streams import torch_stream
+from sdlcore.run import MOST_SWEEPS, RunConfig, Searched
+from sdlcore.settings import Latents, Positive, Seed, Total, checked
+from sdlcore.storage.files import provenance
+from sdlcore.training.logistic import linear_encoder
+from sdlcore.training.loop import Checkpointing
+from sdlcore.training.posterior import ROUNDS, on_unit_rows, with_posterior_codes
+from sdlcore.training.read_ahead import NoMoreBatchesError
+from sdlcore.training.refinement import last_round
+from sdlcore.training.refinement import refine as refine_rows
+
+Method = Literal["posterior", "omp", "gradient_pursuit", "nnls"]
+"""Ways to find codes of known rows."""
+Encoder = Literal["jumprelu", "topk", "batchtopk"]
+"""Activations of `reencode`."""
+N_SAMPLES = 65_536
+"""Samples that statistics of latents are estimated on."""
+BATCH = 1024
+"""Samples of a step of `reencode`."""
+SHARE, MOST_HELD_OUT = 5, 2**15
+"""`reencode` holds out a part of the samples, one of `SHARE`, and at most so many."""
+Rounds = Annotated[int, Ge(4), Le(1000)]
+"""Rounds of mean shift. The last three add no latent."""
+Sweeps = Annotated[int, Ge(1), Le(MOST_SWEEPS)]
+
+
+def search(
+    dictionary: Dictionary | str | Path,
+    x: Any = None,
+    method: Method = "posterior",
+    *,
+    k: int | None = None,
+    n_samples: int = N_SAMPLES,
+    sweeps: int = 20,
+    progress: bool = True,
+) -> Dictionary:
+    """Return a dictionary with the same decoder rows, whose codes come from a search for each sample.
+
+    The field calls this inference-time optimisation. `Dictionary.encode`, `evaluate` and `Dictionary.save` work as with
+    an encoder; other libraries cannot load the result, unless `reencode` fits an encoder to it.
+
+    Parameters
+    ----------
+    dictionary
+        An autoencoder, or its path in any format of `load`. It is not changed.
+    x
+        Samples that ``posterior`` estimates the statistics of latents on: activations or batches as in `fit`. Other
+        methods need none.
+    method
+        posterior: the most probable latents, given how often and how strongly each is active
+        (`sdlcore.model.activations.posterior`). omp: orthogonal matching pursuit. gradient_pursuit: the same with a
+        gradient step instead of least squares. nnls: non-negative least squares on the latents that the dictionary's
+        own encoder activates. All but nnls scale rows to norm 1. Codes are never negative.
+    k
+        Largest number of active latents of a sample, for omp and gradient_pursuit; None for the dictionary's k.
+    n_samples
+        Number of samples of ``x`` that are used, from the first on. Batches give at most 65,536.
+    sweeps
+        Sweeps of coordinate descent over a sample's latents, for nnls.
+    progress
+        Show a progress bar.
+
+    Raises
+    ------
+    ValueError
+        If the dictionary is no autoencoder, has latents below zero, or an argument is missing or has no meaning for
+        the method.
+    """
+    start = _opened(dictionary)
+    coder = start.coder
+    checked("method", Method, method)
+    if (x is not None) != (method == "posterior"):
+        raise ValueError("posterior needs x, samples" if x is None else f"x has no meaning for method {method}")
+    if k is not None and method not in ("omp", "gradient_pursuit"):
+        raise ValueError(f"k has no meaning for method {method}; it is for omp and gradient_pursuit")
+    done: dict[str, Any] = {"method": method}
+    if method == "posterior":
+        done["n_samples"] = checked("n_samples", Total, n_samples)
+        with _rows(x, coder, 0) as (_, rows):
+            found = _posterior(coder, rows, n_samples, progress)
+    elif method == "nnls":
+        done["sweeps"] = checked("sweeps", Sweeps, sweeps)
+        found = copy.deepcopy(coder)
+        found.config = coder.config.changed(pursuit=sweeps)
+    else:
+        k = coder.config.k if k is None else checked("k", Latents, k)
+        if k is None:
+            raise ValueError(f"{method} needs k, since activation {coder.config.activation} has none")
+        done["k"] = k
+        found = on_unit_rows(coder, method, k)
+    return Dictionary(found, {**start.provenance, "searched": done}, anchors=start.anchors)
+
+
+def refine(
+    dictionary: Dictionary | str | Path,
+    x: Any,
+    rounds: int = 10,
+    *,
+    n_samples: int = N_SAMPLES,
+    seed: int = 0,
+    progress: bool = True,
+    out: str | Path | None = None,
+) -> Dictionary:
+    """Improve the decoder rows of an autoencoder, and return it with posterior codes.
+
+    Each round of mean shift replaces latents that are seldom active by directions of features that the residuals of
+    posterior codes contain. All rows are then refitted once by least squares (`sdlcore.training.refinement`). The
+    number of latents stays.
+
+    Parameters
+    ----------
+    dictionary
+        An autoencoder, or its path in any format of `load`. It is not changed. If it has no posterior codes, it gets
+        them first.
+    x
+        Activations or batches, as in `fit`. Arrays and stores are read in random order, and again after their end.
+    rounds
+        Number of rounds, at least 4, since the last three add no latent.
+    n_samples
+        Number of samples of a round. The refit reads five times as many.
+    seed
+        Seed of the order of samples and of mean shift's starts.
+    progress
+        Show a progress bar of rounds.
+    out
+        A folder for the dictionary. Interrupted, the same call goes on after the last round; a finished one is opened.
+
+    Raises
+    ------
+    ValueError
+        If the dictionary is no autoencoder or has latents below zero, if ``x`` has other dimensions, or if batches end
+        early.
+    """
+    start = _opened(dictionary)
+    done = {"rounds": checked("rounds", Rounds, rounds), "n_samples": checked("n_samples", Total, n_samples)}
+    done["seed"] = checked("seed", Seed, seed)
+    with _rows(x, start.coder, seed) as (source, rows):
+        size, in_pass = _size(source, rows)
+        number = -(-n_samples // size) if in_pass is None else min(-(-n_samples // size), in_pass)
+
+        def draw(round_: int) -> Tensor:
+            return torch.cat([_read(rows, step) for step in range(round_ * number, (round_ + 1) * number)])
+
+        def make(facts: dict[str, Any], keep: Checkpointing | None) -> Dictionary:
+            is_posterior = start.coder.config.activation == "posterior"
+            coder = copy.deepcopy(start.coder) if is_posterior else _posterior(start.coder, rows, n_samples, progress)
+            with tqdm(total=last_round(rounds) + 1, unit="round", disable=not progress) as bar:
+                found = refine_rows(coder, draw, rounds, torch_stream(seed, "mean shift"), _to(bar), keep)
+            return Dictionary(found, facts)
+
+        return _made(start, {"refined": done}, source, out, make)
+
+
+def reencode(
+    dictionary: Dictionary | str | Path,
+    x: Any,
+    activation: Encoder = "jumprelu",
+    l0: float | None = None,
+    *,
+    steps: int = 1000,
+    seed: int = 0,
+    device: Device = "auto",
+    progress: bool = True,
+    out: str | Path | None = None,
+) -> Dictionary:
+    """Fit an ordinary encoder to the decoder rows of an autoencoder, at a chosen L0. Other libraries load the result.
+
+    jumprelu imitates codes by search: logistic regression on their supports, then a threshold and a line for each
+    latent (`sdlcore.training.logistic`). An autoencoder with another encoder gets posterior codes first. topk and
+    batchtopk train the encoder by `fit` with a frozen decoder. Rows have norm 1.
+
+    Parameters
+    ----------
+    dictionary
+        An autoencoder, or its path in any format of `load`, best the result of `search` or `refine`. It is not changed.
+    x
+        Activations or batches, as in `fit`. Thresholds of jumprelu are chosen on samples that no step reads: a fifth of
+        an array or a store, or the first batches, and at most 32,768 samples.
+    activation
+        jumprelu, topk or batchtopk. `export` writes batchtopk as JumpReLU.
+    l0
+        Mean number of active latents of a sample. None for the L0 of the codes (jumprelu), or the dictionary's k.
+    steps
+        Steps of 1,024 samples, or of a batch.
+    seed
+        Seed of the order of samples.
+    device
+        auto, cpu or cuda. Posterior codes are searched on the CPU in any case.
+    progress
+        Show a progress bar.
+    out
+        A folder for the dictionary. Interrupted, the same call goes on; a finished one is opened.
+
+    Raises
+    ------
+    ValueError
+        If the dictionary is no autoencoder or has latents below zero, if ``x`` has other dimensions or ends early, or
+        if ``l0`` is missing, or not a whole number where k latents are kept.
+    """
+    start, where = _opened(dictionary), device_of(device)
+    checked("activation", Encoder, activation)
+    checked("steps", Total, steps)
+    done = {"activation": activation, "l0": l0, "steps": steps, "seed": checked("seed", Seed, seed)}
+    if l0 is not None and checked("l0", Positive, l0) > start.n_q:
+        raise ValueError(f"l0 must be at most n_q = {start.n_q}, found {l0:g}")
+    if activation != "jumprelu":
+        k = start.coder.config.k if l0 is None else l0
+        if k is None or k != int(k):
+            raise ValueError(f"{activation} needs l0, a whole number of latents that it keeps, found {k}")
+        tied = on_unit_rows(start.coder, activation, int(k))
+        tied.load_state_dict(tied.state_dict() | {"b_enc": -(tied.W_enc @ tied.b_dec)})
+        settings: dict[str, Any] = {"steps": steps, "frozen": "decoder", "normalise": True}
+        if not is_stream(x):
+            with stored(x) as samples:
+                settings["batch_size"] = _batch_size(samples.samples.rows)
+        return fit(x, start=Dictionary(tied, {}), seed=seed, device=device, progress=progress, out=out, **settings)
+    with _rows(x, start.coder, seed) as (source, rows):
+
+        def make(facts: dict[str, Any], keep: Checkpointing | None) -> Dictionary:
+            is_search = start.coder.config.activation in get_args(Searched) or start.coder.config.pursuit
+            teacher = copy.deepcopy(start.coder) if is_search else _posterior(start.coder, rows, N_SAMPLES, progress)
+            held_out, draw, further = _divided(source, rows)
+            with tqdm(total=steps, unit="step", disable=not progress) as bar:
+                found = linear_encoder(teacher.to(where), draw, held_out, steps, further, l0, _to(bar), keep)
+            return Dictionary(found, facts)
+
+        return _made(start, {"reencoded": done}, source, out, make)
+
+
+def _opened(dictionary: Dictionary | str | Path) -> Dictionary:
+    found = load(dictionary) if isinstance(dictionary, str | Path) else dictionary
+    if not isinstance(found, Dictionary):
+        raise ValueError(
+            f"dictionary is a {type(found).__name__}, expected what sdl.fit or sdl.load returns, or a path"
+        )
+    if found.pair != "sae":
+        raise ValueError(
+            f"dictionary is a {found.pair}, but codes by search need an autoencoder, which reads its target"
+        )
+    refuse_signed(found.coder.sigma, "a search for codes")
+    return found
+
+
+@contextmanager
+def _rows(x: Any, coder: SparseCoder, seed: int) -> Iterator[tuple[Source, TrainingRows]]:
+    """Open samples for a dictionary, in batches; ValueError if they have other dimensions."""
+    batches = Stream(x) if is_stream(x) else None
+    with nullcontext(batches) if batches is not None else stored(x) as source:
+        if source.widths[0] != (n_p := coder.W_enc.shape[1]):
+            raise ValueError(f"x has {source.widths[0]} dimensions, but the dictionary reads {n_p}")
+        size = _batch_size(source.rows) if isinstance(source, Stored) else source.batch_size
+        # as many steps as a stream may have
+        config = RunConfig.from_dict({"n_q": coder.config.n_q, "batch_size": size, "steps": 10**9})
+        yield source, source.training_rows(config, seed)
+
+
+def _batch_size(rows: int) -> int:
+    """Return the size of batches: 1,024 samples, or fewer so that there are `SHARE` batches."""
+    return min(BATCH, max(1, rows // SHARE))
+
+
+def _posterior(coder: SparseCoder, rows: TrainingRows, n_samples: int, progress: bool) -> SparseCoder:
+    samples = rows.sample()
+    total = ROUNDS * min(n_samples, samples.rows)
+    with tqdm(total=total, unit="sample", disable=not progress) as bar:
+        return with_posterior_codes(coder, samples, n_samples, bar.update)
+
+
+def _size(source: Source, rows: TrainingRows) -> tuple[int, int | None]:
+    """Return the number of samples of a batch, and of batches in a pass over all samples if that is known."""
+    size = len(rows.batches(0)[0])
+    return size, None if source.rows is None else source.rows // size
+
+
+def _read(rows: TrainingRows, step: int) -> Tensor:
+    try:
+        return torch.from_numpy(rows.batches(step)[0]).float()
+    except NoMoreBatchesError:
+        raise ValueError(f"x ended after {step} batches, but more are needed; {ANEW}") from None
+
+
+def _divided(source: Source, rows: TrainingRows) -> tuple[Tensor, Callable[[int], Tensor], int | None]:
+    """Return samples that are held out, a function that returns the samples of a step, and the steps in a pass."""
+    size, in_pass = _size(source, rows)
+    number = max(1, MOST_HELD_OUT // size) if in_pass is None else max(1, min(MOST_HELD_OUT // size, in_pass // SHARE))
+    further = None if in_pass is None else in_pass - number
+    if further == 0:
+        raise ValueError(f"x has {source.rows} samples, but thresholds need samples that no step reads; give more")
+    held_out = torch.cat([_read(rows, step) for step in range(number)])
+
+    def draw(step: int) -> Tensor:
+        # always the first pass, whose first batches are held out
+        return _read(rows, number + (step if further is None else step % further))
+
+    return held_out, draw, further
+
+
+def _to(bar: tqdm) -> Callable[[int], object]:
+    """Return a function that moves a bar to a step."""
+    return lambda step: bar.update(step - bar.n)
+
+
+def _made(
+    start: Dictionary,
+    done: dict[str, Any],
+    source: Source,
+    out: str | Path | None,
+    make: Callable[[dict[str, Any], Checkpointing | None], Dictionary],
+) -> Dictionary:
+    """Return the dictionary that ``make`` returns. With ``out``, write it to this folder, or open it there."""
+    weights = [np.atleast_1d(part.cpu().numpy()) for part in start.coder.state_dict().values()]
+    facts = {**start.provenance, **provenance(__file__), **done}
+    facts["inputs"] = {"store": source.digest, "start": digest_of_arrays(*weights)}
+    if (made := source.activations_made_by()) is not None:
+        facts["activations"] = made
+    if out is None:
+        return make(facts, None)
+    folder = run_folder(out)
+    there = existing_run(folder, facts)
+    warn_of_environment({folder: there})
+    if there is not None and there.is_finished:
+        remove_unfinished(folder)
+        return load(folder)
+    with unfinished_run(folder):
+        keep = checkpointing(folder, facts) if source.restarts else None
+        found = make(facts if keep is None else dict(keep.facts), keep)
+        found.save(folder)
+    return found

@@ -1,0 +1,82 @@
+"""Better codes, rows and encoders for dictionaries that exist."""
+
+from pathlib import Path
+
+from sdlcore.api.searching import N_SAMPLES, Encoder, Method
+from sdlcore.api.searching import reencode as reencode_dictionary
+from sdlcore.api.searching import refine as refine_rows
+from sdlcore.api.searching import search as search_codes
+from sdlcore.commands.arguments import InputPath, opened
+from sdlcore.device import Device
+
+
+def search(
+    dictionary: InputPath,
+    out: Path,
+    x: Path | None = None,
+    method: Method = "posterior",
+    k: int | None = None,
+    n_samples: int = N_SAMPLES,
+) -> None:
+    """Replace the encoder of an autoencoder by a search for the codes of each sample; decoder rows stay.
+
+    Args:
+        dictionary: a run's folder, a .safetensors file, or a folder of SAELens, dictionary_learning or sparsify
+        out: folder to write
+        x: samples for the statistics of posterior codes: an .npy file, or a store (.h5)
+        method: posterior codes, orthogonal matching pursuit, gradient pursuit, or non-negative least squares on the
+            latents that the encoder activates
+        k: largest number of active latents of a sample (omp, gradient_pursuit); the dictionary's, if left out
+        n_samples: number of samples of x to use
+    """
+    found = search_codes(opened(dictionary), x, method, k=k, n_samples=n_samples)
+    found.save(out)
+    print(f"{found}: {out}")
+
+
+def refine(
+    dictionary: InputPath, x: Path, out: Path, rounds: int = 10, n_samples: int = N_SAMPLES, seed: int = 0
+) -> None:
+    """Improve the decoder rows of an autoencoder by mean shift and a refit, and give it posterior codes.
+
+    The same command resumes an interrupted refinement, and opens a finished one.
+
+    Args:
+        dictionary: a run's folder, a .safetensors file, or a folder of SAELens, dictionary_learning or sparsify
+        x: samples: an .npy file, or a store (.h5)
+        out: folder to write
+        rounds: rounds of mean shift, at least 4
+        n_samples: number of samples of a round
+        seed: of the order of samples, and of the starts of mean shift
+    """
+    found = refine_rows(opened(dictionary), x, rounds, n_samples=n_samples, seed=seed, out=out)
+    print(f"{found}: {out}")
+
+
+def reencode(
+    dictionary: InputPath,
+    x: Path,
+    out: Path,
+    activation: Encoder = "jumprelu",
+    l0: float | None = None,
+    steps: int = 1000,
+    seed: int = 0,
+    device: Device = "auto",
+) -> None:
+    """Fit an ordinary encoder, which other libraries load, to the decoder rows of an autoencoder.
+
+    The same command resumes an interrupted fit, and opens a finished one.
+
+    Args:
+        dictionary: a run's folder, a .safetensors file, or a folder of SAELens, dictionary_learning or sparsify
+        x: samples: an .npy file, or a store (.h5)
+        out: folder to write
+        activation: jumprelu imitates codes by search, of the dictionary or posterior ones; topk and batchtopk are
+            trained with a frozen decoder
+        l0: mean number of active latents of a sample; that of the codes, or the dictionary's k, if left out
+        steps: steps of 1,024 samples
+        seed: of the order of samples
+        device: where the encoder is fitted
+    """
+    found = reencode_dictionary(opened(dictionary), x, activation, l0, steps=steps, seed=seed, device=device, out=out)
+    print(f"{found}: {out}")

@@ -1,0 +1,133 @@
+"""Orthogonal matching pursuit on known decoder rows, with codes that are never negative."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from sdlcore.model.activation import Encoder, Selecting, Weights
+from sdlcore.model.activations.matching_pursuit import LEAST, MOST
+from sdlcore.model.encoding_tools import EncodingTools, SparseCode
+from sdlcore.sparse.kernels.choice import kernels_for
+from sdlcore.sparse.kernels.interface import Kernels
+from sdlcore.sparse.search import LargestPerSample, Search
+
+AT_ONCE = 2**22
+"""Products with the residual in memory at once."""
+RIDGE = 1e-6
+"""Ridge of least squares beside the rows' squared norms of 1, which keeps systems of dependent rows solvable."""
+
+Update = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
+"""Returns the codes of the chosen latents (B x s), given their codes so far, their products with the samples and with
+the residual (B x s), and the inner products of their rows (B x s x s). The last latent is new; its product
+with the residual is 0 if no latent is left that lowers the error."""
+
+
+class OMP(Encoder, Selecting):
+    """k steps of orthogonal matching pursuit (Pati et al. 1993), for latents that are never negative.
+
+    From r = x - b_D, each step chooses the latent whose decoder row, scaled to norm 1, has the largest positive product
+    with r. It then sets the codes of all chosen latents by least squares. Latents whose codes would be negative leave,
+    and the others are solved for again (Bruckstein et al. 2008 solve non-negative least squares exactly). So at most k
+    latents are active. No gradient passes.
+    """
+
+    def encode(self, x: Tensor, weights: Weights) -> Tensor:
+        latents, values = greedy(x - weights.b_dec, weights.W_dec, self.k, self.update, kernels_for(x.device))
+        return x.new_zeros(len(x), len(weights.W_dec)).scatter_add(1, latents, values)
+
+    def search(self) -> Search:
+        return LargestPerSample(self.k)
+
+    def encode_at(self, x: Tensor, tools: EncodingTools) -> SparseCode:
+        _, _, W_dec, b_dec = tools.weights
+        latents, found = greedy(x - b_dec, W_dec, self.k, self.update, tools.kernels)
+        active = found > 0
+        sample = torch.arange(len(x), device=x.device)[:, None].expand_as(latents)[active]
+        support, places = tools.entries(sample, latents[active], len(x))
+        values = found.new_zeros(len(support)).index_add(0, places, found[active])
+        return SparseCode(support, values, values)
+
+    @staticmethod
+    def update(codes: Tensor, products: Tensor, residual: Tensor, inner: Tensor) -> Tensor:
+        there = codes > 0
+        there[:, -1] = residual[:, -1] > 0
+        solved = _least_squares(there, products, inner)
+        while (rows := (solved < 0).any(1)).any():
+            there[rows] &= solved[rows] >= 0
+            solved[rows] = _least_squares(there[rows], products[rows], inner[rows])
+        return solved
+
+
+def _least_squares(there: Tensor, products: Tensor, inner: Tensor) -> Tensor:
+    """Return the least-squares codes of the latents that are there (B x s), and zero for the others."""
+    systems = inner * (there[:, :, None] & there[:, None, :])
+    systems.diagonal(dim1=1, dim2=2).copy_(torch.where(there, 1 + RIDGE, 1.0))
+    return torch.linalg.solve(systems, torch.where(there, products, 0.0)[:, :, None]).squeeze(2)
+
+
+@torch.no_grad()
+def greedy(x_BR: Tensor, W_dec_QR: Tensor, k: int, update: Update, kernels: Kernels) -> tuple[Tensor, Tensor]:
+    """Return the latents that k steps choose, and their codes, 0 or more (B x k).
+
+    Parameters
+    ----------
+    x_BR
+        Samples, minus b_D.
+    W_dec_QR
+        Decoder rows of any norm.
+    k
+        Number of steps. Each chooses a latent that is not yet active.
+    update
+        Sets the codes after each choice.
+    kernels
+        Kernels of the samples' device.
+    """
+    norms_Q = W_dec_QR.norm(dim=1)
+    rows_QR = W_dec_QR / norms_Q.clamp(min=torch.finfo(norms_Q.dtype).tiny)[:, None]
+    B, n_q = len(x_BR), len(rows_QR)
+    # known for all pairs of latents if that is less work than products of each residual, and fits into memory
+    gram_QQ = rows_QR @ rows_QR.T if n_q <= min(k * B, MOST) else None
+    at_once = max(1, AT_ONCE // n_q)
+    parts = [_greedy(part, rows_QR, gram_QQ, k, update, kernels) for part in x_BR.split(at_once)]
+    latents_BK, codes_BK = (torch.cat(found) for found in zip(*parts, strict=True))
+    return latents_BK, codes_BK / norms_Q.clamp(min=torch.finfo(norms_Q.dtype).tiny)[latents_BK]
+
+
+def _greedy(
+    x_BR: Tensor, rows_QR: Tensor, gram_QQ: Tensor | None, k: int, update: Update, kernels: Kernels
+) -> tuple[Tensor, Tensor]:
+    B = len(x_BR)
+    products_BQ = x_BR @ rows_QR.T
+    least_B = LEAST * x_BR.norm(dim=1)
+    latents_BK = torch.zeros(B, k, dtype=torch.int64, device=x_BR.device)
+    codes_BK, inner_BKK = x_BR.new_zeros(B, k), x_BR.new_zeros(B, k, k)
+    left_BQ = products_BQ
+    for step in range(k):
+        so_far = latents_BK[:, :step]
+        open_BS = left_BQ.gather(1, so_far).masked_fill(codes_BK[:, :step] > 0, 0.0)
+        product_B, chosen_B = left_BQ.scatter_reduce(1, so_far, open_BS, "amin").max(1)
+        latents_BK[:, step] = chosen_B
+        latents = latents_BK[:, : step + 1]
+        if gram_QQ is not None:
+            inner = gram_QQ[chosen_B[:, None], latents]
+        else:
+            inner = (rows_QR[latents] @ rows_QR[chosen_B][:, :, None]).squeeze(2)
+        inner_BKK[:, step, : step + 1] = inner_BKK[:, : step + 1, step] = inner
+        residual = left_BQ.gather(1, latents)
+        residual[:, -1] = torch.where(product_B > least_B, product_B, 0.0)
+        part = slice(0, step + 1)
+        codes = update(codes_BK[:, part], products_BQ.gather(1, latents), residual, inner_BKK[:, part, part])
+        codes_BK[:, part] = codes
+        if step + 1 == k:
+            break
+        offsets = torch.arange(0, B * (step + 1) + 1, step + 1, device=x_BR.device)
+        entries = offsets, latents.int().flatten(), codes.contiguous().flatten()
+        if gram_QQ is not None:
+            left_BQ = products_BQ - kernels.gather_sum(*entries, gram_QQ)
+        else:
+            left_BQ = (x_BR - kernels.gather_sum(*entries, rows_QR)) @ rows_QR.T
+    return latents_BK, codes_BK
+
+
+ACTIVATION = OMP

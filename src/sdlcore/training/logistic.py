@@ -1,0 +1,193 @@
+"""Fit a linear encoder with thresholds to codes by search: logistic regression on their supports, then magnitudes.
+
+A sparse code tells which latents are active. Logistic regression finds, for each latent, the hyperplane that separates
+the samples where it is active from the others. A threshold for each latent then makes the encoder activate it as often
+as the search does, and a line through the codes turns the distance from the hyperplane into a magnitude. The result is
+one affine map with JumpReLU.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from sdlcore.model.coder import Forward, SparseCoder
+from sdlcore.run import ModelConfig
+from sdlcore.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from sdlcore.training.loop import Checkpointing
+
+LR = 0.02
+"""Adam's learning rate at the start, for whitened inputs. It falls linearly to zero."""
+BETAS, EPSILON = (0.9, 0.999), 1e-8
+"""Adam's decay rates, and the number that keeps its division finite."""
+RIDGE = 1e-3
+"""Ridge of whitening, as a share of the mean variance of a dimension."""
+LATENTS = 256
+"""Latents whose scores on the held-out samples are in memory at once."""
+FEWEST = 8
+"""Active held-out samples that determine a latent's line; with fewer, a factor alone is fitted."""
+SAVED = 100
+"""Steps between checkpoints."""
+
+Draw = Callable[[int], Tensor]
+"""Returns the samples of a step (B x R, float32)."""
+
+
+class _State(NamedTuple):
+    """Rows (n_q x n_p) and biases (n_q) on whitened samples, and Adam's moments of both."""
+
+    W: Tensor
+    b: Tensor
+    mean_slope: Tensor
+    mean_slope_b: Tensor
+    mean_square: Tensor
+    mean_square_b: Tensor
+
+
+@torch.no_grad()
+def linear_encoder(
+    teacher: SparseCoder,
+    draw: Draw,
+    held_out: Tensor,
+    steps: int,
+    in_pass: int | None,
+    l0: float | None,
+    done: Callable[[int], object] = lambda step: None,
+    checkpoints: Checkpointing | None = None,
+) -> SparseCoder:
+    """Return a JumpReLU autoencoder with the decoder of ``teacher`` that imitates its codes.
+
+    Parameters
+    ----------
+    teacher
+        An autoencoder in evaluation mode whose codes are imitated.
+    draw
+        Samples of a step, counted from 0.
+    held_out
+        Samples that no step draws, for thresholds and magnitudes (H x R, float32).
+    steps
+        Number of steps of Adam.
+    in_pass
+        Number of steps after which samples come again, so that their codes are known; None if they do not.
+    l0
+        Mean number of active latents of a held-out sample; None for the teacher's. The frequencies of latents are in
+        the ratios of the teacher's.
+    done
+        Called with the number of completed steps.
+    checkpoints
+        Where the state is kept every `SAVED` steps; a state there is continued.
+    """
+    device, n_q = teacher.W_dec.device, teacher.config.n_q
+    held_out = held_out.to(device)
+    mean, whiten = _whitening(held_out)
+    targets = teacher(held_out)
+    counts = _counts(targets)
+    state, begun = _start(teacher, whiten, targets, counts), 0
+    saved = None if checkpoints is None else load_checkpoint(checkpoints.path, checkpoints.identity)
+    if saved is not None:
+        state, begun = _State(**{name: saved.tensors[name].to(device) for name in _State._fields}), saved.step
+    known: dict[int, tuple[Tensor, Tensor]] = {}
+    for step in range(begun, steps):
+        x_BR = draw(step).to(device)
+        place = step if in_pass is None else step % in_pass
+        active = known.get(place)
+        if active is None:
+            active = _active(teacher(x_BR))
+            known |= {} if in_pass is None else {place: active}
+        _take_step(state, (x_BR - mean) @ whiten, active, step, steps)
+        if checkpoints is not None and (step + 1) % SAVED == 0:
+            kept = Checkpoint(step + 1, 0.0, [], state._asdict())
+            save_checkpoint(checkpoints.path, checkpoints.identity, kept, checkpoints.facts)
+        done(step + 1)
+    W, b = state.W @ whiten, state.b - state.W @ (whiten @ mean)
+    factor = 1.0 if l0 is None else l0 * len(held_out) / max(float(counts.sum()), 1.0)
+    numbers = (factor * counts).round().clamp(max=len(held_out) - 1).long()
+    numbers = torch.where(counts > 0, numbers.clamp(min=1), 0)
+    thresholds = torch.empty(n_q, device=device)
+    for start in range(0, n_q, LATENTS):
+        part = slice(start, start + LATENTS)
+        codes = _columns(targets, start, len(b[part]))
+        W[part], b[part], thresholds[part] = _magnitudes(held_out, W[part], b[part], codes, numbers[part])
+    config = ModelConfig(activation="jumprelu", n_q=n_q)
+    model = SparseCoder(config, teacher.input_sites, teacher.target_sites).to(device).eval()
+    weights = {"W_enc": W, "b_enc": b, "W_dec": teacher.W_dec, "b_dec": teacher.b_dec, "sigma.threshold": thresholds}
+    model.load_state_dict(model.state_dict() | weights)
+    return model
+
+
+def _whitening(x_BR: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the mean (R), and the symmetric matrix that gives samples unit covariance (R x R)."""
+    wide = x_BR.double()
+    mean = wide.mean(0)
+    covariance = (wide.T @ wide) / len(wide) - torch.outer(mean, mean)
+    covariance.diagonal().add_(max(RIDGE * float(covariance.diagonal().mean()), torch.finfo(torch.float32).tiny))
+    values, vectors = torch.linalg.eigh(covariance)
+    return mean.float(), (vectors * values.rsqrt() @ vectors.T).float()
+
+
+def _counts(found: Forward) -> Tensor:
+    """Return the number of samples that activate each latent (n_q, float32)."""
+    return torch.bincount(found.support.columns.long()[found.fires()], minlength=found.support.n_q).float()
+
+
+def _start(teacher: SparseCoder, whiten: Tensor, found: Forward, counts: Tensor) -> _State:
+    """Return the discriminant of two normal distributions whose means differ by a latent's row times its mean code."""
+    columns, n = found.support.columns.long(), len(found.x_hat)
+    sums = torch.zeros_like(counts).index_add_(0, columns, found.values)
+    W = (sums / counts.clamp(min=1))[:, None] * (teacher.W_dec @ whiten)
+    p = counts.clamp(0.5, n - 0.5) / n
+    b = (p / (1 - p)).log() - 0.5 * W.square().sum(1)
+    return _State(W, b, *(torch.zeros_like(one) for one in (W, b, W, b)))
+
+
+def _active(found: Forward) -> tuple[Tensor, Tensor]:
+    """Return samples and latents of active entries."""
+    fires = found.fires()
+    return found.support.rows[fires].int(), found.support.columns[fires].int()
+
+
+def _take_step(state: _State, z_BR: Tensor, active: tuple[Tensor, Tensor], step: int, steps: int) -> None:
+    """Take a step of Adam on the mean over samples of the cross-entropy, summed over latents."""
+    slope_BQ = torch.sigmoid(torch.addmm(state.b, z_BR, state.W.T))
+    slope_BQ.index_put_((active[0].long(), active[1].long()), slope_BQ.new_tensor(-1.0), accumulate=True)
+    slope_BQ /= len(z_BR)
+    gradients = slope_BQ.T @ z_BR, slope_BQ.sum(0)
+    rate = LR * (1 - step / steps)
+    for weight, gradient, first, second in zip(state[:2], gradients, state[2:4], state[4:], strict=True):
+        first.lerp_(gradient, 1 - BETAS[0])
+        second.lerp_(gradient.square(), 1 - BETAS[1])
+        root = (second / (1 - BETAS[1] ** (step + 1))).sqrt_().add_(EPSILON)
+        weight.addcdiv_(first, root, value=-rate / (1 - BETAS[0] ** (step + 1)))
+
+
+def _columns(found: Forward, start: int, width: int) -> Tensor:
+    """Return the codes of ``width`` latents from ``start`` on (B x width)."""
+    latents = found.support.columns.long() - start
+    inside = (latents >= 0) & (latents < width)
+    codes = found.values.new_zeros(len(found.x_hat), width)
+    codes[found.support.rows.long()[inside], latents[inside]] = found.values[inside]
+    return codes
+
+
+def _magnitudes(
+    x_HR: Tensor, W_KR: Tensor, b_K: Tensor, codes_HK: Tensor, numbers_K: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return rows, biases and thresholds of K latents, so that each is active in the numbers of samples requested."""
+    scores = torch.addmm(b_K, x_HR, W_KR.T)
+    ordered = scores.sort(dim=0, descending=True).values
+    last = ordered.gather(0, (numbers_K - 1).clamp(min=0)[None])[0]
+    next_ = ordered.gather(0, numbers_K[None])[0]
+    bounds = torch.where(numbers_K > 0, (last + next_) / 2, ordered[0] + 1)
+    above = (scores > bounds).to(scores)
+    n = above.sum(0).clamp(min=1)
+    mean_z, mean_c = (above * scores).sum(0) / n, (above * codes_HK).sum(0) / n
+    spread = (above * (scores - mean_z).square()).sum(0)
+    gain = (above * (scores - mean_z) * (codes_HK - mean_c)).sum(0) / spread.clamp(min=1e-12)
+    # the line must be rising, and above zero at the bound, for a threshold that activates the same samples
+    lowest = mean_c + gain * (bounds - mean_z)
+    is_line = (above.sum(0) >= FEWEST) & (gain > 0) & (lowest > 0)
+    flat = mean_c.clamp(min=0) / (mean_z - bounds + 1).clamp(min=1)
+    gain = torch.where(is_line, gain, flat)
+    lowest = torch.where(is_line, lowest, flat)
+    return gain[:, None] * W_KR, gain * (b_K - bounds) + lowest, lowest

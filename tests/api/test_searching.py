@@ -1,0 +1,260 @@
+"""Codes by search, better rows and new encoders for dictionaries that exist."""
+
+import numpy as np
+import pytest
+import torch
+
+import sdlcore as sdl
+from sdlcore.model.coder import SparseCoder
+from sdlcore.model.pursuit import refined
+from sdlcore.run import ModelConfig
+from sdlcore.training import logistic, refinement
+
+SETTINGS = {"activation": "batchtopk", "k": 3, "n_q": 32, "bias": True, "lr": 3e-3, "steps": 100}
+QUIET = {"progress": False}
+
+
+@pytest.fixture(scope="module")
+def bench():
+    return sdl.SynthBench.draw(seed=0, n=128, n_p=64, roots=1)
+
+
+@pytest.fixture(scope="module")
+def x(bench):
+    return bench.samples(20_000).input
+
+
+@pytest.fixture(scope="module")
+def unseen(bench):
+    return bench.samples(4000, "test").input
+
+
+@pytest.fixture(scope="module")
+def trained(x):
+    return sdl.fit(x, **SETTINGS, **QUIET)
+
+
+@pytest.fixture(scope="module")
+def refined_rows(trained, x):
+    return sdl.refine(trained, x, rounds=6, n_samples=10_000, **QUIET)
+
+
+def scores(dictionary, bench):
+    return sdl.evaluate(dictionary, bench, n_samples=4000, nulls=False)
+
+
+def l0(dictionary, x):
+    return (dictionary.encode(x) > 0).sum(1).mean()
+
+
+def fvu(dictionary, x):
+    return ((dictionary.reconstruct(x) - x) ** 2).sum() / ((x - x.mean(0)) ** 2).sum()
+
+
+def test_posterior_codes_are_those_of_a_training_that_ends_with_them(trained, x, unseen):
+    expected = sdl.fit(x, posterior_samples=10_000, **SETTINGS, **QUIET)
+    found = sdl.search(trained, x, n_samples=10_000, **QUIET)
+    np.testing.assert_array_equal(found.encode(unseen), expected.encode(unseen))
+    np.testing.assert_array_equal(found.W_dec, expected.W_dec)
+
+
+def test_batches_and_stores_have_the_codes_of_arrays(trained, x, unseen, tmp_path):
+    np.save(tmp_path / "x.npy", x)
+    expected = sdl.search(trained, x, n_samples=5000, **QUIET).encode(unseen)
+
+    def batches():
+        yield from np.split(x, 20)
+
+    for given in (tmp_path / "x.npy", batches(), batches, lambda step: x[1000 * (step % 20) :][:1000]):
+        np.testing.assert_array_equal(sdl.search(trained, given, n_samples=5000, **QUIET).encode(unseen), expected)
+
+
+@pytest.mark.parametrize("method", ["omp", "gradient_pursuit", "nnls"])
+def test_searches_reconstruct_better_than_an_encoder_and_are_saved(method, x, unseen, tmp_path):
+    trained = sdl.fit(x, **SETTINGS | {"activation": "topk"}, **QUIET)
+    before = fvu(trained, unseen)
+    found = sdl.search(trained, method=method)
+    assert fvu(found, unseen) < before
+    assert (found.encode(unseen) >= 0).all()
+    assert fvu(trained, unseen) == before  # the dictionary itself does not change
+    found.save(tmp_path / "found")
+    np.testing.assert_array_equal(sdl.load(tmp_path / "found").encode(unseen), found.encode(unseen))
+    sparse = found.encode(unseen[:50], sparse=True)
+    np.testing.assert_array_equal(sparse.to_dense(), found.encode(unseen[:50]))
+
+
+def test_omp_keeps_at_most_k_latents_and_lowers_the_error_with_each(trained, unseen):
+    errors = [fvu(sdl.search(trained, method="omp", k=k), unseen) for k in (1, 2, 4, 8)]
+    assert errors == sorted(errors, reverse=True)
+    assert (sdl.search(trained, method="omp", k=4).encode(unseen) > 0).sum(1).max() <= 4
+
+
+@pytest.mark.parametrize("activation", ["relu", "jumprelu", "gated", "topk"])
+def test_non_negative_least_squares_keeps_the_support_of_any_encoder(activation, unseen):
+    config = ModelConfig(activation=activation, n_q=20, k=4 if activation == "topk" else None)
+    coder = SparseCoder(config, (64,), (64,), torch.Generator().manual_seed(0)).eval()
+    plain = sdl.Dictionary(coder, {})
+    found = sdl.search(plain, method="nnls", sweeps=30)
+    codes = found.encode(unseen[:40])
+    assert ((codes > 0) <= (plain.encode(unseen[:40]) > 0)).all()
+    assert fvu(found, unseen[:40]) < fvu(plain, unseen[:40])
+    out = coder(torch.from_numpy(unseen[:40]))
+    expected = out.support.dense(refined(torch.from_numpy(unseen[:40]) - coder.b_dec, coder.W_dec, out.support, 30))
+    np.testing.assert_allclose(codes, expected.detach(), rtol=0, atol=1e-5)
+
+
+def test_refined_rows_are_those_of_a_training_that_ends_with_rounds(x):
+    batches, settings = np.split(x, 50), {**SETTINGS, "steps": 20, **QUIET}
+    rounds = {"posterior_samples": 2000, "mean_shift_rounds": 4}
+    expected = sdl.fit(lambda step: batches[step % 50], **settings, **rounds)
+    trained = sdl.fit(lambda step: batches[step % 50], **settings)
+    posterior = sdl.search(trained, x[:2000], n_samples=2000, **QUIET)
+    found = sdl.refine(posterior, lambda step: batches[(20 + step) % 50], 4, n_samples=2000, **QUIET)
+    np.testing.assert_array_equal(found.W_dec, expected.W_dec)
+    np.testing.assert_array_equal(found.encode(x[:500]), expected.encode(x[:500]))
+
+
+def test_refined_rows_detect_more_features(trained, refined_rows, bench):
+    before, after = scores(trained, bench), scores(refined_rows, bench)
+    assert after["detection_f1"] > before["detection_f1"] + 0.1
+    assert refined_rows.provenance["refined"] == {"rounds": 6, "n_samples": 10_000, "seed": 0}
+    assert refined_rows.settings["k"] == 3  # those of the training
+
+
+def test_an_interrupted_refinement_goes_on_after_its_last_round(trained, x, refined_rows, tmp_path, monkeypatch):
+    rounds = []
+
+    def interrupted(*arguments):
+        rounds.append(None)
+        if len(rounds) == 3:
+            raise KeyboardInterrupt
+        return mean_shift(*arguments)
+
+    mean_shift, call = refinement.mean_shift, {"rounds": 6, "n_samples": 10_000, "out": tmp_path / "out", **QUIET}
+    monkeypatch.setattr(refinement, "mean_shift", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        sdl.refine(trained, x, **call)
+    found = sdl.refine(trained, x, **call)
+    assert len(rounds) == 4  # the third round, again; the last three of six add no latent
+    torch.testing.assert_close(found.W_dec, refined_rows.W_dec, rtol=0, atol=1e-6)
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {"config.json", "model.safetensors"}
+    opened = sdl.refine(trained, x, **call)
+    torch.testing.assert_close(opened.W_dec, found.W_dec, rtol=0, atol=0)
+    with pytest.raises(ValueError, match="belongs to a different run"):
+        sdl.refine(trained, x, **call | {"rounds": 5})
+
+
+@pytest.mark.parametrize("requested", [None, 2.0, 3.5])
+def test_a_new_encoder_has_the_requested_l0_on_unseen_samples(requested, refined_rows, x, unseen, bench):
+    found = sdl.reencode(refined_rows, x, l0=requested, steps=150, **QUIET)
+    assert found.coder.config.activation == "jumprelu"
+    assert l0(found, unseen) == pytest.approx(requested or l0(refined_rows, unseen), rel=0.05)
+    torch.testing.assert_close(found.W_dec, refined_rows.W_dec, rtol=0, atol=0)
+    if requested is None:
+        # within .03 of the search that it imitates, whose F1 is above that of the trained encoder by more than .1
+        assert scores(found, bench)["detection_f1"] > scores(refined_rows, bench)["detection_f1"] - 0.03
+        assert fvu(found, unseen) < fvu(refined_rows, unseen) + 0.05
+
+
+def test_frequencies_of_latents_are_those_of_the_codes(refined_rows, x, unseen):
+    found = sdl.reencode(refined_rows, x, steps=150, **QUIET)
+    theirs, ours = ((one.encode(unseen) > 0).mean(0) for one in (refined_rows, found))
+    # counts of 4,000 and 4,096 samples, whose difference has a deviation of sqrt(2 p / 4000) at most
+    np.testing.assert_allclose(ours, theirs, rtol=0, atol=5 * np.sqrt(2 * max(theirs.max(), 0.01) / 4000))
+
+
+def test_an_interrupted_encoder_goes_on_with_its_last_state(refined_rows, x, tmp_path, monkeypatch):
+    call = {"steps": 8, "l0": 3.0, **QUIET}
+    expected = sdl.reencode(refined_rows, x, **call)
+    take, steps = logistic._take_step, []
+
+    def interrupted(*arguments):
+        steps.append(None)
+        if len(steps) == 6:
+            raise KeyboardInterrupt
+        take(*arguments)
+
+    monkeypatch.setattr(logistic, "_take_step", interrupted)
+    monkeypatch.setattr(logistic, "SAVED", 2)
+    with pytest.raises(KeyboardInterrupt):
+        sdl.reencode(refined_rows, x, out=tmp_path / "out", **call)
+    found = sdl.reencode(refined_rows, x, out=tmp_path / "out", **call)
+    assert len(steps) == 6 + 4
+    torch.testing.assert_close(found.W_enc, expected.W_enc, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("activation", ["topk", "batchtopk"])
+def test_a_trained_encoder_keeps_the_rows(activation, refined_rows, x, unseen):
+    found = sdl.reencode(refined_rows, x, activation, 3, steps=100, **QUIET)
+    torch.testing.assert_close(found.W_dec, refined_rows.W_dec, rtol=0, atol=1e-5)
+    assert l0(found, unseen) == pytest.approx(3, rel=0.05)
+    assert fvu(found, unseen) < 0.5
+
+
+@pytest.mark.parametrize(
+    ("to", "activation"),
+    [("saelens", "jumprelu"), ("saelens", "topk"), ("dictionary_learning", "jumprelu"), ("sparsify", "topk")],
+)
+def test_another_library_s_file_is_opened_refined_encoded_and_exported(to, activation, trained, x, unseen, tmp_path):
+    theirs = sdl.export(trained, "saelens", tmp_path / "theirs")
+    better = sdl.refine(theirs, x, rounds=4, n_samples=2000, **QUIET)
+    encoder = sdl.reencode(better, x, activation, 3, steps=20, **QUIET)
+    again = sdl.load(sdl.export(encoder, to, tmp_path / "exported"), to)
+    assert again.coder.config.activation == activation
+    codes = encoder.encode(unseen)
+    # folding b_dec into biases and back rounds pre-activations of at most ten or so
+    np.testing.assert_allclose(again.encode(unseen)[codes > 1e-3], codes[codes > 1e-3], rtol=0, atol=1e-4)
+    assert ((again.encode(unseen) > 0) != (codes > 0)).mean() < 1e-4
+
+
+def test_codes_by_search_are_not_exported_and_not_trained(trained, x, tmp_path):
+    found = sdl.search(trained, method="omp")
+    with pytest.raises(sdl.RefusedError, match=r"a omp autoencoder: its codes come from a search.* sdl\.reencode"):
+        sdl.export(found, "saelens", tmp_path / "out")
+    with pytest.raises(ValueError, match="no gradient passes through this encoder"):
+        found.coder.loss(x[:8])
+    with pytest.raises(ValueError, match="activation omp searches on rows that are known"):
+        sdl.fit(x, activation="omp", k=3, n_q=32, steps=1, **QUIET)
+    # the architecture of the training before the search
+    assert sdl.fit(x, start=found, steps=1, **QUIET).coder.config.activation == "batchtopk"
+
+
+@pytest.mark.parametrize(
+    ("call", "problem"),
+    [
+        (lambda d, x: sdl.search(d), "posterior needs x, samples"),
+        (lambda d, x: sdl.search(d, x, "omp"), "x has no meaning for method omp"),
+        (lambda d, x: sdl.search(d, method="lasso"), "method must be one of posterior, omp, gradient_pursuit, nnls"),
+        (lambda d, x: sdl.search(d, method="omp", k=33), "k must be between 1 and n_q = 32, found 33"),
+        (lambda d, x: sdl.search(d, method="nnls", k=3), "k has no meaning for method nnls"),
+        (lambda d, x: sdl.search(d, x[:, :8]), "x has 8 dimensions, but the dictionary reads 64"),
+        (lambda d, x: sdl.search("nowhere", x), "nowhere"),
+        (lambda d, x: sdl.search(d.coder, x), "dictionary is a SparseCoder, expected what sdl.fit or sdl.load returns"),
+        (lambda d, x: sdl.search(sdl.search(d, method="omp"), method="nnls"), "pursuit needs"),
+        (lambda d, x: sdl.refine(d, x, rounds=3), "rounds must be at least 4, found 3"),
+        (lambda d, x: sdl.refine(d, iter([x[:500]]), n_samples=500, **QUIET), "x ended after 1 batches"),
+        (lambda d, x: sdl.refine(d, x, out="rows.pt"), "rows.pt: expected a folder"),
+        (lambda d, x: sdl.reencode(d, x, "relu"), "activation must be one of jumprelu, topk, batchtopk"),
+        (lambda d, x: sdl.reencode(d, x, "topk", 2.5), "topk needs l0, a whole number"),
+        (lambda d, x: sdl.reencode(d, x, l0=-1.0), "l0 must be above 0, found -1"),
+        (lambda d, x: sdl.reencode(d, x, l0=33), "l0 must be at most n_q = 32, found 33"),
+        (lambda d, x: sdl.reencode(sdl.search(d, method="omp"), x[:1]), "x has 1 samples, but thresholds need"),
+    ],
+)
+def test_wrong_arguments_are_refused(call, problem, trained, x):
+    with pytest.raises(ValueError, match=problem):
+        call(trained, x)
+
+
+@pytest.mark.parametrize(
+    ("settings", "problem"),
+    [
+        ({"pair": "transcoder", "activation": "relu"}, "dictionary is a transcoder, but codes by search need"),
+        ({"activation": "abstopk", "k": 2}, "a search for codes is defined for non-negative latents"),
+    ],
+)
+def test_other_dictionaries_are_refused(settings, problem, x):
+    made = SparseCoder(ModelConfig(n_q=8, **settings), (64,), (64,), torch.Generator()).eval()
+    for call in (sdl.search, sdl.refine, sdl.reencode):
+        with pytest.raises(ValueError, match=problem):
+            call(sdl.Dictionary(made, {}), x)

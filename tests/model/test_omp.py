@@ -1,0 +1,119 @@
+"""Orthogonal matching pursuit and gradient pursuit, beside plain references."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from sklearn.linear_model import orthogonal_mp
+
+from sdlcore.model.activations import omp
+from sdlcore.model.coder import SparseCoder
+from sdlcore.run import ModelConfig
+
+N_Q, N_R, K = 60, 24, 5
+
+
+@pytest.fixture(scope="module")
+def planted():
+    """Noisy samples of a few latents, and their rows, of norm 1."""
+    generator = torch.Generator().manual_seed(0)
+    rows = torch.nn.functional.normalize(torch.randn(N_Q, N_R, generator=generator))
+    active = torch.rand(100, N_Q, generator=generator) < 0.06
+    sizes = 0.5 + torch.rand(100, N_Q, generator=generator)
+    return (active * sizes) @ rows + 0.05 * torch.randn(100, N_R, generator=generator), rows
+
+
+def model(rows, activation="omp", k=K):
+    n_q, n_r = rows.shape
+    made = SparseCoder(ModelConfig(activation=activation, n_q=n_q, k=k), (n_r,), (n_r,)).eval()
+    made.load_state_dict(made.state_dict() | {"W_enc": rows, "W_dec": rows})
+    return made
+
+
+def codes(x, rows, activation="omp", k=K):
+    with torch.no_grad():
+        return model(rows, activation, k).encode(x).numpy()
+
+
+def plain_omp(x, rows, k):
+    chosen, found, residual = [], np.zeros(len(rows)), x
+    for _ in range(k):
+        products = rows @ residual
+        products[chosen] = 0
+        if products.max() <= omp.LEAST * np.linalg.norm(x):
+            break
+        chosen.append(int(products.argmax()))
+        while (solved := np.linalg.lstsq(rows[chosen].T, x, rcond=None)[0]).min() < 0:
+            chosen = [latent for latent, code in zip(chosen, solved, strict=True) if code >= 0]
+        found = np.zeros(len(rows))
+        found[chosen] = solved
+        residual = x - found @ rows
+    return found
+
+
+def plain_gradient_pursuit(x, rows, k):
+    found = np.zeros(len(rows))
+    for _ in range(k):
+        products = rows @ (x - found @ rows)
+        chosen = int(np.where(found > 0, 0, products).argmax())
+        slope = np.where((found > 0) | (np.arange(len(rows)) == chosen), products, 0)
+        found = np.maximum(found + slope @ slope / ((slope @ rows) ** 2).sum() * slope, 0)
+    return found
+
+
+PLAIN = {"omp": plain_omp, "gradient_pursuit": plain_gradient_pursuit}
+
+
+@pytest.mark.parametrize("most", [omp.MOST, 0])
+@pytest.mark.parametrize("activation", PLAIN)
+def test_codes_are_those_of_a_plain_loop(activation, most, planted, monkeypatch):
+    monkeypatch.setattr(omp, "MOST", most)  # with and without the inner products of all latents
+    x, rows = planted
+    expected = [PLAIN[activation](one, rows.double().numpy(), K) for one in x.double().numpy()]
+    # squared condition numbers of five rows of cosines below .7 are below 100, times float32's 6e-8 and codes of 1
+    np.testing.assert_allclose(codes(x, rows, activation), expected, rtol=0, atol=1e-4)
+
+
+def test_codes_are_those_of_scikit_learn_where_these_are_not_negative(planted):
+    x, rows = planted
+    theirs = orthogonal_mp(rows.double().numpy().T, x.double().numpy().T, n_nonzero_coefs=K).T
+    same = (theirs >= 0).all(1)
+    assert same.sum() >= 20
+    np.testing.assert_allclose(codes(x, rows)[same], theirs[same], rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize("activation", PLAIN)
+def test_a_sparse_pass_has_the_same_codes(activation, planted):
+    x, rows = planted
+    made = model(rows, activation)
+    with torch.no_grad():
+        torch.testing.assert_close(made(x).latents(), made.sigma.encode(x, made.weights), rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("activation", PLAIN)
+def test_rows_of_other_norms_have_the_same_reconstructions(activation, planted):
+    x, rows = planted
+    scales = 2.0 ** torch.arange(N_Q).remainder(7).sub(3)[:, None]
+    expected = codes(x, rows, activation)
+    np.testing.assert_allclose(codes(x, scales * rows, activation) * scales[:, 0].numpy(), expected, rtol=0, atol=1e-4)
+
+
+@given(st.integers(1, 4), st.integers(0, 2**32 - 1))
+def test_latents_are_few_and_the_residual_has_no_product_with_them(k, seed):
+    generator = torch.Generator().manual_seed(seed)
+    rows, x = torch.randn(16, 8, generator=generator), torch.randn(3, 8, generator=generator)
+    rows[3] = 0.0
+    rows[5] = rows[4]  # equal rows
+    found = codes(x, rows, k=k)
+    assert (found >= 0).all()
+    assert (found > 0).sum(1).max() <= k
+    products = (x.numpy() - found @ rows.numpy()) @ rows.numpy().T
+    # the ridge leaves a millionth of a code, and codes of nearly dependent rows may be large
+    assert np.abs(products[found > 0]).max(initial=0) < 1e-4 * max(1, found.max())
+
+
+def test_samples_of_zeros_and_no_samples_have_no_latents(planted):
+    _, rows = planted
+    assert not codes(torch.zeros(3, N_R), rows).any()
+    assert codes(torch.zeros(0, N_R), rows).shape == (0, N_Q)
