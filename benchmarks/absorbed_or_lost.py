@@ -36,7 +36,7 @@ def shares(files: Files, cell: Cell) -> dict[str, float]:
         x, latents = store.features(), model.encode(torch.from_numpy(store.read("input"))).numpy()
     W_dec = model.W_dec.numpy()
     own = match_latents(W_dec, W)
-    pairs = absorption(latents[:, own], x, W_dec[own], W, hierarchy)
+    pairs = pd.DataFrame(absorption(latents[:, own], x, W_dec[own], W, hierarchy))
     known = pairs[pairs["samples"] > 0]
     absorbed, lost = float(known["absorbed"].mean()), float(known["lost"].mean())
     norm = float(model.W_dec[: hierarchy.parents].norm(dim=1).mean())
