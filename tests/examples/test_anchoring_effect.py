@@ -134,13 +134,20 @@ def test_other_pages_repeat_the_effects_at_weight_10() -> None:
     beside, apart = (tables.effect(split, "true - none", f"recovery_{part}_90") for part in ("beside", "apart"))
     assert page.faster(tables, "topk")["low"] > effect("topk", True, "true")["high"]
     assert page.faster(tables, "relu")["low"] > effect("relu", True, "true")["high"]
+    denser = {"source": "denser", "method": "relu_paper", "clip": False, "number": 100, "weight": 0.1}
+    true, of_random = (tables.effect(denser, f"{kind} - none") for kind in ("true", "random"))
+    with_true = f"add {page.points(true['mean'], sign=False)} points"
+    with_random = page.points(of_random["mean"], sign=False)
     said = {
         "docs/anchors.md": (
+            f"{with_true} {bounds(true)} and random directions {with_random} under protocol `paper`",
             *own,
             "Random directions change it by -.6",
             "{} and {} points, and true anchors {} and {}:".format(*clipped),
         ),
         "docs/findings.md": (
+            f"{with_true} {bounds(true)} to the decoder's recovery",
+            f"random directions add {with_random} {bounds(of_random)}".removesuffix(")"),
             f"help ReLU by {page.points(relu['mean'], sign=False)} points** {bounds(relu)}",
             f"TopK by {page.points(topk['mean'])} {bounds(topk)}",
             f"beside anchored ones: {page.points(beside['mean'])} points {bounds(beside)}, against "
@@ -148,8 +155,8 @@ def test_other_pages_repeat_the_effects_at_weight_10() -> None:
             f"random directions bring {clipped[1]} points with clipping, and true anchors {clipped[3]}",
         ),
         "README.md": (
+            f"{with_true} to its decoder's recovery of the other 900; random directions add {with_random}.",
             f"add {page.points(relu['mean'], sign=False)} points to ReLU's decoder {bounds(relu)}",
-            "random directions take .6 away",
         ),
     }
     for name, texts in said.items():
