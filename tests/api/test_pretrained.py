@@ -14,7 +14,7 @@ from tests.interop.models import made
     [
         ("jumprelu", "jumprelu"),
         ("lista", "lista"),
-        ("relu with posterior codes", "posterior"),
+        ("posterior codes", "posterior"),
         ("topk with a pursuit", "pursuit"),
         ("topk transcoder", "topk_transcoder"),
         ("relu transcoder with a skip connection", "relu_skip_transcoder"),

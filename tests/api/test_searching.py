@@ -210,7 +210,7 @@ def test_another_library_s_file_is_opened_refined_encoded_and_exported(to, activ
 def test_codes_by_search_are_not_exported_and_not_trained(trained, x, tmp_path):
     found = sdl.search(trained, method="omp")
     with pytest.raises(sdl.RefusedError, match=r"a omp autoencoder: its codes come from a search.* sdl\.reencode"):
-        sdl.export(found, "saelens", tmp_path / "out")
+        sdl.export(found, "sparsify", tmp_path / "out")
     with pytest.raises(ValueError, match="no gradient passes through this encoder"):
         found.coder.loss(x[:8])
     with pytest.raises(ValueError, match="activation omp searches on rows that are known"):

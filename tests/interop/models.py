@@ -15,7 +15,7 @@ KINDS: dict[str, dict] = {
     "topk without biases": {"activation": "topk", "bias": False},
     "topk with unit decoder rows": {"activation": "topk", "decoder_norm": "unit"},
     "topk with a pursuit": {"activation": "topk", "pursuit": 4},
-    "relu with posterior codes": {"activation": "relu", "posterior_samples": 1000, "decoder_norm": "unit"},
+    "posterior codes": {"activation": "posterior", "decoder_norm": "unit"},
     "lista": {"activation": "lista", "ista_step": 0.1},
     "matching pursuit": {"activation": "matching_pursuit", "tied": True, "decoder_norm": "unit"},
     **{f"{activation} transcoder": {"activation": activation, "pair": "transcoder"} for activation in AUTOENCODERS},
@@ -74,7 +74,7 @@ def made(kind: str, seed: int = 0, n_q: int = N_Q) -> SparseCoder:
         own["sigma.offset"].copy_(0.3 * normal(own["sigma.offset"]))
     elif settings["activation"] == "lista":
         own["sigma.log_step"].copy_(0.3 * normal(own["sigma.log_step"]))
-    if settings.get("posterior_samples"):
+    elif settings["activation"] == "posterior":
         own["sigma.log_odds"].copy_(-1 - normal(own["sigma.log_odds"]).abs())
         own["sigma.means"].fill_(3.0)
         own["sigma.noise"].fill_(0.1)

@@ -59,7 +59,7 @@ def test_a_refusal_names_dictionary_library_and_what_to_do(kind, name, message, 
             "topk with a pursuit",
             "express a topk autoencoder with a pursuit: its encoder takes several steps; export it",
         ),
-        ("relu with posterior codes", "with posterior codes: its encoder searches for the most probable latents; exp"),
+        ("posterior codes", "posterior autoencoder: its codes come from a search; exp"),
         ("lista", "cannot express a lista autoencoder"),
     ],
 )
@@ -72,7 +72,7 @@ def test_the_class_of_sdlcore_is_written_only_where_saelens_has_none(tmp_path):
     def architecture(kind):
         return json.loads((export(made(kind), "saelens", tmp_path / kind) / "cfg.json").read_text())["architecture"]
 
-    ours = ("topk with a pursuit", "relu with posterior codes", "lista", "topk transcoder")
+    ours = ("topk with a pursuit", "posterior codes", "lista", "topk transcoder")
     assert {architecture(kind) for kind in ours} == {"sdlcore.saelens"}
     assert {architecture(kind) for kind in ("topk", "batchtopk", "relu transcoder", "matching pursuit")} == {
         "topk",

@@ -6,9 +6,9 @@ import shutil
 
 import pytest
 
-from tests.pages.blocks import NOT_EXECUTED, Block, blocks
+from tests.conftest import REPOSITORY
+from tests.pages.blocks import NOT_EXECUTED, Block, blocks, pages
 from tests.pages.execution import MODEL, Session
-from tests.sentences import REPOSITORY, pages
 
 PAGES = [page for page in pages() if blocks(page)]
 EXECUTED = [page for page in PAGES if any(b.language in ("python", "sh") and not b.needs for b in blocks(page))]

@@ -95,7 +95,7 @@ def test_a_saved_dictionary_has_the_same_codes(bench, fitted):
 def test_other_libraries_and_further_training_are_refused(bench, fitted, tmp_path):
     _, posterior, _ = fitted
     with pytest.raises(RefusedError, match="posterior autoencoder: its codes come from a search"):
-        sdl.export(posterior, "saelens", tmp_path / "exported")
+        sdl.export(posterior, "sparsify", tmp_path / "exported")
 
 
 def test_statistics_are_those_of_the_samples():
