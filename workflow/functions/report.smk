@@ -18,7 +18,9 @@ def say(log, paths):
 def report_inputs():
     """Return the files that the report shows: files of products, and files that are kept with the code."""
     files = [file for name in WHOLE for file in PRODUCTS[name].outputs(name, FILES)]
-    return [file for file in files if file.endswith((".csv", ".png")) and not file.endswith("_runs.csv")] + PUBLISHED_FILES
+    return [
+        file for file in files if file.endswith((".csv", ".png")) and not file.endswith("_runs.csv")
+    ] + PUBLISHED_FILES
 
 
 # results at the paper's scale, which are kept with the code; the report shows them too, if the checkout includes docs/
@@ -30,8 +32,12 @@ PUBLISHED_FILES += [FILES.nearest_protocol] * bool(PUBLISHED_FILES)
 
 
 # products with a plan of their own
-NAMED_PRODUCTS = {path.rpartition(".")[-1]: product for path, product in study.products_by_path().items() if not product.alone}
-PLANNED = [name for name, product in NAMED_PRODUCTS.items() if product.cells(study) or product.cells_without_metrics(study)]
+NAMED_PRODUCTS = {
+    path.rpartition(".")[-1]: product for path, product in study.products_by_path().items() if not product.alone
+}
+PLANNED = [
+    name for name, product in NAMED_PRODUCTS.items() if product.cells(study) or product.cells_without_metrics(study)
+]
 
 
 def source_shapes():
