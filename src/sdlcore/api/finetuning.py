@@ -13,10 +13,10 @@ from sdlcore.api.bars import bar
 from sdlcore.api.dictionary import Dictionary, load
 from sdlcore.api.fitting import made_by
 from sdlcore.api.inside import Layer, where_in
+from sdlcore.api.resume import Start
 from sdlcore.api.run_folder import checkpointing, existing_run, remove_unfinished, run_folder, unfinished_run
 from sdlcore.api.run_identity import READERS, warn_of_environment
 from sdlcore.api.setting_types import FinetuneSettings
-from sdlcore.api.starts import Start
 from sdlcore.data.memory import Arrays
 from sdlcore.device import Device, device_of
 from sdlcore.inside.behaviour import LanguageBehaviour, Objective, frozen

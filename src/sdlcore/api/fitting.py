@@ -24,10 +24,7 @@ from sdlcore.api.checking import (
     warn_of_no_folder,
     warn_of_unused,
 )
-from sdlcore.api.dictionary import Dictionary, load
-from sdlcore.api.inputs import is_store, pair_of
-from sdlcore.api.known_features import KnownFeatures
-from sdlcore.api.own_parts import (
+from sdlcore.api.custom_optimizer import (
     END_OF_BATCHES,
     check_rates,
     check_stopped,
@@ -36,6 +33,9 @@ from sdlcore.api.own_parts import (
     refuse_unused,
     unused_settings,
 )
+from sdlcore.api.dictionary import Dictionary, load
+from sdlcore.api.inputs import is_store, pair_of
+from sdlcore.api.known_features import KnownFeatures
 from sdlcore.api.recipes import Recipe
 from sdlcore.api.run_folder import (
     STATE,
@@ -61,9 +61,9 @@ from sdlcore.settings import Seed, checked
 from sdlcore.solvers.run_solver import solve_dictionary
 from sdlcore.solvers.settings import SolverConfig
 from sdlcore.storage.files import provenance
+from sdlcore.training.custom_optimizer import Callback, CustomParts, MakeOptimizer, MakeSchedule, check_callbacks
 from sdlcore.training.history import History, Sink
 from sdlcore.training.loop import Checkpointing
-from sdlcore.training.own_parts import Callback, MakeOptimizer, MakeSchedule, OwnParts, check_callbacks
 from sdlcore.training.train_dictionary import train_dictionary
 from sdlcore.training.watch import watch_directions
 
@@ -155,7 +155,7 @@ def fit(
     DivergedError
         If a loss, a weight or a learning rate is not finite; the message says what to change.
     """
-    own = OwnParts(optimizer, schedule, check_callbacks(callbacks))
+    own = CustomParts(optimizer, schedule, check_callbacks(callbacks))
     start = opened_start(start)
     batches = batches_of(x, target, start, cast(dict[str, Any], settings), own)
     if out is None:
@@ -174,7 +174,7 @@ def fit(
 
 
 def batches_of(
-    x: Any, target: Any, start: Dictionary | None, settings: dict[str, Any], own: OwnParts
+    x: Any, target: Any, start: Dictionary | None, settings: dict[str, Any], own: CustomParts
 ) -> Stream | Recipe | None:
     """Return the batches that ``x`` gives, None for samples; put the pair, and a stream's batch size, into settings."""
     batches = x if isinstance(x, Recipe) else Stream(x, target) if is_stream(x) else None
@@ -202,7 +202,7 @@ def describe_fit(
     It is known before the training, so a caller can look for a run of the same code (`fit` compares settings, seed and
     data only). Warnings are left to `fit`.
     """
-    batches = batches_of(x, None, start, settings, OwnParts())
+    batches = batches_of(x, None, start, settings, CustomParts())
     with nullcontext(batches) if batches is not None else stored(x) as source, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         facts = Fit.of(settings, seed, anchors, start, watch, device_of(device)).facts(source)
@@ -220,7 +220,7 @@ class Fit:
     start: Dictionary | None
     watch: References | None
     device: torch.device
-    own: OwnParts = OwnParts()  # noqa: RUF009, a tuple
+    own: CustomParts = CustomParts()  # noqa: RUF009, a tuple
     name: str = ""
     """Its name among several runs."""
     keep_state: bool = False
@@ -374,7 +374,7 @@ class Fit:
             checkpoints=checkpoints,
             processes=processes,
             stop=stop,
-            own=own,
+            custom_parts=own,
         )
         steps = int(rows[-1]["step"])
         if processes.all.size > 1:

@@ -16,11 +16,11 @@ import torch
 from sdlcore.api.architecture import opened_start
 from sdlcore.api.bars import SweepBar
 from sdlcore.api.checking import warn_of_no_folder
+from sdlcore.api.custom_optimizer import refuse_unused
 from sdlcore.api.dictionary import Dictionary
 from sdlcore.api.fitting import Fit
 from sdlcore.api.inputs import is_store, pair_of
 from sdlcore.api.known_features import KnownFeatures
-from sdlcore.api.own_parts import refuse_unused
 from sdlcore.api.run_folder import existing_run, run_folder
 from sdlcore.api.run_identity import ExistingRun, warn_of_environment
 from sdlcore.api.setting_types import FitSettings
@@ -36,9 +36,9 @@ from sdlcore.run import RunConfig
 from sdlcore.solvers.settings import SolverConfig
 from sdlcore.sparse.kernels.calling import set_numba_threads
 from sdlcore.storage.paths import user_path
+from sdlcore.training.custom_optimizer import CustomParts
 from sdlcore.training.history import Row, Sink, Write
 from sdlcore.training.interruption import terminable
-from sdlcore.training.own_parts import OwnParts
 
 log = logging.getLogger(__name__)
 Name = TypeVar("Name", bound=Hashable)
@@ -113,7 +113,7 @@ def fit_many(
     if batches is not None:
         for name, own in runs.items():
             with _naming(name):
-                refuse_unused({**settings, **own}, batches, OwnParts())
+                refuse_unused({**settings, **own}, batches, CustomParts())
         settings["batch_size"] = batches.batch_size  # the first one's, which accumulate is checked against
     common = {"seed": seed, "anchors": anchors, "start": start}
     folder_of = {str(name): name for name in runs}

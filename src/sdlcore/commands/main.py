@@ -11,11 +11,11 @@ import tyro
 
 import sdlcore
 from sdlcore.command_line import called_later, errors_in_a_line, import_plugins
+from sdlcore.commands.evaluating import contexts, evaluate
 from sdlcore.commands.exchange import export, import_
 from sdlcore.commands.finetuning import finetune
 from sdlcore.commands.fitting import bench, fit, fit_layers, fit_many, solve
 from sdlcore.commands.help import asked_help, showing
-from sdlcore.commands.judging import contexts, evaluate
 from sdlcore.commands.language import compare, language_scores, probe
 from sdlcore.commands.options import RULES, option_names, with_named_options, with_plugins
 from sdlcore.commands.planning import plan

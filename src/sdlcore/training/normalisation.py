@@ -176,10 +176,10 @@ def fit_whitening(store: Readable, pair: str, rows_at_once: int = 8192) -> White
 def _of_pair(store: Readable, pair: str, of_site: Callable[[str], tuple[Tensor, ...]]) -> tuple[Tensor, ...]:
     """Return the statistics of x_p, then of x_r, from the statistics of their sites."""
     wiring = wiring_of(pair, len(store.widths))
-    found = {site: of_site(site_column(site)) for site in wiring.sites}
+    statistics = {site: of_site(site_column(site)) for site in wiring.sites}
 
     def beside(sites: Sequence[int]) -> tuple[Tensor, ...]:
-        parts = zip(*(found[site] for site in sites), strict=True)
+        parts = zip(*(statistics[site] for site in sites), strict=True)
         return tuple(torch.cat(p) if p[0].ndim == 1 else torch.block_diag(*p) for p in parts)
 
     x_p = beside(wiring.reads)

@@ -24,10 +24,10 @@ def rise(step: int, steps: int, share: float) -> float:
 
 def fall(step: int, steps: int, share: float, end: float = 1.0) -> float:
     """Return a ramp that is 1, falls linearly over ``share`` of the steps, and is 0 from ``end`` of the steps on."""
-    left = end * steps - step
-    if left <= 0:
+    remaining_steps = end * steps - step
+    if remaining_steps <= 0:
         return 0.0
-    return min(1.0, left / (share * steps)) if share else 1.0
+    return min(1.0, remaining_steps / (share * steps)) if share else 1.0
 
 
 class Scheduled(NamedTuple):

@@ -16,25 +16,25 @@ from sdlcore.errors import SourceError
 from sdlcore.model.coder import SparseCoder
 from sdlcore.run import RunConfig
 from sdlcore.settings import Json
+from sdlcore.training.custom_optimizer import Callback, CustomParts, Schedule, made_optimizer, stops
 from sdlcore.training.history import Row, read_history
-from sdlcore.training.own_parts import Callback, OwnParts, Schedule, made_optimizer, stops
 
 Sites = tuple[tuple[int, ...], tuple[int, ...]]
 """Dimensions of the sites of x_p and of x_r."""
 END_OF_BATCHES = "the end of the batches"
 _REPLACED = {"optimizer": ("lr", "weight_decay"), "schedule": ("lr_warmup", "lr_decay", "lr_decay_shape")}
-"""Argument with a user's own part -> the settings that it replaces."""
+"""Argument with a user's part -> the settings that it replaces."""
 
 
-def unused_settings(source: Source | None, own: OwnParts) -> dict[str, str]:
+def unused_settings(source: Source | None, own: CustomParts) -> dict[str, str]:
     """Return the settings that this source and these parts replace, each with the argument that replaces it."""
     given = {part: names for part, names in _REPLACED.items() if getattr(own, part) is not None}
     found = {name: f"{part}=, which sets it" for part, names in given.items() for name in names}
     return found | dict.fromkeys(() if source is None else source.unused, "batches, which determine it already")
 
 
-def refuse_unused(settings: Mapping[str, Any], source: Source | None, own: OwnParts) -> None:
-    """Raise `ValueError` for a setting that another argument replaces, and for own parts given to a solver."""
+def refuse_unused(settings: Mapping[str, Any], source: Source | None, own: CustomParts) -> None:
+    """Raise `ValueError` for a setting that another argument replaces, and for custom parts given to a solver."""
     if "solver" in settings:
         for part, given in zip(own._fields, own, strict=True):
             if given:
@@ -44,7 +44,7 @@ def refuse_unused(settings: Mapping[str, Any], source: Source | None, own: OwnPa
             raise ValueError(f"{name} has no meaning together with {instead}; leave it out")
 
 
-def provenance_of_parts(own: OwnParts, config: RunConfig, sites: Sites) -> dict[str, Json]:
+def provenance_of_parts(own: CustomParts, config: RunConfig, sites: Sites) -> dict[str, Json]:
     """Describe an optimiser and a schedule for provenance.
 
     For this description, optimiser and schedule are created once more, with parameters on torch's device meta, which
@@ -74,7 +74,7 @@ def provenance_of_parts(own: OwnParts, config: RunConfig, sites: Sites) -> dict[
     return found
 
 
-def _optimizer_on_meta(own: OwnParts, config: RunConfig, sites: Sites) -> torch.optim.Optimizer | None:
+def _optimizer_on_meta(own: CustomParts, config: RunConfig, sites: Sites) -> torch.optim.Optimizer | None:
     if own.optimizer is None:
         return None
     with torch.device("meta"):
@@ -82,7 +82,7 @@ def _optimizer_on_meta(own: OwnParts, config: RunConfig, sites: Sites) -> torch.
     return made_optimizer(own.optimizer, [p for p in model.parameters() if p.requires_grad])
 
 
-def naming_who_stops(own: OwnParts) -> tuple[OwnParts, list[str]]:
+def naming_who_stops(own: CustomParts) -> tuple[CustomParts, list[str]]:
     """Wrap callbacks so that each adds its name to the returned list when it stops the training."""
     names: list[str] = []
 
@@ -98,7 +98,7 @@ def naming_who_stops(own: OwnParts) -> tuple[OwnParts, list[str]]:
     return own._replace(callbacks=tuple(noting(callback) for callback in own.callbacks)), names
 
 
-def check_stopped(folder: Path, own: OwnParts) -> None:
+def check_stopped(folder: Path, own: CustomParts) -> None:
     """Raise `ValueError` for a finished run that a callback stopped, unless a callback of the same name is given.
 
     Raises
@@ -117,7 +117,7 @@ def check_stopped(folder: Path, own: OwnParts) -> None:
         )
 
 
-def check_rates(folder: Path, own: OwnParts, config: RunConfig, sites: Sites) -> None:
+def check_rates(folder: Path, own: CustomParts, config: RunConfig, sites: Sites) -> None:
     """Raise `ValueError` for a finished run whose history shows other learning rates than the schedule gives.
 
     Provenance cannot tell two ``LambdaLR`` apart, since their functions are not part of their state.
