@@ -120,8 +120,8 @@ class Bench(KnownFeatures):
         """Return the main settings on one line."""
         s = self.settings
         second = f", n_r={s.n_r}" if s.n_r else ""
-        known = f"n={s.n}, n_p={s.n_p}{second}, sparsity={s.sparsity:g}, max_interference={s.max_interference:g}"
-        return f"Bench({known}, seed={self.seed})"
+        settings = f"n={s.n}, n_p={s.n_p}{second}, sparsity={s.sparsity:g}, max_interference={s.max_interference:g}"
+        return f"Bench({settings}, seed={self.seed})"
 
 
 def standard_bench(name: str) -> Bench:

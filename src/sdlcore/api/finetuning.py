@@ -122,9 +122,9 @@ def finetune(
     where = where_in(begun.dictionary, lm, layer, place)
     if config.model.pair == "sae":
         where["place"] = where["place"] or "residual"
-    own = read_paths(paths)
+    paths = read_paths(paths)
     reader = reader_of(
-        lm, texts, device_of(device), tokenizer, context_length, contexts_per_batch, drop, text_options, own, bos
+        lm, texts, device_of(device), tokenizer, context_length, contexts_per_batch, drop, text_options, paths, bos
     )
     begun.dictionary.coder.to(reader.stack.device)
     sites = sites_of(begun.dictionary.coder, reader.stack, **where)
@@ -145,16 +145,16 @@ def finetune(
     sinks: list[Sink] = [partial(bar, config.training.steps)] if progress else []
     if folder is None:
         return _finetuned(begun, config, reader, sites, facts, sinks, None)
-    found = existing_run(folder, facts)
-    warn_of_environment({folder: found})
-    if found is not None and found.is_finished:
+    run = existing_run(folder, facts)
+    warn_of_environment({folder: run})
+    if run is not None and run.is_finished:
         remove_unfinished(folder)
         return load(folder).to(reader.stack.device)
     with unfinished_run(folder) as rows:
         keep = checkpointing(folder, facts)
-        made = _finetuned(begun, config, reader, sites, dict(keep.facts), [*sinks, rows], keep)
-        made.save(folder)
-    return made
+        dictionary = _finetuned(begun, config, reader, sites, dict(keep.facts), [*sinks, rows], keep)
+        dictionary.save(folder)
+    return dictionary
 
 
 # even if a notebook has switched gradients off, as many that inspect models do
@@ -198,8 +198,8 @@ def _first_tokens(reader: Reader, sites: Mapping[str, Site], kinds: RowKinds) ->
     first = reader.contexts(reader.number(SCALING_TOKENS))
     parts: dict[str, list[np.ndarray]] = {name: [] for name in sites}
     for batch in activations(reader.stack, sites, first, reader.contexts_per_batch):
-        kept = kinds.of(batch.tokens, batch.norms) == KEPT
+        row_mask = kinds.of(batch.tokens, batch.norms) == KEPT
         for name, values in batch.values.items():
-            parts[name].append(values[kept])
-    whole = {name: np.concatenate(found) for name, found in parts.items()}
+            parts[name].append(values[row_mask])
+    whole = {name: np.concatenate(arrays) for name, arrays in parts.items()}
     return Arrays(whole["input"], whole.get("target"))

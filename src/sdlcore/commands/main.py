@@ -59,20 +59,20 @@ def main(argv: list[str] | None = None) -> None:
     import_plugins(PROGRAM)
     warnings.showwarning = lambda message, *_, **__: print(f"{PROGRAM}: {printable_lines(message)}", file=sys.stderr)
     commands = {name: with_named_options(command, argv) for name, command in COMMANDS.items()}
-    made = {name: called_later(command, inspect.getdoc(COMMANDS[name])) for name, command in commands.items()}
-    known = set[str]()
+    callables = {name: called_later(command, inspect.getdoc(COMMANDS[name])) for name, command in commands.items()}
+    names = set[str]()
     if first in COMMANDS:
         command, text = with_plugins(commands[first]), inspect.getdoc(COMMANDS[first])
-        known = option_names(commands[first])
-        argv, asked = asked_help(argv)
-        if asked is not None:
-            command, hint = showing(command, asked, PROGRAM)
+        names = option_names(commands[first])
+        argv, method = asked_help(argv)
+        if method is not None:
+            command, hint = showing(command, method, PROGRAM)
             described, args, options = (text or "").partition("\n\nArgs:")
             text = f"{described}\n\n{hint}".rstrip() + args + options
-        made[first] = called_later(command, text)
-    with _reader_gone(), errors_in_a_line(PROGRAM, OPTIONS_ELSEWHERE, known):
+        callables[first] = called_later(command, text)
+    with _reader_gone(), errors_in_a_line(PROGRAM, OPTIONS_ELSEWHERE, names):
         call = tyro.extras.subcommand_cli_from_dict(
-            made,
+            callables,
             prog=PROGRAM,
             description="Train, solve for, judge and exchange sparse dictionaries.",
             args=argv,
@@ -86,8 +86,8 @@ def main(argv: list[str] | None = None) -> None:
         print(f"{PROGRAM}: {printable_lines(error)}", file=sys.stderr)
         raise SystemExit(1) from error
     except KeyboardInterrupt as interrupt:
-        said = str(interrupt).replace("the same call", "the same command")
-        print(f"{PROGRAM}: {said or 'interrupted; the same command goes on where it can'}", file=sys.stderr)
+        message = str(interrupt).replace("the same call", "the same command")
+        print(f"{PROGRAM}: {message or 'interrupted; the same command goes on where it can'}", file=sys.stderr)
         raise SystemExit(130) from None
 
 

@@ -46,8 +46,8 @@ def pack(name: str, owner: object, state: Mapping[str, Any]) -> dict[str, Tensor
         )
 
     text = json.dumps(plain(state)).encode()
-    packed = {f"{name}/{number}": tensor for number, tensor in enumerate(tensors)}
-    return packed | {f"{name}/{_REST}": torch.frombuffer(bytearray(text), dtype=torch.uint8)}
+    entries = {f"{name}/{number}": tensor for number, tensor in enumerate(tensors)}
+    return entries | {f"{name}/{_REST}": torch.frombuffer(bytearray(text), dtype=torch.uint8)}
 
 
 def unpack(name: str, tensors: Mapping[str, Tensor]) -> dict[str, Any]:

@@ -171,16 +171,16 @@ def statistics_of(counts: Tensor, sums: Tensor, squares: Tensor, noise: Tensor, 
     n_samples
         Number of samples.
     """
-    frequent = counts >= FEWEST
-    if not bool(frequent.any()):
+    is_frequent = counts >= FEWEST
+    if not bool(is_frequent.any()):
         return None
     n = counts.clamp(min=1)
-    typical = (sums / n)[frequent].median()
-    means = torch.where(frequent, sums / n, typical)
-    variances = torch.where(frequent, squares / n - means.square(), (typical / 2).square())
+    typical = (sums / n)[is_frequent].median()
+    means = torch.where(is_frequent, sums / n, typical)
+    variances = torch.where(is_frequent, squares / n - means.square(), (typical / 2).square())
     # a deviation of a fiftieth of the mean at least, since few samples underestimate it
     variances = torch.maximum(variances, (0.02 * means).square())
-    p = torch.where(frequent, counts, 1.0).clamp(max=n_samples - 0.5) / n_samples
+    p = torch.where(is_frequent, counts, 1.0).clamp(max=n_samples - 0.5) / n_samples
     least = torch.finfo(torch.float32).eps * float(means.square().mean())
     statistics = Statistics((p / (1 - p)).log(), means, variances, noise.clamp(min=least))
     return Statistics(*(part.float() for part in statistics))

@@ -152,9 +152,12 @@ def refine(
             new_KR = new_KR[((new_KR @ latents.rows.T).amax(1) < KNOWN)]
             # the number of latents never falls below n_q
             order = counts.argsort(descending=True, stable=True)
-            frequent = order[: max(int((counts >= SELDOM).sum()), n_q - len(new_KR))].sort().values
-            new_KR = new_KR[: max(0, ROOM * n_q - len(frequent))]
-            latents, ages = latents.take(frequent).extend(new_KR), torch.cat([ages[frequent], torch.zeros(len(new_KR))])
+            frequent_latents = order[: max(int((counts >= SELDOM).sum()), n_q - len(new_KR))].sort().values
+            new_KR = new_KR[: max(0, ROOM * n_q - len(frequent_latents))]
+            latents, ages = (
+                latents.take(frequent_latents).extend(new_KR),
+                torch.cat([ages[frequent_latents], torch.zeros(len(new_KR))]),
+            )
             log.info("mean shift, round %d: %d new latents, noise %.4g", round_ + 1, len(new_KR), noise)
         if checkpoints is not None:
             state = {"rows": latents.rows, "b_dec": latents.b_dec, **latents.statistics._asdict(), "ages": ages}
@@ -237,15 +240,15 @@ def _least_squares(codes: csr_array, centred_BR: Tensor, rows_QR: Tensor) -> csr
         x_BR = centred_BR[start : start + PART]
         offsets = codes.indptr[start : start + len(x_BR) + 1]
         counts = np.diff(offsets)
-        filled = torch.from_numpy(np.arange(counts.max(initial=1)) < counts[:, None])
-        chosen_BS = torch.zeros(filled.shape, dtype=torch.int64)
-        chosen_BS[filled] = torch.from_numpy(codes.indices[offsets[0] : offsets[-1]]).long()
+        entry_mask = torch.from_numpy(np.arange(counts.max(initial=1)) < counts[:, None])
+        chosen_BS = torch.zeros(entry_mask.shape, dtype=torch.int64)
+        chosen_BS[entry_mask] = torch.from_numpy(codes.indices[offsets[0] : offsets[-1]]).long()
         systems_BSS = gram_QQ[chosen_BS[:, :, None], chosen_BS[:, None, :]]
-        systems_BSS *= filled[:, :, None] & filled[:, None, :]
-        systems_BSS.diagonal(dim1=1, dim2=2).add_(torch.where(filled, RIDGE, 1.0))
-        inner_BS = torch.where(filled, (x_BR @ rows_QR.T).gather(1, chosen_BS), 0.0)
+        systems_BSS *= entry_mask[:, :, None] & entry_mask[:, None, :]
+        systems_BSS.diagonal(dim1=1, dim2=2).add_(torch.where(entry_mask, RIDGE, 1.0))
+        inner_BS = torch.where(entry_mask, (x_BR @ rows_QR.T).gather(1, chosen_BS), 0.0)
         solved_BS = torch.linalg.solve(systems_BSS, inner_BS)
-        values[offsets[0] : offsets[-1]] = solved_BS[filled].clamp(min=0).numpy()
+        values[offsets[0] : offsets[-1]] = solved_BS[entry_mask].clamp(min=0).numpy()
     return csr_array((values, codes.indices, codes.indptr), shape=codes.shape)
 
 
