@@ -55,7 +55,7 @@ def check_inputs(
     n_q, batch_size = config.model.n_q, config.training.batch_size
     _check_start(start, pair, *sites, n_q)
     if start is not None:
-        _check_kept(start, config.model)
+        _check_initial_weights(start, config.model)
     if source.rows is not None and batch_size > source.rows:
         n_p = source.widths[0]
         turned = f", or transpose x if x has {n_p} samples" if n_p > source.rows else ""
@@ -119,7 +119,7 @@ def _check_start(
         raise ValueError(f"start has {n} latents, but n_q is {n_q}; raise n_q")
 
 
-def _check_kept(start: SparseCoder, config: ModelConfig) -> None:
+def _check_initial_weights(start: SparseCoder, config: ModelConfig) -> None:
     """Check that no setting replaces the weights that a training takes from its start."""
     if config.center and (start.b_enc.any() or start.b_dec.any()):
         raise ValueError("center would replace the biases of start; leave center out")

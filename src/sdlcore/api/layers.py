@@ -201,10 +201,10 @@ def _layer_of(source: Stored) -> int:
 
 
 def _of_rows(
-    request: Fit, rows: Sequence[Any], provenance: dict[str, Any], progress: bool, folder: Path | None
+    request: Fit, rows: Sequence[Any], origin: dict[str, Any], progress: bool, folder: Path | None
 ) -> Dictionary:
     with stored(*rows) as source:
-        facts = request.facts(source) | provenance
+        facts = request.facts(source) | origin
         return request.find(source, facts, request.sinks(progress), folder)
 
 

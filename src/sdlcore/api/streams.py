@@ -66,7 +66,7 @@ class Stream:
                 "x gives batches, which hold their targets themselves: pairs (x, target); leave target out"
             )
         self._x, self._reader = x, _reader_of(x)
-        self._kept: dict[int, Arrays] = {}
+        self._batches: dict[int, Arrays] = {}
         self.paired = False
         """Whether batches are B x 2 x n_p: 2 B samples, each with its neighbour beside it."""
         first = self._read(0)
@@ -137,13 +137,13 @@ class Stream:
 
     def read_once(self, step: int) -> "InPass":
         """Return a batch, which is not kept: steps must come in their order."""
-        batch = self._kept[step] if step in self._kept else self._checked(self._reader(step), step)
+        batch = self._batches[step] if step in self._batches else self._checked(self._reader(step), step)
         return InPass(batch, self._reader.passes)
 
     def _batch(self, pair: Pair, accumulate: int, step: int) -> tuple[np.ndarray, np.ndarray]:
         batch = self._read(step)
-        for before in [one for one in self._kept if one < step]:
-            del self._kept[before]
+        for before in [one for one in self._batches if one < step]:
+            del self._batches[before]
         return self.pair_from(batch, pair, accumulate, step)
 
     def pair_from(self, batch: Arrays, pair: Pair, accumulate: int, step: int) -> tuple[np.ndarray, np.ndarray]:
@@ -174,11 +174,11 @@ class Stream:
 
     def _read(self, step: int) -> Arrays:
         """Return a batch, and keep it until a later one is trained on."""
-        if self._kept and step < min(self._kept):  # begun anew, perhaps in another order
-            self._kept.clear()
-        if step not in self._kept:
-            self._kept[step] = self._checked(self._reader(step), step)
-        return self._kept[step]
+        if self._batches and step < min(self._batches):  # begun anew, perhaps in another order
+            self._batches.clear()
+        if step not in self._batches:
+            self._batches[step] = self._checked(self._reader(step), step)
+        return self._batches[step]
 
     def _checked(self, batch: Any, step: int) -> Arrays:
         x, *rest = columns_of(batch, f"batch {step} of x")

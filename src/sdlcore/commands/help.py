@@ -44,7 +44,7 @@ def settings_of(method: str) -> set[str]:
     return names
 
 
-def asked_help(argv: list[str]) -> tuple[list[str], str | None]:
+def method_in_help(argv: list[str]) -> tuple[list[str], str | None]:
     """Return the arguments without the word that follows ``--help``, and that word; None if no help is requested."""
     at = next((place for place, one in enumerate(argv) if one in ("-h", "--help")), None)
     if at is None:

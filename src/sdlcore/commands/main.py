@@ -15,7 +15,7 @@ from sdlcore.commands.evaluating import contexts, evaluate
 from sdlcore.commands.exchange import export, import_
 from sdlcore.commands.finetuning import finetune
 from sdlcore.commands.fitting import bench, fit, fit_layers, fit_many, solve
-from sdlcore.commands.help import asked_help, showing
+from sdlcore.commands.help import method_in_help, showing
 from sdlcore.commands.language import compare, language_scores, probe
 from sdlcore.commands.options import RULES, option_names, with_named_options, with_plugins
 from sdlcore.commands.planning import plan
@@ -64,7 +64,7 @@ def main(argv: list[str] | None = None) -> None:
     if first in COMMANDS:
         command, text = with_plugins(commands[first]), inspect.getdoc(COMMANDS[first])
         names = option_names(commands[first])
-        argv, method = asked_help(argv)
+        argv, method = method_in_help(argv)
         if method is not None:
             command, hint = showing(command, method, PROGRAM)
             described, args, options = (text or "").partition("\n\nArgs:")

@@ -37,7 +37,7 @@ AHEAD = 32
 """Number of batches read ahead, so that training does not wait while rows for one batch are read and shuffled."""
 
 
-_KEPT = "window/"
+_PREFIX = "window/"
 """Prefix of a checkpoint's tensors that belong to the sums since the last history row."""
 
 
@@ -347,7 +347,9 @@ class _Window:
     """
 
     def __init__(self, tensors: Mapping[str, Tensor] | None = None, device: torch.device | None = None) -> None:
-        state = {name.removeprefix(_KEPT): value for name, value in (tensors or {}).items() if name.startswith(_KEPT)}
+        state = {
+            name.removeprefix(_PREFIX): value for name, value in (tensors or {}).items() if name.startswith(_PREFIX)
+        }
         self.steps = int(state.pop("#steps", 0))
         self.resampled = int(state.pop("#resampled", 0))
         self._sums = {name: value.to(device) for name, value in state.items()}
@@ -371,4 +373,4 @@ class _Window:
         if not self.steps:
             return {}
         counts = {"#steps": torch.tensor(self.steps), "#resampled": torch.tensor(self.resampled)}
-        return {f"{_KEPT}{name}": value for name, value in (counts | self._sums).items()}
+        return {f"{_PREFIX}{name}": value for name, value in (counts | self._sums).items()}

@@ -132,19 +132,19 @@ class Whitening(NamedTuple):
 
 
 Scaling = Normalisation | Whitening
-_KEPT = "scaling/"
+_PREFIX = "scaling/"
 """Prefix of a checkpoint's tensors that belong to the scaling."""
 
 
 def state_of(scaling: Scaling) -> dict[str, Tensor]:
     """Return the tensors of a scaling for a checkpoint."""
-    return {f"{_KEPT}{name}": value.clone() for name, value in scaling._asdict().items()}
+    return {f"{_PREFIX}{name}": value.clone() for name, value in scaling._asdict().items()}
 
 
 def scaling_from(tensors: Mapping[str, Tensor]) -> Scaling:
     """Return the scaling in a checkpoint; KeyError if the checkpoint was written before scalings were saved."""
-    kind = Whitening if f"{_KEPT}root_p" in tensors else Normalisation
-    return kind(*(tensors[f"{_KEPT}{name}"] for name in kind._fields))
+    kind = Whitening if f"{_PREFIX}root_p" in tensors else Normalisation
+    return kind(*(tensors[f"{_PREFIX}{name}"] for name in kind._fields))
 
 
 def directions(normalisation: Scaling, w_p: Tensor, w_r: Tensor) -> tuple[Tensor, Tensor]:

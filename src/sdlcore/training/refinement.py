@@ -135,8 +135,8 @@ def refine(
     ages, begun = torch.full((n_q,), YOUNG), 0
     saved = None if checkpoints is None else load_checkpoint(checkpoints.path, checkpoints.identity)
     if saved is not None:
-        kept_statistics = Statistics(*(saved.tensors[name] for name in Statistics._fields))
-        latents = Latents(saved.tensors["rows"], saved.tensors["b_dec"], kept_statistics)
+        statistics = Statistics(*(saved.tensors[name] for name in Statistics._fields))
+        latents = Latents(saved.tensors["rows"], saved.tensors["b_dec"], statistics)
         ages, begun = saved.tensors["ages"], saved.step
         generator.set_state(saved.tensors["generator"])
     for round_ in range(begun, rounds):
@@ -154,16 +154,14 @@ def refine(
             order = counts.argsort(descending=True, stable=True)
             frequent_latents = order[: max(int((counts >= SELDOM).sum()), n_q - len(new_KR))].sort().values
             new_KR = new_KR[: max(0, ROOM * n_q - len(frequent_latents))]
-            latents, ages = (
-                latents.take(frequent_latents).extend(new_KR),
-                torch.cat([ages[frequent_latents], torch.zeros(len(new_KR))]),
-            )
+            latents = latents.take(frequent_latents).extend(new_KR)
+            ages = torch.cat([ages[frequent_latents], torch.zeros(len(new_KR))])
             log.info("mean shift, round %d: %d new latents, noise %.4g", round_ + 1, len(new_KR), noise)
         if checkpoints is not None:
             state = {"rows": latents.rows, "b_dec": latents.b_dec, **latents.statistics._asdict(), "ages": ages}
             state = {name: tensor.clone() for name, tensor in state.items()} | {"generator": generator.get_state()}
-            kept_state = Checkpoint(round_ + 1, 0.0, [], state)
-            save_checkpoint(checkpoints.path, checkpoints.identity, kept_state, checkpoints.facts)
+            checkpoint = Checkpoint(round_ + 1, 0.0, [], state)
+            save_checkpoint(checkpoints.path, checkpoints.identity, checkpoint, checkpoints.facts)
         done(round_ + 1)
     x_BR = scaled(rounds)
     _, _, counts = _estimate(latents, x_BR, latents.encode(x_BR))

@@ -101,15 +101,8 @@ def train_dictionary(
         def share_held(trial: RunConfig) -> float:
             model = initial()
             trial_parts = custom_parts._replace(callbacks=())
-            train(
-                model,
-                rows.batches,
-                trial,
-                torch_stream(seed, "resampling"),
-                scaling,
-                directions,
-                custom_parts=trial_parts,
-            )
+            generator = torch_stream(seed, "resampling")
+            train(model, rows.batches, trial, generator, scaling, directions, custom_parts=trial_parts)
             return anchored_share(model, w_r_KR, near)
 
         weight = choose_weight(config, share_held)
