@@ -16,12 +16,12 @@ from sdlcore.training.history import Row, Write
 @contextmanager
 def bar(steps: int, rows: Sequence[Row]) -> Iterator[Write]:
     """Show a progress bar with the loss, FVU and L0 of the last row; a sink for a training history."""
-    begun = int(rows[-1]["step"]) if rows else 0
-    with tqdm(total=steps, initial=begun, unit="step") as progress, announcing(partial(tqdm.write, file=sys.stderr)):
+    start = int(rows[-1]["step"]) if rows else 0
+    with tqdm(total=steps, initial=start, unit="step") as progress, announcing(partial(tqdm.write, file=sys.stderr)):
 
         def write(row: Row) -> None:
             progress.set_postfix({name: f"{row[name]:.4g}" for name in ("loss", "fvu", "l0")}, refresh=False)
-            if progress.n == begun:  # the first row includes the compilation of kernels, so it is left out of the rate
+            if progress.n == start:  # the first row includes the compilation of kernels, so the rate leaves it out
                 progress.initial = progress.n = int(row["step"])
                 progress.unpause()
                 progress.refresh()

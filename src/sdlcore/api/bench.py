@@ -72,8 +72,8 @@ class Bench(KnownFeatures):
         source, seed = BenchSource.from_dict(settings), checked("seed", Seed, seed)
         for key, problem in source.inconsistencies():
             raise ValueError(f"{key}: {problem}")
-        drawn = draw_matrices(source, seed)
-        return cls(source, seed, drawn["W_p"].W, drawn["W_r"].W if "W_r" in drawn else None)
+        matrices = draw_matrices(source, seed)
+        return cls(source, seed, matrices["W_p"].W, matrices["W_r"].W if "W_r" in matrices else None)
 
     @property
     def hierarchy(self) -> Hierarchy | None:

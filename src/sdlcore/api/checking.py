@@ -181,9 +181,9 @@ def warn_of_no_folder(*settings_of_runs: Mapping[str, Any]) -> None:
 def _unused_of_plugins(config: RunConfig, settings: Mapping[str, Any]) -> Iterator[str]:
     """Yield a warning for each plugin setting without effect. Settings at their default are not reported."""
     core_settings = config.to_dict()
-    theirs = own_settings("activation", "loss term") if settings.keys() - core_settings.keys() else {}
-    for name in (name for name in settings if name in theirs and name not in core_settings):
-        of = theirs[name]
+    plugin_settings = own_settings("activation", "loss term") if settings.keys() - core_settings.keys() else {}
+    for name in (name for name in settings if name in plugin_settings and name not in core_settings):
+        of = plugin_settings[name]
         value = tuple(settings[name]) if isinstance(settings[name], list) else settings[name]
         if value in [one.settings.model_fields[name].default for one in of]:
             continue

@@ -485,8 +485,8 @@ def coders_of(dictionaries: Any) -> dict[Any, model_coder.SparseCoder]:
     """
     if isinstance(dictionaries, Dictionary | model_coder.SparseCoder) or not isinstance(dictionaries, Iterable):
         raise ValueError(f"dictionaries is a {type(dictionaries).__name__}, expected a list or dict of dictionaries")
-    named = dictionaries if isinstance(dictionaries, Mapping) else dict(enumerate(dictionaries))
-    coders = {name: coder_of(one) for name, one in named.items()}
+    by_name = dictionaries if isinstance(dictionaries, Mapping) else dict(enumerate(dictionaries))
+    coders = {name: coder_of(one) for name, one in by_name.items()}
     for name, coder in coders.items():
         if broken := not_finite(coder.state_dict()):
             raise ValueError(f"{_called(name)}: {broken}; train it again, with a lower lr if training diverged")

@@ -219,11 +219,11 @@ def _extracted(
     }
     sources, model, precision = _opened(lm, reading, [{**common, **its} for its in where.values()])
     works = prepared_together(sources, model, text, tokens or 0, limits="tokens")
-    read = {"tokens": tokens, "precision": {"forward": precision, "stored": "float16"}}
+    forward_facts = {"tokens": tokens, "precision": {"forward": precision, "stored": "float16"}}
     missing: dict[Path, Any] = {}
     stores: dict[Path, ActivationStore] = {}
     for path, work in zip(where, works, strict=True):
-        facts: dict[str, Any] = work.facts | read
+        facts: dict[str, Any] = work.facts | forward_facts
         facts["source"] = {name: value for name, value in facts["source"].items() if name not in OF_PIPELINES}
         if path.exists():
             stores[path] = _existing(path, facts)
@@ -286,9 +286,11 @@ def _opened(lm: Any, reading: Reading, settings: Sequence[dict[str, Any]]) -> tu
 def _existing(path: Path, facts: Mapping[str, Any]) -> ActivationStore:
     """Open a finished store that holds these activations; ValueError if it holds others."""
     store = open_checked(path)
-    here = _compared(json.loads(json.dumps(facts)))
-    here["versions"] = {name: here["versions"][name] for name in ("torch", *READERS) if name in here["versions"]}
-    differences = compare(_compared(store.provenance), here)
+    request = _compared(json.loads(json.dumps(facts)))
+    request["versions"] = {
+        name: request["versions"][name] for name in ("torch", *READERS) if name in request["versions"]
+    }
+    differences = compare(_compared(store.provenance), request)
     if differences.identity:
         store.close()
         raise ValueError(

@@ -189,12 +189,12 @@ def class_numbers(labels: Any) -> tuple[np.ndarray | None, Sequence[str] | None]
         _check_labels(values, missing)
         missing |= np.array([isinstance(value, Integral) and value < 0 for value in values], dtype=bool)
         values = np.array([None if gone else _name(value) for value, gone in zip(values, missing, strict=True)], object)
-        named = ~missing & (values != "")
+        has_name = ~missing & (values != "")
     else:
-        named = values >= 0
-    classes, numbers = np.unique(values[named], return_inverse=True)
+        has_name = values >= 0
+    classes, numbers = np.unique(values[has_name], return_inverse=True)
     indices = np.full(len(values), -1)
-    indices[named] = numbers
+    indices[has_name] = numbers
     return indices, [str(name) for name in classes]
 
 
@@ -267,8 +267,8 @@ def pair_of(x: Any, target: Any, pair: Pair | None) -> Pair:
     if isinstance(target, str) and not Path(target).suffix:
         raise ValueError(f"target is {target!r}, expected an array or a path; settings go by name, activation='topk'")
     if isinstance(x, tuple) and target is None and pair is None:
-        meant = "fit(x[0]) for an autoencoder, fit(*x) for a transcoder, fit([*x]) for a crosscoder"
-        raise ValueError(f"x is a tuple of {len(x)}, which is ambiguous; call {meant}")
+        calls = "fit(x[0]) for an autoencoder, fit(*x) for a transcoder, fit([*x]) for a crosscoder"
+        raise ValueError(f"x is a tuple of {len(x)}, which is ambiguous; call {calls}")
     implied_pair: Pair = "crosscoder" if is_pair(x) else "sae" if target is None else "transcoder"
     if pair is None or pair == implied_pair or is_store(x):
         return pair or implied_pair

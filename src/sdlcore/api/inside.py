@@ -143,9 +143,9 @@ def _warn_of_another_model(dictionary: Dictionary | SparseCoder, lm: Any) -> Non
     """Warn if the language model has another name than the one whose activations `fit_layers` took."""
     origin = _origin_of(dictionary)
     model_name = origin.get("model", {}).get("name") if "where" in origin else None
-    here = local_model(lm) if isinstance(lm, str | Path) else getattr(lm, "name_or_path", "") or type(lm).__name__
-    if model_name is not None and Path(model_name).name != Path(here).name:
-        warnings.warn(f"the dictionary was fitted on {model_name}, and the language model is {here}", stacklevel=4)
+    name_here = local_model(lm) if isinstance(lm, str | Path) else getattr(lm, "name_or_path", "") or type(lm).__name__
+    if model_name is not None and Path(model_name).name != Path(name_here).name:
+        warnings.warn(f"the dictionary was fitted on {model_name}, and the language model is {name_here}", stacklevel=4)
 
 
 def where_in(dictionary: Dictionary | SparseCoder, lm: Any, layer: Layer | None, place: Place | None) -> dict[str, Any]:

@@ -141,12 +141,12 @@ def language_scores(
     SourceError
         If a text or a model cannot be read.
     """
-    named = dictionary if isinstance(dictionary, Mapping) else {None: dictionary}
-    if not named:
+    by_name = dictionary if isinstance(dictionary, Mapping) else {None: dictionary}
+    if not by_name:
         raise ValueError("dictionary is an empty mapping, expected at least one dictionary")
     contexts = checked("contexts", Batch, contexts)
     coders, where = {}, {}
-    for name, one in named.items():
+    for name, one in by_name.items():
         with _naming(name):
             coders[name], where[name] = coder_of(one), where_in(one, lm, layer, place)
     paths = read_paths(paths)
@@ -171,7 +171,7 @@ def language_scores(
         scores |= losses_recovered(reader.lm, its, contexts_bar, sites, group.pair, kinds, mean_R, paths)
     # once, also for dictionaries of many layers
     warn_of_weak_ablation(min(scores.values(), key=_cost_of_ablation))
-    return LanguageScores({name: scores[name] for name in named}) if isinstance(dictionary, Mapping) else scores[None]
+    return LanguageScores({name: scores[name] for name in by_name}) if isinstance(dictionary, Mapping) else scores[None]
 
 
 def warn_of_weak_ablation(scores: LossRecovered) -> None:

@@ -130,19 +130,19 @@ def fit_layers(
     if not contexts:
         raise reader.too_short()
     place: Place = "residual" if pair == "sae" else "mlp"
-    read = reader.facts() | {"tokens": tokens}
+    text_facts = reader.facts() | {"tokens": tokens}
     code_facts = made_by(request.config, request.seed, where, READERS)
-    text = {layer: {"activations": {"where": {"layer": layer, "place": place}, **read}} for layer in sites}
+    text = {layer: {"activations": {"where": {"layer": layer, "place": place}, **text_facts}} for layer in sites}
     folders = {layer: None if out is None else out / folder_of(layer) for layer in sites}
     runs = {folder: existing_run(folder, code_facts | text[layer]) for layer, folder in folders.items() if folder}
     warn_of_environment(runs)
     finished = {folder for folder, run in runs.items() if run is not None and run.is_finished}
     remaining_sites = {layer: its for layer, its in sites.items() if folders[layer] not in finished}
-    beside = (Path(tempfile.gettempdir()) if out is None else out) / "activations"
-    with private_folder(beside) as private:
+    scratch = (Path(tempfile.gettempdir()) if out is None else out) / "activations"
+    with private_folder(scratch) as private:
         rows = {}
         if remaining_sites:
-            _require_disk(beside.parent, len(contexts) * reader.context_length, reader.stack.width, remaining_sites)
+            _require_disk(scratch.parent, len(contexts) * reader.context_length, reader.stack.width, remaining_sites)
             contexts_bar = tqdm(contexts, desc="activations", unit="", disable=None if progress else True)
             rows = reader.write_rows(remaining_sites, contexts_bar, private.path)
         dictionaries = []

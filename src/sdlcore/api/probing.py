@@ -239,11 +239,11 @@ def _fitted(name: str, k: int | None, label: str, scaled: np.ndarray, is_class: 
         difference = scaled[train & is_class].mean(0) - scaled[train & ~is_class].mean(0)
         scaled = scaled[:, np.argsort(-np.abs(difference), kind="stable")[:k]]
     model = LogisticRegression(class_weight="balanced", max_iter=2000).fit(scaled[train], is_class[train])
-    judged = scaled[~train]
+    test_rows = scaled[~train]
     return Probe(
         name,
         k,
         label,
-        float(roc_auc_score(is_class[~train], model.decision_function(judged))),
-        float(balanced_accuracy_score(is_class[~train], model.predict(judged))),
+        float(roc_auc_score(is_class[~train], model.decision_function(test_rows))),
+        float(balanced_accuracy_score(is_class[~train], model.predict(test_rows))),
     )

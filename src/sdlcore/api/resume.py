@@ -80,10 +80,10 @@ class Start(NamedTuple):
 
     @classmethod
     def _of_state(cls, path: Path, finished: Dictionary | None) -> "Start":
-        described = describe_checkpoint(path)
-        if described is None or "settings" not in described.facts:
+        description = describe_checkpoint(path)
+        if description is None or "settings" not in description.facts:
             raise ValueError(f"{path}: is damaged; give the finished dictionary (sdl.load) instead")
-        facts = described.facts
+        facts = description.facts
         for part in ("optimizer", "schedule"):
             if part in facts:
                 raise ValueError(
@@ -91,7 +91,7 @@ class Start(NamedTuple):
                     "finished dictionary (sdl.load) instead, which continues with fresh moments of Adam"
                 )
         _refuse_archetypes(facts["settings"])
-        checkpoint = load_checkpoint(path, described.identity)
+        checkpoint = load_checkpoint(path, description.identity)
         assert checkpoint is not None, "described just before"
         scaling, samples = scaling_from(checkpoint.tensors), int(checkpoint.tensors["samples"])
         weights = {

@@ -112,12 +112,12 @@ def finished_run(folder: Path, facts: dict[str, Any]) -> ExistingRun | None:
     if not path.is_file():
         return None
     try:
-        saved = json.loads(path.read_text(encoding="utf-8"))
+        config = json.loads(path.read_text(encoding="utf-8"))
     except (ValueError, RecursionError):
-        saved = None
-    if not isinstance(saved, dict):
+        config = None
+    if not isinstance(config, dict):
         raise ValueError(f"{path} does not describe a run: expected a JSON object. Choose another folder.")
-    differences = compare(saved, facts)
+    differences = compare(config, facts)
     if differences.identity:
         raise SourceError(
             f"{folder} belongs to a different run ({differences.listed()}). Open it with "

@@ -254,12 +254,12 @@ def evaluate(
         for name, unused in (("x", x), ("target", target), ("labels", labels)):
             if unused is not None:
                 raise ValueError(f"a bench draws its own samples; leave {name} out, or pass bench.references")
-        drawn = truth.samples(truth.settings.test_samples if n_samples is None else n_samples, "test")
-        samples = Arrays(drawn.input, drawn.target, features=drawn.features)
+        bench_samples = truth.samples(truth.settings.test_samples if n_samples is None else n_samples, "test")
+        samples = Arrays(bench_samples.input, bench_samples.target, features=bench_samples.features)
         _check_samples(samples, coder)
         _check_directions(truth.references, anchors, coder)
-        judges = GroundTruth.of(truth.references, anchors, truth.hierarchy)
-        return _scored(coder, samples, judges, seed, baselines, tau)
+        ground_truth = GroundTruth.of(truth.references, anchors, truth.hierarchy)
+        return _scored(coder, samples, ground_truth, seed, baselines, tau)
     if x is None:
         raise ValueError(
             "x is missing: without a bench, evaluate needs samples; give them as x=..., "
@@ -284,11 +284,11 @@ def evaluate(
         if classes is not None and not test_samples.has("labels"):
             raise ValueError("labels are missing, which the evaluation of class means needs")
         coefficients = test_samples.features()  # true coefficients belong to the true features only
-        counted = coefficients is not None and coefficients.shape[1] == references.W_p.shape[1]
-        has_coefficients = classes is not None or counted
+        coefficients_match = coefficients is not None and coefficients.shape[1] == references.W_p.shape[1]
+        has_coefficients = classes is not None or coefficients_match
         _check_directions(references, anchors, coder)
-        judges = GroundTruth.of(references, anchors, coefficients=has_coefficients)
-        return _scored(coder, test_samples, judges, seed, baselines, tau)
+        ground_truth = GroundTruth.of(references, anchors, coefficients=has_coefficients)
+        return _scored(coder, test_samples, ground_truth, seed, baselines, tau)
 
 
 def _check_samples(samples: Activations, coder: SparseCoder) -> None:

@@ -97,22 +97,22 @@ def search(
         raise ValueError("posterior needs x, samples" if x is None else f"x has no meaning for method {method}")
     if k is not None and method not in ("omp", "gradient_pursuit"):
         raise ValueError(f"k has no meaning for method {method}; it is for omp and gradient_pursuit")
-    done: dict[str, Any] = {"method": method}
+    record: dict[str, Any] = {"method": method}
     if method == "posterior":
-        done["n_samples"] = checked("n_samples", Total, n_samples)
+        record["n_samples"] = checked("n_samples", Total, n_samples)
         with _rows(x, coder, 0) as (_, rows):
             new_coder = _posterior(coder, rows, n_samples, progress)
     elif method == "nnls":
-        done["sweeps"] = checked("sweeps", Sweeps, sweeps)
+        record["sweeps"] = checked("sweeps", Sweeps, sweeps)
         new_coder = copy.deepcopy(coder)
         new_coder.config = coder.config.changed(pursuit=sweeps)
     else:
         k = coder.config.k if k is None else checked("k", Latents, k)
         if k is None:
             raise ValueError(f"{method} needs k, since activation {coder.config.activation} has none")
-        done["k"] = k
+        record["k"] = k
         new_coder = on_unit_rows(coder, method, k)
-    return Dictionary(new_coder, {**start.provenance, "searched": done}, anchors=start.anchors)
+    return Dictionary(new_coder, {**start.provenance, "searched": record}, anchors=start.anchors)
 
 
 def refine(
@@ -156,8 +156,8 @@ def refine(
         early.
     """
     start = _opened(dictionary)
-    done = {"rounds": checked("rounds", Rounds, rounds), "n_samples": checked("n_samples", Total, n_samples)}
-    done["seed"] = checked("seed", Seed, seed)
+    record = {"rounds": checked("rounds", Rounds, rounds), "n_samples": checked("n_samples", Total, n_samples)}
+    record["seed"] = checked("seed", Seed, seed)
     with _rows(x, start.coder, seed) as (source, rows):
         size, in_pass = _size(source, rows)
         number = -(-n_samples // size) if in_pass is None else min(-(-n_samples // size), in_pass)
@@ -172,7 +172,7 @@ def refine(
                 new_coder = refine_rows(coder, draw, rounds, torch_stream(seed, "mean shift"), _to(bar), keep)
             return Dictionary(new_coder, facts)
 
-        return _make_or_open(start, {"refined": done}, source, out, make)
+        return _make_or_open(start, {"refined": record}, source, out, make)
 
 
 def reencode(
@@ -224,7 +224,7 @@ def reencode(
     start, where = _opened(dictionary), device_of(device)
     checked("activation", Encoder, activation)
     checked("steps", Total, steps)
-    done = {"activation": activation, "l0": l0, "steps": steps, "seed": checked("seed", Seed, seed)}
+    record = {"activation": activation, "l0": l0, "steps": steps, "seed": checked("seed", Seed, seed)}
     if l0 is not None and checked("l0", Positive, l0) > start.n_q:
         raise ValueError(f"l0 must be at most n_q = {start.n_q}, found {l0:g}")
     if activation != "jumprelu":
@@ -248,7 +248,7 @@ def reencode(
                 new_coder = linear_encoder(teacher.to(where), draw, held_out, steps, further, l0, _to(bar), keep)
             return Dictionary(new_coder, facts)
 
-        return _make_or_open(start, {"reencoded": done}, source, out, make)
+        return _make_or_open(start, {"reencoded": record}, source, out, make)
 
 
 def _opened(dictionary: Dictionary | str | Path) -> Dictionary:
@@ -326,14 +326,14 @@ def _to(bar: tqdm) -> Callable[[int], object]:
 
 def _make_or_open(
     start: Dictionary,
-    done: dict[str, Any],
+    record: dict[str, Any],
     source: Source,
     out: str | Path | None,
     make: Callable[[dict[str, Any], Checkpointing | None], Dictionary],
 ) -> Dictionary:
     """Return the dictionary that ``make`` returns. With ``out``, write it to this folder, or open it there."""
     weights = [np.atleast_1d(part.cpu().numpy()) for part in start.coder.state_dict().values()]
-    facts = {**start.provenance, **provenance(__file__), **done}
+    facts = {**start.provenance, **provenance(__file__), **record}
     facts["inputs"] = {"store": source.digest, "start": digest_of_arrays(*weights)}
     if (origin := source.activations_made_by()) is not None:
         facts["activations"] = origin

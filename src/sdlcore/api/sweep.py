@@ -162,7 +162,7 @@ def fit_many(
 
         try:
             with nullcontext() if out is None else terminable():
-                done, errors = _in_threads(find, fits, side_by_side)
+                results, errors = _in_threads(find, fits, side_by_side)
         except KeyboardInterrupt:
             remedy = "there are no checkpoints" if out is None else f"the same call resumes every run in {out}"
             raise KeyboardInterrupt(f"interrupted; {remedy}") from None
@@ -171,7 +171,7 @@ def fit_many(
             raise
         finally:
             torch.set_num_threads(cores)
-    dictionaries = {name: done[name] for name in fits if name in done}
+    dictionaries = {name: results[name] for name in fits if name in results}
     if errors:
         failed = ", ".join(str(name) for name in fits if name not in dictionaries)
         raise FitManyError(f"{len(errors)} of {len(fits)} runs failed: {failed}", errors, dictionaries)
@@ -191,13 +191,13 @@ def _in_threads(
     with ThreadPoolExecutor(at_once, "fit") as threads:
         running = {threads.submit(find, name, stop): name for name in names}
         try:
-            for done in as_completed(running):
-                error = done.exception()
+            for future in as_completed(running):
+                error = future.exception()
                 if isinstance(error, Exception):
-                    error.add_note(f"in run {running[done]}")
+                    error.add_note(f"in run {running[future]}")
                     errors.append(error)
                 else:
-                    results[running[done]] = done.result()
+                    results[running[future]] = future.result()
         except BaseException:  # an interrupt: running trainings end after their step, waiting ones do not start
             stop.set()
             threads.shutdown(wait=False, cancel_futures=True)

@@ -77,15 +77,15 @@ def evaluate(
     opened_dictionaries = opened_all(dictionaries)  # before the first is evaluated
     scores, means = dict[Path, Scores](), set[bytes]()
     if x is None:
-        drawn = read_bench(str(bench))
-        scores = {path: evaluate_dictionary(one, drawn, **options) for path, one in opened_dictionaries.items()}
+        drawn_bench = read_bench(str(bench))
+        scores = {path: evaluate_dictionary(one, drawn_bench, **options) for path, one in opened_dictionaries.items()}
     else:
         classes = None if labels is None else array(labels, "labels")
         for path, one in opened_dictionaries.items():
             first, second, _ = sites(x, target, one.pair)
-            judges = _judges(one, path / REFERENCES, references, first, second, classes)
-            scores[path] = evaluate_dictionary(one, judges, first, second, labels=classes, **options)
-            means |= {judges.W_p.tobytes()} if isinstance(judges, References) else set()
+            truth = _references(one, path / REFERENCES, references, first, second, classes)
+            scores[path] = evaluate_dictionary(one, truth, first, second, labels=classes, **options)
+            means |= {truth.W_p.tobytes()} if isinstance(truth, References) else set()
     print(
         "\n".join(f"{opened_dictionaries[path]}\n{scores[path]}" for path in scores) if alone else _side_by_side(scores)
     )
@@ -96,7 +96,7 @@ def evaluate(
         write_json(out, parts[str(dictionaries[0])] if alone else parts)
 
 
-def _judges(
+def _references(
     dictionary: Dictionary, class_means_path: Path, references: Path | None, x: Any, target: Path | None, labels: Any
 ) -> Any:
     """Return the references: given ones, a dictionary's own class means, class means of the samples, or None."""

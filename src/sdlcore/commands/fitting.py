@@ -58,7 +58,7 @@ def bench(out: Path, settings: BenchSource = BenchSource(), seed: int = 0) -> No
         out: folder to write
         seed: everything is drawn from it
     """
-    drawn = Bench.draw(seed=seed, **cast(BenchSettings, settings.to_dict()))
+    new_bench = Bench.draw(seed=seed, **cast(BenchSettings, settings.to_dict()))
     facts = provenance(samples.__file__, bench=settings.to_dict(), seed=seed)
     if (out / FEATURES).exists():
         stored_bench = read_bench(str(out))
@@ -68,10 +68,10 @@ def bench(out: Path, settings: BenchSource = BenchSource(), seed: int = 0) -> No
     sizes: dict[Part, int] = {"train": settings.train_samples, "test": settings.test_samples}
     for part, rows in sizes.items():
         with create_store(out / f"{part}.h5", facts | {"part": part}) as store:
-            bench_samples = drawn.samples(rows, part)
+            bench_samples = new_bench.samples(rows, part)
             store.append(bench_samples.input, target=bench_samples.target, features=bench_samples.features)
-    save_references(out / FEATURES, drawn.references, facts)
-    print(f"{drawn}: {out / 'train.h5'}, {out / 'test.h5'}, {out / FEATURES}")
+    save_references(out / FEATURES, new_bench.references, facts)
+    print(f"{new_bench}: {out / 'train.h5'}, {out / 'test.h5'}, {out / FEATURES}")
 
 
 class ModelOptions(ModelConfig):
@@ -164,8 +164,8 @@ def _check_anchors(anchors: str | None, n_anchors: float | None, labelled: bool)
     if anchors == DISCOVER and n_anchors is not None and not n_anchors.is_integer():
         raise ValueError(f"--n-anchors must be a whole number with --anchors {DISCOVER}, found {n_anchors}")
     if anchors is not None and anchors not in (CLASS_MEANS, DISCOVER) and not user_path(anchors, "--anchors").is_file():
-        meant = did_you_mean(anchors, (CLASS_MEANS, DISCOVER))
-        raise ValueError(f"--anchors must be {CLASS_MEANS}, {DISCOVER} or a file, found {anchors}{meant}")
+        hint = did_you_mean(anchors, (CLASS_MEANS, DISCOVER))
+        raise ValueError(f"--anchors must be {CLASS_MEANS}, {DISCOVER} or a file, found {anchors}{hint}")
 
 
 def _means_of(

@@ -82,8 +82,10 @@ def showing(function: Callable[..., None], method: str, program: str) -> tuple[C
         for plugin in plugins:
             settings_by_method.setdefault(plugin.name, set()).add(setting)
     if method and method not in settings_by_method:
-        meant = did_you_mean(method, settings_by_method) or f"; expected all, or one of {', '.join(settings_by_method)}"
-        print(f"{program}: no such method {printable(method)}{meant}", file=sys.stderr)
+        advice = (
+            did_you_mean(method, settings_by_method) or f"; expected all, or one of {', '.join(settings_by_method)}"
+        )
+        print(f"{program}: no such method {printable(method)}{advice}", file=sys.stderr)
         raise SystemExit(2)
     visible_settings = {*MAIN, *settings_by_method.get(method, ())}
     for name, one in parameters.items():

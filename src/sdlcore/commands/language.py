@@ -97,8 +97,8 @@ def probe(
         out: CSV file to write all probes to, a row each
     """
     opened_dictionaries = {str(path): one for path, one in opened_all(dictionaries).items()}
-    read = array(labels, "labels").tolist() if labels.suffix == ".npy" else read_labels(labels, label_column)
-    classes = [None if str(label) in without else label for label in read]
+    values = array(labels, "labels").tolist() if labels.suffix == ".npy" else read_labels(labels, label_column)
+    classes = [None if str(label) in without else label for label in values]
     several = [None if one == "all" else one for one in k]
     probes = probe_dictionaries(opened_dictionaries, x, classes, k=several, held_out=held_out, nulls=nulls, seed=seed)
     _show(probes, out)

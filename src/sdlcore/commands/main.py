@@ -53,8 +53,8 @@ def main(argv: list[str] | None = None) -> None:
         return
     first = argv[0]
     if not first.startswith("-") and first not in COMMANDS:
-        meant = did_you_mean(first, COMMANDS) or f"; expected one of {', '.join(COMMANDS)}"
-        print(f"{PROGRAM}: no such command {printable(first)}{meant}", file=sys.stderr)
+        advice = did_you_mean(first, COMMANDS) or f"; expected one of {', '.join(COMMANDS)}"
+        print(f"{PROGRAM}: no such command {printable(first)}{advice}", file=sys.stderr)
         raise SystemExit(2)
     import_plugins(PROGRAM)
     warnings.showwarning = lambda message, *_, **__: print(f"{PROGRAM}: {printable_lines(message)}", file=sys.stderr)
@@ -67,8 +67,8 @@ def main(argv: list[str] | None = None) -> None:
         argv, method = method_in_help(argv)
         if method is not None:
             command, hint = showing(command, method, PROGRAM)
-            described, args, options = (text or "").partition("\n\nArgs:")
-            text = f"{described}\n\n{hint}".rstrip() + args + options
+            description, args, options = (text or "").partition("\n\nArgs:")
+            text = f"{description}\n\n{hint}".rstrip() + args + options
         callables[first] = called_later(command, text)
     with _reader_gone(), errors_in_a_line(PROGRAM, OPTIONS_ELSEWHERE, names):
         call = tyro.extras.subcommand_cli_from_dict(

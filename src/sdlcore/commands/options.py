@@ -71,10 +71,10 @@ def with_plugins(function: Callable[..., None]) -> Callable[..., None]:
     extended = {name: one.annotation for name, one in parameters.items() if is_extensible(one.annotation)}
     plugin_settings = own_settings(*(kind.extended_by for kind in extended.values()))
     # a setting with the name of another parameter can only be given in a configuration
-    theirs = {setting: its for setting, its in plugin_settings.items() if setting not in parameters}
-    if not theirs:
+    new_options = {setting: its for setting, its in plugin_settings.items() if setting not in parameters}
+    if not new_options:
         return function
-    for setting, its in theirs.items():
+    for setting, its in new_options.items():
         help = "; ".join(_described(setting, one) for one in its)
         hint = f"(default: {' or '.join(dict.fromkeys(_default_of(setting, one) for one in its))})"
         option = tyro.conf.arg(help=help, help_behavior_hint=hint)
@@ -87,7 +87,7 @@ def with_plugins(function: Callable[..., None]) -> Callable[..., None]:
         parameters[name] = parameters[name].replace(annotation=unchecked, default=default)
 
     def call(**arguments: Any) -> None:
-        values = {setting: value for setting in theirs if (value := arguments.pop(setting)) is not None}
+        values = {setting: value for setting in new_options if (value := arguments.pop(setting)) is not None}
         for name, kind in extended.items():
             its = {setting: values[setting] for setting in values.keys() & own_settings(kind.extended_by)}
             arguments[name] = kind(**dict(arguments[name]), **its)

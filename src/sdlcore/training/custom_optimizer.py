@@ -194,9 +194,9 @@ class Schedule:
         """
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # torch warns if a schedule steps without its optimiser
-            here = 0
+            next_step = 0
             for step, rates in expected:
-                for _ in range(here, step):
+                for _ in range(next_step, step):
                     self.step()
                 actual_rates = self._rates()[: len(rates)]
                 for rate, other in zip(actual_rates, rates, strict=True):
@@ -206,7 +206,7 @@ class Schedule:
                             f"with {other:g}; use the schedule that the run began with, or choose another folder"
                         )
                 self.step()
-                here = step + 1
+                next_step = step + 1
 
     def _rates(self) -> list[float]:
         return [float(group["lr"]) for group in self.optimizer.param_groups]

@@ -206,9 +206,9 @@ def start_from_model(model: SparseCoder, start: SparseCoder, normalisation: Scal
     if model.config.skip and start.config.skip:
         model.W_skip.copy_(start.W_skip)
     if type(start.sigma) is type(model.sigma):
-        theirs = start.sigma.state_dict()
+        parameters = start.sigma.state_dict()
         for name, value in model.sigma.state_dict().items():
-            (value[:n] if value.ndim else value).copy_(theirs[name])
+            (value[:n] if value.ndim else value).copy_(parameters[name])
     model.constrain()
 
 

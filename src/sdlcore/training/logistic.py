@@ -83,12 +83,12 @@ def linear_encoder(
     mean, whiten = _whitening(held_out)
     targets = teacher(held_out)
     counts = _counts(targets)
-    state, begun = _start(teacher, whiten, targets, counts), 0
+    state, first_step = _start(teacher, whiten, targets, counts), 0
     saved = None if checkpoints is None else load_checkpoint(checkpoints.path, checkpoints.identity)
     if saved is not None:
-        state, begun = _State(**{name: saved.tensors[name].to(device) for name in _State._fields}), saved.step
+        state, first_step = _State(**{name: saved.tensors[name].to(device) for name in _State._fields}), saved.step
     active_entries: dict[int, tuple[Tensor, Tensor]] = {}
-    for step in range(begun, steps):
+    for step in range(first_step, steps):
         x_BR = draw(step).to(device)
         place = step if in_pass is None else step % in_pass
         active = active_entries.get(place)

@@ -299,8 +299,8 @@ class _Training:
     def save(self, path: Path) -> None:
         """Write a checkpoint."""
         assert self.checkpointing is not None
-        counted = {"generator": self.generator.get_state(), "samples": torch.tensor(self.samples)}
-        tensors = self.take_step.state() | counted | self.window.state() | state_of(self.normalisation)
+        counters = {"generator": self.generator.get_state(), "samples": torch.tensor(self.samples)}
+        tensors = self.take_step.state() | counters | self.window.state() | state_of(self.normalisation)
         if self.processes.all.rank == 0:
             checkpoint = Checkpoint(self.done, self.seconds(), self.history.rows, tensors)
             save_checkpoint(path, self.checkpointing.identity, checkpoint, self.checkpointing.facts)
@@ -330,9 +330,9 @@ class _Training:
 
     def _broken_weight(self) -> str | None:
         """Describe a weight that is not finite; the losses do not show it, since NaN activates no latent."""
-        broken = not_finite(self.model.state_dict())
-        elsewhere = any(self.processes.all.counts(int(broken is not None)))
-        return broken or ("a weight of another process is not finite" if elsewhere else None)
+        weight = not_finite(self.model.state_dict())
+        elsewhere = any(self.processes.all.counts(int(weight is not None)))
+        return weight or ("a weight of another process is not finite" if elsewhere else None)
 
 
 class _Window:

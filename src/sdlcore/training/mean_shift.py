@@ -47,8 +47,8 @@ def mean_shift(residuals_BR: Tensor, n: int, noise: float, generator: torch.Gene
         for _ in range(STEPS):
             directions = torch.nn.functional.normalize(directions)
             excess = (directions @ residuals_BR.T).sub_(LEVEL * noise**0.5).clamp_(min=0)
-            moved = excess @ residuals_BR
-            directions = torch.where(moved.norm(dim=1, keepdim=True) > 0, moved, directions)
+            sums = excess @ residuals_BR
+            directions = torch.where(sums.norm(dim=1, keepdim=True) > 0, sums, directions)
         directions = torch.nn.functional.normalize(directions)
         direction_parts.append(directions)
         support.append(((directions @ residuals_BR.T) > CLEAR * noise**0.5).sum(1))

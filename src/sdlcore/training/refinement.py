@@ -132,14 +132,14 @@ def refine(
     def scaled(round_: int) -> Tensor:
         return draw(round_) / scale
 
-    ages, begun = torch.full((n_q,), YOUNG), 0
+    ages, first_round = torch.full((n_q,), YOUNG), 0
     saved = None if checkpoints is None else load_checkpoint(checkpoints.path, checkpoints.identity)
     if saved is not None:
         statistics = Statistics(*(saved.tensors[name] for name in Statistics._fields))
         latents = Latents(saved.tensors["rows"], saved.tensors["b_dec"], statistics)
-        ages, begun = saved.tensors["ages"], saved.step
+        ages, first_round = saved.tensors["ages"], saved.step
         generator.set_state(saved.tensors["generator"])
-    for round_ in range(begun, rounds):
+    for round_ in range(first_round, rounds):
         x_BR = scaled(round_)
         codes = latents.encode(x_BR)
         latents, residuals_BR, counts = _estimate(latents, x_BR, codes)
@@ -172,8 +172,8 @@ def refine(
         latents, _, _ = _estimate(latents, x_BR, latents.encode(x_BR))
     done(last_round(rounds) + 1)
     rows, b_dec, statistics = latents
-    named = {f"sigma.{name}": value for name, value in statistics._asdict().items()}
-    model.load_state_dict(model.state_dict() | named | {"W_enc": rows, "W_dec": rows, "b_dec": b_dec * scale})
+    parameters = {f"sigma.{name}": value for name, value in statistics._asdict().items()}
+    model.load_state_dict(model.state_dict() | parameters | {"W_enc": rows, "W_dec": rows, "b_dec": b_dec * scale})
     return model
 
 

@@ -125,8 +125,8 @@ def train_dictionary(
     if processes.all.rank == 0:
         scaling.to(model.W_enc.device).fold(model)
         if config.training.posterior_samples:
-            model, measured = _with_posterior_codes(model, rows, config, seed)
-            history[-1] |= measured
+            model, metrics = _with_posterior_codes(model, rows, config, seed)
+            history[-1] |= metrics
     return model, history
 
 
@@ -141,9 +141,9 @@ def _with_posterior_codes(
     model = with_posterior_codes(trained, samples, config.training.posterior_samples)
     if rounds := config.training.mean_shift_rounds:
         model = refine(model, _later(rows, config), rounds, torch_stream(seed, "mean shift"))
-    measured = fvu_and_l0(model, x_BR)
-    warn_of_worse_codes(before["fvu"], measured["fvu"], len(x_BR))
-    return model, measured
+    metrics = fvu_and_l0(model, x_BR)
+    warn_of_worse_codes(before["fvu"], metrics["fvu"], len(x_BR))
+    return model, metrics
 
 
 def _later(rows: TrainingRows, config: RunConfig) -> Draw:
