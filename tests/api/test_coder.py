@@ -15,7 +15,7 @@ TOPK = {"activation": "topk", "k": 3, "n_q": 24}
 
 def test_twelve_lines_train_to_the_weights_of_fit(tmp_path):
     """With torch's Adam and the same batches, the loop equals fit without clipping and schedule. The tolerance is that
-    of the comparison of the built-in Adam with torch's (tests/api/test_own_parts.py)."""
+    of the comparison of the built-in Adam with torch's (tests/api/test_custom_optimizer.py)."""
     batches = X.split(64)
     coder = sdl.SparseCoder(n_p=8, **TOPK)
     optimizer = torch.optim.Adam(coder.parameters(), lr=1e-3)

@@ -42,7 +42,7 @@ def test_gradients_are_those_of_plain_dense_autograd(objective, lm):
         x_p, x_r = behaviour.batch(0)
         assert x_r is x_p
         x, _ = SCALING(x_p, x_p)
-        loss, terms = behaviour.judge(coder(x).x_hat, torch.tensor(3.0))
+        loss, terms = behaviour.behaviour_loss(coder(x).x_hat, torch.tensor(3.0))
         terms[objective].backward()
     found = {name: parameter.grad.clone() for name, parameter in coder.named_parameters()}
     # the loss has the value of the error, if the objective is the divergence
@@ -88,7 +88,10 @@ def test_dropped_tokens_keep_their_activations(lm):
     ids = torch.stack([torch.from_numpy(context.token) for context in reader.contexts(3)])
     clean, spliced = [], []
     site = lm.model.layers[LAYER]
-    for seen, run in ((clean, lambda: lm(ids)), (spliced, lambda: behaviour.judge(torch.zeros_like(x_p), x_p.sum()))):
+    for seen, run in (
+        (clean, lambda: lm(ids)),
+        (spliced, lambda: behaviour.behaviour_loss(torch.zeros_like(x_p), x_p.sum())),
+    ):
         handle = site.register_forward_pre_hook(lambda _, given, seen=seen: seen.append(given[0].detach().clone()))
         run()
         handle.remove()

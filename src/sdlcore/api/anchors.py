@@ -48,9 +48,9 @@ def class_means(
     ValueError
         If fewer than two classes are left.
     """
-    asked = ClassMeans.from_dict({"centred": centred, "min_class_size": min_class_size})
+    settings = ClassMeans.from_dict({"centred": centred, "min_class_size": min_class_size})
     with activations(x, target, labels) as samples:
-        means, listed = means_of_classes(samples, asked.centred, asked.min_class_size)
+        means, listed = means_of_classes(samples, settings.centred, settings.min_class_size)
     nearest = float(np.nanmedian(listed["cosine"]))
     if recovered(nearest):
         warnings.warn(
@@ -97,7 +97,7 @@ def discover(
         return stable_directions(samples, config, min_cosine, seed).strongest(n_anchors)
 
 
-def as_anchors(given: Any) -> Anchors:
+def as_anchors(values: Any) -> Anchors:
     """Convert an argument to anchors: anchors, an array of unit rows, or a list with such an array for each site.
 
     Raises
@@ -105,18 +105,18 @@ def as_anchors(given: Any) -> Anchors:
     ValueError
         If rows are not unit vectors.
     """
-    if isinstance(given, References):
-        number = given.W_p.shape[1]
+    if isinstance(values, References):
+        number = values.W_p.shape[1]
         raise ValueError(
             f"anchors are {number} references, expected anchors; choose some or all of them by .choose({number}, seed)"
         )
-    if not isinstance(given, Anchors):
-        return Anchors.of_sites(_unit_rows(given, "anchors"))
-    check_anchors("anchors", given)
-    return given
+    if not isinstance(values, Anchors):
+        return Anchors.of_sites(_unit_rows(values, "anchors"))
+    check_anchors("anchors", values)
+    return values
 
 
-def as_references(given: Any) -> References:
+def as_references(values: Any) -> References:
     """Convert an argument to references: references, an array of unit rows, or a list with one for each site.
 
     Raises
@@ -124,15 +124,15 @@ def as_references(given: Any) -> References:
     ValueError
         If rows are not unit vectors.
     """
-    if isinstance(given, References):
-        check_references("references", given)
-        return given
-    W_p, W_r, more = input_target_more(w.T for w in _unit_rows(given, "references"))
+    if isinstance(values, References):
+        check_references("references", values)
+        return values
+    W_p, W_r, more = input_target_more(w.T for w in _unit_rows(values, "references"))
     return References(W_p, W_r, more=more)
 
 
-def _unit_rows(given: Any, name: str) -> list[np.ndarray]:
-    rows = [floats(part, name) for part in (given if is_pair(given) else (given,))]
+def _unit_rows(values: Any, name: str) -> list[np.ndarray]:
+    rows = [floats(part, name) for part in (values if is_pair(values) else (values,))]
     for part in rows:
         if part.ndim == 2 and len(part) != part.shape[1] and np.allclose(np.linalg.norm(part, axis=0), 1, atol=1e-3):
             raise ValueError(f"{name}: columns of {part.shape} are unit vectors, expected rows; transpose the array")
@@ -140,7 +140,7 @@ def _unit_rows(given: Any, name: str) -> list[np.ndarray]:
     if not rows:
         raise ValueError(f"{name} have 0 parts, expected one array of unit rows, or a list with one for each site")
     if len({len(part) for part in rows}) > 1:
-        found = f"there are {' and '.join(str(len(part)) for part in rows)} {name} at the sites"
-        raise ValueError(f"{found}; expected the same number")
+        message = f"there are {' and '.join(str(len(part)) for part in rows)} {name} at the sites"
+        raise ValueError(f"{message}; expected the same number")
     check_somewhere(name, rows)
     return [part.astype(np.float32) for part in rows]

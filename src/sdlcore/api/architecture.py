@@ -45,16 +45,16 @@ def with_architecture(start: Dictionary, settings: Mapping[str, Any]) -> dict[st
     if config.activation in get_args(Searched) and isinstance(start.provenance.get("settings"), dict):
         # the architecture that was trained before the search
         config = RunConfig.from_dict(start.settings).model
-    taken = {name: value for name, value in config.to_dict().items() if name not in NOT_TAKEN_OVER}
+    architecture = {name: value for name, value in config.to_dict().items() if name not in NOT_TAKEN_OVER}
     activation = settings.get("activation", config.activation)
     if activation != config.activation:
-        taken = {name: value for name, value in taken.items() if name not in config.own}
+        architecture = {name: value for name, value in architecture.items() if name not in config.own}
         if not ModelConfig.model_construct(activation=activation).selects:
-            del taken["k"]
+            del architecture["k"]
     scalings = {name: bool(start.settings.get(name)) for name in SCALINGS}
     if not scalings.keys() & settings.keys():
-        taken |= scalings
+        architecture |= scalings
     elif scalings != {name: bool(settings.get(name)) for name in SCALINGS}:
         # the biases that the start's scaling was folded into are needed without this scaling
-        taken["bias"] = config.bias or bool(start.b_enc.any() or start.b_dec.any())
-    return {**taken, **settings}
+        architecture["bias"] = config.bias or bool(start.b_enc.any() or start.b_dec.any())
+    return {**architecture, **settings}

@@ -16,17 +16,17 @@ from sdlcore.training.history import Row, Write
 @contextmanager
 def bar(steps: int, rows: Sequence[Row]) -> Iterator[Write]:
     """Show a progress bar with the loss, FVU and L0 of the last row; a sink for a training history."""
-    begun = int(rows[-1]["step"]) if rows else 0
-    with tqdm(total=steps, initial=begun, unit="step") as shown, announcing(partial(tqdm.write, file=sys.stderr)):
+    start = int(rows[-1]["step"]) if rows else 0
+    with tqdm(total=steps, initial=start, unit="step") as progress, announcing(partial(tqdm.write, file=sys.stderr)):
 
         def write(row: Row) -> None:
-            shown.set_postfix({name: f"{row[name]:.4g}" for name in ("loss", "fvu", "l0")}, refresh=False)
-            if shown.n == begun:  # the first row includes the compilation of kernels, so it is left out of the rate
-                shown.initial = shown.n = int(row["step"])
-                shown.unpause()
-                shown.refresh()
+            progress.set_postfix({name: f"{row[name]:.4g}" for name in ("loss", "fvu", "l0")}, refresh=False)
+            if progress.n == start:  # the first row includes the compilation of kernels, so the rate leaves it out
+                progress.initial = progress.n = int(row["step"])
+                progress.unpause()
+                progress.refresh()
             else:
-                shown.update(int(row["step"]) - shown.n)
+                progress.update(int(row["step"]) - progress.n)
 
         yield write
 
@@ -34,11 +34,11 @@ def bar(steps: int, rows: Sequence[Row]) -> Iterator[Write]:
 class SweepBar:
     """A progress bar for several runs: counts the steps of all runs, and finished runs."""
 
-    def __init__(self, steps: Sequence[int], shown: bool) -> None:
-        self._bar = tqdm(total=sum(steps), unit="step", disable=not shown)
+    def __init__(self, steps: Sequence[int], visible: bool) -> None:
+        self._bar = tqdm(total=sum(steps), unit="step", disable=not visible)
         self._lock, self._runs, self._finished = Lock(), len(steps), 0
         self._open = ExitStack()
-        if shown:
+        if visible:
             self._open.enter_context(announcing(partial(tqdm.write, file=sys.stderr)))
 
     def count_run(self) -> None:

@@ -72,8 +72,8 @@ class Bench(KnownFeatures):
         source, seed = BenchSource.from_dict(settings), checked("seed", Seed, seed)
         for key, problem in source.inconsistencies():
             raise ValueError(f"{key}: {problem}")
-        drawn = draw_matrices(source, seed)
-        return cls(source, seed, drawn["W_p"].W, drawn["W_r"].W if "W_r" in drawn else None)
+        matrices = draw_matrices(source, seed)
+        return cls(source, seed, matrices["W_p"].W, matrices["W_r"].W if "W_r" in matrices else None)
 
     @property
     def hierarchy(self) -> Hierarchy | None:
@@ -120,8 +120,8 @@ class Bench(KnownFeatures):
         """Return the main settings on one line."""
         s = self.settings
         second = f", n_r={s.n_r}" if s.n_r else ""
-        known = f"n={s.n}, n_p={s.n_p}{second}, sparsity={s.sparsity:g}, max_interference={s.max_interference:g}"
-        return f"Bench({known}, seed={self.seed})"
+        settings = f"n={s.n}, n_p={s.n_p}{second}, sparsity={s.sparsity:g}, max_interference={s.max_interference:g}"
+        return f"Bench({settings}, seed={self.seed})"
 
 
 def standard_bench(name: str) -> Bench:

@@ -22,15 +22,15 @@ def card_of(
         "```python\nimport sdlcore as sdl\n\nsae = sdl.Dictionary.from_pretrained('owner/name')\n```",
     ]
     if metrics:
-        found = [name for name in EXPLAINED if metrics.get(name) is not None]
-        words = {name: METRICS[name].caption.replace("|", "\\|") for name in found}
-        rows = [f"| {name} | {words[name]} | {metrics[name]:.4g} |" for name in found]
+        names = [name for name in EXPLAINED if metrics.get(name) is not None]
+        words = {name: METRICS[name].caption.replace("|", "\\|") for name in names}
+        rows = [f"| {name} | {words[name]} | {metrics[name]:.4g} |" for name in names]
         lines.append("\n".join(["## Metrics", "", "| metric | what it is | value |", "|---|---|---|", *rows]))
     if settings:
         rows = [f"| {name} | `{value}` |" for name, value in settings.items()]
         lines.append("\n".join(["## Settings", "", "| setting | value |", "|---|---|", *rows]))
-    made = {name: provenance[name] for name in ("seed", "inputs", "code", "versions") if name in provenance}
-    if made:
-        rows = [f"| {name} | `{value}` |" for name, value in made.items()]
+    origin = {name: provenance[name] for name in ("seed", "inputs", "code", "versions") if name in provenance}
+    if origin:
+        rows = [f"| {name} | `{value}` |" for name, value in origin.items()]
         lines.append("\n".join(["## Provenance", "", "| | |", "|---|---|", *rows]))
     return ModelCard("\n\n".join(lines) + "\n")

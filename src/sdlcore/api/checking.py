@@ -55,7 +55,7 @@ def check_inputs(
     n_q, batch_size = config.model.n_q, config.training.batch_size
     _check_start(start, pair, *sites, n_q)
     if start is not None:
-        _check_kept(start, config.model)
+        _check_initial_weights(start, config.model)
     if source.rows is not None and batch_size > source.rows:
         n_p = source.widths[0]
         turned = f", or transpose x if x has {n_p} samples" if n_p > source.rows else ""
@@ -119,13 +119,13 @@ def _check_start(
         raise ValueError(f"start has {n} latents, but n_q is {n_q}; raise n_q")
 
 
-def _check_kept(start: SparseCoder, config: ModelConfig) -> None:
+def _check_initial_weights(start: SparseCoder, config: ModelConfig) -> None:
     """Check that no setting replaces the weights that a training takes from its start."""
     if config.center and (start.b_enc.any() or start.b_dec.any()):
         raise ValueError("center would replace the biases of start; leave center out")
     if config.init_l0 is not None and config.activation == start.config.activation:
-        kept = "thresholds" if config.activation == "jumprelu" else "encoder biases"
-        raise ValueError(f"init_l0 would replace the {kept} of start; leave init_l0 out")
+        parameters = "thresholds" if config.activation == "jumprelu" else "encoder biases"
+        raise ValueError(f"init_l0 would replace the {parameters} of start; leave init_l0 out")
     if start.config.skip and not config.skip and start.W_skip.any():
         raise ValueError("skip is False, but start has a linear path (W_skip); leave skip out")
 
@@ -134,10 +134,10 @@ def warn_of_dense(config: RunConfig) -> None:
     """Warn if no penalty keeps the latents sparse."""
     if config.model.activation in ("relu", "jumprelu") and not config.loss.penalised:
         terms = config.loss.own_terms
-        known = f"; if {' or '.join(terms)} is one, register it with rises=True" if terms else ""
+        hint = f"; if {' or '.join(terms)} is one, register it with rises=True" if terms else ""
         warnings.warn(
             f"activation {config.model.activation} without a penalty leaves latents dense; "
-            f'set l1 (or l0), or activation="topk" and k{known}',
+            f'set l1 (or l0), or activation="topk" and k{hint}',
             stacklevel=4,
         )
 
@@ -160,31 +160,31 @@ def warn_of_a_mean(source: Source, config: RunConfig, name: str = "") -> None:
         )
 
 
-def warn_of_unused(config: RunConfig, given: Mapping[str, Any]) -> None:
+def warn_of_unused(config: RunConfig, settings: Mapping[str, Any]) -> None:
     """Warn about settings without effect, such as settings of other activations, and late resampling or reordering.
 
     Such settings cause warnings, not errors, because loops over activations may pass the settings of all activations to
     each.
     """
-    said = [*config.without_effect(given), *_unused_of_plugins(config, given)]
-    if said:
-        warnings.warn("; ".join(said), stacklevel=4)
+    messages = [*config.without_effect(settings), *_unused_of_plugins(config, settings)]
+    if messages:
+        warnings.warn("; ".join(messages), stacklevel=4)
 
 
-def warn_of_no_folder(*given: Mapping[str, Any]) -> None:
+def warn_of_no_folder(*settings_of_runs: Mapping[str, Any]) -> None:
     """Warn about settings of checkpoints in a call without ``out``, the folder that keeps them."""
     usual = default_of(TrainingConfig, "checkpoint_every")
-    if any(settings.get("checkpoint_every", usual) != usual for settings in given):
+    if any(settings.get("checkpoint_every", usual) != usual for settings in settings_of_runs):
         warnings.warn("checkpoint_every has no effect without out, the folder of the checkpoints", stacklevel=3)
 
 
-def _unused_of_plugins(config: RunConfig, given: Mapping[str, Any]) -> Iterator[str]:
+def _unused_of_plugins(config: RunConfig, settings: Mapping[str, Any]) -> Iterator[str]:
     """Yield a warning for each plugin setting without effect. Settings at their default are not reported."""
-    known = config.to_dict()
-    theirs = own_settings("activation", "loss term") if given.keys() - known.keys() else {}
-    for name in (name for name in given if name in theirs and name not in known):
-        of = theirs[name]
-        value = tuple(given[name]) if isinstance(given[name], list) else given[name]
+    core_settings = config.to_dict()
+    plugin_settings = own_settings("activation", "loss term") if settings.keys() - core_settings.keys() else {}
+    for name in (name for name in settings if name in plugin_settings and name not in core_settings):
+        of = plugin_settings[name]
+        value = tuple(settings[name]) if isinstance(settings[name], list) else settings[name]
         if value in [one.settings.model_fields[name].default for one in of]:
             continue
         if any(one.kind == "activation" for one in of):
@@ -197,11 +197,11 @@ def warn_of_error(fvu: float, steps: int, name: str = "") -> None:
     """Warn about a training that failed although its loss is finite; ``name`` is the run's, if there are several."""
     where = _in_run(name)
     if math.isnan(fvu):
-        said = f"{where}the variance of the samples is zero in float32, so there is nothing to explain (fvu is NaN)"
-        warnings.warn(f"{said}; if samples differ by less than 1e-19, set normalise", stacklevel=5)
+        message = f"{where}the variance of the samples is zero in float32, so there is nothing to explain (fvu is NaN)"
+        warnings.warn(f"{message}; if samples differ by less than 1e-19, set normalise", stacklevel=5)
     elif fvu > (LARGEST_FVU if steps >= SETTLED else LARGEST_FVU_OF_A_START):
-        said = f"{where}fvu is {fvu:.3g} at the end of training, worse than the mean alone, which has an fvu of 1"
-        warnings.warn(f"{said}; lower lr, train for more steps, or set normalise", stacklevel=5)
+        message = f"{where}fvu is {fvu:.3g} at the end of training, worse than the mean alone, which has an fvu of 1"
+        warnings.warn(f"{message}; lower lr, train for more steps, or set normalise", stacklevel=5)
 
 
 def _in_run(name: str) -> str:

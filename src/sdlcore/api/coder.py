@@ -117,16 +117,16 @@ class SparseCoder(model_coder.SparseCoder):
         """Return the model of a dictionary with a `loss`: the same parameters, and the settings in its provenance."""
         if isinstance(coder, cls):
             return coder
-        found = cls.__new__(cls)
+        trainable = cls.__new__(cls)
         with torch.device("meta"):  # the parameters are replaced
-            model_coder.SparseCoder.__init__(found, coder.config, coder.input_sites, coder.target_sites)
+            model_coder.SparseCoder.__init__(trainable, coder.config, coder.input_sites, coder.target_sites)
         for name, parameter in coder.named_parameters(recurse=False, remove_duplicate=False):
-            setattr(found, name, parameter)
-        found.sigma, found.archetypes, found.processes = coder.sigma, coder.archetypes, coder.processes
+            setattr(trainable, name, parameter)
+        trainable.sigma, trainable.archetypes, trainable.processes = coder.sigma, coder.archetypes, coder.processes
         settings = settings_of_training(provenance)
-        found.seed = provenance.get("seed")
-        found._prepare_loss(_loss_of(settings), settings.get("dead_after", TrainingConfig().dead_after))
-        return found.train(coder.training)
+        trainable.seed = provenance.get("seed")
+        trainable._prepare_loss(_loss_of(settings), settings.get("dead_after", TrainingConfig().dead_after))
+        return trainable.train(coder.training)
 
     def loss(self, batch: Any, target: Any = None) -> Tensor:
         """Return the loss of a batch as a scalar tensor with its graph.
@@ -161,8 +161,8 @@ class SparseCoder(model_coder.SparseCoder):
             x_BP = x_BR = torch.cat([x_BP, *further], dim=1)
         widths = self.W_enc.shape[1], self.W_dec.shape[1]
         if (x_BP.shape[-1], x_BR.shape[-1]) != widths or len(x_BP) != len(x_BR):
-            found = " and ".join(" x ".join(map(str, one.shape)) for one in (x_BP, x_BR))
-            raise ValueError(f"pair {pair} needs B x {widths[0]} inputs and B x {widths[1]} targets, found {found}")
+            shapes = " and ".join(" x ".join(map(str, one.shape)) for one in (x_BP, x_BR))
+            raise ValueError(f"pair {pair} needs B x {widths[0]} inputs and B x {widths[1]} targets, found {shapes}")
         config = self.loss_config
         dead = DeadLatents(self.config.n_q, self.dead_after, self.silent.device)
         dead.silent = self.silent
@@ -176,30 +176,30 @@ class SparseCoder(model_coder.SparseCoder):
         return total_loss(self, x_BR, out, config)["loss"]
 
     def _tensor(self, values: Any, name: str) -> Tensor:
-        found = values if isinstance(values, Tensor) else torch.from_numpy(floats(values, name))
+        tensor = values if isinstance(values, Tensor) else torch.from_numpy(floats(values, name))
         if self.loss_config.contrast:
-            if found.ndim != 3 or found.shape[1] != 2:
+            if tensor.ndim != 3 or tensor.shape[1] != 2:
                 expected = "expected pairs of neighbours x 2 x dimensions, which contrast compares"
-                raise ValueError(f"{name} has shape {tuple(found.shape)}, {expected}")
-            found = found.flatten(0, 1)
-        if found.ndim != 2:
-            raise ValueError(f"{name} has shape {tuple(found.shape)}, expected samples x dimensions")
-        return found.to(self.W_enc)
+                raise ValueError(f"{name} has shape {tuple(tensor.shape)}, {expected}")
+            tensor = tensor.flatten(0, 1)
+        if tensor.ndim != 2:
+            raise ValueError(f"{name} has shape {tuple(tensor.shape)}, expected samples x dimensions")
+        return tensor.to(self.W_enc)
 
 
 def _loss_of(settings: Mapping[str, Any]) -> LossConfig:
     """Return the loss among the settings of a training, without anchors and schedules."""
-    known = {*LossConfig.model_fields, *own_settings("loss term")} - _OF_ANCHORS_AND_SCHEDULES
+    names = {*LossConfig.model_fields, *own_settings("loss term")} - _OF_ANCHORS_AND_SCHEDULES
     if settings.get("l0_form") == "quadratic":  # whose penalty contains the target
-        known.add("target_l0")
-    return LossConfig.from_dict({name: value for name, value in settings.items() if name in known})
+        names.add("target_l0")
+    return LossConfig.from_dict({name: value for name, value in settings.items() if name in names})
 
 
 def made_outside(coder: model_coder.SparseCoder) -> dict[str, Json]:
     """Return the provenance of a coder that was trained outside `fit`: its settings, and seed if known."""
-    found: dict[str, Json] = {"training": OUTSIDE, "settings": coder.config.to_dict()}
+    provenance: dict[str, Json] = {"training": OUTSIDE, "settings": coder.config.to_dict()}
     if isinstance(coder, SparseCoder):
         settings = coder.config.to_dict() | coder.loss_config.to_dict()
-        found |= {"settings": {**settings, "dead_after": coder.dead_after}}
-        found |= {} if coder.seed is None else {"seed": coder.seed}
-    return found
+        provenance |= {"settings": {**settings, "dead_after": coder.dead_after}}
+        provenance |= {} if coder.seed is None else {"seed": coder.seed}
+    return provenance

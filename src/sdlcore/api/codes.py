@@ -106,8 +106,8 @@ class SparseCodes:
 
     def __repr__(self) -> str:
         """Return the number of samples and latents on one line."""
-        kept = f"k={self.indices.shape[1]}" if self.indptr is None else f"{len(self.indices)} active"
-        return f"SparseCodes({len(self)} x {self.n_q}, {kept})"
+        width = f"k={self.indices.shape[1]}" if self.indptr is None else f"{len(self.indices)} active"
+        return f"SparseCodes({len(self)} x {self.n_q}, {width})"
 
 
 def check(codes: SparseCodes) -> None:
@@ -151,19 +151,19 @@ def rows_of_width(
     row, and scattering the values into a dense matrix gives the latents.
     """
     counts = np.diff(offsets)
-    there = np.arange(k) < counts[:, None]
-    if there.all():
+    entry_mask = np.arange(k) < counts[:, None]
+    if entry_mask.all():
         return columns.reshape(-1, k), values.reshape(-1, k)
-    indices, padded = np.zeros(there.shape, columns.dtype), np.zeros(there.shape, values.dtype)
-    indices[there], padded[there] = columns, values
+    indices, padded = np.zeros(entry_mask.shape, columns.dtype), np.zeros(entry_mask.shape, values.dtype)
+    indices[entry_mask], padded[entry_mask] = columns, values
     short = np.flatnonzero(counts < k)
     # a row with c entries contains at most c of the first k latents, so at least k - c are free
-    filled, there = indices[short], there[short]
-    row, place = np.nonzero(there & (filled < k))
-    taken = np.zeros(filled.shape, dtype=bool)
-    taken[row, filled[row, place]] = True
-    free = np.argsort(taken, axis=1, kind="stable")
-    filled[~there] = free[np.arange(k) < (k - counts[short])[:, None]]
+    filled, entry_mask = indices[short], entry_mask[short]
+    row, place = np.nonzero(entry_mask & (filled < k))
+    used_mask = np.zeros(filled.shape, dtype=bool)
+    used_mask[row, filled[row, place]] = True
+    free = np.argsort(used_mask, axis=1, kind="stable")
+    filled[~entry_mask] = free[np.arange(k) < (k - counts[short])[:, None]]
     order = np.argsort(filled, axis=1)
     indices[short] = np.take_along_axis(filled, order, axis=1)
     padded[short] = np.take_along_axis(padded[short], order, axis=1)

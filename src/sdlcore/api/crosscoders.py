@@ -153,18 +153,18 @@ def _scalings(sums: Sums, sites: list[torch.Tensor], largest_Q: np.ndarray) -> d
     x - x_hat + f d_site, the error without the latent.
     """
     betas: dict[str, np.ndarray] = {}
-    for site, own in enumerate(sites):
+    for site, site_directions in enumerate(sites):
         for target in ("error", "reconstruction"):
             betas[f"scaling_{target}_site{site}"] = np.full(len(largest_Q), np.nan)
         for place, directions in enumerate(sites):
-            if directions.shape[1] != own.shape[1]:
+            if directions.shape[1] != site_directions.shape[1]:
                 continue
-            here = largest_Q == place
-            d, divisor = directions[here], directions[here].square().sum(1) * sums.squares[here]
-            without = sums.errors[site][here] + sums.squares[here][:, None] * own[here]
-            for target, total in (("error", without), ("reconstruction", sums.reconstructions[site][here])):
+            at_site = largest_Q == place
+            d, divisor = directions[at_site], directions[at_site].square().sum(1) * sums.squares[at_site]
+            without = sums.errors[site][at_site] + sums.squares[at_site][:, None] * site_directions[at_site]
+            for target, total in (("error", without), ("reconstruction", sums.reconstructions[site][at_site])):
                 beta = (d * total).sum(1) / divisor  # NaN for dead latents
-                betas[f"scaling_{target}_site{site}"][here] = beta.numpy()
+                betas[f"scaling_{target}_site{site}"][at_site] = beta.numpy()
     for target in ("error", "reconstruction"):
         names = [f"scaling_{target}_site{site}" for site in range(len(sites))]
         reference = np.stack([betas[name] for name in names])[largest_Q, np.arange(len(largest_Q))]

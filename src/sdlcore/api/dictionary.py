@@ -89,13 +89,13 @@ class Dictionary(ModelHubMixin, library_name="sdlcore", tags=["sparse-autoencode
 
         Without ``prefixes`` after rounds of mean shift, which leave no nested dictionaries.
         """
-        found = self.provenance.get("settings")
-        if not isinstance(found, dict):
+        settings = self.provenance.get("settings")
+        if not isinstance(settings, dict):
             return self.coder.config.to_dict()
         nested = (
-            ("prefixes", "prefix_detached") if found.get("mean_shift_rounds") or "refined" in self.provenance else ()
+            ("prefixes", "prefix_detached") if settings.get("mean_shift_rounds") or "refined" in self.provenance else ()
         )
-        return {name: value for name, value in found.items() if name not in nested}
+        return {name: value for name, value in settings.items() if name not in nested}
 
     @property
     def pair(self) -> Pair:
@@ -292,8 +292,8 @@ class Dictionary(ModelHubMixin, library_name="sdlcore", tags=["sparse-autoencode
         history = model.with_name(HISTORY) if path.is_dir() else None
         rows = read_history(history) if history and history.is_file() else []
         anchors = model.with_name(ANCHORS) if path.is_dir() else None
-        known = load_anchors(anchors) if anchors and anchors.is_file() else None
-        return cls(load_model(model), load_provenance(model), rows, known)
+        directions = load_anchors(anchors) if anchors and anchors.is_file() else None
+        return cls(load_model(model), load_provenance(model), rows, directions)
 
     def save_pretrained(
         self, save_directory: str | Path, *, scores: Mapping[str, float | None] | None = None, **options: Any
@@ -381,9 +381,9 @@ class Dictionary(ModelHubMixin, library_name="sdlcore", tags=["sparse-autoencode
             raise ValueError(
                 f"dtype is {dtype!r}, expected a floating-point type of torch, such as float32 or bfloat16"
             )
-        found = cls.load(locate(user_path(path_or_repo), subfolder, revision, **options))
-        found.coder.to(device, number_type)
-        return found
+        dictionary = cls.load(locate(user_path(path_or_repo), subfolder, revision, **options))
+        dictionary.coder.to(device, number_type)
+        return dictionary
 
     def generate_model_card(self, *_: Any, scores: Mapping[str, float | None] | None = None, **__: Any) -> ModelCard:
         """Build the model card: description, usage, metrics, settings and provenance."""
@@ -433,9 +433,9 @@ def load(
         release = load_release(str(path), subfolder)
         return Dictionary(release.coder, {"imported": release.facts, **_where_of(release)})
     if format in (None, "sdlcore") and not options:  # load_coder raises the error for options
-        found = locate(path, subfolder, revision)
-        if format == "sdlcore" or format_at(found) == "sdlcore":
-            return Dictionary.load(found)
+        local_path = locate(path, subfolder, revision)
+        if format == "sdlcore" or format_at(local_path) == "sdlcore":
+            return Dictionary.load(local_path)
     coder = load_coder(path, format, subfolder=subfolder, revision=revision, **options)
     return Dictionary(coder, {"imported": {"path": str(path), "format": format}})
 
@@ -453,15 +453,15 @@ def _check_neighbour(path: Path, provenance: Mapping[str, Json]) -> None:
     try:
         check_beside(path, json.loads(json.dumps(provenance)))
     except ValueError as error:
-        said = f"the {CONFIG} beside it belongs to another dictionary"
-        raise ValueError(f"{path}: {said}; save to another folder or under another name") from error
+        message = f"the {CONFIG} beside it belongs to another dictionary"
+        raise ValueError(f"{path}: {message}; save to another folder or under another name") from error
 
 
 def _check_width(samples: Samples, width: int) -> None:
     if samples.shape[1] != width:
         leading = samples.shape[:1] if samples.leading is None else samples.leading
-        found = " x ".join(map(str, (*leading, samples.shape[1])))
-        raise ValueError(f"expected {width} numbers in the last dimension, found {found}")
+        shape = " x ".join(map(str, (*leading, samples.shape[1])))
+        raise ValueError(f"expected {width} numbers in the last dimension, found {shape}")
 
 
 def coder_of(dictionary: Dictionary | model_coder.SparseCoder) -> model_coder.SparseCoder:
@@ -485,8 +485,8 @@ def coders_of(dictionaries: Any) -> dict[Any, model_coder.SparseCoder]:
     """
     if isinstance(dictionaries, Dictionary | model_coder.SparseCoder) or not isinstance(dictionaries, Iterable):
         raise ValueError(f"dictionaries is a {type(dictionaries).__name__}, expected a list or dict of dictionaries")
-    named = dictionaries if isinstance(dictionaries, Mapping) else dict(enumerate(dictionaries))
-    coders = {name: coder_of(one) for name, one in named.items()}
+    by_name = dictionaries if isinstance(dictionaries, Mapping) else dict(enumerate(dictionaries))
+    coders = {name: coder_of(one) for name, one in by_name.items()}
     for name, coder in coders.items():
         if broken := not_finite(coder.state_dict()):
             raise ValueError(f"{_called(name)}: {broken}; train it again, with a lower lr if training diverged")
@@ -501,7 +501,7 @@ def check_sample_shape(name: Any, coder: model_coder.SparseCoder, shape: Sequenc
     """Raise ValueError unless samples of this shape are N x n_p, with N above 0, for a dictionary."""
     expected = f"N x {coder.W_enc.shape[1]}" + (", its sites side by side" if len(coder.input_sites) > 1 else "")
     if len(shape) != 2 or shape[1] != coder.W_enc.shape[1]:
-        found = " x ".join(map(str, shape))
-        raise ValueError(f"x has the shape {found}, but {_called(name)} reads {expected}")
+        dimensions = " x ".join(map(str, shape))
+        raise ValueError(f"x has the shape {dimensions}, but {_called(name)} reads {expected}")
     if not shape[0]:
         raise ValueError("x contains no samples, expected one or more")

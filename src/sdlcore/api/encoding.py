@@ -17,8 +17,8 @@ from sdlcore.sparse.support import Support
 
 def encoded(coder: SparseCoder, samples: Samples, rows: int) -> SparseCodes:
     """Encode samples to sparse codes, ``rows`` samples at a time and without gradients."""
-    k, found = _most(coder), _rows(coder, samples, rows)
-    return _ragged(found, coder.config.n_q) if k is None else _of_width(found, samples.shape[0], k, coder.config.n_q)
+    k, parts = _most(coder), _rows(coder, samples, rows)
+    return _ragged(parts, coder.config.n_q) if k is None else _of_width(parts, samples.shape[0], k, coder.config.n_q)
 
 
 def _most(coder: SparseCoder) -> int | None:
@@ -33,8 +33,8 @@ def _rows(coder: SparseCoder, samples: Samples, rows: int) -> Iterator[scipy.spa
         yield coder(block).csr()
 
 
-def _ragged(found: Iterator[scipy.sparse.csr_array], n_q: int) -> SparseCodes:
-    parts = [(np.diff(rows.indptr), rows.indices, rows.data) for rows in found]
+def _ragged(batches: Iterator[scipy.sparse.csr_array], n_q: int) -> SparseCodes:
+    parts = [(np.diff(rows.indptr), rows.indices, rows.data) for rows in batches]
     counts, columns, values = (list(column) for column in zip(*parts, strict=True))
     parts.clear()
     indices = np.concatenate(columns)
@@ -43,9 +43,9 @@ def _ragged(found: Iterator[scipy.sparse.csr_array], n_q: int) -> SparseCodes:
     return SparseCodes(indices, np.concatenate(values), n_q, indptr)
 
 
-def _of_width(found: Iterator[scipy.sparse.csr_array], n_samples: int, k: int, n_q: int) -> SparseCodes:
+def _of_width(batches: Iterator[scipy.sparse.csr_array], n_samples: int, k: int, n_q: int) -> SparseCodes:
     indices, values, start = np.empty((n_samples, k), np.int32), np.empty((0, k), np.float32), 0
-    for rows in found:
+    for rows in batches:
         if not start:
             values = np.empty((n_samples, k), rows.dtype)
         part = slice(start, start + rows.shape[0])
@@ -65,6 +65,6 @@ def decoded(coder: SparseCoder, codes: SparseCodes, rows: int) -> np.ndarray:
     for offsets, indices, values in blocks_of(codes, rows):
         starts, columns = (torch.from_numpy(part).to(weights.device) for part in (offsets, indices.astype(np.int32)))
         support = Support(starts, columns, coder.config.n_q, kernels)
-        found = decode_at(torch.from_numpy(values).to(weights), support, weights).rows.squeeze(1) + coder.b_dec
-        out.append(found.cpu().numpy())
+        reconstruction = decode_at(torch.from_numpy(values).to(weights), support, weights).rows.squeeze(1) + coder.b_dec
+        out.append(reconstruction.cpu().numpy())
     return np.concatenate(out) if out else np.empty((0, weights.shape[1]), np.float32)

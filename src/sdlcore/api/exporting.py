@@ -21,8 +21,8 @@ def export(dictionary: Dictionary | SparseCoder, to: str, folder: str | Path, **
     names come from there.
     """
     if isinstance(dictionary, Dictionary) and format_of(to, "to")[0] == "saelens":
-        known = config_of(dictionary.coder, dictionary.provenance)
-        options = {name: known[name] for name in ("hook_name", "hook_name_out") if known[name]} | options
+        config = config_of(dictionary.coder, dictionary.provenance)
+        options = {name: config[name] for name in ("hook_name", "hook_name_out") if config[name]} | options
     return export_coder(coder_of(dictionary), to, folder, **options)
 
 
@@ -35,6 +35,6 @@ def export_set(dictionaries: Iterable[Dictionary | SparseCoder], to: str, folder
     dictionaries = list(dictionaries)
     layers = [layer_of(dictionary) for dictionary in dictionaries]
     if None not in layers and layers != list(range(1, len(layers) + 1)):
-        said = ", ".join(map(str, layers))
-        raise ValueError(f"dictionaries were fitted at layers {said}; a set needs all layers in order, from 1 on")
+        numbers = ", ".join(map(str, layers))
+        raise ValueError(f"dictionaries were fitted at layers {numbers}; a set needs all layers in order, from 1 on")
     return export_coders([coder_of(dictionary) for dictionary in dictionaries], to, folder, **options)

@@ -219,14 +219,14 @@ def _extracted(
     }
     sources, model, precision = _opened(lm, reading, [{**common, **its} for its in where.values()])
     works = prepared_together(sources, model, text, tokens or 0, limits="tokens")
-    read = {"tokens": tokens, "precision": {"forward": precision, "stored": "float16"}}
+    forward_facts = {"tokens": tokens, "precision": {"forward": precision, "stored": "float16"}}
     missing: dict[Path, Any] = {}
-    found: dict[Path, ActivationStore] = {}
+    stores: dict[Path, ActivationStore] = {}
     for path, work in zip(where, works, strict=True):
-        facts: dict[str, Any] = work.facts | read
+        facts: dict[str, Any] = work.facts | forward_facts
         facts["source"] = {name: value for name, value in facts["source"].items() if name not in OF_PIPELINES}
         if path.exists():
-            found[path] = _existing(path, facts)
+            stores[path] = _existing(path, facts)
         else:
             missing[path] = work._replace(facts=facts)
     if missing:
@@ -236,7 +236,7 @@ def _extracted(
                 bar.update(rows - bar.n)
 
             write_all(list(missing.values()), [{"train": (path, tokens)} for path in missing], show)
-    return [found[path] if path in found else open_checked(path) for path in where]
+    return [stores[path] if path in stores else open_checked(path) for path in where]
 
 
 def _place(layer: Any, place: Place) -> dict[str, Any]:
@@ -286,9 +286,11 @@ def _opened(lm: Any, reading: Reading, settings: Sequence[dict[str, Any]]) -> tu
 def _existing(path: Path, facts: Mapping[str, Any]) -> ActivationStore:
     """Open a finished store that holds these activations; ValueError if it holds others."""
     store = open_checked(path)
-    here = _compared(json.loads(json.dumps(facts)))
-    here["versions"] = {name: here["versions"][name] for name in ("torch", *READERS) if name in here["versions"]}
-    differences = compare(_compared(store.provenance), here)
+    request = _compared(json.loads(json.dumps(facts)))
+    request["versions"] = {
+        name: request["versions"][name] for name in ("torch", *READERS) if name in request["versions"]
+    }
+    differences = compare(_compared(store.provenance), request)
     if differences.identity:
         store.close()
         raise ValueError(
@@ -306,7 +308,7 @@ def _existing(path: Path, facts: Mapping[str, Any]) -> ActivationStore:
 
 def _compared(facts: Mapping[str, Any]) -> dict[str, Any]:
     """Return the facts that say which activations a store holds, and what computed them."""
-    found = {name: facts.get(name) for name in ("model", "text", "tokenizer", "tokens", *ENVIRONMENT)}
+    origin = {name: facts.get(name) for name in ("model", "text", "tokenizer", "tokens", *ENVIRONMENT)}
     # names of model and text may change: other facts identify their content
-    found["source"] = {name: value for name, value in (facts.get("source") or {}).items() if name not in found}
-    return {**found, "precision": (facts.get("precision") or {}).get("forward")}
+    origin["source"] = {name: value for name, value in (facts.get("source") or {}).items() if name not in origin}
+    return {**origin, "precision": (facts.get("precision") or {}).get("forward")}

@@ -13,10 +13,10 @@ from sdlcore.api.bars import bar
 from sdlcore.api.dictionary import Dictionary, load
 from sdlcore.api.fitting import made_by
 from sdlcore.api.inside import Layer, where_in
+from sdlcore.api.resume import Start
 from sdlcore.api.run_folder import checkpointing, existing_run, remove_unfinished, run_folder, unfinished_run
 from sdlcore.api.run_identity import READERS, warn_of_environment
 from sdlcore.api.setting_types import FinetuneSettings
-from sdlcore.api.starts import Start
 from sdlcore.data.memory import Arrays
 from sdlcore.device import Device, device_of
 from sdlcore.inside.behaviour import LanguageBehaviour, Objective, frozen
@@ -116,18 +116,18 @@ def finetune(
     checked("share", Annotated[float, Ge(0), Le(1), AsGiven], share)
     checked("objective", Objective, objective)
     checked("contexts_per_batch", Batch, contexts_per_batch)
-    begun = Start.of(start)
-    config = begun.config(steps, settings)
+    opened_start = Start.of(start)
+    config = opened_start.config(steps, settings)
     folder = None if out is None else run_folder(out)
-    where = where_in(begun.dictionary, lm, layer, place)
+    where = where_in(opened_start.dictionary, lm, layer, place)
     if config.model.pair == "sae":
         where["place"] = where["place"] or "residual"
-    own = read_paths(paths)
+    paths = read_paths(paths)
     reader = reader_of(
-        lm, texts, device_of(device), tokenizer, context_length, contexts_per_batch, drop, text_options, own, bos
+        lm, texts, device_of(device), tokenizer, context_length, contexts_per_batch, drop, text_options, paths, bos
     )
-    begun.dictionary.coder.to(reader.stack.device)
-    sites = sites_of(begun.dictionary.coder, reader.stack, **where)
+    opened_start.dictionary.coder.to(reader.stack.device)
+    sites = sites_of(opened_start.dictionary.coder, reader.stack, **where)
     read_and_write(sites, config.model.pair)  # refuses a crosscoder before the model runs
     if next(reader.contexts(1), None) is None:
         raise reader.too_short()
@@ -135,33 +135,33 @@ def finetune(
         "objective": objective,
         "share": share,
         "contexts_per_batch": contexts_per_batch,
-        "from_step": begun.steps,
-        "optimizer": "new" if begun.tensors is None else "continued",
-        "start": begun.dictionary.provenance,
+        "from_step": opened_start.steps,
+        "optimizer": "new" if opened_start.tensors is None else "continued",
+        "start": opened_start.dictionary.provenance,
     }
-    facts = made_by(config, begun.seed, reader.stack.device, READERS)
-    facts["inputs"] = {"start": begun.digest()}
+    facts = made_by(config, opened_start.seed, reader.stack.device, READERS)
+    facts["inputs"] = {"start": opened_start.digest()}
     facts |= {"activations": {"where": where, **reader.facts()}, "finetuned": how}
     sinks: list[Sink] = [partial(bar, config.training.steps)] if progress else []
     if folder is None:
-        return _finetuned(begun, config, reader, sites, facts, sinks, None)
-    found = existing_run(folder, facts)
-    warn_of_environment({folder: found})
-    if found is not None and found.is_finished:
+        return _finetuned(opened_start, config, reader, sites, facts, sinks, None)
+    run = existing_run(folder, facts)
+    warn_of_environment({folder: run})
+    if run is not None and run.is_finished:
         remove_unfinished(folder)
         return load(folder).to(reader.stack.device)
     with unfinished_run(folder) as rows:
         keep = checkpointing(folder, facts)
-        made = _finetuned(begun, config, reader, sites, dict(keep.facts), [*sinks, rows], keep)
-        made.save(folder)
-    return made
+        dictionary = _finetuned(opened_start, config, reader, sites, dict(keep.facts), [*sinks, rows], keep)
+        dictionary.save(folder)
+    return dictionary
 
 
 # even if a notebook has switched gradients off, as many that inspect models do
 @torch.inference_mode(False)
 @torch.enable_grad()
 def _finetuned(
-    begun: Start,
+    start: Start,
     config: RunConfig,
     reader: Reader,
     sites: Mapping[str, Site],
@@ -172,25 +172,25 @@ def _finetuned(
     how, device = facts["finetuned"], reader.stack.device
     read, write = read_and_write(sites, config.model.pair)
     kinds = reader.kinds(sites)
-    scaling = begun.scaling(lambda: _first_tokens(reader, sites, kinds)).to(device)
+    scaling = start.scaling(lambda: _first_tokens(reader, sites, kinds)).to(device)
     behaviour = LanguageBehaviour(
-        reader, read, write, kinds, scaling, how["objective"], how["share"], first_step=begun.steps
+        reader, read, write, kinds, scaling, how["objective"], how["share"], first_step=start.steps
     )
-    model = begun.model(config.model, scaling).to(device)
+    model = start.model(config.model, scaling).to(device)
     with frozen(reader.lm):
         rows = train(
             model,
             behaviour,
             config,
-            torch_stream(begun.seed, "resampling"),
+            torch_stream(start.seed, "resampling"),
             scaling,
-            begun.anchors(config),
+            start.anchors(config),
             checkpointing=checkpoints,
             sinks=sinks,
-            earlier=Earlier(begun.steps, begun.samples, begun.tensors),
+            earlier=Earlier(start.steps, start.samples, start.tensors),
         )
     scaling.fold(model)
-    return Dictionary(model, facts, rows, begun.dictionary.anchors if config.loss.lambda_anchor else None)
+    return Dictionary(model, facts, rows, start.dictionary.anchors if config.loss.lambda_anchor else None)
 
 
 def _first_tokens(reader: Reader, sites: Mapping[str, Site], kinds: RowKinds) -> Arrays:
@@ -198,8 +198,8 @@ def _first_tokens(reader: Reader, sites: Mapping[str, Site], kinds: RowKinds) ->
     first = reader.contexts(reader.number(SCALING_TOKENS))
     parts: dict[str, list[np.ndarray]] = {name: [] for name in sites}
     for batch in activations(reader.stack, sites, first, reader.contexts_per_batch):
-        kept = kinds.of(batch.tokens, batch.norms) == KEPT
+        row_mask = kinds.of(batch.tokens, batch.norms) == KEPT
         for name, values in batch.values.items():
-            parts[name].append(values[kept])
-    whole = {name: np.concatenate(found) for name, found in parts.items()}
+            parts[name].append(values[row_mask])
+    whole = {name: np.concatenate(arrays) for name, arrays in parts.items()}
     return Arrays(whole["input"], whole.get("target"))

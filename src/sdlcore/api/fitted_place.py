@@ -17,11 +17,11 @@ def fitted_place(provenance: Mapping[str, Any], pair: Pair) -> dict[str, Any] | 
     SourceError
         If the activations are not a language model's, or their provenance lacks a setting.
     """
-    made = provenance.get("activations")
-    if not made:
+    activations = provenance.get("activations")
+    if not activations:
         return None
-    where = made.get("where")  # by `fit_layers`
-    return dict(where or where_of(Made.read("the dictionary", made).source, pair))
+    where = activations.get("where")  # by `fit_layers`
+    return dict(where or where_of(Made.read("the dictionary", activations).source, pair))
 
 
 def known_place(provenance: Mapping[str, Any], pair: Pair) -> dict[str, Any] | None:

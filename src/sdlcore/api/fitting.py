@@ -24,10 +24,7 @@ from sdlcore.api.checking import (
     warn_of_no_folder,
     warn_of_unused,
 )
-from sdlcore.api.dictionary import Dictionary, load
-from sdlcore.api.inputs import is_store, pair_of
-from sdlcore.api.known_features import KnownFeatures
-from sdlcore.api.own_parts import (
+from sdlcore.api.custom_optimizer import (
     END_OF_BATCHES,
     check_rates,
     check_stopped,
@@ -36,6 +33,9 @@ from sdlcore.api.own_parts import (
     refuse_unused,
     unused_settings,
 )
+from sdlcore.api.dictionary import Dictionary, load
+from sdlcore.api.inputs import is_store, pair_of
+from sdlcore.api.known_features import KnownFeatures
 from sdlcore.api.recipes import Recipe
 from sdlcore.api.run_folder import (
     STATE,
@@ -61,9 +61,9 @@ from sdlcore.settings import Seed, checked
 from sdlcore.solvers.run_solver import solve_dictionary
 from sdlcore.solvers.settings import SolverConfig
 from sdlcore.storage.files import provenance
+from sdlcore.training.custom_optimizer import Callback, CustomParts, MakeOptimizer, MakeSchedule, check_callbacks
 from sdlcore.training.history import History, Sink
 from sdlcore.training.loop import Checkpointing
-from sdlcore.training.own_parts import Callback, MakeOptimizer, MakeSchedule, OwnParts, check_callbacks
 from sdlcore.training.train_dictionary import train_dictionary
 from sdlcore.training.watch import watch_directions
 
@@ -155,33 +155,37 @@ def fit(
     DivergedError
         If a loss, a weight or a learning rate is not finite; the message says what to change.
     """
-    own = OwnParts(optimizer, schedule, check_callbacks(callbacks))
+    custom_parts = CustomParts(optimizer, schedule, check_callbacks(callbacks))
     start = opened_start(start)
-    batches = batches_of(x, target, start, cast(dict[str, Any], settings), own)
+    batches = batches_of(x, target, start, cast(dict[str, Any], settings), custom_parts)
     if out is None:
         warn_of_no_folder(settings)
     if keep_state and out is None:
         raise ValueError("keep_state needs out, the folder that keeps the state")
-    asked = replace(Fit.of(settings, seed, anchors, start, watch, device_of(device)), own=own, keep_state=keep_state)
-    if keep_state and isinstance(asked.config, SolverConfig):
+    request = replace(
+        Fit.of(settings, seed, anchors, start, watch, device_of(device)),
+        custom_parts=custom_parts,
+        keep_state=keep_state,
+    )
+    if keep_state and isinstance(request.config, SolverConfig):
         raise ValueError("keep_state has no meaning for a solver, which trains nothing")
     folder = None if out is None else run_folder(out)
     with nullcontext(batches) if batches is not None else stored(x, target) as source:
-        facts = asked.facts(source)
+        facts = request.facts(source)
         if folder is not None and not current_processes().all.rank:
             warn_of_environment({folder: existing_run(folder, facts)})
-        return asked.find(source, facts, asked.sinks(progress), folder)
+        return request.find(source, facts, request.sinks(progress), folder)
 
 
 def batches_of(
-    x: Any, target: Any, start: Dictionary | None, settings: dict[str, Any], own: OwnParts
+    x: Any, target: Any, start: Dictionary | None, settings: dict[str, Any], custom_parts: CustomParts
 ) -> Stream | Recipe | None:
     """Return the batches that ``x`` gives, None for samples; put the pair, and a stream's batch size, into settings."""
     batches = x if isinstance(x, Recipe) else Stream(x, target) if is_stream(x) else None
     if start is not None and (is_store(x) or batches is not None):  # which may contain a target for another pair
         settings.setdefault("pair", start.pair)
     settings["pair"] = pair_of(x, target, settings.get("pair")) if batches is None else batches.pair_of(settings)
-    refuse_unused(settings, batches, own)
+    refuse_unused(settings, batches, custom_parts)
     if isinstance(batches, Stream):
         settings["batch_size"] = batches.batch_size  # the first one's, which accumulate is checked against
     return batches
@@ -202,12 +206,12 @@ def describe_fit(
     It is known before the training, so a caller can look for a run of the same code (`fit` compares settings, seed and
     data only). Warnings are left to `fit`.
     """
-    batches = batches_of(x, None, start, settings, OwnParts())
+    batches = batches_of(x, None, start, settings, CustomParts())
     with nullcontext(batches) if batches is not None else stored(x) as source, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         facts = Fit.of(settings, seed, anchors, start, watch, device_of(device)).facts(source)
-    found: dict[str, Any] = json.loads(json.dumps(facts))
-    return found
+    provenance: dict[str, Any] = json.loads(json.dumps(facts))
+    return provenance
 
 
 @dataclass(frozen=True)
@@ -220,7 +224,7 @@ class Fit:
     start: Dictionary | None
     watch: References | None
     device: torch.device
-    own: OwnParts = OwnParts()  # noqa: RUF009, a tuple
+    custom_parts: CustomParts = CustomParts()  # noqa: RUF009, a tuple
     name: str = ""
     """Its name among several runs."""
     keep_state: bool = False
@@ -264,11 +268,11 @@ class Fit:
         check_inputs(source, self.config, self.anchors, start, self.watch)
         of_source = (source.packages, source.parts) if isinstance(source, Recipe) else ()
         facts = made_by(self.config, self.seed, self.device, *of_source)
-        for name in unused_settings(source, self.own):
+        for name in unused_settings(source, self.custom_parts):
             del facts["settings"][name]
         if isinstance(self.config, RunConfig):
             sites = pair_sites(self.config.model.pair, *source.widths)
-            facts |= provenance_of_parts(self.own, self.config, sites)
+            facts |= provenance_of_parts(self.custom_parts, self.config, sites)
         anchors = None if self.anchors is None else digest_of_arrays(*self.anchors.sites)
         facts["inputs"] = {"store": source.digest, "anchors": anchors}
         if self.start is not None:
@@ -277,8 +281,8 @@ class Fit:
             facts["inputs"]["start"] = digest_of_arrays(*(np.atleast_1d(part.cpu().numpy()) for part in parts))
         if self.watch is not None:  # which the rows of the history have columns of
             facts["inputs"]["watch"] = digest_of_arrays(*self.watch.sites)
-        if (made := source.activations_made_by()) is not None:
-            facts["activations"] = made
+        if (origin := source.activations_made_by()) is not None:
+            facts["activations"] = origin
         return facts
 
     def sinks(self, progress: bool) -> list[Sink]:
@@ -308,19 +312,19 @@ class Fit:
             return self._find(source, facts, sinks, None, stop)
         processes = current_processes().all
         leads = processes.rank == 0  # the first process alone writes the folder; the others read its checkpoint
-        found = existing_run(folder, facts) if leads else None
-        if processes.counts(int(found is not None and found.is_finished))[0]:
-            check_stopped(folder, self.own)
+        run = existing_run(folder, facts) if leads else None
+        if processes.counts(int(run is not None and run.is_finished))[0]:
+            check_stopped(folder, self.custom_parts)
             if isinstance(self.config, RunConfig):
-                check_rates(folder, self.own, self.config, pair_sites(self.config.model.pair, *source.widths))
+                check_rates(folder, self.custom_parts, self.config, pair_sites(self.config.model.pair, *source.widths))
             if self.keep_state and not (folder / STATE).is_file():
                 raise ValueError(
                     f"{folder}: contains this run, finished without keep_state; choose another folder, or leave "
                     "keep_state out"
                 )
             if not source.recorded:
-                said = "opened the finished run; its batches were not compared with these, since no run records them"
-                warnings.warn(f"{folder}: {said}", stacklevel=3)
+                message = "opened the finished run; its batches were not compared with these, since no run records them"
+                warnings.warn(f"{folder}: {message}", stacklevel=3)
             return self.finished(folder)
         keep = None
         history: AbstractContextManager[Sink | None] = unfinished_run(folder) if leads else nullcontext()
@@ -331,12 +335,12 @@ class Fit:
             elif isinstance(self.config, RunConfig):
                 if self.keep_state:
                     raise ValueError(f"keep_state needs batches that can begin anew, but x is an iterator; {ANEW}")
-                said = "keeps no checkpoint, since x is an iterator, which cannot begin anew to go on from one"
-                warnings.warn(f"{folder}: {said}; {ANEW}", stacklevel=3)
-            made = self._find(source, facts, [*sinks, rows] if rows else [], keep, stop)
+                message = "keeps no checkpoint, since x is an iterator, which cannot begin anew to go on from one"
+                warnings.warn(f"{folder}: {message}; {ANEW}", stacklevel=3)
+            dictionary = self._find(source, facts, [*sinks, rows] if rows else [], keep, stop)
             if leads and finished_run(folder, facts) is None:  # unless something else saved it meanwhile
-                made.save(folder)
-        return made
+                dictionary.save(folder)
+        return dictionary
 
     def finished(self, folder: Path) -> Dictionary:
         """Open the finished run in a folder, on the device that `find` leaves it on: a solver's on the CPU."""
@@ -361,7 +365,7 @@ class Fit:
             return Dictionary(model, facts, history.rows)
         training_rows, processes = source.training_rows(self.config, self.seed), current_processes()
         warn_of_a_mean(source, self.config, self.name)
-        own, stopped_by = naming_who_stops(self.own)
+        custom_parts, stopped_by = naming_who_stops(self.custom_parts)
         model, rows = train_dictionary(
             training_rows,
             self.config,
@@ -374,7 +378,7 @@ class Fit:
             checkpoints=checkpoints,
             processes=processes,
             stop=stop,
-            own=own,
+            custom_parts=custom_parts,
         )
         steps = int(rows[-1]["step"])
         if processes.all.size > 1:
@@ -384,8 +388,8 @@ class Fit:
             facts = facts | {"stopped": {"step": steps, "by": stopped_by}}
         elif steps < self.steps:
             facts = facts | {"stopped": {"step": steps, "by": END_OF_BATCHES}}
-            said = f"x ended after {steps} of {self.steps} batches, and the training with it"
-            warnings.warn(f"{said}; set steps to {steps}, or {ANEW}", stacklevel=4)
+            message = f"x ended after {steps} of {self.steps} batches, and the training with it"
+            warnings.warn(f"{message}; set steps to {steps}, or {ANEW}", stacklevel=4)
         warn_of_error(rows[-1]["fvu"], steps, self.name)
         return Dictionary(model, facts, rows, self.anchors)
 

@@ -39,9 +39,9 @@ def float_rows(values: Any, name: str) -> np.ndarray | Numbers:
     """Check and convert like `floats`, but do not read an .npy file: its rows are read later, in slices."""
     if isinstance(values, torch.Tensor):
         check_tensor(values, name)
-    found = rows(values, name)
-    check_floats(name, found)
-    return found
+    numbers = rows(values, name)
+    check_floats(name, numbers)
+    return numbers
 
 
 def check_tensor(values: torch.Tensor, name: str) -> None:
@@ -117,8 +117,8 @@ def activations(x: Any, target: Any = None, labels: Any = None) -> Iterator[Acti
         If ``x`` has another type, or a target or labels are given that ``x`` already contains.
     """
     if is_store(x):
-        for name, given in (("target", target), ("labels", labels)):
-            if given is not None:
+        for name, value in (("target", target), ("labels", labels)):
+            if value is not None:
                 where = x.path if isinstance(x, ActivationStore) else x
                 raise ValueError(f"{where}: a store contains its own {name}; leave {name} out")
         with _opened(x) as store:
@@ -130,8 +130,8 @@ def activations(x: Any, target: Any = None, labels: Any = None) -> Iterator[Acti
         more: Sequence[Any] = ()
         if is_pair(x):
             if any(isinstance(part, list | tuple | Real) for part in x):
-                found = f"x is a {type(x).__name__} of {len(x)} rows or numbers, not an array"
-                raise ValueError(f"{found}; give np.asarray(x), or an array for each site of a crosscoder")
+                message = f"x is a {type(x).__name__} of {len(x)} rows or numbers, not an array"
+                raise ValueError(f"{message}; give np.asarray(x), or an array for each site of a crosscoder")
             if target is not None or len(x) < 2:
                 raise ValueError(
                     f"x has {len(x)} parts, expected one array, or two or more for a crosscoder and no target"
@@ -149,8 +149,8 @@ def _opened(x: Any) -> AbstractContextManager[ActivationStore]:
 
 def _side_by_side(opened: ExitStack, x: Sequence[Any], target: Any, labels: Any) -> SideBySide:
     """Open a list of stores, which ``opened`` closes."""
-    for name, given in (("target", target), ("labels", labels)):
-        if given is not None:
+    for name, value in (("target", target), ("labels", labels)):
+        if value is not None:
             raise ValueError(f"x is a list of stores, which contain their own {name}; leave {name} out")
     if len(x) < 2 or not all(map(is_store, x)):
         kinds = ", ".join("a store" if is_store(part) else f"a {type(part).__name__}" for part in x)
@@ -189,13 +189,13 @@ def class_numbers(labels: Any) -> tuple[np.ndarray | None, Sequence[str] | None]
         _check_labels(values, missing)
         missing |= np.array([isinstance(value, Integral) and value < 0 for value in values], dtype=bool)
         values = np.array([None if gone else _name(value) for value, gone in zip(values, missing, strict=True)], object)
-        named = ~missing & (values != "")
+        has_name = ~missing & (values != "")
     else:
-        named = values >= 0
-    classes, numbers = np.unique(values[named], return_inverse=True)
-    found = np.full(len(values), -1)
-    found[named] = numbers
-    return found, [str(name) for name in classes]
+        has_name = values >= 0
+    classes, numbers = np.unique(values[has_name], return_inverse=True)
+    indices = np.full(len(values), -1)
+    indices[has_name] = numbers
+    return indices, [str(name) for name in classes]
 
 
 def _is_missing(value: Any) -> bool:
@@ -255,22 +255,22 @@ def _remedy(labels: Any) -> str:
     return f"; labels.astype({way}) gives these" if way else ""
 
 
-def pair_of(x: Any, target: Any, asked: Pair | None) -> Pair:
+def pair_of(x: Any, target: Any, pair: Pair | None) -> Pair:
     """Return the pair that the inputs imply: one array, an array and a target, or a list with one for each site.
 
     Raises
     ------
     ValueError
-        If ``asked`` is a different pair.
+        If ``pair`` is a different pair.
     """
-    asked = None if asked is None else checked("pair", Pair, asked)
+    pair = None if pair is None else checked("pair", Pair, pair)
     if isinstance(target, str) and not Path(target).suffix:
         raise ValueError(f"target is {target!r}, expected an array or a path; settings go by name, activation='topk'")
-    if isinstance(x, tuple) and target is None and asked is None:
-        meant = "fit(x[0]) for an autoencoder, fit(*x) for a transcoder, fit([*x]) for a crosscoder"
-        raise ValueError(f"x is a tuple of {len(x)}, which is ambiguous; call {meant}")
-    given: Pair = "crosscoder" if is_pair(x) else "sae" if target is None else "transcoder"
-    if asked is None or asked == given or is_store(x):
-        return asked or given
+    if isinstance(x, tuple) and target is None and pair is None:
+        calls = "fit(x[0]) for an autoencoder, fit(*x) for a transcoder, fit([*x]) for a crosscoder"
+        raise ValueError(f"x is a tuple of {len(x)}, which is ambiguous; call {calls}")
+    implied_pair: Pair = "crosscoder" if is_pair(x) else "sae" if target is None else "transcoder"
+    if pair is None or pair == implied_pair or is_store(x):
+        return pair or implied_pair
     ways = {"sae": "fit(x)", "transcoder": "fit(x, target)", "crosscoder": "fit([x1, x2])"}
-    raise ValueError(f"pair is {asked}, but the inputs are for pair {given}; call {ways[asked]}")
+    raise ValueError(f"pair is {pair}, but the inputs are for pair {implied_pair}; call {ways[pair]}")

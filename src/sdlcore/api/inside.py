@@ -123,29 +123,29 @@ def contexts(
 
 def layer_of(dictionary: Dictionary | SparseCoder) -> Layer | None:
     """Return the layer of a language model at which a dictionary was fitted; None if its provenance contains none."""
-    own = _own_place(dictionary)
-    return None if own is None else own["layer"]
+    fit_location = _fit_location(dictionary)
+    return None if fit_location is None else fit_location["layer"]
 
 
-def _made_from(dictionary: Dictionary | SparseCoder) -> dict[str, Any]:
+def _origin_of(dictionary: Dictionary | SparseCoder) -> dict[str, Any]:
     """Return the provenance of a language model's activations on which a dictionary was fitted; empty for others."""
-    known: Any = dictionary.provenance.get("activations") if isinstance(dictionary, Dictionary) else None
-    return known or {}
+    origin: Any = dictionary.provenance.get("activations") if isinstance(dictionary, Dictionary) else None
+    return origin or {}
 
 
-def _own_place(dictionary: Dictionary | SparseCoder) -> dict[str, Any] | None:
+def _fit_location(dictionary: Dictionary | SparseCoder) -> dict[str, Any] | None:
     """Return layer and place at which a dictionary was fitted; None if its provenance contains none."""
-    known = dictionary.provenance if isinstance(dictionary, Dictionary) else {}
-    return fitted_place(known, coder_of(dictionary).config.pair)
+    provenance = dictionary.provenance if isinstance(dictionary, Dictionary) else {}
+    return fitted_place(provenance, coder_of(dictionary).config.pair)
 
 
 def _warn_of_another_model(dictionary: Dictionary | SparseCoder, lm: Any) -> None:
     """Warn if the language model has another name than the one whose activations `fit_layers` took."""
-    made = _made_from(dictionary)
-    own = made.get("model", {}).get("name") if "where" in made else None
-    here = local_model(lm) if isinstance(lm, str | Path) else getattr(lm, "name_or_path", "") or type(lm).__name__
-    if own is not None and Path(own).name != Path(here).name:
-        warnings.warn(f"the dictionary was fitted on {own}, and the language model is {here}", stacklevel=4)
+    origin = _origin_of(dictionary)
+    model_name = origin.get("model", {}).get("name") if "where" in origin else None
+    name_here = local_model(lm) if isinstance(lm, str | Path) else getattr(lm, "name_or_path", "") or type(lm).__name__
+    if model_name is not None and Path(model_name).name != Path(name_here).name:
+        warnings.warn(f"the dictionary was fitted on {model_name}, and the language model is {name_here}", stacklevel=4)
 
 
 def where_in(dictionary: Dictionary | SparseCoder, lm: Any, layer: Layer | None, place: Place | None) -> dict[str, Any]:
@@ -158,17 +158,17 @@ def where_in(dictionary: Dictionary | SparseCoder, lm: Any, layer: Layer | None,
 
 
 def _where(dictionary: Dictionary | SparseCoder, layer: Layer | None, place: Place | None) -> dict[str, Any]:
-    own = _own_place(dictionary)
-    if own is None and layer is None:
+    fit_location = _fit_location(dictionary)
+    if fit_location is None and layer is None:
         raise ValueError("layer is missing: the block, counted from 1, whose activations the dictionary was fitted on")
-    if own is None:
+    if fit_location is None:
         return {"layer": layer, "place": place}
     if layer is None:
-        return own if place is None else {**own, "place": place}
-    asked = {"layer": layer, "place": place}
+        return fit_location if place is None else {**fit_location, "place": place}
+    location = {"layer": layer, "place": place}
     pair = coder_of(dictionary).config.pair
-    place = place or ("residual" if pair == "sae" else own["place"])
-    if (layer, place) != (own["layer"], own["place"]):
-        there, here = described(**own, pair=pair), described(layer, place, pair)
-        warnings.warn(f"the dictionary was fitted at {there}, and is put at {here}", stacklevel=4)
-    return asked
+    place = place or ("residual" if pair == "sae" else fit_location["place"])
+    if (layer, place) != (fit_location["layer"], fit_location["place"]):
+        fit_place, new_place = described(**fit_location, pair=pair), described(layer, place, pair)
+        warnings.warn(f"the dictionary was fitted at {fit_place}, and is put at {new_place}", stacklevel=4)
+    return location

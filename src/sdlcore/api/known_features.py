@@ -45,8 +45,8 @@ class KnownFeatures(ABC):
         """
         if n_samples is None:
             n_samples = self.settings.train_samples
-        drawn = self.samples(n_samples, part)
-        return drawn.input if drawn.target is None else (drawn.input, drawn.target)
+        samples = self.samples(n_samples, part)
+        return samples.input if samples.target is None else (samples.input, samples.target)
 
     def anchors(self, n_anchors: float, seed: int | None = None) -> Anchors:
         """Draw true features at random as anchors (eq. 21).

@@ -141,17 +141,17 @@ def language_scores(
     SourceError
         If a text or a model cannot be read.
     """
-    named = dictionary if isinstance(dictionary, Mapping) else {None: dictionary}
-    if not named:
+    by_name = dictionary if isinstance(dictionary, Mapping) else {None: dictionary}
+    if not by_name:
         raise ValueError("dictionary is an empty mapping, expected at least one dictionary")
     contexts = checked("contexts", Batch, contexts)
     coders, where = {}, {}
-    for name, one in named.items():
+    for name, one in by_name.items():
         with _naming(name):
             coders[name], where[name] = coder_of(one), where_in(one, lm, layer, place)
-    own = read_paths(paths)
+    paths = read_paths(paths)
     device = next(iter(coders.values())).W_enc.device
-    reader = reader_of(lm, texts, device, tokenizer, context_length, contexts_per_batch, drop, text_options, own, bos)
+    reader = reader_of(lm, texts, device, tokenizer, context_length, contexts_per_batch, drop, text_options, paths, bos)
     groups = defaultdict[_Group, list[Any]](list)
     for name, coder in coders.items():
         with _naming(name):
@@ -161,17 +161,17 @@ def language_scores(
     several = list(reader.contexts(contexts))
     if not several:
         raise reader.too_short()
-    found = dict[Any, LossRecovered]()
+    scores = dict[Any, LossRecovered]()
     for group, names in groups.items():
         sites = dict(group.sites)
         kinds = reader.kinds(sites)
         mean_R = _mean(reader, sites, several, kinds)
-        shown = tqdm(several, desc="contexts", unit="", disable=None if progress else True)
+        contexts_bar = tqdm(several, desc="contexts", unit="", disable=None if progress else True)
         its = {name: reconstruction_by(coders[name]) for name in names}
-        found |= losses_recovered(reader.lm, its, shown, sites, group.pair, kinds, mean_R, own)
+        scores |= losses_recovered(reader.lm, its, contexts_bar, sites, group.pair, kinds, mean_R, paths)
     # once, also for dictionaries of many layers
-    warn_of_weak_ablation(min(found.values(), key=_cost_of_ablation))
-    return LanguageScores({name: found[name] for name in named}) if isinstance(dictionary, Mapping) else found[None]
+    warn_of_weak_ablation(min(scores.values(), key=_cost_of_ablation))
+    return LanguageScores({name: scores[name] for name in by_name}) if isinstance(dictionary, Mapping) else scores[None]
 
 
 def warn_of_weak_ablation(scores: LossRecovered) -> None:
@@ -213,7 +213,7 @@ def _mean(reader: Reader, sites: Mapping[str, Site], contexts: Sequence[Tokens],
     total_R, rows, column = torch.zeros((), dtype=torch.float64), 0, list(sites)[-1]
     with closing(activations(reader.stack, sites, contexts, reader.contexts_per_batch)) as batches:
         for batch in batches:
-            kept = batch.values[column][kinds.of(batch.tokens, batch.norms) == KEPT]
-            total_R = total_R + torch.from_numpy(kept).double().sum(0)
-            rows += len(kept)
+            rows_BR = batch.values[column][kinds.of(batch.tokens, batch.norms) == KEPT]
+            total_R = total_R + torch.from_numpy(rows_BR).double().sum(0)
+            rows += len(rows_BR)
     return (total_R / max(rows, 1)).float()

@@ -120,40 +120,41 @@ def fit_layers(
             "texts is missing: the documents for the model to read; stores are given as a list instead of a model"
         )
     pair = pair or "transcoder"
-    asked = Fit.of(settings | {"pair": pair}, seed, None, None, None, where)
-    own = read_paths(paths)
-    reader = reader_of(lm, texts, where, tokenizer, context_length, contexts_per_batch, drop, text_options, own, bos)
+    request = Fit.of(settings | {"pair": pair}, seed, None, None, None, where)
+    paths = read_paths(paths)
+    reader = reader_of(lm, texts, where, tokenizer, context_length, contexts_per_batch, drop, text_options, paths, bos)
     several = [layers] if isinstance(layers, int | str) else layers
-    wanted = range(1, len(reader.stack.blocks) + 1) if several is None else [_block(one, pair) for one in several]
-    sites = {layer: sites_at(pair, reader.stack, layer) for layer in wanted}
+    blocks = range(1, len(reader.stack.blocks) + 1) if several is None else [_block(one, pair) for one in several]
+    sites = {layer: sites_at(pair, reader.stack, layer) for layer in blocks}
     contexts = list(reader.contexts(reader.number(tokens)))
     if not contexts:
         raise reader.too_short()
     place: Place = "residual" if pair == "sae" else "mlp"
-    read, made = reader.facts() | {"tokens": tokens}, made_by(asked.config, asked.seed, where, READERS)
-    text = {layer: {"activations": {"where": {"layer": layer, "place": place}, **read}} for layer in sites}
+    text_facts = reader.facts() | {"tokens": tokens}
+    code_facts = made_by(request.config, request.seed, where, READERS)
+    text = {layer: {"activations": {"where": {"layer": layer, "place": place}, **text_facts}} for layer in sites}
     folders = {layer: None if out is None else out / folder_of(layer) for layer in sites}
-    there = {folder: existing_run(folder, made | text[layer]) for layer, folder in folders.items() if folder}
-    warn_of_environment(there)
-    finished = {folder for folder, run in there.items() if run is not None and run.is_finished}
-    left = {layer: its for layer, its in sites.items() if folders[layer] not in finished}
-    beside = (Path(tempfile.gettempdir()) if out is None else out) / "activations"
-    with private_folder(beside) as private:
+    runs = {folder: existing_run(folder, code_facts | text[layer]) for layer, folder in folders.items() if folder}
+    warn_of_environment(runs)
+    finished = {folder for folder, run in runs.items() if run is not None and run.is_finished}
+    remaining_sites = {layer: its for layer, its in sites.items() if folders[layer] not in finished}
+    scratch = (Path(tempfile.gettempdir()) if out is None else out) / "activations"
+    with private_folder(scratch) as private:
         rows = {}
-        if left:
-            _require_disk(beside.parent, len(contexts) * reader.context_length, reader.stack.width, left)
-            shown = tqdm(contexts, desc="activations", unit="", disable=None if progress else True)
-            rows = reader.write_rows(left, shown, private.path)
-        found = []
+        if remaining_sites:
+            _require_disk(scratch.parent, len(contexts) * reader.context_length, reader.stack.width, remaining_sites)
+            contexts_bar = tqdm(contexts, desc="activations", unit="", disable=None if progress else True)
+            rows = reader.write_rows(remaining_sites, contexts_bar, private.path)
+        dictionaries = []
         for layer in sites:
             to = folders[layer]
             if to in finished:
-                found.append(asked.finished(to))
+                dictionaries.append(request.finished(to))
                 continue
             # no name here holds the activations, so that they are gone before the next layer's come
-            found.append(_of_rows(asked, rows[layer].read(), made | text[layer], progress, to))
+            dictionaries.append(_of_rows(request, rows[layer].read(), code_facts | text[layer], progress, to))
             rows[layer].remove()
-    return found
+    return dictionaries
 
 
 def _of_stores(
@@ -175,12 +176,12 @@ def _of_stores(
             raise ValueError(f"lm has stores of the layers {', '.join(map(str, layers))}, expected one store a layer")
         pairs = [pair or ("sae" if len(source.widths) == 1 else "transcoder") for source in sources]
         every = [Fit.of(settings | {"pair": its}, seed, None, None, None, where) for its in pairs]
-        facts = [asked.facts(source) for asked, source in zip(every, sources, strict=True)]
+        facts = [request.facts(source) for request, source in zip(every, sources, strict=True)]
         folders = [None if out is None else out / folder_of(layer) for layer in layers]
         warn_of_environment({to: existing_run(to, its) for to, its in zip(folders, facts, strict=True) if to})
         return [
-            asked.find(source, its, asked.sinks(progress), to)
-            for asked, source, its, to in zip(every, sources, facts, folders, strict=True)
+            request.find(source, its, request.sinks(progress), to)
+            for request, source, its, to in zip(every, sources, facts, folders, strict=True)
         ]
 
 
@@ -193,16 +194,18 @@ def _block(layer: int | str, pair: str) -> int:
 
 
 def _layer_of(source: Stored) -> int:
-    made: Any = source.activations_made_by()
-    if made is None:
+    origin: Any = source.activations_made_by()
+    if origin is None:
         raise ValueError(f"{source.path}: does not contain activations of a language model; write it by extract_layers")
-    return Made.read(source.path, made).source.layer
+    return Made.read(source.path, origin).source.layer
 
 
-def _of_rows(asked: Fit, rows: Sequence[Any], known: dict[str, Any], progress: bool, folder: Path | None) -> Dictionary:
+def _of_rows(
+    request: Fit, rows: Sequence[Any], origin: dict[str, Any], progress: bool, folder: Path | None
+) -> Dictionary:
     with stored(*rows) as source:
-        facts = asked.facts(source) | known
-        return asked.find(source, facts, asked.sinks(progress), folder)
+        facts = request.facts(source) | origin
+        return request.find(source, facts, request.sinks(progress), folder)
 
 
 def _require_disk(folder: Path, rows: int, width: int, sites: Mapping[int, Mapping[str, Site]]) -> None:

@@ -114,25 +114,25 @@ def probe(
     with activations(x) as samples:
         for name, coder in coders.items():
             check_sample_shape(name, coder, (samples.rows, samples.widths[0]))
-        known = _documents(samples, documents)
-        by_number = _classes(labels, known)
-        numbers = [number for number in np.unique(known).tolist() if number in by_number]
+        document_of_row = _documents(samples, documents)
+        by_number = _classes(labels, document_of_row)
+        numbers = [number for number in np.unique(document_of_row).tolist() if number in by_number]
         classes = np.array([by_number[number] for number in numbers])
         counts = Counter(classes.tolist())
-        kept = sorted(name for name, count in counts.items() if count >= FEWEST)
-        if len(counts) < 2 or not kept:
+        probed_classes = sorted(name for name, count in counts.items() if count >= FEWEST)
+        if len(counts) < 2 or not probed_classes:
             raise ValueError(
-                f"labels: {len(numbers)} documents of x have {len(counts)} classes, of which {len(kept)} "
+                f"labels: {len(numbers)} documents of x have {len(counts)} classes, of which {len(probed_classes)} "
                 f"have {FEWEST} documents; expected two classes or more, one of them with {FEWEST}"
             )
         train = _split(classes, held_out, seed)
-        for label in kept:
+        for label in probed_classes:
             if any(len(np.unique(classes[part] == label)) < 2 for part in (train, ~train)):
                 raise ValueError(
                     f"held_out is {held_out}, so no document of the class {shown(label)}, or none of the others, is "
                     "left to fit or to judge; take another share, or more documents"
                 )
-        pool = _pooling(known, numbers)
+        pool = _pooling(document_of_row, numbers)
         if nulls:
             first = next(iter(coders.values()))
             active = max(1, round(_l0(first, samples)))
@@ -146,7 +146,7 @@ def probe(
         _fitted(name, few, label, scaled, classes == label, train)
         for name, scaled in ((name, _standardised(values, train)) for name, values in features.items())
         for few in several
-        for label in kept
+        for label in probed_classes
     )
 
 
@@ -161,10 +161,10 @@ def _documents(samples: Activations, documents: Any) -> np.ndarray:
     if documents is None:
         has = samples.has("references/document")
         return samples.read("references/document") if has else np.arange(samples.rows)
-    found = np.asarray(documents)
-    if found.shape != (samples.rows,):
-        raise ValueError(f"documents have the shape {found.shape}, expected a number for each of {samples.rows} rows")
-    return found
+    numbers = np.asarray(documents)
+    if numbers.shape != (samples.rows,):
+        raise ValueError(f"documents have the shape {numbers.shape}, expected a number for each of {samples.rows} rows")
+    return numbers
 
 
 def _classes(labels: Sequence[Any] | Mapping[int, Any], documents: np.ndarray) -> dict[int, str]:
@@ -178,8 +178,8 @@ def _classes(labels: Sequence[Any] | Mapping[int, Any], documents: np.ndarray) -
                 f"labels has {len(labels)} entries, but x has a document {last}; give a label for each document, None "
                 "for documents to leave out"
             )
-    found: Any = class_numbers(labels)  # None only without labels
-    numbers, names = found
+    classes: Any = class_numbers(labels)  # None only without labels
+    numbers, names = classes
     return {key: names[number] for key, number in zip(keys, numbers.tolist(), strict=True) if number >= 0}
 
 
@@ -196,13 +196,13 @@ def _pooling(documents: np.ndarray, numbers: Sequence[int]) -> scipy.sparse.csr_
 @torch.no_grad()
 def _pooled(pool: scipy.sparse.csr_array, samples: Activations, coder: SparseCoder | None) -> np.ndarray:
     """Return the mean activations or latents of each document."""
-    found: Any = 0
+    means: Any = 0
     for start in range(0, samples.rows, ROWS_AT_ONCE):
         x = samples.read("input", start, start + ROWS_AT_ONCE).astype(np.float32)
         values = x if coder is None else coder(torch.from_numpy(x).to(coder.W_enc.device)).csr()
         part = pool[:, start : start + len(x)] @ values
-        found = found + (part if isinstance(part, np.ndarray) else part.toarray())
-    return np.asarray(found, dtype=np.float64)
+        means = means + (part if isinstance(part, np.ndarray) else part.toarray())
+    return np.asarray(means, dtype=np.float64)
 
 
 def _split(classes: np.ndarray, held_out: float, seed: int) -> np.ndarray:
@@ -239,11 +239,11 @@ def _fitted(name: str, k: int | None, label: str, scaled: np.ndarray, is_class: 
         difference = scaled[train & is_class].mean(0) - scaled[train & ~is_class].mean(0)
         scaled = scaled[:, np.argsort(-np.abs(difference), kind="stable")[:k]]
     model = LogisticRegression(class_weight="balanced", max_iter=2000).fit(scaled[train], is_class[train])
-    judged = scaled[~train]
+    test_rows = scaled[~train]
     return Probe(
         name,
         k,
         label,
-        float(roc_auc_score(is_class[~train], model.decision_function(judged))),
-        float(balanced_accuracy_score(is_class[~train], model.predict(judged))),
+        float(roc_auc_score(is_class[~train], model.decision_function(test_rows))),
+        float(balanced_accuracy_score(is_class[~train], model.predict(test_rows))),
     )

@@ -86,8 +86,8 @@ class Recipe:
         return content_digest(self.path)
 
     def activations_made_by(self) -> Json:
-        made = dict(provenance_of_rows(self.path))
-        return made if is_of_language_model(made) else None
+        origin = dict(provenance_of_rows(self.path))
+        return origin if is_of_language_model(origin) else None
 
     def first_samples(self, rows: int) -> np.ndarray:
         return self._training_rows.sample().read("input", 0, rows)

@@ -54,10 +54,10 @@ def alone(folder: Path) -> Iterator[None]:
         If another process or thread has locked it.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    held = os.open(folder, os.O_RDONLY)
+    descriptor = os.open(folder, os.O_RDONLY)
     try:
         try:
-            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise ValueError(
                 f"{folder}: another process is training in this folder. Wait until it ends, or choose another folder."
@@ -71,7 +71,7 @@ def alone(folder: Path) -> Iterator[None]:
             with contextlib.suppress(OSError):  # a training that failed before its first checkpoint leaves no folder
                 folder.rmdir()
     finally:
-        os.close(held)
+        os.close(descriptor)
 
 
 def existing_run(folder: Path, facts: dict[str, Any]) -> ExistingRun | None:
@@ -94,14 +94,14 @@ def existing_run(folder: Path, facts: dict[str, Any]) -> ExistingRun | None:
     if finished is not None or not (folder / CHECKPOINT).exists():
         return finished
     with alone(folder):
-        found = describe_checkpoint(folder / CHECKPOINT)
-    if found is None:  # damaged; the training reports it
+        checkpoint = describe_checkpoint(folder / CHECKPOINT)
+    if checkpoint is None:  # damaged; the training reports it
         return None
-    differences = compare(found.facts, facts)
+    differences = compare(checkpoint.facts, facts)
     if differences.identity:
         raise SourceError(
-            f"{folder} contains {found.step} steps of a different run ({differences.listed()}). Resume it with its own "
-            "settings and data, or choose another folder."
+            f"{folder} contains {checkpoint.step} steps of a different run ({differences.listed()}). Resume it with "
+            "its own settings and data, or choose another folder."
         )
     return ExistingRun(False, differences.environment)
 
@@ -112,12 +112,12 @@ def finished_run(folder: Path, facts: dict[str, Any]) -> ExistingRun | None:
     if not path.is_file():
         return None
     try:
-        saved = json.loads(path.read_text(encoding="utf-8"))
+        config = json.loads(path.read_text(encoding="utf-8"))
     except (ValueError, RecursionError):
-        saved = None
-    if not isinstance(saved, dict):
+        config = None
+    if not isinstance(config, dict):
         raise ValueError(f"{path} does not describe a run: expected a JSON object. Choose another folder.")
-    differences = compare(saved, facts)
+    differences = compare(config, facts)
     if differences.identity:
         raise SourceError(
             f"{folder} belongs to a different run ({differences.listed()}). Open it with "
@@ -153,13 +153,14 @@ def checkpointing(folder: Path, facts: dict[str, Any], final: Path | None = None
     device.
     """
     path = folder / CHECKPOINT
-    found = describe_checkpoint(path)
-    if found is None:
+    checkpoint = describe_checkpoint(path)
+    if checkpoint is None:
         return Checkpointing(path, identity_of(facts), facts, final)
-    earlier = found.facts.get(RESUMED, [])
-    if compare(found.facts, facts).environment:
-        earlier = [*earlier, {"until_step": found.step, **{name: found.facts.get(name) for name in ENVIRONMENT}}]
-    return Checkpointing(path, found.identity, facts | ({RESUMED: earlier} if earlier else {}), final)
+    earlier = checkpoint.facts.get(RESUMED, [])
+    if compare(checkpoint.facts, facts).environment:
+        computed_by = {name: checkpoint.facts.get(name) for name in ENVIRONMENT}
+        earlier = [*earlier, {"until_step": checkpoint.step, **computed_by}]
+    return Checkpointing(path, checkpoint.identity, facts | ({RESUMED: earlier} if earlier else {}), final)
 
 
 def remove_unfinished(folder: Path) -> None:

@@ -64,40 +64,41 @@ def packages_of(config: RunConfig | SolverConfig, device: str) -> tuple[str, ...
 
 def versions_of(packages: tuple[str, ...]) -> dict[str, Json]:
     """Return the versions of the packages that are installed; leave out the others."""
-    found: dict[str, Json] = {}
+    versions: dict[str, Json] = {}
     for package in packages:
         try:
-            found[package] = version(package)
+            versions[package] = version(package)
         except PackageNotFoundError:
             continue
-    return found
+    return versions
 
 
 def identity_of(facts: Mapping[str, Any]) -> str:
     """Return a digest of a run's settings, seed and data."""
-    kept = {name: value for name, value in facts.items() if name not in RECORDED}
-    return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()
+    identifying_facts = {name: value for name, value in facts.items() if name not in RECORDED}
+    return hashlib.sha256(json.dumps(identifying_facts, sort_keys=True).encode()).hexdigest()
 
 
-def compare(there: Mapping[str, Any], here: Mapping[str, Any]) -> Differences:
+def compare(run: Mapping[str, Any], request: Mapping[str, Any]) -> Differences:
     """Compare the facts of a run in a folder with the facts of a requested run.
 
     The digest of a store identifies activations that were read from it. Where a language model computes the activations
     during the training, as in `finetune`, or before their digest is known, as in `fit_layers`, their description
     identifies them: text, model, place and settings. Packages are compared if both runs name them.
     """
-    here = json.loads(json.dumps(here))
-    described = {"inputs"} if "inputs" not in here else {"activations"} if "store" in here["inputs"] else set()
-    names = [name for name in {**here, **there} if name not in {*RECORDED, *described}]
-    identity = [said for name in names for said in _differences(name, there.get(name), here.get(name))]
+    request = json.loads(json.dumps(request))
+    inputs = request.get("inputs")
+    described = {"inputs"} if inputs is None else {"activations"} if "store" in inputs else set()
+    names = [name for name in {**request, **run} if name not in {*RECORDED, *described}]
+    identity = [difference for name in names for difference in _differences(name, run.get(name), request.get(name))]
     environment = [
-        f"{package} {found} (here {here['versions'][package]})"
-        for package, found in (there.get("versions") or {}).items()
-        if package != "python" and here["versions"].get(package, found) != found
+        f"{package} {stored_version} (here {request['versions'][package]})"
+        for package, stored_version in (run.get("versions") or {}).items()
+        if package != "python" and request["versions"].get(package, stored_version) != stored_version
     ]
-    if there.get("device") != here.get("device"):
-        environment.append(f"device {there.get('device')} (here {here.get('device')})")
-    if there.get("code") != here.get("code"):
+    if run.get("device") != request.get("device"):
+        environment.append(f"device {run.get('device')} (here {request.get('device')})")
+    if run.get("code") != request.get("code"):
         environment.append("other code of sdlcore or its plugins")
     return Differences(identity, environment)
 
@@ -108,17 +109,17 @@ def warn_of_environment(runs: Mapping[Path, ExistingRun | None]) -> None:
     `fit` and similar functions call this directly, so that the warning points to their caller's line.
     """
     alike: dict[tuple[bool, str], list[Path]] = defaultdict(list)
-    for folder, found in runs.items():
-        if found is not None and found.environment:
-            alike[found.is_finished, joined(found.environment)].append(folder)
-    said = []
+    for folder, run in runs.items():
+        if run is not None and run.environment:
+            alike[run.is_finished, joined(run.environment)].append(folder)
+    parts = []
     for (is_finished, environment), folders in alike.items():
         several = f" and {len(folders) - 1} more" if len(folders) > 1 else ""
         does = "opened a finished run" if is_finished else "resumed an unfinished run"
-        said.append(f"{folders[0]}{several}: {does}, computed with {environment}")
-    if said:
+        parts.append(f"{folders[0]}{several}: {does}, computed with {environment}")
+    if parts:
         warnings.warn(
-            f"{printable('; '.join(said))}. A new training can differ slightly; choose another folder to train again",
+            f"{printable('; '.join(parts))}. A new training can differ slightly; choose another folder to train again",
             stacklevel=3,
         )
 
@@ -128,19 +129,19 @@ def joined(parts: list[str]) -> str:
     return f"{', '.join(parts[:-1])} and {parts[-1]}" if len(parts) > 1 else parts[0]
 
 
-def _differences(name: str, there: Any, here: Any) -> Iterator[str]:
+def _differences(name: str, stored_value: Any, requested_value: Any) -> Iterator[str]:
     """Yield the differences in one fact: settings and the seed with both values, data by name."""
-    if there == here:
+    if stored_value == requested_value:
         return
-    if name == "settings" and isinstance(there, dict) and isinstance(here, dict):
-        yield from _of_settings(there, here)
-    elif name in _PARTS and isinstance(there, dict) and isinstance(here, dict):
-        for key in {**here, **there}:
-            yield from _differences(_CALLED.get(key, key), there.get(key), here.get(key))
-    elif name in _CALLED.values() or isinstance(there, dict) or isinstance(here, dict):
+    if name == "settings" and isinstance(stored_value, dict) and isinstance(requested_value, dict):
+        yield from _of_settings(stored_value, requested_value)
+    elif name in _PARTS and isinstance(stored_value, dict) and isinstance(requested_value, dict):
+        for key in {**requested_value, **stored_value}:
+            yield from _differences(_CALLED.get(key, key), stored_value.get(key), requested_value.get(key))
+    elif name in _CALLED.values() or isinstance(stored_value, dict) or isinstance(requested_value, dict):
         yield f"other {name}"
     else:
-        yield f"{name} {_said(there)}, here {_said(here)}"
+        yield f"{name} {_text(stored_value)}, here {_text(requested_value)}"
 
 
 _PARTS = ("inputs", "activations", "source", "finetuned", "where")
@@ -149,15 +150,16 @@ _CALLED = {"store": "activations", "anchors": "anchors", "start": "start", "watc
 """Inputs that are compared by digest, and what messages call them."""
 
 
-def _of_settings(there: dict[str, Json], here: dict[str, Json]) -> Iterator[str]:
-    if there.get("solver") != here.get("solver"):
-        yield f"solver {_said(there.get('solver'))}, here {_said(here.get('solver'))}"
+def _of_settings(run: dict[str, Json], request: dict[str, Json]) -> Iterator[str]:
+    if run.get("solver") != request.get("solver"):
+        yield f"solver {_text(run.get('solver'))}, here {_text(request.get('solver'))}"
         return  # a solver and a training share no other settings
     # a run with an optimiser or batches of its own records no settings that these replace
-    there = {**{key: value for key, value in _complete(there).items() if key in here}, **there}
-    for key in sorted(there.keys() | here.keys()):
-        if there.get(key) != here.get(key):
-            yield f"{key} {_said(there.get(key))}, here {_said(here.get(key))}"
+    defaults = {key: value for key, value in _complete(run).items() if key in request}
+    run = {**defaults, **run}
+    for key in sorted(run.keys() | request.keys()):
+        if run.get(key) != request.get(key):
+            yield f"{key} {_text(run.get(key))}, here {_text(request.get(key))}"
 
 
 def _complete(settings: dict[str, Json]) -> dict[str, Json]:
@@ -169,5 +171,5 @@ def _complete(settings: dict[str, Json]) -> dict[str, Json]:
         return settings
 
 
-def _said(value: Any) -> str:
+def _text(value: Any) -> str:
     return "none" if value is None else str(value)

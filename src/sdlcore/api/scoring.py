@@ -84,15 +84,15 @@ class Scores(Mapping[str, float | None]):
         with extra("tables"):
             import pandas as pd
 
-        known = [metric for name in self.metrics if (metric := declared(name)) is not None]
+        metrics = [metric for name in self.metrics if (metric := declared(name)) is not None]
         rows = {
-            "value": [self.metrics[metric.name] for metric in known],
-            "chance": [self.chance.get(metric.name) for metric in known],
-            **{name: [null.get(metric.name) for metric in known] for name, null in self.nulls.items()},
-            "better": [metric.better for metric in known],
-            "what": [metric.caption for metric in known],
+            "value": [self.metrics[metric.name] for metric in metrics],
+            "chance": [self.chance.get(metric.name) for metric in metrics],
+            **{name: [null.get(metric.name) for metric in metrics] for name, null in self.nulls.items()},
+            "better": [metric.better for metric in metrics],
+            "what": [metric.caption for metric in metrics],
         }
-        return pd.DataFrame(rows, index=pd.Index([metric.name for metric in known], name="metric"))
+        return pd.DataFrame(rows, index=pd.Index([metric.name for metric in metrics], name="metric"))
 
     def main_metrics(self) -> list[str]:
         """Return the names of the main metrics and of plugins' metrics; with anchors, also of unanchored features."""
@@ -109,36 +109,36 @@ class Scores(Mapping[str, float | None]):
 
     def __repr__(self) -> str:
         """Return the main metrics with chance levels as a text table, with a legend."""
-        shown = self.main_metrics()
+        names = self.main_metrics()
         columns: dict[str, Mapping[str, float | None]] = {"value": self.metrics, "chance": self.chance, **self.nulls}
         rows = [["metric", *columns]]
-        for name in shown:
-            found = {head: _brief(column.get(name)) for head, column in columns.items()}
+        for name in names:
+            cells = {head: _brief(column.get(name)) for head, column in columns.items()}
             # the value of a baseline whose latents overlap would distract: 17.9 and 76 mean the same
             above_one = {head: "> 1" for head, null in self.nulls.items() if name == "fvu" and (null["fvu"] or 0) > 1}
-            rows.append([name, *(found | above_one).values()])
-        more = len(self.metrics) - len(shown)
-        legend = self._legend(shown)
+            rows.append([name, *(cells | above_one).values()])
+        more = len(self.metrics) - len(names)
+        legend = self._legend(names)
         return "\n".join([table(rows, 6), *legend, *([f"({more} more metrics in to_frame())"] if more else [])])
 
-    def _legend(self, shown: Sequence[str]) -> list[str]:
+    def _legend(self, names: Sequence[str]) -> list[str]:
         """Return lines that explain the metrics and columns of the printed table."""
-        said = []
-        if any(name.startswith(GT_RECOVERY.name) for name in shown):
-            said.append(f"{GT_RECOVERY.name}: share of features whose best cosine exceeds {self.tau:g}")
-        if any(name.startswith(MIP.name) for name in shown):
-            said.append("mip: maximum inner product, the mean best cosine of a feature")
-        if "mcc" in shown:
-            said.append("mcc: mean correlation coefficient, the mean cosine of features and decoder columns in pairs")
-        if "detection_f1" in shown:
-            said.append("detection_f1: F1 of detecting features, a mean over latents; macro_f1: a mean over features")
-        elif "macro_f1" in shown:
-            said.append("macro_f1: F1 of detecting classes, a mean over classes")
+        lines = []
+        if any(name.startswith(GT_RECOVERY.name) for name in names):
+            lines.append(f"{GT_RECOVERY.name}: share of features whose best cosine exceeds {self.tau:g}")
+        if any(name.startswith(MIP.name) for name in names):
+            lines.append("mip: maximum inner product, the mean best cosine of a feature")
+        if "mcc" in names:
+            lines.append("mcc: mean correlation coefficient, the mean cosine of features and decoder columns in pairs")
+        if "detection_f1" in names:
+            lines.append("detection_f1: F1 of detecting features, a mean over latents; macro_f1: a mean over features")
+        elif "macro_f1" in names:
+            lines.append("macro_f1: F1 of detecting classes, a mean over classes")
         if self.features.get("anchored"):
-            said.append("unanchored: features without an anchor")
+            lines.append("unanchored: features without an anchor")
         if self.nulls:
-            said.append("directions, samples: untrained dictionaries; fvu > 1 is worse than predicting the mean")
-        return said
+            lines.append("directions, samples: untrained dictionaries; fvu > 1 is worse than predicting the mean")
+        return lines
 
 
 _RECOVERY = {recovery_name(side): side for side in SIDES}
@@ -156,9 +156,10 @@ def _anchors_of(dictionary: Dictionary) -> Anchors | None:
     return dictionary.anchors
 
 
-def _warn_of_other_anchors(own: Anchors | None, given: Anchors) -> None:
+def _warn_of_other_anchors(training_anchors: Anchors | None, anchors: Anchors) -> None:
     """Warn if the given anchors differ from the anchors of the dictionary's training."""
-    sites = () if own is None else zip(own.sites, given.sites, strict=False)  # either may lack further sites
+    # either may lack further sites
+    sites = () if training_anchors is None else zip(training_anchors.sites, anchors.sites, strict=False)
     if not all(w.shape == v.shape and np.allclose(w, v, atol=1e-5) for w, v in sites):
         warnings.warn(
             "anchors differ from the anchors of the dictionary's training, so metrics of unanchored features count "
@@ -253,12 +254,12 @@ def evaluate(
         for name, unused in (("x", x), ("target", target), ("labels", labels)):
             if unused is not None:
                 raise ValueError(f"a bench draws its own samples; leave {name} out, or pass bench.references")
-        drawn = truth.samples(truth.settings.test_samples if n_samples is None else n_samples, "test")
-        samples = Arrays(drawn.input, drawn.target, features=drawn.features)
+        bench_samples = truth.samples(truth.settings.test_samples if n_samples is None else n_samples, "test")
+        samples = Arrays(bench_samples.input, bench_samples.target, features=bench_samples.features)
         _check_samples(samples, coder)
         _check_directions(truth.references, anchors, coder)
-        judges = GroundTruth.of(truth.references, anchors, truth.hierarchy)
-        return _scored(coder, samples, judges, seed, baselines, tau)
+        ground_truth = GroundTruth.of(truth.references, anchors, truth.hierarchy)
+        return _scored(coder, samples, ground_truth, seed, baselines, tau)
     if x is None:
         raise ValueError(
             "x is missing: without a bench, evaluate needs samples; give them as x=..., "
@@ -276,39 +277,40 @@ def evaluate(
         _warn_of_another_mean(references, centred)
     if labels is not None and classes is None:
         raise ValueError("labels have no meaning without class means; pass sdl.class_means(x, labels) as truth")
-    with activations(x, target, labels) as given:
-        _check_samples(given, coder)
+    with activations(x, target, labels) as test_samples:
+        _check_samples(test_samples, coder)
         if references is None:
-            return _scored(coder, given, None, seed, baselines, tau)
-        if classes is not None and not given.has("labels"):
+            return _scored(coder, test_samples, None, seed, baselines, tau)
+        if classes is not None and not test_samples.has("labels"):
             raise ValueError("labels are missing, which the evaluation of class means needs")
-        coefficients = given.features()  # true coefficients belong to the true features only
-        counted = coefficients is not None and coefficients.shape[1] == references.W_p.shape[1]
-        known = classes is not None or counted
+        coefficients = test_samples.features()  # true coefficients belong to the true features only
+        coefficients_match = coefficients is not None and coefficients.shape[1] == references.W_p.shape[1]
+        has_coefficients = classes is not None or coefficients_match
         _check_directions(references, anchors, coder)
-        return _scored(coder, given, GroundTruth.of(references, anchors, known=known), seed, baselines, tau)
+        ground_truth = GroundTruth.of(references, anchors, coefficients=has_coefficients)
+        return _scored(coder, test_samples, ground_truth, seed, baselines, tau)
 
 
 def _check_samples(samples: Activations, coder: SparseCoder) -> None:
-    found, expected = _used(samples.widths, coder), _widths(coder)
-    if found != expected:
-        raise ValueError(f"samples have dimensions {found}, but the dictionary expects {expected}")
+    widths, expected = _used(samples.widths, coder), _widths(coder)
+    if widths != expected:
+        raise ValueError(f"samples have dimensions {widths}, but the dictionary expects {expected}")
 
 
 def _check_directions(references: References, anchors: Anchors | None, coder: SparseCoder) -> None:
     pair, sites = coder.config.pair, references.sites
     if len(sites) > 2 and pair != "crosscoder":
         raise ValueError(f"references have {len(sites)} parts, expected one array of unit rows, or a pair")
-    found, expected = _used(tuple(map(len, sites)), coder), _widths(coder)
-    if found != expected:
-        raise ValueError(f"references have dimensions {found}, but samples have {expected}")
+    widths, expected = _used(tuple(map(len, sites)), coder), _widths(coder)
+    if widths != expected:
+        raise ValueError(f"references have dimensions {widths}, but samples have {expected}")
     if anchors is None:
         return
     if pair != "sae" and len(anchors.sites) != len(sites):
         raise ValueError(f"pair {pair} needs anchors for {len(sites)} sites, found {len(anchors.sites)}")
-    for own, known in zip(anchors.sites, sites, strict=False):
-        if own.shape[1] != len(known):
-            raise ValueError(f"anchors have {own.shape[1]} dimensions, but references have {len(known)}")
+    for rows, columns in zip(anchors.sites, sites, strict=False):
+        if rows.shape[1] != len(columns):
+            raise ValueError(f"anchors have {rows.shape[1]} dimensions, but references have {len(columns)}")
 
 
 def _widths(coder: SparseCoder) -> tuple[int, ...]:
@@ -329,10 +331,10 @@ def _scored(
     nulls: Callable[[SparseCoder, Activations, int], Mapping[str, SparseCoder]] | None,
     tau: float,
 ) -> Scores:
-    found = evaluate_on(deepcopy(coder).cpu().float().eval(), samples, truth, stream(seed, "chance"))
-    baselines, chance = {}, found.chance
+    evaluation = evaluate_on(deepcopy(coder).cpu().float().eval(), samples, truth, stream(seed, "chance"))
+    baselines, chance = {}, evaluation.chance
     if nulls is not None:
-        k = min(max(1, round(found.metrics["l0"] or 0)), coder.config.n_q)
+        k = min(max(1, round(evaluation.metrics["l0"] or 0)), coder.config.n_q)
         for name, null in nulls(coder, samples, k).items():
             of_null = evaluate_on(null, samples, truth, stream(seed, "chance"))
             baselines[name] = of_null.metrics | _recovery_at(tau, of_null)
@@ -342,14 +344,14 @@ def _scored(
             recovery_name(side, tau=tau): chance_recovery(coder.config.n_q, n, tau) for side, n in widths.items()
         }
         chance = chance | of_side
-    return Scores(found.metrics | _recovery_at(tau, found), chance, found.features, baselines, tau)
+    return Scores(evaluation.metrics | _recovery_at(tau, evaluation), chance, evaluation.features, baselines, tau)
 
 
-def _recovery_at(tau: float, found: Evaluation) -> dict[str, float | None]:
+def _recovery_at(tau: float, evaluation: Evaluation) -> dict[str, float | None]:
     """Return recovery at a threshold that `evaluate_on` does not compute."""
-    if tau in TAUS or not found.features:
+    if tau in TAUS or not evaluation.features:
         return {}
-    return recovery_at(tau, found.features, np.array(found.features["anchored"], dtype=int))
+    return recovery_at(tau, evaluation.features, np.array(evaluation.features["anchored"], dtype=int))
 
 
 def null_dictionaries(

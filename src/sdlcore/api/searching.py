@@ -97,22 +97,22 @@ def search(
         raise ValueError("posterior needs x, samples" if x is None else f"x has no meaning for method {method}")
     if k is not None and method not in ("omp", "gradient_pursuit"):
         raise ValueError(f"k has no meaning for method {method}; it is for omp and gradient_pursuit")
-    done: dict[str, Any] = {"method": method}
+    record: dict[str, Any] = {"method": method}
     if method == "posterior":
-        done["n_samples"] = checked("n_samples", Total, n_samples)
+        record["n_samples"] = checked("n_samples", Total, n_samples)
         with _rows(x, coder, 0) as (_, rows):
-            found = _posterior(coder, rows, n_samples, progress)
+            new_coder = _posterior(coder, rows, n_samples, progress)
     elif method == "nnls":
-        done["sweeps"] = checked("sweeps", Sweeps, sweeps)
-        found = copy.deepcopy(coder)
-        found.config = coder.config.changed(pursuit=sweeps)
+        record["sweeps"] = checked("sweeps", Sweeps, sweeps)
+        new_coder = copy.deepcopy(coder)
+        new_coder.config = coder.config.changed(pursuit=sweeps)
     else:
         k = coder.config.k if k is None else checked("k", Latents, k)
         if k is None:
             raise ValueError(f"{method} needs k, since activation {coder.config.activation} has none")
-        done["k"] = k
-        found = on_unit_rows(coder, method, k)
-    return Dictionary(found, {**start.provenance, "searched": done}, anchors=start.anchors)
+        record["k"] = k
+        new_coder = on_unit_rows(coder, method, k)
+    return Dictionary(new_coder, {**start.provenance, "searched": record}, anchors=start.anchors)
 
 
 def refine(
@@ -156,8 +156,8 @@ def refine(
         early.
     """
     start = _opened(dictionary)
-    done = {"rounds": checked("rounds", Rounds, rounds), "n_samples": checked("n_samples", Total, n_samples)}
-    done["seed"] = checked("seed", Seed, seed)
+    record = {"rounds": checked("rounds", Rounds, rounds), "n_samples": checked("n_samples", Total, n_samples)}
+    record["seed"] = checked("seed", Seed, seed)
     with _rows(x, start.coder, seed) as (source, rows):
         size, in_pass = _size(source, rows)
         number = -(-n_samples // size) if in_pass is None else min(-(-n_samples // size), in_pass)
@@ -169,10 +169,10 @@ def refine(
             is_posterior = start.coder.config.activation == "posterior"
             coder = copy.deepcopy(start.coder) if is_posterior else _posterior(start.coder, rows, n_samples, progress)
             with tqdm(total=last_round(rounds) + 1, unit="round", disable=not progress) as bar:
-                found = refine_rows(coder, draw, rounds, torch_stream(seed, "mean shift"), _to(bar), keep)
-            return Dictionary(found, facts)
+                new_coder = refine_rows(coder, draw, rounds, torch_stream(seed, "mean shift"), _to(bar), keep)
+            return Dictionary(new_coder, facts)
 
-        return _made(start, {"refined": done}, source, out, make)
+        return _make_or_open(start, {"refined": record}, source, out, make)
 
 
 def reencode(
@@ -224,7 +224,7 @@ def reencode(
     start, where = _opened(dictionary), device_of(device)
     checked("activation", Encoder, activation)
     checked("steps", Total, steps)
-    done = {"activation": activation, "l0": l0, "steps": steps, "seed": checked("seed", Seed, seed)}
+    record = {"activation": activation, "l0": l0, "steps": steps, "seed": checked("seed", Seed, seed)}
     if l0 is not None and checked("l0", Positive, l0) > start.n_q:
         raise ValueError(f"l0 must be at most n_q = {start.n_q}, found {l0:g}")
     if activation != "jumprelu":
@@ -245,24 +245,24 @@ def reencode(
             teacher = copy.deepcopy(start.coder) if is_search else _posterior(start.coder, rows, N_SAMPLES, progress)
             held_out, draw, further = _divided(source, rows)
             with tqdm(total=steps, unit="step", disable=not progress) as bar:
-                found = linear_encoder(teacher.to(where), draw, held_out, steps, further, l0, _to(bar), keep)
-            return Dictionary(found, facts)
+                new_coder = linear_encoder(teacher.to(where), draw, held_out, steps, further, l0, _to(bar), keep)
+            return Dictionary(new_coder, facts)
 
-        return _made(start, {"reencoded": done}, source, out, make)
+        return _make_or_open(start, {"reencoded": record}, source, out, make)
 
 
 def _opened(dictionary: Dictionary | str | Path) -> Dictionary:
-    found = load(dictionary) if isinstance(dictionary, str | Path) else dictionary
-    if not isinstance(found, Dictionary):
+    start = load(dictionary) if isinstance(dictionary, str | Path) else dictionary
+    if not isinstance(start, Dictionary):
         raise ValueError(
-            f"dictionary is a {type(found).__name__}, expected what sdl.fit or sdl.load returns, or a path"
+            f"dictionary is a {type(start).__name__}, expected what sdl.fit or sdl.load returns, or a path"
         )
-    if found.pair != "sae":
+    if start.pair != "sae":
         raise ValueError(
-            f"dictionary is a {found.pair}, but codes by search need an autoencoder, which reads its target"
+            f"dictionary is a {start.pair}, but codes by search need an autoencoder, which reads its target"
         )
-    refuse_signed(found.coder.sigma, "a search for codes")
-    return found
+    refuse_signed(start.coder.sigma, "a search for codes")
+    return start
 
 
 @contextmanager
@@ -324,29 +324,29 @@ def _to(bar: tqdm) -> Callable[[int], object]:
     return lambda step: bar.update(step - bar.n)
 
 
-def _made(
+def _make_or_open(
     start: Dictionary,
-    done: dict[str, Any],
+    record: dict[str, Any],
     source: Source,
     out: str | Path | None,
     make: Callable[[dict[str, Any], Checkpointing | None], Dictionary],
 ) -> Dictionary:
     """Return the dictionary that ``make`` returns. With ``out``, write it to this folder, or open it there."""
     weights = [np.atleast_1d(part.cpu().numpy()) for part in start.coder.state_dict().values()]
-    facts = {**start.provenance, **provenance(__file__), **done}
+    facts = {**start.provenance, **provenance(__file__), **record}
     facts["inputs"] = {"store": source.digest, "start": digest_of_arrays(*weights)}
-    if (made := source.activations_made_by()) is not None:
-        facts["activations"] = made
+    if (origin := source.activations_made_by()) is not None:
+        facts["activations"] = origin
     if out is None:
         return make(facts, None)
     folder = run_folder(out)
-    there = existing_run(folder, facts)
-    warn_of_environment({folder: there})
-    if there is not None and there.is_finished:
+    run = existing_run(folder, facts)
+    warn_of_environment({folder: run})
+    if run is not None and run.is_finished:
         remove_unfinished(folder)
         return load(folder)
     with unfinished_run(folder):
         keep = checkpointing(folder, facts) if source.restarts else None
-        found = make(facts if keep is None else dict(keep.facts), keep)
-        found.save(folder)
-    return found
+        dictionary = make(facts if keep is None else dict(keep.facts), keep)
+        dictionary.save(folder)
+    return dictionary

@@ -87,8 +87,8 @@ class Stored:
     def activations_made_by(self) -> Json:
         if not isinstance(self.samples, ActivationStore):
             return None
-        made = self.samples.provenance_of_rows()
-        return made if is_of_language_model(made) else None
+        origin = self.samples.provenance_of_rows()
+        return origin if is_of_language_model(origin) else None
 
     def first_samples(self, rows: int) -> np.ndarray:
         return self.samples.read("input", 0, rows)

@@ -66,7 +66,7 @@ class Stream:
                 "x gives batches, which hold their targets themselves: pairs (x, target); leave target out"
             )
         self._x, self._reader = x, _reader_of(x)
-        self._kept: dict[int, Arrays] = {}
+        self._batches: dict[int, Arrays] = {}
         self.paired = False
         """Whether batches are B x 2 x n_p: 2 B samples, each with its neighbour beside it."""
         first = self._read(0)
@@ -79,22 +79,22 @@ class Stream:
 
     def pair_of(self, settings: Mapping[str, Any]) -> Pair:
         """Return the pair in the settings; without one, sae for single batches and transcoder for pairs."""
-        asked = settings.get("pair") or ("sae" if len(self.widths) == 1 else "transcoder")
-        refuse_more(len(self.widths), asked, "batch 0 of x")
-        return checked("pair", Pair, asked)
+        pair = settings.get("pair") or ("sae" if len(self.widths) == 1 else "transcoder")
+        refuse_more(len(self.widths), pair, "batch 0 of x")
+        return checked("pair", Pair, pair)
 
     @property
     def digest(self) -> Json:
         """The batches' entry in provenance: kind, type and number. The content is not recorded."""
-        known: dict[str, Json] = {"kind": self._reader.kind, "type": qualified_name(self._x)}
+        entry: dict[str, Json] = {"kind": self._reader.kind, "type": qualified_name(self._x)}
         dataset = getattr(self._x, "dataset", None)
         if isinstance(self._x, torch.utils.data.DataLoader):
-            known["dataset"] = qualified_name(dataset)
+            entry["dataset"] = qualified_name(dataset)
         if (length := _length(self._x)) is not None:
-            known["batches"] = length
+            entry["batches"] = length
         n_p, n_r, more = input_target_more(self.widths)
         further = {site_column(site): width for site, width in enumerate(more, start=2)}
-        return {**known, "n_p": n_p, "n_r": n_r, **further, "content": NOT_RECORDED}
+        return {**entry, "n_p": n_p, "n_r": n_r, **further, "content": NOT_RECORDED}
 
     def activations_made_by(self) -> Json:
         """Return None: batches do not say what made them."""
@@ -125,8 +125,8 @@ class Stream:
             try:
                 self._checked(self._reader(step), step)
             except Exception as error:
-                said = f"mean_shift_rounds reads batches after the training, up to {step}, but x({step}) fails"
-                raise ValueError(f"{said}: {error}") from error
+                message = f"mean_shift_rounds reads batches after the training, up to {step}, but x({step}) fails"
+                raise ValueError(f"{message}: {error}") from error
         if config.loss.contrast and not self.paired:
             raise ValueError(
                 "contrast compares neighbouring tokens, but batches of x do not say which samples are neighbours; give "
@@ -137,20 +137,20 @@ class Stream:
 
     def read_once(self, step: int) -> "InPass":
         """Return a batch, which is not kept: steps must come in their order."""
-        batch = self._kept[step] if step in self._kept else self._checked(self._reader(step), step)
+        batch = self._batches[step] if step in self._batches else self._checked(self._reader(step), step)
         return InPass(batch, self._reader.passes)
 
     def _batch(self, pair: Pair, accumulate: int, step: int) -> tuple[np.ndarray, np.ndarray]:
-        found = self._read(step)
-        for before in [one for one in self._kept if one < step]:
-            del self._kept[before]
-        return self.pair_from(found, pair, accumulate, step)
+        batch = self._read(step)
+        for before in [one for one in self._batches if one < step]:
+            del self._batches[before]
+        return self.pair_from(batch, pair, accumulate, step)
 
-    def pair_from(self, found: Arrays, pair: Pair, accumulate: int, step: int) -> tuple[np.ndarray, np.ndarray]:
+    def pair_from(self, batch: Arrays, pair: Pair, accumulate: int, step: int) -> tuple[np.ndarray, np.ndarray]:
         """Return x_p and x_r of a batch; ValueError if ``accumulate`` does not divide it."""
-        if found.rows % accumulate:
-            raise ValueError(f"batch {step} of x has {found.rows} samples, which accumulate = {accumulate} must divide")
-        return read_pair(found, pair, 0, found.rows)
+        if batch.rows % accumulate:
+            raise ValueError(f"batch {step} of x has {batch.rows} samples, which accumulate = {accumulate} must divide")
+        return read_pair(batch, pair, 0, batch.rows)
 
     def _read_in_pass(self, step: int) -> "InPass":
         return InPass(self._read(step), self._reader.passes)
@@ -161,24 +161,24 @@ class Stream:
         ``read`` gives the batches; None for this stream itself.
         """
         read = read or self._read_in_pass
-        found: list[Arrays] = []
+        parts: list[Arrays] = []
         for step in range(steps):
             try:
                 batch, passes = read(step)
             except NoMoreBatchesError:
                 break
-            if passes or sum(one.rows for one in found) >= SAMPLE_ROWS:
+            if passes or sum(one.rows for one in parts) >= SAMPLE_ROWS:
                 break
-            found.append(batch)
-        return arrays_of([np.concatenate([one.read(name) for one in found]) for name in site_columns(len(self.widths))])
+            parts.append(batch)
+        return arrays_of([np.concatenate([one.read(name) for one in parts]) for name in site_columns(len(self.widths))])
 
     def _read(self, step: int) -> Arrays:
         """Return a batch, and keep it until a later one is trained on."""
-        if self._kept and step < min(self._kept):  # begun anew, perhaps in another order
-            self._kept.clear()
-        if step not in self._kept:
-            self._kept[step] = self._checked(self._reader(step), step)
-        return self._kept[step]
+        if self._batches and step < min(self._batches):  # begun anew, perhaps in another order
+            self._batches.clear()
+        if step not in self._batches:
+            self._batches[step] = self._checked(self._reader(step), step)
+        return self._batches[step]
 
     def _checked(self, batch: Any, step: int) -> Arrays:
         x, *rest = columns_of(batch, f"batch {step} of x")
@@ -191,16 +191,16 @@ class Stream:
         try:
             names = ("target", *(f"site {site}" for site in range(2, 1 + len(rest))))
             further = [_copy(floats(part, name)) for part, name in zip(rest, names, strict=False)]
-            found = arrays_of([_copy(floats(x, "x")), *further])
+            arrays = arrays_of([_copy(floats(x, "x")), *further])
         except ValueError as error:
             hint = ""
             if np.ndim(x) == 1:
                 hint = "; a DataLoader makes batches of single samples: torch.utils.data.DataLoader(x, batch_size=1024)"
             raise ValueError(f"batch {step}: {error}{hint}") from error
-        if step and found.widths != self.widths:
-            shapes = [" and ".join(map(str, widths)) for widths in (found.widths, self.widths)]
+        if step and arrays.widths != self.widths:
+            shapes = [" and ".join(map(str, widths)) for widths in (arrays.widths, self.widths)]
             raise ValueError(f"batch {step} of x has {shapes[0]} dimensions, but the first has {shapes[1]}")
-        return found
+        return arrays
 
 
 def sample_of(config: RunConfig, sample: Callable[[], Arrays]) -> Callable[[], Arrays]:

@@ -16,11 +16,11 @@ import torch
 from sdlcore.api.architecture import opened_start
 from sdlcore.api.bars import SweepBar
 from sdlcore.api.checking import warn_of_no_folder
+from sdlcore.api.custom_optimizer import refuse_unused
 from sdlcore.api.dictionary import Dictionary
 from sdlcore.api.fitting import Fit
 from sdlcore.api.inputs import is_store, pair_of
 from sdlcore.api.known_features import KnownFeatures
-from sdlcore.api.own_parts import refuse_unused
 from sdlcore.api.run_folder import existing_run, run_folder
 from sdlcore.api.run_identity import ExistingRun, warn_of_environment
 from sdlcore.api.setting_types import FitSettings
@@ -36,9 +36,9 @@ from sdlcore.run import RunConfig
 from sdlcore.solvers.settings import SolverConfig
 from sdlcore.sparse.kernels.calling import set_numba_threads
 from sdlcore.storage.paths import user_path
+from sdlcore.training.custom_optimizer import CustomParts
 from sdlcore.training.history import Row, Sink, Write
 from sdlcore.training.interruption import terminable
-from sdlcore.training.own_parts import OwnParts
 
 log = logging.getLogger(__name__)
 Name = TypeVar("Name", bound=Hashable)
@@ -95,7 +95,7 @@ def fit_many(
     FitManyError
         If some runs failed, after all others have finished; ``found`` contains their dictionaries.
     """
-    if not isinstance(runs, Mapping) or not all(isinstance(own, Mapping) for own in runs.values()):
+    if not isinstance(runs, Mapping) or not all(isinstance(run_settings, Mapping) for run_settings in runs.values()):
         raise ValueError(
             f"runs are a {type(runs).__name__}, expected settings by name, such as {{'wide': {{'n_q': 4096}}}}"
         )
@@ -111,70 +111,71 @@ def fit_many(
         settings.setdefault("pair", start.pair)
     settings["pair"] = pair_of(x, target, settings.get("pair")) if batches is None else batches.pair_of(settings)
     if batches is not None:
-        for name, own in runs.items():
+        for name, run_settings in runs.items():
             with _naming(name):
-                refuse_unused({**settings, **own}, batches, OwnParts())
+                refuse_unused({**settings, **run_settings}, batches, CustomParts())
         settings["batch_size"] = batches.batch_size  # the first one's, which accumulate is checked against
     common = {"seed": seed, "anchors": anchors, "start": start}
     folder_of = {str(name): name for name in runs}
     for name in runs:
         if folder_of[str(name)] != name:
             raise ValueError(f"runs {name!r} and {folder_of[str(name)]!r} would share a folder; rename one")
-    asked = {
-        name: _asked(name, {**settings, **common, **own}, settings["pair"], watch, where) for name, own in runs.items()
+    fits = {
+        name: _requested_fit(name, {**settings, **common, **run_settings}, settings["pair"], watch, where)
+        for name, run_settings in runs.items()
     }
     cores = torch.get_num_threads()
-    side_by_side = min(_at_once(at_once, cores, where), len(asked))
+    side_by_side = min(_at_once(at_once, cores, where), len(fits))
     if batches is not None:
-        for name, one in asked.items():
+        for name, one in fits.items():
             if isinstance(one.config, RunConfig) and one.config.loss.anchor_cosine is not None:
-                said = "anchor_cosine trains several times, but a shared stream is read once; give an array or a store"
-                raise ValueError(f"run {name!r}: {said}")
-        side_by_side = _all_at_once(at_once, len(asked), where)
+                text = "anchor_cosine trains several times, but a shared stream is read once; give an array or a store"
+                raise ValueError(f"run {name!r}: {text}")
+        side_by_side = _all_at_once(at_once, len(fits), where)
     with (
-        _sources(x, target, batches, asked) as (sources, shared),
-        SweepBar([one.steps for one in asked.values()], progress) as bar,
+        _sources(x, target, batches, fits) as (sources, shared),
+        SweepBar([one.steps for one in fits.values()], progress) as bar,
     ):
-        facts, there = {}, dict[Path, ExistingRun | None]()
-        folders = {name: None if folder is None else folder / str(name) for name in asked}
-        for name, one in asked.items():
+        facts, existing_runs = {}, dict[Path, ExistingRun | None]()
+        folders = {name: None if folder is None else folder / str(name) for name in fits}
+        for name, one in fits.items():
             with _naming(name):
                 facts[name] = one.facts(sources[name])
                 its = folders[name]
                 if its is None:
                     continue
-                there[its] = run = existing_run(its, facts[name])
+                existing_runs[its] = run = existing_run(its, facts[name])
                 if run is not None and run.is_finished:
                     bar.add(one.steps)
                     if shared is not None:  # it reads no batch, so that nobody is to wait for it
-                        shared.move(list(asked).index(name), math.inf)
-        warn_of_environment(there)
+                        shared.move(list(fits).index(name), math.inf)
+        warn_of_environment(existing_runs)
 
         def find(name: Name, stop: Event) -> Dictionary:
             torch.set_num_threads(max(1, cores // side_by_side))
-            one = asked[name]
+            one = fits[name]
             sinks = [bar.sink, *([_ending(stop)] if isinstance(one.config, SolverConfig) else [])]
-            with nullcontext() if shared is None else shared.used_by(list(asked).index(name)):
+            with nullcontext() if shared is None else shared.used_by(list(fits).index(name)):
                 dictionary = one.find(sources[name], facts[name], sinks, folders[name], stop)
             bar.count_run()
             return dictionary
 
         try:
             with nullcontext() if out is None else terminable():
-                done, errors = _in_threads(find, asked, side_by_side)
+                results, errors = _in_threads(find, fits, side_by_side)
         except KeyboardInterrupt:
-            kept = "there are no checkpoints" if out is None else f"the same call resumes every run in {out}"
-            raise KeyboardInterrupt(f"interrupted; {kept}") from None
+            remedy = "there are no checkpoints" if out is None else f"the same call resumes every run in {out}"
+            raise KeyboardInterrupt(f"interrupted; {remedy}") from None
         except SystemExit:
             log.warning("interrupted; the same call resumes every run in %s", out)
             raise
         finally:
             torch.set_num_threads(cores)
-    found = {name: done[name] for name in asked if name in done}
+    dictionaries = {name: results[name] for name in fits if name in results}
     if errors:
-        failed = ", ".join(str(name) for name in asked if name not in found)
-        raise FitManyError(f"{len(errors)} of {len(asked)} runs failed: {failed}", errors, found)
-    return found
+        failed = ", ".join(str(name) for name in fits if name not in dictionaries)
+        raise FitManyError(f"{len(errors)} of {len(fits)} runs failed: {failed}", errors, dictionaries)
+    return dictionaries
 
 
 def _in_threads(
@@ -184,41 +185,41 @@ def _in_threads(
 
     ``find`` gets an event that is set if runs should stop.
     """
-    found: dict[Name, Dictionary] = {}
+    results: dict[Name, Dictionary] = {}
     errors: list[Exception] = []
     stop = Event()
     with ThreadPoolExecutor(at_once, "fit") as threads:
         running = {threads.submit(find, name, stop): name for name in names}
         try:
-            for done in as_completed(running):
-                error = done.exception()
+            for future in as_completed(running):
+                error = future.exception()
                 if isinstance(error, Exception):
-                    error.add_note(f"in run {running[done]}")
+                    error.add_note(f"in run {running[future]}")
                     errors.append(error)
                 else:
-                    found[running[done]] = done.result()
+                    results[running[future]] = future.result()
         except BaseException:  # an interrupt: running trainings end after their step, waiting ones do not start
             stop.set()
             threads.shutdown(wait=False, cancel_futures=True)
             raise
-    return found, errors
+    return results, errors
 
 
-def _at_once(asked: int | None, cores: int, where: torch.device) -> int:
+def _at_once(at_once: int | None, cores: int, where: torch.device) -> int:
     """Return the number of parallel trainings; ValueError if the requested number is not possible."""
-    if asked is not None and asked < 1:
-        raise ValueError(f"at_once must be at least 1, found {asked}")
-    if asked == 1 or where.type != "cpu":
-        return asked or 1
+    if at_once is not None and at_once < 1:
+        raise ValueError(f"at_once must be at least 1, found {at_once}")
+    if at_once == 1 or where.type != "cpu":
+        return at_once or 1
     import numba  # imported here, since importing numba is slow and not needed to train one at a time
 
     set_numba_threads()  # starts numba's threads, so that their layer is known
     if numba.threading_layer() != "workqueue":
-        return asked or cores
-    if asked is None:
+        return at_once or cores
+    if at_once is None:
         return 1
     raise ValueError(
-        f"at_once is {asked}, but numba can run one training at a time on this machine; "
+        f"at_once is {at_once}, but numba can run one training at a time on this machine; "
         "set at_once to 1, or install tbb"
     )
 
@@ -237,14 +238,14 @@ def _sources(
     yield {name: shared.share(number) for number, name in enumerate(several)}, shared
 
 
-def _all_at_once(asked: int | None, runs: int, where: torch.device) -> int:
+def _all_at_once(at_once: int | None, runs: int, where: torch.device) -> int:
     """Return the number of runs, all of which train at a time on one stream; ValueError if they cannot."""
-    if asked not in (None, runs):
-        raise ValueError(f"at_once is {asked}, but all {runs} runs train on each batch of a stream; leave it out")
+    if at_once not in (None, runs):
+        raise ValueError(f"at_once is {at_once}, but all {runs} runs train on each batch of a stream; leave it out")
     return _at_once(runs, runs, where)
 
 
-def _asked(name: Hashable, settings: dict[str, Any], pair: str, watch: Any, where: torch.device) -> Fit:
+def _requested_fit(name: Hashable, settings: dict[str, Any], pair: str, watch: Any, where: torch.device) -> Fit:
     with _naming(name):
         if str(name) in ("", "..") or Path(str(name)).name != str(name):
             raise ValueError("expected a name that is valid for a folder")

@@ -105,10 +105,10 @@ def read_bench(name: str) -> Bench:
     folder = user_path(name, "the bench")
     if not (folder / FEATURES).is_file():
         raise ValueError(f"{name}: no bench; expected {', '.join(STANDARD)}, or a folder that `sdlcore bench` wrote")
-    known = load_references(folder / FEATURES)
+    features = load_references(folder / FEATURES)
     with open_checked(folder / "test.h5") as store:
-        made: Any = store.provenance
-    return Bench(BenchSource.from_dict(made["bench"]), made["seed"], known.W_p, known.W_r)
+        provenance: Any = store.provenance
+    return Bench(BenchSource.from_dict(provenance["bench"]), provenance["seed"], features.W_p, features.W_r)
 
 
 def read_anchors(path: Path) -> Anchors:

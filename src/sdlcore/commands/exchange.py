@@ -83,6 +83,6 @@ def import_(
         raise ValueError(f"{out} holds a finished run. Open it with sdl.load({str(out)!r}), or choose another folder.")
     options = with_values(activation=activation, k=k, threshold=threshold, pair=pair, layout=layout)
     options |= {"apply_b_dec_to_input": True} if apply_b_dec_to_input else {}
-    found = load(dictionary, format, subfolder=subfolder, revision=revision, **options)
-    found.save(out)
-    print(f"{found}: {out}")
+    imported_dictionary = load(dictionary, format, subfolder=subfolder, revision=revision, **options)
+    imported_dictionary.save(out)
+    print(f"{imported_dictionary}: {out}")

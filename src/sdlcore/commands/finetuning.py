@@ -50,7 +50,7 @@ def finetune(
         contexts_per_batch: contexts of a step
         device: where the model runs and the dictionary is trained
     """
-    found = finetune_dictionary(
+    dictionary = finetune_dictionary(
         start,
         model,
         text,
@@ -66,4 +66,4 @@ def finetune(
         out=out,
         **with_values(lr=lr),
     )
-    print(f"{found}: {out}")
+    print(f"{dictionary}: {out}")

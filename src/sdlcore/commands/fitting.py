@@ -58,20 +58,20 @@ def bench(out: Path, settings: BenchSource = BenchSource(), seed: int = 0) -> No
         out: folder to write
         seed: everything is drawn from it
     """
-    drawn = Bench.draw(seed=seed, **cast(BenchSettings, settings.to_dict()))
+    new_bench = Bench.draw(seed=seed, **cast(BenchSettings, settings.to_dict()))
     facts = provenance(samples.__file__, bench=settings.to_dict(), seed=seed)
     if (out / FEATURES).exists():
-        there = read_bench(str(out))
-        if (there.settings, there.seed) != (settings, seed):
-            raise ValueError(f"{out}: holds a different bench, {there}. Choose another folder.")
+        stored_bench = read_bench(str(out))
+        if (stored_bench.settings, stored_bench.seed) != (settings, seed):
+            raise ValueError(f"{out}: holds a different bench, {stored_bench}. Choose another folder.")
     (out / FEATURES).unlink(missing_ok=True)  # of another bench, whose samples are replaced before it is
     sizes: dict[Part, int] = {"train": settings.train_samples, "test": settings.test_samples}
     for part, rows in sizes.items():
         with create_store(out / f"{part}.h5", facts | {"part": part}) as store:
-            found = drawn.samples(rows, part)
-            store.append(found.input, target=found.target, features=found.features)
-    save_references(out / FEATURES, drawn.references, facts)
-    print(f"{drawn}: {out / 'train.h5'}, {out / 'test.h5'}, {out / FEATURES}")
+            bench_samples = new_bench.samples(rows, part)
+            store.append(bench_samples.input, target=bench_samples.target, features=bench_samples.features)
+    save_references(out / FEATURES, new_bench.references, facts)
+    print(f"{new_bench}: {out / 'train.h5'}, {out / 'test.h5'}, {out / FEATURES}")
 
 
 class ModelOptions(ModelConfig):
@@ -131,14 +131,14 @@ def fit(
     _check_anchors(anchors, n_anchors, labels is not None or is_store(x))
     completed = settings if opened_start is None else with_architecture(opened_start, settings)
     means = _means_of(labels, anchors, first, second, is_centred({**TrainingConfig().to_dict(), **completed}))
-    given = _anchors_of(anchors, n_anchors, means, first, second, seed)
-    if given is not None and not loss.anchors:
+    directions = _anchors_of(anchors, n_anchors, means, first, second, seed)
+    if directions is not None and not loss.anchors:
         settings.pop("lambda_anchor", None)  # so that anchored runs take the default weight, not zero
-    found = fit_dictionary(
+    dictionary = fit_dictionary(
         first,
         second,
         seed=seed,
-        anchors=given,
+        anchors=directions,
         start=opened_start,
         device=device,
         out=out,
@@ -147,7 +147,7 @@ def fit(
     )
     if means is not None:
         save_references(out / REFERENCES, means, {})
-    print(f"{found}: {out}")
+    print(f"{dictionary}: {out}")
 
 
 def _named_settings(named_options: Collection[str], *parts: Settings) -> dict[str, Any]:
@@ -164,8 +164,8 @@ def _check_anchors(anchors: str | None, n_anchors: float | None, labelled: bool)
     if anchors == DISCOVER and n_anchors is not None and not n_anchors.is_integer():
         raise ValueError(f"--n-anchors must be a whole number with --anchors {DISCOVER}, found {n_anchors}")
     if anchors is not None and anchors not in (CLASS_MEANS, DISCOVER) and not user_path(anchors, "--anchors").is_file():
-        meant = did_you_mean(anchors, (CLASS_MEANS, DISCOVER))
-        raise ValueError(f"--anchors must be {CLASS_MEANS}, {DISCOVER} or a file, found {anchors}{meant}")
+        hint = did_you_mean(anchors, (CLASS_MEANS, DISCOVER))
+        raise ValueError(f"--anchors must be {CLASS_MEANS}, {DISCOVER} or a file, found {anchors}{hint}")
 
 
 def _means_of(
@@ -229,24 +229,24 @@ def fit_many(
     if not loss.anchors:
         settings.pop("lambda_anchor", None)  # so that anchored runs take the default weight, not zero
     first, second, settings["pair"] = sites(x, target, model.pair)
-    own = load_yaml(runs)
-    if not isinstance(own, dict) or not all(isinstance(one, dict) for one in own.values()):
+    settings_of_runs = load_yaml(runs)
+    if not isinstance(settings_of_runs, dict) or not all(isinstance(one, dict) for one in settings_of_runs.values()):
         raise ValueError(f"{runs}: expected names of runs, each with its settings, such as wide: {{n_q: 4096}}")
-    for name, one in own.items():
+    for name, one in settings_of_runs.items():
         for key, value in one.items():
             if isinstance(value, str) and (remedy := number_as_text(value)):
                 raise ValueError(f"{runs}: {name}.{key}: found {value!r}{remedy}")
     _check_anchors(anchors, n_anchors, labels is not None or is_store(x))
-    centred = {is_centred({**TrainingConfig().to_dict(), **settings, **one}) for one in own.values()}
+    centred = {is_centred({**TrainingConfig().to_dict(), **settings, **one}) for one in settings_of_runs.values()}
     if len(centred) > 1 and (labels is not None or anchors is not None):
         raise ValueError(
             f"{runs}: runs differ in normalise or whiten, so that means of classes do not serve all of them"
         )
     means = _means_of(labels, anchors, first, second, any(centred))
-    given = _anchors_of(anchors, n_anchors, means, first, second, seed)
-    options: dict[str, Any] = {"anchors": given, "seed": seed, "device": device, "at_once": at_once}
-    found = fit_side_by_side(first, own, second, out=out, **options, **settings)
-    for name, dictionary in found.items():
+    directions = _anchors_of(anchors, n_anchors, means, first, second, seed)
+    options: dict[str, Any] = {"anchors": directions, "seed": seed, "device": device, "at_once": at_once}
+    dictionaries = fit_side_by_side(first, settings_of_runs, second, out=out, **options, **settings)
+    for name, dictionary in dictionaries.items():
         if means is not None:
             save_references(out / str(name) / REFERENCES, means, {})
         print(f"{dictionary}: {out / str(name)}")
@@ -290,7 +290,7 @@ def fit_layers(
         if layers:
             raise ValueError(f"--layers goes without --to {to}: a set has all layers of the language model")
     settings = {"pair": dictionary.pair, **_named_settings(named_options, dictionary, loss, training)}
-    found = fit_every_layer(
+    dictionaries = fit_every_layer(
         model,
         text,
         layers=layers or None,
@@ -302,10 +302,10 @@ def fit_layers(
         text_options=TextOptions(column=text_column),
         **settings,
     )
-    for one in found:
+    for one in dictionaries:
         print(f"{one}: {out / folder_of(one.provenance['activations']['where']['layer'])}")
     if to is not None:
-        print(export_set(found, to, out / to, model_name=model_name or model))
+        print(export_set(dictionaries, to, out / to, model_name=model_name or model))
 
 
 def solve(
@@ -321,5 +321,5 @@ def solve(
     """
     first, second, pair = sites(x, target, solver.pair)
     settings: dict[str, Any] = solver.to_dict() | {"pair": pair}
-    found = fit_dictionary(first, second, seed=seed, out=out, **settings)
-    print(f"{found}: {out}")
+    dictionary = fit_dictionary(first, second, seed=seed, out=out, **settings)
+    print(f"{dictionary}: {out}")

@@ -35,16 +35,16 @@ _CHOSEN: dict[str, tuple[str, ...]] = {
 
 def settings_of(method: str) -> set[str]:
     """Return the settings that help shows for a method: its activation's, `_CHOSEN`, and all that depend on these."""
-    found = set(_CHOSEN[method])
+    names = set(_CHOSEN[method])
     marks = {name: marked(part.model_fields[name], UsedBy) for name, part in PART_OF.items()}
     conditional = {name: mark for name, mark in marks.items() if mark is not None}
-    found |= {name for name, mark in conditional.items() if mark.setting == "activation" and method in mark.values}
-    while more := {name for name, mark in conditional.items() if mark.setting in found} - found:
-        found |= more
-    return found
+    names |= {name for name, mark in conditional.items() if mark.setting == "activation" and method in mark.values}
+    while more := {name for name, mark in conditional.items() if mark.setting in names} - names:
+        names |= more
+    return names
 
 
-def asked_help(argv: list[str]) -> tuple[list[str], str | None]:
+def method_in_help(argv: list[str]) -> tuple[list[str], str | None]:
     """Return the arguments without the word that follows ``--help``, and that word; None if no help is requested."""
     at = next((place for place, one in enumerate(argv) if one in ("-h", "--help")), None)
     if at is None:
@@ -53,7 +53,7 @@ def asked_help(argv: list[str]) -> tuple[list[str], str | None]:
     return [argv[0], "--help"], word
 
 
-def showing(function: Callable[..., None], asked: str, program: str) -> tuple[Callable[..., None], str]:
+def showing(function: Callable[..., None], method: str, program: str) -> tuple[Callable[..., None], str]:
     """Return a function whose help shows few settings, and a sentence about how to see the others.
 
     It shows the most important settings, settings whose default the function changes, and a method's settings.
@@ -62,7 +62,7 @@ def showing(function: Callable[..., None], asked: str, program: str) -> tuple[Ca
     ----------
     function
         A command. Help of a command that does not take the settings of a training shows everything.
-    asked
+    method
         A method, which plugins may have added; empty for none; or ``all`` for every setting.
     program
         Name of the program, for the error.
@@ -74,36 +74,38 @@ def showing(function: Callable[..., None], asked: str, program: str) -> tuple[Ca
     """
     parameters = dict(inspect.signature(function).parameters)
     kinds = [one.annotation for one in parameters.values() if is_settings(one.annotation)]
-    if asked == "all" or not set(MAIN) <= {name for kind in kinds for name in kind.model_fields}:
+    if method == "all" or not set(MAIN) <= {name for kind in kinds for name in kind.model_fields}:
         return function, ""
     of_plugins = own_settings(*(kind.extended_by for kind in kinds if is_extensible(kind)))
-    known = {name: settings_of(name) for name in _CHOSEN}
+    settings_by_method = {name: settings_of(name) for name in _CHOSEN}
     for setting, plugins in of_plugins.items():
         for plugin in plugins:
-            known.setdefault(plugin.name, set()).add(setting)
-    if asked and asked not in known:
-        meant = did_you_mean(asked, known) or f"; expected all, or one of {', '.join(known)}"
-        print(f"{program}: no such method {printable(asked)}{meant}", file=sys.stderr)
+            settings_by_method.setdefault(plugin.name, set()).add(setting)
+    if method and method not in settings_by_method:
+        advice = (
+            did_you_mean(method, settings_by_method) or f"; expected all, or one of {', '.join(settings_by_method)}"
+        )
+        print(f"{program}: no such method {printable(method)}{advice}", file=sys.stderr)
         raise SystemExit(2)
-    shown = {*MAIN, *known.get(asked, ())}
+    visible_settings = {*MAIN, *settings_by_method.get(method, ())}
     for name, one in parameters.items():
         if is_settings(one.annotation):
             # settings whose default the command changes
-            shown |= {
+            visible_settings |= {
                 setting for setting, value in dict(one.default).items() if value != default_of(one.annotation, setting)
             }
-            hiding = _hiding(one.annotation, shown)
+            hiding = _hiding(one.annotation, visible_settings)
             parameters[name] = one.replace(annotation=hiding, default=hiding(**dict(one.default)))
-        elif name in of_plugins and name not in shown:
+        elif name in of_plugins and name not in visible_settings:
             parameters[name] = one.replace(annotation=_hidden(one.annotation))
-    hint = f"These are the settings that matter most{f', and the settings of {asked}' if asked else ''}. "
-    hint += f"--help METHOD also shows the settings of {', '.join(known)}; --help all shows every setting."
+    hint = f"These are the settings that matter most{f', and the settings of {method}' if method else ''}. "
+    hint += f"--help METHOD also shows the settings of {', '.join(settings_by_method)}; --help all shows every setting."
     return with_parameters(function, parameters.values()), hint
 
 
-def _hiding(cls: type[Settings], shown: Collection[str]) -> type[Settings]:
+def _hiding(cls: type[Settings], visible_settings: Collection[str]) -> type[Settings]:
     """Return a class whose help shows some of its settings."""
-    hidden = {name: field for name, field in cls.model_fields.items() if name not in shown}
+    hidden = {name: field for name, field in cls.model_fields.items() if name not in visible_settings}
     space: dict[str, Any] = {name: field.default for name, field in hidden.items()}
     space["__annotations__"] = {name: _hidden(type_of(field)) for name, field in hidden.items()}
     return type(cls.__name__, (cls,), space | {"__module__": cls.__module__, "__doc__": cls.__doc__})

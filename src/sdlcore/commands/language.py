@@ -48,10 +48,10 @@ def language_scores(
         contexts: number of contexts from the beginning of the text
         out: JSON file to write all numbers to, of several dictionaries by their paths
     """
-    found = opened_all(dictionaries)
-    lm, tokenizer = loaded(model, None, coder_of(found[dictionaries[0]]).W_enc.device)
+    opened_dictionaries = opened_all(dictionaries)
+    lm, tokenizer = loaded(model, None, coder_of(opened_dictionaries[dictionaries[0]]).W_enc.device)
     scores = score_dictionaries(
-        found,
+        opened_dictionaries,
         lm,
         text,
         layer=layer,
@@ -96,11 +96,11 @@ def probe(
         seed: of the split and the null baselines
         out: CSV file to write all probes to, a row each
     """
-    found = {str(path): one for path, one in opened_all(dictionaries).items()}
-    read = array(labels, "labels").tolist() if labels.suffix == ".npy" else read_labels(labels, label_column)
-    kept = [None if str(label) in without else label for label in read]
+    opened_dictionaries = {str(path): one for path, one in opened_all(dictionaries).items()}
+    values = array(labels, "labels").tolist() if labels.suffix == ".npy" else read_labels(labels, label_column)
+    classes = [None if str(label) in without else label for label in values]
     several = [None if one == "all" else one for one in k]
-    probes = probe_dictionaries(found, x, kept, k=several, held_out=held_out, nulls=nulls, seed=seed)
+    probes = probe_dictionaries(opened_dictionaries, x, classes, k=several, held_out=held_out, nulls=nulls, seed=seed)
     _show(probes, out)
 
 
@@ -115,12 +115,12 @@ def compare(dictionaries: InputPaths, out: Path | None = None) -> None:
             sparsify
         out: CSV file to write the pairs to, a row each
     """
-    found = compare_dictionaries({str(path): one for path, one in opened_all(dictionaries).items()})
-    _show(found, out)
+    comparison = compare_dictionaries({str(path): one for path, one in opened_all(dictionaries).items()})
+    _show(comparison, out)
 
 
-def _show(found: Probes | Comparison, out: Path | None) -> None:
+def _show(result: Probes | Comparison, out: Path | None) -> None:
     """Print a table, and write it as CSV if a file is named."""
-    print(found)
+    print(result)
     if out is not None:
-        write_text(out, found.to_frame().to_csv(index=False, lineterminator="\n"))
+        write_text(out, result.to_frame().to_csv(index=False, lineterminator="\n"))

@@ -11,11 +11,11 @@ import tyro
 
 import sdlcore
 from sdlcore.command_line import called_later, errors_in_a_line, import_plugins
+from sdlcore.commands.evaluating import contexts, evaluate
 from sdlcore.commands.exchange import export, import_
 from sdlcore.commands.finetuning import finetune
 from sdlcore.commands.fitting import bench, fit, fit_layers, fit_many, solve
-from sdlcore.commands.help import asked_help, showing
-from sdlcore.commands.judging import contexts, evaluate
+from sdlcore.commands.help import method_in_help, showing
 from sdlcore.commands.language import compare, language_scores, probe
 from sdlcore.commands.options import RULES, option_names, with_named_options, with_plugins
 from sdlcore.commands.planning import plan
@@ -53,26 +53,26 @@ def main(argv: list[str] | None = None) -> None:
         return
     first = argv[0]
     if not first.startswith("-") and first not in COMMANDS:
-        meant = did_you_mean(first, COMMANDS) or f"; expected one of {', '.join(COMMANDS)}"
-        print(f"{PROGRAM}: no such command {printable(first)}{meant}", file=sys.stderr)
+        advice = did_you_mean(first, COMMANDS) or f"; expected one of {', '.join(COMMANDS)}"
+        print(f"{PROGRAM}: no such command {printable(first)}{advice}", file=sys.stderr)
         raise SystemExit(2)
     import_plugins(PROGRAM)
     warnings.showwarning = lambda message, *_, **__: print(f"{PROGRAM}: {printable_lines(message)}", file=sys.stderr)
     commands = {name: with_named_options(command, argv) for name, command in COMMANDS.items()}
-    made = {name: called_later(command, inspect.getdoc(COMMANDS[name])) for name, command in commands.items()}
-    known = set[str]()
+    callables = {name: called_later(command, inspect.getdoc(COMMANDS[name])) for name, command in commands.items()}
+    names = set[str]()
     if first in COMMANDS:
         command, text = with_plugins(commands[first]), inspect.getdoc(COMMANDS[first])
-        known = option_names(commands[first])
-        argv, asked = asked_help(argv)
-        if asked is not None:
-            command, hint = showing(command, asked, PROGRAM)
-            described, args, options = (text or "").partition("\n\nArgs:")
-            text = f"{described}\n\n{hint}".rstrip() + args + options
-        made[first] = called_later(command, text)
-    with _reader_gone(), errors_in_a_line(PROGRAM, OPTIONS_ELSEWHERE, known):
+        names = option_names(commands[first])
+        argv, method = method_in_help(argv)
+        if method is not None:
+            command, hint = showing(command, method, PROGRAM)
+            description, args, options = (text or "").partition("\n\nArgs:")
+            text = f"{description}\n\n{hint}".rstrip() + args + options
+        callables[first] = called_later(command, text)
+    with _reader_gone(), errors_in_a_line(PROGRAM, OPTIONS_ELSEWHERE, names):
         call = tyro.extras.subcommand_cli_from_dict(
-            made,
+            callables,
             prog=PROGRAM,
             description="Train, solve for, judge and exchange sparse dictionaries.",
             args=argv,
@@ -86,8 +86,8 @@ def main(argv: list[str] | None = None) -> None:
         print(f"{PROGRAM}: {printable_lines(error)}", file=sys.stderr)
         raise SystemExit(1) from error
     except KeyboardInterrupt as interrupt:
-        said = str(interrupt).replace("the same call", "the same command")
-        print(f"{PROGRAM}: {said or 'interrupted; the same command goes on where it can'}", file=sys.stderr)
+        message = str(interrupt).replace("the same call", "the same command")
+        print(f"{PROGRAM}: {message or 'interrupted; the same command goes on where it can'}", file=sys.stderr)
         raise SystemExit(130) from None
 
 

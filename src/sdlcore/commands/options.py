@@ -45,10 +45,10 @@ def _json_or_none(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[Any] | No
 
 def option_names(function: Callable[..., None]) -> set[str]:
     """Return the Python names of a function's options."""
-    found = set()
+    names = set()
     for name, one in inspect.signature(function).parameters.items():
-        found |= set(one.annotation.model_fields) if is_settings(one.annotation) else {name}
-    return found
+        names |= set(one.annotation.model_fields) if is_settings(one.annotation) else {name}
+    return names
 
 
 def names_of_options(argv: list[str]) -> frozenset[str]:
@@ -69,16 +69,16 @@ def with_plugins(function: Callable[..., None]) -> Callable[..., None]:
     """Return a function with an option for each setting that plugins add to the settings among its parameters."""
     parameters = dict(inspect.signature(function).parameters)
     extended = {name: one.annotation for name, one in parameters.items() if is_extensible(one.annotation)}
-    found = own_settings(*(kind.extended_by for kind in extended.values()))
+    plugin_settings = own_settings(*(kind.extended_by for kind in extended.values()))
     # a setting with the name of another parameter can only be given in a configuration
-    theirs = {setting: its for setting, its in found.items() if setting not in parameters}
-    if not theirs:
+    new_options = {setting: its for setting, its in plugin_settings.items() if setting not in parameters}
+    if not new_options:
         return function
-    for setting, its in theirs.items():
+    for setting, its in new_options.items():
         help = "; ".join(_described(setting, one) for one in its)
         hint = f"(default: {' or '.join(dict.fromkeys(_default_of(setting, one) for one in its))})"
-        shown = tyro.conf.arg(help=help, help_behavior_hint=hint)
-        annotation: Any = Annotated[Union[*(type_of(one.settings.model_fields[setting]) for one in its), None], shown]
+        option = tyro.conf.arg(help=help, help_behavior_hint=hint)
+        annotation: Any = Annotated[Union[*(type_of(one.settings.model_fields[setting]) for one in its), None], option]
         parameters[setting] = Parameter(setting, Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
     for name, kind in extended.items():
         # what goes together is checked with the plugins' settings, when all are there
@@ -86,12 +86,12 @@ def with_plugins(function: Callable[..., None]) -> Callable[..., None]:
         default = unchecked(**dict(parameters[name].default))
         parameters[name] = parameters[name].replace(annotation=unchecked, default=default)
 
-    def call(**given: Any) -> None:
-        own = {setting: value for setting in theirs if (value := given.pop(setting)) is not None}
+    def call(**arguments: Any) -> None:
+        values = {setting: value for setting in new_options if (value := arguments.pop(setting)) is not None}
         for name, kind in extended.items():
-            its = {setting: own[setting] for setting in own.keys() & own_settings(kind.extended_by)}
-            given[name] = kind(**dict(given[name]), **its)
-        function(**given)
+            its = {setting: values[setting] for setting in values.keys() & own_settings(kind.extended_by)}
+            arguments[name] = kind(**dict(arguments[name]), **its)
+        function(**arguments)
 
     return with_parameters(call, parameters.values())
 

@@ -27,6 +27,6 @@ def plan(
         raise ValueError("no Snakefile here; run this in a clone of sdlcore, or in a folder whose workflow imports it")
     files = ["--configfile", *map(str, configfile)] if configfile else []
     target = f"plan_{product}" if product else "plan"
-    done = subprocess.run([sys.executable, "-m", "snakemake", target, "--cores", "1", "--quiet", *QUIET, *files])
-    if done.returncode:
-        raise SystemExit(done.returncode)
+    process = subprocess.run([sys.executable, "-m", "snakemake", target, "--cores", "1", "--quiet", *QUIET, *files])
+    if process.returncode:
+        raise SystemExit(process.returncode)

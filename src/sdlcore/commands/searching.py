@@ -29,9 +29,9 @@ def search(
         k: largest number of active latents of a sample (omp, gradient_pursuit); the dictionary's, if left out
         n_samples: number of samples of x to use
     """
-    found = search_codes(opened(dictionary), x, method, k=k, n_samples=n_samples)
-    found.save(out)
-    print(f"{found}: {out}")
+    new_dictionary = search_codes(opened(dictionary), x, method, k=k, n_samples=n_samples)
+    new_dictionary.save(out)
+    print(f"{new_dictionary}: {out}")
 
 
 def refine(
@@ -49,8 +49,8 @@ def refine(
         n_samples: number of samples of a round
         seed: of the order of samples, and of the starts of mean shift
     """
-    found = refine_rows(opened(dictionary), x, rounds, n_samples=n_samples, seed=seed, out=out)
-    print(f"{found}: {out}")
+    new_dictionary = refine_rows(opened(dictionary), x, rounds, n_samples=n_samples, seed=seed, out=out)
+    print(f"{new_dictionary}: {out}")
 
 
 def reencode(
@@ -78,5 +78,7 @@ def reencode(
         seed: of the order of samples
         device: where the encoder is fitted
     """
-    found = reencode_dictionary(opened(dictionary), x, activation, l0, steps=steps, seed=seed, device=device, out=out)
-    print(f"{found}: {out}")
+    new_dictionary = reencode_dictionary(
+        opened(dictionary), x, activation, l0, steps=steps, seed=seed, device=device, out=out
+    )
+    print(f"{new_dictionary}: {out}")

@@ -47,12 +47,16 @@ class GroundTruth(NamedTuple):
 
     @classmethod
     def of(
-        cls, references: References, anchors: Anchors | None, hierarchy: Hierarchy | None = None, known: bool = True
+        cls,
+        references: References,
+        anchors: Anchors | None,
+        hierarchy: Hierarchy | None = None,
+        coefficients: bool = True,
     ) -> "GroundTruth":
-        """Combine references and anchors; ``known`` is true if the samples' true coefficients or classes are known."""
+        """Combine references and anchors; ``coefficients`` tells whether true coefficients or classes are known."""
         anchored = np.zeros(0, dtype=np.int64) if anchors is None else anchored_features(anchors, references)
         W_p, W_r, classes, names, _, more = references
-        return cls(W_p, W_r, anchored, classes, names, hierarchy, anchors, known, more)
+        return cls(W_p, W_r, anchored, classes, names, hierarchy, anchors, coefficients, more)
 
 
 class Best(NamedTuple):

@@ -98,7 +98,7 @@ class LanguageBehaviour(Behaviour):
         x_p = seen["input"][kept_N]
         return x_p, seen["target"][kept_N] if "target" in seen else x_p
 
-    def judge(self, x_hat_BR: Tensor, error: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+    def behaviour_loss(self, x_hat_BR: Tensor, error: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         if not self._share or self._clean is None:
             return error, {}
         raw_BR = self._scaling.raw(x_hat_BR)

@@ -11,7 +11,7 @@ from sdlcore.model.coder import Forward, SparseCoder
 from sdlcore.run import LossConfig
 from sdlcore.sparse.products import decode_at
 
-Judge = Callable[[Tensor, Tensor], tuple[Tensor, dict[str, Tensor]]]
+BehaviourLoss = Callable[[Tensor, Tensor], tuple[Tensor, dict[str, Tensor]]]
 """Takes a reconstruction (B x n_r) and its error in the loss (0-d). Returns the summand that replaces the error, and
 further terms by name (`sdlcore.training.behaviour`)."""
 
@@ -32,7 +32,7 @@ def total_loss(
     anchoring: float = 1.0,
     step: int = 0,
     exponent: float = 1.0,
-    judge: Judge | None = None,
+    behaviour_loss: BehaviourLoss | None = None,
 ) -> dict[str, Tensor]:
     """Return the ``loss`` to minimise and its unweighted terms, by name.
 
@@ -60,8 +60,8 @@ def total_loss(
         Number of the step, for terms that draw at random.
     exponent
         Exponent of the latents in l1.
-    judge
-        Replaces the reconstruction error by a summand that also judges the reconstruction by a model's behaviour.
+    behaviour_loss
+        Replaces the reconstruction error by a summand that also measures a model's behaviour.
     """
     inputs = TermInputs(model, x_BR, out, config, anchors, anchored_rows, step, exponent)
     extra_terms = [term_of(name) for name in config.terms]
@@ -72,9 +72,9 @@ def total_loss(
         if term.weight is None:
             loss = terms[term.name] = term.compute(inputs)
     loss = loss / divisor
-    if judge is not None:
-        loss, judged = judge(out.x_hat, loss)
-        terms |= judged
+    if behaviour_loss is not None:
+        loss, behaviour_terms = behaviour_loss(out.x_hat, loss)
+        terms |= behaviour_terms
     for term in extra_terms:
         if term.rises:
             terms[term.name] = term.compute(inputs)

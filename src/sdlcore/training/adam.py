@@ -78,19 +78,19 @@ class Adam:
         descents: list[Descent] = []
         squares = []
         for p, gradient in trained:
-            known = row_norms.of(gradient) if row_norms is not None else None
+            cached_norms = row_norms.of(gradient) if row_norms is not None else None
             along: Tensor | None = None
             if id(p) in self._on_sphere:
-                if known is None or known.products is None:
+                if cached_norms is None or cached_norms.products is None:
                     along, norms = self.kernels.row_products(gradient, p)
                 else:
-                    along, norms = known.products, known.squares
+                    along, norms = cached_norms.products, cached_norms.squares
                 # the squared norm of g - (g . w) w, where w has norm one
                 squares.append((norms - along.square()).clamp_(min=0.0).sum())
-            elif known is None:
+            elif cached_norms is None:
                 squares.append(self.kernels.squared_norms(gradient.view(len(gradient), -1)).sum())
             else:
-                squares.append(known.squares.sum())
+                squares.append(cached_norms.squares.sum())
             if not self.state[p]:
                 moments = {
                     name: in_large_pages(torch.zeros_like(p), written=True) for name in ("exp_avg", "exp_avg_sq")

@@ -67,6 +67,6 @@ def anchored_share(model: SparseCoder, w_r_KR: Tensor, cosine: float) -> float:
         Threshold of the signed cosine; the sign matters because latents are never negative.
     """
     latents = model.processes.latents
-    own = w_r_KR[latents.part(model.config.n_q)].to(model.W_dec.device)
-    near = torch.nn.functional.cosine_similarity(model.W_dec[: len(own)], own) > cosine
+    w_own_KR = w_r_KR[latents.part(model.config.n_q)].to(model.W_dec.device)
+    near = torch.nn.functional.cosine_similarity(model.W_dec[: len(w_own_KR)], w_own_KR) > cosine
     return float(latents.sum(near.sum())) / len(w_r_KR)

@@ -22,7 +22,7 @@ class Behaviour(ABC):
         """Return x_p (B x n_p) and x_r (B x n_r) of a step, float32; steps come in their order."""
 
     @abstractmethod
-    def judge(self, x_hat_BR: Tensor, error: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+    def behaviour_loss(self, x_hat_BR: Tensor, error: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """Return the summand of the loss that replaces the reconstruction error, and terms for the history.
 
         Parameters

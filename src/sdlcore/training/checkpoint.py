@@ -59,13 +59,13 @@ def save_checkpoint(
     facts
         Facts about the training, for `describe_checkpoint`.
     """
-    kept = {name: tensor.detach().cpu().contiguous() for name, tensor in checkpoint.tensors.items()}
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in checkpoint.tensors.items()}
     # rows as lists: a checksum needs sorted keys, and the columns of history.csv keep their order
     rows = [list(row.values()) for row in checkpoint.history]
     history: Json = {"columns": list(checkpoint.history[0]) if rows else [], "rows": rows}
     state: Json = {"step": checkpoint.step, "seconds": checkpoint.seconds, "history": history}
     more: dict[str, Json] = {"facts": dict(facts)} if facts else {}
-    write_with_checksum(path, kept, {"identity": identity, "state": state, **more}, ENTRY)
+    write_with_checksum(path, tensors, {"identity": identity, "state": state, **more}, ENTRY)
 
 
 def describe_checkpoint(path: str | Path) -> Description | None:
@@ -75,9 +75,9 @@ def describe_checkpoint(path: str | Path) -> Description | None:
     """
     try:
         with safe_open(path, "pt") as file:
-            found = json.loads(file.metadata()[ENTRY])
-        state, facts = found["state"], dict(found.get("facts", {}))
-        return Description(str(found["identity"]), int(state["step"]), float(state["seconds"]), facts)
+            entry = json.loads(file.metadata()[ENTRY])
+        state, facts = entry["state"], dict(entry.get("facts", {}))
+        return Description(str(entry["identity"]), int(state["step"]), float(state["seconds"]), facts)
     except (OSError, SafetensorError, LookupError, TypeError, ValueError, AttributeError, RecursionError):
         return None
 
@@ -93,16 +93,16 @@ def load_checkpoint(path: str | Path, identity: str) -> Checkpoint | None:
     if not Path(path).is_file():
         return None
     try:
-        found, tensors = read_with_checksum(path, ENTRY, "pt")
+        entry, tensors = read_with_checksum(path, ENTRY, "pt")
     except ValueError as error:
         raise SourceError(
             f"{path}: damaged checkpoint ({error}). Neither a training nor sdl.load can open it; "
             "delete it to train from the beginning."
         ) from printable_cause(error)
-    if found["identity"] != identity:
+    if entry["identity"] != identity:
         log.warning("%s belongs to a training with other settings, data or code; starting afresh", path)
         return None
-    state: Any = found["state"]
+    state: Any = entry["state"]
     columns, rows = state["history"]["columns"], state["history"]["rows"]
     history = [dict(zip(columns, row, strict=True)) for row in rows]
     return Checkpoint(state["step"], state["seconds"], history, tensors)

@@ -51,9 +51,9 @@ class Several(Group):
         return least
 
     def any(self, mask: Tensor) -> Tensor:
-        found = mask.to(torch.uint8)
-        dist.all_reduce(found, dist.ReduceOp.MAX)
-        return found.bool()
+        any_mask = mask.to(torch.uint8)
+        dist.all_reduce(any_mask, dist.ReduceOp.MAX)
+        return any_mask.bool()
 
     def gather(self, x: Tensor) -> Tensor:
         padded = x.new_full((*x.shape[:-1], max(self.counts(x.shape[-1]))), -torch.inf)
@@ -138,13 +138,13 @@ def _end_with_parent() -> None:
 
 def _in_words(error: RuntimeError, size: int) -> Exception:
     """Translate an error of torch.distributed into one that names the state of the other processes."""
-    said, who = str(error), f"process {dist.get_rank()} of {size} (from 0)"
-    if "timed out" in said.lower():
+    message, who = str(error), f"process {dist.get_rank()} of {size} (from 0)"
+    if "timed out" in message.lower():
         return TimeoutError(
             f"{who} waited {PATIENCE.total_seconds():.0f} s for the others: one of them was stopped, hangs, or is too "
             "slow. End all processes and start the same command again; it resumes from the last checkpoint"
         )
-    if "connection" in said.lower() and ("closed" in said.lower() or "reset" in said.lower()):
+    if "connection" in message.lower() and ("closed" in message.lower() or "reset" in message.lower()):
         return ConnectionError(
             f"{who} lost its connection to another process, which has ended; see the output of that process. The same "
             "command resumes from the last checkpoint"

@@ -60,8 +60,8 @@ class History:
             If its keys differ from the keys of earlier rows: a table needs a single header.
         """
         if self.rows and row.keys() != self.rows[0].keys():
-            expected, found = sorted(self.rows[0]), sorted(row)
-            raise ValueError(f"history row: found keys {found}, expected the keys of earlier rows: {expected}")
+            expected, keys = sorted(self.rows[0]), sorted(row)
+            raise ValueError(f"history row: found keys {keys}, expected the keys of earlier rows: {expected}")
         self.rows.append(row)
         for write in self._writes:
             write(row)

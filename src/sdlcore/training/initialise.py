@@ -67,10 +67,10 @@ def start_from_data(model: SparseCoder, x_BP: Tensor, x_BR: Tensor) -> None:
 
 def _threshold(pre_BQ: Tensor, l0: float, latents: Group) -> Tensor:
     """Return the value that ``l0`` pre-activations of a sample exceed on average."""
-    wanted = min(round(l0 * len(pre_BQ)), pre_BQ.numel() * latents.size)
-    largest = pre_BQ.flatten().topk(max(1, min(wanted, pre_BQ.numel()))).values
+    n_active = min(round(l0 * len(pre_BQ)), pre_BQ.numel() * latents.size)
+    largest = pre_BQ.flatten().topk(max(1, min(n_active, pre_BQ.numel()))).values
     if latents.size > 1:
-        largest = latents.gather(largest).flatten().topk(max(1, wanted)).values
+        largest = latents.gather(largest).flatten().topk(max(1, n_active)).values
     if not largest[-1] > 0:
         raise ValueError(f"init_l0 = {l0} is more than the mean number of positive pre-activations; lower it")
     return largest[-1]
@@ -161,14 +161,14 @@ def _unit_rows(x: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def start_from_model(model: SparseCoder, found: SparseCoder, normalisation: Scaling) -> None:
+def start_from_model(model: SparseCoder, start: SparseCoder, normalisation: Scaling) -> None:
     """Copy another model's latents into the first latents of a fresh one; the others keep their random weights.
 
     Parameters
     ----------
     model
-        A model of normalised activations. If it is without biases, the biases of ``found`` are not copied.
-    found
+        A model of normalised activations. If it is without biases, the biases of ``start`` are not copied.
+    start
         A model of raw activations, as saved. Thresholds and other parameters of its activation are copied if ``model``
         has the same activation, and its linear path if ``model`` has one.
     normalisation
@@ -177,51 +177,51 @@ def start_from_model(model: SparseCoder, found: SparseCoder, normalisation: Scal
     Raises
     ------
     ValueError
-        If ``found`` has more latents, other dimensions or another pair, or the decoder of ``model`` consists of
+        If ``start`` has more latents, other dimensions or another pair, or the decoder of ``model`` consists of
         archetypes.
     """
     if model.archetypes is not None:
         raise ValueError("start gives decoder rows, but archetypes compute them; leave start or archetypes out")
-    if found.config.pair != model.config.pair:
-        raise ValueError(f"the model to start from is a {found.config.pair}, this one a {model.config.pair}")
-    if found.W_enc.shape[1] != model.W_enc.shape[1] or found.W_dec.shape[1] != model.W_dec.shape[1]:
-        shapes = [f"{m.W_enc.shape[1]} -> {m.W_dec.shape[1]}" for m in (found, model)]
+    if start.config.pair != model.config.pair:
+        raise ValueError(f"the model to start from is a {start.config.pair}, this one a {model.config.pair}")
+    if start.W_enc.shape[1] != model.W_enc.shape[1] or start.W_dec.shape[1] != model.W_dec.shape[1]:
+        shapes = [f"{m.W_enc.shape[1]} -> {m.W_dec.shape[1]}" for m in (start, model)]
         raise ValueError(f"the model to start from maps dimensions {shapes[0]}, this one {shapes[1]}")
-    n = len(found.W_enc)
+    n = len(start.W_enc)
     if n > len(model.W_enc):
         raise ValueError(f"the model to start from has {n} latents, but n_q is {len(model.W_enc)}; raise n_q")
     # a dictionary trained on a GPU may still be there
     with torch.device(model.W_enc.device):
-        copied = SparseCoder(found.config, found.input_sites, found.target_sites)
-    copied.load_state_dict(found.state_dict())
-    found = copied
-    normalisation.unfold(found)
-    _scale_latents(found, model.config)
+        copied = SparseCoder(start.config, start.input_sites, start.target_sites)
+    copied.load_state_dict(start.state_dict())
+    start = copied
+    normalisation.unfold(start)
+    _scale_latents(start, model.config)
     # the encoder rows last, because tied models start from them
-    model.W_dec[:n] = found.W_dec
-    model.W_enc[:n] = found.W_enc
+    model.W_dec[:n] = start.W_dec
+    model.W_enc[:n] = start.W_enc
     if model.config.bias:
-        model.b_enc[:n] = found.b_enc
-        model.b_dec.copy_(found.b_dec)
-    if model.config.skip and found.config.skip:
-        model.W_skip.copy_(found.W_skip)
-    if type(found.sigma) is type(model.sigma):
-        theirs = found.sigma.state_dict()
+        model.b_enc[:n] = start.b_enc
+        model.b_dec.copy_(start.b_dec)
+    if model.config.skip and start.config.skip:
+        model.W_skip.copy_(start.W_skip)
+    if type(start.sigma) is type(model.sigma):
+        parameters = start.sigma.state_dict()
         for name, value in model.sigma.state_dict().items():
-            (value[:n] if value.ndim else value).copy_(theirs[name])
+            (value[:n] if value.ndim else value).copy_(parameters[name])
     model.constrain()
 
 
-def _scale_latents(model: SparseCoder, wanted: ModelConfig) -> None:
+def _scale_latents(model: SparseCoder, config: ModelConfig) -> None:
     """Change the units of latents in place: unit decoder rows if they will be constrained, equal rows if tied.
 
     Encoder rows, biases and thresholds are multiplied by what decoder rows are divided by. So the model stays the same,
     except that a selection of the largest latents changes if rows have different norms.
     """
     norms_Q = model.W_dec.norm(dim=1)
-    if wanted.decoder_norm == "unit":
+    if config.decoder_norm == "unit":
         units_Q = norms_Q
-    elif wanted.tied and model.config.tied:
+    elif config.tied and model.config.tied:
         units_Q = (norms_Q / model.W_enc.norm(dim=1)).sqrt()
     else:
         return

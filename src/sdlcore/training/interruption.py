@@ -54,11 +54,11 @@ def interruptible(take_signals: bool, stop: Event | None = None) -> Iterator[Int
     If ``take_signals``, it records SIGINT (Ctrl-C) and SIGTERM. A second signal ends the process at once, as a first
     one does outside this context.
     """
-    asked = Interruption(stop)
+    interruption = Interruption(stop)
     before: dict[signal.Signals, Any] = {}
 
     def note(number: int, frame: FrameType | None) -> None:
-        asked.take(number)
+        interruption.take(number)
         _give_back(before)
 
     if take_signals and threading.current_thread() is threading.main_thread():
@@ -66,11 +66,11 @@ def interruptible(take_signals: bool, stop: Event | None = None) -> Iterator[Int
         for number in before:
             signal.signal(number, note)
     try:
-        yield asked
+        yield interruption
     finally:
         _give_back(before)
-    if asked.signal is not None:  # the signal came after the last step
-        signal.raise_signal(asked.signal)
+    if interruption.signal is not None:  # the signal came after the last step
+        signal.raise_signal(interruption.signal)
 
 
 @contextmanager

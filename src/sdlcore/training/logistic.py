@@ -83,22 +83,22 @@ def linear_encoder(
     mean, whiten = _whitening(held_out)
     targets = teacher(held_out)
     counts = _counts(targets)
-    state, begun = _start(teacher, whiten, targets, counts), 0
+    state, first_step = _start(teacher, whiten, targets, counts), 0
     saved = None if checkpoints is None else load_checkpoint(checkpoints.path, checkpoints.identity)
     if saved is not None:
-        state, begun = _State(**{name: saved.tensors[name].to(device) for name in _State._fields}), saved.step
-    known: dict[int, tuple[Tensor, Tensor]] = {}
-    for step in range(begun, steps):
+        state, first_step = _State(**{name: saved.tensors[name].to(device) for name in _State._fields}), saved.step
+    active_entries: dict[int, tuple[Tensor, Tensor]] = {}
+    for step in range(first_step, steps):
         x_BR = draw(step).to(device)
         place = step if in_pass is None else step % in_pass
-        active = known.get(place)
+        active = active_entries.get(place)
         if active is None:
             active = _active(teacher(x_BR))
-            known |= {} if in_pass is None else {place: active}
+            active_entries |= {} if in_pass is None else {place: active}
         _take_step(state, (x_BR - mean) @ whiten, active, step, steps)
         if checkpoints is not None and (step + 1) % SAVED == 0:
-            kept = Checkpoint(step + 1, 0.0, [], state._asdict())
-            save_checkpoint(checkpoints.path, checkpoints.identity, kept, checkpoints.facts)
+            checkpoint = Checkpoint(step + 1, 0.0, [], state._asdict())
+            save_checkpoint(checkpoints.path, checkpoints.identity, checkpoint, checkpoints.facts)
         done(step + 1)
     W, b = state.W @ whiten, state.b - state.W @ (whiten @ mean)
     factor = 1.0 if l0 is None else l0 * len(held_out) / max(float(counts.sum()), 1.0)
@@ -126,25 +126,25 @@ def _whitening(x_BR: Tensor) -> tuple[Tensor, Tensor]:
     return mean.float(), (vectors * values.rsqrt() @ vectors.T).float()
 
 
-def _counts(found: Forward) -> Tensor:
+def _counts(codes: Forward) -> Tensor:
     """Return the number of samples that activate each latent (n_q, float32)."""
-    return torch.bincount(found.support.columns.long()[found.fires()], minlength=found.support.n_q).float()
+    return torch.bincount(codes.support.columns.long()[codes.fires()], minlength=codes.support.n_q).float()
 
 
-def _start(teacher: SparseCoder, whiten: Tensor, found: Forward, counts: Tensor) -> _State:
+def _start(teacher: SparseCoder, whiten: Tensor, out: Forward, counts: Tensor) -> _State:
     """Return the discriminant of two normal distributions whose means differ by a latent's row times its mean code."""
-    columns, n = found.support.columns.long(), len(found.x_hat)
-    sums = torch.zeros_like(counts).index_add_(0, columns, found.values)
+    columns, n = out.support.columns.long(), len(out.x_hat)
+    sums = torch.zeros_like(counts).index_add_(0, columns, out.values)
     W = (sums / counts.clamp(min=1))[:, None] * (teacher.W_dec @ whiten)
     p = counts.clamp(0.5, n - 0.5) / n
     b = (p / (1 - p)).log() - 0.5 * W.square().sum(1)
     return _State(W, b, *(torch.zeros_like(one) for one in (W, b, W, b)))
 
 
-def _active(found: Forward) -> tuple[Tensor, Tensor]:
+def _active(out: Forward) -> tuple[Tensor, Tensor]:
     """Return samples and latents of active entries."""
-    fires = found.fires()
-    return found.support.rows[fires].int(), found.support.columns[fires].int()
+    fires = out.fires()
+    return out.support.rows[fires].int(), out.support.columns[fires].int()
 
 
 def _take_step(state: _State, z_BR: Tensor, active: tuple[Tensor, Tensor], step: int, steps: int) -> None:
@@ -161,12 +161,12 @@ def _take_step(state: _State, z_BR: Tensor, active: tuple[Tensor, Tensor], step:
         weight.addcdiv_(first, root, value=-rate / (1 - BETAS[0] ** (step + 1)))
 
 
-def _columns(found: Forward, start: int, width: int) -> Tensor:
+def _columns(out: Forward, start: int, width: int) -> Tensor:
     """Return the codes of ``width`` latents from ``start`` on (B x width)."""
-    latents = found.support.columns.long() - start
+    latents = out.support.columns.long() - start
     inside = (latents >= 0) & (latents < width)
-    codes = found.values.new_zeros(len(found.x_hat), width)
-    codes[found.support.rows.long()[inside], latents[inside]] = found.values[inside]
+    codes = out.values.new_zeros(len(out.x_hat), width)
+    codes[out.support.rows.long()[inside], latents[inside]] = out.values[inside]
     return codes
 
 

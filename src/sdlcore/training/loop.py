@@ -20,11 +20,11 @@ from sdlcore.model.finite import not_finite
 from sdlcore.run import RunConfig
 from sdlcore.training.behaviour import Behaviour
 from sdlcore.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from sdlcore.training.custom_optimizer import CustomParts, stops
 from sdlcore.training.history import History, Row, Sink, Watch
 from sdlcore.training.initialise import start_from_data
 from sdlcore.training.interruption import Interruption, interruptible
 from sdlcore.training.normalisation import Scaling, directions, state_of
-from sdlcore.training.own_parts import OwnParts, stops
 from sdlcore.training.read_ahead import Batch, Batches, ReadAhead, in_turn
 from sdlcore.training.resampling import resample
 from sdlcore.training.step import TrainingStep
@@ -37,7 +37,7 @@ AHEAD = 32
 """Number of batches read ahead, so that training does not wait while rows for one batch are read and shuffled."""
 
 
-_KEPT = "window/"
+_PREFIX = "window/"
 """Prefix of a checkpoint's tensors that belong to the sums since the last history row."""
 
 
@@ -73,7 +73,7 @@ def train(
     sinks: Sequence[Sink] = (),
     watch: Watch | None = None,
     stop: Event | None = None,
-    own: OwnParts = OwnParts(),  # noqa: B008, a tuple
+    custom_parts: CustomParts = CustomParts(),  # noqa: B008, a tuple
     earlier: Earlier | None = None,
 ) -> list[dict[str, float]]:
     """Train ``model`` in place, on its device, and return its history.
@@ -86,7 +86,7 @@ def train(
     batches
         Returns x_p (B x n_p) and x_r (B x n_r), float32, of a step, counted from 0. It is called in a background
         thread. If it raises `NoMoreBatchesError`, training ends early, without an error. A `Behaviour` is called in
-        this thread, and also judges reconstructions.
+        this thread, and also gives the loss that measures the behaviour.
     config
         Settings of the run; the model's own settings (`config.model`) are not used.
     generator
@@ -104,7 +104,7 @@ def train(
         Called with the weights; returns further entries for each history row. Its time does not count.
     stop
         An event that interrupts the training from another thread.
-    own
+    custom_parts
         The user's optimiser, schedule and callbacks. Callbacks first receive the rows of the checkpoint.
     earlier
         The training that this one continues: ``model`` is its result in normalised units, and ``steps`` of ``config``
@@ -131,18 +131,18 @@ def train(
         schedule of the user gives other learning rates than the one that the checkpoint was trained with.
     """
     if (anchors is None) != (config.loss.lambda_anchor == 0):
-        given = "none are" if anchors is None else "anchors are"
-        raise ValueError(f"lambda_anchor is {config.loss.lambda_anchor}, but {given} given; set both or neither")
+        state = "none are" if anchors is None else "anchors are"
+        raise ValueError(f"lambda_anchor is {config.loss.lambda_anchor}, but {state} given; set both or neither")
     settings, device = config.training, model.W_enc.device
     model.train()
     normalisation = normalisation.to(device)
     if anchors is not None:
         anchors = directions(normalisation, anchors[0].to(device), anchors[1].to(device))
     n_anchors = 0 if anchors is None else len(anchors[0])
-    take_step = TrainingStep(model, config, anchors, own)
-    training = _Training(take_step, generator, normalisation, checkpointing, own, watch, History(sinks=sinks))
+    take_step = TrainingStep(model, config, anchors, custom_parts)
+    training = _Training(take_step, generator, normalisation, checkpointing, custom_parts, watch, History(sinks=sinks))
     training.resume(earlier)
-    judge = batches.judge if isinstance(batches, Behaviour) else None
+    behaviour_loss = batches.behaviour_loss if isinstance(batches, Behaviour) else None
     if not isinstance(batches, Behaviour) and earlier is None and not training.done:
         with ReadAhead(batches, 0, 1, device) as first:
             _, x_p, x_r = next(first)
@@ -158,7 +158,7 @@ def train(
         for step, x_p, x_r in ahead:
             x_BP, x_BR = normalisation(x_p, x_r)
             try:
-                training.add(take_step(x_BP, x_BR, step, judge), x_BP, x_BR)
+                training.add(take_step(x_BP, x_BR, step, behaviour_loss), x_BP, x_BR)
                 if take_step.now.resample:
                     training.window.resampled += resample(
                         model, take_step.optimizer, take_step.dead, x_BP, x_BR, generator, n_anchors
@@ -196,7 +196,7 @@ class _Training:
     generator: torch.Generator
     normalisation: Scaling
     checkpointing: Checkpointing | None
-    own: OwnParts
+    custom_parts: CustomParts
     watch: Watch | None
     history: History
     done: int = 0
@@ -220,8 +220,8 @@ class _Training:
             if earlier.tensors is not None:
                 self.take_step.restore(dict(earlier.tensors))
                 self.generator.set_state(earlier.tensors["generator"])
-        if self.checkpointing and (found := load_checkpoint(self.checkpointing.path, self.checkpointing.identity)):
-            self._restore(found, self.checkpointing.path)
+        if self.checkpointing and (checkpoint := load_checkpoint(self.checkpointing.path, self.checkpointing.identity)):
+            self._restore(checkpoint, self.checkpointing.path)
         if len(steps := set(self.processes.all.counts(self.done))) > 1:
             raise ValueError(
                 f"processes found checkpoints of different steps, {sorted(steps)}; give all processes the same run "
@@ -229,23 +229,23 @@ class _Training:
             )
         self._next_checkpoint = self.done + self.settings.checkpoint_every
 
-    def _restore(self, found: Checkpoint, path: Path) -> None:
+    def _restore(self, checkpoint: Checkpoint, path: Path) -> None:
         try:
-            self.take_step.restore(found.tensors)
+            self.take_step.restore(checkpoint.tensors)
         except LookupError as error:  # `fit` resumes checkpoints of other versions, which may hold other tensors
             raise ValueError(
                 f"{path}: this version of sdlcore cannot resume the checkpoint, which lacks {error}. "
                 "Resume with the version that wrote it, or choose another folder."
             ) from error
         except (ValueError, RuntimeError) as error:  # of the user's schedule; of tensors that do not fit the model
-            said = " ".join(str(error).split())
-            raise SourceError(f"{path}: {said}") from printable_cause(error)
-        self.generator.set_state(found.tensors["generator"])
-        self.done, self.samples = found.step, int(found.tensors["samples"])
-        self.history.rows = found.history
-        self.window = _Window(found.tensors, self.model.W_enc.device)
-        self.saved, self.started = found.step, -found.seconds
-        log.info("resuming from step %d of %d", found.step, self.settings.steps)
+            message = " ".join(str(error).split())
+            raise SourceError(f"{path}: {message}") from printable_cause(error)
+        self.generator.set_state(checkpoint.tensors["generator"])
+        self.done, self.samples = checkpoint.step, int(checkpoint.tensors["samples"])
+        self.history.rows = checkpoint.history
+        self.window = _Window(checkpoint.tensors, self.model.W_enc.device)
+        self.saved, self.started = checkpoint.step, -checkpoint.seconds
+        log.info("resuming from step %d of %d", checkpoint.step, self.settings.steps)
 
     def seconds(self) -> float:
         """Return the time of the training so far, with earlier sessions."""
@@ -294,13 +294,13 @@ class _Training:
 
     def call_back(self, row: Row) -> bool:
         """Call the user's callbacks; return whether one of them stops the training."""
-        return any([stops(callback(dict(row))) for callback in self.own.callbacks])  # noqa: C419, calls all of them
+        return any([stops(callback(dict(row))) for callback in self.custom_parts.callbacks])  # noqa: C419, calls all of them
 
     def save(self, path: Path) -> None:
         """Write a checkpoint."""
         assert self.checkpointing is not None
-        counted = {"generator": self.generator.get_state(), "samples": torch.tensor(self.samples)}
-        tensors = self.take_step.state() | counted | self.window.state() | state_of(self.normalisation)
+        counters = {"generator": self.generator.get_state(), "samples": torch.tensor(self.samples)}
+        tensors = self.take_step.state() | counters | self.window.state() | state_of(self.normalisation)
         if self.processes.all.rank == 0:
             checkpoint = Checkpoint(self.done, self.seconds(), self.history.rows, tensors)
             save_checkpoint(path, self.checkpointing.identity, checkpoint, self.checkpointing.facts)
@@ -311,13 +311,13 @@ class _Training:
         # keep the previous checkpoint if weights are no longer finite
         if self.checkpointing and self.window.is_finite() and self._broken_weight() is None:
             self.save(self.checkpointing.path)
-        kept = self._last_checkpoint()
-        kept = f"the same call resumes from the checkpoint {kept}" if kept else "there is no checkpoint"
-        return interrupted.error(f"interrupted after step {self.done} of {self.settings.steps}; {kept}")
+        checkpoint = self._last_checkpoint()
+        remedy = f"the same call resumes from the checkpoint {checkpoint}" if checkpoint else "there is no checkpoint"
+        return interrupted.error(f"interrupted after step {self.done} of {self.settings.steps}; {remedy}")
 
     def diverged(self, what: str, step: int) -> DivergedError:
         """Return the error of a training that diverged in a step or since the last row."""
-        parts = " and ".join(name for name in ("optimizer", "schedule") if getattr(self.own, name))
+        parts = " and ".join(name for name in ("optimizer", "schedule") if getattr(self.custom_parts, name))
         check = f"Check your {parts}, lower" if parts else "Lower"
         return DivergedError(
             f"training diverged in steps {self.done - self.window.steps + 1} to {step}: {what}. {check} lr from "
@@ -330,9 +330,9 @@ class _Training:
 
     def _broken_weight(self) -> str | None:
         """Describe a weight that is not finite; the losses do not show it, since NaN activates no latent."""
-        broken = not_finite(self.model.state_dict())
-        elsewhere = any(self.processes.all.counts(int(broken is not None)))
-        return broken or ("a weight of another process is not finite" if elsewhere else None)
+        weight = not_finite(self.model.state_dict())
+        elsewhere = any(self.processes.all.counts(int(weight is not None)))
+        return weight or ("a weight of another process is not finite" if elsewhere else None)
 
 
 class _Window:
@@ -347,10 +347,12 @@ class _Window:
     """
 
     def __init__(self, tensors: Mapping[str, Tensor] | None = None, device: torch.device | None = None) -> None:
-        kept = {name.removeprefix(_KEPT): value for name, value in (tensors or {}).items() if name.startswith(_KEPT)}
-        self.steps = int(kept.pop("#steps", 0))
-        self.resampled = int(kept.pop("#resampled", 0))
-        self._sums = {name: value.to(device) for name, value in kept.items()}
+        state = {
+            name.removeprefix(_PREFIX): value for name, value in (tensors or {}).items() if name.startswith(_PREFIX)
+        }
+        self.steps = int(state.pop("#steps", 0))
+        self.resampled = int(state.pop("#resampled", 0))
+        self._sums = {name: value.to(device) for name, value in state.items()}
 
     def add(self, terms: dict[str, Tensor], x_BP: Tensor, x_BR: Tensor) -> None:
         more = {"input_norm": x_BP.norm(), "_error": terms["reconstruction"], "_variance": total_variance(x_BR)}
@@ -371,4 +373,4 @@ class _Window:
         if not self.steps:
             return {}
         counts = {"#steps": torch.tensor(self.steps), "#resampled": torch.tensor(self.resampled)}
-        return {f"{_KEPT}{name}": value for name, value in (counts | self._sums).items()}
+        return {f"{_PREFIX}{name}": value for name, value in (counts | self._sums).items()}

@@ -39,7 +39,7 @@ def mean_shift(residuals_BR: Tensor, n: int, noise: float, generator: torch.Gene
         CPU random generator, which draws the starts.
     """
     starts = torch.randperm(len(residuals_BR), generator=generator)[:n]
-    found, support = [], []
+    direction_parts, support = [], []
     for part in starts.split(AT_ONCE):
         projections = residuals_BR[part] @ residuals_BR.T
         nearest = projections.topk(min(NEIGHBOURS, len(residuals_BR)), dim=1).indices
@@ -47,12 +47,12 @@ def mean_shift(residuals_BR: Tensor, n: int, noise: float, generator: torch.Gene
         for _ in range(STEPS):
             directions = torch.nn.functional.normalize(directions)
             excess = (directions @ residuals_BR.T).sub_(LEVEL * noise**0.5).clamp_(min=0)
-            moved = excess @ residuals_BR
-            directions = torch.where(moved.norm(dim=1, keepdim=True) > 0, moved, directions)
+            sums = excess @ residuals_BR
+            directions = torch.where(sums.norm(dim=1, keepdim=True) > 0, sums, directions)
         directions = torch.nn.functional.normalize(directions)
-        found.append(directions)
+        direction_parts.append(directions)
         support.append(((directions @ residuals_BR.T) > CLEAR * noise**0.5).sum(1))
-    directions, counts = torch.cat(found), torch.cat(support)
+    directions, counts = torch.cat(direction_parts), torch.cat(support)
     order = counts.argsort(descending=True, stable=True)
     order = order[counts[order] >= LEAST]
     return directions[order][_distinct(directions[order])]
@@ -61,7 +61,7 @@ def mean_shift(residuals_BR: Tensor, n: int, noise: float, generator: torch.Gene
 def _distinct(directions: Tensor) -> Tensor:
     """Return the rows to keep, so that each is at most `APART` from earlier kept ones."""
     close = (directions @ directions.T > APART).cpu().numpy()
-    kept = np.zeros(len(close), dtype=bool)
+    is_distinct = np.zeros(len(close), dtype=bool)
     for i, near in enumerate(close):
-        kept[i] = not (near[:i] & kept[:i]).any()
-    return torch.from_numpy(kept.nonzero()[0])
+        is_distinct[i] = not (near[:i] & is_distinct[:i]).any()
+    return torch.from_numpy(is_distinct.nonzero()[0])

@@ -132,19 +132,19 @@ class Whitening(NamedTuple):
 
 
 Scaling = Normalisation | Whitening
-_KEPT = "scaling/"
+_PREFIX = "scaling/"
 """Prefix of a checkpoint's tensors that belong to the scaling."""
 
 
 def state_of(scaling: Scaling) -> dict[str, Tensor]:
     """Return the tensors of a scaling for a checkpoint."""
-    return {f"{_KEPT}{name}": value.clone() for name, value in scaling._asdict().items()}
+    return {f"{_PREFIX}{name}": value.clone() for name, value in scaling._asdict().items()}
 
 
 def scaling_from(tensors: Mapping[str, Tensor]) -> Scaling:
     """Return the scaling in a checkpoint; KeyError if the checkpoint was written before scalings were saved."""
-    kind = Whitening if f"{_KEPT}root_p" in tensors else Normalisation
-    return kind(*(tensors[f"{_KEPT}{name}"] for name in kind._fields))
+    kind = Whitening if f"{_PREFIX}root_p" in tensors else Normalisation
+    return kind(*(tensors[f"{_PREFIX}{name}"] for name in kind._fields))
 
 
 def directions(normalisation: Scaling, w_p: Tensor, w_r: Tensor) -> tuple[Tensor, Tensor]:
@@ -176,10 +176,10 @@ def fit_whitening(store: Readable, pair: str, rows_at_once: int = 8192) -> White
 def _of_pair(store: Readable, pair: str, of_site: Callable[[str], tuple[Tensor, ...]]) -> tuple[Tensor, ...]:
     """Return the statistics of x_p, then of x_r, from the statistics of their sites."""
     wiring = wiring_of(pair, len(store.widths))
-    found = {site: of_site(site_column(site)) for site in wiring.sites}
+    statistics = {site: of_site(site_column(site)) for site in wiring.sites}
 
     def beside(sites: Sequence[int]) -> tuple[Tensor, ...]:
-        parts = zip(*(found[site] for site in sites), strict=True)
+        parts = zip(*(statistics[site] for site in sites), strict=True)
         return tuple(torch.cat(p) if p[0].ndim == 1 else torch.block_diag(*p) for p in parts)
 
     x_p = beside(wiring.reads)

@@ -46,8 +46,8 @@ def pack(name: str, owner: object, state: Mapping[str, Any]) -> dict[str, Tensor
         )
 
     text = json.dumps(plain(state)).encode()
-    found = {f"{name}/{number}": tensor for number, tensor in enumerate(tensors)}
-    return found | {f"{name}/{_REST}": torch.frombuffer(bytearray(text), dtype=torch.uint8)}
+    entries = {f"{name}/{number}": tensor for number, tensor in enumerate(tensors)}
+    return entries | {f"{name}/{_REST}": torch.frombuffer(bytearray(text), dtype=torch.uint8)}
 
 
 def unpack(name: str, tensors: Mapping[str, Tensor]) -> dict[str, Any]:
@@ -56,12 +56,12 @@ def unpack(name: str, tensors: Mapping[str, Tensor]) -> dict[str, Any]:
     def nested(value: Any) -> Any:
         if not isinstance(value, dict):
             return value
-        ((kind, found),) = value.items()
+        ((kind, content),) = value.items()
         if kind == "tensor":
-            return tensors[f"{name}/{found}"]
+            return tensors[f"{name}/{content}"]
         if kind == "dict":
-            return {nested(key): nested(one) for key, one in found}
-        several = [nested(one) for one in found]
+            return {nested(key): nested(one) for key, one in content}
+        several = [nested(one) for one in content]
         return tuple(several) if kind == "tuple" else several
 
     state: dict[str, Any] = nested(json.loads(bytes(tensors[f"{name}/{_REST}"].tolist())))

@@ -32,9 +32,9 @@ def on_unit_rows(model: SparseCoder, activation: Activation | Searched, k: int |
     unit_QR = model.W_dec.detach() / torch.where(norms_Q > 0, norms_Q, 1.0)[:, None]
     rows_QR = torch.where(norms_Q[:, None] > 0, unit_QR, 0.0).float()
     config = ModelConfig(activation=activation, n_q=model.config.n_q, k=k)
-    found = SparseCoder(config, model.input_sites, model.target_sites).to(rows_QR.device).eval()
-    found.load_state_dict(found.state_dict() | {"W_enc": rows_QR, "W_dec": rows_QR, "b_dec": model.b_dec})
-    return found
+    unit_model = SparseCoder(config, model.input_sites, model.target_sites).to(rows_QR.device).eval()
+    unit_model.load_state_dict(unit_model.state_dict() | {"W_enc": rows_QR, "W_dec": rows_QR, "b_dec": model.b_dec})
+    return unit_model
 
 
 @torch.no_grad()
@@ -65,13 +65,13 @@ def with_posterior_codes(
         If no latent of the model is active in at least `FEWEST` samples.
     """
     norms_Q = model.W_dec.double().norm(dim=1)
-    found = on_unit_rows(model, "posterior")
-    found.load_state_dict(found.state_dict() | {"sigma.scale": torch.tensor(_scale(model, samples))})
+    search_model = on_unit_rows(model, "posterior")
+    search_model.load_state_dict(search_model.state_dict() | {"sigma.scale": torch.tensor(_scale(model, samples))})
     was_training = model.training
     model.eval()
     for round_ in range(ROUNDS):
-        coder, units_Q = (model, norms_Q) if round_ == 0 else (found, torch.ones_like(norms_Q))
-        estimate = _estimate(coder, units_Q, found, samples, min(n_samples, samples.rows), done)
+        coder, units_Q = (model, norms_Q) if round_ == 0 else (search_model, torch.ones_like(norms_Q))
+        estimate = _estimate(coder, units_Q, search_model, samples, min(n_samples, samples.rows), done)
         if estimate is None and round_ == 0:
             raise ValueError(f"posterior codes: no latent is active in {FEWEST} samples; train longer, or lower lr")
         if estimate is None:  # the dictionary is worth keeping, since it was trained
@@ -79,9 +79,9 @@ def with_posterior_codes(
             break
         statistics, b_dec = estimate
         estimated = {f"sigma.{name}": value for name, value in statistics._asdict().items()}
-        found.load_state_dict(found.state_dict() | estimated | {"b_dec": b_dec})
+        search_model.load_state_dict(search_model.state_dict() | estimated | {"b_dec": b_dec})
     model.train(was_training)
-    return found
+    return search_model
 
 
 def _scale(model: SparseCoder, samples: Readable) -> float:
@@ -92,7 +92,7 @@ def _scale(model: SparseCoder, samples: Readable) -> float:
 
 
 @torch.no_grad()
-def judge(model: SparseCoder, x_BR: Tensor) -> dict[str, float]:
+def fvu_and_l0(model: SparseCoder, x_BR: Tensor) -> dict[str, float]:
     """Return ``fvu`` and ``l0`` of an autoencoder in evaluation mode on samples (B x n_r), as history rows name them.
 
     The FVU is NaN if all samples are equal.
@@ -121,16 +121,16 @@ def warn_of_worse_codes(trained: float, final: float, n_samples: int) -> None:
 def _estimate(
     coder: SparseCoder,
     units_Q: Tensor,
-    found: SparseCoder,
+    search_model: SparseCoder,
     samples: Readable,
     n_samples: int,
     done: Callable[[int], object],
 ) -> tuple[Statistics, Tensor] | None:
-    """Return the statistics of codes for unit rows, in the scale of ``found``, and the bias that centres the residuals.
+    """Return the statistics of codes for unit rows, in ``search_model``'s scale, and the bias that centres residuals.
 
     None if no latent is active in `FEWEST` samples.
     """
-    scale = found.sigma.get_buffer("scale").double().cpu()
+    scale = search_model.sigma.get_buffer("scale").double().cpu()
     n_q, n_r = coder.W_dec.shape
     counts, sums, squares = (torch.zeros(n_q, dtype=torch.float64) for _ in range(3))
     residuals, energy = torch.zeros(n_r, dtype=torch.float64), torch.zeros(n_r, dtype=torch.float64)
@@ -154,7 +154,7 @@ def _estimate(
     statistics = statistics_of(counts, sums, squares, noise, n_samples)
     if statistics is None:
         return None
-    b_dec = found.b_dec.double().cpu() + mean_residual * scale
+    b_dec = search_model.b_dec.double().cpu() + mean_residual * scale
     return statistics, b_dec.float()
 
 
@@ -171,16 +171,16 @@ def statistics_of(counts: Tensor, sums: Tensor, squares: Tensor, noise: Tensor, 
     n_samples
         Number of samples.
     """
-    known = counts >= FEWEST
-    if not bool(known.any()):
+    is_frequent = counts >= FEWEST
+    if not bool(is_frequent.any()):
         return None
     n = counts.clamp(min=1)
-    typical = (sums / n)[known].median()
-    means = torch.where(known, sums / n, typical)
-    variances = torch.where(known, squares / n - means.square(), (typical / 2).square())
+    typical = (sums / n)[is_frequent].median()
+    means = torch.where(is_frequent, sums / n, typical)
+    variances = torch.where(is_frequent, squares / n - means.square(), (typical / 2).square())
     # a deviation of a fiftieth of the mean at least, since few samples underestimate it
     variances = torch.maximum(variances, (0.02 * means).square())
-    p = torch.where(known, counts, 1.0).clamp(max=n_samples - 0.5) / n_samples
+    p = torch.where(is_frequent, counts, 1.0).clamp(max=n_samples - 0.5) / n_samples
     least = torch.finfo(torch.float32).eps * float(means.square().mean())
-    found = Statistics((p / (1 - p)).log(), means, variances, noise.clamp(min=least))
-    return Statistics(*(part.float() for part in found))
+    statistics = Statistics((p / (1 - p)).log(), means, variances, noise.clamp(min=least))
+    return Statistics(*(part.float() for part in statistics))

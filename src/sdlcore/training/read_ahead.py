@@ -82,16 +82,16 @@ class ReadAhead(Iterator[Batch]):
         if step is None:
             self.close()
             raise StopIteration
-        found = self._read.get()
+        batch = self._read.get()
         self._room.release()
-        if isinstance(found, BaseException):
+        if isinstance(batch, BaseException):
             self.close()
-            if isinstance(found, NoMoreBatchesError):
+            if isinstance(batch, NoMoreBatchesError):
                 raise StopIteration
-            if isinstance(found, StopIteration):  # would look like the end of the batches
-                raise RuntimeError(f"reading the batch of step {step} raised StopIteration") from found
-            raise found
-        x_p, x_r = found
+            if isinstance(batch, StopIteration):  # would look like the end of the batches
+                raise RuntimeError(f"reading the batch of step {step} raised StopIteration") from batch
+            raise batch
+        x_p, x_r = batch
         on_device = x_p.to(self._device, non_blocking=True)
         return Batch(step, on_device, on_device if x_r is x_p else x_r.to(self._device, non_blocking=True))
 

@@ -70,11 +70,11 @@ class Latents(NamedTuple):
     """Decoder bias (R)."""
     statistics: Statistics
 
-    def take(self, kept: Tensor) -> Self:
+    def take(self, latents: Tensor) -> Self:
         """Return the chosen latents."""
         log_odds, means, variances, noise = self.statistics
-        statistics = Statistics(log_odds[kept], means[kept], variances[kept], noise)
-        return self._replace(rows=self.rows[kept], statistics=statistics)
+        statistics = Statistics(log_odds[latents], means[latents], variances[latents], noise)
+        return self._replace(rows=self.rows[latents], statistics=statistics)
 
     def extend(self, rows: Tensor) -> Self:
         """Return these latents and new ones. Codes of new latents are guessed to be like the typical code."""
@@ -132,19 +132,19 @@ def refine(
     def scaled(round_: int) -> Tensor:
         return draw(round_) / scale
 
-    ages, begun = torch.full((n_q,), YOUNG), 0
+    ages, first_round = torch.full((n_q,), YOUNG), 0
     saved = None if checkpoints is None else load_checkpoint(checkpoints.path, checkpoints.identity)
     if saved is not None:
-        kept_statistics = Statistics(*(saved.tensors[name] for name in Statistics._fields))
-        latents = Latents(saved.tensors["rows"], saved.tensors["b_dec"], kept_statistics)
-        ages, begun = saved.tensors["ages"], saved.step
+        statistics = Statistics(*(saved.tensors[name] for name in Statistics._fields))
+        latents = Latents(saved.tensors["rows"], saved.tensors["b_dec"], statistics)
+        ages, first_round = saved.tensors["ages"], saved.step
         generator.set_state(saved.tensors["generator"])
-    for round_ in range(begun, rounds):
+    for round_ in range(first_round, rounds):
         x_BR = scaled(round_)
-        found = latents.encode(x_BR)
-        latents, residuals_BR, counts = _estimate(latents, x_BR, found)
+        codes = latents.encode(x_BR)
+        latents, residuals_BR, counts = _estimate(latents, x_BR, codes)
         young = torch.nonzero((ages < YOUNG) & (counts >= SELDOM)).squeeze(1)
-        latents = latents._replace(rows=_refit_each(latents.rows, found, residuals_BR, young))
+        latents = latents._replace(rows=_refit_each(latents.rows, codes, residuals_BR, young))
         ages += 1
         if round_ < rounds - LAST:
             noise = float(latents.statistics.noise)
@@ -152,15 +152,16 @@ def refine(
             new_KR = new_KR[((new_KR @ latents.rows.T).amax(1) < KNOWN)]
             # the number of latents never falls below n_q
             order = counts.argsort(descending=True, stable=True)
-            kept = order[: max(int((counts >= SELDOM).sum()), n_q - len(new_KR))].sort().values
-            new_KR = new_KR[: max(0, ROOM * n_q - len(kept))]
-            latents, ages = latents.take(kept).extend(new_KR), torch.cat([ages[kept], torch.zeros(len(new_KR))])
+            frequent_latents = order[: max(int((counts >= SELDOM).sum()), n_q - len(new_KR))].sort().values
+            new_KR = new_KR[: max(0, ROOM * n_q - len(frequent_latents))]
+            latents = latents.take(frequent_latents).extend(new_KR)
+            ages = torch.cat([ages[frequent_latents], torch.zeros(len(new_KR))])
             log.info("mean shift, round %d: %d new latents, noise %.4g", round_ + 1, len(new_KR), noise)
         if checkpoints is not None:
             state = {"rows": latents.rows, "b_dec": latents.b_dec, **latents.statistics._asdict(), "ages": ages}
             state = {name: tensor.clone() for name, tensor in state.items()} | {"generator": generator.get_state()}
-            kept_state = Checkpoint(round_ + 1, 0.0, [], state)
-            save_checkpoint(checkpoints.path, checkpoints.identity, kept_state, checkpoints.facts)
+            checkpoint = Checkpoint(round_ + 1, 0.0, [], state)
+            save_checkpoint(checkpoints.path, checkpoints.identity, checkpoint, checkpoints.facts)
         done(round_ + 1)
     x_BR = scaled(rounds)
     _, _, counts = _estimate(latents, x_BR, latents.encode(x_BR))
@@ -171,8 +172,8 @@ def refine(
         latents, _, _ = _estimate(latents, x_BR, latents.encode(x_BR))
     done(last_round(rounds) + 1)
     rows, b_dec, statistics = latents
-    named = {f"sigma.{name}": value for name, value in statistics._asdict().items()}
-    model.load_state_dict(model.state_dict() | named | {"W_enc": rows, "W_dec": rows, "b_dec": b_dec * scale})
+    parameters = {f"sigma.{name}": value for name, value in statistics._asdict().items()}
+    model.load_state_dict(model.state_dict() | parameters | {"W_enc": rows, "W_dec": rows, "b_dec": b_dec * scale})
     return model
 
 
@@ -181,14 +182,14 @@ def last_round(rounds: int) -> int:
     return rounds + 1 + REFIT
 
 
-def _estimate(latents: Latents, x_BR: Tensor, found: csr_array) -> tuple[Latents, Tensor, Tensor]:
+def _estimate(latents: Latents, x_BR: Tensor, codes: csr_array) -> tuple[Latents, Tensor, Tensor]:
     """Return the latents with statistics and bias from their codes, the centred residuals, and active samples."""
-    residuals_BR = x_BR - latents.b_dec - torch.from_numpy(found @ latents.rows.numpy())
+    residuals_BR = x_BR - latents.b_dec - torch.from_numpy(codes @ latents.rows.numpy())
     mean_R = residuals_BR.mean(0)
     residuals_BR -= mean_R
-    counts = torch.from_numpy(np.bincount(found.indices, minlength=len(latents.rows)))
-    sums = torch.from_numpy(np.asarray(found.sum(axis=0, dtype=np.float64)).ravel())
-    squares = torch.from_numpy(np.asarray(found.power(2).sum(axis=0, dtype=np.float64)).ravel())
+    counts = torch.from_numpy(np.bincount(codes.indices, minlength=len(latents.rows)))
+    sums = torch.from_numpy(np.asarray(codes.sum(axis=0, dtype=np.float64)).ravel())
+    squares = torch.from_numpy(np.asarray(codes.power(2).sum(axis=0, dtype=np.float64)).ravel())
     noise = residuals_BR.square().mean(dtype=torch.float64)
     statistics = statistics_of(counts.double(), sums, squares, noise, len(x_BR))
     if statistics is None:  # nothing is active, so keep the old ones
@@ -196,9 +197,9 @@ def _estimate(latents: Latents, x_BR: Tensor, found: csr_array) -> tuple[Latents
     return latents._replace(b_dec=latents.b_dec + mean_R, statistics=statistics), residuals_BR, counts
 
 
-def _refit_each(rows_QR: Tensor, found: csr_array, residuals_BR: Tensor, which: Tensor) -> Tensor:
+def _refit_each(rows_QR: Tensor, codes: csr_array, residuals_BR: Tensor, which: Tensor) -> Tensor:
     """Refit some rows one by one. Each is fitted to the residuals after its own part was added back."""
-    codes_BK = found.tocsc()[:, which.numpy()]
+    codes_BK = codes.tocsc()[:, which.numpy()]
     own_K = torch.from_numpy(np.asarray(codes_BK.power(2).sum(axis=0), dtype=np.float32).ravel())
     moved_KR = torch.from_numpy(codes_BK.T @ residuals_BR.numpy()) + own_K[:, None] * rows_QR[which]
     rows_QR = rows_QR.clone()
@@ -213,13 +214,13 @@ def _refit_all(latents: Latents, draw: Draw, numbers: range, done: Callable[[int
     products_QR = torch.zeros_like(latents.rows)
     for number in numbers:
         x_BR = draw(number)
-        found = latents.encode(x_BR)
-        latents, _, _ = _estimate(latents, x_BR, found)
+        codes = latents.encode(x_BR)
+        latents, _, _ = _estimate(latents, x_BR, codes)
         centred_BR = x_BR - latents.b_dec
-        free = _least_squares(found, centred_BR, latents.rows)
+        free = _least_squares(codes, centred_BR, latents.rows)
         products_QR += torch.from_numpy(free.T @ centred_BR.numpy())
         squares_QQ += torch.from_numpy((free.T @ free).toarray())
-        active = (found > 0).astype(np.float32)
+        active = (codes > 0).astype(np.float32)
         together_QQ += torch.from_numpy((active.T @ active).toarray())
         done(number + 1)
     counts_Q, ridge_Q = together_QQ.diagonal(), RIDGE * squares_QQ.diagonal().clamp(min=1e-3)
@@ -230,23 +231,23 @@ def _refit_all(latents: Latents, draw: Draw, numbers: range, done: Callable[[int
     return latents._replace(rows=_without_parents(rows_QR, together_QQ))
 
 
-def _least_squares(found: csr_array, centred_BR: Tensor, rows_QR: Tensor) -> csr_array:
+def _least_squares(codes: csr_array, centred_BR: Tensor, rows_QR: Tensor) -> csr_array:
     """Return the least-squares codes on the same supports. Negative ones become zero."""
-    gram_QQ, values = rows_QR @ rows_QR.T, np.empty_like(found.data)
+    gram_QQ, values = rows_QR @ rows_QR.T, np.empty_like(codes.data)
     for start in range(0, len(centred_BR), PART):
         x_BR = centred_BR[start : start + PART]
-        offsets = found.indptr[start : start + len(x_BR) + 1]
+        offsets = codes.indptr[start : start + len(x_BR) + 1]
         counts = np.diff(offsets)
-        there = torch.from_numpy(np.arange(counts.max(initial=1)) < counts[:, None])
-        chosen_BS = torch.zeros(there.shape, dtype=torch.int64)
-        chosen_BS[there] = torch.from_numpy(found.indices[offsets[0] : offsets[-1]]).long()
+        entry_mask = torch.from_numpy(np.arange(counts.max(initial=1)) < counts[:, None])
+        chosen_BS = torch.zeros(entry_mask.shape, dtype=torch.int64)
+        chosen_BS[entry_mask] = torch.from_numpy(codes.indices[offsets[0] : offsets[-1]]).long()
         systems_BSS = gram_QQ[chosen_BS[:, :, None], chosen_BS[:, None, :]]
-        systems_BSS *= there[:, :, None] & there[:, None, :]
-        systems_BSS.diagonal(dim1=1, dim2=2).add_(torch.where(there, RIDGE, 1.0))
-        inner_BS = torch.where(there, (x_BR @ rows_QR.T).gather(1, chosen_BS), 0.0)
+        systems_BSS *= entry_mask[:, :, None] & entry_mask[:, None, :]
+        systems_BSS.diagonal(dim1=1, dim2=2).add_(torch.where(entry_mask, RIDGE, 1.0))
+        inner_BS = torch.where(entry_mask, (x_BR @ rows_QR.T).gather(1, chosen_BS), 0.0)
         solved_BS = torch.linalg.solve(systems_BSS, inner_BS)
-        values[offsets[0] : offsets[-1]] = solved_BS[there].clamp(min=0).numpy()
-    return csr_array((values, found.indices, found.indptr), shape=found.shape)
+        values[offsets[0] : offsets[-1]] = solved_BS[entry_mask].clamp(min=0).numpy()
+    return csr_array((values, codes.indices, codes.indptr), shape=codes.shape)
 
 
 def _without_parents(rows_QR: Tensor, together_QQ: Tensor) -> Tensor:

@@ -5,7 +5,7 @@ from torch import Tensor
 
 from sdlcore.model.coder import SparseCoder
 from sdlcore.training.adam import Adam
-from sdlcore.training.own_parts import TorchOptimizer
+from sdlcore.training.custom_optimizer import TorchOptimizer
 
 
 class DeadLatents:

@@ -24,10 +24,10 @@ def rise(step: int, steps: int, share: float) -> float:
 
 def fall(step: int, steps: int, share: float, end: float = 1.0) -> float:
     """Return a ramp that is 1, falls linearly over ``share`` of the steps, and is 0 from ``end`` of the steps on."""
-    left = end * steps - step
-    if left <= 0:
+    remaining_steps = end * steps - step
+    if remaining_steps <= 0:
         return 0.0
-    return min(1.0, left / (share * steps)) if share else 1.0
+    return min(1.0, remaining_steps / (share * steps)) if share else 1.0
 
 
 class Scheduled(NamedTuple):
@@ -55,7 +55,7 @@ class Scheduled(NamedTuple):
 def scheduled(config: RunConfig, step: int, peak: float) -> Scheduled:
     """Return the values of a step, for a run whose peak learning rate is ``peak``."""
     model, loss, training = config.model, config.loss, config.training
-    steps, done = training.steps, step + 1
+    steps, steps_done = training.steps, step + 1
     down = fall(step, steps, training.lr_decay)
     if training.lr_decay_shape == "cosine":
         down = (1 - math.cos(math.pi * down)) / 2
@@ -69,10 +69,10 @@ def scheduled(config: RunConfig, step: int, peak: float) -> Scheduled:
         penalty=rise(step, steps, loss.penalty_warmup),
         anchoring=fall(step, steps, loss.anchor_fall, 1.0 if loss.anchor_until is None else loss.anchor_until),
         exponent=_exponent(config, step),
-        next_exponent=_exponent(config, done),
-        resample=every is not None and done % every == 0 and done <= last,
-        reorder=training.reorder_every is not None and done % training.reorder_every == 0,
-        row=done % training.log_every == 0 or done == steps,
+        next_exponent=_exponent(config, steps_done),
+        resample=every is not None and steps_done % every == 0 and steps_done <= last,
+        reorder=training.reorder_every is not None and steps_done % training.reorder_every == 0,
+        row=steps_done % training.log_every == 0 or steps_done == steps,
     )
 
 

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from sdlcore.losses.term import TermInputs, term_of
-from sdlcore.losses.total import Judge, needs_norms, total_loss
+from sdlcore.losses.total import BehaviourLoss, needs_norms, total_loss
 from sdlcore.memory import in_large_pages, keep_freed_memory
 from sdlcore.model.activation import Selecting
 from sdlcore.model.coder import SparseCoder
@@ -16,7 +16,7 @@ from sdlcore.sparse.kernels.choice import kernels_for
 from sdlcore.sparse.kernels.row_norms import RowNorms
 from sdlcore.sparse.kernels.workspace import Workspace
 from sdlcore.training.adam import Adam
-from sdlcore.training.own_parts import OwnParts, Schedule, TorchOptimizer
+from sdlcore.training.custom_optimizer import CustomParts, Schedule, TorchOptimizer
 from sdlcore.training.packing import pack, unpack
 from sdlcore.training.resampling import DeadLatents
 from sdlcore.training.schedules import NEXT_L1, PenaltyFactor, scheduled
@@ -42,7 +42,7 @@ class TrainingStep:
         The run's settings.
     anchors
         k x n_p and k x n_r directions for the first k latents, in the model's (normalised) units.
-    own
+    custom_parts
         The user's optimiser and schedule, for a training by a single process.
 
     If several processes train the model (`SparseCoder.processes`), each receives whole batches.
@@ -53,7 +53,7 @@ class TrainingStep:
         model: SparseCoder,
         config: RunConfig,
         anchors: tuple[Tensor, Tensor] | None = None,
-        own: OwnParts = OwnParts(),  # noqa: B008, a tuple
+        custom_parts: CustomParts = CustomParts(),  # noqa: B008, a tuple
     ) -> None:
         self.model = model
         self.config = config
@@ -71,15 +71,15 @@ class TrainingStep:
         """Kernels of all steps, which keep large buffers for the next step."""
         lr, decay = config.training.lr, config.training.weight_decay
         self.optimizer: Adam | TorchOptimizer
-        if own.optimizer is None:
+        if custom_parts.optimizer is None:
             self.optimizer = Adam(self.names, clip, on_sphere, latents, of_all, self.kernels, decay)
             self.peak, torch_optimizer = lr, None
         else:
             self.optimizer = TorchOptimizer(
-                own.optimizer, self.names, clip, on_sphere, self.kernels, own.schedule is not None
+                custom_parts.optimizer, self.names, clip, on_sphere, self.kernels, custom_parts.schedule is not None
             )
             self.peak, torch_optimizer = self.optimizer.peak, self.optimizer.optimizer
-        self.schedule = None if own.schedule is None else Schedule(own.schedule, torch_optimizer, lr)
+        self.schedule = None if custom_parts.schedule is None else Schedule(custom_parts.schedule, torch_optimizer, lr)
         self.now = scheduled(config, 0, self.peak)
         """Scheduled values of the last step."""
         keep_freed_memory()
@@ -96,16 +96,18 @@ class TrainingStep:
 
     def columns(self) -> dict[str, float]:
         """Return columns of the history: the scheduled values of the last step that change in this run."""
-        shown = {"lr": self.now.lr}
+        columns = {"lr": self.now.lr}
         if self.now.k is not None:
-            shown["k"] = self.now.k
+            columns["k"] = self.now.k
         if self.config.loss.l1_exponent_end is not None:
-            shown["l1_exponent"] = self.now.exponent
+            columns["l1_exponent"] = self.now.exponent
         if self.penalty.changes:
-            shown["penalty_factor"] = float(self.penalty.used)
-        return shown
+            columns["penalty_factor"] = float(self.penalty.used)
+        return columns
 
-    def __call__(self, x_BP: Tensor, x_BR: Tensor, step: int = 0, judge: Judge | None = None) -> dict[str, Tensor]:
+    def __call__(
+        self, x_BP: Tensor, x_BR: Tensor, step: int = 0, behaviour_loss: BehaviourLoss | None = None
+    ) -> dict[str, Tensor]:
         """Take one step and return 0-d tensors: the loss, its terms, ``l0`` (mean number of active latents) and
         ``gradient_norm`` (of the whole gradient, before it is clipped).
 
@@ -115,7 +117,7 @@ class TrainingStep:
             The batch.
         step
             Number of the step, from 0, which determines its scheduled values.
-        judge
+        behaviour_loss
             As in `total_loss`; it needs the whole batch at once, that is, ``accumulate = 1``.
 
         Raises
@@ -156,7 +158,7 @@ class TrainingStep:
                 anchoring=now.anchoring,
                 step=step,
                 exponent=now.exponent,
-                judge=judge,
+                behaviour_loss=behaviour_loss,
             )
             if self.names:  # a frozen model may have no parameter left to train
                 (terms["loss"] / (training.accumulate * samples.size)).backward()
@@ -230,13 +232,13 @@ class TrainingStep:
                 continue
             if W.grad is None:
                 W.grad = torch.zeros_like(W)
-            known, few = row_norms.of(W.grad), W.grad[: len(rows)]
+            recorded_norms, few = row_norms.of(W.grad), W.grad[: len(rows)]
             few += rows.grad
-            if known is not None:
-                products, known.squares[: len(rows)] = self.kernels.row_products(few, rows)
-                if known.products is not None:
-                    known.products[: len(rows)] = products
-                row_norms.note(W.grad, *known)
+            if recorded_norms is not None:
+                products, recorded_norms.squares[: len(rows)] = self.kernels.row_products(few, rows)
+                if recorded_norms.products is not None:
+                    recorded_norms.products[: len(rows)] = products
+                row_norms.note(W.grad, *recorded_norms)
 
     @torch.no_grad()
     def _descend(self, lr: float, row_norms: RowNorms) -> None:

@@ -14,12 +14,12 @@ from sdlcore.random_streams import torch_stream
 from sdlcore.run import RunConfig
 from sdlcore.training import normalisation
 from sdlcore.training.anchor_weight import anchored_share, choose_weight, with_weight
+from sdlcore.training.custom_optimizer import CustomParts
 from sdlcore.training.distributed import divide, unite
 from sdlcore.training.history import Row, Sink, Watch
 from sdlcore.training.initialise import initial_model, start_from_model
 from sdlcore.training.loop import Checkpointing, train
-from sdlcore.training.own_parts import OwnParts
-from sdlcore.training.posterior import judge, warn_of_worse_codes, with_posterior_codes
+from sdlcore.training.posterior import fvu_and_l0, warn_of_worse_codes, with_posterior_codes
 from sdlcore.training.refinement import Draw, last_round, refine
 
 JUDGED = 2**13
@@ -41,7 +41,7 @@ def train_dictionary(
     checkpoints: Checkpointing | None = None,
     processes: Processes = ALONE,
     stop: Event | None = None,
-    own: OwnParts = OwnParts(),  # noqa: B008, a tuple
+    custom_parts: CustomParts = CustomParts(),  # noqa: B008, a tuple
 ) -> tuple[SparseCoder, list[Row]]:
     """Train a dictionary of raw activations; return it with the history of its training.
 
@@ -60,7 +60,7 @@ def train_dictionary(
         Directions that the first latents are anchored to.
     start
         A model whose latents initialise the first latents.
-    sinks, watch, checkpoints, stop, own
+    sinks, watch, checkpoints, stop, custom_parts
         As in `sdlcore.training.loop.train`.
     processes
         Processes that train the dictionary together. Only the first gets the whole dictionary.
@@ -100,8 +100,9 @@ def train_dictionary(
 
         def share_held(trial: RunConfig) -> float:
             model = initial()
-            trial_parts = own._replace(callbacks=())
-            train(model, rows.batches, trial, torch_stream(seed, "resampling"), scaling, directions, own=trial_parts)
+            trial_parts = custom_parts._replace(callbacks=())
+            generator = torch_stream(seed, "resampling")
+            train(model, rows.batches, trial, generator, scaling, directions, custom_parts=trial_parts)
             return anchored_share(model, w_r_KR, near)
 
         weight = choose_weight(config, share_held)
@@ -118,14 +119,14 @@ def train_dictionary(
         sinks=sinks,
         watch=watch,
         stop=stop,
-        own=own,
+        custom_parts=custom_parts,
     )
     unite(model)
     if processes.all.rank == 0:
         scaling.to(model.W_enc.device).fold(model)
         if config.training.posterior_samples:
-            model, measured = _with_posterior_codes(model, rows, config, seed)
-            history[-1] |= measured
+            model, metrics = _with_posterior_codes(model, rows, config, seed)
+            history[-1] |= metrics
     return model, history
 
 
@@ -136,13 +137,13 @@ def _with_posterior_codes(
     samples = rows.sample()
     x, _ = read_pair(samples, config.model.pair, 0, min(JUDGED, samples.rows))
     x_BR = torch.from_numpy(x).float().clone()  # a stream may overwrite the samples when it reads the next batch
-    before = judge(trained.eval(), x_BR)
+    before = fvu_and_l0(trained.eval(), x_BR)
     model = with_posterior_codes(trained, samples, config.training.posterior_samples)
     if rounds := config.training.mean_shift_rounds:
         model = refine(model, _later(rows, config), rounds, torch_stream(seed, "mean shift"))
-    measured = judge(model, x_BR)
-    warn_of_worse_codes(before["fvu"], measured["fvu"], len(x_BR))
-    return model, measured
+    metrics = fvu_and_l0(model, x_BR)
+    warn_of_worse_codes(before["fvu"], metrics["fvu"], len(x_BR))
+    return model, metrics
 
 
 def _later(rows: TrainingRows, config: RunConfig) -> Draw:

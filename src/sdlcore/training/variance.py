@@ -14,9 +14,9 @@ def total_variance(x: Tensor) -> Tensor:
     """
     if x.device.type != "cpu":
         return x.var(dim=0, correction=0).sum()
-    found = torch.empty(x.shape[1], dtype=x.dtype)
-    row_loops().column_variances(array(x), array(found))
-    return found.sum()
+    variances = torch.empty(x.shape[1], dtype=x.dtype)
+    row_loops().column_variances(array(x), array(variances))
+    return variances.sum()
 
 
 @torch.no_grad()

@@ -38,10 +38,10 @@ def watch_directions(sites: Sequence[np.ndarray], pair: str) -> Watch:
 
     @torch.no_grad()
     def watch(weights: Mapping[str, Tensor]) -> Row:
-        found = {}
+        recovery = {}
         for side, W_QD in weights.items():
             cosines_nQ = true[side].to(W_QD) @ normalize(W_QD).T
-            found[f"gt_recovery_{side}"] = float(recovered(cosines_nQ.abs().amax(1)).float().mean())
-        return found
+            recovery[f"gt_recovery_{side}"] = float(recovered(cosines_nQ.abs().amax(1)).float().mean())
+        return recovery
 
     return watch

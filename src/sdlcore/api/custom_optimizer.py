@@ -16,35 +16,35 @@ from sdlcore.errors import SourceError
 from sdlcore.model.coder import SparseCoder
 from sdlcore.run import RunConfig
 from sdlcore.settings import Json
+from sdlcore.training.custom_optimizer import Callback, CustomParts, Schedule, made_optimizer, stops
 from sdlcore.training.history import Row, read_history
-from sdlcore.training.own_parts import Callback, OwnParts, Schedule, made_optimizer, stops
 
 Sites = tuple[tuple[int, ...], tuple[int, ...]]
 """Dimensions of the sites of x_p and of x_r."""
 END_OF_BATCHES = "the end of the batches"
 _REPLACED = {"optimizer": ("lr", "weight_decay"), "schedule": ("lr_warmup", "lr_decay", "lr_decay_shape")}
-"""Argument with a user's own part -> the settings that it replaces."""
+"""Argument with a user's part -> the settings that it replaces."""
 
 
-def unused_settings(source: Source | None, own: OwnParts) -> dict[str, str]:
+def unused_settings(source: Source | None, custom_parts: CustomParts) -> dict[str, str]:
     """Return the settings that this source and these parts replace, each with the argument that replaces it."""
-    given = {part: names for part, names in _REPLACED.items() if getattr(own, part) is not None}
-    found = {name: f"{part}=, which sets it" for part, names in given.items() for name in names}
-    return found | dict.fromkeys(() if source is None else source.unused, "batches, which determine it already")
+    settings_by_part = {part: names for part, names in _REPLACED.items() if getattr(custom_parts, part) is not None}
+    reasons = {name: f"{part}=, which sets it" for part, names in settings_by_part.items() for name in names}
+    return reasons | dict.fromkeys(() if source is None else source.unused, "batches, which determine it already")
 
 
-def refuse_unused(settings: Mapping[str, Any], source: Source | None, own: OwnParts) -> None:
-    """Raise `ValueError` for a setting that another argument replaces, and for own parts given to a solver."""
+def refuse_unused(settings: Mapping[str, Any], source: Source | None, custom_parts: CustomParts) -> None:
+    """Raise `ValueError` for a setting that another argument replaces, and for custom parts given to a solver."""
     if "solver" in settings:
-        for part, given in zip(own._fields, own, strict=True):
-            if given:
+        for part, value in zip(custom_parts._fields, custom_parts, strict=True):
+            if value:
                 raise ValueError(f"{part} has no meaning for a solver, which trains nothing; leave it out")
-    for name, instead in unused_settings(source, own).items():
+    for name, instead in unused_settings(source, custom_parts).items():
         if name in settings:
             raise ValueError(f"{name} has no meaning together with {instead}; leave it out")
 
 
-def provenance_of_parts(own: OwnParts, config: RunConfig, sites: Sites) -> dict[str, Json]:
+def provenance_of_parts(custom_parts: CustomParts, config: RunConfig, sites: Sites) -> dict[str, Json]:
     """Describe an optimiser and a schedule for provenance.
 
     For this description, optimiser and schedule are created once more, with parameters on torch's device meta, which
@@ -56,33 +56,33 @@ def provenance_of_parts(own: OwnParts, config: RunConfig, sites: Sites) -> dict[
     ValueError
         If a factory returns an object of another kind.
     """
-    if own.optimizer is None and own.schedule is None:
+    if custom_parts.optimizer is None and custom_parts.schedule is None:
         return {}
-    found: dict[str, Any] = {}
-    optimizer = _optimizer_on_meta(own, config, sites)
+    description: dict[str, Any] = {}
+    optimizer = _optimizer_on_meta(custom_parts, config, sites)
     if optimizer is not None:
-        found["optimizer"] = {"type": qualified_name(type(optimizer)), "defaults": _plain(optimizer.defaults)}
+        description["optimizer"] = {"type": qualified_name(type(optimizer)), "defaults": _plain(optimizer.defaults)}
         if len(optimizer.param_groups) > 1:
             groups = [
                 {name: one for name, one in group.items() if name != "params"} for group in optimizer.param_groups
             ]
-            found["optimizer"]["groups"] = _plain(groups)
-    if own.schedule is not None:
-        schedule = Schedule(own.schedule, optimizer, config.training.lr).scheduler
+            description["optimizer"]["groups"] = _plain(groups)
+    if custom_parts.schedule is not None:
+        schedule = Schedule(custom_parts.schedule, optimizer, config.training.lr).scheduler
         state = {name: value for name, value in schedule.state_dict().items() if not name.startswith("_")}
-        found["schedule"] = {"type": qualified_name(type(schedule)), "state": _plain(state)}
-    return found
+        description["schedule"] = {"type": qualified_name(type(schedule)), "state": _plain(state)}
+    return description
 
 
-def _optimizer_on_meta(own: OwnParts, config: RunConfig, sites: Sites) -> torch.optim.Optimizer | None:
-    if own.optimizer is None:
+def _optimizer_on_meta(custom_parts: CustomParts, config: RunConfig, sites: Sites) -> torch.optim.Optimizer | None:
+    if custom_parts.optimizer is None:
         return None
     with torch.device("meta"):
         model = SparseCoder(config.model, *sites)
-    return made_optimizer(own.optimizer, [p for p in model.parameters() if p.requires_grad])
+    return made_optimizer(custom_parts.optimizer, [p for p in model.parameters() if p.requires_grad])
 
 
-def naming_who_stops(own: OwnParts) -> tuple[OwnParts, list[str]]:
+def naming_who_stops(custom_parts: CustomParts) -> tuple[CustomParts, list[str]]:
     """Wrap callbacks so that each adds its name to the returned list when it stops the training."""
     names: list[str] = []
 
@@ -95,10 +95,10 @@ def naming_who_stops(own: OwnParts) -> tuple[OwnParts, list[str]]:
 
         return call
 
-    return own._replace(callbacks=tuple(noting(callback) for callback in own.callbacks)), names
+    return custom_parts._replace(callbacks=tuple(noting(callback) for callback in custom_parts.callbacks)), names
 
 
-def check_stopped(folder: Path, own: OwnParts) -> None:
+def check_stopped(folder: Path, custom_parts: CustomParts) -> None:
     """Raise `ValueError` for a finished run that a callback stopped, unless a callback of the same name is given.
 
     Raises
@@ -109,25 +109,26 @@ def check_stopped(folder: Path, own: OwnParts) -> None:
     stopped = json.loads((folder / CONFIG).read_text(encoding="utf-8")).get("stopped")
     if not stopped or stopped["by"] == END_OF_BATCHES:
         return
-    given = {qualified_name(callback) for callback in own.callbacks}
-    if not given.intersection(stopped["by"]):
+    names = {qualified_name(callback) for callback in custom_parts.callbacks}
+    if not names.intersection(stopped["by"]):
         raise SourceError(
             f"{folder}: contains a run that the callback {stopped['by'][0]} stopped at step {stopped['step']}; open it "
             "with sdl.load, give the callback again, or choose another folder"
         )
 
 
-def check_rates(folder: Path, own: OwnParts, config: RunConfig, sites: Sites) -> None:
+def check_rates(folder: Path, custom_parts: CustomParts, config: RunConfig, sites: Sites) -> None:
     """Raise `ValueError` for a finished run whose history shows other learning rates than the schedule gives.
 
     Provenance cannot tell two ``LambdaLR`` apart, since their functions are not part of their state.
     """
     path = folder / HISTORY
-    if own.schedule is None or not path.is_file():
+    if custom_parts.schedule is None or not path.is_file():
         return
     rates = ((int(row["step"]) - 1, [row["lr"]]) for row in read_history(path))
     try:
-        Schedule(own.schedule, _optimizer_on_meta(own, config, sites), config.training.lr).follow(rates)
+        optimizer = _optimizer_on_meta(custom_parts, config, sites)
+        Schedule(custom_parts.schedule, optimizer, config.training.lr).follow(rates)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
 

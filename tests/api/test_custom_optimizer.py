@@ -246,12 +246,12 @@ def test_other_answers_than_true_stop_nothing_and_errors_end_the_training():
         ({"optimizer": SparseAdam}, "optimizer gives a SparseAdam, which needs sparse gradients"),
     ],
 )
-def test_what_is_wrong_with_own_parts_is_named(given, said):
+def test_errors_name_the_wrong_custom_part(given, said):
     with pytest.raises(ValueError, match=said):
         sdl.fit(X, **SETTINGS | given)
 
 
 @pytest.mark.parametrize("part", [{"optimizer": radam}, {"schedule": cosine}, {"callbacks": [late]}])
-def test_a_solver_has_no_own_parts(part):
+def test_a_solver_takes_no_custom_parts(part):
     with pytest.raises(ValueError, match=f"{next(iter(part))} has no meaning for a solver, which trains nothing"):
         sdl.fit(X, solver="acs", n_atoms=16, **part, **QUIET)

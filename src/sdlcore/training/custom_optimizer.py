@@ -1,4 +1,4 @@
-"""A user's own optimiser, schedule and callbacks, in place of `Adam` and its schedule."""
+"""A user's custom optimiser, schedule and callbacks, in place of `Adam` and its schedule."""
 
 import math
 import warnings
@@ -23,7 +23,7 @@ MakeSchedule = Callable[[Optimizer], LRScheduler]
 Callback = Callable[[Row], object]
 
 
-class OwnParts(NamedTuple):
+class CustomParts(NamedTuple):
     """The parts of a training that a user supplies."""
 
     optimizer: MakeOptimizer | None = None
@@ -194,19 +194,19 @@ class Schedule:
         """
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # torch warns if a schedule steps without its optimiser
-            here = 0
+            next_step = 0
             for step, rates in expected:
-                for _ in range(here, step):
+                for _ in range(next_step, step):
                     self.step()
-                found = self._rates()[: len(rates)]
-                for rate, other in zip(found, rates, strict=True):
+                actual_rates = self._rates()[: len(rates)]
+                for rate, other in zip(actual_rates, rates, strict=True):
                     if not math.isclose(rate, other, rel_tol=SAME_RATE, abs_tol=SAME_RATE * self._largest):
                         raise ValueError(
                             f"schedule gives a learning rate of {rate:g} in step {step + 1}, but that step was taken "
                             f"with {other:g}; use the schedule that the run began with, or choose another folder"
                         )
                 self.step()
-                here = step + 1
+                next_step = step + 1
 
     def _rates(self) -> list[float]:
         return [float(group["lr"]) for group in self.optimizer.param_groups]
@@ -228,17 +228,17 @@ def made_optimizer(make: MakeOptimizer, parameters: list[nn.Parameter]) -> Optim
     ValueError
         If it returns something else, or an optimiser that evaluates the loss itself.
     """
-    found: object = make(parameters) if callable(make) else make
-    if found is make or not isinstance(found, Optimizer):
+    optimizer: object = make(parameters) if callable(make) else make
+    if optimizer is make or not isinstance(optimizer, Optimizer):
         raise ValueError(
-            f"optimizer gives a {type(found).__name__}, expected a function that makes an optimiser from parameters: "
-            "optimizer=lambda p: torch.optim.Adam(p, lr=1e-3)"
+            f"optimizer gives a {type(optimizer).__name__}, expected a function that makes an optimiser from "
+            "parameters: optimizer=lambda p: torch.optim.Adam(p, lr=1e-3)"
         )
-    if isinstance(found, torch.optim.LBFGS):
+    if isinstance(optimizer, torch.optim.LBFGS):
         raise ValueError("optimizer gives an LBFGS, which evaluates the loss several times a step; choose another")
-    if isinstance(found, torch.optim.SparseAdam):
+    if isinstance(optimizer, torch.optim.SparseAdam):
         raise ValueError("optimizer gives a SparseAdam, which needs sparse gradients, but these are dense; choose Adam")
-    return found
+    return optimizer
 
 
 def check_callbacks(callbacks: object) -> tuple[Callback, ...]:
@@ -247,23 +247,23 @@ def check_callbacks(callbacks: object) -> tuple[Callback, ...]:
         raise ValueError(
             f"callbacks are a {type(callbacks).__name__}, expected a list of functions: callbacks=[lambda row: ...]"
         )
-    found = tuple(callbacks)
-    for number, callback in enumerate(found):
+    functions = tuple(callbacks)
+    for number, callback in enumerate(functions):
         if not callable(callback):
             raise ValueError(
                 f"callbacks[{number}] is {callback!r:.60}, expected a function that takes a row of the history"
             )
-    return found
+    return functions
 
 
 def made_schedule(make: MakeSchedule, optimizer: Optimizer) -> LRScheduler:
     """Call the user's factory; ValueError if it returns no schedule, or a schedule that needs a metric."""
-    found: object = make(optimizer) if callable(make) else make
-    if found is make or not isinstance(found, LRScheduler):
+    schedule: object = make(optimizer) if callable(make) else make
+    if schedule is make or not isinstance(schedule, LRScheduler):
         raise ValueError(
-            f"schedule gives a {type(found).__name__}, expected a function that makes a schedule from the optimiser: "
-            "schedule=lambda optimizer: torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, 2000)"
+            f"schedule gives a {type(schedule).__name__}, expected a function that makes a schedule from the "
+            "optimiser: schedule=lambda optimizer: torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, 2000)"
         )
-    if isinstance(found, ReduceLROnPlateau):
+    if isinstance(schedule, ReduceLROnPlateau):
         raise ValueError("schedule gives a ReduceLROnPlateau, which needs a metric; choose a step-based schedule")
-    return found
+    return schedule

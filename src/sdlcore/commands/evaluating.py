@@ -74,19 +74,21 @@ def evaluate(
     alone = len(dictionaries) == 1
     options: dict[str, Any] = {"seed": seed, "nulls": nulls and alone, "tau": tau}
     options["anchors"] = None if anchors is None else read_anchors(anchors)
-    found = opened_all(dictionaries)  # before the first is evaluated
+    opened_dictionaries = opened_all(dictionaries)  # before the first is evaluated
     scores, means = dict[Path, Scores](), set[bytes]()
     if x is None:
-        drawn = read_bench(str(bench))
-        scores = {path: evaluate_dictionary(one, drawn, **options) for path, one in found.items()}
+        drawn_bench = read_bench(str(bench))
+        scores = {path: evaluate_dictionary(one, drawn_bench, **options) for path, one in opened_dictionaries.items()}
     else:
         classes = None if labels is None else array(labels, "labels")
-        for path, one in found.items():
+        for path, one in opened_dictionaries.items():
             first, second, _ = sites(x, target, one.pair)
-            judges = _judges(one, path / REFERENCES, references, first, second, classes)
-            scores[path] = evaluate_dictionary(one, judges, first, second, labels=classes, **options)
-            means |= {judges.W_p.tobytes()} if isinstance(judges, References) else set()
-    print("\n".join(f"{found[path]}\n{scores[path]}" for path in scores) if alone else _side_by_side(scores))
+            truth = _references(one, path / REFERENCES, references, first, second, classes)
+            scores[path] = evaluate_dictionary(one, truth, first, second, labels=classes, **options)
+            means |= {truth.W_p.tobytes()} if isinstance(truth, References) else set()
+    print(
+        "\n".join(f"{opened_dictionaries[path]}\n{scores[path]}" for path in scores) if alone else _side_by_side(scores)
+    )
     if len(means) > 1:
         print("rows are judged by different means of classes; --references names a file for all of them")
     if out is not None:
@@ -94,8 +96,8 @@ def evaluate(
         write_json(out, parts[str(dictionaries[0])] if alone else parts)
 
 
-def _judges(
-    dictionary: Dictionary, own: Path, references: Path | None, x: Any, target: Path | None, labels: Any
+def _references(
+    dictionary: Dictionary, class_means_path: Path, references: Path | None, x: Any, target: Path | None, labels: Any
 ) -> Any:
     """Return the references: given ones, a dictionary's own class means, class means of the samples, or None."""
     if references is not None:
@@ -103,17 +105,17 @@ def _judges(
     with activations(x, target, labels) as samples:
         if not samples.has("labels") or samples.class_names() is None:
             return None
-    if own.is_file():
-        return load_references(own)
+    if class_means_path.is_file():
+        return load_references(class_means_path)
     return class_means(x, labels, target, centred=is_centred(dictionary.provenance.get("settings", {})))
 
 
 def _side_by_side(scores: Mapping[Path, Scores]) -> str:
     """Return the metrics that matter most as a table, a row a dictionary."""
-    listed = sorted((found.main_metrics() for found in scores.values()), key=len, reverse=True)
-    shown = list(dict.fromkeys(name for names in listed for name in names))
-    rows = [[str(path), *(number(one.metrics.get(name)) for name in shown)] for path, one in scores.items()]
-    return table([["", *shown], *rows])
+    listed = sorted((result.main_metrics() for result in scores.values()), key=len, reverse=True)
+    metrics = list(dict.fromkeys(name for names in listed for name in names))
+    rows = [[str(path), *(number(one.metrics.get(name)) for name in metrics)] for path, one in scores.items()]
+    return table([["", *metrics], *rows])
 
 
 def contexts(

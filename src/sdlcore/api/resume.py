@@ -56,23 +56,23 @@ class Start(NamedTuple):
             return cls._of_state(path / STATE, load(path))
         if (path / CHECKPOINT).is_file():
             return cls._of_state(path / CHECKPOINT, None)
-        found = cls._of_weights(load(path))
-        if "settings" in found.dictionary.provenance:
-            said = "contains no state of the optimiser, so Adam starts with fresh moments"
-            warnings.warn(f"{path}: {said}; sdl.fit(..., keep_state=True) keeps it", stacklevel=3)
-        return found
+        opened_start = cls._of_weights(load(path))
+        if "settings" in opened_start.dictionary.provenance:
+            message = "contains no state of the optimiser, so Adam starts with fresh moments"
+            warnings.warn(f"{path}: {message}; sdl.fit(..., keep_state=True) keeps it", stacklevel=3)
+        return opened_start
 
     @classmethod
     def _of_weights(cls, dictionary: Dictionary) -> "Start":
-        made = settings_of_training(dictionary.provenance)
+        training_settings = settings_of_training(dictionary.provenance)
         settings: dict[str, Any] = dictionary.coder.config.to_dict()
         if settings.pop("pursuit"):
             raise ValueError("start computes its latents by a pursuit, through which no gradient passes")
         if settings["activation"] in get_args(Searched):
             raise ValueError(f"start has codes by search ({settings['activation']}), through which no gradient passes")
         _refuse_archetypes(settings)
-        known = {*RunConfig().to_dict(), *(own_settings("loss term") if made else {})}
-        settings = {name: value for name, value in made.items() if name in known} | settings
+        names = {*RunConfig().to_dict(), *(own_settings("loss term") if training_settings else {})}
+        settings = {name: value for name, value in training_settings.items() if name in names} | settings
         steps = int(settings.get("steps", 0))
         if steps and dictionary.history:
             steps = int(dictionary.history[-1]["step"])  # fewer, if a callback stopped the training
@@ -80,10 +80,10 @@ class Start(NamedTuple):
 
     @classmethod
     def _of_state(cls, path: Path, finished: Dictionary | None) -> "Start":
-        described = describe_checkpoint(path)
-        if described is None or "settings" not in described.facts:
+        description = describe_checkpoint(path)
+        if description is None or "settings" not in description.facts:
             raise ValueError(f"{path}: is damaged; give the finished dictionary (sdl.load) instead")
-        facts = described.facts
+        facts = description.facts
         for part in ("optimizer", "schedule"):
             if part in facts:
                 raise ValueError(
@@ -91,10 +91,12 @@ class Start(NamedTuple):
                     "finished dictionary (sdl.load) instead, which continues with fresh moments of Adam"
                 )
         _refuse_archetypes(facts["settings"])
-        found = load_checkpoint(path, described.identity)
-        assert found is not None, "described just before"
-        scaling, samples = scaling_from(found.tensors), int(found.tensors["samples"])
-        weights = {name.removeprefix("model/"): t for name, t in found.tensors.items() if name.startswith("model/")}
+        checkpoint = load_checkpoint(path, description.identity)
+        assert checkpoint is not None, "described just before"
+        scaling, samples = scaling_from(checkpoint.tensors), int(checkpoint.tensors["samples"])
+        weights = {
+            name.removeprefix("model/"): t for name, t in checkpoint.tensors.items() if name.startswith("model/")
+        }
         weights = {"W_dec": weights["W_enc"], **weights}
         sites: tuple[Any, Any] = ((weights["W_enc"].shape[1],), (weights["W_dec"].shape[1],))
         if finished is not None:
@@ -108,8 +110,8 @@ class Start(NamedTuple):
                 f"{path}: is the state of another dictionary than the one in this folder; remove the file to continue "
                 "from the weights alone"
             )
-        dictionary = finished or Dictionary(coder, facts, found.history)
-        return cls(dictionary, dict(facts["settings"]), found.step, samples, found.tensors)
+        dictionary = finished or Dictionary(coder, facts, checkpoint.history)
+        return cls(dictionary, dict(facts["settings"]), checkpoint.step, samples, checkpoint.tensors)
 
     def config(self, steps: int | None, settings: Mapping[str, Any]) -> RunConfig:
         """Return the settings of the training that continues this one.
@@ -122,12 +124,12 @@ class Start(NamedTuple):
         if fixed := sorted(settings.keys() & {*ModelConfig.model_fields, *self.dictionary.coder.config.own}):
             raise ValueError(f"{fixed[0]} belongs to the dictionary, which finetune continues; leave it out")
         if unused := sorted(settings.keys() & {"batch_size", "accumulate", "normalise", "whiten"}):
-            said = "contexts_per_batch determines the batch, and the start its units"
-            raise ValueError(f"{unused[0]} has no meaning for finetune: {said}; leave it out")
-        left = int(self.settings.get("steps", 0)) - self.steps
-        if steps is None and left < 1:
+            message = "contexts_per_batch determines the batch, and the start its units"
+            raise ValueError(f"{unused[0]} has no meaning for finetune: {message}; leave it out")
+        remaining_steps = int(self.settings.get("steps", 0)) - self.steps
+        if steps is None and remaining_steps < 1:
             raise ValueError("steps is missing: the start's training is finished, so give the number of further steps")
-        further = left if steps is None else checked("steps", Total, steps)
+        further = remaining_steps if steps is None else checked("steps", Total, steps)
         common = {"steps": self.steps + further, "accumulate": 1}
         config = RunConfig.from_dict({"normalise": True, **self.settings, **settings, **common})
         if config.loss.anchor_cosine is not None:
@@ -144,16 +146,16 @@ class Start(NamedTuple):
             )
         warn_of_unused(config, settings)
         if not (config.model.selects or config.loss.penalised):
-            said = f"activation {config.model.activation} without a penalty in the loss does not keep its L0"
-            warnings.warn(f"{said}; give l1, or l0 for jumprelu", stacklevel=3)
+            message = f"activation {config.model.activation} without a penalty in the loss does not keep its L0"
+            warnings.warn(f"{message}; give l1, or l0 for jumprelu", stacklevel=3)
         return config
 
     def anchors(self, config: RunConfig) -> tuple[Tensor, Tensor] | None:
         """Return the directions that the first latents stay anchored to; None without ``lambda_anchor``."""
-        known = self.dictionary.anchors
-        if not config.loss.lambda_anchor or known is None:
+        anchors = self.dictionary.anchors
+        if not config.loss.lambda_anchor or anchors is None:
             return None
-        w_p, w_r = make_direction_pair(config.model.pair, *known.sites)
+        w_p, w_r = make_direction_pair(config.model.pair, *anchors.sites)
         return torch.from_numpy(w_p), torch.from_numpy(w_r)
 
     def digest(self) -> str:
@@ -177,7 +179,7 @@ class Start(NamedTuple):
             )
         if not self.settings.get("normalise", True):
             return no_scaling(coder.W_enc.shape[1], coder.W_dec.shape[1])
-        found = fit(sample(), coder.config.pair)
+        scaling = fit(sample(), coder.config.pair)
         W_enc, W_dec = coder.W_enc.detach().double(), coder.W_dec.detach().double()
         # folding divides decoder rows by the scale and multiplies encoder rows with it, so some weights tell the scale
         if coder.config.tied:
@@ -185,9 +187,9 @@ class Start(NamedTuple):
         elif coder.config.decoder_norm == "unit":
             scale = float(1 / W_dec.norm(dim=1).mean())
         else:
-            return found
-        scale_r = torch.full_like(found.scale_r, scale)
-        return found._replace(scale_r=scale_r, scale_p=scale_r if coder.config.pair == "sae" else found.scale_p)
+            return scaling
+        scale_r = torch.full_like(scaling.scale_r, scale)
+        return scaling._replace(scale_r=scale_r, scale_p=scale_r if coder.config.pair == "sae" else scaling.scale_p)
 
     def model(self, config: ModelConfig, scaling: Scaling) -> SparseCoder:
         """Return the model to train, in the units of a scaling."""
