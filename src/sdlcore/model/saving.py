@@ -148,7 +148,7 @@ def described(description: Mapping[str, Json]) -> SparseCoder:
     for name, kind in get_type_hints(ModelConfig).items():
         choices = get_origin(kind) is Literal  # ModelConfig checks which value it is
         kinds = (str,) if choices else get_args(kind) or (kind,)
-        if name != "own" and name in settings and not _is_of(settings[name], kinds):
+        if name in settings and not _is_of(settings[name], kinds):
             wanted = " or ".join(kind.__name__ for kind in kinds)
             raise TypeError(f"model.{name} is {settings[name]!r:.60}, expected {wanted}")
     config = ModelConfig.from_dict(settings)

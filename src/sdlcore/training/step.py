@@ -140,7 +140,7 @@ class TrainingStep:
         size = part // samples.size
         anchored_rows = self._anchored_rows()
         if now.k is not None and isinstance(self.model.sigma, Selecting):
-            self.model.sigma.keep(now.k)
+            self.model.sigma.set_k(now.k)
         row_norms = RowNorms()
         # this process's samples of each part
         for start in range(samples.rank * size, len(x_BP), part):
@@ -208,7 +208,7 @@ class TrainingStep:
     def finish(self) -> None:
         """Give the model its final k, which a training that ends early has not reached."""
         if self.config.model.k is not None and isinstance(self.model.sigma, Selecting):
-            self.model.sigma.keep(self.config.model.k)
+            self.model.sigma.set_k(self.config.model.k)
 
     def _anchored_rows(self) -> tuple[Tensor, Tensor] | None:
         """Return the anchored rows, detached from the weights.

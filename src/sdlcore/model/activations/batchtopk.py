@@ -40,8 +40,8 @@ class BatchTopK(Selecting):
         if self.threshold < 0:
             raise ValueError(f"the threshold of BatchTopK is {float(self.threshold):.4g}, expected 0 or more")
 
-    def keep(self, k: int) -> None:
-        super().keep(k)
+    def set_k(self, k: int) -> None:
+        super().set_k(k)
         self.batch_search.k = k
 
     def values(self, pre: Tensor, support: Support) -> Tensor:

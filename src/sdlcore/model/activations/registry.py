@@ -62,8 +62,13 @@ def make_sigma(config: ModelConfig) -> Activation:
         found: Activation = cls(**_arguments(cls, config))
     else:
         # settings become attributes of a subclass, because `__init__` may already read them
-        body = {**derived(own.made), **own.facts["checked"], **config.own, "__module__": own.module}
-        made: Any = type(own.made.__name__, (own.made,), body)
+        body = {
+            **derived(own.implementation),
+            **own.facts["checked"],
+            **config.settings_of_plugin,
+            "__module__": own.module,
+        }
+        made: Any = type(own.implementation.__name__, (own.implementation,), body)
         found = made(**_arguments(made, config))
     if config.selects and not isinstance(found, Selecting):
         raise TypeError(f"{type(found).__name__}: expected a subclass of Selecting, since SELECTING has its name")
@@ -72,5 +77,5 @@ def make_sigma(config: ModelConfig) -> Activation:
 
 def _arguments(cls: type[Activation], config: ModelConfig) -> dict[str, Any]:
     """Return the model's settings that the constructor takes, by name."""
-    names = (name for name in inspect.signature(cls).parameters if name not in config.own)
+    names = (name for name in inspect.signature(cls).parameters if name not in config.settings_of_plugin)
     return {name: getattr(config, name) for name in names if hasattr(config, name)}

@@ -27,13 +27,13 @@ from sdlcore.data.neighbours import starts_of_pairs
 from sdlcore.data.pairs import in_order, make_pair
 from sdlcore.data.resumable import resume_store
 from sdlcore.errors import SourceError
+from sdlcore.sources.language.distributed_extraction import Turns, batches_in_turn, turns
 from sdlcore.sources.language.extraction import fill_one
 from sdlcore.sources.language.forward import KEPT
 from sdlcore.sources.language.made import Made
 from sdlcore.sources.language.preparation import Extraction, prepare
 from sdlcore.sources.language.recipe import Recipe, load_recipe, save_recipe
 from sdlcore.sources.language.settings import LanguageSource
-from sdlcore.sources.language.taking_turns import Turns, batches_in_turn, turns
 from sdlcore.sources.language.tokens import following
 from sdlcore.storage.files import sha256_of, write_json
 

@@ -77,7 +77,7 @@ def write_plugin_stores(source: PluginSource, train: Path, test: Path, script: s
 
 def _blocks(found: Extension, source: PluginSource, split: str) -> Iterator[Rows]:
     """Yield the blocks of a split, after checking that they have the declared columns."""
-    blocks = found.made(split, stream(0, "plugin", split), **source.own)
+    blocks = found.implementation(split, stream(0, "plugin", split), **source.settings_of_plugin)
     if not isinstance(blocks, Iterable):
         raise SourceError(f"source {source.source}: returned {in_words(blocks)}, expected a generator of blocks")
     for given in blocks:
