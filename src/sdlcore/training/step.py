@@ -90,7 +90,7 @@ class TrainingStep:
         self.firings = torch.zeros(len(model.W_enc) if config.training.reorder_every else 0, device=device)
         """Number of samples that activated each latent since the last reordering; empty without ``reorder_every``."""
         self._norms = needs_norms(config.loss)
-        self._scales = Scales.asked(config.loss, config.model)
+        self._scales = Scales.of(config.loss, config.model)
         self._precision = _TYPES[config.training.precision]
         self._auxiliary: Auxiliary | None = None
 

@@ -28,8 +28,8 @@ class BatchTopK(Selecting):
     def forward(self, pre: Tensor) -> Tensor:
         if not self.training:
             return torch.where(pre > self._learned(), pre, 0.0)
-        kept = largest(pre.flatten(), self.k * len(pre)).view_as(pre)
-        latents = torch.where(kept, torch.relu(pre), 0.0)
+        is_largest = largest(pre.flatten(), self.k * len(pre)).view_as(pre)
+        latents = torch.where(is_largest, torch.relu(pre), 0.0)
         self._follow(latents[latents > 0].min() if latents.any() else latents.new_tensor(torch.inf))
         return latents
 

@@ -41,8 +41,10 @@ def activation(name: str) -> Callable[[AnyActivation], AnyActivation]:
             raise TypeError(f"activation {name}: {cls.__name__} is no subclass of Activation, such as TopK")
         settings = settings_class(cls, f"activation {name}")
         facts = {"selects": issubclass(cls, Selecting), "checked": checked_methods(cls, f"activation {name}")}
-        taken = [*RunConfig().to_dict(), *TAKEN]
-        register(Extension("activation", name, cls, settings, facts), (*get_args(Names), *get_args(Searched)), taken)
+        reserved_names = [*RunConfig().to_dict(), *TAKEN]
+        register(
+            Extension("activation", name, cls, settings, facts), (*get_args(Names), *get_args(Searched)), reserved_names
+        )
         return cls
 
     return add
@@ -56,23 +58,23 @@ def make_sigma(config: ModelConfig) -> Activation:
     TypeError
         If `sdlcore.run.SELECTING` contains the activation's name, but it is not a subclass of `Selecting`.
     """
-    own = registered("activation", config.activation)
-    if own is None:
+    extension = registered("activation", config.activation)
+    if extension is None:
         cls = import_module(f"sdlcore.model.activations.{config.activation}").ACTIVATION
-        found: Activation = cls(**_arguments(cls, config))
+        sigma: Activation = cls(**_arguments(cls, config))
     else:
         # settings become attributes of a subclass, because `__init__` may already read them
         body = {
-            **derived(own.implementation),
-            **own.facts["checked"],
+            **derived(extension.implementation),
+            **extension.facts["checked"],
             **config.settings_of_plugin,
-            "__module__": own.module,
+            "__module__": extension.module,
         }
-        made: Any = type(own.implementation.__name__, (own.implementation,), body)
-        found = made(**_arguments(made, config))
-    if config.selects and not isinstance(found, Selecting):
-        raise TypeError(f"{type(found).__name__}: expected a subclass of Selecting, since SELECTING has its name")
-    return found
+        subclass: Any = type(extension.implementation.__name__, (extension.implementation,), body)
+        sigma = subclass(**_arguments(subclass, config))
+    if config.selects and not isinstance(sigma, Selecting):
+        raise TypeError(f"{type(sigma).__name__}: expected a subclass of Selecting, since SELECTING has its name")
+    return sigma
 
 
 def _arguments(cls: type[Activation], config: ModelConfig) -> dict[str, Any]:
