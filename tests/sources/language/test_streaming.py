@@ -236,9 +236,9 @@ from tests.sources.language.test_streaming import STEPS, opened
 
 dist.init_process_group("gloo")
 started, given = [], []
-start, exchange = distributed_extraction.Passes.start, distributed_extraction._given
+start, exchange = distributed_extraction.Passes.start, distributed_extraction._broadcast
 distributed_extraction.Passes.start = lambda self, tokens: started.append(1) or start(self, tokens)
-distributed_extraction._given = lambda *call: given.append(1) or exchange(*call)
+distributed_extraction._broadcast = lambda *call: given.append(1) or exchange(*call)
 with opened(Path(sys.argv[1]), Path(sys.argv[2])) as rows:
     started.clear()  # passes that measure outliers
     np.save(sys.argv[3], np.stack([rows.batches(step)[0] for step in STEPS]))

@@ -218,9 +218,9 @@ class StreamReader:
         while filled < rows:
             if not len(self._left.get("input", ())):
                 self._advance()
-            taken = {name: values[: rows - filled] for name, values in self._left.items()}
-            few = len(taken["input"])
-            for name, values in taken.items():
+            columns = {name: values[: rows - filled] for name, values in self._left.items()}
+            few = len(columns["input"])
+            for name, values in columns.items():
                 if name not in self._columns:
                     self._columns[name] = np.empty((rows, values.shape[1]), dtype=values.dtype)
                 self._columns[name][filled : filled + few] = values
@@ -245,13 +245,13 @@ class StreamReader:
             batch = next(self._batches)
         self._mark = self._next
         self._next = _Mark(*following(batch.tokens), 0)
-        kept = np.flatnonzero(self._work.kinds.of(batch.tokens, batch.norms) == KEPT)
+        indices = np.flatnonzero(self._work.kinds.of(batch.tokens, batch.norms) == KEPT)
         if self._neighbours:
-            document_N, position_N = (part.ravel()[kept] for part in (batch.tokens.document, batch.tokens.position))
+            document_N, position_N = (part.ravel()[indices] for part in (batch.tokens.document, batch.tokens.position))
             starts = starts_of_pairs(document_N, position_N)
-            kept = kept[np.stack([starts, starts + 1], axis=1).ravel()]
-        self._has_rows |= len(kept) > 0
-        self._left = {name: values[kept] for name, values in batch.values.items()}
+            indices = indices[np.stack([starts, starts + 1], axis=1).ravel()]
+        self._has_rows |= len(indices) > 0
+        self._left = {name: values[indices] for name, values in batch.values.items()}
 
     def _remember(self) -> None:
         """Record the beginning of the next buffer."""
@@ -265,9 +265,9 @@ class StreamReader:
 
     def _read_marks(self) -> dict[int, _Mark]:
         try:
-            found = json.loads(self._marks_path.read_text())
-            if found["stream"] == self._identity:
-                return {int(at): _Mark(*mark) for at, mark in found["marks"].items()}
+            content = json.loads(self._marks_path.read_text())
+            if content["stream"] == self._identity:
+                return {int(at): _Mark(*mark) for at, mark in content["marks"].items()}
         except FileNotFoundError:
             return {}
         except (ValueError, KeyError, TypeError, AttributeError) as error:
@@ -304,14 +304,14 @@ def open_language_stream(
         If the recipe does not exist, or its model or text has changed.
     """
     recipe = load_recipe(path)
-    made = Made.read(path, recipe.provenance)
+    origin = Made.read(path, recipe.provenance)
     # outliers are recognised by the recipe's medians
-    work = prepare(made.source, recipe.model, recipe.text, 0, threads=torch.get_num_threads(), device=device)
+    work = prepare(origin.source, recipe.model, recipe.text, 0, threads=torch.get_num_threads(), device=device)
     for what in ("model", "text"):
         was = recipe.provenance[what]
         if json.loads(json.dumps(work.facts[what])) != was:
             raise SourceError(f"{path}: its {what} has changed, it was {was}; make the recipe anew")
-    work = work._replace(kinds=work.kinds._replace(largest_norm=made.largest_norm))
+    work = work._replace(kinds=work.kinds._replace(largest_norm=origin.largest_norm))
     marks = folder / "stream.json"
     arguments = (recipe.first_place, recipe.buffer_rows, pair, batch_size, order, marks, sha256_of(path))
     with turns() as several:
