@@ -61,12 +61,8 @@ def import_dictionary(config: ImportConfig, store: Path, watch: Path | None = No
     form = config.format or format_at(location)
     log.info("%s: a dictionary in the format of %s", location, form)
     files = {file.name: sha256_of(file) for file in dictionary_files(location, form)}
-    about: dict[str, Json] = {
-        "from": config.model,
-        "format": form,
-        "files": sorted(files),
-        "says": _says(location, form),
-    }
+    says = _says(location, form)
+    about: dict[str, Json] = {"from": config.model, "format": form, "files": sorted(files), "says": says}
     model = load(location, form)
     pair = model.config.pair
     with open_checked(store) as samples:

@@ -89,21 +89,21 @@ def read_pickle(path: Path) -> dict[str, Tensor]:
     state = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     if not isinstance(state, Mapping):
         raise ValueError(f"{path.name} contains a {type(state).__name__}, expected tensors by name")
-    tensors, held_at = {}, dict[int, int]()
+    tensors, size_at = {}, dict[int, int]()
     for name, value in state.items():
         if not isinstance(name, str) or not isinstance(value, Tensor):
             raise ValueError(f"{path.name} contains a {type(value).__name__} as {shown(name)}, expected a tensor")
         _check_shape(path, name, tuple(value.shape))
         storage = value.untyped_storage()
         stored, size = value.numel() * value.element_size(), storage.nbytes()
-        held_at[storage.data_ptr()] = size
+        size_at[storage.data_ptr()] = size
         if stored > size:
             raise SourceError(
                 f"{path}: {shown(name)} of shape {tuple(value.shape)} takes {stored} bytes, but only {size} are in the "
                 "file (an expanded tensor); save it again after .contiguous()"
             )
         tensors[name] = value.detach()
-    if [size for _, size in sorted(held_at.items())] != sizes:
+    if [size for _, size in sorted(size_at.items())] != sizes:
         raise ValueError(f"{path.name} declares tensor sizes that differ from the stored ones")
     if sum(value.numel() * value.element_size() for value in tensors.values()) > EXPANSION * path.stat().st_size:
         raise ValueError(f"{path.name} declares {len(tensors)} tensors that share the same numbers; save copies")
@@ -180,13 +180,11 @@ def check_shapes(
     sizes, said_by
         Known sizes of dimensions from a settings file, and the name of that file.
     """
-    sizes_by_dimension = dict(sizes or {})
+    all_sizes = dict(sizes or {})
     for name, dimensions in shapes.items():
         shape = tuple(tensors[name].shape)
-        if not _agree(sizes_by_dimension, dimensions, shape):
-            expected = ", ".join(
-                f"{dimension} = {sizes_by_dimension.get(dimension, 'any')}" for dimension in dimensions
-            )
+        if not _agree(all_sizes, dimensions, shape):
+            expected = ", ".join(f"{dimension} = {all_sizes.get(dimension, 'any')}" for dimension in dimensions)
             source = f", as in {said_by}" if set(dimensions) & set(sizes or ()) else ""
             raise SourceError(f"{path}: {shown(name)} has shape {shape}, expected ({expected}){source}")
 

@@ -97,12 +97,12 @@ def gram(W_dec_QP: Tensor, W_enc_QP: Tensor, compiled: bool = False) -> Tensor:
     """Return W_dec W_enc^T (n_q x n_q). Compiled, only the half below the diagonal of a tied model is multiplied."""
     if not (compiled and W_dec_QP is W_enc_QP):
         return W_dec_QP @ W_enc_QP.T
-    found_QQ = W_enc_QP.new_empty(len(W_enc_QP), len(W_enc_QP))
+    gram_QQ = W_enc_QP.new_empty(len(W_enc_QP), len(W_enc_QP))
     for start in range(0, len(W_enc_QP), BLOCK):
         block = slice(start, start + BLOCK)
-        torch.mm(W_enc_QP[start:], W_enc_QP[block].T, out=found_QQ[start:, block])
-    pursuits().mirror(array(found_QQ))
-    return found_QQ
+        torch.mm(W_enc_QP[start:], W_enc_QP[block].T, out=gram_QQ[start:, block])
+    pursuits().mirror(array(gram_QQ))
+    return gram_QQ
 
 
 class _Amounts(torch.autograd.Function):

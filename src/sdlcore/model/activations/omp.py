@@ -102,11 +102,11 @@ def _greedy(
     least_B = LEAST * x_BR.norm(dim=1)
     latents_BK = torch.zeros(B, k, dtype=torch.int64, device=x_BR.device)
     codes_BK, inner_BKK = x_BR.new_zeros(B, k), x_BR.new_zeros(B, k, k)
-    left_BQ = products_BQ
+    residual_BQ = products_BQ
     for step in range(k):
         so_far = latents_BK[:, :step]
-        open_BS = left_BQ.gather(1, so_far).masked_fill(codes_BK[:, :step] > 0, 0.0)
-        product_B, chosen_B = left_BQ.scatter_reduce(1, so_far, open_BS, "amin").max(1)
+        open_BS = residual_BQ.gather(1, so_far).masked_fill(codes_BK[:, :step] > 0, 0.0)
+        product_B, chosen_B = residual_BQ.scatter_reduce(1, so_far, open_BS, "amin").max(1)
         latents_BK[:, step] = chosen_B
         latents = latents_BK[:, : step + 1]
         if gram_QQ is not None:
@@ -114,7 +114,7 @@ def _greedy(
         else:
             inner = (rows_QR[latents] @ rows_QR[chosen_B][:, :, None]).squeeze(2)
         inner_BKK[:, step, : step + 1] = inner_BKK[:, : step + 1, step] = inner
-        residual = left_BQ.gather(1, latents)
+        residual = residual_BQ.gather(1, latents)
         residual[:, -1] = torch.where(product_B > least_B, product_B, 0.0)
         part = slice(0, step + 1)
         codes = update(codes_BK[:, part], products_BQ.gather(1, latents), residual, inner_BKK[:, part, part])
@@ -124,9 +124,9 @@ def _greedy(
         offsets = torch.arange(0, B * (step + 1) + 1, step + 1, device=x_BR.device)
         entries = offsets, latents.int().flatten(), codes.contiguous().flatten()
         if gram_QQ is not None:
-            left_BQ = products_BQ - kernels.gather_sum(*entries, gram_QQ)
+            residual_BQ = products_BQ - kernels.gather_sum(*entries, gram_QQ)
         else:
-            left_BQ = (x_BR - kernels.gather_sum(*entries, rows_QR)) @ rows_QR.T
+            residual_BQ = (x_BR - kernels.gather_sum(*entries, rows_QR)) @ rows_QR.T
     return latents_BK, codes_BK
 
 

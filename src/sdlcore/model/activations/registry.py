@@ -41,10 +41,8 @@ def activation(name: str) -> Callable[[AnyActivation], AnyActivation]:
             raise TypeError(f"activation {name}: {cls.__name__} is no subclass of Activation, such as TopK")
         settings = settings_class(cls, f"activation {name}")
         facts = {"selects": issubclass(cls, Selecting), "checked": checked_methods(cls, f"activation {name}")}
-        reserved_names = [*RunConfig().to_dict(), *TAKEN]
-        register(
-            Extension("activation", name, cls, settings, facts), (*get_args(Names), *get_args(Searched)), reserved_names
-        )
+        reserved = [*RunConfig().to_dict(), *TAKEN]
+        register(Extension("activation", name, cls, settings, facts), (*get_args(Names), *get_args(Searched)), reserved)
         return cls
 
     return add
@@ -64,13 +62,9 @@ def make_sigma(config: ModelConfig) -> Activation:
         sigma: Activation = cls(**_arguments(cls, config))
     else:
         # settings become attributes of a subclass, because `__init__` may already read them
-        body = {
-            **derived(extension.implementation),
-            **extension.facts["checked"],
-            **config.settings_of_plugin,
-            "__module__": extension.module,
-        }
-        subclass: Any = type(extension.implementation.__name__, (extension.implementation,), body)
+        plugin, settings = extension.implementation, config.settings_of_plugin
+        body = {**derived(plugin), **extension.facts["checked"], **settings, "__module__": extension.module}
+        subclass: Any = type(plugin.__name__, (plugin,), body)
         sigma = subclass(**_arguments(subclass, config))
     if config.selects and not isinstance(sigma, Selecting):
         raise TypeError(f"{type(sigma).__name__}: expected a subclass of Selecting, since SELECTING has its name")

@@ -108,7 +108,7 @@ class _Reader:
     """Reader of consecutive values that never reads past the end of the file."""
 
     def __init__(self, file: BinaryIO, size: int) -> None:
-        self._file, self._left = file, size
+        self._file, self._bytes_left = file, size
 
     def header(self) -> Header:
         """Return the header."""
@@ -166,6 +166,6 @@ class _Reader:
         self._file.seek(length, 1)
 
     def _count(self, length: int) -> None:
-        self._left -= length
-        if self._left < 0:
+        self._bytes_left -= length
+        if self._bytes_left < 0:
             raise ValueError("the header is longer than the file")

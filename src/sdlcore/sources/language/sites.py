@@ -207,13 +207,13 @@ class Watch:
 
     def __init__(self, stack: Stack, sites: Mapping[str, Site], see: Callable[[str, Tensor], None]) -> None:
         self._stack, self._see, self._names = stack, see, set(sites)
-        self._seen: set[str] = set()
+        self._names_seen: set[str] = set()
         self._hooks = stack.watch_all(sites, self._reached)
 
     def _reached(self, name: str, x_BTD: Tensor) -> None:
         self._see(name, x_BTD)
-        self._seen.add(name)
-        if self._seen == self._names:
+        self._names_seen.add(name)
+        if self._names_seen == self._names:
             raise _Enough
 
     def run(self, ids_BT: Tensor) -> None:
@@ -224,13 +224,13 @@ class Watch:
         SourceError
             If the pass never reaches one of the sites.
         """
-        self._seen.clear()
+        self._names_seen.clear()
         with torch.inference_mode(), without_dropout(self._stack.model):
             try:
                 self._stack.model(ids_BT, use_cache=False)
             except _Enough:
                 return
-        missing = ", ".join(sorted(self._names - self._seen))
+        missing = ", ".join(sorted(self._names - self._names_seen))
         raise SourceError(
             f"{self._stack.name}: no pass of the model reaches the module of {missing}; choose another site"
         )

@@ -205,7 +205,7 @@ class StreamReader:
         else:
             self._batches = batches_in_turn(self._work, mark.place, mark.position, self._turns)
         self._next = mark._replace(used=0)
-        self._left: dict[str, np.ndarray] = {}
+        self._rows_left: dict[str, np.ndarray] = {}
         # whether the text is known to have rows
         self._has_rows = mark != self._begin
         if mark.used:
@@ -216,9 +216,9 @@ class StreamReader:
         """Fill the buffer with the next rows of the stream."""
         rows, filled = self._steps_per_buffer * self._batch_size, 0
         while filled < rows:
-            if not len(self._left.get("input", ())):
+            if not len(self._rows_left.get("input", ())):
                 self._advance()
-            columns = {name: values[: rows - filled] for name, values in self._left.items()}
+            columns = {name: values[: rows - filled] for name, values in self._rows_left.items()}
             few = len(columns["input"])
             for name, values in columns.items():
                 if name not in self._columns:
@@ -228,7 +228,7 @@ class StreamReader:
             filled += few
 
     def _drop(self, rows: int) -> None:
-        self._left = {name: values[rows:] for name, values in self._left.items()}
+        self._rows_left = {name: values[rows:] for name, values in self._rows_left.items()}
         self._mark = self._mark._replace(used=self._mark.used + rows)
 
     def _advance(self) -> None:
@@ -251,11 +251,11 @@ class StreamReader:
             starts = starts_of_pairs(document_N, position_N)
             indices = indices[np.stack([starts, starts + 1], axis=1).ravel()]
         self._has_rows |= len(indices) > 0
-        self._left = {name: values[indices] for name, values in batch.values.items()}
+        self._rows_left = {name: values[indices] for name, values in batch.values.items()}
 
     def _remember(self) -> None:
         """Record the beginning of the next buffer."""
-        mark = self._mark if self._left else self._next
+        mark = self._mark if self._rows_left else self._next
         if self._marks.get(self._buffer) != mark:
             self._marks[self._buffer] = mark
             if self._turns is not None and self._turns.rank:  # the first process writes for all

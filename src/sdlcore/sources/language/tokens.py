@@ -153,16 +153,16 @@ class _Parts:
     """The token ids of a document in parts, which are computed as far as somebody reads."""
 
     def __init__(self, coming: Iterator[np.ndarray]) -> None:
-        self._coming, self._known = coming, list[np.ndarray]()
+        self._coming, self._parts = coming, list[np.ndarray]()
 
     def __iter__(self) -> Iterator[np.ndarray]:
         for number in count():
-            if number == len(self._known):
+            if number == len(self._parts):
                 part = next(self._coming, None)
                 if part is None:
                     return
-                self._known.append(part)
-            yield self._known[number]
+                self._parts.append(part)
+            yield self._parts[number]
 
 
 def _at_once(documents: Iterable[Document]) -> Iterator[list[Document]]:

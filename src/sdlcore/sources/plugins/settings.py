@@ -65,9 +65,9 @@ def source(name: str, *, target: bool = False, labels: bool | Sequence[str] = Fa
 
     def add(fill: AnyFill) -> AnyFill:
         settings = settings_class(fill, f"source {name}", takes=("split", "rng"))
-        reserved_names = list(PluginSource.model_fields)
+        reserved = list(PluginSource.model_fields)
         facts = {"target": target, "labels": labels}
-        register(Extension("source", name, fill, settings, facts), (), [*reserved_names, "run", "like", "class_means"])
+        register(Extension("source", name, fill, settings, facts), (), [*reserved, "run", "like", "class_means"])
         return fill
 
     return add
