@@ -54,7 +54,7 @@ def soft():
 def test_annotated_fields_are_settings_of_runs_and_attributes_of_the_activation():
     soft()
     config = RunConfig.from_dict({"activation": "soft", "k": 3, "n_q": 8, "shrink": 1, "sizes": [4]})
-    assert config.model.own == {"shrink": 1, "sizes": (4,), "mode": "fast", "most": None}
+    assert config.model.settings_of_plugin == {"shrink": 1, "sizes": (4,), "mode": "fast", "most": None}
     assert config.used()["shrink"] == config.to_dict()["shrink"] == 1
     assert RunConfig.from_dict(config.to_dict()) == config
     assert config.model.selects
@@ -155,8 +155,8 @@ def test_what_would_be_no_setting_is_refused(body, said):
 def test_constants_and_other_defaults_are_no_new_settings():
     base = own(__annotations__={"shrink": float}, shrink=0.1, DECAY=0.5, _seen=0)
     activation("child")(type("Child", (base,), {"__module__": __name__, "shrink": 0.3}))
-    assert ModelConfig.from_dict({"activation": "own", "k": 1}).own == {"shrink": 0.1}
-    assert ModelConfig.from_dict({"activation": "child", "k": 1}).own == {"shrink": 0.3}
+    assert ModelConfig.from_dict({"activation": "own", "k": 1}).settings_of_plugin == {"shrink": 0.1}
+    assert ModelConfig.from_dict({"activation": "child", "k": 1}).settings_of_plugin == {"shrink": 0.3}
 
 
 def test_settings_are_there_when_an_activation_is_made():

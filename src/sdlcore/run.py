@@ -67,7 +67,7 @@ FIT = (
     "callbacks",
 )
 """Other arguments of `sdl.fit`."""
-TAKEN = (*FIT, "like", "warm_start", "solver", "peer", "model", "own", "pursuit", "training")
+TAKEN = (*FIT, "like", "warm_start", "solver", "peer", "model", "settings_of_plugin", "pursuit", "training")
 """What no setting of a plugin may be called, beside the settings of runs: it would have another value."""
 MOST_SWEEPS = 1000
 """Most sweeps of a pursuit, and of a solver. More would take very long, and change nothing."""
@@ -289,7 +289,8 @@ class LossConfig(Extensible):
     @property
     def own_terms(self) -> tuple[str, ...]:
         """Loss terms of plugins. A weight with the name of a term adds the term."""
-        return tuple(name for name in (extensions("loss term") if self.own else {}) if self.own.get(name))
+        settings = self.settings_of_plugin
+        return tuple(name for name in (extensions("loss term") if settings else {}) if settings.get(name))
 
     @property
     def chosen(self) -> tuple[str, ...]:

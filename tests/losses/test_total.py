@@ -90,7 +90,7 @@ class Case:
     def forward(self):
         auxiliary = Auxiliary(DEAD, self.config.k_aux) if self.config.lambda_aux else None
         return self.model(
-            self.x_p, Scales.asked(self.config, self.model.config), auxiliary, norms=needs_norms(self.config)
+            self.x_p, Scales.of(self.config, self.model.config), auxiliary, norms=needs_norms(self.config)
         )
 
 

@@ -48,7 +48,7 @@ def with_architecture(start: Dictionary, settings: Mapping[str, Any]) -> dict[st
     architecture = {name: value for name, value in config.to_dict().items() if name not in NOT_TAKEN_OVER}
     activation = settings.get("activation", config.activation)
     if activation != config.activation:
-        architecture = {name: value for name, value in architecture.items() if name not in config.own}
+        architecture = {name: value for name, value in architecture.items() if name not in config.settings_of_plugin}
         if not ModelConfig.model_construct(activation=activation).selects:
             del architecture["k"]
     scalings = {name: bool(start.settings.get(name)) for name in SCALINGS}

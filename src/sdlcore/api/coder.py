@@ -167,7 +167,7 @@ class SparseCoder(model_coder.SparseCoder):
         dead = DeadLatents(self.config.n_q, self.dead_after, self.silent.device)
         dead.silent = self.silent
         auxiliary = Auxiliary(dead.mask().nonzero().squeeze(1), config.k_aux) if config.lambda_aux else None
-        out = self(x_BP, Scales.asked(config, self.config), auxiliary, norms=needs_norms(config))
+        out = self(x_BP, Scales.of(config, self.config), auxiliary, norms=needs_norms(config))
         if self.training:
             fired_Q = torch.zeros_like(self.silent, dtype=torch.bool)
             fired_Q[out.support.columns[out.fires()].long()] = True

@@ -121,7 +121,8 @@ class Start(NamedTuple):
         ValueError
             For settings of the model, for contrast, for steps that are missing, and for anchors that are not known.
         """
-        if fixed := sorted(settings.keys() & {*ModelConfig.model_fields, *self.dictionary.coder.config.own}):
+        of_plugin = self.dictionary.coder.config.settings_of_plugin
+        if fixed := sorted(settings.keys() & {*ModelConfig.model_fields, *of_plugin}):
             raise ValueError(f"{fixed[0]} belongs to the dictionary, which finetune continues; leave it out")
         if unused := sorted(settings.keys() & {"batch_size", "accumulate", "normalise", "whiten"}):
             message = "contexts_per_batch determines the batch, and the start its units"

@@ -159,7 +159,7 @@ def _of_plugins(judged: Judged) -> dict[str, float | None]:
     """Compute the metrics that plugins define for this kind of run."""
     truth = judged.truth
     extensions = metrics_of_plugins(truth is not None, truth is not None and truth.classes is None)
-    return {name: _finite_or_none(name, extension.made(judged)) for name, extension in extensions.items()}
+    return {name: _finite_or_none(name, extension.implementation(judged)) for name, extension in extensions.items()}
 
 
 def _finite_or_none(name: str, value: Any) -> float | None:

@@ -80,11 +80,12 @@ class LanguageBehaviour(Behaviour):
         self._next = step + 1
         stack = self._reader.stack
         self._ids_BT = stack.ids(tokens.token)
-        seen: dict[str, Tensor] = {}
+        activations: dict[str, Tensor] = {}
         sites = {"input": self._read} | ({} if self._write == self._read else {"target": self._write})
 
         def see(name: str, x_BTD: Tensor) -> None:
-            seen[name] = x_BTD.flatten(0, 1).to(torch.float32, copy=True)  # the model may change its own in place
+            # a copy, because the model may change its activations in place
+            activations[name] = x_BTD.flatten(0, 1).to(torch.float32, copy=True)
 
         if self._share:
             with stack.watch_all(sites, see):
@@ -92,11 +93,11 @@ class LanguageBehaviour(Behaviour):
         else:
             with Watch(stack, sites, see) as watch:  # no pass beyond the deepest site
                 watch.run(self._ids_BT)
-        norms = {name: torch.linalg.vector_norm(x, dim=1).cpu().numpy() for name, x in seen.items()}
+        norms = {name: torch.linalg.vector_norm(x, dim=1).cpu().numpy() for name, x in activations.items()}
         kept_N = torch.from_numpy(self._kinds.of(tokens, norms) == KEPT).to(stack.device)
         self._kept_BT = kept_N.reshape(self._ids_BT.shape)
-        x_p = seen["input"][kept_N]
-        return x_p, seen["target"][kept_N] if "target" in seen else x_p
+        x_p = activations["input"][kept_N]
+        return x_p, activations["target"][kept_N] if "target" in activations else x_p
 
     def behaviour_loss(self, x_hat_BR: Tensor, error: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         if not self._share or self._clean is None:

@@ -60,9 +60,9 @@ class Context(NamedTuple):
         return where | {"token_id": self.peak.token} | parts
 
 
-def top_activating(found: Firings, latent: int, number: int = 10) -> list[Peak]:
+def top_activating(firings: Firings, latent: int, number: int = 10) -> list[Peak]:
     """Return the ``number`` largest activations of a latent, most active first, with at most one in each document."""
-    return _largest(found.of(latent), latent, number)
+    return _largest(firings.of(latent), latent, number)
 
 
 def _largest(its: Fired, latent: int, number: int) -> list[Peak]:
@@ -76,12 +76,12 @@ def _largest(its: Fired, latent: int, number: int) -> list[Peak]:
     return list(firsts.values())
 
 
-def between(found: Firings, latent: int, low: float, high: float, number: int) -> list[Peak]:
+def between(firings: Firings, latent: int, low: float, high: float, number: int) -> list[Peak]:
     """Return ``number`` activations of a latent in (low, high], evenly spaced by size, the largest first.
 
     Each document contributes at most one: its largest activation in this range.
     """
-    its = found.of(latent)
+    its = firings.of(latent)
     inside = (low < its.value) & (its.value <= high)
     every = _largest(its.at(inside), latent, int(inside.sum()))
     places = np.linspace(0, len(every) - 1, min(number, len(every))).round().astype(int)
@@ -89,7 +89,7 @@ def between(found: Firings, latent: int, low: float, high: float, number: int) -
 
 
 def in_text(
-    peaks: Mapping[Key, list[Peak]], found: Firings, text: Text, tokenizer: Any, width: int = 24
+    peaks: Mapping[Key, list[Peak]], firings: Firings, text: Text, tokenizer: Any, width: int = 24
 ) -> dict[Key, list[Context]]:
     """Return the contexts of several lists of peaks, with up to ``width`` tokens on either side of a peak.
 
@@ -100,25 +100,27 @@ def in_text(
     SourceError
         If the peaks were found in another text.
     """
-    wanted = {peak.document for its in peaks.values() for peak in its}
+    numbers = {peak.document for its in peaks.values() for peak in its}
     pieces: dict[int, Pieces] = {}
-    for document in text.documents() if wanted else ():
-        if document.number in wanted:
+    for document in text.documents() if numbers else ():
+        if document.number in numbers:
             pieces[document.number] = pieces_of(document.text, tokenizer)
-            if len(pieces) == len(wanted):
+            if len(pieces) == len(numbers):
                 break
-    return {key: _in_text(its, found, pieces, text.name, width) for key, its in peaks.items()}
+    return {key: _in_text(its, firings, pieces, text.name, width) for key, its in peaks.items()}
 
 
-def _in_text(peaks: list[Peak], found: Firings, pieces: Mapping[int, "Pieces"], name: str, width: int) -> list[Context]:
+def _in_text(
+    peaks: list[Peak], firings: Firings, pieces: Mapping[int, "Pieces"], name: str, width: int
+) -> list[Context]:
     if not peaks:
         return []
-    its = found.of(peaks[0].latent)
+    its = firings.of(peaks[0].latent)
     its = its.at(np.isin(its.document, [peak.document for peak in peaks]))
     values: dict[int, dict[int, float]] = defaultdict(dict)
     for document, position, value in zip(its.document, its.position, its.value, strict=True):
         values[int(document)][int(position)] = float(value)
-    shown = []
+    contexts = []
     for peak in peaks:
         ids, texts = pieces.get(peak.document, _NOTHING)
         if peak.position >= len(ids) or ids[peak.position] != peak.token:
@@ -128,8 +130,8 @@ def _in_text(peaks: list[Peak], found: Firings, pieces: Mapping[int, "Pieces"], 
             )
         start, stop = max(0, peak.position - width), peak.position + 1 + width
         strengths = (values[peak.document].get(place, 0.0) for place in range(start, min(stop, len(ids))))
-        shown.append(Context(peak, tuple(texts[start:stop]), tuple(strengths), peak.position - start))
-    return shown
+        contexts.append(Context(peak, tuple(texts[start:stop]), tuple(strengths), peak.position - start))
+    return contexts
 
 
 class Pieces(NamedTuple):
@@ -152,12 +154,12 @@ def pieces_of(text: str, tokenizer: Any) -> Pieces:
     if not getattr(tokenizer, "is_fast", False):
         ids = tokenizer(text, add_special_tokens=False)["input_ids"]
         return Pieces(ids, [token_text(token, tokenizer) for token in ids])
-    found = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
+    encoding = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
     ends = [0]
-    for _, end in found["offset_mapping"]:
+    for _, end in encoding["offset_mapping"]:
         ends.append(max(end, ends[-1]))
     texts = [text[start:end] for start, end in pairwise(ends)]
-    return Pieces(found["input_ids"], texts)
+    return Pieces(encoding["input_ids"], texts)
 
 
 def token_text(token: int, tokenizer: Any) -> str:

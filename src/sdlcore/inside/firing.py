@@ -99,10 +99,10 @@ def rows_of_model(
         Number of contexts in one pass of the model.
     """
     for batch in activations(stack, sites, contexts, contexts_per_batch):
-        kept = kinds.of(batch.tokens, batch.norms) == KEPT
-        values = {name: x[kept] for name, x in batch.values.items()}
+        mask = kinds.of(batch.tokens, batch.norms) == KEPT
+        values = {name: x[mask] for name, x in batch.values.items()}
         x_p, _ = make_pair(pair, *in_order(values))
-        yield Rows(x_p.astype(np.float32), {name: getattr(batch.tokens, name).ravel()[kept] for name in WHERE})
+        yield Rows(x_p.astype(np.float32), {name: getattr(batch.tokens, name).ravel()[mask] for name in WHERE})
 
 
 def active(coder: SparseCoder, x_p: np.ndarray) -> scipy.sparse.csr_array:
@@ -137,12 +137,12 @@ def firings(coder: SparseCoder, rows: Iterable[Rows], latents: Sequence[int]) ->
     places: dict[str, list[np.ndarray]] = {name: [np.empty(0, dtype=np.int64)] for name in WHERE}
     for x_p, where in rows:
         tokens += len(x_p)
-        found, known = active(coder, x_p), where["document"] >= 0
-        found.data[unwanted[found.indices]] = 0
-        found.eliminate_zeros()
-        parts.append(found[known])
+        codes, in_document = active(coder, x_p), where["document"] >= 0
+        codes.data[unwanted[codes.indices]] = 0
+        codes.eliminate_zeros()
+        parts.append(codes[in_document])
         for name, column in places.items():
-            column.append(where[name][known])
+            column.append(where[name][in_document])
     by_token = scipy.sparse.vstack(parts, format="csr")
     parts.clear()  # before sorting, since the parts take as much memory as the whole
     return Firings(tokens, by_token.tocsc(), {name: np.concatenate(column) for name, column in places.items()})
@@ -158,13 +158,13 @@ def latents_to_show(coder: SparseCoder, store: ActivationStore, number: int) -> 
 
 def chosen_from(coder: SparseCoder, rows: Iterable[Rows], number: int) -> tuple[list[int], Iterator[Rows]]:
     """Return latents that fire on the first rows (`DECIDING`), as `latents_to_show` does for a store; and all rows."""
-    fired, seen, first = np.zeros(coder.config.n_q, dtype=np.int64), 0, []
+    fired, tokens, first = np.zeros(coder.config.n_q, dtype=np.int64), 0, []
     rest = iter(rows)
     for one in rest:
         first.append(one)
-        seen += len(one.x_p)
+        tokens += len(one.x_p)
         fired += np.bincount(active(coder, one.x_p).indices, minlength=len(fired))
-        if seen >= DECIDING:
+        if tokens >= DECIDING:
             break
     return _evenly_spaced(fired, number), chain(first, rest)
 

@@ -23,7 +23,7 @@ from sdlcore.sources.language.tokens import TokenisedText
 class HeldOut(NamedTuple):
     """The model and the text that an evaluation store was made from."""
 
-    made: Made
+    origin: Made
     part: Part
     checkpoint: Checkpoint
     tokenizer: Any
@@ -35,18 +35,18 @@ class HeldOut(NamedTuple):
 
         ``path`` is the store's file. Models and texts of the hub are opened at the commits that the store records.
         """
-        made = Made.read(path, store.provenance)
-        checkpoint = open_checkpoint(model, made.model_commit, made.source.paths)
-        corpus = open_text(text, made.source.text_options._replace(revision=made.text_commit))
+        origin = Made.read(path, store.provenance)
+        checkpoint = open_checkpoint(model, origin.model_commit, origin.source.paths)
+        corpus = open_text(text, origin.source.text_options._replace(revision=origin.text_commit))
         part = Part.read(path, store.provenance)
-        return cls(made, part, checkpoint, load_tokenizer(checkpoint.folder), corpus)
+        return cls(origin, part, checkpoint, load_tokenizer(checkpoint.folder), corpus)
 
     def contexts(self, store: ActivationStore, coder: SparseCoder, number: int) -> dict[int, list[Context]]:
         """Return the contexts in which each of ``number`` latents is most active, among the rows of the store."""
         latents = latents_to_show(coder, store, number)
-        found = firings(coder, rows_of_store(store, coder.config.pair), latents)
-        tops = {latent: top_activating(found, latent) for latent in latents}
-        return in_text(tops, found, self.text, self.tokenizer)
+        latent_firings = firings(coder, rows_of_store(store, coder.config.pair), latents)
+        tops = {latent: top_activating(latent_firings, latent) for latent in latents}
+        return in_text(tops, latent_firings, self.text, self.tokenizer)
 
     def losses(
         self, store: ActivationStore, coders: Mapping[Name, SparseCoder], contexts: int, device: torch.device
@@ -58,16 +58,16 @@ class HeldOut(NamedTuple):
         ValueError
             If a dictionary is a crosscoder.
         """
-        source = self.made.source
+        source = self.origin.source
         text = TokenisedText(self.text, self.tokenizer, source.bos)
         number = min(contexts, self.part.contexts)
         held_out = list(islice(text.contexts(source.context_length, self.part.first_place), number))
-        kinds = RowKinds(self.made.separator, self.made.largest_norm, source.drop)
+        kinds = RowKinds(self.origin.separator, self.origin.largest_norm, source.drop)
         keep_freed_memory()
         lm = load_whole(self.checkpoint.folder, source.dtype).to(device)
-        found = dict[Name, LossRecovered]()
+        losses = dict[Name, LossRecovered]()
         for pair in dict.fromkeys(coder.config.pair for coder in coders.values()):
             its = {name: reconstruction_by(coder) for name, coder in coders.items() if coder.config.pair == pair}
             mean_R = torch.from_numpy(mean_of(store, "target" if pair == "transcoder" else "input"))
-            found |= losses_recovered(lm, its, held_out, source.sites, pair, kinds, mean_R, source.paths)
-        return found
+            losses |= losses_recovered(lm, its, held_out, source.sites, pair, kinds, mean_R, source.paths)
+        return losses

@@ -129,11 +129,11 @@ def sites_at(pair: str, stack: Stack, layer: int | tuple[int, ...], place: Place
 
 def _require_widths(coder: SparseCoder, width: int, sites: Mapping[str, Site]) -> None:
     for widths, verb in ((coder.input_sites, "reads"), (coder.target_sites, "writes")):
-        for found in widths:
-            if found != width:
+        for site_width in widths:
+            if site_width != width:
                 where = ", ".join(f"{site.part} {site.block}" for site in sites.values())
                 raise ValueError(
-                    f"the dictionary {verb} activations of width {found}, but the model's ({where}) have width "
+                    f"the dictionary {verb} activations of width {site_width}, but the model's ({where}) have width "
                     f"{width}; use the model and the place that it was trained on"
                 )
 

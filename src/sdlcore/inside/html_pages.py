@@ -75,5 +75,5 @@ def _visible(text: str) -> str:
 
 def _token(text: str) -> str:
     """Return the text of a single token with visible spaces and control characters."""
-    shown = text.replace("\n", "⏎").replace(" ", "␣")
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in shown) or "∅"
+    visible = text.replace("\n", "⏎").replace(" ", "␣")
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in visible) or "∅"

@@ -46,14 +46,14 @@ def logits_up_and_down(
     If a dictionary has several sites, the decoder row of the last counts. Padding rows of the unembedding, which belong
     to no token, are left out.
     """
-    found: dict[int, Logits] = {}
+    logits: dict[int, Logits] = {}
     for at in range(0, len(latents), LATENTS_AT_ONCE):
         some = [int(latent) for latent in latents[at : at + LATENTS_AT_ONCE]]
         rows_LD = coder.W_dec[some, -coder.target_sites[-1] :]
         logits_LV = logits_of(rows_LD, readout)[:, : len(tokenizer)]
         up, down = (_named(logits_LV, number, largest, tokenizer) for largest in (True, False))
-        found |= {latent: Logits(*its) for latent, *its in zip(some, up, down, strict=True)}
-    return found
+        logits |= {latent: Logits(*its) for latent, *its in zip(some, up, down, strict=True)}
+    return logits
 
 
 def _named(logits_LV: Tensor, number: int, largest: bool, tokenizer: Any) -> list[list[tuple[str, float]]]:
@@ -69,10 +69,10 @@ def _named(logits_LV: Tensor, number: int, largest: bool, tokenizer: Any) -> lis
 def nearest(coder: SparseCoder, latents: Sequence[int], number: int = 5) -> dict[int, list[tuple[int, float]]]:
     """Return, for each latent, the other latents whose decoder rows have the largest cosines with its own row."""
     rows_QR = torch.nn.functional.normalize(coder.W_dec.detach())
-    found = {}
+    neighbours = {}
     for latent in latents:
         cosines_Q = rows_QR @ rows_QR[latent]
         cosines_Q[latent] = -2
         values, others = cosines_Q.topk(min(number, len(cosines_Q) - 1))
-        found[int(latent)] = [(int(q), float(value)) for q, value in zip(others, values, strict=True)]
-    return found
+        neighbours[int(latent)] = [(int(q), float(value)) for q, value in zip(others, values, strict=True)]
+    return neighbours

@@ -139,7 +139,7 @@ def losses_recovered(
         "zero": lambda x: x.new_zeros(len(x), len(mean_R)),
         "mean": lambda x: mean_R.to(x).expand(len(x), -1),
     }
-    loss, predictions, replaced, seen = 0.0, 0, 0, 0
+    loss, predictions, replaced, token_count = 0.0, 0, 0, 0
     ablated = {name: _Change(change) for name, change in ablations.items()}
     spliced = {name: _Change(change) for name, change in reconstruct.items()}
     with without_dropout(model):
@@ -155,13 +155,13 @@ def losses_recovered(
                 change.divergence += float(clean.divergence(changed))
             predictions += ids_BT[:, 1:].numel()
             replaced += int(kept_N.sum())
-            seen += ids_BT.numel()
+            token_count += ids_BT.numel()
     if not predictions:
         raise ValueError("there is no context to evaluate a language model on")
     clean_loss = loss / predictions
     means = {name: change.mean(predictions) for name, change in ablated.items()}
     return {
-        name: _shares(clean_loss, change.mean(predictions), means, predictions, replaced / seen)
+        name: _shares(clean_loss, change.mean(predictions), means, predictions, replaced / token_count)
         for name, change in spliced.items()
     }
 

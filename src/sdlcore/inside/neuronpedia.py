@@ -59,8 +59,8 @@ class Upload:
             from neuronpedia.np_source_set import SourceSet
         except ImportError as error:
             raise ImportError("the client of Neuronpedia is not installed: pip install neuronpedia") from error
-        made = SourceSet.new(**self.source_set)
-        source = made.get_source_for_layer_number(self.layer)
+        source_set = SourceSet.new(**self.source_set)
+        source = source_set.get_source_for_layer_number(self.layer)
         return [source.upload_batch([self._feature(feature) for feature in batch]) for batch in self.batches]
 
     def _feature(self, feature: Mapping[str, Any]) -> Any:

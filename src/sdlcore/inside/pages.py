@@ -171,21 +171,21 @@ def contexts(
     reader = reader_of(lm, texts, device, tokenizer, context_length, contexts_per_batch, drop, text_options, paths, bos)
     sites = sites_of(coder, reader.stack, layer, place)
     most = reader.number(tokens)
-    shown = tqdm(reader.contexts(most), total=most, desc="contexts", unit="", disable=None if progress else True)
+    stream = tqdm(reader.contexts(most), total=most, desc="contexts", unit="", disable=None if progress else True)
     kinds = reader.kinds(sites)
-    with closing(rows_of_model(reader.stack, sites, coder.config.pair, shown, kinds, contexts_per_batch)) as rows:
+    with closing(rows_of_model(reader.stack, sites, coder.config.pair, stream, kinds, contexts_per_batch)) as rows:
         every: Iterable[Rows] = rows
         if latents is None:
             latents, every = chosen_from(coder, rows, SHOWN)
             if not latents and any(len(one.x_p) for one in every):  # without rows, the text is too short, as below
                 raise ValueError("no latent is active at the beginning of the text; name the latents to show")
-        found = firings(coder, every, latents)
-    if not found.tokens:
+        latent_firings = firings(coder, every, latents)
+    if not latent_firings.tokens:
         raise reader.too_short()
     written = list(sites.values())[-1]
     return _pages(
         coder,
-        found,
+        latent_firings,
         latents,
         reader.text.text,
         reader.text.tokenizer,
@@ -224,14 +224,14 @@ def contexts_of_store(
     require_latents(latents, coder.config.n_q)
     source = Made.read(store.path, store.provenance_of_rows()).source
     written = source.sites["input"] if coder.config.pair == "sae" else list(source.sites.values())[-1]
-    found = firings(coder, rows_of_store(store, coder.config.pair), latents)
+    latent_firings = firings(coder, rows_of_store(store, coder.config.pair), latents)
     name = Path(source.model).name
-    return _pages(coder, found, latents, text, tokenizer, lm, name, written, number, width, source.paths)
+    return _pages(coder, latent_firings, latents, text, tokenizer, lm, name, written, number, width, source.paths)
 
 
 def _pages(
     coder: SparseCoder,
-    found: Firings,
+    firings: Firings,
     latents: Sequence[int],
     text: Text,
     tokenizer: Any,
@@ -245,30 +245,34 @@ def _pages(
     latents = [int(latent) for latent in dict.fromkeys(latents)]
     peaks: dict[tuple[int, int], list[Peak]] = {}
     for latent in latents:
-        its = found.of(latent)  # one latent at a time, since all together take several times the memory of `found`
-        peaks[latent, 0] = top_activating(found, latent, number)
+        its = firings.of(latent)  # one latent at a time, since all together take several times the memory of `firings`
+        peaks[latent, 0] = top_activating(firings, latent, number)
         for fifth in range(1, FIFTHS):
-            peaks[latent, fifth] = between(found, latent, *_bounds(its, fifth), IN_INTERVAL)
-    shown = in_text(peaks, found, text, tokenizer, width)
+            peaks[latent, fifth] = between(firings, latent, *_bounds(its, fifth), IN_INTERVAL)
+    contexts = in_text(peaks, firings, text, tokenizer, width)
     # the unembedding reads the residual stream only
     in_stream = written.part in SITES and written.part != "mlp_input"
     reads = lm is not None and in_stream and lm.get_output_embeddings() is not None
     logits = logits_up_and_down(coder, latents, readout_of(lm, paths), tokenizer) if reads else {}
     alike, features = nearest(coder, latents), []
     for latent in latents:
-        its = found.of(latent)
+        its = firings.of(latent)
         features.append(
             Feature(
                 latent,
-                len(its.value) / max(found.tokens, 1),
+                len(its.value) / max(firings.tokens, 1),
                 histogram_of(its.value),
-                shown[latent, 0],
-                [_interval(its, fifth, shown[latent, fifth]) for fifth in range(1, FIFTHS) if shown[latent, fifth]],
+                contexts[latent, 0],
+                [
+                    _interval(its, fifth, contexts[latent, fifth])
+                    for fifth in range(1, FIFTHS)
+                    if contexts[latent, fifth]
+                ],
                 logits.get(latent),
                 alike[latent],
             )
         )
-    return Pages(f"{name}, {_named(written)}", written.block, coder.config.n_q, found.tokens, features)
+    return Pages(f"{name}, {_named(written)}", written.block, coder.config.n_q, firings.tokens, features)
 
 
 def _bounds(its: Fired, fifth: int) -> tuple[float, float]:
@@ -316,7 +320,7 @@ def _activation(context: Context, interval: Interval | None = None) -> dict[str,
     """Convert a context to Neuronpedia's ``Activation``, which groups the contexts of one interval."""
     # fewer digits make the upload smaller, which has millions of numbers
     values = [float(f"{value:.4g}") for value in context.values]
-    found: dict[str, Json] = {"tokens": list(context.tokens), "values": values}
+    activation: dict[str, Json] = {"tokens": list(context.tokens), "values": values}
     if interval is not None:
-        found |= {"quantileMin": interval.low, "quantileMax": interval.high, "quantileFraction": interval.share}
-    return found
+        activation |= {"quantileMin": interval.low, "quantileMax": interval.high, "quantileFraction": interval.share}
+    return activation

@@ -76,7 +76,7 @@ class Reader(NamedTuple):
         }
 
     def write_rows(
-        self, sites: Mapping[int, Mapping[str, Site]], shown: Iterable[Tokens], folder: Path
+        self, sites: Mapping[int, Mapping[str, Site]], contexts: Iterable[Tokens], folder: Path
     ) -> dict[int, "Rows"]:
         """Write the activations of the model at several sites to disk, in one pass over a text.
 
@@ -86,7 +86,7 @@ class Reader(NamedTuple):
         ----------
         sites
             For each group of sites, such as a layer, its sites by their names (input, target).
-        shown
+        contexts
             Contexts for the model to read.
         folder
             Folder for the files.
@@ -99,13 +99,13 @@ class Reader(NamedTuple):
         widths: dict[str, int] = {}
         with ExitStack() as opened:
             files = {at: opened.enter_context((folder / at).open("wb")) for at in flat}
-            batches = opened.enter_context(closing(activations(self.stack, flat, shown, self.contexts_per_batch)))
+            batches = opened.enter_context(closing(activations(self.stack, flat, contexts, self.contexts_per_batch)))
             for batch in batches:
                 for key, its in sites.items():
-                    kept = kinds[key].of(batch.tokens, part_of(batch.norms, key, its)) == KEPT
+                    mask = kinds[key].of(batch.tokens, part_of(batch.norms, key, its)) == KEPT
                     for at in (named(key, name) for name in its):
                         widths[at] = batch.values[at].shape[1]
-                        batch.values[at][kept].tofile(files[at])
+                        batch.values[at][mask].tofile(files[at])
         return {
             key: Rows([(folder / named(key, name), widths.get(named(key, name), 1)) for name in its])
             for key, its in sites.items()
@@ -210,10 +210,10 @@ def fitting_length(context_length: int | None, positions: int | None) -> int:
     """
     context_length = checked("context_length", int | None, context_length)
     positions = positions or 10**9
-    found = min(CONTEXT_LENGTH, positions) if context_length is None else context_length
-    if not 2 <= found <= positions:
+    length = min(CONTEXT_LENGTH, positions) if context_length is None else context_length
+    if not 2 <= length <= positions:
         raise ValueError(f"context_length must be between 2 and the model's {positions}, found {context_length}")
-    return found
+    return length
 
 
 def model_facts(lm: Any) -> dict[str, Json]:
@@ -240,9 +240,9 @@ def loaded(lm: Any, tokenizer: Any, device: torch.device) -> tuple[Any, Any]:
     from sdlcore.sources.language.checkpoints import load_any, load_tokenizer
 
     if tokenizer is not None and not hasattr(tokenizer, "convert_tokens_to_ids"):
-        said = repr(tokenizer) if isinstance(tokenizer, str) else type(tokenizer).__name__
+        kind = repr(tokenizer) if isinstance(tokenizer, str) else type(tokenizer).__name__
         raise ValueError(
-            f"tokenizer is {said}, expected a tokenizer of transformers, as AutoTokenizer.from_pretrained returns it"
+            f"tokenizer is {kind}, expected a tokenizer of transformers, as AutoTokenizer.from_pretrained returns it"
         )
     if isinstance(lm, str | Path):
         lm = load_any(str(local_model(lm))).to(device)

@@ -122,8 +122,8 @@ def _difference(coder: SparseCoder, latents_NQ: Tensor, edit: Edit) -> Tensor:
     """Return the change of the reconstruction by an edit (N x n_r). It is exactly zero for unchanged latents."""
     changed_NQ = edit(latents_NQ.clone())
     if not isinstance(changed_NQ, Tensor) or changed_NQ.shape != latents_NQ.shape:
-        found = tuple(changed_NQ.shape) if isinstance(changed_NQ, Tensor) else type(changed_NQ).__name__
-        raise ValueError(f"an edit must return latents of shape {tuple(latents_NQ.shape)}, found {found}")
+        result = tuple(changed_NQ.shape) if isinstance(changed_NQ, Tensor) else type(changed_NQ).__name__
+        raise ValueError(f"an edit must return latents of shape {tuple(latents_NQ.shape)}, found {result}")
     difference_NQ = changed_NQ - latents_NQ
     columns = difference_NQ.any(0).nonzero().squeeze(1)  # an edit changes few latents, so few decoder rows are needed
     return difference_NQ[:, columns] @ coder.W_dec[columns]
@@ -204,20 +204,20 @@ def _every(_: Tensor) -> None:
 @contextmanager
 def _all_but_the_first(model: Any) -> Iterator[Rows]:
     """Yield a function that returns the tokens of a pass (B x T) that are not at position 0 of their context."""
-    known: Mapping[str, Any] = {}
+    inputs: Mapping[str, Any] = {}
 
     def note(_: Any, __: Any, arguments: Mapping[str, Any]) -> None:
-        nonlocal known
+        nonlocal inputs
         mask = arguments.get("attention_mask")
-        known = {"positions": arguments.get("position_ids"), "mask": mask, "past": _past(arguments)}
+        inputs = {"positions": arguments.get("position_ids"), "mask": mask, "past": _past(arguments)}
 
     def rows(x_BTD: Tensor) -> Tensor:
         B, T = x_BTD.shape[:2]
-        positions, mask = known["positions"], known["mask"]
+        positions, mask = inputs["positions"], inputs["mask"]
         if positions is None and isinstance(mask, Tensor) and mask.ndim == 2:  # the mask includes the cache's tokens
             positions = mask.long().cumsum(1)[:, -T:] - 1
         if positions is None:
-            positions = known["past"] + torch.arange(T)
+            positions = inputs["past"] + torch.arange(T)
         return (positions > 0).to(x_BTD.device).expand(B, T)
 
     handle = model.register_forward_pre_hook(note, with_kwargs=True)

@@ -59,14 +59,14 @@ def write(
     feature_input_hook, feature_output_hook
         Hooks of inputs and targets, in TransformerLens' names without ``blocks.N.``.
     """
-    for what, found in (
+    for what, numbers in (
         ("a width", [sum(model.input_sites) for model in models]),
         ("a number of latents", [model.config.n_q for model in models]),
         ("a skip connection or none", [model.config.skip for model in models]),
         ("a TopK with one k, or none", [model.config.k if _is_topk(model) else None for model in models]),
     ):
-        if len(set(found)) > 1:
-            raise ValueError(f"the transcoders of a circuit-tracer set must share {what}, found {found} by layer")
+        if len(set(numbers)) > 1:
+            raise ValueError(f"the transcoders of a circuit-tracer set must share {what}, found {numbers} by layer")
     files = {f"layer_{layer}.safetensors": safetensors_file(_tensors(model)) for layer, model in enumerate(models)}
     config: dict[str, Json] = {
         "model_name": model_name,

@@ -185,8 +185,8 @@ def _state(dict_class: str, w: Weights, k: int | None, prefixes: Sequence[int]) 
     if dict_class == "GatedAutoEncoder":
         assert w.log_scale is not None
         assert w.b_magnitude is not None
-        own = {"gate_bias": w.b_enc, "mag_bias": w.b_magnitude, "r_mag": w.log_scale}
-        return {**linear, "decoder_bias": w.b_dec, **own}
+        gate = {"gate_bias": w.b_enc, "mag_bias": w.b_magnitude, "r_mag": w.log_scale}
+        return {**linear, "decoder_bias": w.b_dec, **gate}
     if dict_class == "JumpReluAutoEncoder":
         assert w.threshold is not None
         return {**by_input, "threshold": w.threshold}
@@ -221,8 +221,8 @@ def read(folder: Path) -> SparseCoder:
         trainer = Settings(file, read_object(file)).section("trainer")
         dict_class = trainer.text("dict_class")
         if dict_class not in _READ:
-            known = ", ".join(_READ)
-            raise SourceError(f"{file}: class {dict_class!r} is not supported; expected one of {known}")
+            supported = ", ".join(_READ)
+            raise SourceError(f"{file}: class {dict_class!r} is not supported; expected one of {supported}")
         k = trainer.count("k") if "k" in trainer else None
         sizes = {"activation_dim": trainer.count("activation_dim")}
         sizes |= trainer.counts("dict_size", "num_encoder_layers")
@@ -235,8 +235,8 @@ def read(folder: Path) -> SparseCoder:
         shapes = shapes | {name: shape for name, shape in beside.items() if name in state}
         check_shapes(weights, state, shapes, sizes, file.name)
         check_values(weights, state, _COUNTS)
-        if "k" in state and k not in (None, found := int(state["k"])):
-            raise SourceError(f"{file}: k is {k}, but k is {found} in {weights.name}")
+        if "k" in state and k not in (None, k_in_weights := int(state["k"])):
+            raise SourceError(f"{file}: k is {k}, but k is {k_in_weights} in {weights.name}")
         if "group_sizes" in state and (total := int(state["group_sizes"].sum())) != len(state["b_enc"]):
             raise SourceError(f"{weights}: group_sizes add up to {total}, expected dict_size = {len(state['b_enc'])}")
         if is_crosscoder:

@@ -44,10 +44,10 @@ def export(model: SparseCoder, to: str, folder: str | Path, /, **options: Any) -
     ValueError
         For an unknown format or option, or if the folder contains a dictionary in another format.
     """
-    _, found = format_of(to, "to")
-    check_expressible(model, found)
-    _check_options(found, options)
-    return _write(found, user_path(folder, "folder"), found.write([model] if found.is_set else model, **options))
+    _, form = format_of(to, "to")
+    check_expressible(model, form)
+    _check_options(form, options)
+    return _write(form, user_path(folder, "folder"), form.write([model] if form.is_set else model, **options))
 
 
 def export_set(models: Sequence[SparseCoder], to: str, folder: str | Path, **options: Any) -> Path:
@@ -55,16 +55,16 @@ def export_set(models: Sequence[SparseCoder], to: str, folder: str | Path, **opt
 
     Parameters, result and errors are the same as for `export`.
     """
-    name, found = format_of(to, "to")
-    if not found.is_set:
+    name, form = format_of(to, "to")
+    if not form.is_set:
         sets = ", ".join(name for name, one in FORMATS.items() if one.is_set)
         raise ValueError(f"{name} needs a folder for each dictionary; export one by one, since only {sets} takes sets")
     if not models:
         raise ValueError("a set needs a dictionary for each layer of the language model, found none")
     for layer, model in enumerate(models):
-        check_expressible(model, found, f"layer {layer}: ")
-    _check_options(found, options)
-    return _write(found, user_path(folder, "folder"), found.write(models, **options))
+        check_expressible(model, form, f"layer {layer}: ")
+    _check_options(form, options)
+    return _write(form, user_path(folder, "folder"), form.write(models, **options))
 
 
 def refusal(model: SparseCoder, to: str) -> str | None:
@@ -74,11 +74,11 @@ def refusal(model: SparseCoder, to: str) -> str | None:
 
 def check_settings(config: ModelConfig, to: str) -> None:
     """Raise `RefusedError` if a library cannot express dictionaries that are trained with these settings."""
-    _, found = format_of(to, "to")
+    _, form = format_of(to, "to")
     sites = (1, 1) if config.pair == "crosscoder" else (1,)
     small = SparseCoder(config.changed(n_q=config.k or 1), sites, sites, torch.Generator())
-    if reason := found.refusal(small):
-        raise _refused(small, found, reason)
+    if reason := form.refusal(small):
+        raise _refused(small, form, reason)
 
 
 def check_expressible(model: SparseCoder, to: Format, where: str = "") -> None:
@@ -109,9 +109,9 @@ def _refusal(model: SparseCoder, to: Format) -> str | None:
 
 def _check_options(to: Format, options: dict[str, Any]) -> None:
     parameters = inspect.signature(to.write).parameters.values()
-    known = [parameter.name for parameter in parameters if parameter.kind is parameter.KEYWORD_ONLY]
-    if unknown := sorted(options.keys() - set(known)):
-        expected = f"expected some of {', '.join(known)}" if known else "it has none"
+    names = [parameter.name for parameter in parameters if parameter.kind is parameter.KEYWORD_ONLY]
+    if unknown := sorted(options.keys() - set(names)):
+        expected = f"expected some of {', '.join(names)}" if names else "it has none"
         raise ValueError(f"{to.title} has no option {', '.join(unknown)}; {expected}")
 
 

@@ -41,7 +41,7 @@ def locate(path: str | Path, subfolder: str = "", revision: str | None = None, *
 
         name = str(path)
         path = dictionary_snapshot(name, revision, _patterns(subfolder), RELEASE, **hub)
-        if not (found := path / subfolder).exists() or (found.is_dir() and not any(found.iterdir())):
+        if not (location := path / subfolder).exists() or (location.is_dir() and not any(location.iterdir())):
             raise SourceError(
                 f"{name}: the hub's repository has no dictionary in {subfolder or 'its top folder'} ({_expected()}); "
                 "give its folder as subfolder; for plain tensors, such as Gemma Scope's, give the file: "
@@ -49,17 +49,17 @@ def locate(path: str | Path, subfolder: str = "", revision: str | None = None, *
             )
     elif revision is not None:
         raise ValueError(f"{path}: is a path on this machine, which has no revisions; leave out revision")
-    found = Path(path) / subfolder
-    if not found.exists():
-        raise SourceError(f"{found}: neither a file or folder on this machine nor OWNER/NAME at the hub")
-    return found
+    location = Path(path) / subfolder
+    if not location.exists():
+        raise SourceError(f"{location}: neither a file or folder on this machine nor OWNER/NAME at the hub")
+    return location
 
 
 def _patterns(subfolder: str) -> list[str]:
     """Return the files to fetch from a repository: all known file names in a folder, or the one file given."""
     if subfolder.endswith(PLAIN):
         return [subfolder]
-    names = {name for found in READ for name in FILES[found]} | {OURS, *BESIDE}
+    names = {name for form in READ for name in FILES[form]} | {OURS, *BESIDE}
     return [f"{subfolder}/{name}" if subfolder else name for name in sorted(names)]
 
 
@@ -73,13 +73,13 @@ def format_at(path: Path) -> str:
         return _format_of_file(path)
     if not path.is_dir():
         raise SourceError(f"{path}: neither a regular file nor a folder")
-    here = sorted(found.name for found in path.iterdir() if found.is_file())
+    here = sorted(entry.name for entry in path.iterdir() if entry.is_file())
     fitting = _formats_of(here) + (["sdlcore"] if OURS in here else [])
     if len(fitting) == 1:
         return fitting[0]
     if fitting:
         raise SourceError(f"{path}: contains dictionaries in several formats; give format, one of {', '.join(fitting)}")
-    inside = sorted(found.name for found in path.iterdir() if found.is_dir() and any(found.glob("*.safetensors")))
+    inside = sorted(entry.name for entry in path.iterdir() if entry.is_dir() and any(entry.glob("*.safetensors")))
     if inside:
         raise SourceError(
             f"{path}: contains dictionaries in folders ({listed(inside)}); "
@@ -106,14 +106,14 @@ def locate_files(path: str | Path, subfolder: str = "", format: str | None = Non
     ValueError
         If nothing is there, or it has no known format or several.
     """
-    found = locate(path, subfolder)
-    return dictionary_files(found, format or format_at(found))
+    location = locate(path, subfolder)
+    return dictionary_files(location, format or format_at(location))
 
 
 def _format_of_file(path: Path) -> str:
     if path.suffix not in (*PLAIN, ".pt", ".json"):
         raise SourceError(f"{path}: expected a folder, or a file that ends in {' or '.join(PLAIN)}")
-    beside = [found.name for found in path.parent.iterdir() if found.is_file()]
+    beside = [file.name for file in path.parent.iterdir() if file.is_file()]
     fitting = [name for name in _formats_of(beside) if path.name in FILES[name]]
     if len(fitting) == 1:
         return fitting[0]
@@ -130,4 +130,4 @@ def _format_of_file(path: Path) -> str:
 
 def _formats_of(names: list[str]) -> list[str]:
     """Return the readable formats whose files are all among these names."""
-    return [found for found in READ if set(FILES[found]) <= set(names)]
+    return [name for name in READ if set(FILES[name]) <= set(names)]

@@ -41,20 +41,20 @@ def load(
     if format is not None and format not in READABLE:
         title, readable = FORMATS[format].title, ", ".join(READABLE)
         raise ValueError(f"{title} dictionaries can be written but not read; expected {readable}")
-    found = locate(user_path(path), subfolder, revision)
-    format = format or format_at(found)
+    location = locate(user_path(path), subfolder, revision)
+    format = format or format_at(location)
     if format == "tensors":
-        known = list(inspect.signature(tensors.read).parameters)[1:]
-        _check_options(options, f"plain tensors have no option {{}}; expected some of {', '.join(known)}", known)
-        return tensors.read(found, **options)
+        names = list(inspect.signature(tensors.read).parameters)[1:]
+        _check_options(options, f"plain tensors have no option {{}}; expected some of {', '.join(names)}", names)
+        return tensors.read(location, **options)
     _check_options(options, f"options are only for plain tensors, but the format is {format}; leave out {{}}")
     if format == "sdlcore":
-        return load_model(found / OURS if found.is_dir() else found)
+        return load_model(location / OURS if location.is_dir() else location)
     read = FORMATS[format].read
     assert read is not None
-    return read(found.parent if found.is_file() else found)
+    return read(location.parent if location.is_file() else location)
 
 
-def _check_options(options: dict[str, Any], message: str, known: list[str] | None = None) -> None:
-    if unknown := sorted(options.keys() - set(known or ())):
+def _check_options(options: dict[str, Any], message: str, names: list[str] | None = None) -> None:
+    if unknown := sorted(options.keys() - set(names or ())):
         raise ValueError(message.format(", ".join(unknown)))

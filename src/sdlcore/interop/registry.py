@@ -21,7 +21,7 @@ def format_of(name: str, argument: str = "format") -> tuple[str, Format]:
     ValueError
         If the format is unknown; the message lists the known ones.
     """
-    own = str(name).lower().replace("-", "_")
-    if own not in FORMATS:
+    canonical_name = str(name).lower().replace("-", "_")
+    if canonical_name not in FORMATS:
         raise ValueError(f"{argument} must be one of {', '.join(FORMATS)}, found {name!r}")
-    return own, FORMATS[own]
+    return canonical_name, FORMATS[canonical_name]

@@ -72,11 +72,11 @@ def load_release(name: str, dictionary: str, force_download: bool = False) -> Re
             f"{name}: neither a file or folder on this machine, OWNER/NAME at the hub, nor a release that SAELens "
             f"lists{did_you_mean(name, tuple(releases))}"
         )
-    known = releases[name].saes_map
-    if dictionary not in known:
-        found = repr(dictionary) if dictionary else "nothing"
+    dictionaries = releases[name].saes_map
+    if dictionary not in dictionaries:
+        argument = repr(dictionary) if dictionary else "nothing"
         raise SourceError(
-            f"{name}: subfolder must be a dictionary of this release ({listed(list(known))}), found {found}"
+            f"{name}: subfolder must be a dictionary of this release ({listed(list(dictionaries))}), found {argument}"
         )
     repository, folder = directory.get_repo_id_and_folder_name(name, dictionary)
     overrides = directory.get_config_overrides(name, dictionary) | {"device": "cpu", "dtype": "float32"}
@@ -95,8 +95,8 @@ def load_release(name: str, dictionary: str, force_download: bool = False) -> Re
     where = f"{name}/{dictionary}"
     coder = read_state(Path(where), Settings(where, cfg), lambda: state)
     facts = {"release": name, "dictionary": dictionary, "repository": repository, "folder": folder}
-    told = cfg.get("metadata") or {}
-    return Release(coder, facts | {key: told.get(key) for key in ("model_name", "hook_name", "neuronpedia_id")})
+    metadata = cfg.get("metadata") or {}
+    return Release(coder, facts | {key: metadata.get(key) for key in ("model_name", "hook_name", "neuronpedia_id")})
 
 
 def _unscaled(state: dict[str, Tensor], factor: float) -> dict[str, Tensor]:

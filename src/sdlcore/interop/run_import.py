@@ -57,18 +57,19 @@ def import_dictionary(config: ImportConfig, store: Path, watch: Path | None = No
     ValueError
         If the dictionary cannot be loaded, or its dimensions differ from the store's.
     """
-    found = locate(config.model, config.subfolder, config.revision)
-    form = config.format or format_at(found)
-    log.info("%s: a dictionary in the format of %s", found, form)
-    files = {file.name: sha256_of(file) for file in dictionary_files(found, form)}
-    about: dict[str, Json] = {"from": config.model, "format": form, "files": sorted(files), "says": _says(found, form)}
-    model = load(found, form)
+    location = locate(config.model, config.subfolder, config.revision)
+    form = config.format or format_at(location)
+    log.info("%s: a dictionary in the format of %s", location, form)
+    files = {file.name: sha256_of(file) for file in dictionary_files(location, form)}
+    says = _says(location, form)
+    about: dict[str, Json] = {"from": config.model, "format": form, "files": sorted(files), "says": says}
+    model = load(location, form)
     pair = model.config.pair
     with open_checked(store) as samples:
         expected = pair_sites(pair, *samples.widths)
         widths = model.input_sites, model.target_sites
         if widths != expected:
-            raise ValueError(f"{found}: is a {kind_of(model)} of widths {widths}, expected {expected} for {store}")
+            raise ValueError(f"{location}: is a {kind_of(model)} of widths {widths}, expected {expected} for {store}")
         x_p, x_r = (torch.from_numpy(x) for x in read_pair(samples, pair, 0, ROWS))
     row = {"step": 0, "samples": 0, **batch_scores(model, x_p, x_r), "seconds": 0}
     if watch is not None:
@@ -76,11 +77,11 @@ def import_dictionary(config: ImportConfig, store: Path, watch: Path | None = No
     return Imported(model, row, files, about)
 
 
-def _says(found: Path, form: str) -> Json:
+def _says(location: Path, form: str) -> Json:
     """Return the metadata in the files about how the dictionary was made."""
-    *_, last = dictionary_files(found, form)
+    *_, last = dictionary_files(location, form)
     if form == "sdlcore":
         return load_provenance(last)
     with parsing(last, "JSON"):
-        said: Json = json.loads(last.read_text(encoding="utf-8"), parse_constant=lambda _: None)
-        return said
+        metadata: Json = json.loads(last.read_text(encoding="utf-8"), parse_constant=lambda _: None)
+        return metadata

@@ -129,7 +129,7 @@ def write(
         Additional SAELens metadata, such as ``neuronpedia_id``.
     """
     config, architecture = model.config, _native(model)
-    told = {"model_name": model_name, "hook_name": hook_name, "hook_name_out": hook_name_out, **(metadata or {})}
+    facts = {"model_name": model_name, "hook_name": hook_name, "hook_name_out": hook_name_out, **(metadata or {})}
     cfg: dict[str, Json] = {
         "architecture": architecture or ARCHITECTURE,
         "d_in": model.W_enc.shape[1],
@@ -145,7 +145,7 @@ def write(
             "sae_lens_training_version": None,
             "training_architecture": config.activation,
             "exported_by": f"sdlcore {__version__}",
-            **{name: value for name, value in told.items() if value != ""},
+            **{name: value for name, value in facts.items() if value != ""},
         },
     }
     if architecture in ("topk", "abstopk"):
@@ -200,8 +200,8 @@ def read_state(where: Path, cfg: Settings, state_of: Callable[[], dict[str, Tens
     cfg = _current(cfg)
     architecture = cfg.text("architecture")
     if architecture not in _READ:
-        known = ", ".join((*_READ, ARCHITECTURE))
-        raise SourceError(f"{cfg.where}: architecture {architecture!r} is not supported; expected one of {known}")
+        supported = ", ".join((*_READ, ARCHITECTURE))
+        raise SourceError(f"{cfg.where}: architecture {architecture!r} is not supported; expected one of {supported}")
     normalisation = cfg.choice("normalize_activations", _NORMALISATIONS, "none")
     if reason := _NORMALISATIONS[normalisation]:
         raise SourceError(f"{cfg.where}: normalize_activations is {normalisation!r}: {reason}")
@@ -290,8 +290,8 @@ def _current(cfg: Settings) -> Settings:
         raise SourceError(f"{cfg.where}: activation {activation!r} is not supported; expected relu or topk")
     if activation == "topk":
         values["architecture"] = "topk"
-        if "activation_fn_kwargs" in cfg and "k" in (own := cfg.section("activation_fn_kwargs")):
-            values["k"] = own.count("k")
+        if "activation_fn_kwargs" in cfg and "k" in (arguments := cfg.section("activation_fn_kwargs")):
+            values["k"] = arguments.count("k")
     normalisation = values.get("normalize_activations")
     if normalisation is None or normalisation is False:  # releases before 6.0 wrote false or null for none
         values["normalize_activations"] = "none"

@@ -52,13 +52,13 @@ def read_npz(path: Path) -> dict[str, Tensor]:
             raise SourceError(
                 f"{path}: {size} bytes would unpack to {most}, too many for weights; save it again with np.savez"
             )
-        found: dict[str, Tensor] = {}
+        arrays: dict[str, Tensor] = {}
         for member in members:
             name = member.filename.removesuffix(".npy")
-            if name in found:
+            if name in arrays:
                 raise SourceError(f"{path}: contains {shown(name)} twice; keep one")
-            found[name] = _npz_member(path, archive, member, name)
-    return found
+            arrays[name] = _npz_member(path, archive, member, name)
+    return arrays
 
 
 def _npz_member(path: Path, archive: zipfile.ZipFile, member: zipfile.ZipInfo, name: str) -> Tensor:
@@ -89,25 +89,25 @@ def read_pickle(path: Path) -> dict[str, Tensor]:
     state = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     if not isinstance(state, Mapping):
         raise ValueError(f"{path.name} contains a {type(state).__name__}, expected tensors by name")
-    found, held_at = {}, dict[int, int]()
+    tensors, size_at = {}, dict[int, int]()
     for name, value in state.items():
         if not isinstance(name, str) or not isinstance(value, Tensor):
             raise ValueError(f"{path.name} contains a {type(value).__name__} as {shown(name)}, expected a tensor")
         _check_shape(path, name, tuple(value.shape))
         storage = value.untyped_storage()
-        stored, held = value.numel() * value.element_size(), storage.nbytes()
-        held_at[storage.data_ptr()] = held
-        if stored > held:
+        stored, size = value.numel() * value.element_size(), storage.nbytes()
+        size_at[storage.data_ptr()] = size
+        if stored > size:
             raise SourceError(
-                f"{path}: {shown(name)} of shape {tuple(value.shape)} takes {stored} bytes, but only {held} are in the "
+                f"{path}: {shown(name)} of shape {tuple(value.shape)} takes {stored} bytes, but only {size} are in the "
                 "file (an expanded tensor); save it again after .contiguous()"
             )
-        found[name] = value.detach()
-    if [held for _, held in sorted(held_at.items())] != sizes:
+        tensors[name] = value.detach()
+    if [size for _, size in sorted(size_at.items())] != sizes:
         raise ValueError(f"{path.name} declares tensor sizes that differ from the stored ones")
-    if sum(value.numel() * value.element_size() for value in found.values()) > EXPANSION * path.stat().st_size:
-        raise ValueError(f"{path.name} declares {len(found)} tensors that share the same numbers; save copies")
-    return {name: value.clone() for name, value in found.items()}
+    if sum(value.numel() * value.element_size() for value in tensors.values()) > EXPANSION * path.stat().st_size:
+        raise ValueError(f"{path.name} declares {len(tensors)} tensors that share the same numbers; save copies")
+    return {name: value.clone() for name, value in tensors.items()}
 
 
 def _sizes(path: Path) -> list[int]:
@@ -180,25 +180,25 @@ def check_shapes(
     sizes, said_by
         Known sizes of dimensions from a settings file, and the name of that file.
     """
-    known = dict(sizes or {})
+    all_sizes = dict(sizes or {})
     for name, dimensions in shapes.items():
         shape = tuple(tensors[name].shape)
-        if not _agree(known, dimensions, shape):
-            expected = ", ".join(f"{dimension} = {known.get(dimension, 'any')}" for dimension in dimensions)
+        if not _agree(all_sizes, dimensions, shape):
+            expected = ", ".join(f"{dimension} = {all_sizes.get(dimension, 'any')}" for dimension in dimensions)
             source = f", as in {said_by}" if set(dimensions) & set(sizes or ()) else ""
             raise SourceError(f"{path}: {shown(name)} has shape {shape}, expected ({expected}){source}")
 
 
 def fits(tensors: Mapping[str, Tensor], shapes: Mapping[str, SHAPE]) -> bool:
     """Return whether the shapes of tensors agree with each other."""
-    known: dict[str, int] = {}
-    return all(_agree(known, dimensions, tuple(tensors[name].shape)) for name, dimensions in shapes.items())
+    sizes: dict[str, int] = {}
+    return all(_agree(sizes, dimensions, tuple(tensors[name].shape)) for name, dimensions in shapes.items())
 
 
-def _agree(known: dict[str, int], dimensions: SHAPE, shape: tuple[int, ...]) -> bool:
-    """Return whether a shape agrees with the known sizes; add its new sizes to ``known``."""
+def _agree(sizes: dict[str, int], dimensions: SHAPE, shape: tuple[int, ...]) -> bool:
+    """Return whether a shape agrees with the known sizes; add its new sizes to ``sizes``."""
     return len(shape) == len(dimensions) and all(
-        known.setdefault(dimension, size) == size for dimension, size in zip(dimensions, shape, strict=True)
+        sizes.setdefault(dimension, size) == size for dimension, size in zip(dimensions, shape, strict=True)
     )
 
 
@@ -231,9 +231,9 @@ def _check_count(path: Path, name: str, value: Tensor) -> None:
         )
 
 
-def _wrong_type(path: Path, name: str, found: Any) -> SourceError:
-    known = ", ".join(map(_name, FLOATS))
-    return SourceError(f"{path}: {shown(name)} contains {_name(found)}, expected weights of type {known}")
+def _wrong_type(path: Path, name: str, dtype: Any) -> SourceError:
+    floats = ", ".join(map(_name, FLOATS))
+    return SourceError(f"{path}: {shown(name)} contains {_name(dtype)}, expected weights of type {floats}")
 
 
 def _name(dtype: Any) -> str:

@@ -74,10 +74,12 @@ def read(
         if file.is_dir():
             inside = sorted(path.name for path in file.iterdir() if path.suffix in PLAIN)
             raise SourceError(f"{file}: is a folder; give the file with the tensors ({listed(inside)})")
-        said = Settings("plain tensors", {"k": k, "threshold": threshold, "apply_b_dec_to_input": apply_b_dec_to_input})
-        k = said.count("k") if "k" in said else None
-        threshold = said.number("threshold") if "threshold" in said else None
-        shift = said.flag("apply_b_dec_to_input", False)
+        options = Settings(
+            "plain tensors", {"k": k, "threshold": threshold, "apply_b_dec_to_input": apply_b_dec_to_input}
+        )
+        k = options.count("k") if "k" in options else None
+        threshold = options.number("threshold") if "threshold" in options else None
+        shift = options.flag("apply_b_dec_to_input", False)
         named = _named(file, read_npz(file) if file.suffix == ".npz" else read_safetensors(file))
         check_values(file, named, counts=("k",))
         if "k" in named and named["k"].numel() != 1:
@@ -116,13 +118,13 @@ def read(
         return sparse_coder(weights, activation, k, pair)
 
 
-def _named(file: Path, found: dict[str, Tensor]) -> dict[str, Tensor]:
+def _named(file: Path, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     """Return tensors by sdlcore's names, ignoring case, since libraries write names in different case."""
     named: dict[str, Tensor] = {}
-    for name, value in found.items():
+    for name, value in tensors.items():
         ours = _NAMES.get(name.lower(), name)
         if ours in named:
-            both = [other for other in found if _NAMES.get(other.lower()) == ours]
+            both = [other for other in tensors if _NAMES.get(other.lower()) == ours]
             raise SourceError(f"{file}: contains {' and '.join(both)}, which mean the same; keep one")
         named[ours] = value
     check_names(file, named, {"W_enc", "W_dec"}, frozenset(_NAMES.values()))

@@ -106,20 +106,20 @@ def sparse_coder(
         state["sigma.log_scale"] = plain.log_scale
         # sdlcore's offset is the difference from the scaled bias of the gate
         state["sigma.offset"] = plain.b_magnitude.double() - plain.log_scale.double().exp() * plain.b_enc.double()
-    own = model.state_dict()
+    model_state = model.state_dict()
     # JumpReLU's initial thresholds are only known, and only needed, for sdlcore's own trainings
-    missing = own.keys() - state.keys() - {"sigma.start"}
+    missing = model_state.keys() - state.keys() - {"sigma.start"}
     if missing:
         raise ValueError(f"{', '.join(sorted(missing))} missing, expected the weights of activation {activation}")
     for name, value in state.items():
-        if name not in own:
+        if name not in model_state:
             raise ValueError(f"{name} has no meaning for activation {activation}")
-        if value.shape != own[name].shape:
-            raise ValueError(f"{name} has shape {tuple(value.shape)}, expected {tuple(own[name].shape)}")
+        if value.shape != model_state[name].shape:
+            raise ValueError(f"{name} has shape {tuple(value.shape)}, expected {tuple(model_state[name].shape)}")
         if not value.isfinite().all():
             raise ValueError(f"{name} contains NaN or infinity")
     # copies, so that further training of the other library's model does not change this one
-    model.load_state_dict(own | {name: value.detach().float().clone() for name, value in state.items()})
+    model.load_state_dict(model_state | {name: value.detach().float().clone() for name, value in state.items()})
     return model.eval()
 
 

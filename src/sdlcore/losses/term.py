@@ -109,8 +109,8 @@ def term_of(name: str) -> Term:
 def _compute_plugin(plugin: Extension, inputs: TermInputs) -> Tensor:
     """Compute a plugin's term with its settings; raise ValueError, naming it, if the result is not a 0-d tensor."""
     names = [name for name in plugin.settings.model_fields if name != plugin.name]
-    settings = {name: inputs.config.own[name] for name in names}
-    value = plugin.made(inputs, **settings)
+    settings = {name: inputs.config.settings_of_plugin[name] for name in names}
+    value = plugin.implementation(inputs, **settings)
     if not isinstance(value, Tensor) or value.ndim:
         raise ValueError(f"loss term {plugin.name} returned {in_words(value)}, expected a tensor of shape ()")
     return value

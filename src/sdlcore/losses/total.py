@@ -95,7 +95,7 @@ def total_loss(
 
 def _weight(term: Term, config: LossConfig) -> float:
     name = term.weight or ""
-    return config.own[name] if name in config.own else getattr(config, name)
+    return config.settings_of_plugin[name] if name in config.settings_of_plugin else getattr(config, name)
 
 
 def gate(model: SparseCoder, x_BR: Tensor, out: Forward, gates_N: Tensor) -> Tensor:

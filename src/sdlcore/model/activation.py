@@ -110,8 +110,8 @@ class Selecting(Activation):
             raise ValueError(f"{type(self).__name__} needs k")
         self.k = k
 
-    def keep(self, k: int) -> None:
-        """Keep another number of latents from now on, as training does with ``k_start``."""
+    def set_k(self, k: int) -> None:
+        """Set the number of latents to another value, as training does with ``k_start``."""
         self.k = k
 
 

@@ -50,8 +50,8 @@ class Forward(NamedTuple):
 
     def csr(self) -> scipy.sparse.csr_array:
         """Return the active latents (B x n_q), without gradients; not for passes with scales or auxiliary latents."""
-        found = SparseRows(self.support.offsets, self.support.columns, self.values.detach())
-        offsets, columns, values = (part.cpu() for part in found.where(self.fires()))
+        rows = SparseRows(self.support.offsets, self.support.columns, self.values.detach())
+        offsets, columns, values = (part.cpu() for part in rows.where(self.fires()))
         values = values if values.dtype == torch.float64 else values.float()  # numpy has no bfloat16
         # 32 bits for both, because scipy would widen the columns to match offsets of 64 bits
         parts = values.numpy(), columns.int().numpy(), offsets.int().numpy()

@@ -44,7 +44,7 @@ class Scales(NamedTuple):
     """Whether a part's reconstruction passes no gradient to the latents of the parts before it."""
 
     @classmethod
-    def asked(cls, loss: LossConfig, model: ModelConfig) -> "Scales":
+    def of(cls, loss: LossConfig, model: ModelConfig) -> "Scales":
         """Return the parts that a loss needs."""
         multi_k = tuple(range(1, (model.k or 0) + 1)) if loss.hierarchical else loss.multi_k
         return cls(multi_k, loss.prefixes, loss.prefix_detached)
@@ -107,8 +107,8 @@ class Encoding:
             return self.densely(x_BP, scales, aux, precision)
         search = divided(search, self.processes)
         W_enc, b_enc, *_ = self.weights
-        found = self.find(search, x_BP, W_enc, b_enc, precision)
-        return self.at_entries(x_BP, found, search, scales, aux, row_norms)
+        entries = self.find(search, x_BP, W_enc, b_enc, precision)
+        return self.at_entries(x_BP, entries, search, scales, aux, row_norms)
 
     @torch.no_grad()
     def find(
@@ -124,7 +124,7 @@ class Encoding:
     def at_entries(
         self,
         x_BP: Tensor,
-        found: Entries,
+        entries: Entries,
         search: Search,
         scales: Scales,
         aux: tuple[Tensor, Tensor] | None,
@@ -133,14 +133,14 @@ class Encoding:
         """Return the code at the entries of a search. Nothing is computed or differentiated at other entries."""
         W_enc, b_enc, W_dec, b_dec = self.weights
         if scales.number == 1 and aux is None:
-            pre_N = encode_at(x_BP, W_enc, b_enc, found.support, found.pre, row_norms)
-            values_N = self.values(pre_N, found.support)
+            pre_N = encode_at(x_BP, W_enc, b_enc, entries.support, entries.pre, row_norms)
+            values_N = self.values(pre_N, entries.support)
             if self.config.pursuit:
-                values_N = refined(x_BP - b_dec, W_dec, found.support, self.config.pursuit)
-            return Code(found.support, pre_N, values_N, values_N, False)
-        support, order, is_aux_N = self.split(found, search, scales, aux)
+                values_N = refined(x_BP - b_dec, W_dec, entries.support, self.config.pursuit)
+            return Code(entries.support, pre_N, values_N, values_N, False)
+        support, order, is_aux_N = self.split(entries, search, scales, aux)
         # the pre-activations of auxiliary latents are not known yet
-        known_N = found.pre[order] if is_aux_N is None else None
+        known_N = entries.pre[order] if is_aux_N is None else None
         pre_N = encode_at(x_BP, W_enc, b_enc, support, known_N, row_norms)
         if is_aux_N is None:
             values_N = self.values(pre_N, support)
@@ -196,8 +196,8 @@ class Encoding:
         support, pre_N, values_N = code
         if scales.number == 1 and pre_aux_N is None:
             return Code(support, pre_N, values_N, values_N, False)
-        found = Entries(support, values_N.detach())
-        support, order, _ = self.split(found, search, scales, aux)
+        entries = Entries(support, values_N.detach())
+        support, order, _ = self.split(entries, search, scales, aux)
         decoded_N = values_N
         if pre_aux_N is not None:
             aux_N = self.of_auxiliary(pre_aux_N)
@@ -243,14 +243,14 @@ class Encoding:
         return sample_BK[kept_BK], dead[places_BK[kept_BK]]
 
     def split(
-        self, found: Entries, search: Search | None, scales: Scales, aux: tuple[Tensor, Tensor] | None
+        self, entries: Entries, search: Search | None, scales: Scales, aux: tuple[Tensor, Tensor] | None
     ) -> tuple[Support, Tensor, Tensor | None]:
         """Divide each sample's entries into rows: one for each scale, and one for auxiliary latents.
 
         Return three things: the new support; for each of its entries, the position among the old entries followed by
         the auxiliary ones; a mask of its auxiliary entries, or None.
         """
-        support, pre_N = found
+        support, pre_N = entries
         sample_N, latent_N = support.rows, support.columns
         group_N = torch.zeros_like(sample_N)
         if scales.multi_k and search is not None:

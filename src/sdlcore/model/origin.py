@@ -11,7 +11,7 @@ SHOWN = 4
 """Number of differences that an error lists."""
 
 
-def check_beside(model: str | Path, made: Any) -> None:
+def check_beside(model: str | Path, provenance: Any) -> None:
     """Compare a model's provenance with the file that was written beside it.
 
     Only files called model.safetensors are checked, and only if there is such a file: ``provenance.json`` of
@@ -35,13 +35,14 @@ def check_beside(model: str | Path, made: Any) -> None:
         ) from printable_cause(error)
     if config.name == "config.json" and isinstance(beside, dict) and "library_name" in beside:
         return  # of save_pretrained, without its provenance.json
-    check_same(model, made, beside, f"{config.name} has")
+    check_same(model, provenance, beside, f"{config.name} has")
 
 
-def check_same(model: str | Path, made: Any, expected: Any, said_by: str) -> None:
+def check_same(model: str | Path, provenance: Any, expected: Any, said_by: str) -> None:
     """Raise `ValueError` if two provenances of a model differ; the error names the model and the differences."""
     differences = [
-        f"{key} is {_short(one)}, but {said_by} {_short(other)}" for key, one, other in _differences(made, expected)
+        f"{key} is {_short(one)}, but {said_by} {_short(other)}"
+        for key, one, other in _differences(provenance, expected)
     ]
     if differences:
         more = f" (and {len(differences) - SHOWN} more)" if len(differences) > SHOWN else ""

@@ -37,7 +37,7 @@ def checked_methods(cls: type[Activation], called: str) -> dict[str, Callable[..
     PluginError
         If a method takes other arguments than the method that it overrides.
     """
-    found = {}
+    methods = {}
     for name, (takes, problem_of) in _CHECKS.items():
         if not hasattr(cls, name):
             continue
@@ -46,62 +46,62 @@ def checked_methods(cls: type[Activation], called: str) -> dict[str, Callable[..
             try:
                 inspect.signature(method.__get__(cls)).bind(*takes)
             except TypeError:
-                said = f"{name} of {called} must take {', '.join(takes) or 'no arguments'}"
-                raise PluginError(f"{cls.__module__}: {said}") from None
+                message = f"{name} of {called} must take {', '.join(takes) or 'no arguments'}"
+                raise PluginError(f"{cls.__module__}: {message}") from None
             problem_of = _SIGNED.get(name, problem_of) if cls.signed else problem_of
-            found[name] = _checked(method, problem_of, f"{called}: {name} returned")
-    return found
+            methods[name] = _checked(method, problem_of, f"{called}: {name} returned")
+    return methods
 
 
-def _checked(method: Any, problem_of: Callable[[Any, Any], str | None], said: str) -> Callable[..., Any]:
+def _checked(method: Any, problem_of: Callable[[Any, Any], str | None], subject: str) -> Callable[..., Any]:
     @wraps(method)
-    def checked(self: Activation, *given: Any, **by_name: Any) -> Any:
-        found = method.__get__(self, type(self))(*given, **by_name)
-        if problem := problem_of(found, [*given, *by_name.values(), None][0]):
-            raise ValueError(f"{said} {problem}")
-        return found
+    def checked(self: Activation, *arguments: Any, **by_name: Any) -> Any:
+        result = method.__get__(self, type(self))(*arguments, **by_name)
+        if problem := problem_of(result, [*arguments, *by_name.values(), None][0]):
+            raise ValueError(f"{subject} {problem}")
+        return result
 
     return checked
 
 
-def _of_entries(found: Any, pre_N: Tensor) -> str | None:
-    if not isinstance(found, Tensor) or (found.shape, found.dtype) != (pre_N.shape, pre_N.dtype):
-        return f"{in_words(found)}, expected {in_words(pre_N)}, an entry for each of pre"
+def _of_entries(values: Any, pre_N: Tensor) -> str | None:
+    if not isinstance(values, Tensor) or (values.shape, values.dtype) != (pre_N.shape, pre_N.dtype):
+        return f"{in_words(values)}, expected {in_words(pre_N)}, an entry for each of pre"
     return None
 
 
-def _of_values(found: Any, pre_N: Tensor) -> str | None:
-    if problem := _of_entries(found, pre_N):
+def _of_values(values: Any, pre_N: Tensor) -> str | None:
+    if problem := _of_entries(values, pre_N):
         return problem
-    least = found.detach().min() if len(found) else found.new_zeros(())  # NaN if any is
+    least = values.detach().min() if len(values) else values.new_zeros(())  # NaN if any is
     if least >= 0:
         return None
-    place = int(found.detach().argmin())
+    place = int(values.detach().argmin())
     return (
         f"{float(least):g} where pre is {float(pre_N.detach().flatten()[place]):g}, expected none below zero; clamp it"
     )
 
 
-def _of_declared(found: Any, _: Any) -> str | None:
-    if found is None or isinstance(found, Search):
+def _of_declared(search: Any, _: Any) -> str | None:
+    if search is None or isinstance(search, Search):
         return None
-    return f"{in_words(found)}, expected a Search, such as LargestPerSample(k), or None"
+    return f"{in_words(search)}, expected a Search, such as LargestPerSample(k), or None"
 
 
-def _of_gates(found: Any, pre: Tensor) -> str | None:
-    return None if found is None else _of_entries(found, pre)
+def _of_gates(gates: Any, pre: Tensor) -> str | None:
+    return None if gates is None else _of_entries(gates, pre)
 
 
-def _of_signed_latents(found: Any, x_BP: Tensor) -> str | None:
-    if not isinstance(found, Tensor) or found.ndim != 2 or len(found) != len(x_BP) or found.dtype != x_BP.dtype:
-        return f"{in_words(found)}, expected latents of {len(x_BP)} samples in {str(x_BP.dtype).partition('.')[2]}"
+def _of_signed_latents(latents: Any, x_BP: Tensor) -> str | None:
+    if not isinstance(latents, Tensor) or latents.ndim != 2 or len(latents) != len(x_BP) or latents.dtype != x_BP.dtype:
+        return f"{in_words(latents)}, expected latents of {len(x_BP)} samples in {str(x_BP.dtype).partition('.')[2]}"
     return None
 
 
-def _of_latents(found: Any, x_BP: Tensor) -> str | None:
-    if problem := _of_signed_latents(found, x_BP):
+def _of_latents(latents: Any, x_BP: Tensor) -> str | None:
+    if problem := _of_signed_latents(latents, x_BP):
         return problem
-    least = found.detach().min() if found.numel() else found.new_zeros(())
+    least = latents.detach().min() if latents.numel() else latents.new_zeros(())
     return None if least >= 0 else f"{float(least):g}, expected no latent below zero; clamp it"
 
 

@@ -40,14 +40,14 @@ def refined(x_BR: Tensor, W_dec_QR: Tensor, support: Support, sweeps: int) -> Te
     values = []
     for start in range(0, len(x_BR), at_once):
         part = slice(start, start + at_once)
-        columns, there = columns_BK[part], there_BK[part]
+        columns, in_support = columns_BK[part], there_BK[part]
         G = gram_QQ[columns[:, :, None], columns[:, None, :]]
         curvature = G.diagonal(dim1=1, dim2=2).clamp(min=torch.finfo(G.dtype).tiny)
         slope = (x_BR[part] @ W_dec_QR.T).gather(1, columns)
         c = torch.zeros_like(slope)
         for _ in range(sweeps):
             for i in range(shape[1]):
-                new = (c[:, i] + slope[:, i] / curvature[:, i]).clamp(min=0) * there[:, i]
+                new = (c[:, i] + slope[:, i] / curvature[:, i]).clamp(min=0) * in_support[:, i]
                 slope -= (new - c[:, i])[:, None] * G[:, :, i]
                 c[:, i] = new
         values.append(c)

@@ -51,8 +51,8 @@ def description_of(model: SparseCoder) -> dict[str, Json]:
         "input_sites": model.input_sites,
         "target_sites": model.target_sites,
     }
-    if own := registered("activation", model.config.activation):
-        description["plugin"] = own.module
+    if plugin := registered("activation", model.config.activation):
+        description["plugin"] = plugin.module
     return description
 
 
@@ -100,13 +100,13 @@ def restored(path: str | Path, description: Mapping[str, Json], tensors: Mapping
         if name not in tensors or name not in expected:
             problem = f"has a tensor {name}" if name in tensors else f"lacks the tensor {name}"
             raise SourceError(f"{path}: {problem}, contrary to the configuration in its metadata")
-        wanted, found = expected[name], tensors[name]
-        if (found.shape, found.dtype) != (wanted.shape, wanted.dtype):
+        declared, tensor = expected[name], tensors[name]
+        if (tensor.shape, tensor.dtype) != (declared.shape, declared.dtype):
             raise SourceError(
-                f"{path}: {name} is {found.dtype} of shape {tuple(found.shape)}, but the configuration in its metadata "
-                f"needs {wanted.dtype} of {tuple(wanted.shape)}"
+                f"{path}: {name} is {tensor.dtype} of shape {tuple(tensor.shape)}, but the configuration in its "
+                f"metadata needs {declared.dtype} of {tuple(declared.shape)}"
             )
-        if not found.isfinite().all():
+        if not tensor.isfinite().all():
             raise SourceError(
                 f"{path}: {name} contains NaN or infinity; train again, with a lower lr if training diverged"
             )
@@ -123,10 +123,10 @@ def restored(path: str | Path, description: Mapping[str, Json], tensors: Mapping
 
 def load_provenance(path: str | Path) -> dict[str, Json]:
     """Return the provenance in a saved model; errors as in `load_model`, without checks of the weights."""
-    found = read_with_checksum(path, ENTRY, "pt")[0].get("provenance")
-    if not isinstance(found, dict):
+    provenance = read_with_checksum(path, ENTRY, "pt")[0].get("provenance")
+    if not isinstance(provenance, dict):
         raise SourceError(f"{path}: its metadata contain no provenance; save it again")
-    return found
+    return provenance
 
 
 def _check_plugin(path: str | Path, description: Mapping[str, Json]) -> None:
@@ -148,9 +148,9 @@ def described(description: Mapping[str, Json]) -> SparseCoder:
     for name, kind in get_type_hints(ModelConfig).items():
         choices = get_origin(kind) is Literal  # ModelConfig checks which value it is
         kinds = (str,) if choices else get_args(kind) or (kind,)
-        if name != "own" and name in settings and not _is_of(settings[name], kinds):
-            wanted = " or ".join(kind.__name__ for kind in kinds)
-            raise TypeError(f"model.{name} is {settings[name]!r:.60}, expected {wanted}")
+        if name in settings and not _is_of(settings[name], kinds):
+            expected = " or ".join(kind.__name__ for kind in kinds)
+            raise TypeError(f"model.{name} is {settings[name]!r:.60}, expected {expected}")
     config = ModelConfig.from_dict(settings)
     sites = []
     for name in ("input_sites", "target_sites"):

@@ -24,7 +24,7 @@ class Extensible(Settings):
         return ()
 
     @property
-    def own(self) -> Mapping[str, Any]:
+    def settings_of_plugin(self) -> Mapping[str, Any]:
         """The settings of the plugins that the run uses, with their defaults."""
         return self.model_extra or {}
 
@@ -45,7 +45,7 @@ class Extensible(Settings):
         ValueError
             Naming settings that no plugin has, or the first that does not fit.
         """
-        settings = self.own
+        settings = self.settings_of_plugin
         of_plugins = own_settings(self.extended_by) if settings else {}
         if unknown := sorted(settings.keys() - of_plugins.keys()):
             raise unknown_settings(self.called, unknown, [*type(self).model_fields, *of_plugins])

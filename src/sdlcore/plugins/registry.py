@@ -24,7 +24,7 @@ class Extension:
 
     kind: Kind
     name: str
-    made: Any
+    implementation: Any
     """The class or function."""
     settings: type[Settings]
     """The model of the settings that it alone has."""
@@ -34,16 +34,16 @@ class Extension:
     @property
     def module(self) -> str:
         """The name of the plugin's module."""
-        return str(self.made.__module__)
+        return str(self.implementation.__module__)
 
     def text_of(self, setting: str) -> str:
         """Return the description of a setting in one line, or an empty text."""
-        return documents(self.made).get(setting, "")
+        return documents(self.implementation).get(setting, "")
 
     @property
     def parts(self) -> tuple[str, ...]:
         """The modules in its digest (`sdlcore.storage.digest`): the plugin's file, and the modules that it extends."""
-        classes = self.made.__mro__ if isinstance(self.made, type) else ()
+        classes = self.implementation.__mro__ if isinstance(self.implementation, type) else ()
         ours = sorted({base.__module__ for base in classes if base.__module__.startswith("sdlcore.")})
         file = getattr(sys.modules.get(self.module), "__file__", None)
         return (file, *ours) if file else tuple(ours)  # a notebook has no file

@@ -71,7 +71,7 @@ def _run_plugin(
         width = x_BR.shape[1]
         return x_BR
 
-    steps, yielded = plugin.made(read, config, generator, start, **config.own), None
+    steps, yielded = plugin.implementation(read, config, generator, start, **config.settings_of_plugin), None
     for yielded in steps if isinstance(steps, Iterable) else ():
         if problem := _problem(yielded, width):
             raise ValueError(f"solver {plugin.name} yielded {problem}")

@@ -203,7 +203,13 @@ def _coder(
 def compile_loops(config: SolverConfig) -> None:
     """Compile or load the solver's numba loops in advance, so that a history's seconds exclude compilation."""
     tiny = SolverConfig(
-        solver=config.solver, n_atoms=8, support=4, max_support=4, max_steps=1, precision=config.precision, **config.own
+        solver=config.solver,
+        n_atoms=8,
+        support=4,
+        max_support=4,
+        max_steps=1,
+        precision=config.precision,
+        **config.settings_of_plugin,
     )
     x = torch.rand(32, 8, generator=torch.Generator().manual_seed(0), dtype=torch.float32)
     atoms, row = next(solver_of(config.solver)(lambda step: x, tiny, torch.Generator().manual_seed(0), None))

@@ -90,7 +90,7 @@ class TrainingStep:
         self.firings = torch.zeros(len(model.W_enc) if config.training.reorder_every else 0, device=device)
         """Number of samples that activated each latent since the last reordering; empty without ``reorder_every``."""
         self._norms = needs_norms(config.loss)
-        self._scales = Scales.asked(config.loss, config.model)
+        self._scales = Scales.of(config.loss, config.model)
         self._precision = _TYPES[config.training.precision]
         self._auxiliary: Auxiliary | None = None
 
@@ -142,7 +142,7 @@ class TrainingStep:
         size = part // samples.size
         anchored_rows = self._anchored_rows()
         if now.k is not None and isinstance(self.model.sigma, Selecting):
-            self.model.sigma.keep(now.k)
+            self.model.sigma.set_k(now.k)
         row_norms = RowNorms()
         # this process's samples of each part
         for start in range(samples.rank * size, len(x_BP), part):
@@ -210,7 +210,7 @@ class TrainingStep:
     def finish(self) -> None:
         """Give the model its final k, which a training that ends early has not reached."""
         if self.config.model.k is not None and isinstance(self.model.sigma, Selecting):
-            self.model.sigma.keep(self.config.model.k)
+            self.model.sigma.set_k(self.config.model.k)
 
     def _anchored_rows(self) -> tuple[Tensor, Tensor] | None:
         """Return the anchored rows, detached from the weights.

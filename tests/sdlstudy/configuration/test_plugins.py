@@ -78,7 +78,7 @@ def test_its_settings_are_swept_like_ours():
     found = study(tables={"own_shrink": table})
     cells = found.tables["own_shrink"].cells(found)
     assert [cell.method for cell in cells] == ["soft", "soft_shrink_0_2"]
-    assert [run_settings(found, cell).model.own["shrink"] for cell in cells] == [0.05, 0.2]
+    assert [run_settings(found, cell).model.settings_of_plugin["shrink"] for cell in cells] == [0.05, 0.2]
     at_default = study(
         methods={"plain": {"activation": "soft_topk", "k": 3}}, tables={"own_shrink": {**table, "methods": ["plain"]}}
     )
@@ -105,7 +105,7 @@ def test_a_loss_term_may_stand_in_every_layer_of_runs_and_is_swept_over_methods_
         tables={"own_power": table},
     )
     run = run_settings(found, Cell("lrb", "soft", "best", "none", 0))
-    assert (run.loss.terms, run.loss.own) == (("power",), {"power": 0.5, "exponent": 3})
+    assert (run.loss.terms, run.loss.settings_of_plugin) == (("power",), {"power": 0.5, "exponent": 3})
     cells = found.tables["own_power"].cells(found)
     assert [cell.method for cell in cells] == ["topk", "topk_power_0_5"]
     assert [run_settings(found, cell).loss.terms for cell in cells] == [(), ("power",)]
@@ -119,7 +119,7 @@ def test_a_solver_is_a_method_with_its_settings():
     table = {"source": "lrb", "methods": ["own"], "anchorings": ["none"]}
     found = study(methods={"own": {"solver": "samples", "taken_from": 3}}, tables={"own_samples": table})
     run = run_settings(found, Cell("lrb", "own", "best", "none", 0))
-    assert run.own == {"taken_from": 3}
+    assert run.settings_of_plugin == {"taken_from": 3}
     with pytest.raises(ConfigError, match=r"methods.own.taken_form: unknown key; did you mean taken_from"):
         study(methods={"own": {"solver": "samples", "taken_form": 3}})
 
@@ -134,7 +134,7 @@ def test_a_source_gets_its_own_table_with_anchors_where_it_has_classes():
     run = {"n_q": 64, "steps": 5, "batch_size": 32}
     mine = {"mine": {"source": "noise", "dimension": 6, "run": run}, "wider": {"like": "mine", "dimension": 8}}
     found = configure({"name": "own", "sources": {"plugin": {**mine, "sorted": {"source": "classes"}}}}, DEFAULT)
-    assert found.sources.plugin["wider"].own == {"dimension": 8}
+    assert found.sources.plugin["wider"].settings_of_plugin == {"dimension": 8}
     assert found.sources.plugin["mine"].model_dump()["dimension"] == 6
     assert not found.source("mine").is_labelled
     assert found.source("sorted").is_labelled

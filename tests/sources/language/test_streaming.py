@@ -231,14 +231,14 @@ import numpy as np
 import torch
 import torch.distributed as dist
 
-from sdlcore.sources.language import taking_turns
+from sdlcore.sources.language import distributed_extraction
 from tests.sources.language.test_streaming import STEPS, opened
 
 dist.init_process_group("gloo")
 started, given = [], []
-start, exchange = taking_turns.Passes.start, taking_turns._given
-taking_turns.Passes.start = lambda self, tokens: started.append(1) or start(self, tokens)
-taking_turns._given = lambda *call: given.append(1) or exchange(*call)
+start, exchange = distributed_extraction.Passes.start, distributed_extraction._broadcast
+distributed_extraction.Passes.start = lambda self, tokens: started.append(1) or start(self, tokens)
+distributed_extraction._broadcast = lambda *call: given.append(1) or exchange(*call)
 with opened(Path(sys.argv[1]), Path(sys.argv[2])) as rows:
     started.clear()  # passes that measure outliers
     np.save(sys.argv[3], np.stack([rows.batches(step)[0] for step in STEPS]))

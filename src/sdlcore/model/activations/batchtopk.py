@@ -28,8 +28,8 @@ class BatchTopK(Selecting):
     def forward(self, pre: Tensor) -> Tensor:
         if not self.training:
             return torch.where(pre > self._learned(), pre, 0.0)
-        kept = largest(pre.flatten(), self.k * len(pre)).view_as(pre)
-        latents = torch.where(kept, torch.relu(pre), 0.0)
+        is_largest = largest(pre.flatten(), self.k * len(pre)).view_as(pre)
+        latents = torch.where(is_largest, torch.relu(pre), 0.0)
         self._follow(latents[latents > 0].min() if latents.any() else latents.new_tensor(torch.inf))
         return latents
 
@@ -40,8 +40,8 @@ class BatchTopK(Selecting):
         if self.threshold < 0:
             raise ValueError(f"the threshold of BatchTopK is {float(self.threshold):.4g}, expected 0 or more")
 
-    def keep(self, k: int) -> None:
-        super().keep(k)
+    def set_k(self, k: int) -> None:
+        super().set_k(k)
         self.batch_search.k = k
 
     def values(self, pre: Tensor, support: Support) -> Tensor:

@@ -15,9 +15,9 @@ class GradientPursuit(OMP):
 
     @staticmethod
     def update(codes: Tensor, products: Tensor, residual: Tensor, inner: Tensor) -> Tensor:
-        there = codes > 0
-        there[:, -1] = residual[:, -1] > 0
-        slope = torch.where(there, residual, 0.0)
+        active = codes > 0
+        active[:, -1] = residual[:, -1] > 0
+        slope = torch.where(active, residual, 0.0)
         curvature = (slope * (inner @ slope[:, :, None]).squeeze(2)).sum(1)
         step = slope.square().sum(1) / curvature.clamp(min=torch.finfo(slope.dtype).tiny)
         return (codes + step[:, None] * slope).clamp(min=0)

@@ -35,19 +35,19 @@ class Lista(Encoder, Selecting):
 
     def encode_at(self, x: Tensor, tools: EncodingTools) -> SparseCode:
         W_enc, b_enc, *_ = tools.weights
-        found = tools.find(self.search(), x, W_enc, b_enc)
-        z = torch.relu(tools.products(x, W_enc, b_enc, found.support, found.pre))
-        residual = x - tools.reconstruct(z, found.support)
+        entries = tools.find(self.search(), x, W_enc, b_enc)
+        z = torch.relu(tools.products(x, W_enc, b_enc, entries.support, entries.pre))
+        residual = x - tools.reconstruct(z, entries.support)
         steps = self.step * self.log_step.exp()
         no_bias = torch.zeros_like(b_enc)
         # the step adds at most k latents of a sample to the k that are there: of its 2 k largest, k are new
         proposals = LargestPerSample(2 * self.k)
         proposed = tools.find(proposals, residual.detach(), steps.detach()[:, None] * W_enc.detach(), no_bias).support
-        support, places = together(found.support, proposed)
+        support, places = together(entries.support, proposed)
         moved = support.per_latent(steps) * tools.products(residual, W_enc, no_bias, support)
         pre = moved.index_add(0, places, z)
-        chosen, kept = tools.narrow(self.search(), support, pre)
-        return SparseCode(chosen, pre[kept], torch.relu(pre[kept]))
+        chosen, indices = tools.narrow(self.search(), support, pre)
+        return SparseCode(chosen, pre[indices], torch.relu(pre[indices]))
 
 
 ACTIVATION = Lista

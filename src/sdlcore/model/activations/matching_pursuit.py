@@ -53,10 +53,10 @@ class MatchingPursuit(Encoder, Selecting):
         residual = x - b_dec
         chosen, amounts = pursue(residual, W_enc, W_dec, self.k, isinstance(tools.kernels, NumbaKernels))
         amounts = _Amounts.apply(residual, W_enc, W_dec, chosen, amounts)
-        taken = amounts.detach() > 0
-        sample = torch.arange(len(x), device=x.device)[:, None].expand_as(chosen)[taken]
-        support, places = tools.entries(sample, chosen[taken], len(x))
-        values = amounts.new_zeros(len(support)).index_add(0, places, amounts[taken])
+        active = amounts.detach() > 0
+        sample = torch.arange(len(x), device=x.device)[:, None].expand_as(chosen)[active]
+        support, places = tools.entries(sample, chosen[active], len(x))
+        values = amounts.new_zeros(len(support)).index_add(0, places, amounts[active])
         return SparseCode(support, values, values)
 
 
@@ -80,16 +80,16 @@ def pursue(
         part = slice(start, start + rows)
         products = residual_BP[part] @ W_enc_QP.T
         if compiled and gram_QQ is not None:
-            given = products, products.view(torch.int32 if products.itemsize == 4 else torch.int64), gram_QQ
-            pursuits().pursue(*map(array, (*given, least_B[part], chosen_BK[part], amounts_BK[part])))
+            inputs = products, products.view(torch.int32 if products.itemsize == 4 else torch.int64), gram_QQ
+            pursuits().pursue(*map(array, (*inputs, least_B[part], chosen_BK[part], amounts_BK[part])))
             continue
         for step in range(k):
             chosen = products.argmax(dim=1)
             amounts = products.gather(1, chosen[:, None])
             amounts = torch.where(amounts > least_B[part, None], amounts, 0.0)
             chosen_BK[part, step], amounts_BK[part, step] = chosen, amounts.squeeze(1)
-            taken = W_dec_QP[chosen] @ W_enc_QP.T if gram_QQ is None else gram_QQ[chosen]
-            products.addcmul_(taken, amounts, value=-1)
+            change = W_dec_QP[chosen] @ W_enc_QP.T if gram_QQ is None else gram_QQ[chosen]
+            products.addcmul_(change, amounts, value=-1)
     return chosen_BK, amounts_BK
 
 
@@ -97,12 +97,12 @@ def gram(W_dec_QP: Tensor, W_enc_QP: Tensor, compiled: bool = False) -> Tensor:
     """Return W_dec W_enc^T (n_q x n_q). Compiled, only the half below the diagonal of a tied model is multiplied."""
     if not (compiled and W_dec_QP is W_enc_QP):
         return W_dec_QP @ W_enc_QP.T
-    found_QQ = W_enc_QP.new_empty(len(W_enc_QP), len(W_enc_QP))
+    gram_QQ = W_enc_QP.new_empty(len(W_enc_QP), len(W_enc_QP))
     for start in range(0, len(W_enc_QP), BLOCK):
         block = slice(start, start + BLOCK)
-        torch.mm(W_enc_QP[start:], W_enc_QP[block].T, out=found_QQ[start:, block])
-    pursuits().mirror(array(found_QQ))
-    return found_QQ
+        torch.mm(W_enc_QP[start:], W_enc_QP[block].T, out=gram_QQ[start:, block])
+    pursuits().mirror(array(gram_QQ))
+    return gram_QQ
 
 
 class _Amounts(torch.autograd.Function):
@@ -119,12 +119,12 @@ class _Amounts(torch.autograd.Function):
         residual, W_enc, W_dec, chosen, amounts = ctx.saved_tensors
         k = chosen.shape[1]
         # forwards: the residual before each step
-        left = residual.expand(k, *residual.shape).clone()
+        residuals = residual.expand(k, *residual.shape).clone()
         for step in range(1, k):
-            taken = amounts[:, step - 1, None] * W_dec[chosen[:, step - 1]]
-            torch.sub(left[step - 1], taken, out=left[step])
+            contribution = amounts[:, step - 1, None] * W_dec[chosen[:, step - 1]]
+            torch.sub(residuals[step - 1], contribution, out=residuals[step])
         # backwards: the gradients of the residual after each step and of the amount that the step adds
-        behind, of_amounts = torch.zeros_like(left), torch.empty_like(amounts)
+        behind, of_amounts = torch.zeros_like(residuals), torch.empty_like(amounts)
         after = torch.zeros_like(residual)
         for step in range(k - 1, -1, -1):
             behind[step] = after
@@ -132,7 +132,7 @@ class _Amounts(torch.autograd.Function):
             of_amounts[:, step] = (gradient[:, step] - torch.linalg.vecdot(decoded, after)) * (amounts[:, step] > 0)
             after = torch.addcmul(after, of_amounts[:, step, None], W_enc[chosen[:, step]])
         flat = chosen.T.flatten()
-        to_enc = torch.zeros_like(W_enc).index_add_(0, flat, (left * of_amounts.T[:, :, None]).flatten(0, 1))
+        to_enc = torch.zeros_like(W_enc).index_add_(0, flat, (residuals * of_amounts.T[:, :, None]).flatten(0, 1))
         to_dec = torch.zeros_like(W_dec).index_add_(0, flat, (behind * -amounts.T[:, :, None]).flatten(0, 1))
         return after, to_enc, to_dec, None, None
 

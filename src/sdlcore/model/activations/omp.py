@@ -41,29 +41,29 @@ class OMP(Encoder, Selecting):
 
     def encode_at(self, x: Tensor, tools: EncodingTools) -> SparseCode:
         _, _, W_dec, b_dec = tools.weights
-        latents, found = greedy(x - b_dec, W_dec, self.k, self.update, tools.kernels)
-        active = found > 0
+        latents, codes = greedy(x - b_dec, W_dec, self.k, self.update, tools.kernels)
+        active = codes > 0
         sample = torch.arange(len(x), device=x.device)[:, None].expand_as(latents)[active]
         support, places = tools.entries(sample, latents[active], len(x))
-        values = found.new_zeros(len(support)).index_add(0, places, found[active])
+        values = codes.new_zeros(len(support)).index_add(0, places, codes[active])
         return SparseCode(support, values, values)
 
     @staticmethod
     def update(codes: Tensor, products: Tensor, residual: Tensor, inner: Tensor) -> Tensor:
-        there = codes > 0
-        there[:, -1] = residual[:, -1] > 0
-        solved = _least_squares(there, products, inner)
+        active = codes > 0
+        active[:, -1] = residual[:, -1] > 0
+        solved = _least_squares(active, products, inner)
         while (rows := (solved < 0).any(1)).any():
-            there[rows] &= solved[rows] >= 0
-            solved[rows] = _least_squares(there[rows], products[rows], inner[rows])
+            active[rows] &= solved[rows] >= 0
+            solved[rows] = _least_squares(active[rows], products[rows], inner[rows])
         return solved
 
 
-def _least_squares(there: Tensor, products: Tensor, inner: Tensor) -> Tensor:
-    """Return the least-squares codes of the latents that are there (B x s), and zero for the others."""
-    systems = inner * (there[:, :, None] & there[:, None, :])
-    systems.diagonal(dim1=1, dim2=2).copy_(torch.where(there, 1 + RIDGE, 1.0))
-    return torch.linalg.solve(systems, torch.where(there, products, 0.0)[:, :, None]).squeeze(2)
+def _least_squares(active: Tensor, products: Tensor, inner: Tensor) -> Tensor:
+    """Return the least-squares codes of the active latents (B x s), and zero for the others."""
+    systems = inner * (active[:, :, None] & active[:, None, :])
+    systems.diagonal(dim1=1, dim2=2).copy_(torch.where(active, 1 + RIDGE, 1.0))
+    return torch.linalg.solve(systems, torch.where(active, products, 0.0)[:, :, None]).squeeze(2)
 
 
 @torch.no_grad()
@@ -90,7 +90,7 @@ def greedy(x_BR: Tensor, W_dec_QR: Tensor, k: int, update: Update, kernels: Kern
     gram_QQ = rows_QR @ rows_QR.T if n_q <= min(k * B, MOST) else None
     at_once = max(1, AT_ONCE // n_q)
     parts = [_greedy(part, rows_QR, gram_QQ, k, update, kernels) for part in x_BR.split(at_once)]
-    latents_BK, codes_BK = (torch.cat(found) for found in zip(*parts, strict=True))
+    latents_BK, codes_BK = (torch.cat(columns) for columns in zip(*parts, strict=True))
     return latents_BK, codes_BK / norms_Q.clamp(min=torch.finfo(norms_Q.dtype).tiny)[latents_BK]
 
 
@@ -102,11 +102,11 @@ def _greedy(
     least_B = LEAST * x_BR.norm(dim=1)
     latents_BK = torch.zeros(B, k, dtype=torch.int64, device=x_BR.device)
     codes_BK, inner_BKK = x_BR.new_zeros(B, k), x_BR.new_zeros(B, k, k)
-    left_BQ = products_BQ
+    residual_BQ = products_BQ
     for step in range(k):
         so_far = latents_BK[:, :step]
-        open_BS = left_BQ.gather(1, so_far).masked_fill(codes_BK[:, :step] > 0, 0.0)
-        product_B, chosen_B = left_BQ.scatter_reduce(1, so_far, open_BS, "amin").max(1)
+        open_BS = residual_BQ.gather(1, so_far).masked_fill(codes_BK[:, :step] > 0, 0.0)
+        product_B, chosen_B = residual_BQ.scatter_reduce(1, so_far, open_BS, "amin").max(1)
         latents_BK[:, step] = chosen_B
         latents = latents_BK[:, : step + 1]
         if gram_QQ is not None:
@@ -114,7 +114,7 @@ def _greedy(
         else:
             inner = (rows_QR[latents] @ rows_QR[chosen_B][:, :, None]).squeeze(2)
         inner_BKK[:, step, : step + 1] = inner_BKK[:, : step + 1, step] = inner
-        residual = left_BQ.gather(1, latents)
+        residual = residual_BQ.gather(1, latents)
         residual[:, -1] = torch.where(product_B > least_B, product_B, 0.0)
         part = slice(0, step + 1)
         codes = update(codes_BK[:, part], products_BQ.gather(1, latents), residual, inner_BKK[:, part, part])
@@ -124,9 +124,9 @@ def _greedy(
         offsets = torch.arange(0, B * (step + 1) + 1, step + 1, device=x_BR.device)
         entries = offsets, latents.int().flatten(), codes.contiguous().flatten()
         if gram_QQ is not None:
-            left_BQ = products_BQ - kernels.gather_sum(*entries, gram_QQ)
+            residual_BQ = products_BQ - kernels.gather_sum(*entries, gram_QQ)
         else:
-            left_BQ = (x_BR - kernels.gather_sum(*entries, rows_QR)) @ rows_QR.T
+            residual_BQ = (x_BR - kernels.gather_sum(*entries, rows_QR)) @ rows_QR.T
     return latents_BK, codes_BK
 
 

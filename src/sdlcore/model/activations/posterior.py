@@ -130,7 +130,7 @@ def codes(x_BR: Tensor, weights: Weights, statistics: Statistics, scale: float =
     means, variances = array(statistics.means.cpu()), array(statistics.variances.cpu())
     gram = array(W_dec.float() @ W_dec.float().T)
     most = min(MOST, len(W_dec))
-    found = [(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0, np.float32))]
+    entries = [(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0, np.float32))]
     rows = max(1, AT_ONCE // len(W_dec))
     for start in range(0, len(x_BR), rows):
         centred_BR = (x_BR[start : start + rows].double().cpu() - b_dec) / scale
@@ -145,9 +145,9 @@ def codes(x_BR: Tensor, weights: Weights, statistics: Statistics, scale: float =
         chosen, amounts = np.zeros(shape, np.int64), np.zeros(shape, np.float32)
         counts = np.zeros(len(products), np.int64)
         posteriors().posterior(products, energies, gram, *tables, means, variances, n_r, chosen, amounts, counts)
-        there = np.arange(most) < counts[:, None]
-        found.append((np.nonzero(there)[0] + start, chosen[there], amounts[there]))
-    sample, latent, values = (torch.from_numpy(np.concatenate(part)) for part in zip(*found, strict=True))
+        is_chosen = np.arange(most) < counts[:, None]
+        entries.append((np.nonzero(is_chosen)[0] + start, chosen[is_chosen], amounts[is_chosen]))
+    sample, latent, values = (torch.from_numpy(np.concatenate(part)) for part in zip(*entries, strict=True))
     return sample, latent, (values.double() * scale).float()
 
 

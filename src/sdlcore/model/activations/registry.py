@@ -41,8 +41,8 @@ def activation(name: str) -> Callable[[AnyActivation], AnyActivation]:
             raise TypeError(f"activation {name}: {cls.__name__} is no subclass of Activation, such as TopK")
         settings = settings_class(cls, f"activation {name}")
         facts = {"selects": issubclass(cls, Selecting), "checked": checked_methods(cls, f"activation {name}")}
-        taken = [*RunConfig().to_dict(), *TAKEN]
-        register(Extension("activation", name, cls, settings, facts), (*get_args(Names), *get_args(Searched)), taken)
+        reserved = [*RunConfig().to_dict(), *TAKEN]
+        register(Extension("activation", name, cls, settings, facts), (*get_args(Names), *get_args(Searched)), reserved)
         return cls
 
     return add
@@ -56,21 +56,22 @@ def make_sigma(config: ModelConfig) -> Activation:
     TypeError
         If `sdlcore.run.SELECTING` contains the activation's name, but it is not a subclass of `Selecting`.
     """
-    own = registered("activation", config.activation)
-    if own is None:
+    extension = registered("activation", config.activation)
+    if extension is None:
         cls = import_module(f"sdlcore.model.activations.{config.activation}").ACTIVATION
-        found: Activation = cls(**_arguments(cls, config))
+        sigma: Activation = cls(**_arguments(cls, config))
     else:
         # settings become attributes of a subclass, because `__init__` may already read them
-        body = {**derived(own.made), **own.facts["checked"], **config.own, "__module__": own.module}
-        made: Any = type(own.made.__name__, (own.made,), body)
-        found = made(**_arguments(made, config))
-    if config.selects and not isinstance(found, Selecting):
-        raise TypeError(f"{type(found).__name__}: expected a subclass of Selecting, since SELECTING has its name")
-    return found
+        plugin, settings = extension.implementation, config.settings_of_plugin
+        body = {**derived(plugin), **extension.facts["checked"], **settings, "__module__": extension.module}
+        subclass: Any = type(plugin.__name__, (plugin,), body)
+        sigma = subclass(**_arguments(subclass, config))
+    if config.selects and not isinstance(sigma, Selecting):
+        raise TypeError(f"{type(sigma).__name__}: expected a subclass of Selecting, since SELECTING has its name")
+    return sigma
 
 
 def _arguments(cls: type[Activation], config: ModelConfig) -> dict[str, Any]:
     """Return the model's settings that the constructor takes, by name."""
-    names = (name for name in inspect.signature(cls).parameters if name not in config.own)
+    names = (name for name in inspect.signature(cls).parameters if name not in config.settings_of_plugin)
     return {name: getattr(config, name) for name in names if hasattr(config, name)}

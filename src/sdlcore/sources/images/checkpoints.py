@@ -107,10 +107,10 @@ def load_clip(model: str, pretrained: str, dtype: str = "float32", device: str =
     """
     name = architecture = register_architecture(model)
     where = f"weights {pretrained!r} of {name}"
-    wanted = pretrained
+    weights = pretrained
     if pretrained.startswith(HUB):
         _require_same_architecture(pretrained, name)
-        name, wanted = pretrained, ""
+        name, weights = pretrained, ""
     elif Path(pretrained).suffix in WEIGHTS or Path(pretrained).exists():
         _require_weights_file(pretrained, name)
     else:
@@ -118,7 +118,7 @@ def load_clip(model: str, pretrained: str, dtype: str = "float32", device: str =
     try:
         with nothing_to_read():
             loaded, _, preprocess = open_clip.create_model_and_transforms(
-                name, wanted or None, precision=PRECISIONS[dtype], device=device, weights_only=True
+                name, weights or None, precision=PRECISIONS[dtype], device=device, weights_only=True
             )
     except Exception as error:  # pickle, safetensors, torch and the hub's client raise many kinds
         raise SourceError(
@@ -138,9 +138,9 @@ def register_architecture(model: str) -> str:
     """
     if not model.endswith(".json"):
         with parsing(model, "an architecture"):
-            found = open_clip.get_model_config(model)
-        _require_no_code(found, model)
-        if found is None:
+            architecture = open_clip.get_model_config(model)
+        _require_no_code(architecture, model)
+        if architecture is None:
             alike = [name for name in open_clip.list_models() if name.lower().startswith(model.lower()[:5])]
             similar = ", ".join(alike) or "none"
             raise SourceError(f"model {model!r} is unknown to open_clip; similar names are {similar}")
@@ -149,17 +149,17 @@ def register_architecture(model: str) -> str:
     try:
         if path.exists() and not path.is_file():  # reading a pipe would wait for a writer
             raise OSError(NO_FILE)
-        found = json.loads(path.read_text())
+        architecture = json.loads(path.read_text())
     except (OSError, ValueError, RecursionError) as error:
         raise SourceError(f"model {model}: not a readable JSON file ({describe_error(error)})") from error
     parts = ("embed_dim", "vision_cfg", "text_cfg")
-    if not isinstance(found, dict) or not set(parts) <= set(found):
+    if not isinstance(architecture, dict) or not set(parts) <= set(architecture):
         raise SourceError(
             f"model {model}: expected a JSON object with {', '.join(parts)}, as in open_clip's model_configs"
         )
-    _require_no_code(found, model)
+    _require_no_code(architecture, model)
     open_clip.add_model_config(path)
-    if open_clip.get_model_config(path.stem) != found:
+    if open_clip.get_model_config(path.stem) != architecture:
         raise SourceError(f"model {model}: open_clip has another architecture called {path.stem}; rename the file")
     return path.stem
 
@@ -204,18 +204,18 @@ def _require_weights_file(pretrained: str, name: str) -> None:
     beside = path.with_name("open_clip_config.json")
     if beside.is_file():  # checkpoints from the hub come with this file; weights alone do not name the activation
         with parsing(beside, "open_clip's JSON"):
-            found = json.loads(beside.read_text()).get("model_cfg", {})
-            _require_same_activation(_has_quick_gelu(found), name, f"{path.name} (by {beside.name})")
+            settings = json.loads(beside.read_text()).get("model_cfg", {})
+            _require_same_activation(_has_quick_gelu(settings), name, f"{path.name} (by {beside.name})")
 
 
 def _require_tag(name: str, tag: str) -> None:
     tags = open_clip.list_pretrained_tags_by_model(name)
-    found = open_clip.get_pretrained_cfg(name, tag)
-    if not found:
+    cfg = open_clip.get_pretrained_cfg(name, tag)
+    if not cfg:
         raise SourceError(
             f"pretrained {tag!r} is neither a file nor a tag of {name}; its tags are {', '.join(tags) or 'none'}"
         )
-    _require_same_activation(_has_quick_gelu(found), name, f"tag {tag}")
+    _require_same_activation(_has_quick_gelu(cfg), name, f"tag {tag}")
 
 
 def _require_same_architecture(pretrained: str, name: str) -> None:
@@ -227,22 +227,22 @@ def _require_same_architecture(pretrained: str, name: str) -> None:
             f"pretrained {pretrained}: its open_clip_config.json cannot be fetched ({describe_error(error)})"
         ) from error
     with parsing(pretrained, "open_clip's JSON"):
-        found = json.loads(Path(path).read_text())["model_cfg"]
-        _require_no_code(found, pretrained)
+        settings = json.loads(Path(path).read_text())["model_cfg"]
+        _require_no_code(settings, pretrained)
     architecture = open_clip.get_model_config(name)
-    different = [key for key in ("embed_dim", "vision_cfg") if found.get(key) != architecture[key]]
+    different = [key for key in ("embed_dim", "vision_cfg") if settings.get(key) != architecture[key]]
     if different:
         key = different[0]
         raise SourceError(
-            f"pretrained {pretrained} has another architecture than model {name}: {key} is {found.get(key)}, expected "
-            f"{architecture[key]}"
+            f"pretrained {pretrained} has another architecture than model {name}: {key} is {settings.get(key)}, "
+            f"expected {architecture[key]}"
         )
-    _require_same_activation(_has_quick_gelu(found), name, pretrained)
+    _require_same_activation(_has_quick_gelu(settings), name, pretrained)
 
 
-def _require_no_code(found: Any, where: str) -> None:
+def _require_no_code(settings: Any, where: str) -> None:
     """Raise `SourceError` for nested settings that would make a tokenizer or text tower run its own code."""
-    waiting = [found]
+    waiting = [settings]
     while waiting:
         part = waiting.pop()
         if isinstance(part, dict):

@@ -234,13 +234,13 @@ def _fill(
 
 
 def _require_readable(split: str, part: Split, skipped: list[Skipped], limit: float) -> None:
-    asked = len(part.order) + len(part.folder.skipped)
-    if len(skipped) <= limit * asked and len(skipped) < asked:
+    number = len(part.order) + len(part.folder.skipped)
+    if len(skipped) <= limit * number and len(skipped) < number:
         return
     named = "; ".join(f"{entry.path} ({entry.reason})" for entry in skipped[:MOST_NAMED])
     named += "; ..." if len(skipped) > MOST_NAMED else ""
     raise SourceError(
-        f"{part.folder.root}: {len(skipped)} of {asked} images of the {split} store could not be read, more than "
+        f"{part.folder.root}: {len(skipped)} of {number} images of the {split} store could not be read, more than "
         f"max_unreadable ({limit:g}) allows: {named}; repair or remove them, or raise max_unreadable"
     )
 

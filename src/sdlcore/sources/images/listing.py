@@ -114,13 +114,13 @@ def list_images(root: str | Path, key: str = "images") -> ImageFolder:
     lines: list[str] = []
     others = sum(not _is_called_image(name) for name in loose)
     for label, name in enumerate(classes):
-        found = list(walk(root, "image", name))
-        taken, left = sort_out(found, _is_called_image, _against)
-        paths += [entry.path for entry in taken]
-        labels += [label] * len(taken)
-        lines += [f"{entry.path} {entry.size}\n" for entry in taken]
-        skipped += left
-        others += sum(not (entry.folder or _is_called_image(entry.path)) for entry in found)
+        files = list(walk(root, "image", name))
+        images, skipped_here = sort_out(files, _is_called_image, _against)
+        paths += [entry.path for entry in images]
+        labels += [label] * len(images)
+        lines += [f"{entry.path} {entry.size}\n" for entry in images]
+        skipped += skipped_here
+        others += sum(not (entry.folder or _is_called_image(entry.path)) for entry in files)
     if not paths:
         has = f"{len(classes)} class folders without an image" if classes else "no class folder"
         raise SourceError(f"{root}: has {has}, given as {key}; expected {layout} ({', '.join(SUFFIXES)})")

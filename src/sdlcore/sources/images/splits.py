@@ -53,9 +53,9 @@ def splits_of(source: ClipSource, images: str | Path, test_images: str | Path | 
                 "lower test_samples, or set test_images to a folder"
             )
         order = stream(0, "images", "held out").permutation(len(train.paths))
-        kept = _first(order[source.test_samples :], source.train_samples, images, "train_samples")
+        indices = _first(order[source.test_samples :], source.train_samples, images, "train_samples")
         return {
-            "train": Split(train, train.labels, kept),
+            "train": Split(train, train.labels, indices),
             # images that the listing skipped are counted only for training
             "test": Split(train._replace(skipped=[]), train.labels, order[: source.test_samples]),
         }

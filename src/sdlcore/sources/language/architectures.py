@@ -135,14 +135,14 @@ BLOCK = "block."
 """Prefix of module paths that start at a block; other paths start at the model."""
 
 
-def paths_of(config: Mapping[str, Any], own: Paths | None, name: str) -> Paths:
+def paths_of(config: Mapping[str, Any], paths: Paths | None, name: str) -> Paths:
     """Return the paths of a model's modules.
 
     Parameters
     ----------
     config
         The model's configuration, as in config.json.
-    own
+    paths
         Paths from the user, which override the known ones.
     name
         Name of the model, for the error.
@@ -152,16 +152,16 @@ def paths_of(config: Mapping[str, Any], own: Paths | None, name: str) -> Paths:
     SourceError
         If the architecture is unknown and the user gave no paths.
     """
-    if own is not None:
-        return own
+    if paths is not None:
+        return paths
     kind = config.get("model_type")
-    found = ARCHITECTURES.get(str(kind))
-    if found is None:
+    architecture = ARCHITECTURES.get(str(kind))
+    if architecture is None:
         raise SourceError(
             f"{name}: the model's architecture is {kind!r}, but the table has only {', '.join(ARCHITECTURES)}; say "
             "where its modules are: set paths (docs/language-models.md, Other architectures)"
         )
-    return found.paths if isinstance(found.paths, Paths) else found.paths(config)
+    return architecture.paths if isinstance(architecture.paths, Paths) else architecture.paths(config)
 
 
 def read_paths(paths: Paths | Mapping[str, str] | None) -> Paths | None:
@@ -169,10 +169,10 @@ def read_paths(paths: Paths | Mapping[str, str] | None) -> Paths | None:
     return Paths.from_dict(paths) if isinstance(paths, Mapping) else paths
 
 
-def cuts(config: Mapping[str, Any], own: Paths | None) -> bool:
+def cuts(config: Mapping[str, Any], paths: Paths | None) -> bool:
     """Return whether the first blocks of a model can be loaded without the rest."""
-    found = ARCHITECTURES.get(str(config.get("model_type")))
-    return own is None and found is not None and found.cuts
+    architecture = ARCHITECTURES.get(str(config.get("model_type")))
+    return paths is None and architecture is not None and architecture.cuts
 
 
 def module_of(part: str, paths: Paths) -> tuple[str | None, str]:
@@ -194,10 +194,10 @@ def lacking(part: str, paths: Paths) -> str | None:
     """Return an explanation if an architecture lacks a site, otherwise None."""
     if has(part, paths):
         return None
-    there = ", ".join(one for one in SITES if has(one, paths))
+    parts = ", ".join(one for one in SITES if has(one, paths))
     if part == "residual_middle":
         return (
             "the blocks compute attention and MLP in parallel, without a residual stream between them, or paths lack "
-            f"middle; take one of {there}"
+            f"middle; take one of {parts}"
         )
-    return f"the model's paths do not say where {part} is; take one of {there}, or add it to paths"
+    return f"the model's paths do not say where {part} is; take one of {parts}, or add it to paths"

@@ -100,13 +100,13 @@ def load_stack(
         unknown and no paths are given.
     """
     config = _configuration(folder)
-    found = config.to_dict()
-    paths_of(found, paths, str(folder))
+    settings = config.to_dict()
+    paths_of(settings, paths, str(folder))
     inner = config.get_text_config()
     blocks = inner.num_hidden_layers
     if layer is not None and layer > blocks:
         raise SourceError(f"{folder}: layer is {layer}, but the model has {blocks} blocks; take at most {blocks}")
-    if layer is not None and cuts(found, paths):
+    if layer is not None and cuts(settings, paths):
         inner.num_hidden_layers = layer
         if getattr(inner, "layer_types", None):
             inner.layer_types = inner.layer_types[:layer]

@@ -149,12 +149,12 @@ def _dataset(name: str, options: TextOptions) -> Text:
 def shuffled(items: Iterable[tuple[int, str]], buffer: int, rng: np.random.Generator) -> Iterator[tuple[int, str]]:
     """Yield every item once: a random item of a ``buffer`` of items, in whose place the next item is read."""
     coming = iter(items)
-    held = list(islice(coming, buffer))
+    in_buffer = list(islice(coming, buffer))
     for item in coming:
-        at = int(rng.integers(len(held)))
-        yield held[at]
-        held[at] = item
-    yield from (held[at] for at in rng.permutation(len(held)))
+        at = int(rng.integers(len(in_buffer)))
+        yield in_buffer[at]
+        in_buffer[at] = item
+    yield from (in_buffer[at] for at in rng.permutation(len(in_buffer)))
 
 
 def _checksums(files: list[Path], reference: Path) -> dict[str, str]:

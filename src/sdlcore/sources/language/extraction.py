@@ -72,7 +72,7 @@ Stores = Mapping[str, tuple[str | Path, int | None]]
 document that no context of the previous store contains."""
 
 
-def write_all(works: Sequence[Extraction], stores: Sequence[Stores], told: Callable[[int], None] | None = None) -> None:
+def write_all(works: Sequence[Extraction], stores: Sequence[Stores], show: Callable[[int], None] | None = None) -> None:
     """Write the stores of several extractions in float16, in one pass of their model.
 
     After a kill, each store continues from its last commit. Outliers are dropped from each store separately, so
@@ -84,7 +84,7 @@ def write_all(works: Sequence[Extraction], stores: Sequence[Stores], told: Calla
         The extractions, which differ only in their sites.
     stores
         The stores of each extraction.
-    told
+    show
         Called with the number of rows in the first store after each batch.
 
     Raises
@@ -109,7 +109,7 @@ def write_all(works: Sequence[Extraction], stores: Sequence[Stores], told: Calla
         places, before = [0] * len(works), [0] * len(works)
         for split in stores[0]:
             fillings = [
-                Filling(theirs[split], its[split][1], place, told if work is works[0] else None)
+                Filling(theirs[split], its[split][1], place, show if work is works[0] else None)
                 for work, its, theirs, place in zip(works, stores, writers, places, strict=True)
             ]
             fill(works, fillings)
@@ -142,7 +142,7 @@ def _fill_in_step(works: Sequence[Extraction], members: Mapping[int, Filling]) -
             for number, filling in members.items():
                 if filling.at == place and not filling.is_full:
                     its = works[number].source.sites
-                    values, norms = (part_of(found, number, its) for found in (batch.values, batch.norms))
+                    values, norms = (part_of(columns, number, its) for columns in (batch.values, batch.norms))
                     filling.take(Batch(batch.tokens, values, norms), works[number].kinds)
             place = following(batch.tokens)
             if all(filling.is_full for filling in members.values()):

@@ -42,21 +42,21 @@ class Filling:
     ----------
     writer
         Writer of the store.
-    wanted
-        Number of rows; None for all of the text.
+    most
+        Largest number of rows; None for all of the text.
     place
         Place of the first document.
-    told
+    show
         Called with the number of rows in the store after each batch.
     """
 
     def __init__(
-        self, writer: ResumableWriter, wanted: int | None, place: int, told: Callable[[int], None] | None = None
+        self, writer: ResumableWriter, most: int | None, place: int, show: Callable[[int], None] | None = None
     ) -> None:
         self._writer = writer
         self._split = writer.provenance["split"]
-        self._wanted = math.inf if wanted is None else wanted
-        self._told = told
+        self._most = math.inf if most is None else most
+        self._show = show
         self._progress = writer.state(
             Progress(
                 first_place=place,
@@ -86,7 +86,7 @@ class Filling:
 
     @property
     def is_full(self) -> bool:
-        return self._writer.rows >= self._wanted
+        return self._writer.rows >= self._most
 
     @property
     def rows(self) -> int:
@@ -101,10 +101,10 @@ class Filling:
             self._writer.commit(self._progress)
 
     def finish(self) -> bool:
-        """Return whether the store is complete. If all rows are wanted, one row is enough."""
+        """Return whether the store is complete. Without a number of rows, one row is enough."""
         writer = self._writer
         if not self.is_full:  # the text ended
-            if self._wanted < math.inf or not writer.rows:
+            if self._most < math.inf or not writer.rows:
                 return False
             writer.commit(self._progress)
         done = self._progress
@@ -122,13 +122,13 @@ class Filling:
     def _append(self, batch: Batch, kinds: RowKinds) -> None:
         tokens, before = batch.tokens, self._writer.rows
         kind_N = kinds.of(tokens, batch.norms)
-        kept = np.flatnonzero(kind_N == KEPT)
-        kept = kept[: int(min(self._wanted - before, len(kept)))]
-        if before + len(kept) == self._wanted:  # tokens after the last row are neither used nor counted
-            kind_N = kind_N[: kept[-1] + 1]
+        indices = np.flatnonzero(kind_N == KEPT)
+        indices = indices[: int(min(self._most - before, len(indices)))]
+        if before + len(indices) == self._most:  # tokens after the last row are neither used nor counted
+            kind_N = kind_N[: indices[-1] + 1]
         used = math.ceil(len(kind_N) / tokens.token.shape[1])
-        references = {name: getattr(tokens, name).ravel()[kept] for name in ("document", "position", "token")}
-        columns = {name: values[kept] for name, values in batch.values.items()}
+        references = {name: getattr(tokens, name).ravel()[indices] for name in ("document", "position", "token")}
+        columns = {name: values[indices] for name, values in batch.values.items()}
         x, target, more = input_target_more(in_order(columns))
         self._writer.append(x, target, references=references, more=more)
         counts = dict(zip(KINDS, np.bincount(kind_N, minlength=len(KINDS)).tolist(), strict=True))
@@ -143,7 +143,7 @@ class Filling:
             contexts=last.contexts + used,
             rows_by_kind={name: last.rows_by_kind[name] + count for name, count in counts.items()},
         )
-        if self._told is not None:
-            self._told(self._writer.rows)
-        if before * 10 // self._wanted < self._writer.rows * 10 // self._wanted:
-            log.info("%s: %d of %d rows", self._split, self._writer.rows, self._wanted)
+        if self._show is not None:
+            self._show(self._writer.rows)
+        if before * 10 // self._most < self._writer.rows * 10 // self._most:
+            log.info("%s: %d of %d rows", self._split, self._writer.rows, self._most)

@@ -114,9 +114,9 @@ def median_norms(batches: Iterable[Batch], separator: int, columns: Iterable[str
     ordinary = RowKinds(separator, {}, ("first_position", "separator"))
     norms: dict[str, list[np.ndarray]] = {name: [] for name in columns}
     for batch in batches:
-        kept = ordinary.of(batch.tokens, batch.norms) == KEPT
+        mask = ordinary.of(batch.tokens, batch.norms) == KEPT
         for name, values in batch.norms.items():
-            norms[name].append(values[kept])
+            norms[name].append(values[mask])
     if not any(len(part) for parts in norms.values() for part in parts):
         return None
     return {name: float(np.median(np.concatenate(parts))) for name, parts in norms.items()}

@@ -88,10 +88,10 @@ def _check_places(tensors: list[Tensor], start: int, alignment: int, size: int) 
 def _check_sizes(path: Path, header: Header) -> None:
     """Compare the sizes in the model's settings, which could claim billions, with the tensors."""
     architecture = header.values.get("general.architecture")
-    own = {key.removeprefix(f"{architecture}."): value for key, value in header.values.items()}
-    settings = Settings(path, own)
+    values = {key.removeprefix(f"{architecture}."): value for key, value in header.values.items()}
+    settings = Settings(path, values)
     shapes = {tensor.name: tensor.shape for tensor in header.tensors}
-    blocks = {int(found[1]) for name in shapes if (found := BLOCK.match(name))}
+    blocks = {int(match[1]) for name in shapes if (match := BLOCK.match(name))}
     expected = settings.count("block_count")
     if len(blocks) != expected or max(blocks) != expected - 1:
         raise ValueError(f"block_count is {expected}, but the file has tensors of {len(blocks)} blocks")
@@ -108,7 +108,7 @@ class _Reader:
     """Reader of consecutive values that never reads past the end of the file."""
 
     def __init__(self, file: BinaryIO, size: int) -> None:
-        self._file, self._left = file, size
+        self._file, self._bytes_left = file, size
 
     def header(self) -> Header:
         """Return the header."""
@@ -166,6 +166,6 @@ class _Reader:
         self._file.seek(length, 1)
 
     def _count(self, length: int) -> None:
-        self._left -= length
-        if self._left < 0:
+        self._bytes_left -= length
+        if self._bytes_left < 0:
             raise ValueError("the header is longer than the file")

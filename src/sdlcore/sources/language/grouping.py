@@ -18,6 +18,6 @@ def named(key: int, column: str) -> str:
     return f"{key}-{column}"
 
 
-def part_of(found: Mapping[str, T], key: int, columns: Mapping[str, object]) -> dict[str, T]:
+def part_of(by_name: Mapping[str, T], key: int, columns: Mapping[str, object]) -> dict[str, T]:
     """Select the columns of one group."""
-    return {column: found[at] for column in columns if (at := named(key, column)) in found}
+    return {column: by_name[at] for column in columns if (at := named(key, column)) in by_name}

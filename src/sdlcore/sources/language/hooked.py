@@ -30,8 +30,8 @@ class Hooked:
         self.lm = lm
         self.name_or_path = lm.cfg.model_name
         self.dtype = lm.cfg.dtype
-        own = {"max_position_embeddings": lm.cfg.n_ctx, "hidden_size": lm.cfg.d_model, "_commit_hash": None}
-        self.config = SimpleNamespace(**own)
+        settings = {"max_position_embeddings": lm.cfg.n_ctx, "hidden_size": lm.cfg.d_model, "_commit_hash": None}
+        self.config = SimpleNamespace(**settings)
         self.config.get_text_config = lambda: self.config
         self.config.to_dict = lambda: {"model_type": "hooked_transformer"}
 

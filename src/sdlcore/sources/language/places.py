@@ -35,10 +35,10 @@ def read_name(name: str) -> tuple[int, str]:
     ValueError
         If it is no name of a place that sdlcore reads.
     """
-    if (found := _HOOK.fullmatch(name)) and found[2] in _PLACES:
-        return int(found[1]) + 1, _PLACES[found[2]]
-    if found := _MODULE.fullmatch(name):
-        return int(found[1]) + 1, "residual" if found[2] is None else f"block.{found[2]}:output"
+    if (match := _HOOK.fullmatch(name)) and match[2] in _PLACES:
+        return int(match[1]) + 1, _PLACES[match[2]]
+    if match := _MODULE.fullmatch(name):
+        return int(match[1]) + 1, "residual" if match[2] is None else f"block.{match[2]}:output"
     raise ValueError(
         f"layer is {name!r}, expected a block, counted from 1; a name of TransformerLens, blocks.INDEX. with one of "
         f"{', '.join(_PLACES)}; or a module of transformers, such as model.layers.11"
@@ -96,7 +96,7 @@ def hook_names(layer: Any, place: str | None = None, pair: str = "sae") -> list[
 def described(layer: Any, place: str | None = None, pair: str = "sae") -> str:
     """Return both names of a place, such as ``layer 12 (blocks.11.hook_resid_post)``."""
     several = isinstance(layer, tuple | list)
-    said = f"layers {', '.join(map(str, layer))}" if several else f"layer {layer}"
-    said += "" if place in (None, "residual") else f", {place}"
+    text = f"layers {', '.join(map(str, layer))}" if several else f"layer {layer}"
+    text += "" if place in (None, "residual") else f", {place}"
     hooks = [hook for hook in hook_names(layer, place, pair) if hook]
-    return f"{said} ({', '.join(hooks)})" if hooks else said
+    return f"{text} ({', '.join(hooks)})" if hooks else text

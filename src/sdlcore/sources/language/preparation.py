@@ -111,22 +111,22 @@ class Extraction(NamedTuple):
         lengths = Counter[int]()
         for document in self.text.documents(share=share):
             lengths[document.place] += len(document.ids)
-        found, longest = lengths.total(), max(lengths.values(), default=0)
+        tokens, longest = lengths.total(), max(lengths.values(), default=0)
         if not rows:
             return SourceError(
-                f"{name}: has {found} tokens, but no token becomes a row; use a longer text, or lower context_length "
+                f"{name}: has {tokens} tokens, but no token becomes a row; use a longer text, or lower context_length "
                 f"({source.context_length})"
             )
         least = self._least_contexts() * source.context_length
-        if share == WHOLE and self.limits == PIPELINE_LIMITS and found >= least and 2 * longest > found:
+        if share == WHOLE and self.limits == PIPELINE_LIMITS and tokens >= least and 2 * longest > tokens:
             return SourceError(
-                f"{name}: has {found} tokens, but {longest} of them are one document, and training and evaluation "
+                f"{name}: has {tokens} tokens, but {longest} of them are one document, and training and evaluation "
                 f"take different ones; {SPLIT}"
             )
-        needed = math.ceil(max(least, found * rows / max(found_rows, 1), found + 1))
+        needed = math.ceil(max(least, tokens * rows / max(found_rows, 1), tokens + 1))
         where = "" if share == WHOLE else f" in the documents of share {share.number} of {share.of}"
         return SourceError(
-            f"{name}: has {found} tokens{where}, but {rows} rows need about {needed}; take a longer text, or lower "
+            f"{name}: has {tokens} tokens{where}, but {rows} rows need about {needed}; take a longer text, or lower "
             f"{self.limits}"
         )
 
@@ -201,9 +201,9 @@ def open_model(sources: Sequence[LanguageSource], checkpoint: Checkpoint, device
             raise SourceError(f"{checkpoint.name}: {key}: {problem}")
 
     def stack(blocks: int | None) -> Stack:
-        found = load_stack(checkpoint.folder, blocks, source.dtype, source.paths)
-        found.model.to(device)
-        return found
+        stack = load_stack(checkpoint.folder, blocks, source.dtype, source.paths)
+        stack.model.to(device)
+        return stack
 
     return Model(checkpoint.name, load_tokenizer(checkpoint.folder), checkpoint.facts(), stack)
 

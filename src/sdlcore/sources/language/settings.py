@@ -81,8 +81,8 @@ class SiteName:
     def _checked(self, value: str) -> str:
         if (expected := self._problem(value)) is None:
             return value
-        said = f"{value!r} is not {expected}{did_you_mean(value, self.ours)}"
-        raise PydanticCustomError("name", "{said}", {"said": said, "expected": expected, "known": self.ours})
+        message = f"{value!r} is not {expected}{did_you_mean(value, self.ours)}"
+        raise PydanticCustomError("name", "{said}", {"said": message, "expected": expected, "known": self.ours})
 
 
 class Site(NamedTuple):
@@ -114,13 +114,13 @@ class Site(NamedTuple):
         if self.module is not None:
             path, side = self.module
             return f"the {side} of the module {path}" + (f" of block {self.block}" if self.block else "")
-        said = f"{SITES[self.part]}, in block {self.block}"
+        text = f"{SITES[self.part]}, in block {self.block}"
         if paths is None:
-            return said
+            return text
         if self.part == "residual_before":
-            return f"the input of {paths.blocks}[{self.block - 1}]: {said}"
+            return f"the input of {paths.blocks}[{self.block - 1}]: {text}"
         within, its_side = module_of(self.part, paths)
-        return f"the {its_side} of {paths.blocks}[{self.block - 1}].{within}: {said}"
+        return f"the {its_side} of {paths.blocks}[{self.block - 1}].{within}: {text}"
 
 
 class LanguageSource(Settings):
@@ -184,18 +184,18 @@ class LanguageSource(Settings):
 
     @model_validator(mode="before")
     @classmethod
-    def _of_names(cls, given: Any) -> Any:
+    def _of_names(cls, settings: Any) -> Any:
         """Replace names of places by blocks and sites."""
-        if not isinstance(given, dict):
-            return given
-        key = "layer" if given.get("layers") is None else "layers"
-        block, site = located(given.get(key), given.get("site"))
-        if site == given.get("site"):  # there was no name, or it is the same place
-            return given | ({key: block} if key in given else {})
+        if not isinstance(settings, dict):
+            return settings
+        key = "layer" if settings.get("layers") is None else "layers"
+        block, site = located(settings.get(key), settings.get("site"))
+        if site == settings.get("site"):  # there was no name, or it is the same place
+            return settings | ({key: block} if key in settings else {})
         site, arrow, target = site.partition("->")
-        found = {name: value for name, value in given.items() if name not in ("layer", "layers")} | {"site": site}
-        found |= {"layers": block} if isinstance(block, tuple) else {"layer": block}
-        return found | ({"target_site": target} if arrow else {})
+        entries = {name: value for name, value in settings.items() if name not in ("layer", "layers")} | {"site": site}
+        entries |= {"layers": block} if isinstance(block, tuple) else {"layer": block}
+        return entries | ({"target_site": target} if arrow else {})
 
     def check_together(self) -> None:
         for key, problem in self.inconsistencies():
@@ -204,8 +204,8 @@ class LanguageSource(Settings):
     @property
     def files(self) -> list[str]:
         """Local files and folders of the user, without downloads from the hub or wheels."""
-        taken = [self.model] * (not is_hub_model(self.model)) + [self.text] * (not is_hub_text(self.text))
-        return [reference for reference in taken if wheel_path(reference) is None]
+        references = [self.model] * (not is_hub_model(self.model)) + [self.text] * (not is_hub_text(self.text))
+        return [reference for reference in references if wheel_path(reference) is None]
 
     def inconsistencies(self) -> Iterator[tuple[str, str]]:
         """Yield the key and the problem of each setting that contradicts others."""
@@ -226,8 +226,8 @@ class LanguageSource(Settings):
             return {site_column(number): site_at(block, self.site) for number, block in enumerate(self.layers)}
         if self.site == "mlp":
             return {"input": Site(self.layer, "mlp_input"), "target": Site(self.layer, "mlp_output")}
-        found = {"input": site_at(self.layer, self.site)}
-        return found if self.target_site is None else {**found, "target": site_at(self.layer, self.target_site)}
+        columns = {"input": site_at(self.layer, self.site)}
+        return columns if self.target_site is None else {**columns, "target": site_at(self.layer, self.target_site)}
 
     def text_in(self, cache: str) -> str:
         """Return the file or folder of the text, below the folder ``cache`` if it is from a wheel; or its name at the

@@ -54,15 +54,15 @@ class Stack(NamedTuple):
         """
         require_model(lm)
         name = lm.name_or_path or type(lm).__name__
-        own = paths_of(lm.config.to_dict(), paths, name)
-        found = cls(getattr(lm, "base_model", lm), own, name)
+        paths = paths_of(lm.config.to_dict(), paths, name)
+        stack = cls(getattr(lm, "base_model", lm), paths, name)
         try:
-            blocks = found.blocks
+            blocks = stack.blocks
         except AttributeError as error:
-            raise SourceError(f"{name}: paths.blocks is {own.blocks}, which does not exist; correct it") from error
+            raise SourceError(f"{name}: paths.blocks is {paths.blocks}, which does not exist; correct it") from error
         if not isinstance(blocks, nn.ModuleList) or not len(blocks):
-            raise SourceError(f"{name}: {own.blocks} is {type(blocks).__name__}, expected a list of blocks")
-        return found
+            raise SourceError(f"{name}: {paths.blocks} is {type(blocks).__name__}, expected a list of blocks")
+        return stack
 
     def require(self, site: Site) -> None:
         """Raise an error if the model lacks a site.
@@ -91,7 +91,7 @@ class Stack(NamedTuple):
         def note(_: Any, arguments: tuple[Any, ...], keywords: Mapping[str, Any]) -> None:
             shape[:] = _first(arguments, keywords)[1].shape[:2]
 
-        def shown(x: Tensor) -> Tensor | None:
+        def see_BTD(x: Tensor) -> Tensor | None:
             if x.ndim == 3 and shape in ([], list(x.shape[:2])):
                 return see(x)
             if not shape or x.ndim != 2 or len(x) != shape[0] * shape[1]:
@@ -104,7 +104,7 @@ class Stack(NamedTuple):
 
         def before(_: Any, arguments: tuple[Any, ...], keywords: Mapping[str, Any]) -> Any:
             key, x = _first(arguments, keywords)
-            replaced = shown(x)
+            replaced = see_BTD(x)
             if replaced is None:
                 return None
             if key is None:
@@ -113,8 +113,8 @@ class Stack(NamedTuple):
 
         def after(_: Any, __: Any, output: Any) -> Any:
             if not isinstance(output, tuple):
-                return shown(output)
-            replaced = shown(output[0])  # attention and some blocks return a tuple that starts with the activations
+                return see_BTD(output)
+            replaced = see_BTD(output[0])  # attention and some blocks return a tuple that starts with the activations
             return None if replaced is None else (replaced, *output[1:])
 
         root = self.blocks[site.block - 1] if site.block else self.model
@@ -133,10 +133,10 @@ class Stack(NamedTuple):
         SourceError
             If the model does not know a token.
         """
-        known = self.model.get_input_embeddings().weight.shape[0]
-        if (largest := int(token.max(initial=0))) >= known:
+        size = self.model.get_input_embeddings().weight.shape[0]
+        if (largest := int(token.max(initial=0))) >= size:
             raise SourceError(
-                f"{self.name}: the tokenizer returns the token {largest}, but the model knows {known} tokens; take "
+                f"{self.name}: the tokenizer returns the token {largest}, but the model knows {size} tokens; take "
                 "the tokenizer of this model"
             )
         return torch.from_numpy(token).long().to(self.device)
@@ -207,13 +207,13 @@ class Watch:
 
     def __init__(self, stack: Stack, sites: Mapping[str, Site], see: Callable[[str, Tensor], None]) -> None:
         self._stack, self._see, self._names = stack, see, set(sites)
-        self._seen: set[str] = set()
+        self._names_seen: set[str] = set()
         self._hooks = stack.watch_all(sites, self._reached)
 
     def _reached(self, name: str, x_BTD: Tensor) -> None:
         self._see(name, x_BTD)
-        self._seen.add(name)
-        if self._seen == self._names:
+        self._names_seen.add(name)
+        if self._names_seen == self._names:
             raise _Enough
 
     def run(self, ids_BT: Tensor) -> None:
@@ -224,13 +224,13 @@ class Watch:
         SourceError
             If the pass never reaches one of the sites.
         """
-        self._seen.clear()
+        self._names_seen.clear()
         with torch.inference_mode(), without_dropout(self._stack.model):
             try:
                 self._stack.model(ids_BT, use_cache=False)
             except _Enough:
                 return
-        missing = ", ".join(sorted(self._names - self._seen))
+        missing = ", ".join(sorted(self._names - self._names_seen))
         raise SourceError(
             f"{self._stack.name}: no pass of the model reaches the module of {missing}; choose another site"
         )

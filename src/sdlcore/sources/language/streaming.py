@@ -27,13 +27,13 @@ from sdlcore.data.neighbours import starts_of_pairs
 from sdlcore.data.pairs import in_order, make_pair
 from sdlcore.data.resumable import resume_store
 from sdlcore.errors import SourceError
+from sdlcore.sources.language.distributed_extraction import Turns, batches_in_turn, turns
 from sdlcore.sources.language.extraction import fill_one
 from sdlcore.sources.language.forward import KEPT
 from sdlcore.sources.language.made import Made
 from sdlcore.sources.language.preparation import Extraction, prepare
 from sdlcore.sources.language.recipe import Recipe, load_recipe, save_recipe
 from sdlcore.sources.language.settings import LanguageSource
-from sdlcore.sources.language.taking_turns import Turns, batches_in_turn, turns
 from sdlcore.sources.language.tokens import following
 from sdlcore.storage.files import sha256_of, write_json
 
@@ -205,7 +205,7 @@ class StreamReader:
         else:
             self._batches = batches_in_turn(self._work, mark.place, mark.position, self._turns)
         self._next = mark._replace(used=0)
-        self._left: dict[str, np.ndarray] = {}
+        self._rows_left: dict[str, np.ndarray] = {}
         # whether the text is known to have rows
         self._has_rows = mark != self._begin
         if mark.used:
@@ -216,11 +216,11 @@ class StreamReader:
         """Fill the buffer with the next rows of the stream."""
         rows, filled = self._steps_per_buffer * self._batch_size, 0
         while filled < rows:
-            if not len(self._left.get("input", ())):
+            if not len(self._rows_left.get("input", ())):
                 self._advance()
-            taken = {name: values[: rows - filled] for name, values in self._left.items()}
-            few = len(taken["input"])
-            for name, values in taken.items():
+            columns = {name: values[: rows - filled] for name, values in self._rows_left.items()}
+            few = len(columns["input"])
+            for name, values in columns.items():
                 if name not in self._columns:
                     self._columns[name] = np.empty((rows, values.shape[1]), dtype=values.dtype)
                 self._columns[name][filled : filled + few] = values
@@ -228,7 +228,7 @@ class StreamReader:
             filled += few
 
     def _drop(self, rows: int) -> None:
-        self._left = {name: values[rows:] for name, values in self._left.items()}
+        self._rows_left = {name: values[rows:] for name, values in self._rows_left.items()}
         self._mark = self._mark._replace(used=self._mark.used + rows)
 
     def _advance(self) -> None:
@@ -245,17 +245,17 @@ class StreamReader:
             batch = next(self._batches)
         self._mark = self._next
         self._next = _Mark(*following(batch.tokens), 0)
-        kept = np.flatnonzero(self._work.kinds.of(batch.tokens, batch.norms) == KEPT)
+        indices = np.flatnonzero(self._work.kinds.of(batch.tokens, batch.norms) == KEPT)
         if self._neighbours:
-            document_N, position_N = (part.ravel()[kept] for part in (batch.tokens.document, batch.tokens.position))
+            document_N, position_N = (part.ravel()[indices] for part in (batch.tokens.document, batch.tokens.position))
             starts = starts_of_pairs(document_N, position_N)
-            kept = kept[np.stack([starts, starts + 1], axis=1).ravel()]
-        self._has_rows |= len(kept) > 0
-        self._left = {name: values[kept] for name, values in batch.values.items()}
+            indices = indices[np.stack([starts, starts + 1], axis=1).ravel()]
+        self._has_rows |= len(indices) > 0
+        self._rows_left = {name: values[indices] for name, values in batch.values.items()}
 
     def _remember(self) -> None:
         """Record the beginning of the next buffer."""
-        mark = self._mark if self._left else self._next
+        mark = self._mark if self._rows_left else self._next
         if self._marks.get(self._buffer) != mark:
             self._marks[self._buffer] = mark
             if self._turns is not None and self._turns.rank:  # the first process writes for all
@@ -265,9 +265,9 @@ class StreamReader:
 
     def _read_marks(self) -> dict[int, _Mark]:
         try:
-            found = json.loads(self._marks_path.read_text())
-            if found["stream"] == self._identity:
-                return {int(at): _Mark(*mark) for at, mark in found["marks"].items()}
+            content = json.loads(self._marks_path.read_text())
+            if content["stream"] == self._identity:
+                return {int(at): _Mark(*mark) for at, mark in content["marks"].items()}
         except FileNotFoundError:
             return {}
         except (ValueError, KeyError, TypeError, AttributeError) as error:
@@ -304,14 +304,14 @@ def open_language_stream(
         If the recipe does not exist, or its model or text has changed.
     """
     recipe = load_recipe(path)
-    made = Made.read(path, recipe.provenance)
+    origin = Made.read(path, recipe.provenance)
     # outliers are recognised by the recipe's medians
-    work = prepare(made.source, recipe.model, recipe.text, 0, threads=torch.get_num_threads(), device=device)
+    work = prepare(origin.source, recipe.model, recipe.text, 0, threads=torch.get_num_threads(), device=device)
     for what in ("model", "text"):
         was = recipe.provenance[what]
         if json.loads(json.dumps(work.facts[what])) != was:
             raise SourceError(f"{path}: its {what} has changed, it was {was}; make the recipe anew")
-    work = work._replace(kinds=work.kinds._replace(largest_norm=made.largest_norm))
+    work = work._replace(kinds=work.kinds._replace(largest_norm=origin.largest_norm))
     marks = folder / "stream.json"
     arguments = (recipe.first_place, recipe.buffer_rows, pair, batch_size, order, marks, sha256_of(path))
     with turns() as several:

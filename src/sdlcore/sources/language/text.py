@@ -39,21 +39,21 @@ def list_texts(path: str | Path) -> TextFiles:
         If the text does not exist, its format is unknown, or a folder mixes formats.
     """
     path = Path(path)
-    known = ", ".join(READERS)
+    readable = ", ".join(READERS)
     if is_folder(path):
-        taken, skipped = sort_out(walk(path, "text"), _is_called_text, _against)
-        files = sorted(path / entry.path for entry in taken)
-        found = sorted({file.suffix for file in files})
-        if len(found) != 1:
-            formats = " and ".join(found) or "none"
-            left = f"; {len(skipped)} skipped, {skipped[0].path} as {skipped[0].reason}" if skipped else ""
+        entries, skipped = sort_out(walk(path, "text"), _is_called_text, _against)
+        files = sorted(path / entry.path for entry in entries)
+        suffixes = sorted({file.suffix for file in files})
+        if len(suffixes) != 1:
+            formats = " and ".join(suffixes) or "none"
+            details = f"; {len(skipped)} skipped, {skipped[0].path} as {skipped[0].reason}" if skipped else ""
             raise SourceError(
-                f"{path}: expected a folder with text files of one format ({known}), found {formats}{left}"
+                f"{path}: expected a folder with text files of one format ({readable}), found {formats}{details}"
             )
         return TextFiles(files, skipped)
     if not is_regular(path) or path.suffix not in READERS:
         raise SourceError(
-            f"{printable(path)}: expected an existing text: a file ({known}), a folder of such files, or "
+            f"{printable(path)}: expected an existing text: a file ({readable}), a folder of such files, or "
             "dataset:OWNER/NAME"
         )
     return TextFiles([path], [])
@@ -111,20 +111,20 @@ def read_labels(path: str | Path, column: str) -> list[Any]:
     files = list_texts(path).files
     if files[0].suffix == ".txt":
         raise SourceError(f"{path}: plain text has no classes; expected .json, .jsonl or .parquet with {column!r}")
-    found: list[Any] = []
+    classes: list[Any] = []
     keys: set[str] = set()
     for file in files:
         with parsing(file, f"a labelled {file.suffix[1:]}", "mend it or fetch it again"):
             if file.suffix == ".parquet":
-                found += _parquet_column(file, column)
+                classes += _parquet_column(file, column)
                 keys.add(column)
                 continue
             for _, entry in (_entries if file.suffix == ".json" else _lines)(file):
-                found.append(entry.get(column) if isinstance(entry, dict) else None)
+                classes.append(entry.get(column) if isinstance(entry, dict) else None)
                 keys |= set(entry) if isinstance(entry, dict) else set()
     if column not in keys:
         raise SourceError(f"{path}: no document has the key {column!r}, found {', '.join(sorted(keys)) or 'no keys'}")
-    return found
+    return classes
 
 
 def _require_unicode(text: str, path: Path, number: int) -> None:
@@ -166,10 +166,10 @@ def _json(path: Path, column: str) -> Iterator[str]:
 
 def _entries(path: Path) -> Iterator[tuple[str | int, Any]]:
     """Yield the entries of a JSON file: with their names from an object, with their numbers from a list."""
-    found = json.loads(path.read_text(encoding="utf-8"))
-    if not isinstance(found, dict | list):
-        raise SourceError(f"{path}: expected an object or a list, found {type(found).__name__}")
-    yield from found.items() if isinstance(found, dict) else enumerate(found)
+    content = json.loads(path.read_text(encoding="utf-8"))
+    if not isinstance(content, dict | list):
+        raise SourceError(f"{path}: expected an object or a list, found {type(content).__name__}")
+    yield from content.items() if isinstance(content, dict) else enumerate(content)
 
 
 def _json_lines(path: Path, column: str) -> Iterator[str]:

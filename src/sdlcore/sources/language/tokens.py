@@ -57,13 +57,13 @@ def separator_of(tokenizer: Any) -> int:
     SourceError
         If the tokenizer has neither token.
     """
-    found = tokenizer.convert_tokens_to_ids(SEPARATOR)  # an unknown token gives unk's id, or None
-    if found is None or tokenizer.convert_ids_to_tokens(found) != SEPARATOR:
-        found = tokenizer.eos_token_id
-    if found is None:
+    token_id = tokenizer.convert_tokens_to_ids(SEPARATOR)  # an unknown token gives unk's id, or None
+    if token_id is None or tokenizer.convert_ids_to_tokens(token_id) != SEPARATOR:
+        token_id = tokenizer.eos_token_id
+    if token_id is None:
         name = tokenizer.name_or_path or type(tokenizer).__name__
         raise SourceError(f"{name}: the tokenizer has neither {SEPARATOR} nor an eos token; set one")
-    return found
+    return token_id
 
 
 def opening_of(tokenizer: Any, bos: bool | None = None) -> int | None:
@@ -133,13 +133,13 @@ class TokenisedText:
         coming = self.text.documents(start, share)
         for several in _at_once(coming):
             missing = [document for document in several if document.place not in self._parts]
-            found = dict(zip((document.place for document in missing), self._tokenised(missing), strict=True))
+            parts = dict(zip((document.place for document in missing), self._tokenised(missing), strict=True))
             if self.text.whole and self._characters < KEPT_CHARACTERS:
-                self._parts |= found
+                self._parts |= parts
                 self._characters += sum(len(document.text) for document in missing)
             for place, number, _ in several:
                 start = 0
-                for ids in found[place] if place in found else self._parts[place]:
+                for ids in parts[place] if place in parts else self._parts[place]:
                     yield TokenisedDocument(place, number, ids, start)
                     start += len(ids)
 
@@ -153,16 +153,16 @@ class _Parts:
     """The token ids of a document in parts, which are computed as far as somebody reads."""
 
     def __init__(self, coming: Iterator[np.ndarray]) -> None:
-        self._coming, self._known = coming, list[np.ndarray]()
+        self._coming, self._parts = coming, list[np.ndarray]()
 
     def __iter__(self) -> Iterator[np.ndarray]:
         for number in count():
-            if number == len(self._known):
+            if number == len(self._parts):
                 part = next(self._coming, None)
                 if part is None:
                     return
-                self._known.append(part)
-            yield self._known[number]
+                self._parts.append(part)
+            yield self._parts[number]
 
 
 def _at_once(documents: Iterable[Document]) -> Iterator[list[Document]]:
@@ -182,8 +182,8 @@ def _at_once(documents: Iterable[Document]) -> Iterator[list[Document]]:
 def _ids(texts: Sequence[str], tokenizer: Any) -> list[np.ndarray]:
     if not texts:
         return []
-    found = tokenizer(texts, add_special_tokens=False, return_attention_mask=False)["input_ids"]
-    return [np.asarray(ids, dtype=np.int32) for ids in found]
+    token_ids = tokenizer(texts, add_special_tokens=False, return_attention_mask=False)["input_ids"]
+    return [np.asarray(ids, dtype=np.int32) for ids in token_ids]
 
 
 def ids_of(text: str, tokenizer: Any, characters: int) -> Iterator[np.ndarray]:
@@ -225,9 +225,9 @@ class _Window(NamedTuple):
     @classmethod
     def read(cls, text: str, start: int, stop: int, tokenizer: Any) -> Self:
         part = text[start:stop]
-        found = tokenizer(part, add_special_tokens=False, return_attention_mask=False, return_offsets_mapping=True)
-        first = np.asarray(found["offset_mapping"], dtype=np.int64).reshape(-1, 2)[:, 0]
-        return cls(start, start + len(part), np.asarray(found["input_ids"], dtype=np.int32), start + first)
+        encoding = tokenizer(part, add_special_tokens=False, return_attention_mask=False, return_offsets_mapping=True)
+        first = np.asarray(encoding["offset_mapping"], dtype=np.int64).reshape(-1, 2)[:, 0]
+        return cls(start, start + len(part), np.asarray(encoding["input_ids"], dtype=np.int32), start + first)
 
     def joint(self, following: Self) -> tuple[int, int] | None:
         """Return the index of the same token in this window and in the following one, where both agree."""
@@ -235,14 +235,14 @@ class _Window(NamedTuple):
         places = {int(at): number for number, at in reversed(list(enumerate(following.first[: self.stop])))}
         inside = (following.start + margin <= self.first) & (self.first < self.stop - margin)
         for here in np.flatnonzero(inside).tolist():
-            there = places.get(int(self.first[here]), len(following.ids))
-            run, its = slice(here, here + AGREEING), slice(there, there + AGREEING)
+            other = places.get(int(self.first[here]), len(following.ids))
+            run, its = slice(here, here + AGREEING), slice(other, other + AGREEING)
             if (
                 len(self.ids[run]) == AGREEING
                 and np.array_equal(self.ids[run], following.ids[its])
                 and np.array_equal(self.first[run], following.first[its])
             ):
-                return here, there
+                return here, other
         return None
 
 

@@ -47,15 +47,15 @@ def write_plugin_stores(source: PluginSource, train: Path, test: Path, script: s
     SourceError
         If the source yields too few samples, or other columns or classes than it declares; the message names it.
     """
-    found = registered("source", source.source)
-    assert found is not None, f"{source.source} is registered"
-    classes = found.facts["labels"]
-    for split, path, wanted in (("train", train, source.train_samples), ("test", test, source.test_samples)):
+    extension = registered("source", source.source)
+    assert extension is not None, f"{source.source} is registered"
+    classes = extension.facts["labels"]
+    for split, path, samples in (("train", train, source.train_samples), ("test", test, source.test_samples)):
         facts = provenance(script, source.parts, source=source.to_dict(), split=split)
         with create_store(path, facts, source.dtype) as store:
             rows, most = 0, -1
-            for block in _blocks(found, source, split):
-                part = block if wanted is None else block.first(wanted - rows)
+            for block in _blocks(extension, source, split):
+                part = block if samples is None else block.first(samples - rows)
                 try:
                     store.append(part.input, target=part.target, labels=part.labels)
                 except StoreError:  # its message is more precise
@@ -64,10 +64,10 @@ def write_plugin_stores(source: PluginSource, train: Path, test: Path, script: s
                     raise SourceError(f"source {source.source}: {error}") from error
                 rows += len(part.input)
                 most = most if part.labels is None else max(most, int(part.labels.max(initial=-1)))
-                if rows == wanted:
+                if rows == samples:
                     break
-            if wanted is not None and rows < wanted:
-                short = f"{rows} samples for {split}, expected {split}_samples = {wanted}"
+            if samples is not None and rows < samples:
+                short = f"{rows} samples for {split}, expected {split}_samples = {samples}"
                 raise SourceError(f"source {source.source}: {short}")
             if classes:
                 store.class_names = [str(number) for number in range(most + 1)] if classes is True else classes
@@ -75,21 +75,21 @@ def write_plugin_stores(source: PluginSource, train: Path, test: Path, script: s
                     raise SourceError(f"source {source.source}: label {most}, but it declares {len(classes)} classes")
 
 
-def _blocks(found: Extension, source: PluginSource, split: str) -> Iterator[Rows]:
+def _blocks(extension: Extension, source: PluginSource, split: str) -> Iterator[Rows]:
     """Yield the blocks of a split, after checking that they have the declared columns."""
-    blocks = found.made(split, stream(0, "plugin", split), **source.own)
+    blocks = extension.implementation(split, stream(0, "plugin", split), **source.settings_of_plugin)
     if not isinstance(blocks, Iterable):
         raise SourceError(f"source {source.source}: returned {in_words(blocks)}, expected a generator of blocks")
-    for given in blocks:
-        block = given if isinstance(given, Rows) else Rows(given)
+    for values in blocks:
+        block = values if isinstance(values, Rows) else Rows(values)
         block = Rows(np.asarray(block.input), _array(block.target), _array(block.labels))
         if block.input.ndim != 2 or block.input.dtype.kind not in "fiu":
             raise SourceError(
-                f"source {source.source}: yielded {in_words(given)}, expected numbers, samples x dimension"
+                f"source {source.source}: yielded {in_words(values)}, expected numbers, samples x dimension"
             )
         for column in ("target", "labels"):
-            if (getattr(block, column) is not None) != bool(found.facts[column]):
-                declared = "declares" if found.facts[column] else "does not declare"
+            if (getattr(block, column) is not None) != bool(extension.facts[column]):
+                declared = "declares" if extension.facts[column] else "does not declare"
                 raise SourceError(f"source {source.source}: {declared} {column}, but its blocks do the opposite")
         yield block
 

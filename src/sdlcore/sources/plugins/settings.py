@@ -65,9 +65,9 @@ def source(name: str, *, target: bool = False, labels: bool | Sequence[str] = Fa
 
     def add(fill: AnyFill) -> AnyFill:
         settings = settings_class(fill, f"source {name}", takes=("split", "rng"))
-        taken = list(PluginSource.model_fields)
+        reserved = list(PluginSource.model_fields)
         facts = {"target": target, "labels": labels}
-        register(Extension("source", name, fill, settings, facts), (), [*taken, "run", "like", "class_means"])
+        register(Extension("source", name, fill, settings, facts), (), [*reserved, "run", "like", "class_means"])
         return fill
 
     return add
@@ -75,5 +75,5 @@ def source(name: str, *, target: bool = False, labels: bool | Sequence[str] = Fa
 
 def source_gives(name: Any, what: Literal["target", "labels"]) -> bool:
     """Return whether a plugin's source yields targets, or labels."""
-    found = registered("source", name) if isinstance(name, str) else None
-    return found is not None and bool(found.facts[what])
+    extension = registered("source", name) if isinstance(name, str) else None
+    return extension is not None and bool(extension.facts[what])

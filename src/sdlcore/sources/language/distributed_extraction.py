@@ -46,23 +46,23 @@ def batches_in_turn(work: Extraction, place: int, position: int, turns: Turns) -
     coming = stack_batches(work.contexts(place, position), work.source.contexts_per_batch)
     with Passes(work.stack, work.source.sites) as passes:
         while several := list(islice(coming, turns.size)):
-            own = passes.start(several[turns.rank]).landed() if turns.rank < len(several) else None
+            batch = passes.start(several[turns.rank]).landed() if turns.rank < len(several) else None
             # all at once: afterwards, nobody waits for a process that reads no further
-            found = [
-                _given(work, tokens, own if number == turns.rank else None, number, turns)
+            batches = [
+                _broadcast(work, tokens, batch if number == turns.rank else None, number, turns)
                 for number, tokens in enumerate(several)
             ]
-            yield from found
+            yield from batches
 
 
-def _given(work: Extraction, tokens: Tokens, own: Batch | None, source: int, turns: Turns) -> Batch:
-    """Return the batch of process ``source``, which passes it as ``own``."""
+def _broadcast(work: Extraction, tokens: Tokens, batch: Batch | None, source: int, turns: Turns) -> Batch:
+    """Return the batch of process ``source``, which passes it as ``batch``."""
     rows = tokens.token.size
     values: dict[str, np.ndarray] = {}
     norms: dict[str, np.ndarray] = {}
     for column, width in work.widths.items():
-        values[column] = own.values[column] if own else np.empty((rows, width), dtype=np.float16)
-        norms[column] = own.norms[column] if own else np.empty(rows, dtype=np.float32)
+        values[column] = batch.values[column] if batch else np.empty((rows, width), dtype=np.float16)
+        norms[column] = batch.norms[column] if batch else np.empty(rows, dtype=np.float32)
         for array in (values[column], norms[column]):
             # as bytes, which every backend sends
             dist.broadcast(torch.from_numpy(array.view(np.uint8)), src=source, group=turns.group)
