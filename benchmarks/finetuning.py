@@ -79,7 +79,7 @@ def judged(lm: Any, documents: list[str], found: list[sdl.Dictionary], contexts:
             squares += float(x.double().square().sum())
             for sae, its in zip(found, sums, strict=True):
                 out = sae.coder(x)
-                _, terms = behaviour.judge(out.x_hat, torch.ones(()))
+                _, terms = behaviour.behaviour_loss(out.x_hat, torch.ones(()))
                 its["kl"] += float(terms["kl"]) * batch / contexts
                 its["cross_entropy"] += float(terms["cross_entropy"]) * batch / contexts
                 its["error"] += float((out.x_hat - x).double().square().sum())
