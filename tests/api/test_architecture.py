@@ -55,30 +55,30 @@ def losses(settings):
 def test_a_training_begins_at_the_fvu_of_its_start(method, x):
     settings = METHODS[method]
     start = sdl.fit(x, **settings, **MADE)
-    found = sdl.fit(x, start=start, **losses(settings), **NOTHING)
-    assert found.coder.config.changed(init_l0=None) == start.coder.config.changed(init_l0=None)
-    assert found.settings["normalise"] == start.settings["normalise"]
-    assert fvu(found, x) == pytest.approx(fvu(start, x), rel=1e-4)
-    np.testing.assert_allclose(found.encode(x[:50]), start.encode(x[:50]), atol=1e-3)
+    dictionary = sdl.fit(x, start=start, **losses(settings), **NOTHING)
+    assert dictionary.coder.config.changed(init_l0=None) == start.coder.config.changed(init_l0=None)
+    assert dictionary.settings["normalise"] == start.settings["normalise"]
+    assert fvu(dictionary, x) == pytest.approx(fvu(start, x), rel=1e-4)
+    np.testing.assert_allclose(dictionary.encode(x[:50]), start.encode(x[:50]), atol=1e-3)
 
 
 @pytest.mark.parametrize("method", ["topk, normalised, unit rows", "jumprelu", "topk, tied"])
 def test_another_scaling_of_the_training_keeps_the_function_of_the_start(method, x):
     settings = METHODS[method]
     start = sdl.fit(x, **settings, **MADE)
-    found = sdl.fit(x, start=start, normalise=False, **losses(settings), **NOTHING)
-    assert not found.settings["normalise"]
-    assert fvu(found, x) == pytest.approx(fvu(start, x), rel=1e-4)
+    dictionary = sdl.fit(x, start=start, normalise=False, **losses(settings), **NOTHING)
+    assert not dictionary.settings["normalise"]
+    assert fvu(dictionary, x) == pytest.approx(fvu(start, x), rel=1e-4)
 
 
 def test_a_start_in_the_format_of_saelens_keeps_its_fvu(x, tmp_path):
     start = sdl.fit(x, activation="topk", k=4, bias=True, center=True, **MADE)
     assert start.b_dec.abs().max() > 0.1
     sdl.export(start, "saelens", tmp_path, model_name="m", hook_name="h")
-    found = sdl.fit(x, start=tmp_path, **NOTHING)
-    assert (found.coder.config.activation, found.coder.config.k, found.n_q) == ("topk", 4, 40)
-    assert fvu(found, x) == pytest.approx(fvu(start, x), rel=1e-4)
-    torch.testing.assert_close(found.b_dec, start.b_dec, rtol=1e-4, atol=1e-5)
+    dictionary = sdl.fit(x, start=tmp_path, **NOTHING)
+    assert (dictionary.coder.config.activation, dictionary.coder.config.k, dictionary.n_q) == ("topk", 4, 40)
+    assert fvu(dictionary, x) == pytest.approx(fvu(start, x), rel=1e-4)
+    torch.testing.assert_close(dictionary.b_dec, start.b_dec, rtol=1e-4, atol=1e-5)
 
 
 def test_settings_that_the_call_names_win(x):
@@ -100,9 +100,9 @@ def test_a_start_without_biases_keeps_none(x):
 
 def test_the_linear_path_of_a_transcoder_is_copied(x):
     start = sdl.fit(x, x[:, ::-1].copy(), activation="topk", k=4, skip=True, **MADE)
-    found = sdl.fit(x, x[:, ::-1].copy(), start=start, **NOTHING)
-    torch.testing.assert_close(found.coder.W_skip, start.coder.W_skip, rtol=0, atol=1e-6)
-    assert found.pair == "transcoder"
+    dictionary = sdl.fit(x, x[:, ::-1].copy(), start=start, **NOTHING)
+    torch.testing.assert_close(dictionary.coder.W_skip, start.coder.W_skip, rtol=0, atol=1e-6)
+    assert dictionary.pair == "transcoder"
 
 
 @pytest.mark.parametrize(
@@ -142,8 +142,8 @@ def test_another_bias_of_the_start_is_another_run(x, tmp_path):
 
 def test_each_run_of_a_sweep_takes_over_its_start(x):
     starts = {k: sdl.fit(x, activation="topk", k=k, **MADE) for k in (2, 4)}
-    found = sdl.fit_many(x, {k: {"start": start} for k, start in starts.items()}, **NOTHING)
-    assert {k: one.coder.config.k for k, one in found.items()} == {2: 2, 4: 4}
+    dictionaries = sdl.fit_many(x, {k: {"start": start} for k, start in starts.items()}, **NOTHING)
+    assert {k: one.coder.config.k for k, one in dictionaries.items()} == {2: 2, 4: 4}
     shared = sdl.fit_many(x, {"same": {}, "more": {"k": 6}}, start=starts[2], **NOTHING)
     assert [shared[name].coder.config.k for name in ("same", "more")] == [2, 6]
 

@@ -25,18 +25,18 @@ def test_a_bench_is_the_pipelines_for_the_same_settings_and_seed(bench, tmp_path
 
     assert np.array_equal(bench.W_p, load_references(tmp_path / "features.safetensors").W_p)
     for part, rows in (("train", 9000), ("test", 50)):
-        found = bench.samples(rows, part)
+        samples = bench.samples(rows, part)
         with ActivationStore(paths[part]) as store:
-            assert np.array_equal(found.input, store.read("input"))
-            assert np.array_equal(found.target, store.read("target"))
-            assert np.array_equal(found.features.toarray(), store.features().toarray())
+            assert np.array_equal(samples.input, store.read("input"))
+            assert np.array_equal(samples.target, store.read("target"))
+            assert np.array_equal(samples.features.toarray(), store.features().toarray())
 
 
 def test_samples_are_their_coefficients_times_the_features():
     bench = sdl.Bench.draw(seed=0, **SMALL)
-    found = bench.samples(100)
-    assert np.allclose(found.input, found.features.toarray() @ bench.W_p.T, atol=1e-5)
-    assert found.target is None
+    samples = bench.samples(100)
+    assert np.allclose(samples.input, samples.features.toarray() @ bench.W_p.T, atol=1e-5)
+    assert samples.target is None
 
 
 def test_a_bench_with_one_representation_gives_one_array_and_one_with_two_gives_two(bench):

@@ -66,13 +66,13 @@ def effect(base, name):
     """Return whether another value of a setting does something, or a message names it."""
     if BASES[base].get(name) == OTHER[name]:
         return True
-    with warnings.catch_warnings(record=True) as said:
+    with warnings.catch_warnings(record=True) as records:
         warnings.simplefilter("always")
         try:
-            found = sdl.fit(X, **COMMON | BASES[base] | {name: OTHER[name]})
+            dictionary = sdl.fit(X, **COMMON | BASES[base] | {name: OTHER[name]})
         except ValueError as error:
             return name in str(error)
-    return any(name in str(one.message) for one in said) or not alike(found, trained(base))
+    return any(name in str(one.message) for one in records) or not alike(dictionary, trained(base))
 
 
 @pytest.mark.parametrize("name", PART_OF)
@@ -88,7 +88,7 @@ def test_every_setting_has_an_effect_or_is_named_with_every_activation(base):
 
 
 @pytest.mark.parametrize(
-    ("given", "said"),
+    ("settings", "message"),
     [
         ({"penalty_warmup": 0.3}, "penalty_warmup has no effect without penalties"),
         ({"resample_until": 0.3, "resample_every": None}, "resample_until has no effect without resample_every"),
@@ -109,8 +109,8 @@ def test_every_setting_has_an_effect_or_is_named_with_every_activation(base):
         ({**BASES["quadratic"], "k": None, "l0_gain": 0.1}, "l0_gain has no effect with l0_form quadratic"),
     ],
 )
-def test_a_setting_without_effect_is_named(given, said):
-    with pytest.warns(UserWarning, match=said):
-        sdl.fit(X, **COMMON | BASES["topk"] | given)
-    with pytest.warns(UserWarning, match=said):
-        sdl.fit_many(X, {"one": given}, **COMMON | BASES["topk"])
+def test_a_setting_without_effect_is_named(settings, message):
+    with pytest.warns(UserWarning, match=message):
+        sdl.fit(X, **COMMON | BASES["topk"] | settings)
+    with pytest.warns(UserWarning, match=message):
+        sdl.fit_many(X, {"one": settings}, **COMMON | BASES["topk"])

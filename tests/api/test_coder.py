@@ -47,7 +47,7 @@ def test_gradients_are_dense_tensors_and_zero_for_latents_without_a_sample():
         assert torch.equal(gradient.any(1), active)
 
 
-def test_a_loss_takes_what_loaders_give_and_has_the_terms_that_are_asked_for():
+def test_a_loss_takes_the_batches_of_loaders_and_has_the_requested_terms():
     sparse = {"activation": "relu", "l1": 0.1, "n_q": 24, "bias": True}
     coder = sdl.SparseCoder(n_p=8, n_r=6, decoder_norm="unit", **sparse)
     target = X[:64, :6]
@@ -80,7 +80,7 @@ def test_dead_latents_take_part_in_the_auxiliary_loss_and_counts_are_no_part_of_
 
 
 @pytest.mark.parametrize(
-    ("settings", "said"),
+    ("settings", "message"),
     [
         (
             {"lr": 1e-3, "steps": 10},
@@ -94,21 +94,21 @@ def test_dead_latents_take_part_in_the_auxiliary_loss_and_counts_are_no_part_of_
         ({"latents": 3}, "unknown run settings: latents"),
     ],
 )
-def test_settings_of_fit_alone_are_refused(settings, said):
-    with pytest.raises(ValueError, match=said):
+def test_settings_of_fit_alone_are_refused(settings, message):
+    with pytest.raises(ValueError, match=message):
         sdl.SparseCoder(n_p=8, **TOPK | settings)
 
 
 @pytest.mark.parametrize(
-    ("batch", "said"),
+    ("batch", "message"),
     [
         (X[:, :5], "pair sae needs B x 8 inputs and B x 8 targets, found 640 x 5 and 640 x 5"),
         (X[0], r"batch has shape \(8,\), expected samples x dimensions"),
         ((X, X, X), r"batch has 3 parts, expected an array or a tensor, or a pair \(x, target\)"),
     ],
 )
-def test_batches_of_another_shape_are_refused(batch, said):
-    with pytest.raises(ValueError, match=said):
+def test_batches_of_another_shape_are_refused(batch, message):
+    with pytest.raises(ValueError, match=message):
         sdl.SparseCoder(n_p=8, **TOPK).loss(batch)
 
 
@@ -118,8 +118,8 @@ def test_contrast_compares_the_two_samples_of_each_pair():
     pairs = X[:64].reshape(32, 2, 8)
     latents = plain.encode(torch.as_tensor(X[:64])).detach()
     unit = torch.nn.functional.normalize(latents).view(32, 2, -1)
-    logits, own = unit[:, 0] @ unit[:, 1].T, torch.arange(32)
-    contrast = sum(torch.nn.functional.cross_entropy(each, own) for each in (logits, logits.T)) / 2
+    logits, targets = unit[:, 0] @ unit[:, 1].T, torch.arange(32)
+    contrast = sum(torch.nn.functional.cross_entropy(each, targets) for each in (logits, logits.T)) / 2
     torch.testing.assert_close(coder.loss(pairs), plain.loss(X[:64]) + 0.5 * contrast)
     with pytest.raises(ValueError, match=r"batch has shape \(64, 8\), expected pairs of neighbours x 2 x dimensions"):
         coder.loss(X[:64])
@@ -130,13 +130,15 @@ def test_the_coder_of_a_loaded_dictionary_has_the_loss_of_its_training(tmp_path)
     anchored = {"anchors": np.eye(8, dtype=np.float32)[:2], "penalty_warmup": 0.5}
     trained = sdl.fit(X.numpy(), steps=5, batch_size=64, **sparse, **anchored, **QUIET)
     trained.save(tmp_path / "run")
-    for found in (trained, sdl.load(tmp_path / "run")):
-        assert type(found.coder) is sdl.SparseCoder
-        expected = total_loss(found.coder, X, found.coder(X, norms=True), LossConfig(l1=0.1, loss_scale="mean"))["loss"]
-        loss = found.coder.loss(X)
+    for dictionary in (trained, sdl.load(tmp_path / "run")):
+        assert type(dictionary.coder) is sdl.SparseCoder
+        expected = total_loss(
+            dictionary.coder, X, dictionary.coder(X, norms=True), LossConfig(l1=0.1, loss_scale="mean")
+        )["loss"]
+        loss = dictionary.coder.loss(X)
         assert float(loss) == float(expected)
         loss.backward()
-        assert found.coder.W_enc.grad.any()
+        assert dictionary.coder.W_enc.grad.any()
 
 
 def test_the_coder_of_another_librarys_dictionary_trains_on(tmp_path):
@@ -151,6 +153,6 @@ def test_the_coder_of_another_librarys_dictionary_trains_on(tmp_path):
 
 
 def test_an_encoder_without_gradients_has_no_loss():
-    found = sdl.fit(X.numpy(), steps=5, batch_size=64, posterior_samples=640, **TOPK, **QUIET)
+    dictionary = sdl.fit(X.numpy(), steps=5, batch_size=64, posterior_samples=640, **TOPK, **QUIET)
     with pytest.raises(ValueError, match="no gradient passes through this encoder"):
-        found.coder.loss(X)
+        dictionary.coder.loss(X)

@@ -13,8 +13,8 @@ from sdlcore.api.codes import rows_of_width
 def matrix(seed, n, n_q, k):
     """Return latents with between none and k per row."""
     rng = np.random.default_rng(seed)
-    kept = rng.random((n, n_q)).argsort(axis=1) < rng.integers(0, k + 1, (n, 1))
-    return np.where(kept, rng.random((n, n_q), dtype=np.float32) + 0.1, 0).astype(np.float32)
+    active = rng.random((n, n_q)).argsort(axis=1) < rng.integers(0, k + 1, (n, 1))
+    return np.where(active, rng.random((n, n_q), dtype=np.float32) + 0.1, 0).astype(np.float32)
 
 
 def codes_of(latents, k):
@@ -74,8 +74,8 @@ def test_rows_are_counted_from_either_end_and_missing_ones_are_refused(k):
 
 def test_the_matrix_shares_no_memory_with_the_codes():
     codes = codes_of(np.ones((2, 3), dtype=np.float32), 3)
-    found = codes.to_csr()
-    found.data[:] = 0
+    csr = codes.to_csr()
+    csr.data[:] = 0
     assert (codes.values == 1).all()
 
 
@@ -89,7 +89,7 @@ ONES = np.ones((2, 3), dtype=np.float32)
 
 
 @pytest.mark.parametrize(
-    ("parts", "found"),
+    ("parts", "problem"),
     [
         ((ONES.astype(int), ONES[:, :2], 5), r"shapes \(2, 3\) and \(2, 2\), expected N x k each"),
         ((ONES[0].astype(int), ONES[0], 5), "expected N x k each"),
@@ -103,6 +103,6 @@ ONES = np.ones((2, 3), dtype=np.float32)
         ((ONES[0].astype(int), ONES[0], 5, np.array([], dtype=int)), "ascend from 0 to 3"),
     ],
 )
-def test_arrays_that_are_no_codes_are_refused(parts, found):
-    with pytest.raises(ValueError, match=found):
+def test_arrays_that_are_no_codes_are_refused(parts, problem):
+    with pytest.raises(ValueError, match=problem):
         sdl.SparseCodes(*parts)

@@ -31,25 +31,25 @@ def test_a_permuted_dictionary_shares_all_latents_and_another_few():
     assert sorted(first.decoder) == pytest.approx(sorted(second.decoder), abs=1e-6)
 
 
-def test_a_latent_moved_by_a_known_angle_has_its_cosine():
+def test_a_rotated_latent_has_the_cosine_of_its_angle():
     one, moved = coder(0), coder(0)
     with torch.no_grad():
         W = torch.nn.functional.normalize(torch.eye(D))
         for each in (one, moved):
             each.W_dec.zero_()[:D].copy_(W)
         moved.W_dec[3].copy_(0.8 * W[3] + 0.6 * W[4])
-    (found,) = sdl.compare({"a": one, "b": moved})
-    assert found.decoder[3] == pytest.approx(0.8)
-    assert found.shared("decoder", 0.9) == (D - 1) / Q  # those without a direction are shared with none
-    assert found.shared("decoder", 0.7) == D / Q
+    (comparison,) = sdl.compare({"a": one, "b": moved})
+    assert comparison.decoder[3] == pytest.approx(0.8)
+    assert comparison.shared("decoder", 0.9) == (D - 1) / Q  # those without a direction are shared with none
+    assert comparison.shared("decoder", 0.7) == D / Q
     table = sdl.compare({"a": one, "b": moved}).to_frame()
     assert table.loc[0, ["first", "second", "decoder_0.7"]].tolist() == ["a", "b", D / Q]
     assert "decoder_0.9" in repr(sdl.compare({"a": one, "b": moved}))
 
 
 def test_widths_of_dictionaries_may_differ_but_not_dimensions():
-    (found,) = sdl.compare([coder(0), coder(0, n_q=9)])
-    assert len(found.decoder) == 9
+    (comparison,) = sdl.compare([coder(0), coder(0, n_q=9)])
+    assert len(comparison.decoder) == 9
     with pytest.raises(ValueError, match="dictionary 1 reads and writes 8 and 8 dimensions, but 0 has 12 and 12"):
         sdl.compare([coder(0), coder(0, d=8)])
     with pytest.raises(ValueError, match="found 1 dictionaries, expected two or more"):

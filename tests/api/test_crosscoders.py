@@ -13,8 +13,8 @@ TOPK = {"activation": "topk", "k": 2, "n_q": 24, "steps": 10, "batch_size": 64, 
 
 
 def unit_rows(rows, width, seed):
-    found = np.random.default_rng(seed).standard_normal((rows, width))
-    return (found / np.linalg.norm(found, axis=1, keepdims=True)).astype(np.float32)
+    vectors = np.random.default_rng(seed).standard_normal((rows, width))
+    return (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
 
 
 @pytest.fixture(scope="module")
@@ -31,13 +31,17 @@ def planted():
 def test_it_is_a_crosscoder_of_the_sites_beside_each_other(planted):
     _, sites = planted
     settings = {**TOPK, "normalise": False}  # which scales each site by itself
-    found = sdl.fit(sites, pair="crosscoder", **settings)
-    assert (found.pair, found.coder.input_sites, found.coder.target_sites) == ("crosscoder", WIDTHS, WIDTHS)
-    latents = found.encode(sites)
-    np.testing.assert_array_equal(latents, found.encode(np.hstack(sites)))
+    dictionary = sdl.fit(sites, pair="crosscoder", **settings)
+    assert (dictionary.pair, dictionary.coder.input_sites, dictionary.coder.target_sites) == (
+        "crosscoder",
+        WIDTHS,
+        WIDTHS,
+    )
+    latents = dictionary.encode(sites)
+    np.testing.assert_array_equal(latents, dictionary.encode(np.hstack(sites)))
     # an autoencoder of the concatenation draws and trains the same weights
     one = sdl.fit(np.hstack(sites), **settings)
-    np.testing.assert_array_equal(found.W_dec, one.W_dec)
+    np.testing.assert_array_equal(dictionary.W_dec, one.W_dec)
 
 
 def test_normalisation_and_l1_count_each_site_by_itself(planted):
@@ -52,28 +56,28 @@ def test_normalisation_and_l1_count_each_site_by_itself(planted):
     torch.testing.assert_close(out.norms, sum(norms))
 
 
-def test_recovery_is_measured_at_each_site_over_the_features_that_occur_there(planted):
+def test_recovery_is_measured_at_each_site_over_its_features(planted):
     directions, sites = planted
-    found = sdl.fit(sites, pair="crosscoder", **{**TOPK, "steps": 5})
+    dictionary = sdl.fit(sites, pair="crosscoder", **{**TOPK, "steps": 5})
     with torch.no_grad():  # make the first latents the features
-        found.coder.W_dec[:9] = torch.from_numpy(np.hstack(directions))
-    scores = sdl.evaluate(found, directions, sites, nulls=False)
+        dictionary.coder.W_dec[:9] = torch.from_numpy(np.hstack(directions))
+    scores = sdl.evaluate(dictionary, directions, sites, nulls=False)
     assert scores["gt_recovery_decoder"] == 1
     assert [scores[f"gt_recovery_decoder_site{site}"] for site in range(3)] == [1, 1, 1]
     assert scores["mip_decoder_site2"] == pytest.approx(1, abs=1e-6)
     frame = scores.to_frame()
     assert frame.loc["mip_encoder_site2", "what"].endswith("rows of the encoder, site 2 alone")
     with pytest.raises(ValueError, match=r"references have dimensions \(10, 6\), but samples have \(10, 6, 8\)"):
-        sdl.evaluate(found, [rows[:7] for rows in directions[:2]], sites, nulls=False)
+        sdl.evaluate(dictionary, [rows[:7] for rows in directions[:2]], sites, nulls=False)
     with pytest.raises(ValueError, match="pair crosscoder needs anchors for 3 sites, found 2"):
-        sdl.evaluate(found, directions, sites, anchors=[rows[:2] for rows in directions[:2]], nulls=False)
+        sdl.evaluate(dictionary, directions, sites, anchors=[rows[:2] for rows in directions[:2]], nulls=False)
 
 
 def test_anchors_have_a_part_at_every_site(planted):
     directions, sites = planted
     settings = TOPK | {"lr": 0.03, "steps": 150, "lambda_anchor": 10.0}
-    found = sdl.fit(sites, pair="crosscoder", anchors=[rows[:2] for rows in directions], **settings)
-    cosines = torch.nn.functional.cosine_similarity(found.W_dec[:2], torch.from_numpy(np.hstack(directions))[:2])
+    dictionary = sdl.fit(sites, pair="crosscoder", anchors=[rows[:2] for rows in directions], **settings)
+    cosines = torch.nn.functional.cosine_similarity(dictionary.W_dec[:2], torch.from_numpy(np.hstack(directions))[:2])
     assert cosines.min() > 0.99
     with pytest.raises(ValueError, match=r"anchors have sites of \(10, 6\) dimensions, but x has sites of \(10"):
         sdl.fit(sites, pair="crosscoder", anchors=[rows[:2] for rows in directions[:2]], **TOPK)
@@ -88,11 +92,11 @@ def test_anchors_have_a_part_at_every_site(planted):
 def test_solvers_and_saved_files_know_every_site(planted, tmp_path):
     _, sites = planted
     solver = {"solver": "kmeans", "n_atoms": 9, "support": 2}
-    found = sdl.fit(sites, **solver, **QUIET)
-    found.save(tmp_path / "found.safetensors")
+    dictionary = sdl.fit(sites, **solver, **QUIET)
+    dictionary.save(tmp_path / "found.safetensors")
     again = sdl.load(tmp_path / "found.safetensors")
     assert again.coder.target_sites == WIDTHS
-    np.testing.assert_array_equal(again.encode(sites), found.encode(sites))
+    np.testing.assert_array_equal(again.encode(sites), dictionary.encode(sites))
     assert len(sdl.discover(sites, 1, min_cosine=0.1, **solver).sites) == 3
 
 
@@ -104,9 +108,9 @@ def test_batches_may_have_a_part_for_every_site(planted):
         return [x[rows] for x in sites]
 
     settings = {name: value for name, value in TOPK.items() if name != "batch_size"}
-    found = sdl.fit(batch, pair="crosscoder", normalise=True, **settings)
-    assert found.coder.input_sites == WIDTHS
-    assert found.provenance["inputs"]["store"]["site2"] == 8
+    dictionary = sdl.fit(batch, pair="crosscoder", normalise=True, **settings)
+    assert dictionary.coder.input_sites == WIDTHS
+    assert dictionary.provenance["inputs"]["store"]["site2"] == 8
     with pytest.raises(ValueError, match=r"batch 0 of x has 3 parts, .*; set pair to crosscoder if each is"):
         sdl.fit(batch, **settings)
 
@@ -117,9 +121,9 @@ def test_stores_side_by_side_give_the_bits_of_arrays(planted, tmp_path):
     for path, values in zip(paths, sites, strict=True):
         with create_store(path, {}) as writer:
             writer.append(values)
-    found, arrays = sdl.fit(paths, **TOPK), sdl.fit(sites, pair="crosscoder", **TOPK)
-    np.testing.assert_array_equal(found.W_dec, arrays.W_dec)
-    np.testing.assert_array_equal(found.encode(paths), arrays.encode(sites))
+    dictionary, arrays = sdl.fit(paths, **TOPK), sdl.fit(sites, pair="crosscoder", **TOPK)
+    np.testing.assert_array_equal(dictionary.W_dec, arrays.W_dec)
+    np.testing.assert_array_equal(dictionary.encode(paths), arrays.encode(sites))
     with pytest.raises(ValueError, match=r"x is a list of a store, a ndarray; expected two or more stores"):
         sdl.fit([paths[0], sites[1]], **TOPK)
 
@@ -157,15 +161,15 @@ def test_classes_follow_from_relative_decoder_norms():
 
 def test_samples_make_sites_of_other_scales_comparable(planted):
     _, sites = planted
-    found = sdl.fit(sites, pair="crosscoder", normalise=True, **TOPK)
+    dictionary = sdl.fit(sites, pair="crosscoder", normalise=True, **TOPK)
     loud = [sites[0], 64 * sites[1], sites[2]]
     louder = sdl.fit(loud, pair="crosscoder", normalise=True, **TOPK)
-    plain, scaled = sdl.shared_and_dedicated(found, sites), sdl.shared_and_dedicated(louder, loud)
+    plain, scaled = sdl.shared_and_dedicated(dictionary, sites), sdl.shared_and_dedicated(louder, loud)
     # 64 is a power of two, so that both trainings take the same steps up to rounding in the fitted scales
     np.testing.assert_allclose(scaled["relative_norm_site1"], plain["relative_norm_site1"], atol=1e-3)
-    np.testing.assert_allclose(plain["active"], (found.encode(sites) != 0).mean(axis=0))
+    np.testing.assert_allclose(plain["active"], (dictionary.encode(sites) != 0).mean(axis=0))
     with pytest.raises(ValueError, match=r"x has sites of \(10, 6\) dimensions, but the crosscoder \(10, 6, 8\)"):
-        sdl.shared_and_dedicated(found, sites[:2])
+        sdl.shared_and_dedicated(dictionary, sites[:2])
 
 
 def test_latent_scaling_shows_shrunken_and_decoupled_latents():

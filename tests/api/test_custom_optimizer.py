@@ -23,7 +23,7 @@ radam = partial(RAdam, lr=1e-3)
 
 def by_kind(parameters):
     """Two groups with different learning rates."""
-    matrices, vectors = ([p for p in parameters if (p.ndim > 1) == wanted] for wanted in (True, False))
+    matrices, vectors = ([p for p in parameters if (p.ndim > 1) == is_matrix] for is_matrix in (True, False))
     return Adam([{"params": matrices, "lr": 1e-3}, {"params": vectors, "lr": 1e-2}])
 
 
@@ -46,19 +46,19 @@ def test_torchs_adam_trains_to_the_built_in_one_up_to_rounding(more):
     relative error of 6e-8 (2^-24), and the moments carry errors on: 30 steps of 1e-3 x 10 x 6e-8 x 30, some 2e-8 x 30.
     """
     expected = sdl.fit(X, lr=1e-3, **more, **SETTINGS)
-    found = sdl.fit(X, optimizer=lambda p: Adam(p, lr=1e-3), **more, **SETTINGS)
+    dictionary = sdl.fit(X, optimizer=lambda p: Adam(p, lr=1e-3), **more, **SETTINGS)
     for name in ("W_enc", "W_dec", "b_enc", "b_dec"):
-        torch.testing.assert_close(getattr(found, name), getattr(expected, name), rtol=0, atol=1e-6)
-    assert [row["lr"] for row in found.history] == [row["lr"] for row in expected.history]
-    norms = [[row["gradient_norm"] for row in one.history] for one in (found, expected)]
+        torch.testing.assert_close(getattr(dictionary, name), getattr(expected, name), rtol=0, atol=1e-6)
+    assert [row["lr"] for row in dictionary.history] == [row["lr"] for row in expected.history]
+    norms = [[row["gradient_norm"] for row in one.history] for one in (dictionary, expected)]
     assert norms[0] == pytest.approx(norms[1], rel=1e-4)
 
 
-def test_a_schedule_drives_the_built_in_adam_and_an_own_optimiser_alike():
+def test_a_schedule_drives_the_built_in_adam_and_a_custom_optimiser_alike():
     expected = sdl.fit(X, lr=1e-3, schedule=cosine, **SETTINGS)
-    found = sdl.fit(X, optimizer=lambda p: Adam(p, lr=1e-3), schedule=cosine, **SETTINGS)
-    torch.testing.assert_close(found.W_enc, expected.W_enc, rtol=0, atol=1e-6)
-    for one in (found, expected):
+    dictionary = sdl.fit(X, optimizer=lambda p: Adam(p, lr=1e-3), schedule=cosine, **SETTINGS)
+    torch.testing.assert_close(dictionary.W_enc, expected.W_enc, rtol=0, atol=1e-6)
+    for one in (dictionary, expected):
         # at the row's last step, counted from 0: lr (1 + cos(pi t / T)) / 2
         rates = [1e-3 * (1 + np.cos(np.pi * step / 30)) / 2 for step in (9, 19, 29)]
         assert [row["lr"] for row in one.history] == pytest.approx(rates)
@@ -72,11 +72,11 @@ def test_groups_of_parameters_keep_the_ratio_of_their_learning_rates():
         optimizer.register_step_pre_hook(lambda *_: rates.append([group["lr"] for group in optimizer.param_groups]))
         return optimizer
 
-    found = sdl.fit(X, optimizer=noting, bias=True, lr_warmup=0.1, **SETTINGS)
+    dictionary = sdl.fit(X, optimizer=noting, bias=True, lr_warmup=0.1, **SETTINGS)
     assert len(rates) == 30
     assert rates[0] == pytest.approx([1e-3 / 3, 1e-2 / 3])
     assert all(second == pytest.approx(10 * first) for first, second in rates)
-    assert [group["lr"] for group in found.provenance["optimizer"]["groups"]] == [1e-3, 1e-2]
+    assert [group["lr"] for group in dictionary.provenance["optimizer"]["groups"]] == [1e-3, 1e-2]
 
 
 @pytest.mark.parametrize(
@@ -94,11 +94,11 @@ def test_an_interrupted_training_goes_on_to_the_bits_of_an_uninterrupted_one(par
     call = partial(sdl.fit, X, out=tmp_path / "run", callbacks=[rows.append], **parts, **SETTINGS)
     interrupt(monkeypatch, call, 23)
     rows.clear()
-    found, whole = call(), sdl.fit(X, **parts, **SETTINGS)
-    assert same(found, whole)
-    assert rows == found.history  # including rows from before the interruption
+    dictionary, whole = call(), sdl.fit(X, **parts, **SETTINGS)
+    assert same(dictionary, whole)
+    assert rows == dictionary.history  # including rows from before the interruption
     assert [row["lr"] for row in rows] == [row["lr"] for row in whole.history]
-    assert same(call(), found)
+    assert same(call(), dictionary)
     with pytest.raises(ValueError, match="belongs to a different run"):
         sdl.fit(X, out=tmp_path / "run", **SETTINGS)
 
@@ -142,8 +142,10 @@ BROKEN = {
 
 @pytest.mark.parametrize("broken", BROKEN)
 def test_a_part_that_breaks_the_weights_ends_the_training_and_the_last_good_checkpoint_stays(broken, tmp_path):
-    parts, said = BROKEN[broken]
-    with pytest.raises(sdl.DivergedError, match=f"{said}.*Last good checkpoint: of step 10 in .*checkpoint") as error:
+    parts, message = BROKEN[broken]
+    with pytest.raises(
+        sdl.DivergedError, match=f"{message}.*Last good checkpoint: of step 10 in .*checkpoint"
+    ) as error:
         sdl.fit(X, out=tmp_path / "run", checkpoint_every=5, **parts, **SETTINGS)
     assert "\n" not in str(error.value)
     state = load_file(tmp_path / "run" / CHECKPOINT)
@@ -167,20 +169,20 @@ def dipping(optimizer):
     return LambdaLR(optimizer, lambda step: 0.5 if step == 5 else 1 / (1 + step))
 
 
-@pytest.mark.parametrize("own", [{}, {"optimizer": by_kind}, {"optimizer": partial(SGD, lr=0.1, momentum=0.9)}])
+@pytest.mark.parametrize("parts", [{}, {"optimizer": by_kind}, {"optimizer": partial(SGD, lr=0.1, momentum=0.9)}])
 @pytest.mark.usefixtures("interruptible")
-def test_a_training_resumes_only_with_the_schedule_that_it_began_with(own, tmp_path, monkeypatch):
+def test_a_training_resumes_only_with_the_schedule_that_it_began_with(parts, tmp_path, monkeypatch):
     """Two `LambdaLR` have equal states."""
-    call = partial(sdl.fit, X, out=tmp_path / "run", **own, **SETTINGS)
+    call = partial(sdl.fit, X, out=tmp_path / "run", **parts, **SETTINGS)
     interrupt(monkeypatch, partial(call, schedule=falling(1)), 13)
     before = (tmp_path / "run" / CHECKPOINT).read_bytes()
     for other, step in ((falling(2), 2), (dipping, 6)):
         with pytest.raises(ValueError, match=rf"checkpoint.*: schedule gives .* in step {step}, but that step was"):
             call(schedule=other)
         assert (tmp_path / "run" / CHECKPOINT).read_bytes() == before
-    found = call(schedule=falling(1))
-    assert same(found, sdl.fit(X, schedule=falling(1), **own, **SETTINGS))
-    assert same(call(schedule=falling(1)), found)
+    dictionary = call(schedule=falling(1))
+    assert same(dictionary, sdl.fit(X, schedule=falling(1), **parts, **SETTINGS))
+    assert same(call(schedule=falling(1)), dictionary)
     with pytest.raises(ValueError, match=r"history.csv: schedule gives .* in step 10, but that step was taken with"):
         call(schedule=falling(2))
 
@@ -198,11 +200,11 @@ def test_a_schedule_that_changes_momentum_resumes_to_the_same_bits(tmp_path, mon
 
 def test_a_callback_receives_every_row_and_stops_the_training(tmp_path):
     rows = []
-    found = sdl.fit(X, out=tmp_path / "run", callbacks=[late, rows.append], **SETTINGS)
-    assert rows == found.history
+    dictionary = sdl.fit(X, out=tmp_path / "run", callbacks=[late, rows.append], **SETTINGS)
+    assert rows == dictionary.history
     assert [row["step"] for row in rows] == [10, 20]
-    assert found.provenance["stopped"] == {"step": 20, "by": [f"{late.__module__}.late"]}
-    assert same(sdl.fit(X, out=tmp_path / "run", callbacks=[late], **SETTINGS), found)
+    assert dictionary.provenance["stopped"] == {"step": 20, "by": [f"{late.__module__}.late"]}
+    assert same(sdl.fit(X, out=tmp_path / "run", callbacks=[late], **SETTINGS), dictionary)
     with pytest.raises(
         ValueError, match=r"contains a run that the callback .*late stopped at step 20; open it with sdl.load"
     ):
@@ -211,9 +213,9 @@ def test_a_callback_receives_every_row_and_stops_the_training(tmp_path):
 
 def test_other_answers_than_true_stop_nothing_and_errors_end_the_training():
     answers = iter([1, "text", None])
-    found = sdl.fit(X, callbacks=[lambda row: next(answers), lambda row: row.clear()], **SETTINGS)
-    assert found.history[-1]["step"] == 30
-    assert "stopped" not in found.provenance
+    dictionary = sdl.fit(X, callbacks=[lambda row: next(answers), lambda row: row.clear()], **SETTINGS)
+    assert dictionary.history[-1]["step"] == 30
+    assert "stopped" not in dictionary.provenance
     for kind in (np.bool_, torch.tensor):
         stopped = sdl.fit(X, callbacks=[lambda row, kind=kind: kind(row["step"] == 10)], **SETTINGS)
         assert stopped.history[-1]["step"] == 10
@@ -222,7 +224,7 @@ def test_other_answers_than_true_stop_nothing_and_errors_end_the_training():
 
 
 @pytest.mark.parametrize(
-    ("given", "said"),
+    ("parts", "message"),
     [
         ({"optimizer": radam, "lr": 1e-3}, "lr has no meaning together with optimizer=, which sets it; leave it out"),
         ({"schedule": cosine, "lr_decay": 0.1}, "lr_decay has no meaning together with schedule=, which sets it"),
@@ -246,9 +248,9 @@ def test_other_answers_than_true_stop_nothing_and_errors_end_the_training():
         ({"optimizer": SparseAdam}, "optimizer gives a SparseAdam, which needs sparse gradients"),
     ],
 )
-def test_errors_name_the_wrong_custom_part(given, said):
-    with pytest.raises(ValueError, match=said):
-        sdl.fit(X, **SETTINGS | given)
+def test_errors_name_the_wrong_custom_part(parts, message):
+    with pytest.raises(ValueError, match=message):
+        sdl.fit(X, **SETTINGS | parts)
 
 
 @pytest.mark.parametrize("part", [{"optimizer": radam}, {"schedule": cosine}, {"callbacks": [late]}])

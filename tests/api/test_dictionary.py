@@ -32,9 +32,9 @@ def sae(both):
 def test_latents_and_reconstructions_are_those_of_plain_numpy(sae, both):
     x = both[0][:50]
     pre = x @ sae.W_enc.numpy().T + sae.b_enc.numpy()
-    kept = np.argsort(-pre, axis=1)[:, :3]
+    largest = np.argsort(-pre, axis=1)[:, :3]
     expected = np.zeros_like(pre)
-    np.put_along_axis(expected, kept, np.maximum(np.take_along_axis(pre, kept, 1), 0), 1)
+    np.put_along_axis(expected, largest, np.maximum(np.take_along_axis(pre, largest, 1), 0), 1)
     latents = sae.encode(x)
     assert np.allclose(latents, expected, atol=1e-5)
     assert np.allclose(sae.decode(latents), expected @ sae.W_dec.numpy() + sae.b_dec.numpy(), atol=1e-5)
@@ -73,12 +73,12 @@ def test_no_samples_give_no_latents(sae):
 
 
 def test_a_crosscoder_takes_its_sites_as_a_list_or_one_beside_the_other_in_a_file_too(both, tmp_path):
-    found = sdl.fit(list(both), **TOPK, **QUIET)
+    dictionary = sdl.fit(list(both), **TOPK, **QUIET)
     together = np.concatenate(both, axis=1)
-    assert np.array_equal(found.encode(list(both)), found.encode(together))
+    assert np.array_equal(dictionary.encode(list(both)), dictionary.encode(together))
     np.save(tmp_path / "x.npy", together)
-    assert np.array_equal(found.encode(tmp_path / "x.npy"), found.encode(together))
-    assert found.reconstruct(list(both)).shape == (1000, 14)
+    assert np.array_equal(dictionary.encode(tmp_path / "x.npy"), dictionary.encode(together))
+    assert dictionary.reconstruct(list(both)).shape == (1000, 14)
 
 
 def test_samples_of_another_dimension_are_refused(sae):
@@ -128,11 +128,11 @@ def test_any_leading_dimensions_stay(sae, both, leading, convert):
     calls = {"encode": sae.encode, "reconstruct": sae.reconstruct, "call": sae, "decode": sae.decode}
     for name, call in calls.items():
         part = calls["encode"](x) if name == "decode" else x
-        found = call(part)
-        assert type(found) is type(x)
-        assert tuple(found.shape) == (*leading, sae.n_q if name == "encode" else 8)
-        expected = call(part.reshape(-1, part.shape[-1])) if math.prod(leading) else found
-        assert np.array_equal(np.asarray(found.reshape(expected.shape).tolist()), np.asarray(expected.tolist()))
+        output = call(part)
+        assert type(output) is type(x)
+        assert tuple(output.shape) == (*leading, sae.n_q if name == "encode" else 8)
+        expected = call(part.reshape(-1, part.shape[-1])) if math.prod(leading) else output
+        assert np.array_equal(np.asarray(output.reshape(expected.shape).tolist()), np.asarray(expected.tolist()))
 
 
 def test_leading_dimensions_of_files_and_sites_stay(sae, both, tmp_path):
@@ -163,24 +163,24 @@ def test_samples_that_are_not_finite_are_refused_by_their_row(sae, broken, monke
     monkeypatch.setattr(dictionary, "ROWS_AT_ONCE", 2)
     x = np.zeros((5, 8))
     x[3, 1] = broken
-    for given in (x, torch.from_numpy(x), torch.from_numpy(x).float()):
+    for samples in (x, torch.from_numpy(x), torch.from_numpy(x).float()):
         with pytest.raises(
             ValueError, match="row 3 contains NaN, infinity or a number too large for float32; leave such rows out"
         ):
-            sae.encode(given)
+            sae.encode(samples)
         with pytest.raises(ValueError, match="row 3 contains NaN, infinity"):
-            sae.reconstruct(given)
+            sae.reconstruct(samples)
 
 
 @pytest.mark.parametrize("name", ["sae.safetensors", "folder"])
 def test_what_is_saved_is_loaded(sae, name, tmp_path, both):
     sae.save(tmp_path / name)
-    found = sdl.load(tmp_path / name)
-    assert all(torch.equal(a, b) for a, b in zip(sae.coder.parameters(), found.coder.parameters(), strict=True))
-    assert found.settings["k"] == 3
-    assert found.provenance["seed"] == 0
-    assert found.history == (sae.history if name == "folder" else [])
-    assert np.array_equal(found.encode(both[0][:9]), sae.encode(both[0][:9]))
+    dictionary = sdl.load(tmp_path / name)
+    assert all(torch.equal(a, b) for a, b in zip(sae.coder.parameters(), dictionary.coder.parameters(), strict=True))
+    assert dictionary.settings["k"] == 3
+    assert dictionary.provenance["seed"] == 0
+    assert dictionary.history == (sae.history if name == "folder" else [])
+    assert np.array_equal(dictionary.encode(both[0][:9]), sae.encode(both[0][:9]))
 
 
 def test_a_model_beside_another_runs_config_is_refused(sae, both, tmp_path):
@@ -192,7 +192,7 @@ def test_a_model_beside_another_runs_config_is_refused(sae, both, tmp_path):
         sdl.load(tmp_path / "run")
 
 
-def test_a_folder_holds_one_run_whatever_lay_there(sae, tmp_path):
+def test_saving_replaces_the_run_of_a_folder(sae, tmp_path):
     sae.save(tmp_path / "run")
     sdl.Dictionary(sae.coder, {"imported": {}}).save(tmp_path / "run")
     assert sdl.load(tmp_path / "run").history == []
@@ -237,9 +237,9 @@ def test_what_is_no_dictionary_is_refused_by_its_file(tmp_path):
 def test_a_dictionary_goes_to_the_hub_and_back(sae, bench, both, tmp_path):
     scores = sdl.evaluate(sae, bench, n_samples=200)
     sae.save_pretrained(tmp_path / "hub", scores=scores)
-    found = sdl.Dictionary.from_pretrained(tmp_path / "hub")
-    assert torch.equal(found.W_dec, sae.W_dec)
-    assert found.history == sae.history
+    dictionary = sdl.Dictionary.from_pretrained(tmp_path / "hub")
+    assert torch.equal(dictionary.W_dec, sae.W_dec)
+    assert dictionary.history == sae.history
     card = ModelCard.load(tmp_path / "hub/README.md")
     assert card.data.library_name == "sdlcore"
     assert f"{scores['gt_recovery_decoder']:.4g}" in card.text
@@ -247,24 +247,24 @@ def test_a_dictionary_goes_to_the_hub_and_back(sae, bench, both, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("file", "said"),
+    ("file", "message"),
     [
         ("", r"provenance\.json: cannot be read \(Expecting value"),
         ("[]", r"model\.safetensors belongs to a different run: its provenance is .*, but provenance\.json has \[\]"),
     ],
 )
-def test_a_damaged_provenance_is_named(sae, file, said, tmp_path):
+def test_a_damaged_provenance_is_named(sae, file, message, tmp_path):
     sae.save_pretrained(tmp_path / "hub")
     (tmp_path / "hub/provenance.json").write_text(file)
-    with pytest.raises(ValueError, match=said):
+    with pytest.raises(ValueError, match=message):
         sdl.Dictionary.from_pretrained(tmp_path / "hub")
 
 
 @pytest.mark.parametrize("options", [{"foo": 1}, {"proxies": {}}])
 def test_an_unknown_argument_of_from_pretrained_is_refused(sae, options, tmp_path):
     sae.save_pretrained(tmp_path / "hub")
-    said = f"unknown arguments of from_pretrained: {next(iter(options))}; expected some of revision, subfolder, "
-    with pytest.raises(ValueError, match=said):
+    message = f"unknown arguments of from_pretrained: {next(iter(options))}; expected some of revision, subfolder, "
+    with pytest.raises(ValueError, match=message):
         sdl.Dictionary.from_pretrained(tmp_path / "hub", **options)
 
 
@@ -273,16 +273,16 @@ def test_a_hub_id_is_looked_for_in_the_hubs_cache(sae, tmp_path):
     sae.save_pretrained(cached / "snapshots/abc")
     (cached / "refs").mkdir()
     (cached / "refs/main").write_text("abc")
-    found = sdl.Dictionary.from_pretrained("owner/name", cache_dir=tmp_path / "cache", local_files_only=True)
-    assert torch.equal(found.W_enc, sae.W_enc)
-    assert found.history == sae.history
+    dictionary = sdl.Dictionary.from_pretrained("owner/name", cache_dir=tmp_path / "cache", local_files_only=True)
+    assert torch.equal(dictionary.W_enc, sae.W_enc)
+    assert dictionary.history == sae.history
 
 
 def test_a_pretrained_folder_states_its_architecture_in_the_words_of_the_field(sae, tmp_path):
     sae.save_pretrained(tmp_path / "hub")
     config = json.loads((tmp_path / "hub/config.json").read_text())
-    shown = ("library_name", "architecture", "d_in", "d_out", "d_sae", "k", "hook_name", "normalize_activations")
-    assert [config[name] for name in shown] == ["sdlcore", "topk", 8, 8, 24, 3, None, "none"]
+    keys = ("library_name", "architecture", "d_in", "d_out", "d_sae", "k", "hook_name", "normalize_activations")
+    assert [config[name] for name in keys] == ["sdlcore", "topk", 8, 8, 24, 3, None, "none"]
     assert config["training_normalisation"] == "normalise"
     assert json.loads((tmp_path / "hub/provenance.json").read_text()) == json.loads(json.dumps(sae.provenance))
     (tmp_path / "hub/provenance.json").unlink()  # a download may lack it
@@ -291,11 +291,11 @@ def test_a_pretrained_folder_states_its_architecture_in_the_words_of_the_field(s
 
 def test_from_pretrained_takes_a_folder_inside_a_type_and_a_device(sae, tmp_path):
     sae.save_pretrained(tmp_path / "layers/layer_1")
-    found = sdl.Dictionary.from_pretrained(tmp_path / "layers", subfolder="layer_1", dtype="float64", device="cpu")
-    assert found.W_dec.dtype == torch.float64
-    assert torch.equal(found.W_dec.float(), sae.W_dec)
+    dictionary = sdl.Dictionary.from_pretrained(tmp_path / "layers", subfolder="layer_1", dtype="float64", device="cpu")
+    assert dictionary.W_dec.dtype == torch.float64
+    assert torch.equal(dictionary.W_dec.float(), sae.W_dec)
     x = np.random.default_rng(0).standard_normal((5, 8)).astype("float32")
-    assert np.allclose(found(x), sae(x), atol=1e-5)
+    assert np.allclose(dictionary(x), sae(x), atol=1e-5)
     for dtype in ("int8", "float33", None):
         with pytest.raises(ValueError, match=f"dtype is {dtype!r}, expected a floating-point type of torch"):
             sdl.Dictionary.from_pretrained(tmp_path / "layers/layer_1", dtype=dtype)
@@ -316,12 +316,12 @@ def test_a_run_keeps_its_folder_and_a_pretrained_folder_can_become_a_run(sae, tm
     assert sdl.load(tmp_path / "hub").history == sae.history
 
 
-def test_provenance_says_what_made_it(sae, tmp_path):
+def test_a_saved_run_has_its_settings_inputs_and_versions(sae, tmp_path):
     sae.save(tmp_path / "run")
-    made = json.loads((tmp_path / "run/config.json").read_text())
-    assert made["settings"]["activation"] == "topk"
-    assert len(made["inputs"]["store"]) == 64
-    assert "torch" in made["versions"]
+    provenance = json.loads((tmp_path / "run/config.json").read_text())
+    assert provenance["settings"]["activation"] == "topk"
+    assert len(provenance["inputs"]["store"]) == 64
+    assert "torch" in provenance["versions"]
 
 
 def test_a_dictionary_says_what_it_is(sae):

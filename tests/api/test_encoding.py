@@ -74,14 +74,14 @@ def test_decoding_sparse_codes_is_decoding_the_latents(case):
     latents = sae.encode(X)
     sizes = np.abs(latents.astype(np.float64)) @ np.abs(sae.W_dec.double().numpy()) + np.abs(sae.b_dec.numpy())
     terms = np.count_nonzero(latents, axis=1)[:, None] + 2
-    found = sae.decode(sae.encode(X, sparse=True))
-    assert found.dtype == np.float32
-    assert (np.abs(found.astype(np.float64) - sae.decode(latents)) <= 2 * terms * 2.0**-24 * sizes).all()
+    reconstruction = sae.decode(sae.encode(X, sparse=True))
+    assert reconstruction.dtype == np.float32
+    assert (np.abs(reconstruction.astype(np.float64) - sae.decode(latents)) <= 2 * terms * 2.0**-24 * sizes).all()
 
 
 @pytest.mark.usefixtures("registry")
 @pytest.mark.parametrize("base", [sdl.ReLU, sdl.TopK])
-def test_a_plugin_is_encoded_by_its_own_latents(base):
+def test_an_activation_plugin_has_equal_sparse_and_dense_codes(base):
     def values(self, pre, support):
         return (pre - 0.1).clamp(min=0)
 
@@ -93,7 +93,7 @@ def test_a_plugin_is_encoded_by_its_own_latents(base):
 
 
 @pytest.mark.usefixtures("registry")
-def test_a_plugin_with_its_own_search_may_select_more_than_k():
+def test_a_plugin_with_a_custom_search_may_select_more_than_k():
     def search(self):
         return LargestPerSample(2 * self.k)
 
@@ -168,13 +168,13 @@ def test_codes_of_another_dictionary_or_with_indices_that_were_overwritten_are_n
 
 
 @pytest.mark.parametrize("case", ["topk", "batchtopk"])
-def test_no_more_than_a_block_of_samples_is_read_at_once_and_the_matrix_is_never_there(case):
-    n, n_q, rows, asked = 2000, 1000, 40, []
+def test_encoding_reads_blocks_of_samples_and_makes_no_dense_matrix(case):
+    n, n_q, rows, sizes = 2000, 1000, 40, []
     sae = dictionary(n_q=n_q, **CASES[case])
     sae.coder.W_enc.data[N_Q:] = 0  # most latents are never active
 
     def read(start, stop):
-        asked.append(stop - start)
+        sizes.append(stop - start)
         return np.resize(X, (rows, N_P))
 
     tracemalloc.start()
@@ -182,5 +182,5 @@ def test_no_more_than_a_block_of_samples_is_read_at_once_and_the_matrix_is_never
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert len(codes) == n
-    assert set(asked) == {rows}
+    assert set(sizes) == {rows}
     assert peak < 4 * n * n_q / 4  # a quarter of the matrix in float32

@@ -63,38 +63,42 @@ def text(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_notebook_and_a_pipeline_extract_the_same_bits(folder, text, tmp_path, where, settings):
     reading = {"context_length": 16, "contexts_per_batch": 3, "text_column": "body"}
     source = LanguageSource("m", "t", train_samples=TOKENS, test_samples=50, **reading, **settings)
-    made = {"source": source, "model": str(folder), "text": str(text), "device": "cpu"}
-    script("activations")(**made, threads=torch.get_num_threads(), train=tmp_path / "a.h5", test=tmp_path / "b.h5")
+    arguments = {"source": source, "model": str(folder), "text": str(text), "device": "cpu"}
+    script("activations")(**arguments, threads=torch.get_num_threads(), train=tmp_path / "a.h5", test=tmp_path / "b.h5")
     options = sdl.ActivationStore(tmp_path / "a.h5").provenance["source"]
     with (
         sdl.ActivationStore(tmp_path / "a.h5") as expected,
         sdl.extract(
             folder, text, out=tmp_path / "c.h5", tokens=TOKENS, text_options=source.text_options, **where, **READING
-        ) as found,
+        ) as store,
     ):
-        assert (found.checksum, found.rows) == (expected.checksum, TOKENS)
-        assert found.columns() == expected.columns()
-        assert all(np.array_equal(found.read(name), expected.read(name)) for name in found.columns())
+        assert (store.checksum, store.rows) == (expected.checksum, TOKENS)
+        assert store.columns() == expected.columns()
+        assert all(np.array_equal(store.read(name), expected.read(name)) for name in store.columns())
         for fact in ("model", "text", "input", "separator", "largest_norm", "precision", "rows_by_kind", "code"):
-            assert found.provenance[fact] == expected.provenance[fact]
-        said = found.provenance["source"]
-        assert {name: options[name] for name in said.keys() - {"model", "text"}} == {
-            name: value for name, value in said.items() if name not in ("model", "text")
+            assert store.provenance[fact] == expected.provenance[fact]
+        source_facts = store.provenance["source"]
+        assert {name: options[name] for name in source_facts.keys() - {"model", "text"}} == {
+            name: value for name, value in source_facts.items() if name not in ("model", "text")
         }
-        assert (said["model"], said["text"], found.provenance["tokens"]) == (str(folder), str(text), TOKENS)
+        assert (source_facts["model"], source_facts["text"], store.provenance["tokens"]) == (
+            str(folder),
+            str(text),
+            TOKENS,
+        )
 
 
 def test_a_loaded_model_gives_the_rows_of_its_folder(folder, lm, tmp_path):
     texts = documents(60)
     with (
-        sdl.extract(lm, texts, layer=2, out=tmp_path / "a.h5", **READING) as found,
+        sdl.extract(lm, texts, layer=2, out=tmp_path / "a.h5", **READING) as store,
         sdl.extract(folder, iter(texts), layer=2, out=tmp_path / "b.h5", **READING) as expected,
     ):
-        assert (found.checksum, found.rows) == (expected.checksum, expected.rows)
-        assert found.provenance["rows_by_kind"]["kept"] == found.rows
-        assert set(found.provenance["model"]) == {"name", "commit", "sha256"}
-        contexts = found.provenance["contexts"]
-        assert contexts * 16 == sum(found.provenance["rows_by_kind"].values())
+        assert (store.checksum, store.rows) == (expected.checksum, expected.rows)
+        assert store.provenance["rows_by_kind"]["kept"] == store.rows
+        assert set(store.provenance["model"]) == {"name", "commit", "sha256"}
+        contexts = store.provenance["contexts"]
+        assert contexts * 16 == sum(store.provenance["rows_by_kind"].values())
     # all of the text: so many contexts fit into it
     tokenizer = load_tokenizer(folder)
     ids = [tokenizer(text)["input_ids"] for text in texts if text]
@@ -123,10 +127,10 @@ def test_a_dictionary_of_the_store_knows_its_place(lm, tmp_path):
     ids = torch.arange(16)[None]
     with torch.no_grad():
         with sdl.splice(lm, dictionary=sae):
-            known = lm(ids).logits
+            clean = lm(ids).logits
         with sdl.splice(lm, layer=2, dictionary=sae, place="mlp"):
-            assert torch.equal(known, lm(ids).logits)
-        assert not torch.equal(known, lm(ids).logits)
+            assert torch.equal(clean, lm(ids).logits)
+        assert not torch.equal(clean, lm(ids).logits)
 
 
 def test_several_layers_are_the_sites_of_one_store_or_stores_side_by_side(lm, tmp_path):
@@ -137,13 +141,13 @@ def test_several_layers_are_the_sites_of_one_store_or_stores_side_by_side(lm, tm
         assert store.widths == (SIZES["hidden_size"],) * 3
         for column, alone in zip(("input", "target", "site2"), layers, strict=True):
             np.testing.assert_array_equal(store.read(column), alone.read("input"))
-        found = sdl.fit(store, pair="crosscoder", **crosscoder)
-        np.testing.assert_array_equal(found.W_dec, sdl.fit(layers, **crosscoder).W_dec)
-        np.testing.assert_array_equal(found.encode(store), found.encode(layers))
-    pages = sdl.contexts(found, lm, documents(60), latents=[0, 1], context_length=16)  # it knows its three layers
+        dictionary = sdl.fit(store, pair="crosscoder", **crosscoder)
+        np.testing.assert_array_equal(dictionary.W_dec, sdl.fit(layers, **crosscoder).W_dec)
+        np.testing.assert_array_equal(dictionary.encode(store), dictionary.encode(layers))
+    pages = sdl.contexts(dictionary, lm, documents(60), latents=[0, 1], context_length=16)  # it knows its three layers
     assert [feature.latent for feature in pages.features] == [0, 1]
     with pytest.raises(ValueError, match="a crosscoder's reconstruction cannot be spliced in"):
-        sdl.splice(lm, dictionary=found).__enter__()
+        sdl.splice(lm, dictionary=dictionary).__enter__()
     for one in layers:
         one.close()
 
@@ -158,13 +162,13 @@ def test_a_model_of_another_architecture_is_extracted_from(folder, tmp_path):
         x = store.read("input")
         token = store.read("references/token")
     gpt2 = GPT2LMHeadModel.from_pretrained(tmp_path / "gpt2").eval()
-    seen = []
+    outputs = []
     gpt2.transformer.h[1].register_forward_hook(
-        lambda _, __, output: seen.append(output[0] if isinstance(output, tuple) else output)
+        lambda _, __, output: outputs.append(output[0] if isinstance(output, tuple) else output)
     )
     with torch.no_grad():
         gpt2(torch.from_numpy(token[:16]).long()[None])
-    np.testing.assert_allclose(x[:16].astype(np.float32), seen[0].reshape(16, 8), rtol=2**-10, atol=1e-6)  # float16
+    np.testing.assert_allclose(x[:16].astype(np.float32), outputs[0].reshape(16, 8), rtol=2**-10, atol=1e-6)  # float16
 
 
 def test_a_finished_store_is_opened_and_no_other_is_overwritten(folder, tmp_path, monkeypatch, recwarn):
@@ -178,13 +182,13 @@ def test_a_finished_store_is_opened_and_no_other_is_overwritten(folder, tmp_path
     refused = (
         r"acts\.h5 holds other activations \({}\)\. Open it with sdl\.ActivationStore\('.*'\), or choose another file"
     )
-    for other, said in [
+    for other, message in [
         ({"layer": 3}, "layer 2, here 3"),
         ({"tokens": 200}, "tokens 300, here 200"),
         ({"texts": documents(50)}, "other text"),
         ({"dtype": "bfloat16"}, "precision float32, here bfloat16"),
     ]:
-        with pytest.raises(ValueError, match=refused.format(said)):
+        with pytest.raises(ValueError, match=refused.format(message)):
             sdl.extract(**{"layer": 2, **call, **other})
     monkeypatch.setattr(
         preparation, "provenance", lambda *_, **facts: {**facts, "code": "x", "versions": {"torch": "3"}}
@@ -197,12 +201,12 @@ def test_a_finished_store_is_opened_and_no_other_is_overwritten(folder, tmp_path
 @contextmanager
 def cut_off(monkeypatch, batches):
     """Interrupt the call in the block after it appended this number of batches to stores."""
-    once, left = filling.Filling._append, iter(range(batches))
+    once, batch_numbers = filling.Filling._append, iter(range(batches))
 
-    def append(self, *given):
-        if next(left, None) is None:
+    def append(self, *args):
+        if next(batch_numbers, None) is None:
             raise KeyboardInterrupt
-        once(self, *given)
+        once(self, *args)
 
     with monkeypatch.context() as patch:
         patch.setattr(filling.Filling, "_append", append)
@@ -219,7 +223,7 @@ def test_an_extraction_that_was_cut_off_resumes(folder, tmp_path, monkeypatch):
         sdl.extract(out=tmp_path / "acts.h5", **call)
     assert not (tmp_path / "acts.h5").exists()
     once, resumed = filling.Filling._append, []
-    monkeypatch.setattr(filling.Filling, "_append", lambda self, *given: (resumed.append(1), once(self, *given))[1])
+    monkeypatch.setattr(filling.Filling, "_append", lambda self, *args: (resumed.append(1), once(self, *args))[1])
     with sdl.extract(out=tmp_path / "acts.h5", **call) as store:
         assert (store.checksum, store.provenance) == (checksum, facts)
     assert len(resumed) == -(-facts["contexts"] // 3) - 4  # two commits of two batches each were kept
@@ -344,7 +348,7 @@ def test_a_store_of_another_tokenizer_is_not_opened(lm, tmp_path):
         sdl.extract(lm, documents(60), tokenizer=other, **call)
 
 
-def test_a_loaded_model_has_a_precision_of_its_own(lm, tmp_path):
+def test_a_loaded_model_refuses_a_dtype_and_a_layer_beyond_its_blocks(lm, tmp_path):
     with pytest.raises(ValueError, match="dtype is bfloat16, but lm is a loaded model, which has its own"):
         sdl.extract(lm, documents(9), layer=1, dtype="bfloat16", out=tmp_path / "acts.h5", **READING)
     with pytest.raises(ValueError, match=f"layer is {BLOCKS + 1}, but the model has {BLOCKS} blocks"):
@@ -354,9 +358,9 @@ def test_a_loaded_model_has_a_precision_of_its_own(lm, tmp_path):
 @pytest.mark.parametrize(("place", "drop"), [("residual", ("first_position", "outlier")), ("mlp", ())])
 def test_several_layers_in_one_pass_get_the_bits_of_a_pass_for_each(folder, tmp_path, place, drop):
     call = {"place": place, "drop": drop, "tokens": TOKENS, "outlier_norm": 1.5, **READING}
-    found = sdl.extract_layers(folder, documents(60), layers=[3, 1, BLOCKS], out=tmp_path, **call)
+    stores = sdl.extract_layers(folder, documents(60), layers=[3, 1, BLOCKS], out=tmp_path, **call)
     ends = set()
-    for layer, store in zip([3, 1, BLOCKS], found, strict=True):
+    for layer, store in zip([3, 1, BLOCKS], stores, strict=True):
         with (
             store,
             sdl.extract(folder, documents(60), layer=layer, out=tmp_path / "one" / f"{layer}.h5", **call) as alone,
@@ -399,12 +403,12 @@ def test_any_module_is_extracted_by_its_path(folder, lm, tmp_path, place, by_han
     with sdl.extract(folder, documents(60), layer=2, place=place, drop=(), out=tmp_path / "a.h5", **READING) as store:
         x, token = store.read("input"), store.read("references/token")
     module, side = by_hand(lm)
-    seen = []
-    hook = module.register_forward_hook(lambda _, given, output: seen.append((given[0], output)[side]))
+    values = []
+    hook = module.register_forward_hook(lambda _, inputs, output: values.append((inputs[0], output)[side]))
     with torch.no_grad():
         lm(torch.from_numpy(token[: 3 * 16]).long().reshape(3, 16))
     hook.remove()
-    assert np.array_equal(x[: 3 * 16], seen[0].flatten(0, 1).half().numpy())
+    assert np.array_equal(x[: 3 * 16], values[0].flatten(0, 1).half().numpy())
 
 
 def test_an_unknown_architecture_is_extracted_from_by_ten_lines_of_yaml(folder, tmp_path):
@@ -416,9 +420,9 @@ def test_an_unknown_architecture_is_extracted_from_by_ten_lines_of_yaml(folder, 
     with pytest.raises(SourceError, match=r"architecture is 'bloom', .*; say where its modules are: set paths"):
         sdl.extract(tmp_path / "bloom", out=tmp_path / "a.h5", **call)
     lm = BloomForCausalLM.from_pretrained(tmp_path / "bloom").eval()
-    for given in (tmp_path / "bloom", lm):
-        out = tmp_path / f"{type(given).__name__}.h5"
-        with sdl.extract(given, place="residual_middle->mlp_output", paths=paths, out=out, **call) as store:
+    for model in (tmp_path / "bloom", lm):
+        out = tmp_path / f"{type(model).__name__}.h5"
+        with sdl.extract(model, place="residual_middle->mlp_output", paths=paths, out=out, **call) as store:
             token, x, target = (store.read(name) for name in ("references/token", "input", "target"))
         with torch.no_grad():
             states = lm(torch.from_numpy(token).long().reshape(2, 16), output_hidden_states=True).hidden_states

@@ -36,8 +36,8 @@ def activations_of(lm, share=0.0):
 
 @pytest.fixture(scope="module")
 def batches(lm):
-    found = activations_of(lm)
-    return [found.batch(step)[0].numpy() for step in range(12)]
+    reader = activations_of(lm)
+    return [reader.batch(step)[0].numpy() for step in range(12)]
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +47,7 @@ def sae(batches):
 
 def test_the_divergence_falls_below_that_of_as_many_steps_of_reconstruction(lm, sae):
     training = [parameter.requires_grad for parameter in lm.parameters()]
-    before, kept = sae.W_dec.clone(), {name: weights.clone() for name, weights in lm.state_dict().items()}
+    before, model_weights = sae.W_dec.clone(), {name: weights.clone() for name, weights in lm.state_dict().items()}
     held_out = {"texts": documents(90)[60:], "context_length": T, "contexts": 8, "progress": False}
     further = [sdl.finetune(sae, lm, documents(60), steps=40, share=share, **FURTHER) for share in (0.5, 0.0)]
     kl = [sdl.language_scores(one, lm, **held_out).kl_spliced for one in further]  # they know their layer
@@ -59,7 +59,7 @@ def test_the_divergence_falls_below_that_of_as_many_steps_of_reconstruction(lm, 
     assert "kl" not in control.history[0]
     # neither the model nor the start changes
     assert torch.equal(sae.W_dec, before)
-    assert all(torch.equal(weights, kept[name]) for name, weights in lm.state_dict().items())
+    assert all(torch.equal(weights, model_weights[name]) for name, weights in lm.state_dict().items())
     assert [parameter.requires_grad for parameter in lm.parameters()] == training
     assert not any(parameter.grad is not None for parameter in lm.parameters())
 
@@ -202,10 +202,12 @@ def test_a_start_without_a_state_begins_as_it_is(settings, normalise, lm, batche
 
 
 def test_a_transcoder_is_trained_where_it_writes(lm):
-    found = sdl.fit_layers(
+    transcoders = sdl.fit_layers(
         lm, documents(60), layers=[2], steps=10, batch_size=64, context_length=T, progress=False, device="cpu", **TOPK
     )[0]
-    tuned = sdl.finetune(found, lm, documents(60), steps=20, share=1.0, objective="cross_entropy", lr=3e-3, **READING)
+    tuned = sdl.finetune(
+        transcoders, lm, documents(60), steps=20, share=1.0, objective="cross_entropy", lr=3e-3, **READING
+    )
     assert tuned.history[-1]["cross_entropy"] < tuned.history[0]["cross_entropy"]
     assert tuned.provenance["activations"]["where"] == {"layer": 2, "place": "mlp"}
 
@@ -235,8 +237,8 @@ def test_starts_that_cannot_be_continued_are_refused(lm, sae, batches, tmp_path)
     with pytest.raises(ValueError, match="start is a int"):
         sdl.finetune(3, lm, documents(60), **FURTHER)
     call = {"steps": 2, "progress": False, "device": "cpu", "keep_state": True, **TOPK}
-    own = {"optimizer": lambda parameters: torch.optim.SGD(parameters, lr=1e-3)}
-    sdl.fit(batches.__getitem__, out=tmp_path / "own", **own, **call)
+    optimizer = {"optimizer": lambda parameters: torch.optim.SGD(parameters, lr=1e-3)}
+    sdl.fit(batches.__getitem__, out=tmp_path / "own", **optimizer, **call)
     with pytest.raises(ValueError, match="its own optimizer, which finetune cannot continue"):
         sdl.finetune(tmp_path / "own", lm, documents(60), steps=2, **FURTHER)
     sdl.fit(batches.__getitem__, out=tmp_path / "one", **call)

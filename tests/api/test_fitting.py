@@ -56,9 +56,9 @@ def store(both, tmp_path):
 
 
 def broken(x):
-    found = sdl.fit(x, **SMALL)
-    found.coder.W_dec.data[3, 5] = torch.nan
-    return found
+    dictionary = sdl.fit(x, **SMALL)
+    dictionary.coder.W_dec.data[3, 5] = torch.nan
+    return dictionary
 
 
 def weights(dictionary):
@@ -72,28 +72,28 @@ def same(one, other):
 @pytest.mark.parametrize("pair", ["sae", "transcoder", "crosscoder"])
 def test_arrays_train_to_the_pipelines_bits(pair, both, store, tmp_path, bench):
     x, target = both
-    given = {"sae": (x,), "transcoder": (x, target), "crosscoder": ([x, target],)}[pair]
+    inputs = {"sae": (x,), "transcoder": (x, target), "crosscoder": ([x, target],)}[pair]
     settings = TOPK | {"lambda_anchor": 0.1, "normalise": True}
     anchors = bench.anchors(3, seed=5)
-    found = sdl.fit(*given, seed=5, anchors=anchors, **settings, **QUIET)
+    dictionary = sdl.fit(*inputs, seed=5, anchors=anchors, **settings, **QUIET)
 
     save_anchors(tmp_path / "anchors.safetensors", anchors, {})
     options = Training(anchors=tmp_path / "anchors.safetensors", device="cpu")
     script("train")(Run(5, store, tmp_path / "run"), options, settings=RunConfig.from_dict(settings | {"pair": pair}))
     expected = load_model(tmp_path / "run/model.safetensors").state_dict()
-    assert all(torch.equal(tensor, expected[name]) for name, tensor in weights(found).items())
+    assert all(torch.equal(tensor, expected[name]) for name, tensor in weights(dictionary).items())
     loaded = sdl.load(tmp_path / "run")
-    assert [row["loss"] for row in loaded.history] == pytest.approx([row["loss"] for row in found.history])
+    assert [row["loss"] for row in loaded.history] == pytest.approx([row["loss"] for row in dictionary.history])
 
 
 def test_arrays_tensors_files_and_stores_of_the_same_numbers_train_to_the_same_dictionary(both, store, tmp_path):
     x = both[0]
     np.save(tmp_path / "x.npy", x)
-    found = sdl.fit(x, **TOPK, **QUIET)
+    dictionary = sdl.fit(x, **TOPK, **QUIET)
     ways = [torch.from_numpy(x), x.astype(np.float64), tmp_path / "x.npy", str(store)]
-    assert all(same(found, sdl.fit(way, **TOPK, **QUIET)) for way in ways)
+    assert all(same(dictionary, sdl.fit(way, **TOPK, **QUIET)) for way in ways)
     with ActivationStore(store) as opened:
-        assert same(found, sdl.fit(opened, **TOPK, **QUIET))
+        assert same(dictionary, sdl.fit(opened, **TOPK, **QUIET))
 
 
 @pytest.mark.filterwarnings("error")
@@ -102,10 +102,12 @@ def test_arrays_that_torch_does_not_take_are_read_like_others(dtype, both, tmp_p
     x = both[0].astype(dtype)
     np.save(tmp_path / "x.npy", x)  # which is opened to be read alone
     settings = TOPK | QUIET | {"normalise": True, "initialisation": "samples"}
-    found = sdl.fit(x, **settings)
+    dictionary = sdl.fit(x, **settings)
     backwards = np.ascontiguousarray(x[::-1, ::-1])[::-1, ::-1]
-    assert all(same(found, sdl.fit(way, **settings)) for way in (tmp_path / "x.npy", backwards, np.asfortranarray(x)))
-    assert sdl.evaluate(found, x=backwards)["fvu"] == sdl.evaluate(found, x=x)["fvu"]
+    assert all(
+        same(dictionary, sdl.fit(way, **settings)) for way in (tmp_path / "x.npy", backwards, np.asfortranarray(x))
+    )
+    assert sdl.evaluate(dictionary, x=backwards)["fvu"] == sdl.evaluate(dictionary, x=x)["fvu"]
 
 
 def test_the_same_call_gives_the_same_bits_and_another_seed_others(both):
@@ -153,25 +155,25 @@ def test_a_notebook_without_gradients_trains_all_the_same(mode, both, bench):
     start = sdl.fit(both[0], **TOPK, **QUIET)
     expected = sdl.fit(both[0], start=start, **settings, **QUIET)
     with mode():
-        found = sdl.fit(both[0], start=sdl.fit(both[0], **TOPK, **QUIET), **settings, **QUIET)
+        dictionary = sdl.fit(both[0], start=sdl.fit(both[0], **TOPK, **QUIET), **settings, **QUIET)
         assert not torch.is_grad_enabled()
-    assert same(found, expected)
-    assert found.history[-1]["gradient_norm"] > 0
+    assert same(dictionary, expected)
+    assert dictionary.history[-1]["gradient_norm"] > 0
     sae_input = torch.from_numpy(both[0][:5]).requires_grad_()
-    found.encode(sae_input).sum().backward()
+    dictionary.encode(sae_input).sum().backward()
     assert sae_input.grad.abs().sum() > 0
 
 
 def test_numpys_numbers_are_settings_and_seeds(both, tmp_path):
     numbers = {name: np.int64(value) for name, value in TOPK.items() if isinstance(value, int)}
-    found = sdl.fit(both[0], seed=np.int64(2), activation="topk", **numbers, **QUIET)
-    found.save(tmp_path / "run")
+    dictionary = sdl.fit(both[0], seed=np.int64(2), activation="topk", **numbers, **QUIET)
+    dictionary.save(tmp_path / "run")
     plain = sdl.fit(both[0], seed=2, **TOPK, **QUIET)
     assert sdl.load(tmp_path / "run").provenance == plain.provenance
-    assert same(found, plain)
+    assert same(dictionary, plain)
 
 
-def test_inputs_are_left_as_they_were(both):
+def test_fitting_does_not_change_its_inputs(both):
     before = both[0].copy()
     sdl.fit(both[0], normalise=True, **TOPK, **QUIET)
     assert np.array_equal(before, both[0])
@@ -179,10 +181,10 @@ def test_inputs_are_left_as_they_were(both):
 
 def test_a_solver_finds_the_features_of_an_easy_bench():
     bench = sdl.Bench.draw(seed=0, n=64, n_p=48, sparsity=0.97, max_interference=0.2)
-    found = sdl.fit(bench.sample(20_000), solver="acs", n_atoms=128, **QUIET)
-    assert sdl.evaluate(found, bench, n_samples=500)["gt_recovery_decoder"] > 0.95
-    assert found.settings["solver"] == "acs"
-    assert found.history[-1]["fvu"] < 0.2
+    dictionary = sdl.fit(bench.sample(20_000), solver="acs", n_atoms=128, **QUIET)
+    assert sdl.evaluate(dictionary, bench, n_samples=500)["gt_recovery_decoder"] > 0.95
+    assert dictionary.settings["solver"] == "acs"
+    assert dictionary.history[-1]["fvu"] < 0.2
 
 
 def test_anchors_draw_their_latents_to_them(both, bench):
@@ -209,30 +211,30 @@ def test_anchors_have_the_papers_weight_unless_they_have_another(both, bench):
 
 def test_a_solver_tells_the_device_that_it_computes_on(both, monkeypatch):
     monkeypatch.setattr("sdlcore.device.choose_device", lambda name: torch.device("cuda"))
-    found = sdl.fit(both[0], solver="acs", n_atoms=16, max_steps=2, progress=False)
-    assert found.provenance["device"] == "cpu"
+    dictionary = sdl.fit(both[0], solver="acs", n_atoms=16, max_steps=2, progress=False)
+    assert dictionary.provenance["device"] == "cpu"
 
 
 def test_a_dictionary_starts_from_another(both):
     start = sdl.fit(both[0], **TOPK, **QUIET)
     nothing = TOPK | {"steps": 1, "lr": 1e-9}
-    found = sdl.fit(both[0], start=start, **nothing, **QUIET)
-    assert torch.allclose(found.W_dec, start.W_dec, atol=1e-5)
+    dictionary = sdl.fit(both[0], start=start, **nothing, **QUIET)
+    assert torch.allclose(dictionary.W_dec, start.W_dec, atol=1e-5)
 
 
 def test_a_start_may_be_a_path_and_rows_may_be_watched(both, bench, tmp_path):
     start = sdl.fit(both[0], **TOPK, **QUIET)
     start.save(tmp_path / "run")
     expected = sdl.fit(both[0], start=start, watch=bench, **TOPK, **QUIET)
-    found = sdl.fit(both[0], start=str(tmp_path / "run"), watch=bench.W_p.T, **TOPK, **QUIET)
-    assert same(found, expected)
-    recovery = [list(one.history_frame()["gt_recovery_decoder"]) for one in (found, expected)]
+    dictionary = sdl.fit(both[0], start=str(tmp_path / "run"), watch=bench.W_p.T, **TOPK, **QUIET)
+    assert same(dictionary, expected)
+    recovery = [list(one.history_frame()["gt_recovery_decoder"]) for one in (dictionary, expected)]
     assert recovery[0] == recovery[1]
 
 
 def test_a_watch_tells_recovery_in_the_history(both, bench):
-    found = sdl.fit(both[0], watch=bench, **TOPK, **QUIET)
-    frame = found.history_frame()
+    dictionary = sdl.fit(both[0], watch=bench, **TOPK, **QUIET)
+    frame = dictionary.history_frame()
     assert list(frame["step"]) == [10, 20, 30]
     assert frame["gt_recovery_decoder"].between(0, 1).all()
 
@@ -277,12 +279,12 @@ def test_a_training_that_is_cut_off_goes_on_from_its_checkpoint(both, tmp_path, 
 def test_an_interrupted_training_leaves_a_checkpoint_of_its_last_step(
     both, interruptible, tmp_path, monkeypatch, number, step
 ):
-    folder, once, taken = tmp_path / "run", loop.TrainingStep.__call__, []
+    folder, once, steps = tmp_path / "run", loop.TrainingStep.__call__, []
     whole = sdl.fit(both[0], **TOPK, **QUIET)
 
     def counted(self, *args):
-        taken.append(1)
-        if len(taken) == step:
+        steps.append(1)
+        if len(steps) == step:
             signal.raise_signal(number)
         return once(self, *args)
 
@@ -291,25 +293,27 @@ def test_an_interrupted_training_leaves_a_checkpoint_of_its_last_step(
         patch.setattr(loop.TrainingStep, "__call__", counted)
         with pytest.raises((KeyboardInterrupt, SystemExit)) as end:
             sdl.fit(both[0], out=folder, **TOPK, **QUIET)
-        assert len(taken) == step
+        assert len(steps) == step
         if number == signal.SIGINT:
-            said = f"interrupted after step {step} of 30; the same call resumes from the checkpoint of step {step} in "
-            assert str(end.value) == f"{said}{folder / CHECKPOINT}"
+            message = (
+                f"interrupted after step {step} of 30; the same call resumes from the checkpoint of step {step} in "
+            )
+            assert str(end.value) == f"{message}{folder / CHECKPOINT}"
         else:
             assert end.value.code == 143
         assert [signal.getsignal(one) for one in (signal.SIGINT, signal.SIGTERM)] == handlers
-        found = sdl.fit(both[0], out=folder, **TOPK, **QUIET)
-    assert len(taken) == 30
-    assert same(found, whole)
-    told = [[{**row, "seconds": 0} for row in one.history] for one in (found, whole)]
-    assert told[0] == told[1]
+        dictionary = sdl.fit(both[0], out=folder, **TOPK, **QUIET)
+    assert len(steps) == 30
+    assert same(dictionary, whole)
+    histories = [[{**row, "seconds": 0} for row in one.history] for one in (dictionary, whole)]
+    assert histories[0] == histories[1]
 
 
-def test_signals_are_left_alone_without_a_folder_and_by_the_second_one(both, interruptible, tmp_path, monkeypatch):
-    once, taken = loop.TrainingStep.__call__, []
+def test_a_second_signal_and_signals_without_a_folder_interrupt_at_once(both, interruptible, tmp_path, monkeypatch):
+    once, steps = loop.TrainingStep.__call__, []
 
     def interrupted(self, *args):
-        taken.append(1)
+        steps.append(1)
         signal.raise_signal(signal.SIGINT)
         signal.raise_signal(signal.SIGINT)  # not reached by the first call
         return once(self, *args)
@@ -319,7 +323,7 @@ def test_signals_are_left_alone_without_a_folder_and_by_the_second_one(both, int
         with pytest.raises(KeyboardInterrupt) as end:
             sdl.fit(both[0], out=out, **TOPK, **QUIET)
         assert not str(end.value)
-    assert len(taken) == 2
+    assert len(steps) == 2
     assert not (tmp_path / "run").exists()
 
 
@@ -329,11 +333,11 @@ def test_an_unfinished_run_is_never_overwritten(both, tmp_path, monkeypatch):
     cut_off(monkeypatch, both[0], out=folder, **settings)
     refused = r"run contains 20 steps of a different run \({}\)\. Resume it with its own settings and data, or choose "
     lr = refused.format(r"lr 0\.001, here 0\.01")
-    for other, said in [
+    for other, message in [
         (settings | {"lr": 0.01}, lr),
         ({"solver": "kmeans", "n_atoms": 16}, refused.format("solver none, here kmeans")),
     ]:
-        with pytest.raises(ValueError, match=said):
+        with pytest.raises(ValueError, match=message):
             sdl.fit(both[0], out=folder, **other, **QUIET)
     with pytest.raises(ValueError, match=f"run 'run': .*{lr}"):  # before the other is trained
         sdl.fit_many(both[0], {"other": {}, "run": {"lr": 0.01}}, out=tmp_path, **settings, **QUIET)
@@ -342,37 +346,37 @@ def test_an_unfinished_run_is_never_overwritten(both, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "message"),
     [
         ({"k": 4, "lr": 0.01}, r"k 3, here 4, lr 0\.001, here 0\.01"),
         ({"seed": 1}, "seed 0, here 1"),
         ({"solver": "kmeans"}, "solver none, here kmeans"),
     ],
 )
-def test_a_finished_run_is_never_overwritten(change, said, both, tmp_path):
-    kept = sdl.fit(both[0], out=tmp_path / "run", **TOPK, **QUIET)
+def test_a_finished_run_is_never_overwritten(change, message, both, tmp_path):
+    run = sdl.fit(both[0], out=tmp_path / "run", **TOPK, **QUIET)
     other = change | {"n_atoms": 16} if "solver" in change else TOPK | change
     with pytest.raises(
-        ValueError, match=rf"run belongs to a different run \({said}\)\. Open it with sdl\.load\(.*run'\), or"
+        ValueError, match=rf"run belongs to a different run \({message}\)\. Open it with sdl\.load\(.*run'\), or"
     ):
         sdl.fit(both[0], out=tmp_path / "run", **other, **QUIET)
-    assert same(sdl.load(tmp_path / "run"), kept)
+    assert same(sdl.load(tmp_path / "run"), run)
     with pytest.raises(ValueError, match=r"run \(other activations\)"):
         sdl.fit(both[0][::-1], out=tmp_path / "run", **TOPK, **QUIET)
 
 
 def test_a_folder_that_another_call_trains_into_is_refused(both, tmp_path, monkeypatch):
-    once, said = loop.TrainingStep.__call__, set()
+    once, messages = loop.TrainingStep.__call__, set()
 
     def beside(self, *args):
         with pytest.raises(ValueError, match="run: another process is training in this folder") as refused:
             sdl.fit(both[0], seed=1, out=tmp_path / "run", **TOPK, **QUIET)
-        said.add(str(refused.value))
+        messages.add(str(refused.value))
         return once(self, *args)
 
     monkeypatch.setattr(loop.TrainingStep, "__call__", beside)
     sdl.fit(both[0], out=tmp_path / "run", **TOPK, **QUIET)
-    assert len(said) == 1
+    assert len(messages) == 1
     assert sdl.load(tmp_path / "run").provenance["seed"] == 0
 
 
@@ -382,7 +386,7 @@ def test_a_training_that_failed_leaves_no_empty_folder(both, tmp_path):
     assert not (tmp_path / "run").exists(), "it has no row and no checkpoint"
 
 
-def test_what_is_saved_there_meanwhile_is_not_overwritten_either(both, tmp_path, monkeypatch):
+def test_a_run_saved_into_the_folder_during_training_is_not_overwritten(both, tmp_path, monkeypatch):
     once, other = loop.TrainingStep.__call__, sdl.fit(both[0], seed=1, **TOPK, **QUIET)
 
     def beside(self, *args):
@@ -405,7 +409,7 @@ def test_a_finished_run_keeps_no_checkpoint_wherever_a_call_was_cut_off(both, tm
     assert sorted(folder.iterdir()) == files
 
 
-def test_a_finished_run_is_opened_on_the_device_that_it_was_found_on(both, tmp_path, monkeypatch):
+def test_a_finished_run_is_opened_on_its_device(both, tmp_path, monkeypatch):
     sdl.fit(both[0], out=tmp_path / "run", **TOPK, **QUIET)
     elsewhere = torch.device("meta")  # instead of a GPU
     monkeypatch.setattr("sdlcore.device.choose_device", lambda name: elsewhere)
@@ -422,9 +426,9 @@ def test_a_folder_that_cannot_be_written_is_refused_before_the_training(both, tm
             sdl.fit(both[0], **TOPK, **QUIET, out=out)
 
 
-def test_a_solver_keeps_what_it_found_in_a_folder(both, tmp_path):
-    found = sdl.fit(both[0], solver="kmeans", n_atoms=16, out=tmp_path / "run", **QUIET)
-    assert same(found, sdl.load(tmp_path / "run"))
+def test_a_solvers_dictionary_is_saved_in_a_folder(both, tmp_path):
+    dictionary = sdl.fit(both[0], solver="kmeans", n_atoms=16, out=tmp_path / "run", **QUIET)
+    assert same(dictionary, sdl.load(tmp_path / "run"))
 
 
 def test_a_checkpoint_is_no_other_watchs_and_no_other_starts(both, bench, tmp_path, monkeypatch):
@@ -434,27 +438,27 @@ def test_a_checkpoint_is_no_other_watchs_and_no_other_starts(both, bench, tmp_pa
     moved = copy.deepcopy(start)
     with torch.no_grad():
         moved.coder.b_enc += 1
-    given = [{"start": start}, {"start": moved}, {"start": start, "watch": bench}, {}]
-    seen, once = [], loop.load_checkpoint
-    monkeypatch.setattr(loop, "load_checkpoint", lambda *where: (seen.append(where[1]), once(*where))[1])
-    for one in given:
-        sdl.fit(both[0], out=tmp_path / str(len(seen)), **one, **settings, **QUIET)
-    assert len(set(seen)) == len(given)
+    options = [{"start": start}, {"start": moved}, {"start": start, "watch": bench}, {}]
+    identities, once = [], loop.load_checkpoint
+    monkeypatch.setattr(loop, "load_checkpoint", lambda *where: (identities.append(where[1]), once(*where))[1])
+    for one in options:
+        sdl.fit(both[0], out=tmp_path / str(len(identities)), **one, **settings, **QUIET)
+    assert len(set(identities)) == len(options)
 
 
 def test_where_nothing_is_watched_and_a_start_has_no_biases_a_run_is_what_it_was(both):
     plain = {**TOPK, **QUIET, "normalise": False, "bias": False}
-    found = sdl.fit(both[0], **plain)
-    assert found.provenance["inputs"].keys() == {"store", "anchors"}
-    found = sdl.fit(both[0], start=found, **plain)
+    dictionary = sdl.fit(both[0], **plain)
+    assert dictionary.provenance["inputs"].keys() == {"store", "anchors"}
+    dictionary = sdl.fit(both[0], start=dictionary, **plain)
     expected = hashlib.sha256()
-    for rows in (found.W_enc, found.W_dec):
+    for rows in (dictionary.W_enc, dictionary.W_dec):
         expected.update(f"{rows.numpy().dtype} {tuple(rows.shape)}".encode() + rows.numpy().tobytes())
-    again = sdl.fit(both[0], start=found, **plain)
+    again = sdl.fit(both[0], start=dictionary, **plain)
     assert again.provenance["inputs"]["start"] == expected.hexdigest()
 
 
-def test_progress_is_shown_unless_it_is_not_wanted(both, capfd):
+def test_a_progress_bar_can_be_turned_off(both, capfd):
     sdl.fit(both[0], **TOPK, device="cpu")
     assert "30/30" in capfd.readouterr().err
     sdl.fit(both[0], **TOPK, **QUIET)
@@ -482,14 +486,16 @@ def test_a_training_that_came_to_nothing_is_warned_of(both):
 def test_a_mean_that_samples_share_is_warned_of_where_nothing_takes_it_away(both):
     small = {"activation": "topk", "k": 2, "n_q": 8, "batch_size": 64, "steps": 2, **QUIET}
     far = both[0] + np.float32(3)
-    for left in ({"bias": False}, {"bias": True}, {"bias": True, "center": True}):
-        said = r"the mean of the samples is \S+ times as large as their spread, so many latents may die; set normalise"
-        with pytest.warns(UserWarning, match=said):
-            sdl.fit(far, **small, **left, normalise=False)
+    for settings in ({"bias": False}, {"bias": True}, {"bias": True, "center": True}):
+        message = (
+            r"the mean of the samples is \S+ times as large as their spread, so many latents may die; set normalise"
+        )
+        with pytest.warns(UserWarning, match=message):
+            sdl.fit(far, **small, **settings, normalise=False)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        for taken in ({}, {"whiten": True}):
-            sdl.fit(far, **small, **taken)
+        for settings in ({}, {"whiten": True}):
+            sdl.fit(far, **small, **settings)
         sdl.fit(both[0], **small)
 
 
@@ -656,9 +662,9 @@ def test_help_begins_with_the_settings_that_matter_and_lists_all_with_the_config
     assert len(str(signature)) < 350
     first, _, all_of_them = text.partition("Settings of the model\n")
     for name, part in PART_OF.items():
-        shown = f"\n{name} = {default_of(part, name)!r}\n    {part.text_of(name)[:40]}"
-        assert shown in all_of_them
-        assert (shown in first[:1600]) == (name in MAIN)
+        entry = f"\n{name} = {default_of(part, name)!r}\n    {part.text_of(name)[:40]}"
+        assert entry in all_of_them
+        assert (entry in first[:1600]) == (name in MAIN)
     assert "\npair = " not in inspect.getdoc(sdl.fit_layers)  # a parameter with a default of its own
 
 
@@ -666,17 +672,17 @@ def test_class_means_are_unit_means_of_names_or_numbers(both):
     x = both[0]
     numbers = np.arange(len(x)) % 3
     x = x + 3 * np.eye(8, dtype=np.float32)[numbers]
-    found = sdl.class_means(x, numbers)
+    means = sdl.class_means(x, numbers)
     mean = x[numbers == 1].mean(0) - x.mean(0)
-    assert np.allclose(found.W_p[:, 1], mean / np.linalg.norm(mean), atol=1e-5)
+    assert np.allclose(means.W_p[:, 1], mean / np.linalg.norm(mean), atol=1e-5)
     names = np.array(["a", "b", "c"])[numbers]
-    assert np.array_equal(found.W_p, sdl.class_means(x, names).W_p)
-    assert len(found.choose(2, seed=0).w_p) == 2
+    assert np.array_equal(means.W_p, sdl.class_means(x, names).W_p)
+    assert len(means.choose(2, seed=0).w_p) == 2
     unlabelled = np.where(numbers == 2, -1, numbers)
     assert sdl.class_means(x, unlabelled).W_p.shape == (8, 2)
 
 
-def test_means_of_classes_that_are_nearly_one_direction_are_told():
+def test_nearly_parallel_class_means_bring_a_warning():
     rng = np.random.default_rng(0)
     labels = rng.integers(4, size=400)
     x = (10 + np.eye(4, 16)[labels] + 0.1 * rng.standard_normal((400, 16))).astype(np.float32)
@@ -689,9 +695,9 @@ def test_means_of_classes_that_are_nearly_one_direction_are_told():
 
 def test_discovered_anchors_are_unit_and_near_true_features():
     bench = sdl.Bench.draw(seed=0, n=24, n_p=20, sparsity=0.95, max_interference=0.3)
-    found = sdl.discover(bench.sample(8000), 5, n_atoms=60)
-    assert np.allclose(np.linalg.norm(found.w_p, axis=1), 1, atol=1e-4)
-    assert (np.abs(found.w_p @ bench.W_p).max(1) > 0.9).all()
+    anchors = sdl.discover(bench.sample(8000), 5, n_atoms=60)
+    assert np.allclose(np.linalg.norm(anchors.w_p, axis=1), 1, atol=1e-4)
+    assert (np.abs(anchors.w_p @ bench.W_p).max(1) > 0.9).all()
 
 
 def test_a_store_that_is_damaged_is_refused(store):
@@ -732,20 +738,20 @@ def test_a_file_that_is_written_to_during_the_training_is_refused_and_nothing_is
     assert not (tmp_path / "run/model.safetensors").exists()
 
 
-def test_a_path_may_begin_with_a_tilde_wherever_it_is_given_and_none_is_empty(both, tmp_path, monkeypatch):
+def test_every_path_may_begin_with_a_tilde_and_none_may_be_empty(both, tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
     np.save(tmp_path / "x.npy", both[0])
-    found = sdl.fit("~/x.npy", out="~/run", **SMALL)
+    dictionary = sdl.fit("~/x.npy", out="~/run", **SMALL)
     assert (tmp_path / "run/model.safetensors").is_file()
     sdl.fit_many("~/x.npy", {"a": {}}, out="~/many", **SMALL)
     assert (tmp_path / "many/a/model.safetensors").is_file()
-    found.save("~/one.safetensors")
+    dictionary.save("~/one.safetensors")
     assert sdl.load("~/one.safetensors").encode("~/x.npy").shape == sdl.load("~/run").encode(both[0]).shape
-    sdl.export(found, "dictionary_learning", "~/out")
+    sdl.export(dictionary, "dictionary_learning", "~/out")
     assert (tmp_path / "out/ae.pt").is_file()
-    for save in (lambda: sdl.fit(both[0], out="", **SMALL), lambda: found.save(""), lambda: sdl.load("")):
+    for save in (lambda: sdl.fit(both[0], out="", **SMALL), lambda: dictionary.save(""), lambda: sdl.load("")):
         with pytest.raises(ValueError, match=" is empty, expected a path"):
             save()
     with pytest.raises(ValueError, match="out is empty, expected a path"):

@@ -38,26 +38,26 @@ class _Number(IntEnum):
     ],
 )
 def test_labels_count_the_classes_that_occur_and_missing_ones_name_none(labels, numbers, names):
-    found, called = class_numbers(labels)
-    assert found.tolist() == numbers
+    class_indices, called = class_numbers(labels)
+    assert class_indices.tolist() == numbers
     assert called == names
 
 
 @pytest.mark.parametrize(
-    ("labels", "found"),
+    ("labels", "kind"),
     [
         (np.array([0.5, 1]), r"float64 of shape \(2,\)"),
         (np.eye(2, dtype=int), r"int64 of shape \(2, 2\)"),
         ("a", "str"),
     ],
 )
-def test_what_are_no_labels_is_refused(labels, found):
-    with pytest.raises(ValueError, match=f"labels are {found}.*expected whole numbers or names, one per sample"):
+def test_what_are_no_labels_is_refused(labels, kind):
+    with pytest.raises(ValueError, match=f"labels are {kind}.*expected whole numbers or names, one per sample"):
         class_numbers(labels)
 
 
 @pytest.mark.parametrize(
-    ("labels", "said"),
+    ("labels", "message"),
     [
         ([1, "1"], r"labels are numbers and names, such as 1 \(sample 0\) and '1' \(sample 1\); convert all"),
         ([1, 1.0], "label 1.0 of sample 1 is a float, expected a whole number or a name"),
@@ -75,17 +75,17 @@ def test_what_are_no_labels_is_refused(labels, found):
     ],
 )
 @pytest.mark.filterwarnings("ignore:Sparse invariant checks")
-def test_labels_of_another_kind_are_named_by_their_sample(labels, said):
-    with pytest.raises(ValueError, match=said):
+def test_labels_of_another_kind_are_named_by_their_sample(labels, message):
+    with pytest.raises(ValueError, match=message):
         class_numbers(labels)
 
 
-def test_a_class_number_is_its_own_name():
+def test_a_class_number_is_its_name():
     assert set(class_numbers([7, 10])[1]) == set(class_numbers(["7", "10"])[1]) == {"7", "10"}
 
 
 @pytest.mark.parametrize(
-    ("make", "said"),
+    ("make", "message"),
     [
         (lambda: torch.ones(2, 3, device="meta"), "x is a tensor on the device meta, which stores no numbers"),
         (lambda: torch.ones(2, 3).to_sparse(), r"x is a sparse tensor, expected a dense one; give x.to_dense\(\)"),
@@ -112,11 +112,11 @@ def test_a_class_number_is_its_own_name():
     ],
 )
 @pytest.mark.filterwarnings("ignore:Sparse", "ignore:torch.quantize", "ignore:.*quantized")
-def test_what_are_no_floating_point_numbers_is_refused_everywhere(make, said):
+def test_what_are_no_floating_point_numbers_is_refused_everywhere(make, message):
     x = make()
-    with pytest.raises(ValueError, match=said):
+    with pytest.raises(ValueError, match=message):
         floats(x, "x")
-    with pytest.raises(ValueError, match=said), activations(x):
+    with pytest.raises(ValueError, match=message), activations(x):
         pass
 
 
@@ -150,8 +150,8 @@ def test_what_a_store_holds_itself_is_refused_beside_it(way, column, tmp_path):
             activations(x, **{column: np.ones((3, 1))}),
         ):
             pass
-        with activations(x) as found:
-            assert found.rows == 3
+        with activations(x) as source:
+            assert source.rows == 3
 
 
 def test_a_file_that_holds_no_numbers_is_named(tmp_path):

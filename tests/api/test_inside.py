@@ -46,25 +46,25 @@ def logits(lm):
 def test_a_dictionary_is_spliced_in_as_its_coder_is(lm, sae):
     before = logits(lm)
     with sdl.splice(lm, layer=2, dictionary=sae, edit=sdl.steer(7, by=25.0)):
-        found = logits(lm)
+        spliced_logits = logits(lm)
     with splice(lm, 2, sae.coder, sdl.steer(7, by=25.0)):
-        assert torch.equal(found, logits(lm))
-    assert not torch.allclose(found, before)
+        assert torch.equal(spliced_logits, logits(lm))
+    assert not torch.allclose(spliced_logits, before)
     assert torch.equal(logits(lm), before)
 
 
 def test_a_dictionary_of_a_language_models_store_knows_its_layer(lm, sae):
     source = {"model": "m", "text": "t", "layer": 2, "train_samples": 9, "test_samples": 9}
-    made = {"source": source, "model": {}, "text": {}, "separator": {"id": 0}, "largest_norm": {}}
-    knowing = sdl.Dictionary(sae.coder, {"activations": made})
+    facts = {"source": source, "model": {}, "text": {}, "separator": {"id": 0}, "largest_norm": {}}
+    knowing = sdl.Dictionary(sae.coder, {"activations": facts})
     with sdl.splice(lm, dictionary=knowing, edit=sdl.ablate([3])):
-        found = logits(lm)
+        spliced_logits = logits(lm)
     with sdl.splice(lm, 2, sae, sdl.ablate([3])):
-        assert torch.equal(found, logits(lm))
+        assert torch.equal(spliced_logits, logits(lm))
 
 
 @pytest.mark.parametrize(
-    ("asked", "said"),
+    ("place", "message"),
     [
         ({"layer": 1}, "layer 1 .blocks.0.hook_resid_post"),
         ({"layer": "model.layers.0"}, "layer 1 .blocks.0.hook_resid_post"),
@@ -72,13 +72,13 @@ def test_a_dictionary_of_a_language_models_store_knows_its_layer(lm, sae):
         ({"layer": 2, "place": "mlp_output"}, "layer 2, mlp_output .blocks.1.hook_mlp_out"),
     ],
 )
-def test_a_dictionary_elsewhere_than_where_it_was_fitted_brings_a_warning(asked, said, lm, sae, recwarn):
+def test_a_dictionary_elsewhere_than_where_it_was_fitted_brings_a_warning(place, message, lm, sae, recwarn):
     knowing = sdl.Dictionary(sae.coder, {"activations": {"where": {"layer": 2, "place": "residual"}}})
     with sdl.splice(lm, 2, knowing):
         assert not recwarn.list
     with (
-        pytest.warns(UserWarning, match=f"fitted at layer 2 .blocks.1.hook_resid_post., and is put at {said}"),
-        sdl.splice(lm, dictionary=knowing, **asked),
+        pytest.warns(UserWarning, match=f"fitted at layer 2 .blocks.1.hook_resid_post., and is put at {message}"),
+        sdl.splice(lm, dictionary=knowing, **place),
     ):
         pass
 
@@ -102,12 +102,12 @@ def test_contexts_without_latents_show_some_from_the_most_to_the_least_frequent(
     every = sdl.contexts(sae, model, documents(20), range(sae.n_q), layer=2)
     some = sdl.contexts(sae, model, documents(20), layer=2)
     density = {feature.latent: feature.density for feature in every.features}
-    shown = [feature.density for feature in some.features]
-    assert shown == [density[feature.latent] for feature in some.features]
-    assert shown == sorted(shown, reverse=True)
-    assert len(shown) == min(SHOWN, sum(share > 0 for share in density.values()))
-    assert shown[0] == max(density.values())
-    assert shown[-1] == min(share for share in density.values() if share)
+    densities = [feature.density for feature in some.features]
+    assert densities == [density[feature.latent] for feature in some.features]
+    assert densities == sorted(densities, reverse=True)
+    assert len(densities) == min(SHOWN, sum(share > 0 for share in density.values()))
+    assert densities[0] == max(density.values())
+    assert densities[-1] == min(share for share in density.values() if share)
     with torch.no_grad():
         silent = sdl.Dictionary(SparseCoder(sae.coder.config, (D,), (D,), torch_stream(0, "silent")))
         silent.coder.W_enc.zero_()

@@ -18,9 +18,9 @@ def coder(seed=0, k=3, **more):
 
 
 def broken():
-    found = coder()
-    found.W_dec.data[3, 3] = float("nan")
-    return found
+    encoder = coder()
+    encoder.W_dec.data[3, 3] = float("nan")
+    return encoder
 
 
 def test_it_measures_what_the_paper_defines():
@@ -76,7 +76,7 @@ def test_orthogonal_columns_project_least():
 
 
 @pytest.mark.parametrize(
-    ("dictionaries", "how", "said"),
+    ("dictionaries", "how", "message"),
     [
         ([], {}, "dictionaries are empty, expected one or more"),
         ([coder()], {"n": Q}, "n is 16, but dictionary 0 has 16 latents with a direction; lower n"),
@@ -97,6 +97,6 @@ def test_orthogonal_columns_project_least():
         ),
     ],
 )
-def test_what_cannot_be_measured_is_refused(dictionaries, how, said):
-    with pytest.raises(ValueError, match=said):
+def test_what_cannot_be_measured_is_refused(dictionaries, how, message):
+    with pytest.raises(ValueError, match=message):
         sdl.l0_guide(dictionaries, **{"x": X, **how})

@@ -30,14 +30,14 @@ def fitted(lm, tmp_path, place, **settings):
 
 @pytest.mark.parametrize("place", ["residual", "block.mlp.act_fn:output"])
 def test_more_training_recovers_more_at_every_site(lm, tmp_path, place):
-    found = []
+    scores = []
     for steps in (1, 100):
         sae = fitted(lm, tmp_path, place, steps=steps)
-        found.append(sdl.language_scores(sae, lm, documents(90)[60:], contexts=4, **READING))
+        scores.append(sdl.language_scores(sae, lm, documents(90)[60:], contexts=4, **READING))
         (tmp_path / "acts.h5").unlink()
-    assert found[0].clean == found[1].clean
-    assert 0 < found[1].kl_spliced < found[0].kl_spliced
-    assert found[1].kl_recovered_zero > found[0].kl_recovered_zero
+    assert scores[0].clean == scores[1].clean
+    assert 0 < scores[1].kl_spliced < scores[0].kl_spliced
+    assert scores[1].kl_recovered_zero > scores[0].kl_recovered_zero
 
 
 def test_the_mean_is_that_of_the_contexts(lm, tmp_path):
@@ -52,10 +52,10 @@ def test_the_mean_is_that_of_the_contexts(lm, tmp_path):
     with torch.no_grad():
         coder.W_dec.zero_()
         coder.b_dec.copy_(mean)
-    found = sdl.language_scores(sae, lm, documents(90)[60:], contexts=contexts, **READING)
+    scores = sdl.language_scores(sae, lm, documents(90)[60:], contexts=contexts, **READING)
     # the mean of float16 activations, in another order of summing
-    assert found.spliced == pytest.approx(found.mean, rel=1e-5)
-    assert found.kl_recovered_mean == pytest.approx(0, abs=1e-3)
+    assert scores.spliced == pytest.approx(scores.mean, rel=1e-5)
+    assert scores.kl_recovered_mean == pytest.approx(0, abs=1e-3)
 
 
 def test_an_ablation_that_hardly_costs_anything_is_warned_of():
@@ -86,17 +86,17 @@ def test_several_dictionaries_are_scored_as_each_alone_also_of_several_sites(lm,
     handle = lm.register_forward_hook(lambda *_: passes.append(1))
     monkeypatch.setattr("sdlcore.api.language_scoring.LITTLE", math.inf)
     with pytest.warns(UserWarning, match="an ablation costs") as warned:
-        found = sdl.language_scores(saes, lm, documents(90)[60:], contexts=4, **READING)
+        scores = sdl.language_scores(saes, lm, documents(90)[60:], contexts=4, **READING)
     assert len(warned) == 1  # and not one for each site
     monkeypatch.undo()
     handle.remove()
-    assert list(found) == list(saes)
+    assert list(scores) == list(saes)
     # to the bit; 3 passes and one for each dictionary at each site, while passes that stop early call no hook
-    assert found == {
+    assert scores == {
         name: sdl.language_scores(sae, lm, documents(90)[60:], contexts=4, **READING) for name, sae in saes.items()
     }
     assert len(passes) == 4 * ((3 + 2) + (3 + 1))
-    assert [line.split()[0] for line in repr(found).splitlines()[1:]] == list(saes)
+    assert [line.split()[0] for line in repr(scores).splitlines()[1:]] == list(saes)
 
 
 def test_what_cannot_be_scored_is_refused(lm, tmp_path):

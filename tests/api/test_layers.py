@@ -50,8 +50,10 @@ def transcoders(lm):
 
 
 def test_a_set_is_written_in_the_order_of_its_layers(transcoders, tmp_path):
-    said = ", ".join(map(str, range(BLOCKS, 0, -1)))
-    with pytest.raises(ValueError, match=f"dictionaries were fitted at layers {said}; a set needs all layers in order"):
+    layers = ", ".join(map(str, range(BLOCKS, 0, -1)))
+    with pytest.raises(
+        ValueError, match=f"dictionaries were fitted at layers {layers}; a set needs all layers in order"
+    ):
         sdl.export_set(transcoders[::-1], "circuit_tracer", tmp_path / "set")
 
 
@@ -67,13 +69,13 @@ def command(folder):
 
 def at_the_mlp(lm, block, tokens):
     """Return input and output of a block's MLP, from our own hooks."""
-    seen = []
+    values = []
     mlp = lm.model.layers[block - 1].mlp
-    hook = mlp.register_forward_hook(lambda _, given, result: seen.append((given[0], result)))
+    hook = mlp.register_forward_hook(lambda _, inputs, result: values.append((inputs[0], result)))
     with torch.no_grad():
         lm(torch.from_numpy(np.stack([context.token for context in tokens])).long())
     hook.remove()
-    return [part.flatten(0, 1).half().numpy() for part in seen[0]]
+    return [part.flatten(0, 1).half().numpy() for part in values[0]]
 
 
 def logits(lm):
@@ -84,12 +86,12 @@ def logits(lm):
 
 def test_each_layer_is_fitted_to_what_enters_and_leaves_its_mlp(lm):
     texts = documents(60)
-    found = sdl.fit_layers(lm, texts, layers=[3], tokens=200, drop=(), contexts_per_batch=99, **READING, **TOPK)
+    dictionaries = sdl.fit_layers(lm, texts, layers=[3], tokens=200, drop=(), contexts_per_batch=99, **READING, **TOPK)
     packed = TokenisedText(opened_text(texts, None), load_tokenizer(lm.name_or_path)).contexts(16)
     x, target = at_the_mlp(lm, 3, list(packed)[:13])
     expected = sdl.fit(x, target, progress=False, device="cpu", **TOPK)
-    assert found[0].provenance["inputs"] == expected.provenance["inputs"]
-    assert torch.equal(found[0].W_dec, expected.W_dec)
+    assert dictionaries[0].provenance["inputs"] == expected.provenance["inputs"]
+    assert torch.equal(dictionaries[0].W_dec, expected.W_dec)
 
 
 @pytest.mark.parametrize(("place", "pair"), [("residual", "sae"), ("mlp", "transcoder")])
@@ -97,17 +99,17 @@ def test_stores_of_the_layers_are_fitted_without_the_model(lm, tmp_path, place, 
     reading = {"context_length": 16, "progress": False}
     stores = sdl.extract_layers(lm, documents(60), layers=[1, 3], place=place, out=tmp_path / "acts", **reading)
     call = {"out": tmp_path / "runs", "device": "cpu", "progress": False, **TOPK}
-    found = sdl.fit_layers(stores, **call)
+    dictionaries = sdl.fit_layers(stores, **call)
     for store in stores:
         store.close()
-    for number, one in enumerate(found):
+    for number, one in enumerate(dictionaries):
         expected = sdl.fit(store_path(stores[number]), pair=pair, progress=False, device="cpu", **TOPK)
         assert torch.equal(one.W_dec, expected.W_dec)
         with sdl.splice(lm, dictionary=one):  # it knows its layer
             lm(torch.ones(1, 4, dtype=torch.long))
     assert sorted(path.name for path in (tmp_path / "runs").iterdir()) == ["layer_1", "layer_3"]
     again = sdl.fit_layers([store_path(store) for store in stores], **call)
-    assert torch.equal(again[1].W_dec, found[1].W_dec)
+    assert torch.equal(again[1].W_dec, dictionaries[1].W_dec)
 
 
 def store_path(store):
@@ -134,22 +136,22 @@ def test_stores_are_refused_with_arguments_of_an_extraction(lm, tmp_path, change
 
 
 def test_autoencoders_are_fitted_to_the_residual_stream(lm):
-    (found,) = sdl.fit_layers(lm, documents(60), layers=2, pair="sae", **READING, **TOPK)
-    assert found.provenance["activations"]["where"] == {"layer": 2, "place": "residual"}
-    with sdl.splice(lm, dictionary=found):
-        spliced = logits(lm)
-    with sdl.splice(lm, 2, found):
-        assert torch.equal(spliced, logits(lm))
+    (sae,) = sdl.fit_layers(lm, documents(60), layers=2, pair="sae", **READING, **TOPK)
+    assert sae.provenance["activations"]["where"] == {"layer": 2, "place": "residual"}
+    with sdl.splice(lm, dictionary=sae):
+        spliced_logits = logits(lm)
+    with sdl.splice(lm, 2, sae):
+        assert torch.equal(spliced_logits, logits(lm))
 
 
 def test_a_dictionary_of_the_set_knows_its_layer(lm, transcoders, tmp_path):
     assert [one.provenance["activations"]["where"]["layer"] for one in transcoders] == [1, 2, 3, 4]
     transcoders[1].save(tmp_path / "run")
     with sdl.splice(lm, dictionary=sdl.load(tmp_path / "run")):
-        found = logits(lm)
+        spliced_logits = logits(lm)
     with sdl.splice(lm, 2, transcoders[1]):
-        assert torch.equal(found, logits(lm))
-    assert not torch.equal(found, logits(lm))
+        assert torch.equal(spliced_logits, logits(lm))
+    assert not torch.equal(spliced_logits, logits(lm))
     pages = sdl.contexts(transcoders[2], lm, documents(60), [1], context_length=16, progress=False)
     assert "MLP of block 3" in str(pages)
 
@@ -187,7 +189,7 @@ def test_the_command_writes_a_run_for_each_layer_and_the_set(command):
 def counted(monkeypatch):
     """Return a list that collects the checkpoint of each training from now on."""
     trained, once = [], Fit._find
-    monkeypatch.setattr(Fit, "_find", lambda self, *given: trained.append(given[3]) or once(self, *given))
+    monkeypatch.setattr(Fit, "_find", lambda self, *args: trained.append(args[3]) or once(self, *args))
     return trained
 
 
@@ -209,7 +211,7 @@ def test_a_set_that_was_cut_off_goes_on(command, monkeypatch, capsys):
 
 
 @pytest.mark.parametrize("beside_runs", [True, False])
-def test_activations_that_a_killed_call_left_are_removed(lm, tmp_path, monkeypatch, beside_runs):
+def test_activations_of_a_killed_call_are_removed(lm, tmp_path, monkeypatch, beside_runs):
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     out = tmp_path / "set" if beside_runs else None
     call = {"layers": [2], "out": out, **READING, **TOPK}
@@ -222,10 +224,10 @@ def test_activations_that_a_killed_call_left_are_removed(lm, tmp_path, monkeypat
         patch.setattr(Fit, "_find", killed)
         with pytest.raises(KeyboardInterrupt):
             sdl.fit_layers(lm, documents(60), **call)
-    (left,) = (out or tmp_path).glob("*.part")
-    assert any(left.iterdir())
+    (folder,) = (out or tmp_path).glob("*.part")
+    assert any(folder.iterdir())
     sdl.fit_layers(lm, documents(60), **call)
-    assert not left.exists()
+    assert not folder.exists()
     assert not list((out or tmp_path).glob("*.part"))
 
 

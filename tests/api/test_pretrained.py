@@ -40,15 +40,15 @@ def test_hooks_are_those_of_the_recorded_place(kind, where, hooks):
     provenance = {"activations": {"where": where, "model": {"name": "gpt2"}}}
     config = config_of(made(kind), provenance)
     assert (config["hook_name"], config["hook_name_out"], config["model_name"]) == (*hooks, "gpt2")
-    shown = [hook for hook in ([hooks[0]] if isinstance(hooks[0], str) else hooks[0] or []) if hook]
-    assert all(hook in repr(sdl.Dictionary(made(kind), provenance)) for hook in shown)
+    hooks_of_input = [hook for hook in ([hooks[0]] if isinstance(hooks[0], str) else hooks[0] or []) if hook]
+    assert all(hook in repr(sdl.Dictionary(made(kind), provenance)) for hook in hooks_of_input)
 
 
 def test_an_export_to_saelens_has_the_hook_of_the_provenance(tmp_path):
     provenance = {"activations": {"where": {"layer": 9, "place": "mlp"}}}
     folder = sdl.export(sdl.Dictionary(made("relu transcoder"), provenance), "saelens", tmp_path)
-    told = json.loads((folder / "cfg.json").read_text())["metadata"]
-    assert (told["hook_name"], told["hook_name_out"]) == ("blocks.8.mlp.hook_in", "blocks.8.hook_mlp_out")
+    metadata = json.loads((folder / "cfg.json").read_text())["metadata"]
+    assert (metadata["hook_name"], metadata["hook_name_out"]) == ("blocks.8.mlp.hook_in", "blocks.8.hook_mlp_out")
     sdl.export(sdl.Dictionary(made("relu transcoder"), provenance), "saelens", tmp_path, hook_name="mine")
     assert json.loads((folder / "cfg.json").read_text())["metadata"]["hook_name"] == "mine"
 

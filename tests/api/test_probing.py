@@ -35,18 +35,18 @@ def coder():
 
 
 def test_one_latent_tells_a_class_that_it_stands_for(x, coder):
-    found = sdl.probe(coder, x, LABELS, documents=NUMBERS, k=(1, 4, None))
-    best = {(one.features, one.k): one for one in found if one.label == "sea"}
+    scores = sdl.probe(coder, x, LABELS, documents=NUMBERS, k=(1, 4, None))
+    best = {(one.features, one.k): one for one in scores if one.label == "sea"}
     assert best["dictionary", 1].auc == best["raw", 1].auc == 1
     assert best["dictionary", 1].balanced_accuracy > 0.9
     assert best["pca", 1].auc > 0.9
-    assert {one.features for one in found} == {"raw", "dictionary", "pca", "null: directions", "null: samples"}
-    assert {one.k for one in found} == {1, 4, None}
-    assert len(found.to_frame()) == 5 * 3 * 2
-    assert "mean over 2 classes" in repr(found)
+    assert {one.features for one in scores} == {"raw", "dictionary", "pca", "null: directions", "null: samples"}
+    assert {one.k for one in scores} == {1, 4, None}
+    assert len(scores.to_frame()) == 5 * 3 * 2
+    assert "mean over 2 classes" in repr(scores)
 
 
-def test_labels_that_mean_nothing_are_told_by_chance(x, coder):
+def test_random_labels_have_an_auc_of_chance(x, coder):
     labels = np.random.default_rng(1).permutation(LABELS)
     means = [
         np.mean([one.auc for one in sdl.probe(coder, x, labels, documents=NUMBERS, k=[1], nulls=False, seed=seed)])
@@ -62,9 +62,9 @@ def test_rows_of_a_store_are_pooled_by_its_documents(x, coder, tmp_path):
         writer.append(x, references={"document": NUMBERS})
     labels = {number: label for number, label in enumerate(LABELS) if number < 50}
     call = {"k": [1, None], "nulls": False}
-    found = sdl.probe({"ours": coder}, tmp_path / "a.h5", labels, **call)
+    scores = sdl.probe({"ours": coder}, tmp_path / "a.h5", labels, **call)
     few = NUMBERS < 50
-    assert found == sdl.probe({"ours": coder}, x[few], LABELS[:50], documents=NUMBERS[few], **call)
+    assert scores == sdl.probe({"ours": coder}, x[few], LABELS[:50], documents=NUMBERS[few], **call)
 
 
 def test_labels_are_read_as_elsewhere(x, coder):
@@ -75,16 +75,16 @@ def test_labels_are_read_as_elsewhere(x, coder):
     missing = [float("nan") if label is None else label for label in named]
     assert sdl.probe(coder, x, missing, **call) == expected
     numbers = torch.tensor([-1 if label is None else label == "sea" for label in named]).long()
-    found = sdl.probe(coder, x, numbers, **call)
-    assert [one._replace(label=["land", "sea"][int(one.label)]) for one in found] == expected
+    scores = sdl.probe(coder, x, numbers, **call)
+    assert [one._replace(label=["land", "sea"][int(one.label)]) for one in scores] == expected
 
 
 def test_latents_that_are_never_active_tell_nothing(x, coder):
     dead = copy.deepcopy(coder)
     with torch.no_grad():
         dead.W_enc.zero_()
-    found = sdl.probe(dead, x, LABELS, documents=NUMBERS, nulls=False)
-    assert {one.auc for one in found if one.features == "dictionary"} == {0.5}
+    scores = sdl.probe(dead, x, LABELS, documents=NUMBERS, nulls=False)
+    assert {one.auc for one in scores if one.features == "dictionary"} == {0.5}
 
 
 def test_what_cannot_be_probed_is_refused(x, coder):

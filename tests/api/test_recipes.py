@@ -27,16 +27,16 @@ def opened(path, folder):
 
 def test_a_recipe_trains_on_its_samples_and_is_the_data_of_its_run(path, tmp_path):
     with opened(path, tmp_path / "run") as samples:
-        found = sdl.fit(samples, out=tmp_path / "run", batch_size=32, **TOPK)
+        dictionary = sdl.fit(samples, out=tmp_path / "run", batch_size=32, **TOPK)
     x = sdl.SynthBench.draw(seed=3, **SOURCE).samples(32 * 6).input
     expected = sdl.fit(lambda step: x[32 * step : 32 * step + 32], **TOPK)
-    assert torch.equal(found.W_dec, expected.W_dec)
-    assert found.provenance["inputs"]["store"] == sha256_of(path)
-    assert found.provenance["code"] != expected.provenance["code"]  # the code that draws the samples counts
+    assert torch.equal(dictionary.W_dec, expected.W_dec)
+    assert dictionary.provenance["inputs"]["store"] == sha256_of(path)
+    assert dictionary.provenance["code"] != expected.provenance["code"]  # the code that draws the samples counts
 
     with opened(path, tmp_path / "run") as samples:
         again = sdl.fit(samples, out=tmp_path / "run", batch_size=32, **TOPK)
-    assert torch.equal(again.W_dec, found.W_dec)
+    assert torch.equal(again.W_dec, dictionary.W_dec)
     write_synth_recipe(path, SynthSource(**SOURCE), 4, {"made": "here"})
     with (
         opened(path, tmp_path / "run") as samples,

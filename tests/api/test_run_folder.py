@@ -36,30 +36,30 @@ def x():
 
 def fitted(x, folder, **settings):
     """Return the dictionary and the warnings of a call."""
-    with warnings.catch_warnings(record=True) as said:
+    with warnings.catch_warnings(record=True) as records:
         warnings.simplefilter("always")
-        found = sdl.fit(x, out=folder, **{**SETTINGS, **settings})
-    return found, [str(one.message) for one in said if "fvu" not in str(one.message)]
+        dictionary = sdl.fit(x, out=folder, **{**SETTINGS, **settings})
+    return dictionary, [str(one.message) for one in records if "fvu" not in str(one.message)]
 
 
 def changed(folder, **facts):
     """Change the provenance of a finished run."""
-    found = sdl.load(folder)
-    found.provenance |= facts
-    found.save(folder)
+    dictionary = sdl.load(folder)
+    dictionary.provenance |= facts
+    dictionary.save(folder)
 
 
 @pytest.mark.parametrize(("name", "settings"), [("finished", SETTINGS | {"resample_until": 0.8}), ("solved", SOLVED)])
 def test_a_run_of_other_code_opens_with_one_warning(runs, x, name, settings):
-    with pytest.warns(UserWarning, match=r"opened a finished run, computed with .*other code of sdlcore") as said:
-        found = sdl.fit(x, out=runs / name, **settings)
-    said = [one for one in said if "resample_until has no effect" not in str(one.message)]
-    assert len(said) == 1
-    assert Path(said[0].filename) == Path(__file__)
-    assert np.array_equal(found.W_dec, sdl.load(RUNS / name).W_dec)
+    with pytest.warns(UserWarning, match=r"opened a finished run, computed with .*other code of sdlcore") as records:
+        dictionary = sdl.fit(x, out=runs / name, **settings)
+    records = [one for one in records if "resample_until has no effect" not in str(one.message)]
+    assert len(records) == 1
+    assert Path(records[0].filename) == Path(__file__)
+    assert np.array_equal(dictionary.W_dec, sdl.load(RUNS / name).W_dec)
 
 
-def test_a_checkpoint_without_settings_is_left_alone(runs, x):
+def test_a_checkpoint_without_settings_is_not_overwritten(runs, x):
     before = (runs / "unfinished" / CHECKPOINT).read_bytes()
     with pytest.raises(ValueError, match=r"10 steps of a different run \(.*settings.*\)\. .* choose another folder"):
         sdl.fit(x, out=runs / "unfinished", **SETTINGS)
@@ -67,16 +67,16 @@ def test_a_checkpoint_without_settings_is_left_alone(runs, x):
 
 
 def test_a_finished_run_warns_of_packages_that_compute_and_of_no_others(x, tmp_path):
-    first, said = fitted(x, tmp_path / "run")
-    assert not said
+    first, messages = fitted(x, tmp_path / "run")
+    assert not messages
     versions = first.provenance["versions"]
     others = dict.fromkeys(("python", "pillow", "h5py", "transformers"), "1.0")
     changed(tmp_path / "run", versions={**versions, **others})
     assert not fitted(x, tmp_path / "run")[1]
     changed(tmp_path / "run", versions={**versions, "torch": "1.0", "numpy": "1.1"})
-    again, said = fitted(x, tmp_path / "run")
+    again, messages = fitted(x, tmp_path / "run")
     torch, numpy = versions["torch"], versions["numpy"]
-    assert said == [
+    assert messages == [
         f"{tmp_path / 'run'}: opened a finished run, computed with numpy 1.1 (here {numpy}) and torch 1.0 (here "
         f"{torch}). A new training can differ slightly; choose another folder to train again"
     ]
@@ -105,20 +105,20 @@ def test_one_warning_tells_of_all_runs_of_a_sweep(x, tmp_path):
     sdl.fit_many(x, sweep, out=tmp_path, at_once=1, **SETTINGS)
     for name in sweep:
         changed(tmp_path / name, code="other")
-    with pytest.warns(UserWarning, match=r"1 and 2 more: opened a finished run, computed with other code") as said:
+    with pytest.warns(UserWarning, match=r"1 and 2 more: opened a finished run, computed with other code") as records:
         sdl.fit_many(x, sweep, out=tmp_path, at_once=1, **SETTINGS)
-    assert len(said) == 1
-    assert Path(said[0].filename) == Path(__file__)
+    assert len(records) == 1
+    assert Path(records[0].filename) == Path(__file__)
 
 
 def cut_off(monkeypatch, x, folder):
-    once, taken = loop.TrainingStep.__call__, []
+    once, steps = loop.TrainingStep.__call__, []
 
-    def step(self, *given):
-        taken.append(1)
-        if len(taken) == 12:
+    def step(self, *args):
+        steps.append(1)
+        if len(steps) == 12:
             raise MemoryError
-        return once(self, *given)
+        return once(self, *args)
 
     with monkeypatch.context() as patch:
         patch.setattr(loop.TrainingStep, "__call__", step)
@@ -128,10 +128,10 @@ def cut_off(monkeypatch, x, folder):
 
 def rewritten(path, drop="", **facts):
     """Change the facts of a checkpoint, and remove one of its tensors."""
-    said = describe_checkpoint(path)
-    checkpoint = load_checkpoint(path, said.identity)
-    kept = {name: tensor for name, tensor in checkpoint.tensors.items() if name != drop}
-    save_checkpoint(path, said.identity, checkpoint._replace(tensors=kept), {**said.facts, **facts})
+    description = describe_checkpoint(path)
+    checkpoint = load_checkpoint(path, description.identity)
+    tensors = {name: tensor for name, tensor in checkpoint.tensors.items() if name != drop}
+    save_checkpoint(path, description.identity, checkpoint._replace(tensors=tensors), {**description.facts, **facts})
 
 
 def test_an_unfinished_run_resumes_with_other_code_and_says_so(x, tmp_path, monkeypatch):
@@ -140,16 +140,16 @@ def test_an_unfinished_run_resumes_with_other_code_and_says_so(x, tmp_path, monk
     whole, _ = fitted(x, None, checkpoint_every=5)
     cut_off(monkeypatch, x, folder)
     rewritten(folder / CHECKPOINT, code="other")
-    taken, once = [], loop.TrainingStep.__call__
-    monkeypatch.setattr(loop.TrainingStep, "__call__", lambda self, *given: (taken.append(1), once(self, *given))[1])
-    found, said = fitted(x, folder, checkpoint_every=5)
-    assert len(said) == 1
-    assert "run: resumed an unfinished run, computed with other code of sdlcore" in said[0]
-    assert len(taken) == 10
-    assert np.array_equal(found.W_dec, whole.W_dec)
+    steps, once = [], loop.TrainingStep.__call__
+    monkeypatch.setattr(loop.TrainingStep, "__call__", lambda self, *args: (steps.append(1), once(self, *args))[1])
+    dictionary, messages = fitted(x, folder, checkpoint_every=5)
+    assert len(messages) == 1
+    assert "run: resumed an unfinished run, computed with other code of sdlcore" in messages[0]
+    assert len(steps) == 10
+    assert np.array_equal(dictionary.W_dec, whole.W_dec)
     (earlier,) = sdl.load(folder).provenance["resumed"]
     assert (earlier["until_step"], earlier["code"], earlier["device"]) == (10, "other", "cpu")
-    assert found.provenance["code"] == whole.provenance["code"]
+    assert dictionary.provenance["code"] == whole.provenance["code"]
     assert fitted(x, folder, checkpoint_every=5)[1] == []  # opened
 
 
@@ -171,11 +171,11 @@ def test_a_file_system_that_cannot_lock_folders_leaves_them_unlocked(x, tmp_path
 
 
 @pytest.mark.parametrize("settings", [SETTINGS, SOLVED], ids=["training", "solver"])
-def test_the_provenance_is_known_before_the_run(x, tmp_path, settings):
+def test_describe_fit_is_the_provenance_of_the_run(x, tmp_path, settings):
     quiet = {name: value for name, value in settings.items() if name != "progress"}
     described = sdlcore.pipeline.describe_fit(x, seed=3, **quiet)
-    found = sdl.fit(x, seed=3, out=tmp_path / "run", **settings)
-    assert described == json.loads(json.dumps(found.provenance))
+    dictionary = sdl.fit(x, seed=3, out=tmp_path / "run", **settings)
+    assert described == json.loads(json.dumps(dictionary.provenance))
 
 
 def test_a_configuration_that_describes_no_run_is_refused(x, tmp_path):

@@ -53,10 +53,10 @@ def test_the_table_explains_its_metrics(true, bench, x):
     lines = repr(sdl.evaluate(true, bench, n_samples=100)).splitlines()
     names = [line.split()[0] for line in lines]
     assert names.index("mcc") < names.index("detection_f1") < names.index("macro_f1") < names.index("l0")
-    said = "\n".join(lines[names.index("fvu") + 1 :])
+    explanations = "\n".join(lines[names.index("fvu") + 1 :])
     for text in ("gt_recovery: share of", "exceeds 0.9", "mip: maximum inner product", "mcc: mean correlation"):
-        assert text in said
-    assert "untrained dictionaries" in said
+        assert text in explanations
+    assert "untrained dictionaries" in explanations
     alone = repr(sdl.evaluate(true, x=x, nulls=False)).splitlines()
     assert [line.split()[0] for line in alone] == ["metric", "l0", "fvu", "(1"]
 
@@ -159,14 +159,14 @@ def test_classes_judge_by_their_labels(sae, x):
 def test_classes_keep_their_names_where_test_samples_lack_one(sae, x):
     labels = np.array(["ant", "bee", "cow"])[np.arange(len(x)) % 3]
     means, some = sdl.class_means(x, labels), labels != "bee"
-    kept = References(means.W_p[:, [0, 2]], classes=np.arange(2), class_names=["ant", "cow"])
+    two_classes = References(means.W_p[:, [0, 2]], classes=np.arange(2), class_names=["ant", "cow"])
     scores = sdl.evaluate(sae, means, x[some], labels=labels[some])
-    assert scores["macro_f1"] == sdl.evaluate(sae, kept, x[some], labels=labels[some])["macro_f1"]
+    assert scores["macro_f1"] == sdl.evaluate(sae, two_classes, x[some], labels=labels[some])["macro_f1"]
     with pytest.raises(ValueError, match=r"x: label bee matches none of the reference classes: ant, cow"):
-        sdl.evaluate(sae, kept, x, labels=labels)
+        sdl.evaluate(sae, two_classes, x, labels=labels)
 
 
-def test_directions_of_ones_own_judge_without_labels(sae, x, bench):
+def test_custom_reference_directions_score_without_labels(sae, x, bench):
     scores = sdl.evaluate(sae, References(bench.W_p, None, None), x)
     assert scores["gt_recovery_decoder"] == sdl.evaluate(sae, bench, n_samples=100)["gt_recovery_decoder"]
     assert "macro_f1" not in scores
@@ -193,12 +193,12 @@ def test_a_model_in_training_mode_is_evaluated_in_evaluation_mode(x):
     assert coder.training
 
 
-def test_features_that_anchors_give_away_are_told_apart(sae, bench):
+def test_anchored_and_unanchored_features_are_scored_separately(sae, bench):
     anchors = bench.anchors(4, seed=2)
     scores = sdl.evaluate(sae, bench, anchors=anchors, n_samples=100)
     assert sorted(scores.features["anchored"]) == sorted(anchors.feature)
-    given, others = scores["mip_decoder_anchored"], scores["mip_decoder_unanchored"]
-    assert scores["mip_decoder"] == pytest.approx((4 * given + 8 * others) / 12)
+    anchored, others = scores["mip_decoder_anchored"], scores["mip_decoder_unanchored"]
+    assert scores["mip_decoder"] == pytest.approx((4 * anchored + 8 * others) / 12)
 
 
 def test_a_dictionary_that_is_not_finite_is_not_scored(sae, bench):
@@ -287,12 +287,12 @@ def test_means_of_classes_that_are_centred_otherwise_are_warned_of(x):
     labels = np.arange(len(x)) % 3
     small = {"activation": "topk", "k": 2, "n_q": 8, "steps": 1, "batch_size": 16, **QUIET}
     means = {centred: sdl.class_means(x - x.mean(0), labels, centred=centred) for centred in (True, False)}
-    for normalise, said in (
+    for normalise, message in (
         (True, "normalised activations, but .* are not centred; .*True"),
         (False, "raw .* centred; .*False"),
     ):
         sae = sdl.fit(x, normalise=normalise, **small)
-        with pytest.warns(UserWarning, match=said):
+        with pytest.warns(UserWarning, match=message):
             sdl.evaluate(sae, means[not normalise], x, labels=labels, nulls=False)
         with warnings.catch_warnings():
             warnings.simplefilter("error")

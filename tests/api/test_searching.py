@@ -53,9 +53,9 @@ def fvu(dictionary, x):
 
 def test_posterior_codes_are_those_of_a_training_that_ends_with_them(trained, x, unseen):
     expected = sdl.fit(x, posterior_samples=10_000, **SETTINGS, **QUIET)
-    found = sdl.search(trained, x, n_samples=10_000, **QUIET)
-    np.testing.assert_array_equal(found.encode(unseen), expected.encode(unseen))
-    np.testing.assert_array_equal(found.W_dec, expected.W_dec)
+    dictionary = sdl.search(trained, x, n_samples=10_000, **QUIET)
+    np.testing.assert_array_equal(dictionary.encode(unseen), expected.encode(unseen))
+    np.testing.assert_array_equal(dictionary.W_dec, expected.W_dec)
 
 
 def test_batches_and_stores_have_the_codes_of_arrays(trained, x, unseen, tmp_path):
@@ -65,22 +65,22 @@ def test_batches_and_stores_have_the_codes_of_arrays(trained, x, unseen, tmp_pat
     def batches():
         yield from np.split(x, 20)
 
-    for given in (tmp_path / "x.npy", batches(), batches, lambda step: x[1000 * (step % 20) :][:1000]):
-        np.testing.assert_array_equal(sdl.search(trained, given, n_samples=5000, **QUIET).encode(unseen), expected)
+    for samples in (tmp_path / "x.npy", batches(), batches, lambda step: x[1000 * (step % 20) :][:1000]):
+        np.testing.assert_array_equal(sdl.search(trained, samples, n_samples=5000, **QUIET).encode(unseen), expected)
 
 
 @pytest.mark.parametrize("method", ["omp", "gradient_pursuit", "nnls"])
 def test_searches_reconstruct_better_than_an_encoder_and_are_saved(method, x, unseen, tmp_path):
     trained = sdl.fit(x, **SETTINGS | {"activation": "topk"}, **QUIET)
     before = fvu(trained, unseen)
-    found = sdl.search(trained, method=method)
-    assert fvu(found, unseen) < before
-    assert (found.encode(unseen) >= 0).all()
+    dictionary = sdl.search(trained, method=method)
+    assert fvu(dictionary, unseen) < before
+    assert (dictionary.encode(unseen) >= 0).all()
     assert fvu(trained, unseen) == before  # the dictionary itself does not change
-    found.save(tmp_path / "found")
-    np.testing.assert_array_equal(sdl.load(tmp_path / "found").encode(unseen), found.encode(unseen))
-    sparse = found.encode(unseen[:50], sparse=True)
-    np.testing.assert_array_equal(sparse.to_dense(), found.encode(unseen[:50]))
+    dictionary.save(tmp_path / "found")
+    np.testing.assert_array_equal(sdl.load(tmp_path / "found").encode(unseen), dictionary.encode(unseen))
+    sparse = dictionary.encode(unseen[:50], sparse=True)
+    np.testing.assert_array_equal(sparse.to_dense(), dictionary.encode(unseen[:50]))
 
 
 def test_omp_keeps_at_most_k_latents_and_lowers_the_error_with_each(trained, unseen):
@@ -94,10 +94,10 @@ def test_non_negative_least_squares_keeps_the_support_of_any_encoder(activation,
     config = ModelConfig(activation=activation, n_q=20, k=4 if activation == "topk" else None)
     coder = SparseCoder(config, (64,), (64,), torch.Generator().manual_seed(0)).eval()
     plain = sdl.Dictionary(coder, {})
-    found = sdl.search(plain, method="nnls", sweeps=30)
-    codes = found.encode(unseen[:40])
+    dictionary = sdl.search(plain, method="nnls", sweeps=30)
+    codes = dictionary.encode(unseen[:40])
     assert ((codes > 0) <= (plain.encode(unseen[:40]) > 0)).all()
-    assert fvu(found, unseen[:40]) < fvu(plain, unseen[:40])
+    assert fvu(dictionary, unseen[:40]) < fvu(plain, unseen[:40])
     out = coder(torch.from_numpy(unseen[:40]))
     expected = out.support.dense(refined(torch.from_numpy(unseen[:40]) - coder.b_dec, coder.W_dec, out.support, 30))
     np.testing.assert_allclose(codes, expected.detach(), rtol=0, atol=1e-5)
@@ -109,9 +109,9 @@ def test_refined_rows_are_those_of_a_training_that_ends_with_rounds(x):
     expected = sdl.fit(lambda step: batches[step % 50], **settings, **rounds)
     trained = sdl.fit(lambda step: batches[step % 50], **settings)
     posterior = sdl.search(trained, x[:2000], n_samples=2000, **QUIET)
-    found = sdl.refine(posterior, lambda step: batches[(20 + step) % 50], 4, n_samples=2000, **QUIET)
-    np.testing.assert_array_equal(found.W_dec, expected.W_dec)
-    np.testing.assert_array_equal(found.encode(x[:500]), expected.encode(x[:500]))
+    dictionary = sdl.refine(posterior, lambda step: batches[(20 + step) % 50], 4, n_samples=2000, **QUIET)
+    np.testing.assert_array_equal(dictionary.W_dec, expected.W_dec)
+    np.testing.assert_array_equal(dictionary.encode(x[:500]), expected.encode(x[:500]))
 
 
 def test_refined_rows_detect_more_features(trained, refined_rows, bench):
@@ -134,31 +134,31 @@ def test_an_interrupted_refinement_goes_on_after_its_last_round(trained, x, refi
     monkeypatch.setattr(refinement, "mean_shift", interrupted)
     with pytest.raises(KeyboardInterrupt):
         sdl.refine(trained, x, **call)
-    found = sdl.refine(trained, x, **call)
+    dictionary = sdl.refine(trained, x, **call)
     assert len(rounds) == 4  # the third round, again; the last three of six add no latent
-    torch.testing.assert_close(found.W_dec, refined_rows.W_dec, rtol=0, atol=1e-6)
+    torch.testing.assert_close(dictionary.W_dec, refined_rows.W_dec, rtol=0, atol=1e-6)
     assert {path.name for path in (tmp_path / "out").iterdir()} == {"config.json", "model.safetensors"}
     opened = sdl.refine(trained, x, **call)
-    torch.testing.assert_close(opened.W_dec, found.W_dec, rtol=0, atol=0)
+    torch.testing.assert_close(opened.W_dec, dictionary.W_dec, rtol=0, atol=0)
     with pytest.raises(ValueError, match="belongs to a different run"):
         sdl.refine(trained, x, **call | {"rounds": 5})
 
 
 @pytest.mark.parametrize("requested", [None, 2.0, 3.5])
 def test_a_new_encoder_has_the_requested_l0_on_unseen_samples(requested, refined_rows, x, unseen, bench):
-    found = sdl.reencode(refined_rows, x, l0=requested, steps=150, **QUIET)
-    assert found.coder.config.activation == "jumprelu"
-    assert l0(found, unseen) == pytest.approx(requested or l0(refined_rows, unseen), rel=0.05)
-    torch.testing.assert_close(found.W_dec, refined_rows.W_dec, rtol=0, atol=0)
+    dictionary = sdl.reencode(refined_rows, x, l0=requested, steps=150, **QUIET)
+    assert dictionary.coder.config.activation == "jumprelu"
+    assert l0(dictionary, unseen) == pytest.approx(requested or l0(refined_rows, unseen), rel=0.05)
+    torch.testing.assert_close(dictionary.W_dec, refined_rows.W_dec, rtol=0, atol=0)
     if requested is None:
         # within .03 of the search that it imitates, whose F1 is above that of the trained encoder by more than .1
-        assert scores(found, bench)["detection_f1"] > scores(refined_rows, bench)["detection_f1"] - 0.03
-        assert fvu(found, unseen) < fvu(refined_rows, unseen) + 0.05
+        assert scores(dictionary, bench)["detection_f1"] > scores(refined_rows, bench)["detection_f1"] - 0.03
+        assert fvu(dictionary, unseen) < fvu(refined_rows, unseen) + 0.05
 
 
 def test_frequencies_of_latents_are_those_of_the_codes(refined_rows, x, unseen):
-    found = sdl.reencode(refined_rows, x, steps=150, **QUIET)
-    theirs, ours = ((one.encode(unseen) > 0).mean(0) for one in (refined_rows, found))
+    dictionary = sdl.reencode(refined_rows, x, steps=150, **QUIET)
+    theirs, ours = ((one.encode(unseen) > 0).mean(0) for one in (refined_rows, dictionary))
     # counts of 4,000 and 4,096 samples, whose difference has a deviation of sqrt(2 p / 4000) at most
     np.testing.assert_allclose(ours, theirs, rtol=0, atol=5 * np.sqrt(2 * max(theirs.max(), 0.01) / 4000))
 
@@ -178,17 +178,17 @@ def test_an_interrupted_encoder_goes_on_with_its_last_state(refined_rows, x, tmp
     monkeypatch.setattr(logistic, "SAVED", 2)
     with pytest.raises(KeyboardInterrupt):
         sdl.reencode(refined_rows, x, out=tmp_path / "out", **call)
-    found = sdl.reencode(refined_rows, x, out=tmp_path / "out", **call)
+    dictionary = sdl.reencode(refined_rows, x, out=tmp_path / "out", **call)
     assert len(steps) == 6 + 4
-    torch.testing.assert_close(found.W_enc, expected.W_enc, rtol=0, atol=1e-5)
+    torch.testing.assert_close(dictionary.W_enc, expected.W_enc, rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize("activation", ["topk", "batchtopk"])
 def test_a_trained_encoder_keeps_the_rows(activation, refined_rows, x, unseen):
-    found = sdl.reencode(refined_rows, x, activation, 3, steps=100, **QUIET)
-    torch.testing.assert_close(found.W_dec, refined_rows.W_dec, rtol=0, atol=1e-5)
-    assert l0(found, unseen) == pytest.approx(3, rel=0.05)
-    assert fvu(found, unseen) < 0.5
+    dictionary = sdl.reencode(refined_rows, x, activation, 3, steps=100, **QUIET)
+    torch.testing.assert_close(dictionary.W_dec, refined_rows.W_dec, rtol=0, atol=1e-5)
+    assert l0(dictionary, unseen) == pytest.approx(3, rel=0.05)
+    assert fvu(dictionary, unseen) < 0.5
 
 
 @pytest.mark.parametrize(
@@ -208,15 +208,15 @@ def test_another_library_s_file_is_opened_refined_encoded_and_exported(to, activ
 
 
 def test_codes_by_search_are_not_exported_and_not_trained(trained, x, tmp_path):
-    found = sdl.search(trained, method="omp")
+    dictionary = sdl.search(trained, method="omp")
     with pytest.raises(sdl.RefusedError, match=r"a omp autoencoder: its codes come from a search.* sdl\.reencode"):
-        sdl.export(found, "sparsify", tmp_path / "out")
+        sdl.export(dictionary, "sparsify", tmp_path / "out")
     with pytest.raises(ValueError, match="no gradient passes through this encoder"):
-        found.coder.loss(x[:8])
+        dictionary.coder.loss(x[:8])
     with pytest.raises(ValueError, match="activation omp searches on rows that are known"):
         sdl.fit(x, activation="omp", k=3, n_q=32, steps=1, **QUIET)
     # the architecture of the training before the search
-    assert sdl.fit(x, start=found, steps=1, **QUIET).coder.config.activation == "batchtopk"
+    assert sdl.fit(x, start=dictionary, steps=1, **QUIET).coder.config.activation == "batchtopk"
 
 
 @pytest.mark.parametrize(
@@ -254,7 +254,7 @@ def test_wrong_arguments_are_refused(call, problem, trained, x):
     ],
 )
 def test_other_dictionaries_are_refused(settings, problem, x):
-    made = SparseCoder(ModelConfig(n_q=8, **settings), (64,), (64,), torch.Generator()).eval()
+    coder = SparseCoder(ModelConfig(n_q=8, **settings), (64,), (64,), torch.Generator()).eval()
     for call in (sdl.search, sdl.refine, sdl.reencode):
         with pytest.raises(ValueError, match=problem):
-            call(sdl.Dictionary(made, {}), x)
+            call(sdl.Dictionary(coder, {}), x)

@@ -54,11 +54,11 @@ def loader(size=64):
 
 def interrupt(monkeypatch, call, step):
     """Interrupt a training within a step."""
-    once, taken = loop.TrainingStep.__call__, []
+    once, steps = loop.TrainingStep.__call__, []
 
     def counted(self, *args):
-        taken.append(1)
-        if len(taken) == step:
+        steps.append(1)
+        if len(steps) == step:
             signal.raise_signal(signal.SIGINT)
         return once(self, *args)
 
@@ -71,9 +71,9 @@ def interrupt(monkeypatch, call, step):
 def test_batches_of_a_function_train_to_the_bits_of_the_array_that_gives_the_same_batches():
     reader = BatchReader(Arrays(X), "sae", 64, partial(stream, 0, "order"))
     expected = sdl.fit(X, batch_size=64, **SETTINGS)
-    found = sdl.fit(lambda step: reader(step)[0], **SETTINGS)
-    assert same(found, expected)
-    without_time = [[{**row, "seconds": 0} for row in one.history] for one in (found, expected)]
+    dictionary = sdl.fit(lambda step: reader(step)[0], **SETTINGS)
+    assert same(dictionary, expected)
+    without_time = [[{**row, "seconds": 0} for row in one.history] for one in (dictionary, expected)]
     assert without_time[0] == without_time[1]
 
 
@@ -85,12 +85,12 @@ def test_iterables_and_loaders_give_the_batches_of_a_function_in_every_pass(x):
 def test_settings_that_need_all_samples_use_the_first_pass():
     """Ten batches make up the whole array, so mean and scale equal the array's."""
     settings = SETTINGS | {"normalise": True, "initialisation": "samples", "steps": 10}
-    found, expected = (
+    dictionary, expected = (
         sdl.fit(x, **settings, lr=1e-30, **more) for x, more in ((loader(), {}), (X, {"batch_size": 64}))
     )
     # a step of 1e-30 is lost in float32's rounding, so only the initial weights, and the mean in b_dec, remain
-    assert torch.equal(found.b_dec, expected.b_dec)
-    assert torch.equal(found.W_dec, expected.W_dec)
+    assert torch.equal(dictionary.b_dec, expected.b_dec)
+    assert torch.equal(dictionary.W_dec, expected.W_dec)
     whole = Stream(of_step).sample(10)
     assert np.array_equal(whole.read("input"), X)
 
@@ -102,19 +102,19 @@ def test_the_sample_ends_where_it_is_large_enough(monkeypatch):
     assert Stream(passes()).sample(30).rows == 128
 
 
-def test_pairs_train_a_transcoder_or_what_is_asked_for():
-    found = sdl.fit(pairs(), **SETTINGS)
+def test_pairs_train_a_transcoder_or_the_requested_pair():
+    dictionary = sdl.fit(pairs(), **SETTINGS)
     expected = sdl.fit(lambda step: (of_step(step), of_step(step, TARGET)), **SETTINGS)
-    assert (found.pair, found.W_enc.shape, found.W_dec.shape) == ("transcoder", (24, 8), (24, 6))
-    assert same(found, expected)
+    assert (dictionary.pair, dictionary.W_enc.shape, dictionary.W_dec.shape) == ("transcoder", (24, 8), (24, 6))
+    assert same(dictionary, expected)
     crosscoder = sdl.fit(pairs(), pair="crosscoder", normalise=True, **SETTINGS)
     assert (crosscoder.pair, crosscoder.W_dec.shape) == ("crosscoder", (24, 14))
 
 
 def test_batches_may_differ_in_size_and_share_memory():
     """A smaller last batch; and a function that refills the same array for every batch."""
-    found = sdl.fit(loader(100), **SETTINGS | {"steps": 7})
-    assert found.history[-1]["samples"] == N
+    dictionary = sdl.fit(loader(100), **SETTINGS | {"steps": 7})
+    assert dictionary.history[-1]["samples"] == N
     buffer = np.empty((64, 8), np.float32)
 
     def refilled(step):
@@ -124,12 +124,17 @@ def test_batches_may_differ_in_size_and_share_memory():
     assert same(sdl.fit(refilled, **SETTINGS), sdl.fit(of_step, **SETTINGS))
 
 
-def test_provenance_says_what_is_known_of_batches_and_that_their_content_is_not(tmp_path):
+def test_provenance_describes_batches_without_their_content(tmp_path):
     sdl.fit(pairs(), out=tmp_path / "run", **SETTINGS)
     facts = json.loads((tmp_path / "run" / CONFIG).read_text())
-    known = {"kind": "DataLoader", "type": "torch.utils.data.dataloader.DataLoader", "batches": 10}
-    known |= {"dataset": "torch.utils.data.dataset.TensorDataset", "n_p": 8, "n_r": 6, "content": "not recorded"}
-    assert facts["inputs"]["store"] == known
+    inputs = {"kind": "DataLoader", "type": "torch.utils.data.dataloader.DataLoader", "batches": 10}
+    inputs |= {
+        "dataset": "torch.utils.data.dataset.TensorDataset",
+        "n_p": 8,
+        "n_r": 6,
+        "content": "not recorded",
+    }
+    assert facts["inputs"]["store"] == inputs
     assert "batch_size" not in facts["settings"]
     assert sdl.fit(of_step, **SETTINGS).provenance["inputs"]["store"] == {
         "kind": "function of the step",
@@ -146,11 +151,11 @@ def test_an_interrupted_training_goes_on_to_the_bits_of_an_uninterrupted_one(x, 
     call = partial(sdl.fit, x, out=tmp_path / "run", normalise=True, **SETTINGS)
     interrupt(monkeypatch, call, 23)
     assert (tmp_path / "run" / CHECKPOINT).exists()
-    found = call()
-    assert same(found, sdl.fit(x, normalise=True, **SETTINGS))
-    assert found.history[-1]["samples"] == 30 * 64
+    dictionary = call()
+    assert same(dictionary, sdl.fit(x, normalise=True, **SETTINGS))
+    assert dictionary.history[-1]["samples"] == 30 * 64
     with pytest.warns(UserWarning, match="opened the finished run; its batches were not compared"):
-        assert same(call(), found)
+        assert same(call(), dictionary)
     other = DataLoader(TensorDataset(torch.from_numpy(X)), batch_size=32)
     with pytest.raises(ValueError, match="belongs to a different run"):
         sdl.fit(other, out=tmp_path / "run", normalise=True, **SETTINGS)
@@ -162,9 +167,9 @@ def test_an_iterator_is_read_as_far_as_it_lasts(tmp_path):
         warnings.simplefilter("error")
         assert same(sdl.fit(passes(), **SETTINGS | {"steps": 10}), whole)
     with pytest.warns(UserWarning, match="x ended after 10 of 15 batches, .*; set steps to 10, or give a DataLoader"):
-        found = sdl.fit(passes(), **SETTINGS | {"steps": 15, "log_every": 4})
-    assert [row["step"] for row in found.history] == [4, 8, 10]
-    assert found.provenance["stopped"] == {"step": 10, "by": "the end of the batches"}
+        dictionary = sdl.fit(passes(), **SETTINGS | {"steps": 15, "log_every": 4})
+    assert [row["step"] for row in dictionary.history] == [4, 8, 10]
+    assert dictionary.provenance["stopped"] == {"step": 10, "by": "the end of the batches"}
     with pytest.warns(UserWarning, match="run: keeps no checkpoint, since x is an iterator"):
         sdl.fit(passes(), out=tmp_path / "run", **SETTINGS | {"steps": 10})
     assert sdl.load(tmp_path / "run").provenance["inputs"]["store"]["kind"] == "iterator"
@@ -189,7 +194,7 @@ def not_finite(step):
 
 
 @pytest.mark.parametrize(
-    ("x", "settings", "said"),
+    ("x", "settings", "message"),
     [
         (of_step, {"batch_size": 64}, "batch_size has no meaning together with batches, which determine it"),
         (
@@ -225,10 +230,10 @@ def not_finite(step):
     ],
 )
 @pytest.mark.filterwarnings("ignore:activation relu")
-def test_what_is_wrong_with_batches_is_named(x, settings, said):
-    given = settings if "solver" in settings else SETTINGS | settings
-    with pytest.raises(ValueError, match=said):
-        sdl.fit(x, **given)
+def test_what_is_wrong_with_batches_is_named(x, settings, message):
+    options = settings if "solver" in settings else SETTINGS | settings
+    with pytest.raises(ValueError, match=message):
+        sdl.fit(x, **options)
 
 
 def test_what_needs_all_samples_refuses_batches():
@@ -242,10 +247,10 @@ def test_batches_of_pairs_train_with_contrast_and_nothing_else():
     def of_pairs(step):
         return of_step(step).reshape(32, 2, 8)
 
-    found = sdl.fit(of_pairs, **how)
+    dictionary = sdl.fit(of_pairs, **how)
     # at most log(pairs), which random codes have
-    assert 0 < found.history[-1]["contrast"] < np.log(32) + 0.1
-    assert not same(found, sdl.fit(of_step, **SETTINGS))
+    assert 0 < dictionary.history[-1]["contrast"] < np.log(32) + 0.1
+    assert not same(dictionary, sdl.fit(of_step, **SETTINGS))
     with pytest.raises(ValueError, match="do not say which samples are neighbours; give batches of pairs, B x 2 x n_p"):
         sdl.fit(of_step, **how)
     with pytest.raises(ValueError, match=r"x gives pairs of neighbours .* which only contrast uses"):
@@ -255,7 +260,7 @@ def test_batches_of_pairs_train_with_contrast_and_nothing_else():
     with pytest.raises(ValueError, match="either all batches are pairs, or none"):
         sdl.fit(lambda step: of_step(step) if step else of_pairs(step), **how)
     runs = sdl.fit_many(of_pairs, {"one": {}, "two": {"seed": 1}}, **how)
-    assert same(runs["one"], found)
+    assert same(runs["one"], dictionary)
 
 
 ROUNDS = {**SETTINGS, "posterior_samples": 128, "mean_shift_rounds": 4}

@@ -31,19 +31,21 @@ def same(one, other):
 
 
 @pytest.mark.parametrize("at_once", [1, 2, 4])
-def test_each_is_the_dictionary_that_is_found_alone(x, at_once):
-    found = sdl.fit_many(x, RUNS, at_once=at_once, **TOPK, **QUIET)
-    assert list(found) == list(RUNS)
-    for name, own in RUNS.items():
-        alone = sdl.fit(x, **TOPK | own, **QUIET)
-        assert same(found[name], alone)
-        assert found[name].provenance == alone.provenance
-        assert [row | {"seconds": 0} for row in found[name].history] == [row | {"seconds": 0} for row in alone.history]
+def test_each_dictionary_of_a_sweep_is_that_of_a_single_fit(x, at_once):
+    dictionaries = sdl.fit_many(x, RUNS, at_once=at_once, **TOPK, **QUIET)
+    assert list(dictionaries) == list(RUNS)
+    for name, settings in RUNS.items():
+        alone = sdl.fit(x, **TOPK | settings, **QUIET)
+        assert same(dictionaries[name], alone)
+        assert dictionaries[name].provenance == alone.provenance
+        assert [row | {"seconds": 0} for row in dictionaries[name].history] == [
+            row | {"seconds": 0} for row in alone.history
+        ]
 
 
 def test_solvers_stand_beside_each_other(x):
-    found = sdl.fit_many(x, {str(seed): {"seed": seed} for seed in (0, 1)}, solver="acs", n_atoms=16, **QUIET)
-    assert same(found["1"], sdl.fit(x, solver="acs", n_atoms=16, seed=1, **QUIET))
+    dictionaries = sdl.fit_many(x, {str(seed): {"seed": seed} for seed in (0, 1)}, solver="acs", n_atoms=16, **QUIET)
+    assert same(dictionaries["1"], sdl.fit(x, solver="acs", n_atoms=16, seed=1, **QUIET))
 
 
 def test_torch_keeps_its_threads(x):
@@ -66,29 +68,29 @@ def test_a_run_that_fails_does_not_lose_the_others(x, tmp_path):
 def test_a_call_that_was_cut_off_goes_on_where_it_was(x, tmp_path, monkeypatch):
     runs, settings = {"one": {}, "two": {"seed": 1}, "three": {"seed": 2}}, TOPK | {"checkpoint_every": 10}
     whole = sdl.fit_many(x, runs, **settings, **QUIET)
-    taken, once = [], loop.TrainingStep.__call__
+    steps, once = [], loop.TrainingStep.__call__
 
     def cut_off(self, *args):
-        if len(taken) == 45:  # in the second run
+        if len(steps) == 45:  # in the second run
             raise KeyboardInterrupt
-        taken.append(1)
+        steps.append(1)
         return once(self, *args)
 
     with monkeypatch.context() as patch:
         patch.setattr(loop.TrainingStep, "__call__", cut_off)
         with pytest.raises(KeyboardInterrupt):
             sdl.fit_many(x, runs, out=tmp_path, at_once=1, **settings, **QUIET)
-    taken.clear()
+    steps.clear()
     with monkeypatch.context() as patch:
-        patch.setattr(loop.TrainingStep, "__call__", lambda self, *args: (taken.append(1), once(self, *args))[1])
-        found = sdl.fit_many(x, runs, out=tmp_path, at_once=1, **settings, **QUIET)
-        assert len(taken) == 20 + 30
+        patch.setattr(loop.TrainingStep, "__call__", lambda self, *args: (steps.append(1), once(self, *args))[1])
+        dictionaries = sdl.fit_many(x, runs, out=tmp_path, at_once=1, **settings, **QUIET)
+        assert len(steps) == 20 + 30
         with pytest.raises(ValueError, match=r"run 'two': .*two belongs to a different run \(seed 1, here 3\)"):
             sdl.fit_many(x, runs | {"two": {"seed": 3}}, out=tmp_path, **settings, **QUIET)
         again = sdl.fit_many(x, runs | {"four": {"seed": 3}}, out=tmp_path, **settings, **QUIET)
-        assert len(taken) == 20 + 30 + 30
+        assert len(steps) == 20 + 30 + 30
     for name in runs:
-        assert same(found[name], whole[name])
+        assert same(dictionaries[name], whole[name])
         assert same(again[name], whole[name])
         assert not (tmp_path / name / "checkpoint.safetensors").exists()
 
@@ -98,13 +100,13 @@ def test_a_call_that_was_cut_off_goes_on_where_it_was(x, tmp_path, monkeypatch):
 def test_an_interrupt_leaves_a_checkpoint_of_each_runs_last_step(x, number, tmp_path, monkeypatch, caplog):
     runs = {"one": {}, "two": {"seed": 1}, "three": {"seed": 2}}
     whole = sdl.fit_many(x, runs, **TOPK, **QUIET)
-    taken, once, ended = [], loop.TrainingStep.__call__, Event()
+    steps, once, ended = [], loop.TrainingStep.__call__, Event()
 
     def counted(self, *args):
-        taken.append(1)
-        if len(taken) == 25:
+        steps.append(1)
+        if len(steps) == 25:
             os.kill(os.getpid(), number)
-        if len(taken) >= 25:
+        if len(steps) >= 25:
             ended.wait(0.01)  # gives the main thread time to notice
         return once(self, *args)
 
@@ -112,16 +114,16 @@ def test_an_interrupt_leaves_a_checkpoint_of_each_runs_last_step(x, number, tmp_
     handler = signal.getsignal(signal.SIGTERM)
     with pytest.raises(KeyboardInterrupt if number == signal.SIGINT else SystemExit) as error:
         sdl.fit_many(x, runs, out=tmp_path, at_once=2, **TOPK, **QUIET)
-    said = str(error.value) if number == signal.SIGINT else caplog.text
-    assert f"interrupted; the same call resumes every run in {tmp_path}" in said
+    message = str(error.value) if number == signal.SIGINT else caplog.text
+    assert f"interrupted; the same call resumes every run in {tmp_path}" in message
     assert number == signal.SIGINT or error.value.code == 128 + signal.SIGTERM
     assert signal.getsignal(signal.SIGTERM) == handler
     assert (tmp_path / "one" / "checkpoint.safetensors").exists()
     assert not (tmp_path / "three").exists()
     ended.set()
-    found = sdl.fit_many(x, runs, out=tmp_path, at_once=2, **TOPK, **QUIET)
-    assert len(taken) == 3 * 30, "no step was lost"
-    assert all(same(found[name], whole[name]) for name in runs)
+    dictionaries = sdl.fit_many(x, runs, out=tmp_path, at_once=2, **TOPK, **QUIET)
+    assert len(steps) == 3 * 30, "no step was lost"
+    assert all(same(dictionaries[name], whole[name]) for name in runs)
 
 
 def test_a_run_that_dies_is_named_and_leaves_nothing_half_written(x, tmp_path, monkeypatch):
@@ -154,9 +156,9 @@ def test_threads_that_serve_one_training_get_one(x, monkeypatch):
 
 
 def test_runs_of_a_sweep_are_called_by_their_numbers(x, tmp_path):
-    found = sdl.fit_many(x, {k: {"k": k} for k in (2, 4)}, out=tmp_path, **TOPK, **QUIET)
-    assert [one.settings["k"] for one in (found[2], found[4])] == [2, 4]
-    assert same(found[4], sdl.load(tmp_path / "4"))
+    dictionaries = sdl.fit_many(x, {k: {"k": k} for k in (2, 4)}, out=tmp_path, **TOPK, **QUIET)
+    assert [one.settings["k"] for one in (dictionaries[2], dictionaries[4])] == [2, 4]
+    assert same(dictionaries[4], sdl.load(tmp_path / "4"))
 
 
 def test_another_start_is_another_run(x, tmp_path):
@@ -226,23 +228,23 @@ def test_several_dictionaries_train_on_one_stream_with_the_bits_of_a_stream_each
     own_settings = {"n_q": 40, "seed": 1, "normalise": True}
     runs = {"narrow": {"n_q": 16}, "wide": own_settings, "short": {"k": 2, "steps": 12}}
     stream = Once()
-    found = sdl.fit_many(stream, runs, out=tmp_path, **{**STREAMED, "n_q": 24})
+    dictionaries = sdl.fit_many(stream, runs, out=tmp_path, **{**STREAMED, "n_q": 24})
     assert stream.read == [step % 10 for step in range(25)]
-    for name, own in runs.items():
-        assert same(found[name], sdl.fit(Once(), **{**STREAMED, "n_q": 24, **own}))
+    for name, settings in runs.items():
+        assert same(dictionaries[name], sdl.fit(Once(), **{**STREAMED, "n_q": 24, **settings}))
     # finished runs read nothing, and a new one reads everything
     stream = Once()
     again = sdl.fit_many(stream, {**runs, "new": {"n_q": 8}}, out=tmp_path, **{**STREAMED, "n_q": 24})
     assert stream.read == [step % 10 for step in range(25)]
-    assert torch.equal(again["wide"].W_dec, found["wide"].W_dec)
+    assert torch.equal(again["wide"].W_dec, dictionaries["wide"].W_dec)
     assert same(again["new"], sdl.fit(Once(), **{**STREAMED, "n_q": 8}))
 
 
 def test_an_iterator_feeds_several_dictionaries_until_it_ends():
     with pytest.warns(UserWarning, match="x ended after 10 of 25 batches"):
-        found = sdl.fit_many(iter(Once()), {8: {"n_q": 8}, 16: {"n_q": 16}}, **STREAMED)
+        dictionaries = sdl.fit_many(iter(Once()), {8: {"n_q": 8}, 16: {"n_q": 16}}, **STREAMED)
     with pytest.warns(UserWarning, match="x ended after 10 of 25 batches"):
-        assert same(found[8], sdl.fit(iter(Once()), **{**STREAMED, "n_q": 8}))
+        assert same(dictionaries[8], sdl.fit(iter(Once()), **{**STREAMED, "n_q": 8}))
 
 
 def test_a_run_that_fails_on_a_stream_does_not_hold_the_others_up():

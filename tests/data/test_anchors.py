@@ -32,7 +32,7 @@ def test_anchors_can_be_drawn_from_the_first_features_alone():
 
 
 @pytest.mark.parametrize("k", [0, 10])
-def test_there_are_no_more_anchors_than_features(k):
+def test_more_anchors_than_features_are_refused(k):
     with pytest.raises(ValueError, match="between 1 and n = 9"):
         random_anchors([W_p, W_r], k, stream(0))
 
@@ -43,10 +43,12 @@ def test_files_keep_them(tmp_path, sites):
     if len(sites) == 1:  # discovered anchors belong to no known feature
         anchors = anchors._replace(feature=None)
     save_anchors(tmp_path / "a.safetensors", anchors, {"seed": 0})
-    found = load_anchors(tmp_path / "a.safetensors")
-    assert len(found.sites) == len(sites)
-    for saved, made in zip((*found.sites, found.feature), (*anchors.sites, anchors.feature), strict=True):
-        assert (saved is made is None) or (saved == made).all()
+    loaded_anchors = load_anchors(tmp_path / "a.safetensors")
+    assert len(loaded_anchors.sites) == len(sites)
+    for saved, expected in zip(
+        (*loaded_anchors.sites, loaded_anchors.feature), (*anchors.sites, anchors.feature), strict=True
+    ):
+        assert (saved is expected is None) or (saved == expected).all()
 
 
 def test_other_files_are_refused_by_name(tmp_path):
@@ -79,13 +81,13 @@ def test_anchors_that_are_no_unit_vectors_of_features_are_refused_by_the_name_of
 
 
 @pytest.mark.parametrize(
-    ("asked", "n", "given_away"), [(3, 9, 3), (3.0, 9, 3), (0.5, 9, 4), (0.5, 2, 1), (0.01, 9, 1), (0.29, 100, 29)]
+    ("number", "n", "given_away"), [(3, 9, 3), (3.0, 9, 3), (0.5, 9, 4), (0.5, 2, 1), (0.01, 9, 1), (0.29, 100, 29)]
 )
-def test_a_number_below_one_is_the_share_that_is_given_away(asked, n, given_away):
-    assert number_of_anchors(asked, n) == given_away
+def test_a_number_of_anchors_below_one_is_a_share_of_the_features(number, n, given_away):
+    assert number_of_anchors(number, n) == given_away
 
 
-@pytest.mark.parametrize("asked", [0, -3, 2.5, -0.5, float("nan"), float("inf")])
-def test_what_is_neither_a_number_of_anchors_nor_a_share_is_refused(asked):
-    with pytest.raises(ValueError, match=f"n_anchors must be .*, found {asked}"):
-        number_of_anchors(asked, 9)
+@pytest.mark.parametrize("number", [0, -3, 2.5, -0.5, float("nan"), float("inf")])
+def test_what_is_neither_a_number_of_anchors_nor_a_share_is_refused(number):
+    with pytest.raises(ValueError, match=f"n_anchors must be .*, found {number}"):
+        number_of_anchors(number, 9)

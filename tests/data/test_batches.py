@@ -28,14 +28,14 @@ def test_an_epoch_sees_every_row_at_most_once_and_all_but_a_rest(path, batch, gr
     with ActivationStore(path) as store:
         reader = BatchReader(store, "sae", batch, order, group_rows)
         steps = min(reader.steps_per_epoch, 40)
-        seen = np.concatenate([reader(step)[0][:, 0] for step in range(steps)])
-    assert len(seen) == len(set(seen)) == steps * batch
+        rows = np.concatenate([reader(step)[0][:, 0] for step in range(steps)])
+    assert len(rows) == len(set(rows)) == steps * batch
     assert reader.steps_per_epoch == 5000 // batch
 
 
 @settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(bounds=st.tuples(st.integers(0, 4990), st.integers(10, 5000)).filter(lambda b: b[0] + 10 <= b[1]))
-def test_a_part_is_read_as_if_there_were_no_more(path, bounds):
+def test_a_part_of_a_store_has_its_rows_alone(path, bounds):
     with ActivationStore(path) as store:
         part = StorePart(store, *bounds)
         expected = store.read("input")[slice(*bounds)]
@@ -43,8 +43,8 @@ def test_a_part_is_read_as_if_there_were_no_more(path, bounds):
         np.testing.assert_array_equal(part.read("input", 3, 10**6), expected[3:])
         assert len(part.read("input", 10**6, 10**6 + 5)) == 0
         reader = BatchReader(part, "sae", 10, order)
-        seen = np.concatenate([reader(step)[0] for step in range(min(reader.steps_per_epoch, 20))])
-    assert {tuple(row) for row in seen} <= {tuple(row) for row in expected.tolist()}
+        rows = np.concatenate([reader(step)[0] for step in range(min(reader.steps_per_epoch, 20))])
+    assert {tuple(row) for row in rows} <= {tuple(row) for row in expected.tolist()}
 
 
 def test_input_and_target_stay_together_and_pairs_are_what_they_say(path):

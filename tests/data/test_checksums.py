@@ -12,7 +12,7 @@ from sdlcore.data.checksums import BLOCK, append_checksums, find_damage
 
 @settings(max_examples=30)
 @given(place=st.floats(0, 1, exclude_max=True), bit=st.integers(0, 7), size=st.integers(1, 3 * BLOCK))
-def test_a_flipped_bit_is_said_with_its_place(tmp_path_factory, place, bit, size):
+def test_a_flipped_bit_is_reported_with_its_place(tmp_path_factory, place, bit, size):
     path = tmp_path_factory.mktemp("flipped") / "file"
     path.write_bytes(os.urandom(size))
     append_checksums(path)

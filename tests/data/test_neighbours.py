@@ -34,8 +34,8 @@ def test_pairs_are_consecutive_tokens_of_one_document(document, position, block,
 def path(tmp_path_factory):
     """A store of documents with gaps: input is (document, position)."""
     path = tmp_path_factory.mktemp("neighbours") / "store.h5"
-    kept = np.random.default_rng(0).random(4000) < 0.9
-    document, position = np.repeat(np.arange(80), 50)[kept], np.tile(np.arange(50), 80)[kept]
+    mask = np.random.default_rng(0).random(4000) < 0.9
+    document, position = np.repeat(np.arange(80), 50)[mask], np.tile(np.arange(50), 80)[mask]
     with create_store(path, {}) as writer:
         references = {"document": document.astype(np.int32), "position": position.astype(np.int32)}
         writer.append(np.stack([document, position], axis=1), references=references)

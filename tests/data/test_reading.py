@@ -37,7 +37,7 @@ def test_what_stands_for_a_store_hangs_on_its_samples_and_not_on_how_they_lie_in
 
 @settings(max_examples=settings.default.max_examples, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(place=st.floats(0, 1, exclude_max=True), bit=st.integers(0, 7))
-def test_a_flipped_bit_of_a_finished_store_is_found_or_changes_no_sample(tmp_path_factory, place, bit):
+def test_a_flipped_bit_of_a_finished_store_is_reported_or_changes_no_sample(tmp_path_factory, place, bit):
     folder = tmp_path_factory.mktemp("flipped")
     whole, flipped = folder / "whole.h5", folder / "flipped.h5"
     rng = np.random.default_rng(0)
@@ -50,9 +50,9 @@ def test_a_flipped_bit_of_a_finished_store_is_found_or_changes_no_sample(tmp_pat
         verify(flipped)
     except StoreError:
         return
-    with ActivationStore(whole) as expected, ActivationStore(flipped) as found:
+    with ActivationStore(whole) as expected, ActivationStore(flipped) as store:
         for column in expected.columns():
-            np.testing.assert_array_equal(expected.read(column), found.read(column))
+            np.testing.assert_array_equal(expected.read(column), store.read(column))
 
 
 def test_damage_of_a_finished_store_is_named(tmp_path):

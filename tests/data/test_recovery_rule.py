@@ -25,8 +25,8 @@ def own_rule(path):
     return False
 
 
-def test_no_other_module_compares_with_tau_or_has_one_of_its_own():
+def test_no_other_module_defines_tau_or_compares_with_it():
     parts = ("src", "workflow", "benchmarks")
-    found = (path for part in parts for path in sorted((REPOSITORY / part).rglob("*.py")))
-    sources = [path for path in found if ".venv" not in path.parts]  # the environment of `make benchmark`
+    paths = (path for part in parts for path in sorted((REPOSITORY / part).rglob("*.py")))
+    sources = [path for path in paths if ".venv" not in path.parts]  # the environment of `make benchmark`
     assert [path.name for path in sources if own_rule(path)] == ["recovery_rule.py"]

@@ -43,34 +43,34 @@ def store(request, tmp_path_factory):
 @pytest.mark.parametrize("centred", [pytest.param(False, marks=pytest.mark.slow), True])
 @given(rows=st.integers(1, 400), fewest=st.integers(1, 2))
 def test_they_are_the_normalised_means_however_the_store_is_read(store, centred, rows, fewest):
-    found, columns = means_of_classes(store, centred, fewest, rows)
+    means, columns = means_of_classes(store, centred, fewest, rows)
     classes = pd.DataFrame(columns)
     labels = store.read("labels")
-    assert list(found.classes) == ([0, 1, 3, 4] if fewest == 1 else [0, 1, 3])
-    assert (found.W_r is None) == (store.n_r is None)
-    for column, W in (("input", found.W_p), ("target", found.W_r)):
+    assert list(means.classes) == ([0, 1, 3, 4] if fewest == 1 else [0, 1, 3])
+    assert (means.W_r is None) == (store.n_r is None)
+    for column, W in (("input", means.W_p), ("target", means.W_r)):
         if W is None:
             continue
         x = store.read(column).astype(np.float64)
-        for i, label in enumerate(found.classes):
+        for i, label in enumerate(means.classes):
             mean = x[labels == label].mean(0) - (x.mean(0) if centred else 0)
             np.testing.assert_allclose(W[:, i], mean / np.linalg.norm(mean), rtol=1e-4, atol=1e-5)
     assert list(classes["samples"]) == [(labels == label).sum() for label in range(5)]
     assert list(classes["left_out"]) == ["", "", "no sample", "", "" if fewest == 1 else "fewer than 2 samples"]
-    kept = classes[classes["left_out"] == ""]
-    cosines = found.W_p.T @ found.W_p
-    for i, (_, row) in enumerate(kept.iterrows()):
+    used_classes = classes[classes["left_out"] == ""]
+    cosines = means.W_p.T @ means.W_p
+    for i, (_, row) in enumerate(used_classes.iterrows()):
         other = np.delete(cosines[i], i)
         assert row["cosine"] == pytest.approx(other.max(), abs=1e-6)
-        assert row["nearest"] == NAMES[np.delete(found.classes, i)[other.argmax()]]
+        assert row["nearest"] == NAMES[np.delete(means.classes, i)[other.argmax()]]
     assert classes.loc[2, ["norm", "cosine"]].isna().all()
 
 
 @pytest.mark.parametrize("centred", [False, True])
 def test_an_anchored_latent_of_normalised_training_lies_along_the_mean_in_raw_activations(store, centred):
-    found, _ = means_of_classes(store, centred)
+    means, _ = means_of_classes(store, centred)
     scaling = normalisation.fit(store, "sae")
-    W = torch.from_numpy(found.W_p.T.copy())
+    W = torch.from_numpy(means.W_p.T.copy())
     tied_p, tied_r = normalisation.directions(scaling, W, W)
     model = coder(tied_p, tied_r, bias=True)
     scaling.fold(model)
@@ -79,30 +79,30 @@ def test_an_anchored_latent_of_normalised_training_lies_along_the_mean_in_raw_ac
 
 
 def test_files_keep_them_and_those_of_a_bench_are_read_alike(store, tmp_path):
-    found, _ = means_of_classes(store)
-    save_references(tmp_path / "r.safetensors", found, {"seed": 0})
-    for saved, made in zip(load_references(tmp_path / "r.safetensors"), found, strict=True):
-        assert (saved is made is None) or np.all(saved == made)
-    write_with_checksum(tmp_path / "bench.safetensors", {"W_p": found.W_p}, {})
+    means, _ = means_of_classes(store)
+    save_references(tmp_path / "r.safetensors", means, {"seed": 0})
+    for saved, expected in zip(load_references(tmp_path / "r.safetensors"), means, strict=True):
+        assert (saved is expected is None) or np.all(saved == expected)
+    write_with_checksum(tmp_path / "bench.safetensors", {"W_p": means.W_p}, {})
     assert load_references(tmp_path / "bench.safetensors")[1:] == (None, None, None, None, ())
-    write_with_checksum(tmp_path / "earlier.safetensors", {"W_p": found.W_p, "classes": found.classes}, {})
+    write_with_checksum(tmp_path / "earlier.safetensors", {"W_p": means.W_p, "classes": means.classes}, {})
     assert load_references(tmp_path / "earlier.safetensors").class_names is None
 
 
-def test_labels_are_found_by_the_names_of_their_classes(store):
-    found, _ = means_of_classes(store)
+def test_labels_match_by_the_names_of_their_classes(store):
+    means, _ = means_of_classes(store)
     samples = Arrays(np.ones((4, 5), np.float32), labels=np.array([1, -1, 0, 1]), class_names=["owl", "cat"])
-    assert labels_by(samples, found.classes, found.class_names).tolist() == [0, -1, 3, 0]
+    assert labels_by(samples, means.classes, means.class_names).tolist() == [0, -1, 3, 0]
     # files of earlier versions have no names, and a class number is its own
     numbers = Arrays(np.ones((3, 5), np.float32), labels=np.array([0, 1, 0]), class_names=["1", "4"])
-    assert labels_by(numbers, found.classes, None).tolist() == [1, 4, 1]
+    assert labels_by(numbers, means.classes, None).tolist() == [1, 4, 1]
 
 
 def test_two_of_the_same_classes_may_share_a_name():
     names = ["sunglasses", "cat", "sunglasses"]  # ImageNet-1K has two such, and two named missile
     samples = Arrays(np.eye(4, 5, dtype=np.float32), labels=np.array([0, 2, 1, -1]), class_names=names)
-    found, _ = means_of_classes(samples)
-    assert labels_by(samples, found.classes, found.class_names).tolist() == [0, 2, 1, -1]
+    means, _ = means_of_classes(samples)
+    assert labels_by(samples, means.classes, means.class_names).tolist() == [0, 2, 1, -1]
 
 
 @pytest.mark.parametrize(
@@ -171,14 +171,14 @@ def test_references_print_in_a_line():
     assert repr(means) == "References(2 in 3 and 2 dimensions, means of classes)"
 
 
-def test_directions_of_further_sites_are_kept_and_may_be_zero(tmp_path):
+def test_directions_of_further_sites_are_saved_and_may_be_zero(tmp_path):
     W = [np.eye(3, dtype=np.float32), np.diag([1, 0, 1]).astype(np.float32), np.diag([0, 1, 1]).astype(np.float32)]
     references = References(W[0], W[1], more=(W[2],))
     save_references(tmp_path / "r.safetensors", references, {})
-    found = load_references(tmp_path / "r.safetensors")
-    for saved, made in zip(found.sites, W, strict=True):
-        np.testing.assert_array_equal(saved, made)
-    assert [w.shape for w in found.choose(2).sites] == [(2, 3)] * 3
+    loaded_references = load_references(tmp_path / "r.safetensors")
+    for saved, expected in zip(loaded_references.sites, W, strict=True):
+        np.testing.assert_array_equal(saved, expected)
+    assert [w.shape for w in loaded_references.choose(2).sites] == [(2, 3)] * 3
     absent = References(np.diag([1, 0]).astype(np.float32), np.diag([1, 0]).astype(np.float32))
     with pytest.raises(ValueError, match="bench: column 1 is zero at every site, expected a unit vector at one or"):
         check_references("bench", absent)

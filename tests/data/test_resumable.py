@@ -200,7 +200,7 @@ def test_a_writer_that_dies_in_the_middle_of_a_file_operation_loses_no_commit(wr
 @pytest.mark.parametrize(
     ("full", "commits"), [({"full_at": 7}, 2), ({"file_bytes": 300_000}, 4)], ids=["in a part", "while they are joined"]
 )
-def test_a_full_disk_is_said_and_loses_no_commit(writers, tmp_path, full, commits):
+def test_a_full_disk_is_reported_and_loses_no_commit(writers, tmp_path, full, commits):
     path = tmp_path / "store.h5"
     assert writers.write(path, **full) == 1
     assert "File too large" in writers.log(path)
@@ -222,7 +222,7 @@ class Sizes(Settings):
     ),
     dtype=st.sampled_from(["float16", "bfloat16", "float32"]),
 )
-def test_what_is_there_after_an_interruption_is_what_was_committed_last(tmp_path_factory, actions, dtype):
+def test_an_interruption_leaves_the_last_commit(tmp_path_factory, actions, dtype):
     """Files copied while they are written equal the files that a kill at that moment leaves."""
     folder = tmp_path_factory.mktemp("copies")
     pending = [*actions, 3]
@@ -292,7 +292,7 @@ def test_bfloat16_is_rounded_to_nearest_even_and_read_as_float32(tmp_path):
         w.append(np.array([[0xFFFFFFFF]], dtype=np.uint32).view(np.float32))
 
 
-def test_another_precision_than_those_known_is_refused(tmp_path):
+def test_an_unsupported_precision_is_refused(tmp_path):
     for function in (create_store, resume_store):
         refused = pytest.raises(StoreError, match=r"dtype int8: .*float16, bfloat16 or float32")
         with refused, function(tmp_path / "s.h5", {}, "int8"):
@@ -313,7 +313,7 @@ def begun(path, provenance=None, rows=2500, commits=2, dtype="float16"):
 @pytest.mark.parametrize(
     "changed", [{"provenance": {"a": 2}}, {"dtype": "float32"}, {"class_names": ["x"]}, {"provenance": {}}]
 )
-def test_what_was_begun_with_other_settings_is_begun_anew_and_that_is_said(tmp_path, caplog, changed):
+def test_a_store_begun_with_other_settings_is_written_anew_with_a_message(tmp_path, caplog, changed):
     path = tmp_path / "store.h5"
     begun(path)
     with resume_store(path, **{"provenance": {"a": 1}, **changed}) as writer:
@@ -380,7 +380,7 @@ def change_a_number(part: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("damage", "said"),
+    ("damage", "message"),
     [
         (lambda part: os.truncate(part, part.stat().st_size // 2), "is damaged: it does not end with its checksums"),
         (lambda part: part.write_text("hello"), "is damaged: it does not end with its checksums"),
@@ -395,7 +395,7 @@ def change_a_number(part: Path) -> None:
     ],
     ids=["cut", "text", "a store", "another's", "repeated", "changed", "missing"],
 )
-def test_a_part_that_cannot_be_used_is_named_and_written_anew_with_those_after_it(tmp_path, caplog, damage, said):
+def test_a_part_that_cannot_be_used_is_named_and_written_anew_with_those_after_it(tmp_path, caplog, damage, message):
     path = tmp_path / "store.h5"
     begun(path, commits=4)
     damage(parts_of(tmp_path)[1])
@@ -404,8 +404,8 @@ def test_a_part_that_cannot_be_used_is_named_and_written_anew_with_those_after_i
         assert (writer.rows, writer.state(Progress())) == (2500, Progress(1))
         assert [part.name for part in (tmp_path / ".store.h5.parts").iterdir()] == ["00000.h5"]
         writer.append(np.full((2500, 4), 9))
-    if said is not None:
-        assert f"00001.h5: {said}" in caplog.text
+    if message is not None:
+        assert f"00001.h5: {message}" in caplog.text
         assert "removed with all following parts, and writing resumes from row 2500" in caplog.text
     verify(path)
     with ActivationStore(path) as store:

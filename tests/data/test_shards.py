@@ -69,8 +69,8 @@ def assert_equal_to_one(index, one):
         for column in single.columns():
             assert united.read(column).dtype == single.read(column).dtype
             for part in (slice(0, ROWS), slice(1299, 1302), slice(0, 3), slice(3990, 4010)):
-                found, expected = (store.read(column, part.start, part.stop) for store in (united, single))
-                np.testing.assert_array_equal(found, expected)
+                values, expected = (store.read(column, part.start, part.stop) for store in (united, single))
+                np.testing.assert_array_equal(values, expected)
 
 
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32"])
@@ -89,7 +89,7 @@ def test_an_index_is_small(folder):
     assert (folder / "train.h5").stat().st_size < size / 2
 
 
-def test_a_folder_with_an_index_and_its_shards_can_be_moved_and_found_from_anywhere(copied, tmp_path, monkeypatch):
+def test_a_moved_folder_of_an_index_and_shards_opens_from_any_folder(copied, tmp_path, monkeypatch):
     moved = tmp_path / "elsewhere" / "deep"
     moved.parent.mkdir()
     shutil.move(copied, moved)
@@ -117,15 +117,15 @@ def test_batches_out_of_shards_are_those_out_of_one_file(folder, batch, group_ro
         ]
         assert readers[0].steps_per_epoch == readers[1].steps_per_epoch
         for step in range(min(readers[0].steps_per_epoch + 1, 20)):
-            for found, expected in zip(*(reader(step) for reader in readers), strict=True):
-                np.testing.assert_array_equal(found, expected)
+            for values, expected in zip(*(reader(step) for reader in readers), strict=True):
+                np.testing.assert_array_equal(values, expected)
 
 
 def test_an_epoch_sees_every_row_of_every_shard_once(folder):
     with ActivationStore(folder / "train.h5") as store:
         reader = BatchReader(store, "sae", 500, lambda epoch: stream(7, epoch), 1000)
-        seen = np.concatenate([reader(step)[0][:, 0] for step in range(10)])
-    np.testing.assert_array_equal(np.sort(seen), np.arange(ROWS) / 8)
+        rows = np.concatenate([reader(step)[0][:, 0] for step in range(10)])
+    np.testing.assert_array_equal(np.sort(rows), np.arange(ROWS) / 8)
 
 
 @pytest.mark.parametrize("damage", ["missing", "cut", "shorter", "another", "a folder"])
@@ -146,7 +146,7 @@ def test_a_shard_that_is_not_as_it_was_united_is_named(copied, damage):
         ActivationStore(copied / "train.h5")
 
 
-def test_damage_inside_of_a_shard_is_found_by_verification(copied):
+def test_verification_reports_damage_inside_a_shard(copied):
     with h5py.File(copied / "train" / "part-00003.h5", "r+") as file:
         file["target"][700, 1] = 0
     with pytest.raises(StoreError, match=r"part-00003\.h5: does not end with its checksums"):
@@ -195,7 +195,7 @@ def test_what_cannot_be_united_is_named(tmp_path, folder):
         unite([tmp_path / "truth.h5"], tmp_path / "index.h5", {})
 
 
-def test_what_made_the_rows_is_what_made_the_shards(folder):
+def test_the_provenance_of_rows_is_that_of_the_shards(folder):
     with ActivationStore(folder / "train.h5") as index, ActivationStore(folder / "one.h5") as one:
         assert index.provenance == {"who": "test"}
         assert index.provenance_of_rows() == one.provenance_of_rows() == one.provenance
@@ -237,6 +237,6 @@ def test_shards_hold_whole_chunks(tmp_path):
         shard_bounds(0, 1, 1)
 
 
-def test_a_store_that_is_an_index_is_seen_through_links(folder, tmp_path):
+def test_an_index_opens_through_symbolic_links(folder, tmp_path):
     (tmp_path / "link").symlink_to(folder)
     assert_equal_to_one(tmp_path / "link" / "train.h5", folder / "one.h5")

@@ -48,7 +48,7 @@ def test_a_row_or_a_dimension_that_vanishes_is_refused(tmp_path, create, dtype, 
         assert not (tmp_path / "s.h5").exists()
 
 
-def test_zeros_that_were_zero_and_dimensions_that_one_number_is_left_of_stay(tmp_path, caplog):
+def test_original_zeros_and_dimensions_with_one_nonzero_number_stay(tmp_path, caplog):
     x = with_row(with_dimension(X, 1e-9), 0)
     x[7, 4] = 1
     x[:, 0] = 0
@@ -69,11 +69,11 @@ def test_what_is_exact_is_not_warned_of(tmp_path, caplog):
     assert caplog.text == ""
 
 
-def test_an_interruption_changes_nothing_of_what_is_told(tmp_path, caplog):
+def test_an_interruption_does_not_change_the_messages(tmp_path, caplog):
     x = with_dimension(X, 1e-9)
     x[7, 4] = 1  # in the first part alone
     x[400, 5] = 1e-9
-    said = []
+    messages = []
     for name, attempts in (("whole.h5", 1), ("resumed.h5", 4)):
         caplog.clear()
         for last in range(1, attempts + 1):
@@ -83,9 +83,9 @@ def test_an_interruption_changes_nothing_of_what_is_told(tmp_path, caplog):
                     writer.commit(Progress(part + 1))
                     if last < attempts:
                         raise InterruptedError
-        said.append([text.replace(name, "") for text in caplog.messages if "too small" in text])
-    assert len(said[0]) == 1
-    assert said[0] == said[1]
+        messages.append([text.replace(name, "") for text in caplog.messages if "too small" in text])
+    assert len(messages[0]) == 1
+    assert messages[0] == messages[1]
 
 
 @pytest.mark.parametrize(

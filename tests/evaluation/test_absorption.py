@@ -53,8 +53,8 @@ def test_the_true_features_absorb_nothing():
 def test_sparse_latents_are_absorbed_as_dense_ones_are():
     W, x = truth()
     latents, decoder = absorbing(x, W, every_pair[:5])
-    found = absorption(scipy.sparse.csc_array(latents), x, decoder, W, HIERARCHY)
-    pd.testing.assert_frame_equal(found, absorption(latents, x, decoder, W, HIERARCHY), check_exact=True)
+    pairs = absorption(scipy.sparse.csc_array(latents), x, decoder, W, HIERARCHY)
+    pd.testing.assert_frame_equal(pairs, absorption(latents, x, decoder, W, HIERARCHY), check_exact=True)
 
 
 @given(chosen=st.sets(st.sampled_from(every_pair)))
@@ -75,16 +75,16 @@ def test_the_numbers_are_sums_over_the_samples_with_that_child_alone():
     latents *= stream(3).random(latents.shape)
     dense, pairs = x.toarray(), absorption(latents, x, decoder, W, HIERARCHY)
     for row in pairs.itertuples():
-        own = carried = total = fires = samples = 0.0
+        parent_sum = carried = total = fires = samples = 0.0
         for z, truth_ in zip(latents, dense, strict=True):
             family = [child for child in HIERARCHY.family(row.parent) if truth_[child] > 0]
             if family != [row.child]:
                 continue
             samples, fires, total = samples + 1, fires + (z[row.parent] > 0), total + truth_[row.parent]
-            own += z[row.parent] * decoder[row.parent] @ W[:, row.parent]
+            parent_sum += z[row.parent] * decoder[row.parent] @ W[:, row.parent]
             carried += z[row.child] * decoder[row.child] @ W[:, row.parent]
         assert (row.samples, row.fires) == (samples, pytest.approx(fires / samples))
-        assert (row.own, row.carried) == (pytest.approx(own / total), pytest.approx(carried / total))
+        assert (row.own, row.carried) == (pytest.approx(parent_sum / total), pytest.approx(carried / total))
 
 
 def test_a_parent_that_nothing_stands_in_for_is_lost_not_absorbed():
@@ -114,15 +114,17 @@ def test_scaling_a_latent_against_its_decoder_column_changes_nothing():
     before = absorption(latents, x, decoder, W, HIERARCHY)
     after = absorption(latents * scale, x, decoder / scale[:, None], W, HIERARCHY)
     assert after.to_numpy(dtype=float) == pytest.approx(before.to_numpy(dtype=float))
-    shown = zip(families(latents, x, decoder, W, HIERARCHY), strict=False)
-    for (one,), other in zip(shown, families(latents * scale, x, decoder / scale[:, None], W, HIERARCHY), strict=True):
+    cases = zip(families(latents, x, decoder, W, HIERARCHY), strict=False)
+    for (one,), other in zip(cases, families(latents * scale, x, decoder / scale[:, None], W, HIERARCHY), strict=True):
         assert other.directions == pytest.approx(one.directions)
         assert other.response == pytest.approx(one.response)
 
 
 def test_a_family_shows_who_responds_to_whom():
     W, x = truth()
-    first, second, _ = families(*_shown(x, W, [pair for pair in every_pair if pair[0] == 0]), W, HIERARCHY)
+    first, second, _ = families(
+        *_latents_and_decoder(x, W, [pair for pair in every_pair if pair[0] == 0]), W, HIERARCHY
+    )
     # the second parent's latent responds to each of its children, whose latents respond to themselves
     assert np.abs(second.directions - np.eye(5)).max() < 1e-6
     assert (second.response[0] > 0.8).all()
@@ -133,12 +135,12 @@ def test_a_family_shows_who_responds_to_whom():
     assert first.directions[1:, 0] == pytest.approx(np.sqrt(0.5), rel=1e-5)
 
 
-def _shown(x, W, pairs):
+def _latents_and_decoder(x, W, pairs):
     latents, decoder = absorbing(x, W, pairs)
     return latents, x, decoder
 
 
-def test_each_feature_has_a_latent_of_its_own():
+def test_latents_are_matched_one_to_one_with_features():
     W, _ = truth()
     order = stream(4).permutation(N)
     decoder = normalise_rows(W.T + 0.02 * stream(4, "noise").standard_normal((N, N_R)))[order]

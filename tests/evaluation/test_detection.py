@@ -13,34 +13,34 @@ X = np.where(stream(0, "x").random((400, N)) < 0.3, stream(0, "c").random((400, 
 
 
 def judged(latents, W_dec, blocks=3):
-    found = Detection(W_dec, 2 * W)
+    detection = Detection(W_dec, 2 * W)
     for rows in np.array_split(np.arange(len(X)), blocks):
-        found.add(scipy.sparse.csr_array(latents[rows]), scipy.sparse.csr_array(X[rows]))
-    return found
+        detection.add(scipy.sparse.csr_array(latents[rows]), scipy.sparse.csr_array(X[rows]))
+    return detection
 
 
 def test_the_true_features_detect_themselves_whatever_their_order_sign_and_number():
     order = [4, 1, 5]
-    found = judged(X[:, order], -3 * W[order])
-    assert found.features.tolist() == order
-    assert set(found.metrics().values()) == {1.0}
+    detection = judged(X[:, order], -3 * W[order])
+    assert detection.features.tolist() == order
+    assert set(detection.metrics().values()) == {1.0}
 
 
 def test_scores_are_those_of_counts_latent_by_latent():
     latents = np.hstack([X[:, :3], np.zeros((len(X), 1))])
     latents[:, 1] = 1
     latents[::2, 2] = 0
-    found = judged(latents, W[:4]).metrics()
+    scores = judged(latents, W[:4]).metrics()
     active = X > 0
     precision = [1, active[:, 1].mean(), 1, 0]
     recall = [1, 1, active[1::2, 2].sum() / active[:, 2].sum(), 0]
     f1 = [2 * p * r / max(p + r, 1e-12) for p, r in zip(precision, recall, strict=True)]
-    assert found["detection_precision"] == pytest.approx(np.mean(precision))
-    assert found["detection_recall"] == pytest.approx(np.mean(recall))
-    assert found["detection_f1"] == pytest.approx(np.mean(f1))
+    assert scores["detection_precision"] == pytest.approx(np.mean(precision))
+    assert scores["detection_recall"] == pytest.approx(np.mean(recall))
+    assert scores["detection_f1"] == pytest.approx(np.mean(f1))
 
 
 def test_latents_that_share_a_feature_are_not_unique():
-    found = judged(X[:, [0, 0, 0, 1]], W[[0, 0, 0, 1]]).metrics()
-    assert found["uniqueness"] == 0.5
-    assert found["detection_f1"] == 1
+    scores = judged(X[:, [0, 0, 0, 1]], W[[0, 0, 0, 1]]).metrics()
+    assert scores["uniqueness"] == 0.5
+    assert scores["detection_f1"] == 1

@@ -164,22 +164,24 @@ def test_means_of_classes_are_judged_by_labels_and_beside_the_anchors_alone(clas
     spread, *_ = evaluate_coder(model, store, truth._replace(anchored=np.array([0, 2, 4, 6])), stream(0, "chance"))
     assert spread["anchors_only_gt_recovery_encoder"] == 1
     # anchors that are no class means are judged by their own directions
-    own = Anchors(truth.W_p.T[[0, 2, 4]], None, None)
-    found, *_ = evaluate_coder(model, store, truth._replace(anchors=own, anchored=np.arange(6)), stream(0, "chance"))
-    assert found["anchors_only_gt_recovery_decoder"] == 6 / 8
-    assert found["anchors_only_gt_recovery_decoder_unanchored"] == 0
+    free_anchors = Anchors(truth.W_p.T[[0, 2, 4]], None, None)
+    scores, *_ = evaluate_coder(
+        model, store, truth._replace(anchors=free_anchors, anchored=np.arange(6)), stream(0, "chance")
+    )
+    assert scores["anchors_only_gt_recovery_decoder"] == 6 / 8
+    assert scores["anchors_only_gt_recovery_decoder_unanchored"] == 0
     assert spread["anchors_only_gt_recovery_encoder_unanchored"] == 1
 
 
-def test_classes_are_known_by_name_and_without_a_labelled_sample_there_is_no_f1(classes, tmp_path):
+def test_classes_match_by_name_and_need_a_labelled_sample_for_f1(classes, tmp_path):
     store, truth = classes
     model = coder(truth.W_p.T, truth.W_p.T, activation="topk", k=1)
     x, labels = store.read("input"), store.read("labels")
     scores = {}
     for name, chosen in (("without b", labels != 1), ("unlabelled", None)):
         part = x if chosen is None else x[chosen]
-        kept = np.full(len(x), -1) if chosen is None else labels[chosen] - (labels[chosen] > 1)
-        samples = Arrays(part, labels=kept, class_names=list("acdefgh"))
+        class_labels = np.full(len(x), -1) if chosen is None else labels[chosen] - (labels[chosen] > 1)
+        samples = Arrays(part, labels=class_labels, class_names=list("acdefgh"))
         scores[name] = evaluate_coder(model, samples, truth, stream(0, "chance")).metrics
     assert scores["without b"]["macro_f1"] > 0.99
     assert scores["unlabelled"]["macro_f1"] is None
@@ -324,7 +326,7 @@ def test_signed_latents_are_judged_by_what_is_defined_for_them(store):
 
 def test_measures_of_non_negative_latents_refuse_signed_ones(store):
     model = SparseCoder(ModelConfig("sae", "abstopk", N, k=2), (N_P,), (N_P,), torch_stream(0, "signed")).eval()
-    said = "is defined for non-negative latents, but latents of AbsTopK may be negative; train with another"
+    message = "is defined for non-negative latents, but latents of AbsTopK may be negative; train with another"
     x = coefficients(50, N, 0.9, stream(0, "x"))
     samples = synthesise(x, W_p)
     for measure in (
@@ -333,7 +335,7 @@ def test_measures_of_non_negative_latents_refuse_signed_ones(store):
         lambda: find_top_samples(model, store, np.array([0])),
         lambda: firings(model, [], [0]),
     ):
-        with pytest.raises(ValueError, match=said):
+        with pytest.raises(ValueError, match=message):
             measure()
     latents = model(torch.from_numpy(samples)).csr()
     with pytest.raises(ValueError, match="splitting and shrinkage are defined for latents that are never below zero"):

@@ -12,7 +12,7 @@ def anchors(*features, w_r=None, feature=None):
     return Anchors(np.eye(6, dtype=np.float32)[list(features)], w_r, feature)
 
 
-def test_given_away_is_what_anchors_are_or_else_lie_near_in_either_representation():
+def test_anchored_features_are_those_near_an_anchor_at_either_site():
     w_p = np.array([[1, 0.1, 0, 0, 0, 0], [0, 0, 1, 1, 0, 0]]) / [[1.01**0.5], [2**0.5]]
     between = Anchors(w_p.astype(np.float32), None, None)
     assert near_anchors(between, REFERENCES).tolist() == [True, False, False, False, False, False]

@@ -19,7 +19,7 @@ def find(tmp_path):
     return finished_metrics(str(tmp_path / "*"), "metrics.json", FACTS, 3)
 
 
-def test_metrics_of_the_same_dictionary_are_found_whatever_it_is_called(tmp_path):
+def test_finished_metrics_do_not_depend_on_the_runs_name(tmp_path):
     (tmp_path / "empty").mkdir()
     leave(tmp_path / "one", run={"source": "lrb", "seed": 4})
     leave(tmp_path / "two", run={"source": "other", "seed": 3})
@@ -27,7 +27,7 @@ def test_metrics_of_the_same_dictionary_are_found_whatever_it_is_called(tmp_path
 
 
 @pytest.mark.parametrize("change", [{"code": "d"}, {"inputs": {"model": "m"}}, {"hierarchy": None}])
-def test_what_something_else_made_is_not(tmp_path, change):
+def test_metrics_of_another_provenance_are_not_reused(tmp_path, change):
     leave(tmp_path / "one", provenance=FACTS | change)
     assert find(tmp_path) is None
 
@@ -40,7 +40,7 @@ def test_what_is_no_metrics_file_is_passed_over(tmp_path, text):
     assert find(tmp_path)["metrics"] == {"fvu": 0.1}
 
 
-def test_damaged_metrics_and_those_without_a_checksum_are_not_taken(tmp_path):
+def test_damaged_metrics_and_those_without_a_checksum_are_not_reused(tmp_path):
     path = leave(tmp_path / "one")
     content = json.loads(path.read_text())
     path.write_text(json.dumps(content | {"metrics": {"fvu": 0.2}}))

@@ -47,13 +47,13 @@ def test_names_are_those_of_metrics_files(name, expected):
     assert METRICS[name].name == name
 
 
-def test_a_name_is_found_again_as_what_made_it():
+def test_a_metrics_name_is_that_of_its_match():
     for name, metric in METRICS.items():
         assert metric.matched is None or metric.matched.name == name
     assert METRICS["mip_encoder_raw"].matched == Matched("encoder", Similarity.INNER, measure=MIP)
 
 
-def test_an_mip_has_no_threshold_and_everything_else_is_told_by_the_name():
+def test_a_metrics_name_has_all_of_its_settings_but_no_threshold_of_mip():
     base = METRICS["mip_encoder"].matched
     assert replace(base, tau=TAU_STRICT).name == base.name
     others = {
@@ -70,11 +70,11 @@ def test_an_mip_has_no_threshold_and_everything_else_is_told_by_the_name():
     assert len(names) == 1 + len(others)
 
 
-def test_names_of_recovery_and_mip_are_made_nowhere_else():
+def test_no_other_module_composes_names_of_recovery_and_mip():
     sources = [path for part in ("src", "workflow") for path in sorted((REPOSITORY / part).rglob("*.py"))]
-    found = [path.name for path in sources if MADE_BY_HAND.search(path.read_text())]
+    names = [path.name for path in sources if MADE_BY_HAND.search(path.read_text())]
     # histories of trainings have a column of the same name, and training must not import evaluation
-    assert found == ["metric_names.py", "watch.py"]
+    assert names == ["metric_names.py", "watch.py"]
 
 
 def test_the_page_in_the_documentation_is_current():

@@ -26,12 +26,12 @@ def codes(activation: str, k: int | None = None) -> np.ndarray:
 
 @given(st.integers(1, 20))
 def test_selection_keeps_the_largest_by_sample_or_over_all(k):
-    found = codes("topk", k)
-    assert ((found > 0).sum(1) == np.minimum((Z > 0).sum(1), k)).all()
-    np.testing.assert_array_equal(found, np.where(np.sort(Z)[:, -k][:, None] <= Z, Z, 0))
-    kept = codes("batchtopk", k)
-    assert (kept > 0).sum() == min((Z > 0).sum(), k * len(Z))
-    assert Z[(kept == 0)].max() <= kept[kept > 0].min()
+    topk_codes = codes("topk", k)
+    assert ((topk_codes > 0).sum(1) == np.minimum((Z > 0).sum(1), k)).all()
+    np.testing.assert_array_equal(topk_codes, np.where(np.sort(Z)[:, -k][:, None] <= Z, Z, 0))
+    batchtopk_codes = codes("batchtopk", k)
+    assert (batchtopk_codes > 0).sum() == min((Z > 0).sum(), k * len(Z))
+    assert Z[(batchtopk_codes == 0)].max() <= batchtopk_codes[batchtopk_codes > 0].min()
 
 
 def test_selection_keeps_no_more_than_k_of_equal_ones():
@@ -46,9 +46,9 @@ def test_selection_keeps_no_more_than_k_of_equal_ones():
 
 def test_relu_keeps_what_is_positive_and_jumprelu_what_no_single_feature_sets_off():
     np.testing.assert_array_equal(codes("relu"), Z)
-    kept = codes("jumprelu")
-    np.testing.assert_array_equal(kept[kept > 0], Z[kept > 0])
-    assert 0 < (kept > 0).sum() < (Z > 0).sum()
+    latents = codes("jumprelu")
+    np.testing.assert_array_equal(latents[latents > 0], Z[latents > 0])
+    assert 0 < (latents > 0).sum() < (Z > 0).sum()
     alone = oracle_codes(W.T, W.T, make_sigma(ModelConfig(activation="jumprelu", n_q=20)))
     np.testing.assert_allclose(alone, np.eye(20), atol=1e-6)
 
@@ -56,16 +56,16 @@ def test_relu_keeps_what_is_positive_and_jumprelu_what_no_single_feature_sets_of
 def test_orthonormal_features_reconstruct_without_error():
     basis = np.eye(12)
     samples = synthesise(coefficients(200, 12, 0.9, stream(1, "x")), basis)
-    found = oracle_codes(samples, basis, make_sigma(ModelConfig(activation="topk", k=12, n_q=12)))
-    assert found @ basis == pytest.approx(samples)
+    latents = oracle_codes(samples, basis, make_sigma(ModelConfig(activation="topk", k=12, n_q=12)))
+    assert latents @ basis == pytest.approx(samples)
 
 
 @pytest.mark.parametrize("activation", get_args(Activation))
 def test_every_activation_says_what_it_makes_of_true_features(activation):
-    found = codes(activation, 3 if activation in SELECTING else None)
+    latents = codes(activation, 3 if activation in SELECTING else None)
     if activation == "matching_pursuit":  # its later steps see what the earlier ones leave
-        assert np.square(SAMPLES - found @ W.T).sum() < np.square(SAMPLES - codes("topk", 3) @ W.T).sum()
+        assert np.square(SAMPLES - latents @ W.T).sum() < np.square(SAMPLES - codes("topk", 3) @ W.T).sum()
         return
     products = SAMPLES @ W if activation == "abstopk" else Z
-    np.testing.assert_array_equal(found, np.where(found != 0, products, 0))
-    assert found.any()
+    np.testing.assert_array_equal(latents, np.where(latents != 0, products, 0))
+    assert latents.any()

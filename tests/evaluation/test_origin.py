@@ -45,7 +45,7 @@ def write_store(path, value=1):
     return path
 
 
-def test_a_runs_own_dictionary_is_taken(tmp_path):
+def test_check_origin_accepts_the_runs_dictionary(tmp_path):
     check_origin(leave(tmp_path / "a", FACTS), SETTINGS, 0, GONE)
     check_origin(leave(tmp_path / "b", FACTS), {**SETTINGS, "an_option_that_was_added": 1}, 0, GONE)
     solved = SolverConfig(solver="acs", n_atoms=99).to_dict()
@@ -85,7 +85,7 @@ def test_a_dictionary_of_another_run_is_refused_by_what_differs_with_its_whole_f
         ({"seed": 1}, "seed is 1, but config.json has 0"),
     ],
 )
-def test_whoever_opens_a_dictionary_that_was_put_into_a_runs_folder_is_told(tmp_path, changed, message):
+def test_opening_a_dictionary_of_another_run_is_refused(tmp_path, changed, message):
     model = leave(tmp_path / "a", FACTS)
     leave(tmp_path / "b", FACTS | changed).replace(model)
     with pytest.raises(ValueError, match=rf"a/model\.safetensors belongs to a different run: .*{message}"):
@@ -104,11 +104,11 @@ def test_what_stands_beside_it_has_to_be_what_a_training_leaves(tmp_path, conten
 
 def test_a_whole_folder_of_a_run_on_another_source_with_equal_settings_is_refused(tmp_path):
     store, other = write_store(tmp_path / "train.h5"), write_store(tmp_path / "other.h5", 2)
-    own = leave(tmp_path / "a", FACTS | {"inputs": {"store": content_digest(store)}})
-    check_origin(own, SETTINGS, 0, store)
-    check_origin(own, SETTINGS, 0, write_store(tmp_path / "equal.h5"))
+    model = leave(tmp_path / "a", FACTS | {"inputs": {"store": content_digest(store)}})
+    check_origin(model, SETTINGS, 0, store)
+    check_origin(model, SETTINGS, 0, write_store(tmp_path / "equal.h5"))
     with pytest.raises(ValueError, match=r'different run: inputs\.store is ".*", but .*other\.h5 has "'):
-        check_origin(own, SETTINGS, 0, other)
+        check_origin(model, SETTINGS, 0, other)
     nothing = leave(tmp_path / "c", FACTS | {"inputs": None})
     with pytest.raises(ValueError, match=r"inputs\.store is nothing, but .*train\.h5 has"):
         check_origin(nothing, SETTINGS, 0, store)

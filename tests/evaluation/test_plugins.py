@@ -99,8 +99,8 @@ def test_what_cannot_be_a_metric_is_refused(store):
         evaluate_coder(MODEL, store)
 
 
-@pytest.mark.parametrize("given", [[1.0], "1", np.ones(2)])
-def test_a_metric_is_a_number(store, given):
-    metric("own", "Own", "own", runs=EVERY_RUN)(lambda judged: given)
+@pytest.mark.parametrize("value", [[1.0], "1", np.ones(2)])
+def test_a_metric_is_a_number(store, value):
+    metric("own", "Own", "own", runs=EVERY_RUN)(lambda judged: value)
     with pytest.raises(ValueError, match=r"metric own returned .*, expected a number or None"):
         evaluate_coder(MODEL, store)

@@ -63,7 +63,7 @@ def test_the_assignment_is_the_best_of_all(seed):
 
 
 @given(seed=st.integers(0, 50))
-def test_one_to_one_no_latent_is_taken_twice_and_the_sum_is_the_assignments(seed):
+def test_one_to_one_matching_has_distinct_latents_and_the_hungarian_mean(seed):
     rng = np.random.default_rng(seed)
     learned, true = rng.standard_normal((7, 4)), normalise_rows(rng.standard_normal((5, 4)))
     match = one_to_one(learned, true)

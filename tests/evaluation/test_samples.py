@@ -24,14 +24,14 @@ def test_memory_does_not_grow_by_a_number_for_each_sample_and_class():
     truth = GroundTruth(means, None, np.zeros(0, int), np.arange(N_CLASSES), store.class_names())
     W = rng.standard_normal((N_Q, N_P), dtype=np.float32)
     model = coder(W, W, activation="topk", k=2)
-    seen = Latents(model, store, truth, rng.integers(0, N_Q, N_CLASSES))
+    statistics = Latents(model, store, truth, rng.integers(0, N_Q, N_CLASSES))
     with torch.no_grad():
         on_samples(model, Arrays(x[:2000]))  # compiles kernels, which allocates memory, too
         tracemalloc.start()
-        on_samples(model, store, seen)
+        on_samples(model, store, statistics)
         peak = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
-    assert seen.detected.macro_f1() > 0
+    assert statistics.detected.macro_f1() > 0
     assert peak < N_SAMPLES * N_CLASSES  # one byte per sample and class
 
 
@@ -40,12 +40,12 @@ def test_detectors_are_judged_by_all_batches():
     latents, present = rng.random((50, 6)) < 0.4, rng.random((50, 4)) < 0.3
     present[:, 2] = False  # a feature that never occurs has no score
     detectors = np.array([5, 0, 1, 5])
-    found = Detected(detectors, lambda start, stop: present[start:stop])
+    detection = Detected(detectors, lambda start, stop: present[start:stop])
     for rows in np.array_split(np.arange(50), 3):
-        found.add(scipy.sparse.csr_array(latents[rows].astype(np.float32)))
+        detection.add(scipy.sparse.csr_array(latents[rows].astype(np.float32)))
     fires = latents[:, detectors]
     scores = 2 * (fires & present).sum(0) / np.maximum(1, fires.sum(0) + present.sum(0))
-    assert found.macro_f1() == np.delete(scores, 2).mean()
+    assert detection.macro_f1() == np.delete(scores, 2).mean()
     nothing = Detected(detectors, lambda start, stop: np.zeros((stop - start, 4), dtype=bool))
     nothing.add(scipy.sparse.csr_array((3, 6), dtype=np.float32))
     assert nothing.macro_f1() is None

@@ -16,16 +16,16 @@ from sdlcore.evaluation.top_samples import TopSamples, class_sharing, sharing_me
 def test_batch_by_batch_they_are_those_of_the_whole(seed, n, latents, top, size):
     # few distinct values, so that ties occur
     x = np.random.default_rng(seed).integers(-1, 4, (n, latents)).astype(np.float32).clip(min=0)
-    found = TopSamples.none(latents, top)
+    largest = TopSamples.none(latents, top)
     for start in range(0, n, size):
-        found = found.with_batch(scipy.sparse.csr_array(x[start : start + size]), start)
+        largest = largest.with_batch(scipy.sparse.csr_array(x[start : start + size]), start)
     for latent in range(latents):
         order = np.argsort(-x[:, latent], kind="stable")
         expected = [i for i in order if x[i, latent] > 0][:top]
-        assert list(found.samples[latent][: len(expected)]) == expected
-        assert (found.samples[latent][len(expected) :] == -1).all()
-        np.testing.assert_array_equal(found.values[latent][: len(expected)], x[expected, latent])
-        assert (found.values[latent][len(expected) :] == 0).all()
+        assert list(largest.samples[latent][: len(expected)]) == expected
+        assert (largest.samples[latent][len(expected) :] == -1).all()
+        np.testing.assert_array_equal(largest.values[latent][: len(expected)], x[expected, latent])
+        assert (largest.values[latent][len(expected) :] == 0).all()
 
 
 def test_classes_that_share_the_top_samples_are_counted():

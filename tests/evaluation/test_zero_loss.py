@@ -22,13 +22,13 @@ def test_any_basis_with_its_opposite_loses_nothing_whatever_it_recovers(seed):
     assume(np.linalg.cond(A) < 50)
     inverse = np.linalg.inv(A).T
     x = coefficients(200, 4, 0.4, stream(seed, "x"))
-    found = Solution.of(coder(np.vstack([A, -A]), np.vstack([inverse, -inverse])), W, x, synthesise(x, W))
-    assert found.near_zero
-    assert max(found.loss, found.approximate_loss) < 1e-8
-    assert found.l0 == pytest.approx(3 * (x.toarray().max(axis=1) > 0).mean(), abs=0.1)
+    solution = Solution.of(coder(np.vstack([A, -A]), np.vstack([inverse, -inverse])), W, x, synthesise(x, W))
+    assert solution.near_zero
+    assert max(solution.loss, solution.approximate_loss) < 1e-8
+    assert solution.l0 == pytest.approx(3 * (x.toarray().max(axis=1) > 0).mean(), abs=0.1)
     cosines = A / np.linalg.norm(A, axis=1, keepdims=True) @ W
-    assert found.encoder.similarity == pytest.approx(np.abs(cosines).max(axis=0), abs=1e-5)
-    assert found.recovered[0] == (np.abs(cosines).max(axis=0) > 0.9).sum()
+    assert solution.encoder.similarity == pytest.approx(np.abs(cosines).max(axis=0), abs=1e-5)
+    assert solution.recovered[0] == (np.abs(cosines).max(axis=0) > 0.9).sum()
 
 
 def test_losses_are_those_of_equations_3_and_13():
@@ -36,21 +36,21 @@ def test_losses_are_those_of_equations_3_and_13():
     W = tetrahedron()
     W_enc, W_dec = rng.standard_normal((5, 3)).astype(np.float32), rng.standard_normal((5, 3)).astype(np.float32)
     x = coefficients(500, 4, 0.7, stream(1), c_min=0.2)
-    found = Solution.of(coder(W_enc, W_dec), W, x, synthesise(x, W))
+    solution = Solution.of(coder(W_enc, W_dec), W, x, synthesise(x, W))
 
     def reconstruct(v):
         return np.maximum(W_enc @ v, 0) @ W_dec
 
     dense = x.toarray().astype(np.float64)
     errors = [np.square(W @ row - reconstruct(W @ row)).sum() for row in dense]
-    assert found.loss == pytest.approx(np.mean(errors), rel=1e-4)
-    assert found.fvu == pytest.approx(np.mean(errors) / (dense @ W.T).var(axis=0).sum(), rel=1e-4)
+    assert solution.loss == pytest.approx(np.mean(errors), rel=1e-4)
+    assert solution.fvu == pytest.approx(np.mean(errors) / (dense @ W.T).var(axis=0).sum(), rel=1e-4)
     expected = 0.0
     for d in range(4):
         squares = [row[d] ** 2 for row in dense if row[d] > 0 and (row > 0).sum() == 1]
         M = len(squares) / len(dense) * np.mean(squares)
         expected += M * np.square(W[:, d] - reconstruct(W[:, d])).sum()
-    assert found.approximate_loss == pytest.approx(expected, rel=1e-4)
+    assert solution.approximate_loss == pytest.approx(expected, rel=1e-4)
     assert approximate_loss(coder(W_enc, W_dec), W, scipy.sparse.csr_array((10, 4))) == 0
 
 

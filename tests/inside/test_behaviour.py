@@ -23,8 +23,8 @@ def lm(tmp_path_factory):
 def behaviour_of(lm, objective="kl", share=1.0, **options):
     reader = reader_of(lm, documents(60), torch.device("cpu"), None, T, 3, **options)
     site = sites_of(sdl.SparseCoder(D, n_q=4).eval(), reader.stack, LAYER)
-    found = LanguageBehaviour(reader, site["input"], site["input"], reader.kinds(site), SCALING, objective, share)
-    return found, reader
+    behaviour = LanguageBehaviour(reader, site["input"], site["input"], reader.kinds(site), SCALING, objective, share)
+    return behaviour, reader
 
 
 def dense(coder, x):
@@ -44,7 +44,7 @@ def test_gradients_are_those_of_plain_dense_autograd(objective, lm):
         x, _ = SCALING(x_p, x_p)
         loss, terms = behaviour.behaviour_loss(coder(x).x_hat, torch.tensor(3.0))
         terms[objective].backward()
-    found = {name: parameter.grad.clone() for name, parameter in coder.named_parameters()}
+    gradients = {name: parameter.grad.clone() for name, parameter in coder.named_parameters()}
     # the loss has the value of the error, if the objective is the divergence
     assert float(loss) == pytest.approx(3.0 * float(terms[objective] / terms["kl"]), rel=1e-6)
 
@@ -52,15 +52,15 @@ def test_gradients_are_those_of_plain_dense_autograd(objective, lm):
     ids = torch.stack([torch.from_numpy(context.token).long() for context in reader.contexts(3)])
     clean = lm(ids).logits[:, :-1].detach()
     first = torch.arange(T).expand(ids.shape) == 0
-    kept = ~first & (ids != reader.text.separator)
+    spliced_tokens = ~first & (ids != reader.text.separator)
     # outliers in norm are the loud word; the reader's rule is tested elsewhere
     norms = lm(ids, output_hidden_states=True).hidden_states[LAYER].norm(dim=-1)
-    kept &= norms <= reader.kinds(sites_of(coder.eval(), reader.stack, LAYER)).largest_norm["input"]
+    spliced_tokens &= norms <= reader.kinds(sites_of(coder.eval(), reader.stack, LAYER)).largest_norm["input"]
 
     def put(_, __, output):
         changed = output.clone()
-        normalised, _ = SCALING(output[kept], output[kept])
-        changed[kept] = SCALING.raw(dense(coder, normalised))
+        normalised, _ = SCALING(output[spliced_tokens], output[spliced_tokens])
+        changed[spliced_tokens] = SCALING.raw(dense(coder, normalised))
         return changed
 
     handle = lm.model.layers[LAYER - 1].register_forward_hook(put)
@@ -77,8 +77,8 @@ def test_gradients_are_those_of_plain_dense_autograd(objective, lm):
         # float32 through two blocks: each number is a sum of some hundred products, in another order, of relative
         # error 2^-24 each; sums that cancel keep the error of their largest summands
         largest = float(parameter.grad.abs().max())
-        torch.testing.assert_close(found[name], parameter.grad, rtol=1e-3, atol=1e-4 * largest)
-        assert found[name].any(), name
+        torch.testing.assert_close(gradients[name], parameter.grad, rtol=1e-3, atol=1e-4 * largest)
+        assert gradients[name].any(), name
     assert all(parameter.requires_grad for parameter in lm.parameters())
 
 
@@ -88,19 +88,19 @@ def test_dropped_tokens_keep_their_activations(lm):
     ids = torch.stack([torch.from_numpy(context.token) for context in reader.contexts(3)])
     clean, spliced = [], []
     site = lm.model.layers[LAYER]
-    for seen, run in (
+    for inputs, run in (
         (clean, lambda: lm(ids)),
         (spliced, lambda: behaviour.behaviour_loss(torch.zeros_like(x_p), x_p.sum())),
     ):
-        handle = site.register_forward_pre_hook(lambda _, given, seen=seen: seen.append(given[0].detach().clone()))
+        handle = site.register_forward_pre_hook(lambda _, args, inputs=inputs: inputs.append(args[0].detach().clone()))
         run()
         handle.remove()
-    kept = (spliced[0] != clean[0]).any(-1)
-    assert int(kept.sum()) == len(x_p) < ids.numel()
-    assert not kept[:, 0].any()
+    changed = (spliced[0] != clean[0]).any(-1)
+    assert int(changed.sum()) == len(x_p) < ids.numel()
+    assert not changed[:, 0].any()
     # normalised zero is the mean
-    torch.testing.assert_close(spliced[0][kept], SCALING.mean_r.expand(len(x_p), -1))
-    torch.testing.assert_close(clean[0][kept], x_p)
+    torch.testing.assert_close(spliced[0][changed], SCALING.mean_r.expand(len(x_p), -1))
+    torch.testing.assert_close(clean[0][changed], x_p)
 
 
 def test_contexts_come_in_order_begin_again_at_the_end_and_can_be_skipped(lm):

@@ -73,17 +73,17 @@ def test_peaks_are_the_largest_activations_one_a_document(
     with torch.inference_mode():
         latents_NQ = coder.encode(torch.from_numpy(store.read("input"))).numpy()
     document, position, token = (store.read(f"references/{name}") for name in ("document", "position", "token"))
-    found = firings(coder, rows_of_store(store, "sae"), [3, 0, 17])
-    assert found.tokens == N
-    assert set(np.flatnonzero(np.diff(found.values.indptr))) == {3, 0, 17}
+    activations = firings(coder, rows_of_store(store, "sae"), [3, 0, 17])
+    assert activations.tokens == N
+    assert set(np.flatnonzero(np.diff(activations.values.indptr))) == {3, 0, 17}
     for latent in (3, 0, 17):
-        peaks = top_activating(found, latent, number=5)
-        seen: dict[int, Peak] = {}
+        peaks = top_activating(activations, latent, number=5)
+        peak_by_document: dict[int, Peak] = {}
         for row in np.argsort(-latents_NQ[:, latent], kind="stable"):
             if latents_NQ[row, latent] > 0 and document[row] >= 0:
                 its = (int(document[row]), int(position[row]), int(token[row]))
-                seen.setdefault(its[0], Peak(latent, float(latents_NQ[row, latent]), *its))
-        expected = list(seen.values())[:5]
+                peak_by_document.setdefault(its[0], Peak(latent, float(latents_NQ[row, latent]), *its))
+        expected = list(peak_by_document.values())[:5]
         assert [peak[2:] for peak in peaks] == [peak[2:] for peak in expected]
         np.testing.assert_allclose([peak.activation for peak in peaks], [p.activation for p in expected], rtol=1e-5)
 
@@ -91,26 +91,26 @@ def test_peaks_are_the_largest_activations_one_a_document(
 def test_latents_to_show_run_from_the_most_to_the_least_frequent(coder: SparseCoder, store: ActivationStore):
     with torch.inference_mode():
         fired = (coder.encode(torch.from_numpy(store.read("input"))) > 0).sum(0).numpy()
-    shown = latents_to_show(coder, store, 5)
-    assert len(set(shown)) == 5
-    assert fired[shown[0]] == fired.max()
-    assert fired[shown[-1]] == fired[fired > 0].min()
-    assert sorted(fired[shown], reverse=True) == fired[shown].tolist()
+    latents = latents_to_show(coder, store, 5)
+    assert len(set(latents)) == 5
+    assert fired[latents[0]] == fired.max()
+    assert fired[latents[-1]] == fired[fired > 0].min()
+    assert sorted(fired[latents], reverse=True) == fired[latents].tolist()
     assert set(latents_to_show(coder, store, 10 * Q)) == set(np.flatnonzero(fired))
 
 
 def test_contexts_have_the_token_in_its_document(coder: SparseCoder, store: ActivationStore, text: Text):
     tokenizer = make_tokenizer()
-    found = firings(coder, rows_of_store(store, "sae"), range(Q))
-    peaks = {latent: top_activating(found, latent, 4) for latent in range(Q)}
-    shown = in_text(peaks, found, text, tokenizer, width=3)
-    assert {latent: [context.peak for context in its] for latent, its in shown.items()} == peaks
+    activations = firings(coder, rows_of_store(store, "sae"), range(Q))
+    peaks = {latent: top_activating(activations, latent, 4) for latent in range(Q)}
+    contexts = in_text(peaks, activations, text, tokenizer, width=3)
+    assert {latent: [context.peak for context in its] for latent, its in contexts.items()} == peaks
     by_number = {document.number: document.text for document in text.documents()}
-    for context in (context for its in shown.values() for context in its):
+    for context in (context for its in contexts.values() for context in its):
         assert context.before + context.token + context.after in by_number[context.peak.document]
         assert tokenizer(context.token)["input_ids"] == [context.peak.token]
         assert len(tokenizer(context.before)["input_ids"]) == context.at == min(3, context.peak.position)
-    json.dumps([context.to_dict() for its in shown.values() for context in its])
+    json.dumps([context.to_dict() for its in contexts.values() for context in its])
 
 
 def test_every_token_of_a_context_has_its_activation(coder: SparseCoder, store: ActivationStore, text: Text):
@@ -118,8 +118,8 @@ def test_every_token_of_a_context_has_its_activation(coder: SparseCoder, store: 
         latents_NQ = coder.encode(torch.from_numpy(store.read("input"))).numpy()
     places = (store.read(f"references/{name}") for name in ("document", "position"))
     row_of = {where: row for row, where in enumerate(zip(*places, strict=True))}
-    found = firings(coder, rows_of_store(store, "sae"), [3])
-    contexts = in_text({3: top_activating(found, 3, 6)}, found, text, make_tokenizer(), width=4)[3]
+    activations = firings(coder, rows_of_store(store, "sae"), [3])
+    contexts = in_text({3: top_activating(activations, 3, 6)}, activations, text, make_tokenizer(), width=4)[3]
     assert sum(value > 0 for context in contexts for value in context.values) > len(contexts)
     for context in contexts:
         assert len(context.values) == len(context.tokens)
@@ -129,7 +129,7 @@ def test_every_token_of_a_context_has_its_activation(coder: SparseCoder, store: 
             assert value == pytest.approx(0 if row is None else latents_NQ[row, 3], rel=1e-5)
 
 
-def test_a_text_that_the_store_was_not_made_from_is_refused(coder: SparseCoder, text: Text):
+def test_a_text_other_than_the_stores_is_refused(coder: SparseCoder, text: Text):
     tokenizer = make_tokenizer()
     nothing = firings(coder, [], range(Q))
     for wrong in (Peak(0, 1.0, 10**6, 0, 5), Peak(0, 1.0, 0, 10**6, 5), Peak(0, 1.0, 0, 0, 0)):
@@ -171,8 +171,8 @@ def context_of(before: str, token: str, after: str) -> Context:
 def test_contexts_are_escaped():
     context = context_of("<script>alert(1)</script> *", "_a\nb_", " & `c`")
     assert as_markdown(context) == r"&lt;script&gt;alert\(1\)&lt;/script&gt; \*<b>\_a ⏎ b\_</b> &amp; \`c\`"
-    shown = contexts_page("A title", {4: [context]})
-    assert shown.startswith("# A title\n\n## Latent 4\n\n- 2.5: &lt;script")
+    page = contexts_page("A title", {4: [context]})
+    assert page.startswith("# A title\n\n## Latent 4\n\n- 2.5: &lt;script")
 
 
 @given(st.text(), st.text(min_size=1), st.text())

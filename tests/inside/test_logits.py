@@ -20,15 +20,15 @@ D = 24
 def lm(request: pytest.FixtureRequest) -> Any:
     torch.manual_seed(0)
     size = len(make_tokenizer())
-    made: Any
+    model: Any
     if request.param == "llama":
-        made = LlamaForCausalLM(LlamaConfig(vocab_size=size, **SIZES))
+        model = LlamaForCausalLM(LlamaConfig(vocab_size=size, **SIZES))
     else:
-        made = GPT2LMHeadModel(GPT2Config(vocab_size=size, n_embd=D, n_layer=2, n_head=4))
-        torch.nn.init.normal_(made.transformer.ln_f.bias)
-    randomise(made)
-    torch.nn.init.normal_(readout_of(made).norm.weight)
-    return made.eval()
+        model = GPT2LMHeadModel(GPT2Config(vocab_size=size, n_embd=D, n_layer=2, n_head=4))
+        torch.nn.init.normal_(model.transformer.ln_f.bias)
+    randomise(model)
+    torch.nn.init.normal_(readout_of(model).norm.weight)
+    return model.eval()
 
 
 def test_logits_are_those_of_a_stream_that_is_the_direction_alone(lm: Any):
@@ -46,9 +46,9 @@ def test_logits_are_those_of_a_stream_that_is_the_direction_alone(lm: Any):
 def test_a_model_in_a_lower_precision_gives_the_same_logits(lm: Any):
     direction = torch.randn(D, generator=torch.Generator().manual_seed(1))
     expected = logits_of(direction, readout_of(lm))
-    found = logits_of(direction, readout_of(lm.to(torch.bfloat16)))
-    assert found.dtype == torch.float32
-    assert torch.corrcoef(torch.stack([found, expected]))[0, 1] > 0.999
+    logits = logits_of(direction, readout_of(lm.to(torch.bfloat16)))
+    assert logits.dtype == torch.float32
+    assert torch.corrcoef(torch.stack([logits, expected]))[0, 1] > 0.999
 
 
 @pytest.mark.parametrize("pair", ["sae", "transcoder", "crosscoder"])
@@ -58,12 +58,12 @@ def test_the_tokens_are_those_that_the_last_site_raises_and_lowers(lm: Any, pair
     tokenizer, readout = make_tokenizer(), readout_of(lm)
     monkeypatch.setattr("sdlcore.inside.logits.TOKENS_AT_ONCE", 50)
     monkeypatch.setattr("sdlcore.inside.logits.LATENTS_AT_ONCE", 2)
-    found = logits_up_and_down(coder, [0, 3, 5], readout, tokenizer, number=4)[3]
+    tokens = logits_up_and_down(coder, [0, 3, 5], readout, tokenizer, number=4)[3]
     logits = logits_of(coder.W_dec[3, -D:], readout)
     order = logits.argsort(descending=True).tolist()
-    assert [token for token, _ in found.up] == [tokenizer.decode([token]) for token in order[:4]]
-    assert [token for token, _ in found.down] == [tokenizer.decode([token]) for token in order[::-1][:4]]
-    assert found.up[0][1] == pytest.approx(float(logits.max()))
+    assert [token for token, _ in tokens.up] == [tokenizer.decode([token]) for token in order[:4]]
+    assert [token for token, _ in tokens.down] == [tokenizer.decode([token]) for token in order[::-1][:4]]
+    assert tokens.up[0][1] == pytest.approx(float(logits.max()))
 
 
 def test_the_nearest_latents_have_the_largest_cosines():
@@ -71,7 +71,7 @@ def test_the_nearest_latents_have_the_largest_cosines():
     with torch.no_grad():
         coder.W_dec[4] = 7 * coder.W_dec[1]
         coder.W_dec[0] = 0
-    found = nearest(coder, [1, 3], number=3)[1]
-    assert found[0] == (4, pytest.approx(1))
-    assert [cosine for _, cosine in found] == sorted((cosine for _, cosine in found), reverse=True)
+    neighbours = nearest(coder, [1, 3], number=3)[1]
+    assert neighbours[0] == (4, pytest.approx(1))
+    assert [cosine for _, cosine in neighbours] == sorted((cosine for _, cosine in neighbours), reverse=True)
     assert set(dict(nearest(coder, [1], number=99)[1])) == {0, 2, 3, 4, 5}

@@ -41,16 +41,16 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Any:
 @pytest.fixture(scope="module")
 def contexts() -> list[Tokens]:
     rng = stream(0, "contexts")
-    made = []
+    token_rows = []
     for _ in range(6):
         ids = rng.integers(2, 200, size=T)
         ids[5] = SEPARATOR
-        made.append(Tokens(ids, np.zeros(T, int), np.arange(T), np.zeros(T, int)))
-    return made
+        token_rows.append(Tokens(ids, np.zeros(T, int), np.arange(T), np.zeros(T, int)))
+    return token_rows
 
 
-def loss_recovered(model: Any, reconstruct: Callable[[torch.Tensor], torch.Tensor], *given: Any) -> LossRecovered:
-    return losses_recovered(model, {"one": reconstruct}, *given)["one"]
+def loss_recovered(model: Any, reconstruct: Callable[[torch.Tensor], torch.Tensor], *arguments: Any) -> LossRecovered:
+    return losses_recovered(model, {"one": reconstruct}, *arguments)["one"]
 
 
 def sites(name: str) -> dict[str, Site]:
@@ -61,10 +61,10 @@ def test_a_model_in_training_mode_is_measured_without_dropout():
     lm = make("gpt2").train()
     few = [Tokens(np.arange(3, 3 + T), np.zeros(T, int), np.arange(T), np.zeros(T, int))]
     reading = (few, sites("residual"), "sae", EVERYTHING, torch.zeros(16))
-    found = loss_recovered(lm, torch.zeros_like, *reading)
+    loss = loss_recovered(lm, torch.zeros_like, *reading)
     assert lm.training
     assert all(module.training for module in lm.modules())
-    assert found == loss_recovered(lm.eval(), torch.zeros_like, *reading)
+    assert loss == loss_recovered(lm.eval(), torch.zeros_like, *reading)
 
 
 def librarys_loss(model: LlamaForCausalLM, contexts: list[Tokens]) -> float:
@@ -74,62 +74,62 @@ def librarys_loss(model: LlamaForCausalLM, contexts: list[Tokens]) -> float:
 
 
 def test_the_clean_loss_is_the_librarys(model: Any, contexts: list[Tokens]):
-    found = loss_recovered(model, lambda x: x, contexts, sites("residual"), "sae", ALL_DROPPED, torch.zeros(D))
-    assert found.clean == pytest.approx(librarys_loss(model, contexts), rel=1e-6)
-    assert found.predictions == 6 * (T - 1)
-    assert found.replaced == (T - 2) / T
+    loss = loss_recovered(model, lambda x: x, contexts, sites("residual"), "sae", ALL_DROPPED, torch.zeros(D))
+    assert loss.clean == pytest.approx(librarys_loss(model, contexts), rel=1e-6)
+    assert loss.predictions == 6 * (T - 1)
+    assert loss.replaced == (T - 2) / T
 
 
 @pytest.mark.parametrize(("name", "kinds"), [("residual", EVERYTHING), ("mlp", ALL_DROPPED), ("layers", EVERYTHING)])
 def test_identity_changes_nothing_and_ablation_does(name: str, kinds: RowKinds, model: Any, contexts: list[Tokens]):
     mean = torch.full((D,), 0.1)
-    found = loss_recovered(model, lambda x: x.clone(), contexts, sites(name), "sae", kinds, mean)
-    assert found.spliced == found.clean
-    assert found.recovered_zero == found.recovered_mean == found.kl_recovered_zero == found.kl_recovered_mean == 1
-    assert found.kl_spliced == 0
-    assert min(found.kl_zero, found.kl_mean) > 1e-4
-    assert abs(found.mean - found.clean) > 1e-3
-    assert abs(found.zero - found.clean) > 1e-3
-    assert found.mean != found.zero
+    loss = loss_recovered(model, lambda x: x.clone(), contexts, sites(name), "sae", kinds, mean)
+    assert loss.spliced == loss.clean
+    assert loss.recovered_zero == loss.recovered_mean == loss.kl_recovered_zero == loss.kl_recovered_mean == 1
+    assert loss.kl_spliced == 0
+    assert min(loss.kl_zero, loss.kl_mean) > 1e-4
+    assert abs(loss.mean - loss.clean) > 1e-3
+    assert abs(loss.zero - loss.clean) > 1e-3
+    assert loss.mean != loss.zero
 
 
 def test_a_reconstruction_that_is_the_mean_recovers_nothing(model: Any, contexts: list[Tokens]):
     mean = torch.linspace(-1, 1, D)
-    found = loss_recovered(
+    loss = loss_recovered(
         model, lambda x: mean.expand(len(x), -1), contexts, sites("residual"), "sae", ALL_DROPPED, mean
     )
-    assert found.spliced == found.mean
-    assert found.recovered_mean == 0
+    assert loss.spliced == loss.mean
+    assert loss.recovered_mean == 0
 
 
 def test_divergences_are_those_of_the_librarys_logits(model: Any, contexts: list[Tokens]):
-    found = loss_recovered(model, torch.zeros_like, contexts, sites("residual"), "sae", EVERYTHING, torch.ones(D))
+    loss = loss_recovered(model, torch.zeros_like, contexts, sites("residual"), "sae", EVERYTHING, torch.ones(D))
     ids = torch.from_numpy(np.stack([context.token for context in contexts]))
     with torch.inference_mode():
         clean = model(ids).logits[:, :-1].double().log_softmax(-1)
-        handle = model.model.layers[1].register_forward_hook(lambda *given: torch.zeros_like(given[-1]))
+        handle = model.model.layers[1].register_forward_hook(lambda *args: torch.zeros_like(args[-1]))
         zero = model(ids).logits[:, :-1].double().log_softmax(-1)
         handle.remove()
     expected = torch.nn.functional.kl_div(zero, clean, log_target=True, reduction="sum") / ids[:, 1:].numel()
     # float32 logits: errors of some 2^-24 in log probabilities of about 10, over sums of probabilities
-    assert found.kl_zero == pytest.approx(float(expected), rel=1e-4, abs=1e-5)
-    assert found.kl_spliced == found.kl_zero
-    assert found.kl_recovered_zero == 0
+    assert loss.kl_zero == pytest.approx(float(expected), rel=1e-4, abs=1e-5)
+    assert loss.kl_spliced == loss.kl_zero
+    assert loss.kl_recovered_zero == 0
 
 
 def test_a_model_that_caps_its_logits_is_measured_with_the_cap(contexts: list[Tokens]):
     capped = make("gemma2")
     capped.config.final_logit_softcapping = 0.5
     few = [tokens._replace(token=tokens.token % 60) for tokens in contexts]
-    found = loss_recovered(capped, lambda x: x, few, sites("residual"), "sae", EVERYTHING, torch.zeros(16))
-    assert found.clean == pytest.approx(librarys_loss(capped, few), rel=1e-5)
+    loss = loss_recovered(capped, lambda x: x, few, sites("residual"), "sae", EVERYTHING, torch.zeros(16))
+    assert loss.clean == pytest.approx(librarys_loss(capped, few), rel=1e-5)
 
 
 def test_a_transcoder_reads_the_input_and_writes_the_target(model: Any, contexts: list[Tokens]):
     mlp = copy.deepcopy(model.model.layers[1].mlp)
-    found = loss_recovered(model, mlp, contexts, sites("mlp"), "transcoder", ALL_DROPPED, torch.zeros(D))
-    assert found.spliced == pytest.approx(found.clean, abs=1e-5)
-    assert abs(found.zero - found.clean) > 1e-3
+    loss = loss_recovered(model, mlp, contexts, sites("mlp"), "transcoder", ALL_DROPPED, torch.zeros(D))
+    assert loss.spliced == pytest.approx(loss.clean, abs=1e-5)
+    assert abs(loss.zero - loss.clean) > 1e-3
 
 
 def test_dictionaries_of_a_site_share_the_clean_and_the_ablated_passes(model: Any, contexts: list[Tokens]):
@@ -137,19 +137,19 @@ def test_dictionaries_of_a_site_share_the_clean_and_the_ablated_passes(model: An
     several = {"half": lambda x: x / 2, "shifted": lambda x: x + 1, "same": lambda x: x}
     passes: list[int] = []
     handle = model.register_forward_hook(lambda *_: passes.append(1))
-    found = losses_recovered(model, several, *reading)
+    losses = losses_recovered(model, several, *reading)
     handle.remove()
     assert len(passes) == len(contexts) * (1 + 2 + len(several))  # clean, two ablations, and one for each dictionary
     # the same passes in the same order, so the same bits
-    assert found == {name: loss_recovered(model, change, *reading) for name, change in several.items()}
+    assert losses == {name: loss_recovered(model, change, *reading) for name, change in several.items()}
 
 
 def test_dropped_rows_stay_clean(model: Any, contexts: list[Tokens]):
     """What the dictionary is given never holds a row that extraction drops, and those rows reach the next block."""
-    given: list[torch.Tensor] = []
+    inputs: list[torch.Tensor] = []
 
     def zero(x: torch.Tensor) -> torch.Tensor:
-        given.append(x)
+        inputs.append(x)
         return torch.zeros_like(x)
 
     def by_hand(_: Any, __: Any, output: torch.Tensor) -> torch.Tensor:
@@ -157,36 +157,36 @@ def test_dropped_rows_stay_clean(model: Any, contexts: list[Tokens]):
         changed[:, [0, 5]] = output[:, [0, 5]]
         return changed
 
-    found = loss_recovered(model, zero, contexts, sites("residual"), "sae", ALL_DROPPED, torch.zeros(D))
-    assert [len(x) for x in given] == [T - 2] * 6
+    loss = loss_recovered(model, zero, contexts, sites("residual"), "sae", ALL_DROPPED, torch.zeros(D))
+    assert [len(x) for x in inputs] == [T - 2] * 6
     handle = model.model.layers[1].register_forward_hook(by_hand)
-    assert found.spliced == found.zero == pytest.approx(librarys_loss(model, contexts), rel=1e-6)
+    assert loss.spliced == loss.zero == pytest.approx(librarys_loss(model, contexts), rel=1e-6)
     handle.remove()
 
 
-def test_outliers_stay_clean_by_the_norm_that_extraction_found(model: Any, contexts: list[Tokens]):
+def test_outliers_by_the_norm_of_the_extraction_stay_clean(model: Any, contexts: list[Tokens]):
     none_kept = RowKinds(SEPARATOR, {"input": 0.0}, ("outlier",))
-    found = loss_recovered(model, torch.zeros_like, contexts, sites("residual"), "sae", none_kept, torch.zeros(D))
-    assert found.replaced == 0
-    assert found.spliced == found.clean == found.zero
-    assert found.recovered_zero is None
-    assert found.kl_recovered_zero is None
+    loss = loss_recovered(model, torch.zeros_like, contexts, sites("residual"), "sae", none_kept, torch.zeros(D))
+    assert loss.replaced == 0
+    assert loss.spliced == loss.clean == loss.zero
+    assert loss.recovered_zero is None
+    assert loss.kl_recovered_zero is None
 
 
 def test_a_sparse_coder_is_spliced_in_as_it_is(model: Any, contexts: list[Tokens]):
     coder = SparseCoder(ModelConfig(activation="topk", k=4, n_q=64, bias=True), (D,), (D,), torch_stream(0, "x")).eval()
-    found = loss_recovered(
+    loss = loss_recovered(
         model, lambda x: coder(x).x_hat, contexts, sites("residual"), "sae", ALL_DROPPED, torch.zeros(D)
     )
-    assert np.isfinite([found.clean, found.spliced]).all()
-    assert found.spliced != found.clean
+    assert np.isfinite([loss.clean, loss.spliced]).all()
+    assert loss.spliced != loss.clean
 
 
 def test_bfloat16_models_take_float32_reconstructions(model: Any, contexts: list[Tokens], tmp_path: Path):
     model.save_pretrained(tmp_path)
     low = load_whole(tmp_path, "bfloat16")
-    found = loss_recovered(low, lambda x: x + 0, contexts, sites("residual"), "sae", EVERYTHING, torch.zeros(D))
-    assert found.spliced == found.clean
+    loss = loss_recovered(low, lambda x: x + 0, contexts, sites("residual"), "sae", EVERYTHING, torch.zeros(D))
+    assert loss.spliced == loss.clean
 
 
 def test_a_crosscoder_and_no_contexts_are_refused(model: Any, contexts: list[Tokens]):

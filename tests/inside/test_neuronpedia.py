@@ -82,8 +82,8 @@ def test_the_client_sends_what_the_pages_hold(received: Any, tmp_path: Path):
     assert done.returncode == 0, done.stderr
     assert [path for path, _, _ in received] == ["/api/source-set/new", *["/api/feature/upload-batch"] * 2]
     assert {key for _, key, _ in received} == {"a-key"}
-    (_, _, made), *batches = received
-    assert made == {
+    (_, _, model_request), *batches = received
+    assert model_request == {
         "name": "sdl-res-1k",
         "modelId": "tiny-llama",
         "description": pages.title,

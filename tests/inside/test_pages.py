@@ -67,12 +67,12 @@ def test_activations_are_the_models_at_the_tokens_that_are_marked(coder: SparseC
     texts = [text for text in documents(200) if len(tokenizer(text)["input_ids"]) >= 8]
     ids = [tokenizer(text)["input_ids"][:7] for text in texts]
     cut = [tokenizer.decode(its) for its in ids]  # 7 tokens and a separator
-    found = contexts(
+    whole_documents = contexts(
         coder, lm, cut, LATENTS, layer=2, context_length=8, number=3, width=9, drop=("first_position", "separator")
     )
-    assert [feature.latent for feature in found.features] == LATENTS
+    assert [feature.latent for feature in whole_documents.features] == LATENTS
     separator = tokenizer.convert_tokens_to_ids("<|endoftext|>")
-    for feature in found.features:
+    for feature in whole_documents.features:
         for context in feature.contexts:
             alone = torch.tensor([[*ids[context.peak.document], separator]])
             with torch.no_grad():
@@ -106,10 +106,10 @@ def test_intervals_show_the_latent_below_its_largest_activations(pages: Pages):
         assert highs[0] == pytest.approx(0.8 * feature.histogram.largest)
         assert sum(part.share for part in feature.intervals) < 1
         for part in feature.intervals:
-            found = [context.peak.activation for context in part.contexts]
-            assert 1 <= len(found) <= 3
-            assert found == sorted(found, reverse=True)
-            assert all(part.low < value <= part.high for value in found)
+            activations = [context.peak.activation for context in part.contexts]
+            assert 1 <= len(activations) <= 3
+            assert activations == sorted(activations, reverse=True)
+            assert all(part.low < value <= part.high for value in activations)
 
 
 @pytest.mark.parametrize("paths", [None, LLAMA])
@@ -152,14 +152,14 @@ def test_a_latent_that_is_never_active_has_a_page(lm: Any, tmp_path: Path):
     dead = made_coder()
     with torch.no_grad():
         dead.W_enc[7] = 0
-    found = contexts(dead, lm, documents(30), [7], layer=2, **SETTINGS)
-    (feature,) = found.features
+    pages = contexts(dead, lm, documents(30), [7], layer=2, **SETTINGS)
+    (feature,) = pages.features
     assert feature.density == 0
     assert feature.histogram is None
     assert feature.contexts == []
-    assert "Active at none of" in (found.to_html(tmp_path).with_name("latent_7.html")).read_text()
-    assert found.to_neuronpedia("tiny", "tiny-res").batches[0][0]["activations"] == []
-    str(found)
+    assert "Active at none of" in (pages.to_html(tmp_path).with_name("latent_7.html")).read_text()
+    assert pages.to_neuronpedia("tiny", "tiny-res").batches[0][0]["activations"] == []
+    str(pages)
 
 
 @pytest.mark.parametrize(
@@ -175,7 +175,7 @@ def test_a_latent_that_is_never_active_has_a_page(lm: Any, tmp_path: Path):
         ({"lm": "no/such/model"}, SourceError, "no/such/model"),
     ],
 )
-def test_what_cannot_be_shown_is_refused(coder: SparseCoder, lm: Any, change: Any, error: type, message: str):
+def test_wrong_arguments_of_contexts_are_refused(coder: SparseCoder, lm: Any, change: Any, error: type, message: str):
     arguments = {"coder": coder, "lm": lm, "texts": documents(9), "latents": [0], "layer": 2} | SETTINGS | change
     with pytest.raises(error, match=message):
         contexts(**arguments)
@@ -183,12 +183,12 @@ def test_what_cannot_be_shown_is_refused(coder: SparseCoder, lm: Any, change: An
 
 def test_a_model_of_another_architecture_is_loaded_by_its_name(coder: SparseCoder, folder: Path, tmp_path: Path):
     tokenizer = load_tokenizer(folder)
-    made = GPT2LMHeadModel(GPT2Config(vocab_size=len(tokenizer), n_embd=D, n_layer=3, n_head=4))
-    for what in (made, tokenizer):
+    model = GPT2LMHeadModel(GPT2Config(vocab_size=len(tokenizer), n_embd=D, n_layer=3, n_head=4))
+    for what in (model, tokenizer):
         what.save_pretrained(tmp_path)
-    found = contexts(coder, tmp_path, documents(30), [0], layer=3, **SETTINGS)
-    loaded = contexts(coder, made.eval(), documents(30), [0], layer=3, tokenizer=tokenizer, **SETTINGS)
-    assert found.features == loaded.features
+    pages = contexts(coder, tmp_path, documents(30), [0], layer=3, **SETTINGS)
+    loaded = contexts(coder, model.eval(), documents(30), [0], layer=3, tokenizer=tokenizer, **SETTINGS)
+    assert pages.features == loaded.features
     (tmp_path / "model.safetensors").unlink()
     with pytest.raises(SourceError, match="not readable as a checkpoint in safetensors"):
         contexts(coder, tmp_path, documents(30), [0], layer=3, **SETTINGS)
@@ -196,14 +196,14 @@ def test_a_model_of_another_architecture_is_loaded_by_its_name(coder: SparseCode
 
 def test_a_model_that_is_being_trained_reads_without_dropout_and_goes_on_in_its_mode(coder: SparseCoder, folder: Path):
     tokenizer = load_tokenizer(folder)
-    made = GPT2LMHeadModel(GPT2Config(vocab_size=len(tokenizer), n_embd=D, n_layer=2, n_head=4))
-    randomise(made)
-    made.transformer.h[0].eval()
-    modes = [module.training for module in made.modules()]
-    found = contexts(coder, made, documents(30), LATENTS, layer=2, tokenizer=tokenizer, **SETTINGS)
-    assert [module.training for module in made.modules()] == modes
-    expected = contexts(coder, made.eval(), documents(30), LATENTS, layer=2, tokenizer=tokenizer, **SETTINGS)
-    assert found.features == expected.features
+    model = GPT2LMHeadModel(GPT2Config(vocab_size=len(tokenizer), n_embd=D, n_layer=2, n_head=4))
+    randomise(model)
+    model.transformer.h[0].eval()
+    modes = [module.training for module in model.modules()]
+    pages = contexts(coder, model, documents(30), LATENTS, layer=2, tokenizer=tokenizer, **SETTINGS)
+    assert [module.training for module in model.modules()] == modes
+    expected = contexts(coder, model.eval(), documents(30), LATENTS, layer=2, tokenizer=tokenizer, **SETTINGS)
+    assert pages.features == expected.features
 
 
 def test_nothing_stays_in_a_model_after_an_exception(lm: Any):
@@ -212,23 +212,23 @@ def test_nothing_stays_in_a_model_after_an_exception(lm: Any):
 
     before = hooks()
     untrained = SparseCoder(ModelConfig(activation="batchtopk", k=4, n_q=Q), (D,), (D,)).eval()
-    with pytest.raises(RuntimeError, match="no threshold") as held:  # and the frames, as a notebook does
+    with pytest.raises(RuntimeError, match="no threshold") as error:  # and the frames, as a notebook does
         contexts(untrained, lm, documents(30), LATENTS, layer=2, **SETTINGS)
-    assert held.tb
+    assert error.tb
     assert hooks() == before
 
 
-def test_a_model_made_on_the_spot_needs_its_tokenizer(coder: SparseCoder):
-    made = GPT2LMHeadModel(GPT2Config(vocab_size=10, n_embd=D, n_layer=2, n_head=4))
+def test_a_model_without_a_name_needs_its_tokenizer(coder: SparseCoder):
+    model = GPT2LMHeadModel(GPT2Config(vocab_size=10, n_embd=D, n_layer=2, n_head=4))
     with pytest.raises(ValueError, match="give its tokenizer"):
-        contexts(coder, made, documents(9), [0], layer=1)
+        contexts(coder, model, documents(9), [0], layer=1)
 
 
 def test_the_histogram_has_every_activation():
-    found = histogram_of(np.array([0.1, 1.0, 4.0], dtype=np.float32))
-    assert found is not None
-    assert found.largest == 4
-    assert [place for place, count in enumerate(found.counts) if count] == [1, 10, 39]
+    histogram = histogram_of(np.array([0.1, 1.0, 4.0], dtype=np.float32))
+    assert histogram is not None
+    assert histogram.largest == 4
+    assert [place for place, count in enumerate(histogram.counts) if count] == [1, 10, 39]
     assert histogram_of(np.empty(0)) is None
 
 
@@ -301,13 +301,13 @@ def test_tokens_are_marked_by_their_strength(tmp_path: Path):
 
 
 @pytest.mark.parametrize(
-    ("token", "shown"), [(" river", "␣river"), ("\xa0", r"\xa0"), ("\n", "⏎"), ("", "∅"), ("é", "é")]
+    ("token", "text"), [(" river", "␣river"), ("\xa0", r"\xa0"), ("\n", "⏎"), ("", "∅"), ("é", "é")]
 )
-def test_tokens_that_stand_alone_are_seen(token: str, shown: str, tmp_path: Path):
+def test_single_tokens_are_written_visibly(token: str, text: str, tmp_path: Path):
     (feature,) = hostile().features
     feature = feature._replace(logits=Logits([(token, 1.0)], []))
     page = Pages("t", 1, 9, 10, [feature]).to_html(tmp_path).with_name("latent_4.html").read_text()
-    assert f"<code>{shown}</code>" in page
+    assert f"<code>{text}</code>" in page
 
 
 def test_pages_print_as_text(pages: Pages):

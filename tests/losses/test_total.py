@@ -331,7 +331,7 @@ def test_a_mean_loss_divides_squared_errors_by_the_dimension_and_nothing_else(pa
     torch.testing.assert_close(terms["reconstruction"], others["reconstruction"])
 
 
-def test_released_anchors_are_told_and_do_not_count():
+def test_partly_released_anchors_are_reported_and_weigh_less():
     case = Case("sae", "topk", "plain", True)
     terms = total_loss(case.model, case.x_r, case.forward(), case.config, case.anchors, anchoring=0.25)
     torch.testing.assert_close(terms["loss"], terms["reconstruction"] + 0.25 * 0.5 * terms["anchor"])

@@ -35,12 +35,12 @@ def test_the_largest_of_a_sample_among_divided_latents(values_BQ, k, processes):
     parts = values_BQ.split(8 // processes, dim=1)
 
     def work(group):
-        kept, ranks = narrowed_and_ranked(divided(LargestPerSample(k), Processes(latents=group)), parts[group.rank])
-        return kept, ranks.view(parts[group.rank].shape)
+        mask, ranks = narrowed_and_ranked(divided(LargestPerSample(k), Processes(latents=group)), parts[group.rank])
+        return mask, ranks.view(parts[group.rank].shape)
 
-    kept, ranks = (torch.cat(each, dim=1) for each in zip(*together(processes, work), strict=True))
+    mask, ranks = (torch.cat(each, dim=1) for each in zip(*together(processes, work), strict=True))
     expected, expected_ranks = narrowed_and_ranked(LargestPerSample(k), values_BQ)
-    assert torch.equal(kept, expected)
+    assert torch.equal(mask, expected)
     assert torch.equal(ranks, expected_ranks.view(6, 8))
 
 
@@ -51,9 +51,9 @@ def test_the_largest_of_a_batch_among_divided_samples(values_BQ, k, processes):
     def work(group):
         return narrowed_and_ranked(divided(LargestPerBatch(k), Processes(samples=group)), parts[group.rank])
 
-    kept, ranks = (torch.cat(each) for each in zip(*together(processes, work), strict=True))
+    mask, ranks = (torch.cat(each) for each in zip(*together(processes, work), strict=True))
     expected, expected_ranks = narrowed_and_ranked(LargestPerBatch(k), values_BQ)
-    assert torch.equal(kept, expected)
+    assert torch.equal(mask, expected)
     assert torch.equal(ranks, expected_ranks)
 
 

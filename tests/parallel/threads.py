@@ -24,15 +24,15 @@ class Threads(Group):
         """Return the values of all threads."""
         self.shared[self.rank] = x
         self.barrier.wait()
-        given = list(self.shared)
+        parts = list(self.shared)
         self.barrier.wait()
-        return given
+        return parts
 
     def counts(self, n: int) -> list[int]:
         return self.exchange(n)
 
     def sum(self, x: Tensor) -> Tensor:
-        others = [given for i, given in enumerate(self.exchange(x.detach())) if i != self.rank]
+        others = [part for i, part in enumerate(self.exchange(x.detach())) if i != self.rank]
         return x + sum(others)
 
     def add(self, tensors: Sequence[Tensor]) -> None:
@@ -46,10 +46,10 @@ class Threads(Group):
         return torch.stack(self.exchange(mask)).any(0)
 
     def gather(self, x: Tensor) -> Tensor:
-        given = self.exchange(x)
-        width = max(each.shape[-1] for each in given)
+        parts = self.exchange(x)
+        width = max(each.shape[-1] for each in parts)
         return torch.stack(
-            [torch.nn.functional.pad(each, (0, width - each.shape[-1]), value=-torch.inf) for each in given]
+            [torch.nn.functional.pad(each, (0, width - each.shape[-1]), value=-torch.inf) for each in parts]
         )
 
     def whole(self, x: Tensor) -> Tensor:

@@ -19,7 +19,7 @@ def search(bench, config=SMALL, seed=0, start=None):
     return list(alternating_convex_search(batches, config, torch_stream(seed, "initialisation"), start))
 
 
-def test_features_are_found_and_so_is_their_number(bench):
+def test_all_features_are_recovered_with_their_number(bench):
     steps = search(bench)
     atoms, row = steps[-1]
     assert bench.recovery(atoms) == 1.0
@@ -78,7 +78,7 @@ def test_more_atoms_than_samples_are_no_problem():
     assert bool(torch.isfinite(atoms).all())
 
 
-def test_it_starts_from_atoms_that_are_given(bench):
+def test_a_search_starts_from_initial_atoms(bench):
     atoms, row = search(bench, SMALL.changed(max_steps=1, replace_steps=0), start=3 * bench.features)[0]
     assert row["fvu"] < 0.05
     assert bench.recovery(atoms) == 1.0
@@ -89,9 +89,9 @@ def test_of_close_atoms_that_of_more_energy_stays_and_weak_ones_go():
     equations = NormalEquations(4, 3)
     equations.A.diagonal().copy_(torch.tensor([5.0, 9.0, 7.0, 9.0]))
     equations.worth.copy_(torch.tensor([5.0, 9.0, 7.0, 0.01]))
-    found = surplus(atoms @ atoms.T, equations, SMALL)
-    assert found.duplicate.tolist() == [True, False, False, False]
-    assert found.weak.tolist() == [False, False, False, True]
+    surplus_atoms = surplus(atoms @ atoms.T, equations, SMALL)
+    assert surplus_atoms.duplicate.tolist() == [True, False, False, False]
+    assert surplus_atoms.weak.tolist() == [False, False, False, True]
 
 
 def test_replacements_are_residuals_of_the_worst_samples():

@@ -32,8 +32,8 @@ def test_classical_solvers_find_most_features_and_no_better_than_acs(bench, name
     torch.testing.assert_close(atoms.norm(dim=1), torch.ones(60))
     assert bench.recovery(atoms) >= 0.7
     acs = SolverConfig(n_atoms=60, support=4, batch_size=2048)
-    found, best = list(solver_of("acs")(bench.batches(2048), acs, torch_stream(0, "initialisation"), None))[-1]
-    assert bench.recovery(found) == 1.0 >= bench.recovery(atoms)
+    acs_atoms, best = list(solver_of("acs")(bench.batches(2048), acs, torch_stream(0, "initialisation"), None))[-1]
+    assert bench.recovery(acs_atoms) == 1.0 >= bench.recovery(atoms)
     assert set(row) == set(best)
 
 
@@ -76,7 +76,7 @@ def test_what_ends_a_samples_iterations_is_more_than_rounding(bench, monkeypatch
 
 
 @pytest.mark.parametrize("name", CLASSICAL)
-def test_one_solver_goes_on_from_what_another_found(bench, name):
+def test_a_solver_continues_from_the_atoms_of_another(bench, name):
     atoms, _ = search(bench, name, start=bench.features, max_steps=2)[-1]
     assert bench.recovery(atoms) == 1.0
     assert len(atoms) == len(bench.features)

@@ -36,8 +36,8 @@ def test_supports_are_the_largest_positive_correlations():
     x, atoms = problem(0)
     support = largest_correlations(x, atoms, 3)
     for r, row in enumerate((x @ atoms.T).numpy()):
-        wanted = sorted(i for i in np.argsort(row)[-3:] if row[i] > 0)
-        assert support.columns[support.offsets[r] : support.offsets[r + 1]].tolist() == wanted
+        expected = sorted(i for i in np.argsort(row)[-3:] if row[i] > 0)
+        assert support.columns[support.offsets[r] : support.offsets[r + 1]].tolist() == expected
 
 
 def test_errors_are_those_of_the_reconstruction_and_codes_are_not_negative():
@@ -125,7 +125,7 @@ def test_a_second_look_finds_quiet_features_and_drops_what_only_fits_noise():
     assert float(second.errors.mean()) < 0.5 * float(first.errors.mean())
 
 
-def test_of_noise_alone_hardly_a_code_is_left():
+def test_denoising_leaves_hardly_a_code_of_noise_alone():
     generator = torch.Generator().manual_seed(4)
     atoms = torch.nn.functional.normalize(torch.randn(60, 40, generator=generator))
     first, second = denoised(torch.randn(500, 40, generator=generator), atoms)

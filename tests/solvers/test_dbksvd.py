@@ -65,7 +65,7 @@ def test_a_pursuit_keeps_to_its_support_and_tells_its_error(signed):
     assert bool((matching_pursuit(x, atoms, 5, signed).errors.mean() < codes.errors.mean()).all())
 
 
-def test_a_sample_of_one_atom_is_found_at_once_and_a_silent_one_has_no_code():
+def test_a_sample_of_one_atom_has_one_code_and_a_zero_sample_none():
     _, atoms = problem(2)
     x = torch.stack([2 * atoms[7], torch.zeros(8)])
     codes = matching_pursuit(x, atoms, 4)
@@ -120,14 +120,14 @@ def test_the_update_is_the_leading_singular_pair_of_what_the_others_leave(bench)
 
 def test_atoms_that_are_updated_at_once_see_the_same_residual(bench):
     x, atoms, codes, order, together, values = updated(bench, {"atom_batch": 60})
-    kept = torch.zeros(len(codes.values), dtype=torch.bool)
+    covered_codes = torch.zeros(len(codes.values), dtype=torch.bool)
     for a in order.tolist():
         alone, codes_alone = update_atoms(x, atoms, codes, torch.tensor([a]), CONFIG)
         torch.testing.assert_close(alone[a], together[a])
         its = codes.support.columns == a
         torch.testing.assert_close(codes_alone[its], values[its])
-        kept |= its
-    assert bool(kept.all())
+        covered_codes |= its
+    assert bool(covered_codes.all())
     assert error(x, codes, values, together) > error(x, codes, *reversed(update_atoms(x, atoms, codes, order, CONFIG)))
 
 
@@ -171,7 +171,7 @@ def test_where_codes_are_signed_no_sign_of_a_start_matters_nor_what_replaces_unu
     torch.testing.assert_close(atoms, others)
 
 
-def test_it_goes_on_from_what_another_found(bench):
+def test_dbksvd_continues_from_the_atoms_of_another(bench):
     atoms, _ = search(bench, start=bench.features, max_steps=2)[-1]
     assert bench.recovery(atoms) == 1.0
     assert len(atoms) == len(bench.features)
@@ -191,7 +191,7 @@ def test_compiled_loops_give_the_same_bits_on_any_number_of_threads(bench, signe
     codes = matching_pursuit(x, atoms, 4, signed)
     order = torch.randperm(60, generator=torch_stream(1, "initialisation"))
 
-    def found():
+    def compute():
         columns, values = torch.zeros(len(x), 4, dtype=torch.int32), torch.zeros(len(x), 4)
         counts, errors = torch.zeros(len(x), dtype=torch.int64), squares.clone()
         written = [array(each) for each in (columns, values, counts, errors)]
@@ -202,9 +202,9 @@ def test_compiled_loops_give_the_same_bits_on_any_number_of_threads(bench, signe
     before = torch.get_num_threads()
     try:
         torch.set_num_threads(1)
-        alone = found()
+        alone = compute()
         torch.set_num_threads(2)
-        together = found()
+        together = compute()
     finally:
         torch.set_num_threads(before)
     assert all(torch.equal(one, other) for one, other in zip(alone, together, strict=True))
@@ -231,6 +231,6 @@ def test_a_wrong_setting_is_named(settings, message):
 
 
 def test_its_settings_are_no_others():
-    own = {"atom_batch", "power_steps", "signed"}
-    assert own <= set(CONFIG.used())
-    assert not own & set(SolverConfig(solver="ksvd").used())
+    settings = {"atom_batch", "power_steps", "signed"}
+    assert settings <= set(CONFIG.used())
+    assert not settings & set(SolverConfig(solver="ksvd").used())

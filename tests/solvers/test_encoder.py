@@ -54,13 +54,13 @@ def test_thresholds_are_those_of_a_search_over_all_samples():
     generator = torch.Generator().manual_seed(0)
     c = torch.randn(200, 5, generator=generator).relu()
     z = c + 0.5 * torch.randn(200, 5, generator=generator)
-    found = best_thresholds(z, c)
+    thresholds = best_thresholds(z, c)
 
     def error(threshold):
         return (torch.where(z > threshold, z, 0.0) - c).square().sum(0)
 
     everything = torch.stack([error(torch.full((5,), float(t))) for t in [0.0, *z[z > 0].tolist(), 9.0]])
-    torch.testing.assert_close(error(found), everything.amin(0))
+    torch.testing.assert_close(error(thresholds), everything.amin(0))
 
 
 def test_a_code_that_no_sample_lacks_is_active_in_all_of_them():
@@ -72,10 +72,10 @@ def test_a_code_that_no_sample_lacks_is_active_in_all_of_them():
 @pytest.mark.parametrize("kind", ["regression", "tied", "covariance"])
 def test_the_unit_of_activations_is_that_of_biases_and_thresholds_and_no_row_hangs_on_it(bench, kind, unit):
     (W, b, threshold), _ = fitted(bench, kind=kind)
-    found, _ = fitted(bench, kind=kind, unit=unit)
-    torch.testing.assert_close(found.W, W)
-    torch.testing.assert_close(found.b / unit, b)
-    torch.testing.assert_close(found.threshold / unit, threshold)
+    encoder, _ = fitted(bench, kind=kind, unit=unit)
+    torch.testing.assert_close(encoder.W, W)
+    torch.testing.assert_close(encoder.b / unit, b)
+    torch.testing.assert_close(encoder.threshold / unit, threshold)
 
 
 @pytest.mark.parametrize("kind", ["regression", "tied", "covariance"])

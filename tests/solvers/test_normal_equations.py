@@ -62,15 +62,15 @@ def test_rescaling_changes_no_reconstruction():
     torch.testing.assert_close(equations.B, dense.T @ x)
 
 
-def test_atoms_are_forgotten_and_kept():
+def test_atoms_are_forgotten_and_selected():
     equations, _, _, _ = filled()
     A, B = equations.A.clone(), equations.B.clone()
-    kept = torch.tensor([1, 5, 7])
+    atoms = torch.tensor([1, 5, 7])
     equations.forget(torch.tensor([5]))
-    equations.keep(kept)
+    equations.keep(atoms)
     A[5] = A[:, 5] = B[5] = 0
-    torch.testing.assert_close(equations.A, A[kept][:, kept])
-    torch.testing.assert_close(equations.B, B[kept])
+    torch.testing.assert_close(equations.A, A[atoms][:, atoms])
+    torch.testing.assert_close(equations.B, B[atoms])
     assert equations.worth[1] == 0
 
 

@@ -42,10 +42,10 @@ def test_it_leaves_a_run_with_its_settings(tmp_path):
     sdl.fit(tmp_path / "train.h5", out=tmp_path / "run", progress=False, **config.to_dict())
     model = load_model(tmp_path / "run/model.safetensors")
     torch.testing.assert_close(model.W_dec.norm(dim=1), torch.ones(12))
-    left = json.loads((tmp_path / "run/config.json").read_text())
-    assert left["settings"] == config.to_dict()
-    assert left["settings"]["taken_from"] == 2
-    assert "scipy" in left["versions"]
+    provenance = json.loads((tmp_path / "run/config.json").read_text())
+    assert provenance["settings"] == config.to_dict()
+    assert provenance["settings"]["taken_from"] == 2
+    assert "scipy" in provenance["versions"]
 
 
 def test_its_settings_and_its_file_are_those_of_its_runs_alone():
@@ -59,19 +59,19 @@ def test_its_settings_and_its_file_are_those_of_its_runs_alone():
 
 
 @pytest.mark.parametrize(
-    ("given", "said"),
+    ("settings", "message"),
     [
         ({"taken_from": -1}, "taken_from must be at least 0, found -1"),
         ({"taken_form": 1}, "unknown settings of a solver: taken_form; expected some of .*, taken_from"),
         ({"solver": "sample"}, "solver must be one of acs, .*, samples, found 'sample'; did you mean samples"),
     ],
 )
-def test_they_are_checked(given, said):
-    with pytest.raises(ValueError, match=said):
-        SolverConfig.from_dict({**SETTINGS, **given})
+def test_they_are_checked(settings, message):
+    with pytest.raises(ValueError, match=message):
+        SolverConfig.from_dict({**SETTINGS, **settings})
 
 
-def test_names_that_are_taken_are_refused():
+def test_reserved_names_are_refused():
     with pytest.raises(PluginError, match="solver ksvd: sdlcore has one of this name"):
         solver("ksvd")(lambda batches, config, generator, start: iter(()))
 
@@ -80,7 +80,7 @@ ROW = {"step": 1, "samples": 1, "loss": 0.0, "fvu": 0.0, "l0": 1.0, "support": 1
 
 
 @pytest.mark.parametrize(
-    ("steps", "said"),
+    ("steps", "message"),
     [
         (None, "nothing, expected atoms and a history row"),
         ([], "nothing, expected atoms and a history row"),
@@ -91,14 +91,14 @@ ROW = {"step": 1, "samples": 1, "loss": 0.0, "fvu": 0.0, "l0": 1.0, "support": 1
         ([(2 * torch.eye(4), ROW)], "atoms that are not of norm 1"),
     ],
 )
-def test_what_is_no_dictionary_is_refused(steps, said):
+def test_what_is_no_dictionary_is_refused(steps, message):
     @solver("own")
-    def own(batches, config, generator, start):
+    def custom(batches, config, generator, start):
         batches(0)
         return steps
 
     config = SolverConfig.from_dict({**SETTINGS, "solver": "own"})
-    with pytest.raises(ValueError, match=f"solver own yielded {said}"):
+    with pytest.raises(ValueError, match=f"solver own yielded {message}"):
         find(lambda step: torch.ones(2, 4), config, torch.Generator())
 
 

@@ -90,9 +90,9 @@ def test_watching_tells_of_recovery_and_changes_nothing(bench, store, tmp_path, 
     watched = solve(store, tmp_path / "watched", settings, References(bench.features.numpy().T, None, None))
     assert torch.equal(alone.W_dec, watched.W_dec)
     with (tmp_path / "watched/history.csv").open() as file:
-        told = [float(row["gt_recovery_decoder"]) for row in csv.DictReader(file)]
-    assert told[-1] == bench.recovery(watched.W_dec.detach())
-    assert all(0 <= value <= 1 for value in told)
+        recovery = [float(row["gt_recovery_decoder"]) for row in csv.DictReader(file)]
+    assert recovery[-1] == bench.recovery(watched.W_dec.detach())
+    assert all(0 <= value <= 1 for value in recovery)
 
 
 def test_a_damaged_store_is_refused_by_its_name_and_leaves_no_run(store, tmp_path):

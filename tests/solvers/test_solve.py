@@ -22,8 +22,8 @@ def solved(x, solver, scale=1.0, **more):
 
 
 def fvu(dictionary, x, scale=1.0):
-    found = dictionary.reconstruct((x * scale).astype(np.float32)).astype(np.float64) / scale
-    return np.square(found - x).sum() / np.square(x - x.mean(0)).sum()
+    reconstruction = dictionary.reconstruct((x * scale).astype(np.float32)).astype(np.float64) / scale
+    return np.square(reconstruction - x).sum() / np.square(x - x.mean(0)).sum()
 
 
 @pytest.fixture(scope="module")
@@ -40,10 +40,10 @@ def test_a_dictionary_does_not_depend_on_the_unit_of_the_activations(x, solver):
     assert [row["fvu"] for row in huge.history] == [row["fvu"] for row in tiny.history]
     assert huge.history[-1]["loss"] / 2.0**196 == tiny.history[-1]["loss"] * 2.0**196
     plain = solved(x, solver)
-    for found, scale in ((huge, 2.0**98), (tiny, 2.0**-98)):
+    for dictionary, scale in ((huge, 2.0**98), (tiny, 2.0**-98)):
         if solver != "odl":  # scikit-learn compares sums of squared codes with 1e-6
-            assert np.array_equal(found.W_dec.numpy(), plain.W_dec.numpy())
-        assert fvu(found, x, scale) == pytest.approx(fvu(plain, x), rel=0.1)
+            assert np.array_equal(dictionary.W_dec.numpy(), plain.W_dec.numpy())
+        assert fvu(dictionary, x, scale) == pytest.approx(fvu(plain, x), rel=0.1)
 
 
 @pytest.mark.parametrize("scale", [1e18, 1e30, 1e-30])
@@ -56,10 +56,10 @@ def test_no_scale_gives_zeros_or_nan(x, solver, scale):
 @pytest.mark.parametrize("scale", [2.0**98, 2.0**-98])
 @pytest.mark.parametrize("settings", [{"normalise": True}, {"encoder": "pursuit"}, {"encoder": "tied"}], ids=str)
 def test_other_encoders_and_normalised_activations_have_any_scale_too(x, bench, settings, scale):
-    plain, found = (solved(x, "acs", s, **settings) for s in (1.0, scale))
-    assert fvu(found, x, scale) == pytest.approx(fvu(plain, x), rel=1e-3)
+    plain, at_scale = (solved(x, "acs", s, **settings) for s in (1.0, scale))
+    assert fvu(at_scale, x, scale) == pytest.approx(fvu(plain, x), rel=1e-3)
     references = sdl.References(bench.features.numpy().T.copy())
-    scores = [sdl.evaluate(one, references, (x * s).astype(np.float32)) for one, s in ((plain, 1.0), (found, scale))]
+    scores = [sdl.evaluate(one, references, (x * s).astype(np.float32)) for one, s in ((plain, 1.0), (at_scale, scale))]
     assert scores[1]["gt_recovery_decoder"] == scores[0]["gt_recovery_decoder"] > 0.5
     for name in ("mip_encoder", "mip_decoder", "mip_encoder_pattern", "fvu"):
         assert scores[1][name] == pytest.approx(scores[0][name], rel=1e-3)
@@ -67,16 +67,16 @@ def test_other_encoders_and_normalised_activations_have_any_scale_too(x, bench, 
 
 
 def test_a_transcoder_has_sites_of_two_scales(x):
-    found = solved(x, "acs")
-    given = (2.0**40 * x).astype(np.float32), (2.0**-40 * x).astype(np.float32)
+    sae = solved(x, "acs")
+    sites = (2.0**40 * x).astype(np.float32), (2.0**-40 * x).astype(np.float32)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        apart = sdl.fit(*given, solver="acs", **FEW)
-    error = np.square(apart.reconstruct(given[0]).astype(np.float64) * 2.0**40 - x).sum()
-    assert error / np.square(x - x.mean(0)).sum() == pytest.approx(fvu(found, x), rel=1e-3)
+        apart = sdl.fit(*sites, solver="acs", **FEW)
+    error = np.square(apart.reconstruct(sites[0]).astype(np.float64) * 2.0**40 - x).sum()
+    assert error / np.square(x - x.mean(0)).sum() == pytest.approx(fvu(sae, x), rel=1e-3)
 
 
 def test_directions_are_discovered_at_any_scale(x):
     settings = {key: FEW[key] for key in ("n_atoms", "support", "max_steps")} | {"batch_size": 512}
-    plain, found = (sdl.discover((x * scale).astype(np.float32), 8, **settings).w_p for scale in (1.0, 2.0**90))
-    assert np.array_equal(plain, found)
+    plain, at_scale = (sdl.discover((x * scale).astype(np.float32), 8, **settings).w_p for scale in (1.0, 2.0**90))
+    assert np.array_equal(plain, at_scale)

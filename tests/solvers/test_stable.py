@@ -22,23 +22,23 @@ def write(path, x, **more):
 def test_of_a_bench_they_are_its_features_and_junk_is_not_among_them(bench, tmp_path):
     path = write(tmp_path / "train.h5", bench.x.numpy())
     with ActivationStore(path) as store:
-        found = stable_directions(store, SolverConfig(**CONFIG), 0.9, seed=0)
+        stable = stable_directions(store, SolverConfig(**CONFIG), 0.9, seed=0)
         again = stable_directions(store, SolverConfig(**CONFIG), 0.9, seed=0)
         # without pruning, most atoms are no features, and the halves do not share these
         ksvd = stable_directions(store, SolverConfig(solver="ksvd", **CONFIG), 0.95, seed=0)
-    nearest = found.anchors.w_p @ bench.features.numpy().T
-    assert found.anchors.w_r is found.anchors.feature is None
-    assert len(found.cosines) == len(set(nearest.argmax(1))) == 40
+    nearest = stable.anchors.w_p @ bench.features.numpy().T
+    assert stable.anchors.w_r is stable.anchors.feature is None
+    assert len(stable.cosines) == len(set(nearest.argmax(1))) == 40
     assert (nearest.max(1) > 0.97).all()
-    assert (np.diff(found.energies) <= 0).all()
-    np.testing.assert_array_equal(found.anchors.w_p, again.anchors.w_p)
+    assert (np.diff(stable.energies) <= 0).all()
+    np.testing.assert_array_equal(stable.anchors.w_p, again.anchors.w_p)
     assert ksvd.atoms == (100, 100)
     assert len(ksvd.cosines) < 60
     assert (ksvd.anchors.w_p @ bench.features.numpy().T).max(1).mean() > 0.9
 
 
 @pytest.mark.parametrize(("normalise", "unit"), [(False, 3.0), (True, 3.0), (True, 2.0**-30)])
-def test_of_a_pair_both_sides_are_found_together(bench, tmp_path, normalise, unit):
+def test_stable_directions_of_a_pair_join_both_sides(bench, tmp_path, normalise, unit):
     x = bench.x.numpy()
     path = write(tmp_path / "pair.h5", x, target=unit * x[:, ::-1].copy())
     with ActivationStore(path) as store:
@@ -59,24 +59,24 @@ def halves(seed, shared, first, second, d=20):
     """Return two halves with ``shared`` directions in common, in another order, and random ones of their own."""
     rng = np.random.default_rng(seed)
     same = rng.standard_normal((shared, d))
-    made = []
-    for own in (first, second):
-        atoms = np.concatenate([same + 0.01 * rng.standard_normal(same.shape), rng.standard_normal((own, d))])
+    sides = []
+    for extra in (first, second):
+        atoms = np.concatenate([same + 0.01 * rng.standard_normal(same.shape), rng.standard_normal((extra, d))])
         atoms = atoms[rng.permutation(len(atoms))]
-        made.append(Half([atoms / np.linalg.norm(atoms, axis=1, keepdims=True)], rng.random(len(atoms))))
-    return *made, same / np.linalg.norm(same, axis=1, keepdims=True)
+        sides.append(Half([atoms / np.linalg.norm(atoms, axis=1, keepdims=True)], rng.random(len(atoms))))
+    return *sides, same / np.linalg.norm(same, axis=1, keepdims=True)
 
 
 @given(seed=st.integers(0, 10**6), shared=st.integers(0, 12), first=st.integers(1, 12), second=st.integers(1, 12))
-def test_what_halves_share_is_found_once_whichever_comes_first(seed, shared, first, second):
+def test_directions_that_halves_share_do_not_depend_on_their_order(seed, shared, first, second):
     a, b, same = halves(seed, shared, first, second)
-    found, swapped = common(a, b, 0.95), common(b, a, 0.95)
-    assert len(found.cosines) == shared
-    np.testing.assert_allclose(found.anchors.w_p, swapped.anchors.w_p, atol=1e-6)
-    assert (found.cosines >= 0.95).all()
-    assert (np.diff(found.energies) <= 0).all()
+    stable, swapped = common(a, b, 0.95), common(b, a, 0.95)
+    assert len(stable.cosines) == shared
+    np.testing.assert_allclose(stable.anchors.w_p, swapped.anchors.w_p, atol=1e-6)
+    assert (stable.cosines >= 0.95).all()
+    assert (np.diff(stable.energies) <= 0).all()
     if shared:
-        assert sorted((found.anchors.w_p @ same.T).argmax(1)) == list(range(shared))
+        assert sorted((stable.anchors.w_p @ same.T).argmax(1)) == list(range(shared))
 
 
 def test_opposite_directions_are_not_the_same_and_a_site_without_a_part_has_none():
@@ -86,17 +86,17 @@ def test_opposite_directions_are_not_the_same_and_a_site_without_a_part_has_none
     assert len(common(Half([one, zero], energies), Half([one, zero], energies), 0.5).cosines) == 0
 
 
-def test_the_strongest_are_taken_and_too_few_are_refused():
+def test_the_strongest_directions_come_first_and_too_few_are_refused():
     a, b, _ = halves(0, 6, 3, 4)
-    found = common(a, b, 0.95)
-    np.testing.assert_array_equal(found.strongest(2).w_p, found.anchors.w_p[:2])
-    assert len(found.strongest(None).w_p) == 6
+    stable = common(a, b, 0.95)
+    np.testing.assert_array_equal(stable.strongest(2).w_p, stable.anchors.w_p[:2])
+    assert len(stable.strongest(None).w_p) == 6
     with pytest.raises(
         ValueError,
         match=r"only 6 directions are stable, but n_anchors is 7; the .* 9 and 10 atoms: lower n_anchors or min_",
     ):
-        found.strongest(7)
-    none = Stable(found.anchors, found.cosines[:0], found.energies[:0], (3, 3))
+        stable.strongest(7)
+    none = Stable(stable.anchors, stable.cosines[:0], stable.energies[:0], (3, 3))
     with pytest.raises(ValueError, match="only 0 directions are stable, but n_anchors is all"):
         none.strongest(None)
 

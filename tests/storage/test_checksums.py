@@ -76,14 +76,14 @@ JSON = st.recursive(
 
 
 @settings(max_examples=60)
-@given(st.dictionaries(st.text(), JSON, max_size=4).filter(lambda found: "crc32" not in found))
+@given(st.dictionaries(st.text(), JSON, max_size=4).filter(lambda entries: "crc32" not in entries))
 def test_descriptions_come_back_as_json_has_them(tmp_path_factory, description: dict):
     path = tmp_path_factory.mktemp("files") / "file"
     write_with_checksum(path, {"x": W}, description)
-    found, _ = read_with_checksum(path)
-    assert str(found) == str(json.loads(json.dumps(description, sort_keys=True)))  # NaN != NaN
+    actual, _ = read_with_checksum(path)
+    assert str(actual) == str(json.loads(json.dumps(description, sort_keys=True)))  # NaN != NaN
     content = path.read_bytes()
-    write_with_checksum(path, {"x": W}, found)
+    write_with_checksum(path, {"x": W}, actual)
     assert path.read_bytes() == content
 
 

@@ -191,26 +191,26 @@ def test_a_plugins_file_counts_with_what_it_imports_of_ours_and_from_beside_it(t
     (tmp_path / "script.py").write_text("import part\n")
     (root / "part.py").write_text("x = 1\n")
     (root / "other.py").write_text("x = 1\n")
-    (own := tmp_path / "own").mkdir()
-    (own / "plugin.py").write_text("import json\nimport other\nimport helper\n")
-    (own / "helper.py").write_text("x = 1\n")
-    (own / "alone.py").write_text("x = 1\n")
+    (folder := tmp_path / "own").mkdir()
+    (folder / "plugin.py").write_text("import json\nimport other\nimport helper\n")
+    (folder / "helper.py").write_text("x = 1\n")
+    (folder / "alone.py").write_text("x = 1\n")
 
     def digest():
-        return source_digest(tmp_path / "script.py", root, [str(own / "plugin.py")])
+        return source_digest(tmp_path / "script.py", root, [str(folder / "plugin.py")])
 
     before = digest()
     assert before != source_digest(tmp_path / "script.py", root)
-    found = imported_sources(tmp_path / "script.py", root, [str(own / "plugin.py")])
-    assert list(found) == ["beside: helper.py", "beside: plugin.py", "other.py", "part.py", "script.py"]
-    (own / "alone.py").write_text("x = 2\n")
+    sources = imported_sources(tmp_path / "script.py", root, [str(folder / "plugin.py")])
+    assert list(sources) == ["beside: helper.py", "beside: plugin.py", "other.py", "part.py", "script.py"]
+    (folder / "alone.py").write_text("x = 2\n")
     assert digest() == before
-    for path in (own / "helper.py", own / "plugin.py", root / "other.py"):
+    for path in (folder / "helper.py", folder / "plugin.py", root / "other.py"):
         earlier = digest()
         path.write_text(path.read_text() + "y = 2\n")
         assert digest() != earlier
     earlier = digest()
-    own = own.rename(tmp_path / "moved")
+    folder = folder.rename(tmp_path / "moved")
     assert digest() == earlier
 
 
@@ -239,8 +239,8 @@ def test_an_installed_plugin_counts_without_the_libraries_beside_it(tmp_path):
     (installed / "own/__init__.py").touch()
     (installed / "own/helper.py").touch()
     (installed / "own/plugin.py").write_text("import library\nfrom own import helper\n")
-    found = imported_sources(tmp_path / "script.py", root, [str(installed / "own/plugin.py")])
-    assert list(found) == ["beside: own/__init__.py", "beside: own/helper.py", "beside: own/plugin.py", "script.py"]
+    sources = imported_sources(tmp_path / "script.py", root, [str(installed / "own/plugin.py")])
+    assert list(sources) == ["beside: own/__init__.py", "beside: own/helper.py", "beside: own/plugin.py", "script.py"]
 
 
 def test_libraries_beside_an_installed_package_do_not_count(tmp_path, monkeypatch):
@@ -264,5 +264,5 @@ def test_the_locale_does_not_change_the_digest(tmp_path, source, encoding):
     code += "print(locale.getencoding(), source_digest(pathlib.Path(sys.argv[1]), pathlib.Path(sys.argv[1]).parent))"
     variables = {"LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"}
     command = [sys.executable, "-c", code, str(script)]
-    said = subprocess.check_output(command, env=os.environ | variables, text=True).split()
-    assert said == ["ANSI_X3.4-1968", source_digest(script, tmp_path)]
+    lines = subprocess.check_output(command, env=os.environ | variables, text=True).split()
+    assert lines == ["ANSI_X3.4-1968", source_digest(script, tmp_path)]

@@ -62,14 +62,14 @@ def test_a_kill_leaves_the_old_file(tmp_path):
     process = subprocess.run([sys.executable, "-c", code, str(target)], env=os.environ)
     assert process.returncode == -signal.SIGKILL
     assert target.read_text() == "old"
-    (left,) = tmp_path.glob(".*")
+    (leftover,) = tmp_path.glob(".*")
     with atomic_path(target) as part:
         part.write_text("new")
-        assert not left.exists()
+        assert not leftover.exists()
     assert list(tmp_path.iterdir()) == [target]
 
 
-def test_a_folder_that_can_be_written_is_made_and_stays_empty(tmp_path):
+def test_checking_a_writable_folder_creates_it_empty(tmp_path):
     check_writable(tmp_path / "deep" / "folder")
     assert list((tmp_path / "deep" / "folder").iterdir()) == []
 
@@ -95,7 +95,7 @@ def test_others_can_read_a_file_as_far_as_the_umask_lets_them(tmp_path):
     assert (tmp_path / "file").stat().st_mode == (tmp_path / "plain").stat().st_mode
 
 
-def test_the_umask_is_left_alone_since_other_threads_have_the_same(tmp_path, monkeypatch):
+def test_writing_does_not_change_the_umask_of_other_threads(tmp_path, monkeypatch):
     before = os.umask(0o027)
     try:
         with monkeypatch.context() as patch:
@@ -141,7 +141,7 @@ def test_a_list_of_numbers_takes_one_line_and_reads_back_the_same(tmp_path):
         RuntimeError("Can't decrement id ref count (file write failed: errno = 28, error message = 'No space left')"),
     ],
 )
-def test_a_full_disk_is_told_with_the_file_that_did_not_fit(tmp_path, error):
+def test_a_full_disk_is_reported_with_the_file_that_did_not_fit(tmp_path, error):
     with pytest.raises(OSError, match=r"No space left on device: make room.*model\.safetensors"):  # noqa: SIM117
         with atomic_path(tmp_path / "model.safetensors"):
             raise error

@@ -196,7 +196,7 @@ def test_parts_of_a_store_stay_where_they_are_when_their_folder_is_replaced(unpr
 
 
 @needs_root
-def test_what_others_own_is_no_leftover(unprotected: Path):
+def test_files_of_another_user_are_no_leftovers(unprotected: Path):
     (mine := unprotected / "mine").mkdir(0o700)
     (mine / "data").touch()
     planted = [unprotected / f"{private._prefix(unprotected / 'file')}aaaaaaa{i}.part" for i in range(4)]
@@ -249,41 +249,46 @@ def test_leftovers_of_killed_writers_are_removed_and_nothing_else(tmp_path: Path
         [sys.executable, "-c", WRITING, str(target)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as writer:
         writer.stdout.readline()
-        (left,) = tmp_path.glob(".*")
+        (leftover,) = tmp_path.glob(".*")
         remove_leftovers(target)
-        assert left.exists()
+        assert leftover.exists()
         writer.send_signal(signal.SIGKILL)
     begun = Path(tempfile.mkdtemp(".part", private._prefix(target), tmp_path))  # killed before it wrote its mark
-    kept = [".a.h5.1234.part", f"{left.name}ial", left.name.replace(".a.", ".b."), left.name.replace("a.h5", "a")]
-    kept += [".a.h5.0123456789ab.abcdefgh.part"]  # from another machine
-    for name in kept:
+    other_files = [
+        ".a.h5.1234.part",
+        f"{leftover.name}ial",
+        leftover.name.replace(".a.", ".b."),
+        leftover.name.replace("a.h5", "a"),
+    ]
+    other_files += [".a.h5.0123456789ab.abcdefgh.part"]  # from another machine
+    for name in other_files:
         (tmp_path / name).mkdir()
         (tmp_path / name / private.MARK).touch()
-    (left / "folder").mkdir()
+    (leftover / "folder").mkdir()
     with atomic_path(target) as part:
-        assert not left.exists()
+        assert not leftover.exists()
         assert not begun.exists()
         part.touch()
         with atomic_path(tmp_path / "a.txt") as other, atomic_path(target) as again:  # at the same time
             other.touch()
             again.touch()
             assert part.exists()
-    assert {path.name for path in tmp_path.iterdir()} == {*kept, "a.h5", "a.txt"}
+    assert {path.name for path in tmp_path.iterdir()} == {*other_files, "a.h5", "a.txt"}
 
 
-def test_a_folder_that_is_removed_before_it_is_locked_is_made_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    make, made = tempfile.mkdtemp, []
+def test_a_folder_removed_before_its_lock_is_created_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    make, folders = tempfile.mkdtemp, []
 
     def removed(*arguments: str) -> str:
-        made.append(make(*arguments))
-        if len(made) == 1:
-            Path(made[0]).rmdir()
-        return made[-1]
+        folders.append(make(*arguments))
+        if len(folders) == 1:
+            Path(folders[0]).rmdir()
+        return folders[-1]
 
     monkeypatch.setattr(tempfile, "mkdtemp", removed)
     write_text(tmp_path / "file", "words")
     assert (tmp_path / "file").read_text() == "words"
-    assert len(made) == 2
+    assert len(folders) == 2
 
 
 def write_h5(part: Path) -> None:
@@ -330,11 +335,11 @@ def _umask() -> int:
     return before
 
 
-def test_leftovers_of_a_long_name_are_found_again(tmp_path: Path):
+def test_leftovers_of_a_long_name_are_removed(tmp_path: Path):
     path = tmp_path / ("n" * 255)
-    left = Path(tempfile.mkdtemp(".part", private._prefix(path), tmp_path))
+    leftover = Path(tempfile.mkdtemp(".part", private._prefix(path), tmp_path))
     write_text(path, "words")
-    assert not left.exists()
+    assert not leftover.exists()
 
 
 def test_of_several_that_write_one_file_the_last_wins_and_none_is_half_written(tmp_path: Path):
@@ -399,7 +404,7 @@ def test_a_folder_that_cannot_be_written_is_named_by_the_file():
         assert caught.value.filename == f"{name}/file"
 
 
-def test_a_lock_is_opened_without_changing_what_is_there(tmp_path: Path):
+def test_opening_a_lock_does_not_change_its_file(tmp_path: Path):
     (tmp_path / "lock").write_text("words")
     os.close(open_lock(tmp_path / "lock"))
     assert (tmp_path / "lock").read_text() == "words"

@@ -23,8 +23,8 @@ def test_a_file_that_is_too_large_is_not_read(tmp_path):
         load_yaml(path)
 
 
-def test_what_takes_long_to_say_is_said_once():
+def test_a_long_message_is_written_once():
     long = "x" * (LONGEST_SHOWN + 1)
-    said = str(ConfigError([f"a.k: {long}", "b: is no key", f"c.k: {long}", "d: is no key"]))
+    message = str(ConfigError([f"a.k: {long}", "b: is no key", f"c.k: {long}", "d: is no key"]))
     lines = [f"  a.k: {long}", "  b: is no key", "  c.k: the same as a.k", "  d: is no key"]
-    assert said.splitlines() == ["configuration refused:", *lines]
+    assert message.splitlines() == ["configuration refused:", *lines]

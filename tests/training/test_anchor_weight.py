@@ -28,13 +28,13 @@ def chosen(share_of, steps=800):
     return choose_weight(config, share_held), tried
 
 
-def test_the_smallest_weight_that_holds_the_anchors_is_taken_and_larger_ones_are_not_tried():
+def test_the_smallest_weight_that_holds_the_anchors_is_chosen_without_larger_trials():
     weight, tried = chosen(lambda weight: 1.0 if weight >= 0.1 else 0.9)
     assert weight == 0.1
     assert [trial.loss.lambda_anchor for trial in tried] == [w for w in WEIGHTS if w <= 0.1]
 
 
-def test_where_none_holds_them_the_largest_is_taken():
+def test_the_largest_weight_is_chosen_where_none_holds_the_anchors():
     assert chosen(lambda weight: 0.94)[0] == WEIGHTS[-1]
 
 
@@ -45,12 +45,12 @@ def test_a_trial_is_the_run_with_another_weight_and_fewer_steps(steps, of_a_tria
     assert trial == RunConfig.from_dict(expected | {"anchor_cosine": None, "lambda_anchor": WEIGHTS[0]})
 
 
-def test_it_is_told_nothing_of_the_truth():
+def test_choosing_a_weight_takes_no_ground_truth():
     assert list(inspect.signature(choose_weight).parameters) == ["config", "share_held"]
     assert list(inspect.signature(anchored_share).parameters) == ["model", "w_r_KR", "cosine"]
 
 
-def test_anchors_are_held_by_columns_that_come_near_with_their_sign():
+def test_the_anchored_share_counts_columns_near_an_anchor_with_its_sign():
     model = SparseCoder(ModelConfig(n_q=4), (3,), (3,), torch_stream(0, "initialisation"))
     anchors = torch.eye(3)
     with torch.no_grad():
@@ -80,15 +80,15 @@ def test_a_training_takes_the_chosen_weight_and_says_so():
 
     def trained(settings):
         anchors = Anchors(features[:4], None, None)
-        found = sdl.fit(x, seed=3, anchors=anchors, steps=120, device="cpu", progress=False, **settings)
-        return found.coder, found.history[-1], found.settings
+        dictionary = sdl.fit(x, seed=3, anchors=anchors, steps=120, device="cpu", progress=False, **settings)
+        return dictionary.coder, dictionary.history[-1], dictionary.settings
 
     model, last, settings = trained(SETTINGS)
     weight = last["lambda_anchor"]
     assert weight in WEIGHTS
     assert anchored_share(model, torch.from_numpy(features[:4]), 0.95) == 1.0
     assert (settings["anchor_cosine"], settings["lambda_anchor"]) == (0.95, 0.0)
-    given = {name: value for name, value in SETTINGS.items() if name != "anchor_cosine"}
-    same, last, _ = trained(given | {"lambda_anchor": weight})
+    plain = {name: value for name, value in SETTINGS.items() if name != "anchor_cosine"}
+    same, last, _ = trained(plain | {"lambda_anchor": weight})
     assert torch.equal(model.W_dec, same.W_dec)
     assert "lambda_anchor" not in last

@@ -6,14 +6,14 @@ from sdlcore.training.checkpoint import Checkpoint, describe_checkpoint, load_ch
 CHECKPOINT = Checkpoint(7, 0.1, [{"step": 5, "loss": 0.25}], {"a": torch.arange(30)})
 
 
-def test_a_checkpoint_is_given_only_to_the_training_that_wrote_it(tmp_path):
+def test_a_checkpoint_is_loaded_by_its_training_alone(tmp_path):
     path = tmp_path / "checkpoint.safetensors"
     assert load_checkpoint(path, "me") is None
     assert describe_checkpoint(path) is None
     save_checkpoint(path, "me", CHECKPOINT, {"seed": 1})
-    found = load_checkpoint(path, "me")
-    assert torch.equal(found.tensors["a"], torch.arange(30))
-    assert (found.step, found.seconds, found.history) == (7, 0.1, [{"step": 5, "loss": 0.25}])
+    checkpoint = load_checkpoint(path, "me")
+    assert torch.equal(checkpoint.tensors["a"], torch.arange(30))
+    assert (checkpoint.step, checkpoint.seconds, checkpoint.history) == (7, 0.1, [{"step": 5, "loss": 0.25}])
     assert load_checkpoint(path, "someone else") is None
     assert describe_checkpoint(path) == ("me", 7, 0.1, {"seed": 1})
 

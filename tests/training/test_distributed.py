@@ -113,7 +113,7 @@ def model_of(case: str) -> SparseCoder:
     return SparseCoder(RunConfig.from_dict({**BASE, **CASES[case]}).model, (1,), (1,))
 
 
-def left(path: Path, what: str) -> tuple[dict, list]:
+def tensors_and_history(path: Path, what: str) -> tuple[dict, list]:
     with safe_open(path, "pt") as file:
         names = [name for name in file.keys() if name.startswith(f"{what}/")]  # noqa: SIM118, not a dict
         tensors = {name.removeprefix(f"{what}/"): file.get_tensor(name) for name in names}
@@ -131,7 +131,7 @@ def test_two_processes_train_what_one_does(trained, kernels, case):
     double = model.W_enc.dtype == torch.float64
     tolerance = {"rtol": 1e-9, "atol": 1e-9} if double else {"rtol": 1e-3, "atol": 1e-4}
     for split in splits_of(settings):
-        whole, rows = left(trained / f"{case}.{split}.0.safetensors", "whole")
+        whole, rows = tensors_and_history(trained / f"{case}.{split}.0.safetensors", "whole")
         torch.testing.assert_close(whole, dict(model.state_dict()), **tolerance)
         for row, expected in zip(rows, history, strict=True):
             assert row.keys() == expected.keys()
@@ -144,8 +144,10 @@ def test_two_processes_train_what_one_does(trained, kernels, case):
 def test_what_all_processes_have_stays_the_same_and_the_rest_is_divided(trained, case):
     by_latent = [*model_of(case).latent_names, "archetypes.weights", "archetypes.relaxation"]
     for split in splits_of(CASES[case]):
-        (first, _), (second, _) = (left(trained / f"{case}.{split}.{rank}.safetensors", "own") for rank in range(2))
-        whole, _ = left(trained / f"{case}.{split}.0.safetensors", "whole")
+        (first, _), (second, _) = (
+            tensors_and_history(trained / f"{case}.{split}.{rank}.safetensors", "own") for rank in range(2)
+        )
+        whole, _ = tensors_and_history(trained / f"{case}.{split}.0.safetensors", "whole")
         for name, tensor in whole.items():
             divided = split == "latents" and name in by_latent
             assert torch.equal(torch.cat([first[name], second[name]]) if divided else first[name], tensor)
@@ -213,16 +215,16 @@ def test_a_training_of_one_process_is_gone_on_with_by_several(together, store, t
     together.train(log, command=command(store, moved, "latents"))
     assert together.end() == [0, 0], log.read_text()
     assert "resuming from step" in log.read_text()
-    expected, found = (load_model(folder / "model.safetensors").state_dict() for folder in (alone, moved))
-    torch.testing.assert_close(found, expected, rtol=1e-2, atol=1e-3)
+    expected, state = (load_model(folder / "model.safetensors").state_dict() for folder in (alone, moved))
+    torch.testing.assert_close(state, expected, rtol=1e-2, atol=1e-3)
 
 
 def wait_for(what: Callable[[], Any], seconds: float = 60) -> Any:
     deadline = time.monotonic() + seconds
-    while not (found := what()):
+    while not (result := what()):
         assert time.monotonic() < deadline, "it did not happen in time"
         time.sleep(0.01)
-    return found
+    return result
 
 
 def has_ended(process: int) -> bool:
@@ -246,7 +248,7 @@ def test_processes_end_with_torchruns_agent_even_those_that_are_stopped(together
 
 
 @pytest.mark.parametrize(
-    ("number", "patience", "said"),
+    ("number", "patience", "message"),
     [
         pytest.param(
             signal.SIGSTOP,
@@ -257,13 +259,13 @@ def test_processes_end_with_torchruns_agent_even_those_that_are_stopped(together
         (signal.SIGKILL, {}, "ConnectionError: process 1 of 2 (from 0) lost its connection to another process"),
     ],
 )
-def test_a_process_that_is_stopped_or_killed_ends_the_others(together, store, tmp_path, number, patience, said):
+def test_a_process_that_is_stopped_or_killed_ends_the_others(together, store, tmp_path, number, patience, message):
     log = tmp_path / "log"
     words = command(store, tmp_path / "run", "samples", steps=10**6)
     children = together.train(log, command=words, **patience)
     wait_for((tmp_path / "run" / "checkpoint.safetensors").exists)
     os.kill(children[0], number)
-    wait_for(lambda: said in log.read_text(), seconds=30)
+    wait_for(lambda: message in log.read_text(), seconds=30)
     os.kill(children[0], signal.SIGKILL)
     assert together.end() == [-signal.SIGKILL, 1]
 

@@ -31,8 +31,8 @@ def distances(x, y):
 @given(seed=seeds, **sizes)
 def test_a_general_minimiser_finds_no_smaller_sum_of_distances(seed, n, d):
     x = cloud(seed, n, d)
-    found = scipy.optimize.minimize(lambda y: distances(x, torch.from_numpy(y)), x.mean(0).numpy(), tol=1e-9)
-    assert distances(x, geometric_median(x, max_iterations=10_000)) <= found.fun * (1 + 1e-6)
+    minimum = scipy.optimize.minimize(lambda y: distances(x, torch.from_numpy(y)), x.mean(0).numpy(), tol=1e-9)
+    assert distances(x, geometric_median(x, max_iterations=10_000)) <= minimum.fun * (1 + 1e-6)
 
 
 def pull(x, y):
@@ -44,7 +44,7 @@ def pull(x, y):
 
 
 @given(seed=seeds, **sizes)
-def test_unit_vectors_to_the_rows_balance_but_for_those_that_lie_there(seed, n, d):
+def test_unit_vectors_to_the_other_rows_balance_at_the_median(seed, n, d):
     x = cloud(seed, n, d)
     x[: n // 3] = x[0].clone()  # some rows coincide
     # a row that is barely the median, or barely not, takes very many iterations
@@ -69,8 +69,8 @@ def test_it_moves_turns_and_scales_with_the_points(seed, turn, exponent, shift, 
     x = cloud(seed, n, d)
     offset, turned, factor = shift * cloud(turn, 1, d), rotation(turn, d), 10.0**exponent
     expected = factor * (geometric_median(x) @ turned.T + offset)
-    found = geometric_median(factor * (x @ turned.T + offset))
-    assert (found - expected).norm() <= 1e-4 * factor
+    median = geometric_median(factor * (x @ turned.T + offset))
+    assert (median - expected).norm() <= 1e-4 * factor
 
 
 @given(seed=seeds, order=seeds, **sizes)
@@ -141,7 +141,7 @@ def test_the_median_of_equal_rows_is_that_row_exactly(value, n, d):
     assert torch.equal(geometric_median(x), x[0])
 
 
-def test_a_row_at_the_mean_that_is_not_the_median_is_left():
+def test_a_row_at_the_mean_is_not_mistaken_for_the_median():
     """Weiszfeld's original iteration divides by zero in its first step here."""
     x = torch.tensor([[0.0, 0], [3, 0], [-1, 0], [-1, 0.5], [-1, -0.5]], dtype=torch.float64)
     assert torch.equal(x.mean(0), x[0])

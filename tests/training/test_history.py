@@ -45,16 +45,16 @@ def restored(rows):
     return json.loads(json.dumps(rows))
 
 
-def test_rows_are_kept_and_go_to_every_sink_in_order():
-    seen = {"a": [], "b": []}
+def test_the_history_and_every_sink_have_all_rows_in_order():
+    rows_by_sink = {"a": [], "b": []}
 
     @contextlib.contextmanager
     def sink(name, rows):
-        seen[name].extend(rows)
-        yield seen[name].append
+        rows_by_sink[name].extend(rows)
+        yield rows_by_sink[name].append
 
     assert record([partial(sink, "a"), partial(sink, "b")], ROWS[:3], ROWS[3:]) == ROWS
-    assert seen == {"a": ROWS, "b": ROWS}
+    assert rows_by_sink == {"a": ROWS, "b": ROWS}
 
 
 def test_a_row_with_other_keys_is_refused_by_their_names():
@@ -148,7 +148,7 @@ with History([], [partial(csv_file, {str(path)!r})]) as history:
     assert not path.exists()
 
 
-def test_packages_are_imported_only_when_they_are_wanted():
+def test_importing_the_history_imports_neither_torch_nor_numpy():
     code = "import sys, sdlcore.training.history; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert not {"torch", "numpy"} & set(done.stdout.split())

@@ -19,7 +19,7 @@ def fresh(**settings):
 
 @pytest.mark.parametrize("scale", [1e-3, 1.0, 50.0])
 @pytest.mark.parametrize("activation", ["relu", "jumprelu", "gated"])
-def test_training_starts_at_the_l0_asked_for_whatever_the_scale(activation, scale):
+def test_training_starts_at_init_l0_at_any_scale(activation, scale):
     model = fresh(activation=activation, init_l0=20, bandwidth=0.4, bias=True)
     x = scale * torch.randn(500, 12, generator=torch_stream(1, "x"))
     start_from_data(model, x, x)
@@ -54,11 +54,11 @@ def test_nothing_else_changes():
 
 
 def test_a_model_starts_from_the_latents_of_another():
-    found = SparseCoder(ModelConfig(n_q=30, bias=True, activation="jumprelu"), (12,), (12,), torch_stream(1, "found"))
+    start = SparseCoder(ModelConfig(n_q=30, bias=True, activation="jumprelu"), (12,), (12,), torch_stream(1, "found"))
     model, drawn = fresh(activation="topk", k=4), fresh(activation="topk", k=4)
-    start_from_model(model, found, no_scaling(12, 12))
-    assert torch.equal(model.W_enc[:30], found.W_enc)
-    assert torch.equal(model.W_dec[:30], found.W_dec)
+    start_from_model(model, start, no_scaling(12, 12))
+    assert torch.equal(model.W_enc[:30], start.W_enc)
+    assert torch.equal(model.W_dec[:30], start.W_dec)
     assert torch.equal(model.W_enc[30:], drawn.W_enc[30:])
     assert not model.b_enc.any()
 
@@ -68,50 +68,50 @@ def test_a_model_starts_from_one_on_another_device():
     config = ModelConfig(activation="relu", n_q=30, bias=True)
     with FakeTensorMode():
         with torch.device("cuda"):
-            found = SparseCoder(config, (12,), (12,))
+            start = SparseCoder(config, (12,), (12,))
         model = SparseCoder(config, (12,), (12,))
-        start_from_model(model, found, no_scaling(12, 12))
-        assert (found.W_enc.device.type, model.W_enc.device.type) == ("cuda", "cpu")
+        start_from_model(model, start, no_scaling(12, 12))
+        assert (start.W_enc.device.type, model.W_enc.device.type) == ("cuda", "cpu")
 
 
 def test_tied_rows_start_as_the_encoder_of_another():
-    found = SparseCoder(ModelConfig(n_q=30), (12,), (12,), torch_stream(1, "found"))
+    start = SparseCoder(ModelConfig(n_q=30), (12,), (12,), torch_stream(1, "found"))
     model = fresh(activation="topk", k=4, tied=True)
-    start_from_model(model, found, no_scaling(12, 12))
-    assert torch.equal(model.W_enc[:30], found.W_enc)
+    start_from_model(model, start, no_scaling(12, 12))
+    assert torch.equal(model.W_enc[:30], start.W_enc)
 
 
 def test_what_normalisation_does_to_it_is_undone_by_folding():
-    found = SparseCoder(ModelConfig(n_q=400, bias=True), (12,), (12,), torch_stream(1, "found"))
+    start = SparseCoder(ModelConfig(n_q=400, bias=True), (12,), (12,), torch_stream(1, "found"))
     with torch.no_grad():
-        found.b_enc += torch.randn(400, generator=torch_stream(2, "bias"))
+        start.b_enc += torch.randn(400, generator=torch_stream(2, "bias"))
     mean = torch.randn(12, generator=torch_stream(3, "mean"))
     normalisation = Normalisation(mean, torch.full((12,), 0.3), mean, torch.full((12,), 0.3))
     model = fresh(activation="relu", bias=True)
-    start_from_model(model, found, normalisation)
+    start_from_model(model, start, normalisation)
     normalisation.fold(model)
     x = torch.randn(50, 12, generator=torch_stream(4, "x"))
-    torch.testing.assert_close(model.encode(x), found.encode(x), rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(model.encode(x), start.encode(x), rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize(
     ("n_q", "width", "message"), [(500, 12, "has 500 latents, but n_q is 400"), (30, 8, "maps dimensions 8 -> 8")]
 )
 def test_a_model_that_does_not_fit_is_refused(n_q, width, message):
-    found = SparseCoder(ModelConfig(n_q=n_q), (width,), (width,), torch_stream(1, "found"))
+    start = SparseCoder(ModelConfig(n_q=n_q), (width,), (width,), torch_stream(1, "found"))
     with pytest.raises(ValueError, match=message):
-        start_from_model(fresh(activation="relu"), found, no_scaling(12, 12))
+        start_from_model(fresh(activation="relu"), start, no_scaling(12, 12))
 
 
 @pytest.mark.parametrize("pair", ["sae", "transcoder", "crosscoder"])
 def test_rows_start_as_samples_each_of_another(pair):
     rng = np.random.default_rng(0)
-    given = Arrays(*(rng.standard_normal((500, width)).astype(np.float32) for width in (12, 9)))
+    activations = Arrays(*(rng.standard_normal((500, width)).astype(np.float32) for width in (12, 9)))
     sites = pair_sites(pair, 12, 9)
     config = ModelConfig(pair, "topk", n_q=400, k=3, initialisation="samples", init_scale=0.5)
     model = SparseCoder(config, *sites, torch_stream(0, "x"))
-    start_from_samples(model, given, no_scaling(*map(sum, sites)), np.random.default_rng(1))
-    x_p, x_r = make_pair(pair, given.read("input"), given.read("target"))
+    start_from_samples(model, activations, no_scaling(*map(sum, sites)), np.random.default_rng(1))
+    x_p, x_r = make_pair(pair, activations.read("input"), activations.read("target"))
     unit_p, unit_r = (x / np.linalg.norm(x, axis=1, keepdims=True) for x in (x_p, x_r))
     nearest = (model.W_enc.detach().numpy() @ unit_p.T).argmax(1)
     assert len(set(nearest)) == 400
@@ -119,7 +119,7 @@ def test_rows_start_as_samples_each_of_another(pair):
     np.testing.assert_allclose(model.W_dec.detach().numpy(), unit_r[nearest], atol=1e-6)
 
 
-def test_rows_start_as_samples_though_there_are_fewer_and_some_are_zero():
+def test_rows_start_as_samples_though_samples_are_fewer_and_some_are_zero():
     x = np.zeros((90, 12), dtype=np.float32)
     x[:60] = np.random.default_rng(0).standard_normal((60, 12))
     model = fresh(activation="topk", k=3, initialisation="samples", init_scale=1.0)

@@ -123,14 +123,14 @@ def test_a_stopped_training_goes_on_to_the_same_bits(tmp_path, method, stop):
     place = Checkpointing(tmp_path / "checkpoint.safetensors", "this one")
     with pytest.raises(Stop):
         run(settings, place, stopping)
-    seen = []
+    steps = []
 
     def watching(step):
-        seen.append(step)
+        steps.append(step)
         return batches(step)
 
     resumed, history = run(settings, place, watching)
-    assert seen[0] == stop // 30 * 30, "training resumes from the last checkpoint"
+    assert steps[0] == stop // 30 * 30, "training resumes from the last checkpoint"
     assert same_bits(whole, resumed)
     for ours, theirs in zip(history, expected, strict=True):
         assert {k: v for k, v in ours.items() if k != "seconds"} == {k: v for k, v in theirs.items() if k != "seconds"}
@@ -203,7 +203,7 @@ def test_batchtopks_saved_threshold_keeps_k_latents_on_average():
     assert active == pytest.approx(4, rel=0.05)
 
 
-def test_divergence_while_resampling_is_said_too():
+def test_divergence_while_resampling_is_reported():
     def broken(step):
         silent = np.zeros((128, D), dtype=np.float32)  # no latent fires, so all are dead
         return silent, np.full_like(silent, np.nan if step >= 19 else 1.0)
@@ -212,7 +212,7 @@ def test_divergence_while_resampling_is_said_too():
         run({**METHODS["relu"], "dead_after": 100, "log_every": 30}, batches=broken)
 
 
-def test_divergence_is_said_with_where_and_what_to_do():
+def test_divergence_is_reported_with_its_steps_and_a_remedy():
     def broken(step):
         x = np.full((128, D), np.nan if step >= 25 else 1.0, dtype=np.float32)
         return x, x
@@ -260,21 +260,21 @@ def test_a_batch_in_parts_gives_the_gradient_of_the_whole(method):
 @pytest.mark.parametrize(
     "method", ["relu_held", *(pytest.param(name, marks=pytest.mark.slow) for name in ("jumprelu_held", "gated"))]
 )
-def test_l0_is_held_where_it_was_asked_for(method):
+def test_training_holds_the_target_l0(method):
     _, history = run({**METHODS[method], "steps": 600, "l0_gain": 0.05})
     assert history[-1]["l0"] == pytest.approx(6, rel=0.15)
 
 
 def test_watching_sees_the_rows_as_they_are_saved_and_changes_nothing():
-    seen = []
+    snapshots = []
 
     def watch(weights):
-        seen.append({side: W.clone() for side, W in weights.items()})
-        return {"told": float(len(seen))}
+        snapshots.append({side: W.clone() for side, W in weights.items()})
+        return {"told": float(len(snapshots))}
 
     alone, _ = run(METHODS["topk"])
     model, history = run(METHODS["topk"], watch=watch)
     assert same_bits(alone, model)
     assert [row["told"] for row in history] == [*range(1, 10)]
-    assert torch.equal(seen[-1]["encoder"], model.W_enc)
-    assert torch.equal(seen[-1]["decoder"], model.W_dec)
+    assert torch.equal(snapshots[-1]["encoder"], model.W_enc)
+    assert torch.equal(snapshots[-1]["decoder"], model.W_dec)

@@ -15,15 +15,15 @@ def noise_of(seed: int, deviation: float = 0.3) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("deviation", [0.1, 0.3])
-def test_planted_features_are_found(deviation):
+def test_mean_shift_recovers_planted_features(deviation):
     generator = torch.Generator().manual_seed(1)
     features = torch.linalg.qr(torch.randn(DIMENSIONS, 6, generator=generator)).Q.T
     active = torch.rand(SAMPLES, 6, generator=generator) < 0.04
     residuals = noise_of(2, deviation) + (active * 4.0) @ features
     residuals -= residuals.mean(0)
-    found = mean_shift(residuals, 400, float(residuals.var()), torch.Generator().manual_seed(3))
+    directions = mean_shift(residuals, 400, float(residuals.var()), torch.Generator().manual_seed(3))
     # the mean of 160 samples with a feature of length 4 has a noise of .3 sqrt(32 / 160) = .13, so a cosine above .99
-    assert (features @ found.T).amax(1).min() > 0.98
+    assert (features @ directions.T).amax(1).min() > 0.98
 
 
 def test_noise_has_no_direction():
@@ -38,8 +38,8 @@ def test_directions_are_distinct_unit_vectors(seed, n):
     features = torch.nn.functional.normalize(torch.randn(50, DIMENSIONS, generator=generator))
     residuals = noise_of(seed, 0.1) + ((torch.rand(SAMPLES, 50, generator=generator) < 0.02) * 3.0) @ features
     residuals -= residuals.mean(0)
-    found = mean_shift(residuals, n, float(residuals.var()), generator)
-    assert found.shape[1] == DIMENSIONS
-    assert len(found) <= n
-    torch.testing.assert_close(found.norm(dim=1), torch.ones(len(found)))
-    assert ((found @ found.T).fill_diagonal_(0) <= APART + 1e-5).all()
+    directions = mean_shift(residuals, n, float(residuals.var()), generator)
+    assert directions.shape[1] == DIMENSIONS
+    assert len(directions) <= n
+    torch.testing.assert_close(directions.norm(dim=1), torch.ones(len(directions)))
+    assert ((directions @ directions.T).fill_diagonal_(0) <= APART + 1e-5).all()

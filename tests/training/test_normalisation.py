@@ -61,8 +61,8 @@ def test_whitened_activations_have_zero_mean_and_unit_covariance(store, pair, ro
 def test_what_is_trained_on_does_not_hang_on_the_unit(fit, scale):
     x = torch.from_numpy(INPUT.astype(np.float32))
     expected, _ = fit(Arrays(INPUT.astype(np.float32)), "sae")(x, x)
-    found, _ = fit(Arrays((scale * INPUT).astype(np.float32)), "sae")(scale * x, scale * x)
-    torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-3)
+    normalised, _ = fit(Arrays((scale * INPUT).astype(np.float32)), "sae")(scale * x, scale * x)
+    torch.testing.assert_close(normalised, expected, rtol=1e-3, atol=1e-3)
 
 
 def test_directions_are_unit_vectors_whatever_the_unit_of_activations():
@@ -86,8 +86,8 @@ def test_the_folded_model_does_to_raw_what_the_trained_one_does_to_normalised(st
     model = SparseCoder(config, *sites, torch_stream(0, "x")).double()
     if config.skip:
         torch.nn.init.normal_(model.W_skip)
-    found = fit(store, pair)
-    scaling = type(found)(*(value.double() for value in found))
+    normalisation = fit(store, pair)
+    scaling = type(normalisation)(*(value.double() for value in normalisation))
     x_p, x_r = (torch.from_numpy(x) for x in make_pair(pair, INPUT, TARGET))
     normalised, weights = model(scaling(x_p, x_r)[0]), copy.deepcopy(model.state_dict())
     scaling.fold(model)
@@ -96,9 +96,9 @@ def test_the_folded_model_does_to_raw_what_the_trained_one_does_to_normalised(st
     torch.testing.assert_close(raw.latents(), normalised.latents(), rtol=1e-4, atol=1e-4)
     torch.testing.assert_close(scaling(x_p, raw.x_hat)[1], normalised.x_hat, rtol=1e-4, atol=1e-4)
     torch.testing.assert_close(scaling.raw(normalised.x_hat), raw.x_hat, rtol=1e-4, atol=1e-4)
-    kept = scaling_from(state_of(scaling))
-    assert type(kept) is type(scaling)
-    assert all(torch.equal(one, other) for one, other in zip(kept, scaling, strict=True))
+    restored_scaling = scaling_from(state_of(scaling))
+    assert type(restored_scaling) is type(scaling)
+    assert all(torch.equal(one, other) for one, other in zip(restored_scaling, scaling, strict=True))
     if isinstance(scaling, Normalisation):
         scaling.unfold(model)
         # some roundings of float64 in numbers of size one

@@ -13,9 +13,9 @@ def test_a_nested_state_is_packed_into_tensors_and_back():
     }
     packed = pack("optimizer", object(), state)
     assert all(name.startswith("optimizer/") for name in packed)
-    found = unpack("optimizer", packed)
-    assert repr(found) == repr(state)
-    assert found["groups"][0]["betas"] == (0.9, 0.999)
+    unpacked_state = unpack("optimizer", packed)
+    assert repr(unpacked_state) == repr(state)
+    assert unpacked_state["groups"][0]["betas"] == (0.9, 0.999)
     # safetensors does not write shared memory twice
     assert len({one.data_ptr() for one in packed.values()}) == len(packed)
 

@@ -80,10 +80,10 @@ def fvu(at_scale):
 @pytest.mark.filterwarnings("ignore:fvu of the posterior codes")
 @pytest.mark.parametrize("scale", [1e-30, 1e-15, 1e15, 1e30])
 def test_activations_of_any_scale_have_posterior_codes(at_scale, fvu, scale):
-    found, x = at_scale(scale)
+    dictionary, x = at_scale(scale)
     # scaled samples are rounded, which changes the training a little, and some decisions with it
-    assert found.history[-1]["fvu"] == pytest.approx(fvu, rel=0.05)
-    assert np.isfinite(found.reconstruct(x)).all()
+    assert dictionary.history[-1]["fvu"] == pytest.approx(fvu, rel=0.05)
+    assert np.isfinite(dictionary.reconstruct(x)).all()
 
 
 def test_a_saved_dictionary_has_the_same_codes(bench, fitted):
@@ -106,14 +106,14 @@ def test_statistics_are_those_of_the_samples():
     x = np.zeros((4000, 8), dtype=np.float32)
     x[::2, 0], x[::4, 1] = 4.0, 3.0
     x[:, 3:] = np.random.default_rng(0).standard_normal((4000, 5)) / 10
-    found = with_posterior_codes(model, Arrays(x), 4000).sigma.statistics
-    p = torch.sigmoid(found.log_odds)
+    statistics = with_posterior_codes(model, Arrays(x), 4000).sigma.statistics
+    p = torch.sigmoid(statistics.log_odds)
     torch.testing.assert_close(p[:2], torch.tensor([0.5, 0.25]))
     assert p[2] == pytest.approx(1 / 4000, rel=1e-3)
     # in the second round, the codes are conditional means, between the product and the mean, which agree here
-    torch.testing.assert_close(found.means[:2], torch.tensor([4.0, 3.0]), rtol=1e-3, atol=0)
+    torch.testing.assert_close(statistics.means[:2], torch.tensor([4.0, 3.0]), rtol=1e-3, atol=0)
     # five of eight dimensions have noise of variance .01; 20,000 draws estimate it to 4 / sqrt(10,000) at worst
-    assert float(found.noise) == pytest.approx(0.01 * 5 / 8, rel=0.04)
+    assert float(statistics.noise) == pytest.approx(0.01 * 5 / 8, rel=0.04)
 
 
 def test_a_dictionary_without_active_latents_is_refused():
@@ -122,7 +122,7 @@ def test_a_dictionary_without_active_latents_is_refused():
         with_posterior_codes(model, Arrays(np.ones((10, 8), dtype=np.float32)), 10)
 
 
-def test_a_dictionary_whose_latents_explain_too_little_is_kept():
+def test_latents_that_explain_too_little_bring_a_warning_and_stay():
     """A latent of a random direction that is active in a few samples of pure noise has odds below 1 everywhere."""
     model = SparseCoder(ModelConfig(activation="relu", n_q=3, bias=True), (8,), (8,)).eval()
     rows = torch.eye(8)[:3]
@@ -130,8 +130,8 @@ def test_a_dictionary_whose_latents_explain_too_little_is_kept():
     model.load_state_dict(model.state_dict() | state)
     x = np.random.default_rng(0).standard_normal((1000, 8)).astype(np.float32)
     with pytest.warns(UserWarning, match="posterior codes have no active latent"):
-        found = with_posterior_codes(model, Arrays(x), 1000)
+        coder = with_posterior_codes(model, Arrays(x), 1000)
     assert (
-        found(torch.from_numpy(x)).csr().nnz <= 3 * 2
+        coder(torch.from_numpy(x)).csr().nnz <= 3 * 2
     )  # each of the three latents is active in fewer than three samples
-    torch.testing.assert_close(found.W_dec, rows)
+    torch.testing.assert_close(coder.W_dec, rows)

@@ -62,9 +62,9 @@ def test_batches_are_those_of_direct_calls_to_the_bit(store, pair, first, count,
         batches = list(ahead)
     assert [batch.step for batch in batches] == list(range(first, first + count))
     for step, *tensors in batches:
-        for found, expected in zip(tensors, direct(step), strict=True):
-            assert found.dtype == torch.float32
-            assert found.numpy().tobytes() == expected.tobytes()
+        for tensor, expected in zip(tensors, direct(step), strict=True):
+            assert tensor.dtype == torch.float32
+            assert tensor.numpy().tobytes() == expected.tobytes()
 
 
 @pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=NEEDS_GPU)])
@@ -80,9 +80,9 @@ def test_a_gpu_gets_the_same_bits(store, pair):
     direct = reader(store, pair)
     with ReadAhead(reader(store, pair), 0, 20, "cuda") as ahead:
         for step, *tensors in ahead:
-            for found, expected in zip(tensors, direct(step), strict=True):
-                assert found.is_cuda
-                assert found.cpu().numpy().tobytes() == expected.tobytes()
+            for tensor, expected in zip(tensors, direct(step), strict=True):
+                assert tensor.is_cuda
+                assert tensor.cpu().numpy().tobytes() == expected.tobytes()
 
 
 def test_one_other_thread_reads_in_order_and_no_further_ahead_than_it_may():
@@ -127,32 +127,32 @@ def test_what_a_reader_raises_is_raised_at_its_step_with_its_traceback(store, fi
             raise Broken(f"step {step}")
         return read(step)
 
-    seen = []
+    steps = []
     ahead = ReadAhead(breaking, first, 100, "cpu", depth)
     with pytest.raises(Broken, match=f"^step {first + good}$") as caught, ahead:
-        seen.extend(batch.step for batch in iter(ahead.__next__, None))
+        steps.extend(batch.step for batch in iter(ahead.__next__, None))
     assert "breaking" in [frame.name for frame in traceback.extract_tb(caught.value.__traceback__)]
     assert not threads()
     assert list(ahead) == [], "it is over"
 
 
-def test_every_batch_before_the_failure_is_given():
+def test_every_batch_before_the_failure_is_read():
     def batches(step):
         if step == 5:
             raise Broken
         return (np.full((1, 1), step, np.float32),) * 2
 
-    seen = []
+    steps = []
 
     def consume():
         with ReadAhead(batches, 0, 9, "cpu", depth=4) as ahead:
             for batch in ahead:
                 time.sleep(0.01)  # the failure waits in the queue
-                seen.append(batch.step)
+                steps.append(batch.step)
 
     with pytest.raises(Broken):
         consume()
-    assert seen == [0, 1, 2, 3, 4]
+    assert steps == [0, 1, 2, 3, 4]
 
 
 @pytest.mark.parametrize("error", [StopIteration, KeyboardInterrupt, SystemExit, GeneratorExit, MemoryError])

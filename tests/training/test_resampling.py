@@ -59,8 +59,8 @@ def test_a_linear_path_leaves_less_to_point_at():
     with torch.no_grad():
         model.W_skip += torch.randn(6, 5)
         resample(model, Adam(model.parameters()), dead, x_p, x_r, torch_stream(1, "r"))
-        left = torch.nn.functional.normalize(x_r - x_p @ model.W_skip)
-        assert (torch.nn.functional.normalize(model.W_dec[3:]) @ left.T).max().item() == pytest.approx(1, abs=1e-5)
+        residuals = torch.nn.functional.normalize(x_r - x_p @ model.W_skip)
+        assert (torch.nn.functional.normalize(model.W_dec[3:]) @ residuals.T).max().item() == pytest.approx(1, abs=1e-5)
 
 
 def test_moments_of_the_resampled_are_cleared_and_only_theirs(trained):
@@ -71,7 +71,7 @@ def test_moments_of_the_resampled_are_cleared_and_only_theirs(trained):
     assert (optimizer.state[model.W_dec]["exp_avg"][:6] == 1).all()
 
 
-def test_badly_reconstructed_samples_are_taken(trained):
+def test_dead_latents_are_resampled_to_badly_reconstructed_samples(trained):
     model, optimizer, dead, x_p, x_r = trained
     x_r = x_r.clone()
     x_r[[3, 17, 20, 41]] *= 1e4

@@ -32,10 +32,10 @@ def test_the_learning_rate_is_positive_and_never_above_its_peak(steps, warmup, d
 
 
 def test_it_rises_holds_and_falls():
-    found = rates(100, 1.0, 0.1, 0.2)
-    assert found[:10] == pytest.approx([0.1 * i for i in range(1, 11)])
-    assert set(found[10:80]) == {1.0}
-    assert found[80:] == pytest.approx([1 - 0.05 * i for i in range(20)])
+    lr = rates(100, 1.0, 0.1, 0.2)
+    assert lr[:10] == pytest.approx([0.1 * i for i in range(1, 11)])
+    assert set(lr[10:80]) == {1.0}
+    assert lr[80:] == pytest.approx([1 - 0.05 * i for i in range(20)])
 
 
 def test_a_cosine_falls_as_torchs():
@@ -64,16 +64,16 @@ def anchoring(steps, until, falling):
 
 @given(steps=st.integers(1, 50), until=st.none() | st.floats(0.01, 1), falling=shares)
 def test_the_weight_of_anchors_never_rises(steps, until, falling):
-    held = anchoring(steps, until, falling)
-    assert held == sorted(held, reverse=True)
-    assert all(0 <= share <= 1 for share in held)
+    weights = anchoring(steps, until, falling)
+    assert weights == sorted(weights, reverse=True)
+    assert all(0 <= share <= 1 for share in weights)
 
 
 def test_anchors_stay_fall_or_are_released():
-    kept, fallen, released, both = (
+    constant, fallen, released, both = (
         anchoring(100, *when) for when in ((None, 0.0), (None, 1.0), (0.5, 0.0), (0.5, 0.25))
     )
-    assert set(kept) == {1.0}
+    assert set(constant) == {1.0}
     assert fallen == pytest.approx([1 - 0.01 * i for i in range(100)])
     assert released == [1.0] * 50 + [0.0] * 50
     assert both[:26] == [1.0] * 26
@@ -82,7 +82,7 @@ def test_anchors_stay_fall_or_are_released():
 
 
 @given(steps=st.integers(2, 300), k=st.integers(1, 50), start=st.integers(1, 50), share=shares)
-def test_k_goes_from_its_start_to_its_end_and_stays_there(steps, k, start, share):
+def test_k_goes_from_its_start_to_its_end_and_stays(steps, k, start, share):
     ks = values("k", steps, activation="topk", k=k, k_start=start, k_decay=share)
     assert ks == sorted(ks, reverse=start > k)
     assert set(ks[math.ceil(share * steps) :]) <= {k}
@@ -101,20 +101,20 @@ def test_dead_latents_are_resampled_in_the_first_part_of_the_training():
 
 def test_rows_and_sorted_latents_come_at_regular_steps_and_the_last_step_has_a_row():
     prefixes = {"n_q": 8, "prefixes": [4, 8], "reorder_every": 4, "log_every": 4}
-    found = values("row", 10, activation="topk", k=2, **prefixes)
-    assert [step for step, row in enumerate(found) if row] == [3, 7, 9]
-    found = values("reorder", 10, activation="topk", k=2, **prefixes)
-    assert [step for step, reorder in enumerate(found) if reorder] == [3, 7]
+    rows = values("row", 10, activation="topk", k=2, **prefixes)
+    assert [step for step, row in enumerate(rows) if row] == [3, 7, 9]
+    reorders = values("reorder", 10, activation="topk", k=2, **prefixes)
+    assert [step for step, reorder in enumerate(reorders) if reorder] == [3, 7]
 
 
 def test_values_are_those_of_the_step():
     run = {"activation": "topk", "k": 4, "k_start": 12, "k_decay": 0.5, "l1": 0.1, "penalty_warmup": 0.2, "steps": 100}
     config = RunConfig.from_dict({**run, "lr_warmup": 0.1, "lr_decay": 0.5})
-    found = {step: scheduled(config, step, 0.2) for step in (0, 25, 50, 99)}
-    assert [now.k for now in found.values()] == [12, 8, 4, 4]
-    assert [now.lr for now in found.values()] == pytest.approx([0.02, 0.2, 0.2, 0.004])
-    assert [now.penalty for now in found.values()] == pytest.approx([0.05, 1.0, 1.0, 1.0])
-    assert {now.anchoring for now in found.values()} == {1.0}
+    schedule = {step: scheduled(config, step, 0.2) for step in (0, 25, 50, 99)}
+    assert [now.k for now in schedule.values()] == [12, 8, 4, 4]
+    assert [now.lr for now in schedule.values()] == pytest.approx([0.02, 0.2, 0.2, 0.004])
+    assert [now.penalty for now in schedule.values()] == pytest.approx([0.05, 1.0, 1.0, 1.0])
+    assert {now.anchoring for now in schedule.values()} == {1.0}
 
 
 FREQUENCY = {"activation": "jumprelu", "frequency": 0.5, "penalty_warmup": 0.9}
@@ -139,16 +139,16 @@ def test_a_smaller_exponent_leaves_the_penalty_as_large():
     config = RunConfig.from_dict({**settings, "batch_size": 40})
     step = TrainingStep(SparseCoder(config.model, (6,), (6,), torch_stream(1, "initialisation")), config)
     x = torch.randn(40, 6, generator=torch_stream(2, "samples"))
-    found = []
+    penalties = []
     for number in range(5):
         terms = step(x, x, number)
-        found.append((float(terms["l1"]), float(terms["l1"]) * float(step.penalty.used)))
-    assert found[-1][0] != pytest.approx(found[0][0], rel=0.1)
-    assert [penalty for _, penalty in found] == pytest.approx([found[0][1]] * 5, rel=1e-5)
+        penalties.append((float(terms["l1"]), float(terms["l1"]) * float(step.penalty.used)))
+    assert penalties[-1][0] != pytest.approx(penalties[0][0], rel=0.1)
+    assert [penalty for _, penalty in penalties] == pytest.approx([penalties[0][1]] * 5, rel=1e-5)
 
 
 @pytest.mark.parametrize(("form", "adjusted"), [("step", True), ("tanh", True), ("quadratic", False)])
-def test_a_target_that_the_penalty_itself_has_is_not_held_by_its_weight(form, adjusted):
+def test_a_target_inside_the_penalty_does_not_adjust_its_weight(form, adjusted):
     config = RunConfig.from_dict({"activation": "jumprelu", "l0": 0.1, "l0_form": form, "target_l0": 8.0})
     factor = PenaltyFactor(config.loss, torch.zeros(()))
     factor.adjust({"l0": torch.tensor(16.0)})

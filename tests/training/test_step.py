@@ -45,7 +45,7 @@ def gradient_norms(settings, steps=3):
 
 
 @pytest.mark.parametrize(("target_l0", "change"), [(0.25, -1), (0.75, 1)])
-def test_an_l0_below_one_is_held_from_either_side(target_l0, change):
+def test_a_target_l0_below_one_adjusts_the_penalty_from_either_side(target_l0, change):
     settings = {"activation": "jumprelu", "n_q": 2, "l0": 0.1, "target_l0": target_l0, "lr": 1e-30}
     model = SparseCoder(RunConfig.from_dict(settings).model, (2,), (2,))
     step = TrainingStep(model, RunConfig.from_dict(settings))
@@ -66,9 +66,9 @@ def test_the_gradients_norm_is_that_of_the_gradient(method, monkeypatch):
 
     with monkeypatch.context() as patch:
         patch.setattr(RowNorms, "of", counting)
-        known = gradient_norms(METHODS[method])
+        norms = gradient_norms(METHODS[method])
     monkeypatch.setattr(RowNorms, "of", lambda self, gradient: None)
-    torch.testing.assert_close(known, gradient_norms(METHODS[method]), rtol=1e-5, atol=0)
+    torch.testing.assert_close(norms, gradient_norms(METHODS[method]), rtol=1e-5, atol=0)
     # norms of a part of the gradient, or of an earlier version, must not be used
     assert sum(noted) == 3 * {
         "sphere": 2,
@@ -168,8 +168,8 @@ def test_buffers_do_not_grow_from_step_to_step(method):
         return {shape: len(buffers) for shape, buffers in workspace._spare.items()}
 
     assert spare()
-    kept = spare()
-    assert kept == spare() == spare()
+    buffers_by_shape = spare()
+    assert buffers_by_shape == spare() == spare()
 
 
 @pytest.mark.parametrize("pair", ["sae", "crosscoder"])
@@ -194,8 +194,8 @@ def test_tied_weights_take_the_steps_of_one_matrix(pair):
     generator = torch_stream(3, "samples")
     for _ in range(5):
         x = torch.randn(64, 16, generator=generator).double()
-        kept = (x @ W.T).topk(4)
-        codes = torch.zeros(64, 60, dtype=torch.float64).scatter(1, kept.indices, kept.values.relu())
+        largest = (x @ W.T).topk(4)
+        codes = torch.zeros(64, 60, dtype=torch.float64).scatter(1, largest.indices, largest.values.relu())
         loss = (x - codes @ W).square().sum(1).mean()
         reference.zero_grad()
         loss.backward()
@@ -263,7 +263,7 @@ def test_training_leaves_the_most_frequent_latents_in_the_smallest_prefix():
     assert fires[:16].mean() > 2 * fires[16:].mean()
 
 
-def test_a_detached_sum_passes_its_gradient_to_its_own_part_alone():
+def test_a_detached_sum_passes_its_gradient_to_its_part_alone():
     step, x = step_of({"activation": "topk", "k": 4, "prefixes": [8, 32]})
     support = step.model(x, step._scales).support
     values = torch.rand(len(support), generator=torch_stream(3, "values"), requires_grad=True)

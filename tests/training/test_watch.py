@@ -23,17 +23,20 @@ def file(tmp_path_factory):
 
 
 @given(st.sampled_from(sorted(WIDTHS)), st.sets(st.integers(0, 6)), st.floats(0.1, 10))
-def test_it_counts_the_features_that_are_among_the_rows(file, pair, known, scale):
+def test_it_counts_the_features_that_are_among_the_rows(file, pair, learned_features, scale):
     both = normalise_rows(np.concatenate([W_P, W_R]).T)
     true = {"sae": (W_P.T, W_P.T), "transcoder": (W_P.T, W_R.T), "crosscoder": (both, both)}[pair]
     noise = RNG.standard_normal((3, WIDTHS[pair][0])), RNG.standard_normal((3, WIDTHS[pair][1]))
-    rows = [np.concatenate([scale * t[sorted(known)], n]).astype(np.float32) for t, n in zip(true, noise, strict=True)]
-    told = recovery_watch(file, pair)(dict(zip(("encoder", "decoder"), map(torch.from_numpy, rows), strict=True)))
+    rows = [
+        np.concatenate([scale * t[sorted(learned_features)], n]).astype(np.float32)
+        for t, n in zip(true, noise, strict=True)
+    ]
+    recovery = recovery_watch(file, pair)(dict(zip(("encoder", "decoder"), map(torch.from_numpy, rows), strict=True)))
     for side, W, t in zip(("encoder", "decoder"), rows, true, strict=True):
         expected = gt_recovery(best_match(normalise_rows(W), t))
-        assert told[f"gt_recovery_{side}"] == pytest.approx(expected)
-        assert expected >= len(known) / 7
+        assert recovery[f"gt_recovery_{side}"] == pytest.approx(expected)
+        assert expected >= len(learned_features) / 7
 
 
-def test_it_tells_of_one_side_where_there_is_but_one(file):
+def test_a_dictionary_of_one_side_has_the_recovery_of_that_side(file):
     assert recovery_watch(file, "sae")({"decoder": torch.from_numpy(W_P.T)}) == {"gt_recovery_decoder": 1.0}

@@ -106,9 +106,9 @@ def training(settings: dict, processes: Processes = ALONE, kernels: str = "numba
     generator = torch_stream(1, "resampling")
     with computing_with(kernels if dtype == torch.float64 else "numba"):
         history = train(model, batches, config, generator, no_scaling(D, D), anchors, watch=norms_by_latent)
-    own = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    parts = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     unite(model)
-    return model, history, own
+    return model, history, parts
 
 
 def splits_of(settings: dict) -> list[Split]:
@@ -122,9 +122,9 @@ def train_cases(folder: Path, kernels: str) -> None:
     with processes_of("samples", RunConfig.from_dict(BASE)) as (several, _):
         for case, settings in json.loads((folder / "cases.json").read_text()).items():
             for split in splits_of(settings):
-                model, history, own = training(settings, Processes(**{split: several}), kernels)
+                model, history, parts = training(settings, Processes(**{split: several}), kernels)
                 tensors = {f"whole/{name}": tensor.clone() for name, tensor in model.state_dict().items()}
-                tensors |= {f"own/{name}": tensor for name, tensor in own.items()}
+                tensors |= {f"own/{name}": tensor for name, tensor in parts.items()}
                 path = folder / f"{case}.{split}.{several.rank}.safetensors"
                 save_file(tensors, path, {"history": json.dumps(history)})
 
