@@ -68,7 +68,7 @@ class Outcome(NamedTuple):
     """Failed tests and files with errors; at least 1 if pytest itself failed."""
     seconds: float
     failures: list[str]
-    said: str
+    output: str
     """Output of pytest."""
 
 
@@ -80,9 +80,9 @@ def name_of(variant: dict[str, str]) -> str:
 def environment(variant: dict[str, str]) -> dict[str, str]:
     """Return the environment of a variant, without the variables of other variants."""
     others = {key for other in VARIANTS for key in other}
-    kept = {key: value for key, value in os.environ.items() if key not in others}
+    variables = {key: value for key, value in os.environ.items() if key not in others}
     return (
-        kept
+        variables
         | {"PYTHONPATH": os.pathsep.join([str(REPOSITORY / "src"), str(REPOSITORY), str(REPOSITORY / "workflow")])}
         | variant
     )
@@ -92,8 +92,8 @@ def facts(variant: dict[str, str]) -> dict[str, str]:
     """Return the instructions that the libraries report in a variant, and a digest of some products' bits."""
     verbose = environment(variant) | {"ONEDNN_VERBOSE": "1"}
     done = subprocess.run([sys.executable, "-c", _FACTS], env=verbose, capture_output=True, text=True, check=True)
-    found: dict[str, str] = json.loads(re.findall(r"^facts (.*)", done.stdout, re.M)[0])
-    return found | {"oneDNN": "".join(re.findall(r"info,cpu,isa:(.*)", done.stdout)[:1])}
+    values: dict[str, str] = json.loads(re.findall(r"^facts (.*)", done.stdout, re.M)[0])
+    return values | {"oneDNN": "".join(re.findall(r"info,cpu,isa:(.*)", done.stdout)[:1])}
 
 
 def effect(variant: dict[str, str], plain: dict[str, str]) -> str:
@@ -104,16 +104,16 @@ def effect(variant: dict[str, str], plain: dict[str, str]) -> str:
     RuntimeError
         If a library does not heed its variable.
     """
-    found = facts(variant)
+    actual = facts(variant)
     for key in variant.keys() & TOLD.keys():
         fact, expected = TOLD[key]
-        if found[fact] != expected[variant[key]]:
+        if actual[fact] != expected[variant[key]]:
             raise RuntimeError(
-                f"{key}={variant[key]}: expected {fact} {expected[variant[key]]}, found {found[fact]}; this processor "
+                f"{key}={variant[key]}: expected {fact} {expected[variant[key]]}, found {actual[fact]}; this processor "
                 "or this version of the library does not know it"
             )
-    changed = [f"{key} {found[key]}" for key in sorted(found) if key != "products" and found[key] != plain[key]]
-    changed += ["other bits of products"] * (found["products"] != plain["products"])
+    changed = [f"{key} {actual[key]}" for key in sorted(actual) if key != "products" and actual[key] != plain[key]]
+    changed += ["other bits of products"] * (actual["products"] != plain["products"])
     return ", ".join(changed) or NO_EFFECT
 
 
@@ -127,12 +127,12 @@ def run(variant: dict[str, str], *arguments: str) -> Outcome:
     return read(done.stdout, done.returncode, time.monotonic() - began)
 
 
-def read(said: str, code: int, seconds: float) -> Outcome:
+def read(output: str, code: int, seconds: float) -> Outcome:
     """Parse the output of pytest and its exit status."""
-    counts = {word: int(n) for n, word in re.findall(r"(\d+) (passed|failed|error)", said[-500:])}
+    counts = {word: int(n) for n, word in re.findall(r"(\d+) (passed|failed|error)", output[-500:])}
     failed = counts.get("failed", 0) + counts.get("error", 0)
-    failures = re.findall(r"^(?:FAILED|ERROR) (\S+)", said, re.M)
-    return Outcome(counts.get("passed", 0), max(failed, int(code != 0)), seconds, failures, said)
+    failures = re.findall(r"^(?:FAILED|ERROR) (\S+)", output, re.M)
+    return Outcome(counts.get("passed", 0), max(failed, int(code != 0)), seconds, failures, output)
 
 
 def main(arguments: list[str]) -> int:
@@ -153,7 +153,7 @@ def main(arguments: list[str]) -> int:
             print(f"{name_of(variant):<66} {'not run':>21}  {changed}", flush=True)
             continue
         outcome = run(variant, *arguments)
-        (LOGS / f"{name_of(variant).replace(' ', '.')}.log").write_text(outcome.said)
+        (LOGS / f"{name_of(variant).replace(' ', '.')}.log").write_text(outcome.output)
         numbers = f"{outcome.passed:>6} {outcome.failed:>6} {outcome.seconds:>7.0f}"
         print(f"{name_of(variant):<66} {numbers}  {changed}", *outcome.failures, sep="\n  ", flush=True)
         failed |= outcome.failed > 0

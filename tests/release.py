@@ -63,9 +63,9 @@ class Failure(Exception):
 
 def run(*command: str | Path, folder: Path) -> str:
     """Run a command without any setting of Python's from outside, and return its output."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "VIRTUAL_ENV"))}
+    env = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "VIRTUAL_ENV"))}
     done = subprocess.run(
-        list(map(str, command)), cwd=folder, env=kept, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+        list(map(str, command)), cwd=folder, env=env, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
     )
     if done.returncode:
         raise Failure(done.stdout)
@@ -106,12 +106,12 @@ def attempt(package: Path, python: str, torch: str, version: str) -> dict[str, s
         inside = folder / "environment/bin/python"
         run(inside, "-m", "pip", "install", "--quiet", f"{package}[plot]", torch, folder=folder)
         (folder / "empty").mkdir()
-        said = run(inside, "-c", USE, folder=folder / "empty").splitlines()
+        lines_of_output = run(inside, "-c", USE, folder=folder / "empty").splitlines()
     # libraries may print after it, at the interpreter's end
-    found: dict[str, str] = json.loads(next(line for line in reversed(said) if line.startswith("{")))
-    if found["sdlcore"] != version:
-        raise Failure(f"sdlcore.__version__ is {found['sdlcore']}, but version.py has {version}\n")
-    return found
+    versions: dict[str, str] = json.loads(next(line for line in reversed(lines_of_output) if line.startswith("{")))
+    if versions["sdlcore"] != version:
+        raise Failure(f"sdlcore.__version__ is {versions['sdlcore']}, but version.py has {version}\n")
+    return versions
 
 
 def write(rows: Sequence[dict[str, str]], table: Path = TABLE, page: Path = PAGE) -> None:
@@ -124,8 +124,8 @@ def write(rows: Sequence[dict[str, str]], table: Path = TABLE, page: Path = PAGE
     head, _, rest = page.read_text().partition(BEGINS)
     _, _, tail = rest.partition(ENDS)
     lines = [COLUMNS, ["---"] * len(COLUMNS), *([row[column] for column in COLUMNS] for row in rows)]
-    shown = "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
-    page.write_text(f"{head}{BEGINS}\n{shown}\n{ENDS}{tail}")
+    body = "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+    page.write_text(f"{head}{BEGINS}\n{body}\n{ENDS}{tail}")
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -87,7 +87,7 @@ def run(folder: Path, configuration: str) -> Path:
     return results
 
 
-def found(results: Path) -> dict[str, Any]:
+def outputs_of(results: Path) -> dict[str, Any]:
     """Return the comparable content of a run's files, by name."""
     return {
         str(file.relative_to(results)): content
@@ -154,7 +154,7 @@ def main(base: str, *configurations: str) -> None:
     before, now = check_out(base), copy_present()
     wrong = []
     for configuration in configurations or ("tiny",):
-        old, new = found(run(before, configuration)), found(run(now, configuration))
+        old, new = outputs_of(run(before, configuration)), outputs_of(run(now, configuration))
         wrong += [f"{configuration}: {line}" for line in differences(old, new)]
         print(f"{configuration}: {len(old)} files compared")
     print("\n".join(wrong) or "the same")

@@ -10,18 +10,18 @@ import numpy as np
 
 def contents(path: Path) -> dict[str, Any]:
     """Return every dataset with its type and layout, and every attribute, of an HDF5 file."""
-    found: dict[str, Any] = {}
+    items: dict[str, Any] = {}
     with h5py.File(path) as file:
 
         def look(name: str, item: Any) -> None:
-            found.update({f"{name}@{key}": np.asarray(value).tolist() for key, value in item.attrs.items()})
+            items.update({f"{name}@{key}": np.asarray(value).tolist() for key, value in item.attrs.items()})
             if isinstance(item, h5py.Dataset):
                 values = item[()]
                 content = values.tolist() if values.dtype.hasobject else hashlib.sha256(values.tobytes()).hexdigest()
-                found[name] = (item.dtype, item.shape, item.chunks, item.maxshape, content)
+                items[name] = (item.dtype, item.shape, item.chunks, item.maxshape, content)
             else:
-                found[name] = sorted(item)
+                items[name] = sorted(item)
 
         look("", file)
         file.visititems(look)
-    return found
+    return items

@@ -32,7 +32,7 @@ def called(capsys):
     """Call a function by a command line; return its arguments, or exit status, output and errors."""
 
     def call(*argv: str) -> Any:
-        given: list[dict[str, Any]] = []
+        calls: list[dict[str, Any]] = []
 
         def main(
             files: Files,
@@ -51,13 +51,13 @@ def called(capsys):
             Args:
                 metrics: files of runs
             """
-            given.append(locals() | {"given": None})
+            calls.append(locals() | {"calls": None})
 
         try:
             cli(main, argv=list(argv))
         except SystemExit as end:
             return end.code, *capsys.readouterr()
-        return given[0]
+        return calls[0]
 
     return call
 
@@ -66,11 +66,11 @@ NEEDED = ("--store", "train.h5", "--metrics", "a.json", "b c.json", "--settings"
 
 
 def test_options_are_the_parameters_and_the_fields_of_a_dataclass_among_them(called):
-    found = called(*NEEDED, "--seed", "4", "--cell", "sae", "7", "--n-anchors", "5", "--device", "cpu")
-    assert found["files"] == Files(Path("train.h5"), 4)
-    assert (found["cell"], found["n_anchors"], found["device"]) == (("sae", 7), 5, "cpu")
-    assert found["metrics"] == [Path("a.json"), Path("b c.json")]
-    assert found["settings"] == {"k": 2}
+    options = called(*NEEDED, "--seed", "4", "--cell", "sae", "7", "--n-anchors", "5", "--device", "cpu")
+    assert options["files"] == Files(Path("train.h5"), 4)
+    assert (options["cell"], options["n_anchors"], options["device"]) == (("sae", 7), 5, "cpu")
+    assert options["metrics"] == [Path("a.json"), Path("b c.json")]
+    assert options["settings"] == {"k": 2}
     assert called(*NEEDED)["n_anchors"] == 3
 
 
@@ -80,14 +80,14 @@ def test_settings_are_one_value_of_json(called):
 
 
 def test_what_may_be_none_may_stand_without_a_value(called):
-    found = called(*NEEDED, "--anchors", "--n-anchors", "--shard", "--runs", "null")
-    assert all(found[name] is None for name in ("anchors", "n_anchors", "shard", "runs"))
-    found = called(*NEEDED, "--anchors", "a.safetensors", "--shard", "1", "4", "--runs", '[{"seed": 0}]')
-    assert (found["anchors"], found["shard"], found["runs"]) == (Path("a.safetensors"), (1, 4), [{"seed": 0}])
+    options = called(*NEEDED, "--anchors", "--n-anchors", "--shard", "--runs", "null")
+    assert all(options[name] is None for name in ("anchors", "n_anchors", "shard", "runs"))
+    options = called(*NEEDED, "--anchors", "a.safetensors", "--shard", "1", "4", "--runs", '[{"seed": 0}]')
+    assert (options["anchors"], options["shard"], options["runs"]) == (Path("a.safetensors"), (1, 4), [{"seed": 0}])
 
 
 @pytest.mark.parametrize(
-    ("argv", "said"),
+    ("argv", "message"),
     [
         (("--store", "x", "--settings", "{}"), "--metrics [PATH [PATH ...]] files of runs (required)"),
         ((*NEEDED, "--sed", "3"), "Unrecognized options: --sed, 3; did you mean --seed?"),
@@ -106,23 +106,23 @@ def test_what_may_be_none_may_stand_without_a_value(called):
         ((*NEEDED, "--n-anchors", "x"), "--n-anchors must be a whole number, found 'x'"),
     ],
 )
-def test_what_is_wrong_is_said_on_one_line_that_names_the_option(called, argv, said):
+def test_a_mistake_is_one_line_that_names_the_option(called, argv, message):
     status, _, line = called(*argv)
     assert status == 2
-    assert said in line
+    assert message in line
     assert line.count("\n") == 1
     assert not set("│╭╮╰╯─") & set(line)
 
 
 def test_help_says_what_the_module_does_and_what_options_mean(called):
-    status, said, _ = called("--help")
+    status, text, _ = called("--help")
     assert status == 0
-    assert "Command lines of rules and users, and the messages for mistakes in them." in said
-    assert "files of runs" in said
-    assert "what is read" in said
+    assert "Command lines of rules and users, and the messages for mistakes in them." in text
+    assert "files of runs" in text
+    assert "what is read" in text
 
 
-def test_what_is_wrong_with_a_source_is_said_in_a_line():
+def test_a_mistake_in_a_source_is_one_line():
     def main(*, store: Path) -> None:
         raise SourceError(f"{store}: row 7 holds NaN")
 
@@ -130,7 +130,7 @@ def test_what_is_wrong_with_a_source_is_said_in_a_line():
         cli(main, argv=["--store", "train.h5"])
 
 
-def test_an_error_of_the_function_itself_is_not_taken_for_one_of_its_arguments():
+def test_an_error_of_the_function_itself_is_not_reported_as_one_of_its_arguments():
     def main(*, store: Path) -> None:
         raise ValueError(f"{store}: has no rows")
 

@@ -70,9 +70,9 @@ def folder(tmp_path_factory):
 
 def test_a_bench_is_drawn_trained_on_and_scored(folder, capsys, tmp_path):
     main(["evaluate", str(folder / "run"), "--bench", str(folder / "bench"), "--out", str(tmp_path / "scores.json")])
-    said = capsys.readouterr().out
-    assert "Dictionary(sae, topk, k=3, n_p=16, n_q=64, n_r=16)" in said
-    assert "gt_recovery_decoder" in said
+    output = capsys.readouterr().out
+    assert "Dictionary(sae, topk, k=3, n_p=16, n_q=64, n_r=16)" in output
+    assert "gt_recovery_decoder" in output
     scores = json.loads((tmp_path / "scores.json").read_text())
     bench = sdl.Bench.draw(
         seed=3, n=24, n_p=16, sparsity=0.9, max_interference=0.4, train_samples=2000, test_samples=500
@@ -83,32 +83,32 @@ def test_a_bench_is_drawn_trained_on_and_scored(folder, capsys, tmp_path):
 
 
 def test_a_command_trains_what_a_notebook_does(folder):
-    found = sdl.load(folder / "run")
+    dictionary = sdl.load(folder / "run")
     settings = {"activation": "topk", "k": 3, "n_q": 64, "batch_size": 64, "steps": 60, "log_every": 20}
     again = sdl.fit(folder / "bench/train.h5", progress=False, device="cpu", **settings)
-    assert np.array_equal(found.W_dec.numpy(), again.W_dec.numpy())
-    assert [row["step"] for row in found.history] == [20, 40, 60]
+    assert np.array_equal(dictionary.W_dec.numpy(), again.W_dec.numpy())
+    assert [row["step"] for row in dictionary.history] == [20, 40, 60]
 
 
 def test_labels_give_anchors_and_judges(tmp_path, capsys, folder):
     x = np.load(_npy(folder, tmp_path))
     np.save(tmp_path / "labels.npy", np.argmax(x, axis=1) % 4)
-    given = [str(tmp_path / "x.npy"), "--labels", str(tmp_path / "labels.npy")]
+    labelled = [str(tmp_path / "x.npy"), "--labels", str(tmp_path / "labels.npy")]
     with pytest.raises(SystemExit):
-        main(["fit", *given, "--anchors", "class-means", "--n-anchors", "0", "--out", str(tmp_path / "none"), *TOPK])
+        main(["fit", *labelled, "--anchors", "class-means", "--n-anchors", "0", "--out", str(tmp_path / "none"), *TOPK])
     assert "n_anchors must be a whole number from 1 on, or a share between 0 and 1, found 0" in capsys.readouterr().err
-    main(["fit", *given, "--anchors", "class-means", "--out", str(tmp_path / "run"), *TOPK])
+    main(["fit", *labelled, "--anchors", "class-means", "--out", str(tmp_path / "run"), *TOPK])
     assert sdl.load(tmp_path / "run").settings["lambda_anchor"] == 0.1
     scores = tmp_path / "scores.json"
-    main(["evaluate", str(tmp_path / "run"), "--x", *given, "--no-nulls", "--out", str(scores)])
+    main(["evaluate", str(tmp_path / "run"), "--x", *labelled, "--no-nulls", "--out", str(scores)])
     assert "gt_recovery_decoder_unanchored" in capsys.readouterr().out
     # the run's folder knows its anchors, and that they are class means
-    found, means = sdl.load(tmp_path / "run"), sdl.class_means(x, np.load(tmp_path / "labels.npy"))
-    assert sorted(found.anchors.feature) == list(range(means.W_p.shape[1]))
+    dictionary, means = sdl.load(tmp_path / "run"), sdl.class_means(x, np.load(tmp_path / "labels.npy"))
+    assert sorted(dictionary.anchors.feature) == list(range(means.W_p.shape[1]))
     metrics = json.loads(scores.read_text())["metrics"]
     assert metrics["mip_decoder_anchored"] == metrics["mip_decoder"]
     assert metrics["mip_decoder_unanchored"] is None
-    expected = sdl.evaluate(found, means, x, labels=np.load(tmp_path / "labels.npy"))
+    expected = sdl.evaluate(dictionary, means, x, labels=np.load(tmp_path / "labels.npy"))
     assert metrics["mip_decoder"] == pytest.approx(expected["mip_decoder"])
 
 
@@ -121,7 +121,7 @@ def test_a_bench_in_a_folder_keeps_its_hierarchy(tmp_path):
     assert "absorption" in json.loads((tmp_path / "scores.json").read_text())["metrics"]
 
 
-def test_a_labelled_store_is_judged_by_the_runs_own_means_and_by_rows(tmp_path, folder):
+def test_a_labelled_store_is_judged_by_the_means_of_the_run_and_by_rows(tmp_path, folder):
     x = np.load(_npy(folder, tmp_path))
     labels = np.argmax(x, axis=1) % 4
     np.save(tmp_path / "labels.npy", labels)
@@ -136,9 +136,9 @@ def test_a_labelled_store_is_judged_by_the_runs_own_means_and_by_rows(tmp_path, 
             *TOPK,
         ]
     )
-    kept = labels != 1
+    mask = labels != 1
     with create_store(tmp_path / "test.h5", {}, class_names=["3", "2", "0"]) as writer:
-        writer.append(x[kept], labels=np.array([2, -1, 1, 0])[labels[kept]])
+        writer.append(x[mask], labels=np.array([2, -1, 1, 0])[labels[mask]])
     np.save(tmp_path / "rows.npy", np.eye(16, dtype=np.float32))
     scores = {}
     for name, more in (("means", []), ("rows", ["--references", str(tmp_path / "rows.npy")])):
@@ -146,7 +146,7 @@ def test_a_labelled_store_is_judged_by_the_runs_own_means_and_by_rows(tmp_path, 
         main([*evaluated, "--out", str(tmp_path / "scores.json")])
         scores[name] = json.loads((tmp_path / "scores.json").read_text())["metrics"]
     sae = sdl.load(tmp_path / "run")
-    expected = sdl.evaluate(sae, sdl.class_means(x, labels), x[kept], labels=labels[kept])
+    expected = sdl.evaluate(sae, sdl.class_means(x, labels), x[mask], labels=labels[mask])
     assert scores["means"]["macro_f1"] == pytest.approx(expected["macro_f1"])
     assert scores["rows"]["mip_decoder"] == pytest.approx(sdl.evaluate(sae, np.eye(16), x)["mip_decoder"])
 
@@ -219,8 +219,10 @@ def test_several_dictionaries_are_scored_in_a_table(folder, tmp_path, capsys):
     for row, path in zip(rows, both, strict=True):
         name, *values = row.split()
         assert name == path
-        found = written[path]["metrics"]
-        assert [float(value) for value in values] == pytest.approx([found[column] for column in head.split()], rel=1e-3)
+        metrics = written[path]["metrics"]
+        assert [float(value) for value in values] == pytest.approx(
+            [metrics[column] for column in head.split()], rel=1e-3
+        )
         assert written[path]["nulls"] == {}
     assert written[both[0]]["metrics"]["fvu"] < 1 <= written[both[1]]["metrics"]["fvu"] + 0.01
 
@@ -249,16 +251,16 @@ def test_rows_that_different_means_of_classes_judge_are_not_compared_without_a_w
 
 
 @pytest.mark.usefixtures("registry")
-def test_a_plugin_in_the_working_directory_is_found_by_its_name(folder, tmp_path, monkeypatch):
+def test_a_plugin_in_the_working_directory_is_imported_by_its_name(folder, tmp_path, monkeypatch):
     (tmp_path / "here_plugin.py").write_text(PLUGIN.replace("scaled_topk", "here_topk").replace("power", "here_power"))
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("SDLCORE_PLUGINS", "here_plugin")
-    asked = ["--activation", "here_topk", "--scale", "0.5", "--steps", "20"]
-    main(["fit", str(folder / "bench/train.h5"), *TOPK, *asked, "--out", "run"])
+    options = ["--activation", "here_topk", "--scale", "0.5", "--steps", "20"]
+    main(["fit", str(folder / "bench/train.h5"), *TOPK, *options, "--out", "run"])
     assert sdl.load(tmp_path / "run").settings["activation"] == "here_topk"
 
 
-def test_a_plugin_that_is_missing_is_said_in_a_line(monkeypatch, capsys):
+def test_a_missing_plugin_is_one_line(monkeypatch, capsys):
     monkeypatch.setenv("SDLCORE_PLUGINS", "nowhere.py")
     with pytest.raises(SystemExit, match=r"sdlcore: SDLCORE_PLUGINS: nowhere\.py: no such file"):
         main(["fit", "x.npy", "--out", "run"])
@@ -345,7 +347,7 @@ def test_a_sweep_trains_what_single_commands_do(tmp_path, folder, capsys):
     header, *rows = capsys.readouterr().out.splitlines()
     assert "gt_recovery_decoder_unanchored" in header
     assert [row.split()[0].rpartition("/")[2] for row in rows[:2]] == ["anchored", "plain"]
-    for text, said in (
+    for text, message in (
         ("wide: {lr: 1e-3}", "runs.yaml: wide.lr: found '1e-3'; write 1.0e-3, since YAML reads 1e-3 as text"),
         ("[k, 2]", "runs.yaml: expected names of runs"),
         ("2: {}\n'2': {}", "would share a folder"),
@@ -355,10 +357,10 @@ def test_a_sweep_trains_what_single_commands_do(tmp_path, folder, capsys):
         (tmp_path / "runs.yaml").write_text(text)
         with pytest.raises(SystemExit):
             main(["fit-many", x, "--runs", str(tmp_path / "runs.yaml"), "--out", str(tmp_path / "sweep"), *TOPK])
-        assert said in capsys.readouterr().err
+        assert message in capsys.readouterr().err
 
 
-def test_an_interruption_is_said_in_a_line(tmp_path, monkeypatch, capsys):
+def test_an_interruption_is_one_line(tmp_path, monkeypatch, capsys):
     def interrupt(*_, **__):
         raise KeyboardInterrupt
 
@@ -369,7 +371,7 @@ def test_an_interruption_is_said_in_a_line(tmp_path, monkeypatch, capsys):
     assert "sdlcore: interrupted; the same command goes on where it can" in capsys.readouterr().err
 
 
-def test_without_a_command_there_is_help(capsys):
+def test_a_call_without_a_command_prints_the_help(capsys):
     with pytest.raises(SystemExit):
         main([])
     assert "Train, solve for, judge and exchange sparse dictionaries." in capsys.readouterr().out
@@ -439,16 +441,16 @@ def test_two_files_make_a_transcoder_or_a_crosscoder(pair, tmp_path, folder):
         (["probe", "run", "--x", "x.h5", "--labels", "t.jsonl", "--k", "some"], "--k cannot be 'some'|--k must be"),
     ],
 )
-def test_what_is_wrong_is_said_in_a_line(arguments, message, tmp_path, monkeypatch, capsys):
+def test_a_mistake_is_one_line(arguments, message, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(SystemExit) as end:
         main(arguments)
     assert end.value.code
-    said = capsys.readouterr().err.splitlines()
-    said = [line for line in said if "penalty leaves latents dense" not in line]
-    assert len(said) == 1
+    lines = capsys.readouterr().err.splitlines()
+    lines = [line for line in lines if "penalty leaves latents dense" not in line]
+    assert len(lines) == 1
 
-    assert re.search(message, said[0])
+    assert re.search(message, lines[0])
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -456,20 +458,20 @@ def test_help_explains_each_option(command, capsys):
     with pytest.raises(SystemExit) as end:
         main([command, "--help"])
     assert not end.value.code
-    said = capsys.readouterr().out
-    assert f"usage: sdlcore {command}" in said
-    assert all(line.strip("│ ") for line in said.splitlines() if line.startswith("│ --"))
+    text = capsys.readouterr().out
+    assert f"usage: sdlcore {command}" in text
+    assert all(line.strip("│ ") for line in text.splitlines() if line.startswith("│ --"))
 
 
-def options_in_help(capsys, *asked: str, command: str = "fit") -> set[str]:
+def options_in_help(capsys, *arguments: str, command: str = "fit") -> set[str]:
     with pytest.raises(SystemExit) as end:
-        main([command, "--help", *asked])
+        main([command, "--help", *arguments])
     assert not end.value.code
-    said = re.sub(r"\x1b\[[0-9;]*m", "", capsys.readouterr().out)
-    return set(re.findall(r"(?m)^[│ ]*--([\w-]+)", said))
+    text = re.sub(r"\x1b\[[0-9;]*m", "", capsys.readouterr().out)
+    return set(re.findall(r"(?m)^[│ ]*--([\w-]+)", text))
 
 
-def test_help_knows_the_settings_that_depend_on_a_methods_own():
+def test_help_knows_the_settings_that_depend_on_a_method():
     assert settings_of("lista") - settings_of("topk") == {"ista_step"}
     assert settings_of("jumprelu") - settings_of("relu") == {
         *("l0", "l0_form", "frequency", "init_threshold", "bandwidth"),
@@ -481,7 +483,7 @@ def test_help_knows_the_settings_that_depend_on_a_methods_own():
     assert settings_of("ortsae") == {"orthogonality", "orthogonality_chunk"}
 
 
-def test_help_shows_what_matters_most_and_of_a_method_its_own(capsys):
+def test_help_prints_the_main_settings_and_those_of_a_method(capsys):
     every, main_ones = options_in_help(capsys, "all"), options_in_help(capsys)
     assert {name.replace("_", "-") for name in MAIN} <= main_ones
     assert {name.replace("_", "-") for name in RunConfig().to_dict()} <= every
@@ -540,7 +542,7 @@ def test_plain_tensors_that_do_not_say_how_they_are_used_are_to_be_imported_firs
     assert f"`sdlcore import {plain} --activation topk --k 8 --out run`" in capsys.readouterr().err
 
 
-def test_square_tensors_are_of_the_pair_that_is_said(tmp_path):
+def test_square_tensors_are_of_the_requested_pair(tmp_path):
     rows = np.random.default_rng(0).standard_normal((2, 24, 16)).astype(np.float32)
     np.savez(tmp_path / "plain.npz", W_enc=rows[0], W_dec=rows[1])
     plain = ["import", str(tmp_path / "plain.npz"), "--activation", "relu"]
@@ -589,9 +591,9 @@ def test_dictionaries_are_judged_by_a_language_model(tmp_path, capsys):
     reading = ["--model", str(tmp_path / "lm"), "--text", str(tmp_path / "text.jsonl"), "--text-column", "body"]
     reading += ["--context-length", "16", "--contexts", "4"]
     main(["language-scores", *runs, *reading, "--out", str(tmp_path / "scores.json")])
-    shown = capsys.readouterr().out.splitlines()
-    assert shown[0].split() == [*BRIEF]
-    assert [line.split()[0] for line in shown[1:]] == runs
+    table = capsys.readouterr().out.splitlines()
+    assert table[0].split() == [*BRIEF]
+    assert [line.split()[0] for line in table[1:]] == runs
     scores = json.loads((tmp_path / "scores.json").read_text())
     assert scores[runs[0]]["clean"] == scores[runs[1]]["clean"]
     main(["language-scores", runs[1], *reading, "--out", str(tmp_path / "one.json")])
@@ -600,8 +602,8 @@ def test_dictionaries_are_judged_by_a_language_model(tmp_path, capsys):
     expected = sdl.language_scores(sdl.load(runs[1]), str(tmp_path / "lm"), tmp_path / "text.jsonl", **call)
     assert scores[runs[1]] == expected._asdict()
 
-    given = ["--labels", str(tmp_path / "text.jsonl"), "--label-column", "length", "--k", "1", "all"]
-    main(["probe", *runs, "--x", str(tmp_path / "x.h5"), *given, "--no-nulls", "--out", str(tmp_path / "probes.csv")])
+    options = ["--labels", str(tmp_path / "text.jsonl"), "--label-column", "length", "--k", "1", "all"]
+    main(["probe", *runs, "--x", str(tmp_path / "x.h5"), *options, "--no-nulls", "--out", str(tmp_path / "probes.csv")])
     coders = {run: sdl.load(run) for run in runs}
     labels = [line["length"] for line in lines]
     probes = sdl.probe(coders, tmp_path / "x.h5", labels, k=[1, None], nulls=False)
@@ -609,7 +611,7 @@ def test_dictionaries_are_judged_by_a_language_model(tmp_path, capsys):
     np.save(tmp_path / "labels.npy", np.array(labels))
     main(["probe", *runs, "--x", str(tmp_path / "x.h5"), "--labels", str(tmp_path / "labels.npy"), "--no-nulls"])
     with pytest.raises(SystemExit):
-        main(["probe", *runs, "--x", str(tmp_path / "x.h5"), *given, "--without", "short"])
+        main(["probe", *runs, "--x", str(tmp_path / "x.h5"), *options, "--without", "short"])
     assert "have 1 classes" in capsys.readouterr().err
 
     main(["compare", *runs, "--out", str(tmp_path / "pairs.csv")])
@@ -624,15 +626,15 @@ def test_a_dictionary_is_trained_further_in_its_language_model(tmp_path, capsys)
     fit = ["--activation", "topk", "--k", "4", "--n-q", "40", "--steps", "4", "--batch-size", "50", "--device", "cpu"]
     main(["fit", str(tmp_path / "x.npy"), "--out", str(tmp_path / "run"), "--keep-state", *fit])
     read = ["--model", str(tmp_path / "lm"), "--text", str(tmp_path / "text.jsonl"), "--context-length", "16"]
-    asked = ["--layer", "2", "--contexts-per-batch", "2", "--steps", "3", "--share", "1", "--device", "cpu"]
-    main(["finetune", str(tmp_path / "run"), *read, *asked, "--out", str(tmp_path / "tuned")])
+    options = ["--layer", "2", "--contexts-per-batch", "2", "--steps", "3", "--share", "1", "--device", "cpu"]
+    main(["finetune", str(tmp_path / "run"), *read, *options, "--out", str(tmp_path / "tuned")])
     assert str(tmp_path / "tuned") in capsys.readouterr().out
     tuned = sdl.load(tmp_path / "tuned")
     how = tuned.provenance["finetuned"]
     assert (how["share"], how["from_step"], how["optimizer"]) == (1.0, 4, "continued")
     assert "kl" in tuned.history[-1]
     # the same command opens the finished training
-    main(["finetune", str(tmp_path / "run"), *read, *asked, "--out", str(tmp_path / "tuned")])
+    main(["finetune", str(tmp_path / "run"), *read, *options, "--out", str(tmp_path / "tuned")])
 
 
 def test_a_plan_needs_a_workflow(tmp_path, monkeypatch, capsys):
@@ -645,7 +647,7 @@ def test_a_plan_needs_a_workflow(tmp_path, monkeypatch, capsys):
     assert "mine.yaml is a configuration; write --configfile mine.yaml" in capsys.readouterr().err
 
 
-def test_a_plan_says_what_is_left(capfd, monkeypatch):
+def test_a_plan_prints_the_remaining_runs(capfd, monkeypatch):
     monkeypatch.chdir(REPOSITORY)
     main(["plan", "table1", "--configfile", "config/tiny.yaml"])
     assert "runs are finished" in capfd.readouterr().out
@@ -671,7 +673,7 @@ def test_an_option_expands_a_tilde_that_the_shell_leaves_and_takes_no_empty_path
     assert [path.name for path in tmp_path.iterdir()] == ["run"]
 
 
-def test_rows_are_refined_given_a_new_encoder_and_exported(folder, capsys, tmp_path):
+def test_rows_are_refined_then_re_encoded_and_exported(folder, capsys, tmp_path):
     x, better, encoder = str(folder / "bench/train.h5"), str(tmp_path / "better"), str(tmp_path / "encoder")
     main(["refine", str(folder / "run"), "--x", x, "--rounds", "4", "--n-samples", "1000", "--out", better])
     main(["reencode", better, "--x", x, "--l0", "2.5", "--steps", "20", "--out", encoder])

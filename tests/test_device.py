@@ -4,7 +4,7 @@ import torch
 from sdlcore.device import choose_device
 
 
-def test_a_gpu_that_is_not_there_is_not_replaced_in_silence():
+def test_a_missing_gpu_is_not_silently_replaced():
     if torch.cuda.is_available():
         assert choose_device("cuda").type == choose_device("auto").type == "cuda"
     else:
@@ -14,7 +14,7 @@ def test_a_gpu_that_is_not_there_is_not_replaced_in_silence():
     assert choose_device("cpu").type == "cpu"
 
 
-def test_a_process_without_a_gpu_of_its_own_is_refused(monkeypatch):
+def test_a_process_without_a_gpu_for_its_rank_is_refused(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     monkeypatch.setenv("LOCAL_RANK", "1")

@@ -34,8 +34,8 @@ def test_what_the_page_of_the_store_shows_runs(tmp_path):
 
 @pytest.mark.slow
 def test_what_the_page_on_exporting_shows_runs(tmp_path):
-    found = [block for block in blocks_of(REPOSITORY / "docs/exporting.md") if not block.needs]
-    code = "\n".join(block.code for block in found if block.language == "python")
+    blocks = [block for block in blocks_of(REPOSITORY / "docs/exporting.md") if not block.needs]
+    code = "\n".join(block.code for block in blocks if block.language == "python")
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=os.environ, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("circuit-tracer cannot express a topk autoencoder: it opens transcoders, ")
@@ -55,9 +55,9 @@ def test_what_the_page_on_latents_shows_runs_and_says_what_the_law_does():
     (code,) = blocks("docs/reading-latents.md", "python")
     done = subprocess.run([sys.executable, "-c", code], env=os.environ, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    *found, shrunk = [tuple(map(float, line.split())) for line in done.stdout.splitlines()]
-    for cosine, said in found:
-        assert cosine == pytest.approx(said, abs=0.02)
+    *rows, shrunk = [tuple(map(float, line.split())) for line in done.stdout.splitlines()]
+    for cosine, expected in rows:
+        assert cosine == pytest.approx(expected, abs=0.02)
     assert shrunk == pytest.approx((0.785, 0.765), abs=5e-4)
 
 
@@ -78,8 +78,8 @@ def test_what_the_page_on_models_shows_runs(tmp_path):
     )
     (tmp_path / TEXT).parent.mkdir(parents=True)
     (tmp_path / TEXT).write_text(json.dumps(documents(100)))
-    found = blocks_of(REPOSITORY / "docs/inside-a-model.md")
-    code = "\n".join(block.code for block in found if block.language == "python" and not block.needs)
+    blocks = blocks_of(REPOSITORY / "docs/inside-a-model.md")
+    code = "\n".join(block.code for block in blocks if block.language == "python" and not block.needs)
     code = code.replace("hidden_states[12]", "hidden_states[2]")
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=os.environ, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
@@ -93,14 +93,14 @@ def test_what_the_page_on_models_shows_runs(tmp_path):
 def test_the_reference_of_python_has_every_name():
     page = (REPOSITORY / "docs/reference/python.md").read_text()
     paths = re.findall(r"^::: (\S+)$", page, flags=re.MULTILINE)
-    shown = {path.rsplit(".", 1)[1]: pkgutil.resolve_name(path) for path in paths}
+    entries = {path.rsplit(".", 1)[1]: pkgutil.resolve_name(path) for path in paths}
     for module in (sdl.plot, sdl.theory):
-        made = {name for name, made in vars(module).items() if getattr(made, "__module__", None) == module.__name__}
-        assert {name for name in made if not name.startswith("_")} <= shown.keys()
+        members = {name for name, item in vars(module).items() if getattr(item, "__module__", None) == module.__name__}
+        assert {name for name in members if not name.startswith("_")} <= entries.keys()
     names = set(dir(sdl)) - {"plot", "theory"}
-    assert sorted(names - shown.keys()) == []
+    assert sorted(names - entries.keys()) == []
     for name in names:
-        assert shown[name] is getattr(sdl, name)
+        assert entries[name] is getattr(sdl, name)
 
 
 @pytest.mark.parametrize("page", PAGES)
@@ -117,13 +117,13 @@ def test_links_and_files_that_pages_name_exist(page):
 def test_names_of_ours_in_docstrings_and_comments_exist():
     """Names are looked up in the sources, because some modules import libraries that not every machine has."""
     root = REPOSITORY / "src"
-    found = [
+    references = [
         (path, name)
         for path in sorted(root.rglob("*.py"))
         for name in re.findall(r"`(sdlcore(?:\.\w+)+)`", path.read_text())
     ]
-    assert len(found) > 50
-    wrong = [f"{path.relative_to(root)}: {name}" for path, name in found if not _is_there(root, name.split("."))]
+    assert len(references) > 50
+    wrong = [f"{path.relative_to(root)}: {name}" for path, name in references if not _is_there(root, name.split("."))]
     assert wrong == []
 
 
@@ -161,14 +161,14 @@ def test_the_site_shows_every_page_but_tables_of_results_in_its_navigation():
     Loader.add_multi_constructor("", lambda *_: None)
     settings = yaml.load((REPOSITORY / "mkdocs.yml").read_text(), Loader=Loader)
 
-    def shown(items):
+    def leaves(items):
         for item in items:
             value = next(iter(item.values())) if isinstance(item, dict) else item
-            yield from shown(value) if isinstance(value, list) else [value]
+            yield from leaves(value) if isinstance(value, list) else [value]
 
-    there = {str(path.relative_to(REPOSITORY / "docs")) for path in (REPOSITORY / "docs").rglob("*.md")}
-    tables = {page for page in there if re.fullmatch(r"results/\w+/(?!README)\w+\.md", page)}
-    assert set(shown(settings["nav"])) == there - tables
+    pages = {str(path.relative_to(REPOSITORY / "docs")) for path in (REPOSITORY / "docs").rglob("*.md")}
+    tables = {page for page in pages if re.fullmatch(r"results/\w+/(?!README)\w+\.md", page)}
+    assert set(leaves(settings["nav"])) == pages - tables
 
 
 def test_the_makefile_has_the_targets_that_pages_name():

@@ -28,7 +28,7 @@ def test_a_message_keeps_its_lines_and_escapes_the_rest(kind):
     assert str(kind(f"a {CODE}\nb")) == "a \\x1b[2J\\x9d0;title\\x07\\u202e\nb"
 
 
-def test_a_cause_is_shown_unless_its_message_commands_a_terminal():
+def test_a_cause_is_chained_unless_its_message_commands_a_terminal():
     plain = ValueError("two\nlines")
     assert printable_cause(plain) is plain
     assert printable_cause(ValueError(CODE)) is None
@@ -41,24 +41,24 @@ def saved(tmp_path_factory):
     return path
 
 
-def shown(error):
+def traceback_of(error):
     """Return what Python shows of an error that nobody catches, with its causes."""
     return "".join(traceback.format_exception(error))
 
 
 def in_description(change):
-    def craft(path, found, tensors):
-        change(found)
-        write_with_checksum(path, tensors, found, ENTRY)
+    def craft(path, facts, tensors):
+        change(facts)
+        write_with_checksum(path, tensors, facts, ENTRY)
 
     return craft
 
 
-def in_a_tensors_name(path, found, tensors):
-    write_with_checksum(path, {**tensors, CODE: torch.zeros(1)}, found, ENTRY)
+def in_a_tensors_name(path, facts, tensors):
+    write_with_checksum(path, {**tensors, CODE: torch.zeros(1)}, facts, ENTRY)
 
 
-def in_a_tensors_type(path, found, tensors):
+def in_a_tensors_type(path, facts, tensors):
     header = json.dumps({"a": {"dtype": CODE, "shape": [1], "data_offsets": [0, 4]}}).encode()
     path.write_bytes(struct.pack("<Q", len(header)) + header + bytes(4))
 
@@ -66,13 +66,13 @@ def in_a_tensors_type(path, found, tensors):
 @pytest.mark.parametrize(
     "craft",
     [
-        pytest.param(in_description(lambda found: found["model"].update(activation=CODE)), id="activation"),
+        pytest.param(in_description(lambda facts: facts["model"].update(activation=CODE)), id="activation"),
         pytest.param(
-            in_description(lambda found: found["model"].update(activation=f"z{CODE}") or found.update(plugin=CODE)),
+            in_description(lambda facts: facts["model"].update(activation=f"z{CODE}") or facts.update(plugin=CODE)),
             id="plugin",
         ),
-        pytest.param(in_description(lambda found: found["model"].update({CODE: 1})), id="setting"),
-        pytest.param(in_description(lambda found: found.update(input_sites=CODE)), id="sites"),
+        pytest.param(in_description(lambda facts: facts["model"].update({CODE: 1})), id="setting"),
+        pytest.param(in_description(lambda facts: facts.update(input_sites=CODE)), id="sites"),
         in_a_tensors_name,
         in_a_tensors_type,
     ],
@@ -82,7 +82,7 @@ def test_a_crafted_dictionary_commands_no_terminal(craft, saved, tmp_path):
     craft(path, *read_with_checksum(saved, ENTRY, "pt"))
     with pytest.raises(ValueError, match="crafted") as error:
         sdl.load(path)
-    assert shown(error.value) == printable_lines(shown(error.value))
+    assert traceback_of(error.value) == printable_lines(traceback_of(error.value))
 
 
 @pytest.mark.parametrize(
@@ -105,15 +105,15 @@ def test_a_crafted_run_folder_commands_no_terminal(change, tmp_path):
     for call in (lambda: sdl.fit(X, out=tmp_path / "run", **SETTINGS), lambda: sdl.load(tmp_path / "run")):
         with pytest.raises((ValueError, UserWarning)) as error:
             call()
-        assert shown(error.value) == printable_lines(shown(error.value))
+        assert traceback_of(error.value) == printable_lines(traceback_of(error.value))
 
 
 @pytest.mark.usefixtures("interruptible")
 def test_a_crafted_checkpoint_commands_no_terminal(tmp_path, monkeypatch):
     interrupt(monkeypatch, lambda: sdl.fit(X, out=tmp_path / "run", **SETTINGS), 2)
     path = tmp_path / "run" / CHECKPOINT
-    found, tensors = read_with_checksum(path, "training", "pt")
-    write_with_checksum(path, {**tensors, f"model/{CODE}": torch.zeros(1)}, found, "training")
+    facts, tensors = read_with_checksum(path, "training", "pt")
+    write_with_checksum(path, {**tensors, f"model/{CODE}": torch.zeros(1)}, facts, "training")
     with pytest.raises(ValueError, match="checkpoint") as error:
         sdl.fit(X, out=tmp_path / "run", **SETTINGS)
-    assert shown(error.value) == printable_lines(shown(error.value))
+    assert traceback_of(error.value) == printable_lines(traceback_of(error.value))

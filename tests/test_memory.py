@@ -12,12 +12,12 @@ from tests.sources.language.tiny_llama import documents, save_tiny_llama
 
 @pytest.mark.parametrize("written", [True, False])
 @pytest.mark.parametrize("number", [0, 10, 1_000_003])
-@pytest.mark.parametrize("there", [True, False], ids=["Linux", "elsewhere"])
-def test_a_tensor_in_large_pages_stays_where_it_is_with_what_it_holds(monkeypatch, written, number, there):
+@pytest.mark.parametrize("available", [True, False], ids=["Linux", "elsewhere"])
+def test_a_tensor_in_large_pages_stays_where_it_is_with_what_it_holds(monkeypatch, written, number, available):
     def missing(name):
         raise OSError("no such library")
 
-    if not there:
+    if not available:
         monkeypatch.setattr(ctypes, "CDLL", missing)
     memory = torch.arange(number + 2, dtype=torch.float32)
     inner = memory[1:-1]

@@ -92,10 +92,10 @@ print(*sys.modules)
 """
 
 
-def test_tables_and_verdicts_are_made_without_what_loads_slowly(tmp_path):
-    given = f"CONFIG, PAPER = {str(REPOSITORY / 'config/config.yaml')!r}, {str(REPOSITORY / 'resources/paper')!r}\n"
+def test_tables_and_verdicts_need_no_module_that_loads_slowly(tmp_path):
+    folders = f"CONFIG, PAPER = {str(REPOSITORY / 'config/config.yaml')!r}, {str(REPOSITORY / 'resources/paper')!r}\n"
     for name in ("table1", "verdicts"):
-        command = [sys.executable, "-c", f"NAME = {name!r}\n{given}{MAKE_TABLE_AND_VERDICTS}"]
+        command = [sys.executable, "-c", f"NAME = {name!r}\n{folders}{MAKE_TABLE_AND_VERDICTS}"]
         done = subprocess.run(command, capture_output=True, text=True, check=True, env=os.environ, cwd=tmp_path)
         assert not {"torch", "matplotlib", "scipy.stats"} & set(done.stdout.split())
 
@@ -127,12 +127,12 @@ def test_the_environment_of_peers_holds_what_theirs_does_without_conda_in_the_sa
     project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
     environment = yaml.safe_load((REPOSITORY / "workflow/envs/peers.yml").read_text())["dependencies"]
     pip = names_and_pins(environment[-1]["pip"])
-    asked = names_and_pins(lines_of("benchmarks/requirements.txt"))
-    assert pip.keys() == {*asked, *names_and_pins(project["dependencies"])}
+    required = names_and_pins(lines_of("benchmarks/requirements.txt"))
+    assert pip.keys() == {*required, *names_and_pins(project["dependencies"])}
     tested = names_and_pins(lines_of("benchmarks/constraints.txt"))
     for name, pin in pip.items():
         # its builds differ by machine, so it is given by range
-        assert pin == (">=2.6,<3" if name == "torch" else asked.get(name) or tested[name]), name
+        assert pin == (">=2.6,<3" if name == "torch" else required.get(name) or tested[name]), name
     trained, _ = lines_of("benchmarks/requirements-alone.txt")  # the pipeline trains nothing with the second
     assert trained in (REPOSITORY / "workflow/envs/peers.post-deploy.sh").read_text()
 

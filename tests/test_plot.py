@@ -70,7 +70,7 @@ def test_top_samples_are_the_largest_in_order(sae):
     assert heights[0] == pytest.approx(dictionary.encode(x)[:, latent].max())
 
 
-def test_pictures_are_drawn_on_given_axes(sae):
+def test_pictures_are_drawn_on_the_axes_of_the_caller(sae):
     from matplotlib import pyplot
 
     ax = pyplot.subplots()[1]
@@ -80,16 +80,16 @@ def test_pictures_are_drawn_on_given_axes(sae):
 def test_what_cannot_be_drawn_is_refused(sae):
     with pytest.raises(ValueError, match="no ground truth"):
         sdl.plot.recovery(Scores({}))
-    for given in (sae[0], {"a": sae[0]}):
+    for argument in (sae[0], {"a": sae[0]}):
         with pytest.raises(ValueError, match=r"scores are a Dictionary, expected the result of sdl\.evaluate"):
-            sdl.plot.recovery(given)
+            sdl.plot.recovery(argument)
     with pytest.raises(ValueError, match="the history has no column mip"):
         sdl.plot.loss(sae[0], "mip")
     with pytest.raises(ValueError, match="latent must be between 0 and 11, found 12"):
         sdl.plot.top_samples(sae[0], sae[1], 12)
 
 
-def test_top_samples_are_found_by_blocks_in_arrays_tensors_and_files(sae, tmp_path, monkeypatch):
+def test_top_samples_come_by_blocks_from_arrays_tensors_and_files(sae, tmp_path, monkeypatch):
     dictionary, x = sae
     np.save(tmp_path / "x.npy", x)
     expected = [bar.get_height() for bar in sdl.plot.top_samples(dictionary, x, 3).patches]

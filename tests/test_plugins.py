@@ -63,7 +63,7 @@ def test_annotated_fields_are_settings_of_runs_and_attributes_of_the_activation(
 
 
 @pytest.mark.parametrize(
-    ("given", "said"),
+    ("settings", "message"),
     [
         ({"shrink": -1}, "shrink must be at least 0, found -1"),
         ({"shrink": "1"}, "shrink must be a number, found '1'"),
@@ -75,10 +75,10 @@ def test_annotated_fields_are_settings_of_runs_and_attributes_of_the_activation(
         ({"k": None}, "activation soft needs k"),
     ],
 )
-def test_they_are_checked_as_ours_are(given, said):
+def test_they_are_checked_as_ours_are(settings, message):
     soft()
-    with pytest.raises(ValueError, match=said):
-        RunConfig.from_dict({"activation": "soft", "k": 3, "n_q": 8, **given})
+    with pytest.raises(ValueError, match=message):
+        RunConfig.from_dict({"activation": "soft", "k": 3, "n_q": 8, **settings})
 
 
 def test_a_run_hangs_on_the_settings_of_what_its_activation_extends():
@@ -103,21 +103,21 @@ def test_a_setting_of_an_activation_that_a_run_does_not_have_is_warned_of():
     soft()
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        given = {"activation": "relu", "l1": 1.0, "shrink": 0.1, "sizes": [1, 2]}
-        warn_of_unused(RunConfig.from_dict(given), given)
-    given = {"activation": "topk", "k": 2, "shrink": 0.3}
+        settings = {"activation": "relu", "l1": 1.0, "shrink": 0.1, "sizes": [1, 2]}
+        warn_of_unused(RunConfig.from_dict(settings), settings)
+    settings = {"activation": "topk", "k": 2, "shrink": 0.3}
     with pytest.warns(UserWarning, match="^shrink has no effect on activation topk$"):
-        warn_of_unused(RunConfig.from_dict(given), given)
+        warn_of_unused(RunConfig.from_dict(settings), settings)
 
 
-def test_names_that_are_taken_are_refused():
+def test_names_in_use_are_refused():
     with pytest.raises(PluginError, match=r"test_plugins: activation topk: sdlcore has one of this name"):
         activation("topk")(type("Own", (TopK,), {"__module__": __name__}))
     with pytest.raises(PluginError, match="expected lower-case letters"):
         activation("My Own")(type("Own", (TopK,), {"__module__": __name__}))
-    taken = type("Own", (TopK,), {"__module__": __name__, "__annotations__": {"steps": int}})
+    class_with_steps = type("Own", (TopK,), {"__module__": __name__, "__annotations__": {"steps": int}})
     with pytest.raises(PluginError, match="sdlcore has a setting steps"):
-        activation("own")(taken)
+        activation("own")(class_with_steps)
     soft()
     soft()  # like a notebook's cell that runs again
     with pytest.raises(PluginError, match=r"activation soft: .*test_plugins has one of this name"):
@@ -133,12 +133,12 @@ def test_a_setting_has_a_type_that_json_has():
         )
 
 
-def own(**body):
+def subclass_of_topk(**body):
     return activation("own")(type("Own", (TopK,), {"__module__": __name__, **body}))
 
 
 @pytest.mark.parametrize(
-    ("body", "said"),
+    ("body", "message"),
     [
         ({"shrink": 0.1}, r"shrink of activation own has no type; write shrink: float = 0.1"),
         ({"sizes": (1, 2)}, r"sizes of activation own has no type; write sizes: tuple\[int, ...\] = \(1, 2\)"),
@@ -147,45 +147,45 @@ def own(**body):
         ({"search": lambda self, pre: None}, "search of activation own must take no arguments$"),
     ],
 )
-def test_what_would_be_no_setting_is_refused(body, said):
-    with pytest.raises(PluginError, match=said):
-        own(**body)
+def test_what_would_be_no_setting_is_refused(body, message):
+    with pytest.raises(PluginError, match=message):
+        subclass_of_topk(**body)
 
 
 def test_constants_and_other_defaults_are_no_new_settings():
-    base = own(__annotations__={"shrink": float}, shrink=0.1, DECAY=0.5, _seen=0)
+    base = subclass_of_topk(__annotations__={"shrink": float}, shrink=0.1, DECAY=0.5, _seen=0)
     activation("child")(type("Child", (base,), {"__module__": __name__, "shrink": 0.3}))
     assert ModelConfig.from_dict({"activation": "own", "k": 1}).settings_of_plugin == {"shrink": 0.1}
     assert ModelConfig.from_dict({"activation": "child", "k": 1}).settings_of_plugin == {"shrink": 0.3}
 
 
-def test_settings_are_there_when_an_activation_is_made():
+def test_settings_exist_when_an_activation_is_constructed():
     def init(self, k):
         TopK.__init__(self, k)
         self.twice = 2 * self.shrink
 
-    made = own(__annotations__={"shrink": float}, __init__=init)
+    cls = subclass_of_topk(__annotations__={"shrink": float}, __init__=init)
     sigma = make_sigma(ModelConfig.from_dict({"activation": "own", "k": 1, "shrink": 0.2}))
-    assert isinstance(sigma, made)
+    assert isinstance(sigma, cls)
     assert (sigma.shrink, sigma.twice) == (0.2, 0.4)
 
 
-def test_a_class_is_left_as_its_author_wrote_it():
+def test_a_class_stays_as_its_author_wrote_it():
     before = dict(vars(TopK))
-    made = type("Own", (TopK,), {"__module__": __name__, "values": lambda self, pre, support: pre})
-    before |= vars(made)
-    assert activation("own")(made) is made
+    cls = type("Own", (TopK,), {"__module__": __name__, "values": lambda self, pre, support: pre})
+    before |= vars(cls)
+    assert activation("own")(cls) is cls
     make_sigma(ModelConfig.from_dict({"activation": "own", "k": 1}))
-    assert {**vars(TopK), **vars(made)} == before
+    assert {**vars(TopK), **vars(cls)} == before
 
 
 @pytest.mark.parametrize("name", [*FIT, "pursuit", "training"])
 def test_what_has_another_value_is_no_setting(name):
     with pytest.raises(PluginError, match=f"sdlcore has a setting {name}"):
-        own(__annotations__={name: int})
+        subclass_of_topk(__annotations__={name: int})
 
 
-def test_names_that_are_taken_are_the_arguments_of_fit():
+def test_reserved_names_are_the_arguments_of_fit():
     arguments = inspect.signature(sdl.fit).parameters.keys() - RunConfig().to_dict().keys()
     assert arguments == {*FIT, "settings"}
 
@@ -196,13 +196,13 @@ def test_a_decorator_without_a_name_is_refused(decorator):
         getattr(sdl, decorator)(soft)
 
 
-def test_a_setting_without_a_default_has_to_be_given():
+def test_a_setting_without_a_default_is_required():
     activation("own")(type("Own", (TopK,), {"__module__": __name__, "__annotations__": {"width": int}}))
     with pytest.raises(ValueError, match="missing settings of activation own: width"):
         ModelConfig.from_dict({"activation": "own", "k": 1})
 
 
-def test_a_plugin_is_found_beside_the_file_that_names_it_in_the_working_directory_or_installed(tmp_path, monkeypatch):
+def test_a_plugin_is_located_beside_the_file_in_the_working_directory_or_installed(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for name in ("beside/one.py", "two.py", "beside/package/__init__.py"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
@@ -220,14 +220,14 @@ def test_plugins_are_imported_by_path_with_what_lies_beside_them(tmp_path):
     (tmp_path / "own_plugin.py").write_text("import own_helper\n" + PLUGIN.format(name="by_path"))
     load_plugins([str(tmp_path / "own_plugin.py")])
     load_plugins([str(tmp_path / "own_plugin.py")])
-    found = extensions("activation")["by_path"]
-    assert found.module == "own_plugin"
-    assert found.parts[0] == str(tmp_path / "own_plugin.py")
-    assert {"sdlcore.model.activations.topk", "sdlcore.model.activation"} <= set(found.parts)
+    plugin = extensions("activation")["by_path"]
+    assert plugin.module == "own_plugin"
+    assert plugin.parts[0] == str(tmp_path / "own_plugin.py")
+    assert {"sdlcore.model.activations.topk", "sdlcore.model.activation"} <= set(plugin.parts)
 
 
 @pytest.mark.parametrize(
-    ("name", "text", "said"),
+    ("name", "text", "message"),
     [
         ("missing_plugin", None, r"missing_plugin: no such module beside the configuration file, in /"),
         (
@@ -241,11 +241,11 @@ def test_plugins_are_imported_by_path_with_what_lies_beside_them(tmp_path):
         ("gone_plugin.py", None, "gone_plugin.py: no such file"),
     ],
 )
-def test_a_plugin_that_cannot_be_imported_is_named(tmp_path, monkeypatch, name, text, said):
+def test_a_plugin_that_cannot_be_imported_is_named(tmp_path, monkeypatch, name, text, message):
     monkeypatch.chdir(tmp_path)
     if text is not None:
         (tmp_path / name).write_text(text)
-    with pytest.raises(PluginError, match=said):
+    with pytest.raises(PluginError, match=message):
         load_plugins([name])
 
 

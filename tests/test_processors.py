@@ -14,13 +14,13 @@ TESTS = [
 
 def test_some_tests_pass_with_other_instructions_and_one_thread():
     outcome = processors.run(processors.SAMPLE, *TESTS)
-    assert outcome.failed == 0, outcome.said
+    assert outcome.failed == 0, outcome.output
     assert outcome.passed >= len(TESTS)
 
 
 def test_failing_tests_are_counted_and_named_and_a_pytest_that_breaks_counts_as_one():
-    said = "FAILED tests/a.py::test_a - assert 0\nERROR tests/b.py\n1 failed, 12 passed, 1 skipped, 1 error in 2.50s\n"
-    outcome = processors.read(said, 1, 2.5)
+    text = "FAILED tests/a.py::test_a - assert 0\nERROR tests/b.py\n1 failed, 12 passed, 1 skipped, 1 error in 2.50s\n"
+    outcome = processors.read(text, 1, 2.5)
     assert (outcome.passed, outcome.failed) == (12, 2)
     assert outcome.failures == ["tests/a.py::test_a", "tests/b.py"]
     assert processors.read("3 passed in 1.00s\n", 0, 1.0).failed == 0
@@ -29,12 +29,12 @@ def test_failing_tests_are_counted_and_named_and_a_pytest_that_breaks_counts_as_
 
 def test_an_environment_has_the_variables_of_one_variant(monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "7")
-    found = processors.environment({"NUMBA_CPU_NAME": "generic"})
-    assert "OMP_NUM_THREADS" not in found
-    assert found["NUMBA_CPU_NAME"] == "generic"
+    environment = processors.environment({"NUMBA_CPU_NAME": "generic"})
+    assert "OMP_NUM_THREADS" not in environment
+    assert environment["NUMBA_CPU_NAME"] == "generic"
 
 
-def test_what_a_variant_changes_is_said_and_a_library_that_does_not_heed_it_is_named(monkeypatch):
+def test_effects_of_a_variant_are_listed_and_a_library_without_one_is_named(monkeypatch):
     plain = {"aten": "AVX2", "numba": "znver3", "oneDNN": "Intel AVX2", "threads": "2 2", "products": "a"}
     variant = {"ATEN_CPU_CAPABILITY": "default"}
     monkeypatch.setattr(processors, "facts", lambda _: plain | {"aten": "DEFAULT", "products": "b"})

@@ -22,9 +22,9 @@ RELEASE = f"sdlcore-{VERSION}"
 
 def run(*command: str | Path, where: Path, **environment: str) -> str:
     """Run a command and return its output."""
-    given = {**os.environ, **environment}
+    env = {**os.environ, **environment}
     done = subprocess.run(
-        list(map(str, command)), cwd=where, env=given, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+        list(map(str, command)), cwd=where, env=env, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
     )
     assert done.returncode == 0, done.stdout
     return done.stdout
@@ -55,9 +55,9 @@ def test_the_source_distribution_has_what_git_tracks_but_results(built):
     assert {path.name for path in built.iterdir()} == {f"{RELEASE}-py3-none-any.whl", f"{RELEASE}.tar.gz"}
     with tarfile.open(built / f"{RELEASE}.tar.gz") as archive:
         names = {member.name.partition("/")[2] for member in archive.getmembers() if not member.isdir()}
-    made = {"PKG-INFO", "setup.cfg", *(name for name in names if ".egg-info/" in name)}
+    generated = {"PKG-INFO", "setup.cfg", *(name for name in names if ".egg-info/" in name)}
     expected = {name for name in tracked() if not name.startswith("docs/results/") and name != "profiles"}
-    assert names - made == expected
+    assert names - generated == expected
 
 
 TRAIN = """
@@ -77,8 +77,8 @@ def test_the_wheel_trains_outside_of_the_checkout(built, tmp_path):
     site = tmp_path / "site"
     assert (site / "sdlcore/inside").glob("*.j2")
     assert sorted(path.name for path in site.iterdir() if path.suffix != ".dist-info") == ["bin", "sdlcore"]
-    said = run(sys.executable, "-c", TRAIN, where=tmp_path, PYTHONPATH=str(site))
-    assert said.splitlines()[-1] == str(site / "sdlcore/__init__.py")
+    output = run(sys.executable, "-c", TRAIN, where=tmp_path, PYTHONPATH=str(site))
+    assert output.splitlines()[-1] == str(site / "sdlcore/__init__.py")
     help_text = run(sys.executable, site / "bin/sdlcore", "--help", where=tmp_path, PYTHONPATH=str(site))
     assert "evaluate" in help_text
 
@@ -92,11 +92,11 @@ def test_a_checkout_on_the_path_has_the_version_of_the_project_whatever_is_insta
 
 
 def test_the_installed_package_is_tested_and_no_checkout(tmp_path):
-    given = {**os.environ, "PYTHONPATH": str(REPOSITORY / "src")}
-    done = subprocess.run([sys.executable, "-c", release.USE], cwd=tmp_path, env=given, capture_output=True, text=True)
+    env = {**os.environ, "PYTHONPATH": str(REPOSITORY / "src")}
+    done = subprocess.run([sys.executable, "-c", release.USE], cwd=tmp_path, env=env, capture_output=True, text=True)
     assert f"sdlcore was imported from {REPOSITORY / 'src'}" in done.stderr
-    seen = release.run(sys.executable, "-c", "import os; print(os.environ.get('PYTHONPATH'))", folder=tmp_path)
-    assert seen == "None\n"
+    output = release.run(sys.executable, "-c", "import os; print(os.environ.get('PYTHONPATH'))", folder=tmp_path)
+    assert output == "None\n"
 
 
 def test_pythons_that_do_not_start_are_named_before_anything_is_installed(tmp_path):

@@ -103,25 +103,25 @@ def test_forms_of_the_l0_penalty_make_no_other_run_of_one_without_them():
         *("k_start", "k_decay", "prefix_detached", "reorder_every", "orthogonality", "orthogonality_chunk"),
         *("l1_exponent_end", "l1_anneal_start", "contrast", "contrast_similarity", "archetypes", "relaxation"),
     }
-    given = {"activation": "jumprelu", "l0": 0.1, "l0_form": "quadratic", "target_l0": 8.0, "frequency": 0.2}
-    config = RunConfig.from_dict(given)
-    assert config.used().items() >= given.items()
+    settings = {"activation": "jumprelu", "l0": 0.1, "l0_form": "quadratic", "target_l0": 8.0, "frequency": 0.2}
+    config = RunConfig.from_dict(settings)
+    assert config.used().items() >= settings.items()
     assert "sdlcore.losses.frequency" in config.parts
 
 
-def test_how_anchors_hold_makes_no_other_run_where_it_is_not_said():
+def test_anchor_settings_make_no_other_run_where_they_are_defaults():
     """Runs from before these settings existed keep their identity, anchored or not."""
     younger = {"anchor_form", "anchor_until", "anchor_fall", "anchor_cosine"}
     for weight in (0.0, 0.1):
         assert not RunConfig.from_dict({"lambda_anchor": weight}).used().keys() & younger
-    given = {"anchor_form": "matched", "anchor_until": 0.5, "anchor_fall": 0.25, "anchor_cosine": 0.95}
-    config = RunConfig.from_dict(given)
-    assert config.used().items() >= given.items()
+    settings = {"anchor_form": "matched", "anchor_until": 0.5, "anchor_fall": 0.25, "anchor_cosine": 0.95}
+    config = RunConfig.from_dict(settings)
+    assert config.used().items() >= settings.items()
     assert "sdlcore.losses.anchor" in config.parts
     assert "lambda_anchor" not in config.used()
 
 
-def test_the_scale_of_the_loss_and_the_shape_of_the_schedule_make_no_other_run_where_they_are_not_said():
+def test_loss_scale_and_schedule_shape_make_no_other_run_where_they_are_defaults():
     younger = {"loss_scale": "mean", "lr_decay_shape": "cosine"}
     assert not RunConfig().used().keys() & younger.keys()
     assert RunConfig.from_dict(younger).used().items() >= younger.items()

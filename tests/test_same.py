@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from tests.same import differences, found
+from tests.same import differences, outputs_of
 
 
 @pytest.fixture
@@ -24,12 +24,12 @@ def results(tmp_path):
         with h5py.File(folder / "train.h5", "w") as file:
             file.attrs["provenance"] = json.dumps({"code": version})
             file["x"] = np.array([weight])
-        return found(folder)
+        return outputs_of(folder)
 
     return write
 
 
-def test_what_made_files_and_how_long_it_took_is_no_difference(results):
+def test_provenance_and_durations_are_no_difference(results):
     assert list(differences(results(1), results(2))) == []
 
 

@@ -29,13 +29,13 @@ class Outer(Settings):
 
 def test_json_becomes_settings_with_tuples_and_settings_within():
     assert Outer.from_dict({"name": "a"}) == Outer("a")
-    given = {"name": "a", "share": 0, "side": "input", "blocks": [1, 2], "inner": {"size": 3}}
-    assert Outer.from_dict(given) == Outer("a", 0, "input", (1, 2), Inner(3))
+    values = {"name": "a", "share": 0, "side": "input", "blocks": [1, 2], "inner": {"size": 3}}
+    assert Outer.from_dict(values) == Outer("a", 0, "input", (1, 2), Inner(3))
     assert Outer.from_dict({"name": "a", "blocks": None, "inner": None}) == Outer("a")
 
 
 @pytest.mark.parametrize(
-    ("settings", "said"),
+    ("settings", "message"),
     [
         ({}, "missing settings: name"),
         (
@@ -50,8 +50,8 @@ def test_json_becomes_settings_with_tuples_and_settings_within():
         ({"name": "a", "inner": {"size": 0}}, "size must be at least 1, found 0"),
     ],
 )
-def test_what_settings_may_not_be_is_refused_by_name(settings, said):
-    with pytest.raises(ValueError, match=said):
+def test_what_settings_may_not_be_is_refused_by_name(settings, message):
+    with pytest.raises(ValueError, match=message):
         Outer.from_dict(settings)
 
 
@@ -85,13 +85,13 @@ def test_a_number_beyond_float32_is_refused_by_name():
 
 
 def test_numpys_numbers_are_checked_and_become_pythons():
-    found = Outer.from_dict(
+    settings = Outer.from_dict(
         {"name": "a", "share": np.float32(0.5), "blocks": [np.int64(2)], "inner": {"size": np.uint8(3)}}
     )
-    assert json.loads(json.dumps(found.to_dict()["blocks"])) == [2]
-    assert found == Outer("a", 0.5, None, (2,), Inner(3))
-    assert type(found.share) is float
-    assert type(found.inner.size) is int
+    assert json.loads(json.dumps(settings.to_dict()["blocks"])) == [2]
+    assert settings == Outer("a", 0.5, None, (2,), Inner(3))
+    assert type(settings.share) is float
+    assert type(settings.inner.size) is int
     with pytest.raises(ValueError, match="size must be at least 1"):
         Outer.from_dict({"name": "a", "inner": {"size": np.int64(-3)}})
     with pytest.raises(ValueError, match="share must be below 1"):
@@ -112,8 +112,8 @@ def every_class_of_settings(cls: type[Settings] = Settings) -> set[type[Settings
 def test_every_number_stays_as_it_was_written_since_digests_depend_on_it():
     import_module("sdlstudy.configuration.whole")
     # classes that are written in the package: plugins' classes are made from theirs, and other tests define some
-    found = every_class_of_settings()
-    classes = [cls for cls in found if vars(sys.modules[cls.__module__]).get(cls.__qualname__) is cls]
+    classes_of_settings = every_class_of_settings()
+    classes = [cls for cls in classes_of_settings if vars(sys.modules[cls.__module__]).get(cls.__qualname__) is cls]
     # the paper's claims in claims.yaml are no settings, and no digest contains them
     claims = "sdlstudy.verdicts."
     classes = [cls for cls in classes if cls.__module__.startswith("sdlcore.") and claims not in cls.__module__ + "."]
@@ -129,12 +129,12 @@ def test_every_number_stays_as_it_was_written_since_digests_depend_on_it():
     assert type(RunConfig.from_dict({"lr": 1}).training.lr) is int
 
 
-def test_settings_are_given_in_order_or_by_name_and_copies_are_checked_again():
+def test_settings_are_set_in_order_or_by_name_and_copies_are_checked_again():
     assert Outer("a", 0.25) == Outer(name="a", share=0.25) == Outer("a").changed(share=0.25)
     with pytest.raises(ValueError, match="share must be below 1, found 2"):
         Outer("a").changed(share=2)
     with pytest.raises(ValueError, match="inner must be a mapping of size, found 3"):
         Outer("a", inner=3)
-    for values, given in (((1, 2), {}), ((1,), {"size": 2})):
+    for values, named in (((1, 2), {}), ((1,), {"size": 2})):
         with pytest.raises(TypeError, match="Inner takes size, each once"):
-            Inner(*values, **given)
+            Inner(*values, **named)

@@ -74,16 +74,16 @@ def test_every_setting_of_another_library_is_ours_or_gets_an_answer(library):
     assert not set(ANSWERS[library]) - set(names) - of_files, "a setting that the library does not have"
 
 
-def test_answers_name_settings_that_there_are():
-    known = {*OURS, "fit", *inspect.signature(fit_layers).parameters, *LanguageSource.model_fields}
+def test_answers_name_existing_settings():
+    names_of_settings = {*OURS, "fit", *inspect.signature(fit_layers).parameters, *LanguageSource.model_fields}
     for library, settings in ANSWERS.items():
         for name, answer in settings.items():
             named = [answer] if answer.isidentifier() else re.findall("`([^`]*)`", answer)
-            assert set(named) <= known, (library, name)
+            assert set(named) <= names_of_settings, (library, name)
 
 
 @pytest.mark.parametrize(
-    ("name", "said"),
+    ("name", "message"),
     [
         (
             "jumprelu_ste_to_input",
@@ -106,13 +106,13 @@ def test_answers_name_settings_that_there_are():
         ("beat", ""),
     ],
 )
-def test_an_answer_comes_before_letters_that_are_alike(name, said):
-    assert re.fullmatch(said, did_you_mean(name, OURS))
+def test_an_answer_comes_before_letters_that_are_alike(name, message):
+    assert re.fullmatch(message, did_you_mean(name, OURS))
 
 
 def test_answers_to_several_names_say_to_which():
-    said = hints(["autocast", "sed", "xyz"], OURS)
-    assert said == "; autocast: set precision to bfloat16; sed: did you mean seed?"
+    message = hints(["autocast", "sed", "xyz"], OURS)
+    assert message == "; autocast: set precision to bfloat16; sed: did you mean seed?"
 
 
 def test_a_clause_about_trainings_answers_no_key_of_anything_else():

@@ -10,7 +10,7 @@ from tests.hostile import NAMES
 
 
 @pytest.mark.parametrize(
-    ("text", "shown"),
+    ("text", "printed"),
     [
         ("cat", "cat"),
         ("Größe 猫\u3000と犬", "Größe 猫\u3000と犬"),
@@ -21,8 +21,8 @@ from tests.hostile import NAMES
         ("\x9b1m", r"\x9b1m"),
     ],
 )
-def test_a_terminal_obeys_no_name(text, shown):
-    assert printable(text) == shown
+def test_a_terminal_obeys_no_name(text, printed):
+    assert printable(text) == printed
     assert printable_lines(f"x\n{text}").startswith("x\n")
 
 

@@ -56,8 +56,8 @@ def test_read_outs_are_what_regression_finds_in_samples():
     y = x @ W.T
     y += np.sqrt(noise * y.var(axis=0).mean()) * rng.standard_normal(y.shape)
     y, x = y - y.mean(axis=0), x - x.mean(axis=0)
-    found = np.linalg.lstsq(y, x, rcond=None)[0].T
-    np.testing.assert_allclose(found, read_outs(W, noise), atol=0.02)
+    read_outs_of_samples = np.linalg.lstsq(y, x, rcond=None)[0].T
+    np.testing.assert_allclose(read_outs_of_samples, read_outs(W, noise), atol=0.02)
 
 
 @pytest.mark.parametrize(("n", "noise"), [(130, 0.0), (130, 0.2), (200, 0.0), (80, 0.5), (200, 1.0)])
@@ -173,5 +173,5 @@ def test_one_latent_for_two_orthogonal_features_is_stationary_and_not_the_best_o
     assert approximate_loss(weights, problem) == 1
     assert not any(part.any() for part in gradients(weights, problem))
     for n_q, least in ((1, 1), (2, 0)):
-        found = certify_top_1(problem, n_q)
-        assert (found.lower, found.upper, found.gap) == pytest.approx((least, least, 0), abs=1e-12)
+        certificate = certify_top_1(problem, n_q)
+        assert (certificate.lower, certificate.upper, certificate.gap) == pytest.approx((least, least, 0), abs=1e-12)

@@ -6,7 +6,7 @@ import pytest
 
 import sdlcore as sdl
 from sdlcore.api.pretrained import config_of
-from tests.interop.models import made
+from tests.interop.models import model_of
 
 
 @pytest.mark.parametrize(
@@ -22,7 +22,7 @@ from tests.interop.models import made
     ],
 )
 def test_the_architecture_is_one_word(kind, architecture):
-    assert config_of(made(kind), {})["architecture"] == architecture
+    assert config_of(model_of(kind), {})["architecture"] == architecture
 
 
 @pytest.mark.parametrize(
@@ -38,22 +38,22 @@ def test_the_architecture_is_one_word(kind, architecture):
 )
 def test_hooks_are_those_of_the_recorded_place(kind, where, hooks):
     provenance = {"activations": {"where": where, "model": {"name": "gpt2"}}}
-    config = config_of(made(kind), provenance)
+    config = config_of(model_of(kind), provenance)
     assert (config["hook_name"], config["hook_name_out"], config["model_name"]) == (*hooks, "gpt2")
     hooks_of_input = [hook for hook in ([hooks[0]] if isinstance(hooks[0], str) else hooks[0] or []) if hook]
-    assert all(hook in repr(sdl.Dictionary(made(kind), provenance)) for hook in hooks_of_input)
+    assert all(hook in repr(sdl.Dictionary(model_of(kind), provenance)) for hook in hooks_of_input)
 
 
 def test_an_export_to_saelens_has_the_hook_of_the_provenance(tmp_path):
     provenance = {"activations": {"where": {"layer": 9, "place": "mlp"}}}
-    folder = sdl.export(sdl.Dictionary(made("relu transcoder"), provenance), "saelens", tmp_path)
+    folder = sdl.export(sdl.Dictionary(model_of("relu transcoder"), provenance), "saelens", tmp_path)
     metadata = json.loads((folder / "cfg.json").read_text())["metadata"]
     assert (metadata["hook_name"], metadata["hook_name_out"]) == ("blocks.8.mlp.hook_in", "blocks.8.hook_mlp_out")
-    sdl.export(sdl.Dictionary(made("relu transcoder"), provenance), "saelens", tmp_path, hook_name="mine")
+    sdl.export(sdl.Dictionary(model_of("relu transcoder"), provenance), "saelens", tmp_path, hook_name="mine")
     assert json.loads((folder / "cfg.json").read_text())["metadata"]["hook_name"] == "mine"
 
 
 def test_activations_that_are_no_language_models_have_no_hook():
     provenance = {"activations": {"source": {"model": "ViT-B-32"}}}
-    assert config_of(made("topk"), provenance)["hook_name"] is None
-    assert repr(sdl.Dictionary(made("topk"), provenance)).endswith("n_r=24)")
+    assert config_of(model_of("topk"), provenance)["hook_name"] is None
+    assert repr(sdl.Dictionary(model_of("topk"), provenance)).endswith("n_r=24)")

@@ -32,14 +32,14 @@ def test_no_case_has_a_seed_of_the_development():
     assert sorted(case.seed for case in CASES if case.n == 1000) == list(UNSEEN_SEEDS)
 
 
-def test_a_case_is_drawn_and_found(tmp_path):
+def test_a_case_is_drawn_and_its_features_are_recovered(tmp_path):
     store, features = tmp_path / "train.h5", tmp_path / "features.npy"
     draw(Case(40, 32, 8192, 100, 4096, 1000), store, features)
     assert np.load(features).shape == (40, 32)
-    found = searched(str(store), str(features), SolverConfig(n_atoms=100, support=8, batch_size=4096), 1000)
-    assert found["recovery"] > 0.9
-    assert found["peak_mb"] > 0
-    assert found["processor_seconds"] > 0
+    row = searched(str(store), str(features), SolverConfig(n_atoms=100, support=8, batch_size=4096), 1000)
+    assert row["recovery"] > 0.9
+    assert row["peak_mb"] > 0
+    assert row["processor_seconds"] > 0
 
 
 def test_a_row_takes_the_place_of_that_of_its_case_and_of_no_other():

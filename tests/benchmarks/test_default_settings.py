@@ -29,5 +29,5 @@ def test_the_table_has_a_mean_for_each_candidate():
 
 
 def test_the_page_shows_what_was_measured():
-    shown = benchmark.PAGE.read_text().partition(benchmark.BEGINS)[2].partition(ENDS)[0].strip()
-    assert shown == benchmark.table(read_csv(benchmark.CSV))
+    page_table = benchmark.PAGE.read_text().partition(benchmark.BEGINS)[2].partition(ENDS)[0].strip()
+    assert page_table == benchmark.table(read_csv(benchmark.CSV))

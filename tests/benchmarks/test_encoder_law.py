@@ -29,17 +29,17 @@ def test_read_outs_solve_the_regularised_equations(basis):
     np.testing.assert_allclose(rows @ (covariance + 0.3 * np.eye(N_P)), W_dec, atol=1e-10)
 
 
-def test_a_planted_ridge_is_found_and_null_baselines_are_not(basis):
-    found = measure(basis, *planted(basis, 0.3))
-    assert found["rho"] == pytest.approx(0.3, rel=1e-3)
-    assert found["readout"] == pytest.approx(1)
-    assert found["decoder"] == pytest.approx(found["turned"])
-    assert found["decoder"] < 0.9
-    assert found["gain_low"] <= found["gain"] <= found["gain_high"]
-    assert found["nearer"] == 1
+def test_a_planted_ridge_is_recovered_and_null_baselines_are_not(basis):
+    measures = measure(basis, *planted(basis, 0.3))
+    assert measures["rho"] == pytest.approx(0.3, rel=1e-3)
+    assert measures["readout"] == pytest.approx(1)
+    assert measures["decoder"] == pytest.approx(measures["turned"])
+    assert measures["decoder"] < 0.9
+    assert measures["gain_low"] <= measures["gain"] <= measures["gain_high"]
+    assert measures["nearer"] == 1
     # cosines of unrelated directions spread by 1 / sqrt(N_P) around 0; 4 standard errors of a mean of 200
     for null in ("shuffled", "random"):
-        assert abs(found[null]) < 4 / (N_P * N_Q / 2) ** 0.5 * 3  # the read-outs keep a third of the dimensions
+        assert abs(measures[null]) < 4 / (N_P * N_Q / 2) ** 0.5 * 3  # the read-outs keep a third of the dimensions
 
 
 def test_each_half_of_the_latents_chooses_the_ridge_of_the_others_read_outs(basis):
@@ -52,10 +52,10 @@ def test_each_half_of_the_latents_chooses_the_ridge_of_the_others_read_outs(basi
 
 def test_tied_rows_are_nearest_to_their_columns(basis):
     _, W_dec = planted(basis, 0.3)
-    found = measure(basis, W_dec, W_dec)
-    assert found["rho"] > 1e5
-    assert found["decoder"] == pytest.approx(1)
-    assert found["gain"] == pytest.approx(0, abs=1e-6)
+    measures = measure(basis, W_dec, W_dec)
+    assert measures["rho"] > 1e5
+    assert measures["decoder"] == pytest.approx(1)
+    assert measures["gain"] == pytest.approx(0, abs=1e-6)
 
 
 class Store(dict):
@@ -78,18 +78,18 @@ def test_topics_are_split_pooled_and_described_by_their_words():
     topics = [None, *(["land", "sea"] * 20), "alone"]
     token = np.tile(np.arange(10), 42)
     token[::10] = [{"land": 20, "sea": 21}.get(name, 5) for name in topics]
-    found = Topics.of(Store({"references/document": document, "references/token": token}), topics)
-    assert found.names == ["land", "sea"]
-    assert len(found.topic) == 40
-    assert found.chooses[found.topic == 0].sum() == found.chooses[found.topic == 1].sum() == 10
-    np.testing.assert_allclose(found.pool @ document, np.arange(1, 41))
-    assert [found.words(each)[0] for each in (0, 1)] == [20, 21]
+    split = Topics.of(Store({"references/document": document, "references/token": token}), topics)
+    assert split.names == ["land", "sea"]
+    assert len(split.topic) == 40
+    assert split.chooses[split.topic == 0].sum() == split.chooses[split.topic == 1].sum() == 10
+    np.testing.assert_allclose(split.pool @ document, np.arange(1, 41))
+    assert [split.words(each)[0] for each in (0, 1)] == [20, 21]
 
 
 def test_areas_count_pairs_in_the_right_order():
-    own = np.array([True, False, True, False])
+    labels = np.array([True, False, True, False])
     values = np.array([[3, 0, 1], [2, 1, 1], [1, 0, 1], [0, 1, 1]])
-    np.testing.assert_allclose(areas(values, own), [0.75, 0, 0.5])
+    np.testing.assert_allclose(areas(values, labels), [0.75, 0, 0.5])
 
 
 def test_a_row_replaces_the_row_of_the_same_name(tmp_path):
@@ -108,10 +108,10 @@ def test_directions_are_summarised_beside_the_decoder_column():
         for direction, auc in ((name, easy + more) for name, more in directions.items())
     ]
     rows += [{**row, "method": "none", "direction": "random"} for row in rows if row["method"] == "relu"][::2]
-    found = summary(pd.DataFrame(rows)).set_index(["measure", "direction", "of"])
-    assert found.loc[("auc", "encoder", "value"), "mean"] == pytest.approx(0.6)
-    assert found.loc[("auc", "decoder", "value"), ["low", "high"]].tolist() == pytest.approx([0.6, 0.8])
+    table = summary(pd.DataFrame(rows)).set_index(["measure", "direction", "of"])
+    assert table.loc[("auc", "encoder", "value"), "mean"] == pytest.approx(0.6)
+    assert table.loc[("auc", "decoder", "value"), ["low", "high"]].tolist() == pytest.approx([0.6, 0.8])
     for direction in ("encoder", "random"):
-        against = found.loc[("words", direction, "minus decoder"), ["mean", "low", "high"]]
+        against = table.loc[("words", direction, "minus decoder"), ["mean", "low", "high"]]
         assert against.tolist() == pytest.approx([-0.1] * 3)
-    assert found.loc[("loss", "encoder", "minus decoder"), "high"] == 0
+    assert table.loc[("loss", "encoder", "minus decoder"), "high"] == 0

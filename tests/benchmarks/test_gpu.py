@@ -10,7 +10,7 @@ TINY = ("--device", "cpu", "--tiny", "--results")
 
 
 @pytest.mark.slow
-def test_what_is_missing_or_fails_is_named_and_the_others_are_kept(monkeypatch, tmp_path):
+def test_missing_and_failing_ways_are_named_and_the_others_are_stored(monkeypatch, tmp_path):
     # the test environment has no sparsify
     monkeypatch.setattr(gpu, "WAYS", (Way("saelens", "no_such_package"), Way("sparsify", "torch", "tf32"), TORCH))
     with pytest.raises(SystemExit, match="1 cases failed, and all others are in"):
@@ -24,14 +24,14 @@ def test_what_is_missing_or_fails_is_named_and_the_others_are_kept(monkeypatch, 
     assert "| 16 | 96 | 8 | sdlcore | torch | float32 |" in page
 
 
-def test_a_run_ends_in_its_time_and_names_what_it_left_out(monkeypatch, tmp_path):
+def test_a_run_ends_in_its_time_and_names_the_cases_that_it_skipped(monkeypatch, tmp_path):
     monkeypatch.setattr(gpu, "WAYS", (TORCH,))
     gpu.main([*TINY, str(tmp_path), "--seconds", "0"])
     assert results.read(tmp_path / "steps.csv") == []
     assert "no time was left: sdlcore (torch) float32: 16 -> 96, batch 8" in (tmp_path / "README.md").read_text()
 
 
-def test_a_gpu_that_is_not_there_is_said_to_be(monkeypatch):
+def test_a_missing_gpu_is_an_error(monkeypatch):
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     with pytest.raises(SystemExit, match="no GPU; --device cpu --tiny"):
         gpu.main([])

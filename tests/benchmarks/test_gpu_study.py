@@ -20,7 +20,7 @@ def states(folder):
         return {row["step"]: row["state"] for row in csv.DictReader(file)}
 
 
-def test_a_second_call_runs_what_failed_or_was_left_and_nothing_else(monkeypatch, tmp_path):
+def test_a_second_call_runs_only_failed_and_skipped_steps(monkeypatch, tmp_path):
     count = f"pathlib.Path({str(tmp_path)!r}, 'runs').open('a').write('a')"
     steps = (step("good", count), step("bad", "sys.exit('broken')"), step("slow", "time.sleep(9)", seconds=0.5))
     monkeypatch.setattr(gpu_study, "STEPS", steps)
@@ -46,7 +46,7 @@ def test_the_study_is_refused_without_a_gpu(monkeypatch):
         gpu_study.main([])
 
 
-def test_rows_of_this_commit_are_kept_and_others_measured_again(monkeypatch, tmp_path):
+def test_rows_of_this_commit_are_reused_and_others_measured_again(monkeypatch, tmp_path):
     path = tmp_path / "rows.csv"
     table = gpu_measures.Table(path, ("seed",), ("value",))
     table.add({"seed": 0, "value": 1.5, "other": 2})

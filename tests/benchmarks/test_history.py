@@ -26,13 +26,13 @@ def test_ratios_are_a_peers_milliseconds_over_ours_in_float32_and_batches_of_102
     assert {row["processor"] for row in history.ratios(rows, vnni, "")} == {"AMD AVX-512 VNNI"}
 
 
-def test_a_run_that_is_known_stays_as_it_is_and_a_new_one_is_added():
+def test_an_earlier_run_stays_as_it_is_and_a_new_one_is_added():
     (old, *_) = history.ratios([{k: str(v) for k, v in row.items()} for row in TIMES], readme(), "")
     again, later = {**old, "ratio": "7", "commit": "another"}, {**old, "date": "2026-01-02 00:00"}
     assert history.merged([old], [[again], [later]]) == [old, later]
 
 
-def test_a_table_that_was_replaced_is_found_in_git(monkeypatch, tmp_path):
+def test_a_replaced_table_is_read_from_git(monkeypatch, tmp_path):
     folder = tmp_path / "results/amd"
     monkeypatch.setattr(history, "RESULTS", folder.parent)
 
@@ -48,21 +48,21 @@ def test_a_table_that_was_replaced_is_found_in_git(monkeypatch, tmp_path):
         if day < 3:
             git("add", "results/amd")
             git("commit", "--message", "Keep")
-    found = history.merged([], history.kept())
-    assert [(row["date"], row["ratio"]) for row in found] == [(f"2026-01-0{n} 00:00", str(n)) for n in (1, 2, 3)]
+    entries = history.merged([], history.kept())
+    assert [(row["date"], row["ratio"]) for row in entries] == [(f"2026-01-0{n} 00:00", str(n)) for n in (1, 2, 3)]
 
 
-def test_every_kept_table_is_in_the_history():
-    known = results.read(history.HISTORY)
+def test_every_committed_table_is_in_the_history():
+    entries = results.read(history.HISTORY)
     for path in history.RESULTS.glob("*/steps.csv"):
         if path.parent.name != "partial":
             rows = history.ratios(results.read(path), path.with_name("README.md").read_text(), "")
-            assert history.merged(known, [rows]) == known, f"{path.parent.name}: run python -m benchmarks.history"
-    assert list(known[0]) == list(history.COLUMNS)
+            assert history.merged(entries, [rows]) == entries, f"{path.parent.name}: run python -m benchmarks.history"
+    assert list(entries[0]) == list(history.COLUMNS)
 
 
 def test_the_picture_has_every_ratio():
-    known = results.read(history.HISTORY)
-    panels = history.draw(known).axes
+    rows = results.read(history.HISTORY)
+    panels = history.draw(rows).axes
     points = [y for panel in panels for line in panel.get_lines() for y in line.get_ydata()]
-    assert sorted(points) == pytest.approx(sorted(float(row["ratio"]) for row in known))
+    assert sorted(points) == pytest.approx(sorted(float(row["ratio"]) for row in rows))

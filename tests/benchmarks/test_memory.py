@@ -23,7 +23,7 @@ def test_parameters_are_those_that_are_trained(method):
     assert memory.parameters(method, setting.dimension, setting.latents) == trained
 
 
-def test_a_peak_is_seen_after_it_is_gone_and_forgotten_on_request():
+def test_a_peak_outlasts_its_memory_and_is_forgotten_on_request():
     memory.reset_peak()
     before = memory.resident()
     # from the system, because the allocator may have as much memory left from before

@@ -23,7 +23,7 @@ def test_features_occur_where_they_should_and_samples_are_their_sums(n_sites, mo
 
 
 def test_f1():
-    truth, found = np.array([True, True, False, False]), np.array([True, False, True, False])
-    assert planted_sites.f1(truth, found) == 0.5
+    truth, predicted = np.array([True, True, False, False]), np.array([True, False, True, False])
+    assert planted_sites.f1(truth, predicted) == 0.5
     assert planted_sites.f1(truth, truth) == 1
     assert planted_sites.f1(~truth, truth) == 0

@@ -15,13 +15,13 @@ def test_the_table_has_means_and_half_the_range_over_seeds():
 
 
 def test_all_ways_are_settings_of_a_run():
-    runs = {str(RunConfig.from_dict(benchmark.COMMON | own).used()) for own in benchmark.WAYS}
+    runs = {str(RunConfig.from_dict(benchmark.COMMON | settings).used()) for settings in benchmark.WAYS}
     assert len(runs) == len(benchmark.WAYS)
 
 
 def test_the_page_shows_what_was_measured():
     text = benchmark.PAGE.read_text()
-    shown = text.partition(benchmark.BEGINS)[2].partition(ENDS)[0].strip()
+    page_table = text.partition(benchmark.BEGINS)[2].partition(ENDS)[0].strip()
     rows = read_csv(benchmark.CSV)
-    assert shown == benchmark.table(rows)
+    assert page_table == benchmark.table(rows)
     assert set(rows["settings"]) == set(map(benchmark.label, benchmark.WAYS))

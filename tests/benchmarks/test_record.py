@@ -38,7 +38,7 @@ PART = ("--only", "topk", "relu", "--batch", "1024", "--skip-recovery")
 
 
 @pytest.mark.parametrize("ending", [KeyboardInterrupt, MemoryError])
-def test_what_was_measured_before_the_end_is_there(run, tmp_path, ending):
+def test_rows_measured_before_the_end_are_stored(run, tmp_path, ending):
     def measure(group, *_):
         if group.method == "relu":
             raise ending
@@ -61,9 +61,9 @@ def test_after_a_case_that_failed_the_others_are_measured_and_the_command_says_w
 
 @pytest.mark.parametrize("fails", [False, True])
 @pytest.mark.parametrize("part", [(), PART])
-def test_a_whole_run_alone_takes_the_place_of_another_and_is_shown(run, monkeypatch, tmp_path, part, fails):
-    shown = []
-    monkeypatch.setattr(results, "show_all", lambda folder, page: shown.append((folder, page.name)))
+def test_only_a_whole_run_replaces_another_and_updates_the_page(run, monkeypatch, tmp_path, part, fails):
+    pages = []
+    monkeypatch.setattr(results, "show_all", lambda folder, page: pages.append((folder, page.name)))
     raced = SimpleNamespace(versions={}, failed={})
     monkeypatch.setattr(recovery, "run", lambda *arguments: raced)
     if fails:
@@ -73,9 +73,9 @@ def test_a_whole_run_alone_takes_the_place_of_another_and_is_shown(run, monkeypa
         run(lambda group, *_: measured(group), *part)
     assert len(rows_in(tmp_path / "results/partial")) == (3 if part else len(list(groups())))
     whole = not part and not fails
-    kept = tmp_path / "results" / machine.processor(machine.describe()).lower().replace(" ", "-") / "steps.csv"
-    assert kept.exists() == whole
-    assert shown == ([(tmp_path / "results", "speed.md")] if whole else [])
+    stored_table = tmp_path / "results" / machine.processor(machine.describe()).lower().replace(" ", "-") / "steps.csv"
+    assert stored_table.exists() == whole
+    assert pages == ([(tmp_path / "results", "speed.md")] if whole else [])
 
 
 @pytest.mark.slow
@@ -90,10 +90,10 @@ def test_a_race_leaves_its_rows_after_every_turn_and_goes_on_without_who_fails(m
     x = np.random.default_rng(0).standard_normal((64, 32), dtype=np.float32)
     np.save(tmp_path / "samples.npy", x)
     np.save(tmp_path / "features.npy", np.eye(32, dtype=np.float32))
-    kept = []
+    turns = []
     team = recovery.run(
-        ["sdlcore", "no_such_library"], tmp_path / "samples.npy", tmp_path / "features.npy", 60, 1, 0, kept.append
+        ["sdlcore", "no_such_library"], tmp_path / "samples.npy", tmp_path / "features.npy", 60, 1, 0, turns.append
     )
-    assert [[row["steps"] for row in rows] for rows in kept] == [[2, 2], [4, 4]]
-    assert {row["library"] for row in kept[-1]} == {"sdlcore"}
+    assert [[row["steps"] for row in rows] for rows in turns] == [[2, 2], [4, 4]]
+    assert {row["library"] for row in turns[-1]} == {"sdlcore"}
     assert ["no_such_library" in name for name in team.failed] == [True]

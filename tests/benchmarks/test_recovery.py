@@ -11,7 +11,7 @@ def after(library="saelens", lr=1e-3, seconds=10.0, steps=10, recovered=0.0, mea
     return attempt
 
 
-def test_the_first_turn_in_which_a_threshold_is_seen_counts():
+def test_the_first_turn_that_reaches_a_threshold_counts():
     attempt = after(seconds=10.0, recovered=0.5)
     attempt.turn(10.0, 10, 0.95, 0.9)
     attempt.turn(10.0, 10, 0.89, 0.9)
@@ -79,7 +79,7 @@ def test_nobody_trains_longer_than_the_pipeline():
 
 
 @pytest.mark.parametrize("library", ["saelens", "dictionary_learning", "sparsify"])
-def test_every_peer_runs_at_its_own_learning_rate_and_at_the_common_one(library):
-    own, common = attempts([library])
+def test_every_peer_runs_at_its_default_learning_rate_and_at_the_common_one(library):
+    default, common = attempts([library])
     assert common.lr == 1e-3
-    assert own.rule == "default"
+    assert default.rule == "default"

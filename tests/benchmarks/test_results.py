@@ -112,14 +112,14 @@ def test_the_page_of_speed_gets_the_table_of_a_batch_size_and_nothing_else_chang
 
 def test_the_page_of_speed_shows_what_was_measured(tmp_path):
     text = (command.RESULTS.parents[1] / "docs/speed.md").read_text()
-    shown = tmp_path / "speed.md"
-    shown.write_text(text)
-    show_all(command.RESULTS, shown)
-    assert shown.read_text() == text
+    page = tmp_path / "speed.md"
+    page.write_text(text)
+    show_all(command.RESULTS, page)
+    assert page.read_text() == text
     assert "| topk | 64 |" in text
 
 
-def test_every_processor_has_its_own_table_under_its_name(tmp_path):
+def test_every_processor_has_a_separate_table_under_its_name(tmp_path):
     for name, ms in (("AMD AVX2", 200.0), ("Intel AMX", 100.0)):
         rows = [step("sdlcore", ms, processor=name), step("sparsify", 400.0, processor=name)]
         write(tmp_path / name.lower().replace(" ", "-"), rows, [], FACTS)
@@ -164,7 +164,7 @@ def test_recovery_is_a_librarys_best_learning_rates_and_names_the_others():
 
 def test_the_page_says_on_what_and_with_what_it_was_measured():
     text = page(TIMES, RACE, FACTS)
-    for said in (
+    for sentence in (
         "A Processor",
         "2 cores",
         "avx512_bf16 yes",
@@ -173,7 +173,7 @@ def test_the_page_says_on_what_and_with_what_it_was_measured():
         "sae-lens 6.54.12",
         "2026-01-01",
     ):
-        assert said in text
+        assert sentence in text
     assert "do not edit" in text
     assert "Part of" not in text
     assert "`--only topk`" in page(TIMES, [], {**FACTS, "partial": True, "arguments": "--only topk"})
@@ -223,5 +223,5 @@ def test_a_machine_is_described_by_what_matters_to_products():
         ("avx2 avx512f amx_tile amx_bf16", ["float32", "bfloat16", "int8"]),
     ],
 )
-def test_types_without_instructions_of_their_own_are_not_timed(flags, multiplied):
+def test_types_without_matching_instructions_are_not_timed(flags, multiplied):
     assert dtypes(describe(f"model name : A Processor\nflags : {flags}\n")) == multiplied

@@ -65,7 +65,7 @@ def test_both_courses_recover_features(tmp_path):
         assert seconds == sorted(seconds)
 
 
-def test_a_training_is_cut_off_when_enough_is_found(tmp_path):
+def test_a_training_is_cut_off_at_enough_recovered_features(tmp_path):
     store, features = tmp_path / "train.h5", tmp_path / "features.npy"
     draw(Case(4, 8, 512, 8, 256, 1000), store, features)
     config = benchmark.training_settings(benchmark.NARROW)
@@ -92,7 +92,7 @@ def test_the_picture_has_a_curve_for_each_way_and_seed():
 
 def test_the_page_shows_what_was_measured():
     text = benchmark.PAGE.read_text()
-    shown = text.partition(benchmark.BEGINS)[2].partition(ENDS)[0].strip()
+    page_table = text.partition(benchmark.BEGINS)[2].partition(ENDS)[0].strip()
     rows = read_csv(benchmark.CSV)
-    assert shown == benchmark.table(rows)
+    assert page_table == benchmark.table(rows)
     assert sorted(set(rows["seed"])) == list(benchmark.SEEDS)

@@ -19,7 +19,7 @@ def test_the_table_has_means_over_seeds_and_the_start_by_itself():
 
 def test_the_page_shows_what_was_measured():
     text = benchmark.PAGE.read_text()
-    shown = text.partition(benchmark.BEGINS)[2].partition(ENDS)[0].strip()
+    page_table = text.partition(benchmark.BEGINS)[2].partition(ENDS)[0].strip()
     rows = read_csv(benchmark.CSV)
-    assert shown == benchmark.table(rows)
+    assert page_table == benchmark.table(rows)
     assert sorted(set(rows["seed"])) == [0, 1, 2]

@@ -10,9 +10,9 @@ def test_every_bound_is_one():
     generator = torch.Generator().manual_seed(0)
     x, W, b = (torch.randn(*shape, generator=generator) for shape in ((40, 24), (320, 24), (320,)))
     pre = x.double() @ W.double().T + b.double()
-    found = list(bounds(x, W, b))
-    assert len({bound.name for bound in found}) == 3
-    for bound in found:
+    every_bound = list(bounds(x, W, b))
+    assert len({bound.name for bound in every_bound}) == 3
+    for bound in every_bound:
         assert (bound.values >= pre - 1e-4).all(), bound.name
         assert (bound.values < pre + 100).all(), bound.name
 
@@ -25,6 +25,6 @@ def test_rows_are_in_the_group_of_the_nearest_centre():
     assert len(group.unique()) == 7
 
 
-def test_a_run_that_is_not_there_is_named(tmp_path):
+def test_a_missing_run_is_named(tmp_path):
     with pytest.raises(ValueError, match="lrb/topk/best/none/seed0"):
         main(["--results", str(tmp_path), "--csv", str(tmp_path / "skipping.csv")])

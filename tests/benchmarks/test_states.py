@@ -29,7 +29,7 @@ def sample():
 
 
 @pytest.mark.parametrize("l0", [SPARSE, DENSE // 3])
-def test_as_many_latents_are_active_as_wanted_on_samples_not_calibrated_on(sample, l0):
+def test_as_many_latents_are_active_as_set_on_samples_not_calibrated_on(sample, l0):
     _, x, rows = sample
     bound = bound_for(x[:2000], rows, l0)
     assert (x[2000:] @ rows.T > bound).sum(1).mean() == pytest.approx(l0, rel=0.05)
@@ -72,7 +72,7 @@ def test_our_steps_keep_a_state_in_every_method(sample, tmp_path, method, dtype)
 
 @pytest.mark.slow
 @pytest.mark.parametrize("method", ["relu", "jumprelu", "gated"])
-def test_a_processor_that_rounds_otherwise_gets_a_bound_of_its_own(sample, monkeypatch, method):
+def test_a_processor_that_rounds_otherwise_gets_a_separate_bound(sample, monkeypatch, method):
     """A processor like one with AMX, on which ReLU and Gated had fewer active latents than the tolerance allows."""
     _, x, rows = sample
     exactly = tiles.to_bfloat16
@@ -92,20 +92,20 @@ def test_a_processor_that_rounds_otherwise_gets_a_bound_of_its_own(sample, monke
 
     uncalibrated = start(bound_for(x, rows, SPARSE))
     assert method == "jumprelu" or uncalibrated < SPARSE * (1 - L0_TOLERANCE)
-    found = calibrate(SPARSE, lambda l0: bound_for(x, rows, l0), start)
-    assert found == pytest.approx(SPARSE, rel=CLOSE)
+    active = calibrate(SPARSE, lambda l0: bound_for(x, rows, l0), start)
+    assert active == pytest.approx(SPARSE, rel=CLOSE)
 
 
 @pytest.mark.parametrize("share", [0.0, 0.4, 1.0, 1.7])
-def test_a_bound_is_looked_for_a_few_times_and_what_was_found_last_is_said(share):
+def test_a_bound_is_searched_a_few_times_and_the_last_l0_is_returned(share):
     aims: list[float] = []
 
     def start(bound: float) -> float:
         aims.append(bound)
         return share * bound
 
-    found = calibrate(64, lambda l0: l0, start)
-    assert found == (pytest.approx(64, rel=CLOSE) if share else 0.0)
+    active = calibrate(64, lambda l0: l0, start)
+    assert active == (pytest.approx(64, rel=CLOSE) if share else 0.0)
     assert len(aims) == {0.0: TRIES, 1.0: 1}.get(share, len(aims)) <= TRIES
 
 
@@ -118,7 +118,7 @@ def test_the_pipelines_recipe_trains(sample):
     assert not torch.equal(before, trainee.decoder())
 
 
-def test_weights_fill_matrices_either_way_round_and_nothing_is_left_out():
+def test_weights_fill_matrices_either_way_round_and_none_is_ignored():
     layer = torch.nn.Linear(3, 5)
     weight = torch.arange(15.0).view(3, 5)
     fill(layer, {"weight": weight, "bias": torch.ones(5)})

@@ -20,10 +20,10 @@ def measured(path, benchmark, *options):
 
 @pytest.mark.peers
 def test_sampling_times_both_libraries(tmp_path):
-    found = measured(tmp_path / "sampling.csv", "synth_sampling", "--batch", 8, "--rounds", 1)
+    rows = measured(tmp_path / "sampling.csv", "synth_sampling", "--batch", 8, "--rounds", 1)
     ways = [(library, result) for library in ("sdlcore", "saelens") for result in ("coefficients", "samples")]
-    assert list(zip(found["library"], found["result"], strict=True)) == ways
-    assert (found["microseconds"] > 0).all()
+    assert list(zip(rows["library"], rows["result"], strict=True)) == ways
+    assert (rows["microseconds"] > 0).all()
 
 
 @pytest.mark.peers
@@ -32,7 +32,7 @@ def test_a_repeated_oracle_replaces_its_row(tmp_path):
     earlier = pd.DataFrame([{**key, "seed": seed, "tuning_samples": 7} for seed in (0, 1)])
     earlier.to_csv(tmp_path / "oracle.csv", index=False)
     few = ("--versions", 2, "--codes", "posterior", "--tuning", 1000, "--samples", 1000)
-    found = measured(tmp_path / "oracle.csv", "synth_oracle", *few).set_index("seed")
-    assert found["tuning_samples"].to_dict() == {1: 7, 0: 1000}
-    assert found["mcc"][0] == 1
-    assert found["f1"][0] > 0.9
+    rows = measured(tmp_path / "oracle.csv", "synth_oracle", *few).set_index("seed")
+    assert rows["tuning_samples"].to_dict() == {1: 7, 0: 1000}
+    assert rows["mcc"][0] == 1
+    assert rows["f1"][0] > 0.9

@@ -33,19 +33,19 @@ def test_libraries_in_another_state_are_refused_by_name(l0):
 
 
 def test_every_method_is_timed_in_every_library_that_has_it():
-    found = list(groups())
-    assert {(case.library, case.method) for group in found for case in group.cases} == {
+    all_groups = list(groups())
+    assert {(case.library, case.method) for group in all_groups for case in group.cases} == {
         (library, method) for library, has in LIBRARIES.items() for method in has
     }
     small = min(BATCHES)
-    assert {(group.method, group.batch) for group in found} == {
+    assert {(group.method, group.batch) for group in all_groups} == {
         (m, b) for m in METHODS for b in BATCHES if m not in SLOW or b == small
     }
     assert set(EFFORTS) == set(BATCHES)
-    assert len({case for group in found for case in group.cases}) == sum(len(group.cases) for group in found)
+    assert len({case for group in all_groups for case in group.cases}) == sum(len(group.cases) for group in all_groups)
     # methods without k are timed sparse and dense
-    assert {group.state for group in found if group.method == "relu"} == {64, 1500}
-    assert {group.state for group in found if group.method == "topk"} == {64}
+    assert {group.state for group in all_groups if group.method == "relu"} == {64, 1500}
+    assert {group.state for group in all_groups if group.method == "topk"} == {64}
 
 
 def test_pursuits_may_choose_a_latent_again_and_take_single_steps():
@@ -58,7 +58,7 @@ def test_pursuits_may_choose_a_latent_again_and_take_single_steps():
     assert effort(topk, 7).rounds == 7
 
 
-def test_a_part_is_what_was_asked_for():
+def test_a_part_has_the_selected_methods_batches_and_libraries():
     (group,) = groups(["topk"], [1024], ["sparsify", "sdlcore"])
     assert [(case.library, case.dtype) for case in group.cases] == [
         ("sparsify", "float32"),

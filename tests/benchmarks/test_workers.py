@@ -16,14 +16,14 @@ from tests.conftest import REPOSITORY
 
 
 @pytest.mark.parametrize("module", ["benchmarks", pytest.param("benchmarks.worker", marks=pytest.mark.slow)])
-def test_help_is_given(module):
+def test_every_module_has_help(module):
     command = [sys.executable, "-m", module, "--help"]
     done = subprocess.run(command, cwd=REPOSITORY, env=environment(1), capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert "usage" in done.stdout
 
 
-def test_a_part_of_the_benchmark_is_known_as_one():
+def test_a_part_of_the_benchmark_is_marked_as_partial():
     assert not is_partial(parse([]))
     assert is_partial(parse(["--only", "topk", "--batch", "1024", "--rounds", "3", "--skip-recovery"]))
     assert is_partial(parse(["--libraries", "sdlcore"]))

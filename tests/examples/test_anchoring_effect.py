@@ -36,11 +36,11 @@ def test_features_of_split_samples_are_equally_frequent_and_apart() -> None:
 
 def test_shuffled_anchors_pair_different_features() -> None:
     eye = np.eye(8, dtype=np.float32)
-    known = runs.Data(eye, eye, None, None, np.zeros(8))
-    left, right = runs.anchors_of(runs.Run("paper", "transcoder", False, 1, "shuffled", 4), known)
-    assert (left == eye[:4]).all()
-    assert sorted(right.argmax(1)) == [0, 1, 2, 3]
-    assert not (left * right).any()
+    data = runs.Data(eye, eye, None, None, np.zeros(8))
+    inputs, outputs = runs.anchors_of(runs.Run("paper", "transcoder", False, 1, "shuffled", 4), data)
+    assert (inputs == eye[:4]).all()
+    assert sorted(outputs.argmax(1)) == [0, 1, 2, 3]
+    assert not (inputs * outputs).any()
 
 
 def test_a_table_keeps_rows_of_other_processes(tmp_path: Path) -> None:
@@ -58,10 +58,10 @@ def test_holm_equals_its_definition() -> None:
 
 
 def test_paired_summary_equals_the_t_test() -> None:
-    found = np.array([0.1, 0.3, 0.2, 0.25, 0.05])
-    expected = stats.ttest_1samp(found, 0)
+    differences = np.array([0.1, 0.3, 0.2, 0.25, 0.05])
+    expected = stats.ttest_1samp(differences, 0)
     interval = expected.confidence_interval()
-    got = judge.summary(found)
+    got = judge.summary(differences)
     np.testing.assert_allclose(
         [got["p"], got["low"], got["high"]], [expected.pvalue, interval.low, interval.high], rtol=1e-9
     )
@@ -88,7 +88,7 @@ def test_verdicts(none: tuple[float, float], random: tuple[float, float], expect
 
 
 @pytest.mark.parametrize(
-    ("prediction", "found", "expected"),
+    ("prediction", "effect", "expected"),
     [
         ({"expected": "positive", "margin": 0}, (0.1, 0.05, 0.15), "right"),
         ({"expected": "positive", "margin": 0}, (0.1, -0.05, 0.25), "undecided"),
@@ -98,16 +98,16 @@ def test_verdicts(none: tuple[float, float], random: tuple[float, float], expect
         ({"expected": "within", "margin": 0.03}, (0.05, 0.01, 0.09), "wrong"),
     ],
 )
-def test_outcomes(prediction: dict[str, object], found: tuple[float, float, float], expected: str) -> None:
-    mean, low, high = found
+def test_outcomes(prediction: dict[str, object], effect: tuple[float, float, float], expected: str) -> None:
+    mean, low, high = effect
     assert judge.outcome(prediction, {"seeds": 5, "mean": mean, "low": low, "high": high}) == expected
 
 
 def test_the_page_and_its_tables_follow_from_the_runs() -> None:
     folder = REPOSITORY / "docs/results/anchoring-effect"
     for name, table in judge.tables(folder):
-        kept = pd.read_csv(folder / f"{name}.csv", keep_default_na=False, na_values=[""])
-        pd.testing.assert_frame_equal(table.round(6), kept, check_dtype=False, atol=2e-6)
+        stored_table = pd.read_csv(folder / f"{name}.csv", keep_default_na=False, na_values=[""])
+        pd.testing.assert_frame_equal(table.round(6), stored_table, check_dtype=False, atol=2e-6)
     assert page.text(page.Tables(folder)) == (folder / "README.md").read_text()
 
 
@@ -129,7 +129,10 @@ def test_other_pages_repeat_the_effects_at_weight_10() -> None:
         for method in ("relu", "topk")
     ]
     assert random == {"-.6"}
-    own = (f"{page.points(relu['mean'])} points {bounds(relu)} in ReLU", f"{page.points(topk['mean'])} {bounds(topk)}")
+    sentences = (
+        f"{page.points(relu['mean'])} points {bounds(relu)} in ReLU",
+        f"{page.points(topk['mean'])} {bounds(topk)}",
+    )
     split = {"source": "split", "method": "relu", "clip": False, "number": 100, "weight": 1.0}
     beside, apart = (tables.effect(split, "true - none", f"recovery_{part}_90") for part in ("beside", "apart"))
     assert page.faster(tables, "topk")["low"] > effect("topk", True, "true")["high"]
@@ -138,10 +141,10 @@ def test_other_pages_repeat_the_effects_at_weight_10() -> None:
     true, of_random = (tables.effect(denser, f"{kind} - none") for kind in ("true", "random"))
     with_true = f"add {page.points(true['mean'], sign=False)} points"
     with_random = page.points(of_random["mean"], sign=False)
-    said = {
+    texts_by_page = {
         "docs/anchors.md": (
             f"{with_true} {bounds(true)} and random directions {with_random} under protocol `paper`",
-            *own,
+            *sentences,
             "Random directions change it by -.6",
             "{} and {} points, and true anchors {} and {}:".format(*clipped),
         ),
@@ -159,7 +162,7 @@ def test_other_pages_repeat_the_effects_at_weight_10() -> None:
             f"add {page.points(relu['mean'], sign=False)} points to ReLU's decoder {bounds(relu)}",
         ),
     }
-    for name, texts in said.items():
+    for name, texts in texts_by_page.items():
         words = " ".join((REPOSITORY / name).read_text().split())
         for text in texts:
             assert text in words, f"{name}: {text}"

@@ -51,9 +51,9 @@ def test_a_step_is_that_of_torch(method: str, clip: float, cosine: int, anchors:
     training.settle()
     expected, by_step = by_torch(recipe)
     np.testing.assert_allclose(errors, by_step, rtol=1e-4)
-    for found, wanted in zip(training.weights, expected, strict=True):
+    for weights, expected_weights in zip(training.weights, expected, strict=True):
         # float32 loses about 1e-6 of the way that a weight can go; a gradient that is nearly zero may lose its sign
-        assert float((found.double() - wanted).abs().max()) < 1e-3 * recipe.lr * STEPS
+        assert float((weights.double() - expected_weights).abs().max()) < 1e-3 * recipe.lr * STEPS
 
 
 @pytest.mark.parametrize("method", ["topk", "relu"])
@@ -78,9 +78,9 @@ def test_batchtopk_keeps_k_for_a_sample_on_average_and_evaluates_by_its_threshol
     training = Training(Recipe(method="batchtopk", lr=1e-9, batch=8, **SMALL))
     Z = torch.rand(8, 96, generator=torch.Generator().manual_seed(0))
     columns, values = training._kept_of_batch(Z)
-    kept = torch.zeros_like(Z).scatter_add_(1, torch.from_numpy(columns), torch.from_numpy(values))
+    codes = torch.zeros_like(Z).scatter_add_(1, torch.from_numpy(columns), torch.from_numpy(values))
     smallest = float(Z.flatten().topk(24).values[-1])
-    torch.testing.assert_close(kept, Z * (smallest <= Z))
+    torch.testing.assert_close(codes, Z * (smallest <= Z))
     assert training.threshold == pytest.approx(smallest)
     H = training.threshold + torch.tensor([[-1e-3, 0.0, 1e-3]])
     torch.testing.assert_close(training.codes(H), H * torch.tensor([[0.0, 1.0, 1.0]]))
@@ -106,11 +106,11 @@ def matryoshka(levels: str, level_k: str) -> Training:
 def test_a_matryoshka_keeps_k_of_each_block_and_trains_a_decoder_for_each_level() -> None:
     training = matryoshka("10,40,96", "1,2,3")
     H = torch.randn(7, 96, generator=torch.Generator().manual_seed(0))
-    found, values = training.codes(H), activation(H, training.recipe)
+    codes, values = training.codes(H), activation(H, training.recipe)
     for first, last, k in ((0, 10, 1), (10, 40, 2), (40, 96, 3)):
         block = values[:, first:last]
-        kept = torch.zeros_like(block).scatter(1, block.topk(k).indices, block.topk(k).values)
-        torch.testing.assert_close(found[:, first:last], kept)
+        expected = torch.zeros_like(block).scatter(1, block.topk(k).indices, block.topk(k).values)
+        torch.testing.assert_close(codes[:, first:last], expected)
     before = [W.detach().clone() for W, _ in training.decoders]
     assert [len(W) for W in before] == [10, 40, 96]
     training.take_step()

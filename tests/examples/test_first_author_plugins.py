@@ -40,8 +40,8 @@ def test_the_fixed_jump_adds_a_constant_and_drops_no_small_latent():
 def test_topk_of_a_jump_keeps_the_largest_values_after_it():
     model, x, z = coder(activation="topk_of_jump", k=K, beta=0.5, gamma=0.3)
     values = z.clamp(min=0) + 0.5 * (z > 0.3)
-    kept = torch.zeros_like(values).scatter(1, values.topk(K).indices, values.topk(K).values)
-    torch.testing.assert_close(model.encode(x).detach(), kept)
+    expected = torch.zeros_like(values).scatter(1, values.topk(K).indices, values.topk(K).values)
+    torch.testing.assert_close(model.encode(x).detach(), expected)
 
 
 @pytest.mark.parametrize("silent", [0, 7])
@@ -61,14 +61,14 @@ def test_the_mean_counts_latents_that_are_not_active():
 
 
 def test_a_start_has_the_biases_of_linear_layers(linear_start):
-    found = linear_start(N_P, N_P, 500)
-    assert 0.9 / N_P**0.5 < found.coder.b_enc.abs().max() <= 1 / N_P**0.5
+    start = linear_start(N_P, N_P, 500)
+    assert 0.9 / N_P**0.5 < start.coder.b_enc.abs().max() <= 1 / N_P**0.5
     settings = {"activation": "topk", "k": 500, "bias": True, "steps": 1, "batch_size": 2, "lr": 1e-9}
     settings |= {"normalise": False}
     x = np.eye(N_P, dtype=np.float32)
     with pytest.warns(UserWarning, match="fvu is"):  # one step explains nothing
-        sae = sdl.fit(x, start=found, n_q=500, progress=False, **settings)
-    torch.testing.assert_close(sae.coder.b_enc, found.coder.b_enc)
+        sae = sdl.fit(x, start=start, n_q=500, progress=False, **settings)
+    torch.testing.assert_close(sae.coder.b_enc, start.coder.b_enc)
 
 
 @pytest.mark.slow

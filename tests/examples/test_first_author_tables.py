@@ -16,26 +16,26 @@ def looks(l0_of_paper: float) -> pd.DataFrame:
     columns = [
         name for reading in judge.READINGS.values() for name in (f"{reading[0]}_{reading[1]:g}", f"{reading[0]}_mip")
     ]
-    for method, wanted in judge.paper().iterrows():
+    for method, paper in judge.paper().iterrows():
         for step, right in ((50, False), (100, True)):
             row = {"method": method, "number": 7, "step": step, "epoch": step / 100, "anchored": False}
             for name in columns:
-                row[name] = (wanted.mip if name.endswith("mip") else wanted.recovery) if right else 0.5
-            rows.append(row | {"l0_0": l0_of_paper * wanted.l0 if right else 1.0})
+                row[name] = (paper.mip if name.endswith("mip") else paper.recovery) if right else 0.5
+            rows.append(row | {"l0_0": l0_of_paper * paper.l0 if right else 1.0})
     return pd.DataFrame(rows)
 
 
 def test_a_run_with_the_papers_numbers_reproduces_all_at_its_step() -> None:
-    found = looks(1.0).rename(columns={"l0_0": "l0"}).assign(candidate="same")
-    table = judge.reproduced(found[found.method != "jumprelu"]).set_index("reading")
+    rows = looks(1.0).rename(columns={"l0_0": "l0"}).assign(candidate="same")
+    table = judge.reproduced(rows[rows.method != "jumprelu"]).set_index("reading")
     best = table.loc["decoder, cosines, .95"]
     assert (best.step, best.distance, best.reproduced, best.of) == (100, 0, 12, 12)
 
 
 def test_random_protocols_are_counted_at_their_best_step_with_the_scales_l0(tmp_path: Path) -> None:
     for stage, (methods, factor) in judge.SEARCHED.items():
-        found = looks(1 / factor)
-        found[found.method.isin(methods)].to_csv(tmp_path / f"explain_{stage}.csv", index=False)
+        rows = looks(1 / factor)
+        rows[rows.method.isin(methods)].to_csv(tmp_path / f"explain_{stage}.csv", index=False)
     table = judge.random_protocols(tmp_path)
     assert (table.reproduced == table.of).all()
     assert (table.protocols == 1).all()
@@ -62,10 +62,10 @@ EXPLAIN = REPOSITORY / "docs/results/explain"
 
 def test_a_constant_guess_reproduces_as_many_rows_as_one_number_can() -> None:
     rows = pd.DataFrame({"recovery": [0.849, 0.84, 0.0], "mip": [0.98, 0.2, 0.19], "l0": [50.0, 54.0, 2000.0]})
-    found = held_out.constant(rows)
-    assert 0.829 <= found.recovery <= 0.86
-    assert 0.18 <= found.mip <= 0.21
-    assert 51.3 <= found.l0 <= 52.5
+    means = held_out.constant(rows)
+    assert 0.829 <= means.recovery <= 0.86
+    assert 0.18 <= means.mip <= 0.21
+    assert 51.3 <= means.l0 <= 52.5
 
 
 def test_protocols_of_the_search_are_read_at_their_fixed_step_and_reading() -> None:
@@ -92,20 +92,20 @@ def test_held_out_numbers_are_counted_beside_the_baselines_and_no_fitted_row_is_
 
 
 def test_a_training_counts_once_and_another_k_belongs_to_table_7() -> None:
-    found = held_out.recipe(EXPLAIN / "first_author")
-    assert not found.duplicated([*held_out.KEYS, "seed"]).any()
-    topk = found[(found.method == "topk") & (found.anchoring == "none")]
+    rows = held_out.recipe(EXPLAIN / "first_author")
+    assert not rows.duplicated([*held_out.KEYS, "seed"]).any()
+    topk = rows[(rows.method == "topk") & (rows.anchoring == "none")]
     assert topk.seed[topk.table == "table1"].to_list() == [0, 1, 2]
     k32 = topk[(topk.table == "table7") & (topk.value == 32)]
     assert k32.recovery.to_list() == [0.918]  # of the run to step 2,350, and no line between looks of the longer run
 
 
-def test_the_kept_tables_are_those_of_the_kept_runs() -> None:
+def test_the_committed_tables_are_those_of_the_committed_runs() -> None:
     numbers = held_out.compared(EXPLAIN)
-    kept = pd.read_csv(EXPLAIN / "first_author/held_out.csv")
-    pd.testing.assert_frame_equal(numbers.round(4), kept, check_exact=False, atol=1e-9)
-    shown = pd.read_csv(REPOSITORY / "resources/paper/nearest_protocol.csv")
-    pd.testing.assert_frame_equal(held_out.nearest(EXPLAIN), shown, check_exact=False, atol=1e-9)
-    assert shown.set_index(["method", "anchoring"]).gt_recovery_percent[("TopK SAE", "none")] == pytest.approx(
+    stored = pd.read_csv(EXPLAIN / "first_author/held_out.csv")
+    pd.testing.assert_frame_equal(numbers.round(4), stored, check_exact=False, atol=1e-9)
+    nearest = pd.read_csv(REPOSITORY / "resources/paper/nearest_protocol.csv")
+    pd.testing.assert_frame_equal(held_out.nearest(EXPLAIN), nearest, check_exact=False, atol=1e-9)
+    assert nearest.set_index(["method", "anchoring"]).gt_recovery_percent[("TopK SAE", "none")] == pytest.approx(
         84.5, abs=1
     )

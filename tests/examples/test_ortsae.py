@@ -28,9 +28,9 @@ def terms(step, **weights):
     config = RunConfig.from_dict({"activation": "topk", "k": 2, "n_q": 23, **weights})
     model = SparseCoder(config.model, (6,), (6,), torch.Generator().manual_seed(0))
     x = torch.randn(9, 6, generator=torch.Generator().manual_seed(1))
-    found = total_loss(model, x, model(x), config.loss, step=step)
-    found["loss"].backward()
-    return found, model.W_dec.grad
+    losses = total_loss(model, x, model(x), config.loss, step=step)
+    losses["loss"].backward()
+    return losses, model.W_dec.grad
 
 
 @pytest.mark.usefixtures("plugin")

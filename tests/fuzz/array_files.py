@@ -201,14 +201,14 @@ def labels(rng: np.random.Generator, folder: Path) -> tuple[str, dict[str, str]]
     path = folder / "labels.npy"
     rows = int(rng.integers(2, 40))
     kind = choose(rng, "i8", "i4", "u1", "u8", "f4", "?", "too large", "negative", "empty")
-    found = rng.integers(0, 3, rows)
+    values = rng.integers(0, 3, rows)
     if kind == "too large":
-        found = np.full(rows, choose(rng, 2**31, 2**62, 7))
+        values = np.full(rows, choose(rng, 2**31, 2**62, 7))
     elif kind == "negative":
-        found = found - 2
+        values = values - 2
     elif kind != "empty":
-        found = found.astype(kind)
-    np.save(path, found[:0] if kind == "empty" else found)
+        values = values.astype(kind)
+    np.save(path, values[:0] if kind == "empty" else values)
     settings = {"labels": str(path)}
     if rng.random() < 0.6:
         content = choose(

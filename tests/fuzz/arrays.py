@@ -39,52 +39,52 @@ class Made(NamedTuple):
 
 def make(rng: np.random.Generator, folder: Path) -> Case:
     """Make a file with an array, sometimes damaged or with labels, and read it into stores."""
-    made = Made(*choose(rng, *array_files.MAKERS)(rng, folder))
-    if made.path.is_file() and rng.random() < 0.25:
-        done = damage(rng, made.path)
-        made = made._replace(what=f"{made.what}, {done}", plain_is_fine=False)
+    array = Made(*choose(rng, *array_files.MAKERS)(rng, folder))
+    if array.path.is_file() and rng.random() < 0.25:
+        done = damage(rng, array.path)
+        array = array._replace(what=f"{array.what}, {done}", plain_is_fine=False)
     dtype = choose(rng, "float32", "float32", "float16", "bfloat16")
-    settings = {"input": made.reference, "dtype": dtype, "test_share": 0.5}
-    what = f"{made.what}, into {dtype}"
+    settings = {"input": array.reference, "dtype": dtype, "test_share": 0.5}
+    what = f"{array.what}, into {dtype}"
     if rng.random() < 0.2:
         label_what, labels = array_files.labels(rng, folder)
         settings |= labels
         what += f", labels {label_what}"
-    return Case(what, lambda: _check(settings, made, folder))
+    return Case(what, lambda: _check(settings, array, folder))
 
 
-def _check(settings: dict[str, str | float], made: Made, folder: Path) -> str:
+def _check(settings: dict[str, str | float], array: Made, folder: Path) -> str:
     paths = folder / "stores" / "train.h5", folder / "stores" / "test.h5"
     try:
         write_file_stores(FileSource(**settings), *paths)  # type: ignore[arg-type]
     except (SourceError, StoreError) as error:
         names = [Path(str(settings[key])).name.split("#")[0] for key in settings if key not in ("dtype", "test_share")]
-        if made.plain_is_fine and "labels" not in settings and _fits(made, str(settings["dtype"])):
+        if array.plain_is_fine and "labels" not in settings and _fits(array, str(settings["dtype"])):
             raise Fault(f"a plain array is refused: {error}") from error
         return refusal(error, [*names, *(ascii(name).strip("'") for name in names)])
-    if made.plain is None:
+    if array.plain is None:
         raise Fault("was accepted, though it has no values of its own")
     try:
-        plain = made.plain()
+        plain = array.plain()
     except Exception as error:
         raise Fault(f"was accepted, though a plain reader refuses it ({type(error).__name__}: {error})") from error
-    wanted = _rounded(plain, str(settings["dtype"]))
-    found = np.full_like(wanted, np.nan)
-    times = np.zeros(len(wanted), dtype=int)
+    expected = _rounded(plain, str(settings["dtype"]))
+    actual = np.full_like(expected, np.nan)
+    times = np.zeros(len(expected), dtype=int)
     for path in paths:
         with ActivationStore(path) as store:
             rows = store.read("references/row")
-            found[rows] = store.read("input")
+            actual[rows] = store.read("input")
             np.add.at(times, rows, 1)
     if not (times == 1).all():
         raise Fault(f"rows are in the stores {sorted(set(times.tolist()))} times")
-    if found.tobytes() != wanted.tobytes():
-        row = int(np.argmax((found != wanted).any(axis=1)))
-        raise Fault(f"row {row} reads {found[row].tolist()}, a plain reader has {wanted[row].tolist()}")
-    if not np.isfinite(found).all():
+    if actual.tobytes() != expected.tobytes():
+        row = int(np.argmax((actual != expected).any(axis=1)))
+        raise Fault(f"row {row} reads {actual[row].tolist()}, a plain reader has {expected[row].tolist()}")
+    if not np.isfinite(actual).all():
         raise Fault("holds NaN or infinity")
     for axis, what in ((1, "row"), (0, "column")):
-        if (wanted == 0).all(axis).sum() > (plain == 0).all(axis).sum():
+        if (expected == 0).all(axis).sum() > (plain == 0).all(axis).sum():
             raise Fault(f"a {what} vanished in the store's type")
     return ACCEPTED
 
@@ -97,10 +97,10 @@ def _rounded(values: np.ndarray, dtype: str) -> np.ndarray:
     return exactly.to(torch.float32).numpy()
 
 
-def _fits(made: Made, dtype: str) -> bool:
+def _fits(array: Made, dtype: str) -> bool:
     """Return whether values are finite, enough to hold some out, and neither too large nor too small for a type."""
-    assert made.plain is not None
-    values = made.plain()
+    assert array.plain is not None
+    values = array.plain()
     if len(values) < 2 or not np.isfinite(values).all():
         return False
     rounded = _rounded(values, dtype)

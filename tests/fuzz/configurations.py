@@ -41,24 +41,24 @@ OWN: dict[str, Any] = {
 _load = cache(load_yaml)
 
 
-def _given() -> dict[str, dict[str, Any]]:
+def _valid() -> dict[str, dict[str, Any]]:
     """Return valid configurations, each with its own name."""
     files = {name: _load(CONFIG / f"{name}.yaml") for name in ("tiny", "paper", "harder", "encoders")}
-    return {name: {"name": name, **given} for name, given in files.items()} | {"own": OWN}
+    return {name: {"name": name, **mapping} for name, mapping in files.items()} | {"own": OWN}
 
 
 def make(rng: np.random.Generator, folder: Path) -> Case:
     """Make the text of one configuration; omitted parts are the default's."""
     kind = int(rng.integers(10))
     if kind < 4:
-        what, given, keys = _wrong(rng)
-        return Case(what, lambda: _check(_dump(given), keys, must_refuse=True))
+        what, document, keys = _wrong(rng)
+        return Case(what, lambda: _check(_dump(document), keys, must_refuse=True))
     if kind < 7:
-        what, given = _odd(rng)
-        return Case(what, lambda: _check(_dump(given), [NAME, "name", *_keys(given)]))
+        what, document = _odd(rng)
+        return Case(what, lambda: _check(_dump(document), [NAME, "name", *_keys(document)]))
     text = choose(rng, *CRAFTED)
     if rng.random() < 0.5 and isinstance(text, str):
-        text = _dump(choose(rng, *_given().values())) + "\n" + text
+        text = _dump(choose(rng, *_valid().values())) + "\n" + text
     content = text if isinstance(text, bytes) else text.encode("utf-8", errors="surrogatepass")
     names = [NAME, *_keys(OWN), "name", "seeds", "sources", "top level", "n"]
     return Case(f"text {content[-60:]!r}", lambda: _check(content, names))
@@ -85,11 +85,11 @@ def _check(content: str | bytes, names: list[str], must_refuse: bool = False) ->
     return ACCEPTED
 
 
-def _dump(given: Any) -> str:
+def _dump(document: Any) -> str:
     digits = sys.get_int_max_str_digits()
     sys.set_int_max_str_digits(0)  # a user's file may contain a number with thousands of digits
     try:
-        return yaml.safe_dump(given, sort_keys=False, allow_unicode=True)
+        return yaml.safe_dump(document, sort_keys=False, allow_unicode=True)
     finally:
         sys.set_int_max_str_digits(digits)
 
@@ -114,15 +114,15 @@ def _put(tree: Any, path: tuple[str | int, ...], value: Any) -> None:
 
 def _wrong(rng: np.random.Generator) -> tuple[str, Any, list[str]]:
     """Return a configuration with one value of an impossible type, and the name of its key."""
-    name, given = choose(rng, *_given().items())
-    given = copy.deepcopy(given)
-    places = [(path, value) for path, value in _places(given) if value is not None]
+    name, document = choose(rng, *_valid().items())
+    document = copy.deepcopy(document)
+    places = [(path, value) for path, value in _places(document) if value is not None]
     path, value = places[int(rng.integers(len(places)))]
     if isinstance(value, dict):
         if rng.random() < 0.5:
             value["no_such_key"] = choose(rng, 3, "x", [], True, 1e300)
             where = ".".join(map(str, path))
-            return f"{name} with an unknown key in {where}", given, ["no_such_key"]
+            return f"{name} with an unknown key in {where}", document, ["no_such_key"]
         wrong = choose(rng, "text", 3, [1], True, [{}])
     elif isinstance(value, list):
         wrong = choose(rng, {"a": 1}, "text", 3.5, True)
@@ -134,13 +134,13 @@ def _wrong(rng: np.random.Generator) -> tuple[str, Any, list[str]]:
         wrong = choose(rng, {"a": 1}, [[1]], "a\nb", "x\0", "a\udcffb", "", "{config}", "'; touch pwned; '", "\x7f")
         if wrong == "'; touch pwned; '" and _is_free(path):
             wrong = "x\n"
-    _put(given, path, wrong)
+    _put(document, path, wrong)
     # errors name the list of a wrong item
     key = next(str(part) for part in reversed(path) if isinstance(part, str))
-    return f"{name} with {'.'.join(map(str, path))} = {_shown(wrong)}", given, [key, f"{NAME}: line"]
+    return f"{name} with {'.'.join(map(str, path))} = {_text_of(wrong)}", document, [key, f"{NAME}: line"]
 
 
-def _shown(value: Any) -> str:
+def _text_of(value: Any) -> str:
     return "a number of thousands of digits" if isinstance(value, int) and value > 10**100 else repr(value)[:30]
 
 
@@ -151,11 +151,11 @@ def _is_free(path: tuple[str | int, ...]) -> bool:
 
 def _odd(rng: np.random.Generator) -> tuple[str, Any]:
     """Return a configuration with a few values that may be valid."""
-    name, given = choose(rng, *_given().items())
-    given = copy.deepcopy(given)
+    name, document = choose(rng, *_valid().items())
+    document = copy.deepcopy(document)
     done = []
     for _ in range(int(rng.integers(1, 4))):
-        places = list(_places(given))
+        places = list(_places(document))
         path, value = places[int(rng.integers(len(places)))]
         new: Any
         if isinstance(value, bool):
@@ -171,18 +171,18 @@ def _odd(rng: np.random.Generator) -> tuple[str, Any]:
         else:
             new = choose(rng, None, {}, copy.deepcopy(value))
         if rng.random() < 0.2:
-            parent = given
+            parent = document
             for part in path[:-1]:
                 parent = parent[part]
             del parent[path[-1]]
             done.append(f"without {'.'.join(map(str, path))}")
         else:
-            _put(given, path, new)
-            done.append(f"{'.'.join(map(str, path))} = {_shown(new)}")
+            _put(document, path, new)
+            done.append(f"{'.'.join(map(str, path))} = {_text_of(new)}")
     if rng.random() < 0.2:
-        given["seeds"] = choose(rng, [0], list(range(100)), [2**31], [2**63], [10**30], list(range(5000)))
+        document["seeds"] = choose(rng, [0], list(range(100)), [2**31], [2**63], [10**30], list(range(5000)))
         done.append("other seeds")
-    return f"{name} with {', '.join(done)}", given
+    return f"{name} with {', '.join(done)}", document
 
 
 BOMB = "a: &a [x, x, x, x, x, x, x, x, x]\n" + "".join(

@@ -24,7 +24,7 @@ from tests.fuzz.cases import ACCEPTED, REFUSED, Case, Fault, choose, damage, put
 from tests.interop import models
 
 State = dict[str, Any]
-READ = [name for name, found in FORMATS.items() if found.read]
+READ = [name for name, file_format in FORMATS.items() if file_format.read]
 WRONG: tuple[Any, ...] = (2.9, True, "false", "6", None, -1, 0, math.nan, math.inf, 10**30, [6], {}, "\x1b[2J")
 """Values of a setting that its library never writes."""
 SPARSIFYS_K = 32
@@ -35,9 +35,9 @@ UNUSED_OF = {"sparsify": ("multi_topk", "normalize_decoder", "expansion_factor")
 
 
 @cache
-def made(kind: str) -> SparseCoder:
+def model_of(kind: str) -> SparseCoder:
     """Return a dictionary of the given kind."""
-    return models.made(kind)
+    return models.model_of(kind)
 
 
 def make(rng: np.random.Generator, folder: Path) -> Case:
@@ -61,13 +61,13 @@ def make(rng: np.random.Generator, folder: Path) -> Case:
     else:
         expected = ACCEPTED
     options = {"activation": "topk", "k": models.K} if name == "tensors" else {}
-    return Case(f"{name} of {kind}, {what}", lambda: _check(path, made(kind), options, expected))
+    return Case(f"{name} of {kind}, {what}", lambda: _check(path, model_of(kind), options, expected))
 
 
 def _check(path: Path, written: SparseCoder, options: dict[str, Any], expected: str | None) -> str:
     """Load a dictionary; ``expected`` is the required outcome, or None if both are right."""
     try:
-        found = load(path, **options)
+        dictionary = load(path, **options)
     except ValueError as error:
         if expected == ACCEPTED:
             raise Fault(f"a plain dictionary is refused: {error}") from error
@@ -76,13 +76,13 @@ def _check(path: Path, written: SparseCoder, options: dict[str, Any], expected: 
         return refusal(error, [path.name, "theirs"])
     if expected == REFUSED:
         raise Fault("was accepted")
-    state = found.state_dict()
+    state = dictionary.state_dict()
     if not all(value.isfinite().all() for value in state.values()):
         raise Fault("was accepted with NaN or infinity")
-    if expected == ACCEPTED and not torch.allclose(found.W_dec, written.W_dec):
+    if expected == ACCEPTED and not torch.allclose(dictionary.W_dec, written.W_dec):
         raise Fault("has another decoder than was written")
-    if found.config.k not in (None, models.K, SPARSIFYS_K):
-        raise Fault(f"has k = {found.config.k}, {models.K} was written")
+    if dictionary.config.k not in (None, models.K, SPARSIFYS_K):
+        raise Fault(f"has k = {dictionary.config.k}, {models.K} was written")
     return ACCEPTED
 
 
@@ -90,32 +90,32 @@ def _written(rng: np.random.Generator, name: str, kind: str, folder: Path) -> tu
     """Write a dictionary; return what to load, and its files, the weights first."""
     if name == "sdlcore":
         folder.mkdir()
-        save_model(folder / "model.safetensors", made(kind), {})
+        save_model(folder / "model.safetensors", model_of(kind), {})
         return folder, [folder / "model.safetensors"]
     if name == "tensors":
         folder.mkdir()
-        state = made(kind).state_dict()
+        state = model_of(kind).state_dict()
         path = folder / choose(rng, "a.npz", "a.safetensors")
         if path.suffix == ".npz":
             np.savez(path, **{key: value.numpy() for key, value in state.items()})
         else:
             save_file(state, path)
         return path, [path]
-    export(made(kind), name, folder)
+    export(model_of(kind), name, folder)
     return folder, [folder / file for file in FORMATS[name].files]
 
 
 def _change_settings(rng: np.random.Generator, name: str, file: Path) -> tuple[str, str | None]:
     """Give a setting a value of another type, or omit it; return a description and the required outcome."""
     content = json.loads(file.read_text())
-    own = content["trainer"] if name == "dictionary_learning" else content
-    key = choose(rng, *own)
-    flag = isinstance(own[key], bool)
+    settings = content["trainer"] if name == "dictionary_learning" else content
+    key = choose(rng, *settings)
+    flag = isinstance(settings[key], bool)
     value = choose(rng, *[value for value in WRONG if not (flag and isinstance(value, bool))], "missing")
     if value == "missing":
-        del own[key]
+        del settings[key]
     else:
-        own[key] = value
+        settings[key] = value
     file.write_text(json.dumps(content))
     unused = key in (*UNUSED, *UNUSED_OF.get(name, ()))
     # settings that are missing or null have defaults, as has sparsify's number of latents if it is 0

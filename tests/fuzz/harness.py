@@ -69,8 +69,8 @@ class Worker:
         except EOFError:
             code = self._process.wait()
             self._errors.seek(0)
-            said = self._errors.read()[-500:].decode(errors="replace")
-            answer = {"outcome": "fault", "why": f"the process ended with {code}: {said}"}
+            errors = self._errors.read()[-500:].decode(errors="replace")
+            answer = {"outcome": "fault", "why": f"the process ended with {code}: {errors}"}
             self._end()
         seconds = time.monotonic() - started
         return Result(kind, seed, number, what, answer["outcome"], answer["why"], seconds)

@@ -16,12 +16,12 @@ def _hdf5_odd(file: h5py.File, rng: np.random.Generator, x: np.ndarray) -> tuple
     other = Path(file.filename).with_name("other.h5")
     if kind == 0:
         layout = h5py.VirtualLayout(x.shape, "f4")
-        there = bool(rng.random() < 0.5)
-        if there:
+        exists = bool(rng.random() < 0.5)
+        if exists:
             with h5py.File(other, "w") as source:
                 source["x"] = x
         layout[: len(x) // 2] = h5py.VirtualSource("other.h5", "x", x.shape)[: len(x) // 2]
-        if there and rng.random() < 0.5:
+        if exists and rng.random() < 0.5:
             layout[len(x) // 2 :] = h5py.VirtualSource("other.h5", "x", x.shape)[len(x) // 2 :]
             file.create_virtual_dataset("x", layout)
             return "virtual, of another file", True
@@ -38,10 +38,10 @@ def _hdf5_odd(file: h5py.File, rng: np.random.Generator, x: np.ndarray) -> tuple
         return "a soft link", True
     if kind == 3:
         raw = Path(file.filename).with_name("raw.bin")
-        if there := bool(rng.random() < 0.5):
+        if exists := bool(rng.random() < 0.5):
             raw.write_bytes(x.astype("<f4").tobytes())
         file.create_dataset("x", x.shape, "<f4", external=[("raw.bin", 0, h5py.h5f.UNLIMITED)])
-        return "with raw data in another file", True if there else None
+        return "with raw data in another file", True if exists else None
     if kind == 4:
         file.create_dataset("x", x.shape, "f4", chunks=True)
         return "never written", None
@@ -94,9 +94,9 @@ def hdf5(rng: np.random.Generator, folder: Path) -> Made:
 
     def read() -> np.ndarray:
         with h5py.File(path) as file:
-            found = file["x"]
-            if found.dtype == np.uint16 and found.attrs.get("dtype") == "bfloat16":
-                return (found[()].astype("u4") << 16).view("f4")
-            return found[()]
+            dataset = file["x"]
+            if dataset.dtype == np.uint16 and dataset.attrs.get("dtype") == "bfloat16":
+                return (dataset[()].astype("u4") << 16).view("f4")
+            return dataset[()]
 
     return f"HDF5 {what}", path, "x", read if has_values else None, plain

@@ -39,7 +39,7 @@ def make(rng: np.random.Generator, folder: Path) -> Case:
     for name in ("a", "b"):
         (root / name).mkdir(parents=True)
     kind = choose(rng, *KINDS)
-    made, what = [], kind
+    files, what = [], kind
     size = (int(rng.integers(20, 60)), int(rng.integers(20, 60)))
     for name in ("a", "b"):
         shows = picture(rng, size)
@@ -48,10 +48,10 @@ def make(rng: np.random.Generator, folder: Path) -> Case:
         if rng.random() < 0.12:
             what += f", {name} {damage(rng, path)}"
             plain = False
-        made.append(Made(path.relative_to(root).as_posix(), shows, plain))
+        files.append(Made(path.relative_to(root).as_posix(), shows, plain))
     if rng.random() < 0.3:
         what += f", beside {_odd(rng, root)}"
-    return Case(what, lambda: _check(root, made))
+    return Case(what, lambda: _check(root, files))
 
 
 def transform(image: Image.Image) -> torch.Tensor:
@@ -60,8 +60,8 @@ def transform(image: Image.Image) -> torch.Tensor:
     return torch.from_numpy(np.array(small)).permute(2, 0, 1).float() / 255
 
 
-def _check(root: Path, made: list[Made]) -> str:
-    called = {path.relative_to(root).as_posix() for path in (root / file.path for file in made)}
+def _check(root: Path, files: list[Made]) -> str:
+    called = {path.relative_to(root).as_posix() for path in (root / file.path for file in files)}
     try:
         folder = list_images(root)
     except SourceError as error:
@@ -79,16 +79,16 @@ def _check(root: Path, made: list[Made]) -> str:
         raise Fault(f"neither read nor listed: {sorted(lost)}")
     if strange := [path for path in pixels if "elsewhere" in path or "odd" in Path(path).name]:
         raise Fault(f"read, though it is none of the folder's images: {strange}")
-    for file in made:
+    for file in files:
         if file.path in pixels and not torch.isfinite(pixels[file.path]).all():
             raise Fault(f"{file.path} holds NaN or infinity")
         if file.plain:
             if file.path not in pixels:
                 raise Fault(f"a plain image is skipped: {file.path}, {reasons[file.path]}")
-            wanted = transform(Image.fromarray((255 * file.shows).round().astype(np.uint8)))
-            if (far := float((pixels[file.path] - wanted).abs().mean())) > FAR:
+            expected = transform(Image.fromarray((255 * file.shows).round().astype(np.uint8)))
+            if (far := float((pixels[file.path] - expected).abs().mean())) > FAR:
                 raise Fault(f"{file.path} is {far:.2f} from what it shows")
-    both = [pixels[file.path] for file in made if file.path in pixels]
+    both = [pixels[file.path] for file in files if file.path in pixels]
     if len(both) == 2 and torch.equal(*both):
         raise Fault("two different images became the same pixels")
     return ACCEPTED if both else REFUSED

@@ -58,6 +58,6 @@ def test_the_fuzz_tells_of_what_users_must_not_see_and_goes_on(planted):
 def test_a_fault_is_reported_with_the_command_that_repeats_it(planted, capsys):
     with pytest.raises(SystemExit, match="1 of 1 ended in a fault"):
         main(["--seed", str(SEED), "--only", "planted", str(planted["wrong"])])
-    said = capsys.readouterr().out
-    assert f"planted {planted['wrong']} (wrong): reads 3, a plain reader has 4" in said
-    assert f"python -m tests.fuzz --seed {SEED} --only planted {planted['wrong']}" in said
+    report = capsys.readouterr().out
+    assert f"planted {planted['wrong']} (wrong): reads 3, a plain reader has 4" in report
+    assert f"python -m tests.fuzz --seed {SEED} --only planted {planted['wrong']}" in report

@@ -35,29 +35,29 @@ class Made(NamedTuple):
 
 def make(rng: np.random.Generator, folder: Path) -> Case:
     """Make a text, sometimes damaged, and read it."""
-    made = choose(rng, *MAKERS)(rng, folder)
-    if made.path.is_file() and rng.random() < 0.2:
-        done = damage(rng, made.path)
-        made = made._replace(what=f"{made.what}, {done}", plain_is_fine=False)
-    return Case(made.what, lambda: _check(made))
+    file = choose(rng, *MAKERS)(rng, folder)
+    if file.path.is_file() and rng.random() < 0.2:
+        done = damage(rng, file.path)
+        file = file._replace(what=f"{file.what}, {done}", plain_is_fine=False)
+    return Case(file.what, lambda: _check(file))
 
 
-def _check(made: Made) -> str:
+def _check(file: Made) -> str:
     try:
-        text = open_text(made.path, TextOptions(column=made.column))
-        found = [document for _, document in sorted(text.read())]
+        text = open_text(file.path, TextOptions(column=file.column))
+        documents = [document for _, document in sorted(text.read())]
     except SourceError as error:
-        if made.plain_is_fine:
+        if file.plain_is_fine:
             raise Fault(f"a plain text is refused: {error}") from error
-        return refusal(error, [made.path.name, ascii(made.path.name).strip("'")])
-    if made.plain is None:
-        raise Fault(f"was accepted, with {len(found)} documents")
+        return refusal(error, [file.path.name, ascii(file.path.name).strip("'")])
+    if file.plain is None:
+        raise Fault(f"was accepted, with {len(documents)} documents")
     try:
-        wanted = made.plain()
+        expected = file.plain()
     except Exception as error:
         raise Fault(f"was accepted, though a plain reader refuses it ({type(error).__name__}: {error})") from error
-    if [document.lstrip("\ufeff") for document in found] != [document.lstrip("\ufeff") for document in wanted]:
-        raise Fault(f"has documents {str(found)[:300]}, a plain reader {str(wanted)[:300]}")
+    if [document.lstrip("\ufeff") for document in documents] != [document.lstrip("\ufeff") for document in expected]:
+        raise Fault(f"has documents {str(documents)[:300]}, a plain reader {str(expected)[:300]}")
     return ACCEPTED
 
 
@@ -92,13 +92,13 @@ def _documents(rng: np.random.Generator) -> list[str]:
 
 def _paragraphs(content: bytes) -> list[str]:
     text = re.sub("\r\n|\r", "\n", content.decode())
-    found: list[list[str]] = [[]]
+    paragraphs: list[list[str]] = [[]]
     for line in text.split("\n"):
         if line.strip():
-            found[-1].append(line)
-        elif found[-1]:
-            found.append([])
-    return ["\n".join(lines) for lines in found if lines]
+            paragraphs[-1].append(line)
+        elif paragraphs[-1]:
+            paragraphs.append([])
+    return ["\n".join(lines) for lines in paragraphs if lines]
 
 
 def txt(rng: np.random.Generator, folder: Path) -> Made:
@@ -161,12 +161,12 @@ CRAFTED = (
 
 
 def _json_list(content: bytes) -> list[str]:
-    found = json.loads(content.decode())
-    if isinstance(found, dict):
-        return [_of_json(entry if isinstance(entry, dict) else {}, "extract") for entry in found.values()]
-    if not isinstance(found, list):
+    entries = json.loads(content.decode())
+    if isinstance(entries, dict):
+        return [_of_json(entry if isinstance(entry, dict) else {}, "extract") for entry in entries.values()]
+    if not isinstance(entries, list):
         raise TypeError("no list")
-    return [_of_json(entry, "text") for entry in found]
+    return [_of_json(entry, "text") for entry in entries]
 
 
 def json_file(rng: np.random.Generator, folder: Path) -> Made:
@@ -205,14 +205,14 @@ def json_lines(rng: np.random.Generator, folder: Path) -> Made:
     path.write_bytes(choose(rng, "\n", "\r\n").join(lines).encode())
 
     def read() -> list[str]:
-        found = []
+        texts = []
         for line in path.read_bytes().decode().split("\n"):
             if line.strip():
                 entry = json.loads(line)
                 if isinstance(entry, dict):
                     entry = "" if column in entry and entry[column] is None else entry[column]
-                found.append("" if entry is None else _of_json(entry, column))
-        return found
+                texts.append("" if entry is None else _of_json(entry, column))
+        return texts
 
     return Made(f"jsonl with {what[:30]!r}", path, read, plain, column)
 

@@ -25,12 +25,12 @@ MEMORY = 6 << 30
 """Memory limit of the process in bytes: an input that needs more ends in an error, not in swapping."""
 
 
-def run(kind: str, seed: int, number: int, made) -> dict[str, str]:
+def run(kind: str, seed: int, number: int, on_case) -> dict[str, str]:
     """Make a case, print its description, and return the outcome and its cause."""
     make = importlib.import_module(f"tests.fuzz.{kind}").make
     with scratch() as folder:
         case = make(generator(kind, seed, number), folder)
-        made(case.what)
+        on_case(case.what)
         try:
             with warnings.catch_warnings(), np_errors():
                 warnings.simplefilter("ignore")
@@ -73,7 +73,7 @@ def main() -> None:
         print(json.dumps(content), file=answers, flush=True)
 
     for line in sys.stdin:
-        answer(run(**json.loads(line), made=lambda what: answer({"what": what})))
+        answer(run(**json.loads(line), on_case=lambda what: answer({"what": what})))
 
 
 if __name__ == "__main__":

@@ -22,8 +22,8 @@ def main(folder: Path) -> None:
     bench = sdl.Bench.draw(seed=drawn["seed"], **drawn["settings"])
     sae = SAE.load_from_disk(folder / "exported")
     features, generator = bench.to_saelens()
-    found = eval_sae_on_synthetic_data(sae, features, generator, drawn["samples"], drawn["batch"])
-    print(json.dumps(found.to_dict()))
+    evaluation = eval_sae_on_synthetic_data(sae, features, generator, drawn["samples"], drawn["batch"])
+    print(json.dumps(evaluation.to_dict()))
 
 
 if __name__ == "__main__":

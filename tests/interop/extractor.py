@@ -25,15 +25,15 @@ def main(folder: Path) -> None:
     tokenizer, texts = AutoTokenizer.from_pretrained(folder), json.loads((folder / "texts.json").read_text())
     sizes = {"n_layers": 2, "d_model": 24, "n_ctx": 16, "d_head": 8, "n_heads": 3, "d_mlp": 32}
     config = HookedTransformerConfig(**sizes, d_vocab=len(tokenizer), act_fn="gelu", device="cpu")
-    lm, found = HookedSAETransformer(config), {}
+    lm, errors = HookedSAETransformer(config), {}
     for hook in (f"blocks.1.{name}" for name in HOOKS):
         reading = {"tokenizer": tokenizer, "drop": (), "bos": False, "device": "cpu", "progress": False}
         with sdl.extract(lm, texts, layer=hook, out=folder / f"{hook}.h5", **reading) as store:
             x = torch.from_numpy(store.read("input")).float()
             ids = torch.from_numpy(store.read("references/token")).long().reshape(-1, 16)
         cached = lm.run_with_cache(ids)[1][hook].flatten(0, 1)
-        found[hook] = float((x - cached).abs().max() / cached.abs().max())
-    print(json.dumps(found))
+        errors[hook] = float((x - cached).abs().max() / cached.abs().max())
+    print(json.dumps(errors))
 
 
 if __name__ == "__main__":

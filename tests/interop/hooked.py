@@ -21,8 +21,8 @@ import sdlcore.saelens  # registers the class
 WIDTH, HOOK = 24, "blocks.0.hook_resid_post"
 
 
-def error(found: Tensor, expected: Tensor) -> float:
-    return float((found - expected).norm() / expected.norm())
+def error(actual: Tensor, expected: Tensor) -> float:
+    return float((actual - expected).norm() / expected.norm())
 
 
 @torch.no_grad()
@@ -31,7 +31,7 @@ def main(folders: list[str]) -> None:
     sizes = {"n_layers": 2, "d_model": WIDTH, "n_ctx": 16, "d_head": 8, "n_heads": 3, "d_vocab": 50, "d_mlp": 32}
     lm = HookedSAETransformer(HookedTransformerConfig(**sizes, act_fn="gelu", device="cpu"))
     tokens = torch.randint(0, 50, (4, 16))
-    found = {}
+    results = {}
     for folder in folders:
         sae, ours = SAE.load_from_disk(folder), sdl.load(folder)
         sae.train()  # SAELens leaves dictionaries in training mode
@@ -42,14 +42,14 @@ def main(folders: list[str]) -> None:
             return ours(x)
 
         logits, cache = lm.run_with_cache_with_saes(tokens, saes=[sae])
-        found[folder] = {
+        results[folder] = {
             "latents": error(sae.encode(x).flatten(0, 1), ours.encode(flat)),
             "outputs": error(sae(x).flatten(0, 1), ours(flat)),
             "cached": error(cache[f"{HOOK}.hook_sae_acts_post"].flatten(0, 1), ours.encode(flat)),
             "logits": error(logits, lm.run_with_hooks(tokens, fwd_hooks=[(HOOK, replaced)])),
             "change": error(logits, lm(tokens)),
         }
-    print(json.dumps(found))
+    print(json.dumps(results))
 
 
 if __name__ == "__main__":

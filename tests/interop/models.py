@@ -46,7 +46,7 @@ def sites(kind: str) -> tuple[tuple[int, ...], tuple[int, ...]]:
 
 
 @torch.no_grad()
-def made(kind: str, seed: int = 0, n_q: int = N_Q) -> SparseCoder:
+def model_of(kind: str, seed: int = 0, n_q: int = N_Q) -> SparseCoder:
     """Return a dictionary of a kind: random weights, nonzero biases, a different threshold for each latent."""
     generator = torch.Generator().manual_seed(seed)
     settings = {"bias": True, "initialisation": "tied", "init_scale": 1.0, "n_q": n_q} | KINDS[kind]
@@ -64,20 +64,20 @@ def made(kind: str, seed: int = 0, n_q: int = N_Q) -> SparseCoder:
         model.W_dec.mul_((0.5 + torch.rand(n_q, generator=generator))[:, None])
     if settings.get("skip"):
         model.W_skip.copy_(0.3 * normal(model.W_skip))
-    own = model.state_dict()
+    state = model.state_dict()
     if settings["activation"] == "jumprelu":
-        own["sigma.threshold"].copy_(1.5 * torch.rand(n_q, generator=generator))
+        state["sigma.threshold"].copy_(1.5 * torch.rand(n_q, generator=generator))
     elif settings["activation"] == "batchtopk":
-        own["sigma.threshold"].fill_(1.2)
+        state["sigma.threshold"].fill_(1.2)
     elif settings["activation"] == "gated":
-        own["sigma.log_scale"].copy_(0.3 * normal(own["sigma.log_scale"]))
-        own["sigma.offset"].copy_(0.3 * normal(own["sigma.offset"]))
+        state["sigma.log_scale"].copy_(0.3 * normal(state["sigma.log_scale"]))
+        state["sigma.offset"].copy_(0.3 * normal(state["sigma.offset"]))
     elif settings["activation"] == "lista":
-        own["sigma.log_step"].copy_(0.3 * normal(own["sigma.log_step"]))
+        state["sigma.log_step"].copy_(0.3 * normal(state["sigma.log_step"]))
     elif settings["activation"] == "posterior":
-        own["sigma.log_odds"].copy_(-1 - normal(own["sigma.log_odds"]).abs())
-        own["sigma.means"].fill_(3.0)
-        own["sigma.noise"].fill_(0.1)
+        state["sigma.log_odds"].copy_(-1 - normal(state["sigma.log_odds"]).abs())
+        state["sigma.means"].fill_(3.0)
+        state["sigma.noise"].fill_(0.1)
     return model.eval()
 
 

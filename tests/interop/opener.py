@@ -158,15 +158,15 @@ def fill(library: Any, folder: Path) -> None:
     """Write a dictionary of each of a library's own architectures, with weights that all affect the output."""
     torch.manual_seed(0)
     for number, (architecture, options) in enumerate(library.natives):
-        own = library.native(architecture, options)
-        for name, value in own.state_dict().items():
+        sae = library.native(architecture, options)
+        for name, value in sae.state_dict().items():
             if name == "threshold":
                 value.copy_(torch.rand(value.shape))
             elif value.ndim and value.is_floating_point():  # biases, and decoder rows with norms other than one
                 value.add_(0.3 * torch.randn(value.shape))
         into = folder / f"{number} {architecture}"
         into.mkdir()
-        library.save(own, into / "saved")
+        library.save(sae, into / "saved")
         torch.save(0.5 + torch.randn(1000, N), into / "samples.pt")
         # load with its own loader, which may convert it
         compute(library, into / "saved", into)

@@ -25,10 +25,10 @@ UNKNOWN = [("gpt2-small-res-jbb", "x"), ("gpt2-small-res-jb", "blocks.99"), ("gp
 @torch.no_grad()
 def main() -> None:
     x = 0.5 + torch.randn(200, 24, generator=torch.Generator().manual_seed(0))
-    found, errors = {}, []
+    dictionaries, errors = {}, []
     for release, dictionary in RELEASES.items():
         ours, theirs = sdl.load(release, subfolder=dictionary), SAE.from_pretrained(release, dictionary)
-        found[release] = {
+        dictionaries[release] = {
             "latents": float((ours.encode(x) - theirs.encode(x)).abs().max()),
             "outputs": float((ours(x) - theirs(x)).abs().max()),
             "active": float((ours.encode(x) > 0).sum(1).float().mean()),
@@ -40,7 +40,7 @@ def main() -> None:
             sdl.load(release, subfolder=dictionary)
         except ValueError as error:
             errors.append(str(error))
-    print(json.dumps({"found": found, "errors": errors}))
+    print(json.dumps({"dictionaries": dictionaries, "errors": errors}))
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ import sdlcore as sdl
 from sdlcore.interop.export import export
 from sdlcore.interop.load import load
 from tests.interop.crosscoder_fork import computed
-from tests.interop.models import agreement, made, samples
+from tests.interop.models import agreement, model_of, samples
 
 KINDS = ["relu crosscoder of one width", "batchtopk crosscoder of one width"]
 
@@ -22,7 +22,7 @@ def changed(folder, **trainer):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_forks_formulas_compute_the_exported_crosscoder(kind, tmp_path):
-    model, x = made(kind), samples(kind)
+    model, x = model_of(kind), samples(kind)
     out = model(x)
     same, error = agreement((out.latents(), out.x_hat), computed(export(model, "dictionary_learning", tmp_path), x))
     assert (same, error < 1e-5) == (len(x), True)
@@ -31,20 +31,20 @@ def test_the_forks_formulas_compute_the_exported_crosscoder(kind, tmp_path):
 
 @pytest.mark.parametrize("norm", ["CROSSCODER", "SAE", "NONE"])
 def test_thresholds_weighted_by_decoder_norms_are_read(norm, tmp_path):
-    model, x = made(KINDS[1]), samples(KINDS[1])
+    model, x = model_of(KINDS[1]), samples(KINDS[1])
     model.state_dict()["sigma.threshold"].fill_(3.0)
     changed(export(model, "dictionary_learning", tmp_path), code_normalization=norm)
-    found, expected = sdl.load(tmp_path), computed(tmp_path, x)
+    dictionary, expected = sdl.load(tmp_path), computed(tmp_path, x)
     with torch.no_grad():
-        same, error = agreement((found.encode(x), found(x)), expected)
+        same, error = agreement((dictionary.encode(x), dictionary(x)), expected)
     assert same >= len(x) - 1  # rounding of float32 decides at a threshold
     assert error < 1e-5 or same < len(x)
-    assert found.coder.config.activation == ("batchtopk" if norm == "NONE" else "jumprelu")
+    assert dictionary.coder.config.activation == ("batchtopk" if norm == "NONE" else "jumprelu")
     assert expected[0].any()
 
 
 def test_what_the_fork_cannot_select_here_is_named(tmp_path):
-    folder = export(made(KINDS[1]), "dictionary_learning", tmp_path)
+    folder = export(model_of(KINDS[1]), "dictionary_learning", tmp_path)
     changed(folder, code_normalization="DECOUPLED")
     with pytest.raises(ValueError, match="code_normalization DECOUPLED is not supported; expected CROSSCODER, SAE or"):
         load(folder)

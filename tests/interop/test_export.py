@@ -14,7 +14,7 @@ from sdlcore.interop.load import load
 from sdlcore.interop.registry import FORMATS
 from sdlcore.storage import files
 from sdlcore.storage.files import naming_a_full_disk
-from tests.interop.models import KINDS, made, samples
+from tests.interop.models import KINDS, model_of, samples
 
 REFUSALS = [
     (
@@ -47,7 +47,7 @@ REFUSALS = [
 @pytest.mark.parametrize(("kind", "name", "message"), REFUSALS)
 def test_a_refusal_names_dictionary_library_and_what_to_do(kind, name, message, tmp_path):
     with pytest.raises(RefusedError, match=message):
-        export(made(kind), name, tmp_path / "out")
+        export(model_of(kind), name, tmp_path / "out")
     assert not any(tmp_path.iterdir())
 
 
@@ -65,12 +65,12 @@ def test_a_refusal_names_dictionary_library_and_what_to_do(kind, name, message, 
 )
 def test_an_encoder_of_several_steps_is_refused_everywhere_but_in_saelens(kind, message, name, tmp_path):
     with pytest.raises(RefusedError, match=message):
-        export(made(kind), name, tmp_path / "out")
+        export(model_of(kind), name, tmp_path / "out")
 
 
 def test_the_class_of_sdlcore_is_written_only_where_saelens_has_none(tmp_path):
     def architecture(kind):
-        return json.loads((export(made(kind), "saelens", tmp_path / kind) / "cfg.json").read_text())["architecture"]
+        return json.loads((export(model_of(kind), "saelens", tmp_path / kind) / "cfg.json").read_text())["architecture"]
 
     ours = ("topk with a pursuit", "posterior codes", "lista", "topk transcoder")
     assert {architecture(kind) for kind in ours} == {"sdlcore.saelens"}
@@ -83,7 +83,7 @@ def test_the_class_of_sdlcore_is_written_only_where_saelens_has_none(tmp_path):
 
 
 def test_a_matching_pursuit_that_normalisation_scaled_is_exported_with_one_matrix(tmp_path):
-    model, x = made("matching pursuit"), samples("matching pursuit")
+    model, x = model_of("matching pursuit"), samples("matching pursuit")
     model.untie()
     with torch.no_grad():
         model.W_enc.div_(3)
@@ -101,53 +101,53 @@ def test_a_matching_pursuit_that_normalisation_scaled_is_exported_with_one_matri
 
 
 def test_a_batchtopk_that_was_never_trained_and_weights_that_are_not_finite_are_refused(tmp_path):
-    model = made("batchtopk")
+    model = model_of("batchtopk")
     model.state_dict()["sigma.threshold"].fill_(-1)
     with pytest.raises(RefusedError, match="it has no threshold before its first training batch; train it"):
         export(model, "saelens", tmp_path / "out")
-    model = made("relu")
+    model = model_of("relu")
     model.state_dict()["b_dec"][3] = torch.nan
     with pytest.raises(RefusedError, match="its b_dec contain NaN or infinity"):
         export(model, "saelens", tmp_path / "out")
 
 
 def test_an_activation_that_no_library_knows_is_refused_by_all_but_saelens():
-    model = made("relu")
+    model = model_of("relu")
     object.__setattr__(model.config, "activation", "soft_threshold")
     assert [name for name in FORMATS if not refusal(model, name)] == ["saelens"]
 
 
 def test_a_set_may_come_from_a_generator(tmp_path):
     with pytest.raises(RefusedError, match="layer 0: circuit-tracer cannot express a relu autoencoder"):
-        sdl.export_set((one for one in [sdl.Dictionary(made("relu"))]), "circuit_tracer", tmp_path / "out")
+        sdl.export_set((one for one in [sdl.Dictionary(model_of("relu"))]), "circuit_tracer", tmp_path / "out")
 
 
 def test_unknown_formats_and_options_are_named(tmp_path):
     with pytest.raises(ValueError, match=r"to must be one of saelens, .*, found None"):
-        sdl.export(made("relu"), None, tmp_path / "out")
+        sdl.export(model_of("relu"), None, tmp_path / "out")
     with pytest.raises(ValueError, match="to must be one of saelens, dictionary_learning, sparsify, circuit_tracer"):
-        export(made("relu"), "prisma", tmp_path / "out")
+        export(model_of("relu"), "prisma", tmp_path / "out")
     with pytest.raises(
         ValueError, match="dictionary_learning has no option hook_name; expected some of lm_name, layer"
     ):
-        export(made("relu"), "dictionary_learning", tmp_path / "out", hook_name="x")
+        export(model_of("relu"), "dictionary_learning", tmp_path / "out", hook_name="x")
     with pytest.raises(ValueError, match="sparsify has no option k; it has none"):
-        export(made("topk"), "sparsify", tmp_path / "out", k=3)
+        export(model_of("topk"), "sparsify", tmp_path / "out", k=3)
 
 
 def test_a_topk_set_says_its_k_and_which_loaders_read_it(tmp_path):
-    models = [made("topk transcoder"), made("topk transcoder", seed=1)]
+    models = [model_of("topk transcoder"), model_of("topk transcoder", seed=1)]
     with pytest.warns(UserWarning, match="circuit-tracer opens these TopK transcoders from a repository at the hub"):
         folder = export_set(models, "circuit_tracer", tmp_path / "set", model_name="gpt2")
     config = yaml.safe_load((folder / "config.yaml").read_text())
     assert (config["activation"], config["k"], config["model_kind"]) == ("topk", models[0].config.k, "transcoder_set")
     assert load_file(folder / "layer_0.safetensors").keys() == {"W_enc", "W_dec", "b_enc", "b_dec"}
     with pytest.raises(ValueError, match=r"must share a TopK with one k, or none, found \[6, None\] by layer"):
-        export_set([models[0], made("relu transcoder")], "circuit_tracer", tmp_path / "other")
+        export_set([models[0], model_of("relu transcoder")], "circuit_tracer", tmp_path / "other")
 
 
 def test_a_set_has_a_transcoder_for_each_layer_and_all_are_of_one_kind(tmp_path):
-    models = [made("relu transcoder"), made("batchtopk transcoder", seed=1)]
+    models = [model_of("relu transcoder"), model_of("batchtopk transcoder", seed=1)]
     folder = export_set(models, "circuit-tracer", tmp_path / "set", model_name="gpt2")
     assert sorted(path.name for path in folder.iterdir()) == [
         "config.yaml",
@@ -155,10 +155,10 @@ def test_a_set_has_a_transcoder_for_each_layer_and_all_are_of_one_kind(tmp_path)
         "layer_1.safetensors",
     ]
     with pytest.raises(RefusedError, match="layer 1: circuit-tracer cannot express a relu autoencoder"):
-        export_set([models[0], made("relu")], "circuit_tracer", tmp_path / "other")
+        export_set([models[0], model_of("relu")], "circuit_tracer", tmp_path / "other")
     with pytest.raises(ValueError, match=r"must share a number of latents, found \[96, 8\] by layer"):
-        export_set([models[0], made("relu transcoder", n_q=8)], "circuit_tracer", tmp_path / "other")
-    skipping = made("relu transcoder with a skip connection")
+        export_set([models[0], model_of("relu transcoder", n_q=8)], "circuit_tracer", tmp_path / "other")
+    skipping = model_of("relu transcoder with a skip connection")
     with pytest.raises(ValueError, match=r"must share a skip connection or none, found \[False, True\] by layer"):
         export_set([models[0], skipping], "circuit_tracer", tmp_path / "other")
     with pytest.raises(ValueError, match="needs a dictionary for each layer of the language model, found none"):
@@ -176,30 +176,30 @@ def test_a_set_has_a_transcoder_for_each_layer_and_all_are_of_one_kind(tmp_path)
 def test_an_export_of_pickled_tensors_to_a_full_disk_is_one_sentence(tmp_path):
     full = tmp_path / "weights"
     full.symlink_to("/dev/full")
-    for file, write in FORMATS["dictionary_learning"].write(made("topk")).items():
+    for file, write in FORMATS["dictionary_learning"].write(model_of("topk")).items():
         message = rf"No space left on device: make room, and run this again: '.*{file}'"
         with pytest.raises(OSError, match=message), naming_a_full_disk(tmp_path / file):
             write(full)
 
 
 def test_an_export_replaces_an_earlier_one_and_leaves_other_files_alone(tmp_path):
-    folder = export(made("topk"), "saelens", tmp_path / "out")
+    folder = export(model_of("topk"), "saelens", tmp_path / "out")
     (folder / "README.md").write_text("mine")
     before = (folder / "sae_weights.safetensors").read_bytes()
-    export(made("topk", seed=5), "saelens", folder)
+    export(model_of("topk", seed=5), "saelens", folder)
     assert (folder / "README.md").read_text() == "mine"
     assert (folder / "sae_weights.safetensors").read_bytes() != before
     with pytest.raises(ValueError, match=r"out: contains sae_weights\.safetensors of another dictionary"):
-        export(made("topk"), "sparsify", folder)
+        export(model_of("topk"), "sparsify", folder)
     (tmp_path / "file").write_text("")
     with pytest.raises(ValueError, match="file: is a file, expected a folder to write to"):
-        export(made("topk"), "sparsify", tmp_path / "file")
+        export(model_of("topk"), "sparsify", tmp_path / "file")
 
 
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if "crosscoder" not in kind and "pursuit" not in kind])
 def test_an_export_that_breaks_off_leaves_no_folder_that_looks_finished(kind, tmp_path, monkeypatch):
-    model = made(kind)
-    for name, found in FORMATS.items():
+    model = model_of(kind)
+    for name, file_format in FORMATS.items():
         if refusal(model, name):
             continue
         folder = export(model, name, tmp_path / name)
@@ -207,5 +207,5 @@ def test_an_export_that_breaks_off_leaves_no_folder_that_looks_finished(kind, tm
         with pytest.raises(OSError, match="the disk is gone"):
             export(model, name, folder)
         monkeypatch.undo()
-        assert found.files[-1] not in {path.name for path in folder.iterdir()}
+        assert file_format.files[-1] not in {path.name for path in folder.iterdir()}
         assert not any(path.name.startswith(".") for path in folder.iterdir())

@@ -15,10 +15,10 @@ from sdlcore.interop.export import export
 from sdlcore.interop.load import load
 from sdlcore.interop.registry import FORMATS
 from sdlcore.model.saving import save_model
-from tests.interop.models import agreement, made, samples
+from tests.interop.models import agreement, model_of, samples
 from tests.sources.fake_hub import fake_hub
 
-READ = [name for name, found in FORMATS.items() if found.read]
+READ = [name for name, file_format in FORMATS.items() if file_format.read]
 
 
 @torch.no_grad()
@@ -31,58 +31,58 @@ def assert_same(model, other, kind):
 
 def plain(kind):
     """Return the tensors of a dictionary in the layouts of SAELens and Gemma Scope."""
-    state = made(kind).state_dict()
-    found = {name: state[name] for name in ("b_enc", "W_dec", "b_dec")} | {"W_enc": state["W_enc"].T.contiguous()}
-    return found | ({"threshold": state["sigma.threshold"]} if "sigma.threshold" in state else {})
+    state = model_of(kind).state_dict()
+    tensors = {name: state[name] for name in ("b_enc", "W_dec", "b_dec")} | {"W_enc": state["W_enc"].T.contiguous()}
+    return tensors | ({"threshold": state["sigma.threshold"]} if "sigma.threshold" in state else {})
 
 
-def test_our_own_files_and_runs_are_opened(tmp_path):
+def test_files_and_runs_of_sdlcore_are_opened(tmp_path):
     (tmp_path / "run").mkdir()
-    save_model(tmp_path / "run/model.safetensors", made("topk crosscoder"), {})
-    save_model(tmp_path / "mine.safetensors", made("topk with a pursuit"), {})
-    assert_same(made("topk crosscoder"), load(tmp_path / "run"), "topk crosscoder")
-    assert_same(made("topk with a pursuit"), load(tmp_path / "mine.safetensors"), "topk with a pursuit")
+    save_model(tmp_path / "run/model.safetensors", model_of("topk crosscoder"), {})
+    save_model(tmp_path / "mine.safetensors", model_of("topk with a pursuit"), {})
+    assert_same(model_of("topk crosscoder"), load(tmp_path / "run"), "topk crosscoder")
+    assert_same(model_of("topk with a pursuit"), load(tmp_path / "mine.safetensors"), "topk with a pursuit")
 
 
 @pytest.mark.parametrize("name", READ)
 def test_a_file_of_a_folder_stands_for_the_folder(name, tmp_path):
-    folder = export(made("topk"), name, tmp_path / "out")
+    folder = export(model_of("topk"), name, tmp_path / "out")
     for file in FORMATS[name].files:
-        assert_same(made("topk"), load(folder / file), "topk")
+        assert_same(model_of("topk"), load(folder / file), "topk")
 
 
 @pytest.mark.parametrize("suffix", ["npz", "safetensors"])
 @pytest.mark.parametrize("kind", ["relu", "topk", "jumprelu", "batchtopk", "relu transcoder to another width"])
-def test_plain_tensors_are_opened_once_it_is_said_how_they_are_used(kind, suffix, tmp_path):
+def test_plain_tensors_are_opened_once_their_settings_are_passed(kind, suffix, tmp_path):
     file = tmp_path / f"weights.{suffix}"
     if suffix == "npz":
         np.savez(file, **{name: value.numpy() for name, value in plain(kind).items()})
     else:
         save_file(plain(kind), file)
-    said = {} if kind == "jumprelu" else {"activation": kind.split()[0]}
+    settings = {} if kind == "jumprelu" else {"activation": kind.split()[0]}
     if kind in ("topk", "batchtopk"):
         with pytest.raises(ValueError, match=f"does not contain k; give k, which activation {kind} needs"):
-            load(file, **said)
-        said["k"] = 6
-    if said and "threshold" not in plain(kind):
+            load(file, **settings)
+        settings["k"] = 6
+    if settings and "threshold" not in plain(kind):
         with pytest.raises(ValueError, match="does not contain its activation; give activation, such as topk with k"):
             load(file)
-    assert_same(made(kind), load(file, **said), kind)
+    assert_same(model_of(kind), load(file, **settings), kind)
 
 
-def test_plain_tensors_that_fit_two_layouts_need_one_to_be_said(tmp_path):
+def test_plain_tensors_that_fit_two_layouts_need_the_layout(tmp_path):
     file = tmp_path / "square.safetensors"
-    model = made("relu", n_q=24)
+    model = model_of("relu", n_q=24)
     save_file({name: model.state_dict()[name] for name in ("W_enc", "W_dec", "b_enc")}, file)
     with pytest.raises(ValueError, match=r"\(24, 24\) match several layouts; give layout, one of by_latent, "):
         load(file, activation="relu")
-    found = load(file, activation="relu", layout="by_latent").state_dict()
-    assert torch.equal(found["W_enc"], model.W_enc)
-    assert not found["b_dec"].any()
+    state = load(file, activation="relu", layout="by_latent").state_dict()
+    assert torch.equal(state["W_enc"], model.W_enc)
+    assert not state["b_dec"].any()
     for layout, encoder, decoder in (("saelens", True, False), ("linear", False, True)):
-        found = load(file, activation="relu", layout=layout)
-        assert torch.equal(found.W_enc, model.W_enc.T if encoder else model.W_enc)
-        assert torch.equal(found.W_dec, model.W_dec.T if decoder else model.W_dec)
+        coder = load(file, activation="relu", layout=layout)
+        assert torch.equal(coder.W_enc, model.W_enc.T if encoder else model.W_enc)
+        assert torch.equal(coder.W_dec, model.W_dec.T if decoder else model.W_dec)
     with pytest.raises(ValueError, match="layout must be one of by_latent, saelens, linear, found 'rows'"):
         load(file, activation="relu", layout="rows")
 
@@ -90,8 +90,10 @@ def test_plain_tensors_that_fit_two_layouts_need_one_to_be_said(tmp_path):
 @pytest.mark.parametrize(("library", "layout"), [("circuit_tracer", "by_latent"), ("saelens", "saelens")])
 def test_plain_tensors_have_the_linear_path_as_libraries_keep_it(library, layout, tmp_path):
     kind = "relu transcoder with a skip connection"
-    file = export(made(kind), library, tmp_path / "out") / {"saelens": "sae_weights"}.get(library, "layer_0")
-    assert_same(made(kind), load(file.with_suffix(".safetensors"), "tensors", activation="relu", layout=layout), kind)
+    file = export(model_of(kind), library, tmp_path / "out") / {"saelens": "sae_weights"}.get(library, "layer_0")
+    assert_same(
+        model_of(kind), load(file.with_suffix(".safetensors"), "tensors", activation="relu", layout=layout), kind
+    )
 
 
 def test_plain_tensors_may_subtract_the_bias_and_have_one_threshold(tmp_path):
@@ -127,25 +129,25 @@ def test_plain_tensors_that_do_not_fit_or_are_not_understood_are_named(tmp_path)
 
 
 def test_a_folder_of_no_format_or_of_several_is_named(tmp_path):
-    known = r"contains no dictionary in a known format \(sdlcore: model.safetensors; .*; sparsify: sae\.safetensors"
-    with pytest.raises(ValueError, match=known):
+    message = r"contains no dictionary in a known format \(sdlcore: model.safetensors; .*; sparsify: sae\.safetensors"
+    with pytest.raises(ValueError, match=message):
         load(tmp_path)
-    export(made("topk"), "sparsify", tmp_path / "layers.0.mlp")
+    export(model_of("topk"), "sparsify", tmp_path / "layers.0.mlp")
     with pytest.raises(
         ValueError,
         match=r"dictionaries in folders .layers\.0\.mlp.; give a single folder, such as .*layers\.0\.mlp$",
     ):
         load(tmp_path)
-    assert_same(made("topk"), load(tmp_path, subfolder="layers.0.mlp"), "topk")
-    both = export(made("topk"), "dictionary_learning", tmp_path / "both")
-    save_model(both / "model.safetensors", made("relu"), {})
+    assert_same(model_of("topk"), load(tmp_path, subfolder="layers.0.mlp"), "topk")
+    both = export(model_of("topk"), "dictionary_learning", tmp_path / "both")
+    save_model(both / "model.safetensors", model_of("relu"), {})
     with pytest.raises(ValueError, match="contains dictionaries in several formats; give format, one of dictionary_"):
         load(both)
-    assert_same(made("topk"), load(both, "dictionary_learning"), "topk")
+    assert_same(model_of("topk"), load(both, "dictionary_learning"), "topk")
 
 
 def test_what_cannot_be_meant_is_named(tmp_path):
-    folder = export(made("topk"), "saelens", tmp_path / "out")
+    folder = export(model_of("topk"), "saelens", tmp_path / "out")
     with pytest.raises(ValueError, match="options are only for plain tensors, but the format is saelens; leave out k"):
         load(folder, k=3)
     with pytest.raises(ValueError, match="circuit-tracer dictionaries can be written but not read; expected sdlcore, "):
@@ -170,7 +172,7 @@ def test_what_cannot_be_meant_is_named(tmp_path):
 @pytest.mark.parametrize("name", READ)
 @pytest.mark.parametrize("damage", ["truncated", "empty", "not JSON", "a list", "without settings", "other shapes"])
 def test_damaged_folders_are_refused_with_their_name(name, damage, tmp_path):
-    folder = export(made("topk"), name, tmp_path / "out")
+    folder = export(model_of("topk"), name, tmp_path / "out")
     weights, settings = (folder / file for file in FORMATS[name].files)
     if damage == "truncated":
         weights.write_bytes(weights.read_bytes()[:-100])
@@ -214,7 +216,7 @@ def test_damaged_folders_are_refused_with_their_name(name, damage, tmp_path):
     ],
 )
 def test_what_no_dictionary_here_does_is_named(name, change, message, tmp_path):
-    folder = export(made("topk"), name, tmp_path / "out")
+    folder = export(model_of("topk"), name, tmp_path / "out")
     file = folder / FORMATS[name].files[-1]
     settings = json.loads(file.read_text())
     (settings["trainer"] if name == "dictionary_learning" else settings).update(change)
@@ -223,8 +225,8 @@ def test_what_no_dictionary_here_does_is_named(name, change, message, tmp_path):
         load(folder)
 
 
-def test_settings_that_are_not_there_are_named(tmp_path):
-    folder = export(made("topk"), "saelens", tmp_path / "out")
+def test_missing_settings_are_named(tmp_path):
+    folder = export(model_of("topk"), "saelens", tmp_path / "out")
     settings = json.loads((folder / "cfg.json").read_text())
     del settings["k"]
     (folder / "cfg.json").write_text(json.dumps(settings))
@@ -233,15 +235,15 @@ def test_settings_that_are_not_there_are_named(tmp_path):
 
 
 def test_what_torch_says_of_pickles_has_no_colours(tmp_path):
-    folder = export(made("topk"), "dictionary_learning", tmp_path / "out")
-    torch.save({"weights": made("topk")}, folder / "ae.pt")
+    folder = export(model_of("topk"), "dictionary_learning", tmp_path / "out")
+    torch.save({"weights": model_of("topk")}, folder / "ae.pt")
     with pytest.raises(ValueError, match="out: not readable as") as refused:
         load(folder)
     assert "\x1b" not in str(refused.value)
 
 
 def test_weights_that_are_not_finite_are_refused(tmp_path):
-    folder = export(made("topk"), "saelens", tmp_path / "out")
+    folder = export(model_of("topk"), "saelens", tmp_path / "out")
     state = load_file(folder / "sae_weights.safetensors")
     state["W_dec"][3, 3] = torch.inf
     save_file(state, folder / "sae_weights.safetensors")
@@ -256,7 +258,7 @@ class Evil:
 
 def test_no_code_in_a_file_is_run(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    folder = export(made("topk"), "dictionary_learning", tmp_path / "out")
+    folder = export(model_of("topk"), "dictionary_learning", tmp_path / "out")
     torch.save({"b_dec": Evil()}, folder / "ae.pt")
     with pytest.raises(ValueError, match="not readable as a dictionary of dictionary_learning"):
         load(folder)
@@ -270,17 +272,17 @@ def test_no_code_in_a_file_is_run(tmp_path, monkeypatch):
 
 
 def test_configurations_of_saelens_before_its_version_6_are_understood(tmp_path):
-    folder = export(made("topk"), "saelens", tmp_path / "out")
+    folder = export(model_of("topk"), "saelens", tmp_path / "out")
     old = {"d_in": 24, "d_sae": 96, "activation_fn_str": "topk", "activation_fn_kwargs": {"k": 6}, "hook_name": "x"}
     (folder / "cfg.json").write_text(json.dumps(old | {"apply_b_dec_to_input": False}))
-    assert_same(made("topk"), load(folder), "topk")
+    assert_same(model_of("topk"), load(folder), "topk")
 
 
 def test_half_precision_is_read(tmp_path):
-    folder = export(made("relu"), "saelens", tmp_path / "out")
+    folder = export(model_of("relu"), "saelens", tmp_path / "out")
     file = folder / "sae_weights.safetensors"
     save_file({name: value.bfloat16() for name, value in load_file(file).items()}, file)
-    assert torch.equal(load(folder).W_dec, made("relu").W_dec.bfloat16().float())
+    assert torch.equal(load(folder).W_dec, model_of("relu").W_dec.bfloat16().float())
 
 
 FROM_THE_HUB = """
@@ -302,8 +304,8 @@ for name, folder in (
 
 def test_a_dictionary_comes_from_the_hub_with_none_of_the_repositorys_other_files(tmp_path):
     repository, scope = tmp_path / "hub/models/someone/saes", tmp_path / "hub/models/someone/scope"
-    export(made("topk"), "saelens", repository / "blocks.0")
-    export(made("relu"), "saelens", repository / "blocks.1")
+    export(model_of("topk"), "saelens", repository / "blocks.0")
+    export(model_of("relu"), "saelens", repository / "blocks.1")
     (repository / "blocks.0/pickle.pt").write_bytes(b"")
     (scope / "layer_5").mkdir(parents=True)
     np.savez(scope / "layer_5/params.npz", **{name: value.numpy() for name, value in plain("jumprelu").items()})
@@ -313,8 +315,8 @@ def test_a_dictionary_comes_from_the_hub_with_none_of_the_repositorys_other_file
         run = [sys.executable, "-c", FROM_THE_HUB]
         done = subprocess.run(run, env=environment | {"HF_ENDPOINT": address}, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    found, folder, top, tensors, unknown, release = done.stdout.splitlines()
-    assert (found, tensors) == ("topk", "jumprelu")
+    activation, folder, top, tensors, unknown, release = done.stdout.splitlines()
+    assert (activation, tensors) == ("topk", "jumprelu")
     fetched = {path.name for path in (tmp_path / "cache").rglob("models--someone--saes/snapshots/*/*/*")}
     assert fetched == {"cfg.json", "sae_weights.safetensors"}
     # the arguments for a folder of Gemma Scope, and for a name that only SAELens can resolve

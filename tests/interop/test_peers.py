@@ -20,7 +20,7 @@ from sdlcore.sources.language.checkpoints import load_tokenizer
 from sdlcore.storage.files import read_rows, write_rows, write_text
 from tests.conftest import REPOSITORY
 from tests.interop.crosscoder_fork import computed
-from tests.interop.models import KINDS, agreement, made, samples
+from tests.interop.models import KINDS, agreement, model_of, samples
 from tests.sources.language.tiny_llama import documents, save_tiny_llama
 
 ENVIRONMENTS = REPOSITORY / "cache/environments"
@@ -68,11 +68,11 @@ def is_unreleased(kind: str, library: str) -> bool:
     return library == "circuit_tracer" and kind.startswith("topk") and SOURCE not in os.environ
 
 
-def kept_pair(kind: str, library: str) -> Pair:
+def stored_pair(kind: str, library: str) -> Pair:
     """Return the kept numbers of a pair."""
     header, *rows = read_rows(RESULTS / "pairs.csv")
-    kept = (dict(zip(header, row, strict=True)) for row in rows)
-    (row,) = (row for row in kept if (row["dictionary"], row["library"]) == (kind, library))
+    pairs = (dict(zip(header, row, strict=True)) for row in rows)
+    (row,) = (row for row in pairs if (row["dictionary"], row["library"]) == (kind, library))
     return Pair(kind, library, "", int(row["samples_equal"]), float(row["relative_error"]))
 
 
@@ -88,15 +88,15 @@ def compared(model, folder: Path) -> tuple[int, float]:
 @torch.no_grad()
 @pytest.mark.interop
 @pytest.mark.parametrize("library", FORMATS)
-def test_every_export_computes_there_what_it_does_here_and_comes_back(library, tmp_path):
+def test_every_export_computes_the_same_in_the_library_and_comes_back(library, tmp_path):
     pairs, folders = [], {}
     for kind in KINDS:
-        model = made(kind, n_q=LATENTS)
+        model = model_of(kind, n_q=LATENTS)
         if reason := refusal(model, library):
             pairs.append(Pair(kind, library, reason))
             continue
         if is_unreleased(kind, library):
-            pairs.append(kept_pair(kind, library))
+            pairs.append(stored_pair(kind, library))
             continue
         if "crosscoder" in kind:  # a fork opens them, which is on no index
             x, out = samples(kind, SAMPLES), computed(export(model, library, tmp_path / kind), samples(kind, SAMPLES))
@@ -106,12 +106,12 @@ def test_every_export_computes_there_what_it_does_here_and_comes_back(library, t
         folder.mkdir()
         torch.save(samples(kind, SAMPLES), folder / "samples.pt")
         if FORMATS[library].is_set:  # the compared layer is the last of two
-            export_set([made(kind, 1, LATENTS), model], library, folder / "exported")
+            export_set([model_of(kind, 1, LATENTS), model], library, folder / "exported")
         else:
             export(model, library, folder / "exported")
     VERSIONS[library] = run(library, list(folders.values()))
     for kind, folder in folders.items():
-        pairs.append(Pair(kind, library, "", *compared(made(kind, n_q=LATENTS), folder)))
+        pairs.append(Pair(kind, library, "", *compared(model_of(kind, n_q=LATENTS), folder)))
         if FORMATS[library].read:
             same, error = compared(load(folder / "saved", library), folder)
             assert (same, error < LIMIT) == (SAMPLES, True), f"{kind}, saved there and opened here: {same}, {error}"
@@ -122,7 +122,7 @@ def test_every_export_computes_there_what_it_does_here_and_comes_back(library, t
 
 @pytest.mark.interop
 def test_a_batchtopk_with_prefixes_opens_as_dictionary_learnings_matryoshka(tmp_path):
-    model = made("batchtopk", n_q=LATENTS)
+    model = model_of("batchtopk", n_q=LATENTS)
     torch.save(samples("batchtopk", SAMPLES), tmp_path / "samples.pt")
     export(model, "dictionary_learning", tmp_path / "exported", prefixes=[64, LATENTS])
     run("dictionary_learning", [tmp_path])
@@ -132,8 +132,8 @@ def test_a_batchtopk_with_prefixes_opens_as_dictionary_learnings_matryoshka(tmp_
 
 
 @pytest.mark.interop
-@pytest.mark.parametrize("library", [name for name, found in FORMATS.items() if found.read])
-def test_what_the_library_makes_and_saves_computes_here_what_it_does_there(library, tmp_path):
+@pytest.mark.parametrize("library", [name for name, file_format in FORMATS.items() if file_format.read])
+def test_a_dictionary_saved_by_the_library_computes_the_same_here(library, tmp_path):
     run(library, [tmp_path])
     natives = sorted(tmp_path.iterdir())
     assert len(natives) >= 3
@@ -147,7 +147,7 @@ def test_saelens_runs_encoders_that_it_does_not_have_in_a_language_model(tmp_pat
     kinds = ["topk", "topk with a pursuit", "posterior codes", "lista"]
     folders = [tmp_path / kind for kind in kinds]
     for kind, folder in zip(kinds, folders, strict=True):
-        export(made(kind), "saelens", folder, hook_name="blocks.0.hook_resid_post")
+        export(model_of(kind), "saelens", folder, hook_name="blocks.0.hook_resid_post")
     python, script = ENVIRONMENTS / "saelens/bin/python", REPOSITORY / "tests/interop/hooked.py"
     command = [str(python), str(script), *map(str, folders)]
     done = subprocess.run(command, cwd=tmp_path, env={"HF_HUB_OFFLINE": "1"}, capture_output=True, text=True)
@@ -177,7 +177,7 @@ def test_the_table_of_all_pairs_is_written():
     header = ["dictionary", "library", "samples_equal", "relative_error", "refused"]
     numbers = [["", ""] if pair.refused else [str(pair.same), f"{pair.error:.1e}"] for pair in pairs]
     rows = zip(pairs, numbers, strict=True)
-    write_rows(RESULTS / "pairs.csv", [header, *([p.kind, p.library, *found, p.refused] for p, found in rows)])
+    write_rows(RESULTS / "pairs.csv", [header, *([p.kind, p.library, *cells, p.refused] for p, cells in rows)])
     write_text(RESULTS / "README.md", page(pairs))
     print(page(pairs))
     assert len(pairs) == len(KINDS) * len(FORMATS)
@@ -188,7 +188,7 @@ def page(pairs: list[Pair]) -> str:
     expressed = [pair for pair in pairs if not pair.refused]
     formulas = sum("crosscoder" in pair.kind for pair in expressed)
     worst = max(pair.error for pair in expressed)
-    titles = [f"{found.title} {VERSIONS[name]}" for name, found in FORMATS.items()]
+    titles = [f"{file_format.title} {VERSIONS[name]}" for name, file_format in FORMATS.items()]
     reasons = {(FORMATS[pair.library].title, short(pair.refused)) for pair in pairs if pair.refused}
     cells = {kind: " | ".join(cell(pair) for pair in pairs if pair.kind == kind) for kind in KINDS}
     lines = [
@@ -201,7 +201,7 @@ def page(pairs: list[Pair]) -> str:
         "",
         f"| dictionary | {' | '.join(titles)} |",
         f"|---|{'---|' * len(titles)}",
-        *(f"| {kind} | {found} |" for kind, found in cells.items()),
+        *(f"| {kind} | {row} |" for kind, row in cells.items()),
         "",
         "A number is the largest relative error of an output; 0 means equal bits. A bold number counts samples with",
         f"equal active sets where these are not all {SAMPLES}. Weights are random, {LATENTS} latents each.",
@@ -243,10 +243,10 @@ def short(reason: str) -> str:
     return reason.replace(f"; {SAVE_OURS}", "").replace(f", or {SAVE_OURS}", "")
 
 
-def test_the_table_that_is_kept_is_of_the_pairs_that_there_are():
+def test_the_committed_table_has_every_pair_and_no_other():
     header, *rows = read_rows(RESULTS / "pairs.csv")
-    kept = {(row["dictionary"], row["library"]): row for row in (dict(zip(header, row, strict=True)) for row in rows)}
-    assert kept.keys() == {(kind, library) for kind in KINDS for library in FORMATS}
-    for (kind, library), row in kept.items():
-        assert row["refused"] == (refusal(made(kind, n_q=LATENTS), library) or "")
+    table = {(row["dictionary"], row["library"]): row for row in (dict(zip(header, row, strict=True)) for row in rows)}
+    assert table.keys() == {(kind, library) for kind in KINDS for library in FORMATS}
+    for (kind, library), row in table.items():
+        assert row["refused"] == (refusal(model_of(kind, n_q=LATENTS), library) or "")
         assert row["refused"] or (row["samples_equal"] == str(SAMPLES) and float(row["relative_error"]) < LIMIT)

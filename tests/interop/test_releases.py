@@ -15,7 +15,7 @@ import sdlcore as sdl
 from sdlcore.interop.export import export
 from sdlcore.interop.saelens import write
 from tests.conftest import REPOSITORY
-from tests.interop.models import made, samples
+from tests.interop.models import model_of, samples
 from tests.interop.test_load import fake_hub
 
 PYTHON = REPOSITORY / "cache/environments/saelens/bin/python"
@@ -62,15 +62,15 @@ def files_of(model, folder):
 
 
 def test_a_release_opens_by_name_with_its_place(saelens, tmp_path):
-    model, x = made("jumprelu"), samples("jumprelu")
+    model, x = model_of("jumprelu"), samples("jumprelu")
     saelens.loaded = files_of(model, tmp_path)
-    found = sdl.load(NAME, subfolder=DICTIONARY)
-    assert torch.equal(found(x), model(x).x_hat)
-    assert found.provenance["imported"] == {
+    dictionary = sdl.load(NAME, subfolder=DICTIONARY)
+    assert torch.equal(dictionary(x), model(x).x_hat)
+    assert dictionary.provenance["imported"] == {
         **{"release": NAME, "dictionary": DICTIONARY, "repository": "owner/saes", "folder": "layer_2"},
         **{"model_name": "gpt2", "hook_name": DICTIONARY, "neuronpedia_id": None},
     }
-    assert "layer 3 (blocks.2.hook_resid_post)" in repr(found)
+    assert "layer 3 (blocks.2.hook_resid_post)" in repr(dictionary)
     (call,) = saelens.calls
     assert (call["repo_id"], call["folder_name"], call["cfg_overrides"]["dtype"]) == (
         "owner/saes",
@@ -80,12 +80,12 @@ def test_a_release_opens_by_name_with_its_place(saelens, tmp_path):
 
 
 def test_a_factor_of_saelens_list_is_folded_into_the_weights(saelens, tmp_path):
-    model, x = made("relu"), samples("relu")
+    model, x = model_of("relu"), samples("relu")
     cfg, state = files_of(model, tmp_path)
     saelens.loaded, saelens.factor = (cfg | {"normalize_activations": "expected_average_only_in"}, state), 2.5
-    found, expected = sdl.load(NAME, subfolder=DICTIONARY), model(2.5 * x)
-    torch.testing.assert_close(found.encode(x), expected.latents(), atol=1e-5, rtol=1e-5)
-    torch.testing.assert_close(found(x), expected.x_hat / 2.5, atol=1e-5, rtol=1e-5)
+    dictionary, expected = sdl.load(NAME, subfolder=DICTIONARY), model(2.5 * x)
+    torch.testing.assert_close(dictionary.encode(x), expected.latents(), atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(dictionary(x), expected.x_hat / 2.5, atol=1e-5, rtol=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -122,9 +122,9 @@ def test_without_saelens_a_name_says_what_to_install(monkeypatch):
 @pytest.mark.interop
 def test_releases_compute_here_what_they_do_in_saelens(tmp_path):
     hub = tmp_path / "hub/models"
-    export(made("relu"), "saelens", hub / "jbloom/GPT2-Small-SAEs-Reformatted/blocks.8.hook_resid_pre")
+    export(model_of("relu"), "saelens", hub / "jbloom/GPT2-Small-SAEs-Reformatted/blocks.8.hook_resid_pre")
     scaled = hub / "tommmcgrath/gpt2-small-mlp-out-saes/sae_group_gpt2_blocks.1.hook_mlp_out_24576:v0"
-    export(made("relu"), "saelens", scaled, hook_name="blocks.1.hook_mlp_out")
+    export(model_of("relu"), "saelens", scaled, hook_name="blocks.1.hook_mlp_out")
     cfg = json.loads((scaled / "cfg.json").read_text())
     (scaled / "cfg.json").write_text(json.dumps(cfg | {"normalize_activations": "expected_average_only_in"}))
     environment = {"HF_HOME": str(tmp_path / "cache"), "PATH": os.environ["PATH"]}
@@ -132,13 +132,13 @@ def test_releases_compute_here_what_they_do_in_saelens(tmp_path):
         command = [str(PYTHON), str(REPOSITORY / "tests/interop/releases.py")]
         done = subprocess.run(command, env=environment | {"HF_ENDPOINT": address}, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-3000:]
-    told = json.loads(done.stdout.splitlines()[-1])
-    assert len(told["found"]) == 2
-    for name, its in told["found"].items():
+    output = json.loads(done.stdout.splitlines()[-1])
+    assert len(output["dictionaries"]) == 2
+    for name, its in output["dictionaries"].items():
         assert its["active"] > 1, name
         assert max(its["latents"], its["outputs"]) < 1e-4, name
-    assert "blocks.1.hook_mlp_out" in told["found"]["gpt2-small-mlp-tm"]["repr"]
-    unknown, dictionary, missing = told["errors"]
+    assert "blocks.1.hook_mlp_out" in output["dictionaries"]["gpt2-small-mlp-tm"]["repr"]
+    unknown, dictionary, missing = output["errors"]
     assert "nor a release that SAELens lists; did you mean gpt2-small-res-jb?" in unknown
     assert "subfolder must be a dictionary of this release (blocks.0.hook_resid_pre, " in dictionary
     assert missing.startswith("gpt2-small-attn-out-v5-32k: subfolder must be")

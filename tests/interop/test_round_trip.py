@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 from sdlcore.interop.export import export, refusal
 from sdlcore.interop.load import load
 from sdlcore.interop.registry import FORMATS
-from tests.interop.models import KINDS, agreement, made, samples
+from tests.interop.models import KINDS, agreement, model_of, samples
 
-READ = [name for name, found in FORMATS.items() if found.read]
-PAIRS = [(kind, name) for kind in KINDS for name in READ if refusal(made(kind), name) is None]
+READ = [name for name, file_format in FORMATS.items() if file_format.read]
+PAIRS = [(kind, name) for kind in KINDS for name in READ if refusal(model_of(kind), name) is None]
 # a limit, so that a growing number of rejections is noticed
 EXPRESSIBLE = {"saelens": 25, "dictionary_learning": 11, "sparsify": 6}
 
@@ -31,7 +31,7 @@ def both(model, other, x):
 @pytest.mark.parametrize("given_format", [True, False])
 @pytest.mark.parametrize(("kind", "name"), PAIRS)
 def test_every_kind_comes_back_with_its_active_sets_and_outputs(kind, name, given_format, tmp_path):
-    model, x = made(kind), samples(kind)
+    model, x = model_of(kind), samples(kind)
     folder = export(model, name, tmp_path / "out")
     same, error = both(model, load(folder, name if given_format else None), x)
     assert same == len(x)
@@ -45,7 +45,7 @@ def test_every_kind_comes_back_with_its_active_sets_and_outputs(kind, name, give
 @given(st.sampled_from(PAIRS), st.integers(0, 2**20), st.integers(1, 60))
 def test_any_weights_and_numbers_of_latents_come_back(pair, seed, n_q):
     kind, name = pair
-    model, x = made(kind, seed, n_q), samples(kind, 50, seed)
+    model, x = model_of(kind, seed, n_q), samples(kind, 50, seed)
     with tempfile.TemporaryDirectory() as folder:
         same, error = both(model, load(export(model, name, Path(folder) / "out")), x)
     assert same >= 49  # rounding of float32 decides at a threshold
@@ -54,7 +54,7 @@ def test_any_weights_and_numbers_of_latents_come_back(pair, seed, n_q):
 
 @pytest.mark.parametrize("name", READ)
 def test_weights_are_copies_and_the_dictionary_stays_as_it_was(name, tmp_path):
-    model = made("tied topk")
+    model = model_of("tied topk")
     before = {key: value.clone() for key, value in model.state_dict().items()}
     export(model, name, tmp_path / "out")
     assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
@@ -62,20 +62,20 @@ def test_weights_are_copies_and_the_dictionary_stays_as_it_was(name, tmp_path):
 
 
 def test_a_matryoshka_of_dictionary_learning_comes_back(tmp_path):
-    model, x = made("batchtopk"), samples("batchtopk")
+    model, x = model_of("batchtopk"), samples("batchtopk")
     folder = export(model, "dictionary_learning", tmp_path / "out", prefixes=[16, 48, 96])
     assert both(model, load(folder), x) == pytest.approx((len(x), 0), abs=1e-5)
     with pytest.raises(ValueError, match=r"prefixes must ascend to n_q = 96, found \[16, 48\]"):
         export(model, "dictionary_learning", tmp_path / "other", prefixes=[16, 48])
     with pytest.raises(ValueError, match="prefixes need an autoencoder with activation batchtopk, found topk auto"):
-        export(made("topk"), "dictionary_learning", tmp_path / "other", prefixes=[96])
+        export(model_of("topk"), "dictionary_learning", tmp_path / "other", prefixes=[96])
 
 
-def test_what_the_library_is_told_stands_in_its_configuration(tmp_path):
+def test_settings_of_an_export_stand_in_its_configuration(tmp_path):
     import json
 
-    told = {"model_name": "gpt2", "hook_name": "blocks.5.hook_resid_post", "metadata": {"neuronpedia_id": "gpt2/5"}}
-    folder = export(made("topk"), "saelens", tmp_path / "out", **told)
+    settings = {"model_name": "gpt2", "hook_name": "blocks.5.hook_resid_post", "metadata": {"neuronpedia_id": "gpt2/5"}}
+    folder = export(model_of("topk"), "saelens", tmp_path / "out", **settings)
     cfg = json.loads((folder / "cfg.json").read_text())
     assert cfg["metadata"]["model_name"] == "gpt2"
     assert cfg["metadata"]["hook_name"] == "blocks.5.hook_resid_post"

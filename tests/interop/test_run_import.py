@@ -14,7 +14,7 @@ from sdlcore.interop.export import export
 from sdlcore.interop.settings import ImportConfig
 from sdlcore.model.saving import load_model, save_model
 from tests.conftest import script
-from tests.interop.models import WIDER, N, made, samples
+from tests.interop.models import WIDER, N, model_of, samples
 
 
 @pytest.fixture
@@ -34,20 +34,20 @@ def run(tmp_path, store, watch=None, **settings):
 @pytest.mark.parametrize("kind", ["topk", "relu transcoder to another width", "topk crosscoder"])
 def test_a_dictionary_of_any_pair_becomes_a_run(kind, store, tmp_path):
     if "crosscoder" in kind:
-        save_model(tmp_path / "theirs.safetensors", made(kind), {"seed": 3})
+        save_model(tmp_path / "theirs.safetensors", model_of(kind), {"seed": 3})
         theirs = tmp_path / "theirs.safetensors"
     else:
-        theirs = export(made(kind), "saelens", tmp_path / "theirs")
+        theirs = export(model_of(kind), "saelens", tmp_path / "theirs")
     rows = np.eye(N, dtype=np.float32)[:5], np.eye(WIDER, dtype=np.float32)[:5]
     save_references(tmp_path / "references.safetensors", References(rows[0].T, rows[1].T, None), {})
     folder = run(tmp_path, store, tmp_path / "references.safetensors", model=str(theirs))
     model = load_model(folder / "model.safetensors")
-    assert torch.equal(model.W_dec, made(kind).W_dec)
+    assert torch.equal(model.W_dec, model_of(kind).W_dec)
     made_from = json.loads((folder / "config.json").read_text())
     assert made_from["settings"]["model"] == str(theirs)
     assert made_from["imported"]["format"] == ("sdlcore" if "crosscoder" in kind else "saelens")
-    said = {"seed": 3} if "crosscoder" in kind else json.loads((theirs / "cfg.json").read_text())
-    assert made_from["imported"]["says"] == said
+    configuration = {"seed": 3} if "crosscoder" in kind else json.loads((theirs / "cfg.json").read_text())
+    assert made_from["imported"]["says"] == configuration
     with (folder / "history.csv").open() as file:
         (row,) = csv.DictReader(file)
     assert (row["step"], row["samples"], row["seconds"]) == ("0", "0", "0")
@@ -56,7 +56,7 @@ def test_a_dictionary_of_any_pair_becomes_a_run(kind, store, tmp_path):
 
 
 def test_another_width_and_a_missing_file_leave_no_run(store, tmp_path):
-    wider = export(made("relu transcoder"), "saelens", tmp_path / "theirs")
+    wider = export(model_of("relu transcoder"), "saelens", tmp_path / "theirs")
     with pytest.raises(ValueError, match=r"a relu transcoder of widths \(\(24,\), \(24,\)\), expected .* for"):
         run(tmp_path, store, model=str(wider))
     with pytest.raises(ValueError, match="gone: neither a file or folder on this machine"):

@@ -12,7 +12,7 @@ from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
 
 from sdlcore.interop.export import export
 from tests.conftest import REPOSITORY
-from tests.interop.models import N_Q, K, N, agreement, made, samples
+from tests.interop.models import N_Q, K, N, agreement, model_of, samples
 from tests.sources.language.tiny_llama import documents, randomise
 
 ENVIRONMENT = REPOSITORY / "cache/environments/saebench"
@@ -66,11 +66,11 @@ def test_the_official_runner_evaluates_every_kind_of_autoencoder(tmp_path):
         folder = tmp_path / kind.replace(" ", "_")
         folder.mkdir()
         torch.save(samples(kind, 100), folder / "samples.pt")
-        export(made(kind), "saelens", folder / "exported", model_name="gpt2", hook_name="blocks.1.hook_resid_post")
+        export(model_of(kind), "saelens", folder / "exported", model_name="gpt2", hook_name="blocks.1.hook_resid_post")
         folders.append(folder)
     run(REPOSITORY / "tests/interop/saebench_checks.py", *folders, cwd=tmp_path)
     for kind, folder in zip(KINDS, folders, strict=True):
-        theirs, model = torch.load(folder / "computed.pt"), made(kind)
+        theirs, model = torch.load(folder / "computed.pt"), model_of(kind)
         with torch.no_grad():
             out = model(torch.load(folder / "samples.pt"))
         norms = model.W_dec.detach().norm(dim=1)
@@ -81,8 +81,8 @@ def test_the_official_runner_evaluates_every_kind_of_autoencoder(tmp_path):
             assert same == 100, kind
             assert error < 1e-5, kind
     small = ("--dataset", tmp_path / "text", "--batches", 1, "--batch-size", 2, "--context-size", 16, "--device", "cpu")
-    said = run(EXAMPLE, *(folder / "exported" for folder in folders), "--evals", "core", *small, cwd=tmp_path)
-    assert said.count("Saved evaluation results to") == len(KINDS)
+    output = run(EXAMPLE, *(folder / "exported" for folder in folders), "--evals", "core", *small, cwd=tmp_path)
+    assert output.count("Saved evaluation results to") == len(KINDS)
     for kind, folder in zip(KINDS, folders, strict=True):
         name = f"{folder.name}_exported_custom_sae_eval_results.json"
         result = json.loads((tmp_path / "eval_results/core" / name).read_text())
@@ -95,7 +95,7 @@ def test_the_official_runner_evaluates_every_kind_of_autoencoder(tmp_path):
 
 @pytest.mark.interop
 def test_an_export_that_does_not_say_its_model_is_refused(tmp_path):
-    export(made("topk"), "saelens", tmp_path / "exported")
+    export(model_of("topk"), "saelens", tmp_path / "exported")
     with pytest.raises(
         AssertionError, match="does not say its model and hook; export it with model_name and hook_name"
     ):

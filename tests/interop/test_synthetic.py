@@ -87,12 +87,12 @@ def ours(bench, coder):
 @pytest.mark.interop
 def test_saelens_finds_the_true_features_to_be_the_true_features(tmp_path):
     bench = sdl.Bench.draw(seed=0, **SETTINGS)
-    found = theirs(bench, true_dictionary(bench), tmp_path)
-    assert found["mcc"] == pytest.approx(1, abs=1e-6)
-    assert found["uniqueness"] == 1
-    assert found["dead_latents"] == 0
-    assert found["true_l0"] == pytest.approx(2, abs=0.1)
-    assert found["classification"]["recall"] > 0.99
+    scores = theirs(bench, true_dictionary(bench), tmp_path)
+    assert scores["mcc"] == pytest.approx(1, abs=1e-6)
+    assert scores["uniqueness"] == 1
+    assert scores["dead_latents"] == 0
+    assert scores["true_l0"] == pytest.approx(2, abs=0.1)
+    assert scores["classification"]["recall"] > 0.99
 
 
 @pytest.mark.interop

@@ -62,8 +62,8 @@ def test_our_samples_of_their_model_are_theirs(name, saved):
         return mean, squares[often] / counts[often] - np.square(mean), counts[often]
 
     our, their = (
-        moments(*found)
-        for found in (
+        moments(*sums)
+        for sums in (
             (x.sum(axis=0, dtype=float), np.square(x, dtype=float).sum(axis=0), active),
             (theirs["sum"], theirs["squares"], theirs["active"]),
         )

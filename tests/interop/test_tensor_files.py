@@ -16,9 +16,9 @@ from safetensors.torch import load_file, save_file
 from sdlcore.interop.export import export
 from sdlcore.interop.load import load
 from sdlcore.interop.registry import FORMATS
-from tests.interop.models import made
+from tests.interop.models import model_of
 
-READ = [name for name, found in FORMATS.items() if found.read]
+READ = [name for name, file_format in FORMATS.items() if file_format.read]
 ENCODER = {
     "saelens": "W_enc",
     "sparsify": "encoder.weight",
@@ -32,12 +32,12 @@ MEMORY = 2**27
 def written(name, folder, change, **settings):
     """Write a dictionary in a format, with its tensors changed by a function and some settings replaced."""
     if name == "tensors":
-        state = dict(made("topk").state_dict())
+        state = dict(model_of("topk").state_dict())
         folder.mkdir()
         change(state)
         save_file(state, folder / "weights.safetensors")
         return folder / "weights.safetensors"
-    export(made("topk"), name, folder)
+    export(model_of("topk"), name, folder)
     weights, config = (folder / file for file in FORMATS[name].files)
     state = torch.load(weights) if name == "dictionary_learning" else load_file(weights)
     change(state)
@@ -142,7 +142,7 @@ def test_sparsify_counts_latents_by_its_expansion_factor_where_their_number_is_z
 
 
 @pytest.mark.parametrize("name", ENCODER)
-def test_names_that_are_missing_or_not_known_are_listed_as_text(name, tmp_path):
+def test_names_of_missing_and_unknown_tensors_are_listed_as_text(name, tmp_path):
     def add(state):
         state["\x1b[2Jevil"] = torch.zeros(1)
 
@@ -160,25 +160,25 @@ def test_a_k_among_the_tensors_is_one_whole_number(value, tmp_path):
 
     with pytest.raises(ValueError, match=r"ae\.pt: k (contains|has shape)"):
         opened(written("dictionary_learning", tmp_path / "out", change))
-    state = {name: value.numpy() for name, value in made("topk").state_dict().items()}
+    state = {name: value.numpy() for name, value in model_of("topk").state_dict().items()}
     np.savez(tmp_path / "a.npz", **state, k=np.array(value))
     with pytest.raises(ValueError, match=r"a\.npz: .*k (contains|has shape)"):
         load(tmp_path / "a.npz", activation="topk")
 
 
 def test_groups_that_are_not_all_latents_are_refused(tmp_path):
-    folder = export(made("batchtopk"), "dictionary_learning", tmp_path / "out", prefixes=[16, 96])
+    folder = export(model_of("batchtopk"), "dictionary_learning", tmp_path / "out", prefixes=[16, 96])
     state = torch.load(folder / "ae.pt")
     torch.save(state | {"group_sizes": torch.tensor([16, 79])}, folder / "ae.pt")
     with pytest.raises(ValueError, match=r"ae\.pt: group_sizes add up to 95, expected dict_size = 96"):
         load(folder)
 
 
-def test_a_scaling_factor_of_saelens_is_left_out_only_where_it_is_one(tmp_path):
+def test_a_scaling_factor_of_saelens_is_ignored_only_where_it_is_one(tmp_path):
     def scaled(by):
         return lambda state: state.update(scaling_factor=torch.full((96,), by))
 
-    assert torch.equal(opened(written("saelens", tmp_path / "one", scaled(1.0))).W_dec, made("topk").W_dec)
+    assert torch.equal(opened(written("saelens", tmp_path / "one", scaled(1.0))).W_dec, model_of("topk").W_dec)
     with pytest.raises(ValueError, match=r"scaling_factor contains numbers other than 1"):
         opened(written("saelens", tmp_path / "two", scaled(2.0)))
 
@@ -186,11 +186,11 @@ def test_a_scaling_factor_of_saelens_is_left_out_only_where_it_is_one(tmp_path):
 @pytest.mark.parametrize("before_6", [False, None])
 def test_what_saelens_wrote_for_no_normalisation_before_6_is_none(before_6, tmp_path):
     folder = written("saelens", tmp_path / "out", nothing, normalize_activations=before_6)
-    assert torch.equal(opened(folder).W_dec, made("topk").W_dec)
+    assert torch.equal(opened(folder).W_dec, model_of("topk").W_dec)
 
 
 def test_of_two_names_that_mean_the_same_none_is_picked(tmp_path):
-    state = {name: value.numpy() for name, value in made("topk").state_dict().items()}
+    state = {name: value.numpy() for name, value in model_of("topk").state_dict().items()}
     np.savez(tmp_path / "a.npz", **state, w_enc=2 * state["W_enc"])
     with pytest.raises(ValueError, match=r"a\.npz: contains W_enc and w_enc, which mean the same; keep one"):
         load(tmp_path / "a.npz", activation="topk", k=6)
@@ -206,15 +206,15 @@ def test_of_two_names_that_mean_the_same_none_is_picked(tmp_path):
     ],
 )
 def test_options_of_plain_tensors_are_of_their_type(options, message, tmp_path):
-    save_file(dict(made("topk").state_dict()), tmp_path / "a.safetensors")
+    save_file(dict(model_of("topk").state_dict()), tmp_path / "a.safetensors")
     with pytest.raises(ValueError, match=message):
         load(tmp_path / "a.safetensors", activation="topk", **options)
 
 
 def test_arrays_of_either_byte_order_and_memory_order_are_read(tmp_path):
-    state = {name: value.numpy() for name, value in made("topk").state_dict().items()}
+    state = {name: value.numpy() for name, value in model_of("topk").state_dict().items()}
     np.savez_compressed(tmp_path / "a.npz", **{name: np.asfortranarray(v.astype(">f8")) for name, v in state.items()})
-    assert torch.equal(load(tmp_path / "a.npz", activation="topk", k=6).W_enc, made("topk").W_enc)
+    assert torch.equal(load(tmp_path / "a.npz", activation="topk", k=6).W_enc, model_of("topk").W_enc)
 
 
 def test_a_folder_is_no_file_of_plain_tensors(tmp_path):
@@ -228,9 +228,9 @@ def test_a_folder_is_no_file_of_plain_tensors(tmp_path):
 @pytest.fixture
 def little_memory():
     """Fail a block that allocates more than `MEMORY` bytes."""
-    taken = int(Path("/proc/self/statm").read_text().split()[5]) * resource.getpagesize()
+    locked = int(Path("/proc/self/statm").read_text().split()[5]) * resource.getpagesize()
     before = resource.getrlimit(resource.RLIMIT_DATA)
-    resource.setrlimit(resource.RLIMIT_DATA, (taken + MEMORY, before[1]))
+    resource.setrlimit(resource.RLIMIT_DATA, (locked + MEMORY, before[1]))
     yield
     resource.setrlimit(resource.RLIMIT_DATA, before)
 
@@ -257,7 +257,7 @@ def test_one_tensor_by_many_names_takes_no_memory(tmp_path, little_memory):
         load(folder)
 
 
-def test_a_storage_that_is_said_to_be_longer_than_it_is_gives_no_bytes_of_other_memory(tmp_path):
+def test_a_storage_that_declares_more_than_it_has_gives_no_bytes_of_other_memory(tmp_path):
     folder = written("dictionary_learning", tmp_path / "out", nothing)
     content = io.BytesIO()
     with zipfile.ZipFile(folder / "ae.pt") as old, zipfile.ZipFile(content, "w") as new:

@@ -19,14 +19,14 @@ def drawn(seed, activation, shifted):
         return torch.randn(*shape, generator=generator)
 
     b_dec = normal(N)
-    own = {
+    parts = {
         # some below zero
         "jumprelu": {"threshold": 0.5 * normal(N_Q)},
         "batchtopk": {"threshold": torch.tensor(0.4 if seed else -1.0, dtype=torch.float64)},
         "gated": {"log_scale": 0.3 * normal(N_Q), "b_magnitude": normal(N_Q)},
     }.get(activation, {})
     shift = b_dec if shifted else torch.zeros(N)
-    weights = Weights(normal(N_Q, N), normal(N_Q), normal(N_Q, N), b_dec, shift, **own)
+    weights = Weights(normal(N_Q, N), normal(N_Q), normal(N_Q, N), b_dec, shift, **parts)
     return weights, normal(20, N)
 
 
@@ -81,7 +81,7 @@ def test_weights_in_half_precision_are_rescaled_in_full(dtype):
             assert torch.equal(getattr(half.by_decoder_norms(), name).float(), value)
 
 
-def test_what_was_taken_stays_as_it_was_when_the_library_goes_on():
+def test_a_coder_keeps_its_weights_when_the_library_changes_its_tensors():
     weights, x = drawn(1, "relu", True)
     model = sparse_coder(weights, "relu", None)
     before = model(x).x_hat

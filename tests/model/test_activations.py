@@ -33,7 +33,7 @@ def latents(sigma, z):
     return support.dense(sigma.values(z[support.rows, support.columns.long()], support))
 
 
-def test_a_class_that_is_not_made_to_keep_k_latents_is_refused_where_its_name_says_so(monkeypatch):
+def test_a_selecting_name_on_a_class_that_does_not_select_is_refused(monkeypatch):
     monkeypatch.setattr("sdlcore.run.SELECTING", ("relu",))
     with pytest.raises(TypeError, match=r"^ReLU: expected a subclass of Selecting, since SELECTING has its name"):
         make_sigma(ModelConfig("sae", "relu", 10, k=3))
@@ -46,9 +46,9 @@ def test_sigma_keeps_a_value_or_gives_zero(name, training, seed):
     sigma = sigma_of(name)
     z = drawn(seed)
     latents(sigma.train(), z)  # makes BatchTopK learn its threshold
-    kept = latents(sigma.train(training), z)
-    assert ((kept == 0) | (kept == z)).all()
-    assert (kept >= 0).all() or sigma.signed
+    codes = latents(sigma.train(training), z)
+    assert ((codes == 0) | (codes == z)).all()
+    assert (codes >= 0).all() or sigma.signed
 
 
 @given(seed=seeds, k=st.integers(1, 10))
@@ -80,12 +80,12 @@ def test_batchtopk_keeps_the_largest_positive_ones_of_the_batch(seed, k):
     assert torch.equal(latents(BatchTopK(k), z), expected)
 
 
-def test_batchtopks_threshold_follows_the_smallest_kept_value_and_is_saved():
+def test_batchtopks_threshold_follows_the_smallest_selected_value_and_is_saved():
     sigma = BatchTopK(2)
     smallest = []
     for seed in range(20):
-        kept = latents(sigma, drawn(seed))
-        smallest.append(kept[kept > 0].min().item())
+        codes = latents(sigma, drawn(seed))
+        smallest.append(codes[codes > 0].min().item())
     expected = smallest[0]
     for value in smallest[1:]:
         expected = 0.9 * expected + 0.1 * value
@@ -109,12 +109,12 @@ def test_batchtopk_survives_a_batch_without_positive_values():
 
 @pytest.mark.parametrize("name", NAMES)
 @given(seed=st.integers(0, 1000))
-def test_the_gradient_to_z_is_that_of_the_kept_values(name, seed):
+def test_the_gradient_to_z_is_that_of_the_selected_values(name, seed):
     z = drawn(seed).requires_grad_()
     weights = drawn(seed + 1)
-    kept = latents(sigma_of(name), z)
-    (kept * weights).sum().backward()
-    assert torch.equal(z.grad, torch.where(kept != 0, weights, 0.0))
+    codes = latents(sigma_of(name), z)
+    (codes * weights).sum().backward()
+    assert torch.equal(z.grad, torch.where(codes != 0, weights, 0.0))
 
 
 @given(seed=st.integers(0, 1000), relative=st.floats(0.2, 6))
@@ -171,11 +171,11 @@ def shrunk(registry):
     return activation("shrunk")(Shrunk)
 
 
-def test_an_activation_of_a_plugin_gives_its_own_values_at_the_entries_that_it_selects(shrunk):
+def test_an_activation_of_a_plugin_gives_its_values_at_the_entries_that_it_selects(shrunk):
     sigma = make_sigma(ModelConfig("sae", "shrunk", 10, 3, shrink=0.2))
     z = drawn(0)
-    kept = latents(TopK(3), z)
-    assert torch.equal(latents(sigma, z), torch.where(kept > 0, (kept**1.5 - 0.2).clamp(min=0), 0.0))
+    selected = latents(TopK(3), z)
+    assert torch.equal(latents(sigma, z), torch.where(selected > 0, (selected**1.5 - 0.2).clamp(min=0), 0.0))
     assert torch.equal(sigma(z), latents(sigma, z))
     codes = oracle_codes(z.numpy(), np.eye(10, dtype=np.float32), sigma)
     np.testing.assert_array_equal(codes, latents(sigma, z).numpy())
@@ -202,8 +202,8 @@ def test_its_gradients_are_those_of_finite_differences(shrunk, scales):
                 at += sign * step
                 sides.append(error().item())
                 at -= sign * step
-            found = weights.grad.view(-1)[place].item()
-            assert found == pytest.approx((sides[0] - sides[1]) / (2 * step), rel=1e-5, abs=1e-6)
+            slope = weights.grad.view(-1)[place].item()
+            assert slope == pytest.approx((sides[0] - sides[1]) / (2 * step), rel=1e-5, abs=1e-6)
 
 
 @given(seed=seeds)
@@ -214,8 +214,8 @@ def test_one_that_extends_batchtopk_keeps_its_threshold(seed):
 
     z, sigma, plain = drawn(seed), Lower(3), BatchTopK(3)
     for training in (True, False):
-        kept = latents(plain.train(training), z)
-        assert torch.equal(latents(sigma.train(training), z), torch.where(kept > 0, (kept - 0.1).clamp(min=0), 0.0))
+        codes = latents(plain.train(training), z)
+        assert torch.equal(latents(sigma.train(training), z), torch.where(codes > 0, (codes - 0.1).clamp(min=0), 0.0))
         assert sigma.threshold == plain.threshold
 
 

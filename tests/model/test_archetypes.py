@@ -24,24 +24,24 @@ HOW = {"activation": "topk", "k": 2, "n_q": Q, "steps": 40, "batch_size": 100, "
 
 def archetypes(delta=0.5):
     generator = torch_stream(0, "archetypes")
-    found = Archetypes(torch.randn(C, D, generator=generator), Q, delta)
+    layer = Archetypes(torch.randn(C, D, generator=generator), Q, delta)
     with torch.no_grad():
-        found.weights.add_(0.3 * torch.randn(Q, C, generator=generator))
-        found.relaxation.add_(torch.randn(Q, D, generator=generator))
-        found.weights[3] = -1.0
-    return found
+        layer.weights.add_(0.3 * torch.randn(Q, C, generator=generator))
+        layer.relaxation.add_(torch.randn(Q, D, generator=generator))
+        layer.weights[3] = -1.0
+    return layer
 
 
 def test_rows_are_mixtures_within_delta_of_the_hull():
-    found = archetypes()
-    found.constrain()
-    A, relaxation = found.weights.detach(), found.relaxation.detach()
+    layer = archetypes()
+    layer.constrain()
+    A, relaxation = layer.weights.detach(), layer.relaxation.detach()
     assert (A >= 0).all()
     torch.testing.assert_close(A.sum(1), torch.ones(Q))
     assert (A[3] == 1 / C).all()  # no weight was above zero
     assert (relaxation.norm(dim=1) <= 0.5 * (1 + 1e-6)).all()  # a norm of six squares, rounded, below 1e-6
-    expected = [sum(A[i, c] * found.centroids[c] for c in range(C)) + relaxation[i] for i in range(Q)]
-    torch.testing.assert_close(found(), torch.stack(expected))
+    expected = [sum(A[i, c] * layer.centroids[c] for c in range(C)) + relaxation[i] for i in range(Q)]
+    torch.testing.assert_close(layer(), torch.stack(expected))
     strict = archetypes(delta=0.0)
     strict.constrain()
     assert not strict.relaxation.any()
@@ -70,9 +70,9 @@ def test_the_gradient_is_that_of_the_dense_definition(accumulate):
 def test_a_trained_dictionary_lies_in_the_hull_and_is_saved_as_any_other(tmp_path):
     sae = sdl.fit(X, archetypes=C, relaxation=0.0, normalise=False, out=tmp_path / "run", **HOW)
     rng = stream(0, "initialisation", "archetypes")
-    found = centroids(Arrays(X), "sae", C, no_scaling(D, D), rng).double().numpy()
+    centres = centroids(Arrays(X), "sae", C, no_scaling(D, D), rng).double().numpy()
     # a mixture has weights that add up to one: nonnegative least squares with a row of ones
-    hull, W_dec = np.vstack([found.T, np.full(C, 10.0)]), sae.W_dec.detach().double().numpy()
+    hull, W_dec = np.vstack([centres.T, np.full(C, 10.0)]), sae.W_dec.detach().double().numpy()
     off = [scipy.optimize.nnls(hull, np.append(row, 10.0))[1] for row in W_dec]
     assert max(off) < 1e-4
     assert len(np.unique(W_dec.round(4), axis=0)) == Q  # training moved the rows apart

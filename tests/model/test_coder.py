@@ -148,7 +148,7 @@ def test_a_tied_model_is_one_matrix_and_its_file_has_both(initialisation, tmp_pa
     assert torch.equal(loaded.W_enc, model.W_enc), "a loaded model shares no memory between its weights"
 
 
-def test_biases_are_trained_only_where_asked_for():
+def test_biases_are_trained_only_where_the_configuration_has_them():
     assert make(CONFIGS["relu"]).b_enc.requires_grad
     without = make(CONFIGS["topk"].changed(bias=False))
     assert not without.b_enc.requires_grad

@@ -72,13 +72,13 @@ def pre_activations(batch: str) -> torch.Tensor:
 
 
 def settings(name: str, batch: str) -> RunConfig:
-    given = {"activation": name, "n_q": N_Q, "bias": True, "init_threshold": 0.3, "bandwidth": 2.0, "ista_step": 0.3}
+    items = {"activation": name, "n_q": N_Q, "bias": True, "init_threshold": 0.3, "bandwidth": 2.0, "ista_step": 0.3}
     if name == "matching_pursuit":
-        given |= {"tied": True, "decoder_norm": "unit"}
+        items |= {"tied": True, "decoder_norm": "unit"}
     if name not in WITHOUT_K:
-        given["k"] = N_Q if batch == "all latents" else K
-    given["l0" if name == "jumprelu" else "l1"] = 0.1
-    return RunConfig.from_dict(given)
+        items["k"] = N_Q if batch == "all latents" else K
+    items["l0" if name == "jumprelu" else "l1"] = 0.1
+    return RunConfig.from_dict(items)
 
 
 def case(name: str, batch: str) -> tuple[SparseCoder, torch.Tensor, torch.Tensor, RunConfig]:
@@ -111,10 +111,12 @@ def densely(model):
     return model
 
 
-def assert_equal(found, expected):
-    assert found.keys() == expected.keys()
+def assert_equal(actual, expected):
+    assert actual.keys() == expected.keys()
     for name, value in expected.items():
-        torch.testing.assert_close(found[name], value, rtol=0, atol=1e-4, msg=lambda said, name=name: f"{name}: {said}")
+        torch.testing.assert_close(
+            actual[name], value, rtol=0, atol=1e-4, msg=lambda text, name=name: f"{name}: {text}"
+        )
 
 
 # of equal products after the first step of a pursuit, rounding decides
@@ -129,10 +131,10 @@ def test_the_fast_path_computes_the_definition(name, batch, training):
             buffer.fill_(0.4)  # as after some batches of training
     model.train(training)
     dense = densely(model)
-    found, expected = passed(model, x, target, config, NumbaKernels()), passed(dense, x, target, config)
+    actual, expected = passed(model, x, target, config, NumbaKernels()), passed(dense, x, target, config)
     if not training:  # JumpReLU's search then omits entries that only its threshold's gradient needs
-        found, expected = ({name: each[name] for name in ("latents", "x_hat")} for each in (found, expected))
-    assert_equal(found, expected)
+        actual, expected = ({name: each[name] for name in ("latents", "x_hat")} for each in (actual, expected))
+    assert_equal(actual, expected)
 
 
 # torch's operators keep any of several equal entries
@@ -225,7 +227,7 @@ def test_the_dense_example_and_the_one_with_a_search_are_one_method():
 
 
 @pytest.mark.parametrize(
-    ("how", "said"),
+    ("how", "message"),
     [
         (
             {"scales": Scales(multi_k=(1, 2))},
@@ -234,9 +236,9 @@ def test_the_dense_example_and_the_one_with_a_search_are_one_method():
         ({"precision": torch.bfloat16}, "activation squared_topk declares no search, so precision cannot speed up"),
     ],
 )
-def test_what_needs_a_search_is_refused_where_none_is_declared(how, said):
+def test_what_needs_a_search_is_refused_where_none_is_declared(how, message):
     model = SparseCoder(ModelConfig(activation="squared_topk", n_q=6, k=2), (4,), (4,))
-    with pytest.raises((TypeError, ValueError), match=said):
+    with pytest.raises((TypeError, ValueError), match=message):
         model(torch.eye(4), **how)
 
 

@@ -26,9 +26,9 @@ def test_compiled_steps_are_those_of_torch(dtype, monkeypatch):
     # a step subtracts the same product, which only one of them may round first: less than an eps of a sample's norm
     largest = x[8:].norm(dim=1).max()
     torch.testing.assert_close(amounts, expected_amounts, rtol=0, atol=6 * torch.finfo(dtype).eps * float(largest))
-    taken = expected_amounts > 0
-    assert torch.equal(chosen[taken], expected[taken])
-    assert taken.sum(1)[[3, 5, 6, 7]].tolist() == [0, 0, 0, 1]
+    positive = expected_amounts > 0
+    assert torch.equal(chosen[positive], expected[positive])
+    assert positive.sum(1)[[3, 5, 6, 7]].tolist() == [0, 0, 0, 1]
     assert amounts[7, 0] == pytest.approx(2.0)
 
 

@@ -26,9 +26,9 @@ def planted():
 
 def model(rows, activation="omp", k=K):
     n_q, n_r = rows.shape
-    made = SparseCoder(ModelConfig(activation=activation, n_q=n_q, k=k), (n_r,), (n_r,)).eval()
-    made.load_state_dict(made.state_dict() | {"W_enc": rows, "W_dec": rows})
-    return made
+    coder = SparseCoder(ModelConfig(activation=activation, n_q=n_q, k=k), (n_r,), (n_r,)).eval()
+    coder.load_state_dict(coder.state_dict() | {"W_enc": rows, "W_dec": rows})
+    return coder
 
 
 def codes(x, rows, activation="omp", k=K):
@@ -37,7 +37,7 @@ def codes(x, rows, activation="omp", k=K):
 
 
 def plain_omp(x, rows, k):
-    chosen, found, residual = [], np.zeros(len(rows)), x
+    chosen, coefficients, residual = [], np.zeros(len(rows)), x
     for _ in range(k):
         products = rows @ residual
         products[chosen] = 0
@@ -46,20 +46,20 @@ def plain_omp(x, rows, k):
         chosen.append(int(products.argmax()))
         while (solved := np.linalg.lstsq(rows[chosen].T, x, rcond=None)[0]).min() < 0:
             chosen = [latent for latent, code in zip(chosen, solved, strict=True) if code >= 0]
-        found = np.zeros(len(rows))
-        found[chosen] = solved
-        residual = x - found @ rows
-    return found
+        coefficients = np.zeros(len(rows))
+        coefficients[chosen] = solved
+        residual = x - coefficients @ rows
+    return coefficients
 
 
 def plain_gradient_pursuit(x, rows, k):
-    found = np.zeros(len(rows))
+    coefficients = np.zeros(len(rows))
     for _ in range(k):
-        products = rows @ (x - found @ rows)
-        chosen = int(np.where(found > 0, 0, products).argmax())
-        slope = np.where((found > 0) | (np.arange(len(rows)) == chosen), products, 0)
-        found = np.maximum(found + slope @ slope / ((slope @ rows) ** 2).sum() * slope, 0)
-    return found
+        products = rows @ (x - coefficients @ rows)
+        chosen = int(np.where(coefficients > 0, 0, products).argmax())
+        slope = np.where((coefficients > 0) | (np.arange(len(rows)) == chosen), products, 0)
+        coefficients = np.maximum(coefficients + slope @ slope / ((slope @ rows) ** 2).sum() * slope, 0)
+    return coefficients
 
 
 PLAIN = {"omp": plain_omp, "gradient_pursuit": plain_gradient_pursuit}
@@ -86,9 +86,9 @@ def test_codes_are_those_of_scikit_learn_where_these_are_not_negative(planted):
 @pytest.mark.parametrize("activation", PLAIN)
 def test_a_sparse_pass_has_the_same_codes(activation, planted):
     x, rows = planted
-    made = model(rows, activation)
+    coder = model(rows, activation)
     with torch.no_grad():
-        torch.testing.assert_close(made(x).latents(), made.sigma.encode(x, made.weights), rtol=0, atol=0)
+        torch.testing.assert_close(coder(x).latents(), coder.sigma.encode(x, coder.weights), rtol=0, atol=0)
 
 
 @pytest.mark.parametrize("activation", PLAIN)
@@ -105,12 +105,12 @@ def test_latents_are_few_and_the_residual_has_no_product_with_them(k, seed):
     rows, x = torch.randn(16, 8, generator=generator), torch.randn(3, 8, generator=generator)
     rows[3] = 0.0
     rows[5] = rows[4]  # equal rows
-    found = codes(x, rows, k=k)
-    assert (found >= 0).all()
-    assert (found > 0).sum(1).max() <= k
-    products = (x.numpy() - found @ rows.numpy()) @ rows.numpy().T
+    actual = codes(x, rows, k=k)
+    assert (actual >= 0).all()
+    assert (actual > 0).sum(1).max() <= k
+    products = (x.numpy() - actual @ rows.numpy()) @ rows.numpy().T
     # the ridge leaves a millionth of a code, and codes of nearly dependent rows may be large
-    assert np.abs(products[found > 0]).max(initial=0) < 1e-4 * max(1, found.max())
+    assert np.abs(products[actual > 0]).max(initial=0) < 1e-4 * max(1, actual.max())
 
 
 def test_samples_of_zeros_and_no_samples_have_no_latents(planted):

@@ -26,7 +26,7 @@ def coder(base, **methods):
 
 @pytest.mark.parametrize("base", [TopK, JumpReLU])
 @pytest.mark.parametrize(
-    ("changed", "said"),
+    ("changed", "message"),
     [
         (lambda values, support: values[:3], r"Tensor of shape \(3,\) and type float32, expected Tensor of shape"),
         (lambda values, support: values.double(), "Tensor of shape .* and type float64, expected"),
@@ -37,9 +37,9 @@ def coder(base, **methods):
         (lambda values, support: values * np.nan, r"nan where pre is \S*, expected none below zero"),
     ],
 )
-def test_values_are_an_entry_for_each_preactivation(base, changed, said):
+def test_values_are_an_entry_for_each_preactivation(base, changed, message):
     model = coder(base, values=lambda self, pre, support: changed(torch.relu(pre), support))
-    with pytest.raises(ValueError, match=f"activation own: values returned {said}"):
+    with pytest.raises(ValueError, match=f"activation own: values returned {message}"):
         model(X)
 
 
@@ -64,7 +64,7 @@ def test_what_is_as_it_should_be_passes_with_its_gradient():
     assert model.W_enc.grad.any()
 
 
-def test_a_method_that_ours_do_not_have_is_the_plugins_own():
+def test_a_method_that_ours_do_not_have_is_the_plugins():
     model = coder(ReLU, largest=lambda self: "own")
     assert model.sigma.largest() == "own"
 

@@ -78,9 +78,9 @@ def test_a_description_that_is_no_models_is_refused_by_the_name_of_the_file(tmp_
 
 @pytest.mark.parametrize("missing", ["model", "input_sites", "target_sites"])
 def test_a_description_that_lacks_something_is_refused_by_the_name_of_the_file(tmp_path, missing):
-    left = {name: value for name, value in DESCRIPTION.items() if name != missing}
+    description = {name: value for name, value in DESCRIPTION.items() if name != missing}
     with pytest.raises(ValueError, match=rf"m\.safetensors: its metadata do not describe a model \('{missing}'\)"):
-        load_model(write(tmp_path / "m.safetensors", left))
+        load_model(write(tmp_path / "m.safetensors", description))
 
 
 def with_value(value):
@@ -151,11 +151,11 @@ def test_any_description_is_a_models_or_is_refused_by_the_name_of_the_file(tmp_p
     path = write(tmp_path / "m.safetensors", json.loads(json.dumps(description)))
     for load in (load_model, load_provenance):
         try:
-            found = load(path)
+            loaded = load(path)
         except ValueError as error:
             assert str(error).startswith(f"{path}: ")  # noqa: PT017, either may come of it
         else:
-            assert isinstance(found, dict) or np.isfinite(found(torch.ones(3, 5)).x_hat.detach().numpy()).all()
+            assert isinstance(loaded, dict) or np.isfinite(loaded(torch.ones(3, 5)).x_hat.detach().numpy()).all()
 
 
 @pytest.mark.parametrize(
@@ -181,7 +181,7 @@ def test_values_that_no_training_leaves_are_refused_by_the_name_of_the_file(tmp_
         load_model(write(path, {**DESCRIPTION, "model": config.to_dict()}, state))
 
 
-def test_what_a_model_was_made_from_can_be_read_alone(tmp_path):
+def test_the_provenance_of_a_model_can_be_read_alone(tmp_path):
     save_model(tmp_path / "m.safetensors", MODEL, {"seed": 3, "settings": {"k": 2}})
     assert load_provenance(tmp_path / "m.safetensors") == {"seed": 3, "settings": {"k": 2}}
     for wrong in (None, [], "x"):
@@ -194,13 +194,13 @@ def test_a_model_whose_activation_is_a_plugins_needs_that_plugin(tmp_path, regis
     class Own(TopK):
         shrink: float = 0.1
 
-    found = SparseCoder(ModelConfig("sae", "own", 8, 3, shrink=0.3), (5,), (5,), torch_stream(0, "x"))
-    save_model(tmp_path / "model.safetensors", found, {})
+    model = SparseCoder(ModelConfig("sae", "own", 8, 3, shrink=0.3), (5,), (5,), torch_stream(0, "x"))
+    save_model(tmp_path / "model.safetensors", model, {})
     opened = load_model(tmp_path / "model.safetensors")
-    assert (opened.config, opened.sigma.shrink) == (found.config, 0.3)
+    assert (opened.config, opened.sigma.shrink) == (model.config, 0.3)
     monkeypatch.setattr(plugins, "_REGISTERED", {})
-    said = "model.safetensors: its activation own belongs to the plugin .*test_saving, which is not imported"
-    with pytest.raises(ValueError, match=said):
+    message = "model.safetensors: its activation own belongs to the plugin .*test_saving, which is not imported"
+    with pytest.raises(ValueError, match=message):
         load_model(tmp_path / "model.safetensors")
 
 
@@ -210,6 +210,6 @@ def test_saving_a_model_whose_activation_is_of_a_notebook_warns(tmp_path, regist
 
     Own.__module__ = "__main__"
     activation("own")(Own)
-    found = SparseCoder(ModelConfig("sae", "own", 8, 3), (5,), (5,), torch_stream(0, "x"))
+    model = SparseCoder(ModelConfig("sae", "own", 8, 3), (5,), (5,), torch_stream(0, "x"))
     with pytest.warns(UserWarning, match=r"m\.safetensors: activation own is defined only in this notebook or script"):
-        save_model(tmp_path / "m.safetensors", found, {})
+        save_model(tmp_path / "m.safetensors", model, {})

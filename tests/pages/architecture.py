@@ -51,11 +51,11 @@ def draw(path: Path) -> None:
     for row, layer in enumerate(rooms):
         width = 10 / len(layer)
         for column, room in enumerate(layer):
-            left, colour = column * width + 0.05, LIT if room in steps else BOX
-            ax.add_patch(pyplot.Rectangle((left, -row - 0.4), width - 0.1, 0.8, facecolor=colour))
+            x, colour = column * width + 0.05, LIT if room in steps else BOX
+            ax.add_patch(pyplot.Rectangle((x, -row - 0.4), width - 0.1, 0.8, facecolor=colour))
             ax.text((column + 0.5) * width, -row, room, ha="center", va="center", fontsize=8.5, color=TEXT)
             numbers = ", ".join(map(str, steps.get(room, [])))
-            ax.text(left + 0.15, -row, numbers, va="center", fontsize=9, color="#1f5fa8", weight="bold")
+            ax.text(x + 0.15, -row, numbers, va="center", fontsize=9, color="#1f5fa8", weight="bold")
     ax.text(10.6, 0.4, "The path of one batch", fontsize=11, color=TEXT, va="center", weight="bold")
     for number, (room, text) in enumerate(BATCH, 1):
         y = 0.9 - number * 1.6

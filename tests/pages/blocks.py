@@ -54,8 +54,8 @@ class Block(NamedTuple):
     @property
     def file(self) -> str | None:
         """Name of the file that the block contains, if its first line names one."""
-        found = re.match(r"# ([\w./-]+\.(?:py|ya?ml))\n", self.code)
-        return found[1] if found else None
+        comment = re.match(r"# ([\w./-]+\.(?:py|ya?ml))\n", self.code)
+        return comment[1] if comment else None
 
     @property
     def where(self) -> str:
@@ -66,7 +66,7 @@ class Block(NamedTuple):
 def blocks(page: Path) -> list[Block]:
     """Return a page's code blocks in order."""
     text = page.read_text()
-    found = []
+    page_blocks = []
     pattern = r"(?:^ *<!-- *([^\n]*?) *-->\n)?^( *)```(\w*)[^\n]*\n(.*?)^ *```$"
     for match in re.finditer(pattern, text, flags=re.MULTILINE | re.DOTALL):
         comment, indent, language, code = match[1] or "", match[2], match[3], match[4]
@@ -74,8 +74,8 @@ def blocks(page: Path) -> list[Block]:
         markers = tuple(re.split(r",\s*", needs[1])) if needs else ()
         line = text[: match.start(3)].count("\n") + 1
         code = re.sub(rf"^{indent}", "", code, flags=re.MULTILINE)
-        found.append(Block(str(page.relative_to(REPOSITORY)), line, language, code, markers, comment == "prints"))
-    return found
+        page_blocks.append(Block(str(page.relative_to(REPOSITORY)), line, language, code, markers, comment == "prints"))
+    return page_blocks
 
 
 def all_blocks() -> list[Block]:
@@ -83,10 +83,10 @@ def all_blocks() -> list[Block]:
     return [block for page in pages() for block in blocks(page)]
 
 
-def count(found: list[Block]) -> dict[str, int]:
+def count(code_blocks: list[Block]) -> dict[str, int]:
     """Count blocks that are executed, that are text, and by need; a block with two needs counts for each."""
     kinds: Counter[str] = Counter()
-    for block in found:
+    for block in code_blocks:
         if block.language in NOT_EXECUTED:
             kinds[block.language] += 1
         elif not block.needs:

@@ -12,10 +12,10 @@ from sdlcore.commands.main import COMMANDS, main
 def help_of(*arguments: str) -> str:
     """Return a command's help text, 100 columns wide and without colours."""
     os.environ.update(COLUMNS="100", NO_COLOR="1")
-    said = io.StringIO()
-    with contextlib.redirect_stdout(said), contextlib.suppress(SystemExit):
+    output = io.StringIO()
+    with contextlib.redirect_stdout(output), contextlib.suppress(SystemExit):
         main([*arguments, "--help", "all"])
-    lines = [line.rstrip() for line in re.sub(r"\x1b\[[0-9;]*m", "", said.getvalue()).splitlines()]
+    lines = [line.rstrip() for line in re.sub(r"\x1b\[[0-9;]*m", "", output.getvalue()).splitlines()]
     return "\n".join(lines).strip()
 
 

@@ -86,9 +86,9 @@ class Session:
             (self.folder / name).write_text(json.dumps(documents(100)))
         width = (SIZES["hidden_size"],)
         coder = SparseCoder(ModelConfig(activation="topk", k=64, n_q=800), width, width, torch_stream(0, "coder"))
-        known = {"activations": {"where": {"layer": 12, "place": "residual"}}}
+        provenance = {"activations": {"where": {"layer": 12, "place": "residual"}}}
         for run in ("results/mine/runs/mine/topk/best/none/seed0", RUN):
-            save_model(self.folder / run / "model.safetensors", coder, known)
+            save_model(self.folder / run / "model.safetensors", coder, provenance)
 
     def run(self, block: Block) -> str:
         """Execute a block and return its output; configurations are validated, and written under their name.
@@ -99,10 +99,10 @@ class Session:
             If a command fails; the message contains its output.
         """
         if block.language == "python" and not block.file:
-            said = io.StringIO()
-            with contextlib.redirect_stdout(said):
+            output = io.StringIO()
+            with contextlib.redirect_stdout(output):
                 exec(compile("\n" * block.line + block.code, block.page, "exec"), self.names)
-            return said.getvalue()
+            return output.getvalue()
         if block.language == "python":
             self.write(block)
             return ""
@@ -142,6 +142,6 @@ class Session:
 
 def configuration(block: Block) -> dict[str, Any]:
     """Return the configuration in a YAML block; a part of one gets a name."""
-    found = yaml.safe_load(block.code)
-    assert isinstance(found, dict), f"{block.where}: no mapping"
-    return {"name": "part"} | found
+    mapping = yaml.safe_load(block.code)
+    assert isinstance(mapping, dict), f"{block.where}: no mapping"
+    return {"name": "part"} | mapping

@@ -13,11 +13,11 @@ COMPOSED = re.compile(
 
 def markdown() -> str:
     """Return the page."""
-    shown = [f"| `{name}` | {text} | {METRICS[name].better or ''} |" for name, text in EXPLAINED.items()]
+    table = [f"| `{name}` | {text} | {METRICS[name].better or ''} |" for name, text in EXPLAINED.items()]
     others = [m for m in METRICS.values() if not COMPOSED.fullmatch(m.name)]
     rows = [f"| `{m.name}` | {_cell(m.caption)} | {m.better or ''} | {m.runs} |" for m in others]
     heads = ["| metric | meaning | better | runs |", "|---|---|---|---|"]
-    return "\n".join([_FIRST, *shown, "", _PAGE, *heads, *rows])
+    return "\n".join([_FIRST, *table, "", _PAGE, *heads, *rows])
 
 
 def _cell(text: str) -> str:

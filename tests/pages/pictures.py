@@ -19,7 +19,7 @@ def draw(page: str, folder: Path) -> list[Path]:
     matplotlib.use("agg")
     from matplotlib import pyplot
 
-    made = []
+    paths = []
     with tempfile.TemporaryDirectory() as scratch, contextlib.chdir(scratch):
         session = Session(Path(scratch))
         for block in blocks(REPOSITORY / f"docs/tutorials/{page}.md"):
@@ -27,10 +27,10 @@ def draw(page: str, folder: Path) -> list[Path]:
                 continue
             print(session.run(block), end="")
             for number in pyplot.get_fignums():
-                made.append(folder / f"{page}-{len(made) + 1}.png")
-                pyplot.figure(number).savefig(made[-1], dpi=DOTS_PER_INCH)
+                paths.append(folder / f"{page}-{len(paths) + 1}.png")
+                pyplot.figure(number).savefig(paths[-1], dpi=DOTS_PER_INCH)
             pyplot.close("all")
-    return made
+    return paths
 
 
 if __name__ == "__main__":

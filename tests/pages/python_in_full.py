@@ -35,30 +35,30 @@ def page() -> str:
 
 
 def _entry(path: str) -> str:
-    name, found = path.rpartition(".")[2], pkgutil.resolve_name(path)
-    if isinstance(found, type) and issubclass(found, Settings):
-        return f"### {name}\n\n{inspect.getdoc(found)}\n\n{settings_table(found)}"
-    lines = [f"{name}{_signature(found)}" if callable(found) else name, ""]
-    lines += [_indented(text_of(path) or _without_settings(inspect.getdoc(found) or ""))]
-    if isinstance(found, type) and not issubclass(found, BaseException):
-        for method, one in vars(found).items():
+    name, item = path.rpartition(".")[2], pkgutil.resolve_name(path)
+    if isinstance(item, type) and issubclass(item, Settings):
+        return f"### {name}\n\n{inspect.getdoc(item)}\n\n{settings_table(item)}"
+    lines = [f"{name}{_signature(item)}" if callable(item) else name, ""]
+    lines += [_indented(text_of(path) or _without_settings(inspect.getdoc(item) or ""))]
+    if isinstance(item, type) and not issubclass(item, BaseException):
+        for method, one in vars(item).items():
             if not method.startswith("_") and (inspect.isfunction(one) or isinstance(one, property | classmethod)):
                 function = getattr(one, "fget", None) or getattr(one, "__func__", one)
-                shown = method if isinstance(one, property) else f"{method}{_signature(function)}"
+                heading = method if isinstance(one, property) else f"{method}{_signature(function)}"
                 summary = (inspect.getdoc(one) or "").partition("\n\n")[0]
-                lines += ["", _indented(shown), _indented(_indented(summary))]
+                lines += ["", _indented(heading), _indented(_indented(summary))]
     return f"### {name}\n\n" + _indented("\n".join(lines).rstrip())
 
 
-def _signature(found: Any) -> str:
+def _signature(function: Any) -> str:
     """Return the names and defaults of parameters."""
     try:
-        own = inspect.signature(found)
+        signature = inspect.signature(function)
     except (TypeError, ValueError):
         return ""
-    bare = [one.replace(annotation=one.empty) for one in own.parameters.values()]
-    shown = str(own.replace(parameters=bare, return_annotation=own.empty))
-    return re.sub(r"<(?:function|class) '?([\w.]+)'?[^>]*>", r"\1", shown)
+    bare = [one.replace(annotation=one.empty) for one in signature.parameters.values()]
+    text = str(signature.replace(parameters=bare, return_annotation=signature.empty))
+    return re.sub(r"<(?:function|class) '?([\w.]+)'?[^>]*>", r"\1", text)
 
 
 def _without_settings(text: str) -> str:
@@ -86,9 +86,9 @@ def _values(cls: type[Settings], name: str) -> str:
     part = next((one for one in schema.get("anyOf", [schema]) if one.get("type") != "null"), schema)
     kinds = part.get("type", "object")
     kind = kinds if isinstance(kinds, str) else next(one for one in kinds if one != "null")
-    said = ", ".join(map(str, part["enum"])) if "enum" in part else _TYPES.get(kind, "mapping")
-    said += "".join(f", {words} {part[key]:,}" for key, words in _BOUNDS.items() if key in part)
-    return f"{said}, or None" if nullable else said
+    values = ", ".join(map(str, part["enum"])) if "enum" in part else _TYPES.get(kind, "mapping")
+    values += "".join(f", {words} {part[key]:,}" for key, words in _BOUNDS.items() if key in part)
+    return f"{values}, or None" if nullable else values
 
 
 if __name__ == "__main__":

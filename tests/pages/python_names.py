@@ -27,7 +27,7 @@ def table(page: str) -> str:
             if section:
                 rows.append(f"| **{section}** | |")
             section = ""
-            rows.append(f"| {_shown(line.removeprefix('::: '))} |")
+            rows.append(f"| {_row(line.removeprefix('::: '))} |")
     return HEAD + "\n".join(rows) + "\n"
 
 
@@ -36,12 +36,12 @@ def with_table(page: str) -> str:
     return re.sub(rf"{re.escape(HEAD)}(?:\|.*\n)*", lambda _: table(page), page)
 
 
-def _shown(path: str) -> str:
+def _row(path: str) -> str:
     module, name = path.rsplit(".", 1)
-    found = pkgutil.resolve_name(path)
+    item = pkgutil.resolve_name(path)
     parts = {"sdlcore.plot": "sdl.plot.", "sdlcore.theory": "sdl.theory."}
     prefix = parts.get(module, "sdl." if name in dir(sdl) else "")
-    words = text_of(path) or (found if isinstance(found, str) else inspect.getdoc(found) or "")
+    words = text_of(path) or (item if isinstance(item, str) else inspect.getdoc(item) or "")
     words = " ".join(words.partition("\n\n")[0].split())
     sentence = re.split(r"(?<!eq\.)(?<!al\.)(?<!i\.e\.)(?<!\.\.\.)(?<=\.)\s", words)[0]
     sentence = sentence if sentence.endswith("...") else sentence.removesuffix(".")

@@ -28,13 +28,13 @@ def test_no_fence_is_missed():
         assert fences == 2 * len(blocks(page)), page
 
 
-def test_marked_blocks_are_counted_and_no_marker_is_left_over(capsys):
-    found = count(BLOCKS)
+def test_marked_blocks_are_counted_and_no_marker_remains(capsys):
+    counts = count(BLOCKS)
     with capsys.disabled():
-        print("\ncode blocks of pages:", ", ".join(f"{number} {kind}" for kind, number in found.items()))
+        print("\ncode blocks of pages:", ", ".join(f"{number} {kind}" for kind, number in counts.items()))
     marked = sum(bool(block.needs) for block in BLOCKS)
-    assert found["executed"] + sum(found[language] for language in NOT_EXECUTED) + marked == len(BLOCKS)
-    assert found["executed"] > marked
+    assert counts["executed"] + sum(counts[language] for language in NOT_EXECUTED) + marked == len(BLOCKS)
+    assert counts["executed"] > marked
 
 
 @pytest.mark.parametrize("block", [b for b in BLOCKS if b.language == "python"], ids=lambda block: block.where)
@@ -63,8 +63,8 @@ def test_text_is_what_the_block_above_prints_unless_it_is_a_commands_help():
 
 
 def test_the_reference_of_the_command_line_is_current():
-    shown = (REPOSITORY / "docs/reference/command-line.md").read_text()
-    assert shown == command_line(), "make pages-made writes it"
+    page = (REPOSITORY / "docs/reference/command-line.md").read_text()
+    assert page == command_line(), "make pages-made writes it"
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)

@@ -34,29 +34,29 @@ def session(tmp_path, monkeypatch, registry):
     return session
 
 
-def same(said: str, shown: str) -> bool:
+def same(output: str, page: str) -> bool:
     """Whether two texts have equal words, and numbers that differ by .02 or 5 % at most."""
-    pairs = list(zip(said.split(), shown.split(), strict=False))
-    return len(said.split()) == len(shown.split()) and all(_same_word(*pair) for pair in pairs)
+    pairs = list(zip(output.split(), page.split(), strict=False))
+    return len(output.split()) == len(page.split()) and all(_same_word(*pair) for pair in pairs)
 
 
-def _same_word(said: str, shown: str) -> bool:
+def _same_word(actual: str, expected: str) -> bool:
     try:
-        return float(said) == pytest.approx(float(shown), rel=0.05, abs=0.02)
+        return float(actual) == pytest.approx(float(expected), rel=0.05, abs=0.02)
     except ValueError:
         number = r"\d+\.\d+"
-        alike = re.sub(number, "", said) == re.sub(number, "", shown)
-        pairs = zip(re.findall(number, said), re.findall(number, shown), strict=False)
+        alike = re.sub(number, "", actual) == re.sub(number, "", expected)
+        pairs = zip(re.findall(number, actual), re.findall(number, expected), strict=False)
         return alike and all(float(a) == pytest.approx(float(b), rel=0.05, abs=0.02) for a, b in pairs)
 
 
-def execute(session: Session, found: list[Block]) -> int:
+def execute(session: Session, page_blocks: list[Block]) -> int:
     """Execute blocks in order, compare their output with the page, and return the number of executed blocks."""
     number = 0
-    if any("models/my-llama" in block.code or MODEL in block.code for block in found):
+    if any("models/my-llama" in block.code or MODEL in block.code for block in page_blocks):
         session.write_language_model()
     printed = ""
-    for block in found:
+    for block in page_blocks:
         if block.prints:
             assert same(printed, block.code), f"{block.where}: printed\n{printed}"
         elif not block.needs and block.language not in NOT_EXECUTED:
@@ -92,8 +92,8 @@ def test_the_readme_is_short():
 def test_blocks_run(page, session, monkeypatch):
     if "examples" in page.parts:  # its reader is in the example's folder
         monkeypatch.syspath_prepend(page.parent)
-    wanted = [b for b in blocks(page) if not (b.needs or b.prints or b.language in NOT_EXECUTED)]
-    assert execute(session, blocks(page)) == len(wanted)
+    expected = [b for b in blocks(page) if not (b.needs or b.prints or b.language in NOT_EXECUTED)]
+    assert execute(session, blocks(page)) == len(expected)
 
 
 @pytest.mark.pages

@@ -16,7 +16,7 @@ METHODS = ("relu", "jumprelu", "topk", "batchtopk", "matryoshka", "transcoder", 
 
 
 @cache
-def kept(name: str) -> pd.DataFrame:
+def frame(name: str) -> pd.DataFrame:
     folder = "" if name.startswith("benchmarks/") else "docs/results/"
     return read_csv(REPOSITORY / f"{folder}{name}.csv")
 
@@ -49,7 +49,7 @@ def short(number: float, digits: int = 2) -> str:
 
 
 def decoders(table: str, protocol: str, methods: tuple[str, ...] = METHODS) -> pd.Series:
-    rows = kept(table)
+    rows = frame(table)
     rows = rows[rows["method"].isin(methods) & (rows["anchoring"] == "none") & (rows["protocol"] == protocol)]
     assert len(rows) == len(methods)
     return rows.set_index("method")["gt_recovery_decoder_mean"]
@@ -63,7 +63,7 @@ def test_decoders_at_the_papers_scale():
     assert_says(
         FINDINGS, f"recover {percent(paper.min())} to {percent(paper.max())} %, and {floor(best.min())} % or more"
     )
-    rows = kept("paper/table1")
+    rows = frame("paper/table1")
     plain = rows[(rows["anchoring"] == "none") & rows["method"].isin(METHODS)]
     assert (plain["gt_recovery_encoder_mean"] == 0).all()
     nulls = rows.set_index("method")
@@ -83,7 +83,7 @@ def changes() -> dict[tuple[str, str], np.ndarray]:
         name = "lrb.{}.{}.{}.seed{}.json".format(*run)
         return json.loads((REPOSITORY / "docs/results/paper/runs" / name).read_text())["features"]
 
-    found = {}
+    by_case = {}
     for protocol in ("paper", "best"):
         for method in METHODS:
             differences = []
@@ -92,20 +92,20 @@ def changes() -> dict[tuple[str, str], np.ndarray]:
                 others = np.setdiff1d(np.arange(1000), with_["anchored"])
                 shares = [np.mean(np.array(run["encoder_raw"])[others] > 0.95) for run in (without, with_)]
                 differences.append(100 * float(np.diff(shares)[0]))
-            found[method, protocol] = np.array(differences)
-    return found
+            by_case[method, protocol] = np.array(differences)
+    return by_case
 
 
 def test_thirty_anchors_change_nothing_that_survives_a_correction():
-    tests = {key: stats.ttest_1samp(own, 0).pvalue for key, own in changes().items() if np.ptp(own) > 0}
+    tests = {key: stats.ttest_1samp(values, 0).pvalue for key, values in changes().items() if np.ptp(values) > 0}
     below = sorted(p for p in tests.values() if p < 0.05)
     assert min(below) * len(changes()) > 0.05
     assert [f"{p:.3f}".removeprefix("0") for p in below] == [".016", ".039"]
     assert_says(FINDINGS, f"Of {len(changes())} tests, seven methods under two protocols, two have p < .05")
-    largest = max(abs(own.mean()) for own in changes().values())
+    largest = max(abs(values.mean()) for values in changes().values())
     ends = (
-        abs(own.mean()) + stats.t.ppf(0.975, len(own) - 1) * own.std(ddof=1) / len(own) ** 0.5
-        for own in changes().values()
+        abs(values.mean()) + stats.t.ppf(0.975, len(values) - 1) * values.std(ddof=1) / len(values) ** 0.5
+        for values in changes().values()
     )
     assert_says(FINDINGS, f"by more than {largest:.1f} points (all intervals within {max(ends):.1f})")
     assert_says(FINDINGS, f"change the encoder's recovery of the other 970 features by {largest:.1f} points at most")
@@ -115,18 +115,18 @@ def test_thirty_anchors_change_nothing_that_survives_a_correction():
 
 
 def test_thirty_anchors_have_no_room_for_a_gain():
-    rows = kept("paper/table1")
+    rows = frame("paper/table1")
     rows = rows[rows["method"].isin(METHODS)]
     assert len(rows) == 4 * len(METHODS)
     assert (rows["gt_recovery_encoder_unanchored_mean"] == 0).all()
     others = rows["gt_recovery_decoder_unanchored_mean"]
-    said = f"{percent(others.min())} to {percent(others.max())} %"
-    assert_says(README, f"Encoder rows recover 0 % of them with or without anchors, and decoders {said}")
-    assert_says(FINDINGS, f"decoders recover {said} of the 970 features with and without anchors")
+    recovery_range = f"{percent(others.min())} to {percent(others.max())} %"
+    assert_says(README, f"Encoder rows recover 0 % of them with or without anchors, and decoders {recovery_range}")
+    assert_says(FINDINGS, f"decoders recover {recovery_range} of the 970 features with and without anchors")
 
 
 def test_short_trainings_recover_too_little_to_judge_anchors():
-    runs = kept("explain/first_author/anchoring_dose_paper_runs")
+    runs = frame("explain/first_author/anchoring_dose_paper_runs")
     levels = 100 * runs.groupby("method")["recovery_none"].mean()
     assert_says(
         "docs/results/explain/README.md",
@@ -135,7 +135,7 @@ def test_short_trainings_recover_too_little_to_judge_anchors():
 
 
 def test_mean_shift_beside_posterior_codes_alone():
-    page, runs = "docs/results/methods/README.md", kept("methods/runs_mean_shift")
+    page, runs = "docs/results/methods/README.md", frame("methods/runs_mean_shift")
     f1 = runs.groupby(["ground", "method"])["detection_f1"].mean()
     for ground in ("zipf", "synth_s"):
         before, after = (short(f1[ground, f"batchtopk_{name}"], 3) for name in ("posterior", "mean_shift"))
@@ -144,7 +144,7 @@ def test_mean_shift_beside_posterior_codes_alone():
 
 
 def test_the_search_at_the_papers_scale():
-    rows = kept("benchmarks/results/convex_search")
+    rows = frame("benchmarks/results/convex_search")
     rows = rows[rows["n"] == 1000]
     assert (len(rows), rows["recovery"].min()) == (10, 1.0)
     took = f"{rows['seconds'].min():.1f} to {rows['seconds'].max():.1f} s"
@@ -153,27 +153,27 @@ def test_the_search_at_the_papers_scale():
 
 
 def test_harder_benches():
-    found = kept("harder/harder").groupby(["source", "method"])["gt_recovery_decoder"].mean()
-    noisy = found["noisy", "acs"]
-    most = found["nested"].max()
+    means = frame("harder/harder").groupby(["source", "method"])["gt_recovery_decoder"].mean()
+    noisy = means["noisy", "acs"]
+    most = means["nested"].max()
     assert_says(FINDINGS, f"no method finds more than {short(most)} of the features")
     assert_says(FINDINGS, f"search most: the search then finds {short(noisy)} of the features")
-    tuned = kept("methods/runs").groupby(["ground", "method"])["gt_recovery_decoder"].mean()["nested"]
+    tuned = frame("methods/runs").groupby(["ground", "method"])["gt_recovery_decoder"].mean()["nested"]
     relu, topk, lista = (short(tuned[method]) for method in ("relu", "topk", "lista"))
     assert_says(FINDINGS, f"ReLU recovers {relu} of them, TopK {topk} and LISTA {lista}")
 
 
 def test_the_map_of_anchoring():
-    rows = kept("anchoring/anchoring_map")
+    rows = frame("anchoring/anchoring_map")
     counts = rows["verdict"].value_counts()
     shared = rows[rows["verdict"] == "harms"].groupby(["source", "method", "measure"]).size().max()
     assert (len(rows), shared) == (96, 5)
-    told = f"in {counts['helps']}, harms in {counts['harms']}, and {counts['cannot tell']} cannot tell"
-    assert_says(FINDINGS, told, "five of the 12 harms compare with the same runs without anchors")
+    sentence = f"in {counts['helps']}, harms in {counts['harms']}, and {counts['cannot tell']} cannot tell"
+    assert_says(FINDINGS, sentence, "five of the 12 harms compare with the same runs without anchors")
 
 
 def test_numbers_that_were_run_and_those_within_the_tolerance_under_the_other_protocol():
-    rows = kept("paper/verdicts")
+    rows = frame("paper/verdicts")
     decided = rows[~rows["verdict"].str.startswith("not run")]
     assert not decided["verdict"].eq("reproduced").any()
     for page in (FINDINGS, VERDICTS, "docs/results/paper/README.md"):
@@ -185,12 +185,12 @@ def test_numbers_that_were_run_and_those_within_the_tolerance_under_the_other_pr
             folder = REPOSITORY / "docs/results/paper/runs"
             files = [folder / f"lrb.{method}.best.{anchors}.seed{seed}.json" for seed in range(3)]
             metrics = [json.loads(file.read_text())["metrics"] for file in files]
-            table = kept("paper/table1").set_index(["method", "protocol", "anchoring"]).loc[(method, "best", anchors)]
-            recovery = [100 * found[f"gt_recovery_encoder_raw{suffix}_tau95"] for found in metrics]
+            table = frame("paper/table1").set_index(["method", "protocol", "anchoring"]).loc[(method, "best", anchors)]
+            recovery = [100 * metric[f"gt_recovery_encoder_raw{suffix}_tau95"] for metric in metrics]
             good = {
                 "gt_recovery_percent": matches(100 * table["paper_gt_recovery"], recovery, "gt_recovery_percent"),
-                "mip": matches(table["paper_mip"], [found[f"mip_encoder_raw{suffix}"] for found in metrics], "mip"),
-                "l0": matches(table["paper_l0"], [found["l0"] for found in metrics], "l0"),
+                "mip": matches(table["paper_mip"], [metric[f"mip_encoder_raw{suffix}"] for metric in metrics], "mip"),
+                "l0": matches(table["paper_l0"], [metric["l0"] for metric in metrics], "l0"),
             }
             near += [(method, anchors, number) for number, holds in good.items() if holds]
     assert near == [("relu", anchors, "gt_recovery_percent") for anchors in ("none", "ground_truth_30")]
@@ -204,13 +204,13 @@ def test_numbers_that_were_run_and_those_within_the_tolerance_under_the_other_pr
 
 
 def test_numbers_that_other_readings_reproduce():
-    rows = kept("paper/verdicts")
-    found = rows[rows["reproduced_under"].notna()]
-    recovery = found.loc[found["number"] == "gt_recovery_percent", "paper"]
-    mip, nothing, all_ = int((found["number"] == "mip").sum()), int((recovery == 0).sum()), int((recovery >= 98).sum())
+    rows = frame("paper/verdicts")
+    cells = rows[rows["reproduced_under"].notna()]
+    recovery = cells.loc[cells["number"] == "gt_recovery_percent", "paper"]
+    mip, nothing, all_ = int((cells["number"] == "mip").sum()), int((recovery == 0).sum()), int((recovery >= 98).sum())
     assert len(recovery) - nothing - all_ == 2
     assert_says(
-        FINDINGS, f"reproduce {len(found)} numbers, which is weak evidence.** Of these {len(found)} numbers, {mip} are"
+        FINDINGS, f"reproduce {len(cells)} numbers, which is weak evidence.** Of these {len(cells)} numbers, {mip} are"
     )
     assert_says(FINDINGS, f"{nothing} are recoveries of 0 %, and {all_} are recoveries of 98 % or more")
     assert_says(
@@ -219,7 +219,7 @@ def test_numbers_that_other_readings_reproduce():
 
 
 def test_settings_on_real_activations():
-    means = kept("benchmarks/results/real_activations").groupby("settings")[["fvu", "dead_fraction"]].mean()
+    means = frame("benchmarks/results/real_activations").groupby("settings")[["fvu", "dead_fraction"]].mean()
     scaled = "`normalise: true`, `bias: true`"
     resampled, auxiliary = (means.loc[f"{scaled}, {one}"] for one in ("`resample_every: 200`", "`lambda_aux: 0.03125`"))
     plain, white = means.loc[scaled], means.loc["`whiten: true`, `bias: true`"]
@@ -231,7 +231,7 @@ def test_settings_on_real_activations():
 
 
 def test_encoders_that_can_be_read():
-    means = kept("quick/encoders").groupby("method")[["fvu", "mip_encoder"]].mean()
+    means = frame("quick/encoders").groupby("method")[["fvu", "mip_encoder"]].mean()
     less = [1 - means.loc[f"{name}_white", "fvu"] / means.loc[name, "fvu"] for name in ("jumprelu", "topk", "relu")]
     assert_says(FINDINGS, f"Whitening takes {percent(min(less), 0)} to {percent(max(less), 0)} % off the error")
     cosine, white = (short(means.loc[name, "mip_encoder"]) for name in ("topk", "topk_white"))
@@ -241,7 +241,7 @@ def test_encoders_that_can_be_read():
 def test_synthsaebenchs_distribution():
     names = ("topk", "batchtopk", "nested", "jumprelu", "relu", "saelens_")
     for name, sizes in (("synthsaebench", "the 1,024 features"), ("synthsaebench_m", "the 4,096")):
-        means = kept(f"synthsaebench/{name}").groupby("method")["gt_recovery_decoder"].mean()
+        means = frame(f"synthsaebench/{name}").groupby("method")["gt_recovery_decoder"].mean()
         trained = means[means.index.str.startswith(names)]
         assert_says(FINDINGS, f"{percent(trained.min())} to {percent(trained.max())} % of {sizes}")
         if name == "synthsaebench":
@@ -249,7 +249,7 @@ def test_synthsaebenchs_distribution():
 
 
 def test_the_search_beside_training():
-    rows = kept("benchmarks/results/search_and_training")
+    rows = frame("benchmarks/results/search_and_training")
     assert sorted(rows["seed"].unique()) == [0, 1, 2]
     reached = rows[rows["recovery"] >= 0.99].groupby(["way", "seed"])["processor_seconds"].min()
     for way in ("search", "topk_2000", "topk_16000"):
@@ -258,15 +258,15 @@ def test_the_search_beside_training():
 
 def test_speeds_of_the_readme_are_those_of_their_processors():
     for processor in ("AVX-512 VNNI", "AVX2"):
-        steps = kept(f"benchmarks/results/amd-{processor.lower().replace(' ', '-')}/steps")
-        wanted = (steps["method"] == "topk") & (steps["batch"] == 1024) & (steps["dtype"] == "float32")
-        times = steps[wanted].set_index("library")["ms_per_step"]
+        steps = frame(f"benchmarks/results/amd-{processor.lower().replace(' ', '-')}/steps")
+        selected = (steps["method"] == "topk") & (steps["batch"] == 1024) & (steps["dtype"] == "float32")
+        times = steps[selected].set_index("library")["ms_per_step"]
         libraries = ("sdlcore", "sparsify", "dictionary_learning", "saelens")
         assert_says(README, " | ".join([f"| AMD EPYC with {processor}", *(f"{times[name]:.0f}" for name in libraries)]))
 
 
 def test_probes_and_stability_of_dictionaries_of_a_language_model():
-    page, probes, pairs = "docs/results/judged/README.md", kept("judged/probes"), kept("judged/stability")
+    page, probes, pairs = "docs/results/judged/README.md", frame("judged/probes"), frame("judged/stability")
     names = {"topk_real": "TopK", "batchtopk_real": "BatchTopK", "relu_real": "ReLU", "raw": "raw activations"}
     names |= {"pca": "principal components", "null: samples": "random samples", "null: directions": "random directions"}
     for features, its in probes.groupby("features"):

@@ -97,7 +97,7 @@ def unprivileged() -> Iterator[Path]:
         finally:
             if root:
                 os.seteuid(0)
-            for folder in (path, *(found for found in path.rglob("*") if found.is_dir())):
+            for folder in (path, *(entry for entry in path.rglob("*") if entry.is_dir())):
                 folder.chmod(0o700)
 
 

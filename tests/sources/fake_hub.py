@@ -25,8 +25,8 @@ def commit_of(name: str) -> str:
 
 
 def entries(root: Path, folder: Path, recursive: bool) -> list[dict]:
-    found = sorted(folder.rglob("*") if recursive else folder.iterdir())
-    return [entry(root, path) for path in found]
+    paths = sorted(folder.rglob("*") if recursive else folder.iterdir())
+    return [entry(root, path) for path in paths]
 
 
 def entry(root: Path, path: Path) -> dict:
@@ -60,9 +60,9 @@ def fake_hub(folder: Path, gated: Collection[str] = ()) -> Iterator[str]:
             if route["verb"] == "tree":
                 return self.send_json(entries(root, path, "recursive=true" in url.query.lower()))
             if route["verb"] == "paths-info":
-                asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))["paths"]
-                return self.send_json([entry(root, root / path) for path in asked if (root / path).exists()])
-            files = [{"rfilename": found["path"]} for found in entries(root, root, True) if found["type"] == "file"]
+                paths = json.loads(self.rfile.read(int(self.headers["Content-Length"])))["paths"]
+                return self.send_json([entry(root, root / path) for path in paths if (root / path).exists()])
+            files = [{"rfilename": file["path"]} for file in entries(root, root, True) if file["type"] == "file"]
             gate = "manual" if name in gated else False
             return self.send_json({"id": name, "sha": commit, "siblings": files, "private": False, "gated": gate})
 

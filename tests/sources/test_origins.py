@@ -20,11 +20,11 @@ def stored(path, provenance):
 
 
 def test_all_stores_have_to_be_of_just_these_settings(tmp_path):
-    made = [stored(tmp_path / f"{part}.h5", {"source": SOURCE.to_dict()}) for part in ("train", "test")]
-    assert were_made_by(made, SOURCE)
-    assert not were_made_by(made, FileSource("gone.npy", labels="labels.npy"))
-    assert not were_made_by(made, FileSource("x.npy", labels="labels.npy", test_share=0.2))
-    assert not were_made_by([*made, str(tmp_path / "gone.h5")], SOURCE)
+    stores = [stored(tmp_path / f"{part}.h5", {"source": SOURCE.to_dict()}) for part in ("train", "test")]
+    assert were_made_by(stores, SOURCE)
+    assert not were_made_by(stores, FileSource("gone.npy", labels="labels.npy"))
+    assert not were_made_by(stores, FileSource("x.npy", labels="labels.npy", test_share=0.2))
+    assert not were_made_by([*stores, str(tmp_path / "gone.h5")], SOURCE)
 
 
 def test_lists_of_settings_are_compared_by_what_they_hold(tmp_path):

@@ -37,13 +37,13 @@ def stores(tmp_path, **settings):
     return [ActivationStore(path) for path in paths]
 
 
-def test_stores_have_as_many_samples_as_are_asked_for(noise, tmp_path):
+def test_stores_have_the_configured_number_of_samples(noise, tmp_path):
     train, test = stores(tmp_path, source="noise", train_samples=100, scale=3.0)
     assert (train.rows, test.rows, train.n_p) == (100, 300, 4)
     assert 2 < train.read("input").std() < 4
     assert not np.isin(test.read("input")[:, 0], train.read("input")[:, 0]).any()
-    made = json.loads(h5py.File(tmp_path / "train.h5").attrs["provenance"])
-    assert made["source"]["scale"] == 3.0
+    provenance = json.loads(h5py.File(tmp_path / "train.h5").attrs["provenance"])
+    assert provenance["source"]["scale"] == 3.0
 
 
 def test_blocks_may_have_a_target_and_classes(classes, tmp_path):
@@ -85,7 +85,7 @@ def test_too_few_samples_and_other_columns_are_refused(noise, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("blocks", "said"),
+    ("blocks", "message"),
     [
         (None, "returned None, expected a generator of blocks"),
         ([None], "yielded None, expected numbers, samples x dimension"),
@@ -94,17 +94,17 @@ def test_too_few_samples_and_other_columns_are_refused(noise, tmp_path):
         ([np.full((2, 3), np.nan)], "input contains values that are not finite"),
     ],
 )
-def test_what_is_no_block_of_samples_is_refused_with_the_name_of_the_source(tmp_path, blocks, said):
+def test_what_is_no_block_of_samples_is_refused_with_the_name_of_the_source(tmp_path, blocks, message):
     @source("own")
-    def own(split, rng):
+    def blocks_of(split, rng):
         return blocks
 
-    with pytest.raises(SourceError, match=f"source own: {said}"):
+    with pytest.raises(SourceError, match=f"source own: {message}"):
         stores(tmp_path, source="own")
 
 
 @pytest.mark.parametrize(
-    ("given", "said"),
+    ("settings", "message"),
     [
         ({"source": "niose"}, "source must be one of noise, found 'niose'; did you mean noise"),
         ({"source": "noise", "scale": "1"}, "scale must be a number, found '1'"),
@@ -114,13 +114,13 @@ def test_what_is_no_block_of_samples_is_refused_with_the_name_of_the_source(tmp_
         ),
     ],
 )
-def test_its_settings_are_checked(noise, given, said):
-    with pytest.raises(ValueError, match=said):
-        PluginSource.from_dict(given)
+def test_its_settings_are_checked(noise, settings, message):
+    with pytest.raises(ValueError, match=message):
+        PluginSource.from_dict(settings)
 
 
-def test_names_of_settings_that_are_taken_are_refused():
+def test_a_setting_with_a_name_of_sdlcore_is_refused():
     with pytest.raises(PluginError, match="source own: sdlcore has a setting dtype"):
 
         @source("own")
-        def own(split, rng, *, dtype: str = "x"): ...
+        def blocks_of(split, rng, *, dtype: str = "x"): ...

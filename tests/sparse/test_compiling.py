@@ -25,22 +25,22 @@ def imported(path):
 
 
 @pytest.fixture
-def told(monkeypatch):
+def messages(monkeypatch):
     monkeypatch.setattr(compiling, "_SAID", [])
     compiling.watch_compiler()
     yield []
     del sys.modules["own_kernel"]
 
 
-def test_a_compilation_is_announced_once_and_a_cached_kernel_is_not(tmp_path, told, monkeypatch):
+def test_a_compilation_is_announced_once_and_a_cached_kernel_is_not(tmp_path, messages, monkeypatch):
     (tmp_path / "own_kernel.py").write_text(KERNEL)
-    with compiling.announcing(told.append):
+    with compiling.announcing(messages.append):
         assert imported(tmp_path / "own_kernel.py").kernel(1) == 2
-        assert told == ["Compiling kernels for this processor, once: about a minute"]
+        assert messages == ["Compiling kernels for this processor, once: about a minute"]
         assert imported(tmp_path / "own_kernel.py").kernel(1.5) == 2.5  # compiled, too
-        assert len(told) == 1
+        assert len(messages) == 1
         monkeypatch.setattr(compiling, "_SAID", [])
         assert imported(tmp_path / "own_kernel.py").kernel(1) == 2
-        assert len(told) == 1, "it was in the cache"
+        assert len(messages) == 1, "it was in the cache"
     imported(tmp_path / "own_kernel.py").kernel(1j)
-    assert len(told) == 1, "nobody listens any more"
+    assert len(messages) == 1, "nobody listens any more"

@@ -70,9 +70,9 @@ def test_where_they_are_wrong_fit_and_encode_find_what_float32_does(wrong_proces
     def latents():
         return sdl.fit(x, **settings).encode(x)
 
-    found = latents()
+    codes = latents()
     wrong_processor.setattr(screening, "LEAST", 1 << 60)
-    assert np.array_equal(found, latents())
+    assert np.array_equal(codes, latents())
 
 
 def test_where_they_are_wrong_a_training_in_int8_is_refused(wrong_processor):

@@ -144,8 +144,8 @@ def test_a_device_gives_what_the_torch_operators_give_on_the_cpu(device):
     x, W, b = (torch.randn(*shape, generator=generator) for shape in ((64, 33), (500, 33), (500,)))
 
     def decoded(kernels, place):
-        found = kernels.largest(Product(x.to(place), W.to(place), b.to(place), torch.float32), 7)
-        return kernels.gather_sum(*found, W.to(place)).cpu()
+        codes = kernels.largest(Product(x.to(place), W.to(place), b.to(place), torch.float32), 7)
+        return kernels.gather_sum(*codes, W.to(place)).cpu()
 
     kernels = kernels_for(torch.device(device))
     assert isinstance(kernels, NumbaKernels if device == "cpu" else TorchKernels)
@@ -186,7 +186,7 @@ def test_the_number_of_threads_changes_no_bit():
 
 @settings(max_examples=20)
 @given(shape=st.tuples(st.integers(1, 9), st.integers(1, 9)))
-def test_a_buffer_given_back_is_taken_again_and_no_other(shape):
+def test_a_returned_buffer_is_reused_and_no_other(shape):
     workspace, another = Workspace(), Workspace()
     first = workspace.take(shape, torch.float32)
     second = workspace.take(shape, torch.float32)
@@ -197,7 +197,7 @@ def test_a_buffer_given_back_is_taken_again_and_no_other(shape):
     assert workspace.take(shape, torch.float32).data_ptr() == first.data_ptr()
 
 
-def test_kernels_keep_buffers_only_in_a_workspace_that_they_are_given():
+def test_kernels_keep_buffers_only_in_a_workspace_passed_to_them():
     like = torch.zeros(1)
     for kernels, keeps in ((NumbaKernels(Workspace()), True), (NumbaKernels(), False), (TorchKernels(), False)):
         first = kernels.take((4, 3), like)
@@ -219,12 +219,12 @@ def test_a_search_that_finds_nearly_all_keeps_no_more_from_step_to_step(monkeypa
     """With a dense dictionary, buffers grow in each step; the next step reuses the grown ones."""
     monkeypatch.setattr(tiles, "TILE", 10)
     product = Product(torch.randn(6, 4), torch.randn(80, 4), torch.zeros(80), torch.float32)
-    workspace, held = Workspace(), []
+    workspace, sizes = Workspace(), []
     for _ in range(4):
-        found = tiles.above(product, torch.full((80,), -torch.inf), workspace)
-        assert len(found.columns) == 6 * 80
-        held.append(_bytes_of(workspace))
-    assert len(set(held)) == 1
+        entries = tiles.above(product, torch.full((80,), -torch.inf), workspace)
+        assert len(entries.columns) == 6 * 80
+        sizes.append(_bytes_of(workspace))
+    assert len(set(sizes)) == 1
 
 
 def _bytes_of(workspace):
@@ -244,7 +244,7 @@ def test_products_by_one_dnn_are_those_by_torch(monkeypatch):
 
 
 @pytest.mark.parametrize(("kernels", "dtype"), [(NUMBA, torch.float32), (NUMBA, torch.bfloat16), (TORCH, torch.int8)])
-def test_upper_bounds_are_refused_where_there_are_none(kernels, dtype):
+def test_upper_bounds_are_refused_by_kernels_and_types_without_them(kernels, dtype):
     x, W = torch.ones(2, 4), torch.ones(3, 4)
     with pytest.raises(ValueError, match="in int8"):
         kernels.largest(Product(x, W, torch.zeros(3), dtype, upper=0.0), 1)

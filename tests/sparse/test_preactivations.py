@@ -82,7 +82,7 @@ def test_the_largest_are_the_largest_positive_ones(dtype, case, k):
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @given(case=cases(), levels=st.integers(1, 4), k=st.integers(1, 60))
-def test_of_equal_ones_the_first_are_kept(dtype, case, levels, k):
+def test_of_equal_values_the_first_are_selected(dtype, case, levels, k):
     z = torch.randint(-1, levels, (7, case[1].shape[0]), generator=torch.Generator().manual_seed(k)).to(dtype)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(tiles, "TILE", case[3])
@@ -104,17 +104,17 @@ def test_one_product_gives_the_largest_of_both_signs(dtype, seed, tile, k):
     k, products = min(k, 50), []
 
     class Counted(tiles.Tiles):
-        def __init__(self, *given):
-            super().__init__(*given)
+        def __init__(self, *arguments):
+            super().__init__(*arguments)
             products.append(self)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(tiles, "TILE", tile)
         expected = [Preactivations(sign * x, W, sign * b, dtype).largest(k) for sign in (1, -1)]
         patch.setattr(tiles, "Tiles", Counted)
-        found = Preactivations(x, W, b, dtype).of_both_signs(k)
+        actual = Preactivations(x, W, b, dtype).of_both_signs(k)
     assert len(products) == 1
-    for (support, values), (same, equal) in zip(found, expected, strict=True):
+    for (support, values), (same, equal) in zip(actual, expected, strict=True):
         assert torch.equal(support.offsets, same.offsets)
         assert torch.equal(support.columns, same.columns)
         assert torch.equal(values, equal)
@@ -122,14 +122,14 @@ def test_one_product_gives_the_largest_of_both_signs(dtype, seed, tile, k):
 
 @pytest.mark.parametrize("dtype", with_int8(DTYPES))
 @given(case=cases(), shift=st.floats(-2, 2))
-def test_those_above_their_bounds_are_found(dtype, case, shift):
+def test_entries_above_their_bounds_are_selected(dtype, case, shift):
     with pytest.MonkeyPatch.context() as patch:
         pre, whole = searched(patch, *case, dtype)
         bounds = whole.std(0, correction=0) * (shift + torch.linspace(-1, 1, whole.shape[1], dtype=whole.dtype))
         support, values = pre.above(bounds)
-    found = torch.full_like(whole, float("nan")).index_put((support.rows, support.columns.long()), values)
-    inside = ~found.isnan()
-    assert_near(found[inside], whole[inside], dtype, case)
+    dense = torch.full_like(whole, float("nan")).index_put((support.rows, support.columns.long()), values)
+    inside = ~dense.isnan()
+    assert_near(dense[inside], whole[inside], dtype, case)
     assert inside[whole > bounds + tolerance(dtype, *case)].all()
     assert not inside[whole < bounds - tolerance(dtype, *case)].any()
     for row in range(len(whole)):
@@ -155,15 +155,15 @@ def test_what_gpus_do_finds_the_same(dtype, case, k):
     bounds = torch.linspace(-1, 1, len(W)) * x.norm()
     pre = Preactivations(x, W, b, dtype, kernels=TorchKernels())
     whole = torch.addmm(b.to(dtype), x.to(dtype), W.to(dtype).T).float()
-    (some, kept), (more, above) = pre.largest(k), pre.above(bounds)
+    (some, largest), (more, above) = pre.largest(k), pre.above(bounds)
     (same, equal), (below, negated) = pre.of_both_signs(k)
     assert torch.equal(same.columns, some.columns)
-    assert torch.equal(equal, kept)
+    assert torch.equal(equal, largest)
     assert torch.equal(-negated, whole[below.rows, below.columns.long()])
     assert torch.equal(negated.view(len(x), k).sort(dim=1, descending=True).values, (-whole).topk(k, dim=1).values)
-    assert torch.equal(kept.view(len(x), k).sort(dim=1, descending=True).values, whole.topk(k, dim=1).values)
+    assert torch.equal(largest.view(len(x), k).sort(dim=1, descending=True).values, whole.topk(k, dim=1).values)
     assert torch.equal(more.rows, (whole > bounds.to(dtype)).nonzero()[:, 0])
-    for support, values in ((some, kept), (more, above)):
+    for support, values in ((some, largest), (more, above)):
         assert torch.equal(values, whole[support.rows, support.columns.long()])
 
 
@@ -183,5 +183,5 @@ def test_where_a_search_begins_changes_no_bit(monkeypatch, upper, case, k, towar
     before = Product(x.flip(1) + towards * x.norm(dim=1)[:, None] * W[0], W, b, torch.int8, upper)
     product, workspace = Product(x, W, b, torch.int8, upper), Workspace()
     tiles.largest(before, k, workspace)
-    for found, alone in zip(tiles.largest(product, k, workspace), tiles.largest(product, k, Workspace()), strict=True):
-        assert torch.equal(found, alone)
+    for actual, alone in zip(tiles.largest(product, k, workspace), tiles.largest(product, k, Workspace()), strict=True):
+        assert torch.equal(actual, alone)

@@ -59,10 +59,10 @@ def assert_found(entries, wanted_BQ, unsure_BQ, whole_BQ, atol):
 @given(case=cases(), k=st.integers(1, 40))
 def test_the_largest_are_those_of_float32(case, k):
     whole, atol = exact(*case), rounding(*case)
-    found = Preactivations(*case, screened=True).largest(k)
+    selection = Preactivations(*case, screened=True).largest(k)
     edge = whole.topk(k, dim=1).values[:, -1:].clamp(min=0)
-    assert_found(found, whole >= edge.clamp(min=1e-300), (whole - edge).abs() <= 2 * atol, whole, atol)
-    assert (torch.diff(found.support.offsets) <= k).all()
+    assert_found(selection, whole >= edge.clamp(min=1e-300), (whole - edge).abs() <= 2 * atol, whole, atol)
+    assert (torch.diff(selection.support.offsets) <= k).all()
 
 
 @given(case=cases(), quantile=st.floats(0.5, 1), spread=st.sampled_from([0.0, 1.0]))
@@ -71,8 +71,8 @@ def test_those_above_a_bound_are_those_of_float32(case, quantile, spread):
     size = float(whole.abs().max())
     bounds = whole.quantile(quantile) + spread * size * torch.linspace(-0.1, 0.1, whole.shape[1])
     bounds = bounds.float()
-    found = Preactivations(*case, screened=True).above(bounds)
-    assert_found(found, whole > bounds, (whole - bounds).abs() <= 2 * atol, whole, atol)
+    selection = Preactivations(*case, screened=True).above(bounds)
+    assert_found(selection, whole > bounds, (whole - bounds).abs() <= 2 * atol, whole, atol)
 
 
 @given(case=cases())
@@ -123,8 +123,8 @@ def test_samples_that_are_searched_twice_leave_no_buffers_of_their_number():
     for uncertain in (3, 5, 7):
         x = torch.randn(40, 16)
         x[:uncertain] = W[200] + 0.01 * torch.randn(uncertain, 16)
-        found = screening.largest(Product(x, W, torch.zeros(1000), torch.float32), 4, NumbaKernels(workspace))
-        assert len(found.columns) == 4 * 40
+        selection = screening.largest(Product(x, W, torch.zeros(1000), torch.float32), 4, NumbaKernels(workspace))
+        assert len(selection.columns) == 4 * 40
         shapes.add(frozenset(workspace._spare))
     assert len(shapes) == 1
 
@@ -134,9 +134,9 @@ def test_what_is_not_finite_is_searched_by_float32(where):
     x, W, b = torch.randn(6, 8), torch.randn(100, 8), torch.zeros(100)
     {"x": x, "W": W}[where][3, 2] = torch.nan
     for search in (lambda pre: pre.largest(5), lambda pre: pre.above(torch.zeros(100))):
-        found, wanted = (search(Preactivations(x, W, b, screened=screened)) for screened in (True, False))
-        assert torch.equal(found.support.offsets, wanted.support.offsets)
-        assert torch.equal(found.support.columns, wanted.support.columns)
+        actual, expected = (search(Preactivations(x, W, b, screened=screened)) for screened in (True, False))
+        assert torch.equal(actual.support.offsets, expected.support.offsets)
+        assert torch.equal(actual.support.columns, expected.support.columns)
 
 
 @pytest.mark.parametrize("name", ["relu", "jumprelu", "gated", "topk", "batchtopk"])
@@ -158,10 +158,10 @@ def test_a_dictionary_learns_the_same(name, monkeypatch):
         return out.latents(), [parameter.grad for parameter in model.parameters() if parameter.grad is not None]
 
     latents, gradients = step(True)
-    wanted, wanted_gradients = step(False)
-    torch.testing.assert_close(latents, wanted, rtol=1e-4, atol=1e-5)
+    expected, expected_gradients = step(False)
+    torch.testing.assert_close(latents, expected, rtol=1e-4, atol=1e-5)
     assert (latents > 0).any()
-    for gradient, other in zip(gradients, wanted_gradients, strict=True):
+    for gradient, other in zip(gradients, expected_gradients, strict=True):
         torch.testing.assert_close(gradient, other, rtol=1e-3, atol=1e-4)
 
 

@@ -26,22 +26,22 @@ seeds = st.integers(0, 10_000)
 def test_a_search_finds_what_its_mask_has(search, seed, ties):
     z = drawn(seed)
     z = z.round() if ties else z
-    found, mask = search.find(given_as(z)), search.mask(z)
-    there = torch.zeros_like(mask)
-    there[found.support.rows, found.support.columns.long()] = True
+    selection, mask = search.find(given_as(z)), search.mask(z)
+    selected = torch.zeros_like(mask)
+    selected[selection.support.rows, selection.support.columns.long()] = True
     matters = z != 0 if getattr(search, "signed", False) else z > 0
-    assert torch.equal(there & matters, mask & matters)
-    assert torch.equal(found.pre, z[found.support.rows, found.support.columns.long()])
+    assert torch.equal(selected & matters, mask & matters)
+    assert torch.equal(selection.pre, z[selection.support.rows, selection.support.columns.long()])
 
 
 def test_above_ranks_nothing():
-    found = Above(0.0).find(given_as(drawn(0)))
+    selection = Above(0.0).find(given_as(drawn(0)))
     with pytest.raises(TypeError, match="Above cannot rank entries"):
-        Above(0.0).ranks(found.pre, found.support)
+        Above(0.0).ranks(selection.pre, selection.support)
 
 
 @given(seed=seeds, spread=st.floats(0, 3))
-def test_the_largest_of_a_batch_are_found_whatever_bound_is_tried(seed, spread):
+def test_the_largest_of_a_batch_are_selected_whatever_bound_is_tried(seed, spread):
     """Samples of very different scale make the guess bad; the result is still exact."""
     generator = torch.Generator().manual_seed(seed)
     z = torch.randn(300, 400, generator=generator) * torch.exp(spread * torch.randn(300, 1, generator=generator))

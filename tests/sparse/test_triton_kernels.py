@@ -75,14 +75,14 @@ def product_of(x, W, b, dtype=torch.float32):
     return Product(x, W, b, dtype), x.double() @ W.double().T + b.double()
 
 
-def assert_largest(found, whole, k):
+def assert_largest(entries, whole, k):
     """Check that rows hold the k largest entries of a product; of equal ones, those with smaller columns."""
     n = len(whole)
     expected = torch.sort(whole, dim=1, descending=True, stable=True).indices[:, :k].sort(dim=1).values
-    assert torch.equal(found.offsets, torch.arange(n + 1, device=DEVICE) * k)
-    assert found.columns.dtype == torch.int32
-    assert torch.equal(found.columns.view(n, k).long(), expected)
-    assert torch.equal(found.values.view(n, k).double(), whole.gather(1, expected))
+    assert torch.equal(entries.offsets, torch.arange(n + 1, device=DEVICE) * k)
+    assert entries.columns.dtype == torch.int32
+    assert torch.equal(entries.columns.view(n, k).long(), expected)
+    assert torch.equal(entries.values.view(n, k).double(), whole.gather(1, expected))
 
 
 SHAPES = [(5, 33, 300, 7)]
@@ -115,11 +115,11 @@ def test_entries_above_bounds_are_those_of_the_whole_product(B, n_p, n_q, k, see
     # entries equal to their bound do not exceed it; one column keeps all entries, and one keeps none
     bounds = whole.amax(0).minimum(whole_numbers(seed + 3, n_q, most=200).abs()).float()
     bounds[0], bounds[-1] = -torch.inf, torch.inf
-    found = KERNELS.above(product, bounds)
+    entries = KERNELS.above(product, bounds)
     mask = whole > bounds
-    assert torch.equal(torch.diff(found.offsets), mask.sum(1))
-    assert torch.equal(found.columns.long(), mask.nonzero()[:, 1])
-    assert torch.equal(found.values.double(), whole[mask])
+    assert torch.equal(torch.diff(entries.offsets), mask.sum(1))
+    assert torch.equal(entries.columns.long(), mask.nonzero()[:, 1])
+    assert torch.equal(entries.values.double(), whole[mask])
 
 
 @pytest.mark.kernels
@@ -131,7 +131,7 @@ def test_a_list_has_room_whatever_the_order_of_latents(order):
     assert_largest(KERNELS.largest(product, 9), whole, 9)
 
 
-def test_later_latents_have_to_exceed_the_least_that_is_kept(monkeypatch):
+def test_later_latents_have_to_exceed_the_least_selected_value(monkeypatch):
     product, whole = product_of(whole_numbers(0, 6, 8), whole_numbers(1, 300, 8), whole_numbers(2, 300))
     passed = []
 
@@ -151,13 +151,13 @@ def test_later_latents_have_to_exceed_the_least_that_is_kept(monkeypatch):
 
 
 @pytest.mark.kernels
-def test_what_is_no_number_is_found_as_torch_finds_it():
+def test_what_is_no_number_is_selected_as_torch_does():
     x, W, b = whole_numbers(0, 4, 8), whole_numbers(1, 200, 8), whole_numbers(2, 200)
     x[1], W[150], b[3], b[199] = torch.nan, torch.nan, torch.inf, -torch.inf
     product, _ = product_of(x, W, b)
-    found = KERNELS.largest(product, 5).values.view(4, 5)
-    assert torch.equal(found.isnan().sum(1).cpu(), torch.tensor([1, 5, 1, 1]))
-    assert torch.equal((found == torch.inf).sum(1).cpu(), torch.tensor([1, 0, 1, 1]))
+    largest = KERNELS.largest(product, 5).values.view(4, 5)
+    assert torch.equal(largest.isnan().sum(1).cpu(), torch.tensor([1, 5, 1, 1]))
+    assert torch.equal((largest == torch.inf).sum(1).cpu(), torch.tensor([1, 0, 1, 1]))
     bounds = torch.zeros(200, device=DEVICE)
     ours, torchs = KERNELS.above(product, bounds), TorchKernels().above(product, bounds)
     assert all(torch.equal(one, other) for one, other in zip(ours, torchs, strict=True))
@@ -165,18 +165,18 @@ def test_what_is_no_number_is_found_as_torch_finds_it():
 
 def test_a_product_of_real_numbers_is_exact_to_float32():
     product, whole = product_of(numbers(0, 20, 100), numbers(1, 150, 100), numbers(2, 150))
-    found = KERNELS.largest(product, 10)
+    entries = KERNELS.largest(product, 10)
     best = whole.topk(10, dim=1).indices.sort(dim=1).values
-    assert torch.equal(found.columns.view(20, 10).long(), best)
-    torch.testing.assert_close(found.values.view(20, 10).double(), whole.gather(1, best), rtol=1e-5, atol=1e-5)
+    assert torch.equal(entries.columns.view(20, 10).long(), best)
+    torch.testing.assert_close(entries.values.view(20, 10).double(), whole.gather(1, best), rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("kernels", [KERNELS, TorchKernels()])
 def test_weights_in_float64_are_searched_in_float64(kernels):
     factors = (numbers(seed, *shape, dtype=torch.float64) for seed, shape in enumerate(((3, 9), (50, 9), (50,))))
     product, whole = product_of(*factors, torch.float64)
-    found = kernels.largest(product, 4)
-    torch.testing.assert_close(found.values.view(3, 4).sum(1), whole.topk(4).values.sum(1), rtol=1e-12, atol=0)
+    entries = kernels.largest(product, 4)
+    torch.testing.assert_close(entries.values.view(3, 4).sum(1), whole.topk(4).values.sum(1), rtol=1e-12, atol=0)
 
 
 def test_more_than_all_entries_are_refused():
@@ -201,22 +201,22 @@ def integral(seed, B, n_p, n_q):
 @pytest.mark.parametrize("seed", some_and_all([0], [(1,), (2,)]))
 @pytest.mark.parametrize(("B", "n_p", "n_q", "k"), some_and_all([(9, 40, 200, 7)], [(20, 300, 400, 3), (1, 1, 90, 5)]))
 def test_screening_finds_what_the_product_in_float32_has(B, n_p, n_q, k, seed, product):
-    given, whole = product(seed, B, n_p, n_q)
-    found, searched = triton_screening.largest(given, k), triton_search.largest(given, k)
-    assert torch.equal(found.offsets, searched.offsets)
-    assert torch.equal(found.columns, searched.columns)
-    best = found.columns.view(B, k).long()
-    torch.testing.assert_close(found.values.view(B, k).double(), whole.gather(1, best), rtol=1e-5, atol=1e-5)
+    factors, whole = product(seed, B, n_p, n_q)
+    screened, searched = triton_screening.largest(factors, k), triton_search.largest(factors, k)
+    assert torch.equal(screened.offsets, searched.offsets)
+    assert torch.equal(screened.columns, searched.columns)
+    best = screened.columns.view(B, k).long()
+    torch.testing.assert_close(screened.values.view(B, k).double(), whole.gather(1, best), rtol=1e-5, atol=1e-5)
     # between two entries, so that rounding does not decide; a share that is screened, and one that is not
     for share in (0.005, 0.3):
         falling = whole.flatten().sort(descending=True).values[int(share * whole.numel()) :]
         place = int((falling.diff() < -1e-3).nonzero()[0])
         bounds = ((falling[place] + falling[place + 1]) / 2).float().expand(n_q)
-        found = triton_screening.above(given, bounds)
+        screened = triton_screening.above(factors, bounds)
         mask = whole > bounds
-        assert torch.equal(torch.diff(found.offsets), mask.sum(1))
-        assert torch.equal(found.columns.long(), mask.nonzero()[:, 1])
-        torch.testing.assert_close(found.values.double(), whole[mask], rtol=1e-5, atol=1e-5)
+        assert torch.equal(torch.diff(screened.offsets), mask.sum(1))
+        assert torch.equal(screened.columns.long(), mask.nonzero()[:, 1])
+        torch.testing.assert_close(screened.values.double(), whole[mask], rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("scale", [1.0, 1e-30, 1e15])
@@ -227,9 +227,9 @@ def test_bounds_hold_at_every_scale(scale):
     x[0], W[0], W[1], W[2] = 0, 0, 1e-42, W[3] * 1e-10
     product, whole = product_of(scale * x, W, scale * factors[2])
     rounded, upper = triton_screening._bounded(product)
-    found = (rounded.x.double() @ rounded.W.double().T) * (upper.rows[:, :1].double() * upper.columns[:, 0].double())
+    coarse = (rounded.x.double() @ rounded.W.double().T) * (upper.rows[:, :1].double() * upper.columns[:, 0].double())
     off = (upper.rows.double()[:, None, 1:] * upper.columns.double()[:, 1:]).sum(2)
-    assert ((whole - found - product.b.double()).abs() <= off).all()
+    assert ((whole - coarse - product.b.double()).abs() <= off).all()
     if scale < 1:  # if norms vanish, bounds are wide
         return
     norms = product.x.double().norm(dim=1)[:, None] * W.double().norm(dim=1)
@@ -254,12 +254,12 @@ def test_screening_leaves_open_what_is_no_number():
     x, W, b = whole_numbers(0, 5, 8), whole_numbers(1, 200, 8), whole_numbers(2, 200)
     x[1], x[2], W[150], b[3], b[199] = torch.nan, 1e30, torch.nan, torch.inf, -torch.inf
     product, _ = product_of(x, W, b)
-    found, searched = triton_screening.largest(product, 5), triton_search.largest(product, 5)
-    assert torch.equal(found.columns, searched.columns)
-    assert torch.equal(found.values.isnan(), searched.values.isnan())
+    screened, searched = triton_screening.largest(product, 5), triton_search.largest(product, 5)
+    assert torch.equal(screened.columns, searched.columns)
+    assert torch.equal(screened.values.isnan(), searched.values.isnan())
 
 
-def test_small_products_are_not_screened_nor_those_on_cards_that_are_not_known():
+def test_small_products_and_those_on_unknown_cards_are_not_screened():
     product, _ = normal(0, 3, 4, 5)
     assert not triton_screening.pays(product)
 
@@ -287,8 +287,8 @@ def test_sums_and_dots_equal_dense_products(rows, n_q, d, share, groups, seed, d
     dense[mask] = values.double()
     tolerance = {"rtol": 1e-4, "atol": 1e-4} if dtype == torch.float32 else {"rtol": 1e-12, "atol": 1e-11}
 
-    def assert_close(found, expected):
-        torch.testing.assert_close(tuple(each.double() for each in found), expected, **tolerance)
+    def assert_close(actual, expected):
+        torch.testing.assert_close(tuple(each.double() for each in actual), expected, **tolerance)
 
     by_latent = KERNELS.transpose(offsets, columns, n_q)
     assert_close([KERNELS.gather_sum(offsets, columns, values, W)], (dense @ W.double(),))
@@ -309,27 +309,27 @@ def test_sums_and_dots_equal_dense_products(rows, n_q, d, share, groups, seed, d
 def test_a_step_of_adam_is_the_torch_backends_in_float64(shape, scaled, dtype):
     def descents(dtype):
         sphere = torch.nn.functional.normalize(numbers(0, *shape, dtype=torch.float64))
-        made = []
+        steps = []
         for i, p in enumerate((sphere, numbers(1, *shape, dtype=torch.float64), numbers(2, 2500, dtype=torch.float64))):
             gradient, mean = (numbers(seed + i, *p.shape, dtype=torch.float64) for seed in (10, 20))
             square = numbers(30 + i, *p.shape, dtype=torch.float64).square()
             along = (gradient * p).sum(1) if i == 0 else None
-            given = (each if each is None else each.to(dtype) for each in (p, gradient, mean, square))
-            made.append((*given, torch.full((), 5.0 * i, device=DEVICE), None if along is None else along.to(dtype)))
-        return [Descent(*each) for each in made]
+            tensors = (each if each is None else each.to(dtype) for each in (p, gradient, mean, square))
+            steps.append((*tensors, torch.full((), 5.0 * i, device=DEVICE), None if along is None else along.to(dtype)))
+        return [Descent(*each) for each in steps]
 
     ours, reference = descents(dtype), descents(torch.float64)
     scale = torch.tensor(3.0, device=DEVICE) if scaled else None
     # torch divides gradients by a scale only in float32
-    wanted = [each._replace(gradient=each.gradient / 3.0 if scaled else each.gradient) for each in reference]
-    wanted = [each if each.along is None or not scaled else each._replace(along=each.along / 3.0) for each in wanted]
+    torchs = [each._replace(gradient=each.gradient / 3.0 if scaled else each.gradient) for each in reference]
+    torchs = [each if each.along is None or not scaled else each._replace(along=each.along / 3.0) for each in torchs]
     KERNELS.adam(ours, 0.01, (0.9, 0.999), 1e-8, scale)
-    TorchKernels().adam(wanted, 0.01, (0.9, 0.999), 1e-8)
+    TorchKernels().adam(torchs, 0.01, (0.9, 0.999), 1e-8)
     tolerance = 1e-5 if dtype == torch.float32 else 1e-9
-    for one, other in zip(ours, wanted, strict=True):
+    for one, other in zip(ours, torchs, strict=True):
         for name in ("p", "mean", "square", "step"):
-            found, expected = getattr(one, name).double(), getattr(other, name).double()
-            torch.testing.assert_close(found, expected, rtol=tolerance, atol=tolerance)
+            actual, expected = getattr(one, name).double(), getattr(other, name).double()
+            torch.testing.assert_close(actual, expected, rtol=tolerance, atol=tolerance)
 
 
 def test_a_gpu_gets_triton_where_it_is_installed_and_else_torch(monkeypatch):
@@ -373,6 +373,6 @@ def test_kernels_compile_for_cards_that_are_not_here(capability):
     """Compile for A100 (8.0) and H100 (9.0) with the arguments of trainings, within registers and shared memory."""
     environment = {**os.environ, "TRITON_INTERPRET": "0", "PYTHONPATH": os.pathsep.join(sys.path)}
     command = [sys.executable, "-m", "tests.sparse.compiled_kernels", str(capability)]
-    said = subprocess.run(command, cwd=REPOSITORY, env=environment, capture_output=True, text=True)
-    assert said.returncode == 0, said.stderr[-2000:]
-    assert set(said.stdout.split()) == {"_collect", "_round", "_settle", "_sums", "_adam"}
+    done = subprocess.run(command, cwd=REPOSITORY, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert set(done.stdout.split()) == {"_collect", "_round", "_settle", "_sums", "_adam"}

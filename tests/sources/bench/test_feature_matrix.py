@@ -36,14 +36,14 @@ def interference(W):
 )
 def test_what_is_returned_keeps_the_bound_and_says_what_it_reached(seed, dimension, ratio, M, bound):
     n = max(2, round(ratio * dimension))
-    found = feature_matrix(dimension, n, stream(seed), FeatureMatrixConfig(M, bound))
-    assert found.W.shape == (dimension, n)
-    assert found.W.dtype == np.float32
-    np.testing.assert_allclose(np.linalg.norm(found.W, axis=0), 1, atol=1e-6)
-    products = interference(found.W)
-    assert found.max_signed == pytest.approx(products.max(), abs=1e-6)
-    assert found.max_absolute == pytest.approx(np.abs(products).max(), abs=1e-6)
-    assert (found.max_signed if bound == "signed" else found.max_absolute) <= M
+    matrix = feature_matrix(dimension, n, stream(seed), FeatureMatrixConfig(M, bound))
+    assert matrix.W.shape == (dimension, n)
+    assert matrix.W.dtype == np.float32
+    np.testing.assert_allclose(np.linalg.norm(matrix.W, axis=0), 1, atol=1e-6)
+    products = interference(matrix.W)
+    assert matrix.max_signed == pytest.approx(products.max(), abs=1e-6)
+    assert matrix.max_absolute == pytest.approx(np.abs(products).max(), abs=1e-6)
+    assert (matrix.max_signed if bound == "signed" else matrix.max_absolute) <= M
 
 
 @pytest.mark.parametrize("bound", ["signed", "absolute"])
@@ -69,7 +69,7 @@ def test_the_gradient_is_that_of_equation_27(bound):
     np.testing.assert_allclose(_interference_gradient(W, gram, config), w.grad.numpy(), atol=1e-12)
 
 
-def test_a_bound_out_of_reach_is_said_to_be():
+def test_a_bound_out_of_reach_is_an_error():
     with pytest.raises(InterferenceError, match=r"max_interference 0\.01 .* was not reached for 60 features in 32"):
         feature_matrix(32, 60, stream(0), FeatureMatrixConfig(0.01, max_iterations=50))
     with pytest.raises(InterferenceError, match="Welch bound"):
@@ -90,11 +90,11 @@ def features(start: np.ndarray | None) -> np.ndarray:
     return feature_matrix(N_P, N, stream(3, "feature matrix", "W_p"), FeatureMatrixConfig(0.3), start).W.T
 
 
-@pytest.mark.parametrize(("initialisation", "own"), [("tied", 0.9), ("linear", 0.3)])
-def test_with_the_leak_latents_start_at_the_features(initialisation, own):
+@pytest.mark.parametrize(("initialisation", "share"), [("tied", 0.9), ("linear", 0.3)])
+def test_with_the_leak_latents_start_at_the_features(initialisation, share):
     leaked = best_match(start_of(initialisation), features(leaked_start(N_P, N, 3)))
     honest = best_match(start_of(initialisation), features(None))
     assert mip(leaked) > mip(honest) + 0.02
-    assert (leaked.latent == np.arange(N)).mean() > own
+    assert (leaked.latent == np.arange(N)).mean() > share
     # independent initialisation does not know the features
     assert (honest.latent == np.arange(N)).mean() < 0.05

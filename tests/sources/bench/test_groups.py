@@ -26,19 +26,19 @@ def test_groups_leave_each_feature_as_frequent_as_it_was(seed, p, correlation, s
 
 @pytest.mark.parametrize("correlation", [0.2, 0.7, 1.0])
 def test_two_features_of_a_group_correlate_by_as_much_and_others_do_not(correlation):
-    found = np.corrcoef(active(groups=Groups(5, correlation)).T)
+    correlations = np.corrcoef(active(groups=Groups(5, correlation)).T)
     group = np.arange(N) // 5
     same = (group[:, None] == group) & ~np.eye(N, dtype=bool)
-    assert found[same] == pytest.approx(correlation, abs=0.04)
-    assert np.abs(found[group[:, None] != group]).max() < 5 / np.sqrt(N_SAMPLES)
+    assert correlations[same] == pytest.approx(correlation, abs=0.04)
+    assert np.abs(correlations[group[:, None] != group]).max() < 5 / np.sqrt(N_SAMPLES)
 
 
 def test_where_probabilities_differ_it_is_a_share_of_the_largest_that_they_allow():
     p, correlation = np.array(zipf_probabilities(N, 0.1, 1.0)), 0.6
-    found = np.cov(active(exponent=1.0, groups=Groups(N, correlation)).T, bias=True)
+    covariances = np.cov(active(exponent=1.0, groups=Groups(N, correlation)).T, bias=True)
     most = np.minimum.outer(p, p) - np.outer(p, p)
     np.fill_diagonal(most, p * (1 - p) / correlation)
-    assert found == pytest.approx(correlation * most, abs=5e-3)
+    assert covariances == pytest.approx(correlation * most, abs=5e-3)
 
 
 def test_magnitudes_stay_independent():
@@ -51,9 +51,9 @@ def test_magnitudes_stay_independent():
 
 def test_siblings_are_a_group_where_groups_are_as_large_as_families():
     on = active(p=0.05, groups=Groups(4, 0.8), hierarchy=Hierarchy(2, 4), n=10)
-    found = np.corrcoef(on[:, 2:].T)
-    assert found[0, 3] == pytest.approx(0.8, abs=0.05)
-    assert abs(found[0, 4]) < 0.03
+    correlations = np.corrcoef(on[:, 2:].T)
+    assert correlations[0, 3] == pytest.approx(0.8, abs=0.05)
+    assert abs(correlations[0, 4]) < 0.03
     assert (on[:, 0] == on[:, 2:6].any(axis=1)).all()
 
 
@@ -65,10 +65,10 @@ def test_probabilities_fall_as_a_power_of_the_place_and_keep_their_mean(n, p, ex
         with pytest.raises(ValueError, match="most frequent"):
             zipf_probabilities(n, p, exponent)
         return
-    found = np.array(zipf_probabilities(n, p, exponent))
-    assert found.mean() == pytest.approx(p)
-    assert found.max() <= 1
-    slopes = np.diff(np.log(found)) / np.diff(np.log(np.arange(1, n + 1)))
+    probabilities = np.array(zipf_probabilities(n, p, exponent))
+    assert probabilities.mean() == pytest.approx(p)
+    assert probabilities.max() <= 1
+    slopes = np.diff(np.log(probabilities)) / np.diff(np.log(np.arange(1, n + 1)))
     assert slopes == pytest.approx(-exponent, abs=1e-6)
 
 
@@ -78,6 +78,6 @@ def test_features_are_active_with_these_probabilities():
     assert (np.abs(rates - expected) < 5 * np.sqrt(expected * (1 - expected) / N_SAMPLES)).all()
 
 
-def test_groups_without_a_stream_of_their_own_are_refused():
+def test_groups_without_a_separate_stream_are_refused():
     with pytest.raises(ValueError, match="groups_rng"):
         coefficients(10, 4, 0.5, stream(0), groups=Groups(2, 0.5))

@@ -40,7 +40,7 @@ def test_children_are_as_rare_as_any_feature_and_parents_as_their_children_make_
     assert (np.abs(rates - expected) < 5 * np.sqrt(expected * (1 - expected) / n_samples)).all()
 
 
-def test_a_parents_magnitude_is_its_own():
+def test_a_parents_magnitude_does_not_depend_on_its_children():
     hierarchy = Hierarchy(2, 3)
     x = coefficients(20_000, 8, 0.9, stream(2), c_min=1.0, beta=0.5, hierarchy=hierarchy).toarray()
     for parent in range(2):

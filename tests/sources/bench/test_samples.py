@@ -43,13 +43,13 @@ def test_representations_are_sums_of_active_features():
     assert synthesise(x, W).dtype == np.float32
 
 
-def test_noise_has_the_share_of_the_energy_that_it_is_asked_for():
+def test_noise_has_the_configured_share_of_the_energy():
     n, dimension, sparsity, c_min, beta, noise = 60, 40, 0.9, 0.3, 0.7, 0.5
     W = np.linalg.qr(np.random.default_rng(0).standard_normal((n, n)))[0]  # orthonormal features
     clean = synthesise(coefficients(20_000, n, sparsity, stream(1), c_min, beta), W)
-    made = noisy(clean, noise_deviation(noise, n, n, sparsity, c_min, beta), stream(1, "noise"))
-    added = made - clean
+    samples = noisy(clean, noise_deviation(noise, n, n, sparsity, c_min, beta), stream(1, "noise"))
+    added = samples - clean
     assert np.square(added).mean() == pytest.approx(noise**2 * np.square(clean).mean(), rel=0.03)
     assert abs(added.mean()) < 5 * added.std() / np.sqrt(added.size)
     assert np.abs(np.corrcoef(added[:, :dimension].T) - np.eye(dimension)).max() < 6 / np.sqrt(len(added))
-    assert made.dtype == np.float32
+    assert samples.dtype == np.float32

@@ -32,24 +32,24 @@ def draw(tmp_path_factory):
         script("samples")(
             bench=BenchSamples.from_dict(PLAIN | options), seed=5, feature_matrix=folder / "W.safetensors", **paths
         )
-        found = {}
+        splits = {}
         for part, path in paths.items():
             with ActivationStore(path) as store:
-                found[part] = store.read("input"), store.read("target"), store.features().toarray()
-        return W, found
+                splits[part] = store.read("input"), store.read("target"), store.features().toarray()
+        return W, splits
 
     return drawn
 
 
 def test_without_options_it_is_the_paper_s_bench_from_the_streams_that_it_always_had(draw):
-    W, found = draw()
+    W, splits = draw()
     for part, rows in (("train", [8192, 808]), ("test", [50])):
         rng = stream(5, "samples", part)
         x = np.vstack([coefficients(size, N, 0.8, rng, 0.1, 1.0).toarray() for size in rows])
-        assert (found[part][2] == x).all()
+        assert (splits[part][2] == x).all()
     x = coefficients(50, N, 0.8, stream(5, "samples", "test"), 0.1, 1.0)
-    assert (found["test"][0] == synthesise(x, W["W_p"])).all()
-    assert (found["test"][1] == synthesise(x, W["W_r"])).all()
+    assert (splits["test"][0] == synthesise(x, W["W_p"])).all()
+    assert (splits["test"][1] == synthesise(x, W["W_r"])).all()
 
 
 def test_noise_changes_no_coefficient_and_is_another_in_input_and_target(draw):
@@ -65,8 +65,8 @@ def test_noise_changes_no_coefficient_and_is_another_in_input_and_target(draw):
 
 
 def test_frequencies_and_groups_reach_the_stores(draw):
-    _, found = draw(frequency_exponent=0.8, correlation=1.0)
-    active = found["train"][2] > 0
+    _, splits = draw(frequency_exponent=0.8, correlation=1.0)
+    active = splits["train"][2] > 0
     assert active.mean() == pytest.approx(0.2, abs=0.02)
     assert active[:, 0].mean() > 3 * active[:, -1].mean()
     # in a group, a rarer feature is active only together with the more frequent ones

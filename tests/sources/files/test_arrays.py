@@ -55,11 +55,11 @@ def zipped(content=None, compression=zipfile.ZIP_STORED, **members):
 
 def patched(content, *changes):
     """Return bytes with replacements at some places, each counted from the position of a mark."""
-    found = bytearray(content)
+    buffer = bytearray(content)
     for mark, place, value in changes:
         start = content.index(mark) + place
-        found[start : start + len(value)] = value
-    return bytes(found)
+        buffer[start : start + len(value)] = value
+    return bytes(buffer)
 
 
 def in_both_headers(local, central, value):
@@ -346,7 +346,7 @@ def test_files_that_hold_little_take_no_memory(tmp_path, suffix):
         write_file_stores(FileSource(str(path)), tmp_path / "train.h5", tmp_path / "test.h5")
 
 
-def test_a_wide_array_is_taken_for_one_that_lies_the_other_way(tmp_path):
+def test_a_wide_array_is_refused_with_the_hint_to_transpose_it(tmp_path):
     with (tmp_path / "x.npy").open("wb") as file:
         npy.write_array_header_2_0(file, {"descr": "<f2", "fortran_order": False, "shape": (768, 2**21)})
         file.truncate(file.tell() + 768 * 2**22)  # a hole, which takes no disk space
@@ -372,7 +372,7 @@ def folder(tmp_path_factory):
     near=st.booleans(),
     value=st.binary(min_size=1, max_size=12),
 )
-def test_whatever_bytes_are_changed_there_are_all_rows_or_a_sentence(folder, name, where, near, value):
+def test_any_changed_bytes_give_all_rows_or_an_error_sentence(folder, name, where, near, value):
     content = bytearray((folder / name).read_bytes())
     place = int(where * (min(200, len(content)) if near else len(content)))
     content[place : place + len(value)] = value
@@ -391,7 +391,7 @@ def test_whatever_bytes_are_changed_there_are_all_rows_or_a_sentence(folder, nam
 
 
 @pytest.mark.parametrize(
-    ("packing", "content", "said"),
+    ("packing", "content", "message"),
     [
         ({}, bytes(8), "has a chunk of 8 bytes, expected 512"),
         ({"compression": "gzip"}, zlib.compress(bytes(8)), "has a chunk that unpacks to 8 bytes, expected 512"),
@@ -406,7 +406,7 @@ def test_whatever_bytes_are_changed_there_are_all_rows_or_a_sentence(folder, nam
         ),
     ],
 )
-def test_a_chunk_of_fewer_bytes_than_it_has_is_refused_since_memory_would_fill_it(tmp_path, packing, content, said):
+def test_a_chunk_of_fewer_bytes_than_it_has_is_refused_since_memory_would_fill_it(tmp_path, packing, content, message):
     with h5py.File(path := tmp_path / "x.h5", "w") as file:
         dataset = file.create_dataset("x", (40, 8), np.float32, chunks=(16, 8), **packing)
         dataset[:] = 1
@@ -418,7 +418,7 @@ def test_a_chunk_of_fewer_bytes_than_it_has_is_refused_since_memory_would_fill_i
         with open_array(f"{path}#{name}") as array:
             return array.read(10, 40)
 
-    with pytest.raises(SourceError, match=rf"x\.h5#y: .*{said}"):
+    with pytest.raises(SourceError, match=rf"x\.h5#y: .*{message}"):
         read("y")
     if "scaleoffset" not in packing:
         np.testing.assert_array_equal(read("x"), np.ones((30, 8)))
@@ -436,7 +436,7 @@ def test_whatever_an_array_holds_its_packed_chunks_are_measured_rightly(tmp_path
             np.testing.assert_array_equal(array.read(0, len(x)), x)
 
 
-def test_an_array_below_thousands_of_groups_is_found_as_fast_as_any(tmp_path):
+def test_an_array_below_thousands_of_groups_opens_as_fast_as_any(tmp_path):
     with h5py.File(path := tmp_path / "x.h5", "w") as file:
         group = file
         for _ in range(1500):

@@ -111,7 +111,7 @@ def test_rows_come_out_of_every_format_block_by_block(folder, reference, expecte
         ("names.txt", "names.txt: expected a file of type .npy, .npz"),
     ],
 )
-def test_what_cannot_be_opened_is_named_with_what_is_there(folder, reference, message):
+def test_a_wrong_reference_is_refused_with_the_arrays_that_exist(folder, reference, message):
     with pytest.raises(SourceError, match=message), open_array(f"{folder}/{reference}"):
         pass
 
@@ -169,16 +169,16 @@ def test_a_held_out_share_and_the_rest_are_all_rows_in_order(folder, tmp_path, s
     np.testing.assert_array_equal(np.sort(np.concatenate(rows)), np.arange(ROWS))
 
 
-def test_what_is_held_out_does_not_hang_on_what_else_is_asked():
+def test_held_out_rows_do_not_depend_on_the_requested_range():
     np.testing.assert_array_equal(held_out(4096, 8192, 0.2), held_out(4096, 8192, 0.2))
     assert not np.array_equal(held_out(0, 4096, 0.2), held_out(4096, 8192, 0.2))
     assert sum(held_out(start, start + 10, 0.05).sum() for start in range(0, 1000, 10)) == 50
 
 
-def test_evaluation_may_have_files_of_its_own(folder, tmp_path):
+def test_evaluation_may_have_separate_files(folder, tmp_path):
     np.save(tmp_path / "x.npy", X[:50])
-    own = np.arange(50) % 8
-    np.save(tmp_path / "labels.npy", own)
+    labels = np.arange(50) % 8
+    np.save(tmp_path / "labels.npy", labels)
     source = FileSource(
         f"{folder}/x.npy",
         labels=f"{folder}/labels.npy",
@@ -188,7 +188,7 @@ def test_evaluation_may_have_files_of_its_own(folder, tmp_path):
     write_file_stores(source, tmp_path / "train.h5", tmp_path / "test.h5")
     with ActivationStore(tmp_path / "train.h5") as train, ActivationStore(tmp_path / "test.h5") as test:
         assert (train.rows, test.rows) == (ROWS, 50)
-        np.testing.assert_array_equal(test.read("labels"), own)
+        np.testing.assert_array_equal(test.read("labels"), labels)
         np.testing.assert_array_equal(train.read("input"), X)
         # the classes of both stores
         assert train.class_names() == test.class_names() == [str(label) for label in range(8)]
@@ -229,13 +229,13 @@ def test_labels_may_be_names(suffix, tmp_path):
 
 def test_labels_that_are_names_go_without_other_names_or_numbers(folder, tmp_path):
     np.save(tmp_path / "labels.npy", np.array(["a", "b"])[LABELS.clip(0, 1)])
-    given = {"labels": f"{tmp_path}/labels.npy", "class_names": f"{folder}/names.txt"}
+    files = {"labels": f"{tmp_path}/labels.npy", "class_names": f"{folder}/names.txt"}
     with pytest.raises(SourceError, match=r"labels\.npy: contains names, so leave out class_names"):
-        count_classes(FileSource(f"{folder}/x.npy", **given))
+        count_classes(FileSource(f"{folder}/x.npy", **files))
     np.save(tmp_path / "x.npy", X)
-    given = {"labels": f"{tmp_path}/labels.npy", "test_labels": f"{folder}/labels.npy"}
+    files = {"labels": f"{tmp_path}/labels.npy", "test_labels": f"{folder}/labels.npy"}
     with pytest.raises(SourceError, match=r"labels\.npy: contains int64, but .*labels.npy contains"):
-        count_classes(FileSource(f"{folder}/x.npy", test_input=f"{tmp_path}/x.npy", **given))
+        count_classes(FileSource(f"{folder}/x.npy", test_input=f"{tmp_path}/x.npy", **files))
     np.save(tmp_path / "each.npy", np.arange(2**16 + 1).astype(str))
     np.save(tmp_path / "x.npy", np.ones((2**16 + 1, 2)))
     source = FileSource(f"{tmp_path}/x.npy", labels=f"{tmp_path}/each.npy")
@@ -412,14 +412,14 @@ def test_classes_are_counted_without_those_of_no_class_and_what_a_job_would_refu
         count_classes(FileSource(f"{folder}/x.npy", labels=f"{tmp_path}/labels.npy"))
 
 
-@pytest.mark.parametrize("given", [{"test_share": 0.07}, {"test_input": "few.npy", "test_target": "few.npy"}])
-def test_shapes_are_those_of_the_stores(given, tmp_path):
+@pytest.mark.parametrize("files", [{"test_share": 0.07}, {"test_input": "few.npy", "test_target": "few.npy"}])
+def test_shapes_are_those_of_the_stores(files, tmp_path):
     np.save(tmp_path / "x.npy", X)
     np.save(tmp_path / "few.npy", X[:50])
     source = FileSource(
         f"{tmp_path}/x.npy",
         target=f"{tmp_path}/x.npy",
-        **{key: value if key == "test_share" else f"{tmp_path}/{value}" for key, value in given.items()},
+        **{key: value if key == "test_share" else f"{tmp_path}/{value}" for key, value in files.items()},
     )
     write_file_stores(source, tmp_path / "train.h5", tmp_path / "test.h5")
     with ActivationStore(tmp_path / "train.h5") as train, ActivationStore(tmp_path / "test.h5") as test:

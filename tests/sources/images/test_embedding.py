@@ -73,27 +73,27 @@ def by_hand(folder: Path, files: ClipFiles, paths: list[str]) -> tuple[Any, Any]
 
 
 @pytest.mark.parametrize("embedding", ["pooled", "joint"])
-def test_rows_are_the_librarys_own_embeddings(embedding: str, folder: Path, clip_files: ClipFiles, tmp_path: Path):
+def test_rows_are_the_librarys_embeddings(embedding: str, folder: Path, clip_files: ClipFiles, tmp_path: Path):
     run(folder, clip_files, tmp_path, embedding=embedding, store_dtype="float32", batch_size=4)
     for part, rows in (("train", 6), ("test", 3)):
-        found = read(tmp_path / f"{part}.h5")
-        pooled, joint = by_hand(folder, clip_files, list(found["references/path"]))
+        columns = read(tmp_path / f"{part}.h5")
+        pooled, joint = by_hand(folder, clip_files, list(columns["references/path"]))
         expected = pooled if embedding == "pooled" else joint
-        assert found["input"].shape == (rows, 24 if embedding == "pooled" else 8)
-        np.testing.assert_allclose(found["input"], expected, rtol=1e-5, atol=1e-5)
-        assert found["names"] == ["a cat", "an empty class", "dog", "zebra"]
+        assert columns["input"].shape == (rows, 24 if embedding == "pooled" else 8)
+        np.testing.assert_allclose(columns["input"], expected, rtol=1e-5, atol=1e-5)
+        assert columns["names"] == ["a cat", "an empty class", "dog", "zebra"]
         classes = ["a_cat", "an_empty_class", "dog", "zebra"]
-        assert [classes[label] for label in found["labels"]] == [p.split("/")[0] for p in found["references/path"]]
+        assert [classes[label] for label in columns["labels"]] == [p.split("/")[0] for p in columns["references/path"]]
 
 
 def test_bfloat16_and_float16_cost_precision_and_nothing_else(folder: Path, clip_files: ClipFiles, tmp_path: Path):
     run(folder, clip_files, tmp_path, dtype="bfloat16", store_dtype="float16")
-    found = read(tmp_path / "train.h5")
-    assert found["input"].dtype == np.float16
-    pooled, _ = by_hand(folder, clip_files, list(found["references/path"]))
-    error = np.linalg.norm(found["input"].astype(float) - pooled, axis=1) / np.linalg.norm(pooled, axis=1)
+    columns = read(tmp_path / "train.h5")
+    assert columns["input"].dtype == np.float16
+    pooled, _ = by_hand(folder, clip_files, list(columns["references/path"]))
+    error = np.linalg.norm(columns["input"].astype(float) - pooled, axis=1) / np.linalg.norm(pooled, axis=1)
     assert 1e-4 < error.max() < 0.03
-    assert found["provenance"]["precision"] == {"forward": "bfloat16", "stored": "float16"}
+    assert columns["provenance"]["precision"] == {"forward": "bfloat16", "stored": "float16"}
 
 
 def test_every_image_is_in_one_store_in_an_order_that_stays(folder: Path, clip_files: ClipFiles, tmp_path: Path):
@@ -108,16 +108,14 @@ def test_every_image_is_in_one_store_in_an_order_that_stays(folder: Path, clip_f
     assert less == [paths[:4], paths[6:]]
 
 
-def test_a_folder_of_its_own_for_evaluation_keeps_the_training_classes(
-    folder: Path, clip_files: ClipFiles, tmp_path: Path
-):
+def test_a_separate_evaluation_folder_keeps_the_training_classes(folder: Path, clip_files: ClipFiles, tmp_path: Path):
     for name in ("zebra", "dog"):  # a class less, so that counting them anew would go wrong
         (tmp_path / "test" / name).mkdir(parents=True)
         picture(name, "test").save(tmp_path / f"test/{name}/0.png")
     run(folder, clip_files, tmp_path, tmp_path / "test", test_samples=None)
-    found = read(tmp_path / "test.h5")
-    assert dict(zip(found["references/path"], found["labels"], strict=True)) == {"dog/0.png": 2, "zebra/0.png": 3}
-    assert found["names"] == read(tmp_path / "train.h5")["names"]
+    columns = read(tmp_path / "test.h5")
+    assert dict(zip(columns["references/path"], columns["labels"], strict=True)) == {"dog/0.png": 2, "zebra/0.png": 3}
+    assert columns["names"] == read(tmp_path / "train.h5")["names"]
     assert len(read(tmp_path / "train.h5")["input"]) == 9
     (tmp_path / "linked").symlink_to(folder)
     with pytest.raises(SourceError, match=r"is the same folder as .*; leave test_images out and set test_samples"):
@@ -208,13 +206,13 @@ def start(*arguments: Any, blocks: int | None = None, **settings: Any) -> multip
     """Run an extraction in its own process, which kills itself after it has written some blocks."""
 
     def work() -> None:
-        append, left = BlockWriter.append, blocks
+        append, remaining = BlockWriter.append, blocks
 
         def counted(*block: Any, **columns: Any) -> None:
-            nonlocal left
-            if left == 0:
+            nonlocal remaining
+            if remaining == 0:
                 os.kill(os.getpid(), signal.SIGKILL)
-            left = None if left is None else left - 1
+            remaining = None if remaining is None else remaining - 1
             append(*block, **columns)
 
         with pytest.MonkeyPatch.context() as patch:
@@ -338,7 +336,7 @@ def test_the_description_beside_a_file_says_which_activation_it_has(clip_files: 
         ("resources/paper/table1.csv", "openai", "is unknown to open_clip"),
     ],
 )
-def test_wrong_names_are_refused_with_those_that_there_are(model: str, pretrained: str, message: str):
+def test_wrong_names_are_refused_with_the_valid_ones(model: str, pretrained: str, message: str):
     with pytest.raises(SourceError, match=message):
         load_clip(model, pretrained)
 
@@ -378,14 +376,14 @@ def test_wrong_settings_are_refused(change: dict[str, Any], message: str):
         ({"train_samples": 7}, "has 6 images, but train_samples is 7"),
     ],
 )
-def test_more_images_than_there_are_is_an_error(
+def test_more_images_than_the_folder_has_is_an_error(
     change: dict[str, Any], message: str, folder: Path, clip_files: ClipFiles, tmp_path: Path
 ):
     with pytest.raises(SourceError, match=message):
         run(folder, clip_files, tmp_path, **change)
 
 
-def test_the_store_says_what_made_it(folder: Path, clip_files: ClipFiles, tmp_path: Path, caplog: Any):
+def test_the_store_records_its_provenance(folder: Path, clip_files: ClipFiles, tmp_path: Path, caplog: Any):
     with caplog.at_level(logging.INFO):
         run(folder, clip_files, tmp_path)
     facts = read(tmp_path / "test.h5")["provenance"]
@@ -495,7 +493,7 @@ def test_a_broken_description_beside_weights_is_one_sentence(content: str, clip_
         load_clip(clip_files.architecture, str(tmp_path / Path(clip_files.weights).name))
 
 
-def test_a_gpu_that_is_not_there_is_not_replaced_in_silence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_a_missing_gpu_is_not_silently_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(ValueError, match="torch sees no GPU"):
         clip_extraction(ClipSource("images", "ViT-B-32", "weights"), tmp_path, device="cuda")

@@ -54,9 +54,9 @@ def test_a_repository_brings_weights_and_preprocessing_and_must_go_with_the_mode
     hub: str, clip_files: ClipFiles, tmp_path: Path
 ):
     model = clip_files.architecture
-    asked = [model, "hf-hub:someone/tiny", model, clip_files.weights, model, "hf-hub:someone/tiny-quickgelu"]
-    asked += ["ViT-B-32", "hf-hub:someone/tiny", model, "hf-hub:someone/nothing", "ViT-B-32-quickgelu", "openai"]
-    fetched, local, quickgelu, other, missing, tag = load(hub, tmp_path, *asked)
+    requests = [model, "hf-hub:someone/tiny", model, clip_files.weights, model, "hf-hub:someone/tiny-quickgelu"]
+    requests += ["ViT-B-32", "hf-hub:someone/tiny", model, "hf-hub:someone/nothing", "ViT-B-32-quickgelu", "openai"]
+    fetched, local, quickgelu, other, missing, tag = load(hub, tmp_path, *requests)
     assert fetched.split()[0] == local.split()[0]
     assert fetched.endswith("[0.5, 0.5, 0.5]")
     assert "hf-hub:someone/tiny-quickgelu was trained with QuickGELU, but model a-clip-for-tests has GELU" in quickgelu

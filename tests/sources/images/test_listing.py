@@ -31,12 +31,12 @@ def shrink(image: Image.Image) -> torch.Tensor:
 
 def test_images_are_listed_by_class_and_name(folder: Path, caplog: pytest.LogCaptureFixture):
     with caplog.at_level(logging.INFO):
-        found = list_images(folder)
-    assert found.paths == PATHS
-    assert found.classes == ["a_cat", "an_empty_class", "dog", "zebra"]
-    assert found.class_names == ["a cat", "an empty class", "dog", "zebra"]
-    assert found.labels.tolist() == [0, 0, 0, 2, 2, 2, 3, 3, 3]
-    assert found.skipped == []
+        listing = list_images(folder)
+    assert listing.paths == PATHS
+    assert listing.classes == ["a_cat", "an_empty_class", "dog", "zebra"]
+    assert listing.class_names == ["a cat", "an empty class", "dog", "zebra"]
+    assert listing.labels.tolist() == [0, 0, 0, 2, 2, 2, 3, 3, 3]
+    assert listing.skipped == []
     assert "classes without an image, which are kept: an_empty_class" in caplog.text
     assert "ignored 1 files without the name of an image" in caplog.text
 
@@ -61,18 +61,18 @@ def test_every_format_that_counts_is_read(suffix: str, tmp_path: Path):
 
 @pytest.mark.parametrize(("workers", "threads"), [(0, 1), (0, 3), (2, 1)])
 def test_what_cannot_be_read_is_skipped_with_its_reason(workers: int, threads: int, damaged: Path):
-    found = list_images(damaged)
-    order = np.arange(len(found.paths))[::-1]
-    batches = list(decoded_images(found, order, shrink, batch_size=5, workers=workers, threads=threads))
+    listing = list_images(damaged)
+    order = np.arange(len(listing.paths))[::-1]
+    batches = list(decoded_images(listing, order, shrink, batch_size=5, workers=workers, threads=threads))
     skipped = {entry.path: entry.reason for batch in batches for entry in batch.skipped}
     assert skipped.keys() == DAMAGED.keys()
     for path, reason in DAMAGED.items():
         assert skipped[path].startswith(reason)
     rows = [index for batch in batches for index in batch.indices]
-    assert rows == [index for index in order if found.paths[index] not in DAMAGED]
+    assert rows == [index for index in order if listing.paths[index] not in DAMAGED]
     images = torch.cat([batch.images for batch in batches if batch.images is not None])
     for index, image in zip(rows, images, strict=True):
-        with Image.open(damaged / found.paths[index]) as expected:
+        with Image.open(damaged / listing.paths[index]) as expected:
             assert torch.equal(image, shrink(expected))
 
 
@@ -89,22 +89,22 @@ def test_a_batch_without_a_readable_image_has_none(tmp_path: Path):
 @settings(max_examples=20)
 @given(batch_size=st.integers(1, 12), start=st.integers(0, 3))
 def test_batches_hold_the_order_and_can_start_later(batch_size: int, start: int, damaged: Path):
-    found = list_images(damaged)
-    order = np.random.default_rng(0).permutation(len(found.paths))
-    batches = list(decoded_images(found, order, shrink, batch_size))
-    places = [[found.paths[i] for i in batch.indices] + [entry.path for entry in batch.skipped] for batch in batches]
-    expected = [found.paths[index] for index in order]
+    listing = list_images(damaged)
+    order = np.random.default_rng(0).permutation(len(listing.paths))
+    batches = list(decoded_images(listing, order, shrink, batch_size))
+    places = [[listing.paths[i] for i in batch.indices] + [entry.path for entry in batch.skipped] for batch in batches]
+    expected = [listing.paths[index] for index in order]
     for number, paths in enumerate(places):
         assert sorted(paths) == sorted(expected[number * batch_size : (number + 1) * batch_size])
-    later = list(decoded_images(found, order, shrink, batch_size, start=min(start * batch_size, len(order))))
+    later = list(decoded_images(listing, order, shrink, batch_size, start=min(start * batch_size, len(order))))
     assert [batch.indices for batch in later] == [batch.indices for batch in batches[start:]]
 
 
 def test_a_picture_too_large_to_be_honest_is_skipped(folder: Path, monkeypatch: pytest.MonkeyPatch):
     assert Image.MAX_IMAGE_PIXELS is not None
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)  # Pillow rejects images above twice this number
-    found = list_images(folder)
-    batches = list(decoded_images(found, np.arange(len(found.paths)), shrink, batch_size=4))
+    listing = list_images(folder)
+    batches = list(decoded_images(listing, np.arange(len(listing.paths)), shrink, batch_size=4))
     assert [index for batch in batches for index in batch.indices] == [2]
     assert all("DecompressionBombError" in entry.reason for batch in batches for entry in batch.skipped)
 
@@ -121,14 +121,14 @@ def test_links_stay_inside(tmp_path: Path):
     (root / "class/nothing.png").symlink_to("missing.png")
     (root / "linked_class").symlink_to(outside)
     (tmp_path / "way in").symlink_to(root)
-    found = list_images(tmp_path / "way in")
-    assert found.paths == [f"class/{name}.png" for name in ("image", "inside", "nothing", "relative")]
-    assert found.skipped == [
+    listing = list_images(tmp_path / "way in")
+    assert listing.paths == [f"class/{name}.png" for name in ("image", "inside", "nothing", "relative")]
+    assert listing.skipped == [
         Skipped("class/circle", "a link to a folder"),
         Skipped("class/out.png", "a link that leads out of the image folder"),
         Skipped("linked_class", "a link to a folder"),
     ]
-    (batch,) = decoded_images(found, np.arange(4), shrink, batch_size=4)
+    (batch,) = decoded_images(listing, np.arange(4), shrink, batch_size=4)
     assert [entry.path for entry in batch.skipped] == ["class/nothing.png"]
     assert "FileNotFoundError" in batch.skipped[0].reason
 
@@ -141,10 +141,10 @@ def test_links_out_to_folders_are_listed_and_loops_are_skipped(tmp_path: Path):
     (root / "class/b.png").symlink_to("a.png")
     (root / "class/out").symlink_to(tmp_path)
     (root / "loop").symlink_to("loop")
-    found = list_images(root)
-    assert found.classes == ["class"]
-    assert found.skipped == [Skipped("class/out", "a link that leads out of the image folder")]
-    (batch,) = decoded_images(found, np.arange(3), shrink, batch_size=4)
+    listing = list_images(root)
+    assert listing.classes == ["class"]
+    assert listing.skipped == [Skipped("class/out", "a link that leads out of the image folder")]
+    (batch,) = decoded_images(listing, np.arange(3), shrink, batch_size=4)
     assert [entry.path for entry in batch.skipped] == ["class/a.png", "class/b.png"]
     assert all("Too many levels of symbolic links" in entry.reason for entry in batch.skipped)
 
@@ -153,18 +153,18 @@ def test_a_named_pipe_is_listed_and_not_waited_for(tmp_path: Path):
     (tmp_path / "class").mkdir()
     picture("any").save(tmp_path / "class/image.png")
     os.mkfifo(tmp_path / "class/pipe.png")
-    found = list_images(tmp_path)
-    assert found.paths == ["class/image.png"]
-    assert found.skipped == [Skipped("class/pipe.png", "not a regular file")]
+    listing = list_images(tmp_path)
+    assert listing.paths == ["class/image.png"]
+    assert listing.skipped == [Skipped("class/pipe.png", "not a regular file")]
 
 
 def test_an_image_that_a_pipe_has_replaced_is_skipped(tmp_path: Path):
     (tmp_path / "class").mkdir()
     picture("any").save(tmp_path / "class/image.png")
-    found = list_images(tmp_path)
+    listing = list_images(tmp_path)
     (tmp_path / "class/image.png").unlink()
     os.mkfifo(tmp_path / "class/image.png")
-    (batch,) = decoded_images(found, np.arange(1), shrink, batch_size=1)
+    (batch,) = decoded_images(listing, np.arange(1), shrink, batch_size=1)
     assert batch.skipped == [Skipped("class/image.png", "PictureError: not a regular file")]
 
 
@@ -172,15 +172,15 @@ def test_folders_called_like_images_are_looked_into(tmp_path: Path):
     (tmp_path / "class/full.png").mkdir(parents=True)
     picture("any").save(tmp_path / "class/full.png/image.png")
     (tmp_path / "class/empty.jpg").mkdir()
-    found = list_images(tmp_path)
-    assert found.paths == ["class/full.png/image.png"]
-    assert found.skipped == [Skipped("class/empty.jpg", "a folder")]
+    listing = list_images(tmp_path)
+    assert listing.paths == ["class/full.png/image.png"]
+    assert listing.skipped == [Skipped("class/empty.jpg", "a folder")]
 
 
-def test_images_1200_folders_deep_are_found(deep: Path):
-    found = list_images(deep)
-    assert found.paths == [f"class/{DEEP}/image.png"]
-    (batch,) = decoded_images(found, np.arange(1), shrink, batch_size=1)
+def test_images_1200_folders_deep_are_listed(deep: Path):
+    listing = list_images(deep)
+    assert listing.paths == [f"class/{DEEP}/image.png"]
+    (batch,) = decoded_images(listing, np.arange(1), shrink, batch_size=1)
     assert batch.skipped == []
 
 
@@ -192,9 +192,9 @@ def test_folders_whose_paths_are_longer_than_the_system_takes_are_listed(tmp_pat
         Path("d" * 200).mkdir()
         monkeypatch.chdir("d" * 200)
     picture("any").save("image.png")
-    found = list_images(tmp_path)
-    assert found.paths == ["class/image.png"]
-    (skipped,) = found.skipped
+    listing = list_images(tmp_path)
+    assert listing.paths == ["class/image.png"]
+    (skipped,) = listing.skipped
     assert skipped.path.startswith("class/ddd")
     assert skipped.reason.startswith("a folder that cannot be read (OSError: [Errno 36] File name too long")
 
@@ -204,10 +204,10 @@ def test_folders_that_cannot_be_read_are_listed(unprivileged: Path):
         (unprivileged / "class" / name).mkdir(parents=True)
         picture("any").save(unprivileged / "class" / name / "image.png")
     (unprivileged / "class/shut").chmod(0)
-    found = list_images(unprivileged)
-    assert found.paths == ["class/open/image.png"]
-    assert [entry.path for entry in found.skipped] == ["class/shut"]
-    assert found.skipped[0].reason.startswith("a folder that cannot be read (PermissionError")
+    listing = list_images(unprivileged)
+    assert listing.paths == ["class/open/image.png"]
+    assert [entry.path for entry in listing.skipped] == ["class/shut"]
+    assert listing.skipped[0].reason.startswith("a folder that cannot be read (PermissionError")
     (unprivileged / "class/shut").chmod(0o700)
     unprivileged.chmod(0)
     with pytest.raises(SourceError, match=r"not readable as an image folder \(PermissionError"):
@@ -231,9 +231,9 @@ def test_a_name_that_no_store_can_hold_is_skipped(tmp_path: Path):
         shutil.copy(tmp_path / "class/good.png", os.fsencode(tmp_path) + b"/class/\xff.png")
     except OSError:
         pytest.skip("this file system takes UTF-8 names only")
-    found = list_images(tmp_path)
-    assert found.paths == ["class/good.png"]
-    assert found.skipped == [Skipped("class/\\udcff.png", "its name is not UTF-8")]
+    listing = list_images(tmp_path)
+    assert listing.paths == ["class/good.png"]
+    assert listing.skipped == [Skipped("class/\\udcff.png", "its name is not UTF-8")]
 
 
 def test_a_missing_folder_is_one_sentence(tmp_path: Path):

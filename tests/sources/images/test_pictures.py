@@ -17,8 +17,8 @@ EIGHT = np.arange(256, dtype=np.uint8).reshape(16, 16)
 
 
 def rgb(path: Path) -> np.ndarray:
-    with open_picture(path) as found:
-        return np.asarray(found.convert("RGB"))
+    with open_picture(path) as image:
+        return np.asarray(image.convert("RGB"))
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "CMYK"])
@@ -95,22 +95,22 @@ def see_through(mode: str) -> Image.Image:
     alpha = Image.new("L", (8, 8), 255)
     alpha.paste(0, (0, 0, 4, 8))
     if mode == "P":
-        found = Image.new("P", (8, 8), 1)
-        found.putpalette([0] * 6)
-        found.paste(0, (0, 0, 4, 8))
-        found.info["transparency"] = 0
-        return found
-    found = Image.new(mode.removesuffix("A"), (8, 8), 0)
-    found.putalpha(alpha)
-    return found
+        image = Image.new("P", (8, 8), 1)
+        image.putpalette([0] * 6)
+        image.paste(0, (0, 0, 4, 8))
+        image.info["transparency"] = 0
+        return image
+    image = Image.new(mode.removesuffix("A"), (8, 8), 0)
+    image.putalpha(alpha)
+    return image
 
 
 @pytest.mark.parametrize("mode", ["LA", "RGBA", "P"])
 def test_what_is_transparent_is_laid_on_white(mode: str, tmp_path: Path):
     see_through(mode).save(tmp_path / "image.png")
-    found = rgb(tmp_path / "image.png")
-    assert (found[:, :4] == 255).all()
-    assert (found[:, 4:] == 0).all()
+    pixels = rgb(tmp_path / "image.png")
+    assert (pixels[:, :4] == 255).all()
+    assert (pixels[:, 4:] == 0).all()
 
 
 def written(path: Path, save: Callable[[Path], None]) -> Path:
@@ -118,12 +118,12 @@ def written(path: Path, save: Callable[[Path], None]) -> Path:
     return path.rename(path.with_suffix(".jpg"))
 
 
-def test_formats_are_found_by_content_out_of_a_list(tmp_path: Path):
+def test_formats_of_a_list_are_detected_by_content(tmp_path: Path):
     first, second = picture("one"), picture("two")
     for suffix in ("bmp", "gif", "png", "tiff", "webp"):
         path = written(tmp_path / f"image.{suffix}", first.save)
-        with open_picture(path) as found:
-            assert found.size == first.size
+        with open_picture(path) as image:
+            assert image.size == first.size
             assert suffix.upper() in FORMATS
     path = tmp_path / "image.mpo"  # phones write this format, and call it jpg
     first.save(path, save_all=True, append_images=[second])
@@ -146,10 +146,10 @@ def test_postscript_that_is_called_jpg_starts_no_ghostscript(tmp_path: Path, mon
     monkeypatch.setenv("PATH", str(programs), prepend=os.pathsep)
     monkeypatch.setattr(EpsImagePlugin, "gs_binary", None)
     path = written(tmp_path / "image.eps", picture("any").save)
-    with Image.open(path) as found, pytest.raises(OSError):  # noqa: PT011
-        found.load()
+    with Image.open(path) as image, pytest.raises(OSError):  # noqa: PT011
+        image.load()
     assert (tmp_path / "ran").exists()
     (tmp_path / "ran").unlink()
-    with pytest.raises(UnidentifiedImageError), open_picture(path) as found:
-        found.load()
+    with pytest.raises(UnidentifiedImageError), open_picture(path) as image:
+        image.load()
     assert not (tmp_path / "ran").exists()

@@ -47,12 +47,12 @@ NAMES = ("attention_output", "residual_middle", "mlp_input", "mlp_output")
 
 def hooked(lm: Any, name: str, mask: Tensor | None) -> tuple[dict[Site, Tensor], list[Tensor]]:
     """Return all sites by hooks of our own, and transformers' hidden states."""
-    found: dict[Site, Tensor] = {}
+    activations: dict[Site, Tensor] = {}
 
     def keep(site: Site, side: int) -> Any:
-        def hook(_: Any, given: tuple[Any, ...], keywords: dict[str, Any], output: Any) -> None:
-            x = (output[0] if isinstance(output, tuple) else output) if side else (*given, *keywords.values())[0]
-            found[site] = x.detach().clone().reshape(*IDS.shape, -1)  # Falcon adds to it in place
+        def hook(_: Any, positional: tuple[Any, ...], keywords: dict[str, Any], output: Any) -> None:
+            x = (output[0] if isinstance(output, tuple) else output) if side else (*positional, *keywords.values())[0]
+            activations[site] = x.detach().clone().reshape(*IDS.shape, -1)  # Falcon adds to it in place
 
         return hook
 
@@ -69,11 +69,11 @@ def hooked(lm: Any, name: str, mask: Tensor | None) -> tuple[dict[Site, Tensor],
         states = lm(IDS, attention_mask=mask, use_cache=False, output_hidden_states=True).hidden_states
     for hook in hooks:
         hook.remove()
-    return found, list(states)
+    return activations, list(states)
 
 
-def _keep(seen: dict[Any, Tensor], key: Any, x: Tensor) -> None:
-    seen[key] = x.clone()
+def _keep(activations: dict[Any, Tensor], key: Any, x: Tensor) -> None:
+    activations[key] = x.clone()
 
 
 def test_the_table_has_no_row_without_a_test():
@@ -85,16 +85,16 @@ def test_the_page_shows_the_sites_of_every_architecture():
     lines = (REPOSITORY / "docs/language-models.md").read_text(encoding="utf-8").splitlines()
     rows = [[cell.strip() for cell in line.strip("| ").split("|")] for line in lines if line.startswith("| ")]
     start = next(number for number, row in enumerate(rows) if row[0].startswith("architecture"))
-    shown = {}
+    sites = {}
     for row in rows[start + 1 :]:
         if len(row) != len(SITES) + 1:
             break
-        shown |= {kind: dict(zip(rows[start][1:], row[1:], strict=True)) for kind in row[0].split(", ")}
+        sites |= {kind: dict(zip(rows[start][1:], row[1:], strict=True)) for kind in row[0].split(", ")}
     expected = {}
     for kind in ARCHITECTURES:
         paths = paths_of({"model_type": kind}, None, kind)
         expected[kind] = {part: "yes" if lacking(part, paths) is None else "not there" for part in SITES}
-    assert shown == expected
+    assert sites == expected
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=["float32", "bfloat16"])
@@ -102,24 +102,24 @@ def test_the_page_shows_the_sites_of_every_architecture():
 def test_every_site_is_what_the_model_computes_to_the_bit(name: str, dtype: torch.dtype):
     lm = make(name, dtype)
     stack = Stack.of(lm)
-    there = [part for part in SITES if lacking(part, stack.paths) is None]
+    parts_of_stack = [part for part in SITES if lacking(part, stack.paths) is None]
     for mask in PADDINGS.values():
         expected, states = hooked(lm, name, mask)
-        assert {site.part for site in expected} == set(there)
-        seen: dict[Site, Tensor] = {}
+        assert {site.part for site in expected} == set(parts_of_stack)
+        activations: dict[Site, Tensor] = {}
         with torch.inference_mode(), ExitStack() as hooks:
             for site in expected:
-                hooks.enter_context(stack.watch(site, partial(_keep, seen, site)))
+                hooks.enter_context(stack.watch(site, partial(_keep, activations, site)))
             lm(IDS, attention_mask=mask, use_cache=False)
         for site, x in expected.items():
-            assert torch.equal(seen[site], x), site
+            assert torch.equal(activations[site], x), site
         for block in range(1, DEPTH + 1):
-            assert torch.equal(seen[Site(block, "residual_before")], states[block - 1])
+            assert torch.equal(activations[Site(block, "residual_before")], states[block - 1])
             if block < DEPTH:  # the last one is behind the final norm
-                assert torch.equal(seen[Site(block, "residual")], states[block])
-            if "residual_middle" in there and name != "opt with norms behind":
-                parts = seen[Site(block, "residual_before")] + seen[Site(block, "attention_output")]
-                assert torch.equal(seen[Site(block, "residual_middle")], parts)
+                assert torch.equal(activations[Site(block, "residual")], states[block])
+            if "residual_middle" in parts_of_stack and name != "opt with norms behind":
+                parts = activations[Site(block, "residual_before")] + activations[Site(block, "attention_output")]
+                assert torch.equal(activations[Site(block, "residual_middle")], parts)
 
 
 @pytest.mark.parametrize("name", CONFIGURATIONS)
@@ -153,16 +153,16 @@ def test_a_pass_ends_behind_the_deepest_site(name: str):
     deepest, before = Site(1, "mlp_output"), hooks_of(lm)  # transformers leaves some of its own
     later: list[int] = []
     counter = stack.blocks[1].register_forward_pre_hook(lambda *_: later.append(1))
-    seen: dict[str, Tensor] = {}
+    activations: dict[str, Tensor] = {}
     with Watch(
-        stack, {"a": Site(1, "residual_before"), "b": deepest}, lambda at, x: seen.update({at: x.clone()})
+        stack, {"a": Site(1, "residual_before"), "b": deepest}, lambda at, x: activations.update({at: x.clone()})
     ) as it:
         for _ in range(2):
             it.run(IDS)
     counter.remove()
     assert not later
-    assert torch.equal(seen["a"], expected[Site(1, "residual_before")])
-    assert torch.equal(seen["b"], expected[deepest])
+    assert torch.equal(activations["a"], expected[Site(1, "residual_before")])
+    assert torch.equal(activations["b"], expected[deepest])
     assert hooks_of(lm) == before
 
 
@@ -173,11 +173,11 @@ def test_a_checkpoint_of_which_only_the_first_blocks_are_loaded_gives_the_same_b
     expected, _ = hooked(load_whole(tmp_path), name, None)
     stack = load_stack(tmp_path, 1)
     assert len(stack.blocks) == (1 if cuts(CONFIGURATIONS[name].to_dict(), None) else DEPTH)
-    seen: list[Tensor] = []
+    activations: list[Tensor] = []
     site = Site(1, "residual")
-    with Watch(stack, {"input": site}, lambda _, x: seen.append(x.clone())) as it:
+    with Watch(stack, {"input": site}, lambda _, x: activations.append(x.clone())) as it:
         it.run(IDS)
-    assert torch.equal(seen[0], expected[site])
+    assert torch.equal(activations[0], expected[site])
 
 
 @pytest.mark.parametrize("name", ["phi", "gpt_neox", "falcon", "falcon, new"])

@@ -187,5 +187,5 @@ def test_a_checkpoint_in_shards_is_read(folder: Path, tmp_path: Path):
     whole = load_whole(folder)
     whole.save_pretrained(tmp_path, max_shard_size="60KB")
     assert len(list(tmp_path.glob("*.safetensors"))) > 1
-    found = load_whole(tmp_path).state_dict()
-    assert all(torch.equal(found[name], value) for name, value in whole.state_dict().items())
+    state = load_whole(tmp_path).state_dict()
+    assert all(torch.equal(state[name], value) for name, value in whole.state_dict().items())

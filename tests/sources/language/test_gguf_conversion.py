@@ -128,16 +128,16 @@ def test_weights_that_a_file_lacks_are_not_drawn_at_random(gguf_file: Path, tmp_
         convert_gguf(tmp_path / "model.gguf", tmp_path / "out")
 
 
-def test_a_model_is_converted_once_and_known_by_its_content(
+def test_a_model_is_converted_once_and_identified_by_its_content(
     gguf_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     cache = tmp_path / "cache"
-    found = converted_gguf(gguf_file, cache)
-    before = {path.name: path.stat().st_mtime_ns for path in found.iterdir()}
+    model_folder = converted_gguf(gguf_file, cache)
+    before = {path.name: path.stat().st_mtime_ns for path in model_folder.iterdir()}
     monkeypatch.setattr(gguf_conversion, "convert_gguf", None)
     shutil.copy(gguf_file, tmp_path / "model.gguf")
-    assert converted_gguf(tmp_path / "model.gguf", cache) == found
-    assert {path.name: path.stat().st_mtime_ns for path in found.iterdir()} == before
+    assert converted_gguf(tmp_path / "model.gguf", cache) == model_folder
+    assert {path.name: path.stat().st_mtime_ns for path in model_folder.iterdir()} == before
 
 
 def test_another_file_of_the_same_name_is_another_model(folder: Path, gguf_file: Path, tmp_path: Path):
@@ -181,14 +181,14 @@ def test_of_two_processes_with_one_cache_one_converts_and_the_other_waits(
     assert sorted(path.name for path in cache.iterdir()) == [f".{name}.lock", name]
 
 
-def test_what_a_killed_conversion_left_is_removed_by_the_next(gguf_file: Path, tmp_path: Path):
+def test_files_of_a_killed_conversion_are_removed_by_the_next(gguf_file: Path, tmp_path: Path):
     name = converted_gguf(gguf_file, tmp_path / "elsewhere").name
     (tmp_path / "cache").mkdir()
-    left = Path(tempfile.mkdtemp(".part", private._prefix(tmp_path / "cache" / name), tmp_path / "cache"))
-    (left / private.MARK).touch()
-    (left / "model.safetensors").touch()
+    part_folder = Path(tempfile.mkdtemp(".part", private._prefix(tmp_path / "cache" / name), tmp_path / "cache"))
+    (part_folder / private.MARK).touch()
+    (part_folder / "model.safetensors").touch()
     assert converted_gguf(gguf_file, tmp_path / "cache").is_dir()
-    assert not left.exists()
+    assert not part_folder.exists()
 
 
 def test_a_link_to_a_converted_model_is_one_and_moves_with_its_cache(folder: Path, tmp_path: Path):

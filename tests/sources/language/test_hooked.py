@@ -52,17 +52,19 @@ def lm(tmp_path_factory):
 
 @pytest.mark.parametrize("site", HOOKS)
 def test_each_site_is_the_hook_of_its_name(site, lm, tmp_path):
-    seen = []
+    outputs = []
     hook = lm.blocks[1].get_submodule("mlp" if site == "mlp_input" else HOOKS[site])
     with sdl.extract(lm, documents(40), layer=f"blocks.1.{HOOKS[site]}", out=tmp_path / "a.h5", **READING) as store:
         x, ids = store.read("input"), torch.from_numpy(store.read("references/token")).long().reshape(-1, 16)
         assert store.provenance["model"]["name"] == "tiny"
         assert (store.provenance["source"]["layer"], store.provenance["source"]["site"]) == (2, site)
-    handle = hook.register_forward_hook(lambda _, given, out: seen.append(given[0] if site == "mlp_input" else out))
+    handle = hook.register_forward_hook(
+        lambda _, inputs, out: outputs.append(inputs[0] if site == "mlp_input" else out)
+    )
     with torch.no_grad():
         lm(ids, None, False)
     handle.remove()
-    np.testing.assert_allclose(x.astype("float32"), seen[0].reshape(-1, WIDTH), rtol=2**-10, atol=1e-3)
+    np.testing.assert_allclose(x.astype("float32"), outputs[0].reshape(-1, WIDTH), rtol=2**-10, atol=1e-3)
 
 
 def test_what_a_hooked_transformer_needs_is_named(lm, tmp_path, monkeypatch):

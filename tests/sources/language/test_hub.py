@@ -156,13 +156,13 @@ print(json.dumps(said))
 
 
 @pytest.mark.slow
-def test_what_cannot_be_had_is_said_in_a_sentence(hub: tuple[str, Path]):
-    asked = {name: (model, settings) for name, (model, settings, _) in REFUSED.items()}
-    done = run(["-c", BRISK + REFUSING, json.dumps(asked), f"dataset:{DATASET}"], *hub)
+def test_what_the_hub_does_not_provide_is_refused_in_a_sentence(hub: tuple[str, Path]):
+    requests = {name: (model, settings) for name, (model, settings, _) in REFUSED.items()}
+    done = run(["-c", BRISK + REFUSING, json.dumps(requests), f"dataset:{DATASET}"], *hub)
     assert done.returncode == 0, done.stderr
-    said = json.loads(done.stdout)
+    messages = json.loads(done.stdout)
     for name, (_, _, sentence) in REFUSED.items():
-        assert re.search(sentence, said[name], flags=re.DOTALL), f"{name}: {said[name]}"
+        assert re.search(sentence, messages[name], flags=re.DOTALL), f"{name}: {messages[name]}"
 
 
 def test_a_model_that_is_not_in_the_cache_needs_a_network(hub: tuple[str, Path], tmp_path: Path):

@@ -18,7 +18,7 @@ def test_the_configuration_says_it(config, tmp_path):
 
 
 @pytest.mark.parametrize("text", [None, "{", "[]", '{"hidden_size": 8}'])
-def test_where_it_is_not_said_it_is_not_known(text, tmp_path):
+def test_a_configuration_without_a_shape_gives_none(text, tmp_path):
     if text is not None:
         (tmp_path / "config.json").write_text(text)
     assert model_shape(tmp_path) is None
@@ -75,6 +75,6 @@ def test_a_source_is_checked_against_the_configuration_alone(config, settings, e
         nested = {"model_type": config["model_type"], "text_config": sizes}
         written = nested if config["model_type"] == "llama" else config | sizes
         (tmp_path / "config.json").write_text(json.dumps(written))
-    found = list(model_problems(tmp_path, LanguageSource("m", "t", **settings)))
-    assert [key for key, _ in found] == [key for key, _ in expected]
-    assert all(problem.startswith(start) for (_, problem), (_, start) in zip(found, expected, strict=True))
+    problems = list(model_problems(tmp_path, LanguageSource("m", "t", **settings)))
+    assert [key for key, _ in problems] == [key for key, _ in expected]
+    assert all(problem.startswith(start) for (_, problem), (_, start) in zip(problems, expected, strict=True))

@@ -66,8 +66,8 @@ def batches(rows: TrainingRows, steps: range) -> list[np.ndarray]:
 
 def stored(model: Path, text: Path, folder: Path, source: LanguageSource, rows: int) -> ActivationStore:
     """Return a store of the first rows behind the evaluation store's documents."""
-    asked = source.changed(train_samples=source.test_samples, test_samples=rows)
-    write_language_stores([asked], model, text, [(folder / "before.h5", folder / "rows.h5")])
+    swapped = source.changed(train_samples=source.test_samples, test_samples=rows)
+    write_language_stores([swapped], model, text, [(folder / "before.h5", folder / "rows.h5")])
     return ActivationStore(folder / "rows.h5")
 
 
@@ -75,10 +75,10 @@ def test_the_evaluation_store_has_the_first_rows_of_the_text(model: Path, text: 
     write_language_stores(
         [SOURCE.changed(train_samples=100)], model, text, [(tmp_path / "train.h5", tmp_path / "test.h5")]
     )
-    with ActivationStore(tmp_path / "train.h5") as first, ActivationStore(recipe.with_name("test.h5")) as found:
-        assert found.rows == 100
-        np.testing.assert_array_equal(found.read("input"), first.read("input"))
-        assert found.provenance["split"] == "test"
+    with ActivationStore(tmp_path / "train.h5") as first, ActivationStore(recipe.with_name("test.h5")) as evaluation:
+        assert evaluation.rows == 100
+        np.testing.assert_array_equal(evaluation.read("input"), first.read("input"))
+        assert evaluation.provenance["split"] == "test"
 
 
 @pytest.mark.parametrize("sites", [{"site": "residual"}, {"site": "mlp"}, {"layers": (1, 2, 3)}], ids=str)
@@ -111,13 +111,13 @@ def test_a_stream_of_pairs_holds_neighbours_and_goes_on_with_the_same_batches(
         starts = starts_of_pairs(*(store.read(f"references/{name}") for name in ("document", "position")))
         expected = store.read("input").astype(np.float32)[np.stack([starts, starts + 1], axis=1)]
     with paired(tmp_path / "whole") as rows:
-        found = batches(rows, range(8))
+        actual = batches(rows, range(8))
         assert rows.sample().rows == 200
     for buffer in range(2):
         pairs = expected[100 * buffer : 100 * buffer + 100][ORDER(buffer).permutation(100)]
-        np.testing.assert_array_equal(np.concatenate(found[4 * buffer : 4 * buffer + 4]), pairs.reshape(200, -1))
+        np.testing.assert_array_equal(np.concatenate(actual[4 * buffer : 4 * buffer + 4]), pairs.reshape(200, -1))
     batches(paired(tmp_path / "again").__enter__(), range(6))
-    np.testing.assert_array_equal(batches(paired(tmp_path / "again").__enter__(), range(6, 8)), found[6:])
+    np.testing.assert_array_equal(batches(paired(tmp_path / "again").__enter__(), range(6, 8)), actual[6:])
 
 
 def test_where_the_text_ends_it_begins_anew(model: Path, text: Path, tmp_path: Path):
@@ -125,10 +125,10 @@ def test_where_the_text_ends_it_begins_anew(model: Path, text: Path, tmp_path: P
     short.write_text(json.dumps(documents(14)))
     write_language_recipe(SOURCE, model, short, tmp_path / "train.json", tmp_path / "test.h5", 1)
     with opened(tmp_path / "train.json", tmp_path, batch=1) as rows:
-        found = np.concatenate(batches(rows, range(400)))
-    period = next(n for n in range(1, 400) if (found[n:] == found[:-n]).all())
+        actual = np.concatenate(batches(rows, range(400)))
+    period = next(n for n in range(1, 400) if (actual[n:] == actual[:-n]).all())
     assert 20 < period < 200
-    assert len(np.unique(found[:period], axis=0)) == period
+    assert len(np.unique(actual[:period], axis=0)) == period
 
 
 @pytest.mark.parametrize("marks", ["kept", "lost", "broken", "of another stream"])
@@ -146,17 +146,17 @@ def test_a_stream_that_is_opened_again_goes_on_with_the_same_batches(marks: str,
     elif marks == "of another stream":
         file.write_text(json.dumps({"stream": "another", "marks": {"5": [40, 0, 0]}}))
     for start in (22, 3):
-        found = batches(interrupted(recipe, tmp_path / "again"), range(start, 30))
-        np.testing.assert_array_equal(np.stack(found), np.stack(expected[start:]))
+        actual = batches(interrupted(recipe, tmp_path / "again"), range(start, 30))
+        np.testing.assert_array_equal(np.stack(actual), np.stack(expected[start:]))
 
 
-def test_marks_save_the_model_what_it_has_seen(recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_marks_spare_the_model_the_contexts_before_them(recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     batches(interrupted(recipe, tmp_path), range(22))
     with opened(recipe, tmp_path) as rows:
         work = rows.batches._work
-        seen: list[tuple[int, int]] = []
+        ranges: list[tuple[int, int]] = []
         of = type(work).batches
-        monkeypatch.setattr(type(work), "batches", lambda self, *at, **how: seen.append(at) or of(self, *at, **how))
+        monkeypatch.setattr(type(work), "batches", lambda self, *at, **how: ranges.append(at) or of(self, *at, **how))
         tokenised: list[int] = []
         once = TokenisedText._tokenised
 
@@ -168,7 +168,7 @@ def test_marks_save_the_model_what_it_has_seen(recipe: Path, tmp_path: Path, mon
         work.text._parts.clear()  # of the pass that measures norms
         rows.batches(14)
         marks = json.loads((tmp_path / "stream.json").read_text())["marks"]
-    assert seen == [tuple(marks["3"][:2])]
+    assert ranges == [tuple(marks["3"][:2])]
     assert min(tokenised) == marks["3"][0] > 0  # documents before are read, but not tokenised
 
 
@@ -217,8 +217,8 @@ def test_several_processes_take_turns_and_read_the_rows_of_one(recipe: Path, tmp
     ]
     assert [worker.wait(120) for worker in workers] == [0, 0]
     for rank in range(2):
-        found, passes = np.load(tmp_path / f"{rank}.npy"), np.load(tmp_path / f"{rank}.passes.npy")
-        assert np.array_equal(found, np.stack(expected))
+        actual, passes = np.load(tmp_path / f"{rank}.npy"), np.load(tmp_path / f"{rank}.passes.npy")
+        assert np.array_equal(actual, np.stack(expected))
         assert 0 < passes[0] < passes[1]  # fewer than there are batches of contexts
 
 

@@ -171,8 +171,8 @@ def test_a_parquet_file_that_is_damaged_is_read_or_refused_in_a_sentence(data: s
     for place in data.draw(st.lists(st.integers(0, len(content) - 1), min_size=1, max_size=4)):
         content[place] ^= 1 << data.draw(st.integers(0, 7))
     (tmp_path / "a.parquet").write_bytes(content[: data.draw(st.sampled_from([len(content), len(content) // 2]))])
-    said = refusal(tmp_path / "a.parquet")
-    assert said is None or "a.parquet: " in said
+    message = refusal(tmp_path / "a.parquet")
+    assert message is None or "a.parquet: " in message
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -180,8 +180,8 @@ def test_a_parquet_file_that_is_damaged_is_read_or_refused_in_a_sentence(data: s
 @pytest.mark.parametrize("suffix", ["txt", "json", "jsonl", "parquet"])
 def test_any_bytes_are_read_or_refused_in_a_sentence(suffix: str, content: bytes, tmp_path: Path):
     (tmp_path / f"a.{suffix}").write_bytes(content)
-    said = refusal(tmp_path / f"a.{suffix}")
-    assert said is None or f"a.{suffix}: " in said
+    message = refusal(tmp_path / f"a.{suffix}")
+    assert message is None or f"a.{suffix}: " in message
 
 
 @pytest.fixture
@@ -260,7 +260,7 @@ def test_folders_and_files_that_cannot_be_read_are_named(unprivileged: Path):
             read(unprivileged)
 
 
-def test_columns_that_are_not_there_or_hold_no_text_are_named(tmp_path: Path):
+def test_columns_that_are_missing_or_hold_no_text_are_named(tmp_path: Path):
     write_parquet(tmp_path / "a.parquet", id=[1], body=["one"])
     with pytest.raises(SourceError, match=r"has no column 'text', only id, body; set text_column"):
         list(read_documents(tmp_path / "a.parquet"))

@@ -67,8 +67,8 @@ def test_packing_goes_on_where_any_context_ended(documents, length, bos, data):
     place, position = following(packed[at])
     rest = list(pack(tokenised(documents)[place:], SEPARATOR, length, bos, position))
     assert len(rest) == len(packed) - at - 1
-    for found, expected in zip(rest, packed[at + 1 :], strict=True):
-        for a, b in zip(found, expected, strict=True):
+    for actual, expected in zip(rest, packed[at + 1 :], strict=True):
+        for a, b in zip(actual, expected, strict=True):
             np.testing.assert_array_equal(a, b)
 
 
@@ -94,8 +94,8 @@ def test_a_text_in_memory_is_tokenised_once_and_only_as_far_as_it_is_read(whole,
     read = sum(calls)
     again = list(tokenised.contexts(16))
     assert (sum(calls) == read) == whole
-    for found, expected in ((once, everything[:3]), (again, everything)):
-        np.testing.assert_array_equal(np.stack(found), np.stack(expected))
+    for actual, expected in ((once, everything[:3]), (again, everything)):
+        np.testing.assert_array_equal(np.stack(actual), np.stack(expected))
 
 
 @pytest.mark.parametrize("kind", ["words", "letters", "digits", "a long number"])
@@ -122,7 +122,7 @@ def test_a_long_run_without_words_is_tokenised_at_once():
     assert np.concatenate(list(ids_of(text, tokenizer, characters=1000))).tolist() == expected
 
 
-def test_separator_is_endoftext_where_there_is_one_and_else_the_eos():
+def test_separator_is_endoftext_if_the_vocabulary_has_it_and_else_the_eos():
     words = Tokenizer(models.WordLevel({"<s>": 0, "</s>": 1, "a": 2, "<|endoftext|>": 3}, unk_token="a"))
     assert separator_of(PreTrainedTokenizerFast(tokenizer_object=words, eos_token="</s>")) == 3
     plain = Tokenizer(models.WordLevel({"<s>": 0, "</s>": 1, "a": 2}, unk_token="a"))

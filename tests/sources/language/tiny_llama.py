@@ -102,6 +102,6 @@ def documents(number: int) -> list[str]:
     """Return documents of random words, the sixth of them empty; the loud word is rare."""
     rng = stream(0, "text")
     chances = np.array([0.2 if word == LOUD else 1.0 for word in WORDS])
-    made = [" ".join(rng.choice(WORDS, size=rng.integers(3, 40), p=chances / chances.sum())) for _ in range(number)]
-    made[5] = ""
-    return made
+    texts = [" ".join(rng.choice(WORDS, size=rng.integers(3, 40), p=chances / chances.sum())) for _ in range(number)]
+    texts[5] = ""
+    return texts

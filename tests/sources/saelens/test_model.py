@@ -47,7 +47,7 @@ def written(folder, config=None, hierarchy=None, **tensors):
     """Write a model, with some keys and tensors replaced; a tensor that is None is left out. Return its source."""
     rng = np.random.default_rng(0)
     W, factors = rng.standard_normal((N, N_P)), 0.3 * rng.standard_normal((N, 2))
-    given = {
+    arrays = {
         "feature_vectors": W / np.linalg.norm(W, axis=1, keepdims=True),
         "bias": rng.standard_normal(N_P),
         "firing_probabilities": np.linspace(0.6, 0.2, N),
@@ -58,7 +58,7 @@ def written(folder, config=None, hierarchy=None, **tensors):
     (folder / "synthetic_model_config.json").write_text(json.dumps(CONFIG | (config or {})))
     (folder / "hierarchy.json").write_text(json.dumps({"roots": ROOTS} if hierarchy is None else hierarchy))
     save_file(
-        {name: np.asarray(value, dtype=np.float32) for name, value in given.items() if value is not None},
+        {name: np.asarray(value, dtype=np.float32) for name, value in arrays.items() if value is not None},
         folder / "synthetic_model.safetensors",
     )
     return SaelensSource(str(folder), N, N_P, train_samples=9000, test_samples=50)
@@ -89,8 +89,8 @@ def test_a_child_is_active_only_with_its_parent_and_without_siblings_that_it_exc
 
 def test_features_are_as_frequent_as_the_model_says_and_correlated_by_its_factors(model, x):
     alone = [0, 4, 6, 7, 8, 9, 10, 11]
-    wanted, active = model.distribution.frequencies[alone], (x > 0)[:, alone]
-    assert (np.abs(active.mean(axis=0) - wanted) < 5 * np.sqrt(wanted * (1 - wanted) / SAMPLES)).all()
+    frequencies, active = model.distribution.frequencies[alone], (x > 0)[:, alone]
+    assert (np.abs(active.mean(axis=0) - frequencies) < 5 * np.sqrt(frequencies * (1 - frequencies) / SAMPLES)).all()
     shared = (model.distribution.factors @ model.distribution.factors.T)[np.ix_(alone, alone)]
     pairs = np.triu_indices(len(alone), 1)
     assert np.corrcoef(shared[pairs], np.corrcoef(active.T)[pairs])[0, 1] > 0.98
@@ -121,9 +121,9 @@ def test_magnitudes_are_the_configurations_and_a_scaled_child_grows_with_its_par
     # what SAELens draws of seed + 1
     drawn = 0.5 + 0.2 * torch.randn(N, generator=torch.Generator().manual_seed(8))
     assert deviations == pytest.approx(drawn.abs().numpy())
-    found = x[x[:, 6] > 0, 6]
-    assert abs(found.mean() - means[6]) < 5 * deviations[6] / np.sqrt(len(found))
-    assert found.std() == pytest.approx(deviations[6], rel=0.05)
+    magnitudes = x[x[:, 6] > 0, 6]
+    assert abs(magnitudes.mean() - means[6]) < 5 * deviations[6] / np.sqrt(len(magnitudes))
+    assert magnitudes.std() == pytest.approx(deviations[6], rel=0.05)
     both = x[x[:, 1] > 0][:, [0, 1]].astype(float)
     assert both[:, 1].mean() / both[:, 0].mean() == pytest.approx(means[1] / means[0], rel=0.02)
     gated = x[x[:, 3] > 0, 3]
@@ -131,15 +131,15 @@ def test_magnitudes_are_the_configurations_and_a_scaled_child_grows_with_its_par
 
 
 @pytest.mark.parametrize(
-    ("given", "first", "last"),
+    ("magnitudes", "first", "last"),
     [
         (2, 2, 2),
         ({"generator_name": "constant"}, 1, 1),
         ({"generator_name": "exponential", "start": 1.0, "end": 16.0}, 1, 16),
     ],
 )
-def test_other_magnitudes(given, first, last, tmp_path):
-    means = read_synthetic_model(written(tmp_path, {"mean_firing_magnitudes": given})).distribution.means
+def test_other_magnitudes(magnitudes, first, last, tmp_path):
+    means = read_synthetic_model(written(tmp_path, {"mean_firing_magnitudes": magnitudes})).distribution.means
     assert means[[0, -1]] == pytest.approx([first, last])
     assert means[1] / means[0] == pytest.approx((last / first) ** (1 / (N - 1)))
 
@@ -149,8 +149,8 @@ def test_a_model_without_correlation_and_hierarchy(tmp_path):
     (tmp_path / "hierarchy.json").unlink()
     model = read_synthetic_model(source)
     active = draw(model) > 0
-    wanted = model.distribution.frequencies
-    assert (np.abs(active.mean(axis=0) - wanted) < 5 * np.sqrt(wanted * (1 - wanted) / SAMPLES)).all()
+    frequencies = model.distribution.frequencies
+    assert (np.abs(active.mean(axis=0) - frequencies) < 5 * np.sqrt(frequencies * (1 - frequencies) / SAMPLES)).all()
     assert np.abs(np.corrcoef(active.T)[np.triu_indices(N, 1)]).max() < 5 / np.sqrt(SAMPLES)
 
 

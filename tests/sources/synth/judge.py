@@ -29,14 +29,14 @@ K, SAMPLES, BATCH = 4, 8192, 1024  # the example's batches
 
 def theirs(sae, bench):
     """Return SAELens' scores under our names."""
-    found = eval_sae_on_synthetic_data(sae, *bench.to_saelens(), num_samples=SAMPLES, batch_size=BATCH)
+    evaluation = eval_sae_on_synthetic_data(sae, *bench.to_saelens(), num_samples=SAMPLES, batch_size=BATCH)
     return {
-        "detection_f1": found.classification.f1_score,
-        "detection_precision": found.classification.precision,
-        "detection_recall": found.classification.recall,
-        "uniqueness": found.uniqueness,
-        "mcc": found.mcc,
-        "l0": found.sae_l0,
+        "detection_f1": evaluation.classification.f1_score,
+        "detection_precision": evaluation.classification.precision,
+        "detection_recall": evaluation.classification.recall,
+        "uniqueness": evaluation.uniqueness,
+        "mcc": evaluation.mcc,
+        "l0": evaluation.sae_l0,
     }
 
 
@@ -52,7 +52,7 @@ def ours(coder, bench):
 
 
 def main(folder: Path) -> None:
-    found = {}
+    scores = {}
     for version in (1, 2):
         bench = sdl.SynthBench.draw(seed=0, version=version, **WORLD)
         settings = {"activation": "batchtopk", "n_q": 24, "k": K, "bias": True, "steps": 300, "lr": 3e-3}
@@ -60,13 +60,13 @@ def main(folder: Path) -> None:
         sdl.export(trained, "saelens", folder / str(version))
         sae = SAE.load_from_disk(folder / str(version))
         metrics = ours(trained.coder.eval(), bench)
-        found[f"threshold {version}"] = theirs(sae, bench)
-        found[f"ours {version}"] = {name: metrics[name] for name in found[f"threshold {version}"]}
-        found[f"any encoder {version}"] = theirs(AnyEncoder(sae.W_dec, sae.encode, sae.decode), bench)
+        scores[f"threshold {version}"] = theirs(sae, bench)
+        scores[f"ours {version}"] = {name: metrics[name] for name in scores[f"threshold {version}"]}
+        scores[f"any encoder {version}"] = theirs(AnyEncoder(sae.W_dec, sae.encode, sae.decode), bench)
         sae.activation_fn = BatchTopK(K)
         sae.threshold.data.zero_()
-        found[f"batchtopk {version}"] = theirs(sae, bench)
-    print(json.dumps(found))
+        scores[f"batchtopk {version}"] = theirs(sae, bench)
+    print(json.dumps(scores))
 
 
 if __name__ == "__main__":

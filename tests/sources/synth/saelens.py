@@ -87,13 +87,13 @@ def compare() -> dict[str, float]:
     once["factors_p"] = ks_2samp(distribution.factors.ravel(), factors.ravel().numpy()).pvalue
     overlaps = [_overlaps(directions(SOURCE.n, SOURCE.n_p, 100, 3e-4, stream(0, "directions")).T)]
     overlaps.append(_overlaps(drawn.feature_dict.feature_vectors.detach().numpy()))
-    spread = np.sqrt(sum(found.var() / len(found) for found in overlaps))
+    spread = np.sqrt(sum(overlap.var() / len(overlap) for overlap in overlaps))
     once |= {"overlap": overlaps[0].mean(), "overlap_apart": abs(overlaps[0].mean() - overlaps[1].mean()) / spread}
-    found = once | _scores()
+    statistics = once | _scores()
     for version in (1, 2):
         samples = _samples(SOURCE.changed(version=version), distribution)
-        found |= {f"{name}_v{version}": value for name, value in samples.items()}
-    return {name: float(value) for name, value in found.items()}
+        statistics |= {f"{name}_v{version}": value for name, value in samples.items()}
+    return {name: float(value) for name, value in statistics.items()}
 
 
 def _overlaps(W: np.ndarray) -> np.ndarray:
@@ -122,10 +122,10 @@ def _samples(source: SynthSource, distribution: Distribution) -> dict[str, float
     def compared(sums: str, squares: str) -> tuple[np.ndarray, np.ndarray]:
         """Return the standard errors between means over active samples, and the ratio of the deviations."""
         means, variances, active = [], [], []
-        for found in (ours, theirs):
-            active.append(found.active[often])
-            means.append(getattr(found, sums)[often] / active[-1])
-            variances.append(getattr(found, squares)[often] / active[-1] - np.square(means[-1]))
+        for totals in (ours, theirs):
+            active.append(totals.active[often])
+            means.append(getattr(totals, sums)[often] / active[-1])
+            variances.append(getattr(totals, squares)[often] / active[-1] - np.square(means[-1]))
         errors = np.sqrt(sum(variance / number for variance, number in zip(variances, active, strict=True)))
         with np.errstate(invalid="ignore"):  # roots have no products
             return np.abs(means[0] - means[1]) / errors, np.sqrt(variances[0] / variances[1])
@@ -158,15 +158,15 @@ def _scores() -> dict[str, float]:
     latents[:, 0] = 0
     ours = Detection(W_dec, true)
     ours.add(csr_array(latents), csr_array(x))
-    found = ours.metrics()
+    scores = ours.metrics()
     unit = true / np.linalg.norm(true, axis=1, keepdims=True)
     torch_true, torch_dec = torch.from_numpy(true), torch.from_numpy(W_dec)
     theirs = compute_classification_metrics(torch.from_numpy(latents), torch.from_numpy(x), torch_dec, torch_true)
     return {
-        "f1_apart": abs(found["detection_f1"] - theirs.f1_score),
-        "precision_apart": abs(found["detection_precision"] - theirs.precision),
-        "recall_apart": abs(found["detection_recall"] - theirs.recall),
-        "uniqueness_apart": abs(found["uniqueness"] - feature_uniqueness(torch_dec, torch_true)),
+        "f1_apart": abs(scores["detection_f1"] - theirs.f1_score),
+        "precision_apart": abs(scores["detection_precision"] - theirs.precision),
+        "recall_apart": abs(scores["detection_recall"] - theirs.recall),
+        "uniqueness_apart": abs(scores["uniqueness"] - feature_uniqueness(torch_dec, torch_true)),
         "mcc_apart": abs(hungarian(W_dec, unit) * n / n_q - mean_correlation_coefficient(torch_dec, torch_true)),
     }
 

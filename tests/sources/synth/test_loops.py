@@ -18,5 +18,5 @@ def words(text):
 
 
 @pytest.mark.parametrize(("counter", "key", "result"), ANSWERS)
-def test_random_words_are_philoxs_known_answers(counter, key, result):
+def test_random_words_are_philoxs_reference_words(counter, key, result):
     assert list(philox(*map(np.uint64, words(counter) + words(key)))) == words(result)

@@ -30,10 +30,10 @@ def test_batches_are_the_samples_of_the_bench_in_their_order(recipe, monkeypatch
     x = sdl.SynthBench.draw(seed=3, n=128, n_p=16, roots=1).samples(50).input
     with opened(recipe) as rows:
         assert rows.widths == (16,)
-        found = [rows.batches(step) for step in (4, 0, 1, 2, 3)]  # a training may resume at any step
+        batches = [rows.batches(step) for step in (4, 0, 1, 2, 3)]  # a training may resume at any step
         sample = rows.sample().read("input", 0, 50)
-    assert all(x_r is x_p for x_p, x_r in found)
-    np.testing.assert_array_equal(np.concatenate([x_p for x_p, _ in [*found[1:], found[0]]]), x)
+    assert all(x_r is x_p for x_p, x_r in batches)
+    np.testing.assert_array_equal(np.concatenate([x_p for x_p, _ in [*batches[1:], batches[0]]]), x)
     np.testing.assert_array_equal(sample, x)
 
 

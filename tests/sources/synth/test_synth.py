@@ -42,8 +42,8 @@ def test_the_default_is_the_published_bench():
     published = SynthSource()
     assert not list(published.inconsistencies())
     assert [len(level) for level in published.levels] == [128, 512, 2048, 8192]
-    wanted = frequencies(published)
-    assert wanted[[0, -1]] == pytest.approx([0.4, 5e-4])
+    expected = frequencies(published)
+    assert expected[[0, -1]] == pytest.approx([0.4, 5e-4])
     # its documentation says 34 active features a sample, 25 of them among the 4096 most frequent
     distribution = draw_distribution(published, stream(0, "law"))
     active = sampler(published, distribution).coefficients(0, 400).toarray() > 0
@@ -70,15 +70,15 @@ def test_indices_ascend_and_samples_with_many_active_features_are_whole():
     source, distribution, x = drawn(correlation=3.0, rank=1, roots=0, max_frequency=0.1, min_frequency=0.1)
     active = (x > 0).sum(axis=1)
     assert active.max() > 20  # more than thrice the mean
-    found = sampler(source, distribution).coefficients(0, N)
-    assert found.has_canonical_format
-    assert found.nnz == active.sum()
-    assert (found.data > 0).all()
+    coefficients = sampler(source, distribution).coefficients(0, N)
+    assert coefficients.has_canonical_format
+    assert coefficients.nnz == active.sum()
+    assert (coefficients.data > 0).all()
     error = np.sqrt(0.1 * 0.9 / N)
     assert (np.abs((x > 0).mean(axis=0) - 0.1) < 5 * error).all()
 
 
-def test_features_on_their_own_are_as_frequent_as_wanted_with_and_without_factors():
+def test_features_without_parents_have_their_frequencies_with_and_without_factors():
     for rank in (0, 25):
         source, distribution, x = drawn(roots=0, rank=rank)
         error = np.sqrt(distribution.frequencies * (1 - distribution.frequencies) / N)
@@ -101,11 +101,11 @@ def test_a_child_is_active_only_with_its_parent_and_without_its_siblings():
 
 def test_candidacy_makes_up_for_parents_and_siblings():
     source = SMALL.changed(n=10, roots=2, branching=2, depth=1)
-    wanted = np.array([0.4, 0.3, 0.1, 0.08, 0.06, 0.03, 0.02, 0.02, 0.02, 0.02])
-    found = candidacy(wanted, source)
-    assert found[[0, 1, 6]] == pytest.approx(wanted[[0, 1, 6]])
-    assert found[2] == pytest.approx(0.25 * (1 + 0.2))
-    assert found[5] == pytest.approx(0.1 * (1 + 0.2))
+    probabilities = np.array([0.4, 0.3, 0.1, 0.08, 0.06, 0.03, 0.02, 0.02, 0.02, 0.02])
+    candidacies = candidacy(probabilities, source)
+    assert candidacies[[0, 1, 6]] == pytest.approx(probabilities[[0, 1, 6]])
+    assert candidacies[2] == pytest.approx(0.25 * (1 + 0.2))
+    assert candidacies[5] == pytest.approx(0.1 * (1 + 0.2))
     # siblings that want more than their parent has are candidates in all samples at most
     assert candidacy(np.array([0.1, 0.1, 0.1, 0.1, 0.1, 0.1, *[0.1] * 4]), source).max() == 1
 
@@ -180,4 +180,4 @@ def test_stores_hold_features_times_directions_plus_bias(tmp_path):
 
 @pytest.mark.parametrize(("settings", "key"), [({"roots": 200}, "roots"), ({"min_frequency": 0.5}, "min_frequency")])
 def test_settings_that_do_not_go_together_are_named(settings, key):
-    assert [found for found, _ in SynthSource().changed(**settings).inconsistencies()] == [key]
+    assert [name for name, _ in SynthSource().changed(**settings).inconsistencies()] == [key]
