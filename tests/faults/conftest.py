@@ -13,7 +13,7 @@ class Whole(NamedTuple):
     """An undisturbed run."""
 
     pipeline: Pipeline
-    found: dict[str, object]
+    results: dict[str, object]
     seconds: float
     """Total duration."""
     jobs: dict[str, float]
@@ -25,7 +25,7 @@ def whole(tmp_path_factory) -> Whole:
     pipeline = Pipeline(tmp_path_factory.mktemp("whole") / "sdl core")
     start = time.monotonic()
     pipeline.start().finish()
-    return Whole(pipeline, pipeline.found(), time.monotonic() - start, pipeline.seconds_of_jobs())
+    return Whole(pipeline, pipeline.results(), time.monotonic() - start, pipeline.seconds_of_jobs())
 
 
 @pytest.fixture

@@ -55,13 +55,13 @@ class Invocation:
 
     def processes(self) -> list[psutil.Process]:
         """Return the living processes of its jobs, including orphans."""
-        found = []
+        processes = []
         for process in psutil.process_iter():
             with contextlib.suppress(ProcessLookupError, psutil.NoSuchProcess):
                 mine = process.pid != self.process.pid and os.getsid(process.pid) == self.process.pid
                 if mine and process.status() != psutil.STATUS_ZOMBIE:
-                    found.append(process)
-        return found
+                    processes.append(process)
+        return processes
 
     def crash(self) -> None:
         """End it and all of its jobs at once, like a crash of the machine."""
@@ -71,18 +71,18 @@ class Invocation:
         while self.processes():
             time.sleep(0.01)
 
-    def said(self) -> str:
+    def output(self) -> str:
         return self.log.read_text()
 
     def finish(self) -> str:
         """Wait for the end, require success, and return the output."""
-        assert self.process.wait() == 0, self.said()
-        return self.said()
+        assert self.process.wait() == 0, self.output()
+        return self.output()
 
     def fail(self) -> str:
         """Wait for the end, require a failure, and return the output."""
-        assert self.process.wait() != 0, self.said()
-        return self.said()
+        assert self.process.wait() != 0, self.output()
+        return self.output()
 
 
 class Pipeline(Checkout):
@@ -125,9 +125,9 @@ class Pipeline(Checkout):
             shutil.copytree(other.path / part, self.path / part)
         return self
 
-    def found(self) -> dict[str, object]:
+    def results(self) -> dict[str, object]:
         """Return all visible results: bytes, except for stores and for values that depend on time."""
-        found: dict[str, object] = {}
+        results: dict[str, object] = {}
         for file in sorted((self.path / RESULTS).rglob("*")):
             name = str(file.relative_to(self.path / RESULTS))
             hidden = any(part.startswith(".") for part in Path(name).parts)
@@ -135,20 +135,20 @@ class Pipeline(Checkout):
                 continue
             if file.name in SECONDS:
                 with file.open() as rows:
-                    found[name] = [{**row, "seconds": None} for row in csv.DictReader(rows)]
+                    results[name] = [{**row, "seconds": None} for row in csv.DictReader(rows)]
             elif file.suffix == ".h5":
                 # a resumed store holds the same data at other positions of the file
                 verify(file)
-                found[name] = contents(file)
+                results[name] = contents(file)
             else:
-                found[name] = file.stat().st_size > 0 if name in TIMED else file.read_bytes()
-        return found
+                results[name] = file.stat().st_size > 0 if name in TIMED else file.read_bytes()
+        return results
 
     def assert_same(self, other: dict[str, object], missing: Container[str] = ()) -> None:
         """Compare results with another run's, some of whose files may be missing; name the files that differ."""
-        found = self.found()
-        names = {name for name in found.keys() | other.keys() if found.get(name) != other.get(name)}
-        wrong = [name for name in sorted(names) if name in found or name not in missing]
+        results = self.results()
+        names = {name for name in results.keys() | other.keys() if results.get(name) != other.get(name)}
+        wrong = [name for name in sorted(names) if name in results or name not in missing]
         assert not wrong, f"other files than without faults: {wrong}"
 
     def seconds_of_jobs(self) -> dict[str, float]:

@@ -45,7 +45,7 @@ def finished(whole: Whole, tmp_path_factory) -> Iterator[Pipeline]:
 
 
 @pytest.mark.parametrize(("stage", "damage"), DAMAGED)
-def test_all_files_of_a_stage_that_are_damaged_are_refused_or_made_anew(
+def test_damaged_files_of_a_stage_are_refused_or_written_anew(
     stage: str, damage: Callable[[bytes, random.Random], bytes], whole: Whole, finished: Pipeline
 ):
     rng = random.Random(f"{SEED} {stage} {damage.__name__}")
@@ -54,16 +54,16 @@ def test_all_files_of_a_stage_that_are_damaged_are_refused_or_made_anew(
     for file in files:
         file.write_bytes(damage(file.read_bytes(), rng))
     waiting = set(files)
-    passing = [name for name in whole.found if name.startswith(("bench/", "activations/", "anchors/"))]
+    passing = [name for name in whole.results if name.startswith(("bench/", "activations/", "anchors/"))]
     while (invocation := finished.start()).process.wait():
         # follow the errors as a user would: each job names the first of its files that is damaged
-        errors = "\n".join(line for line in invocation.said().splitlines() if re.match(r"\S*Error: |\w+\.py: ", line))
+        errors = "\n".join(line for line in invocation.output().splitlines() if re.match(r"\S*Error: |\w+\.py: ", line))
         named = {file for file in waiting if str(file.relative_to(finished.path)) in errors}
-        assert named, f"FAULTS_SEED={SEED}: no damaged file is named:\n{invocation.said()}"
+        assert named, f"FAULTS_SEED={SEED}: no damaged file is named:\n{invocation.output()}"
         for file in named:
             file.unlink()
         waiting -= named
     # Snakemake does not notice a missing file whose products exist until the file itself is requested
-    finished.assert_same(whole.found, missing=passing)
+    finished.assert_same(whole.results, missing=passing)
     finished.start("all", *(str(RESULTS / name) for name in passing)).finish()
-    finished.assert_same(whole.found)
+    finished.assert_same(whole.results)

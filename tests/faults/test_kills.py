@@ -30,11 +30,11 @@ def test_whatever_is_killed_the_run_ends_as_if_nothing_had_been(whole: Whole, pi
         run += 1
         pipeline.clear()
         start = time.monotonic()
-        made = disturbed_run(pipeline, whole, -(-(KILLS - kills.total()) // max(1, RUNS - run + 1)), rng)
-        kills += Counter(made)
-        pipeline.assert_same(whole.found)
+        events = disturbed_run(pipeline, whole, -(-(KILLS - kills.total()) // max(1, RUNS - run + 1)), rng)
+        kills += Counter(events)
+        pipeline.assert_same(whole.results)
         with capsys.disabled():
-            print(f"run {run}, {time.monotonic() - start:.0f} s, {len(made)} kills: {'; '.join(made)}", flush=True)
+            print(f"run {run}, {time.monotonic() - start:.0f} s, {len(events)} kills: {'; '.join(events)}", flush=True)
     assert kills.total() >= KILLS
     with capsys.disabled():
         print("\n".join(f"{number:4d} {what}" for what, number in kills.most_common()))
@@ -59,7 +59,7 @@ def disturbed_run(pipeline: Pipeline, whole: Whole, n_kills: int, rng: random.Ra
         if status == 0:
             pipeline.settle()
             return kills
-        assert killed_here, f"failed though nothing was killed in it; before, {kills}:\n{invocation.said()}"
+        assert killed_here, f"failed though nothing was killed in it; before, {kills}:\n{invocation.output()}"
         if status < 0:
             pipeline.unlock()
 
@@ -91,5 +91,5 @@ def kill(invocation: Invocation, rng: random.Random) -> str | None:
 
 def stage(command: list[str]) -> str:
     """Return the script of a job's process."""
-    found = re.search(r'(?:scripts|"\$SCRIPTS")/(\w+)\.py', " ".join(command))
-    return found[1] if found else " ".join(command)[:40]
+    script = re.search(r'(?:scripts|"\$SCRIPTS")/(\w+)\.py', " ".join(command))
+    return script[1] if script else " ".join(command)[:40]

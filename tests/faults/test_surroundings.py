@@ -39,9 +39,9 @@ def remount(where: Path, options: str) -> None:
     subprocess.run(["mount", "-o", f"remount,{options}", str(where)], check=True)
 
 
-def named_in_a_sentence(what: str, said: str) -> bool:
+def named_in_a_sentence(what: str, output: str) -> bool:
     """Return whether an error names the problem and the affected result."""
-    return re.search(rf"^\S*Error\b.*({what}.*{RESULTS}/\S+|{RESULTS}/\S+.*{what})", said, re.MULTILINE) is not None
+    return re.search(rf"^\S*Error\b.*({what}.*{RESULTS}/\S+|{RESULTS}/\S+.*{what})", output, re.MULTILINE) is not None
 
 
 def test_a_full_disk_stops_the_run_with_a_sentence_and_a_larger_one_ends_it(whole: Whole, pipeline: Pipeline):
@@ -50,13 +50,13 @@ def test_a_full_disk_stops_the_run_with_a_sentence_and_a_larger_one_ends_it(whol
     with mounted(results, "-t", "tmpfs", "-o", "size=100k", "tmpfs"):
         for share in (0.1, 0.4, 0.7):
             remount(results, f"size={int(share * needed)}")
-            said = pipeline.start().fail()
-            assert re.search(rf"{RESULTS}/\S+.*No space left on device|No space left on device.*{RESULTS}/\S+", said), (
-                said
-            )
+            output = pipeline.start().fail()
+            assert re.search(
+                rf"{RESULTS}/\S+.*No space left on device|No space left on device.*{RESULTS}/\S+", output
+            ), output
         remount(results, "size=100m")
         pipeline.start().finish()
-        pipeline.assert_same(whole.found)
+        pipeline.assert_same(whole.results)
 
 
 @pytest.mark.parametrize("target", [str(RUN / "metrics.json"), str(RESULTS / "report.html")])
@@ -68,11 +68,11 @@ def test_a_disk_without_room_for_an_evaluation_or_the_report_is_named(whole: Who
         (pipeline.path / target).unlink()
         room = os.statvfs(results)
         remount(results, f"size={room.f_frsize * (room.f_blocks - room.f_bfree)}")
-        said = pipeline.start(target).fail()
-        assert named_in_a_sentence("No space left on device", said), said
+        output = pipeline.start(target).fail()
+        assert named_in_a_sentence("No space left on device", output), output
         remount(results, "size=100m")
         pipeline.start().finish()
-        pipeline.assert_same(whole.found)
+        pipeline.assert_same(whole.results)
 
 
 def test_results_that_cannot_be_written_stop_the_run_with_a_sentence(whole: Whole, pipeline: Pipeline):
@@ -80,10 +80,10 @@ def test_results_that_cannot_be_written_stop_the_run_with_a_sentence(whole: Whol
     pipeline.start(str(RUN / "model.safetensors")).finish()
     with mounted(results, "--bind", str(results)):
         remount(results, "bind,ro")
-        said = pipeline.start().fail()
-        assert named_in_a_sentence("Read-only file system", said), said
+        output = pipeline.start().fail()
+        assert named_in_a_sentence("Read-only file system", output), output
     pipeline.start().finish()
-    pipeline.assert_same(whole.found)
+    pipeline.assert_same(whole.results)
 
 
 @pytest.mark.parametrize("folder", ["logs", ".snakemake"])
@@ -91,11 +91,11 @@ def test_a_full_or_read_only_folder_beside_the_results_is_named_at_the_start(pip
     place = pipeline.path / folder
     with mounted(place, "-t", "tmpfs", "-o", "size=4k", "tmpfs"):
         (place / "fills").write_bytes(bytes(4096))
-        said = pipeline.start().fail()
-        assert f"{folder}: No space left on device: make room, and run this again" in said, said
+        output = pipeline.start().fail()
+        assert f"{folder}: No space left on device: make room, and run this again" in output, output
         remount(place, "ro")
-        said = pipeline.start().fail()
-        assert f"{folder}: Read-only file system: choose a folder that can be written" in said, said
+        output = pipeline.start().fail()
+        assert f"{folder}: Read-only file system: choose a folder that can be written" in output, output
 
 
 @pytest.mark.parametrize("folder", ["logs", ".snakemake"])
@@ -103,13 +103,13 @@ def test_a_folder_that_fills_up_during_the_run_is_named_at_its_end(pipeline: Pip
     place = pipeline.path / folder
     with mounted(place, "-t", "tmpfs", "-o", "size=200k", "tmpfs"):
         invocation = pipeline.start(str(RUN / "metrics.json"))
-        while not (invocation.ended_within(0.05) or "localrule" in invocation.said()):
+        while not (invocation.ended_within(0.05) or "localrule" in invocation.output()):
             pass
         with contextlib.suppress(OSError), (place / "fills").open("wb", buffering=0) as fills:
             while True:
                 fills.write(bytes(1024))
-        said = invocation.fail()
-        assert re.search(rf"{folder}: No space left on device|No space left on device.*{place}", said), said
+        output = invocation.fail()
+        assert re.search(rf"{folder}: No space left on device|No space left on device.*{place}", output), output
         (place / "fills").unlink()
         remount(place, "size=10m")
         pipeline.start(str(RUN / "metrics.json")).finish()
@@ -119,13 +119,13 @@ def test_a_second_invocation_in_a_directory_is_refused_and_disturbs_nothing(whol
     first = pipeline.start()
     first.log = first.log.rename(first.log.with_suffix(".first"))
     while not first.processes():
-        assert not first.ended_within(0.1), first.said()
-    said = pipeline.start().fail()
-    assert "Another Snakemake instance is running" in said or "cannot be locked" in said, said
-    assert "Traceback" not in said
+        assert not first.ended_within(0.1), first.output()
+    output = pipeline.start().fail()
+    assert "Another Snakemake instance is running" in output or "cannot be locked" in output, output
+    assert "Traceback" not in output
     assert first.process.poll() is None, "the second one came too late"
     first.finish()
-    pipeline.assert_same(whole.found)
+    pipeline.assert_same(whole.results)
 
 
 def test_two_invocations_that_start_at_once_leave_what_one_does(whole: Whole, pipeline: Pipeline):
@@ -133,13 +133,13 @@ def test_two_invocations_that_start_at_once_leave_what_one_does(whole: Whole, pi
     first.log = first.log.rename(first.log.with_suffix(".first"))
     second = pipeline.start()
     ended = [one.process.wait() for one in (first, second)]
-    assert 0 in ended, first.said() + second.said()
+    assert 0 in ended, first.output() + second.output()
     for one in (first, second):
-        assert "Traceback" not in one.said()
-        refused = "Another Snakemake instance is running" in one.said() or "cannot be locked" in one.said()
-        assert refused == (one.process.returncode != 0), one.said()
+        assert "Traceback" not in one.output()
+        refused = "Another Snakemake instance is running" in one.output() or "cannot be locked" in one.output()
+        assert refused == (one.process.returncode != 0), one.output()
     pipeline.start().finish()
-    pipeline.assert_same(whole.found)
+    pipeline.assert_same(whole.results)
 
 
 def test_two_configurations_in_a_directory_do_not_disturb_each_other(whole: Whole, pipeline: Pipeline):
@@ -147,12 +147,12 @@ def test_two_configurations_in_a_directory_do_not_disturb_each_other(whole: Whol
     first.log = first.log.rename(first.log.with_suffix(".first"))
     pipeline.start("--config", "name=other").finish()
     first.finish()
-    pipeline.assert_same(whole.found)
+    pipeline.assert_same(whole.results)
     files = {
         str(path.relative_to(pipeline.path / "results/other"))
         for path in (pipeline.path / "results/other").rglob("*.safetensors")
     }
-    assert files == {name for name in whole.found if name.endswith(".safetensors")}
+    assert files == {name for name in whole.results if name.endswith(".safetensors")}
 
 
 def move_times(pipeline: Pipeline, seconds: float) -> None:
@@ -170,18 +170,18 @@ def test_a_clock_that_jumps_forth_between_invocations_changes_nothing(whole: Who
     begun(pipeline)
     move_times(pipeline, -YEAR)
     pipeline.start().finish()
-    pipeline.assert_same(whole.found)
+    pipeline.assert_same(whole.results)
 
 
 def test_files_of_the_future_are_refused_by_their_name_until_their_times_are_set(whole: Whole, pipeline: Pipeline):
     """As after a clock that was ahead, and is set back between invocations."""
     begun(pipeline)
     move_times(pipeline, YEAR)
-    said = pipeline.start().fail()
-    assert re.search(rf"older modification time .* than input {RESULTS}/\S+", said), said
+    output = pipeline.start().fail()
+    assert re.search(rf"older modification time .* than input {RESULTS}/\S+", output), output
     subprocess.run(AS_THE_DOCUMENTATION_SAYS, shell=True, cwd=pipeline.path, check=True)
     pipeline.start().finish()
-    pipeline.assert_same(whole.found)
+    pipeline.assert_same(whole.results)
 
 
 def test_a_clock_that_jumps_during_the_run_changes_no_result(whole: Whole, pipeline: Pipeline):
@@ -209,8 +209,8 @@ def test_a_clock_that_jumps_during_the_run_changes_no_result(whole: Whole, pipel
         jumps = [*jumps[1:], jumps[0]]
     # Snakemake gives outputs the time of its own clock, and rejects inputs from the future by name
     if invocation.process.returncode:
-        said = invocation.said()
-        assert re.search(rf"older modification time .* than input {RESULTS}/\S+", said), said
+        output = invocation.output()
+        assert re.search(rf"older modification time .* than input {RESULTS}/\S+", output), output
         subprocess.run(AS_THE_DOCUMENTATION_SAYS, shell=True, cwd=pipeline.path, check=True)
         pipeline.start().finish()
-    pipeline.assert_same(whole.found)
+    pipeline.assert_same(whole.results)

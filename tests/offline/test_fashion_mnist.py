@@ -107,7 +107,7 @@ def test_pictures_without_their_labels_are_refused(by_hand: Path):
         read_pictures(by_hand, "t10k")
 
 
-def test_brightness_and_gradient_are_the_garments_own():
+def test_brightness_and_gradient_are_those_of_the_garment():
     black, flat, small, stripes = np.zeros((4, 28, 28), dtype=np.uint8)
     flat[:, :] = 100
     small[10:15, 10:15] = 100  # neither background nor outline counts
@@ -124,28 +124,28 @@ def test_adjectives_cut_each_garment_into_thirds(number: int):
     data = some_pictures("thirds", number)
     names = class_folders(data, measure_terciles(data))
     for garment in np.unique(data.garments):
-        own = [name.split("_") for name, g in zip(names, data.garments, strict=True) if g == garment]
-        assert {garment_of(" ".join(words)) for words in own} == {GARMENTS[garment]}
+        classes = [name.split("_") for name, g in zip(names, data.garments, strict=True) if g == garment]
+        assert {garment_of(" ".join(words)) for words in classes} == {GARMENTS[garment]}
         for place in (0, 1):
-            counts = np.unique([words[place] for words in own], return_counts=True)[1]
+            counts = np.unique([words[place] for words in classes], return_counts=True)[1]
             # a third, except for pictures at a border
-            assert counts.max() <= len(own) / 3 + 2
+            assert counts.max() <= len(classes) / 3 + 2
 
 
 def test_the_tree_is_an_image_folder_of_90_classes(by_hand: Path, tmp_path: Path):
     make_tree(tmp_path / "tree", by_hand, 250, 50, script=__file__)
     data = read_pictures(by_hand, "train")
-    found = {split: list_images(tmp_path / "tree" / split) for split in ("train", "test")}
-    assert [len(folder.paths) for folder in found.values()] == [250, 50]
-    for folder in found.values():
+    folders = {split: list_images(tmp_path / "tree" / split) for split in ("train", "test")}
+    assert [len(folder.paths) for folder in folders.values()] == [250, 50]
+    for folder in folders.values():
         assert sorted(folder.classes) == sorted(all_class_folders())
         assert len(folder.classes) == 90
-    assert "dark plain ankle boot" in found["train"].class_names
-    for path, label in zip(found["train"].paths, found["train"].labels, strict=True):
+    assert "dark plain ankle boot" in folders["train"].class_names
+    for path, label in zip(folders["train"].paths, folders["train"].labels, strict=True):
         index = int(Path(path).stem)
-        with Image.open(found["train"].root / path) as image:
+        with Image.open(folders["train"].root / path) as image:
             assert np.array_equal(np.asarray(image), data.pictures[index])
-        assert garment_of(found["train"].class_names[label]) == GARMENTS[data.garments[index]]
+        assert garment_of(folders["train"].class_names[label]) == GARMENTS[data.garments[index]]
     facts = json.loads((tmp_path / "tree/provenance.json").read_text())
     assert facts["data"] == f"the folder {by_hand}"
     assert facts["images"] == {"train": 250, "test": 50}
@@ -153,14 +153,14 @@ def test_the_tree_is_an_image_folder_of_90_classes(by_hand: Path, tmp_path: Path
     assert facts["terciles"]["texture"] == terciles.texture.tolist()
 
 
-def test_a_tree_that_is_there_is_left_alone(by_hand: Path, tmp_path: Path):
+def test_an_existing_tree_is_not_changed(by_hand: Path, tmp_path: Path):
     (tmp_path / "tree").mkdir()
     (tmp_path / "tree/file").touch()
     with pytest.raises(SourceError, match="this folder already exists; remove the folder"):
         make_tree(tmp_path / "tree", by_hand, 10, 10, script=__file__)
 
 
-def test_more_images_than_there_are_is_an_error_and_leaves_nothing(by_hand: Path, tmp_path: Path):
+def test_too_many_images_are_an_error_and_no_folder_remains(by_hand: Path, tmp_path: Path):
     with pytest.raises(SourceError, match="Fashion-MNIST has 50 images for test, but 51 were requested"):
         make_tree(tmp_path / "out/tree", by_hand, 10, 51, script=__file__)
     assert not (tmp_path / "out").exists()
@@ -188,7 +188,7 @@ def test_a_failure_halfway_leaves_nothing(by_hand: Path, tmp_path: Path, monkeyp
     assert list((tmp_path / "out").iterdir()) == []
 
 
-def test_an_installed_package_is_taken_and_named(by_hand: Path, offline: Path, tmp_path: Path, caplog):
+def test_an_installed_package_is_used_and_named(by_hand: Path, offline: Path, tmp_path: Path, caplog):
     installed = offline / fashion_mnist.INSTALLED
     installed.parent.mkdir(parents=True)
     by_hand.rename(installed)
@@ -206,12 +206,12 @@ def test_where_nothing_works_the_error_says_what_to_put_where(offline: Path, tmp
     assert text.startswith("Fashion-MNIST cannot be obtained; install Debian's package dataset-fashion-mnist, or put")
     assert "train-images-idx3-ubyte.gz, train-labels-idx1-ubyte.gz, t10k-images-idx3-ubyte.gz" in text
     assert f"into {tmp_path}/by hand by hand" in text
-    for said in (
+    for reason in (
         "contains no train-images-idx3-ubyte.gz",
         "no apt-get or no dpkg-deb",
         "torchvision's download: no net",
     ):
-        assert said in text
+        assert reason in text
 
 
 def test_a_wrong_checksum_is_an_error(by_hand: Path, tmp_path: Path):

@@ -45,8 +45,8 @@ def train(colours: tuple[Path, Path], files: ClipFiles, out: Path, training: Cli
 
     weights, metrics = out / "model.safetensors", out / "metrics.json"
     train_clip(training, files.architecture, *colours, weights, metrics, __file__, group_of=shape, threads=2)
-    found: dict[str, Any] = json.loads(metrics.read_text())
-    return found
+    scores: dict[str, Any] = json.loads(metrics.read_text())
+    return scores
 
 
 @pytest.fixture(scope="module")
@@ -124,7 +124,7 @@ def test_wrong_settings_are_refused(change: dict[str, Any], message: str):
         ClipTraining(**change)
 
 
-def test_a_gpu_that_is_not_there_is_not_replaced_in_silence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_a_missing_gpu_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(ValueError, match="torch sees no GPU"):
         train_clip(TRAINING, "ViT-B-32", *(tmp_path,) * 4, __file__, device="cuda")

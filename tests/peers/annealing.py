@@ -45,7 +45,7 @@ def compare() -> dict[str, dict[str, float]]:
         trainer.ae.encoder.bias.copy_(model.b_enc)
         trainer.ae.decoder.weight.copy_(model.W_dec.T)
         trainer.ae.bias.copy_(model.b_dec)
-    found: dict[str, dict[str, float]] = {}
+    losses: dict[str, dict[str, float]] = {}
     x = torch.randn(100, N, generator=generator)
     for step in range(STEPS):
         p, before = trainer.p, trainer.sparsity_coeff
@@ -54,12 +54,12 @@ def compare() -> dict[str, dict[str, float]]:
             out = model(x)
             here = float(l1(model, out, "none", p))
         apart = float((out.latents() - latents).abs().max())
-        found[f"exponent {p:.3f}"] = {"ours": here, "theirs": log["lp_loss"], "latents": apart}
+        losses[f"exponent {p:.3f}"] = {"ours": here, "theirs": log["lp_loss"], "latents": apart}
         if trainer.p != p:  # the weight keeps the penalty of the batch as large
             ratio = here / float(l1(model, out, "none", trainer.p).detach())
             theirs = trainer.sparsity_coeff / before
-            found[f"weight from {p:.3f} to {trainer.p:.3f}"] = {"ours": ratio, "theirs": theirs, "latents": apart}
-    return found
+            losses[f"weight from {p:.3f} to {trainer.p:.3f}"] = {"ours": ratio, "theirs": theirs, "latents": apart}
+    return losses
 
 
 if __name__ == "__main__":

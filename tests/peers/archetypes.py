@@ -41,8 +41,8 @@ def compare(delta: float) -> dict[str, float]:
     # they multiply the whole dictionary by a trained scalar unless told otherwise, ours leaves the scale to the encoder
     theirs = of_authors()(N, N_Q, centroids, delta=delta, use_multiplier=False)
     with torch.no_grad():
-        for into, given in ((ours.weights, weights), (theirs.W, weights), (ours.relaxation, relaxation)):
-            into.copy_(given)
+        for into, values in ((ours.weights, weights), (theirs.W, weights), (ours.relaxation, relaxation)):
+            into.copy_(values)
         theirs.Relax.copy_(relaxation)
     ours.constrain()
     rows, expected = ours(), theirs.get_dictionary()

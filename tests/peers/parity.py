@@ -38,14 +38,14 @@ def batches() -> Iterator[Tensor]:
 
 def settings(peer: str) -> dict[str, PeerConfig]:
     """Return a library's trained dictionary. Learning rates are high, so that all weights move far from their start."""
-    own: dict[str, Any] = {"peer": peer, "n_q": LATENTS, "steps": STEPS, "batch_size": BATCH, "lr": 1e-2}
-    found = {}
+    shared: dict[str, Any] = {"peer": peer, "n_q": LATENTS, "steps": STEPS, "batch_size": BATCH, "lr": 1e-2}
+    configs = {}
     for activation in ARCHITECTURES[peer]:
         k = {"k": 6} if activation in ("topk", "batchtopk") else {}
-        found[activation] = PeerConfig(activation=activation, **own, **k)
-    if "batchtopk" in found:
-        found["matryoshka"] = PeerConfig(activation="batchtopk", k=6, prefixes=(16, LATENTS), **own)
-    return found
+        configs[activation] = PeerConfig(activation=activation, **shared, **k)
+    if "batchtopk" in configs:
+        configs["matryoshka"] = PeerConfig(activation="batchtopk", k=6, prefixes=(16, LATENTS), **shared)
+    return configs
 
 
 Forward = Callable[[Tensor], tuple[Tensor, Tensor]]
@@ -88,7 +88,7 @@ def train(module: Any, config: PeerConfig) -> tuple[SparseCoder, list[Tensor]]:
 def compare(peer: str) -> dict[str, dict[str, float]]:
     module = sys.modules[run_peer.trainer_of(peer).__module__]
     inference = {"saelens": saelens, "dictionary_learning": dictionary_learning, "sparsify": sparsify}[peer]
-    convert, theirs, found = module.convert, [], {}
+    convert, theirs, comparisons = module.convert, [], {}
     held_out = samples(500, torch.Generator().manual_seed(2))
 
     def keeping(trained: Any, config: PeerConfig) -> Any:
@@ -101,7 +101,7 @@ def compare(peer: str) -> dict[str, dict[str, float]]:
         with torch.no_grad():
             latents, reconstructions = theirs[-1](held_out)
             ours = model(held_out)
-        found[method] = {
+        comparisons[method] = {
             "latents": float((ours.latents() - latents).abs().max()),
             "reconstructions": float((ours.x_hat - reconstructions).abs().max()),
             "l0": float((latents > 0).sum(1).float().mean()),
@@ -110,7 +110,7 @@ def compare(peer: str) -> dict[str, dict[str, float]]:
             "last_loss": float(losses[-1]),
             "steps": len(losses),
         }
-    return found
+    return comparisons
 
 
 if __name__ == "__main__":

@@ -31,9 +31,9 @@ def compare(form: str) -> dict[str, float]:
         for parameter in (model.W_enc, model.W_dec):
             parameter.copy_(0.4 * torch.randn(parameter.shape, generator=generator))
     shape = {"d_in": N, "d_sae": N_Q, "apply_b_dec_to_input": False}
-    own: dict[str, Any] = {"target_l0": TARGET} if form == "quadratic" else {}
+    target: dict[str, Any] = {"target_l0": TARGET} if form == "quadratic" else {}
     cfg = JumpReLUTrainingSAEConfig(
-        **shape, jumprelu_sparsity_loss_mode=form, jumprelu_init_threshold=0.3, jumprelu_tanh_scale=4.0, **own
+        **shape, jumprelu_sparsity_loss_mode=form, jumprelu_init_threshold=0.3, jumprelu_tanh_scale=4.0, **target
     )
     theirs = JumpReLUTrainingSAE(cfg)
     with torch.no_grad():
@@ -45,12 +45,12 @@ def compare(form: str) -> dict[str, float]:
     inputs = TrainStepInput(
         sae_in=x, coefficients={"l0": 1.0}, dead_neuron_mask=None, n_training_steps=0, is_logging_step=False
     )
-    found = theirs.calculate_aux_loss(inputs, acts, pre, theirs.decode(acts))
+    auxiliary = theirs.calculate_aux_loss(inputs, acts, pre, theirs.decode(acts))
     # they divide the square by target / 2, we by the target's square
     scale = 2 * TARGET if form == "quadratic" else 1.0
     return {
         "ours": scale * float(l0(model, out, form, TARGET)),
-        "theirs": float(found["l0_loss"]),
+        "theirs": float(auxiliary["l0_loss"]),
         "latents": float((out.latents() - acts).abs().max()),
     }
 
@@ -99,5 +99,5 @@ def compare_abstopk(k: int = 6) -> dict[str, float]:
 
 
 if __name__ == "__main__":
-    found = {form: compare(form) for form in ("step", "tanh", "quadratic")}
-    print(json.dumps({**found, "matching pursuit": compare_pursuit(), "abstopk": compare_abstopk()}))
+    losses = {form: compare(form) for form in ("step", "tanh", "quadratic")}
+    print(json.dumps({**losses, "matching pursuit": compare_pursuit(), "abstopk": compare_abstopk()}))

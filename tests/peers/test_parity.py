@@ -14,13 +14,13 @@ PYTHON = REPOSITORY / "benchmarks/.venv/bin/python"
 
 
 @pytest.mark.parametrize("peer", ARCHITECTURES)
-def test_what_is_taken_is_what_the_library_has(peer):
+def test_an_imported_dictionary_computes_what_the_library_computes(peer):
     command = [str(PYTHON), "tests/peers/parity.py", peer]
     done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    found = json.loads(done.stdout.splitlines()[-1])
-    assert found.keys() == {*ARCHITECTURES[peer], *(["matryoshka"] if "batchtopk" in ARCHITECTURES[peer] else [])}
-    for method, what in found.items():
+    comparisons = json.loads(done.stdout.splitlines()[-1])
+    assert comparisons.keys() == {*ARCHITECTURES[peer], *(["matryoshka"] if "batchtopk" in ARCHITECTURES[peer] else [])}
+    for method, what in comparisons.items():
         assert what["latents"] < 1e-5, method
         assert what["reconstructions"] < 1e-5, method
         # a trained dictionary, so that biases and sigma matter
@@ -35,7 +35,7 @@ def test_terms_and_encoders_are_those_of_the_library(script):
     command = [str(PYTHON), f"tests/peers/{script}.py"]
     done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    for form, found in json.loads(done.stdout.splitlines()[-1]).items():
-        assert found["ours"] > 0.1, form
-        assert found["ours"] == pytest.approx(found["theirs"], rel=1e-5), form
-        assert found["latents"] < 1e-5, form
+    for form, losses in json.loads(done.stdout.splitlines()[-1]).items():
+        assert losses["ours"] > 0.1, form
+        assert losses["ours"] == pytest.approx(losses["theirs"], rel=1e-5), form
+        assert losses["latents"] < 1e-5, form

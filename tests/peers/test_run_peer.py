@@ -34,7 +34,7 @@ def store(tmp_path):
 
 def run(store, folder, monkeypatch, losses, watch=None):
     """Train with a fake library that reports these losses; return the batches that it received, and its seed."""
-    seen, seeds = [], []
+    received_batches, seeds = [], []
     W = torch.nn.functional.normalize(torch.randn(10, 6, generator=torch.Generator().manual_seed(0)))
 
     def train(batches, dimension, config, seed, note):
@@ -42,7 +42,7 @@ def run(store, folder, monkeypatch, losses, watch=None):
         seeds.append(seed)
         model = sparse_coder(Weights(W, torch.zeros(10), W, torch.zeros(6), torch.zeros(6)), "topk", config.k)
         for x, loss in zip(batches, losses, strict=True):
-            seen.append(x.clone())
+            received_batches.append(x.clone())
             x.zero_()  # a library may overwrite its batches
             note(torch.tensor(loss), lambda: model)
         return model
@@ -50,19 +50,19 @@ def run(store, folder, monkeypatch, losses, watch=None):
     monkeypatch.setattr(run_peer, "trainer_of", lambda peer: train)
     monkeypatch.setitem(DISTRIBUTIONS, "sparsify", "torch")
     script("train_peer")(Run(5, store, folder, watch=watch), settings=PeerConfig.from_dict(SETTINGS))
-    return seen, seeds[0]
+    return received_batches, seeds[0]
 
 
 def test_a_library_gets_the_batches_of_our_trainings_and_leaves_the_files_of_any_run(store, tmp_path, monkeypatch):
     W = torch.nn.functional.normalize(torch.randn(6, 4), dim=0).numpy()
     save_references(tmp_path / "references.safetensors", References(W, None, None), {})
     losses = [7.0, 6.0, 5.0, 4.0, 3.0, 2.0, 1.0]
-    seen, seed = run(store, tmp_path / "run", monkeypatch, losses, tmp_path / "references.safetensors")
+    batches, seed = run(store, tmp_path / "run", monkeypatch, losses, tmp_path / "references.safetensors")
     with ActivationStore(store) as opened:
         reader = BatchReader(opened, "sae", 16, partial(stream, 5, "order"))
-        assert all(torch.equal(x, torch.from_numpy(reader(step)[0])) for step, x in enumerate(seen))
+        assert all(torch.equal(x, torch.from_numpy(reader(step)[0])) for step, x in enumerate(batches))
     # two passes have different orders
-    assert not torch.equal(seen[0], seen[3])
+    assert not torch.equal(batches[0], batches[3])
 
     model = load_model(tmp_path / "run/model.safetensors")
     assert (model.config.activation, model.config.n_q, model.config.k) == ("topk", 10, 2)
@@ -76,7 +76,7 @@ def test_a_library_gets_the_batches_of_our_trainings_and_leaves_the_files_of_any
         (6, 96, 3.0),
         (7, 112, 1.0),
     ]
-    x = seen[-1]
+    x = batches[-1]
     fvu = (model(x).x_hat - x).square().sum() / (x - x.mean(0)).square().sum()
     assert float(rows[-1]["fvu"]) == pytest.approx(fvu.item())
     assert float(rows[-1]["l0"]) <= 2

@@ -66,11 +66,11 @@ class Copy:
     def insert(self, name: str, before: str, text: str) -> str:
         """Insert text before a text that a module contains once; return the original module."""
         module = self.path / "src/sdlcore" / name
-        found = module.read_text()
-        assert found.count(before) == 1, f"{name} has changed: the recipe no longer fits"
-        module.write_text(found.replace(before, text + before))
+        source = module.read_text()
+        assert source.count(before) == 1, f"{name} has changed: the recipe no longer fits"
+        module.write_text(source.replace(before, text + before))
         self.touched.add(name)
-        return found
+        return source
 
     def run(self, *arguments: object) -> str:
         """Run Python with arguments in the copy, and return its output."""
@@ -84,8 +84,8 @@ class Copy:
     def runs(self) -> dict[str, Any]:
         """Return everything that determines each run: its settings, and the digest of its code."""
         code = RUNS.replace("SCRIPTS", repr(str(SCRIPTS))).replace("CONFIG", repr(str(REPOSITORY / "config")))
-        found: dict[str, Any] = json.loads(self.run("-c", code))
-        return found
+        runs: dict[str, Any] = json.loads(self.run("-c", code))
+        return runs
 
     def schema(self) -> str:
         """Regenerate the schema, as docs/extending.md describes, and return it."""
@@ -100,9 +100,9 @@ class Copy:
             with create_store(self.path / f"{part}.h5", {}) as writer:
                 writer.append(x.astype(np.float32), features=scipy.sparse.csr_array(x))
         save_references(self.path / "references.safetensors", References(features, None, None), {})
-        given, model = ["--settings", json.dumps(settings)], ["--model", "run/model.safetensors"]
-        self.run(SCRIPTS / f"{script}.py", *given, "--seed", 0, "--store", "train.h5", "--out", "run")
+        settings_option, model = ["--settings", json.dumps(settings)], ["--model", "run/model.safetensors"]
+        self.run(SCRIPTS / f"{script}.py", *settings_option, "--seed", 0, "--store", "train.h5", "--out", "run")
         judged = ["--cell", "trial", "trial", "best", "none", 0, *model, "--trained-on", "train.h5"]
         judged += ["--store", "test.h5", "--references", "references.safetensors", "--output", "run/metrics.json"]
-        self.run(SCRIPTS / "evaluate.py", *given, *judged)
+        self.run(SCRIPTS / "evaluate.py", *settings_option, *judged)
         return self.path / "run"

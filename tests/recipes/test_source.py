@@ -104,7 +104,7 @@ MINE = {
 
 
 @pytest.mark.slow
-def test_a_source_of_five_files_is_checked_planned_extracted_trained_on_and_shown(tmp_path):
+def test_a_source_of_five_files_is_checked_planned_extracted_and_trained_on(tmp_path):
     checkout = Checkout(tmp_path / "sdl core")
     assert len([*NEW, KINDS, PUBLIC]) <= 5
     before = _training(checkout)

@@ -60,7 +60,7 @@ Path("said.json").write_text(json.dumps(said))
 
 
 @pytest.mark.slow
-def test_a_table_of_one_file_is_planned_made_reported_and_described(tmp_path):
+def test_a_table_of_one_file_is_planned_written_reported_and_described(tmp_path):
     checkout = Checkout(tmp_path / "sdl core")
     assert len(RECIPE) <= 2
     for name, text in RECIPE.items():

@@ -64,7 +64,7 @@ def test_speed_is_that_of_this_process_and_of_its_recent_rows(caplog):
 
 
 @given(steps=st.integers(0, 10**6), seconds=st.floats(0, 1e7), ahead=st.integers(1, 10**6))
-def test_any_time_can_be_told(steps, seconds, ahead):
+def test_any_remaining_time_has_a_text(steps, seconds, ahead):
     row = {**ROWS[0], "step": ahead, "samples": ahead, "seconds": seconds}
     start = {"step": 0, "samples": 0, "seconds": 0.0}
     assert progress_line(row, start, ahead + steps).endswith(" left")
@@ -73,7 +73,7 @@ def test_any_time_can_be_told(steps, seconds, ahead):
 # TensorBoard, read as TensorBoard reads it
 
 
-def shown(folder):
+def tensorboard_content(folder):
     """Return the content that TensorBoard shows of a folder: name -> [(step, value)]."""
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -88,7 +88,7 @@ def expected(rows):
 
 def test_tensorboard_shows_every_row(tmp_path):
     record(tensorboard(tmp_path))
-    assert shown(tmp_path) == expected(ROWS)
+    assert tensorboard_content(tmp_path) == expected(ROWS)
 
 
 @pytest.mark.parametrize("ahead", [pytest.param(0, marks=pytest.mark.slow), 2])
@@ -97,14 +97,14 @@ def test_tensorboard_shows_no_row_twice_after_resumes(tmp_path, ahead):
         record(tensorboard(tmp_path), ROWS[:saved], ROWS[saved : stop + ahead], dies=True)
         time.sleep(1)  # TensorBoard orders files by name, which contains the second of creation
     record(tensorboard(tmp_path), ROWS[:5], ROWS[5:])
-    assert shown(tmp_path) == expected(ROWS)
+    assert tensorboard_content(tmp_path) == expected(ROWS)
 
 
 def test_tensorboard_forgets_a_training_that_another_one_replaces(tmp_path):
     record(tensorboard(tmp_path), new=[{**row, "loss": -1.0} for row in ROWS])
     time.sleep(1)
     record(tensorboard(tmp_path), new=ROWS[:2])
-    assert shown(tmp_path) == expected(ROWS[:2])
+    assert tensorboard_content(tmp_path) == expected(ROWS[:2])
 
 
 def test_tensorboards_clock_is_that_of_training(tmp_path):
@@ -163,7 +163,7 @@ def test_a_resumed_training_goes_on_in_its_run(service, ahead, tmp_path):
     assert service.settings == {"project": "sdlcore", "dir": str(tmp_path), "config": {"k": 4, "seed": 3}}
 
 
-def test_rows_before_tracking_was_asked_for_are_sent_too(service, tmp_path):
+def test_rows_before_tracking_began_are_sent_too(service, tmp_path):
     record(sent_to_service(tmp_path), ROWS[:3], ROWS[3:])
     assert str(service.runs["me"]) == str(ROWS)
 
@@ -178,13 +178,13 @@ def test_rows_before_tracking_was_asked_for_are_sent_too(service, tmp_path):
         ("tensorboardX", partial(tensorboard, "nowhere"), r"sdlcore\[tensorboard\]"),
     ],
 )
-def test_a_package_that_is_not_there_is_named_with_how_to_get_it(monkeypatch, package, recorder, requirement):
+def test_a_missing_package_is_named_with_its_extra(monkeypatch, package, recorder, requirement):
     monkeypatch.setitem(sys.modules, package, None)
     with pytest.raises(ModuleNotFoundError, match=f"needs {package}, .* pip install '{requirement}'"):
         record(recorder())
 
 
-def test_packages_are_imported_only_when_they_are_wanted():
+def test_packages_of_recorders_are_not_imported_with_the_module():
     code = "import sys, runs.recording; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert not {"tensorboardX", "wandb"} & set(done.stdout.split())

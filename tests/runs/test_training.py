@@ -64,7 +64,7 @@ def trainings(empty: Trainings) -> Trainings:
     return empty
 
 
-def test_a_run_of_another_configuration_is_copied_and_its_own_files_stay(trainings: Trainings):
+def test_a_run_of_another_configuration_is_copied_and_its_files_stay(trainings: Trainings):
     before = {name: (trainings.files("one") / name).stat() for name in FILES}
     assert trainings.run("two")
     for name, stat in before.items():
@@ -97,23 +97,23 @@ def test_a_run_on_other_activations_or_by_other_code_is_not(trainings: Trainings
     assert json.loads(config.read_text()) == json.loads((trainings.files("two") / "config.json").read_text())
 
 
-@pytest.mark.parametrize(("file", "kept"), [*((name, 0) for name in FILES), *DAMAGED])
-def test_a_run_that_is_not_whole_is_not_taken(trainings: Trainings, file: str, kept: int):
+@pytest.mark.parametrize(("file", "size"), [*((name, 0) for name in FILES), *DAMAGED])
+def test_an_incomplete_or_damaged_run_is_not_copied(trainings: Trainings, file: str, size: int):
     path = trainings.files("one") / file
     content = path.read_bytes()
     path.unlink()
-    if kept:
-        path.write_bytes(content[:kept] + bytes([content[kept] ^ 1]) + content[kept + 1 :])
+    if size:
+        path.write_bytes(content[:size] + bytes([content[size] ^ 1]) + content[size + 1 :])
     assert not trainings.run("two")
 
 
-def test_a_model_of_another_run_is_not_taken(trainings: Trainings):
+def test_a_model_of_another_run_is_not_copied(trainings: Trainings):
     trainings.run("two", k=3)
     (trainings.files("two") / "model.safetensors").replace(trainings.files("one") / "model.safetensors")
     assert not trainings.run("three")
 
 
-def test_a_run_that_has_begun_again_is_not_taken(trainings: Trainings):
+def test_a_run_that_has_begun_again_is_not_copied(trainings: Trainings):
     """The folder contains history and model of the previous run."""
     with pytest.raises(DivergedError):
         trainings.run("one", lr=1e30, gradient_clip=None)
@@ -121,16 +121,18 @@ def test_a_run_that_has_begun_again_is_not_taken(trainings: Trainings):
     assert not trainings.run("two")
 
 
-def test_whoever_is_told_of_histories_hears_that_of_a_run_that_is_copied(trainings: Trainings, tmp_path: Path):
+def test_recorders_get_the_history_of_a_copied_run(trainings: Trainings, tmp_path: Path):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     assert trainings.run("two", Training(device="cpu", tensorboard=tmp_path / "told"))
-    told = EventAccumulator(str(tmp_path / "told")).Reload().Scalars("loss")
+    events = EventAccumulator(str(tmp_path / "told")).Reload().Scalars("loss")
     rows = read_history(trainings.files("one") / "history.csv")
-    assert [(event.step, event.value) for event in told] == [(row["step"], pytest.approx(row["loss"])) for row in rows]
+    assert [(event.step, event.value) for event in events] == [
+        (row["step"], pytest.approx(row["loss"])) for row in rows
+    ]
 
 
-def test_what_is_copied_is_what_would_be_found(trainings: Trainings):
+def test_a_copied_run_equals_a_trained_one(trainings: Trainings):
     trainings.run("two")
     config = trainings.files("one") / "config.json"
     config.unlink()
@@ -145,27 +147,30 @@ def test_what_is_copied_is_what_would_be_found(trainings: Trainings):
 def test_an_interrupted_run_resumes_and_one_of_other_code_begins_anew(
     trainings: Trainings, monkeypatch: pytest.MonkeyPatch, code: str | None, steps: int
 ):
-    once, taken = loop.TrainingStep.__call__, []
+    once, steps_taken = loop.TrainingStep.__call__, []
 
-    def step(self, *given):
-        taken.append(1)
-        if len(taken) == 5:
+    def step(self, *arguments):
+        steps_taken.append(1)
+        if len(steps_taken) == 5:
             raise MemoryError
-        return once(self, *given)
+        return once(self, *arguments)
 
     monkeypatch.setattr(loop.TrainingStep, "__call__", step)
     with pytest.raises(MemoryError):
         trainings.run("two", seed=1)
     checkpoint = trainings.files("two") / "checkpoint.safetensors"
-    said = describe_checkpoint(checkpoint)
+    description = describe_checkpoint(checkpoint)
     if code:
         save_checkpoint(
-            checkpoint, said.identity, load_checkpoint(checkpoint, said.identity), said.facts | {"code": code}
+            checkpoint,
+            description.identity,
+            load_checkpoint(checkpoint, description.identity),
+            description.facts | {"code": code},
         )
-    taken.extend([1] * 5)
-    before = len(taken)
+    steps_taken.extend([1] * 5)
+    before = len(steps_taken)
     assert not trainings.run("two", seed=1)
-    assert len(taken) - before == steps
+    assert len(steps_taken) - before == steps
     assert ("other settings, data or code; starting afresh" in trainings.log.text) == bool(code)
     trainings.run("three", seed=1, checkpoint_every=6)
     two, three = (load_file(trainings.files(name) / "model.safetensors") for name in ("two", "three"))

@@ -168,13 +168,13 @@ class Cluster:
             os.kill(pid, signal.SIGKILL)
 
     def node_states(self) -> dict[str, str]:
-        shown = run("sinfo", "--noheader", "--Node", "--format=%N %T", check=False)
-        return dict(line.split() for line in shown.splitlines())
+        table = run("sinfo", "--noheader", "--Node", "--format=%N %T", check=False)
+        return dict(line.split() for line in table.splitlines())
 
     def jobs(self) -> list[dict[str, str]]:
         """Return all jobs so far, as the scheduler describes them."""
-        shown = run("scontrol", "show", "jobs", "--oneliner", "--details")
-        return [dict(re.findall(r"(\w+)=(\S*)", line)) for line in shown.splitlines() if line.startswith("JobId=")]
+        table = run("scontrol", "show", "jobs", "--oneliner", "--details")
+        return [dict(re.findall(r"(\w+)=(\S*)", line)) for line in table.splitlines() if line.startswith("JobId=")]
 
 
 class Output(str):
@@ -229,10 +229,10 @@ def descendants(pid: int) -> list[int]:
         except OSError:
             continue
         children.setdefault(parent, []).append(int(process.parent.name))
-    found = [pid]
-    for each in found:
-        found += children.get(each, [])
-    return found[1:]
+    pids = [pid]
+    for each in pids:
+        pids += children.get(each, [])
+    return pids[1:]
 
 
 def reap() -> None:

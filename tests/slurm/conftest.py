@@ -33,10 +33,10 @@ def local(tmp_path_factory):
     """The same pipeline without a cluster, run in the background; calling it waits for the result."""
     checkout = Checkout(tmp_path_factory.mktemp("local") / "sdl core")
     with ThreadPoolExecutor() as background:
-        made = background.submit(checkout.snakemake)
+        run = background.submit(checkout.snakemake)
 
         def wait() -> Checkout:
-            made.result()
+            run.result()
             return checkout
 
         yield wait
@@ -84,8 +84,8 @@ class Submission:
 
     def jobs(self) -> list[dict[str, str]]:
         """Return this run's jobs as the scheduler describes them."""
-        found = re.search(r"SLURM run ID: (\S+)", self.log.read_text())
-        return [job for job in self.cluster.jobs() if job["JobName"] == found[1]] if found else []
+        match = re.search(r"SLURM run ID: (\S+)", self.log.read_text())
+        return [job for job in self.cluster.jobs() if job["JobName"] == match[1]] if match else []
 
     def wait_for(self, what: str, condition: Callable[[dict[str, str]], bool]) -> dict[str, str]:
         """Wait for one of this run's jobs to be in some state, and return it."""
@@ -116,11 +116,11 @@ def is_midway(job: dict[str, str]) -> bool:
 
 def results(folder: Path) -> dict[str, object]:
     """Return a run's results: tables as they are, metrics without time and place of their computation."""
-    found: dict[str, object] = {}
+    contents: dict[str, object] = {}
     for file in sorted((folder / "results/tiny").rglob("*")):
         name = str(file.relative_to(folder))
         if file.name == "metrics.json":
-            found[name] = {key: value for key, value in json.loads(file.read_text()).items() if key != "provenance"}
+            contents[name] = {key: value for key, value in json.loads(file.read_text()).items() if key != "provenance"}
         elif file.parent.name == "tables" or file.name == "model.safetensors":
-            found[name] = file.read_bytes()
-    return found
+            contents[name] = file.read_bytes()
+    return contents

@@ -68,16 +68,16 @@ def test_the_pipeline_takes_few_jobs_that_ask_for_what_rules_need(disturbed):
     assert all(re.search(r"mem=\d", job["ReqTRES"]) and job["TimeLimit"] != "UNLIMITED" for job in jobs)
 
 
-def test_jobs_on_nodes_run_in_the_conda_environment_that_was_made_where_snakemake_runs(in_conda):
+def test_jobs_on_nodes_run_in_the_conda_environment_of_the_submitting_node(in_conda):
     submission, conda = in_conda
     submission.finish()
     (environment,) = submission.checkout.path.glob(".snakemake/conda/*_")
     assert (conda / "activated").read_text().splitlines() == [str(environment)]
 
 
-def test_gpus_are_given_to_one_job_each(cluster):
-    shown = run("srun", "--ntasks", "2", "--nodes", "1", "--gpus-per-task=1", "printenv", "CUDA_VISIBLE_DEVICES")
-    assert len(shown.split()) == GPUS
+def test_each_task_has_a_gpu(cluster):
+    devices = run("srun", "--ntasks", "2", "--nodes", "1", "--gpus-per-task=1", "printenv", "CUDA_VISIBLE_DEVICES")
+    assert len(devices.split()) == GPUS
 
 
 def test_a_node_that_goes_down_and_a_controller_that_is_killed_change_nothing(cluster, local, tmp_path):

@@ -72,7 +72,7 @@ class Plan(NamedTuple):
 class Checkout:
     """A copy of the repository's pipeline, in which to run Snakemake."""
 
-    said = ""
+    output = ""
     """Snakemake's output in the run that a fixture made."""
 
     def __init__(self, path: Path) -> None:
@@ -104,8 +104,8 @@ class Checkout:
 def read_plan(text: str) -> Plan:
     """Parse the output of a dry run."""
     jobs = re.findall(r"^(?:local)?rule (\w+):\n((?:    .*\n)*)", text, flags=re.MULTILINE)
-    found = [(rule, "".join(re.findall(r"wildcards: (.*)", body))) for rule, body in jobs]
-    return Plan(sorted((rule, wildcards) for rule, wildcards in found if rule != "all"), text)
+    rules = [(rule, "".join(re.findall(r"wildcards: (.*)", body))) for rule, body in jobs]
+    return Plan(sorted((rule, wildcards) for rule, wildcards in rules if rule != "all"), text)
 
 
 @pytest.fixture(scope="module")
@@ -118,5 +118,5 @@ def checkout(tmp_path_factory) -> Checkout:
 def finished(tmp_path_factory) -> Checkout:
     """The tiny pipeline after a complete run. Tests must leave it unchanged."""
     checkout = Checkout(tmp_path_factory.mktemp("a folder") / "sdl core")
-    checkout.said = checkout.snakemake(forked=False).stdout
+    checkout.output = checkout.snakemake(forked=False).stdout
     return checkout

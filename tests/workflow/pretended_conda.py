@@ -59,8 +59,8 @@ def link(requirement: Requirement, packages: Path, linked: set[str]) -> None:
                 target.symlink_to(distribution.locate_file(top))
     for needed in map(Requirement, distribution.requires or []):
         extras = requirement.extras or {""}
-        wanted = needed.marker is None or any(needed.marker.evaluate({"extra": extra}) for extra in extras)
-        if wanted and (needed.name, *needed.extras) not in linked:
+        required = needed.marker is None or any(needed.marker.evaluate({"extra": extra}) for extra in extras)
+        if required and (needed.name, *needed.extras) not in linked:
             linked.add((needed.name, *needed.extras))
             link(needed, packages, linked)
 

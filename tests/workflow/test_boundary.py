@@ -31,7 +31,7 @@ def imports(text, name):
     if not name.endswith(".py"):
         text = "\n".join(re.findall(r"^\s*((?:from|import) sdlcore\b.*?(?:\([^)]*\)|$))", text, flags=re.MULTILINE))
         text = "\n".join(line.strip() for line in text.splitlines())
-    found = defaultdict(set)
+    names_by_module = defaultdict(set)
     for node in ast.walk(ast.parse(text)):
         if isinstance(node, ast.ImportFrom):
             assert not node.level, f"{name} has a relative import"
@@ -40,8 +40,8 @@ def imports(text, name):
             names = {(alias.name, "") for alias in node.names} if isinstance(node, ast.Import) else set()
         for module, imported in names:
             if module.partition(".")[0] == "sdlcore":
-                found[module].add(imported)
-    return found
+                names_by_module[module].add(imported)
+    return names_by_module
 
 
 @pytest.fixture(scope="module")
@@ -49,9 +49,9 @@ def imported():
     """Return file -> module of the library -> names, for every file of the workflow."""
     files = [path for path in WORKFLOW.rglob("*") if path.suffix in (".py", ".smk")]
     assert {path.parent.name for path in files} >= {"scripts", "rules", "functions", "products", "offline", "peers"}
-    found = {path.relative_to(WORKFLOW).as_posix(): path for path in files}
-    found |= {"Snakefile": WORKFLOW / "Snakefile", "../Snakefile": REPOSITORY / "Snakefile"}
-    return {name: imports(path.read_text(), name) for name, path in found.items()}
+    sources = {path.relative_to(WORKFLOW).as_posix(): path for path in files}
+    sources |= {"Snakefile": WORKFLOW / "Snakefile", "../Snakefile": REPOSITORY / "Snakefile"}
+    return {name: imports(path.read_text(), name) for name, path in sources.items()}
 
 
 def test_the_workflow_imports_only_public_names(imported):
@@ -80,11 +80,11 @@ def test_every_name_of_the_pipeline_is_used_and_none_is_public_twice(imported):
 
 def test_every_name_of_the_pipeline_is_documented_and_on_its_page():
     page = (REPOSITORY / "docs/reference/pipeline.md").read_text()
-    shown = {path.rpartition(".")[2]: path for path in re.findall(r"^::: (\S+)$", page, flags=re.MULTILINE)}
-    assert shown.keys() == PUBLIC["sdlcore.pipeline"]
-    for name, path in shown.items():
-        found = getattr(pipeline, name)
-        text = text_of(path) or (found.__doc__ if isinstance(found, type | FunctionType) else None)
+    paths = {path.rpartition(".")[2]: path for path in re.findall(r"^::: (\S+)$", page, flags=re.MULTILINE)}
+    assert paths.keys() == PUBLIC["sdlcore.pipeline"]
+    for name, path in paths.items():
+        member = getattr(pipeline, name)
+        text = text_of(path) or (member.__doc__ if isinstance(member, type | FunctionType) else None)
         assert text, f"{path} has no docstring"
         assert not text.startswith(f"{name}("), f"{path} has no docstring of its own"  # a dataclass without one
 

@@ -16,8 +16,11 @@ RULES = sorted((REPOSITORY / "workflow/rules").glob("*.smk"))
 
 def rules_of(text):
     """Return the rules of a file by name, each with its text."""
-    found = re.split(r"^ *rule(?: (\w+):|:\n +name:\n +(.+))$", text, flags=re.MULTILINE)[1:]
-    return {name or given: body for name, given, body in zip(found[::3], found[1::3], found[2::3], strict=True)}
+    parts = re.split(r"^ *rule(?: (\w+):|:\n +name:\n +(.+))$", text, flags=re.MULTILINE)[1:]
+    return {
+        name or written_name: body
+        for name, written_name, body in zip(parts[::3], parts[1::3], parts[2::3], strict=True)
+    }
 
 
 @pytest.mark.parametrize("file", RULES, ids=lambda file: file.stem)
@@ -31,7 +34,7 @@ def test_every_rule_that_runs_a_command_names_its_environment(file):
     assert without == []
 
 
-def test_rules_are_found_at_all():
+def test_the_rules_of_all_files_are_read():
     names = [name for file in RULES for name in rules_of(file.read_text())]
     assert {"train", "evaluate", 'f"make_{product_name}"', "report", "fetch"} <= set(names)
 
@@ -53,7 +56,7 @@ def checkout(tmp_path_factory) -> Checkout:
 
 
 @pytest.mark.slow
-def test_jobs_run_in_the_environment_that_was_made_for_them(checkout):
+def test_jobs_run_in_their_conda_environment(checkout):
     (environment,) = checkout.path.glob(".snakemake/conda/*_")
     jobs = checkout.plan(*TARGETS, "--forceall").jobs
     assert {rule for rule, _ in jobs} == {"feature_matrix", "samples", "anchors", "train", "evaluate", "make_table3"}

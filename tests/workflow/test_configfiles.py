@@ -29,9 +29,9 @@ def test_the_files_are_those_that_snakemakes_parser_finds(line: str):
     assert named(line.split()) == snakemakes.parse_known_args(line.split())[0].configfile
 
 
-def test_a_target_that_was_taken_for_a_configuration_is_told_so(tmp_path):
+def test_a_target_among_configuration_files_is_refused_with_its_place(tmp_path):
     main = runpy.run_path(str(REPOSITORY / "workflow/configfiles.py"))["main"]
     (tmp_path / "a.yaml").write_text("name: a\n")
-    for word, said in (("table1", "name it before --configfile"), ("b.yaml", "b.yaml: cannot be read")):
-        with pytest.raises(SystemExit, match=said):
+    for word, message in (("table1", "name it before --configfile"), ("b.yaml", "b.yaml: cannot be read")):
+        with pytest.raises(SystemExit, match=message):
             main(["--configfile", str(tmp_path / "a.yaml"), str(tmp_path / word)])

@@ -34,8 +34,8 @@ def refused(checkout: Checkout, content: bytes, *arguments: str) -> str:
 
 
 def test_python_in_a_configuration_file_is_not_run(checkout):
-    said = refused(checkout, b"__use_yte__: true\nname: x\nwandb: ?__import__('os').system('touch pwned')\n")
-    assert "bad.yaml: __use_yte__: makes Snakemake run Python code" in said
+    output = refused(checkout, b"__use_yte__: true\nname: x\nwandb: ?__import__('os').system('touch pwned')\n")
+    assert "bad.yaml: __use_yte__: makes Snakemake run Python code" in output
 
 
 @pytest.mark.parametrize(
@@ -58,18 +58,18 @@ def test_a_file_that_snakemake_would_hang_or_end_by_an_exception_on_is_refused_b
 
 
 def test_without_the_profile_a_file_is_refused_too(checkout):
-    said = refused(checkout, b"name: x\nname: y\n", "--workflow-profile", "none", "--cores", "1")
-    assert "bad.yaml: line 2: the key name occurs twice, first in line 1" in said
+    output = refused(checkout, b"name: x\nname: y\n", "--workflow-profile", "none", "--cores", "1")
+    assert "bad.yaml: line 2: the key name occurs twice, first in line 1" in output
 
 
 def test_a_value_is_not_formatted_after_it_was_quoted(checkout):
-    said = refused(checkout, b"name: x\ncache: '{config[wandb]}'\nwandb: \"x'; touch pwned; echo '\"\n")
-    assert "cache: expected text without braces" in said
+    output = refused(checkout, b"name: x\ncache: '{config[wandb]}'\nwandb: \"x'; touch pwned; echo '\"\n")
+    assert "cache: expected text without braces" in output
 
 
 def test_a_checkout_whose_path_snakemake_would_format_is_refused(tmp_path):
-    said = refused(Checkout(tmp_path / "{config[wandb]}"), b"name: x\n")
-    assert "expected a path of the checkout without braces" in said
+    output = refused(Checkout(tmp_path / "{config[wandb]}"), b"name: x\n")
+    assert "expected a path of the checkout without braces" in output
 
 
 @pytest.mark.slow
@@ -90,30 +90,30 @@ def test_values_reach_jobs_as_they_are_written(checkout):
 
 
 def test_paths_of_sources_are_one_word_each(checkout):
-    own = f"mine {HARM}"
+    stem = f"mine {HARM}"
     sources = {
         "language": {
-            "mine": {"model": f"{own}.gguf", "text": f"{own}.txt"},
-            "wheeled": {"model": f"wheel:a==1#b/{own}.gguf", "text": f"wheel:c==1#d/{own}.json"},
+            "mine": {"model": f"{stem}.gguf", "text": f"{stem}.txt"},
+            "wheeled": {"model": f"wheel:a==1#b/{stem}.gguf", "text": f"wheel:c==1#d/{stem}.json"},
         },
         "clip": {
             "photos": {
-                "images": own,
-                "test_images": f"{own}/test",
-                "model": f"{own}.json",
-                "pretrained": f"{own}.safetensors",
+                "images": stem,
+                "test_images": f"{stem}/test",
+                "model": f"{stem}.json",
+                "pretrained": f"{stem}.safetensors",
             }
         },
     }
     for suffix in ("gguf", "txt", "json"):
-        (checkout.path / f"{own}.{suffix}").write_text("{}")
+        (checkout.path / f"{stem}.{suffix}").write_text("{}")
     change = {**NOTHING, "name": "quoted", "cache": f"cache {HARM}", "sources": sources}
     stores = [f"results/quoted/activations/{source}/test.h5" for source in ("mine", "wheeled", "photos")]
     plan = checkout.plan(*stores, "-p", change=change)
     assert plan.rules() == {"language_model", "activations", "fetch", "clip_activations"}
     # each command's words as split by the shell, one of which is the path
     check = 'for word in "$@"; do printf "%s\\n" "$word"; done'
-    said = set()
+    words = set()
     for line in plan.text.splitlines():
         command = line.removeprefix("Shell command: ")
         if "$SCRIPTS" in command:
@@ -125,9 +125,9 @@ def test_paths_of_sources_are_one_word_each(checkout):
                 text=True,
                 check=True,
             )
-            said |= set(done.stdout.splitlines())
-    wanted = {own, f"{own}/test", f"{own}.gguf", f"{own}.txt", f"{own}.json", f"{own}.safetensors"}
-    assert wanted | {f"wheel:a==1#b/{own}.gguf", f"wheel:c==1#d/{own}.json"} <= said
+            words |= set(done.stdout.splitlines())
+    paths = {stem, f"{stem}/test", f"{stem}.gguf", f"{stem}.txt", f"{stem}.json", f"{stem}.safetensors"}
+    assert paths | {f"wheel:a==1#b/{stem}.gguf", f"wheel:c==1#d/{stem}.json"} <= words
     assert not list(checkout.path.glob("**/pwned"))
 
 
@@ -142,19 +142,19 @@ def test_the_longest_names_leave_room_for_those_of_logs(checkout):
 
 
 def test_a_configuration_needs_a_name_unless_it_is_added_to_one(checkout):
-    said = refused(checkout, b"seeds: [0]\n")
-    assert "name: missing; without one, results would replace the default's in results/quick" in said
+    output = refused(checkout, b"seeds: [0]\n")
+    assert "name: missing; without one, results would replace the default's in results/quick" in output
     (checkout.path / "part.yaml").write_text("device: cpu\n")
     plan = "results/quick/bench/lrb/seed0/feature_matrix.safetensors"
     for files in (["part.yaml"], ["config/config.yaml", "config/encoders.yaml"]):
         snakemake(plan, "-n", "--configfile", *files, where=checkout.path)
 
 
-def test_all_that_is_trained_is_on_the_users_own_source(checkout):
+def test_the_readmes_configuration_trains_on_its_source_alone(checkout):
     """The README's own configuration; laid over the default it would plan 366 jobs, none of which touches it."""
     readme = (REPOSITORY / "README.md").read_text()
-    shown = re.findall(r"```yaml\n(.*?)```", readme, flags=re.DOTALL)
-    (mine,) = [text for text in shown if "file:" in text]
+    examples = re.findall(r"```yaml\n(.*?)```", readme, flags=re.DOTALL)
+    (mine,) = [text for text in examples if "file:" in text]
     (checkout.path / "config/layer5.yaml").write_text(mine)
     (method,) = [code for code in re.findall(r"```python\n(.*?)```", readme, flags=re.DOTALL) if "my_method.py" in code]
     (checkout.path / "config/my_method.py").write_text(method)
@@ -163,5 +163,5 @@ def test_all_that_is_trained_is_on_the_users_own_source(checkout):
     plan = checkout.plan(base="layer5")
     assert len(plan.of("train")) == 21
     assert all(wildcards.startswith("source=layer5,") for rule in ("train", "evaluate") for wildcards in plan.of(rule))
-    made = {"file_activations", "class_means", "anchors", "train", "evaluate"}
-    assert plan.rules() == made | {"make_own_layer5", "make_figure6", "report"}
+    stages = {"file_activations", "class_means", "anchors", "train", "evaluate"}
+    assert plan.rules() == stages | {"make_own_layer5", "make_figure6", "report"}

@@ -12,7 +12,7 @@ CHANGE = {"discovery": {"seeds": [0], "runs": {"lrb": ASKED, "fashion_clip": Non
 
 
 @pytest.mark.slow
-def test_anchors_are_found_in_the_store_alone_and_compared(checkout):
+def test_anchors_are_discovered_from_the_store_alone_and_compared(checkout):
     plan = checkout.plan("discovery", change=CHANGE)
     assert plan.rules() >= {"discover_anchors", "train", "evaluate", "make_discovery", "discovery"}
     assert not plan.rules() & {"make_table1", "report"}
@@ -21,9 +21,9 @@ def test_anchors_are_found_in_the_store_alone_and_compared(checkout):
     assert checkout.plan("discovery", change=CHANGE).jobs == []
     results = checkout.path / "results/tiny"
     anchors = load_anchors(results / "anchors/lrb/discovered/seed0.safetensors")
-    found = json.loads((results / "anchors/lrb/discovered/seed0.json").read_text())
+    summary = json.loads((results / "anchors/lrb/discovered/seed0.json").read_text())
     assert (len(anchors.w_p), anchors.w_r, anchors.feature) == (3, None, None)
-    assert found["stable"] >= found["anchors"] == 3
+    assert summary["stable"] >= summary["anchors"] == 3
     with (results / "tables/discovery.csv").open() as file:
         rows = {row["anchoring"]: row for row in csv.DictReader(file)}
     assert list(rows) == ["none", "ground_truth", "discovered"]

@@ -54,7 +54,7 @@ def checkout(files) -> Checkout:
 
 
 @pytest.mark.slow
-def test_a_run_is_made_by_path(checkout):
+def test_a_run_is_requested_by_path(checkout):
     metrics = json.loads((checkout.path / RUN).read_text())["metrics"]
     assert 0 < metrics["fvu"] < 1
     with ActivationStore(checkout.path / "results/tiny/activations/mine/train.h5") as store:
@@ -63,16 +63,16 @@ def test_a_run_is_made_by_path(checkout):
 
 
 @pytest.mark.slow
-def test_a_source_that_only_one_configuration_has_gets_a_table_of_its_own(checkout):
+def test_a_source_of_one_configuration_alone_gets_a_separate_table(checkout):
     tables = checkout.path / "results/tiny/tables"
     table = pd.read_csv(tables / "own_mine.csv", keep_default_na=False, na_values=[""])
     assert list(table["anchoring"]) == ["none", "half_of_classes"]
     # one of two classes is given as an anchor, so the other is the only one for scores without anchors
     judged = table[["gt_recovery_decoder_mean", "mip_decoder_unanchored_mean", "fvu_mean"]]
     assert judged.notna().all(axis=None)
-    said = (tables / "own_mine.md").read_text()
-    assert "half of the classes" in said
-    assert "paper's numbers" not in said
+    caption = (tables / "own_mine.md").read_text()
+    assert "half of the classes" in caption
+    assert "paper's numbers" not in caption
 
 
 @pytest.mark.slow
@@ -95,20 +95,20 @@ def test_a_changed_file_or_setting_reruns_what_hangs_on_it(checkout):
 
 
 @pytest.mark.slow
-def test_results_are_not_taken_for_those_of_files_that_are_not_there(checkout):
+def test_results_do_not_stand_for_those_of_missing_files(checkout):
     gone = {"input": "gone.npy", "labels": "gone_labels.npy", "class_names": "gone.txt"}
     source = {**SOURCE, **{key: f"{DATA}/{name}" for key, name in gone.items()}, "run": {"n_q": 32}}
     done = checkout.snakemake(RUN, change=CHANGE | {"sources": {"file": {"mine": source}}}, check=False)
     assert done.returncode != 0
-    said = re.search(
+    error = re.search(
         r"sources\.file\.mine: no such file: (.*)\. results/tiny has results of mine, but not of such", done.stdout
     )
-    assert sorted(said[1].split(", ")) == sorted(f"{DATA}/{name}" for name in gone.values())
+    assert sorted(error[1].split(", ")) == sorted(f"{DATA}/{name}" for name in gone.values())
     assert "rule " not in done.stdout
 
 
 @pytest.mark.slow
-def test_stores_outlive_the_files_that_they_were_made_from(checkout):
+def test_stores_outlive_the_files_of_their_samples(checkout):
     before = checkout.path / DATA
     after = before.rename(checkout.path / "elsewhere")
     try:
@@ -123,14 +123,14 @@ def test_stores_outlive_the_files_that_they_were_made_from(checkout):
 
 
 @pytest.mark.slow
-def test_other_sources_are_made_as_before(checkout):
+def test_the_plans_of_other_sources_do_not_change(checkout):
     smollm2 = "results/quick/runs/smollm2/topk_real/best/none/seed0/metrics.json"
     assert "activations" in checkout.plan(smollm2, base="config").rules()
     bench = "results/tiny/runs/lrb/topk/best/none/seed0/metrics.json"
     assert checkout.plan(bench).rules() == {"feature_matrix", "samples", "anchors", "train", "evaluate"}
 
 
-def test_what_is_wrong_is_said_in_a_sentence(files):
+def test_a_missing_file_or_array_is_refused_in_a_sentence(files):
     missing = {"sources": {"file": {"mine": {**SOURCE, "input": f"{DATA}/gone.npy"}}}}
     done = files.snakemake(RUN, change=missing, check=False)
     assert done.returncode != 0
@@ -157,19 +157,19 @@ def test_what_can_be_counted_is_checked_before_any_job(files):
     many = CHANGE | {"anchorings": {"half_of_classes": {"n_anchors": 3}}}
     done = files.snakemake("own_mine", "-n", change=many, check=False)
     assert done.returncode != 0
-    said = "anchorings.half_of_classes.n_anchors: 3 anchors, but labels of sources.file.mine name 2 classes; lower it"
-    assert said in done.stdout
+    error = "anchorings.half_of_classes.n_anchors: 3 anchors, but labels of sources.file.mine name 2 classes; lower it"
+    assert error in done.stdout
 
 
-def test_a_plan_names_the_files_that_are_not_there(files):
+def test_a_plan_names_the_missing_files(files):
     gone = {"sources": {"file": {"mine": {**SOURCE, "input": f"{DATA}/gone.npy"}}}}
     assert f"sources.file.mine: no such file: {DATA}/gone.npy" in files.snakemake("plan", change=gone).stdout
 
 
-def test_memory_is_asked_for_by_the_width_of_the_files(files):
+def test_requested_memory_follows_the_width_of_the_files(files):
     np.save(files.path / DATA / "wide.npy", np.zeros((1200, 4000), dtype=np.float16))
     wide = {**SOURCE, "input": f"{DATA}/wide.npy", "run": {"n_q": 40000}}
     done = files.snakemake(RUN, "-n", change=CHANGE | {"sources": {"file": {"mine": wide}}})
     needed = 4000 + 32 * 40000 * 4005 // 10**6  # weights, gradients and moments
-    found = max(int(megabytes) for megabytes in re.findall(r"mem_mb=(\d+)", done.stdout))
-    assert needed <= found < 1.2 * needed
+    requested = max(int(megabytes) for megabytes in re.findall(r"mem_mb=(\d+)", done.stdout))
+    assert needed <= requested < 1.2 * needed

@@ -61,7 +61,7 @@ def pictures(tmp_path_factory):
 
 
 @pytest.mark.slow
-def test_table_2_and_figures_9_and_10_are_made(pictures):
+def test_table_2_and_figures_9_and_10_have_their_files(pictures):
     results = pictures.path / "results/tiny"
     for name in (
         "figures/figure9.png",
@@ -105,7 +105,7 @@ def test_an_anchored_latent_is_tied_to_the_mean_of_its_class(pictures):
 
 
 @pytest.mark.slow
-def test_the_images_shown_are_those_of_the_test_folder_by_descending_activation(pictures):
+def test_images_of_figure_9_are_of_the_test_folder_by_descending_activation(pictures):
     with (pictures.path / "results/tiny/tables/figure9.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert rows
@@ -118,7 +118,7 @@ def test_the_images_shown_are_those_of_the_test_folder_by_descending_activation(
 
 
 @pytest.mark.slow
-def test_afterwards_there_is_nothing_to_do(pictures):
+def test_a_second_run_has_no_jobs(pictures):
     assert pictures.plan(change=CHANGE).jobs == []
 
 

@@ -40,11 +40,11 @@ def test_an_imported_dictionary_is_a_row_like_that_of_the_one_that_was_exported(
 
 
 def test_the_run_says_which_files_it_is(checkout):
-    made = json.loads((checkout.path / MINE / "config.json").read_text())
+    run_config = json.loads((checkout.path / MINE / "config.json").read_text())
     files = {name: sha256_of(checkout.path / THEIRS / name) for name in ("cfg.json", "sae_weights.safetensors")}
-    assert made["inputs"].items() >= files.items()
-    assert made["imported"].items() >= {"from": THEIRS, "format": "saelens", "files": sorted(files)}.items()
-    assert made["imported"]["says"]["architecture"] == "topk"
+    assert run_config["inputs"].items() >= files.items()
+    assert run_config["imported"].items() >= {"from": THEIRS, "format": "saelens", "files": sorted(files)}.items()
+    assert run_config["imported"]["says"]["architecture"] == "topk"
     assert "Imported dictionaries: mine (" in (checkout.path / "results/tiny/tables/table1.md").read_text()
     (row,) = (checkout.path / MINE / "history.csv").read_text().splitlines()[1:]
     assert row.startswith("0,0,")
@@ -60,7 +60,7 @@ def test_another_file_is_imported_anew_and_nothing_else(checkout):
     assert checkout.plan(f"{RUN}/metrics.json", change=change()).jobs == []
 
 
-def test_what_is_wrong_is_said_in_a_sentence(checkout):
+def test_wrong_settings_of_an_imported_dictionary_are_refused_in_a_sentence(checkout):
     done = checkout.snakemake(f"{MINE}/metrics.json", change=change(model="gone"), check=False)
     assert done.returncode != 0
     assert "methods.mine: gone: neither a file or folder on this machine nor OWNER/NAME at the hub" in done.stdout

@@ -70,7 +70,7 @@ def test_dictionaries_of_parts_and_of_streams_are_trained_and_judged(words: Chec
 
 
 @pytest.mark.slow
-def test_then_there_is_nothing_to_do_and_a_lost_part_is_extracted_alone(words: Checkout):
+def test_a_second_run_has_no_jobs_and_a_lost_part_is_extracted_alone(words: Checkout):
     targets = [f"{run}/metrics.json" for run in RUNS]
     assert words.plan(*targets, change=CHANGE).jobs == []
     part = words.path / "results/tiny/activations/in_parts/train/part-00001.h5"
@@ -95,10 +95,10 @@ def test_one_job_fills_the_stores_of_several_layers(words: Checkout, tmp_path: P
         script("activations")(source=source, **where, device="cpu", threads=torch.get_num_threads(), **stores)
         for split, path in stores.items():
             with (
-                ActivationStore(words.path / f"results/tiny/activations/each_layer{layer}/{split}.h5") as found,
+                ActivationStore(words.path / f"results/tiny/activations/each_layer{layer}/{split}.h5") as store,
                 ActivationStore(path) as expected,
             ):
-                assert np.array_equal(found.read("input"), expected.read("input"))
+                assert np.array_equal(store.read("input"), expected.read("input"))
 
 
 @pytest.mark.slow
@@ -172,14 +172,14 @@ def test_checkouts_with_one_cache_leave_each_other_the_models_that_they_converte
     ],
     ids=["sae", "transcoder", "crosscoder"],
 )
-def test_a_dictionary_is_trained_spliced_in_and_shown(source: dict, method: dict, tmp_path: Path):
+def test_a_dictionary_is_trained_and_scored_in_its_language_model(source: dict, method: dict, tmp_path: Path):
     model, text = save_tiny_llama(tmp_path / "model"), tmp_path / "words.json"
     text.write_text(json.dumps(documents(120)))
     stores = {part: tmp_path / f"{part}.h5" for part in ("train", "test")}
     settings = {"model": "tiny", "text": "words", "layer": 2, "context_length": 16, **source}
     settings |= {"train_samples": 1000, "test_samples": 300}
-    given = {"model": str(model), "text": str(text), "threads": 2, "device": "cpu"}
-    script("activations")(source=LanguageSource.from_dict(settings), **given, **stores)
+    settings_of_extraction = {"model": str(model), "text": str(text), "threads": 2, "device": "cpu"}
+    script("activations")(source=LanguageSource.from_dict(settings), **settings_of_extraction, **stores)
     training = RunConfig.from_dict({**method, "n_q": 48, "steps": 40, "batch_size": 64, "normalise": True})
     script("train")(Run(0, stores["train"], tmp_path / "run"), Training(device="cpu"), settings=training)
     script("language")(
@@ -189,20 +189,20 @@ def test_a_dictionary_is_trained_spliced_in_and_shown(source: dict, method: dict
         latents=4,
         output=tmp_path / "language.json",
         page=tmp_path / "contexts.md",
-        **given,
+        **settings_of_extraction,
     )
 
-    found = json.loads((tmp_path / "language.json").read_text())
-    assert found["run"]["source"] == "tiny"
+    scores = json.loads((tmp_path / "language.json").read_text())
+    assert scores["run"]["source"] == "tiny"
     if method.get("pair") == "crosscoder":
-        assert found["loss"] is None
+        assert scores["loss"] is None
     else:
-        losses = found["loss"]
+        losses = scores["loss"]
         assert losses["clean"] > 0
         assert losses["spliced"] != losses["clean"] != losses["mean"]
         assert 0 < losses["replaced"] < 1
-    assert len(found["latents"]) == 4
-    peaks = [peak for its in found["latents"].values() for peak in its]
+    assert len(scores["latents"]) == 4
+    peaks = [peak for its in scores["latents"].values() for peak in its]
     assert all(peak["activation"] > 0 for peak in peaks)
     page = (tmp_path / "contexts.md").read_text()
     assert page.count("<b>") == len(peaks)

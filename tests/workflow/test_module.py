@@ -24,8 +24,8 @@ def importer(folder: Path, snakefile: str) -> Path:
 
 def planned(folder: Path, *arguments: str) -> list[str]:
     """Return the rules of a dry run's jobs."""
-    said = snakemake("-n", "--cores", "1", *arguments, where=folder).stdout
-    return sorted(rule for rule in re.findall(r"^rule (\w+):", said, flags=re.MULTILINE) if rule != "all")
+    output = snakemake("-n", "--cores", "1", *arguments, where=folder).stdout
+    return sorted(rule for rule in re.findall(r"^rule (\w+):", output, flags=re.MULTILINE) if rule != "all")
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +47,7 @@ def test_a_module_has_the_targets_of_the_workflow(checkout, tmp_path):
     assert "sdl_table1 (" in snakemake("--list", where=folder).stdout
 
 
-def test_a_module_checks_the_configuration_that_it_is_given(checkout, tmp_path):
+def test_a_module_checks_its_configuration(checkout, tmp_path):
     folder = importer(tmp_path / "mine", f'"{checkout.path}/workflow/Snakefile"')
     (folder / "config.yaml").write_text("name: mine\nseeds: [0]\ntabels: {}\n")
     refused = snakemake("-n", where=folder, check=False)
@@ -91,8 +91,8 @@ def test_a_module_finishes_in_an_empty_folder(finished, tmp_path):
         *("Snakefile", "config.yaml", "results", "logs")
     }
     for table in ("table1.csv", "table3.csv", "features.csv"):
-        own = finished.path / "results/tiny/tables" / table
-        assert (folder / "results/tiny/tables" / table).read_bytes() == own.read_bytes()
+        expected = finished.path / "results/tiny/tables" / table
+        assert (folder / "results/tiny/tables" / table).read_bytes() == expected.read_bytes()
     log = next((folder / "logs/tiny/train").glob("*.log")).read_text()
     assert "Python of its own" not in log
     assert planned(folder) == []

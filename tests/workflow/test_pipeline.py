@@ -42,8 +42,8 @@ def test_a_run_makes_every_table_figure_and_the_report(finished):
     expected += [f"tables/{name}.{suffix}" for name in ("verdicts", "claims") for suffix in ("csv", "md")]
     for name in [*expected, "report.html"]:
         assert (results / name).stat().st_size > 100, name
-    assert "Open results/tiny/report.html" in finished.said
-    assert "\nresults/tiny/" not in finished.said, "the report shows them"
+    assert "Open results/tiny/report.html" in finished.output
+    assert "\nresults/tiny/" not in finished.output, "the report shows them"
     with (results / "tables/table1.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert [(row["method"], row["anchoring"]) for row in rows] == [
@@ -109,16 +109,16 @@ def another_lr(finished):
 
 
 @pytest.mark.slow
-def test_results_copied_without_snakemakes_records_say_so_and_can_be_kept(finished, another_lr, tmp_path):
+def test_results_copied_without_snakemakes_records_say_so_and_stay_usable(finished, another_lr, tmp_path):
     copy = Checkout(tmp_path / "copy")
     subprocess.run(["cp", "-r", finished.path / "results", copy.path / "results"], check=True)
     # a copy whose times are in order: Snakemake has nothing to do there, so --touch alone records nothing
     times = 2 * (time.time(),)
     for path in (copy.path / "results").rglob("*"):
         os.utime(path, times)
-    said = copy.plan().text
-    assert "results/tiny was copied here without the folder .snakemake" in said
-    copy.snakemake(*re.search(r"run this command once with (--\S+ --\S+);", said)[1].split())
+    output = copy.plan().text
+    assert "results/tiny was copied here without the folder .snakemake" in output
+    copy.snakemake(*re.search(r"run this command once with (--\S+ --\S+);", output)[1].split())
     plan = copy.plan()
     assert plan.jobs == []
     assert "was copied here" not in plan.text
@@ -137,14 +137,14 @@ def test_a_copied_checkout_with_snakemakes_records_makes_nothing_anew(finished, 
 @pytest.mark.slow
 def test_another_configuration_takes_the_runs_that_are_the_same(finished):
     run = "runs/lrb/topk/best/none/seed0"
-    said = finished.snakemake(f"results/other/{run}/metrics.json", change={"name": "other"}).stdout
-    assert f"\nresults/other/{run}/metrics.json\n" in said, "it ends with the file that was asked for"
-    assert "report.html" not in said, "which is no report"
-    said = (finished.path / "logs/other/train/lrb.topk.best.none.seed0.log").read_text()
-    assert f"results/tiny/{run} is a finished run with the same inputs; its files are copied" in said
-    said = (finished.path / "logs/other/evaluate/lrb.topk.best.none.seed0.log").read_text()
+    output = finished.snakemake(f"results/other/{run}/metrics.json", change={"name": "other"}).stdout
+    assert f"\nresults/other/{run}/metrics.json\n" in output, "it ends with the file that was asked for"
+    assert "report.html" not in output, "which is no report"
+    log = (finished.path / "logs/other/train/lrb.topk.best.none.seed0.log").read_text()
+    assert f"results/tiny/{run} is a finished run with the same inputs; its files are copied" in log
+    log = (finished.path / "logs/other/evaluate/lrb.topk.best.none.seed0.log").read_text()
     assert (
-        f"results/tiny/{run}/metrics.json evaluates the same dictionary and is finished; its metrics are reused" in said
+        f"results/tiny/{run}/metrics.json evaluates the same dictionary and is finished; its metrics are reused" in log
     )
     for file in ("model.safetensors", "config.json", "history.csv", "metrics.json"):
         one, other = (finished.path / "results" / name / run / file for name in ("tiny", "other"))
@@ -246,7 +246,7 @@ def without(path):
         aside.rename(path)
 
 
-def test_a_lost_metrics_file_is_made_again_with_what_depends_on_it(finished):
+def test_a_lost_metrics_file_is_computed_again_with_what_depends_on_it(finished):
     with without(finished.path / RUN / "metrics.json"):
         plan, of_table = finished.plan(), finished.plan("table1")
     remade = ["evaluate", "make_overview", "make_table1"]
@@ -273,10 +273,10 @@ def test_any_lost_result_is_missed(finished, lost):
 
 @pytest.mark.slow
 def test_solvers_leave_runs_and_a_table_like_any_other(finished):
-    asked = {"solvers": {"runs": {"lrb": {"methods": ["acs", "topk"]}}}}
-    assert finished.plan("solvers", change=asked).rules() == {"solve", "evaluate", "make_solvers", "solvers"}
-    finished.snakemake("solvers", change=asked)
-    assert finished.plan("solvers", change=asked).jobs == []
+    change = {"solvers": {"runs": {"lrb": {"methods": ["acs", "topk"]}}}}
+    assert finished.plan("solvers", change=change).rules() == {"solve", "evaluate", "make_solvers", "solvers"}
+    finished.snakemake("solvers", change=change)
+    assert finished.plan("solvers", change=change).jobs == []
     with (finished.path / "results/tiny/tables/solvers.csv").open() as file:
         acs, topk = csv.DictReader(file)
     columns = "solver,n,activation_probability,seed,seconds,gt_recovery_decoder,gt_recovery_encoder,features_found,fvu"
@@ -289,11 +289,11 @@ def test_solvers_leave_runs_and_a_table_like_any_other(finished):
     model = load_model(run / "model.safetensors")
     assert model.config.n_q == int(acs["features_found"])
     assert "solvers" in (finished.path / "results/tiny/tables/solvers.md").read_text().lower()
-    plan = finished.plan("solvers", change=asked | {"methods": {"acs": {"ridge": 0.01}}})
+    plan = finished.plan("solvers", change=change | {"methods": {"acs": {"ridge": 0.01}}})
     assert plan.rules() == {"solve", "evaluate", "make_solvers", "solvers"}
     # a training starts from a solver's dictionary
     run = "results/tiny/runs/lrb/topk_warm/best/none/seed0"
-    warm = asked | {"methods": {"topk_warm": {"like": "topk", "warm_start": "acs"}}}
+    warm = change | {"methods": {"topk_warm": {"like": "topk", "warm_start": "acs"}}}
     assert finished.plan(f"{run}/metrics.json", change=warm).rules() == {"train", "evaluate"}
     finished.snakemake(f"{run}/metrics.json", change=warm)
     assert json.loads((finished.path / run / "config.json").read_text())["inputs"]["start"]
@@ -304,7 +304,7 @@ def test_solvers_leave_runs_and_a_table_like_any_other(finished):
 
 @pytest.mark.slow
 def test_harder_benches_make_a_table_and_a_picture_of_runs_like_any_other(finished):
-    asked = {
+    change = {
         "harder": {"runs": {"lrb": {"methods": ["topk"]}}},
         "methods": {
             "acs_pursuit": {"like": "acs", "encoder": "pursuit"},
@@ -313,8 +313,8 @@ def test_harder_benches_make_a_table_and_a_picture_of_runs_like_any_other(finish
         "encoders": {"runs": {"lrb": {"methods": ["topk", "topk_white", "acs_pursuit"]}}},
         "frontier": {"source": "lrb", "methods": ["topk"], "panels": {"noise": {"values": [0.0, 0.5]}}},
     }
-    finished.snakemake("harder", "encoders", "frontier", change=asked)
-    assert finished.plan("harder", "encoders", "frontier", change=asked).jobs == []
+    finished.snakemake("harder", "encoders", "frontier", change=change)
+    assert finished.plan("harder", "encoders", "frontier", change=change).jobs == []
     with (finished.path / "results/tiny/tables/harder.csv").open() as file:
         (plain,) = csv.DictReader(file)
     assert float(plain["splitting"]) >= 1
@@ -328,7 +328,7 @@ def test_harder_benches_make_a_table_and_a_picture_of_runs_like_any_other(finish
     assert points == [("noise", "0.0", "lrb"), ("noise", "0.5", "lrb_noise_0_5")]
     assert (finished.path / "results/tiny/figures/frontier.png").stat().st_size > 10_000
     # only the changed products are drawn again
-    changed = asked | {"sources": {"bench": {"lrb_noise_0_5": {"like": "lrb", "noise": 0.5, "correlation": 0.3}}}}
+    changed = change | {"sources": {"bench": {"lrb_noise_0_5": {"like": "lrb", "noise": 0.5, "correlation": 0.3}}}}
     plan = finished.plan("harder", "frontier", change=changed)
     assert plan.rules() == {"samples", "train", "evaluate", "make_frontier", "frontier"}
 
@@ -349,9 +349,9 @@ def test_a_sweep_trains_what_is_new_in_it(finished):
 def test_a_sweep_makes_its_table_and_draws_its_figure(finished, tmp_path):
     where = tmp_path / "sweeping"
     shutil.copytree(finished.path, where, symlinks=True)
-    said = finished.snakemake("table4", change=SWEPT, where=where).stdout
+    output = finished.snakemake("table4", change=SWEPT, where=where).stdout
     for ending in ("csv", "md", "tex"):
-        assert f"\nresults/tiny/tables/table4.{ending}\n" in said
+        assert f"\nresults/tiny/tables/table4.{ending}\n" in output
     results = where / "results/tiny"
     with (results / "tables/table4_runs.csv").open() as file:
         runs = list(csv.DictReader(file))
@@ -402,7 +402,7 @@ def stop_by_a_damaged_store(checkout):
     [([], True), (["--no-hooks"], False)],
     ids=["forked", "of its own"],
 )
-def test_a_run_made_again_has_equal_bits_whether_its_processes_are_forked_or_not(finished, hooks, warm):
+def test_a_repeated_run_has_equal_bits_whether_its_processes_are_forked_or_not(finished, hooks, warm):
     """The same run gives the same model and metrics when requested again, even after a failure."""
     files = [finished.path / RUN / name for name in ("model.safetensors", "metrics.json")]
     before = [file.read_bytes() for file in files]
@@ -428,23 +428,23 @@ def test_all_220_numbers_have_a_verdict_whatever_is_run(finished):
         rows = list(csv.DictReader(file))
     assert len(rows) == 220
     assert {row["verdict"] for row in rows} == {"not run at this scale"}
-    shown = {(row["table"], row["method"]) for row in rows if row["ours"]}
-    assert shown == {("table1", "TopK SAE"), ("table1", "Crosscoder")}
+    methods = {(row["table"], row["method"]) for row in rows if row["ours"]}
+    assert methods == {("table1", "TopK SAE"), ("table1", "Crosscoder")}
 
 
-def test_verdicts_are_planned_by_their_name_where_a_table_of_the_papers_is_made(finished, everything):
+def test_verdicts_are_planned_by_name_and_only_beside_a_table_of_the_paper(finished, everything):
     assert everything.rules() >= {"verdicts", "make_verdicts", "make_table1", "make_figure6"}
     nothing = finished.plan(change={"tables": {"table1": None}})
     assert "make_verdicts" not in nothing.rules()
 
 
 @pytest.mark.slow
-def test_verdicts_are_left_alone_where_a_figure_that_is_not_judged_goes(finished):
+def test_verdicts_are_not_planned_again_without_a_figure_that_is_not_judged(finished):
     other = finished.plan(change={"figures": {"figure8": None}})
     assert "make_verdicts" not in other.rules()
 
 
-def test_stores_hold_what_the_bench_is_made_of(finished):
+def test_stores_hold_the_samples_of_the_bench(finished):
     with h5py.File(finished.path / "results/tiny/activations/lrb/seed0/test.h5") as file:
         assert {"input", "target", "features"} <= set(file)
         assert file["input"].shape == (256, 10)
@@ -452,13 +452,13 @@ def test_stores_hold_what_the_bench_is_made_of(finished):
 
 @pytest.mark.slow
 def test_published_metrics_are_restored_where_the_configuration_says_the_same(finished):
-    runs, kept = finished.path / "results/tiny/runs", finished.path / "results/tiny/kept"
+    runs, moved_runs = finished.path / "results/tiny/runs", finished.path / "results/tiny/kept"
     table = "results/tiny/tables/table1.csv"
     before = (finished.path / RUN / "metrics.json").read_bytes()
     finished.snakemake("publish")
     published = list((finished.path / "docs/results/tiny/runs").iterdir())
     assert len(published) == 6  # the configuration's own; other tests left runs with other settings
-    runs.rename(kept)
+    runs.rename(moved_runs)
     try:
         finished.snakemake("restore", change={"methods": {"topk": {"k": 5}}})
         assert not (finished.path / RUN).exists(), "another k is another run"
@@ -468,7 +468,7 @@ def test_published_metrics_are_restored_where_the_configuration_says_the_same(fi
         assert finished.plan(table).rules() <= {"make_table1"}
     finally:
         shutil.rmtree(runs, ignore_errors=True)
-        kept.rename(runs)
+        moved_runs.rename(runs)
         shutil.rmtree(finished.path / "docs")
 
 
@@ -478,10 +478,10 @@ def test_snakemakes_report_lists_every_table_and_figure_with_its_caption(finishe
     finished.snakemake("--report", str(page))
     text = page.read_text()
     results = finished.path / "results/tiny"
-    shown = [path for path in results.glob("*/*") if path.parent.name in ("tables", "figures")]
-    shown = [path for path in shown if path.suffix in (".png", ".md", ".csv")]
-    assert len(shown) > 10
-    for path in shown:
+    files = [path for path in results.glob("*/*") if path.parent.name in ("tables", "figures")]
+    files = [path for path in files if path.suffix in (".png", ".md", ".csv")]
+    assert len(files) > 10
+    for path in files:
         name = os.path.relpath(path, finished.path)
         described = text[text.index(f'"{name}": {{') :][:2000]
         assert f'"name": "{path.stem}"' in described

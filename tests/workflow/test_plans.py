@@ -80,12 +80,12 @@ def test_the_default_plans_the_real_model_from_its_wheels(default):
 
 def assert_no_run_is_trained_twice(plan, config):
     tables = [table for table in config.tables.values() if isinstance(table, Table)]
-    asked = [cell for table in tables for cell in table.cells(config)]
+    cells = [cell for table in tables for cell in table.cells(config)]
     distinct = set(config.all_cells())
     runs = [*plan.of("train"), *plan.of("solve")]
     assert len(runs) == len(set(runs)) == len(distinct)
     # tables share some runs
-    assert len(asked) > len(set(asked))
+    assert len(cells) > len(set(cells))
 
 
 def test_no_run_is_trained_twice_for_two_tables(default):
@@ -115,11 +115,11 @@ def papers(checkout):
     return checkout.plan("table1", "figure6", *stores, base="paper")
 
 
-def test_the_papers_images_are_planned_before_they_are_there(papers):
+def test_the_papers_images_are_planned_before_their_download(papers):
     assert len(papers.of("clip_shard")) == 16 + 1
     assert len(papers.of("unite_shards")) == 2  # training and test samples
-    said = r"activations of imagenet_clip: 1\.968 GB; .* 8 GB of memory a job; about 17\.8 hours"
-    assert re.search(said, papers.text)
+    summary = r"activations of imagenet_clip: 1\.968 GB; .* 8 GB of memory a job; about 17\.8 hours"
+    assert re.search(summary, papers.text)
 
 
 @pytest.mark.slow
@@ -194,7 +194,7 @@ def test_where_packages_cannot_be_installed_make_says_what_to_put_where(make, tm
     assert f"copy its cache/packages to {tmp_path}/cache/packages, and run this again" in done.stderr
 
 
-def test_packages_that_were_put_by_hand_are_taken_from_there_alone(make, tmp_path):
+def test_packages_put_by_hand_are_the_only_ones_installed(make, tmp_path):
     assert "--no-index" not in make("--dry-run", "run").stdout
     (tmp_path / "cache/packages").mkdir(parents=True)
     (tmp_path / "cache/packages/setuptools-80-py3-none-any.whl").touch()
@@ -213,11 +213,11 @@ def test_scripts_say_what_they_take(name, capsys):
     with pytest.raises(SystemExit) as end:
         cli(main, argv=["--help"])
     assert end.value.code == 0
-    said = " ".join(re.sub("[│╭╮╰╯─]", " ", capsys.readouterr().out).split())
-    assert said.startswith("usage:")
+    help_text = " ".join(re.sub("[│╭╮╰╯─]", " ", capsys.readouterr().out).split())
+    assert help_text.startswith("usage:")
     # a misspelt name in the docstring would be ignored
     for line in (inspect.getdoc(main) or "").splitlines()[1:]:
-        assert line.partition(": ")[2] in said
+        assert line.partition(": ")[2] in help_text
 
 
 def test_the_papers_language_model_and_text_are_planned_from_the_hub(papers):
@@ -275,7 +275,7 @@ def test_figures_of_small_benches_are_trained_and_drawn(checkout):
     assert checkout.plan("figure5", change=change).rules() == {"samples", "train", "make_figure5", "figure5"}
 
 
-def test_models_and_texts_of_ones_own_are_planned(checkout):
+def test_added_models_and_texts_are_planned(checkout):
     (checkout.path / "texts").mkdir(exist_ok=True)
     (checkout.path / "mine.gguf").write_bytes(b"GGUF")
     (checkout.path / "texts/a.txt").write_text("a text")
@@ -301,15 +301,15 @@ def test_what_a_model_does_not_have_is_refused_before_it_is_loaded(checkout):
     source |= {"layer": 4, "context_length": 4096}
     done = checkout.snakemake("all", "-n", change={"sources": {"language": {"mine": source}}}, check=False)
     assert done.returncode != 0
-    said = "sources.language.mine.context_length: contexts of 4096 tokens, but the model takes 128; take at most that"
-    assert said in done.stdout
+    error = "sources.language.mine.context_length: contexts of 4096 tokens, but the model takes 128; take at most that"
+    assert error in done.stdout
 
 
 @pytest.mark.slow
 def test_other_libraries_that_are_not_installed_are_missed_in_a_sentence(checkout):
-    asked = {"name": "theirs", "methods": {"theirs": {"peer": "saelens", "activation": "topk", "k": 6}}}
+    change = {"name": "theirs", "methods": {"theirs": {"peer": "saelens", "activation": "topk", "k": 6}}}
     run = "results/theirs/runs/lrb/theirs/best/none/seed0"
-    assert checkout.plan(f"{run}/metrics.json", change=asked).rules() >= {"train_peer", "evaluate"}
+    assert checkout.plan(f"{run}/metrics.json", change=change).rules() >= {"train_peer", "evaluate"}
     # make the files look finished
     for path in (
         "bench/lrb/seed0/feature_matrix.safetensors",
@@ -317,7 +317,7 @@ def test_other_libraries_that_are_not_installed_are_missed_in_a_sentence(checkou
     ):
         (checkout.path / "results/theirs" / path).parent.mkdir(parents=True, exist_ok=True)
         (checkout.path / "results/theirs" / path).touch()
-    done = checkout.snakemake(f"{run}/metrics.json", change=asked, check=False)
+    done = checkout.snakemake(f"{run}/metrics.json", change=change, check=False)
     assert done.returncode != 0
     missing = "benchmarks/.venv/bin/python is missing, the interpreter that has other libraries: make peers, or set"
     assert missing in done.stdout

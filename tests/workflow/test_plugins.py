@@ -54,7 +54,7 @@ def test_a_method_that_is_added_is_the_only_one_that_is_trained(trained):
     assert not trained.plan("make_table1", change=alone).jobs
 
 
-def test_it_is_a_row_of_table_1_and_finished_runs_of_others_are_taken_over(added):
+def test_it_is_a_row_of_table_1_and_finished_runs_of_others_are_copied(added):
     table = pd.read_csv(added.path / "results/new_method/tables/table1.csv")
     rows = table[table["method"] == "soft"]
     assert len(rows) == 1
@@ -65,7 +65,7 @@ def test_it_is_a_row_of_table_1_and_finished_runs_of_others_are_taken_over(added
     assert not plan(added).jobs
 
 
-def test_an_edit_of_the_plugin_makes_its_own_runs_anew(added):
+def test_an_edit_of_the_plugin_repeats_its_runs_alone(added):
     module = added.path.parent / "my own/my_method.py"
     before = module.read_text()
     module.write_text(f"# a comment changes nothing\n{before}")
@@ -100,11 +100,11 @@ def noise(split, rng, *, dimension: int = 4):
 """
 
 
-def test_a_source_is_planned_filled_trained_on_and_made_anew_with_its_plugin(trained):
+def test_a_source_is_planned_filled_trained_on_and_repeated_with_its_plugin(trained):
     (trained.path / "noise_plugin.py").write_text(NOISE)
-    asked = {"source": "noise", "dimension": 6, "train_samples": 700, "test_samples": 150}
+    settings = {"source": "noise", "dimension": 6, "train_samples": 700, "test_samples": 150}
     run = {"n_q": 32, "steps": 5, "batch_size": 64}
-    change = {"name": "noisy", "plugins": ["noise_plugin"], "sources": {"plugin": {"mine": asked | {"run": run}}}}
+    change = {"name": "noisy", "plugins": ["noise_plugin"], "sources": {"plugin": {"mine": settings | {"run": run}}}}
     metrics = "results/noisy/runs/mine/topk_real/best/none/seed0/metrics.json"
     planned = trained.plan(change=change)
     assert planned.of("plugin_source") == ["source=mine"]

@@ -13,30 +13,30 @@ RUN = {"n_q": 16, "steps": 5, "batch_size": 64}
 def test_a_synthetic_model_is_checked_planned_sampled_and_trained_on(checkout):
     folder = checkout.path / "their model"
 
-    def asked(**settings):
+    def change(**settings):
         source = {"model": folder.name, "n": N, "n_p": N_P, "train_samples": 700, "test_samples": 150, "run": RUN}
         return {"name": "their", "sources": {"saelens": {"theirs": source | settings}}}
 
-    missing = checkout.snakemake("-n", change=asked(), check=False).stdout
+    missing = checkout.snakemake("-n", change=change(), check=False).stdout
     assert "sources.saelens.theirs: no such file: their model/synthetic_model_config.json" in missing
     written(folder)
-    wrong = checkout.snakemake("-n", change=asked(n=64), check=False).stdout
+    wrong = checkout.snakemake("-n", change=change(n=64), check=False).stdout
     assert "num_features: 12, but the source has n: 64" in wrong
 
-    planned = checkout.plan(change=asked())
+    planned = checkout.plan(change=change())
     assert planned.of("saelens") == ["source=theirs, seed=0"]
     assert planned.of("make_own_theirs")
     metrics = "results/their/runs/theirs/topk/best/none/seed0/metrics.json"
-    checkout.snakemake(metrics, change=asked())
+    checkout.snakemake(metrics, change=change())
     with ActivationStore(checkout.path / "results/their/activations/theirs/seed0/train.h5") as store:
         assert store.read("input").shape == (700, N_P)
-    assert not checkout.plan(metrics, change=asked()).jobs
+    assert not checkout.plan(metrics, change=change()).jobs
     # the stores outlive the model's folder, but are not used for another model
     folder.rename(checkout.path / "elsewhere")
-    assert not checkout.plan(metrics, change=asked()).jobs
-    other = checkout.snakemake(metrics, "-n", change=asked(model="gone"), check=False).stdout
+    assert not checkout.plan(metrics, change=change()).jobs
+    other = checkout.snakemake(metrics, "-n", change=change(model="gone"), check=False).stdout
     assert "sources.saelens.theirs: no such file: gone/synthetic_model_config.json" in other
     assert "results/their has results of theirs, but from another file or other settings" in other
     (checkout.path / "elsewhere").rename(folder)
     written(folder, bias=np.zeros(N_P))
-    assert checkout.plan(metrics, change=asked()).rules() == {"saelens", "anchors", "train", "evaluate"}
+    assert checkout.plan(metrics, change=change()).rules() == {"saelens", "anchors", "train", "evaluate"}

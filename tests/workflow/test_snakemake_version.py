@@ -19,8 +19,8 @@ SMK = [SNAKEFILE, *sorted((REPOSITORY / "workflow").glob("*/*.smk"))]
 
 
 def test_snakefile_and_package_and_documentation_agree_on_the_oldest_snakemake():
-    asked = re.search(r'^min_version\("(.+)"\)', SNAKEFILE.read_text(), flags=re.MULTILINE)
-    assert asked[1] == OLDEST
+    minimum = re.search(r'^min_version\("(.+)"\)', SNAKEFILE.read_text(), flags=re.MULTILINE)
+    assert minimum[1] == OLDEST
     extras = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]["optional-dependencies"]
     assert f"snakemake>={OLDEST},<10" in extras["workflow"]
     assert f"Snakemake {OLDEST} or newer" in (REPOSITORY / "docs/cluster.md").read_text()
@@ -28,7 +28,7 @@ def test_snakefile_and_package_and_documentation_agree_on_the_oldest_snakemake()
     assert (int(locked[1]), int(locked[2])) >= tuple(map(int, OLDEST.split(".")))
 
 
-def test_what_the_oldest_is_for_is_used_and_known():
+def test_the_oldest_snakemake_has_the_pathvars_that_are_used():
     text = "".join(file.read_text() for file in SMK)
     assert re.search(r"^pathvars:", text, flags=re.MULTILINE)
     assert "<results>" in text

@@ -72,11 +72,11 @@ def page(tmp_path_factory):
 
 def test_each_claim_has_its_verdict(page):
     rows, text = page
-    found = {(row["statement"], row["claim"]): row["verdict"] for row in rows}
-    assert len(found) == len(rows) == len(VERDICTS)
+    verdicts = {(row["statement"], row["claim"]): row["verdict"] for row in rows}
+    assert len(verdicts) == len(rows) == len(VERDICTS)
     for (statement, beginning), verdict in VERDICTS.items():
         (is_,) = [
-            value for (where, claim), value in found.items() if where == statement and claim.startswith(beginning)
+            value for (where, claim), value in verdicts.items() if where == statement and claim.startswith(beginning)
         ]
         assert is_ == verdict, (statement, beginning)
     assert all(f"**{row['claim']}**" in text and row["observed"] in text for row in rows)

@@ -80,13 +80,13 @@ def test_a_script_finds_what_it_finds_in_python(server, script, tmp_path):
     path.with_name("neighbour.py").write_text("code = 7\n")
     environment = {"A": "ä\udcff " + "long " * 20000, "PATH": os.environ["PATH"], "PYTHONDONTWRITEBYTECODE": "1"}
     for arguments in ([], ["one", "two words", ""]):
-        said = [
+        results = [
             subprocess.run(command, env=environment, cwd=tmp_path, input=b"in", capture_output=True)
             for command in ([sys.executable, str(path), *arguments], server.command(path, *arguments))
         ]
-        assert said[0].returncode == said[1].returncode == 7
-        assert said[0].stdout == said[1].stdout != b""
-        assert said[0].stderr == said[1].stderr == b"to standard error\n"
+        assert results[0].returncode == results[1].returncode == 7
+        assert results[0].stdout == results[1].stdout != b""
+        assert results[0].stderr == results[1].stderr == b"to standard error\n"
 
 
 @pytest.mark.parametrize(
@@ -105,7 +105,7 @@ def test_it_ends_as_the_script_does(server, script, text, code, says):
     assert says in done.stderr
 
 
-def test_libraries_are_there_and_what_is_edited_is_read_anew(server, script):
+def test_libraries_are_loaded_and_edited_modules_are_read_anew(server, script):
     def run(text: str) -> str:
         return subprocess.run(server.command(script(text)), capture_output=True, text=True, check=True).stdout
 
@@ -114,8 +114,8 @@ def test_libraries_are_there_and_what_is_edited_is_read_anew(server, script):
     assert run(f"print({LIBRARY!r} in sys.modules, 'edited')") == "True edited\n"
 
 
-@pytest.mark.parametrize(("age", "kept"), [(3600, True), (-3600, False)])
-def test_a_module_on_the_path_is_kept_until_one_of_them_is_edited(script, tmp_path, age, kept):
+@pytest.mark.parametrize(("age", "loaded"), [(3600, True), (-3600, False)])
+def test_modules_on_the_path_stay_loaded_until_one_of_them_is_edited(script, tmp_path, age, loaded):
     package = tmp_path / "src" / "package"
     package.mkdir(parents=True)
     for name in ("__init__", "one", "two"):
@@ -130,15 +130,15 @@ def test_a_module_on_the_path_is_kept_until_one_of_them_is_edited(script, tmp_pa
         assert process.stdout
         server = Server(process, process.stdout.readline().strip())
 
-        def said() -> str:
+        def output() -> str:
             return subprocess.run(server.command(tells), capture_output=True, text=True, check=True).stdout
 
-        assert said() == f"{kept}\n1\n"
+        assert output() == f"{loaded}\n1\n"
         (package / "one.py").write_text("value = 2\n")
         os.utime(package / "one.py", (0, 0))  # as copying with times may set it
-        assert said() == "False\n2\n"
+        assert output() == "False\n2\n"
         (package / "two.py").unlink()
-        assert said() == "False\n2\n"
+        assert output() == "False\n2\n"
         server.end()
 
 
@@ -160,7 +160,7 @@ def test_output_that_cannot_be_written_is_a_failure(server, script):
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
-def test_a_script_and_what_it_started_end_with_who_asked_for_it(server, script, tmp_path, number):
+def test_a_script_and_its_children_end_with_the_caller(server, script, tmp_path, number):
     lasts = "end = time.time() + 60\nwhile time.time() < end: pass"
     path = script("os.fork()\nopen(sys.argv[1], 'a').write(f'{os.getpid()} ')\n" + lasts)
     command = server.command(path, str(tmp_path / "who"))
@@ -215,7 +215,7 @@ def test_without_a_server_it_is_python_and_says_so(server, script):
 
 
 @pytest.mark.parametrize("reads", [0, 1])
-def test_a_server_that_goes_away_while_it_is_asked_ends_in_a_sentence(script, reads):
+def test_a_server_that_ends_during_a_request_is_reported_in_a_sentence(script, reads):
     path = script("print('ran')")
     address = f"@sdlcore-test-{os.urandom(8).hex()}"
     with socket.socket(socket.AF_UNIX) as listener:
@@ -228,17 +228,17 @@ def test_a_server_that_goes_away_while_it_is_asked_ends_in_a_sentence(script, re
             with connection:
                 while reads and not connection.recv(1 << 20).endswith(b"}\n"):
                     pass
-            out, said = caller.communicate(timeout=60)
-    assert "Traceback" not in said
+            out, errors = caller.communicate(timeout=60)
+    assert "Traceback" not in errors
     if reads:  # it has everything it needs to begin, so starting again could run the script twice
-        assert (caller.returncode, out, said) == (1, "", f"{path}: its process was lost\n")
+        assert (caller.returncode, out, errors) == (1, "", f"{path}: its process was lost\n")
     else:
         assert (caller.returncode, out) == (0, "ran\n")
-        assert "so a Python of its own runs" in said
+        assert "so a Python of its own runs" in errors
 
 
 @pytest.mark.parametrize("temporary", ["long/" * 40, "missing"])
-def test_where_temporary_files_belong_does_not_matter_and_no_file_is_left_by_a_kill(script, tmp_path, temporary):
+def test_any_temporary_folder_works_and_no_file_outlives_a_kill(script, tmp_path, temporary):
     folder = tmp_path / temporary
     if temporary != "missing":
         folder.mkdir(parents=True)
@@ -260,7 +260,7 @@ def test_where_temporary_files_belong_does_not_matter_and_no_file_is_left_by_a_k
     assert not folder.exists() or list(folder.iterdir()) == []
 
 
-def test_where_no_socket_can_be_made_there_is_no_server_and_a_sentence(monkeypatch, capsys):
+def test_without_a_socket_no_server_starts_and_a_sentence_says_why(monkeypatch, capsys):
     serve = runpy.run_path(str(WARM))["serve"]
     monkeypatch.setattr(os, "urandom", lambda n: bytes(200))  # a name that is too long
     with pytest.raises(SystemExit, match=r"too long, so every job starts a Python of its own"):
@@ -285,7 +285,7 @@ def test_nobody_else_may_ask(server, other_user):
     assert server.process.poll() is None
 
 
-def test_nobody_else_is_asked(script):
+def test_a_server_of_another_user_gets_no_request(script):
     """A process may find its server's name taken by another server, to which it would send its environment."""
     if os.geteuid():
         pytest.skip("takes root")

@@ -107,7 +107,7 @@ def put(config: dict[str, Any], path: tuple, value: str) -> dict[str, Any]:
     return config
 
 
-def test_the_places_of_texts_are_those_that_there_are():
+def test_the_places_of_texts_are_those_of_the_configuration():
     assert len(PLACES) > 60
     for path in [("cache",), ("wandb",), ("peers_python",), ("name",), ("methods", None), ("protocols", None)]:
         assert path in PLACES
@@ -213,19 +213,19 @@ def test_methods_are_like_each_other_over_a_few_others_only():
         configure({"name": "x", "methods": methods}, BASE)
 
 
-@pytest.mark.parametrize("given", [{"seeds": [0]}, {"methods": {"topk": {"k": 4}}}, {"tables": {"table1": None}}])
-def test_a_configuration_without_a_name_would_overwrite_the_defaults_results(given):
+@pytest.mark.parametrize("config", [{"seeds": [0]}, {"methods": {"topk": {"k": 4}}}, {"tables": {"table1": None}}])
+def test_a_configuration_without_a_name_would_overwrite_the_defaults_results(config):
     with pytest.raises(
         ConfigError, match=r"name: missing; .* results/quick\. Set it in a file .* or by --config name="
     ):
-        configure(given, BASE)
+        configure(config, BASE)
     with pytest.raises(ConfigError, match=r"name: quick is the default's; .* Set another in a file"):
-        configure(given | {"name": "quick"}, BASE)
-    assert configure(given | {"name": "mine"}, BASE).name == "mine"
-    assert configure(merge(BASE, given), BASE).name == "quick"  # also if the default's file is named
+        configure(config | {"name": "quick"}, BASE)
+    assert configure(config | {"name": "mine"}, BASE).name == "mine"
+    assert configure(merge(BASE, config), BASE).name == "quick"  # also if the default's file is named
 
 
-def test_what_says_where_and_how_runs_are_made_needs_no_name():
-    given = {"device": "cpu", "processes": 2, "split": "samples", "tensorboard": False, "cache": "/tmp/cache"}
-    assert configure(given, BASE).name == "quick"
+def test_settings_of_where_and_how_to_run_need_no_name():
+    config = {"device": "cpu", "processes": 2, "split": "samples", "tensorboard": False, "cache": "/tmp/cache"}
+    assert configure(config, BASE).name == "quick"
     assert configure({}, BASE).model_dump() == validate(BASE).model_dump()

@@ -29,16 +29,16 @@ def config() -> Configuration:
 
 
 def planned(config: Configuration, rate: float = 1e9) -> dict[str, Stage]:
-    found = stages(config, lambda cell: 4000, lambda source: None, rate)
-    return {stage.name: stage for stage in found}
+    plan = stages(config, lambda cell: 4000, lambda source: None, rate)
+    return {stage.name: stage for stage in plan}
 
 
 def test_every_run_and_evaluation_is_counted_once(config):
-    found = planned(config)
-    trained = sum(stage.jobs for name, stage in found.items() if name.startswith("trainings"))
-    assert found["evaluations"].jobs == len(config.cells())
+    plan = planned(config)
+    trained = sum(stage.jobs for name, stage in plan.items() if name.startswith("trainings"))
+    assert plan["evaluations"].jobs == len(config.cells())
     # figures 4 and 5 request runs without metrics
-    assert trained + found["solvers"].jobs == found["evaluations"].jobs + 3 * len(config.seeds)
+    assert trained + plan["solvers"].jobs == plan["evaluations"].jobs + 3 * len(config.seeds)
 
 
 def test_weights_are_those_of_the_pair(config):
@@ -49,7 +49,7 @@ def test_weights_are_those_of_the_pair(config):
     assert weights(config, Cell("smollm2", "topk_real", "best", "none", 0)) is None
 
 
-def test_what_was_found_of_a_source_counts_where_the_configuration_does_not_say(config):
+def test_the_shape_of_a_source_counts_where_the_configuration_has_none(config):
     source, cell = "smollm2", Cell("smollm2", "topk_real", "best", "none", 0)
     shapes = {source: Shape(config.source(source).rows, (576, 0))}
     n_q = trained_settings(config, cell).model.n_q
@@ -64,12 +64,12 @@ def test_hours_are_work_over_the_rate_and_unknown_where_dimensions_are(config):
         cell for cell in config.cells() if cell.source.startswith("lrb") and not config.methods[cell.method].is_solver
     ]
     work = sum(weights(config, cell) * samples(config, cell) for cell in cells)
-    found = planned(config)
+    plan = planned(config)
     seconds, faster = (planned(config, rate)["trainings on bench"].seconds for rate in (1e9, 1e10))
     assert seconds > work / 1e9
     assert seconds == pytest.approx(10 * faster)
-    assert found["trainings on language"].seconds is None
-    assert found["trainings on language"].disk is None
+    assert plan["trainings on language"].seconds is None
+    assert plan["trainings on language"].disk is None
 
 
 def test_processes_that_divide_latents_divide_what_a_gpu_holds(config):
@@ -108,18 +108,18 @@ def test_the_rate_is_that_of_runs_trained_here(tmp_path):
 
 
 def test_a_plan_that_does_not_fit_is_refused_with_both_sizes():
-    found = [Stage("activations of file", 1, None), Stage("trainings on file", 2, 3 * 10**9, 4000, 500, 7200.0)]
-    assert too_large(found, 3 * 10**9) is None
-    assert "needs 3.00 GB, but the disk of the results has only 2.00 GB free" in str(too_large(found, 2 * 10**9))
-    said, _, _, *lines = plan_lines(found, [found[1]._replace(jobs=1, seconds=3600.0)], 2 * 10**9, 1e9, 5)
-    assert said == "1 of 2 runs are finished, 1 left: about 60 minutes one after the other."
+    plan = [Stage("activations of file", 1, None), Stage("trainings on file", 2, 3 * 10**9, 4000, 500, 7200.0)]
+    assert too_large(plan, 3 * 10**9) is None
+    assert "needs 3.00 GB, but the disk of the results has only 2.00 GB free" in str(too_large(plan, 2 * 10**9))
+    summary, _, _, *lines = plan_lines(plan, [plan[1]._replace(jobs=1, seconds=3600.0)], 2 * 10**9, 1e9, 5)
+    assert summary == "1 of 2 runs are finished, 1 left: about 60 minutes one after the other."
     assert lines[0].split() == ["activations", "of", "file", "1", "0", "unknown"]
     assert lines[1].split()[3:] == ["2", "1", "3.00", "GB", "4.00", "GB", "500", "MB", "2.0", "hours", "60", "minutes"]
     assert "the 5 runs trained here" in lines[-3]
     assert "divided by 1 billion a second, the median of the 5 runs trained here." in lines[-3]
     assert "4 GB of a training's memory are for Python and its libraries. `--set-resources train:mem_mb=" in lines[-4]
     assert lines[-2] == "The jobs left need 3.00 GB of disk; 2.00 GB are free."
-    assert plan_lines(found, [], 2 * 10**9, 1e9, 5)[0] == "All 2 runs are finished."
+    assert plan_lines(plan, [], 2 * 10**9, 1e9, 5)[0] == "All 2 runs are finished."
 
 
 def test_a_plan_says_where_its_speed_is_from():
@@ -130,7 +130,7 @@ def test_a_plan_says_where_its_speed_is_from():
     assert not any("Memory a job" in line for line in plan_lines(stages, stages, 10**10, RATE, 0))
 
 
-def test_small_sizes_and_times_are_not_told_as_zero():
+def test_small_sizes_and_times_are_not_rounded_to_zero():
     small = [Stage("evaluations", 3, 20_000, seconds=20.0), Stage("trainings on bench", 1, 12_000_000, seconds=600.0)]
     unknown = [Stage("solvers", 1, None)]
     _, _, _, *lines = plan_lines([*small, *unknown], [*small, *unknown], 2 * 10**9, 1e9, 5)
@@ -140,16 +140,18 @@ def test_small_sizes_and_times_are_not_told_as_zero():
     assert lines[-2] == "The jobs left need 12 MB of disk and an unknown amount more; 2.00 GB are free."
 
 
-def test_what_is_left_is_what_has_no_files(config):
+def test_the_remaining_jobs_are_those_without_files(config):
     files, cells = config.files(), config.cells()
     done = {path for cell in cells[:7] for path in files.all_of(cell)}
     stores = {files.store("lrb", seed, part) for seed in config.seeds for part in ("train", "test")}
-    found = stages(config, lambda cell: 4000, lambda source: None, 1e9, lambda path: path not in done | stores)
-    left = {stage.name: stage for stage in found}
+    remaining_stages = stages(
+        config, lambda cell: 4000, lambda source: None, 1e9, lambda path: path not in done | stores
+    )
+    remaining = {stage.name: stage for stage in remaining_stages}
     every = planned(config)
-    assert left["evaluations"].jobs == every["evaluations"].jobs - 7
-    assert left["activations of bench"].jobs == every["activations of bench"].jobs - len(config.seeds)
-    assert left["trainings on bench"].seconds < every["trainings on bench"].seconds
+    assert remaining["evaluations"].jobs == every["evaluations"].jobs - 7
+    assert remaining["activations of bench"].jobs == every["activations of bench"].jobs - len(config.seeds)
+    assert remaining["trainings on bench"].seconds < every["trainings on bench"].seconds
     assert stages(config, lambda cell: 4000, lambda source: None, 1e9, lambda path: False) == []
 
 
@@ -162,17 +164,17 @@ def test_one_table_is_planned_by_itself(config):
     assert table.bench_seeds("lrb") == config.seeds
 
 
-def test_imported_dictionaries_are_a_stage_of_their_own():
+def test_imported_dictionaries_are_a_separate_stage():
     tables = {"table1": {"methods": ["topk", "theirs"], "anchorings": ["none"], "protocols": ["best"]}}
     config = validate(merge(BASE, {"methods": {"theirs": {"model": "exported"}}, "tables": tables}))
     stage = planned(config)["imported dictionaries"]
     assert (stage.jobs, stage.disk) == (len(config.seeds), None)
 
 
-def test_trainings_of_other_libraries_are_a_stage_of_their_own():
+def test_trainings_of_other_libraries_are_a_separate_stage():
     peers = validate(merge(BASE, load_yaml(REPOSITORY / "config/peers.yaml")))
-    found = planned(peers)
+    plan = planned(peers)
     cells = [cell for cell in peers.cells() if peers.methods[cell.method].is_peer]
-    assert found["trainings of other libraries"].jobs == len(cells)
-    assert found["trainings of other libraries"].disk == len(cells) * 4 * 2 * 2048 * 96
-    assert found["trainings on bench"].jobs + len(cells) == len(peers.cells())
+    assert plan["trainings of other libraries"].jobs == len(cells)
+    assert plan["trainings of other libraries"].disk == len(cells) * 4 * 2 * 2048 * 96
+    assert plan["trainings on bench"].jobs + len(cells) == len(peers.cells())

@@ -135,7 +135,7 @@ def test_any_text_is_read_or_refused_by_its_name(content):
     ],
     ids=lambda value: f"{value:.30}".encode(errors="replace").decode() if isinstance(value, str) else "number",
 )
-def test_what_no_path_shell_or_loop_should_be_given_is_refused_by_its_key(value, sentence):
+def test_values_unsafe_in_a_path_shell_or_loop_are_refused_by_their_key(value, sentence):
     with pytest.raises(ConfigError, match=rf"f: a\.b\[0\]: {sentence}"):
         mapping({"a": {"b": [value]}}, "f")
     if isinstance(value, str):
@@ -150,7 +150,7 @@ def test_what_quoting_takes_care_of_is_let_be(value):
     assert list(unbounded({"a": value})) == []
 
 
-def test_what_is_said_of_a_long_value_is_short():
+def test_the_error_for_a_long_value_is_short():
     with pytest.raises(ConfigError) as refused:
         mapping(parse(str(list(range(900)))), "text")
     assert len(str(refused.value)) < 400

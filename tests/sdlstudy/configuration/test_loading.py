@@ -277,8 +277,8 @@ def unknown_key(change):
     with pytest.raises(ConfigError, match="unknown key") as refused:
         validate(merge(BASE, change))
     (line,) = str(refused.value).splitlines()[1:]
-    where, said = line.strip().split(": unknown key; ")
-    question, _, keys = said.rpartition("xpected one of ")
+    where, suggestion = line.strip().split(": unknown key; ")
+    question, _, keys = suggestion.rpartition("xpected one of ")
     return where, question.rstrip(" eE"), set(keys.split(", "))
 
 
@@ -295,8 +295,8 @@ def unknown_key(change):
     ],
 )
 def test_the_key_that_was_meant_is_suggested(change, where, meant):
-    found, question, keys = unknown_key(change)
-    assert found == where
+    key, question, keys = unknown_key(change)
+    assert key == where
     assert question.startswith(f"did you mean {meant}" if meant else "")
     assert bool(question) == bool(meant)
     assert meant is None or any(key.startswith(meant) for key in keys)
@@ -337,13 +337,13 @@ def test_the_name_that_was_meant_is_suggested(change, meant):
 
 def test_a_number_stays_as_it_was_written():
     """Digests and params are computed from the text of settings, where 1 differs from 1.0."""
-    given = {
+    change = {
         "sources": {"bench": {"lrb": {"beta": 2, "noise": 0, "run": {"lr": 1}}}},
         "methods": {"mine": {"like": "topk", "lambda_aux": 1, "gradient_clip": 2.0, "multi_k": [4, 16]}},
         "anchorings": {"ground_truth": {"lambda_anchor": 1, "n_anchors": 3}},
         "frontier": {"source": "lrb", "methods": ["acs"], "panels": {"noise": {"values": [1, 0.5]}}},
     }
-    config = validate(merge(BASE, given))
+    config = validate(merge(BASE, change))
     whole = config.model_dump()
     bench = whole["sources"]["bench"]["lrb"]
     assert [json.dumps(bench[key]) for key in ("beta", "noise", "c_min")] == [
@@ -437,7 +437,7 @@ def test_clip_sources_whose_settings_do_not_go_together_are_refused(source, mess
 @pytest.mark.parametrize(
     ("source", "train_samples"), [({}, None), ({"images": "fashion_mnist"}, 20000), ({"train_samples": 300}, 300)]
 )
-def test_a_run_on_a_clip_source_needs_a_batch_of_images_where_their_number_is_known(source, train_samples):
+def test_a_clip_source_cannot_fill_a_batch_above_its_train_samples(source, train_samples):
     change = {
         "sources": {"clip": {"mine": CLIP | source}},
         "figures": {"figure6": {"source": "mine"}},
@@ -566,8 +566,8 @@ def test_a_crosscoders_anchors_are_discovered_by_a_crosscoder_and_any_stored_sou
 PEER = {"peer": "saelens", "activation": "topk", "k": 16}
 
 
-def with_peer(table="table7", **own):
-    return {"methods": {"theirs": PEER | own}, "tables": {table: {"methods": ["theirs"], "anchorings": ["none"]}}}
+def with_peer(table="table7", **settings):
+    return {"methods": {"theirs": PEER | settings}, "tables": {table: {"methods": ["theirs"], "anchorings": ["none"]}}}
 
 
 @pytest.mark.parametrize(
@@ -595,8 +595,8 @@ def test_peers_that_cannot_be_are_refused(change, message):
     assert message in str(refused.value)
 
 
-def with_imported(table="table1", **own):
-    method = {"model": "exported", **own}
+def with_imported(table="table1", **settings):
+    method = {"model": "exported", **settings}
     return {"methods": {"theirs": method}, "tables": {table: {"methods": ["theirs"], "anchorings": ["none"]}}}
 
 

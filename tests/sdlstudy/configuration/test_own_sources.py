@@ -11,13 +11,13 @@ BASE = load_yaml("config/config.yaml")
 MINE = {"input": "x.npy", "labels": "l.npy"}
 
 
-def runs(given):
-    config = configure(given, BASE)
-    asked = config.products_by_path().values()
-    return config, {cell for part in asked for cell in (*part.cells(config), *part.cells_without_metrics(config))}
+def runs(tree):
+    config = configure(tree, BASE)
+    products = config.products_by_path().values()
+    return config, {cell for part in products for cell in (*part.cells(config), *part.cells_without_metrics(config))}
 
 
-def test_a_source_of_ones_own_is_all_that_is_trained_on():
+def test_an_added_source_is_the_only_one_trained_on():
     config, cells = runs({"name": "mine", "sources": {"file": {"mine": MINE}}})
     assert {cell.source for cell in cells} == {"mine"}
     assert len(cells) == 2 * 2 * 3 + 3  # methods, with and without anchors, over seeds; and resampling
@@ -46,15 +46,15 @@ def test_classes_are_anchored_to_where_samples_have_them(sources, anchorings):
 
 def test_means_of_classes_are_centred_where_runs_are():
     assert not configure({}, BASE).class_means("fashion_clip").centred  # Table 2: raw activations
-    given = {"name": "mine", "sources": {"file": {"mine": MINE}}}
-    assert configure(given, BASE).class_means("mine").centred  # `own` has methods that normalise
+    tree = {"name": "mine", "sources": {"file": {"mine": MINE}}}
+    assert configure(tree, BASE).class_means("mine").centred  # `own` has methods that normalise
     raw = {"tables": {"table1": {"source": "mine", "methods": ["topk"]}}}
-    assert not configure(given | raw, BASE).class_means("mine").centred
+    assert not configure(tree | raw, BASE).class_means("mine").centred
     table = {"source": "mine", "methods": ["white"]}
     whitened = {"methods": {"white": {"like": "topk", "whiten": True}}, "tables": {"table1": table}}
-    assert configure(merge(given, whitened), BASE).class_means("mine").centred
-    said = {"sources": {"file": {"mine": {"class_means": {"centred": False}}}}}
-    assert not configure(merge(given, said), BASE).class_means("mine").centred
+    assert configure(merge(tree, whitened), BASE).class_means("mine").centred
+    uncentred = {"sources": {"file": {"mine": {"class_means": {"centred": False}}}}}
+    assert not configure(merge(tree, uncentred), BASE).class_means("mine").centred
 
 
 def test_what_the_configuration_names_itself_stays():
@@ -68,43 +68,43 @@ def test_what_the_configuration_names_itself_stays():
     assert {cell.source for cell in cells} == {"mine", "lrb"}
 
 
-def test_the_table_itself_can_be_said():
-    own = {"methods": ["relu"], "anchorings": ["none", "discovered"], "seeds": [1]}
-    given = {"name": "mine", "sources": {"file": {"mine": {"input": "x.npy"}}}, "own": own}
-    config, _ = runs(given)
+def test_the_table_of_an_added_source_is_configurable():
+    table = {"methods": ["relu"], "anchorings": ["none", "discovered"], "seeds": [1]}
+    tree = {"name": "mine", "sources": {"file": {"mine": {"input": "x.npy"}}}, "own": table}
+    config, _ = runs(tree)
     defaults = {"protocols": ["best"], "nulls": [], "null_protocols": None, "sweep": None}
-    assert config.tables["own_mine"].model_dump() == {**own, "source": "mine", **defaults}
-    assert runs(given | {"own": None})[0].tables == {}
+    assert config.tables["own_mine"].model_dump() == {**table, "source": "mine", **defaults}
+    assert runs(tree | {"own": None})[0].tables == {}
 
 
-@pytest.mark.parametrize("given", [{}, {"sources": {"bench": {"more": {"like": "lrb", "n": 99}}}}, {"seeds": [4]}])
-def test_without_activations_of_its_own_a_configuration_is_the_default_with_a_change(given):
-    assert over_default(BASE, given) == merge(BASE, given)
+@pytest.mark.parametrize("tree", [{}, {"sources": {"bench": {"more": {"like": "lrb", "n": 99}}}}, {"seeds": [4]}])
+def test_a_configuration_without_new_activations_changes_the_default(tree):
+    assert over_default(BASE, tree) == merge(BASE, tree)
 
 
 @pytest.mark.parametrize("name", ["paper", "tiny", "harder", "peers", "anchoring"])
 def test_the_configurations_that_come_with_it_ask_for_what_they_did(name):
-    given = load_yaml(f"config/{name}.yaml")
-    merged = merge(BASE, given)
+    tree = load_yaml(f"config/{name}.yaml")
+    merged = merge(BASE, tree)
     for part in ("tables", "figures", "solvers", "harder", "encoders", "frontier", "discovery", "anchoring_map"):
-        assert over_default(BASE, given).get(part) == merged.get(part)
-    assert not any(table.startswith("own_") for table in configure(given, BASE).tables)
+        assert over_default(BASE, tree).get(part) == merged.get(part)
+    assert not any(table.startswith("own_") for table in configure(tree, BASE).tables)
 
 
 def test_a_setting_of_a_source_that_every_method_has_itself_is_refused():
-    given = {"name": "mine", "sources": {"file": {"mine": MINE | {"run": {"n_q": 64, "k": 3}}}}}
+    tree = {"name": "mine", "sources": {"file": {"mine": MINE | {"run": {"n_q": 64, "k": 3}}}}}
     with pytest.raises(
         ConfigError, match=r"sources.file.mine.run.k: has no effect.* use methods: \{topk_real: \{k: 3\}\}$"
     ):
-        configure(given, BASE)
-    given["sources"]["file"]["mine"]["run"] = {"n_q": 64}
-    assert configure(given, BASE).sources.file["mine"].run.n_q == 64
-    given["methods"] = {"topk_real": {"k": 3}}
-    assert configure(given, BASE).methods["topk_real"].k == 3
+        configure(tree, BASE)
+    tree["sources"]["file"]["mine"]["run"] = {"n_q": 64}
+    assert configure(tree, BASE).sources.file["mine"].run.n_q == 64
+    tree["methods"] = {"topk_real": {"k": 3}}
+    assert configure(tree, BASE).methods["topk_real"].k == 3
 
 
 @pytest.mark.parametrize(
-    ("part", "said"),
+    ("part", "message"),
     [
         (
             {"methods": {"topk_real": {"penalty_warmup": 0.3}}},
@@ -116,20 +116,20 @@ def test_a_setting_of_a_source_that_every_method_has_itself_is_refused():
         ),
     ],
 )
-def test_a_setting_of_one_method_without_effect_on_its_runs_is_refused(part, said):
-    given = {"name": "mine", "sources": {"file": {"mine": MINE}}}
-    with pytest.raises(ConfigError, match=said):
-        configure(given | part, BASE)
+def test_a_setting_of_one_method_without_effect_on_its_runs_is_refused(part, message):
+    tree = {"name": "mine", "sources": {"file": {"mine": MINE}}}
+    with pytest.raises(ConfigError, match=message):
+        configure(tree | part, BASE)
     shared = {"protocols": {"best": {"run": {"penalty_warmup": 0.3}}}}  # for methods with a penalty
-    assert configure(given | shared, BASE).protocols["best"].run.penalty_warmup == 0.3
+    assert configure(tree | shared, BASE).protocols["best"].run.penalty_warmup == 0.3
 
 
 def test_a_misspelt_method_that_nothing_asks_for_is_refused():
-    given = {"name": "mine", "sources": {"file": {"mine": MINE}}, "methods": {"topk_reel": {"k": 2}}}
+    tree = {"name": "mine", "sources": {"file": {"mine": MINE}}, "methods": {"topk_reel": {"k": 2}}}
     with pytest.raises(ConfigError, match=r"methods.topk_reel: k has no meaning .* did you mean topk_real\?"):
-        configure(given, BASE)
-    given["methods"] = {"spare": {"activation": "topk", "k": 2}}  # to be trained by its path
-    assert configure(given, BASE).methods["spare"].k == 2
+        configure(tree, BASE)
+    tree["methods"] = {"spare": {"activation": "topk", "k": 2}}  # to be trained by its path
+    assert configure(tree, BASE).methods["spare"].k == 2
 
 
 def test_an_array_that_is_smaller_than_a_batch_may_be_transposed():

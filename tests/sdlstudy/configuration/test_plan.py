@@ -41,14 +41,14 @@ def test_every_site_of_a_language_model_is_counted():
     assert config.source("three").described == "activations of models/llama over texts, layers 1, 2, 3"
 
 
-def test_only_what_is_large_or_open_is_told(tmp_path):
+def test_only_large_sources_and_those_of_unknown_size_are_described(tmp_path):
     sources = ["lrb", "photos", "few", "large", "streamed"]
-    told = lines(CONFIG, sources, tmp_path / "results" / "not there yet", {"large": 9000}.get)
-    assert [line.split(":")[0].split()[-1] for line in told] == ["photos", "large", "streamed"]
-    assert "1.54 kB a sample, number of samples unknown" in told[0]
-    assert "8,200 GB, which does not fit" in told[1]
-    assert "9 GB of memory a job; about 2.8 hours at 100,000 samples a second" in told[1]
-    assert "each training streams 100,000,000 samples, 819.2 GB if it stored them" in told[2]
+    descriptions = lines(CONFIG, sources, tmp_path / "results" / "not there yet", {"large": 9000}.get)
+    assert [line.split(":")[0].split()[-1] for line in descriptions] == ["photos", "large", "streamed"]
+    assert "1.54 kB a sample, number of samples unknown" in descriptions[0]
+    assert "8,200 GB, which does not fit" in descriptions[1]
+    assert "9 GB of memory a job; about 2.8 hours at 100,000 samples a second" in descriptions[1]
+    assert "each training streams 100,000,000 samples, 819.2 GB if it stored them" in descriptions[2]
 
 
 def test_a_bench_is_counted_for_the_seeds_that_ask_for_it():
@@ -56,7 +56,7 @@ def test_a_bench_is_counted_for_the_seeds_that_ask_for_it():
     assert need(validate(GIVEN | {"tables": {"table4": table}}), "lrb").bytes == 1000 * 150 * 4
 
 
-def test_sources_that_are_large_together_are_told_in_one_line(tmp_path):
+def test_sources_that_are_large_together_share_one_line(tmp_path):
     bench = GIVEN["sources"]["bench"]["lrb"] | {"train_samples": 10**6}
     points = {f"lrb_n_{n}": bench for n in range(3)}  # 600 MB each for one seed
     config = validate(GIVEN | {"seeds": [0], "sources": {"bench": points}})
@@ -65,7 +65,7 @@ def test_sources_that_are_large_together_are_told_in_one_line(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("found", "expected"),
+    ("size", "expected"),
     [
         (Need("s", 10, 10**9, 0.1), "10 GB; 20 GB are free; about 2 minutes at 0.1 samples a second"),
         (Need("s", 30, 10**9, memory=5), "30 GB, which does not fit; 20 GB are free; 0.005 GB of memory a job; time"),
@@ -81,8 +81,8 @@ def test_sources_that_are_large_together_are_told_in_one_line(tmp_path):
         ),
     ],
 )
-def test_a_line_says_size_room_and_time(found, expected):
-    assert expected in describe(found, 20 * 10**9)
+def test_a_line_says_size_room_and_time(size, expected):
+    assert expected in describe(size, 20 * 10**9)
 
 
 def test_free_disk_is_that_of_the_nearest_folder_that_exists():

@@ -19,21 +19,21 @@ pytestmark = pytest.mark.usefixtures("registry")
 
 
 def study(**changed):
-    given = read_given([EXAMPLE / "new_method.yaml"], {})
-    return configure(merge(given, changed), DEFAULT)
+    example = read_given([EXAMPLE / "new_method.yaml"], {})
+    return configure(merge(example, changed), DEFAULT)
 
 
 def test_the_example_is_a_configuration_and_its_settings_are_those_of_its_runs():
-    found = study()
-    run = run_settings(found, Cell("lrb", "soft", "best", "none", 0))
+    config = study()
+    run = run_settings(config, Cell("lrb", "soft", "best", "none", 0))
     assert run.used() == {**run.used(), "activation": "soft_topk", "k": 16, "shrink": 0.05}
     assert run.sigma_parts[0] == str(EXAMPLE / "my_method.py")
-    assert "shrink" not in run_settings(found, Cell("lrb", "topk", "best", "none", 0)).to_dict()
-    assert found.model_dump()["methods"]["soft"] == {"activation": "soft_topk", "k": 16, "shrink": 0.05}
+    assert "shrink" not in run_settings(config, Cell("lrb", "topk", "best", "none", 0)).to_dict()
+    assert config.model_dump()["methods"]["soft"] == {"activation": "soft_topk", "k": 16, "shrink": 0.05}
 
 
 @pytest.mark.parametrize(
-    ("method", "said"),
+    ("method", "message"),
     [
         (
             {"shrink": -1},
@@ -52,10 +52,10 @@ def test_the_example_is_a_configuration_and_its_settings_are_those_of_its_runs()
         ({"k": 0}, "methods.soft.k: 0 is less than the minimum of 1"),
     ],
 )
-def test_what_it_may_not_have_is_refused_by_its_key(method, said):
+def test_what_it_may_not_have_is_refused_by_its_key(method, message):
     with pytest.raises(ConfigError) as refused:
         study(methods={"soft": method})
-    assert said in str(refused.value)
+    assert message in str(refused.value)
 
 
 def test_without_the_plugin_its_names_are_unknown(monkeypatch):
@@ -66,7 +66,7 @@ def test_without_the_plugin_its_names_are_unknown(monkeypatch):
     assert "methods.soft.activation: 'soft_topk' is not one of relu, jumprelu, topk, batchtopk" in str(refused.value)
 
 
-def test_a_plugin_that_is_not_there_is_refused(tmp_path):
+def test_a_missing_plugin_is_refused(tmp_path):
     (tmp_path / "own.yaml").write_text("name: own\nplugins: [no_such_plugin]\n")
     with pytest.raises(ConfigError, match="plugins: no_such_plugin: no such module beside the configuration file"):
         configure(read_given([tmp_path / "own.yaml"], {}), DEFAULT)
@@ -75,10 +75,10 @@ def test_a_plugin_that_is_not_there_is_refused(tmp_path):
 def test_its_settings_are_swept_like_ours():
     sweep = {"parameter": "shrink", "values": [0.05, 0.2], "paper": None}
     table = {"source": "lrb", "methods": ["soft"], "sweep": sweep, "anchorings": ["none"]}
-    found = study(tables={"own_shrink": table})
-    cells = found.tables["own_shrink"].cells(found)
+    config = study(tables={"own_shrink": table})
+    cells = config.tables["own_shrink"].cells(config)
     assert [cell.method for cell in cells] == ["soft", "soft_shrink_0_2"]
-    assert [run_settings(found, cell).model.settings_of_plugin["shrink"] for cell in cells] == [0.05, 0.2]
+    assert [run_settings(config, cell).model.settings_of_plugin["shrink"] for cell in cells] == [0.05, 0.2]
     at_default = study(
         methods={"plain": {"activation": "soft_topk", "k": 3}}, tables={"own_shrink": {**table, "methods": ["plain"]}}
     )
@@ -94,21 +94,21 @@ def test_its_settings_are_swept_like_ours():
 
 def test_a_loss_term_may_stand_in_every_layer_of_runs_and_is_swept_over_methods_that_lack_it():
     @loss_term("power")
-    def power(given, *, exponent: float = 2.0):
-        return (given.out.values**exponent).mean()
+    def power(batch, *, exponent: float = 2.0):
+        return (batch.out.values**exponent).mean()
 
     sweep = {"parameter": "power", "values": [0, 0.5], "paper": None}
     table = {"source": "lrb", "methods": ["topk"], "sweep": sweep, "anchorings": ["none"]}
-    found = study(
+    config = study(
         methods={"soft": {"power": 0.5}},
         protocols={"best": {"run": {"exponent": 3}}},
         tables={"own_power": table},
     )
-    run = run_settings(found, Cell("lrb", "soft", "best", "none", 0))
+    run = run_settings(config, Cell("lrb", "soft", "best", "none", 0))
     assert (run.loss.terms, run.loss.settings_of_plugin) == (("power",), {"power": 0.5, "exponent": 3})
-    cells = found.tables["own_power"].cells(found)
+    cells = config.tables["own_power"].cells(config)
     assert [cell.method for cell in cells] == ["topk", "topk_power_0_5"]
-    assert [run_settings(found, cell).loss.terms for cell in cells] == [(), ("power",)]
+    assert [run_settings(config, cell).loss.terms for cell in cells] == [(), ("power",)]
 
 
 def test_a_solver_is_a_method_with_its_settings():
@@ -117,14 +117,14 @@ def test_a_solver_is_a_method_with_its_settings():
         yield from ()
 
     table = {"source": "lrb", "methods": ["own"], "anchorings": ["none"]}
-    found = study(methods={"own": {"solver": "samples", "taken_from": 3}}, tables={"own_samples": table})
-    run = run_settings(found, Cell("lrb", "own", "best", "none", 0))
+    config = study(methods={"own": {"solver": "samples", "taken_from": 3}}, tables={"own_samples": table})
+    run = run_settings(config, Cell("lrb", "own", "best", "none", 0))
     assert run.settings_of_plugin == {"taken_from": 3}
     with pytest.raises(ConfigError, match=r"methods.own.taken_form: unknown key; did you mean taken_from"):
         study(methods={"own": {"solver": "samples", "taken_form": 3}})
 
 
-def test_a_source_gets_its_own_table_with_anchors_where_it_has_classes():
+def test_a_plugin_source_gets_a_table_with_anchors_if_it_has_classes():
     @source("noise")
     def noise(split, rng, *, dimension: int = 4): ...
 
@@ -133,19 +133,19 @@ def test_a_source_gets_its_own_table_with_anchors_where_it_has_classes():
 
     run = {"n_q": 64, "steps": 5, "batch_size": 32}
     mine = {"mine": {"source": "noise", "dimension": 6, "run": run}, "wider": {"like": "mine", "dimension": 8}}
-    found = configure({"name": "own", "sources": {"plugin": {**mine, "sorted": {"source": "classes"}}}}, DEFAULT)
-    assert found.sources.plugin["wider"].settings_of_plugin == {"dimension": 8}
-    assert found.sources.plugin["mine"].model_dump()["dimension"] == 6
-    assert not found.source("mine").is_labelled
-    assert found.source("sorted").is_labelled
-    assert found.source("sorted").has_target
-    assert found.tables["own_mine"].anchorings == ["none"]
-    assert "half_of_classes" in found.tables["own_sorted"].anchorings
-    for wrong, said in (
+    config = configure({"name": "own", "sources": {"plugin": {**mine, "sorted": {"source": "classes"}}}}, DEFAULT)
+    assert config.sources.plugin["wider"].settings_of_plugin == {"dimension": 8}
+    assert config.sources.plugin["mine"].model_dump()["dimension"] == 6
+    assert not config.source("mine").is_labelled
+    assert config.source("sorted").is_labelled
+    assert config.source("sorted").has_target
+    assert config.tables["own_mine"].anchorings == ["none"]
+    assert "half_of_classes" in config.tables["own_sorted"].anchorings
+    for wrong, message in (
         ({"dimension": "a"}, "sources.plugin.mine.dimension: expected a whole number, found 'a'"),
         ({"dimensions": 3}, "sources.plugin.mine.dimensions: unknown key; did you mean dimension?"),
         ({"source": "nois"}, "sources.plugin.mine.source: 'nois' is not one of noise, classes; did you mean noise?"),
     ):
         with pytest.raises(ConfigError) as refused:
             configure({"name": "own", "sources": {"plugin": {"mine": {"source": "noise", **wrong}}}}, DEFAULT)
-        assert said in str(refused.value)
+        assert message in str(refused.value)

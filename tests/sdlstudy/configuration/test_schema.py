@@ -38,12 +38,12 @@ def test_it_is_a_schema_by_which_others_judge_as_the_models_do():
         assert not validator.is_valid(merge(BASE, wrong)), wrong
 
 
-def test_it_leaves_to_the_models_what_plugins_add_to_where_there_are_any():
+def test_settings_that_plugins_extend_are_open_beside_plugins():
     validator = jsonschema.Draft202012Validator(published())
-    own = {"methods": {"soft": {"activation": "soft_topk", "shrink": 0.1}}}
-    assert not validator.is_valid(merge(BASE, own))
-    assert validator.is_valid(merge(BASE, {"plugins": ["my_method"], **own}))
-    assert not validator.is_valid(merge(BASE, {"plugins": ["my_method"], "seeds": [1, 1], **own}))
+    change = {"methods": {"soft": {"activation": "soft_topk", "shrink": 0.1}}}
+    assert not validator.is_valid(merge(BASE, change))
+    assert validator.is_valid(merge(BASE, {"plugins": ["my_method"], **change}))
+    assert not validator.is_valid(merge(BASE, {"plugins": ["my_method"], "seeds": [1, 1], **change}))
 
 
 def test_every_key_is_described_or_speaks_for_itself():

@@ -9,21 +9,23 @@ from tests.conftest import REPOSITORY
 FILES = ["results/mine/tables/table1.csv", "results/mine/runs/lrb/topk/model.safetensors", "results/mine/report.html"]
 
 
-def said(target, folder=REPOSITORY / "no such folder"):
+def message(target, folder=REPOSITORY / "no such folder"):
     return unknown_target(target, "mine", ["table1", "all", "plan"], FILES, folder)
 
 
 def test_names_and_parts_of_paths_that_are_close_are_suggested():
-    assert said("table2").endswith("did you mean table1?")
-    assert said("something").endswith("see snakemake --list")
-    assert "nothing makes topkk in results/mine/runs/lrb; did you mean topk?" in said("results/mine/runs/lrb/topkk/a")
+    assert message("table2").endswith("did you mean table1?")
+    assert message("something").endswith("see snakemake --list")
+    assert "nothing makes topkk in results/mine/runs/lrb; did you mean topk?" in message(
+        "results/mine/runs/lrb/topkk/a"
+    )
     alone = "the configuration mine writes only results/mine; choose the other by --configfile"
-    assert alone in said("results/other/tables/table1.csv")
-    assert "nothing makes result in the working directory; did you mean results?" in said("result/mine/report.html")
-    assert said("results/mine/tables").endswith("a folder, expected a file in it")
+    assert alone in message("results/other/tables/table1.csv")
+    assert "nothing makes result in the working directory; did you mean results?" in message("result/mine/report.html")
+    assert message("results/mine/tables").endswith("a folder, expected a file in it")
 
 
-def test_the_product_of_a_plan_is_suggested_by_its_own_name(tmp_path):
+def test_the_product_of_a_plan_is_suggested_by_name(tmp_path):
     rules = ["table1", "plan_table1", "theory"]
     assert unknown_target("plan_tabel1", "mine", rules, FILES, tmp_path).endswith("did you mean table1?")
     assert "nothing to plan" in unknown_target("plan_theory", "mine", rules, FILES, tmp_path)
@@ -32,13 +34,15 @@ def test_the_product_of_a_plan_is_suggested_by_its_own_name(tmp_path):
 def test_configurations_of_the_repository_are_suggested():
     config = REPOSITORY / "config"
     whole = f"{config}/config.yaml and {config}/paper.yaml do. Try: snakemake table5 --configfile {config}/config.yaml"
-    assert said("table5", config).endswith(whole)
-    assert said("law", config).endswith(f"the first lines of {config}/law.yaml say how to")
+    assert message("table5", config).endswith(whole)
+    assert message("law", config).endswith(f"the first lines of {config}/law.yaml say how to")
 
 
 def test_a_table_of_the_default_configuration_is_suggested_to_another():
-    found = unknown_target("figrue6", "mine", ["own_mine"], FILES, REPOSITORY / "config")
-    assert found == "figrue6: no table, figure, rule or file of the configuration mine; did you mean figure6?"
+    message_of_figure6 = unknown_target("figrue6", "mine", ["own_mine"], FILES, REPOSITORY / "config")
+    assert (
+        message_of_figure6 == "figrue6: no table, figure, rule or file of the configuration mine; did you mean figure6?"
+    )
 
 
 def test_configurations_that_have_a_table_are_named_whole_ones_first(tmp_path):
@@ -56,5 +60,5 @@ def test_configurations_that_have_a_table_are_named_whole_ones_first(tmp_path):
     (tmp_path / "no.yaml").write_text("- no configuration")
     assert configurations_with("table1", tmp_path) == {tmp_path / "config.yaml": True}
     assert configurations_with("table4", tmp_path) == {tmp_path / "has.yaml": True, tmp_path / "part.yaml": False}
-    assert f"Try: snakemake table4 --configfile {tmp_path / 'has.yaml'}" in said("table4", tmp_path)
-    assert said("table7", tmp_path).endswith(f"the first lines of {tmp_path / 'part.yaml'} say how to")
+    assert f"Try: snakemake table4 --configfile {tmp_path / 'has.yaml'}" in message("table4", tmp_path)
+    assert message("table7", tmp_path).endswith(f"the first lines of {tmp_path / 'part.yaml'} say how to")

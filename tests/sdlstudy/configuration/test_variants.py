@@ -29,7 +29,7 @@ def sweep(parameter, values, methods=("topk",), table="table7", **more):
     return {"tables": {table: spec | more}}
 
 
-def test_a_variant_has_every_setting_of_what_it_is_like_with_its_own_laid_over():
+def test_a_variant_has_every_setting_of_its_original_except_those_it_changes():
     config = changed({"sources": {"bench": {"denser": {"like": "lrb", "n": 200, "run": {"steps": 9}}}}})
     lrb, denser = (config.sources.bench[name].model_dump() for name in ("lrb", "denser"))
     assert denser == lrb | {"n": 200, "run": {"n_q": 2048, "steps": 9}}
@@ -88,12 +88,12 @@ def test_what_a_method_says_itself_is_not_what_protocols_have_for_the_other():
         ({"sources": {"clip": {"a": {"model": "x"}}}}, "sources.clip.a.images: missing"),
     ],
 )
-def test_variants_of_what_is_not_there_are_refused(change, message):
+def test_variants_of_unknown_names_are_refused(change, message):
     with pytest.raises(ConfigError, match=re.escape(message)):
         changed(change)
 
 
-def test_a_sweep_of_a_source_makes_variants_of_it_and_takes_table_1s_runs_at_its_own_value():
+def test_a_sweep_of_a_source_has_variants_and_shares_table_1s_runs():
     config = changed(sweep("n", [102, 128, 154], seeds=[1]))
     cells = config.tables["table7"].cells(config)
     assert [cell.source for cell in cells] == ["lrb_n_102"] * 2 + ["lrb"] * 2 + ["lrb_n_154"] * 2
@@ -111,7 +111,7 @@ def test_a_sweep_of_a_runs_setting_makes_variants_of_methods_with_what_protocols
     assert (settings["target_l0"], settings["init_l0"], settings["bias"]) == (4, 16, True)
 
 
-def test_a_setting_of_protocols_or_sources_counts_as_a_methods_own_value():
+def test_a_setting_of_protocols_or_sources_counts_as_a_methods_value():
     """Otherwise Table 1's runs would be trained again under another name."""
     config = changed(sweep("n_q", [1024, 2048]))
     assert [cell.method for cell in config.tables["table7"].cells(config)] == ["topk_n_q_1024"] * 2 + ["topk"] * 2
@@ -195,7 +195,7 @@ def test_the_papers_sweeps_have_the_papers_points_one_seed_and_its_protocol():
         assert {(cell.protocol, cell.seed) for cell in cells} == {("paper", 0)}
 
 
-def test_a_frontier_makes_a_bench_of_each_value_but_its_own_and_asks_for_each_run_once():
+def test_a_frontier_has_a_bench_for_each_new_value_and_each_run_once():
     panels = {"n": {"values": [128, 150], "methods": ["acs", "topk"]}, "noise": {"values": [0.0, 0.5]}}
     frontier = {"source": "lrb", "methods": ["acs"], "seeds": [7, 8], "panels": panels}
     config = changed({"frontier": frontier})
@@ -203,12 +203,12 @@ def test_a_frontier_makes_a_bench_of_each_value_but_its_own_and_asks_for_each_ru
     assert benches["lrb_n_150"] == benches["lrb"] | {"n": 150}
     assert benches["lrb_noise_0_5"] == benches["lrb"] | {"noise": 0.5}
     cells = [cell for cell in config.cells() if cell.seed in (7, 8)]
-    found = sorted({(cell.source, cell.method) for cell in cells})
-    assert found == [("lrb", m) for m in ("acs", "topk")] + [
+    pairs = sorted({(cell.source, cell.method) for cell in cells})
+    assert pairs == [("lrb", m) for m in ("acs", "topk")] + [
         *(("lrb_n_150", m) for m in ("acs", "topk")),
         ("lrb_noise_0_5", "acs"),
     ]
-    assert len(cells) == 2 * len(found)
+    assert len(cells) == 2 * len(pairs)
     assert config.bench_seeds("lrb_noise_0_5") == [7, 8]
 
 

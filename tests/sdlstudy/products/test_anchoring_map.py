@@ -9,7 +9,7 @@ import pytest
 from sdlcore.data.anchors import Anchors, save_anchors
 from sdlstudy.rendering.anchoring_map import RUN_COLUMNS
 from sdlstudy.results.tables import read_csv
-from tests.sdlstudy.products import made
+from tests.sdlstudy.products import studies
 
 W = np.eye(6, dtype=np.float32)
 SEEDS = [3, 4, 5]
@@ -37,7 +37,7 @@ ANCHORS = {
 
 @pytest.fixture(scope="module")
 def config():
-    return made.alone(CHANGE)
+    return studies.alone(CHANGE)
 
 
 @pytest.fixture(scope="module")
@@ -46,20 +46,20 @@ def tables(config, tmp_path_factory):
     folder, files = tmp_path_factory.mktemp("anchoring_map"), config.files()
     for cell in config.anchoring_map.cells(config):
         plain = cell.anchoring == "none"
-        found = {"topk": [0.9, 0.96, 0.1, 0.1, 0.1, 0.1], "relu": [1.0] * 6, "topk_few": [0.1] * 6}[cell.method]
+        cosines = {"topk": [0.9, 0.96, 0.1, 0.1, 0.1, 0.1], "relu": [1.0] * 6, "topk_few": [0.1] * 6}[cell.method]
         if not plain and cell.method == "topk":
-            found = [1.0, 0.96, 0.97, 0.1, 0.1, 0.1]
+            cosines = [1.0, 0.96, 0.97, 0.1, 0.1, 0.1]
         metrics = {"fvu": 0.25, "absorption": {True: 1.0, False: 0.5}[plain] if cell.method == "topk_few" else None}
-        content = {"run": asdict(cell), "metrics": metrics, "chance": {}, "features": {"decoder": found}}
+        content = {"run": asdict(cell), "metrics": metrics, "chance": {}, "features": {"decoder": cosines}}
         run = folder / files.run(cell)
         run.mkdir(parents=True)
         (run / "metrics.json").write_text(json.dumps(content))
         (run / "history.csv").write_text("step,lambda_anchor\n1,0.3\n" if cell.anchoring == "chosen" else "step\n1\n")
         if not plain:
             save_anchors(folder / files.anchors(cell.source, cell.anchoring, cell.seed), ANCHORS[cell.anchoring], {})
-        made.write_matrix(folder / files.feature_matrix(cell.source, cell.seed), W)
-    files = made.make(config, "anchoring_map", folder)
-    table = made.pictured(folder, files, "anchoring_map", 800)
+        studies.write_matrix(folder / files.feature_matrix(cell.source, cell.seed), W)
+    files = studies.make(config, "anchoring_map", folder)
+    table = studies.pictured(folder, files, "anchoring_map", 800)
     return table, read_csv(folder / files.table("anchoring_map_runs")), folder / files.table("anchoring_map", "md")
 
 
@@ -86,17 +86,17 @@ def test_runs_are_judged_on_features_that_no_anchoring_gives_away_and_the_others
 
 def test_the_map_says_helps_where_the_interval_does_and_no_power_where_nothing_can_show(tables):
     table, _, text = tables
-    said = {(row.method, row.measure, row.anchoring): row.verdict for row in table.itertuples()}
-    assert said["topk", "recovery", "ground_truth"] == "helps"
-    assert said["relu", "recovery", "ground_truth"] == "no power"
-    assert said["topk_few", "recovery", "chosen"] == "no power"
-    assert said["topk_few", "absorption", "chosen"] == "helps"
+    verdicts = {(row.method, row.measure, row.anchoring): row.verdict for row in table.itertuples()}
+    assert verdicts["topk", "recovery", "ground_truth"] == "helps"
+    assert verdicts["relu", "recovery", "ground_truth"] == "no power"
+    assert verdicts["topk_few", "recovery", "chosen"] == "no power"
+    assert verdicts["topk_few", "absorption", "chosen"] == "helps"
     assert len(table) == 2 * 3 + 2
     assert text.read_text().startswith("None of 2 anchorings keeps every interval above -0.5 points")
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "message"),
     [
         ({"anchorings": ["nosuch"]}, "anchoring_map.anchorings: nosuch is not a key of anchorings"),
         ({"runs": {"lrb": {"methods": ["nosuch"]}}}, "anchoring_map.runs.lrb.methods: nosuch is not a key of methods"),
@@ -107,6 +107,6 @@ def test_the_map_says_helps_where_the_interval_does_and_no_power_where_nothing_c
         ),
     ],
 )
-def test_what_it_cannot_be_of_is_refused(change, said):
-    with pytest.raises(ValueError, match=said):
-        made.alone(CHANGE | {"anchoring_map": CHANGE["anchoring_map"] | change})
+def test_what_it_cannot_be_of_is_refused(change, message):
+    with pytest.raises(ValueError, match=message):
+        studies.alone(CHANGE | {"anchoring_map": CHANGE["anchoring_map"] | change})

@@ -8,7 +8,7 @@ import pytest
 
 from sdlstudy.products.bench_tables import Encoders, Harder, SynthSAEBench
 from sdlstudy.rendering.solvers_table import COLUMNS
-from tests.sdlstudy.products import made
+from tests.sdlstudy.products import studies
 
 SOLVERS = {"runs": {"lrb": {"methods": ["acs", "topk"]}, "smollm2": {"methods": ["acs_real"], "seeds": [5]}}}
 
@@ -29,10 +29,10 @@ def write_run(folder, files, cell, judged=True):
 
 
 def test_solvers_have_a_row_a_run_with_what_its_source_is(tmp_path):
-    config = made.alone({"seeds": [0, 1], "solvers": SOLVERS})
+    config = studies.alone({"seeds": [0, 1], "solvers": SOLVERS})
     for cell in config.solvers.cells(config):
         write_run(tmp_path, config.files(), cell, judged=cell.source == "lrb")
-    files = made.make(config, "solvers", tmp_path)
+    files = studies.make(config, "solvers", tmp_path)
     rows = pd.read_csv(tmp_path / files.table("solvers"))
     assert list(rows) == COLUMNS
     assert rows[["source", "solver", "seed"]].to_numpy().tolist() == [
@@ -53,21 +53,21 @@ def test_solvers_have_a_row_a_run_with_what_its_source_is(tmp_path):
 
 
 def test_solvers_may_be_of_stored_sources_of_any_kind():
-    config = made.alone(
+    config = studies.alone(
         {"solvers": {"runs": {"fashion_clip": {"methods": ["acs_images"]}, "lrb": {"methods": ["acs"]}}}}
     )
     assert {cell.source for cell in config.solvers.cells(config)} == {"fashion_clip", "lrb"}
 
 
 @pytest.mark.parametrize(
-    ("name", "table", "shown"),
+    ("name", "table", "values"),
     [
         ("encoders", Encoders, [*["0.500"] * 6, "–", "0.5"]),
         ("harder", Harder, [*["0.500"] * 4, "–", "0.500", "0.5", "0.50", "0.500", "0.50"]),
     ],
 )
-def test_a_table_has_a_row_a_run_and_means_for_people(name, table, shown, tmp_path):
-    config = made.alone({"seeds": [0, 1, 2], name: {"runs": {"lrb": {"methods": ["topk"]}}}})
+def test_a_table_has_a_row_a_run_and_means_for_people(name, table, values, tmp_path):
+    config = studies.alone({"seeds": [0, 1, 2], name: {"runs": {"lrb": {"methods": ["topk"]}}}})
     for cell in config.products()[name].cells(config):
         path = tmp_path / config.files().metrics(cell)
         path.parent.mkdir(parents=True)
@@ -75,7 +75,7 @@ def test_a_table_has_a_row_a_run_and_means_for_people(name, table, shown, tmp_pa
         if cell.seed == 2:  # from an earlier version, which lacked it
             del metrics["fvu"]
         path.write_text(json.dumps({"run": asdict(cell), "metrics": metrics, "chance": {}}))
-    files = made.make(config, name, tmp_path)
+    files = studies.make(config, name, tmp_path)
     rows = pd.read_csv(tmp_path / files.table(name))
     assert list(rows) == ["source", "method", "seed", *table.columns]
     assert rows["fvu"].tolist()[:2] == [0, 0.5]
@@ -83,16 +83,16 @@ def test_a_table_has_a_row_a_run_and_means_for_people(name, table, shown, tmp_pa
     text = (tmp_path / files.table(name, "md")).read_text()
     assert text.startswith(table.caption)
     cells = [cell.strip() for cell in text.splitlines()[-1].strip("|").split("|")]
-    assert cells == ["lrb", "TopK SAE", "3", *shown]
+    assert cells == ["lrb", "TopK SAE", "3", *values]
 
 
 def test_the_configuration_of_encoders_asks_for_them():
-    config = made.configuration(None, "encoders")
+    config = studies.configuration(None, "encoders")
     assert config.encoders.cells(config)
 
 
 def test_the_configuration_of_harder_benches_asks_for_every_method_on_every_bench_with_the_option_that_names_it():
-    config = made.configuration(None, "harder")
+    config = studies.configuration(None, "harder")
     cells, benches = config.harder.cells(config), config.sources.bench
     assert len(cells) == 6 * 5 * 3
     plain = benches["plain"].model_dump()
@@ -110,8 +110,8 @@ def test_the_configuration_of_harder_benches_asks_for_every_method_on_every_benc
     }
 
 
-def test_the_benches_of_synthsaebench_are_the_published_one_made_smaller():
-    config = made.configuration(None, "synthsaebench")
+def test_the_benches_of_synthsaebench_are_the_published_one_scaled_down():
+    config = studies.configuration(None, "synthsaebench")
     for name, quarters in (("synth_s", 2), ("synth_m", 1)):
         bench = config.source(name)
         assert bench.n == 16384 / 4**quarters
@@ -122,7 +122,7 @@ def test_the_benches_of_synthsaebench_are_the_published_one_made_smaller():
 
 
 def test_synthsaebench_has_a_row_a_run_and_intervals_for_people(tmp_path):
-    config = made.alone(
+    config = studies.alone(
         {
             "seeds": [0, 1, 2],
             "sources": {"synth": {"small": {"n": 64, "roots": 2, "depth": 1}}},
@@ -137,7 +137,7 @@ def test_synthsaebench_has_a_row_a_run_and_intervals_for_people(tmp_path):
         atoms, settings = (",atoms", {}) if cell.method == "acs" else ("", {"n_q": 24})
         (folder / "history.csv").write_text(f"samples,seconds{atoms}\n100,{cell.seed}.5{',7' if atoms else ''}\n")
         (folder / "config.json").write_text(json.dumps({"settings": settings}))
-    files = made.make(config, "synthsaebench", tmp_path)
+    files = studies.make(config, "synthsaebench", tmp_path)
     rows = pd.read_csv(tmp_path / files.table("synthsaebench"))
     assert list(rows) == ["source", "method", "seed", *SynthSAEBench.columns, "latents", "samples", "seconds"]
     assert rows["latents"].tolist() == [24] * 3 + [7] * 3

@@ -11,7 +11,7 @@ from sdlstudy.configuration.loading import ConfigError
 from sdlstudy.results.tables import read_csv
 from sdlstudy.settings.cells import trained_settings
 from tests.coders import coder
-from tests.sdlstudy.products import made
+from tests.sdlstudy.products import studies
 
 W = np.eye(4, dtype=np.float32)
 ASKED = {
@@ -38,13 +38,13 @@ def write_run(folder, files, cell):
 
 
 def test_methods_are_ranked_on_each_ground_by_its_score(tmp_path):
-    config = made.alone({"seeds": [0, 1, 2], "comparison": ASKED})
+    config = studies.alone({"seeds": [0, 1, 2], "comparison": ASKED})
     for cell in config.comparison.cells(config):
         write_run(tmp_path, config.files(), cell)
     for name in ("comparison_lrb", "comparison_smollm2"):
-        made.make(config, name, tmp_path)
-    files = made.make(config, "comparison", tmp_path)
-    table = made.pictured(tmp_path, files, "comparison").set_index(["ground", "method"])
+        studies.make(config, name, tmp_path)
+    files = studies.make(config, "comparison", tmp_path)
+    table = studies.pictured(tmp_path, files, "comparison").set_index(["ground", "method"])
     # a high MIP is good on a bench, a low FVU on activations
     assert table["score"].unique().tolist() == ["mip_decoder", "fvu"]
     assert table["rank"].dropna().to_dict() == {
@@ -68,12 +68,12 @@ def test_methods_are_ranked_on_each_ground_by_its_score(tmp_path):
 
 
 def test_seeds_share_columns_where_they_share_samples(tmp_path):
-    config = made.alone({"seeds": [0, 1, 2], "comparison": ASKED})
+    config = studies.alone({"seeds": [0, 1, 2], "comparison": ASKED})
     for cell in config.comparison.cells(config):
         write_run(tmp_path, config.files(), cell)
     files = config.files()
     for name in ("comparison_lrb", "comparison_smollm2"):
-        made.make(config, name, tmp_path)
+        studies.make(config, name, tmp_path)
     shared = read_csv(tmp_path / files.table("comparison_smollm2")).set_index(["method", "seed"])["shared"]
     # seeds 0 and 1 agree; each shares half of its columns with seed 2
     assert shared["topk"].to_dict() == {0: 0.75, 1: 0.75, 2: 0.5}
@@ -82,7 +82,7 @@ def test_seeds_share_columns_where_they_share_samples(tmp_path):
 
 def test_grounds_that_share_a_source_are_ranked_apart(tmp_path):
     few, many = ({"source": "lrb", "protocol": way, "methods": ["topk", "relu"]} for way in ("best", "paper"))
-    config = made.alone({"seeds": [0, 1], "comparison": {"runs": {"few": few, "many": {**many, "l0": 32}}}})
+    config = studies.alone({"seeds": [0, 1], "comparison": {"runs": {"few": few, "many": {**many, "l0": 32}}}})
     assert {(cell.source, cell.protocol) for cell in config.comparison.cells(config)} == {
         ("lrb", "best"),
         ("lrb", "paper"),
@@ -90,9 +90,9 @@ def test_grounds_that_share_a_source_are_ranked_apart(tmp_path):
     for cell in config.comparison.cells(config):
         write_run(tmp_path, config.files(), cell)
     for name in ("comparison_few", "comparison_many"):
-        made.make(config, name, tmp_path)
-    files = made.make(config, "comparison", tmp_path)
-    table = made.pictured(tmp_path, files, "comparison")
+        studies.make(config, name, tmp_path)
+    files = studies.make(config, "comparison", tmp_path)
+    table = studies.pictured(tmp_path, files, "comparison")
     assert list(zip(table["ground"], table["method"], strict=True)) == [
         ("few", "topk"),
         ("few", "relu"),
@@ -106,9 +106,9 @@ def test_grounds_that_share_a_source_are_ranked_apart(tmp_path):
 
 def test_wrong_names_are_refused():
     wrong = {"methods": ["topk"], "protocol": "bets", "score": "fuv"}
-    asked = {"runs": {"lrb": wrong, "again": {"methods": ["topk"], "source": "lbr"}}, "nulls": ["tokp"]}
+    comparison = {"runs": {"lrb": wrong, "again": {"methods": ["topk"], "source": "lbr"}}, "nulls": ["tokp"]}
     with pytest.raises(ConfigError) as error:
-        made.alone({"comparison": asked})
+        studies.alone({"comparison": comparison})
     for key in ("runs.lrb.protocol: bets", "runs.lrb.score: fuv", "nulls: tokp", "runs.again.source: lbr"):
         assert f"comparison.{key}" in str(error.value)
 
@@ -123,11 +123,11 @@ def test_wrong_names_are_refused():
 )
 def test_a_score_that_cannot_rank_the_runs_of_a_source_is_refused(source, score):
     with pytest.raises(ConfigError, match=rf"comparison\.runs\.{source}\.score: {score}.*\(.*fvu"):
-        made.alone({"comparison": {"runs": {source: {"methods": ["topk"], "score": score}}}})
+        studies.alone({"comparison": {"runs": {source: {"methods": ["topk"], "score": score}}}})
 
 
 @pytest.mark.parametrize(
-    ("more", "asked"),
+    ("more", "l0"),
     [
         ("methods_full", {"plain": 16, "smollm2_100k": 32, "zipf": 16, "noisy": 16, "nested": 16, "synth_s": 6}),
         (
@@ -137,20 +137,20 @@ def test_a_score_that_cannot_rank_the_runs_of_a_source_is_refused(source, score)
         ("methods_paper", {"paper_scale": 64}),
     ],
 )
-def test_the_configuration_of_methods_gives_each_method_the_l0_of_its_ground(more, asked):
-    config = made.configuration(None, "methods", more)
-    assert {ground: own.l0 for ground, own in config.comparison.entries().items()} == asked
-    for ground in asked:
+def test_the_configuration_of_methods_gives_each_method_the_l0_of_its_ground(more, l0):
+    config = studies.configuration(None, "methods", more)
+    assert {ground: entry.l0 for ground, entry in config.comparison.entries().items()} == l0
+    for ground in l0:
         for cell in config.comparison.cells_on(ground, config):
             if cell.method == "acs":  # a solver chooses its L0
                 continue
             run = trained_settings(config, cell)
-            assert (run.model.k or run.loss.target_l0) == asked[ground], cell
+            assert (run.model.k or run.loss.target_l0) == l0[ground], cell
             assert run.model.n_q == config.source(cell.source).run.n_q
 
 
 def test_methods_are_tuned_on_seeds_that_their_comparison_leaves_out():
-    tuned, compared = made.configuration(None, "methods", "methods_tuning"), made.configuration(None, "methods")
+    tuned, compared = studies.configuration(None, "methods", "methods_tuning"), studies.configuration(None, "methods")
     assert not set(tuned.seeds) & set(compared.seeds)
     tried = {method for table in tuned.tables.values() for method in table.methods}
     untuned = {*compared.comparison.nulls, "acs", "t_sae"}  # t_sae takes the settings of batchtopk

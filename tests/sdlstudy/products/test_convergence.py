@@ -2,24 +2,24 @@
 
 import pandas as pd
 
-from tests.sdlstudy.products import made
+from tests.sdlstudy.products import studies
 
 CONVERGENCE = {"source": "lrb", "methods": ["topk", "acs"], "protocols": ["best", "paper"], "seeds": [0, 2]}
 
 
-def asked(**changes):
-    return made.alone({"figures": {"convergence": CONVERGENCE | changes}})
+def configuration(**changes):
+    return studies.alone({"figures": {"convergence": CONVERGENCE | changes}})
 
 
 def test_it_has_the_course_of_each_run_and_a_solvers_once(tmp_path):
-    config = asked()
+    config = configuration()
     cells = config.figures.convergence.cells_without_metrics(config)
     for number, cell in enumerate(cells):
         path = tmp_path / config.files().history(cell)
         path.parent.mkdir(parents=True)
         rows = {"step": [1, 2], "seconds": [1.0, 2.0], "fvu": [0.5, 0.25], "gt_recovery_decoder": [0.0, number / 10]}
         pd.DataFrame(rows).to_csv(path, index=False)
-    rows = made.pictured(tmp_path, made.make(config, "convergence", tmp_path), "convergence")
+    rows = studies.pictured(tmp_path, studies.make(config, "convergence", tmp_path), "convergence")
     last = rows[rows["step"] == 2].assign(protocol=lambda frame: frame["protocol"].fillna(""))
     assert last[["method", "protocol", "seed", "gt_recovery_decoder"]].to_numpy().tolist() == [
         ["topk", "best", 0, 0.0],
@@ -33,7 +33,7 @@ def test_it_has_the_course_of_each_run_and_a_solvers_once(tmp_path):
 
 
 def test_its_runs_are_watched_and_need_no_metrics():
-    config = asked(seeds=None)
+    config = configuration(seeds=None)
     convergence = config.figures.convergence
     assert convergence.watched(config) == convergence.cells_without_metrics(config) == config.all_cells()
     assert config.cells() == []

@@ -9,7 +9,7 @@ import pytest
 from sdlcore.data.anchors import Anchors, save_anchors
 from sdlstudy.rendering.discovery_table import RUN_COLUMNS
 from sdlstudy.results.tables import read_csv
-from tests.sdlstudy.products import made
+from tests.sdlstudy.products import studies
 
 W = np.eye(6, dtype=np.float32)
 ASKED = {"methods": ["topk"], "anchorings": ["ground_truth", "discovered", "discovered_all"]}
@@ -27,7 +27,7 @@ def config():
     files = {"mine": {"input": "x.npy", "run": {"n_q": 64}}}
     mine = {"methods": ["topk_real"], "anchorings": ["discovered"]}
     runs = {"lrb": ASKED, "mine": mine}
-    return made.alone({"seeds": [7], "sources": {"file": files}, "discovery": {"seeds": SEEDS, "runs": runs}})
+    return studies.alone({"seeds": [7], "sources": {"file": files}, "discovery": {"seeds": SEEDS, "runs": runs}})
 
 
 @pytest.fixture(scope="module")
@@ -37,15 +37,15 @@ def tables(config, tmp_path_factory):
     for cell in config.discovery.cells(config):
         plain = cell.anchoring == "none"
         weights = W[[2] * 6] if plain else W
-        made.write_dictionary(folder / files.model(cell), weights, weights)
+        studies.write_dictionary(folder / files.model(cell), weights, weights)
         metrics = {"fvu": 0.25 if plain else 0.35, "l0": 4.0, "dead_fraction": 0.0}
         content = {"run": asdict(cell), "metrics": metrics, "chance": {}}
         (folder / files.metrics(cell)).write_text(json.dumps(content))
         if not plain:
             save_anchors(folder / files.anchors(cell.source, cell.anchoring, cell.seed), ANCHORS[cell.anchoring], {})
     for seed in SEEDS:
-        made.write_matrix(folder / files.feature_matrix("lrb", seed), W)
-    files = made.make(config, "discovery", folder)
+        studies.write_matrix(folder / files.feature_matrix("lrb", seed), W)
+    files = studies.make(config, "discovery", folder)
     table, runs = (read_csv(folder / files.table(name)) for name in ("discovery", "discovery_runs"))
     return table, runs, (folder / files.table("discovery", "md")).read_text()
 
@@ -53,8 +53,8 @@ def tables(config, tmp_path_factory):
 def test_runs_stand_in_the_order_of_the_configuration(config, tables):
     _, runs, _ = tables
     assert list(runs) == RUN_COLUMNS
-    found = runs[["source", "method", "protocol", "anchoring", "seed"]].to_numpy().tolist()
-    assert found == [list(asdict(cell).values()) for cell in config.discovery.cells(config)]
+    cells = runs[["source", "method", "protocol", "anchoring", "seed"]].to_numpy().tolist()
+    assert cells == [list(asdict(cell).values()) for cell in config.discovery.cells(config)]
 
 
 def test_all_are_judged_on_the_features_that_none_gives_away(tables):
@@ -70,7 +70,7 @@ def test_all_are_judged_on_the_features_that_none_gives_away(tables):
     assert rows["fvu_none"].tolist() == [0.25] * 4
 
 
-def test_of_a_source_without_directions_to_judge_by_there_is_the_loss_alone(tables):
+def test_a_source_without_reference_directions_has_the_loss_alone(tables):
     _, runs, _ = tables
     rows = runs[runs["source"] == "mine"]
     assert rows["anchors"].tolist() == [0, 0, 1, 1]
@@ -89,6 +89,6 @@ def test_the_table_has_means_and_differences_for_programs_and_people(config, tab
     assert len([line for line in text.splitlines() if line.startswith("| mine")]) == 2
 
 
-def test_it_is_made_only_where_it_is_asked_for_by_name(config):
+def test_its_runs_are_planned_only_when_requested_by_name(config):
     assert config.all_cells() == []
     assert "discovery" in config.products()

@@ -6,9 +6,9 @@ import pytest
 from sdlcore.random_streams import stream
 from sdlcore.sources.bench.samples import coefficients
 from sdlstudy.rendering.sentences import figure4_sentences
-from tests.sdlstudy.products import made
+from tests.sdlstudy.products import studies
 
-CONFIG = made.alone({"seeds": [3, 4, 5, 6], "figures": {"figure4": {"source": "lrb_3d", "method": "topk_3d"}}})
+CONFIG = studies.alone({"seeds": [3, 4, 5, 6], "figures": {"figure4": {"source": "lrb_3d", "method": "topk_3d"}}})
 
 
 def spurious(seed):
@@ -22,14 +22,14 @@ def write_runs(folder):
     """Write three runs with zero loss, and one with some loss that recovers every feature."""
     for cell in CONFIG.figures.figure4.cells_without_metrics(CONFIG):
         W, x, both = spurious(cell.seed)
-        made.write_run(folder, CONFIG.files(), cell, W, (W.T, W.T) if cell.seed == 6 else (both, both), x)
+        studies.write_run(folder, CONFIG.files(), cell, W, (W.T, W.T) if cell.seed == 6 else (both, both), x)
 
 
 @pytest.fixture(scope="module")
 def zero_loss(tmp_path_factory):
     folder = tmp_path_factory.mktemp("figure4")
     write_runs(folder)
-    return made.pictured(folder, made.make(CONFIG, "figure4", folder), "figure4")
+    return studies.pictured(folder, studies.make(CONFIG, "figure4", folder), "figure4")
 
 
 def test_it_lists_every_seed_and_shows_the_one_that_recovers_fewest(zero_loss):
@@ -48,14 +48,14 @@ def test_it_lists_every_seed_and_shows_the_one_that_recovers_fewest(zero_loss):
 
 def test_it_says_what_its_numbers_say(zero_loss):
     rows = zero_loss
-    said = " ".join(figure4_sentences(rows))
-    shown, zero = rows[rows["shown"]].iloc[0], rows[rows["near_zero"]]
-    assert "Of 4 seeds, 3 end with less than 0.001 of the variance unexplained." in said
+    text = " ".join(figure4_sentences(rows))
+    plotted, zero = rows[rows["shown"]].iloc[0], rows[rows["near_zero"]]
+    assert "Of 4 seeds, 3 end with less than 0.001 of the variance unexplained." in text
     none = ((zero["recovered_encoder"] == 0) & (zero["recovered_decoder"] == 0)).sum()
-    assert f" {none} of these recover" in said
-    assert f"Seed {shown['seed']} is shown" in said
-    assert f"{shown['loss']:.1e} ({shown['fvu']:.1e} of the variance)" in said
-    assert f"{zero['recovered_decoder'].mean():.1f} in the decoder" in said
+    assert f" {none} of these recover" in text
+    assert f"Seed {plotted['seed']} is shown" in text
+    assert f"{plotted['loss']:.1e} ({plotted['fvu']:.1e} of the variance)" in text
+    assert f"{zero['recovered_decoder'].mean():.1f} in the decoder" in text
     # without a zero loss, none is claimed
     none_found = " ".join(figure4_sentences(rows.assign(near_zero=False)))
     assert "0 end with less than" in none_found

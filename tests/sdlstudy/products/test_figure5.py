@@ -7,10 +7,10 @@ from sdlcore.random_streams import stream
 from sdlcore.sources.bench.samples import coefficients
 from sdlcore.sources.bench.settings import Hierarchy
 from sdlstudy.rendering.sentences import figure5_sentences
-from tests.sdlstudy.products import made
+from tests.sdlstudy.products import studies
 
 HIERARCHY = Hierarchy(parents=2, children=3)
-CONFIG = made.alone(
+CONFIG = studies.alone(
     {
         "seeds": [0, 1],
         "sources": {
@@ -39,14 +39,14 @@ def write_runs(folder):
             for parent in range(HIERARCHY.parents - cell.seed):
                 W_enc[parent] = 0
                 W_dec[list(HIERARCHY.family(parent))] += W[:, parent]
-        made.write_run(folder, CONFIG.files(), cell, W, (W_enc, W_dec), x)
+        studies.write_run(folder, CONFIG.files(), cell, W, (W_enc, W_dec), x)
 
 
 @pytest.fixture(scope="module")
 def absorbed(tmp_path_factory):
     folder = tmp_path_factory.mktemp("figure5")
     write_runs(folder)
-    return made.pictured(folder, made.make(CONFIG, "figure5", folder), "figure5")
+    return studies.pictured(folder, studies.make(CONFIG, "figure5", folder), "figure5")
 
 
 def test_it_tells_dictionaries_that_absorb_from_those_that_do_not(absorbed):

@@ -5,7 +5,7 @@ from matplotlib.text import Text
 
 from sdlstudy.rendering import figures
 from sdlstudy.rendering.labels import label_method
-from tests.sdlstudy.products import made
+from tests.sdlstudy.products import studies
 from tests.sdlstudy.rendering.test_figures import write_history
 
 FIGURE6 = {"source": "smollm2", "without": "topk_real", "with": "topk_real_resampled"}
@@ -35,23 +35,23 @@ def write_runs(folder, config, events=((4, 9),)):
     ids=["by the method", "by the protocol"],
 )
 def test_it_says_what_was_resampled_where_and_how_often(tmp_path, monkeypatch, change, label):
-    config = made.alone(change | {"figures": {"figure6": FIGURE6}})
+    config = studies.alone(change | {"figures": {"figure6": FIGURE6}})
     write_runs(tmp_path, config)
     drawn = []
     save = figures.save_figure
     monkeypatch.setattr(figures, "save_figure", lambda figure, *files: (drawn.append(figure), save(figure, *files)))
-    rows = made.pictured(tmp_path, made.make(config, "figure6", tmp_path), "figure6")
+    rows = studies.pictured(tmp_path, studies.make(config, "figure6", tmp_path), "figure6")
     assert rows[["variant", "seed", "resampled"]].to_numpy().tolist() == [
         *(["without", seed, 0] for seed in config.seeds),
         *(["with", seed, 9] for seed in config.seeds),
     ]
-    said = {text.get_text() for text in drawn[0].findobj(Text)}
-    assert {label, "not resampled"} <= said
-    assert f"{label_method('topk_real')}, on smollm2" in said
+    texts = {text.get_text() for text in drawn[0].findobj(Text)}
+    assert {label, "not resampled"} <= texts
+    assert f"{label_method('topk_real')}, on smollm2" in texts
 
 
 def test_its_inputs_are_histories_and_metrics_of_both_sides():
-    config = made.alone({"seeds": [0], "figures": {"figure6": FIGURE6}})
+    config = studies.alone({"seeds": [0], "figures": {"figure6": FIGURE6}})
     folder = "results/quick/runs/smollm2"
     assert config.figures.figure6.inputs("figure6", config.files()) == [
         f"{folder}/{method}/best/none/seed0/{file}"

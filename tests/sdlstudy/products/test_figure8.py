@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 
 from sdlcore.data.writing import create_store
-from tests.sdlstudy.products import made
+from tests.sdlstudy.products import studies
 from tests.sdlstudy.rendering.test_figures import bench
 
-CONFIG = made.alone({"seeds": [7, 8], "figures": {"figure8": {"source": "lrb_3d"}}})
+CONFIG = studies.alone({"seeds": [7, 8], "figures": {"figure8": {"source": "lrb_3d"}}})
 
 
 def write_bench(folder):
@@ -16,13 +16,13 @@ def write_bench(folder):
     store = folder / files.store("lrb_3d", 7, "train")
     with create_store(store, {}) as writer:
         writer.append(input=samples, features=coefficients)
-    made.write_matrix(folder / files.feature_matrix("lrb_3d", 7), W)
+    studies.write_matrix(folder / files.feature_matrix("lrb_3d", 7), W)
     return store
 
 
 def test_it_is_of_the_first_seed_and_has_no_table(tmp_path):
     write_bench(tmp_path)
-    assert made.pictured(tmp_path, made.make(CONFIG, "figure8", tmp_path), "figure8") is None
+    assert studies.pictured(tmp_path, studies.make(CONFIG, "figure8", tmp_path), "figure8") is None
     assert list(CONFIG.figures.figure8.drawn(CONFIG)) == [("lrb_3d", 7)]
     assert CONFIG.bench_seeds("lrb_3d") == [7]
     assert CONFIG.all_cells() == []
@@ -33,4 +33,4 @@ def test_a_store_without_features_is_refused(tmp_path):
     with create_store(store, {}) as writer:
         writer.append(input=np.ones((5, 3)))
     with pytest.raises(ValueError, match=r"seed7/train\.h5: has no features, expected the store of a bench"):
-        made.make(CONFIG, "figure8", tmp_path)
+        studies.make(CONFIG, "figure8", tmp_path)

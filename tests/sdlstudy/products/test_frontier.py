@@ -1,6 +1,6 @@
 """The figure of the limits of methods, made from files on disk."""
 
-from tests.sdlstudy.products import made
+from tests.sdlstudy.products import studies
 from tests.sdlstudy.products.test_bench_tables import write_run
 
 FRONTIER = {
@@ -12,10 +12,10 @@ FRONTIER = {
 
 
 def test_it_has_a_row_a_run_at_each_point(tmp_path):
-    config = made.alone({"frontier": FRONTIER})
+    config = studies.alone({"frontier": FRONTIER})
     for cell in config.frontier.cells(config):
         write_run(tmp_path, config.files(), cell)
-    rows = made.pictured(tmp_path, made.make(config, "frontier", tmp_path), "frontier", width=900)
+    rows = studies.pictured(tmp_path, studies.make(config, "frontier", tmp_path), "frontier", width=900)
     assert rows[["parameter", "value", "source", "solver", "seed"]].to_numpy().tolist() == [
         [parameter, value, source, method, seed]
         for parameter, value, source, methods in (
@@ -31,9 +31,9 @@ def test_it_has_a_row_a_run_at_each_point(tmp_path):
     assert rows["samples_taken"].tolist() == [40, 40, 500, 500] * 2 + [40] * 4
 
 
-def test_a_run_that_stands_at_several_points_is_made_once():
+def test_a_run_at_several_points_counts_once():
     panels = {"n": {"values": [128]}, "noise": {"values": [0.0]}}
-    config = made.alone({"frontier": FRONTIER | {"panels": panels}})
+    config = studies.alone({"frontier": FRONTIER | {"panels": panels}})
     frontier = config.frontier
     assert len(frontier.runs(config)) == 8
     assert len(frontier.cells(config)) == 4

@@ -8,13 +8,13 @@ import pytest
 from sdlcore.inside.loss import LossRecovered
 from sdlstudy.configuration.loading import ConfigError
 from sdlstudy.results.tables import read_csv
-from tests.sdlstudy.products import made
+from tests.sdlstudy.products import studies
 
 ASKED = {"language_scores": {"runs": {"smollm2": {"methods": ["topk_real", "batchtopk_real"]}}}}
 
 
 def test_each_run_has_a_row_and_each_method_means_with_intervals(tmp_path):
-    config = made.alone({"seeds": [0, 1, 2], **ASKED})
+    config = studies.alone({"seeds": [0, 1, 2], **ASKED})
     files, losses = config.files(), {}
     for cell in config.language_scores.cells(config):
         (tmp_path / files.run(cell)).mkdir(parents=True)
@@ -25,7 +25,7 @@ def test_each_run_has_a_row_and_each_method_means_with_intervals(tmp_path):
     path = tmp_path / files.language_losses("smollm2")
     path.parent.mkdir()
     path.write_text(json.dumps({"losses": losses}))
-    files = made.make(config, "language_scores", tmp_path)
+    files = studies.make(config, "language_scores", tmp_path)
     rows = read_csv(tmp_path / files.table("language_scores"))
     assert list(rows) == ["source", "method", "seed", "l0", "fvu", *LossRecovered._fields]
     assert rows["kl_recovered_mean"].tolist() == [0, 0.5, 1] * 2
@@ -43,6 +43,6 @@ def test_only_dictionaries_that_can_be_spliced_in_are_scored():
     with pytest.raises(
         ConfigError, match=r"runs.both.methods: crosscoder is a crosscoder, which writes at several sites"
     ):
-        made.alone(layers | {"language_scores": {"runs": {"both": {"methods": ["crosscoder"]}}}})
+        studies.alone(layers | {"language_scores": {"runs": {"both": {"methods": ["crosscoder"]}}}})
     with pytest.raises(ConfigError, match=r"language_scores.runs: lrb is not a source under sources.language"):
-        made.alone({"language_scores": {"runs": {"lrb": {"methods": ["topk"]}}}})
+        studies.alone({"language_scores": {"runs": {"lrb": {"methods": ["topk"]}}}})

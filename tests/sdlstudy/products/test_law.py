@@ -6,7 +6,7 @@ from sdlcore.random_streams import stream
 from sdlcore.theory import law, own_cosines, own_products, read_outs
 from sdlstudy.settings.cells import Cell, run_settings
 from sdlstudy.theory.landscape import unit_columns
-from tests.sdlstudy.products import made
+from tests.sdlstudy.products import studies
 
 LAW = {
     "source": "lrb",
@@ -16,8 +16,8 @@ LAW = {
 }
 
 
-def asked(**changes):
-    return made.alone({"seeds": [0, 3], "law": LAW | changes})
+def configuration(**changes):
+    return studies.alone({"seeds": [0, 3], "law": LAW | changes})
 
 
 def features(source, seed):
@@ -29,18 +29,18 @@ def write(folder, config):
     """Write true features, and runs with these as columns and their read-outs, thrice as long, as rows."""
     files, product = config.files(), config.law
     for point, seed in product.matrices(config):
-        made.write_matrix(folder / files.feature_matrix(point.source, seed), features(point.source, seed))
+        studies.write_matrix(folder / files.feature_matrix(point.source, seed), features(point.source, seed))
     for cell in product.cells_without_metrics(config):
         W = features(cell.source, cell.seed)
-        made.write_matrix(folder / files.feature_matrix(cell.source, cell.seed), W)
-        made.write_dictionary(folder / files.model(cell), 3 * read_outs(W), 2 * W.T)
+        studies.write_matrix(folder / files.feature_matrix(cell.source, cell.seed), W)
+        studies.write_dictionary(folder / files.model(cell), 3 * read_outs(W), 2 * W.T)
 
 
 @pytest.fixture(scope="module")
 def rows(tmp_path_factory):
-    folder, config = tmp_path_factory.mktemp("law"), asked()
+    folder, config = tmp_path_factory.mktemp("law"), configuration()
     write(folder, config)
-    return made.pictured(folder, made.make(config, "law", folder), "law")
+    return studies.pictured(folder, studies.make(config, "law", folder), "law")
 
 
 def test_it_has_a_row_for_each_read_out_of_true_features_and_each_run_at_each_point(rows):
@@ -59,11 +59,11 @@ def test_it_has_a_row_for_each_read_out_of_true_features_and_each_run_at_each_po
 
 def test_the_law_stands_beside_each_and_noise_is_squared(rows):
     noise = rows.loc[rows["parameter"] == "noise", "value"].tolist()
-    said = [law(n, 96) for n in rows.loc[rows["parameter"] == "n", "value"]] + [
+    expected = [law(n, 96) for n in rows.loc[rows["parameter"] == "n", "value"]] + [
         law(128, 96, value**2) for value in noise
     ]
-    found = [*rows.loc[rows["parameter"] == "n", "law"], *rows.loc[rows["parameter"] == "noise", "law"]]
-    assert found == pytest.approx(said)
+    laws = [*rows.loc[rows["parameter"] == "n", "law"], *rows.loc[rows["parameter"] == "noise", "law"]]
+    assert laws == pytest.approx(expected)
     assert rows["deviation"].to_numpy() == pytest.approx((rows["cosine"] - rows["law"]).to_numpy())
 
 
@@ -84,7 +84,7 @@ def test_numbers_are_those_of_the_features_and_of_the_dictionaries(rows):
 
 
 def test_the_configuration_asks_for_methods_that_differ_by_what_their_names_say():
-    config = made.configuration(None, "paper", "law")
+    config = studies.configuration(None, "paper", "law")
     settings = {
         method: run_settings(config, Cell("lrb_sae", method, "best", "none", 0)).to_dict() for method in config.law.runs
     }
@@ -98,14 +98,14 @@ def test_the_configuration_asks_for_methods_that_differ_by_what_their_names_say(
     assert {cell.protocol for cell in config.law.cells_without_metrics(config)} == {"best"}
 
 
-def test_a_run_that_stands_at_several_points_is_made_once():
-    config = asked(runs={"topk": {"n": [128], "noise": [0.0]}})
+def test_a_run_at_several_points_counts_once():
+    config = configuration(runs={"topk": {"n": [128], "noise": [0.0]}})
     assert len(config.law.laid_out(config)) == 4
     assert len(config.law.cells_without_metrics(config)) == config.law.at_most(config) / 2 == 2
 
 
 def test_true_features_alone_need_no_samples():
-    config = asked()
+    config = configuration()
     stores = [path for path in config.law.inputs("law", config.files()) if "activations" in path]
     assert stores == []
     assert "lrb_n_120" in config.law.used(config).sources.bench
@@ -122,10 +122,10 @@ def test_true_features_alone_need_no_samples():
 )
 def test_what_cannot_be_drawn_is_refused(change, message):
     with pytest.raises(ValueError, match=message):
-        asked(**change)
+        configuration(**change)
 
 
 def test_a_noisy_bench_is_refused():
     noisy = {"sources": {"bench": {"lrb": {"noise": 0.5}}}, "law": LAW}
     with pytest.raises(ValueError, match="expected a bench without"):
-        made.alone(noisy)
+        studies.alone(noisy)

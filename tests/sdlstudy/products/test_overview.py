@@ -6,7 +6,7 @@ import pytest
 from sdlstudy.rendering.overview import figure_overview, overview_rows
 from sdlstudy.results.tables import chance_metrics, no_paper, read_paper, table_columns
 from tests.conftest import REPOSITORY
-from tests.sdlstudy.products import made
+from tests.sdlstudy.products import studies
 
 METHODS = ["topk", "relu"]
 TABLE1 = {"source": "lrb", "methods": METHODS, "anchorings": ["none", "ground_truth"], "protocols": ["best", "paper"]}
@@ -38,32 +38,32 @@ def with_nulls():
 
 
 def test_it_has_the_paper_the_nearest_protocol_each_side_and_protocol_and_chance(tmp_path):
-    config = made.alone({"tables": {"table1": TABLE1}})
+    config = studies.alone({"tables": {"table1": TABLE1}})
     table = tmp_path / config.files().table("table1")
     table.parent.mkdir(parents=True)
     table1().to_csv(table, index=False)
-    rows = made.pictured(tmp_path, made.make(config, "overview", tmp_path), "overview", width=1200)
+    rows = studies.pictured(tmp_path, studies.make(config, "overview", tmp_path), "overview", width=1200)
     assert rows["method"].tolist() == ["topk"] * 7 + ["relu"] * 7
-    own = rows[rows["method"] == "topk"].fillna({"protocol": ""}).set_index(["what", "protocol"])
-    assert own.loc[("the paper", ""), "recovery"] == 0.849
+    recoveries = rows[rows["method"] == "topk"].fillna({"protocol": ""}).set_index(["what", "protocol"])
+    assert recoveries.loc[("the paper", ""), "recovery"] == 0.849
     nearest = read_paper(REPOSITORY / "resources/paper/nearest_protocol.csv").set_index(["method", "anchoring"])
-    told = nearest.loc[("TopK SAE", "none"), "gt_recovery_percent"]
-    assert own.loc[("nearest protocol", ""), "recovery"] == pytest.approx(told / 100)
+    percent = nearest.loc[("TopK SAE", "none"), "gt_recovery_percent"]
+    assert recoveries.loc[("nearest protocol", ""), "recovery"] == pytest.approx(percent / 100)
     for protocol in ("best", "paper"):
-        assert own.loc[("decoder", protocol), "recovery"] == 0.5, "without anchors"
-        assert own.loc[("encoder", protocol), "recovery"] == 0
-    assert own.loc[("chance", ""), "recovery"] == 0.15
+        assert recoveries.loc[("decoder", protocol), "recovery"] == 0.5, "without anchors"
+        assert recoveries.loc[("encoder", protocol), "recovery"] == 0
+    assert recoveries.loc[("chance", ""), "recovery"] == 0.15
 
 
-def test_the_strongest_null_baseline_is_shown_by_name():
+def test_the_strongest_null_baseline_is_named():
     rows = overview_rows(with_nulls(), no_paper(), METHODS, ["weak", "strong"])
     null = rows[rows["what"] == "null baseline"]
     assert null[["method", "recovery"]].values.tolist() == [["strong", 0.5]]
-    told = [text.get_text() for text in figure_overview(rows).legends[0].get_texts()]
-    assert told[-1] == "strongest null: strong"
+    labels = [text.get_text() for text in figure_overview(rows).legends[0].get_texts()]
+    assert labels[-1] == "strongest null: strong"
     assert "null baseline" not in overview_rows(table1(), no_paper(), METHODS)["what"].tolist()
 
 
 @pytest.mark.parametrize("changes", [{"anchorings": ["ground_truth"]}, {"source": "fashion_clip"}])
 def test_a_table_that_has_none_of_it_has_no_overview(changes):
-    assert "overview" not in made.alone({"tables": {"table1": TABLE1 | changes}}).products()
+    assert "overview" not in studies.alone({"tables": {"table1": TABLE1 | changes}}).products()

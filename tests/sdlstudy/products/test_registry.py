@@ -11,15 +11,15 @@ HEAVY = ("torch", "pandas", "matplotlib")
 
 
 def test_every_product_stands_under_its_keys_figures_by_number():
-    found = registered()
-    assert list(found) == [
+    products = registered()
+    assert list(products) == [
         *("anchoring_map", "comparison", "discovery", "encoders"),
         *("figures.convergence", "figures.figure4", "figures.figure5", "figures.figure6", "figures.figure8"),
         *("figures.figure9", "figures.figure10"),
         *("frontier", "harder", "language_scores", "law", "probes", "solvers", "stability", "synthsaebench"),
     ]
-    assert found["figures.figure9"] is found["figures.figure10"] is TopImages
-    for key, cls in found.items():
+    assert products["figures.figure9"] is products["figures.figure10"] is TopImages
+    for key, cls in products.items():
         assert issubclass(cls, Product)
         assert key in cls.keys
         assert cls.title

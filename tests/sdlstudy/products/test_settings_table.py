@@ -2,12 +2,12 @@
 
 import pandas as pd
 
-from tests.sdlstudy.products import made
+from tests.sdlstudy.products import studies
 
 
 def test_the_settings_of_a_bench_stand_beside_the_papers(tmp_path):
-    config = made.alone({"name": "trial", "tables": {"table3": {"source": "lrb"}}})
-    files = made.make(config, "table3", tmp_path)
+    config = studies.alone({"name": "trial", "tables": {"table3": {"source": "lrb"}}})
+    files = studies.make(config, "table3", tmp_path)
     table = pd.read_csv(tmp_path / files.table("table3"), dtype=str)
     assert table.to_numpy().tolist() == [
         ["Number of features", "n", "1000", "128"],
@@ -24,6 +24,6 @@ def test_the_settings_of_a_bench_stand_beside_the_papers(tmp_path):
 
 
 def test_it_needs_no_run():
-    config = made.alone({"tables": {"table3": {"source": "lrb"}}})
+    config = studies.alone({"tables": {"table3": {"source": "lrb"}}})
     assert config.all_cells() == []
     assert config.tables["table3"].inputs("table3", config.files("paper")) == ["paper/table3.csv"]

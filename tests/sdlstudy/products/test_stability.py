@@ -5,19 +5,19 @@ import pytest
 
 from sdlstudy.configuration.loading import ConfigError
 from sdlstudy.results.tables import read_csv
-from tests.sdlstudy.products import made
+from tests.sdlstudy.products import studies
 
 W = np.eye(4, dtype=np.float32)
 
 
 def test_pairs_of_seeds_have_rows_and_methods_their_means(tmp_path):
     """Two seeds agree; the third has two of four decoder columns of its own."""
-    config = made.alone({"seeds": [0, 1, 2], "stability": {"runs": {"smollm2": {"methods": ["topk_real"]}}}})
+    config = studies.alone({"seeds": [0, 1, 2], "stability": {"runs": {"smollm2": {"methods": ["topk_real"]}}}})
     files = config.files()
     for cell in config.stability.cells_without_metrics(config):
         decoder = W if cell.seed < 2 else np.vstack([W[:2], -W[2:]])
-        made.write_dictionary(tmp_path / files.model(cell), W, decoder)
-    files = made.make(config, "stability", tmp_path)
+        studies.write_dictionary(tmp_path / files.model(cell), W, decoder)
+    files = studies.make(config, "stability", tmp_path)
     rows = read_csv(tmp_path / files.table("stability")).set_index(["first", "second"])
     assert rows["decoder_0.9"].to_dict() == {(0, 1): 1, (0, 2): 0.5, (1, 2): 0.5}
     assert rows["encoder_0.9"].tolist() == [1, 1, 1]
@@ -28,9 +28,9 @@ def test_pairs_of_seeds_have_rows_and_methods_their_means(tmp_path):
 
 
 def test_seeds_must_share_samples_and_be_two_or_more():
-    asked = {"runs": {"lrb": {"methods": ["topk"]}}}
+    stability = {"runs": {"lrb": {"methods": ["topk"]}}}
     with pytest.raises(ConfigError, match=r"stability.runs: lrb is not a source whose samples all seeds share"):
-        made.alone({"stability": asked})
-    asked = {"runs": {"smollm2": {"methods": ["topk_real"], "seeds": [3]}}}
+        studies.alone({"stability": stability})
+    stability = {"runs": {"smollm2": {"methods": ["topk_real"], "seeds": [3]}}}
     with pytest.raises(ConfigError, match=r"stability.runs.smollm2: one seed \(3\), expected two or more to compare"):
-        made.alone({"stability": asked})
+        studies.alone({"stability": stability})

@@ -12,7 +12,7 @@ from sdlstudy.results.tables import read_csv
 from sdlstudy.settings.files import Files
 from sdlstudy.settings.study import PartialStudy
 from sdlstudy.verdicts.evidence import Evidence
-from tests.sdlstudy.products import made
+from tests.sdlstudy.products import studies
 from tests.sdlstudy.results.test_tables import write_metrics
 
 TABLE = {"source": "lrb", "methods": ["topk", "relu"], "anchorings": ["none", "ground_truth"]}
@@ -24,14 +24,14 @@ def write_runs(folder, config, name):
         write_metrics(runs, cell.seed, cell.method, cell.anchoring, cell.protocol, cell.source)
 
 
-def made_of(folder, name, **table):
-    config = made.alone({"tables": {name: TABLE | table}})
+def written_table(folder, name, **table):
+    config = studies.alone({"tables": {name: TABLE | table}})
     write_runs(folder, config, name)
-    return config, made.make(config, name, folder)
+    return config, studies.make(config, name, folder)
 
 
 def test_it_is_a_table_for_people_and_for_programs_beside_the_papers(tmp_path):
-    config, files = made_of(tmp_path, "table1")
+    config, files = written_table(tmp_path, "table1")
     rows, runs, effects = (pd.read_csv(tmp_path / files.table(f"table1{end}")) for end in ("", "_runs", "_effects"))
     assert rows["method"].tolist() == ["topk", "topk", "relu", "relu"]
     assert rows["paper_gt_recovery"].notna().all()
@@ -46,7 +46,7 @@ def test_it_is_a_table_for_people_and_for_programs_beside_the_papers(tmp_path):
 
 def test_a_configurations_tau_reaches_its_tables(tmp_path):
     """Through the settings that the workflow passes to the job of a table."""
-    config = made.alone({"tau": 0.8, "tables": {"table1": TABLE}})
+    config = studies.alone({"tau": 0.8, "tables": {"table1": TABLE}})
     write_runs(tmp_path, config, "table1")
     for path in tmp_path.rglob("metrics.json"):
         content = json.loads(path.read_text())
@@ -54,20 +54,20 @@ def test_a_configurations_tau_reaches_its_tables(tmp_path):
         path.write_text(json.dumps(content))
     table = config.tables["table1"]
     part = PartialStudy.model_validate(json.loads(json.dumps(table.depends_on(config))))
-    files = Files(part, config.files().divided_by, paper=made.PAPER)
+    files = Files(part, config.files().divided_by, paper=studies.PAPER)
     with chdir(tmp_path):
         table.make("table1", files)
     rows = read_csv(tmp_path / files.table("table1"))
     assert (set(rows["gt_recovery_encoder_tau80_mean"]), set(rows["gt_recovery_decoder_tau80_mean"])) == ({0.5}, {1})
     assert "cosine > 0.8" in (tmp_path / files.table("table1", "md")).read_text()
-    assert "tau" not in table.depends_on(made.alone({"tables": {"table1": TABLE}}))
+    assert "tau" not in table.depends_on(studies.alone({"tables": {"table1": TABLE}}))
 
 
 NULLS = ["topk_frozen_decoder", "random_directions"]
 
 
 def test_null_baselines_are_rows_without_anchors_and_in_no_effect(tmp_path):
-    config, files = made_of(tmp_path, "table1", nulls=NULLS, protocols=["best", "paper"])
+    config, files = written_table(tmp_path, "table1", nulls=NULLS, protocols=["best", "paper"])
     rows, runs, effects = (read_csv(tmp_path / files.table(f"table1{end}")) for end in ("", "_runs", "_effects"))
     trained, nulls = rows[~rows["method"].isin(NULLS)], rows[-4:]
     assert list(zip(nulls["method"], nulls["anchoring"], nulls["protocol"], strict=True)) == [
@@ -79,7 +79,7 @@ def test_null_baselines_are_rows_without_anchors_and_in_no_effect(tmp_path):
     assert of_nulls.sum() == 4 * len(config.seeds)
     assert runs["paper_method"].isna().tolist() == of_nulls.tolist()
     # text about the trained methods does not change without them
-    _, without = made_of(tmp_path / "without", "table1", protocols=["best", "paper"])
+    _, without = written_table(tmp_path / "without", "table1", protocols=["best", "paper"])
     alone, changes = (read_csv(tmp_path / "without" / without.table(f"table1{end}")) for end in ("", "_effects"))
     pd.testing.assert_frame_equal(trained, alone)
     pd.testing.assert_frame_equal(effects, changes)
@@ -87,14 +87,14 @@ def test_null_baselines_are_rows_without_anchors_and_in_no_effect(tmp_path):
 
 
 def test_a_null_baseline_is_none_of_the_papers_methods_whatever_it_is_called(tmp_path):
-    config, files = made_of(tmp_path, "table1", methods=["relu"], nulls=["topk"])
+    config, files = written_table(tmp_path, "table1", methods=["relu"], nulls=["topk"])
     rows, runs = (read_csv(tmp_path / files.table(f"table1{end}")) for end in ("", "_runs"))
     assert rows.set_index("method")["paper_l0"].notna().to_dict() == {"relu": True, "topk": False}
     assert {method for method, _ in Evidence(config, {"table1": runs}).groups} == {"ReLU SAE"}
 
 
-def test_null_baselines_may_run_under_protocols_of_their_own(tmp_path):
-    _, files = made_of(tmp_path, "own_more", nulls=NULLS[:1], null_protocols=["paper"])
+def test_null_baselines_may_run_under_separate_protocols(tmp_path):
+    _, files = written_table(tmp_path, "own_more", nulls=NULLS[:1], null_protocols=["paper"])
     rows = read_csv(tmp_path / files.table("own_more"))
     assert rows["protocol"].tolist() == ["best"] * 4 + ["paper"]
     assert (
@@ -104,23 +104,23 @@ def test_null_baselines_may_run_under_protocols_of_their_own(tmp_path):
 
 @pytest.mark.parametrize("picture", ["features", "overview"])
 def test_pictures_of_table_1_leave_null_baselines_out(picture):
-    config = made.alone({"tables": {"table1": TABLE | {"nulls": NULLS}}})
+    config = studies.alone({"tables": {"table1": TABLE | {"nulls": NULLS}}})
     assert config.products()[picture].methods == ["topk", "relu"]
 
 
 def test_null_baselines_are_swept_as_methods_are(tmp_path):
     sweep = {"parameter": "k", "values": [8, 16]}
-    config, files = made_of(tmp_path, "own_more", methods=["topk"], nulls=NULLS[:1], sweep=sweep)
+    config, files = written_table(tmp_path, "own_more", methods=["topk"], nulls=NULLS[:1], sweep=sweep)
     rows = read_csv(tmp_path / files.table("own_more"))
     assert rows["method"].tolist() == ["topk", "topk", "topk_frozen_decoder"] * 2
     assert config.methods["topk_frozen_decoder_k_8"].frozen == "decoder"
 
 
 def test_a_sweep_has_a_picture_and_rows_at_each_value(tmp_path):
-    _, files = made_of(
+    _, files = written_table(
         tmp_path, "table7", methods=["topk"], sweep={"parameter": "k", "values": [8, 16], "paper": [32, 64]}
     )
-    rows = made.pictured(tmp_path, files, "table7")
+    rows = studies.pictured(tmp_path, files, "table7")
     assert rows["value"].tolist() == [8, 8, 16, 16]
     runs = pd.read_csv(tmp_path / files.table("table7_runs"))
     assert runs["method"].unique().tolist() == ["topk_k_8", "topk"]
@@ -130,19 +130,19 @@ def test_a_sweep_has_a_picture_and_rows_at_each_value(tmp_path):
     ("parameter", "values"), [("n", [100, 110]), ("k", [8, 9])], ids=["of the source", "of the method"]
 )
 def test_a_sweep_need_not_have_the_value_of_what_it_varies(tmp_path, parameter, values):
-    _, files = made_of(tmp_path, "own_more", methods=["topk"], sweep={"parameter": parameter, "values": values})
+    _, files = written_table(tmp_path, "own_more", methods=["topk"], sweep={"parameter": parameter, "values": values})
     assert pd.read_csv(tmp_path / files.table("own_more"))["value"].unique().tolist() == values
 
 
 def test_a_table_that_the_paper_lacks_takes_no_file_of_it(tmp_path):
-    config, files = made_of(tmp_path, "own_more")
+    config, files = written_table(tmp_path, "own_more")
     rows = pd.read_csv(tmp_path / files.table("own_more"))
     assert rows[["paper_gt_recovery", "paper_mip", "paper_l0"]].isna().all(axis=None)
-    assert not any(path.startswith(made.PAPER) for path in config.tables["own_more"].inputs("own_more", files))
+    assert not any(path.startswith(studies.PAPER) for path in config.tables["own_more"].inputs("own_more", files))
 
 
 def test_its_inputs_are_metrics_and_the_papers_table_and_its_outputs_what_it_writes():
-    config = made.alone({"seeds": [4], "tables": {"table1": TABLE | {"methods": ["topk"]}}})
+    config = studies.alone({"seeds": [4], "tables": {"table1": TABLE | {"methods": ["topk"]}}})
     table, files = config.tables["table1"], config.files("paper")
     assert table.inputs("table1", files) == [
         "results/quick/runs/lrb/topk/best/none/seed4/metrics.json",
@@ -161,7 +161,7 @@ def test_its_inputs_are_metrics_and_the_papers_table_and_its_outputs_what_it_wri
 
 def test_beside_a_table_of_images_stands_what_its_source_leaves():
     table = {"source": "fashion_clip", "methods": ["topk"], "anchorings": ["none", "class_means"]}
-    config = made.alone({"tables": {"table2": table}})
+    config = studies.alone({"tables": {"table2": table}})
     assert config.tables["table2"].beside("table2", config.files())[-4:] == [
         "results/quick/tables/fashion_clip_classes.csv",
         "results/quick/activations/fashion_clip/skipped.csv",
@@ -172,7 +172,7 @@ def test_beside_a_table_of_images_stands_what_its_source_leaves():
 
 @pytest.mark.parametrize("name", ["table1", "table4", "table5", "table6", "table7"])
 def test_the_part_of_a_study_that_it_hangs_on_says_the_same_of_it(name):
-    config = made.configuration()
+    config = studies.configuration()
     table = config.tables[name]
     part = PartialStudy.model_validate(
         table.used(config).model_dump(include=set(PartialStudy.model_fields) - {"device", "cache"})
@@ -184,10 +184,10 @@ def test_the_part_of_a_study_that_it_hangs_on_says_the_same_of_it(name):
 
 
 def test_a_run_that_is_missing_is_named(tmp_path):
-    config = made.alone({"tables": {"own_more": TABLE}})
+    config = studies.alone({"tables": {"own_more": TABLE}})
     write_runs(tmp_path, config, "own_more")
     cell = config.tables["own_more"].cells(config)[1]
     path = tmp_path / config.files().metrics(cell)
     path.write_text("{}")
     with pytest.raises(RunsError, match=r"seed1/metrics\.json: run is missing"):
-        made.make(config, "own_more", tmp_path)
+        studies.make(config, "own_more", tmp_path)

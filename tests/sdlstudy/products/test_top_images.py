@@ -9,17 +9,17 @@ from sdlcore.data.references import References, save_references
 from sdlcore.data.writing import create_store
 from sdlstudy.rendering import top_images
 from sdlstudy.report.page import report
-from tests.sdlstudy.products import made
+from tests.sdlstudy.products import studies
 
 NAMES = ["cat", "dog", "owl"]
 MEANS = np.eye(4, dtype=np.float32)[:, :3]
 
 
-def asked(**images):
+def configuration(**images):
     """Return a configuration of figure 9, with anchors, and figure 10, without."""
     figure = {"source": "pictures", "method": "relu", "rows": 2, "images": 2}
     source = {"model": "ViT-B-32-quickgelu", "pretrained": "openai", "test_samples": 6, "run": {"n_q": 64}}
-    return made.alone(
+    return studies.alone(
         {
             "seeds": [5, 6],
             "sources": {"clip": {"pictures": source | images}},
@@ -48,11 +48,11 @@ def write_runs(folder, config, images):
     save_anchors(folder / files.anchors("pictures", "class_means", 5), anchors, {})
     for figure, latents in ((config.figures.figure9, [1, 0, 2]), (config.figures.figure10, [2, 1, 0])):
         weights = MEANS.T[latents]
-        made.write_dictionary(folder / files.model(figure.cell(config)), weights, weights)
+        studies.write_dictionary(folder / files.model(figure.cell(config)), weights, weights)
 
 
 @pytest.fixture
-def shown(monkeypatch):
+def drawings(monkeypatch):
     """Return the drawn rows and titles."""
     drawn = []
     draw = top_images.figure_top_images
@@ -74,10 +74,10 @@ def shown(monkeypatch):
     ],
     ids=["held out", "own folder", "made here"],
 )
-def test_rows_are_latents_that_match_the_first_anchored_classes_with_their_images(tmp_path, shown, images, folder):
-    config = asked(**images)
+def test_rows_are_latents_that_match_the_first_anchored_classes_with_their_images(tmp_path, drawings, images, folder):
+    config = configuration(**images)
     write_runs(tmp_path, config, folder)
-    rows = made.pictured(tmp_path, made.make(config, "figure9", tmp_path), "figure9", width=900)
+    rows = studies.pictured(tmp_path, studies.make(config, "figure9", tmp_path), "figure9", width=900)
     columns = ["latent", "reference", "tied", "place", "class", "path"]
     dogs = [[0, "dog", True, place, name, f"{i}.png"] for place, (name, i) in enumerate([("dog", 3), ("dog", 2)])]
     # every sample contains a little of a dog
@@ -89,7 +89,7 @@ def test_rows_are_latents_that_match_the_first_anchored_classes_with_their_image
     ]
     assert cats["activation"].tolist() == [2, 1]
     assert rows["cosine"].tolist() == [1] * len(rows)
-    ((drawn, title),) = shown
+    ((drawn, title),) = drawings
     assert [[str(path) for path in row.images] for row in drawn] == [
         [f"{folder}/{i}.png" for i in pair] for pair in ([3, 2], [1, 0])
     ]
@@ -97,32 +97,32 @@ def test_rows_are_latents_that_match_the_first_anchored_classes_with_their_image
     assert title == "ReLU SAE, anchored to class means, on pictures, seed 5"
 
 
-def test_a_run_without_anchors_shows_the_same_classes_tied_to_none(tmp_path, shown):
-    config = asked(images="train")
+def test_a_run_without_anchors_shows_the_same_classes_tied_to_none(tmp_path, drawings):
+    config = configuration(images="train")
     write_runs(tmp_path, config, "train")
-    rows = made.pictured(tmp_path, made.make(config, "figure10", tmp_path), "figure10", width=900)
+    rows = studies.pictured(tmp_path, studies.make(config, "figure10", tmp_path), "figure10", width=900)
     assert rows[["latent", "reference", "tied"]].drop_duplicates().to_numpy().tolist() == [
         [1, "dog", False],
         [2, "cat", False],
     ]
-    assert shown[0][1] == "ReLU SAE, not anchored, on pictures, seed 5"
+    assert drawings[0][1] == "ReLU SAE, not anchored, on pictures, seed 5"
 
 
 def test_a_store_without_labels_is_refused(tmp_path):
-    config = asked(images="train")
+    config = configuration(images="train")
     write_runs(tmp_path, config, "train")
     with create_store(tmp_path / config.files().store("pictures", 5, "test"), {}) as store:
         store.append(MEANS.T)
     with pytest.raises(ValueError, match=r"test\.h5: expected a store of labelled images, and class means in "):
-        made.make(config, "figure9", tmp_path)
+        studies.make(config, "figure9", tmp_path)
 
 
 def test_names_of_any_letters_reach_the_figure_its_table_and_the_report(tmp_path, monkeypatch):
     names = [r"$\frac$ <script>alert(1)</script>", "a$b$c\r\x1b[31m\u202e", "=1+1"]
     monkeypatch.setitem(globals(), "NAMES", names)
-    config = asked(images="train")
+    config = configuration(images="train")
     write_runs(tmp_path, config, "train")
-    rows = made.pictured(tmp_path, made.make(config, "figure9", tmp_path), "figure9", width=900)
+    rows = studies.pictured(tmp_path, studies.make(config, "figure9", tmp_path), "figure9", width=900)
     assert rows["reference"].drop_duplicates().tolist() == [names[1], names[0]]
     page = report(config, {"figure9_summary": rows}, {"figure9": b"a picture"})
     assert "<script>alert" not in page

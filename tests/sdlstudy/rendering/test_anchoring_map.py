@@ -10,7 +10,7 @@ from tests.conftest import REPOSITORY
 
 
 @pytest.mark.parametrize(
-    ("with_", "without", "said"),
+    ("with_", "without", "expected"),
     [
         ([3, 4, 5], [1, 1, 1], "helps"),
         ([1, 1, 1], [3, 4, 5], "harms"),
@@ -22,16 +22,21 @@ from tests.conftest import REPOSITORY
         ([0, 0, 0], [100, 100, 100], "harms"),
     ],
 )
-def test_a_verdict_is_that_of_the_interval_unless_no_difference_could_show(with_, without, said):
-    assert verdict(np.array(with_, float), np.array(without, float)) == said
-    other = {"helps": "harms", "harms": "helps"}.get(said, said)
+def test_a_verdict_is_that_of_the_interval_unless_no_difference_could_show(with_, without, expected):
+    assert verdict(np.array(with_, float), np.array(without, float)) == expected
+    other = {"helps": "harms", "harms": "helps"}.get(expected, expected)
     assert verdict(np.array(with_, float), np.array(without, float), better=-1) == other
 
 
-def runs(anchoring, recovery, given=1.0, absorption=None):
+def runs(anchoring, recovery, anchored_recovery=1.0, absorption=None):
     """Rows of five seeds; without anchors, half of the features are recovered and all pairs absorbed."""
     row = {"source": "lrb", "method": "topk", "anchoring": anchoring, "judged": 90, "given": 10}
-    both = {"recovery_none": 0.5, "given_recovered": given, "given_recovered_none": 0.5, "absorption_none": 1.0}
+    both = {
+        "recovery_none": 0.5,
+        "given_recovered": anchored_recovery,
+        "given_recovered_none": 0.5,
+        "absorption_none": 1.0,
+    }
     return [
         {
             **row,
@@ -66,7 +71,9 @@ def test_a_seed_without_a_value_leaves_nothing_to_be_sure_of():
 
 def test_an_anchoring_does_no_harm_if_no_interval_reaches_half_a_point_below():
     harmless, wide = [0.0] * 5, [0.02, -0.02, 0.01, -0.01, 0.0]
-    table = map_table(pd.DataFrame([*runs("still", harmless), *runs("wide", wide), *runs("lost", harmless, given=0.9)]))
+    table = map_table(
+        pd.DataFrame([*runs("still", harmless), *runs("wide", wide), *runs("lost", harmless, anchored_recovery=0.9)])
+    )
     assert finding(table).startswith("still of 3 anchorings keeps every interval above -0.5 points")
     text = map_text(table)
     assert list(text.frame["anchoring"]) == ["still", "wide", "lost"]
@@ -76,8 +83,8 @@ def test_an_anchoring_does_no_harm_if_no_interval_reaches_half_a_point_below():
     assert "Not shown to harm anywhere, though it may: wide (lowest end -2.0)" in wide
 
 
-def test_the_kept_map_says_how_many_harms_share_their_baselines():
-    kept = REPOSITORY / "docs/results/anchoring"
-    text = map_text(read_csv(kept / "anchoring_map.csv")).markdown()
+def test_the_stored_map_says_how_many_harms_share_their_baselines():
+    folder = REPOSITORY / "docs/results/anchoring"
+    text = map_text(read_csv(folder / "anchoring_map.csv")).markdown()
     assert "of 16 such groups, 10 contain a cell that helps and 7 a cell that harms." in text
-    assert text == (kept / "anchoring_map.md").read_text()
+    assert text == (folder / "anchoring_map.md").read_text()

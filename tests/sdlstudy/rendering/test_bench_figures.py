@@ -24,15 +24,15 @@ def texts(figure):
 def test_figure4_prints_loss_cosines_and_silent_latents():
     W, x, both = spurious(3)
     model = SparseCoder(ModelConfig(n_q=6), (3,), (3,))
-    found = Solution.of(model.eval(), W, x, synthesise(x, W))
-    said = texts(figure4(W, Learned(both, both), found, "a title"))
-    for text in ("a title", f"loss {found.loss:.1e}", "0 of 4 recovered", "6 never (grey)", "$n_q$ = 6", "$w_{4}$"):
-        assert text in said
-    assert list(figure4_rows({3: found}, 3)["fvu"]) == [found.fvu]
+    solution = Solution.of(model.eval(), W, x, synthesise(x, W))
+    words = texts(figure4(W, Learned(both, both), solution, "a title"))
+    for text in ("a title", f"loss {solution.loss:.1e}", "0 of 4 recovered", "6 never (grey)", "$n_q$ = 6", "$w_{4}$"):
+        assert text in words
+    assert list(figure4_rows({3: solution}, 3)["fvu"]) == [solution.fvu]
     with pytest.raises(ValueError, match="3 x n"):
-        figure4(W[:2], Learned(both, both), found, "")
+        figure4(W[:2], Learned(both, both), solution, "")
     with pytest.raises(ValueError, match="expected n_q x 3 for both"):
-        figure4(W, Learned(both, both[:5]), found, "")
+        figure4(W, Learned(both, both[:5]), solution, "")
 
 
 def test_figure5_outlines_absorbed_pairs_on_both_sides():
@@ -45,18 +45,18 @@ def test_figure5_outlines_absorbed_pairs_on_both_sides():
     assert family_of(pairs) == 1
     family = families(latents, x, decoder, W, HIERARCHY)[1]
     figure = figure5([Shown("mine, seed 0", family, pairs[pairs["parent"] == 1], 1 / 3)])
-    left, right = figure.axes[:2]
+    left_axes, right_axes = figure.axes[:2]
     # each outline is a white rectangle inside a black one
-    corners = [{(p.get_x() + 0.45, p.get_y() + 0.45) for p in axes.patches} for axes in (left, right)]
+    corners = [{(p.get_x() + 0.45, p.get_y() + 0.45) for p in axes.patches} for axes in (left_axes, right_axes)]
     assert [sorted(map(tuple, np.round(sorted(places)))) for places in corners] == [[(0, 1), (0, 2)], [(0, 0), (1, 0)]]
-    said = texts(figure)
+    words = texts(figure)
     for text in (
         "mine, seed 0\n2 of 3 pairs absorbed",
         "over all families: 0.33",
         "(child 3’s)",
         f"{family.response[0, 2]:.2f}",
     ):
-        assert text in said
+        assert text in words
 
 
 def test_a_family_without_samples_is_drawn_empty():
@@ -76,7 +76,7 @@ def judged(fvu, encoder, decoder):
     return Solution(fvu, fvu, fvu, 1.0, np.zeros(6, bool), *match)
 
 
-def test_shown_is_what_recovers_fewest_of_those_without_loss():
+def test_figure4_shows_the_lossless_solution_that_recovers_fewest():
     worst = judged(0.5, [0.1, 0.1], [0.1, 0.1])
     both = judged(1e-6, [0.95, 0.2], [0.95, 0.2])
     near, nearer = judged(1e-9, [0.89, 0.8], [0.89, 0.8]), judged(1e-5, [0.7, 0.8], [0.7, 0.8])

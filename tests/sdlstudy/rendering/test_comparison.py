@@ -21,21 +21,21 @@ TABLE = comparison_table(RUNS, {"here": "fvu", "there": "fvu"}, ["d"], {"here": 
 
 def test_a_method_that_misses_the_l0_and_a_null_baseline_have_no_rank():
     """On the first ground c misses the target, an L0 of 16, by more than a quarter; the second has no target."""
-    found = TABLE.set_index(["ground", "method"])
-    ranks = found["rank"].to_dict()
+    ranked = TABLE.set_index(["ground", "method"])
+    ranks = ranked["rank"].to_dict()
     assert np.isnan([ranks.pop(("here", "c")), ranks.pop(("here", "d")), ranks.pop(("there", "d"))]).all()
     assert ranks == {("here", "a"): 1, ("here", "b"): 2, ("there", "a"): 2, ("there", "c"): 1}
-    assert found["mean_rank"]["here"].to_dict() | {"d": None} == {"a": 1.5, "b": 2, "c": 1, "d": None}
+    assert ranked["mean_rank"]["here"].to_dict() | {"d": None} == {"a": 1.5, "b": 2, "c": 1, "d": None}
 
 
 def test_a_method_with_a_rank_on_fewer_than_half_of_the_grounds_has_no_mean_rank():
     more = pd.concat([RUNS, RUNS[RUNS["ground"] == "there"].replace({"ground": {"there": "elsewhere"}})])
     scores = dict.fromkeys(("here", "there", "elsewhere"), "fvu")
     table = comparison_table(more, scores, ["d"], dict.fromkeys(scores))
-    found = table.drop_duplicates("method").set_index("method")["mean_rank"]
-    assert found["a"] == (1 + 2 + 2) / 3
-    assert np.isnan(found["b"])  # only on the first ground
-    assert np.isnan(found["d"])
+    mean_ranks = table.drop_duplicates("method").set_index("method")["mean_rank"]
+    assert mean_ranks["a"] == (1 + 2 + 2) / 3
+    assert np.isnan(mean_ranks["b"])  # only on the first ground
+    assert np.isnan(mean_ranks["d"])
 
 
 def test_the_best_come_first_and_what_has_no_rank_is_in_brackets():

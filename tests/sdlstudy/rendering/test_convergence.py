@@ -30,7 +30,7 @@ def rows() -> pd.DataFrame:
     return course(runs)
 
 
-def test_seconds_are_those_of_the_first_row_that_is_there_and_none_where_there_is_none(rows):
+def test_seconds_are_those_of_the_first_row_or_none(rows):
     assert seconds_to_recovery(rows) == {
         ("topk", "best"): [6.0, None],
         ("topk", "paper"): [None],

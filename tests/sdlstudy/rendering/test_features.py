@@ -27,7 +27,7 @@ def test_every_feature_is_a_point_of_its_methods_panel(features):
         np.testing.assert_array_equal(points.get_ydata(), rows["encoder"])
 
 
-def test_what_is_given_is_not_counted_as_moved(features):
+def test_anchored_features_are_not_counted_as_moved(features):
     features.loc[~features["given"], "decoder_anchored"] = features["decoder"] - 0.25
     features.loc[~features["given"], "encoder_anchored"] = features["encoder"] + 0.125
     features.loc[features["given"], ["decoder_anchored", "encoder_anchored"]] = 1.0

@@ -75,19 +75,19 @@ def test_figure6_is_saved_whole_and_the_same_each_time(tmp_path):
 
 def test_figure6_names_lines_axes_and_numbers_of_resampled_latents(tmp_path):
     figure = figure6(histories(tmp_path, [[(5, 30), (9, 4)], [(5, 10)]]), LABELS, "my title")
-    said = texts(figure)
+    words = texts(figure)
     for text in ("resampled", "not resampled", "my title", "training step", "20 resampled", "2 resampled"):
-        assert text in said
-    assert "never fired" not in said
+        assert text in words
+    assert "never fired" not in words
     lines = figure.axes[0].get_lines()
     assert len([line for line in lines if len(line.get_xdata()) == ROWS]) == 2 * (2 + 1)
 
 
 def test_figure6_says_where_resampling_never_fired(tmp_path):
-    said = texts(figure6(histories(tmp_path / "some", [[(5, 30)], []]), LABELS))
-    assert "Resampling never fired in seed 1." in said
-    said = texts(figure6(histories(tmp_path / "none", [[], []]), LABELS))
-    assert "Resampling never fired in seeds 0, 1, so this figure does not show its effect." in said
+    words = texts(figure6(histories(tmp_path / "some", [[(5, 30)], []]), LABELS))
+    assert "Resampling never fired in seed 1." in words
+    words = texts(figure6(histories(tmp_path / "none", [[], []]), LABELS))
+    assert "Resampling never fired in seeds 0, 1, so this figure does not show its effect." in words
 
 
 def test_many_events_are_marked_without_numbers(tmp_path):
@@ -155,11 +155,11 @@ def test_figure8_is_saved_whole_and_the_same_each_time(tmp_path):
 def test_figure8_shows_every_feature_and_counts_samples_without_any():
     W, samples, coefficients = bench()
     figure = figure8(W, samples, coefficients)
-    said = texts(figure)
+    words = texts(figure)
     for text in ("Ground-truth features ($n$ = 4)", "Data samples", "$w_{4}$ largest", "dimension 3"):
-        assert text in said
+        assert text in words
     silent = int((coefficients.toarray().max(axis=1) == 0).sum())
-    assert f"no active feature ({silent}, at the origin)" in said
+    assert f"no active feature ({silent}, at the origin)" in words
     # more features than the palette has colours
     assert "$n$ = 12" in texts(figure8(*bench(n=12)))
 

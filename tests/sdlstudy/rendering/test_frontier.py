@@ -39,8 +39,8 @@ def test_lines_are_medians_over_seeds_and_points_are_seeds(table, tmp_path):
     assert lines["ACS"].get_ydata() == pytest.approx([0.95, 0.95])
     points = [line for line in recovery.get_lines() if line.get_marker() == "o"]
     assert sorted(points[0].get_ydata()) == pytest.approx([0.9, 0.9, 1, 1])
-    found = figure.axes[2]
-    assert found.get_lines()[0].get_ydata() == pytest.approx([1.01, 1.01])
+    axes = figure.axes[2]
+    assert axes.get_lines()[0].get_ydata() == pytest.approx([1.01, 1.01])
     save_figure(figure, tmp_path / "frontier.png", tmp_path / "frontier.pdf")
 
 

@@ -24,17 +24,17 @@ def test_intervals_contain_the_variance_of_classes_and_of_seeds():
     rng = np.random.default_rng(0)
     seeds, classes = 0.02 * rng.standard_normal(20), 0.05 * rng.standard_normal(30)
     values = 0.8 + seeds[:, None] + classes
-    found = table({"raw": values}).loc["raw"]
+    row = table({"raw": values}).loc["raw"]
     width = 2 * 1.96 * np.sqrt(seeds.var() / 20 + classes.var() / 30)
     # 4000 resamples: a quantile at 2.5 % has a relative error of 2 % or so, and sums of 20 are nearly normal
-    assert found["auc_high"] - found["auc_low"] == pytest.approx(width, rel=0.1)
-    assert found["auc"] == pytest.approx(values.mean())
+    assert row["auc_high"] - row["auc_low"] == pytest.approx(width, rel=0.1)
+    assert row["auc"] == pytest.approx(values.mean())
 
 
 def test_differences_are_paired():
     """What seeds and classes add to both is not in the interval of the difference."""
     raw = np.random.default_rng(0).uniform(0.6, 0.9, (3, 8))
-    found = table({"raw": raw, "pca": raw - 0.1, "ours": raw + 0.05}).loc["ours"]
-    assert found["baseline"] == "raw"
-    assert found[["beyond", "beyond_low", "beyond_high"]].tolist() == pytest.approx([0.05] * 3)
-    assert found["auc_high"] - found["auc_low"] > 0.05
+    row = table({"raw": raw, "pca": raw - 0.1, "ours": raw + 0.05}).loc["ours"]
+    assert row["baseline"] == "raw"
+    assert row[["beyond", "beyond_low", "beyond_high"]].tolist() == pytest.approx([0.05] * 3)
+    assert row["auc_high"] - row["auc_low"] > 0.05

@@ -8,7 +8,7 @@ from sdlstudy.theory.reading import Read
 
 @pytest.fixture
 def rows() -> pd.DataFrame:
-    found = [
+    points = [
         ("n", 100.0, EXACT, 0, 0.5, 0.51, 0.7),
         ("n", 100.0, "acs", 0, 0.5, 0.49, 1.0),
         ("n", 100.0, "acs", 1, 0.5, 0.48, 1.0),
@@ -18,7 +18,7 @@ def rows() -> pd.DataFrame:
     return pd.DataFrame(
         [
             (*where, law, cosine - law, *Read(cosine, gain, gain, 1.0, cosine, gain, 0.0, 1.0, 1.0))
-            for *where, law, cosine, gain in found
+            for *where, law, cosine, gain in points
         ],
         columns=[*COLUMNS, *Read._fields],
     )

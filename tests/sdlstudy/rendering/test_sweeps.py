@@ -34,7 +34,7 @@ def write_sweep(folder, layout):
     ]
 
 
-def made(folder, config, name, **changes):
+def written_table(folder, config, name, **changes):
     layout = config.tables[name].layout(config)._replace(**changes)
     runs = read_runs(write_sweep(folder, layout))
     return layout, runs, table_over(runs, read_paper(PAPER / f"{name}.csv"), layout)
@@ -45,9 +45,9 @@ def texts(figure):
 
 
 def test_rows_are_values_then_methods_then_anchorings(tmp_path):
-    _, _, table = made(tmp_path, QUICK, "table6")
-    found = list(table[["parameter", "value", "paper_value", "method", "anchoring"]].itertuples(index=False, name=None))
-    assert found == [
+    _, _, table = written_table(tmp_path, QUICK, "table6")
+    rows = list(table[["parameter", "value", "paper_value", "method", "anchoring"]].itertuples(index=False, name=None))
+    assert rows == [
         ("sparsity", value, paper, method, anchoring)
         for value, paper in ((0.985, 0.005), (0.97, 0.01), (0.9, 0.1))
         for method in ("jumprelu", "topk")
@@ -55,8 +55,8 @@ def test_rows_are_values_then_methods_then_anchorings(tmp_path):
     ]
 
 
-def test_each_point_is_a_table_of_its_own(tmp_path):
-    layout, runs, table = made(tmp_path, QUICK, "table4", seeds=[0, 1, 2])
+def test_each_point_is_a_separate_table(tmp_path):
+    layout, runs, table = written_table(tmp_path, QUICK, "table4", seeds=[0, 1, 2])
     effects = effects_over(runs, layout)
     for point in layout.points:
         alone = runs[runs["source"] == point.source]
@@ -78,37 +78,37 @@ def test_each_point_is_a_table_of_its_own(tmp_path):
     ],
 )
 def test_the_papers_number_stands_beside_the_same_point(tmp_path, name, value, method, anchoring, recovery, mip):
-    _, _, table = made(tmp_path, FULL, name)
+    _, _, table = written_table(tmp_path, FULL, name)
     row = table.set_index(["value", "method", "anchoring"]).loc[(value, method, anchoring)]
     assert (row["paper_gt_recovery"], row["paper_mip"]) == (recovery, mip)
 
 
 def test_points_that_the_papers_tables_lack_have_no_number_beside(tmp_path):
     for name, value in (("table5", 0.1), ("table6", 0.95)):
-        _, _, table = made(tmp_path / name, FULL, name)
+        _, _, table = written_table(tmp_path / name, FULL, name)
         lacking = table["paper_gt_recovery"].isna()
         assert set(table["value"][lacking]) == {value}
 
 
 def test_runs_are_named_as_they_ran_and_say_whose_number_is_theirs(tmp_path):
-    layout, runs, table = made(tmp_path, QUICK, "table7")
+    layout, runs, table = written_table(tmp_path, QUICK, "table7")
     write_csv(tmp_path / "runs.csv", runs_over(runs, layout))
-    found = read_csv(tmp_path / "runs.csv")
-    assert list(found.columns[:9]) == [
+    rows = read_csv(tmp_path / "runs.csv")
+    assert list(rows.columns[:9]) == [
         *("source", "method", "protocol", "anchoring", "seed"),
         *("paper_method", "parameter", "value", "paper_value"),
     ]
-    named = found[["method", "paper_method", "parameter", "value", "paper_value"]].drop_duplicates()
+    named = rows[["method", "paper_method", "parameter", "value", "paper_value"]].drop_duplicates()
     assert named.to_numpy().tolist() == [
         ["topk_k_8", "TopK SAE", "k", 8, 32],
         ["topk", "TopK SAE", "k", 16, 64],
         ["topk_k_32", "TopK SAE", "k", 32, 128],
     ]
-    assert found["gt_recovery_encoder"].tolist() == runs["gt_recovery_encoder"].tolist()
+    assert rows["gt_recovery_encoder"].tolist() == runs["gt_recovery_encoder"].tolist()
     assert set(table["method"]) == {"topk"}
 
 
-def test_a_table_without_a_sweep_has_the_same_columns_left_empty(tmp_path):
+def test_a_table_without_a_sweep_has_the_same_columns_empty(tmp_path):
     layout = QUICK.tables["table1"].layout(QUICK)._replace(methods=["topk", "relu"], nulls=[], protocols=["best"])
     layout = layout._replace(points=[layout.points[0]._replace(methods={"topk": "topk", "relu": "relu"})])
     runs = read_runs(write_grid(tmp_path))
@@ -122,7 +122,7 @@ def test_a_table_without_a_sweep_has_the_same_columns_left_empty(tmp_path):
 
 
 def test_runs_of_a_point_that_are_missing_or_foreign_are_refused(tmp_path):
-    layout, runs, _ = made(tmp_path, QUICK, "table4")
+    layout, runs, _ = written_table(tmp_path, QUICK, "table4")
     paper = read_paper(PAPER / "table4.csv")
     with pytest.raises(RunsError, match="no run with n = 154 was given, expected runs on source lrb_n_154"):
         table_over(runs[runs["source"] != "lrb_n_154"], paper, layout)
@@ -133,13 +133,13 @@ def test_runs_of_a_point_that_are_missing_or_foreign_are_refused(tmp_path):
 
 
 def test_markdown_and_latex_name_the_value_and_the_papers_where_it_is_another(tmp_path):
-    _, _, table = made(tmp_path / "quick", QUICK, "table7")
+    _, _, table = written_table(tmp_path / "quick", QUICK, "table7")
     text = markdown(table, "Caption.")
     assert text.splitlines()[2].startswith("| k ")
     assert "| 8 (paper: 32) " in text
     assert "L0: paper" not in text
     assert r"8 (paper: 32) & TopK SAE & none & 1.000 &" in latex(table, "Caption.", "tab:table7")
-    _, _, table = made(tmp_path / "full", FULL, "table7")
+    _, _, table = written_table(tmp_path / "full", FULL, "table7")
     assert "| 32  " in markdown(table, "")
 
 
@@ -160,11 +160,11 @@ def test_the_papers_file_has_one_column_more_at_most(tmp_path):
 
 
 def test_the_figure_draws_means_and_the_papers_numbers_of_encoder_and_decoder(tmp_path):
-    _, _, table = made(tmp_path, QUICK, "table6", seeds=[0, 1])
+    _, _, table = written_table(tmp_path, QUICK, "table6", seeds=[0, 1])
     figure = figure_sweep(table)
     assert len(figure.axes) == 2 * 2
-    said = texts(figure)
-    assert {"JumpReLU SAE", "TopK SAE", "S", "0.985\n(0.005)", "the paper's (encoder)"} <= said
+    words = texts(figure)
+    assert {"JumpReLU SAE", "TopK SAE", "S", "0.985\n(0.005)", "the paper's (encoder)"} <= words
     for row, side in enumerate(("encoder", "decoder")):
         panel = figure.axes[2 * row + 1]
         drawn = [line.get_ydata() for line in panel.get_lines() if len(line.get_ydata()) == 3]
@@ -180,7 +180,7 @@ def test_the_figure_draws_means_and_the_papers_numbers_of_encoder_and_decoder(tm
 
 
 def test_the_figure_tells_protocols_apart_and_is_saved_the_same_each_time(tmp_path):
-    layout, _, table = made(tmp_path / "runs", QUICK, "table4", protocols=["best", "paper"])
+    layout, _, table = written_table(tmp_path / "runs", QUICK, "table4", protocols=["best", "paper"])
     assert {"protocol best", "protocol paper"} <= texts(figure_sweep(table))
     assert layout.seeds == [0]
     for name in ("a", "b"):

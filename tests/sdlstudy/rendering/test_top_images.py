@@ -20,11 +20,11 @@ def row(*images: Path) -> ShownLatent:
     return ShownLatent(0, "cat", 0.5, False, images, ["cat"] * len(images), [("cat", 3)])
 
 
-def test_an_image_is_shown_as_the_model_saw_it(tmp_path: Path):
+def test_an_image_is_drawn_as_the_model_reads_it(tmp_path: Path):
     Image.fromarray(np.full((4, 4), 65535 // 2, dtype=np.uint16)).save(tmp_path / "grey.png")
     figure = figure_top_images([row(tmp_path / "grey.png")], 1, "title")
-    (shown,) = (image for axes in figure.axes for image in axes.images)
-    assert np.unique(shown.get_array()).tolist() == [127]
+    (drawing,) = (image for axes in figure.axes for image in axes.images)
+    assert np.unique(drawing.get_array()).tolist() == [127]
 
 
 def test_an_image_that_is_broken_by_now_is_named(tmp_path: Path):
@@ -55,7 +55,7 @@ def test_names_of_classes_are_drawn_as_they_are(tmp_path: Path):
 @pytest.mark.parametrize("name", NAMES)
 def test_a_sentence_shows_a_name_in_one_line(name):
     summary = pd.DataFrame({"latent": [3, 3], "reference": name, "class": name})
-    said = top_images_sentence("figure9", "topk", "none", summary)
-    assert printable(said) == said
-    assert len(said) < 300
-    assert f"of which 2 are {in_line(name)}" in said
+    sentence = top_images_sentence("figure9", "topk", "none", summary)
+    assert printable(sentence) == sentence
+    assert len(sentence) < 300
+    assert f"of which 2 are {in_line(name)}" in sentence

@@ -41,7 +41,7 @@ def test_three_sentences_say_what_is_recovered_what_chance_has_and_what_anchorin
     ]
 
 
-def test_each_protocol_is_told_by_itself_with_the_methods_that_recover_nothing():
+def test_each_protocol_is_summarised_with_the_methods_that_recover_nothing():
     both = pd.concat([table(gt_recovery_decoder_mean=1.0), table(gt_recovery_decoder_mean=[0.5, 0.0])])
     both["protocol"] = ["best", "best", "paper", "paper"]
     assert plain(opening(both)[0]) == (
@@ -64,14 +64,14 @@ def test_a_null_baseline_that_recovers_as_much_as_half_of_the_decoders_makes_rec
     assert "proves" not in opening(frame, nulls=["random_samples"])[1]
 
 
-def test_a_method_of_the_readers_own_is_named_beside_the_built_in_ones():
+def test_an_added_method_is_named_beside_the_built_in_ones():
     frame = table(method=["topk", "soft"], gt_recovery_decoder_mean=[0.9, 0.4])
     assert plain(opening(frame)[0]).endswith("encoders 50 %. The decoder of soft recovers 40 %.")
     unlabelled = frame[["method", "anchoring", "protocol", "seeds", "fvu_mean", "l0_mean", "dead_fraction_mean"]]
     assert plain(opening(unlabelled)[0]) == "TopK SAE leaves 1 % of the held-out variance unexplained, soft 30 %."
 
 
-def test_many_methods_are_told_by_a_range():
+def test_many_methods_are_summarised_by_a_range():
     frame = pd.DataFrame({"method": list("abcdef"), "anchoring": "none", "protocol": "best", "seeds": 3})
     frame = frame.assign(fvu_mean=[0.1, 0.2, 0.3, 0.4, 0.5, 0.6], l0_mean=8.0, dead_fraction_mean=0.0)
     assert plain(opening(frame)[0]) == "Reconstructions leave 10 to 60 % of the held-out variance unexplained."
@@ -113,7 +113,7 @@ def test_the_strongest_null_baseline_is_named_and_is_no_method():
 
 
 @pytest.mark.parametrize(
-    ("low", "high", "seeds", "said"),
+    ("low", "high", "seeds", "sentence"),
     [
         (
             -0.1,
@@ -131,14 +131,14 @@ def test_the_strongest_null_baseline_is_named_and_is_no_method():
         (np.nan, np.nan, 1, "TopK SAE leaves 1 % of the held-out variance unexplained, ReLU SAE 30 %."),
     ],
 )
-def test_anchoring_is_told_by_intervals_or_something_else_is(low, high, seeds, said):
-    assert plain(opening(table(), effects(low, high, seeds))[2]).endswith(said)
+def test_anchoring_is_summarised_or_the_sentence_is_about_variance(low, high, seeds, sentence):
+    assert plain(opening(table(), effects(low, high, seeds))[2]).endswith(sentence)
 
 
 def test_few_seeds_cannot_show_what_anchoring_does():
     few = effects(0.1, 0.2, seeds=1).assign(difference_low=np.nan, difference_high=np.nan)
-    said = opening(table(), few)[2]
-    assert said.endswith("by +15 points. 1 seed cannot show that it helps.")
+    sentence = opening(table(), few)[2]
+    assert sentence.endswith("by +15 points. 1 seed cannot show that it helps.")
 
 
 def test_a_table_that_judges_nothing_is_opened_by_its_reconstruction():
@@ -163,8 +163,8 @@ def test_classes_stand_beside_what_anchors_alone_reach():
 
 
 @pytest.mark.parametrize(
-    ("share", "said"),
+    ("share", "text"),
     [(0, "0 %"), (1, "100 %"), (0.9999, "over 99.9 %"), (0.0001, "under 0.1 %"), (0.5, "50 %"), (0.1234, "12.3 %")],
 )
-def test_only_all_is_100_per_cent_and_only_none_is_0(share, said):
-    assert plain(percent(share)) == said
+def test_only_all_is_100_per_cent_and_only_none_is_0(share, text):
+    assert plain(percent(share)) == text

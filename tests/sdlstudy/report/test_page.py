@@ -26,7 +26,7 @@ from sdlstudy.rendering.sentences import figure4_sentences
 from sdlstudy.report.page import report, report_files
 from sdlstudy.results.tables import read_csv
 from tests.conftest import REPOSITORY, script
-from tests.sdlstudy.products import made as products
+from tests.sdlstudy.products import studies as products
 from tests.sdlstudy.products import test_figure4, test_figure5
 from tests.sdlstudy.rendering import test_figures
 from tests.sdlstudy.results import test_tables
@@ -132,9 +132,9 @@ def saved(figure, png, pdf):
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory, config):
+def results(tmp_path_factory, config):
     """All products of a report, and their paths."""
-    folder, files = tmp_path_factory.mktemp("made"), config.files()
+    folder, files = tmp_path_factory.mktemp("results"), config.files()
     for table in ("table1", "table4"):
         for cell in config.tables[table].cells(config):
             run = (cell.seed, cell.method, cell.anchoring, cell.protocol, cell.source)
@@ -160,22 +160,24 @@ def made(tmp_path_factory, config):
 
 
 @pytest.fixture(scope="module")
-def page(made, config):
-    with chdir(made.parents[1]):
-        script("report")(config=json.loads(json.dumps(config.model_dump())), published=[], output=made / "report.html")
-    return (made / "report.html").read_text(encoding="utf-8")
+def page(results, config):
+    with chdir(results.parents[1]):
+        script("report")(
+            config=json.loads(json.dumps(config.model_dump())), published=[], output=results / "report.html"
+        )
+    return (results / "report.html").read_text(encoding="utf-8")
 
 
 @pytest.fixture(scope="module")
-def with_stored(made, config):
+def with_stored(results, config):
     """The page in the folder of kept runs at the paper's scale."""
-    kept = [REPOSITORY / f"docs/results/paper/{name}.csv" for name in ("verdicts", "claims", "table1")]
-    kept.append(REPOSITORY / "resources/paper/nearest_protocol.csv")
-    with chdir(made.parents[1]):
+    published = [REPOSITORY / f"docs/results/paper/{name}.csv" for name in ("verdicts", "claims", "table1")]
+    published.append(REPOSITORY / "resources/paper/nearest_protocol.csv")
+    with chdir(results.parents[1]):
         script("report")(
-            config=json.loads(json.dumps(config.model_dump())), published=kept, output=made / "stored.html"
+            config=json.loads(json.dumps(config.model_dump())), published=published, output=results / "stored.html"
         )
-    return (made / "stored.html").read_text(encoding="utf-8")
+    return (results / "stored.html").read_text(encoding="utf-8")
 
 
 def sections(page):
@@ -210,17 +212,17 @@ def test_it_takes_these_files_of_products(config):
     }
 
 
-def test_everything_is_made(made):
-    assert len(pd.read_csv(made / "tables/table1.csv")) == 14
-    assert len(pd.read_csv(made / "tables/table1_runs.csv")) == 42
-    assert len(pd.read_csv(made / "tables/table1_effects.csv")) == 7 * 9
-    assert len(pd.read_csv(made / "tables/table4.csv")) == len(pd.read_csv(made / "tables/table4_runs.csv")) == 4
-    assert len(pd.read_csv(made / "tables/table4_effects.csv")) == 2 * 9
-    assert len(pd.read_csv(made / "tables/figure6.csv")) == 6
-    assert len(pd.read_csv(made / "tables/verdicts.csv")) == 220
-    assert (made / "tables/verdicts.md").read_text().count("not run at this scale |") == 220
-    assert len(pd.read_csv(made / "tables/claims.csv")) >= 15
-    assert not list(made.rglob(".*part*"))
+def test_every_table_has_its_rows(results):
+    assert len(pd.read_csv(results / "tables/table1.csv")) == 14
+    assert len(pd.read_csv(results / "tables/table1_runs.csv")) == 42
+    assert len(pd.read_csv(results / "tables/table1_effects.csv")) == 7 * 9
+    assert len(pd.read_csv(results / "tables/table4.csv")) == len(pd.read_csv(results / "tables/table4_runs.csv")) == 4
+    assert len(pd.read_csv(results / "tables/table4_effects.csv")) == 2 * 9
+    assert len(pd.read_csv(results / "tables/figure6.csv")) == 6
+    assert len(pd.read_csv(results / "tables/verdicts.csv")) == 220
+    assert (results / "tables/verdicts.md").read_text().count("not run at this scale |") == 220
+    assert len(pd.read_csv(results / "tables/claims.csv")) >= 15
+    assert not list(results.rglob(".*part*"))
 
 
 def test_page_is_well_formed_and_asks_nothing_of_the_network(page):
@@ -232,16 +234,16 @@ def test_page_is_well_formed_and_asks_nothing_of_the_network(page):
     assert {link.removeprefix("#") for link in parsed.links} <= {PAPER, *parsed.ids}
 
 
-def test_images_are_the_files(page, made):
+def test_images_are_the_files(page, results):
     images = [base64.b64decode(image.split(",", 1)[1]) for image in Page(page).images]
     names = ("overview", "features", "table4", "figure6", "figure8")
-    assert images == [(made / f"figures/{name}.png").read_bytes() for name in names]
+    assert images == [(results / f"figures/{name}.png").read_bytes() for name in names]
     assert all(imread(BytesIO(image)).size for image in images)
 
 
-def test_page_says_what_a_reader_must_know(page, made):
+def test_page_says_what_a_reader_must_know(page, results):
     text = " ".join(Page(page).text.split())
-    table = pd.read_csv(made / "tables/table1.csv")
+    table = pd.read_csv(results / "tables/table1.csv")
     for part in (
         "Crosscoder",
         "Chance",
@@ -260,10 +262,10 @@ def test_page_says_what_a_reader_must_know(page, made):
         assert part in text
 
 
-def test_the_first_screen_is_one_figure_and_three_findings(page, made):
+def test_the_first_screen_is_one_figure_and_three_findings(page, results):
     header = page.partition("<header>")[2].partition("</header>")[0]
     assert header.count("<img") == header.count("<figure") == 1
-    assert base64.b64encode((made / "figures/overview.png").read_bytes()).decode() in header
+    assert base64.b64encode((results / "figures/overview.png").read_bytes()).decode() in header
     findings = re.findall(r"<li>(.*?)</li>", header)
     assert len(findings) == 3
     assert "<table" not in header
@@ -280,7 +282,7 @@ def test_your_run_and_stored_runs_are_two_parts_which_the_contents_name(with_sto
 
 
 def test_each_section_opens_with_its_picture_and_folds_its_tables(with_stored):
-    found = dict(sections(with_stored))
+    contents = dict(sections(with_stored))
     pictured = {
         "table1",
         "table4",
@@ -291,10 +293,10 @@ def test_each_section_opens_with_its_picture_and_folds_its_tables(with_stored):
         "published-numbers",
         "published-claims",
     }
-    assert pictured <= found.keys()
+    assert pictured <= contents.keys()
     for name in pictured:
-        assert re.match(r"\s*<h[23]>.*?</h[23]>\s*<figure", found[name], re.DOTALL), name
-    for name, content in found.items():
+        assert re.match(r"\s*<h[23]>.*?</h[23]>\s*<figure", contents[name], re.DOTALL), name
+    for name, content in contents.items():
         unfolded = re.sub(
             r"<details.*?</details>", "", re.sub(r'<details class="more".*?</details>', "", content), flags=re.DOTALL
         )
@@ -317,20 +319,20 @@ def test_words_are_explained_once(page):
 
 
 def test_numbers_and_claims_are_counted_once_by_whose_runs(with_stored):
-    found = dict(sections(with_stored))
+    contents = dict(sections(with_stored))
     verdicts, claims = (read_csv(REPOSITORY / f"docs/results/paper/{name}.csv") for name in ("verdicts", "claims"))
     text = text_of(with_stored)
-    assert text.count(f"{len(verdicts)} numbers") == text_of(found["published-numbers"]).count("220 numbers") == 1
+    assert text.count(f"{len(verdicts)} numbers") == text_of(contents["published-numbers"]).count("220 numbers") == 1
     for verdict, count in verdicts["verdict"].value_counts().items():
-        assert f"{verdict} {count}" in text_of(found["published-numbers"])
+        assert f"{verdict} {count}" in text_of(contents["published-numbers"])
     total = f"{claims['quote'].nunique()} claims"
     assert text.count(total) == 2
     for name in ("claims", "published-claims"):
-        (counted,) = re.findall(rf"{total} in the paper’s words: (.*?)\.", text_of(found[name]))
+        (counted,) = re.findall(rf"{total} in the paper’s words: (.*?)\.", text_of(contents[name]))
         assert sum(int(number) for number in re.findall(r"\d+", counted)) == claims["quote"].nunique()
 
 
-def test_stored_verdicts_and_claims_are_all_there(with_stored):
+def test_the_page_has_every_stored_verdict_and_claim(with_stored):
     text = " ".join(Page(with_stored).text.split())
     for _, claim in read_csv(REPOSITORY / "docs/results/paper/claims.csv").iterrows():
         assert f"“{claim['quote']}” ({claim['section']})" in text
@@ -338,18 +340,18 @@ def test_stored_verdicts_and_claims_are_all_there(with_stored):
         assert " ".join(str(row["reason"]).split()) in text
 
 
-def test_a_run_that_decides_no_number_lists_none_but_says_what_it_shows_of_claims(page, made):
+def test_a_run_that_decides_no_number_lists_none_but_says_what_it_shows_of_claims(page, results):
     assert 'id="verdicts"' not in page
-    found = text_of(dict(sections(page))["claims"])
-    for quote in pd.read_csv(made / "tables/claims.csv")["quote"]:
-        assert quote in found
+    text = text_of(dict(sections(page))["claims"])
+    for quote in pd.read_csv(results / "tables/claims.csv")["quote"]:
+        assert quote in text
 
 
-def test_a_run_at_the_papers_scale_lists_its_numbers(made, config):
-    kept = {name: read_csv(REPOSITORY / f"docs/results/paper/{name}.csv") for name in ("verdicts", "claims")}
-    page = report(config, kept, {})
-    found = dict(sections(page))
-    assert "verdicts" in found
+def test_a_run_at_the_papers_scale_lists_its_numbers(results, config):
+    stored_tables = {name: read_csv(REPOSITORY / f"docs/results/paper/{name}.csv") for name in ("verdicts", "claims")}
+    page = report(config, stored_tables, {})
+    contents = dict(sections(page))
+    assert "verdicts" in contents
     assert text_of(page).count("220 numbers") == 1
 
 
@@ -386,9 +388,9 @@ def test_what_is_absent_has_no_section(config):
         assert part not in parsed.text
 
 
-def test_licences_stand_only_where_such_data_is_shown(made, config):
+def test_licences_stand_only_beside_the_data_that_need_them(results, config):
     only_bench = config.model_copy(update={"figures": Figures(figure8=config.figures.figure8)})
-    text = Page(report(only_bench, {}, {"figure8": (made / "figures/figure8.png").read_bytes()})).text
+    text = Page(report(only_bench, {}, {"figure8": (results / "figures/figure8.png").read_bytes()})).text
     assert "Licences" not in text
     assert "CC BY-SA" not in text
 
@@ -404,9 +406,9 @@ def test_the_table_of_what_dictionaries_cost_a_model_names_the_model_and_its_lic
 
 
 @pytest.mark.parametrize("labels", ["l.npy", None], ids=["classes", "no classes"])
-def test_the_table_of_ones_own_source_stands_without_the_papers(tmp_path, labels):
-    given = {"name": "mine", "sources": {"file": {"mine": {"input": "x.npy", "labels": labels}}}}
-    config = configure(given, load_yaml(REPOSITORY / "config/config.yaml"))
+def test_the_table_of_an_added_source_stands_without_the_papers(tmp_path, labels):
+    tree = {"name": "mine", "sources": {"file": {"mine": {"input": "x.npy", "labels": labels}}}}
+    config = configure(tree, load_yaml(REPOSITORY / "config/config.yaml"))
     files = config.files()
     metrics = [
         test_tables.write_metrics(
@@ -431,15 +433,15 @@ def test_the_table_of_ones_own_source_stands_without_the_papers(tmp_path, labels
     assert "FVU: ours" in heads
 
 
-def test_a_readers_own_method_and_metric_are_compared_outside_folded_sections(tmp_path, registry):
+def test_an_added_method_and_metric_are_compared_outside_folded_sections(tmp_path, registry):
     sdl.metric("kurtosis", "Kurtosis", "kurtosis of active latents", digits=1)(lambda judged: 0.0)
-    given = {
+    tree = {
         "name": "mine",
         "sources": {"file": {"mine": {"input": "x.npy"}}},
         "methods": {"soft": {"like": "topk_real", "k": 4}},
         "own": {"methods": ["topk_real", "soft"]},
     }
-    config = configure(given, load_yaml(REPOSITORY / "config/config.yaml"))
+    config = configure(tree, load_yaml(REPOSITORY / "config/config.yaml"))
     files = config.files()
     for number, cell in enumerate(config.tables["own_mine"].cells(config)):
         run = (cell.seed, cell.method, cell.anchoring)

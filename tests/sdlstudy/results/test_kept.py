@@ -49,7 +49,7 @@ def test_nothing_else_is(change):
 
 
 @pytest.mark.parametrize("change", ["frequency_exponent: 0.5", "correlation: 0.3", "noise: 0.1"])
-def test_a_run_that_was_kept_before_a_setting_existed_agrees_with_its_default_alone(change):
+def test_a_run_stored_before_a_setting_existed_agrees_with_its_default_alone(change):
     older = settings_of(files(), CELL)
     del older["source"]["bench"][change.partition(":")[0]]
     assert agrees(older, files(), CELL)
@@ -71,11 +71,11 @@ def test_a_setting_that_is_no_more_is_not_passed_over():
     assert not agrees(newer, files(), CELL)
 
 
-def test_every_run_that_is_kept_still_has_the_settings_that_it_was_made_with():
+def test_every_stored_run_agrees_with_the_configuration_of_the_paper():
     paper = files((REPOSITORY / "config/paper.yaml").read_text())
-    kept = [json.loads(path.read_text()) for path in (REPOSITORY / "docs/results/paper/runs").glob("*.json")]
-    assert kept
-    outdated = [run["run"] for run in kept if not agrees(run["settings"], paper, Cell(**run["run"]))]
+    stored_runs = [json.loads(path.read_text()) for path in (REPOSITORY / "docs/results/paper/runs").glob("*.json")]
+    assert stored_runs
+    outdated = [run["run"] for run in stored_runs if not agrees(run["settings"], paper, Cell(**run["run"]))]
     assert outdated == []
 
 
@@ -86,9 +86,9 @@ def test_of_a_warm_start_the_run_that_it_starts_from_counts():
 
 
 def test_of_discovered_anchors_the_solver_counts():
-    found = dataclasses.replace(CELL, anchoring="discovered")
+    cell = dataclasses.replace(CELL, anchoring="discovered")
     finer = files("{anchorings: {discovered: {discover: {min_cosine: 0.8}}}}")
-    assert different([settings_of(each, found) for each in (files(), files("{methods: {acs: {ridge: 0.01}}}"), finer)])
+    assert different([settings_of(each, cell) for each in (files(), files("{methods: {acs: {ridge: 0.01}}}"), finer)])
     assert settings_of(files("{methods: {acs: {ridge: 0.01}}}"), CELL) == settings_of(files(), CELL)
 
 
@@ -130,32 +130,32 @@ def folders(tmp_path, monkeypatch) -> tuple[Path, Path]:
     return tmp_path / "kept", tmp_path / "again"
 
 
-def test_metrics_go_there_and_back(folders, monkeypatch):
-    kept, again = folders
+def test_published_metrics_are_restored(folders, monkeypatch):
+    store, again = folders
     cells, metrics = [CELL, dataclasses.replace(CELL, seed=1)], Path(files().metrics(CELL))
     content = finish(metrics.parent)
-    assert [path.name for path in publish(files(), cells, kept)] == [file_name(CELL)]
-    assert json.loads((kept / file_name(CELL)).read_text())["training_seconds"] == 1.25
-    assert publish(files(), cells, kept) == [], "what is there is left alone"
+    assert [path.name for path in publish(files(), cells, store)] == [file_name(CELL)]
+    assert json.loads((store / file_name(CELL)).read_text())["training_seconds"] == 1.25
+    assert publish(files(), cells, store) == [], "what is there is left alone"
     monkeypatch.chdir(again)
-    assert restore(files(), cells, kept) == [metrics]
+    assert restore(files(), cells, store) == [metrics]
     assert metrics.read_bytes() == content
-    assert publish(files(), cells, kept) == [], "what was restored keeps its seconds"
-    path = kept / file_name(CELL)
+    assert publish(files(), cells, store) == [], "what was restored keeps its seconds"
+    path = store / file_name(CELL)
     older = json.loads(path.read_text())
     del older["settings"]["run"]["lr_decay"]  # as if the setting had been introduced later, with its default
     path.write_text(json.dumps(older))
-    assert publish(files(), cells, kept) == [], "and its settings"
+    assert publish(files(), cells, store) == [], "and its settings"
     older["metrics"]["fvu"] = 0.5
     path.write_text(json.dumps(older))
-    assert publish(files(), cells, kept) == [path]
+    assert publish(files(), cells, store) == [path]
 
 
-def test_what_is_there_or_says_something_else_is_not_restored(folders, monkeypatch):
-    kept, again = folders
+def test_existing_metrics_and_those_of_other_settings_are_not_restored(folders, monkeypatch):
+    store, again = folders
     finish(Path(files().run(CELL)))
-    publish(files(), [CELL], kept)
-    assert restore(files(), [CELL], kept) == []
+    publish(files(), [CELL], store)
+    assert restore(files(), [CELL], store) == []
     monkeypatch.chdir(again)
-    assert restore(files("{methods: {topk: {k: 9}}}"), [CELL], kept) == []
+    assert restore(files("{methods: {topk: {k: 9}}}"), [CELL], store) == []
     assert not list(again.iterdir())

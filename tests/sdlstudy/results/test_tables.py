@@ -211,11 +211,11 @@ def test_metrics_of_which_a_bit_is_flipped_or_an_end_is_missing_are_refused_or_t
         for damaged in (flipped, content[:place]):
             path.write_bytes(damaged)
             try:
-                found = read_metrics(path)
+                result = read_metrics(path)
             except RunsError as error:
                 refused.append(str(error))
             else:
-                assert all(getattr(found, part) == getattr(whole, part) for part in ("cell", "metrics", "chance"))
+                assert all(getattr(result, part) == getattr(whole, part) for part in ("cell", "metrics", "chance"))
     assert len(refused) > 350
     assert all(str(path) in message for message in refused)
 
@@ -332,7 +332,7 @@ def test_what_no_run_has_has_no_column_and_no_row(tmp_path):
     assert "Top classes" not in {column.group for column in content.columns}
 
 
-def test_protocols_are_named_where_there_are_several(tmp_path):
+def test_several_protocols_are_named(tmp_path):
     paths = [write_metrics(tmp_path, 0, protocol=name) for name in ("paper", "best")]
     assert readable(table1(read_runs(paths[:1]), read_paper(PAPER))).labels == ["Method", "Anchoring"]
     assert readable(table1(read_runs(paths), read_paper(PAPER))).labels == ["Method", "Anchoring", "Protocol"]
@@ -402,7 +402,7 @@ def test_a_run_without_anchors_is_scored_on_the_features_of_the_runs_beside_it(t
     assert runs.loc["none", "mip_encoder_unanchored"] == alone["mip_encoder_unanchored"]
 
 
-def test_what_other_anchors_say_of_a_run_without_anchors_is_not_said_of_it(tmp_path):
+def test_a_run_without_anchors_has_no_scores_by_anchors_of_other_runs(tmp_path):
     best = {"encoder": [0.2, 0.96, 0.92, 0.99]}
     plain = with_features(write_metrics(tmp_path, 0), [0], **best)
     first = with_features(write_metrics(tmp_path, 0, anchoring="ground_truth"), [3, 1], **best)

@@ -23,7 +23,7 @@ def test_a_runs_settings_come_from_method_over_source_over_protocol():
     assert (settings["batch_size"], settings["lr"], settings["steps"]) == (512, 0.5, 9)
 
 
-def test_a_solver_has_settings_of_its_own_and_none_of_protocols_and_sources():
+def test_a_solver_has_no_settings_of_protocols_and_sources():
     assert settings_of({}, "acs") == SolverConfig().to_dict()
     assert "solver" not in settings_of({}, "topk")
 

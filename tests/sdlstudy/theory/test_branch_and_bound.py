@@ -42,11 +42,11 @@ def brute_force(problem, n_q):
 @given(seeds, st.integers(1, 3))
 def test_top_1_the_search_finds_what_trying_every_pattern_finds(seed, n_q):
     problem, _ = problem_of(seed, 4, 4, k=1)
-    found = certify_top_1(problem, n_q)
-    assert found.gap < 1e-8
-    assert found.upper == pytest.approx(brute_force(problem, n_q), abs=1e-9)
-    weights = realise(found, problem)
-    assert approximate_loss(weights, problem) == pytest.approx(found.upper, abs=1e-9)
+    certificate = certify_top_1(problem, n_q)
+    assert certificate.gap < 1e-8
+    assert certificate.upper == pytest.approx(brute_force(problem, n_q), abs=1e-9)
+    weights = realise(certificate, problem)
+    assert approximate_loss(weights, problem) == pytest.approx(certificate.upper, abs=1e-9)
     assert (pattern(weights.W_enc, problem).sum(axis=0) <= 1).all()
 
 
@@ -73,8 +73,8 @@ def test_a_search_that_is_cut_short_has_a_gap_and_a_lower_bound_that_is_true():
 
 def test_example_3_5_is_proved_spurious():
     problem, weights = example_3_5()
-    found = certify_top_1(problem, 2)
-    assert (found.lower, found.upper) == pytest.approx((0, 0), abs=1e-12)
+    certificate = certify_top_1(problem, 2)
+    assert (certificate.lower, certificate.upper) == pytest.approx((0, 0), abs=1e-12)
     assert approximate_loss(weights, problem) == 1
     # with a single latent this is the optimum
     assert certify_top_1(problem, 1).lower == pytest.approx(1)
@@ -87,23 +87,23 @@ def test_the_bound_of_rank_is_below_every_dictionary_and_reached_by_linear_codes
     weights = with_best_decoder(rng.standard_normal((n_q, 6)), problem)
     assert approximate_loss(weights, problem) >= bound - 1e-9
     U, _, _ = np.linalg.svd(problem.W_r * np.sqrt(problem.M))
-    left = problem.W_r - U[:, :n_q] @ U[:, :n_q].T @ problem.W_r
-    assert bound == pytest.approx(problem.M @ np.square(left).sum(axis=0))
+    residual = problem.W_r - U[:, :n_q] @ U[:, :n_q].T @ problem.W_r
+    assert bound == pytest.approx(problem.M @ np.square(residual).sum(axis=0))
 
 
 @pytest.mark.parametrize("seed", range(2))
 def test_relu_the_gap_closes_in_the_plane_and_no_dictionary_is_below_the_bound(seed):
     problem, rng = problem_of(seed, 5, 2)
     gap = 0.03 * problem.M.sum()
-    found = certify(problem, 2, gap)
-    assert 0 <= found.gap <= gap
-    assert approximate_loss(realise(found, problem), problem) == pytest.approx(found.upper, abs=1e-9)
+    certificate = certify(problem, 2, gap)
+    assert 0 <= certificate.gap <= gap
+    assert approximate_loss(realise(certificate, problem), problem) == pytest.approx(certificate.upper, abs=1e-9)
     for _ in range(300):
         rows = rng.uniform(-1, 1, (2, 2))
         rows /= np.abs(rows).max(axis=1, keepdims=True)
         z, distances = zip(*(scipy.optimize.nnls(rows.T, w) for w in problem.W_r.T), strict=True)
         if np.sum(z, axis=1).max() <= 5:
-            assert problem.M @ np.square(distances) >= found.lower - 1e-9
+            assert problem.M @ np.square(distances) >= certificate.lower - 1e-9
 
 
 def test_relu_may_have_no_least_loss_but_has_one_for_codes_of_bounded_sum():
@@ -117,6 +117,6 @@ def test_relu_may_have_no_least_loss_but_has_one_for_codes_of_bounded_sum():
 
 def test_relu_three_latents_span_the_plane_and_lose_nothing():
     problem, _ = problem_of(0, 5, 2)
-    found = certify(problem, 3, 1e-6)
-    assert found.upper < 1e-12
-    assert found.lower == 0
+    certificate = certify(problem, 3, 1e-6)
+    assert certificate.upper < 1e-12
+    assert certificate.lower == 0

@@ -44,7 +44,7 @@ def test_a_claim_without_instances_is_refused():
 
 
 @pytest.mark.parametrize(
-    ("statement", "version", "there"),
+    ("statement", "version", "later_statement"),
     [
         ("Theorem 3.7, proof", BOTH, "Theorem 3.6, proof"),
         ("Theorem 3.1 with Definition 3.9", BOTH, "Theorem 3.1 with Definition 3.2"),
@@ -53,8 +53,8 @@ def test_a_claim_without_instances_is_refused():
         ("Section 2.4", VERSION_3, ""),
     ],
 )
-def test_a_claim_has_the_later_revisions_number(statement, version, there):
-    assert Claim(statement, version, "says", "checked", TRUE, "seen").later_statement == there
+def test_a_claim_has_the_later_revisions_number(statement, version, later_statement):
+    assert Claim(statement, version, "says", "checked", TRUE, "seen").later_statement == later_statement
 
 
 def test_claims_are_in_the_order_of_the_paper():

@@ -45,10 +45,10 @@ def test_loss_and_gradients_are_those_of_equation_11_and_of_the_packages_model(i
     W_E, W_D, total = weights.W_enc, weights.W_dec.T, 0.0
     for d in range(problem.n):
         z = W_E @ problem.W_p[:, d]
-        kept = z > problem.threshold
+        active = z > problem.threshold
         if problem.k is not None:
-            kept &= z >= np.sort(z)[-problem.k]
-        total += problem.M[d] * np.linalg.norm(problem.W_r[:, d] - W_D @ np.where(kept, z, 0)) ** 2
+            active &= z >= np.sort(z)[-problem.k]
+        total += problem.M[d] * np.linalg.norm(problem.W_r[:, d] - W_D @ np.where(active, z, 0)) ** 2
     assert approximate_loss(weights, problem) == pytest.approx(total)
     loss, slopes = model_loss(weights, problem)
     assert loss == pytest.approx(total)
@@ -68,11 +68,11 @@ def test_each_blocks_minimum_has_no_gradient(instance):
 @given(instances)
 def test_alternating_minimisation_descends_while_it_stays_in_its_region(instance):
     problem, weights = drawn(instance)
-    found = alternate(weights, problem, iterations=5)
-    losses = found.losses if found.left_after is None else found.losses[:-1]
+    descent = alternate(weights, problem, iterations=5)
+    losses = descent.losses if descent.left_after is None else descent.losses[:-1]
     assert all(after <= before + 1e-9 for before, after in pairwise(losses))
-    stayed = (pattern(found.weights.W_enc, problem) == pattern(weights.W_enc, problem)).all()
-    assert stayed == (found.left_after is None)
+    stayed = (pattern(descent.weights.W_enc, problem) == pattern(weights.W_enc, problem)).all()
+    assert stayed == (descent.left_after is None)
 
 
 def test_of_equal_pre_activations_top_k_keeps_the_first():

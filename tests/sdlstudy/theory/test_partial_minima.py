@@ -39,11 +39,11 @@ def test_the_point_has_no_gradient_the_pattern_and_the_loss_of_the_eigenvalue(se
     rng = stream(seed, "point")
     problem = autoencoder(unit_columns(8, 6, rng), rng.uniform(0.2, 2, 6), threshold)
     groups = [list(range(members)), *([d] for d in range(members, 6)), *([] for _ in range(members - 1))]
-    found = partial_minimum(groups, problem)
+    minimum = partial_minimum(groups, problem)
     points = group_points(problem.W_r[:, :members], problem.M[:members])
-    assert (found is None) == (not points)
-    assume(found is not None)
-    weights, local = found
+    assert (minimum is None) == (not points)
+    assume(minimum is not None)
+    weights, local = minimum
     # the decoder's gradient grows with activations, which a threshold makes large if they differ much
     assert gradient_norm(weights, problem) < 1e-9 * max(1, codes(weights.W_enc, problem).max())
     np.testing.assert_array_equal(pattern(weights.W_enc, problem), groups_to_pattern(groups, 6))
@@ -71,7 +71,7 @@ def test_random_groups_have_a_point_as_often_as_signs_are_equal(members):
 
 
 @pytest.mark.parametrize("seed", range(8))
-def test_a_search_that_knows_no_eigenvectors_finds_no_point_where_there_is_none(seed):
+def test_a_search_without_eigenvectors_agrees_on_whether_a_point_exists(seed):
     rng = stream(seed, "search")
     W, M = unit_columns(8, 3, rng), rng.uniform(0.2, 2, 3)
     nearest, points = search_points(W, M, rng, starts=10), group_points(W, M)

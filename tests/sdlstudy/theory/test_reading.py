@@ -15,40 +15,40 @@ def random_features(n):
 
 def test_a_feature_has_the_latent_that_decodes_it_whichever_way_round():
     encoder, decoder = [[3.0, 4.0], [1.0, 0.0], [0.0, 5.0]], [[-2.0, 0.0], [0.6, 0.8], [0.8, 0.6]]
-    found = read(np.array(encoder), np.array(decoder), np.eye(2))
+    reading = read(np.array(encoder), np.array(decoder), np.eye(2))
     # the second feature has no column above .9
-    assert found.decoder_recovers == 0.5
-    assert (found.cosine, found.inner_product, found.gain) == pytest.approx((0.6, 3.0, 6.0))
-    assert found.latents == 1
+    assert reading.decoder_recovers == 0.5
+    assert (reading.cosine, reading.inner_product, reading.gain) == pytest.approx((0.6, 3.0, 6.0))
+    assert reading.latents == 1
 
 
 def test_latents_that_share_a_feature_are_added_up():
-    found = read(np.array([[0.5, 1.0], [0.25, -2.0]]), np.array([[1.0, 0.0], [2.0, 0.0]]), np.array([[1.0], [0.0]]))
-    assert found.latents == 2
-    assert found.gain_together == pytest.approx(0.5 + 2 * 0.25)
+    reading = read(np.array([[0.5, 1.0], [0.25, -2.0]]), np.array([[1.0, 0.0], [2.0, 0.0]]), np.array([[1.0], [0.0]]))
+    assert reading.latents == 2
+    assert reading.gain_together == pytest.approx(0.5 + 2 * 0.25)
     # (.5, 1) + 2 (.25, -2)
-    assert found.cosine_together == pytest.approx(1 / np.sqrt(1 + 9))
+    assert reading.cosine_together == pytest.approx(1 / np.sqrt(1 + 9))
 
 
 def test_a_dictionary_without_any_feature_has_no_numbers():
-    found = read(np.array([[1.0, 0.0]]), np.array([[1.0, 1.0]]), np.eye(2))
-    assert np.isnan(found[:-1]).all()
-    assert found.decoder_recovers == 0
+    reading = read(np.array([[1.0, 0.0]]), np.array([[1.0, 1.0]]), np.eye(2))
+    assert np.isnan(reading[:-1]).all()
+    assert reading.decoder_recovers == 0
 
 
 @pytest.mark.parametrize("noise", [0.01, 0.1, 1.0, 10.0])
 def test_the_nearest_ridge_is_that_of_the_read_outs_whatever_their_lengths_and_signs(noise):
     W = random_features(260)
     lengths = stream(0, "lengths").standard_normal(260)[:, None]
-    found, explained = nearest_ridge(lengths * read_outs(W, noise), W)
-    assert found == pytest.approx(noise, rel=0.1, abs=0.004)
+    ridge, explained = nearest_ridge(lengths * read_outs(W, noise), W)
+    assert ridge == pytest.approx(noise, rel=0.1, abs=0.004)
     assert explained > 0.99
 
 
 def test_of_some_features_it_is_the_same_and_rows_at_random_have_none():
     W = random_features(260)
     chosen = np.arange(260) % 3 == 0
-    found, explained = nearest_ridge(read_outs(W, 0.05)[chosen], W, chosen)
-    assert found == pytest.approx(0.05, rel=0.05)
+    ridge, explained = nearest_ridge(read_outs(W, 0.05)[chosen], W, chosen)
+    assert ridge == pytest.approx(0.05, rel=0.05)
     assert explained > 0.99
     assert nearest_ridge(stream(0, "rows").standard_normal((260, N_P)), W)[1] < 0.05

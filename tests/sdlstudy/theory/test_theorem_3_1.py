@@ -53,9 +53,9 @@ def test_states_have_the_chances_of_the_benchs_samples():
 def test_the_losses_are_sums_over_states():
     problem, weights = random_problem(stream(0, "instance"), "relu")
     states = independent(problem.n, 0.3)
-    found = losses(weights, problem, states)
-    assert found.exact == pytest.approx(states.chance @ state_errors(weights, problem, states))
-    assert found.difference == pytest.approx(found.exact - found.approximate)
+    loss = losses(weights, problem, states)
+    assert loss.exact == pytest.approx(states.chance @ state_errors(weights, problem, states))
+    assert loss.difference == pytest.approx(loss.exact - loss.approximate)
     assert pytest.approx(0.3 * 0.7 ** (problem.n - 1) * (CHANCES @ MAGNITUDES**2)) == single_weights(states)
 
 
@@ -105,9 +105,9 @@ def test_two_active_features_are_likelier_than_the_proof_says_and_no_likelier_th
 def test_read_literally_m_counts_the_zero_vector_and_the_difference_does_not_shrink():
     zero = np.zeros((1, 1))
     for q in SPARSE:
-        found = losses(Weights(zero, zero), autoencoder(UNIT), independent(1, q, ONE, ONE), literal=True)
-        assert found.exact == pytest.approx(q)
-        assert found.approximate == pytest.approx(1)
+        loss = losses(Weights(zero, zero), autoencoder(UNIT), independent(1, q, ONE, ONE), literal=True)
+        assert loss.exact == pytest.approx(q)
+        assert loss.approximate == pytest.approx(1)
 
 
 def test_in_a_hierarchy_no_feature_is_active_alone():
@@ -124,10 +124,10 @@ def test_in_a_hierarchy_no_feature_is_active_alone():
 def test_the_later_bound_fails_where_features_are_always_active_together_and_rare(n, p):
     weights = Weights(np.zeros((1, n)), np.zeros((1, n)))
     problem, states = autoencoder(np.eye(n)), together(n, p)
-    found = losses(weights, problem, states)
-    assert found.approximate == 0
-    assert found.difference == pytest.approx(n * p)
-    assert (found.difference > n**2 * largest(weights, problem, states) * p**2) == (p < 1 / n**2)
+    loss = losses(weights, problem, states)
+    assert loss.approximate == 0
+    assert loss.difference == pytest.approx(n * p)
+    assert (loss.difference > n**2 * largest(weights, problem, states) * p**2) == (p < 1 / n**2)
 
 
 @given(seeds, st.floats(0.01, 1))

@@ -32,11 +32,11 @@ def test_example_3_8_training_is_stuck_in_the_absorbed_pattern_which_loses_less_
     (stuck, local), (whole, _) = (partial_minimum(groups, problem) for groups in (ABSORBED, WHOLE))
     assert local
     assert gradient_norm(stuck, problem) < 1e-9
-    wanted = groups_to_pattern(ABSORBED, 7)
-    np.testing.assert_array_equal(pattern(stuck.W_enc, problem), wanted)
+    expected = groups_to_pattern(ABSORBED, 7)
+    np.testing.assert_array_equal(pattern(stuck.W_enc, problem), expected)
     assert 0 < approximate_loss(stuck, problem) < approximate_loss(whole, problem)
     end = descend(perturbed(stuck, stream(seed, "noise")), problem)
-    np.testing.assert_array_equal(pattern(end.W_enc, problem), wanted)
+    np.testing.assert_array_equal(pattern(end.W_enc, problem), expected)
     assert approximate_loss(end, problem) == pytest.approx(approximate_loss(stuck, problem), abs=1e-3)
 
 
@@ -44,10 +44,10 @@ def test_example_3_8_training_is_stuck_in_the_absorbed_pattern_which_loses_less_
 def test_repaired_one_member_is_separated_and_nothing_else_changes(seed):
     rng = stream(seed, "grouped")
     for problem, W_enc, latent in draw(rng, 10):
-        found = repaired_absorption(W_enc, problem, latent, rng)
-        assert pattern(W_enc, problem)[latent, found.absorbed]
-        assert found.threshold == problem.threshold
-        assert not wrong_entries(found, W_enc, problem, latent).any()
+        construction = repaired_absorption(W_enc, problem, latent, rng)
+        assert pattern(W_enc, problem)[latent, construction.absorbed]
+        assert construction.threshold == problem.threshold
+        assert not wrong_entries(construction, W_enc, problem, latent).any()
 
 
 @pytest.mark.parametrize(
@@ -61,11 +61,11 @@ def test_repaired_one_member_is_separated_and_nothing_else_changes(seed):
 )
 def test_the_papers_construction_loses_members_and_the_repaired_one_only_the_absorbed(rows, papers):
     problem, W_enc = autoencoder(np.eye(4), threshold=1.0), np.array(rows)
-    found = paper_absorption(W_enc, problem, 0)
-    assert found.threshold == pytest.approx(2, abs=0.01)
-    after = pattern(found.W_enc, autoencoder(np.eye(4), threshold=found.threshold))
+    construction = paper_absorption(W_enc, problem, 0)
+    assert construction.threshold == pytest.approx(2, abs=0.01)
+    after = pattern(construction.W_enc, autoencoder(np.eye(4), threshold=construction.threshold))
     assert after.astype(int).tolist() == papers
-    assert wrong_entries(found, W_enc, problem, 0).any()
+    assert wrong_entries(construction, W_enc, problem, 0).any()
     repaired = repaired_absorption(W_enc, problem, 0, stream(0, "turn"))
     assert not wrong_entries(repaired, W_enc, problem, 0).any()
 
@@ -81,8 +81,8 @@ def test_without_a_threshold_a_group_of_two_cannot_be_separated():
 
 def test_of_two_parents_under_relu_no_child_can_be_separated():
     rows = np.array([[1.0, 0.0], [-1.0, 0.0]])
-    wanted = groups_to_pattern([[0, 1, 2], [3, 4, 5]], 6)
-    np.testing.assert_array_equal(pattern(rows, autoencoder(TWO_PARENTS)), wanted)
+    expected = groups_to_pattern([[0, 1, 2], [3, 4, 5]], 6)
+    np.testing.assert_array_equal(pattern(rows, autoencoder(TWO_PARENTS)), expected)
     assert [separating_row(TWO_PARENTS, [child]) for child in range(6)] == [None] * 6
     assert all(separating_row(TWO_PARENTS, [child], 0.1) is not None for child in range(6))
 

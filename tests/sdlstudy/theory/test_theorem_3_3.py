@@ -37,22 +37,22 @@ def test_the_ground_truth_is_that_of_equation_14():
 def test_inequality_64_and_the_later_bound_hold_for_unit_targets(seed, activation):
     problem, _ = random_problem(stream(seed, "instance"), activation)
     assume(own_latents_active(problem))
-    found = at_ground_truth(problem)
-    assert (found.errors <= found.interference * (found.active - 1) + 1e-9).all()
-    assert found.loss <= found.bound + 1e-9
-    assert found.bound <= ((problem.n - 1) * found.interference) ** 2 * problem.M.sum() + 1e-9
+    solution = at_ground_truth(problem)
+    assert (solution.errors <= solution.interference * (solution.active - 1) + 1e-9).all()
+    assert solution.loss <= solution.bound + 1e-9
+    assert solution.bound <= ((problem.n - 1) * solution.interference) ** 2 * problem.M.sum() + 1e-9
     assert not exceeds(problem)
 
 
 def test_neither_holds_for_longer_targets():
-    found = at_ground_truth(LONG)
-    assert found.errors == pytest.approx([6, 6])
-    assert found.interference * (found.active - 1) == pytest.approx([0.6, 0.6])
-    assert found.loss == pytest.approx(72)
+    solution = at_ground_truth(LONG)
+    assert solution.errors == pytest.approx([6, 6])
+    assert solution.interference * (solution.active - 1) == pytest.approx([0.6, 0.6])
+    assert solution.loss == pytest.approx(72)
     assert bound(LONG) == pytest.approx(2 * 1.2**2)
 
 
-def test_neither_holds_where_a_threshold_silences_a_features_own_latent():
+def test_neither_holds_where_a_threshold_silences_a_features_latent():
     assert at_ground_truth(autoencoder(np.eye(5), threshold=1.0)).loss == 5
     nearly = autoencoder(np.array([[1, 0.1], [0, np.sqrt(0.99)]]), threshold=1.0)
     assert at_ground_truth(nearly).loss == pytest.approx(2)
@@ -60,9 +60,9 @@ def test_neither_holds_where_a_threshold_silences_a_features_own_latent():
 
 
 def test_half_of_all_latents_are_active_and_the_constant_grows_with_n():
-    found = [at_ground_truth(autoencoder(unit_columns(round(0.768 * n), n, stream(n, "W")))) for n in (50, 400)]
-    assert [each.active.mean() - 1 for each in found] == pytest.approx([24.5, 199.5], rel=0.05)
-    assert found[1].loss / found[1].interference ** 2 > 8 * found[0].loss / found[0].interference ** 2
+    solutions = [at_ground_truth(autoencoder(unit_columns(round(0.768 * n), n, stream(n, "W")))) for n in (50, 400)]
+    assert [each.active.mean() - 1 for each in solutions] == pytest.approx([24.5, 199.5], rel=0.05)
+    assert solutions[1].loss / solutions[1].interference ** 2 > 8 * solutions[0].loss / solutions[0].interference ** 2
 
 
 @given(seeds)
@@ -70,16 +70,16 @@ def test_with_a_threshold_from_m_to_below_1_the_loss_is_zero(seed):
     rng = stream(seed, "features")
     problem = autoencoder(unit_columns(int(rng.integers(3, 9)), 8, rng))
     higher = replace(problem, threshold=float(rng.uniform(max(interference(problem.W_p), 1e-3), 1 - 1e-9)))
-    for found in map(at_ground_truth, (thresholded(problem), higher)):
-        assert (found.active == 1).all()
-        assert found.loss < 1e-20
+    for solution in map(at_ground_truth, (thresholded(problem), higher)):
+        assert (solution.active == 1).all()
+        assert solution.loss < 1e-20
 
 
 def test_with_top_k_a_feature_activates_at_most_k():
     for k in (1, 2, 3):
-        found = at_ground_truth(autoencoder(unit_columns(3, 8, stream(0, "W")), k=k))
-        assert found.active.max() <= k
-        assert (found.loss < 1e-20) == (k == 1)
+        solution = at_ground_truth(autoencoder(unit_columns(3, 8, stream(0, "W")), k=k))
+        assert solution.active.max() <= k
+        assert (solution.loss < 1e-20) == (k == 1)
 
 
 @given(seeds)

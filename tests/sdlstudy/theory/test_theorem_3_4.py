@@ -57,7 +57,7 @@ def test_zero_loss_without_any_feature_recovered():
 
 
 @given(seeds)
-def test_with_latents_of_their_own_zero_loss_determines_the_decoder_and_not_the_encoder(seed):
+def test_with_separate_latents_zero_loss_determines_the_decoder_alone(seed):
     rng = stream(seed, "own")
     problem = Problem(unit_columns(6, 4, rng), unit_columns(6, 4, rng), np.ones(4), threshold=0.1)
     weights, other = own_latents(problem, rng), own_latents(problem, rng)

@@ -16,10 +16,10 @@ from sdlstudy.verdicts.evidence import Evidence, Place
 from sdlstudy.verdicts.judging import NOT_READ, NOT_RUN
 from sdlstudy.verdicts.observed import FIGURE6, Observed, papers_numbers, under
 from sdlstudy.verdicts.readings import JUDGED, stated
-from tests.sdlstudy.verdicts import made_up
+from tests.sdlstudy.verdicts import synthetic
 
-NUMBERS = made_up.papers_numbers()
-CLAIMS = made_up.CLAIMS
+NUMBERS = synthetic.papers_numbers()
+CLAIMS = synthetic.CLAIMS
 OWN_TABLES = {
     "interference_gain": "TopK SAE at M = 0.2 1.6; BatchTopK SAE at M = 0.05 1.4",
     "interference_low": "BatchTopK SAE at M = 0.05 minus BatchTopK SAE at M = 0.1 1.3",
@@ -75,7 +75,7 @@ def contrast(*values):
 def judged(runs, *names, figure6=None):
     """Return the verdicts on the claims with these names, by default on all."""
     listed = [claim for claim in CLAIMS if not names or claim.name in names]
-    return claims(NUMBERS, made_up.evidence(runs, figure6), listed).set_index("claim")
+    return claims(NUMBERS, synthetic.evidence(runs, figure6), listed).set_index("claim")
 
 
 def summary(with_=(1.0, 1.1, 0.9), without=(2.0, 2.2, 2.1), resampled=5):
@@ -156,9 +156,9 @@ def test_a_number_ends_where_it_can_and_has_its_tolerance_below_three_seeds(valu
 def test_rounding_accuses_no_claim_of_the_papers_tables(off, verdict):
     digits = 0.0005
     change = Observed(pd.Series([0.838 - off]), rounding=digits) - Observed(pd.Series([0.838]), rounding=digits)
-    found = judge([Contrast("x", change)], above(0), lambda values: (values[0],) * 3)
-    assert found.verdict == verdict
-    assert ("(by rounded numbers)" in found.sentence) == (verdict == BLIND)
+    judgement = judge([Contrast("x", change)], above(0), lambda values: (values[0],) * 3)
+    assert judgement.verdict == verdict
+    assert ("(by rounded numbers)" in judgement.sentence) == (verdict == BLIND)
 
 
 def test_differences_are_paired_by_seed():
@@ -169,7 +169,7 @@ def test_differences_are_paired_by_seed():
     assert difference.lacking == ("a", "b")
 
 
-def test_claims_are_short_quotes_with_a_place_and_a_name_of_their_own():
+def test_claims_are_short_quotes_with_a_section_and_a_unique_name():
     assert len(CLAIMS) >= 15
     assert len({claim.name for claim in CLAIMS}) == len(CLAIMS)
     for claim in CLAIMS:
@@ -180,9 +180,9 @@ def test_claims_are_short_quotes_with_a_place_and_a_name_of_their_own():
         assert [end is None for end in (test.above, test.below, test.between)].count(False) == 1
 
 
-def test_what_the_papers_own_tables_say_of_its_claims():
-    found = judged({})
-    for name, row in found.iterrows():
+def test_the_papers_tables_judge_each_of_its_claims():
+    table = judged({})
+    for name, row in table.iterrows():
         if name in NO_NUMBER:
             assert row["paper"] == "no number"
         elif name in UNTOLD:
@@ -196,8 +196,8 @@ def test_what_the_papers_own_tables_say_of_its_claims():
 
 
 def test_runs_with_the_papers_numbers_say_of_a_claim_what_its_tables_say():
-    found = judged(made_up.papers_runs())
-    for name, row in found.iterrows():
+    table = judged(synthetic.papers_runs())
+    for name, row in table.iterrows():
         if name == "anchoring_mip_not_given":  # runs are not rounded
             assert (row["verdict"], row["reason"]) == (FAILS, "")
         elif name not in NO_NUMBER:
@@ -207,17 +207,17 @@ def test_runs_with_the_papers_numbers_say_of_a_claim_what_its_tables_say():
 
 
 def test_without_runs_every_claim_has_a_verdict():
-    found = claims(NUMBERS, made_up.evidence({}), CLAIMS)
-    assert list(found.columns) == CLAIM_COLUMNS
-    assert list(found["claim"]) == [claim.name for claim in CLAIMS]
-    assert found["verdict"].eq(NOT_RUN).all()
-    assert found["reason"].ne("").all()
-    assert found["evidence"].eq("").all()
+    table = claims(NUMBERS, synthetic.evidence({}), CLAIMS)
+    assert list(table.columns) == CLAIM_COLUMNS
+    assert list(table["claim"]) == [claim.name for claim in CLAIMS]
+    assert table["verdict"].eq(NOT_RUN).all()
+    assert table["reason"].ne("").all()
+    assert table["evidence"].eq("").all()
 
 
 def table1(not_given):
     """Return runs whose anchors recover their tenth of the features, and change the others by a given amount."""
-    runs = made_up.papers_runs()["table1"]
+    runs = synthetic.papers_runs()["table1"]
     rng = np.random.default_rng(0)
     anchored = runs["anchoring"] != "none"
     noise = rng.normal(0, 1e-4, len(runs))
@@ -229,18 +229,18 @@ def table1(not_given):
 
 
 @pytest.mark.parametrize(("not_given", "verdict"), [(0.05, HOLDS), (-0.05, FAILS), (0.0, OPEN)])
-def test_what_anchors_give_away_is_told_from_what_they_do_for_others(not_given, verdict):
-    found = judged({"table1": table1(not_given)}, *(claim.name for claim in CLAIMS[:5]))
-    assert found.loc["anchoring_recovery", "verdict"] == HOLDS
-    assert found.loc["anchoring_mip", "verdict"] == HOLDS
+def test_claims_on_anchored_and_on_other_features_have_separate_verdicts(not_given, verdict):
+    table = judged({"table1": table1(not_given)}, *(claim.name for claim in CLAIMS[:5]))
+    assert table.loc["anchoring_recovery", "verdict"] == HOLDS
+    assert table.loc["anchoring_mip", "verdict"] == HOLDS
     for name in ("anchoring_recovery_not_given", "anchoring_recovery_decoder_not_given", "anchoring_mip_not_given"):
-        assert found.loc[name, "verdict"] == verdict
-    assert "7 of 7 above 0" in found.loc["anchoring_recovery", "evidence"]
+        assert table.loc[name, "verdict"] == verdict
+    assert "7 of 7 above 0" in table.loc["anchoring_recovery", "evidence"]
 
 
 def test_changes_compare_the_same_features_though_another_table_has_more_seeds():
     runs = {
-        name: made_up.papers_runs(seeds=seeds)[name] for name, seeds in (("table1", range(5)), ("table7", range(3)))
+        name: synthetic.papers_runs(seeds=seeds)[name] for name, seeds in (("table1", range(5)), ("table7", range(3)))
     }
     # Table 7's runs without anchors are Table 1's, here divided by its 30 anchors and there by 100
     plain = runs["table7"]["anchoring"] == "none"
@@ -252,17 +252,17 @@ def test_changes_compare_the_same_features_though_another_table_has_more_seeds()
 
 
 def test_features_that_other_anchors_divide_are_not_compared():
-    runs = made_up.papers_runs()["table7"].assign(**{RECOVERY_OF_OTHERS: 0.5})
+    runs = synthetic.papers_runs()["table7"].assign(**{RECOVERY_OF_OTHERS: 0.5})
     plain = runs["anchoring"] == "none"
-    for beside, said in (
+    for beside, reason in (
         ([], "runs without anchors are compared with 0 anchorings, expected one"),
         (["ground_truth", "ground_truth_30"], "runs without anchors are compared with 2 anchorings, expected one"),
         (["ground_truth_30"], "n_anchors is 30, the paper's 100"),
     ):
         table7 = pd.concat([runs[plain], *(runs[~plain].assign(anchoring=name) for name in beside)])
-        found = judged({"table7": table7}, "k_beneficial_not_given").loc["k_beneficial_not_given"]
-        assert found["verdict"] == NOT_RUN
-        assert said in found["reason"]
+        row = judged({"table7": table7}, "k_beneficial_not_given").loc["k_beneficial_not_given"]
+        assert row["verdict"] == NOT_RUN
+        assert reason in row["reason"]
 
 
 def test_one_method_against_it_is_enough():
@@ -285,28 +285,28 @@ def test_a_method_that_is_missing_leaves_a_claim_undone():
 def test_what_is_missing_comes_before_what_is_different():
     runs = table1(0.05)
     runs = runs[runs["method"] != "crosscoder"].replace("ground_truth_30", "ground_truth")
-    found = claims(NUMBERS, Evidence(made_up.configuration(), {"table1": runs}), CLAIMS[:1])
-    assert found["claim"][0] == "anchoring_recovery"
-    assert found["reason"][0].startswith("no run of Crosscoder with anchors in Table 1; ")
+    table = claims(NUMBERS, Evidence(synthetic.configuration(), {"table1": runs}), CLAIMS[:1])
+    assert table["claim"][0] == "anchoring_recovery"
+    assert table["reason"][0].startswith("no run of Crosscoder with anchors in Table 1; ")
 
 
-def test_another_protocol_is_shown_and_noted_but_not_judged():
+def test_another_protocol_is_evidence_or_a_note_but_not_judged():
     best = {"table1": table1(0.05).assign(protocol="best")}
     row = judged(best, "anchoring_recovery").loc["anchoring_recovery"]
     assert row["verdict"] == NOT_RUN
     assert row["reason"] == "no run under the protocol paper"
     assert row["evidence"].startswith("by the runs that there are: holds, 7 of 7")
     assert row["protocol"] == "best"
-    both = made_up.together({"table1": table1(-0.05)}, best)
+    both = synthetic.together({"table1": table1(-0.05)}, best)
     row = judged(both, "anchoring_mip_not_given").loc["anchoring_mip_not_given"]
     assert row["verdict"] == FAILS
     assert row["protocol"] == "paper"
     assert row["note"].startswith("protocol best: holds, 7 of 7")
 
 
-def test_other_scales_are_told_from_the_papers():
+def test_runs_at_another_scale_than_the_papers_are_not_judged():
     runs = table1(0.05).replace("ground_truth_30", "ground_truth")
-    evidence = Evidence(made_up.configuration(), {"table1": runs})
+    evidence = Evidence(synthetic.configuration(), {"table1": runs})
     row = claims(NUMBERS, evidence, CLAIMS[:1]).set_index("claim").loc["anchoring_recovery"]
     assert row["verdict"] == NOT_RUN
     assert "n is 128, the paper's 1000" in row["reason"]
@@ -315,21 +315,21 @@ def test_other_scales_are_told_from_the_papers():
 
 
 def test_where_encoders_have_nothing_decoders_may():
-    runs = made_up.papers_runs()["table1"].assign(gt_recovery_decoder_tau95=1.0)
-    found = judged({"table1": runs}, "penalised_fail", "penalised_fail_decoder")
-    assert found.loc["penalised_fail", "verdict"] == HOLDS
-    assert found.loc["penalised_fail_decoder", "verdict"] == FAILS
+    runs = synthetic.papers_runs()["table1"].assign(gt_recovery_decoder_tau95=1.0)
+    table = judged({"table1": runs}, "penalised_fail", "penalised_fail_decoder")
+    assert table.loc["penalised_fail", "verdict"] == HOLDS
+    assert table.loc["penalised_fail_decoder", "verdict"] == FAILS
 
 
 def test_a_failure_that_all_methods_share_is_not_theirs_alone():
-    runs = made_up.papers_runs()["table1"]
+    runs = synthetic.papers_runs()["table1"]
     names = "penalised_fail", "penalised_fail_alone"
     assert judged({"table1": runs}, *names).loc["penalised_fail_alone", "verdict"] == HOLDS
-    found = judged({"table1": runs.assign(**{RECOVERY: 0.0})}, *names)
-    assert found.loc["penalised_fail", "verdict"] == HOLDS
-    assert found.loc["penalised_fail_alone", "verdict"] == BLIND
-    assert "(both sides 0 % in every seed)" in found.loc["penalised_fail_alone", "evidence"]
-    assert "both sides" not in found.loc["penalised_fail", "evidence"]
+    table = judged({"table1": runs.assign(**{RECOVERY: 0.0})}, *names)
+    assert table.loc["penalised_fail", "verdict"] == HOLDS
+    assert table.loc["penalised_fail_alone", "verdict"] == BLIND
+    assert "(both sides 0 % in every seed)" in table.loc["penalised_fail_alone", "evidence"]
+    assert "both sides" not in table.loc["penalised_fail", "evidence"]
 
 
 @pytest.mark.parametrize("end", [0.0, 1.0])
@@ -351,20 +351,20 @@ def test_where_both_sides_stand_at_the_same_end_runs_cannot_tell(end, against):
 @pytest.mark.parametrize("end", [0.0, 100.0])
 def test_a_change_between_equal_ends_says_nothing_beside_another_change(stuck, end):
     noise = pd.Series([0.0, 0.1, -0.1])
-    seen = Observed(noise + 53) - Observed(noise + 50)
-    unseen = Observed(noise * 0 + end, end=end) - Observed(noise * 0 + end, end=end)
-    first, second = (unseen if stuck in (which, "both") else seen for which in ("first", "second"))
+    change = Observed(noise + 53) - Observed(noise + 50)
+    blind_change = Observed(noise * 0 + end, end=end) - Observed(noise * 0 + end, end=end)
+    first, second = (blind_change if stuck in (which, "both") else change for which in ("first", "second"))
     compared = Contrast("x", first - second)
     assert compared.blind == (stuck != "none")
-    found = judge([compared], above(0))
-    assert found.verdict == (FAILS if stuck == "none" else BLIND)
-    assert (f"(both sides of a change {end:g} % in every seed)" in found.sentence) == compared.blind
+    judgement = judge([compared], above(0))
+    assert judgement.verdict == (FAILS if stuck == "none" else BLIND)
+    assert (f"(both sides of a change {end:g} % in every seed)" in judgement.sentence) == compared.blind
     # one level at an end beside another that is not can be decided
     assert not Contrast("x", Observed(noise * 0 + end, end=end) - Observed(noise + 50)).blind
 
 
 def test_decoders_are_named_by_the_similarity_that_they_are_compared_by():
-    runs = made_up.papers_runs()["table1"].assign(gt_recovery_decoder_tau95=0.0, gt_recovery_decoder=1.0)
+    runs = synthetic.papers_runs()["table1"].assign(gt_recovery_decoder_tau95=0.0, gt_recovery_decoder=1.0)
     row = judged({"table1": runs}, "penalised_fail_decoder").loc["penalised_fail_decoder"]
     assert row["other_readings"] == "cosines, tau = 0.9: does not hold, means 100"
 
@@ -382,7 +382,7 @@ def test_a_claim_says_what_it_would_be_under_other_readings():
 
 
 def test_a_claim_whose_runs_lack_the_readings_metric_is_not_run_under_it():
-    row = judged(made_up.papers_runs(recovery=Similarity.COSINE), "k_perfect").loc["k_perfect"]
+    row = judged(synthetic.papers_runs(recovery=Similarity.COSINE), "k_perfect").loc["k_perfect"]
     assert row["verdict"] == NOT_READ
     assert row["reason"].startswith("its runs have no value of TopK SAE at k = 32")
     assert row["other_readings"].startswith("cosines, tau = 0.95: holds")
@@ -407,7 +407,7 @@ def test_a_reading_says_which_metric_a_claim_is_about(metric, changes, name):
 
 @pytest.mark.parametrize(("alone", "verdict"), [(0.1, HOLDS), (0.8, FAILS)])
 def test_anchors_that_do_as_well_alone(alone, verdict):
-    runs = made_up.papers_runs()["table2"].assign(anchors_only_gt_recovery_encoder_tau95=alone)
+    runs = synthetic.papers_runs()["table2"].assign(anchors_only_gt_recovery_encoder_tau95=alone)
     row = judged({"table2": runs}, "clip_beyond_anchors").loc["clip_beyond_anchors"]
     assert row["verdict"] == verdict
     assert row["evidence"].startswith(f"{3 if verdict == HOLDS else 0} of 3")

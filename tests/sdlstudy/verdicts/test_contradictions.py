@@ -19,7 +19,7 @@ from sdlstudy.verdicts.contradictions import (
 )
 from sdlstudy.verdicts.paper import NUMBER_COLUMNS, describe
 from sdlstudy.verdicts.readings import TAUS
-from tests.sdlstudy.verdicts.made_up import contradictions, papers_numbers
+from tests.sdlstudy.verdicts.synthetic import contradictions, papers_numbers
 
 RECOVERY = "gt_recovery_percent"
 
@@ -32,7 +32,7 @@ def row(number, paper, table="table1", method="ReLU SAE", anchoring="none", para
     return (table, method, anchoring, parameter, value, number, paper)
 
 
-def found_in_the_paper(kind):
+def rows_of_the_paper(kind):
     """Return the numbers that a rule rejects under the judged reading, and what would excuse each."""
     numbers = papers_numbers()
     return {
@@ -46,7 +46,7 @@ ANCHORED = ["TopK SAE", "BatchTopK SAE", "Matryoshka SAE"]
 
 
 def test_recoveries_that_no_single_run_has():
-    assert found_in_the_paper(GRANULARITY) == {
+    assert rows_of_the_paper(GRANULARITY) == {
         ("Table 1, Crosscoder, without anchors", RECOVERY): "",
         ("Table 1, Crosscoder, with anchors", RECOVERY): "",
         **{(f"Table 2, {method}, with anchors", RECOVERY): "" for method in ANCHORED},
@@ -69,15 +69,15 @@ def test_table_1s_anchored_rows_are_whole_numbers_out_of_970():
 
 
 def test_settings_that_have_two_numbers():
-    assert found_in_the_paper(SAME_SETTING) == {
+    assert rows_of_the_paper(SAME_SETTING) == {
         ("Table 1, ReLU SAE, without anchors", "mip"): "",
         ("Table 4, ReLU SAE, without anchors, n = 1000", "mip"): "",
         ("Table 6, ReLU SAE, without anchors, S = 0.99", "mip"): "",
     }
 
 
-def test_recoveries_that_their_own_mip_forbids_unless_they_are_of_cosines():
-    assert found_in_the_paper(BOUNDS) == {
+def test_recoveries_that_the_mip_forbids_unless_they_are_of_cosines():
+    assert rows_of_the_paper(BOUNDS) == {
         (f"Table 4, ReLU SAE, with anchors, n = {n}", number): "recovery by cosines"
         for n in (800, 900, 1000, 1100, 1200)
         for number in (RECOVERY, "mip")
@@ -85,7 +85,7 @@ def test_recoveries_that_their_own_mip_forbids_unless_they_are_of_cosines():
 
 
 def test_more_active_latents_than_k_64():
-    assert found_in_the_paper(L0_ABOVE_K) == {
+    assert rows_of_the_paper(L0_ABOVE_K) == {
         (f"Table 1, Crosscoder, {anchoring} anchors", "l0"): "k = 128" for anchoring in ("with", "without")
     }
 
@@ -108,7 +108,7 @@ def test_topk_in_table_1_agrees_with_k_128():
     assert (apart[64].xs(RECOVERY, level=1) > TOLERANCE[RECOVERY]).all()
 
 
-def test_reasons_are_made_of_the_numbers():
+def test_reasons_quote_the_numbers():
     numbers = papers_numbers()
     for index, about in accusations(numbers).items():
         paper = numbers.loc[index, "paper"]
@@ -138,11 +138,11 @@ def test_a_finer_number_than_a_share_is_accused(hundredths):
 @given(st.integers(0, 9900))
 def test_an_anchored_row_may_leave_its_anchors_out(hundredths):
     percent = hundredths / 100
-    found = contradictions(frame(row(RECOVERY, percent, anchoring="anchored")))
-    assert bool(found) == (not any(is_share(percent, n) for n in (1000, 970, 900)))
+    findings = contradictions(frame(row(RECOVERY, percent, anchoring="anchored")))
+    assert bool(findings) == (not any(is_share(percent, n) for n in (1000, 970, 900)))
 
 
-def test_the_fewest_runs_that_could_be_averaged_are_told():
+def test_the_reason_names_the_fewest_runs_that_could_be_averaged():
     ((finding,),) = contradictions(frame(row(RECOVERY, 25.05))).values()
     assert "over at least 2 runs" in finding.reason
 

@@ -28,7 +28,7 @@ from sdlstudy.verdicts.judging import (
 )
 from sdlstudy.verdicts.paper import KEY, MEASURES, bench_setting
 from sdlstudy.verdicts.readings import JUDGED, stated
-from tests.sdlstudy.verdicts.made_up import (
+from tests.sdlstudy.verdicts.synthetic import (
     configuration,
     contradictions,
     evidence,
@@ -83,7 +83,7 @@ def test_the_tolerances_ends_belong_to_it():
 
 
 @pytest.mark.parametrize(("tables", "seeds"), [((), 1), (("table1", "table2"), 1), (("table5", "table6", "table7"), 4)])
-def test_there_are_always_220_verdicts(tables, seeds):
+def test_every_one_of_the_220_numbers_has_a_verdict(tables, seeds):
     runs = papers_runs(seeds=range(seeds))
     judged = verdicts(papers_numbers(), evidence({table: runs[table] for table in tables}))
     assert list(judged.columns) == VERDICT_COLUMNS
@@ -118,8 +118,8 @@ def test_runs_that_have_the_papers_numbers_reproduce_all_that_can_be():
 def test_runs_that_have_other_numbers_reproduce_none():
     judged = verdicts(papers_numbers(), evidence(papers_runs(lambda row, seed: row["paper"] * 1.5 + 5)))
     assert judged["verdict"].isin([NOT_REPRODUCED, INCONSISTENT]).all()
-    told = judged[judged["verdict"] == INCONSISTENT]
-    assert told["note"].str.startswith("would not have been reproduced").all()
+    inconsistent_rows = judged[judged["verdict"] == INCONSISTENT]
+    assert inconsistent_rows["note"].str.startswith("would not have been reproduced").all()
 
 
 @settings(max_examples=20)
@@ -134,14 +134,14 @@ def test_one_seed_is_judged_by_the_tolerance_and_says_so(inside, outside, sign):
         assert judged["reason"].str.contains("one seed").all()
 
 
-def test_intervals_shown_are_of_what_can_be():
+def test_intervals_stay_within_possible_values():
     runs = papers_runs(lambda row, seed: row["paper"] * (1 + 0.3 * seed), numbers=TABLE_1)
     judged = verdicts(TABLE_1, evidence(runs))
     assert judged["low"].ge(0).all()
     assert judged.query("number == @RECOVERY")["high"].le(100).all()
 
 
-def test_at_another_scale_nothing_is_judged_but_all_is_shown():
+def test_numbers_at_another_scale_stand_in_the_table_without_a_verdict():
     config = configuration()
     runs = {table: papers_runs()[table] for table in ("table1", "table2")}
     runs["table1"] = runs["table1"].replace("ground_truth_30", "ground_truth")
@@ -160,7 +160,7 @@ def test_at_another_scale_nothing_is_judged_but_all_is_shown():
     assert judged.loc[wrong, "note"].str.startswith("inconsistent in the paper: ").all()
 
 
-def test_another_protocol_is_not_judged_but_shown():
+def test_numbers_under_another_protocol_stand_in_the_table_without_a_verdict():
     judged = verdicts(TABLE_1, evidence(papers_runs(protocol="best", numbers=TABLE_1)))
     assert judged["verdict"].eq(NOT_RUN).all()
     assert judged["reason"].eq("no run under the protocol paper").all()
@@ -193,7 +193,7 @@ def beside(runs, more):
 
 
 @pytest.mark.parametrize(
-    ("changes", "numbers", "said"),
+    ("changes", "numbers", "reading"),
     [
         (
             {"side": "decoder", "recovery": Similarity.COSINE, "mip": Similarity.COSINE},
@@ -204,12 +204,12 @@ def beside(runs, more):
         ({"tau": 0.9}, ["gt_recovery_percent"], "encoder, inner products, tau = 0.9|version 3"),
     ],
 )
-def test_other_readings_that_reproduce_a_number_are_named_and_change_no_verdict(changes, numbers, said):
+def test_other_readings_that_reproduce_a_number_are_named_and_change_no_verdict(changes, numbers, reading):
     runs = beside(papers_runs(other, numbers=TABLE_1), papers_runs(numbers=TABLE_1, **changes))
     judged = verdicts(TABLE_1, evidence(runs))
     assert judged["verdict"].isin([NOT_REPRODUCED, INCONSISTENT]).all()
     concerned = judged["number"].isin(numbers)
-    assert judged.loc[concerned, "reproduced_under"].str.contains(said).all()
+    assert judged.loc[concerned, "reproduced_under"].str.contains(reading).all()
     assert judged.loc[concerned, "readings"].ge(2).all()
     assert judged.loc[judged["number"] == "l0", "reproduced_under"].eq("").all()
 
@@ -259,11 +259,11 @@ def test_tables_that_share_a_setting_lend_each_other_protocols():
 
 def test_table_1s_runs_stand_in_only_where_they_have_the_value():
     runs = {"table1": papers_runs()["table1"]}
-    asked = papers_numbers().query("table == 'table4' and value == 1000 and anchoring == 'none'")
-    judged = verdicts(asked, evidence(runs))
+    numbers = papers_numbers().query("table == 'table4' and value == 1000 and anchoring == 'none'")
+    judged = verdicts(numbers, evidence(runs))
     assert judged["verdict"].ne(NOT_RUN).all()
     config = with_setting(papers_configuration(), "sources", "bench", "lrb", "n", value=999)
-    judged = verdicts(asked, Evidence(config, runs))
+    judged = verdicts(numbers, Evidence(config, runs))
     assert judged["ours"].isna().all()
     assert judged["reason"].str.startswith("no run of ReLU SAE").all()
 
@@ -272,7 +272,7 @@ def test_table_1s_runs_stand_in_only_where_they_have_the_value():
     ("table", "printed"),
     [("table4", lambda value: value), ("table6", lambda value: 1 - value), ("table7", lambda value: value)],
 )
-def test_values_that_only_stand_for_the_papers_are_shown_but_not_judged(table, printed):
+def test_values_that_stand_for_the_papers_are_listed_but_not_judged(table, printed):
     runs = papers_runs()[table]
     runs["paper_value"] = runs["value"].map(printed)
     runs["value"] = runs["value"] / 8
@@ -285,7 +285,7 @@ def test_values_that_only_stand_for_the_papers_are_shown_but_not_judged(table, p
 
 
 @pytest.mark.parametrize("table", ["table4", "table5", "table6", "table7"])
-def test_the_papers_own_values_are_judged_however_they_are_printed(table):
+def test_the_papers_values_are_judged_however_they_are_printed(table):
     runs = papers_runs()[table]
     numbers = papers_numbers().query("table == @table")
     plain = verdicts(numbers, evidence({table: runs}))
@@ -309,9 +309,9 @@ def test_a_metric_that_a_seed_lacks_is_not_judged():
 def test_of_tables_that_share_a_setting_the_one_with_more_seeds_is_judged(more):
     numbers = papers_numbers().query("table in ['table1', 'table7']")
     runs = {name: papers_runs(seeds=(0, 1, 2) if name == more else (0,))[name] for name in ("table1", "table7")}
-    found = verdicts(numbers, evidence(runs))
-    found = found[(found["method"] == "TopK SAE") & found["table"].isin(runs) & found["number"].ne("l0")]
-    found = found[found["anchoring"] == "none"]
-    shared = found[(found["table"] == "table1") | np.isclose(found["value"], 64)]
+    judged = verdicts(numbers, evidence(runs))
+    judged = judged[(judged["method"] == "TopK SAE") & judged["table"].isin(runs) & judged["number"].ne("l0")]
+    judged = judged[judged["anchoring"] == "none"]
+    shared = judged[(judged["table"] == "table1") | np.isclose(judged["value"], 64)]
     assert shared["seeds"].eq(3).all()
-    assert set(found.loc[np.isclose(found["value"], 32), "seeds"]) == {3 if more == "table7" else 1}
+    assert set(judged.loc[np.isclose(judged["value"], 32), "seeds"]) == {3 if more == "table7" else 1}

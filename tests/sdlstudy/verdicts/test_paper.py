@@ -2,10 +2,10 @@
 
 from sdlstudy.verdicts.paper import KEY, bench_setting, describe
 from sdlstudy.verdicts.readings import JUDGED, stated
-from tests.sdlstudy.verdicts.made_up import PAPER, papers_numbers
+from tests.sdlstudy.verdicts.synthetic import PAPER, papers_numbers
 
 
-def test_there_are_220_numbers():
+def test_the_paper_has_220_numbers():
     numbers = papers_numbers()
     assert len(numbers) == 220
     assert numbers.groupby("table").size().to_dict() == {
@@ -24,7 +24,7 @@ def test_every_cell_of_every_file_is_one_of_them():
         assert (papers_numbers()["table"] == table).sum() == cells
 
 
-def test_table_6_is_told_by_the_probability_that_a_feature_is_inactive():
+def test_rows_of_table_6_have_the_probability_that_a_feature_is_inactive():
     numbers = papers_numbers().query("table == 'table6'")
     assert set(numbers["value"]) == {0.995, 0.99, 0.9}
     topk = numbers.query("method == 'TopK SAE' and number == 'gt_recovery_percent' and anchoring == 'none'")

@@ -15,7 +15,7 @@ from sdlstudy.verdicts.readings import (
     stated,
 )
 from sdlstudy.verdicts.scale import SWEPT
-from tests.sdlstudy.verdicts.made_up import papers_numbers
+from tests.sdlstudy.verdicts.synthetic import papers_numbers
 
 
 def row(table="table1", method="TopK SAE", anchoring="anchored", number="gt_recovery_percent", parameter=""):
@@ -43,7 +43,7 @@ def test_table_1_alone_leaves_30_anchors_out():
 
 
 @pytest.mark.parametrize(
-    ("asked", "changes", "expected"),
+    ("row", "changes", "expected"),
     [
         (row(), {}, Question("gt_recovery_encoder_raw_unanchored_tau95", 30, 64)),
         (row(anchoring="none"), {}, Question("gt_recovery_encoder_raw_tau95", None, 64)),
@@ -58,16 +58,18 @@ def test_table_1_alone_leaves_30_anchors_out():
         ),
     ],
 )
-def test_a_reading_names_the_runs_and_the_metric_of_a_number(asked, changes, expected):
-    assert question(asked, stated(asked["table"])[JUDGED]._replace(**changes)) == expected
+def test_a_reading_names_the_runs_and_the_metric_of_a_number(row, changes, expected):
+    assert question(row, stated(row["table"])[JUDGED]._replace(**changes)) == expected
 
 
 def test_readings_that_do_not_differ_on_a_number_count_once():
     numbers = papers_numbers()
     for row in numbers.to_dict("records"):
-        asked = questions(row)
-        assert next(iter(asked.values())) == stated(row["table"])[JUDGED]
-        assert len({describe(row, reading) for reading in asked.values()}) >= len(asked) - 1
+        readings_by_question = questions(row)
+        assert next(iter(readings_by_question.values())) == stated(row["table"])[JUDGED]
+        assert (
+            len({describe(row, reading) for reading in readings_by_question.values()}) >= len(readings_by_question) - 1
+        )
     relu = numbers.query("table == 'table1' and method == 'ReLU SAE' and anchoring == 'none'").to_dict("records")
     # tau x similarity x side; similarity x side; nothing
     assert [len(questions(row)) for row in relu] == [8, 4, 1]

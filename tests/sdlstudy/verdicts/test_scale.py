@@ -12,15 +12,15 @@ from sdlstudy.settings.cells import Cell, run_settings
 from sdlstudy.settings.sources import Hierarchy
 from sdlstudy.verdicts.readings import JUDGED, stated
 from sdlstudy.verdicts.scale import SWEPT, differences, figure6_differences
-from tests.sdlstudy.verdicts.made_up import configuration, papers_configuration, resampling, with_setting
+from tests.sdlstudy.verdicts.synthetic import configuration, papers_configuration, resampling, with_setting
 
 
-def said_of(config, table, asked, swept=None):
+def differences_of(config, table, cell, swept=None):
     """Return the differences between a run and its row, under the reading by which its table is judged."""
     reading = stated(table)[JUDGED]
-    k = None if asked.method in ("relu", "jumprelu") or table == "table7" else reading.k
-    settings = run_settings(config, asked).to_dict()
-    return differences(config, table, asked, settings, swept or {}, reading.n_anchors, k)
+    k = None if cell.method in ("relu", "jumprelu") or table == "table7" else reading.k
+    settings = run_settings(config, cell).to_dict()
+    return differences(config, table, cell, settings, swept or {}, reading.n_anchors, k)
 
 
 def run(source="lrb", method="topk", protocol="paper", anchoring="none"):
@@ -44,8 +44,8 @@ def of_figure6(config):
 def test_every_run_of_the_papers_configuration_is_at_its_scale(protocol):
     config = papers_configuration()
     for table in ("table1", "table2"):
-        for asked in runs_of(config, table):
-            assert said_of(config, table, replace(asked, protocol=protocol)) == [], (table, asked)
+        for cell in runs_of(config, table):
+            assert differences_of(config, table, replace(cell, protocol=protocol)) == [], (table, cell)
     assert of_figure6(config) == []
 
 
@@ -55,24 +55,24 @@ def test_every_run_of_the_papers_sweeps_is_at_the_scale_of_its_row(table):
     spec = config.tables[table]
     for point in spec.points(config):
         for method, protocol, anchoring in product(spec.methods, spec.protocols, spec.anchorings):
-            asked = run(point.source, point.methods[method], protocol, anchoring)
-            assert said_of(config, table, asked, {SWEPT[table]: point.value}) == [], point
+            cell = run(point.source, point.methods[method], protocol, anchoring)
+            assert differences_of(config, table, cell, {SWEPT[table]: point.value}) == [], point
 
 
 @pytest.mark.parametrize("name", ["", "tiny"])
 def test_no_run_of_a_smaller_configuration_is(name):
     config = configuration(*([name] if name else []))
     for table in {"table1", "table2"} & config.tables.keys():
-        for asked in runs_of(config, table):
-            said = said_of(config, table, asked)
-            assert said
-            assert all("paper's" in text for text in said)
+        for cell in runs_of(config, table):
+            lines = differences_of(config, table, cell)
+            assert lines
+            assert all("paper's" in text for text in lines)
     assert of_figure6(config)
 
 
 def test_the_default_says_what_it_has():
-    said = said_of(configuration(), "table1", run(anchoring="ground_truth"))
-    assert said == [
+    lines = differences_of(configuration(), "table1", run(anchoring="ground_truth"))
+    assert lines == [
         "n_q is 2048, the paper's 16000",
         "n_p is 96, the paper's 768",
         "N is 20000, the paper's 100000",
@@ -99,11 +99,11 @@ BENCH = ("sources", "bench", "lrb")
 )
 def test_a_bench_with_an_option_that_the_papers_has_not_is_not_at_its_scale(name, value):
     config = changed(*BENCH, name, value=Hierarchy(**value) if name == "hierarchy" else value)
-    assert said_of(config, "table1", run()) == [f"{name} is {value}, the paper's bench has none"]
+    assert differences_of(config, "table1", run()) == [f"{name} is {value}, the paper's bench has none"]
 
 
 @pytest.mark.parametrize(
-    ("path", "value", "said"),
+    ("path", "value", "difference"),
     [
         ((*BENCH, "n"), 999, "n is 999, the paper's 1000"),
         ((*BENCH, "n_p"), 767, "n_p is 767, the paper's 768"),
@@ -117,38 +117,38 @@ def test_a_bench_with_an_option_that_the_papers_has_not_is_not_at_its_scale(name
         (("anchorings", "ground_truth_30", "anchor_form"), "cosine", "anchors hold by another rule than eq. (25)"),
     ],
 )
-def test_one_setting_is_enough(path, value, said):
-    assert said_of(changed(*path, value=value), "table1", run(anchoring="ground_truth_30")) == [said]
+def test_one_setting_is_enough(path, value, difference):
+    assert differences_of(changed(*path, value=value), "table1", run(anchoring="ground_truth_30")) == [difference]
 
 
-def test_what_a_run_does_not_use_is_not_held_against_it():
-    assert said_of(changed(*BENCH, "n_r", value=None), "table1", run()) == []
+def test_settings_that_a_run_does_not_use_do_not_count():
+    assert differences_of(changed(*BENCH, "n_r", value=None), "table1", run()) == []
     config = changed(*BENCH, "n_r", value=700)
-    assert said_of(config, "table1", run(method="crosscoder")) == ["n_r is 700, the paper's 768"]
-    assert said_of(changed("anchorings", "ground_truth_30", "n_anchors", value=50), "table1", run()) == []
-    assert said_of(changed("methods", "topk", "k", value=32), "table1", run(method="relu")) == []
-    assert said_of(changed("methods", "topk", "steps", value=1), "table1", run()) == []
+    assert differences_of(config, "table1", run(method="crosscoder")) == ["n_r is 700, the paper's 768"]
+    assert differences_of(changed("anchorings", "ground_truth_30", "n_anchors", value=50), "table1", run()) == []
+    assert differences_of(changed("methods", "topk", "k", value=32), "table1", run(method="relu")) == []
+    assert differences_of(changed("methods", "topk", "steps", value=1), "table1", run()) == []
 
 
 @given(st.sampled_from(["n", "max_interference", "sparsity"]), st.sampled_from([900, 0.2, 0.9]))
 def test_what_a_table_varies_must_be_what_its_row_has(parameter, value):
     config = changed(*BENCH, parameter, value=value)
-    assert said_of(config, "table4", run(), {parameter: value}) == []
-    assert said_of(config, "table4", run(), {parameter: value / 2})
-    assert said_of(config, "table4", run())
+    assert differences_of(config, "table4", run(), {parameter: value}) == []
+    assert differences_of(config, "table4", run(), {parameter: value / 2})
+    assert differences_of(config, "table4", run())
 
 
 def test_k_is_of_the_run():
     config = papers_configuration()
-    assert said_of(config, "table7", run(method="topk_k_32"), {"k": 32.0}) == []
-    assert said_of(config, "table7", run(), {"k": 32.0}) == ["k is 64, the paper's 32"]
+    assert differences_of(config, "table7", run(method="topk_k_32"), {"k": 32.0}) == []
+    assert differences_of(config, "table7", run(), {"k": 32.0}) == ["k is 64, the paper's 32"]
 
 
 CLIP = ("sources", "clip", "imagenet_clip")
 
 
 @pytest.mark.parametrize(
-    ("path", "value", "said"),
+    ("path", "value", "difference"),
     [
         ((*CLIP, "images"), "fashion_mnist", "images are fashion_mnist, the paper's ImageNet-1K"),
         ((*CLIP, "pretrained"), "laion2b", "the CLIP is ViT-B-32-quickgelu (laion2b), the paper's ViT-B/32 of OpenAI"),
@@ -158,21 +158,21 @@ CLIP = ("sources", "clip", "imagenet_clip")
         (("anchorings", "class_means", "n_anchors"), 10, "n_anchors is 10, the paper's 30"),
     ],
 )
-def test_table_2_needs_the_papers_embeddings(path, value, said):
+def test_table_2_needs_the_papers_embeddings(path, value, difference):
     config = changed(*path, value=value)
-    (found,) = said_of(config, "table2", run("imagenet_clip", anchoring="class_means"))
-    assert found.startswith(said.replace("train_samples", "N is 5000"))
+    (line,) = differences_of(config, "table2", run("imagenet_clip", anchoring="class_means"))
+    assert line.startswith(difference.replace("train_samples", "N is 5000"))
 
 
 def test_another_kind_of_source_is_no_scale_at_all():
     config = papers_configuration()
-    assert said_of(config, "table2", run()) == ["lrb is a source of kind bench, the paper's is clip"]
-    assert "kind clip" in said_of(config, "table1", run("imagenet_clip"))[0]
+    assert differences_of(config, "table2", run()) == ["lrb is a source of kind bench, the paper's is clip"]
+    assert "kind clip" in differences_of(config, "table1", run("imagenet_clip"))[0]
     assert "kind bench" in of_figure6(changed("figures", "figure6", "source", value="lrb"))[0]
 
 
 @pytest.mark.parametrize(
-    ("path", "value", "said"),
+    ("path", "value", "difference"),
     [
         (("sources", "language", "llama", "model"), "a/b", "model is a/b"),
         (("sources", "language", "llama", "text"), "mine.txt", "text is mine.txt, the paper's FineWeb-Edu"),
@@ -181,14 +181,14 @@ def test_another_kind_of_source_is_no_scale_at_all():
         (("methods", "topk_real_resampled", "resample_every"), 100, "resample_every is 100, the paper's 5000"),
     ],
 )
-def test_figure_6_needs_the_papers_language_model(path, value, said):
-    (found,) = of_figure6(changed(*path, value=value))
-    assert found.startswith(said)
+def test_figure_6_needs_the_papers_language_model(path, value, difference):
+    (line,) = of_figure6(changed(*path, value=value))
+    assert line.startswith(difference)
 
 
-def test_configurations_are_left_as_they_are():
+def test_configurations_are_not_changed():
     config = papers_configuration()
     before = deepcopy(config)
-    said_of(config, "table1", run(anchoring="ground_truth_30"))
+    differences_of(config, "table1", run(anchoring="ground_truth_30"))
     of_figure6(config)
     assert config == before

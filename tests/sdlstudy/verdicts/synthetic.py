@@ -114,13 +114,13 @@ def papers_runs(
             }
             if row["parameter"]:
                 run |= {"parameter": row["parameter"], "value": row["value"], "paper_method": row["method"]}
-            found = runs.setdefault((row["table"], *map(str, run.values())), {"table": row["table"], **run})
+            record = runs.setdefault((row["table"], *map(str, run.values())), {"table": row["table"], **run})
             metrics = {question(row, reading).metric}
             if row["anchoring"] == "none":  # compared with anchored runs on the features that are not anchored
                 metrics.add(
                     question(row | {"anchoring": "anchored"}, reading._replace(scored=FeatureSet.UNANCHORED)).metric
                 )
-            found |= dict.fromkeys(metrics, value(row, seed) / measure.unit)
+            record |= dict.fromkeys(metrics, value(row, seed) / measure.unit)
     frame = pd.DataFrame(list(runs.values()))
     return {
         str(table): group.drop(columns="table").dropna(axis=1, how="all").reset_index(drop=True)
