@@ -483,8 +483,8 @@ def answer(tables: Tables) -> str:
     )
     return (
         f"**Without gradient clipping, {gains}.** **With gradients clipped at norm 1, true anchors raise the recovery "
-        f"by {span(clipped_true)} points, and random directions by {span(clipped_random)}, so most of this gain needs no "
-        f"truth** (means over five seeds)."
+        f"by {span(clipped_true)} points, and random directions by {span(clipped_random)}, so most of this gain needs "
+        f"no truth** (means over five seeds)."
     )
 
 
