@@ -64,24 +64,24 @@ def types_of(*parts: type[Settings], without: str = "") -> dict[str, str]:
 def source() -> str:
     """Return the source of the module."""
     classes = {
-        ("FitSettings", "Settings of a training by gradient descent or of a solver."): types_of(
-            *PARTS.values(), SolverConfig
-        ),
-        ("LayerSettings", "Settings of a training or of a solver; the pair is a parameter."): types_of(
+        ("LayerSettings", "TypedDict", "Settings of a training or of a solver; the pair is a parameter."): types_of(
             *PARTS.values(), SolverConfig, without="pair"
         ),
-        ("CoderSettings", "Settings of a model and of its loss."): types_of(PARTS["model"], PARTS["loss"]),
-        ("FinetuneSettings", "Settings of a loss and a training."): types_of(
+        ("FitSettings", "LayerSettings", "Settings of a training by gradient descent or of a solver."): {
+            "pair": types_of(SolverConfig)["pair"]
+        },
+        ("CoderSettings", "TypedDict", "Settings of a model and of its loss."): types_of(PARTS["model"], PARTS["loss"]),
+        ("FinetuneSettings", "TypedDict", "Settings of a loss and a training."): types_of(
             PARTS["loss"], PARTS["training"], without="steps"
         ),
-        ("SolverSettings", "Settings of a solver."): types_of(SolverConfig),
-        ("BenchSettings", "Settings of a Linear Representation Bench."): types_of(BenchSource),
-        ("SynthSettings", "Settings of a bench with SynthSAEBench's distribution."): types_of(SynthSource),
+        ("SolverSettings", "TypedDict", "Settings of a solver."): types_of(SolverConfig),
+        ("BenchSettings", "TypedDict", "Settings of a Linear Representation Bench."): types_of(BenchSource),
+        ("SynthSettings", "TypedDict", "Settings of a bench with SynthSAEBench's distribution."): types_of(SynthSource),
     }
     blocks = []
-    for (name, text), types in classes.items():
+    for (name, base, text), types in classes.items():
         keys = "\n".join(f"    {key}: {kind}" for key, kind in types.items())
-        blocks.append(f'class {name}(TypedDict, total=False):\n    """{text}"""\n\n{keys}')
+        blocks.append(f'class {name}({base}, total=False):\n    """{text}"""\n\n{keys}')
     return HEAD + "\n\n" + "\n\n\n".join(blocks) + "\n"
 
 

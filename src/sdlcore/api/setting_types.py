@@ -10,98 +10,6 @@ from typing import Any, Literal, TypedDict
 from sdlcore.sources.bench.settings import Hierarchy
 
 
-class FitSettings(TypedDict, total=False):
-    """Settings of a training by gradient descent or of a solver."""
-
-    pair: Literal["sae", "transcoder", "crosscoder"]
-    activation: Literal["relu", "jumprelu", "topk", "batchtopk", "gated", "abstopk", "lista", "matching_pursuit"] | str
-    n_q: int
-    k: int | None
-    bias: bool
-    center: bool
-    initialisation: Literal["linear", "tied", "samples"]
-    init_scale: float
-    init_threshold: float
-    init_l0: float | None
-    bandwidth: float
-    ista_step: float
-    tied: bool
-    frozen: Literal["none", "encoder", "decoder", "both"]
-    decoder_norm: Literal["free", "unit"]
-    archetypes: int | None
-    relaxation: float
-    skip: bool
-    loss_scale: Literal["sum", "mean"]
-    l1: float
-    l1_scale: Literal["decoder", "none"]
-    l1_exponent_end: float | None
-    l1_anneal_start: float
-    l0: float
-    l0_form: Literal["step", "tanh", "quadratic"]
-    frequency: float
-    multi_k: Sequence[int]
-    prefixes: Sequence[int]
-    prefix_detached: bool
-    hierarchical: bool
-    lambda_aux: float
-    k_aux: int
-    aux_target: Literal["residual", "input"]
-    orthogonality: float
-    orthogonality_chunk: int
-    contrast: float
-    contrast_similarity: Literal["cosine", "product"]
-    lambda_anchor: float
-    anchor_form: Literal["frobenius", "matched", "cosine"]
-    anchor_until: float | None
-    anchor_fall: float
-    anchor_cosine: float | None
-    penalty_warmup: float
-    target_l0: float | None
-    l0_gain: float
-    steps: int
-    batch_size: int
-    lr: float
-    lr_warmup: float
-    lr_decay: float
-    lr_decay_shape: Literal["linear", "cosine"]
-    k_start: int | None
-    k_decay: float
-    accumulate: int
-    precision: Literal["float32", "bfloat16", "int8"] | Literal["float32", "bfloat16"]
-    weight_decay: float
-    gradient_clip: float | None
-    normalise: bool
-    whiten: bool
-    dead_after: int
-    resample_every: int | None
-    resample_until: float
-    reorder_every: int | None
-    log_every: int
-    checkpoint_every: int
-    posterior_samples: int
-    mean_shift_rounds: int
-    solver: Literal["acs", "ksvd", "odl", "kmeans", "dbksvd"] | str
-    n_atoms: int
-    support: int
-    max_support: int
-    sweeps: int
-    max_steps: int
-    tolerance: float
-    patience: int
-    threshold: float
-    forgetting: float
-    early_forgetting: float
-    ridge: float
-    max_cosine: float
-    min_worth: float
-    replace_steps: int
-    atom_batch: int
-    power_steps: int
-    signed: bool
-    encoder: Literal["regression", "tied", "covariance", "pursuit"]
-    encoder_ridge: float
-
-
 class LayerSettings(TypedDict, total=False):
     """Settings of a training or of a solver; the pair is a parameter."""
 
@@ -191,6 +99,12 @@ class LayerSettings(TypedDict, total=False):
     signed: bool
     encoder: Literal["regression", "tied", "covariance", "pursuit"]
     encoder_ridge: float
+
+
+class FitSettings(LayerSettings, total=False):
+    """Settings of a training by gradient descent or of a solver."""
+
+    pair: Literal["sae", "transcoder", "crosscoder"]
 
 
 class CoderSettings(TypedDict, total=False):
