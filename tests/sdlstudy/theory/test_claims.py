@@ -19,23 +19,28 @@ from sdlstudy.theory.claims import (
 FALSE, TRUE = [True], [False]
 MADE_UP = [
     Claim("Theorem 3.1", VERSION_3, "Up |is| down.", "All of it.", 5 * TRUE, "Nothing.", "not shown"),
-    Claim("Theorem 3.1", LATER, "Left is right.", "Some.", 2 * FALSE + 2 * TRUE, "Half.", "x = 3", "x < 3", 4 * TRUE),
+    Claim(
+        *("Theorem 3.1", LATER, "Left is right.", "Some.", 2 * FALSE + 2 * TRUE, "Half.", "x = 3", "x < 3", 4 * TRUE),
+        condition_source="its proof",
+    ),
     Claim("Example 3.8", BOTH, "One is two.", "Both.", FALSE, "No.", "1", origin=PROJECT),
 ]
 
 
 @pytest.mark.parametrize(
-    ("false", "false_then", "verdict"),
+    ("false", "false_then", "source", "verdict"),
     [
-        (TRUE, [], HOLDS),
-        (TRUE, FALSE, HOLDS),
-        (FALSE, TRUE, CONDITIONAL),
-        (FALSE, FALSE + TRUE, FAILS),
-        (FALSE, [], FAILS),
+        (TRUE, [], "", HOLDS),
+        (TRUE, FALSE, "", HOLDS),
+        (FALSE, TRUE, "its proof", CONDITIONAL),
+        (FALSE, TRUE, "", FAILS),
+        (FALSE, FALSE + TRUE, "its proof", FAILS),
+        (FALSE, [], "its proof", FAILS),
     ],
 )
-def test_a_verdict_follows_from_counts(false, false_then, verdict):
-    assert Claim("T", BOTH, "says", "checked", false, "seen", "", "if", false_then).verdict == verdict
+def test_a_verdict_follows_from_counts_and_from_where_the_condition_is_stated(false, false_then, source, verdict):
+    claim = Claim("T", BOTH, "says", "checked", false, "seen", "", "if", false_then, source)
+    assert claim.verdict == verdict
 
 
 def test_a_claim_without_instances_is_refused():
@@ -65,12 +70,15 @@ def test_claims_are_in_the_order_of_the_paper():
 
 def test_the_page_shows_what_was_counted():
     text = page(pd.DataFrame([claim.row() for claim in MADE_UP]))
-    assert "2 claims of the paper: 1 holds, 1 holds with a further condition, 0 fails as stated." in text
-    assert "1 claims of this project: 0 holds, 0 holds with a further condition, 1 fails as stated." in text
+    assert "2 claims of the paper: 1 holds, 1 holds with a condition that the paper states elsewhere, 0 contra" in text
+    assert "1 claims of this project: 0 holds, 0 holds with a condition that the paper states elsewhere, 1 con" in text
+    of_paper, _, of_project = text.partition("Statements of this project:")
+    assert "| Left is right." in of_paper
+    assert "| One is two." in of_project
     assert "Of all 3, 1 of version 3 alone, 1 of the later revision alone, 1 of both versions." in text
     assert "Of both versions (there Example 3.7)." in text
     assert "| Up \\|is\\| down. " in text
     assert text.count("## Theorem 3.1") == 1
     assert "Violated in 2 of 4 instances." in text
-    assert "- Condition: x < 3 Violated in 0 of 4 instances." in text
+    assert "- Condition (the paper: its proof): x < 3 Violated in 0 of 4 instances." in text
     assert text.count("Counterexample") == 2

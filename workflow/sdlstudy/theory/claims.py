@@ -12,8 +12,8 @@ from typing import Final, Literal
 import pandas as pd
 
 HOLDS = "holds"
-CONDITIONAL = "holds with a further condition"
-FAILS = "fails as stated"
+CONDITIONAL = "holds with a condition that the paper states elsewhere"
+FAILS = "contradicted as stated"
 VERDICTS = (HOLDS, CONDITIONAL, FAILS)
 
 Version = Literal["3", "later", "both"]
@@ -34,12 +34,12 @@ RENUMBERED = {
 """Number of a statement in version 3 -> its number in the later revision, if they differ."""
 
 CAPTION = (
-    "The claims of the paper's theorems and examples, each checked by computation in float64. “Version” is the version "
-    "of the paper that the claim belongs to: version 3, a later revision, or both. “Origin” is “project” for questions "
-    "of this project that go beyond the paper's statements, else “paper”. A claim holds if no instance contradicts "
-    "it. It holds with a further condition if some instances contradict it, but none in the form under “Condition”. "
-    "Otherwise it fails as stated. Instances are random problems of a few features with dictionaries for them, and "
-    "constructed counterexamples. Verdicts follow from the counts."
+    "The claims of the paper's theorems and examples, and statements of this project that go beyond them, each checked "
+    "by computation in float64. “Version” is the version of the paper that the claim belongs to: version 3, a later "
+    "revision, or both. A claim holds if no instance contradicts it. It holds with a condition that the paper states "
+    "elsewhere if some instances contradict it, but none that meets this condition. Otherwise it is contradicted as "
+    "stated; “Condition” then is our repair. Instances are random problems of a few features with dictionaries for "
+    "them, and constructed counterexamples. Verdicts follow from the counts."
 )
 
 
@@ -69,8 +69,10 @@ class Claim:
     """A condition, or a changed form, with which the claim is true."""
     false_then: Sequence[bool] = ()
     """One value per instance that meets the condition: True if the claim is false even then."""
+    condition_source: str = ""
+    """The place where the paper states the condition; "" if the condition is this project's repair."""
     origin: Origin = PAPER
-    """`PAPER`, or `PROJECT` for a question of this project that goes beyond the paper's statements."""
+    """`PAPER`, or `PROJECT` for a statement of this project that goes beyond the paper's."""
 
     def __post_init__(self) -> None:
         if not len(self.false):
@@ -88,7 +90,8 @@ class Claim:
         """Return one of `VERDICTS`."""
         if not any(self.false):
             return HOLDS
-        return CONDITIONAL if len(self.false_then) and not any(self.false_then) else FAILS
+        repaired = len(self.false_then) and not any(self.false_then)
+        return CONDITIONAL if repaired and self.condition_source else FAILS
 
     def row(self) -> dict[str, str | int]:
         """Return the claim's row of the table."""
@@ -105,6 +108,7 @@ class Claim:
             "observed": self.observed,
             "counterexample": self.counterexample if any(self.false) else "",
             "condition": self.condition,
+            "condition_source": self.condition_source,
             "condition_instances": len(self.false_then),
             "condition_violations": int(sum(self.false_then)),
         }
@@ -138,21 +142,24 @@ def counts_sentence(table: pd.DataFrame) -> str:
 
 def page(table: pd.DataFrame) -> str:
     """Return the table of claims as Markdown: a summary, then a section per statement."""
-    summary = pd.DataFrame(
-        {
-            "Statement": table["statement"],
-            "Version": table["version"],
-            "Origin": table["origin"],
-            "Later revision": table["later_statement"],
-            "Claim": table["claim"].str.replace("|", "\\|"),
-            "Verdict": table["verdict"],
-            "Violated": [f"{row.violations} of {row.instances}" for row in table.itertuples()],
-        }
-    ).to_markdown(index=False, disable_numparse=True)
+    of_paper, of_project = (_summary(table[table["origin"] == origin]) for origin in (PAPER, PROJECT))
     sections = []
     for statement, rows in table.groupby("statement", sort=False):
         sections += [f"## {statement}", *(_section(row) for _, row in rows.iterrows())]
-    return "\n\n".join(["# The theorems, checked", CAPTION, counts_sentence(table), summary, *sections]) + "\n"
+    parts = ["# The theorems, checked", CAPTION, counts_sentence(table), of_paper]
+    return "\n\n".join([*parts, "Statements of this project:", of_project, *sections]) + "\n"
+
+
+def _summary(table: pd.DataFrame) -> str:
+    columns = {
+        "Statement": table["statement"],
+        "Version": table["version"],
+        "Later revision": table["later_statement"],
+        "Claim": table["claim"].str.replace("|", "\\|"),
+        "Verdict": table["verdict"],
+        "Violated": [f"{row.violations} of {row.instances}" for row in table.itertuples()],
+    }
+    return pd.DataFrame(columns).to_markdown(index=False, disable_numparse=True)
 
 
 def _section(row: pd.Series) -> str:
@@ -165,6 +172,7 @@ def _section(row: pd.Series) -> str:
         lines.append(f"- Counterexample: {row['counterexample']}")
     if row["condition"]:
         violated = f"Violated in {row['condition_violations']} of {row['condition_instances']} instances."
-        lines.append(f"- Condition: {row['condition']} {violated}")
+        source = f" (the paper: {row['condition_source']})" if row["condition_source"] else ""
+        lines.append(f"- Condition{source}: {row['condition']} {violated}")
     heading = f"**{row['claim']}** *{row['verdict'].capitalize()}.* Of {PROSE[row['version']]}{later}."
     return f"{heading}\n\n" + "\n".join(lines)

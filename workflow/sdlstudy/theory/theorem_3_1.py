@@ -19,7 +19,7 @@ no feature is ever active alone. The probability of two active features is not a
 import numpy as np
 
 from sdlcore.theory import Problem, Weights, autoencoder
-from sdlstudy.theory.claims import BOTH, VERSION_3, Claim, share
+from sdlstudy.theory.claims import BOTH, PROJECT, VERSION_3, Claim, share
 from sdlstudy.theory.exact_loss import (
     ONE,
     SECOND_MOMENT,
@@ -142,6 +142,7 @@ def _definition(drawn: Drawn) -> Claim:
         counterexample=f"One feature of magnitude 1, a dictionary of zeros, S = .99: L = {example.exact:.3g}, L~ = "
         f"{example.approximate:.3g}.",
         condition="x_d > 0 is meant, as the proof (eq. 34) uses it.",
+        condition_source="proof of Theorem 3.1",
         false_then=_not_quadratic(exponents[False]),
     )
 
@@ -163,6 +164,7 @@ def _hierarchy(rng: np.random.Generator, instances: int = 60) -> Claim:
     return Claim(
         "Theorem 3.1 with Definition 3.9",
         BOTH,
+        origin=PROJECT,
         says="L~ approximates L in hierarchies, too, where Theorem 3.10 explains absorption by minima of L~.",
         checked="The exponent with a parent that is active where a child is, among two to four children, under ReLU.",
         false=_not_quadratic(exponents),
@@ -172,5 +174,6 @@ def _hierarchy(rng: np.random.Generator, instances: int = 60) -> Claim:
         counterexample="A parent and two children, orthonormal, magnitude 1, S = .99, a latent for each child and none "
         f"for the parent: L = {example.exact:.4f}, L~ = {example.approximate:.4g}.",
         condition="The same features without the hierarchy, independent.",
+        condition_source="Assumption 2.4",
         false_then=_not_quadratic(apart),
     )

@@ -259,6 +259,7 @@ def _realizable(drawn: Drawn, rng: np.random.Generator, trials: int = 200) -> li
             "feature. Two parents, children of one at 0, 40 and -40 degrees, of the other opposite to them: the rows "
             "(1, 0) and (-1, 0) realise P, and no row activates a single child alone.",
             condition="A threshold c > 0 and different features (M < 1).",
+            condition_source="proof of Theorem 3.10",
             false_then=with_threshold,
         ),
     ]

@@ -96,6 +96,7 @@ def _dependent(drawn: Drawn, rng: np.random.Generator) -> Claim:
     return Claim(
         "Theorem 3.1",
         LATER,
+        origin=PROJECT,
         says="That bound needs no independence, which the revision's assumptions leave out.",
         checked="Random dictionaries under ReLU, features of magnitude 1 that are always active together, 1 - S as "
         "above.",
@@ -124,6 +125,7 @@ def _several() -> Claim:
         "features of a pair, which needs independence.",
         counterexample=f"Two features, p = .01: the chance is .01, the bound {4 * 0.01**2:.4f}.",
         condition="Independent features.",
+        condition_source="proof of Theorem 3.1",
         false_then=[several_chance(n, p) > (n * p) ** 2 for n, p in grid],
     )
 

@@ -242,6 +242,7 @@ def exact_loss_claims(drawn: Drawn, rng: np.random.Generator) -> list[Claim]:
         counterexample="Two orthonormal features, one latent with W_D = (1, 1): on the way from W_E = (1, -2) to (1, "
         f"-.1) the region stays the same, and L at the middle is {example:.3g} above the mean of the ends (S = .5).",
         condition="No latent changes its activity in any state.",
+        condition_source="section 3.2, regions of fixed activation patterns",
         false_then=fixed_activity,
     )
     return [claim]

@@ -122,6 +122,7 @@ def _order(truths: list[GroundTruth]) -> Claim:
         f"= {SIZES[0]}.",
         condition="With the sum that the proof drops: L~ <= M^2 sum_d M_d (K_d - 1)^2 (eq. 64), where |w_r^d| = 1; so "
         "its constant is at most n (n - 1)^2 E[x_d^2].",
+        condition_source="eq. (64)",
         false_then=[
             each.loss > each.bound or limit > n * (n - 1) ** 2
             for n, each, limit in zip(SIZES, truths, limits, strict=True)
@@ -191,6 +192,7 @@ def _error(rng: np.random.Generator, instances: int = 120) -> Claim:
         counterexample=f"Two features with inner product .6, targets of norm 10: error {example.errors[0]:.3g}, bound "
         f"{example.interference * (example.active[0] - 1):.3g}.",
         condition="Columns of W_r of norm 1, too (or the bound times the largest norm).",
+        condition_source="proof of Theorem 3.3",
         false_then=unit,
     )
 
@@ -213,6 +215,7 @@ def _any_sigma(rng: np.random.Generator, instances: int = 60) -> Claim:
         counterexample=f"c = 1: L~ = {at_ground_truth(autoencoder(np.eye(5), threshold=1.0)).loss:.3g} for 5 "
         "orthonormal features.",
         condition="c < 1.",
+        condition_source="proof of Theorem 3.3",
         false_then=below,
     )
 

@@ -78,6 +78,7 @@ def _bound(rng: np.random.Generator, instances: int = 180) -> Claim:
         counterexample=f"Two features with inner product .6, targets of norm 10, M_d = 1: L~ = {loss:.3g}, the bound "
         f"is {bound(example):.3g}.",
         condition="Columns of W_r of norm 1, and features that activate their own latents.",
+        condition_source="proof of Theorem 3.3",
         false_then=[exceeds(each) for each in unit],
     )
 

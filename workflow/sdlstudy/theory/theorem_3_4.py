@@ -80,6 +80,7 @@ def _positive_weights() -> Claim:
         + ", ".join(f"{value:.3g}" for value in single_weights(hierarchy(2, 0.01)))
         + ").",
         condition="The same number of independent features.",
+        condition_source="Assumption 2.4",
         false_then=[M.min() <= 0 for M in alone],
     )
 
@@ -115,6 +116,7 @@ def _if_and_only_if(rng: np.random.Generator, instances: int = 120) -> Claim:
         f"{approximate_loss(only, example):.3g}, its residual has norm "
         f"{np.linalg.norm(residuals(only, example)[:, 0]):.3g}.",
         condition="M_d > 0 for every d.",
+        condition_source="proof of Theorem 3.4",
         false_then=positive,
     )
 

@@ -266,6 +266,7 @@ def _positive(rng: np.random.Generator, instances: int = 60) -> Claim:
         observed=f"The loss is zero in {share(equal)}: Assumption 2.4 keeps input features apart, but not targets.",
         counterexample="w_r^1 = w_r^2: a latent for both reconstructs both.",
         condition="No two target features of a group are parallel.",
+        condition_source="proof of Theorem 3.7, step 6",
         false_then=apart,
     )
 
