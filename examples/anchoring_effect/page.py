@@ -209,8 +209,8 @@ def counts(tables: Tables) -> str:
         f"True anchors beat both no anchors and random directions in {helps} of {len(true)} comparisons. In "
         f"{direction} they beat no anchors, but are not shown to beat random directions; in {harms or 'none'} they are "
         f"shown to harm; in {nothing} no effect is shown. Averaged over weights, {len(averaged)} of {len(settings)} "
-        f"settings gain by the same rule, among them one of another method without clipping ({'; '.join(gains)}). Twice the "
-        f"learning rate without anchors or clipping changes the recovery by {fast} points."
+        f"settings gain by the same rule, among them one of another method without clipping ({'; '.join(gains)}). "
+        f"Twice the learning rate without anchors or clipping changes the recovery by {fast} points."
     )
 
 
