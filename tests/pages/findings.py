@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
+from examples.first_author import held_out
 from sdlstudy.results.tables import read_csv
 from tests.conftest import REPOSITORY
 
@@ -284,13 +285,28 @@ def anchoring() -> Iterator[str]:
         f"of the others by {signed(ours.min())} to {signed(ours.max())} points, true ones by {signed(given.min())} in "
         "both methods."
     )
+    bench = frame("quick/discovery").query("source == 'lrb' and anchoring != 'discovered_all'")
+    assert (bench["gt_recovery_encoder"] == 0).all()
+    yield "13 anchors add no other feature to the encoder's recovery: none is recovered with or without them."
     images = (
         frame("quick/discovery").query("source == 'fashion_clip'").set_index(["method", "anchoring"])["mip_decoder"]
     )
     yield (
-        "On embeddings of Fashion-MNIST they do not replace class means: TopK's MIP of the other classes is "
-        f"{short(images['topk', 'discovered_images'])} with them, {short(images['topk', 'class_means'])} with class "
-        f"means and {short(images['topk', 'none'])} without anchors."
+        "On embeddings of Fashion-MNIST, directions from a solver do not replace class means: TopK's MIP of the other "
+        f"classes is {short(images['topk', 'discovered_images'])} with them, {short(images['topk', 'class_means'])} "
+        f"with class means and {short(images['topk', 'none'])} without anchors."
+    )
+    runs = held_out.recipe(REPOSITORY / "docs/results/explain/first_author")
+    runs = runs[runs["table"] == "table1"].pivot_table(index=["method", "seed"], columns="anchoring", values="recovery")
+    change = (100 * (runs["anchored"] - runs["none"])).dropna()
+    yield f"without anchors, three seeds of TopK differ by {100 * np.ptp(runs.loc['topk', 'none']):.1f} points"
+    theirs = pd.read_csv(REPOSITORY / "resources/paper/table1.csv").set_index(["method", "anchoring"])
+    theirs = theirs["gt_recovery_percent"].unstack()
+    gains = theirs["anchored"] - theirs["none"]
+    topk, transcoder = (" and ".join(signed(each) for each in change[name]) for name in ("topk", "transcoder"))
+    yield (
+        f"In the training nearest to Table 1, 30 anchors change TopK's recovery by {topk} points and the transcoder's "
+        f"by {transcoder}; in the paper they gain {gains['TopK SAE']:.2f} and {gains['Transcoder']:.2f}."
     )
     real = frame("anchoring-effect/real")
     by_kind = real[real["anchors"] != "none"].pivot_table(
@@ -577,6 +593,13 @@ def benches() -> Iterator[str]:
         f"Alternating convex search recovers {short(acs['nested'])} of nested features, {short(acs['noisy'])} under "
         f"noise, and {short(others.min())} or more on the other benches."
     )
+    few = frame("harder/frontier").groupby(["value", "solver"])["gt_recovery_decoder"].median().unstack()
+    yield (
+        f"From 600 samples it finds {short(few.loc[600, 'acs'])} of the features and TopK "
+        f"{short(few.loc[600, 'topk'])}; from 5000 TopK finds {short(few.loc[5000, 'topk'])}."
+    )
+    rows = frame("harder/harder")["gt_recovery_encoder"]
+    yield f"Encoder rows recover nothing in {(rows == 0).sum()} of {len(rows)} runs on these benches."
     denoised = means("harder/denoised", "source")["gt_recovery_decoder"]
     yield (
         f"With denoised codes it recovers {short(denoised['noisy'])} under noise, but {short(denoised['nested'])} of "
@@ -658,6 +681,16 @@ def solvers() -> Iterator[str]:
         f"With 2,000 atoms it finds {short(frontier['n', 3000])} of 3000 features, "
         f"{short(frontier['train_samples', 2000])} with 2000 samples, and {short(frontier['noise', 1])} where half of "
         "the energy is noise."
+    )
+    large = frame("benchmarks/results/convex_search").query("n == 10000")
+    shares = [percent(share, 2) for share in (large["recovery"].min(), large["recovery"].max())]
+    yield f"With 10,000 features in 4,096 dimensions it finds {shares[0]} to {shares[1]} %"
+    minutes = [f"{each / 60:.0f}" for each in large["seconds"]]
+    yield f"{minutes[0]} and {minutes[1]} minutes"
+    other = frame("paper/solvers")["gt_recovery_decoder"]
+    yield (
+        f"On benches with other n, density or number of samples it finds {floor(other.min())} % or more in each of "
+        f"{len(other)} runs."
     )
     warm = frame("paper/warm_start").query("step == steps and steps == 392").groupby("start")["fvu"].mean()
     yield (
@@ -756,6 +789,14 @@ def the_paper() -> Iterator[str]:
     assert not search["gives_all"].any()
     search = search.drop(columns=["gives_all", "recovery_of", "mip_of", "tau", "side", "above"])
     yield f"A search over {len(search.drop_duplicates())} random protocols"
+    protocols = frame("explain/explain").query("stage == 'stage1a'").set_index("number")
+    looks = frame("explain/explain_stage1a").query("method == 'topk'")
+    quarter = looks["number"].map(protocols["k"]) / 4
+    low = protocols.loc[looks.loc[looks["l0_0"] < 0.95 * quarter, "number"].unique(), "bias"]
+    yield (
+        f"Of {len(protocols)} random protocols, {len(low)} have an L0 below 95 % of k at some step, and {low.sum()} of "
+        f"these have biases, as {protocols['bias'].sum()} of all have."
+    )
     leak = means("quick/seed_leak", "initialisation", "leak", "lr", "steps")["gt_recovery_encoder"].xs(
         117, level="steps"
     )

@@ -18,7 +18,7 @@ SETTINGS = re.compile(
     | \d[\d,]*\ (features|dimensions|latents|anchors|topics|dictionaries|tokens|samples|settings|methods|steps|tests)\b
     | (1|200\ to\ 300|400)\ (steps|for\ the\ mean) | 3\.8\ active | layer\ 12 | version\ [123] | 15\ other\ classes
     | 128\ or\ 1,024 | 32\ readings | 81\ readings | excludes\ 0 | of\ 0\ % | gives\ 0\ % | other\ 900 | of\ the\ 14\b
-    | Tables?\ \d(\ to\ 7)?
+    | Tables?\ \d(\ to\ 7)? | Figure\ \d
     """,
     re.VERBOSE,
 )
