@@ -7,11 +7,14 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
+from benchmarks.default_settings import OLD, RESAMPLED, SCALED
+from benchmarks.real_activations import label
 from sdlstudy.results.tables import read_csv
 from sdlstudy.verdicts.judging import matches
 from tests.conftest import REPOSITORY
 
-README, FINDINGS, SOLVERS, VERDICTS = "README.md", "docs/findings.md", "docs/solvers.md", "docs/verdicts.md"
+README, FINDINGS, SOLVERS = "README.md", "docs/findings.md", "docs/solvers.md"
+TRAINING, VERDICTS = "docs/training.md", "docs/verdicts.md"
 METHODS = ("relu", "jumprelu", "topk", "batchtopk", "matryoshka", "transcoder", "crosscoder")
 
 
@@ -149,7 +152,7 @@ def test_the_search_at_the_papers_scale():
     assert (len(rows), rows["recovery"].min()) == (10, 1.0)
     took = f"{rows['seconds'].min():.1f} to {rows['seconds'].max():.1f} s"
     assert_says(FINDINGS, f"on each of ten unseen seeds, in {took}")
-    assert_says(SOLVERS, f"the minute before was {rows['load'].min():.1f} to {rows['load'].max():.1f}")
+    assert_says(SOLVERS, f"in {rows['seconds'].median():.1f} s on two cores")
 
 
 def test_harder_benches():
@@ -228,6 +231,28 @@ def test_settings_on_real_activations():
     assert_says(FINDINGS, f"lowers the dead fraction {dead}", f"is {short(plain['fvu'], 4)} with and without it")
     assert_says(FINDINGS, f"lowers the error to {short(auxiliary['fvu'], 4)}")
     assert_says(FINDINGS, f"raises TopK's error, from {short(plain['fvu'], 4)} to {short(white['fvu'], 4)}")
+
+
+def test_the_default_settings_beside_those_without_centring_and_resampling():
+    rows = frame("benchmarks/results/default_settings")
+    means = rows[rows["method"] == "topk"].groupby(["data", "settings"])[["fvu", "dead_fraction"]].mean()
+    old, scaled, chosen = (label(candidate) for candidate in (OLD, SCALED, RESAMPLED))
+    before, after = means.loc["CLIP", old], means.loc["CLIP", chosen]
+    dead = f"dead latents from {percent(before['dead_fraction'], 0)} to {percent(after['dead_fraction'], 0)} %"
+    assert_says(
+        TRAINING, f"unexplained fell from {short(before['fvu'], 3)} to {short(after['fvu'], 3)}, and its {dead}"
+    )
+    rise = means.loc["bench of config.yaml", chosen]["fvu"] / means.loc["bench of config.yaml", scaled]["fvu"] - 1
+    assert_says(TRAINING, f"resampling alone raises TopK's error by {percent(rise, 0)} %")
+
+
+def test_the_seed_leak():
+    rows = frame("quick/seed_leak")
+    trained = rows[rows["steps"] > 0]
+    means = trained.groupby(["initialisation", "leak", "lr"])[["gt_recovery_encoder", "mip_encoder"]].mean()
+    leaked, none = means.loc["tied", True], means.loc["tied", False]
+    assert leaked["gt_recovery_encoder"].eq(1).all()
+    assert_says(VERDICTS, f"it recovers {percent(none['gt_recovery_encoder'].max())} % at most")
 
 
 def test_encoders_that_can_be_read():
