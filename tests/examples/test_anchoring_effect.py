@@ -133,8 +133,6 @@ def test_other_pages_repeat_the_effects_at_weight_10() -> None:
         f"{page.points(relu['mean'])} points {bounds(relu)} in ReLU",
         f"{page.points(topk['mean'])} {bounds(topk)}",
     )
-    split = {"source": "split", "method": "relu", "clip": False, "number": 100, "weight": 1.0}
-    beside, apart = (tables.effect(split, "true - none", f"recovery_{part}_90") for part in ("beside", "apart"))
     assert page.faster(tables, "topk")["low"] > effect("topk", True, "true")["high"]
     assert page.faster(tables, "relu")["low"] > effect("relu", True, "true")["high"]
     denser = {"source": "denser", "method": "relu_paper", "clip": False, "number": 100, "weight": 0.1}
@@ -152,10 +150,6 @@ def test_other_pages_repeat_the_effects_at_weight_10() -> None:
             f"{with_true} {bounds(true)} to the decoder's recovery",
             f"random directions add {with_random} {bounds(of_random)}".removesuffix(")"),
             f"help ReLU by {page.points(relu['mean'], sign=False)} points** {bounds(relu)}",
-            f"TopK by {page.points(topk['mean'])} {bounds(topk)}",
-            f"beside anchored ones: {page.points(beside['mean'])} points {bounds(beside)}, against "
-            f"{page.points(apart['mean'])} {bounds(apart)} at features that never do",
-            f"random directions bring {clipped[1]} points with clipping, and true anchors {clipped[3]}",
         ),
         "README.md": (
             f"{with_true} to its decoder's recovery of the other 900; random directions add {with_random}.",
