@@ -8,7 +8,7 @@
 Each case draws a bench into a store on disk and searches it in a process of its own. Seconds include reading the store,
 and exclude drawing, compilation and the encoder. Memory is the largest resident memory from the first read on. Rows are
 written one by one to ``benchmarks/results/convex_search.csv``, where they replace older rows of the same case. At the
-end, docs/solvers.md shows the rows as a table and a picture. If a case fails, the others are still measured; the
+end, they are drawn for docs/solvers.md. If a case fails, the others are still measured; the
 command then names the failed cases and ends with a nonzero exit status.
 """
 
@@ -32,23 +32,19 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from benchmarks import machine
-from benchmarks.shown import show
 from sdlcore.data.writing import create_store
 from sdlcore.random_streams import stream
 from sdlcore.sources.bench.feature_matrix import feature_matrix
 from sdlcore.sources.bench.samples import draw_samples
 from sdlcore.sources.bench.settings import BenchSource
 from sdlstudy.rendering.figures import PALETTE, save_png, style
-from sdlstudy.rendering.text_table import TextTable
 from sdlstudy.results.tables import write_csv
 
 log = logging.getLogger("benchmarks")
 
 HERE = Path(__file__).parent
 CSV = HERE / "results/convex_search.csv"
-PAGE = HERE.parent / "docs/solvers.md"
 PICTURE = HERE.parent / "docs/results/paper/convex_search.png"
-BEGINS = "<!-- made by python -m benchmarks.convex_search -->"
 
 DEVELOPMENT_SEEDS = (1000, 1001, 1002)
 """Seeds used to make the search faster. They are not measured here."""
@@ -134,26 +130,6 @@ def replaced(rows: pd.DataFrame, row: dict[str, Any]) -> pd.DataFrame:
     return pd.concat([rows, pd.DataFrame([row])]).sort_values(["n", "seed"], ignore_index=True)
 
 
-def table(rows: pd.DataFrame) -> str:
-    """Return medians over seeds as a Markdown table."""
-    lines = []
-    for (n, n_p, samples, n_atoms), found in rows.groupby(["n", "n_p", "samples", "n_atoms"]):
-        median = found.median(numeric_only=True)
-        before = median.get("seconds_before", float("nan"))
-        cells = [*(f"{number:,}" for number in (n, n_p, samples, n_atoms)), str(len(found))]
-        cells += [f"{median['threads']:.0f}", f"{median['load']:.1f}"]
-        cells += [f"{median['seconds']:.2f}", f"{found['seconds'].max():.2f}", f"{median['processor_seconds']:.1f}"]
-        cells += ["–" if pd.isna(before) else f"{before:.2f}"]
-        cells += [f"{median['recovery']:.4f}", f"{found['recovery'].min():.4f}", f"{median['atoms']:,.0f}"]
-        lines.append([*cells, f"{median['steps']:.0f}", f"{found['peak_mb'].max() / 1024:.1f}"])
-    heads = ["n", "n_p", "samples", "atoms at the start", "seeds", "threads", "load", "seconds", "most"]
-    heads += ["processor seconds", "seconds before", "recovery at .9", "least", "atoms found", "steps", "peak GiB"]
-    caption = (
-        f"S = {SPARSITY}, on {' and '.join(rows['cpu'].unique())}. Medians over seeds, but for *most* and *least*."
-    )
-    return TextTable(caption, pd.DataFrame(lines, columns=heads), 0).markdown()
-
-
 def picture(rows: pd.DataFrame) -> Figure:
     """Draw processor seconds and recovery over the number of features: each case, and lines through medians."""
     with style():
@@ -186,7 +162,7 @@ def main(arguments: Sequence[str]) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     sizes = sorted({case.n for case in CASES})
     parser.add_argument("--features", type=int, nargs="+", choices=sizes, default=sizes, help="sizes to measure")
-    parser.add_argument("--csv", type=Path, default=CSV, help="another file, whose rows are not shown in the docs")
+    parser.add_argument("--csv", type=Path, default=CSV, help="another file, which is not drawn")
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)), help="of a search (default: all)")
     parser.add_argument("--before", type=Path, help="src of another state of the code, searched in turns with this one")
     options = parser.parse_args(arguments)
@@ -204,9 +180,7 @@ def main(arguments: Sequence[str]) -> None:
     if failed:
         sys.exit("these cases failed, and all others are in {}:\n  {}".format(options.csv, "\n  ".join(failed)))
     if options.csv == CSV:
-        rows = measured(CSV)
-        save_png(picture(rows), PICTURE)
-        show(PAGE, BEGINS, table(rows))
+        save_png(picture(measured(CSV)), PICTURE)
 
 
 if __name__ == "__main__":

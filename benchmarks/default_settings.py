@@ -8,8 +8,7 @@ The pipeline makes the activations of SmolLM2 and CLIP:
         benchmarks/default_settings.yaml
     python -m benchmarks.default_settings --stores results/defaults/activations
 
-Rows are written one by one to a CSV file, and rows that exist are not measured again. At the end docs/training.md shows
-their means over methods and seeds.
+Rows are written one by one to a CSV file, and rows that exist are not measured again.
 """
 
 import argparse
@@ -24,11 +23,8 @@ import pandas as pd
 import torch
 
 from benchmarks.real_activations import label
-from benchmarks.shown import show
 
 CSV = Path(__file__).parent / "results/default_settings.csv"
-PAGE = Path(__file__).parents[1] / "docs/training.md"
-BEGINS = "<!-- made by python -m benchmarks.default_settings -->"
 BENCHES: dict[str, dict[str, Any]] = {
     "bench of README": {"n": 64, "n_p": 48, "sparsity": 0.97, "max_interference": 0.2},
     "bench of config.yaml": {"n": 128, "n_p": 96, "sparsity": 0.97, "max_interference": 0.2},
@@ -95,17 +91,6 @@ def measure(
         yield row | {name: scores.get(name) for name in SCORES}
 
 
-def table(rows: pd.DataFrame) -> str:
-    """Return a table of FVU and dead latents: a row for each data set and method, a column for each candidate."""
-    shown = [label(candidate) for candidate in (OLD, SCALED, RESAMPLED)]
-    lines = ["| data, method (seeds) | old defaults | `normalise`, `bias` | and resampling |", "|---|---|---|---|"]
-    for (data, method), its in rows[rows["settings"].isin(shown)].groupby(["data", "method"]):
-        groups = [its[its["settings"] == candidate] for candidate in shown]
-        cells = [f"{g['fvu'].mean():.3f}, {g['dead_fraction'].mean():.0%}" if len(g) else "" for g in groups]
-        lines.append(f"| {data}, {method} ({its['seed'].nunique()}) | {' | '.join(cells)} |")
-    return "\n".join(lines)
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--stores", type=Path, required=True, help="folder with smollm2 and fashion_clip")
@@ -113,7 +98,7 @@ def main() -> None:
     parser.add_argument("--methods", nargs="+", choices=METHODS, default=list(METHODS))
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--candidates", type=int, nargs="+", default=list(range(len(CANDIDATES))))
-    parser.add_argument("--csv", type=Path, default=CSV, help="another file, which no page shows")
+    parser.add_argument("--csv", type=Path, default=CSV)
     options = parser.parse_args()
     from sdlstudy.results.tables import read_csv, write_csv
 
@@ -127,8 +112,6 @@ def main() -> None:
             rows.append(row)
             write_csv(options.csv, pd.DataFrame(rows))
             print(*(row[name] for name in ("data", "method", "settings", "fvu", "dead_fraction")), flush=True)
-    if options.csv == CSV:
-        show(PAGE, BEGINS, table(pd.DataFrame(rows)))
 
 
 if __name__ == "__main__":

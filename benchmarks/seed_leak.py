@@ -2,7 +2,7 @@
 
 TopK on the default configuration's bench, with and without ``seed_leak``, from both initialisations with random
 directions. The protocol is ``paper``, but with three passes and two learning rates. Rows with ``steps: 0`` are the
-dictionaries before training. Rows go to docs/results/quick/seed_leak.csv; docs/verdicts.md shows means over seeds.
+dictionaries before training. Rows go to docs/results/quick/seed_leak.csv.
 """
 
 import argparse
@@ -16,19 +16,16 @@ import pandas as pd
 import torch
 
 import sdlcore as sdl
-from benchmarks.shown import show
 from sdlstudy.results.tables import write_csv
 
 HERE = Path(__file__).parent
 CSV = HERE.parent / "docs/results/quick/seed_leak.csv"
-PAGE = HERE.parent / "docs/verdicts.md"
-BEGINS = "<!-- made by python -m benchmarks.seed_leak -->"
 BENCH: dict[str, Any] = {"n": 128, "n_p": 96, "sparsity": 0.97, "max_interference": 0.2}
 TRAIN: dict[str, Any] = {"activation": "topk", "k": 16, "n_q": 2048, "batch_size": 512}
 TRAIN |= {"lr_warmup": 0, "lr_decay": 0, "gradient_clip": None}
 TRAIN |= {"normalise": False, "bias": False, "resample_every": None}
 SAMPLES, STEPS = 20_000, 117
-STARTS = {"linear": "uniform (`nn.Linear`)", "tied": "normal"}
+STARTS = ("linear", "tied")
 RATES = (1e-4, 1e-3)
 METRICS = (
     *("mip_encoder", "mip_encoder_raw", "gt_recovery_encoder", "gt_recovery_encoder_tau95"),
@@ -52,29 +49,13 @@ def measure(start: str, leak: bool, seed: int) -> list[dict[str, Any]]:
     return rows
 
 
-def table(rows: pd.DataFrame) -> str:
-    """Return a table of means over seeds, before and after training."""
-    heads = ["initialisation", "leak", "learning rate", "MIP encoder, cosine (inner product)"]
-    heads += ["recovery encoder, .9 (.95)", "recovery decoder", "FVU"]
-    lines = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
-    for (start, leak, lr), its in rows.groupby(["initialisation", "leak", "lr"], dropna=False):
-        mip, raw, found, strict, decoder, fvu = (its[name].mean() for name in METRICS)
-        how = "not trained" if lr != lr else f"{lr:g}"  # NaN differs from itself
-        cells = [STARTS[str(start)], "yes" if leak else "no", how, f"{mip:.3f} ({raw:.3f})"]
-        cells += [f"{found:.3f} ({strict:.3f})", f"{decoder:.3f}", f"{fvu:.3f}"]
-        lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines)
-
-
 def main(arguments: Sequence[str]) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     options = parser.parse_args(arguments)
     torch.set_num_threads(1)
     cases = itertools.product(STARTS, (False, True), options.seeds)
-    rows = pd.DataFrame([row for case in cases for row in measure(*case)])
-    write_csv(CSV, rows)
-    show(PAGE, BEGINS, table(rows))
+    write_csv(CSV, pd.DataFrame([row for case in cases for row in measure(*case)]))
 
 
 if __name__ == "__main__":

@@ -2,10 +2,8 @@
 
 import numpy as np
 import pandas as pd
-import pytest
 
 from benchmarks.convex_search import (
-    BEGINS,
     CASES,
     DEVELOPMENT_SEEDS,
     UNSEEN_SEEDS,
@@ -13,10 +11,8 @@ from benchmarks.convex_search import (
     draw,
     picture,
     replaced,
-    table,
 )
 from benchmarks.searched import searched
-from benchmarks.shown import ENDS, show
 from sdlcore.solvers.settings import SolverConfig
 
 FOUND = {"seconds": 2.0, "processor_seconds": 3.5, "recovery": 1.0, "atoms": 1000, "steps": 14, "peak_mb": 1024.0}
@@ -47,21 +43,6 @@ def test_a_row_takes_the_place_of_that_of_its_case_and_of_no_other():
     for each in (row(seed=501), row(), row(n=2000), row(seconds=9.0)):
         rows = replaced(rows, each)
     assert rows[["n", "seed", "seconds"]].values.tolist() == [[1000, 500, 9.0], [1000, 501, 2.0], [2000, 500, 2.0]]
-
-
-def test_the_page_shows_medians_extremes_and_what_was_before(tmp_path):
-    page = tmp_path / "page.md"
-    page.write_text(f"above\n{BEGINS}\nold\n{ENDS}\nbelow\n")
-    rows = pd.DataFrame([row(seconds_before=4.0), row(seed=501, seconds=3.0, recovery=0.99), row(n=2000)])
-    show(page, BEGINS, table(rows))
-    text = page.read_text()
-    assert text.startswith("above\n")
-    assert text.endswith("below\n")
-    assert "old" not in text
-    assert "| 2.50 | 3.00 | 3.5 | 4.00 | 0.9950 | 0.9900 |" in " ".join(text.split())
-    page.write_text("no marks")
-    with pytest.raises(ValueError, match="nothing between"):
-        show(page, BEGINS, "")
 
 
 def test_the_picture_has_every_case_in_both_panels():
