@@ -40,7 +40,7 @@ def test_what_the_page_on_exporting_shows_runs(tmp_path):
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("circuit-tracer cannot express a topk autoencoder: it opens transcoders, ")
     exported = {path.name for path in (tmp_path / "exported").iterdir()}
-    assert exported == {"saelens", "dictionary_learning", "layers.5", "gpt2-set"}
+    assert exported == {"saelens", "dictionary_learning", "layers.5", "gpt2-set", "crosscoder"}
 
 
 def test_what_the_page_of_the_theorems_shows_runs():
