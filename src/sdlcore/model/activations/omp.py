@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from sdlcore.model.activation import Encoder, Selecting, Weights
-from sdlcore.model.activations.matching_pursuit import LEAST, MOST, gram
+from sdlcore.model.activations.matching_pursuit import LEAST, MOST, Gram
 from sdlcore.model.encoding_tools import EncodingTools, SparseCode
 from sdlcore.sparse.kernels.calling import array, pursuits
 from sdlcore.sparse.kernels.choice import kernels_for
@@ -33,13 +33,17 @@ class OMP(Encoder, Selecting):
     and the others are solved for again (Bruckstein et al. 2008 solve non-negative least squares exactly). So at most k
     latents are active. No gradient passes.
 
-    Inner products of all latents need n_q^2 numbers in memory: 64 MiB in float32 for 4,096 latents, 1 GiB for 16,000.
-    Above `MOST` latents, or if it is less work, each step multiplies the residuals by all rows instead. Products with
-    samples need 2 `AT_ONCE` numbers.
+    If k steps of a batch are more work than the inner products of all latents, these are computed and kept (`Gram`).
+    They take n_q^2 numbers of memory, 1 GiB at 16,000 latents. Above `MOST` latents (4 GiB), each step multiplies the
+    residuals by all rows instead. Products with samples take `AT_ONCE` numbers, 16 MiB.
     """
 
     by_gradient = False
     """Whether the codes move by gradient steps instead of least squares."""
+
+    def __init__(self, k: int | None) -> None:
+        super().__init__(k)
+        self._gram = Gram()
 
     def encode(self, x: Tensor, weights: Weights) -> Tensor:
         latents, values = self.greedy(x, weights, kernels_for(x.device))
@@ -47,7 +51,7 @@ class OMP(Encoder, Selecting):
 
     def greedy(self, x: Tensor, weights: Weights, kernels: Kernels) -> tuple[Tensor, Tensor]:
         """Return the latents that the steps choose, and their codes, as the function `greedy` does."""
-        return greedy(x - weights.b_dec, weights.W_dec, self.k, self.update, self.by_gradient, kernels)
+        return greedy(x - weights.b_dec, weights.W_dec, self.k, self.update, self.by_gradient, kernels, self._gram)
 
     def search(self) -> Search:
         return LargestPerSample(self.k)
@@ -80,7 +84,7 @@ def _least_squares(active: Tensor, products: Tensor, inner: Tensor) -> Tensor:
 
 @torch.no_grad()
 def greedy(
-    x_BR: Tensor, W_dec_QR: Tensor, k: int, update: Update, by_gradient: bool, kernels: Kernels
+    x_BR: Tensor, W_dec_QR: Tensor, k: int, update: Update, by_gradient: bool, kernels: Kernels, gram: Gram
 ) -> tuple[Tensor, Tensor]:
     """Return the latents that k steps choose, and their codes, 0 or more (B x k).
 
@@ -98,13 +102,15 @@ def greedy(
         Sets the codes after each choice, and whether it does so by gradient steps.
     kernels
         Kernels of the samples' device.
+    gram
+        Keeps the inner products of all latents for other calls.
     """
     norms_Q = W_dec_QR.norm(dim=1)
     rows_QR = W_dec_QR / norms_Q.clamp(min=torch.finfo(norms_Q.dtype).tiny)[:, None]
     B, n_q = len(x_BR), len(rows_QR)
     compiled = isinstance(kernels, NumbaKernels)
     # known for all pairs of latents if that is less work than products of each residual, and fits into memory
-    gram_QQ = gram(rows_QR, rows_QR, compiled) if n_q <= min(k * B, MOST) else None
+    gram_QQ = gram(rows_QR, compiled) if n_q <= min(k * B, MOST) else None
 
     def steps(part_BR: Tensor) -> tuple[Tensor, Tensor]:
         if compiled and gram_QQ is not None:
