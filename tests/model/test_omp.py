@@ -96,6 +96,17 @@ def test_compiled_steps_are_those_of_torch(encoder):
     torch.testing.assert_close(compiled, expected.nan_to_num(), rtol=0, atol=1e-4)
 
 
+@pytest.mark.parametrize("most", [omp.MOST, 0])
+def test_codes_of_many_latents_are_those_of_a_plain_loop(most, monkeypatch):
+    """With more latents than a block of a kernel has, and enough steps for its sums by block."""
+    monkeypatch.setattr(omp, "MOST", most)
+    generator = torch.Generator().manual_seed(4)
+    rows = torch.nn.functional.normalize(torch.randn(1500, 40, generator=generator))
+    x, k = 2 + torch.randn(130, 40, generator=generator), 12
+    expected = [plain_omp(one, rows.double().numpy(), k) for one in x[:10].double().numpy()]
+    np.testing.assert_allclose(codes(x, rows, k=k)[:10], expected, rtol=0, atol=1e-4)
+
+
 def test_codes_are_those_of_scikit_learn_where_these_are_not_negative(planted):
     x, rows = planted
     theirs = orthogonal_mp(rows.double().numpy().T, x.double().numpy().T, n_nonzero_coefs=K).T

@@ -159,7 +159,8 @@ def _greedy(
         if step + 1 == k:
             break
         offsets = torch.arange(0, B * (step + 1) + 1, step + 1, device=x_BR.device)
-        entries = offsets, latents.int().flatten(), codes.contiguous().flatten()
+        columns, order = latents.sort(dim=1)  # as kernels expect
+        entries = offsets, columns.int().flatten(), codes.gather(1, order).flatten()
         if gram_QQ is not None:
             residual_BQ = products_BQ - kernels.gather_sum(*entries, gram_QQ)
         else:
