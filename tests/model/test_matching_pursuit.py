@@ -1,10 +1,12 @@
 """The compiled steps of matching pursuit choose what torch's operators choose."""
 
+import copy
+
 import pytest
 import torch
 
 from sdlcore.model.activations import matching_pursuit
-from sdlcore.model.activations.matching_pursuit import gram, pursue
+from sdlcore.model.activations.matching_pursuit import Gram, gram, pursue
 
 
 def problem(n_q, B, seed=0, dtype=torch.float32):
@@ -48,3 +50,16 @@ def test_half_of_a_symmetric_product_is_mirrored(monkeypatch):
     torch.testing.assert_close(gram(rows, rows, compiled=True), rows @ rows.T)
     other = 2 * rows
     torch.testing.assert_close(gram(other, rows, compiled=True), other @ rows.T)
+
+
+def test_inner_products_are_kept_until_the_rows_change(monkeypatch):
+    _, rows = problem(30, 1)
+    inner = Gram()
+    first = inner(rows, compiled=True)
+    assert inner(rows.clone(), compiled=True) is first
+    assert copy.deepcopy(inner)(rows, compiled=True) is not first
+    rows.data[3] *= 2  # which no version counter of torch shows
+    torch.testing.assert_close(inner(rows, compiled=True), rows @ rows.T)
+    monkeypatch.setattr(matching_pursuit, "KEPT", 29)
+    other = 3 * rows
+    assert inner(other, compiled=True) is not inner(other, compiled=True)

@@ -7,9 +7,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.linear_model import orthogonal_mp
 
+from sdlcore.model.activation import Weights
 from sdlcore.model.activations import omp
+from sdlcore.model.activations.gradient_pursuit import GradientPursuit
 from sdlcore.model.coder import SparseCoder
 from sdlcore.run import ModelConfig
+from sdlcore.sparse.kernels.numba_kernels import NumbaKernels
+from sdlcore.sparse.kernels.torch_kernels import TorchKernels
 
 N_Q, N_R, K = 60, 24, 5
 
@@ -73,6 +77,34 @@ def test_codes_are_those_of_a_plain_loop(activation, most, planted, monkeypatch)
     expected = [PLAIN[activation](one, rows.double().numpy(), K) for one in x.double().numpy()]
     # squared condition numbers of five rows of cosines below .7 are below 100, times float32's 6e-8 and codes of 1
     np.testing.assert_allclose(codes(x, rows, activation), expected, rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize("encoder", [omp.OMP, GradientPursuit])
+def test_compiled_steps_are_those_of_torch(encoder):
+    """Rows have a common direction, so many codes become negative, and few latents are left in many samples."""
+    generator = torch.Generator().manual_seed(3)
+    rows = torch.nn.functional.normalize(torch.randn(203, 12, generator=generator) + 1.0)
+    x = torch.randn(300, 12, generator=generator)
+    x[3], x[5, 0], x[6, 1] = 0.0, torch.nan, torch.inf
+    weights, k = Weights(rows, torch.zeros(203), rows, torch.zeros(12)), 9
+    compiled, expected = (
+        torch.zeros(300, 203).scatter_add(1, *encoder(k).greedy(x, weights, kernels))
+        for kernels in (NumbaKernels(), TorchKernels())
+    )
+    assert ((expected > 0).sum(1) < k).sum() > 200
+    assert not compiled[[3, 5, 6]].any()
+    torch.testing.assert_close(compiled, expected.nan_to_num(), rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize("most", [omp.MOST, 0])
+def test_codes_of_many_latents_are_those_of_a_plain_loop(most, monkeypatch):
+    """With more latents than a block of a kernel has, and enough steps for its sums by block."""
+    monkeypatch.setattr(omp, "MOST", most)
+    generator = torch.Generator().manual_seed(4)
+    rows = torch.nn.functional.normalize(torch.randn(1500, 40, generator=generator))
+    x, k = 2 + torch.randn(130, 40, generator=generator), 12
+    expected = [plain_omp(one, rows.double().numpy(), k) for one in x[:10].double().numpy()]
+    np.testing.assert_allclose(codes(x, rows, k=k)[:10], expected, rtol=0, atol=1e-4)
 
 
 def test_codes_are_those_of_scikit_learn_where_these_are_not_negative(planted):

@@ -10,6 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from sdlcore.sparse.kernels.choice import kernels_for
+from sdlcore.sparse.preactivations import Entries, Preactivations
+
 NEIGHBOURS = 40
 """Number of residuals whose mean is a start. They have the largest inner products with one residual."""
 STEPS = 4
@@ -21,11 +24,14 @@ LEAST = 20
 APART = 0.5
 """Largest cosine of two directions."""
 AT_ONCE = 512
-"""Directions whose projections are in memory at once."""
+"""Directions that move at once."""
 
 
 def mean_shift(residuals_BR: Tensor, n: int, noise: float, generator: torch.Generator) -> Tensor:
     """Return distinct unit directions of features, sorted by the number of supporting residuals (K x R, K <= n).
+
+    Projections are searched in tiles (`Preactivations`), and only signal is summed. So memory is bounded: a tile has
+    `AT_ONCE` x 2,000 projections, and residuals are not copied, except in int8 for the search.
 
     Parameters
     ----------
@@ -38,20 +44,28 @@ def mean_shift(residuals_BR: Tensor, n: int, noise: float, generator: torch.Gene
     generator
         CPU random generator, which draws the starts.
     """
+    kernels, bias = kernels_for(residuals_BR.device), residuals_BR.new_zeros(len(residuals_BR))
+    level, clear = (number * noise**0.5 for number in (LEVEL, CLEAR))
+
+    def projections(directions: Tensor) -> Preactivations:
+        return Preactivations(directions, residuals_BR, bias, kernels=kernels)
+
+    def sums(entries: Entries, weights: Tensor) -> Tensor:
+        return kernels.gather_sum(entries.support.offsets, entries.support.columns, weights, residuals_BR)
+
     starts = torch.randperm(len(residuals_BR), generator=generator)[:n]
     direction_parts, support = [], []
     for part in starts.split(AT_ONCE):
-        projections = residuals_BR[part] @ residuals_BR.T
-        nearest = projections.topk(min(NEIGHBOURS, len(residuals_BR)), dim=1).indices
-        directions = torch.stack([residuals_BR[rows].mean(0) for rows in nearest])
+        nearest = projections(residuals_BR[part]).largest(min(NEIGHBOURS, len(residuals_BR)))
+        directions = sums(nearest, torch.ones_like(nearest.pre))
         for _ in range(STEPS):
             directions = torch.nn.functional.normalize(directions)
-            excess = (directions @ residuals_BR.T).sub_(LEVEL * noise**0.5).clamp_(min=0)
-            sums = excess @ residuals_BR
-            directions = torch.where(sums.norm(dim=1, keepdim=True) > 0, sums, directions)
+            signal = projections(directions).above(bias + level)
+            moved = sums(signal, signal.pre - level)
+            directions = torch.where(moved.norm(dim=1, keepdim=True) > 0, moved, directions)
         directions = torch.nn.functional.normalize(directions)
         direction_parts.append(directions)
-        support.append(((directions @ residuals_BR.T) > CLEAR * noise**0.5).sum(1))
+        support.append(torch.diff(projections(directions).above(bias + clear).support.offsets))
     directions, counts = torch.cat(direction_parts), torch.cat(support)
     order = counts.argsort(descending=True, stable=True)
     order = order[counts[order] >= LEAST]

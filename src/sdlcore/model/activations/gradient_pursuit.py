@@ -13,6 +13,8 @@ class GradientPursuit(OMP):
     the step that lowers the error most. Negative codes become zero.
     """
 
+    by_gradient = True
+
     @staticmethod
     def update(codes: Tensor, products: Tensor, residual: Tensor, inner: Tensor) -> Tensor:
         active = codes > 0

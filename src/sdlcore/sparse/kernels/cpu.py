@@ -119,7 +119,7 @@ def add_one(out: np.ndarray, row: np.ndarray, weight: Any) -> None:
 
 
 @serial
-def _add_entries(out: np.ndarray, columns: np.ndarray, values: np.ndarray, W: np.ndarray) -> None:
+def add_entries(out: np.ndarray, columns: np.ndarray, values: np.ndarray, W: np.ndarray) -> None:
     """Add the rows of W at ``columns``, each times its value, to ``out``."""
     whole = len(columns) // 4 * 4
     for i in range(0, whole, 4):
@@ -135,7 +135,7 @@ def gather_sum(offsets: np.ndarray, columns: np.ndarray, values: np.ndarray, W: 
     for r in prange(len(offsets) - 1):
         start, stop = offsets[r], offsets[r + 1]
         out[r] = 0
-        _add_entries(out[r], columns[start:stop], values[start:stop], W)
+        add_entries(out[r], columns[start:stop], values[start:stop], W)
 
 
 @parallel

@@ -3,7 +3,8 @@
 import numpy as np
 from numba import prange
 
-from sdlcore.sparse.kernels.cpu import add_one, parallel
+from sdlcore.sparse.kernels.cpu import add_entries, parallel
+from sdlcore.sparse.kernels.cpu_select import find_above
 
 TOGETHER = 8
 """Most latents that one round adds."""
@@ -61,13 +62,15 @@ def posterior(
         Outputs: the active latents, their codes (B x the most active latents) and their number (B).
     """
     n_q, most = len(gram), chosen.shape[1]
-    unit = np.sqrt(levels[0])
+    unit, zero = np.sqrt(levels[0]), np.float32(0)
     for r in prange(len(products)):
         a, energy, n = products[r], energies[r], 0
         is_active = np.zeros(n_q, np.bool_)
+        log_odds, likely = np.empty(n_q, np.float32), np.empty(n_q, np.int32)
         # of each active latent: its code, the code that was subtracted from `products`, its product with the sample
         active, z = np.empty(most, np.int64), np.empty(most, np.float32)
         subtracted, with_sample = np.empty(most, np.float32), np.empty(most, np.float32)
+        moved_latents, moved_by = np.empty(most, np.int64), np.empty(most, np.float32)
         cosines = np.empty((most, most), np.float32)
         added_latents = np.empty(TOGETHER, np.int64)
         last = -1
@@ -77,17 +80,20 @@ def posterior(
                 level += 1
             c0, c1, c2, noise = constant[level], slope[level], curvature[level], levels[level]
             # find the latent with the highest log odds, and others with rows nearly orthogonal to it and to each other
-            best, first = np.float32(0), -1
             for i in range(n_q):
-                log_odds = c0[i] + a[i] * (c1[i] + a[i] * c2[i])
-                if log_odds > best and a[i] > 0 and not is_active[i]:
-                    best, first = log_odds, i
+                log_odds[i] = c0[i] + a[i] * (c1[i] + a[i] * c2[i])
+            n_likely = find_above(log_odds, zero, likely)
+            best, first = zero, -1
+            for t in range(n_likely):
+                i = likely[t]
+                if log_odds[i] > best and a[i] > 0 and not is_active[i]:
+                    best, first = log_odds[i], i
             added = 0
             if first >= 0 and n < most:
                 added_latents[0], added = first, 1
-                for i in range(n_q):
-                    log_odds = c0[i] + a[i] * (c1[i] + a[i] * c2[i])
-                    if log_odds > 0.5 * best and a[i] > 0 and not is_active[i] and i != first:
+                for t in range(n_likely):
+                    i = likely[t]
+                    if log_odds[i] > 0.5 * best and a[i] > 0 and not is_active[i] and i != first:
                         apart = added < min(TOGETHER, most - n)
                         for j in range(added):
                             apart = apart and abs(gram[i, added_latents[j]]) <= APART
@@ -120,12 +126,12 @@ def posterior(
                 if change <= SETTLED * unit:
                     break
             # update the products, and drop silent latents
-            n_active = 0
+            n_active = n_moved = 0
             for j in range(n):
-                moved = z[j] - subtracted[j]
-                if abs(moved) > NEGLIGIBLE * unit or (z[j] == 0 and moved != 0):
-                    add_one(a, gram[active[j]], -moved)
-                    subtracted[j] = z[j]
+                change_j = z[j] - subtracted[j]
+                if abs(change_j) > NEGLIGIBLE * unit or (z[j] == 0 and change_j != 0):
+                    moved_latents[n_moved], moved_by[n_moved] = active[j], -change_j
+                    subtracted[j], n_moved = z[j], n_moved + 1
                 if z[j] == 0:
                     is_active[active[j]] = False
                     continue
@@ -138,6 +144,7 @@ def posterior(
                         cosines[k, n_active] = cosines[k, j]
                 n_active += 1
             n = n_active
+            add_entries(a, moved_latents[:n_moved], moved_by[:n_moved], gram)
             energy = energies[r]
             for j in range(n):
                 explained = 2 * with_sample[j]

@@ -1,9 +1,12 @@
-"""The steps of matching pursuit on the CPU, compiled by numba."""
+"""The steps of matching pursuit and of its variants on the CPU, compiled by numba."""
+
+from typing import Any
 
 import numpy as np
 from numba import prange
 
-from sdlcore.sparse.kernels.cpu import add_one, parallel
+from sdlcore.sparse.kernels.cpu import add_entries, add_one, parallel, serial
+from sdlcore.sparse.kernels.cpu_select import find_largest
 
 _BLOCK = 1024
 """Products that are updated and compared together: few enough for the first cache."""
@@ -49,6 +52,127 @@ def pursue(
             if not amount > least[r]:
                 break
             chosen[r, step], amounts[r, step] = at, amount
+
+
+@parallel
+def pursue_orthogonally(
+    products: np.ndarray,
+    gram: np.ndarray,
+    least: np.ndarray,
+    ridge: float,
+    by_gradient: bool,
+    chosen: np.ndarray,
+    codes: np.ndarray,
+) -> None:
+    """Write the active latents of each sample after k steps of orthogonal matching pursuit, and their codes.
+
+    Each step adds the latent of the largest product with the residual. It then sets the codes of all active latents,
+    and drops latents whose codes are not positive. A step adds no latent if no product exceeds the sample's ``least``.
+
+    Parameters
+    ----------
+    products
+        Inner products of the samples with the dictionary's unit rows (B x n_q).
+    gram
+        Inner products of the rows with each other (n_q x n_q).
+    least
+        Smallest product of a new latent (B).
+    ridge
+        Added to the squared norms of rows in least squares.
+    by_gradient
+        Move the codes along the gradient (gradient pursuit), instead of solving least squares.
+    chosen, codes
+        Outputs, zero before the call (B x k).
+    """
+    k = chosen.shape[1]
+    for r in prange(len(products)):
+        residual, n = products[r].copy(), 0
+        active, z, slope = chosen[r], codes[r], np.empty(k, products.dtype)
+        factor, solved = np.empty((k, k)), np.empty(k)
+        for step in range(k):
+            for j in range(n):
+                slope[j], residual[active[j]] = residual[active[j]], 0
+            new = find_largest(residual, least[r])
+            if new >= 0:
+                active[n], z[n], slope[n] = new, 0, residual[new]
+                n += 1
+            elif n == 0 or not by_gradient:
+                break
+            if by_gradient:
+                n = _move(gram, active, z, slope, n)
+            else:
+                n = _solve(products[r], gram, ridge, active, z, factor, solved, n)
+            if step + 1 < k:
+                residual[:] = products[r]
+                add_entries(residual, active[:n], -z[:n], gram)
+        active[n:] = 0
+        z[n:] = 0
+
+
+@serial
+def _move(gram: np.ndarray, active: np.ndarray, z: np.ndarray, slope: np.ndarray, n: int) -> Any:
+    """Move the codes of n latents along their slopes by the step that lowers the error most.
+
+    Drop latents whose codes are not positive, and return the number of the others.
+    """
+    squares = curvature = 0.0
+    for i in range(n):
+        squares += slope[i] * slope[i]
+        for j in range(n):
+            curvature += slope[i] * gram[active[i], active[j]] * slope[j]
+    remaining, step = 0, squares / curvature if curvature > 0 else 0.0
+    for j in range(n):
+        code = z[j] + step * slope[j]
+        if code > 0:
+            active[remaining], z[remaining] = active[j], code
+            remaining += 1
+    return remaining
+
+
+@serial
+def _solve(
+    products: np.ndarray,
+    gram: np.ndarray,
+    ridge: float,
+    active: np.ndarray,
+    z: np.ndarray,
+    factor: np.ndarray,
+    solved: np.ndarray,
+    n: int,
+) -> Any:
+    """Set the codes of n latents by least squares, of which all but the last are in the Cholesky ``factor``.
+
+    ``solved`` are the factor's inverse times the products. Drop latents whose codes are not positive, solve again until
+    all are, and return the number of latents.
+    """
+    known = n - 1
+    while True:
+        for i in range(known, n):
+            square, product = 1 + ridge, np.float64(products[active[i]])
+            for j in range(i):
+                entry = np.float64(gram[active[i], active[j]])
+                for m in range(j):
+                    entry -= factor[i, m] * factor[j, m]
+                factor[i, j] = entry / factor[j, j]
+                square -= factor[i, j] * factor[i, j]
+                product -= factor[i, j] * solved[j]
+            factor[i, i] = np.sqrt(max(square, ridge))
+            solved[i] = product / factor[i, i]
+        remaining = known = 0
+        for i in range(n - 1, -1, -1):
+            code = solved[i]
+            for j in range(i + 1, n):
+                code -= factor[j, i] * z[j]
+            z[i] = code / factor[i, i]
+        while known < n and z[known] > 0:
+            known += 1
+        for i in range(n):
+            if z[i] > 0:
+                active[remaining], z[remaining] = active[i], z[i]
+                remaining += 1
+        if remaining == n:
+            return n
+        n = remaining
 
 
 @parallel

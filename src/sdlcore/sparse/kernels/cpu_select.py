@@ -72,6 +72,40 @@ def _append(
 
 
 @serial
+def find_above(row: np.ndarray, bound: Any, columns: np.ndarray) -> Any:
+    """Write the columns of the numbers above a bound, and return how many there are."""
+    whole, at = len(row) - len(row) % _BLOCK, 0
+    for first in range(0, whole, _BLOCK):
+        hits = _exceeding(row, first, bound)
+        while hits:
+            columns[at] = first + _trailing_zeros(hits)
+            at += 1
+            hits &= hits - 1
+    for j in range(whole, len(row)):
+        if row[j] > bound:
+            columns[at] = j
+            at += 1
+    return at
+
+
+@serial
+def find_largest(row: np.ndarray, bound: Any) -> Any:
+    """Return the place of the largest number above a bound, the first of equal ones, or -1. NaN counts as below it."""
+    whole, at = len(row) - len(row) % _BLOCK, -1
+    for first in range(0, whole, _BLOCK):
+        hits = _exceeding(row, first, bound)
+        while hits:
+            j = first + _trailing_zeros(hits)
+            hits &= hits - 1
+            if row[j] > bound:
+                bound, at = row[j], j
+    for j in range(whole, len(row)):
+        if row[j] > bound:
+            bound, at = row[j], j
+    return at
+
+
+@serial
 def _values(row: np.ndarray, scale: tuple, bias: np.ndarray, factor: np.ndarray, out: np.ndarray) -> np.ndarray:
     """Write a tile row's pre-activations to ``out`` and return it, because vector units compare numbers in memory."""
     _write(row, scale, bias, factor, out)
