@@ -105,30 +105,35 @@ def test_the_linear_path_of_a_transcoder_is_copied(x):
     assert dictionary.pair == "transcoder"
 
 
+RELU = {"activation": "relu", "l1": 0.1, "bias": True}
+STARTED = {"activation": "topk", "k": 4}
+
+
 @pytest.mark.parametrize(
-    ("change", "message"),
+    ("start", "call", "message"),
     [
-        ({"n_q": 30}, "start has 40 latents, but n_q is 30"),
-        ({"init_l0": 4}, "init_l0 would replace the encoder biases of start"),
-        ({"center": True}, "center would replace the biases of start"),
-        ({"archetypes": 8}, "leave start or archetypes out"),
+        (RELU, {"n_q": 30}, "start has 40 latents, but n_q is 30"),
+        (RELU, {"init_l0": 4}, "init_l0 would replace the encoder biases of start"),
+        (RELU, {"center": True}, "center would replace the biases of start"),
+        (RELU, {"archetypes": 8}, "leave start or archetypes out"),
+        (STARTED, {"x": "narrow"}, "start maps 16 to 16 dimensions, but the inputs have 8 and 8"),
+        (STARTED, {"target": "x"}, "start is of pair sae, but the inputs are for pair transcoder"),
+        (
+            {**STARTED, "skip": True, "target": "x"},
+            {"target": "x", "skip": False},
+            "skip is False, but start has a linear path",
+        ),
     ],
 )
-def test_settings_that_do_not_fit_the_weights_are_refused(change, message, x):
-    start = sdl.fit(x, activation="relu", l1=0.1, bias=True, **MADE)
+def test_starts_that_do_not_fit_are_refused(start, call, message, x):
+    inputs = {"x": x, "narrow": x[:, :8]}
+    start, call = (
+        {name: inputs.get(value, value) if name in ("x", "target") else value for name, value in settings.items()}
+        for settings in ({"x": "x", **start}, {"x": "x", **call})
+    )
+    fitted = sdl.fit(**start, **MADE)
     with pytest.raises(ValueError, match=message):
-        sdl.fit(x, start=start, l1=0.1, **change, **NOTHING)
-
-
-def test_inputs_that_do_not_fit_the_start_are_refused(x):
-    start = sdl.fit(x, activation="topk", k=4, **MADE)
-    with pytest.raises(ValueError, match="start maps 16 to 16 dimensions, but the inputs have 8 and 8"):
-        sdl.fit(x[:, :8], start=start, **NOTHING)
-    with pytest.raises(ValueError, match="start is of pair sae, but the inputs are for pair transcoder"):
-        sdl.fit(x, x, start=start, **NOTHING)
-    linear = sdl.fit(x, x, activation="topk", k=4, skip=True, **MADE)
-    with pytest.raises(ValueError, match="skip is False, but start has a linear path"):
-        sdl.fit(x, x, start=linear, skip=False, **NOTHING)
+        sdl.fit(**call, start=fitted, **NOTHING)
 
 
 def test_another_bias_of_the_start_is_another_run(x, tmp_path):
