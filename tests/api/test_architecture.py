@@ -106,34 +106,33 @@ def test_the_linear_path_of_a_transcoder_is_copied(x):
 
 
 RELU = {"activation": "relu", "l1": 0.1, "bias": True}
-STARTED = {"activation": "topk", "k": 4}
+SPARSE = {"activation": "topk", "k": 4}
+
+
+def alone(x):
+    return (x,)
+
+
+def twice(x):
+    return x, x
 
 
 @pytest.mark.parametrize(
-    ("start", "call", "message"),
+    ("start", "inputs", "settings", "message"),
     [
-        (RELU, {"n_q": 30}, "start has 40 latents, but n_q is 30"),
-        (RELU, {"init_l0": 4}, "init_l0 would replace the encoder biases of start"),
-        (RELU, {"center": True}, "center would replace the biases of start"),
-        (RELU, {"archetypes": 8}, "leave start or archetypes out"),
-        (STARTED, {"x": "narrow"}, "start maps 16 to 16 dimensions, but the inputs have 8 and 8"),
-        (STARTED, {"target": "x"}, "start is of pair sae, but the inputs are for pair transcoder"),
-        (
-            {**STARTED, "skip": True, "target": "x"},
-            {"target": "x", "skip": False},
-            "skip is False, but start has a linear path",
-        ),
+        (RELU, alone, {"n_q": 30}, "start has 40 latents, but n_q is 30"),
+        (RELU, alone, {"init_l0": 4}, "init_l0 would replace the encoder biases of start"),
+        (RELU, alone, {"center": True}, "center would replace the biases of start"),
+        (RELU, alone, {"archetypes": 8}, "leave start or archetypes out"),
+        (SPARSE, lambda x: (x[:, :8],), {}, "start maps 16 to 16 dimensions, but the inputs have 8 and 8"),
+        (SPARSE, twice, {}, "start is of pair sae, but the inputs are for pair transcoder"),
+        (SPARSE | {"skip": True}, twice, {"skip": False}, "skip is False, but start has a linear path"),
     ],
 )
-def test_starts_that_do_not_fit_are_refused(start, call, message, x):
-    inputs = {"x": x, "narrow": x[:, :8]}
-    start, call = (
-        {name: inputs.get(value, value) if name in ("x", "target") else value for name, value in settings.items()}
-        for settings in ({"x": "x", **start}, {"x": "x", **call})
-    )
-    fitted = sdl.fit(**start, **MADE)
+def test_starts_that_do_not_fit_are_refused(start, inputs, settings, message, x):
+    fitted = sdl.fit(*(twice if "skip" in start else alone)(x), **start, **MADE)
     with pytest.raises(ValueError, match=message):
-        sdl.fit(**call, start=fitted, **NOTHING)
+        sdl.fit(*inputs(x), start=fitted, **settings, **NOTHING)
 
 
 def test_another_bias_of_the_start_is_another_run(x, tmp_path):

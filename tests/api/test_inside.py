@@ -101,13 +101,6 @@ def test_contexts_without_latents_show_some_from_the_most_to_the_least_frequent(
     assert len(densities) == min(SHOWN, sum(share > 0 for share in density.values()))
     assert densities[0] == max(density.values())
     assert densities[-1] == min(share for share in density.values() if share)
-    with torch.no_grad():
-        silent = sdl.Dictionary(SparseCoder(sae.coder.config, (D,), (D,), torch_stream(0, "silent")))
-        silent.coder.W_enc.zero_()
-    with pytest.raises(ValueError, match="no latent is active at the beginning of the text"):
-        sdl.contexts(silent, model, documents(20), layer=2)
-    with pytest.raises(ValueError, match="too short for one context"):
-        sdl.contexts(sae, model, ["river"], layer=2)
 
 
 NO_PLACE = "mlp, or PATH:input or PATH:output of a module, found '{}'"
@@ -131,10 +124,14 @@ def test_arguments_of_a_splice_are_checked(change, message, lm, sae):
         pass
 
 
+SILENT = sdl.Dictionary(SparseCoder(ModelConfig(n_q=8), (D,), (D,)))
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
         ({"layer": None}, "layer is missing"),
+        ({"dictionary": SILENT, "latents": None}, "no latent is active at the beginning of the text"),
         ({"drop": "separator"}, "drop must be a list, found 'separator'"),
         ({"drop": ("first_positon",)}, "must be one of first_position, separator, outlier, found .*first_positon"),
         ({"latents": [1.5]}, "latent must be a whole number, found 1.5"),
@@ -149,5 +146,6 @@ def test_arguments_of_a_splice_are_checked(change, message, lm, sae):
     ],
 )
 def test_arguments_of_pages_are_checked(sae, model_folder, change, message):
+    call = {"dictionary": sae, "latents": [1], "layer": 2, "context_length": 16, **change}
     with pytest.raises(ValueError, match=message):
-        sdl.contexts(sae, model_folder, documents(20), **{"latents": [1], "layer": 2, "context_length": 16, **change})
+        sdl.contexts(lm=model_folder, texts=documents(20), **call)
