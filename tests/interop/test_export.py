@@ -127,14 +127,49 @@ def test_weights_that_no_training_leaves_are_refused(kind, tensor, value, messag
         ),
         (lambda _, out: sdl.export(model_of("topk"), "sparsify", out, k=3), "sparsify has no option k; it has none"),
         (
-            lambda model, out: sdl.export_set((one for one in [sdl.Dictionary(model)]), "circuit_tracer", out),
-            "layer 0: circuit-tracer cannot express a relu autoencoder",
+            lambda model, out: sdl.export(model, "dictionary_learning", out, prefixes=[96]),
+            "prefixes need an autoencoder with activation batchtopk, found relu auto",
+        ),
+        (
+            lambda _, out: sdl.export(model_of("batchtopk"), "dictionary_learning", out, prefixes=[16, 48]),
+            r"prefixes must ascend to n_q = 96, found \[16, 48\]",
         ),
     ],
 )
 def test_unknown_formats_and_options_are_refused(call, message, tmp_path):
     with pytest.raises(ValueError, match=message):
         call(model_of("relu"), tmp_path / "out")
+
+
+@pytest.mark.parametrize(
+    ("kinds", "name", "message"),
+    [
+        (["relu"], "circuit_tracer", "layer 0: circuit-tracer cannot express a relu autoencoder"),
+        (["relu transcoder", "relu"], "circuit_tracer", "layer 1: circuit-tracer cannot express a relu autoencoder"),
+        (
+            ["topk transcoder", "relu transcoder"],
+            "circuit_tracer",
+            r"must share a TopK with one k, or none, found \[6, None\] by layer",
+        ),
+        (
+            ["relu transcoder", "narrow relu transcoder"],
+            "circuit_tracer",
+            r"must share a number of latents, found \[96, 8\] by layer",
+        ),
+        (
+            ["relu transcoder", "relu transcoder with a skip connection"],
+            "circuit_tracer",
+            r"must share a skip connection or none, found \[False, True\] by layer",
+        ),
+        ([], "circuit_tracer", "needs a dictionary for each layer of the language model, found none"),
+        (["topk"], "saelens", "saelens needs a folder for each dictionary; export one by one"),
+    ],
+)
+def test_what_is_no_set_is_refused(kinds, name, message, tmp_path):
+    models = (model_of(kind.removeprefix("narrow "), **{"n_q": 8} if "narrow" in kind else {}) for kind in kinds)
+    with pytest.raises(ValueError, match=message):
+        sdl.export_set(map(sdl.Dictionary, models), name, tmp_path / "out")
+    assert not any(tmp_path.iterdir())
 
 
 def test_a_topk_set_says_its_k_and_which_loaders_read_it(tmp_path):
@@ -144,8 +179,6 @@ def test_a_topk_set_says_its_k_and_which_loaders_read_it(tmp_path):
     config = yaml.safe_load((folder / "config.yaml").read_text())
     assert (config["activation"], config["k"], config["model_kind"]) == ("topk", models[0].config.k, "transcoder_set")
     assert load_file(folder / "layer_0.safetensors").keys() == {"W_enc", "W_dec", "b_enc", "b_dec"}
-    with pytest.raises(ValueError, match=r"must share a TopK with one k, or none, found \[6, None\] by layer"):
-        export_set([models[0], model_of("relu transcoder")], "circuit_tracer", tmp_path / "other")
 
 
 def test_a_set_has_a_transcoder_for_each_layer_and_all_are_of_one_kind(tmp_path):
@@ -156,18 +189,6 @@ def test_a_set_has_a_transcoder_for_each_layer_and_all_are_of_one_kind(tmp_path)
         "layer_0.safetensors",
         "layer_1.safetensors",
     ]
-    with pytest.raises(RefusedError, match="layer 1: circuit-tracer cannot express a relu autoencoder"):
-        export_set([models[0], model_of("relu")], "circuit_tracer", tmp_path / "other")
-    with pytest.raises(ValueError, match=r"must share a number of latents, found \[96, 8\] by layer"):
-        export_set([models[0], model_of("relu transcoder", n_q=8)], "circuit_tracer", tmp_path / "other")
-    skipping = model_of("relu transcoder with a skip connection")
-    with pytest.raises(ValueError, match=r"must share a skip connection or none, found \[False, True\] by layer"):
-        export_set([models[0], skipping], "circuit_tracer", tmp_path / "other")
-    with pytest.raises(ValueError, match="needs a dictionary for each layer of the language model, found none"):
-        export_set([], "circuit_tracer", tmp_path / "other")
-    with pytest.raises(ValueError, match="saelens needs a folder for each dictionary; export one by one"):
-        export_set(models, "saelens", tmp_path / "other")
-    assert not (tmp_path / "other").exists()
     # a smaller set must not keep a layer of the larger one
     with pytest.raises(
         ValueError, match=r"set: contains layer_1.safetensors of another dictionary; choose another folder"
