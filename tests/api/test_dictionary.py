@@ -226,11 +226,7 @@ def folders(sae, both, tmp_path_factory):
     ("name", "options", "message"),
     [
         ("another run's config", {}, r"belongs to a different run: .*seed"),
-        (
-            "run",
-            {"activation": "relu", "k": 4},
-            "for plain tensors, but the format is sdlcore; leave out activation,",
-        ),
+        ("run", {"activation": "relu", "k": 4}, "for plain tensors, but the format is sdlcore; leave out activation,"),
         ("nothing.safetensors", {}, "nothing.safetensors: neither a file or folder on this machine"),
         ("x.safetensors", {}, "x.safetensors: not a readable safetensors file"),
     ],

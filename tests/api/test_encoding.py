@@ -163,10 +163,7 @@ def with_index(codes, index):
     ("call", "message"),
     [
         (lambda sae, _: sae.encode(with_nan(), sparse=True), "row 200 contains NaN, infinity or a number"),
-        (
-            lambda sae, _: sae.encode(TARGET, sparse=True),
-            "expected 6 numbers in the last dimension, found 300 x 5",
-        ),
+        (lambda sae, _: sae.encode(TARGET, sparse=True), "expected 6 numbers in the last dimension, found 300 x 5"),
         (
             lambda sae, codes: sae.decode(sdl.SparseCodes(codes.indices % 8, codes.values, 8)),
             "codes have 8 latents, but the dictionary has 20",

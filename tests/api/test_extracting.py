@@ -285,11 +285,7 @@ def with_few_words(lm, _):
             {"tokenizer": True},
             r"the tokenizer returns the token [0-9]+, but the model knows 100 tokens",
         ),
-        (
-            lambda lm, _: lm,
-            {"dtype": "bfloat16"},
-            "dtype is bfloat16, but lm is a loaded model, which has its own",
-        ),
+        (lambda lm, _: lm, {"dtype": "bfloat16"}, "dtype is bfloat16, but lm is a loaded model, which has its own"),
         (lambda lm, _: lm, {"layer": BLOCKS + 1}, f"layer is {BLOCKS + 1}, but the model has {BLOCKS} blocks"),
         (lambda *_: "", {}, "^lm is empty, expected a path"),
     ],

@@ -267,11 +267,7 @@ def test_a_relu_without_a_penalty_is_warned_of(lm):
     [
         (lambda batches: batches.__getitem__, {}, "keep_state needs out"),
         (iter, {"out": "iterator"}, "keep_state needs batches that can begin anew"),
-        (
-            lambda batches: batches.__getitem__,
-            {"out": "without"},
-            "finished without keep_state; choose another folder",
-        ),
+        (lambda batches: batches.__getitem__, {"out": "without"}, "finished without keep_state; choose another folder"),
     ],
 )
 def test_keep_state_needs_a_folder_and_a_training(x, options, message, batches, tmp_path, monkeypatch):

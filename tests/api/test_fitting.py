@@ -34,7 +34,6 @@ TOPK = {"activation": "topk", "k": 3, "n_q": 24, "batch_size": 64, "steps": 30, 
 
 SMALL = {"n_q": 4, "l1": 0.1, "batch_size": 50, "steps": 2, **QUIET}
 ANCHORED = {**SMALL, "lambda_anchor": 1.0}
-CENTRED = {**SMALL, "bias": True, "center": True}
 
 
 @pytest.fixture(scope="module")
@@ -524,7 +523,6 @@ def test_sound_settings_bring_no_warning(both):
             r"device must be one of auto, cpu, cuda, found 'gpu'; did you mean cuda\?",
         ),
         (lambda x: sdl.fit(x, device="cuda:1"), "device must be one of auto, cpu, cuda, found 'cuda:1'"),
-        (lambda x: sdl.fit(x, device="mps"), "device must be one of"),
         (lambda x: sdl.fit_many(x, {"a": {}}, device="cuda:0"), "device must be one of"),
         (lambda x: sdl.fit_layers("no-model", [], device="gpu"), "device must be one of"),
         (lambda x: sdl.fit(x, seed=None), "seed must be a whole number, found None"),
@@ -600,12 +598,6 @@ def test_sound_settings_bring_no_warning(both):
             lambda x: sdl.fit(x, x, **ANCHORED, anchors=[np.eye(8)[:3], np.eye(5)[:3]]),
             "anchors for the target have 5 dimensions, but the target has 8",
         ),
-        (
-            lambda x: sdl.fit(x, **CENTRED, start=sdl.fit(x, **CENTRED)),
-            "center would replace the biases of start",
-        ),
-        (lambda x: sdl.fit(x[:, :5], **SMALL, start=sdl.fit(x, **SMALL)), "start maps 8 to 8 dimensions, but .* 5"),
-        (lambda x: sdl.fit(x, **SMALL | {"n_q": 3}, start=sdl.fit(x, **SMALL)), "start has 4 latents, but n_q is 3"),
         (
             lambda x: sdl.fit(x[:, :5], solver="kmeans", n_atoms=16, start=sdl.fit(x, **SMALL)),
             "start maps 8 to 8 dimensions",

@@ -165,10 +165,7 @@ def without_settings(x, folder, _):
     ("prepare", "message"),
     [
         (finished_from_a_start, r"a different run \(other start\)"),
-        (
-            cut_off_in_another_version,
-            r"safetensors: this version of sdlcore cannot resume .* lacks 'silent'\. Res",
-        ),
+        (cut_off_in_another_version, r"safetensors: this version of sdlcore cannot resume .* lacks 'silent'\. Res"),
         (without_settings, r"config\.json does not describe a run: .* Choose another folder"),
     ],
 )

@@ -405,14 +405,8 @@ CLIP = {"images": "photos", "model": "ViT-B-32-quickgelu", "pretrained": "openai
 
 
 CLIP_SOURCES = [
-    (
-        {"images": "fashion_mnist", "test_images": "photos"},
-        "test_images: must be null, since fashion_mnist has its",
-    ),
-    (
-        {"images": "fashion_mnist", "train_samples": 60001},
-        "train_samples: 60001 images, but fashion_mnist has 60000",
-    ),
+    ({"images": "fashion_mnist", "test_images": "photos"}, "test_images: must be null, since fashion_mnist has its"),
+    ({"images": "fashion_mnist", "train_samples": 60001}, "train_samples: 60001 images, but fashion_mnist has 60000"),
     ({"test_samples": None}, "test_samples: missing; without test_images, it is the number of images to hold out"),
     (
         {"pretrained": "trained"},
@@ -452,14 +446,8 @@ SOLVERS = [
     ({"methods": {"acs": {"support": 128}}}, "max_support must be at least support = 128"),
     ({"methods": {"acs": {"lr": 0.1}}}, "unknown settings of a solver: lr"),
     ({"methods": {"acs": {"solver": "magic"}}}, "methods.acs.solver"),
-    (
-        {"solvers": {"runs": {"nosuch": {"methods": ["acs"]}}}},
-        "solvers.runs: nosuch is not a source",
-    ),
-    (
-        {"solvers": {"runs": {"lrb": {"methods": ["nosuch"]}}}},
-        "solvers.runs.lrb.methods: nosuch is not",
-    ),
+    ({"solvers": {"runs": {"nosuch": {"methods": ["acs"]}}}}, "solvers.runs: nosuch is not a source"),
+    ({"solvers": {"runs": {"lrb": {"methods": ["nosuch"]}}}}, "solvers.runs.lrb.methods: nosuch is not"),
     (
         {"harder": {"runs": {"fashion_clip": {"methods": ["acs"]}}}},
         "harder.runs: fashion_clip is not a source under sources.bench",
@@ -515,10 +503,7 @@ DISCOVERIES = [
         {"discovery": {"runs": {"nosuch": {"methods": ["topk"], "anchorings": ["discovered"]}}}},
         "nosuch is not a source",
     ),
-    (
-        {"discovery": {"runs": {"lrb": {"anchorings": ["nosuch"]}}}},
-        "lrb.anchorings: nosuch is not a key of anchorings",
-    ),
+    ({"discovery": {"runs": {"lrb": {"anchorings": ["nosuch"]}}}}, "lrb.anchorings: nosuch is not a key of anchorings"),
     ({"discovery": {"runs": {"lrb": {"methods": ["nosuch"]}}}}, "lrb.methods: nosuch is not a key of methods"),
     (
         {"figures": {"figure9": {"anchoring": "discovered"}}},
@@ -556,10 +541,7 @@ PEERS = [
     (with_peer("table1", solver="acs"), "unknown settings of a solver: activation, k, peer"),
     (with_peer(peer="sparsify", activation="jumprelu"), "activation of peer sparsify must be one of topk"),
     (with_peer(batch_size=20001), "batch_size 20001 exceeds the source's 20000 train_samples"),
-    (
-        merge(with_peer(), {"tables": {"table7": {"anchorings": ["ground_truth"]}}}),
-        "another library takes no anchors",
-    ),
+    (merge(with_peer(), {"tables": {"table7": {"anchorings": ["ground_truth"]}}}), "another library takes no anchors"),
     (
         merge(with_peer(), {"tables": {"table7": {"sweep": {"parameter": "lr_decay", "values": [0.1]}}}}),
         "lr_decay is no setting of the peer theirs",

@@ -125,15 +125,9 @@ def test_a_value_that_needs_more_than_the_parameter_is_a_variant_of_that_name():
 
 
 SWEEPS = [
-    (
-        sweep("depth", [1]),
-        "sweep.parameter: depth is a setting neither of sources.bench nor of methods",
-    ),
+    (sweep("depth", [1]), "sweep.parameter: depth is a setting neither of sources.bench nor of methods"),
     (sweep("run", [1]), "tables.table7.sweep.parameter: run is a setting neither of sources.bench nor of methods"),
-    (
-        sweep("like", [1]),
-        "tables.table7.sweep.parameter: like is a setting neither of sources.bench nor of methods",
-    ),
+    (sweep("like", [1]), "tables.table7.sweep.parameter: like is a setting neither of sources.bench nor of methods"),
     (sweep("n", [102.5]), "sources.bench.lrb_n_102_5.n: expected integer"),
     (sweep("sparsity", [1.5]), "sources.bench.lrb_sparsity_1_5.sparsity: 1.5 is greater"),
     (sweep("k", [4000]), "methods.topk_k_4000 (with sources.lrb.run and protocols.best): k must be"),
