@@ -96,8 +96,9 @@ def test_samples_that_are_not_finite_are_refused_by_their_row(sae, value, conver
     monkeypatch.setattr(dictionary, "ROWS_AT_ONCE", 2)
     x = np.zeros((5, 8))
     x[3, 1] = value
+    message = "row 3 contains NaN, infinity or a number too large for float32; leave such rows out"
     for call in (sae.encode, sae.reconstruct):
-        with pytest.raises(ValueError, match="row 3 contains NaN, infinity or a number too large for float32; leave"):
+        with pytest.raises(ValueError, match=message):
             call(convert(x))
 
 
@@ -226,7 +227,11 @@ def folders(sae, both, tmp_path_factory):
     ("name", "options", "message"),
     [
         ("another run's config", {}, r"belongs to a different run: .*seed"),
-        ("run", {"activation": "relu", "k": 4}, "for plain tensors, but the format is sdlcore; leave out activation,"),
+        (
+            "run",
+            {"activation": "relu", "k": 4},
+            "for plain tensors, but the format is sdlcore; leave out activation, k",
+        ),
         ("nothing.safetensors", {}, "nothing.safetensors: neither a file or folder on this machine"),
         ("x.safetensors", {}, "x.safetensors: not a readable safetensors file"),
     ],

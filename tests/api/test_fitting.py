@@ -479,7 +479,10 @@ def near_classes(centred):
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda x: sdl.fit(x, **FEW | {"activation": "relu", "k": None}), "relu without a penalty leaves latents"),
+        (
+            lambda x: sdl.fit(x, **FEW | {"activation": "relu", "k": None}),
+            "relu without a penalty leaves latents dense",
+        ),
         (lambda x: sdl.fit(x, **FEW | {"lr": 1e3, "steps": 20}), r"fvu is \S+ at the end of training, .* lower lr"),
         (
             lambda x: sdl.fit(x * np.float32(1e-6), **FEW | {"steps": 100, "normalise": False}),

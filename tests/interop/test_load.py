@@ -108,7 +108,11 @@ def test_plain_tensors_may_subtract_the_bias_and_have_one_threshold(tmp_path):
 NO_DECODER = {"W_enc": torch.zeros(4, 9)}
 IN_ROWS = {"format": "tensors", "layout": "saelens"}
 PLAIN = [
-    (plain("relu") | {"W_gate": torch.zeros(3)}, {}, r"a\.safetensors: contains unknown tensors W_gate"),
+    (
+        plain("relu") | {"W_gate": torch.zeros(3)},
+        {},
+        r"a\.safetensors: contains unknown tensors W_gate, expected W_dec",
+    ),
     (plain("relu"), {"threshold": 0.7}, "activation relu has no threshold; leave out threshold 0.7"),
     (
         plain("jumprelu"),

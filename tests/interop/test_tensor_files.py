@@ -68,7 +68,7 @@ WEIGHTS = [
         (
             str(dtype),
             of_type(dtype),
-            f"ENCODER contains {str(dtype)[6:]}, expected weights of type float16, bfloat16, fl",
+            f"ENCODER contains {str(dtype)[6:]}, expected weights of type float16, bfloat16, float32, float64",
         )
         for dtype in (torch.complex64, torch.uint16, torch.int32, torch.bool, torch.float8_e4m3fn)
     ),

@@ -350,6 +350,7 @@ def test_settings_that_do_not_go_together_are_refused(changed, message):
         ("names.json", r'["a", "\ud800"]', r"class 1 is called '\\ud800'"),
         ("names.txt", None, r"class names cannot be read \(not a regular file\)"),
     ],
+    ids=lambda value: repr(value)[:30],
 )
 def test_files_of_no_class_names_are_refused(name, content, message, tmp_path):
     if content is None:

@@ -366,7 +366,7 @@ def test_wrong_settings_are_refused(change: dict[str, Any], message: str):
         ({"train_samples": 7}, "has 6 images, but train_samples is 7"),
         (
             {"images": "nothing readable", "test_samples": 1, "max_unreadable": 1},
-            "2 of 2 images of the train store could",
+            "2 of 2 images of the train store could not be read",
         ),
     ],
 )

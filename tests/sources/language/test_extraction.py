@@ -287,6 +287,7 @@ SHORT = "river stone\n\ncloud\n"
         ("a.txt", SHORT, {"train_samples": 1100}, 0, r"a\.txt: has \d+ tokens, but 1200 rows need about"),
         ("a.jsonl", LONGER, {"train_samples": 1100}, 0, r"a\.jsonl: has \d+ tokens, but 1200 rows need about"),
     ],
+    ids=lambda value: f"{value:.20}" if isinstance(value, str) else None,
 )
 def test_texts_that_do_not_fill_the_stores_are_refused(
     name: str,

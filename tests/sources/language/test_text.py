@@ -232,6 +232,7 @@ COLUMNS = {"id": [1], "body": ["one"]}
         (".", {"txt": "x", "json": '["x"]'}, (), r"found \.json and \.txt"),
         *((f"mixed/{name}", None, (), f"{name}: {NO_FILE}") for name in ("pipe.txt", "loop.txt", "nothing.txt")),
     ],
+    ids=lambda value: repr(value)[:30],
 )
 def test_what_is_no_text_is_refused_in_one_sentence(
     name: str, content: Any, options: tuple[str, ...], message: str, mixed: Path, tmp_path: Path
