@@ -47,6 +47,11 @@ def with_value(value):
     return TENSORS | {"W_dec": weights}
 
 
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(ValueError, match="absent"):
+        load_model(tmp_path / "absent")
+
+
 def lacking(tensors, name):
     return {key: value for key, value in tensors.items() if key != name}
 
