@@ -119,7 +119,7 @@ def test_weights_that_no_training_leaves_are_refused(kind, tensor, value, messag
         (lambda model, out: sdl.export(model, None, out), r"to must be one of saelens, .*, found None"),
         (
             lambda model, out: sdl.export(model, "prisma", out),
-            "to must be one of saelens, dictionary_learning, sparsify",
+            "to must be one of saelens, dictionary_learning, sparsify, circuit_tracer",
         ),
         (
             lambda model, out: sdl.export(model, "dictionary_learning", out, hook_name="x"),

@@ -120,7 +120,7 @@ PLAIN = [
         "contains a threshold; leave out threshold 0.7",
     ),
     (plain("jumprelu"), IN_ROWS, "contains a threshold, but activation relu has none; give jumprelu"),
-    (NO_DECODER | {"W_dec": torch.zeros(8, 5)}, {}, r"shapes of W_enc \(4, 9\), W_dec \(8, 5\) and the biases do not"),
+    (NO_DECODER | {"W_dec": torch.zeros(8, 5)}, {}, r"W_enc \(4, 9\), W_dec \(8, 5\) and the biases do not match"),
     (NO_DECODER, {}, "lacks the tensors W_dec, found W_enc"),
     (NO_DECODER, {"top_k": 3}, "plain tensors have no option top_k; expected some of activation, k"),
 ]

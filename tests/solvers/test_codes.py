@@ -90,7 +90,7 @@ def test_more_sweeps_never_reconstruct_worse_and_go_on_from_where_they_are_start
     [
         (
             lambda x, gram: (x, torch.eye(12) - 9 * torch.ones(12, 12).triu(1) + 9 * torch.ones(12, 12).tril(-1)),
-            "raised",
+            "raised the objective of sample",
         ),
         (lambda x, gram: (x.index_fill(0, torch.tensor(7), torch.nan), gram), "not finite"),
     ],

@@ -36,6 +36,11 @@ def test_values_of_another_type_are_refused_by_file_and_key(read, value, message
         read(Settings("cfg.json", {"key": value}, "part."))
 
 
+def test_a_missing_value_is_refused_by_file_and_key():
+    with pytest.raises(SourceError, match=r"cfg\.json: lacks part\.key, text"):
+        Settings("cfg.json", {}, "part.").text("key")
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [

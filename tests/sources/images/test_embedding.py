@@ -291,8 +291,11 @@ def test_a_file_that_runs_code_is_refused_and_runs_none(clip_files: ClipFiles, t
     assert not (tmp_path / "harm").exists()
 
 
-QUICK = "tag {0} was trained with QuickGELU, but model ViT-B-32 uses GELU, .*; set model to ViT-B-32-quickgelu"
-BROKEN = ("", "[]", "{", "[" * 100_000, '{"embed_dim": 8}')
+QUICK = (
+    "tag {0} was trained with QuickGELU, but model ViT-B-32 uses GELU, which changes embeddings; "
+    "set model to ViT-B-32-quickgelu"
+)
+BROKEN = ("", "[]", "{", "[" * 100_000)
 
 
 @pytest.mark.timeout(30)
@@ -311,6 +314,7 @@ BROKEN = ("", "[]", "{", "[" * 100_000, '{"embed_dim": 8}')
             (f"broken{number}.json", "openai", rf"broken{number}\.json: (not a readable JSON file|expected a JSON obj)")
             for number in range(len(BROKEN))
         ),
+        ("some.json", "openai", r"some\.json: expected a JSON object with embed_dim, vision_cfg, text_cfg"),
         ("ARCHITECTURE", "other.safetensors", r"other.safetensors' of a-clip-for-tests do not load \(RuntimeError"),
     ],
 )
@@ -320,6 +324,7 @@ def test_what_is_no_model_or_no_weights_of_it_is_refused(
     monkeypatch.chdir(tmp_path)
     os.mkfifo("pipe.json")
     Path("table.csv").touch()
+    Path("some.json").write_text('{"embed_dim": 8}')
     for number, content in enumerate(BROKEN):
         Path(f"broken{number}.json").write_text(content)
     save_file({"visual.proj": torch.zeros(3, 3)}, "other.safetensors")

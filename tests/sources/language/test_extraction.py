@@ -270,7 +270,7 @@ SHORT = "river stone\n\ncloud\n"
             None,
             {"context_length": 65},
             None,
-            "context_length: contexts of 65 tokens, but the model takes 64; ",
+            "context_length: contexts of 65 tokens, but the model takes 64; take at",
         ),
         # however long: training and evaluation take different documents
         ("a.txt", "a" * 20_000_000, {}, None, r"a\.txt: has fewer than two documents, .* split the text"),
