@@ -3,6 +3,9 @@ import json
 import pytest
 
 from sdlcore.run import LossConfig, ModelConfig, RunConfig, TrainingConfig, check_division
+from sdlcore.training.refinement import LAST
+
+ROUNDS = {"posterior_samples": 100, "mean_shift_rounds": LAST + 1}
 
 
 def test_settings_survive_json():
@@ -74,6 +77,12 @@ def test_keys_are_unique_over_the_parts():
         ({"anchor_until": 0.5}, "anchor_until needs lambda_anchor or anchor_cosine"),
         ({"lambda_anchor": 1.0, "anchor_until": 0.0}, "anchor_until must be above 0"),
         ({"weight_decay": -0.1}, "weight_decay"),
+        ({"mean_shift_rounds": 4}, "mean_shift_rounds needs posterior_samples"),
+        (ROUNDS | {"mean_shift_rounds": LAST}, f"mean_shift_rounds must be 0 or at least {LAST + 1}, .* found {LAST}"),
+        (ROUNDS | {"frozen": "decoder"}, "replaces decoder rows, but frozen is decoder"),
+        (ROUNDS | {"frozen": "both"}, "replaces decoder rows, but frozen is both"),
+        (ROUNDS | {"archetypes": 16}, "replaces decoder rows, but archetypes is 16"),
+        ({"whiten": True, "skip": True, "pair": "transcoder"}, "skip needs activations that are not whitened"),
         ({"learning_rate": 0.1}, "unknown run settings: learning_rate"),
     ],
 )
@@ -91,10 +100,8 @@ def test_only_activations_with_k_and_rows_that_can_be_redrawn_are_resampled_by_d
     assert RunConfig.from_dict({**topk, **other}).training.resample_every is None
 
 
-def test_whitening_replaces_normalisation_but_knows_no_linear_path():
+def test_whitening_replaces_normalisation():
     assert RunConfig.from_dict({"whiten": True}).training.whiten
-    with pytest.raises(ValueError, match="skip needs activations that are not whitened"):
-        RunConfig.from_dict({"whiten": True, "skip": True, "pair": "transcoder"})
 
 
 def test_forms_of_the_l0_penalty_make_no_other_run_of_one_without_them():

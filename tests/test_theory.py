@@ -148,22 +148,21 @@ def test_a_row_of_zeros_has_no_cosine():
     assert own_cosines(np.zeros((2, 3)), np.eye(3)[:, :2]).tolist() == [0, 0]
 
 
-@pytest.mark.parametrize("numbers", [(0, 1, 0), (1, 0, 0), (1, 1, -0.1)])
-def test_numbers_out_of_range_are_refused(numbers):
-    with pytest.raises(ValueError, match="must be above 0"):
-        law(*numbers)
-    with pytest.raises(ValueError, match="must be above 0"):
-        gain(*numbers)
-
-
-def test_too_few_samples_for_a_regression_are_refused():
-    with pytest.raises(ValueError, match="needs more samples"):
-        law(200, 100, samples=100)
-
-
-def test_a_probability_out_of_range_is_refused():
-    with pytest.raises(ValueError, match="at most 1"):
-        gain(2, 1, active=0)
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        *(
+            (lambda function=function, numbers=numbers: function(*numbers), "must be above 0")
+            for function in (law, gain)
+            for numbers in ((0, 1, 0), (1, 0, 0), (1, 1, -0.1))
+        ),
+        (lambda: law(200, 100, samples=100), "needs more samples"),
+        (lambda: gain(2, 1, active=0), "at most 1"),
+    ],
+)
+def test_numbers_out_of_range_are_refused(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()
 
 
 def test_one_latent_for_two_orthogonal_features_is_stationary_and_not_the_best_of_two_latents():

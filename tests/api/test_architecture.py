@@ -105,30 +105,34 @@ def test_the_linear_path_of_a_transcoder_is_copied(x):
     assert dictionary.pair == "transcoder"
 
 
+RELU = {"activation": "relu", "l1": 0.1, "bias": True}
+SPARSE = {"activation": "topk", "k": 4}
+
+
+def alone(x):
+    return (x,)
+
+
+def twice(x):
+    return x, x
+
+
 @pytest.mark.parametrize(
-    ("change", "message"),
+    ("start", "inputs", "settings", "message"),
     [
-        ({"n_q": 30}, "start has 40 latents, but n_q is 30"),
-        ({"init_l0": 4}, "init_l0 would replace the encoder biases of start"),
-        ({"center": True}, "center would replace the biases of start"),
-        ({"archetypes": 8}, "leave start or archetypes out"),
+        (RELU, alone, {"n_q": 30}, "start has 40 latents, but n_q is 30"),
+        (RELU, alone, {"init_l0": 4}, "init_l0 would replace the encoder biases of start"),
+        (RELU, alone, {"center": True}, "center would replace the biases of start"),
+        (RELU, alone, {"archetypes": 8}, "leave start or archetypes out"),
+        (SPARSE, lambda x: (x[:, :8],), {}, "start maps 16 to 16 dimensions, but the inputs have 8 and 8"),
+        (SPARSE, twice, {}, "start is of pair sae, but the inputs are for pair transcoder"),
+        (SPARSE | {"skip": True}, twice, {"skip": False}, "skip is False, but start has a linear path"),
     ],
 )
-def test_settings_that_do_not_fit_the_weights_are_refused(change, message, x):
-    start = sdl.fit(x, activation="relu", l1=0.1, bias=True, **MADE)
+def test_starts_that_do_not_fit_are_refused(start, inputs, settings, message, x):
+    fitted = sdl.fit(*(twice if "skip" in start else alone)(x), **start, **MADE)
     with pytest.raises(ValueError, match=message):
-        sdl.fit(x, start=start, l1=0.1, **change, **NOTHING)
-
-
-def test_inputs_that_do_not_fit_the_start_are_refused(x):
-    start = sdl.fit(x, activation="topk", k=4, **MADE)
-    with pytest.raises(ValueError, match="start maps 16 to 16 dimensions, but the inputs have 8 and 8"):
-        sdl.fit(x[:, :8], start=start, **NOTHING)
-    with pytest.raises(ValueError, match="start is of pair sae, but the inputs are for pair transcoder"):
-        sdl.fit(x, x, start=start, **NOTHING)
-    linear = sdl.fit(x, x, activation="topk", k=4, skip=True, **MADE)
-    with pytest.raises(ValueError, match="skip is False, but start has a linear path"):
-        sdl.fit(x, x, start=linear, skip=False, **NOTHING)
+        sdl.fit(*inputs(x), start=fitted, **settings, **NOTHING)
 
 
 def test_another_bias_of_the_start_is_another_run(x, tmp_path):

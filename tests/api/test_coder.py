@@ -99,17 +99,28 @@ def test_settings_of_fit_alone_are_refused(settings, message):
         sdl.SparseCoder(n_p=8, **TOPK | settings)
 
 
+def made():
+    return sdl.SparseCoder(n_p=8, **TOPK)
+
+
+def with_posterior_codes():
+    settings = {"steps": 5, "batch_size": 64, "posterior_samples": 640}
+    return sdl.fit(X.numpy(), **settings, **TOPK, **QUIET).coder
+
+
 @pytest.mark.parametrize(
-    ("batch", "message"),
+    ("make", "batch", "message"),
     [
-        (X[:, :5], "pair sae needs B x 8 inputs and B x 8 targets, found 640 x 5 and 640 x 5"),
-        (X[0], r"batch has shape \(8,\), expected samples x dimensions"),
-        ((X, X, X), r"batch has 3 parts, expected an array or a tensor, or a pair \(x, target\)"),
+        (made, X[:, :5], "pair sae needs B x 8 inputs and B x 8 targets, found 640 x 5 and 640 x 5"),
+        (made, X[0], r"batch has shape \(8,\), expected samples x dimensions"),
+        (made, (X, X, X), r"batch has 3 parts, expected an array or a tensor, or a pair \(x, target\)"),
+        (with_posterior_codes, X, "no gradient passes through this encoder"),
     ],
 )
-def test_batches_of_another_shape_are_refused(batch, message):
+def test_batches_without_a_loss_are_refused(make, batch, message):
+    model = make()
     with pytest.raises(ValueError, match=message):
-        sdl.SparseCoder(n_p=8, **TOPK).loss(batch)
+        model.loss(batch)
 
 
 def test_contrast_compares_the_two_samples_of_each_pair():
@@ -150,9 +161,3 @@ def test_the_coder_of_another_librarys_dictionary_trains_on(tmp_path):
     optimizer.step()
     assert not torch.equal(coder.W_dec, before)
     assert sdl.Dictionary(coder).coder is coder
-
-
-def test_an_encoder_without_gradients_has_no_loss():
-    dictionary = sdl.fit(X.numpy(), steps=5, batch_size=64, posterior_samples=640, **TOPK, **QUIET)
-    with pytest.raises(ValueError, match="no gradient passes through this encoder"):
-        dictionary.coder.loss(X)

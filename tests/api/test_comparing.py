@@ -47,19 +47,28 @@ def test_a_rotated_latent_has_the_cosine_of_its_angle():
     assert "decoder_0.9" in repr(sdl.compare({"a": one, "b": moved}))
 
 
-def test_widths_of_dictionaries_may_differ_but_not_dimensions():
+def test_widths_of_dictionaries_may_differ():
     (comparison,) = sdl.compare([coder(0), coder(0, n_q=9)])
     assert len(comparison.decoder) == 9
-    with pytest.raises(ValueError, match="dictionary 1 reads and writes 8 and 8 dimensions, but 0 has 12 and 12"):
-        sdl.compare([coder(0), coder(0, d=8)])
-    with pytest.raises(ValueError, match="found 1 dictionaries, expected two or more"):
-        sdl.compare([coder(0)])
 
 
-def test_what_is_no_list_of_dictionaries_is_refused():
-    with pytest.raises(ValueError, match="dictionaries is a NoneType, expected a list or dict of dictionaries"):
-        sdl.compare(None)
-    broken = coder(1)
-    broken.W_dec.data[3, 3] = float("nan")
-    with pytest.raises(ValueError, match=r"dictionary 1: W_dec\[3, 3\] is nan; train it again"):
-        sdl.compare(one for one in [coder(0), broken])
+def with_nan(model):
+    model.W_dec.data[3, 3] = float("nan")
+    return model
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: None, "dictionaries is a NoneType, expected a list or dict of dictionaries"),
+        (
+            lambda: (one for one in [coder(0), with_nan(coder(1))]),
+            r"dictionary 1: W_dec\[3, 3\] is nan; train it again",
+        ),
+        (lambda: [coder(0), coder(0, d=8)], "dictionary 1 reads and writes 8 and 8 dimensions, but 0 has 12 and 12"),
+        (lambda: [coder(0)], "found 1 dictionaries, expected two or more"),
+    ],
+)
+def test_what_cannot_be_compared_is_refused(make, message):
+    with pytest.raises(ValueError, match=message):
+        sdl.compare(make())

@@ -67,10 +67,6 @@ def test_recovery_is_measured_at_each_site_over_its_features(planted):
     assert scores["mip_decoder_site2"] == pytest.approx(1, abs=1e-6)
     frame = scores.to_frame()
     assert frame.loc["mip_encoder_site2", "what"].endswith("rows of the encoder, site 2 alone")
-    with pytest.raises(ValueError, match=r"references have dimensions \(10, 6\), but samples have \(10, 6, 8\)"):
-        sdl.evaluate(dictionary, [rows[:7] for rows in directions[:2]], sites, nulls=False)
-    with pytest.raises(ValueError, match="pair crosscoder needs anchors for 3 sites, found 2"):
-        sdl.evaluate(dictionary, directions, sites, anchors=[rows[:2] for rows in directions[:2]], nulls=False)
 
 
 def test_anchors_have_a_part_at_every_site(planted):
@@ -79,14 +75,54 @@ def test_anchors_have_a_part_at_every_site(planted):
     dictionary = sdl.fit(sites, pair="crosscoder", anchors=[rows[:2] for rows in directions], **settings)
     cosines = torch.nn.functional.cosine_similarity(dictionary.W_dec[:2], torch.from_numpy(np.hstack(directions))[:2])
     assert cosines.min() > 0.99
-    with pytest.raises(ValueError, match=r"anchors have sites of \(10, 6\) dimensions, but x has sites of \(10"):
-        sdl.fit(sites, pair="crosscoder", anchors=[rows[:2] for rows in directions[:2]], **TOPK)
-    with pytest.raises(ValueError, match=r"watch has sites of \(10, 6\) dimensions, but x has sites of \(10, 6, 8\)"):
-        sdl.fit(sites, pair="crosscoder", watch=[rows[:2] for rows in directions[:2]], **TOPK)
-    with pytest.raises(
-        ValueError, match=r"anchors have sites of \(10, 6, 8\) dimensions, but x has sites of \(10, 6\)"
-    ):
-        sdl.fit(*sites[:2], anchors=[rows[:2] for rows in directions], **TOPK)
+
+
+def few(directions):
+    return [rows[:2] for rows in directions]
+
+
+THREE = r"have sites of \(10, 6\) dimensions, but x has sites of \(10, 6, 8\)"
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda rows, x, _: sdl.fit(x, pair="crosscoder", anchors=few(rows[:2]), **TOPK), f"anchors {THREE}"),
+        (
+            lambda rows, x, _: sdl.fit(x, pair="crosscoder", watch=few(rows[:2]), **TOPK),
+            THREE.replace("have", "watch has"),
+        ),
+        (
+            lambda rows, x, _: sdl.fit(*x[:2], anchors=few(rows), **TOPK),
+            r"anchors have sites of \(10, 6, 8\) dimensions, but x has sites of \(10, 6\)",
+        ),
+        (
+            lambda rows, x, dictionary: sdl.evaluate(dictionary, few(rows[:2]), x, nulls=False),
+            r"references have dimensions \(10, 6\), but samples have \(10, 6, 8\)",
+        ),
+        (
+            lambda rows, x, dictionary: sdl.evaluate(dictionary, rows, x, anchors=few(rows[:2]), nulls=False),
+            "pair crosscoder needs anchors for 3 sites, found 2",
+        ),
+        (
+            lambda _, x, dictionary: sdl.shared_and_dedicated(dictionary, x[:2]),
+            r"x has sites of \(10, 6\) dimensions, but the crosscoder \(10, 6, 8\)",
+        ),
+        (
+            lambda _, x, dictionary: sdl.shared_and_dedicated(dictionary, threshold=1.0),
+            "threshold must be below 1, found 1",
+        ),
+        (
+            lambda *_: sdl.shared_and_dedicated(sdl.Dictionary(sdl.SparseCoder(4, n_q=2))),
+            "dictionary has pair sae, expected a crosscoder",
+        ),
+    ],
+)
+def test_sites_that_do_not_fit_are_refused(call, message, planted):
+    directions, sites = planted
+    dictionary = sdl.fit(sites, pair="crosscoder", **TOPK | {"steps": 1})
+    with pytest.raises(ValueError, match=message):
+        call(directions, sites, dictionary)
 
 
 def test_solvers_and_saved_files_know_every_site(planted, tmp_path):
@@ -153,10 +189,6 @@ def test_classes_follow_from_relative_decoder_norms():
     assert (table.loc[0, "relative_norm_site2"], table.loc[5, "relative_norm_site0"]) == (pytest.approx(1 / 3), 0)
     lower = sdl.shared_and_dedicated(crosscoder_of(W_dec, (2, 2, 2)), threshold=0.05)
     assert lower.loc[1, "class"] == "shared"
-    with pytest.raises(ValueError, match="threshold must be below 1, found 1"):
-        sdl.shared_and_dedicated(crosscoder_of(W_dec, (2, 2, 2)), threshold=1.0)
-    with pytest.raises(ValueError, match="dictionary has pair sae, expected a crosscoder"):
-        sdl.shared_and_dedicated(sdl.Dictionary(sdl.SparseCoder(4, n_q=2)))
 
 
 def test_samples_make_sites_of_other_scales_comparable(planted):
@@ -168,8 +200,6 @@ def test_samples_make_sites_of_other_scales_comparable(planted):
     # 64 is a power of two, so that both trainings take the same steps up to rounding in the fitted scales
     np.testing.assert_allclose(scaled["relative_norm_site1"], plain["relative_norm_site1"], atol=1e-3)
     np.testing.assert_allclose(plain["active"], (dictionary.encode(sites) != 0).mean(axis=0))
-    with pytest.raises(ValueError, match=r"x has sites of \(10, 6\) dimensions, but the crosscoder \(10, 6, 8\)"):
-        sdl.shared_and_dedicated(dictionary, sites[:2])
 
 
 def test_latent_scaling_shows_shrunken_and_decoupled_latents():

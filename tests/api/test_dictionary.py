@@ -61,13 +61,6 @@ def test_in_double_precision_it_encodes_is_evaluated_and_is_saved_in_single(sae,
     assert torch.equal(sdl.load(tmp_path / "run").W_dec, sae.W_dec)
 
 
-def test_weights_in_half_precision_say_what_a_cpu_takes(sae, both):
-    half = copy.deepcopy(sae)
-    half.coder.bfloat16()
-    with pytest.raises(ValueError, match=r"weights are torch\.bfloat16, but a CPU computes with float32 or float64"):
-        half.encode(both[0][:5])
-
-
 def test_no_samples_give_no_latents(sae):
     assert sae.encode(np.zeros((0, 8), dtype=np.float32)).shape == (0, 24)
 
@@ -81,11 +74,39 @@ def test_a_crosscoder_takes_its_sites_as_a_list_or_one_beside_the_other_in_a_fil
     assert dictionary.reconstruct(list(both)).shape == (1000, 14)
 
 
-def test_samples_of_another_dimension_are_refused(sae):
-    with pytest.raises(ValueError, match="expected 8 numbers in the last dimension, found 3 x 5"):
-        sae.encode(np.zeros((3, 5)))
-    with pytest.raises(ValueError, match="x is a int, expected an array, a tensor or a path"):
-        sae.encode(3)
+@pytest.mark.parametrize(
+    ("x", "message"),
+    [
+        (np.zeros((3, 5)), "expected 8 numbers in the last dimension, found 3 x 5"),
+        (3, "x is a int, expected an array, a tensor or a path"),
+        ([torch.ones(3, 8), np.ones((3, 6))], "one site of x is a tensor and another is not"),
+        ([], "x is an empty list, expected an array"),
+        ([np.ones((3, 8)), np.ones((2, 6))], r"the sites of x have shapes \(3, 8\) and \(2, 6\), expected the same"),
+    ],
+)
+def test_samples_of_another_shape_are_refused(x, message, sae, both):
+    model = sdl.fit(list(both), **TOPK | {"steps": 1}, **QUIET) if isinstance(x, list) else sae
+    with pytest.raises(ValueError, match=message):
+        model.encode(x)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, 1e300])
+@pytest.mark.parametrize("convert", [np.asarray, torch.from_numpy, lambda x: torch.from_numpy(x).float()])
+def test_samples_that_are_not_finite_are_refused_by_their_row(sae, value, convert, monkeypatch):
+    monkeypatch.setattr(dictionary, "ROWS_AT_ONCE", 2)
+    x = np.zeros((5, 8))
+    x[3, 1] = value
+    message = "row 3 contains NaN, infinity or a number too large for float32; leave such rows out"
+    for call in (sae.encode, sae.reconstruct):
+        with pytest.raises(ValueError, match=message):
+            call(convert(x))
+
+
+def test_weights_in_half_precision_say_what_a_cpu_takes(sae, both):
+    half = copy.deepcopy(sae)
+    half.coder.bfloat16()
+    with pytest.raises(ValueError, match=r"weights are torch\.bfloat16, but a CPU computes with float32 or float64"):
+        half.encode(both[0][:5])
 
 
 @pytest.mark.parametrize(
@@ -107,17 +128,6 @@ def test_what_a_fit_refuses_is_not_encoded_either(sae, x):
             call(x)
     with pytest.raises(ValueError, match="latents is "):
         sae.decode(x)
-
-
-def test_sites_that_do_not_fit_each_other_are_named(both):
-    crosscoder = sdl.fit(list(both), **TOPK, **QUIET)
-    x, target = both[0][:3], both[1][:3]
-    with pytest.raises(ValueError, match="one site of x is a tensor and another is not"):
-        crosscoder.encode([torch.from_numpy(x), target])
-    with pytest.raises(ValueError, match="x is an empty list, expected an array"):
-        crosscoder.encode([])
-    with pytest.raises(ValueError, match=r"the sites of x have shapes \(3, 8\) and \(2, 6\), expected the same"):
-        crosscoder.encode([x, target[:2]])
 
 
 @pytest.mark.parametrize("leading", [(), (1,), (6,), (2, 3), (2, 1, 3), (0, 4), (2, 0)])
@@ -158,20 +168,6 @@ def test_an_exported_and_imported_dictionary_takes_batches_of_positions(sae, bot
     torch.testing.assert_close(loaded(x), sae(x), rtol=0, atol=1e-5)
 
 
-@pytest.mark.parametrize("broken", [np.nan, np.inf, 1e300])
-def test_samples_that_are_not_finite_are_refused_by_their_row(sae, broken, monkeypatch):
-    monkeypatch.setattr(dictionary, "ROWS_AT_ONCE", 2)
-    x = np.zeros((5, 8))
-    x[3, 1] = broken
-    for samples in (x, torch.from_numpy(x), torch.from_numpy(x).float()):
-        with pytest.raises(
-            ValueError, match="row 3 contains NaN, infinity or a number too large for float32; leave such rows out"
-        ):
-            sae.encode(samples)
-        with pytest.raises(ValueError, match="row 3 contains NaN, infinity"):
-            sae.reconstruct(samples)
-
-
 @pytest.mark.parametrize("name", ["sae.safetensors", "folder"])
 def test_what_is_saved_is_loaded(sae, name, tmp_path, both):
     sae.save(tmp_path / name)
@@ -183,27 +179,12 @@ def test_what_is_saved_is_loaded(sae, name, tmp_path, both):
     assert np.array_equal(dictionary.encode(both[0][:9]), sae.encode(both[0][:9]))
 
 
-def test_a_model_beside_another_runs_config_is_refused(sae, both, tmp_path):
-    sae.save(tmp_path / "run")
-    other = sdl.fit(both[0], seed=1, **TOPK, **QUIET)
-    other.save(tmp_path / "other")
-    (tmp_path / "other/config.json").replace(tmp_path / "run/config.json")
-    with pytest.raises(ValueError, match=r"belongs to a different run: .*seed"):
-        sdl.load(tmp_path / "run")
-
-
 def test_saving_replaces_the_run_of_a_folder(sae, tmp_path):
     sae.save(tmp_path / "run")
     sdl.Dictionary(sae.coder, {"imported": {}}).save(tmp_path / "run")
     assert sdl.load(tmp_path / "run").history == []
     sae.save(tmp_path / "lr_0.01")
     assert sdl.load(tmp_path / "lr_0.01").history == sae.history
-
-
-def test_a_dictionary_that_says_how_it_is_used_takes_no_options(sae, tmp_path):
-    sae.save(tmp_path / "run")
-    with pytest.raises(ValueError, match="for plain tensors, but the format is sdlcore; leave out activation, k"):
-        sdl.load(tmp_path / "run", activation="relu", k=4)
 
 
 def test_what_could_not_be_loaded_is_not_saved(sae, tmp_path):
@@ -226,12 +207,58 @@ def test_what_could_not_be_loaded_is_not_saved(sae, tmp_path):
     assert torch.equal(sdl.load(tmp_path / "run").W_dec, sae.W_dec)
 
 
-def test_what_is_no_dictionary_is_refused_by_its_file(tmp_path):
-    with pytest.raises(ValueError, match=r"nothing.safetensors: neither a file or folder on this machine"):
-        sdl.load(tmp_path / "nothing.safetensors")
-    (tmp_path / "x.safetensors").write_bytes(b"no")
-    with pytest.raises(ValueError, match=r"x.safetensors: not a readable safetensors file"):
-        sdl.load(tmp_path / "x.safetensors")
+@pytest.fixture(scope="module")
+def folders(sae, both, tmp_path_factory):
+    """A run, a folder of the hub, and damaged copies of them."""
+    folder = tmp_path_factory.mktemp("folders")
+    sae.save(folder / "run")
+    sae.save(folder / "another run's config")
+    sdl.fit(both[0], seed=1, **TOPK, **QUIET).save(folder / "other")
+    (folder / "other/config.json").replace(folder / "another run's config/config.json")
+    (folder / "x.safetensors").write_bytes(b"no")
+    for name, provenance in (("hub", None), ("empty provenance", ""), ("list for provenance", "[]")):
+        sae.save_pretrained(folder / name)
+        if provenance is not None:
+            (folder / name / "provenance.json").write_text(provenance)
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "message"),
+    [
+        ("another run's config", {}, r"belongs to a different run: .*seed"),
+        (
+            "run",
+            {"activation": "relu", "k": 4},
+            "for plain tensors, but the format is sdlcore; leave out activation, k",
+        ),
+        ("nothing.safetensors", {}, "nothing.safetensors: neither a file or folder on this machine"),
+        ("x.safetensors", {}, "x.safetensors: not a readable safetensors file"),
+    ],
+)
+def test_what_is_no_dictionary_is_not_loaded(name, options, message, folders):
+    with pytest.raises(ValueError, match=message):
+        sdl.load(folders / name, **options)
+
+
+UNKNOWN = "unknown arguments of from_pretrained: {}; expected some of revision, subfolder, "
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "message"),
+    [
+        ("empty provenance", {}, r"provenance\.json: cannot be read \(Expecting value"),
+        ("list for provenance", {}, r"safetensors belongs to a different run: its .*, but provenance\.json has \[\]"),
+        ("hub", {"foo": 1}, UNKNOWN.format("foo")),
+        ("hub", {"proxies": {}}, UNKNOWN.format("proxies")),
+        *(("hub", {"dtype": x}, f"dtype is {x!r}, expected a floating-point type") for x in ("int8", "float33", None)),
+        ("", {"subfolder": "gone"}, "/gone: neither a file or folder on this machine"),
+        ("hub", {"revision": "main"}, "is a path on this machine, which has no revisions"),
+    ],
+)
+def test_what_is_no_pretrained_dictionary_is_not_loaded(name, options, message, folders):
+    with pytest.raises(ValueError, match=message):
+        sdl.Dictionary.from_pretrained(folders / name, **options)
 
 
 def test_a_dictionary_goes_to_the_hub_and_back(sae, bench, both, tmp_path):
@@ -244,28 +271,6 @@ def test_a_dictionary_goes_to_the_hub_and_back(sae, bench, both, tmp_path):
     assert card.data.library_name == "sdlcore"
     assert f"{scores['gt_recovery_decoder']:.4g}" in card.text
     assert "| k | `3` |" in card.text
-
-
-@pytest.mark.parametrize(
-    ("file", "message"),
-    [
-        ("", r"provenance\.json: cannot be read \(Expecting value"),
-        ("[]", r"model\.safetensors belongs to a different run: its provenance is .*, but provenance\.json has \[\]"),
-    ],
-)
-def test_a_damaged_provenance_is_named(sae, file, message, tmp_path):
-    sae.save_pretrained(tmp_path / "hub")
-    (tmp_path / "hub/provenance.json").write_text(file)
-    with pytest.raises(ValueError, match=message):
-        sdl.Dictionary.from_pretrained(tmp_path / "hub")
-
-
-@pytest.mark.parametrize("options", [{"foo": 1}, {"proxies": {}}])
-def test_an_unknown_argument_of_from_pretrained_is_refused(sae, options, tmp_path):
-    sae.save_pretrained(tmp_path / "hub")
-    message = f"unknown arguments of from_pretrained: {next(iter(options))}; expected some of revision, subfolder, "
-    with pytest.raises(ValueError, match=message):
-        sdl.Dictionary.from_pretrained(tmp_path / "hub", **options)
 
 
 def test_a_hub_id_is_looked_for_in_the_hubs_cache(sae, tmp_path):
@@ -296,13 +301,6 @@ def test_from_pretrained_takes_a_folder_inside_a_type_and_a_device(sae, tmp_path
     assert torch.equal(dictionary.W_dec.float(), sae.W_dec)
     x = np.random.default_rng(0).standard_normal((5, 8)).astype("float32")
     assert np.allclose(dictionary(x), sae(x), atol=1e-5)
-    for dtype in ("int8", "float33", None):
-        with pytest.raises(ValueError, match=f"dtype is {dtype!r}, expected a floating-point type of torch"):
-            sdl.Dictionary.from_pretrained(tmp_path / "layers/layer_1", dtype=dtype)
-    with pytest.raises(ValueError, match="layers/other: neither a file or folder on this machine"):
-        sdl.Dictionary.from_pretrained(tmp_path / "layers", subfolder="other")
-    with pytest.raises(ValueError, match="is a path on this machine, which has no revisions"):
-        sdl.Dictionary.from_pretrained(tmp_path / "layers/layer_1", revision="main")
 
 
 def test_a_run_keeps_its_folder_and_a_pretrained_folder_can_become_a_run(sae, tmp_path):

@@ -148,23 +148,37 @@ def test_codes_in_double_precision_stay_in_it():
     assert np.array_equal(codes.to_dense(), sae.encode(X))
 
 
-def test_samples_that_do_not_fit_are_refused():
-    sae, broken = dictionary(**CASES["topk"]), X.copy()
-    broken[200, 1] = np.nan
-    with pytest.raises(ValueError, match="row 200 contains NaN, infinity or a number"):
-        sae.encode(broken, sparse=True)
-    with pytest.raises(ValueError, match="expected 6 numbers in the last dimension, found 300 x 5"):
-        sae.encode(TARGET, sparse=True)
+def with_nan():
+    x = X.copy()
+    x[200, 1] = np.nan
+    return x
 
 
-def test_codes_of_another_dictionary_or_with_indices_that_were_overwritten_are_not_decoded():
+def with_index(codes, index):
+    codes.indices[3, 0] = index
+    return codes
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda sae, _: sae.encode(with_nan(), sparse=True), "row 200 contains NaN, infinity or a number"),
+        (lambda sae, _: sae.encode(TARGET, sparse=True), "expected 6 numbers in the last dimension, found 300 x 5"),
+        (
+            lambda sae, codes: sae.decode(sdl.SparseCodes(codes.indices % 8, codes.values, 8)),
+            "codes have 8 latents, but the dictionary has 20",
+        ),
+        (
+            lambda sae, codes: sae.decode(with_index(codes, 10**6)),
+            r"indices are \d+ to 1000000, expected latents 0 to 19",
+        ),
+    ],
+)
+def test_samples_and_codes_of_another_dictionary_are_refused(call, message):
     sae = dictionary(**CASES["topk"])
     codes = sae.encode(X, sparse=True)
-    with pytest.raises(ValueError, match="codes have 8 latents, but the dictionary has 20"):
-        sae.decode(sdl.SparseCodes(codes.indices % 8, codes.values, 8))
-    codes.indices[3, 0] = 10**6
-    with pytest.raises(ValueError, match=r"indices are \d+ to 1000000, expected latents 0 to 19"):
-        sae.decode(codes)
+    with pytest.raises(ValueError, match=message):
+        call(sae, codes)
 
 
 @pytest.mark.parametrize("case", ["topk", "batchtopk"])

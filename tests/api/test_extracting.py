@@ -108,8 +108,6 @@ def test_a_loaded_model_gives_the_rows_of_its_folder(folder, lm, tmp_path):
 def test_a_folder_may_begin_with_the_users_home(folder, tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(folder.parent))
     sdl.extract(f"~/{folder.name}", documents(60), layer=2, out=tmp_path / "a.h5", **READING).close()
-    with pytest.raises(ValueError, match=r"^lm is empty, expected a path"):
-        sdl.extract("", documents(60), layer=2, out=tmp_path / "b.h5", **READING)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
@@ -146,8 +144,6 @@ def test_several_layers_are_the_sites_of_one_store_or_stores_side_by_side(lm, tm
         np.testing.assert_array_equal(dictionary.encode(store), dictionary.encode(layers))
     pages = sdl.contexts(dictionary, lm, documents(60), latents=[0, 1], context_length=16)  # it knows its three layers
     assert [feature.latent for feature in pages.features] == [0, 1]
-    with pytest.raises(ValueError, match="a crosscoder's reconstruction cannot be spliced in"):
-        sdl.splice(lm, dictionary=dictionary).__enter__()
     for one in layers:
         one.close()
 
@@ -265,20 +261,41 @@ def test_what_cannot_be_extracted_is_refused_in_a_sentence(folder, tmp_path, opt
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("content", [b"", b"\xff\xfe", b"[" * 100_000, b"[]"])
-def test_a_damaged_configuration_of_a_model_is_named(folder, tmp_path, content):
-    shutil.copytree(folder, tmp_path / "lm")
-    (tmp_path / "lm/config.json").write_bytes(content)
-    with pytest.raises(SourceError, match=r"lm/config\.json: "):
-        sdl.extract(tmp_path / "lm", documents(20), layer=2, out=tmp_path / "acts.h5", **READING)
+def damaged(content):
+    """Return a function that copies a model and writes another config.json."""
+
+    def model(lm, folder):
+        shutil.copytree(lm.name_or_path, folder / "lm")
+        (folder / "lm/config.json").write_bytes(content)
+        return folder / "lm"
+
+    return model
 
 
-def test_a_tokenizer_of_another_model_is_refused(lm, tmp_path):
-    few = LlamaForCausalLM(LlamaConfig(vocab_size=100, **SIZES))
-    with pytest.raises(SourceError, match=r"the tokenizer returns the token [0-9]+, but the model knows 100 tokens"):
-        sdl.extract(
-            few, documents(20), tokenizer=load_tokenizer(lm.name_or_path), layer=2, out=tmp_path / "a.h5", **READING
-        )
+def with_few_words(lm, _):
+    return LlamaForCausalLM(LlamaConfig(vocab_size=100, **SIZES))
+
+
+@pytest.mark.parametrize(
+    ("model", "options", "message"),
+    [
+        *((damaged(content), {}, r"lm/config\.json: ") for content in (b"", b"\xff\xfe", b"[" * 100_000, b"[]")),
+        (
+            with_few_words,
+            {"tokenizer": True},
+            r"the tokenizer returns the token [0-9]+, but the model knows 100 tokens",
+        ),
+        (lambda lm, _: lm, {"dtype": "bfloat16"}, "dtype is bfloat16, but lm is a loaded model, which has its own"),
+        (lambda lm, _: lm, {"layer": BLOCKS + 1}, f"layer is {BLOCKS + 1}, but the model has {BLOCKS} blocks"),
+        (lambda *_: "", {}, "^lm is empty, expected a path"),
+    ],
+)
+def test_models_that_cannot_be_read_from_are_refused(model, options, message, lm, tmp_path):
+    if "tokenizer" in options:
+        options = {"tokenizer": load_tokenizer(lm.name_or_path)}
+    call = {"layer": 2, "out": tmp_path / "acts.h5", **READING, **options}
+    with pytest.raises((ValueError, SourceError), match=message):
+        sdl.extract(model(lm, tmp_path), documents(20), **call)
 
 
 def test_a_model_in_float64_gives_the_same_rows(lm, tmp_path):
@@ -348,13 +365,6 @@ def test_a_store_of_another_tokenizer_is_not_opened(lm, tmp_path):
         sdl.extract(lm, documents(60), tokenizer=other, **call)
 
 
-def test_a_loaded_model_refuses_a_dtype_and_a_layer_beyond_its_blocks(lm, tmp_path):
-    with pytest.raises(ValueError, match="dtype is bfloat16, but lm is a loaded model, which has its own"):
-        sdl.extract(lm, documents(9), layer=1, dtype="bfloat16", out=tmp_path / "acts.h5", **READING)
-    with pytest.raises(ValueError, match=f"layer is {BLOCKS + 1}, but the model has {BLOCKS} blocks"):
-        sdl.extract(lm, documents(9), layer=BLOCKS + 1, out=tmp_path / "acts.h5", **READING)
-
-
 @pytest.mark.parametrize(("place", "drop"), [("residual", ("first_position", "outlier")), ("mlp", ())])
 def test_several_layers_in_one_pass_get_the_bits_of_a_pass_for_each(folder, tmp_path, place, drop):
     call = {"place": place, "drop": drop, "tokens": TOKENS, "outlier_norm": 1.5, **READING}
@@ -385,10 +395,19 @@ def test_layers_that_were_cut_off_or_added_are_filled_beside_finished_ones(folde
         for store in sdl.extract_layers(folder, layers=[2, 1], out=tmp_path / "b", **call)
     }
     assert resumed == whole
-    with pytest.raises(ValueError, match=r"layers must be different blocks, one at least, found \[2, 2\]"):
-        sdl.extract_layers(folder, layers=[2, 2], out=tmp_path / "b", **call)
-    with pytest.raises(TypeError, match="unexpected keyword argument 'tokes'"):
-        sdl.extract_layers(folder, layers=[1], out=tmp_path / "b", tokes=9, **call)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"layers": [2, 2]}, r"layers must be different blocks, one at least, found \[2, 2\]"),
+        ({"layers": []}, r"layers must be different blocks, one at least, found \[\]"),
+        ({"layers": [1], "tokes": 9}, "unexpected keyword argument 'tokes'"),
+    ],
+)
+def test_layers_and_options_that_cannot_be_are_refused(options, message, folder, tmp_path):
+    with pytest.raises((ValueError, TypeError), match=message):
+        sdl.extract_layers(folder, documents(9), out=tmp_path, **options)
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 import copy
 import itertools
 import signal
+from functools import partial
 
 import pytest
 import torch
@@ -155,6 +156,7 @@ OTHERS = [
     ({"context_length": 8}, "context_length 16, here 8"),
     ({"contexts_per_batch": 2}, "contexts_per_batch 4, here 2"),
     ({"share": 0.25}, "share 0.5, here 0.25"),
+    ({"lm": "with other weights"}, "other model"),
 ]
 
 
@@ -167,15 +169,11 @@ OTHERS = [
 )
 @pytest.mark.parametrize(("change", "message"), OTHERS)
 def test_a_folder_with_another_run_is_refused(change, message, folder, call, beginning, lm, sae, runs):
+    if "lm" in change:
+        change = {"lm": copy.deepcopy(lm)}
+        change["lm"].lm_head.weight.data[0] += 1
     with pytest.raises(ValueError, match=f"{folder} {beginning}.*{message}"):
-        sdl.finetune(sae, lm, **{"texts": documents(60), "out": runs / folder, **call, **change})
-
-
-def test_a_folder_with_a_run_of_another_model_is_refused(lm, sae, runs):
-    other = copy.deepcopy(lm)
-    other.lm_head.weight.data[0] += 1
-    with pytest.raises(ValueError, match=r"belongs to a different run \(other model"):
-        sdl.finetune(sae, other, documents(60), out=runs / "finished", **FINISHED)
+        sdl.finetune(sae, **{"lm": lm, "texts": documents(60), "out": runs / folder, **call, **change})
 
 
 @pytest.mark.usefixtures("interruptible")
@@ -233,22 +231,51 @@ def test_a_refusal_says_what_to_do(change, message, lm, sae):
         sdl.finetune(sae, lm, **call)
 
 
-def test_starts_that_cannot_be_continued_are_refused(lm, sae, batches, tmp_path):
-    with pytest.raises(ValueError, match="start is a int"):
-        sdl.finetune(3, lm, documents(60), **FURTHER)
-    call = {"steps": 2, "progress": False, "device": "cpu", "keep_state": True, **TOPK}
-    optimizer = {"optimizer": lambda parameters: torch.optim.SGD(parameters, lr=1e-3)}
-    sdl.fit(batches.__getitem__, out=tmp_path / "own", **optimizer, **call)
-    with pytest.raises(ValueError, match="its own optimizer, which finetune cannot continue"):
-        sdl.finetune(tmp_path / "own", lm, documents(60), steps=2, **FURTHER)
-    sdl.fit(batches.__getitem__, out=tmp_path / "one", **call)
-    other = copy.deepcopy(sae)
-    other.save(tmp_path / "one")
-    with pytest.raises(ValueError, match="is the state of another dictionary"):
-        sdl.finetune(tmp_path / "one", lm, documents(60), steps=2, **FURTHER)
+def of_its_own_optimizer(fit, folder, _):
+    fit(out=folder, keep_state=True, optimizer=lambda parameters: torch.optim.SGD(parameters, lr=1e-3))
+    return folder
+
+
+def of_another_dictionary(fit, folder, sae):
+    fit(out=folder, keep_state=True)
+    copy.deepcopy(sae).save(folder)
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("start", "message"),
+    [
+        (lambda *_: 3, "start is a int"),
+        (of_its_own_optimizer, "its own optimizer, which finetune cannot continue"),
+        (of_another_dictionary, "is the state of another dictionary"),
+    ],
+)
+def test_starts_that_cannot_be_continued_are_refused(start, message, lm, sae, batches, tmp_path):
+    fit = partial(sdl.fit, batches.__getitem__, steps=2, progress=False, device="cpu", **TOPK)
+    with pytest.raises(ValueError, match=message):
+        sdl.finetune(start(fit, tmp_path / "run", sae), lm, documents(60), steps=2, **FURTHER)
+
+
+def test_a_relu_without_a_penalty_is_warned_of(lm):
     relu = sdl.Dictionary(sdl.SparseCoder(D, n_q=40))
     with pytest.warns(UserWarning, match="activation relu without a penalty in the loss does not keep its L0"):
         sdl.finetune(relu, lm, documents(60), steps=1, **FURTHER)
+
+
+@pytest.mark.parametrize(
+    ("x", "options", "message"),
+    [
+        (lambda batches: batches.__getitem__, {}, "keep_state needs out"),
+        (iter, {"out": "iterator"}, "keep_state needs batches that can begin anew"),
+        (lambda batches: batches.__getitem__, {"out": "without"}, "finished without keep_state; choose another folder"),
+    ],
+)
+def test_keep_state_needs_a_folder_and_a_training(x, options, message, batches, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    call = {"steps": 1, "progress": False, "device": "cpu", **TOPK}
+    sdl.fit(batches.__getitem__, out="without", **call)
+    with pytest.raises(ValueError, match=message):
+        sdl.fit(x(batches), keep_state=True, **options, **call)
 
 
 def test_neighbours_and_archetypes_are_not_continued(lm, batches, tmp_path):
@@ -261,14 +288,3 @@ def test_neighbours_and_archetypes_are_not_continued(lm, batches, tmp_path):
     for start in (rasae, tmp_path / "rasae"):
         with pytest.raises(ValueError, match="computes its decoder rows from archetypes"):
             sdl.finetune(start, lm, documents(60), steps=1, **FURTHER)
-
-
-def test_keep_state_needs_a_folder_and_a_training(batches, tmp_path):
-    call = {"progress": False, "device": "cpu", **TOPK}
-    with pytest.raises(ValueError, match="keep_state needs out"):
-        sdl.fit(batches.__getitem__, steps=1, keep_state=True, **call)
-    with pytest.raises(ValueError, match="keep_state needs batches that can begin anew"):
-        sdl.fit(iter(batches), steps=1, keep_state=True, out=tmp_path / "iterator", **call)
-    sdl.fit(batches.__getitem__, steps=1, out=tmp_path / "without", **call)
-    with pytest.raises(ValueError, match="finished without keep_state; choose another folder"):
-        sdl.fit(batches.__getitem__, steps=1, keep_state=True, out=tmp_path / "without", **call)

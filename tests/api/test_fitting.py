@@ -5,7 +5,6 @@ import json
 import os
 import signal
 import tempfile
-import warnings
 
 import h5py
 import numpy as np
@@ -35,7 +34,6 @@ TOPK = {"activation": "topk", "k": 3, "n_q": 24, "batch_size": 64, "steps": 30, 
 
 SMALL = {"n_q": 4, "l1": 0.1, "batch_size": 50, "steps": 2, **QUIET}
 ANCHORED = {**SMALL, "lambda_anchor": 1.0}
-CENTRED = {**SMALL, "bias": True, "center": True}
 
 
 @pytest.fixture(scope="module")
@@ -465,50 +463,57 @@ def test_a_progress_bar_can_be_turned_off(both, capfd):
     assert capfd.readouterr().err == ""
 
 
-def test_relu_without_a_penalty_is_warned_of(both):
-    with pytest.warns(UserWarning, match="relu without a penalty leaves latents dense"):
-        sdl.fit(both[0], n_q=8, batch_size=64, steps=2, **QUIET)
+FEW = {"activation": "topk", "k": 2, "n_q": 8, "batch_size": 64, "steps": 2, **QUIET}
+JUMP = {"activation": "jumprelu", "k": None, "l0": 0.1, "init_threshold": 0.3, "lambda_aux": 0.1, "k_aux": 4}
+CONSTANT = np.ones((100, 4), dtype=np.float32)
 
 
-def test_a_training_that_came_to_nothing_is_warned_of(both):
-    small = {"activation": "topk", "k": 2, "n_q": 8, "batch_size": 64, **QUIET}
-    with pytest.warns(UserWarning, match=r"fvu is \S+ at the end of training, .* lower lr"):
-        sdl.fit(both[0], lr=1000.0, steps=20, **small)
-    with pytest.warns(UserWarning, match=r"fvu is \S+ at the end of training, .* set normalise"):
-        sdl.fit(both[0] * np.float32(1e-6), steps=100, normalise=False, **small)
-    with pytest.warns(UserWarning, match="the variance of the samples is zero in float32.*1e-19, set normalise"):
-        sdl.fit(np.ones((100, 4), dtype=np.float32), steps=2, **small)
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        sdl.fit(both[0], steps=2, **small)
+def near_classes(centred):
+    """Compute the means of classes that are close to each other, and far from zero."""
+    rng = np.random.default_rng(0)
+    labels = rng.integers(4, size=400)
+    x = (10 + np.eye(4, 16)[labels] + 0.1 * rng.standard_normal((400, 16))).astype(np.float32)
+    return sdl.class_means(x, labels, centred=centred)
 
 
-def test_a_mean_that_samples_share_is_warned_of_where_nothing_takes_it_away(both):
-    small = {"activation": "topk", "k": 2, "n_q": 8, "batch_size": 64, "steps": 2, **QUIET}
-    far = both[0] + np.float32(3)
-    for settings in ({"bias": False}, {"bias": True}, {"bias": True, "center": True}):
-        message = (
-            r"the mean of the samples is \S+ times as large as their spread, so many latents may die; set normalise"
-        )
-        with pytest.warns(UserWarning, match=message):
-            sdl.fit(far, **small, **settings, normalise=False)
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        for settings in ({}, {"whiten": True}):
-            sdl.fit(far, **small, **settings)
-        sdl.fit(both[0], **small)
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (
+            lambda x: sdl.fit(x, **FEW | {"activation": "relu", "k": None}),
+            "relu without a penalty leaves latents dense",
+        ),
+        (lambda x: sdl.fit(x, **FEW | {"lr": 1e3, "steps": 20}), r"fvu is \S+ at the end of training, .* lower lr"),
+        (
+            lambda x: sdl.fit(x * np.float32(1e-6), **FEW | {"steps": 100, "normalise": False}),
+            r"fvu is \S+ at the end of training, .* set normalise",
+        ),
+        (lambda _: sdl.fit(CONSTANT, **FEW), "variance of the samples is zero in float32.*1e-19, set normalise"),
+        *(
+            (
+                lambda x, settings=settings: sdl.fit(x + np.float32(3), normalise=False, **FEW, **settings),
+                r"mean of the samples is \S+ times as large as their spread, so many latents may die; set normalise",
+            )
+            for settings in ({"bias": False}, {"bias": True}, {"bias": True, "center": True})
+        ),
+        (
+            lambda x: sdl.fit(x, init_threshold=0.3, k_aux=4, **FEW),
+            "init_threshold has no effect without activation jumprelu; k_aux .* lambda_aux",
+        ),
+        (lambda x: sdl.fit(x, resample_every=2, **FEW), "resample_every is 2, but no latent is resampled after step 1"),
+        (lambda _: near_classes(centred=False), "nearly parallel .* leave centred"),
+    ],
+)
+def test_settings_that_hardly_help_are_warned_of(call, message, both):
+    with pytest.warns(UserWarning, match=message):
+        call(both[0])
 
 
-def test_settings_of_parts_that_a_dictionary_does_not_have_are_warned_of(both):
-    x, small = both[0], {"n_q": 8, "batch_size": 64, "steps": 2, **QUIET}
-    unused = "init_threshold has no effect without activation jumprelu; k_aux .* lambda_aux"
-    with pytest.warns(UserWarning, match=unused):
-        sdl.fit(x, activation="topk", k=2, init_threshold=0.3, k_aux=4, **small)
-    with pytest.warns(UserWarning, match="resample_every is 2, but no latent is resampled after step 1"):
-        sdl.fit(x, activation="topk", k=2, resample_every=2, **small)
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        sdl.fit(x, activation="jumprelu", l0=0.1, init_threshold=0.3, lambda_aux=0.1, k_aux=4, **small)
+@pytest.mark.filterwarnings("error")
+def test_sound_settings_bring_no_warning(both):
+    for far, settings in ((0, {}), (3, {}), (3, {"whiten": True}), (0, JUMP)):
+        sdl.fit(both[0] + np.float32(far), **FEW | settings)
+    near_classes(centred=True)
 
 
 @pytest.mark.parametrize(
@@ -521,7 +526,6 @@ def test_settings_of_parts_that_a_dictionary_does_not_have_are_warned_of(both):
             r"device must be one of auto, cpu, cuda, found 'gpu'; did you mean cuda\?",
         ),
         (lambda x: sdl.fit(x, device="cuda:1"), "device must be one of auto, cpu, cuda, found 'cuda:1'"),
-        (lambda x: sdl.fit(x, device="mps"), "device must be one of"),
         (lambda x: sdl.fit_many(x, {"a": {}}, device="cuda:0"), "device must be one of"),
         (lambda x: sdl.fit_layers("no-model", [], device="gpu"), "device must be one of"),
         (lambda x: sdl.fit(x, seed=None), "seed must be a whole number, found None"),
@@ -598,16 +602,14 @@ def test_settings_of_parts_that_a_dictionary_does_not_have_are_warned_of(both):
             "anchors for the target have 5 dimensions, but the target has 8",
         ),
         (
-            lambda x: sdl.fit(x, **CENTRED, start=sdl.fit(x, **CENTRED)),
-            "center would replace the biases of start",
-        ),
-        (lambda x: sdl.fit(x[:, :5], **SMALL, start=sdl.fit(x, **SMALL)), "start maps 8 to 8 dimensions, but .* 5"),
-        (lambda x: sdl.fit(x, **SMALL | {"n_q": 3}, start=sdl.fit(x, **SMALL)), "start has 4 latents, but n_q is 3"),
-        (
             lambda x: sdl.fit(x[:, :5], solver="kmeans", n_atoms=16, start=sdl.fit(x, **SMALL)),
             "start maps 8 to 8 dimensions",
         ),
         (lambda x: sdl.fit(x, **SMALL, out="run.pt"), "run.pt: expected a folder"),
+        (lambda x: sdl.fit(x, **SMALL, out=""), "out is empty, expected a path"),
+        (lambda x: sdl.fit_many(x, {"a": {}}, **SMALL, out=""), "out is empty, expected a path"),
+        (lambda x: sdl.fit(x, **SMALL).save(""), "path is empty, expected a path"),
+        (lambda x: sdl.load(""), "path is empty, expected a path"),
         (lambda x: sdl.fit(x, **SMALL, start=broken(x)), r"start: W_dec\[3, 5\] is nan, expected finite weights"),
         (
             lambda x: sdl.fit(x, solver="kmeans", n_atoms=4, support=2, start=broken(x)),
@@ -682,17 +684,6 @@ def test_class_means_are_unit_means_of_names_or_numbers(both):
     assert sdl.class_means(x, unlabelled).W_p.shape == (8, 2)
 
 
-def test_nearly_parallel_class_means_bring_a_warning():
-    rng = np.random.default_rng(0)
-    labels = rng.integers(4, size=400)
-    x = (10 + np.eye(4, 16)[labels] + 0.1 * rng.standard_normal((400, 16))).astype(np.float32)
-    with pytest.warns(UserWarning, match="nearly parallel .* leave centred"):
-        sdl.class_means(x, labels, centred=False)
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        sdl.class_means(x, labels)
-
-
 def test_discovered_anchors_are_unit_and_near_true_features():
     bench = sdl.Bench.draw(seed=0, n=24, n_p=20, sparsity=0.95, max_interference=0.3)
     anchors = sdl.discover(bench.sample(8000), 5, n_atoms=60)
@@ -738,7 +729,7 @@ def test_a_file_that_is_written_to_during_the_training_is_refused_and_nothing_is
     assert not (tmp_path / "run/model.safetensors").exists()
 
 
-def test_every_path_may_begin_with_a_tilde_and_none_may_be_empty(both, tmp_path, monkeypatch):
+def test_every_path_may_begin_with_a_tilde(both, tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
@@ -751,9 +742,4 @@ def test_every_path_may_begin_with_a_tilde_and_none_may_be_empty(both, tmp_path,
     assert sdl.load("~/one.safetensors").encode("~/x.npy").shape == sdl.load("~/run").encode(both[0]).shape
     sdl.export(dictionary, "dictionary_learning", "~/out")
     assert (tmp_path / "out/ae.pt").is_file()
-    for save in (lambda: sdl.fit(both[0], out="", **SMALL), lambda: dictionary.save(""), lambda: sdl.load("")):
-        with pytest.raises(ValueError, match=" is empty, expected a path"):
-            save()
-    with pytest.raises(ValueError, match="out is empty, expected a path"):
-        sdl.fit_many(both[0], {"a": {}}, out="", **SMALL)
     assert list((tmp_path / "here").iterdir()) == []

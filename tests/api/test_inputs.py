@@ -44,21 +44,11 @@ def test_labels_count_the_classes_that_occur_and_missing_ones_name_none(labels, 
 
 
 @pytest.mark.parametrize(
-    ("labels", "kind"),
-    [
-        (np.array([0.5, 1]), r"float64 of shape \(2,\)"),
-        (np.eye(2, dtype=int), r"int64 of shape \(2, 2\)"),
-        ("a", "str"),
-    ],
-)
-def test_what_are_no_labels_is_refused(labels, kind):
-    with pytest.raises(ValueError, match=f"labels are {kind}.*expected whole numbers or names, one per sample"):
-        class_numbers(labels)
-
-
-@pytest.mark.parametrize(
     ("labels", "message"),
     [
+        (np.array([0.5, 1]), r"labels are float64 of shape \(2,\).*expected whole numbers or names, one per sample"),
+        (np.eye(2, dtype=int), r"labels are int64 of shape \(2, 2\).*expected whole numbers or names, one per sample"),
+        ("a", "labels are str.*expected whole numbers or names, one per sample"),
         ([1, "1"], r"labels are numbers and names, such as 1 \(sample 0\) and '1' \(sample 1\); convert all"),
         ([1, 1.0], "label 1.0 of sample 1 is a float, expected a whole number or a name"),
         (["a", True], "label True of sample 1 is a bool"),
@@ -75,7 +65,7 @@ def test_what_are_no_labels_is_refused(labels, kind):
     ],
 )
 @pytest.mark.filterwarnings("ignore:Sparse invariant checks")
-def test_labels_of_another_kind_are_named_by_their_sample(labels, message):
+def test_labels_of_another_kind_are_refused(labels, message):
     with pytest.raises(ValueError, match=message):
         class_numbers(labels)
 
@@ -109,6 +99,7 @@ def test_a_class_number_is_its_name():
         (lambda: np.array([[object()]]), r"x is object .*; convert it by x.astype\('float32'\)"),
         (lambda: np.ones((2, 3), dtype=">f4"), r"x is >f4 .*; convert it by x.astype\('float32'\)"),
         (lambda: scipy.sparse.csr_array(np.eye(3)), r"x is a csr_array, expected .*; give x.toarray\(\)"),
+        (lambda: np.ma.masked_greater(np.eye(3), 0.5), "x is a masked array, but masks are not supported"),
     ],
 )
 @pytest.mark.filterwarnings("ignore:Sparse", "ignore:torch.quantize", "ignore:.*quantized")
@@ -126,15 +117,27 @@ def test_tensors_that_share_or_negate_memory_are_read():
     assert floats(x.bfloat16().requires_grad_(), "x").dtype == np.float32
 
 
-def test_a_mask_is_not_ignored():
-    with pytest.raises(ValueError, match="x is a masked array, but masks are not supported"):
-        array(np.ma.masked_greater(np.eye(3), 0.5), "x")
+def pickled(path):
+    np.save(path, np.array([{1: 2}], dtype=object), allow_pickle=True)
 
 
-@pytest.mark.parametrize("content", [b"", b"words", b"\x93NUMPY"])
-def test_a_file_that_is_no_array_is_named(content, tmp_path):
-    (tmp_path / "x.npy").write_bytes(content)
-    with pytest.raises(ValueError, match=r"x\.npy: is not an \.npy file of numbers"), activations(tmp_path / "x.npy"):
+@pytest.mark.parametrize(
+    ("write", "message"),
+    [
+        *(
+            (lambda path, content=content: path.write_bytes(content), r"x\.npy: is not an \.npy file of numbers")
+            for content in (b"", b"words", b"\x93NUMPY")
+        ),
+        (pickled, r"x\.npy: contains Python objects, .* names by \.astype\(str\)"),
+        (os.mkfifo, r"x\.npy: is not an \.npy file of numbers \(it is a folder or a device"),
+        (lambda path: None, r"x\.npy: no such file, given as x"),
+    ],
+)
+def test_a_file_that_is_no_array_is_refused(write, message, tmp_path):
+    write(tmp_path / "x.npy")
+    with pytest.raises((ValueError, FileNotFoundError), match=message):
+        array(tmp_path / "x.npy", "x")
+    with pytest.raises((ValueError, FileNotFoundError), match=message), activations(tmp_path / "x.npy"):
         pass
 
 
@@ -154,14 +157,6 @@ def test_what_a_store_holds_itself_is_refused_beside_it(way, column, tmp_path):
             assert source.rows == 3
 
 
-def test_a_file_that_holds_no_numbers_is_named(tmp_path):
-    np.save(tmp_path / "pickled.npy", np.array([{1: 2}], dtype=object), allow_pickle=True)
-    with pytest.raises(ValueError, match=r"pickled\.npy: contains Python objects, .* names by \.astype\(str\)"):
-        array(tmp_path / "pickled.npy", "x")
-    with pytest.raises(FileNotFoundError, match=r"nowhere\.npy: no such file, given as labels"):
-        array(tmp_path / "nowhere.npy", "labels")
-
-
 def test_one_long_label_takes_no_memory_for_every_sample():
     tracemalloc.start()
     try:
@@ -169,9 +164,3 @@ def test_one_long_label_takes_no_memory_for_every_sample():
         assert tracemalloc.get_traced_memory()[1] < 10**7
     finally:
         tracemalloc.stop()
-
-
-def test_a_pipe_is_refused_instead_of_waited_for(tmp_path):
-    os.mkfifo(tmp_path / "x.npy")
-    with pytest.raises(ValueError, match=r"x\.npy: is not an \.npy file of numbers \(it is a folder or a device"):
-        array(tmp_path / "x.npy", "x")

@@ -83,13 +83,6 @@ def test_a_dictionary_elsewhere_than_where_it_was_fitted_brings_a_warning(place,
         pass
 
 
-@pytest.mark.parametrize(("place", "meant"), [("bogus", ""), ("mlp_out", "; did you mean mlp_output?")])
-def test_a_place_that_no_model_has_is_refused(place, meant, lm, sae):
-    message = f"mlp, or PATH:input or PATH:output of a module, found '{place}'{meant}"
-    with pytest.raises(ValueError, match=re.escape(message)), sdl.splice(lm, 2, sae, place=place):
-        pass
-
-
 def test_the_contexts_of_one_latent_are_those_of_several(tmp_path, sae):
     model = save_tiny_llama(tmp_path / "lm")
     one, several = (sdl.contexts(sae, model, documents(20), latents, layer=2) for latents in (np.int64(3), [3]))
@@ -108,24 +101,37 @@ def test_contexts_without_latents_show_some_from_the_most_to_the_least_frequent(
     assert len(densities) == min(SHOWN, sum(share > 0 for share in density.values()))
     assert densities[0] == max(density.values())
     assert densities[-1] == min(share for share in density.values() if share)
-    with torch.no_grad():
-        silent = sdl.Dictionary(SparseCoder(sae.coder.config, (D,), (D,), torch_stream(0, "silent")))
-        silent.coder.W_enc.zero_()
-    with pytest.raises(ValueError, match="no latent is active at the beginning of the text"):
-        sdl.contexts(silent, model, documents(20), layer=2)
-    with pytest.raises(ValueError, match="too short for one context"):
-        sdl.contexts(sae, model, ["river"], layer=2)
 
 
-def test_options_of_texts_are_checked(tmp_path, sae):
-    model = save_tiny_llama(tmp_path / "lm")
-    with pytest.raises(ValueError, match=r"text_options has no 'text_column'; expected column, config, split"):
-        sdl.contexts(sae, model, documents(20), [1], layer=2, text_options={"text_column": "body"})
+NO_PLACE = "mlp, or PATH:input or PATH:output of a module, found '{}'"
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
+        ({"place": "bogus"}, NO_PLACE.format("bogus")),
+        ({"place": "mlp_out"}, NO_PLACE.format("mlp_out") + "; did you mean mlp_output?"),
+        ({"layer": None}, "layer is missing"),
+        ({"dictionary": None}, "dictionary is missing"),
+        ({"layer": "the dictionary", "dictionary": None}, "layer is a dictionary; call splice(lm, layer, dictionary)"),
+    ],
+)
+def test_arguments_of_a_splice_are_checked(change, message, lm, sae):
+    call = {"layer": 2, "dictionary": sae, **change}
+    if call["layer"] == "the dictionary":
+        call["layer"] = sae
+    with pytest.raises(ValueError, match=re.escape(message)), sdl.splice(lm, **call):
+        pass
+
+
+SILENT = sdl.Dictionary(SparseCoder(ModelConfig(n_q=8), (D,), (D,)))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"layer": None}, "layer is missing"),
+        ({"dictionary": SILENT, "latents": None}, "no latent is active at the beginning of the text"),
         ({"drop": "separator"}, "drop must be a list, found 'separator'"),
         ({"drop": ("first_positon",)}, "must be one of first_position, separator, outlier, found .*first_positon"),
         ({"latents": [1.5]}, "latent must be a whole number, found 1.5"),
@@ -133,19 +139,13 @@ def test_options_of_texts_are_checked(tmp_path, sae):
         ({"number": 0}, "number must be at least 1"),
         ({"contexts_per_batch": 0}, "contexts_per_batch must be at least 1"),
         ({"place": "block.mlp.up_proj:output"}, "reads activations of width 24, but .* have width 48"),
+        (
+            {"text_options": {"text_column": "body"}},
+            "text_options has no 'text_column'; expected column, config, split",
+        ),
     ],
 )
 def test_arguments_of_pages_are_checked(sae, model_folder, change, message):
+    call = {"dictionary": sae, "latents": [1], "layer": 2, "context_length": 16, **change}
     with pytest.raises(ValueError, match=message):
-        sdl.contexts(sae, model_folder, documents(20), **{"latents": [1], "layer": 2, "context_length": 16, **change})
-
-
-def test_what_is_missing_is_named(lm, sae):
-    with pytest.raises(ValueError, match="layer is missing"):
-        sdl.splice(lm, dictionary=sae)
-    with pytest.raises(ValueError, match="dictionary is missing"):
-        sdl.splice(lm, 2)
-    with pytest.raises(ValueError, match=r"layer is a dictionary; call splice\(lm, layer, dictionary\)"):
-        sdl.splice(lm, sae)
-    with pytest.raises(ValueError, match="layer is missing"):
-        sdl.contexts(sae, lm, ["a text"], [1])
+        sdl.contexts(lm=model_folder, texts=documents(20), **call)

@@ -93,13 +93,6 @@ def test_a_setting_that_a_later_version_adds_makes_no_other_run(x, tmp_path):
         fitted(x, tmp_path / "run", gradient_clip=2.0)
 
 
-def test_a_fact_that_only_the_finished_run_has_makes_it_another_run(x, tmp_path):
-    inputs = fitted(x, tmp_path / "run")[0].provenance["inputs"]
-    changed(tmp_path / "run", inputs={**inputs, "start": "a digest"})
-    with pytest.raises(ValueError, match=r"a different run \(other start\)"):
-        fitted(x, tmp_path / "run")
-
-
 def test_one_warning_tells_of_all_runs_of_a_sweep(x, tmp_path):
     sweep = {str(k): {"k": k} for k in (1, 2, 3)}
     sdl.fit_many(x, sweep, out=tmp_path, at_once=1, **SETTINGS)
@@ -153,12 +146,33 @@ def test_an_unfinished_run_resumes_with_other_code_and_says_so(x, tmp_path, monk
     assert fitted(x, folder, checkpoint_every=5)[1] == []  # opened
 
 
-def test_a_checkpoint_that_this_version_cannot_read_is_refused(x, tmp_path, monkeypatch):
-    folder = tmp_path / "run"
+def finished_from_a_start(x, folder, _):
+    inputs = fitted(x, folder, checkpoint_every=5)[0].provenance["inputs"]
+    changed(folder, inputs={**inputs, "start": "a digest"})
+
+
+def cut_off_in_another_version(x, folder, monkeypatch):
     cut_off(monkeypatch, x, folder)
     rewritten(folder / CHECKPOINT, drop="silent")
-    with pytest.raises(ValueError, match=r"safetensors: this version of sdlcore cannot resume .* lacks 'silent'\. Res"):
-        sdl.fit(x, out=folder, checkpoint_every=5, **SETTINGS)
+
+
+def without_settings(x, folder, _):
+    folder.mkdir()
+    (folder / CONFIG).write_text("[]")
+
+
+@pytest.mark.parametrize(
+    ("prepare", "message"),
+    [
+        (finished_from_a_start, r"a different run \(other start\)"),
+        (cut_off_in_another_version, r"safetensors: this version of sdlcore cannot resume .* lacks 'silent'\. Res"),
+        (without_settings, r"config\.json does not describe a run: .* Choose another folder"),
+    ],
+)
+def test_folders_of_other_runs_are_refused(prepare, message, x, tmp_path, monkeypatch):
+    prepare(x, tmp_path / "run", monkeypatch)
+    with pytest.raises(ValueError, match=message):
+        sdl.fit(x, out=tmp_path / "run", checkpoint_every=5, **SETTINGS)
 
 
 @pytest.mark.parametrize("number", [errno.EBADF, errno.ENOLCK])
@@ -176,9 +190,3 @@ def test_describe_fit_is_the_provenance_of_the_run(x, tmp_path, settings):
     described = sdlcore.pipeline.describe_fit(x, seed=3, **quiet)
     dictionary = sdl.fit(x, seed=3, out=tmp_path / "run", **settings)
     assert described == json.loads(json.dumps(dictionary.provenance))
-
-
-def test_a_configuration_that_describes_no_run_is_refused(x, tmp_path):
-    (tmp_path / CONFIG).write_text("[]")
-    with pytest.raises(ValueError, match=r"config\.json does not describe a run: .* Choose another folder"):
-        sdl.fit(x, out=tmp_path, **SETTINGS)

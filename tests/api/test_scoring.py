@@ -84,12 +84,6 @@ def test_recovery_is_computed_at_any_threshold(tau, end, sae, bench):
     assert f"exceeds {tau:g}" in repr(scores)
 
 
-@pytest.mark.parametrize("tau", [0, 1, -0.5, "high"])
-def test_thresholds_outside_of_cosines_are_refused(tau, sae, bench):
-    with pytest.raises(ValueError, match="tau must be"):
-        sdl.evaluate(sae, bench, tau=tau)
-
-
 @pytest.mark.usefixtures("registry")
 def test_metrics_of_plugins_are_printed_and_in_the_frame(sae, bench, x):
     @sdl.metric("decoder_norm", "Norm", "norm of the decoder")
@@ -128,8 +122,6 @@ def test_scores_become_a_table_that_says_what_each_is(sae, bench):
     assert frame.loc["mip_decoder", "chance"] == scores.chance["mip_decoder"]
     assert frame.loc["fvu", "better"] == "lower"
     assert list(frame.index) == list(scores)
-    with pytest.raises(KeyError, match=r"there is no metric mip_decodr; did you mean mip_decoder\?; to_frame"):
-        scores["mip_decodr"]
     assert scores.get("mip_decodr") is None
 
 
@@ -139,10 +131,6 @@ def test_a_bench_evaluates_on_samples_that_no_training_saw(sae, bench, x):
     assert sdl.evaluate(sae, bench, n_samples=100)["fvu"] == pytest.approx(by_hand["fvu"])
     assert set(by_hand) == {"l0", "fvu", "dead_fraction"}
     assert not by_hand.features
-    with pytest.raises(KeyError, match="no metric mip_decoder without ground truth"):
-        by_hand["mip_decoder"]
-    with pytest.raises(ValueError, match=r"give them as x=.*, since the second argument is the ground truth"):
-        sdl.evaluate(sae, drawn.input)
 
 
 def test_classes_judge_by_their_labels(sae, x):
@@ -152,8 +140,6 @@ def test_classes_judge_by_their_labels(sae, x):
     assert 0 <= scores["gt_recovery_decoder"] <= 1
     assert "macro_f1" in scores
     assert "detection_f1" not in scores
-    with pytest.raises(ValueError, match="labels are missing"):
-        sdl.evaluate(sae, means, x)
 
 
 def test_classes_keep_their_names_where_test_samples_lack_one(sae, x):
@@ -162,21 +148,12 @@ def test_classes_keep_their_names_where_test_samples_lack_one(sae, x):
     two_classes = References(means.W_p[:, [0, 2]], classes=np.arange(2), class_names=["ant", "cow"])
     scores = sdl.evaluate(sae, means, x[some], labels=labels[some])
     assert scores["macro_f1"] == sdl.evaluate(sae, two_classes, x[some], labels=labels[some])["macro_f1"]
-    with pytest.raises(ValueError, match=r"x: label bee matches none of the reference classes: ant, cow"):
-        sdl.evaluate(sae, two_classes, x, labels=labels)
 
 
 def test_custom_reference_directions_score_without_labels(sae, x, bench):
     scores = sdl.evaluate(sae, References(bench.W_p, None, None), x)
     assert scores["gt_recovery_decoder"] == sdl.evaluate(sae, bench, n_samples=100)["gt_recovery_decoder"]
     assert "macro_f1" not in scores
-
-
-def test_an_anchored_dictionary_of_another_width_is_refused_by_a_sentence(bench):
-    wide = np.random.default_rng(0).standard_normal((200, bench.settings.n_p + 3)).astype(np.float32)
-    sae = sdl.fit(wide, anchors=np.eye(2, wide.shape[1]), **TOPK | {"batch_size": 100}, **QUIET)
-    with pytest.raises(ValueError, match="samples have dimensions"):
-        sdl.evaluate(sae, bench)
 
 
 def test_rows_serve_as_references_and_as_anchors(sae, x, bench):
@@ -201,18 +178,52 @@ def test_anchored_and_unanchored_features_are_scored_separately(sae, bench):
     assert scores["mip_decoder"] == pytest.approx((4 * anchored + 8 * others) / 12)
 
 
-def test_a_dictionary_that_is_not_finite_is_not_scored(sae, bench):
-    for name, place in (("W_enc", (2, 1)), ("b_dec", (4,))):
-        broken = copy.deepcopy(sae)
-        broken.coder.get_parameter(name).data[place] = torch.nan
-        where = ", ".join(map(str, place))
-        with pytest.raises(ValueError, match=rf"dictionary: {name}\[{where}\] is nan, expected finite weights"):
-            sdl.evaluate(broken, bench)
+def with_nan(sae, name, *place):
+    broken = copy.deepcopy(sae)
+    broken.coder.get_parameter(name).data[place] = torch.nan
+    return broken
+
+
+def classes(x):
+    return sdl.class_means(x, np.array(["ant", "cow"])[np.arange(len(x)) % 2])
+
+
+def wider(bench):
+    """Return an anchored dictionary of more dimensions than the bench has."""
+    wide = np.random.default_rng(0).standard_normal((200, bench.settings.n_p + 3)).astype(np.float32)
+    return sdl.fit(wide, anchors=np.eye(2, wide.shape[1]), **TOPK | {"batch_size": 100}, **QUIET)
 
 
 @pytest.mark.parametrize(
     ("call", "message"),
     [
+        *(
+            (lambda sae, bench, x, tau=tau: sdl.evaluate(sae, bench, tau=tau), "tau must be")
+            for tau in (0, 1, -0.5, "high")
+        ),
+        (lambda sae, bench, x: sdl.evaluate(wider(bench), bench), "samples have dimensions"),
+        (lambda sae, bench, x: sdl.evaluate(sae, classes(x), x), "labels are missing"),
+        (
+            lambda sae, bench, x: sdl.evaluate(sae, classes(x), x, labels=["ant", "bee"] * (len(x) // 2)),
+            "x: label bee matches none of the reference classes: ant, cow",
+        ),
+        (
+            lambda sae, bench, x: sdl.evaluate(sae, bench.samples(100, "test").input),
+            "give them as x=.*, since the second argument is the ground truth",
+        ),
+        (
+            lambda sae, bench, x: sdl.evaluate(sae, bench, n_samples=100)["mip_decodr"],
+            r"there is no metric mip_decodr; did you mean mip_decoder\?; to_frame",
+        ),
+        (lambda sae, bench, x: sdl.evaluate(sae, x=x)["mip_decoder"], "no metric mip_decoder without ground truth"),
+        (
+            lambda sae, bench, x: sdl.evaluate(with_nan(sae, "W_enc", 2, 1), bench),
+            r"dictionary: W_enc\[2, 1\] is nan, expected finite weights",
+        ),
+        (
+            lambda sae, bench, x: sdl.evaluate(with_nan(sae, "b_dec", 4), bench),
+            r"dictionary: b_dec\[4\] is nan, expected finite weights",
+        ),
         (lambda sae, bench, x: sdl.evaluate(sae, bench, seed=-1), "seed must be at least 0, found -1"),
         (lambda sae, bench, x: bench.references.choose(2, seed=-1), "seed must be at least 0, found -1"),
         (
@@ -244,8 +255,8 @@ def test_a_dictionary_that_is_not_finite_is_not_scored(sae, bench):
         (lambda sae, bench, x: sdl.evaluate(sae, x=x[:, :5]), r"dimensions \(5,\), .* expects \(8,\)"),
     ],
 )
-def test_what_is_wrong_is_named(call, message, sae, bench, x):
-    with pytest.raises(ValueError, match=message):
+def test_what_cannot_be_scored_is_refused(call, message, sae, bench, x):
+    with pytest.raises((ValueError, KeyError), match=message):
         call(sae, bench, x)
 
 

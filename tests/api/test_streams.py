@@ -193,6 +193,10 @@ def not_finite(step):
     return np.where(np.arange(64)[:, None] == 7, np.nan, X[:64]) if step == 3 else X[:64]
 
 
+def of_pairs(step):
+    return of_step(step).reshape(32, 2, 8)
+
+
 @pytest.mark.parametrize(
     ("x", "settings", "message"),
     [
@@ -215,6 +219,14 @@ def not_finite(step):
             {"anchors": np.eye(8)[:2], "anchor_cosine": 0.9},
             "anchor_cosine trains several times, but x is an iterator, which is read once; give a DataLoader",
         ),
+        (of_step, {"contrast": 0.5}, "do not say which samples are neighbours; give batches of pairs, B x 2 x n_p"),
+        (of_pairs, {}, r"x gives pairs of neighbours .* which only contrast uses"),
+        (X, {"batch_size": 64, "contrast": 0.5}, "there is no references/document to find neighbours by"),
+        (
+            lambda step: (of_step if step else of_pairs)(step),
+            {"contrast": 0.5},
+            "either all batches are pairs, or none",
+        ),
         (iter([]), {}, r"x \(iterator\) gives no batch"),
         (Exhausted(), {}, r"x \(iterable\) gives no batch when it begins anew after 10 batches; give a DataLoader"),
         (loader(90), {"accumulate": 3}, "batch 7 of x has 10 samples, which accumulate = 3 must divide"),
@@ -236,31 +248,19 @@ def test_what_is_wrong_with_batches_is_named(x, settings, message):
         sdl.fit(x, **options)
 
 
-def test_what_needs_all_samples_refuses_batches():
-    with pytest.raises(ValueError, match="x is a DataLoader, expected an array, a tensor or a path"):
-        sdl.discover(loader())
-
-
 def test_batches_of_pairs_train_with_contrast_and_nothing_else():
     how = {**SETTINGS, "contrast": 0.5}
-
-    def of_pairs(step):
-        return of_step(step).reshape(32, 2, 8)
-
     dictionary = sdl.fit(of_pairs, **how)
     # at most log(pairs), which random codes have
     assert 0 < dictionary.history[-1]["contrast"] < np.log(32) + 0.1
     assert not same(dictionary, sdl.fit(of_step, **SETTINGS))
-    with pytest.raises(ValueError, match="do not say which samples are neighbours; give batches of pairs, B x 2 x n_p"):
-        sdl.fit(of_step, **how)
-    with pytest.raises(ValueError, match=r"x gives pairs of neighbours .* which only contrast uses"):
-        sdl.fit(of_pairs, **SETTINGS)
-    with pytest.raises(ValueError, match="there is no references/document to find neighbours by"):
-        sdl.fit(X, batch_size=64, **how)
-    with pytest.raises(ValueError, match="either all batches are pairs, or none"):
-        sdl.fit(lambda step: of_step(step) if step else of_pairs(step), **how)
     runs = sdl.fit_many(of_pairs, {"one": {}, "two": {"seed": 1}}, **how)
     assert same(runs["one"], dictionary)
+
+
+def test_what_needs_all_samples_refuses_batches():
+    with pytest.raises(ValueError, match="x is a DataLoader, expected an array, a tensor or a path"):
+        sdl.discover(loader())
 
 
 ROUNDS = {**SETTINGS, "posterior_samples": 128, "mean_shift_rounds": 4}

@@ -15,3 +15,16 @@ def calls() -> None:
     sdl.fit("x.npy", kk=8)  # type: ignore[call-arg]
     sdl.fit_many("x.npy", {"a": {"k": 8}}, lr="high")  # type: ignore[arg-type]
     sdl.Bench.draw(n=64, sparsity="high")  # type: ignore[arg-type]
+
+
+def calls_on_language_models(lm: Any, sae: sdl.Dictionary) -> None:
+    """Accept valid options; refuse unknown names and wrong types."""
+    sdl.splice(lm, 12, sae, keep_error=False, first_position=True)
+    sdl.splice(lm, 12, sae, keep_errors=False)  # type: ignore[call-arg]
+    sdl.splice(lm, 12, sae, keep_error="no")  # type: ignore[arg-type]
+    sdl.contexts(sae, lm, "text.txt", 3, number=5, context_length=64, bos=True)
+    sdl.contexts(sae, lm, "text.txt", 3, numbers=5)  # type: ignore[call-arg]
+    sdl.contexts(sae, lm, "text.txt", 3, number="five")  # type: ignore[arg-type]
+    sdl.extract_layers(lm, "text.txt", layers=[1, 2], out="stores", tokens=1000, dtype="bfloat16")
+    sdl.extract_layers(lm, "text.txt", layers=[1, 2], out="stores", token=1000)  # type: ignore[call-arg]
+    sdl.extract_layers(lm, "text.txt", layers=[1, 2], out="stores", dtype="int8")  # type: ignore[arg-type]

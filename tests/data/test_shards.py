@@ -1,6 +1,7 @@
 import shutil
 import time
 from itertools import pairwise
+from pathlib import Path
 
 import h5py
 import numpy as np
@@ -146,16 +147,6 @@ def test_a_shard_that_is_not_as_it_was_united_is_named(copied, damage):
         ActivationStore(copied / "train.h5")
 
 
-def test_verification_reports_damage_inside_a_shard(copied):
-    with h5py.File(copied / "train" / "part-00003.h5", "r+") as file:
-        file["target"][700, 1] = 0
-    with pytest.raises(StoreError, match=r"part-00003\.h5: does not end with its checksums"):
-        verify(copied / "train.h5")
-    append_checksums(copied / "train" / "part-00003.h5")
-    with pytest.raises(StoreError, match=r"part-00003\.h5: target is damaged in rows 0 to 999"):
-        verify(copied / "train.h5")
-
-
 def test_a_missing_shard_is_no_zero_to_those_who_read_the_index_by_other_means(copied):
     (copied / "train" / "part-00002.h5").unlink()
     with h5py.File(copied / "train.h5") as file:
@@ -182,17 +173,35 @@ def test_shards_that_disagree_are_named(tmp_path, other, message):
     assert not (tmp_path / "index.h5").exists()
 
 
-def test_what_cannot_be_united_is_named(tmp_path, folder):
-    with pytest.raises(StoreError, match="the list of shards to combine is empty"):
-        unite([], tmp_path / "index.h5", {})
-    with pytest.raises(StoreError, match=r"gone\.h5: no such activation store"):
-        unite([tmp_path / "gone.h5"], tmp_path / "index.h5", {})
-    with pytest.raises(StoreError, match="is an index of shards itself"):
-        unite([folder / "train.h5"], tmp_path / "index.h5", {})
-    with create_store(tmp_path / "truth.h5", {}) as writer:
+def test_verification_reports_damage_inside_a_shard(copied):
+    shard = copied / "train" / "part-00003.h5"
+    with h5py.File(shard, "r+") as file:
+        file["target"][700, 1] = 0
+    with pytest.raises(StoreError, match=r"part-00003\.h5: does not end with its checksums"):
+        verify(copied / "train.h5")
+    append_checksums(shard)
+    with pytest.raises(StoreError, match=r"part-00003\.h5: target is damaged in rows 0 to 999"):
+        verify(copied / "train.h5")
+
+
+def with_truth(folder):
+    with create_store(folder / "truth.h5", {}) as writer:
         writer.append(np.ones((2, 3)), features=scipy.sparse.csr_array(np.ones((2, 4))))
-    with pytest.raises(StoreError, match="ground-truth features"):
-        unite([tmp_path / "truth.h5"], tmp_path / "index.h5", {})
+    return [folder / "truth.h5"]
+
+
+@pytest.mark.parametrize(
+    ("shards", "message"),
+    [
+        (lambda _: [], "the list of shards to combine is empty"),
+        (lambda _: [Path("gone.h5")], r"gone\.h5: no such activation store"),
+        (lambda folder: [folder / "train.h5"], "is an index of shards itself"),
+        (with_truth, "ground-truth features"),
+    ],
+)
+def test_what_cannot_be_united_is_refused(shards, message, copied, tmp_path):
+    with pytest.raises(StoreError, match=message):
+        unite(shards(copied), tmp_path / "index.h5", {})
 
 
 def test_the_provenance_of_rows_is_that_of_the_shards(folder):

@@ -125,14 +125,26 @@ def test_f1_asks_whether_the_matched_latent_fires_when_the_feature_does(store):
     assert metrics["mcc"] == pytest.approx(metrics["hungarian_decoder"] * N / min(N, model.config.n_q))
 
 
-def test_a_ground_truth_without_coefficients_is_refused(tmp_path):
+@pytest.fixture
+def bare(tmp_path):
+    """A store without coefficients and labels."""
     with create_store(tmp_path / "bare.h5", {}) as writer:
         writer.append(np.ones((4, N_P)), target=np.ones((4, N_R)))
-    with (
-        ActivationStore(tmp_path / "bare.h5") as bare,
-        pytest.raises(ValueError, match=r"bare\.h5: no true coefficients"),
-    ):
-        evaluate_coder(ground_truth_model("sae"), bare, TRUTH, stream(0, "chance"))
+    with ActivationStore(tmp_path / "bare.h5") as opened:
+        yield opened
+
+
+@pytest.mark.parametrize(
+    ("truth", "chance", "message"),
+    [
+        (TRUTH, stream(0, "chance"), r"bare\.h5: no true coefficients"),
+        (TRUTH._replace(classes=np.arange(N)), stream(0, "chance"), "has no labels"),
+        (TRUTH, None, "truth was given without chance; pass chance"),
+    ],
+)
+def test_a_truth_that_the_store_does_not_have_is_refused(truth, chance, message, bare):
+    with pytest.raises(ValueError, match=message):
+        evaluate_coder(ground_truth_model("sae"), bare, truth, chance)
 
 
 @pytest.fixture(scope="module")
@@ -185,12 +197,6 @@ def test_classes_match_by_name_and_need_a_labelled_sample_for_f1(classes, tmp_pa
         scores[name] = evaluate_coder(model, samples, truth, stream(0, "chance")).metrics
     assert scores["without b"]["macro_f1"] > 0.99
     assert scores["unlabelled"]["macro_f1"] is None
-
-
-def test_labels_are_needed_for_means_of_classes(store):
-    truth = TRUTH._replace(classes=np.arange(N))
-    with pytest.raises(ValueError, match="has no labels"):
-        evaluate_coder(ground_truth_model("sae"), store, truth, stream(0, "chance"))
 
 
 @pytest.mark.parametrize("pair", ["sae", "transcoder", "crosscoder"])
@@ -324,24 +330,33 @@ def test_signed_latents_are_judged_by_what_is_defined_for_them(store):
     assert (metrics["splitting"], metrics["shrinkage"]) == (None, None)
 
 
-def test_measures_of_non_negative_latents_refuse_signed_ones(store):
-    model = SparseCoder(ModelConfig("sae", "abstopk", N, k=2), (N_P,), (N_P,), torch_stream(0, "signed")).eval()
-    message = "is defined for non-negative latents, but latents of AbsTopK may be negative; train with another"
+SIGNED = SparseCoder(ModelConfig("sae", "abstopk", N, k=2), (N_P,), (N_P,), torch_stream(0, "signed")).eval()
+NOT_FOR_SIGNED = "is defined for non-negative latents, but latents of AbsTopK may be negative; train with another"
+
+
+@pytest.mark.parametrize(
+    ("measure", "message"),
+    [
+        (lambda x, samples, _: Solution.of(SIGNED, W_p, x, samples), NOT_FOR_SIGNED),
+        (lambda x, *_: approximate_loss(SIGNED, W_p, x), NOT_FOR_SIGNED),
+        (lambda x, _, store: find_top_samples(SIGNED, store, np.array([0])), NOT_FOR_SIGNED),
+        (lambda *_: firings(SIGNED, [], [0]), NOT_FOR_SIGNED),
+        (
+            lambda x, samples, _: Splitting(W_p.T, W_p.T).add(SIGNED(torch.from_numpy(samples)).csr(), x),
+            "splitting and shrinkage are defined for latents that are never below zero",
+        ),
+        (
+            lambda x, samples, _: absorption(
+                SIGNED(torch.from_numpy(samples)).csr().tocsc(), x, W_p.T, W_p, Hierarchy(parents=2, children=2)
+            ),
+            "absorption is defined for latents that are never below zero",
+        ),
+    ],
+)
+def test_measures_of_non_negative_latents_refuse_signed_ones(measure, message, store):
     x = coefficients(50, N, 0.9, stream(0, "x"))
-    samples = synthesise(x, W_p)
-    for measure in (
-        lambda: Solution.of(model, W_p, x, samples),
-        lambda: approximate_loss(model, W_p, x),
-        lambda: find_top_samples(model, store, np.array([0])),
-        lambda: firings(model, [], [0]),
-    ):
-        with pytest.raises(ValueError, match=message):
-            measure()
-    latents = model(torch.from_numpy(samples)).csr()
-    with pytest.raises(ValueError, match="splitting and shrinkage are defined for latents that are never below zero"):
-        Splitting(model.W_dec.detach().numpy(), W_p.T).add(latents, x)
-    with pytest.raises(ValueError, match="absorption is defined for latents that are never below zero"):
-        absorption(latents.tocsc(), x, W_p.T, W_p, Hierarchy(parents=2, children=2))
+    with pytest.raises(ValueError, match=message):
+        measure(x, synthesise(x, W_p), store)
 
 
 def test_signed_latents_have_no_classes_at_their_top(classes):

@@ -162,6 +162,9 @@ def test_a_latent_that_is_never_active_has_a_page(lm: Any, tmp_path: Path):
     str(pages)
 
 
+NAMELESS = GPT2LMHeadModel(GPT2Config(vocab_size=10, n_embd=D, n_layer=2, n_head=4))
+
+
 @pytest.mark.parametrize(
     ("change", "error", "message"),
     [
@@ -173,6 +176,7 @@ def test_a_latent_that_is_never_active_has_a_page(lm: Any, tmp_path: Path):
         ({"texts": [1, 2]}, ValueError, "texts must be strings"),
         ({"texts": "no/such/text.json"}, SourceError, "expected an existing text"),
         ({"lm": "no/such/model"}, SourceError, "no/such/model"),
+        ({"lm": NAMELESS, "layer": 1}, ValueError, "give its tokenizer"),
     ],
 )
 def test_wrong_arguments_of_contexts_are_refused(coder: SparseCoder, lm: Any, change: Any, error: type, message: str):
@@ -216,12 +220,6 @@ def test_nothing_stays_in_a_model_after_an_exception(lm: Any):
         contexts(untrained, lm, documents(30), LATENTS, layer=2, **SETTINGS)
     assert error.tb
     assert hooks() == before
-
-
-def test_a_model_without_a_name_needs_its_tokenizer(coder: SparseCoder):
-    model = GPT2LMHeadModel(GPT2Config(vocab_size=10, n_embd=D, n_layer=2, n_head=4))
-    with pytest.raises(ValueError, match="give its tokenizer"):
-        contexts(coder, model, documents(9), [0], layer=1)
 
 
 def test_the_histogram_has_every_activation():

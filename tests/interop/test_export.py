@@ -41,6 +41,16 @@ REFUSALS = [
     ),
     ("gated transcoder", "circuit-tracer", "its loaders know relu, jumprelu and topk; train it with activation batch"),
     ("relu transcoder to another width", "circuit_tracer", "must have one width, found 24 and 32"),
+    *(
+        (kind, name, message)
+        for kind, message in (
+            ("topk with a pursuit", "a topk autoencoder with a pursuit: its encoder takes several steps; export it"),
+            ("posterior codes", "posterior autoencoder: its codes come from a search; exp"),
+            ("lista", "cannot express a lista autoencoder"),
+        )
+        for name in FORMATS
+        if name != "saelens"
+    ),
 ]
 
 
@@ -49,23 +59,6 @@ def test_a_refusal_names_dictionary_library_and_what_to_do(kind, name, message, 
     with pytest.raises(RefusedError, match=message):
         export(model_of(kind), name, tmp_path / "out")
     assert not any(tmp_path.iterdir())
-
-
-@pytest.mark.parametrize("name", [name for name in FORMATS if name != "saelens"])
-@pytest.mark.parametrize(
-    ("kind", "message"),
-    [
-        (
-            "topk with a pursuit",
-            "express a topk autoencoder with a pursuit: its encoder takes several steps; export it",
-        ),
-        ("posterior codes", "posterior autoencoder: its codes come from a search; exp"),
-        ("lista", "cannot express a lista autoencoder"),
-    ],
-)
-def test_an_encoder_of_several_steps_is_refused_everywhere_but_in_saelens(kind, message, name, tmp_path):
-    with pytest.raises(RefusedError, match=message):
-        export(model_of(kind), name, tmp_path / "out")
 
 
 def test_the_class_of_sdlcore_is_written_only_where_saelens_has_none(tmp_path):
@@ -100,39 +93,83 @@ def test_a_matching_pursuit_that_normalisation_scaled_is_exported_with_one_matri
     assert torch.equal(load(tmp_path / "two")(x).x_hat, model(x).x_hat)
 
 
-def test_a_batchtopk_that_was_never_trained_and_weights_that_are_not_finite_are_refused(tmp_path):
-    model = model_of("batchtopk")
-    model.state_dict()["sigma.threshold"].fill_(-1)
-    with pytest.raises(RefusedError, match="it has no threshold before its first training batch; train it"):
-        export(model, "saelens", tmp_path / "out")
-    model = model_of("relu")
-    model.state_dict()["b_dec"][3] = torch.nan
-    with pytest.raises(RefusedError, match="its b_dec contain NaN or infinity"):
-        export(model, "saelens", tmp_path / "out")
-
-
 def test_an_activation_that_no_library_knows_is_refused_by_all_but_saelens():
     model = model_of("relu")
     object.__setattr__(model.config, "activation", "soft_threshold")
     assert [name for name in FORMATS if not refusal(model, name)] == ["saelens"]
 
 
-def test_a_set_may_come_from_a_generator(tmp_path):
-    with pytest.raises(RefusedError, match="layer 0: circuit-tracer cannot express a relu autoencoder"):
-        sdl.export_set((one for one in [sdl.Dictionary(model_of("relu"))]), "circuit_tracer", tmp_path / "out")
+@pytest.mark.parametrize(
+    ("kind", "tensor", "value", "message"),
+    [
+        ("batchtopk", "sigma.threshold", -1, "it has no threshold before its first training batch; train it"),
+        ("relu", "b_dec", torch.nan, "its b_dec contain NaN or infinity"),
+    ],
+)
+def test_weights_that_no_training_leaves_are_refused(kind, tensor, value, message, tmp_path):
+    model = model_of(kind)
+    model.state_dict()[tensor].fill_(value)
+    with pytest.raises(RefusedError, match=message):
+        export(model, "saelens", tmp_path / "out")
 
 
-def test_unknown_formats_and_options_are_named(tmp_path):
-    with pytest.raises(ValueError, match=r"to must be one of saelens, .*, found None"):
-        sdl.export(model_of("relu"), None, tmp_path / "out")
-    with pytest.raises(ValueError, match="to must be one of saelens, dictionary_learning, sparsify, circuit_tracer"):
-        export(model_of("relu"), "prisma", tmp_path / "out")
-    with pytest.raises(
-        ValueError, match="dictionary_learning has no option hook_name; expected some of lm_name, layer"
-    ):
-        export(model_of("relu"), "dictionary_learning", tmp_path / "out", hook_name="x")
-    with pytest.raises(ValueError, match="sparsify has no option k; it has none"):
-        export(model_of("topk"), "sparsify", tmp_path / "out", k=3)
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda model, out: sdl.export(model, None, out), r"to must be one of saelens, .*, found None"),
+        (
+            lambda model, out: sdl.export(model, "prisma", out),
+            "to must be one of saelens, dictionary_learning, sparsify, circuit_tracer",
+        ),
+        (
+            lambda model, out: sdl.export(model, "dictionary_learning", out, hook_name="x"),
+            "dictionary_learning has no option hook_name; expected some of lm_name, layer",
+        ),
+        (lambda _, out: sdl.export(model_of("topk"), "sparsify", out, k=3), "sparsify has no option k; it has none"),
+        (
+            lambda model, out: sdl.export(model, "dictionary_learning", out, prefixes=[96]),
+            "prefixes need an autoencoder with activation batchtopk, found relu auto",
+        ),
+        (
+            lambda _, out: sdl.export(model_of("batchtopk"), "dictionary_learning", out, prefixes=[16, 48]),
+            r"prefixes must ascend to n_q = 96, found \[16, 48\]",
+        ),
+    ],
+)
+def test_unknown_formats_and_options_are_refused(call, message, tmp_path):
+    with pytest.raises(ValueError, match=message):
+        call(model_of("relu"), tmp_path / "out")
+
+
+@pytest.mark.parametrize(
+    ("kinds", "name", "message"),
+    [
+        (["relu"], "circuit_tracer", "layer 0: circuit-tracer cannot express a relu autoencoder"),
+        (["relu transcoder", "relu"], "circuit_tracer", "layer 1: circuit-tracer cannot express a relu autoencoder"),
+        (
+            ["topk transcoder", "relu transcoder"],
+            "circuit_tracer",
+            r"must share a TopK with one k, or none, found \[6, None\] by layer",
+        ),
+        (
+            ["relu transcoder", "narrow relu transcoder"],
+            "circuit_tracer",
+            r"must share a number of latents, found \[96, 8\] by layer",
+        ),
+        (
+            ["relu transcoder", "relu transcoder with a skip connection"],
+            "circuit_tracer",
+            r"must share a skip connection or none, found \[False, True\] by layer",
+        ),
+        ([], "circuit_tracer", "needs a dictionary for each layer of the language model, found none"),
+        (["topk"], "saelens", "saelens needs a folder for each dictionary; export one by one"),
+    ],
+)
+def test_what_is_no_set_is_refused(kinds, name, message, tmp_path):
+    models = (model_of(kind.removeprefix("narrow "), **{"n_q": 8} if "narrow" in kind else {}) for kind in kinds)
+    with pytest.raises(ValueError, match=message):
+        sdl.export_set(map(sdl.Dictionary, models), name, tmp_path / "out")
+    assert not any(tmp_path.iterdir())
 
 
 def test_a_topk_set_says_its_k_and_which_loaders_read_it(tmp_path):
@@ -142,8 +179,6 @@ def test_a_topk_set_says_its_k_and_which_loaders_read_it(tmp_path):
     config = yaml.safe_load((folder / "config.yaml").read_text())
     assert (config["activation"], config["k"], config["model_kind"]) == ("topk", models[0].config.k, "transcoder_set")
     assert load_file(folder / "layer_0.safetensors").keys() == {"W_enc", "W_dec", "b_enc", "b_dec"}
-    with pytest.raises(ValueError, match=r"must share a TopK with one k, or none, found \[6, None\] by layer"):
-        export_set([models[0], model_of("relu transcoder")], "circuit_tracer", tmp_path / "other")
 
 
 def test_a_set_has_a_transcoder_for_each_layer_and_all_are_of_one_kind(tmp_path):
@@ -154,18 +189,6 @@ def test_a_set_has_a_transcoder_for_each_layer_and_all_are_of_one_kind(tmp_path)
         "layer_0.safetensors",
         "layer_1.safetensors",
     ]
-    with pytest.raises(RefusedError, match="layer 1: circuit-tracer cannot express a relu autoencoder"):
-        export_set([models[0], model_of("relu")], "circuit_tracer", tmp_path / "other")
-    with pytest.raises(ValueError, match=r"must share a number of latents, found \[96, 8\] by layer"):
-        export_set([models[0], model_of("relu transcoder", n_q=8)], "circuit_tracer", tmp_path / "other")
-    skipping = model_of("relu transcoder with a skip connection")
-    with pytest.raises(ValueError, match=r"must share a skip connection or none, found \[False, True\] by layer"):
-        export_set([models[0], skipping], "circuit_tracer", tmp_path / "other")
-    with pytest.raises(ValueError, match="needs a dictionary for each layer of the language model, found none"):
-        export_set([], "circuit_tracer", tmp_path / "other")
-    with pytest.raises(ValueError, match="saelens needs a folder for each dictionary; export one by one"):
-        export_set(models, "saelens", tmp_path / "other")
-    assert not (tmp_path / "other").exists()
     # a smaller set must not keep a layer of the larger one
     with pytest.raises(
         ValueError, match=r"set: contains layer_1.safetensors of another dictionary; choose another folder"

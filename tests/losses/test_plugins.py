@@ -102,10 +102,19 @@ def test_its_settings_are_checked(settings, message):
         RunConfig.from_dict({**SETTINGS, **settings})
 
 
-@pytest.mark.parametrize("name", ["l1", "loss", "steps", "multi_scale"])
-def test_reserved_names_are_refused(name):
-    with pytest.raises(PluginError, match=f"loss term {name}: sdlcore has"):
-        loss_term(name)(lambda inputs: inputs.target.sum())
+@pytest.mark.parametrize(
+    ("name", "compute", "message"),
+    [
+        *(
+            (name, lambda inputs: inputs.target.sum(), f"loss term {name}: sdlcore has")
+            for name in ("l1", "loss", "steps", "multi_scale")
+        ),
+        ("power", lambda inputs, exponent=2.0: inputs, "loss term power takes inputs, exponent; expected inputs"),
+    ],
+)
+def test_what_is_no_loss_term_is_refused(name, compute, message):
+    with pytest.raises(PluginError, match=message):
+        loss_term(name)(compute)
 
 
 @pytest.mark.parametrize("value", [0.5, None, torch.ones(1)])
@@ -116,8 +125,3 @@ def test_it_is_a_tensor_without_dimensions(value):
     x = torch.randn(7, 5)
     with pytest.raises(ValueError, match=r"loss term given_term returned .*, expected a tensor of shape \(\)"):
         total_loss(model, x, model(x), config.loss)
-
-
-def test_parameters_before_the_star_are_refused():
-    with pytest.raises(PluginError, match=r"loss term power takes inputs, exponent; expected inputs"):
-        loss_term("power")(lambda inputs, exponent=2.0: inputs.target.sum())

@@ -33,12 +33,6 @@ def latents(sigma, z):
     return support.dense(sigma.values(z[support.rows, support.columns.long()], support))
 
 
-def test_a_selecting_name_on_a_class_that_does_not_select_is_refused(monkeypatch):
-    monkeypatch.setattr("sdlcore.run.SELECTING", ("relu",))
-    with pytest.raises(TypeError, match=r"^ReLU: expected a subclass of Selecting, since SELECTING has its name"):
-        make_sigma(ModelConfig("sae", "relu", 10, k=3))
-
-
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("training", [True, False])
 @given(seed=seeds)
@@ -96,11 +90,6 @@ def test_batchtopks_threshold_follows_the_smallest_selected_value_and_is_saved()
     assert torch.equal(latents(sigma, z)[:2], latents(sigma, z[:2])), "a sample does not depend on its batch"
 
 
-def test_batchtopk_without_a_threshold_says_so():
-    with pytest.raises(RuntimeError, match="no threshold"):
-        BatchTopK(2).eval().search()
-
-
 def test_batchtopk_survives_a_batch_without_positive_values():
     sigma = BatchTopK(2)
     assert (latents(sigma, -torch.ones(4, 5)) == 0).all()
@@ -150,11 +139,23 @@ def test_gated_is_the_published_two_paths(seed):
     torch.testing.assert_close(latents(sigma, gate).detach(), torch.where(gate > 0, magnitude.relu(), 0.0))
 
 
-def test_unknown_names_and_missing_k_are_refused():
-    with pytest.raises(ValueError, match="activation must be one of relu"):
-        make_sigma(ModelConfig(activation="tanh"))
-    with pytest.raises(ValueError, match="TopK needs k"):
-        TopK(None)
+def name_without_selection(monkeypatch):
+    monkeypatch.setattr("sdlcore.run.SELECTING", ("relu",))
+    make_sigma(ModelConfig("sae", "relu", 10, k=3))
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda _: make_sigma(ModelConfig(activation="tanh")), "activation must be one of relu"),
+        (lambda _: TopK(None), "TopK needs k"),
+        (lambda _: BatchTopK(2).eval().search(), "no threshold"),
+        (name_without_selection, "^ReLU: expected a subclass of Selecting, since SELECTING has its name"),
+    ],
+)
+def test_what_is_no_activation_is_refused(call, message, monkeypatch):
+    with pytest.raises((ValueError, TypeError, RuntimeError), match=message):
+        call(monkeypatch)
 
 
 class Shrunk(TopK):

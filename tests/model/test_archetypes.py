@@ -34,12 +34,16 @@ def archetypes(delta=0.5):
 
 def test_rows_are_mixtures_within_delta_of_the_hull():
     layer = archetypes()
+    with torch.no_grad():
+        layer.relaxation[5] *= 0.1 / layer.relaxation[5].norm()
+    short = layer.relaxation[5].clone()
     layer.constrain()
     A, relaxation = layer.weights.detach(), layer.relaxation.detach()
     assert (A >= 0).all()
     torch.testing.assert_close(A.sum(1), torch.ones(Q))
     assert (A[3] == 1 / C).all()  # no weight was above zero
     assert (relaxation.norm(dim=1) <= 0.5 * (1 + 1e-6)).all()  # a norm of six squares, rounded, below 1e-6
+    assert torch.equal(relaxation[5], short)  # within delta already
     expected = [sum(A[i, c] * layer.centroids[c] for c in range(C)) + relaxation[i] for i in range(Q)]
     torch.testing.assert_close(layer(), torch.stack(expected))
     strict = archetypes(delta=0.0)

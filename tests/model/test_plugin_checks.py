@@ -43,15 +43,16 @@ def test_values_are_an_entry_for_each_preactivation(base, changed, message):
         model(X)
 
 
-def test_a_method_that_declares_a_search_returns_a_search():
-    model = coder(ReLU, search=lambda self: 0.0)
-    with pytest.raises(ValueError, match=r"activation own: search returned 0\.0, expected a Search"):
-        model(X)
-
-
-def test_a_search_needs_a_bound_for_each_latent():
-    model = coder(ReLU, search=lambda self: Above(torch.zeros(3)))
-    with pytest.raises(ValueError, match=r"bounds are Tensor of shape \(3,\) .*, expected one for each of 8 latents"):
+@pytest.mark.parametrize(
+    ("search", "message"),
+    [
+        (0.0, r"activation own: search returned 0\.0, expected a Search"),
+        (Above(torch.zeros(3)), r"bounds are Tensor of shape \(3,\) .*, expected one for each of 8 latents"),
+    ],
+)
+def test_a_search_has_a_bound_for_each_latent(search, message):
+    model = coder(ReLU, search=lambda self: search)
+    with pytest.raises(ValueError, match=message):
         model(X)
 
 

@@ -38,15 +38,34 @@ def test_the_file_that_is_crafted_below_is_a_model_without_a_change(tmp_path):
 
 
 def model(**changed):
-    return {"model": {**CONFIG.to_dict(), **changed}}
+    return DESCRIPTION | {"model": {**CONFIG.to_dict(), **changed}}
+
+
+def with_value(value):
+    weights = TENSORS["W_dec"].clone()
+    weights[3, 2] = value
+    return TENSORS | {"W_dec": weights}
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(ValueError, match="absent"):
+        load_model(tmp_path / "absent")
+
+
+def lacking(tensors, name):
+    return {key: value for key, value in tensors.items() if key != name}
 
 
 @pytest.mark.parametrize(
-    ("changed", "message"),
+    ("description", "message"),
     [
-        ({"model": None}, "do not describe a model"),
-        ({"model": [1]}, "model is list, expected an object"),
-        ({"model": {}}, r"W_dec is .* of \(1024, 5\)"),
+        *(
+            (lacking(DESCRIPTION, key), rf"describe a model \('{key}'\)")
+            for key in ("model", "input_sites", "target_sites")
+        ),
+        (DESCRIPTION | {"model": None}, "do not describe a model"),
+        (DESCRIPTION | {"model": [1]}, "model is list, expected an object"),
+        (DESCRIPTION | {"model": {}}, r"W_dec is .* of \(1024, 5\)"),
         (model(surprise=1), "unknown settings: surprise"),
         (model(n_q="8"), "model.n_q is '8', expected int"),
         (model(pair=8), "model.pair is 8, expected str"),
@@ -64,33 +83,22 @@ def model(**changed):
         (model(pair=["sae"]), "model.pair is"),
         (model(activation="softmax"), "activation must be one of"),
         (model(init_scale=float("nan")), "model.init_scale is nan"),
-        ({"input_sites": [4]}, r"W_enc is torch.float32 of shape \(8, 5\), .* needs .* of \(8, 4\)"),
-        ({"input_sites": 5}, "input_sites is 5, expected widths"),
-        ({"input_sites": [10, -5]}, "input_sites is"),
-        ({"target_sites": ["5"]}, "target_sites is"),
-        ({"target_sites": [2**70]}, "do not describe a model"),
+        (DESCRIPTION | {"input_sites": [4]}, r"W_enc is torch.float32 of shape \(8, 5\), .* needs .* of \(8, 4\)"),
+        (DESCRIPTION | {"input_sites": 5}, "input_sites is 5, expected widths"),
+        (DESCRIPTION | {"input_sites": [10, -5]}, "input_sites is"),
+        (DESCRIPTION | {"target_sites": ["5"]}, "target_sites is"),
+        (DESCRIPTION | {"target_sites": [2**70]}, "do not describe a model"),
     ],
 )
-def test_a_description_that_is_no_models_is_refused_by_the_name_of_the_file(tmp_path, changed, message):
+def test_a_description_of_no_model_is_refused_by_the_name_of_the_file(tmp_path, description, message):
     with pytest.raises(ValueError, match=rf"m\.safetensors: .*{message}"):
-        load_model(write(tmp_path / "m.safetensors", DESCRIPTION | changed))
-
-
-@pytest.mark.parametrize("missing", ["model", "input_sites", "target_sites"])
-def test_a_description_that_lacks_something_is_refused_by_the_name_of_the_file(tmp_path, missing):
-    description = {name: value for name, value in DESCRIPTION.items() if name != missing}
-    with pytest.raises(ValueError, match=rf"m\.safetensors: its metadata do not describe a model \('{missing}'\)"):
         load_model(write(tmp_path / "m.safetensors", description))
-
-
-def with_value(value):
-    return {**TENSORS, "W_dec": TENSORS["W_dec"].index_put((torch.tensor(3), torch.tensor(1)), torch.tensor(value))}
 
 
 @pytest.mark.parametrize(
     ("tensors", "message"),
     [
-        ({name: tensor for name, tensor in TENSORS.items() if name != "b_dec"}, "lacks the tensor b_dec"),
+        (lacking(TENSORS, "b_dec"), "lacks the tensor b_dec"),
         (TENSORS | {"sigma.threshold": torch.ones(8)}, "has a tensor sigma.threshold"),
         (TENSORS | {"W_enc": torch.ones(8, 6)}, r"W_enc is torch.float32 of shape \(8, 6\)"),
         (TENSORS | {"W_enc": torch.ones(40)}, r"W_enc is torch.float32 of shape \(40,\)"),

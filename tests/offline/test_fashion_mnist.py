@@ -153,17 +153,20 @@ def test_the_tree_is_an_image_folder_of_90_classes(by_hand: Path, tmp_path: Path
     assert facts["terciles"]["texture"] == terciles.texture.tolist()
 
 
-def test_an_existing_tree_is_not_changed(by_hand: Path, tmp_path: Path):
-    (tmp_path / "tree").mkdir()
-    (tmp_path / "tree/file").touch()
-    with pytest.raises(SourceError, match="this folder already exists; remove the folder"):
-        make_tree(tmp_path / "tree", by_hand, 10, 10, script=__file__)
-
-
-def test_too_many_images_are_an_error_and_no_folder_remains(by_hand: Path, tmp_path: Path):
-    with pytest.raises(SourceError, match="Fashion-MNIST has 50 images for test, but 51 were requested"):
-        make_tree(tmp_path / "out/tree", by_hand, 10, 51, script=__file__)
-    assert not (tmp_path / "out").exists()
+@pytest.mark.parametrize(
+    ("tree", "test_images", "message"),
+    [
+        ("existing", 10, "this folder already exists; remove the folder"),
+        ("out/tree", 51, "Fashion-MNIST has 50 images for test, but 51 were requested"),
+    ],
+)
+def test_a_refusal_changes_no_folder(tree: str, test_images: int, message: str, by_hand: Path, tmp_path: Path):
+    (tmp_path / "existing").mkdir()
+    (tmp_path / "existing/file").touch()
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(SourceError, match=message):
+        make_tree(tmp_path / tree, by_hand, 10, test_images, script=__file__)
+    assert sorted(tmp_path.rglob("*")) == before
 
 
 def test_checkouts_with_one_cache_share_the_tree_and_leave_it(by_hand: Path, tmp_path: Path):

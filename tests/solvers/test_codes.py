@@ -85,19 +85,22 @@ def test_more_sweeps_never_reconstruct_worse_and_go_on_from_where_they_are_start
     torch.testing.assert_close(codes.values, nonnegative_codes(x, atoms, gram, support, 6).values)
 
 
-def test_a_gram_matrix_that_is_not_the_atoms_is_noticed():
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            lambda x, gram: (x, torch.eye(12) - 9 * torch.ones(12, 12).triu(1) + 9 * torch.ones(12, 12).tril(-1)),
+            "raised the objective of sample",
+        ),
+        (lambda x, gram: (x.index_fill(0, torch.tensor(7), torch.nan), gram), "not finite"),
+    ],
+)
+def test_codes_that_raise_the_objective_are_noticed(change, message):
     x, atoms = problem(3)
-    wrong = torch.eye(12) - 9 * torch.ones(12, 12).triu(1) + 9 * torch.ones(12, 12).tril(-1)
-    with pytest.raises(MonotonicityError, match="raised the objective of sample"):
-        nonnegative_codes(x, atoms, wrong, largest_correlations(x, atoms, 6), 8)
-
-
-def test_activations_that_are_not_finite_are_noticed():
-    x, atoms = problem(4)
-    support = largest_correlations(x, atoms, 4)
-    x[7] = torch.nan
-    with pytest.raises(MonotonicityError, match="not finite"):
-        nonnegative_codes(x, atoms, atoms @ atoms.T, support, 8)
+    support = largest_correlations(x, atoms, 6)
+    x, gram = change(x, atoms @ atoms.T)
+    with pytest.raises(MonotonicityError, match=message):
+        nonnegative_codes(x, atoms, gram, support, 8)
 
 
 def loud_and_quiet(noise, B=400, K=60, d=40):

@@ -218,18 +218,6 @@ def test_samples_of_which_nothing_can_be_learnt_are_refused(bench, value, messag
         search(bench._replace(x=bench.x * value))
 
 
-@pytest.mark.parametrize(
-    ("settings", "message"),
-    [
-        ({"atom_batch": 0}, "atom_batch must be at least 1"),
-        ({"power_steps": 0}, "power_steps must be at least 1"),
-    ],
-)
-def test_a_wrong_setting_is_named(settings, message):
-    with pytest.raises(ValueError, match=message):
-        SolverConfig.from_dict({"solver": "dbksvd", **settings})
-
-
 def test_its_settings_are_no_others():
     settings = {"atom_batch", "power_steps", "signed"}
     assert settings <= set(CONFIG.used())

@@ -71,9 +71,16 @@ def test_they_are_checked(settings, message):
         SolverConfig.from_dict({**SETTINGS, **settings})
 
 
-def test_reserved_names_are_refused():
-    with pytest.raises(PluginError, match="solver ksvd: sdlcore has one of this name"):
-        solver("ksvd")(lambda batches, config, generator, start: iter(()))
+@pytest.mark.parametrize(
+    ("name", "function", "message"),
+    [
+        ("ksvd", lambda batches, config, generator, start: iter(()), "solver ksvd: sdlcore has one of this name"),
+        ("own", lambda batches: iter(()), "solver own takes batches; expected batches, config, generator, start"),
+    ],
+)
+def test_what_is_no_solver_is_refused(name, function, message):
+    with pytest.raises(PluginError, match=message):
+        solver(name)(function)
 
 
 ROW = {"step": 1, "samples": 1, "loss": 0.0, "fvu": 0.0, "l0": 1.0, "support": 1, "seconds": 0.0}
@@ -100,8 +107,3 @@ def test_what_is_no_dictionary_is_refused(steps, message):
     config = SolverConfig.from_dict({**SETTINGS, "solver": "own"})
     with pytest.raises(ValueError, match=f"solver own yielded {message}"):
         find(lambda step: torch.ones(2, 4), config, torch.Generator())
-
-
-def test_a_solver_takes_four_arguments():
-    with pytest.raises(PluginError, match="solver own takes batches; expected batches, config, generator, start"):
-        solver("own")(lambda batches: iter(()))

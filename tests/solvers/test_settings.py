@@ -22,6 +22,8 @@ def test_settings_go_to_json_and_back():
         ({"support": 8, "max_support": 4}, "max_support must be at least support = 8"),
         ({"forgetting": 1.0}, "forgetting must be below 1"),
         ({"ridge": 0.0}, "ridge must be above 0"),
+        ({"solver": "dbksvd", "atom_batch": 0}, "atom_batch must be at least 1"),
+        ({"solver": "dbksvd", "power_steps": 0}, "power_steps must be at least 1"),
         ({"steps": 3}, "unknown settings of a solver: steps; expected some of solver"),
     ],
 )

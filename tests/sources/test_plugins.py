@@ -64,43 +64,27 @@ def test_classes_have_means_by_the_names_that_are_declared_or_their_numbers(clas
         assert references.classes.tolist() == [0, 1]
 
 
-def test_too_few_samples_and_other_columns_are_refused(noise, tmp_path):
-    with pytest.raises(SourceError, match="source noise: 300 samples for train, expected train_samples = 301"):
-        stores(tmp_path, source="noise", train_samples=301)
-
-    @source("liar", labels=True)
-    def liar(split, rng):
-        yield rng.standard_normal((3, 2))
-
-    with pytest.raises(SourceError, match="source liar: declares labels, but its blocks do the opposite"):
-        stores(tmp_path, source="liar")
-
-    @source("many", labels=["cat"])
-    def many(split, rng):
-        yield Rows(rng.standard_normal((3, 2)), labels=np.arange(3))
-
-    with pytest.raises(SourceError, match="source many: label 2, but it declares 1 classes"):
-        stores(tmp_path, source="many")
-    assert not list(tmp_path.glob("*.h5"))
-
-
 @pytest.mark.parametrize(
-    ("blocks", "message"),
+    ("declared", "blocks", "message"),
     [
-        (None, "returned None, expected a generator of blocks"),
-        ([None], "yielded None, expected numbers, samples x dimension"),
-        ([np.ones(3)], r"yielded ndarray of shape \(3,\) and type float64, expected numbers, samples x dimension"),
-        ([np.ones((2, 3)), np.ones((2, 4))], "block has rows of shape"),
-        ([np.full((2, 3), np.nan)], "input contains values that are not finite"),
+        ({}, None, "returned None, expected a generator of blocks"),
+        ({}, [None], "yielded None, expected numbers, samples x dimension"),
+        ({}, [np.ones(3)], r"yielded ndarray of shape \(3,\) and type float64, expected numbers, samples x dimension"),
+        ({}, [np.ones((2, 3)), np.ones((2, 4))], "block has rows of shape"),
+        ({}, [np.full((2, 3), np.nan)], "input contains values that are not finite"),
+        ({}, [np.ones((3, 2))], "3 samples for train, expected train_samples = 4"),
+        ({"labels": True}, [np.ones((3, 2))], "declares labels, but its blocks do the opposite"),
+        ({"labels": ["cat"]}, [Rows(np.ones((4, 2)), labels=np.arange(4) % 3)], "label 2, but it declares 1 classes"),
     ],
 )
-def test_what_is_no_block_of_samples_is_refused_with_the_name_of_the_source(tmp_path, blocks, message):
-    @source("own")
+def test_what_is_no_block_of_samples_is_refused_with_the_name_of_the_source(tmp_path, declared, blocks, message):
+    @source("own", **declared)
     def blocks_of(split, rng):
         return blocks
 
     with pytest.raises(SourceError, match=f"source own: {message}"):
-        stores(tmp_path, source="own")
+        stores(tmp_path, source="own", train_samples=4)
+    assert not list(tmp_path.glob("*.h5"))
 
 
 @pytest.mark.parametrize(

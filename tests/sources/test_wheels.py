@@ -3,6 +3,7 @@
 import logging
 import os
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -10,9 +11,11 @@ import pytest
 from sdlcore.errors import SourceError
 from sdlcore.sources.wheels import WheelReference, fetch_wheel_file, parse_reference
 from sdlcore.storage.files import sha256_of
+from tests.refusals import rows
 
 REFERENCE = "wheel:Some-Text==1.2#some_text/data/words.txt"
 WORDS = b"a few words\n"
+WHEEL = "some_text-1.2-py3-none-any.whl"
 
 
 @pytest.fixture
@@ -60,14 +63,6 @@ def test_malformed_reference_is_refused(reference: str):
         parse_reference(reference)
 
 
-@pytest.mark.parametrize("member", ["../outside.txt", "a/../../b", "/etc/passwd", "a//b", "a/", "..", "a\\..\\b"])
-def test_member_that_leads_elsewhere_is_refused(member: str, tmp_path: Path):
-    make_wheel(tmp_path / "wheels")
-    with pytest.raises(SourceError, match="is not a plain path inside a wheel"):
-        fetch_wheel_file(f"wheel:some-text==1.2#{member}", None, tmp_path / "wheels")
-    assert files_below(tmp_path) == ["wheels/some_text-1.2-py3-none-any.whl"]
-
-
 @pytest.mark.usefixtures("no_registry")
 @pytest.mark.parametrize("name", ["some_text-1.2-py3-none-any.whl", "Some.Text-1.2-cp311-cp311-linux_x86_64.whl"])
 def test_wheel_put_by_hand_is_used_and_only_the_member_copied(name: str, tmp_path: Path):
@@ -88,14 +83,6 @@ def test_output_is_written_to_the_requested_path(tmp_path: Path):
 
 
 @pytest.mark.usefixtures("no_registry")
-def test_wrong_checksum_is_an_error_and_leaves_nothing(tmp_path: Path):
-    wheel = make_wheel(tmp_path)
-    with pytest.raises(SourceError, match=rf"SHA-256 is {sha256_of(wheel)}, but {'0' * 64} is pinned"):
-        fetch_wheel_file(REFERENCE, "0" * 64, tmp_path)
-    assert files_below(tmp_path) == [wheel.name]
-
-
-@pytest.mark.usefixtures("no_registry")
 def test_unpinned_wheel_is_accepted_and_its_digest_logged(tmp_path: Path, caplog: pytest.LogCaptureFixture):
     wheel = make_wheel(tmp_path)
     with caplog.at_level(logging.WARNING):
@@ -103,77 +90,89 @@ def test_unpinned_wheel_is_accepted_and_its_digest_logged(tmp_path: Path, caplog
     assert f"{wheel.name} has SHA-256 {sha256_of(wheel)}, which is not pinned" in caplog.text
 
 
-@pytest.mark.usefixtures("no_registry")
-def test_a_missing_member_is_named_with_the_existing_ones(tmp_path: Path):
-    wheel = make_wheel(tmp_path)
-    with pytest.raises(SourceError, match=r"has no member 'some_text/wrong\.txt'.*some_text/data/words\.txt"):
-        fetch_wheel_file("wheel:some-text==1.2#some_text/wrong.txt", sha256_of(wheel), tmp_path)
-    assert files_below(tmp_path) == [wheel.name]
-
-
-@pytest.mark.usefixtures("no_registry")
-def test_broken_wheel_is_named(tmp_path: Path):
-    (tmp_path / "some_text-1.2-py3-none-any.whl").write_bytes(b"no archive")
-    with pytest.raises(SourceError, match=r"some_text-1\.2-py3-none-any\.whl: not a readable wheel"):
-        fetch_wheel_file(REFERENCE, None, tmp_path)
-
-
-@pytest.mark.usefixtures("no_registry")
 def flip(content: bytes, *, after: bytes, at: int, bits: int = 0xFF) -> bytes:
     place = content.index(after) + len(after) + at
     return content[:place] + bytes([content[place] ^ bits]) + content[place + 1 :]
 
 
-@pytest.mark.parametrize("compression", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
-@pytest.mark.parametrize("at", [2, 9, 40, 60])
-def test_a_member_that_is_damaged_is_one_sentence_with_the_wheel(compression: int, at: int, tmp_path: Path):
-    folder = tmp_path / "wheels"
-    folder.mkdir()
-    wheel = folder / "some_text-1.2-py3-none-any.whl"
-    words = "".join(f"{number * 7919 % 1009} " for number in range(200))
-    with zipfile.ZipFile(wheel, "w", compression) as archive:
-        archive.writestr("some_text/data/words.txt", words)
-    wheel.write_bytes(flip(wheel.read_bytes(), after=b"some_text/data/words.txt", at=at))
-    with pytest.raises(SourceError, match=r"some_text-1\.2-py3-none-any\.whl: not a readable wheel"):
-        fetch_wheel_file(REFERENCE, None, folder)
-    assert files_below(tmp_path) == [f"wheels/{wheel.name}"]
+def damaged(compression: int, at: int) -> Callable[[Path], None]:
+    """Return a function that writes a wheel whose member has a wrong byte."""
+
+    def write(folder: Path) -> None:
+        words = "".join(f"{number * 7919 % 1009} " for number in range(200))
+        with zipfile.ZipFile(folder / WHEEL, "w", compression) as archive:
+            archive.writestr("some_text/data/words.txt", words)
+        content = flip((folder / WHEEL).read_bytes(), after=b"some_text/data/words.txt", at=at)
+        (folder / WHEEL).write_bytes(content)
+
+    return write
 
 
-@pytest.mark.parametrize(("at", "bits"), [(6, 1), (8, 0x40)], ids=["encrypted", "compressed otherwise"])
-def test_an_encrypted_or_unsupported_member_is_refused_in_one_sentence(at: int, bits: int, tmp_path: Path):
-    wheel = make_wheel(tmp_path / "wheels")
-    content = wheel.read_bytes()
-    # of the second member, in its own header and in the list at the end
-    for header, offset in ((b"PK\x03\x04", at), (b"PK\x01\x02", at + 2)):
-        place = content.index(header, content.index(header) + 1)
-        content = content[:place] + flip(content[place:], after=header, at=offset - 4, bits=bits)
-    wheel.write_bytes(content)
-    with pytest.raises(SourceError, match="not a readable wheel"):
-        fetch_wheel_file(REFERENCE, None, tmp_path / "wheels")
+def flagged(at: int, bits: int) -> Callable[[Path], None]:
+    """Return a function that writes a wheel whose second member has other flags, in its header and in the list."""
+
+    def write(folder: Path) -> None:
+        content = make_wheel(folder).read_bytes()
+        for header, offset in ((b"PK\x03\x04", at), (b"PK\x01\x02", at + 2)):
+            place = content.index(header, content.index(header) + 1)
+            content = content[:place] + flip(content[place:], after=header, at=offset - 4, bits=bits)
+        (folder / WHEEL).write_bytes(content)
+
+    return write
+
+
+COMPRESSIONS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA)
+NO_WHEEL = r"some_text-1\.2-py3-none-any\.whl: not a readable wheel"
+REFUSED = [
+    *(
+        (f"member {member}", make_wheel, f"wheel:some-text==1.2#{member}", None, "is not a plain path inside a wheel")
+        for member in ("../outside.txt", "a/../../b", "/etc/passwd", "a//b", "a/", "..", "a\\..\\b")
+    ),
+    (
+        "missing member",
+        make_wheel,
+        "wheel:some-text==1.2#some_text/wrong.txt",
+        None,
+        r"has no member 'some_text/wrong\.txt'.*some_text/data/words\.txt",
+    ),
+    ("wrong checksum", make_wheel, REFERENCE, "0" * 64, rf"SHA-256 is \w+, but {'0' * 64} is pinned"),
+    ("no archive", lambda folder: (folder / WHEEL).write_bytes(b"no archive"), REFERENCE, None, NO_WHEEL),
+    *(
+        (f"damaged at {at}, compression {compression}", damaged(compression, at), REFERENCE, None, NO_WHEEL)
+        for compression in COMPRESSIONS
+        for at in (2, 9, 40, 60)
+    ),
+    ("encrypted", flagged(6, 1), REFERENCE, None, NO_WHEEL),
+    ("unknown compression", flagged(8, 0x40), REFERENCE, None, NO_WHEEL),
+    (
+        "two wheels",
+        lambda folder: (make_wheel(folder), make_wheel(folder, "some_text-1.2-py2-none-any.whl")),
+        REFERENCE,
+        None,
+        "several wheels match",
+    ),
+    (
+        "another version",
+        lambda folder: make_wheel(folder, "some_text-1.3-py3-none-any.whl"),
+        REFERENCE,
+        None,
+        r"Some-Text==1\.2 could not .*put the wheel file some_text-1\.2-\*\.whl into \S+/wheels by hand",
+    ),
+    ("a pipe", lambda folder: os.mkfifo(folder / WHEEL), REFERENCE, None, "could not be downloaded"),
+]
 
 
 @pytest.mark.usefixtures("no_registry")
-def test_a_pipe_that_is_called_like_the_wheel_is_not_waited_for(tmp_path: Path):
-    os.mkfifo(tmp_path / "some_text-1.2-py3-none-any.whl")
-    with pytest.raises(SourceError, match="could not be downloaded"):
-        fetch_wheel_file(REFERENCE, None, tmp_path)
-
-
-def test_two_wheels_by_hand_are_ambiguous(tmp_path: Path):
-    make_wheel(tmp_path)
-    make_wheel(tmp_path, "some_text-1.2-py2-none-any.whl")
-    with pytest.raises(SourceError, match="several wheels match"):
-        fetch_wheel_file(REFERENCE, None, tmp_path)
-
-
-@pytest.mark.usefixtures("no_registry")
-def test_without_a_registry_the_error_says_which_file_to_put_where(tmp_path: Path):
-    folder = tmp_path / "wheels"
-    make_wheel(folder, "some_text-1.3-py3-none-any.whl")  # another version is no substitute
-    with pytest.raises(SourceError, match=r"Some-Text==1\.2 could not be downloaded") as error:
-        fetch_wheel_file(REFERENCE, None, folder)
-    assert f"put the wheel file some_text-1.2-*.whl into {folder} by hand" in str(error.value)
-    assert files_below(tmp_path) == ["wheels/some_text-1.3-py3-none-any.whl"]
+@pytest.mark.parametrize(("write", "reference", "sha256", "message"), rows(REFUSED))
+def test_a_wheel_without_the_file_is_refused_and_nothing_written(
+    write: Callable[[Path], object], reference: str, sha256: str | None, message: str, tmp_path: Path
+):
+    (tmp_path / "wheels").mkdir()
+    write(tmp_path / "wheels")
+    before = files_below(tmp_path)
+    with pytest.raises(SourceError, match=message):
+        fetch_wheel_file(reference, sha256, tmp_path / "wheels")
+    assert files_below(tmp_path) == before
 
 
 def test_downloaded_wheel_is_checked_and_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

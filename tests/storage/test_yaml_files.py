@@ -7,20 +7,23 @@ import pytest
 from sdlcore.storage.yaml_files import LARGEST_FILE, LONGEST_SHOWN, ConfigError, load_yaml
 
 
-def test_what_is_no_regular_file_is_refused_and_not_waited_for(tmp_path):
-    os.mkfifo(tmp_path / "pipe.yaml")
-    with pytest.raises(ConfigError, match=r"pipe.yaml: cannot be read \(no regular file\)"):
-        load_yaml(tmp_path / "pipe.yaml")
-    with pytest.raises(ConfigError, match=r"cannot be read \(no regular file\)"):
-        load_yaml(tmp_path)
-
-
-def test_a_file_that_is_too_large_is_not_read(tmp_path):
-    path = tmp_path / "large.yaml"
+def large(path):
     with path.open("wb") as file:
         file.truncate(10 * LARGEST_FILE)
-    with pytest.raises(ConfigError, match=f"{path}: more than {LARGEST_FILE} bytes, expected a configuration"):
-        load_yaml(path)
+
+
+@pytest.mark.parametrize(
+    ("write", "message"),
+    [
+        (os.mkfifo, r"cannot be read \(no regular file\)"),
+        (os.mkdir, r"cannot be read \(no regular file\)"),
+        (large, f"more than {LARGEST_FILE} bytes, expected a configuration"),
+    ],
+)
+def test_what_is_no_small_regular_file_is_refused_and_not_waited_for(write, message, tmp_path):
+    write(tmp_path / "a.yaml")
+    with pytest.raises(ConfigError, match=f"{tmp_path}/a.yaml: {message}"):
+        load_yaml(tmp_path / "a.yaml")
 
 
 def test_a_long_message_is_written_once():

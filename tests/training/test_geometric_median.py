@@ -156,13 +156,13 @@ def test_the_result_is_one_row_in_the_precision_of_the_input_without_a_gradient(
     assert geometric_median(x[:1]).tolist() == x[0].tolist()
 
 
-@pytest.mark.parametrize("shape", [(0, 3), (3, 0), (3,), (2, 2, 2)])
-def test_what_is_no_matrix_of_rows_is_refused(shape):
-    with pytest.raises(ValueError, match="a matrix with at least one row"):
-        geometric_median(torch.zeros(shape))
-
-
-@pytest.mark.parametrize("value", [torch.nan, torch.inf])
-def test_rows_that_are_not_finite_are_refused(value):
-    with pytest.raises(ValueError, match="not finite"):
-        geometric_median(torch.tensor([[0.0, 1.0], [2.0, value]]))
+@pytest.mark.parametrize(
+    ("x", "message"),
+    [
+        *((torch.zeros(shape), "a matrix with at least one row") for shape in ((0, 3), (3, 0), (3,), (2, 2, 2))),
+        *((torch.tensor([[0.0, 1.0], [2.0, value]]), "not finite") for value in (torch.nan, torch.inf)),
+    ],
+)
+def test_rows_without_a_median_are_refused(x, message):
+    with pytest.raises(ValueError, match=message):
+        geometric_median(x)

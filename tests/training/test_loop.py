@@ -160,14 +160,6 @@ def test_anchored_latents_come_to_their_anchors():
     assert history[-1]["anchor"] < history[0]["anchor"]
 
 
-def test_anchors_and_their_weight_come_together():
-    anchors = tuple(torch.from_numpy(np.ascontiguousarray(W.T[:5])) for _ in range(2))
-    with pytest.raises(ValueError, match=r"lambda_anchor is 0\.0, but anchors are given"):
-        run(METHODS["topk"], anchors=anchors)
-    with pytest.raises(ValueError, match=r"lambda_anchor is 0\.5, but none are given"):
-        run({**METHODS["topk"], "lambda_anchor": 0.5})
-
-
 @pytest.mark.parametrize("method", ["topk", "batchtopk", "abstopk", "lista_scales", "pursuit"])
 def test_k_follows_its_schedule_and_the_history_shows_it(method):
     last = METHODS[method]["k"]
@@ -203,24 +195,49 @@ def test_batchtopks_saved_threshold_keeps_k_latents_on_average():
     assert active == pytest.approx(4, rel=0.05)
 
 
-def test_divergence_while_resampling_is_reported():
-    def broken(step):
-        silent = np.zeros((128, D), dtype=np.float32)  # no latent fires, so all are dead
-        return silent, np.full_like(silent, np.nan if step >= 19 else 1.0)
-
-    with pytest.raises(DivergedError, match="in steps 1 to 20: the loss of samples to resample from is not finite"):
-        run({**METHODS["relu"], "dead_after": 100, "log_every": 30}, batches=broken)
+ANCHORS = tuple(torch.from_numpy(np.ascontiguousarray(W.T[:5])) for _ in range(2))
 
 
-def test_divergence_is_reported_with_its_steps_and_a_remedy():
-    def broken(step):
-        x = np.full((128, D), np.nan if step >= 25 else 1.0, dtype=np.float32)
-        return x, x
+@pytest.mark.parametrize(
+    ("change", "anchors", "message"),
+    [
+        ({}, ANCHORS, r"lambda_anchor is 0\.0, but anchors are given"),
+        ({"lambda_anchor": 0.5}, None, r"lambda_anchor is 0\.5, but none are given"),
+    ],
+)
+def test_anchors_without_their_weight_are_refused(change, anchors, message):
+    with pytest.raises(ValueError, match=message):
+        run({**METHODS["topk"], **change}, anchors=anchors)
 
-    with pytest.raises(
-        DivergedError, match=r"in steps 21 to 30: loss is nan.*Lower lr from 0\.003.*Last good checkpoint: none yet"
-    ):
-        run(METHODS["topk"], batches=broken)
+
+def nan_from_step_25(step):
+    x = np.full((128, D), np.nan if step >= 25 else 1.0, dtype=np.float32)
+    return x, x
+
+
+def silent_until_nan_at_step_19(step):
+    silent = np.zeros((128, D), dtype=np.float32)  # no latent fires, so all are dead
+    return silent, np.full_like(silent, np.nan if step >= 19 else 1.0)
+
+
+@pytest.mark.parametrize(
+    ("settings", "batches", "message"),
+    [
+        (
+            METHODS["topk"],
+            nan_from_step_25,
+            r"in steps 21 to 30: loss is nan.*Lower lr from 0\.003.*Last good checkpoint: none yet",
+        ),
+        (
+            {**METHODS["relu"], "dead_after": 100, "log_every": 30},
+            silent_until_nan_at_step_19,
+            "in steps 1 to 20: the loss of samples to resample from is not finite",
+        ),
+    ],
+)
+def test_divergence_is_reported_with_its_steps_and_a_remedy(settings, batches, message):
+    with pytest.raises(DivergedError, match=message):
+        run(settings, batches=batches)
 
 
 def test_divergence_names_the_last_good_checkpoint(tmp_path):

@@ -6,7 +6,6 @@ import torch
 
 import sdlcore as sdl
 from sdlcore.data.memory import Arrays
-from sdlcore.errors import RefusedError
 from sdlcore.model.coder import SparseCoder
 from sdlcore.run import ModelConfig
 from sdlcore.training.posterior import with_posterior_codes
@@ -90,12 +89,6 @@ def test_a_saved_dictionary_has_the_same_codes(bench, fitted):
     _, posterior, out = fitted
     x = bench.samples(100, "test").input
     np.testing.assert_array_equal(sdl.load(out).encode(x), posterior.encode(x))
-
-
-def test_other_libraries_and_further_training_are_refused(bench, fitted, tmp_path):
-    _, posterior, _ = fitted
-    with pytest.raises(RefusedError, match="posterior autoencoder: its codes come from a search"):
-        sdl.export(posterior, "sparsify", tmp_path / "exported")
 
 
 def test_statistics_are_those_of_the_samples():

@@ -8,8 +8,7 @@ from scipy.sparse import csr_array
 import sdlcore as sdl
 from sdlcore.data.memory import Arrays
 from sdlcore.model.coder import SparseCoder
-from sdlcore.run import ModelConfig, RunConfig
-from sdlcore.training import refinement
+from sdlcore.run import ModelConfig
 from sdlcore.training.posterior import with_posterior_codes
 from sdlcore.training.refinement import _least_squares, _without_parents, refine
 
@@ -109,25 +108,6 @@ def test_rounds_after_a_training_find_more_features():
     before, after = (sdl.evaluate(one, bench, n_samples=5000, nulls=False) for one in (plain, refined))
     assert after["fvu"] < before["fvu"]
     assert after["detection_f1"] > before["detection_f1"] + 0.1
-
-
-FIXED = "mean_shift_rounds replaces decoder rows, but "
-
-
-@pytest.mark.parametrize(
-    ("settings", "problem"),
-    [
-        ({"posterior_samples": 0}, "mean_shift_rounds needs posterior_samples"),
-        ({"mean_shift_rounds": 3}, "mean_shift_rounds must be 0 or at least 4, .* found 3"),
-        ({"frozen": "decoder"}, f"{FIXED}frozen is decoder"),
-        ({"frozen": "both"}, f"{FIXED}frozen is both"),
-        ({"archetypes": 16}, f"{FIXED}archetypes is 16"),
-    ],
-)
-def test_rounds_that_other_settings_contradict_are_refused(settings, problem):
-    with pytest.raises(ValueError, match=problem):
-        RunConfig.from_dict({"posterior_samples": 100, "mean_shift_rounds": 4, **settings})
-    assert refinement.LAST == 3
 
 
 def test_a_refined_dictionary_does_not_claim_to_be_nested():

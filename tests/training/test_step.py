@@ -241,6 +241,7 @@ def test_the_latents_move_with_their_weights_moments_and_silence():
     model = step.model.eval()
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     moments = {p: {k: v.clone() for k, v in step.optimizer.state[p].items()} for p in step.names}
+    step.dead.silent += torch.arange(len(step.dead.silent))  # all fired in the last step
     fired, silent, x_hat = step.firings.clone(), step.dead.silent.clone(), model(x).x_hat
     step.reorder()
     order = torch.argsort(fired, descending=True, stable=True)

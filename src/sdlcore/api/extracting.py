@@ -4,7 +4,7 @@ import json
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Unpack
 
 import torch
 from tqdm.auto import tqdm
@@ -14,7 +14,16 @@ from sdlcore.api.run_identity import ENVIRONMENT, READERS, compare, joined
 from sdlcore.data.reading import ActivationStore, open_checked
 from sdlcore.device import Device, device_of
 from sdlcore.inside.hooks import ARROW, Place
-from sdlcore.inside.reader import DROP, OUTLIER_NORM, fitting_length, loaded, model_facts, opened_text, precision_of
+from sdlcore.inside.reader import (
+    DROP,
+    OUTLIER_NORM,
+    ReadingOptions,
+    fitting_length,
+    loaded,
+    model_facts,
+    opened_text,
+    precision_of,
+)
 from sdlcore.settings import Precision, Total, checked
 from sdlcore.sources.language.architectures import Paths, read_paths
 from sdlcore.sources.language.hooked import PATHS as HOOKED_PATHS
@@ -126,6 +135,16 @@ def extract(
     return _extracted(lm, texts, {user_path(out, "out"): _place(layer, place)}, reading)[0]
 
 
+class ExtractionOptions(ReadingOptions, total=False):
+    """The options of `extract_layers`: the fields of `Reading`."""
+
+    tokens: int | None
+    dtype: Precision | None
+    device: Device
+    outlier_norm: float
+    paths: Paths | Mapping[str, str] | None
+
+
 def extract_layers(
     lm: Any,
     texts: str | Path | Iterable[str],
@@ -133,7 +152,7 @@ def extract_layers(
     layers: Sequence[int | str],
     out: str | Path,
     place: Place = "residual",
-    **options: Any,
+    **options: Unpack[ExtractionOptions],
 ) -> list[ActivationStore]:
     """Write activations at several layers to a store each, by one pass of the model over the text.
 

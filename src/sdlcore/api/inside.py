@@ -4,7 +4,7 @@ import warnings
 from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 from sdlcore.api.dictionary import Dictionary, coder_of
 from sdlcore.api.fitted_place import fitted_place
@@ -12,7 +12,7 @@ from sdlcore.inside.edits import Edit
 from sdlcore.inside.hooks import Place
 from sdlcore.inside.pages import Pages
 from sdlcore.inside.pages import contexts as contexts_of
-from sdlcore.inside.reader import loaded
+from sdlcore.inside.reader import ReadingOptions, loaded
 from sdlcore.inside.splicing import splice as splice_coder
 from sdlcore.model.coder import SparseCoder
 from sdlcore.settings import checked
@@ -31,8 +31,9 @@ def splice(
     edit: Edit | None = None,
     *,
     place: Place | None = None,
+    keep_error: bool | None = None,
+    first_position: bool = False,
     paths: Paths | Mapping[str, str] | None = None,
-    **options: Any,
 ) -> AbstractContextManager[Any]:
     """Run a language model with a dictionary in it: ``with sdl.splice(lm, 12, sae, sdl.steer(724, by=25.0)): ...``.
 
@@ -54,12 +55,13 @@ def splice(
         `steer`, `ablate`, or a function from latents (N x n_q) to latents; None puts the reconstruction in.
     place
         A site for an autoencoder, as for `extract`; None for residual.
+    keep_error
+        True adds the change of the reconstruction to the activations, False replaces them by the reconstruction; None
+        is True with an edit, and False without (`sdlcore.inside.splicing.splice`).
+    first_position
+        Change the first token of a context, too.
     paths
         Where the modules of an unknown architecture are (`sdlcore.sources.language.architectures.Paths`).
-    **options
-        ``keep_error``: add the change to the activations (the default where there is an edit), or replace them by the
-        reconstruction. ``first_position``: change the first token of a context, too. See
-        `sdlcore.inside.splicing.splice`.
 
     Raises
     ------
@@ -72,8 +74,23 @@ def splice(
         raise ValueError("dictionary is missing: what to splice in")
     if isinstance(lm, str | Path):
         lm, _ = loaded(lm, None, coder_of(dictionary).W_enc.device)
-    where = where_in(dictionary, lm, layer, place)
-    return splice_coder(lm, coder=coder_of(dictionary), edit=edit, paths=read_paths(paths), **where, **options)
+    return splice_coder(
+        lm,
+        coder=coder_of(dictionary),
+        edit=edit,
+        keep_error=keep_error,
+        first_position=first_position,
+        paths=read_paths(paths),
+        **where_in(dictionary, lm, layer, place),
+    )
+
+
+class ContextOptions(ReadingOptions, total=False):
+    """The options of `contexts`."""
+
+    number: int
+    width: int
+    tokens: int | None
 
 
 def contexts(
@@ -85,7 +102,7 @@ def contexts(
     layer: Layer | None = None,
     place: Place | None = None,
     paths: Paths | Mapping[str, str] | None = None,
-    **options: Any,
+    **options: Unpack[ContextOptions],
 ) -> Pages:
     """Return feature pages: the contexts in texts where latents are most active, their logits and nearest latents.
 
@@ -106,8 +123,8 @@ def contexts(
         As for `splice`.
     **options
         ``tokenizer`` (of a model made in memory), ``number`` of contexts, ``width`` in tokens, ``context_length`` (128;
-        lower it for short texts), ``tokens`` to read (rounded up to whole contexts), ``drop``, ``bos`` and
-        more (`sdlcore.inside.pages.contexts`).
+        lower it for short texts), ``contexts_per_batch``, ``tokens`` to read (rounded up to whole contexts), ``drop``,
+        ``bos``, ``text_options`` and ``progress`` (`sdlcore.inside.pages.contexts`).
 
     Raises
     ------

@@ -5,7 +5,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, TypedDict, Unpack, overload
+from typing import TYPE_CHECKING, Any, NamedTuple, Unpack, overload
 
 import torch
 from torch import Tensor
@@ -16,7 +16,7 @@ from sdlcore.api.inside import Layer, where_in
 from sdlcore.extras import extra
 from sdlcore.inside.hooks import Place, read_and_write, sites_of
 from sdlcore.inside.loss import LossRecovered, losses_recovered, reconstruction_by
-from sdlcore.inside.reader import DROP, Reader, reader_of
+from sdlcore.inside.reader import DROP, Reader, ReadingOptions, reader_of
 from sdlcore.model.coder import SparseCoder
 from sdlcore.settings import Batch, checked
 from sdlcore.sources.language.architectures import Paths, read_paths
@@ -60,25 +60,18 @@ class LanguageScores(dict[Any, LossRecovered]):
         return table([["", *BRIEF], *rows])
 
 
-class Reading(TypedDict, total=False):
+class ScoringOptions(ReadingOptions, total=False):
     """The options of `language_scores`."""
 
     layer: Layer | None
     place: Place | None
     contexts: int
-    tokenizer: Any
-    context_length: int | None
-    contexts_per_batch: int
-    bos: bool | None
-    drop: tuple[str, ...]
-    text_options: TextOptions | Mapping[str, Any] | None
     paths: Paths | Mapping[str, str] | None
-    progress: bool
 
 
 @overload
 def language_scores(
-    dictionary: Dictionary | SparseCoder, lm: Any, texts: str | Path | Iterable[str], **options: Unpack[Reading]
+    dictionary: Dictionary | SparseCoder, lm: Any, texts: str | Path | Iterable[str], **options: Unpack[ScoringOptions]
 ) -> LossRecovered: ...
 
 
@@ -87,7 +80,7 @@ def language_scores(
     dictionary: Mapping[Any, Dictionary | SparseCoder],
     lm: Any,
     texts: str | Path | Iterable[str],
-    **options: Unpack[Reading],
+    **options: Unpack[ScoringOptions],
 ) -> LanguageScores: ...
 
 

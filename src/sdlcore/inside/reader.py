@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, closing
 from itertools import islice
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypedDict
 
 import numpy as np
 import torch
@@ -26,6 +26,18 @@ CONTEXT_LENGTH = default_of(LanguageSource, "context_length")
 DROP: tuple[str, ...] = default_of(LanguageSource, "drop")
 OUTLIER_NORM = default_of(LanguageSource, "outlier_norm")
 """Outliers are tokens with a norm above this multiple of the median."""
+
+
+class ReadingOptions(TypedDict, total=False):
+    """How a language model reads a text, as in `reader_of`."""
+
+    tokenizer: Any
+    context_length: int | None
+    contexts_per_batch: int
+    bos: bool | None
+    drop: tuple[str, ...]
+    text_options: TextOptions | Mapping[str, Any] | None
+    progress: bool
 
 
 class Reader(NamedTuple):

@@ -190,12 +190,25 @@ def test_a_number_that_something_loops_over_is_refused_at_once(path, key, number
     assert time.monotonic() - start < 5
 
 
-def test_runs_are_counted_before_they_are_listed():
-    methods = {f"m{i}": {"like": "topk"} for i in range(300)}
-    table = {"methods": list(methods), "protocols": ["best"], "anchorings": ["none"]}
-    change = {"name": "x", "seeds": list(range(900)), "methods": methods, "tables": {"table1": table}}
-    with pytest.raises(ConfigError, match=r"tables: \d{3},\d{3} runs in tables and figures, expected at most 20,000"):
-        configure(change, BASE)
+MANY = {f"m{i}": {"like": "topk"} for i in range(300)}
+MANY_RUNS = {
+    "seeds": list(range(900)),
+    "methods": MANY,
+    "tables": {"table1": {"methods": list(MANY), "protocols": ["best"], "anchorings": ["none"]}},
+}
+CHAIN = {"methods": {"m0": {"like": "topk"}} | {f"m{i}": {"like": f"m{i - 1}"} for i in range(1, 900)}}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (MANY_RUNS, r"tables: \d{3},\d{3} runs in tables and figures, expected at most 20,000"),
+        (CHAIN, r"methods\.m899\.like: the chain has more than 20 links"),
+    ],
+)
+def test_runs_and_chains_are_counted_before_they_are_followed(change, message):
+    with pytest.raises(ConfigError, match=message):
+        configure({"name": "x", **change}, BASE)
 
 
 def test_as_many_runs_as_may_be_are_checked_in_seconds():
@@ -205,12 +218,6 @@ def test_as_many_runs_as_may_be_are_checked_in_seconds():
     start = time.process_time()
     configure(change, BASE)  # 12,000 runs; comparing each with each would take half a minute
     assert time.process_time() - start < 10
-
-
-def test_methods_are_like_each_other_over_a_few_others_only():
-    methods = {"m0": {"like": "topk"}} | {f"m{i}": {"like": f"m{i - 1}"} for i in range(1, 900)}
-    with pytest.raises(ConfigError, match=r"methods\.m899\.like: the chain has more than 20 links"):
-        configure({"name": "x", "methods": methods}, BASE)
 
 
 @pytest.mark.parametrize("config", [{"seeds": [0]}, {"methods": {"topk": {"k": 4}}}, {"tables": {"table1": None}}])

@@ -91,45 +91,38 @@ def test_the_configurations_that_come_with_it_ask_for_what_they_did(name):
     assert not any(table.startswith("own_") for table in configure(tree, BASE).tables)
 
 
-def test_a_setting_of_a_source_that_every_method_has_itself_is_refused():
-    tree = {"name": "mine", "sources": {"file": {"mine": MINE | {"run": {"n_q": 64, "k": 3}}}}}
-    with pytest.raises(
-        ConfigError, match=r"sources.file.mine.run.k: has no effect.* use methods: \{topk_real: \{k: 3\}\}$"
-    ):
-        configure(tree, BASE)
-    tree["sources"]["file"]["mine"]["run"] = {"n_q": 64}
-    assert configure(tree, BASE).sources.file["mine"].run.n_q == 64
-    tree["methods"] = {"topk_real": {"k": 3}}
-    assert configure(tree, BASE).methods["topk_real"].k == 3
+def own(run=None, **parts):
+    return {"name": "mine", "sources": {"file": {"mine": MINE | ({"run": run} if run else {})}}, **parts}
 
 
 @pytest.mark.parametrize(
-    ("part", "message"),
+    ("tree", "message"),
     [
+        (own({"n_q": 64, "k": 3}), r"sources.file.mine.run.k: has no effect.* use methods: \{topk_real: \{k: 3\}\}$"),
         (
-            {"methods": {"topk_real": {"penalty_warmup": 0.3}}},
+            own(methods={"topk_real": {"penalty_warmup": 0.3}}),
             "methods.topk_real.penalty_warmup: has no effect without penalties",
         ),
         (
-            {"protocols": {"best": {"methods": {"topk_real": {"bandwidth": 0.3}}}}},
+            own(protocols={"best": {"methods": {"topk_real": {"bandwidth": 0.3}}}}),
             "protocols.best.methods.topk_real.bandwidth: has no effect without activation jumprelu",
         ),
+        # misspelt, and nothing asks for it
+        (own(methods={"topk_reel": {"k": 2}}), r"methods.topk_reel: k has no meaning .* did you mean topk_real\?"),
     ],
 )
-def test_a_setting_of_one_method_without_effect_on_its_runs_is_refused(part, message):
-    tree = {"name": "mine", "sources": {"file": {"mine": MINE}}}
+def test_settings_without_effect_on_any_run_are_refused(tree, message):
     with pytest.raises(ConfigError, match=message):
-        configure(tree | part, BASE)
-    shared = {"protocols": {"best": {"run": {"penalty_warmup": 0.3}}}}  # for methods with a penalty
-    assert configure(tree | shared, BASE).protocols["best"].run.penalty_warmup == 0.3
-
-
-def test_a_misspelt_method_that_nothing_asks_for_is_refused():
-    tree = {"name": "mine", "sources": {"file": {"mine": MINE}}, "methods": {"topk_reel": {"k": 2}}}
-    with pytest.raises(ConfigError, match=r"methods.topk_reel: k has no meaning .* did you mean topk_real\?"):
         configure(tree, BASE)
-    tree["methods"] = {"spare": {"activation": "topk", "k": 2}}  # to be trained by its path
-    assert configure(tree, BASE).methods["spare"].k == 2
+
+
+def test_settings_with_an_effect_on_some_run_are_taken():
+    assert configure(own({"n_q": 64}), BASE).sources.file["mine"].run.n_q == 64
+    assert configure(own(methods={"topk_real": {"k": 3}}), BASE).methods["topk_real"].k == 3
+    shared = own(protocols={"best": {"run": {"penalty_warmup": 0.3}}})  # for methods with a penalty
+    assert configure(shared, BASE).protocols["best"].run.penalty_warmup == 0.3
+    spare = own(methods={"spare": {"activation": "topk", "k": 2}})  # to be trained by its path
+    assert configure(spare, BASE).methods["spare"].k == 2
 
 
 def test_an_array_that_is_smaller_than_a_batch_may_be_transposed():

@@ -68,29 +68,23 @@ def test_what_a_method_says_itself_is_not_what_protocols_have_for_the_other():
     assert settings_of(config, "lrb", "jumprelu", "best")["bandwidth"] == 1.5
 
 
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({"sources": {"bench": {"a": {"like": "b"}}}}, "sources.bench.a.like: b is not a key of sources.bench (lrb,"),
-        (
-            {"sources": {"bench": {"a": {"like": "smollm2"}}}},
-            "sources.bench.a.like: smollm2 is not a key of sources.bench (lrb, lrb_leaked, lrb_3d, lrb_hierarchy); it "
-            "is a key of sources.language",
-        ),
-        (
-            {"sources": {"file": {"a": {"like": "b"}}}},
-            "a.like: b is not a key of sources.file, and sources.file has no other key",
-        ),
-        ({"methods": {"a": {"like": "b"}, "b": {"like": "a"}}}, "methods.a.like: the chain is a circle (a -> b -> a)"),
-        ({"methods": {"a": {"like": "a"}}}, "methods.a.like: the chain is a circle (a -> a)"),
-        ({"methods": {"a": {"like": 3}}}, "methods.a.like: expected string"),
-        ({"protocols": {"best": {"run": {"like": "topk"}}}}, "protocols.best.run.like: unknown key"),
-        ({"sources": {"clip": {"a": {"model": "x"}}}}, "sources.clip.a.images: missing"),
-    ],
-)
-def test_variants_of_unknown_names_are_refused(change, message):
-    with pytest.raises(ConfigError, match=re.escape(message)):
-        changed(change)
+VARIANTS = [
+    ({"sources": {"bench": {"a": {"like": "b"}}}}, "sources.bench.a.like: b is not a key of sources.bench (lrb,"),
+    (
+        {"sources": {"bench": {"a": {"like": "smollm2"}}}},
+        "sources.bench.a.like: smollm2 is not a key of sources.bench (lrb, lrb_leaked, lrb_3d, lrb_hierarchy); it "
+        "is a key of sources.language",
+    ),
+    (
+        {"sources": {"file": {"a": {"like": "b"}}}},
+        "a.like: b is not a key of sources.file, and sources.file has no other key",
+    ),
+    ({"methods": {"a": {"like": "b"}, "b": {"like": "a"}}}, "methods.a.like: the chain is a circle (a -> b -> a)"),
+    ({"methods": {"a": {"like": "a"}}}, "methods.a.like: the chain is a circle (a -> a)"),
+    ({"methods": {"a": {"like": 3}}}, "methods.a.like: expected string"),
+    ({"protocols": {"best": {"run": {"like": "topk"}}}}, "protocols.best.run.like: unknown key"),
+    ({"sources": {"clip": {"a": {"model": "x"}}}}, "sources.clip.a.images: missing"),
+]
 
 
 def test_a_sweep_of_a_source_has_variants_and_shares_table_1s_runs():
@@ -130,41 +124,28 @@ def test_a_value_that_needs_more_than_the_parameter_is_a_variant_of_that_name():
         changed(change)
 
 
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        (
-            sweep("depth", [1]),
-            "sweep.parameter: depth is a setting neither of sources.bench nor of methods",
-        ),
-        (sweep("run", [1]), "tables.table7.sweep.parameter: run is a setting neither of sources.bench nor of methods"),
-        (
-            sweep("like", [1]),
-            "tables.table7.sweep.parameter: like is a setting neither of sources.bench nor of methods",
-        ),
-        (sweep("n", [102.5]), "sources.bench.lrb_n_102_5.n: expected integer"),
-        (sweep("sparsity", [1.5]), "sources.bench.lrb_sparsity_1_5.sparsity: 1.5 is greater"),
-        (sweep("k", [4000]), "methods.topk_k_4000 (with sources.lrb.run and protocols.best): k must be"),
-        (sweep("k", []), "tables.table7.sweep.values: "),
-        (sweep("n", [10, 20]), "anchorings.ground_truth.n_anchors: 13 anchors, but only 10 features of lrb_n_10"),
-        (sweep("n", [102], seeds=[0, 9]), "tables.table7.seeds: 9 is not one of seeds (0, 1, 2)"),
-        (sweep("n", [102], source="gpt"), "tables.table7.source: gpt is not a bench"),
-        (
-            merge(sweep("k", [4]), {"methods": {"topk_k_4": {"like": "topk", "k": 5}}}),
-            "tables.table7.sweep.values: 4, but methods.topk_k_4 under protocols.best has 5",
-        ),
-        (
-            merge(sweep("k", [4, 8]), {"tables": {"table7": {"sweep": {"paper": [32]}}}}),
-            "tables.table7.sweep.paper: 1 values of the paper for 2 of ours, expected one for each; or write paper",
-        ),
-        ({"tables": {"table3": {"source": "smollm2"}}}, "tables.table3.source: smollm2 is not a source under"),
-        ({"tables": {"table3": {"methods": ["topk"]}}}, "tables.table3.methods: unknown key; expected one of source"),
-    ],
-)
-def test_sweeps_that_cannot_be_are_refused(change, message):
-    with pytest.raises(ConfigError) as refused:
-        changed(change)
-    assert message in str(refused.value)
+SWEEPS = [
+    (sweep("depth", [1]), "sweep.parameter: depth is a setting neither of sources.bench nor of methods"),
+    (sweep("run", [1]), "tables.table7.sweep.parameter: run is a setting neither of sources.bench nor of methods"),
+    (sweep("like", [1]), "tables.table7.sweep.parameter: like is a setting neither of sources.bench nor of methods"),
+    (sweep("n", [102.5]), "sources.bench.lrb_n_102_5.n: expected integer"),
+    (sweep("sparsity", [1.5]), "sources.bench.lrb_sparsity_1_5.sparsity: 1.5 is greater"),
+    (sweep("k", [4000]), "methods.topk_k_4000 (with sources.lrb.run and protocols.best): k must be"),
+    (sweep("k", []), "tables.table7.sweep.values: "),
+    (sweep("n", [10, 20]), "anchorings.ground_truth.n_anchors: 13 anchors, but only 10 features of lrb_n_10"),
+    (sweep("n", [102], seeds=[0, 9]), "tables.table7.seeds: 9 is not one of seeds (0, 1, 2)"),
+    (sweep("n", [102], source="gpt"), "tables.table7.source: gpt is not a bench"),
+    (
+        merge(sweep("k", [4]), {"methods": {"topk_k_4": {"like": "topk", "k": 5}}}),
+        "tables.table7.sweep.values: 4, but methods.topk_k_4 under protocols.best has 5",
+    ),
+    (
+        merge(sweep("k", [4, 8]), {"tables": {"table7": {"sweep": {"paper": [32]}}}}),
+        "tables.table7.sweep.paper: 1 values of the paper for 2 of ours, expected one for each; or write paper",
+    ),
+    ({"tables": {"table3": {"source": "smollm2"}}}, "tables.table3.source: smollm2 is not a source under"),
+    ({"tables": {"table3": {"methods": ["topk"]}}}, "tables.table3.methods: unknown key; expected one of source"),
+]
 
 
 @settings(max_examples=25)
@@ -212,7 +193,14 @@ def test_a_frontier_has_a_bench_for_each_new_value_and_each_run_once():
     assert config.bench_seeds("lrb_noise_0_5") == [7, 8]
 
 
-def test_a_bench_that_is_named_as_a_point_of_the_frontier_must_have_its_value():
-    frontier = {"source": "lrb", "methods": ["acs"], "panels": {"n": {"values": [150]}}}
-    with pytest.raises(ConfigError, match=r"frontier\.panels\.n\.values: 150, but sources\.lrb_n_150 has 149"):
-        changed({"frontier": frontier, "sources": {"bench": {"lrb_n_150": {"like": "lrb", "n": 149}}}})
+FRONTIER = {"source": "lrb", "methods": ["acs"], "panels": {"n": {"values": [150]}}}
+OTHER_POINT = {"frontier": FRONTIER, "sources": {"bench": {"lrb_n_150": {"like": "lrb", "n": 149}}}}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [*VARIANTS, *SWEEPS, (OTHER_POINT, "frontier.panels.n.values: 150, but sources.lrb_n_150 has 149")],
+)
+def test_variants_and_sweeps_that_cannot_be_are_refused(change, message):
+    with pytest.raises(ConfigError, match=re.escape(message)):
+        changed(change)

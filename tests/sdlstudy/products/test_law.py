@@ -112,20 +112,15 @@ def test_true_features_alone_need_no_samples():
 
 
 @pytest.mark.parametrize(
-    ("change", "message"),
+    ("bench", "change", "message"),
     [
-        ({"source": "nowhere"}, "law.source"),
-        ({"protocol": "worst"}, "law.protocol"),
-        ({"runs": {"nothing": {"n": [128]}}}, "law.runs"),
-        ({"runs": {"transcoder": {"n": [128]}}}, "transcoder is a transcoder, expected an autoencoder"),
+        ({}, {"source": "nowhere"}, "law.source"),
+        ({}, {"protocol": "worst"}, "law.protocol"),
+        ({}, {"runs": {"nothing": {"n": [128]}}}, "law.runs"),
+        ({}, {"runs": {"transcoder": {"n": [128]}}}, "transcoder is a transcoder, expected an autoencoder"),
+        ({"noise": 0.5}, {}, "expected a bench without"),
     ],
 )
-def test_what_cannot_be_drawn_is_refused(change, message):
+def test_what_cannot_be_drawn_is_refused(bench, change, message):
     with pytest.raises(ValueError, match=message):
-        configuration(**change)
-
-
-def test_a_noisy_bench_is_refused():
-    noisy = {"sources": {"bench": {"lrb": {"noise": 0.5}}}, "law": LAW}
-    with pytest.raises(ValueError, match="expected a bench without"):
-        studies.alone(noisy)
+        studies.alone({"sources": {"bench": {"lrb": bench}}, "law": LAW | change})

@@ -113,31 +113,57 @@ def test_figure6_summary(tmp_path):
     assert summary["final_loss"].iloc[2] == pytest.approx(last_tenth.mean())
 
 
-def test_runs_that_cannot_be_compared_are_refused(tmp_path):
+def one_seed(fine, _):
+    return fine | {"with": {0: fine["with"][0]}}
+
+
+def shorter(fine, folder):
+    return fine | {"with": read_histories([write_run(folder / "short", "with", seed, rows=5) for seed in (0, 1)])}
+
+
+def resampled(fine, folder):
+    return fine | {"without": histories(folder / "did", [[(3, 1)], []])["with"]}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (one_seed, r"seeds \[0, 1\].*\[0\]"),
+        (shorter, "other steps"),
+        (resampled, "without resampling with seed 0 did resample"),
+    ],
+)
+def test_runs_that_cannot_be_compared_are_refused(change, message, tmp_path):
     fine = histories(tmp_path / "fine", [[], []])
-    with pytest.raises(RunsError, match=r"seeds \[0, 1\].*\[0\]"):
-        figure6_summary(fine | {"with": {0: fine["with"][0]}})
-    shorter = read_histories([write_run(tmp_path / "short", "with", seed, rows=5) for seed in (0, 1)])
-    with pytest.raises(RunsError, match="other steps"):
-        figure6_summary(fine | {"with": shorter})
-    with pytest.raises(RunsError, match="without resampling with seed 0 did resample"):
-        figure6_summary(fine | {"without": histories(tmp_path / "did", [[(3, 1)], []])["with"]})
+    with pytest.raises(RunsError, match=message):
+        figure6_summary(change(fine, tmp_path))
 
 
-@pytest.mark.parametrize("column", ["step", "reconstruction", "dead_fraction", "resampled"])
-def test_history_without_a_column_is_named(tmp_path, column):
-    with pytest.raises(RunsError, match=rf"history\.csv: column {column} is missing"):
-        read_histories([write_run(tmp_path, "with", 0, drop=column)])
+@pytest.mark.parametrize(
+    ("write", "message"),
+    [
+        *(
+            (
+                lambda folder, column=column: [write_run(folder, "with", 0, drop=column)],
+                rf"history\.csv: column {column} is missing",
+            )
+            for column in ("step", "reconstruction", "dead_fraction", "resampled")
+        ),
+        (lambda folder: [write_run(folder / name, "with", 0) for name in "ab"], "second run with seed 0"),
+        (lambda folder: [write_run(folder, "with", 0, rows=0)], "no rows"),
+        (lambda folder: [], "at least one"),
+    ],
+)
+def test_what_is_no_history_is_refused(write, message, tmp_path):
+    with pytest.raises(RunsError, match=message):
+        read_histories(write(tmp_path))
 
 
-def test_a_seed_twice_and_an_empty_history_are_refused(tmp_path):
-    directories = [write_run(tmp_path / name, "with", 0) for name in "ab"]
-    with pytest.raises(RunsError, match="second run with seed 0"):
-        read_histories(directories)
-    with pytest.raises(RunsError, match="no rows"):
-        read_histories([write_run(tmp_path, "with", 0, rows=0)])
-    with pytest.raises(RunsError, match="at least one"):
-        read_histories([])
+@pytest.mark.parametrize(("rows", "samples", "message"), [(2, None, "3 x n"), (3, 10, "do not fit")])
+def test_figure8_refuses_other_dimensions(rows, samples, message):
+    W, x, coefficients = bench()
+    with pytest.raises(ValueError, match=message):
+        figure8(W[:rows], x[:samples], coefficients)
 
 
 def bench(n=4, samples=200, seed=0):
@@ -162,11 +188,3 @@ def test_figure8_shows_every_feature_and_counts_samples_without_any():
     assert f"no active feature ({silent}, at the origin)" in words
     # more features than the palette has colours
     assert "$n$ = 12" in texts(figure8(*bench(n=12)))
-
-
-def test_figure8_refuses_other_dimensions():
-    W, samples, coefficients = bench()
-    with pytest.raises(ValueError, match="3 x n"):
-        figure8(W[:2], samples, coefficients)
-    with pytest.raises(ValueError, match="do not fit"):
-        figure8(W, samples[:10], coefficients)

@@ -121,17 +121,6 @@ def test_a_table_without_a_sweep_has_the_same_columns_empty(tmp_path):
     assert readable(table).labels == ["Method", "Anchoring"]
 
 
-def test_runs_of_a_point_that_are_missing_or_foreign_are_refused(tmp_path):
-    layout, runs, _ = written_table(tmp_path, QUICK, "table4")
-    paper = read_paper(PAPER / "table4.csv")
-    with pytest.raises(RunsError, match="no run with n = 154 was given, expected runs on source lrb_n_154"):
-        table_over(runs[runs["source"] != "lrb_n_154"], paper, layout)
-    with pytest.raises(RunsError, match="anchoring none, seed 0 is missing"):
-        table_over(runs[1:], paper, layout)
-    with pytest.raises(RunsError, match="a run on source lrb_n_154 with method relu does not belong to this table"):
-        table_over(runs, paper, layout._replace(points=layout.points[:2]))
-
-
 def test_markdown_and_latex_name_the_value_and_the_papers_where_it_is_another(tmp_path):
     _, _, table = written_table(tmp_path / "quick", QUICK, "table7")
     text = markdown(table, "Caption.")
@@ -143,9 +132,27 @@ def test_markdown_and_latex_name_the_value_and_the_papers_where_it_is_another(tm
     assert "| 32  " in markdown(table, "")
 
 
-def test_the_papers_file_has_one_column_more_at_most(tmp_path):
-    path = tmp_path / "paper.csv"
-    for text, message in (
+@pytest.mark.parametrize(
+    ("change", "points", "message"),
+    [
+        (
+            lambda runs: runs[runs["source"] != "lrb_n_154"],
+            None,
+            "no run with n = 154 was given, expected runs on source lrb_n_154",
+        ),
+        (lambda runs: runs[1:], None, "anchoring none, seed 0 is missing"),
+        (lambda runs: runs, 2, "a run on source lrb_n_154 with method relu does not belong to this table"),
+    ],
+)
+def test_runs_of_a_point_that_are_missing_or_foreign_are_refused(change, points, message, tmp_path):
+    layout, runs, _ = written_table(tmp_path, QUICK, "table4")
+    with pytest.raises(RunsError, match=message):
+        table_over(change(runs), read_paper(PAPER / "table4.csv"), layout._replace(points=layout.points[:points]))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
         ("method,a,b,anchoring,gt_recovery_percent,mip\n", "columns a, b, expected at most one"),
         ("method,n,gt_recovery_percent,mip\n", "column anchoring is missing"),
         ("method,anchoring,gt_recovery_percent,mip\n", "column l0 is missing"),
@@ -153,10 +160,12 @@ def test_the_papers_file_has_one_column_more_at_most(tmp_path):
             "method,n,anchoring,gt_recovery_percent,mip\nx,1,none,0,0\nx,1,none,0,0\n",
             "two rows have the same method and anchoring",
         ),
-    ):
-        path.write_text(text)
-        with pytest.raises(RunsError, match=message):
-            read_paper(path)
+    ],
+)
+def test_the_papers_file_has_one_column_more_at_most(text, message, tmp_path):
+    (tmp_path / "paper.csv").write_text(text)
+    with pytest.raises(RunsError, match=message):
+        read_paper(tmp_path / "paper.csv")
 
 
 def test_the_figure_draws_means_and_the_papers_numbers_of_encoder_and_decoder(tmp_path):

@@ -189,18 +189,6 @@ def test_a_seed_without_a_value_leaves_mean_and_spread_empty(tmp_path):
     assert np.isfinite(table.loc[1, "macro_f1_mean"])
 
 
-def test_missing_run_is_refused(tmp_path):
-    paths = write_grid(tmp_path)
-    with pytest.raises(RunsError, match=r"method relu.*anchoring none, seed 2 is missing"):
-        table1(read_runs([path for path in paths if "relu/best/none/seed2" not in str(path)]), read_paper(PAPER))
-
-
-def test_doubled_run_is_refused_with_both_files(tmp_path):
-    first, second = write_metrics(tmp_path / "a", 0), write_metrics(tmp_path / "b", 0)
-    with pytest.raises(RunsError, match=f"{second}: the same run as {first}"):
-        read_runs([first, second])
-
-
 def test_metrics_of_which_a_bit_is_flipped_or_an_end_is_missing_are_refused_or_the_same_numbers(tmp_path):
     path, rng = write_metrics(tmp_path, 0), random.Random(0)
     write_json(path, with_checksum(json.loads(path.read_text())))
@@ -239,48 +227,67 @@ def test_tables_show_recovery_at_a_further_threshold(tmp_path):
     assert "cosine > 0.8" not in markdown(usual, "caption")
 
 
-def test_other_seeds_are_refused(tmp_path):
-    paths = [write_metrics(tmp_path, 0, "topk"), write_metrics(tmp_path, 1, "relu")]
-    with pytest.raises(RunsError, match="missing"):
-        table1(read_runs(paths), read_paper(PAPER))
-    with pytest.raises(RunsError, match="seed 1 does not belong to this table"):
-        table1(
-            read_runs([write_metrics(tmp_path, s, "topk") for s in (0, 1)]),
-            read_paper(PAPER),
-            methods=["topk"],
-            seeds=[0],
-        )
+def without_a_run(folder):
+    return [path for path in write_grid(folder) if "relu/best/none/seed2" not in str(path)]
 
 
-def test_mixed_sources_are_refused(tmp_path):
-    paths = [write_metrics(tmp_path, 0), write_metrics(tmp_path, 0, "relu", source="other")]
-    with pytest.raises(RunsError, match="one source"):
-        table1(read_runs(paths), read_paper(PAPER))
-
-
-def test_runs_without_ground_truth_are_refused(tmp_path):
-    path = write_metrics(tmp_path, 0)
+def without_ground_truth(folder):
+    path = write_metrics(folder, 0)
     content = json.loads(path.read_text())
     content["metrics"] = {"l0": 3.0, "fvu": 0.1, "dead_fraction": 0.0}
     path.write_text(json.dumps(content | {"chance": {}}))
-    with pytest.raises(RunsError, match="gt_recovery_encoder is missing"):
-        table1(read_runs([path]), read_paper(PAPER))
+    return [path]
 
 
 @pytest.mark.parametrize(
-    ("text", "named"),
+    ("write", "options", "message"),
     [
-        ("{", "not a readable"),
-        ('{"run": {}}', "run.source"),
-        ("[]", "run is missing"),
-        ('{"run": 3}', "run is"),
+        (without_a_run, {}, r"method relu.*anchoring none, seed 2 is missing"),
+        (lambda folder: [write_metrics(folder, 0, "topk"), write_metrics(folder, 1, "relu")], {}, "missing"),
+        (
+            lambda folder: [write_metrics(folder, seed, "topk") for seed in (0, 1)],
+            {"methods": ["topk"], "seeds": [0]},
+            "seed 1 does not belong to this table",
+        ),
+        (lambda folder: [write_metrics(folder, 0), write_metrics(folder, 0, "relu", source="other")], {}, "one source"),
+        (without_ground_truth, {}, "gt_recovery_encoder is missing"),
     ],
 )
-def test_broken_metrics_file_is_named(tmp_path, text, named):
-    path = tmp_path / "metrics.json"
-    path.write_text(text)
-    with pytest.raises(RunsError, match=rf"metrics\.json: .*{named}"):
-        read_runs([path])
+def test_runs_that_make_no_table_are_refused(write, options, message, tmp_path):
+    with pytest.raises(RunsError, match=message):
+        table1(read_runs(write(tmp_path)), read_paper(PAPER), **options)
+
+
+def with_text(text):
+    def write(folder):
+        (folder / "metrics.json").write_text(text)
+        return [folder / "metrics.json"]
+
+    return write
+
+
+def without_features(folder):
+    anchored = with_features(write_metrics(folder, 0, anchoring="ground_truth"), [1], encoder=[0.1, 0.2])
+    return [write_metrics(folder, 0), anchored]
+
+
+@pytest.mark.parametrize(
+    ("write", "message"),
+    [
+        (
+            lambda folder: [write_metrics(folder / name, 0) for name in "ab"],
+            r"b/lrb\S*metrics\.json: the same run as \S*a/lrb\S*metrics\.json",
+        ),
+        (without_features, r"none/seed0/metrics\.json: features is missing"),
+        (with_text("{"), r"metrics\.json: .*not a readable"),
+        (with_text('{"run": {}}'), r"metrics\.json: .*run.source"),
+        (with_text("[]"), r"metrics\.json: .*run is missing"),
+        (with_text('{"run": 3}'), r"metrics\.json: .*run is"),
+    ],
+)
+def test_metrics_of_no_run_are_refused(write, message, tmp_path):
+    with pytest.raises(RunsError, match=message):
+        read_runs(write(tmp_path))
 
 
 @given(st.lists(st.floats(-1, 1), min_size=3, max_size=12).filter(lambda x: np.std(x) > 1e-6))
@@ -419,13 +426,6 @@ def test_a_run_without_anchors_has_no_scores_by_anchors_of_other_runs(tmp_path):
     same = with_features(write_metrics(tmp_path, 0, anchoring="same"), [0], **best)
     runs = read_runs([plain, same]).set_index("anchoring")
     assert runs.loc["none", "anchors_only_mip_encoder"] == as_written["anchors_only_mip_encoder"]
-
-
-def test_a_run_without_anchors_that_cannot_be_scored_beside_others_is_refused(tmp_path):
-    plain = write_metrics(tmp_path, 0)
-    anchored = with_features(write_metrics(tmp_path, 0, anchoring="ground_truth"), [1], encoder=[0.1, 0.2])
-    with pytest.raises(RunsError, match=f"{plain}: features is missing"):
-        read_runs([plain, anchored])
 
 
 def test_names_of_classes_come_back_from_a_file_as_they_were(tmp_path):

@@ -69,16 +69,23 @@ def test_the_gradient_is_that_of_equation_27(bound):
     np.testing.assert_allclose(_interference_gradient(W, gram, config), w.grad.numpy(), atol=1e-12)
 
 
-def test_a_bound_out_of_reach_is_an_error():
-    with pytest.raises(InterferenceError, match=r"max_interference 0\.01 .* was not reached for 60 features in 32"):
-        feature_matrix(32, 60, stream(0), FeatureMatrixConfig(0.01, max_iterations=50))
-    with pytest.raises(InterferenceError, match="Welch bound"):
-        feature_matrix(8, 40, stream(0), FeatureMatrixConfig(0.1, "absolute"))
-
-
-def test_collapsed_columns_are_never_returned():
-    with pytest.raises(InterferenceError, match=r"collapsed onto each other .* lower learning_rate from 5"):
-        feature_matrix(64, 90, stream(0), FeatureMatrixConfig(0.1, learning_rate=5.0))
+@pytest.mark.parametrize(
+    ("dimension", "n", "config", "message"),
+    [
+        (
+            *(32, 60, FeatureMatrixConfig(0.01, max_iterations=50)),
+            r"max_interference 0\.01 .* was not reached for 60 features in 32",
+        ),
+        (8, 40, FeatureMatrixConfig(0.1, "absolute"), "Welch bound"),
+        (
+            *(64, 90, FeatureMatrixConfig(0.1, learning_rate=5.0)),
+            r"collapsed onto each other .* lower learning_rate from 5",
+        ),
+    ],
+)
+def test_a_bound_out_of_reach_is_an_error(dimension, n, config, message):
+    with pytest.raises(InterferenceError, match=message):
+        feature_matrix(dimension, n, stream(0), config)
 
 
 def start_of(initialisation: str) -> np.ndarray:

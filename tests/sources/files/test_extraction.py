@@ -3,6 +3,7 @@
 import json
 import logging
 import os
+import re
 
 import h5py
 import numpy as np
@@ -36,6 +37,7 @@ X = RNG.standard_normal((ROWS, 6)).astype(np.float32)
 X[:, 0] = np.arange(ROWS)
 Y = RNG.standard_normal((ROWS, 4))
 LABELS = RNG.integers(-1, 3, ROWS)
+NAMES = np.array(["a", "b"])[LABELS.clip(0, 1)]
 
 
 @pytest.fixture(scope="module")
@@ -227,22 +229,6 @@ def test_labels_may_be_names(suffix, tmp_path):
         assert train.class_names() == test.class_names() == ["ant", "dog", "elep", "elephant"]
 
 
-def test_labels_that_are_names_go_without_other_names_or_numbers(folder, tmp_path):
-    np.save(tmp_path / "labels.npy", np.array(["a", "b"])[LABELS.clip(0, 1)])
-    files = {"labels": f"{tmp_path}/labels.npy", "class_names": f"{folder}/names.txt"}
-    with pytest.raises(SourceError, match=r"labels\.npy: contains names, so leave out class_names"):
-        count_classes(FileSource(f"{folder}/x.npy", **files))
-    np.save(tmp_path / "x.npy", X)
-    files = {"labels": f"{tmp_path}/labels.npy", "test_labels": f"{folder}/labels.npy"}
-    with pytest.raises(SourceError, match=r"labels\.npy: contains int64, but .*labels.npy contains"):
-        count_classes(FileSource(f"{folder}/x.npy", test_input=f"{tmp_path}/x.npy", **files))
-    np.save(tmp_path / "each.npy", np.arange(2**16 + 1).astype(str))
-    np.save(tmp_path / "x.npy", np.ones((2**16 + 1, 2)))
-    source = FileSource(f"{tmp_path}/x.npy", labels=f"{tmp_path}/each.npy")
-    with pytest.raises(SourceError, match=r"each\.npy: contains more than 65536 classes"):
-        write_file_stores(source, tmp_path / "train.h5", tmp_path / "test.h5")
-
-
 def test_classes_without_names_are_called_by_their_labels_and_judged_by(tmp_path):
     rng = np.random.default_rng(0)
     directions = np.eye(6)[[0, 1, 2, 3, 4]]
@@ -302,26 +288,38 @@ def with_row(values, row, value):
             {"input": with_row(X, 4100, 1e30)},
             "input.npy: row 4100 contains 1e.30, too large for float16; set another dtype",
         ),
+        ({"input": X[:3]}, r"test_share 0\.1 of 3 rows leaves no row to train"),
+        ({"labels": NAMES, "class_names": ["a", "b"]}, r"labels\.npy: contains names, so leave out class_names"),
+        (
+            {"labels": NAMES, "test_input": -X, "test_labels": LABELS},
+            r"labels\.npy: contains int64, but .*labels\.npy contains",
+        ),
+        (
+            {"input": np.ones((2**16 + 1, 2)), "labels": np.arange(2**16 + 1).astype(str)},
+            r"labels\.npy: contains more than 65536 classes",
+        ),
+        (
+            {"labels": LABELS, "class_names": ["a", "b"]},
+            r"labels\.npy: row \d+ contains 2, expected a class from 0 to 1 as in class_names",
+        ),
+        # a copy of the samples of training is no evaluation
+        ({"test_input": X}, r"test_input\.npy: contains the same samples as .*; leave test_input"),
     ],
 )
-def test_arrays_that_do_not_serve_are_named(tmp_path, arrays, message):
+def test_arrays_that_do_not_serve_are_refused(tmp_path, arrays, message):
     references = {}
     for name, values in {"input": X, **arrays}.items():
-        np.save(tmp_path / f"{name}.npy", values)
-        references[name] = f"{tmp_path}/{name}.npy"
+        path = tmp_path / f"{name}.{'txt' if name == 'class_names' else 'npy'}"
+        path.write_text("\n".join(values)) if name == "class_names" else np.save(path, values)
+        references[name] = str(path)
     with pytest.raises(SourceError, match=message):
         write_file_stores(FileSource(**references, dtype="float16"), tmp_path / "train.h5", tmp_path / "test.h5")
     assert not (tmp_path / "train.h5").exists()
 
 
-def test_a_copy_of_the_samples_of_training_is_no_evaluation(tmp_path):
-    names = {name: f"{tmp_path}/{name}.npy" for name in ("input", "test_input")}
-    for path in names.values():
-        np.save(path, X)
-    with pytest.raises(SourceError, match=r"test_input\.npy: contains the same samples as .*; leave test_input"):
-        write_file_stores(FileSource(**names), tmp_path / "train.h5", tmp_path / "test.h5")
+def test_the_samples_of_training_in_another_order_are_an_evaluation(tmp_path):
     np.savez(tmp_path / "both.npz", a=X, b=X[::-1])
-    keyed = {name: f"{tmp_path}/both.npz#{key}" for name, key in zip(names, "ab", strict=True)}
+    keyed = {name: f"{tmp_path}/both.npz#{key}" for name, key in (("input", "a"), ("test_input", "b"))}
     write_file_stores(FileSource(**keyed), tmp_path / "train.h5", tmp_path / "test.h5")
     assert (tmp_path / "test.h5").is_file()
 
@@ -344,30 +342,23 @@ def test_settings_that_do_not_go_together_are_refused(changed, message):
         FileSource(**{"input": "x.npy", **changed})
 
 
-def test_classes_without_a_name_are_refused(folder, tmp_path):
-    (tmp_path / "names.txt").write_text("a\nb\n")
-    source = FileSource(f"{folder}/x.npy", labels=f"{folder}/labels.npy", class_names=f"{tmp_path}/names.txt")
-    with pytest.raises(
-        SourceError, match=r"labels\.npy: row \d+ contains 2, expected a class from 0 to 1 as in class_names"
-    ):
-        write_file_stores(source, tmp_path / "train.h5", tmp_path / "test.h5")
-    for content in ("{}", "[1]", "[", ""):
-        (tmp_path / "names.json").write_text(content)
-        with pytest.raises(SourceError, match=r"names\.json: (class names cannot|expected class names)"):
-            read_class_names(tmp_path / "names.json")
-    for content, message in (
-        ("[" * 10**5, "class names cannot be"),
-        (r'["a", "\ud800"]', r"class 1 is called '\\ud800'"),
-    ):
-        (tmp_path / "names.json").write_text(content)
-        with pytest.raises(SourceError, match=rf"names\.json: {message}"):
-            read_class_names(tmp_path / "names.json")
-
-
-def test_names_of_classes_in_a_pipe_are_not_waited_for(tmp_path):
-    os.mkfifo(tmp_path / "names.txt")
-    with pytest.raises(SourceError, match=r"names\.txt: class names cannot be read \(not a regular file\)"):
-        read_class_names(tmp_path / "names.txt")
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        *(("names.json", content, "(class names cannot|expected class names)") for content in ("{}", "[1]", "[", "")),
+        ("names.json", "[" * 10**5, "class names cannot be"),
+        ("names.json", r'["a", "\ud800"]', r"class 1 is called '\\ud800'"),
+        ("names.txt", None, r"class names cannot be read \(not a regular file\)"),
+    ],
+    ids=lambda value: repr(value)[:30],
+)
+def test_files_of_no_class_names_are_refused(name, content, message, tmp_path):
+    if content is None:
+        os.mkfifo(tmp_path / name)
+    else:
+        (tmp_path / name).write_text(content)
+    with pytest.raises(SourceError, match=rf"{re.escape(name)}: {message}"):
+        read_class_names(tmp_path / name)
 
 
 def test_a_name_ends_with_its_line(tmp_path):
@@ -376,12 +367,6 @@ def test_a_name_ends_with_its_line(tmp_path):
     assert read_class_names(tmp_path / "names.txt") == names
     (tmp_path / "names.txt").write_bytes(b"a\r\nb")
     assert read_class_names(tmp_path / "names.txt") == ["a", "b"]
-
-
-def test_a_share_that_leaves_one_side_empty_is_refused(tmp_path):
-    np.save(tmp_path / "x.npy", X[:3])
-    with pytest.raises(SourceError, match=r"test_share 0\.1 of 3 rows leaves no row to train"):
-        write_file_stores(FileSource(f"{tmp_path}/x.npy"), tmp_path / "a.h5", tmp_path / "b.h5")
 
 
 def test_an_interrupted_reading_goes_on_unless_a_file_has_changed(tmp_path, caplog):

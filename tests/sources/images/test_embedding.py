@@ -191,14 +191,6 @@ def test_above_the_limit_it_fails_with_count_and_names(damaged: Path, clip_files
     assert len(read(tmp_path / "test.h5")["input"]) == 9
 
 
-def test_a_folder_of_nothing_readable_fails_whatever_the_limit(clip_files: ClipFiles, tmp_path: Path):
-    (tmp_path / "images/class").mkdir(parents=True)
-    for index in range(3):
-        (tmp_path / f"images/class/{index}.jpg").touch()
-    with pytest.raises(SourceError, match="2 of 2 images of the train store could not be read"):
-        run(tmp_path / "images", clip_files, tmp_path, test_samples=1, max_unreadable=1)
-
-
 SETTINGS = {"batch_size": 2, "test_samples": 4, "max_unreadable": 0.5}
 
 
@@ -299,20 +291,45 @@ def test_a_file_that_runs_code_is_refused_and_runs_none(clip_files: ClipFiles, t
     assert not (tmp_path / "harm").exists()
 
 
-def test_weights_of_another_architecture_are_refused(clip_files: ClipFiles, tmp_path: Path):
-    save_file({"visual.proj": torch.zeros(3, 3)}, tmp_path / "other.safetensors")
-    with pytest.raises(SourceError, match=r"other.safetensors' of a-clip-for-tests do not load \(RuntimeError"):
-        load_clip(clip_files.architecture, str(tmp_path / "other.safetensors"))
+QUICK = (
+    "tag {0} was trained with QuickGELU, but model ViT-B-32 uses GELU, which changes embeddings; "
+    "set model to ViT-B-32-quickgelu"
+)
+BROKEN = ("", "[]", "{", "[" * 100_000)
 
 
-@pytest.mark.parametrize("tag", ["openai", "laion400m_e32", "metaclip_400m"])
-def test_weights_trained_with_quickgelu_need_it(tag: str):
-    with pytest.raises(SourceError) as error:
-        load_clip("ViT-B-32", tag)
-    assert str(error.value) == (
-        f"tag {tag} was trained with QuickGELU, but model ViT-B-32 uses GELU, which changes embeddings; "
-        "set model to ViT-B-32-quickgelu"
-    )
+@pytest.mark.timeout(30)
+@pytest.mark.parametrize(
+    ("model", "pretrained", "message"),
+    [
+        ("ViT-B-33", "openai", r"model 'ViT-B-33' is unknown to open_clip; similar names are .*ViT-B-32"),
+        ("ViT-B-32", "openia", r"pretrained 'openia' is neither a file nor a tag of ViT-B-32; its tags are .*openai"),
+        *(("ViT-B-32", tag, QUICK.format(tag)) for tag in ("openai", "laion400m_e32", "metaclip_400m")),
+        ("ViT-B-32", "missing.safetensors", "pretrained missing.safetensors: expected a file of weights"),
+        ("ViT-B-32", ".", r"pretrained \.: expected a file of weights"),
+        ("missing.json", "openai", "model missing.json: not a readable JSON file"),
+        ("table.csv", "openai", "is unknown to open_clip"),
+        ("pipe.json", "openai", r"pipe\.json: not a readable JSON file \(OSError: not a regular file\)"),
+        *(
+            (f"broken{number}.json", "openai", rf"broken{number}\.json: (not a readable JSON file|expected a JSON obj)")
+            for number in range(len(BROKEN))
+        ),
+        ("some.json", "openai", r"some\.json: expected a JSON object with embed_dim, vision_cfg, text_cfg"),
+        ("ARCHITECTURE", "other.safetensors", r"other.safetensors' of a-clip-for-tests do not load \(RuntimeError"),
+    ],
+)
+def test_what_is_no_model_or_no_weights_of_it_is_refused(
+    model: str, pretrained: str, message: str, clip_files: ClipFiles, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.chdir(tmp_path)
+    os.mkfifo("pipe.json")
+    Path("table.csv").touch()
+    Path("some.json").write_text('{"embed_dim": 8}')
+    for number, content in enumerate(BROKEN):
+        Path(f"broken{number}.json").write_text(content)
+    save_file({"visual.proj": torch.zeros(3, 3)}, "other.safetensors")
+    with pytest.raises(SourceError, match=message):
+        load_clip(model.replace("ARCHITECTURE", clip_files.architecture), pretrained)
 
 
 def test_the_description_beside_a_file_says_which_activation_it_has(clip_files: ClipFiles, tmp_path: Path):
@@ -323,28 +340,6 @@ def test_the_description_beside_a_file_says_which_activation_it_has(clip_files: 
         load_clip(clip_files.architecture, str(weights))
     (tmp_path / "open_clip_config.json").write_text(json.dumps({"model_cfg": {}}))
     load_clip(clip_files.architecture, str(weights))
-
-
-@pytest.mark.parametrize(
-    ("model", "pretrained", "message"),
-    [
-        ("ViT-B-33", "openai", r"model 'ViT-B-33' is unknown to open_clip; similar names are .*ViT-B-32"),
-        ("ViT-B-32", "openia", r"pretrained 'openia' is neither a file nor a tag of ViT-B-32; its tags are .*openai"),
-        ("ViT-B-32", "missing.safetensors", "pretrained missing.safetensors: expected a file of weights"),
-        ("ViT-B-32", ".", r"pretrained \.: expected a file of weights"),
-        ("missing.json", "openai", "model missing.json: not a readable JSON file"),
-        ("resources/paper/table1.csv", "openai", "is unknown to open_clip"),
-    ],
-)
-def test_wrong_names_are_refused_with_the_valid_ones(model: str, pretrained: str, message: str):
-    with pytest.raises(SourceError, match=message):
-        load_clip(model, pretrained)
-
-
-def test_a_file_that_describes_no_architecture_is_refused(tmp_path: Path):
-    (tmp_path / "some.json").write_text('{"embed_dim": 8}')
-    with pytest.raises(SourceError, match="expected a JSON object with embed_dim, vision_cfg, text_cfg"):
-        load_clip(str(tmp_path / "some.json"), "openai")
 
 
 def test_a_tower_without_a_projection_has_no_pooled_embedding(clip_files: ClipFiles):
@@ -374,11 +369,21 @@ def test_wrong_settings_are_refused(change: dict[str, Any], message: str):
         ({"test_samples": None}, "test_samples is null, but without test_images"),
         ({"test_samples": 9}, "has 9 images, but test_samples would hold out 9"),
         ({"train_samples": 7}, "has 6 images, but train_samples is 7"),
+        (
+            {"images": "nothing readable", "test_samples": 1, "max_unreadable": 1},
+            "2 of 2 images of the train store could not be read",
+        ),
     ],
 )
-def test_more_images_than_the_folder_has_is_an_error(
+def test_a_folder_with_too_few_images_is_refused(
     change: dict[str, Any], message: str, folder: Path, clip_files: ClipFiles, tmp_path: Path
 ):
+    change = dict(change)
+    if name := change.pop("images", None):
+        folder = tmp_path / name
+        (folder / "class").mkdir(parents=True)
+        for index in range(3):
+            (folder / f"class/{index}.jpg").touch()
     with pytest.raises(SourceError, match=message):
         run(folder, clip_files, tmp_path, **change)
 
@@ -469,20 +474,6 @@ def test_code_of_text_towers_and_tokenizers_is_not_run(code: Path, clip_files: C
     with pytest.raises(SourceError, match="words-with-code: not readable as an architecture with a tokenizer"):
         new_clip(architecture(tmp_path / "words-with-code.json", hf_tokenizer_name=str(code)))
     assert not (tmp_path / "ran").exists()
-
-
-@pytest.mark.parametrize("content", ["", "[]", "{", "[" * 100_000, '{"embed_dim": 8}'])
-def test_a_broken_architecture_is_one_sentence(content: str, tmp_path: Path):
-    (tmp_path / "broken.json").write_text(content)
-    with pytest.raises(SourceError, match=r"broken\.json: (not a readable JSON file|expected a JSON object)"):
-        register_architecture(str(tmp_path / "broken.json"))
-
-
-@pytest.mark.timeout(30)
-def test_a_pipe_for_an_architecture_is_not_waited_for(tmp_path: Path):
-    os.mkfifo(tmp_path / "pipe.json")
-    with pytest.raises(SourceError, match=r"pipe\.json: not a readable JSON file \(OSError: not a regular file\)"):
-        register_architecture(str(tmp_path / "pipe.json"))
 
 
 @pytest.mark.parametrize("content", ["", "[]", '{"model_cfg": []}', "[" * 100_000])

@@ -5,7 +5,9 @@ import json
 import os
 import shutil
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -49,49 +51,11 @@ def test_what_a_watcher_returns_takes_the_activations_place(part: str, folder: P
         assert torch.equal(out(), clean)
 
 
-def test_a_path_that_is_no_folder_is_not_looked_for_at_the_hub():
-    with pytest.raises(SourceError, match="no such folder on this machine, and no OWNER/NAME at the hub"):
-        load_any("a/b/c")
-
-
-def test_layer_that_the_model_does_not_have_is_refused(folder: Path):
-    with pytest.raises(SourceError, match="layer is 5, but the model has 4 blocks"):
-        load_stack(folder, BLOCKS + 1)
-
-
 def test_other_architecture_is_refused(tmp_path: Path):
     BloomForCausalLM(BloomConfig(vocab_size=20, hidden_size=8, n_layer=1, n_head=2)).save_pretrained(tmp_path)
     with pytest.raises(SourceError, match=r"architecture is 'bloom', but the table has only llama, .*; .* set paths"):
         load_stack(tmp_path, 1)
     assert len(load_stack(tmp_path, 1, paths=Paths("h")).blocks) == 1
-
-
-def test_checkpoint_without_safetensors_is_refused(folder: Path, tmp_path: Path):
-    shutil.copy(folder / "config.json", tmp_path)
-    torch.save({}, tmp_path / "pytorch_model.bin")
-    with pytest.raises(SourceError, match="expected a transformers checkpoint"):
-        open_checkpoint(tmp_path)
-    with pytest.raises(SourceError, match="expected a transformers checkpoint"):
-        load_stack(tmp_path, 1)
-
-
-def test_checkpoint_that_lacks_weights_is_refused(folder: Path, tmp_path: Path):
-    """Transformers would fill the gap with random numbers and only log it."""
-    shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
-    config = json.loads((folder / "config.json").read_text()) | {"num_hidden_layers": BLOCKS + 1}
-    (tmp_path / "config.json").write_text(json.dumps(config))
-    with pytest.raises(SourceError, match=r"the checkpoint lacks the weights .*layers\.4"):
-        load_stack(tmp_path, BLOCKS + 1)
-
-
-@pytest.mark.timeout(30)
-@pytest.mark.parametrize("name", ["tokenizer.json", "another.safetensors"])
-def test_a_pipe_in_a_checkpoint_is_not_waited_for(folder: Path, tmp_path: Path, name: str):
-    shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
-    (tmp_path / name).unlink(missing_ok=True)
-    os.mkfifo(tmp_path / name)
-    with pytest.raises(SourceError, match=rf"{name}: not a regular file"):
-        open_checkpoint(tmp_path)
 
 
 def test_code_that_comes_with_a_model_is_not_run(folder: Path, tmp_path: Path):
@@ -126,33 +90,73 @@ def test_nobody_answers_what_transformers_asks(monkeypatch: pytest.MonkeyPatch):
     assert sys.stdin.readline() == "y\n"
 
 
+def with_settings(**changes: Any) -> Callable[[Path], object]:
+    """Return a function that changes settings in a model's config.json."""
+
+    def change(model: Path) -> None:
+        config = json.loads((model / "config.json").read_text()) | changes
+        (model / "config.json").write_text(json.dumps(config))
+
+    return change
+
+
+def with_content(name: str, content: bytes) -> Callable[[Path], object]:
+    return lambda model: (model / name).write_bytes(content)
+
+
+def with_a_pipe(name: str) -> Callable[[Path], object]:
+    """Return a function that puts a pipe in place of a file."""
+    return lambda model: ((model / name).unlink(missing_ok=True), os.mkfifo(model / name))
+
+
+def without_safetensors(model: Path) -> None:
+    (model / "model.safetensors").unlink()
+    torch.save({}, model / "pytorch_model.bin")
+
+
+@pytest.mark.timeout(30)
 @pytest.mark.parametrize(
-    ("name", "content"),
+    ("load", "change", "message"),
     [
-        ("config.json", b"{"),
-        ("config.json", b"[]"),
-        ("config.json", b"\xff"),
-        ("config.json", b"[" * 100_000),
-        ("config.json", b'{"model_type": "llama", "hidden_size": "wide"}'),
-        ("config.json", b'{"model_type": "llama", "num_attention_heads": 0, "hidden_size": 24}'),
-        ("model.safetensors", b""),
-        ("model.safetensors", b"\xff" * 64),
-        ("model.safetensors", b"\x02\0\0\0\0\0\0\0{}"),
+        (lambda _: load_any("a/b/c"), None, "no such folder on this machine, and no OWNER/NAME at the hub"),
+        (lambda model: load_stack(model, BLOCKS + 1), None, "layer is 5, but the model has 4 blocks"),
+        # transformers would fill the gap with random numbers and only log it
+        (
+            lambda model: load_stack(model, BLOCKS + 1),
+            with_settings(num_hidden_layers=BLOCKS + 1),
+            r"the checkpoint lacks the weights .*layers\.4",
+        ),
+        (open_checkpoint, without_safetensors, "expected a transformers checkpoint"),
+        (lambda model: load_stack(model, 1), without_safetensors, "expected a transformers checkpoint"),
+        *(
+            (open_checkpoint, with_a_pipe(name), f"{name}: not a regular file")
+            for name in ("tokenizer.json", "another.safetensors")
+        ),
+        *(
+            (load_whole, with_content("config.json", content), "MODEL")
+            for content in (b"{", b"[]", b"\xff", b"[" * 10**5)
+        ),
+        (load_whole, with_settings(hidden_size="wide"), "MODEL"),
+        (load_whole, with_settings(num_attention_heads=0), "MODEL"),
+        *(
+            (load_whole, with_content("model.safetensors", content), "MODEL")
+            for content in (b"", b"\xff" * 64, b"\x02\0\0\0\0\0\0\0{}")
+        ),
+        *(
+            (load_tokenizer, with_content("tokenizer.json", content), "MODEL: not readable as a checkpoint's tokenizer")
+            for content in (b"", b"{", b"[]", b'{"model": 3}', b"\xff\xfe")
+        ),
     ],
 )
-def test_a_broken_file_of_a_checkpoint_is_one_sentence(folder: Path, tmp_path: Path, name: str, content: bytes):
-    shutil.copytree(folder, tmp_path / "model")
-    (tmp_path / "model" / name).write_bytes(content)
-    with pytest.raises(SourceError, match=str(tmp_path / "model")):
-        load_whole(tmp_path / "model")
-
-
-@pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"model": 3}', b"\xff\xfe"])
-def test_a_broken_tokenizer_is_one_sentence(folder: Path, tmp_path: Path, content: bytes):
-    shutil.copytree(folder, tmp_path / "model")
-    (tmp_path / "model/tokenizer.json").write_bytes(content)
-    with pytest.raises(SourceError, match=f"{tmp_path}/model: not readable as a checkpoint's tokenizer"):
-        load_tokenizer(tmp_path / "model")
+def test_what_is_no_checkpoint_is_refused(
+    load: Callable[[Path], object], change: Callable[[Path], object] | None, message: str, folder: Path, tmp_path: Path
+):
+    model = tmp_path / "model"
+    shutil.copytree(folder, model)
+    if change is not None:
+        change(model)
+    with pytest.raises(SourceError, match=message.replace("MODEL", str(model))):
+        load(model)
 
 
 def test_a_gguf_file_is_converted_first(folder: Path, tmp_path: Path):

@@ -255,42 +255,57 @@ def test_text_that_is_too_short_is_refused_and_gives_no_store(
     assert not (tmp_path / "test.h5").exists()
 
 
-def test_contexts_longer_than_the_model_takes_are_refused_before_the_text_is_read(folder: Path, tmp_path: Path):
-    source = SOURCE.changed(context_length=65)
-    with pytest.raises(SourceError, match="context_length: contexts of 65 tokens, but the model takes 64; take at"):
-        write_language_stores(
-            [source], folder, tmp_path / "no text.json", [(tmp_path / "train.h5", tmp_path / "test.h5")]
-        )
+LONG_LINE = json.dumps({"text": "river stone " * 1_700_000}) + '\n""\n'
+LONGER = "\n".join(json.dumps(text) for text in documents(60))
+SHORT = "river stone\n\ncloud\n"
 
 
 @pytest.mark.timeout(30)
-def test_one_line_of_20_mb_is_refused_as_one_document(folder: Path, tmp_path: Path):
-    """Whatever its length: training and evaluation take different documents."""
-    (tmp_path / "line.txt").write_text("a" * 20_000_000)
-    (tmp_path / "line.jsonl").write_text(json.dumps({"text": "river stone " * 1_700_000}) + '\n""\n')
-    for name in ("line.txt", "line.jsonl"):
-        with pytest.raises(SourceError, match=rf"{name}: has fewer than two documents, .* split the text"):
-            write_language_stores([SOURCE], folder, tmp_path / name, [(tmp_path / "train.h5", tmp_path / "test.h5")])
-
-
-def test_a_text_that_is_mostly_one_document_is_refused(folder: Path, tmp_path: Path):
-    (tmp_path / "text.json").write_text(json.dumps(["river stone " * 3000, "cloud"]))
-    with pytest.raises(SourceError, match=r"text\.json: has \d+ tokens, but \d+ of them are one document"):
-        write_language_stores([SOURCE], folder, tmp_path / "text.json", [(tmp_path / "train.h5", tmp_path / "test.h5")])
-
-
-def test_a_streamed_text_that_is_too_short_is_refused(
-    folder: Path, text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("name", "content", "change", "whole_bytes", "message"),
+    [
+        # refused before the text is read
+        (
+            "no.json",
+            None,
+            {"context_length": 65},
+            None,
+            "context_length: contexts of 65 tokens, but the model takes 64; take at",
+        ),
+        # however long: training and evaluation take different documents
+        ("a.txt", "a" * 20_000_000, {}, None, r"a\.txt: has fewer than two documents, .* split the text"),
+        ("a.jsonl", LONG_LINE, {}, None, r"a\.jsonl: has fewer than two documents, .* split the text"),
+        (
+            "a.json",
+            json.dumps(["river stone " * 3000, "cloud"]),
+            {},
+            None,
+            r"a\.json: has \d+ tokens, but \d+ of them are one document",
+        ),
+        ("a.txt", SHORT, {}, None, r"a\.txt: has \d+ tokens"),
+        # streamed
+        ("a.txt", SHORT, {"train_samples": 1100}, 0, r"a\.txt: has \d+ tokens, but 1200 rows need about"),
+        ("a.jsonl", LONGER, {"train_samples": 1100}, 0, r"a\.jsonl: has \d+ tokens, but 1200 rows need about"),
+    ],
+    ids=lambda value: f"{value:.20}" if isinstance(value, str) else None,
+)
+def test_texts_that_do_not_fill_the_stores_are_refused(
+    name: str,
+    content: str | None,
+    change: dict[str, Any],
+    whole_bytes: int | None,
+    message: str,
+    folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ):
-    (tmp_path / "short.txt").write_text("river stone\n\ncloud\n")
-    with pytest.raises(SourceError, match=r"short\.txt: has \d+ tokens"):
-        write_language_stores([SOURCE], folder, tmp_path / "short.txt", [(tmp_path / "train.h5", tmp_path / "test.h5")])
-    monkeypatch.setattr(corpus, "WHOLE_BYTES", 0)
-    (tmp_path / "longer.jsonl").write_text("\n".join(json.dumps(text) for text in documents(60)))
-    for name in ("short.txt", "longer.jsonl"):
-        source = SOURCE.changed(train_samples=1100)
-        with pytest.raises(SourceError, match=rf"{name}: has \d+ tokens, but 1200 rows need about"):
-            write_language_stores([source], folder, tmp_path / name, [(tmp_path / "train.h5", tmp_path / "test.h5")])
+    if content is not None:
+        (tmp_path / name).write_text(content)
+    if whole_bytes is not None:
+        monkeypatch.setattr(corpus, "WHOLE_BYTES", whole_bytes)
+    stores = [(tmp_path / "train.h5", tmp_path / "test.h5")]
+    with pytest.raises(SourceError, match=message):
+        write_language_stores([SOURCE.changed(**change)], folder, tmp_path / name, stores)
 
 
 @pytest.mark.parametrize("whole", [True, False], ids=["whole text", "streamed text"])

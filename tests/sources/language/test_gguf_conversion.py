@@ -8,6 +8,7 @@ import struct
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 import gguf
@@ -111,20 +112,30 @@ def test_a_header_that_does_not_describe_its_file_is_refused_before_anything_is_
         convert_gguf(tmp_path / "model.gguf", tmp_path / "out")
 
 
-def test_a_long_array_at_the_end_of_a_file_is_not_counted_through(tmp_path: Path):
-    """The library's reader would append 2^60 empty numbers to a list."""
+def with_a_long_array(_: bytes) -> bytes:
+    """Return a header of 2^60 empty numbers, which the library's reader would append to a list."""
     key = b"a.numbers"
     header = struct.pack("<IQQ", 3, 0, 1) + struct.pack("<Q", len(key)) + key + struct.pack("<IIQ", 9, 4, 1 << 60)
-    (tmp_path / "model.gguf").write_bytes(b"GGUF" + header)
-    with pytest.raises(SourceError, match="the header is longer than the file"):
-        convert_gguf(tmp_path / "model.gguf", tmp_path / "out")
+    return b"GGUF" + header
 
 
-def test_weights_that_a_file_lacks_are_not_drawn_at_random(gguf_file: Path, tmp_path: Path):
-    # a tensor by another name: the block is there, and has no such weights
-    content = gguf_file.read_bytes().replace(b"blk.1.ffn_up.weight", b"blk.1.ffn_xx.weight")
-    (tmp_path / "model.gguf").write_bytes(content)
-    with pytest.raises(SourceError, match=r"model\.gguf: lacks the weights model\.layers\.1\.mlp\.up_proj\.weight"):
+def without_weights(content: bytes) -> bytes:
+    """Rename a tensor: the block is there, and has no such weights."""
+    return content.replace(b"blk.1.ffn_up.weight", b"blk.1.ffn_xx.weight")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (with_a_long_array, "the header is longer than the file"),
+        (without_weights, r"model\.gguf: lacks the weights model\.layers\.1\.mlp\.up_proj\.weight"),
+    ],
+)
+def test_files_of_no_whole_model_are_refused(
+    change: Callable[[bytes], bytes], message: str, gguf_file: Path, tmp_path: Path
+):
+    (tmp_path / "model.gguf").write_bytes(change(gguf_file.read_bytes()))
+    with pytest.raises(SourceError, match=message):
         convert_gguf(tmp_path / "model.gguf", tmp_path / "out")
 
 

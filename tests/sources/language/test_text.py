@@ -1,8 +1,8 @@
 """Reading texts from files and folders."""
 
-import json
 import os
 from pathlib import Path
+from typing import Any
 
 import pyarrow
 import pyarrow.parquet
@@ -68,19 +68,22 @@ def test_a_file_without_classes_is_read_beside_files_that_have_them(tmp_path: Pa
     assert read_labels(tmp_path, "topic") == [None, "x"]
 
 
-def test_texts_without_classes_are_refused(tmp_path: Path):
-    (tmp_path / "a.jsonl").write_text('{"text": "one", "id": 1}')
-    with pytest.raises(SourceError, match=r"a.jsonl: no document has the key 'topic', found id, text"):
-        read_labels(tmp_path / "a.jsonl", "topic")
-    (tmp_path / "a.json").write_text('["one"]')
-    with pytest.raises(SourceError, match=r"a.json: no document has the key 'topic', found no keys"):
-        read_labels(tmp_path / "a.json", "topic")
-    write_parquet(tmp_path / "a.parquet", text=["one"])
-    with pytest.raises(SourceError, match=r"a.parquet: has no column 'topic', found text"):
-        read_labels(tmp_path / "a.parquet", "topic")
-    (tmp_path / "a.txt").write_text("one")
-    with pytest.raises(SourceError, match=r"a.txt: plain text has no classes; expected .json, .jsonl or .parquet with"):
-        read_labels(tmp_path / "a.txt", "topic")
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("a.jsonl", '{"text": "one", "id": 1}', r"a\.jsonl: no document has the key 'topic', found id, text"),
+        ("a.json", '["one"]', r"a\.json: no document has the key 'topic', found no keys"),
+        ("a.txt", "one", r"a\.txt: plain text has no classes; expected .json, .jsonl or .parquet with"),
+        ("a.parquet", {"text": ["one"]}, r"a\.parquet: has no column 'topic', found text"),
+    ],
+)
+def test_texts_without_classes_are_refused(name: str, content: Any, message: str, tmp_path: Path):
+    if isinstance(content, dict):
+        write_parquet(tmp_path / name, **content)
+    else:
+        (tmp_path / name).write_text(content)
+    with pytest.raises(SourceError, match=message):
+        read_labels(tmp_path / name, "topic")
 
 
 def test_a_folder_is_read_in_order_of_names_and_plain_files_are_documents(tmp_path: Path):
@@ -95,58 +98,7 @@ def test_a_folder_is_read_in_order_of_names_and_plain_files_are_documents(tmp_pa
     assert list(read_documents(tmp_path / "rows")) == ["1a", "1b", "2a", "2b"]
 
 
-@pytest.mark.parametrize(
-    ("name", "content", "message"),
-    [
-        ("a.csv", b"text\n", r"a\.csv: expected an existing text"),
-        ("a.parquet", b"PAR1", r"a\.parquet: not readable as Parquet"),
-        ("a.txt", b"\xff\xfe", r"a\.txt: not readable as UTF-8 txt"),
-        ("a.json", b"{", r"a\.json: not readable as UTF-8 json"),
-        ("a.json", b'{"A": {"body": "x"}}', r"""entry 'A' has no text; expected an object with "extract\""""),
-        ("a.json", b'{"A": "x"}', "entry 'A' has no text"),
-        ("a.json", b'["x", 3]', "entry 1 has no text"),
-        ("a.json", b"3", r"a\.json: expected an object or a list"),
-        ("a.jsonl", b'"x"\n{', "line 2 is not JSON"),
-        ("a.jsonl", b'{"body": "x", "id": 3}', r'line 1 has no text; .*"text", found body, id; set text_column'),
-        ("a.jsonl", b"[]", "line 1 has no text"),
-        ("a.jsonl", b'"x"\n\xff', r"a\.jsonl: not readable as UTF-8 jsonl"),
-    ],
-)
-def test_text_that_cannot_be_read_is_named(name: str, content: bytes, message: str, tmp_path: Path):
-    (tmp_path / name).write_bytes(content)
-    with pytest.raises(SourceError, match=message):
-        list(read_documents(tmp_path / name))
-
-
 DEEP_JSON = b"[" * 100_000
-
-
-@pytest.mark.parametrize(
-    ("name", "content", "message"),
-    [
-        ("a.json", DEEP_JSON, r"a\.json: not readable as UTF-8 json \(RecursionError: nested too deeply\)"),
-        ("a.json", b"[" + b"9" * 5000 + b"]", r"a\.json: not readable as UTF-8 json \(ValueError: Exceeds the limit"),
-        ("a.json", b"\xef\xbb\xbf[]", r"a\.json: not readable as UTF-8 json .*BOM"),
-        ("a.json", b"", r"a\.json: not readable as UTF-8 json \(JSONDecodeError"),
-        ("a.json", b'["one", "\\ud800"]', r"a\.json: document 2 contains half of a character \(\\ud800\)"),
-        ("a.json", b"[null]", r"a\.json: entry 0 has no text"),
-        ("a.jsonl", b'"one"\n' + DEEP_JSON, r"a\.jsonl: line 2 is not JSON \(RecursionError: nested too deeply\)"),
-        ("a.jsonl", b"9" * 5000, r"a\.jsonl: line 1 is not JSON \(ValueError: Exceeds the limit"),
-        ("a.jsonl", b'"\\udc00 \\ud800"', r"a\.jsonl: document 1 contains half of a character"),
-        ("a.jsonl", b"\x1f\x8b\x08\0", r"a\.jsonl: not readable as UTF-8 jsonl \(UnicodeDecodeError"),
-        ("a.jsonl", "x".encode("utf-16"), r"a\.jsonl: not readable as UTF-8 jsonl \(UnicodeDecodeError"),
-        ("a.jsonl", b"7", r"a\.jsonl: line 1 has no text"),
-        ("a.jsonl", b"\0", r"a\.jsonl: line 1 is not JSON"),
-        ("a.txt", b"PK\x03\x04\xff", r"a\.txt: not readable as UTF-8 txt \(UnicodeDecodeError"),
-        ("a.parquet", b"", r"a\.parquet: not readable as Parquet \(ArrowInvalid"),
-        ("a.parquet", b"PAR1" * 20, r"a\.parquet: not readable as Parquet"),
-    ],
-)
-def test_what_a_parser_raises_is_one_sentence_with_the_file(name: str, content: bytes, message: str, tmp_path: Path):
-    (tmp_path / name).write_bytes(content)
-    with pytest.raises(SourceError, match=message) as error:
-        list(read_documents(tmp_path / name))
-    assert "\n" not in str(error.value)
 
 
 def refusal(path: Path) -> str | None:
@@ -233,10 +185,72 @@ def test_a_folder_may_be_a_link_and_one_of_links_out_says_so(mixed: Path, tmp_pa
         list_texts(tmp_path / "links")
 
 
-@pytest.mark.parametrize("name", ["pipe.txt", "loop.txt", "nothing.txt"])
-def test_what_is_no_file_is_not_opened(name: str, mixed: Path):
-    with pytest.raises(SourceError, match=f"{name}: expected an existing text"):
-        list(read_documents(mixed / name))
+NO_FILE = "expected an existing text"
+COLUMNS = {"id": [1], "body": ["one"]}
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "options", "message"),
+    [
+        ("a.csv", b"text\n", (), rf"a\.csv: {NO_FILE}"),
+        ("a.json", b"{", (), r"a\.json: not readable as UTF-8 json"),
+        ("a.json", b'{"A": {"body": "x"}}', (), r"""entry 'A' has no text; expected an object with "extract\""""),
+        ("a.json", b'{"A": "x"}', (), "entry 'A' has no text"),
+        ("a.json", b'["x", 3]', (), "entry 1 has no text"),
+        ("a.json", b"3", (), r"a\.json: expected an object or a list"),
+        ("a.json", DEEP_JSON, (), r"a\.json: not readable as UTF-8 json \(RecursionError: nested too deeply\)"),
+        (
+            "a.json",
+            b"[" + b"9" * 5000 + b"]",
+            (),
+            r"a\.json: not readable as UTF-8 json \(ValueError: Exceeds the limit",
+        ),
+        ("a.json", b"\xef\xbb\xbf[]", (), r"a\.json: not readable as UTF-8 json .*BOM"),
+        ("a.json", b"", (), r"a\.json: not readable as UTF-8 json \(JSONDecodeError"),
+        ("a.json", b'["one", "\\ud800"]', (), r"a\.json: document 2 contains half of a character \(\\ud800\)"),
+        ("a.json", b"[null]", (), r"a\.json: entry 0 has no text"),
+        ("a.jsonl", b'"x"\n{', (), "line 2 is not JSON"),
+        ("a.jsonl", b'{"body": "x", "id": 3}', (), r'line 1 has no text; .*"text", found body, id; set text_column'),
+        ("a.jsonl", b"[]", (), "line 1 has no text"),
+        ("a.jsonl", b'"x"\n\xff', (), r"a\.jsonl: not readable as UTF-8 jsonl"),
+        ("a.jsonl", b'"one"\n' + DEEP_JSON, (), r"a\.jsonl: line 2 is not JSON \(RecursionError: nested too deeply\)"),
+        ("a.jsonl", b"9" * 5000, (), r"a\.jsonl: line 1 is not JSON \(ValueError: Exceeds the limit"),
+        ("a.jsonl", b'"\\udc00 \\ud800"', (), r"a\.jsonl: document 1 contains half of a character"),
+        ("a.jsonl", b"\x1f\x8b\x08\0", (), r"a\.jsonl: not readable as UTF-8 jsonl \(UnicodeDecodeError"),
+        ("a.jsonl", "x".encode("utf-16"), (), r"a\.jsonl: not readable as UTF-8 jsonl \(UnicodeDecodeError"),
+        ("a.jsonl", b"7", (), r"a\.jsonl: line 1 has no text"),
+        ("a.jsonl", b"\0", (), r"a\.jsonl: line 1 is not JSON"),
+        ("a.txt", b"\xff\xfe", (), r"a\.txt: not readable as UTF-8 txt"),
+        ("a.txt", b"PK\x03\x04\xff", (), r"a\.txt: not readable as UTF-8 txt \(UnicodeDecodeError"),
+        ("a.parquet", b"PAR1", (), r"a\.parquet: not readable as Parquet"),
+        ("a.parquet", b"", (), r"a\.parquet: not readable as Parquet \(ArrowInvalid"),
+        ("a.parquet", b"PAR1" * 20, (), r"a\.parquet: not readable as Parquet"),
+        ("a.parquet", COLUMNS, (), r"has no column 'text', only id, body; set text_column"),
+        ("a.parquet", COLUMNS, ("id",), "column 'id' contains int64, expected strings"),
+        ("nothing", None, (), NO_FILE),
+        (".", None, (), r"expected a folder with text files of one format .*found none"),
+        (".", {"txt": "x", "json": '["x"]'}, (), r"found \.json and \.txt"),
+        *((f"mixed/{name}", None, (), f"{name}: {NO_FILE}") for name in ("pipe.txt", "loop.txt", "nothing.txt")),
+    ],
+    ids=lambda value: repr(value)[:30],
+)
+def test_what_is_no_text_is_refused_in_one_sentence(
+    name: str, content: Any, options: tuple[str, ...], message: str, mixed: Path, tmp_path: Path
+):
+    folder = tmp_path / "texts"
+    folder.mkdir()
+    if name.startswith("mixed"):
+        (folder / "mixed").symlink_to(mixed)
+    if isinstance(content, bytes):
+        (folder / name).write_bytes(content)
+    elif name == "a.parquet":
+        write_parquet(folder / name, **content)
+    else:
+        for suffix, text in (content or {}).items():
+            (folder / f"a.{suffix}").write_text(text)
+    with pytest.raises(SourceError, match=message) as error:
+        list(read_documents(folder / name, *options))
+    assert "\n" not in str(error.value)
 
 
 def test_texts_1200_folders_deep_are_read(deep: Path):
@@ -258,22 +272,3 @@ def test_folders_and_files_that_cannot_be_read_are_named(unprivileged: Path):
     for read in (open_text, lambda path: list(read_documents(path))):
         with pytest.raises(SourceError, match=r"open/a\.txt: not readable as .*PermissionError"):
             read(unprivileged)
-
-
-def test_columns_that_are_missing_or_hold_no_text_are_named(tmp_path: Path):
-    write_parquet(tmp_path / "a.parquet", id=[1], body=["one"])
-    with pytest.raises(SourceError, match=r"has no column 'text', only id, body; set text_column"):
-        list(read_documents(tmp_path / "a.parquet"))
-    with pytest.raises(SourceError, match="column 'id' contains int64, expected strings"):
-        list(read_documents(tmp_path / "a.parquet", "id"))
-
-
-def test_folders_of_no_or_several_formats_are_refused(tmp_path: Path):
-    with pytest.raises(SourceError, match=r"expected a folder with text files of one format .*found none"):
-        list(read_documents(tmp_path))
-    for suffix in ("txt", "json"):
-        (tmp_path / f"a.{suffix}").write_text(json.dumps(["x"]))
-    with pytest.raises(SourceError, match=r"found \.json and \.txt"):
-        list(read_documents(tmp_path))
-    with pytest.raises(SourceError, match="expected an existing text"):
-        list(read_documents(tmp_path / "nothing"))

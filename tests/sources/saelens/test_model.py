@@ -174,73 +174,64 @@ def test_stores_hold_features_times_directions_plus_bias_and_seeds_differ_in_sam
 FOLDED = {"generator_name": "folded_normal"}
 
 
-@pytest.mark.parametrize(
-    ("config", "message"),
-    [
-        ({"num_features": 13}, "num_features: 13, but the source has n: 12"),
-        ({"hidden_dim": None}, "hidden_dim is None, expected a whole number"),
-        ({"hidden_dim": True}, "hidden_dim is True, expected a whole number"),
-        ({"noise": 0.1}, "noise: unsupported key"),
-        ({"dtype": "bfloat16"}, "dtype: 'bfloat16' is not supported; expected 'float32'"),
-        ({"seed": None}, "seed: null, but std_firing_magnitudes of folded_normal are drawn from it"),
-        ({"seed": "7"}, "seed: '7', expected an integer or null"),
-        ({"seed": True}, "seed: True, expected an integer or null"),
-        ({"seed": 2**64}, "seed: 18446744073709551616, expected an integer or null, of at most 62 bits"),
-        ({"mean_firing_magnitudes": math.nan}, "mean_firing_magnitudes: nan, expected a number"),
-        ({"mean_firing_magnitudes": 10**400}, "mean_firing_magnitudes: 1000000"),
-        ({"mean_firing_magnitudes": {"generator_name": ["constant"]}}, r"generator_name: \['constant'\] is not"),
-        (
-            {"mean_firing_magnitudes": {"generator_name": "exponential", "start": 0, "end": 1}},
-            "mean_firing_magnitudes: exponential from 0 to 1, expected numbers above 0",
-        ),
-        ({"\x1b[2J": 1}, r"\\x1b\[2J: unsupported key"),
-        ({"mean_firing_magnitudes": {"generator_name": "cauchy"}}, "mean_firing_magnitudes.generator_name: 'cauchy'"),
-        ({"std_firing_magnitudes": FOLDED | {"skew": 1}}, "std_firing_magnitudes.skew: unknown for folded_normal"),
-        ({"std_firing_magnitudes": FOLDED | {"std": "1"}}, "std_firing_magnitudes.std: '1', expected a number"),
-        ({"std_firing_magnitudes": -1}, "std_firing_magnitudes: expected no number below 0"),
-        ({"mean_firing_magnitudes": 0}, "mean_firing_magnitudes: expected numbers above 0 for features that scale"),
-    ],
-)
-def test_what_a_configuration_has_that_is_not_supported_is_named(config, message, tmp_path):
-    with pytest.raises(SourceError, match=f"synthetic_model_config.json: .*{message}"):
-        read_synthetic_model(written(tmp_path, config))
+CONFIGURATIONS = [
+    ({"num_features": 13}, "num_features: 13, but the source has n: 12"),
+    ({"hidden_dim": None}, "hidden_dim is None, expected a whole number"),
+    ({"hidden_dim": True}, "hidden_dim is True, expected a whole number"),
+    ({"noise": 0.1}, "noise: unsupported key"),
+    ({"dtype": "bfloat16"}, "dtype: 'bfloat16' is not supported; expected 'float32'"),
+    ({"seed": None}, "seed: null, but std_firing_magnitudes of folded_normal are drawn from it"),
+    ({"seed": "7"}, "seed: '7', expected an integer or null"),
+    ({"seed": True}, "seed: True, expected an integer or null"),
+    ({"seed": 2**64}, "seed: 18446744073709551616, expected an integer or null, of at most 62 bits"),
+    ({"mean_firing_magnitudes": math.nan}, "mean_firing_magnitudes: nan, expected a number"),
+    ({"mean_firing_magnitudes": 10**400}, "mean_firing_magnitudes: 1000000"),
+    ({"mean_firing_magnitudes": {"generator_name": ["constant"]}}, r"generator_name: \['constant'\] is not"),
+    (
+        {"mean_firing_magnitudes": {"generator_name": "exponential", "start": 0, "end": 1}},
+        "mean_firing_magnitudes: exponential from 0 to 1, expected numbers above 0",
+    ),
+    ({"\x1b[2J": 1}, r"\\x1b\[2J: unsupported key"),
+    ({"mean_firing_magnitudes": {"generator_name": "cauchy"}}, "mean_firing_magnitudes.generator_name: 'cauchy'"),
+    ({"std_firing_magnitudes": FOLDED | {"skew": 1}}, "std_firing_magnitudes.skew: unknown for folded_normal"),
+    ({"std_firing_magnitudes": FOLDED | {"std": "1"}}, "std_firing_magnitudes.std: '1', expected a number"),
+    ({"std_firing_magnitudes": -1}, "std_firing_magnitudes: expected no number below 0"),
+    ({"mean_firing_magnitudes": 0}, "mean_firing_magnitudes: expected numbers above 0 for features that scale"),
+]
+TENSORS = [
+    ({"bias": None}, "bias: missing, found correlation_diag, "),
+    ({"feature_vectors": np.ones((N, 3))}, r"feature_vectors: float32 of shape \(12, 3\), expected finite"),
+    ({"feature_vectors": np.ones((N, N_P))}, "feature_vectors are not supported .*norm 2.828"),
+    ({"firing_probabilities": np.full(N, 1.5)}, "firing_probabilities: expected probabilities"),
+    ({"correlation_factor": None}, "correlation_factor: missing, but"),
+    ({"correlation_factor": np.zeros(N)}, r"correlation_factor: float32 of shape \(12,\), expected finite"),
+    ({"correlation_diag": np.ones(N)}, "correlation_diag: expected numbers above 0"),
+    # within the tolerance of rounding, but no variance is left
+    (
+        {"correlation_factor": np.full((N, 1), 1.00002), "correlation_diag": np.full(N, 2e-5)},
+        "correlation_diag: expected numbers above 0",
+    ),
+]
+HIERARCHIES = [
+    ([], "roots: missing"),
+    ({"roots": [node(12)]}, "feature_index: 12, expected null or one of 0 to 11"),
+    ({"roots": [node(1, node(1))]}, "feature_index: 1 is given to two nodes"),
+    ({"roots": [node(1) | {"weight": 2}]}, "weight: unknown key of a node"),
+    ({"roots": [node(1, exclusive=1)]}, "mutually_exclusive_children: 1, expected true or false"),
+]
 
 
 @pytest.mark.parametrize(
-    ("tensors", "message"),
+    ("parts", "message"),
     [
-        ({"bias": None}, "bias: missing, found correlation_diag, "),
-        ({"feature_vectors": np.ones((N, 3))}, r"feature_vectors: float32 of shape \(12, 3\), expected finite"),
-        ({"feature_vectors": np.ones((N, N_P))}, "feature_vectors are not supported .*norm 2.828"),
-        ({"firing_probabilities": np.full(N, 1.5)}, "firing_probabilities: expected probabilities"),
-        ({"correlation_factor": None}, "correlation_factor: missing, but"),
-        ({"correlation_factor": np.zeros(N)}, r"correlation_factor: float32 of shape \(12,\), expected finite"),
-        ({"correlation_diag": np.ones(N)}, "correlation_diag: expected numbers above 0"),
-        # within the tolerance of rounding, but no variance is left
-        (
-            {"correlation_factor": np.full((N, 1), 1.00002), "correlation_diag": np.full(N, 2e-5)},
-            "correlation_diag: expected numbers above 0",
-        ),
+        *(({"config": config}, f"synthetic_model_config.json: .*{message}") for config, message in CONFIGURATIONS),
+        *((tensors, f"synthetic_model.safetensors: {message}") for tensors, message in TENSORS),
+        *(({"hierarchy": hierarchy}, f"hierarchy.json: {message}") for hierarchy, message in HIERARCHIES),
     ],
 )
-def test_what_tensors_are_not_supported_is_named(tensors, message, tmp_path):
-    with pytest.raises(SourceError, match=f"synthetic_model.safetensors: {message}"):
-        read_synthetic_model(written(tmp_path, **tensors))
-
-
-@pytest.mark.parametrize(
-    ("hierarchy", "message"),
-    [
-        ([], "roots: missing"),
-        ({"roots": [node(12)]}, "feature_index: 12, expected null or one of 0 to 11"),
-        ({"roots": [node(1, node(1))]}, "feature_index: 1 is given to two nodes"),
-        ({"roots": [node(1) | {"weight": 2}]}, "weight: unknown key of a node"),
-        ({"roots": [node(1, exclusive=1)]}, "mutually_exclusive_children: 1, expected true or false"),
-    ],
-)
-def test_what_a_hierarchy_has_that_is_not_supported_is_named(hierarchy, message, tmp_path):
-    with pytest.raises(SourceError, match=f"hierarchy.json: {message}"):
-        read_synthetic_model(written(tmp_path, hierarchy=hierarchy))
+def test_what_is_not_supported_is_refused_by_file_and_key(parts, message, tmp_path):
+    with pytest.raises(SourceError, match=message):
+        read_synthetic_model(written(tmp_path, **parts))
 
 
 def test_missing_and_broken_files_are_named(tmp_path):
