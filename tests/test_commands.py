@@ -426,6 +426,8 @@ def test_two_files_make_a_transcoder_or_a_crosscoder(pair, tmp_path, folder):
         (["fitt", "x.npy", "--out", "run"], "sdlcore: no such command fitt; did you mean fit[?]"),
         (["zzz"], "sdlcore: no such command zzz; expected one of bench, fit, "),
         (["fit", "x.npy", "--out", "run", "--k", "abc"], "sdlcore: --k must be a whole number or None, found 'abc'"),
+        (["fit", "x.npy", "--out", "run", "--processes", "two"], "--processes must be a whole number, found 'two'"),
+        (["fit", "x.npy", "--out", "run", "--split", "rows"], "--split"),
         (["fit", "x.npy", "--out", "run", "--lr", "abc"], "sdlcore: --lr must be a number, found 'abc'"),
         (["fit", "x.npy", "--out", "a", "--anchors", "class-means"], "--anchors class-means needs --labels"),
         (["fit", "x.npy", "--out", "a", "--anchors", "class_means"], "class_means; did you mean class-means?"),

@@ -169,7 +169,7 @@ _NAMES: dict[str, dict[str, str]] = {
         "lambda_aux": "auxk_alpha",
         "dead_after": "dead_feature_threshold",
         "call sdl.fit_many with a `seed` for each run": "init_seeds",
-        "set processes and split in a configuration of the pipeline (docs/training.md)": "distribute_modules",
+        "set processes and split (docs/training.md#several-gpus-for-one-dictionary)": "distribute_modules",
         _CHECKPOINTS: "save_every",
         _NO + "the dictionary after the last step is kept": "save_best",
         _FOLDER: "save_dir",

@@ -18,6 +18,7 @@ import pytest
 import torch
 from safetensors import safe_open
 
+import sdlcore as sdl
 from sdlcore.data.writing import create_store
 from sdlcore.model.coder import SparseCoder
 from sdlcore.model.saving import load_model
@@ -204,6 +205,22 @@ def test_trainings_that_are_killed_go_on_to_the_same_bits(together, store, tmp_p
     together.train(log, command=command(store, killed, split))  # finished: all processes open it
     assert together.end() == [0, 0], log.read_text()
     assert (killed / "model.safetensors").read_bytes() == (whole / "model.safetensors").read_bytes()
+
+
+@pytest.mark.parametrize("split", [pytest.param("samples", marks=pytest.mark.slow), "latents"])
+def test_fit_starts_the_processes_that_torchrun_starts(together, store, tmp_path, split):
+    together.train(tmp_path / "log", command=command(store, tmp_path / "run", split))
+    threads = torch.get_num_threads()
+    try:
+        torch.set_num_threads(2)
+        several = {"processes": 2, "split": split, "progress": False}
+        dictionary = sdl.fit(store, seed=3, device="cpu", **several, **RUN)
+    finally:
+        torch.set_num_threads(threads)
+    assert together.end() == [0, 0], (tmp_path / "log").read_text()
+    by_torchrun = sdl.load(tmp_path / "run")
+    torch.testing.assert_close(dictionary.coder.state_dict(), by_torchrun.coder.state_dict(), rtol=0, atol=0)
+    assert {**dictionary.provenance, "code": ""} == {**by_torchrun.provenance, "code": ""}
 
 
 @pytest.mark.slow

@@ -36,6 +36,7 @@ from sdlcore.api.custom_optimizer import (
 from sdlcore.api.dictionary import Dictionary, load
 from sdlcore.api.inputs import is_store, pair_of
 from sdlcore.api.known_features import KnownFeatures
+from sdlcore.api.processes import Division, several_processes
 from sdlcore.api.recipes import Recipe
 from sdlcore.api.run_folder import (
     STATE,
@@ -57,7 +58,7 @@ from sdlcore.data.references import References
 from sdlcore.device import Device, device_of
 from sdlcore.parallel.groups import current_processes
 from sdlcore.run import LAMBDA_ANCHOR, RunConfig
-from sdlcore.settings import Seed, checked
+from sdlcore.settings import Seed, Split, checked
 from sdlcore.solvers.run_solver import solve_dictionary
 from sdlcore.solvers.settings import SolverConfig
 from sdlcore.storage.files import provenance
@@ -78,6 +79,8 @@ def fit(
     start: Dictionary | str | Path | None = None,
     watch: KnownFeatures | References | np.ndarray | Sequence[np.ndarray] | None = None,
     device: Device = "auto",
+    processes: int = 1,
+    split: Split = "samples",
     progress: bool = True,
     out: str | Path | None = None,
     keep_state: bool = False,
@@ -122,6 +125,12 @@ def fit(
         A bench or references, as in `evaluate`. The history then counts the recovered directions.
     device
         auto, cpu or cuda; ``CUDA_VISIBLE_DEVICES`` selects the GPU.
+    processes
+        Number of processes on this machine that train the dictionary together, each on its own GPU or its share of the
+        threads. This process is one of them. Arrays in memory are written to a temporary file for the others.
+    split
+        Whether processes divide the samples of each batch (data parallel) or the latents, for a dictionary larger than
+        one GPU.
     progress
         Show a progress bar.
     out
@@ -154,7 +163,10 @@ def fit(
         Naming the setting, or the input, that is wrong.
     DivergedError
         If a loss, a weight or a learning rate is not finite; the message says what to change.
+    ChildProcessError
+        If another of several processes fails, with its message.
     """
+    division = Division.of(processes, split)
     custom_parts = CustomParts(optimizer, schedule, check_callbacks(callbacks))
     start = opened_start(start)
     batches = batches_of(x, target, start, cast(dict[str, Any], settings), custom_parts)
@@ -171,10 +183,15 @@ def fit(
         raise ValueError("keep_state has no meaning for a solver, which trains nothing")
     folder = None if out is None else run_folder(out)
     with nullcontext(batches) if batches is not None else stored(x, target) as source:
-        facts = request.facts(source)
+        if division.processes > 1:
+            division.check(request, source)
+        facts, run = request.facts(source), None
         if folder is not None and not current_processes().all.rank:
-            warn_of_environment({folder: existing_run(folder, facts)})
-        return request.find(source, facts, request.sinks(progress), folder)
+            run = existing_run(folder, facts)
+            warn_of_environment({folder: run})
+        alone = division.processes == 1 or (run is not None and run.is_finished)
+        with nullcontext() if alone else several_processes(division, request, source, facts, folder):
+            return request.find(source, facts, request.sinks(progress), folder)
 
 
 def batches_of(

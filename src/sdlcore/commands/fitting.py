@@ -35,7 +35,7 @@ from sdlcore.data.writing import create_store
 from sdlcore.device import Device
 from sdlcore.interop.export import check_settings
 from sdlcore.run import LossConfig, ModelConfig, TrainingConfig, flat, is_centred
-from sdlcore.settings import Settings
+from sdlcore.settings import Settings, Split
 from sdlcore.solvers.settings import SolverConfig
 from sdlcore.sources.bench import samples
 from sdlcore.sources.bench.settings import BenchSource
@@ -97,6 +97,8 @@ def fit(
     keep_state: bool = False,
     seed: int = 0,
     device: Device = "auto",
+    processes: int = 1,
+    split: Split = "samples",
     model: ModelOptions = ModelOptions(),
     loss: LossConfig = LossConfig(),
     training: TrainingConfig = TrainingConfig(),
@@ -122,6 +124,9 @@ def fit(
         keep_state: also write the optimiser's state (state.safetensors), so that `sdlcore finetune` can continue it
         seed: everything is drawn from it
         device: where to train
+        processes: how many processes of this machine train the dictionary together, each on its own GPU or its share of
+            the threads
+        split: whether these processes divide the samples of each batch or the latents
     """
     run_folder(out)
     settings = _named_settings(named_options, model, loss, training)
@@ -141,6 +146,8 @@ def fit(
         anchors=directions,
         start=opened_start,
         device=device,
+        processes=processes,
+        split=split,
         out=out,
         keep_state=keep_state,
         **settings,

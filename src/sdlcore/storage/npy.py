@@ -63,10 +63,10 @@ class Numbers:
     """
 
     def __init__(self, path: str | Path, header: Header | None = None, start: int = 0) -> None:
-        self._path = Path(path)
-        if self._path.exists() and not self._path.is_file():  # opening a pipe would wait for somebody to write
+        self.path = Path(path)
+        if self.path.exists() and not self.path.is_file():  # opening a pipe would wait for somebody to write
             raise ValueError("it is a folder or a device, not a regular file")
-        with self._path.open("rb") as file:
+        with self.path.open("rb") as file:
             self._descriptor = os.dup(file.fileno())
             self._close = weakref.finalize(self, os.close, self._descriptor)
             self._state = self._now()
@@ -132,5 +132,5 @@ class Numbers:
 
     def _refuse(self) -> None:
         raise ValueError(
-            f"{self._path}: the file was changed while it was read; repeat the command once nothing writes to the file"
+            f"{self.path}: the file was changed while it was read; repeat the command once nothing writes to the file"
         )

@@ -116,29 +116,51 @@ def processes_of(split: Split, config: RunConfig) -> Iterator[Processes]:
     if size == 1:
         yield ALONE
         return
-    _end_with_parent()
-    dist.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo", timeout=PATIENCE)
+    end_with_parent()
+    with joined(split) as several:
+        yield several
+
+
+@contextmanager
+def joined(split: Split, **rendezvous: Any) -> Iterator[Processes]:
+    """Join a process group; in the block, its processes train each dictionary together.
+
+    Parameters
+    ----------
+    split
+        Whether processes divide the samples or the latents.
+    **rendezvous
+        ``store``, ``rank`` and ``world_size`` of `torch.distributed.init_process_group`; without them, torchrun's
+        environment variables.
+
+    Raises
+    ------
+    TimeoutError, ConnectionError
+        If another process does not respond within `PATIENCE`, or has ended.
+    """
+    backends = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
+    dist.init_process_group(backends, timeout=PATIENCE, **rendezvous)
     try:
         with together(Processes(samples=Several()) if split == "samples" else Processes(latents=Several())) as several:
             yield several
     except RuntimeError as error:
-        raise _in_words(error, size) from error
+        raise _in_words(error) from error
     finally:
         dist.destroy_process_group()
 
 
-def _end_with_parent() -> None:
-    """Make Linux kill this process when torchrun, its parent, ends; otherwise it would keep waiting or training."""
+def end_with_parent() -> None:
+    """Make Linux kill this process when its parent ends; otherwise it would keep waiting or training."""
     if sys.platform == "linux":
         parent = os.getppid()
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
         if os.getppid() != parent:
-            raise SystemExit("torchrun has ended")
+            raise SystemExit("the process that started this one has ended")
 
 
-def _in_words(error: RuntimeError, size: int) -> Exception:
+def _in_words(error: RuntimeError) -> Exception:
     """Translate an error of torch.distributed into one that names the state of the other processes."""
-    message, who = str(error), f"process {dist.get_rank()} of {size} (from 0)"
+    message, who = str(error), f"process {dist.get_rank()} of {dist.get_world_size()} (from 0)"
     if "timed out" in message.lower():
         return TimeoutError(
             f"{who} waited {PATIENCE.total_seconds():.0f} s for the others: one of them was stopped, hangs, or is too "

@@ -9,6 +9,8 @@ from threading import Event
 from types import FrameType
 from typing import Any
 
+from sdlcore.parallel.groups import Group
+
 log = logging.getLogger(__name__)
 
 _TAKEN = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SIG_DFL}
@@ -18,21 +20,25 @@ TERMINATED = 128 + signal.SIGTERM
 
 
 class Interruption:
-    """Whether a training must end after its current step, as its truth value, and why.
+    """Whether a training must end after its current step, and why.
 
     Parameters
     ----------
     stop
         An event that ends trainings in other threads; signals reach only the main thread.
+    group
+        The processes that train together. A signal to one of them ends the training of all.
     """
 
-    def __init__(self, stop: Event | None = None) -> None:
-        self._stop = stop
+    def __init__(self, stop: Event | None = None, group: Group = Group()) -> None:  # noqa: B008, it has no state
+        self._stop, self._group = stop, group
         self.signal: int | None = None
         """The signal received, or None."""
 
-    def __bool__(self) -> bool:
-        return self.signal is not None or (self._stop is not None and self._stop.is_set())
+    def ends(self) -> bool:
+        """Return whether the training must end. All processes of the group must call this method after each step."""
+        ends = self.signal is not None or (self._stop is not None and self._stop.is_set())
+        return any(self._group.counts(int(ends)))
 
     def take(self, number: int) -> None:
         """Record a signal."""
@@ -48,13 +54,17 @@ class Interruption:
 
 
 @contextmanager
-def interruptible(take_signals: bool, stop: Event | None = None) -> Iterator[Interruption]:
-    """Yield an `Interruption`, which becomes true when the training must end.
+def interruptible(
+    take_signals: bool,
+    stop: Event | None = None,
+    group: Group = Group(),  # noqa: B008, it has no state
+) -> Iterator[Interruption]:
+    """Yield an `Interruption`, which says when the training must end.
 
     If ``take_signals``, it records SIGINT (Ctrl-C) and SIGTERM. A second signal ends the process at once, as a first
     one does outside this context.
     """
-    interruption = Interruption(stop)
+    interruption = Interruption(stop, group)
     before: dict[signal.Signals, Any] = {}
 
     def note(number: int, frame: FrameType | None) -> None:

@@ -125,7 +125,7 @@ def train(
         checkpoint stays.
     KeyboardInterrupt, SystemExit
         At the end of the step that Ctrl-C, SIGTERM or ``stop`` interrupted, once its checkpoint is written. Without
-        checkpoints, or with several processes, signals are not handled.
+        checkpoints, signals are not handled. If several processes train, a signal to one of them interrupts all.
     ValueError
         If only one of ``anchors`` and ``lambda_anchor`` is given, if processes read different checkpoints, or if a
         schedule of the user gives other learning rates than the one that the checkpoint was trained with.
@@ -151,7 +151,7 @@ def train(
     with (
         training.history as history,
         _in_order(batches, training.done, settings.steps, device) as ahead,
-        interruptible(checkpointing is not None and model.processes.all.size == 1, stop) as interrupted,
+        interruptible(checkpointing is not None, stop, model.processes.all) as interruption,
     ):
         for row in history.rows:
             training.call_back(row)
@@ -168,12 +168,12 @@ def train(
             if take_step.now.reorder:
                 take_step.reorder()
             if take_step.now.row:
-                if training.add_row(interrupted):
+                if training.add_row(interruption):
                     break
-            elif interrupted:
-                raise training.interruption(interrupted)
+            elif interruption.ends():
+                raise training.interrupted(interruption)
         if training.window.steps:  # the batches ended between two rows
-            training.add_row(interrupted)
+            training.add_row(interruption)
         if checkpointing and checkpointing.final:
             training.save(checkpointing.final)
     take_step.finish()
@@ -257,7 +257,7 @@ class _Training:
         self.done += 1
         self.samples += len(x_BP)
 
-    def add_row(self, interrupted: Interruption) -> bool:
+    def add_row(self, interruption: Interruption) -> bool:
         """Add a row for the steps since the last one, and save a checkpoint if one is due.
 
         Return whether a callback stops the training.
@@ -265,8 +265,8 @@ class _Training:
         row = self._row()
         self.history.add(row)
         self.window = _Window()
-        if interrupted:
-            raise self.interruption(interrupted)
+        if interruption.ends():
+            raise self.interrupted(interruption)
         if self.checkpointing and self._next_checkpoint <= self.done < self.settings.steps:
             self.save(self.checkpointing.path)
         return self.call_back(row)
@@ -288,13 +288,14 @@ class _Training:
             began = time.perf_counter()
             rows_of = self.normalisation.raw_rows(self.model)
             rows_of = {side: self.processes.latents.whole(W) for side, W in rows_of.items()}
-            row |= self.watch(rows_of) if self.processes.all.rank == 0 else {}
+            row |= self.watch(rows_of)  # numbers of other processes than the first are not used
             self.started += time.perf_counter() - began
         return row
 
     def call_back(self, row: Row) -> bool:
-        """Call the user's callbacks; return whether one of them stops the training."""
-        return any([stops(callback(dict(row))) for callback in self.custom_parts.callbacks])  # noqa: C419, calls all of them
+        """Call the user's callbacks; return whether one of them, in any process, stops the training."""
+        stopping = [stops(callback(dict(row))) for callback in self.custom_parts.callbacks]  # calls all of them
+        return any(self.processes.all.counts(sum(stopping)))
 
     def save(self, path: Path) -> None:
         """Write a checkpoint."""
@@ -306,14 +307,14 @@ class _Training:
             save_checkpoint(path, self.checkpointing.identity, checkpoint, self.checkpointing.facts)
         self.saved, self._next_checkpoint = self.done, self.done + self.settings.checkpoint_every
 
-    def interruption(self, interrupted: Interruption) -> BaseException:
+    def interrupted(self, interruption: Interruption) -> BaseException:
         """Write a checkpoint, and return the exception that ends the training."""
         # keep the previous checkpoint if weights are no longer finite
         if self.checkpointing and self.window.is_finite() and self._broken_weight() is None:
             self.save(self.checkpointing.path)
         checkpoint = self._last_checkpoint()
         remedy = f"the same call resumes from the checkpoint {checkpoint}" if checkpoint else "there is no checkpoint"
-        return interrupted.error(f"interrupted after step {self.done} of {self.settings.steps}; {remedy}")
+        return interruption.error(f"interrupted after step {self.done} of {self.settings.steps}; {remedy}")
 
     def diverged(self, what: str, step: int) -> DivergedError:
         """Return the error of a training that diverged in a step or since the last row."""
