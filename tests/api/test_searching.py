@@ -89,6 +89,17 @@ def test_omp_keeps_at_most_k_latents_and_lowers_the_error_with_each(trained, uns
     assert (sdl.search(trained, method="omp", k=4).encode(unseen) > 0).sum(1).max() <= 4
 
 
+@pytest.mark.parametrize("method", ["omp", "gradient_pursuit"])
+def test_pursuits_reach_a_mean_l0_and_beat_a_fixed_k_on_samples_that_differ(method, trained, x, unseen, tmp_path):
+    fixed, thresholded = sdl.search(trained, method=method, k=3), sdl.search(trained, x, method, l0=3)
+    active = (thresholded.encode(unseen) > 0).sum(1)
+    assert active.mean() == pytest.approx(3, rel=0.05)
+    assert active.std() > 0.5
+    assert fvu(thresholded, unseen) < fvu(fixed, unseen)
+    thresholded.save(tmp_path / "saved")
+    np.testing.assert_array_equal(sdl.load(tmp_path / "saved").encode(unseen), thresholded.encode(unseen))
+
+
 @pytest.mark.parametrize("activation", ["relu", "jumprelu", "gated", "topk"])
 def test_non_negative_least_squares_keeps_the_support_of_any_encoder(activation, unseen):
     config = ModelConfig(activation=activation, n_q=20, k=4 if activation == "topk" else None)
@@ -223,7 +234,14 @@ def test_codes_by_search_are_not_exported_and_not_trained(trained, x, tmp_path):
     ("call", "problem"),
     [
         (lambda d, x: sdl.search(d), "posterior needs x, samples"),
-        (lambda d, x: sdl.search(d, x, "omp"), "x has no meaning for method omp"),
+        (lambda d, x: sdl.search(d, x, "omp"), "x has no meaning for method omp without l0"),
+        (lambda d, x: sdl.search(d, method="omp", l0=3), "l0 needs x, samples"),
+        (lambda d, x: sdl.search(d, x, l0=3), "l0 has no meaning for method posterior"),
+        (lambda d, x: sdl.search(d, x, "omp", l0=0), "l0 must be above 0, found 0"),
+        (
+            lambda d, x: sdl.search(d, x, "omp", k=2, l0=3),
+            "l0 is 3, but 2 steps activate 2 latents on average; raise k",
+        ),
         (lambda d, x: sdl.search(d, method="lasso"), "method must be one of posterior, omp, gradient_pursuit, nnls"),
         (lambda d, x: sdl.search(d, method="omp", k=33), "k must be between 1 and n_q = 32, found 33"),
         (lambda d, x: sdl.search(d, method="nnls", k=3), "k has no meaning for method nnls"),

@@ -40,12 +40,12 @@ def codes(x, rows, activation="omp", k=K):
         return model(rows, activation, k).encode(x).numpy()
 
 
-def plain_omp(x, rows, k):
+def plain_omp(x, rows, k, threshold=0.0):
     chosen, coefficients, residual = [], np.zeros(len(rows)), x
     for _ in range(k):
         products = rows @ residual
         products[chosen] = 0
-        if products.max() <= omp.LEAST * np.linalg.norm(x):
+        if products.max() <= max(threshold, omp.LEAST * np.linalg.norm(x)):
             break
         chosen.append(int(products.argmax()))
         while (solved := np.linalg.lstsq(rows[chosen].T, x, rcond=None)[0]).min() < 0:
@@ -56,12 +56,15 @@ def plain_omp(x, rows, k):
     return coefficients
 
 
-def plain_gradient_pursuit(x, rows, k):
+def plain_gradient_pursuit(x, rows, k, threshold=0.0):
     coefficients = np.zeros(len(rows))
     for _ in range(k):
         products = rows @ (x - coefficients @ rows)
         chosen = int(np.where(coefficients > 0, 0, products).argmax())
-        slope = np.where((coefficients > 0) | (np.arange(len(rows)) == chosen), products, 0)
+        is_new = (np.arange(len(rows)) == chosen) & (products > threshold)
+        slope = np.where((coefficients > 0) | is_new, products, 0)
+        if not slope.any():
+            break
         coefficients = np.maximum(coefficients + slope @ slope / ((slope @ rows) ** 2).sum() * slope, 0)
     return coefficients
 
@@ -77,6 +80,20 @@ def test_codes_are_those_of_a_plain_loop(activation, most, planted, monkeypatch)
     expected = [PLAIN[activation](one, rows.double().numpy(), K) for one in x.double().numpy()]
     # squared condition numbers of five rows of cosines below .7 are below 100, times float32's 6e-8 and codes of 1
     np.testing.assert_allclose(codes(x, rows, activation), expected, rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize("most", [omp.MOST, 0])
+@pytest.mark.parametrize("activation", PLAIN)
+def test_no_latent_is_added_below_a_threshold(activation, most, planted, monkeypatch):
+    monkeypatch.setattr(omp, "MOST", most)
+    x, rows = planted
+    expected = [PLAIN[activation](one, rows.double().numpy(), K, 0.6) for one in x.double().numpy()]
+    coder = model(rows, activation)
+    coder.sigma.threshold.fill_(0.6)
+    with torch.no_grad():
+        found = coder.encode(x).numpy()
+    assert len(np.unique((found > 0).sum(1))) > 3
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-4)
 
 
 @pytest.mark.parametrize("encoder", [omp.OMP, GradientPursuit])

@@ -1,6 +1,7 @@
 """Better codes for known decoder rows, and better rows: `search`, `refine` and `reencode` take any autoencoder."""
 
 import copy
+import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
@@ -28,7 +29,7 @@ from sdlcore.settings import Latents, Positive, Seed, Total, checked
 from sdlcore.storage.files import provenance
 from sdlcore.training.logistic import linear_encoder
 from sdlcore.training.loop import Checkpointing
-from sdlcore.training.posterior import ROUNDS, on_unit_rows, with_posterior_codes
+from sdlcore.training.posterior import ROUNDS, on_unit_rows, with_mean_l0, with_posterior_codes
 from sdlcore.training.read_ahead import NoMoreBatchesError
 from sdlcore.training.refinement import last_round
 from sdlcore.training.refinement import refine as refine_rows
@@ -39,6 +40,8 @@ Encoder = Literal["jumprelu", "topk", "batchtopk"]
 """Activations of `reencode`."""
 N_SAMPLES = 65_536
 """Samples that statistics of latents are estimated on."""
+STEPS_PER_L0 = 4
+"""Steps of a pursuit with a threshold, as a multiple of the mean number of active latents."""
 BATCH = 1024
 """Samples of a step of `reencode`."""
 SHARE, MOST_HELD_OUT = 5, 2**15
@@ -54,6 +57,7 @@ def search(
     method: Method = "posterior",
     *,
     k: int | None = None,
+    l0: float | None = None,
     n_samples: int = N_SAMPLES,
     sweeps: int = 20,
     progress: bool = True,
@@ -68,15 +72,20 @@ def search(
     dictionary
         An autoencoder, or its path in any format of `load`. It is not changed.
     x
-        Samples that ``posterior`` estimates the statistics of latents on: activations or batches as in `fit`. Other
-        methods need none.
+        Samples that ``posterior`` estimates the statistics of latents on, and that ``l0`` is reached on: activations or
+        batches as in `fit`.
     method
         posterior: the most probable latents, given how often and how strongly each is active
         (`sdlcore.model.activations.posterior`). omp: orthogonal matching pursuit. gradient_pursuit: the same with a
         gradient step instead of least squares. nnls: non-negative least squares on the latents that the dictionary's
         own encoder activates. All but nnls scale rows to norm 1. Codes are never negative.
     k
-        Largest number of active latents of a sample, for omp and gradient_pursuit; None for the dictionary's k.
+        Largest number of active latents of a sample, for omp and gradient_pursuit; None for the dictionary's k, or
+        `STEPS_PER_L0` times ``l0``.
+    l0
+        Mean number of active latents of a sample, for omp and gradient_pursuit. A search then ends when no latent's
+        product with the residual exceeds a threshold, which suits samples that differ in their number of features.
+        None for k latents in every sample.
     n_samples
         Number of samples of ``x`` that are used, from the first on. Batches give at most 65,536.
     sweeps
@@ -93,10 +102,12 @@ def search(
     start = _opened(dictionary)
     coder = start.coder
     checked("method", Method, method)
-    if (x is not None) != (method == "posterior"):
-        raise ValueError("posterior needs x, samples" if x is None else f"x has no meaning for method {method}")
-    if k is not None and method not in ("omp", "gradient_pursuit"):
-        raise ValueError(f"k has no meaning for method {method}; it is for omp and gradient_pursuit")
+    for name, value in (("k", k), ("l0", l0)):
+        if value is not None and method not in ("omp", "gradient_pursuit"):
+            raise ValueError(f"{name} has no meaning for method {method}; it is for omp and gradient_pursuit")
+    if (x is not None) != (method == "posterior" or l0 is not None):
+        why = "posterior needs x, samples" if method == "posterior" else "l0 needs x, samples that it is reached on"
+        raise ValueError(why if x is None else f"x has no meaning for method {method} without l0")
     record: dict[str, Any] = {"method": method}
     if method == "posterior":
         record["n_samples"] = checked("n_samples", Total, n_samples)
@@ -107,11 +118,18 @@ def search(
         new_coder = copy.deepcopy(coder)
         new_coder.config = coder.config.changed(pursuit=sweeps)
     else:
+        if l0 is not None:
+            record["l0"] = checked("l0", Positive, l0)
+            k = min(math.ceil(STEPS_PER_L0 * l0), start.n_q) if k is None else k
         k = coder.config.k if k is None else checked("k", Latents, k)
         if k is None:
-            raise ValueError(f"{method} needs k, since activation {coder.config.activation} has none")
+            raise ValueError(f"{method} needs k or l0, since activation {coder.config.activation} has no k")
         record["k"] = k
         new_coder = on_unit_rows(coder, method, k)
+        if l0 is not None:
+            record["n_samples"] = checked("n_samples", Total, n_samples)
+            with _rows(x, coder, 0) as (_, rows):
+                new_coder = with_mean_l0(new_coder, rows.sample(), n_samples, l0)
     return Dictionary(new_coder, {**start.provenance, "searched": record}, anchors=start.anchors)
 
 

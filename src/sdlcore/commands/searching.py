@@ -16,6 +16,7 @@ def search(
     x: Path | None = None,
     method: Method = "posterior",
     k: int | None = None,
+    l0: float | None = None,
     n_samples: int = N_SAMPLES,
 ) -> None:
     """Replace the encoder of an autoencoder by a search for the codes of each sample; decoder rows stay.
@@ -23,13 +24,14 @@ def search(
     Args:
         dictionary: a run's folder, a .safetensors file, or a folder of SAELens, dictionary_learning or sparsify
         out: folder to write
-        x: samples for the statistics of posterior codes: an .npy file, or a store (.h5)
+        x: samples for the statistics of posterior codes, or for l0: an .npy file, or a store (.h5)
         method: posterior codes, orthogonal matching pursuit, gradient pursuit, or non-negative least squares on the
             latents that the encoder activates
         k: largest number of active latents of a sample (omp, gradient_pursuit); the dictionary's, if left out
+        l0: mean number of active latents of a sample (omp, gradient_pursuit), instead of k latents in every sample
         n_samples: number of samples of x to use
     """
-    new_dictionary = search_codes(opened(dictionary), x, method, k=k, n_samples=n_samples)
+    new_dictionary = search_codes(opened(dictionary), x, method, k=k, l0=l0, n_samples=n_samples)
     new_dictionary.save(out)
     print(f"{new_dictionary}: {out}")
 

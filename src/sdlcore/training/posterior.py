@@ -18,6 +18,9 @@ FEWEST = 3
 """A latent with fewer active samples keeps its row, but counts as having been active once, with the typical code."""
 ROWS = 4096
 """Samples that are encoded at once."""
+TUNED_ON, HALVINGS, L0_WITHIN = 8192, 40, 0.002
+"""`with_mean_l0` reads at most so many samples, and halves the interval of the threshold so often at most, until L0 is
+within this share."""
 WORSE = 0.05
 """Share of the variance. `warn_of_worse_codes` warns if posterior codes explain so much less than the trained encoder
 does."""
@@ -82,6 +85,30 @@ def with_posterior_codes(
         search_model.load_state_dict(search_model.state_dict() | estimated | {"b_dec": b_dec})
     model.train(was_training)
     return search_model
+
+
+@torch.no_grad()
+def with_mean_l0(model: SparseCoder, samples: Readable, n_samples: int, l0: float) -> SparseCoder:
+    """Set the threshold of OMP or gradient pursuit by bisection, so that samples activate ``l0`` latents on average.
+
+    Returns the model. ValueError if its k steps do not reach ``l0``.
+    """
+    x, _ = read_pair(samples, model.config.pair, 0, min(n_samples, TUNED_ON, samples.rows))
+    x_BR, threshold = torch.from_numpy(x).float(), model.sigma.get_buffer("threshold")
+
+    def mean_l0(value: float) -> float:
+        threshold.fill_(value)
+        return fvu_and_l0(model, x_BR)["l0"]
+
+    if (most := mean_l0(0.0)) < l0:
+        raise ValueError(f"l0 is {l0:g}, but {model.config.k} steps activate {most:.3g} latents on average; raise k")
+    low, high = 0.0, float(x_BR.norm(dim=1).max()) + float(model.b_dec.norm())
+    for _ in range(HALVINGS):
+        reached = mean_l0(middle := (low + high) / 2)
+        if abs(reached - l0) <= L0_WITHIN * l0:
+            break
+        low, high = (middle, high) if reached > l0 else (low, middle)
+    return model
 
 
 def _scale(model: SparseCoder, samples: Readable) -> float:

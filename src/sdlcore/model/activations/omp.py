@@ -31,7 +31,8 @@ class OMP(Encoder, Selecting):
     From r = x - b_D, each step chooses the latent whose decoder row, scaled to norm 1, has the largest positive product
     with r. It then sets the codes of all chosen latents by least squares. Latents whose codes would be negative leave,
     and the others are solved for again (Bruckstein et al. 2008 solve non-negative least squares exactly). So at most k
-    latents are active. No gradient passes.
+    latents are active. A step adds no latent if no product exceeds the buffer ``threshold``, in the unit of the samples.
+    Above zero, it lets the number of active latents vary (`sdlcore.training.posterior.with_mean_l0`). No gradient passes.
 
     If k steps of a batch are more work than the inner products of all latents, these are computed and kept (`Gram`).
     They take n_q^2 numbers of memory, 1 GiB at 16,000 latents. Above `MOST` latents (4 GiB), each step multiplies the
@@ -43,6 +44,7 @@ class OMP(Encoder, Selecting):
 
     def __init__(self, k: int | None) -> None:
         super().__init__(k)
+        self.register_buffer("threshold", torch.zeros((), dtype=torch.float32))
         self._gram = Gram()
 
     def encode(self, x: Tensor, weights: Weights) -> Tensor:
@@ -51,7 +53,12 @@ class OMP(Encoder, Selecting):
 
     def greedy(self, x: Tensor, weights: Weights, kernels: Kernels) -> tuple[Tensor, Tensor]:
         """Return the latents that the steps choose, and their codes, as the function `greedy` does."""
-        return greedy(x - weights.b_dec, weights.W_dec, self.k, self.update, self.by_gradient, kernels, self._gram)
+        centred, way = x - weights.b_dec, (self.update, self.by_gradient)
+        return greedy(centred, weights.W_dec, self.k, float(self.threshold), *way, kernels, self._gram)
+
+    def check_state(self) -> None:
+        if not 0 <= self.threshold < torch.inf:
+            raise ValueError(f"sigma.threshold is {float(self.threshold):.4g}, expected 0 or a positive number")
 
     def search(self) -> Search:
         return LargestPerSample(self.k)
@@ -84,7 +91,14 @@ def _least_squares(active: Tensor, products: Tensor, inner: Tensor) -> Tensor:
 
 @torch.no_grad()
 def greedy(
-    x_BR: Tensor, W_dec_QR: Tensor, k: int, update: Update, by_gradient: bool, kernels: Kernels, gram: Gram
+    x_BR: Tensor,
+    W_dec_QR: Tensor,
+    k: int,
+    threshold: float,
+    update: Update,
+    by_gradient: bool,
+    kernels: Kernels,
+    gram: Gram,
 ) -> tuple[Tensor, Tensor]:
     """Return the latents that k steps choose, and their codes, 0 or more (B x k).
 
@@ -98,6 +112,8 @@ def greedy(
         Decoder rows of any norm.
     k
         Number of steps. Each chooses a latent that is not yet active.
+    threshold
+        A step adds no latent if no product with the residual exceeds this number.
     update, by_gradient
         Sets the codes after each choice, and whether it does so by gradient steps.
     kernels
@@ -114,17 +130,19 @@ def greedy(
 
     def steps(part_BR: Tensor) -> tuple[Tensor, Tensor]:
         if compiled and gram_QQ is not None:
-            return _compiled(part_BR, rows_QR, gram_QQ, k, by_gradient)
-        return _greedy(part_BR, rows_QR, gram_QQ, k, update, kernels)
+            return _compiled(part_BR, rows_QR, gram_QQ, k, threshold, by_gradient)
+        return _greedy(part_BR, rows_QR, gram_QQ, k, threshold, update, kernels)
 
     parts = [steps(part) for part in x_BR.split(max(1, AT_ONCE // n_q))]
     latents_BK, codes_BK = (torch.cat(columns) for columns in zip(*parts, strict=True))
     return latents_BK, codes_BK / norms_Q.clamp(min=torch.finfo(norms_Q.dtype).tiny)[latents_BK]
 
 
-def _compiled(x_BR: Tensor, rows_QR: Tensor, gram_QQ: Tensor, k: int, by_gradient: bool) -> tuple[Tensor, Tensor]:
+def _compiled(
+    x_BR: Tensor, rows_QR: Tensor, gram_QQ: Tensor, k: int, threshold: float, by_gradient: bool
+) -> tuple[Tensor, Tensor]:
     """Return what `_greedy` returns, in a compiled loop; latents that are not active are 0."""
-    least_B = LEAST * x_BR.norm(dim=1)
+    least_B = (LEAST * x_BR.norm(dim=1)).clamp(min=threshold)
     latents_BK, codes_BK = torch.zeros(len(x_BR), k, dtype=torch.int64), x_BR.new_zeros(len(x_BR), k)
     inputs = array(x_BR @ rows_QR.T), array(gram_QQ), array(least_B)
     pursuits().pursue_orthogonally(*inputs, RIDGE, by_gradient, array(latents_BK), array(codes_BK))
@@ -132,11 +150,11 @@ def _compiled(x_BR: Tensor, rows_QR: Tensor, gram_QQ: Tensor, k: int, by_gradien
 
 
 def _greedy(
-    x_BR: Tensor, rows_QR: Tensor, gram_QQ: Tensor | None, k: int, update: Update, kernels: Kernels
+    x_BR: Tensor, rows_QR: Tensor, gram_QQ: Tensor | None, k: int, threshold: float, update: Update, kernels: Kernels
 ) -> tuple[Tensor, Tensor]:
     B = len(x_BR)
     products_BQ = x_BR @ rows_QR.T
-    least_B = LEAST * x_BR.norm(dim=1)
+    least_B = (LEAST * x_BR.norm(dim=1)).clamp(min=threshold)
     latents_BK = torch.zeros(B, k, dtype=torch.int64, device=x_BR.device)
     codes_BK, inner_BKK = x_BR.new_zeros(B, k), x_BR.new_zeros(B, k, k)
     residual_BQ = products_BQ
