@@ -43,6 +43,7 @@ def mean_l0(coded: Coded, x: Tensor) -> float:
     return float(torch.cat([(coded.encode(part) > 0).sum(1) for part in x.split(2048)]).float().mean())
 
 
+@torch.no_grad()
 def batchtopk_at(dictionary: sdl.Dictionary, x: Tensor, l0: float) -> sdl.Dictionary:
     """Set the threshold of a BatchTopK dictionary so that the samples activate ``l0`` latents on average."""
     threshold = dictionary.coder.sigma.get_buffer("threshold")

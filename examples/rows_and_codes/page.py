@@ -18,7 +18,9 @@ from benchmarks.shown import show
 from sdlstudy.rendering.figures import PALETTE, save_png, style
 from sdlstudy.results.tables import read_csv, write_csv
 
-SMALL, REAL = "<!-- small: examples.rows_and_codes.page -->", "<!-- real: examples.rows_and_codes.page -->"
+SMALL, FULL, REAL = (f"<!-- {name}: examples.rows_and_codes.page -->" for name in ("small", "full", "real"))
+LAYER = 12
+"""Layer of the page's table and picture."""
 CODES = (
     "trained encoder",
     "trained encoder, equal L0",
@@ -117,28 +119,31 @@ def _dots(axes, runs: pd.DataFrame, by: dict[str, str], measure: str, title: str
     axes.set_xlabel(title)
 
 
-def main(folder: Path) -> None:
-    runs = read_csv(folder / "rows_and_codes.csv")
-    real = read_csv(folder / "real.csv")
-    write_csv(folder / "outcomes.csv", outcomes(runs, read_csv(folder / "predictions.csv")))
-    measures = {
-        "F1": ("f1_score", 3),
-        "MCC": ("mcc", 3),
-        "L0": ("sae_l0", 2),
-        "FVU": ("fvu", 3),
+def tables(folder: Path) -> dict[str, str]:
+    """Return the tables of the page, by the line that they follow."""
+    runs, real = read_csv(folder / "rows_and_codes.csv"), read_csv(folder / "real.csv")
+    judged = {
+        **{"F1": ("f1_score", 3), "MCC": ("mcc", 3), "L0": ("sae_l0", 2), "FVU": ("fvu", 3)},
         "µs": ("microseconds", 1),
     }
-    show(folder / "README.md", SMALL, table(runs[runs["size"] == "small"], ROWS, measures))
-    layer = real[real["layer"] == 12]
     losses = {
-        "L0": ("l0", 1),
-        "FVU": ("fvu", 3),
-        "KL": ("kl_spliced", 3),
-        "dead": ("dead", 3),
+        **{"L0": ("l0", 1), "FVU": ("fvu", 3), "KL": ("kl_spliced", 3), "dead": ("dead", 3)},
         "µs": ("microseconds", 0),
     }
-    show(folder / "README.md", REAL, table(layer, {name: name for name in layer["rows"].unique()}, losses))
-    save_png(picture(runs[runs["size"] == "small"], layer), folder / "rows_and_codes.png")
+    layer = real[real["layer"] == LAYER]
+    return {
+        SMALL: table(runs[runs["size"] == "small"], ROWS, judged),
+        FULL: table(runs[runs["size"] == "full"], {"ours, refined": "ours, refined"}, judged),
+        REAL: table(layer, {name: name for name in layer["rows"].unique()}, losses),
+    }
+
+
+def main(folder: Path) -> None:
+    runs, real = read_csv(folder / "rows_and_codes.csv"), read_csv(folder / "real.csv")
+    write_csv(folder / "outcomes.csv", outcomes(runs, read_csv(folder / "predictions.csv")))
+    for begins, text in tables(folder).items():
+        show(folder / "README.md", begins, text)
+    save_png(picture(runs[runs["size"] == "small"], real[real["layer"] == LAYER]), folder / "rows_and_codes.png")
 
 
 if __name__ == "__main__":

@@ -23,6 +23,7 @@ import sdlcore as sdl
 from examples.rows_and_codes.codes import Coded, batchtopk_at, mean_l0, microseconds, pursuit_at
 from peers.run_peer import run_peer
 from peers.settings import PeerConfig
+from sdlcore.data.reading import open_checked
 from sdlcore.sources.language.references import local_text
 from sdlcore.sources.language.text import read_documents
 
@@ -65,9 +66,9 @@ class Rows:
         self.layer, self.seed = layer, seed
         self.train, self.test = (folder / part / f"layer_{layer}.h5" for part in ("train", "test"))
         self.folder = folder / "runs" / f"layer{layer}_seed{seed}"
-        with sdl.open_store(self.test) as store:
+        with open_checked(self.test) as store:
             self.held_out = torch.from_numpy(np.asarray(store.read("input"), dtype=np.float32))
-        with sdl.open_store(self.train) as store:
+        with open_checked(self.train) as store:
             x = np.asarray(store.read("input"), dtype=np.float32)
             self.tuning = torch.from_numpy(x[np.random.default_rng(seed).permutation(len(x))[:TUNING]])
 

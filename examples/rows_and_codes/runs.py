@@ -94,7 +94,7 @@ SIZES = {
         [128, 512, 2048, 4096],
         2_000,
         (2_000,),
-        50_000,
+        200_000,
     ),
 }
 TUNING = 8192
@@ -117,10 +117,10 @@ JUDGE = (
 class Rows:
     """The dictionaries of a world whose rows are compared, in a folder."""
 
-    def __init__(self, size: str, seed: int, folder: Path) -> None:
-        self.size, self.seed = SIZES[size], seed
+    def __init__(self, size: str, seed: int, folder: Path, refined: Path | None = None) -> None:
+        self.size, self.seed, self.refined = SIZES[size], seed, refined
         self.folder = folder / f"{size}{seed}"
-        if size == "full":
+        if size == "full" and refined is None:
             self.world = saelens_world(seed, self.folder / "world", self.size.judged)
         else:
             self.world = our_world(seed, self.size.world, self.size.judged)
@@ -140,6 +140,8 @@ class Rows:
             config.coder.load_state_dict(config.coder.state_dict() | weights)
             return sdl.search(sdl.Dictionary(config.coder, {}), method="omp")
         if name == "ours, refined":
+            if self.refined is not None:
+                return sdl.load(self.refined)
             return sdl.refine(self.dictionary("ours"), self.samples(1), rounds=10, out=out, progress=False)
         settings = size.recipe if name == "ours" else SAELENS | {"k": size.k, "prefixes": size.prefixes}
         steps = size.steps if name == "ours" else int(name.split()[-2].replace(",", "")) // BATCH
@@ -243,13 +245,17 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--seeds", type=int, nargs="+", required=True)
     parser.add_argument("--folder", type=Path, default=Path("results/rows_and_codes"))
     parser.add_argument("--table", type=Path, default=TABLE)
+    parser.add_argument(
+        "--refined", type=Path, help="run of the pipeline whose rows are scored, on our world of the seed"
+    )
+    parser.add_argument("--codes", nargs="+", help="kinds of codes; all if left out")
     parser.add_argument("--rows", nargs="+", help="names of rows; all but the longest training if left out")
     arguments = parser.parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     for seed in arguments.seeds:
-        rows = Rows(arguments.size, seed, arguments.folder)
+        rows = Rows(arguments.size, seed, arguments.folder, arguments.refined)
         names = [name for name in rows.names() if "10,240,000" not in name]
-        for name in arguments.rows or names:
+        for name in ["ours, refined"] if arguments.refined else arguments.rows or names:
             if name not in rows.names():
                 parser.error(f"--rows {name}: expected one of {', '.join(rows.names())}")
             done = finished(arguments.table)
@@ -257,12 +263,13 @@ def main(argv: list[str] | None = None) -> None:
             if (*key, "true supports") in done:
                 continue
             for kind, tuned in kinds(rows, name):
-                if (*key, kind) not in done:
+                if (*key, kind) not in done and kind in (arguments.codes or [kind]):
                     start = time.process_time()
                     coded = tuned()
                     seconds = time.process_time() - start
                     write(arguments.table, key, kind, {**scores(rows, coded), "tuning_seconds": seconds})
-            write(arguments.table, key, "true supports", true_supports(rows, rows.dictionary(name)))
+            if "true supports" in (arguments.codes or ["true supports"]):
+                write(arguments.table, key, "true supports", true_supports(rows, rows.dictionary(name)))
 
 
 def finished(table: Path) -> set[tuple[str, int, str, str]]:
