@@ -1,0 +1,150 @@
+"""Write the tables and the picture of "Rows or codes?", and judge the predictions, from the CSV files.
+
+    python -m examples.rows_and_codes.page docs/results/posterior
+
+It reads `rows_and_codes.csv`, `real.csv` and `predictions.csv`, writes `outcomes.csv` and `rows_and_codes.png`, and
+inserts tables into `README.md`.
+"""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+from scipy import stats
+
+from benchmarks.shown import show
+from sdlstudy.rendering.figures import PALETTE, save_png, style
+from sdlstudy.results.tables import read_csv, write_csv
+
+SMALL, FULL, REAL = (f"<!-- {name}: examples.rows_and_codes.page -->" for name in ("small", "full", "real"))
+LAYER = 12
+"""Layer of the page's table and picture."""
+CODES = (
+    "trained encoder",
+    "trained encoder, equal L0",
+    "BatchTopK encoder, trained anew",
+    "logistic encoder",
+    "posterior",
+    "OMP with a threshold",
+    "OMP, fixed k",
+    "gradient pursuit, fixed k",
+    "true supports",
+)
+ROWS = {
+    "ours": "ours",
+    "SAELens' recipe, 3,072,000 samples": "SAELens' recipe",
+    "ours, refined": "ours, refined",
+    "true": "true",
+}
+PICTURED = CODES[:-1]
+
+
+def differences(runs: pd.DataFrame, prediction: pd.Series) -> pd.Series:
+    """Return the predicted measure for each seed, or its difference between two dictionaries."""
+
+    def values(rows: str, codes: str) -> pd.Series:
+        chosen = runs[(runs["size"] == prediction["size"]) & (runs["rows"] == rows) & (runs["codes"] == codes)]
+        return chosen.set_index("seed")[prediction["measure"]]
+
+    measured = values(prediction["rows"], prediction["codes"])
+    if pd.isna(prediction["minus_rows"]):
+        return measured
+    return (measured - values(prediction["minus_rows"], prediction["minus_codes"])).dropna()
+
+
+def outcomes(runs: pd.DataFrame, predictions: pd.DataFrame) -> pd.DataFrame:
+    """Judge each prediction: right if the mean over seeds lies between its bounds."""
+    judged = []
+    for _, prediction in predictions.iterrows():
+        measured = differences(runs, prediction)
+        mean, half = summary(measured)
+        right = prediction["low"] <= mean <= prediction["high"]
+        outcome = "not measured" if not len(measured) else "right" if right else "wrong"
+        judged.append({**prediction, "seeds": len(measured), "mean": mean, "half_width": half, "outcome": outcome})
+    return pd.DataFrame(judged)
+
+
+def summary(values: pd.Series) -> tuple[float, float]:
+    """Return the mean, and half the width of its 95 % t interval."""
+    n = len(values)
+    half = float(stats.t.ppf(0.975, n - 1) * values.std(ddof=1) / n**0.5) if n > 1 else float("nan")
+    return float(values.mean()) if n else float("nan"), half
+
+
+def cell(values: pd.Series, digits: int = 3) -> str:
+    """Return mean and interval as the pages write them, ".893 ± .006"; empty without values."""
+    mean, half = summary(values.dropna())
+    if np.isnan(mean):
+        return ""
+    text = f"{mean:.{digits}f}".replace("0.", ".", 1) if abs(mean) < 1 else f"{mean:.{digits}f}"
+    return text if np.isnan(half) else f"{text} ± {half:.{digits}f}".replace("± 0.", "± .")
+
+
+def table(runs: pd.DataFrame, by: dict[str, str], columns: dict[str, tuple[str, int]]) -> str:
+    """Return a table with a row for each kind of rows and codes."""
+    lines = ["| rows | codes | " + " | ".join(columns) + " |", "|---" * (len(columns) + 2) + "|"]
+    for rows, title in by.items():
+        for codes in CODES:
+            chosen = runs[(runs["rows"] == rows) & (runs["codes"] == codes)]
+            if len(chosen):
+                cells = [cell(chosen[name], digits) for name, digits in columns.values()]
+                lines.append(f"| {title} | {codes} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def picture(runs: pd.DataFrame, real: pd.DataFrame) -> Figure:
+    """Draw F1 on the bench and the unexplained variance on SmolLM2, for each kind of codes."""
+    with style():
+        figure = Figure(figsize=(8, 3.4), layout="constrained")
+        left, right = figure.subplots(1, 2, sharey=True)
+        _dots(left, runs, ROWS, "f1_score", "F1 of detecting features (1,024 features, 5 worlds)")
+        _dots(right, real, {name: name for name in ("TopK", "BatchTopK", "TopK, refined")}, "fvu",
+              "unexplained variance, SmolLM2 layer 12")  # fmt: skip
+        left.set_yticks(range(len(PICTURED)), PICTURED)
+        left.invert_yaxis()
+        for axes in (left, right):
+            axes.legend(loc="best", fontsize=7, frameon=False)
+            axes.grid(axis="x", color="0.9")
+    return figure
+
+
+def _dots(axes, runs: pd.DataFrame, by: dict[str, str], measure: str, title: str) -> None:  # type: ignore[no-untyped-def]
+    for number, (rows, label) in enumerate(by.items()):
+        chosen = runs[(runs["rows"] == rows) & runs["codes"].isin(PICTURED)]
+        means = chosen.groupby("codes")[measure].mean()
+        places = [PICTURED.index(codes) + 0.14 * (number - (len(by) - 1) / 2) for codes in means.index]
+        axes.scatter(means, places, s=18, color=PALETTE[number], label=label)
+    axes.set_xlabel(title)
+
+
+def tables(folder: Path) -> dict[str, str]:
+    """Return the tables of the page, by the line that they follow."""
+    runs, real = read_csv(folder / "rows_and_codes.csv"), read_csv(folder / "real.csv")
+    judged = {
+        **{"F1": ("f1_score", 3), "MCC": ("mcc", 3), "L0": ("sae_l0", 2), "FVU": ("fvu", 3)},
+        "µs": ("microseconds", 1),
+    }
+    losses = {
+        **{"L0": ("l0", 1), "FVU": ("fvu", 3), "KL": ("kl_spliced", 3), "dead": ("dead", 3)},
+        "µs": ("microseconds", 0),
+    }
+    layer = real[real["layer"] == LAYER]
+    return {
+        SMALL: table(runs[runs["size"] == "small"], ROWS, judged),
+        FULL: table(runs[runs["size"] == "full"], {"ours, refined": "ours, refined"}, judged),
+        REAL: table(layer, {name: name for name in layer["rows"].unique()}, losses),
+    }
+
+
+def main(folder: Path) -> None:
+    runs, real = read_csv(folder / "rows_and_codes.csv"), read_csv(folder / "real.csv")
+    write_csv(folder / "outcomes.csv", outcomes(runs, read_csv(folder / "predictions.csv")))
+    for begins, text in tables(folder).items():
+        show(folder / "README.md", begins, text)
+    save_png(picture(runs[runs["size"] == "small"], real[real["layer"] == LAYER]), folder / "rows_and_codes.png")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

