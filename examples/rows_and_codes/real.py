@@ -20,7 +20,7 @@ import pandas as pd
 import torch
 
 import sdlcore as sdl
-from examples.rows_and_codes.codes import Coded, batchtopk_at, mean_l0, microseconds, pursuit_at
+from examples.rows_and_codes.codes import Coded, batchtopk_at, mean_l0, microseconds
 from peers.run_peer import run_peer
 from peers.settings import PeerConfig
 from sdlcore.data.reading import open_checked
@@ -106,7 +106,7 @@ def kinds(rows: Rows, name: str) -> Iterator[tuple[str, Callable[[], Coded | sdl
         "logistic encoder",
         lambda: sdl.reencode(posterior, rows.train, l0=l0, steps=ENCODER_STEPS, progress=False),
     )
-    yield "OMP with a threshold", lambda: pursuit_at(posterior, x, l0)
+    yield "OMP with a threshold", lambda: sdl.search(posterior, x, "omp", l0=l0, progress=False)
     for method, title in (("omp", "OMP"), ("gradient_pursuit", "gradient pursuit")):
         yield f"{title}, fixed k", lambda method=method: sdl.search(posterior, method=method, k=round(l0))
 

@@ -27,7 +27,6 @@ from examples.rows_and_codes.codes import (
     least_squares_on,
     mean_l0,
     microseconds,
-    pursuit_at,
     unit,
 )
 from examples.rows_and_codes.worlds import our_world, saelens_world
@@ -177,7 +176,10 @@ def kinds(rows: Rows, name: str) -> Iterator[tuple[str, Callable[[], Coded]]]:
         "logistic encoder",
         lambda: Coded.from_dictionary(sdl.reencode(posterior, rows.samples(3), l0=l0, steps=REENCODED, progress=False)),
     )
-    yield "OMP with a threshold", lambda: pursuit_at(posterior, x, l0)
+    yield (
+        "OMP with a threshold",
+        lambda: Coded.from_dictionary(sdl.search(posterior, x, "omp", l0=l0, progress=False)),
+    )
     for method, title in (("omp", "OMP"), ("gradient_pursuit", "gradient pursuit")):
         yield (
             f"{title}, fixed k",

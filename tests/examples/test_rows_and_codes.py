@@ -23,42 +23,9 @@ def x() -> torch.Tensor:
     return torch.randn(200, 12, generator=torch.Generator().manual_seed(1))
 
 
-def pursue(rows: np.ndarray, x: np.ndarray, threshold: float, most: int) -> np.ndarray:
-    """Orthogonal matching pursuit of one sample, without latents below zero."""
-    active: list[int] = []
-    result = np.zeros(len(rows))
-    for _ in range(most):
-        products = rows @ (x - result @ rows)
-        products[active] = 0
-        if products.max() <= threshold:
-            break
-        active.append(int(products.argmax()))
-        while True:
-            system = rows[active] @ rows[active].T + 1e-6 * np.eye(len(active))
-            solved = np.linalg.solve(system, rows[active] @ x)
-            if not (solved < 0).any():
-                break
-            active = [latent for latent, value in zip(active, solved, strict=True) if value >= 0]
-        result = np.zeros(len(rows))
-        result[active] = solved
-    return result
-
-
-@pytest.mark.parametrize("threshold", [0.3, 0.8, 100.0])
-def test_pursuit_with_a_threshold_equals_a_plain_one(dictionary, x, threshold):
-    rows, b_dec = codes.unit(dictionary)
-    found = codes.ThresholdedPursuit(rows, b_dec, threshold, 8).encode(x)
-    centred = (x - b_dec).double().numpy()
-    expected = [pursue(rows.double().numpy(), sample, threshold, 8) for sample in centred]
-    # float32 solutions of systems of at most 8 rows, some of them nearly dependent
-    np.testing.assert_allclose(found.numpy(), np.array(expected), rtol=1e-4, atol=1e-4)
-
-
-def test_codes_have_the_requested_l0(dictionary, x):
+def test_an_encoder_has_the_requested_l0(dictionary, x):
     for l0 in (1.5, 2.5):
-        by_pursuit = codes.mean_l0(codes.pursuit_at(dictionary, x, l0), x)
         by_encoder = codes.mean_l0(codes.Coded.from_dictionary(codes.batchtopk_at(dictionary, x, l0)), x)
-        assert by_pursuit == pytest.approx(l0, abs=0.02)
         assert by_encoder == pytest.approx(l0, abs=0.02)
 
 

@@ -31,8 +31,10 @@ class OMP(Encoder, Selecting):
     From r = x - b_D, each step chooses the latent whose decoder row, scaled to norm 1, has the largest positive product
     with r. It then sets the codes of all chosen latents by least squares. Latents whose codes would be negative leave,
     and the others are solved for again (Bruckstein et al. 2008 solve non-negative least squares exactly). So at most k
-    latents are active. A step adds no latent if no product exceeds the buffer ``threshold``, in the unit of the samples.
-    Above zero, it lets the number of active latents vary (`sdlcore.training.posterior.with_mean_l0`). No gradient passes.
+    latents are active. No gradient passes.
+
+    A step adds no latent if no product exceeds the buffer ``threshold``, in the unit of the samples. With a threshold
+    above zero, the number of active latents varies (`sdlcore.training.posterior.with_mean_l0`).
 
     If k steps of a batch are more work than the inner products of all latents, these are computed and kept (`Gram`).
     They take n_q^2 numbers of memory, 1 GiB at 16,000 latents. Above `MOST` latents (4 GiB), each step multiplies the
