@@ -2,14 +2,14 @@
 
     python -m benchmarks.codes_by_search
 
-Dictionaries of 256 and 4,096 latents are noisy true features of SynthSAEBench's distribution, the most frequent quarter
-of all features. (Feature directions are random: the bench's slow steps that make them more orthogonal are left out.)
-The dictionary of 16,000 latents has random unit rows, and each sample is a sum of 25 of them with noise. Posterior codes
-estimate their statistics from half of the samples. Pursuits and TopK have k = 25.
+Dictionaries of 256 and 4,096 latents are noisy true features of SynthSAEBench's distribution, the most frequent
+quarter of all features. (Feature directions are random: the bench's slow steps that make them more orthogonal are left
+out.) The dictionary of 16,000 latents has random unit rows, and each sample is a sum of 25 of them with noise.
+Posterior codes estimate their statistics from half of the samples. Pursuits and TopK have k = 25.
 
-One thread encodes the other half in one call, all methods in turns. The table has the median over rounds of the process'
-processor time, and the time that the first call took longer, since it computes the inner products of all latents, which
-later calls use again. Rows go to ``benchmarks/results/PROCESSOR/codes_by_search.csv``.
+One thread encodes the other half in one call, all methods in turns. The table has the median over rounds of the
+process' processor time, and the time that the first call took longer, since it computes the inner products of all
+latents, which later calls use again. Rows go to ``benchmarks/results/PROCESSOR/codes_by_search.csv``.
 """
 
 import argparse
@@ -75,7 +75,8 @@ def measure(latents: int, n_samples: int, rounds: int) -> list[dict[str, object]
     statistics_x, x = x.split(n_samples)
     models = {method: dictionary(method, statistics_x, rows) for method in METHODS if method != "posterior"}
     models["posterior"] = with_posterior_codes(models["topk"], Arrays(statistics_x.numpy()), n_samples)
-    active, seconds = {}, {method: [] for method in METHODS}
+    active: dict[str, float] = {}
+    seconds: dict[str, list[float]] = {method: [] for method in METHODS}
     for order in turns(METHODS, rounds + 1):
         for method in order:
             begun = time.process_time()
@@ -103,10 +104,12 @@ def main(argv: list[str] | None = None) -> None:
     logging.disable()
     torch.set_num_threads(1)
     measure(256, 64, 1)  # compiles
-    rows = [row for latents in arguments.latents for row in measure(latents, arguments.samples, arguments.rounds)]
     folder = machine.folder_of(machine.processor(machine.describe()))
-    write_csv(Path(__file__).parent / "results" / folder / "codes_by_search.csv", pd.DataFrame(rows))
-    print(pd.DataFrame(rows).to_string(index=False))
+    rows: list[dict[str, object]] = []
+    for latents in arguments.latents:
+        rows += measure(latents, arguments.samples, arguments.rounds)
+        write_csv(Path(__file__).parent / "results" / folder / "codes_by_search.csv", pd.DataFrame(rows))
+        print(pd.DataFrame(rows).to_string(index=False), flush=True)
 
 
 if __name__ == "__main__":
