@@ -193,6 +193,14 @@ def test_speeds_of_the_readme_are_those_of_their_processors():
         assert_says(README, " | ".join([f"| AMD EPYC with {processor}", *(f"{times[name]:.0f}" for name in libraries)]))
 
 
+def test_times_of_codes_by_search_are_those_of_the_table():
+    rows = frame("benchmarks/results/amd-avx-512-vnni/codes_by_search")
+    times = rows.pivot(index="latents", columns="codes", values="microseconds")
+    for latents, its in times.iterrows():
+        cells = (f"{its[codes]:.3g}" for codes in ("topk", "posterior", "omp", "gradient_pursuit"))
+        assert_says("docs/speed.md", " | ".join([f"| {latents:,}", *cells]))
+
+
 def test_probes_and_stability_of_dictionaries_of_a_language_model():
     page, probes, pairs = "docs/results/judged/README.md", frame("judged/probes"), frame("judged/stability")
     names = {"topk_real": "TopK", "batchtopk_real": "BatchTopK", "relu_real": "ReLU", "raw": "raw activations"}

@@ -1,18 +1,22 @@
 """The penalty of OrtSAE: no decoder column may come near to another one."""
 
+from typing import Any
+
 import torch
 from torch import Tensor
-from torch.nn.functional import normalize
+from torch.autograd.function import once_differentiable
 
 from sdlcore.losses.term import Term, TermInputs
+from sdlcore.sparse.kernels.choice import kernels_for
+from sdlcore.sparse.preactivations import Preactivations
 
 
 def orthogonality(W_dec_QR: Tensor, chunk: int, step: int = 0) -> Tensor:
     """Return the mean over latents of max(0, max_j cos(d_i, d_j))^2 (Korznikov et al. 2025, arXiv 2509.22033).
 
     j runs over the other latents of a chunk. Chunks are drawn anew in every step, so that every pair is compared in
-    time, and the cost grows linearly with the number of latents. The nearest columns are found without gradients; the
-    gradient then goes through these n_q cosines alone.
+    time, and the cost grows linearly with the number of latents. The nearest columns are found by the search of TopK,
+    without gradients; the gradient then goes through these n_q cosines alone.
 
     Parameters
     ----------
@@ -23,17 +27,40 @@ def orthogonality(W_dec_QR: Tensor, chunk: int, step: int = 0) -> Tensor:
     step
         Number of the step, which the chunks are drawn by.
     """
-    unit_QR = normalize(W_dec_QR)
-    nearest_Q = torch.empty(len(unit_QR), dtype=torch.int64, device=unit_QR.device)
-    with torch.no_grad():
-        for members in drawn_chunks(len(unit_QR), chunk, step):
-            members = members.to(unit_QR.device)
-            rows = unit_QR[members]
-            nearest_Q[members] = members[(rows @ rows.T).fill_diagonal_(-2.0).argmax(dim=1)]
-    cosines_Q = (unit_QR * unit_QR[nearest_Q]).sum(dim=1)
-    # a chunk of one latent compares it with itself
-    alone_Q = nearest_Q == torch.arange(len(nearest_Q), device=nearest_Q.device)
-    return cosines_Q.masked_fill(alone_Q, 0.0).clamp(min=0).square().mean()
+    return _MeanSquare.apply(W_dec_QR, drawn_chunks(len(W_dec_QR), chunk, step))
+
+
+class _MeanSquare(torch.autograd.Function):
+    """The penalty for given chunks. Its gradient is a sparse matrix times W_D, because a row has few neighbours."""
+
+    @staticmethod
+    def forward(ctx: Any, W: Tensor, chunks: tuple[Tensor, ...]) -> Tensor:
+        kernels = kernels_for(W.device)
+        norms = kernels.squared_norms(W).sqrt().clamp(min=torch.finfo(W.dtype).tiny)
+        nearest, cosines = torch.arange(len(W), device=W.device), torch.zeros_like(norms)
+        for chunk in chunks:
+            members = chunk.to(W.device)
+            rows = W[members] / norms[members, None]
+            # the two largest positive cosines are a row's with itself and with the nearest other one
+            support, found = Preactivations(rows, rows, rows.new_zeros(len(rows)), kernels=kernels).largest(2)
+            is_other = (support.columns != support.rows) & (found > 0)
+            # a row whose equals precede it has two others
+            one, other, found = support.rows[is_other], support.columns[is_other], found[is_other]
+            nearest[members[one]], cosines[members[one]] = members[other], found
+        ctx.save_for_backward(W, norms, nearest, cosines)
+        return cosines.square().mean()
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        W, norms, nearest, cosines = ctx.saved_tensors
+        latents, slopes = torch.arange(len(W), device=W.device), 2 / len(W) * gradient * cosines
+        across, along = slopes / (norms * norms[nearest]), -slopes * cosines
+        keys = torch.cat([latents, nearest, latents, nearest]) * len(W)
+        keys, order = (keys + torch.cat([nearest, latents, latents, nearest])).sort()
+        values = torch.cat([across, across, along / norms.square(), along / norms[nearest].square()])[order]
+        offsets = torch.searchsorted(keys, torch.arange(len(W) + 1, device=W.device) * len(W))
+        return kernels_for(W.device).gather_sum(offsets, (keys % len(W)).int(), values, W), None
 
 
 def drawn_chunks(n_q: int, chunk: int, step: int) -> tuple[Tensor, ...]:

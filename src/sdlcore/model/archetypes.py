@@ -8,6 +8,8 @@ lies within delta of the convex hull of the data.
 import torch
 from torch import Tensor, nn
 
+from sdlcore.sparse.kernels.tiles import multiply
+
 
 class Archetypes(nn.Module):
     """A and Lambda, which training changes instead of W_D.
@@ -35,17 +37,21 @@ class Archetypes(nn.Module):
         self.weights = nn.Parameter(nn.functional.one_hot(start, len(centroids)).to(centroids))
         self.relaxation = nn.Parameter(centroids.new_zeros(n_q, centroids.shape[1]))
 
+    @torch.no_grad()
     def forward(self) -> Tensor:
-        """Return W_D (n_q x n_r)."""
-        return self.weights @ self.centroids + self.relaxation
+        """Return W_D (n_q x n_r), without gradients."""
+        return multiply(self.weights, self.centroids.T.contiguous()) + self.relaxation
 
     def take_gradients(self, W_dec: nn.Parameter) -> None:
         """From now on, pass each complete gradient of ``W_dec`` on to A and Lambda, and remove it there."""
 
         def pass_on(_: Tensor) -> None:
             gradient, W_dec.grad = W_dec.grad, None
-            with torch.enable_grad():
-                torch.autograd.backward(self(), gradient)
+            if gradient is None:
+                return
+            # W_D is linear in A and Lambda, so their gradients need no forward pass
+            for parameter, slope in ((self.weights, multiply(gradient, self.centroids)), (self.relaxation, gradient)):
+                parameter.grad = slope if parameter.grad is None else parameter.grad.add_(slope)
 
         W_dec.register_post_accumulate_grad_hook(pass_on)
 

@@ -10,6 +10,7 @@ from sdlcore.model.activation import Encoder, Selecting, Weights
 from sdlcore.model.encoding_tools import EncodingTools, SparseCode
 from sdlcore.sparse.kernels.calling import array, pursuits
 from sdlcore.sparse.kernels.numba_kernels import NumbaKernels
+from sdlcore.sparse.kernels.tiles import multiply
 from sdlcore.sparse.search import LargestPerSample, Search
 
 AT_ONCE = 1 << 20
@@ -102,7 +103,7 @@ def gram(W_dec_QP: Tensor, W_enc_QP: Tensor, compiled: bool = False) -> Tensor:
     gram_QQ = W_enc_QP.new_empty(len(W_enc_QP), len(W_enc_QP))
     for start in range(0, len(W_enc_QP), BLOCK):
         block = slice(start, start + BLOCK)
-        torch.mm(W_enc_QP[start:], W_enc_QP[block].T, out=gram_QQ[start:, block])
+        gram_QQ[start:, block] = multiply(W_enc_QP[start:], W_enc_QP[block])
     pursuits().mirror(array(gram_QQ))
     return gram_QQ
 
