@@ -88,7 +88,7 @@ def figure(rows: pd.DataFrame) -> Figure:
             axes.set_yticks(sorted(rows["target"].unique()), sorted(rows["target"].unique()))
             axes.set_title(method)
             axes.set_xlabel("step")
-        panels[0].set_ylabel("L0 of training batches (dashed: target_l0)")
+        panels[0].set_ylabel("L0 (dashed: target_l0)")
     return drawn
 
 
