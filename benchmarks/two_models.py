@@ -16,7 +16,7 @@ import logging
 from collections.abc import Iterator
 from itertools import product
 from pathlib import Path
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -58,6 +58,7 @@ ARMS = {
     "untrained": "null: untrained crosscoder",
 }
 KEYS = ["arm", "method", "seed", "rule"]
+COUNTS = ["alive", "dedicated", "right", "found", "weak"]
 
 
 class Models(NamedTuple):
@@ -85,7 +86,7 @@ def models(seed: int, arm: str) -> Models:
     base, chat = np.where((kinds == "chat")[:, None], 0, base), np.where((kinds == "base")[:, None], 0, chat)
     chat = np.where((kinds == "weak in chat")[:, None], WEAK, 1) * chat
     directions = [base, base if arm == "copies" else chat]
-    train, test = (bench.samples(rows, part).features for rows, part in ((TRAIN, "train"), (TEST, "test")))
+    train, test = bench.samples(TRAIN, "train").features, bench.samples(TEST, "test").features
     x_train, x_test = ([_activations(part, rows, rng) for rows in directions] for part in (train, test))
     if arm == "shuffled":
         x_train[1], x_test[1] = rng.permutation(x_train[1]), rng.permutation(x_test[1])
@@ -185,7 +186,8 @@ def main(argv: list[str] | None = None) -> None:
         measured = pd.DataFrame(measure(method, seed))
         log.info("%s", measured.to_string(index=False))
         rows = pd.concat([rows[(rows["method"] != method) | (rows["seed"] != seed)], measured], ignore_index=True)
-        write_csv(options.csv, cast(pd.DataFrame, rows.sort_values(["arm", "method", "seed", "rule"])))
+        rows = rows.astype(dict.fromkeys(COUNTS, int)).sort_values(KEYS)
+        write_csv(options.csv, rows)
     if options.csv == CSV:
         show(PAGE, BEGINS, table(rows))
 
