@@ -26,6 +26,7 @@ CODES = (
     "trained encoder, equal L0",
     "BatchTopK encoder, trained anew",
     "logistic encoder",
+    "logistic encoder, twice the samples",
     "posterior",
     "OMP with a threshold",
     "OMP, fixed k",
@@ -38,7 +39,7 @@ ROWS = {
     "ours, refined": "ours, refined",
     "true": "true",
 }
-PICTURED = CODES[:-1]
+PICTURED = tuple(codes for codes in CODES if codes not in ("logistic encoder, twice the samples", "true supports"))
 
 
 def differences(runs: pd.DataFrame, prediction: pd.Series) -> pd.Series:
@@ -136,6 +137,37 @@ def tables(folder: Path) -> dict[str, str]:
         FULL: table(runs[runs["size"] == "full"], {"ours, refined": "ours, refined"}, judged),
         REAL: table(layer, {name: name for name in layer["rows"].unique()}, losses),
     }
+
+
+def sentences(folder: Path) -> list[str]:
+    """Return the sentences of the page whose numbers come from the runs."""
+    runs, real = read_csv(folder / "rows_and_codes.csv"), read_csv(folder / "real.csv")
+    small = runs[runs["size"] == "small"]
+    f1 = small.pivot_table(index="seed", columns=["rows", "codes"], values="f1_score")
+    ours, refined = f1["ours"], f1["ours, refined"]
+    gain = ours["posterior"] - ours["trained encoder, equal L0"]
+    anew = ours["posterior"] - ours["BatchTopK encoder, trained anew"]
+    full = runs[(runs["size"] == "full") & (runs["seed"] == 2)].set_index("codes")["f1_score"]
+    model = real[(real["layer"] == LAYER) & (real["rows"] == "TopK")].groupby("codes")
+    kl, error = model["kl_spliced"].mean(), model["fvu"].mean()
+    loss = real[real["layer"] == LAYER]
+    measured = outcomes(runs, read_csv(folder / "predictions.csv"))["outcome"].value_counts()
+    return [
+        f"F1 of {cell(ours['trained encoder'])} at its own L0 and of {cell(ours['trained encoder, equal L0'])} at the L0",
+        f"{cell(gain)} above the same encoder at equal L0, and {cell(anew)} above an encoder that is trained anew",
+        f"changes F1 by {cell(refined['posterior'] - ours['posterior'])}",
+        f"F1 of {cell(ours['OMP with a threshold'])} with a threshold and {cell(ours['OMP, fixed k'])} with a fixed k",
+        f"{short(full['posterior'])} with posterior codes, {short(full['logistic encoder'])} with a logistic encoder and "
+        f"{short(full['BatchTopK encoder, trained anew'])} with a BatchTopK encoder",
+        f"a KL divergence of {short(kl['OMP with a threshold'])} and leaves {short(error['OMP with a threshold'])} of the",
+        f"the trained encoder {short(kl['trained encoder'])} and {short(error['trained encoder'])}",
+        f"{measured.get('right', 0)} of {measured.sum()} are right",
+        f"a cross-entropy of {loss['clean'].mean():.2f} nats",
+    ]
+
+
+def short(value: float) -> str:
+    return f"{value:.3f}".replace("0.", ".", 1)
 
 
 def main(folder: Path) -> None:

@@ -172,10 +172,13 @@ def kinds(rows: Rows, name: str) -> Iterator[tuple[str, Callable[[], Coded]]]:
     if name != "true" and "refined" not in name:
         yield "trained encoder, equal L0", lambda: Coded.from_dictionary(batchtopk_at(dictionary, x, l0))
     yield "BatchTopK encoder, trained anew", lambda: plain_encoder(rows, posterior, x, l0)
-    yield (
-        "logistic encoder",
-        lambda: Coded.from_dictionary(sdl.reencode(posterior, rows.samples(3), l0=l0, steps=REENCODED, progress=False)),
-    )
+    for title, steps in (("logistic encoder", REENCODED), ("logistic encoder, twice the samples", 2 * REENCODED)):
+        yield (
+            title,
+            lambda steps=steps: Coded.from_dictionary(
+                sdl.reencode(posterior, rows.samples(3), l0=l0, steps=steps, progress=False)
+            ),
+        )
     yield (
         "OMP with a threshold",
         lambda: Coded.from_dictionary(sdl.search(posterior, x, "omp", l0=l0, progress=False)),

@@ -43,6 +43,12 @@ def test_the_tables_of_the_page_are_those_of_the_runs():
         assert f"{begins}\n{table}\n" in text
 
 
+def test_the_sentences_of_the_page_are_those_of_the_runs():
+    text = " ".join((FOLDER / "README.md").read_text().split())
+    for sentence in page.sentences(FOLDER):
+        assert sentence in text
+
+
 def test_the_predictions_are_judged():
     runs, predictions = read_csv(FOLDER / "rows_and_codes.csv"), read_csv(FOLDER / "predictions.csv")
     judged, stored = page.outcomes(runs, predictions), read_csv(FOLDER / "outcomes.csv")

@@ -388,7 +388,8 @@ def rows_and_codes() -> Iterator[str]:
         f"{short(most['batchtopk_mean_shift'])} on SynthSAEBench's distribution."
     )
     full = frame("posterior/full_size")
-    unseen = full[(full["stage"] == "unseen world") & (full["version"] == 2) & (full["judge"] == "SAELens")]
+    full = full[full["stage"] != "unseen world"]  # whose codes depended on the other samples of a call
+    unseen = full[full["stage"].str.startswith("unseen world") & (full["version"] == 2) & (full["judge"] == "sdlcore")]
     assert len(unseen) == 3
     used = 1 - full[full["stage"] == "posterior codes"]["unused"].iloc[0]
     yield (
@@ -398,6 +399,29 @@ def rows_and_codes() -> Iterator[str]:
     version1 = full[full["version"] == 1]["f1"].iloc[0]
     yield f"On the easier version 1, our F1 is {short(version1, 3)} (one world)"
     yield f"Posterior codes without mean shift leave {percent(1 - used, 0)} % of the trained latents unused."
+    runs = frame("posterior/rows_and_codes")
+    f1 = runs[runs["size"] == "small"].groupby(["rows", "codes"])["f1_score"].mean()
+    l0_alone = f1["ours", "trained encoder, equal L0"] - f1["ours", "trained encoder"]
+    codes = f1["ours", "posterior"] - f1["ours", "trained encoder, equal L0"]
+    yield (
+        f"The L0 of posterior codes alone raises the F1 of a trained encoder by {short(l0_alone, 3)}; the codes add "
+        f"{short(codes, 3)}."
+    )
+    yield f"Refinement lowers F1 by {short(f1['ours', 'posterior'] - f1['ours, refined', 'posterior'], 3)} there."
+    by_threshold, by_k = (short(f1["ours", f"OMP{end}"]) for end in (" with a threshold", ", fixed k"))
+    yield f"OMP has an F1 of {by_threshold} with a threshold, and of {by_k} with a fixed k."
+    large = runs[(runs["size"] == "full") & (runs["seed"] == 2)].set_index("codes")["f1_score"]
+    yield (
+        f"On refined rows, a logistic encoder has an F1 of {short(large['logistic encoder'], 3)}, a BatchTopK encoder of "
+        f"{short(large['BatchTopK encoder, trained anew'], 3)}."
+    )
+    real = frame("posterior/real").query("layer == 12 and rows == 'TopK'").groupby("codes")
+    error, kl = real["fvu"].mean(), real["kl_spliced"].mean()
+    yield (
+        f"OMP with a threshold leaves {short(error['OMP with a threshold'], 3)} of the variance of SmolLM2's activations "
+        f"unexplained, the encoder of the same TopK {short(error['trained encoder'], 3)}; KL falls from "
+        f"{short(kl['trained encoder'])} to {short(kl['OMP with a threshold'])}."
+    )
     oracle = frame("synthsaebench/oracle").query("version == 2 and features == 16384").set_index("codes")["f1"]
     yield (
         "With the true directions of a quarter of the features, posterior codes have an F1 of "
