@@ -75,12 +75,12 @@ def summary(values: pd.Series) -> tuple[float, float]:
 
 
 def cell(values: pd.Series, digits: int = 3) -> str:
-    """Return mean and interval as the pages write them, ".893 ± .006"; empty without values."""
+    """Return mean and interval as the pages write them, ".893 ± .006"; the mean alone for fewer than three values."""
     mean, half = summary(values.dropna())
     if np.isnan(mean):
         return ""
     text = f"{mean:.{digits}f}".replace("0.", ".", 1) if abs(mean) < 1 else f"{mean:.{digits}f}"
-    return text if np.isnan(half) else f"{text} ± {half:.{digits}f}".replace("± 0.", "± .")
+    return text if values.count() < 3 else f"{text} ± {half:.{digits}f}".replace("± 0.", "± .")
 
 
 def table(runs: pd.DataFrame, by: dict[str, str], columns: dict[str, tuple[str, int]]) -> str:
@@ -112,10 +112,11 @@ def picture(runs: pd.DataFrame, real: pd.DataFrame) -> Figure:
 
 
 def _dots(axes, runs: pd.DataFrame, by: dict[str, str], measure: str, title: str) -> None:  # type: ignore[no-untyped-def]
-    for number, (rows, label) in enumerate(by.items()):
+    present = {rows: label for rows, label in by.items() if (runs["rows"] == rows).any()}
+    for number, (rows, label) in enumerate(present.items()):
         chosen = runs[(runs["rows"] == rows) & runs["codes"].isin(PICTURED)]
         means = chosen.groupby("codes")[measure].mean()
-        places = [PICTURED.index(codes) + 0.14 * (number - (len(by) - 1) / 2) for codes in means.index]
+        places = [PICTURED.index(codes) + 0.14 * (number - (len(present) - 1) / 2) for codes in means.index]
         axes.scatter(means, places, s=18, color=PALETTE[number], label=label)
     axes.set_xlabel(title)
 
@@ -152,14 +153,16 @@ def sentences(folder: Path) -> list[str]:
     kl, error = model["kl_spliced"].mean(), model["fvu"].mean()
     loss = real[real["layer"] == LAYER]
     measured = outcomes(runs, read_csv(folder / "predictions.csv"))["outcome"].value_counts()
+    by_threshold = kl["OMP with a threshold"], error["OMP with a threshold"]
     return [
-        f"F1 of {cell(ours['trained encoder'])} at its own L0 and of {cell(ours['trained encoder, equal L0'])} at the L0",
+        f"F1 of {cell(ours['trained encoder'])} at its own L0 and of "
+        f"{cell(ours['trained encoder, equal L0'])} at the L0",
         f"{cell(gain)} above the same encoder at equal L0, and {cell(anew)} above an encoder that is trained anew",
         f"changes F1 by {cell(refined['posterior'] - ours['posterior'])}",
         f"F1 of {cell(ours['OMP with a threshold'])} with a threshold and {cell(ours['OMP, fixed k'])} with a fixed k",
-        f"{short(full['posterior'])} with posterior codes, {short(full['logistic encoder'])} with a logistic encoder and "
-        f"{short(full['BatchTopK encoder, trained anew'])} with a BatchTopK encoder",
-        f"a KL divergence of {short(kl['OMP with a threshold'])} and leaves {short(error['OMP with a threshold'])} of the",
+        f"{short(full['posterior'])} with posterior codes, {short(full['logistic encoder'])} with a logistic encoder "
+        f"and {short(full['BatchTopK encoder, trained anew'])} with a BatchTopK encoder",
+        f"a KL divergence of {short(by_threshold[0])} and leaves {short(by_threshold[1])} of the",
         f"the trained encoder {short(kl['trained encoder'])} and {short(error['trained encoder'])}",
         f"{measured.get('right', 0)} of {measured.sum()} are right",
         f"a cross-entropy of {loss['clean'].mean():.2f} nats",

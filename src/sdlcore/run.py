@@ -59,6 +59,8 @@ FIT = (
     "start",
     "watch",
     "device",
+    "processes",
+    "split",
     "progress",
     "out",
     "keep_state",

@@ -412,14 +412,14 @@ def rows_and_codes() -> Iterator[str]:
     yield f"OMP has an F1 of {by_threshold} with a threshold, and of {by_k} with a fixed k."
     large = runs[(runs["size"] == "full") & (runs["seed"] == 2)].set_index("codes")["f1_score"]
     yield (
-        f"On refined rows, a logistic encoder has an F1 of {short(large['logistic encoder'], 3)}, a BatchTopK encoder of "
-        f"{short(large['BatchTopK encoder, trained anew'], 3)}."
+        f"On refined rows, a logistic encoder has an F1 of {short(large['logistic encoder'], 3)}, a BatchTopK encoder "
+        f"of {short(large['BatchTopK encoder, trained anew'], 3)}."
     )
     real = frame("posterior/real").query("layer == 12 and rows == 'TopK'").groupby("codes")
     error, kl = real["fvu"].mean(), real["kl_spliced"].mean()
     yield (
-        f"OMP with a threshold leaves {short(error['OMP with a threshold'], 3)} of the variance of SmolLM2's activations "
-        f"unexplained, the encoder of the same TopK {short(error['trained encoder'], 3)}; KL falls from "
+        f"OMP with a threshold leaves {short(error['OMP with a threshold'], 3)} of the variance of SmolLM2's "
+        f"activations unexplained, the encoder of the same TopK {short(error['trained encoder'], 3)}; KL falls from "
         f"{short(kl['trained encoder'])} to {short(kl['OMP with a threshold'])}."
     )
     oracle = frame("synthsaebench/oracle").query("version == 2 and features == 16384").set_index("codes")["f1"]
