@@ -132,12 +132,22 @@ def tables(folder: Path) -> dict[str, str]:
         **{"L0": ("l0", 1), "FVU": ("fvu", 3), "KL": ("kl_spliced", 3), "dead": ("dead", 3)},
         "µs": ("microseconds", 0),
     }
-    layer = real[real["layer"] == LAYER]
+    layer = complete(real)
+    full = runs[runs["size"] == "full"].copy()
+    full["rows"] = [f"refined, seed {seed}" for seed in full["seed"]]
+    untimed = {name: column for name, column in judged.items() if name != "µs"}
     return {
         SMALL: table(runs[runs["size"] == "small"], ROWS, judged),
-        FULL: table(runs[runs["size"] == "full"], {"ours, refined": "ours, refined"}, judged),
+        FULL: table(full, {name: name for name in full["rows"].unique()}, untimed),
         REAL: table(layer, {name: name for name in layer["rows"].unique()}, losses),
     }
+
+
+def complete(real: pd.DataFrame) -> pd.DataFrame:
+    """Return the runs of the page's layer, of the seeds for which both trained and refined rows are measured."""
+    layer = real[real["layer"] == LAYER]
+    seeds = [set(layer.loc[layer["rows"] == rows, "seed"]) for rows in ("TopK", "TopK, refined")]
+    return layer[layer["seed"].isin(set.intersection(*seeds))]
 
 
 def sentences(folder: Path) -> list[str]:
@@ -149,22 +159,30 @@ def sentences(folder: Path) -> list[str]:
     gain = ours["posterior"] - ours["trained encoder, equal L0"]
     anew = ours["posterior"] - ours["BatchTopK encoder, trained anew"]
     full = runs[(runs["size"] == "full") & (runs["seed"] == 2)].set_index("codes")["f1_score"]
-    model = real[(real["layer"] == LAYER) & (real["rows"] == "TopK")].groupby("codes")
-    kl, error = model["kl_spliced"].mean(), model["fvu"].mean()
-    loss = real[real["layer"] == LAYER]
-    measured = outcomes(runs, read_csv(folder / "predictions.csv"))["outcome"].value_counts()
-    by_threshold = kl["OMP with a threshold"], error["OMP with a threshold"]
+    loss = complete(real)
+    model = loss[loss["rows"] == "TopK"].groupby("codes")
+    kl, error, l0 = model["kl_spliced"].mean(), model["fvu"].mean(), model["l0"].mean()
+    alone = ours["trained encoder, equal L0"] - ours["trained encoder"]
+    judged = outcomes(runs, read_csv(folder / "predictions.csv"))
+    inside = judged["mean"] - judged["half_width"] >= judged["low"]
+    inside &= judged["mean"] + judged["half_width"] <= judged["high"]
+    pursuit, anew_name = "OMP with a threshold", "BatchTopK encoder, trained anew"
     return [
         f"F1 of {cell(ours['trained encoder'])} at its own L0 and of "
         f"{cell(ours['trained encoder, equal L0'])} at the L0",
-        f"{cell(gain)} above the same encoder at equal L0, and {cell(anew)} above an encoder that is trained anew",
+        f"So {cell(alone)} come from L0. Posterior codes add {cell(gain)}, "
+        f"and {cell(anew)} to an encoder that is trained anew",
         f"changes F1 by {cell(refined['posterior'] - ours['posterior'])}",
-        f"F1 of {cell(ours['OMP with a threshold'])} with a threshold and {cell(ours['OMP, fixed k'])} with a fixed k",
+        f"F1 of {cell(ours[pursuit])} with a threshold and {cell(ours['OMP, fixed k'])} with a fixed k",
         f"{short(full['posterior'])} with posterior codes, {short(full['logistic encoder'])} with a logistic encoder "
-        f"and {short(full['BatchTopK encoder, trained anew'])} with a BatchTopK encoder",
-        f"a KL divergence of {short(by_threshold[0])} and leaves {short(by_threshold[1])} of the",
-        f"the trained encoder {short(kl['trained encoder'])} and {short(error['trained encoder'])}",
-        f"{measured.get('right', 0)} of {measured.sum()} are right",
+        f"and {short(full[anew_name])} with a BatchTopK encoder",
+        f"leaves {short(error[pursuit])} of the variance and a KL divergence of {short(kl[pursuit])} at an L0 of "
+        f"{l0[pursuit]:.1f}",
+        f"a BatchTopK encoder that is trained anew leaves {short(error[anew_name])} and {short(kl[anew_name])} at "
+        f"{l0[anew_name]:.1f}",
+        f"the trained encoder leaves {short(error['trained encoder'])} and {short(kl['trained encoder'])} at 32",
+        f"the means of {(judged['outcome'] == 'right').sum()} of {len(judged)} lie between the predicted bounds, "
+        f"and the intervals of {inside.sum()}",
         f"a cross-entropy of {loss['clean'].mean():.2f} nats",
     ]
 
@@ -178,7 +196,7 @@ def main(folder: Path) -> None:
     write_csv(folder / "outcomes.csv", outcomes(runs, read_csv(folder / "predictions.csv")))
     for begins, text in tables(folder).items():
         show(folder / "README.md", begins, text)
-    save_png(picture(runs[runs["size"] == "small"], real[real["layer"] == LAYER]), folder / "rows_and_codes.png")
+    save_png(picture(runs[runs["size"] == "small"], complete(real)), folder / "rows_and_codes.png")
 
 
 if __name__ == "__main__":
