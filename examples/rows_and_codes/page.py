@@ -8,6 +8,7 @@ inserts tables into `README.md`.
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -111,7 +112,7 @@ def picture(runs: pd.DataFrame, real: pd.DataFrame) -> Figure:
     return figure
 
 
-def _dots(axes, runs: pd.DataFrame, by: dict[str, str], measure: str, title: str) -> None:  # type: ignore[no-untyped-def]
+def _dots(axes: Any, runs: pd.DataFrame, by: dict[str, str], measure: str, title: str) -> None:
     present = {rows: label for rows, label in by.items() if (runs["rows"] == rows).any()}
     for number, (rows, label) in enumerate(present.items()):
         chosen = runs[(runs["rows"] == rows) & runs["codes"].isin(PICTURED)]

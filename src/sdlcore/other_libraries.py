@@ -180,7 +180,7 @@ _NAMES: dict[str, dict[str, str]] = {
         _TOKENS_LEFT_OUT: "exclude_tokens",
         _CONTEXT: "ctx_len",
         _MODEL: (
-            "model dataset split hf_token revision load_in_8bit max_examples text_column shuffle_seed "
+            "model dataset hf_token revision load_in_8bit max_examples text_column shuffle_seed "
             "data_preprocessing_num_proc data_args"
         ),
     },
