@@ -160,6 +160,7 @@ def sentences(folder: Path) -> list[str]:
     gain = ours["posterior"] - ours["trained encoder, equal L0"]
     anew = ours["posterior"] - ours["BatchTopK encoder, trained anew"]
     full = runs[(runs["size"] == "full") & (runs["seed"] == 2)].set_index("codes")["f1_score"]
+    twice = runs[runs["codes"] == "logistic encoder, twice the samples"].iloc[0]
     loss = complete(real)
     model = loss[loss["rows"] == "TopK"].groupby("codes")
     kl, error, l0 = model["kl_spliced"].mean(), model["fvu"].mean(), model["l0"].mean()
@@ -177,6 +178,8 @@ def sentences(folder: Path) -> list[str]:
         f"F1 of {cell(ours[pursuit])} with a threshold and {cell(ours['OMP, fixed k'])} with a fixed k",
         f"{short(full['posterior'])} with posterior codes, {short(full['logistic encoder'])} with a logistic encoder "
         f"and {short(full[anew_name])} with a BatchTopK encoder",
+        f"an F1 of {short(twice['f1_score'])}, an MCC of {short(twice['mcc'])} and an explained variance of "
+        f"{short(twice['explained_variance'])}",
         f"leaves {short(error[pursuit])} of the variance and a KL divergence of {short(kl[pursuit])} at an L0 of "
         f"{l0[pursuit]:.1f}",
         f"a BatchTopK encoder that is trained anew leaves {short(error[anew_name])} and {short(kl[anew_name])} at "
