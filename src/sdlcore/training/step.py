@@ -114,7 +114,7 @@ class TrainingStep:
         Parameters
         ----------
         x_BP, x_BR
-            The batch.
+            Inputs (B x n_p) and targets (B x n_r) of the batch; the same tensor for an autoencoder.
         step
             Number of the step, from 0, which determines its scheduled values.
         behaviour_loss
@@ -135,24 +135,24 @@ class TrainingStep:
         if loss.lambda_aux and (self._auxiliary is None or step % DEAD_EVERY == 0):
             self._auxiliary = Auxiliary(self.dead.mask().nonzero().squeeze(1), loss.k_aux)
         penalty = self.penalty.use(now.penalty)
-        sums: dict[str, Tensor] = {}
+        metrics: dict[str, Tensor] = {}
         firings_Q = torch.zeros_like(self.dead.silent, dtype=torch.int32)
-        samples = self.processes.samples
-        part = len(x_BP) // training.accumulate
-        size = part // samples.size
+        sample_group = self.processes.samples
+        part_length = len(x_BP) // training.accumulate
+        share_length = part_length // sample_group.size
         anchored_rows = self._anchored_rows()
         if now.k is not None and isinstance(self.model.sigma, Selecting):
             self.model.sigma.set_k(now.k)
         row_norms = RowNorms()
-        # this process's samples of each part
-        for start in range(samples.rank * size, len(x_BP), part):
-            part_p = x_BP[start : start + size]
-            part_r = part_p if x_BR is x_BP else x_BR[start : start + size]
+        # a part is one of `accumulate` slices of the batch; this process takes its share of each
+        for start in range(sample_group.rank * share_length, len(x_BP), part_length):
+            share_p = x_BP[start : start + share_length]
+            share_r = share_p if x_BR is x_BP else x_BR[start : start + share_length]
             out = self.model(
-                part_p, self._scales, self._auxiliary, self._precision, self._norms, self.kernels, row_norms
+                share_p, self._scales, self._auxiliary, self._precision, self._norms, self.kernels, row_norms
             )
             terms = total_loss(
-                *(self.model, part_r, out, loss, self.anchors),
+                *(self.model, share_r, out, loss, self.anchors),
                 penalty=penalty,
                 anchored_rows=anchored_rows,
                 anchoring=now.anchoring,
@@ -161,32 +161,32 @@ class TrainingStep:
                 behaviour_loss=behaviour_loss,
             )
             if self.names:  # a frozen model may have no parameter left to train
-                (terms["loss"] / (training.accumulate * samples.size)).backward()
+                (terms["loss"] / (training.accumulate * sample_group.size)).backward()
             with torch.no_grad():
                 if now.next_exponent != now.exponent:
-                    inputs = TermInputs(self.model, part_r, out, loss, exponent=now.next_exponent)
+                    inputs = TermInputs(self.model, share_r, out, loss, exponent=now.next_exponent)
                     terms[NEXT_L1] = term_of("l1").compute(inputs)
                 fires_N = out.fires()
                 firings_Q.index_add_(0, out.support.columns, fires_N.int())
-                terms["l0"] = self.processes.latents.sum(fires_N.sum()).to(part_p.dtype) / size
+                terms["l0"] = self.processes.latents.sum(fires_N.sum()).to(share_p.dtype) / share_length
                 for name, value in terms.items():
-                    sums[name] = sums.get(name, 0.0) + value.detach() / training.accumulate
+                    metrics[name] = metrics.get(name, 0.0) + value.detach() / training.accumulate
         if anchored_rows is not None:
             self._add_gradients(anchored_rows, row_norms)
         if len(self.firings):
-            self.firings += samples.sum(firings_Q.float())
+            self.firings += sample_group.sum(firings_Q.float())
         fired_Q = firings_Q > 0
-        if samples.size > 1:
-            samples.add([p.grad for p in self.names if p.grad is not None])
+        if sample_group.size > 1:
+            sample_group.add([p.grad for p in self.names if p.grad is not None])
             row_norms = RowNorms()  # the known norms cover only this process's part
-            means = samples.mean(torch.stack([value.double() for value in sums.values()]))
-            sums = dict(zip(sums, means, strict=True))
-            fired_Q = samples.any(fired_Q)
+            over_all = sample_group.mean(torch.stack([value.double() for value in metrics.values()]))
+            metrics = dict(zip(metrics, over_all, strict=True))
+            fired_Q = sample_group.any(fired_Q)
         self._descend(now.lr, row_norms)
-        sums["gradient_norm"] = self.optimizer.gradient_norm
+        metrics["gradient_norm"] = self.optimizer.gradient_norm
         self.dead.update(fired_Q, len(x_BP))
-        self.penalty.adjust(sums)
-        return sums
+        self.penalty.adjust(metrics)
+        return metrics
 
     @torch.no_grad()
     def reorder(self) -> None:
