@@ -29,7 +29,7 @@ from examples.rows_and_codes.codes import (
     microseconds,
     unit,
 )
-from examples.rows_and_codes.worlds import our_world, saelens_world
+from examples.rows_and_codes.worlds import our_world
 from sdlcore.interop.synthetic import AnyEncoder, FeatureVectors
 
 log = logging.getLogger("rows_and_codes")
@@ -119,10 +119,7 @@ class Rows:
     def __init__(self, size: str, seed: int, folder: Path, refined: Path | None = None) -> None:
         self.size, self.seed, self.refined = SIZES[size], seed, refined
         self.folder = folder / f"{size}{seed}"
-        if size == "full" and refined is None:
-            self.world = saelens_world(seed, self.folder / "world", self.size.judged)
-        else:
-            self.world = our_world(seed, self.size.world, self.size.judged)
+        self.world = our_world(seed, self.size.world, self.size.judged)
 
     def names(self) -> list[str]:
         saelens = [f"SAELens' recipe, {BATCH * steps:,} samples" for steps in self.size.saelens_steps]
