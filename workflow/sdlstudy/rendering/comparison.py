@@ -1,4 +1,4 @@
-"""Rank methods over several sources, and draw their scores, a panel for each source."""
+"""Rank methods on several sources, and draw their scores, a panel for each source."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -19,8 +19,9 @@ L0_MISSED = 0.25
 """A method whose mean L0 differs from the target by more than this share is not compared with the others."""
 CAPTION = (
     "Methods at about equal L0: the score on each ground, as mean over seeds ± half the width of its 95 % t interval. "
-    "Methods are sorted by their mean rank over grounds; methods with a rank on fewer than half of the grounds come "
-    "last. In brackets: no rank, as the method is a null baseline or its L0 misses the target by more than a quarter."
+    "A star marks methods that no other is shown to beat: the 95 % t interval of each paired difference over seeds "
+    "contains zero or is in the method's favour. In brackets: not compared, as the method is a null baseline or its L0 "
+    "misses the target by more than a quarter."
 )
 
 
@@ -43,9 +44,11 @@ def comparison_table(
     Returns
     -------
     DataFrame
-        One row for each method and ground: method, ground, score (the metric's name), seeds, mean, low and high (the
-        95 % t interval, NaN below 3 seeds), rank (1 is best) and mean_rank over the grounds where the method has a
-        rank; NaN if these are fewer than half of the grounds.
+        One row for each method and ground, in the order of ``runs``: method, ground, score (the metric's name),
+        seeds, mean, low and high (the 95 % t interval, NaN below 3 seeds), rank of the mean (1 is
+        best), best_rank and worst_rank. These two bound the rank: 1 plus the number of methods that are shown to be
+        better, and the number of methods that are not shown to be worse. Shown means that the 95 % t interval of paired
+        differences over seeds excludes zero, without a correction for the number of pairs.
     """
     rows = []
     for (ground, method), group in runs.groupby(["ground", "method"], sort=False):
@@ -55,46 +58,58 @@ def comparison_table(
         fits = method not in nulls and (target is None or abs(mean_l0 / target - 1) <= L0_MISSED)
         rows.append((method, ground, score, len(group), mean, low, high, fits))
     table = pd.DataFrame(rows, columns=["method", "ground", "score", "seeds", "mean", "low", "high", "fits"])
-    ranked = table[table["fits"]]
-    lower = ranked["score"].map(lambda name: METRICS[name].better == Better.LOWER)
-    signed = ranked["mean"].where(lower, -ranked["mean"])
-    table["rank"] = signed.groupby(ranked["ground"]).rank(method="min")
-    of_method = table.groupby("method")["rank"]
-    table["mean_rank"] = of_method.transform("mean").where(2 * of_method.transform("count") >= len(scores))
-    places = {ground: place for place, ground in enumerate(scores)}
-    ordered = table.assign(place=table["ground"].map(places)).sort_values(["place", "mean_rank"])
-    return ordered.drop(columns=["place", "fits"]).reset_index(drop=True)
+    table[["rank", "best_rank", "worst_rank"]] = np.nan
+    for ground, cells in table[table["fits"]].groupby("ground"):
+        errors = runs[runs["ground"] == ground].pivot_table(index="seed", columns="method", values=scores[str(ground)])
+        errors = errors[cells["method"]] * (1 if METRICS[scores[str(ground)]].better == Better.LOWER else -1)
+        table.loc[cells.index, "rank"] = errors.mean().rank(method="min").to_numpy()
+        beats = _beats(errors.to_numpy())
+        table.loc[cells.index, "best_rank"] = 1 + beats.sum(0)
+        table.loc[cells.index, "worst_rank"] = len(cells) - beats.sum(1)
+    grounds = {ground: place for place, ground in enumerate(scores)}
+    methods = {method: place for place, method in enumerate(runs["method"].unique())}
+    keys = table.assign(place=table["ground"].map(grounds), order=table["method"].map(methods))
+    return table.loc[keys.sort_values(["place", "order"]).index].drop(columns="fits").reset_index(drop=True)
 
 
-def _best_first(table: pd.DataFrame) -> list[str]:
-    """Return the methods by their mean rank, null baselines last."""
-    return list(dict.fromkeys(table.sort_values("mean_rank", kind="stable")["method"]))
+def _beats(errors: np.ndarray) -> np.ndarray:
+    """Return which methods are shown to have smaller errors than which others (M x M, for seeds x M)."""
+    n = errors.shape[1]
+    return np.array([[paired_interval(errors[:, j] - errors[:, i])[1] > 0 for j in range(n)] for i in range(n)])
+
+
+def _methods(table: pd.DataFrame) -> list[str]:
+    """Return the methods, those without any rank last."""
+    ranked = table[table["rank"].notna()]
+    return list(dict.fromkeys([*ranked["method"], *table["method"]]))
 
 
 def comparison_text(table: pd.DataFrame) -> TextTable:
     """Return the printed table of the scores that rank methods: a row for each method, a column for each source."""
     scores = table.drop_duplicates("ground").set_index("ground")["score"].to_dict()
     rows = []
-    for method in _best_first(table):
+    for method in _methods(table):
         cells = table[table["method"] == method].set_index("ground").reindex(list(scores))
         digits = [METRICS[score].digits for score in scores.values()]
         score_texts = [
             _score(cell, score_digits) for (_, cell), score_digits in zip(cells.iterrows(), digits, strict=True)
         ]
-        rows.append([label_method(method), number(float(cells["mean_rank"].mean()), 1), *score_texts])
+        rows.append([label_method(method), *score_texts])
     heads = [f"{label_source(str(ground))}: {METRICS[score].symbol}" for ground, score in scores.items()]
-    return TextTable(CAPTION, pd.DataFrame(rows, columns=["method", "mean rank", *heads]), 1)
+    return TextTable(CAPTION, pd.DataFrame(rows, columns=["method", *heads]), 1)
 
 
 def _score(cell: pd.Series, digits: int) -> str:
     spread = "" if pd.isna(cell["high"]) else f" ± {number(cell['high'] - cell['mean'], digits)}"
     text = number(cell["mean"], digits) + spread
-    return f"({text})" if pd.isna(cell["rank"]) and not pd.isna(cell["mean"]) else text
+    if pd.isna(cell["rank"]) and not pd.isna(cell["mean"]):
+        return f"({text})"
+    return f"{text} *" if cell["best_rank"] == 1 else text
 
 
 def figure_comparison(table: pd.DataFrame) -> Figure:
-    """Draw the scores of `comparison_table`: a panel for each source, a line for each method, the best at the top."""
-    methods, grounds = _best_first(table), list(dict.fromkeys(table["ground"]))
+    """Draw the scores of `comparison_table`: a panel for each source, a line for each method."""
+    methods, grounds = _methods(table), table["ground"].unique().tolist()
     with style():
         figure = Figure(figsize=(1.9 + 1.75 * len(grounds), 0.9 + 0.2 * len(methods)), layout="constrained")
         panels = figure.subplots(1, len(grounds), sharey=True, squeeze=False)[0]
@@ -108,9 +123,10 @@ def figure_comparison(table: pd.DataFrame) -> Figure:
 def _draw(axes: Axes, cells: pd.DataFrame, methods: list[str]) -> None:
     metric = METRICS[cells["score"].iloc[0]]
     for _, cell in cells.iterrows():
-        rank, mean, low, high = (float(cell[name]) for name in ("rank", "mean", "low", "high"))
-        ranked = not math.isnan(rank)
-        y, colour = methods.index(str(cell["method"])), GREY if not ranked else PALETTE[0] if rank > 1 else PALETTE[3]
+        best_rank, mean, low, high = (float(cell[name]) for name in ("best_rank", "mean", "low", "high"))
+        ranked = not math.isnan(best_rank)
+        y = methods.index(str(cell["method"]))
+        colour = GREY if not ranked else PALETTE[0] if best_rank > 1 else PALETTE[3]
         if not math.isnan(low):
             axes.plot([low, high], [y, y], color=colour, linewidth=1.2)
         axes.plot(mean, y, color=colour, linestyle="none", marker="o" if ranked else "D", markersize=3.5)
