@@ -271,6 +271,18 @@ def test_a_dictionary_goes_to_the_hub_and_back(sae, bench, both, tmp_path):
     assert card.data.library_name == "sdlcore"
     assert f"{scores['gt_recovery_decoder']:.4g}" in card.text
     assert "| k | `3` |" in card.text
+    with pytest.warns(UserWarning, match=r"README\.md is kept, and may describe another dictionary"):
+        sae.save_pretrained(tmp_path / "hub")
+    sae.provenance["reencoded"] = {"l0": 2}
+    assert "| reencoded | `{'l0': 2}` |" in sae.generate_model_card().text
+    del sae.provenance["reencoded"]
+
+
+def test_a_folder_with_another_librarys_dictionary_is_refused(sae, tmp_path):
+    folder = sdl.export(sae, "saelens", tmp_path / "theirs")
+    with pytest.raises(ValueError, match="theirs: contains a dictionary of saelens; choose another folder"):
+        sae.save(folder)
+    assert np.array_equal(sdl.load(folder).W_dec, sae.W_dec)
 
 
 def test_a_hub_id_is_looked_for_in_the_hubs_cache(sae, tmp_path):

@@ -5,6 +5,7 @@ import json
 import os
 import signal
 import tempfile
+import warnings
 
 import h5py
 import numpy as np
@@ -92,6 +93,14 @@ def test_arrays_tensors_files_and_stores_of_the_same_numbers_train_to_the_same_d
     assert all(same(dictionary, sdl.fit(way, **TOPK, **QUIET)) for way in ways)
     with ActivationStore(store) as opened:
         assert same(dictionary, sdl.fit(opened, **TOPK, **QUIET))
+
+
+def test_a_store_with_several_sites_and_no_pair_gives_a_warning(store):
+    with pytest.warns(UserWarning, match="has 2 sites, and an autoencoder of the first is trained; set pair"):
+        sdl.fit(store, **TOPK, **QUIET)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        sdl.fit(store, pair="sae", **TOPK, **QUIET)
 
 
 @pytest.mark.filterwarnings("error")

@@ -95,9 +95,23 @@ def test_what_cannot_be_probed_is_refused(x, coder):
         sdl.probe(coder, x[:, 1:], LABELS, documents=NUMBERS)
     with pytest.raises(ValueError, match="have 1 classes, of which 1 have 10 documents; expected two classes"):
         sdl.probe(coder, x, ["sea"] * DOCUMENTS, documents=NUMBERS)
-    with pytest.raises(ValueError, match="labels has 50 entries, but x has a document 59; give a label for each"):
+    with pytest.raises(ValueError, match="labels has 50 entries, but x has documents up to number 59; give"):
         sdl.probe(coder, x, LABELS[:50], documents=NUMBERS)
     with pytest.raises(ValueError, match=r"held_out is 0.01, so no document of the class land, .* is left to fit or"):
         sdl.probe(coder, x, LABELS, documents=NUMBERS, held_out=0.01)
     with pytest.raises(ValueError, match=r"documents have the shape \(3,\), expected a number for each of 300 rows"):
         sdl.probe(coder, x, LABELS, documents=[0, 1, 2])
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda one, x: sdl.probe({"raw": one}, x, LABELS, documents=NUMBERS), "dictionaries has the name 'raw'"),
+        (lambda one, x: sdl.probe({"null: a": one}, x, LABELS, documents=NUMBERS), "has the name 'null: a'"),
+        (lambda one, x: sdl.probe(one, x, ["sea", "land"] * 200), "labels has 400 entries, but x has documents up to"),
+        (lambda one, x: sdl.probe(one, x, LABELS, documents=NUMBERS - 1), "documents must be at least 0, found -1"),
+    ],
+)
+def test_names_of_results_and_documents_that_do_not_exist_are_refused(call, message, x, coder):
+    with pytest.raises(ValueError, match=message):
+        call(coder, x)

@@ -250,6 +250,8 @@ def wider(bench):
         (lambda sae, bench, x: sdl.evaluate(sae, bench, labels=[1]), "a bench draws its own samples; leave labels out"),
         (lambda sae, bench, x: sdl.evaluate(sae, bench, n_samples=0), "n_samples must be at least 1, found 0"),
         (lambda sae, bench, x: sdl.evaluate(sae, x=x, n_samples=9), "n_samples has no meaning without a bench"),
+        (lambda sae, bench, x: sdl.evaluate(sae, x=x, target=x), "the dictionary is an autoencoder.* leave target out"),
+        (lambda sae, bench, x: sdl.evaluate(sae, x=[x, x]), "the dictionary is an autoencoder, which reads one site"),
         (lambda sae, bench, x: sdl.evaluate(sae, x=x, tau=0.8), "tau has no meaning without known features"),
         (lambda sae, bench, x: sdl.evaluate(sae, x=x, labels=x[:, 0] > 0), "labels have no meaning without class"),
         (lambda sae, bench, x: sdl.evaluate(sae, x=x[:, :5]), r"dimensions \(5,\), .* expects \(8,\)"),

@@ -218,6 +218,18 @@ def test_another_library_s_file_is_opened_refined_encoded_and_exported(to, activ
     assert ((again.encode(unseen) > 0) != (codes > 0)).mean() < 1e-4
 
 
+def test_a_new_encoder_warns_of_an_l0_that_it_misses(trained, x):
+    with pytest.warns(UserWarning, match="l0 is 32, but the encoder activates .* latents on average"):
+        sdl.reencode(trained, x, l0=32, steps=2, **QUIET)
+
+
+@pytest.mark.parametrize("activation", ["jumprelu", "topk"])
+def test_a_new_encoder_keeps_the_place_in_the_language_model(activation, trained, x):
+    place = {"where": {"layer": 5, "place": "residual"}}
+    located = sdl.Dictionary(trained.coder, {**trained.provenance, "activations": place})
+    assert "layer 5" in repr(sdl.reencode(located, x, activation, 2, steps=2, **QUIET))
+
+
 def test_codes_by_search_are_not_exported_and_not_trained(trained, x, tmp_path):
     dictionary = sdl.search(trained, method="omp")
     with pytest.raises(sdl.RefusedError, match=r"a omp autoencoder: its codes come from a search.* sdl\.reencode"):
@@ -246,6 +258,8 @@ def test_codes_by_search_are_not_exported_and_not_trained(trained, x, tmp_path):
         (lambda d, x: sdl.search(d, method="omp", k=33), "k must be between 1 and n_q = 32, found 33"),
         (lambda d, x: sdl.search(d, method="nnls", k=3), "k has no meaning for method nnls"),
         (lambda d, x: sdl.search(d, x[:, :8]), "x has 8 dimensions, but the dictionary reads 64"),
+        (lambda d, x: sdl.search(d, [x, x]), "x has 2 sites, but an autoencoder reads one"),
+        (lambda d, x: sdl.refine(d, (x, x)), "x has 2 sites, but an autoencoder reads one"),
         (lambda d, x: sdl.search("nowhere", x), "nowhere"),
         (lambda d, x: sdl.search(d.coder, x), "dictionary is a SparseCoder, expected what sdl.fit or sdl.load returns"),
         (lambda d, x: sdl.search(sdl.search(d, method="omp"), method="nnls"), "pursuit needs"),

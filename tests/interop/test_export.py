@@ -127,6 +127,11 @@ def test_weights_that_no_training_leaves_are_refused(kind, tensor, value, messag
         ),
         (lambda _, out: sdl.export(model_of("topk"), "sparsify", out, k=3), "sparsify has no option k; it has none"),
         (
+            lambda model, out: sdl.export(model, "dictionary_learning", out, layer=-5),
+            "layer must be at least 0",
+        ),
+        (lambda model, out: sdl.export(model, "saelens", out, hook_name=5), "hook_name must be text, found 5"),
+        (
             lambda model, out: sdl.export(model, "dictionary_learning", out, prefixes=[96]),
             "prefixes need an autoencoder with activation batchtopk, found relu auto",
         ),

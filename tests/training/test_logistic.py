@@ -1,12 +1,13 @@
 """Logistic regression on supports of codes, beside torch's own optimiser and plain loops."""
 
 import numpy as np
+import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
 from sdlcore.training import logistic
-from sdlcore.training.logistic import _magnitudes, _State, _take_step, _whitening
+from sdlcore.training.logistic import _bounds, _magnitudes, _State, _take_step, _whitening
 
 
 def test_steps_are_those_of_torch_s_adam_on_the_cross_entropy():
@@ -58,3 +59,12 @@ def test_latents_are_active_in_the_requested_numbers_of_samples_with_their_mean_
     means = (pre * active).sum(0) / active.sum(0).clamp(min=1)
     expected = (codes * active).sum(0) / active.sum(0).clamp(min=1)
     torch.testing.assert_close(means[chosen], expected[chosen], rtol=0.05, atol=0.05)
+
+
+@pytest.mark.parametrize(("requested", "active"), [(1, 1), (2, 1), (4, 5), (6, 6), (7, 8), (9, 9)])
+def test_repeated_samples_stay_together_on_the_nearer_side_of_the_bound(requested, active):
+    """Four samples are equal but for rounding, then one differs, and two are equal."""
+    scores = torch.tensor([[5.0], [3.0], [3.0000001], [3.0], [2.9999998], [2.0], [1.0], [1.0], [0.0], [-1.0]])
+    bounds = _bounds(scores.sort(dim=0, descending=True).values, torch.tensor([requested]))
+    assert int((scores > bounds).sum()) == active
+    assert (scores - bounds).abs().min() > 0.49  # away from rounding

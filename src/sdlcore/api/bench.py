@@ -88,8 +88,8 @@ class Bench(KnownFeatures):
         n_samples
             Number of samples.
         part
-            ``train``, or ``test`` for the samples that `evaluate` uses. Every call with the same ``part`` returns the
-            same samples.
+            ``train``, or ``test`` for the samples that `evaluate` uses. Calls with the same ``part`` and ``n_samples``
+            return the same samples; another number gives other ones.
 
         Raises
         ------

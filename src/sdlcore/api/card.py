@@ -8,6 +8,9 @@ from huggingface_hub import ModelCard, ModelCardData
 from sdlcore.evaluation.metrics import EXPLAINED, METRICS
 from sdlcore.model.coder import SparseCoder
 
+ORIGIN = ("searched", "refined", "reencoded", "seed", "inputs", "code", "versions")
+"""Facts of the provenance that a card shows; the first three changed codes or rows after the training."""
+
 
 def card_of(
     coder: SparseCoder, provenance: Mapping[str, Any], settings: Mapping[str, Any], metrics: Mapping[str, Any] | None
@@ -28,8 +31,8 @@ def card_of(
         lines.append("\n".join(["## Metrics", "", "| metric | what it is | value |", "|---|---|---|", *rows]))
     if settings:
         rows = [f"| {name} | `{value}` |" for name, value in settings.items()]
-        lines.append("\n".join(["## Settings", "", "| setting | value |", "|---|---|", *rows]))
-    origin = {name: provenance[name] for name in ("seed", "inputs", "code", "versions") if name in provenance}
+        lines.append("\n".join(["## Settings of the training", "", "| setting | value |", "|---|---|", *rows]))
+    origin = {name: provenance[name] for name in ORIGIN if name in provenance}
     if origin:
         rows = [f"| {name} | `{value}` |" for name, value in origin.items()]
         lines.append("\n".join(["## Provenance", "", "| | |", "|---|---|", *rows]))

@@ -1,6 +1,7 @@
 """`Dictionary`: encode, decode, save, load and share a trained dictionary."""
 
 import json
+import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self, overload
@@ -21,7 +22,7 @@ from sdlcore.api.samples import Samples, beside, numbers, require_finite, sample
 from sdlcore.data.anchors import Anchors, load_anchors, save_anchors
 from sdlcore.data.reading import ActivationStore
 from sdlcore.extras import extra
-from sdlcore.interop.formats import OURS, format_at, locate
+from sdlcore.interop.formats import OURS, format_at, formats_of, locate
 from sdlcore.interop.load import load as load_coder
 from sdlcore.interop.releases import Release, load_release, may_be_release
 from sdlcore.model import coder as model_coder
@@ -263,6 +264,8 @@ class Dictionary(ModelHubMixin, library_name="sdlcore", tags=["sparse-autoencode
     def _write(self, path: Path, last: Mapping[str, Json]) -> None:
         """Write the files of a folder; ``last`` are JSON files by name, of which the last makes the folder whole."""
         run_folder(path).mkdir(parents=True, exist_ok=True)
+        if others := formats_of([entry.name for entry in path.iterdir()]):
+            raise ValueError(f"{path}: contains a dictionary of {others[0]}; choose another folder")
         for name in (CONFIG, PROVENANCE):  # first, since a folder without them does not count as a finished run
             (path / name).unlink(missing_ok=True)
         save_model(path / OURS, self.coder, self.provenance)
@@ -321,6 +324,11 @@ class Dictionary(ModelHubMixin, library_name="sdlcore", tags=["sparse-autoencode
         if (folder / CONFIG).exists() and not (folder / PROVENANCE).exists():
             raise ValueError(f"{folder}: contains the {CONFIG} of a run; choose another folder for save_pretrained")
         check_finite(folder, self.coder.state_dict())  # before an existing file is removed
+        if (folder / "README.md").exists():
+            warnings.warn(
+                f"{folder}/README.md is kept, and may describe another dictionary; delete it for a new card",
+                stacklevel=2,
+            )
         return super().save_pretrained(save_directory, model_card_kwargs={"scores": scores}, **options)
 
     def push_to_hub(self, repo_id: str, *, scores: Mapping[str, float | None] | None = None, **options: Any) -> str:

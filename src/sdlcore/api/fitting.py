@@ -101,11 +101,11 @@ def fit(
         also contains the target of a transcoder. Training shuffles it batch by batch, and never copies it as a whole. A
         file that changes during training raises an error.
 
-        Or batches, B x n_p arrays or tensors or pairs (x, target): a torch DataLoader, another iterable that restarts
-        with each ``iter()``, a generator function, or a function of the step. Training reads the batches in their order
-        and restarts after the last one. ``steps`` counts batches, and ``batch_size`` is not allowed. ``normalise``,
-        ``whiten`` and ``initialisation="samples"`` use the first 65,536 samples. An iterator or a generator object is
-        read once; training stops at its end.
+        Or batches, B x n_p arrays or tensors or pairs (x, target): a torch DataLoader, another iterable but a list that
+        restarts with each ``iter()``, a generator function, or a function of the step. Training reads the batches in
+        their order and restarts after the last one. ``steps`` counts batches, and ``batch_size`` is not allowed.
+        ``normalise``, ``whiten`` and ``initialisation="samples"`` use the first 65,536 samples. An iterator or a
+        generator object is read once; training stops at its end.
     target
         N x n_r activations that a transcoder writes.
     seed
@@ -169,6 +169,7 @@ def fit(
     division = Division.of(processes, split)
     custom_parts = CustomParts(optimizer, schedule, check_callbacks(callbacks))
     start = opened_start(start)
+    is_chosen = "pair" in settings or start is not None
     batches = batches_of(x, target, start, cast(dict[str, Any], settings), custom_parts)
     if out is None:
         warn_of_no_folder(settings)
@@ -183,6 +184,12 @@ def fit(
         raise ValueError("keep_state has no meaning for a solver, which trains nothing")
     folder = None if out is None else run_folder(out)
     with nullcontext(batches) if batches is not None else stored(x, target) as source:
+        if not is_chosen and settings["pair"] == "sae" and len(source.widths) > 1:
+            warnings.warn(
+                f"{source.path} has {len(source.widths)} sites, and an autoencoder of the first is trained; "
+                "set pair to sae, transcoder or crosscoder",
+                stacklevel=2,
+            )
         if division.processes > 1:
             division.check(request, source)
         facts, run = request.facts(source), None
@@ -298,7 +305,10 @@ class Fit:
             facts["inputs"]["start"] = digest_of_arrays(*(np.atleast_1d(part.cpu().numpy()) for part in parts))
         if self.watch is not None:  # which the rows of the history have columns of
             facts["inputs"]["watch"] = digest_of_arrays(*self.watch.sites)
-        if (origin := source.activations_made_by()) is not None:
+        origin = source.activations_made_by()
+        if origin is None and self.start is not None:  # an array is taken to come from where the start was trained
+            origin = self.start.provenance.get("activations")
+        if origin is not None:
             facts["activations"] = origin
         return facts
 

@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 ROWS_AT_ONCE = 8192
 FEWEST = 10
 """Documents that a class needs to be probed."""
-RAW, PCA = "raw", "pca"
+RAW, PCA, NULL = "raw", "pca", "null: "
+"""Names of features that are no dictionary's: activations, their components, and the prefix of null dictionaries."""
 
 
 class Probe(NamedTuple):
@@ -86,7 +87,7 @@ def probe(
         A store that `extract` wrote, or N x n_p activations.
     labels
         The class of each document, by its number: whole numbers or names, as `fit` takes them; None for documents to
-        leave out. Of an array without ``documents``, one for each row.
+        leave out, or a mapping without them. Of an array without ``documents``, one for each row.
     documents
         The number of each row's document; None for the store's own, else each row is a document.
     k
@@ -105,12 +106,15 @@ def probe(
     Raises
     ------
     ValueError
-        If a dictionary contains NaN or has another width than ``x``, there are fewer than two classes, every class has
-        fewer than ten documents, a document lacks a label, or ``held_out`` leaves no document to fit or to judge.
+        If a dictionary contains NaN, has another width than ``x`` or a reserved name, there are fewer than two classes,
+        every class has fewer than ten documents, a sequence of labels does not fit the documents, or ``held_out``
+        leaves no document to fit or to judge.
     """
     checked("held_out", Share, held_out)
     several = [checked("k", Latents | None, few) for few in (k if isinstance(k, Iterable) else [k])]
     coders = coders_of(dictionaries if isinstance(dictionaries, Mapping) else {ONLY: dictionaries})
+    if reserved := [name for name in coders if name in (RAW, PCA) or name.startswith(NULL)]:
+        raise ValueError(f"dictionaries has the name {reserved[0]!r}, which the results use; choose another name")
     with activations(x) as samples:
         for name, coder in coders.items():
             check_sample_shape(name, coder, (samples.rows, samples.widths[0]))
@@ -137,7 +141,7 @@ def probe(
             first = next(iter(coders.values()))
             active = max(1, round(_l0(first, samples)))
             coders |= {
-                f"null: {name}": one for name, one in null_dictionaries(first, samples, active, seed, False).items()
+                f"{NULL}{name}": one for name, one in null_dictionaries(first, samples, active, seed, False).items()
             }
         raw = _pooled(pool, samples, None)
         features = {RAW: raw, **{name: _pooled(pool, samples, coder) for name, coder in coders.items()}}
@@ -164,6 +168,8 @@ def _documents(samples: Activations, documents: Any) -> np.ndarray:
     numbers = np.asarray(documents)
     if numbers.shape != (samples.rows,):
         raise ValueError(f"documents have the shape {numbers.shape}, expected a number for each of {samples.rows} rows")
+    if numbers.min(initial=0) < 0:
+        raise ValueError(f"documents must be at least 0, found {numbers.min()}")
     return numbers
 
 
@@ -173,10 +179,12 @@ def _classes(labels: Sequence[Any] | Mapping[int, Any], documents: np.ndarray) -
         keys, labels = list(labels), list(labels.values())
     else:
         keys = list(range(len(labels)))
-        if (last := documents.max(initial=-1)) >= len(labels):
+        last = documents.max(initial=-1)
+        is_each_row = np.array_equal(documents, np.arange(len(documents)))
+        if len(labels) <= last or (is_each_row and len(labels) != len(documents)):
             raise ValueError(
-                f"labels has {len(labels)} entries, but x has a document {last}; give a label for each document, None "
-                "for documents to leave out"
+                f"labels has {len(labels)} entries, but x has documents up to number {last}; give a label for each "
+                "document, None for documents to leave out"
             )
     classes: Any = class_numbers(labels)  # None only without labels
     numbers, names = classes

@@ -11,7 +11,7 @@ import numpy as np
 
 from sdlcore.api.anchors import as_anchors, as_references
 from sdlcore.api.dictionary import Dictionary, coder_of
-from sdlcore.api.inputs import activations
+from sdlcore.api.inputs import activations, is_pair
 from sdlcore.api.known_features import KnownFeatures
 from sdlcore.data.anchors import Anchors
 from sdlcore.data.memory import Activations, Arrays
@@ -210,8 +210,8 @@ def evaluate(
     truth
         A bench, or reference directions: `References`, an array of unit rows (n x n_p), or a pair of such arrays.
     x, target
-        Samples to evaluate on, as in `fit`, which training should not have seen. Omit them for a bench, which draws
-        its own.
+        Arrays or stores to evaluate on, as in `fit`, which training should not have seen. Omit them for a bench, which
+        draws its own.
     labels
         Classes of the samples, as in `class_means`, if the references are class means. Classes are matched by name, and
         samples may lack some classes.
@@ -219,7 +219,7 @@ def evaluate(
         Anchors of the training, as in `fit`, if they are not stored with the dictionary. Metrics of unanchored features
         leave out the features of these anchors.
     seed
-        Seed of the random directions for chance levels.
+        Seed of the random directions for chance levels, and of the null baselines.
     n_samples
         Number of samples to draw from a bench; None for its ``test_samples``.
     nulls
@@ -267,6 +267,8 @@ def evaluate(
         )
     if n_samples is not None:
         raise ValueError("n_samples has no meaning without a bench; all samples of x are evaluated")
+    if coder.config.pair == "sae" and (target is not None or is_pair(x)):
+        raise ValueError("the dictionary is an autoencoder, which reads one site: leave target out, and give one array")
     if truth is None and tau != TAU:
         raise ValueError(
             "tau has no meaning without known features; pass a bench or references as truth, or leave it out"

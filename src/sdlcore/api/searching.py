@@ -2,6 +2,7 @@
 
 import copy
 import math
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
@@ -15,6 +16,7 @@ from tqdm import tqdm
 
 from sdlcore.api.dictionary import Dictionary, load
 from sdlcore.api.fitting import fit
+from sdlcore.api.inputs import is_pair
 from sdlcore.api.run_folder import checkpointing, existing_run, remove_unfinished, run_folder, unfinished_run
 from sdlcore.api.run_identity import warn_of_environment
 from sdlcore.api.sources import Source, Stored, digest_of_arrays, stored
@@ -42,6 +44,8 @@ N_SAMPLES = 65_536
 """Samples that statistics of latents are estimated on."""
 STEPS_PER_L0 = 4
 """Steps of a pursuit with a threshold, as a multiple of the mean number of active latents."""
+L0_MISSED = 0.1
+"""`reencode` warns if its encoder's L0 differs from the requested one by more than this share."""
 BATCH = 1024
 """Samples of a step of `reencode`."""
 SHARE, MOST_HELD_OUT = 5, 2**15
@@ -65,7 +69,8 @@ def search(
     """Return a dictionary with the same decoder rows, whose codes come from a search for each sample.
 
     The field calls this inference-time optimisation. `Dictionary.encode`, `evaluate` and `Dictionary.save` work as with
-    an encoder; other libraries cannot load the result, unless `reencode` fits an encoder to it.
+    an encoder. Of other libraries, SAELens opens the result through `sdlcore.saelens`; `reencode` fits an encoder that
+    others open, too.
 
     Parameters
     ----------
@@ -80,14 +85,15 @@ def search(
         gradient step instead of least squares. nnls: non-negative least squares on the latents that the dictionary's
         own encoder activates. All but nnls scale rows to norm 1. Codes are never negative.
     k
-        Largest number of active latents of a sample, for omp and gradient_pursuit; None for the dictionary's k, or
-        `STEPS_PER_L0` times ``l0``.
+        Steps of omp and gradient_pursuit for a sample, so the largest number of its active latents; None for the
+        dictionary's k, or `STEPS_PER_L0` times ``l0``.
     l0
         Mean number of active latents of a sample, for omp and gradient_pursuit. A search then ends when no latent's
         product with the residual exceeds a threshold, which suits samples that differ in their number of features.
-        None for k latents in every sample.
+        None for k steps, which end early only where no latent fits the residual.
     n_samples
-        Number of samples of ``x`` that are used, from the first on. Batches give at most 65,536.
+        Number of samples of ``x`` that are used, from the first on. Batches give at most 65,536, and ``l0`` uses at
+        most 8,192.
     sweeps
         Sweeps of coordinate descent over a sample's latents, for nnls.
     progress
@@ -223,7 +229,7 @@ def reencode(
     l0
         Mean number of active latents of a sample. None for the L0 of the codes (jumprelu), or the dictionary's k.
     steps
-        Steps of 1,024 samples, or of a batch.
+        Steps of 1,024 samples (of a fifth of an array or a store with fewer than 5,120), or of a batch.
     seed
         Seed of the order of samples.
     device
@@ -255,7 +261,15 @@ def reencode(
         if not is_stream(x):
             with stored(x) as samples:
                 settings["batch_size"] = _batch_size(samples.samples.rows)
-        return fit(x, start=Dictionary(tied, {}), seed=seed, device=device, progress=progress, out=out, **settings)
+        return fit(
+            x,
+            start=Dictionary(tied, start.provenance),
+            seed=seed,
+            device=device,
+            progress=progress,
+            out=out,
+            **settings,
+        )
     with _rows(x, start.coder, seed) as (source, rows):
 
         def make(facts: dict[str, Any], keep: Checkpointing | None) -> Dictionary:
@@ -264,6 +278,7 @@ def reencode(
             held_out, draw, further = _divided(source, rows)
             with tqdm(total=steps, unit="step", disable=not progress) as bar:
                 new_coder = linear_encoder(teacher.to(where), draw, held_out, steps, further, l0, _to(bar), keep)
+            _warn_of_l0(new_coder, held_out.to(where), l0)
             return Dictionary(new_coder, facts)
 
         return _make_or_open(start, {"reencoded": record}, source, out, make)
@@ -286,6 +301,8 @@ def _opened(dictionary: Dictionary | str | Path) -> Dictionary:
 @contextmanager
 def _rows(x: Any, coder: SparseCoder, seed: int) -> Iterator[tuple[Source, TrainingRows]]:
     """Open samples for a dictionary, in batches; ValueError if they have other dimensions."""
+    if is_pair(x):
+        raise ValueError(f"x has {len(x)} sites, but an autoencoder reads one")
     batches = Stream(x) if is_stream(x) else None
     with nullcontext(batches) if batches is not None else stored(x) as source:
         if source.widths[0] != (n_p := coder.W_enc.shape[1]):
@@ -335,6 +352,17 @@ def _divided(source: Source, rows: TrainingRows) -> tuple[Tensor, Callable[[int]
         return _read(rows, number + (step if further is None else step % further))
 
     return held_out, draw, further
+
+
+@torch.no_grad()
+def _warn_of_l0(coder: SparseCoder, held_out: Tensor, l0: float | None) -> None:
+    reached = float(coder(held_out).fires().sum()) / len(held_out)
+    if l0 is not None and abs(reached / l0 - 1) > L0_MISSED:
+        warnings.warn(
+            f"l0 is {l0:g}, but the encoder activates {reached:.3g} latents on average: thresholds cannot divide "
+            "repeated samples, nor make a latent active that the codes never use",
+            stacklevel=6,
+        )
 
 
 def _to(bar: tqdm) -> Callable[[int], object]:

@@ -12,9 +12,10 @@ threshold (``code_normalization``); sdlcore writes NONE, a norm of one, since it
 import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import torch
+from annotated_types import Ge
 from torch import Tensor
 
 from sdlcore.errors import SourceError
@@ -116,7 +117,7 @@ def write(
     model: SparseCoder,
     *,
     lm_name: str = "",
-    layer: int = 0,
+    layer: Annotated[int, Ge(0)] = 0,
     submodule_name: str = "",
     ctx_len: int | None = None,
     prefixes: Sequence[int] = (),

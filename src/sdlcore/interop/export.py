@@ -14,6 +14,7 @@ from sdlcore.interop.formats import OURS
 from sdlcore.interop.registry import FORMATS, format_of
 from sdlcore.model.coder import SparseCoder
 from sdlcore.run import ModelConfig, Searched
+from sdlcore.settings import checked
 from sdlcore.storage.files import atomic_path
 from sdlcore.storage.paths import user_path
 
@@ -109,10 +110,14 @@ def _refusal(model: SparseCoder, to: Format) -> str | None:
 
 def _check_options(to: Format, options: dict[str, Any]) -> None:
     parameters = inspect.signature(to.write).parameters.values()
-    names = [parameter.name for parameter in parameters if parameter.kind is parameter.KEYWORD_ONLY]
-    if unknown := sorted(options.keys() - set(names)):
-        expected = f"expected some of {', '.join(names)}" if names else "it has none"
+    types = {
+        parameter.name: parameter.annotation for parameter in parameters if parameter.kind is parameter.KEYWORD_ONLY
+    }
+    if unknown := sorted(options.keys() - types.keys()):
+        expected = f"expected some of {', '.join(types)}" if types else "it has none"
         raise ValueError(f"{to.title} has no option {', '.join(unknown)}; {expected}")
+    for name, value in options.items():
+        checked(name, types[name], value)
 
 
 def _write(to: Format, folder: Path, files: Files) -> Path:

@@ -74,7 +74,7 @@ def format_at(path: Path) -> str:
     if not path.is_dir():
         raise SourceError(f"{path}: neither a regular file nor a folder")
     here = sorted(entry.name for entry in path.iterdir() if entry.is_file())
-    fitting = _formats_of(here) + (["sdlcore"] if OURS in here else [])
+    fitting = formats_of(here) + (["sdlcore"] if OURS in here else [])
     if len(fitting) == 1:
         return fitting[0]
     if fitting:
@@ -114,7 +114,7 @@ def _format_of_file(path: Path) -> str:
     if path.suffix not in (*PLAIN, ".pt", ".json"):
         raise SourceError(f"{path}: expected a folder, or a file that ends in {' or '.join(PLAIN)}")
     beside = [file.name for file in path.parent.iterdir() if file.is_file()]
-    fitting = [name for name in _formats_of(beside) if path.name in FILES[name]]
+    fitting = [name for name in formats_of(beside) if path.name in FILES[name]]
     if len(fitting) == 1:
         return fitting[0]
     if path.suffix == ".npz":
@@ -128,6 +128,6 @@ def _format_of_file(path: Path) -> str:
         raise SourceError(f"{path}: not a readable safetensors file ({error})") from printable_cause(error)
 
 
-def _formats_of(names: list[str]) -> list[str]:
+def formats_of(names: list[str]) -> list[str]:
     """Return the readable formats whose files are all among these names."""
     return [name for name in READ if set(FILES[name]) <= set(names)]

@@ -25,6 +25,8 @@ RIDGE = 1e-3
 """Ridge of whitening, as a share of the mean variance of a dimension."""
 LATENTS = 256
 """Latents whose scores on the held-out samples are in memory at once."""
+ROUNDING = 1e-6
+"""Scores are equal if they differ by less than this share of the largest."""
 FEWEST = 8
 """Active held-out samples that determine a latent's line; with fewer, a factor alone is fitted."""
 SAVED = 100
@@ -170,15 +172,28 @@ def _columns(out: Forward, start: int, width: int) -> Tensor:
     return codes
 
 
+def _bounds(ordered_HK: Tensor, numbers_K: Tensor) -> Tensor:
+    """Return bounds that the requested numbers of scores exceed; equal scores, of repeated samples, stay together.
+
+    Scores that differ by rounding count as equal. If they cannot be divided, the bound keeps the nearer number of them.
+    """
+    last = ordered_HK.gather(0, numbers_K[None] - 1)
+    rounding = ROUNDING * ordered_HK.abs().amax(0)
+    above = (ordered_HK > last + rounding).sum(0)
+    at_least = (ordered_HK >= last - rounding).sum(0)
+    keeps = (at_least - numbers_K <= numbers_K - above) | (above == 0)
+    chosen = torch.where(keeps, at_least, above)
+    padded = torch.cat([ordered_HK, ordered_HK[-1:] - 1])
+    return (padded.gather(0, chosen[None] - 1)[0] + padded.gather(0, chosen[None])[0]) / 2
+
+
 def _magnitudes(
     x_HR: Tensor, W_KR: Tensor, b_K: Tensor, codes_HK: Tensor, numbers_K: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Return rows, biases and thresholds of K latents, so that each is active in the numbers of samples requested."""
     scores = torch.addmm(b_K, x_HR, W_KR.T)
     ordered = scores.sort(dim=0, descending=True).values
-    last = ordered.gather(0, (numbers_K - 1).clamp(min=0)[None])[0]
-    next_ = ordered.gather(0, numbers_K[None])[0]
-    bounds = torch.where(numbers_K > 0, (last + next_) / 2, ordered[0] + 1)
+    bounds = torch.where(numbers_K > 0, _bounds(ordered, numbers_K.clamp(min=1)), ordered[0] + 1)
     above = (scores > bounds).to(scores)
     n = above.sum(0).clamp(min=1)
     mean_z, mean_c = (above * scores).sum(0) / n, (above * codes_HK).sum(0) / n
