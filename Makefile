@@ -68,10 +68,10 @@ slurm-test: slurm ## start Slurm on this machine, and run the tiny pipeline on i
 slurm-quick: slurm ## start Slurm on this machine, and run the default pipeline on it: results/quick (root, Debian)
 	python -m tests.slurm.cluster snakemake --workflow-profile profiles/slurm --cores 2 --quiet reason host $(ARGS)
 
-faults: $(INSTALLED) ## test the tiny pipeline with killed jobs, full disks and damaged files (docs/faults.md; select tests: ARGS="-k kills")
+faults: $(INSTALLED) ## test the tiny pipeline with killed jobs, full disks and damaged files (docs/pipeline.md; select tests: ARGS="-k kills")
 	pytest -m faults tests/faults $(ARGS)
 
-fuzz: $(INSTALLED) ## read odd arrays, texts, images, configurations and dictionaries (docs/faults.md)
+fuzz: $(INSTALLED) ## read odd arrays, texts, images, configurations and dictionaries
 	python -m tests.fuzz $(ARGS)
 
 peers: $(BENCHMARK_INSTALLED) ## install other libraries, for methods that train with them (docs/peers.md)

@@ -380,10 +380,6 @@ within its margin, and wrong if the mean lies outside.
   the experiment measures how anchors change the way to the features, and not the end of a long training. Other forms of
   anchoring were not planned.
 
-These runs replace earlier ones for this question: [30 anchors with and without
-clipping](../explain/README.md#anchoring) and [100 anchors at S = .95](../paper/README.md#over-n-m-s-and-k) lack random
-directions, and [Table 1](../paper/README.md#what-30-anchors-change) lacks room for a gain.
-
 ## Commands
 
 <!-- needs: hours -->

@@ -13,7 +13,6 @@ from typing import NamedTuple
 from tests.conftest import REPOSITORY
 
 NEEDS = {
-    "conda": "conda, and a channel",
     "containers": "Docker or Apptainer, and a registry of images",
     "edit": "a place in the package: a part of a file that recipes in tests/recipes write",
     "gpu": "GPUs",
@@ -22,7 +21,6 @@ NEEDS = {
     "minutes": "minutes of computing, or an environment of its own",
     "peers": "the environment of other libraries, make peers",
     "slurm": "a cluster with Slurm",
-    "snakedeploy": "snakedeploy, a program of its own",
 }
 """Needs of blocks that are not executed, by marker."""
 

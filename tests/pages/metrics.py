@@ -8,16 +8,20 @@ COMPOSED = re.compile(
     r"(anchors_only_)?(gt_recovery|mip)_(encoder|decoder)"
     r"(_raw|_pattern)?(_site\d+)?(_anchored|_unanchored)?(_tau95)?"
 )
-"""Names of recovery and MIP, whose parts the page explains; all other metrics have a row each."""
+"""Names of recovery and MIP, whose parts the page explains; all other metrics have one row each."""
 
 
 def markdown() -> str:
     """Return the page."""
-    table = [f"| `{name}` | {text} | {METRICS[name].better or ''} |" for name, text in EXPLAINED.items()]
-    others = [m for m in METRICS.values() if not COMPOSED.fullmatch(m.name)]
-    rows = [f"| `{m.name}` | {_cell(m.caption)} | {m.better or ''} | {m.runs} |" for m in others]
-    heads = ["| metric | meaning | better | runs |", "|---|---|---|---|"]
-    return "\n".join([_FIRST, *table, "", _PAGE, *heads, *rows])
+    table = [_row(name, text) for name, text in EXPLAINED.items()]
+    others = [m for m in METRICS.values() if not COMPOSED.fullmatch(m.name) and m.name not in EXPLAINED]
+    rows = [_row(m.name, m.caption) for m in others]
+    return "\n".join([_FIRST, *_HEADS, *table, "", _PAGE, *_HEADS, *rows])
+
+
+def _row(name: str, meaning: str) -> str:
+    """Return a metric's row of a table."""
+    return f"| `{name}` | {_cell(meaning)} | {METRICS[name].better or ''} | {METRICS[name].runs} |"
 
 
 def _cell(text: str) -> str:
@@ -27,11 +31,10 @@ def _cell(text: str) -> str:
 
 _FIRST = """# Which metrics are there?
 
-`print(scores)` shows eight metrics, `scores.to_frame()` all metrics of a dictionary. Beside each value are `chance` and
+`print(scores)` shows these metrics, `scores.to_frame()` all metrics of a dictionary. Beside each value are `chance` and
 two [null baselines](verdicts.md#what-a-score-is-worth-null-baselines), `directions` and `samples`.
-
-| metric | meaning | better |
-|---|---|---|"""
+"""
+_HEADS = ("| metric | meaning | better | runs |", "|---|---|---|---|")
 _PAGE = """\
 A run's `metrics.json` contains all metrics. The value of a metric is null if it cannot be computed. Scores of random
 directions are under `chance`, in tables under `chance_`.

@@ -2,7 +2,6 @@
 
 import importlib.util
 import re
-import shutil
 
 import pytest
 
@@ -13,10 +12,7 @@ from tests.pages.execution import MODEL, Session
 PAGES = [page for page in pages() if blocks(page)]
 EXECUTED = [page for page in PAGES if any(b.language in ("python", "sh") and not b.needs for b in blocks(page))]
 PLANNED = [page for page in PAGES if any(b.language == "sh" and b.needs for b in blocks(page))]
-MISSING = {
-    *(["slurm"] if not importlib.util.find_spec("snakemake_executor_plugin_slurm") else []),
-    *(["conda"] if not shutil.which("conda") else []),
-}
+MISSING = set() if importlib.util.find_spec("snakemake_executor_plugin_slurm") else {"slurm"}
 """Files that a plan needs, and that are missing here; `test_commands_can_be_parsed` reads these blocks."""
 
 
