@@ -92,14 +92,8 @@ def test_what_may_be_none_may_stand_without_a_value(called):
         (("--store", "x", "--settings", "{}"), "--metrics [PATH [PATH ...]] files of runs (required)"),
         ((*NEEDED, "--sed", "3"), "Unrecognized options: --sed, 3; did you mean --seed?"),
         ((*NEEDED, "--seed", "three"), "--seed must be a whole number, found 'three'"),
-        (
-            (*NEEDED, "--device", "gpu"),
-            "choice 'gpu' for argument '--device'. Expected one of ('auto', 'cpu')",
-        ),
-        (
-            (*NEEDED, "--settings", "{k: 2}"),
-            "--settings: expected JSON: Expecting property name",
-        ),
+        ((*NEEDED, "--device", "gpu"), "choice 'gpu' for argument '--device'. Expected one of ('auto', 'cpu')"),
+        ((*NEEDED, "--settings", "{k: 2}"), "--settings: expected JSON: Expecting property name"),
         ((*NEEDED, "--hierarchy", '{"children": 1}'), "--hierarchy: missing settings: parents"),
         ((*NEEDED, "--anchors", "a", "b"), "--anchors: expected PATH or nothing, not a b"),
         ((*NEEDED, "--shard", "1"), "--shard: expected INT INT or nothing, not 1"),

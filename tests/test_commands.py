@@ -399,25 +399,16 @@ def test_two_files_make_a_transcoder_or_a_crosscoder(pair, tmp_path, folder):
         (["fit", "x.npy", "--out", "run", "--activation", "topkk"], "SDLCORE_PLUGINS.*'topkk'; did you mean topk?"),
         (["fit", "x.npy"], "--out"),
         (["fit", "x.npy", "--out", "run", "--d-sae", "8"], "Unrecognized options: --d-sae, 8; here it is called --n-q"),
-        (
-            ["fit", "x.npy", "--out", "run", "--solver", "acs"],
-            "fit has no option --solver; solve has",
-        ),
+        (["fit", "x.npy", "--out", "run", "--solver", "acs"], "fit has no option --solver; solve has"),
         (
             ["fit-many", "x.npy", "--runs", "r.yaml", "--out", "run", "--start", "a"],
             "sdlcore: fit-many has no option --start",
         ),
         (["fit", "x.npy", "--out", "run", "--multi-k", "a"], "--multi-k cannot be 'a'; --help says what it takes"),
-        (
-            ["bench", "--out", "b", "--hierarchy", "3"],
-            "--hierarchy: expected a mapping of parents, .*found 3",
-        ),
+        (["bench", "--out", "b", "--hierarchy", "3"], "--hierarchy: expected a mapping of parents, .*found 3"),
         (["bench", "--out", "b", "--hierarchy", "{a"], "--hierarchy: expected JSON: Expecting property name"),
         (["evaluate", "run", "--bench", "lrb-x"], "run: neither a file or folder on this machine"),
-        (
-            ["fit", "x.npy", "--out", "run", "--autocast"],
-            "options: --autocast; set --precision to bfloat16",
-        ),
+        (["fit", "x.npy", "--out", "run", "--autocast"], "options: --autocast; set --precision to bfloat16"),
         (["solve", "x.npy", "--out", "run", "--d-sae", "8"], "Unrecognized options: --d-sae, 8$"),
         (
             ["fit", "x.npy", "--out", "run", "--d-sae", "8", "--betas", "1", "--lr-schedule", "cosine"],
@@ -476,7 +467,7 @@ def options_in_help(capsys, *arguments: str, command: str = "fit") -> set[str]:
 def test_help_knows_the_settings_that_depend_on_a_method():
     assert settings_of("lista") - settings_of("topk") == {"ista_step"}
     assert settings_of("jumprelu") - settings_of("relu") == {
-        *("l0", "l0_form", "frequency", "init_threshold", "bandwidth"),
+        *("l0", "l0_form", "frequency", "init_threshold", "bandwidth")
     }
     assert {"l1_scale", "l1_anneal_start", "l0_gain"} < settings_of("relu") == settings_of("gated")
     assert {"k_decay", "k_aux", "aux_target"} < settings_of("topk")

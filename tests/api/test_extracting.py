@@ -239,10 +239,7 @@ def test_an_extraction_that_was_cut_off_resumes(folder, tmp_path, monkeypatch):
         ({"context_length": 99}, "context_length must be between 2 and the model's 64, found 99"),
         ({"context_length": "16"}, "context_length must be a whole number, found '16'"),
         ({"drop": "separator"}, "drop must be a list, found 'separator'"),
-        (
-            {"drop": ("first_positon",)},
-            "must be one of first_position, separator, outlier, found .*first_positon",
-        ),
+        ({"drop": ("first_positon",)}, "must be one of first_position, separator, outlier, found .*first_positon"),
         ({"bos": True}, "bos is True, but the tokenizer has no bos token"),
         ({"bos": "yes"}, "bos must be"),
         ({"place": "rotary_emb:output"}, "rotary_emb:output has the shape .*, expected one row for each token"),

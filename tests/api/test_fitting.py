@@ -559,10 +559,7 @@ def test_sound_settings_bring_no_warning(both):
         (lambda x: sdl.class_means(x, np.ones((200, 1), int)), r"one per sample; np.ravel\(labels\) gives one"),
         (lambda x: sdl.class_means(x, np.eye(2)[np.arange(200) % 2]), r"; labels.argmax\(1\) does of one-hot rows"),
         (lambda x: sdl.class_means(x, np.zeros(200)), r"; labels.astype\(int\) gives these"),
-        (
-            lambda x: sdl.fit(x, solver="acs", steps=8),
-            "settings of a solver: steps; .*; here it is called max_steps",
-        ),
+        (lambda x: sdl.fit(x, solver="acs", steps=8), "settings of a solver: steps; .*; here it is called max_steps"),
         (lambda x: sdl.fit(x, n_latents=3), "unknown run settings: n_latents; here it is called n_q"),
         (lambda x: sdl.fit(x, solver="acs", n_q=3), "unknown settings of a solver: n_q; .*; here it is called n_atoms"),
         (lambda x: sdl.fit(x, solver="acs", k=3), "unknown settings of a solver: k; .*; here it is called support"),
@@ -625,10 +622,7 @@ def test_sound_settings_bring_no_warning(both):
         (lambda x: sdl.fit(x, **SMALL).save(""), "path is empty, expected a path"),
         (lambda x: sdl.load(""), "path is empty, expected a path"),
         (lambda x: sdl.fit(x, **SMALL, start=broken(x)), r"start: W_dec\[3, 5\] is nan, expected finite weights"),
-        (
-            lambda x: sdl.fit(x, solver="kmeans", n_atoms=4, support=2, start=broken(x)),
-            r"start: W_dec\[3, 5\] is nan",
-        ),
+        (lambda x: sdl.fit(x, solver="kmeans", n_atoms=4, support=2, start=broken(x)), r"start: W_dec\[3, 5\] is nan"),
         (lambda x: sdl.fit_many(x, {"a": {}}, **SMALL, start=broken(x)), r"run 'a': start: W_dec\[3, 5\] is nan"),
         (lambda x: sdl.fit(x, **SMALL, start=x), "start is a ndarray, expected what sdl.fit or sdl.load returns"),
         (

@@ -128,12 +128,7 @@ def test_provenance_describes_batches_without_their_content(tmp_path):
     sdl.fit(pairs(), out=tmp_path / "run", **SETTINGS)
     facts = json.loads((tmp_path / "run" / CONFIG).read_text())
     inputs = {"kind": "DataLoader", "type": "torch.utils.data.dataloader.DataLoader", "batches": 10}
-    inputs |= {
-        "dataset": "torch.utils.data.dataset.TensorDataset",
-        "n_p": 8,
-        "n_r": 6,
-        "content": "not recorded",
-    }
+    inputs |= {"dataset": "torch.utils.data.dataset.TensorDataset", "n_p": 8, "n_r": 6, "content": "not recorded"}
     assert facts["inputs"]["store"] == inputs
     assert "batch_size" not in facts["settings"]
     assert sdl.fit(of_step, **SETTINGS).provenance["inputs"]["store"] == {

@@ -77,8 +77,5 @@ def test_epochs_differ_and_rows_are_mixed(path):
 
 
 def test_a_batch_larger_than_the_store_is_refused(path):
-    with (
-        ActivationStore(path) as store,
-        pytest.raises(ValueError, match="batch_size 5001 exceeds its 5000 rows"),
-    ):
+    with ActivationStore(path) as store, pytest.raises(ValueError, match="batch_size 5001 exceeds its 5000 rows"):
         BatchReader(store, "sae", 5001, order)

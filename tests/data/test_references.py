@@ -7,13 +7,7 @@ from hypothesis import strategies as st
 
 from sdlcore.data.memory import Arrays
 from sdlcore.data.reading import ActivationStore
-from sdlcore.data.references import (
-    References,
-    labels_by,
-    load_references,
-    means_of_classes,
-    save_references,
-)
+from sdlcore.data.references import References, labels_by, load_references, means_of_classes, save_references
 from sdlcore.data.writing import create_store
 from sdlcore.storage.checksums import write_with_checksum
 from sdlcore.training import normalisation
@@ -128,10 +122,7 @@ def test_labels_that_name_no_single_class_are_refused_by_name(names, message):
         ({"W_r": W[:, :2]}, r"W_r is float64 of shape \(5, 2\), expected a unit vector in each column"),
         ({"W_p": W[0]}, r"W_p is float64 of shape \(4,\)"),
         ({"W_p": W.astype(int)}, "W_p is int64"),
-        (
-            {"classes": np.arange(3)},
-            r"classes is int64 of shape \(3,\), expected a class index for each of 4",
-        ),
+        ({"classes": np.arange(3)}, r"classes is int64 of shape \(3,\), expected a class index for each of 4"),
         ({"classes": np.ones(4)}, "classes is float64"),
     ],
 )

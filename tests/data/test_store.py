@@ -21,10 +21,7 @@ def block(rows, seed=0):
         "input": rng.standard_normal((rows, 6)),
         "target": rng.standard_normal((rows, 4)),
         "labels": rng.integers(-1, 3, rows),
-        "references": {
-            "path": [f"bild-ü{i}.png" for i in range(rows)],
-            "position": np.arange(rows, dtype=np.int64),
-        },
+        "references": {"path": [f"bild-ü{i}.png" for i in range(rows)], "position": np.arange(rows, dtype=np.int64)},
         "features": scipy.sparse.random_array((rows, 9), density=0.3, rng=rng, format="csr"),
     }
 
@@ -74,12 +71,7 @@ def test_a_store_may_have_nothing_but_input(tmp_path):
     with create_store(tmp_path / "s.h5", {}) as writer:
         writer.append(np.ones((3, 2)))
     with ActivationStore(tmp_path / "s.h5") as store:
-        assert (store.n_r, store.features(), store.class_names(), store.references()) == (
-            None,
-            None,
-            None,
-            [],
-        )
+        assert (store.n_r, store.features(), store.class_names(), store.references()) == (None, None, None, [])
         with pytest.raises(StoreError, match=r"s\.h5: contains no column 'labels'; its columns are input"):
             store.read("labels")
 
@@ -108,10 +100,7 @@ def test_a_store_is_described_on_a_line_and_its_references_are_read_by_name(tmp_
         ({**block(2), "target": np.full((2, 4), 1e6)}, "not finite in float16"),
         ({**block(2), "labels": [0.5, 1.0]}, "labels contains numbers that .* int32 would change"),
         ({**block(2), "labels": np.array([2**32, 0])}, "labels contains numbers that .* int32 would change"),
-        (
-            {**block(2), "labels": np.zeros((2, 1), dtype=int)},
-            r"labels has shape \(2, 1\), expected one value",
-        ),
+        ({**block(2), "labels": np.zeros((2, 1), dtype=int)}, r"labels has shape \(2, 1\), expected one value"),
         ({**block(2), "references": {**block(2)["references"], "position": [0.5, 1]}}, "position contains numbers"),
     ],
 )

@@ -91,10 +91,7 @@ def test_an_interruption_does_not_change_the_messages(tmp_path, caplog):
 @pytest.mark.parametrize(
     ("x", "message"),
     [
-        (
-            with_row(X, -1e-9),
-            r"x\.npy: row 301 has a largest magnitude of 1e-09, .* float16; set dtype float32",
-        ),
+        (with_row(X, -1e-9), r"x\.npy: row 301 has a largest magnitude of 1e-09, .* float16; set dtype float32"),
         (with_dimension(X, 1e-9), r"x\.npy: dimension 4: nonzero, but too small for float16 in every row"),
         (X.astype(np.float64) * 1e-9, r"x\.npy: row 0 has .* which is zero in float16"),
     ],

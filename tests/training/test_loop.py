@@ -47,13 +47,7 @@ METHODS = {
         **{"activation": "batchtopk", "k": 1, "n_q": 512, "prefixes": [64, 512], "prefix_detached": True},
         **{"reorder_every": 25, "lambda_aux": 0.03, "k_aux": 8, "dead_after": 600},
     },
-    "quadratic": {
-        "activation": "jumprelu",
-        "l0": 1.0,
-        "l0_form": "quadratic",
-        "target_l0": 4,
-        "frequency": 0.1,
-    },
+    "quadratic": {"activation": "jumprelu", "l0": 1.0, "l0_form": "quadratic", "target_l0": 4, "frequency": 0.1},
     "hierarchical": {"activation": "topk", "k": 4, "hierarchical": True},
     "contrast": {"activation": "batchtopk", "k": 4, "prefixes": [16, 64], "contrast": 0.3, "accumulate": 2},
 }

@@ -24,10 +24,7 @@ def configuration(**images):
             "seeds": [5, 6],
             "sources": {"clip": {"pictures": source | images}},
             "anchorings": {"class_means": {"n_anchors": 2}},
-            "figures": {
-                "figure9": figure | {"anchoring": "class_means"},
-                "figure10": figure,
-            },
+            "figures": {"figure9": figure | {"anchoring": "class_means"}, "figure10": figure},
         }
     )
 

@@ -67,14 +67,7 @@ class Page(HTMLParser):
 
 SOURCES = {
     "bench": {
-        "lrb": {
-            "n": 20,
-            "n_p": 10,
-            "n_r": 10,
-            "train_samples": 6000,
-            "max_interference": 0.75,
-            "run": {"n_q": 40},
-        },
+        "lrb": {"n": 20, "n_p": 10, "n_r": 10, "train_samples": 6000, "max_interference": 0.75, "run": {"n_q": 40}},
         "flat": {"n": 4, "n_p": 3},
     },
     "language": {
@@ -101,11 +94,7 @@ def config():
         "protocols": {"best": {}},
         "anchorings": {"ground_truth": {"n_anchors": 2}},
         "tables": {
-            "table1": {
-                "source": "lrb",
-                "methods": test_tables.METHODS,
-                "anchorings": ["none", "ground_truth"],
-            },
+            "table1": {"source": "lrb", "methods": test_tables.METHODS, "anchorings": ["none", "ground_truth"]},
             "table3": {"source": "lrb"},
             "table4": {
                 "source": "lrb",

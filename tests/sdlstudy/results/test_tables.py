@@ -348,13 +348,7 @@ def test_several_protocols_are_named(tmp_path):
 @given(st.text(alphabet=st.characters(codec="ascii", categories=["L", "N", "P", "S"])))
 def test_latex_escape_leaves_no_special_character(text):
     rest = latex_escape(text).replace("{[}", "").replace("{*}", "")
-    for command in (
-        r"\textbackslash{}",
-        r"\textasciitilde{}",
-        r"\textasciicircum{}",
-        r"\textbar{}",
-        r"\textless{}",
-    ):
+    for command in (r"\textbackslash{}", r"\textasciitilde{}", r"\textasciicircum{}", r"\textbar{}", r"\textless{}"):
         rest = rest.replace(command, "")
     rest = rest.replace(r"\textgreater{}", "").replace(r"\textquotedbl{}", "")
     rest = re.sub(r"\\[&%$#_{}]", "", rest)

@@ -94,11 +94,7 @@ BYTES = {
     "npy: cut off in the header": ("x.npy", as_npy(X)[:40], "EOF|header"),
     "npy: cut off in the numbers": ("x.npy", as_npy(X)[:-1], "12000 bytes, but 11999 bytes follow"),
     "npy: two arrays": ("x.npy", as_npy(X) * 2, "12000 bytes, but 24128 bytes follow"),
-    "npy: pickled objects": (
-        "x.npy",
-        as_npy(np.array([[Exploding()]], dtype=object)),
-        "Python objects, which are not",
-    ),
+    "npy: pickled objects": ("x.npy", as_npy(np.array([[Exploding()]], dtype=object)), "Python objects, which are not"),
     "npy: objects in fields": ("x.npy", claiming((4,), [("a", "<f4"), ("b", "|O")]), "Python objects"),
     "npy: a header that nests": (
         "x.npy",
@@ -399,11 +395,7 @@ def test_any_changed_bytes_give_all_rows_or_an_error_sentence(folder, name, wher
         ({"shuffle": True}, bytes(8), "has a chunk that unpacks to 8 bytes, expected 512"),
         ({"fletcher32": True}, bytes(12), "has a chunk that unpacks to 8 bytes, expected 512"),
         ({"compression": "lzf"}, b"\x07" + bytes(8), "has a chunk that unpacks to 8 bytes, expected 512"),
-        (
-            {"scaleoffset": 2},
-            bytes(8),
-            "scaleoffset; write it again with gzip, lzf, shuffle, fletcher32 or",
-        ),
+        ({"scaleoffset": 2}, bytes(8), "scaleoffset; write it again with gzip, lzf, shuffle, fletcher32 or"),
     ],
 )
 def test_a_chunk_of_fewer_bytes_than_it_has_is_refused_since_memory_would_fill_it(tmp_path, packing, content, message):

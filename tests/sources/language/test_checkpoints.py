@@ -11,10 +11,7 @@ from typing import Any
 
 import pytest
 import torch
-from transformers import (
-    BloomConfig,
-    BloomForCausalLM,
-)
+from transformers import BloomConfig, BloomForCausalLM
 
 from sdlcore.errors import SourceError
 from sdlcore.sources.language.architectures import SITES, Paths

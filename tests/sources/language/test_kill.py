@@ -107,9 +107,7 @@ def unfinished(folder: Path) -> int:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("whole_bytes", "settings"),
-    [(2**20, {}), (0, {"site": "mlp"})],
-    ids=["whole text", "streamed text and a pair"],
+    ("whole_bytes", "settings"), [(2**20, {}), (0, {"site": "mlp"})], ids=["whole text", "streamed text and a pair"]
 )
 def test_an_extraction_killed_again_and_again_ends_in_the_same_stores(
     whole_bytes: int, settings: dict, extractions: Extractions, tmp_path: Path
