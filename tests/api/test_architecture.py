@@ -135,15 +135,6 @@ def test_starts_that_do_not_fit_are_refused(start, inputs, settings, message, x)
         sdl.fit(*inputs(x), start=fitted, **settings, **NOTHING)
 
 
-def test_another_bias_of_the_start_is_another_run(x, tmp_path):
-    start = sdl.fit(x, activation="topk", k=4, bias=True, **MADE)
-    sdl.fit(x, start=start, out=tmp_path / "run", **NOTHING)
-    with torch.no_grad():
-        start.coder.b_dec += 1
-    with pytest.raises(ValueError, match="other start"):
-        sdl.fit(x, start=start, out=tmp_path / "run", **NOTHING)
-
-
 def test_each_run_of_a_sweep_takes_over_its_start(x):
     starts = {k: sdl.fit(x, activation="topk", k=k, **MADE) for k in (2, 4)}
     dictionaries = sdl.fit_many(x, {k: {"start": start} for k, start in starts.items()}, **NOTHING)

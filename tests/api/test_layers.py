@@ -261,6 +261,10 @@ def test_what_the_library_cannot_express_is_refused_before_the_model_is_opened(o
     assert not out.exists()
 
 
+OTHER = PreTrainedTokenizerFast(tokenizer_object=Tokenizer(BPE({"b": 0}, [])), eos_token="b")
+"""A tokenizer that lacks the text's words."""
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -270,15 +274,13 @@ def test_what_the_library_cannot_express_is_refused_before_the_model_is_opened(o
         ({"anchors": np.eye(D)}, "unknown run settings: anchors"),
         ({"context_length": 64, "tokens": 0}, "too short for one context of 64 tokens"),
         ({"context_length": 65}, "context_length must be between 2 and the model's 64"),
+        (
+            {"texts": ["a" * 100], "tokenizer": OTHER},
+            r"^the texts: too short for .* 16 tokens; .* the tokenizer of this",
+        ),
     ],
 )
 def test_what_is_wrong_is_named_before_anything_is_trained(lm, options, message, tmp_path):
     with pytest.raises(ValueError, match=message):
-        sdl.fit_layers(lm, documents(60), out=tmp_path / "set", **READING | SETTINGS | options)
+        sdl.fit_layers(lm, **{"texts": documents(60), "out": tmp_path / "set", **READING, **SETTINGS, **options})
     assert not (tmp_path / "set").exists()
-
-
-def test_a_tokenizer_that_lacks_the_texts_words_is_suspected_in_a_sentence(lm):
-    words = PreTrainedTokenizerFast(tokenizer_object=Tokenizer(BPE({"b": 0}, [])), eos_token="b")
-    with pytest.raises(ValueError, match=r"^the texts: too short for .* 16 tokens; .* the tokenizer of this"):
-        sdl.fit_layers(lm, ["a" * 100], tokenizer=words, **READING, **TOPK)

@@ -253,11 +253,6 @@ def test_batches_of_pairs_train_with_contrast_and_nothing_else():
     assert same(runs["one"], dictionary)
 
 
-def test_what_needs_all_samples_refuses_batches():
-    with pytest.raises(ValueError, match="x is a DataLoader, expected an array, a tensor or a path"):
-        sdl.discover(loader())
-
-
 ROUNDS = {**SETTINGS, "posterior_samples": 128, "mean_shift_rounds": 4}
 
 

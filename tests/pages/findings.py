@@ -844,12 +844,5 @@ def the_paper() -> Iterator[str]:
 
 
 THEMES: tuple[Callable[[], Iterator[str]], ...] = (
-    first_three,
-    anchoring,
-    rows_and_codes,
-    models,
-    comparison,
-    benches,
-    solvers,
-    the_paper,
+    *(first_three, anchoring, rows_and_codes, models, comparison, benches, solvers, the_paper),
 )
