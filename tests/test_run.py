@@ -75,6 +75,7 @@ def test_keys_are_unique_over_the_parts():
         (ROUNDS | {"archetypes": 16}, "replaces decoder rows, but archetypes is 16"),
         ({"whiten": True, "skip": True, "pair": "transcoder"}, "skip needs activations that are not whitened"),
         ({"learning_rate": 0.1}, "unknown run settings: learning_rate"),
+        ({"activation": "topk", "k": 3, "pursuit": 4}, "pursuit is no setting of a training"),
     ],
 )
 def test_settings_that_do_not_go_together_are_refused(settings, message):

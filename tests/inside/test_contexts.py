@@ -66,9 +66,7 @@ def store(text: Text, tmp_path_factory: pytest.TempPathFactory) -> ActivationSto
     return ActivationStore(path)
 
 
-def test_peaks_are_the_largest_activations_one_a_document(
-    coder: SparseCoder, store: ActivationStore, monkeypatch: pytest.MonkeyPatch
-):
+def test_peaks_are_the_largest_activations_one_a_document(coder, store, monkeypatch):
     monkeypatch.setattr(firing, "ROWS_AT_ONCE", 64)
     with torch.inference_mode():
         latents_NQ = coder.encode(torch.from_numpy(store.read("input"))).numpy()

@@ -144,9 +144,7 @@ def test_a_copied_run_equals_a_trained_one(trainings: Trainings):
 
 
 @pytest.mark.parametrize(("code", "steps"), [(None, 3), ("other", 6)])
-def test_an_interrupted_run_resumes_and_one_of_other_code_begins_anew(
-    trainings: Trainings, monkeypatch: pytest.MonkeyPatch, code: str | None, steps: int
-):
+def test_an_interrupted_run_resumes_and_one_of_other_code_begins_anew(trainings, monkeypatch, code, steps):
     once, steps_taken = loop.TrainingStep.__call__, []
 
     def step(self, *arguments):

@@ -160,9 +160,7 @@ REFUSED = [
 
 @pytest.mark.usefixtures("no_registry")
 @pytest.mark.parametrize(("write", "reference", "sha256", "message"), rows(REFUSED))
-def test_a_wheel_without_the_file_is_refused_and_nothing_written(
-    write: Callable[[Path], object], reference: str, sha256: str | None, message: str, tmp_path: Path
-):
+def test_a_wheel_without_the_file_is_refused_and_nothing_written(write, reference, sha256, message, tmp_path):
     (tmp_path / "wheels").mkdir()
     write(tmp_path / "wheels")
     before = files_below(tmp_path)

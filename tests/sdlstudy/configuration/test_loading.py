@@ -15,6 +15,7 @@ from sdlstudy.settings.trees import merge
 from tests.sdlstudy.configuration.changes import named, nested
 
 BASE = load_yaml("config/config.yaml")
+TOPK = {"lrb": {"methods": ["topk"]}}
 
 
 @pytest.mark.parametrize("name", ["config", "tiny", "paper"])
@@ -214,6 +215,35 @@ def test_validation_fills_in_defaults_and_leaves_its_argument_alone():
         ({"methods.a.like": "matrioshka"}, r"like: matrioshka is not .*\); did you mean matryoshka\?"),
         ({"methods.topk.warm_start": "kmean"}, r"warm_start: kmean is not .*\); did you mean kmeans\?"),
         ({"figures.figure6.source": "smollm"}, r"source: smollm is not .*\); did you mean smollm2\?"),
+        ({"stability.runs.lrb.methods": ["topk"]}, "stability.runs: lrb is not a source whose samples all seeds share"),
+        (
+            {"stability.runs.smollm2": {"methods": ["topk_real"], "seeds": [3]}},
+            r"stability.runs.smollm2: one seed \(3\), expected two or more to compare",
+        ),
+        (
+            {
+                "sources.language.both": {"like": "smollm2", "layers": [6, 12]},
+                "language_scores.runs.both.methods": ["crosscoder"],
+            },
+            "runs.both.methods: crosscoder is a crosscoder, which writes at several sites",
+        ),
+        (
+            {"language_scores.runs.lrb.methods": ["topk"]},
+            "language_scores.runs: lrb is not a source under sources.language",
+        ),
+        ({"comparison.runs.lrb": {"methods": ["topk"], "protocol": "bets"}}, "comparison.runs.lrb.protocol: bets"),
+        ({"comparison": {"runs": TOPK, "nulls": ["tokp"]}}, "comparison.nulls: tokp"),
+        ({"comparison.runs.again": {"methods": ["topk"], "source": "lbr"}}, "comparison.runs.again.source: lbr"),
+        # a misspelt score, no column of the tables, neither high nor low is better, and no features are known
+        *(
+            (
+                {f"comparison.runs.{source}": {"methods": ["topk"], "score": score}},
+                rf"comparison\.runs\.{source}\.score: {score}.*\(.*fvu",
+            )
+            for source, score in (
+                *(("lrb", "fuv"), ("lrb", "gt_recovery_encoder"), ("lrb", "l0"), ("smollm2", "mip_decoder")),
+            )
+        ),
     ],
 )
 def test_what_is_wrong_is_named_by_its_path(change, message):

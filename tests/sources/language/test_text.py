@@ -234,9 +234,7 @@ COLUMNS = {"id": [1], "body": ["one"]}
     ],
     ids=lambda value: repr(value)[:30],
 )
-def test_what_is_no_text_is_refused_in_one_sentence(
-    name: str, content: Any, options: tuple[str, ...], message: str, mixed: Path, tmp_path: Path
-):
+def test_what_is_no_text_is_refused_in_one_sentence(name, content, options, message, mixed, tmp_path):
     folder = tmp_path / "texts"
     folder.mkdir()
     if name.startswith("mixed"):
