@@ -109,13 +109,9 @@ def test_samples_that_are_not_finite_are_refused_by_their_row(sae, value, conver
 @pytest.mark.parametrize(
     "x",
     [
-        np.full((3, 8), "1"),
-        np.ones((3, 8), dtype=complex),
-        np.ones((3, 8), dtype="M8[D]"),
-        np.ones((3, 8), dtype=int),
-        torch.ones(3, 8, dtype=torch.complex64),
-        torch.ones(3, 8, dtype=torch.int64),
-        torch.ones(3, 8, device="meta"),
+        *(np.full((3, 8), "1"), np.ones((3, 8), dtype=complex), np.ones((3, 8), dtype="M8[D]")),
+        *(np.ones((3, 8), dtype=int), torch.ones(3, 8, dtype=torch.complex64), torch.ones(3, 8, dtype=torch.int64)),
+        *(torch.ones(3, 8, device="meta"),),
     ],
     ids=lambda x: str(x.dtype),
 )
@@ -228,12 +224,7 @@ UNKNOWN = "unknown arguments of from_pretrained: {}; expected some of revision, 
     ("load", "name", "options", "message"),
     [
         (sdl.load, "another run's config", {}, r"belongs to a different run: .*seed"),
-        (
-            sdl.load,
-            "run",
-            {"activation": "relu", "k": 4},
-            "for plain tensors, but the format is sdlcore; leave out activation, k",
-        ),
+        (sdl.load, "run", {"activation": "relu", "k": 4}, "for plain tensors, but the format is sdlcore"),
         (sdl.load, "nothing.safetensors", {}, "nothing.safetensors: neither a file or folder on this machine"),
         (sdl.load, "x.safetensors", {}, "x.safetensors: not a readable safetensors file"),
         (PRETRAINED, "empty provenance", {}, r"provenance\.json: cannot be read \(Expecting value"),

@@ -20,14 +20,10 @@ X = np.random.default_rng(0).normal(size=(300, N_P)).astype(np.float32)
 TARGET = np.random.default_rng(1).normal(size=(300, N_R)).astype(np.float32)
 X[7] = 0  # no latent is active, because there is no bias
 CASES = {
-    "topk": {"activation": "topk", "k": 3},
-    "topk, more than are positive": {"activation": "topk", "k": 15},
-    "topk, all": {"activation": "topk", "k": 20},
-    "pursuit": {"activation": "topk", "k": 4, "pursuit": 3},
-    "batchtopk": {"activation": "batchtopk", "k": 3},
-    "relu": {"activation": "relu"},
-    "jumprelu": {"activation": "jumprelu", "init_threshold": 0.3},
-    "gated": {"activation": "gated"},
+    **{"topk": {"activation": "topk", "k": 3}, "topk, more than are positive": {"activation": "topk", "k": 15}},
+    **{"topk, all": {"activation": "topk", "k": 20}, "pursuit": {"activation": "topk", "k": 4, "pursuit": 3}},
+    **{"batchtopk": {"activation": "batchtopk", "k": 3}, "relu": {"activation": "relu"}},
+    **{"jumprelu": {"activation": "jumprelu", "init_threshold": 0.3}, "gated": {"activation": "gated"}},
 }
 
 

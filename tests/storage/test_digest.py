@@ -14,14 +14,9 @@ from tests.conftest import REPOSITORY
 def tree(tmp_path):
     root = tmp_path / "src"
     files = {
-        "pkg/__init__.py": "",
-        "pkg/used.py": "from pkg.deep import leaf\n",
-        "pkg/deep/__init__.py": "",
-        "pkg/deep/leaf.py": "from . import sibling\nfrom ..late import x\n",
-        "pkg/deep/sibling.py": "import numpy\n",
-        "pkg/late.py": "x = 1\n",
-        "pkg/lazy.py": "",
-        "pkg/unused.py": "",
+        **{"pkg/__init__.py": "", "pkg/used.py": "from pkg.deep import leaf\n", "pkg/deep/__init__.py": ""},
+        **{"pkg/deep/leaf.py": "from . import sibling\nfrom ..late import x\n"},
+        **{"pkg/deep/sibling.py": "import numpy\n", "pkg/late.py": "x = 1\n", "pkg/lazy.py": "", "pkg/unused.py": ""},
     }
     for name, text in files.items():
         (root / name).parent.mkdir(parents=True, exist_ok=True)

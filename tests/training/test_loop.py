@@ -132,12 +132,7 @@ def test_a_stopped_training_goes_on_to_the_same_bits(tmp_path, method, stop):
 
 def test_resampling_happens_and_is_counted():
     settings = {
-        "activation": "topk",
-        "k": 1,
-        "n_q": 512,
-        "resample_every": 20,
-        "dead_after": 600,
-        "resample_until": 0.5,
+        **{"activation": "topk", "k": 1, "n_q": 512, "resample_every": 20, "dead_after": 600, "resample_until": 0.5}
     }
     _, history = run(settings)
     resampled = {row["step"]: row["resampled"] for row in history}

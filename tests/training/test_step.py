@@ -71,12 +71,7 @@ def test_the_gradients_norm_is_that_of_the_gradient(method, monkeypatch):
     torch.testing.assert_close(norms, gradient_norms(METHODS[method]), rtol=1e-5, atol=0)
     # norms of a part of the gradient, or of an earlier version, must not be used
     assert sum(noted) == 3 * {
-        "sphere": 2,
-        "free": 2,
-        "penalised": 1,
-        "anchored": 4,
-        "matched": 4,
-        "frozen decoder": 1,
+        **{"sphere": 2, "free": 2, "penalised": 1, "anchored": 4, "matched": 4, "frozen decoder": 1}
     }.get(method, 0)
 
 

@@ -128,12 +128,8 @@ def test_a_separate_evaluation_folder_keeps_the_training_classes(folder: Path, c
 @pytest.mark.slow
 def test_a_damaged_folder_gives_a_complete_store_and_a_list(damaged: Path, clip_files: ClipFiles, tmp_path: Path):
     source = {
-        "images": "damaged",
-        "model": clip_files.architecture,
-        "pretrained": clip_files.weights,
-        "test_samples": 4,
-        "batch_size": 4,
-        "max_unreadable": 0.5,
+        **{"images": "damaged", "model": clip_files.architecture, "pretrained": clip_files.weights, "test_samples": 4},
+        **{"batch_size": 4, "max_unreadable": 0.5},
     }
     command = [sys.executable, str(REPOSITORY / "workflow/scripts/clip_activations.py"), "--source", json.dumps(source)]
     command += ["--model", clip_files.architecture, "--pretrained", clip_files.weights, "--images", str(damaged)]

@@ -99,13 +99,9 @@ class ByHand:
 
 
 CHOICES: dict[str, dict[str, Any]] = {
-    "residual": {},
-    "last block": {"layer": BLOCKS},
-    "mlp": {"site": "mlp"},
-    "two layers": {"layers": (1, BLOCKS)},
-    "everything kept": {"drop": ()},
-    "separators and outliers kept": {"drop": ("first_position",)},
-    "sinks kept": {"drop": ("separator", "outlier")},
+    **{"residual": {}, "last block": {"layer": BLOCKS}, "mlp": {"site": "mlp"}, "two layers": {"layers": (1, BLOCKS)}},
+    **{"everything kept": {"drop": ()}, "separators and outliers kept": {"drop": ("first_position",)}},
+    **{"sinks kept": {"drop": ("separator", "outlier")}},
 }
 
 
