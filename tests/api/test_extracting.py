@@ -191,7 +191,7 @@ def test_a_finished_store_is_opened_and_no_other_is_overwritten(folder, tmp_path
         ({"tokens": 200}, "tokens 300, here 200"),
         ({"texts": documents(50)}, "other text"),
         ({"dtype": "bfloat16"}, "precision float32, here bfloat16"),
-        ({"lm": load_whole(folder), "tokenizer": other_tokenizer(folder)}, "other tokenizer"),
+        ({"tokenizer": other_tokenizer(folder)}, "other model, other tokenizer"),
     ]:
         with pytest.raises(ValueError, match=refused.format(message)):
             sdl.extract(**{"layer": 2, **call, **other})

@@ -238,12 +238,12 @@ def test_a_watch_tells_recovery_in_the_history(both, bench):
     assert frame["gt_recovery_decoder"].between(0, 1).all()
 
 
-def cut_off(monkeypatch, x, **settings):
-    """Have a training end after 25 steps."""
+def cut_off(monkeypatch, x, after=25, **settings):
+    """Have a training end after some steps."""
     steps, once = [], loop.TrainingStep.__call__
 
     def step(self, *args):
-        if len(steps) == 25:
+        if len(steps) == after:
             raise KeyboardInterrupt
         steps.append(1)
         return once(self, *args)
@@ -251,7 +251,7 @@ def cut_off(monkeypatch, x, **settings):
     with monkeypatch.context() as patch:
         patch.setattr(loop.TrainingStep, "__call__", step)
         with pytest.raises(KeyboardInterrupt):
-            sdl.fit(x, **settings, **QUIET)
+            sdl.fit(x, **{**settings, **QUIET})
 
 
 def test_a_training_that_is_cut_off_goes_on_from_its_checkpoint(both, tmp_path, monkeypatch):
