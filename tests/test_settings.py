@@ -38,7 +38,10 @@ def test_json_becomes_settings_with_tuples_and_settings_within():
     ("settings", "message"),
     [
         ({}, "missing settings: name"),
-        ({"name": "a", "sides": 1}, "unknown settings: sides; expected some of name, share, side, blocks, inner"),
+        (
+            {"name": "a", "sides": 1},
+            "unknown settings: sides; expected some of name, share, side, blocks, inner, power",
+        ),
         ({"name": ""}, "name must be at least 1 characters long, found ''"),
         ({"name": "a", "share": 1}, "share must be below 1, found 1"),
         ({"name": "a", "side": "output"}, "side must be one of input, target, found 'output'"),
@@ -79,7 +82,10 @@ NOT_FINITE = "lambda_anchor must be a finite number, found"
             (lambda value=value: RunConfig.from_dict({"lambda_anchor": value}), NOT_FINITE)
             for value in (math.nan, math.inf, 10**400)
         ),
-        (lambda: RunConfig.from_dict({"lambda_anchor": 1e39}), r"lambda_anchor must be at most 3.4e\+38 in size"),
+        (
+            lambda: RunConfig.from_dict({"lambda_anchor": 1e39}),
+            r"lambda_anchor must be at most 3.4e\+38 in size, which float32 can hold",
+        ),
         (lambda: Outer.from_dict({"name": "a", "inner": {"size": np.int64(-3)}}), "size must be at least 1"),
         (lambda: Outer("a", np.float32(1)), "share must be below 1"),
         (lambda: Outer("a").changed(share=2), "share must be below 1, found 2"),

@@ -85,7 +85,10 @@ def test_answers_name_existing_settings():
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("jumprelu_ste_to_input", "; not a setting here: l0 weighs a penalty"),
+        (
+            "jumprelu_ste_to_input",
+            "; not a setting here: l0 weighs a penalty, whose straight-through kernel is bandwidth wide",
+        ),
         ("autocast", "; set precision to bfloat16"),
         ("scheduler", "; the learning rate rises over lr_warmup and falls to zero over lr_decay, each .*"),
         ("lr_schedule", "; the learning rate rises over lr_warmup and .*"),

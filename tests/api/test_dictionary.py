@@ -224,7 +224,12 @@ UNKNOWN = "unknown arguments of from_pretrained: {}; expected some of revision, 
     ("load", "name", "options", "message"),
     [
         (sdl.load, "another run's config", {}, r"belongs to a different run: .*seed"),
-        (sdl.load, "run", {"activation": "relu", "k": 4}, "for plain tensors, but the format is sdlcore"),
+        (
+            sdl.load,
+            "run",
+            {"activation": "relu", "k": 4},
+            "for plain tensors, but the format is sdlcore; leave out activation, k",
+        ),
         (sdl.load, "nothing.safetensors", {}, "nothing.safetensors: neither a file or folder on this machine"),
         (sdl.load, "x.safetensors", {}, "x.safetensors: not a readable safetensors file"),
         (PRETRAINED, "empty provenance", {}, r"provenance\.json: cannot be read \(Expecting value"),

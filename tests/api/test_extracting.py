@@ -286,7 +286,11 @@ def with_few_words(lm, _):
     ("model", "options", "message"),
     [
         *((damaged(content), {}, r"lm/config\.json: ") for content in (b"", b"\xff\xfe", b"[" * 100_000, b"[]")),
-        (with_few_words, {"tokenizer": True}, r"the tokenizer returns the token [0-9]+, but the model knows 100"),
+        (
+            with_few_words,
+            {"tokenizer": True},
+            r"the tokenizer returns the token [0-9]+, but the model knows 100 tokens",
+        ),
         (lambda lm, _: lm, {"dtype": "bfloat16"}, "dtype is bfloat16, but lm is a loaded model, which has its own"),
         (lambda lm, _: lm, {"layer": BLOCKS + 1}, f"layer is {BLOCKS + 1}, but the model has {BLOCKS} blocks"),
         (lambda *_: "", {}, "^lm is empty, expected a path"),

@@ -541,7 +541,10 @@ def fit(*arguments, **settings):
         (fit(processes=3, **SMALL), "batch_size = 50 must be a multiple of 3 processes that divide"),
         (fit(processes=3, split="latents", **SMALL), "n_q = 4 must be a multiple of 3 processes"),
         (fit(processes=2, solver="acs"), "processes is 2, but a solver runs in one process; leave"),
-        (lambda x: sdl.fit(lambda step: x[:50], processes=2, l1=0.1), "several processes .*, but x gives batches"),
+        (
+            lambda x: sdl.fit(lambda step: x[:50], processes=2, l1=0.1),
+            "several processes .*, but x gives batches; give an array",
+        ),
         (
             fit(processes=2, optimizer=torch.optim.SGD, **SMALL),
             "processes is 2, but optimizer is a function, which other processes cannot receive; leave one out",
@@ -588,7 +591,10 @@ def fit(*arguments, **settings):
         (lambda x: sdl.fit(x, x[:5]), "target has 5 rows, but x has 200"),
         (lambda x: sdl.fit(x, solver="acs", anchors=x[:1]), "anchors has no meaning for a solver"),
         (fit(anchors=2 * np.eye(8), lambda_anchor=1), "anchors: row 0 .* norm 2, expected a unit vector"),
-        (fit(**SMALL, anchors=np.eye(8)[:2], lambda_anchor=0), r"lambda_anchor is 0, but anchors are given"),
+        (
+            fit(**SMALL, anchors=np.eye(8)[:2], lambda_anchor=0),
+            r"lambda_anchor is 0, but anchors are given; leave out lambda_anchor \(for its default\) or",
+        ),
         (fit(anchors=np.eye(9), lambda_anchor=1, batch_size=50, steps=2), "anchors have 9 dimensions, but x has 8"),
         (fit(**SMALL, lambda_anchor=0.1), "lambda_anchor is 0.1, but no anchors are given; give anchors, or leave"),
         (fit(**SMALL, anchor_cosine=0.9), "anchor_cosine is 0.9, but no anchors are given"),

@@ -139,7 +139,10 @@ SILENT = sdl.Dictionary(SparseCoder(ModelConfig(n_q=8), (D,), (D,)))
         ({"number": 0}, "number must be at least 1"),
         ({"contexts_per_batch": 0}, "contexts_per_batch must be at least 1"),
         ({"place": "block.mlp.up_proj:output"}, "reads activations of width 24, but .* have width 48"),
-        ({"text_options": {"text_column": "body"}}, "text_options has no 'text_column'; expected column, config"),
+        (
+            {"text_options": {"text_column": "body"}},
+            "text_options has no 'text_column'; expected column, config, split",
+        ),
     ],
 )
 def test_arguments_of_pages_are_checked(sae, model_folder, change, message):

@@ -274,7 +274,10 @@ OTHER = PreTrainedTokenizerFast(tokenizer_object=Tokenizer(BPE({"b": 0}, [])), e
         ({"anchors": np.eye(D)}, "unknown run settings: anchors"),
         ({"context_length": 64, "tokens": 0}, "too short for one context of 64 tokens"),
         ({"context_length": 65}, "context_length must be between 2 and the model's 64"),
-        ({"texts": ["a" * 100], "tokenizer": OTHER}, r"^the texts: too short for .* 16 tokens; .* the tokenizer of"),
+        (
+            {"texts": ["a" * 100], "tokenizer": OTHER},
+            r"^the texts: too short for .* 16 tokens; .* the tokenizer of this",
+        ),
     ],
 )
 def test_what_is_wrong_is_named_before_anything_is_trained(lm, options, message, tmp_path):

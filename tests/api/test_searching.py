@@ -238,7 +238,10 @@ def test_codes_by_search_are_not_exported_and_not_trained(trained, x, tmp_path):
         (lambda d, x: sdl.search(d, method="omp", l0=3), "l0 needs x, samples"),
         (lambda d, x: sdl.search(d, x, l0=3), "l0 has no meaning for method posterior"),
         (lambda d, x: sdl.search(d, x, "omp", l0=0), "l0 must be above 0, found 0"),
-        (lambda d, x: sdl.search(d, x, "omp", k=2, l0=3), "l0 is 3, but 2 steps activate 2 latents on average"),
+        (
+            lambda d, x: sdl.search(d, x, "omp", k=2, l0=3),
+            "l0 is 3, but 2 steps activate 2 latents on average; raise k",
+        ),
         (lambda d, x: sdl.search(d, method="lasso"), "method must be one of posterior, omp, gradient_pursuit, nnls"),
         (lambda d, x: sdl.search(d, method="omp", k=33), "k must be between 1 and n_q = 32, found 33"),
         (lambda d, x: sdl.search(d, method="nnls", k=3), "k has no meaning for method nnls"),

@@ -196,9 +196,17 @@ def of_pairs(step):
     ("x", "settings", "message"),
     [
         (of_step, {"batch_size": 64}, "batch_size has no meaning together with batches, which determine it"),
-        (of_step, {"solver": "acs", "n_atoms": 16, **QUIET}, "solver acs reads all samples several times"),
+        (
+            of_step,
+            {"solver": "acs", "n_atoms": 16, **QUIET},
+            "solver acs reads all samples several times, but x gives batches",
+        ),
         (of_step, {"pair": "transcoder"}, "pair transcoder needs a source with a target"),
-        (of_step, {"target": X}, r"x gives batches, which hold their targets themselves: pairs \(x, target\)"),
+        (
+            of_step,
+            {"target": X},
+            r"x gives batches, which hold their targets themselves: pairs \(x, target\); leave target out",
+        ),
         (of_step, {"accumulate": 3}, "accumulate = 3 must divide batch_size = 64"),
         (of_step, {"anchors": np.eye(6)}, "anchors have 6 dimensions, but x has 8"),
         (
@@ -221,7 +229,11 @@ def of_pairs(step):
         (not_finite, {}, "batch 3: x contains NaN or infinity in row 7; leave such rows out"),
         (lambda step: {"x": X}, {}, "batch 0: x is a dict, expected an array, a tensor or a path"),
         (lambda step: (X, X, X), {}, r"batch 0 of x has 3 parts, expected an array or a tensor, or a pair"),
-        (TensorDataset(torch.from_numpy(X)), {}, r"batch 0: x is float32 of shape \(8,\).*; a DataLoader makes"),
+        (
+            TensorDataset(torch.from_numpy(X)),
+            {},
+            r"batch 0: x is float32 of shape \(8,\).*; a DataLoader makes batches",
+        ),
     ],
 )
 @pytest.mark.filterwarnings("ignore:activation relu")

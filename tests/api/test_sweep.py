@@ -240,7 +240,10 @@ def test_a_run_that_fails_on_a_stream_does_not_hold_the_others_up():
     [
         ({"at_once": 1}, "at_once is 1, but all 2 runs train on each batch of a stream; leave it out"),
         ({"batch_size": 8}, "run 'a': batch_size has no meaning together with batches"),
-        ({"anchor_cosine": 0.9, "anchors": np.eye(8)[:2]}, "run 'a': anchor_cosine trains several times"),
+        (
+            {"anchor_cosine": 0.9, "anchors": np.eye(8)[:2]},
+            "run 'a': anchor_cosine trains several times, but a shared stream is read once",
+        ),
     ],
 )
 def test_what_has_no_meaning_on_a_stream_is_refused(change, message):

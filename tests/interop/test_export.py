@@ -22,7 +22,11 @@ REFUSALS = [
         "saelens",
         "SAELens cannot express a topk transcoder with a skip connection: its transcoders with a skip connection are",
     ),
-    ("topk crosscoder", "saelens", "SAELens cannot express a topk crosscoder: it has no class for crosscoders"),
+    (
+        "topk crosscoder",
+        "saelens",
+        "SAELens cannot express a topk crosscoder: it has no class for crosscoders; save it",
+    ),
     ("relu transcoder", "dictionary_learning", "express a relu transcoder: it has no class for a transcoder; save it"),
     ("topk crosscoder", "dictionary_learning", "its fork's crosscoders are relu or batchtopk; train it with activatio"),
     ("relu crosscoder", "dictionary_learning", "crosscoders have sites of one width, found 24, 32; save"),
@@ -30,7 +34,11 @@ REFUSALS = [
     ("batchtopk", "sparsify", "train it with activation topk, or save it"),
     ("topk crosscoder", "sparsify", "it has no class for crosscoders"),
     ("topk transcoder to another width", "sparsify", "inputs and targets must have one width, found 24 and 32"),
-    ("relu", "circuit_tracer", "circuit-tracer cannot express a relu autoencoder: it opens transcoders"),
+    (
+        "relu",
+        "circuit_tracer",
+        "circuit-tracer cannot express a relu autoencoder: it opens transcoders, from a layer's",
+    ),
     ("gated transcoder", "circuit-tracer", "its loaders know relu, jumprelu and topk; train it with activation batch"),
     ("relu transcoder to another width", "circuit_tracer", "must have one width, found 24 and 32"),
     *(

@@ -131,7 +131,10 @@ def test_validation_fills_in_defaults_and_leaves_its_argument_alone():
             "anchorings.ground_truth.lambda_anchor: 0.1, but anchor_cosine chooses it; leave it out",
         ),
         ({"anchorings.ground_truth.features": "parents"}, ": lrb has no parents; expected a bench with hierarchy"),
-        ({"anchorings.discovered.features": "parents"}, ": discovered anchors are drawn from no features"),
+        (
+            {"anchorings.discovered.features": "parents"},
+            ": discovered anchors are drawn from no features; leave it out",
+        ),
         ({"tables.table1.methods": ["topk", "nmf"]}, ": nmf is not a key of methods"),
         ({"tables.table1.nulls": ["frozen"]}, ": frozen is not a key of methods"),
         ({"tables.table1.null_protocols": ["bset"]}, "table1.null_protocols: bset is not a key of protocols"),
@@ -365,7 +368,10 @@ CLIP_SOURCES = [
     ({"images": "fashion_mnist", "test_images": "photos"}, "test_images: must be null, since fashion_mnist has its"),
     ({"images": "fashion_mnist", "train_samples": 60001}, "train_samples: 60001 images, but fashion_mnist has 60000"),
     ({"test_samples": None}, ": missing; without test_images, it is the number of images to hold out"),
-    ({"pretrained": "trained"}, "test_images: missing; a CLIP that is trained here needs a separate folder for"),
+    (
+        {"pretrained": "trained"},
+        "test_images: missing; a CLIP that is trained here needs a separate folder for evaluation",
+    ),
     ({"test_images": "./photos/"}, ": is the same folder as images; leave it out and set test_samples"),
     (
         {"images": "fashion_mnist", "pretrained": "trained", "train_samples": 99, "training": {"batch_size": 100}},
@@ -444,7 +450,10 @@ DISCOVERIES = [
     ({"discovery.runs.nosuch": {"methods": ["topk"], "anchorings": ["discovered"]}}, "nosuch is not a source"),
     ({"discovery.runs.lrb.anchorings": ["nosuch"]}, "lrb.anchorings: nosuch is not a key of anchorings"),
     ({"discovery.runs.lrb.methods": ["nosuch"]}, "lrb.methods: nosuch is not a key of methods"),
-    ({"figures.figure9.anchoring": "discovered"}, ": discovered is not none or an anchoring that is drawn from"),
+    (
+        {"figures.figure9.anchoring": "discovered"},
+        ": discovered is not none or an anchoring that is drawn from classes",
+    ),
 ]
 
 

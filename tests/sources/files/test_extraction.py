@@ -254,7 +254,10 @@ def with_row(values, row, value):
         ({"target": Y[:-1]}, "differ in rows: .*input.npy has 10000, .*target.npy has 9999"),
         ({"labels": LABELS[:-1]}, "differ in rows: .*labels.npy has 9999"),
         ({"labels": LABELS.astype(float)}, "labels.npy: contains float64, but labels needs integers"),
-        ({"labels": LABELS[:, None]}, r"shape \(10000, 1\), but labels needs one for each sample, shape \(10000,\)"),
+        (
+            {"labels": LABELS[:, None]},
+            r"shape \(10000, 1\), but labels needs one for each sample, shape \(10000,\); save the result of",
+        ),
         (
             {"labels": np.stack([LABELS, LABELS], axis=1)},
             r"labels.npy: has shape \(10000, 2\), but labels needs one for each sample$",
@@ -264,7 +267,10 @@ def with_row(values, row, value):
         ({"labels": with_row(LABELS, 9, 70000)}, "labels.npy: row 9 contains 70000, expected a class from 0 to 65535"),
         ({"input": with_row(X, 9001, np.nan)}, "input.npy: row 9001 contains NaN or infinity"),
         ({"target": with_row(Y, 7, -np.inf)}, "target.npy: row 7 contains NaN or infinity"),
-        ({"input": with_row(X, 4100, 1e30)}, "input.npy: row 4100 contains 1e.30, too large for float16"),
+        (
+            {"input": with_row(X, 4100, 1e30)},
+            "input.npy: row 4100 contains 1e.30, too large for float16; set another dtype",
+        ),
         ({"input": X[:3]}, r"test_share 0\.1 of 3 rows leaves no row to train"),
         ({"labels": NAMES, "class_names": ["a", "b"]}, r"labels\.npy: contains names, so leave out class_names"),
         (
