@@ -16,13 +16,13 @@ from sdlcore.commands.help import settings_of
 from sdlcore.commands.main import COMMANDS, main
 from sdlcore.data.reading import ActivationStore, open_checked
 from sdlcore.data.references import save_references
-from sdlcore.data.writing import create_store
 from sdlcore.inside.pages import SHOWN
 from sdlcore.model.coder import SparseCoder
 from sdlcore.random_streams import stream, torch_stream
 from sdlcore.run import MAIN, ModelConfig, RunConfig
 from tests.conftest import REPOSITORY
 from tests.sources.language.tiny_llama import SIZES, documents, save_tiny_llama
+from tests.stores import write_store
 
 BENCH = shlex.split(
     "--n 24 --n-p 16 --sparsity 0.9 --max-interference 0.4 --train-samples 2000 --test-samples 500 --seed 3 "
@@ -107,8 +107,9 @@ def test_a_labelled_store_is_judged_by_the_means_of_the_run_and_by_rows(tmp_path
     labelled = ["--labels", str(tmp_path / "labels.npy"), "--out", str(tmp_path / "run")]
     main(["fit", str(tmp_path / "x.npy"), *labelled, *TOPK])
     mask = labels != 1
-    with create_store(tmp_path / "test.h5", {}, class_names=["3", "2", "0"]) as writer:
-        writer.append(x[mask], labels=np.array([2, -1, 1, 0])[labels[mask]])
+    write_store(
+        tmp_path / "test.h5", x[mask], labels=np.array([2, -1, 1, 0])[labels[mask]], class_names=["3", "2", "0"]
+    )
     np.save(tmp_path / "rows.npy", np.eye(16, dtype=np.float32))
     scores = {}
     for name, more in (("means", []), ("rows", ["--references", str(tmp_path / "rows.npy")])):

@@ -10,10 +10,10 @@ import sdlcore as sdl
 from sdlcore.api.encoding import encoded
 from sdlcore.api.samples import Samples
 from sdlcore.data.pairs import pair_sites
-from sdlcore.data.writing import create_store
 from sdlcore.model.coder import SparseCoder
 from sdlcore.run import ModelConfig
 from sdlcore.sparse.search import LargestPerSample
+from tests.stores import write_store
 
 N_P, N_R, N_Q = 6, 5, 20
 X = np.random.default_rng(0).normal(size=(300, N_P)).astype(np.float32)
@@ -39,8 +39,7 @@ def dictionary(pair="sae", n_q=N_Q, **settings):
 @pytest.fixture(scope="module")
 def store(tmp_path_factory):
     path = tmp_path_factory.mktemp("store") / "x.h5"
-    with create_store(path, {}) as writer:
-        writer.append(X, TARGET)
+    write_store(path, X, TARGET)
     return path
 
 
@@ -169,8 +168,7 @@ def with_index(codes, index):
 )
 def test_samples_and_codes_of_another_dictionary_are_refused(call, message, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    with create_store("one.h5", {}) as writer:
-        writer.append(X)
+    write_store("one.h5", X)
     sae = dictionary(**CASES["topk"])
     codes = sae.encode(X, sparse=True)
     with pytest.raises(ValueError, match=message):

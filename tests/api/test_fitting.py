@@ -21,7 +21,6 @@ from sdlcore.api.fitting import Fit
 from sdlcore.api.run_folder import CHECKPOINT, HISTORY_PART
 from sdlcore.data.anchors import Anchors, save_anchors
 from sdlcore.data.reading import ActivationStore
-from sdlcore.data.writing import create_store
 from sdlcore.model.saving import load_model
 from sdlcore.run import MAIN, PART_OF, RunConfig
 from sdlcore.settings import default_of
@@ -29,6 +28,7 @@ from sdlcore.storage import private
 from sdlcore.training import loop
 from sdlcore.training.history import read_history
 from tests.conftest import script
+from tests.stores import write_store
 
 QUIET = {"progress": False, "device": "cpu"}
 TOPK = {"activation": "topk", "k": 3, "n_q": 24, "batch_size": 64, "steps": 30, "log_every": 10}
@@ -49,8 +49,7 @@ def both(bench):
 
 @pytest.fixture
 def store(both, tmp_path):
-    with create_store(tmp_path / "train.h5", {}) as opened:
-        opened.append(both[0], target=both[1])
+    write_store(tmp_path / "train.h5", both[0], target=both[1])
     return tmp_path / "train.h5"
 
 

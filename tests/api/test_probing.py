@@ -10,6 +10,7 @@ import sdlcore as sdl
 from sdlcore.model.coder import SparseCoder
 from sdlcore.random_streams import torch_stream
 from sdlcore.run import ModelConfig
+from tests.stores import write_store
 
 DOCUMENTS, ROWS, D = 60, 5, 8
 LABELS = ["sea" if number % 2 else "land" for number in range(DOCUMENTS)]
@@ -56,10 +57,8 @@ def test_random_labels_have_an_auc_of_chance(x, coder):
 
 
 def test_rows_of_a_store_are_pooled_by_its_documents(x, coder, tmp_path):
-    from sdlcore.data.writing import create_store
 
-    with create_store(tmp_path / "a.h5", {}) as writer:
-        writer.append(x, references={"document": NUMBERS})
+    write_store(tmp_path / "a.h5", x, references={"document": NUMBERS})
     labels = {number: label for number, label in enumerate(LABELS) if number < 50}
     call = {"k": [1, None], "nulls": False}
     scores = sdl.probe({"ours": coder}, tmp_path / "a.h5", labels, **call)

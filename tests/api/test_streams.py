@@ -2,7 +2,6 @@
 
 import json
 import signal
-import warnings
 from functools import partial
 
 import numpy as np
@@ -19,6 +18,7 @@ from sdlcore.data.memory import Arrays
 from sdlcore.random_streams import stream
 from sdlcore.training import loop
 from tests.api.test_fitting import QUIET, same
+from tests.refusals import no_warning
 
 SETTINGS = {"activation": "topk", "k": 3, "n_q": 24, "steps": 30, "log_every": 10, **QUIET}
 N = 640
@@ -158,8 +158,7 @@ def test_an_interrupted_training_goes_on_to_the_bits_of_an_uninterrupted_one(x, 
 
 def test_an_iterator_is_read_as_far_as_it_lasts(tmp_path):
     whole = sdl.fit(of_step, **SETTINGS | {"steps": 10})
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
+    with no_warning():
         assert same(sdl.fit(passes(), **SETTINGS | {"steps": 10}), whole)
     with pytest.warns(UserWarning, match="x ended after 10 of 15 batches, .*; set steps to 10, or give a DataLoader"):
         dictionary = sdl.fit(passes(), **SETTINGS | {"steps": 15, "log_every": 4})

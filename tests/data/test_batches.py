@@ -5,16 +5,15 @@ from hypothesis import strategies as st
 
 from sdlcore.data.batches import BatchReader, StorePart
 from sdlcore.data.reading import ActivationStore
-from sdlcore.data.writing import create_store
 from sdlcore.random_streams import stream
+from tests.stores import write_store
 
 
 @pytest.fixture(scope="module")
 def path(tmp_path_factory):
     path = tmp_path_factory.mktemp("reader") / "store.h5"
     rows = np.arange(5000)
-    with create_store(path, {}) as writer:
-        writer.append(np.stack([rows, -rows], 1), target=np.stack([rows + 0.5] * 3, 1))
+    write_store(path, np.stack([rows, -rows], 1), target=np.stack([rows + 0.5] * 3, 1))
     return path
 
 

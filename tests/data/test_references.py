@@ -12,6 +12,7 @@ from sdlcore.data.writing import create_store
 from sdlcore.storage.checksums import write_with_checksum
 from sdlcore.training import normalisation
 from tests.coders import coder
+from tests.stores import write_store
 
 W = np.eye(5)[:, :4]
 NAMES = ["cat", "dog", "nothing", "owl", "rare"]
@@ -142,8 +143,9 @@ def test_references_that_are_no_unit_vectors_are_refused_by_the_name_of_their_fi
     ],
 )
 def test_stores_that_have_no_class_means_are_refused_by_name(tmp_path, labels, names, message):
-    with create_store(tmp_path / "s.h5", {}, class_names=names) as writer:
-        writer.append(np.ones((3, 2)), labels=None if labels is None else np.array(labels))
+    write_store(
+        tmp_path / "s.h5", np.ones((3, 2)), labels=None if labels is None else np.array(labels), class_names=names
+    )
     with ActivationStore(tmp_path / "s.h5") as bare, pytest.raises(ValueError, match=rf"s\.h5: {message}"):
         means_of_classes(bare)
 

@@ -9,20 +9,19 @@ import torch
 
 from runs.folder import Run
 from sdlcore.data.references import References, save_references
-from sdlcore.data.writing import create_store
 from sdlcore.interop.export import export
 from sdlcore.interop.settings import ImportConfig
 from sdlcore.model.saving import load_model, save_model
 from tests.conftest import script
 from tests.interop.models import WIDER, N, model_of, samples
+from tests.stores import write_store
 
 
 @pytest.fixture
 def store(tmp_path):
     path = tmp_path / "train.h5"
     x = samples("topk crosscoder", 200).numpy()
-    with create_store(path, {}) as writer:
-        writer.append(x[:, :N], x[:, N:])
+    write_store(path, x[:, :N], x[:, N:])
     return path
 
 

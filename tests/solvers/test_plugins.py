@@ -8,7 +8,6 @@ import torch
 from annotated_types import Ge
 
 import sdlcore as sdl
-from sdlcore.data.writing import create_store
 from sdlcore.errors import PluginError
 from sdlcore.model.saving import load_model
 from sdlcore.solvers.codes import largest_correlations, nonnegative_codes
@@ -16,6 +15,7 @@ from sdlcore.solvers.registry import libraries_of, solver
 from sdlcore.solvers.search import fit_of, initial_atoms, read_batch
 from sdlcore.solvers.settings import SolverConfig
 from sdlcore.solvers.solve import find
+from tests.stores import write_store
 
 SETTINGS = {"solver": "samples", "n_atoms": 12, "support": 3, "batch_size": 64}
 
@@ -36,8 +36,7 @@ def samples(registry):
 
 def test_it_leaves_a_run_with_its_settings(tmp_path):
     x = torch.rand(300, 6, generator=torch.Generator().manual_seed(0)).numpy()
-    with create_store(tmp_path / "train.h5", {}) as writer:
-        writer.append(x)
+    write_store(tmp_path / "train.h5", x)
     config = SolverConfig.from_dict({**SETTINGS, "taken_from": 2})
     sdl.fit(tmp_path / "train.h5", out=tmp_path / "run", progress=False, **config.to_dict())
     model = load_model(tmp_path / "run/model.safetensors")

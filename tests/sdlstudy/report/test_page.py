@@ -17,7 +17,6 @@ from matplotlib.image import imread, imsave
 
 import sdlcore as sdl
 from sdlcore.data.anchors import Anchors, save_anchors
-from sdlcore.data.writing import create_store
 from sdlstudy.configuration.loading import configure, load_yaml, validate
 from sdlstudy.configuration.whole import Figures
 from sdlstudy.rendering import figures
@@ -30,6 +29,7 @@ from tests.sdlstudy.products import studies as products
 from tests.sdlstudy.products import test_figure4, test_figure5
 from tests.sdlstudy.rendering import test_figures
 from tests.sdlstudy.results import test_tables
+from tests.stores import write_store
 
 VOID = {"meta", "img", "br", "hr", "link", "input"}
 
@@ -132,8 +132,7 @@ def results(tmp_path_factory, config):
         for cell in config.figures.figure6.runs(config, side):
             test_figures.write_history(folder / files.run(cell), side, cell.seed, events)
     W, samples, coefficients = test_figures.bench()
-    with create_store(folder / files.store("flat", 0, "train"), {}) as store:
-        store.append(input=samples, features=coefficients)
+    write_store(folder / files.store("flat", 0, "train"), input=samples, features=coefficients)
     products.write_matrix(folder / files.feature_matrix("flat", 0), W)
     eye = np.eye(10, dtype=np.float32)
     products.write_matrix(folder / files.feature_matrix("lrb", 0), eye)

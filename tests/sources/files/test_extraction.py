@@ -14,7 +14,6 @@ from safetensors.torch import save_file as save_torch
 
 from sdlcore.data.reading import ActivationStore
 from sdlcore.data.references import means_of_classes
-from sdlcore.data.writing import create_store
 from sdlcore.errors import SourceError
 from sdlcore.evaluation.evaluate import evaluate_coder
 from sdlcore.evaluation.ground_truth import GroundTruth
@@ -30,6 +29,7 @@ from sdlcore.sources.files.extraction import (
 )
 from sdlcore.sources.files.settings import FileSource
 from tests.coders import coder
+from tests.stores import write_store
 
 ROWS = 10_000
 RNG = np.random.default_rng(0)
@@ -57,8 +57,7 @@ def folder(tmp_path_factory):
         file["linked"] = h5py.SoftLink("/layer5/x")
     with h5py.File(folder / "one.hdf5", "w") as file:
         file.create_dataset("a/x", data=X, compression="gzip")
-    with create_store(folder / "store.h5", {}, "bfloat16") as writer:
-        writer.append(X)
+    write_store(folder / "store.h5", X, dtype="bfloat16")
     save_file({"x": X, "y": Y, "labels": LABELS}, folder / "all.safetensors")
     halves = {"bf16": torch.from_numpy(X).bfloat16(), "f16": torch.from_numpy(X).half()}
     save_torch({**halves, "f8": torch.ones(3, 2).to(torch.float8_e4m3fn)}, folder / "half.safetensors")
