@@ -612,7 +612,7 @@ def fit(*arguments, **settings):
             "start maps 8 to 8 dimensions",
         ),
         (fit(**SMALL, out="run.pt"), "run.pt: expected a folder"),
-        (fit(**SMALL, out=""), "out is empty, expected a path"),
+        (fit(**SMALL, out=""), r"out is empty, expected a path; the working folder is '\.'"),
         (lambda x: sdl.fit_many(x, {"a": {}}, **SMALL, out=""), "out is empty, expected a path"),
         (lambda x: sdl.fit(x, **SMALL).save(""), "path is empty, expected a path"),
         (lambda x: sdl.load(""), "path is empty, expected a path"),

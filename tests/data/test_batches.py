@@ -73,8 +73,3 @@ def test_epochs_differ_and_rows_are_mixed(path):
         first, second = reader(0)[0][:, 0], reader(1)[0][:, 0]
     assert (first != second).mean() > 0.99
     assert abs(np.corrcoef(first, np.arange(5000))[0, 1]) < 0.1
-
-
-def test_a_batch_larger_than_the_store_is_refused(path):
-    with ActivationStore(path) as store, pytest.raises(ValueError, match="batch_size 5001 exceeds its 5000 rows"):
-        BatchReader(store, "sae", 5001, order)

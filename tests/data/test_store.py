@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from sdlcore.data.reading import ActivationStore, verify
 from sdlcore.data.writing import create_store
 from sdlcore.errors import StoreError
+from tests.stores import write_store
 
 
 def block(rows, seed=0):
@@ -133,23 +134,30 @@ def test_a_killed_writer_leaves_no_store(tmp_path):
         ActivationStore(tmp_path / "store.h5")
 
 
-def test_what_is_not_a_store_is_named(tmp_path):
-    (tmp_path / "text").write_text("hello")
-    with pytest.raises(StoreError, match="text: not a readable HDF5 file"):
-        ActivationStore(tmp_path / "text")
-    h5py.File(tmp_path / "other.h5", "w").close()
-    with pytest.raises(StoreError, match=r"other\.h5: is an HDF5 file, but not"):
-        ActivationStore(tmp_path / "other.h5")
-    with create_store(tmp_path / "new.h5", {}) as writer:
-        writer.append(np.ones((3, 2)))
-    with h5py.File(tmp_path / "new.h5", "r+") as file:
+def of_version_99(path):
+    write_store(path, np.ones((3, 2)))
+    with h5py.File(path, "r+") as file:
         file.attrs["version"] = 99
-    with pytest.raises(StoreError, match="version 99"):
-        ActivationStore(tmp_path / "new.h5")
-    content = (tmp_path / "new.h5").read_bytes()
-    (tmp_path / "cut.h5").write_bytes(content[: len(content) // 2])
-    with pytest.raises(StoreError, match=r"cut\.h5: not a readable HDF5 file"):
-        ActivationStore(tmp_path / "cut.h5")
+
+
+def cut_in_half(path):
+    write_store(path, np.ones((3, 2)))
+    os.truncate(path, path.stat().st_size // 2)
+
+
+@pytest.mark.parametrize(
+    ("write", "message"),
+    [
+        (lambda path: path.write_text("hello"), r"s\.h5: not a readable HDF5 file"),
+        (lambda path: h5py.File(path, "w").close(), r"s\.h5: is an HDF5 file, but not"),
+        (of_version_99, "version 99"),
+        (cut_in_half, r"s\.h5: not a readable HDF5 file"),
+    ],
+)
+def test_what_is_not_a_store_is_named(tmp_path, write, message):
+    write(tmp_path / "s.h5")
+    with pytest.raises(StoreError, match=message):
+        ActivationStore(tmp_path / "s.h5")
 
 
 @pytest.mark.parametrize("create", ["create_store", "resume_store"])

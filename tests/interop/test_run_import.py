@@ -62,8 +62,3 @@ def test_another_width_and_a_missing_file_leave_no_run(store, tmp_path):
         run(tmp_path, store, model=str(tmp_path / "gone"))
     assert not (tmp_path / "run/model.safetensors").exists()
     assert not (tmp_path / "run/config.json").exists()
-
-
-def test_an_unknown_format_is_named():
-    with pytest.raises(ValueError, match="format must be one of sdlcore, saelens, dictionary_learning, sparsify"):
-        ImportConfig.from_dict({"model": "x", "format": "prisma"})
