@@ -123,7 +123,12 @@ def twice(x):
         (RELU, alone, {"n_q": 30}, "start has 40 latents, but n_q is 30"),
         (RELU, alone, {"init_l0": 4}, "init_l0 would replace the encoder biases of start"),
         (RELU, alone, {"center": True}, "center would replace the biases of start"),
-        (RELU, alone, {"archetypes": 8}, "leave start or archetypes out"),
+        (
+            RELU,
+            alone,
+            {"archetypes": 8},
+            "start gives decoder rows, but archetypes compute them; leave start or archetypes out",
+        ),
         (SPARSE, lambda x: (x[:, :8],), {}, "start maps 16 to 16 dimensions, but the inputs have 8 and 8"),
         (SPARSE, twice, {}, "start is of pair sae, but the inputs are for pair transcoder"),
         (SPARSE | {"skip": True}, twice, {"skip": False}, "skip is False, but start has a linear path"),
