@@ -65,17 +65,8 @@ def run(folder: Path, configuration: str) -> Path:
         cache = folder / "cache"
         if not cache.exists():
             cache.symlink_to(os.path.relpath(REPOSITORY / "cache", folder))
-        command = [
-            sys.executable,
-            "-m",
-            "snakemake",
-            "--cores",
-            "all",
-            "--quiet",
-            "reason",
-            "host",
-            "--rerun-incomplete",
-        ]
+        snakemake = "-m snakemake --cores all --quiet reason host --rerun-incomplete"
+        command = [sys.executable, *snakemake.split()]
         environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
         if path.name != "config.yaml":  # config.yaml is the default, on which other files are laid
             command += ["--configfile", str(path)]

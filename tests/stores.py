@@ -7,6 +7,8 @@ from typing import Any
 import h5py
 import numpy as np
 
+from sdlcore.data.writing import create_store
+
 
 def contents(path: Path) -> dict[str, Any]:
     """Return every dataset with its type and layout, and every attribute, of an HDF5 file."""
@@ -25,3 +27,9 @@ def contents(path: Path) -> dict[str, Any]:
         look("", file)
         file.visititems(look)
     return items
+
+
+def write_store(path: Path, *columns: Any, dtype: str = "float32", class_names: Any = None, **more: Any) -> None:
+    """Write a store with one block of samples and without provenance."""
+    with create_store(path, {}, dtype, class_names) as writer:
+        writer.append(*columns, **more)

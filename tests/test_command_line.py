@@ -92,14 +92,8 @@ def test_what_may_be_none_may_stand_without_a_value(called):
         (("--store", "x", "--settings", "{}"), "--metrics [PATH [PATH ...]] files of runs (required)"),
         ((*NEEDED, "--sed", "3"), "Unrecognized options: --sed, 3; did you mean --seed?"),
         ((*NEEDED, "--seed", "three"), "--seed must be a whole number, found 'three'"),
-        (
-            (*NEEDED, "--device", "gpu"),
-            "choice 'gpu' for argument '--device'. Expected one of ('auto', 'cpu')",
-        ),
-        (
-            (*NEEDED, "--settings", "{k: 2}"),
-            "--settings: expected JSON: Expecting property name",
-        ),
+        ((*NEEDED, "--device", "gpu"), "choice 'gpu' for argument '--device'. Expected one of ('auto', 'cpu')"),
+        ((*NEEDED, "--settings", "{k: 2}"), "--settings: expected JSON: Expecting property name"),
         ((*NEEDED, "--hierarchy", '{"children": 1}'), "--hierarchy: missing settings: parents"),
         ((*NEEDED, "--anchors", "a", "b"), "--anchors: expected PATH or nothing, not a b"),
         ((*NEEDED, "--shard", "1"), "--shard: expected INT INT or nothing, not 1"),
@@ -122,19 +116,19 @@ def test_help_says_what_the_module_does_and_what_options_mean(called):
     assert "what is read" in text
 
 
-def test_a_mistake_in_a_source_is_one_line():
+@pytest.mark.parametrize(
+    ("error", "shown", "message"),
+    [
+        (SourceError, SystemExit, r": train\.h5: row 7 holds NaN$"),
+        # the function's own error is not reported as one of its arguments
+        (ValueError, ValueError, r"train\.h5: row 7 holds NaN"),
+    ],
+)
+def test_a_mistake_in_a_source_is_one_line_and_an_error_of_the_function_its_own(error, shown, message):
     def main(*, store: Path) -> None:
-        raise SourceError(f"{store}: row 7 holds NaN")
+        raise error(f"{store}: row 7 holds NaN")
 
-    with pytest.raises(SystemExit, match=r": train\.h5: row 7 holds NaN$"):
-        cli(main, argv=["--store", "train.h5"])
-
-
-def test_an_error_of_the_function_itself_is_not_reported_as_one_of_its_arguments():
-    def main(*, store: Path) -> None:
-        raise ValueError(f"{store}: has no rows")
-
-    with pytest.raises(ValueError, match=r"train\.h5: has no rows"):
+    with pytest.raises(shown, match=message):
         cli(main, argv=["--store", "train.h5"])
 
 

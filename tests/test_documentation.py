@@ -1,6 +1,5 @@
 """Names in the pages exist, and numbers in them are right. tests/pages runs the code blocks."""
 
-import json
 import os
 import pkgutil
 import re
@@ -15,32 +14,12 @@ import sdlcore as sdl
 from tests.conftest import REPOSITORY
 from tests.pages.blocks import blocks as blocks_of
 from tests.pages.blocks import pages
-from tests.pages.execution import MODEL, RUN, TEXT
 
 PAGES = [str(page.relative_to(REPOSITORY)) for page in pages()]
 
 
 def blocks(page, language):
     return [block.code for block in blocks_of(REPOSITORY / page) if block.language == language]
-
-
-@pytest.mark.slow
-def test_what_the_page_of_the_store_shows_runs(tmp_path):
-    code = "\n".join(blocks("docs/store.md", "python"))
-    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=os.environ, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    assert {path.name for path in tmp_path.iterdir()} == {"mine.h5", "train", "train.h5", "acts", "acts.h5"}
-
-
-@pytest.mark.slow
-def test_what_the_page_on_exporting_shows_runs(tmp_path):
-    blocks = [block for block in blocks_of(REPOSITORY / "docs/exporting.md") if not block.needs]
-    code = "\n".join(block.code for block in blocks if block.language == "python")
-    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=os.environ, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.startswith("circuit-tracer cannot express a topk autoencoder: it opens transcoders, ")
-    exported = {path.name for path in (tmp_path / "exported").iterdir()}
-    assert exported == {"saelens", "dictionary_learning", "layers.5", "gpt2-set", "crosscoder"}
 
 
 def test_what_the_page_of_the_theorems_shows_runs():
@@ -59,35 +38,6 @@ def test_what_the_page_on_latents_shows_runs_and_says_what_the_law_does():
     for cosine, expected in rows:
         assert cosine == pytest.approx(expected, abs=0.02)
     assert shrunk == pytest.approx((0.785, 0.765), abs=5e-4)
-
-
-@pytest.mark.slow
-def test_what_the_page_on_models_shows_runs(tmp_path):
-    """Run in a folder with a tiny model, which has fewer layers than the page's, and a dictionary for it."""
-    from sdlcore.model.coder import SparseCoder
-    from sdlcore.model.saving import save_model
-    from sdlcore.random_streams import torch_stream
-    from sdlcore.run import ModelConfig
-    from tests.sources.language.tiny_llama import SIZES, documents, save_tiny_llama
-
-    save_tiny_llama(tmp_path / MODEL)
-    width = (SIZES["hidden_size"],)
-    coder = SparseCoder(ModelConfig(activation="topk", k=64, n_q=800), width, width, torch_stream(0, "coder"))
-    save_model(
-        tmp_path / RUN / "model.safetensors", coder, {"activations": {"where": {"layer": 2, "place": "residual"}}}
-    )
-    (tmp_path / TEXT).parent.mkdir(parents=True)
-    (tmp_path / TEXT).write_text(json.dumps(documents(100)))
-    blocks = blocks_of(REPOSITORY / "docs/inside-a-model.md")
-    code = "\n".join(block.code for block in blocks if block.language == "python" and not block.needs)
-    code = code.replace("hidden_states[12]", "hidden_states[2]")
-    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=os.environ, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    assert "latent 213" in done.stdout
-    written = {path.name for path in (tmp_path / "pages").iterdir()}
-    assert written == {"index.html", "latent_26.html", "latent_213.html"}
-    (batch,) = json.loads((tmp_path / "upload.json").read_text())["batches"]
-    assert [feature["index"] for feature in batch] == [26, 213]
 
 
 def test_the_reference_of_python_has_every_name():

@@ -16,6 +16,13 @@ def names_and_pins(requirements):
     return {name.lower().replace("_", "-"): pin for name, pin in pairs}
 
 
+def imported_by(code, folder=REPOSITORY):
+    """Return the modules that are loaded after code ran in a new process."""
+    command = [sys.executable, "-c", f"{code}\nprint(*sys.modules)"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, env=os.environ, cwd=folder)
+    return set(done.stdout.split())
+
+
 def test_importing_everything_that_trains_costs_little_beyond_torch():
     code = (
         "import time, json; import torch, numpy, h5py, safetensors.torch, safetensors.numpy, scipy.sparse;"
@@ -41,16 +48,12 @@ def test_a_training_imports_no_compiler_of_torchs():
         model = SparseCoder(config.model, (5,), (5,), torch_stream(0, "x"))
         batches = lambda step: (torch.ones(4, 5).numpy(),) * 2
         train(model, batches, config, torch_stream(0, "y"), normalisation.no_scaling(5, 5))
-        print(*sys.modules)
     """
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=os.environ)
-    assert not {"torch._dynamo", "torch._inductor", "sympy"} & set(done.stdout.split())
+    assert not {"torch._dynamo", "torch._inductor", "sympy"} & imported_by(code)
 
 
 def test_importing_the_package_alone_imports_nothing_heavy():
-    code = "import sys, sdlcore; print(*sys.modules)"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=os.environ)
-    assert not {"torch", "numpy", "h5py"} & set(done.stdout.split())
+    assert not {"torch", "numpy", "h5py"} & imported_by("import sys, sdlcore")
 
 
 @pytest.mark.parametrize(
@@ -62,10 +65,7 @@ def test_importing_the_package_alone_imports_nothing_heavy():
     ],
 )
 def test_stages_that_run_often_load_nothing_that_they_do_without(script, needless):
-    code = f"import runpy, sys; runpy.run_path('workflow/scripts/{script}.py'); print(*sys.modules)"
-    command = [sys.executable, "-c", code]
-    done = subprocess.run(command, capture_output=True, text=True, check=True, env=os.environ, cwd=REPOSITORY)
-    assert not needless & set(done.stdout.split())
+    assert not needless & imported_by(f"import runpy, sys; runpy.run_path('workflow/scripts/{script}.py')")
 
 
 MAKE_TABLE_AND_VERDICTS = """
@@ -88,16 +88,14 @@ else:
     products = {"verdicts": verdicts}
 products[NAME].make(NAME, files)
 assert all(Path(output).stat().st_size > 100 for output in products[NAME].outputs(NAME, files))
-print(*sys.modules)
 """
 
 
 def test_tables_and_verdicts_need_no_module_that_loads_slowly(tmp_path):
     folders = f"CONFIG, PAPER = {str(REPOSITORY / 'config/config.yaml')!r}, {str(REPOSITORY / 'resources/paper')!r}\n"
     for name in ("table1", "verdicts"):
-        command = [sys.executable, "-c", f"NAME = {name!r}\n{folders}{MAKE_TABLE_AND_VERDICTS}"]
-        done = subprocess.run(command, capture_output=True, text=True, check=True, env=os.environ, cwd=tmp_path)
-        assert not {"torch", "matplotlib", "scipy.stats"} & set(done.stdout.split())
+        code = f"NAME = {name!r}\n{folders}{MAKE_TABLE_AND_VERDICTS}"
+        assert not {"torch", "matplotlib", "scipy.stats"} & imported_by(code, tmp_path)
 
 
 def test_the_conda_environment_holds_what_the_pipeline_needs_in_the_tested_versions():

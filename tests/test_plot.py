@@ -77,16 +77,24 @@ def test_pictures_are_drawn_on_the_axes_of_the_caller(sae):
     assert sdl.plot.loss(sae[0], ax=ax) is ax
 
 
-def test_what_cannot_be_drawn_is_refused(sae):
-    with pytest.raises(ValueError, match="no ground truth"):
-        sdl.plot.recovery(Scores({}))
-    for argument in (sae[0], {"a": sae[0]}):
-        with pytest.raises(ValueError, match=r"scores are a Dictionary, expected the result of sdl\.evaluate"):
-            sdl.plot.recovery(argument)
-    with pytest.raises(ValueError, match="the history has no column mip"):
-        sdl.plot.loss(sae[0], "mip")
-    with pytest.raises(ValueError, match="latent must be between 0 and 11, found 12"):
-        sdl.plot.top_samples(sae[0], sae[1], 12)
+SCORES_ARE_NONE = r"scores are a Dictionary, expected the result of sdl\.evaluate"
+
+
+@pytest.mark.parametrize(
+    ("draw", "message"),
+    [
+        (lambda *_: sdl.plot.recovery(Scores({})), "no ground truth"),
+        *(
+            (lambda sae, _, scores=scores: sdl.plot.recovery(scores(sae)), SCORES_ARE_NONE)
+            for scores in (lambda sae: sae, lambda sae: {"a": sae})
+        ),
+        (lambda sae, _: sdl.plot.loss(sae, "mip"), "the history has no column mip"),
+        (lambda sae, x: sdl.plot.top_samples(sae, x, 12), "latent must be between 0 and 11, found 12"),
+    ],
+)
+def test_what_cannot_be_drawn_is_refused(draw, message, sae):
+    with pytest.raises(ValueError, match=message):
+        draw(*sae)
 
 
 def test_top_samples_come_by_blocks_from_arrays_tensors_and_files(sae, tmp_path, monkeypatch):

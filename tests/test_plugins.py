@@ -1,7 +1,6 @@
 """The registry of plugins: names, settings, and how plugins are imported."""
 
 import inspect
-import warnings
 from importlib import metadata
 from typing import Annotated, ClassVar, Literal
 
@@ -19,6 +18,7 @@ from sdlcore.plugins import registry as plugins
 from sdlcore.plugins.importing import load_plugins, locate_plugin
 from sdlcore.plugins.registry import extensions
 from sdlcore.run import FIT, ModelConfig, RunConfig
+from tests.refusals import no_warning
 
 PLUGIN = '''"""A plugin."""
 
@@ -102,8 +102,7 @@ def test_a_run_without_the_plugin_has_none_of_its_settings():
 
 def test_a_setting_of_an_activation_that_a_run_does_not_have_is_warned_of():
     soft()
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
+    with no_warning():
         settings = {"activation": "relu", "l1": 1.0, "shrink": 0.1, "sizes": [1, 2]}
         warn_of_unused(RunConfig.from_dict(settings), settings)
     settings = {"activation": "topk", "k": 2, "shrink": 0.3}

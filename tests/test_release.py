@@ -11,7 +11,6 @@ import tarfile
 from pathlib import Path
 
 import pytest
-import yaml
 
 from tests import release
 from tests.conftest import REPOSITORY
@@ -142,18 +141,3 @@ def test_contributing_shows_the_environments_of_the_table(tmp_path):
     rows = list(csv.DictReader(release.TABLE.open()))
     release.write(rows, tmp_path / "release.csv", page)
     assert page.read_text() == release.PAGE.read_text()
-
-
-def test_the_citation_is_one_and_names_no_version_to_keep_in_step():
-    citation = yaml.safe_load((REPOSITORY / "CITATION.cff").read_text())
-    assert {"cff-version", "message", "title", "authors"} <= citation.keys()
-    assert citation["license"] == "Apache-2.0"
-    assert "version" not in citation
-
-
-def test_hooks_are_among_what_make_check_runs():
-    (local,) = yaml.safe_load((REPOSITORY / ".pre-commit-config.yaml").read_text())["repos"]
-    check = re.search(r"^check:.*\n((?:\t.*\n)*)", (REPOSITORY / "Makefile").read_text(), flags=re.MULTILINE)[1]
-    for hook in local["hooks"]:
-        tool = " ".join(word for word in hook["entry"].split() if not word.startswith("-"))
-        assert tool in check, tool

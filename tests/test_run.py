@@ -23,10 +23,7 @@ def test_keys_are_unique_over_the_parts():
     ("settings", "message"),
     [
         ({"activation": "topk"}, "needs k"),
-        (
-            {"activation": "relu", "k": 4},
-            "k has no meaning for activation relu; k latents are kept by topk, batchtopk",
-        ),
+        ({"activation": "relu", "k": 4}, "k has no meaning for activation relu; k latents are kept by topk, batchtopk"),
         ({"activation": "topk", "k": 2000, "n_q": 100}, "between 1 and n_q = 100"),
         ({"activation": "relu", "k": 3}, "no meaning"),
         ({"activation": "sigmoid"}, "relu, jumprelu, topk, batchtopk"),
@@ -47,10 +44,7 @@ def test_keys_are_unique_over_the_parts():
         ({"activation": "topk", "k": 2, "hierarchical": True, "k_start": 9}, "hierarchical trains every k up to k"),
         ({"frequency": 0.1}, "frequency needs activation jumprelu"),
         ({"activation": "jumprelu", "l0_form": "tanh"}, "l0_form tanh needs l0, the weight of that penalty"),
-        (
-            {"activation": "jumprelu", "l0": 1, "l0_form": "quadratic"},
-            "quadratic needs target_l0, which L0",
-        ),
+        ({"activation": "jumprelu", "l0": 1, "l0_form": "quadratic"}, "quadratic needs target_l0, which L0"),
         ({"activation": "lista", "k": 2, "pair": "transcoder"}, "lista needs pair sae or crosscoder"),
         ({"activation": "matching_pursuit", "k": 2, "tied": True}, "set tied true and decoder_norm unit"),
         ({"tied": True, "pair": "transcoder"}, "tied needs pair sae or crosscoder"),
@@ -62,10 +56,7 @@ def test_keys_are_unique_over_the_parts():
         ({"frozen": "both", "anchor_cosine": 0.9}, "moves both weights, but frozen is both"),
         ({"lambda_anchor": 1.0, "anchor_cosine": 0.9}, "anchor_cosine chooses lambda_anchor"),
         ({"anchor_form": "cosine"}, "anchor_form needs lambda_anchor or anchor_cosine"),
-        (
-            {"contrast": 0.1, "batch_size": 6, "accumulate": 2},
-            "batch_size 6 / accumulate 2 must be even",
-        ),
+        ({"contrast": 0.1, "batch_size": 6, "accumulate": 2}, "batch_size 6 / accumulate 2 must be even"),
         ({"contrast": 0.1, "batch_size": 2}, "contrast compares two or more pairs: batch_size 2 must be even and"),
         ({"archetypes": 8, "tied": True}, "archetypes compute the decoder's rows; leave out tied, which sets them too"),
         ({"archetypes": 8, "frozen": "both"}, "leave out frozen both"),
@@ -84,6 +75,7 @@ def test_keys_are_unique_over_the_parts():
         (ROUNDS | {"archetypes": 16}, "replaces decoder rows, but archetypes is 16"),
         ({"whiten": True, "skip": True, "pair": "transcoder"}, "skip needs activations that are not whitened"),
         ({"learning_rate": 0.1}, "unknown run settings: learning_rate"),
+        ({"activation": "topk", "k": 3, "pursuit": 4}, "pursuit is no setting of a training"),
     ],
 )
 def test_settings_that_do_not_go_together_are_refused(settings, message):

@@ -90,10 +90,7 @@ def test_answers_name_existing_settings():
             "; not a setting here: l0 weighs a penalty, whose straight-through kernel is bandwidth wide",
         ),
         ("autocast", "; set precision to bfloat16"),
-        (
-            "scheduler",
-            "; the learning rate rises over lr_warmup and falls to zero over lr_decay, each .*",
-        ),
+        ("scheduler", "; the learning rate rises over lr_warmup and falls to zero over lr_decay, each .*"),
         ("lr_schedule", "; the learning rate rises over lr_warmup and .*"),
         ("betas", r"; not a setting here: the optimiser is Adam with betas \(0.9, 0.999\)"),
         ("auxk_alpha", "; here it is called lambda_aux"),

@@ -93,10 +93,7 @@ def test_every_setting_has_an_effect_or_is_named_with_every_activation(base):
         ({"penalty_warmup": 0.3}, "penalty_warmup has no effect without penalties"),
         ({"resample_until": 0.3, "resample_every": None}, "resample_until has no effect without resample_every"),
         ({"init_scale": 0.5}, "init_scale has no effect without initialisation tied or samples"),
-        (
-            {"prefixes": [4, 32], "reorder_every": 50},
-            "reorder_every is 50, but training ends after step 8",
-        ),
+        ({"prefixes": [4, 32], "reorder_every": 50}, "reorder_every is 50, but training ends after step 8"),
         ({"resample_every": 7}, "resample_every is 7, but no latent is resampled after step 4"),
         ({"checkpoint_every": 4}, "checkpoint_every has no effect without out"),
         ({**BASES["matching_pursuit"], "precision": "int8"}, "precision has no effect on activation matching_pursuit"),

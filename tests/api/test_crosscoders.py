@@ -5,7 +5,7 @@ import pytest
 import torch
 
 import sdlcore as sdl
-from sdlcore.data.writing import create_store
+from tests.stores import write_store
 
 WIDTHS = (10, 6, 8)
 QUIET = {"progress": False, "device": "cpu"}
@@ -155,8 +155,7 @@ def test_stores_side_by_side_give_the_bits_of_arrays(planted, tmp_path):
     _, sites = planted
     paths = [tmp_path / f"{site}.h5" for site in range(3)]
     for path, values in zip(paths, sites, strict=True):
-        with create_store(path, {}) as writer:
-            writer.append(values)
+        write_store(path, values)
     dictionary, arrays = sdl.fit(paths, **TOPK), sdl.fit(sites, pair="crosscoder", **TOPK)
     np.testing.assert_array_equal(dictionary.W_dec, arrays.W_dec)
     np.testing.assert_array_equal(dictionary.encode(paths), arrays.encode(sites))

@@ -233,10 +233,7 @@ def test_other_answers_than_true_stop_nothing_and_errors_end_the_training():
         ({"optimizer": lambda p: None}, "optimizer gives a NoneType, expected a function"),
         ({"optimizer": torch.optim.LBFGS}, "LBFGS, which evaluates the loss several times a step; choose another"),
         ({"schedule": lambda optimizer: 0.1}, "schedule gives a float, expected a function that makes a schedule"),
-        (
-            {"schedule": ReduceLROnPlateau},
-            "ReduceLROnPlateau, which needs a metric; choose a step-based schedule",
-        ),
+        ({"schedule": ReduceLROnPlateau}, "ReduceLROnPlateau, which needs a metric; choose a step-based schedule"),
         ({"callbacks": print}, "callbacks are a builtin_function_or_method, expected a list of functions"),
         ({"callbacks": 3}, "callbacks are a int, expected a list of functions"),
         ({"callbacks": [late, 3]}, r"callbacks\[1\] is 3, expected a function that takes a row of the history"),

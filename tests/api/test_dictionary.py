@@ -77,6 +77,7 @@ def test_a_crosscoder_takes_its_sites_as_a_list_or_one_beside_the_other_in_a_fil
 @pytest.mark.parametrize(
     ("x", "message"),
     [
+        (torch.ones(3, 8).bfloat16, r"weights are torch\.bfloat16, but a CPU computes with float32 or float64"),
         (np.zeros((3, 5)), "expected 8 numbers in the last dimension, found 3 x 5"),
         (3, "x is a int, expected an array, a tensor or a path"),
         ([torch.ones(3, 8), np.ones((3, 6))], "one site of x is a tensor and another is not"),
@@ -86,6 +87,9 @@ def test_a_crosscoder_takes_its_sites_as_a_list_or_one_beside_the_other_in_a_fil
 )
 def test_samples_of_another_shape_are_refused(x, message, sae, both):
     model = sdl.fit(list(both), **TOPK | {"steps": 1}, **QUIET) if isinstance(x, list) else sae
+    if callable(x):
+        model, x = copy.deepcopy(sae), np.ones((3, 8))
+        model.coder.bfloat16()
     with pytest.raises(ValueError, match=message):
         model.encode(x)
 
@@ -102,23 +106,12 @@ def test_samples_that_are_not_finite_are_refused_by_their_row(sae, value, conver
             call(convert(x))
 
 
-def test_weights_in_half_precision_say_what_a_cpu_takes(sae, both):
-    half = copy.deepcopy(sae)
-    half.coder.bfloat16()
-    with pytest.raises(ValueError, match=r"weights are torch\.bfloat16, but a CPU computes with float32 or float64"):
-        half.encode(both[0][:5])
-
-
 @pytest.mark.parametrize(
     "x",
     [
-        np.full((3, 8), "1"),
-        np.ones((3, 8), dtype=complex),
-        np.ones((3, 8), dtype="M8[D]"),
-        np.ones((3, 8), dtype=int),
-        torch.ones(3, 8, dtype=torch.complex64),
-        torch.ones(3, 8, dtype=torch.int64),
-        torch.ones(3, 8, device="meta"),
+        *(np.full((3, 8), "1"), np.ones((3, 8), dtype=complex), np.ones((3, 8), dtype="M8[D]")),
+        *(np.ones((3, 8), dtype=int), torch.ones(3, 8, dtype=torch.complex64), torch.ones(3, 8, dtype=torch.int64)),
+        *(torch.ones(3, 8, device="meta"),),
     ],
     ids=lambda x: str(x.dtype),
 )
@@ -223,42 +216,42 @@ def folders(sae, both, tmp_path_factory):
     return folder
 
 
-@pytest.mark.parametrize(
-    ("name", "options", "message"),
-    [
-        ("another run's config", {}, r"belongs to a different run: .*seed"),
-        (
-            "run",
-            {"activation": "relu", "k": 4},
-            "for plain tensors, but the format is sdlcore; leave out activation, k",
-        ),
-        ("nothing.safetensors", {}, "nothing.safetensors: neither a file or folder on this machine"),
-        ("x.safetensors", {}, "x.safetensors: not a readable safetensors file"),
-    ],
-)
-def test_what_is_no_dictionary_is_not_loaded(name, options, message, folders):
-    with pytest.raises(ValueError, match=message):
-        sdl.load(folders / name, **options)
-
-
+PRETRAINED = sdl.Dictionary.from_pretrained
 UNKNOWN = "unknown arguments of from_pretrained: {}; expected some of revision, subfolder, "
 
 
 @pytest.mark.parametrize(
-    ("name", "options", "message"),
+    ("load", "name", "options", "message"),
     [
-        ("empty provenance", {}, r"provenance\.json: cannot be read \(Expecting value"),
-        ("list for provenance", {}, r"safetensors belongs to a different run: its .*, but provenance\.json has \[\]"),
-        ("hub", {"foo": 1}, UNKNOWN.format("foo")),
-        ("hub", {"proxies": {}}, UNKNOWN.format("proxies")),
-        *(("hub", {"dtype": x}, f"dtype is {x!r}, expected a floating-point type") for x in ("int8", "float33", None)),
-        ("", {"subfolder": "gone"}, "/gone: neither a file or folder on this machine"),
-        ("hub", {"revision": "main"}, "is a path on this machine, which has no revisions"),
+        (sdl.load, "another run's config", {}, r"belongs to a different run: .*seed"),
+        (
+            sdl.load,
+            "run",
+            {"activation": "relu", "k": 4},
+            "for plain tensors, but the format is sdlcore; leave out activation, k",
+        ),
+        (sdl.load, "nothing.safetensors", {}, "nothing.safetensors: neither a file or folder on this machine"),
+        (sdl.load, "x.safetensors", {}, "x.safetensors: not a readable safetensors file"),
+        (PRETRAINED, "empty provenance", {}, r"provenance\.json: cannot be read \(Expecting value"),
+        (
+            PRETRAINED,
+            "list for provenance",
+            {},
+            r"safetensors belongs to a different run: its .*, but provenance\.json has \[\]",
+        ),
+        (PRETRAINED, "hub", {"foo": 1}, UNKNOWN.format("foo")),
+        (PRETRAINED, "hub", {"proxies": {}}, UNKNOWN.format("proxies")),
+        *(
+            (PRETRAINED, "hub", {"dtype": x}, f"dtype is {x!r}, expected a floating-point type")
+            for x in ("int8", "float33", None)
+        ),
+        (PRETRAINED, "", {"subfolder": "gone"}, "/gone: neither a file or folder on this machine"),
+        (PRETRAINED, "hub", {"revision": "main"}, "is a path on this machine, which has no revisions"),
     ],
 )
-def test_what_is_no_pretrained_dictionary_is_not_loaded(name, options, message, folders):
+def test_what_is_no_dictionary_is_not_loaded(load, name, options, message, folders):
     with pytest.raises(ValueError, match=message):
-        sdl.Dictionary.from_pretrained(folders / name, **options)
+        load(folders / name, **options)
 
 
 def test_a_dictionary_goes_to_the_hub_and_back(sae, bench, both, tmp_path):

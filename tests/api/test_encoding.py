@@ -10,24 +10,20 @@ import sdlcore as sdl
 from sdlcore.api.encoding import encoded
 from sdlcore.api.samples import Samples
 from sdlcore.data.pairs import pair_sites
-from sdlcore.data.writing import create_store
 from sdlcore.model.coder import SparseCoder
 from sdlcore.run import ModelConfig
 from sdlcore.sparse.search import LargestPerSample
+from tests.stores import write_store
 
 N_P, N_R, N_Q = 6, 5, 20
 X = np.random.default_rng(0).normal(size=(300, N_P)).astype(np.float32)
 TARGET = np.random.default_rng(1).normal(size=(300, N_R)).astype(np.float32)
 X[7] = 0  # no latent is active, because there is no bias
 CASES = {
-    "topk": {"activation": "topk", "k": 3},
-    "topk, more than are positive": {"activation": "topk", "k": 15},
-    "topk, all": {"activation": "topk", "k": 20},
-    "pursuit": {"activation": "topk", "k": 4, "pursuit": 3},
-    "batchtopk": {"activation": "batchtopk", "k": 3},
-    "relu": {"activation": "relu"},
-    "jumprelu": {"activation": "jumprelu", "init_threshold": 0.3},
-    "gated": {"activation": "gated"},
+    **{"topk": {"activation": "topk", "k": 3}, "topk, more than are positive": {"activation": "topk", "k": 15}},
+    **{"topk, all": {"activation": "topk", "k": 20}, "pursuit": {"activation": "topk", "k": 4, "pursuit": 3}},
+    **{"batchtopk": {"activation": "batchtopk", "k": 3}, "relu": {"activation": "relu"}},
+    **{"jumprelu": {"activation": "jumprelu", "init_threshold": 0.3}, "gated": {"activation": "gated"}},
 }
 
 
@@ -43,8 +39,7 @@ def dictionary(pair="sae", n_q=N_Q, **settings):
 @pytest.fixture(scope="module")
 def store(tmp_path_factory):
     path = tmp_path_factory.mktemp("store") / "x.h5"
-    with create_store(path, {}) as writer:
-        writer.append(X, TARGET)
+    write_store(path, X, TARGET)
     return path
 
 
@@ -122,13 +117,6 @@ def test_arrays_tensors_files_and_stores_have_the_same_codes(pair, store, tmp_pa
         assert np.array_equal(sae.reconstruct(opened), sae.reconstruct(arrays))
 
 
-def test_a_crosscoder_needs_both_sites_of_a_store(tmp_path):
-    with create_store(tmp_path / "one.h5", {}) as writer:
-        writer.append(X)
-    with pytest.raises(ValueError, match=r"one.h5: contains no target, which a crosscoder needs besides the input"):
-        dictionary("crosscoder", activation="relu").encode(tmp_path / "one.h5", sparse=True)
-
-
 @pytest.mark.parametrize("case", ["topk", "relu"])
 @pytest.mark.parametrize("n", [0, 1])
 def test_no_sample_and_one_have_codes(case, n):
@@ -163,6 +151,10 @@ def with_index(codes, index):
     ("call", "message"),
     [
         (lambda sae, _: sae.encode(with_nan(), sparse=True), "row 200 contains NaN, infinity or a number"),
+        (
+            lambda *_: dictionary("crosscoder", activation="relu").encode("one.h5", sparse=True),
+            r"one.h5: contains no target, which a crosscoder needs besides the input",
+        ),
         (lambda sae, _: sae.encode(TARGET, sparse=True), "expected 6 numbers in the last dimension, found 300 x 5"),
         (
             lambda sae, codes: sae.decode(sdl.SparseCodes(codes.indices % 8, codes.values, 8)),
@@ -174,7 +166,9 @@ def with_index(codes, index):
         ),
     ],
 )
-def test_samples_and_codes_of_another_dictionary_are_refused(call, message):
+def test_samples_and_codes_of_another_dictionary_are_refused(call, message, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_store("one.h5", X)
     sae = dictionary(**CASES["topk"])
     codes = sae.encode(X, sparse=True)
     with pytest.raises(ValueError, match=message):

@@ -167,6 +167,14 @@ def test_a_model_of_another_architecture_is_extracted_from(folder, tmp_path):
     np.testing.assert_allclose(x[:16].astype(np.float32), outputs[0].reshape(16, 8), rtol=2**-10, atol=1e-6)  # float16
 
 
+def other_tokenizer(folder):
+    """Return the tokenizer with two words swapped."""
+    words = json.loads(load_tokenizer(folder).backend_tokenizer.to_str())
+    vocabulary = words["model"]["vocab"]
+    vocabulary["a"], vocabulary["b"] = vocabulary["b"], vocabulary["a"]
+    return PreTrainedTokenizerFast(tokenizer_object=Tokenizer.from_str(json.dumps(words)), eos_token="<|im_end|>")
+
+
 def test_a_finished_store_is_opened_and_no_other_is_overwritten(folder, tmp_path, monkeypatch, recwarn):
     call = {"lm": folder, "texts": documents(60), "out": tmp_path / "acts.h5", "tokens": TOKENS, **READING}
     with sdl.extract(layer=2, **call) as store:
@@ -183,6 +191,7 @@ def test_a_finished_store_is_opened_and_no_other_is_overwritten(folder, tmp_path
         ({"tokens": 200}, "tokens 300, here 200"),
         ({"texts": documents(50)}, "other text"),
         ({"dtype": "bfloat16"}, "precision float32, here bfloat16"),
+        ({"tokenizer": other_tokenizer(folder)}, "other model, other tokenizer"),
     ]:
         with pytest.raises(ValueError, match=refused.format(message)):
             sdl.extract(**{"layer": 2, **call, **other})
@@ -239,10 +248,7 @@ def test_an_extraction_that_was_cut_off_resumes(folder, tmp_path, monkeypatch):
         ({"context_length": 99}, "context_length must be between 2 and the model's 64, found 99"),
         ({"context_length": "16"}, "context_length must be a whole number, found '16'"),
         ({"drop": "separator"}, "drop must be a list, found 'separator'"),
-        (
-            {"drop": ("first_positon",)},
-            "must be one of first_position, separator, outlier, found .*first_positon",
-        ),
+        ({"drop": ("first_positon",)}, "must be one of first_position, separator, outlier, found .*first_positon"),
         ({"bos": True}, "bos is True, but the tokenizer has no bos token"),
         ({"bos": "yes"}, "bos must be"),
         ({"place": "rotary_emb:output"}, "rotary_emb:output has the shape .*, expected one row for each token"),
@@ -351,18 +357,6 @@ def test_contexts_begin_with_the_bos_token_as_the_user_says(lm, tmp_path, bos, b
     if bos is not None:
         with pytest.raises(ValueError, match=r"holds other activations .*bos"):
             sdl.extract(lm, documents(60), out=tmp_path / "acts.h5", bos=not bos, **call)
-
-
-def test_a_store_of_another_tokenizer_is_not_opened(lm, tmp_path):
-    call = {"layer": 2, "tokens": 50, "out": tmp_path / "acts.h5", **READING}
-    sdl.extract(lm, documents(60), **call).close()
-    other = load_tokenizer(lm.name_or_path)
-    words = json.loads(other.backend_tokenizer.to_str())
-    vocabulary = words["model"]["vocab"]
-    vocabulary["a"], vocabulary["b"] = vocabulary["b"], vocabulary["a"]
-    other = PreTrainedTokenizerFast(tokenizer_object=Tokenizer.from_str(json.dumps(words)), eos_token="<|im_end|>")
-    with pytest.raises(ValueError, match=r"holds other activations \(other tokenizer\)"):
-        sdl.extract(lm, documents(60), tokenizer=other, **call)
 
 
 @pytest.mark.parametrize(("place", "drop"), [("residual", ("first_position", "outlier")), ("mlp", ())])

@@ -224,13 +224,6 @@ REFUSED = [
 ]
 
 
-@pytest.mark.parametrize(("change", "message"), REFUSED)
-def test_a_refusal_says_what_to_do(change, message, lm, sae):
-    call = {"texts": documents(60), "steps": 2, **FURTHER, **change}
-    with pytest.raises(ValueError, match=message):
-        sdl.finetune(sae, lm, **call)
-
-
 def of_its_own_optimizer(fit, folder, _):
     fit(out=folder, keep_state=True, optimizer=lambda parameters: torch.optim.SGD(parameters, lr=1e-3))
     return folder
@@ -243,23 +236,26 @@ def of_another_dictionary(fit, folder, sae):
 
 
 @pytest.mark.parametrize(
-    ("start", "message"),
+    ("start", "change", "message"),
     [
-        (lambda *_: 3, "start is a int"),
-        (of_its_own_optimizer, "its own optimizer, which finetune cannot continue"),
-        (of_another_dictionary, "is the state of another dictionary"),
+        *((lambda fit, folder, sae: sae, change, message) for change, message in REFUSED),
+        (lambda *_: 3, {}, "start is a int"),
+        (of_its_own_optimizer, {}, "its own optimizer, which finetune cannot continue"),
+        (of_another_dictionary, {}, "is the state of another dictionary"),
+        (
+            lambda *_: sdl.Dictionary(sdl.SparseCoder(D, n_q=40)),
+            {},
+            "activation relu without a penalty in the loss does not keep its L0",
+        ),
     ],
 )
-def test_starts_that_cannot_be_continued_are_refused(start, message, lm, sae, batches, tmp_path):
+@pytest.mark.filterwarnings("error:activation relu")
+def test_settings_and_starts_that_cannot_be_continued_are_refused_or_warned_of(
+    start, change, message, lm, sae, batches, tmp_path
+):
     fit = partial(sdl.fit, batches.__getitem__, steps=2, progress=False, device="cpu", **TOPK)
-    with pytest.raises(ValueError, match=message):
-        sdl.finetune(start(fit, tmp_path / "run", sae), lm, documents(60), steps=2, **FURTHER)
-
-
-def test_a_relu_without_a_penalty_is_warned_of(lm):
-    relu = sdl.Dictionary(sdl.SparseCoder(D, n_q=40))
-    with pytest.warns(UserWarning, match="activation relu without a penalty in the loss does not keep its L0"):
-        sdl.finetune(relu, lm, documents(60), steps=1, **FURTHER)
+    with pytest.raises((ValueError, UserWarning), match=message):
+        sdl.finetune(start(fit, tmp_path / "run", sae), lm, **{"texts": documents(60), "steps": 2, **FURTHER, **change})
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from torch.utils.data import DataLoader
 
 import sdlcore as sdl
 from runs.folder import Run
@@ -21,7 +22,6 @@ from sdlcore.api.fitting import Fit
 from sdlcore.api.run_folder import CHECKPOINT, HISTORY_PART
 from sdlcore.data.anchors import Anchors, save_anchors
 from sdlcore.data.reading import ActivationStore
-from sdlcore.data.writing import create_store
 from sdlcore.model.saving import load_model
 from sdlcore.run import MAIN, PART_OF, RunConfig
 from sdlcore.settings import default_of
@@ -29,6 +29,7 @@ from sdlcore.storage import private
 from sdlcore.training import loop
 from sdlcore.training.history import read_history
 from tests.conftest import script
+from tests.stores import write_store
 
 QUIET = {"progress": False, "device": "cpu"}
 TOPK = {"activation": "topk", "k": 3, "n_q": 24, "batch_size": 64, "steps": 30, "log_every": 10}
@@ -49,8 +50,7 @@ def both(bench):
 
 @pytest.fixture
 def store(both, tmp_path):
-    with create_store(tmp_path / "train.h5", {}) as opened:
-        opened.append(both[0], target=both[1])
+    write_store(tmp_path / "train.h5", both[0], target=both[1])
     return tmp_path / "train.h5"
 
 
@@ -246,12 +246,12 @@ def test_a_watch_tells_recovery_in_the_history(both, bench):
     assert frame["gt_recovery_decoder"].between(0, 1).all()
 
 
-def cut_off(monkeypatch, x, **settings):
-    """Have a training end after 25 steps."""
+def cut_off(monkeypatch, x, after=25, **settings):
+    """Have a training end after some steps."""
     steps, once = [], loop.TrainingStep.__call__
 
     def step(self, *args):
-        if len(steps) == 25:
+        if len(steps) == after:
             raise KeyboardInterrupt
         steps.append(1)
         return once(self, *args)
@@ -259,7 +259,7 @@ def cut_off(monkeypatch, x, **settings):
     with monkeypatch.context() as patch:
         patch.setattr(loop.TrainingStep, "__call__", step)
         with pytest.raises(KeyboardInterrupt):
-            sdl.fit(x, **settings, **QUIET)
+            sdl.fit(x, **{**settings, **QUIET})
 
 
 def test_a_training_that_is_cut_off_goes_on_from_its_checkpoint(both, tmp_path, monkeypatch):
@@ -442,10 +442,11 @@ def test_a_checkpoint_is_no_other_watchs_and_no_other_starts(both, bench, tmp_pa
     """Rows of a history share one header, and given initial biases are part of a run's identity."""
     settings = TOPK | {"checkpoint_every": 10, "bias": True}
     start = sdl.fit(both[0], **settings, **QUIET)
-    moved = copy.deepcopy(start)
+    moved, shifted = copy.deepcopy(start), copy.deepcopy(start)
     with torch.no_grad():
         moved.coder.b_enc += 1
-    options = [{"start": start}, {"start": moved}, {"start": start, "watch": bench}, {}]
+        shifted.coder.b_dec += 1
+    options = [{"start": start}, {"start": moved}, {"start": shifted}, {"start": start, "watch": bench}, {}]
     identities, once = [], loop.load_checkpoint
     monkeypatch.setattr(loop, "load_checkpoint", lambda *where: (identities.append(where[1]), once(*where))[1])
     for one in options:
@@ -510,6 +511,10 @@ def near_classes(centred):
             "init_threshold has no effect without activation jumprelu; k_aux .* lambda_aux",
         ),
         (lambda x: sdl.fit(x, resample_every=2, **FEW), "resample_every is 2, but no latent is resampled after step 1"),
+        (
+            lambda x: sdl.fit_many(x, {"tame": {}, "wild": {"lr": 1e3, "steps": 20}}, **FEW),
+            "^run wild: fvu is .* at the end of training",
+        ),
         (lambda _: near_classes(centred=False), "nearly parallel .* leave centred"),
     ],
 )
@@ -525,71 +530,67 @@ def test_sound_settings_bring_no_warning(both):
     near_classes(centred=True)
 
 
+def fit(*arguments, **settings):
+    return lambda x: sdl.fit(x, *arguments, **settings)
+
+
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda x: sdl.fit(x, steps=0), "steps must be at least 1, found 0"),
-        (lambda x: sdl.fit(x, steps=np.int64(-3)), "steps must be at least 1, found -3"),
-        (
-            lambda x: sdl.fit(x, device="gpu"),
-            r"device must be one of auto, cpu, cuda, found 'gpu'; did you mean cuda\?",
-        ),
-        (lambda x: sdl.fit(x, device="cuda:1"), "device must be one of auto, cpu, cuda, found 'cuda:1'"),
+        (fit(steps=0), "steps must be at least 1, found 0"),
+        (fit(steps=np.int64(-3)), "steps must be at least 1, found -3"),
+        (fit(device="gpu"), r"device must be one of auto, cpu, cuda, found 'gpu'; did you mean cuda\?"),
+        (fit(device="cuda:1"), "device must be one of auto, cpu, cuda, found 'cuda:1'"),
         (lambda x: sdl.fit_many(x, {"a": {}}, device="cuda:0"), "device must be one of"),
         (lambda x: sdl.fit_layers("no-model", [], device="gpu"), "device must be one of"),
-        (lambda x: sdl.fit(x, processes=0), "processes must be at least 1, found 0"),
-        (lambda x: sdl.fit(x, processes=1.5), "processes must be a whole number, found 1.5"),
-        (lambda x: sdl.fit(x, split="rows"), "split must be one of samples, latents, found 'rows'"),
-        (lambda x: sdl.fit(x, processes=3, **SMALL), "batch_size = 50 must be a multiple of 3 processes that divide"),
-        (lambda x: sdl.fit(x, processes=3, split="latents", **SMALL), "n_q = 4 must be a multiple of 3 processes"),
-        (lambda x: sdl.fit(x, processes=2, solver="acs"), "processes is 2, but a solver runs in one process; leave"),
+        (fit(processes=0), "processes must be at least 1, found 0"),
+        (fit(processes=1.5), "processes must be a whole number, found 1.5"),
+        (fit(split="rows"), "split must be one of samples, latents, found 'rows'"),
+        (fit(processes=3, **SMALL), "batch_size = 50 must be a multiple of 3 processes that divide"),
+        (fit(processes=3, split="latents", **SMALL), "n_q = 4 must be a multiple of 3 processes"),
+        (fit(processes=2, solver="acs"), "processes is 2, but a solver runs in one process; leave"),
         (
             lambda x: sdl.fit(lambda step: x[:50], processes=2, l1=0.1),
             "several processes .*, but x gives batches; give an array",
         ),
         (
-            lambda x: sdl.fit(x, processes=2, optimizer=torch.optim.SGD, **SMALL),
+            fit(processes=2, optimizer=torch.optim.SGD, **SMALL),
             "processes is 2, but optimizer is a function, which other processes cannot receive; leave one out",
         ),
-        (lambda x: sdl.fit(x, seed=None), "seed must be a whole number, found None"),
+        (fit(seed=None), "seed must be a whole number, found None"),
         (lambda x: sdl.discover(x, seed=-1), "seed must be at least 0, found -1"),
+        (lambda x: sdl.discover(DataLoader(x)), "x is a DataLoader, expected an array, a tensor or a path"),
         (lambda x: sdl.discover(x, 0), "n_anchors must be at least 1, found 0"),
         (lambda x: sdl.discover(x, 1.5), "n_anchors must be a whole number, found 1.5"),
         (lambda x: sdl.Bench.draw(seed=None), "seed must be a whole number, found None"),
-        (
-            lambda x: sdl.fit(x, activation="topk", k=3, steps=5),
-            "x: batch_size 1024 exceeds its 200 rows; set batch_size",
-        ),
-        (lambda x: sdl.fit(x, pair="autoencoder"), "pair must be one of sae, transcoder, crosscoder, found 'autoenc"),
-        (lambda x: sdl.fit(x, "topk", k=8), "target is 'topk', expected an array or a path; settings go by name"),
-        (lambda x: sdl.fit(x, multi_k=4, **SMALL), "multi_k must be a list, found 4"),
-        (lambda x: sdl.fit(x, target_l0=5.0, **SMALL), "target_l0 must be at most n_q = 4, found 5"),
-        (lambda x: sdl.fit(x, watch=np.eye(6), **SMALL), "watch has 6 dimensions, but x has 8"),
+        (fit(activation="topk", k=3, steps=5), "x: batch_size 1024 exceeds its 200 rows; set batch_size"),
+        (fit(pair="autoencoder"), "pair must be one of sae, transcoder, crosscoder, found 'autoenc"),
+        (fit("topk", k=8), "target is 'topk', expected an array or a path; settings go by name"),
+        (fit(multi_k=4, **SMALL), "multi_k must be a list, found 4"),
+        (fit(target_l0=5.0, **SMALL), "target_l0 must be at most n_q = 4, found 5"),
+        (fit(watch=np.eye(6), **SMALL), "watch has 6 dimensions, but x has 8"),
         (lambda x: sdl.class_means(x, np.ones((200, 1), int)), r"one per sample; np.ravel\(labels\) gives one"),
         (lambda x: sdl.class_means(x, np.eye(2)[np.arange(200) % 2]), r"; labels.argmax\(1\) does of one-hot rows"),
         (lambda x: sdl.class_means(x, np.zeros(200)), r"; labels.astype\(int\) gives these"),
-        (
-            lambda x: sdl.fit(x, solver="acs", steps=8),
-            "settings of a solver: steps; .*; here it is called max_steps",
-        ),
-        (lambda x: sdl.fit(x, n_latents=3), "unknown run settings: n_latents; here it is called n_q"),
-        (lambda x: sdl.fit(x, solver="acs", n_q=3), "unknown settings of a solver: n_q; .*; here it is called n_atoms"),
-        (lambda x: sdl.fit(x, solver="acs", k=3), "unknown settings of a solver: k; .*; here it is called support"),
+        (fit(solver="acs", steps=8), "settings of a solver: steps; .*; here it is called max_steps"),
+        (fit(n_latents=3), "unknown run settings: n_latents; here it is called n_q"),
+        (fit(solver="acs", n_q=3), "unknown settings of a solver: n_q; .*; here it is called n_atoms"),
+        (fit(solver="acs", k=3), "unknown settings of a solver: k; .*; here it is called support"),
         (lambda x: sdl.fit(x.astype(int), **SMALL), r"x is int64 .*; convert it by x.astype\('float32'\)"),
         (lambda x: sdl.fit(x[None], **SMALL), r"of shape \(1, 200, 8\), .*; x.reshape\(-1, 8\) makes every position"),
-        (lambda x: sdl.fit(x, batchsize=3), "unknown run settings: batchsize; did you mean batch_size?"),
-        (lambda x: sdl.fit(x, activation="TopK", k=3), "found 'TopK'; did you mean topk?"),
+        (fit(batchsize=3), "unknown run settings: batchsize; did you mean batch_size?"),
+        (fit(activation="TopK", k=3), "found 'TopK'; did you mean topk?"),
         (lambda x: sdl.fit((x, x)), r"x is a tuple of 2, .* fit\(x\[0\]\) for an autoencoder, fit\(\*x\)"),
         (lambda x: sdl.fit(pd.DataFrame(x)), r"x is a DataFrame, .*; give x.to_numpy\(\)"),
         (
-            lambda x: sdl.fit(x, **ANCHORED, anchors=sdl.References(np.eye(8, dtype=np.float32))),
+            fit(**ANCHORED, anchors=sdl.References(np.eye(8, dtype=np.float32))),
             r"anchors are 8 references, expected anchors; choose some or all of them by .choose\(8, seed\)",
         ),
         (lambda x: sdl.fit([x]), "x has 1 parts, expected one array, or two or more for a crosscoder and no target"),
         (lambda x: sdl.fit([x, x], x), "x has 2 parts, expected one array, or two or"),
-        (lambda x: sdl.fit(x, pair="transcoder"), r"call fit\(x, target\)"),
+        (fit(pair="transcoder"), r"call fit\(x, target\)"),
         (lambda x: sdl.fit(x.tolist()), r"x is a list of 200 rows or numbers, not an array; give np\.asarray\(x\)"),
-        (lambda x: sdl.fit(x, sed=3), r"unknown run settings: sed; did you mean seed\?"),
+        (fit(sed=3), r"unknown run settings: sed; did you mean seed\?"),
         (lambda x: sdl.fit("x.txt"), "x.txt: expected an .npy file as np.save writes it, or an activation store"),
         (lambda x: sdl.fit(3), "x is a int, expected an array, a tensor or a path"),
         (lambda x: sdl.fit(x[0]), r"x is float32 of shape \(8,\), expected a matrix"),
@@ -597,24 +598,15 @@ def test_sound_settings_bring_no_warning(both):
         (lambda x: sdl.fit(x * np.where(np.eye(200, 8, -7), 1e300, 1)), "more than float32 can hold in row 7"),
         (lambda x: sdl.fit(x, x[:5]), "target has 5 rows, but x has 200"),
         (lambda x: sdl.fit(x, solver="acs", anchors=x[:1]), "anchors has no meaning for a solver"),
+        (fit(anchors=2 * np.eye(8), lambda_anchor=1), "anchors: row 0 .* norm 2, expected a unit vector"),
         (
-            lambda x: sdl.fit(x, anchors=2 * np.eye(8), lambda_anchor=1),
-            "anchors: row 0 .* norm 2, expected a unit vector",
-        ),
-        (
-            lambda x: sdl.fit(x, **SMALL, anchors=np.eye(8)[:2], lambda_anchor=0),
+            fit(**SMALL, anchors=np.eye(8)[:2], lambda_anchor=0),
             r"lambda_anchor is 0, but anchors are given; leave out lambda_anchor \(for its default\) or",
         ),
-        (
-            lambda x: sdl.fit(x, anchors=np.eye(9), lambda_anchor=1, batch_size=50, steps=2),
-            "anchors have 9 dimensions, but x has 8",
-        ),
-        (
-            lambda x: sdl.fit(x, **SMALL, lambda_anchor=0.1),
-            "lambda_anchor is 0.1, but no anchors are given; give anchors, or leave",
-        ),
-        (lambda x: sdl.fit(x, **SMALL, anchor_cosine=0.9), "anchor_cosine is 0.9, but no anchors are given"),
-        (lambda x: sdl.fit(x, **ANCHORED, anchors=np.eye(8)), "there are 8 anchors, but n_q is 4; raise n_q"),
+        (fit(anchors=np.eye(9), lambda_anchor=1, batch_size=50, steps=2), "anchors have 9 dimensions, but x has 8"),
+        (fit(**SMALL, lambda_anchor=0.1), "lambda_anchor is 0.1, but no anchors are given; give anchors, or leave"),
+        (fit(**SMALL, anchor_cosine=0.9), "anchor_cosine is 0.9, but no anchors are given"),
+        (fit(**ANCHORED, anchors=np.eye(8)), "there are 8 anchors, but n_q is 4; raise n_q"),
         (lambda x: sdl.fit(x, x, **ANCHORED, anchors=np.eye(8)[:2]), "anchors are only for x, but pair transcoder"),
         (
             lambda x: sdl.fit([x, x], **ANCHORED, anchors=[np.eye(8)[:3], np.eye(8)[:2]]),
@@ -628,51 +620,43 @@ def test_sound_settings_bring_no_warning(both):
             lambda x: sdl.fit(x[:, :5], solver="kmeans", n_atoms=16, start=sdl.fit(x, **SMALL)),
             "start maps 8 to 8 dimensions",
         ),
-        (lambda x: sdl.fit(x, **SMALL, out="run.pt"), "run.pt: expected a folder"),
-        (lambda x: sdl.fit(x, **SMALL, out=""), "out is empty, expected a path"),
+        (fit(**SMALL, out="run.pt"), "run.pt: expected a folder"),
+        (fit(**SMALL, out=""), r"out is empty, expected a path; the working folder is '\.'"),
         (lambda x: sdl.fit_many(x, {"a": {}}, **SMALL, out=""), "out is empty, expected a path"),
         (lambda x: sdl.fit(x, **SMALL).save(""), "path is empty, expected a path"),
         (lambda x: sdl.load(""), "path is empty, expected a path"),
         (lambda x: sdl.fit(x, **SMALL, start=broken(x)), r"start: W_dec\[3, 5\] is nan, expected finite weights"),
-        (
-            lambda x: sdl.fit(x, solver="kmeans", n_atoms=4, support=2, start=broken(x)),
-            r"start: W_dec\[3, 5\] is nan",
-        ),
+        (lambda x: sdl.fit(x, solver="kmeans", n_atoms=4, support=2, start=broken(x)), r"start: W_dec\[3, 5\] is nan"),
         (lambda x: sdl.fit_many(x, {"a": {}}, **SMALL, start=broken(x)), r"run 'a': start: W_dec\[3, 5\] is nan"),
         (lambda x: sdl.fit(x, **SMALL, start=x), "start is a ndarray, expected what sdl.fit or sdl.load returns"),
         (
-            lambda x: sdl.fit(x, **ANCHORED, anchors=Anchors(np.full((1, 8), np.nan), None, None)),
+            fit(**ANCHORED, anchors=Anchors(np.full((1, 8), np.nan), None, None)),
             "anchors: row 0 of w_p has norm nan, expected a unit vector",
         ),
         (
-            lambda x: sdl.fit(x, **ANCHORED, anchors=np.eye(8, dtype=object)),
+            fit(**ANCHORED, anchors=np.eye(8, dtype=object)),
             r"anchors is object of shape \(8, 8\), expected floating-point",
         ),
-        (
-            lambda x: sdl.fit(x, **ANCHORED, anchors=Anchors(torch.eye(8), None, None)),
-            "anchors: w_p is a Tensor, expected an array",
-        ),
-        (
-            lambda x: sdl.fit(x, **SMALL, watch=sdl.References(np.full((8, 2), np.inf))),
-            "references: column 0 of W_p has norm inf",
-        ),
-        (lambda x: sdl.fit(x, anchors=np.eye(8), lambda_anchor=np.inf), "lambda_anchor must be a finite number"),
-        (lambda x: sdl.fit(x, **ANCHORED, anchors=[]), "anchors have 0 parts, expected one array of unit rows, or"),
+        (fit(**ANCHORED, anchors=Anchors(torch.eye(8), None, None)), "anchors: w_p is a Tensor, expected an array"),
+        (fit(**SMALL, watch=sdl.References(np.full((8, 2), np.inf))), "references: column 0 of W_p has norm inf"),
+        (fit(anchors=np.eye(8), lambda_anchor=np.inf), "lambda_anchor must be a finite number"),
+        (fit(**ANCHORED, anchors=[]), "anchors have 0 parts, expected one array of unit rows, or"),
         (lambda x: sdl.discover(x, 2, min_cosine=float("nan")), "min_cosine must be a finite number, found nan"),
         (lambda x: sdl.class_means(x, np.arange(200) % 3, min_class_size=0.5), "min_class_size must be a whole"),
-        (lambda x: sdl.fit(x, lr=float("nan")), "lr must be a finite number, found nan"),
+        (fit(lr=float("nan")), "lr must be a finite number, found nan"),
         (
-            lambda x: sdl.fit(x, solver="kmeans", n_atoms=201, support=2, progress=False),
+            fit(solver="kmeans", n_atoms=201, support=2, progress=False),
             "kmeans needs at least as many samples in a batch as atoms, found 200 samples for 201 atoms; lower n_atoms",
         ),
         (
-            lambda x: sdl.fit(x, solver="odl", n_atoms=16, support=2, l1=1e4, progress=False),
+            fit(solver="odl", n_atoms=16, support=2, l1=1e4, progress=False),
             "l1 is .* times the largest product of a sample and an atom, so all codes are zero; lower l1",
         ),
         (
             lambda x: sdl.fit(1e-30 * x, 1e30 * x, solver="acs", n_atoms=16, support=2, max_steps=5, progress=False),
             r"the target is .*e\+\d\d times as large as x, .* multiply x or the target by a constant",
         ),
+        (fit(archetypes=300, **SMALL), "archetypes is 300, but there are only 200 samples; lower archetypes"),
     ],
 )
 @pytest.mark.filterwarnings("ignore:activation relu")

@@ -10,7 +10,7 @@ import torch
 
 from sdlcore.api.inputs import activations, array, class_numbers, floats
 from sdlcore.data.reading import ActivationStore
-from sdlcore.data.writing import create_store
+from tests.stores import write_store
 
 
 class _Animal(str, Enum):  # noqa: UP042, a StrEnum is its own text, and this is not
@@ -144,8 +144,7 @@ def test_a_file_that_is_no_array_is_refused(write, message, tmp_path):
 @pytest.mark.parametrize("column", ["target", "labels"])
 @pytest.mark.parametrize("way", ["path", "opened"])
 def test_what_a_store_holds_itself_is_refused_beside_it(way, column, tmp_path):
-    with create_store(tmp_path / "x.h5", {}) as writer:
-        writer.append(np.ones((3, 2)))
+    write_store(tmp_path / "x.h5", np.ones((3, 2)))
     with ActivationStore(tmp_path / "x.h5") as opened:
         x = opened if way == "opened" else tmp_path / "x.h5"
         with (

@@ -1,7 +1,6 @@
 """Scores of dictionaries inside a tiny Llama."""
 
 import math
-import warnings
 
 import numpy as np
 import pytest
@@ -11,9 +10,11 @@ import sdlcore as sdl
 from sdlcore.api.language_scoring import warn_of_weak_ablation
 from sdlcore.inside.loss import LossRecovered
 from sdlcore.sources.language.checkpoints import load_whole
-from tests.sources.language.tiny_llama import documents, save_tiny_llama
+from tests.refusals import no_warning
+from tests.sources.language.tiny_llama import SIZES, documents, save_tiny_llama
 
 READING = {"context_length": 16, "progress": False}
+CODER = sdl.SparseCoder(SIZES["hidden_size"], n_q=8).eval()
 
 
 @pytest.fixture(scope="module")
@@ -62,8 +63,7 @@ def test_an_ablation_that_hardly_costs_anything_is_warned_of():
     scores = LossRecovered(10.84, 10.85, 12.0, 10.86, 0.99, 0.5, 0.005, 1.2, 0.04, 0.99, 0.9, 100, 1.0)
     with pytest.warns(UserWarning, match=r"an ablation costs only 0\.02 nats a token.*; compare kl_recovered_zero"):
         warn_of_weak_ablation(scores)
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
+    with no_warning():
         warn_of_weak_ablation(scores._replace(mean=11.0))
 
 
@@ -99,15 +99,18 @@ def test_several_dictionaries_are_scored_as_each_alone_also_of_several_sites(lm,
     assert [line.split()[0] for line in repr(scores).splitlines()[1:]] == list(saes)
 
 
-def test_what_cannot_be_scored_is_refused(lm, tmp_path):
-    sae = fitted(lm, tmp_path, "residual", steps=1)
-    with pytest.raises(ValueError, match="too short for one context of 16 tokens"):
-        sdl.language_scores(sae, lm, ["river"], **READING)
-    with pytest.raises(ValueError, match=r"must be one of first_position, separator, outlier, found .*separators"):
-        sdl.language_scores(sae, lm, documents(9), drop=("separators",), **READING)
-    with pytest.raises(ValueError, match="contexts must be at least 1"):
-        sdl.language_scores(sae, lm, documents(9), contexts=0, **READING)
-    with pytest.raises(ValueError, match=r"^first: layer must be between 1 and"):
-        sdl.language_scores({"first": sae, "second": sae}, lm, documents(9), layer=99, **READING)
-    with pytest.raises(ValueError, match="an empty mapping"):
-        sdl.language_scores({}, lm, documents(9), **READING)
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"texts": ["river"]}, "too short for one context of 16 tokens"),
+        ({"drop": ("separators",)}, r"must be one of first_position, separator, outlier, found .*separators"),
+        ({"contexts": 0}, "contexts must be at least 1"),
+        ({"dictionaries": {"first": CODER, "second": CODER}, "layer": 99}, r"^first: layer must be between 1 and"),
+        ({"dictionaries": {}}, "an empty mapping"),
+    ],
+)
+def test_what_cannot_be_scored_is_refused(change, message, lm):
+    call = {"dictionaries": CODER, "texts": documents(9), "layer": 2, **change}
+    dictionaries, texts = call.pop("dictionaries"), call.pop("texts")
+    with pytest.raises(ValueError, match=message):
+        sdl.language_scores(dictionaries, lm, texts, **call, **READING)

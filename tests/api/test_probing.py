@@ -10,6 +10,7 @@ import sdlcore as sdl
 from sdlcore.model.coder import SparseCoder
 from sdlcore.random_streams import torch_stream
 from sdlcore.run import ModelConfig
+from tests.stores import write_store
 
 DOCUMENTS, ROWS, D = 60, 5, 8
 LABELS = ["sea" if number % 2 else "land" for number in range(DOCUMENTS)]
@@ -56,10 +57,8 @@ def test_random_labels_have_an_auc_of_chance(x, coder):
 
 
 def test_rows_of_a_store_are_pooled_by_its_documents(x, coder, tmp_path):
-    from sdlcore.data.writing import create_store
 
-    with create_store(tmp_path / "a.h5", {}) as writer:
-        writer.append(x, references={"document": NUMBERS})
+    write_store(tmp_path / "a.h5", x, references={"document": NUMBERS})
     labels = {number: label for number, label in enumerate(LABELS) if number < 50}
     call = {"k": [1, None], "nulls": False}
     scores = sdl.probe({"ours": coder}, tmp_path / "a.h5", labels, **call)
@@ -87,31 +86,22 @@ def test_latents_that_are_never_active_tell_nothing(x, coder):
     assert {one.auc for one in scores if one.features == "dictionary"} == {0.5}
 
 
-def test_what_cannot_be_probed_is_refused(x, coder):
-    for k in (0, (-1,), "all"):
-        with pytest.raises(ValueError, match="k must be"):
-            sdl.probe(coder, x, LABELS, documents=NUMBERS, k=k)
-    with pytest.raises(ValueError, match=r"x has the shape 300 x [0-9]+, but the dictionary reads N x [0-9]+"):
-        sdl.probe(coder, x[:, 1:], LABELS, documents=NUMBERS)
-    with pytest.raises(ValueError, match="have 1 classes, of which 1 have 10 documents; expected two classes"):
-        sdl.probe(coder, x, ["sea"] * DOCUMENTS, documents=NUMBERS)
-    with pytest.raises(ValueError, match="labels has 50 entries, but x has documents up to number 59; give"):
-        sdl.probe(coder, x, LABELS[:50], documents=NUMBERS)
-    with pytest.raises(ValueError, match=r"held_out is 0.01, so no document of the class land, .* is left to fit or"):
-        sdl.probe(coder, x, LABELS, documents=NUMBERS, held_out=0.01)
-    with pytest.raises(ValueError, match=r"documents have the shape \(3,\), expected a number for each of 300 rows"):
-        sdl.probe(coder, x, LABELS, documents=[0, 1, 2])
-
-
 @pytest.mark.parametrize(
-    ("call", "message"),
+    ("change", "message"),
     [
-        (lambda one, x: sdl.probe({"raw": one}, x, LABELS, documents=NUMBERS), "dictionaries has the name 'raw'"),
-        (lambda one, x: sdl.probe({"null: a": one}, x, LABELS, documents=NUMBERS), "has the name 'null: a'"),
-        (lambda one, x: sdl.probe(one, x, ["sea", "land"] * 200), "labels has 400 entries, but x has documents up to"),
-        (lambda one, x: sdl.probe(one, x, LABELS, documents=NUMBERS - 1), "documents must be at least 0, found -1"),
+        *(({"k": k}, "k must be") for k in (0, (-1,), "all")),
+        ({"x": slice(1, None)}, r"x has the shape 300 x [0-9]+, but the dictionary reads N x [0-9]+"),
+        ({"labels": ["sea"] * DOCUMENTS}, "have 1 classes, of which 1 have 10 documents; expected two classes"),
+        ({"labels": LABELS[:50]}, "labels has 50 entries, but x has documents up to number 59; give a label"),
+        ({"labels": ["sea", "land"] * 200, "documents": None}, "labels has 400 entries, but x has documents up to"),
+        ({"documents": NUMBERS - 1}, "documents must be at least 0, found -1"),
+        ({"name": "raw"}, "dictionaries has the name 'raw'"),
+        ({"name": "null: a"}, "dictionaries has the name 'null: a'"),
+        ({"held_out": 0.01}, r"held_out is 0.01, so no document of the class land, .* is left to fit or"),
+        ({"documents": [0, 1, 2]}, r"documents have the shape \(3,\), expected a number for each of 300 rows"),
     ],
 )
-def test_names_of_results_and_documents_that_do_not_exist_are_refused(call, message, x, coder):
+def test_what_cannot_be_probed_is_refused(change, message, x, coder):
+    call = {"labels": LABELS, "documents": NUMBERS, **change, "x": x[:, change.get("x", slice(None))]}
     with pytest.raises(ValueError, match=message):
-        call(coder, x)
+        sdl.probe({call.pop("name", "one"): coder}, **call)

@@ -116,21 +116,8 @@ def test_a_method_in_the_main_script_is_refused(x, monkeypatch):
 def test_the_installed_command_trains_with_two_processes_outside_a_clone(x, tmp_path):
     np.save(tmp_path / "x.npy", x)
     options = [f"--{name.replace('_', '-')}={value}" for name, value in TOPK.items()]
-    code = "from sdlcore.commands.main import main; main()"
-    command = [
-        sys.executable,
-        "-c",
-        code,
-        "fit",
-        "x.npy",
-        "--out",
-        "run",
-        "--processes",
-        "2",
-        "--device",
-        "cpu",
-        *options,
-    ]
+    call = "fit x.npy --out run --processes 2 --device cpu"
+    command = [sys.executable, "-c", "from sdlcore.commands.main import main; main()", *call.split(), *options]
     environment = {**os.environ, "PYTHONPATH": str(REPOSITORY / "src")}
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

@@ -15,6 +15,7 @@ from sdlcore.api import run_folder
 from sdlcore.api.run_folder import CHECKPOINT, CONFIG
 from sdlcore.training import loop
 from sdlcore.training.checkpoint import describe_checkpoint, load_checkpoint, save_checkpoint
+from tests.api.test_fitting import cut_off
 
 RUNS = Path(__file__).parent / "runs"
 QUIET = {"device": "cpu", "progress": False}
@@ -104,21 +105,6 @@ def test_one_warning_tells_of_all_runs_of_a_sweep(x, tmp_path):
     assert Path(records[0].filename) == Path(__file__)
 
 
-def cut_off(monkeypatch, x, folder):
-    once, steps = loop.TrainingStep.__call__, []
-
-    def step(self, *args):
-        steps.append(1)
-        if len(steps) == 12:
-            raise MemoryError
-        return once(self, *args)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(loop.TrainingStep, "__call__", step)
-        with pytest.raises(MemoryError):
-            sdl.fit(x, out=folder, checkpoint_every=5, **SETTINGS)
-
-
 def rewritten(path, drop="", **facts):
     """Change the facts of a checkpoint, and remove one of its tensors."""
     description = describe_checkpoint(path)
@@ -131,7 +117,7 @@ def test_an_unfinished_run_resumes_with_other_code_and_says_so(x, tmp_path, monk
     """Days of training outweigh a rounding difference; the saved provenance names the code of both parts."""
     folder = tmp_path / "run"
     whole, _ = fitted(x, None, checkpoint_every=5)
-    cut_off(monkeypatch, x, folder)
+    cut_off(monkeypatch, x, 11, out=folder, checkpoint_every=5, **SETTINGS)
     rewritten(folder / CHECKPOINT, code="other")
     steps, once = [], loop.TrainingStep.__call__
     monkeypatch.setattr(loop.TrainingStep, "__call__", lambda self, *args: (steps.append(1), once(self, *args))[1])
@@ -152,7 +138,7 @@ def finished_from_a_start(x, folder, _):
 
 
 def cut_off_in_another_version(x, folder, monkeypatch):
-    cut_off(monkeypatch, x, folder)
+    cut_off(monkeypatch, x, 11, out=folder, checkpoint_every=5, **SETTINGS)
     rewritten(folder / CHECKPOINT, drop="silent")
 
 

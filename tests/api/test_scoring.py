@@ -1,6 +1,5 @@
 import copy
 import re
-import warnings
 
 import numpy as np
 import pytest
@@ -8,9 +7,10 @@ import torch
 
 import sdlcore as sdl
 from sdlcore.data.references import References
-from sdlcore.data.writing import create_store
 from sdlcore.evaluation.recovery import chance_recovery
 from sdlcore.model.coder import SparseCoder
+from tests.refusals import no_warning
+from tests.stores import write_store
 
 QUIET = {"progress": False, "device": "cpu"}
 TOPK = {"activation": "topk", "k": 3, "n_q": 24, "batch_size": 64, "steps": 20, "log_every": 10}
@@ -105,8 +105,7 @@ def test_a_single_sample_has_no_variance_to_explain(sae, bench):
 
 def test_coefficients_of_other_features_than_the_references_score_nothing(sae, bench, tmp_path):
     drawn = bench.samples(100, "test")
-    with create_store(tmp_path / "test.h5", {}) as store:
-        store.append(drawn.input, features=drawn.features)
+    write_store(tmp_path / "test.h5", drawn.input, features=drawn.features)
     some, every = (
         sdl.evaluate(sae, bench.W_p.T[:n], tmp_path / "test.h5", nulls=False) for n in (5, bench.W_p.shape[1])
     )
@@ -273,27 +272,22 @@ def test_null_baselines_stand_beside_and_samples_hold_the_features_of_sparse_dat
     assert "samples" in repr(scores)
 
 
-def test_a_dictionary_knows_its_anchors_and_one_that_does_not_says_so(bench, x, tmp_path):
+def test_a_dictionary_knows_its_anchors_and_warns_of_others_and_unknown_ones(bench, x, tmp_path):
     anchors = bench.anchors(4, seed=2)
     sae = sdl.fit(x, anchors=anchors, lambda_anchor=1.0, **TOPK, **QUIET)
     scores = sdl.evaluate(sae, bench, n_samples=100)
     assert sorted(scores.features["anchored"]) == sorted(anchors.feature)
     assert "gt_recovery_decoder_unanchored" in repr(scores)
+    with pytest.warns(UserWarning, match="anchors differ from the anchors of the dictionary's training"):
+        sdl.evaluate(sae, bench, anchors=bench.anchors(4, seed=3), n_samples=100, nulls=False)
+    with no_warning():
+        sdl.evaluate(sae, bench, anchors=anchors, n_samples=100, nulls=False)
     sae.save(tmp_path / "run")
     assert np.array_equal(sdl.load(tmp_path / "run").anchors.feature, anchors.feature)
     sae.save(tmp_path / "alone.safetensors")
     with pytest.warns(UserWarning, match="its anchors are unknown"):
         sdl.evaluate(sdl.load(tmp_path / "alone.safetensors"), bench, n_samples=100)
     assert repr(anchors) == f"Anchors(4 in 8 dimensions, of features {', '.join(map(str, anchors.feature))})"
-
-
-def test_anchors_of_another_training_are_warned_of(bench, x):
-    sae = sdl.fit(x, anchors=bench.anchors(4, seed=2), **TOPK, **QUIET)
-    with pytest.warns(UserWarning, match="anchors differ from the anchors of the dictionary's training"):
-        sdl.evaluate(sae, bench, anchors=bench.anchors(4, seed=3), n_samples=100, nulls=False)
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        sdl.evaluate(sae, bench, anchors=bench.anchors(4, seed=2), n_samples=100, nulls=False)
 
 
 def test_means_of_classes_that_are_centred_otherwise_are_warned_of(x):
@@ -307,8 +301,7 @@ def test_means_of_classes_that_are_centred_otherwise_are_warned_of(x):
         sae = sdl.fit(x, normalise=normalise, **small)
         with pytest.warns(UserWarning, match=message):
             sdl.evaluate(sae, means[not normalise], x, labels=labels, nulls=False)
-        with warnings.catch_warnings():
-            warnings.simplefilter("error")
+        with no_warning():
             sdl.evaluate(sae, means[normalise], x, labels=labels, nulls=False)
 
 

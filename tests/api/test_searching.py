@@ -271,6 +271,10 @@ def test_codes_by_search_are_not_exported_and_not_trained(trained, x, tmp_path):
         (lambda d, x: sdl.reencode(d, x, l0=-1.0), "l0 must be above 0, found -1"),
         (lambda d, x: sdl.reencode(d, x, l0=33), "l0 must be at most n_q = 32, found 33"),
         (lambda d, x: sdl.reencode(sdl.search(d, method="omp"), x[:1]), "x has 1 samples, but thresholds need"),
+        (
+            lambda *_: ModelConfig(activation="abstopk", k=2, pursuit=4),
+            "pursuit needs x_r = x_p and latents that are never negative",
+        ),
     ],
 )
 def test_wrong_arguments_are_refused(call, problem, trained, x):

@@ -2,7 +2,6 @@
 
 import json
 import signal
-import warnings
 from functools import partial
 
 import numpy as np
@@ -19,6 +18,7 @@ from sdlcore.data.memory import Arrays
 from sdlcore.random_streams import stream
 from sdlcore.training import loop
 from tests.api.test_fitting import QUIET, same
+from tests.refusals import no_warning
 
 SETTINGS = {"activation": "topk", "k": 3, "n_q": 24, "steps": 30, "log_every": 10, **QUIET}
 N = 640
@@ -128,12 +128,7 @@ def test_provenance_describes_batches_without_their_content(tmp_path):
     sdl.fit(pairs(), out=tmp_path / "run", **SETTINGS)
     facts = json.loads((tmp_path / "run" / CONFIG).read_text())
     inputs = {"kind": "DataLoader", "type": "torch.utils.data.dataloader.DataLoader", "batches": 10}
-    inputs |= {
-        "dataset": "torch.utils.data.dataset.TensorDataset",
-        "n_p": 8,
-        "n_r": 6,
-        "content": "not recorded",
-    }
+    inputs |= {"dataset": "torch.utils.data.dataset.TensorDataset", "n_p": 8, "n_r": 6, "content": "not recorded"}
     assert facts["inputs"]["store"] == inputs
     assert "batch_size" not in facts["settings"]
     assert sdl.fit(of_step, **SETTINGS).provenance["inputs"]["store"] == {
@@ -163,8 +158,7 @@ def test_an_interrupted_training_goes_on_to_the_bits_of_an_uninterrupted_one(x, 
 
 def test_an_iterator_is_read_as_far_as_it_lasts(tmp_path):
     whole = sdl.fit(of_step, **SETTINGS | {"steps": 10})
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
+    with no_warning():
         assert same(sdl.fit(passes(), **SETTINGS | {"steps": 10}), whole)
     with pytest.warns(UserWarning, match="x ended after 10 of 15 batches, .*; set steps to 10, or give a DataLoader"):
         dictionary = sdl.fit(passes(), **SETTINGS | {"steps": 15, "log_every": 4})
@@ -256,11 +250,6 @@ def test_batches_of_pairs_train_with_contrast_and_nothing_else():
     assert not same(dictionary, sdl.fit(of_step, **SETTINGS))
     runs = sdl.fit_many(of_pairs, {"one": {}, "two": {"seed": 1}}, **how)
     assert same(runs["one"], dictionary)
-
-
-def test_what_needs_all_samples_refuses_batches():
-    with pytest.raises(ValueError, match="x is a DataLoader, expected an array, a tensor or a path"):
-        sdl.discover(loader())
 
 
 ROUNDS = {**SETTINGS, "posterior_samples": 128, "mean_shift_rounds": 4}

@@ -9,9 +9,8 @@ import torch
 
 import sdlcore as sdl
 from sdlcore.training import loop
+from tests.api.test_fitting import QUIET, TOPK, same
 
-QUIET = {"progress": False, "device": "cpu"}
-TOPK = {"activation": "topk", "k": 3, "n_q": 24, "batch_size": 64, "steps": 30, "log_every": 10}
 RUNS = {
     "k3": {},
     "k5": {"k": 5, "normalise": True},
@@ -23,11 +22,6 @@ RUNS = {
 @pytest.fixture(scope="module")
 def x():
     return sdl.Bench.draw(seed=0, n=12, n_p=8, sparsity=0.85, max_interference=0.5).sample(3000)
-
-
-def same(one, other):
-    pairs = zip(one.coder.state_dict().items(), other.coder.state_dict().items(), strict=True)
-    return all(name == named and torch.equal(tensor, twin) for (name, tensor), (named, twin) in pairs)
 
 
 @pytest.mark.parametrize("at_once", [1, 2, 4])
@@ -161,14 +155,6 @@ def test_runs_of_a_sweep_are_called_by_their_numbers(x, tmp_path):
     assert same(dictionaries[4], sdl.load(tmp_path / "4"))
 
 
-def test_another_start_is_another_run(x, tmp_path):
-    starts = [sdl.fit(x, seed=seed, **TOPK, **QUIET) for seed in (1, 2)]
-    settings = TOPK | {"steps": 1, "lr": 1e-9}
-    sdl.fit_many(x, {"run": {"start": starts[0]}}, out=tmp_path, **settings, **QUIET)
-    with pytest.raises(ValueError, match=r"\(other start\)"):
-        sdl.fit_many(x, {"run": {"start": starts[1]}}, out=tmp_path, **settings, **QUIET)
-
-
 @pytest.mark.parametrize(
     ("runs", "options", "message"),
     [
@@ -194,11 +180,6 @@ def test_what_is_wrong_is_named_before_anything_is_trained(runs, options, messag
     monkeypatch.setattr(loop, "TrainingStep", None)
     with pytest.raises(ValueError, match=message):
         sdl.fit_many(x, runs, **options, **TOPK, **QUIET)
-
-
-def test_a_warning_says_of_which_run_it_is(x):
-    with pytest.warns(UserWarning, match=r"^run wild: fvu is .* at the end of training"):
-        sdl.fit_many(x, {"tame": {}, "wild": {"lr": 1000.0}}, **TOPK, **QUIET)
 
 
 def test_one_bar_counts_the_steps_of_all(x, capfd):

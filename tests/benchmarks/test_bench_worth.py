@@ -105,12 +105,8 @@ def test_each_ranking_is_compared_with_the_real_models():
     taus = agreements(runs, ["fvu", "auc"], "real").set_index(["real", "ground", "metric"])["tau"]
     # lower fvu is better, so both of the real model's rankings agree
     expected = {
-        ("fvu", "bench", "fvu"): 1,
-        ("fvu", "real", "auc"): 1,
-        ("fvu", "other", "fvu"): -1,
-        ("auc", "bench", "fvu"): 1,
-        ("auc", "real", "fvu"): 1,
-        ("auc", "other", "fvu"): -1,
+        **{("fvu", "bench", "fvu"): 1, ("fvu", "real", "auc"): 1, ("fvu", "other", "fvu"): -1},
+        **{("auc", "bench", "fvu"): 1, ("auc", "real", "fvu"): 1, ("auc", "other", "fvu"): -1},
     }
     assert taus.to_dict() == pytest.approx(expected)
     judged = agreements(runs, ["fvu", "auc"], "real", ["auc"])

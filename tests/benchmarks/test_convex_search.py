@@ -3,15 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from benchmarks.convex_search import (
-    CASES,
-    DEVELOPMENT_SEEDS,
-    UNSEEN_SEEDS,
-    Case,
-    draw,
-    picture,
-    replaced,
-)
+from benchmarks.convex_search import CASES, DEVELOPMENT_SEEDS, UNSEEN_SEEDS, Case, draw, picture, replaced
 from benchmarks.searched import searched
 from sdlcore.solvers.settings import SolverConfig
 

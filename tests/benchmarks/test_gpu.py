@@ -2,7 +2,7 @@
 
 import pytest
 
-from benchmarks import gpu, results
+from benchmarks import gpu, gpu_study, results
 from benchmarks.gpu import Way
 
 TORCH = Way("sdlcore", "torch", kernels="torch")
@@ -31,10 +31,11 @@ def test_a_run_ends_in_its_time_and_names_the_cases_that_it_skipped(monkeypatch,
     assert "no time was left: sdlcore (torch) float32: 16 -> 96, batch 8" in (tmp_path / "README.md").read_text()
 
 
-def test_a_missing_gpu_is_an_error(monkeypatch):
+@pytest.mark.parametrize("command", [gpu, gpu_study])
+def test_a_missing_gpu_is_an_error(command, monkeypatch):
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     with pytest.raises(SystemExit, match="no GPU; --device cpu --tiny"):
-        gpu.main([])
+        command.main([])
 
 
 @pytest.mark.kernels

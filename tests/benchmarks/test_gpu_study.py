@@ -40,12 +40,6 @@ def test_a_call_without_time_starts_no_step(monkeypatch, tmp_path):
     assert not (tmp_path / "study.csv").exists()
 
 
-def test_the_study_is_refused_without_a_gpu(monkeypatch):
-    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
-    with pytest.raises(SystemExit, match="no GPU; --device cpu --tiny"):
-        gpu_study.main([])
-
-
 def test_rows_of_this_commit_are_reused_and_others_measured_again(monkeypatch, tmp_path):
     path = tmp_path / "rows.csv"
     table = gpu_measures.Table(path, ("seed",), ("value",))

@@ -5,15 +5,14 @@ import pytest
 
 import sdlcore as sdl
 from benchmarks import l0_targets
-from sdlcore.data.writing import create_store
+from tests.stores import write_store
 
 
 @pytest.fixture
 def stores(tmp_path):
     bench = sdl.Bench.draw(n=24, n_p=16, sparsity=0.9, max_interference=0.4, seed=0)
     for part, rows in (("train", 600), ("test", 200)):
-        with create_store(tmp_path / f"{part}.h5", {}) as store:
-            store.append(bench.sample(rows, part))
+        write_store(tmp_path / f"{part}.h5", bench.sample(rows, part))
     return tmp_path
 
 

@@ -24,13 +24,8 @@ from benchmarks.shown import ENDS, show
 
 def step(library, ms, dtype="float32", **more):
     row = {
-        "processor": "AMD AVX2",
-        "library": library,
-        "method": "topk",
-        "batch": 1024,
-        "dtype": dtype,
-        "state": 64,
-        "ms_per_step": ms,
+        **{"processor": "AMD AVX2", "library": library, "method": "topk", "batch": 1024, "dtype": dtype, "state": 64},
+        **{"ms_per_step": ms},
     }
     row |= {"peak_mb": 500.0, "l0": 64.0, "probe_ms": 100.0, "probe_onednn_ms": 80.0, "probe_bfloat16_ms": 50.0}
     return row | {"ms_least": 0.9 * ms, "ms_most": 1.1 * ms, "rounds": 4, "steps": 4} | more
@@ -56,22 +51,10 @@ RACE = [
     raced("sparsify", 1e-3, 40.0, False, 0.8),
 ]
 FACTS = {
-    "date": "2026-01-01 00:00 UTC",
-    "commit": "0123456ab",
-    "minutes": 24.6,
-    "load": 0.1,
-    "cpu": "A Processor",
-    "flags": {"avx512_bf16": True, "amx_tile": False},
-    "cores": 2,
-    "memory_gib": 23.6,
-    "threads": 2,
-    "versions": {"torch": "2.13.0", "sae-lens": "6.54.12"},
-    "python": "3.11.7",
-    "system": "Linux",
-    "partial": False,
-    "arguments": "",
-    "failed": {},
-    "finished": True,
+    **{"date": "2026-01-01 00:00 UTC", "commit": "0123456ab", "minutes": 24.6, "load": 0.1, "cpu": "A Processor"},
+    **{"flags": {"avx512_bf16": True, "amx_tile": False}, "cores": 2, "memory_gib": 23.6, "threads": 2},
+    **{"versions": {"torch": "2.13.0", "sae-lens": "6.54.12"}, "python": "3.11.7", "system": "Linux", "partial": False},
+    **{"arguments": "", "failed": {}, "finished": True},
 }
 
 
@@ -165,13 +148,7 @@ def test_recovery_is_a_librarys_best_learning_rates_and_names_the_others():
 def test_the_page_says_on_what_and_with_what_it_was_measured():
     text = page(TIMES, RACE, FACTS)
     for sentence in (
-        "A Processor",
-        "2 cores",
-        "avx512_bf16 yes",
-        "amx_tile no",
-        "Threads: 2",
-        "sae-lens 6.54.12",
-        "2026-01-01",
+        *("A Processor", "2 cores", "avx512_bf16 yes", "amx_tile no", "Threads: 2", "sae-lens 6.54.12", "2026-01-01"),
     ):
         assert sentence in text
     assert "do not edit" in text

@@ -1,7 +1,5 @@
 """Tables of benchmarks between the marks of a page."""
 
-import pytest
-
 from benchmarks.shown import ENDS, show
 
 BEGINS = "<!-- made by a benchmark -->"
@@ -12,10 +10,3 @@ def test_the_text_between_the_marks_is_replaced(tmp_path):
     page.write_text(f"above\n{BEGINS}\nold\n{ENDS}\nbelow\n")
     show(page, BEGINS, "new\n")
     assert page.read_text() == f"above\n{BEGINS}\nnew\n{ENDS}\nbelow\n"
-
-
-def test_a_page_without_marks_is_refused(tmp_path):
-    page = tmp_path / "page.md"
-    page.write_text("no marks")
-    with pytest.raises(ValueError, match="nothing between"):
-        show(page, BEGINS, "")

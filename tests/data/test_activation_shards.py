@@ -103,20 +103,11 @@ def test_a_finished_store_is_opened_and_one_that_was_cut_off_resumed(tmp_path, m
         ({"format": "pictures"}, "format is 'pictures', expected one of activation shards"),
         ({"version": 2}, "version is 2, expected 1"),
         ({"columns": {}}, "columns is {}, expected input, and target"),
-        (
-            {"columns": {"input": {"width": 6, "dtype": "int8"}}},
-            "columns.input.dtype is 'int8', expected one of",
-        ),
-        (
-            {"columns": {"input": {"width": 7, "dtype": "float32"}}},
-            r"input has the shape \(12, 6\), expected 7 num",
-        ),
+        ({"columns": {"input": {"width": 6, "dtype": "int8"}}}, "columns.input.dtype is 'int8', expected one of"),
+        ({"columns": {"input": {"width": 7, "dtype": "float32"}}}, r"input has the shape \(12, 6\), expected 7 num"),
         ({"numbers": ["words"]}, "acts-00000.safetensors: not readable as a shard"),
         ({"shards": []}, "shards is \\[\\], expected a list of objects"),
-        (
-            {"shards": [{"file": "../x.safetensors", "rows": 1}]},
-            r"shards\[0\].file is .*, expected the name of a",
-        ),
+        ({"shards": [{"file": "../x.safetensors", "rows": 1}]}, r"shards\[0\].file is .*, expected the name of a"),
         ({"shards": [{"file": "gone.parquet", "rows": 1}]}, "gone.parquet, which is not in the folder"),
         ({"shards": [{"file": "acts-00000.safetensors", "rows": 9}]}, "has 12 rows, but manifest.json says 9"),
         ({"shards": [{"file": "acts-00000.safetensors", "rows": 12, "sha256": "0"}]}, "does not fit its checksum"),

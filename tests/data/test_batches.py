@@ -5,16 +5,15 @@ from hypothesis import strategies as st
 
 from sdlcore.data.batches import BatchReader, StorePart
 from sdlcore.data.reading import ActivationStore
-from sdlcore.data.writing import create_store
 from sdlcore.random_streams import stream
+from tests.stores import write_store
 
 
 @pytest.fixture(scope="module")
 def path(tmp_path_factory):
     path = tmp_path_factory.mktemp("reader") / "store.h5"
     rows = np.arange(5000)
-    with create_store(path, {}) as writer:
-        writer.append(np.stack([rows, -rows], 1), target=np.stack([rows + 0.5] * 3, 1))
+    write_store(path, np.stack([rows, -rows], 1), target=np.stack([rows + 0.5] * 3, 1))
     return path
 
 
@@ -74,11 +73,3 @@ def test_epochs_differ_and_rows_are_mixed(path):
         first, second = reader(0)[0][:, 0], reader(1)[0][:, 0]
     assert (first != second).mean() > 0.99
     assert abs(np.corrcoef(first, np.arange(5000))[0, 1]) < 0.1
-
-
-def test_a_batch_larger_than_the_store_is_refused(path):
-    with (
-        ActivationStore(path) as store,
-        pytest.raises(ValueError, match="batch_size 5001 exceeds its 5000 rows"),
-    ):
-        BatchReader(store, "sae", 5001, order)

@@ -8,6 +8,7 @@ from sdlcore.data.neighbours import pairs_of, starts_of_pairs
 from sdlcore.data.reading import ActivationStore
 from sdlcore.data.writing import create_store
 from sdlcore.random_streams import stream
+from tests.stores import write_store
 
 
 def order(epoch):
@@ -72,20 +73,11 @@ def test_blocks_without_pairs_are_skipped(path):
         np.testing.assert_array_equal(np.sort(batch, axis=0), np.sort(expected, axis=0))
 
 
-def test_a_store_without_positions_and_a_batch_of_too_many_pairs_are_refused(path, tmp_path):
-    with create_store(tmp_path / "plain.h5", {}) as writer:
-        writer.append(np.zeros((10, 2)))
-    with (
-        ActivationStore(tmp_path / "plain.h5") as store,
-        pytest.raises(ValueError, match="there is no references/document to"),
-    ):
-        pairs_of(store)
-    with create_store(tmp_path / "alone.h5", {}) as writer:
-        writer.append(np.zeros((2, 2)), references={"document": np.arange(2), "position": np.arange(2)})
+def test_a_store_without_neighbours_and_a_batch_of_too_many_pairs_are_refused(path, tmp_path):
+    write_store(
+        tmp_path / "alone.h5", np.zeros((2, 2)), references={"document": np.arange(2), "position": np.arange(2)}
+    )
     with ActivationStore(tmp_path / "alone.h5") as store, pytest.raises(ValueError, match="no two rows are neigh"):
         pairs_of(store)
-    with (
-        ActivationStore(path) as store,
-        pytest.raises(ValueError, match=r"exceeds its \d+ rows in pairs"),
-    ):
+    with ActivationStore(path) as store, pytest.raises(ValueError, match=r"exceeds its \d+ rows in pairs"):
         BatchReader(store, "sae", 3900, order, pairs=pairs_of(store))

@@ -1,15 +1,7 @@
 import numpy as np
 import pytest
 
-from sdlcore.data.pairs import (
-    Wiring,
-    in_order,
-    is_site,
-    make_direction_pair,
-    make_pair,
-    pair_sites,
-    site_columns,
-)
+from sdlcore.data.pairs import Wiring, in_order, is_site, make_direction_pair, make_pair, pair_sites, site_columns
 
 INPUT, TARGET = np.eye(4)[:3], 2 * np.ones((3, 2))
 

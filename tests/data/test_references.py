@@ -7,17 +7,12 @@ from hypothesis import strategies as st
 
 from sdlcore.data.memory import Arrays
 from sdlcore.data.reading import ActivationStore
-from sdlcore.data.references import (
-    References,
-    labels_by,
-    load_references,
-    means_of_classes,
-    save_references,
-)
+from sdlcore.data.references import References, labels_by, load_references, means_of_classes, save_references
 from sdlcore.data.writing import create_store
 from sdlcore.storage.checksums import write_with_checksum
 from sdlcore.training import normalisation
 from tests.coders import coder
+from tests.stores import write_store
 
 W = np.eye(5)[:, :4]
 NAMES = ["cat", "dog", "nothing", "owl", "rare"]
@@ -128,10 +123,7 @@ def test_labels_that_name_no_single_class_are_refused_by_name(names, message):
         ({"W_r": W[:, :2]}, r"W_r is float64 of shape \(5, 2\), expected a unit vector in each column"),
         ({"W_p": W[0]}, r"W_p is float64 of shape \(4,\)"),
         ({"W_p": W.astype(int)}, "W_p is int64"),
-        (
-            {"classes": np.arange(3)},
-            r"classes is int64 of shape \(3,\), expected a class index for each of 4",
-        ),
+        ({"classes": np.arange(3)}, r"classes is int64 of shape \(3,\), expected a class index for each of 4"),
         ({"classes": np.ones(4)}, "classes is float64"),
     ],
 )
@@ -151,8 +143,9 @@ def test_references_that_are_no_unit_vectors_are_refused_by_the_name_of_their_fi
     ],
 )
 def test_stores_that_have_no_class_means_are_refused_by_name(tmp_path, labels, names, message):
-    with create_store(tmp_path / "s.h5", {}, class_names=names) as writer:
-        writer.append(np.ones((3, 2)), labels=None if labels is None else np.array(labels))
+    write_store(
+        tmp_path / "s.h5", np.ones((3, 2)), labels=None if labels is None else np.array(labels), class_names=names
+    )
     with ActivationStore(tmp_path / "s.h5") as bare, pytest.raises(ValueError, match=rf"s\.h5: {message}"):
         means_of_classes(bare)
 

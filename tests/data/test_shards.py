@@ -221,11 +221,7 @@ def test_the_digest_of_an_index_stands_for_what_its_shards_hold(copied):
     assert sha256_of(copied / "train.h5") != before
 
 
-@given(
-    rows=st.integers(1, 10**6),
-    row_bytes=st.integers(1, 50_000),
-    shard_bytes=st.integers(1, 2**30),
-)
+@given(rows=st.integers(1, 10**6), row_bytes=st.integers(1, 50_000), shard_bytes=st.integers(1, 2**30))
 def test_shards_cover_all_rows_and_keep_to_their_size(rows, row_bytes, shard_bytes):
     if rows * row_bytes // shard_bytes > 10_000:
         return

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from sdlcore.data.reading import ActivationStore, verify
 from sdlcore.data.writing import create_store
 from sdlcore.errors import StoreError
+from tests.stores import write_store
 
 
 def block(rows, seed=0):
@@ -21,10 +22,7 @@ def block(rows, seed=0):
         "input": rng.standard_normal((rows, 6)),
         "target": rng.standard_normal((rows, 4)),
         "labels": rng.integers(-1, 3, rows),
-        "references": {
-            "path": [f"bild-ü{i}.png" for i in range(rows)],
-            "position": np.arange(rows, dtype=np.int64),
-        },
+        "references": {"path": [f"bild-ü{i}.png" for i in range(rows)], "position": np.arange(rows, dtype=np.int64)},
         "features": scipy.sparse.random_array((rows, 9), density=0.3, rng=rng, format="csr"),
     }
 
@@ -74,12 +72,7 @@ def test_a_store_may_have_nothing_but_input(tmp_path):
     with create_store(tmp_path / "s.h5", {}) as writer:
         writer.append(np.ones((3, 2)))
     with ActivationStore(tmp_path / "s.h5") as store:
-        assert (store.n_r, store.features(), store.class_names(), store.references()) == (
-            None,
-            None,
-            None,
-            [],
-        )
+        assert (store.n_r, store.features(), store.class_names(), store.references()) == (None, None, None, [])
         with pytest.raises(StoreError, match=r"s\.h5: contains no column 'labels'; its columns are input"):
             store.read("labels")
 
@@ -108,10 +101,7 @@ def test_a_store_is_described_on_a_line_and_its_references_are_read_by_name(tmp_
         ({**block(2), "target": np.full((2, 4), 1e6)}, "not finite in float16"),
         ({**block(2), "labels": [0.5, 1.0]}, "labels contains numbers that .* int32 would change"),
         ({**block(2), "labels": np.array([2**32, 0])}, "labels contains numbers that .* int32 would change"),
-        (
-            {**block(2), "labels": np.zeros((2, 1), dtype=int)},
-            r"labels has shape \(2, 1\), expected one value",
-        ),
+        ({**block(2), "labels": np.zeros((2, 1), dtype=int)}, r"labels has shape \(2, 1\), expected one value"),
         ({**block(2), "references": {**block(2)["references"], "position": [0.5, 1]}}, "position contains numbers"),
     ],
 )
@@ -144,23 +134,30 @@ def test_a_killed_writer_leaves_no_store(tmp_path):
         ActivationStore(tmp_path / "store.h5")
 
 
-def test_what_is_not_a_store_is_named(tmp_path):
-    (tmp_path / "text").write_text("hello")
-    with pytest.raises(StoreError, match="text: not a readable HDF5 file"):
-        ActivationStore(tmp_path / "text")
-    h5py.File(tmp_path / "other.h5", "w").close()
-    with pytest.raises(StoreError, match=r"other\.h5: is an HDF5 file, but not"):
-        ActivationStore(tmp_path / "other.h5")
-    with create_store(tmp_path / "new.h5", {}) as writer:
-        writer.append(np.ones((3, 2)))
-    with h5py.File(tmp_path / "new.h5", "r+") as file:
+def of_version_99(path):
+    write_store(path, np.ones((3, 2)))
+    with h5py.File(path, "r+") as file:
         file.attrs["version"] = 99
-    with pytest.raises(StoreError, match="version 99"):
-        ActivationStore(tmp_path / "new.h5")
-    content = (tmp_path / "new.h5").read_bytes()
-    (tmp_path / "cut.h5").write_bytes(content[: len(content) // 2])
-    with pytest.raises(StoreError, match=r"cut\.h5: not a readable HDF5 file"):
-        ActivationStore(tmp_path / "cut.h5")
+
+
+def cut_in_half(path):
+    write_store(path, np.ones((3, 2)))
+    os.truncate(path, path.stat().st_size // 2)
+
+
+@pytest.mark.parametrize(
+    ("write", "message"),
+    [
+        (lambda path: path.write_text("hello"), r"s\.h5: not a readable HDF5 file"),
+        (lambda path: h5py.File(path, "w").close(), r"s\.h5: is an HDF5 file, but not"),
+        (of_version_99, "version 99"),
+        (cut_in_half, r"s\.h5: not a readable HDF5 file"),
+    ],
+)
+def test_what_is_not_a_store_is_named(tmp_path, write, message):
+    write(tmp_path / "s.h5")
+    with pytest.raises(StoreError, match=message):
+        ActivationStore(tmp_path / "s.h5")
 
 
 @pytest.mark.parametrize("create", ["create_store", "resume_store"])

@@ -12,6 +12,7 @@ from sdlcore.data.writing import create_store
 from sdlcore.errors import SourceError, StoreError
 from sdlcore.sources.files.extraction import write_file_stores
 from sdlcore.sources.files.settings import FileSource
+from tests.stores import write_store
 
 X = np.random.default_rng(0).standard_normal((500, 6)).astype(np.float32)
 TINY = {"float16": 1e-9, "bfloat16": 1e-60, "float32": 1e-60}
@@ -52,8 +53,7 @@ def test_original_zeros_and_dimensions_with_one_nonzero_number_stay(tmp_path, ca
     x = with_row(with_dimension(X, 1e-9), 0)
     x[7, 4] = 1
     x[:, 0] = 0
-    with create_store(tmp_path / "s.h5", {}, "float16") as writer:
-        writer.append(x)
+    write_store(tmp_path / "s.h5", x, dtype="float16")
     share = 498 / (499 * 5) * 100  # among nonzero numbers
     assert f"s.h5: {share:.2g} % of the nonzero numbers in input are too small for float16" in caplog.text
     with ActivationStore(tmp_path / "s.h5") as store:
@@ -64,8 +64,7 @@ def test_what_is_exact_is_not_warned_of(tmp_path, caplog):
     x = X.copy()
     x[3, 2] = 1e-30
     for name, values in (("float32", x), ("float16", X.astype(np.float16)), ("bfloat16", x)):
-        with create_store(tmp_path / "s.h5", {}, name) as writer:
-            writer.append(values)
+        write_store(tmp_path / "s.h5", values, dtype=name)
     assert caplog.text == ""
 
 
@@ -91,10 +90,7 @@ def test_an_interruption_does_not_change_the_messages(tmp_path, caplog):
 @pytest.mark.parametrize(
     ("x", "message"),
     [
-        (
-            with_row(X, -1e-9),
-            r"x\.npy: row 301 has a largest magnitude of 1e-09, .* float16; set dtype float32",
-        ),
+        (with_row(X, -1e-9), r"x\.npy: row 301 has a largest magnitude of 1e-09, .* float16; set dtype float32"),
         (with_dimension(X, 1e-9), r"x\.npy: dimension 4: nonzero, but too small for float16 in every row"),
         (X.astype(np.float64) * 1e-9, r"x\.npy: row 0 has .* which is zero in float16"),
     ],

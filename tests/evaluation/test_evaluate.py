@@ -8,7 +8,6 @@ from sdlcore.data.anchors import Anchors
 from sdlcore.data.memory import Arrays
 from sdlcore.data.pairs import make_direction_pair, make_pair, pair_sites
 from sdlcore.data.reading import ActivationStore
-from sdlcore.data.writing import create_store
 from sdlcore.evaluation.absorption import absorption
 from sdlcore.evaluation.coefficient_scores import Splitting
 from sdlcore.evaluation.evaluate import evaluate_coder
@@ -26,6 +25,7 @@ from sdlcore.sources.bench.feature_matrix import feature_matrix
 from sdlcore.sources.bench.samples import coefficients, synthesise
 from sdlcore.sources.bench.settings import FeatureMatrixConfig, Hierarchy
 from tests.coders import coder
+from tests.stores import write_store
 
 N, N_P, N_R = 20, 16, 14
 W_p = feature_matrix(N_P, N, stream(0, "p"), FeatureMatrixConfig(0.5)).W
@@ -38,8 +38,7 @@ TRUTH = GroundTruth(W_p, W_r, ANCHORED)
 def store(tmp_path_factory):
     path = tmp_path_factory.mktemp("evaluate") / "store.h5"
     x = coefficients(1500, N, 0.95, stream(0, "x"))
-    with create_store(path, {}) as writer:
-        writer.append(synthesise(x, W_p), target=synthesise(x, W_r), features=x)
+    write_store(path, synthesise(x, W_p), target=synthesise(x, W_r), features=x)
     with ActivationStore(path) as store:
         yield store
 
@@ -128,8 +127,7 @@ def test_f1_asks_whether_the_matched_latent_fires_when_the_feature_does(store):
 @pytest.fixture
 def bare(tmp_path):
     """A store without coefficients and labels."""
-    with create_store(tmp_path / "bare.h5", {}) as writer:
-        writer.append(np.ones((4, N_P)), target=np.ones((4, N_R)))
+    write_store(tmp_path / "bare.h5", np.ones((4, N_P)), target=np.ones((4, N_R)))
     with ActivationStore(tmp_path / "bare.h5") as opened:
         yield opened
 
@@ -155,8 +153,9 @@ def classes(tmp_path_factory):
     means = rng.standard_normal((4, N_P)).repeat(2, 0) + 0.1 * rng.standard_normal((8, N_P))
     means /= np.linalg.norm(means, axis=1, keepdims=True)
     labels = rng.integers(0, 8, 600)
-    with create_store(path, {}, class_names=list("abcdefgh")) as writer:
-        writer.append(means[labels] + 0.01 * rng.standard_normal((600, N_P)), labels=labels)
+    write_store(
+        path, means[labels] + 0.01 * rng.standard_normal((600, N_P)), labels=labels, class_names=list("abcdefgh")
+    )
     with ActivationStore(path) as store:
         yield store, GroundTruth(means.T.astype(np.float32), None, np.array([0, 1]), np.arange(8), "abcdefgh")
 
@@ -204,8 +203,7 @@ def test_a_dictionary_of_what_orthogonal_features_are_is_not_split_shrunk_or_abs
     hierarchy, n = Hierarchy(2, 3), 10
     W = [np.linalg.qr(stream(4, side).standard_normal((12, n)))[0].astype(np.float32) for side in ("p", "r")]
     x = coefficients(1000, n, 0.9, stream(4, "x"), 1.0, 0.25, hierarchy)
-    with create_store(tmp_path / "store.h5", {}) as writer:
-        writer.append(synthesise(x, W[0]), target=synthesise(x, W[1]), features=x)
+    write_store(tmp_path / "store.h5", synthesise(x, W[0]), target=synthesise(x, W[1]), features=x)
     model = SparseCoder(ModelConfig(pair, "relu", 2 * n), *pair_sites(pair, 12, 12)).eval()
     inputs, targets = make_pair(pair, W[0].T, W[1].T)
     with torch.no_grad():

@@ -8,7 +8,6 @@ import scipy.sparse
 import torch
 
 from sdlcore.data.reading import ActivationStore
-from sdlcore.data.writing import create_store
 from sdlcore.errors import PluginError
 from sdlcore.evaluation.evaluate import evaluate_coder
 from sdlcore.evaluation.ground_truth import GroundTruth
@@ -19,6 +18,7 @@ from sdlcore.plugins import registry as plugins
 from sdlcore.plugins.importing import load_plugins
 from sdlcore.run import ModelConfig
 from sdlstudy.results.tables import effect_metrics, table_columns
+from tests.stores import write_store
 
 pytestmark = pytest.mark.usefixtures("registry")
 
@@ -37,8 +37,7 @@ def declared():
 @pytest.fixture
 def store(tmp_path):
     x = np.abs(np.random.default_rng(0).standard_normal((50, 6))).astype(np.float32)
-    with create_store(tmp_path / "store.h5", {}) as writer:
-        writer.append(x, features=scipy.sparse.csr_array(x))
+    write_store(tmp_path / "store.h5", x, features=scipy.sparse.csr_array(x))
     with ActivationStore(tmp_path / "store.h5") as opened:
         yield opened
 

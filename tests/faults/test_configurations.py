@@ -33,12 +33,7 @@ NAMES = st.one_of(
     st.sampled_from(KEYS), st.text(max_size=6), st.sampled_from(["../../etc", "a/b", ".", "", "none", "é", "a b"])
 )
 SCALARS = st.one_of(
-    st.none(),
-    st.booleans(),
-    st.integers(),
-    st.floats(),
-    st.sampled_from([0, -1, 1, 2**63, 1e-300, 10**30]),
-    NAMES,
+    st.none(), st.booleans(), st.integers(), st.floats(), st.sampled_from([0, -1, 1, 2**63, 1e-300, 10**30]), NAMES
 )
 VALUES = st.recursive(
     SCALARS,

@@ -4,7 +4,7 @@ import os
 import random
 import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import pytest
 
@@ -45,9 +45,7 @@ def finished(whole: Whole, tmp_path_factory) -> Iterator[Pipeline]:
 
 
 @pytest.mark.parametrize(("stage", "damage"), DAMAGED)
-def test_damaged_files_of_a_stage_are_refused_or_written_anew(
-    stage: str, damage: Callable[[bytes, random.Random], bytes], whole: Whole, finished: Pipeline
-):
+def test_damaged_files_of_a_stage_are_refused_or_written_anew(stage, damage, whole, finished):
     rng = random.Random(f"{SEED} {stage} {damage.__name__}")
     files = [file for pattern in FILES[stage] for file in sorted((finished.path / RESULTS).glob(pattern))]
     assert files

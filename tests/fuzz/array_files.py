@@ -21,21 +21,9 @@ def _any(rng: np.random.Generator) -> tuple[np.ndarray, bool]:
     if rng.random() < 0.6:
         return x.astype(choose(rng, "<f2", "<f4", "<f8", ">f4", ">f8")), True
     odd: list[Any] = [
-        x.astype("i4"),
-        x > 0,
-        x.astype("c8"),
-        x.astype("U5"),
-        x.astype("S5"),
-        x.astype("M8[s]"),
-        x.astype("longdouble"),
-        np.zeros((0, 3), "f4"),
-        np.zeros((3, 0), "f4"),
-        np.float32(1.5),
-        x[0],
-        x[:1],
-        x[None],
-        x.astype(object),
-        np.zeros(4, [("a", "f4"), ("b", "i4")]),
+        *(x.astype("i4"), x > 0, x.astype("c8"), x.astype("U5"), x.astype("S5"), x.astype("M8[s]")),
+        *(x.astype("longdouble"), np.zeros((0, 3), "f4"), np.zeros((3, 0), "f4"), np.float32(1.5), x[0], x[:1]),
+        *(x[None], x.astype(object), np.zeros(4, [("a", "f4"), ("b", "i4")])),
     ]
     return np.asarray(choose(rng, *odd)), False
 

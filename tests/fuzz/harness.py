@@ -81,11 +81,7 @@ class Worker:
         self._process = subprocess.Popen(
             [sys.executable, "-m", self.module],
             cwd=REPOSITORY,
-            env={
-                **os.environ,
-                "PYTHONPATH": PATHS,
-                "HF_HUB_OFFLINE": "1",
-            },
+            env={**os.environ, "PYTHONPATH": PATHS, "HF_HUB_OFFLINE": "1"},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._errors,

@@ -145,14 +145,9 @@ def _turned(path: Path, shows: np.ndarray, rng: np.random.Generator) -> Path:
 POSTSCRIPT = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 20 20\n%%EndComments\n20 20 scale\nshowpage\n%%EOF\n"
 
 PLAIN: dict[str, Save] = {
-    "PNG": _pillow(".png"),
-    "PNG in capitals": _pillow(".PNG", format="PNG"),
-    "JPEG": _pillow(".jpg", quality=95),
-    "JPEG, progressive": _pillow(".jpeg", quality=95, progressive=True),
-    "WebP": _pillow(".webp", lossless=True),
-    "BMP": _pillow(".bmp"),
-    "PNG of 16 bits by 3": _png(),
-    "PNG named .jpg": _pillow(".jpg", format="PNG"),
+    **{"PNG": _pillow(".png"), "PNG in capitals": _pillow(".PNG", format="PNG"), "JPEG": _pillow(".jpg", quality=95)},
+    **{"JPEG, progressive": _pillow(".jpeg", quality=95, progressive=True), "WebP": _pillow(".webp", lossless=True)},
+    **{"BMP": _pillow(".bmp"), "PNG of 16 bits by 3": _png(), "PNG named .jpg": _pillow(".jpg", format="PNG")},
 }
 """Kinds that must be read, and must show the right image."""
 KINDS: dict[str, Save] = {

@@ -99,12 +99,8 @@ def _odd(rng: np.random.Generator, root: Path) -> str:
     what: str = choose(
         rng,
         *(
-            "a pipe",
-            "a link to itself",
-            "a dangling link",
-            "a link out",
-            "a folder with an image's name",
-            "a link above",
+            *("a pipe", "a link to itself", "a dangling link", "a link out", "a folder with an image's name"),
+            *("a link above",),
         ),
         *(
             "deep folders",

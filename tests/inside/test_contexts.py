@@ -13,7 +13,6 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
 from sdlcore.data.reading import ActivationStore
-from sdlcore.data.writing import create_store
 from sdlcore.errors import SourceError
 from sdlcore.inside import firing
 from sdlcore.inside.contexts import (
@@ -32,6 +31,7 @@ from sdlcore.random_streams import stream, torch_stream
 from sdlcore.run import ModelConfig
 from sdlcore.sources.language.corpus import Text, open_text
 from tests.sources.language.tiny_llama import documents, make_tokenizer
+from tests.stores import write_store
 
 D, N, Q = 8, 700, 24
 
@@ -61,14 +61,11 @@ def store(text: Text, tmp_path_factory: pytest.TempPathFactory) -> ActivationSto
     document, position, token = np.array(rows).T
     x = stream(0, "x").normal(size=(N, D))
     x[-20:] *= 100  # the largest of all
-    with create_store(path, {}) as writer:
-        writer.append(x, references={"document": document, "position": position, "token": token})
+    write_store(path, x, references={"document": document, "position": position, "token": token})
     return ActivationStore(path)
 
 
-def test_peaks_are_the_largest_activations_one_a_document(
-    coder: SparseCoder, store: ActivationStore, monkeypatch: pytest.MonkeyPatch
-):
+def test_peaks_are_the_largest_activations_one_a_document(coder, store, monkeypatch):
     monkeypatch.setattr(firing, "ROWS_AT_ONCE", 64)
     with torch.inference_mode():
         latents_NQ = coder.encode(torch.from_numpy(store.read("input"))).numpy()

@@ -11,7 +11,6 @@ import torch
 from transformers import LlamaForCausalLM
 
 from sdlcore.data.reading import ActivationStore
-from sdlcore.data.writing import create_store
 from sdlcore.inside.loss import LossRecovered, losses_recovered, mean_of
 from sdlcore.model.coder import SparseCoder
 from sdlcore.random_streams import stream, torch_stream
@@ -22,6 +21,7 @@ from sdlcore.sources.language.settings import LanguageSource, Site
 from sdlcore.sources.language.tokens import Tokens
 from tests.sources.language.tiny_llama import save_tiny_llama
 from tests.sources.language.tiny_models import make
+from tests.stores import write_store
 
 D, T, SEPARATOR = 24, 12, 0
 EVERYTHING = RowKinds(SEPARATOR, {}, ())
@@ -198,7 +198,6 @@ def test_a_crosscoder_and_no_contexts_are_refused(model: Any, contexts: list[Tok
 
 def test_the_mean_is_that_of_all_rows(tmp_path: Path):
     x = stream(0, "x").normal(3, 1, size=(9000, 5)).astype(np.float32)
-    with create_store(tmp_path / "a.h5", {}) as writer:
-        writer.append(x)
+    write_store(tmp_path / "a.h5", x)
     with ActivationStore(tmp_path / "a.h5") as store:
         np.testing.assert_allclose(mean_of(store, "input"), x.mean(0, dtype=float), rtol=1e-6)

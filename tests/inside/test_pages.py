@@ -22,7 +22,7 @@ from sdlcore.model.coder import SparseCoder
 from sdlcore.random_streams import torch_stream
 from sdlcore.run import ModelConfig
 from sdlcore.sources.language import architectures
-from sdlcore.sources.language.architectures import LLAMA, Paths
+from sdlcore.sources.language.architectures import LLAMA
 from sdlcore.sources.language.checkpoints import load_tokenizer, load_whole
 from sdlcore.sources.language.corpus import open_text
 from sdlcore.sources.language.extraction import write_language_stores
@@ -113,9 +113,7 @@ def test_intervals_show_the_latent_below_its_largest_activations(pages: Pages):
 
 
 @pytest.mark.parametrize("paths", [None, LLAMA])
-def test_a_store_of_the_same_tokens_gives_the_same_pages(
-    coder: SparseCoder, lm: Any, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, paths: Paths | None
-):
+def test_a_store_of_the_same_tokens_gives_the_same_pages(coder, lm, folder, tmp_path, monkeypatch, paths):
     if paths is not None:  # an architecture that only the source's paths describe
         monkeypatch.setattr(architectures, "ARCHITECTURES", {})
     path = tmp_path / "words.json"

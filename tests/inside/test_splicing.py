@@ -302,9 +302,7 @@ def test_gradients_pass_through_a_splice(lm: Any, random: SparseCoder):
         ({"lm": None}, "lm is a NoneType, expected a language model of transformers"),
     ],
 )
-def test_what_cannot_be_spliced_is_refused_before_the_model_runs(
-    lm: Any, random: SparseCoder, change: dict[str, Any], message: str
-):
+def test_what_cannot_be_spliced_is_refused_before_the_model_runs(lm, random, change, message):
     before = hooks(lm)
     call = {"lm": lm, "layer": 2, "coder": random} | change
     with pytest.raises((ValueError, TypeError), match=message), splice(**call):
@@ -327,9 +325,7 @@ def test_what_cannot_be_spliced_is_refused_before_the_model_runs(
         ),
     ],
 )
-def test_a_place_that_a_pass_cannot_change_ends_the_pass(
-    lm: Any, random: SparseCoder, places: dict[str, Any], error: type[Exception], message: str
-):
+def test_a_place_that_a_pass_cannot_change_ends_the_pass(lm, random, places, error, message):
     before = hooks(lm)
     place = places[lm.config.model_type]
     with splice(lm, 2, random, place=place) as spliced, pytest.raises(error, match=message):

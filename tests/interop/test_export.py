@@ -12,6 +12,7 @@ from sdlcore.errors import RefusedError
 from sdlcore.interop.export import export, export_set, refusal
 from sdlcore.interop.load import load
 from sdlcore.interop.registry import FORMATS
+from sdlcore.interop.settings import ImportConfig
 from sdlcore.storage import files
 from sdlcore.storage.files import naming_a_full_disk
 from tests.interop.models import KINDS, model_of, samples
@@ -138,6 +139,10 @@ def test_weights_that_no_training_leaves_are_refused(kind, tensor, value, messag
         (
             lambda _, out: sdl.export(model_of("batchtopk"), "dictionary_learning", out, prefixes=[16, 48]),
             r"prefixes must ascend to n_q = 96, found \[16, 48\]",
+        ),
+        (
+            lambda *_: ImportConfig.from_dict({"model": "x", "format": "prisma"}),
+            "format must be one of sdlcore, saelens, dictionary_learning, sparsify",
         ),
     ],
 )

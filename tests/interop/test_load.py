@@ -176,8 +176,7 @@ def test_a_folder_of_no_format_or_of_several_is_named(tmp_path):
         load(tmp_path)
     export(model_of("topk"), "sparsify", tmp_path / "layers.0.mlp")
     with pytest.raises(
-        ValueError,
-        match=r"dictionaries in folders .layers\.0\.mlp.; give a single folder, such as .*layers\.0\.mlp$",
+        ValueError, match=r"dictionaries in folders .layers\.0\.mlp.; give a single folder, such as .*layers\.0\.mlp$"
     ):
         load(tmp_path)
     assert_same(model_of("topk"), load(tmp_path, subfolder="layers.0.mlp"), "topk")

@@ -9,20 +9,19 @@ import torch
 
 from runs.folder import Run
 from sdlcore.data.references import References, save_references
-from sdlcore.data.writing import create_store
 from sdlcore.interop.export import export
 from sdlcore.interop.settings import ImportConfig
 from sdlcore.model.saving import load_model, save_model
 from tests.conftest import script
 from tests.interop.models import WIDER, N, model_of, samples
+from tests.stores import write_store
 
 
 @pytest.fixture
 def store(tmp_path):
     path = tmp_path / "train.h5"
     x = samples("topk crosscoder", 200).numpy()
-    with create_store(path, {}) as writer:
-        writer.append(x[:, :N], x[:, N:])
+    write_store(path, x[:, :N], x[:, N:])
     return path
 
 
@@ -63,10 +62,3 @@ def test_another_width_and_a_missing_file_leave_no_run(store, tmp_path):
         run(tmp_path, store, model=str(tmp_path / "gone"))
     assert not (tmp_path / "run/model.safetensors").exists()
     assert not (tmp_path / "run/config.json").exists()
-
-
-def test_settings_that_are_none_are_named():
-    with pytest.raises(ValueError, match="unknown settings of an imported dictionary: k; expected some of model"):
-        ImportConfig.from_dict({"model": "x", "k": 3})
-    with pytest.raises(ValueError, match="format must be one of sdlcore, saelens, dictionary_learning, sparsify"):
-        ImportConfig.from_dict({"model": "x", "format": "prisma"})

@@ -102,11 +102,7 @@ def nothing(_):
 @pytest.mark.parametrize(
     ("name", "settings", "message"),
     [
-        (
-            "saelens",
-            {"d_sae": 95},
-            r"W_enc has shape \(24, 96\), expected \(d_in = 24, d_sae = 95\), as in cfg\.json",
-        ),
+        ("saelens", {"d_sae": 95}, r"W_enc has shape \(24, 96\), expected \(d_in = 24, d_sae = 95\), as in cfg\.json"),
         ("saelens", {"d_in": 23}, r"W_enc has shape \(24, 96\), expected \(d_in = 23, d_sae = 96\), as in cfg\.json"),
         ("saelens", {"d_in": "24"}, r"cfg\.json: d_in is '24', expected a whole number"),
         ("saelens", {"k": 2.9}, r"cfg\.json: k is 2\.9, expected a whole number"),

@@ -113,10 +113,3 @@ def test_the_latents_move_with_their_archetypes():
 
 
 SORTED = {"reorder_every": 5, "batch_size": 100, "lr": 1e-2, "lr_warmup": 0}
-
-
-def test_what_cannot_go_with_archetypes_is_refused():
-    with pytest.raises(ValueError, match="archetypes is 3000, but there are only 2000 samples; lower archetypes"):
-        sdl.fit(X, archetypes=3000, **HOW)
-    with pytest.raises(ValueError, match="start gives decoder rows, but archetypes compute them"):
-        sdl.fit(X, archetypes=C, start=sdl.fit(X, **HOW | {"steps": 1}), **HOW)

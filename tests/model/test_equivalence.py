@@ -229,10 +229,7 @@ def test_the_dense_example_and_the_one_with_a_search_are_one_method():
 @pytest.mark.parametrize(
     ("how", "message"),
     [
-        (
-            {"scales": Scales(multi_k=(1, 2))},
-            "multi_k needs an activation with k, such as topk, found squared_topk",
-        ),
+        ({"scales": Scales(multi_k=(1, 2))}, "multi_k needs an activation with k, such as topk, found squared_topk"),
         ({"precision": torch.bfloat16}, "activation squared_topk declares no search, so precision cannot speed up"),
     ],
 )

@@ -1,5 +1,4 @@
 import numpy as np
-import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -7,7 +6,7 @@ from scipy.optimize import nnls
 
 from sdlcore.model.coder import SparseCoder
 from sdlcore.model.pursuit import refined
-from sdlcore.run import ModelConfig, RunConfig
+from sdlcore.run import ModelConfig
 from sdlcore.solvers.codes import largest_correlations, nonnegative_codes
 from sdlcore.sparse.support import Support
 
@@ -66,10 +65,3 @@ def test_a_model_with_a_pursuit_keeps_the_latents_of_one_without_and_reconstruct
         torch.testing.assert_close(out.x_hat, model.decode(out.latents()))
     assert torch.equal(*supports)
     assert errors[1] < 0.5 * errors[0]
-
-
-def test_a_training_refuses_it():
-    with pytest.raises(ValueError, match="pursuit is no setting of a training"):
-        RunConfig.from_dict({"activation": "topk", "k": 3, "pursuit": 4})
-    with pytest.raises(ValueError, match="pursuit needs x_r = x_p and latents that are never negative"):
-        ModelConfig(activation="abstopk", k=2, pursuit=4)

@@ -73,9 +73,7 @@ def test_without_training_it_cannot(colours: tuple[Path, Path], clip_files: Clip
     assert metrics["zero_shot"]["classes"]["top1"] < 0.7
 
 
-def test_the_same_call_loads_it_as_any_other_weights(
-    trained: tuple[Path, dict[str, Any]], colours: tuple[Path, Path], clip_files: ClipFiles, tmp_path: Path
-):
+def test_the_same_call_loads_it_as_any_other_weights(trained, colours, clip_files, tmp_path):
     weights = str(trained[0] / "model.safetensors")
     model, _, _ = open_clip.create_model_and_transforms(Path(clip_files.architecture).stem, pretrained=weights)
     for name, value in load_file(weights).items():
@@ -92,9 +90,7 @@ def test_the_same_call_loads_it_as_any_other_weights(
 
 
 @pytest.mark.slow
-def test_equal_seeds_give_equal_bytes(
-    trained: tuple[Path, dict[str, Any]], colours: tuple[Path, Path], clip_files: ClipFiles, tmp_path: Path
-):
+def test_equal_seeds_give_equal_bytes(trained, colours, clip_files, tmp_path):
     before = torch.random.get_rng_state()
     train(colours, clip_files, tmp_path / "same")
     assert torch.equal(torch.random.get_rng_state(), before)
@@ -105,9 +101,7 @@ def test_equal_seeds_give_equal_bytes(
     assert not torch.equal(one["visual.proj"], other["visual.proj"])
 
 
-def test_too_few_images_and_other_classes_are_refused(
-    colours: tuple[Path, Path], clip_files: ClipFiles, tmp_path: Path
-):
+def test_too_few_images_and_other_classes_are_refused(colours, clip_files, tmp_path):
     with pytest.raises(SourceError, match=r"has 60 readable images, fewer than training.batch_size 61"):
         train(colours, clip_files, tmp_path, ClipTraining(batch_size=61))
     (write_colours(tmp_path / "test", 1) / "empty_class").rmdir()

@@ -123,10 +123,7 @@ def first_three() -> Iterator[str]:
         trained = recovery[~recovery.index.str.startswith("acs")]
         spans.append(f"{percent(trained.min())} to {percent(trained.max())} %")
     yield f"Trained decoders recover {spans[0]} of 1,024 such features, and {spans[1]} of 4,096, of a possible 25 %."
-    denser, short_ = (
-        effect("relu_paper", "true - none", "denser", weight=0.1),
-        effect("relu", "true - none"),
-    )
+    denser, short_ = (effect("relu_paper", "true - none", "denser", weight=0.1), effect("relu", "true - none"))
     random = effect("relu_paper", "random - none", "denser", weight=0.1)
     yield (
         f"True anchors add {with_bounds(denser).removeprefix('+')} to the recovery of the other features in ReLU at S "
@@ -851,12 +848,5 @@ def the_paper() -> Iterator[str]:
 
 
 THEMES: tuple[Callable[[], Iterator[str]], ...] = (
-    first_three,
-    anchoring,
-    rows_and_codes,
-    models,
-    comparison,
-    benches,
-    solvers,
-    the_paper,
+    *(first_three, anchoring, rows_and_codes, models, comparison, benches, solvers, the_paper),
 )

@@ -14,12 +14,12 @@ from runs.folder import Run
 from sdlcore.data.batches import BatchReader
 from sdlcore.data.reading import ActivationStore
 from sdlcore.data.references import References, save_references
-from sdlcore.data.writing import create_store
 from sdlcore.errors import DivergedError
 from sdlcore.interop.weights import Weights, sparse_coder
 from sdlcore.model.saving import load_model
 from sdlcore.random_streams import stream
 from tests.conftest import script
+from tests.stores import write_store
 
 SETTINGS = {"peer": "sparsify", "activation": "topk", "k": 2, "n_q": 10, "steps": 7, "batch_size": 16, "log_every": 3}
 
@@ -27,8 +27,7 @@ SETTINGS = {"peer": "sparsify", "activation": "topk", "k": 2, "n_q": 10, "steps"
 @pytest.fixture
 def store(tmp_path):
     path = tmp_path / "train.h5"
-    with create_store(path, {}) as writer:
-        writer.append(stream(0, "rows").standard_normal((50, 6)).astype("float32"))
+    write_store(path, stream(0, "rows").standard_normal((50, 6)).astype("float32"))
     return path
 
 

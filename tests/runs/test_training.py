@@ -12,12 +12,12 @@ from safetensors.numpy import load_file
 from runs.folder import Run
 from runs.training import Training, train
 from sdlcore.data.reading import open_checked
-from sdlcore.data.writing import create_store
 from sdlcore.errors import DivergedError
 from sdlcore.pipeline import RunConfig, SolverConfig, describe_checkpoint, read_history
 from sdlcore.random_streams import stream
 from sdlcore.training import loop
 from sdlcore.training.checkpoint import load_checkpoint, save_checkpoint
+from tests.stores import write_store
 
 SETTINGS = {"activation": "topk", "k": 2, "n_q": 8, "steps": 6, "batch_size": 16, "log_every": 3, "checkpoint_every": 3}
 SETTINGS |= {"resample_every": None}
@@ -38,8 +38,7 @@ class Trainings:
         path = self.folder / configuration / "train.h5"
         if not path.exists():
             path.parent.mkdir()
-            with create_store(path, {}) as writer:
-                writer.append(stream(0, "rows").standard_normal((50, 6)).astype(np.float32))
+            write_store(path, stream(0, "rows").standard_normal((50, 6)).astype(np.float32))
         folder = self.files(configuration)
         run = Run(seed, path, folder, threads=threads, finished=str(self.folder / "*/runs/*"))
         self.log.clear()
@@ -144,9 +143,7 @@ def test_a_copied_run_equals_a_trained_one(trainings: Trainings):
 
 
 @pytest.mark.parametrize(("code", "steps"), [(None, 3), ("other", 6)])
-def test_an_interrupted_run_resumes_and_one_of_other_code_begins_anew(
-    trainings: Trainings, monkeypatch: pytest.MonkeyPatch, code: str | None, steps: int
-):
+def test_an_interrupted_run_resumes_and_one_of_other_code_begins_anew(trainings, monkeypatch, code, steps):
     once, steps_taken = loop.TrainingStep.__call__, []
 
     def step(self, *arguments):

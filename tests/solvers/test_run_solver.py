@@ -12,11 +12,11 @@ import sdlcore as sdl
 from sdlcore.data.reading import ActivationStore
 from sdlcore.data.references import References
 from sdlcore.data.resumable import Progress, resume_store
-from sdlcore.data.writing import create_store
 from sdlcore.errors import StoreError
 from sdlcore.evaluation.evaluate import evaluate_coder
 from sdlcore.model.saving import load_model
 from sdlcore.solvers.settings import Encoder
+from tests.stores import write_store
 
 FILES = ("model.safetensors", "config.json", "history.csv")
 SETTINGS = {"solver": "acs", "n_atoms": 100, "support": 6, "batch_size": 2048}
@@ -25,8 +25,7 @@ SETTINGS = {"solver": "acs", "n_atoms": 100, "support": 6, "batch_size": 2048}
 @pytest.fixture
 def store(bench, tmp_path):
     path = tmp_path / "train.h5"
-    with create_store(path, {}) as writer:
-        writer.append(bench.x.numpy(), target=3 * bench.x.numpy()[:, ::-1].copy())
+    write_store(path, bench.x.numpy(), target=3 * bench.x.numpy()[:, ::-1].copy())
     return path
 
 
@@ -121,8 +120,7 @@ def test_other_pairs_are_solved_for(bench, store, tmp_path, pair):
 
 def test_centred_and_scaled_activations_give_raw_reconstructions(bench, tmp_path):
     path = tmp_path / "moved.h5"
-    with create_store(path, {}) as writer:
-        writer.append(5 * bench.x.numpy() + np.float32(7))
+    write_store(path, 5 * bench.x.numpy() + np.float32(7))
     model = solve(path, tmp_path / "run", {"normalise": True})
     assert fvu(model, path) < 0.2
 
@@ -132,7 +130,6 @@ def test_a_solver_starts_from_another_ones_dictionary(bench, store, tmp_path):
     again = solve(store, tmp_path / "again", {"max_steps": 1}, start=tmp_path / "first/model.safetensors")
     assert bench.recovery(again.W_dec.detach()) == 1.0
     other = Path(tmp_path / "other.h5")
-    with create_store(other, {}) as writer:
-        writer.append(torch.randn(100, 8).numpy())
+    write_store(other, torch.randn(100, 8).numpy())
     with pytest.raises(ValueError, match="start maps 32 to 32 dimensions, but the inputs have 8 and 8"):
         solve(other, tmp_path / "wrong", start=tmp_path / "first/model.safetensors")

@@ -6,16 +6,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sdlcore.data.reading import ActivationStore
-from sdlcore.data.writing import create_store
 from sdlcore.solvers.settings import SolverConfig
 from sdlcore.solvers.stable import Half, Stable, common, stable_directions
+from tests.stores import write_store
 
 CONFIG = {"n_atoms": 100, "support": 6, "batch_size": 2048}
 
 
 def write(path, x, **more):
-    with create_store(path, {}) as writer:
-        writer.append(x, **more)
+    write_store(path, x, **more)
     return path
 
 

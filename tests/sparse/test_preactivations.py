@@ -142,9 +142,13 @@ def test_some_are_those_of_each_so_manyth_sample(case, every):
     assert_near(Preactivations(x, W, b).sample_rows(every), (x @ W.T + b)[::every], torch.float32, case)
 
 
-def test_int8_refuses_what_it_cannot_do():
-    with pytest.raises(ValueError, match="two dimensions or more"):
-        Preactivations(torch.ones(3, 1), torch.ones(5, 1), torch.zeros(5), torch.int8)
+@pytest.mark.parametrize(
+    ("width", "kernels", "message"),
+    [(1, {}, "two dimensions or more"), (2, {"kernels": TorchKernels()}, "on a GPU, set bfloat16")],
+)
+def test_int8_refuses_what_it_cannot_do(width, kernels, message):
+    with pytest.raises(ValueError, match=message):
+        Preactivations(torch.ones(3, width), torch.ones(5, width), torch.zeros(5), torch.int8, **kernels)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
@@ -165,11 +169,6 @@ def test_what_gpus_do_finds_the_same(dtype, case, k):
     assert torch.equal(more.rows, (whole > bounds.to(dtype)).nonzero()[:, 0])
     for support, values in ((some, largest), (more, above)):
         assert torch.equal(values, whole[support.rows, support.columns.long()])
-
-
-def test_gpus_have_no_int8():
-    with pytest.raises(ValueError, match="on a GPU, set bfloat16"):
-        Preactivations(torch.ones(3, 2), torch.ones(5, 2), torch.zeros(5), torch.int8, kernels=TorchKernels())
 
 
 @pytest.mark.parametrize("upper", [None, 0.0])

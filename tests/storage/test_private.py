@@ -8,7 +8,7 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -318,9 +318,7 @@ def write_figure(part: Path) -> None:
     ],
 )
 @pytest.mark.parametrize("length", [20, 255])
-def test_whatever_writes_it_a_file_gets_its_name_however_long(
-    tmp_path: Path, suffix: str, write: Callable[[Path], None], read: Callable[[Path], list[int]], length: int
-):
+def test_whatever_writes_it_a_file_gets_its_name_however_long(tmp_path, suffix, write, read, length):
     path = tmp_path / f"{'ü' * 5}{'n' * (length - 10 - len(suffix))}{suffix}"
     with atomic_path(path) as part:
         write(part)

@@ -19,7 +19,6 @@ import torch
 from safetensors import safe_open
 
 import sdlcore as sdl
-from sdlcore.data.writing import create_store
 from sdlcore.model.coder import SparseCoder
 from sdlcore.model.saving import load_model
 from sdlcore.parallel.groups import Group, Processes
@@ -27,6 +26,7 @@ from sdlcore.run import RunConfig
 from sdlcore.sparse.kernels import int8
 from tests.forking import Forking
 from tests.int8 import with_int8
+from tests.stores import write_store
 from tests.training.together import BASE, SCRIPT, X, splits_of, training
 
 RESAMPLED = {"resample_every": 8, "dead_after": 200, "resample_until": 0.9}
@@ -161,8 +161,7 @@ RUN = {**BASE, "activation": "batchtopk", "k": 4, "normalise": True, "steps": 60
 @pytest.fixture(scope="module")
 def store(tmp_path_factory):
     path = tmp_path_factory.mktemp("store") / "store.h5"
-    with create_store(path, {}) as writer:
-        writer.append(X.astype(np.float32))
+    write_store(path, X.astype(np.float32))
     return path
 
 

@@ -125,9 +125,7 @@ def test_any_finite_rows_have_a_finite_median_within_their_bounds(x):
 
 
 @example(x=np.array([[-3.0, 0], [1, -1], [-3, 0], [-3, 1], [-3, 1]]))
-@given(
-    x=arrays("float32", array_shapes(min_dims=2, max_dims=2, max_side=8), elements=st.integers(-3, 3).map(float)),
-)
+@given(x=arrays("float32", array_shapes(min_dims=2, max_dims=2, max_side=8), elements=st.integers(-3, 3).map(float)))
 def test_on_a_grid_where_rows_coincide_and_align_it_is_no_worse_than_any_row_or_the_mean(x):
     x = torch.from_numpy(x).double()
     y = geometric_median(x)

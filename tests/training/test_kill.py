@@ -15,7 +15,6 @@ from pathlib import Path
 import pytest
 
 from sdlcore.data.anchors import random_anchors, save_anchors
-from sdlcore.data.writing import create_store
 from sdlcore.random_streams import stream
 from sdlcore.sources.bench.feature_matrix import feature_matrix
 from sdlcore.sources.bench.samples import coefficients, synthesise
@@ -23,6 +22,7 @@ from sdlcore.sources.bench.settings import FeatureMatrixConfig
 from tests.conftest import REPOSITORY
 from tests.forking import Forking
 from tests.int8 import needs_int8
+from tests.stores import write_store
 
 SCRIPT = REPOSITORY / "workflow/scripts/train.py"
 KILLS = 2
@@ -134,8 +134,7 @@ def trainings(tmp_path_factory):
     n = 20
     W_p, W_r = (feature_matrix(d, n, stream(0, "W", d), FeatureMatrixConfig(0.5)).W for d in (14, 10))
     x = coefficients(1500, n, 0.85, stream(0, "x"))
-    with create_store(folder / "store.h5", {}) as writer:
-        writer.append(synthesise(x, W_p), target=synthesise(x, W_r))
+    write_store(folder / "store.h5", synthesise(x, W_p), target=synthesise(x, W_r))
     save_anchors(folder / "anchors.safetensors", random_anchors([W_p, W_r], 5, stream(0, "anchors")), {})
     trainings = Trainings(folder / "store.h5", folder / "anchors.safetensors")
     yield trainings

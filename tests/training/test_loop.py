@@ -47,13 +47,7 @@ METHODS = {
         **{"activation": "batchtopk", "k": 1, "n_q": 512, "prefixes": [64, 512], "prefix_detached": True},
         **{"reorder_every": 25, "lambda_aux": 0.03, "k_aux": 8, "dead_after": 600},
     },
-    "quadratic": {
-        "activation": "jumprelu",
-        "l0": 1.0,
-        "l0_form": "quadratic",
-        "target_l0": 4,
-        "frequency": 0.1,
-    },
+    "quadratic": {"activation": "jumprelu", "l0": 1.0, "l0_form": "quadratic", "target_l0": 4, "frequency": 0.1},
     "hierarchical": {"activation": "topk", "k": 4, "hierarchical": True},
     "contrast": {"activation": "batchtopk", "k": 4, "prefixes": [16, 64], "contrast": 0.3, "accumulate": 2},
 }
@@ -138,12 +132,7 @@ def test_a_stopped_training_goes_on_to_the_same_bits(tmp_path, method, stop):
 
 def test_resampling_happens_and_is_counted():
     settings = {
-        "activation": "topk",
-        "k": 1,
-        "n_q": 512,
-        "resample_every": 20,
-        "dead_after": 600,
-        "resample_until": 0.5,
+        **{"activation": "topk", "k": 1, "n_q": 512, "resample_every": 20, "dead_after": 600, "resample_until": 0.5}
     }
     _, history = run(settings)
     resampled = {row["step"]: row["resampled"] for row in history}

@@ -7,7 +7,6 @@ import torch
 from sdlcore.data.memory import Arrays
 from sdlcore.data.pairs import make_pair, pair_sites
 from sdlcore.data.reading import ActivationStore
-from sdlcore.data.writing import create_store
 from sdlcore.model.coder import SparseCoder
 from sdlcore.random_streams import torch_stream
 from sdlcore.run import ModelConfig
@@ -20,6 +19,7 @@ from sdlcore.training.normalisation import (
     scaling_from,
     state_of,
 )
+from tests.stores import write_store
 
 RNG = np.random.default_rng(0)
 INPUT = RNG.standard_normal((700, 8)) * 30 + RNG.standard_normal(8) * 100
@@ -29,8 +29,7 @@ TARGET = RNG.standard_normal((700, 5)) * 0.01 + 3
 @pytest.fixture(scope="module")
 def store(tmp_path_factory):
     path = tmp_path_factory.mktemp("normalisation") / "store.h5"
-    with create_store(path, {}) as writer:
-        writer.append(INPUT, target=TARGET)
+    write_store(path, INPUT, target=TARGET)
     with ActivationStore(path) as store:
         yield store
 

@@ -15,11 +15,11 @@ from hypothesis import strategies as st
 
 from sdlcore.data.batches import BatchReader
 from sdlcore.data.reading import ActivationStore
-from sdlcore.data.writing import create_store
 from sdlcore.errors import StoreError
 from sdlcore.random_streams import stream
 from sdlcore.training.read_ahead import ReadAhead
 from tests.conftest import REPOSITORY
+from tests.stores import write_store
 
 PAIRS = ["sae", "transcoder", "crosscoder"]
 NEEDS_GPU = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
@@ -29,8 +29,7 @@ NEEDS_GPU = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GP
 def path(tmp_path_factory):
     path = tmp_path_factory.mktemp("read_ahead") / "store.h5"
     rng = np.random.default_rng(0)
-    with create_store(path, {}) as writer:
-        writer.append(rng.standard_normal((3000, 6)), target=rng.standard_normal((3000, 4)))
+    write_store(path, rng.standard_normal((3000, 6)), target=rng.standard_normal((3000, 4)))
     return path
 
 
@@ -166,8 +165,7 @@ def test_no_error_of_a_reader_looks_like_the_end_of_the_batches(error):
 
 
 def test_errors_of_the_store_come_through(tmp_path, path):
-    with create_store(tmp_path / "input_only.h5", {}) as writer:
-        writer.append(np.zeros((100, 3)))
+    write_store(tmp_path / "input_only.h5", np.zeros((100, 3)))
     message = r"input_only\.h5: pair transcoder needs a source with a target"
     with ActivationStore(tmp_path / "input_only.h5") as store, pytest.raises(ValueError, match=message):
         reader(store, "transcoder", 10)

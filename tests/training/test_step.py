@@ -71,12 +71,7 @@ def test_the_gradients_norm_is_that_of_the_gradient(method, monkeypatch):
     torch.testing.assert_close(norms, gradient_norms(METHODS[method]), rtol=1e-5, atol=0)
     # norms of a part of the gradient, or of an earlier version, must not be used
     assert sum(noted) == 3 * {
-        "sphere": 2,
-        "free": 2,
-        "penalised": 1,
-        "anchored": 4,
-        "matched": 4,
-        "frozen decoder": 1,
+        **{"sphere": 2, "free": 2, "penalised": 1, "anchored": 4, "matched": 4, "frozen decoder": 1}
     }.get(method, 0)
 
 
@@ -176,14 +171,8 @@ def test_buffers_do_not_grow_from_step_to_step(method):
 def test_tied_weights_take_the_steps_of_one_matrix(pair):
     """Compare with a plain float64 reference: W relu(top_k(W^T x)) with torch's autograd and AdamW."""
     settings = {
-        "activation": "topk",
-        "k": 4,
-        "bias": False,
-        "tied": True,
-        "weight_decay": 0.1,
-        "gradient_clip": None,
-        "lr": 1e-2,
-        "pair": pair,
+        **{"activation": "topk", "k": 4, "bias": False, "tied": True, "weight_decay": 0.1, "gradient_clip": None},
+        **{"lr": 1e-2, "pair": pair},
     }
     config = RunConfig.from_dict({"n_q": 60, "batch_size": 64, "steps": 9, **settings})
     sites = (16,) if pair == "sae" else (10, 6)

@@ -11,15 +11,10 @@ from tests.conftest import REPOSITORY
 @pytest.mark.parametrize(
     "line",
     [
-        "",
-        "-n table1 --cores 2",
-        "--configfile a.yaml",
-        "table1 --configfile a.yaml b.yaml --cores 2",
-        "--configfiles a.yaml -n b.yaml",
-        "--configfile=a.yaml table1",
-        "--configfile a.yaml --configfile b.yaml c.yaml",
-        "--configfile a.yaml -- table1",
-        "--config name=x --configfile config/tiny.yaml",
+        *("", "-n table1 --cores 2", "--configfile a.yaml", "table1 --configfile a.yaml b.yaml --cores 2"),
+        *("--configfiles a.yaml -n b.yaml", "--configfile=a.yaml table1"),
+        *("--configfile a.yaml --configfile b.yaml c.yaml", "--configfile a.yaml -- table1"),
+        *("--config name=x --configfile config/tiny.yaml",),
     ],
 )
 def test_the_files_are_those_that_snakemakes_parser_finds(line: str):

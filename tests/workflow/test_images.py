@@ -16,16 +16,9 @@ CHANGE = {
     "sources": {
         "clip": {
             "shapes": {
-                "images": "pictures/train",
-                "test_images": "pictures/test",
-                "model": "resources/clip/tiny.json",
-                "pretrained": "trained",
-                "train_samples": None,
-                "test_samples": None,
-                "workers": 0,
-                "shards": 2,
-                "training": {"steps": 4, "batch_size": 32},
-                "run": {"n_q": 64},
+                **{"images": "pictures/train", "test_images": "pictures/test", "model": "resources/clip/tiny.json"},
+                **{"pretrained": "trained", "train_samples": None, "test_samples": None, "workers": 0, "shards": 2},
+                **{"training": {"steps": 4, "batch_size": 32}, "run": {"n_q": 64}},
             }
         }
     },

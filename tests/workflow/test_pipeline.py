@@ -397,11 +397,7 @@ def stop_by_a_damaged_store(checkout):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("hooks", "warm"),
-    [([], True), (["--no-hooks"], False)],
-    ids=["forked", "of its own"],
-)
+@pytest.mark.parametrize(("hooks", "warm"), [([], True), (["--no-hooks"], False)], ids=["forked", "of its own"])
 def test_a_repeated_run_has_equal_bits_whether_its_processes_are_forked_or_not(finished, hooks, warm):
     """The same run gives the same model and metrics when requested again, even after a failure."""
     files = [finished.path / RUN / name for name in ("model.safetensors", "metrics.json")]

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -34,13 +35,22 @@ class Server(NamedTuple):
         assert self.process.wait(60) == 0
 
 
-@pytest.fixture
-def server() -> Iterator[Server]:
-    command = [sys.executable, str(WARM), "serve", "no_such_library", LIBRARY]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+@contextmanager
+def serving(*libraries: str, **environment: str) -> Iterator[Server]:
+    command, pipes = (
+        [sys.executable, str(WARM), "serve", *libraries],
+        dict.fromkeys(("stdin", "stdout"), subprocess.PIPE),
+    )
+    with subprocess.Popen(command, env={**os.environ, **environment}, text=True, **pipes) as process:
         assert process.stdout
         yield Server(process, process.stdout.readline().strip())
         process.kill()
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    with serving("no_such_library", LIBRARY) as server:
+        yield server
 
 
 @pytest.fixture
@@ -122,13 +132,8 @@ def test_modules_on_the_path_stay_loaded_until_one_of_them_is_edited(script, tmp
         (package / f"{name}.py").write_text("value = 1\n")
         os.utime(package / f"{name}.py", (time.time() - age,) * 2)  # a module edited while it is loaded counts, too
     tells = script("print('package.two' in sys.modules)\nfrom package import one\nprint(one.value)")
-    environment = {**os.environ, "PYTHONPATH": str(tmp_path / "src"), "PYTHONDONTWRITEBYTECODE": "1"}
-    command = [sys.executable, str(WARM), "serve", "package.one", "package.two"]
-    with subprocess.Popen(
-        command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    ) as process:
-        assert process.stdout
-        server = Server(process, process.stdout.readline().strip())
+    environment = {"PYTHONPATH": str(tmp_path / "src"), "PYTHONDONTWRITEBYTECODE": "1"}
+    with serving("package.one", "package.two", **environment) as server:
 
         def output() -> str:
             return subprocess.run(server.command(tells), capture_output=True, text=True, check=True).stdout
@@ -242,20 +247,9 @@ def test_any_temporary_folder_works_and_no_file_outlives_a_kill(script, tmp_path
     folder = tmp_path / temporary
     if temporary != "missing":
         folder.mkdir(parents=True)
-    environment = {**os.environ, "TMPDIR": str(folder)}
-    command = [sys.executable, str(WARM), "serve", LIBRARY]
-    with subprocess.Popen(
-        command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    ) as process:
-        assert process.stdout
-        server = Server(process, process.stdout.readline().strip())
-        done = subprocess.run(
-            server.command(script(f"print({LIBRARY!r} in sys.modules)")),
-            env=environment,
-            capture_output=True,
-            text=True,
-        )
-        process.kill()
+    with serving(LIBRARY, TMPDIR=str(folder)) as server:
+        command = server.command(script(f"print({LIBRARY!r} in sys.modules)"))
+        done = subprocess.run(command, env={**os.environ, "TMPDIR": str(folder)}, capture_output=True, text=True)
     assert (done.returncode, done.stdout, done.stderr) == (0, "True\n", "")
     assert not folder.exists() or list(folder.iterdir()) == []
 

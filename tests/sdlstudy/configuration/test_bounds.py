@@ -77,19 +77,11 @@ for group in FIRST["sources"].values():
         del group[name]
 PLACES = sorted(set(texts(FIRST, SCHEMA)), key=str)
 BAD = {
-    "an expression of Snakemake's": "{config[wandb]}",
-    "a wildcard": "{source}",
-    "an open brace": "a{b",
-    "a pathvar": "<results>",
-    "a line break": "a\nb",
-    "a line break at the end": "topk\n",
-    "a carriage return": "a\r",
-    "a null byte": "a\x00b",
-    "an escape sequence": "\x1b[2J",
-    "half a character": "\ud800",
-    "an option": "--trust-remote-code",
-    "too much": "x/" * 600,
-    "too long a name": "x" * 201,
+    **{"an expression of Snakemake's": "{config[wandb]}", "a wildcard": "{source}", "an open brace": "a{b"},
+    **{"a pathvar": "<results>", "a line break": "a\nb", "a line break at the end": "topk\n"},
+    **{"a carriage return": "a\r", "a null byte": "a\x00b", "an escape sequence": "\x1b[2J"},
+    **{"half a character": "\ud800", "an option": "--trust-remote-code", "too much": "x/" * 600},
+    **{"too long a name": "x" * 201},
 }
 
 

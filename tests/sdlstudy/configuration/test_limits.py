@@ -34,10 +34,7 @@ REFUSED = {
     "deep JSON": ('{"a": ' * 50 + "1" + "}" * 50, "nested more than 40 deep"),
     "Latin-1": ("name: x\nwandb: café\n".encode("latin-1"), "line 2: not UTF-8"),
     "UTF-16": ("name: x\n".encode("utf-16"), "line 1: not UTF-8"),
-    "a null byte": (
-        b"name: x\nwandb: \0",
-        "line 2: not readable as YAML (special characters are not allowed",
-    ),
+    "a null byte": (b"name: x\nwandb: \0", "line 2: not readable as YAML (special characters are not allowed"),
     "more digits than Python reads": ("seeds: [" + "9" * 5000 + "]", "line 1: not readable as YAML"),
     "a month that is none": ("name: x\nwandb: 2020-13-45\n", "line 2: not readable as YAML (month must be"),
     "a timestamp that is none": ("wandb: !!timestamp x", "line 1: not readable as YAML"),

@@ -70,10 +70,7 @@ def test_sources_that_are_large_together_share_one_line(tmp_path):
         (Need("s", 10, 10**9, 0.1), "10 GB; 20 GB are free; about 2 minutes at 0.1 samples a second"),
         (Need("s", 30, 10**9, memory=5), "30 GB, which does not fit; 20 GB are free; 0.005 GB of memory a job; time"),
         (Need("s", 10, None), "size unknown until the model exists"),
-        (
-            Need("s", 10, 10**9, 1.0, parts=4, memory=8000),
-            "8 GB of memory a job; about a minute at 1 samples a second",
-        ),
+        (Need("s", 10, 10**9, 1.0, parts=4, memory=8000), "8 GB of memory a job; about a minute at 1 samples a second"),
         (
             Need("s", 10, 10**9, 0.01, streamed=10**4),
             "10 GB for evaluation; 20 GB are free; each training streams 10,000 samples, 10,000 GB if it stored them; "

@@ -130,9 +130,7 @@ def test_a_loss_term_may_stand_in_every_layer_of_runs_and_is_swept_over_methods_
     sweep = {"parameter": "power", "values": [0, 0.5], "paper": None}
     table = {"source": "lrb", "methods": ["topk"], "sweep": sweep, "anchorings": ["none"]}
     config = study(
-        methods={"soft": {"power": 0.5}},
-        protocols={"best": {"run": {"exponent": 3}}},
-        tables={"own_power": table},
+        methods={"soft": {"power": 0.5}}, protocols={"best": {"run": {"exponent": 3}}}, tables={"own_power": table}
     )
     run = run_settings(config, Cell("lrb", "soft", "best", "none", 0))
     assert (run.loss.terms, run.loss.settings_of_plugin) == (("power",), {"power": 0.5, "exponent": 3})

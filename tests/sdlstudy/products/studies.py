@@ -10,7 +10,6 @@ import numpy as np
 import pandas as pd
 from matplotlib.image import imread
 
-from sdlcore.data.writing import create_store
 from sdlcore.model.saving import save_model
 from sdlcore.sources.bench.samples import synthesise
 from sdlcore.storage.checksums import write_with_checksum
@@ -21,6 +20,7 @@ from sdlstudy.settings.files import Files
 from sdlstudy.settings.trees import merge
 from tests.coders import coder
 from tests.conftest import REPOSITORY, script
+from tests.stores import write_store
 
 PAPER = str(REPOSITORY / "resources/paper")
 NOTHING = {"own": None, "solvers": None, "discovery": None, "tables": {}, "figures": {}}
@@ -79,8 +79,7 @@ def write_matrix(path: Path, W: np.ndarray) -> None:
 
 def write_samples(path: Path, W: np.ndarray, x: Any) -> None:
     """Write a bench's samples, made from the coefficients x, N x n, and features W, n_p x n."""
-    with create_store(path, {}) as store:
-        store.append(input=synthesise(x, W), features=x)
+    write_store(path, input=synthesise(x, W), features=x)
 
 
 def write_run(folder: Path, files: Files, cell: Cell, W: np.ndarray, both: Sequence[np.ndarray], x: Any) -> None:

@@ -101,12 +101,8 @@ def test_the_configuration_of_harder_benches_asks_for_every_method_on_every_benc
         for name in config.harder.runs
     }
     assert changed == {
-        "plain": set(),
-        "correlated": {"correlation"},
-        "zipf": {"frequency_exponent"},
-        "noisy": {"noise"},
-        "nested": {"hierarchy", "c_min", "beta"},
-        "denser": {"sparsity"},
+        **{"plain": set(), "correlated": {"correlation"}, "zipf": {"frequency_exponent"}, "noisy": {"noise"}},
+        **{"nested": {"hierarchy", "c_min", "beta"}, "denser": {"sparsity"}},
     }
 
 

@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 
 from sdlcore.model.saving import save_model
-from sdlstudy.configuration.loading import ConfigError
 from sdlstudy.results.tables import read_csv
 from sdlstudy.settings.cells import trained_settings
 from tests.coders import coder
@@ -103,28 +102,6 @@ def test_grounds_that_share_a_source_are_ranked_apart(tmp_path):
     # the runs have an L0 of 16
     assert table["rank"].tolist()[:2] == [1, 2]
     assert table["rank"][2:].isna().all()
-
-
-def test_wrong_names_are_refused():
-    wrong = {"methods": ["topk"], "protocol": "bets", "score": "fuv"}
-    comparison = {"runs": {"lrb": wrong, "again": {"methods": ["topk"], "source": "lbr"}}, "nulls": ["tokp"]}
-    with pytest.raises(ConfigError) as error:
-        studies.alone({"comparison": comparison})
-    for key in ("runs.lrb.protocol: bets", "runs.lrb.score: fuv", "nulls: tokp", "runs.again.source: lbr"):
-        assert f"comparison.{key}" in str(error.value)
-
-
-@pytest.mark.parametrize(
-    ("source", "score"),
-    [
-        ("lrb", "gt_recovery_encoder"),  # no column of the tables
-        ("lrb", "l0"),  # neither high nor low is better
-        ("smollm2", "mip_decoder"),  # no features are known
-    ],
-)
-def test_a_score_that_cannot_rank_the_runs_of_a_source_is_refused(source, score):
-    with pytest.raises(ConfigError, match=rf"comparison\.runs\.{source}\.score: {score}.*\(.*fvu"):
-        studies.alone({"comparison": {"runs": {source: {"methods": ["topk"], "score": score}}}})
 
 
 @pytest.mark.parametrize(

@@ -14,9 +14,7 @@ CONFIG = studies.alone(
     {
         "seeds": [0, 1],
         "sources": {
-            "bench": {
-                "families": {"n": 8, "n_p": 10, "hierarchy": {"parents": 2, "children": 3}, "run": {"n_q": 8}},
-            }
+            "bench": {"families": {"n": 8, "n_p": 10, "hierarchy": {"parents": 2, "children": 3}, "run": {"n_q": 8}}}
         },
         "methods": {"absorbing": {"activation": "relu"}, "ideal": {"activation": "relu"}},
         "figures": {"figure5": {"source": "families", "methods": ["absorbing", "ideal"]}},

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from sdlcore.data.writing import create_store
 from tests.sdlstudy.products import studies
 from tests.sdlstudy.rendering.test_figures import bench
+from tests.stores import write_store
 
 CONFIG = studies.alone({"seeds": [7, 8], "figures": {"figure8": {"source": "lrb_3d"}}})
 
@@ -14,8 +14,7 @@ def write_bench(folder):
     files = CONFIG.files()
     W, samples, coefficients = bench()
     store = folder / files.store("lrb_3d", 7, "train")
-    with create_store(store, {}) as writer:
-        writer.append(input=samples, features=coefficients)
+    write_store(store, input=samples, features=coefficients)
     studies.write_matrix(folder / files.feature_matrix("lrb_3d", 7), W)
     return store
 
@@ -30,7 +29,6 @@ def test_it_is_of_the_first_seed_and_has_no_table(tmp_path):
 
 def test_a_store_without_features_is_refused(tmp_path):
     store = write_bench(tmp_path)
-    with create_store(store, {}) as writer:
-        writer.append(input=np.ones((5, 3)))
+    write_store(store, input=np.ones((5, 3)))
     with pytest.raises(ValueError, match=r"seed7/train\.h5: has no features, expected the store of a bench"):
         studies.make(CONFIG, "figure8", tmp_path)

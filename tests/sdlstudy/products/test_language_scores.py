@@ -3,10 +3,7 @@
 import json
 from dataclasses import asdict
 
-import pytest
-
 from sdlcore.inside.loss import LossRecovered
-from sdlstudy.configuration.loading import ConfigError
 from sdlstudy.results.tables import read_csv
 from tests.sdlstudy.products import studies
 
@@ -36,13 +33,3 @@ def test_each_run_has_a_row_and_each_method_means_with_intervals(tmp_path):
     # of 0, .5 and 1, the t interval of three seeds is 4.303 standard errors to either side
     assert cells[-1] == f"0.500 ± {4.3027 * 0.5 / 3**0.5:.3f}"
     assert cells[7] == "–"
-
-
-def test_only_dictionaries_that_can_be_spliced_in_are_scored():
-    layers = {"sources": {"language": {"both": {"like": "smollm2", "layers": [6, 12]}}}}
-    with pytest.raises(
-        ConfigError, match=r"runs.both.methods: crosscoder is a crosscoder, which writes at several sites"
-    ):
-        studies.alone(layers | {"language_scores": {"runs": {"both": {"methods": ["crosscoder"]}}}})
-    with pytest.raises(ConfigError, match=r"language_scores.runs: lrb is not a source under sources.language"):
-        studies.alone({"language_scores": {"runs": {"lrb": {"methods": ["topk"]}}}})

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 import sdlcore as sdl
-from sdlcore.data.writing import create_store
 from sdlstudy.configuration.loading import ConfigError
 from sdlstudy.results.tables import read_csv
 from tests.sdlstudy.products import studies
+from tests.stores import write_store
 
 DOCUMENTS, D = 60, 6
 WORDS = {"model": "models/tiny", "text": "words.jsonl", "run": {"n_q": 16}}
@@ -34,8 +34,7 @@ def tables(tmp_path_factory):
     x[::4, 3] += 3
     for cell in config.probes.cells_without_metrics(config):
         studies.write_dictionary(folder / files.model(cell), np.eye(D), np.eye(D))
-    with create_store(folder / files.store("words", 0, "test"), {}) as store:
-        store.append(x, references={"document": np.arange(DOCUMENTS)})
+    write_store(folder / files.store("words", 0, "test"), x, references={"document": np.arange(DOCUMENTS)})
     files = studies.make(config, "probes", folder)
     runs, table = (read_csv(folder / files.table(name)) for name in ("probes_runs", "probes"))
     return folder, x, runs, table, (folder / files.table("probes", "md")).read_text()

@@ -1,9 +1,7 @@
 """The table of stability over seeds."""
 
 import numpy as np
-import pytest
 
-from sdlstudy.configuration.loading import ConfigError
 from sdlstudy.results.tables import read_csv
 from tests.sdlstudy.products import studies
 
@@ -25,12 +23,3 @@ def test_pairs_of_seeds_have_rows_and_methods_their_means(tmp_path):
     cells = [cell.strip() for cell in text.splitlines()[-1].strip("|").split("|")]
     assert cells[:5] == ["smollm2", "TopK SAE", "3", "0.667 (0.500 to 1.000)", "0.667 (0.500 to 1.000)"]
     assert cells[-1] == "1.000 (1.000 to 1.000)"
-
-
-def test_seeds_must_share_samples_and_be_two_or_more():
-    stability = {"runs": {"lrb": {"methods": ["topk"]}}}
-    with pytest.raises(ConfigError, match=r"stability.runs: lrb is not a source whose samples all seeds share"):
-        studies.alone({"stability": stability})
-    stability = {"runs": {"smollm2": {"methods": ["topk_real"], "seeds": [3]}}}
-    with pytest.raises(ConfigError, match=r"stability.runs.smollm2: one seed \(3\), expected two or more to compare"):
-        studies.alone({"stability": stability})

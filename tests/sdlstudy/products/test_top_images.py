@@ -6,10 +6,10 @@ from PIL import Image
 
 from sdlcore.data.anchors import Anchors, save_anchors
 from sdlcore.data.references import References, save_references
-from sdlcore.data.writing import create_store
 from sdlstudy.rendering import top_images
 from sdlstudy.report.page import report
 from tests.sdlstudy.products import studies
+from tests.stores import write_store
 
 NAMES = ["cat", "dog", "owl"]
 MEANS = np.eye(4, dtype=np.float32)[:, :3]
@@ -24,10 +24,7 @@ def configuration(**images):
             "seeds": [5, 6],
             "sources": {"clip": {"pictures": source | images}},
             "anchorings": {"class_means": {"n_anchors": 2}},
-            "figures": {
-                "figure9": figure | {"anchoring": "class_means"},
-                "figure10": figure,
-            },
+            "figures": {"figure9": figure | {"anchoring": "class_means"}, "figure10": figure},
         }
     )
 
@@ -41,8 +38,9 @@ def write_runs(folder, config, images):
     for i, path in enumerate(paths):
         Image.fromarray(np.full((4, 4, 3), 40 * i, dtype=np.uint8)).save(folder / images / path)
     x = MEANS.T[labels] * np.arange(1, 7)[:, None] + 0.5 * MEANS.T[[1]]
-    with create_store(folder / files.store("pictures", 5, "test"), {}, class_names=NAMES) as store:
-        store.append(x, None, labels, {"path": np.array(paths)})
+    write_store(
+        folder / files.store("pictures", 5, "test"), x, None, labels, {"path": np.array(paths)}, class_names=NAMES
+    )
     save_references(folder / files.references("pictures", 5), References(MEANS, None, np.arange(3)), {})
     anchors = Anchors(MEANS.T[[1, 0]], None, np.array([1, 0]))
     save_anchors(folder / files.anchors("pictures", "class_means", 5), anchors, {})
@@ -111,8 +109,7 @@ def test_a_run_without_anchors_shows_the_same_classes_tied_to_none(tmp_path, dra
 def test_a_store_without_labels_is_refused(tmp_path):
     config = configuration(images="train")
     write_runs(tmp_path, config, "train")
-    with create_store(tmp_path / config.files().store("pictures", 5, "test"), {}) as store:
-        store.append(MEANS.T)
+    write_store(tmp_path / config.files().store("pictures", 5, "test"), MEANS.T)
     with pytest.raises(ValueError, match=r"test\.h5: expected a store of labelled images, and class means in "):
         studies.make(config, "figure9", tmp_path)
 

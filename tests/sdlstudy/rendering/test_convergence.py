@@ -4,13 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from sdlstudy.rendering.convergence import (
-    Course,
-    convergence_sentence,
-    course,
-    figure_convergence,
-    seconds_to_recovery,
-)
+from sdlstudy.rendering.convergence import Course, convergence_sentence, course, figure_convergence, seconds_to_recovery
 
 
 def history(decoder: list[float], **more: list[float]) -> pd.DataFrame:
@@ -31,11 +25,7 @@ def rows() -> pd.DataFrame:
 
 
 def test_seconds_are_those_of_the_first_row_or_none(rows):
-    assert seconds_to_recovery(rows) == {
-        ("topk", "best"): [6.0, None],
-        ("topk", "paper"): [None],
-        ("acs", None): [4.0],
-    }
+    assert seconds_to_recovery(rows) == {("topk", "best"): [6.0, None], ("topk", "paper"): [None], ("acs", None): [4.0]}
     sentence = convergence_sentence(rows)
     assert "TopK SAE (best) 6 s in 1 of 2 seeds; TopK SAE (paper) never; ACS 4 s" in sentence
 

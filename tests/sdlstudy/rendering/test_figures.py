@@ -125,38 +125,31 @@ def resampled(fine, folder):
     return fine | {"without": histories(folder / "did", [[(3, 1)], []])["with"]}
 
 
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        (one_seed, r"seeds \[0, 1\].*\[0\]"),
-        (shorter, "other steps"),
-        (resampled, "without resampling with seed 0 did resample"),
-    ],
-)
-def test_runs_that_cannot_be_compared_are_refused(change, message, tmp_path):
-    fine = histories(tmp_path / "fine", [[], []])
-    with pytest.raises(RunsError, match=message):
-        figure6_summary(change(fine, tmp_path))
+def compared(change):
+    return lambda folder: figure6_summary(change(histories(folder / "fine", [[], []]), folder))
 
 
 @pytest.mark.parametrize(
-    ("write", "message"),
+    ("call", "message"),
     [
+        (compared(one_seed), r"seeds \[0, 1\].*\[0\]"),
+        (compared(shorter), "other steps"),
+        (compared(resampled), "without resampling with seed 0 did resample"),
         *(
             (
-                lambda folder, column=column: [write_run(folder, "with", 0, drop=column)],
+                lambda folder, column=column: read_histories([write_run(folder, "with", 0, drop=column)]),
                 rf"history\.csv: column {column} is missing",
             )
             for column in ("step", "reconstruction", "dead_fraction", "resampled")
         ),
-        (lambda folder: [write_run(folder / name, "with", 0) for name in "ab"], "second run with seed 0"),
-        (lambda folder: [write_run(folder, "with", 0, rows=0)], "no rows"),
-        (lambda folder: [], "at least one"),
+        (lambda folder: read_histories([write_run(folder / x, "with", 0) for x in "ab"]), "second run with seed 0"),
+        (lambda folder: read_histories([write_run(folder, "with", 0, rows=0)]), "no rows"),
+        (lambda _: read_histories([]), "at least one"),
     ],
 )
-def test_what_is_no_history_is_refused(write, message, tmp_path):
+def test_histories_that_are_none_or_cannot_be_compared_are_refused(call, message, tmp_path):
     with pytest.raises(RunsError, match=message):
-        read_histories(write(tmp_path))
+        call(tmp_path)
 
 
 @pytest.mark.parametrize(("rows", "samples", "message"), [(2, None, "3 x n"), (3, 10, "do not fit")])

@@ -122,12 +122,7 @@ def test_the_strongest_null_baseline_is_named_and_is_no_method():
             "by 0 points. None of 2 intervals (one for each method, over 3 seeds) "
             "excludes zero, so no change is shown.",
         ),
-        (
-            -0.3,
-            -0.1,
-            3,
-            "by −20 points. 2 of 2 intervals (one for each method, over 3 seeds) exclude zero.",
-        ),
+        (-0.3, -0.1, 3, "by −20 points. 2 of 2 intervals (one for each method, over 3 seeds) exclude zero."),
         (np.nan, np.nan, 1, "TopK SAE leaves 1 % of the held-out variance unexplained, ReLU SAE 30 %."),
     ],
 )

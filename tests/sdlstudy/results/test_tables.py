@@ -93,41 +93,17 @@ def values(paths, name):
 def test_columns_are_exactly_these(tmp_path):
     table = table1(read_runs(write_grid(tmp_path)), read_paper(PAPER))
     first = [
-        "method",
-        "anchoring",
-        "protocol",
-        "seeds",
-        "gt_recovery_encoder_mean",
-        "gt_recovery_encoder_std",
-        "gt_recovery_decoder_mean",
-        "gt_recovery_decoder_std",
-        "gt_recovery_encoder_unanchored_mean",
-        "gt_recovery_encoder_unanchored_std",
-        "gt_recovery_decoder_unanchored_mean",
-        "gt_recovery_decoder_unanchored_std",
-        "mip_encoder_mean",
-        "mip_encoder_std",
-        "mip_decoder_mean",
-        "mip_decoder_std",
-        "l0_mean",
-        "l0_std",
-        "fvu_mean",
-        "fvu_std",
-        "dead_fraction_mean",
-        "dead_fraction_std",
+        *("method", "anchoring", "protocol", "seeds", "gt_recovery_encoder_mean", "gt_recovery_encoder_std"),
+        *("gt_recovery_decoder_mean", "gt_recovery_decoder_std", "gt_recovery_encoder_unanchored_mean"),
+        *("gt_recovery_encoder_unanchored_std", "gt_recovery_decoder_unanchored_mean"),
+        *("gt_recovery_decoder_unanchored_std", "mip_encoder_mean", "mip_encoder_std", "mip_decoder_mean"),
+        *("mip_decoder_std", "l0_mean", "l0_std", "fvu_mean", "fvu_std", "dead_fraction_mean", "dead_fraction_std"),
     ]
     last = [
-        "chance_gt_recovery_encoder_mean",
-        "chance_gt_recovery_decoder_mean",
-        "chance_mip_encoder_mean",
-        "chance_mip_decoder_mean",
-        "chance_gt_recovery_encoder_tau95_mean",
-        "chance_gt_recovery_decoder_tau95_mean",
-        "chance_gt_recovery_encoder_pattern_mean",
-        "chance_mip_encoder_pattern_mean",
-        "paper_gt_recovery",
-        "paper_mip",
-        "paper_l0",
+        *("chance_gt_recovery_encoder_mean", "chance_gt_recovery_decoder_mean", "chance_mip_encoder_mean"),
+        *("chance_mip_decoder_mean", "chance_gt_recovery_encoder_tau95_mean", "chance_gt_recovery_decoder_tau95_mean"),
+        *("chance_gt_recovery_encoder_pattern_mean", "chance_mip_encoder_pattern_mean", "paper_gt_recovery"),
+        *("paper_mip", "paper_l0"),
     ]
     columns = list(table.columns)
     assert columns[: len(first)] == first
@@ -348,13 +324,7 @@ def test_several_protocols_are_named(tmp_path):
 @given(st.text(alphabet=st.characters(codec="ascii", categories=["L", "N", "P", "S"])))
 def test_latex_escape_leaves_no_special_character(text):
     rest = latex_escape(text).replace("{[}", "").replace("{*}", "")
-    for command in (
-        r"\textbackslash{}",
-        r"\textasciitilde{}",
-        r"\textasciicircum{}",
-        r"\textbar{}",
-        r"\textless{}",
-    ):
+    for command in (r"\textbackslash{}", r"\textasciitilde{}", r"\textasciicircum{}", r"\textbar{}", r"\textless{}"):
         rest = rest.replace(command, "")
     rest = rest.replace(r"\textgreater{}", "").replace(r"\textquotedbl{}", "")
     rest = re.sub(r"\\[&%$#_{}]", "", rest)

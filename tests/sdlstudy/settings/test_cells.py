@@ -15,10 +15,7 @@ def settings_of(change, method):
 
 
 def test_a_runs_settings_come_from_method_over_source_over_protocol():
-    change = {
-        "sources": {"bench": {"lrb": {"run": {"lr": 0.5, "steps": 7}}}},
-        "methods": {"topk": {"steps": 9}},
-    }
+    change = {"sources": {"bench": {"lrb": {"run": {"lr": 0.5, "steps": 7}}}}, "methods": {"topk": {"steps": 9}}}
     settings = settings_of(change, "topk")
     assert (settings["batch_size"], settings["lr"], settings["steps"]) == (512, 0.5, 9)
 

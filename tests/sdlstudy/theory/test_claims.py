@@ -3,18 +3,7 @@
 import pandas as pd
 import pytest
 
-from sdlstudy.theory.claims import (
-    BOTH,
-    CONDITIONAL,
-    FAILS,
-    HOLDS,
-    LATER,
-    PROJECT,
-    VERSION_3,
-    Claim,
-    by_place,
-    page,
-)
+from sdlstudy.theory.claims import BOTH, CONDITIONAL, FAILS, HOLDS, LATER, PROJECT, VERSION_3, Claim, by_place, page
 
 FALSE, TRUE = [True], [False]
 MADE_UP = [

@@ -7,13 +7,7 @@ from sdlcore.random_streams import stream
 from sdlcore.theory import Weights, activate, autoencoder
 from sdlstudy.theory.exact_loss import ONE, independent
 from sdlstudy.theory.landscape import ACTIVATIONS, pattern, random_problem
-from sdlstudy.theory.theorem_3_2 import (
-    common_threshold,
-    curvature,
-    encoder_hessian,
-    exact_bend,
-    largest_bend,
-)
+from sdlstudy.theory.theorem_3_2 import common_threshold, curvature, encoder_hessian, exact_bend, largest_bend
 
 seeds = st.integers(0, 10_000)
 

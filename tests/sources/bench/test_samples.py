@@ -9,12 +9,7 @@ from sdlcore.sources.bench.samples import coefficients, noise_deviation, noisy, 
 
 
 @settings(max_examples=30)
-@given(
-    seed=st.integers(0, 1000),
-    sparsity=st.floats(0, 0.99),
-    c_min=st.floats(0, 2),
-    beta=st.floats(0.1, 3),
-)
+@given(seed=st.integers(0, 1000), sparsity=st.floats(0, 0.99), c_min=st.floats(0, 2), beta=st.floats(0.1, 3))
 def test_coefficients_are_non_negative_and_active_ones_reach_c_min(seed, sparsity, c_min, beta):
     x = coefficients(50, 20, sparsity, stream(seed), c_min, beta)
     assert x.shape == (50, 20)

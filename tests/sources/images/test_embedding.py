@@ -128,12 +128,8 @@ def test_a_separate_evaluation_folder_keeps_the_training_classes(folder: Path, c
 @pytest.mark.slow
 def test_a_damaged_folder_gives_a_complete_store_and_a_list(damaged: Path, clip_files: ClipFiles, tmp_path: Path):
     source = {
-        "images": "damaged",
-        "model": clip_files.architecture,
-        "pretrained": clip_files.weights,
-        "test_samples": 4,
-        "batch_size": 4,
-        "max_unreadable": 0.5,
+        **{"images": "damaged", "model": clip_files.architecture, "pretrained": clip_files.weights, "test_samples": 4},
+        **{"batch_size": 4, "max_unreadable": 0.5},
     }
     command = [sys.executable, str(REPOSITORY / "workflow/scripts/clip_activations.py"), "--source", json.dumps(source)]
     command += ["--model", clip_files.architecture, "--pretrained", clip_files.weights, "--images", str(damaged)]
@@ -153,9 +149,7 @@ def test_a_damaged_folder_gives_a_complete_store_and_a_list(damaged: Path, clip_
         assert f"{row['split']}: skipped {row['path']}: " in done.stderr
 
 
-def test_the_list_of_what_was_skipped_survives_any_name_also_when_parts_are_united(
-    folder: Path, clip_files: ClipFiles, tmp_path: Path
-):
+def test_the_list_of_what_was_skipped_survives_any_name_also_when_parts_are_united(folder, clip_files, tmp_path):
     root = tmp_path / "root"
     shutil.copytree(folder, root)
     odd = ["line\nbreak.png", "carriage\rreturn.png", 'comma, "quotes".png', "\u2028\x85 .png"]
@@ -218,9 +212,7 @@ def start(*arguments: Any, blocks: int | None = None, **settings: Any) -> multip
 
 
 @pytest.mark.parametrize("blocks", range(1, 6))
-def test_a_run_that_was_killed_goes_on_to_the_same_stores(
-    blocks: int, damaged: Path, clip_files: ClipFiles, tmp_path: Path, caplog: pytest.LogCaptureFixture
-):
+def test_a_run_that_was_killed_goes_on_to_the_same_stores(blocks, damaged, clip_files, tmp_path, caplog):
     run(damaged, clip_files, tmp_path / "whole", **SETTINGS)
     killed = start(damaged, clip_files, tmp_path / "cut", blocks=blocks, **SETTINGS)
     killed.join()
@@ -250,9 +242,7 @@ def test_ten_kills_at_any_moment_change_nothing(damaged: Path, clip_files: ClipF
     assert_equal_files(tmp_path / "cut", tmp_path / "whole")
 
 
-def test_a_higher_limit_goes_on_from_where_the_lower_one_was_passed(
-    damaged: Path, clip_files: ClipFiles, tmp_path: Path, caplog: pytest.LogCaptureFixture
-):
+def test_a_higher_limit_goes_on_from_where_the_lower_one_was_passed(damaged, clip_files, tmp_path, caplog):
     with pytest.raises(SourceError, match="raise max_unreadable"):
         run(damaged, clip_files, tmp_path, **SETTINGS | {"max_unreadable": 0})
     with caplog.at_level(logging.INFO):
@@ -318,9 +308,7 @@ BROKEN = ("", "[]", "{", "[" * 100_000)
         ("ARCHITECTURE", "other.safetensors", r"other.safetensors' of a-clip-for-tests do not load \(RuntimeError"),
     ],
 )
-def test_what_is_no_model_or_no_weights_of_it_is_refused(
-    model: str, pretrained: str, message: str, clip_files: ClipFiles, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
+def test_what_is_no_model_or_no_weights_of_it_is_refused(model, pretrained, message, clip_files, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     os.mkfifo("pipe.json")
     Path("table.csv").touch()
@@ -375,9 +363,7 @@ def test_wrong_settings_are_refused(change: dict[str, Any], message: str):
         ),
     ],
 )
-def test_a_folder_with_too_few_images_is_refused(
-    change: dict[str, Any], message: str, folder: Path, clip_files: ClipFiles, tmp_path: Path
-):
+def test_a_folder_with_too_few_images_is_refused(change, message, folder, clip_files, tmp_path):
     change = dict(change)
     if name := change.pop("images", None):
         folder = tmp_path / name

@@ -50,9 +50,7 @@ def load(address: str, home: Path, *models: str) -> list[str]:
 
 
 @pytest.mark.slow
-def test_a_repository_brings_weights_and_preprocessing_and_must_go_with_the_model(
-    hub: str, clip_files: ClipFiles, tmp_path: Path
-):
+def test_a_repository_brings_weights_and_preprocessing_and_must_go_with_the_model(hub, clip_files, tmp_path):
     model = clip_files.architecture
     requests = [model, "hf-hub:someone/tiny", model, clip_files.weights, model, "hf-hub:someone/tiny-quickgelu"]
     requests += ["ViT-B-32", "hf-hub:someone/tiny", model, "hf-hub:someone/nothing", "ViT-B-32-quickgelu", "openai"]

@@ -11,10 +11,7 @@ from typing import Any
 
 import pytest
 import torch
-from transformers import (
-    BloomConfig,
-    BloomForCausalLM,
-)
+from transformers import BloomConfig, BloomForCausalLM
 
 from sdlcore.errors import SourceError
 from sdlcore.sources.language.architectures import SITES, Paths
@@ -68,9 +65,7 @@ def test_code_that_comes_with_a_model_is_not_run(folder: Path, tmp_path: Path):
     assert not (tmp_path / "ran").exists()
 
 
-def test_a_tokenizer_that_needs_code_is_refused_whatever_standard_input_says(
-    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
+def test_a_tokenizer_that_needs_code_is_refused_whatever_standard_input_says(folder, tmp_path, monkeypatch):
     shutil.copytree(folder, tmp_path / "model")
     (tmp_path / "model/config.json").write_text('{"model_type": "one_of_its_own"}')
     code = {"auto_map": {"AutoTokenizer": ["evil.Words", "evil.Words"]}, "tokenizer_class": "Words"}
@@ -148,9 +143,7 @@ def without_safetensors(model: Path) -> None:
         ),
     ],
 )
-def test_what_is_no_checkpoint_is_refused(
-    load: Callable[[Path], object], change: Callable[[Path], object] | None, message: str, folder: Path, tmp_path: Path
-):
+def test_what_is_no_checkpoint_is_refused(load, change, message, folder, tmp_path):
     model = tmp_path / "model"
     shutil.copytree(folder, model)
     if change is not None:
@@ -169,9 +162,7 @@ def test_a_gguf_file_is_converted_first(folder: Path, tmp_path: Path):
 
 @pytest.mark.parametrize("name", ["../elsewhere/model.safetensors", "/etc/model.safetensors", "model.bin", "..", 3])
 @pytest.mark.parametrize("where", ["weight_map", "transformers_weights"])
-def test_weights_outside_of_a_checkpoints_folder_are_not_followed(
-    folder: Path, tmp_path: Path, where: str, name: object
-):
+def test_weights_outside_of_a_checkpoints_folder_are_not_followed(folder, tmp_path, where, name):
     shutil.copytree(folder, tmp_path / "elsewhere")
     shutil.copytree(folder, tmp_path / "model")
     if where == "weight_map":

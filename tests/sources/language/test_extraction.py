@@ -99,13 +99,9 @@ class ByHand:
 
 
 CHOICES: dict[str, dict[str, Any]] = {
-    "residual": {},
-    "last block": {"layer": BLOCKS},
-    "mlp": {"site": "mlp"},
-    "two layers": {"layers": (1, BLOCKS)},
-    "everything kept": {"drop": ()},
-    "separators and outliers kept": {"drop": ("first_position",)},
-    "sinks kept": {"drop": ("separator", "outlier")},
+    **{"residual": {}, "last block": {"layer": BLOCKS}, "mlp": {"site": "mlp"}, "two layers": {"layers": (1, BLOCKS)}},
+    **{"everything kept": {"drop": ()}, "separators and outliers kept": {"drop": ("first_position",)}},
+    **{"sinks kept": {"drop": ("separator", "outlier")}},
 }
 
 
@@ -179,9 +175,7 @@ def test_batches_change_nothing_but_rounding(folder: Path, text: Path, tmp_path:
 
 
 @pytest.mark.parametrize("form", ["jsonl", "parquet"])
-def test_a_streamed_text_gives_rows_of_its_documents_and_disjoint_stores(
-    form: str, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
+def test_a_streamed_text_gives_rows_of_its_documents_and_disjoint_stores(form, folder, tmp_path, monkeypatch):
     monkeypatch.setattr(corpus, "WHOLE_BYTES", 0)
     texts = documents(60)
     if form == "jsonl":
@@ -226,9 +220,7 @@ def test_provenance_names_the_source_the_model_and_the_text(folder: Path, text: 
         ({"layers": (1, 3)}, "hidden_states[1]", "hidden_states[3]"),
     ],
 )
-def test_provenance_has_a_convention_for_each_site(
-    choice: dict[str, Any], input: str, target: str, folder: Path, text: Path, tmp_path: Path
-):
+def test_provenance_has_a_convention_for_each_site(choice, input, target, folder, text, tmp_path):
     source = SOURCE.changed(**choice)
     write_language_stores([source], folder, text, [(tmp_path / "train.h5", tmp_path / "test.h5")])
     _, facts = read(tmp_path / "train.h5")
@@ -238,9 +230,7 @@ def test_provenance_has_a_convention_for_each_site(
 
 
 @pytest.mark.parametrize(("train", "test"), [(50000, 100), (1, 50000), (1100, 100)])
-def test_text_that_is_too_short_is_refused_and_gives_no_store(
-    train: int, test: int, folder: Path, text: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
-):
+def test_text_that_is_too_short_is_refused_and_gives_no_store(train, test, folder, text, tmp_path, caplog):
     tokenizer = AutoTokenizer.from_pretrained(folder)
     tokens = sum(len(tokenizer(document)["input_ids"]) for document in read_documents(text))
     source = SOURCE.changed(train_samples=train, test_samples=test)
@@ -309,9 +299,7 @@ def test_texts_that_do_not_fill_the_stores_are_refused(
 
 
 @pytest.mark.parametrize("whole", [True, False], ids=["whole text", "streamed text"])
-def test_parts_are_separate_files_of_separate_documents(
-    whole: bool, folder: Path, text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
+def test_parts_are_separate_files_of_separate_documents(whole, folder, text, tmp_path, monkeypatch):
     if not whole:
         monkeypatch.setattr(corpus, "WHOLE_BYTES", 0)
         text = tmp_path / "words.jsonl"
@@ -345,9 +333,7 @@ def test_a_text_that_is_too_short_for_a_part_is_refused(folder: Path, text: Path
     assert not (tmp_path / "part.h5").exists()
 
 
-def test_stores_that_do_not_fit_on_the_disk_are_refused_before_they_are_written(
-    folder: Path, text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
+def test_stores_that_do_not_fit_on_the_disk_are_refused_before_they_are_written(folder, text, tmp_path, monkeypatch):
     usage = shutil.disk_usage(tmp_path)._replace(free=1000)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
     with pytest.raises(SourceError, match=r"the stores and their parts need 6\.6e-05 GB, but the disk has 1e-06"):

@@ -8,7 +8,6 @@ import struct
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
 from pathlib import Path
 
 import gguf
@@ -43,9 +42,7 @@ def test_a_converted_model_and_its_tokenizer_are_what_they_were(folder: Path, gg
         torch.testing.assert_close(load_whole(tmp_path / "out")(ids).logits, load_whole(folder)(ids).logits)
 
 
-def test_code_beside_a_gguf_file_is_not_run_whatever_standard_input_says(
-    gguf_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
+def test_code_beside_a_gguf_file_is_not_run_whatever_standard_input_says(gguf_file, tmp_path, monkeypatch):
     beside = tmp_path / "model"
     beside.mkdir()
     shutil.copy(gguf_file, beside)
@@ -97,9 +94,7 @@ PATCHES = {
 
 
 @pytest.mark.parametrize("patch", PATCHES)
-def test_a_header_that_does_not_describe_its_file_is_refused_before_anything_is_read(
-    patch: str, gguf_file: Path, tmp_path: Path
-):
+def test_a_header_that_does_not_describe_its_file_is_refused_before_anything_is_read(patch, gguf_file, tmp_path):
     where, kind, values, message = PATCHES[patch]
     content, reader = bytearray(gguf_file.read_bytes()), gguf.GGUFReader(gguf_file)
     if isinstance(where, int):
@@ -131,17 +126,13 @@ def without_weights(content: bytes) -> bytes:
         (without_weights, r"model\.gguf: lacks the weights model\.layers\.1\.mlp\.up_proj\.weight"),
     ],
 )
-def test_files_of_no_whole_model_are_refused(
-    change: Callable[[bytes], bytes], message: str, gguf_file: Path, tmp_path: Path
-):
+def test_files_of_no_whole_model_are_refused(change, message, gguf_file, tmp_path):
     (tmp_path / "model.gguf").write_bytes(change(gguf_file.read_bytes()))
     with pytest.raises(SourceError, match=message):
         convert_gguf(tmp_path / "model.gguf", tmp_path / "out")
 
 
-def test_a_model_is_converted_once_and_identified_by_its_content(
-    gguf_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
+def test_a_model_is_converted_once_and_identified_by_its_content(gguf_file, tmp_path, monkeypatch):
     cache = tmp_path / "cache"
     model_folder = converted_gguf(gguf_file, cache)
     before = {path.name: path.stat().st_mtime_ns for path in model_folder.iterdir()}
@@ -171,9 +162,7 @@ print(converted_gguf(sys.argv[1], sys.argv[2]))
 
 
 @pytest.mark.slow
-def test_of_two_processes_with_one_cache_one_converts_and_the_other_waits(
-    gguf_file: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
-):
+def test_of_two_processes_with_one_cache_one_converts_and_the_other_waits(gguf_file, tmp_path, caplog):
     cache = tmp_path / "cache"
     name = converted_gguf(gguf_file, tmp_path / "elsewhere").name
     caplog.clear()

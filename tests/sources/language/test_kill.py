@@ -107,13 +107,9 @@ def unfinished(folder: Path) -> int:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("whole_bytes", "settings"),
-    [(2**20, {}), (0, {"site": "mlp"})],
-    ids=["whole text", "streamed text and a pair"],
+    ("whole_bytes", "settings"), [(2**20, {}), (0, {"site": "mlp"})], ids=["whole text", "streamed text and a pair"]
 )
-def test_an_extraction_killed_again_and_again_ends_in_the_same_stores(
-    whole_bytes: int, settings: dict, extractions: Extractions, tmp_path: Path
-):
+def test_an_extraction_killed_again_and_again_ends_in_the_same_stores(whole_bytes, settings, extractions, tmp_path):
     extractions.extract(tmp_path / "whole", whole_bytes, settings)
     assert extractions.end() == [0], (tmp_path / "whole.log").read_text()
     killed, rng, kills = tmp_path / "killed", random.Random(0), 0

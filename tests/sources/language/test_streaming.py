@@ -101,9 +101,7 @@ def test_buffers_hold_the_rows_that_a_store_would_have(sites: dict, model: Path,
             np.testing.assert_array_equal(np.concatenate(x_r), permuted)
 
 
-def test_a_stream_of_pairs_holds_neighbours_and_goes_on_with_the_same_batches(
-    recipe: Path, model: Path, text: Path, tmp_path: Path
-):
+def test_a_stream_of_pairs_holds_neighbours_and_goes_on_with_the_same_batches(recipe, model, text, tmp_path):
     def paired(folder: Path) -> Any:
         return open_language_stream(recipe, "sae", BATCH, ORDER, folder, torch.device("cpu"), True)
 

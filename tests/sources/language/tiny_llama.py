@@ -15,12 +15,8 @@ WORDS = ["river", "stone", "cloud", "lantern", "harbour", "violet", "engine", "m
 LOUD = "thunder"
 BLOCKS = 4
 SIZES = {
-    "hidden_size": 24,
-    "intermediate_size": 48,
-    "num_hidden_layers": BLOCKS,
-    "num_attention_heads": 4,
-    "num_key_value_heads": 2,
-    "max_position_embeddings": 64,
+    **{"hidden_size": 24, "intermediate_size": 48, "num_hidden_layers": BLOCKS, "num_attention_heads": 4},
+    **{"num_key_value_heads": 2, "max_position_embeddings": 64},
 }
 
 

@@ -133,20 +133,13 @@ def _samples(source: SynthSource, distribution: Distribution) -> dict[str, float
     magnitudes, ratios = compared("sum", "squares")
     products, _ = compared("products", "squared_products")
     return {
-        "active_largest": active.max(),
-        "active_mean_square": np.square(active).mean(),
-        "features": active.size,
-        "together_largest": together.max(),
-        "together_mean_square": np.square(together).mean(),
-        "pairs": together.size,
-        "magnitudes_largest": magnitudes.max(),
-        "deviations_ratio": float(np.median(ratios)),
-        "products_largest": np.nanmax(products),
-        "children": int(np.isfinite(products).sum()),
-        "l0": np.concatenate(ours.l0).mean(),
-        "l0_p": ks_2samp(np.concatenate(ours.l0), np.concatenate(theirs.l0)).pvalue,
-        "orphans": ours.orphans + theirs.orphans,
-        "siblings": ours.siblings + theirs.siblings,
+        **{"active_largest": active.max(), "active_mean_square": np.square(active).mean(), "features": active.size},
+        **{"together_largest": together.max(), "together_mean_square": np.square(together).mean()},
+        **{"pairs": together.size, "magnitudes_largest": magnitudes.max()},
+        **{"deviations_ratio": float(np.median(ratios)), "products_largest": np.nanmax(products)},
+        **{"children": int(np.isfinite(products).sum()), "l0": np.concatenate(ours.l0).mean()},
+        **{"l0_p": ks_2samp(np.concatenate(ours.l0), np.concatenate(theirs.l0)).pvalue},
+        **{"orphans": ours.orphans + theirs.orphans, "siblings": ours.siblings + theirs.siblings},
     }
 
 
