@@ -23,9 +23,13 @@ def hierarchical(inputs: TermInputs) -> Tensor:
     x_BR, model, out, k = inputs.target, inputs.model, inputs.out, inputs.model.config.k or 1
     if out.scales.shape[1] == k:
         return multi_scale(inputs) / k
-    search = divided(model.sigma.search(), model.processes)
+    search = model.sigma.search()
+    if search is None:
+        name = model.config.activation
+        raise TypeError(f"hierarchical needs an activation that declares a search, such as topk, found {name}")
+    ranks_N = divided(search, model.processes).ranks(out.pre.detach(), out.support)
     # auxiliary latents come after all others, and are zero in this part of the code
-    group_N = search.ranks(out.pre.detach(), out.support).clamp(max=k - 1)
+    group_N = ranks_N.clamp(max=k - 1)
     sample_N = out.support.rows // out.support.groups
     shape = out.support.n_samples, k, out.support.n_q
     support, order = assemble(sample_N, out.support.columns, group_N, shape, out.support.kernels)
