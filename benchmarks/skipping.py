@@ -34,8 +34,8 @@ ROUNDS = 10
 """Rounds of Lloyd's algorithm, which forms the groups."""
 RUNS = {"lrb/topk": "lrb/seed0", "fashion_clip/topk": "fashion_clip", "smollm2/topk_real": "smollm2"}
 """The dictionaries, and the samples to test each with."""
-PART = 4
-"""One over the share of dimensions that a projection keeps."""
+SHARES = (1 / 16, 1 / 8, 1 / 4, 1 / 2, 3 / 4)
+"""Shares of the dimensions that a projection keeps."""
 
 
 class Bound(NamedTuple):
@@ -55,12 +55,13 @@ def bounds(x: Tensor, W: Tensor, b: Tensor) -> Iterator[Bound]:
     radius_Q = (W - centres[group_Q]).norm(dim=1)
     yield Bound("groups", 1 / GROUP, (x @ centres.T)[:, group_Q] + norms_B * radius_Q + b)
 
-    kept = x.shape[1] // PART
-    axes = torch.linalg.eigh(x.T @ x).eigenvectors.flip(1)[:, :kept]
-    x_kept, W_kept = x @ axes, W @ axes
-    rest_B, rest_Q = ((whole.square().sum(1) - part.square().sum(1)).clamp(min=0).sqrt()
-                      for whole, part in ((x, x_kept), (W, W_kept)))  # fmt: skip
-    yield Bound("principal directions", 1 / PART, x_kept @ W_kept.T + rest_B[:, None] * rest_Q + b)
+    axes = torch.linalg.eigh(x.T @ x).eigenvectors.flip(1)
+    x_turned, W_turned = x @ axes, W @ axes
+    for share in SHARES:
+        kept = round(share * x.shape[1])
+        rest_B, rest_Q = (turned[:, kept:].norm(dim=1) for turned in (x_turned, W_turned))
+        leading = x_turned[:, :kept] @ W_turned[:, :kept].T
+        yield Bound("principal directions", share, leading + rest_B[:, None] * rest_Q + b)
 
     product = tiles.Tiles(screening.upper(Product(x, W, b, torch.float32)), Workspace())
     counted = torch.cat([tile.clone() for _, tile in product], 1) * product.of_rows[:, :1] * product.of_columns[0]

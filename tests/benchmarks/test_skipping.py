@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from benchmarks.skipping import bounds, grouped, main
+from benchmarks.skipping import SHARES, bounds, grouped, main
 
 
 def test_every_bound_is_one():
@@ -11,10 +11,18 @@ def test_every_bound_is_one():
     x, W, b = (torch.randn(*shape, generator=generator) for shape in ((40, 24), (320, 24), (320,)))
     pre = x.double() @ W.double().T + b.double()
     every_bound = list(bounds(x, W, b))
-    assert len({bound.name for bound in every_bound}) == 3
+    assert len({(bound.name, bound.cost) for bound in every_bound}) == 2 + len(SHARES)
     for bound in every_bound:
         assert (bound.values >= pre - 1e-4).all(), bound.name
         assert (bound.values < pre + 100).all(), bound.name
+
+
+def test_more_principal_directions_exclude_more():
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(40, 24, generator=generator) * 0.7 ** torch.arange(24)
+    W, b = torch.randn(320, 24, generator=generator), torch.zeros(320)
+    widths = [bound.values.sum() for bound in bounds(x, W, b) if bound.name == "principal directions"]
+    assert widths == sorted(widths, reverse=True)
 
 
 def test_rows_are_in_the_group_of_the_nearest_centre():

@@ -10,9 +10,9 @@ from sdlcore.losses.frequency import TOO_OFTEN
 from sdlcore.losses.l0 import TANH_SCALE
 from sdlcore.losses.l1 import l1
 from sdlcore.losses.orthogonality import drawn_chunks
-from sdlcore.losses.total import needs_norms, total_loss
+from sdlcore.losses.total import needs_norms, scales_of, total_loss
 from sdlcore.model.coder import SparseCoder
-from sdlcore.model.encoding import Auxiliary, Scales
+from sdlcore.model.encoding import Auxiliary
 from sdlcore.random_streams import torch_stream
 from sdlcore.run import LossConfig, ModelConfig
 from sdlcore.sparse import products
@@ -89,9 +89,7 @@ class Case:
 
     def forward(self):
         auxiliary = Auxiliary(DEAD, self.config.k_aux) if self.config.lambda_aux else None
-        return self.model(
-            self.x_p, Scales.of(self.config, self.model.config), auxiliary, norms=needs_norms(self.config)
-        )
+        return self.model(self.x_p, scales_of(self.config, self.model), auxiliary, norms=needs_norms(self.config))
 
 
 def active_sets(activation, z, theta, k):

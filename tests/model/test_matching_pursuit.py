@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from sdlcore.model.activations import matching_pursuit
-from sdlcore.model.activations.matching_pursuit import Gram, gram, pursue
+from sdlcore.model.activations.matching_pursuit import Gram, _Amounts, gram, pursue
+from sdlcore.sparse.kernels.numba_kernels import NumbaKernels
 
 
 def problem(n_q, B, seed=0, dtype=torch.float32):
@@ -23,7 +24,7 @@ def test_compiled_steps_are_those_of_torch(dtype, monkeypatch):
     x[3] = 0.0
     x[5, 0], x[6, 1] = torch.nan, torch.inf
     x[7] = 2 * rows[2099]  # one step leaves rounding errors alone
-    chosen, amounts = pursue(x, rows, rows, 6, compiled=True)
+    chosen, amounts = pursue(x, rows, rows, 6, NumbaKernels())
     expected, expected_amounts = pursue(x, rows, rows, 6)
     # a step subtracts the same product, which only one of them may round first: less than an eps of a sample's norm
     largest = x[8:].norm(dim=1).max()
@@ -34,12 +35,30 @@ def test_compiled_steps_are_those_of_torch(dtype, monkeypatch):
     assert amounts[7, 0] == pytest.approx(2.0)
 
 
+@pytest.mark.parametrize("tied", [True, False])
+def test_compiled_gradients_are_those_of_torch(tied):
+    generator = torch.Generator().manual_seed(1)
+    # more numbers than a piece of a row has, and few rows, so that samples choose some of them twice
+    x, rows = (torch.randn(n, 70, generator=generator, dtype=torch.float64) for n in (30, 9))
+    rows = torch.nn.functional.normalize(rows)
+    x[3] = 2 * rows[4]  # one step leaves nothing to later steps
+    chosen, amounts = pursue(x, rows, rows, 12)
+    slopes = torch.randn(amounts.shape, generator=generator, dtype=torch.float64)
+    gradients = []
+    for compiled in (NumbaKernels(), None):
+        residual, W_enc = x.clone().requires_grad_(), rows.clone().requires_grad_()
+        W_dec = W_enc if tied else (1.5 * rows).requires_grad_()
+        _Amounts.apply(residual, W_enc, W_dec, chosen, amounts, compiled).backward(slopes)
+        gradients.append([residual.grad, W_enc.grad, W_dec.grad])
+    torch.testing.assert_close(*gradients, rtol=1e-10, atol=1e-10)
+
+
 def test_more_products_than_memory_has_give_the_same_steps(monkeypatch):
     x, rows = problem(90, 40)
     expected = pursue(x, rows, rows, 5)
     monkeypatch.setattr(matching_pursuit, "MOST", 89)
     monkeypatch.setattr(matching_pursuit, "gram", None)
-    chosen, amounts = pursue(x, rows, rows, 5, compiled=True)
+    chosen, amounts = pursue(x, rows, rows, 5, NumbaKernels())
     assert torch.equal(chosen, expected[0])
     torch.testing.assert_close(amounts, expected[1], rtol=1e-5, atol=1e-6)
 
@@ -47,9 +66,9 @@ def test_more_products_than_memory_has_give_the_same_steps(monkeypatch):
 def test_half_of_a_symmetric_product_is_mirrored(monkeypatch):
     monkeypatch.setattr(matching_pursuit, "BLOCK", 50)
     _, rows = problem(170, 1)
-    torch.testing.assert_close(gram(rows, rows, compiled=True), rows @ rows.T)
+    torch.testing.assert_close(gram(rows, rows, NumbaKernels()), rows @ rows.T)
     other = 2 * rows
-    torch.testing.assert_close(gram(other, rows, compiled=True), other @ rows.T)
+    torch.testing.assert_close(gram(other, rows, NumbaKernels()), other @ rows.T)
 
 
 def test_inner_products_are_kept_until_the_rows_change(monkeypatch):

@@ -201,6 +201,31 @@ def test_times_of_codes_by_search_are_those_of_the_table():
         assert_says("docs/speed.md", " | ".join([f"| {latents:,}", *cells]))
 
 
+def test_times_of_other_methods_are_those_of_the_table():
+    names = {"hierarchical": "HierarchicalTopK", "ortsae": "OrtSAE", "ra_sae": "RA-SAE", "lista": "LISTA"}
+    rows = frame("benchmarks/results/amd-avx-512-vnni/step_ratios").set_index(["method", "instructions"])
+    for method in rows.index.unique("method"):
+        cells = []
+        for row in (rows.loc[method, "AVX512"], rows.loc[method, "AVX2"]):
+            median, least, most = (f"{row[key]:#.3g}" for key in ("ratio", "least", "most"))
+            cells += [median, f"{least} to {most}"]
+        assert_says("docs/speed.md", f"| {names.get(method, 'matching pursuit')} | {' | '.join(cells)} |")
+
+
+def test_shares_that_principal_directions_leave_are_those_of_the_table():
+    rows = frame("benchmarks/results/skipping")
+    rows = rows[rows["bound"] == "principal directions"].set_index(["source", "cost"])["left"]
+    best = {
+        "smollm2": (0.5, "half of the directions leave"),
+        "fashion_clip": (0.25, "a quarter leaves"),
+        "lrb": (0.75, "three quarters leave"),
+    }
+    for source, (cost, text) in best.items():
+        work = rows[source].index + (1 - rows[source].index) * rows[source]
+        assert work.idxmin() == cost
+        assert_says("docs/step.md", f"{100 * (1 - work.min()):.0f} %", f"{text} {100 * rows[source][cost]:.0f} %")
+
+
 def test_probes_and_stability_of_dictionaries_of_a_language_model():
     page, probes, pairs = "docs/results/judged/README.md", frame("judged/probes"), frame("judged/stability")
     names = {"topk_real": "TopK", "batchtopk_real": "BatchTopK", "relu_real": "ReLU", "raw": "raw activations"}

@@ -10,9 +10,9 @@ from sdlcore.api.inputs import floats
 from sdlcore.api.setting_types import CoderSettings
 from sdlcore.api.streams import columns_of, refuse_more
 from sdlcore.data.pairs import pair_sites
-from sdlcore.losses.total import needs_norms, total_loss
+from sdlcore.losses.total import needs_norms, scales_of, total_loss
 from sdlcore.model import coder as model_coder
-from sdlcore.model.encoding import Auxiliary, Scales
+from sdlcore.model.encoding import Auxiliary
 from sdlcore.plugins.plugin_settings import own_settings
 from sdlcore.random_streams import torch_stream
 from sdlcore.run import LossConfig, RunConfig, Searched, TrainingConfig
@@ -167,7 +167,7 @@ class SparseCoder(model_coder.SparseCoder):
         dead = DeadLatents(self.config.n_q, self.dead_after, self.silent.device)
         dead.silent = self.silent
         auxiliary = Auxiliary(dead.mask().nonzero().squeeze(1), config.k_aux) if config.lambda_aux else None
-        out = self(x_BP, Scales.of(config, self.config), auxiliary, norms=needs_norms(config))
+        out = self(x_BP, scales_of(config, self), auxiliary, norms=needs_norms(config))
         if self.training:
             fired_Q = torch.zeros_like(self.silent, dtype=torch.bool)
             fired_Q[out.support.columns[out.fires()].long()] = True

@@ -40,7 +40,7 @@ class _MeanSquare(torch.autograd.Function):
         nearest, cosines = torch.arange(len(W), device=W.device), torch.zeros_like(norms)
         for chunk in chunks:
             members = chunk.to(W.device)
-            rows = W[members] / norms[members, None]
+            rows = W[members].div_(norms[members, None])
             # the two largest positive cosines are a row's with itself and with the nearest other one
             support, found = Preactivations(rows, rows, rows.new_zeros(len(rows)), kernels=kernels).largest(2)
             is_other = (support.columns != support.rows) & (found > 0)

@@ -8,6 +8,7 @@ from torch.nn.functional import mse_loss
 from sdlcore.losses.reconstruction import reconstruction
 from sdlcore.losses.term import Term, TermInputs, term_of
 from sdlcore.model.coder import Forward, SparseCoder
+from sdlcore.model.encoding import Scales
 from sdlcore.run import LossConfig
 from sdlcore.sparse.products import decode_at
 
@@ -19,6 +20,15 @@ further terms by name (`sdlcore.training.behaviour`)."""
 def needs_norms(config: LossConfig) -> bool:
     """Return whether a term needs the norms of decoder rows from the forward pass."""
     return any(term_of(name).norms(config) for name in config.terms)
+
+
+def scales_of(config: LossConfig, model: SparseCoder) -> Scales:
+    """Return the parts of each code whose reconstructions the terms need.
+
+    HierarchicalTopK's loss needs none of its k on a CPU, if all latents are in one process.
+    """
+    walks = config.hierarchical and model.W_dec.device.type == "cpu" and model.processes.latents.size == 1
+    return Scales() if walks else Scales.of(config, model.config)
 
 
 def total_loss(

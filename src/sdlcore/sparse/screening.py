@@ -75,7 +75,7 @@ def upper(product: Product) -> Product:
     x, W, b, *_ = product
     mean = x.mean(0)
     norm = float(mean.norm())
-    if norm**2 > _CENTRED * float(x.square().sum(1).mean()):
+    if norm**2 > _CENTRED * float(torch.linalg.vector_norm(x)) ** 2 / len(x):
         x, b = x - mean, b + W @ mean
     else:
         norm = 0.0

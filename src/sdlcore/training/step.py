@@ -6,11 +6,11 @@ import torch
 from torch import Tensor
 
 from sdlcore.losses.term import TermInputs, term_of
-from sdlcore.losses.total import BehaviourLoss, needs_norms, total_loss
+from sdlcore.losses.total import BehaviourLoss, needs_norms, scales_of, total_loss
 from sdlcore.memory import in_large_pages, keep_freed_memory
 from sdlcore.model.activation import Selecting
 from sdlcore.model.coder import SparseCoder
-from sdlcore.model.encoding import Auxiliary, Scales
+from sdlcore.model.encoding import Auxiliary
 from sdlcore.run import RunConfig
 from sdlcore.sparse.kernels.choice import kernels_for
 from sdlcore.sparse.kernels.row_norms import RowNorms
@@ -90,7 +90,7 @@ class TrainingStep:
         self.firings = torch.zeros(len(model.W_enc) if config.training.reorder_every else 0, device=device)
         """Number of samples that activated each latent since the last reordering; empty without ``reorder_every``."""
         self._norms = needs_norms(config.loss)
-        self._scales = Scales.of(config.loss, config.model)
+        self._scales = scales_of(config.loss, model)
         self._precision = _TYPES[config.training.precision]
         self._auxiliary: Auxiliary | None = None
 

@@ -40,14 +40,20 @@ class Lista(Encoder, Selecting):
         residual = x - tools.reconstruct(z, entries.support)
         steps = self.step * self.log_step.exp()
         no_bias = torch.zeros_like(b_enc)
-        # the step adds at most k latents of a sample to the k that are there: of its 2 k largest, k are new
-        proposals = LargestPerSample(2 * self.k)
-        proposed = tools.find(proposals, residual.detach(), steps.detach()[:, None] * W_enc.detach(), no_bias).support
-        support, places = together(entries.support, proposed)
-        moved = support.per_latent(steps) * tools.products(residual, W_enc, no_bias, support)
-        pre = moved.index_add(0, places, z)
-        chosen, indices = tools.narrow(self.search(), support, pre)
-        return SparseCode(chosen, pre[indices], torch.relu(pre[indices]))
+        # which latents are chosen passes no gradient, so that the others need none
+        with torch.no_grad():
+            scaled = tools.kernels.take(tuple(W_enc.shape), W_enc)
+            torch.mul(steps[:, None], W_enc, out=scaled)
+            # the step adds at most k latents of a sample to the k that are there: of its 2 k largest, k are new
+            proposed = tools.find(LargestPerSample(2 * self.k), residual, scaled, no_bias).support
+            tools.kernels.give(scaled)
+            support, places = together(entries.support, proposed)
+            products = tools.products(residual, W_enc, no_bias, support)
+            moved = (support.per_latent(steps) * products).index_add(0, places, z)
+            chosen, indices = tools.narrow(self.search(), support, moved)
+        z = z.new_zeros(len(support)).index_add(0, places, z)[indices]
+        pre = z + chosen.per_latent(steps) * tools.products(residual, W_enc, no_bias, chosen, products[indices])
+        return SparseCode(chosen, pre, torch.relu(pre))
 
 
 ACTIVATION = Lista

@@ -54,8 +54,9 @@ class MatchingPursuit(Encoder, Selecting):
     def encode_at(self, x: Tensor, tools: EncodingTools) -> SparseCode:
         W_enc, _, W_dec, b_dec = tools.weights
         residual = x - b_dec
-        chosen, amounts = pursue(residual, W_enc, W_dec, self.k, isinstance(tools.kernels, NumbaKernels))
-        amounts = _Amounts.apply(residual, W_enc, W_dec, chosen, amounts)
+        compiled = tools.kernels if isinstance(tools.kernels, NumbaKernels) else None
+        chosen, amounts = pursue(residual, W_enc, W_dec, self.k, compiled)
+        amounts = _Amounts.apply(residual, W_enc, W_dec, chosen, amounts, compiled)
         active = amounts.detach() > 0
         sample = torch.arange(len(x), device=x.device)[:, None].expand_as(chosen)[active]
         support, places = tools.entries(sample, chosen[active], len(x))
@@ -65,13 +66,13 @@ class MatchingPursuit(Encoder, Selecting):
 
 @torch.no_grad()
 def pursue(
-    residual_BP: Tensor, W_enc_QP: Tensor, W_dec_QP: Tensor, k: int, compiled: bool = False
+    residual_BP: Tensor, W_enc_QP: Tensor, W_dec_QP: Tensor, k: int, compiled: NumbaKernels | None = None
 ) -> tuple[Tensor, Tensor]:
     """Return the latents that k steps choose, and how much each adds (B x k).
 
     A step does not multiply the residual with the encoder again: it takes the chosen decoder row's products with all
     encoder rows from the sample's. These are computed once for all samples, if that is less work and they fit in
-    memory; ``compiled`` then takes the steps in a compiled loop, for tensors on the CPU.
+    memory; with ``compiled``, a compiled loop then takes the steps, for tensors on the CPU.
     """
     B, n_q = len(residual_BP), len(W_enc_QP)
     gram_QQ = gram(W_dec_QP, W_enc_QP, compiled) if n_q <= min(k * B, MOST) else None
@@ -81,8 +82,8 @@ def pursue(
     rows = max(1, AT_ONCE // n_q)
     for start in range(0, B, rows):
         part = slice(start, start + rows)
-        products = residual_BP[part] @ W_enc_QP.T
-        if compiled and gram_QQ is not None:
+        products = multiply(residual_BP[part], W_enc_QP)
+        if compiled is not None and gram_QQ is not None:
             inputs = products, products.view(torch.int32 if products.itemsize == 4 else torch.int64), gram_QQ
             pursuits().pursue(*map(array, (*inputs, least_B[part], chosen_BK[part], amounts_BK[part])))
             continue
@@ -93,14 +94,16 @@ def pursue(
             chosen_BK[part, step], amounts_BK[part, step] = chosen, amounts.squeeze(1)
             change = W_dec_QP[chosen] @ W_enc_QP.T if gram_QQ is None else gram_QQ[chosen]
             products.addcmul_(change, amounts, value=-1)
+    if compiled is not None and gram_QQ is not None:
+        compiled.give(gram_QQ)
     return chosen_BK, amounts_BK
 
 
-def gram(W_dec_QP: Tensor, W_enc_QP: Tensor, compiled: bool = False) -> Tensor:
+def gram(W_dec_QP: Tensor, W_enc_QP: Tensor, compiled: NumbaKernels | None = None) -> Tensor:
     """Return W_dec W_enc^T (n_q x n_q). Compiled, only the half below the diagonal of a tied model is multiplied."""
-    if not (compiled and W_dec_QP is W_enc_QP):
+    if compiled is None or W_dec_QP is not W_enc_QP:
         return W_dec_QP @ W_enc_QP.T
-    gram_QQ = W_enc_QP.new_empty(len(W_enc_QP), len(W_enc_QP))
+    gram_QQ = compiled.take((len(W_enc_QP), len(W_enc_QP)), W_enc_QP)
     for start in range(0, len(W_enc_QP), BLOCK):
         block = slice(start, start + BLOCK)
         gram_QQ[start:, block] = multiply(W_enc_QP[start:], W_enc_QP[block])
@@ -125,7 +128,7 @@ class Gram:
         """Return the inner products (n_q x n_q); ``compiled`` as in `gram`."""
         if not (rows_QR.device == self._rows.device and torch.equal(rows_QR, self._rows)):
             self._rows, self._products = torch.empty(0), torch.empty(0)  # frees memory before more is needed
-            products_QQ = gram(rows_QR, rows_QR, compiled)
+            products_QQ = gram(rows_QR, rows_QR, NumbaKernels() if compiled else None)
             if len(rows_QR) > KEPT:
                 return products_QQ
             self._rows, self._products = rows_QR.clone(), products_QQ
@@ -136,14 +139,32 @@ class _Amounts(torch.autograd.Function):
     """The amounts that the steps add, with the gradients of residual and weights through all steps."""
 
     @staticmethod
-    def forward(ctx: Any, residual: Tensor, W_enc: Tensor, W_dec: Tensor, chosen: Tensor, amounts: Tensor) -> Tensor:
+    def forward(
+        ctx: Any,
+        residual: Tensor,
+        W_enc: Tensor,
+        W_dec: Tensor,
+        chosen: Tensor,
+        amounts: Tensor,
+        compiled: NumbaKernels | None,
+    ) -> Tensor:
         ctx.save_for_backward(residual, W_enc, W_dec, chosen, amounts)
+        ctx.compiled, ctx.tied = compiled, W_enc is W_dec
         return amounts.clone()
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         residual, W_enc, W_dec, chosen, amounts = ctx.saved_tensors
+        if ctx.compiled is not None:
+            rest, to_amounts, to_residual = (torch.empty_like(each) for each in (residual, amounts, residual))
+            steps = [array(each) for each in (W_enc, W_dec, chosen, amounts)]
+            written = [array(each) for each in (rest, to_amounts, to_residual)]
+            pursuits().pursue_backward(array(residual), *steps, array(gradient), *written)
+            to_enc = ctx.compiled.take(tuple(W_enc.shape), W_enc)
+            to_dec = to_enc if ctx.tied else torch.empty_like(W_dec)
+            pursuits().pursue_to_weights(array(rest), *steps, *map(array, (to_amounts, to_enc, to_dec)))
+            return to_residual, to_enc, None if ctx.tied else to_dec, None, None, None
         k = chosen.shape[1]
         # forwards: the residual before each step
         residuals = residual.expand(k, *residual.shape).clone()
@@ -161,7 +182,7 @@ class _Amounts(torch.autograd.Function):
         flat = chosen.T.flatten()
         to_enc = torch.zeros_like(W_enc).index_add_(0, flat, (residuals * of_amounts.T[:, :, None]).flatten(0, 1))
         to_dec = torch.zeros_like(W_dec).index_add_(0, flat, (behind * -amounts.T[:, :, None]).flatten(0, 1))
-        return after, to_enc, to_dec, None, None
+        return after, to_enc, to_dec, None, None, None
 
 
 ACTIVATION = MatchingPursuit

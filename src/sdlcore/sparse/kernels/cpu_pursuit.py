@@ -7,6 +7,7 @@ from numba import prange
 
 from sdlcore.sparse.kernels.cpu import add_entries, add_one, parallel, serial
 from sdlcore.sparse.kernels.cpu_select import find_largest
+from sdlcore.sparse.kernels.cpu_tiles import PIECE, SOON, fetch_piece
 
 _BLOCK = 1024
 """Products that are updated and compared together: few enough for the first cache."""
@@ -52,6 +53,75 @@ def pursue(
             if not amount > least[r]:
                 break
             chosen[r, step], amounts[r, step] = at, amount
+
+
+@parallel
+def pursue_backward(
+    residual: np.ndarray,
+    W_enc: np.ndarray,
+    W_dec: np.ndarray,
+    chosen: np.ndarray,
+    amounts: np.ndarray,
+    gradient: np.ndarray,
+    rest: np.ndarray,
+    to_amounts: np.ndarray,
+    to_residual: np.ndarray,
+) -> None:
+    """Carry the gradient of the amounts back through all steps, to the residual before the first step.
+
+    Also write the residual after the last step (``rest``), and the gradient of each amount that includes its effect on
+    later steps (``to_amounts``).
+    """
+    k = chosen.shape[1]
+    for r in prange(len(residual)):
+        rest[r], to_residual[r] = residual[r], 0
+        for step in range(k):
+            add_one(rest[r], W_dec[chosen[r, step]], -amounts[r, step])
+        for step in range(k - 1, -1, -1):
+            to_amounts[r, step] = 0
+            if amounts[r, step] > 0:
+                w, slope = W_dec[chosen[r, step]], gradient[r, step]
+                for j in range(len(w)):
+                    slope -= w[j] * to_residual[r, j]
+                to_amounts[r, step] = slope
+                add_one(to_residual[r], W_enc[chosen[r, step]], slope)
+
+
+@parallel
+def pursue_to_weights(
+    rest: np.ndarray,
+    W_enc: np.ndarray,
+    W_dec: np.ndarray,
+    chosen: np.ndarray,
+    amounts: np.ndarray,
+    to_amounts: np.ndarray,
+    to_enc: np.ndarray,
+    to_dec: np.ndarray,
+) -> None:
+    """Write the gradients of the weights, from the results of `pursue_backward`; ``to_enc`` may be ``to_dec``.
+
+    Each step adds the residual before it, times the amount's gradient, to a row of ``to_enc``. It takes the gradient of
+    the residual after it, times the amount, from a row of ``to_dec``. A task computes one piece position of all rows.
+    """
+    d, k = W_enc.shape[1], chosen.shape[1]
+    width = PIECE // W_enc.itemsize
+    for task in prange(-(-d // width)):
+        at, end = task * width, min(d, (task + 1) * width)
+        before, after = np.empty(end - at, W_enc.dtype), np.empty(end - at, W_enc.dtype)
+        to_enc[:, at:end] = 0
+        to_dec[:, at:end] = 0
+        for r in range(len(rest)):
+            before[:] = rest[r, at:end]
+            after[:] = 0
+            for step in range(k - 1, -1, -1):
+                soon = chosen[r, max(step - SOON, 0)]
+                fetch_piece(W_dec[soon, at:], 0)
+                fetch_piece(to_enc[soon, at:], 0)
+                row, amount, slope = chosen[r, step], amounts[r, step], to_amounts[r, step]
+                add_one(before, W_dec[row, at:end], amount)
+                add_one(to_dec[row, at:end], after, -amount)
+                add_one(to_enc[row, at:end], before, slope)
+                add_one(after, W_enc[row, at:end], slope)
 
 
 @parallel

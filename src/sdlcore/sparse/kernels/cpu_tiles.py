@@ -26,6 +26,8 @@ PIECE = 512
 AHEAD = 8
 """Number of rows by which pieces are prefetched. Processors see no access pattern in pieces of rows, so each piece
 would otherwise wait for main memory."""
+SOON = 4
+"""Number of entries by which `nested_errors` prefetches pieces."""
 _VECTOR = 64
 """Bytes of the widest registers; on other processors LLVM uses several registers for one."""
 _VECTORS = PIECE // _VECTOR
@@ -332,3 +334,56 @@ def decode_backward(
                 to_values[order[base + i]] = slopes[i]
                 product += weights[i] * slopes[i]
             products[c] = product
+
+
+@parallel
+def nested_errors(
+    offsets: np.ndarray,
+    columns: np.ndarray,
+    values: np.ndarray,
+    W: np.ndarray,
+    residual: np.ndarray,
+    groups: int,
+    errors: np.ndarray,
+    to_values: np.ndarray,
+    to_W: np.ndarray,
+    to_sample: np.ndarray,
+) -> None:
+    """Sum |x - p_g|^2 over samples x and groups g, where p_g decodes the entries of all groups up to g.
+
+    ``residual`` is x - p_g of the last group. From there, the loop takes the entries out of p_g again, last group
+    first. The sum S of the residuals so far determines all gradients, which are written without their factor 2: -S . w
+    for the code of an entry with the row w of W, minus the code times S for that row, and S of all groups for x.
+
+    A task computes one piece position of all rows. ``errors`` (positions) and ``to_values`` (positions x N) are to be
+    summed over positions.
+    """
+    d, width = W.shape[1], PIECE // W.itemsize
+    zero = W.dtype.type(0)
+    for task in prange(len(errors)):
+        at, end = task * width, min(d, (task + 1) * width)
+        rest, total = np.empty(end - at, W.dtype), np.empty(end - at, W.dtype)
+        to_W[:, at:end] = 0
+        error = 0.0
+        for b in range(len(residual)):
+            rest[:] = residual[b, at:end]
+            total[:] = 0
+            for g in range((b + 1) * groups - 1, b * groups - 1, -1):
+                square = zero
+                for j in range(len(rest)):
+                    total[j] += rest[j]
+                    square += rest[j] * rest[j]
+                error += square
+                for i in range(offsets[g + 1] - 1, offsets[g] - 1, -1):
+                    soon = columns[max(i - SOON, 0)]
+                    fetch_piece(W[soon, at:], 0)
+                    fetch_piece(to_W[soon, at:], 0)
+                    w, to, value = W[columns[i], at:end], to_W[columns[i], at:end], values[i]
+                    slope = zero
+                    for j in range(len(rest)):
+                        slope -= total[j] * w[j]
+                        to[j] -= value * total[j]
+                        rest[j] += value * w[j]
+                    to_values[task, i] = slope
+            to_sample[b, at:end] = total
+        errors[task] = error
