@@ -2,6 +2,7 @@
 
     python -m examples.sae_probes.run sets
     python -m examples.sae_probes.run extract results/sae_probes
+    python -m examples.sae_probes.run texts results/sae_probes
     python -m examples.sae_probes.run score results/sae_probes
     python -m examples.sae_probes.run summary
 
@@ -74,13 +75,17 @@ def chosen_sets() -> list[str]:
 
 
 def extract(folder: Path) -> None:
-    """Write the training activations, and the last tokens' activations of all texts where sae-probes looks for them."""
+    """Write the activations that dictionaries are trained on."""
     for part, n in (("train", TRAIN), ("test", TEST)):
         sdl.extract_layers(MODEL, articles(part), layers=(LAYER,), out=folder / part, tokens=n, progress=False)
-    texts = {name: read_numbered_dataset_df(name)["prompt"].tolist() for name in chosen_sets()}
-    every = sorted({text for its in texts.values() for text in its})
+
+
+def texts(folder: Path) -> None:
+    """Write the last tokens' activations of all texts where sae-probes looks for them."""
+    prompts = {name: read_numbered_dataset_df(name)["prompt"].tolist() for name in chosen_sets()}
+    every = sorted({text for its in prompts.values() for text in its})
     values = dict(zip(every, last_tokens(every), strict=True))
-    for name, its in texts.items():
+    for name, its in prompts.items():
         path = folder / f"model_activations_{NAME}" / f"{name}_{HOOK}.pt"
         path.parent.mkdir(parents=True, exist_ok=True)
         torch.save(torch.stack([values[text] for text in its]), path)
@@ -251,15 +256,15 @@ def summary() -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("sets", "extract", "score", "summary"))
+    parser.add_argument("what", choices=("sets", "extract", "texts", "score", "summary"))
     parser.add_argument("folder", type=Path, nargs="?", help="folder for activations and dictionaries")
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     torch.set_num_threads(1)
-    if arguments.what in ("extract", "score"):
-        {"extract": extract, "score": score}[arguments.what](arguments.folder)
-    else:
+    if arguments.what in ("sets", "summary"):
         {"sets": sets, "summary": summary}[arguments.what]()
+    else:
+        {"extract": extract, "texts": texts, "score": score}[arguments.what](arguments.folder)
 
 
 if __name__ == "__main__":
