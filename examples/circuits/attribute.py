@@ -3,12 +3,13 @@
     python examples/circuits/attribute.py MODEL TRANSCODERS "The capital of France is" OUT
 
 It runs in an environment with circuit-tracer, without sdlcore. MODEL is a folder with a Llama. Its path must not
-contain "llama", for which TransformerLens asks the hub. OUT gets the pruned graph (``nodes.csv``, ``edges.csv``), the
-parts of the logit (``parts.csv``) and two ablations (``ablations.csv``).
+contain "llama", for which TransformerLens asks the hub. OUT gets the strongest paths (``nodes.csv``, ``edges.csv``),
+the parts of the logit (``parts.csv``) and two ablations (``ablations.csv``).
 """
 
 import argparse
 import csv
+import heapq
 import json
 from collections.abc import Iterable, Sequence
 from importlib.metadata import version
@@ -17,7 +18,7 @@ from typing import Any
 
 import torch
 from circuit_tracer import ReplacementModel, attribute
-from circuit_tracer.graph import Graph, compute_graph_scores, prune_graph
+from circuit_tracer.graph import Graph, compute_graph_scores
 from circuit_tracer.utils.hf_utils import load_transcoder_from_hub
 from transformer_lens.supported_models import OFFICIAL_MODEL_NAMES
 from transformers import PreTrainedTokenizerFast
@@ -30,7 +31,9 @@ Key = tuple[int, int, int]
 def open_model(folder: Path, transcoders: Path) -> Any:
     """Open a local Llama with a set of transcoders."""
     OFFICIAL_MODEL_NAMES.append(str(folder))  # TransformerLens opens only models of this list
-    tokenizer = PreTrainedTokenizerFast(tokenizer_file=str(folder / "tokenizer.json"), **special_tokens(folder))
+    # with these two names, TransformerLens does not open the tokenizer again, which newer transformers saved
+    once = {"name_or_path": str(folder), "add_bos_token": True}
+    tokenizer = PreTrainedTokenizerFast(tokenizer_file=str(folder / "tokenizer.json"), **once, **special_tokens(folder))
     found, _ = load_transcoder_from_hub(
         transcoders.name, cache_dir=str(transcoders.parent), device=CPU, lazy_decoder=False
     )
@@ -153,18 +156,29 @@ class Attributed:
     def token_text(self, token: int) -> str:
         return repr(self.model.tokenizer.decode([token]))
 
-    def pruned(self, nodes: int) -> tuple[list[list[Any]], list[list[Any]]]:
-        """Return the rows of nodes and edges with the most influence on the logit."""
-        influence = prune_graph(self.graph, 0.8, 0.98)
-        rank = influence.cumulative_scores.argsort()[:nodes].tolist()
-        kept = sorted({*rank, len(self.edges) - 1})
+    def strongest_paths(self, nodes: int) -> tuple[list[list[Any]], list[list[Any]]]:
+        """Return rows of the nodes on the strongest paths to the logit, and of all edges between them.
+
+        A path's strength is the product of its edges, each divided by the sum of all its target's edges, in absolute
+        values. All tokens are among the nodes.
+        """
+        shares = self.edges.abs() / self.edges.abs().sum(1, keepdim=True).clamp(min=1e-12)
+        first_token, logit = self.n_features + self.n_errors, len(self.edges) - 1
+        kept = set(range(first_token, logit))
+        waiting = [(-1.0, logit)]
+        while waiting and len(kept) < nodes:
+            strength, target = heapq.heappop(waiting)
+            kept.add(target)
+            for source in shares[target].topk(min(nodes, logit)).indices.tolist():
+                if source not in kept:
+                    heapq.heappush(waiting, (strength * float(shares[target, source]), source))
         edges = [
             [source, target, float(self.edges[target, source])]
-            for target in kept
-            for source in kept
+            for target in sorted(kept)
+            for source in sorted(kept)
             if self.edges[target, source] != 0
         ]
-        return [[node, *self._place(node), self.label(node)] for node in kept], edges
+        return [[node, *self._place(node), self.label(node)] for node in sorted(kept)], edges
 
     def _place(self, node: int) -> tuple[str, int, int]:
         """Return kind, layer from 1 (0: an embedding) and position of a node."""
@@ -193,12 +207,12 @@ def main() -> None:
     parser.add_argument("transcoders", type=Path)
     parser.add_argument("prompt")
     parser.add_argument("out", type=Path)
-    parser.add_argument("--nodes", type=int, default=40, help="nodes of the pruned graph")
+    parser.add_argument("--nodes", type=int, default=40, help="nodes to write")
     arguments = parser.parse_args()
     model = open_model(arguments.model, arguments.transcoders)
     found = Attributed(model, arguments.prompt)
     arguments.out.mkdir(parents=True, exist_ok=True)
-    nodes, edges = found.pruned(arguments.nodes)
+    nodes, edges = found.strongest_paths(arguments.nodes)
     write(arguments.out / "nodes.csv", ["node", "kind", "layer", "position", "label"], nodes)
     write(arguments.out / "edges.csv", ["source", "target", "weight"], edges)
     ablations = [found.ablation(*edge) for edge in found.strongest()]

@@ -15,7 +15,8 @@ STYLES = {
     "token": {"marker": "s", "color": "tab:gray", "s": 45},
     "logit": {"marker": "s", "color": "black", "s": 45},
 }
-EDGES = 60
+EDGES = 50
+"""The edges with the largest shares that are drawn, beside the largest of each node."""
 
 
 def draw(folder: Path, path: Path) -> None:
@@ -23,11 +24,12 @@ def draw(folder: Path, path: Path) -> None:
     edges = pd.read_csv(folder / "edges.csv")
     place = nodes["position"].astype(float)
     for _, group in nodes.groupby(["position", "layer"]):  # nodes at one place stand side by side
-        place[group.index] += [(at - (len(group) - 1) / 2) * 0.16 for at in range(len(group))]
+        place[group.index] += [(at - (len(group) - 1) / 2) * 0.2 for at in range(len(group))]
     # a target's edges are compared with each other, since features have other units than the logit
     edges["share"] = edges["weight"].abs() / edges.groupby("target")["weight"].transform(lambda its: its.abs().sum())
     figure, axes = plt.subplots(figsize=(9, 5.2), layout="constrained")
-    for edge in edges.nlargest(EDGES, "share").itertuples():
+    drawn = pd.concat([edges.nlargest(EDGES, "share"), edges.loc[edges.groupby("source")["share"].idxmax()]])
+    for edge in drawn.drop_duplicates().itertuples():
         ends = [edge.source, edge.target]
         color = "tab:green" if edge.weight > 0 else "tab:red"
         axes.plot(place[ends], nodes.loc[ends, "layer"], color=color, lw=0.4 + 5 * edge.share, alpha=0.45, zorder=1)
@@ -40,11 +42,19 @@ def draw(folder: Path, path: Path) -> None:
     axes.annotate(
         logit["label"], (logit["position"], logit["layer"]), xytext=(0, 8), textcoords="offset points", ha="center"
     )
+    ablated = nodes[nodes["label"] == pd.read_csv(folder / "ablations.csv")["source"][0]].iloc[0]
+    axes.annotate(
+        ablated["label"].split(" of ")[0],
+        (place[ablated.name], ablated["layer"]),
+        xytext=(-170, -40),
+        textcoords="offset points",
+        arrowprops={"arrowstyle": "->"},
+    )
     axes.set_ylabel("layer")
     axes.set_ylim(-1.5, nodes["layer"].max() + 3)
     axes.legend(loc="upper left", frameon=False)
     axes.spines[["top", "right"]].set_visible(False)
-    figure.savefig(path, dpi=130)
+    figure.savefig(path, dpi=100)
 
 
 def main() -> None:

@@ -4,7 +4,7 @@
     python -m examples.sae_probes.run extract results/sae_probes
     python -m examples.sae_probes.run texts results/sae_probes
     python -m examples.sae_probes.run score results/sae_probes
-    python -m examples.sae_probes.run summary
+    python -m examples.sae_probes.page
 
 It needs an environment with SAELens (`make peers`), sae-probes, scikit-learn, zstandard and xgboost. sae-probes' own
 functions split the texts, choose latents and fit the probes. Its wheel contains the texts. ``score`` writes one row for
@@ -30,15 +30,12 @@ from transformers import AutoModel, AutoTokenizer
 
 import sdlcore as sdl
 from examples.rows_and_codes.real import MODEL, TEST, TRAIN, Rows, articles
+from examples.sae_probes.page import FULL, RUNS, SETS
 from sdlcore.api.scoring import null_dictionaries
 from sdlcore.data.reading import open_checked
 from sdlcore.sources.language.references import local_model
 
 log = logging.getLogger("sae_probes")
-PAGE = Path("docs/results/judged")
-SETS, RUNS, PREDICTIONS, SUMMARY, OUTCOMES = (
-    PAGE / f"sae_probes_{name}.csv" for name in ("sets", "runs", "predictions", "summary", "outcomes")
-)
 LAYER, HOOK, NAME = 12, "blocks.11.hook_resid_post", "SmolLM2"
 L0 = 32
 KS = (1, 16)
@@ -47,8 +44,6 @@ SMALLEST = 24
 SPLIT_SEED = 42
 """sae-probes' default; the seed of a dictionary is added to it."""
 TOKENS_PER_BATCH = 2048
-FULL = "raw, all coordinates"
-DRAWS = 4000
 
 
 def sets() -> None:
@@ -96,7 +91,7 @@ def last_tokens(texts: list[str]) -> list[torch.Tensor]:
     """Return the residual stream after the layer at each text's last token. A BOS token comes first."""
     folder = local_model(MODEL)
     tokenizer = AutoTokenizer.from_pretrained(folder)
-    model = AutoModel.from_pretrained(folder, num_hidden_layers=LAYER, dtype=torch.float32).eval()
+    model = AutoModel.from_pretrained(folder, num_hidden_layers=LAYER, dtype=torch.bfloat16).eval()
     model.norm = torch.nn.Identity()
     tokens = [[tokenizer.bos_token_id, *ids] for ids in tokenizer(texts, add_special_tokens=False)["input_ids"]]
     values: list[Any] = [None] * len(texts)
@@ -105,7 +100,7 @@ def last_tokens(texts: list[str]) -> list[torch.Tensor]:
         ids = torch.tensor([tokens[at] + [0] * (width - len(tokens[at])) for at in batch])
         out = model(ids, use_cache=False).last_hidden_state
         for row, at in enumerate(batch):
-            values[at] = out[row, len(tokens[at]) - 1].clone()
+            values[at] = out[row, len(tokens[at]) - 1].float()
     return values
 
 
@@ -215,54 +210,15 @@ def write(rows: list[dict[str, Any]]) -> None:
     part.replace(RUNS)
 
 
-def table(runs: pd.DataFrame, features: str, k: str) -> pd.DataFrame:
-    """Return AUC, sets x seeds. The probes of all coordinates count for every k."""
-    found = runs[(runs["features"] == features) & (runs["k"].astype(str) == ("all" if features == FULL else k))]
-    return found.pivot(index="set", columns="seed", values="test_auc")
-
-
-def interval(values: pd.DataFrame, source: pd.Series) -> tuple[float, float, float]:
-    """Return a mean over sets and seeds, and its 95 % interval over sources and seeds, drawn with replacement."""
-    groups = [values[source.loc[values.index] == one].to_numpy() for one in source.unique()]
-    rng, seeds = np.random.default_rng(0), values.shape[1]
-    means = []
-    for _ in range(DRAWS):
-        drawn = rng.integers(seeds, size=seeds)
-        chosen = [groups[at] for at in rng.integers(len(groups), size=len(groups))]
-        means.append(np.concatenate(chosen)[:, drawn].mean())
-    return float(values.to_numpy().mean()), *map(float, np.quantile(means, [0.025, 0.975]))
-
-
-def summary() -> None:
-    """Write means with intervals, and compare differences with the predictions."""
-    runs, source = pd.read_csv(RUNS), pd.read_csv(SETS).set_index("set")["source"]
-    cells = runs[["features", "k"]].drop_duplicates().astype(str).itertuples(index=False, name=None)
-    rows = []
-    for features, k in cells:
-        mean, low, high = interval(table(runs, features, k), source)
-        l0 = runs[runs["features"] == features]["l0"].mean()
-        rows.append({"features": features, "k": k, "l0": l0, "auc": mean, "low": low, "high": high})
-    pd.DataFrame(rows).to_csv(SUMMARY, index=False, float_format="%.4f")
-    predictions = pd.read_csv(PREDICTIONS)
-    outcomes = []
-    for one in predictions.to_dict("records"):
-        k = str(one["k"])
-        mean, low, high = interval(table(runs, one["features"], k) - table(runs, one["minus"], k), source)
-        is_right = one["low"] <= mean <= one["high"]
-        found = {"mean": mean, "mean_low": low, "mean_high": high, "outcome": "right" if is_right else "wrong"}
-        outcomes.append(one | found)
-    pd.DataFrame(outcomes).to_csv(OUTCOMES, index=False, float_format="%.4f")
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("sets", "extract", "texts", "score", "summary"))
+    parser.add_argument("what", choices=("sets", "extract", "texts", "score"))
     parser.add_argument("folder", type=Path, nargs="?", help="folder for activations and dictionaries")
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     torch.set_num_threads(1)
-    if arguments.what in ("sets", "summary"):
-        {"sets": sets, "summary": summary}[arguments.what]()
+    if arguments.what == "sets":
+        sets()
     else:
         {"extract": extract, "texts": texts, "score": score}[arguments.what](arguments.folder)
 
