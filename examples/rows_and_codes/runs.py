@@ -93,9 +93,11 @@ SIZES = {
         [128, 512, 2048, 4096],
         2_000,
         (2_000,),
-        100_000,
+        200_000,
     ),
 }
+SIZES["saelens"] = SIZES["full"]._replace(judged=100_000)
+"""The full size, in worlds that SAELens' code draws."""
 TUNING = 8192
 """Samples that thresholds are set on."""
 REENCODED = 1_000
@@ -123,7 +125,7 @@ class Rows:
     def __init__(self, size: str, seed: int, folder: Path, refined: Path | None = None) -> None:
         self.size, self.seed, self.refined = SIZES[size], seed, refined
         self.folder = folder / f"{size}{seed}"
-        if size == "full" and refined is None:
+        if size == "saelens":
             self.world = saelens_world(seed, self.folder / "world", self.size.judged)
         else:
             self.world = our_world(seed, self.size.world, self.size.judged)
