@@ -19,7 +19,9 @@ from benchmarks.shown import show
 from sdlstudy.rendering.figures import PALETTE, save_png, style
 from sdlstudy.results.tables import read_csv, write_csv
 
-SMALL, FULL, REAL = (f"<!-- {name}: examples.rows_and_codes.page -->" for name in ("small", "full", "real"))
+SMALL, SAELENS, FULL, REAL = (
+    f"<!-- {name}: examples.rows_and_codes.page -->" for name in ("small", "saelens", "full", "real")
+)
 LAYER = 12
 """Layer of the page's table and picture."""
 CODES = (
@@ -28,6 +30,7 @@ CODES = (
     "BatchTopK encoder, trained anew",
     "logistic encoder",
     "logistic encoder, twice the samples",
+    "logistic encoder, four times the samples",
     "posterior",
     "OMP with a threshold",
     "OMP, fixed k",
@@ -40,7 +43,9 @@ ROWS = {
     "ours, refined": "ours, refined",
     "true": "true",
 }
-PICTURED = tuple(codes for codes in CODES if codes not in ("logistic encoder, twice the samples", "true supports"))
+PICTURED = tuple(
+    codes for codes in CODES if "times the" not in codes and "twice" not in codes and codes != "true supports"
+)
 
 
 def differences(runs: pd.DataFrame, prediction: pd.Series) -> pd.Series:
@@ -139,6 +144,7 @@ def tables(folder: Path) -> dict[str, str]:
     untimed = {name: column for name, column in judged.items() if name != "µs"}
     return {
         SMALL: table(runs[runs["size"] == "small"], ROWS, judged),
+        SAELENS: table(runs[runs["size"] == "saelens"], {"ours": "trained", "ours, refined": "refined"}, judged),
         FULL: table(full, {name: name for name in full["rows"].unique()}, untimed),
         REAL: table(layer, {name: name for name in layer["rows"].unique()}, losses),
     }

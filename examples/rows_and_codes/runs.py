@@ -29,7 +29,7 @@ from examples.rows_and_codes.codes import (
     microseconds,
     unit,
 )
-from examples.rows_and_codes.worlds import our_world
+from examples.rows_and_codes.worlds import our_world, saelens_world
 from sdlcore.interop.synthetic import AnyEncoder, FeatureVectors
 
 log = logging.getLogger("rows_and_codes")
@@ -96,11 +96,17 @@ SIZES = {
         200_000,
     ),
 }
+SIZES["saelens"] = SIZES["full"]._replace(judged=100_000)
+"""The full size, in worlds that SAELens' code draws."""
 TUNING = 8192
 """Samples that thresholds are set on."""
 REENCODED = 1_000
 """Steps of an encoder that is fitted to rows."""
-
+LOGISTIC = {
+    "logistic encoder": REENCODED,
+    "logistic encoder, twice the samples": 2 * REENCODED,
+    "logistic encoder, four times the samples": 4 * REENCODED,
+}
 
 JUDGE = (
     "classification/f1_score",
@@ -119,7 +125,10 @@ class Rows:
     def __init__(self, size: str, seed: int, folder: Path, refined: Path | None = None) -> None:
         self.size, self.seed, self.refined = SIZES[size], seed, refined
         self.folder = folder / f"{size}{seed}"
-        self.world = our_world(seed, self.size.world, self.size.judged)
+        if size == "saelens":
+            self.world = saelens_world(seed, self.folder / "world", self.size.judged)
+        else:
+            self.world = our_world(seed, self.size.world, self.size.judged)
 
     def names(self) -> list[str]:
         saelens = [f"SAELens' recipe, {BATCH * steps:,} samples" for steps in self.size.saelens_steps]
@@ -169,7 +178,7 @@ def kinds(rows: Rows, name: str) -> Iterator[tuple[str, Callable[[], Coded]]]:
     if name != "true" and "refined" not in name:
         yield "trained encoder, equal L0", lambda: Coded.from_dictionary(batchtopk_at(dictionary, x, l0))
     yield "BatchTopK encoder, trained anew", lambda: plain_encoder(rows, posterior, x, l0)
-    for title, steps in (("logistic encoder", REENCODED), ("logistic encoder, twice the samples", 2 * REENCODED)):
+    for title, steps in LOGISTIC.items():
         yield (
             title,
             lambda steps=steps: Coded.from_dictionary(
