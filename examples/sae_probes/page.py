@@ -37,8 +37,8 @@ def interval(values: pd.DataFrame, source: pd.Series) -> tuple[float, float, flo
 def summary(runs: pd.DataFrame, source: pd.Series) -> pd.DataFrame:
     """Return the mean AUC of each kind of features and k, with its interval and the mean L0."""
     rows = []
-    for (features, k), its in runs.groupby(["features", "k"], sort=False):
-        mean, low, high = interval(table(runs, features, str(k)), source)
+    for (features, k), its in runs.astype({"k": str}).groupby(["features", "k"], sort=False):
+        mean, low, high = interval(table(runs, features, k), source)
         rows.append({"features": features, "k": k, "l0": its["l0"].mean(), "auc": mean, "low": low, "high": high})
     return pd.DataFrame(rows)
 
@@ -54,10 +54,32 @@ def outcomes(runs: pd.DataFrame, source: pd.Series, predictions: pd.DataFrame) -
     return pd.DataFrame(rows)
 
 
+def short(number: float) -> str:
+    return f"{number:.3f}".replace("0.", ".")
+
+
+def lines(means: pd.DataFrame, judged: pd.DataFrame) -> list[str]:
+    """Return the rows of the page's two tables."""
+    rows = []
+    for features, its in means.groupby("features", sort=False):
+        if features == FULL:
+            continue
+        by_k = its.set_index("k")
+        cells = [f"{short(by_k.auc[k])} ({short(by_k.low[k])} to {short(by_k.high[k])})" for k in ("1", "16")]
+        rows.append(f"| {features} | {by_k.l0.iloc[0]:.0f} | {' | '.join(cells)} |")
+    for one in judged.itertuples():
+        found = f"{one.mean:+.3f} ({one.mean_low:+.3f} to {one.mean_high:+.3f})".replace("0.", ".")
+        predicted = f"{one.low:+.2f} to {one.high:+.2f}".replace("0.", ".")
+        rows.append(f"| {one.features} - {one.minus} | {one.k} | {predicted} | {found} | {one.outcome} |")
+    return rows
+
+
 def main() -> None:
     runs, source = pd.read_csv(RUNS), pd.read_csv(SETS).set_index("set")["source"]
-    summary(runs, source).to_csv(SUMMARY, index=False, float_format="%.4f")
-    outcomes(runs, source, pd.read_csv(PREDICTIONS)).to_csv(OUTCOMES, index=False, float_format="%.4f")
+    means, judged = summary(runs, source), outcomes(runs, source, pd.read_csv(PREDICTIONS))
+    means.to_csv(SUMMARY, index=False, float_format="%.4f")
+    judged.to_csv(OUTCOMES, index=False, float_format="%.4f")
+    print("\n".join(lines(means, judged)))
 
 
 if __name__ == "__main__":
