@@ -166,7 +166,8 @@ def sentences(folder: Path) -> list[str]:
     gain = ours["posterior"] - ours["trained encoder, equal L0"]
     anew = ours["posterior"] - ours["BatchTopK encoder, trained anew"]
     full = runs[(runs["size"] == "full") & (runs["seed"] == 2)].set_index("codes")["f1_score"]
-    twice = runs[runs["codes"] == "logistic encoder, twice the samples"].iloc[0]
+    worlds = runs[(runs["size"] == "saelens") & (runs["rows"] == "ours, refined")].set_index("codes")
+    encoder = worlds.loc["logistic encoder, four times the samples"]
     loss = complete(real)
     model = loss[loss["rows"] == "TopK"].groupby("codes")
     kl, error, l0 = model["kl_spliced"].mean(), model["fvu"].mean(), model["l0"].mean()
@@ -182,10 +183,11 @@ def sentences(folder: Path) -> list[str]:
         f"and {cell(anew)} to an encoder that is trained anew",
         f"changes F1 by {cell(refined['posterior'] - ours['posterior'])}",
         f"F1 of {cell(ours[pursuit])} with a threshold and {cell(ours['OMP, fixed k'])} with a fixed k",
-        f"{short(full['posterior'])} with posterior codes, {short(full['logistic encoder'])} with a logistic encoder "
-        f"and {short(full[anew_name])} with a BatchTopK encoder",
-        f"an F1 of {short(twice['f1_score'])}, an MCC of {short(twice['mcc'])} and an explained variance of "
-        f"{short(twice['explained_variance'])}",
+        f"an F1 of {cell(encoder['f1_score'])}, an MCC of {cell(encoder['mcc'])} and an explained variance of "
+        f"{cell(encoder['explained_variance'])}",
+        f"posterior codes have an F1 of {cell(worlds.loc['posterior', 'f1_score'])}",
+        f"a BatchTopK encoder has {short(full[anew_name])}, a logistic one with as many samples "
+        f"{short(full['logistic encoder'])}",
         f"leaves {short(error[pursuit])} of the variance and a KL divergence of {short(kl[pursuit])} at an L0 of "
         f"{l0[pursuit]:.1f}",
         f"a BatchTopK encoder that is trained anew leaves {short(error[anew_name])} and {short(kl[anew_name])} at "
