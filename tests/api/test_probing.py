@@ -87,17 +87,29 @@ def test_latents_that_are_never_active_tell_nothing(x, coder):
     assert {one.auc for one in scores if one.features == "dictionary"} == {0.5}
 
 
-def test_what_cannot_be_probed_is_refused(x, coder):
-    for k in (0, (-1,), "all"):
-        with pytest.raises(ValueError, match="k must be"):
-            sdl.probe(coder, x, LABELS, documents=NUMBERS, k=k)
-    with pytest.raises(ValueError, match=r"x has the shape 300 x [0-9]+, but the dictionary reads N x [0-9]+"):
-        sdl.probe(coder, x[:, 1:], LABELS, documents=NUMBERS)
-    with pytest.raises(ValueError, match="have 1 classes, of which 1 have 10 documents; expected two classes"):
-        sdl.probe(coder, x, ["sea"] * DOCUMENTS, documents=NUMBERS)
-    with pytest.raises(ValueError, match="labels has 50 entries, but x has a document 59; give a label for each"):
-        sdl.probe(coder, x, LABELS[:50], documents=NUMBERS)
-    with pytest.raises(ValueError, match=r"held_out is 0.01, so no document of the class land, .* is left to fit or"):
-        sdl.probe(coder, x, LABELS, documents=NUMBERS, held_out=0.01)
-    with pytest.raises(ValueError, match=r"documents have the shape \(3,\), expected a number for each of 300 rows"):
-        sdl.probe(coder, x, LABELS, documents=[0, 1, 2])
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        *(({"k": k}, "k must be") for k in (0, (-1,), "all")),
+        ({"x": np.ones((300, 7))}, r"x has the shape 300 x 7, but the dictionary reads N x 8"),
+        ({"labels": ["sea"] * DOCUMENTS}, "have 1 classes, of which 1 have 10 documents; expected two classes"),
+        ({"labels": LABELS[:50]}, "labels has 50 entries, but x has a document 59; give a label for each"),
+        ({"labels": None}, "labels is a NoneType, expected a list or dict of a label for each document"),
+        ({"labels": iter(LABELS)}, "labels is a list_iterator, expected a list or dict"),
+        ({"held_out": 0.01}, "held_out is 0.01, so no document of the class land, .* is left to fit or"),
+        (
+            {"documents": [0, 1, 2]},
+            r"documents are int64 of shape \(3,\), expected a whole number for each of 300 rows",
+        ),
+        ({"documents": ["a"] * 300}, "documents are <U1 of shape"),
+        ({"documents": np.full(300, np.nan)}, "documents are float64 of shape"),
+        ({"seed": -1}, "seed must be at least 0, found -1"),
+        ({"seed": "a"}, "seed must be a whole number, found 'a'"),
+        ({"nulls": "no"}, "nulls must be true or false, found 'no'"),
+        ({"dictionaries": [3]}, "dictionaries is a list, expected a dictionary, or several by name"),
+    ],
+)
+def test_what_cannot_be_probed_is_refused(change, message, x, coder):
+    call = {"dictionaries": coder, "x": x, "labels": LABELS, "documents": NUMBERS, **change}
+    with pytest.raises(ValueError, match=message):
+        sdl.probe(**call)
