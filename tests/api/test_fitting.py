@@ -655,7 +655,7 @@ def test_sound_settings_bring_no_warning(both):
         ),
         (
             lambda x: sdl.fit(x, **SMALL, watch=sdl.References(np.full((8, 2), np.inf))),
-            "references: column 0 of W_p has norm inf",
+            "watch: column 0 of W_p has norm inf",
         ),
         (lambda x: sdl.fit(x, anchors=np.eye(8), lambda_anchor=np.inf), "lambda_anchor must be a finite number"),
         (

@@ -245,7 +245,10 @@ def wider(bench):
         (lambda sae, bench, x: sdl.evaluate(sae, [np.eye(8)] * 3, x), "truth has 3 parts, expected one array"),
         (lambda sae, bench, x: sdl.evaluate(sae, "bench/", x), "bench: expected an .npy file"),
         (lambda sae, bench, x: sdl.evaluate(sae, np.eye(5), x), r"truth has dimensions \(5,\), but .* \(8,\)"),
-        (lambda sae, bench, x: sdl.evaluate(sae, bench, anchors=np.eye(5)), "anchors have 5 dimensions, but .* have 8"),
+        (
+            lambda sae, bench, x: sdl.evaluate(sae, bench, anchors=np.eye(5)),
+            "anchors have 5 dimensions, but truth has 8",
+        ),
         (lambda sae, bench, x: sdl.evaluate(sae, bench, x), "a bench draws its own samples; leave x out"),
         (lambda sae, bench, x: sdl.evaluate(sae, bench, labels=[1]), "a bench draws its own samples; leave labels out"),
         (lambda sae, bench, x: sdl.evaluate(sae, bench, n_samples=0), "n_samples must be at least 1, found 0"),

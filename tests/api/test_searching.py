@@ -249,10 +249,13 @@ def test_codes_by_search_are_not_exported_and_not_trained(trained, x, tmp_path):
         (lambda d, x: sdl.search(d, x[:, :8]), "x has 8 dimensions, but the dictionary reads 64"),
         (lambda d, x: sdl.search("nowhere", x), "nowhere"),
         (lambda d, x: sdl.search(d.coder, x), "dictionary is a SparseCoder, expected what sdl.fit or sdl.load returns"),
-        (lambda d, x: sdl.search(sdl.search(d, method="omp"), method="nnls"), r"nnls needs .* codes by search \(omp\)"),
+        (
+            lambda d, x: sdl.search(sdl.search(d, method="omp"), method="nnls"),
+            "nnls needs .* but omp is a search; choose another",
+        ),
         (
             lambda d, x: sdl.search(sdl.fit(x, **MATCHING_PURSUIT, **QUIET), method="nnls"),
-            r"nnls needs latents that an encoder activates, .*\(matching_pursuit\)",
+            "nnls needs latents that an encoder activates, but matching_pursuit is a search",
         ),
         (lambda d, x: sdl.search(d, x, "omp", l0=100), "l0 must be at most n_q = 32, found 100"),
         (lambda d, x: sdl.search(d, x, "omp", l0=32, k=32), "32 steps activate .* latents on average; lower l0$"),

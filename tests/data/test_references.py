@@ -155,7 +155,7 @@ def test_stores_that_have_no_class_means_are_refused_by_name(tmp_path, labels, n
     with create_store(tmp_path / "s.h5", {}, class_names=names) as writer:
         writer.append(np.ones((3, 2)), labels=None if labels is None else np.array(labels))
     with ActivationStore(tmp_path / "s.h5") as bare, pytest.raises(ValueError, match=rf"s\.h5: {message}"):
-        means_of_classes(bare, min_class_size=1)
+        means_of_classes(bare, centred=True)
 
 
 def test_references_print_in_a_line():

@@ -120,10 +120,8 @@ def search(
             new_coder = _posterior(coder, rows, n_samples, progress)
     elif method == "nnls":
         if coder.config.activation in ("matching_pursuit", *get_args(Searched)):
-            raise ValueError(
-                f"method nnls needs latents that an encoder activates, but dictionary has codes by search "
-                f"({coder.config.activation}); give the dictionary before that search"
-            )
+            message = f"method nnls needs latents that an encoder activates, but {coder.config.activation} is a search"
+            raise ValueError(f"{message}; choose another method, or a dictionary with an encoder")
         record["sweeps"] = sweeps = checked("sweeps", Sweeps, SWEEPS if sweeps is None else sweeps)
         new_coder = copy.deepcopy(coder)
         new_coder.config = coder.config.changed(pursuit=sweeps)
@@ -252,9 +250,8 @@ def reencode(
     start, where = _opened(dictionary), device_of(device)
     checked("activation", Encoder, activation)
     checked("steps", Total, steps)
+    l0 = None if l0 is None else _l0_up_to(start.n_q, l0)
     record = {"activation": activation, "l0": l0, "steps": steps, "seed": checked("seed", Seed, seed)}
-    if l0 is not None:
-        _l0_up_to(start.n_q, l0)
     if activation != "jumprelu":
         k = start.coder.config.k if l0 is None else l0
         if k is None or k != int(k):
@@ -294,7 +291,9 @@ def _opened(dictionary: Dictionary | str | Path) -> Dictionary:
 
 
 def _l0_up_to(n_q: int, l0: float) -> float:
-    if checked("l0", Positive, l0) > n_q:
+    """Return an L0; ValueError unless it is above 0 and at most ``n_q``."""
+    l0 = checked("l0", Positive, l0)
+    if l0 > n_q:
         raise ValueError(f"l0 must be at most n_q = {n_q}, found {l0:g}")
     return l0
 
