@@ -112,12 +112,12 @@ def search(
         raise ValueError(why if x is None else f"x has no meaning for method {method} without l0")
     if x is None and n_samples is not None:
         raise ValueError("n_samples has no meaning without x")
-    n_samples = checked("n_samples", Total, N_SAMPLES if n_samples is None else n_samples)
+    number: int = checked("n_samples", Total, N_SAMPLES if n_samples is None else n_samples)
     record: dict[str, Any] = {"method": method}
     if method == "posterior":
-        record["n_samples"] = n_samples
+        record["n_samples"] = number
         with _rows(x, coder, 0) as (_, rows):
-            new_coder = _posterior(coder, rows, n_samples, progress)
+            new_coder = _posterior(coder, rows, number, progress)
     elif method == "nnls":
         if coder.config.activation in ("matching_pursuit", *get_args(Searched)):
             message = f"method nnls needs latents that an encoder activates, but {coder.config.activation} is a search"
@@ -135,9 +135,9 @@ def search(
         record["k"] = k
         new_coder = on_unit_rows(coder, method, k)
         if l0 is not None:
-            record["n_samples"] = n_samples
+            record["n_samples"] = number
             with _rows(x, coder, 0) as (_, rows):
-                new_coder = with_mean_l0(new_coder, rows.sample(), n_samples, l0)
+                new_coder = with_mean_l0(new_coder, rows.sample(), number, l0)
     return Dictionary(new_coder, {**start.provenance, "searched": record}, anchors=start.anchors)
 
 

@@ -76,7 +76,7 @@ def with_posterior_codes(
         coder, units_Q = (model, norms_Q) if round_ == 0 else (search_model, torch.ones_like(norms_Q))
         estimate = _estimate(coder, units_Q, search_model, samples, n_samples, done)
         if estimate is None and round_ == 0:
-            message = f"posterior codes: no latent is active in {FEWEST} of {n_samples} samples; give more samples"
+            message = f"posterior codes: no latent is active in {FEWEST} samples (of {n_samples}); give more samples"
             raise ValueError(f"{message}, or train longer or with a lower lr")
         if estimate is None:  # the dictionary is worth keeping, since it was trained
             warn("posterior codes have no active latent: the dictionary explains too little", stacklevel=2)
