@@ -5,6 +5,8 @@ import torch
 
 import sdlcore as sdl
 from sdlcore.api.scoring import Scores
+from sdlcore.data.writing import create_store
+from sdlcore.model.coder import SparseCoder
 
 matplotlib.use("agg")
 FEATURES = {"encoder": [0.5, 0.95, 0.2, 0.7], "decoder": [0.92, 0.95, 0.91, 0.4], "anchored": [1]}
@@ -77,36 +79,42 @@ def test_pictures_are_drawn_on_the_axes_of_the_caller(sae):
     assert sdl.plot.loss(sae[0], ax=ax) is ax
 
 
-SCORES_ARE_NONE = r"scores are a Dictionary, expected the result of sdl\.evaluate"
-
-
 @pytest.mark.parametrize(
-    ("draw", "message"),
+    ("call", "message"),
     [
-        (lambda *_: sdl.plot.recovery(Scores({})), "no ground truth"),
-        *(
-            (lambda sae, _, scores=scores: sdl.plot.recovery(scores(sae)), SCORES_ARE_NONE)
-            for scores in (lambda sae: sae, lambda sae: {"a": sae})
-        ),
-        (lambda sae, _: sdl.plot.loss(sae, "mip"), "the history has no column mip"),
-        (lambda sae, x: sdl.plot.top_samples(sae, x, 12), "latent must be between 0 and 11, found 12"),
+        (lambda plot, d, x: plot.recovery(Scores({})), "no ground truth"),
+        (lambda plot, d, x: plot.recovery(d), r"scores are a Dictionary, expected the result of sdl\.evaluate"),
+        (lambda plot, d, x: plot.recovery({"a": d}), r"scores are a Dictionary, expected the result of sdl\.evaluate"),
+        (lambda plot, d, x: plot.recovery({}), r"scores are empty, expected the result of sdl\.evaluate"),
+        (lambda plot, d, x: plot.loss(d, "mip"), "the history has no column mip"),
+        (lambda plot, d, x: plot.loss([d, d]), r"dictionary is \[Dictionary\(.*, expected the result of sdl\.fit, or"),
+        (lambda plot, d, x: plot.loss(None), r"dictionary is None, expected the result of sdl\.fit, or several by"),
+        (lambda plot, d, x: plot.loss({}), r"dictionary is \{\}, expected the result of sdl\.fit, or several by"),
+        (lambda plot, d, x: plot.loss({"a": 3}), r"dictionary is a int, expected the result of sdl\.fit"),
+        (lambda plot, d, x: plot.top_samples(d, x, 12), "latent must be between 0 and 11, found 12"),
+        (lambda plot, d, x: plot.top_samples(3, x, 1), r"dictionary is a int, expected the result of sdl\.fit"),
+        (lambda plot, d, x: plot.top_samples(d, x[:0], 1), "x contains no samples, expected one or more"),
+        (lambda plot, d, x: plot.top_samples(d, x[:, :3], 1), "x has the shape 200 x 3, but the dictionary reads N x"),
+        (lambda plot, d, x: plot.top_samples(d, x, 1, -1), "number must be at least 1, found -1"),
+        (lambda plot, d, x: plot.top_samples(d, x, 1, 2.5), "number must be a whole number, found 2.5"),
     ],
 )
-def test_what_cannot_be_drawn_is_refused(draw, message, sae):
+def test_what_cannot_be_drawn_is_refused(call, message, sae):
     with pytest.raises(ValueError, match=message):
-        draw(*sae)
+        call(sdl.plot, *sae)
 
 
 def test_top_samples_come_by_blocks_from_arrays_tensors_and_files(sae, tmp_path, monkeypatch):
     dictionary, x = sae
     np.save(tmp_path / "x.npy", x)
     expected = [bar.get_height() for bar in sdl.plot.top_samples(dictionary, x, 3).patches]
-    sizes, encode = [], sdl.Dictionary.encode
+    sizes, encode = [], SparseCoder.encode
     monkeypatch.setattr("sdlcore.plot.ROWS_AT_ONCE", 30)
-    monkeypatch.setattr(
-        sdl.Dictionary, "encode", lambda self, part: (sizes.append(len(part[0])), encode(self, part))[1]
-    )
-    for way in (x, torch.from_numpy(x).requires_grad_(), tmp_path / "x.npy"):
-        ax = sdl.plot.top_samples(dictionary, way, 3)
-        assert [bar.get_height() for bar in ax.patches] == pytest.approx(expected)
+    monkeypatch.setattr(SparseCoder, "encode", lambda self, part: (sizes.append(len(part)), encode(self, part))[1])
+    with create_store(tmp_path / "x.h5", {}) as writer:
+        writer.append(x)
+    for way in (x, torch.from_numpy(x).requires_grad_(), tmp_path / "x.npy", tmp_path / "x.h5", x.reshape(20, 10, 8)):
+        for one in (dictionary, dictionary.coder):
+            ax = sdl.plot.top_samples(one, way, 3)
+            assert [bar.get_height() for bar in ax.patches] == pytest.approx(expected)
     assert max(sizes) == 30

@@ -31,6 +31,13 @@ def choose_device(name: str) -> torch.device:
     return torch.device("cuda")
 
 
+def any_device_of(device: str | torch.device) -> torch.device:
+    """Check a device like `device_of`, but also accept a `torch.device` and numbered GPUs, such as ``cuda:1``."""
+    kind, _, number = str(device).partition(":")
+    known_device = choose_device(checked("device", Device, kind))
+    return torch.device(device) if number else known_device
+
+
 def device_of(device: Device) -> torch.device:
     """Check a device name and return the torch device; ValueError for names outside `Device`, such as ``cuda:1``.
 

@@ -4,15 +4,17 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch
 
-from sdlcore.api.dictionary import ROWS_AT_ONCE, Dictionary
-from sdlcore.api.inputs import float_rows, is_pair
+from sdlcore.api.dictionary import ONLY, ROWS_AT_ONCE, Dictionary, check_sample_shape, coder_of
+from sdlcore.api.samples import samples_of
 from sdlcore.api.scoring import Scores
 from sdlcore.data.recovery_rule import TAU
 from sdlcore.evaluation.metric_names import mip_name
 from sdlcore.extras import extra
-from sdlcore.settings import checked
-from sdlcore.text import in_figure
+from sdlcore.model.coder import SparseCoder
+from sdlcore.settings import Total, checked
+from sdlcore.text import in_figure, in_line
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -41,6 +43,8 @@ def recovery(scores: Scores | Mapping[str, Scores], ax: "Axes | None" = None) ->
     ax = _axes(ax)
     taus = np.linspace(0, 1, 201)
     if isinstance(scores, Mapping) and not isinstance(scores, Scores):
+        if not scores:
+            raise ValueError("scores are empty, expected the result of sdl.evaluate, or several by name")
         curves = {name: _features(result)["decoder"] for name, result in scores.items()}
     else:
         curves = {side: _features(scores)[side] for side in COLOURS}
@@ -75,10 +79,14 @@ def loss(dictionary: Dictionary | Mapping[str, Dictionary], value: str = "loss",
     ValueError
         If a dictionary has no history, or its history has no such column.
     """
-    ax = _axes(ax)
     several = {"": dictionary} if isinstance(dictionary, Dictionary) else dictionary
+    if not isinstance(several, Mapping) or not several:
+        found = in_line(repr(dictionary))
+        raise ValueError(f"dictionary is {found}, expected the result of sdl.fit, or several by name")
+    ax = _axes(ax)
     for name, each in several.items():
-        rows = each.history
+        coder_of(each)
+        rows = getattr(each, "history", ())
         if not rows or value not in rows[0]:
             columns = ", ".join(rows[0]) if rows else "none, since the dictionary was not trained here"
             raise ValueError(f"the history has no column {value}; its columns are {columns}")
@@ -121,7 +129,9 @@ def features(scores: Scores, ax: "Axes | None" = None) -> "Axes":
     return ax
 
 
-def top_samples(dictionary: Dictionary, x: Any, latent: int, number: int = 20, ax: "Axes | None" = None) -> "Axes":
+def top_samples(
+    dictionary: Dictionary | SparseCoder, x: Any, latent: int, number: int = 20, ax: "Axes | None" = None
+) -> "Axes":
     """Plot a latent's largest activations: one bar for each sample, labelled with the sample's row.
 
     Parameters
@@ -129,7 +139,7 @@ def top_samples(dictionary: Dictionary, x: Any, latent: int, number: int = 20, a
     dictionary
         The dictionary that encodes the samples.
     x
-        N x n_p samples, as in `Dictionary.encode`. Samples are encoded in blocks.
+        The samples, as in `Dictionary.encode`. They are encoded in blocks, and counted from 0 in the order of memory.
     latent
         Index of the latent.
     number
@@ -140,16 +150,17 @@ def top_samples(dictionary: Dictionary, x: Any, latent: int, number: int = 20, a
     Raises
     ------
     ValueError
-        If there is no such latent.
+        If there is no such latent, ``number`` is no whole number from 1 on, or the dictionary cannot encode ``x``.
     """
-    if not 0 <= checked("latent", int, latent) < dictionary.n_q:
-        raise ValueError(f"latent must be between 0 and {dictionary.n_q - 1}, found {latent}")
+    coder, number = coder_of(dictionary), checked("number", Total, number)
+    if not 0 <= checked("latent", int, latent) < coder.config.n_q:
+        raise ValueError(f"latent must be between 0 and {coder.config.n_q - 1}, found {latent}")
+    with samples_of(x, coder.config.pair) as samples, torch.no_grad():
+        check_sample_shape(ONLY, coder, samples.shape)
+        latents = (coder.encode(block) for block in samples.blocks(ROWS_AT_ONCE, coder.W_enc))
+        # copies, since views would keep whole blocks in memory
+        values = np.concatenate([block[:, latent].cpu().numpy().copy() for block in latents])
     ax = _axes(ax)
-    parts = [float_rows(part, "x") for part in (x if is_pair(x) else (x,))]
-    blocks = range(0, len(parts[0]), ROWS_AT_ONCE)
-    latents = (dictionary.encode([part[start : start + ROWS_AT_ONCE] for part in parts]) for start in blocks)
-    # copies, since views would keep whole blocks in memory
-    values = np.concatenate([block[:, latent].copy() for block in latents])
     rows = np.argsort(-np.abs(values), kind="stable")[:number]
     rows = rows[values[rows] != 0]
     ax.bar(range(len(rows)), values[rows])

@@ -500,7 +500,7 @@ class RunConfig(Settings):
             loss |= own_settings("loss term").keys()
         names = model | loss | training
         if unknown := sorted(settings.keys() - names):
-            meant = hints(unknown, (*sorted(names), "seed"))
+            meant = hints(unknown, sorted((names | {"seed"}) - set(unknown)))
             raise ValueError(printable(f"unknown {cls.called}: {', '.join(unknown)}{meant}"))
         chosen = ModelConfig.from_dict({name: value for name, value in settings.items() if name in model})
         if not chosen.selects or chosen.frozen != "none" or chosen.archetypes is not None:

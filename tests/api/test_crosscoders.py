@@ -98,7 +98,7 @@ THREE = r"have sites of \(10, 6\) dimensions, but x has sites of \(10, 6, 8\)"
         ),
         (
             lambda rows, x, dictionary: sdl.evaluate(dictionary, few(rows[:2]), x, nulls=False),
-            r"references have dimensions \(10, 6\), but samples have \(10, 6, 8\)",
+            r"truth has dimensions \(10, 6\), but x has \(10, 6, 8\)",
         ),
         (
             lambda rows, x, dictionary: sdl.evaluate(dictionary, rows, x, anchors=few(rows[:2]), nulls=False),

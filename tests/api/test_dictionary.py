@@ -1,6 +1,8 @@
 import copy
 import json
 import math
+import shutil
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -104,6 +106,16 @@ def test_samples_that_are_not_finite_are_refused_by_their_row(sae, value, conver
     for call in (sae.encode, sae.reconstruct):
         with pytest.raises(ValueError, match=message):
             call(convert(x))
+
+
+def test_weights_in_half_precision_say_what_a_cpu_takes(sae, both):
+    half = copy.deepcopy(sae)
+    half.coder.bfloat16()
+    with pytest.raises(
+        ValueError, match=r"weights are torch\.bfloat16, but a CPU computes with float32 or float64; call \.to\("
+    ):
+        half.encode(both[0][:5])
+    assert np.isfinite(half.to(torch.float32).encode(both[0][:5])).all()
 
 
 @pytest.mark.parametrize(
@@ -217,7 +229,7 @@ def folders(sae, both, tmp_path_factory):
 
 
 PRETRAINED = sdl.Dictionary.from_pretrained
-UNKNOWN = "unknown arguments of from_pretrained: {}; expected some of revision, subfolder, "
+UNKNOWN = "unknown arguments of from_pretrained: {}; expected some of subfolder, device, dtype, revision, "
 
 
 @pytest.mark.parametrize(
@@ -241,6 +253,8 @@ UNKNOWN = "unknown arguments of from_pretrained: {}; expected some of revision, 
         ),
         (PRETRAINED, "hub", {"foo": 1}, UNKNOWN.format("foo")),
         (PRETRAINED, "hub", {"proxies": {}}, UNKNOWN.format("proxies")),
+        (PRETRAINED, "hub", {"devic": "cpu"}, r"devic; .*; did you mean device\?"),
+        (PRETRAINED, "hub", {"device": "gpu"}, "device must be one of auto, cpu, cuda, found 'gpu'"),
         *(
             (PRETRAINED, "hub", {"dtype": x}, f"dtype is {x!r}, expected a floating-point type")
             for x in ("int8", "float33", None)
@@ -252,6 +266,51 @@ UNKNOWN = "unknown arguments of from_pretrained: {}; expected some of revision, 
 def test_what_is_no_dictionary_is_not_loaded(load, name, options, message, folders):
     with pytest.raises(ValueError, match=message):
         load(folders / name, **options)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda sae: sdl.load(None), "path is None, expected a path"),
+        (lambda sae: sdl.Dictionary.load(3), "path is 3, expected a path"),
+        (lambda sae: sdl.Dictionary.from_pretrained(None), "path_or_repo is None, expected a path"),
+        (lambda sae: sae.save(None), "path is None, expected a path"),
+        (lambda sae: sae.save_pretrained(None), "save_directory is None, expected a path"),
+        (lambda sae: sae.save_pretrained("hub", config={"k": 3}), "config has no meaning"),
+        (lambda sae: sae.save_pretrained("hub", foo=1), "unexpected keyword argument 'foo'"),
+        (lambda sae: sae.to("gpu"), r"device must be one of auto, cpu, cuda, found 'gpu'; did you mean cuda\?"),
+        (lambda sae: sae.to(torch.device("mps:0")), "device must be one of auto, cpu, cuda, found 'mps'"),
+        (lambda sae: sae.to(torch.int8), "dtype is torch.int8, expected a floating-point type"),
+        (lambda sae: sae.encode(np.ones((2, 8)), sparse="yes"), "sparse must be true or false, found 'yes'"),
+        (lambda sae: sdl.Dictionary(torch.nn.Linear(2, 2)), "coder is a Linear, expected an sdl.SparseCoder"),
+    ],
+)
+def test_wrong_arguments_are_refused(call, message, sae):
+    with pytest.raises((ValueError, TypeError), match=message):
+        call(sae)
+
+
+def test_an_upload_contains_the_files_of_a_pretrained_folder(sae, bench, tmp_path, monkeypatch):
+    uploads = []
+
+    class Hub:
+        def __init__(self, token):
+            assert token == "secret"
+
+        def create_repo(self, repo_id, **_):
+            return SimpleNamespace(repo_id=repo_id)
+
+        def upload_folder(self, *, folder_path, **options):
+            shutil.copytree(folder_path, tmp_path / "uploaded")
+            uploads.append(options)
+
+    monkeypatch.setattr("huggingface_hub.hub_mixin.HfApi", Hub)
+    scores = sdl.evaluate(sae, bench, n_samples=200, nulls=False)
+    sae.push_to_hub("owner/name", scores=scores, token="secret", commit_message="Add")
+    assert [(one["repo_id"], one["commit_message"]) for one in uploads] == [("owner/name", "Add")]
+    sae.save_pretrained(tmp_path / "hub", scores=scores)
+    for path in (tmp_path / "hub").iterdir():
+        assert (tmp_path / "uploaded" / path.name).read_bytes() == path.read_bytes()
 
 
 def test_a_dictionary_goes_to_the_hub_and_back(sae, bench, both, tmp_path):

@@ -221,6 +221,7 @@ REFUSED = [
     ({"objective": "loss"}, "objective"),
     ({"texts": ["river"]}, "too short for one context of 16 tokens"),
     ({"stepz": 3}, "unknown run settings: stepz"),
+    ({"seed": 1}, "unknown run settings: seed$"),
 ]
 
 

@@ -498,7 +498,11 @@ def near_classes(centred):
             lambda x: sdl.fit(x * np.float32(1e-6), **FEW | {"steps": 100, "normalise": False}),
             r"fvu is \S+ at the end of training, .* set normalise",
         ),
-        (lambda _: sdl.fit(CONSTANT, **FEW), "variance of the samples is zero in float32.*1e-19, set normalise"),
+        (lambda _: sdl.fit(CONSTANT, **FEW), r"variance of the samples is zero in float32, .* \(fvu is NaN\)$"),
+        (
+            lambda _: sdl.fit(CONSTANT, normalise=False, **FEW),
+            "variance of the samples is zero in float32.*1e-19, set normalise",
+        ),
         *(
             (
                 lambda x, settings=settings: sdl.fit(x + np.float32(3), normalise=False, **FEW, **settings),
@@ -596,7 +600,13 @@ def fit(*arguments, **settings):
         (lambda x: sdl.fit(x[0]), r"x is float32 of shape \(8,\), expected a matrix"),
         (lambda x: sdl.fit(np.where(np.arange(200)[:, None] == 7, np.nan, x)), "infinity in row 7; leave such rows"),
         (lambda x: sdl.fit(x * np.where(np.eye(200, 8, -7), 1e300, 1)), "more than float32 can hold in row 7"),
-        (lambda x: sdl.fit(x, x[:5]), "target has 5 rows, but x has 200"),
+        (lambda x: sdl.fit(x, x[:5]), "^target has 5 rows, but x has 200"),
+        (lambda x: sdl.fit([x, x[:5]]), r"^x\[1\] has 5 rows, but x\[0\] has 200"),
+        (lambda x: sdl.fit([x, x, x[:5]]), r"^x\[2\] has 5 rows, but x\[0\] has 200"),
+        (lambda x: sdl.fit(x[:0]), r"x is empty \(shape \(0, 8\)\), expected one sample and one dimension or more"),
+        (lambda x: sdl.fit(x[:, :0]), r"x is empty \(shape \(200, 0\)\)"),
+        (lambda x: sdl.fit(x, watch=3, **SMALL), "watch is a int, expected an array"),
+        (lambda x: sdl.fit(x, out=3, **SMALL), "out is 3, expected a path"),
         (lambda x: sdl.fit(x, solver="acs", anchors=x[:1]), "anchors has no meaning for a solver"),
         (fit(anchors=2 * np.eye(8), lambda_anchor=1), "anchors: row 0 .* norm 2, expected a unit vector"),
         (
@@ -610,7 +620,7 @@ def fit(*arguments, **settings):
         (lambda x: sdl.fit(x, x, **ANCHORED, anchors=np.eye(8)[:2]), "anchors are only for x, but pair transcoder"),
         (
             lambda x: sdl.fit([x, x], **ANCHORED, anchors=[np.eye(8)[:3], np.eye(8)[:2]]),
-            "there are 3 and 2 anchors at the sites; expected the same number",
+            "anchors: found 3 and 2 rows at the sites, expected the same number",
         ),
         (
             lambda x: sdl.fit(x, x, **ANCHORED, anchors=[np.eye(8)[:3], np.eye(5)[:3]]),
@@ -638,9 +648,9 @@ def fit(*arguments, **settings):
             r"anchors is object of shape \(8, 8\), expected floating-point",
         ),
         (fit(**ANCHORED, anchors=Anchors(torch.eye(8), None, None)), "anchors: w_p is a Tensor, expected an array"),
-        (fit(**SMALL, watch=sdl.References(np.full((8, 2), np.inf))), "references: column 0 of W_p has norm inf"),
+        (fit(**SMALL, watch=sdl.References(np.full((8, 2), np.inf))), "watch: column 0 of W_p has norm inf"),
         (fit(anchors=np.eye(8), lambda_anchor=np.inf), "lambda_anchor must be a finite number"),
-        (fit(**ANCHORED, anchors=[]), "anchors have 0 parts, expected one array of unit rows, or"),
+        (fit(**ANCHORED, anchors=[]), "anchors: found an empty list, expected an array of unit rows, or"),
         (lambda x: sdl.discover(x, 2, min_cosine=float("nan")), "min_cosine must be a finite number, found nan"),
         (lambda x: sdl.class_means(x, np.arange(200) % 3, min_class_size=0.5), "min_class_size must be a whole"),
         (fit(lr=float("nan")), "lr must be a finite number, found nan"),

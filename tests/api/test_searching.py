@@ -12,6 +12,14 @@ from sdlcore.training import logistic, refinement
 
 SETTINGS = {"activation": "batchtopk", "k": 3, "n_q": 32, "bias": True, "lr": 3e-3, "steps": 100}
 QUIET = {"progress": False}
+MATCHING_PURSUIT = {
+    "activation": "matching_pursuit",
+    "k": 3,
+    "n_q": 8,
+    "tied": True,
+    "decoder_norm": "unit",
+    "steps": 1,
+}
 
 
 @pytest.fixture(scope="module")
@@ -252,7 +260,7 @@ def test_codes_by_search_are_not_exported_and_not_trained(trained, x, tmp_path):
         (lambda d, x: sdl.search(d, x, "omp", l0=0), "l0 must be above 0, found 0"),
         (
             lambda d, x: sdl.search(d, x, "omp", k=2, l0=3),
-            "l0 is 3, but 2 steps activate 2 latents on average; raise k",
+            "l0 is 3, but 2 steps activate 2 latents on average; lower l0, or raise k",
         ),
         (lambda d, x: sdl.search(d, method="lasso"), "method must be one of posterior, omp, gradient_pursuit, nnls"),
         (lambda d, x: sdl.search(d, method="omp", k=33), "k must be between 1 and n_q = 32, found 33"),
@@ -262,7 +270,20 @@ def test_codes_by_search_are_not_exported_and_not_trained(trained, x, tmp_path):
         (lambda d, x: sdl.refine(d, (x, x)), "x has 2 sites, but an autoencoder reads one"),
         (lambda d, x: sdl.search("nowhere", x), "nowhere"),
         (lambda d, x: sdl.search(d.coder, x), "dictionary is a SparseCoder, expected what sdl.fit or sdl.load returns"),
-        (lambda d, x: sdl.search(sdl.search(d, method="omp"), method="nnls"), "pursuit needs"),
+        (
+            lambda d, x: sdl.search(sdl.search(d, method="omp"), method="nnls"),
+            "nnls needs .* but omp is a search; choose another",
+        ),
+        (
+            lambda d, x: sdl.search(sdl.fit(x, **MATCHING_PURSUIT, **QUIET), method="nnls"),
+            "nnls needs latents that an encoder activates, but matching_pursuit is a search",
+        ),
+        (lambda d, x: sdl.search(d, x, "omp", l0=100), "l0 must be at most n_q = 32, found 100"),
+        (lambda d, x: sdl.search(d, x[:200], "omp", l0=32, k=32), "32 steps activate .* latents on average; lower l0$"),
+        (lambda d, x: sdl.search(d, method="omp", k=3, sweeps=3), "sweeps has no meaning for method omp"),
+        (lambda d, x: sdl.search(d, method="nnls", n_samples=-5), "n_samples has no meaning without x"),
+        (lambda d, x: sdl.search(d, x, n_samples=0), "n_samples must be at least 1, found 0"),
+        (lambda d, x: sdl.search(d, x, n_samples=1, **QUIET), r"active in 3 samples \(of 1\); give more samples"),
         (lambda d, x: sdl.refine(d, x, rounds=3), "rounds must be at least 4, found 3"),
         (lambda d, x: sdl.refine(d, iter([x[:500]]), n_samples=500, **QUIET), "x ended after 1 batches"),
         (lambda d, x: sdl.refine(d, x, out="rows.pt"), "rows.pt: expected a folder"),

@@ -140,6 +140,7 @@ def test_references_that_are_no_unit_vectors_are_refused_by_the_name_of_their_fi
         (None, None, "has no labels with class names"),
         ([0, 1, 2], ["a", "b"], "label 2 has no name"),
         ([1, 1, -1], ["a", "b"], "all labels are of one class, b; class means need two classes"),
+        ([0, 1, 1], ["a", "b"], r"0 classes have at least 1 samples \(min_class_size\) and a nonzero mean, after"),
     ],
 )
 def test_stores_that_have_no_class_means_are_refused_by_name(tmp_path, labels, names, message):
@@ -147,7 +148,7 @@ def test_stores_that_have_no_class_means_are_refused_by_name(tmp_path, labels, n
         tmp_path / "s.h5", np.ones((3, 2)), labels=None if labels is None else np.array(labels), class_names=names
     )
     with ActivationStore(tmp_path / "s.h5") as bare, pytest.raises(ValueError, match=rf"s\.h5: {message}"):
-        means_of_classes(bare)
+        means_of_classes(bare, centred=True)
 
 
 def test_references_print_in_a_line():

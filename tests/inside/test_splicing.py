@@ -305,9 +305,20 @@ def test_gradients_pass_through_a_splice(lm: Any, random: SparseCoder):
 def test_what_cannot_be_spliced_is_refused_before_the_model_runs(lm, random, change, message):
     before = hooks(lm)
     call = {"lm": lm, "layer": 2, "coder": random} | change
-    with pytest.raises((ValueError, TypeError), match=message), splice(**call):
+    with pytest.raises(ValueError, match=message), splice(**call):
         pass
     assert hooks(lm) == before
+
+
+@pytest.mark.parametrize("latents", ["3", 1.5, [1.5], None, True, [[1]]])
+def test_an_ablation_of_what_is_no_latent_is_refused(latents: Any):
+    with pytest.raises(ValueError, match="latents must be a whole number, found"):
+        ablate(latents)
+
+
+@pytest.mark.parametrize("convert", [list, tuple, np.array, torch.tensor])
+def test_latents_to_ablate_come_as_any_list(convert: Any):
+    assert ablate(convert([3, 1])) == ablate(range(3, 0, -2))
 
 
 @pytest.mark.parametrize(

@@ -144,6 +144,11 @@ def test_weights_that_no_training_leaves_are_refused(kind, tensor, value, messag
             lambda *_: ImportConfig.from_dict({"model": "x", "format": "prisma"}),
             "format must be one of sdlcore, saelens, dictionary_learning, sparsify",
         ),
+        (lambda model, out: sdl.export(model, "saelens", None), "folder is None, expected a path"),
+        (
+            lambda model, out: sdl.export_set(sdl.Dictionary(model), "circuit_tracer", out),
+            "dictionaries is a Dictionary, expected a list or dict of dictionaries",
+        ),
     ],
 )
 def test_unknown_formats_and_options_are_refused(call, message, tmp_path):
@@ -154,8 +159,8 @@ def test_unknown_formats_and_options_are_refused(call, message, tmp_path):
 @pytest.mark.parametrize(
     ("kinds", "name", "message"),
     [
-        (["relu"], "circuit_tracer", "layer 0: circuit-tracer cannot express a relu autoencoder"),
-        (["relu transcoder", "relu"], "circuit_tracer", "layer 1: circuit-tracer cannot express a relu autoencoder"),
+        (["relu"], "circuit_tracer", "layer 1: circuit-tracer cannot express a relu autoencoder"),
+        (["relu transcoder", "relu"], "circuit_tracer", "layer 2: circuit-tracer cannot express a relu autoencoder"),
         (
             ["topk transcoder", "relu transcoder"],
             "circuit_tracer",

@@ -153,9 +153,9 @@ def folder(tmp_path_factory):
         (
             "out",
             {"format": "circuit_tracer"},
-            "circuit-tracer dictionaries can be written but not read; expected sdlcore, ",
+            "circuit-tracer dictionaries can be written but not read; expected one of sdlcore, ",
         ),
-        ("out", {"format": "prisma"}, "format must be one of saelens"),
+        ("out", {"format": "prisma"}, "format is 'prisma'; expected one of sdlcore, saelens, .*, sparsify, tensors$"),
         ("out", {"revision": "main"}, "is a path on this machine, which has no revisions"),
         ("nowhere", {}, "nowhere: neither a file or folder on this machine nor OWNER/NAME at the hub"),
         ("a.txt", {}, r"a.txt: expected a folder, or a file that ends in .safetensors or .npz"),

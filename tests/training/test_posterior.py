@@ -111,7 +111,10 @@ def test_statistics_are_those_of_the_samples():
 
 def test_a_dictionary_without_active_latents_is_refused():
     model = SparseCoder(ModelConfig(activation="relu", n_q=3, bias=True), (8,), (8,)).eval()
-    with pytest.raises(ValueError, match="posterior codes: no latent is active in 3 samples"):
+    with pytest.raises(
+        ValueError,
+        match=r"posterior codes: no latent is active in 3 samples \(of 10\); give more samples, or train longer",
+    ):
         with_posterior_codes(model, Arrays(np.ones((10, 8), dtype=np.float32)), 10)
 
 

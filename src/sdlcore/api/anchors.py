@@ -116,8 +116,10 @@ def as_anchors(values: Any) -> Anchors:
     return values
 
 
-def as_references(values: Any) -> References:
+def as_references(values: Any, name: str) -> References:
     """Convert an argument to references: references, an array of unit rows, or a list with one for each site.
+
+    ``name`` is the argument's name in messages.
 
     Raises
     ------
@@ -125,9 +127,9 @@ def as_references(values: Any) -> References:
         If rows are not unit vectors.
     """
     if isinstance(values, References):
-        check_references("references", values)
+        check_references(name, values)
         return values
-    W_p, W_r, more = input_target_more(w.T for w in _unit_rows(values, "references"))
+    W_p, W_r, more = input_target_more(w.T for w in _unit_rows(values, name))
     return References(W_p, W_r, more=more)
 
 
@@ -138,9 +140,11 @@ def _unit_rows(values: Any, name: str) -> list[np.ndarray]:
             raise ValueError(f"{name}: columns of {part.shape} are unit vectors, expected rows; transpose the array")
         check_directions(name, "rows", part, len(part), zero=len(rows) > 1)
     if not rows:
-        raise ValueError(f"{name} have 0 parts, expected one array of unit rows, or a list with one for each site")
+        raise ValueError(
+            f"{name}: found an empty list, expected an array of unit rows, or a list with one for each site"
+        )
     if len({len(part) for part in rows}) > 1:
-        message = f"there are {' and '.join(str(len(part)) for part in rows)} {name} at the sites"
-        raise ValueError(f"{message}; expected the same number")
+        numbers = " and ".join(str(len(part)) for part in rows)
+        raise ValueError(f"{name}: found {numbers} rows at the sites, expected the same number")
     check_somewhere(name, rows)
     return [part.astype(np.float32) for part in rows]

@@ -193,15 +193,20 @@ def _unused_of_plugins(config: RunConfig, settings: Mapping[str, Any]) -> Iterat
             yield f"{name} has no effect without {' or '.join(one.name for one in of)}"
 
 
-def warn_of_error(fvu: float, steps: int, name: str = "") -> None:
-    """Warn about a training that failed although its loss is finite; ``name`` is the run's, if there are several."""
+def warn_of_error(fvu: float, steps: int, centred: bool, name: str = "") -> None:
+    """Warn about a training that failed although its loss is finite; ``name`` is the run's, if there are several.
+
+    ``centred`` says that the run normalises or whitens activations.
+    """
     where = _in_run(name)
     if math.isnan(fvu):
         message = f"{where}the variance of the samples is zero in float32, so there is nothing to explain (fvu is NaN)"
-        warnings.warn(f"{message}; if samples differ by less than 1e-19, set normalise", stacklevel=5)
+        advice = "" if centred else "; if samples differ by less than 1e-19, set normalise"
+        warnings.warn(message + advice, stacklevel=5)
     elif fvu > (LARGEST_FVU if steps >= SETTLED else LARGEST_FVU_OF_A_START):
         message = f"{where}fvu is {fvu:.3g} at the end of training, worse than the mean alone, which has an fvu of 1"
-        warnings.warn(f"{message}; lower lr, train for more steps, or set normalise", stacklevel=5)
+        advice = "lower lr, or train for more steps" if centred else "lower lr, train for more steps, or set normalise"
+        warnings.warn(f"{message}; {advice}", stacklevel=5)
 
 
 def _in_run(name: str) -> str:

@@ -21,6 +21,7 @@ from sdlcore.api.run_folder import ANCHORS, CHECKPOINT, CONFIG, HISTORY, PROVENA
 from sdlcore.api.samples import Samples, beside, numbers, require_finite, samples_of
 from sdlcore.data.anchors import Anchors, load_anchors, save_anchors
 from sdlcore.data.reading import ActivationStore
+from sdlcore.device import any_device_of
 from sdlcore.extras import extra
 from sdlcore.interop.formats import OURS, format_at, formats_of, locate
 from sdlcore.interop.load import load as load_coder
@@ -30,7 +31,7 @@ from sdlcore.model.finite import not_finite
 from sdlcore.model.origin import check_beside
 from sdlcore.model.saving import check_finite, load_model, load_provenance, save_model
 from sdlcore.setting_errors import unknown_settings
-from sdlcore.settings import Json, Pair
+from sdlcore.settings import Json, Pair, checked
 from sdlcore.sources.language.places import described, located
 from sdlcore.storage.files import write_json
 from sdlcore.storage.paths import user_path
@@ -79,6 +80,8 @@ class Dictionary(ModelHubMixin, library_name="sdlcore", tags=["sparse-autoencode
         history: Sequence[Mapping[str, float]] = (),
         anchors: Anchors | None = None,
     ) -> None:
+        if not isinstance(coder, model_coder.SparseCoder):
+            raise ValueError(f"coder is a {type(coder).__name__}, expected an sdl.SparseCoder")
         self.anchors = anchors
         self.provenance: dict[str, Any] = dict(made_outside(coder) if provenance is None else provenance)
         self.coder = SparseCoder.of(coder, self.provenance).eval()
@@ -128,9 +131,21 @@ class Dictionary(ModelHubMixin, library_name="sdlcore", tags=["sparse-autoencode
         """Decoder bias, n_r."""
         return self.coder.b_dec.detach()
 
-    def to(self, device: str | torch.device) -> Self:
-        """Move the dictionary to a device, in place, and return it."""
-        self.coder.to(device)
+    def to(self, device: str | torch.device | torch.dtype) -> Self:
+        """Move the dictionary to a device, or convert its weights to another type, in place, and return it.
+
+        Parameters
+        ----------
+        device
+            A device: auto, cpu, cuda, a numbered GPU such as ``cuda:1``, or a `torch.device`. Or a floating-point type,
+            such as `torch.float64`.
+
+        Raises
+        ------
+        ValueError
+            If the device is unknown or torch sees no such GPU, or the type is not floating-point.
+        """
+        self.coder.to(_float_type(device) if isinstance(device, torch.dtype) else any_device_of(device))
         return self
 
     @overload
@@ -167,6 +182,7 @@ class Dictionary(ModelHubMixin, library_name="sdlcore", tags=["sparse-autoencode
             If samples are not floating-point numbers, do not have n_p numbers in their last dimension, or contain NaN
             or infinity, which would activate no latent; or if sparse codes of other than N x n_p samples are requested.
         """
+        checked("sparse", bool, sparse)
         with samples_of(x, self.pair) as samples:
             _check_width(samples, self.coder.W_enc.shape[1])
             if sparse and samples.leading is not None:
@@ -187,6 +203,12 @@ class Dictionary(ModelHubMixin, library_name="sdlcore", tags=["sparse-autoencode
 
         The leading dimensions stay. The skip connection of a transcoder is not added. `SparseCodes` return an array,
         without gradients.
+
+        Raises
+        ------
+        ValueError
+            If latents are not floating-point numbers, do not have n_q numbers in their last dimension, or contain NaN
+            or infinity.
         """
         if isinstance(latents, SparseCodes):
             return decoded(self.coder, latents, ROWS_AT_ONCE)
@@ -204,7 +226,13 @@ class Dictionary(ModelHubMixin, library_name="sdlcore", tags=["sparse-autoencode
     def reconstruct(self, x: Sequence[np.ndarray]) -> np.ndarray: ...
 
     def reconstruct(self, x: Any) -> Any:
-        """Reconstruct x_r (... x n_r) from samples x_p as in `encode`, with the skip connection of a transcoder."""
+        """Reconstruct x_r (... x n_r) from samples x_p as in `encode`, with the skip connection of a transcoder.
+
+        Raises
+        ------
+        ValueError
+            For samples that `encode` refuses.
+        """
         with samples_of(x, self.pair) as samples:
             _check_width(samples, self.coder.W_enc.shape[1])
             return self._mapped(lambda part: self.coder(part).x_hat, samples)
@@ -298,9 +326,14 @@ class Dictionary(ModelHubMixin, library_name="sdlcore", tags=["sparse-autoencode
         directions = load_anchors(anchors) if anchors and anchors.is_file() else None
         return cls(load_model(model), load_provenance(model), rows, directions)
 
-    def save_pretrained(
-        self, save_directory: str | Path, *, scores: Mapping[str, float | None] | None = None, **options: Any
-    ) -> str | None:
+    def save_pretrained(  # type: ignore[override]
+        self,
+        save_directory: str | Path,
+        *,
+        scores: Mapping[str, float | None] | None = None,
+        config: None = None,
+        model_card_kwargs: Mapping[str, Any] | None = None,
+    ) -> None:
         """Save to a folder in the form of the Hugging Face hub, with a model card.
 
         ``config.json`` states the architecture in the field's words: architecture, d_in, d_sae, model and hook name.
@@ -312,15 +345,17 @@ class Dictionary(ModelHubMixin, library_name="sdlcore", tags=["sparse-autoencode
             Folder to write.
         scores
             Result of `evaluate`, for the card.
-        options
-            Options of `huggingface_hub.ModelHubMixin.save_pretrained`.
+        config, model_card_kwargs
+            Arguments that `huggingface_hub.ModelHubMixin.push_to_hub` passes. Leave them out.
 
         Raises
         ------
         ValueError
-            If weights are not finite, or the folder is a run's, whose ``config.json`` `fit` needs.
+            If ``config`` is given, weights are not finite, or the folder is a run's, whose ``config.json`` `fit` needs.
         """
-        folder = user_path(save_directory)
+        if config is not None:
+            raise ValueError("config has no meaning, since config.json describes the dictionary; leave config out")
+        folder = user_path(save_directory, "save_directory")
         if (folder / CONFIG).exists() and not (folder / PROVENANCE).exists():
             raise ValueError(f"{folder}: contains the {CONFIG} of a run; choose another folder for save_pretrained")
         check_finite(folder, self.coder.state_dict())  # before an existing file is removed
@@ -329,7 +364,7 @@ class Dictionary(ModelHubMixin, library_name="sdlcore", tags=["sparse-autoencode
                 f"{folder}/README.md is kept, and may describe another dictionary; delete it for a new card",
                 stacklevel=2,
             )
-        return super().save_pretrained(save_directory, model_card_kwargs={"scores": scores}, **options)
+        super().save_pretrained(folder, model_card_kwargs={"scores": scores, **(model_card_kwargs or {})})
 
     def push_to_hub(self, repo_id: str, *, scores: Mapping[str, float | None] | None = None, **options: Any) -> str:
         """Upload to the Hugging Face hub, with a model card.
@@ -383,14 +418,11 @@ class Dictionary(ModelHubMixin, library_name="sdlcore", tags=["sparse-autoencode
             If an option is unknown, or a file is missing, damaged or was not written by sdlcore; the message names it.
         """
         if unknown := sorted(options.keys() - set(HUB_OPTIONS)):
-            raise unknown_settings("arguments of from_pretrained", unknown, ("revision", "subfolder", *HUB_OPTIONS))
-        number_type = getattr(torch, dtype, None) if isinstance(dtype, str) else dtype
-        if not isinstance(number_type, torch.dtype) or not number_type.is_floating_point:
-            raise ValueError(
-                f"dtype is {dtype!r}, expected a floating-point type of torch, such as float32 or bfloat16"
-            )
-        dictionary = cls.load(locate(user_path(path_or_repo), subfolder, revision, **options))
-        dictionary.coder.to(device, number_type)
+            names = ("subfolder", "device", "dtype", "revision", *HUB_OPTIONS)
+            raise unknown_settings("arguments of from_pretrained", unknown, names)
+        number_type, where = _float_type(dtype), any_device_of(device)
+        dictionary = cls.load(locate(user_path(path_or_repo, "path_or_repo"), subfolder, revision, **options))
+        dictionary.coder.to(where, number_type)
         return dictionary
 
     def generate_model_card(self, *_: Any, scores: Mapping[str, float | None] | None = None, **__: Any) -> ModelCard:
@@ -479,8 +511,22 @@ def coder_of(dictionary: Dictionary | model_coder.SparseCoder) -> model_coder.Sp
     return dictionary.coder if isinstance(dictionary, Dictionary) else dictionary
 
 
+def _float_type(dtype: str | torch.dtype) -> torch.dtype:
+    number_type = getattr(torch, dtype, None) if isinstance(dtype, str) else dtype
+    if not isinstance(number_type, torch.dtype) or not number_type.is_floating_point:
+        raise ValueError(f"dtype is {dtype!r}, expected a floating-point type of torch, such as float32 or bfloat16")
+    return number_type
+
+
 ONLY = "dictionary"
 """Name of the only dictionary, where a function also takes several by name."""
+
+
+def by_name(dictionaries: Any) -> Mapping[Any, Any]:
+    """Return several dictionaries, by name or numbered from 0; ValueError for a single one."""
+    if isinstance(dictionaries, Dictionary | model_coder.SparseCoder) or not isinstance(dictionaries, Iterable):
+        raise ValueError(f"dictionaries is a {type(dictionaries).__name__}, expected a list or dict of dictionaries")
+    return dictionaries if isinstance(dictionaries, Mapping) else dict(enumerate(dictionaries))
 
 
 def coders_of(dictionaries: Any) -> dict[Any, model_coder.SparseCoder]:
@@ -491,10 +537,7 @@ def coders_of(dictionaries: Any) -> dict[Any, model_coder.SparseCoder]:
     ValueError
         If one is not a dictionary, or contains NaN or infinity.
     """
-    if isinstance(dictionaries, Dictionary | model_coder.SparseCoder) or not isinstance(dictionaries, Iterable):
-        raise ValueError(f"dictionaries is a {type(dictionaries).__name__}, expected a list or dict of dictionaries")
-    by_name = dictionaries if isinstance(dictionaries, Mapping) else dict(enumerate(dictionaries))
-    coders = {name: coder_of(one) for name, one in by_name.items()}
+    coders = {name: coder_of(one) for name, one in by_name(dictionaries).items()}
     for name, coder in coders.items():
         if broken := not_finite(coder.state_dict()):
             raise ValueError(f"{_called(name)}: {broken}; train it again, with a lower lr if training diverged")

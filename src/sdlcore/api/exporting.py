@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from sdlcore.api.dictionary import Dictionary, coder_of
+from sdlcore.api.dictionary import Dictionary, by_name, coder_of
 from sdlcore.api.inside import layer_of
 from sdlcore.api.pretrained import config_of
 from sdlcore.interop.export import export as export_coder
@@ -20,7 +20,7 @@ def export(dictionary: Dictionary | SparseCoder, to: str, folder: str | Path, **
     model_name="gpt2", hook_name="blocks.5.hook_resid_post")``. If the provenance contains the layer, SAELens' hook
     names come from there.
     """
-    if isinstance(dictionary, Dictionary) and format_of(to, "to")[0] == "saelens":
+    if isinstance(dictionary, Dictionary) and format_of(to)[0] == "saelens":
         config = config_of(dictionary.coder, dictionary.provenance)
         options = {name: config[name] for name in ("hook_name", "hook_name_out") if config[name]} | options
     return export_coder(coder_of(dictionary), to, folder, **options)
@@ -32,7 +32,7 @@ def export_set(dictionaries: Iterable[Dictionary | SparseCoder], to: str, folder
     Parameters and errors as in `sdlcore.interop.export.export_set`. Dictionaries from `fit_layers`, whose layers are
     recorded, must be in the order of the layers, from layer 1 on.
     """
-    dictionaries = list(dictionaries)
+    dictionaries = list(by_name(dictionaries).values())
     layers = [layer_of(dictionary) for dictionary in dictionaries]
     if None not in layers and layers != list(range(1, len(layers) + 1)):
         numbers = ", ".join(map(str, layers))

@@ -24,6 +24,7 @@ from sdlcore.inside.reader import (
     opened_text,
     precision_of,
 )
+from sdlcore.setting_errors import unknown_settings
 from sdlcore.settings import Precision, Total, checked
 from sdlcore.sources.language.architectures import Paths, read_paths
 from sdlcore.sources.language.hooked import PATHS as HOOKED_PATHS
@@ -116,7 +117,7 @@ def extract(
     ValueError
         If a setting is wrong, which the message names; or if ``out`` holds other activations.
     SourceError
-        If the text or the model cannot be read, or the text is too short.
+        If the text or the model cannot be read, ``lm`` is no language model, or the text is too short.
     """
     reading = Reading(
         tokens,
@@ -182,7 +183,12 @@ def extract_layers(
     ValueError, SourceError
         As of `extract`.
     """
-    folder, reading = user_path(out, "out"), Reading(**options)
+    folder = user_path(out, "out")
+    if unknown := sorted(options.keys() - set(Reading._fields)):
+        raise unknown_settings("arguments of extract_layers", unknown, Reading._fields)
+    if isinstance(layers, str) or not isinstance(layers, Iterable):
+        raise ValueError(f"layers is {layers!r}, expected a list of blocks, or of names of one place in each")
+    reading = Reading(**options)
     several = [_place(layer, place) for layer in layers]
     blocks = [its["layer"] for its in several]
     if not several or len(set(blocks)) < len(blocks):
@@ -260,6 +266,8 @@ def _extracted(
 
 def _place(layer: Any, place: Place) -> dict[str, Any]:
     """Return the settings of a source for a place."""
+    if layer is None:
+        raise ValueError("layer is None, expected a block, counted from 1, or a name of its place")
     layer, place = located(layer, place, "residual")
     site, arrow, target = checked("place", Place, place).partition(ARROW)
     where: dict[str, Any] = {"site": site, "target_site": target if arrow else None}

@@ -57,7 +57,7 @@ from sdlcore.data.pairs import pair_sites
 from sdlcore.data.references import References
 from sdlcore.device import Device, device_of
 from sdlcore.parallel.groups import current_processes
-from sdlcore.run import LAMBDA_ANCHOR, RunConfig
+from sdlcore.run import LAMBDA_ANCHOR, RunConfig, is_centred
 from sdlcore.settings import Seed, Split, checked
 from sdlcore.solvers.run_solver import solve_dictionary
 from sdlcore.solvers.settings import SolverConfig
@@ -276,9 +276,9 @@ class Fit:
             warn_of_dense(config)
             warn_of_unused(config, settings)
         anchors = None if anchors is None else as_anchors(anchors)
-        watched = (
-            watch.references if isinstance(watch, KnownFeatures) else None if watch is None else as_references(watch)
-        )
+        if isinstance(watch, KnownFeatures):
+            watch = watch.references
+        watched = None if watch is None else as_references(watch, "watch")
         return cls(config, seed, anchors, start, watched, where)
 
     @property
@@ -417,7 +417,7 @@ class Fit:
             facts = facts | {"stopped": {"step": steps, "by": END_OF_BATCHES}}
             message = f"x ended after {steps} of {self.steps} batches, and the training with it"
             warnings.warn(f"{message}; set steps to {steps}, or {ANEW}", stacklevel=4)
-        warn_of_error(rows[-1]["fvu"], steps, self.name)
+        warn_of_error(rows[-1]["fvu"], steps, is_centred(self.config.to_dict()), self.name)
         return Dictionary(model, facts, rows, self.anchors)
 
 

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from sdlcore.data.memory import Activations, Arrays, check_floats
+from sdlcore.data.pairs import input_target_more
 from sdlcore.data.reading import ActivationStore, open_checked
 from sdlcore.data.side_by_side import SideBySide
 from sdlcore.settings import Pair, checked
@@ -127,7 +128,7 @@ def activations(x: Any, target: Any = None, labels: Any = None) -> Iterator[Acti
         with ExitStack() as opened:
             yield _side_by_side(opened, x, target, labels)
     else:
-        more: Sequence[Any] = ()
+        names, parts = ["x", "target"], [x] if target is None else [x, target]
         if is_pair(x):
             if any(isinstance(part, list | tuple | Real) for part in x):
                 message = f"x is a {type(x).__name__} of {len(x)} rows or numbers, not an array"
@@ -136,11 +137,11 @@ def activations(x: Any, target: Any = None, labels: Any = None) -> Iterator[Acti
                 raise ValueError(
                     f"x has {len(x)} parts, expected one array, or two or more for a crosscoder and no target"
                 )
-            x, target, *more = x
-        target = None if target is None else float_rows(target, "target")
-        further = [float_rows(part, f"site {site} of x") for site, part in enumerate(more, start=2)]
-        numbers, names = class_numbers(labels)
-        yield Arrays(float_rows(x, "x"), target, numbers, names, more=further)
+            names, parts = [f"x[{site}]" for site in range(len(x))], [*x]
+        sites = [float_rows(part, name) for name, part in zip(names, parts, strict=False)]
+        first, second, more = input_target_more(sites)
+        numbers, class_names = class_numbers(labels)
+        yield Arrays(first, second, numbers, class_names, more=more, names=names)
 
 
 def _opened(x: Any) -> AbstractContextManager[ActivationStore]:

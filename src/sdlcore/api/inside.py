@@ -72,6 +72,8 @@ def splice(
         raise ValueError("layer is a dictionary; call splice(lm, layer, dictionary) or splice(lm, dictionary=...)")
     if dictionary is None:
         raise ValueError("dictionary is missing: what to splice in")
+    checked("keep_error", bool | None, keep_error)
+    checked("first_position", bool, first_position)
     if isinstance(lm, str | Path):
         lm, _ = loaded(lm, None, coder_of(dictionary).W_enc.device)
     return splice_coder(

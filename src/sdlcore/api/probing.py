@@ -15,7 +15,7 @@ from sdlcore.data.memory import Activations
 from sdlcore.extras import extra
 from sdlcore.model.coder import SparseCoder
 from sdlcore.random_streams import stream
-from sdlcore.settings import Latents, Share, checked
+from sdlcore.settings import Latents, Seed, Share, checked
 from sdlcore.text import shown, table
 
 if TYPE_CHECKING:
@@ -111,6 +111,10 @@ def probe(
         leaves no document to fit or to judge.
     """
     checked("held_out", Share, held_out)
+    checked("seed", Seed, seed)
+    checked("nulls", bool, nulls)
+    if not isinstance(dictionaries, Mapping | Dictionary | SparseCoder):
+        raise ValueError(f"dictionaries is a {type(dictionaries).__name__}, expected a dictionary, or several by name")
     several = [checked("k", Latents | None, few) for few in (k if isinstance(k, Iterable) else [k])]
     coders = coders_of(dictionaries if isinstance(dictionaries, Mapping) else {ONLY: dictionaries})
     if reserved := [name for name in coders if name in (RAW, PCA) or name.startswith(NULL)]:
@@ -166,8 +170,9 @@ def _documents(samples: Activations, documents: Any) -> np.ndarray:
         has = samples.has("references/document")
         return samples.read("references/document") if has else np.arange(samples.rows)
     numbers = np.asarray(documents)
-    if numbers.shape != (samples.rows,):
-        raise ValueError(f"documents have the shape {numbers.shape}, expected a number for each of {samples.rows} rows")
+    if numbers.shape != (samples.rows,) or numbers.dtype.kind not in "iu":
+        problem = f"documents are {numbers.dtype} of shape {numbers.shape}"
+        raise ValueError(f"{problem}, expected a whole number for each of {samples.rows} rows")
     if numbers.min(initial=0) < 0:
         raise ValueError(f"documents must be at least 0, found {numbers.min()}")
     return numbers
@@ -177,6 +182,8 @@ def _classes(labels: Sequence[Any] | Mapping[int, Any], documents: np.ndarray) -
     """Return the class of each document that has one."""
     if isinstance(labels, Mapping):
         keys, labels = list(labels), list(labels.values())
+    elif labels is None or not hasattr(labels, "__len__"):
+        raise ValueError(f"labels is a {type(labels).__name__}, expected a list or dict of a label for each document")
     else:
         keys = list(range(len(labels)))
         last = documents.max(initial=-1)

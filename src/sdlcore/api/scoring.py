@@ -238,6 +238,7 @@ def evaluate(
         If samples or labels are missing or not needed, or do not match the dictionary or the references.
     """
     coder, seed, tau = coder_of(dictionary), checked("seed", Seed, seed), checked("tau", Threshold, tau)
+    nulls = checked("nulls", bool, nulls)
     if broken := not_finite(coder.state_dict()):
         raise ValueError(
             f"dictionary: {broken}, expected finite weights; train it again, with a lower lr if it diverged"
@@ -273,7 +274,7 @@ def evaluate(
         raise ValueError(
             "tau has no meaning without known features; pass a bench or references as truth, or leave it out"
         )
-    references = None if truth is None else as_references(truth)
+    references = None if truth is None else as_references(truth, "truth")
     classes = None if references is None else references.classes
     if isinstance(dictionary, Dictionary) and references is not None:
         _warn_of_another_mean(references, centred)
@@ -294,7 +295,10 @@ def evaluate(
 
 
 def _check_samples(samples: Activations, coder: SparseCoder) -> None:
-    widths, expected = _used(samples.widths, coder), _widths(coder)
+    widths, expected, pair = _used(samples.widths, coder), _widths(coder), coder.config.pair
+    if len(widths) < len(expected):
+        how = "give target too" if pair == "transcoder" else "give x as a list, an array for each site"
+        raise ValueError(f"x has sites of {widths} dimensions, but the {pair} {expected}; {how}")
     if widths != expected:
         raise ValueError(f"samples have dimensions {widths}, but the dictionary expects {expected}")
 
@@ -302,17 +306,17 @@ def _check_samples(samples: Activations, coder: SparseCoder) -> None:
 def _check_directions(references: References, anchors: Anchors | None, coder: SparseCoder) -> None:
     pair, sites = coder.config.pair, references.sites
     if len(sites) > 2 and pair != "crosscoder":
-        raise ValueError(f"references have {len(sites)} parts, expected one array of unit rows, or a pair")
+        raise ValueError(f"truth has {len(sites)} parts, expected one array of unit rows, or a pair")
     widths, expected = _used(tuple(map(len, sites)), coder), _widths(coder)
     if widths != expected:
-        raise ValueError(f"references have dimensions {widths}, but samples have {expected}")
+        raise ValueError(f"truth has dimensions {widths}, but x has {expected}")
     if anchors is None:
         return
     if pair != "sae" and len(anchors.sites) != len(sites):
         raise ValueError(f"pair {pair} needs anchors for {len(sites)} sites, found {len(anchors.sites)}")
     for rows, columns in zip(anchors.sites, sites, strict=False):
         if rows.shape[1] != len(columns):
-            raise ValueError(f"anchors have {rows.shape[1]} dimensions, but references have {len(columns)}")
+            raise ValueError(f"anchors have {rows.shape[1]} dimensions, but truth has {len(columns)}")
 
 
 def _widths(coder: SparseCoder) -> tuple[int, ...]:

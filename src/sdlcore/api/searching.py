@@ -26,7 +26,7 @@ from sdlcore.device import Device, device_of
 from sdlcore.model.activation import refuse_signed
 from sdlcore.model.coder import SparseCoder
 from sdlcore.random_streams import torch_stream
-from sdlcore.run import MOST_SWEEPS, RunConfig, Searched
+from sdlcore.run import MOST_SWEEPS, PURSUITS, RunConfig, Searched
 from sdlcore.settings import Latents, Positive, Seed, Total, checked
 from sdlcore.storage.files import provenance
 from sdlcore.training.logistic import linear_encoder
@@ -42,6 +42,8 @@ Encoder = Literal["jumprelu", "topk", "batchtopk"]
 """Activations of `reencode`."""
 N_SAMPLES = 65_536
 """Samples that statistics of latents are estimated on."""
+SWEEPS = 20
+"""Sweeps of nnls."""
 STEPS_PER_L0 = 4
 """Steps of a pursuit with a threshold, as a multiple of the mean number of active latents."""
 L0_MISSED = 0.1
@@ -62,8 +64,8 @@ def search(
     *,
     k: int | None = None,
     l0: float | None = None,
-    n_samples: int = N_SAMPLES,
-    sweeps: int = 20,
+    n_samples: int | None = None,
+    sweeps: int | None = None,
     progress: bool = True,
 ) -> Dictionary:
     """Return a dictionary with the same decoder rows, whose codes come from a search for each sample.
@@ -92,10 +94,10 @@ def search(
         product with the residual exceeds a threshold, which suits samples that differ in their number of features.
         None for k steps, which end early only where no latent fits the residual.
     n_samples
-        Number of samples of ``x`` that are used, from the first on. Batches give at most 65,536, and ``l0`` uses at
-        most 8,192.
+        Number of samples of ``x`` that are used, from the first on; None for 65,536, the most that batches give. ``l0``
+        uses at most 8,192.
     sweeps
-        Sweeps of coordinate descent over a sample's latents, for nnls.
+        Sweeps of coordinate descent over a sample's latents, for nnls; None for 20.
     progress
         Show a progress bar.
 
@@ -108,24 +110,30 @@ def search(
     start = _opened(dictionary)
     coder = start.coder
     checked("method", Method, method)
-    for name, value in (("k", k), ("l0", l0)):
-        if value is not None and method not in ("omp", "gradient_pursuit"):
-            raise ValueError(f"{name} has no meaning for method {method}; it is for omp and gradient_pursuit")
+    for name, value, methods in (("k", k, PURSUITS), ("l0", l0, PURSUITS), ("sweeps", sweeps, ("nnls",))):
+        if value is not None and method not in methods:
+            raise ValueError(f"{name} has no meaning for method {method}; it is for {' and '.join(methods)}")
     if (x is not None) != (method == "posterior" or l0 is not None):
         why = "posterior needs x, samples" if method == "posterior" else "l0 needs x, samples that it is reached on"
         raise ValueError(why if x is None else f"x has no meaning for method {method} without l0")
+    if x is None and n_samples is not None:
+        raise ValueError("n_samples has no meaning without x")
+    number: int = checked("n_samples", Total, N_SAMPLES if n_samples is None else n_samples)
     record: dict[str, Any] = {"method": method}
     if method == "posterior":
-        record["n_samples"] = checked("n_samples", Total, n_samples)
+        record["n_samples"] = number
         with _rows(x, coder, 0) as (_, rows):
-            new_coder = _posterior(coder, rows, n_samples, progress)
+            new_coder = _posterior(coder, rows, number, progress)
     elif method == "nnls":
-        record["sweeps"] = checked("sweeps", Sweeps, sweeps)
+        if coder.config.activation in ("matching_pursuit", *get_args(Searched)):
+            message = f"method nnls needs latents that an encoder activates, but {coder.config.activation} is a search"
+            raise ValueError(f"{message}; choose another method, or a dictionary with an encoder")
+        record["sweeps"] = sweeps = checked("sweeps", Sweeps, SWEEPS if sweeps is None else sweeps)
         new_coder = copy.deepcopy(coder)
         new_coder.config = coder.config.changed(pursuit=sweeps)
     else:
         if l0 is not None:
-            record["l0"] = checked("l0", Positive, l0)
+            record["l0"] = _l0_up_to(start.n_q, l0)
             k = min(math.ceil(STEPS_PER_L0 * l0), start.n_q) if k is None else k
         k = coder.config.k if k is None else checked("k", Latents, k)
         if k is None:
@@ -133,9 +141,9 @@ def search(
         record["k"] = k
         new_coder = on_unit_rows(coder, method, k)
         if l0 is not None:
-            record["n_samples"] = checked("n_samples", Total, n_samples)
+            record["n_samples"] = number
             with _rows(x, coder, 0) as (_, rows):
-                new_coder = with_mean_l0(new_coder, rows.sample(), n_samples, l0)
+                new_coder = with_mean_l0(new_coder, rows.sample(), number, l0)
     return Dictionary(new_coder, {**start.provenance, "searched": record}, anchors=start.anchors)
 
 
@@ -248,9 +256,8 @@ def reencode(
     start, where = _opened(dictionary), device_of(device)
     checked("activation", Encoder, activation)
     checked("steps", Total, steps)
+    l0 = None if l0 is None else _l0_up_to(start.n_q, l0)
     record = {"activation": activation, "l0": l0, "steps": steps, "seed": checked("seed", Seed, seed)}
-    if l0 is not None and checked("l0", Positive, l0) > start.n_q:
-        raise ValueError(f"l0 must be at most n_q = {start.n_q}, found {l0:g}")
     if activation != "jumprelu":
         k = start.coder.config.k if l0 is None else l0
         if k is None or k != int(k):
@@ -296,6 +303,14 @@ def _opened(dictionary: Dictionary | str | Path) -> Dictionary:
         )
     refuse_signed(start.coder.sigma, "a search for codes")
     return start
+
+
+def _l0_up_to(n_q: int, l0: float) -> float:
+    """Return an L0; ValueError unless it is above 0 and at most ``n_q``."""
+    l0 = checked("l0", Positive, l0)
+    if l0 > n_q:
+        raise ValueError(f"l0 must be at most n_q = {n_q}, found {l0:g}")
+    return l0
 
 
 @contextmanager

@@ -6,6 +6,7 @@ from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Seq
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
+from numbers import Real
 from pathlib import Path
 from threading import Event
 from typing import Any, TypeVar, Unpack
@@ -95,12 +96,14 @@ def fit_many(
     FitManyError
         If some runs failed, after all others have finished; ``found`` contains their dictionaries.
     """
-    if not isinstance(runs, Mapping) or not all(isinstance(run_settings, Mapping) for run_settings in runs.values()):
-        raise ValueError(
-            f"runs are a {type(runs).__name__}, expected settings by name, such as {{'wide': {{'n_q': 4096}}}}"
-        )
-    if not runs:
-        raise ValueError("runs are empty, expected settings by name, such as {'wide': {'n_q': 4096}}")
+    if not isinstance(runs, Mapping) or not runs:
+        problem = "empty" if isinstance(runs, Mapping) else f"a {type(runs).__name__}"
+        raise ValueError(f"runs are {problem}, expected settings by name, such as {{'wide': {{'n_q': 4096}}}}")
+    for name, run_settings in runs.items():
+        if not isinstance(name, str | Real):
+            raise ValueError(f"run {name!r} is called by a {type(name).__name__}, expected a text or a number")
+        if not isinstance(run_settings, Mapping):
+            raise ValueError(f"run {name!r} is a {type(run_settings).__name__}, expected its settings by name")
     folder = None if out is None else user_path(out, "out")
     if out is None:
         warn_of_no_folder(settings, *runs.values())
@@ -119,7 +122,7 @@ def fit_many(
     folder_of = {str(name): name for name in runs}
     for name in runs:
         if folder_of[str(name)] != name:
-            raise ValueError(f"runs {name!r} and {folder_of[str(name)]!r} would share a folder; rename one")
+            raise ValueError(f"runs {name!r} and {folder_of[str(name)]!r} have the same name as text; rename one")
     fits = {
         name: _requested_fit(name, {**settings, **common, **run_settings}, settings["pair"], watch, where)
         for name, run_settings in runs.items()

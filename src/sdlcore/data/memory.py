@@ -56,6 +56,8 @@ class Arrays:
         N x n ground-truth coefficients.
     more
         N x width arrays: further representations of the same samples, from site 2 on.
+    names
+        What messages call the sites; None for x, target, site 2, and so on.
 
     Raises
     ------
@@ -71,12 +73,14 @@ class Arrays:
         class_names: Sequence[str] | None = None,
         features: scipy.sparse.csr_array | None = None,
         more: Sequence[np.ndarray | Numbers] = (),
+        names: Sequence[str] | None = None,
     ) -> None:
         self.path = Path("x")
         self.rows: int = input.shape[0]
         sites = all_sites(input, target, more)
+        names = names or ["x", "target", *(f"site {site}" for site in range(2, len(sites)))]
         self._columns: dict[str, np.ndarray | Numbers] = {
-            site_column(site): _matrix(site_column(site) if site else "x", values) for site, values in enumerate(sites)
+            site_column(site): _matrix(names[site], values) for site, values in enumerate(sites)
         }
         self.widths: tuple[int, ...] = tuple(values.shape[1] for values in sites)
         self.n_p: int = self.widths[0]
@@ -86,9 +90,9 @@ class Arrays:
                 problem = f"labels are {labels.dtype} of shape {labels.shape}"
                 raise ValueError(f"{problem}, expected a whole number per sample")
             self._columns["labels"] = labels
-        for column, values in self._columns.items():
+        for name, values in zip((*names[: len(sites)], "labels"), self._columns.values(), strict=False):
             if len(values) != self.rows:
-                raise ValueError(f"{column} has {len(values)} rows, but x has {self.rows}")
+                raise ValueError(f"{name} has {len(values)} rows, but {names[0]} has {self.rows}")
         self._class_names, self._features = class_names, features
         self.chunk_rows = chunk_rows(4 * max(self.widths))
 
@@ -135,9 +139,11 @@ def check_floats(name: str, values: np.ndarray | Numbers) -> None:
 
 def _matrix(name: str, values: np.ndarray | Numbers) -> np.ndarray | Numbers:
     check_floats(name, values)
-    if values.ndim != 2 or 0 in values.shape:
+    if 0 in values.shape:
+        raise ValueError(f"{name} is empty (shape {values.shape}), expected one sample and one dimension or more")
+    if values.ndim != 2:
         problem, how = f"{name} is {values.dtype} of shape {values.shape}", ""
-        if values.ndim > 2 and values.size:
+        if values.ndim > 2:
             how = f"; {name}.reshape(-1, {values.shape[-1]}) makes every position a sample"
         raise ValueError(f"{problem}, expected a matrix of floating-point numbers with a row per sample{how}")
     for start in range(0, len(values), ROWS_AT_ONCE):

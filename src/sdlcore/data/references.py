@@ -139,6 +139,8 @@ def means_of_classes(
         raise ValueError(f"{store.path}: all labels are of one class, {only}; class means need two classes or more")
     if len(classes) < 2:
         problem = f"{len(classes)} classes have at least {min_class_size} samples (min_class_size)"
+        if "the mean is zero" in left_out:
+            problem += f" and a nonzero mean{', after subtraction of the mean of all (centred)' if centred else ''}"
         raise ValueError(f"{store.path}: {problem}, expected two or more")
     directions = [(mean[classes] / np.linalg.norm(mean[classes], axis=1, keepdims=True)).T for mean in means.values()]
     W_p, W_r, more = input_target_more(matrix.astype(np.float32) for matrix in directions)

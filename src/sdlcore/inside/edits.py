@@ -1,9 +1,9 @@
 """Edits of latents: functions from latents (N x n_q) to latents. `sdlcore.inside.splicing` applies them in a model."""
 
-import operator
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
+import numpy as np
 from torch import Tensor
 
 from sdlcore.settings import checked
@@ -54,10 +54,22 @@ def steer(latent: int, *, by: float) -> Steer:
     return Steer(checked("latent", int, latent), float(checked("by", float, by)))
 
 
-def ablate(latents: int | Iterable[int]) -> Ablate:
-    """Return an edit that sets one or several latents to zero at every token."""
+def ablate(latents: int | Iterable[int] | np.ndarray | Tensor) -> Ablate:
+    """Return an edit that sets one or several latents to zero at every token.
+
+    Parameters
+    ----------
+    latents
+        The number of a latent, from 0 on, or a list, an array or a tensor of numbers.
+
+    Raises
+    ------
+    ValueError
+        If one is not a whole number. `splice` raises it for numbers that the dictionary does not have.
+    """
+    latents = latents.tolist() if isinstance(latents, np.ndarray | Tensor) else latents
     several = latents if isinstance(latents, Iterable) else [latents]
-    return Ablate(tuple(operator.index(latent) for latent in several))
+    return Ablate(tuple(checked("latents", int, latent) for latent in several))
 
 
 def require_latents(latents: Iterable[int], n_q: int) -> None:

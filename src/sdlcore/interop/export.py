@@ -45,7 +45,7 @@ def export(model: SparseCoder, to: str, folder: str | Path, /, **options: Any) -
     ValueError
         For an unknown format or option, or if the folder contains a dictionary in another format.
     """
-    _, form = format_of(to, "to")
+    _, form = format_of(to)
     check_expressible(model, form)
     _check_options(form, options)
     return _write(form, user_path(folder, "folder"), form.write([model] if form.is_set else model, **options))
@@ -56,13 +56,13 @@ def export_set(models: Sequence[SparseCoder], to: str, folder: str | Path, **opt
 
     Parameters, result and errors are the same as for `export`.
     """
-    name, form = format_of(to, "to")
+    name, form = format_of(to)
     if not form.is_set:
         sets = ", ".join(name for name, one in FORMATS.items() if one.is_set)
         raise ValueError(f"{name} needs a folder for each dictionary; export one by one, since only {sets} takes sets")
     if not models:
         raise ValueError("a set needs a dictionary for each layer of the language model, found none")
-    for layer, model in enumerate(models):
+    for layer, model in enumerate(models, start=1):
         check_expressible(model, form, f"layer {layer}: ")
     _check_options(form, options)
     return _write(form, user_path(folder, "folder"), form.write(models, **options))
@@ -70,12 +70,12 @@ def export_set(models: Sequence[SparseCoder], to: str, folder: str | Path, **opt
 
 def refusal(model: SparseCoder, to: str) -> str | None:
     """Return why a library cannot express a dictionary, and a remedy; None if it can."""
-    return _refusal(model, format_of(to, "to")[1])
+    return _refusal(model, format_of(to)[1])
 
 
 def check_settings(config: ModelConfig, to: str) -> None:
     """Raise `RefusedError` if a library cannot express dictionaries that are trained with these settings."""
-    _, form = format_of(to, "to")
+    _, form = format_of(to)
     sites = (1, 1) if config.pair == "crosscoder" else (1,)
     small = SparseCoder(config.changed(n_q=config.k or 1), sites, sites, torch.Generator())
     if reason := form.refusal(small):

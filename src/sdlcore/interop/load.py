@@ -6,7 +6,7 @@ from typing import Any
 
 from sdlcore.interop import tensors
 from sdlcore.interop.formats import OURS, READ, format_at, locate
-from sdlcore.interop.registry import FORMATS, format_of
+from sdlcore.interop.registry import FORMATS, canonical
 from sdlcore.model.coder import SparseCoder
 from sdlcore.model.saving import load_model
 from sdlcore.storage.paths import user_path
@@ -36,13 +36,11 @@ def load(
     ValueError
         If the file is damaged, has no known format or several, or cannot be expressed here; the message names it.
     """
-    if format is not None and format != "tensors":
-        format = "sdlcore" if format == "sdlcore" else format_of(format)[0]
-    if format is not None and format not in READABLE:
-        title, readable = FORMATS[format].title, ", ".join(READABLE)
-        raise ValueError(f"{title} dictionaries can be written but not read; expected {readable}")
+    if format is not None and (name := canonical(format)) not in READABLE:
+        written = f"{FORMATS[name].title} dictionaries can be written but not read" if name in FORMATS else None
+        raise ValueError(f"{written or f'format is {format!r}'}; expected one of {', '.join(READABLE)}")
     location = locate(user_path(path), subfolder, revision)
-    format = format or format_at(location)
+    format = format_at(location) if format is None else canonical(format)
     if format == "tensors":
         names = list(inspect.signature(tensors.read).parameters)[1:]
         _check_options(options, f"plain tensors have no option {{}}; expected some of {', '.join(names)}", names)

@@ -11,17 +11,20 @@ FORMATS: dict[str, Format] = {
 }
 
 
-def format_of(name: str, argument: str = "format") -> tuple[str, Format]:
-    """Look up a format by name; return its canonical name and the format. Case and hyphens do not matter.
+def canonical(name: str) -> str:
+    """Return the name of a format in lower case, without hyphens, as the registry has it."""
+    return str(name).lower().replace("-", "_")
 
-    ``argument`` is what the message calls the name.
+
+def format_of(to: str) -> tuple[str, Format]:
+    """Look up a format to export to; return its canonical name and the format. Case and hyphens do not matter.
 
     Raises
     ------
     ValueError
         If the format is unknown; the message lists the known ones.
     """
-    canonical_name = str(name).lower().replace("-", "_")
-    if canonical_name not in FORMATS:
-        raise ValueError(f"{argument} must be one of {', '.join(FORMATS)}, found {name!r}")
-    return canonical_name, FORMATS[canonical_name]
+    name = canonical(to)
+    if name not in FORMATS:
+        raise ValueError(f"to must be one of {', '.join(FORMATS)}, found {to!r}")
+    return name, FORMATS[name]

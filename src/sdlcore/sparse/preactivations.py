@@ -45,7 +45,8 @@ class Preactivations:
         self.kernels = kernels or kernels_for(W.device)
         compiled = isinstance(self.kernels, NumbaKernels)
         if compiled and W.dtype not in (torch.float32, torch.float64):
-            raise ValueError(f"weights are {W.dtype}, but a CPU computes with float32 or float64; call .float()")
+            expected = "but a CPU computes with float32 or float64; call .to(torch.float32)"
+            raise ValueError(f"weights are {W.dtype}, {expected}")
         if screened is None:
             screened = x.numel() * len(W) >= screening.LEAST and screening.pays()
         of_type = self.exact and W.dtype == torch.float32 and compiled

@@ -3,13 +3,17 @@
 import os
 from pathlib import Path
 
+from sdlcore.text import shown
 
-def user_path(path: str | os.PathLike[str], name: str = "the path") -> Path:
-    """Return a path with ``~`` replaced by the home folder; ValueError if the path is empty.
+
+def user_path(path: str | os.PathLike[str], name: str = "path") -> Path:
+    """Return a path with ``~`` replaced by the home folder; ValueError if the path is empty, or is no path.
 
     A shell replaces ``~`` only at the start of an argument, and Python's `open` never does. An empty path is refused
     because Python would take it for the working folder. ``name`` is the argument's name in the message.
     """
+    if not isinstance(path, str | os.PathLike):
+        raise ValueError(f"{name} is {shown(repr(path))}, expected a path")
     text = os.fspath(path)
     if not text:
         raise ValueError(f"{name} is empty, expected a path; the working folder is '.'")

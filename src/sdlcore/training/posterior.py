@@ -70,13 +70,14 @@ def with_posterior_codes(
     norms_Q = model.W_dec.double().norm(dim=1)
     search_model = on_unit_rows(model, "posterior")
     search_model.load_state_dict(search_model.state_dict() | {"sigma.scale": torch.tensor(_scale(model, samples))})
-    was_training = model.training
+    was_training, n_samples = model.training, min(n_samples, samples.rows)
     model.eval()
     for round_ in range(ROUNDS):
         coder, units_Q = (model, norms_Q) if round_ == 0 else (search_model, torch.ones_like(norms_Q))
-        estimate = _estimate(coder, units_Q, search_model, samples, min(n_samples, samples.rows), done)
+        estimate = _estimate(coder, units_Q, search_model, samples, n_samples, done)
         if estimate is None and round_ == 0:
-            raise ValueError(f"posterior codes: no latent is active in {FEWEST} samples; train longer, or lower lr")
+            message = f"posterior codes: no latent is active in {FEWEST} samples (of {n_samples}); give more samples"
+            raise ValueError(f"{message}, or train longer or with a lower lr")
         if estimate is None:  # the dictionary is worth keeping, since it was trained
             warn("posterior codes have no active latent: the dictionary explains too little", stacklevel=2)
             break
@@ -101,7 +102,9 @@ def with_mean_l0(model: SparseCoder, samples: Readable, n_samples: int, l0: floa
         return fvu_and_l0(model, x_BR)["l0"]
 
     if (most := mean_l0(0.0)) < l0:
-        raise ValueError(f"l0 is {l0:g}, but {model.config.k} steps activate {most:.3g} latents on average; raise k")
+        advice = "lower l0, or raise k" if (model.config.k or 0) < model.config.n_q else "lower l0"
+        message = f"l0 is {l0:g}, but {model.config.k} steps activate {most:.3g} latents on average"
+        raise ValueError(f"{message}; {advice}")
     low, high = 0.0, float(x_BR.norm(dim=1).max()) + float(model.b_dec.norm())
     for _ in range(HALVINGS):
         reached = mean_l0(middle := (low + high) / 2)

@@ -66,6 +66,10 @@ class SiteName:
     def __init__(self, ours: tuple[str, ...] = tuple(SITES)) -> None:
         self.ours = ours
 
+    def __repr__(self) -> str:
+        """Return what `help` shows."""
+        return "name of a site"
+
     def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> core_schema.CoreSchema:
         return core_schema.no_info_after_validator_function(self._checked, handler(source))
 

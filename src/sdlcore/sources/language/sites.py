@@ -173,9 +173,9 @@ class Stack(NamedTuple):
 
 
 def require_model(lm: Any) -> None:
-    """Raise TypeError unless ``lm`` is a language model of transformers."""
+    """Raise SourceError unless ``lm`` is a language model of transformers."""
     if not hasattr(getattr(lm, "config", None), "to_dict") or not hasattr(lm, "name_or_path"):
-        raise TypeError(f"lm is a {type(lm).__name__}, expected a language model of transformers")
+        raise SourceError(f"lm is a {type(lm).__name__}, expected a language model of transformers")
 
 
 def _first(arguments: tuple[Any, ...], keywords: Mapping[str, Any]) -> tuple[str | None, Tensor]:
