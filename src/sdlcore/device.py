@@ -32,7 +32,9 @@ def choose_device(name: str) -> torch.device:
 
 
 def any_device_of(device: str | torch.device) -> torch.device:
-    """Check a device like `device_of`, but also accept a `torch.device` and numbered GPUs, such as ``cuda:1``."""
+    """Check a device like `device_of`, but also accept numbered GPUs, such as ``cuda:1``, and other torch devices."""
+    if isinstance(device, torch.device) and device.type != "cuda":
+        return device
     kind, _, number = str(device).partition(":")
     known_device = choose_device(checked("device", Device, kind))
     return torch.device(device) if number else known_device

@@ -279,7 +279,6 @@ def test_what_is_no_dictionary_is_not_loaded(load, name, options, message, folde
         (lambda sae: sae.save_pretrained("hub", config={"k": 3}), "config has no meaning"),
         (lambda sae: sae.save_pretrained("hub", foo=1), "unexpected keyword argument 'foo'"),
         (lambda sae: sae.to("gpu"), r"device must be one of auto, cpu, cuda, found 'gpu'; did you mean cuda\?"),
-        (lambda sae: sae.to(torch.device("mps:0")), "device must be one of auto, cpu, cuda, found 'mps'"),
         (lambda sae: sae.to(torch.int8), "dtype is torch.int8, expected a floating-point type"),
         (lambda sae: sae.encode(np.ones((2, 8)), sparse="yes"), "sparse must be true or false, found 'yes'"),
         (lambda sae: sdl.Dictionary(torch.nn.Linear(2, 2)), "coder is a Linear, expected an sdl.SparseCoder"),

@@ -110,7 +110,7 @@ def write(
     model_name: str = "",
     hook_name: str = "",
     hook_name_out: str = "",
-    metadata: Mapping[str, Json] | None = None,
+    metadata: Mapping[str, Any] | None = None,
 ) -> Files:
     """Return the files for a dictionary: for a class of SAELens if one computes its latents, otherwise for the class of
     `sdlcore.saelens`, which has to be imported before SAELens opens the folder.
