@@ -176,6 +176,8 @@ def sentences(folder: Path) -> list[str]:
     inside = judged["mean"] - judged["half_width"] >= judged["low"]
     inside &= judged["mean"] + judged["half_width"] <= judged["high"]
     pursuit, anew_name = "OMP with a threshold", "BatchTopK encoder, trained anew"
+    causes = read_csv(folder / "causes.csv").pivot_table(index="seed", columns="rows", values="f1_score")
+    trained = runs[(runs["size"] == "saelens") & (runs["rows"] == "ours")].set_index("codes")["f1_score"]
     return [
         f"F1 of {cell(ours['trained encoder'])} at its own L0 and of "
         f"{cell(ours['trained encoder, equal L0'])} at the L0",
@@ -186,6 +188,11 @@ def sentences(folder: Path) -> list[str]:
         f"an F1 of {cell(encoder['f1_score'])}, an MCC of {cell(encoder['mcc'])} and an explained variance of "
         f"{cell(encoder['explained_variance'])}",
         f"posterior codes have an F1 of {cell(worlds.loc['posterior', 'f1_score'])}",
+        f"the trained encoder has {short(trained['trained encoder'])} and posterior codes "
+        f"{short(trained['posterior'])}",
+        f"mean shift changes F1 by {cell(causes['mean shift'] - causes['trained'])}, the refit by "
+        f"{cell(causes['refit'] - causes['trained'])}",
+        f"gives back {cell(causes['refit, parents removed'] - causes['refit'])}",
         f"a BatchTopK encoder has {short(full[anew_name])}, a logistic one with as many samples "
         f"{short(full['logistic encoder'])}",
         f"leaves {short(error[pursuit])} of the variance and a KL divergence of {short(kl[pursuit])} at an L0 of "

@@ -17,7 +17,7 @@ def search(
     method: Method = "posterior",
     k: int | None = None,
     l0: float | None = None,
-    n_samples: int = N_SAMPLES,
+    n_samples: int | None = None,
 ) -> None:
     """Replace the encoder of an autoencoder by a search for the codes of each sample; decoder rows stay.
 
@@ -29,7 +29,7 @@ def search(
             latents that the encoder activates
         k: largest number of active latents of a sample (omp, gradient_pursuit); the dictionary's, if left out
         l0: mean number of active latents of a sample (omp, gradient_pursuit), instead of k latents in every sample
-        n_samples: number of samples of x to use
+        n_samples: number of samples of x to use; 65,536, if left out
     """
     new_dictionary = search_codes(opened(dictionary), x, method, k=k, l0=l0, n_samples=n_samples)
     new_dictionary.save(out)
