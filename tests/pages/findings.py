@@ -439,6 +439,12 @@ def models() -> Iterator[str]:
     beyond = frame("judged/probes")
     assert (beyond["beyond_low"].dropna() < 0).all()
     assert (beyond["beyond_high"].dropna() > 0).all()
+    auc = frame("judged/sae_probes_summary").set_index(["features", "k"])["auc"]
+    one, many = (auc["raw coordinates", k] - auc["TopK", k] for k in ("1", "16"))
+    yield (
+        f"In 24 sets of sae-probes, TopK's latents have an AUC that is {short(one, 3)} below raw coordinates' with one "
+        f"feature, and {short(many, 3)} below with 16."
+    )
     yield (
         "Trained dictionaries do not beat the best of four simple baselines in probes of topics: with one feature, "
         f"random samples have an AUC of {short(probes['null: samples', '1'])}, trained ones {short(min(trained))} to "
