@@ -102,16 +102,18 @@ def table(runs: pd.DataFrame, by: dict[str, str], columns: dict[str, tuple[str, 
 
 
 def picture(runs: pd.DataFrame, real: pd.DataFrame) -> Figure:
-    """Draw F1 on the bench and the unexplained variance on SmolLM2, for each kind of codes."""
+    """Draw F1 on both sizes of the bench and the unexplained variance on SmolLM2, for each kind of codes."""
+    large = runs[runs["size"] == "saelens"].replace({"logistic encoder, four times the samples": "logistic encoder"})
+    on_smollm2 = {name: name for name in ("TopK", "BatchTopK", "TopK, refined")}
     with style():
-        figure = Figure(figsize=(8, 3.4), layout="constrained")
-        left, right = figure.subplots(1, 2, sharey=True)
-        _dots(left, runs, ROWS, "f1_score", "F1 of detecting features (1,024 features, 5 worlds)")
-        _dots(right, real, {name: name for name in ("TopK", "BatchTopK", "TopK, refined")}, "fvu",
-              "unexplained variance, SmolLM2 layer 12")  # fmt: skip
-        left.set_yticks(range(len(PICTURED)), PICTURED)
-        left.invert_yaxis()
-        for axes in (left, right):
+        figure = Figure(figsize=(10, 3.4), layout="constrained")
+        panels = figure.subplots(1, 3, sharey=True)
+        _dots(panels[0], large, ROWS, "f1_score", "F1, 16,384 features")
+        _dots(panels[1], runs[runs["size"] == "small"], ROWS, "f1_score", "F1, 1,024 features")
+        _dots(panels[2], real, on_smollm2, "fvu", "variance unexplained, SmolLM2")
+        panels[0].set_yticks(range(len(PICTURED)), PICTURED)
+        panels[0].invert_yaxis()
+        for axes in panels:
             axes.legend(loc="best", fontsize=7, frameon=False)
             axes.grid(axis="x", color="0.9")
     return figure
@@ -122,8 +124,9 @@ def _dots(axes: Any, runs: pd.DataFrame, by: dict[str, str], measure: str, title
     for number, (rows, label) in enumerate(present.items()):
         chosen = runs[(runs["rows"] == rows) & runs["codes"].isin(PICTURED)]
         means = chosen.groupby("codes")[measure].mean()
+        colour = PALETTE[list(by).index(rows)]
         places = [PICTURED.index(codes) + 0.14 * (number - (len(present) - 1) / 2) for codes in means.index]
-        axes.scatter(means, places, s=18, color=PALETTE[number], label=label)
+        axes.scatter(means, places, s=18, color=colour, label=label)
     axes.set_xlabel(title)
 
 
@@ -215,7 +218,7 @@ def main(folder: Path) -> None:
     write_csv(folder / "outcomes.csv", outcomes(runs, read_csv(folder / "predictions.csv")))
     for begins, text in tables(folder).items():
         show(folder / "README.md", begins, text)
-    save_png(picture(runs[runs["size"] == "small"], complete(real)), folder / "rows_and_codes.png")
+    save_png(picture(runs, complete(real)), folder / "rows_and_codes.png")
 
 
 if __name__ == "__main__":
