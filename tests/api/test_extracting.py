@@ -107,7 +107,8 @@ def test_a_loaded_model_gives_the_rows_of_its_folder(folder, lm, tmp_path):
 
 def test_a_folder_may_begin_with_the_users_home(folder, tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(folder.parent))
-    sdl.extract(f"~/{folder.name}", documents(60), layer=2, out=tmp_path / "a.h5", **READING).close()
+    with sdl.extract(f"~/{folder.name}", documents(60), layer=2, out=tmp_path / "a.h5", **READING) as store:
+        assert store.rows > 0
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")

@@ -34,6 +34,7 @@ from sdlcore.api.custom_optimizer import (
     unused_settings,
 )
 from sdlcore.api.dictionary import Dictionary, load
+from sdlcore.api.fitted_place import known_place
 from sdlcore.api.inputs import is_store, pair_of
 from sdlcore.api.known_features import KnownFeatures
 from sdlcore.api.processes import Division, several_processes
@@ -306,8 +307,10 @@ class Fit:
         if self.watch is not None:  # which the rows of the history have columns of
             facts["inputs"]["watch"] = digest_of_arrays(*self.watch.sites)
         origin = source.activations_made_by()
-        if origin is None and self.start is not None:  # an array is taken to come from where the start was trained
-            origin = self.start.provenance.get("activations")
+        if origin is None and self.start is not None:
+            # an array is taken to come from the place that the start was trained on, but not from its text
+            place = known_place(self.start.provenance, self.start.pair)
+            origin = None if place is None else {"where": place}
         if origin is not None:
             facts["activations"] = origin
         return facts

@@ -55,6 +55,8 @@ class _NestedErrors(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        if not ctx.gradients:
+            raise RuntimeError("the loss of hierarchical allows one backward pass; compute the loss again for another")
         # autograd copies a gradient that the context still refers to
         gradients, ctx.gradients = ctx.gradients, ()
         return *(each.mul_(2 * gradient / ctx.samples) for each in gradients), None, None
