@@ -62,7 +62,7 @@ def search_seconds(run: Path, config: SolverConfig) -> float:
     with open_checked(store_of(run, "train")) as store:
         order = partial(stream, seed, "order")
         reader = BatchReader(store, config.pair, min(config.batch_size, store.rows), order)
-        scaling = normalisation.fit(store, config.pair) if config.normalise else None
+        scaling = normalisation.fit_normalisation(store, config.pair) if config.normalise else None
         reading = 0.0
 
         def batch(step: int) -> Tensor:

@@ -174,5 +174,6 @@ from .training.history import Row as Row
 from .training.history import Sink as Sink
 from .training.history import Watch as Watch
 from .training.history import read_history as read_history
+from .training.normalisation import fit_normalisation as fit_normalisation
 from .training.variance import batch_scores as batch_scores
 from .training.watch import recovery_watch as recovery_watch

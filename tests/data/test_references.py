@@ -63,7 +63,7 @@ def test_they_are_the_normalised_means_however_the_store_is_read(store, centred,
 @pytest.mark.parametrize("centred", [False, True])
 def test_an_anchored_latent_of_normalised_training_lies_along_the_mean_in_raw_activations(store, centred):
     means, _ = means_of_classes(store, centred)
-    scaling = normalisation.fit(store, "sae")
+    scaling = normalisation.fit_normalisation(store, "sae")
     W = torch.from_numpy(means.W_p.T.copy())
     tied_p, tied_r = normalisation.directions(scaling, W, W)
     model = coder(tied_p, tied_r, bias=True)

@@ -18,6 +18,7 @@ from sdlcore.errors import DivergedError
 from sdlcore.interop.weights import Weights, sparse_coder
 from sdlcore.model.saving import load_model
 from sdlcore.random_streams import stream
+from sdlcore.training.normalisation import fit_normalisation
 from tests.conftest import script
 from tests.stores import write_store
 
@@ -31,15 +32,19 @@ def store(tmp_path):
     return path
 
 
-def run(store, folder, monkeypatch, losses, watch=None):
+def model_of_the_library():
+    W = torch.nn.functional.normalize(torch.randn(10, 6, generator=torch.Generator().manual_seed(0)))
+    return sparse_coder(Weights(W, torch.zeros(10), W, torch.zeros(6), torch.zeros(6)), "topk", 2)
+
+
+def run(store, folder, monkeypatch, losses, watch=None, **settings):
     """Train with a fake library that reports these losses; return the batches that it received, and its seed."""
     received_batches, seeds = [], []
-    W = torch.nn.functional.normalize(torch.randn(10, 6, generator=torch.Generator().manual_seed(0)))
 
     def train(batches, dimension, config, seed, note):
         assert (dimension, config.k) == (6, 2)
         seeds.append(seed)
-        model = sparse_coder(Weights(W, torch.zeros(10), W, torch.zeros(6), torch.zeros(6)), "topk", config.k)
+        model = model_of_the_library()
         for x, loss in zip(batches, losses, strict=True):
             received_batches.append(x.clone())
             x.zero_()  # a library may overwrite its batches
@@ -48,7 +53,7 @@ def run(store, folder, monkeypatch, losses, watch=None):
 
     monkeypatch.setattr(run_peer, "trainer_of", lambda peer: train)
     monkeypatch.setitem(DISTRIBUTIONS, "sparsify", "torch")
-    script("train_peer")(Run(5, store, folder, watch=watch), settings=PeerConfig.from_dict(SETTINGS))
+    script("train_peer")(Run(5, store, folder, watch=watch), settings=PeerConfig.from_dict(SETTINGS | settings))
     return received_batches, seeds[0]
 
 
@@ -82,6 +87,20 @@ def test_a_library_gets_the_batches_of_our_trainings_and_leaves_the_files_of_any
     assert 0 <= float(rows[-1]["gt_recovery_decoder"]) <= 1
     assert float(rows[-1]["seconds"]) >= float(rows[0]["seconds"]) >= 0
     assert seed == run(store, tmp_path / "again", monkeypatch, losses)[1]
+
+
+def test_a_normalised_training_leaves_a_dictionary_for_raw_activations(tmp_path, monkeypatch):
+    x = stream(0, "rows").standard_normal((50, 6)).astype("float32")
+    write_store(tmp_path / "train.h5", 30 * x + 100)
+    batches, _ = run(tmp_path / "train.h5", tmp_path / "run", monkeypatch, [1.0] * 7, normalise=True)
+    with ActivationStore(tmp_path / "train.h5") as opened:
+        raw = torch.from_numpy(BatchReader(opened, "sae", 16, partial(stream, 5, "order"))(0)[0])
+        expected_batch, _ = fit_normalisation(opened, "sae")(raw, raw)
+    assert torch.equal(batches[0], expected_batch)
+    trained = model_of_the_library()(expected_batch)
+    saved = load_model(tmp_path / "run/model.safetensors")(raw)
+    torch.testing.assert_close(saved.latents(), trained.latents(), rtol=0, atol=1e-4)
+    assert (saved.x_hat - raw).norm() < (raw - raw.mean(0)).norm()
 
 
 def test_a_loss_that_is_not_finite_ends_the_training_and_leaves_no_run(store, tmp_path, monkeypatch):

@@ -13,7 +13,7 @@ from sdlcore.run import ModelConfig
 from sdlcore.training.normalisation import (
     Normalisation,
     directions,
-    fit,
+    fit_normalisation,
     fit_whitening,
     no_scaling,
     scaling_from,
@@ -38,7 +38,7 @@ def store(tmp_path_factory):
 @pytest.mark.parametrize("rows_at_once", [64, 10_000])
 def test_every_site_gets_zero_mean_and_a_mean_norm_of_sqrt_d(store, pair, rows_at_once):
     x_p, x_r = (torch.from_numpy(x.astype(np.float32)) for x in make_pair(pair, INPUT, TARGET))
-    ours = fit(store, pair, rows_at_once)(x_p, x_r)
+    ours = fit_normalisation(store, pair, rows_at_once)(x_p, x_r)
     for x, widths in zip(ours, pair_sites(pair, 8, 5), strict=True):
         for site in x.split(list(widths), dim=1):
             torch.testing.assert_close(site.mean(0), torch.zeros(site.shape[1]), atol=1e-3, rtol=0)
@@ -55,12 +55,12 @@ def test_whitened_activations_have_zero_mean_and_unit_covariance(store, pair, ro
             torch.testing.assert_close(torch.cov(site.T, correction=0), torch.eye(site.shape[1]), atol=5e-3, rtol=0)
 
 
-@pytest.mark.parametrize("fit", [fit, fit_whitening])
+@pytest.mark.parametrize("fit", [fit_normalisation, fit_whitening])
 @pytest.mark.parametrize("scale", [1e-9, 1e9])
 def test_what_is_trained_on_does_not_hang_on_the_unit(fit, scale):
     x = torch.from_numpy(INPUT.astype(np.float32))
-    expected, _ = fit(Arrays(INPUT.astype(np.float32)), "sae")(x, x)
-    normalised, _ = fit(Arrays((scale * INPUT).astype(np.float32)), "sae")(scale * x, scale * x)
+    expected, _ = fit_normalisation(Arrays(INPUT.astype(np.float32)), "sae")(x, x)
+    normalised, _ = fit_normalisation(Arrays((scale * INPUT).astype(np.float32)), "sae")(scale * x, scale * x)
     torch.testing.assert_close(normalised, expected, rtol=1e-3, atol=1e-3)
 
 
@@ -77,7 +77,7 @@ def test_activations_that_are_all_the_same_become_zeros(value):
     assert whitened.abs().max() < 1
 
 
-@pytest.mark.parametrize("fit", [fit, fit_whitening])
+@pytest.mark.parametrize("fit", [fit_normalisation, fit_whitening])
 @pytest.mark.parametrize("pair", ["sae", "transcoder", "crosscoder"])
 def test_the_folded_model_does_to_raw_what_the_trained_one_does_to_normalised(store, pair, fit):
     sites = pair_sites(pair, 8, 5)
@@ -104,7 +104,7 @@ def test_the_folded_model_does_to_raw_what_the_trained_one_does_to_normalised(st
         torch.testing.assert_close(model.state_dict(), weights, rtol=1e-12, atol=1e-12)
 
 
-@pytest.mark.parametrize("fit", [fit, fit_whitening])
+@pytest.mark.parametrize("fit", [fit_normalisation, fit_whitening])
 @pytest.mark.parametrize("pair", ["sae", "transcoder", "crosscoder"])
 def test_rows_along_normalised_directions_fold_into_rows_along_the_raw_ones(store, pair, fit):
     sites = pair_sites(pair, 8, 5)
@@ -120,7 +120,7 @@ def test_rows_along_normalised_directions_fold_into_rows_along_the_raw_ones(stor
         torch.testing.assert_close(torch.nn.functional.normalize(weights), raw)
 
 
-@pytest.mark.parametrize("fit", [fit, fit_whitening])
+@pytest.mark.parametrize("fit", [fit_normalisation, fit_whitening])
 def test_tied_weights_come_apart_where_raw_activations_need_it(store, fit):
     """A saved model computes the same as the trained one, and is loaded unchanged although its settings say tied."""
     config = ModelConfig("sae", "topk", 20, 4, tied=True)
@@ -139,7 +139,7 @@ def test_identity_changes_nothing():
     assert all(torch.equal(x, same) for same in no_scaling(8, 8)(x, x))
 
 
-@pytest.mark.parametrize("fit", [fit, fit_whitening])
+@pytest.mark.parametrize("fit", [fit_normalisation, fit_whitening])
 @pytest.mark.parametrize("pair", ["sae", "transcoder", "crosscoder"])
 def test_raw_rows_are_those_of_the_folded_model(store, pair, fit):
     model = SparseCoder(ModelConfig(pair, "topk", 20, 4), *pair_sites(pair, 8, 5), torch_stream(0, "x"))
@@ -149,7 +149,7 @@ def test_raw_rows_are_those_of_the_folded_model(store, pair, fit):
     torch.testing.assert_close(rows, {"encoder": model.W_enc.data, "decoder": model.W_dec.data})
 
 
-@pytest.mark.parametrize("fitting", [fit, fit_whitening])
+@pytest.mark.parametrize("fitting", [fit_normalisation, fit_whitening])
 def test_activations_that_float32_cannot_scale_back_are_refused(fitting):
     x = RNG.standard_normal((50, 4)).astype(np.float32)
     with pytest.raises(

@@ -22,6 +22,7 @@ from sdlcore.pipeline import (
     Sink,
     Watch,
     batch_scores,
+    fit_normalisation,
     open_checked,
     recovery_watch,
     stream,
@@ -57,9 +58,13 @@ def run_peer(
     count = recovery_watch(watch, config.pair) if watch else None
     with open_checked(store) as samples, History(sinks=sinks) as history:
         reader = BatchReader(samples, config.pair, config.batch_size, partial(stream, seed, "order"))
-        rows = _Rows(reader, config, history, count)
+        normalisation = fit_normalisation(samples, config.pair) if config.normalise else None
+        rows = _Rows(reader, config, history, count, normalisation)
         own_seed = torch_stream(seed, "initialisation").initial_seed()
-        return train(rows.batches(), samples.widths[0], config, own_seed, rows.note), history.rows
+        model = train(rows.batches(), samples.widths[0], config, own_seed, rows.note)
+        if normalisation:
+            normalisation.fold(model)
+        return model, history.rows
 
 
 class _Rows:
@@ -69,14 +74,19 @@ class _Rows:
     last batch with the dictionary as it would be saved; this time is not counted in ``seconds``.
     """
 
-    def __init__(self, reader: BatchReader, config: PeerConfig, history: History, watch: Watch | None) -> None:
+    def __init__(
+        self, reader: BatchReader, config: PeerConfig, history: History, watch: Watch | None, normalisation: Any
+    ) -> None:
         self._reader, self._config, self._history, self._watch = reader, config, history, watch
+        self._normalisation = normalisation
         self._step, self._losses, self._x = 0, torch.zeros(()), torch.zeros(0)
         self._row_steps, self._started = 0, time.perf_counter()
 
     def batches(self) -> Iterator[Tensor]:
         for step in range(self._config.steps):
             self._x = torch.from_numpy(self._reader(step)[0])
+            if self._normalisation:
+                self._x = self._normalisation(self._x, self._x)[0]
             # a copy, since a library may change its batch in place, and the reader's rows are read again
             yield self._x.clone()
 

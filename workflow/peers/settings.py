@@ -52,6 +52,9 @@ class PeerConfig(Settings):
     """Target L0 of dictionary_learning's jumprelu; None for its default."""
     lr: Positive | None = None
     """Learning rate; None for the library's default."""
+    normalise: bool = False
+    """Train on activations with zero mean and a mean norm of sqrt(dimension), as sdlcore's trainings with this setting
+    do. The saved dictionary is for raw activations."""
     steps: Total = 1000
     """Optimiser steps."""
     batch_size: Batch = 1024

@@ -13,7 +13,7 @@ from sdlcore.evaluation.samples import batches
 from sdlcore.extras import extra
 from sdlcore.model.coder import SparseCoder
 from sdlcore.settings import checked
-from sdlcore.training.normalisation import fit as normalisation_of
+from sdlcore.training.normalisation import fit_normalisation
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -110,7 +110,7 @@ def _class(present: np.ndarray, alive: bool) -> str:
 
 def _distances(store: Activations) -> np.ndarray:
     """Return the mean distance of each site's activations from their mean; 1 if all are equal."""
-    scale = normalisation_of(store, "crosscoder").scale_r
+    scale = fit_normalisation(store, "crosscoder").scale_r
     # the normalisation brings this distance to the root of the width
     firsts = np.cumsum([0, *store.widths[:-1]])
     return np.array([width**0.5 / float(scale[first]) for first, width in zip(firsts, store.widths, strict=True)])

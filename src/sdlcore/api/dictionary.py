@@ -459,6 +459,10 @@ def load(
         ``activation``, ``k``, ``threshold``, ``pair``, ``layout`` and ``apply_b_dec_to_input``
         (`sdlcore.interop.tensors.read`).
 
+    Returns
+    -------
+    The dictionary. ``provenance`` contains the path and format of another library's dictionary.
+
     Raises
     ------
     ValueError

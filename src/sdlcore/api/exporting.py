@@ -14,11 +14,33 @@ from sdlcore.model.coder import SparseCoder
 
 
 def export(dictionary: Dictionary | SparseCoder, to: str, folder: str | Path, **options: Any) -> Path:
-    """Export a dictionary to the format of saelens, dictionary_learning, sparsify or circuit_tracer; return the folder.
+    """Export a dictionary to another library's format.
 
-    Parameters and errors as in `sdlcore.interop.export.export`. Example: ``sdl.export(sae, "saelens", "out/",
-    model_name="gpt2", hook_name="blocks.5.hook_resid_post")``. If the provenance contains the layer, SAELens' hook
-    names come from there.
+    Example: ``sdl.export(sae, "saelens", "out/", model_name="gpt2", hook_name="blocks.5.hook_resid_post")``.
+
+    Parameters
+    ----------
+    dictionary
+        The dictionary.
+    to
+        saelens, dictionary_learning, sparsify or circuit_tracer. For circuit_tracer, the dictionary is the set of a
+        language model with one layer; `export_set` writes larger sets.
+    folder
+        Folder for the files. Files of an earlier export to the same format are replaced, other files are kept.
+    options
+        Options of the format; they are the keywords of `sdlcore.interop.saelens.write` and the other ``write``. If the
+        provenance contains the layer, SAELens' hook names come from there.
+
+    Returns
+    -------
+    The folder.
+
+    Raises
+    ------
+    RefusedError
+        If the library cannot express the dictionary; the message gives the reason and a remedy.
+    ValueError
+        For an unknown format or option, or if the folder contains a dictionary in another format.
     """
     if isinstance(dictionary, Dictionary) and format_of(to)[0] == "saelens":
         config = config_of(dictionary.coder, dictionary.provenance)
@@ -29,7 +51,7 @@ def export(dictionary: Dictionary | SparseCoder, to: str, folder: str | Path, **
 def export_set(dictionaries: Iterable[Dictionary | SparseCoder], to: str, folder: str | Path, **options: Any) -> Path:
     """Export dictionaries for all layers of a language model to the format of circuit_tracer; return the folder.
 
-    Parameters and errors as in `sdlcore.interop.export.export_set`. Dictionaries from `fit_layers`, whose layers are
+    Parameters and errors as in `export`. Dictionaries from `fit_layers`, whose layers are
     recorded, must be in the order of the layers, from layer 1 on.
     """
     dictionaries = list(by_name(dictionaries).values())

@@ -158,6 +158,11 @@ def fit(
         Settings of a training (listed below; `sdlcore.run`), or of a ``solver`` (`sdlcore.solvers.settings`). They are
         the keys of methods and protocols in a configuration, with the same defaults.
 
+    Returns
+    -------
+    The trained dictionary: ``encode(x)`` computes latents and ``reconstruct(x)`` reconstructions of raw activations.
+    Its ``history`` contains the losses of the training, and its ``provenance`` settings, seed, data and versions.
+
     Raises
     ------
     ValueError

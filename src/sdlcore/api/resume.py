@@ -24,7 +24,7 @@ from sdlcore.run import ModelConfig, RunConfig, Searched
 from sdlcore.settings import Total, checked
 from sdlcore.storage.paths import user_path
 from sdlcore.training.checkpoint import describe_checkpoint, load_checkpoint
-from sdlcore.training.normalisation import Normalisation, Scaling, fit, no_scaling, scaling_from
+from sdlcore.training.normalisation import Normalisation, Scaling, fit_normalisation, no_scaling, scaling_from
 
 
 class Start(NamedTuple):
@@ -180,7 +180,7 @@ class Start(NamedTuple):
             )
         if not self.settings.get("normalise", True):
             return no_scaling(coder.W_enc.shape[1], coder.W_dec.shape[1])
-        scaling = fit(sample(), coder.config.pair)
+        scaling = fit_normalisation(sample(), coder.config.pair)
         W_enc, W_dec = coder.W_enc.detach().double(), coder.W_dec.detach().double()
         # folding divides decoder rows by the scale and multiplies encoder rows with it, so some weights tell the scale
         if coder.config.tied:

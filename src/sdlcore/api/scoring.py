@@ -33,8 +33,7 @@ from sdlcore.settings import Seed, Threshold, checked
 from sdlcore.suggestions import did_you_mean
 from sdlcore.text import table
 from sdlcore.training.initialise import start_from_samples
-from sdlcore.training.normalisation import fit as normalisation_of
-from sdlcore.training.normalisation import no_scaling
+from sdlcore.training.normalisation import fit_normalisation, no_scaling
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -232,6 +231,11 @@ def evaluate(
         and .95 are always computed. Another one adds recovery metrics, whose names end in ``_tau80`` for 0.8. The
         recovery at tau is printed.
 
+    Returns
+    -------
+    The metrics by name, such as ``scores["fvu"]``. `Scores.to_frame` lists and describes them, and ``scores.nulls``
+    contains those of the null baselines.
+
     Raises
     ------
     ValueError
@@ -379,7 +383,7 @@ def null_dictionaries(
         init_scale=1.0,
     )
     directions, rows = (SparseCoder(config, *sites, torch_stream(seed, "nulls")).eval() for _ in range(2))
-    normalisation = normalisation_of(samples, config.pair) if centred else no_scaling(*map(sum, sites))
+    normalisation = fit_normalisation(samples, config.pair) if centred else no_scaling(*map(sum, sites))
     start_from_samples(rows, samples, normalisation, stream(seed, "nulls", "samples"))
     if centred:
         normalisation.fold(directions)

@@ -101,6 +101,10 @@ def search(
     progress
         Show a progress bar.
 
+    Returns
+    -------
+    A new dictionary with these rows and codes, whose provenance names the search and its arguments.
+
     Raises
     ------
     ValueError
@@ -181,6 +185,11 @@ def refine(
     out
         A folder for the dictionary. Interrupted, the same call goes on after the last round; a finished one is opened.
 
+    Returns
+    -------
+    A new dictionary with as many latents and posterior codes. Its latents correspond to those of ``dictionary``, except
+    where mean shift replaced them.
+
     Raises
     ------
     ValueError
@@ -246,6 +255,10 @@ def reencode(
         Show a progress bar.
     out
         A folder for the dictionary. Interrupted, the same call goes on; a finished one is opened.
+
+    Returns
+    -------
+    A new dictionary with the same decoder rows, scaled to norm 1, and the fitted encoder.
 
     Raises
     ------

@@ -20,31 +20,7 @@ from sdlcore.storage.paths import user_path
 
 
 def export(model: SparseCoder, to: str, folder: str | Path, /, **options: Any) -> Path:
-    """Export a dictionary to another library's format.
-
-    Parameters
-    ----------
-    model
-        The dictionary.
-    to
-        saelens, dictionary_learning, sparsify or circuit_tracer. For circuit_tracer, the dictionary is the set of a
-        language model with one layer; `export_set` writes larger sets.
-    folder
-        Folder for the files. Files of an earlier export to the same format are replaced, other files are kept.
-    options
-        Options of the format; they are the keywords of `sdlcore.interop.saelens.write` and the other ``write``.
-
-    Returns
-    -------
-    The folder.
-
-    Raises
-    ------
-    RefusedError
-        If the library cannot express the dictionary; the message gives the reason and a remedy.
-    ValueError
-        For an unknown format or option, or if the folder contains a dictionary in another format.
-    """
+    """Export a model to another library's format, and return the folder; see `sdlcore.export`."""
     _, form = format_of(to)
     check_expressible(model, form)
     _check_options(form, options)
@@ -52,10 +28,7 @@ def export(model: SparseCoder, to: str, folder: str | Path, /, **options: Any) -
 
 
 def export_set(models: Sequence[SparseCoder], to: str, folder: str | Path, **options: Any) -> Path:
-    """Export dictionaries for all layers of a language model, in the order of the layers, as a circuit_tracer set.
-
-    Parameters, result and errors are the same as for `export`.
-    """
+    """Export models for all layers of a language model, in the order of the layers; see `sdlcore.export_set`."""
     name, form = format_of(to)
     if not form.is_set:
         sets = ", ".join(name for name, one in FORMATS.items() if one.is_set)

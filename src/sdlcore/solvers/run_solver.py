@@ -47,7 +47,7 @@ def solve_dictionary(
     sites = pair_sites(config.pair, *store.widths)
     reader = BatchReader(store, config.pair, min(config.batch_size, store.rows), partial(stream, seed, "order"))
     if config.normalise:
-        scaling = normalisation.fit(store, config.pair)
+        scaling = normalisation.fit_normalisation(store, config.pair)
     else:
         scaling = normalisation.no_scaling(*(sum(widths) for widths in sites))
     if start is not None:

@@ -118,7 +118,7 @@ def _search(store: Activations, config: SolverConfig, rows: slice, seed: int, nu
     reader = BatchReader(part, config.pair, min(config.batch_size, part.rows), order)
     scaling = normalisation.no_scaling(sum(sites), sum(sites))
     if config.normalise:
-        scaling = normalisation.fit(part, config.pair)
+        scaling = normalisation.fit_normalisation(part, config.pair)
 
     def batch(step: int) -> torch.Tensor:
         x = torch.from_numpy(reader(step)[0])

@@ -163,7 +163,7 @@ def no_scaling(n_p: int, n_r: int) -> Normalisation:
     return Normalisation(*p, *r)
 
 
-def fit(store: Readable, pair: str, rows_at_once: int = 8192) -> Normalisation:
+def fit_normalisation(store: Readable, pair: str, rows_at_once: int = 8192) -> Normalisation:
     """Return the normalisation that gives each site of a pair zero mean and a mean norm of sqrt(dimension)."""
     return Normalisation(*_of_pair(store, pair, lambda column: _scale(store, column, rows_at_once)))
 

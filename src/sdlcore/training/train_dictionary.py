@@ -76,7 +76,7 @@ def train_dictionary(
     if config.training.whiten:
         scaling = normalisation.fit_whitening(rows.sample(), pair)
     elif config.training.normalise:
-        scaling = normalisation.fit(rows.sample(), pair)
+        scaling = normalisation.fit_normalisation(rows.sample(), pair)
     else:
         scaling = normalisation.no_scaling(*(sum(widths) for widths in sites))
 
