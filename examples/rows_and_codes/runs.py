@@ -96,7 +96,7 @@ SIZES = {
         200_000,
     ),
 }
-SIZES["saelens"] = SIZES["full"]._replace(judged=100_000)
+SIZES["saelens"] = SIZES["full"]._replace(saelens_steps=(2_000, 10_000), judged=100_000)
 """The full size, in worlds that SAELens' code draws."""
 TUNING = 8192
 """Samples that thresholds are set on."""
