@@ -2,8 +2,8 @@
 
     python -m examples.rows_and_codes.page docs/results/posterior
 
-It reads `rows_and_codes.csv`, `real.csv` and `predictions.csv`, writes `outcomes.csv` and `rows_and_codes.png`, and
-inserts tables into `README.md`.
+It reads `rows_and_codes.csv`, `real.csv`, `clip.csv` and `predictions.csv`, writes `outcomes.csv` and
+`rows_and_codes.png`, and inserts tables into `README.md`.
 """
 
 import sys
@@ -19,11 +19,11 @@ from benchmarks.shown import show
 from sdlstudy.rendering.figures import PALETTE, save_png, style
 from sdlstudy.results.tables import read_csv, write_csv
 
-SMALL, SAELENS, FULL, REAL = (
-    f"<!-- {name}: examples.rows_and_codes.page -->" for name in ("small", "saelens", "full", "real")
+SMALL, SAELENS, FULL, REAL, LOSS = (
+    f"<!-- {name}: examples.rows_and_codes.page -->" for name in ("small", "saelens", "full", "real", "loss")
 )
 LAYER = 12
-"""Layer of the page's table and picture."""
+"""Layer of the picture and of the losses."""
 CODES = (
     "trained encoder",
     "trained encoder, equal L0",
@@ -104,7 +104,7 @@ def table(runs: pd.DataFrame, by: dict[str, str], columns: dict[str, tuple[str, 
 def picture(runs: pd.DataFrame, real: pd.DataFrame) -> Figure:
     """Draw F1 on both sizes of the bench and the unexplained variance on SmolLM2, for each kind of codes."""
     large = runs[runs["size"] == "saelens"].replace({"logistic encoder, four times the samples": "logistic encoder"})
-    on_smollm2 = {name: name for name in ("TopK", "BatchTopK", "TopK, refined")}
+    on_smollm2 = {name: name for name in ("TopK", "BatchTopK", "SAELens BatchTopK", "TopK, refined")}
     with style():
         figure = Figure(figsize=(10, 3.4), layout="constrained")
         panels = figure.subplots(1, 3, sharey=True)
@@ -138,26 +138,50 @@ def tables(folder: Path) -> dict[str, str]:
         "µs": ("microseconds", 1),
     }
     losses = {
-        **{"L0": ("l0", 1), "FVU": ("fvu", 3), "KL": ("kl_spliced", 3), "dead": ("dead", 3)},
-        "µs": ("microseconds", 0),
+        **{"L0": ("l0", 1), "FVU": ("fvu", 3), "KL": ("kl_spliced", 3), "KL recovered": ("kl_recovered_mean", 3)},
+        **{"cross-entropy recovered": ("recovered_mean", 3), "µs": ("microseconds", 0)},
     }
-    layer = complete(real)
     full = runs[runs["size"] == "full"].copy()
     full["rows"] = [f"refined, seed {seed}" for seed in full["seed"]]
     untimed = {name: column for name, column in judged.items() if name != "µs"}
+    recipes = {name: name for name in runs.loc[runs["size"] == "saelens", "rows"] if name.startswith("SAELens")}
+    saelens = {"ours": "trained", **recipes, "ours, refined": "refined"}
     return {
         SMALL: table(runs[runs["size"] == "small"], ROWS, judged),
-        SAELENS: table(runs[runs["size"] == "saelens"], {"ours": "trained", "ours, refined": "refined"}, judged),
+        SAELENS: table(runs[runs["size"] == "saelens"], saelens, judged),
         FULL: table(full, {name: name for name in full["rows"].unique()}, untimed),
-        REAL: table(layer, {name: name for name in layer["rows"].unique()}, losses),
+        REAL: errors(real, read_csv(folder / "clip.csv")),
+        LOSS: table(real[real["kl_spliced"].notna()], {"TopK": "TopK"}, losses),
     }
 
 
+def errors(real: pd.DataFrame, clip: pd.DataFrame) -> str:
+    """Return a table of the unexplained variance: a line for each activations and rows, a column for each codes."""
+    codes = {
+        "trained encoder": "trained encoder",
+        "BatchTopK encoder, trained anew": "trained anew",
+        "logistic encoder": "logistic",
+        "posterior": "posterior",
+        "OMP with a threshold": "OMP",
+    }
+    lines = [
+        "| activations | rows | seeds | L0: trained, others | " + " | ".join(codes.values()) + " |",
+        "|---" * (len(codes) + 4) + "|",
+    ]
+    places = [(f"SmolLM2, layer {layer}", real[real["layer"] == layer]) for layer in sorted(real["layer"].unique())]
+    for place, runs in [*places, ("CLIP", clip)]:
+        for rows in runs["rows"].unique():
+            chosen = runs[runs["rows"] == rows].set_index("codes")
+            fvu = [cell(chosen.loc[[name], "fvu"]) if name in chosen.index else "" for name in codes]
+            l0 = [cell(chosen.loc[chosen.index == name, "l0"], 1) for name in ("trained encoder", "posterior")]
+            counts = f"{', '.join(text.partition(' ')[0] for text in l0 if text)}"
+            lines.append(f"| {place} | {rows} | {chosen['seed'].nunique()} | {counts} | " + " | ".join(fvu) + " |")
+    return "\n".join(lines)
+
+
 def complete(real: pd.DataFrame) -> pd.DataFrame:
-    """Return the runs of the page's layer, of the seeds for which both trained and refined rows are measured."""
-    layer = real[real["layer"] == LAYER]
-    seeds = [set(layer.loc[layer["rows"] == rows, "seed"]) for rows in ("TopK", "TopK, refined")]
-    return layer[layer["seed"].isin(set.intersection(*seeds))]
+    """Return the runs of the picture's layer."""
+    return real[real["layer"] == LAYER]
 
 
 def sentences(folder: Path) -> list[str]:

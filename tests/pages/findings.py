@@ -294,8 +294,8 @@ def anchoring() -> Iterator[str]:
     given, ours = (change.xs(kind, level="anchoring") for kind in ("ground_truth", "discovered"))
     yield (
         "Directions that a solver finds in both halves of the data are not shown to help as anchors, and neither are "
-        f"true features: they change the recovery of the others by {signed(ours.min())} to {signed(ours.max())} points, "
-        f"true ones by {signed(given.min())} in both methods."
+        f"true features: they change the recovery of the others by {signed(ours.min())} to {signed(ours.max())} "
+        f"points, true ones by {signed(given.min())} in both methods."
     )
     bench = frame("quick/discovery").query("source == 'lrb' and anchoring != 'discovered_all'")
     assert (bench["gt_recovery_encoder"] == 0).all()
@@ -432,7 +432,8 @@ def rows_and_codes() -> Iterator[str]:
     )
     yield (
         "On rows after mean shift at 16,384 features, an ordinary JumpReLU encoder has an F1 of "
-        f"{short(encoder['f1_score'], 3)}, an MCC of {short(encoder['mcc'], 3)} and an explained variance of {short(encoder['explained_variance'], 3)}."
+        f"{short(encoder['f1_score'], 3)}, an MCC of {short(encoder['mcc'], 3)} and an explained variance of "
+        f"{short(encoder['explained_variance'], 3)}."
     )
     real = frame("posterior/real").query("layer == 12 and rows == 'TopK'").groupby("codes")
     error, kl = real["fvu"].mean(), real["kl_spliced"].mean()
