@@ -60,7 +60,7 @@ def compare(what: str, unit: str, number: int, extraction: Callable[[], None], b
 
 def language(model: Path, text: Path, layer: int, dtype: Precision, folder: Path) -> None:
     source = LanguageSource(model="benchmark", text="benchmark", layer=layer, dtype=dtype)
-    work = preparation.prepare(source, model, text, 0, threads=torch.get_num_threads())
+    (work,) = preparation.prepare([source], model, text, 0, threads=torch.get_num_threads())
     path = folder / "rows.h5"
     contexts = BATCHES * source.contexts_per_batch
     # only rows of whole batches, so that both run the model on the same data

@@ -34,7 +34,8 @@ from torch.nn.functional import normalize
 from benchmarks import machine, warm_start
 from benchmarks.convex_search import Case, draw
 from benchmarks.shown import show
-from sdlcore.data.batches import BatchReader, open_store
+from sdlcore.api.sources import stored
+from sdlcore.data.batches import BatchReader
 from sdlcore.data.reading import open_checked
 from sdlcore.data.recovery_rule import TAU, recovered
 from sdlcore.model.coder import SparseCoder
@@ -128,7 +129,8 @@ def search_course(store: Path, features: Path, seed: int, config: SolverConfig) 
 def training_course(store: Path, features: Path, seed: int, config: RunConfig, enough: float = ENOUGH) -> list[Row]:
     """Train until a recovery of ``enough``; return seconds and recovery every ``log_every`` steps."""
     share, settings, found = found_by(features), config.training, list[Row]()
-    with open_store(store, "sae", settings.batch_size, partial(stream, seed, "order")) as rows:
+    with stored(store) as source:
+        rows = source.training_rows(config, seed)
         model = SparseCoder(config.model, rows.widths[:1], rows.widths[:1], torch_stream(seed, "initialisation"))
         scaling = normalisation.no_scaling(rows.widths[0], rows.widths[0])
         clock = Clock()

@@ -12,7 +12,6 @@ Settings, stores and random streams equal those of Table 1's run. Stores and ato
 import argparse
 import logging
 from collections.abc import Mapping
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +19,12 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from sdlcore.data.batches import open_store
+from sdlcore.api.sources import stored
 from sdlcore.data.reading import ActivationStore, open_checked
 from sdlcore.evaluation.evaluate import evaluate_coder
 from sdlcore.model.coder import SparseCoder
 from sdlcore.model.saving import load_model
-from sdlcore.random_streams import stream, torch_stream
+from sdlcore.random_streams import torch_stream
 from sdlcore.run import RunConfig
 from sdlcore.training import normalisation
 from sdlcore.training.history import Row
@@ -53,12 +52,10 @@ def course(config: RunConfig, seed: int, start: SparseCoder | None) -> pd.DataFr
     Columns: ``step``; ``fvu`` and ``l0`` on held-out samples; ``fvu_training`` on batches since the previous row;
     ``gt_recovery_decoder``; ``lr``.
     """
-    bench, order = PAPER / "activations/lrb" / f"seed{seed}", partial(stream, seed, "order")
+    bench = PAPER / "activations/lrb" / f"seed{seed}"
     recovery = recovery_watch(PAPER / "bench/lrb" / f"seed{seed}" / "feature_matrix.safetensors", "sae")
-    with (
-        open_checked(bench / "test.h5") as held_out,
-        open_store(bench / "train.h5", "sae", config.training.batch_size, order) as rows,
-    ):
+    with open_checked(bench / "test.h5") as held_out, stored(bench / "train.h5") as source:
+        rows = source.training_rows(config, seed)
         sites = (rows.widths[:1], rows.widths[:1])
         model = SparseCoder(config.model, *sites, torch_stream(seed, "initialisation"))
         scaling = normalisation.no_scaling(rows.widths[0], rows.widths[0])

@@ -424,10 +424,9 @@ class RunConfig(Settings):
 
     def check_together(self) -> None:
         model, loss = self.model, self.loss
-        if loss.multi_k and not model.selects:
-            raise ValueError(f"multi_k needs an activation with k, such as topk, found {model.activation}")
-        if loss.hierarchical and not model.selects:
-            raise ValueError(f"hierarchical needs an activation with k, such as topk, found {model.activation}")
+        for name in ("multi_k", "hierarchical"):
+            if getattr(loss, name) and not model.selects:
+                raise ValueError(f"{name} needs an activation with k, such as topk, found {model.activation}")
         if loss.multi_k and max(loss.multi_k) != model.k:
             raise ValueError(f"the largest of multi_k {list(loss.multi_k)} must be k = {model.k}")
         if loss.prefixes and loss.prefixes[-1] != model.n_q:

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from sdlcore.data.batches import BatchReader, open_store
+from sdlcore.data.batches import BatchReader
 from sdlcore.data.neighbours import pairs_of, starts_of_pairs
 from sdlcore.data.reading import ActivationStore
 from sdlcore.data.writing import create_store
@@ -46,12 +46,11 @@ def path(tmp_path_factory):
 def test_batches_hold_both_tokens_of_each_pair_and_every_pair_once_an_epoch(path):
     with ActivationStore(path) as store:
         pairs = pairs_of(store)
-    assert 1000 < len(pairs) < 2000
-    with open_store(path, "sae", 100, order, neighbours=True) as rows:
-        reader = rows.batches
+        reader = BatchReader(store, "sae", 100, order, pairs=pairs)
         epoch = np.concatenate([reader(step)[0] for step in range(reader.steps_per_epoch)])
         again = reader(3)[0]
         later = reader(reader.steps_per_epoch)[0]
+    assert 1000 < len(pairs) < 2000
     first, second = epoch[::2], epoch[1::2]
     np.testing.assert_array_equal(first[:, 0], second[:, 0])
     np.testing.assert_array_equal(first[:, 1] + 1, second[:, 1])

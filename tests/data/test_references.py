@@ -5,6 +5,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sdlcore.data import references
 from sdlcore.data.memory import Arrays
 from sdlcore.data.reading import ActivationStore
 from sdlcore.data.references import References, labels_by, load_references, means_of_classes, save_references
@@ -37,7 +38,9 @@ def store(request, tmp_path_factory):
 @pytest.mark.parametrize("centred", [pytest.param(False, marks=pytest.mark.slow), True])
 @given(rows=st.integers(1, 400), fewest=st.integers(1, 2))
 def test_they_are_the_normalised_means_however_the_store_is_read(store, centred, rows, fewest):
-    means, columns = means_of_classes(store, centred, fewest, rows)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(references, "ROWS_AT_ONCE", rows)
+        means, columns = means_of_classes(store, centred, fewest)
     classes = pd.DataFrame(columns)
     labels = store.read("labels")
     assert list(means.classes) == ([0, 1, 3, 4] if fewest == 1 else [0, 1, 3])

@@ -3,6 +3,7 @@
 `make interop-test` runs this, each library in an environment of its own, and writes docs/results/interop.
 """
 
+import csv
 import json
 import os
 import subprocess
@@ -16,7 +17,7 @@ from sdlcore.interop.export import export, export_set, refusal
 from sdlcore.interop.load import load
 from sdlcore.interop.registry import FORMATS
 from sdlcore.sources.language.checkpoints import load_tokenizer
-from sdlcore.storage.files import read_rows, write_rows, write_text
+from sdlcore.storage.files import write_rows, write_text
 from tests.conftest import REPOSITORY
 from tests.interop.crosscoder_fork import computed
 from tests.interop.models import KINDS, agreement, model_of, samples
@@ -67,11 +68,14 @@ def is_unreleased(kind: str, library: str) -> bool:
     return library == "circuit_tracer" and kind.startswith("topk") and SOURCE not in os.environ
 
 
+def stored_rows() -> list[dict[str, str]]:
+    with (RESULTS / "pairs.csv").open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
 def stored_pair(kind: str, library: str) -> Pair:
     """Return the kept numbers of a pair."""
-    header, *rows = read_rows(RESULTS / "pairs.csv")
-    pairs = (dict(zip(header, row, strict=True)) for row in rows)
-    (row,) = (row for row in pairs if (row["dictionary"], row["library"]) == (kind, library))
+    (row,) = (row for row in stored_rows() if (row["dictionary"], row["library"]) == (kind, library))
     return Pair(kind, library, "", int(row["samples_equal"]), float(row["relative_error"]))
 
 
@@ -232,8 +236,7 @@ def cell(pair: Pair) -> str:
 
 
 def test_the_committed_table_has_every_pair_and_no_other():
-    header, *rows = read_rows(RESULTS / "pairs.csv")
-    table = {(row["dictionary"], row["library"]): row for row in (dict(zip(header, row, strict=True)) for row in rows)}
+    table = {(row["dictionary"], row["library"]): row for row in stored_rows()}
     assert table.keys() == {(kind, library) for kind in KINDS for library in FORMATS}
     for (kind, library), row in table.items():
         assert row["refused"] == (refusal(model_of(kind, n_q=LATENTS), library) or "")

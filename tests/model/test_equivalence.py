@@ -26,6 +26,7 @@ from sdlcore.run import Activation, ModelConfig, RunConfig
 from sdlcore.sparse.kernels.numba_kernels import NumbaKernels
 from sdlcore.sparse.kernels.torch_kernels import TorchKernels
 from sdlcore.training.distributed import divide
+from sdlcore.training.step import TrainingStep
 from tests.conftest import REPOSITORY
 from tests.parallel.threads import together
 
@@ -229,14 +230,20 @@ def test_the_dense_example_and_the_one_with_a_search_are_one_method():
 @pytest.mark.parametrize(
     ("how", "message"),
     [
-        ({"scales": Scales(multi_k=(1, 2))}, "multi_k needs an activation with k, such as topk, found squared_topk"),
+        ({"scales": Scales(multi_k=(1, 2))}, "squared_topk declares no search, by which multi_k ranks latents"),
         ({"precision": torch.bfloat16}, "activation squared_topk declares no search, so precision cannot speed up"),
     ],
 )
 def test_what_needs_a_search_is_refused_where_none_is_declared(how, message):
     model = SparseCoder(ModelConfig(activation="squared_topk", n_q=6, k=2), (4,), (4,))
-    with pytest.raises((TypeError, ValueError), match=message):
+    with pytest.raises(ValueError, match=message):
         model(torch.eye(4), **how)
+
+
+def test_the_hierarchical_loss_is_refused_before_a_training_without_a_search():
+    config = RunConfig.from_dict({"activation": "squared_topk", "n_q": 6, "k": 2, "hierarchical": True})
+    with pytest.raises(ValueError, match="declares no search, by which hierarchical ranks latents"):
+        TrainingStep(SparseCoder(config.model, (4,), (4,)), config)
 
 
 def test_latents_of_a_method_without_a_search_are_not_divided():

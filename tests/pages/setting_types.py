@@ -3,6 +3,7 @@
 `python -m tests.pages.setting_types` writes `sdlcore.api.setting_types` anew from the settings.
 """
 
+from collections.abc import Collection
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
@@ -44,42 +45,48 @@ def text_of(annotation: Any) -> str:
     return f"{annotation.__name__} | dict[str, Any]" if annotation.__name__ == "Hierarchy" else annotation.__name__
 
 
-def types_of(*parts: type[Settings], without: str = "") -> dict[str, str]:
-    """Return the types of the settings of several classes by name; a name of two classes has both types.
+def types_of(*parts: type[Settings], without: Collection[str] = ()) -> dict[str, str]:
+    """Return the types of the settings of several classes by name, without some; a name of two classes has its first.
 
-    ``without`` is a setting to leave out, since a function has a parameter of this name.
+    A function leaves out settings that it has as parameters, and a class those that it inherits.
     """
-    types: dict[str, list[str]] = {}
+    types: dict[str, str] = {}
     for part in parts:
         for name, field in part.model_fields.items():
-            if name == without or (part is PARTS["model"] and name not in PART_OF):
+            if name in without or (part is PARTS["model"] and name not in PART_OF):
                 continue
             text = text_of(field.annotation)
             for name_of_plugin in (one for one in field.metadata if isinstance(one, Name)):
                 text = f"{text_of(Literal[name_of_plugin.ours])} | {text}"  # a plugin can add names
-            types.setdefault(name, []).extend([text] if text not in types.get(name, []) else [])
-    return {name: " | ".join(texts) for name, texts in types.items()}
+            types.setdefault(name, text)
+    return types
 
 
 def source() -> str:
     """Return the source of the module."""
-    classes = {
-        ("LayerSettings", "TypedDict", "Settings of a training or of a solver; the pair is a parameter."): types_of(
-            *PARTS.values(), SolverConfig, without="pair"
+    model, loss, training = PARTS.values()
+    pair = {"pair": types_of(model)["pair"]}
+    training_types = types_of(training, without=["steps"])
+    # settings of a training have the same types for solvers, or wider ones
+    solver_types = types_of(SolverConfig, without=[*PART_OF])
+    classes: list[tuple[str, str, str, dict[str, str]]] = [
+        ("ModelSettings", "TypedDict", "Settings of a model, without its pair.", types_of(model, without=pair)),
+        ("LossSettings", "TypedDict", "Settings of a loss.", types_of(loss)),
+        ("CoderSettings", "ModelSettings, LossSettings", "Settings of a model and of its loss.", pair),
+        ("FinetuneSettings", "LossSettings", "Settings of a loss and a training.", training_types),
+        (
+            "LayerSettings",
+            "ModelSettings, FinetuneSettings",
+            "Settings of a training or of a solver; the pair is a parameter.",
+            {"steps": types_of(training)["steps"], **solver_types},
         ),
-        ("FitSettings", "LayerSettings", "Settings of a training by gradient descent or of a solver."): {
-            "pair": types_of(SolverConfig)["pair"]
-        },
-        ("CoderSettings", "TypedDict", "Settings of a model and of its loss."): types_of(PARTS["model"], PARTS["loss"]),
-        ("FinetuneSettings", "TypedDict", "Settings of a loss and a training."): types_of(
-            PARTS["loss"], PARTS["training"], without="steps"
-        ),
-        ("SolverSettings", "TypedDict", "Settings of a solver."): types_of(SolverConfig),
-        ("BenchSettings", "TypedDict", "Settings of a Linear Representation Bench."): types_of(BenchSource),
-        ("SynthSettings", "TypedDict", "Settings of a bench with SynthSAEBench's distribution."): types_of(SynthSource),
-    }
+        ("FitSettings", "LayerSettings", "Settings of a training by gradient descent or of a solver.", pair),
+        ("SolverSettings", "TypedDict", "Settings of a solver.", types_of(SolverConfig)),
+        ("BenchSettings", "TypedDict", "Settings of a Linear Representation Bench.", types_of(BenchSource)),
+        ("SynthSettings", "TypedDict", "Settings of a bench with SynthSAEBench's distribution.", types_of(SynthSource)),
+    ]
     blocks = []
-    for (name, base, text), types in classes.items():
+    for name, base, text, types in classes:
         keys = "\n".join(f"    {key}: {kind}" for key, kind in types.items())
         blocks.append(f'class {name}({base}, total=False):\n    """{text}"""\n\n{keys}')
     return HEAD + "\n\n" + "\n\n\n".join(blocks) + "\n"

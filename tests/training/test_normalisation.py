@@ -10,6 +10,7 @@ from sdlcore.data.reading import ActivationStore
 from sdlcore.model.coder import SparseCoder
 from sdlcore.random_streams import torch_stream
 from sdlcore.run import ModelConfig
+from sdlcore.training import normalisation
 from sdlcore.training.normalisation import (
     Normalisation,
     directions,
@@ -36,9 +37,10 @@ def store(tmp_path_factory):
 
 @pytest.mark.parametrize("pair", ["sae", "transcoder", "crosscoder"])
 @pytest.mark.parametrize("rows_at_once", [64, 10_000])
-def test_every_site_gets_zero_mean_and_a_mean_norm_of_sqrt_d(store, pair, rows_at_once):
+def test_every_site_gets_zero_mean_and_a_mean_norm_of_sqrt_d(store, pair, rows_at_once, monkeypatch):
+    monkeypatch.setattr(normalisation, "ROWS_AT_ONCE", rows_at_once)
     x_p, x_r = (torch.from_numpy(x.astype(np.float32)) for x in make_pair(pair, INPUT, TARGET))
-    ours = fit_normalisation(store, pair, rows_at_once)(x_p, x_r)
+    ours = fit_normalisation(store, pair)(x_p, x_r)
     for x, widths in zip(ours, pair_sites(pair, 8, 5), strict=True):
         for site in x.split(list(widths), dim=1):
             torch.testing.assert_close(site.mean(0), torch.zeros(site.shape[1]), atol=1e-3, rtol=0)
@@ -47,9 +49,10 @@ def test_every_site_gets_zero_mean_and_a_mean_norm_of_sqrt_d(store, pair, rows_a
 
 @pytest.mark.parametrize("pair", ["sae", "transcoder", "crosscoder"])
 @pytest.mark.parametrize("rows_at_once", [64, 10_000])
-def test_whitened_activations_have_zero_mean_and_unit_covariance(store, pair, rows_at_once):
+def test_whitened_activations_have_zero_mean_and_unit_covariance(store, pair, rows_at_once, monkeypatch):
+    monkeypatch.setattr(normalisation, "ROWS_AT_ONCE", rows_at_once)
     x_p, x_r = (torch.from_numpy(x.astype(np.float32)) for x in make_pair(pair, INPUT, TARGET))
-    for x in fit_whitening(store, pair, rows_at_once)(x_p, x_r):
+    for x in fit_whitening(store, pair)(x_p, x_r):
         torch.testing.assert_close(x.mean(0), torch.zeros(x.shape[1]), atol=2e-3, rtol=0)
         for site in (x,) if x.shape[1] < 13 else (x[:, :8], x[:, 8:]):
             torch.testing.assert_close(torch.cov(site.T, correction=0), torch.eye(site.shape[1]), atol=5e-3, rtol=0)

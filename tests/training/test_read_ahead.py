@@ -1,5 +1,4 @@
 import contextlib
-import gc
 import os
 import subprocess
 import sys
@@ -211,15 +210,6 @@ def test_closing_waits_for_the_read_that_is_under_way():
     assert not threads()
 
 
-def test_one_that_is_forgotten_leaves_no_thread(store):
-    ahead = ReadAhead(reader(store), 0, 50, "cpu")
-    next(ahead)
-    assert threads()
-    del ahead
-    gc.collect()
-    assert not threads()
-
-
 def test_a_process_that_ends_without_closing_ends():
     code = """
 import numpy as np
@@ -231,8 +221,3 @@ raise SystemExit(3)
 """
     environment = {**os.environ, "PYTHONPATH": str(REPOSITORY / "src")}
     assert subprocess.run([sys.executable, "-c", code], env=environment, timeout=60).returncode == 3
-
-
-def test_a_depth_of_nothing_is_refused():
-    with pytest.raises(ValueError, match="at least 1, found 0"):
-        ReadAhead(lambda step: None, 0, 1, "cpu", depth=0)

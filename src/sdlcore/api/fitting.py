@@ -60,8 +60,8 @@ from sdlcore.device import Device, device_of
 from sdlcore.parallel.groups import current_processes
 from sdlcore.run import LAMBDA_ANCHOR, RunConfig, is_centred
 from sdlcore.settings import Seed, Split, checked
-from sdlcore.solvers.run_solver import solve_dictionary
 from sdlcore.solvers.settings import SolverConfig
+from sdlcore.solvers.solve import solve_dictionary
 from sdlcore.storage.files import provenance
 from sdlcore.training.custom_optimizer import Callback, CustomParts, MakeOptimizer, MakeSchedule, check_callbacks
 from sdlcore.training.history import History, Sink

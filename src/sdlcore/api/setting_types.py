@@ -10,8 +10,8 @@ from typing import Any, Literal, TypedDict
 from sdlcore.sources.bench.settings import Hierarchy
 
 
-class LayerSettings(TypedDict, total=False):
-    """Settings of a training or of a solver; the pair is a parameter."""
+class ModelSettings(TypedDict, total=False):
+    """Settings of a model, without its pair."""
 
     activation: Literal["relu", "jumprelu", "topk", "batchtopk", "gated", "abstopk", "lista", "matching_pursuit"] | str
     n_q: int
@@ -30,6 +30,11 @@ class LayerSettings(TypedDict, total=False):
     archetypes: int | None
     relaxation: float
     skip: bool
+
+
+class LossSettings(TypedDict, total=False):
+    """Settings of a loss."""
+
     loss_scale: Literal["sum", "mean"]
     l1: float
     l1_scale: Literal["decoder", "none"]
@@ -57,7 +62,17 @@ class LayerSettings(TypedDict, total=False):
     penalty_warmup: float
     target_l0: float | None
     l0_gain: float
-    steps: int
+
+
+class CoderSettings(ModelSettings, LossSettings, total=False):
+    """Settings of a model and of its loss."""
+
+    pair: Literal["sae", "transcoder", "crosscoder"]
+
+
+class FinetuneSettings(LossSettings, total=False):
+    """Settings of a loss and a training."""
+
     batch_size: int
     lr: float
     lr_warmup: float
@@ -66,7 +81,7 @@ class LayerSettings(TypedDict, total=False):
     k_start: int | None
     k_decay: float
     accumulate: int
-    precision: Literal["float32", "bfloat16", "int8"] | Literal["float32", "bfloat16"]
+    precision: Literal["float32", "bfloat16", "int8"]
     weight_decay: float
     gradient_clip: float | None
     normalise: bool
@@ -79,6 +94,12 @@ class LayerSettings(TypedDict, total=False):
     checkpoint_every: int
     posterior_samples: int
     mean_shift_rounds: int
+
+
+class LayerSettings(ModelSettings, FinetuneSettings, total=False):
+    """Settings of a training or of a solver; the pair is a parameter."""
+
+    steps: int
     solver: Literal["acs", "ksvd", "odl", "kmeans", "dbksvd"] | str
     n_atoms: int
     support: int
@@ -105,109 +126,6 @@ class FitSettings(LayerSettings, total=False):
     """Settings of a training by gradient descent or of a solver."""
 
     pair: Literal["sae", "transcoder", "crosscoder"]
-
-
-class CoderSettings(TypedDict, total=False):
-    """Settings of a model and of its loss."""
-
-    pair: Literal["sae", "transcoder", "crosscoder"]
-    activation: Literal["relu", "jumprelu", "topk", "batchtopk", "gated", "abstopk", "lista", "matching_pursuit"] | str
-    n_q: int
-    k: int | None
-    bias: bool
-    center: bool
-    initialisation: Literal["linear", "tied", "samples"]
-    init_scale: float
-    init_threshold: float
-    init_l0: float | None
-    bandwidth: float
-    ista_step: float
-    tied: bool
-    frozen: Literal["none", "encoder", "decoder", "both"]
-    decoder_norm: Literal["free", "unit"]
-    archetypes: int | None
-    relaxation: float
-    skip: bool
-    loss_scale: Literal["sum", "mean"]
-    l1: float
-    l1_scale: Literal["decoder", "none"]
-    l1_exponent_end: float | None
-    l1_anneal_start: float
-    l0: float
-    l0_form: Literal["step", "tanh", "quadratic"]
-    frequency: float
-    multi_k: Sequence[int]
-    prefixes: Sequence[int]
-    prefix_detached: bool
-    hierarchical: bool
-    lambda_aux: float
-    k_aux: int
-    aux_target: Literal["residual", "input"]
-    orthogonality: float
-    orthogonality_chunk: int
-    contrast: float
-    contrast_similarity: Literal["cosine", "product"]
-    lambda_anchor: float
-    anchor_form: Literal["frobenius", "matched", "cosine"]
-    anchor_until: float | None
-    anchor_fall: float
-    anchor_cosine: float | None
-    penalty_warmup: float
-    target_l0: float | None
-    l0_gain: float
-
-
-class FinetuneSettings(TypedDict, total=False):
-    """Settings of a loss and a training."""
-
-    loss_scale: Literal["sum", "mean"]
-    l1: float
-    l1_scale: Literal["decoder", "none"]
-    l1_exponent_end: float | None
-    l1_anneal_start: float
-    l0: float
-    l0_form: Literal["step", "tanh", "quadratic"]
-    frequency: float
-    multi_k: Sequence[int]
-    prefixes: Sequence[int]
-    prefix_detached: bool
-    hierarchical: bool
-    lambda_aux: float
-    k_aux: int
-    aux_target: Literal["residual", "input"]
-    orthogonality: float
-    orthogonality_chunk: int
-    contrast: float
-    contrast_similarity: Literal["cosine", "product"]
-    lambda_anchor: float
-    anchor_form: Literal["frobenius", "matched", "cosine"]
-    anchor_until: float | None
-    anchor_fall: float
-    anchor_cosine: float | None
-    penalty_warmup: float
-    target_l0: float | None
-    l0_gain: float
-    batch_size: int
-    lr: float
-    lr_warmup: float
-    lr_decay: float
-    lr_decay_shape: Literal["linear", "cosine"]
-    k_start: int | None
-    k_decay: float
-    accumulate: int
-    precision: Literal["float32", "bfloat16", "int8"]
-    weight_decay: float
-    gradient_clip: float | None
-    normalise: bool
-    whiten: bool
-    dead_after: int
-    resample_every: int | None
-    resample_until: float
-    reorder_every: int | None
-    log_every: int
-    checkpoint_every: int
-    posterior_samples: int
-    mean_shift_rounds: int
 
 
 class SolverSettings(TypedDict, total=False):

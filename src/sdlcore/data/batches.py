@@ -1,7 +1,6 @@
 """Shuffled batches from an activation store, read in whole blocks."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
@@ -9,9 +8,7 @@ import numpy as np
 import torch
 
 from sdlcore.data.memory import Activations
-from sdlcore.data.neighbours import pairs_of
 from sdlcore.data.pairs import Wiring, site_column, wiring_of
-from sdlcore.data.reading import open_checked
 
 Order = Callable[[int], np.random.Generator]
 """Returns the random generator that shuffles an epoch, or a buffer, by its number."""
@@ -82,19 +79,6 @@ class TrainingRows(NamedTuple):
     """Returns x_p and x_r of a step, by the step's number."""
     sample: Callable[[], Readable]
     """Returns the rows that normalisation is fitted to."""
-
-
-@contextmanager
-def open_store(
-    path: str | Path, pair: str, batch_size: int, order: Order, neighbours: bool = False
-) -> Iterator[TrainingRows]:
-    """Open a store for a training. Arguments as for `BatchReader`; normalisation is fitted to all rows.
-
-    With ``neighbours``, batches consist of pairs of neighbouring tokens (`sdlcore.data.neighbours`).
-    """
-    with open_checked(path) as store:
-        reader = BatchReader(store, pair, batch_size, order, pairs=pairs_of(store) if neighbours else None)
-        yield TrainingRows(store.widths, reader, lambda: store)
 
 
 class BatchReader:

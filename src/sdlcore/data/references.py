@@ -14,7 +14,7 @@ import numpy as np
 
 from sdlcore.data.anchors import Anchors, number_of_anchors, random_anchors
 from sdlcore.data.directions import check_directions, check_somewhere
-from sdlcore.data.memory import Activations
+from sdlcore.data.memory import ROWS_AT_ONCE, Activations
 from sdlcore.data.pairs import all_sites, input_target_more, site_columns, site_tensors, sites_in
 from sdlcore.random_streams import stream
 from sdlcore.settings import Json, Seed, checked
@@ -78,7 +78,7 @@ class References(NamedTuple):
 
 
 def means_of_classes(
-    store: Activations, centred: bool = False, min_class_size: int = 1, rows_at_once: int = 8192
+    store: Activations, centred: bool = False, min_class_size: int = 1
 ) -> tuple[References, dict[str, np.ndarray]]:
     """Compute the normalised class means of a store (eq. 22 and 23), in one pass.
 
@@ -92,8 +92,6 @@ def means_of_classes(
         it. If False, all class means share a common component.
     min_class_size
         Classes with fewer samples are left out.
-    rows_at_once
-        Samples in memory at once.
 
     Returns
     -------
@@ -116,13 +114,13 @@ def means_of_classes(
     columns = site_columns(len(store.widths))
     sums = {column: np.zeros((len(names), width)) for column, width in zip(columns, store.widths, strict=True)}
     totals = {column: np.zeros(sums[column].shape[1]) for column in columns}
-    for start in range(0, store.rows, rows_at_once):
-        labels = store.read("labels", start, start + rows_at_once)
+    for start in range(0, store.rows, ROWS_AT_ONCE):
+        labels = store.read("labels", start, start + ROWS_AT_ONCE)
         if labels.max(initial=-1) >= len(names):
             raise ValueError(f"{store.path}: label {labels.max()} has no name; there are {len(names)} class names")
         counts += np.bincount(labels[labels >= 0], minlength=len(names))
         for column in columns:
-            x = store.read(column, start, start + rows_at_once).astype(np.float64)
+            x = store.read(column, start, start + ROWS_AT_ONCE).astype(np.float64)
             np.add.at(sums[column], labels[labels >= 0], x[labels >= 0])
             totals[column] += x.sum(0)
     less = {column: totals[column] / store.rows if centred else np.zeros(1) for column in columns}

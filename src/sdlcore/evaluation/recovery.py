@@ -98,18 +98,19 @@ def recovery_metrics(
     dict
         The metrics of `match_metrics` for each set; None if the set is empty.
     """
-    is_anchored = np.isin(np.arange(len(best)), anchored)
-    subsets: dict[str, np.ndarray] = {
-        FeatureSet.ALL: best,
-        FeatureSet.ANCHORED: best[is_anchored],
-        FeatureSet.UNANCHORED: best[~is_anchored],
-    }
-    metrics: dict[str, float | None] = {}
+    subsets, metrics = _subsets(best, anchored), dict[str, float | None]()
     for part in parts:
         chosen = subsets[part]
         part_metrics = match_metrics(replace(matched, features=part), chosen if len(chosen) else np.zeros(1))
         metrics |= part_metrics if len(chosen) else dict.fromkeys(part_metrics)
     return metrics
+
+
+def _subsets(values: np.ndarray, anchored: np.ndarray) -> dict[str, np.ndarray]:
+    """Return the values of all features, of anchored ones and of the others."""
+    is_anchored = np.isin(np.arange(len(values)), anchored)
+    anchored_values, others = values[is_anchored], values[~is_anchored]
+    return {FeatureSet.ALL: values, FeatureSet.ANCHORED: anchored_values, FeatureSet.UNANCHORED: others}
 
 
 _BY_DIRECTIONS = {
@@ -159,11 +160,7 @@ def recovery_at(
     shares: dict[str, float | None] = {}
     for side in SIDES.keys() & best.keys():
         hits = recovered(np.array(best[side]), tau)
-        parts: dict[str, np.ndarray] = {FeatureSet.ALL: hits}
-        if anchored is not None:
-            is_anchored = np.isin(np.arange(len(hits)), anchored)
-            parts |= {FeatureSet.ANCHORED: hits[is_anchored], FeatureSet.UNANCHORED: hits[~is_anchored]}
-        for part, chosen in parts.items():
+        for part, chosen in ({FeatureSet.ALL: hits} if anchored is None else _subsets(hits, anchored)).items():
             name = Matched(side, features=part, tau=tau).name
             shares[name] = float(chosen.mean()) if len(chosen) else None
     return shares

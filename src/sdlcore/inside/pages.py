@@ -1,7 +1,4 @@
-"""Feature pages: contexts, logits and neighbours of single latents, as text, as HTML or for Neuronpedia.
-
-`contexts` runs a language model over texts, `contexts_of_store` reads a run's activation store; both return `Pages`.
-"""
+"""Feature pages: contexts, logits and neighbours of single latents, as text, as HTML or for Neuronpedia."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import closing
@@ -11,19 +8,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 from annotated_types import Ge
 from tqdm.auto import tqdm
 
-from sdlcore.data.reading import ActivationStore
 from sdlcore.inside.contexts import Context, Peak, between, in_text, top_activating
 from sdlcore.inside.edits import require_latents
 from sdlcore.inside.features import Feature, Features, Interval, histogram_of
-from sdlcore.inside.firing import Fired, Firings, Rows, chosen_from, firings, rows_of_model, rows_of_store
+from sdlcore.inside.firing import Fired, Firings, Rows, chosen_from, firings, rows_of_model
 from sdlcore.inside.hooks import Place, readout_of, sites_of
 from sdlcore.inside.logits import Logits, logits_up_and_down, nearest
-from sdlcore.inside.reader import DROP, reader_of
+from sdlcore.inside.reader import DROP, Reader, reader_of
 from sdlcore.model.coder import SparseCoder
 from sdlcore.settings import Batch, Json, Total, checked
 from sdlcore.sources.language.architectures import SITES, Paths
-from sdlcore.sources.language.corpus import Text
-from sdlcore.sources.language.made import Made
 from sdlcore.sources.language.settings import Site, TextOptions
 from sdlcore.storage.paths import user_path
 
@@ -182,65 +176,17 @@ def contexts(
         latent_firings = firings(coder, every, latents)
     if not latent_firings.tokens:
         raise reader.too_short()
-    written = list(sites.values())[-1]
-    return _pages(
-        coder,
-        latent_firings,
-        latents,
-        reader.text.text,
-        reader.text.tokenizer,
-        reader.lm,
-        reader.name,
-        written,
-        number,
-        width,
-        paths,
-    )
-
-
-def contexts_of_store(
-    coder: SparseCoder,
-    store: ActivationStore,
-    text: Text,
-    tokenizer: Any,
-    latents: Sequence[int],
-    lm: Any = None,
-    number: int = 20,
-    width: int = 24,
-) -> Pages:
-    """Return the same feature pages as `contexts`, read from a run's store of activations.
-
-    Parameters
-    ----------
-    coder, tokenizer, latents, number, width
-        As for `contexts`.
-    store
-        A store of activations from a language model.
-    text
-        The text that the store was extracted from.
-    lm
-        The model, for logits; None for pages without logits.
-    """
-    require_latents(latents, coder.config.n_q)
-    source = Made.read(store.path, store.provenance_of_rows()).source
-    written = source.sites["input"] if coder.config.pair == "sae" else list(source.sites.values())[-1]
-    latent_firings = firings(coder, rows_of_store(store, coder.config.pair), latents)
-    name = Path(source.model).name
-    return _pages(coder, latent_firings, latents, text, tokenizer, lm, name, written, number, width, source.paths)
+    return _pages(coder, latent_firings, latents, reader, list(sites.values())[-1], number, width)
 
 
 def _pages(
     coder: SparseCoder,
     firings: Firings,
     latents: Sequence[int],
-    text: Text,
-    tokenizer: Any,
-    lm: Any,
-    name: str,
+    reader: Reader,
     written: Site,
     number: int,
     width: int,
-    paths: Paths | None = None,
 ) -> Pages:
     latents = [int(latent) for latent in dict.fromkeys(latents)]
     peaks: dict[tuple[int, int], list[Peak]] = {}
@@ -249,11 +195,12 @@ def _pages(
         peaks[latent, 0] = top_activating(firings, latent, number)
         for fifth in range(1, FIFTHS):
             peaks[latent, fifth] = between(firings, latent, *_bounds(its, fifth), IN_INTERVAL)
-    contexts = in_text(peaks, firings, text, tokenizer, width)
+    tokenizer, lm = reader.text.tokenizer, reader.lm
+    contexts = in_text(peaks, firings, reader.text.text, tokenizer, width)
     # the unembedding reads the residual stream only
     in_stream = written.part in SITES and written.part != "mlp_input"
-    reads = lm is not None and in_stream and lm.get_output_embeddings() is not None
-    logits = logits_up_and_down(coder, latents, readout_of(lm, paths), tokenizer) if reads else {}
+    reads = in_stream and lm.get_output_embeddings() is not None
+    logits = logits_up_and_down(coder, latents, readout_of(lm, reader.stack.paths), tokenizer) if reads else {}
     alike, features = nearest(coder, latents), []
     for latent in latents:
         its = firings.of(latent)
@@ -272,7 +219,7 @@ def _pages(
                 alike[latent],
             )
         )
-    return Pages(f"{name}, {_named(written)}", written.block, coder.config.n_q, firings.tokens, features)
+    return Pages(f"{reader.name}, {_named(written)}", written.block, coder.config.n_q, firings.tokens, features)
 
 
 def _bounds(its: Fired, fifth: int) -> tuple[float, float]:

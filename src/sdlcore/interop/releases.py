@@ -38,7 +38,7 @@ def may_be_release(path: str | Path) -> bool:
     return name != "" and "/" not in name and Path(name).suffix not in _FILES and not Path(name).exists()
 
 
-def load_release(name: str, dictionary: str, force_download: bool = False) -> Release:
+def load_release(name: str, dictionary: str) -> Release:
     """Load a dictionary of a release on the CPU.
 
     Parameters
@@ -47,8 +47,6 @@ def load_release(name: str, dictionary: str, force_download: bool = False) -> Re
         Name of the release in SAELens' list.
     dictionary
         Id of the dictionary in the release, such as ``blocks.8.hook_resid_pre``.
-    force_download
-        Download again what the hub's cache contains.
 
     Raises
     ------
@@ -85,7 +83,7 @@ def load_release(name: str, dictionary: str, force_download: bool = False) -> Re
             repo_id=repository,
             folder_name=folder,
             device="cpu",
-            force_download=force_download,
+            force_download=False,
             cfg_overrides=overrides,
         )
     cfg = loaders.handle_config_defaulting(cfg)

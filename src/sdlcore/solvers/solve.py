@@ -1,15 +1,21 @@
-"""Solve for a dictionary, fit its encoder, and return a `SparseCoder`."""
+"""Find a dictionary of raw activations with a solver, and fit its encoder."""
 
 import logging
 import math
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from sdlcore.data.batches import BatchReader
+from sdlcore.data.memory import Activations
+from sdlcore.data.pairs import pair_sites
 from sdlcore.model.coder import SparseCoder
+from sdlcore.model.finite import not_finite
+from sdlcore.random_streams import stream, torch_stream
 from sdlcore.run import ModelConfig
 from sdlcore.solvers.codes import Codes, codes_of
 from sdlcore.solvers.encoder import EncoderFit
@@ -17,7 +23,7 @@ from sdlcore.solvers.registry import solver_of
 from sdlcore.solvers.search import Batches, Row
 from sdlcore.solvers.settings import SolverConfig
 from sdlcore.training.history import History, Watch
-from sdlcore.training.normalisation import Normalisation
+from sdlcore.training.normalisation import fit_normalisation, no_scaling
 
 log = logging.getLogger(__name__)
 
@@ -27,9 +33,6 @@ ORDINARY = 2.0**-20, 2.0**20
 """Solvers use activations unscaled if the largest entry of a batch is between these."""
 MOST_APART = 2.0**-110, 2.0**110
 """Range of the ratio of target to input size in which a transcoder's encoder is well within float32."""
-
-Pairs = Callable[[int], tuple[Tensor, Tensor]]
-"""Returns x_p (B x n_p) and x_r (B x n_r) of a step, float32."""
 
 
 class SolverResult(NamedTuple):
@@ -102,46 +105,53 @@ def in_unit(x: Tensor, unit: float) -> Tensor:
     return x if unit == 1 else x / unit
 
 
-def solve(
-    pairs: Pairs,
+def solve_dictionary(
+    store: Activations,
     config: SolverConfig,
-    sites: tuple[tuple[int, ...], tuple[int, ...]],
-    generator: torch.Generator,
-    normalisation: Normalisation,
+    seed: int,
     history: History,
     start: Tensor | None = None,
     watch: Watch | None = None,
 ) -> SparseCoder:
-    """Return the dictionary and encoder for normalised activations; `normalisation.fold` undoes the normalisation.
+    """Find a dictionary of raw activations with a solver, and fit its encoder.
 
     Parameters
     ----------
-    pairs
-        Function that returns the batch of a step.
-    config
-        Solver settings.
-    sites
-        Widths of the representations in x_p and in x_r.
-    generator
-        CPU random generator for the initial atoms.
-    normalisation
-        Applied to every batch.
+    store
+        Activations.
+    config, seed
+        Settings, and the seed of the sample order and initial atoms.
     history
         An open history; receives one row per step.
     start
         Initial atoms (K x n_r), instead of drawn ones.
     watch
         Called with the atoms; returns further entries for each history row. Its time does not count.
+
+    Raises
+    ------
+    ValueError
+        If the weights found are not finite.
     """
+    sites = pair_sites(config.pair, *store.widths)
+    reader = BatchReader(store, config.pair, min(config.batch_size, store.rows), partial(stream, seed, "order"))
+    if config.normalise:
+        scaling = fit_normalisation(store, config.pair)
+    else:
+        scaling = no_scaling(*(sum(widths) for widths in sites))
     compile_loops(config)
 
     def batch(step: int) -> tuple[Tensor, Tensor]:
-        return normalisation(*pairs(step))
+        x_p, x_r = reader(step)
+        first = torch.from_numpy(x_p)
+        return scaling(first, first if x_r is x_p else torch.from_numpy(x_r))
 
     def keep(atoms: Tensor, row: Row) -> None:
-        history.add(row | watch({"decoder": atoms / normalisation.scale_r}) if watch else row)
+        history.add(row | watch({"decoder": atoms / scaling.scale_r}) if watch else row)
 
-    result = find(lambda step: batch(step)[1], config, generator, start, keep)
+    if start is not None:
+        start = start * scaling.scale_r
+    result = find(lambda step: batch(step)[1], config, torch_stream(seed, "initialisation"), start, keep)
     atoms, step = result.atoms, int(result.rows[-1]["step"])
     began = time.perf_counter()
     fit, loss, fvu, l0 = EncoderFit(len(atoms), sum(sites[0]), config.encoder_ridge), 0.0, 0.0, 0.0
@@ -168,6 +178,12 @@ def solve(
     row |= {"replaced": 0, "pruned": 0}
     row["samples"] += ENCODER_STEPS * len(x_r)
     history.add(row | {"seconds": round(seconds, 3)})
+    scaling.fold(model)
+    if broken := not_finite(model.state_dict()):
+        raise ValueError(
+            f"{store.path}: {config.solver} found weights that are not finite ({broken}); look for activations that "
+            "are huge or tiny beside other activations"
+        )
     return model
 
 

@@ -128,18 +128,12 @@ def write_json(path: str | Path, content: Any) -> None:
 
 
 def write_rows(path: str | Path, rows: Iterable[Sequence[str]]) -> None:
-    """Write a CSV file, atomically. `read_rows` reads the same cells back, including line breaks in them."""
+    """Write a CSV file, atomically. `csv.reader` reads the same cells back, including line breaks in them."""
     with atomic_path(path) as part, part.open("w", newline="", encoding="utf-8") as file:
         plain = csv.writer(file, lineterminator="\n")
         quoted = csv.writer(file, lineterminator="\n", quoting=csv.QUOTE_ALL)
         for row in rows:  # csv quotes a cell with its own line terminator, but not one with "\r"
             (quoted if any("\r" in cell for cell in row) else plain).writerow(row)
-
-
-def read_rows(path: str | Path) -> list[list[str]]:
-    """Return the rows of a CSV file."""
-    with Path(path).open(newline="", encoding="utf-8") as file:
-        return list(csv.reader(file))
 
 
 def sha256_of(path: str | Path) -> str:

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from sdlcore.data.batches import Readable, read_pair
+from sdlcore.data.memory import ROWS_AT_ONCE
 from sdlcore.data.pairs import pair_sites
 from sdlcore.extras import extra
 from sdlcore.model.archetypes import Archetypes
@@ -78,7 +79,6 @@ def _threshold(pre_BQ: Tensor, l0: float, latents: Group) -> Tensor:
 
 IN_UNITS_OF_LATENTS = ("threshold", "start", "offset")
 """Parameters and buffers of built-in activations that are compared with, or added to, pre-activations."""
-ROWS_AT_ONCE = 8192
 PER_CENTROID = 32
 """Samples that k-means gets for each centroid."""
 

@@ -40,10 +40,6 @@ class Interruption:
         ends = self.signal is not None or (self._stop is not None and self._stop.is_set())
         return any(self._group.counts(int(ends)))
 
-    def take(self, number: int) -> None:
-        """Record a signal."""
-        self.signal = number
-
     def error(self, message: str) -> BaseException:
         """Return the exception that ends the training: SystemExit with a shell's status for SIGTERM, else
         KeyboardInterrupt."""
@@ -68,7 +64,7 @@ def interruptible(
     before: dict[signal.Signals, Any] = {}
 
     def note(number: int, frame: FrameType | None) -> None:
-        interruption.take(number)
+        interruption.signal = number
         _give_back(before)
 
     if take_signals and threading.current_thread() is threading.main_thread():

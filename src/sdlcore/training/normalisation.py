@@ -1,12 +1,14 @@
 """Centre, scale or whiten activations for training, and fold the scaling into the trained weights."""
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from sdlcore.data.batches import Readable
+from sdlcore.data.memory import ROWS_AT_ONCE
 from sdlcore.data.pairs import site_column, wiring_of
 from sdlcore.model.coder import SparseCoder
 
@@ -163,14 +165,14 @@ def no_scaling(n_p: int, n_r: int) -> Normalisation:
     return Normalisation(*p, *r)
 
 
-def fit_normalisation(store: Readable, pair: str, rows_at_once: int = 8192) -> Normalisation:
+def fit_normalisation(store: Readable, pair: str) -> Normalisation:
     """Return the normalisation that gives each site of a pair zero mean and a mean norm of sqrt(dimension)."""
-    return Normalisation(*_of_pair(store, pair, lambda column: _scale(store, column, rows_at_once)))
+    return Normalisation(*_of_pair(store, pair, partial(_scale, store)))
 
 
-def fit_whitening(store: Readable, pair: str, rows_at_once: int = 8192) -> Whitening:
+def fit_whitening(store: Readable, pair: str) -> Whitening:
     """Return the whitening of a pair; the sites of a crosscoder are whitened separately."""
-    return Whitening(*_of_pair(store, pair, lambda column: _whiten(store, column, rows_at_once)))
+    return Whitening(*_of_pair(store, pair, partial(_whiten, store)))
 
 
 def _of_pair(store: Readable, pair: str, of_site: Callable[[str], tuple[Tensor, ...]]) -> tuple[Tensor, ...]:
@@ -186,22 +188,22 @@ def _of_pair(store: Readable, pair: str, of_site: Callable[[str], tuple[Tensor, 
     return *x_p, *(x_p if wiring.writes == wiring.reads else beside(wiring.writes))
 
 
-def _scale(store: Readable, column: str, rows_at_once: int) -> tuple[Tensor, Tensor]:
+def _scale(store: Readable, column: str) -> tuple[Tensor, Tensor]:
     """Return the mean and the scale of a column."""
-    starts = range(0, store.rows, rows_at_once)
-    total = sum(_read(store, column, s, rows_at_once).sum(0) for s in starts)
+    starts = range(0, store.rows, ROWS_AT_ONCE)
+    total = sum(_read(store, column, s).sum(0) for s in starts)
     mean = torch.as_tensor(total / store.rows)
-    norms = sum(float((_read(store, column, s, rows_at_once) - mean).norm(dim=1).sum()) for s in starts)
+    norms = sum(float((_read(store, column, s) - mean).norm(dim=1).sum()) for s in starts)
     scale = len(mean) ** 0.5 * store.rows / norms if norms else 1.0
     _check_size(column, norms / store.rows)
     return mean.float(), torch.full((len(mean),), scale, dtype=torch.float32)
 
 
-def _whiten(store: Readable, column: str, rows_at_once: int) -> tuple[Tensor, Tensor, Tensor]:
+def _whiten(store: Readable, column: str) -> tuple[Tensor, Tensor, Tensor]:
     """Return the mean, Sigma^-1/2 and Sigma^1/2 of a column."""
     total, products = torch.zeros(()), torch.zeros(())
-    for start in range(0, store.rows, rows_at_once):
-        x = _read(store, column, start, rows_at_once)
+    for start in range(0, store.rows, ROWS_AT_ONCE):
+        x = _read(store, column, start)
         total, products = total + x.sum(0), products + x.T @ x
     mean = total / store.rows
     values, vectors = torch.linalg.eigh(products / store.rows - torch.outer(mean, mean))
@@ -222,5 +224,5 @@ def _check_size(column: str, size: float) -> None:
         )
 
 
-def _read(store: Readable, column: str, start: int, rows: int) -> Tensor:
-    return torch.from_numpy(store.read(column, start, start + rows)).double()
+def _read(store: Readable, column: str, start: int) -> Tensor:
+    return torch.from_numpy(store.read(column, start, start + ROWS_AT_ONCE)).double()

@@ -45,11 +45,6 @@ class ReadAhead(Iterator[Batch]):
     depth
         Number of batches that may wait to be used, at least 1.
 
-    Raises
-    ------
-    ValueError
-        If ``depth`` is less than 1.
-
     Notes
     -----
     An exception from ``batches`` is raised by the iteration at that step, with its traceback, and closes the iterator.
@@ -59,19 +54,13 @@ class ReadAhead(Iterator[Batch]):
     def __init__(
         self, batches: Batches, first_step: int, steps: int, device: torch.device | str, depth: int = 2
     ) -> None:
-        if depth < 1:
-            raise ValueError(f"depth of reading ahead must be at least 1, found {depth}")
-        self._device = torch.device(device)
+        self._batches, self._device = batches, torch.device(device)
         self._steps = iter(range(first_step, steps))
         self._room = threading.Semaphore(depth)
         self._stop = threading.Event()
         self._read: SimpleQueue[tuple[Tensor, Tensor] | BaseException] = SimpleQueue()
-        # a function, not a method, so that the thread does not keep an unused iterator alive
         self._thread = threading.Thread(
-            target=_read,
-            args=(batches, range(first_step, steps), self._device.type == "cuda", self._room, self._stop, self._read),
-            name="read-ahead",
-            daemon=True,
+            target=self._fill, args=(range(first_step, steps),), name="read-ahead", daemon=True
         )
         self._thread.start()
 
@@ -99,9 +88,7 @@ class ReadAhead(Iterator[Batch]):
         """End the thread after the batch that it is reading; a second call does nothing."""
         self._stop.set()
         self._room.release()
-        # the garbage collector may run in any thread, also in this one, which cannot wait for itself
-        if threading.current_thread() is not self._thread:
-            self._thread.join()
+        self._thread.join()
 
     def __enter__(self) -> "ReadAhead":
         return self
@@ -109,37 +96,25 @@ class ReadAhead(Iterator[Batch]):
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def __del__(self) -> None:
-        if hasattr(self, "_thread"):
-            self.close()
+    def _fill(self, steps: range) -> None:
+        for step in steps:
+            self._room.acquire()
+            if self._stop.is_set():
+                return
+            try:
+                x_p, x_r = self._batches(step)
+                first = self._tensor(x_p)
+                self._read.put((first, first if x_r is x_p else self._tensor(x_r)))
+            except BaseException as error:
+                self._read.put(error)
+                return
+
+    def _tensor(self, x: np.ndarray) -> Tensor:
+        # only copies from pinned memory overlap with a GPU's work
+        return torch.from_numpy(x).pin_memory() if self._device.type == "cuda" else torch.from_numpy(x)
 
 
 @contextmanager
 def in_turn(batch: Callable[[int], tuple[Tensor, Tensor]], first_step: int, steps: int) -> Iterator[Iterator[Batch]]:
     """Yield an iterator over batches that are read in the caller's thread, each when the step before it is done."""
     yield (Batch(step, *batch(step)) for step in range(first_step, steps))
-
-
-def _read(
-    batches: Batches,
-    steps: range,
-    pin: bool,
-    room: threading.Semaphore,
-    stop: threading.Event,
-    read: SimpleQueue,
-) -> None:
-    def tensor(x: np.ndarray) -> Tensor:
-        # only copies from pinned memory overlap with a GPU's work
-        return torch.from_numpy(x).pin_memory() if pin else torch.from_numpy(x)
-
-    for step in steps:
-        room.acquire()
-        if stop.is_set():
-            return
-        try:
-            x_p, x_r = batches(step)
-            first = tensor(x_p)
-            read.put((first, first if x_r is x_p else tensor(x_r)))
-        except BaseException as error:
-            read.put(error)
-            return

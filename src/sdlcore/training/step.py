@@ -90,6 +90,9 @@ class TrainingStep:
         self.firings = torch.zeros(len(model.W_enc) if config.training.reorder_every else 0, device=device)
         """Number of samples that activated each latent since the last reordering; empty without ``reorder_every``."""
         self._norms = needs_norms(config.loss)
+        if config.loss.hierarchical and model.sigma.search() is None:
+            undeclared = f"activation {model.config.activation} declares no search"
+            raise ValueError(f"{undeclared}, by which hierarchical ranks latents; leave hierarchical out")
         self._scales = scales_of(config.loss, model)
         self._precision = _TYPES[config.training.precision]
         self._auxiliary: Auxiliary | None = None

@@ -21,8 +21,6 @@ from sdlstudy.settings.files import Files
 from sdlstudy.settings.sources import Clip, File, Plugin
 from sdlstudy.settings.study import Study
 
-SETTINGS_TABLE = "table3"
-"""The table of a bench's settings; all other tables show results of runs."""
 VERDICTS = "verdicts"
 TableName = TypeAliasType(
     "TableName",

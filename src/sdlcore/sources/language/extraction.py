@@ -18,7 +18,7 @@ from sdlcore.sources.language.corpus import WHOLE, Share
 from sdlcore.sources.language.filling import Filling
 from sdlcore.sources.language.forward import Batch
 from sdlcore.sources.language.grouping import in_one, part_of
-from sdlcore.sources.language.preparation import Extraction, prepare, prepare_together
+from sdlcore.sources.language.preparation import Extraction, prepare
 from sdlcore.sources.language.settings import LanguageSource
 from sdlcore.sources.language.tokens import following
 
@@ -60,7 +60,7 @@ def write_language_stores(
         If the model or the text cannot be used, or the text has too few tokens.
     """
     first = sources[0]
-    works = prepare_together(sources, model, text, first.train_samples + first.test_samples, WHOLE, threads, device)
+    works = prepare(sources, model, text, first.train_samples + first.test_samples, WHOLE, threads, device)
     write_all(
         works,
         [{"train": (train, first.train_samples), "test": (test, first.test_samples)} for train, test in stores],
@@ -197,7 +197,7 @@ def write_language_shard(
         split = "train"
         rows = (number + 1) * source.train_samples // parts - number * source.train_samples // parts
     share = Share(number, parts + 1)
-    work = prepare(source, model, text, rows, share, threads, device)
+    (work,) = prepare([source], model, text, rows, share, threads, device)
     with resume_store(path, work.facts | {"split": split, "share": list(share)}, dtype="float16") as writer:
         work.require_disk(Path(path).parent, (2 * rows - writer.rows) * work.bytes_of_row())
         fill_one(work, writer, rows)

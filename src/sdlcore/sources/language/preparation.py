@@ -136,19 +136,6 @@ class Extraction(NamedTuple):
 
 
 def prepare(
-    source: LanguageSource,
-    model: str | Path,
-    text: str | Path,
-    rows: int,
-    share: Share = WHOLE,
-    threads: int = 1,
-    device: torch.device | None = None,
-) -> Extraction:
-    """Load a model and open a text to extract ``rows`` rows from a share of its documents; see `prepare_together`."""
-    return prepare_together([source], model, text, rows, share, threads, device)[0]
-
-
-def prepare_together(
     sources: Sequence[LanguageSource],
     model: str | Path,
     text: str | Path,

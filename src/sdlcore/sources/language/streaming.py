@@ -23,8 +23,9 @@ import numpy as np
 import torch
 
 from sdlcore.data.batches import Order, TrainingRows
+from sdlcore.data.memory import Arrays
 from sdlcore.data.neighbours import starts_of_pairs
-from sdlcore.data.pairs import in_order, make_pair
+from sdlcore.data.pairs import in_order, input_target_more, make_pair
 from sdlcore.data.resumable import resume_store
 from sdlcore.errors import SourceError
 from sdlcore.sources.language.distributed_extraction import Turns, batches_in_turn, turns
@@ -67,7 +68,7 @@ def write_language_recipe(
         If the model or the text cannot be used, or the text has too few tokens for the evaluation store.
     """
     rows = source.test_samples
-    work = prepare(source, model, text, rows, threads=threads, device=device)
+    (work,) = prepare([source], model, text, rows, threads=threads, device=device)
     with resume_store(test_path, work.facts | {"split": "test"}, dtype="float16") as test:
         work.require_disk(Path(test_path).parent, (2 * rows - test.rows) * work.bytes_of_row())
         last = fill_one(work, test, rows)
@@ -80,25 +81,6 @@ def write_language_recipe(
         provenance=work.facts,
     )
     save_recipe(recipe_path, recipe)
-
-
-class Rows(NamedTuple):
-    """Rows in memory, with the interface of a store."""
-
-    columns: dict[str, np.ndarray]
-    """N x D of each site."""
-
-    @property
-    def rows(self) -> int:
-        return len(self.columns["input"])
-
-    @property
-    def widths(self) -> tuple[int, ...]:
-        return tuple(x.shape[1] for x in in_order(self.columns))
-
-    def read(self, column: str, start: int = 0, stop: int | None = None) -> np.ndarray:
-        """Return rows of a column."""
-        return self.columns[column][start:stop]
 
 
 class _Mark(NamedTuple):
@@ -176,10 +158,11 @@ class StreamReader:
         parts = {name: torch.from_numpy(values[rows]).float().numpy() for name, values in self._columns.items()}
         return make_pair(self._pair, *in_order(parts))
 
-    def first_rows(self) -> Rows:
+    def first_rows(self) -> Arrays:
         """Return the rows of the first buffer in the order of the text, valid until the next batch is read."""
         self._load(0)
-        return Rows(self._columns)
+        x, target, more = input_target_more(in_order(self._columns))
+        return Arrays(x, target, more=more)
 
     def _load(self, buffer: int) -> None:
         if buffer == self._buffer:
@@ -306,7 +289,7 @@ def open_language_stream(
     recipe = load_recipe(path)
     origin = Made.read(path, recipe.provenance)
     # outliers are recognised by the recipe's medians
-    work = prepare(origin.source, recipe.model, recipe.text, 0, threads=torch.get_num_threads(), device=device)
+    (work,) = prepare([origin.source], recipe.model, recipe.text, 0, threads=torch.get_num_threads(), device=device)
     for what in ("model", "text"):
         was = recipe.provenance[what]
         if json.loads(json.dumps(work.facts[what])) != was:
