@@ -37,8 +37,11 @@ def activation(name: str) -> Callable[[AnyActivation], AnyActivation]:
     check_named(name, "activation")
 
     def add(cls: AnyActivation) -> AnyActivation:
-        if not issubclass(cls, Activation):
-            raise TypeError(f"activation {name}: {cls.__name__} is no subclass of Activation, such as TopK")
+        if not (inspect.isclass(cls) and issubclass(cls, Activation)):
+            found = f"the class {cls.__name__}" if inspect.isclass(cls) else f"a {type(cls).__name__}"
+            raise TypeError(
+                f"activation {name}: expected a subclass of sdl.Activation, found {found}; define forward(self, pre)"
+            )
         settings = settings_class(cls, f"activation {name}")
         facts = {"selects": issubclass(cls, Selecting), "checked": checked_methods(cls, f"activation {name}")}
         reserved = [*RunConfig().to_dict(), *TAKEN]
