@@ -257,7 +257,7 @@ def test_a_new_encoder_keeps_the_place_in_the_language_model(activation, trained
 
 def test_codes_by_search_are_not_exported_and_not_trained(trained, x, tmp_path):
     dictionary = sdl.search(trained, method="omp")
-    with pytest.raises(sdl.RefusedError, match=r"a omp autoencoder: its codes come from a search.* sdl\.reencode"):
+    with pytest.raises(sdl.RefusedError, match=r"an omp autoencoder: its codes .* by sdl\.reencode first, or export"):
         sdl.export(dictionary, "sparsify", tmp_path / "out")
     with pytest.raises(ValueError, match="no gradient passes through this encoder"):
         dictionary.coder.loss(x[:8])
