@@ -37,8 +37,9 @@ def activation(name: str) -> Callable[[AnyActivation], AnyActivation]:
     check_named(name, "activation")
 
     def add(cls: AnyActivation) -> AnyActivation:
-        if not (inspect.isclass(cls) and issubclass(cls, Activation)):
-            found = f"the class {cls.__name__}" if inspect.isclass(cls) else f"a {type(cls).__name__}"
+        given: object = cls
+        if not (isinstance(given, type) and issubclass(given, Activation)):
+            found = f"the class {given.__name__}" if isinstance(given, type) else f"a {type(given).__name__}"
             raise TypeError(
                 f"activation {name}: expected a subclass of sdl.Activation, found {found}; define forward(self, pre)"
             )
