@@ -130,7 +130,11 @@ NO_NAME = r'test_plugins: soft has no name; write @sdl.{}\("name"\)'
         ),
         (lambda: activation("topk")(own()), r"test_plugins: activation topk: sdlcore has one of this name"),
         (lambda: activation("My Own")(own()), "expected lower-case letters"),
-        (lambda: activation("own")(dict), "dict is no subclass of Activation"),
+        (
+            lambda: activation("own")(dict),
+            r"own: expected a subclass of sdl.Activation, found the class dict; define forward\(self, pre\)$",
+        ),
+        (lambda: activation("own")(no_warning), "expected a subclass of sdl.Activation, found a function; define"),
         (
             lambda: (soft(), soft(), activation("soft")(own(__module__="another"))),  # soft twice, as in a notebook
             r"activation soft: .*test_plugins has one of this name",

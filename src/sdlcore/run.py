@@ -209,7 +209,8 @@ class LossConfig(Extensible):
     l1_anneal_start: Annotated[Annotated[float, Ge(0), Lt(1), AsGiven], UsedBy("l1_exponent_end")] = 0.0
     """Share of the steps after which the exponent begins to fall."""
     l0: Annotated[Weight, WeightOf("l0")] = 0.0
-    """Weight of JumpReLU's L0 penalty (eq. 6)."""
+    """Weight of JumpReLU's L0 penalty (eq. 6). The number of active latents is ``target_l0`` here, and ``l0`` in
+    `search` and `reencode`."""
     l0_form: Annotated[L0Form, AddedLater()] = "step"
     """step: the number of active latents, through the smoothed step; tanh: a sum of tanh of latents times their decoder
     norms; quadratic: the squared distance of L0 from target_l0, as a share of it, in each sample."""

@@ -519,6 +519,10 @@ def near_classes(centred):
             lambda x: sdl.fit_many(x, {"tame": {}, "wild": {"lr": 1e3, "steps": 20}}, **FEW),
             "^run wild: fvu is .* at the end of training",
         ),
+        (
+            lambda x: sdl.fit(x, **FEW | JUMP | {"l0": 25}),
+            "^l0=25 is the weight of JumpReLU's L0 penalty; for 25 active latents set target_l0=25$",
+        ),
         (lambda _: near_classes(centred=False), "nearly parallel .* leave centred"),
     ],
 )
@@ -529,7 +533,8 @@ def test_settings_that_hardly_help_are_warned_of(call, message, both):
 
 @pytest.mark.filterwarnings("error")
 def test_sound_settings_bring_no_warning(both):
-    for far, settings in ((0, {}), (3, {}), (3, {"whiten": True}), (0, JUMP)):
+    large = ({"l0": 25, "target_l0": 2}, {"l0": 25, "l0_form": "tanh"})
+    for far, settings in ((0, {}), (3, {}), (3, {"whiten": True}), (0, JUMP), *((0, JUMP | one) for one in large)):
         sdl.fit(both[0] + np.float32(far), **FEW | settings)
     near_classes(centred=True)
 

@@ -226,6 +226,23 @@ def test_another_library_s_file_is_opened_refined_encoded_and_exported(to, activ
     assert ((again.encode(unseen) > 0) != (codes > 0)).mean() < 1e-4
 
 
+def test_posterior_codes_warn_where_the_user_calls_if_they_are_worse_than_the_encoder():
+    noise = np.random.default_rng(0).standard_normal((2000, 64)).astype(np.float32)
+    trained = sdl.fit(noise, **SETTINGS | {"k": 8, "n_q": 256}, **QUIET)
+    with pytest.warns(UserWarning, match='fvu of the .* on 2000 samples, .* use method="omp", or keep') as caught:
+        sdl.search(trained, noise, **QUIET)
+    assert {warning.filename for warning in caught} == {__file__}
+
+
+def test_the_samples_that_a_search_used_and_its_l0_are_shown(trained, x):
+    thresholded = sdl.search(trained, x, "omp", l0=2.5)
+    assert thresholded.provenance["searched"] == {"method": "omp", "l0": 2.5, "k": 10, "n_samples": 8192}
+    assert repr(thresholded).startswith("Dictionary(sae, omp, l0=2.5, k=10, ")
+    posterior = sdl.search(thresholded, x[:3000], **QUIET)
+    assert posterior.provenance["searched"] == {"method": "posterior", "n_samples": 3000}
+    assert "l0" not in repr(posterior)
+
+
 def test_a_new_encoder_warns_of_an_l0_that_it_misses(trained, x):
     with pytest.warns(UserWarning, match="l0 is 32, but the encoder activates .* latents on average"):
         sdl.reencode(trained, x, l0=32, steps=2, **QUIET)
@@ -240,7 +257,7 @@ def test_a_new_encoder_keeps_the_place_in_the_language_model(activation, trained
 
 def test_codes_by_search_are_not_exported_and_not_trained(trained, x, tmp_path):
     dictionary = sdl.search(trained, method="omp")
-    with pytest.raises(sdl.RefusedError, match=r"a omp autoencoder: its codes come from a search.* sdl\.reencode"):
+    with pytest.raises(sdl.RefusedError, match=r"an omp autoencoder: its codes .* by sdl\.reencode first, or export"):
         sdl.export(dictionary, "sparsify", tmp_path / "out")
     with pytest.raises(ValueError, match="no gradient passes through this encoder"):
         dictionary.coder.loss(x[:8])
@@ -254,9 +271,14 @@ def test_codes_by_search_are_not_exported_and_not_trained(trained, x, tmp_path):
     ("call", "problem"),
     [
         (lambda d, x: sdl.search(d), "posterior needs x, samples"),
-        (lambda d, x: sdl.search(d, x, "omp"), "x has no meaning for method omp without l0"),
+        (lambda d, x: sdl.search(d, x, "omp"), "k steps need no samples; leave x out, or give l0 instead of k$"),
+        (lambda d, x: sdl.search(d, x, "omp", k=8), "k steps need no samples; leave x out, or give l0 instead of k$"),
+        (lambda d, x: sdl.search(d, x, "nnls"), "nnls needs no samples; leave x out$"),
         (lambda d, x: sdl.search(d, method="omp", l0=3), "l0 needs x, samples"),
-        (lambda d, x: sdl.search(d, x, l0=3), "l0 has no meaning for method posterior"),
+        (
+            lambda d, x: sdl.search(d, x, l0=3),
+            r'l0 has no meaning for method posterior; .* for 3 use method="omp", or reencode\(..., l0=3\)$',
+        ),
         (lambda d, x: sdl.search(d, x, "omp", l0=0), "l0 must be above 0, found 0"),
         (
             lambda d, x: sdl.search(d, x, "omp", k=2, l0=3),

@@ -46,7 +46,7 @@ REFUSALS = [
         (kind, name, message)
         for kind, message in (
             ("topk with a pursuit", "a topk autoencoder with a pursuit: its encoder takes several steps; export it"),
-            ("posterior codes", "posterior autoencoder: its codes come from a search; exp"),
+            ("posterior codes", "posterior autoencoder: its codes come from a search; fit"),
             ("lista", "cannot express a lista autoencoder"),
         )
         for name in FORMATS

@@ -125,8 +125,9 @@ def test_latents_that_explain_too_little_bring_a_warning_and_stay():
     state = {"W_enc": rows, "W_dec": rows, "b_enc": torch.full((3,), -2.2), "b_dec": torch.zeros(8)}
     model.load_state_dict(model.state_dict() | state)
     x = np.random.default_rng(0).standard_normal((1000, 8)).astype(np.float32)
-    with pytest.warns(UserWarning, match="posterior codes have no active latent"):
+    with pytest.warns(UserWarning, match="posterior codes have no active latent: .* keep its encoder") as caught:
         coder = with_posterior_codes(model, Arrays(x), 1000)
+    assert caught[0].filename == __file__
     assert (
         coder(torch.from_numpy(x)).csr().nnz <= 3 * 2
     )  # each of the three latents is active in fewer than three samples

@@ -26,6 +26,8 @@ LARGEST_FVU, LARGEST_FVU_OF_A_START = 1.05, 2.0
 after fewer."""
 LARGEST_MEAN = 0.5
 """Ratio of the mean's norm to the spread (root mean squared distance from the mean) above which fit warns."""
+LARGEST_L0_WEIGHT = 5.0
+"""Weight of JumpReLU's penalty from which fit warns: it may be meant as a number of active latents."""
 LOOKED_AT = 1000
 """Number of samples to compare mean and spread."""
 
@@ -138,6 +140,17 @@ def warn_of_dense(config: RunConfig) -> None:
         warnings.warn(
             f"activation {config.model.activation} without a penalty leaves latents dense; "
             f'set l1 (or l0), or activation="topk" and k{hint}',
+            stacklevel=4,
+        )
+
+
+def warn_of_l0_weight(config: RunConfig) -> None:
+    """Warn if the weight of JumpReLU's L0 penalty is so large that it may be meant as the L0."""
+    loss = config.loss
+    if loss.l0 >= LARGEST_L0_WEIGHT and loss.l0_form == "step" and loss.target_l0 is None:
+        warnings.warn(
+            f"l0={loss.l0:g} is the weight of JumpReLU's L0 penalty; for {loss.l0:g} active latents set "
+            f"target_l0={loss.l0:g}",
             stacklevel=4,
         )
 

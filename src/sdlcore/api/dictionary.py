@@ -91,7 +91,8 @@ class Dictionary(ModelHubMixin, library_name="sdlcore", tags=["sparse-autoencode
     def settings(self) -> dict[str, Any]:
         """The settings of its training by name; for an imported dictionary, the settings of its model.
 
-        Without ``prefixes`` after rounds of mean shift, which leave no nested dictionaries.
+        Without ``prefixes`` after rounds of mean shift, which leave no nested dictionaries. ``provenance`` contains the
+        arguments of a later `search`, `refine` or `reencode`.
         """
         settings = self.provenance.get("settings")
         if not isinstance(settings, dict):
@@ -430,13 +431,15 @@ class Dictionary(ModelHubMixin, library_name="sdlcore", tags=["sparse-autoencode
         return card_of(self.coder, self.provenance, self.settings, scores)
 
     def __repr__(self) -> str:
-        """Return pair, activation and sizes on one line, and the place in the language model if it is known."""
+        """Return pair, activation, L0 of a search and sizes, and the place in the language model if it is known."""
         config = self.coder.config
+        search = self.provenance.get("searched", {})
+        l0 = f", l0={search['l0']:g}" if search.get("l0") and search["method"] == config.activation else ""
         k = f", k={config.k}" if config.k else ""
         widths = f"n_p={self.coder.W_enc.shape[1]}, n_q={config.n_q}, n_r={self.coder.W_dec.shape[1]}"
         where = known_place(self.provenance, config.pair)
         place = "" if where is None else f", {described(where['layer'], where['place'], config.pair)}"
-        return f"Dictionary({config.pair}, {config.activation}{k}, {widths}{place})"
+        return f"Dictionary({config.pair}, {config.activation}{l0}{k}, {widths}{place})"
 
 
 def load(

@@ -28,8 +28,19 @@ def export(dictionary: Dictionary | SparseCoder, to: str, folder: str | Path, **
     folder
         Folder for the files. Files of an earlier export to the same format are replaced, other files are kept.
     options
-        Options of the format; they are the keywords of `sdlcore.interop.saelens.write` and the other ``write``. If the
-        provenance contains the layer, SAELens' hook names come from there.
+        Options of the format, all optional:
+
+        - saelens: ``model_name``, the language model, and ``hook_name`` and ``hook_name_out``, TransformerLens' names
+          of the hooks of inputs and of a transcoder's targets. Without them, SAELens opens the folder, but cannot run
+          or evaluate the dictionary in a language model. Hook names are known if the provenance contains the layer.
+          ``metadata``: a dictionary of further metadata, such as ``neuronpedia_id``.
+        - dictionary_learning: ``lm_name``, ``layer``, ``submodule_name`` and ``ctx_len``, the origin of activations in
+          ``config.json``. ``prefixes``: the nested numbers of latents of BatchTopK, the last n_q, for its Matryoshka
+          class.
+        - sparsify: none.
+        - circuit_tracer: ``model_name``, the language model. ``scan``: the name for visualisations of latents, by
+          default ``model_name``. ``feature_input_hook`` and ``feature_output_hook``: TransformerLens' names of the
+          hooks of inputs and targets, without ``blocks.N.``; mlp.hook_in and mlp.hook_out by default.
 
     Returns
     -------

@@ -21,6 +21,7 @@ from sdlcore.api.checking import (
     warn_of_a_mean,
     warn_of_dense,
     warn_of_error,
+    warn_of_l0_weight,
     warn_of_no_folder,
     warn_of_unused,
 )
@@ -280,6 +281,7 @@ class Fit:
         config, seed = config_of(completed), checked("seed", Seed, seed)
         if not isinstance(config, SolverConfig):
             warn_of_dense(config)
+            warn_of_l0_weight(config)
             warn_of_unused(config, settings)
         anchors = None if anchors is None else as_anchors(anchors)
         if isinstance(watch, KnownFeatures):

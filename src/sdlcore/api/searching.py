@@ -21,7 +21,7 @@ from sdlcore.api.run_folder import checkpointing, existing_run, remove_unfinishe
 from sdlcore.api.run_identity import warn_of_environment
 from sdlcore.api.sources import Source, Stored, digest_of_arrays, stored
 from sdlcore.api.streams import ANEW, Stream, is_stream
-from sdlcore.data.batches import TrainingRows
+from sdlcore.data.batches import Readable, TrainingRows, read_pair
 from sdlcore.device import Device, device_of
 from sdlcore.model.activation import refuse_signed
 from sdlcore.model.coder import SparseCoder
@@ -31,7 +31,16 @@ from sdlcore.settings import Latents, Positive, Seed, Total, checked
 from sdlcore.storage.files import provenance
 from sdlcore.training.logistic import linear_encoder
 from sdlcore.training.loop import Checkpointing
-from sdlcore.training.posterior import ROUNDS, on_unit_rows, with_mean_l0, with_posterior_codes
+from sdlcore.training.posterior import (
+    JUDGED,
+    ROUNDS,
+    TUNED_ON,
+    fvu_and_l0,
+    on_unit_rows,
+    warn_of_worse_codes,
+    with_mean_l0,
+    with_posterior_codes,
+)
 from sdlcore.training.read_ahead import NoMoreBatchesError
 from sdlcore.training.refinement import last_round
 from sdlcore.training.refinement import refine as refine_rows
@@ -83,12 +92,13 @@ def search(
         batches as in `fit`.
     method
         posterior: the most probable latents, given how often and how strongly each is active
-        (`sdlcore.model.activations.posterior`). omp: orthogonal matching pursuit. gradient_pursuit: the same with a
-        gradient step instead of least squares. nnls: non-negative least squares on the latents that the dictionary's
-        own encoder activates. All but nnls scale rows to norm 1. Codes are never negative.
+        (`sdlcore.model.activations.posterior`); it chooses its own L0, and a warning says if it explains less than the
+        dictionary's encoder. omp: orthogonal matching pursuit. gradient_pursuit: the same with a gradient step instead
+        of least squares. nnls: non-negative least squares on the latents that the dictionary's own encoder activates.
+        All but nnls scale rows to norm 1. Codes are never negative.
     k
         Steps of omp and gradient_pursuit for a sample, so the largest number of its active latents; None for the
-        dictionary's k, or `STEPS_PER_L0` times ``l0``.
+        dictionary's k, or four times ``l0``.
     l0
         Mean number of active latents of a sample, for omp and gradient_pursuit. A search then ends when no latent's
         product with the residual exceeds a threshold, which suits samples that differ in their number of features.
@@ -116,18 +126,28 @@ def search(
     checked("method", Method, method)
     for name, value, methods in (("k", k, PURSUITS), ("l0", l0, PURSUITS), ("sweeps", sweeps, ("nnls",))):
         if value is not None and method not in methods:
-            raise ValueError(f"{name} has no meaning for method {method}; it is for {' and '.join(methods)}")
+            message = f"{name} has no meaning for method {method}; it is for {' and '.join(methods)}"
+            if (method, name) == ("posterior", "l0"):
+                message += f'. posterior chooses its own L0; for {value} use method="omp", or reencode(..., l0={value})'
+            raise ValueError(message)
     if (x is not None) != (method == "posterior" or l0 is not None):
-        why = "posterior needs x, samples" if method == "posterior" else "l0 needs x, samples that it is reached on"
-        raise ValueError(why if x is None else f"x has no meaning for method {method} without l0")
+        if x is None:
+            needs = "posterior needs x, samples" if l0 is None else "l0 needs x, samples that it is reached on"
+            raise ValueError(needs)
+        what, instead = ("nnls needs", "") if method == "nnls" else ("k steps need", ", or give l0 instead of k")
+        raise ValueError(f"{what} no samples; leave x out{instead}")
     if x is None and n_samples is not None:
         raise ValueError("n_samples has no meaning without x")
     number: int = checked("n_samples", Total, N_SAMPLES if n_samples is None else n_samples)
     record: dict[str, Any] = {"method": method}
     if method == "posterior":
-        record["n_samples"] = number
         with _rows(x, coder, 0) as (_, rows):
-            new_coder = _posterior(coder, rows, number, progress)
+            samples = rows.sample()
+            record["n_samples"] = number = min(number, samples.rows)
+            new_coder = _posterior(coder, samples, number, progress)
+            judged, _ = read_pair(samples, "sae", 0, min(number, JUDGED))
+        before, after = (fvu_and_l0(one, torch.from_numpy(judged).float()) for one in (coder, new_coder))
+        warn_of_worse_codes(before["fvu"], after["fvu"], len(judged), 'use method="omp", or keep the encoder')
     elif method == "nnls":
         if coder.config.activation in ("matching_pursuit", *get_args(Searched)):
             message = f"method nnls needs latents that an encoder activates, but {coder.config.activation} is a search"
@@ -145,9 +165,10 @@ def search(
         record["k"] = k
         new_coder = on_unit_rows(coder, method, k)
         if l0 is not None:
-            record["n_samples"] = number
             with _rows(x, coder, 0) as (_, rows):
-                new_coder = with_mean_l0(new_coder, rows.sample(), number, l0)
+                samples = rows.sample()
+                record["n_samples"] = number = min(number, TUNED_ON, samples.rows)
+                new_coder = with_mean_l0(new_coder, samples, number, l0)
     return Dictionary(new_coder, {**start.provenance, "searched": record}, anchors=start.anchors)
 
 
@@ -208,7 +229,11 @@ def refine(
 
         def make(facts: dict[str, Any], keep: Checkpointing | None) -> Dictionary:
             is_posterior = start.coder.config.activation == "posterior"
-            coder = copy.deepcopy(start.coder) if is_posterior else _posterior(start.coder, rows, n_samples, progress)
+            coder = (
+                copy.deepcopy(start.coder)
+                if is_posterior
+                else _posterior(start.coder, rows.sample(), n_samples, progress)
+            )
             with tqdm(total=last_round(rounds) + 1, unit="round", disable=not progress) as bar:
                 new_coder = refine_rows(coder, draw, rounds, torch_stream(seed, "mean shift"), _to(bar), keep)
             return Dictionary(new_coder, facts)
@@ -294,7 +319,9 @@ def reencode(
 
         def make(facts: dict[str, Any], keep: Checkpointing | None) -> Dictionary:
             is_search = start.coder.config.activation in get_args(Searched) or start.coder.config.pursuit
-            teacher = copy.deepcopy(start.coder) if is_search else _posterior(start.coder, rows, N_SAMPLES, progress)
+            teacher = (
+                copy.deepcopy(start.coder) if is_search else _posterior(start.coder, rows.sample(), N_SAMPLES, progress)
+            )
             held_out, draw, further = _divided(source, rows)
             with tqdm(total=steps, unit="step", disable=not progress) as bar:
                 new_coder = linear_encoder(teacher.to(where), draw, held_out, steps, further, l0, _to(bar), keep)
@@ -346,8 +373,7 @@ def _batch_size(rows: int) -> int:
     return min(BATCH, max(1, rows // SHARE))
 
 
-def _posterior(coder: SparseCoder, rows: TrainingRows, n_samples: int, progress: bool) -> SparseCoder:
-    samples = rows.sample()
+def _posterior(coder: SparseCoder, samples: Readable, n_samples: int, progress: bool) -> SparseCoder:
     total = ROUNDS * min(n_samples, samples.rows)
     with tqdm(total=total, unit="sample", disable=not progress) as bar:
         return with_posterior_codes(coder, samples, n_samples, bar.update)

@@ -62,7 +62,9 @@ def check_expressible(model: SparseCoder, to: Format, where: str = "") -> None:
 
 
 def _refused(model: SparseCoder, to: Format, reason: str, where: str = "") -> RefusedError:
-    return RefusedError(f"{where}{to.title} cannot express a {kind_of(model)}: {reason}")
+    kind = kind_of(model)
+    article = "an" if kind[0] in "aeiou" else "a"
+    return RefusedError(f"{where}{to.title} cannot express {article} {kind}: {reason}")
 
 
 def _refusal(model: SparseCoder, to: Format) -> str | None:
@@ -72,7 +74,7 @@ def _refusal(model: SparseCoder, to: Format) -> str | None:
             f"{SAVE_OURS}"
         )
     if model.config.activation in get_args(Searched) and not to.any_encoder:
-        return f"its codes come from a search; export it to saelens, fit an encoder with sdl.reencode, or {SAVE_OURS}"
+        return "its codes come from a search; fit an encoder by sdl.reencode first, or export it to saelens"
     state = model.state_dict()
     if model.config.activation == "batchtopk" and state["sigma.threshold"] < 0:
         return "it has no threshold before its first training batch; train it"

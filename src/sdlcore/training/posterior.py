@@ -1,5 +1,6 @@
 """Replace the encoder of a trained dictionary by posterior codes (`sdlcore.model.activations.posterior`)."""
 
+import inspect
 import math
 from collections.abc import Callable
 from warnings import warn
@@ -21,6 +22,8 @@ ROWS = 4096
 TUNED_ON, HALVINGS, L0_WITHIN = 8192, 40, 0.002
 """`with_mean_l0` reads at most so many samples, and halves the interval of the threshold so often at most, until L0 is
 within this share."""
+JUDGED = 2**13
+"""Samples that measure posterior codes, at most."""
 WORSE = 0.05
 """Share of the variance. `warn_of_worse_codes` warns if posterior codes explain so much less than the trained encoder
 does."""
@@ -79,7 +82,10 @@ def with_posterior_codes(
             message = f"posterior codes: no latent is active in {FEWEST} samples (of {n_samples}); give more samples"
             raise ValueError(f"{message}, or train longer or with a lower lr")
         if estimate is None:  # the dictionary is worth keeping, since it was trained
-            warn("posterior codes have no active latent: the dictionary explains too little", stacklevel=2)
+            _warn(
+                "posterior codes have no active latent: the dictionary explains too little; keep its encoder, or use "
+                'sdl.search with method="omp"'
+            )
             break
         statistics, b_dec = estimate
         estimated = {f"sigma.{name}": value for name, value in statistics._asdict().items()}
@@ -138,14 +144,21 @@ def fvu_and_l0(model: SparseCoder, x_BR: Tensor) -> dict[str, float]:
     return {"fvu": error / variance if variance else math.nan, "l0": active / len(x_BR)}
 
 
-def warn_of_worse_codes(trained: float, final: float, n_samples: int) -> None:
+def warn_of_worse_codes(trained: float, final: float, n_samples: int, remedy: str) -> None:
     """Warn if the FVU of posterior codes is higher than that of the trained encoder by more than `WORSE`."""
     if final > trained + WORSE:
-        warn(
+        _warn(
             f"fvu of the posterior codes is {final:.3g} on {n_samples} samples, and {trained:.3g} with the trained "
-            "encoder: they do not suit this dictionary, so set posterior_samples to 0",
-            stacklevel=3,
+            f"encoder: they do not suit this dictionary, so {remedy}"
         )
+
+
+def _warn(message: str) -> None:
+    """Warn at the nearest caller outside sdlcore and torch, which wraps functions."""
+    level, frame = 1, inspect.currentframe()
+    while frame and frame.f_globals.get("__name__", "").partition(".")[0] in ("sdlcore", "torch"):
+        level, frame = level + 1, frame.f_back
+    warn(message, stacklevel=level)
 
 
 def _estimate(

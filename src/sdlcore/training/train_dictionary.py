@@ -19,11 +19,8 @@ from sdlcore.training.distributed import divide, unite
 from sdlcore.training.history import Row, Sink, Watch
 from sdlcore.training.initialise import initial_model, start_from_model
 from sdlcore.training.loop import Checkpointing, train
-from sdlcore.training.posterior import fvu_and_l0, warn_of_worse_codes, with_posterior_codes
+from sdlcore.training.posterior import JUDGED, fvu_and_l0, warn_of_worse_codes, with_posterior_codes
 from sdlcore.training.refinement import Draw, last_round, refine
-
-JUDGED = 2**13
-"""Samples that measure posterior codes, at most."""
 
 
 # even if a notebook has switched gradients off, as many that inspect models do
@@ -142,7 +139,7 @@ def _with_posterior_codes(
     if rounds := config.training.mean_shift_rounds:
         model = refine(model, _later(rows, config), rounds, torch_stream(seed, "mean shift"))
     metrics = fvu_and_l0(model, x_BR)
-    warn_of_worse_codes(before["fvu"], metrics["fvu"], len(x_BR))
+    warn_of_worse_codes(before["fvu"], metrics["fvu"], len(x_BR), "set posterior_samples to 0")
     return model, metrics
 
 

@@ -37,8 +37,12 @@ def activation(name: str) -> Callable[[AnyActivation], AnyActivation]:
     check_named(name, "activation")
 
     def add(cls: AnyActivation) -> AnyActivation:
-        if not issubclass(cls, Activation):
-            raise TypeError(f"activation {name}: {cls.__name__} is no subclass of Activation, such as TopK")
+        given: object = cls
+        if not (isinstance(given, type) and issubclass(given, Activation)):
+            found = f"the class {given.__name__}" if isinstance(given, type) else f"a {type(given).__name__}"
+            raise TypeError(
+                f"activation {name}: expected a subclass of sdl.Activation, found {found}; define forward(self, pre)"
+            )
         settings = settings_class(cls, f"activation {name}")
         facts = {"selects": issubclass(cls, Selecting), "checked": checked_methods(cls, f"activation {name}")}
         reserved = [*RunConfig().to_dict(), *TAKEN]
