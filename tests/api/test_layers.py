@@ -245,7 +245,7 @@ def test_a_layer_is_finished_for_the_same_model_alone(lm, tmp_path, monkeypatch)
     [
         (
             ["--activation", "abstopk", "--k", "4"],
-            "circuit-tracer cannot express a abstopk transcoder: its loaders know relu",
+            "circuit-tracer cannot express an abstopk transcoder: its loaders know relu",
         ),
         (["--pair", "sae"], "circuit-tracer cannot express a relu autoencoder: it opens transcoders"),
         (["--layers", "1", "2"], "--layers goes without --to circuit_tracer: a set has all layers"),
