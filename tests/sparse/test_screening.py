@@ -65,6 +65,19 @@ def test_the_largest_are_those_of_float32(case, k):
     assert (torch.diff(selection.support.offsets) <= k).all()
 
 
+@pytest.mark.parametrize("screened", [False, True])
+@given(case=cases(), k=st.integers(1, 40), quantile=st.floats(0.5, 1))
+def test_the_largest_above_a_samples_bound_are_those_of_float32(screened, case, k, quantile):
+    whole, atol = exact(*case), rounding(*case)
+    bounds = whole.quantile(quantile, dim=1).clamp(min=0).float()
+    selection = Preactivations(*case, screened=screened).largest(k, bounds)
+    edge = torch.maximum(whole.topk(k, dim=1).values[:, -1:].clamp(min=1e-300), bounds[:, None])
+    wanted = (whole >= edge) & (whole > bounds[:, None])
+    # entries up to the bound may be found, too
+    is_extra = (whole <= bounds[:, None]) & (selection.support.dense(selection.pre) > 0)
+    assert_found(selection, wanted | is_extra, (whole - edge).abs() <= 2 * atol, whole, atol)
+
+
 @given(case=cases(), quantile=st.floats(0.5, 1), spread=st.sampled_from([0.0, 1.0]))
 def test_those_above_a_bound_are_those_of_float32(case, quantile, spread):
     whole, atol = exact(*case), rounding(*case)

@@ -38,13 +38,13 @@ def pays() -> bool:
     return bool(capabilities.get("avx512_vnni") or capabilities.get("amx_int8"))
 
 
-def largest(product: Product, k: int, kernels: Kernels) -> SparseRows:
-    """Return the k largest positive entries of each row of a float32 product."""
+def largest(product: Product, k: int, kernels: Kernels, bounds: Tensor | None = None) -> SparseRows:
+    """Return the k largest positive entries of each row of a float32 product (`Kernels.largest`)."""
     n_q = len(product.W)
     few = _CANDIDATES * k
     if few > n_q // 4:
-        return kernels.largest(product, k)
-    proposed = kernels.largest(upper(product), few)
+        return kernels.largest(product, k, bounds)
+    proposed = kernels.largest(upper(product), few, bounds)
     entries = kernels.narrow(_computed(product, proposed, kernels), k)
     # an entry that was not proposed is at most the smallest proposed one
     certain_B = torch.diff(proposed.offsets) < few

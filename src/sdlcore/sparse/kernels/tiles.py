@@ -27,13 +27,17 @@ ROOM = 2
 """Factor on k: number of candidates that are stored for each row during the search."""
 
 
-def largest(product: Product, k: int, workspace: Workspace) -> SparseRows:
+def largest(product: Product, k: int, workspace: Workspace, least: Tensor | None = None) -> SparseRows:
     """Return the k largest positive entries of each row of a product, or all of them if fewer are positive.
+
+    If ``least`` is given, entries must exceed their row's.
 
     If several entries equal the k-th largest, those in the first columns are kept. If the product is computed in int8,
     the search ignores entries below a bound that the previous search left in the workspace; rows with fewer than k
     entries above the bound are searched again without it. Integer products are exact, so the bound changes no bit.
     """
+    if least is not None:
+        return _search(product, k, workspace, least.clone())
     if product.dtype != torch.int8 or len(product.W) < MANY:
         return _search(product, k, workspace)
     kind, norms = (k, product.upper is None), product.x.norm(dim=1)
