@@ -88,6 +88,21 @@ def test_those_above_a_bound_are_those_of_float32(case, quantile, spread):
     assert_found(selection, whole > bounds, (whole - bounds).abs() <= 2 * atol, whole, atol)
 
 
+@pytest.mark.parametrize(("n", "d"), [(1, 5), (50, 3), (257, 40), (1100, 300)])
+def test_nearest_rows_are_those_of_float32(n, d):
+    generator = torch.Generator().manual_seed(n)
+    rows = torch.randn(n, d, generator=generator) * torch.logspace(-3, 1, n)[:, None]
+    rows[n // 2] = 0.0
+    rows[n // 3] = rows[n // 4]
+    neighbours, largest = screening.nearest(rows)
+    products = (rows.double() @ rows.double().T).fill_diagonal_(-torch.inf)
+    expected = products.max(1).values.clamp(min=0)
+    torch.testing.assert_close(largest.double(), expected, rtol=1e-5, atol=1e-6 * float(expected.max()))
+    found = products.gather(1, neighbours[:, None]).squeeze(1)
+    torch.testing.assert_close(found[largest > 0], expected[largest > 0], rtol=1e-5, atol=1e-6 * float(expected.max()))
+    assert torch.equal(neighbours[largest == 0], torch.arange(n)[largest == 0])
+
+
 @given(case=cases())
 def test_no_bound_is_below_its_pre_activation(case):
     x, W, b = case
