@@ -252,17 +252,16 @@ def test_upper_bounds_are_refused_by_kernels_and_types_without_them(kernels, dty
 
 def test_norms_are_those_of_a_gradient_that_nothing_was_written_to():
     row_norms, squares, products = RowNorms(), torch.ones(3), torch.zeros(3)
-    gradient, another = torch.zeros(3, 2), torch.zeros(3, 2)
-    assert row_norms.of(gradient) is None
-    row_norms.note(gradient, squares, products)
+    W, gradient, another = torch.zeros(3, 3, 2)
+    assert row_norms.of(W, gradient) is None
+    row_norms.note(W, gradient, squares, products)
     # autograd wraps a gradient in another tensor with the same memory
-    assert row_norms.of(gradient.detach()) == (squares, products)
-    assert row_norms.of(another) is None
-    assert RowNorms().of(gradient) is None
+    assert row_norms.of(W, gradient.detach()) == (squares, products)
+    assert row_norms.of(W, another) is row_norms.of(another, gradient) is RowNorms().of(W, gradient) is None
     gradient += 1
-    assert row_norms.of(gradient) is None
-    row_norms.note(gradient, squares)
-    assert row_norms.of(gradient) == (squares, None)
+    assert row_norms.of(W, gradient) is None
+    row_norms.note(W, gradient, squares)
+    assert row_norms.of(W, gradient) == (squares, None)
 
 
 @given(pattern=patterns(), k=st.integers(1, 20), ties=st.integers(1, 5), dtype=st.sampled_from(DTYPES))

@@ -65,6 +65,19 @@ def test_the_largest_are_those_of_float32(case, k):
     assert (torch.diff(selection.support.offsets) <= k).all()
 
 
+@pytest.mark.parametrize("screened", [False, True])
+@given(case=cases(), k=st.integers(1, 40), quantile=st.floats(0.5, 1))
+def test_the_largest_above_a_samples_bound_are_those_of_float32(screened, case, k, quantile):
+    whole, atol = exact(*case), rounding(*case)
+    bounds = whole.quantile(quantile, dim=1).clamp(min=0).float()
+    selection = Preactivations(*case, screened=screened).largest(k, bounds)
+    edge = torch.maximum(whole.topk(k, dim=1).values[:, -1:].clamp(min=1e-300), bounds[:, None])
+    wanted = (whole >= edge) & (whole > bounds[:, None])
+    # entries up to the bound may be found, too
+    is_extra = (whole <= bounds[:, None]) & (selection.support.dense(selection.pre) > 0)
+    assert_found(selection, wanted | is_extra, (whole - edge).abs() <= 2 * atol, whole, atol)
+
+
 @given(case=cases(), quantile=st.floats(0.5, 1), spread=st.sampled_from([0.0, 1.0]))
 def test_those_above_a_bound_are_those_of_float32(case, quantile, spread):
     whole, atol = exact(*case), rounding(*case)
@@ -73,6 +86,21 @@ def test_those_above_a_bound_are_those_of_float32(case, quantile, spread):
     bounds = bounds.float()
     selection = Preactivations(*case, screened=True).above(bounds)
     assert_found(selection, whole > bounds, (whole - bounds).abs() <= 2 * atol, whole, atol)
+
+
+@pytest.mark.parametrize(("n", "d"), [(1, 5), (50, 3), (257, 40), (1100, 300)])
+def test_nearest_rows_are_those_of_float32(n, d):
+    generator = torch.Generator().manual_seed(n)
+    rows = torch.randn(n, d, generator=generator) * torch.logspace(-3, 1, n)[:, None]
+    rows[n // 2] = 0.0
+    rows[n // 3] = rows[n // 4]
+    neighbours, largest = screening.nearest(rows)
+    products = (rows.double() @ rows.double().T).fill_diagonal_(-torch.inf)
+    expected = products.max(1).values.clamp(min=0)
+    torch.testing.assert_close(largest.double(), expected, rtol=1e-5, atol=1e-6 * float(expected.max()))
+    found = products.gather(1, neighbours[:, None]).squeeze(1)
+    torch.testing.assert_close(found[largest > 0], expected[largest > 0], rtol=1e-5, atol=1e-6 * float(expected.max()))
+    assert torch.equal(neighbours[largest == 0], torch.arange(n)[largest == 0])
 
 
 @given(case=cases())

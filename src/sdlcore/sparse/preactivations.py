@@ -72,11 +72,14 @@ class Preactivations:
         """True if the product is computed in the type of the weights."""
         return self.product.dtype == self.product.W.dtype
 
-    def largest(self, k: int) -> Entries:
-        """Return the k largest entries of each sample; on a CPU, only positive entries."""
+    def largest(self, k: int, bounds_B: Tensor | None = None) -> Entries:
+        """Return the k largest entries of each sample; on a CPU, only positive entries.
+
+        Entries that do not exceed their sample's bound, of at least zero, may be omitted.
+        """
         if self.screened:
-            return self._entries(screening.largest(self.product, k, self.kernels))
-        return self._entries(self.kernels.largest(self.product, k))
+            return self._entries(screening.largest(self.product, k, self.kernels, bounds_B))
+        return self._entries(self.kernels.largest(self.product, k, bounds_B))
 
     def of_both_signs(self, k: int) -> tuple[Entries, Entries]:
         """Return `largest` of the pre-activations and of their negatives."""

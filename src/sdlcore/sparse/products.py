@@ -98,7 +98,7 @@ class _EncodeAt(torch.autograd.Function):
             to_x = _gather_sum(support, gradient, W).view(len(x), support.groups, -1).sum(1)
         if ctx.needs_input_grad[1]:
             to_W, squares = _scatter_sum(support, gradient, x, support.groups)
-            _note(ctx.row_norms, to_W, squares)
+            _note(ctx.row_norms, W, to_W, squares)
         if ctx.needs_input_grad[2]:
             to_b = gradient.new_zeros(support.n_q).index_add(0, support.columns, gradient)
         return to_x, to_W, to_b, None, None, None
@@ -140,13 +140,15 @@ class _Decode(torch.autograd.Function):
             factors = torch.where(norms_QS > 0, to_norms[:, None] / norms_QS, 0.0)
             ctx.support.kernels.add_scaled_sites(to_W, W, ctx.sites, factors)
         elif to_W is not None:
-            _note(ctx.row_norms, to_W, squares, products)
+            _note(ctx.row_norms, W, to_W, squares, products)
         return to_values, to_W, None, None, None, None, None
 
 
-def _note(row_norms: RowNorms | None, gradient: Tensor, squares: Tensor | None, products: Tensor | None = None) -> None:
+def _note(
+    row_norms: RowNorms | None, W: Tensor, gradient: Tensor, squares: Tensor | None, products: Tensor | None = None
+) -> None:
     if row_norms is not None and squares is not None:
-        row_norms.note(gradient, squares, products)
+        row_norms.note(W, gradient, squares, products)
 
 
 def _is_dense(support: Support) -> bool:

@@ -15,7 +15,8 @@ The result equals a search of the float32 product, except for the order of addit
 import torch
 from torch import Tensor
 
-from sdlcore.sparse.kernels import tiles
+from sdlcore.sparse.kernels import int8, tiles
+from sdlcore.sparse.kernels.calling import array, searches
 from sdlcore.sparse.kernels.interface import LOST_TO_BIAS, Kernels, Product, SparseRows
 
 LEAST = 1 << 28
@@ -27,6 +28,8 @@ _DENSE = 0.05
 """Share of entries above their bound beyond which all entries are computed in float32."""
 _CENTRED = 0.1
 """Share of the samples' mean square that belongs to their mean, above which the mean is subtracted first."""
+_AT_ONCE = 1024
+"""Rows whose products with all rows are in memory at once."""
 _SAMPLES, _LATENTS = 8, 16
 """Strides of the samples and latents from which the share of entries above their bound is estimated."""
 
@@ -38,13 +41,13 @@ def pays() -> bool:
     return bool(capabilities.get("avx512_vnni") or capabilities.get("amx_int8"))
 
 
-def largest(product: Product, k: int, kernels: Kernels) -> SparseRows:
-    """Return the k largest positive entries of each row of a float32 product."""
+def largest(product: Product, k: int, kernels: Kernels, bounds: Tensor | None = None) -> SparseRows:
+    """Return the k largest positive entries of each row of a float32 product (`Kernels.largest`)."""
     n_q = len(product.W)
     few = _CANDIDATES * k
     if few > n_q // 4:
-        return kernels.largest(product, k)
-    proposed = kernels.largest(upper(product), few)
+        return kernels.largest(product, k, bounds)
+    proposed = kernels.largest(upper(product), few, bounds)
     entries = kernels.narrow(_computed(product, proposed, kernels), k)
     # an entry that was not proposed is at most the smallest proposed one
     certain_B = torch.diff(proposed.offsets) < few
@@ -65,6 +68,24 @@ def above(product: Product, bounds_Q: Tensor, kernels: Kernels) -> SparseRows:
         return kernels.above(product, bounds_Q)
     candidates = kernels.above(upper(product), bounds_Q)
     return tiles.exceeding(_computed(product, candidates, kernels), bounds_Q)
+
+
+def nearest(rows: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the other row of the largest inner product in float32 with each row, and this product.
+
+    If no product of a row is positive, return the row itself and zero.
+    """
+    rounded = torch.empty_like(rows, dtype=torch.int8)
+    steps, norms, lost = tiles.quantise(rows, rounded)
+    errors = norms.max() * (lost + tiles.error_of_sums(rows.shape[1]) * norms) + lost.max() * (norms + lost)
+    neighbours, largest = torch.arange(len(rows)), torch.zeros_like(steps)
+    for start in range(0, len(rows), _AT_ONCE):
+        part = rounded[start : start + _AT_ONCE]
+        products = torch.empty(len(part), len(rows), dtype=torch.int32)
+        int8.multiply(part, rounded, products)
+        arrays = [array(each) for each in (products, steps, errors, neighbours, largest)]
+        searches().find_nearest(array(rows), start, *arrays)
+    return neighbours, largest
 
 
 def upper(product: Product) -> Product:

@@ -73,11 +73,14 @@ class LargestPerSample(Search):
         Number of entries of a sample.
     signed
         Find the k pre-activations that are largest in absolute value instead, whatever their sign.
+    above
+        A number of at least zero for each sample (B): pre-activations up to it may be left out, which saves time.
     """
 
-    def __init__(self, k: int, signed: bool = False) -> None:
+    def __init__(self, k: int, signed: bool = False, above: Tensor | None = None) -> None:
         self.k = k
         self.signed = signed
+        self.above = above
 
     def mask(self, pre: Tensor) -> Tensor:
         size = pre.abs() if self.signed else pre
@@ -86,7 +89,7 @@ class LargestPerSample(Search):
     def find(self, pre_BQ: Preactivations, slack: float = 1.0) -> Entries:
         k = min(round(slack * self.k), pre_BQ.shape[1])
         if not self.signed:
-            return pre_BQ.largest(k)
+            return pre_BQ.largest(k, self.above if slack == 1 else None)
         return self._first(merged(*pre_BQ.of_both_signs(k)), k)
 
     def _first(self, entries: Entries, k: int) -> Entries:

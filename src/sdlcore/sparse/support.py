@@ -119,16 +119,22 @@ def in_order(sample_N: Tensor, latent_N: Tensor, like: Support) -> tuple[Support
 
 
 def together(first: Support, second: Support) -> tuple[Support, Tensor]:
-    """Return the union of two supports of the same samples, and the positions in it of the first support's entries."""
+    """Return the union of two supports of the same samples, and where each of its entries is.
+
+    Places count the entries of the first support, and then those of the second. Common entries are in the first.
+    """
     keys, others = (each.rows * each.n_q + each.columns for each in (first, second))
-    place = torch.searchsorted(keys, others)
     new = torch.ones_like(others, dtype=torch.bool)
     if len(keys):
-        new = keys[place.clamp(max=len(keys) - 1)] != others
-    sample_N = torch.cat([first.rows, second.rows[new]])
-    support, order = in_order(sample_N, torch.cat([first.columns, second.columns[new]]), first)
-    places = torch.empty_like(order).scatter_(0, order, torch.arange(len(order), device=order.device))
-    return support, places[: len(first)]
+        new = keys[torch.searchsorted(keys, others).clamp(max=len(keys) - 1)] != others
+    places = torch.cat([torch.arange(len(first), device=new.device), len(first) + new.nonzero().squeeze(1)])
+    if len(places) == len(first):
+        return first, places
+    sample_N, latent_N = (
+        torch.cat(both)[places] for both in ((first.rows, second.rows), (first.columns, second.columns))
+    )
+    support, order = in_order(sample_N, latent_N, first)
+    return support, places[order]
 
 
 def keep(support: Support, mask_N: Tensor) -> tuple[Support, Tensor]:

@@ -78,7 +78,7 @@ class Adam:
         descents: list[Descent] = []
         squares = []
         for p, gradient in trained:
-            cached_norms = row_norms.of(gradient) if row_norms is not None else None
+            cached_norms = row_norms.of(p, gradient) if row_norms is not None else None
             along: Tensor | None = None
             if id(p) in self._on_sphere:
                 if cached_norms is None or cached_norms.products is None:

@@ -235,13 +235,13 @@ class TrainingStep:
                 continue
             if W.grad is None:
                 W.grad = torch.zeros_like(W)
-            recorded_norms, few = row_norms.of(W.grad), W.grad[: len(rows)]
+            recorded_norms, few = row_norms.of(W, W.grad), W.grad[: len(rows)]
             few += rows.grad
             if recorded_norms is not None:
                 products, recorded_norms.squares[: len(rows)] = self.kernels.row_products(few, rows)
                 if recorded_norms.products is not None:
                     recorded_norms.products[: len(rows)] = products
-                row_norms.note(W.grad, *recorded_norms)
+                row_norms.note(W, W.grad, *recorded_norms)
 
     @torch.no_grad()
     def _descend(self, lr: float, row_norms: RowNorms) -> None:

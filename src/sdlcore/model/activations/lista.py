@@ -1,12 +1,15 @@
 """LISTA: TopK, and then one trainable step of iterative thresholding."""
 
+from typing import Any, NamedTuple
+
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
 from sdlcore.model.activation import Encoder, Selecting, Weights
 from sdlcore.model.encoding_tools import EncodingTools, SparseCode
 from sdlcore.sparse.search import LargestPerSample, largest
-from sdlcore.sparse.support import together
+from sdlcore.sparse.support import Support, together
 
 
 class Lista(Encoder, Selecting):
@@ -34,26 +37,82 @@ class Lista(Encoder, Selecting):
         return LargestPerSample(self.k)
 
     def encode_at(self, x: Tensor, tools: EncodingTools) -> SparseCode:
-        W_enc, b_enc, *_ = tools.weights
-        entries = tools.find(self.search(), x, W_enc, b_enc)
-        z = torch.relu(tools.products(x, W_enc, b_enc, entries.support, entries.pre))
-        residual = x - tools.reconstruct(z, entries.support)
         steps = self.step * self.log_step.exp()
-        no_bias = torch.zeros_like(b_enc)
-        # which latents are chosen passes no gradient, so that the others need none
-        with torch.no_grad():
-            scaled = tools.kernels.take(tuple(W_enc.shape), W_enc)
-            torch.mul(steps[:, None], W_enc, out=scaled)
-            # the step adds at most k latents of a sample to the k that are there: of its 2 k largest, k are new
-            proposed = tools.find(LargestPerSample(2 * self.k), residual, scaled, no_bias).support
-            tools.kernels.give(scaled)
-            support, places = together(entries.support, proposed)
-            products = tools.products(residual, W_enc, no_bias, support)
-            moved = (support.per_latent(steps) * products).index_add(0, places, z)
-            chosen, indices = tools.narrow(self.search(), support, moved)
-        z = z.new_zeros(len(support)).index_add(0, places, z)[indices]
-        pre = z + chosen.per_latent(steps) * tools.products(residual, W_enc, no_bias, chosen, products[indices])
-        return SparseCode(chosen, pre, torch.relu(pre))
+        moved = self._move(x, steps.detach(), tools)
+        pre = _Moved.apply(x, *tools.weights, steps, moved)
+        return SparseCode(moved.support, pre, torch.relu(pre))
+
+    @torch.no_grad()
+    def _move(self, x: Tensor, steps: Tensor, tools: EncodingTools) -> "_Move":
+        W_enc, b_enc, *_ = tools.weights
+        first, pre = tools.find(self.search(), x, W_enc, b_enc)
+        z, no_bias = torch.relu(pre), torch.zeros_like(b_enc)
+        residual = x - tools.reconstruct(z, first)
+        products = tools.products(residual, W_enc, no_bias, first)
+        moved = z + first.per_latent(steps) * products
+        # where k latents are there, a new one must exceed the smallest of them
+        least = torch.segment_reduce(moved, "min", offsets=first.offsets, initial=torch.inf)
+        least = torch.where(torch.diff(first.offsets) == self.k, least, 0.0).clamp(min=0.0)
+        scaled = torch.mul(steps[:, None], W_enc, out=tools.kernels.take(tuple(W_enc.shape), W_enc))
+        # of a sample's 2 k largest, at least k are new
+        new = tools.find(LargestPerSample(2 * self.k, above=least), residual, scaled, no_bias)
+        tools.kernels.give(scaled)
+        support, origin = together(first, new.support)
+        products = torch.cat([products, new.pre / new.support.per_latent(steps)])[origin]
+        moved = torch.cat([moved, new.pre])[origin]
+        support, places = tools.narrow(self.search(), support, moved)
+        return _Move(first, z, residual, support, origin[places], products[places], moved[places])
+
+
+class _Move(NamedTuple):
+    """LISTA's step of a batch."""
+
+    first: Support
+    """The entries that TopK chooses."""
+    z: Tensor
+    """The latents there."""
+    residual: Tensor
+    """B x n_r."""
+    support: Support
+    """The entries that are chosen after the step."""
+    origin: Tensor
+    """The places of these entries in ``first``; larger numbers for new latents."""
+    products: Tensor
+    """The products of residual and encoder at ``support``."""
+    pre: Tensor
+    """Pre-activations at ``support``."""
+
+
+class _Moved(torch.autograd.Function):
+    """Pre-activations after the step. The gradients of the encoder from both encodings are summed in one matrix."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, x: Tensor, W_enc: Tensor, b_enc: Tensor, W_dec: Tensor, b_dec: Tensor, steps: Tensor, move: _Move
+    ) -> Tensor:
+        ctx.save_for_backward(x, W_enc, W_dec, steps)
+        ctx.move = move
+        return move.pre.clone()
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        x, W_enc, W_dec, steps = ctx.saved_tensors
+        first, z, residual, support, origin, products, _ = ctx.move
+        kernels, was_there = first.kernels, origin < len(first)
+        to_products = support.per_latent(steps) * gradient
+        to_decoded = kernels.gather_sum(support.offsets, support.columns, -to_products, W_enc)
+        to_z, to_dec, *_ = kernels.decode_backward(*first.by_latent, z, W_dec, to_decoded)
+        to_z = torch.where(z > 0, to_z.index_add(0, origin[was_there], gradient[was_there]), 0.0)
+        offsets = torch.cat([first.offsets, support.offsets[1:] + len(first)])
+        both = Support(offsets, torch.cat([first.columns, support.columns]), first.n_q, kernels)
+        to_enc, _ = kernels.scatter_sum(*both.by_latent, torch.cat([to_z, to_products]), torch.cat([x, residual]))
+        to_b_enc = torch.zeros_like(steps).index_add(0, first.columns, to_z)
+        to_steps = torch.zeros_like(steps).index_add(0, support.columns, products * gradient)
+        to_x = None
+        if ctx.needs_input_grad[0]:
+            to_x = kernels.gather_sum(first.offsets, first.columns, to_z, W_enc) - to_decoded
+        return to_x, to_enc, to_b_enc, to_dec, to_decoded.sum(0), to_steps, None
 
 
 ACTIVATION = Lista

@@ -105,6 +105,45 @@ def find_largest(row: np.ndarray, bound: Any) -> Any:
     return at
 
 
+@parallel
+def find_nearest(
+    rows: np.ndarray,
+    start: int,
+    products: np.ndarray,
+    steps: np.ndarray,
+    errors: np.ndarray,
+    neighbours: np.ndarray,
+    largest: np.ndarray,
+) -> None:
+    """Write the largest inner product of some rows with another row, and which row that is, if it is positive.
+
+    ``products`` are those of the rows from ``start`` on with all rows, in integers: they are to be multiplied by both
+    rows' ``steps``, and then differ from the rows' products by at most a row's ``errors``.
+    """
+    for of_row in prange(len(products)):
+        i = start + of_row
+        near, candidates = np.empty(len(rows), rows.dtype), np.empty(len(rows), np.int32)
+        for j in range(len(rows)):
+            near[j] = rows.dtype.type(products[of_row, j]) * (steps[i] * steps[j])
+        near[i] = -np.inf
+        at = find_largest(near, -errors[i])
+        if at < 0:
+            continue
+        bound = max(_dot(rows[i], rows[at]), rows.dtype.type(0)) - errors[i]
+        for j in candidates[: find_above(near, bound, candidates)]:
+            product = _dot(rows[i], rows[j])
+            if product > largest[i]:
+                neighbours[i], largest[i] = j, product
+
+
+@serial
+def _dot(row: np.ndarray, other: np.ndarray) -> Any:
+    total = row.dtype.type(0)
+    for j in range(len(row)):
+        total += row[j] * other[j]
+    return total
+
+
 @serial
 def _values(row: np.ndarray, scale: tuple, bias: np.ndarray, factor: np.ndarray, out: np.ndarray) -> np.ndarray:
     """Write a tile row's pre-activations to ``out`` and return it, because vector units compare numbers in memory."""

@@ -94,8 +94,10 @@ class Kernels(Protocol):
     def give(self, tensor: Tensor) -> None:
         """Hand back a tensor that is no longer used, so that `take` can reuse its memory."""
 
-    def largest(self, product: Product, k: int) -> SparseRows:
+    def largest(self, product: Product, k: int, bounds: Tensor | None = None) -> SparseRows:
         """Return the k largest entries of each row; entries that are not positive may be omitted.
+
+        So may entries that do not exceed their row's bound, if ``bounds`` are given; these are not negative.
 
         Of equal entries at the edge, the smaller columns are kept; torch's operators may keep any of them.
         """

@@ -39,8 +39,8 @@ class NumbaKernels:
         if self.workspace is not None:
             self.workspace.give(tensor)
 
-    def largest(self, product: Product, k: int) -> SparseRows:
-        return tiles.largest(product, k, self.workspace or Workspace())
+    def largest(self, product: Product, k: int, bounds: Tensor | None = None) -> SparseRows:
+        return tiles.largest(product, k, self.workspace or Workspace(), bounds)
 
     def of_both_signs(self, product: Product, k: int) -> tuple[SparseRows, SparseRows]:
         return tiles.of_both_signs(product, k, self.workspace or Workspace())

@@ -7,7 +7,6 @@ again for their norms would take as long as decoding.
 from typing import NamedTuple
 
 from torch import Tensor
-from torch.multiprocessing.reductions import StorageWeakRef
 
 
 class RowProducts(NamedTuple):
@@ -20,23 +19,24 @@ class RowProducts(NamedTuple):
 
 
 class RowNorms:
-    """Known row norms and products of one step's gradients.
+    """Known row norms and products of one step's gradients, by parameter.
 
     The step passes this object to its forward passes, whose backward passes fill it, and then to the optimiser. A
-    gradient is identified by its memory, because autograd wraps it in another tensor, and by torch's version counter,
-    which detects later writes.
+    gradient is identified by its address, because autograd wraps it in another tensor, and by torch's version counter,
+    which detects later writes. The parameter's sum of several gradients differs in one of the two: autograd writes it
+    to an earlier gradient, or to new memory while all of them exist. A reference to a gradient, even a weak one to its
+    storage, would make autograd choose new memory, which takes twice the time.
     """
 
     def __init__(self) -> None:
-        # weak references, because autograd copies a gradient that somebody else holds
-        self._products: dict[StorageWeakRef, tuple[int, RowProducts]] = {}
+        self._products: dict[int, tuple[int, int, RowProducts]] = {}
 
-    def note(self, gradient: Tensor, squares: Tensor, products: Tensor | None = None) -> None:
-        """Record products of the rows of ``gradient`` in its current version."""
-        memory = StorageWeakRef(gradient.untyped_storage())
-        self._products[memory] = gradient._version, RowProducts(squares, products)
+    def note(self, W: Tensor, gradient: Tensor, squares: Tensor, products: Tensor | None = None) -> None:
+        """Record products of the rows of a gradient of ``W`` in its current version."""
+        self._products[W.data_ptr()] = gradient.data_ptr(), gradient._version, RowProducts(squares, products)
 
-    def of(self, gradient: Tensor) -> RowProducts | None:
-        """Return the record of ``gradient``, or None if torch has written to it since, for example to accumulate."""
-        version, products = self._products.get(StorageWeakRef(gradient.untyped_storage()), (None, None))
-        return products if version == gradient._version else None
+    def of(self, W: Tensor, gradient: Tensor) -> RowProducts | None:
+        """Return the record of a gradient of ``W``; None if torch has written to it since, for example to accumulate,
+        or if another gradient was recorded."""
+        address, version, products = self._products.get(W.data_ptr(), (None, None, None))
+        return products if (address, version) == (gradient.data_ptr(), gradient._version) else None

@@ -27,13 +27,17 @@ ROOM = 2
 """Factor on k: number of candidates that are stored for each row during the search."""
 
 
-def largest(product: Product, k: int, workspace: Workspace) -> SparseRows:
+def largest(product: Product, k: int, workspace: Workspace, least: Tensor | None = None) -> SparseRows:
     """Return the k largest positive entries of each row of a product, or all of them if fewer are positive.
+
+    If ``least`` is given, entries must exceed their row's.
 
     If several entries equal the k-th largest, those in the first columns are kept. If the product is computed in int8,
     the search ignores entries below a bound that the previous search left in the workspace; rows with fewer than k
     entries above the bound are searched again without it. Integer products are exact, so the bound changes no bit.
     """
+    if least is not None:
+        return _search(product, k, workspace, least.clone())
     if product.dtype != torch.int8 or len(product.W) < MANY:
         return _search(product, k, workspace)
     kind, norms = (k, product.upper is None), product.x.norm(dim=1)
@@ -281,10 +285,10 @@ def _of_rows(numbers: Tensor, n_p: int, upper: float | None) -> Tensor:
     steps, norms, lost = numbers
     if upper is None:
         return torch.stack([steps, torch.zeros_like(norms), torch.zeros_like(lost)], 1)
-    return torch.stack([steps, lost + _sums(n_p) * (norms + upper), norms + lost], 1)
+    return torch.stack([steps, lost + error_of_sums(n_p) * (norms + upper), norms + lost], 1)
 
 
-def _sums(n_p: int) -> float:
+def error_of_sums(n_p: int) -> float:
     """Return the largest float32 rounding error of sums of n_p products, and of norms, as a share of the norms."""
     return 4 * (n_p + 8) * 2.0**-24
 
@@ -328,5 +332,5 @@ def quantise(x: Tensor, out: Tensor) -> Tensor:
     numbers = torch.empty(3, len(x), dtype=torch.float32)
     roundings().quantise(array(x), array(x).view(np.int32), array(out), *(array(each) for each in numbers))
     n_p = x.shape[1]
-    numbers[1:] = (numbers[1:] + n_p**0.5 * VANISHED) * (1 + _sums(n_p))
+    numbers[1:] = (numbers[1:] + n_p**0.5 * VANISHED) * (1 + error_of_sums(n_p))
     return numbers

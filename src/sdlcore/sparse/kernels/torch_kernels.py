@@ -23,7 +23,7 @@ class TorchKernels:
     def give(self, tensor: Tensor) -> None:
         pass
 
-    def largest(self, product: Product, k: int) -> SparseRows:
+    def largest(self, product: Product, k: int, bounds: Tensor | None = None) -> SparseRows:
         return _largest(_whole(product), k, product.b.dtype)
 
     def of_both_signs(self, product: Product, k: int) -> tuple[SparseRows, SparseRows]:

@@ -14,7 +14,7 @@ from sdlcore.sparse.kernels.triton_sums import sums
 class TritonKernels(TorchKernels):
     """`sdlcore.sparse.kernels.interface.Kernels` for GPUs and float32 weights; other weights are searched by torch."""
 
-    def largest(self, product: Product, k: int) -> SparseRows:
+    def largest(self, product: Product, k: int, bounds: Tensor | None = None) -> SparseRows:
         if not _is_ours(product):
             return super().largest(product, k)
         search = triton_screening if triton_screening.pays(product) else triton_search
