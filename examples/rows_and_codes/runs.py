@@ -132,7 +132,7 @@ class Rows:
 
     def names(self) -> list[str]:
         saelens = [f"SAELens' recipe, {BATCH * steps:,} samples" for steps in self.size.saelens_steps]
-        return ["ours", *saelens, "ours, refined", "true"]
+        return ["ours", *saelens, *(f"{name}, refined" for name in ("ours", *saelens)), "true"]
 
     def dictionary(self, name: str) -> sdl.Dictionary:
         """Return a dictionary with trained, refined or true rows. Only trained ones have an encoder of their own."""
@@ -144,10 +144,11 @@ class Rows:
             weights = {"W_enc": rows, "W_dec": rows, "b_dec": bias, "b_enc": -rows @ bias}
             config.coder.load_state_dict(config.coder.state_dict() | weights)
             return sdl.search(sdl.Dictionary(config.coder, {}), method="omp")
-        if name == "ours, refined":
+        if name.endswith(", refined"):
             if self.refined is not None:
                 return sdl.load(self.refined)
-            return sdl.refine(self.dictionary("ours"), self.samples(1), rounds=10, out=out, progress=False)
+            trained = self.dictionary(name.removesuffix(", refined"))
+            return sdl.refine(trained, self.samples(1), rounds=10, out=out, progress=False)
         settings = size.recipe if name == "ours" else SAELENS | {"k": size.k, "prefixes": size.prefixes}
         steps = size.steps if name == "ours" else int(name.split()[-2].replace(",", "")) // BATCH
         return sdl.fit(self.samples(0), n_q=size.n_q, steps=steps, seed=self.seed, out=out, progress=False, **settings)
@@ -265,7 +266,9 @@ def main(argv: list[str] | None = None) -> None:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     for seed in arguments.seeds:
         rows = Rows(arguments.size, seed, arguments.folder, arguments.refined)
-        names = [name for name in rows.names() if "10,240,000" not in name]
+        names = [
+            name for name in rows.names() if "SAELens" not in name or ("refined" not in name and "10,240" not in name)
+        ]
         for name in ["ours, refined"] if arguments.refined else arguments.rows or names:
             if name not in rows.names():
                 parser.error(f"--rows {name}: expected one of {', '.join(rows.names())}")
