@@ -9,6 +9,7 @@ goes on.
 
 import argparse
 import logging
+import re
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -261,14 +262,16 @@ def main(argv: list[str] | None = None) -> None:
         "--refined", type=Path, help="run of the pipeline whose rows are scored, on our world of the seed"
     )
     parser.add_argument("--codes", nargs="+", help="kinds of codes; all if left out")
-    parser.add_argument("--rows", nargs="+", help="names of rows; all but the longest training if left out")
+    parser.add_argument(
+        "--rows",
+        nargs="+",
+        help="names of rows; all but the longest and those refined from SAELens' recipe if left out",
+    )
     arguments = parser.parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     for seed in arguments.seeds:
         rows = Rows(arguments.size, seed, arguments.folder, arguments.refined)
-        names = [
-            name for name in rows.names() if "SAELens" not in name or ("refined" not in name and "10,240" not in name)
-        ]
+        names = [name for name in rows.names() if not re.search(r"10,240,000|SAELens.*refined", name)]
         for name in ["ours, refined"] if arguments.refined else arguments.rows or names:
             if name not in rows.names():
                 parser.error(f"--rows {name}: expected one of {', '.join(rows.names())}")
