@@ -265,7 +265,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument(
         "--rows",
         nargs="+",
-        help="names of rows; all but the longest and those refined from SAELens' recipe if left out",
+        help="names of rows; by default all short trainings",
     )
     arguments = parser.parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
