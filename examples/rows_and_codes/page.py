@@ -195,28 +195,33 @@ def sentences(folder: Path) -> list[str]:
     full = runs[(runs["size"] == "full") & (runs["seed"] == 2)].set_index("codes")["f1_score"]
     worlds = runs[(runs["size"] == "saelens") & (runs["rows"] == "ours, refined")].set_index("codes")
     encoder = worlds.loc["logistic encoder, four times the samples"]
-    loss = complete(real)
-    model = loss[loss["rows"] == "TopK"].groupby("codes")
-    kl, error, l0 = model["kl_spliced"].mean(), model["fvu"].mean(), model["l0"].mean()
+    loss = real[real["kl_spliced"].notna()]
+    model = loss[loss["rows"] == "TopK"].set_index("codes")
+    kl, error, l0 = model["kl_spliced"], model["fvu"], model["l0"]
+    clip = read_csv(folder / "clip.csv").query("rows == 'TopK'").groupby("codes")["fvu"].mean()
     alone = ours["trained encoder, equal L0"] - ours["trained encoder"]
     judged = outcomes(runs, read_csv(folder / "predictions.csv"))
     inside = judged["mean"] - judged["half_width"] >= judged["low"]
     inside &= judged["mean"] + judged["half_width"] <= judged["high"]
     pursuit, anew_name = "OMP with a threshold", "BatchTopK encoder, trained anew"
     causes = read_csv(folder / "causes.csv").pivot_table(index="seed", columns="rows", values="f1_score")
-    trained = runs[(runs["size"] == "saelens") & (runs["rows"] == "ours")].set_index("codes")["f1_score"]
+    worlds_f1 = runs[runs["size"] == "saelens"].groupby(["rows", "codes"])["f1_score"].mean()
+    trained, longer = worlds_f1["ours"], worlds_f1["SAELens' recipe, 10,240,000 samples"]
     return [
         f"F1 of {cell(ours['trained encoder'])} at its own L0 and of "
         f"{cell(ours['trained encoder, equal L0'])} at the L0",
-        f"So {cell(alone)} come from L0. Posterior codes add {cell(gain)}, "
-        f"and {cell(anew)} to an encoder that is trained anew",
+        f"So {cell(alone)} come from L0. At equal L0, posterior codes beat the trained encoder by {cell(gain)}; "
+        f"that they beat an encoder trained anew ({cell(anew)}) is not shown",
         f"changes F1 by {cell(refined['posterior'] - ours['posterior'])}",
         f"F1 of {cell(ours[pursuit])} with a threshold and {cell(ours['OMP, fixed k'])} with a fixed k",
         f"an F1 of {cell(encoder['f1_score'])}, an MCC of {cell(encoder['mcc'])} and an explained variance of "
         f"{cell(encoder['explained_variance'])}",
         f"posterior codes have an F1 of {cell(worlds.loc['posterior', 'f1_score'])}",
-        f"the trained encoder has {short(trained['trained encoder'])} and posterior codes "
-        f"{short(trained['posterior'])}",
+        f"our recipe's encoder has {short(trained['trained encoder'])} and posterior codes "
+        f"{short(trained['posterior'])} after 2 million samples",
+        f"SAELens' recipe has {short(longer['trained encoder'])} at an L0 of 25 and "
+        f"{short(longer['trained encoder, equal L0'])} at the L0 of its posterior codes, OMP {short(longer[pursuit])} "
+        f"and posterior codes {short(longer['posterior'])}",
         f"mean shift changes F1 by {cell(causes['mean shift'] - causes['trained'])}, the refit by "
         f"{cell(causes['refit'] - causes['trained'])}",
         f"gives back {cell(causes['refit, parents removed'] - causes['refit'])}",
@@ -227,6 +232,7 @@ def sentences(folder: Path) -> list[str]:
         f"a BatchTopK encoder that is trained anew leaves {short(error[anew_name])} and {short(kl[anew_name])} at "
         f"{l0[anew_name]:.1f}",
         f"the trained encoder leaves {short(error['trained encoder'])} and {short(kl['trained encoder'])} at 32",
+        f"On CLIP, they leave {short(clip[pursuit])}, {short(clip[anew_name])} and {short(clip['trained encoder'])}",
         f"the means of {(judged['outcome'] == 'right').sum()} of {len(judged)} lie between the predicted bounds, "
         f"and the intervals of {inside.sum()}",
         f"a cross-entropy of {loss['clean'].mean():.2f} nats",

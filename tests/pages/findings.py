@@ -435,8 +435,25 @@ def rows_and_codes() -> Iterator[str]:
         f"{short(encoder['f1_score'], 3)}, an MCC of {short(encoder['mcc'], 3)} and an explained variance of "
         f"{short(encoder['explained_variance'], 3)}."
     )
+    longer = worlds["f1_score"].mean()["SAELens' recipe, 10,240,000 samples"]
+    yield (
+        "Without mean shift at 16,384 features, rows by SAELens' recipe have an F1 of "
+        f"{short(longer['trained encoder, equal L0'], 3)} with their encoder, {short(longer['OMP with a threshold'], 3)} "
+        f"with OMP and {short(longer['posterior'], 3)} with posterior codes at equal L0; with the encoder's own L0 of "
+        f"25, {short(longer['trained encoder'], 3)}."
+    )
+    clip = frame("posterior/clip").groupby(["rows", "codes"])["fvu"].mean()
+    ours, saelens = clip["TopK"], clip["SAELens BatchTopK"]
+    assert ours.idxmax() == "logistic encoder"
+    assert saelens["OMP with a threshold"] > saelens["trained encoder"]
+    yield (
+        f"On CLIP, OMP with a threshold leaves {short(ours['OMP with a threshold'], 3)} and the encoder of the same "
+        f"TopK {short(ours['trained encoder'], 3)}; a logistic encoder is the worst there, too "
+        f"({short(ours['logistic encoder'], 3)})."
+    )
     real = frame("posterior/real").query("layer == 12 and rows == 'TopK'").groupby("codes")
     error, kl = real["fvu"].mean(), real["kl_spliced"].mean()
+    assert real["predictions"].max().max() == 50_800
     yield (
         f"OMP with a threshold leaves {short(error['OMP with a threshold'], 3)} of the variance of SmolLM2's "
         f"activations unexplained, the encoder of the same TopK {short(error['trained encoder'], 3)}; KL falls from "

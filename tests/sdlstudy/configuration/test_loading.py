@@ -288,7 +288,7 @@ def test_the_key_that_was_meant_is_suggested(change, where, meant):
     [
         ("topk", {"k", "lr", "l1", "like", "warm_start", "solver", "peer"}, {"n_atoms", "ridge", "sweeps", "encoder"}),
         ("acs", {"n_atoms", "ridge", "batch_size", "like", "warm_start", "solver"}, {"k", "lr", "n_q", "peer"}),
-        ("theirs", {"peer", "k", "lr", "like"}, {"n_atoms", "warm_start", "solver", "normalise"}),
+        ("theirs", {"peer", "k", "lr", "like", "normalise"}, {"n_atoms", "warm_start", "solver", "whiten"}),
         ("opened", {"model", "format", "like"}, {"k", "lr", "peer", "warm_start", "solver"}),
     ],
 )
