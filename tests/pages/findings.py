@@ -438,9 +438,9 @@ def rows_and_codes() -> Iterator[str]:
     longer = worlds["f1_score"].mean()["SAELens' recipe, 10,240,000 samples"]
     yield (
         "Without mean shift at 16,384 features, rows by SAELens' recipe have an F1 of "
-        f"{short(longer['trained encoder, equal L0'], 3)} with their encoder, {short(longer['OMP with a threshold'], 3)} "
-        f"with OMP and {short(longer['posterior'], 3)} with posterior codes at equal L0; with the encoder's own L0 of "
-        f"25, {short(longer['trained encoder'], 3)}."
+        f"{short(longer['trained encoder, equal L0'], 3)} with their encoder, "
+        f"{short(longer['OMP with a threshold'], 3)} with OMP and {short(longer['posterior'], 3)} with posterior codes "
+        f"at equal L0; with the encoder's own L0 of 25, {short(longer['trained encoder'], 3)}."
     )
     clip = frame("posterior/clip").groupby(["rows", "codes"])["fvu"].mean()
     ours, saelens = clip["TopK"], clip["SAELens BatchTopK"]
