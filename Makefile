@@ -100,6 +100,7 @@ pages-made: $(INSTALLED) ## write the generated parts of pages: tutorial picture
 	python -m tests.pages.python_names
 	python -m tests.pages.python_in_full
 	python -m tests.pages.metrics > docs/metrics.md
+	python -m tests.pages.long_trainings
 	python -m benchmarks.history
 
 checked: $(INSTALLED)

@@ -8,8 +8,10 @@ import pytest
 
 from benchmarks.default_settings import OLD, RESAMPLED, SCALED
 from benchmarks.real_activations import label
+from examples.rows_and_codes.page import cell
 from sdlstudy.verdicts.judging import matches
 from tests.conftest import REPOSITORY
+from tests.pages import long_trainings
 from tests.pages.findings import (
     METHODS,
     THEMES,
@@ -117,6 +119,21 @@ def test_numbers_that_other_pages_repeat():
     )
     search = frame("benchmarks/results/convex_search").query("n == 1000")
     assert_says(SOLVERS, f"in {search['seconds'].median():.1f} s on two cores")
+
+
+def test_the_table_of_longer_trainings_is_that_of_its_runs():
+    text = (REPOSITORY / "docs/results/methods/README.md").read_text()
+    assert f"{long_trainings.BEGINS}\n{long_trainings.table()}\n" in text
+    f1 = frame("methods/runs_long").pivot_table(index="seed", columns="method", values="detection_f1")
+    peers = f1[["dictionary_learning_batchtopk", "saelens_batchtopk"]].mean()
+    assert_says(
+        "docs/results/methods/README.md",
+        f"(F1 of {cell(f1['nested_detached'])}), SAELens' Matryoshka included "
+        f"({short(f1['saelens_nested'].mean(), 3)})",
+        f"an F1 of {short(peers.iloc[0], 3)} with dictionary_learning's trainer, {short(peers.iloc[1], 3)} with "
+        f"SAELens' and {short(f1['batchtopk'].mean(), 3)} with ours",
+        f"({cell(f1['saelens_batchtopk'] - f1['batchtopk'])})",
+    )
 
 
 def test_mean_shift_beside_posterior_codes_alone():
