@@ -103,10 +103,14 @@ def table(runs: pd.DataFrame, by: dict[str, str], columns: dict[str, tuple[str, 
 
 def picture(runs: pd.DataFrame, real: pd.DataFrame) -> Figure:
     """Draw F1 on both sizes of the bench and the unexplained variance on SmolLM2, for each kind of codes."""
-    large = runs[runs["size"] == "saelens"].replace({"logistic encoder, four times the samples": "logistic encoder"})
+    same = {
+        "logistic encoder, four times the samples": "logistic encoder",
+        "SAELens' recipe, 10,240,000 samples": "SAELens' recipe, 3,072,000 samples",
+    }
+    large = runs[runs["size"] == "saelens"].replace(same)
     on_smollm2 = {name: name for name in ("TopK", "BatchTopK", "SAELens BatchTopK", "TopK, refined")}
     with style():
-        figure = Figure(figsize=(10, 3.4), layout="constrained")
+        figure = Figure(figsize=(10, 3.7), layout="constrained")
         panels = figure.subplots(1, 3, sharey=True)
         _dots(panels[0], large, ROWS, "f1_score", "F1, 16,384 features")
         _dots(panels[1], runs[runs["size"] == "small"], ROWS, "f1_score", "F1, 1,024 features")
@@ -114,7 +118,7 @@ def picture(runs: pd.DataFrame, real: pd.DataFrame) -> Figure:
         panels[0].set_yticks(range(len(PICTURED)), PICTURED)
         panels[0].invert_yaxis()
         for axes in panels:
-            axes.legend(loc="best", fontsize=7, frameon=False)
+            axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=2, fontsize=7, frameon=False)
             axes.grid(axis="x", color="0.9")
     return figure
 
