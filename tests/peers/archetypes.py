@@ -45,7 +45,8 @@ def compare(delta: float) -> dict[str, float]:
             into.copy_(values)
         theirs.Relax.copy_(relaxation)
     ours.constrain()
-    rows, expected = ours(), theirs.get_dictionary()
+    rows, expected = torch.nn.Parameter(ours()), theirs.get_dictionary()
+    ours.take_gradients(rows)
     coefficients = torch.randn(rows.shape, generator=generator)
     for each in (rows, expected):
         (each * coefficients).sum().backward()
