@@ -117,8 +117,8 @@ def find_nearest(
 ) -> None:
     """Write the largest inner product of some rows with another row, and which row that is, if it is positive.
 
-    ``products`` are those of the rows from ``start`` on with all rows, in integers: they are to be multiplied by both
-    rows' ``steps``, and then differ from the rows' products by at most a row's ``errors``.
+    ``products`` are integer inner products of the rows from ``start`` on with all rows. Multiplied by the ``steps`` of
+    both rows, they differ from the exact inner products by at most a row's ``errors``.
     """
     for of_row in prange(len(products)):
         i = start + of_row
