@@ -5,6 +5,7 @@ import pytest
 from sdlcore.run import LossConfig, ModelConfig, RunConfig, TrainingConfig, check_division
 from sdlcore.training.refinement import LAST
 
+ARCHETYPES = {"archetypes": 8, "resample_every": None}
 ROUNDS = {"posterior_samples": 100, "mean_shift_rounds": LAST + 1}
 
 
@@ -62,8 +63,14 @@ def test_keys_are_unique_over_the_parts():
         ({"archetypes": 8, "frozen": "both"}, "leave out frozen both"),
         ({"archetypes": 8, "decoder_norm": "unit"}, "leave out decoder_norm unit"),
         ({"archetypes": 8, "initialisation": "samples"}, "leave out initialisation samples"),
-        ({"archetypes": 8, "resample_every": 5}, "leave out resample_every, which moves them too"),
-        ({"archetypes": 8, "anchor_cosine": 0.9}, "leave out anchor_cosine, which moves them too"),
+        ({"archetypes": 8, "resample_every": 5}, "leave out resample_every, which reads or moves them"),
+        ({**ARCHETYPES, "anchor_cosine": 0.9}, "leave out anchor_cosine, which reads or moves them"),
+        ({**ARCHETYPES, "activation": "relu", "l1": 1}, "leave out l1 with l1_scale decoder"),
+        ({**ARCHETYPES, "activation": "jumprelu", "l0": 1, "l0_form": "tanh"}, "leave out l0_form tanh"),
+        ({**ARCHETYPES, "activation": "gated", "l1": 1, "l1_scale": "none"}, "leave out activation gated"),
+        ({**ARCHETYPES, "activation": "lista", "k": 2}, "leave out activation lista"),
+        ({**ARCHETYPES, "activation": "topk", "k": 2, "hierarchical": True}, "leave out hierarchical"),
+        ({**ARCHETYPES, "orthogonality": 0.1}, "leave out orthogonality"),
         ({"lr_decay_shape": "cosine", "lr_decay": 0}, "lr_decay_shape is cosine, but lr_decay is 0"),
         ({"anchor_until": 0.5}, "anchor_until needs lambda_anchor or anchor_cosine"),
         ({"lambda_anchor": 1.0, "anchor_until": 0.0}, "anchor_until must be above 0"),

@@ -100,6 +100,7 @@ class _Ours:
         return float(self.terms["l0"])
 
     def decoder(self) -> Tensor:
+        self.model.write_rows()
         return self.model.W_dec.detach()
 
 

@@ -445,9 +445,22 @@ class RunConfig(Settings):
             raise ValueError(f"{anchoring} moves both weights, but frozen is {model.frozen}")
         if self.training.resample_every and model.frozen != "none":
             raise ValueError(f"resample_every redraws rows of both weights, but frozen is {model.frozen}")
-        if model.archetypes is not None and (loss.anchors or self.training.resample_every):
-            which = anchoring if loss.anchors else "resample_every"
-            raise ValueError(f"archetypes compute the decoder's rows; leave out {which}, which moves them too")
+        if model.archetypes is not None:
+            needing = {
+                anchoring: loss.anchors,
+                "resample_every": self.training.resample_every,
+                "l1 with l1_scale decoder": loss.l1 and loss.l1_scale == "decoder",
+                "l0_form tanh": loss.l0 and loss.l0_form == "tanh",
+                "orthogonality": loss.orthogonality,
+                "hierarchical": loss.hierarchical,
+                f"activation {model.activation}": model.activation in ("gated", "lista") or model.by_plugin,
+                **dict.fromkeys(loss.own_terms, True),
+            }
+            if which := next((name for name, is_set in needing.items() if is_set), None):
+                raise ValueError(
+                    f"archetypes compute the decoder's rows only after the training; leave out {which}, which reads or "
+                    "moves them in each step"
+                )
         k_start = self.training.k_start
         if k_start is not None and not model.selects:
             raise ValueError(f"k_start needs an activation with k, such as topk, found {model.activation}")

@@ -57,7 +57,6 @@ def test_the_gradient_is_that_of_the_dense_definition(accumulate):
     model = SparseCoder(config, (D,), (D,), torch_stream(1, "initialisation"))
     model.archetypes = archetypes()
     model.constrain()
-    model.archetypes.take_gradients(model.W_dec)
     x = torch.randn(32, D, generator=torch_stream(2, "samples"))
     for part in x.chunk(accumulate):
         (total_loss(model, part, model(part), LossConfig())["loss"] / accumulate).backward()
@@ -102,6 +101,7 @@ def test_the_latents_move_with_their_archetypes():
     x_hat = model.eval()(x).x_hat
     step.reorder()
     torch.testing.assert_close(model(x).x_hat, x_hat)
+    step.finish()
     torch.testing.assert_close(model.archetypes(), model.W_dec)
     restored = SparseCoder(config.model, (D,), (D,), torch_stream(1, "initialisation"))
     restored.archetypes = archetypes()
@@ -109,6 +109,7 @@ def test_the_latents_move_with_their_archetypes():
     other.restore({name: tensor.clone() for name, tensor in step.state().items()})
     for one in (step, other):
         one(x, x, 1)
+        one.finish()
     assert torch.equal(model.W_dec, restored.W_dec)
 
 

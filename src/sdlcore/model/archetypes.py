@@ -8,14 +8,17 @@ lies within delta of the convex hull of the data.
 import torch
 from torch import Tensor, nn
 
+from sdlcore.sparse.kernels.row_norms import RowNorms
 from sdlcore.sparse.kernels.tiles import multiply
+from sdlcore.sparse.products import decode_at
+from sdlcore.sparse.support import Support
 
 
 class Archetypes(nn.Module):
     """A and Lambda, which training changes instead of W_D.
 
-    W_D stays a parameter of the model, which the forward pass and all loss terms read and sparse kernels differentiate.
-    `take_gradients` lets its gradient go to A and Lambda, and `SparseCoder.constrain` writes W_D anew.
+    A reconstruction is (x_q A) C + x_q Lambda, so a step needs no product of all latents with all centroids. W_D stays
+    a parameter of the model, but steps neither read nor change it: `SparseCoder.write_rows` computes it.
 
     Parameters
     ----------
@@ -42,18 +45,15 @@ class Archetypes(nn.Module):
         """Return W_D (n_q x n_r), without gradients."""
         return multiply(self.weights, self.centroids.T.contiguous()) + self.relaxation
 
-    def take_gradients(self, W_dec: nn.Parameter) -> None:
-        """From now on, pass each complete gradient of ``W_dec`` on to A and Lambda, and remove it there."""
-
-        def pass_on(_: Tensor) -> None:
-            gradient, W_dec.grad = W_dec.grad, None
-            if gradient is None:
-                return
-            # W_D is linear in A and Lambda, so their gradients need no forward pass
-            for parameter, slope in ((self.weights, multiply(gradient, self.centroids)), (self.relaxation, gradient)):
-                parameter.grad = slope if parameter.grad is None else parameter.grad.add_(slope)
-
-        W_dec.register_post_accumulate_grad_hook(pass_on)
+    def decode_at(
+        self, values_N: Tensor, support: Support, nested: int, row_norms: RowNorms | None, detached: bool
+    ) -> Tensor:
+        """Return the codes times W_D (B x groups x n_r). Arguments are those of `sdlcore.sparse.products.decode_at`."""
+        mixtures, relaxations = (
+            decode_at(values_N, support, rows, (), nested, row_norms, detached).rows
+            for rows in (self.weights, self.relaxation)
+        )
+        return mixtures @ self.centroids + relaxations
 
     @torch.no_grad()
     def constrain(self) -> None:
@@ -62,8 +62,10 @@ class Archetypes(nn.Module):
         As in the authors' code (KempnerInstitute/overcomplete), negative weights become zero, and the rest is divided
         by its sum. A row without a positive weight becomes the mean of all centroids.
         """
-        weights = self.weights.clamp_(min=0.0)
-        total = weights.sum(dim=1, keepdim=True)
-        weights.copy_(torch.where(total > 0, weights / total, 1 / weights.shape[1]))
-        norm = self.relaxation.norm(dim=1, keepdim=True)
-        self.relaxation.mul_((self.delta / norm.clamp(min=1e-30)).clamp(max=1.0))
+        total = self.weights.clamp_(min=0.0).sum(dim=1, keepdim=True)
+        if (is_empty := total.squeeze(1) == 0).any():
+            self.weights[is_empty], total[is_empty] = 1.0, float(self.weights.shape[1])
+        self.weights.div_(total)
+        norm = self.relaxation.norm(dim=1)
+        if (is_long := norm > self.delta).any():
+            self.relaxation[is_long] *= (self.delta / norm[is_long])[:, None]

@@ -153,7 +153,6 @@ class SparseCoder(nn.Module):
     def untie(self) -> None:
         """Give the decoder a matrix of its own, if it shares the encoder's matrix or consists of archetypes."""
         if self.W_dec is self.W_enc or self.archetypes is not None:
-            # a new parameter is also without the hook that takes the gradients for archetypes
             self.W_dec = nn.Parameter(self.W_dec.detach().clone(), requires_grad=self.W_dec.requires_grad)
             self.archetypes = None
 
@@ -211,10 +210,13 @@ class SparseCoder(nn.Module):
         encoding = Encoding(self.config, self.sigma, self.weights, self.processes, kernels)
         code = encoding(x_BP, scales, auxiliary, precision, row_norms)
         # decoder: W_D latents, for each scale
-        sites = self.target_sites if norms and not self.decoder_is_unit else ()
-        parts, norms_Q = decode_at(
-            code.decoded, code.support, self.W_dec, sites, scales.number, row_norms, scales.detached
-        )
+        groups = scales.number, row_norms, scales.detached
+        norms_Q = None
+        if self.archetypes is None:
+            sites = self.target_sites if norms and not self.decoder_is_unit else ()
+            parts, norms_Q = decode_at(code.decoded, code.support, self.W_dec, sites, *groups)
+        else:
+            parts = self.archetypes.decode_at(code.decoded, code.support, *groups)
         parts = self.processes.latents.sum(parts)
         aux_BR = None
         if code.has_auxiliary:
@@ -233,5 +235,11 @@ class SparseCoder(nn.Module):
             kernels_for(self.W_dec.device).normalise_rows(self.W_dec.detach())
         if self.archetypes is not None:
             self.archetypes.constrain()
-            self.W_dec.copy_(self.archetypes())
+            self.write_rows()
         self.sigma.constrain()
+
+    @torch.no_grad()
+    def write_rows(self) -> None:
+        """Compute `W_dec` from archetypes, if there are any; steps of a training do not."""
+        if self.archetypes is not None:
+            self.W_dec.copy_(self.archetypes())

@@ -286,6 +286,7 @@ class _Training:
         row |= {"resampled": self.window.resampled, "seconds": round(self.seconds(), 3)}
         if self.watch:
             began = time.perf_counter()
+            self.model.write_rows()
             rows_of = self.normalisation.raw_rows(self.model)
             rows_of = {side: self.processes.latents.whole(W) for side, W in rows_of.items()}
             row |= self.watch(rows_of)  # numbers of other processes than the first are not used

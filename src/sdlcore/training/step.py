@@ -60,8 +60,6 @@ class TrainingStep:
         self.processes = model.processes
         here = self.processes.latents.part(model.config.n_q)
         self.anchors = None if anchors is None else (anchors[0][here], anchors[1][here])
-        if model.archetypes is not None:
-            model.archetypes.take_gradients(model.W_dec)
         self.names = {p: name for name, p in model.named_parameters() if p.requires_grad}
         on_sphere = [model.W_dec] if model.config.decoder_norm == "unit" else []
         of_all = [p for p, name in self.names.items() if name not in model.latent_names]
@@ -211,7 +209,8 @@ class TrainingStep:
             self._auxiliary = self._auxiliary._replace(dead=places[self._auxiliary.dead].sort().values)
 
     def finish(self) -> None:
-        """Give the model its final k, which a training that ends early has not reached."""
+        """Give the model its final k, which a training that ends early has not reached, and its decoder rows."""
+        self.model.write_rows()
         if self.config.model.k is not None and isinstance(self.model.sigma, Selecting):
             self.model.sigma.set_k(self.config.model.k)
 
@@ -249,18 +248,20 @@ class TrainingStep:
         if self.schedule is not None:
             self.schedule.step()
         # return the two gradients made by kernels to the workspace; the rest is not reused
-        for weights in {self.model.W_enc: None, self.model.W_dec: None}:  # tied ones once
+        archetypes = self.model.archetypes
+        decoder = [self.model.W_dec] if archetypes is None else list(archetypes.parameters())
+        for weights in dict.fromkeys([self.model.W_enc, *decoder]):  # tied ones once
             if weights.grad is not None:
                 self.kernels.give(weights.grad)
         for p in self.names:
             p.grad = None
-        if self.model.archetypes is None:
-            self.model.sigma.constrain()  # the optimiser normalises unit rows
-        else:
-            self.model.constrain()
+        if archetypes is not None:
+            archetypes.constrain()
+        self.model.sigma.constrain()  # the optimiser normalises unit rows
 
     def state(self) -> dict[str, Tensor]:
         """Return everything that the next step depends on, for all latents; only the first process gets all of it."""
+        self.model.write_rows()
         tensors = {f"model/{name}": tensor for name, tensor in self.model.state_dict().items()}
         if self.model.config.tied:
             del tensors["model/W_dec"]  # equal to the encoder
