@@ -36,6 +36,8 @@ from sdlcore.interop.synthetic import AnyEncoder, FeatureVectors
 log = logging.getLogger("rows_and_codes")
 TABLE = Path("docs/results/posterior/rows_and_codes.csv")
 BATCH = 1024
+DETACHED = "ours, detached"
+"""Rows of our recipe at the small size with detached prefixes; at full size, all rows of ours have them."""
 
 
 class Size(NamedTuple):
@@ -133,7 +135,8 @@ class Rows:
 
     def names(self) -> list[str]:
         saelens = [f"SAELens' recipe, {BATCH * steps:,} samples" for steps in self.size.saelens_steps]
-        return ["ours", *saelens, *(f"{name}, refined" for name in ("ours", *saelens)), "true"]
+        ours = ["ours", *([] if self.size.recipe.get("prefix_detached") else [DETACHED])]
+        return [*ours, *saelens, *(f"{name}, refined" for name in (*ours, *saelens)), "true"]
 
     def dictionary(self, name: str) -> sdl.Dictionary:
         """Return a dictionary with trained, refined or true rows. Only trained ones have an encoder of their own."""
@@ -150,8 +153,10 @@ class Rows:
                 return sdl.load(self.refined)
             trained = self.dictionary(name.removesuffix(", refined"))
             return sdl.refine(trained, self.samples(1), rounds=10, out=out, progress=False)
-        settings = size.recipe if name == "ours" else SAELENS | {"k": size.k, "prefixes": size.prefixes}
-        steps = size.steps if name == "ours" else int(name.split()[-2].replace(",", "")) // BATCH
+        settings = size.recipe if name in ("ours", DETACHED) else SAELENS | {"k": size.k, "prefixes": size.prefixes}
+        if name == DETACHED:
+            settings = settings | {"prefix_detached": True, "reorder_every": 50}
+        steps = size.steps if name in ("ours", DETACHED) else int(name.split()[-2].replace(",", "")) // BATCH
         return sdl.fit(self.samples(0), n_q=size.n_q, steps=steps, seed=self.seed, out=out, progress=False, **settings)
 
     def samples(self, part: int) -> Callable[[int], Tensor]:
