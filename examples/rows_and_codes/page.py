@@ -19,8 +19,8 @@ from benchmarks.shown import show
 from sdlstudy.rendering.figures import PALETTE, save_png, style
 from sdlstudy.results.tables import read_csv, write_csv
 
-SMALL, SAELENS, FULL, REAL, LOSS = (
-    f"<!-- {name}: examples.rows_and_codes.page -->" for name in ("small", "saelens", "full", "real", "loss")
+STEPS, SMALL, SAELENS, FULL, REAL, LOSS = (
+    f"<!-- {name}: examples.rows_and_codes.page -->" for name in ("steps", "small", "saelens", "full", "real", "loss")
 )
 LAYER = 12
 """Layer of the picture and of the losses."""
@@ -34,18 +34,29 @@ CODES = (
     "posterior",
     "OMP with a threshold",
     "OMP, fixed k",
-    "gradient pursuit, fixed k",
-    "true supports",
 )
+"""Kinds of codes in the tables; the CSV files also contain gradient pursuit with a fixed k, and true supports."""
 ROWS = {
-    "ours": "ours",
+    "ours, detached": "ours",
     "SAELens' recipe, 3,072,000 samples": "SAELens' recipe",
-    "ours, refined": "ours, refined",
+    "ours, detached, refined": "ours, refined",
     "true": "true",
 }
-PICTURED = tuple(
-    codes for codes in CODES if "times the" not in codes and "twice" not in codes and codes != "true supports"
-)
+"""Rows at the small size. "ours" in the CSV are those with plain prefixes."""
+PICTURED = {
+    "trained encoder": "trained encoder, its L0",
+    "trained encoder, equal L0": "trained encoder, equal L0",
+    "BatchTopK encoder, trained anew": "BatchTopK, trained anew",
+    "logistic encoder": "logistic encoder",
+    "posterior": "posterior",
+    "OMP with a threshold": "OMP with a threshold",
+}
+COLOURS = {
+    **dict.fromkeys(("ours", "TopK"), PALETTE[0]),
+    **dict.fromkeys(("SAELens' recipe", "SAELens BatchTopK"), PALETTE[1]),
+    **dict.fromkeys(("ours, refined", "TopK, refined"), PALETTE[2]),
+    **{"true": PALETTE[3], "BatchTopK": PALETTE[4]},
+}
 
 
 def differences(runs: pd.DataFrame, prediction: pd.Series) -> pd.Series:
@@ -101,11 +112,39 @@ def table(runs: pd.DataFrame, by: dict[str, str], columns: dict[str, tuple[str, 
     return "\n".join(lines)
 
 
+def steps(runs: pd.DataFrame) -> str:
+    """Return F1 after each step from a trained dictionary to searched codes of refined rows, for each recipe."""
+    recipes = {
+        "1,024 features, ours": ("small", "ours, detached"),
+        "1,024, SAELens' recipe": ("small", "SAELens' recipe, 3,072,000 samples"),
+        "16,384 features, ours": ("saelens", "ours"),
+        "16,384, SAELens' recipe": ("saelens", "SAELens' recipe, 10,240,000 samples"),
+    }
+    changes = {
+        "trained encoder at its L0": ("", "trained encoder"),
+        "the same at the L0 of posterior codes": ("", "trained encoder, equal L0"),
+        "posterior codes of the same rows": ("", "posterior"),
+        "posterior codes of refined rows": (", refined", "posterior"),
+        "an ordinary encoder for refined rows": (", refined", "logistic encoder"),
+    }
+    lines = ["| codes | " + " | ".join(recipes) + " |", "|---" * (len(recipes) + 1) + "|"]
+    for title, (suffix, codes) in changes.items():
+        cells = []
+        for size, rows in recipes.values():
+            chosen = runs[(runs["size"] == size) & (runs["rows"] == rows + suffix)]
+            cells.append(cell(chosen.loc[chosen["codes"].str.startswith(codes + ", four"), "f1_score"]))
+            cells[-1] = cells[-1] or cell(chosen.loc[chosen["codes"] == codes, "f1_score"])
+        lines.append(f"| {title} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
 def picture(runs: pd.DataFrame, real: pd.DataFrame) -> Figure:
     """Draw F1 on both sizes of the bench and the unexplained variance on SmolLM2, for each kind of codes."""
     same = {
         "logistic encoder, four times the samples": "logistic encoder",
         "SAELens' recipe, 10,240,000 samples": "SAELens' recipe, 3,072,000 samples",
+        "ours": "ours, detached",
+        "ours, refined": "ours, detached, refined",
     }
     large = runs[runs["size"] == "saelens"].replace(same)
     on_smollm2 = {name: name for name in ("TopK", "BatchTopK", "SAELens BatchTopK", "TopK, refined")}
@@ -115,7 +154,7 @@ def picture(runs: pd.DataFrame, real: pd.DataFrame) -> Figure:
         _dots(panels[0], large, ROWS, "f1_score", "F1, 16,384 features")
         _dots(panels[1], runs[runs["size"] == "small"], ROWS, "f1_score", "F1, 1,024 features")
         _dots(panels[2], real, on_smollm2, "fvu", "variance unexplained, SmolLM2")
-        panels[0].set_yticks(range(len(PICTURED)), PICTURED)
+        panels[0].set_yticks(range(len(PICTURED)), PICTURED.values())
         panels[0].invert_yaxis()
         for axes in panels:
             axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=2, fontsize=7, frameon=False)
@@ -127,10 +166,10 @@ def _dots(axes: Any, runs: pd.DataFrame, by: dict[str, str], measure: str, title
     present = {rows: label for rows, label in by.items() if (runs["rows"] == rows).any()}
     for number, (rows, label) in enumerate(present.items()):
         chosen = runs[(runs["rows"] == rows) & runs["codes"].isin(PICTURED)]
-        means = chosen.groupby("codes")[measure].mean()
-        colour = PALETTE[list(by).index(rows)]
-        places = [PICTURED.index(codes) + 0.14 * (number - (len(present) - 1) / 2) for codes in means.index]
-        axes.scatter(means, places, s=18, color=colour, label=label)
+        by_codes = [(codes, *summary(values)) for codes, values in chosen.groupby("codes")[measure]]
+        places = [list(PICTURED).index(codes) + 0.14 * (number - (len(present) - 1) / 2) for codes, *_ in by_codes]
+        means, halves = ([each[i] for each in by_codes] for i in (1, 2))
+        axes.errorbar(means, places, xerr=np.nan_to_num(halves), fmt="o", ms=4, lw=1, color=COLOURS[label], label=label)
     axes.set_xlabel(title)
 
 
@@ -151,6 +190,7 @@ def tables(folder: Path) -> dict[str, str]:
     recipes = {name: name for name in runs.loc[runs["size"] == "saelens", "rows"] if name.startswith("SAELens")}
     saelens = {"ours": "trained", **recipes, "ours, refined": "refined"}
     return {
+        STEPS: steps(runs),
         SMALL: table(runs[runs["size"] == "small"], ROWS, judged),
         SAELENS: table(runs[runs["size"] == "saelens"], saelens, judged),
         FULL: table(full, {name: name for name in full["rows"].unique()}, untimed),

@@ -54,6 +54,8 @@ class Size(NamedTuple):
     """Steps of SAELens' recipe, each a training of its own."""
     judged: int
     """Samples that SAELens' evaluator draws."""
+    longer: tuple[int, ...] = ()
+    """Steps of longer trainings by our recipe."""
 
 
 MATRYOSHKA: dict[str, Any] = {"activation": "batchtopk", "bias": True}
@@ -99,7 +101,7 @@ SIZES = {
         200_000,
     ),
 }
-SIZES["saelens"] = SIZES["full"]._replace(saelens_steps=(2_000, 10_000), judged=100_000)
+SIZES["saelens"] = SIZES["full"]._replace(saelens_steps=(2_000, 10_000), judged=100_000, longer=(10_000,))
 """The full size, in worlds that SAELens' code draws."""
 TUNING = 8192
 """Samples that thresholds are set on."""
@@ -135,7 +137,8 @@ class Rows:
 
     def names(self) -> list[str]:
         saelens = [f"SAELens' recipe, {BATCH * steps:,} samples" for steps in self.size.saelens_steps]
-        ours = ["ours", *([] if self.size.recipe.get("prefix_detached") else [DETACHED])]
+        longer = [f"ours, {BATCH * steps:,} samples" for steps in self.size.longer]
+        ours = ["ours", *([] if self.size.recipe.get("prefix_detached") else [DETACHED]), *longer]
         return [*ours, *saelens, *(f"{name}, refined" for name in (*ours, *saelens)), "true"]
 
     def dictionary(self, name: str) -> sdl.Dictionary:
@@ -153,10 +156,10 @@ class Rows:
                 return sdl.load(self.refined)
             trained = self.dictionary(name.removesuffix(", refined"))
             return sdl.refine(trained, self.samples(1), rounds=10, out=out, progress=False)
-        settings = size.recipe if name in ("ours", DETACHED) else SAELENS | {"k": size.k, "prefixes": size.prefixes}
+        settings = size.recipe if name.startswith("ours") else SAELENS | {"k": size.k, "prefixes": size.prefixes}
         if name == DETACHED:
             settings = settings | {"prefix_detached": True, "reorder_every": 50}
-        steps = size.steps if name in ("ours", DETACHED) else int(name.split()[-2].replace(",", "")) // BATCH
+        steps = int(name.split()[-2].replace(",", "")) // BATCH if name.endswith(" samples") else size.steps
         return sdl.fit(self.samples(0), n_q=size.n_q, steps=steps, seed=self.seed, out=out, progress=False, **settings)
 
     def samples(self, part: int) -> Callable[[int], Tensor]:
