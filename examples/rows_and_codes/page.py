@@ -231,55 +231,51 @@ def complete(real: pd.DataFrame) -> pd.DataFrame:
 def sentences(folder: Path) -> list[str]:
     """Return the sentences of the page whose numbers come from the runs."""
     runs, real = read_csv(folder / "rows_and_codes.csv"), read_csv(folder / "real.csv")
-    small = runs[runs["size"] == "small"]
-    f1 = small.pivot_table(index="seed", columns=["rows", "codes"], values="f1_score")
-    ours, refined = f1["ours"], f1["ours, refined"]
-    gain = ours["posterior"] - ours["trained encoder, equal L0"]
-    anew = ours["posterior"] - ours["BatchTopK encoder, trained anew"]
-    full = runs[(runs["size"] == "full") & (runs["seed"] == 2)].set_index("codes")["f1_score"]
+    f1 = runs[runs["size"] == "small"].pivot_table(index="seed", columns=["rows", "codes"], values="f1_score")
+    ours, refined, plain = f1["ours, detached"], f1["ours, detached, refined"], f1["ours"]
+    saelens = f1["SAELens' recipe, 3,072,000 samples"]
+    own, equal, anew_name = "trained encoder", "trained encoder, equal L0", "BatchTopK encoder, trained anew"
+    pursuit, logistic = "OMP with a threshold", "logistic encoder"
     worlds = runs[(runs["size"] == "saelens") & (runs["rows"] == "ours, refined")].set_index("codes")
     encoder = worlds.loc["logistic encoder, four times the samples"]
-    loss = real[real["kl_spliced"].notna()]
-    model = loss[loss["rows"] == "TopK"].set_index("codes")
+    large = runs[runs["size"] == "saelens"].groupby(["rows", "codes"])["f1_score"].mean()
+    trained, longer = large["ours"], large["SAELens' recipe, 10,240,000 samples"]
+    full = runs[(runs["size"] == "full") & (runs["seed"] == 2)].set_index("codes")["f1_score"]
+    model = real[(real["layer"] == LAYER) & (real["rows"] == "TopK") & real["kl_spliced"].notna()].set_index("codes")
     kl, error, l0 = model["kl_spliced"], model["fvu"], model["l0"]
     clip = read_csv(folder / "clip.csv").query("rows == 'TopK'").groupby("codes")["fvu"].mean()
-    alone = ours["trained encoder, equal L0"] - ours["trained encoder"]
-    judged = outcomes(runs, read_csv(folder / "predictions.csv"))
-    inside = judged["mean"] - judged["half_width"] >= judged["low"]
-    inside &= judged["mean"] + judged["half_width"] <= judged["high"]
-    pursuit, anew_name = "OMP with a threshold", "BatchTopK encoder, trained anew"
     causes = read_csv(folder / "causes.csv").pivot_table(index="seed", columns="rows", values="f1_score")
-    worlds_f1 = runs[runs["size"] == "saelens"].groupby(["rows", "codes"])["f1_score"].mean()
-    trained, longer = worlds_f1["ours"], worlds_f1["SAELens' recipe, 10,240,000 samples"]
+    judged = outcomes(runs, read_csv(folder / "predictions.csv"))
     return [
-        f"F1 of {cell(ours['trained encoder'])} at its own L0 and of "
-        f"{cell(ours['trained encoder, equal L0'])} at the L0",
-        f"So {cell(alone)} come from L0. At equal L0, posterior codes beat the trained encoder by {cell(gain)}; "
-        f"that they beat an encoder trained anew ({cell(anew)}) is not shown",
-        f"changes F1 by {cell(refined['posterior'] - ours['posterior'])}",
+        f"detached prefixes raise the F1 of the trained encoder by {cell(ours[own] - plain[own])}",
+        f"{cell(plain[equal] - plain[own])} on rows with plain prefixes, {cell(saelens[equal] - saelens[own])} on "
+        f"those of SAELens' recipe, and {cell(ours[equal] - ours[own])} on ours",
+        f"posterior codes add {cell(ours['posterior'] - ours[equal])} to our rows and "
+        f"{cell(saelens['posterior'] - saelens[equal])} to those of SAELens' recipe",
+        f"An encoder trained anew adds {cell(ours[anew_name] - ours[equal])}, a logistic encoder "
+        f"{cell(ours[logistic] - ours[equal])}",
+        f"adds {cell(refined['posterior'] - ours['posterior'])} to our rows with detached prefixes, and "
+        f"{cell(f1['ours, refined']['posterior'] - plain['posterior'])} to those with plain ones",
         f"F1 of {cell(ours[pursuit])} with a threshold and {cell(ours['OMP, fixed k'])} with a fixed k",
         f"an F1 of {cell(encoder['f1_score'])}, an MCC of {cell(encoder['mcc'])} and an explained variance of "
         f"{cell(encoder['explained_variance'])}",
         f"posterior codes have an F1 of {cell(worlds.loc['posterior', 'f1_score'])}",
-        f"our recipe's encoder has {short(trained['trained encoder'])} and posterior codes "
-        f"{short(trained['posterior'])} after 2 million samples",
-        f"SAELens' recipe has {short(longer['trained encoder'])} at an L0 of 25 and "
-        f"{short(longer['trained encoder, equal L0'])} at the L0 of its posterior codes, OMP {short(longer[pursuit])} "
-        f"and posterior codes {short(longer['posterior'])}",
+        f"L0 adds {short(trained[equal] - trained[own])} and codes {short(trained['posterior'] - trained[equal])} to "
+        f"our rows after 2 million samples, {short(longer[equal] - longer[own])} and "
+        f"{short(longer['posterior'] - longer[equal])} to those of SAELens' recipe after 10 million",
         f"mean shift changes F1 by {cell(causes['mean shift'] - causes['trained'])}, the refit by "
         f"{cell(causes['refit'] - causes['trained'])}",
         f"gives back {cell(causes['refit, parents removed'] - causes['refit'])}",
         f"a BatchTopK encoder has {short(full[anew_name])}, a logistic one with as many samples "
-        f"{short(full['logistic encoder'])}",
+        f"{short(full[logistic])}",
         f"leaves {short(error[pursuit])} of the variance and a KL divergence of {short(kl[pursuit])} at an L0 of "
         f"{l0[pursuit]:.1f}",
         f"a BatchTopK encoder that is trained anew leaves {short(error[anew_name])} and {short(kl[anew_name])} at "
         f"{l0[anew_name]:.1f}",
-        f"the trained encoder leaves {short(error['trained encoder'])} and {short(kl['trained encoder'])} at 32",
-        f"On CLIP, they leave {short(clip[pursuit])}, {short(clip[anew_name])} and {short(clip['trained encoder'])}",
-        f"the means of {(judged['outcome'] == 'right').sum()} of {len(judged)} lie between the predicted bounds, "
-        f"and the intervals of {inside.sum()}",
-        f"a cross-entropy of {loss['clean'].mean():.2f} nats",
+        f"the trained encoder leaves {short(error[own])} and {short(kl[own])} at 32",
+        f"On CLIP, they leave {short(clip[pursuit])}, {short(clip[anew_name])} and {short(clip[own])}",
+        f"{(judged['outcome'] == 'right').sum()} of {len(judged)} predictions are right",
+        f"a cross-entropy of {model['clean'].mean():.2f} nats",
     ]
 
 

@@ -11,6 +11,7 @@ articles or photos that training did not see.
 """
 
 import argparse
+import copy
 import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -100,6 +101,7 @@ def kinds(rows: Rows, name: str) -> Iterator[tuple[str, Callable[[], Coded | sdl
     l0 = mean_l0(Coded.from_dictionary(posterior), x)
     if not is_refined:
         yield "trained encoder", lambda: dictionary
+        yield "trained encoder, equal L0", lambda: at_l0(dictionary, x, l0)
     yield "posterior", lambda: posterior
     yield "BatchTopK encoder, trained anew", lambda: plain_encoder(rows, posterior, l0)
     yield (
@@ -109,6 +111,15 @@ def kinds(rows: Rows, name: str) -> Iterator[tuple[str, Callable[[], Coded | sdl
     yield "OMP with a threshold", lambda: sdl.search(posterior, x, "omp", l0=l0, progress=False)
     for method, title in (("omp", "OMP"), ("gradient_pursuit", "gradient pursuit")):
         yield f"{title}, fixed k", lambda method=method: sdl.search(posterior, method=method, k=round(l0))
+
+
+def at_l0(dictionary: sdl.Dictionary, x: torch.Tensor, l0: float) -> sdl.Dictionary:
+    """Return a copy of a TopK or BatchTopK dictionary with another k or threshold, which gives this L0."""
+    changed = copy.deepcopy(dictionary)
+    if hasattr(changed.coder.sigma, "threshold"):
+        return batchtopk_at(changed, x, l0)
+    changed.coder.sigma.set_k(round(l0))
+    return changed
 
 
 def plain_encoder(rows: Rows, posterior: sdl.Dictionary, l0: float) -> sdl.Dictionary:
@@ -174,10 +185,13 @@ def main(argv: list[str] | None = None) -> None:
 def score(rows: Rows, names: Sequence[str], table: Path, key: dict[str, int], contexts: int) -> None:
     """Score the codes of each dictionary's rows that the table does not contain yet."""
     for name in names:
-        if (*key.values(), name) in finished(table, [*key, "rows"]):
+        done = {kind for *rest, kind in finished(table, [*key, "rows", "codes"]) if rest == [*key.values(), name]}
+        if {"trained encoder", "trained encoder, equal L0"} <= done or (name.endswith("refined") and done):
             continue
         measured, dictionaries = {}, {}
         for kind, tuned in kinds(rows, name):
+            if kind in done:
+                continue
             start = time.process_time()
             codes = tuned()
             measured[kind] = {"tuning_seconds": time.process_time() - start, **scores(rows, codes)}

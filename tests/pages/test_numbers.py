@@ -126,13 +126,17 @@ def test_the_table_of_longer_trainings_is_that_of_its_runs():
     assert f"{long_trainings.BEGINS}\n{long_trainings.table()}\n" in text
     f1 = frame("methods/runs_long").pivot_table(index="seed", columns="method", values="detection_f1")
     peers = f1[["dictionary_learning_batchtopk", "saelens_batchtopk"]].mean()
+    early = frame("methods/runs").query("ground == 'synth_s'").groupby("method")["detection_f1"].mean()
+    dead = frame("methods/runs_long").groupby("method")["dead_fraction"].mean()
     assert_says(
         "docs/results/methods/README.md",
         f"(F1 of {cell(f1['nested_detached'])}), SAELens' Matryoshka included "
         f"({short(f1['saelens_nested'].mean(), 3)})",
         f"an F1 of {short(peers.iloc[0], 3)} with dictionary_learning's trainer, {short(peers.iloc[1], 3)} with "
         f"SAELens' and {short(f1['batchtopk'].mean(), 3)} with ours",
-        f"({cell(f1['saelens_batchtopk'] - f1['batchtopk'])})",
+        f"(SAELens' to ours: {cell(f1['saelens_batchtopk'] - f1['batchtopk'])})",
+        f"JumpReLU's F1 fell from {short(early['jumprelu'], 3)} after 300 steps, and {percent(dead['jumprelu'], 0)} %",
+        f"ACS has the highest F1 ({short(early['acs'], 3)})",
     )
 
 

@@ -8,13 +8,17 @@ from sdlstudy.rendering.comparison import comparison_table, comparison_text, fig
 RUNS = pd.DataFrame(
     [
         *[
-            ("here", method, seed, 0.1 * (n + 1), l0)
+            ("here", method, seed, 0.1 * (n + 1), l0, 64)
             for n, (method, l0) in enumerate([("a", 16), ("b", 20), ("c", 21), ("d", 16)])
             for seed in range(3)
         ],
-        *[("there", method, seed, 0.5 - 0.1 * n, 4) for n, method in enumerate(["a", "c", "d"]) for seed in range(3)],
+        *[
+            ("there", method, seed, 0.5 - 0.1 * n, 4, 64)
+            for n, method in enumerate(["a", "c", "d"])
+            for seed in range(3)
+        ],
     ],
-    columns=["ground", "method", "seed", "fvu", "l0"],
+    columns=["ground", "method", "seed", "fvu", "l0", "latents"],
 )
 TABLE = comparison_table(RUNS, {"here": "fvu", "there": "fvu"}, ["d"], {"here": 16, "there": None})
 
@@ -27,11 +31,20 @@ def test_a_method_that_misses_the_l0_and_a_null_baseline_have_no_rank():
     assert ranks == {("here", "a"): 1, ("here", "b"): 2, ("there", "a"): 2, ("there", "c"): 1}
 
 
+def test_a_wider_dictionary_is_not_compared():
+    """Its width is 1.5 times the median of all runs; one of 1.25 times the median is compared."""
+    wide = RUNS.assign(latents=RUNS["method"].map({"a": 96, "b": 80, "c": 64, "d": 64}))
+    table = comparison_table(wide, {"here": "fvu", "there": "fvu"}, ["d"], {"here": 16, "there": None})
+    ranked = table.set_index(["ground", "method"])["rank"]
+    assert np.isnan([ranked["here", "a"], ranked["there", "a"]]).all()
+    assert ranked["here", "b"] == ranked["there", "c"] == 1
+
+
 def test_a_rank_is_resolved_as_far_as_paired_differences_over_seeds_are():
     """b and c vary over seeds by more than they differ, a and b vary together."""
     errors = {"a": [0.10, 0.20, 0.30], "b": [0.11, 0.21, 0.311], "c": [0.30, 0.20, 0.10], "d": [0.90, 0.91, 0.92]}
-    rows = [("here", m, seed, fvu, 16) for m, values in errors.items() for seed, fvu in enumerate(values)]
-    runs = pd.DataFrame(rows, columns=["ground", "method", "seed", "fvu", "l0"])
+    rows = [("here", m, seed, fvu, 16, 64) for m, values in errors.items() for seed, fvu in enumerate(values)]
+    runs = pd.DataFrame(rows, columns=["ground", "method", "seed", "fvu", "l0", "latents"])
     table = comparison_table(runs, {"here": "fvu"}, [], {"here": 16}).set_index("method")
     bounds = table[["best_rank", "worst_rank"]].T.to_dict("list")
     assert bounds == {"a": [1, 2], "b": [2, 3], "c": [1, 3], "d": [4, 4]}

@@ -15,13 +15,14 @@ from sdlstudy.rendering.labels import label_method, label_source
 from sdlstudy.rendering.markup import number
 from sdlstudy.rendering.text_table import TextTable
 
-L0_MISSED = 0.25
-"""A method whose mean L0 differs from the target by more than this share is not compared with the others."""
+MISSED = 0.25
+"""A method is not compared with the others if its mean L0 differs from the target by more than this share, or its
+number of latents from the median over runs."""
 CAPTION = (
     "Methods at about equal L0: the score on each ground, as mean over seeds ± half the width of its 95 % t interval. "
     "A star marks methods that no other is shown to beat: the 95 % t interval of each paired difference over seeds "
-    "contains zero or is in the method's favour. In brackets: not compared, as the method is a null baseline or its L0 "
-    "misses the target by more than a quarter."
+    "contains zero or is in the method's favour. In brackets: not compared, as the method is a null baseline, or its L0 "
+    "or its number of latents is off by more than a quarter."
 )
 
 
@@ -33,13 +34,15 @@ def comparison_table(
     Parameters
     ----------
     runs
-        One row for each run: ground (a source of samples with an L0), method, seed and metrics.
+        One row for each run: ground (a source of samples with an L0), method, seed, latents (their number) and
+        metrics.
     scores
         Source -> the metric that ranks methods there.
     nulls
         Methods that are null baselines, which get no rank.
     l0
-        Source -> the L0 that methods should have there. Methods that miss it by more than `L0_MISSED` get no rank.
+        Source -> the L0 that methods should have there. Methods that miss it, or the median number of latents, by
+        more than `MISSED` get no rank.
 
     Returns
     -------
@@ -50,12 +53,13 @@ def comparison_table(
         better, and the number of methods that are not shown to be worse. Shown means that the 95 % t interval of paired
         differences over seeds excludes zero, without a correction for the number of pairs.
     """
-    rows = []
+    rows, widths = [], runs.groupby("ground")["latents"].median()
     for (ground, method), group in runs.groupby(["ground", "method"], sort=False):
         score = scores[str(ground)]
         mean, low, high = paired_interval(group[score].to_numpy(float))
         target, mean_l0 = l0[str(ground)], float(group["l0"].mean())
-        fits = method not in nulls and (target is None or abs(mean_l0 / target - 1) <= L0_MISSED)
+        off = [group["latents"].mean() / widths[str(ground)] - 1, 0.0 if target is None else mean_l0 / target - 1]
+        fits = method not in nulls and max(map(abs, off)) <= MISSED
         rows.append((method, ground, score, len(group), mean, low, high, fits))
     table = pd.DataFrame(rows, columns=["method", "ground", "score", "seeds", "mean", "low", "high", "fits"])
     table[["rank", "best_rank", "worst_rank"]] = np.nan
