@@ -48,7 +48,10 @@ ROWS = ("TopK", "BatchTopK", "SAELens BatchTopK", "TopK, refined", "BatchTopK, r
 TUNING = 8192
 ENCODER_STEPS = 400
 """Steps of 1,024 samples for an encoder that is fitted to rows: about as many samples as the training."""
-IN_THE_MODEL = ("trained encoder", "posterior", "BatchTopK encoder, trained anew", "OMP with a threshold")
+IN_THE_MODEL = (
+    *("trained encoder", "trained encoder, equal L0"),
+    *("posterior", "BatchTopK encoder, trained anew", "OMP with a threshold"),
+)
 """Codes whose loss is measured."""
 
 

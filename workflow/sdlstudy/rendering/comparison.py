@@ -21,8 +21,8 @@ number of latents from the median over runs."""
 CAPTION = (
     "Methods at about equal L0: the score on each ground, as mean over seeds ± half the width of its 95 % t interval. "
     "A star marks methods that no other is shown to beat: the 95 % t interval of each paired difference over seeds "
-    "contains zero or is in the method's favour. In brackets: not compared, as the method is a null baseline, or its L0 "
-    "or its number of latents is off by more than a quarter."
+    "contains zero or is in the method's favour. In brackets: not compared, as the method is a null baseline, or its "
+    "L0 or its number of latents is off by more than a quarter."
 )
 
 
