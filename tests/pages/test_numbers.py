@@ -28,6 +28,7 @@ from tests.pages.findings import (
 
 README, FINDINGS, SOLVERS = "README.md", "docs/findings.md", "docs/solvers.md"
 TRAINING, VERDICTS = "docs/training.md", "docs/verdicts.md"
+BETTER_CODES, SPEED = "docs/better-codes.md", "docs/speed.md"
 SETTINGS = re.compile(
     r"""
     (above|within)\ \.(7|9|95)\b | 1000\ independent | \b95\ %\ t?\b | n_p\ =\ 768 | k\ =\ (6|32)\b
@@ -229,7 +230,33 @@ def test_times_of_codes_by_search_are_those_of_the_table():
     times = rows.pivot(index="latents", columns="codes", values="microseconds")
     for latents, its in times.iterrows():
         cells = (f"{its[codes]:.3g}" for codes in ("topk", "posterior", "omp", "gradient_pursuit"))
-        assert_says("docs/speed.md", " | ".join([f"| {latents:,}", *cells]))
+        assert_says(SPEED, " | ".join([f"| {latents:,}", *cells]))
+    least, middle, most = (f"{times['posterior'][latents]:.3g}" for latents in (256, 4096, 16_000))
+    longer = times.drop(columns="topk").div(times["topk"], axis=0).to_numpy()
+    assert (round(longer.min()), round(longer.max())) == (5, 13)
+    assert_says(SPEED, "5 to 13 times as long as the encoder of TopK")
+    assert_says(
+        BETTER_CODES,
+        f"posterior codes take {least} µs a sample at 256 latents, {middle} at 4,096 and {most} at 16,000, which is "
+        "5 to 13 times",
+    )
+
+
+def test_better_codes_on_a_language_model_and_the_time_of_fitting_an_encoder():
+    real = frame("posterior/real").groupby(["layer", "rows", "codes"])[["l0", "fvu"]].mean().unstack()
+    fvu, more = real["fvu"], real["l0", "trained encoder"] / real["l0", "logistic encoder"]
+    logistic, trained, omp = (
+        f"{short(fvu[codes].min())} to {short(fvu[codes].max())}"
+        for codes in ("logistic encoder", "trained encoder", "OMP with a threshold")
+    )
+    assert_says(
+        BETTER_CODES,
+        f"It leaves {logistic} of the variance; trained encoders leave {trained} with {more.min():.1f} to "
+        f"{more.max():.1g} times as many active latents, and OMP leaves {omp}",
+    )
+    minutes = frame("posterior/rows_and_codes").query("codes.str.endswith('four times the samples')")
+    minutes = minutes["tuning_seconds"] / 60
+    assert_says(BETTER_CODES, f"{minutes.min():.0f} to {minutes.max():.0f} minutes of processor time for 4 million")
 
 
 def test_times_of_other_methods_are_those_of_the_table():
@@ -240,7 +267,7 @@ def test_times_of_other_methods_are_those_of_the_table():
         for row in (rows.loc[method, "AVX512"], rows.loc[method, "AVX2"]):
             median, least, most = (f"{row[key]:#.3g}" for key in ("ratio", "least", "most"))
             cells += [median, f"{least} to {most}"]
-        assert_says("docs/speed.md", f"| {names.get(method, 'matching pursuit')} | {' | '.join(cells)} |")
+        assert_says(SPEED, f"| {names.get(method, 'matching pursuit')} | {' | '.join(cells)} |")
 
 
 def test_shares_that_principal_directions_leave_are_those_of_the_table():
