@@ -19,7 +19,6 @@ from tests.pages.findings import (
     effect,
     floor,
     frame,
-    harder_bench,
     percent,
     short,
     signed,
@@ -75,15 +74,28 @@ def readme_sentences() -> list[str]:
     """Return the numbers of the README's three findings, in their words."""
     best, paper = (table1(protocol)["gt_recovery_decoder_mean"] for protocol in ("best", "paper"))
     nulls = frame("paper/table1").set_index("method")["gt_recovery_decoder_mean"]
-    most, random_samples = harder_bench()
-    solver = frame("synthsaebench/synthsaebench").groupby("method")["gt_recovery_decoder"].mean()["acs_denoised"]
-    denser = {"source": "denser", "weight": 0.1}
-    true, random = (
-        signed(100 * effect("relu_paper", f"{kind} - none", **denser)["mean"]).removeprefix("+")
-        for kind in ("true", "random")
+    long = 100 * frame("methods/runs_long").groupby("method")["gt_recovery_decoder"].mean()
+    ours = long[["topk", "batchtopk", "jumprelu", "lista", "nested_detached"]]
+    span = f"{short(ours.min(), 1)} to {short(ours.max(), 1)}"
+    saelens, dictionary_learning, random_samples = (
+        f"{long[name]:.2g}" for name in ("saelens_batchtopk", "dictionary_learning_batchtopk", "random_samples")
     )
-    relu = effect("relu", "true - none")
-    mean, low, high = (signed(100 * relu[name]) for name in ("mean", "low", "high"))
+    assert long.drop(["random_samples", "dictionary_learning_batchtopk"]).idxmax() == "saelens_batchtopk"
+    solver = frame("synthsaebench/synthsaebench").groupby("method")["gt_recovery_decoder"].mean()["acs_denoised"]
+    runs = frame("anchoring-effect/runs").query("not clip and start == 0 and number in (0, 100)")
+
+    def anchored(source: str, method: str, weight: float) -> list[str]:
+        its = runs.query("source == @source and method == @method and weight in (0, @weight)")
+        assert its.groupby("anchors").size().eq(5).all()
+        return [percent(its.groupby("anchors")["recovery_90"].mean()[kind]) for kind in ("true", "none", "random")]
+
+    denser, early = anchored("denser", "relu_paper", 0.1), anchored("paper", "relu", 10.0)
+    settings = frame("anchoring-effect/settings").query(
+        "method == 'topk' and not clip and measure == 'recovery_90' and contrast == 'true - none'"
+    )
+    (helped,) = settings.loc[settings["verdict"] == "helps", "mean"]
+    assert (len(settings), set(settings["verdict"])) == (4, {"helps", "not shown"})
+    clipped = [signed(100 * effect("relu", f"{kind} - none", clip=True)["mean"])[1:] for kind in ("random", "true")]
     rows = frame("paper/table1")
     rows = rows[rows["method"].isin(METHODS)]
     assert len(rows) == 4 * len(METHODS)
@@ -93,19 +105,23 @@ def readme_sentences() -> list[str]:
         f"recover {floor(best.min())} % or more",
         f"recover {percent(paper.min())} to {percent(paper.max())} %",
         f"without any training, {percent(nulls['random_samples'])} % of the features",
-        f"Of 1,024 features, decoders of 256 latents recover {most} % at most; as many random samples match "
-        f"{random_samples} %.",
-        f"finds {percent(solver, 0)} % with more latents",
-        f"add {true} points to its decoder's recovery of the other 900; random directions add {random}.",
-        f"add {mean.removeprefix('+')} points to ReLU's decoder ({low} to {high})",
-        f"encoder rows recover 0 % of them, and decoders {percent(others.min())} to {percent(others.max())} %,",
+        f"recover {span} % of 1,024 features with our trainers, {saelens} % with SAELens' BatchTopK and "
+        f"{dictionary_learning} % with dictionary_learning's; 256 random samples match {random_samples} %.",
+        f"[finds {percent(solver, 0)} %]",
+        f"then recovers {denser[0]} % of them instead of {denser[1]} %; with random directions, {denser[2]} %.",
+        f"it recovers {early[0]} % instead of {early[1]} % (random: {early[2]} %).",
+        f"TopK gains {signed(100 * helped)[1:]} points in one of four settings",
+        f"random directions bring {clipped[0]} of ReLU's {clipped[1]} points",
+        f"encoder rows recover 0 % of the other features, and decoders {percent(others.min())} to "
+        f"{percent(others.max())} %.",
     ]
 
 
 def test_every_number_of_the_readmes_findings_is_recomputed():
     assert_says(README, *readme_sentences())
     _, _, findings = words(README).partition("## Findings")
-    findings = re.sub(r"\b[123]\. \*\*|cosine above \.9|With 1 % active|and 5 % of features", " ", findings)
+    settings = r"cosine above \.9|If [15] % (of the features )?are active|directions of 100 of 1000 features"
+    findings = re.sub(rf"\b[123]\. \*\*|{settings}", " ", findings)
     assert numbers_left(findings.partition("**The paper.**")[0], *readme_sentences()) == []
 
 
@@ -223,6 +239,9 @@ def test_speeds_of_the_readme_are_those_of_their_processors():
         times = steps[selected].set_index("library")["ms_per_step"]
         libraries = ("sdlcore", "sparsify", "dictionary_learning", "saelens")
         assert_says(README, " | ".join([f"| AMD EPYC with {processor}", *(f"{times[name]:.0f}" for name in libraries)]))
+    later = (REPOSITORY / "benchmarks/results/amd-avx2/README.md").read_text()
+    ours, sparsify = map(int, re.search(r"of that run took (\d+) ms, and sparsify's (\d+) ms", later).groups())
+    assert_says(README, f"gave {ours} ms, and {sparsify} ms for sparsify ({sparsify / ours:.1f} times ours)")
 
 
 def test_times_of_codes_by_search_are_those_of_the_table():
