@@ -239,9 +239,48 @@ def test_speeds_of_the_readme_are_those_of_their_processors():
         times = steps[selected].set_index("library")["ms_per_step"]
         libraries = ("sdlcore", "sparsify", "dictionary_learning", "saelens")
         assert_says(README, " | ".join([f"| AMD EPYC with {processor}", *(f"{times[name]:.0f}" for name in libraries)]))
-    later = (REPOSITORY / "benchmarks/results/amd-avx2/README.md").read_text()
-    ours, sparsify = map(int, re.search(r"of that run took (\d+) ms, and sparsify's (\d+) ms", later).groups())
-    assert_says(README, f"gave {ours} ms, and {sparsify} ms for sparsify ({sparsify / ours:.1f} times ours)")
+
+
+def test_speeds_that_the_page_of_speed_repeats():
+    folders = {name: f"benchmarks/results/amd-{name}" for name in ("avx2", "avx-512-vnni")}
+    steps = {name: frame(f"{folder}/steps") for name, folder in folders.items()}
+    at = {
+        name: its.query("batch == 1024 and dtype == 'float32'").set_index(["library", "method", "state"])
+        for name, its in steps.items()
+    }
+    topk = {name: its.xs(("topk", 64), level=("method", "state")) for name, its in at.items()}
+    wide = topk["avx-512-vnni"]
+    shares = wide.loc["sdlcore", "ms_per_step"] / wide["ms_per_step"].drop("sdlcore")
+    sparsify, *others = sorted((percent(share, 0) for share in shares), key=int, reverse=True)
+    assert_says(SPEED, f"takes {sparsify} % of sparsify's time, and {others[1]} to {others[0]} % of SAELens' and")
+    peak = wide["peak_mb"].drop("sdlcore")
+    assert_says(
+        SPEED,
+        f"a TopK step takes {wide.loc['sdlcore', 'peak_mb']:.0f} MiB",
+        f"other libraries' steps take {peak.min():.0f} to {peak.max():.0f} MiB",
+        f"call MKL, which takes {wide.loc['sdlcore', 'probe_ms']:.0f} ms",
+    )
+    batchtopk = at["avx2"].loc["sdlcore", "batchtopk", 64]
+    product, step = batchtopk["probe_onednn_ms"], batchtopk["ms_per_step"]
+    assert_says(SPEED, f"alone takes {product:.0f} ms, and BatchTopK's step {step:.0f} ms")
+    spread = {name: f"{(its['ms_most'] / its['ms_least']).max():.1f}" for name, its in steps.items()}
+    assert_says(
+        SPEED,
+        f"up to {spread['avx-512-vnni']} times as long as the fastest with AVX-512 VNNI, and up to "
+        f"{spread['avx2']} times with AVX2",
+    )
+    pages = {name: (REPOSITORY / folder / "README.md").read_text() for name, folder in folders.items()}
+    ours, sparsify = re.search(r"of that run took (\d+) ms, and sparsify's (\d+) ms", pages["avx2"]).groups()
+    share = int(sparsify) / int(ours)
+    assert_says(SPEED, f"TopK took {ours} ms and sparsify {sparsify} ms, {share:.1f} times ours")
+    assert_says(README, f"gave {ours} ms, and {sparsify} ms for sparsify ({share:.1f} times ours)")
+    for (name, page), day in zip(pages.items(), (29, 28), strict=True):
+        assert f"- Date: 2026-11-{day} " in page, name
+        for version in ("dictionary-learning 0.1.0", "eai-sparsify 1.3.3", "sae-lens 6.54.12", "torch 2.13.0"):
+            assert version in page, name
+    assert_says(
+        SPEED, "race: 28 November 2026. AVX2: 29 November 2026. Both: SAELens 6.54.12, dictionary_learning 0.1.0"
+    )
 
 
 def test_times_of_codes_by_search_are_those_of_the_table():
