@@ -1,4 +1,4 @@
-"""Append the ratios of new benchmark tables to results/history.csv and draw it: `python -m benchmarks.history`.
+"""Append the ratios of new benchmark tables to results/history.csv: `python -m benchmarks.history`.
 
 The command reads every version of the tables in git, and the tables in the working tree, so ratios of replaced tables
 remain.
@@ -11,15 +11,12 @@ import subprocess
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
-from matplotlib.figure import Figure
-
 from benchmarks.machine import processor
 from benchmarks.results import PEERS, Row, read, to_csv
 from sdlcore.storage.files import atomic_path
-from sdlstudy.rendering.figures import PALETTE, save_png, style
 
 RESULTS = Path(__file__).parent / "results"
-HISTORY, PICTURE = RESULTS / "history.csv", RESULTS.parents[1] / "docs/images/speed-history.png"
+HISTORY = RESULTS / "history.csv"
 COLUMNS = ("date", "commit", "processor", "library", "method", "l0", "ratio")
 BATCH = "1024"
 """The batch size that every kept run measured."""
@@ -79,42 +76,11 @@ def merged(history: Sequence[Row], tables: Iterable[Iterable[Row]]) -> list[Row]
     return sorted(found.values(), key=lambda row: row["date"])
 
 
-def draw(history: Sequence[Row]) -> Figure:
-    """Return the picture: a panel for each library, the ratio of each method over runs."""
-    runs = list(dict.fromkeys((row["date"], row["processor"]) for row in history))
-    methods = list(dict.fromkeys((row["method"], row["l0"]) for row in history))
-    processors = list(dict.fromkeys(row["processor"] for row in history))
-    with style():
-        figure = Figure(figsize=(9, 4.2), layout="constrained")
-        panels = figure.subplots(1, len(PEERS), sharey=True)
-        for panel, library in zip(panels, PEERS, strict=True):
-            for (method, l0), name in ((line, name) for line in methods for name in processors):
-                line = [row for row in history if (row["library"], row["processor"]) == (library, name)]
-                line = [row for row in line if (row["method"], row["l0"]) == (method, l0)]
-                panel.plot(
-                    [runs.index((row["date"], row["processor"])) for row in line],
-                    [float(row["ratio"]) for row in line],
-                    color=PALETTE[methods.index((method, l0)) % len(PALETTE)],
-                    marker="osD^v"[processors.index(name)],
-                    markersize=4,
-                    label=f"{method}, {l0} active" if name == processors[0] else None,
-                )
-            panel.set_title(f"{library} / ours")
-            panel.set_yscale("log")
-            panel.set_yticks([1, 2, 5, 10, 20, 50], labels=["1", "2", "5", "10", "20", "50"])
-            panel.set_xticks(range(len(runs)), [f"{date[5:]}\n{name}" for date, name in runs], rotation=90, fontsize=6)
-        panels[0].set_ylabel("times as fast as the library")
-        handles, labels = panels[0].get_legend_handles_labels()
-        figure.legend(handles, labels, loc="outside right center")
-    return figure
-
-
 def main() -> None:
-    """Write the history and its picture."""
+    """Write the history."""
     rows = merged(read(HISTORY) if HISTORY.exists() else [], kept())
     with atomic_path(HISTORY) as part:
         part.write_text(to_csv(rows, COLUMNS))
-    save_png(draw(rows), PICTURE)
 
 
 def _key(row: Row) -> tuple[str, ...]:

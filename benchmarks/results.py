@@ -62,8 +62,8 @@ def write(folder: Path, steps: Sequence[Row], recovery: Sequence[Row], facts: Ro
 
 
 def summary(steps: Iterable[Row], batch: int) -> str:
-    """Return the table of one processor in docs/speed.md: steps at a batch size, the dense float32 product alone by MKL
-    and by oneDNN, and our speed relative to the fastest peer.
+    """Return the table of one processor in docs/speed.md: the libraries' float32 steps at a batch size, and the fastest
+    peer's time over ours. Methods that no peer has are left out.
 
     Parameters
     ----------
@@ -72,24 +72,14 @@ def summary(steps: Iterable[Row], batch: int) -> str:
     batch
         The batch size.
     """
-    names = [f"ours{name}" for name in OURS.values()]
-    header = [
-        "method",
-        "L0",
-        *names,
-        *PEERS,
-        "product (MKL)",
-        "product (oneDNN)",
-        *(f"fastest peer / {name}" for name in names),
-    ]
+    header = ["method", "L0", "ours", *PEERS, "fastest peer / ours"]
     lines = []
     for group in _groups([row for row in steps if int(row["batch"]) == batch]):
-        ours = [_ms(group.get(("sdlcore", dtype))) for dtype in OURS]
-        peers = [_ms(group.get((peer, "float32"))) for peer in PEERS]
+        ours, *peers = (_ms(group.get((library, "float32"))) for library in ("sdlcore", *PEERS))
         fastest = min((ms for ms in peers if ms is not None), default=None)
-        products = [_field(next(iter(group.values())), name) for name in PRODUCTS.values()]
-        cells = [*_names(group)[:2], *(_number(ms, 0) for ms in (*ours, *peers, *products))]
-        lines.append([*cells, *(_number(fastest / ms if ms and fastest else None, 1) for ms in ours)])
+        if ours and fastest:
+            cells = [*_names(group)[:2], *(_number(ms, 0) for ms in (ours, *peers))]
+            lines.append([*cells, _number(fastest / ours, 1)])
     return _table(header, lines)
 
 
@@ -123,20 +113,20 @@ def show_all(results: Path, page: Path) -> None:
 
 
 def race_summary(recovery: Iterable[Row]) -> str:
-    """Return the table of the race in docs/speed.md: the better learning rate of each library.
+    """Return the table of the race in docs/speed.md: the better learning rate of each library, in float32.
 
     Parameters
     ----------
     recovery
         Rows of recovery.csv.
     """
-    best = _best(recovery)
+    best = _best(row for row in recovery if row["dtype"] == "float32")
     thresholds = sorted({threshold for *_, threshold in best})
     header = ["library", *(f"seconds to {threshold:.0%}" for threshold in thresholds), "steps", "learning rate"]
     lines = []
-    for name in dict.fromkeys((library, dtype) for library, dtype, _ in best):
-        rows = [best[*name, threshold] for threshold in thresholds]
-        cells = ["ours" + OURS[name[1]] if name[0] == "sdlcore" else _title(name), *(_seconds(row) for row in rows)]
+    for library in dict.fromkeys(library for library, *_ in best):
+        rows = [best[library, "float32", threshold] for threshold in thresholds]
+        cells = ["ours" if library == "sdlcore" else library, *(_seconds(row) for row in rows)]
         lines.append([*cells, str(rows[-1]["steps"]), f"{float(rows[-1]['lr']):.2g}"])
     return _table(header, lines)
 

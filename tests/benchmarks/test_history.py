@@ -2,8 +2,6 @@
 
 import subprocess
 
-import pytest
-
 from benchmarks import history, results
 from benchmarks.machine import WORTH_NAMING
 from tests.benchmarks.test_results import FACTS, OURS, TIMES, page, step
@@ -59,10 +57,3 @@ def test_every_committed_table_is_in_the_history():
             rows = history.ratios(results.read(path), path.with_name("README.md").read_text(), "")
             assert history.merged(entries, [rows]) == entries, f"{path.parent.name}: run python -m benchmarks.history"
     assert list(entries[0]) == list(history.COLUMNS)
-
-
-def test_the_picture_has_every_ratio():
-    rows = results.read(history.HISTORY)
-    panels = history.draw(rows).axes
-    points = [y for panel in panels for line in panel.get_lines() for y in line.get_ydata()]
-    assert sorted(points) == pytest.approx(sorted(float(row["ratio"]) for row in rows))

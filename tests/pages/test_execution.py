@@ -74,6 +74,11 @@ def test_the_ten_lines_of_the_readme_find_the_features(session):
     assert len(first.code.strip().splitlines()) <= 10
     session.run(first)
     assert session.names["scores"]["gt_recovery_decoder"] >= 0.99
+    samples = session.names["scores"].nulls["samples"]
+    assert (
+        f"columns match {100 * samples['gt_recovery_decoder']:.0f} % of them" in (REPOSITORY / "README.md").read_text()
+    )
+    assert samples["fvu"] > 1
     assert plt.gcf().axes
     assert (session.folder / "topk.safetensors").is_file()
     plt.close("all")

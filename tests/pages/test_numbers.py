@@ -19,7 +19,6 @@ from tests.pages.findings import (
     effect,
     floor,
     frame,
-    harder_bench,
     percent,
     short,
     signed,
@@ -28,6 +27,7 @@ from tests.pages.findings import (
 
 README, FINDINGS, SOLVERS = "README.md", "docs/findings.md", "docs/solvers.md"
 TRAINING, VERDICTS = "docs/training.md", "docs/verdicts.md"
+BETTER_CODES, SPEED = "docs/better-codes.md", "docs/speed.md"
 SETTINGS = re.compile(
     r"""
     (above|within)\ \.(7|9|95)\b | 1000\ independent | \b95\ %\ t?\b | n_p\ =\ 768 | k\ =\ (6|32)\b
@@ -74,15 +74,28 @@ def readme_sentences() -> list[str]:
     """Return the numbers of the README's three findings, in their words."""
     best, paper = (table1(protocol)["gt_recovery_decoder_mean"] for protocol in ("best", "paper"))
     nulls = frame("paper/table1").set_index("method")["gt_recovery_decoder_mean"]
-    most, random_samples = harder_bench()
-    solver = frame("synthsaebench/synthsaebench").groupby("method")["gt_recovery_decoder"].mean()["acs_denoised"]
-    denser = {"source": "denser", "weight": 0.1}
-    true, random = (
-        signed(100 * effect("relu_paper", f"{kind} - none", **denser)["mean"]).removeprefix("+")
-        for kind in ("true", "random")
+    long = 100 * frame("methods/runs_long").groupby("method")["gt_recovery_decoder"].mean()
+    ours = long[["topk", "batchtopk", "jumprelu", "lista", "nested_detached"]]
+    span = f"{short(ours.min(), 1)} to {short(ours.max(), 1)}"
+    saelens, dictionary_learning, random_samples = (
+        f"{long[name]:.2g}" for name in ("saelens_batchtopk", "dictionary_learning_batchtopk", "random_samples")
     )
-    relu = effect("relu", "true - none")
-    mean, low, high = (signed(100 * relu[name]) for name in ("mean", "low", "high"))
+    assert long.drop(["random_samples", "dictionary_learning_batchtopk"]).idxmax() == "saelens_batchtopk"
+    solver = frame("synthsaebench/synthsaebench").groupby("method")["gt_recovery_decoder"].mean()["acs_denoised"]
+    runs = frame("anchoring-effect/runs").query("not clip and start == 0 and number in (0, 100)")
+
+    def anchored(source: str, method: str, weight: float) -> list[str]:
+        its = runs.query("source == @source and method == @method and weight in (0, @weight)")
+        assert its.groupby("anchors").size().eq(5).all()
+        return [percent(its.groupby("anchors")["recovery_90"].mean()[kind]) for kind in ("true", "none", "random")]
+
+    denser, early = anchored("denser", "relu_paper", 0.1), anchored("paper", "relu", 10.0)
+    settings = frame("anchoring-effect/settings").query(
+        "method == 'topk' and not clip and measure == 'recovery_90' and contrast == 'true - none'"
+    )
+    (helped,) = settings.loc[settings["verdict"] == "helps", "mean"]
+    assert (len(settings), set(settings["verdict"])) == (4, {"helps", "not shown"})
+    clipped = [signed(100 * effect("relu", f"{kind} - none", clip=True)["mean"])[1:] for kind in ("random", "true")]
     rows = frame("paper/table1")
     rows = rows[rows["method"].isin(METHODS)]
     assert len(rows) == 4 * len(METHODS)
@@ -92,19 +105,23 @@ def readme_sentences() -> list[str]:
         f"recover {floor(best.min())} % or more",
         f"recover {percent(paper.min())} to {percent(paper.max())} %",
         f"without any training, {percent(nulls['random_samples'])} % of the features",
-        f"Of 1,024 features, decoders of 256 latents recover {most} % at most; as many random samples match "
-        f"{random_samples} %.",
-        f"finds {percent(solver, 0)} % with more latents",
-        f"add {true} points to its decoder's recovery of the other 900; random directions add {random}.",
-        f"add {mean.removeprefix('+')} points to ReLU's decoder ({low} to {high})",
-        f"encoder rows recover 0 % of them, and decoders {percent(others.min())} to {percent(others.max())} %,",
+        f"recover {span} % of 1,024 features with our trainers, {saelens} % with SAELens' BatchTopK and "
+        f"{dictionary_learning} % with dictionary_learning's; 256 random samples match {random_samples} %.",
+        f"[finds {percent(solver, 0)} %]",
+        f"then recovers {denser[0]} % of them instead of {denser[1]} %; with random directions, {denser[2]} %.",
+        f"it recovers {early[0]} % instead of {early[1]} % (random: {early[2]} %).",
+        f"TopK gains {signed(100 * helped)[1:]} points in one of four settings",
+        f"random directions bring {clipped[0]} of ReLU's {clipped[1]} points",
+        f"encoder rows recover 0 % of the other features, and decoders {percent(others.min())} to "
+        f"{percent(others.max())} %.",
     ]
 
 
 def test_every_number_of_the_readmes_findings_is_recomputed():
     assert_says(README, *readme_sentences())
     _, _, findings = words(README).partition("## Findings")
-    findings = re.sub(r"\b[123]\. \*\*|cosine above \.9|With 1 % active|and 5 % of features", " ", findings)
+    settings = r"cosine above \.9|If [15] % (of the features )?are active|directions of 100 of 1000 features"
+    findings = re.sub(rf"\b[123]\. \*\*|{settings}", " ", findings)
     assert numbers_left(findings.partition("**The paper.**")[0], *readme_sentences()) == []
 
 
@@ -228,12 +245,80 @@ def test_speeds_of_the_readme_are_those_of_their_processors():
         assert_says(README, " | ".join([f"| AMD EPYC with {processor}", *(f"{times[name]:.0f}" for name in libraries)]))
 
 
+def test_speeds_that_the_page_of_speed_repeats():
+    folders = {name: f"benchmarks/results/amd-{name}" for name in ("avx2", "avx-512-vnni")}
+    steps = {name: frame(f"{folder}/steps") for name, folder in folders.items()}
+    at = {
+        name: its.query("batch == 1024 and dtype == 'float32'").set_index(["library", "method", "state"])
+        for name, its in steps.items()
+    }
+    topk = {name: its.xs(("topk", 64), level=("method", "state")) for name, its in at.items()}
+    wide = topk["avx-512-vnni"]
+    shares = wide.loc["sdlcore", "ms_per_step"] / wide["ms_per_step"].drop("sdlcore")
+    sparsify, *others = sorted((percent(share, 0) for share in shares), key=int, reverse=True)
+    assert_says(SPEED, f"takes {sparsify} % of sparsify's time, and {others[1]} to {others[0]} % of SAELens' and")
+    peak = wide["peak_mb"].drop("sdlcore")
+    assert_says(
+        SPEED,
+        f"a TopK step takes {wide.loc['sdlcore', 'peak_mb']:.0f} MiB",
+        f"other libraries' steps take {peak.min():.0f} to {peak.max():.0f} MiB",
+        f"call MKL, which takes {wide.loc['sdlcore', 'probe_ms']:.0f} ms",
+    )
+    batchtopk = at["avx2"].loc["sdlcore", "batchtopk", 64]
+    product, step = batchtopk["probe_onednn_ms"], batchtopk["ms_per_step"]
+    assert_says(SPEED, f"alone takes {product:.0f} ms, and BatchTopK's step {step:.0f} ms")
+    spread = {name: f"{(its['ms_most'] / its['ms_least']).max():.1f}" for name, its in steps.items()}
+    assert_says(
+        SPEED,
+        f"up to {spread['avx-512-vnni']} times as long as the fastest with AVX-512 VNNI, and up to "
+        f"{spread['avx2']} times with AVX2",
+    )
+    pages = {name: (REPOSITORY / folder / "README.md").read_text() for name, folder in folders.items()}
+    ours, sparsify = re.search(r"of that run took (\d+) ms, and sparsify's (\d+) ms", pages["avx2"]).groups()
+    share = int(sparsify) / int(ours)
+    assert_says(SPEED, f"TopK took {ours} ms and sparsify {sparsify} ms, {share:.1f} times ours")
+    assert_says(README, f"gave {ours} ms, and {sparsify} ms for sparsify ({share:.1f} times ours)")
+    for (name, page), day in zip(pages.items(), (29, 28), strict=True):
+        assert f"- Date: 2026-11-{day} " in page, name
+        for version in ("dictionary-learning 0.1.0", "eai-sparsify 1.3.3", "sae-lens 6.54.12", "torch 2.13.0"):
+            assert version in page, name
+    assert_says(
+        SPEED, "race: 28 November 2026. AVX2: 29 November 2026. Both: SAELens 6.54.12, dictionary_learning 0.1.0"
+    )
+
+
 def test_times_of_codes_by_search_are_those_of_the_table():
     rows = frame("benchmarks/results/amd-avx-512-vnni/codes_by_search")
     times = rows.pivot(index="latents", columns="codes", values="microseconds")
     for latents, its in times.iterrows():
         cells = (f"{its[codes]:.3g}" for codes in ("topk", "posterior", "omp", "gradient_pursuit"))
-        assert_says("docs/speed.md", " | ".join([f"| {latents:,}", *cells]))
+        assert_says(SPEED, " | ".join([f"| {latents:,}", *cells]))
+    least, middle, most = (f"{times['posterior'][latents]:.3g}" for latents in (256, 4096, 16_000))
+    longer = times.drop(columns="topk").div(times["topk"], axis=0).to_numpy()
+    assert (round(longer.min()), round(longer.max())) == (5, 13)
+    assert_says(SPEED, "5 to 13 times as long as the encoder of TopK")
+    assert_says(
+        BETTER_CODES,
+        f"posterior codes take {least} µs a sample at 256 latents, {middle} at 4,096 and {most} at 16,000, which is "
+        "5 to 13 times",
+    )
+
+
+def test_better_codes_on_a_language_model_and_the_time_of_fitting_an_encoder():
+    real = frame("posterior/real").groupby(["layer", "rows", "codes"])[["l0", "fvu"]].mean().unstack()
+    fvu, more = real["fvu"], real["l0", "trained encoder"] / real["l0", "logistic encoder"]
+    logistic, trained, omp = (
+        f"{short(fvu[codes].min())} to {short(fvu[codes].max())}"
+        for codes in ("logistic encoder", "trained encoder", "OMP with a threshold")
+    )
+    assert_says(
+        BETTER_CODES,
+        f"It leaves {logistic} of the variance; trained encoders leave {trained} with {more.min():.1f} to "
+        f"{more.max():.1g} times as many active latents, and OMP leaves {omp}",
+    )
+    minutes = frame("posterior/rows_and_codes").query("codes.str.endswith('four times the samples')")
+    minutes = minutes["tuning_seconds"] / 60
+    assert_says(BETTER_CODES, f"{minutes.min():.0f} to {minutes.max():.0f} minutes of processor time for 4 million")
 
 
 def test_times_of_other_methods_are_those_of_the_table():
@@ -244,7 +329,7 @@ def test_times_of_other_methods_are_those_of_the_table():
         for row in (rows.loc[method, "AVX512"], rows.loc[method, "AVX2"]):
             median, least, most = (f"{row[key]:#.3g}" for key in ("ratio", "least", "most"))
             cells += [median, f"{least} to {most}"]
-        assert_says("docs/speed.md", f"| {names.get(method, 'matching pursuit')} | {' | '.join(cells)} |")
+        assert_says(SPEED, f"| {names.get(method, 'matching pursuit')} | {' | '.join(cells)} |")
 
 
 def test_shares_that_principal_directions_leave_are_those_of_the_table():

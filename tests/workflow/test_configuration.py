@@ -150,18 +150,20 @@ def test_a_configuration_needs_a_name_unless_it_is_added_to_one(checkout):
         snakemake(plan, "-n", "--configfile", *files, where=checkout.path)
 
 
-def test_the_readmes_configuration_trains_on_its_source_alone(checkout):
-    """The README's own configuration; laid over the default it would plan 366 jobs, none of which touches it."""
-    readme = (REPOSITORY / "README.md").read_text()
-    examples = re.findall(r"```yaml\n(.*?)```", readme, flags=re.DOTALL)
+@pytest.mark.parametrize(("page", "trainings"), [("README.md", 15), ("docs/tutorials/new-method.md", 21)])
+def test_a_configuration_with_its_own_array_trains_on_this_source_alone(checkout, page, trainings):
+    """Laid over the default, the pages' configurations would plan 366 jobs, none of which touches it."""
+    text = (REPOSITORY / page).read_text()
+    assert f" {trainings} " in text
+    examples = re.findall(r"```yaml\n(.*?)```", text, flags=re.DOTALL)
     (mine,) = [text for text in examples if "file:" in text]
     (checkout.path / "config/layer5.yaml").write_text(mine)
-    (method,) = [code for code in re.findall(r"```python\n(.*?)```", readme, flags=re.DOTALL) if "my_method.py" in code]
-    (checkout.path / "config/my_method.py").write_text(method)
+    for method in re.findall(r"```python\n(# my_method.py\n.*?)```", text, flags=re.DOTALL):
+        (checkout.path / "config/my_method.py").write_text(method)
     np.save(checkout.path / "layer5.npy", np.ones((1000, 3), dtype=np.float32))
     np.save(checkout.path / "labels.npy", np.arange(1000) % 2)
     plan = checkout.plan(base="layer5")
-    assert len(plan.of("train")) == 21
+    assert len(plan.of("train")) == trainings
     assert all(wildcards.startswith("source=layer5,") for rule in ("train", "evaluate") for wildcards in plan.of(rule))
     stages = {"file_activations", "class_means", "anchors", "train", "evaluate"}
     assert plan.rules() == stages | {"make_own_layer5", "make_figure6", "report"}
