@@ -101,12 +101,14 @@ def readme_sentences() -> list[str]:
     assert len(rows) == 4 * len(METHODS)
     assert (rows["gt_recovery_encoder_unanchored_mean"] == 0).all()
     others = rows["gt_recovery_decoder_unanchored_mean"]
+    detached = frame("methods/runs_long").groupby("method")["detection_f1"].mean()["nested_detached"]
     return [
         f"recover {floor(best.min())} % or more",
         f"recover {percent(paper.min())} to {percent(paper.max())} %",
         f"without any training, {percent(nulls['random_samples'])} % of the features",
         f"recover {span} % of 1,024 features with our trainers, {saelens} % with SAELens' BatchTopK and "
         f"{dictionary_learning} % with dictionary_learning's; 256 random samples match {random_samples} %.",
+        f"detect the features nearest to them with an F1 of {short(detached, 3)}.",
         f"[finds {percent(solver, 0)} %]",
         f"then recovers {denser[0]} % of them instead of {denser[1]} %; with random directions, {denser[2]} %.",
         f"it recovers {early[0]} % instead of {early[1]} % (random: {early[2]} %).",
