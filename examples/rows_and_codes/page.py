@@ -166,10 +166,11 @@ def _dots(axes: Any, runs: pd.DataFrame, by: dict[str, str], measure: str, title
     present = {rows: label for rows, label in by.items() if (runs["rows"] == rows).any()}
     for number, (rows, label) in enumerate(present.items()):
         chosen = runs[(runs["rows"] == rows) & runs["codes"].isin(PICTURED)]
-        by_codes = [(codes, *summary(values)) for codes, values in chosen.groupby("codes")[measure]]
+        by_codes = [(codes, *summary(values), len(values)) for codes, values in chosen.groupby("codes")[measure]]
         places = [list(PICTURED).index(codes) + 0.14 * (number - (len(present) - 1) / 2) for codes, *_ in by_codes]
-        means, halves = ([each[i] for each in by_codes] for i in (1, 2))
-        axes.errorbar(means, places, xerr=np.nan_to_num(halves), fmt="o", ms=4, lw=1, color=COLOURS[label], label=label)
+        means = [mean for _, mean, *_ in by_codes]
+        halves = [half if n > 2 else 0.0 for *_, half, n in by_codes]
+        axes.errorbar(means, places, xerr=halves, fmt="o", ms=4, lw=1, color=COLOURS[label], label=label)
     axes.set_xlabel(title)
 
 
@@ -191,7 +192,7 @@ def tables(folder: Path) -> dict[str, str]:
     saelens = {"ours": "trained", **recipes, "ours, refined": "refined"}
     return {
         STEPS: steps(runs),
-        SMALL: table(runs[runs["size"] == "small"], ROWS, judged),
+        SMALL: table(runs[runs["size"] == "small"], ROWS, untimed),
         SAELENS: table(runs[runs["size"] == "saelens"], saelens, judged),
         FULL: table(full, {name: name for name in full["rows"].unique()}, untimed),
         REAL: errors(real, read_csv(folder / "clip.csv")),
@@ -248,8 +249,9 @@ def sentences(folder: Path) -> list[str]:
     judged = outcomes(runs, read_csv(folder / "predictions.csv"))
     return [
         f"detached prefixes raise the F1 of the trained encoder by {cell(ours[own] - plain[own])}",
-        f"{cell(plain[equal] - plain[own])} on rows with plain prefixes, {cell(saelens[equal] - saelens[own])} on "
-        f"those of SAELens' recipe, and {cell(ours[equal] - ours[own])} on ours",
+        f"changes it by {cell(plain[equal] - plain[own])} on rows with plain prefixes, "
+        f"{cell(saelens[equal] - saelens[own])} on those of SAELens' recipe, and {cell(ours[equal] - ours[own])} on "
+        "ours",
         f"posterior codes add {cell(ours['posterior'] - ours[equal])} to our rows and "
         f"{cell(saelens['posterior'] - saelens[equal])} to those of SAELens' recipe",
         f"An encoder trained anew adds {cell(ours[anew_name] - ours[equal])}, a logistic encoder "
@@ -274,7 +276,7 @@ def sentences(folder: Path) -> list[str]:
         f"{l0[anew_name]:.1f}",
         f"the trained encoder leaves {short(error[own])} and {short(kl[own])} at 32",
         f"On CLIP, they leave {short(clip[pursuit])}, {short(clip[anew_name])} and {short(clip[own])}",
-        f"{(judged['outcome'] == 'right').sum()} of {len(judged)} predictions are right",
+        f"{(judged['outcome'] == 'right').sum()} of {len(judged)} are right",
         f"a cross-entropy of {model['clean'].mean():.2f} nats",
     ]
 

@@ -415,15 +415,21 @@ def rows_and_codes() -> Iterator[str]:
     yield f"Posterior codes without mean shift leave {percent(1 - used, 0)} % of the trained latents unused."
     runs = frame("posterior/rows_and_codes")
     f1 = runs[runs["size"] == "small"].groupby(["rows", "codes"])["f1_score"].mean()
-    l0_alone = f1["ours", "trained encoder, equal L0"] - f1["ours", "trained encoder"]
-    codes = f1["ours", "posterior"] - f1["ours", "trained encoder, equal L0"]
+    plain, detached = f1["ours"], f1["ours, detached"]
+    gain = detached["trained encoder"] - plain["trained encoder"]
+    l0_alone = [each["trained encoder, equal L0"] - each["trained encoder"] for each in (plain, detached)]
+    codes = [each["posterior"] - each["trained encoder, equal L0"] for each in (plain, detached)]
     yield (
-        f"The L0 of posterior codes alone raises the F1 of a trained encoder by {short(l0_alone, 3)}; the codes add "
-        f"{short(codes, 3)}."
+        f"Detached prefixes raise the F1 of a Matryoshka's encoder by {short(gain, 3)}. The L0 of posterior codes "
+        f"alone adds {short(l0_alone[0], 3)} to plain prefixes and {short(l0_alone[1], 3)} to detached ones; the codes add "
+        f"{short(codes[0], 3)} and {short(codes[1], 3)}."
     )
-    lost = f1["ours", "posterior"] - f1["ours, refined", "posterior"]
-    yield f"At 1,024 features, refinement lowers F1 by {short(lost, 3)}."
-    by_threshold, by_k = (short(f1["ours", f"OMP{end}"]) for end in (" with a threshold", ", fixed k"))
+    refined = [f1[f"{name}, refined"]["posterior"] - f1[name]["posterior"] for name in ("ours", "ours, detached")]
+    yield (
+        f"At 1,024 features, refinement changes F1 by {signed(refined[0], 3)} with plain prefixes, and by "
+        f"{signed(refined[1], 3)} with detached ones."
+    )
+    by_threshold, by_k = (short(detached[f"OMP{end}"]) for end in (" with a threshold", ", fixed k"))
     yield f"OMP has an F1 of {by_threshold} with a threshold, and of {by_k} with a fixed k."
     worlds = runs[runs["size"] == "saelens"].groupby(["rows", "codes"])
     encoder = (
