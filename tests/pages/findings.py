@@ -421,8 +421,8 @@ def rows_and_codes() -> Iterator[str]:
     codes = [each["posterior"] - each["trained encoder, equal L0"] for each in (plain, detached)]
     yield (
         f"Detached prefixes raise the F1 of a Matryoshka's encoder by {short(gain, 3)}. The L0 of posterior codes "
-        f"alone adds {short(l0_alone[0], 3)} to plain prefixes and {short(l0_alone[1], 3)} to detached ones; the codes add "
-        f"{short(codes[0], 3)} and {short(codes[1], 3)}."
+        f"alone adds {short(l0_alone[0], 3)} to plain prefixes and {short(l0_alone[1], 3)} to detached ones; the codes "
+        f"add {short(codes[0], 3)} and {short(codes[1], 3)}."
     )
     refined = [f1[f"{name}, refined"]["posterior"] - f1[name]["posterior"] for name in ("ours", "ours, detached")]
     yield (
