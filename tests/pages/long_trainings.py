@@ -20,7 +20,9 @@ def table() -> str:
     runs, trials = read_csv(FOLDER / "runs_long.csv"), read_csv(FOLDER / "trials.csv")
     rates = trials[(trials["steps"] == 2000) & (trials["chosen"] == 1)].set_index("method")["lr"]
     by_f1 = runs.groupby("method")["detection_f1"].mean().sort_values(ascending=False)
-    lines = ["| method | learning rate | F1 | MCC | FVU | L0 | seconds |", "|---|---|---|---|---|---|---|"]
+    reached = read_csv(FOLDER / "time_to_error.csv").query("ground == 'synth_s' and fvu == 0.2").groupby("method")
+    columns = ["method", "learning rate", "F1", "MCC", "FVU", "L0", "seconds", "steps, seconds to FVU .20"]
+    lines = [f"| {' | '.join(columns)} |", "|---" * len(columns) + "|"]
     for method in by_f1.index:
         seeds = runs[runs["method"] == method]
         scores = [
@@ -28,7 +30,11 @@ def table() -> str:
         ]
         rate = f"{rates[method]:g}".replace("0.", ".") if method in rates else ""
         seconds = "" if pd.isna(seeds["seconds"].min()) else f"{seeds['seconds'].min():.0f}"
-        lines.append(f"| {label_method(method)} | {rate} | {' | '.join(scores)} | {seconds} |")
+        steps, time = (
+            reached[["steps", "seconds"]].agg(["median", "min"]).loc[method, [("steps", "median"), ("seconds", "min")]]
+        )
+        until = "" if pd.isna(steps) else f"{steps:.0f}, {time:.0f}"
+        lines.append(f"| {label_method(method)} | {rate} | {' | '.join(scores)} | {seconds} | {until} |")
     return "\n".join(lines)
 
 
