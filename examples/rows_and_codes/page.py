@@ -22,6 +22,7 @@ from sdlstudy.results.tables import read_csv, write_csv
 STEPS, SMALL, SAELENS, FULL, REAL, LOSS = (
     f"<!-- {name}: examples.rows_and_codes.page -->" for name in ("steps", "small", "saelens", "full", "real", "loss")
 )
+LONGER = "ours, 10,240,000 samples"
 LAYER = 12
 """Layer of the picture and of the losses."""
 CODES = (
@@ -118,7 +119,8 @@ def steps(runs: pd.DataFrame) -> str:
         "1,024 features, ours": ("small", "ours, detached"),
         "1,024, SAELens' recipe": ("small", "SAELens' recipe, 3,072,000 samples"),
         "16,384 features, ours": ("saelens", "ours"),
-        "16,384, SAELens' recipe": ("saelens", "SAELens' recipe, 10,240,000 samples"),
+        "16,384, ours, five times the samples": ("saelens", LONGER),
+        "16,384, SAELens' recipe, the same": ("saelens", "SAELens' recipe, 10,240,000 samples"),
     }
     changes = {
         "trained encoder at its L0": ("", "trained encoder"),
@@ -188,8 +190,13 @@ def tables(folder: Path) -> dict[str, str]:
     full = runs[runs["size"] == "full"].copy()
     full["rows"] = [f"refined, seed {seed}" for seed in full["seed"]]
     untimed = {name: column for name, column in judged.items() if name != "µs"}
-    recipes = {name: name for name in runs.loc[runs["size"] == "saelens", "rows"] if name.startswith("SAELens")}
-    saelens = {"ours": "trained", **recipes, "ours, refined": "refined"}
+    saelens = {
+        "ours": "ours, 2 million samples",
+        LONGER: "ours, 10 million",
+        "SAELens' recipe, 10,240,000 samples": "SAELens' recipe, 10 million",
+        "ours, refined": "ours, 2 million, refined",
+        f"{LONGER}, refined": "ours, 10 million, refined",
+    }
     return {
         STEPS: steps(runs),
         SMALL: table(runs[runs["size"] == "small"], ROWS, untimed),
@@ -204,13 +211,14 @@ def errors(real: pd.DataFrame, clip: pd.DataFrame) -> str:
     """Return a table of the unexplained variance: a line for each activations and rows, a column for each codes."""
     codes = {
         "trained encoder": "trained encoder",
+        "trained encoder, equal L0": "the same, equal L0",
         "BatchTopK encoder, trained anew": "trained anew",
         "logistic encoder": "logistic",
         "posterior": "posterior",
         "OMP with a threshold": "OMP",
     }
     lines = [
-        "| activations | rows | seeds | L0: trained, others | " + " | ".join(codes.values()) + " |",
+        "| activations | rows | seeds | L0: trained, posterior, OMP | " + " | ".join(codes.values()) + " |",
         "|---" * (len(codes) + 4) + "|",
     ]
     places = [(f"SmolLM2, layer {layer}", real[real["layer"] == layer]) for layer in sorted(real["layer"].unique())]
@@ -218,7 +226,10 @@ def errors(real: pd.DataFrame, clip: pd.DataFrame) -> str:
         for rows in runs["rows"].unique():
             chosen = runs[runs["rows"] == rows].set_index("codes")
             fvu = [cell(chosen.loc[[name], "fvu"]) if name in chosen.index else "" for name in codes]
-            l0 = [cell(chosen.loc[chosen.index == name, "l0"], 1) for name in ("trained encoder", "posterior")]
+            l0 = [
+                cell(chosen.loc[chosen.index == name, "l0"], 1)
+                for name in ("trained encoder", "posterior", "OMP with a threshold")
+            ]
             counts = f"{', '.join(text.partition(' ')[0] for text in l0 if text)}"
             lines.append(f"| {place} | {rows} | {chosen['seed'].nunique()} | {counts} | " + " | ".join(fvu) + " |")
     return "\n".join(lines)
