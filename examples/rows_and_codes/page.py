@@ -251,7 +251,10 @@ def sentences(folder: Path) -> list[str]:
     worlds = runs[(runs["size"] == "saelens") & (runs["rows"] == "ours, refined")].set_index("codes")
     encoder = worlds.loc["logistic encoder, four times the samples"]
     large = runs[runs["size"] == "saelens"].groupby(["rows", "codes"])["f1_score"].mean()
-    trained, longer = large["ours"], large["SAELens' recipe, 10,240,000 samples"]
+    three = [large[name] for name in ("ours", LONGER, "SAELens' recipe, 10,240,000 samples")]
+    short_ours, longer_ours, longer_saelens = (short(each[own]) for each in three)
+    by_l0 = [short(each[equal] - each[own]) for each in three]
+    by_codes = [short(each["posterior"] - each[equal]) for each in three]
     full = runs[(runs["size"] == "full") & (runs["seed"] == 2)].set_index("codes")["f1_score"]
     model = real[(real["layer"] == LAYER) & (real["rows"] == "TopK") & real["kl_spliced"].notna()].set_index("codes")
     kl, error, l0 = model["kl_spliced"], model["fvu"], model["l0"]
@@ -273,9 +276,9 @@ def sentences(folder: Path) -> list[str]:
         f"an F1 of {cell(encoder['f1_score'])}, an MCC of {cell(encoder['mcc'])} and an explained variance of "
         f"{cell(encoder['explained_variance'])}",
         f"posterior codes have an F1 of {cell(worlds.loc['posterior', 'f1_score'])}",
-        f"L0 adds {short(trained[equal] - trained[own])} and codes {short(trained['posterior'] - trained[equal])} to "
-        f"our rows after 2 million samples, {short(longer[equal] - longer[own])} and "
-        f"{short(longer['posterior'] - longer[equal])} to those of SAELens' recipe after 10 million",
+        f"our encoder has {short_ours} after 2 million samples and {longer_ours} after 10 million, that of SAELens' "
+        f"recipe {longer_saelens} after as many",
+        f"L0 adds {by_l0[0]}, {by_l0[1]} and {by_l0[2]}, and codes {by_codes[0]}, {by_codes[1]} and {by_codes[2]}",
         f"mean shift changes F1 by {cell(causes['mean shift'] - causes['trained'])}, the refit by "
         f"{cell(causes['refit'] - causes['trained'])}",
         f"gives back {cell(causes['refit, parents removed'] - causes['refit'])}",

@@ -450,6 +450,11 @@ def rows_and_codes() -> Iterator[str]:
         f"{short(longer['OMP with a threshold'], 3)} with OMP and {short(longer['posterior'], 3)} with posterior codes "
         f"at equal L0; with the encoder's own L0 of 25, {short(longer['trained encoder'], 3)}."
     )
+    ours = worlds["f1_score"].mean()["ours, 10,240,000 samples"]
+    yield (
+        f"Our recipe's encoder has {short(ours['trained encoder'], 3)} after as many samples, OMP "
+        f"{short(ours['OMP with a threshold'], 3)} and posterior codes {short(ours['posterior'], 3)}."
+    )
     clip = frame("posterior/clip").groupby(["rows", "codes"])["fvu"].mean()
     ours, saelens = clip["TopK"], clip["SAELens BatchTopK"]
     assert ours.idxmax() == "logistic encoder"

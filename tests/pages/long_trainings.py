@@ -1,6 +1,6 @@
-"""The table of longer trainings on the page of methods, from its runs.
+"""The tables of longer trainings on the page of methods, from their runs.
 
-`python -m tests.pages.long_trainings` writes it anew.
+`python -m tests.pages.long_trainings` writes them anew.
 """
 
 import pandas as pd
@@ -13,30 +13,46 @@ from tests.conftest import REPOSITORY
 
 FOLDER = REPOSITORY / "docs/results/methods"
 BEGINS = "<!-- long: tests.pages.long_trainings -->"
+SMOLLM2_BEGINS = "<!-- long_smollm2: tests.pages.long_trainings -->"
 
 
 def table() -> str:
-    """Return a line for each method: its chosen learning rate, scores over seeds, and time."""
-    runs, trials = read_csv(FOLDER / "runs_long.csv"), read_csv(FOLDER / "trials.csv")
-    rates = trials[(trials["steps"] == 2000) & (trials["chosen"] == 1)].set_index("method")["lr"]
-    by_f1 = runs.groupby("method")["detection_f1"].mean().sort_values(ascending=False)
-    reached = read_csv(FOLDER / "time_to_error.csv").query("ground == 'synth_s' and fvu == 0.2").groupby("method")
-    columns = ["method", "learning rate", "F1", "MCC", "FVU", "L0", "seconds", "steps, seconds to FVU .20"]
+    """Return the table of SynthSAEBench's distribution."""
+    scores = {"F1": ("detection_f1", 3), "MCC": ("mcc", 3), "FVU": ("fvu", 3), "L0": ("l0", 2)}
+    return _table("synth_s", read_csv(FOLDER / "runs_long.csv"), scores, "F1", 0.2)
+
+
+def smollm2_table() -> str:
+    """Return the table of SmolLM2, with the scores of the language model."""
+    runs = read_csv(FOLDER / "runs_long_smollm2.csv")
+    judged = read_csv(FOLDER / "model_long.csv").drop(columns="ground")
+    scores = {
+        **{"FVU": ("fvu", 3), "L0": ("l0", 1), "dead": ("dead_fraction", 2), "shared by seeds": ("shared", 2)},
+        **{"KL recovered": ("kl_recovered", 3), "probe, k = 1": ("probe_1", 2), "k = 16": ("probe_16", 2)},
+    }
+    return _table("smollm2_200k", runs.merge(judged, on=["method", "seed"], how="left"), scores, "FVU", 0.18)
+
+
+def _table(ground: str, runs: pd.DataFrame, scores: dict[str, tuple[str, int]], first: str, fvu: float) -> str:
+    """Return a line for each method, the best first: its chosen learning rate, scores over seeds, and times."""
+    trials = read_csv(FOLDER / "trials.csv").query("steps == 2000 and chosen == 1 and ground == @ground")
+    rates = trials.set_index("method")["lr"]
+    reached = read_csv(FOLDER / "time_to_error.csv").query("ground == @ground and fvu == @fvu").groupby("method")
+    steps, times = reached["steps"].median(), reached["seconds"].min()
+    until = f"steps, seconds to FVU {fvu:.2f}".replace("0.", ".")
+    columns = ["method", "learning rate", *scores, "seconds", until]
     lines = [f"| {' | '.join(columns)} |", "|---" * len(columns) + "|"]
-    for method in by_f1.index:
+    name, _ = scores[first]
+    for method in runs.groupby("method")[name].mean().sort_values(ascending=first == "FVU").index:
         seeds = runs[runs["method"] == method]
-        scores = [
-            cell(seeds[name], digits) for name, digits in (("detection_f1", 3), ("mcc", 3), ("fvu", 3), ("l0", 2))
-        ]
-        rate = f"{rates[method]:g}".replace("0.", ".") if method in rates else ""
-        seconds = "" if pd.isna(seeds["seconds"].min()) else f"{seeds['seconds'].min():.0f}"
-        steps, time = (
-            reached[["steps", "seconds"]].agg(["median", "min"]).loc[method, [("steps", "median"), ("seconds", "min")]]
-        )
-        until = "" if pd.isna(steps) else f"{steps:.0f}, {time:.0f}"
-        lines.append(f"| {label_method(method)} | {rate} | {' | '.join(scores)} | {seconds} | {until} |")
+        cells = [f"{rates[method]:g}".replace("0.", ".") if method in rates else ""]
+        cells += [cell(seeds[name], digits) for name, digits in scores.values()]
+        cells.append("" if pd.isna(seeds["seconds"].min()) else f"{seeds['seconds'].min():.0f}")
+        cells.append("" if pd.isna(steps[method]) else f"{steps[method]:.0f}, {times[method]:.0f}")
+        lines.append(f"| {label_method(method)} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
 if __name__ == "__main__":
     show(FOLDER / "README.md", BEGINS, table())
+    show(FOLDER / "README.md", SMOLLM2_BEGINS, smollm2_table())
