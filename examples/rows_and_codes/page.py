@@ -255,6 +255,9 @@ def sentences(folder: Path) -> list[str]:
     short_ours, longer_ours, longer_saelens = (short(each[own]) for each in three)
     by_l0 = [short(each[equal] - each[own]) for each in three]
     by_codes = [short(each["posterior"] - each[equal]) for each in three]
+    world = runs[(runs["size"] == "saelens") & (runs["seed"] == 20) & (runs["codes"] == "posterior")]
+    searched = world.set_index("rows")["f1_score"]
+    by_rows = [short(searched[f"{name}, refined"] - searched[name]) for name in ("ours", LONGER)]
     full = runs[(runs["size"] == "full") & (runs["seed"] == 2)].set_index("codes")["f1_score"]
     model = real[(real["layer"] == LAYER) & (real["rows"] == "TopK") & real["kl_spliced"].notna()].set_index("codes")
     kl, error, l0 = model["kl_spliced"], model["fvu"], model["l0"]
@@ -278,6 +281,7 @@ def sentences(folder: Path) -> list[str]:
         f"posterior codes have an F1 of {cell(worlds.loc['posterior', 'f1_score'])}",
         f"our encoder has {short_ours} after 2 million samples and {longer_ours} after 10 million, that of SAELens' "
         f"recipe {longer_saelens} after as many",
+        f"Refinement adds {by_rows[0]} to our rows after 2 million samples and {by_rows[1]} after 10 million",
         f"L0 adds {by_l0[0]}, {by_l0[1]} and {by_l0[2]}, and codes {by_codes[0]}, {by_codes[1]} and {by_codes[2]}",
         f"mean shift changes F1 by {cell(causes['mean shift'] - causes['trained'])}, the refit by "
         f"{cell(causes['refit'] - causes['trained'])}",
@@ -288,8 +292,10 @@ def sentences(folder: Path) -> list[str]:
         f"{l0[pursuit]:.1f}",
         f"a BatchTopK encoder that is trained anew leaves {short(error[anew_name])} and {short(kl[anew_name])} at "
         f"{l0[anew_name]:.1f}",
-        f"the trained encoder leaves {short(error[own])} and {short(kl[own])} at 32",
-        f"On CLIP, they leave {short(clip[pursuit])}, {short(clip[anew_name])} and {short(clip[own])}",
+        f"the trained encoder leaves {short(error[own])} and {short(kl[own])} at 32, and {short(error[equal])} and "
+        f"{short(kl[equal])} with k lowered to {l0[equal]:.0f}",
+        f"On CLIP, they leave {short(clip[pursuit])}, {short(clip[anew_name])}, {short(clip[own])} and "
+        f"{short(clip[equal])}",
         f"{(judged['outcome'] == 'right').sum()} of {len(judged)} are right",
         f"a cross-entropy of {model['clean'].mean():.2f} nats",
     ]

@@ -159,6 +159,28 @@ def test_the_table_of_longer_trainings_is_that_of_its_runs():
     )
 
 
+def test_the_long_trainings_on_smollm2_are_those_of_their_runs():
+    page = "docs/results/methods/README.md"
+    assert f"{long_trainings.SMOLLM2_BEGINS}\n{long_trainings.smollm2_table()}\n" in (REPOSITORY / page).read_text()
+    fvu = frame("methods/runs_long_smollm2").groupby("method")["fvu"].mean()
+    ours, saelens, other, topk = (
+        short(fvu[name], 3) for name in ("batchtopk", "saelens_batchtopk", "dictionary_learning_batchtopk", "topk")
+    )
+    ranks = frame("methods/comparison_long_smollm2").dropna()
+    assert (ranks["best_rank"] == ranks["worst_rank"]).all()
+    recovered = frame("methods/model_long").pivot_table(index="seed", columns="method", values="kl_recovered")
+    leads = {
+        cell(recovered["batchtopk"] - recovered[f"{name}_batchtopk"]) for name in ("saelens", "dictionary_learning")
+    }
+    assert len(leads) == 1
+    assert_says(
+        page,
+        f"ours leaves least unexplained ({ours}), before BatchTopK by SAELens ({saelens}) and dictionary_learning "
+        f"({other}), and TopK ({topk})",
+        f"({leads.pop()} over SAELens and dictionary_learning)",
+    )
+
+
 def test_mean_shift_beside_posterior_codes_alone():
     page, runs = "docs/results/methods/README.md", frame("methods/runs_mean_shift")
     f1 = runs.groupby(["ground", "method"])["detection_f1"].mean()
