@@ -455,6 +455,14 @@ def rows_and_codes() -> Iterator[str]:
         f"Our recipe's encoder has {short(ours['trained encoder'], 3)} after as many samples, OMP "
         f"{short(ours['OMP with a threshold'], 3)} and posterior codes {short(ours['posterior'], 3)}."
     )
+    searched = runs[(runs["size"] == "saelens") & (runs["seed"] == 20) & (runs["codes"] == "posterior")]
+    searched = searched.set_index("rows")["f1_score"]
+    names = ("ours", "ours, 10,240,000 samples")
+    gains = [short(searched[f"{name}, refined"] - searched[name], 3) for name in names]
+    yield (
+        f"Refinement adds {gains[0]} to the F1 of posterior codes after two million samples, and {gains[1]} after ten "
+        f"million; both then have {short(min(searched[f'{name}, refined'] for name in names), 3)} or more."
+    )
     clip = frame("posterior/clip").groupby(["rows", "codes"])["fvu"].mean()
     ours, saelens = clip["TopK"], clip["SAELens BatchTopK"]
     assert ours.idxmax() == "logistic encoder"
@@ -634,6 +642,16 @@ def comparison() -> Iterator[str]:
         f"({short(f1.max(), 3)}), and SAELens' own Matryoshka {short(f1['saelens_nested'], 3)}; BatchTopK by "
         f"dictionary_learning has {short(f1[peers[0]], 3)}, by SAELens {short(f1[peers[1]], 3)} and by our trainer "
         f"{short(f1['batchtopk'], 3)}."
+    )
+    on_smollm2 = means("methods/runs_long_smollm2", "method")["fvu"]
+    kl = means("methods/model_long", "method")["kl_recovered"]
+    assert (on_smollm2.idxmin(), kl.idxmax()) == ("batchtopk", "batchtopk")
+    yield (
+        f"After 2,000 steps on SmolLM2, our BatchTopK leaves {short(on_smollm2['batchtopk'], 3)} of the variance "
+        f"unexplained, SAELens' {short(on_smollm2[peers[1]], 3)}, dictionary_learning's "
+        f"{short(on_smollm2[peers[0]], 3)} and our TopK {short(on_smollm2['topk'], 3)}; it also recovers most of the "
+        f"KL divergence ({short(kl['batchtopk'], 3)}; {short(kl[peers[1]], 3)}, {short(kl[peers[0]], 3)} and "
+        f"{short(kl['topk'], 3)})."
     )
     yield (
         f"ours leaves less unexplained ({short(error['batchtopk'], 3)}; {short(error[peers[1]], 3)} and "
