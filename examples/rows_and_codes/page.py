@@ -244,6 +244,7 @@ def sentences(folder: Path) -> list[str]:
     """Return the sentences of the page whose numbers come from the runs."""
     runs, real = read_csv(folder / "rows_and_codes.csv"), read_csv(folder / "real.csv")
     f1 = runs[runs["size"] == "small"].pivot_table(index="seed", columns=["rows", "codes"], values="f1_score")
+    fvu = runs[runs["size"] == "small"].groupby(["rows", "codes"])["fvu"].mean()
     ours, refined, plain = f1["ours, detached"], f1["ours, detached, refined"], f1["ours"]
     saelens = f1["SAELens' recipe, 3,072,000 samples"]
     own, equal, anew_name = "trained encoder", "trained encoder, equal L0", "BatchTopK encoder, trained anew"
@@ -265,13 +266,15 @@ def sentences(folder: Path) -> list[str]:
     causes = read_csv(folder / "causes.csv").pivot_table(index="seed", columns="rows", values="f1_score")
     judged = outcomes(runs, read_csv(folder / "predictions.csv"))
     return [
-        f"detached prefixes raise the F1 of the trained encoder by {cell(ours[own] - plain[own])}",
+        f"detached prefixes with sorted latents raise the F1 of the trained encoder by {cell(ours[own] - plain[own])}",
+        f"its FVU from {short(fvu['ours', own])} to {short(fvu['ours, detached', own])}",
+        f"between detached and plain prefixes is shown ({cell(ours[equal] - plain[equal])})",
         f"changes it by {cell(plain[equal] - plain[own])} on rows with plain prefixes, "
         f"{cell(saelens[equal] - saelens[own])} on those of SAELens' recipe, and {cell(ours[equal] - ours[own])} on "
         "ours",
         f"posterior codes add {cell(ours['posterior'] - ours[equal])} to our rows and "
         f"{cell(saelens['posterior'] - saelens[equal])} to those of SAELens' recipe",
-        f"An encoder trained anew adds {cell(ours[anew_name] - ours[equal])}, a logistic encoder "
+        f"an encoder trained anew adds {cell(ours[anew_name] - ours[equal])}, and a logistic encoder "
         f"{cell(ours[logistic] - ours[equal])}",
         f"adds {cell(refined['posterior'] - ours['posterior'])} to our rows with detached prefixes, and "
         f"{cell(f1['ours, refined']['posterior'] - plain['posterior'])} to those with plain ones",
@@ -294,9 +297,10 @@ def sentences(folder: Path) -> list[str]:
         f"{l0[anew_name]:.1f}",
         f"the trained encoder leaves {short(error[own])} and {short(kl[own])} at 32, and {short(error[equal])} and "
         f"{short(kl[equal])} with k lowered to {l0[equal]:.0f}",
-        f"On CLIP, they leave {short(clip[pursuit])}, {short(clip[anew_name])}, {short(clip[own])} and "
-        f"{short(clip[equal])}",
-        f"{(judged['outcome'] == 'right').sum()} of {len(judged)} are right",
+        f"On CLIP, OMP leaves {short(clip[pursuit])}, the trained encoder {short(clip[own])}, with k lowered "
+        f"{short(clip[equal])}, and an encoder that is trained anew {short(clip[anew_name])}",
+        f"of {(judged['outcome'] != 'not measured').sum()} that were measured, "
+        f"{(judged['outcome'] == 'right').sum()} are right",
         f"a cross-entropy of {model['clean'].mean():.2f} nats",
     ]
 
