@@ -671,7 +671,10 @@ def fit(*arguments, **settings):
             lambda x: sdl.fit(1e-30 * x, 1e30 * x, solver="acs", n_atoms=16, support=2, max_steps=5, progress=False),
             r"the target is .*e\+\d\d times as large as x, .* multiply x or the target by a constant",
         ),
-        (fit(archetypes=300, **SMALL), "archetypes is 300, but there are only 200 samples; lower archetypes"),
+        (
+            fit(**SMALL | {"l1": 0, "activation": "topk", "k": 2, "archetypes": 300}),
+            "archetypes is 300, but there are only 200 samples; lower archetypes",
+        ),
     ],
 )
 @pytest.mark.filterwarnings("ignore:activation relu")
