@@ -3,7 +3,7 @@
     python tests/peers/archetypes.py
 
 Prints JSON: for three values of delta the norms of both dictionaries after their constraints, and the largest
-difference of decoder rows and of gradients ("latents", as in the other scripts).
+difference of decoder rows, reconstructions and gradients ("latents", as in the other scripts).
 """
 
 import importlib.util
@@ -14,8 +14,10 @@ from typing import Any
 import torch
 
 from sdlcore.model.archetypes import Archetypes
+from sdlcore.sparse.kernels.choice import kernels_for
+from sdlcore.sparse.support import everything
 
-N, N_Q, CENTROIDS = 12, 40, 9
+N, N_Q, CENTROIDS, SAMPLES = 12, 40, 9, 7
 
 
 def of_authors() -> Any:
@@ -45,12 +47,16 @@ def compare(delta: float) -> dict[str, float]:
             into.copy_(values)
         theirs.Relax.copy_(relaxation)
     ours.constrain()
-    rows, expected = torch.nn.Parameter(ours()), theirs.get_dictionary()
-    ours.take_gradients(rows)
-    coefficients = torch.randn(rows.shape, generator=generator)
-    for each in (rows, expected):
+    codes, coefficients = (torch.randn(shape, generator=generator) for shape in ((SAMPLES, N_Q), (SAMPLES, N)))
+    support = everything(SAMPLES, N_Q, kernels_for(codes.device), codes.device)
+    outputs = ours.decode_at(codes.flatten(), support, 1, None, False).squeeze(1), codes @ theirs.get_dictionary()
+    for each in outputs:
         (each * coefficients).sum().backward()
-    pairs = ((rows, expected), (ours.weights.grad, theirs.W.grad), (ours.relaxation.grad, theirs.Relax.grad))
+    rows, expected = ours(), theirs.get_dictionary()
+    pairs = (
+        *((rows, expected), outputs),
+        *((ours.weights.grad, theirs.W.grad), (ours.relaxation.grad, theirs.Relax.grad)),
+    )
     return {
         "ours": float(rows.detach().norm()),
         "theirs": float(expected.detach().norm()),
