@@ -43,7 +43,7 @@ ROWS = {
     "ours, detached, refined": "ours, refined",
     "true": "true",
 }
-"""Rows at the small size. "ours" in the CSV are those with plain prefixes."""
+"""Rows at the small size. The CSV calls our rows with plain prefixes "ours"."""
 PICTURED = {
     "trained encoder": "trained encoder, its L0",
     "trained encoder, equal L0": "trained encoder, equal L0",
@@ -129,13 +129,12 @@ def steps(runs: pd.DataFrame) -> str:
         "posterior codes of refined rows": (", refined", "posterior"),
         "an ordinary encoder for refined rows": (", refined", "logistic encoder"),
     }
+    same = runs.replace({"codes": {"logistic encoder, four times the samples": "logistic encoder"}})
+    f1 = same.set_index(["size", "rows", "codes"])["f1_score"].sort_index()
     lines = ["| codes | " + " | ".join(recipes) + " |", "|---" * (len(recipes) + 1) + "|"]
     for title, (suffix, codes) in changes.items():
-        cells = []
-        for size, rows in recipes.values():
-            chosen = runs[(runs["size"] == size) & (runs["rows"] == rows + suffix)]
-            cells.append(cell(chosen.loc[chosen["codes"].str.startswith(codes + ", four"), "f1_score"]))
-            cells[-1] = cells[-1] or cell(chosen.loc[chosen["codes"] == codes, "f1_score"])
+        keys = [(size, rows + suffix, codes) for size, rows in recipes.values()]
+        cells = [cell(f1.loc[[key]]) if key in f1.index else "" for key in keys]
         lines.append(f"| {title} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 

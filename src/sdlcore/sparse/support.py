@@ -119,9 +119,10 @@ def in_order(sample_N: Tensor, latent_N: Tensor, like: Support) -> tuple[Support
 
 
 def together(first: Support, second: Support) -> tuple[Support, Tensor]:
-    """Return the union of two supports of the same samples, and where each of its entries is.
+    """Return the union of two supports of the same samples, and a place for each of its entries.
 
-    Places count the entries of the first support, and then those of the second. Common entries are in the first.
+    A place below ``len(first)`` is the entry's number in ``first``. Any other place is ``len(first)`` plus its number
+    in ``second``. An entry of both supports gets its place in ``first``.
     """
     keys, others = (each.rows * each.n_q + each.columns for each in (first, second))
     new = torch.ones_like(others, dtype=torch.bool)
