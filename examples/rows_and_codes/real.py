@@ -49,7 +49,7 @@ TUNING = 8192
 ENCODER_STEPS = 400
 """Steps of 1,024 samples for an encoder that is fitted to rows: about as many samples as the training."""
 IN_THE_MODEL = (
-    *("trained encoder", "trained encoder, equal L0"),
+    *("trained encoder", "trained encoder, equal L0", "trained encoder, trained further"),
     *("posterior", "BatchTopK encoder, trained anew", "OMP with a threshold"),
 )
 """Codes whose loss is measured."""
@@ -105,6 +105,7 @@ def kinds(rows: Rows, name: str) -> Iterator[tuple[str, Callable[[], Coded | sdl
     if not is_refined:
         yield "trained encoder", lambda: dictionary
         yield "trained encoder, equal L0", lambda: at_l0(dictionary, x, l0)
+        yield "trained encoder, trained further", lambda: further(rows, dictionary, l0)
     yield "posterior", lambda: posterior
     yield "BatchTopK encoder, trained anew", lambda: plain_encoder(rows, posterior, l0)
     yield (
@@ -123,6 +124,14 @@ def at_l0(dictionary: sdl.Dictionary, x: torch.Tensor, l0: float) -> sdl.Diction
         return batchtopk_at(changed, x, l0)
     changed.coder.sigma.set_k(round(l0))
     return changed
+
+
+def further(rows: Rows, dictionary: sdl.Dictionary, l0: float) -> sdl.Dictionary:
+    """Train the encoder of a TopK or BatchTopK dictionary further at a lower L0, with frozen rows."""
+    activation = dictionary.coder.config.activation
+    k = max(1, round(l0))
+    fitted = sdl.reencode(dictionary, rows.train, activation, l0=k, steps=ENCODER_STEPS, seed=rows.seed, progress=False)
+    return at_l0(fitted, rows.tuning, l0)
 
 
 def plain_encoder(rows: Rows, posterior: sdl.Dictionary, l0: float) -> sdl.Dictionary:
@@ -189,7 +198,7 @@ def score(rows: Rows, names: Sequence[str], table: Path, key: dict[str, int], co
     """Score the codes of each dictionary's rows that the table does not contain yet."""
     for name in names:
         done = {kind for *rest, kind in finished(table, [*key, "rows", "codes"]) if rest == [*key.values(), name]}
-        if {"trained encoder", "trained encoder, equal L0"} <= done or (name.endswith("refined") and done):
+        if {"trained encoder", "trained encoder, trained further"} <= done or (name.endswith("refined") and done):
             continue
         measured, dictionaries = {}, {}
         for kind, tuned in kinds(rows, name):

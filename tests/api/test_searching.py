@@ -210,6 +210,17 @@ def test_a_trained_encoder_keeps_the_rows(activation, refined_rows, x, unseen):
     assert fvu(dictionary, unseen) < 0.5
 
 
+@pytest.mark.parametrize("other", [{"activation": "topk"}, {"activation": "relu", "k": None, "l1": 0.1}])
+def test_a_linear_encoder_is_the_start_of_the_new_one(other, x, unseen):
+    trained = sdl.fit(x, **SETTINGS | other, **QUIET)
+    dictionary = sdl.reencode(trained, x, "topk", 3, steps=1, **QUIET)
+    from_rows = sdl.reencode(sdl.search(trained, method="omp", k=3), x, "topk", 3, steps=1, **QUIET)
+    # one step changes a weight by the learning rate at most
+    directions = torch.nn.functional.cosine_similarity(dictionary.W_enc, trained.W_enc)
+    assert directions[trained.W_enc.norm(dim=1) > 0].min() > 0.99
+    assert fvu(dictionary, unseen) < fvu(from_rows, unseen)
+
+
 @pytest.mark.parametrize(
     ("to", "activation"),
     [("saelens", "jumprelu"), ("saelens", "topk"), ("dictionary_learning", "jumprelu"), ("sparsify", "topk")],

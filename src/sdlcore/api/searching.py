@@ -23,6 +23,7 @@ from sdlcore.api.sources import Source, Stored, digest_of_arrays, stored
 from sdlcore.api.streams import ANEW, Stream, is_stream
 from sdlcore.data.batches import Readable, TrainingRows, read_pair
 from sdlcore.device import Device, device_of
+from sdlcore.model.activation import Encoder as NonlinearEncoder
 from sdlcore.model.activation import refuse_signed
 from sdlcore.model.coder import SparseCoder
 from sdlcore.random_streams import torch_stream
@@ -257,7 +258,8 @@ def reencode(
 
     jumprelu imitates codes by search: logistic regression on their supports, then a threshold and a line for each
     latent (`sdlcore.training.logistic`). An autoencoder with another encoder gets posterior codes first. topk and
-    batchtopk train the encoder by `fit` with a frozen decoder. Rows have norm 1.
+    batchtopk train the encoder by `fit` with a frozen decoder, from the autoencoder's own weights if its encoder is
+    linear, and otherwise from the decoder rows. Rows have norm 1.
 
     Parameters
     ----------
@@ -300,15 +302,14 @@ def reencode(
         k = start.coder.config.k if l0 is None else l0
         if k is None or k != int(k):
             raise ValueError(f"{activation} needs l0, a whole number of latents that it keeps, found {k}")
-        tied = on_unit_rows(start.coder, activation, int(k))
-        tied.load_state_dict(tied.state_dict() | {"b_enc": -(tied.W_enc @ tied.b_dec)})
+        untrained = _with_unit_rows(start.coder, activation, int(k))
         settings: dict[str, Any] = {"steps": steps, "frozen": "decoder", "normalise": True}
         if not is_stream(x):
             with stored(x) as samples:
                 settings["batch_size"] = _batch_size(samples.samples.rows)
         return fit(
             x,
-            start=Dictionary(tied, start.provenance),
+            start=Dictionary(untrained, start.provenance),
             seed=seed,
             device=device,
             progress=progress,
@@ -371,6 +372,19 @@ def _rows(x: Any, coder: SparseCoder, seed: int) -> Iterator[tuple[Source, Train
 def _batch_size(rows: int) -> int:
     """Return the size of batches: 1,024 samples, or fewer so that there are `SHARE` batches."""
     return min(BATCH, max(1, rows // SHARE))
+
+
+@torch.no_grad()
+def _with_unit_rows(coder: SparseCoder, activation: Encoder, k: int) -> SparseCoder:
+    """Return an autoencoder with the rows of another one, scaled to norm 1, and its encoder or else these rows."""
+    unit = on_unit_rows(coder, activation, k)
+    if isinstance(coder.sigma, NonlinearEncoder) or coder.config.pursuit:
+        weights = {"b_enc": -(unit.W_enc @ unit.b_dec)}
+    else:
+        norms_Q = coder.W_dec.norm(dim=1)
+        weights = {"W_enc": coder.W_enc * norms_Q[:, None], "b_enc": coder.b_enc * norms_Q}
+    unit.load_state_dict(unit.state_dict() | weights)
+    return unit
 
 
 def _posterior(coder: SparseCoder, samples: Readable, n_samples: int, progress: bool) -> SparseCoder:
