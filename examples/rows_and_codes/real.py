@@ -2,12 +2,13 @@
 
     python -m examples.rows_and_codes.real extract results/rows_and_codes/smollm2
     python -m examples.rows_and_codes.real score results/rows_and_codes/smollm2 --layers 12 --seeds 0 1 2
+    python -m examples.rows_and_codes.real stability results/rows_and_codes/smollm2 --layers 12 --seeds 0 1 2
     python -m examples.rows_and_codes.real clip results/quick/activations/fashion_clip --seeds 0 1 2
 
 Rows by SAELens need its environment (`make peers`); ``clip`` needs the activations of `make run`. Scores go to
-``docs/results/posterior/real.csv`` and ``clip.csv``, one by one. An interrupted call goes on. Codes of each dictionary
-are tuned to the L0 of its posterior codes, on training activations. Held-out activations and contexts come from
-articles or photos that training did not see.
+``docs/results/posterior/real.csv``, ``stability.csv`` and ``clip.csv``, one by one. An interrupted call goes on. Codes
+of each dictionary are tuned to the L0 of its posterior codes, on training activations. Held-out activations and
+contexts come from articles or photos that training did not see.
 """
 
 import argparse
@@ -44,7 +45,7 @@ SMOLLM2: dict[str, Any] = {"n_q": 2048, "k": 32, "steps": 800, "batch_size": 512
 CLIP: dict[str, Any] = {"n_q": 512, "k": 16, "steps": 1000, "batch_size": 256, "normalise": True, "bias": True}
 """Settings of config/config.yaml for these activations, normalised and with biases."""
 LR, SAELENS_LR = 3e-3, 1e-3
-ROWS = ("TopK", "BatchTopK", "SAELens BatchTopK", "TopK, refined", "BatchTopK, refined")
+ROWS = ("TopK", "BatchTopK", "SAELens BatchTopK", "TopK, refined", "BatchTopK, refined", "random samples")
 TUNING = 8192
 ENCODER_STEPS = 400
 """Steps of 1,024 samples for an encoder that is fitted to rows: about as many samples as the training."""
@@ -92,6 +93,9 @@ class Rows:
                 model, _ = run_peer(self.train, PeerConfig.from_dict(config), self.seed)
                 sdl.Dictionary(model, {}).save(out)
             return sdl.load(out)
+        if name == "random samples":
+            null = {"activation": "topk", "frozen": "both", "initialisation": "samples", "steps": 1}
+            return sdl.fit(self.train, seed=self.seed, progress=False, **self.settings | null)
         settings = self.settings | {"activation": name.lower(), "lr": LR}
         return sdl.fit(self.train, seed=self.seed, out=out, progress=False, **settings)
 
@@ -168,11 +172,11 @@ def losses(by_kind: dict[str, sdl.Dictionary], layer: int, contexts: int) -> dic
 
 def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("extract", "score", "clip"))
+    parser.add_argument("what", choices=("extract", "score", "stability", "clip"))
     parser.add_argument("folder", type=Path)
     parser.add_argument("--layers", type=int, nargs="+", default=LAYERS)
     parser.add_argument("--seeds", type=int, nargs="+", default=(0, 1, 2))
-    parser.add_argument("--rows", nargs="+", choices=ROWS, default=ROWS)
+    parser.add_argument("--rows", nargs="+", choices=ROWS, default=ROWS[:-1])
     parser.add_argument("--contexts", type=int, default=CONTEXTS, help="contexts that measure the loss; 0 for no loss")
     parser.add_argument("--table", type=Path, help="the table of scores; one of docs/results/posterior by default")
     arguments = parser.parse_args(argv)
@@ -187,9 +191,15 @@ def main(argv: list[str] | None = None) -> None:
             score(rows, arguments.rows, arguments.table or TABLES / "clip.csv", {"seed": seed}, 0)
     else:
         for layer in arguments.layers:
-            stores = [folder / part / f"layer_{layer}.h5" for part in ("train", "test")]
-            for seed in arguments.seeds:
-                rows = Rows(*stores, SMOLLM2, seed, folder / "runs" / f"layer{layer}_seed{seed}")
+            train, test = (folder / part / f"layer_{layer}.h5" for part in ("train", "test"))
+            by_seed = {
+                seed: Rows(train, test, SMOLLM2, seed, folder / "runs" / f"layer{layer}_seed{seed}")
+                for seed in arguments.seeds
+            }
+            if arguments.what == "stability":
+                stability(by_seed, arguments.rows, arguments.table or TABLES / "stability.csv", {"layer": layer})
+                continue
+            for seed, rows in by_seed.items():
                 table = arguments.table or TABLES / "real.csv"
                 score(rows, arguments.rows, table, {"layer": layer, "seed": seed}, arguments.contexts)
 
@@ -214,6 +224,14 @@ def score(rows: Rows, names: Sequence[str], table: Path, key: dict[str, int], co
         write(
             table, [key | {"rows": name, "codes": kind, **v, **by_kind.get(kind, {})} for kind, v in measured.items()]
         )
+
+
+def stability(by_seed: dict[int, Rows], names: Sequence[str], table: Path, key: dict[str, int]) -> None:
+    """Score how many directions trainings with different seeds share, for each kind of rows."""
+    for name in names:
+        if (*key.values(), name) not in finished(table, [*key, "rows"]):
+            pairs = sdl.compare({seed: rows.dictionary(name) for seed, rows in by_seed.items()})
+            write(table, [key | {"rows": name, "shared": pair.shared("decoder", 0.7)} for pair in pairs])
 
 
 def finished(table: Path, columns: list[str]) -> set[tuple[Any, ...]]:

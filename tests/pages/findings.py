@@ -55,6 +55,11 @@ def with_bounds(row: pd.Series, scale: float = 100) -> str:
     return f"{mean} points ({low} to {high})"
 
 
+def long_runs(ground: str) -> pd.DataFrame:
+    """Return the runs of 2,000 steps on a ground."""
+    return frame(LONG).query("ground == @ground")
+
+
 @cache
 def run(name: str) -> dict:
     return json.loads((REPOSITORY / f"docs/results/paper/runs/lrb.{name}.json").read_text())
@@ -114,8 +119,9 @@ def harder_bench() -> tuple[str, str]:
     """Return the highest recovery of trained decoders on SynthSAEBench's distribution at 1,024 features, and that of
     random samples, in per cent."""
     short_runs = means("methods/runs", "ground", "method").loc["synth_s", "gt_recovery_decoder"]
-    long_runs = [means(name, "method")["gt_recovery_decoder"] for name in ("synthsaebench/synthsaebench", LONG)]
-    recovery = pd.concat([short_runs, *long_runs]).drop(index=list(NULLS))
+    longer = means("synthsaebench/synthsaebench", "method")["gt_recovery_decoder"]
+    longest = long_runs("synth_s").groupby("method")["gt_recovery_decoder"].mean()
+    recovery = pd.concat([short_runs, longer, longest]).drop(index=list(NULLS))
     return percent(recovery[~recovery.index.str.startswith("acs")].max()), percent(short_runs["random_samples"])
 
 
@@ -630,11 +636,11 @@ def comparison() -> Iterator[str]:
         f"detached Matryoshka has the highest mean on SynthSAEBench's distribution ({short(trained['synth_s'].max())}, "
         f"TopK {short(trained.loc['topk', 'synth_s'])})."
     )
-    after = means(LONG, "method")
+    after = long_runs("synth_s").groupby("method").mean(numeric_only=True)
     f1, error = after["detection_f1"], after["fvu"]
     assert f1.idxmax() == "nested_detached"
     peers = [f"{name}_batchtopk" for name in ("dictionary_learning", "saelens")]
-    by_seed = frame(LONG).pivot_table(index="seed", columns="method", values="detection_f1")
+    by_seed = long_runs("synth_s").pivot_table(index="seed", columns="method", values="detection_f1")
     leads = [paired_interval((by_seed[name] - by_seed["batchtopk"]).to_numpy())[1] for name in peers]
     assert min(leads) > 0
     yield (
@@ -643,7 +649,7 @@ def comparison() -> Iterator[str]:
         f"dictionary_learning has {short(f1[peers[0]], 3)}, by SAELens {short(f1[peers[1]], 3)} and by our trainer "
         f"{short(f1['batchtopk'], 3)}."
     )
-    on_smollm2 = means("methods/runs_long_smollm2", "method")["fvu"]
+    on_smollm2 = long_runs("smollm2_200k").groupby("method")["fvu"].mean()
     kl = means("methods/model_long", "method")["kl_recovered"]
     assert (on_smollm2.idxmin(), kl.idxmax()) == ("batchtopk", "batchtopk")
     yield (

@@ -19,18 +19,23 @@ SMOLLM2_BEGINS = "<!-- long_smollm2: tests.pages.long_trainings -->"
 def table() -> str:
     """Return the table of SynthSAEBench's distribution."""
     scores = {"F1": ("detection_f1", 3), "MCC": ("mcc", 3), "FVU": ("fvu", 3), "L0": ("l0", 2)}
-    return _table("synth_s", read_csv(FOLDER / "runs_long.csv"), scores, "F1", 0.2)
+    return _table("synth_s", _runs("synth_s"), scores, "F1", 0.2)
 
 
 def smollm2_table() -> str:
     """Return the table of SmolLM2, with the scores of the language model."""
-    runs = read_csv(FOLDER / "runs_long_smollm2.csv")
     judged = read_csv(FOLDER / "model_long.csv").drop(columns="ground")
     scores = {
         **{"FVU": ("fvu", 3), "L0": ("l0", 1), "dead": ("dead_fraction", 2), "shared by seeds": ("shared", 2)},
         **{"KL recovered": ("kl_recovered", 3), "probe, k = 1": ("probe_1", 2), "k = 16": ("probe_16", 2)},
     }
-    return _table("smollm2_200k", runs.merge(judged, on=["method", "seed"], how="left"), scores, "FVU", 0.18)
+    return _table(
+        "smollm2_200k", _runs("smollm2_200k").merge(judged, on=["method", "seed"], how="left"), scores, "FVU", 0.18
+    )
+
+
+def _runs(ground: str) -> pd.DataFrame:
+    return read_csv(FOLDER / "runs_long.csv").query("ground == @ground")
 
 
 def _table(ground: str, runs: pd.DataFrame, scores: dict[str, tuple[str, int]], first: str, fvu: float) -> str:

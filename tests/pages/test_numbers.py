@@ -19,6 +19,7 @@ from tests.pages.findings import (
     effect,
     floor,
     frame,
+    long_runs,
     percent,
     short,
     signed,
@@ -74,7 +75,7 @@ def readme_sentences() -> list[str]:
     """Return the numbers of the README's three findings, in their words."""
     best, paper = (table1(protocol)["gt_recovery_decoder_mean"] for protocol in ("best", "paper"))
     nulls = frame("paper/table1").set_index("method")["gt_recovery_decoder_mean"]
-    long = 100 * frame("methods/runs_long").groupby("method")["gt_recovery_decoder"].mean()
+    long = 100 * long_runs("synth_s").groupby("method")["gt_recovery_decoder"].mean()
     ours = long[["topk", "batchtopk", "jumprelu", "lista", "nested_detached"]]
     span = f"{short(ours.min(), 1)} to {short(ours.max(), 1)}"
     saelens, dictionary_learning, random_samples = (
@@ -101,7 +102,7 @@ def readme_sentences() -> list[str]:
     assert len(rows) == 4 * len(METHODS)
     assert (rows["gt_recovery_encoder_unanchored_mean"] == 0).all()
     others = rows["gt_recovery_decoder_unanchored_mean"]
-    detached = frame("methods/runs_long").groupby("method")["detection_f1"].mean()["nested_detached"]
+    detached = long_runs("synth_s").groupby("method")["detection_f1"].mean()["nested_detached"]
     return [
         f"recover {floor(best.min())} % or more",
         f"recover {percent(paper.min())} to {percent(paper.max())} %",
@@ -143,10 +144,10 @@ def test_numbers_that_other_pages_repeat():
 def test_the_table_of_longer_trainings_is_that_of_its_runs():
     text = (REPOSITORY / "docs/results/methods/README.md").read_text()
     assert f"{long_trainings.BEGINS}\n{long_trainings.table()}\n" in text
-    f1 = frame("methods/runs_long").pivot_table(index="seed", columns="method", values="detection_f1")
+    f1 = long_runs("synth_s").pivot_table(index="seed", columns="method", values="detection_f1")
     peers = f1[["dictionary_learning_batchtopk", "saelens_batchtopk"]].mean()
     early = frame("methods/runs").query("ground == 'synth_s'").groupby("method")["detection_f1"].mean()
-    dead = frame("methods/runs_long").groupby("method")["dead_fraction"].mean()
+    dead = long_runs("synth_s").groupby("method")["dead_fraction"].mean()
     assert_says(
         "docs/results/methods/README.md",
         f"(F1 of {cell(f1['nested_detached'])}), SAELens' Matryoshka included "
@@ -162,11 +163,11 @@ def test_the_table_of_longer_trainings_is_that_of_its_runs():
 def test_the_long_trainings_on_smollm2_are_those_of_their_runs():
     page = "docs/results/methods/README.md"
     assert f"{long_trainings.SMOLLM2_BEGINS}\n{long_trainings.smollm2_table()}\n" in (REPOSITORY / page).read_text()
-    fvu = frame("methods/runs_long_smollm2").groupby("method")["fvu"].mean()
+    fvu = long_runs("smollm2_200k").groupby("method")["fvu"].mean()
     ours, saelens, other, topk = (
         short(fvu[name], 3) for name in ("batchtopk", "saelens_batchtopk", "dictionary_learning_batchtopk", "topk")
     )
-    ranks = frame("methods/comparison_long_smollm2").dropna()
+    ranks = frame("methods/comparison_long").query("ground == 'smollm2_200k'").dropna()
     assert (ranks["best_rank"] == ranks["worst_rank"]).all()
     recovered = frame("methods/model_long").pivot_table(index="seed", columns="method", values="kl_recovered")
     leads = {
