@@ -3,8 +3,9 @@
     python -m benchmarks.time_to_error results/methods_long --source synth_s --fvu 0.2 \
         --csv docs/results/methods/time_to_error.csv
 
-It reads the history of each run of a pipeline's source: the error of training batches, averaged over 20 steps. Rows of
-other sources and errors stay in the table. A method that never gets there has empty cells.
+It reads the history of each run of a pipeline's source: the error of training batches, averaged over 20 steps. Steps
+with more than 1.25 times the last L0 do not count, since penalties start with more active latents. Rows of other
+sources and errors stay in the table. A method that never gets there has empty cells.
 """
 
 import argparse
@@ -14,12 +15,13 @@ import pandas as pd
 
 from sdlstudy.results.tables import read_csv, write_csv
 
+MOST_ACTIVE = 1.25
 COLUMNS = ["ground", "fvu", "method", "seed", "steps", "seconds"]
 
 
 def first_at(history: pd.DataFrame, fvu: float) -> tuple[float, float]:
-    """Return step and seconds of the first row of a history with at most this error; NaN if there is none."""
-    rows = history[history["fvu"] <= fvu]
+    """Return step and seconds of the first row with at most this error and about the last L0; NaN if there is none."""
+    rows = history[(history["fvu"] <= fvu) & (history["l0"] <= MOST_ACTIVE * history["l0"].iloc[-1])]
     return (rows["step"].iloc[0], rows["seconds"].iloc[0]) if len(rows) else (float("nan"), float("nan"))
 
 

@@ -12,17 +12,35 @@ from sdlstudy.results.tables import read_csv
 from tests.conftest import REPOSITORY
 
 FOLDER = REPOSITORY / "docs/results/methods"
-BEGINS = "<!-- long: tests.pages.long_trainings -->"
-SMOLLM2_BEGINS = "<!-- long_smollm2: tests.pages.long_trainings -->"
+DETECTION = {"F1": ("detection_f1", 3), "MCC": ("mcc", 3), "FVU": ("fvu", 3), "L0": ("l0", 2)}
 
 
-def table() -> str:
-    """Return the table of SynthSAEBench's distribution."""
-    scores = {"F1": ("detection_f1", 3), "MCC": ("mcc", 3), "FVU": ("fvu", 3), "L0": ("l0", 2)}
-    return _table("synth_s", _runs("synth_s"), scores, "F1", 0.2)
+def tables() -> dict[str, str]:
+    """Return the tables of the page, by the name that their place begins with."""
+    return {
+        "long": _table("synth_s", _runs("synth_s"), DETECTION, "F1", 0.2),
+        "long_m": _table("synth_m", _runs("synth_m"), DETECTION, "F1", 0.2),
+        "long_benches": _benches(),
+        "long_smollm2": _smollm2(),
+    }
 
 
-def smollm2_table() -> str:
+def _benches() -> str:
+    """Return the table of the benches with 128 features, with the scores of all three in a line."""
+    runs = _runs("plain_200k")
+    for name in ("noisy", "nested"):
+        other = _runs(f"{name}_200k")[["method", "seed", "mip_decoder", "detection_f1"]]
+        runs = runs.merge(other, on=["method", "seed"], how="left", suffixes=("", f"_{name}"))
+    scores = {
+        **{"MIP, plain": ("mip_decoder", 4), "MIP, noise": ("mip_decoder_noisy", 4)},
+        **{"MIP, nested": ("mip_decoder_nested", 3), "F1, plain": ("detection_f1", 2)},
+        **{"F1, noise": ("detection_f1_noisy", 2), "F1, nested": ("detection_f1_nested", 2)},
+        **{"FVU, plain": ("fvu", 3), "dead, plain": ("dead_fraction", 2)},
+    }
+    return _table("plain_200k", runs, scores, "MIP, plain", 0.03)
+
+
+def _smollm2() -> str:
     """Return the table of SmolLM2, with the scores of the language model."""
     judged = read_csv(FOLDER / "model_long.csv").drop(columns="ground")
     scores = {
@@ -58,6 +76,11 @@ def _table(ground: str, runs: pd.DataFrame, scores: dict[str, tuple[str, int]], 
     return "\n".join(lines)
 
 
+def begins(name: str) -> str:
+    """Return the line above a table."""
+    return f"<!-- {name}: tests.pages.long_trainings -->"
+
+
 if __name__ == "__main__":
-    show(FOLDER / "README.md", BEGINS, table())
-    show(FOLDER / "README.md", SMOLLM2_BEGINS, smollm2_table())
+    for name, table in tables().items():
+        show(FOLDER / "README.md", begins(name), table)

@@ -9,6 +9,7 @@ import pytest
 from benchmarks.default_settings import OLD, RESAMPLED, SCALED
 from benchmarks.real_activations import label
 from examples.rows_and_codes.page import cell
+from sdlcore import paired_interval
 from sdlstudy.verdicts.judging import matches
 from tests.conftest import REPOSITORY
 from tests.pages import long_trainings
@@ -141,13 +142,15 @@ def test_numbers_that_other_pages_repeat():
     assert_says(SOLVERS, f"in {search['seconds'].median():.1f} s on two cores")
 
 
-def test_the_table_of_longer_trainings_is_that_of_its_runs():
+def test_tables_of_longer_trainings_are_those_of_their_runs():
     text = (REPOSITORY / "docs/results/methods/README.md").read_text()
-    assert f"{long_trainings.BEGINS}\n{long_trainings.table()}\n" in text
+    for name, table in long_trainings.tables().items():
+        assert f"{long_trainings.begins(name)}\n{table}\n" in text
     f1 = long_runs("synth_s").pivot_table(index="seed", columns="method", values="detection_f1")
     peers = f1[["dictionary_learning_batchtopk", "saelens_batchtopk"]].mean()
     early = frame("methods/runs").query("ground == 'synth_s'").groupby("method")["detection_f1"].mean()
-    dead = long_runs("synth_s").groupby("method")["dead_fraction"].mean()
+    tried = frame("methods/trials").query("ground == 'synth_s' and method == 'jumprelu' and steps == 2000")
+    tried = tried[tried["l0"].between(4.5, 7.5)].groupby("own_settings")["detection_f1"].max()
     assert_says(
         "docs/results/methods/README.md",
         f"(F1 of {cell(f1['nested_detached'])}), SAELens' Matryoshka included "
@@ -155,31 +158,88 @@ def test_the_table_of_longer_trainings_is_that_of_its_runs():
         f"an F1 of {short(peers.iloc[0], 3)} with dictionary_learning's trainer, {short(peers.iloc[1], 3)} with "
         f"SAELens' and {short(f1['batchtopk'].mean(), 3)} with ours",
         f"(SAELens' to ours: {cell(f1['saelens_batchtopk'] - f1['batchtopk'])})",
-        f"JumpReLU's F1 fell from {short(early['jumprelu'], 3)} after 300 steps, and {percent(dead['jumprelu'], 0)} %",
+        f"TopK is last ({short(f1['topk'].mean(), 3)}). JumpReLU has {short(f1['jumprelu'].mean(), 3)}",
+        f"its best F1 on seed 100 was {short(tried['l0_gain 0.1'], 3)} instead of {short(tried['l0_gain 0.01'], 3)}",
         f"ACS has the highest F1 ({short(early['acs'], 3)})",
+    )
+
+
+def test_the_long_trainings_on_benches_are_those_of_their_runs():
+    page, late = "docs/results/methods/README.md", {name: long_runs(f"{name}_200k") for name in ("plain", "nested")}
+    plain = late["plain"].groupby("method").mean(numeric_only=True)
+    nested = late["nested"].groupby("method")["gt_recovery_decoder"].mean()
+    early = frame("methods/runs").query("ground == 'nested'").groupby("method")["gt_recovery_decoder"].mean()
+    high = plain.loc[["topk", "batchtopk", "jumprelu"]]
+    tried = frame("methods/trials").query("ground == 'plain_200k' and method == 'batchtopk' and lr == .003").iloc[0]
+    mip = plain["mip_decoder"]
+    ranks = frame("methods/comparison_long").query("best_rank == 1 and score == 'mip_decoder'").groupby("ground")
+    best = {ground: set(methods) for ground, methods in ranks["method"]}
+    assert best["noisy_200k"] == {"hierarchical", "relu"}
+    assert best["nested_200k"] == {"topk", "batchtopk", "lista", "jumprelu"}
+    assert best["plain_200k"] == {"hierarchical", "jumprelu"}
+    for ground in ("plain", "noisy", "nested"):
+        f1 = long_runs(f"{ground}_200k").pivot_table(index="seed", columns="method", values="detection_f1")
+        low = {name: paired_interval((f1[name] - f1["random_samples"]).to_numpy())[1] for name in f1}
+        assert f1.mean().drop(["random_samples", "relu"]).max() < f1["random_samples"].mean() < f1["relu"].mean()
+        assert (low["relu"] > 0) == (ground == "noisy")
+    assert_says(
+        page,
+        f"TopK recovers {short(nested['topk'])} of them, instead of {short(early['topk'])} after 250 steps, and "
+        f"BatchTopK {short(nested['batchtopk'])} instead of {short(early['batchtopk'])}",
+        f"stay at {short(nested['hierarchical'])} and {short(nested['matryoshka'])}",
+        f"{percent(high['dead_fraction'].min(), 0)} to {percent(high['dead_fraction'].max(), 0)} % of the latents",
+        f"their F1 is {short(high['detection_f1'].min())} to {short(high['detection_f1'].max())}",
+        f"BatchTopK has an F1 of {short(tried['detection_f1'])} and a MIP of {short(tried['mip_decoder'], 3)}",
+        f"a MIP of {short(mip['saelens_batchtopk'], 3)} (SAELens) and "
+        f"{short(mip['dictionary_learning_batchtopk'], 3)} (dictionary_learning) on plain, ours "
+        f"{short(mip['batchtopk'], 3)}",
+    )
+
+
+def test_the_long_trainings_with_4096_features_are_those_of_their_runs():
+    f1 = long_runs("synth_m").pivot_table(index="seed", columns="method", values="detection_f1")
+    ranks = frame("methods/comparison_long").query("ground == 'synth_m'").dropna()
+    assert ranks.set_index("method").loc["nested_detached", "worst_rank"] == 1
+    trials = frame("methods/trials").query("ground == 'synth_m'")
+    tried = trials.groupby("method")["detection_f1"].max()
+    compared = trials[trials["method"].isin(f1.columns)]
+    assert set(compared.loc[compared["chosen"] == 1, "lr"]) == {0.001}
+    assert (compared.groupby("method")["lr"].nunique() == 4).all()
+    means = {name: short(value, 3) for name, value in f1.mean().items()}
+    assert_says(
+        "docs/results/methods/README.md",
+        f"(F1 of {cell(f1['nested_detached'])}), before BatchTopK ({means['batchtopk']}), SAELens' Matryoshka "
+        f"({means['saelens_nested']}) and TopK ({means['topk']})",
+        f"dictionary_learning's has {short(tried['dictionary_learning_batchtopk'], 3)} at best, ours "
+        f"{short(tried['batchtopk'], 3)}",
     )
 
 
 def test_the_long_trainings_on_smollm2_are_those_of_their_runs():
     page = "docs/results/methods/README.md"
-    assert f"{long_trainings.SMOLLM2_BEGINS}\n{long_trainings.smollm2_table()}\n" in (REPOSITORY / page).read_text()
-    fvu = long_runs("smollm2_200k").groupby("method")["fvu"].mean()
-    ours, saelens, other, topk = (
-        short(fvu[name], 3) for name in ("batchtopk", "saelens_batchtopk", "dictionary_learning_batchtopk", "topk")
-    )
-    ranks = frame("methods/comparison_long").query("ground == 'smollm2_200k'").dropna()
-    assert (ranks["best_rank"] == ranks["worst_rank"]).all()
+    means = long_runs("smollm2_200k").groupby("method")[["fvu", "l0"]].mean()
+    fvu = {name: short(value, 3) for name, value in means["fvu"].items()}
+    ranks = frame("methods/comparison_long").query("ground == 'smollm2_200k'").dropna().set_index("method")
+    open_ranks = ranks.index[ranks["best_rank"] != ranks["worst_rank"]]
+    assert set(open_ranks) == {"lista", "saelens_batchtopk"}
     recovered = frame("methods/model_long").pivot_table(index="seed", columns="method", values="kl_recovered")
-    leads = {
-        cell(recovered["batchtopk"] - recovered[f"{name}_batchtopk"]) for name in ("saelens", "dictionary_learning")
-    }
-    assert len(leads) == 1
+    others = recovered.mean().drop(["jumprelu", "batchtopk"])
+    tried = frame("methods/trials").query("ground == 'smollm2_200k' and method == 'jumprelu'")
+    wide, narrow = (tried[tried["own_settings"] == f"l0_gain {gain}"] for gain in ("0.1", "0.01"))
+    (kept,) = narrow.loc[narrow["chosen"] == 1, "l0"]
     assert_says(
         page,
-        f"ours leaves least unexplained ({ours}), before BatchTopK by SAELens ({saelens}) and dictionary_learning "
-        f"({other}), and TopK ({topk})",
-        f"({leads.pop()} over SAELens and dictionary_learning)",
+        f"ours leaves {fvu['batchtopk']} unexplained and JumpReLU {fvu['jumprelu']}",
+        f"LISTA ({fvu['lista']}), BatchTopK by SAELens ({fvu['saelens_batchtopk']}) and dictionary_learning "
+        f"({fvu['dictionary_learning_batchtopk']}), TopK ({fvu['topk']})",
+        f"JumpReLU leaves {fvu['jumprelu']} at an L0 of {means.loc['jumprelu', 'l0']:.1f}, BatchTopK "
+        f"{fvu['batchtopk']} at {means.loc['batchtopk', 'l0']:.1f}",
+        f"KL recovered ({cell(recovered['jumprelu'] - recovered['batchtopk'])})",
+        f"The other methods recover {short(others.max(), 3)} of the KL divergence at most",
+        f"ended at an L0 of {wide['l0'].min():.0f} or {wide['l0'].max():.0f} instead of 32",
+        f"a learning rate of .003, at {kept:.1f}",
     )
+    assert_says("docs/sparsity.md", f"and .01 at {kept:.0f}")
 
 
 def test_mean_shift_beside_posterior_codes_alone():
