@@ -22,12 +22,13 @@ from sdlstudy.results.tables import read_csv, write_csv
 STEPS, SMALL, SAELENS, FULL, REAL, LOSS = (
     f"<!-- {name}: examples.rows_and_codes.page -->" for name in ("steps", "small", "saelens", "full", "real", "loss")
 )
-LONGER = "ours, 10,240,000 samples"
+LONGER, LONGER_SAELENS = (f"{recipe}, 10,240,000 samples" for recipe in ("ours", "SAELens' recipe"))
 LAYER = 12
 """Layer of the picture and of the losses."""
 CODES = (
     "trained encoder",
     "trained encoder, equal L0",
+    "trained encoder, trained further",
     "BatchTopK encoder, trained anew",
     "logistic encoder",
     "logistic encoder, twice the samples",
@@ -41,12 +42,14 @@ ROWS = {
     "ours, detached": "ours",
     "SAELens' recipe, 3,072,000 samples": "SAELens' recipe",
     "ours, detached, refined": "ours, refined",
+    "SAELens' recipe, 3,072,000 samples, refined": "SAELens' recipe, refined",
     "true": "true",
 }
 """Rows at the small size. The CSV calls our rows with plain prefixes "ours"."""
 PICTURED = {
     "trained encoder": "trained encoder, its L0",
     "trained encoder, equal L0": "trained encoder, equal L0",
+    "trained encoder, trained further": "trained further, equal L0",
     "BatchTopK encoder, trained anew": "BatchTopK, trained anew",
     "logistic encoder": "logistic encoder",
     "posterior": "posterior",
@@ -56,7 +59,7 @@ COLOURS = {
     **dict.fromkeys(("ours", "TopK"), PALETTE[0]),
     **dict.fromkeys(("SAELens' recipe", "SAELens BatchTopK"), PALETTE[1]),
     **dict.fromkeys(("ours, refined", "TopK, refined"), PALETTE[2]),
-    **{"true": PALETTE[3], "BatchTopK": PALETTE[4]},
+    **{"true": PALETTE[3], "BatchTopK": PALETTE[4], "SAELens' recipe, refined": PALETTE[5]},
 }
 
 
@@ -120,7 +123,7 @@ def steps(runs: pd.DataFrame) -> str:
         "1,024, SAELens' recipe": ("small", "SAELens' recipe, 3,072,000 samples"),
         "16,384 features, ours": ("saelens", "ours"),
         "16,384, ours, five times the samples": ("saelens", LONGER),
-        "16,384, SAELens' recipe, the same": ("saelens", "SAELens' recipe, 10,240,000 samples"),
+        "16,384, SAELens' recipe, the same": ("saelens", LONGER_SAELENS),
     }
     changes = {
         "trained encoder at its L0": ("", "trained encoder"),
@@ -143,7 +146,8 @@ def picture(runs: pd.DataFrame, real: pd.DataFrame) -> Figure:
     """Draw F1 on both sizes of the bench and the unexplained variance on SmolLM2, for each kind of codes."""
     same = {
         "logistic encoder, four times the samples": "logistic encoder",
-        "SAELens' recipe, 10,240,000 samples": "SAELens' recipe, 3,072,000 samples",
+        LONGER_SAELENS: "SAELens' recipe, 3,072,000 samples",
+        f"{LONGER_SAELENS}, refined": "SAELens' recipe, 3,072,000 samples, refined",
         "ours": "ours, detached",
         "ours, refined": "ours, detached, refined",
     }
@@ -188,40 +192,46 @@ def tables(folder: Path) -> dict[str, str]:
     }
     full = runs[runs["size"] == "full"].copy()
     full["rows"] = [f"refined, seed {seed}" for seed in full["seed"]]
+    in_the_model = real[real["kl_spliced"].notna()].sort_values("layer", kind="stable")
+    in_the_model = in_the_model.assign(rows=[f"{row.rows}, layer {row.layer}" for row in in_the_model.itertuples()])
     untimed = {name: column for name, column in judged.items() if name != "µs"}
     saelens = {
         "ours": "ours, 2 million samples",
         LONGER: "ours, 10 million",
-        "SAELens' recipe, 10,240,000 samples": "SAELens' recipe, 10 million",
+        LONGER_SAELENS: "SAELens' recipe, 10 million",
         "ours, refined": "ours, 2 million, refined",
         f"{LONGER}, refined": "ours, 10 million, refined",
+        f"{LONGER_SAELENS}, refined": "SAELens' recipe, 10 million, refined",
     }
     return {
         STEPS: steps(runs),
         SMALL: table(runs[runs["size"] == "small"], ROWS, untimed),
         SAELENS: table(runs[runs["size"] == "saelens"], saelens, judged),
         FULL: table(full, {name: name for name in full["rows"].unique()}, untimed),
-        REAL: errors(real, read_csv(folder / "clip.csv")),
-        LOSS: table(real[real["kl_spliced"].notna()], {"TopK": "TopK"}, losses),
+        REAL: errors(real, read_csv(folder / "clip.csv"), read_csv(folder / "stability.csv")),
+        LOSS: table(in_the_model, {name: name for name in in_the_model["rows"].unique()}, losses),
     }
 
 
-def errors(real: pd.DataFrame, clip: pd.DataFrame) -> str:
+def errors(real: pd.DataFrame, clip: pd.DataFrame, stability: pd.DataFrame) -> str:
     """Return a table of the unexplained variance: a line for each activations and rows, a column for each codes."""
+    shared = stability.groupby(["layer", "rows"])["shared"].mean()
     codes = {
         "trained encoder": "trained encoder",
         "trained encoder, equal L0": "the same, equal L0",
+        "trained encoder, trained further": "trained further",
         "BatchTopK encoder, trained anew": "trained anew",
         "logistic encoder": "logistic",
         "posterior": "posterior",
         "OMP with a threshold": "OMP",
     }
     lines = [
-        "| activations | rows | seeds | L0: trained, posterior, OMP | " + " | ".join(codes.values()) + " |",
-        "|---" * (len(codes) + 4) + "|",
+        "| activations | rows | seeds | shared | L0: trained, posterior, OMP | " + " | ".join(codes.values()) + " |",
+        "|---" * (len(codes) + 5) + "|",
     ]
-    places = [(f"SmolLM2, layer {layer}", real[real["layer"] == layer]) for layer in sorted(real["layer"].unique())]
-    for place, runs in [*places, ("CLIP", clip)]:
+    layers = sorted(real["layer"].unique())
+    places = {f"SmolLM2, layer {layer}": real[real["layer"] == layer] for layer in layers} | {"CLIP": clip}
+    for layer, (place, runs) in zip([*layers, None], places.items(), strict=True):
         for rows in runs["rows"].unique():
             chosen = runs[runs["rows"] == rows].set_index("codes")
             fvu = [cell(chosen.loc[[name], "fvu"]) if name in chosen.index else "" for name in codes]
@@ -230,7 +240,9 @@ def errors(real: pd.DataFrame, clip: pd.DataFrame) -> str:
                 for name in ("trained encoder", "posterior", "OMP with a threshold")
             ]
             counts = f"{', '.join(text.partition(' ')[0] for text in l0 if text)}"
-            lines.append(f"| {place} | {rows} | {chosen['seed'].nunique()} | {counts} | " + " | ".join(fvu) + " |")
+            agreement = f"{shared[layer, rows]:.2f}".replace("0.", ".") if (layer, rows) in shared.index else ""
+            head = f"| {place} | {rows} | {chosen['seed'].nunique()} | {agreement} | {counts} | "
+            lines.append(head + " | ".join(fvu) + " |")
     return "\n".join(lines)
 
 
@@ -251,16 +263,24 @@ def sentences(folder: Path) -> list[str]:
     worlds = runs[(runs["size"] == "saelens") & (runs["rows"] == "ours, refined")].set_index("codes")
     encoder = worlds.loc["logistic encoder, four times the samples"]
     large = runs[runs["size"] == "saelens"].groupby(["rows", "codes"])["f1_score"].mean()
-    three = [large[name] for name in ("ours", LONGER, "SAELens' recipe, 10,240,000 samples")]
+    three = [large[name] for name in ("ours", LONGER, LONGER_SAELENS)]
     short_ours, longer_ours, longer_saelens = (short(each[own]) for each in three)
     by_l0 = [short(each[equal] - each[own]) for each in three]
     by_codes = [short(each["posterior"] - each[equal]) for each in three]
     world = runs[(runs["size"] == "saelens") & (runs["seed"] == 20) & (runs["codes"] == "posterior")]
     searched = world.set_index("rows")["f1_score"]
-    by_rows = [short(searched[f"{name}, refined"] - searched[name]) for name in ("ours", LONGER)]
+    names = ("ours", LONGER, LONGER_SAELENS)
+    by_rows = [short(searched[f"{name}, refined"] - searched[name]) for name in names]
+    best = [short(searched[f"{name}, refined"]) for name in names]
     full = runs[(runs["size"] == "full") & (runs["seed"] == 2)].set_index("codes")["f1_score"]
     model = real[(real["layer"] == LAYER) & (real["rows"] == "TopK") & real["kl_spliced"].notna()].set_index("codes")
     kl, error, l0 = model["kl_spliced"], model["fvu"], model["l0"]
+    further = "trained encoder, trained further"
+    by_rows_and_codes = real.groupby(["layer", "rows", "codes"])["fvu"].mean().unstack()
+    gains = (by_rows_and_codes[equal] - by_rows_and_codes[further]).dropna()
+    means = by_rows_and_codes.loc[LAYER].T
+    stability = read_csv(folder / "stability.csv").groupby(["layer", "rows"])["shared"].mean()
+    shared, late = (stability.loc[layer] for layer in (LAYER, 24))
     clip = read_csv(folder / "clip.csv").query("rows == 'TopK'").groupby("codes")["fvu"].mean()
     causes = read_csv(folder / "causes.csv").pivot_table(index="seed", columns="rows", values="f1_score")
     judged = outcomes(runs, read_csv(folder / "predictions.csv"))
@@ -283,8 +303,9 @@ def sentences(folder: Path) -> list[str]:
         f"posterior codes have an F1 of {cell(worlds.loc['posterior', 'f1_score'])}",
         f"our encoder has {short_ours} after 2 million samples and {longer_ours} after 10 million, that of SAELens' "
         f"recipe {longer_saelens} after as many",
-        f"Refinement adds {by_rows[0]} to our rows after 2 million samples and {by_rows[1]} after 10 million",
-        f"L0 adds {by_l0[0]}, {by_l0[1]} and {by_l0[2]}, and codes {by_codes[0]}, {by_codes[1]} and {by_codes[2]}",
+        f"L0 adds {by_l0[0]}, {by_l0[1]} and {by_l0[2]}, codes {by_codes[0]}, {by_codes[1]} and {by_codes[2]}, and "
+        f"refinement {by_rows[0]}, {by_rows[1]} and {by_rows[2]}",
+        f"Refined rows have {best[0]}, {best[1]} and {best[2]}",
         f"mean shift changes F1 by {cell(causes['mean shift'] - causes['trained'])}, the refit by "
         f"{cell(causes['refit'] - causes['trained'])}",
         f"gives back {cell(causes['refit, parents removed'] - causes['refit'])}",
@@ -296,6 +317,13 @@ def sentences(folder: Path) -> list[str]:
         f"{l0[anew_name]:.1f}",
         f"the trained encoder leaves {short(error[own])} and {short(kl[own])} at 32, and {short(error[equal])} and "
         f"{short(kl[equal])} with k lowered to {l0[equal]:.0f}",
+        f"Training that encoder further at the lower k leaves {short(means['TopK'][further])} (three seeds)",
+        f"two seeds share {shared['TopK']:.0%} of TopK's rows, {shared['BatchTopK']:.0%} of BatchTopK's and "
+        f"{shared['SAELens BatchTopK']:.0%} of those by SAELens' trainer. Random samples share "
+        f"{shared['random samples']:.0%}".replace("%", " %"),
+        "TopK and BatchTopK share more than random samples "
+        f"({100 * late['TopK']:.0f}, {100 * late['BatchTopK']:.0f} and {100 * late['random samples']:.0f} %)",
+        f"400 steps more lower the error by {short(gains.min())} to {short(gains.max())}",
         f"On CLIP, OMP leaves {short(clip[pursuit])}, the trained encoder {short(clip[own])}, with k lowered "
         f"{short(clip[equal])}, and an encoder that is trained anew {short(clip[anew_name])}",
         f"of {(judged['outcome'] != 'not measured').sum()} that were measured, "
