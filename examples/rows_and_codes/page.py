@@ -317,13 +317,13 @@ def sentences(folder: Path) -> list[str]:
         f"{l0[anew_name]:.1f}",
         f"the trained encoder leaves {short(error[own])} and {short(kl[own])} at 32, and {short(error[equal])} and "
         f"{short(kl[equal])} with k lowered to {l0[equal]:.0f}",
-        f"Training that encoder further at the lower k leaves {short(means['TopK'][further])} (three seeds)",
+        f"Training the trained encoder further at the lower k leaves {short(means['TopK'][further])} (three seeds)",
         f"two seeds share {shared['TopK']:.0%} of TopK's rows, {shared['BatchTopK']:.0%} of BatchTopK's and "
         f"{shared['SAELens BatchTopK']:.0%} of those by SAELens' trainer. Random samples share "
         f"{shared['random samples']:.0%}".replace("%", " %"),
         "TopK and BatchTopK share more than random samples "
         f"({100 * late['TopK']:.0f}, {100 * late['BatchTopK']:.0f} and {100 * late['random samples']:.0f} %)",
-        f"400 steps more lower the error by {short(gains.min())} to {short(gains.max())}",
+        f"400 steps more lower its error at equal L0 by {short(gains.min())} to {short(gains.max())}",
         f"On CLIP, OMP leaves {short(clip[pursuit])}, the trained encoder {short(clip[own])}, with k lowered "
         f"{short(clip[equal])}, and an encoder that is trained anew {short(clip[anew_name])}",
         f"of {(judged['outcome'] != 'not measured').sum()} that were measured, "

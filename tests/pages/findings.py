@@ -477,7 +477,7 @@ def rows_and_codes() -> Iterator[str]:
     assert saelens["OMP with a threshold"] > saelens["trained encoder"]
     yield (
         f"On CLIP, OMP with a threshold leaves {short(ours['OMP with a threshold'], 3)} and the encoder of the same "
-        f"TopK {short(ours['trained encoder'], 3)}; a logistic encoder is the worst there, too "
+        f"TopK {short(ours['trained encoder'], 3)}; a logistic encoder is the worst there "
         f"({short(ours['logistic encoder'], 3)})."
     )
     real = frame("posterior/real").query("layer == 12 and rows == 'TopK'").groupby("codes")
@@ -654,7 +654,7 @@ def comparison() -> Iterator[str]:
     on_smollm2 = long_runs("smollm2_200k").groupby("method")["fvu"].mean()
     kl = means("methods/model_long", "method")["kl_recovered"]
     assert (kl.idxmax(), on_smollm2.idxmin()) == ("jumprelu", "jumprelu")
-    active = long_runs("smollm2_200k").groupby("method")["l0"].mean()
+    active = long_runs("smollm2_200k").pivot_table(index="seed", columns="method", values="l0")
     others = kl[["lista", *peers, "topk"]]
     assert short(kl["jumprelu"], 3) == short(kl["batchtopk"], 3)
     yield (
@@ -662,10 +662,12 @@ def comparison() -> Iterator[str]:
         f"unexplained, our BatchTopK {short(on_smollm2['batchtopk'], 3)}, LISTA {short(on_smollm2['lista'], 3)}, "
         f"SAELens' BatchTopK {short(on_smollm2[peers[1]], 3)}, dictionary_learning's "
         f"{short(on_smollm2[peers[0]], 3)} and our TopK {short(on_smollm2['topk'], 3)}; the first two recover "
-        f"{short(kl['batchtopk'], 3)} of the KL divergence, the others {short(others.min(), 3)} to "
+        f"{short(kl['batchtopk'], 3)} of the KL divergence, the other four {short(others.min(), 3)} to "
         f"{short(others.max(), 3)}."
     )
-    yield f"JumpReLU has {short(active['jumprelu'] - active['batchtopk'], 1)} more active latents than BatchTopK"
+    more = (active["jumprelu"] - active["batchtopk"]).to_numpy()
+    half = np.diff(paired_interval(more)[1:])[0] / 2
+    yield f"JumpReLU has {short(more.mean(), 1)} more active latents than BatchTopK (± {half:.1f})"
     nested = long_runs("nested_200k").groupby("method")["gt_recovery_decoder"].mean()
     early = means("methods/runs", "ground", "method").loc["nested", "gt_recovery_decoder"]
     plain = long_runs("plain_200k").groupby("method").mean(numeric_only=True)
@@ -678,7 +680,7 @@ def comparison() -> Iterator[str]:
     )
     yield f"at these rates {percent(plain['dead_fraction']['topk'], 0)} % of TopK's latents are dead"
     yield (
-        f"ours leaves less unexplained ({short(error['batchtopk'], 3)}; {short(error[peers[1]], 3)} and "
+        f"our BatchTopK leaves less unexplained ({short(error['batchtopk'], 3)}; {short(error[peers[1]], 3)} and "
         f"{short(error[peers[0]], 3)})"
     )
     recovery = means("methods/runs", "ground", "method")["gt_recovery_decoder"].unstack("ground")

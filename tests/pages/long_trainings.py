@@ -61,7 +61,7 @@ def _table(ground: str, runs: pd.DataFrame, scores: dict[str, tuple[str, int]], 
     trials = read_csv(FOLDER / "trials.csv").query("steps == 2000 and chosen == 1 and ground == @ground")
     rates = trials.set_index("method")["lr"]
     reached = read_csv(FOLDER / "time_to_error.csv").query("ground == @ground and fvu == @fvu").groupby("method")
-    steps, times = reached["steps"].median(), reached["seconds"].min()
+    steps, times = reached["steps"].agg(lambda its: its.median(skipna=False)), reached["seconds"].min()
     until = f"steps, seconds to FVU {fvu:.2f}".replace("0.", ".")
     columns = ["method", "learning rate", *scores, "seconds", until]
     lines = [f"| {' | '.join(columns)} |", "|---" * len(columns) + "|"]
