@@ -227,7 +227,7 @@ def test_the_long_trainings_on_smollm2_are_those_of_their_runs():
     others = recovered.mean().drop(["jumprelu", "batchtopk"])
     tried = frame("methods/trials").query("ground == 'smollm2_200k' and method == 'jumprelu'")
     wide, narrow = (tried[tried["own_settings"] == f"l0_gain {gain}"] for gain in ("0.1", "0.01"))
-    (kept,) = narrow.loc[narrow["chosen"] == 1, "l0"]
+    (chosen_l0,) = narrow.loc[narrow["chosen"] == 1, "l0"]
     assert_says(
         page,
         f"the one of our trainer leaves {fvu['batchtopk']} unexplained. JumpReLU leaves {fvu['jumprelu']}",
@@ -238,9 +238,9 @@ def test_the_long_trainings_on_smollm2_are_those_of_their_runs():
         f"KL recovered ({cell(recovered['jumprelu'] - recovered['batchtopk'])})",
         f"The other methods recover {short(others.max(), 3)} of the KL divergence at most",
         f"ended at an L0 of {wide['l0'].min():.0f} or {wide['l0'].max():.0f} instead of 32",
-        f"a learning rate of .003, at {kept:.1f}",
+        f"a learning rate of .003, at {chosen_l0:.1f}",
     )
-    assert_says("docs/sparsity.md", f"and .01 at {kept:.0f}")
+    assert_says("docs/sparsity.md", f"and .01 at {chosen_l0:.0f}")
     matryoshka = frame("methods/trials").query("ground == 'synth_s' and method == 'saelens_nested'")
     by_rate = matryoshka.set_index("lr")["detection_f1"]
     assert_says(
