@@ -45,7 +45,9 @@ SMOLLM2: dict[str, Any] = {"n_q": 2048, "k": 32, "steps": 800, "batch_size": 512
 CLIP: dict[str, Any] = {"n_q": 512, "k": 16, "steps": 1000, "batch_size": 256, "normalise": True, "bias": True}
 """Settings of config/config.yaml for these activations, normalised and with biases."""
 LR, SAELENS_LR = 3e-3, 1e-3
-ROWS = ("TopK", "BatchTopK", "SAELens BatchTopK", "TopK, refined", "BatchTopK, refined", "random samples")
+ROWS = ("TopK", "BatchTopK", "SAELens BatchTopK", "TopK, refined", "BatchTopK, refined")
+STABILITY = ("TopK", "BatchTopK", "SAELens BatchTopK", "random samples")
+"""Rows that are compared between seeds."""
 TUNING = 8192
 ENCODER_STEPS = 400
 """Steps of 1,024 samples for an encoder that is fitted to rows: about as many samples as the training."""
@@ -176,7 +178,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--layers", type=int, nargs="+", default=LAYERS)
     parser.add_argument("--seeds", type=int, nargs="+", default=(0, 1, 2))
-    parser.add_argument("--rows", nargs="+", choices=ROWS, default=ROWS[:-1])
+    parser.add_argument("--rows", nargs="+", choices=ROWS, default=ROWS)
     parser.add_argument("--contexts", type=int, default=CONTEXTS, help="contexts that measure the loss; 0 for no loss")
     parser.add_argument("--table", type=Path, help="the table of scores; one of docs/results/posterior by default")
     arguments = parser.parse_args(argv)
@@ -197,7 +199,7 @@ def main(argv: list[str] | None = None) -> None:
                 for seed in arguments.seeds
             }
             if arguments.what == "stability":
-                stability(by_seed, arguments.rows, arguments.table or TABLES / "stability.csv", {"layer": layer})
+                stability(by_seed, STABILITY, arguments.table or TABLES / "stability.csv", {"layer": layer})
                 continue
             for seed, rows in by_seed.items():
                 table = arguments.table or TABLES / "real.csv"

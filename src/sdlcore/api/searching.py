@@ -381,8 +381,8 @@ def _with_unit_rows(coder: SparseCoder, activation: Encoder, k: int) -> SparseCo
     if isinstance(coder.sigma, NonlinearEncoder) or coder.config.pursuit:
         weights = {"b_enc": -(unit.W_enc @ unit.b_dec)}
     else:
-        norms_Q = coder.W_dec.norm(dim=1)
-        weights = {"W_enc": coder.W_enc * norms_Q[:, None], "b_enc": coder.b_enc * norms_Q}
+        norms_Q = coder.W_dec.double().norm(dim=1)  # as in on_unit_rows
+        weights = {"W_enc": (coder.W_enc * norms_Q[:, None]).float(), "b_enc": (coder.b_enc * norms_Q).float()}
     unit.load_state_dict(unit.state_dict() | weights)
     return unit
 
