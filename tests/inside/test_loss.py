@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +19,10 @@ from sdlcore.run import ModelConfig
 from sdlcore.sources.language.checkpoints import load_whole
 from sdlcore.sources.language.forward import KINDS, RowKinds
 from sdlcore.sources.language.settings import LanguageSource, Site
+from sdlcore.sources.language.sites import Stack
 from sdlcore.sources.language.tokens import Tokens
 from tests.sources.language.tiny_llama import save_tiny_llama
-from tests.sources.language.tiny_models import make
+from tests.sources.language.tiny_models import CONFIGURATIONS, make
 from tests.stores import write_store
 
 D, T, SEPARATOR = 24, 12, 0
@@ -142,6 +144,30 @@ def test_dictionaries_of_a_site_share_the_clean_and_the_ablated_passes(model: An
     assert len(passes) == len(contexts) * (1 + 2 + len(several))  # clean, two ablations, and one for each dictionary
     # the same passes in the same order, so the same bits
     assert losses == {name: loss_recovered(model, change, *reading) for name, change in several.items()}
+
+
+@pytest.mark.parametrize("name", CONFIGURATIONS)
+def test_blocks_before_the_site_run_once_with_the_same_losses(name: str, monkeypatch: pytest.MonkeyPatch):
+    lm = make(name)
+    few = [Tokens(np.arange(3, 3 + T), np.zeros(T, int), np.arange(T), np.zeros(T, int))] * 2
+    reading = (few, sites("residual"), "sae", EVERYTHING, torch.ones(16))
+    runs: list[int] = []
+    first = Stack.of(lm).blocks[0]
+    with monkeypatch.context() as patched:
+        patched.setattr(first, "forward", lambda *a, __forward=first.forward, **k: runs.append(1) or __forward(*a, **k))
+        once = loss_recovered(lm, lambda x: x / 2, *reading)
+        assert len(runs) == len(few)
+    assert "forward" not in vars(first)
+    monkeypatch.setattr(Stack, "repeating", lambda *_: nullcontext())
+    assert loss_recovered(lm, lambda x: x / 2, *reading) == once
+
+
+def test_every_block_runs_if_later_blocks_read_keys_of_earlier_ones(model: Any):
+    shared = copy.deepcopy(model)
+    shared.config.num_kv_shared_layers = 1
+    with Stack.of(shared).recording(1) as outputs:
+        shared(torch.arange(4)[None])
+    assert outputs == []
 
 
 def test_dropped_rows_stay_clean(model: Any, contexts: list[Tokens]):

@@ -10,6 +10,7 @@ Rows that extraction leaves out (the attention sink, separators, outliers) stay 
 trained on them. For the same reason position 0 stays clean in the ablations.
 
 The clean and the ablated model depend on the text and the site only. They run once for all dictionaries of a site.
+Blocks before the site run once for each context, since no replacement changes them.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -135,6 +136,7 @@ def losses_recovered(
     """
     stack = Stack.of(model, paths)
     read, write = read_and_write(sites, pair)
+    blocks_before = max(0, min(read.block, write.block) - 1)
     ablations: dict[str, Reconstruct] = {
         "zero": lambda x: x.new_zeros(len(x), len(mean_R)),
         "mean": lambda x: mean_R.to(x).expand(len(x), -1),
@@ -145,14 +147,16 @@ def losses_recovered(
     with without_dropout(model):
         for tokens in stack_batches(contexts, 1):
             ids_BT = stack.ids(tokens.token)
-            clean, norms = _clean(model, stack, ids_BT, sites)
+            with stack.recording(blocks_before) as outputs:
+                clean, norms = _clean(model, stack, ids_BT, sites)
             kept_N = kinds.of(tokens, norms) == KEPT
             kept_BT = torch.from_numpy(kept_N).to(ids_BT.device).reshape(ids_BT.shape)
             loss += float(clean.loss(ids_BT))
-            for change in (*ablated.values(), *spliced.values()):
-                changed = _changed(model, stack, ids_BT, read, write, kept_BT, change.function)
-                change.loss += float(changed.loss(ids_BT))
-                change.divergence += float(clean.divergence(changed))
+            with stack.repeating(outputs):
+                for change in (*ablated.values(), *spliced.values()):
+                    changed = _changed(model, stack, ids_BT, read, write, kept_BT, change.function)
+                    change.loss += float(changed.loss(ids_BT))
+                    change.divergence += float(clean.divergence(changed))
             predictions += ids_BT[:, 1:].numel()
             replaced += int(kept_N.sum())
             token_count += ids_BT.numel()

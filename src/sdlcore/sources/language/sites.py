@@ -4,8 +4,9 @@ Blocks are counted from 1. The residual stream after block k is ``hidden_states[
 next block. For the last block, transformers returns the stream after the final norm, but sdlcore reads it before.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from copy import deepcopy
 from difflib import get_close_matches
 from functools import partial
 from typing import Any, NamedTuple
@@ -151,6 +152,29 @@ class Stack(NamedTuple):
                 hooks.enter_context(self.watch(site, partial(see, name)))
             return hooks.pop_all()
 
+    @contextmanager
+    def recording(self, count: int) -> Iterator[list[Any]]:
+        """Yield a list that receives the outputs of the first blocks in a pass, for `repeating`.
+
+        It stays empty if later blocks of the model read keys and values of earlier ones.
+        """
+        outputs: list[Any] = []
+        with ExitStack() as hooks:
+            if not getattr(self.model.config.get_text_config(), "num_kv_shared_layers", 0):
+                for block in self.blocks[:count]:
+                    hook = block.register_forward_hook(lambda *call: outputs.append(deepcopy(call[-1])))
+                    hooks.callback(hook.remove)
+            yield outputs
+
+    @contextmanager
+    def repeating(self, outputs: Sequence[Any]) -> Iterator[None]:
+        """Let the first blocks return outputs of an earlier pass over the same tokens, instead of running."""
+        with ExitStack() as restored:
+            for block, output in zip(self.blocks, outputs, strict=False):
+                restored.callback(_set_forward, block, vars(block).get("forward"))
+                _set_forward(block, lambda *_, output=output, **__: deepcopy(output))
+            yield
+
     def _module(self, site: Site) -> tuple[nn.Module, str]:
         """Return the module at a site, and whether the site is the module's input or output."""
         block = self.blocks[site.block - 1] if site.block else None
@@ -170,6 +194,14 @@ class Stack(NamedTuple):
         close = get_close_matches(path, names, n=3) or names[:3]
         where = "the model" if block is None else f"block {site.block}"
         raise SourceError(f"{self.name}: {where} has no module {path}, but {', '.join(close)} and others")
+
+
+def _set_forward(block: nn.Module, forward: Callable[..., Any] | None) -> None:
+    """Replace the ``forward`` of one module; None restores that of its class."""
+    if forward is None:
+        del block.forward
+    else:
+        block.forward = forward
 
 
 def require_model(lm: Any) -> None:
