@@ -281,7 +281,8 @@ def sentences(folder: Path) -> list[str]:
     means = by_rows_and_codes.loc[LAYER].T
     stability = read_csv(folder / "stability.csv").groupby(["layer", "rows"])["shared"].mean()
     shared, late = (stability.loc[layer] for layer in (LAYER, 24))
-    clip = read_csv(folder / "clip.csv").query("rows == 'TopK'").groupby("codes")["fvu"].mean()
+    by_rows_on_clip = read_csv(folder / "clip.csv").groupby(["rows", "codes"])["fvu"].mean().unstack()
+    clip, clip_gains = by_rows_on_clip.loc["TopK"], (by_rows_on_clip[equal] - by_rows_on_clip[further]).dropna()
     causes = read_csv(folder / "causes.csv").pivot_table(index="seed", columns="rows", values="f1_score")
     judged = outcomes(runs, read_csv(folder / "predictions.csv"))
     return [
@@ -323,9 +324,11 @@ def sentences(folder: Path) -> list[str]:
         f"{shared['random samples']:.0%}".replace("%", " %"),
         "TopK and BatchTopK share more than random samples "
         f"({100 * late['TopK']:.0f}, {100 * late['BatchTopK']:.0f} and {100 * late['random samples']:.0f} %)",
-        f"400 steps more lower its error at equal L0 by {short(gains.min())} to {short(gains.max())}",
+        f"400 steps more lower its error at equal L0 by {short(gains.min())} to {short(gains.max())} on SmolLM2 and "
+        f"{short(clip_gains.min())} to {short(clip_gains.max())} on CLIP",
         f"On CLIP, OMP leaves {short(clip[pursuit])}, the trained encoder {short(clip[own])}, with k lowered "
-        f"{short(clip[equal])}, and an encoder that is trained anew {short(clip[anew_name])}",
+        f"{short(clip[equal])} and trained further {short(clip[further])}, and an encoder that is trained anew "
+        f"{short(clip[anew_name])}",
         f"of {(judged['outcome'] != 'not measured').sum()} that were measured, "
         f"{(judged['outcome'] == 'right').sum()} are right",
         f"a cross-entropy of {model['clean'].mean():.2f} nats",
