@@ -32,7 +32,6 @@ CENTRING: dict[str, dict[str, Any]] = {
     "none": {"normalise": False, "bias": False},
     "bias": {"normalise": False},
     "bias, auxiliary loss": {"normalise": False, "lambda_aux": 1 / 32, "k_aux": 48},
-    "bias, center": {"normalise": False, "center": True},
     "normalise": {"bias": False},
 }
 HOW: dict[str, Any] = {"n_q": 512, "batch_size": 512, "lr": 1e-3, "resample_every": None, "progress": False}

@@ -74,7 +74,7 @@ def work(method: str, batch: int, threads: int, split: Split) -> None:
         if processes.all.size > 1:
             divide(model, processes)
         model.train()
-        start_from_data(model, x, x)
+        start_from_data(model, x)
         step = TrainingStep(model, config)
         for line in sys.stdin:
             started = time.perf_counter()

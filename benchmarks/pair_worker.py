@@ -51,7 +51,9 @@ def main(method: str, l0: int, repository: str) -> None:
     model = made(config.model, *widths, 0, nothing, nothing)
     generator = torch_stream(0, "pairs")
     samples = [torch.randn(BATCH, N_P, generator=generator) for _ in range(BATCHES)]
-    start_from_data(model.train(), samples[0], samples[0])
+    # versions that could also start the decoder bias take targets
+    inputs = len(signature(start_from_data).parameters) - 1
+    start_from_data(model.train(), *[samples[0]] * inputs)
     step: Any = TrainingStep(model, config)
     # versions before one place computed the schedule take the learning rate
     rate = {"lr": config.training.lr} if "lr" in signature(TrainingStep.__call__).parameters else {}

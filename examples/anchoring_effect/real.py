@@ -47,7 +47,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
 }
 """Those of config/config.yaml (topk_real) and config/judged.yaml."""
 COMMON: dict[str, Any] = {
-    **{"activation": "topk", "bias": True, "center": False, "initialisation": "linear", "decoder_norm": "free"},
+    **{"activation": "topk", "bias": True, "initialisation": "linear", "decoder_norm": "free"},
     **{"loss_scale": "sum", "lr": 3e-3, "lr_warmup": 0.05, "lr_decay": 0.2, "lr_decay_shape": "linear"},
     **{"weight_decay": 0.0, "normalise": True, "whiten": False, "precision": "float32"},
 }

@@ -94,8 +94,6 @@ class ModelConfig(Extensible):
     batch (batchtopk)."""
     bias: bool = True
     """Train b_E and b_D; the paper's model has none."""
-    center: bool = False
-    """Start b_D at the geometric median of targets, b_E where inputs at their median give zero; needs bias."""
     initialisation: Literal["linear", "tied", "samples"] = "linear"
     """linear: uniform as nn.Linear; tied: unit decoder rows, encoder the same rows times init_scale; samples: as tied,
     but rows are random training samples, the decoder's those of the target."""
@@ -136,8 +134,6 @@ class ModelConfig(Extensible):
 
     def check_together(self) -> None:
         super().check_together()
-        if self.center and not self.bias:
-            raise ValueError("center needs bias, which it starts")
         if self.selects and self.k is None:
             raise ValueError(f"activation {self.activation} needs k")
         if not self.selects and self.k is not None:

@@ -72,7 +72,7 @@ def test_another_scaling_of_the_training_keeps_the_function_of_the_start(method,
 
 
 def test_a_start_in_the_format_of_saelens_keeps_its_fvu(x, tmp_path):
-    start = sdl.fit(x, activation="topk", k=4, bias=True, center=True, **MADE)
+    start = sdl.fit(x, activation="topk", k=4, bias=True, **MADE)
     assert start.b_dec.abs().max() > 0.1
     sdl.export(start, "saelens", tmp_path, model_name="m", hook_name="h")
     dictionary = sdl.fit(x, start=tmp_path, **NOTHING)
@@ -122,7 +122,6 @@ def twice(x):
     [
         (RELU, alone, {"n_q": 30}, "start has 40 latents, but n_q is 30"),
         (RELU, alone, {"init_l0": 4}, "init_l0 would replace the encoder biases of start"),
-        (RELU, alone, {"center": True}, "center would replace the biases of start"),
         (
             RELU,
             alone,

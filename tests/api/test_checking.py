@@ -27,7 +27,7 @@ BASES = {
     "frozen": {"activation": "topk", "k": 3, "bias": True, "frozen": "both"},
 }
 OTHER = {
-    **{"pair": "crosscoder", "activation": "relu", "n_q": 20, "k": 2, "bias": False, "center": True, "tied": True},
+    **{"pair": "crosscoder", "activation": "relu", "n_q": 20, "k": 2, "bias": False, "tied": True},
     **{"initialisation": "tied", "init_scale": 0.5, "init_threshold": 0.3, "init_l0": 2, "bandwidth": 0.7},
     **{"ista_step": 0.3, "frozen": "decoder", "decoder_norm": "unit", "archetypes": 4},
     **{"relaxation": 0.5, "skip": True, "posterior_samples": 128, "mean_shift_rounds": 4, "loss_scale": "mean"},

@@ -87,7 +87,6 @@ def test_dead_latents_take_part_in_the_auxiliary_loss_and_counts_are_no_part_of_
             "lr, steps: your own training loop replaces these settings of sdl.fit; leave them out",
         ),
         ({"lambda_anchor": 0.1}, "lambda_anchor needs anchors, which sdl.fit does outside of the loss"),
-        ({"bias": True, "center": True}, "center starts biases from a batch, which sdl.fit does outside of the loss"),
         ({"archetypes": 4}, "archetypes needs centroids of the activations, which sdl.fit does outside of the loss"),
         ({"initialisation": "samples"}, "initialisation samples needs activations, which only sdl.fit reads"),
         ({"k": None}, "activation topk needs k"),

@@ -508,7 +508,7 @@ def near_classes(centred):
                 lambda x, settings=settings: sdl.fit(x + np.float32(3), normalise=False, **FEW, **settings),
                 r"mean of the samples is \S+ times as large as their spread, so many latents may die; set normalise",
             )
-            for settings in ({"bias": False}, {"bias": True}, {"bias": True, "center": True})
+            for settings in ({"bias": False}, {"bias": True})
         ),
         (
             lambda x: sdl.fit(x, init_threshold=0.3, k_aux=4, **FEW),

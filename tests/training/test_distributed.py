@@ -48,7 +48,7 @@ CASES = {
     "multi_k batchtopk": {"activation": "batchtopk", "k": 4, "multi_k": [2, 4]},
     "nested, detached": {"activation": "batchtopk", "k": 4, "prefixes": [16, 48], "prefix_detached": True},
     "hierarchical": {"activation": "topk", "k": 4, "hierarchical": True},
-    "more than a process has": {"activation": "topk", "k": 30, "center": True, "bias": True, "accumulate": 4},
+    "more than a process has": {"activation": "topk", "k": 30, "bias": True, "accumulate": 4},
     "auxiliary": {"activation": "topk", "k": 1, "n_q": 256, "lambda_aux": 0.03, "k_aux": 8, "dead_after": 200},
     "anchored": {"activation": "topk", "k": 1, "n_q": 256, "lambda_anchor": 0.5, **RESAMPLED},
     "anchors matched and released": {

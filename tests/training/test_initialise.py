@@ -8,7 +8,6 @@ from sdlcore.data.pairs import make_pair, pair_sites
 from sdlcore.model.coder import SparseCoder
 from sdlcore.random_streams import stream, torch_stream
 from sdlcore.run import ModelConfig
-from sdlcore.training.geometric_median import geometric_median
 from sdlcore.training.initialise import start_from_data, start_from_model, start_from_samples
 from sdlcore.training.normalisation import Normalisation, no_scaling
 
@@ -22,7 +21,7 @@ def fresh(**settings):
 def test_training_starts_at_init_l0_at_any_scale(activation, scale):
     model = fresh(activation=activation, init_l0=20, bandwidth=0.4, bias=True)
     x = scale * torch.randn(500, 12, generator=torch_stream(1, "x"))
-    start_from_data(model, x, x)
+    start_from_data(model, x)
     assert model(x).active().mean().item() == pytest.approx(20, rel=0.01)
     if activation == "jumprelu":
         assert (model.sigma.threshold == model.sigma.start).all()
@@ -33,23 +32,13 @@ def test_an_l0_that_cannot_be_had_is_refused():
     model = fresh(activation="jumprelu", init_l0=399)
     x = torch.randn(500, 12)
     with pytest.raises(ValueError, match="init_l0 = 399 is more than the mean number of positive"):
-        start_from_data(model, x, x)
+        start_from_data(model, x)
 
 
-def test_center_makes_the_median_the_origin():
-    model = fresh(activation="topk", k=3, bias=True, center=True)
-    x_p = 5 + torch.randn(500, 12)
-    x_r = -7 + torch.randn(500, 12)
-    start_from_data(model, x_p, x_r)
-    torch.testing.assert_close(model.b_dec.detach(), geometric_median(x_r))
-    at_median = model.W_enc @ geometric_median(x_p) + model.b_enc
-    torch.testing.assert_close(at_median, torch.zeros(400), rtol=0, atol=1e-4)
-
-
-def test_nothing_else_changes():
+def test_without_init_l0_nothing_changes():
     model = fresh(activation="topk", k=3, bias=True)
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    start_from_data(model, torch.randn(50, 12), torch.randn(50, 12))
+    start_from_data(model, torch.randn(50, 12))
     assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
 
 

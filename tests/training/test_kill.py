@@ -40,7 +40,7 @@ METHODS = {
     "multi_k": {"activation": "topk", "k": 4, "multi_k": [2, 4]},
     "prefixes": {"activation": "batchtopk", "k": 4, "prefixes": [16, 48]},
     "auxiliary": {"activation": "topk", "k": 1, "lambda_aux": 0.03, "k_aux": 8, "dead_after": 300},
-    "accumulated": {"activation": "topk", "k": 4, "accumulate": 4, "bias": True, "center": True},
+    "accumulated": {"activation": "topk", "k": 4, "accumulate": 4, "bias": True},
     "bfloat16": {"activation": "topk", "k": 4, "precision": "bfloat16"},
     "int8": {"activation": "batchtopk", "k": 4, "precision": "int8"},
     "skip": {"pair": "transcoder", "activation": "topk", "k": 4, "skip": True},

@@ -32,7 +32,7 @@ METHODS = {
     "gated": {"activation": "gated", "l1": 0.1, "bias": True, "init_l0": 8, "target_l0": 6},
     "prefixes": {"activation": "batchtopk", "k": 4, "prefixes": [16, 64]},
     "aux": {"activation": "topk", "k": 1, "n_q": 512, "lambda_aux": 0.03, "k_aux": 8, "dead_after": 600},
-    "accumulated": {"activation": "topk", "k": 4, "accumulate": 4, "bias": True, "center": True},
+    "accumulated": {"activation": "topk", "k": 4, "accumulate": 4, "bias": True},
     "bfloat16": {"activation": "topk", "k": 4, "precision": "bfloat16"},
     "tied": {"activation": "topk", "k": 4, "tied": True, "weight_decay": 0.01, "resample_every": 20, "dead_after": 600},
     "frozen": {"activation": "topk", "k": 4, "frozen": "decoder", "initialisation": "tied", "init_scale": 1},

@@ -8,7 +8,7 @@ from sdlcore.api.dictionary import Dictionary, load
 from sdlcore.run import ModelConfig, RunConfig, Searched
 
 NOT_TAKEN_OVER = (
-    *("pair", "center", "init_l0", "frozen", "archetypes", "relaxation"),
+    *("pair", "init_l0", "frozen", "archetypes", "relaxation"),
     "pursuit",
 )
 """Settings of a model that a start does not determine: the pair follows from the inputs; others would replace the

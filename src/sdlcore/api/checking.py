@@ -123,8 +123,6 @@ def _check_start(
 
 def _check_initial_weights(start: SparseCoder, config: ModelConfig) -> None:
     """Check that no setting replaces the weights that a training takes from its start."""
-    if config.center and (start.b_enc.any() or start.b_dec.any()):
-        raise ValueError("center would replace the biases of start; leave center out")
     if config.init_l0 is not None and config.activation == start.config.activation:
         parameters = "thresholds" if config.activation == "jumprelu" else "encoder biases"
         raise ValueError(f"init_l0 would replace the {parameters} of start; leave init_l0 out")
@@ -159,7 +157,7 @@ def warn_of_a_mean(source: Source, config: RunConfig, name: str = "") -> None:
     """Warn if samples have a large mean and no normalisation removes it; ``name`` is the run's.
 
     The ratio of mean to spread predicts how many latents die (Simon, Adams and Zou 2026, arXiv 2605.31518). ``bias``
-    does not help, and ``center`` helps only in part (benchmarks/results/dead_by_mean.csv).
+    does not help (benchmarks/results/dead_by_mean.csv).
     """
     if is_centred(config.to_dict()):
         return

@@ -22,7 +22,6 @@ from sdlcore.training.resampling import DeadLatents
 OUTSIDE = "trained outside sdl.fit"
 _OF_THE_LOOP = {
     "init_l0": "starts thresholds from a batch",
-    "center": "starts biases from a batch",
     "target_l0": "changes weights from step to step",
     "penalty_warmup": "changes weights from step to step",
     "l1_exponent_end": "changes an exponent from step to step",

@@ -17,7 +17,6 @@ class ModelSettings(TypedDict, total=False):
     n_q: int
     k: int | None
     bias: bool
-    center: bool
     initialisation: Literal["linear", "tied", "samples"]
     init_scale: float
     init_threshold: float

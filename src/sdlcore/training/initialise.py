@@ -15,7 +15,6 @@ from sdlcore.model.coder import SparseCoder
 from sdlcore.parallel.groups import Group
 from sdlcore.random_streams import stream, torch_stream
 from sdlcore.run import ModelConfig
-from sdlcore.training.geometric_median import geometric_median
 from sdlcore.training.normalisation import Scaling
 
 
@@ -51,15 +50,8 @@ def initial_model(
 
 
 @torch.no_grad()
-def start_from_data(model: SparseCoder, x_BP: Tensor, x_BR: Tensor) -> None:
-    """Set the biases (``center``) and activation parameters (``init_l0``) of a fresh model from one batch.
-
-    Biases use the geometric median, because the few samples of huge norm in real activations move the mean but not the
-    median (Bricken et al. 2023; Gao et al. 2024).
-    """
-    if model.config.center:
-        model.b_dec.copy_(geometric_median(x_BR))
-        model.b_enc.copy_(-model.W_enc @ geometric_median(x_BP))
+def start_from_data(model: SparseCoder, x_BP: Tensor) -> None:
+    """Set the thresholds or encoder biases of a fresh model from one batch, if ``init_l0`` is given."""
     if model.config.init_l0 is not None:
         pre_BQ = x_BP @ model.W_enc.T + model.b_enc
         threshold = _threshold(pre_BQ, model.config.init_l0, model.processes.latents)

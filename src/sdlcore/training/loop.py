@@ -146,7 +146,7 @@ def train(
     if not isinstance(batches, Behaviour) and earlier is None and not training.done:
         with ReadAhead(batches, 0, 1, device) as first:
             _, x_p, x_r = next(first)
-        start_from_data(model, *normalisation(x_p, x_r))
+        start_from_data(model, normalisation(x_p, x_r)[0])
     training.started += time.perf_counter()
     with (
         training.history as history,

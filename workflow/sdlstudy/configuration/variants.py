@@ -47,10 +47,8 @@ def unsound_starts(study: Study) -> Iterator[str]:
             if base in chain[:-1]:
                 yield f"{path}: the chain is a circle ({' -> '.join(chain)})"
                 break
-        if settings.warm_start is not None:
-            for key in ("center", "init_l0"):
-                if getattr(settings, key):
-                    yield f"methods.{method}.{key}: has no meaning with warm_start, which sets the start itself"
+        if settings.warm_start is not None and settings.init_l0 is not None:
+            yield f"methods.{method}.init_l0: has no meaning with warm_start, which sets the start itself"
 
 
 def without_like(config: Tree) -> dict[str, Json]:
