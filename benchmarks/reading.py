@@ -15,9 +15,10 @@ import numpy as np
 import torch
 
 from sdlcore.data.batches import BatchReader
+from sdlcore.data.layout import chunk_rows
 from sdlcore.data.reading import ActivationStore, verify
 from sdlcore.data.resumable import resume_store
-from sdlcore.data.shards import shard_bounds, unite
+from sdlcore.data.shards import unite
 from sdlcore.data.writing import create_store
 from sdlcore.random_streams import stream
 
@@ -84,8 +85,9 @@ def main(where: str | None) -> None:
                 write(folder / "one.h5", block, ROWS, every)
         with timed("verified"):
             verify(folder / "one.h5")
-        row_bytes = 2 * DIMENSION
-        aligned = shard_bounds(ROWS, row_bytes, row_bytes * ROWS // (SHARDS - 1))
+        size = ROWS // (SHARDS - 1)
+        size -= size % chunk_rows(2 * DIMENSION)
+        aligned = [(start, min(start + size, ROWS)) for start in range(0, ROWS, size)]
         odd = [(i * ROWS // SHARDS, (i + 1) * ROWS // SHARDS) for i in range(SHARDS)]
         for shards, bounds in (("aligned", aligned), ("odd", odd)):
             paths = [folder / shards / f"part-{number:05}.h5" for number in range(len(bounds))]

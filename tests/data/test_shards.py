@@ -14,7 +14,7 @@ from sdlcore.data.batches import BatchReader
 from sdlcore.data.checksums import append_checksums
 from sdlcore.data.reading import ActivationStore, verify
 from sdlcore.data.resumable import resume_store
-from sdlcore.data.shards import shard_bounds, unite
+from sdlcore.data.shards import unite
 from sdlcore.data.writing import create_store
 from sdlcore.errors import StoreError
 from sdlcore.random_streams import stream
@@ -219,27 +219,6 @@ def test_the_digest_of_an_index_stands_for_what_its_shards_hold(copied):
     write(shards[1], 1300, 1301, input=np.ones((1, 3)))
     unite(shards, copied / "train.h5", {"who": "test"})
     assert sha256_of(copied / "train.h5") != before
-
-
-@given(rows=st.integers(1, 10**6), row_bytes=st.integers(1, 50_000), shard_bytes=st.integers(1, 2**30))
-def test_shards_cover_all_rows_and_keep_to_their_size(rows, row_bytes, shard_bytes):
-    if rows * row_bytes // shard_bytes > 10_000:
-        return
-    bounds = shard_bounds(rows, row_bytes, shard_bytes)
-    assert [start for start, _ in bounds] == [0, *(stop for _, stop in bounds[:-1])]
-    assert bounds[-1][1] == rows
-    for start, stop in bounds:
-        assert (stop - start) * row_bytes <= shard_bytes or stop - start == 1
-
-
-def test_shards_hold_whole_chunks(tmp_path):
-    bounds = shard_bounds(100_000, 768 * 2 + 4, 20 * 2**20, input_bytes=768 * 2)
-    write(tmp_path / "s.h5", 0, 2000, "float16", input=np.ones((2000, 768)))
-    with ActivationStore(tmp_path / "s.h5") as store:
-        assert all(start % store.chunk_rows == 0 for start, _ in bounds)
-    assert len(bounds) == 8
-    with pytest.raises(StoreError, match="cannot split 0 rows"):
-        shard_bounds(0, 1, 1)
 
 
 def test_an_index_opens_through_symbolic_links(folder, tmp_path):

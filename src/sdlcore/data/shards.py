@@ -11,39 +11,11 @@ import h5py
 import numpy as np
 
 from sdlcore.data.checksums import append_checksums
-from sdlcore.data.layout import begin, chunk_rows
+from sdlcore.data.layout import begin
 from sdlcore.data.reading import ActivationStore
 from sdlcore.errors import StoreError
 from sdlcore.settings import Json
 from sdlcore.storage.files import atomic_path
-
-
-def shard_bounds(rows: int, row_bytes: int, shard_bytes: int, input_bytes: int | None = None) -> list[tuple[int, int]]:
-    """Split a store into shards; return the first row of each and the row after its last.
-
-    Shards consist of whole chunks if ``shard_bytes`` has room for one. Then a reader that reads the store chunk by
-    chunk reads no chunk twice.
-
-    Parameters
-    ----------
-    rows
-        N, at least 1.
-    row_bytes
-        Bytes of a sample, all columns together.
-    shard_bytes
-        Largest size of a shard. A shard always contains at least one row.
-    input_bytes
-        Bytes of a sample in `input`, which determine the chunks; ``row_bytes`` if None.
-    """
-    if min(rows, row_bytes, shard_bytes) < 1:
-        raise StoreError(
-            f"cannot split {rows} rows of {row_bytes} bytes into shards of {shard_bytes} bytes; all must be 1 or more"
-        )
-    size = max(1, shard_bytes // row_bytes)
-    chunk = chunk_rows(row_bytes if input_bytes is None else input_bytes)
-    if size > chunk:
-        size -= size % chunk
-    return [(start, min(start + size, rows)) for start in range(0, rows, size)]
 
 
 def unite(paths: Sequence[str | Path], index_path: str | Path, provenance: Mapping[str, Json]) -> None:
