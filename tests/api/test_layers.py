@@ -2,6 +2,7 @@
 
 import copy
 import json
+import shutil
 import tempfile
 from typing import Any
 
@@ -20,7 +21,6 @@ from sdlcore.commands.main import main
 from sdlcore.inside.reader import opened_text
 from sdlcore.sources.language.checkpoints import load_tokenizer, load_whole
 from sdlcore.sources.language.tokens import TokenisedText
-from sdlcore.storage import private
 from tests.refusals import no_warning
 from tests.sources.language.tiny_llama import BLOCKS, SIZES, documents, save_tiny_llama
 
@@ -218,7 +218,7 @@ def test_activations_of_a_killed_call_are_removed(lm, tmp_path, monkeypatch, bes
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(private, "_empty", lambda _: None)  # a killed process does not tidy up
+        patch.setattr(shutil, "rmtree", lambda *_, **__: None)  # a killed process does not tidy up
         patch.setattr(Fit, "_find", killed)
         with pytest.raises(KeyboardInterrupt):
             sdl.fit_layers(lm, documents(60), **call)

@@ -1,6 +1,5 @@
-"""Unfinished files in folders shared with other users: no write is redirected, and no living writer loses a file."""
+"""Unfinished files: they are hidden and private, no living writer loses one, and those of killed writers go."""
 
-import errno
 import os
 import signal
 import stat
@@ -22,7 +21,7 @@ from sdlcore.data.resumable import resume_store
 from sdlcore.storage import private
 from sdlcore.storage.files import atomic_folder, atomic_path, write_text
 from sdlcore.storage.private import open_lock, remove_leftovers
-from sdlcore.storage.sharing import link, locked
+from sdlcore.storage.sharing import locked
 from sdlcore.training.history import csv_file
 
 NOBODY = 65534
@@ -39,34 +38,6 @@ def another_user() -> Iterator[None]:
         os.seteuid(0)
 
 
-@pytest.fixture(params=["sticky", "not sticky"])
-def shared(request: pytest.FixtureRequest) -> Iterator[Path]:
-    """A folder where everybody may write; pytest's own folders are closed to other users."""
-    with tempfile.TemporaryDirectory() as name:
-        Path(name).chmod(0o777 | (stat.S_ISVTX if request.param == "sticky" else 0))
-        yield Path(name)
-
-
-@pytest.fixture
-def unprotected() -> Iterator[Path]:
-    """A folder without the sticky bit: everybody may rename and remove other users' files."""
-    with tempfile.TemporaryDirectory() as name:
-        Path(name).chmod(0o777)
-        yield Path(name)
-
-
-@pytest.fixture
-def secret(tmp_path: Path) -> Path:
-    """A file of this user that no write may reach."""
-    (path := tmp_path / "secret").write_text("secret")
-    path.chmod(0o600)
-    return path
-
-
-def assert_untouched(secret: Path) -> None:
-    assert (secret.read_text(), stat.S_IMODE(secret.stat().st_mode)) == ("secret", 0o600)
-
-
 def test_an_unfinished_file_lies_in_a_folder_that_only_its_owner_can_reach(tmp_path: Path):
     names = set()
     for _ in range(2):
@@ -80,85 +51,25 @@ def test_an_unfinished_file_lies_in_a_folder_that_only_its_owner_can_reach(tmp_p
     assert not any(str(os.getpid()) in name for name in names)
 
 
-@needs_root
-def test_names_that_another_user_can_foresee_lead_nowhere(shared: Path, secret: Path):
-    """Including names of earlier versions, and names that stay the same from one process to the next."""
-    target = shared / "file"
-    with another_user():
-        (shared / f".file.{os.getpid()}.part").symlink_to(secret.parent)
-        (shared / "history.part.csv").symlink_to(secret)
-        (shared / ".cache.lock").symlink_to(secret)
-        (shared / ".store.h5.lock").symlink_to(secret)
-        (shared / f".link.{os.getpid()}.part").symlink_to(secret)
-    write_text(target, "words")
-    assert target.read_text() == "words"
-    with csv_file(shared / "history.csv", [{"step": 1}]):
+def test_links_in_the_place_of_unfinished_files_and_locks_are_not_followed(tmp_path: Path):
+    (secret := tmp_path / "secret").write_text("secret")
+    for name in ("history.part.csv", ".cache.lock", ".store.h5.lock"):
+        (tmp_path / name).symlink_to(secret)
+    with csv_file(tmp_path / "history.csv", [{"step": 1}]):
         pass
-    link(shared / "file", shared / "link")
-    assert (shared / "link").readlink() == shared / "file"
-    with (
-        pytest.raises(FileExistsError, match=r"is a link, expected a file to lock.*\.cache\.lock"),
-        locked(shared / "cache"),
-    ):
+    with pytest.raises(OSError, match=r"\.cache\.lock"), locked(tmp_path / "cache"):
         pass
-    with pytest.raises(FileExistsError, match=r"is a link, .*\.store\.h5\.lock"), resume_store(shared / "store.h5", {}):
+    with pytest.raises(OSError, match=r"\.store\.h5\.lock"), resume_store(tmp_path / "store.h5", {}):
         pass
-    assert_untouched(secret)
+    with pytest.raises(OSError, match=rf": '{tmp_path / 'file'}'$"), atomic_path(tmp_path / "file") as part:
+        part.symlink_to(secret)
+    assert secret.read_text() == "secret"
 
 
-@needs_root
-def test_a_folder_that_takes_the_name_of_the_private_one_gets_nothing(unprotected: Path, secret: Path):
-    """Without the sticky bit another user can rename a file while it is written, and replace it by a link."""
-    with atomic_path(unprotected / "file") as part:
-        (folder,) = unprotected.glob(".*")
-        with another_user():
-            folder.rename(unprotected / "away")
-            folder.mkdir()
-            (folder / "file").symlink_to(secret)
-        part.write_text("words")
-    assert (unprotected / "file").read_text() == "words"
-    assert not (unprotected / "file").is_symlink()
-    assert (folder / "file").readlink() == secret
-    assert_untouched(secret)
-
-
-@needs_root
-def test_parts_of_a_store_that_another_user_laid_out_are_refused(shared: Path, secret: Path):
-    folder = shared / ".store.h5.parts"
-    with another_user():
-        folder.mkdir(0o777)
-        (folder / "open.h5").symlink_to(secret)
-        (folder / private.MARK).touch()
-
-    def write() -> None:
-        with resume_store(shared / "store.h5", {}) as writer:
-            writer.append(np.ones((3, 2)))
-
-    with pytest.raises(PermissionError, match=r"belongs to another user; remove that, .*\.store\.h5\.parts"):
-        write()
-    (folder / "open.h5").unlink()
-    folder.rmdir()
-    with another_user():
-        folder.symlink_to(secret.parent)
-    with pytest.raises(NotADirectoryError, match=r"is a link or a file, expected a folder"):
-        write()
-    folder.unlink()
-    write()
-    assert_untouched(secret)
-
-
-def test_a_folder_of_parts_that_cannot_be_written_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    (tmp_path / ".store.h5.parts").mkdir()
-
-    def refuse(*_: object, **__: object) -> int:
-        raise PermissionError(errno.EACCES, "Permission denied", private.MARK)
-
-    monkeypatch.setattr(private, "_marked", refuse)  # permissions do not stop root
-    with (
-        pytest.raises(PermissionError, match=r"/\.store\.h5\.parts"),
-        resume_store(tmp_path / "store.h5", {}) as writer,
-    ):
-        writer.append(np.ones((3, 2)))
+def test_a_file_in_the_place_of_the_folder_of_parts_is_named(tmp_path: Path):
+    (tmp_path / ".store.h5.parts").touch()
+    with pytest.raises(FileExistsError, match=r"\.store\.h5\.parts"), resume_store(tmp_path / "store.h5", {}):
+        pass
 
 
 def test_stores_take_names_as_long_as_files_do(tmp_path: Path):
@@ -174,42 +85,6 @@ def test_an_error_over_the_last_move_names_the_file_alone(tmp_path: Path):
     (tmp_path / "file").mkdir()
     with pytest.raises(IsADirectoryError, match=rf"Is a directory: '{tmp_path / 'file'}'$"):
         write_text(tmp_path / "file", "words")
-
-
-@needs_root
-def test_parts_of_a_store_stay_where_they_are_when_their_folder_is_replaced(unprotected: Path, secret: Path):
-    folder = unprotected / ".store.h5.parts"
-
-    def write() -> None:
-        with resume_store(unprotected / "store.h5", {}) as writer:
-            writer.append(np.ones((3, 2)))
-            assert stat.S_IMODE(folder.stat().st_mode) == 0o700
-            with another_user():
-                folder.rename(unprotected / "away")
-                folder.mkdir()
-                (folder / "open.h5").symlink_to(secret)
-
-    with pytest.raises(OSError, match="not empty"):  # the other user's files remain for inspection
-        write()
-    assert (unprotected / "store.h5").is_file()
-    assert_untouched(secret)
-
-
-@needs_root
-def test_files_of_another_user_are_no_leftovers(unprotected: Path):
-    (mine := unprotected / "mine").mkdir(0o700)
-    (mine / "data").touch()
-    planted = [unprotected / f"{private._prefix(unprotected / 'file')}aaaaaaa{i}.part" for i in range(4)]
-    with another_user():
-        planted[0].mkdir(0o700)
-        (planted[0] / private.MARK).touch()
-        planted[1].symlink_to(mine)
-        mine.rename(planted[2])
-        planted[3].write_text("a file")
-    write_text(unprotected / "file", "words")
-    assert (planted[2] / "data").is_file()
-    assert all(path.exists() or path.is_symlink() for path in (planted[0], planted[3]))
-    assert planted[1].is_symlink()
 
 
 WRITING = (
@@ -253,7 +128,7 @@ def test_leftovers_of_killed_writers_are_removed_and_nothing_else(tmp_path: Path
         remove_leftovers(target)
         assert leftover.exists()
         writer.send_signal(signal.SIGKILL)
-    begun = Path(tempfile.mkdtemp(".part", private._prefix(target), tmp_path))  # killed before it wrote its mark
+    begun = Path(tempfile.mkdtemp(".part", private._prefix(target), tmp_path))  # killed before it wrote
     other_files = [
         ".a.h5.1234.part",
         f"{leftover.name}ial",
@@ -263,7 +138,9 @@ def test_leftovers_of_killed_writers_are_removed_and_nothing_else(tmp_path: Path
     other_files += [".a.h5.0123456789ab.abcdefgh.part"]  # from another machine
     for name in other_files:
         (tmp_path / name).mkdir()
-        (tmp_path / name / private.MARK).touch()
+    other_files += [f"{private._prefix(target)}alink.part", f"{private._prefix(target)}afile.part"]
+    (tmp_path / other_files[-2]).symlink_to(tmp_path / other_files[0])
+    (tmp_path / other_files[-1]).touch()
     (leftover / "folder").mkdir()
     with atomic_path(target) as part:
         assert not leftover.exists()

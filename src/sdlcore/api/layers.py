@@ -144,7 +144,7 @@ def fit_layers(
         if remaining_sites:
             _require_disk(scratch.parent, len(contexts) * reader.context_length, reader.stack.width, remaining_sites)
             contexts_bar = tqdm(contexts, desc="activations", unit="", disable=None if progress else True)
-            rows = reader.write_rows(remaining_sites, contexts_bar, private.path)
+            rows = reader.write_rows(remaining_sites, contexts_bar, private)
         dictionaries = []
         for layer in sites:
             to = folders[layer]

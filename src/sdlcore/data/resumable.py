@@ -27,7 +27,7 @@ from sdlcore.data.writing import BlockWriter, Columns, Kind, checksummed_file, c
 from sdlcore.errors import StoreError
 from sdlcore.settings import Json, Settings
 from sdlcore.storage.files import naming_a_full_disk
-from sdlcore.storage.private import hidden, open_lock, own_folder
+from sdlcore.storage.private import hidden, open_lock
 
 log = logging.getLogger(__name__)
 
@@ -174,18 +174,17 @@ class ResumableWriter(BlockWriter):
     @contextmanager
     def _opened(self, path: Path, before: int) -> Iterator[tuple[h5py.File, Record]]:
         """Open a part after ``before`` rows, with its record; StoreError if it is damaged or from another store."""
-        name = hidden(self._path, ".parts") / path.name
         try:
             damage = find_damage(path)
         except LookupError:
             damage = "it does not end with its checksums"
         if damage is not None:
-            raise StoreError(f"{name}: is damaged: {damage}")
+            raise StoreError(f"{path}: is damaged: {damage}")
         with h5py.File(path, "r") as file:
             record = Record(**json.loads(file[RECORD].asstr()[()])) if RECORD in file else None
             rows = before + (len(file["input"]) if "input" in file else 0)
             if record is None or (record.identity, record.rows) != (self._identity, rows):
-                raise StoreError(f"{name}: this part of the store was written with other settings, inputs or code")
+                raise StoreError(f"{path}: this part of the store was written with other settings, inputs or code")
             yield file, record
 
 
@@ -221,13 +220,15 @@ def resume_store(
         If ``dtype`` is unknown, another process is writing the same store, the store is empty at the end, a dimension
         becomes zero in its precision (`sdlcore.data.underflow`), or a part was damaged meanwhile.
     OSError
-        If another user created the folder of parts, or it cannot be written.
+        If the folder of parts cannot be written.
     """
     path = Path(path)
     dtype = check_dtype(dtype)
     names = None if class_names is None else list(class_names)
     path.parent.mkdir(parents=True, exist_ok=True)
-    with _locked(path), naming_a_full_disk(path), own_folder(hidden(path, ".parts")) as folder:
+    with _locked(path), naming_a_full_disk(path):
+        folder = hidden(path, ".parts")
+        folder.mkdir(0o700, exist_ok=True)
         writer = ResumableWriter(path, folder, dtype, provenance, names)
         writer.take_over()
         try:
@@ -236,6 +237,8 @@ def resume_store(
                 writer.finish()
         finally:
             writer.remove_uncommitted()
+            with suppress(OSError):  # it keeps the committed parts of an unfinished store
+                folder.rmdir()
 
 
 def _blocks(file: h5py.File) -> Iterator[dict[str, np.ndarray]]:

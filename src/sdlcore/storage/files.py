@@ -7,6 +7,7 @@ import json
 import os
 import platform
 import re
+import stat
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -22,7 +23,7 @@ from sdlcore.storage.private import private_folder
 def atomic_path(path: str | Path) -> Iterator[Path]:
     """Yield a temporary path to write to, and move the file to ``path`` when the block ends without an exception.
 
-    The temporary file is in a private folder beside ``path``. A process that is killed inside the block leaves ``path``
+    The temporary file is in a hidden folder beside ``path``. A process that is killed inside the block leaves ``path``
     unchanged; its temporary file stays until the next process on this machine writes ``path``. If several processes
     write ``path`` at once, the last one wins.
 
@@ -32,17 +33,19 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
         If the disk is full; the message names ``path``.
     """
     path = Path(path)
-    with naming_a_full_disk(path), private_folder(path) as private:
-        part = private.path / path.name
-        with _called(path, part):
-            yield part
-        file = os.open(path.name, os.O_RDONLY | os.O_NOFOLLOW, dir_fd=private.descriptor)
+    with naming_a_full_disk(path), private_folder(path) as folder, _named(path, folder):
+        part = folder / path.name
+        part.touch()
+        mode = stat.S_IMODE(part.stat().st_mode)  # from the umask and the folder's access list
+        part.unlink()
+        yield part
+        file = os.open(part, os.O_RDONLY | os.O_NOFOLLOW)
         try:
-            os.fchmod(file, private.mode)  # some writers create files that only their owner can read
+            os.fchmod(file, mode)  # some writers create files that only their owner can read
             os.fsync(file)
         finally:
             os.close(file)
-        _move(private.descriptor, path)
+        part.replace(path)
 
 
 @contextmanager
@@ -52,30 +55,21 @@ def atomic_folder(path: str | Path) -> Iterator[Path]:
     ``path`` must not exist, or be an empty folder. A process that is killed inside the block leaves ``path`` unchanged.
     """
     path = Path(path)
-    with naming_a_full_disk(path), private_folder(path) as private:
-        os.mkdir(path.name, dir_fd=private.descriptor)
-        part = private.path / path.name
-        with _called(path, part):
-            yield part
-        _move(private.descriptor, path)
-
-
-def _move(folder: int, path: Path) -> None:
-    """Move a finished file or folder out of its private folder. An OSError names ``path``, not the temporary file."""
-    try:
-        os.replace(path.name, path, src_dir_fd=folder)
-    except OSError as error:
-        raise OSError(error.errno, os.strerror(error.errno or 0), str(path)) from error
+    with naming_a_full_disk(path), private_folder(path) as folder, _named(path, folder):
+        part = folder / path.name
+        part.mkdir()
+        yield part
+        part.replace(path)
 
 
 @contextmanager
-def _called(path: Path, part: Path) -> Iterator[None]:
-    """Replace the name of the temporary file in an OSError by ``path``."""
+def _named(path: Path, folder: Path) -> Iterator[None]:
+    """Replace names of temporary files in an OSError by ``path``."""
     try:
         yield
     except OSError as error:
-        if isinstance(error.filename, str) and Path(error.filename).is_relative_to(part.parent):
-            error.filename = str(path)
+        if isinstance(error.filename, str) and Path(error.filename).is_relative_to(folder):
+            raise OSError(error.errno, error.strerror, str(path)) from error
         raise
 
 

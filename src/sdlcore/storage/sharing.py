@@ -45,8 +45,9 @@ def link(folder: str | Path, path: str | Path) -> None:
     folder, path = Path(folder), Path(path)
     target = folder if folder.is_absolute() else os.path.relpath(folder.resolve(), path.parent.resolve())
     with private_folder(path) as private:
-        os.symlink(target, path.name, dir_fd=private.descriptor)
-        os.replace(path.name, path, src_dir_fd=private.descriptor)
+        part = private / path.name
+        part.symlink_to(target)
+        part.replace(path)
 
 
 @contextmanager

@@ -185,7 +185,6 @@ def test_files_of_a_killed_conversion_are_removed_by_the_next(gguf_file: Path, t
     name = converted_gguf(gguf_file, tmp_path / "elsewhere").name
     (tmp_path / "cache").mkdir()
     part_folder = Path(tempfile.mkdtemp(".part", private._prefix(tmp_path / "cache" / name), tmp_path / "cache"))
-    (part_folder / private.MARK).touch()
     (part_folder / "model.safetensors").touch()
     assert converted_gguf(gguf_file, tmp_path / "cache").is_dir()
     assert not part_folder.exists()
