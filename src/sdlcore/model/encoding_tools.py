@@ -55,11 +55,9 @@ class EncodingTools:
         """Return the entries that a search finds among W x + b, over all processes; nothing is differentiated."""
         return self.search(divided(search, self.processes), x_BP, W_QP, b_Q)
 
-    def products(
-        self, x_BP: Tensor, W_QP: Tensor, b_Q: Tensor, support: Support, known_N: Tensor | None = None
-    ) -> Tensor:
-        """Return W x + b at entries (N), differentiably; ``known_N`` are these numbers if a search has found them."""
-        return encode_at(x_BP, W_QP, b_Q, support, known_N)
+    def products(self, x_BP: Tensor, W_QP: Tensor, b_Q: Tensor, support: Support) -> Tensor:
+        """Return W x + b at entries (N), differentiably."""
+        return encode_at(x_BP, W_QP, b_Q, support)
 
     def reconstruct(self, values_N: Tensor, support: Support) -> Tensor:
         """Return W_D x_q + b_D of latents (B x n_r), differentiably."""
