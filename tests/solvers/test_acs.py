@@ -107,11 +107,11 @@ def test_replacements_are_residuals_of_the_worst_samples():
 
 
 def test_it_stops_by_error_and_atoms_alone():
-    settled = Settled(tolerance=0.02, patience=2)
-    falling = [settled(error, 100) for error in (1.0, 0.8, 0.6)]
-    pruning = [settled(0.6, atoms) for atoms in (90, 80, 70)]
+    settled = Settled(tolerance=0.02)
+    falling = [settled(error, 100) for error in (1.0, 0.8, 0.7, 0.6)]
+    pruning = [settled(0.6, atoms) for atoms in (90, 80, 75, 70)]
     assert not any(falling + pruning)
-    assert [settled(0.599, 70) for _ in range(2)] == [False, True]
+    assert [settled(0.599, 70) for _ in range(3)] == [False, False, True]
 
 
 def test_supports_grow_while_all_of_them_is_used(bench):

@@ -106,12 +106,10 @@ class LayerSettings(ModelSettings, FinetuneSettings, total=False):
     sweeps: int
     max_steps: int
     tolerance: float
-    patience: int
     threshold: float
     forgetting: float
     early_forgetting: float
     ridge: float
-    max_cosine: float
     min_worth: float
     replace_steps: int
     atom_batch: int
@@ -139,12 +137,10 @@ class SolverSettings(TypedDict, total=False):
     batch_size: int
     max_steps: int
     tolerance: float
-    patience: int
     threshold: float
     forgetting: float
     early_forgetting: float
     ridge: float
-    max_cosine: float
     min_worth: float
     replace_steps: int
     l1: float

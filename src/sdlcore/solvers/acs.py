@@ -26,6 +26,8 @@ FULL = 0.95
 """Share of nonzero codes above which supports count as too small."""
 ALIVE = 1e-6
 """Norm of a solved atom below which its direction is rounding error."""
+MAX_COSINE = 0.7
+"""Largest cosine of two atoms. Of a closer pair, the atom with less energy (sum of squared codes) is removed."""
 AT_ONCE = 256
 """Rows of the Gram matrix computed in one product."""
 
@@ -79,7 +81,7 @@ def alternating_convex_search(
     atoms = initial_atoms(x, config.n_atoms, generator, start)
     equations = NormalEquations(*atoms.shape)
     gram = gram_of(atoms)
-    settled = Settled(config.tolerance, config.patience)
+    settled = Settled(config.tolerance)
     samples, s = 0, config.support
     for step in range(config.max_steps):
         x = x if step == 0 else read_batch(batches, step)
@@ -125,7 +127,7 @@ def alternating_convex_search(
             continue
         if full > FULL and s < config.max_support:
             s = min(2 * s, config.max_support)
-            settled = Settled(config.tolerance, config.patience)
+            settled = Settled(config.tolerance)
         elif settled(row["fvu"], len(atoms)):
             return
     log.warning("not settled after max_steps = %d steps; raise max_steps or tolerance", config.max_steps)
@@ -148,12 +150,12 @@ def _symmetric(products_KK: Tensor) -> Tensor:
 
 
 def surplus(gram_KK: Tensor, equations: NormalEquations, config: SolverConfig) -> Atoms:
-    """Return the atoms closer than ``max_cosine`` to one of more energy, and the atoms that hardly matter."""
+    """Return the atoms closer than `MAX_COSINE` to one of more energy, and the atoms that hardly matter."""
     worth = equations.worth
     order = torch.argsort(equations.energies, descending=True, stable=True)
     place = torch.empty_like(order)
     place[order] = torch.arange(len(order))
-    near = (gram_KK > config.max_cosine).nonzero()
+    near = (gram_KK > MAX_COSINE).nonzero()
     later = near[place[near[:, 0]] > place[near[:, 1]], 0]
     duplicate = torch.zeros(len(worth), dtype=torch.bool)
     duplicate[later] = True

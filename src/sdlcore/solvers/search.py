@@ -14,6 +14,8 @@ from sdlcore.training.variance import total_variance
 
 log = logging.getLogger(__name__)
 
+PATIENCE = 3
+"""Steps over which a search must have settled."""
 Batches = Callable[[int], Tensor]
 """Returns x_r (B x n_r, float32) of a step, counted from 0."""
 Row = dict[str, float]
@@ -38,16 +40,16 @@ def initial_atoms(x_BR: Tensor, n_atoms: int, generator: torch.Generator, start:
 class Settled:
     """Detects when neither error nor number of atoms changes any more, from past steps alone."""
 
-    def __init__(self, tolerance: float, patience: int) -> None:
-        self.tolerance, self.patience = tolerance, patience
+    def __init__(self, tolerance: float) -> None:
+        self.tolerance = tolerance
         self._history: list[tuple[float, int]] = []
 
     def __call__(self, fvu: float, atoms: int) -> bool:
         """Add a step's error and number of atoms; return whether the search has settled."""
         self._history.append((fvu, atoms))
-        if len(self._history) <= self.patience:
+        if len(self._history) <= PATIENCE:
             return False
-        past = self._history[-self.patience - 1 : -1]
+        past = self._history[-PATIENCE - 1 : -1]
         best = min(error for error, _ in past)
         few = max(1.0, self.tolerance / 10 * atoms)
         return fvu >= (1 - self.tolerance) * best and all(abs(number - atoms) <= few for _, number in past)
@@ -92,7 +94,7 @@ def stepped(
     ``step_of`` takes samples and atoms, and returns atoms and its part of the row. ``seconds`` count from ``began``,
     without the time that the caller spends between steps.
     """
-    settled = Settled(config.tolerance, config.patience)
+    settled = Settled(config.tolerance)
     samples = 0
     for step in range(config.max_steps):
         x = read_batch(batches, step)

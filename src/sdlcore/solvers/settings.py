@@ -45,10 +45,8 @@ class SolverConfig(Extensible):
     max_steps: Total = 40
     """Largest number of steps, even if the solver has not settled."""
     tolerance: Annotated[float, Gt(0), Lt(1), AsGiven] = 0.02
-    """A solver has settled if, over `patience` steps, the reconstruction error fell by less than this share, and the
-    number of atoms changed by less than a tenth of this share."""
-    patience: Batch = 3
-    """Steps over which a solver must have settled."""
+    """A solver has settled if, over three steps, the reconstruction error fell by less than this share, and the number
+    of atoms changed by less than a tenth of this share."""
     threshold: Annotated[Weight, UsedBy("solver", "acs")] = 0.0
     """Share of the universal noise threshold sigma sqrt(2 ln K). Above 0, supports are chosen a second time from the
     residuals of the first codes, and codes below this share of the threshold are dropped. 0 turns both off."""
@@ -59,8 +57,6 @@ class SolverConfig(Extensible):
     steps at the paper's scale; with noise and many surplus atoms it costs recovery."""
     ridge: Annotated[Positive, UsedBy("solver", "acs")] = 1e-4
     """Weight of the penalty on moving an atom, as a share of an atom's typical sum of squared codes."""
-    max_cosine: Annotated[float, Gt(0), Lt(1), AsGiven, UsedBy("solver", "acs")] = 0.7
-    """Largest cosine of two atoms. Of a closer pair, the atom with less energy (sum of squared codes) is removed."""
     min_worth: Annotated[float, Ge(0), Lt(1), AsGiven, UsedBy("solver", "acs")] = 0.05
     """Atoms are removed if the error would grow without them by less than this share of the typical increase."""
     replace_steps: Annotated[int, Ge(0), Le(10**12)] = 4
