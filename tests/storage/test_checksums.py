@@ -96,6 +96,14 @@ def test_numbers_of_torch_and_of_numpy_are_the_same_numbers(tmp_path: Path):
         np.testing.assert_array_equal(read_with_checksum(tmp_path / "numpy", framework="pt")[1]["x"].numpy(), values)
 
 
+@pytest.mark.parametrize("values", [np.float32(2), np.zeros(0, np.float32), np.arange(6.0).reshape(2, 3).T])
+def test_shapes_and_values_come_back(values: np.ndarray, tmp_path: Path):
+    write_with_checksum(tmp_path / "file", {"values": np.asarray(values)}, {})
+    _, tensors = read_with_checksum(tmp_path / "file")
+    assert tensors["values"].shape == np.shape(values)
+    assert np.array_equal(tensors["values"], values)
+
+
 def test_equal_contents_are_equal_files(tmp_path: Path):
     for what, (write, _) in FILES.items():
         for name in ("a", "b"):

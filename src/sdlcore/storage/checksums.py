@@ -56,7 +56,7 @@ def write_with_checksum(
         Name of the metadata entry.
     """
     contiguous: dict[str, Any] = {
-        name: np.ascontiguousarray(values) if isinstance(values, np.ndarray) else values
+        name: np.asarray(values, order="C") if isinstance(values, np.ndarray) else values
         for name, values in tensors.items()
     }
     arrays = all(isinstance(values, np.ndarray) for values in contiguous.values())
