@@ -39,13 +39,13 @@ class RefusedError(_Printable, ValueError):
 
 
 class FitManyError(ExceptionGroup[Exception]):
-    """Some runs of `fit_many` failed. ``found`` maps the names of the other runs to their dictionaries."""
+    """Some runs of `fit_many` failed. ``dictionaries`` maps the other runs to their results, by name."""
 
-    found: Mapping[Any, Any]
+    dictionaries: Mapping[Any, Any]
 
-    def __new__(cls, message: str, errors: Sequence[Exception], found: Mapping[Any, Any]) -> Self:
+    def __new__(cls, message: str, errors: Sequence[Exception], dictionaries: Mapping[Any, Any]) -> Self:
         self = super().__new__(cls, message, errors)
-        self.found = found
+        self.dictionaries = dictionaries
         return self
 
 

@@ -55,8 +55,8 @@ def test_a_run_that_fails_does_not_lose_the_others(x, tmp_path):
     (error,) = caught.value.exceptions
     assert isinstance(error, loop.DivergedError)
     assert error.__notes__ == ["in run bad"]
-    assert list(caught.value.found) == ["good", "late"]
-    assert same(caught.value.found["late"], sdl.load(tmp_path / "late"))
+    assert list(caught.value.dictionaries) == ["good", "late"]
+    assert same(caught.value.dictionaries["late"], sdl.load(tmp_path / "late"))
 
 
 def test_a_call_that_was_cut_off_goes_on_where_it_was(x, tmp_path, monkeypatch):
@@ -133,7 +133,7 @@ def test_a_run_that_dies_is_named_and_leaves_nothing_half_written(x, tmp_path, m
         with pytest.raises(sdl.FitManyError, match="1 of 3 runs failed: bad") as caught:
             sdl.fit_many(x, {"one": {}, "bad": {"k": 4}, "two": {"seed": 1}}, out=tmp_path, **settings, **QUIET)
     assert caught.value.exceptions[0].__notes__ == ["in run bad"]
-    assert list(caught.value.found) == ["one", "two"]
+    assert list(caught.value.dictionaries) == ["one", "two"]
     assert sorted(path.name for path in (tmp_path / "bad").iterdir()) == ["checkpoint.safetensors", "history.part.csv"]
     with pytest.raises(ValueError, match="bad"):
         sdl.load(tmp_path / "bad")
@@ -235,7 +235,7 @@ def test_a_run_that_fails_on_a_stream_does_not_hold_the_others_up():
     runs = {"good": {"n_q": 8}, "bad": {"n_q": 8, "lr": 1e30}}
     with pytest.raises(sdl.FitManyError, match="1 of 2 runs failed: bad") as caught:
         sdl.fit_many(Once(), runs, **{**STREAMED, "steps": 60})
-    assert same(caught.value.found["good"], sdl.fit(Once(), **{**STREAMED, "n_q": 8, "steps": 60}))
+    assert same(caught.value.dictionaries["good"], sdl.fit(Once(), **{**STREAMED, "n_q": 8, "steps": 60}))
 
 
 @pytest.mark.parametrize(

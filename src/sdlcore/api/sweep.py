@@ -94,7 +94,7 @@ def fit_many(
     ValueError
         If a setting or an input is wrong. The error is raised before any training, and the message names the run.
     FitManyError
-        If some runs failed, after all others have finished; ``found`` contains their dictionaries.
+        If some runs failed, after all others have finished; ``dictionaries`` contains theirs.
     """
     if not isinstance(runs, Mapping) or not runs:
         problem = "empty" if isinstance(runs, Mapping) else f"a {type(runs).__name__}"
