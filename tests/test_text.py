@@ -5,7 +5,7 @@ import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from sdlcore.text import in_figure, listed, printable, printable_lines, shown
+from sdlcore.text import in_figure, listed, printable, printable_lines, short_text
 from tests.hostile import NAMES
 
 
@@ -27,9 +27,9 @@ def test_a_terminal_obeys_no_name(text, printed):
 
 
 def test_a_message_repeats_a_name_in_part_and_the_first_of_many():
-    assert shown("W_enc") == "W_enc"
-    assert shown("\x1b[2J\u202e") == r"\x1b[2J\u202e"
-    assert shown("x" * 10_000) == f"{'x' * 59}…"
+    assert short_text("W_enc") == "W_enc"
+    assert short_text("\x1b[2J\u202e") == r"\x1b[2J\u202e"
+    assert short_text("x" * 10_000) == f"{'x' * 59}…"
     assert listed([]) == "none"
     assert listed(f"x{i:02}" for i in range(99)) == "x00, x01, x02, x03, x04, x05, x06, x07, x08, x09, ..."
 

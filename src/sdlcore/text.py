@@ -23,7 +23,7 @@ def printable_lines(text: object) -> str:
     return "\n".join(map(printable, str(text).split("\n")))
 
 
-def shown(text: object, longest: int = LONGEST_NAME) -> str:
+def short_text(text: object, longest: int = LONGEST_NAME) -> str:
     """Return a name or a value for a message: printable, and cut to ``longest`` characters."""
     line = printable(text)
     return line if len(line) <= longest else f"{line[: longest - 1]}…"
@@ -32,12 +32,12 @@ def shown(text: object, longest: int = LONGEST_NAME) -> str:
 def listed(names: Iterable[object]) -> str:
     """Return the first `MOST_NAMES` names as a list for a message, or "none"."""
     texts = [*names]
-    return ", ".join([*map(shown, texts[:MOST_NAMES]), *(["..."] if texts[MOST_NAMES:] else [])]) or "none"
+    return ", ".join([*map(short_text, texts[:MOST_NAMES]), *(["..."] if texts[MOST_NAMES:] else [])]) or "none"
 
 
 def in_line(text: object, longest: int = LONGEST_NAME) -> str:
-    """Return a name for a sentence or a table: like `shown`, with single spaces."""
-    return shown(" ".join(str(text).split()), longest)
+    """Return a name for a sentence or a table: like `short_text`, with single spaces."""
+    return short_text(" ".join(str(text).split()), longest)
 
 
 def in_figure(text: object, longest: int = LONGEST_NAME) -> str:

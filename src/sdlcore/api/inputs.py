@@ -17,7 +17,7 @@ from sdlcore.data.side_by_side import SideBySide
 from sdlcore.settings import Pair, checked
 from sdlcore.storage.npy import Numbers
 from sdlcore.storage.paths import user_path
-from sdlcore.text import printable, shown
+from sdlcore.text import printable, short_text
 
 STORES = (".h5", ".hdf5")
 
@@ -218,18 +218,18 @@ def _check_labels(values: np.ndarray, missing: np.ndarray) -> None:
         kind = "name" if isinstance(value, str) else "number"
         if isinstance(value, bool | np.bool_) or not isinstance(value, str | Integral):
             raise ValueError(
-                f"label {shown(repr(value))} of sample {row} is a {type(value).__name__}, expected a whole "
+                f"label {short_text(repr(value))} of sample {row} is a {type(value).__name__}, expected a whole "
                 "number or a name"
             )
         if isinstance(value, str) and (half := re.search("[\ud800-\udfff]", value)):
             raise ValueError(
-                f"label {shown(value)} of sample {row} contains half of a character ({printable(half[0])}), "
+                f"label {short_text(value)} of sample {row} contains half of a character ({printable(half[0])}), "
                 "which cannot be written to files; rename this class"
             )
         first.setdefault(kind, row)
     if len(first) > 1:
         rows = sorted(first.values())
-        both = " and ".join(f"{shown(repr(values[row]))} (sample {row})" for row in rows)
+        both = " and ".join(f"{short_text(repr(values[row]))} (sample {row})" for row in rows)
         raise ValueError(f"labels are numbers and names, such as {both}; convert all of them to one kind")
 
 

@@ -16,7 +16,7 @@ from sdlcore.extras import extra
 from sdlcore.model.coder import SparseCoder
 from sdlcore.random_streams import stream
 from sdlcore.settings import Latents, Seed, Share, checked
-from sdlcore.text import shown, table
+from sdlcore.text import short_text, table
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -137,8 +137,8 @@ def probe(
         for label in probed_classes:
             if any(len(np.unique(classes[part] == label)) < 2 for part in (train, ~train)):
                 raise ValueError(
-                    f"held_out is {held_out}, so no document of the class {shown(label)}, or none of the others, is "
-                    "left to fit or to judge; take another share, or more documents"
+                    f"held_out is {held_out}, so no document of the class {short_text(label)}, or none of the others, "
+                    "is left to fit or to judge; take another share, or more documents"
                 )
         pool = _pooling(document_of_row, numbers)
         if nulls:

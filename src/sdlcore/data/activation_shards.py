@@ -19,7 +19,7 @@ from sdlcore.storage.external_json import Settings, read_object
 from sdlcore.storage.files import provenance, sha256_of
 from sdlcore.storage.parsing import parsing
 from sdlcore.storage.paths import user_path
-from sdlcore.text import shown
+from sdlcore.text import short_text
 
 MANIFEST = "manifest.json"
 FORMAT, VERSION = "activation shards", 1
@@ -157,7 +157,7 @@ def _blocks(shard: Shard, manifest: Manifest) -> Iterator[dict[str, np.ndarray]]
                 shape = block[name].shape
                 if shape[1:] != (() if width is None else (width,)):
                     each = "one number" if width is None else f"{width} numbers"
-                    raise SourceError(f"{shard.path}: {shown(name)} has the shape {shape}, expected {each} a row")
+                    raise SourceError(f"{shard.path}: {short_text(name)} has the shape {shape}, expected {each} a row")
             rows += len(block["input"])
             yield block
     if rows != shard.rows:

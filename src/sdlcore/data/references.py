@@ -19,7 +19,7 @@ from sdlcore.data.pairs import all_sites, input_target_more, site_columns, site_
 from sdlcore.random_streams import stream
 from sdlcore.settings import Json, Seed, checked
 from sdlcore.storage.checksums import read_with_checksum, write_with_checksum
-from sdlcore.text import listed, shown
+from sdlcore.text import listed, short_text
 
 if TYPE_CHECKING:
     pass
@@ -133,7 +133,7 @@ def means_of_classes(
     )
     classes = np.flatnonzero(left_out == "")
     if (counts > 0).sum() == 1:
-        only = shown(names[int(counts.argmax())])
+        only = short_text(names[int(counts.argmax())])
         raise ValueError(f"{store.path}: all labels are of one class, {only}; class means need two classes or more")
     if len(classes) < 2:
         problem = f"{len(classes)} classes have at least {min_class_size} samples (min_class_size)"
@@ -199,7 +199,7 @@ def labels_by(store: Activations, classes: np.ndarray, class_names: Sequence[str
         if reference_names.count(names[label]) != 1:
             expected = listed(reference_names)
             several = f"{reference_names.count(names[label])} of" if names[label] in reference_names else "none of"
-            problem = f"label {shown(names[label])} matches {several} the reference classes"
+            problem = f"label {short_text(names[label])} matches {several} the reference classes"
             raise ValueError(f"{store.path}: {problem}: {expected}")
         numbers[label] = reference_names.index(names[label])
     return numbers[labels]

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from sdlcore.errors import SourceError
 from sdlcore.storage.npy import read_header
-from sdlcore.text import listed, shown
+from sdlcore.text import listed, short_text
 
 FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 """Allowed types of weights."""
@@ -56,7 +56,7 @@ def read_npz(path: Path) -> dict[str, Tensor]:
         for member in members:
             name = member.filename.removesuffix(".npy")
             if name in arrays:
-                raise SourceError(f"{path}: contains {shown(name)} twice; keep one")
+                raise SourceError(f"{path}: contains {short_text(name)} twice; keep one")
             arrays[name] = _npz_member(path, archive, member, name)
     return arrays
 
@@ -92,15 +92,15 @@ def read_pickle(path: Path) -> dict[str, Tensor]:
     tensors, size_at = {}, dict[int, int]()
     for name, value in state.items():
         if not isinstance(name, str) or not isinstance(value, Tensor):
-            raise ValueError(f"{path.name} contains a {type(value).__name__} as {shown(name)}, expected a tensor")
+            raise ValueError(f"{path.name} contains a {type(value).__name__} as {short_text(name)}, expected a tensor")
         _check_shape(path, name, tuple(value.shape))
         storage = value.untyped_storage()
         stored, size = value.numel() * value.element_size(), storage.nbytes()
         size_at[storage.data_ptr()] = size
         if stored > size:
             raise SourceError(
-                f"{path}: {shown(name)} of shape {tuple(value.shape)} takes {stored} bytes, but only {size} are in the "
-                "file (an expanded tensor); save it again after .contiguous()"
+                f"{path}: {short_text(name)} of shape {tuple(value.shape)} takes {stored} bytes, but only {size} are "
+                "in the file (an expanded tensor); save it again after .contiguous()"
             )
         tensors[name] = value.detach()
     if [size for _, size in sorted(size_at.items())] != sizes:
@@ -127,9 +127,8 @@ def _sizes(path: Path) -> list[int]:
         for member in pickles:
             for operation, argument, _ in pickletools.genops(archive.read(member)):
                 if operation.name == "GLOBAL" and not _is_plain(str(argument)):
-                    raise ValueError(
-                        f"{path.name} contains {shown(str(argument).replace(' ', '.'))}, expected only dense tensors"
-                    )
+                    global_name = short_text(str(argument).replace(" ", "."))
+                    raise ValueError(f"{path.name} contains {global_name}, expected only dense tensors")
         storages = [member for member in members if "/data/" in member.filename]
         return [member.file_size for member in sorted(storages, key=lambda member: member.header_offset)]
 
@@ -157,7 +156,7 @@ def _require_file(path: Path) -> None:
 
 def _check_shape(path: Path, name: str, shape: tuple[int, ...]) -> None:
     if 0 in shape:  # an empty tensor takes no bytes in a file, however large its other dimensions are
-        raise SourceError(f"{path}: {shown(name)} is empty (shape {shape}), expected weights")
+        raise SourceError(f"{path}: {short_text(name)} is empty (shape {shape}), expected weights")
 
 
 def check_shapes(
@@ -186,7 +185,7 @@ def check_shapes(
         if not _agree(all_sizes, dimensions, shape):
             expected = ", ".join(f"{dimension} = {all_sizes.get(dimension, 'any')}" for dimension in dimensions)
             source = f", as in {said_by}" if set(dimensions) & set(sizes or ()) else ""
-            raise SourceError(f"{path}: {shown(name)} has shape {shape}, expected ({expected}){source}")
+            raise SourceError(f"{path}: {short_text(name)} has shape {shape}, expected ({expected}){source}")
 
 
 def fits(tensors: Mapping[str, Tensor], shapes: Mapping[str, SHAPE]) -> bool:
@@ -220,20 +219,20 @@ def check_values(path: Path, tensors: Mapping[str, Tensor], counts: tuple[str, .
         elif value.dtype not in FLOATS:
             raise _wrong_type(path, name, value.dtype)
         elif not value.float().isfinite().all():  # checked in float32, the type of all computations
-            raise SourceError(f"{path}: {shown(name)} contains NaN, infinity or numbers too large for float32")
+            raise SourceError(f"{path}: {short_text(name)} contains NaN, infinity or numbers too large for float32")
 
 
 def _check_count(path: Path, name: str, value: Tensor) -> None:
     if value.dtype not in (*INTEGERS, *FLOATS) or not ((value > 0) & (value == value.round())).all():
         raise SourceError(
-            f"{path}: {shown(name)} contains {value.flatten()[:3].tolist()} of type {_name(value.dtype)}, "
+            f"{path}: {short_text(name)} contains {value.flatten()[:3].tolist()} of type {_name(value.dtype)}, "
             "expected whole numbers above 0"
         )
 
 
 def _wrong_type(path: Path, name: str, dtype: Any) -> SourceError:
     floats = ", ".join(map(_name, FLOATS))
-    return SourceError(f"{path}: {shown(name)} contains {_name(dtype)}, expected weights of type {floats}")
+    return SourceError(f"{path}: {short_text(name)} contains {_name(dtype)}, expected weights of type {floats}")
 
 
 def _name(dtype: Any) -> str:

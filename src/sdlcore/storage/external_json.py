@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from sdlcore.errors import SourceError
-from sdlcore.text import shown
+from sdlcore.text import short_text
 
 
 def read_object(path: Path) -> dict[str, Any]:
@@ -32,7 +32,7 @@ def read_object(path: Path) -> dict[str, Any]:
         if len(values) < len(pairs):
             names = [name for name, _ in pairs]
             twice = next(name for name in names if names.count(name) > 1)
-            raise SourceError(f"{path}: contains the key {shown(twice)} twice in one object; remove one")
+            raise SourceError(f"{path}: contains the key {short_text(twice)} twice in one object; remove one")
         return values
 
     content = json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=each_key_once)
@@ -110,7 +110,7 @@ class Settings:
 
     def refused(self, key: str, expected: str) -> SourceError:
         """Return the error for an unexpected value."""
-        value = shown(repr(self.values.get(key)))
+        value = short_text(repr(self.values.get(key)))
         return SourceError(f"{self.where}: {self.within}{key} is {value}, expected {expected}")
 
     def _value(self, key: str, default: Any, expected: str) -> Any:

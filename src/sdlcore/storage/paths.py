@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-from sdlcore.text import shown
+from sdlcore.text import short_text
 
 
 def user_path(path: str | os.PathLike[str], name: str = "path") -> Path:
@@ -13,7 +13,7 @@ def user_path(path: str | os.PathLike[str], name: str = "path") -> Path:
     because Python would take it for the working folder. ``name`` is the argument's name in the message.
     """
     if not isinstance(path, str | os.PathLike):
-        raise ValueError(f"{name} is {shown(repr(path))}, expected a path")
+        raise ValueError(f"{name} is {short_text(repr(path))}, expected a path")
     text = os.fspath(path)
     if not text:
         raise ValueError(f"{name} is empty, expected a path; the working folder is '.'")

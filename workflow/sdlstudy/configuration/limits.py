@@ -16,7 +16,7 @@ LARGEST_NUMBER = 2**63
 LONGEST_TEXT = 1000
 LONGEST_NAME = 200
 """Bytes in one part of a path: the usual limit of 255, less room for the endings of logs and hidden files."""
-LONGEST_SHOWN = 200
+LONGEST_REPR = 200
 
 # no text in a configuration needs more than a line; no file system and no shell accepts Python's surrogates
 _UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
@@ -27,7 +27,7 @@ _PLACEHOLDER = re.compile("[{}]|<[a-z][a-z0-9_]*>")
 def mapping(tree: Json, name: str) -> dict[str, Json]:
     """Return the tree as a mapping. Refuse anything else, and trees with `unbounded` values; errors name the file."""
     if not isinstance(tree, Mapping):
-        raise ConfigError([f"{name}: expected keys with values, found {shown(tree)}"])
+        raise ConfigError([f"{name}: expected keys with values, found {short_repr(tree)}"])
     if "__use_yte__" in tree:
         raise ConfigError([f"{name}: __use_yte__: makes Snakemake run Python code in the file; leave it out"])
     if problems := list(unbounded(tree)):
@@ -41,21 +41,21 @@ def key_path(parts: Iterable[str | int]) -> str:
     return text.removeprefix(".") or "(top level)"
 
 
-def shown(value: Any) -> str:
+def short_repr(value: Any) -> str:
     """Return a value for error messages, with the middle of a long one left out."""
     try:
         text = repr(value)
     except ValueError:  # an integer with more digits than Python prints
         text = f"{type(value).__name__} too long to print"
-    return text if len(text) <= LONGEST_SHOWN else f"{text[: LONGEST_SHOWN // 2]} ... {text[-LONGEST_SHOWN // 2 :]}"
+    return text if len(text) <= LONGEST_REPR else f"{text[: LONGEST_REPR // 2]} ... {text[-LONGEST_REPR // 2 :]}"
 
 
 def unbounded(tree: Any) -> Iterator[str]:
     """Yield the values in a tree that are too large, or unsafe in a path or a shell, each with the path of its key."""
     values = 0
-    left: list[tuple[tuple[Any, ...], Any]] = [((), tree)]
-    while left:
-        path, value = left.pop()
+    stack: list[tuple[tuple[Any, ...], Any]] = [((), tree)]
+    while stack:
+        path, value = stack.pop()
         values += 1
         if values > MOST_VALUES:
             yield f"(top level): more than {MOST_VALUES:,} values, counting values repeated by an alias each time"
@@ -70,13 +70,13 @@ def unbounded(tree: Any) -> Iterator[str]:
         if isinstance(value, Mapping):
             for key, child in value.items():
                 if not isinstance(key, str):
-                    yield f"{key_path(path)}: expected keys that are text, found {shown(key)}"
+                    yield f"{key_path(path)}: expected keys that are text, found {short_repr(key)}"
                     return
                 if problem := unfit_text(key):
                     yield f"{key_path((*path, key[:LONGEST_NAME]))}: expected a key {problem}"
-                left.append(((*path, key), child))
+                stack.append(((*path, key), child))
         elif isinstance(value, list | tuple | set):
-            left += [((*path, index), child) for index, child in enumerate(value)]
+            stack += [((*path, index), child) for index, child in enumerate(value)]
         elif isinstance(value, str) and (problem := unfit_text(value)):
             yield f"{key_path(path)}: expected text {problem}, found {value[:LONGEST_NAME]!r}"
         elif isinstance(value, int) and abs(value) >= LARGEST_NUMBER:

@@ -8,7 +8,7 @@ from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import ErrorDetails
 
 from sdlcore.pipeline import did_you_mean, number_as_text, own_settings
-from sdlstudy.configuration.limits import key_path, shown
+from sdlstudy.configuration.limits import key_path, short_repr
 from sdlstudy.configuration.schema import schema
 from sdlstudy.settings.runs import OF_PLUGINS, Method, Run, defined
 
@@ -51,12 +51,12 @@ def _explained(error: ErrorDetails, config: Any) -> Iterator[str]:
     elif kind == "missing":
         yield f"{where}: missing; it is required"
     elif kind == "string_pattern_mismatch":
-        yield f"{where}: {_expected(kind, resolved, value, error['msg'])}, found {shown(value)}"
+        yield f"{where}: {_expected(kind, resolved, value, error['msg'])}, found {short_repr(value)}"
     elif kind == "finite_number":
         yield f"{where}: expected a finite number, found {value}"
     elif kind.endswith("_type"):
         remedy = _counted_seeds(value) if path[-1] == "seeds" else ""
-        actual = f"found {shown(value)}{remedy or _rewritten(part, value)}"
+        actual = f"found {short_repr(value)}{remedy or _rewritten(part, value)}"
         yield f"{where}: expected {' or '.join(_kinds(part))}{hint}, {actual}"
     else:
         yield f"{where}: {_expected(kind, resolved, value, error['msg'])}{hint}"
@@ -66,16 +66,16 @@ def _expected(kind: str, part: Part, value: Any, otherwise: str) -> str:
     """Describe the error in a value of the right type."""
     if kind in LIMITS:
         words, key = LIMITS[kind]
-        return f"{shown(value)} {words} {part[key]}"
+        return f"{short_repr(value)} {words} {part[key]}"
     choices = [str(choice) for choice in part.get("enum", [])]
     return {
         "string_pattern_mismatch": f"expected {part.get('description')}",
-        "literal_error": f"{shown(value)} is not one of {', '.join(choices)}{did_you_mean(str(value), choices)}",
-        "too_short": f"{shown(value)} {_too_short(part)}",
-        "string_too_short": f"{shown(value)} should be non-empty",
-        "too_long": f"{shown(value)} is too long; expected {part.get('maxItems')} items",
-        "string_too_long": f"{shown(value)} is too long; expected at most {part.get('maxLength')} characters",
-        "not_unique": f"{shown(value)} has non-unique elements; name each once",
+        "literal_error": f"{short_repr(value)} is not one of {', '.join(choices)}{did_you_mean(str(value), choices)}",
+        "too_short": f"{short_repr(value)} {_too_short(part)}",
+        "string_too_short": f"{short_repr(value)} should be non-empty",
+        "too_long": f"{short_repr(value)} is too long; expected {part.get('maxItems')} items",
+        "string_too_long": f"{short_repr(value)} is too long; expected at most {part.get('maxLength')} characters",
+        "not_unique": f"{short_repr(value)} has non-unique elements; name each once",
     }.get(kind, otherwise)
 
 

@@ -21,7 +21,7 @@ from sdlcore.sources.language.sites import Stack
 from sdlcore.storage.external_json import Settings, read_object
 from sdlcore.storage.files import sha256_of
 from sdlcore.storage.parsing import NO_CODE, nothing_to_read, parsing
-from sdlcore.text import shown
+from sdlcore.text import short_text
 
 with extra("language"):
     from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, AutoTokenizer
@@ -196,14 +196,14 @@ def _check_names_of_weights(folder: Path) -> None:
     named = []
     for index in sorted(folder.glob("*.safetensors.index.json")):
         weight_map = Settings(index, read_object(index)).section("weight_map")
-        named += [(index, f"weight_map.{shown(key)}", file) for key, file in weight_map.values.items()]
+        named += [(index, f"weight_map.{short_text(key)}", file) for key, file in weight_map.values.items()]
     config = folder / "config.json"
     if config.is_file() and (file := read_object(config).get("transformers_weights")) is not None:
         named.append((config, "transformers_weights", file))
     for path, key, file in named:
         if not isinstance(file, str) or Path(file).name != file or not file.endswith((".safetensors", ".index.json")):
             raise SourceError(
-                f"{path}: {key} is {shown(repr(file))}, expected the name of a safetensors file in {folder}"
+                f"{path}: {key} is {short_text(repr(file))}, expected the name of a safetensors file in {folder}"
             )
 
 

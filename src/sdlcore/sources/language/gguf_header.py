@@ -12,7 +12,7 @@ from typing import BinaryIO, NamedTuple
 
 from sdlcore.extras import extra
 from sdlcore.storage.external_json import Settings
-from sdlcore.text import shown
+from sdlcore.text import short_text
 
 with extra("language"):
     from gguf import GGML_QUANT_SIZES, GGMLQuantizationType
@@ -70,7 +70,7 @@ def check_header(path: Path) -> None:
 def _check_places(tensors: list[Tensor], start: int, alignment: int, size: int) -> None:
     end, before = start, ""
     for tensor in sorted(tensors, key=lambda tensor: tensor.offset):
-        name, first = shown(tensor.name), start + tensor.offset
+        name, first = short_text(tensor.name), start + tensor.offset
         if tensor.kind not in list(GGMLQuantizationType):
             raise ValueError(f"tensor {name} has the unknown type {tensor.kind}")
         per_block, block_bytes = GGML_QUANT_SIZES[GGMLQuantizationType(tensor.kind)]
@@ -121,12 +121,12 @@ class _Reader:
         for _ in range(n_values):
             key = self._text()
             if key in values:
-                raise ValueError(f"the key {shown(key)} occurs twice")
+                raise ValueError(f"the key {short_text(key)} occurs twice")
             values[key] = self._value(self._number("I"))
         for _ in range(n_tensors):
             name, dimensions = self._text(), self._number("I")
             if dimensions > MOST_DIMENSIONS:
-                raise ValueError(f"tensor {shown(name)} has {dimensions} dimensions")
+                raise ValueError(f"tensor {short_text(name)} has {dimensions} dimensions")
             shape = tuple(self._number("Q") for _ in range(dimensions))
             tensors.append(Tensor(name, shape, self._number("I"), self._number("Q")))
         return Header(values, tensors, self._file.tell())

@@ -4,7 +4,7 @@ from typing import Any, NamedTuple
 
 from sdlcore.errors import SourceError
 from sdlcore.sources.synth.families import Family
-from sdlcore.text import shown
+from sdlcore.text import short_text
 
 KEYS = ("feature_index", "children", "mutually_exclusive_children", "scale_children_by_parent", "feature_id")
 
@@ -59,7 +59,7 @@ def _checked(node: Any, n: int, features: set[int]) -> dict[str, Any]:
     if not isinstance(node, dict):
         raise SourceError(f"children: {node!r} is not a node, expected a mapping")
     if unknown := sorted(node.keys() - set(KEYS)):
-        raise SourceError(f"{shown(unknown[0])}: unknown key of a node; expected some of {', '.join(KEYS)}")
+        raise SourceError(f"{short_text(unknown[0])}: unknown key of a node; expected some of {', '.join(KEYS)}")
     flags = {key: node.get(key, False) for key in ("mutually_exclusive_children", "scale_children_by_parent")}
     for key, value in flags.items():
         if not isinstance(value, bool):

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from sdlcore.errors import SourceError
-from sdlcore.text import shown
+from sdlcore.text import short_text
 
 KINDS: dict[str, tuple[str, ...]] = {
     "constant": ("value",),
@@ -38,7 +38,7 @@ def check_magnitudes(config: dict[str, Any], key: str) -> None:
         raise SourceError(f"{key}.generator_name: {name!r} is not supported; expected one of {', '.join(KINDS)}")
     expected = KINDS[name]
     if unknown := sorted(entry.keys() - {"generator_name", *expected}):
-        raise SourceError(f"{key}.{shown(unknown[0])}: unknown for {name}; expected some of {', '.join(expected)}")
+        raise SourceError(f"{key}.{short_text(unknown[0])}: unknown for {name}; expected some of {', '.join(expected)}")
     for setting in expected:
         value = entry.get(setting, DEFAULTS.get(setting))
         if not _is_number(value) and not (value is None and setting in ("min_value", "max_value")):

@@ -21,7 +21,7 @@ from sdlcore.sources.synth.families import Family, scaled_parents
 from sdlcore.sources.synth.sampler import Sampler, draw_samples
 from sdlcore.storage.external_json import Settings, read_object
 from sdlcore.storage.parsing import in_a_sentence, parsing
-from sdlcore.text import listed, shown
+from sdlcore.text import listed, short_text
 
 KNOWN = {
     "firing_probability": None,
@@ -75,7 +75,7 @@ def read_synthetic_config(source: SaelensSource) -> dict[str, Any]:
     with _naming(path):
         keys = [*SIZES, *KNOWN]
         if unknown := sorted(content.keys() - set(keys)):
-            raise SourceError(f"{shown(unknown[0])}: unsupported key; expected some of {', '.join(keys)}")
+            raise SourceError(f"{short_text(unknown[0])}: unsupported key; expected some of {', '.join(keys)}")
         config = KNOWN | content | {key: getattr(source, ours) for key, ours in SIZES.items()}
         if config["dtype"] != "float32":
             raise SourceError(f"dtype: {config['dtype']!r} is not supported; expected 'float32'")
