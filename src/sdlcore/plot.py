@@ -81,8 +81,8 @@ def loss(dictionary: Dictionary | Mapping[str, Dictionary], value: str = "loss",
     """
     several = {"": dictionary} if isinstance(dictionary, Dictionary) else dictionary
     if not isinstance(several, Mapping) or not several:
-        found = in_line(repr(dictionary))
-        raise ValueError(f"dictionary is {found}, expected the result of sdl.fit, or several by name")
+        description = in_line(repr(dictionary))
+        raise ValueError(f"dictionary is {description}, expected the result of sdl.fit, or several by name")
     ax = _axes(ax)
     for name, each in several.items():
         coder_of(each)

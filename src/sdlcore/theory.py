@@ -104,9 +104,9 @@ def activate(z_QB: np.ndarray, problem: Problem) -> np.ndarray:
     """Return sigma of pre-activations (n_q x B). Among equal pre-activations, TopK keeps the first."""
     if problem.k is not None and problem.k < len(z_QB):
         order = np.argsort(-z_QB, axis=0, kind="stable")[: problem.k]
-        kept = np.zeros(z_QB.shape, bool)
-        np.put_along_axis(kept, order, True, axis=0)
-        z_QB = np.where(kept, z_QB, 0.0)
+        is_active = np.zeros(z_QB.shape, bool)
+        np.put_along_axis(is_active, order, True, axis=0)
+        z_QB = np.where(is_active, z_QB, 0.0)
     return np.where(z_QB > problem.threshold, z_QB, 0.0)
 
 
@@ -185,8 +185,10 @@ def certify_top_1(problem: Problem, n_q: int, most_nodes: int = 100_000) -> Cert
         for label in range(-1, min(max(labels, default=-1) + 2, n_q)):
             nodes += 1
             longer = (*labels, label)
-            groups = [group(tuple(d for d, own in enumerate(longer) if own == i)) for i in range(n_q)]
-            bound = sum(lost for lost, _ in groups) + sum(float(total[d]) for d, own in enumerate(longer) if own == -1)
+            groups = [group(tuple(d for d, latent in enumerate(longer) if latent == i)) for i in range(n_q)]
+            bound = sum(lost for lost, _ in groups) + sum(
+                float(total[d]) for d, latent in enumerate(longer) if latent == -1
+            )
             if len(longer) < problem.n:
                 if bound < best - _ROUNDING:
                     heapq.heappush(heap, (bound, next(counter), longer))

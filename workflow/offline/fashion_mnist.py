@@ -100,8 +100,8 @@ def make_tree(
     with tempfile.TemporaryDirectory() as scratch:
         folder, where = obtain(by_hand, Path(scratch))
         data = {split: read_pictures(folder, prefix) for split, prefix in PREFIXES.items()}
-    wanted = {"train": train_images, "test": test_images}
-    for split, number in wanted.items():
+    image_counts = {"train": train_images, "test": test_images}
+    for split, number in image_counts.items():
         if number > len(data[split].pictures):
             raise SourceError(
                 f"Fashion-MNIST has {len(data[split].pictures)} images for {split}, but {number} were requested"
@@ -115,7 +115,7 @@ def make_tree(
             script,
             data=where,
             sha256=SHA256,
-            images=wanted,
+            images=image_counts,
             terciles={name: borders.tolist() for name, borders in terciles._asdict().items()},
         )
         write_json(part / "provenance.json", facts)
@@ -146,10 +146,10 @@ def measure_terciles(data: Pictures) -> Terciles:
     """Compute the boundaries between terciles within each garment; zeros for a garment without pictures."""
     borders = []
     for values in (mean_brightness(data.pictures), mean_gradient(data.pictures)):
-        found = np.zeros((len(GARMENTS), 2))
+        garment_borders = np.zeros((len(GARMENTS), 2))
         for garment in np.unique(data.garments):
-            found[garment] = np.quantile(values[data.garments == garment], [1 / 3, 2 / 3])
-        borders.append(found)
+            garment_borders[garment] = np.quantile(values[data.garments == garment], [1 / 3, 2 / 3])
+        borders.append(garment_borders)
     return Terciles(*borders)
 
 
@@ -242,8 +242,8 @@ def obtain(by_hand: str | Path, scratch: Path, root: Path = Path("/")) -> tuple[
         If all of these fail, with the reason for each, or if a checksum differs.
     """
     ways: list[tuple[str, Callable[[], Path]]] = [
-        (f"the folder {by_hand}", lambda: _there(Path(by_hand))),
-        (f"Debian's package {PACKAGE}, installed", lambda: _there(root / INSTALLED)),
+        (f"the folder {by_hand}", lambda: _complete_folder(Path(by_hand))),
+        (f"Debian's package {PACKAGE}, installed", lambda: _complete_folder(root / INSTALLED)),
         (f"Debian's package {PACKAGE}, downloaded by apt-get", lambda: _apt(scratch)),
         ("torchvision's download", lambda: _torchvision(scratch)),
     ]
@@ -264,7 +264,7 @@ def obtain(by_hand: str | Path, scratch: Path, root: Path = Path("/")) -> tuple[
     )
 
 
-def _there(folder: Path) -> Path:
+def _complete_folder(folder: Path) -> Path:
     missing = [name for name in SHA256 if not (folder / name).is_file()]
     if missing:
         raise FileNotFoundError(f"{folder} contains no {missing[0]}")
@@ -288,14 +288,14 @@ def _apt(scratch: Path) -> Path:
         _call("apt-get", *options, "download", PACKAGE, where=scratch)
     (package,) = scratch.glob(f"{PACKAGE}_*.deb")
     _call("dpkg-deb", "-x", str(package), str(scratch / "debian"), where=scratch)
-    return _there(scratch / "debian" / INSTALLED)
+    return _complete_folder(scratch / "debian" / INSTALLED)
 
 
 def _call(*command: str, where: Path) -> None:
     done = subprocess.run(command, cwd=where, capture_output=True, text=True, timeout=SECONDS, check=False)
     if done.returncode:
-        said = [line for line in (done.stderr + done.stdout).splitlines() if line.strip()]
-        raise OSError(f"{command[0]}: {said[-1].strip() if said else 'no message'}")
+        lines = [line for line in (done.stderr + done.stdout).splitlines() if line.strip()]
+        raise OSError(f"{command[0]}: {lines[-1].strip() if lines else 'no message'}")
 
 
 def _torchvision(scratch: Path) -> Path:
@@ -303,15 +303,15 @@ def _torchvision(scratch: Path) -> Path:
 
     for train in (True, False):
         FashionMNIST(str(scratch), train=train, download=True)
-    return _there(scratch / "FashionMNIST/raw")
+    return _complete_folder(scratch / "FashionMNIST/raw")
 
 
 def _check_digests(folder: Path) -> None:
     for name, sha256 in SHA256.items():
-        found = content_sha256(folder / name)
-        if found != sha256:
+        digest = content_sha256(folder / name)
+        if digest != sha256:
             raise SourceError(
-                f"{folder / name}: SHA-256 of its content is {found}, but {sha256} is pinned; fetch it again"
+                f"{folder / name}: SHA-256 of its content is {digest}, but {sha256} is pinned; fetch it again"
             )
 
 

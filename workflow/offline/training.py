@@ -151,8 +151,10 @@ def train_clip(
         "chance_loss": math.log(training.batch_size),
         "losses": {str(step): losses[step - 1] for step in range(LOG_EVERY, training.steps + 1, LOG_EVERY)},
         "images": {"train": len(data.images), "test": len(test.images)},
-        "skipped": {part: [s._asdict() for s in found.skipped] for part, found in (("train", data), ("test", test))},
-        "zero_shot": {what: found._asdict() for what, found in _zero_shot(clip, test, tokens, groups, device).items()},
+        "skipped": {part: [s._asdict() for s in images.skipped] for part, images in (("train", data), ("test", test))},
+        "zero_shot": {
+            what: result._asdict() for what, result in _zero_shot(clip, test, tokens, groups, device).items()
+        },
         "provenance": facts,
     }
     weights = {key: value.cpu().contiguous() for key, value in clip.state_dict().items()}
@@ -237,12 +239,12 @@ def _zero_shot(
     )
     texts_CD = torch.cat([clip.encode_text(part, normalize=True) for part in tokens.split(EVALUATION_BATCH)])
     nearest_N = (images_ND @ texts_CD.T).argmax(dim=1).cpu()
-    found = {"classes": _top1(nearest_N, test.labels, len(texts_CD))}
+    accuracies = {"classes": _top1(nearest_N, test.labels, len(texts_CD))}
     if groups is not None:
         names = list(dict.fromkeys(groups))
         group_of = torch.tensor([names.index(group) for group in groups])
-        found["groups"] = _top1(group_of[nearest_N], group_of[test.labels], len(names))
-    return found
+        accuracies["groups"] = _top1(group_of[nearest_N], group_of[test.labels], len(names))
+    return accuracies
 
 
 def _top1(found_N: torch.Tensor, labels_N: torch.Tensor, number: int) -> Accuracy:

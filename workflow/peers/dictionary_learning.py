@@ -76,8 +76,13 @@ def train(batches: Iterator[Tensor], dimension: int, config: PeerConfig, seed: i
         options["sparsity_warmup_steps"] = two_thousand
     if config.prefixes:
         options["group_fractions"] = group_fractions(config.prefixes)
-    own = {"lr": config.lr, "l1_penalty": config.l1, "sparsity_penalty": config.l0, "target_l0": config.target_l0}
-    options |= {name: value for name, value in own.items() if value is not None}
+    optional_settings = {
+        "lr": config.lr,
+        "l1_penalty": config.l1,
+        "sparsity_penalty": config.l0,
+        "target_l0": config.target_l0,
+    }
+    options |= {name: value for name, value in optional_settings.items() if value is not None}
     trainer = make_trainer(config.method, dimension, config.n_q, **options)
     losses: list[Tensor] = []
     loss_of = trainer.loss

@@ -63,10 +63,10 @@ class PeerConfig(Settings):
     """Steps between rows of the history."""
 
     def check_together(self) -> None:
-        known = ARCHITECTURES[self.peer]
-        if self.activation not in known:
+        choices = ARCHITECTURES[self.peer]
+        if self.activation not in choices:
             raise ValueError(
-                f"activation of peer {self.peer} must be one of {', '.join(known)}, found {self.activation!r}"
+                f"activation of peer {self.peer} must be one of {', '.join(choices)}, found {self.activation!r}"
             )
         for name, activations in _OF_ONE_ACTIVATION.items():
             if getattr(self, name) and self.activation not in activations:

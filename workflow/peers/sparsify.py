@@ -93,10 +93,10 @@ def convert(trainer: Trainer, config: PeerConfig) -> Any:
     """Return the dictionary that a trainer would save."""
     (optimizer,), coder = trainer.optimizers, trainer.saes[LAYER]
     # eval() and train() change parameters by rounding errors, so they are restored to keep the training unchanged
-    kept = [parameter.clone() for parameter in coder.parameters()]
+    values = [parameter.clone() for parameter in coder.parameters()]
     optimizer.eval()
-    taken = from_sparsify(coder.state_dict(), config.k)
+    dictionary = from_sparsify(coder.state_dict(), config.k)
     optimizer.train()
-    for parameter, value in zip(coder.parameters(), kept, strict=True):
+    for parameter, value in zip(coder.parameters(), values, strict=True):
         parameter.copy_(value)
-    return taken
+    return dictionary

@@ -83,11 +83,11 @@ def describe(
     inputs = {"store": content_digest(run.store), **(files or {})}
     if run.watch:
         inputs["watch"] = sha256_of(run.watch)
-    made = {"settings": settings.to_dict(), "seed": run.seed, "inputs": inputs, "device": "cpu"}
-    found = provenance(script, parts, **made)
+    run_facts = {"settings": settings.to_dict(), "seed": run.seed, "inputs": inputs, "device": "cpu"}
+    facts = provenance(script, parts, **run_facts)
     if is_of_language_model(rows := provenance_of_rows(run.store)):
-        found["activations"] = dict(rows)
-    described: dict[str, Any] = json.loads(json.dumps(found))
+        facts["activations"] = dict(rows)
+    described: dict[str, Any] = json.loads(json.dumps(facts))
     return described
 
 
@@ -128,8 +128,8 @@ def copy_finished(pattern: str, to: Path, facts: Mapping[str, Any]) -> bool:
         Settings, seed, inputs, code, versions and device.
     """
     for folder in map(Path, sorted(glob.glob(pattern))):  # noqa: PTH207, it may be absolute
-        found = _read(folder / CONFIG)
-        if not _is_same(found, facts):
+        config = _read(folder / CONFIG)
+        if not _is_same(config, facts):
             continue
         names = [CONFIG, MODEL, HISTORY, *([ANCHORS] if (folder / ANCHORS).is_file() else [])]
         to.mkdir(parents=True, exist_ok=True)
@@ -140,7 +140,7 @@ def copy_finished(pattern: str, to: Path, facts: Mapping[str, Any]) -> bool:
                     shutil.copyfile(folder / name, part)
                 load_model(parts[MODEL])
                 read_history(parts[HISTORY])
-                if load_provenance(parts[MODEL]) != found or _read(parts[CONFIG]) != found:
+                if load_provenance(parts[MODEL]) != config or _read(parts[CONFIG]) != config:
                     raise ValueError(f"{folder}: its files belong to different runs")
         except (OSError, ValueError) as error:
             log.info("%s is not reused: %s", folder, error)
@@ -150,8 +150,8 @@ def copy_finished(pattern: str, to: Path, facts: Mapping[str, Any]) -> bool:
     return False
 
 
-def _is_same(found: Any, facts: Mapping[str, Any]) -> bool:
-    return isinstance(found, dict) and {k: v for k, v in found.items() if k not in OF_PROCESSES} == facts
+def _is_same(stored_facts: Any, facts: Mapping[str, Any]) -> bool:
+    return isinstance(stored_facts, dict) and {k: v for k, v in stored_facts.items() if k not in OF_PROCESSES} == facts
 
 
 def _read(path: Path) -> Any:

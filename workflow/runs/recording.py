@@ -43,11 +43,11 @@ def progress_line(row: Row, since: Row, steps: int) -> str:
     """Format progress, losses, and the remaining time at the speed since an earlier row."""
     # a coarse clock may show no time for a tiny training
     seconds = max(row["seconds"] - since["seconds"], 1e-3)
-    left = timedelta(seconds=round(seconds / (row["step"] - since["step"]) * (steps - row["step"])))
+    remaining_time = timedelta(seconds=round(seconds / (row["step"] - since["step"]) * (steps - row["step"])))
     speed = (row["samples"] - since["samples"]) / seconds
     return (
         f"step {row['step']:.0f}/{steps}  loss {row['loss']:.4f}  fvu {row['fvu']:.4f}  l0 {row['l0']:.1f}"
-        f"  dead {row['dead_fraction']:.3f}  {speed:.0f} samples/s  {left} left"
+        f"  dead {row['dead_fraction']:.3f}  {speed:.0f} samples/s  {remaining_time} left"
     )
 
 

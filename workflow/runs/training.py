@@ -62,12 +62,12 @@ def train(x: Any, run: Run, training: Training, settings: RunConfig | SolverConf
     if isinstance(settings, SolverConfig):
         fit(x, out=run.out, progress=False, **arguments)
         return
-    told: list[Row] = []
+    logged_rows: list[Row] = []
     with _recording(run, training, settings, provenance) as callbacks:
-        found = fit(x, out=run.out, progress=False, callbacks=[*callbacks, told.append], **arguments)
-    if told != found.history:  # the run was finished, or posterior codes replaced the trained encoder
+        dictionary = fit(x, out=run.out, progress=False, callbacks=[*callbacks, logged_rows.append], **arguments)
+    if logged_rows != dictionary.history:  # the run was finished, or posterior codes replaced the trained encoder
         with _others(run, training, provenance) as callbacks:
-            for row in found.history:
+            for row in dictionary.history:
                 for callback in callbacks:
                     callback(row)
 
@@ -94,6 +94,6 @@ def _others(
         if training.wandb:
             # the identity is the run's id, so that a resumed training continues the same run
             identity = hashlib.sha256(json.dumps(provenance, sort_keys=True).encode()).hexdigest()[:32]
-            shown = {**provenance["settings"], "seed": run.seed}
-            callbacks.append(opened.enter_context(weights_and_biases(training.wandb, identity, run.out, shown)))
+            run_config = {**provenance["settings"], "seed": run.seed}
+            callbacks.append(opened.enter_context(weights_and_biases(training.wandb, identity, run.out, run_config)))
         yield callbacks

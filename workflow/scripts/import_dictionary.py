@@ -7,9 +7,9 @@ from sdlcore.pipeline import ImportConfig, cli, import_dictionary
 
 def main(run: Run, *, settings: ImportConfig) -> None:
     run.limit_threads()
-    found = import_dictionary(settings, run.store, run.watch)
-    provenance = describe(run, settings, __file__, settings.parts, found.files) | {"imported": found.description}
-    Dictionary(found.coder, provenance, [found.row]).save(run.out)
+    result = import_dictionary(settings, run.store, run.watch)
+    provenance = describe(run, settings, __file__, settings.parts, result.files) | {"imported": result.description}
+    Dictionary(result.coder, provenance, [result.row]).save(run.out)
 
 
 if __name__ == "__main__":

@@ -52,11 +52,11 @@ class _MeanSquare(torch.autograd.Function):
                 nearest[members] = members[neighbours]
                 continue
             # the two largest positive cosines are a row's with itself and with the nearest other one
-            support, found = products.largest(2)
-            is_other = (support.columns != support.rows) & (found > 0)
+            support, values = products.largest(2)
+            is_other = (support.columns != support.rows) & (values > 0)
             # a row whose equals precede it has two others
-            one, other, found = support.rows[is_other], support.columns[is_other], found[is_other]
-            nearest[members[one]], cosines[members[one]] = members[other], found
+            one, other, values = support.rows[is_other], support.columns[is_other], values[is_other]
+            nearest[members[one]], cosines[members[one]] = members[other], values
         ctx.save_for_backward(W, norms, nearest, cosines)
         ctx.kernels = kernels
         return cosines.square().mean()

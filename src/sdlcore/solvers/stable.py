@@ -53,11 +53,11 @@ class Stable(NamedTuple):
         ValueError
             If fewer directions were found.
         """
-        found = len(self.cosines)
-        if found < (n_anchors or 1):
+        n_stable = len(self.cosines)
+        if n_stable < (n_anchors or 1):
             atoms = " and ".join(map(str, self.atoms))
             raise ValueError(
-                f"only {found} directions are stable, but n_anchors is {n_anchors or 'all'}; the halves of the data "
+                f"only {n_stable} directions are stable, but n_anchors is {n_anchors or 'all'}; the halves of the data "
                 f"have {atoms} atoms: lower n_anchors or min_cosine; where samples are noisy, set threshold to 1"
             )
         return Anchors.of_sites([w[:n_anchors] for w in self.anchors.sites])

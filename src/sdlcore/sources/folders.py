@@ -33,7 +33,7 @@ class Skipped(NamedTuple):
     reason: str
 
 
-class Found(NamedTuple):
+class Entry(NamedTuple):
     """An entry of a folder, at any depth.
 
     Attributes
@@ -75,7 +75,7 @@ def is_regular(path: str | Path) -> bool:
         return False
 
 
-def walk(root: str | Path, kind: str, start: str = "") -> Iterator[Found]:
+def walk(root: str | Path, kind: str, start: str = "") -> Iterator[Entry]:
     """Yield all files and folders below a folder, at any depth and in no particular order, without ``start`` itself.
 
     Parameters
@@ -89,7 +89,7 @@ def walk(root: str | Path, kind: str, start: str = "") -> Iterator[Found]:
     """
     inside = os.path.realpath(root)
     if start and (Path(root) / start).is_symlink():
-        yield Found(start, 0, LINK_TO_FOLDER, True)
+        yield Entry(start, 0, LINK_TO_FOLDER, True)
         return
     waiting = [start]
     while waiting:
@@ -100,21 +100,21 @@ def walk(root: str | Path, kind: str, start: str = "") -> Iterator[Found]:
         except OSError as error:
             yield _unreadable(folder, error, Path(root) / folder)
             continue
-        for entry, path in listed:
-            found = _look_at(entry, path, inside, kind)
-            if found.folder and found.reason is None:
+        for dir_entry, path in listed:
+            entry = _look_at(dir_entry, path, inside, kind)
+            if entry.folder and entry.reason is None:
                 waiting.append(path)
-            yield found
+            yield entry
 
 
 def sort_out(
-    found: Iterable[Found], called: Callable[[str], bool], against: Callable[[Found], str | None]
-) -> tuple[list[Found], list[Skipped]]:
+    entries: Iterable[Entry], called: Callable[[str], bool], against: Callable[[Entry], str | None]
+) -> tuple[list[Entry], list[Skipped]]:
     """Split the entries of a folder into files to use and skipped entries, both sorted by path.
 
     Parameters
     ----------
-    found
+    entries
         Entries from `walk`.
     called
         Returns whether a path has the name of an image or a text. Files with other names are neither used nor skipped.
@@ -123,23 +123,23 @@ def sort_out(
 
         A folder with the name of a file is reported as skipped if none of its files is used.
     """
-    found = sorted(found)
-    taken = [entry for entry in found if not entry.folder and called(entry.path) and against(entry) is None]
+    entries = sorted(entries)
+    files = [entry for entry in entries if not entry.folder and called(entry.path) and against(entry) is None]
     skipped = []
-    for entry in found:
+    for entry in entries:
         reason = against(entry)
         if reason is None and entry.folder and called(entry.path):
-            reason = None if any(file.path.startswith(f"{entry.path}/") for file in taken) else "a folder"
+            reason = None if any(file.path.startswith(f"{entry.path}/") for file in files) else "a folder"
         if reason is not None and (entry.folder or called(entry.path)):
             skipped.append(Skipped(printable(entry.path), reason))
-    return taken, skipped
+    return files, skipped
 
 
-def _unreadable(path: str, error: OSError, whole: str | Path) -> Found:
-    return Found(path, 0, f"a folder that cannot be read ({describe_error(error, whole)})", True)
+def _unreadable(path: str, error: OSError, whole: str | Path) -> Entry:
+    return Entry(path, 0, f"a folder that cannot be read ({describe_error(error, whole)})", True)
 
 
-def _look_at(entry: os.DirEntry[str], path: str, inside: str, kind: str) -> Found:
+def _look_at(entry: os.DirEntry[str], path: str, inside: str, kind: str) -> Entry:
     try:
         status = entry.stat()
     except OSError as error:
@@ -149,11 +149,11 @@ def _look_at(entry: os.DirEntry[str], path: str, inside: str, kind: str) -> Foun
     folder = status is not None and stat.S_ISDIR(status.st_mode)
     if entry.is_symlink():
         if os.path.commonpath([os.path.realpath(entry.path), inside]) != inside:
-            return Found(path, 0, link_out(kind), folder)
+            return Entry(path, 0, link_out(kind), folder)
         if folder:
-            return Found(path, 0, LINK_TO_FOLDER, True)
+            return Entry(path, 0, LINK_TO_FOLDER, True)
     if status is None:
-        return Found(path, -1, None, False)
+        return Entry(path, -1, None, False)
     if folder or stat.S_ISREG(status.st_mode):
-        return Found(path, status.st_size, None, folder)
-    return Found(path, 0, NO_FILE, False)
+        return Entry(path, status.st_size, None, folder)
+    return Entry(path, 0, NO_FILE, False)

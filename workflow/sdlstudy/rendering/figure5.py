@@ -46,20 +46,22 @@ def figure5(dictionaries: Sequence[Shown]) -> Figure:
         figure = Figure(figsize=(8.8, 0.9 + (0.42 * (1 + children) + 1.2) * len(dictionaries)), layout="constrained")
         panels: Any = figure.subplots(len(dictionaries), 2, squeeze=False, width_ratios=[1 + children, children + 0.6])
         images = []
-        for (left, right), dictionary in zip(panels, dictionaries, strict=True):
+        for (direction_axes, response_axes), dictionary in zip(panels, dictionaries, strict=True):
             owners = [
                 f"latent {latent} ({member}’s)"
                 for latent, member in zip(dictionary.family.latents, members, strict=True)
             ]
-            directions = _heat_map(left, dictionary.family.directions, COSINES, (-1, 1), members, owners)
-            responses = _heat_map(right, dictionary.family.response, RESPONSES, (0, highest), members[1:])
+            directions = _heat_map(direction_axes, dictionary.family.directions, COSINES, (-1, 1), members, owners)
+            responses = _heat_map(response_axes, dictionary.family.response, RESPONSES, (0, highest), members[1:])
             images.append((directions, responses))
             absorbed = np.flatnonzero(dictionary.pairs["absorbed"].to_numpy())
             for child in map(int, absorbed):
-                _outline(left, 1 + child, 0)
-                _outline(right, 0, child)
-            left.set_title(f"{dictionary.name}\n{len(absorbed)} of {children} pairs absorbed (outlined)", loc="left")
-            right.set_title(f"\nover all families: {dictionary.score:.2f} of the pairs", loc="left")
+                _outline(direction_axes, 1 + child, 0)
+                _outline(response_axes, 0, child)
+            direction_axes.set_title(
+                f"{dictionary.name}\n{len(absorbed)} of {children} pairs absorbed (outlined)", loc="left"
+            )
+            response_axes.set_title(f"\nover all families: {dictionary.score:.2f} of the pairs", loc="left")
         panels[-1, 0].set_xlabel("true direction", fontsize=8)
         panels[-1, 1].set_xlabel("the only active child (the parent is active, too)", fontsize=8)
         figure.colorbar(images[0][0], ax=panels[:, 0], location="bottom", shrink=0.7, aspect=35).set_label(

@@ -90,18 +90,18 @@ def nearest_ridge(rows: np.ndarray, W: np.ndarray, chosen: np.ndarray | None = N
         Share of the squared length of the rows, scaled to norm 1, that a common multiple of the read-outs explains.
     """
     n_p, n = W.shape
-    own = W if chosen is None else W[:, chosen]
+    row_features = W if chosen is None else W[:, chosen]
     rows = normalise_rows(rows)
-    rows = rows * np.sign(own_products(rows, own))[:, None]
+    rows = rows * np.sign(own_products(rows, row_features))[:, None]
     values, vectors = np.linalg.eigh(W @ W.T)
-    along, features = vectors.T @ rows.T, vectors.T @ own
+    along, features = vectors.T @ rows.T, vectors.T @ row_features
     shared, lengths = (along * features).sum(axis=1), np.square(features).sum(axis=1)
 
     def explained(logarithm: float) -> float:
         shrunk = 1 / (values + np.exp(logarithm) * n / n_p)
         return float((shared @ shrunk) ** 2 / (lengths @ shrunk**2) / len(rows))
 
-    found = scipy.optimize.minimize_scalar(
+    optimum = scipy.optimize.minimize_scalar(
         lambda logarithm: -explained(logarithm), bounds=(np.log(1e-9), np.log(1e6)), method="bounded"
     )
-    return float(np.exp(found.x)), explained(found.x)
+    return float(np.exp(optimum.x)), explained(optimum.x)

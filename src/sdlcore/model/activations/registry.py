@@ -37,11 +37,11 @@ def activation(name: str) -> Callable[[AnyActivation], AnyActivation]:
     check_named(name, "activation")
 
     def add(cls: AnyActivation) -> AnyActivation:
-        given: object = cls
-        if not (isinstance(given, type) and issubclass(given, Activation)):
-            found = f"the class {given.__name__}" if isinstance(given, type) else f"a {type(given).__name__}"
+        candidate: object = cls
+        if not (isinstance(candidate, type) and issubclass(candidate, Activation)):
+            kind = f"the class {candidate.__name__}" if isinstance(candidate, type) else f"a {type(candidate).__name__}"
             raise TypeError(
-                f"activation {name}: expected a subclass of sdl.Activation, found {found}; define forward(self, pre)"
+                f"activation {name}: expected a subclass of sdl.Activation, found {kind}; define forward(self, pre)"
             )
         settings = settings_class(cls, f"activation {name}")
         facts = {"selects": issubclass(cls, Selecting), "checked": checked_methods(cls, f"activation {name}")}

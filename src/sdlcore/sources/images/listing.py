@@ -20,7 +20,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from sdlcore.errors import SourceError
 from sdlcore.extras import extra
-from sdlcore.sources.folders import Found, Skipped, is_folder, sort_out, walk
+from sdlcore.sources.folders import Entry, Skipped, is_folder, sort_out, walk
 from sdlcore.sources.images.pictures import open_picture
 from sdlcore.storage.parsing import describe_error, parsing
 
@@ -236,7 +236,7 @@ def _is_called_image(path: str) -> bool:
     return name.suffix.lower() in SUFFIXES and not name.name.startswith(".")
 
 
-def _against(entry: Found) -> str | None:
+def _against(entry: Entry) -> str | None:
     """Return why an entry is skipped, or None. Names must be UTF-8, since stores save paths as UTF-8."""
     if entry.reason is None and not entry.folder and not _is_utf8(entry.path):
         return "its name is not UTF-8"

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from sdlcore.errors import SourceError
 from sdlcore.extras import extra
-from sdlcore.sources.folders import Found, Skipped, is_folder, is_regular, sort_out, walk
+from sdlcore.sources.folders import Entry, Skipped, is_folder, is_regular, sort_out, walk
 from sdlcore.storage.parsing import describe_error, parsing
 from sdlcore.text import printable
 
@@ -64,7 +64,7 @@ def _is_called_text(path: str) -> bool:
     return name.suffix in READERS and not name.name.startswith(".")
 
 
-def _against(entry: Found) -> str | None:
+def _against(entry: Entry) -> str | None:
     """Return why an entry of a folder is skipped, or None."""
     return "a link that leads nowhere" if entry.reason is None and entry.size < 0 else entry.reason
 

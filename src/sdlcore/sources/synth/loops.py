@@ -97,9 +97,9 @@ def philox(a: Word, b: Word, c: Word, d: Word, first: Word, second: Word) -> tup
     All arguments and results are unsigned 64-bit integers below 2^32.
     """
     for _ in range(10):
-        left, right = np.uint64(0xD2511F53) * a, np.uint64(0xCD9E8D57) * c
-        a, c = (right >> np.uint64(32)) ^ b ^ first, (left >> np.uint64(32)) ^ d ^ second
-        b, d = right & _MASK, left & _MASK
+        product_a, product_c = np.uint64(0xD2511F53) * a, np.uint64(0xCD9E8D57) * c
+        a, c = (product_c >> np.uint64(32)) ^ b ^ first, (product_a >> np.uint64(32)) ^ d ^ second
+        b, d = product_c & _MASK, product_a & _MASK
         first, second = (first + np.uint64(0x9E3779B9)) & _MASK, (second + np.uint64(0xBB67AE85)) & _MASK
     return a, b, c, d
 

@@ -215,9 +215,9 @@ def _solve(
     ``solved`` are the factor's inverse times the products. Drop latents whose codes are not positive, solve again until
     all are, and return the number of latents.
     """
-    known = n - 1
+    n_solved = n - 1
     while True:
-        for i in range(known, n):
+        for i in range(n_solved, n):
             square, product = 1 + ridge, np.float64(products[active[i]])
             for j in range(i):
                 entry = np.float64(gram[active[i], active[j]])
@@ -228,14 +228,14 @@ def _solve(
                 product -= factor[i, j] * solved[j]
             factor[i, i] = np.sqrt(max(square, ridge))
             solved[i] = product / factor[i, i]
-        remaining = known = 0
+        remaining = n_solved = 0
         for i in range(n - 1, -1, -1):
             code = solved[i]
             for j in range(i + 1, n):
                 code -= factor[j, i] * z[j]
             z[i] = code / factor[i, i]
-        while known < n and z[known] > 0:
-            known += 1
+        while n_solved < n and z[n_solved] > 0:
+            n_solved += 1
         for i in range(n):
             if z[i] > 0:
                 active[remaining], z[remaining] = active[i], z[i]

@@ -72,19 +72,19 @@ def _collect(
         x_tile = tl.load(x_at + start, mask=inside[None, :], other=0.0)
         W_tile = tl.load(W_at + start, mask=inside[:, None], other=0.0)
         product = tl.dot(x_tile, W_tile, product, input_precision="ieee")
-    here, there = rows < n_rows, columns < n_columns
+    row_mask, column_mask = rows < n_rows, columns < n_columns
     if UPPER:
-        of_row = tl.load(of_rows + rows * 4, mask=here, other=0.0)
-        product *= of_row[:, None] * tl.load(of_columns + columns * 4, mask=there, other=0.0)[None, :]
+        of_row = tl.load(of_rows + rows * 4, mask=row_mask, other=0.0)
+        product *= of_row[:, None] * tl.load(of_columns + columns * 4, mask=column_mask, other=0.0)[None, :]
         for i in tl.static_range(1, 4):
-            of_row = tl.load(of_rows + rows * 4 + i, mask=here, other=0.0)
-            product += of_row[:, None] * tl.load(of_columns + columns * 4 + i, mask=there, other=0.0)[None, :]
-    product += tl.load(b + columns, mask=there, other=0.0)[None, :]
+            of_row = tl.load(of_rows + rows * 4 + i, mask=row_mask, other=0.0)
+            product += of_row[:, None] * tl.load(of_columns + columns * 4 + i, mask=column_mask, other=0.0)[None, :]
+    product += tl.load(b + columns, mask=column_mask, other=0.0)[None, :]
     if BY_ROW:
-        passes = ~(product <= tl.load(bounds + rows, mask=here, other=0.0)[:, None])
+        passes = ~(product <= tl.load(bounds + rows, mask=row_mask, other=0.0)[:, None])
     else:
-        passes = product > tl.load(bounds + columns, mask=there, other=0.0)[None, :]
-    passes = (passes & here[:, None] & there[None, :]).to(tl.int32)
+        passes = product > tl.load(bounds + columns, mask=column_mask, other=0.0)[None, :]
+    passes = (passes & row_mask[:, None] & column_mask[None, :]).to(tl.int32)
     number = tl.sum(passes, 1)
     begin = tl.atomic_add(counts + rows, number, mask=number > 0, sem="relaxed")
     places = begin[:, None] + tl.cumsum(passes, 1) - 1
@@ -110,23 +110,23 @@ def _settle(keys, counts, bounds, n_rows, room, k, ROWS: tl.constexpr, WIDTH: tl
             more = least ^ (tl.full((ROWS,), 1, tl.int64) << (63 - bit))
             number = tl.zeros((ROWS,), tl.int32)
             for start in range(0, most, WIDTH):
-                there = start + place[None, :] < n[:, None]
-                key = tl.load(lists + start, mask=there, other=-0x8000000000000000)
+                entry_mask = start + place[None, :] < n[:, None]
+                key = tl.load(lists + start, mask=entry_mask, other=-0x8000000000000000)
                 number += tl.sum((key >= more[:, None]).to(tl.int32), 1)
             least = tl.where(number >= k, more, least)
-        kept = tl.zeros((ROWS,), tl.int32)
+        n_kept = tl.zeros((ROWS,), tl.int32)
         for start in range(0, most, WIDTH):
-            there = start + place[None, :] < n[:, None]
-            key = tl.load(lists + start, mask=there, other=-0x8000000000000000)
-            stays = (there & (key >= least[:, None])).to(tl.int32)
+            entry_mask = start + place[None, :] < n[:, None]
+            key = tl.load(lists + start, mask=entry_mask, other=-0x8000000000000000)
+            stays = (entry_mask & (key >= least[:, None])).to(tl.int32)
             # move keys towards the front, to places that have been read
-            to = kept[:, None] + tl.cumsum(stays, 1) - 1 - place[None, :]
+            to = n_kept[:, None] + tl.cumsum(stays, 1) - 1 - place[None, :]
             tl.store(lists + to, key, mask=stays > 0)
-            kept += tl.sum(stays, 1)
-        tl.store(counts + rows, kept, mask=rows < n_rows)
+            n_kept += tl.sum(stays, 1)
+        tl.store(counts + rows, n_kept, mask=rows < n_rows)
         ordered = (least >> 32).to(tl.int32)
         bits = ordered ^ ((ordered >> 31) & 0x7FFFFFFF)
-        tl.store(bounds + rows, bits.to(tl.float32, bitcast=True), mask=kept == k)
+        tl.store(bounds + rows, bits.to(tl.float32, bitcast=True), mask=n_kept == k)
 
 
 class Upper(NamedTuple):

@@ -58,14 +58,14 @@ def _sums(
     end = tl.load(offsets + line + 1)
     for start in range(tl.load(offsets + line), end, ENTRIES):
         entry = start + tl.arange(0, ENTRIES)
-        there = entry < end
-        row = (tl.load(indices + entry, mask=there, other=0) // groups).to(tl.int64)
-        part_of_rows = there[:, None] & inside[None, :]
+        entry_mask = entry < end
+        row = (tl.load(indices + entry, mask=entry_mask, other=0) // groups).to(tl.int64)
+        part_of_rows = entry_mask[:, None] & inside[None, :]
         x_tile = tl.load(x + row[:, None] * width + inner[None, :], mask=part_of_rows, other=0.0)
         if HAS_VALUES:
-            total += tl.sum(tl.load(values + entry, mask=there, other=0.0)[:, None] * x_tile, 0)
+            total += tl.sum(tl.load(values + entry, mask=entry_mask, other=0.0)[:, None] * x_tile, 0)
         if HAS_W:
-            tl.store(dots + part * n_entries + entry, tl.sum(x_tile * w[None, :], 1), mask=there)
+            tl.store(dots + part * n_entries + entry, tl.sum(x_tile * w[None, :], 1), mask=entry_mask)
     if HAS_VALUES:
         tl.store(sums + line * width + inner, total, mask=inside)
         tl.store(squares + part * n_lines + line, tl.sum(total * total))
