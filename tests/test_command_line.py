@@ -117,18 +117,18 @@ def test_help_says_what_the_module_does_and_what_options_mean(called):
 
 
 @pytest.mark.parametrize(
-    ("error", "shown", "message"),
+    ("error", "exception", "message"),
     [
         (SourceError, SystemExit, r": train\.h5: row 7 holds NaN$"),
         # the function's own error is not reported as one of its arguments
         (ValueError, ValueError, r"train\.h5: row 7 holds NaN"),
     ],
 )
-def test_a_mistake_in_a_source_is_one_line_and_an_error_of_the_function_its_own(error, shown, message):
+def test_a_mistake_in_a_source_is_one_line_and_an_error_of_the_function_stays(error, exception, message):
     def main(*, store: Path) -> None:
         raise error(f"{store}: row 7 holds NaN")
 
-    with pytest.raises(shown, match=message):
+    with pytest.raises(exception, match=message):
         cli(main, argv=["--store", "train.h5"])
 
 

@@ -77,7 +77,7 @@ def test_annotated_fields_are_settings_of_runs_and_attributes_of_the_activation(
 )
 def test_they_are_checked_as_ours_are(settings, message):
     soft()
-    activation("without_default")(own(__annotations__={"width": int}))
+    activation("without_default")(own_topk(__annotations__={"width": int}))
     with pytest.raises(ValueError, match=message):
         RunConfig.from_dict({"activation": "soft", "k": 3, "n_q": 8, **settings})
 
@@ -110,12 +110,12 @@ def test_a_setting_of_an_activation_that_a_run_does_not_have_is_warned_of():
         warn_of_unused(RunConfig.from_dict(settings), settings)
 
 
-def own(**body):
+def own_topk(**body):
     return type("Own", (TopK,), {"__module__": __name__, **body})
 
 
 def subclass_of_topk(**body):
-    return activation("own")(own(**body))
+    return activation("own")(own_topk(**body))
 
 
 NO_NAME = r'test_plugins: soft has no name; write @sdl.{}\("name"\)'
@@ -128,15 +128,19 @@ NO_NAME = r'test_plugins: soft has no name; write @sdl.{}\("name"\)'
             (lambda decorator=decorator: getattr(sdl, decorator)(soft), NO_NAME.format(decorator))
             for decorator in ("activation", "loss_term", "solver", "source")
         ),
-        (lambda: activation("topk")(own()), r"test_plugins: activation topk: sdlcore has one of this name"),
-        (lambda: activation("My Own")(own()), "expected lower-case letters"),
+        (lambda: activation("topk")(own_topk()), r"test_plugins: activation topk: sdlcore has one of this name"),
+        (lambda: activation("My Own")(own_topk()), "expected lower-case letters"),
         (
             lambda: activation("own")(dict),
             r"own: expected a subclass of sdl.Activation, found the class dict; define forward\(self, pre\)$",
         ),
         (lambda: activation("own")(no_warning), "expected a subclass of sdl.Activation, found a function; define"),
         (
-            lambda: (soft(), soft(), activation("soft")(own(__module__="another"))),  # soft twice, as in a notebook
+            lambda: (
+                soft(),
+                soft(),
+                activation("soft")(own_topk(__module__="another")),
+            ),  # soft twice, as in a notebook
             r"activation soft: .*test_plugins has one of this name",
         ),
         (

@@ -103,7 +103,7 @@ def test_values_out_of_range_are_refused_by_name(make, message):
         make()
 
 
-def test_the_largest_numbers_and_numpys_seeds_are_taken():
+def test_the_largest_numbers_and_numpys_seeds_are_accepted():
     assert RunConfig.from_dict({"l1": float(np.finfo(np.float32).max)}).loss.l1 > 1e38
     assert checked("seed", Seed, np.int64(3)) == 3
 

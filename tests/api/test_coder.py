@@ -98,7 +98,7 @@ def test_settings_of_fit_alone_are_refused(settings, message):
         sdl.SparseCoder(n_p=8, **TOPK | settings)
 
 
-def made():
+def topk_coder():
     return sdl.SparseCoder(n_p=8, **TOPK)
 
 
@@ -110,9 +110,9 @@ def with_posterior_codes():
 @pytest.mark.parametrize(
     ("make", "batch", "message"),
     [
-        (made, X[:, :5], "pair sae needs B x 8 inputs and B x 8 targets, found 640 x 5 and 640 x 5"),
-        (made, X[0], r"batch has shape \(8,\), expected samples x dimensions"),
-        (made, (X, X, X), r"batch has 3 parts, expected an array or a tensor, or a pair \(x, target\)"),
+        (topk_coder, X[:, :5], "pair sae needs B x 8 inputs and B x 8 targets, found 640 x 5 and 640 x 5"),
+        (topk_coder, X[0], r"batch has shape \(8,\), expected samples x dimensions"),
+        (topk_coder, (X, X, X), r"batch has 3 parts, expected an array or a tensor, or a pair \(x, target\)"),
         (with_posterior_codes, X, "no gradient passes through this encoder"),
     ],
 )

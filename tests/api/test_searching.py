@@ -245,7 +245,7 @@ def test_posterior_codes_warn_where_the_user_calls_if_they_are_worse_than_the_en
     assert {warning.filename for warning in caught} == {__file__}
 
 
-def test_the_samples_that_a_search_used_and_its_l0_are_shown(trained, x):
+def test_a_search_records_its_samples_and_its_l0(trained, x):
     thresholded = sdl.search(trained, x, "omp", l0=2.5)
     assert thresholded.provenance["searched"] == {"method": "omp", "l0": 2.5, "k": 10, "n_samples": 8192}
     assert repr(thresholded).startswith("Dictionary(sae, omp, l0=2.5, k=10, ")

@@ -33,8 +33,8 @@ def test_codes_by_least_squares_on_true_supports(x):
     rows = torch.nn.functional.normalize(torch.randn(24, 12, generator=torch.Generator().manual_seed(2)))
     truth = torch.zeros(200, 24)
     truth.scatter_(1, torch.randint(0, 24, (200, 3), generator=torch.Generator().manual_seed(3)), 2.0)
-    found = codes.least_squares_on(rows, truth @ rows, truth > 0)
-    np.testing.assert_allclose(found, truth, atol=1e-4)
+    actual = codes.least_squares_on(rows, truth @ rows, truth > 0)
+    np.testing.assert_allclose(actual, truth, atol=1e-4)
 
 
 def test_the_tables_of_the_page_are_those_of_the_runs():

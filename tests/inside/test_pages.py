@@ -108,10 +108,10 @@ def test_intervals_show_the_latent_below_its_largest_activations(pages: Pages):
 
 
 def test_paths_describe_an_architecture_that_is_unknown(coder, folder, monkeypatch):
-    known = contexts(coder, str(folder), documents(60), LATENTS, layer=2, **SETTINGS)
+    by_name = contexts(coder, str(folder), documents(60), LATENTS, layer=2, **SETTINGS)
     monkeypatch.setattr(architectures, "ARCHITECTURES", {})
     by_paths = contexts(coder, str(folder), documents(60), LATENTS, layer=2, paths=LLAMA, **SETTINGS)
-    assert by_paths.features == known.features
+    assert by_paths.features == by_name.features
 
 
 def test_tokens_that_are_dropped_are_read_and_do_not_count(coder, folder):

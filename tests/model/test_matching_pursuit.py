@@ -71,7 +71,7 @@ def test_half_of_a_symmetric_product_is_mirrored(monkeypatch):
     torch.testing.assert_close(gram(other, rows, NumbaKernels()), other @ rows.T)
 
 
-def test_inner_products_are_kept_until_the_rows_change(monkeypatch):
+def test_inner_products_are_cached_until_the_rows_change(monkeypatch):
     _, rows = problem(30, 1)
     inner = Gram()
     first = inner(rows, compiled=True)

@@ -91,9 +91,9 @@ def test_no_latent_is_added_below_a_threshold(activation, most, planted, monkeyp
     coder = model(rows, activation)
     coder.sigma.threshold.fill_(0.6)
     with torch.no_grad():
-        found = coder.encode(x).numpy()
-    assert len(np.unique((found > 0).sum(1))) > 3
-    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-4)
+        actual = coder.encode(x).numpy()
+    assert len(np.unique((actual > 0).sum(1))) > 3
+    np.testing.assert_allclose(actual, expected, rtol=0, atol=1e-4)
 
 
 @pytest.mark.parametrize("encoder", [omp.OMP, GradientPursuit])

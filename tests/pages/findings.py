@@ -103,9 +103,9 @@ def effect(
     method: str, kind: str, source: str = "paper", clip: bool = False, weight: float = 10.0, **other
 ) -> pd.Series:
     """Return the effect of anchors from the experiment at the paper's scale; `kind` as in "true - none"."""
-    wanted = {"source": source, "method": method, "clip": clip, "number": 100, "weight": weight, "contrast": kind}
+    criteria = {"source": source, "method": method, "clip": clip, "number": 100, "weight": weight, "contrast": kind}
     rows = frame("anchoring-effect/effects")
-    for name, value in (wanted | {"measure": "recovery_90"} | other).items():
+    for name, value in (criteria | {"measure": "recovery_90"} | other).items():
         rows = rows[rows[name] == value]
     (index,) = rows.index
     return rows.loc[index]
@@ -295,15 +295,17 @@ def anchoring() -> Iterator[str]:
         f"lower this to {percent(eq25['absorbed'], 0)} %, but {percent(eq25['lost'], 0)} % of the parents are then "
         f"lost, and other forms raise absorption to {percent(rest.min(), 0)} to {percent(rest.max(), 0)} %."
     )
-    found = frame("quick/discovery").query("source == 'lrb' and protocol == 'paper'").set_index(["method", "anchoring"])
-    bounds = found[["gt_recovery_decoder_low", "gt_recovery_decoder_high"]].dropna()
+    effects = (
+        frame("quick/discovery").query("source == 'lrb' and protocol == 'paper'").set_index(["method", "anchoring"])
+    )
+    bounds = effects[["gt_recovery_decoder_low", "gt_recovery_decoder_high"]].dropna()
     assert (bounds.prod(axis=1) < 0).all()
-    change = 100 * found["gt_recovery_decoder_difference"]
-    given, ours = (change.xs(kind, level="anchoring") for kind in ("ground_truth", "discovered"))
+    change = 100 * effects["gt_recovery_decoder_difference"]
+    true_features, ours = (change.xs(kind, level="anchoring") for kind in ("ground_truth", "discovered"))
     yield (
         "Directions that a solver finds in both halves of the data are not shown to help as anchors, and neither are "
         f"true features: they change the recovery of the others by {signed(ours.min())} to {signed(ours.max())} "
-        f"points, true ones by {signed(given.min())} in both methods."
+        f"points, true ones by {signed(true_features.min())} in both methods."
     )
     bench = frame("quick/discovery").query("source == 'lrb' and anchoring != 'discovered_all'")
     assert (bench["gt_recovery_encoder"] == 0).all()
@@ -601,8 +603,8 @@ def comparison() -> Iterator[str]:
     )
     paired = frame("methods/runs").pivot_table(index=["ground", "seed"], columns="method", values="fvu")
     gap = (paired["topk"] - paired["lista"]).groupby("ground").agg(["mean", "std", "count"])
-    shown = gap["mean"] > stats.t.ppf(0.975, gap["count"] - 1) * gap["std"] / gap["count"] ** 0.5
-    assert shown[~shown].index.to_list() == ["synth_s"]
+    significant = gap["mean"] > stats.t.ppf(0.975, gap["count"] - 1) * gap["std"] / gap["count"] ** 0.5
+    assert significant[~significant].index.to_list() == ["synth_s"]
     seconds = frame("methods/runs").query("ground == 'smollm2_100k'").groupby("method")["seconds"].min()
     times = [round(seconds[name] / seconds["batchtopk"]) for name in ("matching_pursuit", "lista")]
     assert times == [9, 3]
@@ -916,12 +918,12 @@ def the_paper() -> Iterator[str]:
     yield f"a constant guess gives {guess} of the {3 * len(four)}"
     seeds = [nearest.loc[(f"lr1e-3_seed{seed}", "mixed"), "reproduced"] for seed in (1, 2)]
     yield f"{seeds[0]} and {seeds[1]} of these six on two more seeds"
-    held = (
+    counts = (
         frame("explain/first_author/held_out_counts")
         .groupby("number")[["of", "recipe", "table1", "constant", "B"]]
         .sum()
     )
-    one = held.loc["recovery"]
+    one = counts.loc["recovery"]
     yield (
         f"On {one['of']} recoveries that nothing was fitted on, it reproduces {one['recipe']}, a constant guess "
         f"{one['constant']}, a copy of Table 1's row {one['table1']}, and protocol B of an earlier search {one['B']}."

@@ -59,8 +59,8 @@ def numbers_left(text: str, *fragments: str) -> list[str]:
     for fragment in fragments:
         text = text.replace(fragment, " ")
     text = SETTINGS.sub(" ", re.sub(r"\]\([^)]*\)", "]", text))
-    found = re.finditer(r"(?<![\w.])[-+±]?\.?\d[\d.,]*", text)
-    return [text[max(0, each.start() - 30) : each.end() + 20] for each in found]
+    matches = re.finditer(r"(?<![\w.])[-+±]?\.?\d[\d.,]*", text)
+    return [text[max(0, each.start() - 30) : each.end() + 20] for each in matches]
 
 
 @pytest.mark.parametrize("theme", THEMES, ids=lambda theme: theme.__name__)

@@ -72,10 +72,10 @@ def test_the_largest_above_a_samples_bound_are_those_of_float32(screened, case, 
     bounds = whole.quantile(quantile, dim=1).clamp(min=0).float()
     selection = Preactivations(*case, screened=screened).largest(k, bounds)
     edge = torch.maximum(whole.topk(k, dim=1).values[:, -1:].clamp(min=1e-300), bounds[:, None])
-    wanted = (whole >= edge) & (whole > bounds[:, None])
+    expected = (whole >= edge) & (whole > bounds[:, None])
     # entries up to the bound may be found, too
     is_extra = (whole <= bounds[:, None]) & (selection.support.dense(selection.pre) > 0)
-    assert_found(selection, wanted | is_extra, (whole - edge).abs() <= 2 * atol, whole, atol)
+    assert_found(selection, expected | is_extra, (whole - edge).abs() <= 2 * atol, whole, atol)
 
 
 @given(case=cases(), quantile=st.floats(0.5, 1), spread=st.sampled_from([0.0, 1.0]))
@@ -98,8 +98,8 @@ def test_nearest_rows_are_those_of_float32(n, d):
     products = (rows.double() @ rows.double().T).fill_diagonal_(-torch.inf)
     expected = products.max(1).values.clamp(min=0)
     torch.testing.assert_close(largest.double(), expected, rtol=1e-5, atol=1e-6 * float(expected.max()))
-    found = products.gather(1, neighbours[:, None]).squeeze(1)
-    torch.testing.assert_close(found[largest > 0], expected[largest > 0], rtol=1e-5, atol=1e-6 * float(expected.max()))
+    actual = products.gather(1, neighbours[:, None]).squeeze(1)
+    torch.testing.assert_close(actual[largest > 0], expected[largest > 0], rtol=1e-5, atol=1e-6 * float(expected.max()))
     assert torch.equal(neighbours[largest == 0], torch.arange(n)[largest == 0])
 
 

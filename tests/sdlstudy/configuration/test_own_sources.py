@@ -91,24 +91,30 @@ def test_the_configurations_that_come_with_it_ask_for_what_they_did(name):
     assert not any(table.startswith("own_") for table in configure(tree, BASE).tables)
 
 
-def own(run=None, **parts):
+def own_source(run=None, **parts):
     return {"name": "mine", "sources": {"file": {"mine": MINE | ({"run": run} if run else {})}}, **parts}
 
 
 @pytest.mark.parametrize(
     ("tree", "message"),
     [
-        (own({"n_q": 64, "k": 3}), r"sources.file.mine.run.k: has no effect.* use methods: \{topk_real: \{k: 3\}\}$"),
         (
-            own(methods={"topk_real": {"penalty_warmup": 0.3}}),
+            own_source({"n_q": 64, "k": 3}),
+            r"sources.file.mine.run.k: has no effect.* use methods: \{topk_real: \{k: 3\}\}$",
+        ),
+        (
+            own_source(methods={"topk_real": {"penalty_warmup": 0.3}}),
             "methods.topk_real.penalty_warmup: has no effect without penalties",
         ),
         (
-            own(protocols={"best": {"methods": {"topk_real": {"bandwidth": 0.3}}}}),
+            own_source(protocols={"best": {"methods": {"topk_real": {"bandwidth": 0.3}}}}),
             "protocols.best.methods.topk_real.bandwidth: has no effect without activation jumprelu",
         ),
         # misspelt, and nothing asks for it
-        (own(methods={"topk_reel": {"k": 2}}), r"methods.topk_reel: k has no meaning .* did you mean topk_real\?"),
+        (
+            own_source(methods={"topk_reel": {"k": 2}}),
+            r"methods.topk_reel: k has no meaning .* did you mean topk_real\?",
+        ),
     ],
 )
 def test_settings_without_effect_on_any_run_are_refused(tree, message):
@@ -116,12 +122,12 @@ def test_settings_without_effect_on_any_run_are_refused(tree, message):
         configure(tree, BASE)
 
 
-def test_settings_with_an_effect_on_some_run_are_taken():
-    assert configure(own({"n_q": 64}), BASE).sources.file["mine"].run.n_q == 64
-    assert configure(own(methods={"topk_real": {"k": 3}}), BASE).methods["topk_real"].k == 3
-    shared = own(protocols={"best": {"run": {"penalty_warmup": 0.3}}})  # for methods with a penalty
+def test_settings_with_an_effect_on_some_run_are_accepted():
+    assert configure(own_source({"n_q": 64}), BASE).sources.file["mine"].run.n_q == 64
+    assert configure(own_source(methods={"topk_real": {"k": 3}}), BASE).methods["topk_real"].k == 3
+    shared = own_source(protocols={"best": {"run": {"penalty_warmup": 0.3}}})  # for methods with a penalty
     assert configure(shared, BASE).protocols["best"].run.penalty_warmup == 0.3
-    spare = own(methods={"spare": {"activation": "topk", "k": 2}})  # to be trained by its path
+    spare = own_source(methods={"spare": {"activation": "topk", "k": 2}})  # to be trained by its path
     assert configure(spare, BASE).methods["spare"].k == 2
 
 
