@@ -13,8 +13,7 @@ from torch import Tensor
 
 from sdlcore.api.card import card_of
 from sdlcore.api.coder import SparseCoder, made_outside
-from sdlcore.api.codes import SparseCodes
-from sdlcore.api.encoding import decoded, encoded
+from sdlcore.api.codes import SparseCodes, decoded, encoded
 from sdlcore.api.fitted_place import known_place
 from sdlcore.api.pretrained import config_of
 from sdlcore.api.run_folder import ANCHORS, CHECKPOINT, CONFIG, HISTORY, PROVENANCE, run_folder
