@@ -11,11 +11,10 @@ import torch
 from huggingface_hub import ModelCard, ModelHubMixin
 from torch import Tensor
 
-from sdlcore.api.card import card_of
 from sdlcore.api.coder import SparseCoder, made_outside
 from sdlcore.api.codes import SparseCodes, decoded, encoded
 from sdlcore.api.fitted_place import known_place
-from sdlcore.api.pretrained import config_of
+from sdlcore.api.pretrained import card_of, config_of
 from sdlcore.api.run_folder import ANCHORS, CHECKPOINT, CONFIG, HISTORY, PROVENANCE, run_folder
 from sdlcore.api.samples import Samples, beside, numbers, require_finite, samples_of
 from sdlcore.data.anchors import Anchors, load_anchors, save_anchors

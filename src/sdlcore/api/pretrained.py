@@ -1,14 +1,19 @@
-"""The ``config.json`` of a folder that `Dictionary.save_pretrained` writes: the architecture, in the field's words."""
+"""The files that `Dictionary.save_pretrained` writes beside the weights: ``config.json`` and the model card."""
 
 from collections.abc import Mapping
 from typing import Any
 
+from huggingface_hub import ModelCard, ModelCardData
+
 from sdlcore.api.fitted_place import known_place
+from sdlcore.evaluation.metrics import EXPLAINED, METRICS
 from sdlcore.model.coder import SparseCoder
 from sdlcore.settings import Json
 from sdlcore.sources.language.places import hook_names
 
 LIBRARY = "sdlcore"
+CARD_FACTS = ("searched", "refined", "reencoded", "seed", "inputs", "code", "versions")
+"""Facts of the provenance that a card shows; the first three changed codes or rows after the training."""
 
 
 def architecture_of(coder: SparseCoder) -> str:
@@ -46,3 +51,30 @@ def config_of(coder: SparseCoder, provenance: Mapping[str, Any]) -> dict[str, Js
         "normalize_activations": "none",
         "training_normalisation": next((name for name in ("whiten", "normalise") if settings.get(name)), None),
     }
+
+
+def card_of(
+    coder: SparseCoder, provenance: Mapping[str, Any], settings: Mapping[str, Any], metrics: Mapping[str, Any] | None
+) -> ModelCard:
+    """Build a model card with a dictionary's description, usage, metrics, settings and provenance."""
+    config = coder.config
+    widths = f"{coder.W_enc.shape[1]} dimensions read, {coder.W_dec.shape[1]} written"
+    lines = [
+        f"---\n{ModelCardData(library_name='sdlcore', tags=['sparse-autoencoder', 'interpretability']).to_yaml()}\n---",
+        "# Sparse dictionary",
+        f"{config.n_q} latents, activation `{config.activation}`, pair `{config.pair}`; {widths}.",
+        "```python\nimport sdlcore as sdl\n\nsae = sdl.Dictionary.from_pretrained('owner/name')\n```",
+    ]
+    if metrics:
+        names = [name for name in EXPLAINED if metrics.get(name) is not None]
+        words = {name: METRICS[name].caption.replace("|", "\\|") for name in names}
+        rows = [f"| {name} | {words[name]} | {metrics[name]:.4g} |" for name in names]
+        lines.append("\n".join(["## Metrics", "", "| metric | what it is | value |", "|---|---|---|", *rows]))
+    if settings:
+        rows = [f"| {name} | `{value}` |" for name, value in settings.items()]
+        lines.append("\n".join(["## Settings of the training", "", "| setting | value |", "|---|---|", *rows]))
+    origin = {name: provenance[name] for name in CARD_FACTS if name in provenance}
+    if origin:
+        rows = [f"| {name} | `{value}` |" for name, value in origin.items()]
+        lines.append("\n".join(["## Provenance", "", "| | |", "|---|---|", *rows]))
+    return ModelCard("\n\n".join(lines) + "\n")
