@@ -13,8 +13,6 @@ from sdlcore.data.directions import check_directions
 from sdlcore.errors import SourceError
 from sdlcore.random_streams import stream
 from sdlcore.sources.bench.samples import Samples
-from sdlcore.sources.saelens.hierarchy import read_families
-from sdlcore.sources.saelens.magnitudes import check_magnitudes, magnitudes
 from sdlcore.sources.saelens.settings import CONFIG, HIERARCHY, WEIGHTS, SaelensSource
 from sdlcore.sources.synth.distribution import Distribution
 from sdlcore.sources.synth.families import Family, scaled_parents
@@ -40,6 +38,18 @@ LARGEST_SEED = 2**62
 """Below torch's limit, since SAELens adds small numbers to the seed."""
 UNSHARED = 1e-4
 """Largest difference from 1 of the variance of a feature's Gaussian number; far above SAELens' rounding errors."""
+GENERATORS: dict[str, tuple[str, ...]] = {
+    "constant": ("value",),
+    "linear": ("start", "end"),
+    "exponential": ("start", "end"),
+    "folded_normal": ("mean", "std", "min_value", "max_value"),
+}
+"""Supported generators and their settings."""
+GENERATOR_DEFAULTS: dict[str, Any] = {"value": 1.0, "mean": 0.0, "std": 0.1, "min_value": None, "max_value": None}
+LARGEST_MAGNITUDE = float(np.finfo(np.float32).max)
+SEED_OFFSETS = {"std_firing_magnitudes": 1, "mean_firing_magnitudes": 2}
+"""Number that SAELens adds to a model's seed, for each kind of magnitude."""
+NODE_KEYS = ("feature_index", "children", "mutually_exclusive_children", "scale_children_by_parent", "feature_id")
 
 
 class SyntheticModel(NamedTuple):
@@ -166,3 +176,133 @@ def _families(folder: Path, config: dict[str, Any], n: int) -> list[Family]:
         content = json.loads(path.read_text(encoding="utf-8"))
     with _naming(path):
         return read_families(content, n)
+
+
+def check_magnitudes(config: dict[str, Any], key: str) -> None:
+    """Check that magnitudes can be drawn exactly as by SAELens.
+
+    Raises
+    ------
+    SourceError
+        If not; the message names the key and the value.
+    """
+    entry = config[key]
+    if not isinstance(entry, dict):
+        if not _is_number(entry):
+            raise SourceError(f"{key}: {entry!r:.60}, expected a number or the settings of a generator")
+        return
+    name = entry.get("generator_name")
+    if not isinstance(name, str) or name not in GENERATORS:
+        raise SourceError(f"{key}.generator_name: {name!r} is not supported; expected one of {', '.join(GENERATORS)}")
+    expected = GENERATORS[name]
+    if unknown := sorted(entry.keys() - {"generator_name", *expected}):
+        raise SourceError(f"{key}.{short_text(unknown[0])}: unknown for {name}; expected some of {', '.join(expected)}")
+    for setting in expected:
+        value = entry.get(setting, GENERATOR_DEFAULTS.get(setting))
+        if not _is_number(value) and not (value is None and setting in ("min_value", "max_value")):
+            raise SourceError(f"{key}.{setting}: {value!r:.60}, expected a number")
+    if name == "exponential" and min(entry["start"], entry["end"]) <= 0:
+        raise SourceError(f"{key}: exponential from {entry['start']} to {entry['end']}, expected numbers above 0")
+    if name == "folded_normal" and config["seed"] is None:
+        raise SourceError(
+            f"seed: null, but {key} of {name} are drawn from it and not saved, so SAELens itself draws others each "
+            "time it loads the model; save the model with a seed"
+        )
+
+
+def magnitudes(config: dict[str, Any], key: str) -> np.ndarray:
+    """Draw the magnitudes (n, float32) for ``key`` of a checked configuration, as SAELens does.
+
+    A saved model does not contain its magnitudes. They are drawn from the configuration and the seed.
+    """
+    import torch  # imported here, since few models need it
+
+    entry, n = config[key], config["num_features"]
+    settings = (
+        {"generator_name": "constant", "value": entry} if not isinstance(entry, dict) else GENERATOR_DEFAULTS | entry
+    )
+    kind = settings["generator_name"]
+    if kind == "constant":
+        return np.full(n, settings["value"], dtype=np.float32)
+    if kind == "folded_normal":
+        generator = torch.Generator().manual_seed(config["seed"] + SEED_OFFSETS[key])
+        drawn = settings["mean"] + settings["std"] * torch.randn(n, generator=generator)
+        least, most = settings["min_value"], settings["max_value"]
+        bounds = 0 if least is None else least, np.inf if most is None else most
+        return np.clip(np.abs(drawn.numpy()), *bounds).astype(np.float32)
+    start, end = settings["start"], settings["end"]
+    if kind == "linear":
+        return np.linspace(start, end, n, dtype=np.float32)
+    return np.geomspace(start, end, n).astype(np.float32)
+
+
+def _is_number(value: Any) -> bool:
+    """Return whether a value is a number in the range of float32."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= LARGEST_MAGNITUDE
+
+
+class _Node(NamedTuple):
+    settings: dict[str, Any]
+    parent: int | None
+    """Feature of the parent, or of the nearest ancestor that has one."""
+
+
+def read_families(hierarchy: Any, n: int) -> list[Family]:
+    """Parse the trees in ``hierarchy.json``; return their families of siblings, roots first.
+
+    A family's parent may be several generations above, because nodes without a feature are skipped. Siblings that have
+    no parent and do not exclude each other are no family.
+
+    Parameters
+    ----------
+    hierarchy
+        Content of ``hierarchy.json``.
+    n
+        Number of features.
+
+    Raises
+    ------
+    SourceError
+        If a key or a value is invalid; the message names it.
+    """
+    if not isinstance(hierarchy, dict) or not isinstance(hierarchy.get("roots"), list):
+        raise SourceError("roots: missing, expected a list of trees")
+    features: set[int] = set()
+    level = [_Node(_checked_node(root, n, features), None) for root in hierarchy["roots"]]
+    families: list[Family] = []
+    while level:
+        below: list[_Node] = []
+        for node in level:
+            feature = node.settings["feature_index"]
+            parent = node.parent if feature is None else feature
+            children = [_checked_node(child, n, features) for child in node.settings["children"]]
+            below += [_Node(child, parent) for child in children]
+            members = tuple(child["feature_index"] for child in children if child["feature_index"] is not None)
+            exclusive = node.settings["mutually_exclusive_children"] and len(members) > 1
+            if members and (exclusive or parent is not None):
+                scaled = node.settings["scale_children_by_parent"] and parent is not None
+                families.append(Family(parent, members, exclusive, scaled))
+        level = below
+    return families
+
+
+def _checked_node(node: Any, n: int, features: set[int]) -> dict[str, Any]:
+    """Check a node and add defaults. Features are added to ``features``, since each may have only one node."""
+    if not isinstance(node, dict):
+        raise SourceError(f"children: {node!r} is not a node, expected a mapping")
+    if unknown := sorted(node.keys() - set(NODE_KEYS)):
+        raise SourceError(f"{short_text(unknown[0])}: unknown key of a node; expected some of {', '.join(NODE_KEYS)}")
+    flags = {key: node.get(key, False) for key in ("mutually_exclusive_children", "scale_children_by_parent")}
+    for key, value in flags.items():
+        if not isinstance(value, bool):
+            raise SourceError(f"{key}: {value!r}, expected true or false")
+    feature, children = node.get("feature_index"), node.get("children", [])
+    if not isinstance(children, list):
+        raise SourceError(f"children: {children!r}, expected a list")
+    if feature is not None:
+        if not isinstance(feature, int) or isinstance(feature, bool) or not 0 <= feature < n:
+            raise SourceError(f"feature_index: {feature!r}, expected null or one of 0 to {n - 1}")
+        if feature in features:
+            raise SourceError(f"feature_index: {feature} is given to two nodes")
+        features.add(feature)
+    return {"feature_index": feature, "children": children, **flags}
