@@ -249,7 +249,7 @@ class LossConfig(Extensible):
     """Share of the steps, the last that have anchors, over which the weight of anchors falls linearly to zero."""
     anchor_cosine: Annotated[Annotated[float, Gt(0), Lt(1), AsGiven] | None, WeightOf("anchor")] = None
     """Choose lambda_anchor by trial trainings: the smallest of a grid with which anchored decoder columns come this
-    near to their anchors (`sdlcore.training.anchor_weight`); None takes lambda_anchor as given."""
+    near to their anchors (`sdlcore.training.train_dictionary`); None takes lambda_anchor as given."""
     penalty_warmup: Annotated[Share, UsedBy("penalties")] = 0.0
     """Share of the steps over which l1, l0 and other penalties rise linearly from zero."""
     target_l0: Positive | None = None

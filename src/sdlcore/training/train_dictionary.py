@@ -1,9 +1,11 @@
 """Train one dictionary: scale activations, draw the model, train it, and fold the scaling into its weights."""
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Callable, Sequence
 from threading import Event
 
 import torch
+from torch import Tensor
 
 from sdlcore.data.anchors import Anchors
 from sdlcore.data.batches import TrainingRows, read_pair
@@ -13,7 +15,6 @@ from sdlcore.parallel.groups import ALONE, Processes
 from sdlcore.random_streams import torch_stream
 from sdlcore.run import RunConfig
 from sdlcore.training import normalisation
-from sdlcore.training.anchor_weight import anchored_share, choose_weight, with_weight
 from sdlcore.training.custom_optimizer import CustomParts
 from sdlcore.training.distributed import divide, unite
 from sdlcore.training.history import Row, Sink, Watch
@@ -21,6 +22,15 @@ from sdlcore.training.initialise import initial_model, start_from_model
 from sdlcore.training.loop import Checkpointing, train
 from sdlcore.training.posterior import JUDGED, fvu_and_l0, warn_of_worse_codes, with_posterior_codes
 from sdlcore.training.refinement import Draw, last_round, refine
+
+log = logging.getLogger(__name__)
+
+ANCHOR_WEIGHTS = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
+"""Weights to try, in this order."""
+REQUIRED_SHARE = 0.95
+"""Share of the anchors that a decoder column must come near."""
+TRIAL_SHARE, FEWEST_TRIAL_STEPS = 0.25, 100
+"""Steps of a trial: this share of the run's steps, but at least FEWEST_TRIAL_STEPS (or all steps of a shorter run)."""
 
 
 # even if a notebook has switched gradients off, as many that inspect models do
@@ -169,3 +179,56 @@ def last_step(config: RunConfig) -> int:
 def _telling(watch: Watch | None, weight: float) -> Watch:
     """Return a watch that also reports the weight of the anchors."""
     return lambda rows: {**(watch(rows) if watch else {}), "lambda_anchor": weight}
+
+
+def choose_weight(config: RunConfig, share_held: Callable[[RunConfig], float]) -> float:
+    """Return the smallest weight whose trial holds `REQUIRED_SHARE` of the anchors, or the last of `ANCHOR_WEIGHTS`.
+
+    Parameters
+    ----------
+    config
+        The run's settings; a decoder column is near its anchor if their cosine exceeds ``anchor_cosine``.
+    share_held
+        Trains with the given settings and returns `anchored_share`. A trial differs from the run only in its weight
+        and its number of steps.
+    """
+    steps = min(config.training.steps, max(FEWEST_TRIAL_STEPS, int(TRIAL_SHARE * config.training.steps)))
+    for weight in ANCHOR_WEIGHTS:
+        trial = with_weight(config, weight)
+        share = share_held(trial.changed(training=trial.training.changed(steps=steps)))
+        log.info("lambda_anchor %g holds %.3f of the anchors after %d steps", weight, share, steps)
+        if share >= REQUIRED_SHARE:
+            return weight
+    log.warning(
+        "anchor_cosine: trials of %d steps with lambda_anchor up to %g did not bring %g of the anchored decoder "
+        "columns near enough, so lambda_anchor is %g; train for more steps, or set lambda_anchor yourself",
+        steps,
+        ANCHOR_WEIGHTS[-1],
+        REQUIRED_SHARE,
+        ANCHOR_WEIGHTS[-1],
+    )
+    return ANCHOR_WEIGHTS[-1]
+
+
+def with_weight(config: RunConfig, weight: float) -> RunConfig:
+    """Return the settings with this weight of anchors, and without ``anchor_cosine``."""
+    return config.changed(loss=config.loss.changed(lambda_anchor=weight, anchor_cosine=None))
+
+
+@torch.no_grad()
+def anchored_share(model: SparseCoder, w_r_KR: Tensor, cosine: float) -> float:
+    """Return the share of k anchors whose latent's decoder column has a cosine above ``cosine`` with its anchor.
+
+    Parameters
+    ----------
+    model
+        If processes divide its latents, each of them must call this function.
+    w_r_KR
+        k unit directions in the model's (normalised) units.
+    cosine
+        Threshold of the signed cosine; the sign matters because latents are never negative.
+    """
+    latents = model.processes.latents
+    w_own_KR = w_r_KR[latents.part(model.config.n_q)].to(model.W_dec.device)
+    near = torch.nn.functional.cosine_similarity(model.W_dec[: len(w_own_KR)], w_own_KR) > cosine
+    return float(latents.sum(near.sum())) / len(w_r_KR)

@@ -12,7 +12,7 @@ from sdlcore.model.coder import SparseCoder
 from sdlcore.parallel.groups import Group, Processes
 from sdlcore.random_streams import stream, torch_stream
 from sdlcore.run import ModelConfig, RunConfig
-from sdlcore.training.anchor_weight import WEIGHTS, anchored_share, choose_weight
+from sdlcore.training.train_dictionary import ANCHOR_WEIGHTS, anchored_share, choose_weight
 
 SETTINGS = {"activation": "topk", "k": 3, "n_q": 48, "batch_size": 64, "lr": 1e-2, "anchor_cosine": 0.95}
 
@@ -31,18 +31,18 @@ def chosen(share_of, steps=800):
 def test_the_smallest_weight_that_holds_the_anchors_is_chosen_without_larger_trials():
     weight, tried = chosen(lambda weight: 1.0 if weight >= 0.1 else 0.9)
     assert weight == 0.1
-    assert [trial.loss.lambda_anchor for trial in tried] == [w for w in WEIGHTS if w <= 0.1]
+    assert [trial.loss.lambda_anchor for trial in tried] == [w for w in ANCHOR_WEIGHTS if w <= 0.1]
 
 
 def test_the_largest_weight_is_chosen_where_none_holds_the_anchors():
-    assert chosen(lambda weight: 0.94)[0] == WEIGHTS[-1]
+    assert chosen(lambda weight: 0.94)[0] == ANCHOR_WEIGHTS[-1]
 
 
 @pytest.mark.parametrize(("steps", "of_a_trial"), [(800, 200), (250, 100), (60, 60)])
 def test_a_trial_is_the_run_with_another_weight_and_fewer_steps(steps, of_a_trial):
     _, (trial, *_) = chosen(lambda weight: 1.0, steps)
     expected = SETTINGS | {"anchor_form": "cosine", "anchor_until": 0.5, "steps": of_a_trial}
-    assert trial == RunConfig.from_dict(expected | {"anchor_cosine": None, "lambda_anchor": WEIGHTS[0]})
+    assert trial == RunConfig.from_dict(expected | {"anchor_cosine": None, "lambda_anchor": ANCHOR_WEIGHTS[0]})
 
 
 def test_choosing_a_weight_takes_no_ground_truth():
@@ -85,7 +85,7 @@ def test_a_training_takes_the_chosen_weight_and_says_so():
 
     model, last, settings = trained(SETTINGS)
     weight = last["lambda_anchor"]
-    assert weight in WEIGHTS
+    assert weight in ANCHOR_WEIGHTS
     assert anchored_share(model, torch.from_numpy(features[:4]), 0.95) == 1.0
     assert (settings["anchor_cosine"], settings["lambda_anchor"]) == (0.95, 0.0)
     plain = {name: value for name, value in SETTINGS.items() if name != "anchor_cosine"}
