@@ -16,8 +16,8 @@ from sdlcore.sparse.kernels.choice import kernels_for
 from sdlcore.sparse.kernels.row_norms import RowNorms
 from sdlcore.sparse.kernels.workspace import Workspace
 from sdlcore.training.adam import Adam
+from sdlcore.training.checkpoint import pack, unpack
 from sdlcore.training.custom_optimizer import CustomParts, Schedule, TorchOptimizer
-from sdlcore.training.packing import pack, unpack
 from sdlcore.training.resampling import DeadLatents
 from sdlcore.training.schedules import NEXT_L1, PenaltyFactor, scheduled
 
