@@ -2,8 +2,7 @@
 
 import pytest
 
-from sdlstudy.configuration.loading import ConfigError, configure, load_yaml
-from sdlstudy.configuration.own_sources import over_default
+from sdlstudy.configuration.loading import ConfigError, configure, load_yaml, over_default
 from sdlstudy.configuration.validation import batches_beyond_rows
 from sdlstudy.settings.trees import merge
 
