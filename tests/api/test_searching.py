@@ -6,7 +6,7 @@ import torch
 
 import sdlcore as sdl
 from sdlcore.model.coder import SparseCoder
-from sdlcore.model.pursuit import refined
+from sdlcore.model.encoding import refined
 from sdlcore.run import ModelConfig
 from sdlcore.training import logistic, refinement
 

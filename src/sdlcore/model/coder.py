@@ -78,7 +78,7 @@ class SparseCoder(nn.Module):
     With x_r = x_p the model is a sparse autoencoder, with another x_r a transcoder; a crosscoder reads and writes the
     concatenation of several sites. A transcoder may add a linear path, W_skip x_p, to the reconstruction (Paulo et al.
     2025). A model from a solver may compute its latents by pursuit: non-negative least squares over the latents that
-    sigma chose (`sdlcore.model.pursuit`). Latent i has row i of `W_enc` (the paper's W_E[i, :]) and row i of `W_dec`
+    sigma chose (`sdlcore.model.encoding`). Latent i has row i of `W_enc` (the paper's W_E[i, :]) and row i of `W_dec`
     (the paper's column W_D[:, i]); `W_dec` is stored by rows because a sparse code reads whole directions.
 
     Parameters

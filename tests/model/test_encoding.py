@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from scipy.optimize import nnls
 
 from sdlcore.model.coder import SparseCoder
-from sdlcore.model.pursuit import refined
+from sdlcore.model.encoding import refined
 from sdlcore.run import ModelConfig
 from sdlcore.solvers.codes import largest_correlations, nonnegative_codes
 from sdlcore.sparse.support import Support
@@ -47,7 +47,7 @@ def test_samples_without_latents_have_no_values():
 def test_parts_that_fit_in_memory_are_as_the_whole(monkeypatch):
     x, atoms, support = problem()
     whole = refined(x, atoms, support, 3)
-    monkeypatch.setattr("sdlcore.model.pursuit.ENTRIES_AT_ONCE", 7 * 36)
+    monkeypatch.setattr("sdlcore.model.encoding.ENTRIES_AT_ONCE", 7 * 36)
     torch.testing.assert_close(refined(x, atoms, support, 3), whole)
 
 
