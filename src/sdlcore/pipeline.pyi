@@ -146,7 +146,7 @@ from .sources.synth.streaming import write_synth_recipe as write_synth_recipe
 from .sources.synth.world import World as World
 from .sources.wheels import fetch_wheel_file as fetch_wheel_file
 from .sources.wheels import wheel_path as wheel_path
-from .sparse.kernels.compiling import announcing as announcing
+from .sparse.kernels.calling import announcing as announcing
 from .storage.checksums import with_checksum as with_checksum
 from .storage.digest import source_digest as source_digest
 from .storage.files import atomic_folder as atomic_folder

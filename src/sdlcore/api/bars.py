@@ -9,7 +9,7 @@ from typing import Self
 
 from tqdm import tqdm
 
-from sdlcore.sparse.kernels.compiling import announcing
+from sdlcore.sparse.kernels.calling import announcing
 from sdlcore.training.history import Row, Write
 
 
