@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sdlcore.evaluation.oracle import oracle_codes
+from sdlcore.evaluation.evaluate import oracle_codes
 from sdlcore.model.activations.registry import make_sigma
 from sdlcore.random_streams import stream
 from sdlcore.run import SELECTING, Activation, ModelConfig

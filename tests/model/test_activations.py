@@ -6,7 +6,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sdlcore.evaluation.oracle import oracle_codes
+from sdlcore.evaluation.evaluate import oracle_codes
 from sdlcore.model.activations.abstopk import AbsTopK
 from sdlcore.model.activations.batchtopk import BatchTopK
 from sdlcore.model.activations.gated import Gated
