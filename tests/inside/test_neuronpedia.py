@@ -13,8 +13,7 @@ from typing import Any
 import pytest
 
 from sdlcore.inside.contexts import Context, Peak
-from sdlcore.inside.features import Feature, Histogram, Interval
-from sdlcore.inside.logits import Logits
+from sdlcore.inside.features import Feature, Histogram, Interval, Logits
 from sdlcore.inside.pages import Pages
 from tests.conftest import REPOSITORY
 

@@ -12,8 +12,7 @@ from transformers import GPT2Config, GPT2LMHeadModel
 
 from sdlcore.errors import SourceError
 from sdlcore.inside.contexts import Context, Peak
-from sdlcore.inside.features import Feature, Histogram, histogram_of
-from sdlcore.inside.logits import Logits
+from sdlcore.inside.features import Feature, Histogram, Logits, histogram_of
 from sdlcore.inside.neuronpedia import FEATURES_AT_ONCE, Upload
 from sdlcore.inside.pages import Pages, contexts
 from sdlcore.model.coder import SparseCoder

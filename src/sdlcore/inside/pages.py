@@ -10,10 +10,9 @@ from tqdm.auto import tqdm
 
 from sdlcore.inside.contexts import Context, Peak, between, in_text, top_activating
 from sdlcore.inside.edits import require_latents
-from sdlcore.inside.features import Feature, Features, Interval, histogram_of
+from sdlcore.inside.features import Feature, Features, Interval, Logits, histogram_of, logits_up_and_down, nearest
 from sdlcore.inside.firing import Fired, Firings, Rows, chosen_from, firings, rows_of_model
 from sdlcore.inside.hooks import Place, readout_of, sites_of
-from sdlcore.inside.logits import Logits, logits_up_and_down, nearest
 from sdlcore.inside.reader import DROP, Reader, reader_of
 from sdlcore.model.coder import SparseCoder
 from sdlcore.settings import Batch, Json, Total, checked

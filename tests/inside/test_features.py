@@ -6,8 +6,8 @@ import pytest
 import torch
 from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM
 
+from sdlcore.inside.features import logits_of, logits_up_and_down, nearest
 from sdlcore.inside.hooks import readout_of
-from sdlcore.inside.logits import logits_of, logits_up_and_down, nearest
 from sdlcore.model.coder import SparseCoder
 from sdlcore.random_streams import torch_stream
 from sdlcore.run import ModelConfig
@@ -56,8 +56,8 @@ def test_the_tokens_are_those_that_the_last_site_raises_and_lowers(lm: Any, pair
     sites = (D, D) if pair == "crosscoder" else (D,)
     coder = SparseCoder(ModelConfig(pair=pair, n_q=8), sites, sites, torch_stream(0, "coder"))
     tokenizer, readout = make_tokenizer(), readout_of(lm)
-    monkeypatch.setattr("sdlcore.inside.logits.TOKENS_AT_ONCE", 50)
-    monkeypatch.setattr("sdlcore.inside.logits.LATENTS_AT_ONCE", 2)
+    monkeypatch.setattr("sdlcore.inside.features.TOKENS_AT_ONCE", 50)
+    monkeypatch.setattr("sdlcore.inside.features.LATENTS_AT_ONCE", 2)
     tokens = logits_up_and_down(coder, [0, 3, 5], readout, tokenizer, number=4)[3]
     logits = logits_of(coder.W_dec[3, -D:], readout)
     order = logits.argsort(descending=True).tolist()
