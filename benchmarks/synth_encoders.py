@@ -13,7 +13,7 @@ import torch
 from scipy.sparse import csr_array
 
 from sdlcore.api.synth_bench import SynthBench
-from sdlcore.sources.synth.families import families
+from sdlcore.sources.synth.distribution import families
 
 CODES = ("linear", "posterior", "posterior, trees", "posterior, all rows")
 STAGES, QUIET = 16, 8

@@ -21,8 +21,7 @@ from sdlcore.evaluation.coefficient_scores import Detection
 from sdlcore.evaluation.recovery import hungarian
 from sdlcore.random_streams import stream
 from sdlcore.sources.synth.directions import directions
-from sdlcore.sources.synth.distribution import Distribution, draw_distribution
-from sdlcore.sources.synth.families import families
+from sdlcore.sources.synth.distribution import Distribution, draw_distribution, families
 from sdlcore.sources.synth.sampler import Sampler
 from sdlcore.sources.synth.settings import SynthSource
 

@@ -7,8 +7,7 @@ from sdlcore.data.reading import ActivationStore
 from sdlcore.data.references import load_references
 from sdlcore.random_streams import stream
 from sdlcore.sources.synth.directions import directions
-from sdlcore.sources.synth.distribution import candidacy, draw_distribution, frequencies
-from sdlcore.sources.synth.families import families
+from sdlcore.sources.synth.distribution import candidacy, draw_distribution, families, frequencies
 from sdlcore.sources.synth.sampler import Sampler
 from sdlcore.sources.synth.settings import SynthSource
 from tests.conftest import script

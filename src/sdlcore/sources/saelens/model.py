@@ -14,8 +14,7 @@ from sdlcore.errors import SourceError
 from sdlcore.random_streams import stream
 from sdlcore.sources.bench.samples import Samples
 from sdlcore.sources.saelens.settings import CONFIG, HIERARCHY, WEIGHTS, SaelensSource
-from sdlcore.sources.synth.distribution import Distribution
-from sdlcore.sources.synth.families import Family, scaled_parents
+from sdlcore.sources.synth.distribution import Distribution, Family, scaled_parents
 from sdlcore.sources.synth.sampler import Sampler, draw_samples
 from sdlcore.storage.external_json import Settings, read_object
 from sdlcore.storage.parsing import in_a_sentence, parsing

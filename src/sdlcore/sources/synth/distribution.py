@@ -1,5 +1,7 @@
-"""Draw the distribution of features with uneven frequencies, correlations and a hierarchy (SynthSAEBench)."""
+"""The distribution of features with uneven frequencies and correlations, and the families of nested features
+(SynthSAEBench)."""
 
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -66,3 +68,29 @@ def candidacy(target_frequencies: np.ndarray, source: SynthSource) -> np.ndarray
         share = target_frequencies[below].reshape(len(above), source.branching) / target_frequencies[above][:, None]
         probabilities[below] = (share * (1 + share.sum(axis=1, keepdims=True) - share)).ravel()
     return np.minimum(probabilities, 1)
+
+
+class Family(NamedTuple):
+    """Features that can be active only together with their parent."""
+
+    parent: int | None
+    """The parent; None for siblings without one, which exclude each other."""
+    members: tuple[int, ...]
+    """The siblings."""
+    exclusive: bool
+    """Whether at most one of the siblings is active. Among several candidates, chance decides."""
+    scaled: bool
+    """Whether magnitudes are multiplied by the parent's magnitude, divided by the parent's mean."""
+
+
+def families(source: SynthSource) -> Iterator[Family]:
+    """Yield the families of a source's trees: features of a generation have consecutive children in the next."""
+    for above, below in zip(source.levels, source.levels[1:], strict=False):
+        for place, parent in enumerate(above):
+            first = below.start + place * source.branching
+            yield Family(parent, tuple(range(first, first + source.branching)), True, source.version == 2)
+
+
+def scaled_parents(nested: Iterable[Family]) -> set[int]:
+    """Return the features that scale others; their mean magnitudes must not be zero."""
+    return {family.parent for family in nested if family.scaled and family.parent is not None}

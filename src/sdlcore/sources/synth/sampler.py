@@ -7,8 +7,7 @@ import scipy.special
 from scipy.sparse import csr_array
 
 from sdlcore.sources.bench.samples import Samples
-from sdlcore.sources.synth.distribution import Distribution
-from sdlcore.sources.synth.families import Family
+from sdlcore.sources.synth.distribution import Distribution, Family
 
 ROWS_AT_ONCE = 4096
 

@@ -8,8 +8,7 @@ import numpy as np
 from sdlcore.random_streams import stream
 from sdlcore.sources.bench.samples import Samples
 from sdlcore.sources.synth.directions import directions
-from sdlcore.sources.synth.distribution import Distribution, draw_distribution
-from sdlcore.sources.synth.families import families
+from sdlcore.sources.synth.distribution import Distribution, draw_distribution, families
 from sdlcore.sources.synth.sampler import Sampler, draw_samples
 from sdlcore.sources.synth.settings import SynthSource
 
