@@ -107,7 +107,8 @@ def language_scores(
     ----------
     dictionary
         An autoencoder or transcoder; or several, by name. The clean model and the ablations run once for all
-        dictionaries of a site, so three dictionaries need six passes over the text and not twelve.
+        dictionaries of a site, so three dictionaries need six passes over the text and not twelve. All but the first
+        pass start at the block of the dictionary.
     lm
         A decoder-only transformers model, or a name as of `extract`.
     texts
