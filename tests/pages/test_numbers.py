@@ -228,6 +228,8 @@ def test_the_long_trainings_on_smollm2_are_those_of_their_runs():
     tried = frame("methods/trials").query("ground == 'smollm2_200k' and method == 'jumprelu'")
     wide, narrow = (tried[tried["own_settings"] == f"l0_gain {gain}"] for gain in ("0.1", "0.01"))
     (chosen_l0,) = narrow.loc[narrow["chosen"] == 1, "l0"]
+    times = frame("methods/time_to_error").query("ground == 'smollm2_200k'").set_index("method")["seconds"]
+    ours, theirs = times["batchtopk"], times[["saelens_batchtopk", "dictionary_learning_batchtopk"]]
     assert_says(
         page,
         f"the one of our trainer leaves {fvu['batchtopk']} unexplained. JumpReLU leaves {fvu['jumprelu']}",
@@ -237,6 +239,7 @@ def test_the_long_trainings_on_smollm2_are_those_of_their_runs():
         f"{fvu['batchtopk']} at {means.loc['batchtopk', 'l0']:.1f}",
         f"KL recovered ({cell(recovered['jumprelu'] - recovered['batchtopk'])})",
         f"The other methods recover {short(others.max(), 3)} of the KL divergence at most",
+        f"{ours.min():.0f} to {ours.max():.0f} s, theirs {theirs.min():.0f} to {theirs.max():.0f} s",
         f"ended at an L0 of {wide['l0'].min():.0f} or {wide['l0'].max():.0f} instead of 32",
         f"a learning rate of .003, at {chosen_l0:.1f}",
     )
