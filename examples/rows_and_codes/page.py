@@ -24,7 +24,7 @@ STEPS, SMALL, SAELENS, FULL, REAL, LOSS = (
 )
 LONGER, LONGER_SAELENS = (f"{recipe}, 10,240,000 samples" for recipe in ("ours", "SAELens' recipe"))
 LAYER = 12
-"""Layer of the picture and of the losses."""
+"""Layer of the picture and of the first screen."""
 CODES = (
     "trained encoder",
     "trained encoder, equal L0",
@@ -276,6 +276,9 @@ def sentences(folder: Path) -> list[str]:
     model = real[(real["layer"] == LAYER) & (real["rows"] == "TopK") & real["kl_spliced"].notna()].set_index("codes")
     kl, error, l0 = model["kl_spliced"], model["fvu"], model["l0"]
     further = "trained encoder, trained further"
+    by_layer = real[(real["rows"] == "TopK") & real["kl_spliced"].notna()].pivot_table(
+        index="codes", columns="layer", values="kl_spliced"
+    )
     by_rows_and_codes = real.groupby(["layer", "rows", "codes"])["fvu"].mean().unstack()
     gains = (by_rows_and_codes[equal] - by_rows_and_codes[further]).dropna()
     means = by_rows_and_codes.loc[LAYER].T
@@ -318,6 +321,8 @@ def sentences(folder: Path) -> list[str]:
         f"{l0[anew_name]:.1f}",
         f"the trained encoder leaves {short(error[own])} and {short(kl[own])} at 32, and {short(error[equal])} and "
         f"{short(kl[equal])} with k lowered to {l0[equal]:.0f}",
+        f"OMP with a threshold leaves a KL divergence of {listed(by_layer.loc[pursuit])}, posterior codes "
+        f"{listed(by_layer.loc['posterior'])}, and the trained encoder {listed(by_layer.loc[own])}",
         f"Training the trained encoder further at the lower k leaves {short(means['TopK'][further])} (three seeds)",
         f"two seeds share {shared['TopK']:.0%} of TopK's rows, {shared['BatchTopK']:.0%} of BatchTopK's and "
         f"{shared['SAELens BatchTopK']:.0%} of those by SAELens' trainer. Random samples share "
@@ -333,6 +338,12 @@ def sentences(folder: Path) -> list[str]:
         f"{(judged['outcome'] == 'right').sum()} are right",
         f"a cross-entropy of {model['clean'].mean():.2f} nats",
     ]
+
+
+def listed(values: pd.Series) -> str:
+    """Return three numbers or more as a list for a sentence."""
+    *first, last = map(short, values)
+    return f"{', '.join(first)} and {last}"
 
 
 def short(value: float) -> str:

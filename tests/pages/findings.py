@@ -482,13 +482,16 @@ def rows_and_codes() -> Iterator[str]:
         f"TopK {short(ours['trained encoder'], 3)}; a logistic encoder is the worst there "
         f"({short(ours['logistic encoder'], 3)})."
     )
-    real = frame("posterior/real").query("layer == 12 and rows == 'TopK'").groupby("codes")
-    error, kl = real["fvu"].mean(), real["kl_spliced"].mean()
-    assert real["predictions"].max().max() == 50_800
+    on_layers = frame("posterior/real").query("rows == 'TopK'")
+    error = on_layers.query("layer == 12").groupby("codes")["fvu"].mean()
+    kl = on_layers.pivot_table(index="codes", columns="layer", values="kl_spliced")
+    assert set(on_layers["predictions"].dropna()) == {50_800}
     yield (
         f"OMP with a threshold leaves {short(error['OMP with a threshold'], 3)} of the variance of SmolLM2's "
         f"activations unexplained, the encoder of the same TopK {short(error['trained encoder'], 3)}; KL falls from "
-        f"{short(kl['trained encoder'])} to {short(kl['OMP with a threshold'])}."
+        f"{short(kl.loc['trained encoder', 12])} to {short(kl.loc['OMP with a threshold', 12])} (after layer 6 from "
+        f"{short(kl.loc['trained encoder', 6])} to {short(kl.loc['OMP with a threshold', 6])}, after layer 24 from "
+        f"{short(kl.loc['trained encoder', 24])} to {short(kl.loc['OMP with a threshold', 24])})."
     )
     oracle = frame("synthsaebench/oracle").query("version == 2 and features == 16384").set_index("codes")["f1"]
     yield (
