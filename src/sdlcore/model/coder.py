@@ -30,9 +30,9 @@ class Forward(NamedTuple):
     support: Support
     """The entries (sample, latent) that may be nonzero."""
     pre: Tensor
-    """Pre-activations W_E x_p + b_E there (N); -1e9 at entries of auxiliary latents, so that no term counts them."""
+    """Pre-activations W_E x_p + b_E of these entries (N); -1e9 for auxiliary latents, so that no term counts them."""
     values: Tensor
-    """Latents x_q = sigma(pre) there (N); zero at the entries of auxiliary latents, which ``aux`` alone contains."""
+    """Latents x_q = sigma(pre) of these entries (N); zero for auxiliary latents, which only ``aux`` contains."""
     x_hat: Tensor
     """B x n_r reconstruction of x_r."""
     scales: Tensor
@@ -96,7 +96,7 @@ class SparseCoder(nn.Module):
         n_q x n_p, n_q x n_r. With ``tied``, `W_enc` and `W_dec` are one parameter during training. Afterwards `untie`
         splits it in two, because folding the normalisation of activations changes encoder and decoder differently.
     archetypes
-        What training changes instead of `W_dec`, with ``archetypes``; None without, and after `untie`.
+        Parameters that training changes instead of `W_dec`, with ``archetypes``; otherwise, and after `untie`, None.
     processes
         The processes that share the latents, or the samples of a batch. Each process stores the weights of its own
         latents.
@@ -151,7 +151,7 @@ class SparseCoder(nn.Module):
         return ["W_enc", "b_enc", "W_dec", *(name for name in names if name.startswith(("sigma.", "archetypes.")))]
 
     def untie(self) -> None:
-        """Give the decoder a matrix of its own, if it shares the encoder's matrix or consists of archetypes."""
+        """Give the decoder a matrix of its own, if it shares the encoder's matrix or is computed from archetypes."""
         if self.W_dec is self.W_enc or self.archetypes is not None:
             self.W_dec = nn.Parameter(self.W_dec.detach().clone(), requires_grad=self.W_dec.requires_grad)
             self.archetypes = None
@@ -240,6 +240,6 @@ class SparseCoder(nn.Module):
 
     @torch.no_grad()
     def write_rows(self) -> None:
-        """Compute `W_dec` from archetypes, if there are any; steps of a training do not."""
+        """Compute `W_dec` from archetypes, if there are any. Training steps leave `W_dec` out of date."""
         if self.archetypes is not None:
             self.W_dec.copy_(self.archetypes())

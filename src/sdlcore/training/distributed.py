@@ -76,7 +76,7 @@ class Several(Group):
 
 
 class _Sum(torch.autograd.Function):
-    """Sum over processes that all compute the same loss from it: each summand's gradient is the sum's gradient."""
+    """Sum over processes. All compute the same loss from the sum, so each summand's gradient is the sum's gradient."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:
@@ -91,9 +91,9 @@ class _Sum(torch.autograd.Function):
 
 @contextmanager
 def processes_of(split: Split, config: RunConfig) -> Iterator[Processes]:
-    """Join the processes that torchrun started, from its environment variables; without them, yield `ALONE`.
+    """Join the processes that torchrun started, by its environment variables; without these, yield `ALONE`.
 
-    In the block, `fit` trains each dictionary by all processes together. Only the first process writes the run's folder
+    In the block, all processes train each dictionary of `fit` together. Only the first process writes the run's folder
     and gets the whole dictionary.
 
     Parameters
@@ -159,7 +159,7 @@ def end_with_parent() -> None:
 
 
 def _in_words(error: RuntimeError) -> Exception:
-    """Translate an error of torch.distributed into one that names the state of the other processes."""
+    """Translate an error of torch.distributed into an error that describes the other processes."""
     message, who = str(error), f"process {dist.get_rank()} of {dist.get_world_size()} (from 0)"
     if "timed out" in message.lower():
         return TimeoutError(
@@ -176,7 +176,7 @@ def _in_words(error: RuntimeError) -> Exception:
 
 @torch.no_grad()
 def divide(model: SparseCoder, processes: Processes) -> None:
-    """Reduce a whole model on the CPU to this process's part of the latents, with the first process's weights."""
+    """Copy the first process's weights to a model on the CPU, and keep only this process's part of the latents."""
     for name, tensor in model.state_dict().items():
         tensor.copy_(processes.all.first(tensor.clone()))
         if name in model.latent_names:

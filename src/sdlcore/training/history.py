@@ -2,7 +2,7 @@
 
 A sink is a function of the previous rows (none, or the rows of the resumed checkpoint). It returns a context
 manager, which yields a function that takes the next row. A sink starts from the previous rows, whatever an earlier
-process wrote, so a resumed training shows what an uninterrupted one would have.
+process wrote, so a resumed training shows the same rows as an uninterrupted one.
 """
 
 import csv

@@ -207,8 +207,8 @@ def start_from_model(model: SparseCoder, start: SparseCoder, normalisation: Scal
 def _scale_latents(model: SparseCoder, config: ModelConfig) -> None:
     """Change the units of latents in place: unit decoder rows if they will be constrained, equal rows if tied.
 
-    Encoder rows, biases and thresholds are multiplied by what decoder rows are divided by. So the model stays the same,
-    except that a selection of the largest latents changes if rows have different norms.
+    Each decoder row is divided by a number; its latent's encoder row, bias and threshold are multiplied by it. So the
+    model stays the same, except that a selection of the largest latents changes if rows have different norms.
     """
     norms_Q = model.W_dec.norm(dim=1)
     if config.decoder_norm == "unit":

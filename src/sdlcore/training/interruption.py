@@ -27,7 +27,7 @@ class Interruption:
     stop
         An event that ends trainings in other threads; signals reach only the main thread.
     group
-        The processes that train together. A signal to one of them ends the training of all.
+        The processes that train together. A signal to any of them ends the whole training.
     """
 
     def __init__(self, stop: Event | None = None, group: Group = Group()) -> None:  # noqa: B008, it has no state
@@ -55,7 +55,7 @@ def interruptible(
     stop: Event | None = None,
     group: Group = Group(),  # noqa: B008, it has no state
 ) -> Iterator[Interruption]:
-    """Yield an `Interruption`, which says when the training must end.
+    """Yield an `Interruption`, which records requests to end the training.
 
     If ``take_signals``, it records SIGINT (Ctrl-C) and SIGTERM. A second signal ends the process at once, as a first
     one does outside this context.

@@ -1,7 +1,7 @@
 """Fit a linear encoder with thresholds to codes by search: logistic regression on their supports, then magnitudes.
 
-A sparse code tells which latents are active. Logistic regression finds, for each latent, the hyperplane that separates
-the samples where it is active from the others. A threshold for each latent then makes the encoder activate it as often
+Logistic regression finds, for each latent, the hyperplane that separates the samples where the latent is active in the
+code from the other samples. A threshold for each latent then makes the encoder activate it as often
 as the search does, and a line through the codes turns the distance from the hyperplane into a magnitude. The result is
 one affine map with JumpReLU.
 """

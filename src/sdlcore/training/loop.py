@@ -81,12 +81,13 @@ def train(
     Parameters
     ----------
     model
-        A freshly initialised model. It ends up trained on normalised activations; `normalisation.fold` undoes that.
-        If several processes train it, each calls this function with its part (`sdlcore.training.distributed.divide`).
+        A freshly initialised model. It is trained on normalised activations; `normalisation.fold` then adapts it to raw
+        ones. If several processes train it, each calls this function with its part
+        (`sdlcore.training.distributed.divide`).
     batches
-        Returns x_p (B x n_p) and x_r (B x n_r), float32, of a step, counted from 0. It is called in a background
-        thread. If it raises `NoMoreBatchesError`, training ends early, without an error. A `Behaviour` is called in
-        this thread, and also gives the loss that measures the behaviour.
+        A function of the step, counted from 0, that returns x_p (B x n_p) and x_r (B x n_r) in float32. It is called in
+        a background thread. If it raises `NoMoreBatchesError`, training ends early, without an error. A `Behaviour` is
+        called in this thread, and also returns the loss that measures the behaviour.
     config
         Settings of the run; the model's own settings (`config.model`) are not used.
     generator
@@ -121,14 +122,14 @@ def train(
     Raises
     ------
     DivergedError
-        At the first row with a loss or a weight that is not finite, or at a learning rate that is not. The last
-        checkpoint stays.
+        At the first history row with a loss or a weight that is not finite, or at the first learning rate that is not
+        finite. The last checkpoint stays.
     KeyboardInterrupt, SystemExit
         At the end of the step that Ctrl-C, SIGTERM or ``stop`` interrupted, once its checkpoint is written. Without
         checkpoints, signals are not handled. If several processes train, a signal to one of them interrupts all.
     ValueError
-        If only one of ``anchors`` and ``lambda_anchor`` is given, if processes read different checkpoints, or if a
-        schedule of the user gives other learning rates than the one that the checkpoint was trained with.
+        If only one of ``anchors`` and ``lambda_anchor`` is given, if processes read different checkpoints, or if the
+        user's schedule gives other learning rates than before the checkpoint.
     """
     if (anchors is None) != (config.loss.lambda_anchor == 0):
         state = "none are" if anchors is None else "anchors are"
@@ -214,7 +215,7 @@ class _Training:
         self.window = _Window()
 
     def resume(self, earlier: Earlier | None) -> None:
-        """Continue an earlier training, and then the checkpoint of this one, if there is one."""
+        """Restore the state of an earlier training, then the checkpoint of this training, if they exist."""
         if earlier is not None:
             self.done, self.samples = earlier.steps, earlier.samples
             if earlier.tensors is not None:
@@ -237,7 +238,7 @@ class _Training:
                 f"{path}: this version of sdlcore cannot resume the checkpoint, which lacks {error}. "
                 "Resume with the version that wrote it, or choose another folder."
             ) from error
-        except (ValueError, RuntimeError) as error:  # of the user's schedule; of tensors that do not fit the model
+        except (ValueError, RuntimeError) as error:  # from the user's schedule, or for tensors that do not fit
             message = " ".join(str(error).split())
             raise SourceError(f"{path}: {message}") from printable_cause(error)
         self.generator.set_state(checkpoint.tensors["generator"])
@@ -289,7 +290,7 @@ class _Training:
             self.model.write_rows()
             rows_of = self.normalisation.raw_rows(self.model)
             rows_of = {side: self.processes.latents.whole(W) for side, W in rows_of.items()}
-            row |= self.watch(rows_of)  # numbers of other processes than the first are not used
+            row |= self.watch(rows_of)  # only the first process's numbers are used
             self.started += time.perf_counter() - began
         return row
 
@@ -318,7 +319,7 @@ class _Training:
         return interruption.error(f"interrupted after step {self.done} of {self.settings.steps}; {remedy}")
 
     def diverged(self, what: str, step: int) -> DivergedError:
-        """Return the error of a training that diverged in a step or since the last row."""
+        """Return the error for a training that diverged after the last row, at ``step`` at the latest."""
         parts = " and ".join(name for name in ("optimizer", "schedule") if getattr(self.custom_parts, name))
         check = f"Check your {parts}, lower" if parts else "Lower"
         return DivergedError(

@@ -145,7 +145,7 @@ def fvu_and_l0(model: SparseCoder, x_BR: Tensor) -> dict[str, float]:
 
 
 def warn_of_worse_codes(trained: float, final: float, n_samples: int, remedy: str) -> None:
-    """Warn if the FVU of posterior codes is higher than that of the trained encoder by more than `WORSE`."""
+    """Warn if the FVU of posterior codes exceeds the trained encoder's by more than `WORSE`."""
     if final > trained + WORSE:
         _warn(
             f"fvu of the posterior codes is {final:.3g} on {n_samples} samples, and {trained:.3g} with the trained "

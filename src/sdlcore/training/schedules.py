@@ -1,7 +1,7 @@
-"""Everything that a training schedules: values that change with the step, and what is done after some steps only.
+"""Schedules of a training: values that change with the step, and actions that follow only some steps.
 
-Steps are counted from 0. `scheduled` returns all of it. Only `PenaltyFactor` also depends on the steps before. The
-history shows what changes.
+Steps are counted from 0. `scheduled` returns all values and actions of a step. Only `PenaltyFactor` also depends on
+earlier steps. The history shows the values that change.
 """
 
 import math
@@ -31,7 +31,7 @@ def fall(step: int, steps: int, share: float, end: float = 1.0) -> float:
 
 
 class Scheduled(NamedTuple):
-    """The scheduled values of a step, and what is due after it."""
+    """The scheduled values of a step, and the actions that are due after it."""
 
     lr: float
     k: int | None

@@ -191,7 +191,7 @@ class TrainingStep:
 
     @torch.no_grad()
     def reorder(self) -> None:
-        """Sort the latents by how often they fired since the last time, so that prefixes contain the most frequent.
+        """Sort the latents by how often they fired since the last reordering, so prefixes contain the most frequent.
 
         Latents that fired equally often keep their order. The rows of weights, of the activation's parameters and of
         the optimiser's moments move with them.
@@ -209,7 +209,7 @@ class TrainingStep:
             self._auxiliary = self._auxiliary._replace(dead=places[self._auxiliary.dead].sort().values)
 
     def finish(self) -> None:
-        """Give the model its final k, which a training that ends early has not reached, and its decoder rows."""
+        """Set the model's final k, which an early end may not have reached, and compute its decoder rows."""
         self.model.write_rows()
         if self.config.model.k is not None and isinstance(self.model.sigma, Selecting):
             self.model.sigma.set_k(self.config.model.k)
@@ -217,8 +217,8 @@ class TrainingStep:
     def _anchored_rows(self) -> tuple[Tensor, Tensor] | None:
         """Return the anchored rows, detached from the weights.
 
-        Otherwise autograd would return a gradient of all rows, zero in all but a few, and adding two such gradients
-        takes as long as decoding.
+        For slices of the weights, autograd would return gradients of all rows, with zeros in the others. Adding two
+        such gradients takes as long as decoding.
         """
         if self.anchors is None:
             return None
@@ -260,7 +260,7 @@ class TrainingStep:
         self.model.sigma.constrain()  # the optimiser normalises unit rows
 
     def state(self) -> dict[str, Tensor]:
-        """Return everything that the next step depends on, for all latents; only the first process gets all of it."""
+        """Return all tensors that the next step depends on. Only the first process gets them for all latents."""
         self.model.write_rows()
         tensors = {f"model/{name}": tensor for name, tensor in self.model.state_dict().items()}
         if self.model.config.tied:

@@ -52,8 +52,8 @@ def train_dictionary(
 ) -> tuple[SparseCoder, list[Row]]:
     """Train a dictionary of raw activations; return it with the history of its training.
 
-    ``fvu`` and ``l0`` of the last row are those of the returned dictionary. With posterior codes, the first `JUDGED`
-    samples measure them after the training; sinks have received the row with the values of the trained encoder.
+    The last row describes the returned dictionary. With posterior codes, its ``fvu`` and ``l0`` are measured after the
+    training, on the first `JUDGED` samples; sinks have received this row with the trained encoder's values.
 
     Parameters
     ----------
